@@ -1,0 +1,124 @@
+/**
+ * Finds and opens the SDK's shared libraries: by absolute path, in a stated order, without reading the disk (a try of
+ * `dlopen` tells, and needs no permission but FFI's on those files).
+ *
+ * @module
+ */
+import { messageOf } from "../lib/errors.ts";
+import { SdkLibraryError } from "../lib/aws_ne/errors.ts";
+import { LIBRARY_FILES } from "./constants.ts";
+import { COMMON_SYMBOLS, SDK_SYMBOLS } from "./symbols.ts";
+
+/** Where the libraries are looked for when no folder is named, after the folder of a compiled binary itself. */
+export const DEFAULT_LIBRARY_DIRS: readonly string[] = ["/app", "/usr/local/lib", "/usr/lib64", "/usr/lib"];
+
+/** The shape of `Deno.dlopen`: tests pass a mock that the tables type. */
+export type Dlopen = <const S extends Deno.ForeignLibraryInterface>(
+  filename: string,
+  symbols: S,
+) => Deno.DynamicLibrary<S>;
+
+/** The two libraries, open. */
+export interface OpenLibraries {
+  readonly directory: string;
+  readonly common: Deno.DynamicLibrary<typeof COMMON_SYMBOLS>;
+  readonly sdk: Deno.DynamicLibrary<typeof SDK_SYMBOLS>;
+  /** Kept open because the SDK needs it, where it is a library of its own. */
+  readonly nsm: Deno.DynamicLibrary<Record<never, never>> | undefined;
+}
+
+/** Options of {@link openLibraries}. */
+export interface OpenLibrariesOptions {
+  /** An absolute folder; then no other is looked at. */
+  readonly libraryDir?: string | undefined;
+  readonly dlopen?: Dlopen | undefined;
+}
+
+function candidateDirs(libraryDir: string | undefined): readonly string[] {
+  if (libraryDir !== undefined) {
+    if (!libraryDir.startsWith("/")) {
+      throw new SdkLibraryError(
+        `Cannot open the SDK from ${JSON.stringify(libraryDir)}: the path is not absolute`,
+        {
+          symbol: "dlopen",
+          hint: "Give --library-dir an absolute path.",
+        },
+      );
+    }
+    return [libraryDir.replace(/(?<=.)\/+$/, "")];
+  }
+  if (!Deno.build.standalone) return DEFAULT_LIBRARY_DIRS;
+  const own = Deno.execPath().replace(/\/[^/]*$/, "");
+  return [own, ...DEFAULT_LIBRARY_DIRS.filter((directory) => directory !== own)];
+}
+
+type Failure = {
+  readonly path: string;
+  readonly reason: string;
+  readonly kind: "absent" | "refused" | "unusable";
+};
+
+function explain(path: string, thrown: unknown): Failure {
+  const message = messageOf(thrown);
+  if (thrown instanceof Deno.errors.NotCapable) {
+    return { path, reason: "not among the files that --allow-ffi names", kind: "refused" };
+  }
+  const symbol = /undefined symbol: (\w+)/.exec(message)?.[1];
+  if (symbol !== undefined) return { path, reason: `lacks the symbol ${symbol}`, kind: "unusable" };
+  if (message.includes("No such file or directory") && message.includes(path)) {
+    return { path, reason: "no such file", kind: "absent" };
+  }
+  return { path, reason: message.replace(/^Could not open library: /, ""), kind: "unusable" };
+}
+
+function failWith(failures: readonly Failure[]): never {
+  const worst = failures.find((failure) => failure.kind === "unusable");
+  const tried = failures.map((failure) => `\n  ${failure.path}: ${failure.reason}`).join("");
+  throw new SdkLibraryError(`Cannot open the AWS Nitro Enclaves SDK. Tried, in this order:${tried}`, {
+    symbol: /symbol (\w+)/.exec(worst?.reason ?? "")?.[1] ?? "dlopen",
+    hint: worst !== undefined
+      ? "The file is there but not usable: build both libraries from SDK 0.4 for this machine and put them side by side."
+      : failures.every((failure) => failure.kind === "refused")
+      ? "The folder is fixed when the binary is compiled (deno task compile --library-dir): put the libraries there."
+      : `Put ${LIBRARY_FILES.common} and ${LIBRARY_FILES.sdk} beside the binary, or name their folder with --library-dir.`,
+  });
+}
+
+/**
+ * Opens libnsm (where there is one), aws-c-common and the SDK, in that order, from the first folder that has them.
+ *
+ * @throws {SdkLibraryError} with every path that was tried and, where that is it, the symbol that is missing.
+ */
+export function openLibraries(options: OpenLibrariesOptions = {}): OpenLibraries {
+  const dlopen: Dlopen = options.dlopen ?? Deno.dlopen;
+  const failures: Failure[] = [];
+  for (const directory of candidateDirs(options.libraryDir)) {
+    const path = (file: string) => directory === "/" ? `/${file}` : `${directory}/${file}`;
+    using opened = new DisposableStack();
+    let current = path(LIBRARY_FILES.common);
+    try {
+      const nsm = openOptional(dlopen, path(LIBRARY_FILES.nsm));
+      if (nsm !== undefined) opened.defer(() => nsm.close());
+      const common = dlopen(current, COMMON_SYMBOLS);
+      opened.defer(() => common.close());
+      current = path(LIBRARY_FILES.sdk);
+      const sdk = dlopen(current, SDK_SYMBOLS);
+      opened.move();
+      return { directory, common, sdk, nsm };
+    } catch (thrown) {
+      const failure = explain(current, thrown);
+      failures.push(failure);
+      // A file that is there and does not fit ends the search: another copy must not be taken silently.
+      if (failure.kind === "unusable") break;
+    }
+  }
+  failWith(failures);
+}
+
+function openOptional(dlopen: Dlopen, path: string): Deno.DynamicLibrary<Record<never, never>> | undefined {
+  try {
+    return dlopen(path, {});
+  } catch {
+    return undefined;
+  }
+}

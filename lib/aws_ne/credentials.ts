@@ -1,0 +1,61 @@
+/**
+ * AWS credentials on their way to the SDK: held as bytes that are wiped, compared by a hash.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { SecretBytes } from "../crypto/secret_bytes.ts";
+
+/** The three strings, as they come out of a request. `sessionToken` is empty for long-lived keys. */
+export interface CredentialStrings {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly sessionToken: string;
+}
+
+/** Owns a set of credentials. `using` it wipes them. */
+export class Credentials implements Disposable {
+  readonly accessKeyId: SecretBytes;
+  readonly secretAccessKey: SecretBytes;
+  readonly sessionToken: SecretBytes;
+
+  /** Takes the three over. */
+  constructor(accessKeyId: SecretBytes, secretAccessKey: SecretBytes, sessionToken: SecretBytes) {
+    this.accessKeyId = accessKeyId;
+    this.secretAccessKey = secretAccessKey;
+    this.sessionToken = sessionToken;
+  }
+
+  static fromStrings(strings: CredentialStrings): Credentials {
+    return new Credentials(
+      SecretBytes.fromString(strings.accessKeyId),
+      SecretBytes.fromString(strings.secretAccessKey),
+      SecretBytes.fromString(strings.sessionToken),
+    );
+  }
+
+  /** A second owner of the same credentials. */
+  clone(): Credentials {
+    return new Credentials(this.accessKeyId.clone(), this.secretAccessKey.clone(), this.sessionToken.clone());
+  }
+
+  /**
+   * SHA-256 over all three and the region, for looking up what belongs to them. Each part goes in with its length,
+   * so that no two sets run together.
+   *
+   * @returns hex
+   */
+  fingerprint(region: string): string {
+    const hash = createHash("sha256");
+    for (const part of [this.accessKeyId, this.secretAccessKey, this.sessionToken]) {
+      hash.update(`${part.length}:`).update(part.expose());
+    }
+    return hash.update(region).digest("hex");
+  }
+
+  [Symbol.dispose](): void {
+    this.accessKeyId[Symbol.dispose]();
+    this.secretAccessKey[Symbol.dispose]();
+    this.sessionToken[Symbol.dispose]();
+  }
+}

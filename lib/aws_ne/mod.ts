@@ -1,0 +1,44 @@
+/**
+ * KMS through the AWS Nitro Enclaves SDK for C, in this process.
+ *
+ * @module
+ */
+import { Credentials, type CredentialStrings } from "./credentials.ts";
+import { type DecryptOptions, kmsDecrypt } from "./one_shot.ts";
+
+export { type EncryptionContext, isRegion } from "./arguments.ts";
+export type { DataKeyCall, DecryptCall, KmsCall, KmsCallResult, ProxyEndpoint, RandomCall } from "./calls.ts";
+export { Credentials, type CredentialStrings } from "./credentials.ts";
+export * from "./errors.ts";
+export {
+  type DataKey,
+  type DecryptOptions,
+  DEFAULT_ENDPOINT,
+  kmsDecrypt,
+  kmsGenerateDataKey,
+  kmsGenerateRandom,
+  type OneShotOptions,
+} from "./one_shot.ts";
+export { WarmSession, type WarmSessionOptions, type WarmSessionState } from "./session.ts";
+
+/** Options of {@link callKmsDecrypt}. */
+export interface CallKmsDecryptOptions extends DecryptOptions {
+  readonly region: string;
+  readonly credentials: CredentialStrings;
+}
+
+/**
+ * What an app calls: bytes in, bytes out, in place of running `kmstool_enclave_cli decrypt` and cutting "PLAINTEXT: " off its output.
+ *
+ * @param ciphertext KMS's CiphertextBlob, 1 to 6144 bytes
+ * @returns the plaintext, the caller's to wipe
+ * @throws {SdkError} of the step that failed
+ */
+export function callKmsDecrypt(
+  ciphertext: Uint8Array<ArrayBuffer>,
+  options: CallKmsDecryptOptions,
+): Uint8Array<ArrayBuffer> {
+  using credentials = Credentials.fromStrings(options.credentials);
+  using plaintext = kmsDecrypt(options.region, credentials, ciphertext, options);
+  return new Uint8Array(plaintext.expose());
+}

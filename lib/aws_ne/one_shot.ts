@@ -1,0 +1,148 @@
+/**
+ * KMS in one call each: library init to library clean-up, everything released in reverse order whatever happens. Plain
+ * synchronous functions that block; for a process that ends after, since destroying a client races with its event
+ * loop (upstream issue 95). A service uses the warm session.
+ *
+ * @module
+ */
+import {
+  AWS_KEY_SPEC,
+  AWS_NE_VSOCK_PROXY_ADDR,
+  AWS_NE_VSOCK_PROXY_PORT,
+  type NitroSdk,
+  openSdk,
+} from "../../ffi/mod.ts";
+import type { SecretBytes } from "../crypto/secret_bytes.ts";
+import type { EncryptionContext } from "./arguments.ts";
+import {
+  checkCall,
+  connect,
+  ConnectionLost,
+  type KmsCall,
+  type KmsCallResult,
+  type ProxyEndpoint,
+  run,
+} from "./calls.ts";
+import type { Credentials } from "./credentials.ts";
+import { SdkKmsDataKeyError } from "./errors.ts";
+
+/** The parent's vsock-proxy where the SDK's own tools expect it. */
+export const DEFAULT_ENDPOINT: ProxyEndpoint = {
+  cid: AWS_NE_VSOCK_PROXY_ADDR,
+  port: AWS_NE_VSOCK_PROXY_PORT,
+};
+
+/** Options of every one-shot call. */
+export interface OneShotOptions {
+  /** Already open libraries; without, they are opened in the stated order. */
+  readonly sdk?: NitroSdk | undefined;
+  readonly endpoint?: ProxyEndpoint | undefined;
+  /** Bytes to seed the kernel's entropy pool with before the call. Outside an enclave that does nothing. */
+  readonly seedBytes?: number;
+}
+
+/** Options of {@link kmsDecrypt}. */
+export interface DecryptOptions extends OneShotOptions {
+  readonly keyId?: string | undefined;
+  readonly algorithm?: string | undefined;
+  readonly context?: EncryptionContext | undefined;
+}
+
+function oneShot(
+  region: string,
+  credentials: Credentials,
+  call: KmsCall,
+  options: OneShotOptions,
+): KmsCallResult {
+  checkCall(region, credentials, call);
+  using stack = new DisposableStack();
+  // Never closed: unloading code that a thread of the SDK may still be in would crash the process.
+  const sdk = options.sdk ?? openSdk();
+  const library = stack.use(sdk.initLibrary());
+  if (options.seedBytes !== undefined) sdk.seedEntropy(options.seedBytes);
+  const client = connect(stack, sdk, {
+    library,
+    region,
+    credentials,
+    endpoint: options.endpoint ?? DEFAULT_ENDPOINT,
+    owner: "library",
+  });
+  stack.use(client);
+  try {
+    return run({ sdk, library, client }, call);
+  } catch (thrown) {
+    throw thrown instanceof ConnectionLost ? thrown.cause : thrown;
+  }
+}
+
+/**
+ * KMS Decrypt with attestation, in one call (F4).
+ *
+ * @param region such as `us-west-2`
+ * @param credentials borrowed; wiping them stays the caller's
+ * @param ciphertext KMS's CiphertextBlob, 1 to 6144 bytes
+ * @returns the plaintext, the caller's to dispose
+ * @throws {SdkError} of the step that failed; what was acquired by then is released first
+ */
+export function kmsDecrypt(
+  region: string,
+  credentials: Credentials,
+  ciphertext: Uint8Array<ArrayBuffer>,
+  options: DecryptOptions = {},
+): SecretBytes {
+  const { keyId, algorithm, context } = options;
+  return oneShot(region, credentials, { kind: "decrypt", ciphertext, keyId, algorithm, context }, options)
+    .plaintext;
+}
+
+/** A data key: in the clear, and wrapped by the KMS key. */
+export interface DataKey {
+  readonly plaintext: SecretBytes;
+  readonly ciphertext: Uint8Array<ArrayBuffer>;
+}
+
+/**
+ * KMS GenerateDataKey with attestation, in one call.
+ *
+ * @param keyId the KMS key's ARN
+ * @throws {SdkError} of the step that failed
+ */
+export function kmsGenerateDataKey(
+  region: string,
+  credentials: Credentials,
+  keyId: string,
+  options: OneShotOptions & {
+    readonly keySpec?: keyof typeof AWS_KEY_SPEC;
+    readonly context?: EncryptionContext | undefined;
+  } = {},
+): DataKey {
+  const { keySpec = "AES_256", context } = options;
+  const { plaintext, ciphertext } = oneShot(
+    region,
+    credentials,
+    { kind: "generateDataKey", keyId, keySpec, context },
+    options,
+  );
+  if (ciphertext === undefined) {
+    plaintext[Symbol.dispose]();
+    throw new SdkKmsDataKeyError("KMS gave no wrapped data key", {
+      symbol: "aws_kms_generate_data_key_blocking",
+    });
+  }
+  return { plaintext, ciphertext };
+}
+
+/**
+ * KMS GenerateRandom with attestation, in one call.
+ *
+ * @param length bytes, 1 to 1024
+ * @throws {SdkError} of the step that failed
+ */
+export function kmsGenerateRandom(
+  region: string,
+  credentials: Credentials,
+  length: number,
+  options: OneShotOptions = {},
+): SecretBytes {
+  return oneShot(region, credentials, { kind: "generateRandom", length }, options).plaintext;
+}

@@ -1,0 +1,51 @@
+/**
+ * KMS's error names, and what each means to the person who reads it.
+ *
+ * @module
+ */
+import type { KmsReason } from "./errors.ts";
+
+const MAX_MESSAGE_LENGTH = 500;
+
+/** What to do about each error of KMS (API reference, Common errors and Decrypt). */
+const HINTS: Readonly<Record<string, string>> = {
+  AccessDeniedException:
+    "The key policy or the role does not allow this call. Compare the PCRs in the policy's kms:RecipientAttestation conditions with those of " +
+    "the running image; an enclave in debug mode has PCRs of zeros.",
+  ExpiredTokenException: "The credentials have expired: send fresh ones from the parent's IAM role.",
+  UnrecognizedClientException:
+    "The access key id or session token is not known to AWS: send the parent's current credentials.",
+  InvalidClientTokenId: "The access key id is not known to AWS: send the parent's current credentials.",
+  InvalidSignatureException:
+    "The secret access key does not fit the access key id, or the enclave's clock is off by more than five minutes.",
+  SignatureDoesNotMatch: "The secret access key does not fit the access key id.",
+  InvalidCiphertextException:
+    "The ciphertext was not made by this key, was changed, or was made under another EncryptionContext.",
+  IncorrectKeyException: "The ciphertext was made by another KMS key than the one named.",
+  NotFoundException: "There is no such key in this region: check the ARN and its region.",
+  DisabledException: "The KMS key is disabled: enable it.",
+  KMSInvalidStateException:
+    "The KMS key is pending deletion or import: cancel the deletion or finish the import.",
+  KeyUnavailableException: "KMS could not use the key just now: try again.",
+  ThrottlingException: "Too many requests to KMS: try again later.",
+  ValidationException:
+    "KMS refused the request's form: check that the key is symmetric and the ARN complete.",
+};
+
+/** The `__type` and `message` of KMS's answer, cut to what a log can take. Undefined when it has none. */
+export function parseKmsReason(answer: Readonly<Record<string, unknown>>): KmsReason | undefined {
+  const type = answer["__type"];
+  if (typeof type !== "string") return undefined;
+  const name = type.slice(type.lastIndexOf("#") + 1);
+  if (!/^[A-Za-z]{1,64}$/.test(name)) return undefined;
+  const message = answer["message"] ?? answer["Message"];
+  return { name, message: typeof message === "string" ? message.slice(0, MAX_MESSAGE_LENGTH) : "" };
+}
+
+/** What a person can do about a refusal, or about a failure without one. */
+export function hintFor(reason: KmsReason | undefined): string {
+  if (reason === undefined) {
+    return "KMS's own reason could not be had. Look at the SDK's lines on stderr, and run the same call against AWS from the parent.";
+  }
+  return HINTS[reason.name] ?? "See the KMS API reference for this error.";
+}

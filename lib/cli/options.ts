@@ -1,0 +1,227 @@
+/**
+ * Options of a command line: declared in a table, read from flags and environment, flags first. The table is also the help.
+ *
+ * @module
+ */
+import { parseArgs } from "node:util";
+import { EnclaveError } from "../errors.ts";
+
+/** One option. Without `value` it is a switch. */
+export interface OptionSpec {
+  readonly name: string;
+  readonly short?: string;
+  readonly env?: string;
+  /** Placeholder for the help, such as `PORT`. */
+  readonly value?: string;
+  /** May be given again; in the environment, and within one value, commas separate. */
+  readonly multiple?: boolean;
+  readonly default?: string;
+  readonly help: string;
+}
+
+/** Exit codes of every command but the kmstool drop-in. */
+export const EXIT = {
+  ok: 0,
+  /** It ran, and what it looked at is not as it should be. */
+  failed: 1,
+  /** The command line or the configuration is wrong. */
+  usage: 2,
+  /** Something that it needs is not there: libraries, an address, a service. */
+  unavailable: 69,
+  /** It had to end itself. */
+  software: 70,
+} as const;
+
+/** The command line or an environment variable is wrong. */
+export class UsageError extends EnclaveError {
+  override name = "UsageError";
+  constructor(message: string, hint?: string) {
+    super(message, { code: "usage", hint });
+  }
+}
+
+/** The options, read. */
+export class Options {
+  #values: ReadonlyMap<string, readonly string[]>;
+  readonly positionals: readonly string[];
+
+  constructor(values: ReadonlyMap<string, readonly string[]>, positionals: readonly string[]) {
+    this.#values = values;
+    this.positionals = positionals;
+  }
+
+  /** The value, or its default; undefined when there is neither. */
+  text(name: string): string | undefined {
+    return this.#values.get(name)?.at(-1);
+  }
+
+  /** All values of an option that may be given again. */
+  list(name: string): readonly string[] {
+    return (this.#values.get(name) ?? []).flatMap((value) => value.split(",")).map((part) => part.trim())
+      .filter((part) => part !== "");
+  }
+
+  /** Whether a switch is on. */
+  on(name: string): boolean {
+    return this.text(name) === "true";
+  }
+
+  /**
+   * A whole number.
+   *
+   * @throws {UsageError} when it is none, or out of range.
+   */
+  number(name: string, { min, max }: { readonly min: number; readonly max: number }): number {
+    const text = this.text(name) ?? "";
+    const number = Number(text);
+    if (/^[0-9]+$/.test(text) && number >= min && number <= max) return number;
+    throw new UsageError(
+      `Cannot use ${JSON.stringify(text)} for --${name}`,
+      `Give a whole number from ${min} to ${max}.`,
+    );
+  }
+
+  /**
+   * One of a few words.
+   *
+   * @throws {UsageError} when it is none of them.
+   */
+  choice<T extends string>(name: string, choices: readonly T[]): T {
+    const text = this.text(name);
+    const found = choices.find((choice) => choice === text);
+    if (found !== undefined) return found;
+    throw new UsageError(
+      `Cannot use ${JSON.stringify(text)} for --${name}`,
+      `Give one of: ${choices.join(", ")}.`,
+    );
+  }
+}
+
+const SWITCH_WORDS: Readonly<Record<string, string>> = {
+  "1": "true",
+  true: "true",
+  yes: "true",
+  "0": "false",
+  false: "false",
+  no: "false",
+  "": "false",
+};
+
+/**
+ * Reads options.
+ *
+ * @param env gives an environment variable; asked only for those of the table
+ * @throws {UsageError} that names what is unknown, and the nearest that is known.
+ */
+export function parseOptions(
+  specs: readonly OptionSpec[],
+  argv: readonly string[],
+  env: (name: string) => string | undefined = () => undefined,
+): Options {
+  const byName = new Map(specs.map((spec) => [spec.name, spec]));
+  const config = Object.fromEntries(
+    specs.map((spec) => [spec.name, {
+      type: spec.value === undefined ? "boolean" as const : "string" as const,
+      multiple: true,
+      ...(spec.short === undefined ? {} : { short: spec.short }),
+    }]),
+  );
+  const { tokens } = parseArgs({
+    args: [...argv],
+    options: config,
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
+  const values = new Map<string, string[]>();
+  const positionals: string[] = [];
+  for (const token of tokens) {
+    if (token.kind === "positional") positionals.push(token.value);
+    if (token.kind !== "option") continue;
+    const spec = byName.get(token.name);
+    if (spec === undefined) {
+      throw new UsageError(`Unknown option ${token.rawName}`, suggestion(token.name, specs));
+    }
+    const given = values.get(spec.name) ?? [];
+    values.set(spec.name, given);
+    if (spec.value === undefined) {
+      if (token.value !== undefined) throw new UsageError(`Option ${token.rawName} takes no value`);
+      given.push("true");
+      continue;
+    }
+    // "-" followed by more would be the next option, eaten by accident; "--name=-x" says that it is meant.
+    const eaten = token.value?.startsWith("-") && token.value !== "-" && !token.inlineValue;
+    if (token.value === undefined || eaten) {
+      throw new UsageError(`Option ${token.rawName} needs a value`, `${token.rawName} ${spec.value}`);
+    }
+    given.push(token.value);
+  }
+  for (const spec of specs) {
+    if (values.has(spec.name)) continue;
+    const fromEnv = spec.env === undefined ? undefined : env(spec.env);
+    const value = fromEnv === undefined || fromEnv === ""
+      ? spec.default
+      : spec.value === undefined
+      ? switchWord(spec, fromEnv)
+      : fromEnv;
+    if (value !== undefined) values.set(spec.name, [value]);
+  }
+  return new Options(values, positionals);
+}
+
+function switchWord(spec: OptionSpec, text: string): string {
+  const word = SWITCH_WORDS[text.toLowerCase()];
+  if (word === undefined) {
+    throw new UsageError(`Cannot use ${JSON.stringify(text)} for ${spec.env}`, "Give 1 or 0.");
+  }
+  return word;
+}
+
+function suggestion(name: string, specs: readonly OptionSpec[]): string {
+  const near = nearest(name, specs.map((spec) => spec.name));
+  return near === undefined
+    ? "--help lists the options."
+    : `Did you mean --${near}? --help lists the options.`;
+}
+
+/** The candidate with the smallest edit distance, if it is near enough to be what was meant. */
+export function nearest(word: string, candidates: readonly string[]): string | undefined {
+  let best: string | undefined;
+  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
+  for (const candidate of candidates) {
+    const distance = editDistance(word, candidate);
+    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
+  }
+  return best;
+}
+
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i++) {
+    const current = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      current.push(Math.min(substitution, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1));
+    }
+    previous = current;
+  }
+  return previous[b.length] ?? 0;
+}
+
+/** The table as lines of help, two columns. */
+export function helpLines(specs: readonly OptionSpec[]): string {
+  const left = specs.map((spec) => {
+    const short = spec.short === undefined ? "    " : `-${spec.short}, `;
+    return `  ${short}--${spec.name}${spec.value === undefined ? "" : ` ${spec.value}`}`;
+  });
+  const width = Math.max(...left.map((text) => text.length)) + 2;
+  return specs.map((spec, index) => {
+    const notes = [
+      ...(spec.default === undefined ? [] : [`default ${spec.default}`]),
+      ...(spec.env === undefined ? [] : [`env ${spec.env}`]),
+    ];
+    return `${(left[index] ?? "").padEnd(width)}${spec.help}${
+      notes.length === 0 ? "" : ` (${notes.join("; ")})`
+    }`;
+  }).join("\n");
+}

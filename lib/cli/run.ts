@@ -1,0 +1,84 @@
+/**
+ * Runs the service from its configuration until it is told to end. What both entries do alike.
+ *
+ * @module
+ */
+import { EnclaveError, messageOf } from "../errors.ts";
+import type { Kms } from "../kms/kms.ts";
+import type { Log } from "../log.ts";
+import { EventLog } from "../service/events.ts";
+import type { SessionOptions } from "../service/session.ts";
+import { startService } from "../service/start.ts";
+import { formatAddress, listen } from "../wire/address.ts";
+import { VERSION } from "../version.ts";
+import { EXIT } from "./options.ts";
+import type { ServeConfig } from "./serve.ts";
+
+/** What an entry gives. */
+export interface RunIo {
+  /** Synchronous. */
+  readonly stdout: (text: string) => void;
+  /** Resolves when the service is to end. */
+  readonly untilSignal: () => Promise<string>;
+  readonly workflow: SessionOptions["workflow"];
+  /** Opens the KMS; calls `onFatal` later if it can no longer go on. */
+  readonly openKms: (log: Log, onFatal: (error: Error) => void) => Promise<Kms>;
+}
+
+/**
+ * Opens the KMS, listens, serves, drains.
+ *
+ * @returns the exit code
+ * @throws {EnclaveError} when something that it needs is not there.
+ */
+export async function runService(config: ServeConfig, io: RunIo): Promise<number> {
+  const events = new EventLog({ write: io.stdout, level: config.logLevel });
+  const { log } = events;
+  const fatal = Promise.withResolvers<Error>();
+  // Listened for from the start: a signal while the SDK opens must not kill half-way.
+  const signalled = io.untilSignal();
+  const kms = await io.openKms(log, fatal.resolve);
+  await using opened = new AsyncDisposableStack();
+  opened.use(kms);
+  const { listener, address } = listen(config.address);
+  const service = startService({
+    kms,
+    acceptor: listener,
+    transport: address.transport,
+    limits: config.limits,
+    events,
+    version: VERSION,
+    session: {
+      keys: config.keys,
+      region: config.region,
+      context: config.context,
+      configureOnce: config.configureOnce,
+      requireEpoch: config.requireEpoch,
+      workflow: io.workflow,
+    },
+  });
+  log("info", "listening", {
+    address: formatAddress(address),
+    version: VERSION,
+    kms_keys: config.keys.length,
+  });
+  const ended = await Promise.race([signalled, fatal.promise]);
+  if (typeof ended === "string") log("info", "signal", { signal: ended });
+  await service.stop(config.drainMs);
+  if (typeof ended === "string") return EXIT.ok;
+  log("error", "fatal", {
+    reason: ended.message,
+    hint: ended instanceof EnclaveError ? ended.hint : undefined,
+  });
+  return EXIT.software;
+}
+
+/** What to print on stderr for something that ended the program, and its exit code. */
+export function describeFailure(thrown: unknown): { readonly text: string; readonly exitCode: number } {
+  if (!(thrown instanceof EnclaveError)) {
+    return { text: `denclave: internal error: ${messageOf(thrown)}\n`, exitCode: EXIT.software };
+  }
+  const hint = thrown.hint === undefined ? "" : `\n${thrown.hint}`;
+  const isUsage = ["usage", "invalid_key_arn", "invalid_address"].includes(thrown.code);
+  return { text: `denclave: ${thrown.message}${hint}\n`, exitCode: isUsage ? EXIT.usage : EXIT.unavailable };
+}

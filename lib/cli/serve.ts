@@ -1,0 +1,217 @@
+/**
+ * The options of `serve`, and what they say: the measured configuration. Shared by the production entry and the development one.
+ *
+ * @module
+ */
+import type { EncryptionContext } from "../aws_ne/arguments.ts";
+import { isRegion } from "../aws_ne/arguments.ts";
+import { type KeyArn, parseKeyArn } from "../kms/key_arn.ts";
+import type { LogLevel } from "../log.ts";
+import { DEFAULT_LIMITS, type Limits } from "../service/limits.ts";
+import { type Address, parseAddress, VMADDR_CID_ANY } from "../wire/address.ts";
+import { nearest, type Options, type OptionSpec, UsageError } from "./options.ts";
+
+/** Options of `serve` in every entry. */
+export const SERVE_OPTIONS = [
+  {
+    name: "port",
+    short: "p",
+    env: "PORT",
+    value: "PORT",
+    default: "5000",
+    help: "vsock port to listen on, any CID",
+  },
+  {
+    name: "listen",
+    env: "LISTEN",
+    value: "ADDRESS",
+    help: "listen elsewhere: vsock:<cid>:<port>, tcp:<host>:<port>, unix:<path>",
+  },
+  {
+    name: "region",
+    short: "r",
+    env: "REGION",
+    value: "REGION",
+    help: "region, where the key's ARN does not say it",
+  },
+  {
+    name: "kms-key",
+    env: "KMS_KEYS",
+    value: "ARN",
+    multiple: true,
+    help: "a KMS key that requests may select; again or with commas for more",
+  },
+  {
+    name: "tsk-context",
+    env: "TSK_CONTEXT",
+    value: "K=V,...",
+    multiple: true,
+    help: "EncryptionContext that the TSK was wrapped with",
+  },
+  { name: "configure-once", env: "CONFIGURE_ONCE", help: "refuse a second configure" },
+  {
+    name: "require-epoch",
+    env: "REQUIRE_EPOCH",
+    help: "want a growing epoch in each configure, bound by the EncryptionContext",
+  },
+  {
+    name: "max-message",
+    env: "MAX_MESSAGE",
+    value: "BYTES",
+    default: String(DEFAULT_LIMITS.maxMessage),
+    help: "largest message",
+  },
+  {
+    name: "max-connections",
+    env: "MAX_CONNECTIONS",
+    value: "N",
+    default: String(DEFAULT_LIMITS.maxConnections),
+    help: "connections served at a time",
+  },
+  {
+    name: "idle-ms",
+    env: "IDLE_MS",
+    value: "MS",
+    default: String(DEFAULT_LIMITS.idleMs),
+    help: "close a silent connection after",
+  },
+  {
+    name: "request-ms",
+    env: "REQUEST_MS",
+    value: "MS",
+    default: String(DEFAULT_LIMITS.requestMs),
+    help: "one request may take",
+  },
+  {
+    name: "drain-ms",
+    env: "DRAIN_MS",
+    value: "MS",
+    default: "5000",
+    help: "after SIGTERM, requests under way may take",
+  },
+  {
+    name: "log-level",
+    env: "LOG_LEVEL",
+    value: "LEVEL",
+    default: "info",
+    help: "debug, info, warn or error",
+  },
+] as const satisfies readonly OptionSpec[];
+
+/** Options of the SDK's backend. */
+export const NITRO_OPTIONS = [
+  {
+    name: "library-dir",
+    env: "DENCLAVE_LIBRARY_DIR",
+    value: "DIR",
+    help:
+      "folder of the SDK's two .so files; else beside the binary, then /app, /usr/local/lib, /usr/lib64, /usr/lib",
+  },
+  {
+    name: "sdk-host",
+    env: "SDK_HOST",
+    value: "KIND",
+    default: "worker",
+    help: "where SDK calls run: worker, or process, which can be killed",
+  },
+  {
+    name: "proxy-port",
+    env: "PROXY_PORT",
+    value: "PORT",
+    default: "8000",
+    help: "port of the parent's vsock-proxy",
+  },
+  {
+    name: "kms-deadline-ms",
+    env: "KMS_DEADLINE_MS",
+    value: "MS",
+    default: "30000",
+    help: "one KMS call may take",
+  },
+] as const satisfies readonly OptionSpec[];
+
+/** `--help` and `--version`. */
+export const COMMON_OPTIONS = [
+  { name: "help", short: "h", help: "show this and end" },
+  { name: "version", help: "show the version and end" },
+] as const satisfies readonly OptionSpec[];
+
+/** What the options of `serve` say. */
+export interface ServeConfig {
+  readonly address: Address;
+  readonly region: string | undefined;
+  readonly keys: readonly KeyArn[];
+  readonly context: EncryptionContext | undefined;
+  readonly configureOnce: boolean;
+  readonly requireEpoch: boolean;
+  readonly limits: Limits;
+  readonly drainMs: number;
+  readonly logLevel: LogLevel;
+}
+
+const LEVELS = ["debug", "info", "warn", "error"] as const;
+const MAX_TIMEOUT_MS = 3_600_000;
+
+/** @throws {UsageError | EnclaveError} that names the option. */
+export function readServeConfig(options: Options): ServeConfig {
+  const [unexpected] = options.positionals;
+  if (unexpected !== undefined) {
+    throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`, "--help shows the usage.");
+  }
+  const region = options.text("region");
+  if (region !== undefined && !isRegion(region)) {
+    throw new UsageError(
+      `Cannot use ${JSON.stringify(region)} for --region`,
+      "Give a region's name such as us-west-2.",
+    );
+  }
+  const listen = options.text("listen");
+  const port = options.number("port", { min: 1, max: 0xffff_ffff });
+  return {
+    address: listen === undefined ? { transport: "vsock", cid: VMADDR_CID_ANY, port } : parseAddress(listen),
+    region,
+    keys: options.list("kms-key").map(parseKeyArn),
+    context: readContext(options.list("tsk-context")),
+    configureOnce: options.on("configure-once"),
+    requireEpoch: options.on("require-epoch"),
+    limits: {
+      maxMessage: options.number("max-message", { min: 64, max: 256 * 1024 * 1024 }),
+      maxConnections: options.number("max-connections", { min: 1, max: 10_000 }),
+      idleMs: options.number("idle-ms", { min: 10, max: MAX_TIMEOUT_MS }),
+      requestMs: options.number("request-ms", { min: 10, max: MAX_TIMEOUT_MS }),
+    },
+    drainMs: options.number("drain-ms", { min: 0, max: MAX_TIMEOUT_MS }),
+    logLevel: options.choice("log-level", LEVELS),
+  };
+}
+
+function readContext(pairs: readonly string[]): EncryptionContext | undefined {
+  if (pairs.length === 0) return undefined;
+  return Object.fromEntries(pairs.map((pair) => {
+    const equals = pair.indexOf("=");
+    if (equals < 1) {
+      throw new UsageError(`Cannot use ${JSON.stringify(pair)} for --tsk-context`, "Write name=value.");
+    }
+    return [pair.slice(0, equals), pair.slice(equals + 1)];
+  }));
+}
+
+/**
+ * Takes the command off the front of a command line; without one, `serve`.
+ *
+ * @throws {UsageError} with the nearest command.
+ */
+export function takeCommand<T extends string>(
+  argv: readonly string[],
+  commands: readonly T[],
+): { readonly command: T | undefined; readonly rest: readonly string[] } {
+  const [first, ...rest] = argv;
+  if (first === undefined || first.startsWith("-")) return { command: undefined, rest: argv };
+  const command = commands.find((candidate) => candidate === first);
+  if (command !== undefined) return { command, rest };
+  const near = nearest(first, commands);
+  throw new UsageError(
+    `Unknown command ${JSON.stringify(first)}`,
+    near === undefined ? `Commands: ${commands.join(", ")}.` : `Did you mean ${near}?`,
+  );
+}

@@ -1,0 +1,47 @@
+/**
+ * The Kms port: what the services need of a key management service. Three backends implement it: `nitro` (through the SDK, attested),
+ * `local` (embedded, for development) and, over plain HTTPS, `aws`.
+ *
+ * @module
+ */
+import type { Credentials, DataKey, EncryptionContext } from "../aws_ne/mod.ts";
+import type { SecretBytes } from "../crypto/secret_bytes.ts";
+
+export type { DataKey, EncryptionContext };
+
+/** Who asks, and where. The credentials are borrowed for the call. */
+export interface KmsAccess {
+  readonly region: string;
+  readonly credentials: Credentials;
+}
+
+/** What a Decrypt is told. */
+export interface DecryptRequest {
+  /** KMS's CiphertextBlob, 1 to 6144 bytes. */
+  readonly ciphertext: Uint8Array<ArrayBuffer>;
+  /** ARN of the key that must have made it. Omitted only where no key is configured (development). */
+  readonly keyId?: string | undefined;
+  readonly context?: EncryptionContext | undefined;
+}
+
+/** What a GenerateDataKey is told. */
+export interface DataKeyRequest {
+  readonly keyId: string;
+  readonly keySpec: "AES_256" | "AES_128";
+  readonly context?: EncryptionContext | undefined;
+}
+
+/** What a backend tells of itself in `health`: flat and printable. */
+export type KmsHealth = Readonly<Record<string, string | number | boolean>>;
+
+/** A key management service. Every call ends within the backend's deadline. */
+export interface Kms extends AsyncDisposable {
+  /** Whether keys are released to an attested enclave only. */
+  readonly attested: boolean;
+  /** @throws {EnclaveError} with KMS's error name in `kms`, where there is one */
+  decrypt(access: KmsAccess, request: DecryptRequest): Promise<SecretBytes>;
+  generateDataKey(access: KmsAccess, request: DataKeyRequest): Promise<DataKey>;
+  /** @param length bytes, 1 to 1024 */
+  generateRandom(access: KmsAccess, length: number): Promise<SecretBytes>;
+  health(): KmsHealth;
+}

@@ -1,0 +1,263 @@
+/**
+ * One connection: documents in, replies out, in order. The only timers are the server's sweep, which looks at `deadline`.
+ *
+ * @module
+ */
+import { messageOf } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { type Address, type Stream, writeAll } from "../wire/address.ts";
+import { type Dialect, encodeJson, encodeMessage, type Frame, FrameDecoder } from "../wire/framing.ts";
+import { errorReply, parseObject, type Reply, WireError, type WireObject } from "../wire/messages.ts";
+import type { Limits } from "./limits.ts";
+import type { Metrics } from "./metrics.ts";
+
+/** A reply that is JSON text already: spares a large string a second pass. */
+export class PreparedReply {
+  readonly json: string;
+  constructor(json: string) {
+    this.json = json;
+  }
+}
+
+/** What a request was, for the log and the metrics, and what to answer. */
+export interface Answer {
+  readonly type: string;
+  readonly reply: Reply | PreparedReply;
+}
+
+/** Answers a request. Never throws or rejects. */
+export type Handler = (request: WireObject) => Answer | Promise<Answer>;
+
+/** What all connections of a server share. */
+export interface ConnectionContext {
+  readonly handler: Handler;
+  readonly limits: Limits;
+  readonly transport: Address["transport"];
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** Milliseconds, monotonic. */
+  readonly now: () => number;
+}
+
+/** After a reply that ends a connection, what the client is still sending is read for this long, so that it sees the reply. */
+const DRAIN_MS = 2_000;
+/** A document that may be whole already (`1`, `{}`) is waited for no longer than this. */
+const AMBIGUOUS_MS = 250;
+
+type Phase = "idle" | "receiving" | "handling" | "writing" | "draining";
+
+/** Serves one connection. */
+export class Connection {
+  readonly id: number;
+  #context: ConnectionContext;
+  #stream: Stream;
+  #decoder: FrameDecoder;
+  #phase: Phase = "idle";
+  /** When the sweep ends the present phase. Milliseconds on the context's clock. */
+  #deadline: number;
+  #requestStarted = 0;
+  #requests = 0;
+  #closed = false;
+  #stopping = false;
+
+  constructor(id: number, stream: Stream, context: ConnectionContext) {
+    this.id = id;
+    this.#stream = stream;
+    this.#context = context;
+    this.#decoder = new FrameDecoder(context.limits.maxMessage);
+    this.#deadline = context.now() + context.limits.idleMs;
+  }
+
+  /** Serves until the client goes, a limit ends it, or it is stopped. Never rejects. */
+  async serve(): Promise<void> {
+    try {
+      while (!this.#closed) {
+        const frame = this.#decoder.next() ?? await this.#receive();
+        if (frame === undefined) break;
+        await this.#serveFrame(frame);
+        if (this.#stopping) break;
+      }
+    } catch (thrown) {
+      // The client vanished, or the sweep closed the stream under a read: there is nobody to tell.
+      this.#context.log("debug", "connection_lost", { connection: this.id, reason: messageOf(thrown) });
+    } finally {
+      this.#decoder.release();
+      this.close();
+    }
+  }
+
+  /** Answers one request with `busy`, or waits a moment for it, and closes. */
+  async refuse(): Promise<void> {
+    this.#deadline = this.#context.now() + DRAIN_MS;
+    this.#phase = "draining";
+    try {
+      while (this.#decoder.dialect === undefined && this.#decoder.next() === undefined) {
+        if (!await this.#readMore()) return;
+      }
+      await this.#send(
+        errorReply("busy", "The service has as many connections as it takes: try again later"),
+      );
+      await this.#drain();
+    } catch {
+      // It went away by itself.
+    } finally {
+      this.close();
+    }
+  }
+
+  /** Lets the request under way end, then closes; at once when there is none. */
+  stop(): void {
+    this.#stopping = true;
+    if (this.#phase !== "handling" && this.#phase !== "writing") this.close();
+  }
+
+  /** Ends a phase that took too long. Called by the server's sweep. */
+  sweep(now: number): void {
+    if (now < this.#deadline || this.#closed) return;
+    const { requestMs, idleMs } = this.#context.limits;
+    if (this.#phase === "receiving" || this.#phase === "handling") {
+      const what = this.#phase === "handling"
+        ? `The request took longer than ${requestMs} ms`
+        : `The rest of the message did not arrive in time (${idleMs} ms without a byte, or ${requestMs} ms in all)`;
+      this.#context.metrics.count(
+        this.#phase === "handling" ? "timed_out" : "incomplete",
+        false,
+        now - this.#requestStarted,
+      );
+      this.#phase = "writing";
+      this.#deadline = now + DRAIN_MS;
+      this.#decoder.end();
+      void this.#send(errorReply("timeout", what)).catch(() => {}).finally(() => this.close());
+      return;
+    }
+    this.close();
+  }
+
+  /** Closes the stream; what waits on it ends. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    try {
+      this.#stream.close();
+    } catch {
+      // It was closed by the other side.
+    }
+  }
+
+  /** Reads until a document is there. Undefined when the client is done. */
+  async #receive(): Promise<Frame | undefined> {
+    this.#phase = this.#decoder.pending ? "receiving" : "idle";
+    this.#deadline = this.#context.now() + this.#context.limits.idleMs;
+    for (;;) {
+      const more = this.#decoder.ambiguous ? await this.#readAmbiguous() : await this.#readMore();
+      if (!more) {
+        this.#decoder.end();
+        return this.#decoder.pending ? this.#decoder.next() : undefined;
+      }
+      const { limits, now } = this.#context;
+      const time = now();
+      if (this.#phase === "idle") {
+        this.#phase = "receiving";
+        this.#requestStarted = time;
+      }
+      this.#deadline = Math.min(time + limits.idleMs, this.#requestStarted + limits.requestMs);
+      const frame = this.#decoder.next();
+      if (frame !== undefined) return frame;
+      if (!this.#decoder.pending) this.#phase = "idle";
+    }
+  }
+
+  async #readMore(): Promise<boolean> {
+    const length = await this.#stream.read(this.#decoder.space());
+    if (length === null) return false;
+    this.#decoder.commit(length);
+    return true;
+  }
+
+  /** As {@link #readMore}, but gives up soon; the connection ends after, since the read is still under way. */
+  async #readAmbiguous(): Promise<boolean> {
+    const { promise: waited, resolve } = Promise.withResolvers<false>();
+    const timer = setTimeout(() => {
+      this.#stopping = true;
+      resolve(false);
+    }, AMBIGUOUS_MS);
+    const reading = this.#readMore();
+    reading.catch(() => {});
+    try {
+      return await Promise.race([reading, waited]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #serveFrame(frame: Frame): Promise<void> {
+    const { now, limits, metrics } = this.#context;
+    const started = now();
+    this.#phase = "handling";
+    this.#deadline = (this.#requestStarted || started) + limits.requestMs;
+    const answered = "problem" in frame ? this.#answerProblem(frame) : this.#answer(frame.body);
+    const answer = answered instanceof Promise ? await answered : answered;
+    // The sweep may have answered meanwhile.
+    if (this.#closed || this.#phase !== "handling") return;
+    this.#decoder.release();
+    this.#phase = "writing";
+    this.#deadline = now() + limits.requestMs;
+    await this.#send(answer.reply);
+    const took = now() - started;
+    const { reply } = answer;
+    const failed = !(reply instanceof PreparedReply) && reply.status === "error";
+    metrics.count(answer.type, !failed, took);
+    if (failed) {
+      this.#context.log("warn", "request_failed", {
+        connection: this.id,
+        request: `${this.id}.${++this.#requests}`,
+        type: answer.type,
+        code: reply.msg,
+        ms: Math.round(took * 100) / 100,
+      });
+    } else {
+      this.#context.log("debug", "request", {
+        request: `${this.id}.${++this.#requests}`,
+        type: answer.type,
+        ms: took,
+      });
+    }
+    this.#requestStarted = 0;
+    if ("problem" in frame && !frame.recoverable) {
+      this.#stopping = true;
+      this.#phase = "draining";
+      this.#deadline = now() + DRAIN_MS;
+      await this.#drain();
+    }
+  }
+
+  #answerProblem(frame: Extract<Frame, { problem: string }>): Answer {
+    const code = frame.problem === "too_large" ? "message_too_large" : "invalid_json";
+    return { type: "broken", reply: errorReply(code, frame.details) };
+  }
+
+  #answer(body: Uint8Array): Answer | Promise<Answer> {
+    let request: WireObject;
+    try {
+      request = parseObject(body);
+    } catch (thrown) {
+      if (!(thrown instanceof WireError)) throw thrown;
+      return { type: "broken", reply: errorReply(thrown.code, thrown.message) };
+    }
+    return this.#context.handler(request);
+  }
+
+  #send(reply: Reply | PreparedReply): Promise<void> {
+    const dialect: Dialect = this.#decoder.dialect ?? "raw";
+    const message = reply instanceof PreparedReply
+      ? encodeJson(dialect, dialect === "raw" ? `${reply.json}\n` : reply.json)
+      : encodeMessage(dialect, reply);
+    return writeAll(this.#stream, message, this.#context.transport);
+  }
+
+  /** Throws away what still comes, until the client is done or the sweep closes: closing at once could take the reply with it. */
+  async #drain(): Promise<void> {
+    const sink = new Uint8Array(64 * 1024);
+    while (!this.#closed && await this.#stream.read(sink) !== null);
+  }
+}

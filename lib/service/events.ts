@@ -1,0 +1,96 @@
+/**
+ * What the service says: one JSON line an event, and a bounded ring of the last ones, since a production enclave has no console.
+ *
+ * @module
+ */
+import type { Log, LogFields, LogLevel } from "../log.ts";
+
+/** An event, as it is kept and written. */
+export interface ServiceEvent {
+  readonly time: string;
+  readonly level: LogLevel;
+  readonly event: string;
+  readonly [field: string]: string | number | boolean | undefined;
+}
+
+/** Options of an {@link EventLog}. */
+export interface EventLogOptions {
+  /** Takes a line, newline included. Synchronous, so that the last line before a crash is not lost. */
+  readonly write: (line: string) => void;
+  readonly level: LogLevel;
+  /** Events kept. */
+  readonly keep?: number;
+  /** Lines a second; the rest is counted and said in one line, so that bad requests cannot flood the log. */
+  readonly linesPerSecond?: number;
+  readonly now?: () => Date;
+}
+
+const ORDER: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
+const MAX_FIELD_LENGTH = 500;
+/** Long runs of hex or base64, and access key ids: nothing that belongs into a log looks like these. */
+const LOOKS_SECRET = /\b(?:A[KS]IA[A-Z0-9]{8,}|[0-9a-fA-F]{64,}|[A-Za-z0-9+/]{80,}={0,2})/g;
+
+/** Keeps and writes events. */
+export class EventLog {
+  #options: Required<EventLogOptions>;
+  #ring: ServiceEvent[] = [];
+  #oldest = 0;
+  #second = 0;
+  #linesThisSecond = 0;
+  #suppressed = 0;
+
+  constructor(options: EventLogOptions) {
+    this.#options = { keep: 500, linesPerSecond: 200, now: () => new Date(), ...options };
+  }
+
+  /** The function to hand to others. */
+  readonly log: Log = (level, event, fields = {}) => {
+    if (ORDER[level] < ORDER[this.#options.level]) return;
+    const time = this.#options.now();
+    const second = Math.floor(time.getTime() / 1000);
+    if (second !== this.#second) this.#newSecond(second, time);
+    if (++this.#linesThisSecond > this.#options.linesPerSecond && ORDER[level] < ORDER.error) {
+      this.#suppressed++;
+      return;
+    }
+    this.#put({ time: time.toISOString(), level, event, ...redact(fields) });
+  };
+
+  #newSecond(second: number, time: Date): void {
+    this.#second = second;
+    this.#linesThisSecond = 0;
+    if (this.#suppressed === 0) return;
+    this.#put({ time: time.toISOString(), level: "warn", event: "log_suppressed", lines: this.#suppressed });
+    this.#suppressed = 0;
+  }
+
+  #put(event: ServiceEvent): void {
+    if (this.#ring.length < this.#options.keep) this.#ring.push(event);
+    else {
+      this.#ring[this.#oldest] = event;
+      this.#oldest = (this.#oldest + 1) % this.#options.keep;
+    }
+    try {
+      this.#options.write(`${JSON.stringify(event)}\n`);
+    } catch {
+      // Nobody reads: the ring still has it, and a service does not stop for that.
+    }
+  }
+
+  /** The newest events, oldest first. */
+  recent(limit: number): readonly ServiceEvent[] {
+    const ordered = [...this.#ring.slice(this.#oldest), ...this.#ring.slice(0, this.#oldest)];
+    return limit <= 0 ? [] : ordered.slice(-limit);
+  }
+}
+
+function redact(fields: LogFields): LogFields {
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, value]) => [
+      name,
+      typeof value === "string"
+        ? value.slice(0, MAX_FIELD_LENGTH).replace(LOOKS_SECRET, "[redacted]")
+        : value,
+    ]),
+  );
+}

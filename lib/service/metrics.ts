@@ -1,0 +1,73 @@
+/**
+ * Counts and durations of requests, by type and outcome.
+ *
+ * @module
+ */
+
+/** Upper bounds of the histogram's buckets, milliseconds: powers of two from 1/16 ms to 64 s. */
+const BOUNDS: readonly number[] = Array.from({ length: 21 }, (_, index) => 2 ** (index - 4));
+
+interface Series {
+  ok: number;
+  error: number;
+  totalMs: number;
+  maxMs: number;
+  readonly buckets: number[];
+}
+
+/** What `metrics` tells of one type. Quantiles are upper bounds of a power-of-two bucket, milliseconds. */
+export interface RequestMetrics {
+  readonly ok: number;
+  readonly error: number;
+  readonly mean_ms: number;
+  readonly max_ms: number;
+  readonly p50_ms: number;
+  readonly p99_ms: number;
+}
+
+/** Types are the service's own names, never a client's words, so their number is bounded. */
+export class Metrics {
+  #series = new Map<string, Series>();
+
+  /** Counts a request. */
+  count(type: string, ok: boolean, ms: number): void {
+    let series = this.#series.get(type);
+    if (series === undefined) {
+      series = { ok: 0, error: 0, totalMs: 0, maxMs: 0, buckets: BOUNDS.map(() => 0) };
+      this.#series.set(type, series);
+    }
+    if (ok) series.ok++;
+    else series.error++;
+    series.totalMs += ms;
+    if (ms > series.maxMs) series.maxMs = ms;
+    const bucket = ms <= 0.0625 ? 0 : Math.min(BOUNDS.length - 1, Math.ceil(Math.log2(ms)) + 4);
+    series.buckets[bucket] = (series.buckets[bucket] ?? 0) + 1;
+  }
+
+  /** All of it. */
+  snapshot(): Record<string, RequestMetrics> {
+    return Object.fromEntries([...this.#series].map(([type, series]) => [type, summary(series)]));
+  }
+}
+
+function summary({ ok, error, totalMs, maxMs, buckets }: Series): RequestMetrics {
+  const count = ok + error;
+  const round = (ms: number) => Math.round(ms * 1000) / 1000;
+  return {
+    ok,
+    error,
+    mean_ms: round(totalMs / count),
+    max_ms: round(maxMs),
+    p50_ms: quantile(buckets, count, 0.5),
+    p99_ms: quantile(buckets, count, 0.99),
+  };
+}
+
+function quantile(buckets: readonly number[], count: number, at: number): number {
+  let seen = 0;
+  for (const [index, inBucket] of buckets.entries()) {
+    seen += inBucket;
+    if (seen >= count * at) return BOUNDS[index] ?? Infinity;
+  }
+  return BOUNDS.at(-1) ?? Infinity;
+}

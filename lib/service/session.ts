@@ -1,0 +1,274 @@
+/**
+ * The session key service (T): `configure` has KMS release the trusted session key (TSK), which is held in memory only; `process` opens
+ * data with it, runs the workflow and seals the result.
+ *
+ * @module
+ */
+import { Credentials } from "../aws_ne/credentials.ts";
+import { KEY_LENGTH, type MaybePromise, SEAL_LIMITS, SealingKey } from "../crypto/sealing.ts";
+import { EnclaveError } from "../errors.ts";
+import { type KeyArn, selectKey } from "../kms/key_arn.ts";
+import type { EncryptionContext, Kms } from "../kms/kms.ts";
+import type { Log } from "../log.ts";
+import { decodeBase64, decodeHex, encodeHex } from "@std/encoding";
+import {
+  field,
+  optionalString,
+  type Reply,
+  requiredString,
+  takeCredentials,
+  WireError,
+  type WireObject,
+} from "../wire/messages.ts";
+import { PreparedReply } from "./connection.ts";
+
+/** The measured configuration of the service: nothing of it comes out of a request. */
+export interface SessionOptions {
+  readonly kms: Kms;
+  /** Keys that a request may select. With an attested KMS, an empty list refuses every `configure`. */
+  readonly keys: readonly KeyArn[];
+  /** The region, where the key does not say it. */
+  readonly region: string | undefined;
+  /** EncryptionContext that the TSK was wrapped with. */
+  readonly context: EncryptionContext | undefined;
+  /** Refuse a second `configure`. */
+  readonly configureOnce: boolean;
+  /** Want a growing `epoch` in each `configure`, bound by the EncryptionContext: an old one cannot be replayed. */
+  readonly requireEpoch: boolean;
+  readonly workflow: (plaintext: Uint8Array<ArrayBuffer>) => MaybePromise<Uint8Array<ArrayBuffer>>;
+  readonly log: Log;
+  readonly now: () => Date;
+}
+
+/** The key in use, kept until the last request that took it is done. */
+interface HeldKey {
+  readonly key: SealingKey;
+  readonly since: string;
+  readonly epoch: number | undefined;
+  users: number;
+  retired: boolean;
+  warned: boolean;
+}
+
+/** Plain KMS calls without an allowed key still need a region. */
+const FALLBACK_REGION = "us-east-1";
+
+/** Holds the TSK and serves with it. */
+export class SessionService implements Disposable {
+  #options: SessionOptions;
+  #held: HeldKey | undefined;
+  /** `configure` runs one at a time, so that the last one asked for is the one that stays. */
+  #configuring: Promise<unknown> = Promise.resolve();
+  #disposed = false;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+  }
+
+  /** What `health` tells of it. */
+  get state(): {
+    readonly configured: boolean;
+    readonly configured_at?: string;
+    readonly epoch?: number;
+    readonly seals?: number;
+  } {
+    if (this.#held === undefined) return { configured: false };
+    const { since, epoch, key } = this.#held;
+    return {
+      configured: true,
+      configured_at: since,
+      ...(epoch === undefined ? {} : { epoch }),
+      seals: key.seals,
+    };
+  }
+
+  /**
+   * Has KMS open the TSK and takes it into use. Until then the old one serves; if anything fails, it stays.
+   *
+   * @throws {WireError | EnclaveError}
+   */
+  configure(request: WireObject): Promise<Reply> {
+    const turn = this.#configuring.then(() => this.#configure(request));
+    this.#configuring = turn.catch(() => {});
+    return turn;
+  }
+
+  async #configure(request: WireObject): Promise<Reply> {
+    const { kms, log, now } = this.#options;
+    // First of all, so that they are off the request whatever happens next.
+    using credentials = Credentials.fromStrings(takeCredentials(request));
+    if (this.#options.configureOnce && this.#held !== undefined) {
+      throw new WireError("already_configured", "The service is configured, and was told to take a key once");
+    }
+    const ciphertext = parseWrappedKey(
+      requiredString(request, "encrypted_tsk", "the TSK as KMS wrapped it, base64"),
+    );
+    const epoch = this.#epochOf(request);
+    const { key, region } = this.#select(request);
+    const context = epoch === undefined
+      ? this.#options.context
+      : { ...this.#options.context, epoch: String(epoch) };
+
+    const plaintext = await kms.decrypt({ region, credentials }, {
+      ciphertext,
+      ...(key === undefined ? {} : { keyId: key.arn }),
+      ...(context === undefined ? {} : { context }),
+    });
+    if (plaintext.length !== KEY_LENGTH || this.#disposed) {
+      const { length } = plaintext;
+      plaintext[Symbol.dispose]();
+      throw new WireError(
+        "kms_decrypt_failed",
+        `KMS opened it, but the TSK must have exactly ${KEY_LENGTH} bytes, not ${length}`,
+      );
+    }
+    const sealing = await SealingKey.take(plaintext);
+    const old = this.#held;
+    this.#held = { key: sealing, since: now().toISOString(), epoch, users: 0, retired: false, warned: false };
+    if (old !== undefined) retire(old);
+    log("info", "configured", { rotated: old !== undefined, region, key: key?.arn, epoch });
+    return { status: "ok", msg: "configured", timestamp: this.#held.since };
+  }
+
+  #select(request: WireObject): { readonly key: KeyArn | undefined; readonly region: string } {
+    const wanted = optionalString(request, "kms_key_id") ?? optionalString(request, "key_id");
+    const region = optionalString(request, "region");
+    const { kms, keys } = this.#options;
+    if (!kms.attested && keys.length === 0) {
+      return { key: undefined, region: region ?? this.#options.region ?? FALLBACK_REGION };
+    }
+    const key = selectKey(keys, {
+      key: wanted,
+      region: region ?? (keys.length > 1 ? this.#options.region : undefined),
+    });
+    return { key, region: key.region };
+  }
+
+  #epochOf(request: WireObject): number | undefined {
+    if (!this.#options.requireEpoch) return undefined;
+    const epoch = field(request, "epoch");
+    if (typeof epoch !== "number" || !Number.isSafeInteger(epoch) || epoch < 0) {
+      throw new WireError(
+        "missing_fields",
+        "Field epoch (a whole number that grows with every configure) is missing",
+      );
+    }
+    const current = this.#held?.epoch;
+    if (current !== undefined && epoch <= current) {
+      throw new WireError("already_configured", `The epoch must grow: ${epoch} is not above ${current}`);
+    }
+    return epoch;
+  }
+
+  /**
+   * Opens, works, seals.
+   *
+   * @throws {WireError | EnclaveError} (or rejects)
+   */
+  process(request: WireObject): MaybePromise<PreparedReply> {
+    const held = this.#held;
+    if (held === undefined) {
+      throw new WireError("not_configured", "Send configure first: the service has no key yet");
+    }
+    const hex = requiredString(request, "ciphertext", "nonce ‖ ciphertext ‖ tag, hex");
+    const blob = parseBlob(hex);
+    held.users++;
+    try {
+      const opened = held.key.open(blob);
+      const sealed = opened instanceof Promise ? this.#workAndSeal(held, opened) : this.#seal(held, opened);
+      if (!(sealed instanceof Promise)) {
+        letGo(held);
+        return preparedResult(sealed);
+      }
+      return sealed.then(preparedResult).finally(() => letGo(held));
+    } catch (thrown) {
+      letGo(held);
+      throw thrown;
+    }
+  }
+
+  async #workAndSeal(
+    held: HeldKey,
+    opening: Promise<Uint8Array<ArrayBuffer>>,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    return await this.#seal(held, await opening);
+  }
+
+  #seal(held: HeldKey, plaintext: Uint8Array<ArrayBuffer>): MaybePromise<Uint8Array<ArrayBuffer>> {
+    const result = this.#options.workflow(plaintext);
+    if (result instanceof Promise) return result.then((bytes) => this.#sealResult(held, plaintext, bytes));
+    return this.#sealResult(held, plaintext, result);
+  }
+
+  #sealResult(
+    held: HeldKey,
+    plaintext: Uint8Array<ArrayBuffer>,
+    result: Uint8Array<ArrayBuffer>,
+  ): MaybePromise<Uint8Array<ArrayBuffer>> {
+    const wipe = () => {
+      plaintext.fill(0);
+      result.fill(0);
+    };
+    const sealed = held.key.seal(result);
+    if (!held.warned && held.key.seals >= SEAL_LIMITS.warnAt) {
+      held.warned = true;
+      this.#options.log("warn", "rekey_soon", { seals: held.key.seals, limit: SEAL_LIMITS.refuseAt });
+    }
+    if (sealed instanceof Promise) return sealed.finally(wipe);
+    wipe();
+    return sealed;
+  }
+
+  /** Wipes the key, once the requests that use it are done. */
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+    if (this.#held !== undefined) retire(this.#held);
+    this.#held = undefined;
+  }
+}
+
+function retire(held: HeldKey): void {
+  held.retired = true;
+  if (held.users === 0) held.key[Symbol.dispose]();
+}
+
+function letGo(held: HeldKey): void {
+  held.users--;
+  if (held.retired && held.users === 0) held.key[Symbol.dispose]();
+}
+
+function preparedResult(sealed: Uint8Array): PreparedReply {
+  return new PreparedReply(`{"status":"ok","result":"${encodeHex(sealed)}"}`);
+}
+
+function parseWrappedKey(text: string): Uint8Array<ArrayBuffer> {
+  try {
+    return decodeBase64(text);
+  } catch {
+    throw new WireError("missing_fields", "Field encrypted_tsk must be base64 of KMS's CiphertextBlob");
+  }
+}
+
+function parseBlob(hex: string): Uint8Array<ArrayBuffer> {
+  try {
+    return decodeHex(hex);
+  } catch {
+    throw new WireError("decrypt_failed", "Field ciphertext must be hex of nonce ‖ ciphertext ‖ tag");
+  }
+}
+
+/** What KMS's failure becomes on the wire: a code and fixed words, with KMS's error name, which tells no secret. */
+export function kmsFailure(
+  thrown: EnclaveError & { readonly kms?: { readonly name: string } | undefined },
+): WireError {
+  if (thrown.code === "key_not_allowed") return new WireError("key_not_allowed", thrown.message);
+  if (thrown.code === "kms_timeout") {
+    return new WireError("timeout", "KMS did not answer in time: check the parent's vsock-proxy");
+  }
+  if (thrown.code === "sdk_busy") return new WireError("busy", "Too many KMS calls are waiting");
+  const name = thrown.kms?.name;
+  return new WireError(
+    "kms_decrypt_failed",
+    name === undefined ? "KMS did not open the key: see logs" : `KMS refused: ${name}`,
+  );
+}

@@ -1,0 +1,344 @@
+/**
+ * How JSON documents travel on a stream. One port speaks three dialects, and a reply uses that of its request:
+ *
+ * - `u64le`: u64 little-endian length, then JSON (the wallet's socket protocol helpers);
+ * - `u32be`: u32 big-endian length, then JSON;
+ * - `raw`: JSON alone, complete when its brackets balance; newline, other white space or NUL may follow.
+ *
+ * JSON never contains a NUL, so the first eight bytes of a connection decide (see {@link detectDialect}), once.
+ *
+ * @module
+ */
+
+/** How documents are set apart. */
+export type Dialect = "u64le" | "u32be" | "raw";
+
+/** Why a document could not be had. */
+export type FrameProblem = "too_large" | "not_json";
+
+/** A document's bytes (borrowed until the decoder is used again), or what was wrong with it. */
+export type Frame =
+  | { readonly body: Uint8Array<ArrayBuffer> }
+  | { readonly problem: FrameProblem; readonly details: string; readonly recoverable: boolean };
+
+/** The largest document, unless told otherwise: 10 MiB. */
+export const DEFAULT_MAX_LENGTH = 10 * 1024 * 1024;
+/** Brackets within brackets, at most, in a raw document. */
+export const MAX_DEPTH = 128;
+
+const HEADER_LENGTH = { u64le: 8, u32be: 4, raw: 0 } as const;
+const INITIAL_CAPACITY = 16 * 1024;
+const NOT_JSON_DEPTH = `JSON is nested deeper than ${MAX_DEPTH}`;
+
+const NUL = 0x00;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+
+function isSpace(byte: number): boolean {
+  return byte === 0x20 || (byte >= 0x09 && byte <= 0x0d) || byte === NUL;
+}
+
+/**
+ * What the first bytes of a connection say. Bytes 4 to 7 all NUL: `u64le`; else the first one NUL: `u32be`; else `raw`. Decides as
+ * soon as it can: a fifth byte that is not NUL rules `u64le` out.
+ *
+ * @returns undefined while more bytes are needed.
+ */
+export function detectDialect(bytes: Uint8Array): Dialect | undefined {
+  for (let index = 4; index < 8; index++) {
+    const byte = bytes[index];
+    if (byte === undefined) return undefined;
+    if (byte !== NUL) return bytes[0] === NUL ? "u32be" : "raw";
+  }
+  return "u64le";
+}
+
+/** A JSON value as the bytes of one message, header and body together so that they leave in one write. */
+export function encodeMessage(dialect: Dialect, value: unknown): Uint8Array<ArrayBuffer> {
+  const json = JSON.stringify(value) ?? "null";
+  return encodeJson(dialect, dialect === "raw" ? `${json}\n` : json);
+}
+
+/** As {@link encodeMessage}, of text that is JSON already. */
+export function encodeJson(dialect: Dialect, json: string): Uint8Array<ArrayBuffer> {
+  const header = HEADER_LENGTH[dialect];
+  const message = new Uint8Array(header + json.length);
+  const { read } = new TextEncoder().encodeInto(json, message.subarray(header));
+  // Text beyond ASCII needs more bytes than it has characters.
+  const whole = read === json.length ? message : withHeaderSpace(header, new TextEncoder().encode(json));
+  writeLength(dialect, whole, whole.length - header);
+  return whole;
+}
+
+function withHeaderSpace(header: number, body: Uint8Array): Uint8Array<ArrayBuffer> {
+  const message = new Uint8Array(header + body.length);
+  message.set(body, header);
+  return message;
+}
+
+function writeLength(dialect: Dialect, message: Uint8Array<ArrayBuffer>, length: number): void {
+  const view = new DataView(message.buffer);
+  if (dialect === "u64le") view.setBigUint64(0, BigInt(length), true);
+  if (dialect === "u32be") view.setUint32(0, length);
+}
+
+/**
+ * Takes bytes in any pieces and gives documents. Memory grows with what arrives, not with what a header promises, and never beyond the
+ * limit; what was consumed is zeroed. Linear in the bytes, however small the pieces.
+ *
+ * Write into {@link space}, say how much with {@link commit}, take documents with {@link next} until it gives undefined.
+ */
+export class FrameDecoder {
+  readonly #maxLength: number;
+  #dialect: Dialect | undefined;
+  #buffer = new Uint8Array(INITIAL_CAPACITY);
+  /** Unconsumed bytes are [start, end). */
+  #start = 0;
+  #end = 0;
+  /** Bytes of an oversized framed document that are still to be thrown away. */
+  #toDiscard = 0;
+  #ended = false;
+  #lost = false;
+  // The raw scanner: everything before `scanned` was looked at.
+  #scanned = 0;
+  #depth = 0;
+  #inString = false;
+  /** A raw document that is neither object nor array: it ends at white space, or with its closing quote. */
+  #inScalar = false;
+
+  /** @param maxLength the largest document, bytes */
+  constructor(maxLength: number = DEFAULT_MAX_LENGTH) {
+    this.#maxLength = maxLength;
+  }
+
+  /** The dialect, once it is known. */
+  get dialect(): Dialect | undefined {
+    return this.#dialect;
+  }
+
+  /** Whether a part of a document has arrived. */
+  get pending(): boolean {
+    return this.#end > this.#start || this.#toDiscard > 0;
+  }
+
+  /** Bytes of memory held. */
+  get capacity(): number {
+    return this.#buffer.length;
+  }
+
+  /**
+   * Whether what has arrived may be a whole document which only the end of the stream would tell: too short to say the dialect, or a bare
+   * `1`. A reader waits for a moment, then calls {@link end}.
+   */
+  get ambiguous(): boolean {
+    return this.pending && (this.#dialect === undefined || (this.#dialect === "raw" && this.#inScalar));
+  }
+
+  /** Room to write into, at least one byte. */
+  space(): Uint8Array<ArrayBuffer> {
+    if (this.#end === this.#buffer.length) this.#makeRoom();
+    return this.#buffer.subarray(this.#end);
+  }
+
+  #makeRoom(): void {
+    const pending = this.#end - this.#start;
+    // A header on top of the largest document must fit, and one byte more, by which a raw document shows that it is too large.
+    const limit = this.#maxLength + HEADER_LENGTH.u64le + 1;
+    const target = pending * 2 > this.#buffer.length
+      ? new Uint8Array(Math.min(this.#buffer.length * 2, Math.max(limit, INITIAL_CAPACITY)))
+      : this.#buffer;
+    target.set(this.#buffer.subarray(this.#start, this.#end));
+    if (target === this.#buffer) this.#buffer.fill(0, pending, this.#end);
+    else this.#buffer.fill(0);
+    this.#buffer = target;
+    this.#scanned -= this.#start;
+    this.#start = 0;
+    this.#end = pending;
+  }
+
+  /** Says that so many bytes were written into {@link space}. */
+  commit(length: number): void {
+    this.#end += length;
+    this.#ended = false;
+  }
+
+  /** Says that no more bytes come, or none before an answer: what is there is all of the document. */
+  end(): void {
+    this.#ended = true;
+    if (this.#dialect === undefined && this.pending) {
+      this.#dialect = this.#buffer[this.#start] === NUL ? "u32be" : "raw";
+    }
+  }
+
+  /** Adds bytes, for callers that have them already. */
+  push(bytes: Uint8Array): void {
+    for (let taken = 0; taken < bytes.length;) {
+      const space = this.space();
+      const piece = bytes.subarray(taken, taken + space.length);
+      space.set(piece);
+      this.commit(piece.length);
+      taken += piece.length;
+    }
+  }
+
+  /** The next document, or undefined when more bytes are needed (or the place in the stream was lost). */
+  next(): Frame | undefined {
+    if (this.#lost) {
+      this.#consume(this.#end - this.#start);
+      return undefined;
+    }
+    if (this.#dialect === undefined) {
+      this.#dialect = detectDialect(this.#buffer.subarray(this.#start, Math.min(this.#end, this.#start + 8)));
+      if (this.#dialect === undefined) return undefined;
+      this.#scanned = this.#start;
+    }
+    return this.#dialect === "raw" ? this.#nextRaw() : this.#nextFramed(this.#dialect);
+  }
+
+  /** Forgets a document that {@link next} gave, and zeroes its bytes. */
+  #consume(length: number): void {
+    this.#buffer.fill(0, this.#start, this.#start + length);
+    this.#start += length;
+    if (this.#start === this.#end) {
+      this.#start = this.#end = 0;
+      if (this.#buffer.length > INITIAL_CAPACITY) this.#buffer = new Uint8Array(INITIAL_CAPACITY);
+    }
+    this.#scanned = this.#start;
+  }
+
+  #given: number | undefined;
+
+  /** Zeroes the document given last and makes its room free. Call it when the body is no longer needed. */
+  release(): void {
+    if (this.#given === undefined) return;
+    const length = this.#given;
+    this.#given = undefined;
+    this.#consume(length);
+  }
+
+  #give(from: number, length: number): Frame {
+    this.#given = from - this.#start + length;
+    return { body: this.#buffer.subarray(from, from + length) };
+  }
+
+  #nextFramed(dialect: "u64le" | "u32be"): Frame | undefined {
+    this.release();
+    if (this.#toDiscard > 0) {
+      const thrown = Math.min(this.#toDiscard, this.#end - this.#start);
+      this.#toDiscard -= thrown;
+      this.#consume(thrown);
+      if (this.#toDiscard > 0) return undefined;
+    }
+    const header = HEADER_LENGTH[dialect];
+    if (this.#end - this.#start < header) return undefined;
+    const view = new DataView(this.#buffer.buffer, this.#start, header);
+    const declared = dialect === "u64le" ? Number(view.getBigUint64(0, true)) : view.getUint32(0);
+    if (declared > this.#maxLength) {
+      this.#consume(header);
+      // Beyond what a number counts exactly there is no finding the end again.
+      this.#lost = !Number.isSafeInteger(declared);
+      this.#toDiscard = declared;
+      return this.#tooLarge(`${declared} bytes`, !this.#lost);
+    }
+    if (this.#end - this.#start < header + declared) return undefined;
+    return this.#give(this.#start + header, declared);
+  }
+
+  #tooLarge(what: string, recoverable: boolean): Frame {
+    return {
+      problem: "too_large",
+      details: `The message has ${what}; at most ${this.#maxLength} are taken`,
+      recoverable,
+    };
+  }
+
+  #nextRaw(): Frame | undefined {
+    this.release();
+    if (this.#depth === 0 && !this.#inScalar) {
+      while (this.#start < this.#end && isSpace(this.#buffer[this.#start] ?? NUL)) this.#start++;
+      if (this.#start === this.#end) {
+        this.#consume(0);
+        return undefined;
+      }
+      this.#scanned = Math.max(this.#scanned, this.#start);
+    }
+    const end = this.#inScalar || !this.#startsStructure() ? this.#scanScalar() : this.#scanStructure();
+    if (end === "too_deep") {
+      return this.#lose({ problem: "not_json", details: NOT_JSON_DEPTH, recoverable: false });
+    }
+    const length = (end ?? this.#end) - this.#start;
+    if (length > this.#maxLength) {
+      return this.#lose(this.#tooLarge(`more than ${this.#maxLength} bytes`, false));
+    }
+    if (end !== undefined) {
+      this.#depth = 0;
+      this.#inString = this.#inScalar = false;
+      return this.#give(this.#start, length);
+    }
+    if (!this.#ended) return undefined;
+    return this.#lose({ problem: "not_json", details: "The JSON document is cut off", recoverable: false });
+  }
+
+  /** A raw stream has no way back to the start of a document once the place is lost. */
+  #lose(frame: Frame): Frame {
+    this.#lost = true;
+    this.#consume(this.#end - this.#start);
+    return frame;
+  }
+
+  #startsStructure(): boolean {
+    const first = this.#buffer[this.#start];
+    return first === OPEN_BRACE || first === OPEN_BRACKET;
+  }
+
+  /** Where the object or array ends, if it does. */
+  #scanStructure(): number | "too_deep" | undefined {
+    const bytes = this.#buffer.subarray(0, this.#end);
+    let at = this.#scanned;
+    while (at < bytes.length) {
+      if (this.#inString) {
+        const quote = this.#closingQuote(bytes, at);
+        if (quote === undefined) break;
+        this.#inString = false;
+        at = quote + 1;
+        continue;
+      }
+      const byte = bytes[at++];
+      if (byte === QUOTE) this.#inString = true;
+      else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
+        if (++this.#depth > MAX_DEPTH) return "too_deep";
+      } else if ((byte === CLOSE_BRACE || byte === CLOSE_BRACKET) && --this.#depth === 0) return at;
+    }
+    this.#scanned = bytes.length;
+    return undefined;
+  }
+
+  /** Where the string ends that `from` is in. */
+  #closingQuote(bytes: Uint8Array, from: number): number | undefined {
+    for (let quote = bytes.indexOf(QUOTE, from); quote !== -1; quote = bytes.indexOf(QUOTE, quote + 1)) {
+      let before = quote - 1;
+      while (bytes[before] === BACKSLASH) before--;
+      if ((quote - before) % 2 === 1) return quote;
+    }
+    return undefined;
+  }
+
+  #scanScalar(): number | undefined {
+    this.#inScalar = true;
+    const bytes = this.#buffer.subarray(0, this.#end);
+    if (bytes[this.#start] === QUOTE) {
+      const quote = this.#closingQuote(bytes, Math.max(this.#scanned, this.#start + 1));
+      if (quote !== undefined) return quote + 1;
+    } else {
+      let at = this.#scanned;
+      while (at < bytes.length && !isSpace(bytes[at] ?? NUL)) at++;
+      if (at < bytes.length || this.#ended) return at;
+    }
+    this.#scanned = bytes.length;
+    return undefined;
+  }
+}

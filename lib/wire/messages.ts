@@ -1,0 +1,144 @@
+/**
+ * What the documents say: request and reply shapes of the session key service, the error codes, and the spellings of credentials
+ * that clients in the field use.
+ *
+ * @module
+ */
+import type { CredentialStrings } from "../aws_ne/credentials.ts";
+
+/** A request's document, as an object of unknown fields. */
+export type WireObject = Record<string, unknown>;
+
+/** Codes of error replies: stable, for programs. */
+export type ErrorCode =
+  | "invalid_json"
+  | "unknown_type"
+  | "missing_fields"
+  | "not_configured"
+  | "already_configured"
+  | "key_not_allowed"
+  | "kms_decrypt_failed"
+  | "decrypt_failed"
+  | "rekey_required"
+  | "message_too_large"
+  | "busy"
+  | "timeout"
+  | "internal_error";
+
+/** The reply to a request that failed. `details` is for people: fixed words, never a stack or a secret. */
+export interface ErrorReply {
+  readonly status: "error";
+  readonly msg: ErrorCode;
+  readonly details: string;
+}
+
+/** Any reply. */
+export type Reply = { readonly status: "ok"; readonly [field: string]: unknown } | ErrorReply;
+
+/** Makes an error reply. */
+export function errorReply(msg: ErrorCode, details: string): ErrorReply {
+  return { status: "error", msg, details };
+}
+
+/** Why a document is no request. */
+export class WireError extends Error {
+  override name = "WireError";
+  readonly code: ErrorCode;
+
+  /** @param message goes out as `details` */
+  constructor(code: ErrorCode, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/**
+ * Reads a document as an object.
+ *
+ * @throws {WireError} `invalid_json`
+ */
+export function parseObject(body: Uint8Array): WireObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(utf8.decode(body));
+  } catch {
+    throw new WireError("invalid_json", "The message is not valid JSON");
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new WireError("invalid_json", "The message must be a JSON object");
+  }
+  return value as WireObject;
+}
+
+/** The value of an own field, or undefined. */
+export function field(object: WireObject, name: string): unknown {
+  return Object.hasOwn(object, name) ? object[name] : undefined;
+}
+
+/**
+ * A string field; undefined when it is absent or null.
+ *
+ * @throws {WireError} `missing_fields` when it is there and no string.
+ */
+export function optionalString(object: WireObject, name: string): string | undefined {
+  const value = field(object, name);
+  if (value === undefined || value === null) return undefined;
+  if (typeof value !== "string") throw new WireError("missing_fields", `Field ${name} must be a string`);
+  return value;
+}
+
+/**
+ * A string field that must be there and not empty.
+ *
+ * @param means what it holds, for the message
+ * @throws {WireError} `missing_fields`
+ */
+export function requiredString(object: WireObject, name: string, means: string): string {
+  const value = optionalString(object, name);
+  if (value === undefined || value === "") {
+    throw new WireError("missing_fields", `Field ${name} (${means}) is missing`);
+  }
+  return value;
+}
+
+const SPELLINGS = [
+  ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"],
+  ["access_key_id", "secret_access_key", "token"],
+  ["AccessKeyId", "SecretAccessKey", "Token"],
+  ["AwsAccessKeyId", "AwsSecretAccessKey", "AwsSessionToken"],
+] as const;
+
+/**
+ * Takes the credentials off a request, in any spelling, at top level or under `credential`: after this the request no longer holds
+ * them.
+ *
+ * @throws {WireError} `missing_fields` that names what is missing.
+ */
+export function takeCredentials(request: WireObject): CredentialStrings {
+  const nested = field(request, "credential");
+  const inner = typeof nested === "object" && nested !== null && !Array.isArray(nested)
+    ? nested as WireObject
+    : undefined;
+  const places = inner === undefined ? [request] : [request, inner];
+  delete request["credential"];
+  for (const place of places) {
+    for (const [id, secret, token] of SPELLINGS) {
+      if (!Object.hasOwn(place, id) && !Object.hasOwn(place, secret)) continue;
+      try {
+        return {
+          accessKeyId: requiredString(place, id, "the AWS access key id"),
+          secretAccessKey: requiredString(place, secret, "the AWS secret access key"),
+          sessionToken: optionalString(place, token) ?? "",
+        };
+      } finally {
+        for (const name of [id, secret, token]) delete place[name];
+      }
+    }
+  }
+  throw new WireError(
+    "missing_fields",
+    "Fields aws_access_key_id and aws_secret_access_key (and aws_session_token for temporary credentials) are missing",
+  );
+}

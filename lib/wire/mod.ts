@@ -1,0 +1,8 @@
+/**
+ * The protocol of the socket, for both of its sides.
+ *
+ * @module
+ */
+export * from "./address.ts";
+export * from "./framing.ts";
+export * from "./messages.ts";

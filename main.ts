@@ -1,0 +1,101 @@
+/**
+ * The enclave's binary: reads the command line and the environment, builds the ports, starts the service. It knows the attested backend
+ * alone; `scripts/dev.ts` composes the same service for development.
+ *
+ * @module
+ */
+import { openSdk } from "./ffi/mod.ts";
+import { KMSTOOL_COMMANDS, runKmstool } from "./lib/cli/kmstool.ts";
+import { EXIT, helpLines, type Options, parseOptions } from "./lib/cli/options.ts";
+import { describeFailure, runService } from "./lib/cli/run.ts";
+import {
+  COMMON_OPTIONS,
+  NITRO_OPTIONS,
+  readServeConfig,
+  SERVE_OPTIONS,
+  takeCommand,
+} from "./lib/cli/serve.ts";
+import { openNitroKms } from "./lib/kms/open_nitro.ts";
+import { runSdkHostProcess } from "./lib/kms/sdk_host/process_main.ts";
+import type { Log } from "./lib/log.ts";
+import { VERSION } from "./lib/version.ts";
+import { workflow } from "./lib/workflow.ts";
+
+const SPECS = [...SERVE_OPTIONS, ...NITRO_OPTIONS, ...COMMON_OPTIONS];
+
+const HELP = `denclave ${VERSION}: secrets in an AWS Nitro Enclave, KMS called in this very process
+
+usage: denclave [serve] [options]     serve the session key service (default)
+       denclave decrypt|genkey|genrandom [options]
+                                      as kmstool_enclave_cli; --help after each lists its options
+options of serve (a flag wins over the environment):
+${helpLines(SPECS)}
+
+requests (JSON on the socket): ping, health, configure, process, logs, metrics
+exit codes: 0 ended as told, 2 usage, 69 something that it needs is missing, 70 it had to end itself;
+            decrypt, genkey, genrandom: 0, 1 usage, 255 failed
+`;
+
+const encoder = new TextEncoder();
+const stdout = (text: string) => void Deno.stdout.writeSync(encoder.encode(text));
+const stderr = (text: string) => void Deno.stderr.writeSync(encoder.encode(text));
+
+/** Signals that end the service, the second one at once. */
+function untilSignal(): Promise<string> {
+  const { promise, resolve } = Promise.withResolvers<string>();
+  let seen = false;
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    Deno.addSignalListener(signal, () => {
+      if (seen) Deno.exit(EXIT.software);
+      seen = true;
+      resolve(signal);
+    });
+  }
+  return promise;
+}
+
+function openKms(options: Options, log: Log, onFatal: (error: Error) => void) {
+  return openNitroKms({
+    kind: options.choice("sdk-host", ["worker", "process"]),
+    libraryDir: options.text("library-dir"),
+    proxyPort: options.number("proxy-port", { min: 1, max: 65_535 }),
+    deadlineMs: options.number("kms-deadline-ms", { min: 10, max: 600_000 }),
+    log,
+    onFatal,
+  });
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  const { command, rest } = takeCommand(argv, ["serve", "sdk-host", ...KMSTOOL_COMMANDS]);
+  if (command === "sdk-host") {
+    // Only the SDK's connections remain to this process, which are not Deno's.
+    Deno.permissions.revokeSync({ name: "net" });
+    Deno.permissions.revokeSync({ name: "run", command: Deno.execPath() });
+    await runSdkHostProcess(Deno.stdin.readable, Deno.stdout);
+    return EXIT.ok;
+  }
+  if (command !== undefined && command !== "serve") {
+    return runKmstool(command, rest, { stdout, stderr, openSdk });
+  }
+
+  const options = parseOptions(SPECS, rest, (name) => Deno.env.get(name));
+  if (options.on("help")) return stdout(HELP), EXIT.ok;
+  if (options.on("version")) return stdout(`denclave ${VERSION}\n`), EXIT.ok;
+  const config = readServeConfig(options);
+  return await runService(config, {
+    stdout,
+    untilSignal,
+    workflow,
+    openKms: (log, onFatal) => openKms(options, log, onFatal),
+  });
+}
+
+if (import.meta.main) {
+  try {
+    Deno.exit(await main(Deno.args));
+  } catch (thrown) {
+    const { text, exitCode } = describeFailure(thrown);
+    stderr(text);
+    Deno.exit(exitCode);
+  }
+}

@@ -1,0 +1,159 @@
+/**
+ * A client of the session key service for the command line: what a parent instance does, by hand.
+ *
+ * @module
+ */
+import { decodeHex, encodeHex } from "@std/encoding";
+import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../lib/cli/options.ts";
+import { describeFailure } from "../lib/cli/run.ts";
+import { COMMON_OPTIONS, takeCommand } from "../lib/cli/serve.ts";
+import { SecretBytes } from "../lib/crypto/secret_bytes.ts";
+import { SealingKey } from "../lib/crypto/sealing.ts";
+import { Client, ServiceError } from "../lib/host/client.ts";
+import { parseAddress } from "../lib/wire/address.ts";
+import type { WireObject } from "../lib/wire/messages.ts";
+import { VERSION } from "../lib/version.ts";
+
+const COMMANDS = ["ping", "health", "logs", "metrics", "configure", "process"] as const;
+type Command = typeof COMMANDS[number];
+
+const SPECS = [
+  {
+    name: "connect",
+    short: "c",
+    env: "CONNECT",
+    value: "ADDRESS",
+    default: "tcp:127.0.0.1:5000",
+    help: "vsock:<cid>:<port>, tcp:<host>:<port> or unix:<path>",
+  },
+  { name: "dialect", value: "NAME", default: "u32be", help: "framing: u32be, u64le or raw" },
+  { name: "timeout-ms", value: "MS", default: "65000", help: "wait for a reply" },
+  { name: "encrypted-tsk", value: "BASE64", help: "configure: the session key as KMS wrapped it" },
+  { name: "kms-key-id", value: "KEY", help: "configure: which of the allowed keys, where there are several" },
+  { name: "region", short: "r", env: "AWS_REGION", value: "REGION", help: "configure: the key's region" },
+  { name: "epoch", value: "N", help: "configure: for a service that wants one" },
+  {
+    name: "tsk-file",
+    value: "FILE",
+    help: "process: seal the data with this key (hex), and open the result",
+  },
+  { name: "data", value: "TEXT", help: "process: what to seal and send; needs --tsk-file" },
+  { name: "ciphertext", value: "HEX", help: "process: a blob that is sealed already" },
+  { name: "limit", value: "N", default: "100", help: "logs: at most so many events" },
+  { name: "json", help: "print the reply as it came" },
+  ...COMMON_OPTIONS,
+] as const;
+
+const HELP = `denclave-client ${VERSION}: talks to the session key service
+
+usage: deno task client <command> [options]
+commands: ${COMMANDS.join(", ")}
+configure takes the credentials from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
+options:
+${helpLines(SPECS)}
+
+exit codes: 0 the service did it, 1 the service refused, 2 usage, 69 no connection
+`;
+
+const encoder = new TextEncoder();
+const stdout = (text: string) => void Deno.stdout.writeSync(encoder.encode(text));
+
+function environment(name: string): string {
+  const value = Deno.env.get(name);
+  if (value === undefined || value === "") {
+    throw new UsageError(`${name} must be set`, "configure sends the parent's credentials.");
+  }
+  return value;
+}
+
+function configureRequest(options: Options): WireObject {
+  const wrapped = options.text("encrypted-tsk");
+  if (wrapped === undefined) {
+    throw new UsageError("--encrypted-tsk must be set", "It is what KMS Encrypt gave for the session key.");
+  }
+  const optional: WireObject = {};
+  const region = options.text("region");
+  const key = options.text("kms-key-id");
+  if (region !== undefined) optional["region"] = region;
+  if (key !== undefined) optional["kms_key_id"] = key;
+  if (options.text("epoch") !== undefined) {
+    optional["epoch"] = options.number("epoch", { min: 0, max: Number.MAX_SAFE_INTEGER });
+  }
+  return {
+    type: "configure",
+    encrypted_tsk: wrapped,
+    aws_access_key_id: environment("AWS_ACCESS_KEY_ID"),
+    aws_secret_access_key: environment("AWS_SECRET_ACCESS_KEY"),
+    aws_session_token: Deno.env.get("AWS_SESSION_TOKEN") ?? "",
+    ...optional,
+  };
+}
+
+async function tskOf(file: string): Promise<SealingKey> {
+  try {
+    return await SealingKey.take(new SecretBytes(decodeHex((await Deno.readTextFile(file)).trim())));
+  } catch (thrown) {
+    throw new UsageError(
+      `Cannot read a session key from ${file}`,
+      thrown instanceof Error ? thrown.message : undefined,
+    );
+  }
+}
+
+async function process(client: Client, options: Options): Promise<string> {
+  const ciphertext = options.text("ciphertext");
+  const data = options.text("data");
+  const file = options.text("tsk-file");
+  if (ciphertext !== undefined) {
+    const reply = await client.request({ type: "process", ciphertext });
+    return options.on("json") ? JSON.stringify(reply) : String(reply["result"]);
+  }
+  if (data === undefined || file === undefined) {
+    throw new UsageError("Give --data with --tsk-file, or --ciphertext");
+  }
+  using key = await tskOf(file);
+  const sealed = await key.seal(encoder.encode(data));
+  const reply = await client.request({ type: "process", ciphertext: encodeHex(sealed) });
+  if (options.on("json")) return JSON.stringify(reply);
+  return new TextDecoder().decode(await key.open(decodeHex(String(reply["result"]))));
+}
+
+async function run(command: Command, options: Options): Promise<string> {
+  // What the command line lacks is said before a connection is made.
+  const request = command === "configure" ? configureRequest(options) : {
+    type: command,
+    ...(command === "logs" ? { limit: options.number("limit", { min: 1, max: 500 }) } : {}),
+  };
+  using client = await Client.connect(parseAddress(options.text("connect") ?? ""), {
+    dialect: options.choice("dialect", ["u32be", "u64le", "raw"]),
+    timeoutMs: options.number("timeout-ms", { min: 1, max: 600_000 }),
+  });
+  if (command === "process") return await process(client, options);
+  const reply = await client.request(request);
+  if (command === "logs" && !options.on("json")) {
+    return (reply["events"] as unknown[]).map((event) => JSON.stringify(event)).join("\n");
+  }
+  return options.on("json") ? JSON.stringify(reply) : JSON.stringify(reply, null, 2);
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  const { command, rest } = takeCommand(argv, COMMANDS);
+  const options = parseOptions(SPECS, rest, (name) => Deno.env.get(name));
+  if (options.on("help")) return stdout(HELP), EXIT.ok;
+  if (options.on("version")) return stdout(`denclave-client ${VERSION}\n`), EXIT.ok;
+  if (command === undefined) {
+    throw new UsageError("Which command?", `One of: ${COMMANDS.join(", ")}. --help tells more.`);
+  }
+  stdout(`${await run(command, options)}\n`);
+  return EXIT.ok;
+}
+
+if (import.meta.main) {
+  try {
+    Deno.exit(await main(Deno.args));
+  } catch (thrown) {
+    const { text, exitCode } = describeFailure(thrown);
+    Deno.stderr.writeSync(encoder.encode(text));
+    Deno.exit(thrown instanceof ServiceError ? EXIT.failed : exitCode);
+  }
+}

@@ -1,0 +1,56 @@
+/**
+ * The whole flow on this host, with embedded defaults: no enclave, no AWS account, no network beyond loopback. Shows what happened; exit code
+ * 0 only if every step did what it should.
+ *
+ * @module
+ */
+import { EXIT, helpLines, parseOptions } from "../lib/cli/options.ts";
+import { Report, stepPrinter } from "../lib/cli/report.ts";
+import { describeFailure } from "../lib/cli/run.ts";
+import { COMMON_OPTIONS } from "../lib/cli/serve.ts";
+import { VERSION } from "../lib/version.ts";
+import { dryRunSession } from "./dry_run/session.ts";
+
+const SPECS = [
+  { name: "json", help: "print the report as JSON" },
+  ...COMMON_OPTIONS,
+] as const;
+
+const HELP = `denclave dry run ${VERSION}: the whole flow on this host, no enclave, no AWS account
+
+usage: deno task dry-run [options]
+${helpLines(SPECS)}
+
+exit codes: 0 every step did what it should, 1 one did not, 2 usage
+`;
+
+const stdout = (text: string) => void Deno.stdout.writeSync(new TextEncoder().encode(text));
+
+async function main(argv: readonly string[]): Promise<number> {
+  const options = parseOptions(SPECS, argv);
+  if (options.on("help")) return stdout(HELP), EXIT.ok;
+  if (options.on("version")) return stdout(`denclave ${VERSION}\n`), EXIT.ok;
+  const json = options.on("json");
+  const colour = Deno.stdout.isTerminal() && !Deno.noColor;
+  const report = new Report(json ? undefined : stepPrinter(stdout, colour));
+  const started = performance.now();
+  await dryRunSession(report);
+  const failed = report.results.filter((result) => !result.ok).length;
+  const ms = Math.round(performance.now() - started);
+  if (json) {
+    stdout(`${JSON.stringify({ ok: report.ok, ms, version: VERSION, steps: report.results }, null, 2)}\n`);
+  } else {stdout(
+      `\n${report.results.length - failed} of ${report.results.length} steps as they should be, ${ms} ms\n`,
+    );}
+  return report.ok ? EXIT.ok : EXIT.failed;
+}
+
+if (import.meta.main) {
+  try {
+    Deno.exit(await main(Deno.args));
+  } catch (thrown) {
+    const { text, exitCode } = describeFailure(thrown);
+    Deno.stderr.writeSync(new TextEncoder().encode(text));
+    Deno.exit(exitCode);
+  }
+}

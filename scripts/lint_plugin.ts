@@ -1,0 +1,107 @@
+/**
+ * The house's own lint rules: who may import whom, and where a pointer may be named (docs/design.md, "The house").
+ *
+ * @module
+ */
+
+/** Folders that may not import from some others, with the reason that the message gives. */
+const WALLS: readonly { readonly from: RegExp; readonly to: RegExp; readonly why: string }[] = [
+  {
+    from: /^ffi\//,
+    to: /^lib\/(?!errors\.ts$|aws_ne\/errors\.ts$|crypto\/secret_bytes\.ts$)/,
+    why: "ffi/ knows nothing of the app: error and secret types alone",
+  },
+  { from: /^lib\/service\//, to: /^ffi\//, why: "the service gets its ports (Kms, clock) from outside" },
+  {
+    from: /^lib\/service\//,
+    to: /^lib\/host\//,
+    why: "enclave and parent meet in lib/wire, lib/crypto and lib/attestation",
+  },
+  {
+    from: /^lib\/host\//,
+    to: /^lib\/service\//,
+    why: "enclave and parent meet in lib/wire, lib/crypto and lib/attestation",
+  },
+  {
+    from: /^main\.ts$/,
+    to: /^lib\/(host|eif)\/|^lib\/kms\/(local|aws)\.ts$|^scripts\//,
+    why: "what is measured stays small, and attested",
+  },
+  { from: /^(lib|ffi)\//, to: /^(scripts|tests)\//, why: "libraries do not know who uses them" },
+  { from: /^lib\/wire\//, to: /^lib\/(service|host|kms|cli)\//, why: "the wire is for both sides" },
+];
+
+/** A file's path from the root of the repository. */
+function repoPath(filename: string): string {
+  const match = /(?:^|\/)((?:ffi|lib|scripts|tests)\/.*|main\.ts)$/.exec(filename.replaceAll("\\", "/"));
+  return match?.[1] ?? filename;
+}
+
+/** Where an import leads, from the root; undefined for packages. */
+function target(importer: string, specifier: string): string | undefined {
+  if (!specifier.startsWith(".")) return undefined;
+  const parts = importer.split("/").slice(0, -1);
+  for (const part of specifier.split("/")) {
+    if (part === "..") parts.pop();
+    else if (part !== ".") parts.push(part);
+  }
+  return parts.join("/");
+}
+
+function checkImport(context: Deno.lint.RuleContext, node: Deno.lint.Node, specifier: unknown): void {
+  const from = repoPath(context.filename);
+  const to = typeof specifier === "string" ? target(from, specifier) : undefined;
+  if (to === undefined) return;
+  for (const wall of WALLS) {
+    if (wall.from.test(from) && wall.to.test(to)) {
+      context.report({ node, message: `${from} must not import ${to}: ${wall.why}` });
+    }
+  }
+}
+
+const plugin: Deno.lint.Plugin = {
+  name: "house",
+  rules: {
+    "import-walls": {
+      create: (context) => ({
+        ImportDeclaration: (node) => checkImport(context, node, node.source.value),
+        ExportNamedDeclaration: (node) => checkImport(context, node, node.source?.value),
+        ExportAllDeclaration: (node) => checkImport(context, node, node.source.value),
+      }),
+    },
+    "no-unsafe-pointers": {
+      create: (context) => ({
+        'MemberExpression[object.name="Deno"][property.name=/^Unsafe/]': (node: Deno.lint.MemberExpression) =>
+          context.report({
+            node,
+            message: "No Deno.Unsafe*: structs are bytes, and pointers bigints (ffi/layout.ts)",
+          }),
+      }),
+    },
+    "dlopen-in-ffi": {
+      create: (context) => ({
+        'MemberExpression[object.name="Deno"][property.name="dlopen"]': (
+          node: Deno.lint.MemberExpression,
+        ) => {
+          if (/^(ffi|tests)\//.test(repoPath(context.filename))) return;
+          context.report({ node, message: "Deno.dlopen is named in ffi/ alone" });
+        },
+      }),
+    },
+    "process-in-entries": {
+      create: (context) => ({
+        'MemberExpression[object.name="Deno"][property.name=/^(env|exit|addSignalListener)$/]': (
+          node: Deno.lint.MemberExpression,
+        ) => {
+          if (/^(main\.ts$|scripts\/|tests\/)/.test(repoPath(context.filename))) return;
+          context.report({
+            node,
+            message: "Environment, exit and signals belong to the entries: main.ts and scripts/",
+          });
+        },
+      }),
+    },
+  },
+};
+
+export default plugin;
