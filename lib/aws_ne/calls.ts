@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { AWS_KEY_SPEC, type KmsClient, type NitroSdk, type SdkLibrary } from "../../ffi/mod.ts";
 import { SecretBytes } from "../crypto/secret_bytes.ts";
 import {
@@ -168,7 +169,7 @@ function runDecrypt(connection: Connection, call: DecryptCall): KmsCallResult {
 
   const last = sdk.lastError();
   const { reason, answered } = askForReason(connection, "TrentService.Decrypt", {
-    CiphertextBlob: call.ciphertext.toBase64(),
+    CiphertextBlob: encodeBase64(call.ciphertext),
     ...(call.keyId === undefined ? {} : { KeyId: call.keyId, EncryptionAlgorithm: algorithm }),
     ...(call.context === undefined ? {} : { EncryptionContext: call.context }),
   });
@@ -232,11 +233,11 @@ function runDataKeyWithContext(
       hint: hintFor(reason),
     });
   }
-  const ciphertext = Uint8Array.fromBase64(blob);
+  const ciphertext = decodeBase64(blob);
   const plaintext = connection.sdk.openEnvelope(
     connection.library,
     connection.client,
-    Uint8Array.fromBase64(envelope),
+    decodeBase64(envelope),
   );
   if (plaintext !== undefined) return { plaintext: new SecretBytes(plaintext), ciphertext };
   const opened = runDecrypt(connection, { kind: "decrypt", ciphertext, keyId: call.keyId, context });
@@ -300,7 +301,7 @@ function requestAttested(
   }
   const request = {
     ...body,
-    Recipient: { AttestationDocument: document.toBase64(), KeyEncryptionAlgorithm: "RSAES_OAEP_SHA_256" },
+    Recipient: { AttestationDocument: encodeBase64(document), KeyEncryptionAlgorithm: "RSAES_OAEP_SHA_256" },
   };
   const answer = sdk.request(library, client, target, new TextEncoder().encode(JSON.stringify(request)));
   if (answer === undefined) return undefined;

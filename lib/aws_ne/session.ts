@@ -27,7 +27,9 @@ import type { Credentials } from "./credentials.ts";
 import { SdkClientLimitError } from "./errors.ts";
 
 /** Options of a {@link WarmSession}. */
-export interface WarmSessionOptions extends OpenLibrariesOptions {
+export interface WarmSessionOptions {
+  /** Opens the libraries. */
+  readonly open: () => NitroSdk;
   readonly endpoint: ProxyEndpoint;
   /** Bytes to seed the kernel's entropy pool with at the start; 0 for none. */
   readonly seedBytes: number;
@@ -68,7 +70,7 @@ export class WarmSession implements Disposable {
   constructor(options: WarmSessionOptions) {
     this.#options = options;
     using stack = new DisposableStack();
-    this.#sdk = stack.use(openSdk(options));
+    this.#sdk = stack.use(options.open());
     this.#library = stack.use(this.#sdk.initLibrary());
     this.#entropySeeded = options.seedBytes > 0 && this.#sdk.seedEntropy(options.seedBytes);
     // Neither is ever closed: clients are left to the end of the process, and they need both.

@@ -6,9 +6,19 @@
  * @module
  */
 
+/** The runtime has these in every supported version; the types of Deno 2.6's TypeScript do not know them yet. */
+interface Encoding {
+  toHex(): string;
+  toBase64(): string;
+}
+const decoding = Uint8Array as unknown as {
+  fromHex(text: string): Uint8Array<ArrayBuffer>;
+  fromBase64(text: string): Uint8Array<ArrayBuffer>;
+};
+
 /** Lower-case hex of the bytes. */
 export function encodeHex(bytes: Uint8Array): string {
-  return bytes.toHex();
+  return (bytes as unknown as Encoding).toHex();
 }
 
 /**
@@ -17,12 +27,12 @@ export function encodeHex(bytes: Uint8Array): string {
  * @throws {SyntaxError} on an odd length or a character that is not hex.
  */
 export function decodeHex(text: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.fromHex(text);
+  return decoding.fromHex(text);
 }
 
 /** Standard base64 (RFC 4648, section 4) with padding. */
 export function encodeBase64(bytes: Uint8Array): string {
-  return bytes.toBase64();
+  return (bytes as unknown as Encoding).toBase64();
 }
 
 /**
@@ -31,5 +41,5 @@ export function encodeBase64(bytes: Uint8Array): string {
  * @throws {SyntaxError} on a character outside the alphabet or a wrong length.
  */
 export function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.fromBase64(text);
+  return decoding.fromBase64(text);
 }

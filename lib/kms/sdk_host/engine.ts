@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { AWS_NE_VSOCK_PROXY_ADDR, type Dlopen } from "../../../ffi/mod.ts";
+import { AWS_NE_VSOCK_PROXY_ADDR, type Dlopen, openSdk } from "../../../ffi/mod.ts";
 import { Credentials, WarmSession } from "../../aws_ne/mod.ts";
 import { SecretBytes } from "../../crypto/secret_bytes.ts";
 import {
@@ -23,7 +23,7 @@ export function createEngine(
   function open(request: OpenRequest): HostResponse {
     session = new WarmSession({
       ...request,
-      dlopen: options.dlopen,
+      open: () => openSdk({ libraryDir: request.libraryDir, dlopen: options.dlopen }),
       endpoint: { cid: AWS_NE_VSOCK_PROXY_ADDR, port: request.proxyPort },
       now: () => performance.now(),
     });

@@ -1,0 +1,371 @@
+/**
+ * What the binding promises, whatever is behind `dlopen`: run against the mock, and against the C stub with real `Deno.dlopen`.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
+import {
+  callKmsDecrypt,
+  Credentials,
+  kmsDecrypt,
+  kmsGenerateDataKey,
+  kmsGenerateRandom,
+  SdkClientLimitError,
+  SdkError,
+  SdkGenericError,
+  SdkInitError,
+  SdkKmsClientError,
+  SdkKmsConfigError,
+  SdkKmsDataKeyError,
+  SdkKmsDecryptError,
+  SdkKmsRandomError,
+  WarmSession,
+  type WarmSessionOptions,
+} from "../../lib/aws_ne/mod.ts";
+import { FAIL, type SdkRig } from "../helpers/sdk_rig.ts";
+import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
+
+const REGION = "us-east-1";
+const STRINGS = { accessKeyId: "AKIDTEST", secretAccessKey: "secret-for-tests", sessionToken: "token-for-tests" };
+const PLAINTEXT = new TextEncoder().encode("thirty-two bytes of a key: 01234");
+
+const STRING_NEW = "aws_string_new_from_array";
+const STRING_DESTROY = "aws_string_destroy_secure";
+const ACQUIRE = [
+  "aws_nitro_enclaves_library_init",
+  "aws_nitro_enclaves_get_allocator",
+  STRING_NEW,
+  STRING_NEW,
+  STRING_NEW,
+  STRING_NEW,
+  "aws_nitro_enclaves_kms_client_config_default",
+  "aws_nitro_enclaves_kms_client_new",
+];
+/** In order of release: the reverse of how they were acquired. */
+const RELEASE = [
+  "aws_nitro_enclaves_kms_client_destroy",
+  "aws_nitro_enclaves_kms_client_config_destroy",
+  STRING_DESTROY,
+  STRING_DESTROY,
+  STRING_DESTROY,
+  STRING_DESTROY,
+  "aws_nitro_enclaves_library_clean_up",
+];
+
+type FailureCase = {
+  readonly name: string;
+  readonly symbol: string;
+  readonly after: number;
+  readonly error: new (...args: never[]) => SdkError;
+  readonly calls: readonly string[];
+};
+
+/** Each step of F4 that can fail: what is called until then, and what is released after. */
+const FAILURES: readonly FailureCase[] = [
+  {
+    name: "the allocator",
+    symbol: "aws_nitro_enclaves_get_allocator",
+    after: 0,
+    error: SdkInitError,
+    calls: [...ACQUIRE.slice(0, 2), ...RELEASE.slice(-1)],
+  },
+  ...[0, 1, 2, 3].map((after) => ({
+    name: `string ${after + 1} of 4`,
+    symbol: STRING_NEW,
+    after,
+    error: SdkGenericError,
+    calls: [...ACQUIRE.slice(0, 3 + after), ...RELEASE.slice(RELEASE.length - 1 - after)],
+  })),
+  {
+    name: "the client configuration",
+    symbol: "aws_nitro_enclaves_kms_client_config_default",
+    after: 0,
+    error: SdkKmsConfigError,
+    calls: [...ACQUIRE.slice(0, 7), ...RELEASE.slice(2)],
+  },
+  {
+    name: "the client",
+    symbol: "aws_nitro_enclaves_kms_client_new",
+    after: 0,
+    error: SdkKmsClientError,
+    calls: [...ACQUIRE, ...RELEASE.slice(1)],
+  },
+];
+
+/** The symbols that the asking for a reason goes through, after a call that failed. */
+const REASON = new Set([
+  "aws_attestation_request",
+  "aws_byte_buf_clean_up_secure",
+  "aws_nitro_enclaves_rest_client_request_blocking",
+  "aws_nitro_enclaves_rest_response_destroy",
+]);
+
+/** Registers the suite for one stand-in. */
+export function testSdkContract(name: string, makeRig: () => SdkRig): void {
+  const rig = makeRig();
+
+  function test(behaviour: string, run: (rig: SdkRig) => void): void {
+    Deno.test(`${name}: ${behaviour}`, () => {
+      rig.reset();
+      const before = rig.live();
+      run(rig);
+      assertEquals(rig.live(), before, "objects of the SDK are left");
+      assertEquals(rig.faults(), { notWiped: 0, doubleFree: 0, misuse: 0 });
+    });
+  }
+
+  function decrypt(options: Parameters<typeof kmsDecrypt>[3] = {}, blob = stubWrap(PLAINTEXT)): Uint8Array {
+    using credentials = Credentials.fromStrings(STRINGS);
+    using plaintext = kmsDecrypt(REGION, credentials, blob, { sdk: rig.open(), ...options });
+    return new Uint8Array(plaintext.expose());
+  }
+
+  test("one call decrypts, and acquires and releases in the order of F4", () => {
+    assertEquals(decrypt(), PLAINTEXT);
+    assertEquals(rig.log(), [...ACQUIRE, "aws_kms_decrypt_blocking", "aws_byte_buf_clean_up_secure", ...RELEASE]);
+  });
+
+  test("bytes in, bytes out, for an app", () => {
+    const plaintext = callKmsDecrypt(stubWrap(PLAINTEXT), { region: REGION, credentials: STRINGS, sdk: rig.open() });
+    assertEquals(plaintext, PLAINTEXT);
+  });
+
+  test("a key id goes with SYMMETRIC_DEFAULT, and both strings are released", () => {
+    assertEquals(decrypt({ keyId: STUB_KEY_ARN }), PLAINTEXT);
+    const count = (symbol: string) => rig.log().filter((call) => call === symbol).length;
+    assertEquals([count(STRING_NEW), count(STRING_DESTROY)], [6, 6]);
+  });
+
+  test("an EncryptionContext goes through the call that takes one, and binds", () => {
+    const context = { purpose: "tsk", app: 'de"nc\\lave' };
+    assertEquals(decrypt({ keyId: STUB_KEY_ARN, context }, stubWrap(PLAINTEXT, { context })), PLAINTEXT);
+    assert(rig.log().includes("aws_kms_decrypt_blocking_with_context"));
+    assertThrows(() => decrypt({ keyId: STUB_KEY_ARN, context: { purpose: "wallet" } }, stubWrap(PLAINTEXT, { context })), SdkKmsDecryptError);
+  });
+
+  for (const failure of FAILURES) {
+    test(`when ${failure.name} fails, what was acquired is released in reverse order, then the error is thrown`, () => {
+      rig.fail(failure.symbol, FAIL.withError, failure.after);
+      const error = assertThrows(() => decrypt(), SdkError);
+      assertInstanceOf(error, failure.error as new () => SdkError);
+      assertEquals(error.symbol, failure.symbol);
+      assert(error.sdk !== undefined && error.sdk.code !== 0 && error.sdk.name !== "", "the SDK's own error is missing");
+      assert(error.hint !== undefined, "there is no hint");
+      assertEquals(rig.log(), [...failure.calls]);
+    });
+  }
+
+  test("a client that fails without a word is an error without the SDK's name", () => {
+    rig.fail("aws_nitro_enclaves_kms_client_new", FAIL.silently);
+    assertEquals(assertThrows(() => decrypt(), SdkKmsClientError).sdk, undefined);
+  });
+
+  test("when decrypt fails, KMS's reason is asked for and everything released in reverse order", () => {
+    const error = assertThrows(() => decrypt({}, new TextEncoder().encode("no ciphertext of the stand-in")), SdkKmsDecryptError);
+    assertEquals(error.kms?.name, "InvalidCiphertextException");
+    assertEquals(error.symbol, "aws_kms_decrypt_blocking");
+    const calls = rig.log();
+    assertEquals(calls.slice(0, ACQUIRE.length + 1), [...ACQUIRE, "aws_kms_decrypt_blocking"]);
+    assertEquals(calls.slice(-RELEASE.length), RELEASE);
+    assertEquals(calls.slice(ACQUIRE.length + 1, -RELEASE.length).filter((call) => !REASON.has(call)), []);
+  });
+
+  test("another key than the named one is said by KMS's own name", () => {
+    const other = STUB_KEY_ARN.replace("1234abcd", "99999999");
+    assertEquals(assertThrows(() => decrypt({ keyId: other }), SdkKmsDecryptError).kms?.name, "IncorrectKeyException");
+  });
+
+  test("when even the reason cannot be had, the bare failure remains", () => {
+    rig.fail("aws_kms_decrypt_blocking", FAIL.withError);
+    rig.fail("aws_attestation_request", FAIL.withError);
+    const error = assertThrows(() => decrypt(), SdkKmsDecryptError);
+    assertEquals(error.kms, undefined);
+    assertEquals(rig.log().slice(-RELEASE.length), RELEASE);
+  });
+
+  test("a data key comes in the clear and wrapped", () => {
+    using credentials = Credentials.fromStrings(STRINGS);
+    for (const [keySpec, length] of [["AES_256", 32], ["AES_128", 16]] as const) {
+      const { plaintext, ciphertext } = kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, { sdk: rig.open(), keySpec });
+      using key = plaintext;
+      assertEquals(key.length, length);
+      assertEquals(decrypt({}, ciphertext), new Uint8Array(key.expose()));
+    }
+  });
+
+  test("a data key with an EncryptionContext is bound to it", () => {
+    using credentials = Credentials.fromStrings(STRINGS);
+    const context = { app: "denclave", purpose: "wallet", name: "a/b" };
+    const { plaintext, ciphertext } = kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, { sdk: rig.open(), context });
+    using key = plaintext;
+    assertEquals(decrypt({ keyId: STUB_KEY_ARN, context }, ciphertext), new Uint8Array(key.expose()));
+    assertThrows(() => decrypt({ keyId: STUB_KEY_ARN }, ciphertext), SdkKmsDecryptError);
+  });
+
+  for (const symbol of ["aws_cms_parse_enveloped_data", "aws_attestation_rsa_decrypt", "aws_cms_cipher_decrypt"]) {
+    test(`when ${symbol} fails on a data key's envelope, everything is released`, () => {
+      using credentials = Credentials.fromStrings(STRINGS);
+      rig.fail(symbol, FAIL.withError);
+      const error = assertThrows(
+        () => kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, { sdk: rig.open(), context: { a: "b" } }),
+        SdkGenericError,
+      );
+      assertEquals(error.symbol, symbol);
+      assertEquals(rig.log().slice(-RELEASE.length), RELEASE);
+    });
+  }
+
+  test("a data key that fails is its own error", () => {
+    using credentials = Credentials.fromStrings(STRINGS);
+    rig.fail("aws_kms_generate_data_key_blocking", FAIL.withError);
+    assertThrows(() => kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, { sdk: rig.open() }), SdkKmsDataKeyError);
+    assertEquals(rig.log().slice(-RELEASE.length), RELEASE);
+  });
+
+  test("random bytes have the length that was asked for, and a failure is its own error", () => {
+    using credentials = Credentials.fromStrings(STRINGS);
+    using random = kmsGenerateRandom(REGION, credentials, 1024, { sdk: rig.open() });
+    assertEquals(random.length, 1024);
+    rig.fail("aws_kms_generate_random_blocking", FAIL.withError);
+    assertThrows(() => kmsGenerateRandom(REGION, credentials, 1, { sdk: rig.open() }), SdkKmsRandomError);
+  });
+
+  test("arguments are refused before the SDK is touched", () => {
+    using empty = Credentials.fromStrings({ ...STRINGS, accessKeyId: "" });
+    using nul = Credentials.fromStrings({ ...STRINGS, sessionToken: "a\0b" });
+    using fine = Credentials.fromStrings(STRINGS);
+    const sdk = rig.open();
+    const blob = stubWrap(PLAINTEXT);
+    const refused: readonly [() => unknown, string][] = [
+      [() => kmsDecrypt("us-east-1.evil.example", fine, blob, { sdk }), "region"],
+      [() => kmsDecrypt(REGION, empty, blob, { sdk }), "accessKeyId"],
+      [() => kmsDecrypt(REGION, nul, blob, { sdk }), "sessionToken"],
+      [() => kmsDecrypt(REGION, fine, new Uint8Array(0), { sdk }), "ciphertext"],
+      [() => kmsDecrypt(REGION, fine, new Uint8Array(6145), { sdk }), "ciphertext"],
+      [() => kmsGenerateRandom(REGION, fine, 1025, { sdk }), "length"],
+      [() => kmsGenerateDataKey(REGION, fine, "", { sdk }), "keyId"],
+    ];
+    for (const [run, parameter] of refused) {
+      const error = assertThrows(run, SdkError);
+      assertEquals([error.code, error.symbol], ["invalid_argument", parameter]);
+    }
+    assertEquals(rig.log(), []);
+  });
+
+  test("an empty session token is passed as an empty string, never as NULL", () => {
+    using credentials = Credentials.fromStrings({ ...STRINGS, sessionToken: "" });
+    using plaintext = kmsDecrypt(REGION, credentials, stubWrap(PLAINTEXT), { sdk: rig.open() });
+    assertEquals(plaintext.length, PLAINTEXT.length);
+  });
+
+  test("two one-shot calls may not overlap", () => {
+    const sdk = rig.open();
+    using _library = sdk.initLibrary();
+    using credentials = Credentials.fromStrings(STRINGS);
+    assertThrows(() => kmsDecrypt(REGION, credentials, stubWrap(PLAINTEXT), { sdk }), SdkInitError);
+  });
+
+  test("an SDK that was closed is not called any more", () => {
+    const sdk = rig.open();
+    sdk[Symbol.dispose]();
+    sdk[Symbol.dispose]();
+    assertThrows(() => sdk.initLibrary(), TypeError, "it was closed");
+  });
+
+  test("a library that is disposed releases what is still held, newest first", () => {
+    const sdk = rig.open();
+    {
+      using library = sdk.initLibrary();
+      sdk.newString(library, new TextEncoder().encode("a"));
+      const second = sdk.newString(library, new TextEncoder().encode("b"));
+      second[Symbol.dispose]();
+      second[Symbol.dispose]();
+      assertThrows(() => second.address, TypeError, "it was released");
+    }
+    assertEquals(rig.log().filter((call) => call === STRING_DESTROY).length, 2);
+  });
+
+  // The warm session (F7).
+
+  function session(options: Partial<WarmSessionOptions> = {}): WarmSession {
+    return new WarmSession({
+      open: () => rig.open(),
+      endpoint: { cid: "3", port: 8000 },
+      seedBytes: 0,
+      idleMs: 60_000,
+      maxWarm: 2,
+      maxClients: 4,
+      now: () => 0,
+      ...options,
+    });
+  }
+
+  function callSession(warm: WarmSession, strings = STRINGS): Uint8Array {
+    using credentials = Credentials.fromStrings(strings);
+    const { plaintext } = warm.call(REGION, credentials, { kind: "decrypt", ciphertext: stubWrap(PLAINTEXT) });
+    using opened = plaintext;
+    return new Uint8Array(opened.expose());
+  }
+
+  const clientsMade = () => rig.log().filter((call) => call === "aws_nitro_enclaves_kms_client_new").length;
+
+  test("a warm session makes one client for many calls, and releases strings and buffers after each", () => {
+    using warm = session();
+    callSession(warm);
+    const live = rig.live();
+    for (let call = 0; call < 10; call++) assertEquals(callSession(warm), PLAINTEXT);
+    assertEquals([clientsMade(), rig.live()], [1, live]);
+  });
+
+  test("a warm session makes another client for other credentials, and never destroys one while it serves", () => {
+    using warm = session();
+    for (const accessKeyId of ["AKID1", "AKID2", "AKID3", "AKID3"]) callSession(warm, { ...STRINGS, accessKeyId });
+    assertEquals([clientsMade(), warm.state.clientsWarm, warm.state.clientsSetAside], [3, 2, 1]);
+    assertEquals(rig.log().includes("aws_nitro_enclaves_kms_client_destroy"), false);
+  });
+
+  test("a warm client that lost its connection is made anew once, and the call repeated", () => {
+    using warm = session();
+    callSession(warm);
+    rig.fail("aws_kms_decrypt_blocking", FAIL.closed);
+    assertEquals(callSession(warm), PLAINTEXT);
+    assertEquals([clientsMade(), warm.state.clientsSetAside], [2, 1]);
+  });
+
+  test("a refusal by KMS keeps the client", () => {
+    using warm = session();
+    using credentials = Credentials.fromStrings(STRINGS);
+    const ciphertext = new TextEncoder().encode("no ciphertext of the stand-in");
+    const error = assertThrows(() => warm.call(REGION, credentials, { kind: "decrypt", ciphertext }), SdkKmsDecryptError);
+    assertEquals(error.kms?.name, "InvalidCiphertextException");
+    callSession(warm);
+    assertEquals(clientsMade(), 1);
+  });
+
+  test("a client that was idle for long is made anew", () => {
+    let now = 0;
+    using warm = session({ now: () => now });
+    callSession(warm);
+    now = 60_001;
+    callSession(warm);
+    assertEquals([clientsMade(), warm.state.clientsSetAside], [2, 1]);
+  });
+
+  test("the number of clients ever made is bounded, and those that are warm go on", () => {
+    using warm = session({ maxClients: 2 });
+    callSession(warm, { ...STRINGS, accessKeyId: "AKID1" });
+    callSession(warm, { ...STRINGS, accessKeyId: "AKID2" });
+    assertThrows(() => callSession(warm, { ...STRINGS, accessKeyId: "AKID3" }), SdkClientLimitError);
+    assertEquals(callSession(warm, { ...STRINGS, accessKeyId: "AKID1" }), PLAINTEXT);
+  });
+
+  test("a session says whether entropy was seeded", () => {
+    {
+      using seeded = session({ seedBytes: 1024 });
+      assertEquals(seeded.state.entropySeeded, true);
+    }
+    rig.fail("aws_nitro_enclaves_library_seed_entropy", FAIL.withError);
+    using unseeded = session({ seedBytes: 1024 });
+    assertEquals(unseeded.state.entropySeeded, false);
+  });
+}

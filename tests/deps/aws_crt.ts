@@ -1,0 +1,8 @@
+/**
+ * A dependency of the tests alone: its shared library exports the real aws-c-common, which `scripts/build_native.ts` copies to where the
+ * contract suite opens it.
+ *
+ * @module
+ */
+// deno-lint-ignore no-import-prefix
+export { default } from "npm:aws-crt@1.33.2/package.json" with { type: "json" };

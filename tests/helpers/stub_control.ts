@@ -1,0 +1,55 @@
+/**
+ * Controls stand-ins that live elsewhere, in a Worker or another process: through a file that they read at each call, and a file that they
+ * write their calls to.
+ *
+ * @module
+ */
+
+/** Modes of tests/native/stub.h. */
+export const MODE = { fail: 1, hang: 2, abort: 3, segfault: 4, closed: 5, silent: 6, slow: 7 } as const;
+
+/** A script and a log for the stand-ins of other threads and processes. */
+export class StubControl implements Disposable {
+  readonly directory: string = Deno.makeTempDirSync({ prefix: "denclave-stub-" });
+  readonly env: Readonly<Record<string, string>> = {
+    STUB_CONTROL: `${this.directory}/control`,
+    STUB_LOG: `${this.directory}/log`,
+  };
+
+  /** Replaces the script. Each line: symbol, mode, successful calls that go first; plus 100 to the mode for every time. */
+  script(...lines: readonly (readonly [symbol: string, mode: number, after?: number])[]): void {
+    const text = lines.map(([symbol, mode, after = 0]) => `${symbol} ${mode} ${after}\n`).join("");
+    // Renamed into place, so that no half-written script is read.
+    Deno.writeTextFileSync(`${this.directory}/control.new`, text);
+    Deno.renameSync(`${this.directory}/control.new`, `${this.directory}/control`);
+  }
+
+  /** The names of the calls, of all processes, in order. */
+  calls(): string[] {
+    try {
+      const text = Deno.readTextFileSync(`${this.directory}/log`);
+      return text.split("\n").filter((line) => line !== "").map((line) => line.split(" ")[1] ?? "");
+    } catch (thrown) {
+      if (thrown instanceof Deno.errors.NotFound) return [];
+      throw thrown;
+    }
+  }
+
+  /** How often a symbol was called. */
+  count(symbol: string): number {
+    return this.calls().filter((call) => call === symbol).length;
+  }
+
+  /** Waits until a symbol was called so often. @throws after ten seconds. */
+  async called(symbol: string, times = 1): Promise<void> {
+    const deadline = Date.now() + 10_000;
+    while (this.count(symbol) < times) {
+      if (Date.now() > deadline) throw new Error(`${symbol} was called ${this.count(symbol)} times in ten seconds, not ${times}`);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+
+  [Symbol.dispose](): void {
+    Deno.removeSync(this.directory, { recursive: true });
+  }
+}
