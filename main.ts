@@ -54,9 +54,16 @@ function untilSignal(): Promise<string> {
   return promise;
 }
 
+/** Gives permissions up for good. Measured with 2.6 and 2.9: without a path this takes those that name one as well. */
+function giveUp(...names: readonly ("net" | "run" | "env" | "ffi")[]): void {
+  for (const name of names) Deno.permissions.revokeSync({ name });
+}
+
 function openKms(options: Options, log: Log, onFatal: (error: Error) => void) {
+  const kind = options.choice("sdk-host", ["worker", "process"]);
+  giveUp(kind === "worker" ? "run" : "ffi");
   return openNitroKms({
-    kind: options.choice("sdk-host", ["worker", "process"]),
+    kind,
     libraryDir: options.text("library-dir"),
     proxyPort: options.number("proxy-port", { min: 1, max: 65_535 }),
     deadlineMs: options.number("kms-deadline-ms", { min: 10, max: 600_000 }),
@@ -68,14 +75,15 @@ function openKms(options: Options, log: Log, onFatal: (error: Error) => void) {
 async function main(argv: readonly string[]): Promise<number> {
   const { command, rest } = takeCommand(argv, ["serve", "sdk-host", ...KMSTOOL_COMMANDS]);
   if (command === "sdk-host") {
-    // Only the SDK's connections remain to this process, which are not Deno's.
-    Deno.permissions.revokeSync({ name: "net" });
-    Deno.permissions.revokeSync({ name: "run", command: Deno.execPath() });
+    // The SDK's own connections are not Deno's: FFI is all that this process needs.
+    giveUp("net", "run", "env");
     await runSdkHostProcess(Deno.stdin.readable, Deno.stdout);
     return EXIT.ok;
   }
   if (command !== undefined && command !== "serve") {
-    return runKmstool(command, rest, { stdout, stderr, openSdk });
+    // kmstool has no option for it, and its callers pass none.
+    const libraryDir = Deno.env.get("DENCLAVE_LIBRARY_DIR");
+    return runKmstool(command, rest, { stdout, stderr, openSdk: () => openSdk({ libraryDir }) });
   }
 
   const options = parseOptions(SPECS, rest, (name) => Deno.env.get(name));
@@ -87,6 +95,8 @@ async function main(argv: readonly string[]): Promise<number> {
     untilSignal,
     workflow,
     openKms: (log, onFatal) => openKms(options, log, onFatal),
+    // Connections come in through the open listener; nothing goes out, and the options are read.
+    onListening: () => giveUp("net", "env"),
   });
 }
 

@@ -79,7 +79,7 @@ function failWith(failures: readonly Failure[]): never {
     hint: worst !== undefined
       ? "The file is there but not usable: build both libraries from SDK 0.4 for this machine and put them side by side."
       : failures.every((failure) => failure.kind === "refused")
-      ? "The folder is fixed when the binary is compiled (deno task compile --library-dir): put the libraries there."
+      ? "A compiled binary may open them in one folder alone, /app unless deno task compile was given --install-dir: put them there."
       : `Put ${LIBRARY_FILES.common} and ${LIBRARY_FILES.sdk} beside the binary, or name their folder with --library-dir.`,
   });
 }

@@ -28,7 +28,10 @@ async function findAwsCrt(): Promise<string> {
     const found = await Deno.stat(path).catch(() => undefined);
     if (found?.isFile) return path;
   }
-  throw new EnclaveError(`Cannot find ${AWS_CRT} below ${npmCache}`, { code: "build_failed", hint: "The native tests run on Linux x86-64." });
+  throw new EnclaveError(`Cannot find ${AWS_CRT} below ${npmCache}`, {
+    code: "build_failed",
+    hint: "The native tests run on Linux x86-64.",
+  });
 }
 
 try {

@@ -3,7 +3,14 @@
  *
  * @module
  */
-import { EXIT, helpLines, type Options, type OptionSpec, parseOptions, UsageError } from "../lib/cli/options.ts";
+import {
+  EXIT,
+  helpLines,
+  type Options,
+  type OptionSpec,
+  parseOptions,
+  UsageError,
+} from "../lib/cli/options.ts";
 import { describeFailure } from "../lib/cli/run.ts";
 import { COMMON_OPTIONS, NITRO_OPTIONS, SERVE_OPTIONS } from "../lib/cli/serve.ts";
 import { LIBRARY_FILES } from "../ffi/constants.ts";
@@ -12,16 +19,31 @@ import { EnclaveError } from "../lib/errors.ts";
 import { VERSION } from "../lib/version.ts";
 
 const SPECS = [
-  { name: "flavour", value: "NAME", default: "production", help: "production: main.ts, attested KMS alone; dev: scripts/dev.ts" },
-  { name: "output", short: "o", value: "FILE", help: "the binary (default dist/denclave, dist/denclave-dev)" },
+  {
+    name: "flavour",
+    value: "NAME",
+    default: "production",
+    help: "production: main.ts, attested KMS alone; dev: scripts/dev.ts",
+  },
+  {
+    name: "output",
+    short: "o",
+    value: "FILE",
+    help: "the binary (default dist/denclave, dist/denclave-dev)",
+  },
   {
     name: "install-dir",
     value: "DIR",
     default: "/app",
-    help: "absolute folder where the binary will be: it may open the SDK's libraries there, and start itself from there",
+    help:
+      "absolute folder where the binary will be: it may open the SDK's libraries there, and start itself from there",
   },
   { name: "port", value: "PORT", default: "5000", help: "the vsock port that it may listen on" },
-  { name: "target", value: "TRIPLE", help: "x86_64-unknown-linux-gnu or aarch64-unknown-linux-gnu; this machine's by default" },
+  {
+    name: "target",
+    value: "TRIPLE",
+    help: "x86_64-unknown-linux-gnu or aarch64-unknown-linux-gnu; this machine's by default",
+  },
   {
     name: "test-net",
     value: "HOST:PORT",
@@ -56,9 +78,15 @@ function productionPermissions(options: Options, binary: string): readonly Permi
   const port = options.number("port", { min: 1, max: 0xffff_ffff });
   const libraries = Object.values(LIBRARY_FILES).map((file) => `${directory}/${file}`);
   return [
-    { flag: `--allow-net=${[`vsock:-1:${port}`, ...options.list("test-net")].join(",")}`, why: "listens on vsock" },
+    {
+      flag: `--allow-net=${[`vsock:-1:${port}`, ...options.list("test-net")].join(",")}`,
+      why: "listens on vsock",
+    },
     { flag: `--allow-ffi=${libraries.join(",")}`, why: "calls the AWS Nitro Enclaves SDK" },
-    { flag: `--allow-run=${directory}/${binary}`, why: "--sdk-host process starts this binary again, and no other" },
+    {
+      flag: `--allow-run=${directory}/${binary}`,
+      why: "--sdk-host process starts this binary again, and no other",
+    },
     { flag: `--allow-env=${environmentNames([...SERVE_OPTIONS, ...NITRO_OPTIONS])}`, why: "its own options" },
   ];
 }
@@ -74,8 +102,15 @@ function developmentPermissions(): readonly Permission[] {
   ];
 }
 
-async function run(command: string, args: readonly string[]): Promise<{ readonly ok: boolean; readonly stderr: string }> {
-  const { success, stderr } = await new Deno.Command(command, { args: [...args], stdout: "null", stderr: "piped" }).output();
+async function run(
+  command: string,
+  args: readonly string[],
+): Promise<{ readonly ok: boolean; readonly stderr: string }> {
+  const { success, stderr } = await new Deno.Command(command, {
+    args: [...args],
+    stdout: "null",
+    stderr: "piped",
+  }).output();
   return { ok: success, stderr: new TextDecoder().decode(stderr) };
 }
 
@@ -93,7 +128,9 @@ async function startTime(file: string): Promise<number> {
 async function compile(options: Options): Promise<number> {
   const dev = options.choice("flavour", ["production", "dev"]) === "dev";
   const directory = options.text("install-dir") ?? "";
-  if (!directory.startsWith("/")) throw new UsageError(`Cannot use ${JSON.stringify(directory)} for --install-dir`, "It must be absolute.");
+  if (!directory.startsWith("/")) {
+    throw new UsageError(`Cannot use ${JSON.stringify(directory)} for --install-dir`, "It must be absolute.");
+  }
   const isTest = options.list("test-net").length > 0;
   const output = options.text("output") ?? `dist/denclave${dev ? "-dev" : ""}${isTest ? "-test" : ""}`;
   const name = output.replace(/^.*\//, "");
@@ -103,6 +140,8 @@ async function compile(options: Options): Promise<number> {
     "compile",
     "--quiet",
     "--no-prompt",
+    // Deno puts every package of the lock file into the binary: so the enclave has one of its own, with what it uses.
+    "--lock=enclave.lock",
     "--frozen",
     ...permissions.map(({ flag }) => flag),
     ...(target === undefined ? [] : ["--target", target]),
@@ -125,10 +164,23 @@ async function compile(options: Options): Promise<number> {
   const native = target === undefined || target.startsWith(Deno.build.arch);
   const startMs = native ? await startTime(output) : undefined;
   if (options.on("json")) {
-    console.log(JSON.stringify({ output, bytes: size, start_ms: startMs, deno: Deno.version.deno, version: VERSION, permissions }));
+    console.log(
+      JSON.stringify({
+        output,
+        bytes: size,
+        start_ms: startMs,
+        deno: Deno.version.deno,
+        version: VERSION,
+        permissions,
+      }),
+    );
     return EXIT.ok;
   }
-  console.log(`${output}: ${(size / 1e6).toFixed(1)} MB${startMs === undefined ? "" : `, starts in ${startMs} ms`} (Deno ${Deno.version.deno})`);
+  console.log(
+    `${output}: ${(size / 1e6).toFixed(1)} MB${
+      startMs === undefined ? "" : `, starts in ${startMs} ms`
+    } (Deno ${Deno.version.deno})`,
+  );
   const width = Math.max(...permissions.map(({ why }) => why.length));
   for (const { flag, why } of permissions) console.log(`  ${why.padEnd(width)}  ${flag}`);
   return EXIT.ok;
@@ -139,7 +191,9 @@ async function main(argv: readonly string[]): Promise<number> {
   if (options.on("help")) return console.log(HELP), EXIT.ok;
   if (options.on("version")) return console.log(VERSION), EXIT.ok;
   const [unexpected] = options.positionals;
-  if (unexpected !== undefined) throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`, "--help shows the usage.");
+  if (unexpected !== undefined) {
+    throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`, "--help shows the usage.");
+  }
   return await compile(options);
 }
 

@@ -38,7 +38,9 @@ export function selectAuthorities(bundle: string): string {
 if (import.meta.main) {
   try {
     const [from, to] = Deno.args;
-    if (from === undefined || to === undefined) throw new UsageError("usage: deno task trust-store <bundle.pem> <output.pem>");
+    if (from === undefined || to === undefined) {
+      throw new UsageError("usage: deno task trust-store <bundle.pem> <output.pem>");
+    }
     const selected = selectAuthorities(await Deno.readTextFile(from));
     await Deno.writeTextFile(to, selected);
     console.log(`${to}: ${selected.split("BEGIN CERTIFICATE").length - 1} authorities`);

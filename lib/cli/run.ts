@@ -21,6 +21,8 @@ export interface RunIo {
   /** Resolves when the service is to end. */
   readonly untilSignal: () => Promise<string>;
   readonly workflow: SessionOptions["workflow"];
+  /** Called once the listener is open: permissions that are no longer needed can go. */
+  readonly onListening?: () => void;
   /** Opens the KMS; calls `onFatal` later if it can no longer go on. */
   readonly openKms: (log: Log, onFatal: (error: Error) => void) => Promise<Kms>;
 }
@@ -41,6 +43,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
   await using opened = new AsyncDisposableStack();
   opened.use(kms);
   const { listener, address } = listen(config.address);
+  io.onListening?.();
   const service = startService({
     kms,
     acceptor: listener,

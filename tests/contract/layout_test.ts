@@ -22,16 +22,32 @@ const probe: unknown = JSON.parse(
 );
 
 Deno.test("struct layouts are those of a C compiler", () => {
-  const { endpoint_u16: narrow, endpoint_u32: wide, ...rest } = probe as Record<string, Record<string, number>>;
+  const { endpoint_u16: narrow, endpoint_u32: wide, ...rest } = probe as Record<
+    string,
+    Record<string, number>
+  >;
   assertEquals(rest, {
     aws_byte_buf: { ...AWS_BYTE_BUF },
     aws_byte_cursor: { ...AWS_BYTE_CURSOR },
-    kms_client: { size: KMS_CLIENT.size, allocator: 0, rest_client: KMS_CLIENT.restClient, keypair: KMS_CLIENT.keypair },
+    kms_client: {
+      size: KMS_CLIENT.size,
+      allocator: 0,
+      rest_client: KMS_CLIENT.restClient,
+      keypair: KMS_CLIENT.keypair,
+    },
     rest_response: { ...REST_RESPONSE },
-    constants: { socket_vsock: AWS_SOCKET_VSOCK_DOMAIN, aes_256: AWS_KEY_SPEC.AES_256, aes_128: AWS_KEY_SPEC.AES_128 },
+    constants: {
+      socket_vsock: AWS_SOCKET_VSOCK_DOMAIN,
+      aes_256: AWS_KEY_SPEC.AES_256,
+      aes_128: AWS_KEY_SPEC.AES_128,
+    },
   });
   assertEquals(narrow, { size: 110, address: AWS_SOCKET_ENDPOINT.address, port: AWS_SOCKET_ENDPOINT.port });
-  assertEquals(wide, { size: AWS_SOCKET_ENDPOINT.size, address: AWS_SOCKET_ENDPOINT.address, port: AWS_SOCKET_ENDPOINT.port });
+  assertEquals(wide, {
+    size: AWS_SOCKET_ENDPOINT.size,
+    address: AWS_SOCKET_ENDPOINT.address,
+    port: AWS_SOCKET_ENDPOINT.port,
+  });
 });
 
 Deno.test("the vsock constants are those of AWS's own tools", () => {
@@ -49,7 +65,12 @@ Deno.test("an endpoint holds the CID as text and the port in little-endian, zero
   assertEquals(endpoint.subarray(1, 108).every((byte) => byte === 0), true);
 });
 
-for (const [cid, port] of [["notanumber", 8000], ["", 8000], ["03", 8000], ["4294967296", 8000], ["3", 0], ["3", 65_536], ["3", 1.5]] as const) {
+for (
+  const [cid, port] of [["notanumber", 8000], ["", 8000], ["03", 8000], ["4294967296", 8000], ["3", 0], [
+    "3",
+    65_536,
+  ], ["3", 1.5]] as const
+) {
   Deno.test(`an endpoint of CID ${JSON.stringify(cid)} and port ${port} is refused, since the SDK would take it leniently`, () => {
     let refused = false;
     try {

@@ -1,6 +1,13 @@
 /** The aws-c-common half of the binding, against the real code: npm's aws-crt exports it. */
 import { assertEquals } from "@std/assert";
-import { AWS_BYTE_BUF, AWS_BYTE_CURSOR, byteCursor, readWord, stableBytes, writeWord } from "../../ffi/layout.ts";
+import {
+  AWS_BYTE_BUF,
+  AWS_BYTE_CURSOR,
+  byteCursor,
+  readWord,
+  stableBytes,
+  writeWord,
+} from "../../ffi/layout.ts";
 import { COMMON_SYMBOLS } from "../../ffi/symbols.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 
@@ -43,11 +50,18 @@ Deno.test("real aws-c-common: a buffer over our bytes has our length and no allo
   bytes.set(HELLO);
   const buffer = common.aws_byte_buf_from_array(bytes, 5n);
   assertEquals(
-    [readWord(buffer, AWS_BYTE_BUF.len), readWord(buffer, AWS_BYTE_BUF.capacity), readWord(buffer, AWS_BYTE_BUF.allocator)],
+    [
+      readWord(buffer, AWS_BYTE_BUF.len),
+      readWord(buffer, AWS_BYTE_BUF.capacity),
+      readWord(buffer, AWS_BYTE_BUF.allocator),
+    ],
     [5n, 5n, 0n],
   );
   const copy = stableBytes(5);
-  assertEquals(common.aws_byte_cursor_read(byteCursor(readWord(buffer, AWS_BYTE_BUF.buffer), 5), copy, 5n), true);
+  assertEquals(
+    common.aws_byte_cursor_read(byteCursor(readWord(buffer, AWS_BYTE_BUF.buffer), 5), copy, 5n),
+    true,
+  );
   assertEquals(copy, bytes);
 });
 
@@ -56,7 +70,14 @@ Deno.test("real aws-c-common: clean-up zeroes the struct and frees what it holds
   const source = stableBytes(5);
   source.set(HELLO);
   const owned = stableBytes(AWS_BYTE_BUF.size);
-  assertEquals(more.aws_byte_buf_init_copy(owned, tracer, common.aws_byte_buf_from_array(source, 5n) as Uint8Array<ArrayBuffer>), 0);
+  assertEquals(
+    more.aws_byte_buf_init_copy(
+      owned,
+      tracer,
+      common.aws_byte_buf_from_array(source, 5n) as Uint8Array<ArrayBuffer>,
+    ),
+    0,
+  );
   assertEquals(readWord(owned, AWS_BYTE_BUF.allocator), tracer);
   common.aws_byte_buf_clean_up_secure(owned);
   assertEquals([owned.every((byte) => byte === 0), more.aws_mem_tracer_bytes(tracer)], [true, 0n]);
@@ -76,5 +97,9 @@ Deno.test("real aws-c-common: reading more than is there says no and copies noth
 Deno.test("real aws-c-common: the last error has a name and a text", () => {
   more.aws_raise_error_private(1); // AWS_ERROR_OOM
   const code = common.aws_last_error();
-  assertEquals([code, readCString(common.aws_error_name(code)), readCString(common.aws_error_str(code))], [1, "AWS_ERROR_OOM", "Out of memory."]);
+  assertEquals([code, readCString(common.aws_error_name(code)), readCString(common.aws_error_str(code))], [
+    1,
+    "AWS_ERROR_OOM",
+    "Out of memory.",
+  ]);
 });

@@ -26,7 +26,11 @@ import { FAIL, type SdkRig } from "../helpers/sdk_rig.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
 
 const REGION = "us-east-1";
-const STRINGS = { accessKeyId: "AKIDTEST", secretAccessKey: "secret-for-tests", sessionToken: "token-for-tests" };
+const STRINGS = {
+  accessKeyId: "AKIDTEST",
+  secretAccessKey: "secret-for-tests",
+  sessionToken: "token-for-tests",
+};
 const PLAINTEXT = new TextEncoder().encode("thirty-two bytes of a key: 01234");
 
 const STRING_NEW = "aws_string_new_from_array";
@@ -122,11 +126,20 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
 
   test("one call decrypts, and acquires and releases in the order of F4", () => {
     assertEquals(decrypt(), PLAINTEXT);
-    assertEquals(rig.log(), [...ACQUIRE, "aws_kms_decrypt_blocking", "aws_byte_buf_clean_up_secure", ...RELEASE]);
+    assertEquals(rig.log(), [
+      ...ACQUIRE,
+      "aws_kms_decrypt_blocking",
+      "aws_byte_buf_clean_up_secure",
+      ...RELEASE,
+    ]);
   });
 
   test("bytes in, bytes out, for an app", () => {
-    const plaintext = callKmsDecrypt(stubWrap(PLAINTEXT), { region: REGION, credentials: STRINGS, sdk: rig.open() });
+    const plaintext = callKmsDecrypt(stubWrap(PLAINTEXT), {
+      region: REGION,
+      credentials: STRINGS,
+      sdk: rig.open(),
+    });
     assertEquals(plaintext, PLAINTEXT);
   });
 
@@ -140,7 +153,11 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     const context = { purpose: "tsk", app: 'de"nc\\lave' };
     assertEquals(decrypt({ keyId: STUB_KEY_ARN, context }, stubWrap(PLAINTEXT, { context })), PLAINTEXT);
     assert(rig.log().includes("aws_kms_decrypt_blocking_with_context"));
-    assertThrows(() => decrypt({ keyId: STUB_KEY_ARN, context: { purpose: "wallet" } }, stubWrap(PLAINTEXT, { context })), SdkKmsDecryptError);
+    assertThrows(
+      () =>
+        decrypt({ keyId: STUB_KEY_ARN, context: { purpose: "wallet" } }, stubWrap(PLAINTEXT, { context })),
+      SdkKmsDecryptError,
+    );
   });
 
   for (const failure of FAILURES) {
@@ -149,7 +166,10 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
       const error = assertThrows(() => decrypt(), SdkError);
       assertInstanceOf(error, failure.error as new () => SdkError);
       assertEquals(error.symbol, failure.symbol);
-      assert(error.sdk !== undefined && error.sdk.code !== 0 && error.sdk.name !== "", "the SDK's own error is missing");
+      assert(
+        error.sdk !== undefined && error.sdk.code !== 0 && error.sdk.name !== "",
+        "the SDK's own error is missing",
+      );
       assert(error.hint !== undefined, "there is no hint");
       assertEquals(rig.log(), [...failure.calls]);
     });
@@ -161,7 +181,10 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   });
 
   test("when decrypt fails, KMS's reason is asked for and everything released in reverse order", () => {
-    const error = assertThrows(() => decrypt({}, new TextEncoder().encode("no ciphertext of the stand-in")), SdkKmsDecryptError);
+    const error = assertThrows(
+      () => decrypt({}, new TextEncoder().encode("no ciphertext of the stand-in")),
+      SdkKmsDecryptError,
+    );
     assertEquals(error.kms?.name, "InvalidCiphertextException");
     assertEquals(error.symbol, "aws_kms_decrypt_blocking");
     const calls = rig.log();
@@ -172,7 +195,10 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
 
   test("another key than the named one is said by KMS's own name", () => {
     const other = STUB_KEY_ARN.replace("1234abcd", "99999999");
-    assertEquals(assertThrows(() => decrypt({ keyId: other }), SdkKmsDecryptError).kms?.name, "IncorrectKeyException");
+    assertEquals(
+      assertThrows(() => decrypt({ keyId: other }), SdkKmsDecryptError).kms?.name,
+      "IncorrectKeyException",
+    );
   });
 
   test("when even the reason cannot be had, the bare failure remains", () => {
@@ -186,7 +212,10 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   test("a data key comes in the clear and wrapped", () => {
     using credentials = Credentials.fromStrings(STRINGS);
     for (const [keySpec, length] of [["AES_256", 32], ["AES_128", 16]] as const) {
-      const { plaintext, ciphertext } = kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, { sdk: rig.open(), keySpec });
+      const { plaintext, ciphertext } = kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, {
+        sdk: rig.open(),
+        keySpec,
+      });
       using key = plaintext;
       assertEquals(key.length, length);
       assertEquals(decrypt({}, ciphertext), new Uint8Array(key.expose()));
@@ -196,13 +225,18 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   test("a data key with an EncryptionContext is bound to it", () => {
     using credentials = Credentials.fromStrings(STRINGS);
     const context = { app: "denclave", purpose: "wallet", name: "a/b" };
-    const { plaintext, ciphertext } = kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, { sdk: rig.open(), context });
+    const { plaintext, ciphertext } = kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, {
+      sdk: rig.open(),
+      context,
+    });
     using key = plaintext;
     assertEquals(decrypt({ keyId: STUB_KEY_ARN, context }, ciphertext), new Uint8Array(key.expose()));
     assertThrows(() => decrypt({ keyId: STUB_KEY_ARN }, ciphertext), SdkKmsDecryptError);
   });
 
-  for (const symbol of ["aws_cms_parse_enveloped_data", "aws_attestation_rsa_decrypt", "aws_cms_cipher_decrypt"]) {
+  for (
+    const symbol of ["aws_cms_parse_enveloped_data", "aws_attestation_rsa_decrypt", "aws_cms_cipher_decrypt"]
+  ) {
     test(`when ${symbol} fails on a data key's envelope, everything is released`, () => {
       using credentials = Credentials.fromStrings(STRINGS);
       rig.fail(symbol, FAIL.withError);
@@ -218,7 +252,10 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   test("a data key that fails is its own error", () => {
     using credentials = Credentials.fromStrings(STRINGS);
     rig.fail("aws_kms_generate_data_key_blocking", FAIL.withError);
-    assertThrows(() => kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, { sdk: rig.open() }), SdkKmsDataKeyError);
+    assertThrows(
+      () => kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, { sdk: rig.open() }),
+      SdkKmsDataKeyError,
+    );
     assertEquals(rig.log().slice(-RELEASE.length), RELEASE);
   });
 
@@ -302,7 +339,10 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
 
   function callSession(warm: WarmSession, strings = STRINGS): Uint8Array {
     using credentials = Credentials.fromStrings(strings);
-    const { plaintext } = warm.call(REGION, credentials, { kind: "decrypt", ciphertext: stubWrap(PLAINTEXT) });
+    const { plaintext } = warm.call(REGION, credentials, {
+      kind: "decrypt",
+      ciphertext: stubWrap(PLAINTEXT),
+    });
     using opened = plaintext;
     return new Uint8Array(opened.expose());
   }
@@ -319,7 +359,9 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
 
   test("a warm session makes another client for other credentials, and never destroys one while it serves", () => {
     using warm = session();
-    for (const accessKeyId of ["AKID1", "AKID2", "AKID3", "AKID3"]) callSession(warm, { ...STRINGS, accessKeyId });
+    for (const accessKeyId of ["AKID1", "AKID2", "AKID3", "AKID3"]) {
+      callSession(warm, { ...STRINGS, accessKeyId });
+    }
     assertEquals([clientsMade(), warm.state.clientsWarm, warm.state.clientsSetAside], [3, 2, 1]);
     assertEquals(rig.log().includes("aws_nitro_enclaves_kms_client_destroy"), false);
   });
@@ -336,7 +378,10 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     using warm = session();
     using credentials = Credentials.fromStrings(STRINGS);
     const ciphertext = new TextEncoder().encode("no ciphertext of the stand-in");
-    const error = assertThrows(() => warm.call(REGION, credentials, { kind: "decrypt", ciphertext }), SdkKmsDecryptError);
+    const error = assertThrows(
+      () => warm.call(REGION, credentials, { kind: "decrypt", ciphertext }),
+      SdkKmsDecryptError,
+    );
     assertEquals(error.kms?.name, "InvalidCiphertextException");
     callSession(warm);
     assertEquals(clientsMade(), 1);

@@ -2,7 +2,16 @@
  * The SDK's host: one protocol, two carriers, one suite. The SDK is the C stand-in, which fails, hangs and crashes as it is told.
  */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { Credentials, SdkArgumentError, SdkBusyError, SdkError, SdkHostError, SdkKmsDecryptError, SdkLibraryError, SdkTimeoutError } from "../../lib/aws_ne/mod.ts";
+import {
+  Credentials,
+  SdkArgumentError,
+  SdkBusyError,
+  SdkError,
+  SdkHostError,
+  SdkKmsDecryptError,
+  SdkLibraryError,
+  SdkTimeoutError,
+} from "../../lib/aws_ne/mod.ts";
 import type { StartCarrier } from "../../lib/kms/sdk_host/carrier.ts";
 import { SdkHost, type SdkHostOptions } from "../../lib/kms/sdk_host/host.ts";
 import { processCarrier } from "../../lib/kms/sdk_host/process_carrier.ts";
@@ -19,14 +28,34 @@ const DECRYPT = "aws_kms_decrypt_blocking";
 
 const CARRIERS: readonly (readonly [string, StartCarrier])[] = [
   ["Worker", startWorkerCarrier],
-  ["process", processCarrier(Deno.execPath(), ["run", "--quiet", "--no-prompt", `--allow-ffi=${NATIVE_DIR}`, "--allow-net", "--allow-run", MAIN, "sdk-host"])],
+  [
+    "process",
+    processCarrier(Deno.execPath(), [
+      "run",
+      "--quiet",
+      "--no-prompt",
+      `--allow-ffi=${NATIVE_DIR}`,
+      "--allow-net",
+      "--allow-run",
+      MAIN,
+      "sdk-host",
+    ]),
+  ],
 ];
 
 function credentials(accessKeyId = "AKIDTEST"): Credentials {
-  return Credentials.fromStrings({ accessKeyId, secretAccessKey: "secret-for-tests", sessionToken: "token-for-tests" });
+  return Credentials.fromStrings({
+    accessKeyId,
+    secretAccessKey: "secret-for-tests",
+    sessionToken: "token-for-tests",
+  });
 }
 
-async function decrypt(host: SdkHost, ciphertext = stubWrap(PLAINTEXT), accessKeyId?: string): Promise<Uint8Array> {
+async function decrypt(
+  host: SdkHost,
+  ciphertext = stubWrap(PLAINTEXT),
+  accessKeyId?: string,
+): Promise<Uint8Array> {
   using who = credentials(accessKeyId);
   const { plaintext } = await host.call(REGION, who, { kind: "decrypt", ciphertext, keyId: STUB_KEY_ARN });
   using opened = plaintext;
@@ -34,14 +63,25 @@ async function decrypt(host: SdkHost, ciphertext = stubWrap(PLAINTEXT), accessKe
 }
 
 for (const [name, start] of CARRIERS) {
-  const test = (behaviour: string, run: (host: SdkHost, control: StubControl, fatal: SdkHostError[]) => Promise<void>, options: Partial<SdkHostOptions> = {}) =>
+  const test = (
+    behaviour: string,
+    run: (host: SdkHost, control: StubControl, fatal: SdkHostError[]) => Promise<void>,
+    options: Partial<SdkHostOptions> = {},
+  ) =>
     Deno.test(`SDK host as ${name}: ${behaviour}`, async () => {
       using control = new StubControl();
       for (const [variable, value] of Object.entries(control.env)) Deno.env.set(variable, value);
       const fatal: SdkHostError[] = [];
       using host = new SdkHost({
         start,
-        open: { libraryDir: NATIVE_DIR, proxyPort: 8000, seedBytes: 1024, idleMs: 60_000, maxWarm: 8, maxClients: 16 },
+        open: {
+          libraryDir: NATIVE_DIR,
+          proxyPort: 8000,
+          seedBytes: 1024,
+          idleMs: 60_000,
+          maxWarm: 8,
+          maxClients: 16,
+        },
         deadlineMs: 20_000,
         maxGivenUp: 3,
         maxQueued: 4,
@@ -77,7 +117,10 @@ for (const [name, start] of CARRIERS) {
   });
 
   test("carries an error with its class, KMS's name and a hint", async (host) => {
-    const error = await assertRejects(() => decrypt(host, new TextEncoder().encode("not a blob")), SdkKmsDecryptError);
+    const error = await assertRejects(
+      () => decrypt(host, new TextEncoder().encode("not a blob")),
+      SdkKmsDecryptError,
+    );
     assertEquals([error.kms?.name, error.symbol], ["InvalidCiphertextException", DECRYPT]);
     assert(error.hint !== undefined);
     const expired = await assertRejects(() => decrypt(host, undefined, "AKIAEXPIRED"), SdkKmsDecryptError);
@@ -99,23 +142,31 @@ for (const [name, start] of CARRIERS) {
   test("says where it looked when there are no libraries", async (host) => {
     const error = await assertRejects(() => host.start(), SdkLibraryError);
     assertStringIncludes(error.message, "/nonexistent/libaws-c-common.so");
-  }, { open: { libraryDir: "/nonexistent", proxyPort: 8000, seedBytes: 0, idleMs: 1, maxWarm: 1, maxClients: 1 } });
+  }, {
+    open: { libraryDir: "/nonexistent", proxyPort: 8000, seedBytes: 0, idleMs: 1, maxWarm: 1, maxClients: 1 },
+  });
 
-  test("gives a hung host up at the deadline, answers kms_timeout, and serves with the next", async (host, control) => {
-    await decrypt(host);
-    control.script([DECRYPT, MODE.hang]);
-    const error = await assertRejects(() => decrypt(host), SdkTimeoutError);
-    assertEquals(error.code, "kms_timeout");
-    control.script();
-    assertEquals(await decrypt(host), PLAINTEXT);
-    assertEquals(host.state.started, 2);
-  }, { deadlineMs: 3_000 });
+  test(
+    "gives a hung host up at the deadline, answers kms_timeout, and serves with the next",
+    async (host, control) => {
+      await decrypt(host);
+      control.script([DECRYPT, MODE.hang]);
+      const error = await assertRejects(() => decrypt(host), SdkTimeoutError);
+      assertEquals(error.code, "kms_timeout");
+      control.script();
+      assertEquals(await decrypt(host), PLAINTEXT);
+      assertEquals(host.state.started, 2);
+    },
+    { deadlineMs: 3_000 },
+  );
 
   test("answers every waiting call by its own deadline while the host hangs", async (host, control) => {
     await decrypt(host);
     control.script([DECRYPT, MODE.hang + 100]);
     const results = await Promise.allSettled([decrypt(host), decrypt(host), decrypt(host)]);
-    for (const result of results) assert(result.status === "rejected" && result.reason instanceof SdkTimeoutError, String(result));
+    for (const result of results) {
+      assert(result.status === "rejected" && result.reason instanceof SdkTimeoutError, String(result));
+    }
   }, { deadlineMs: 3_000 });
 
   test("refuses calls beyond its queue at once", async (host, control) => {
@@ -141,7 +192,14 @@ Deno.test("SDK host as Worker: too many hangs end the process with a clear error
   const fatal = Promise.withResolvers<SdkHostError>();
   using host = new SdkHost({
     start: startWorkerCarrier,
-    open: { libraryDir: NATIVE_DIR, proxyPort: 8000, seedBytes: 0, idleMs: 60_000, maxWarm: 8, maxClients: 16 },
+    open: {
+      libraryDir: NATIVE_DIR,
+      proxyPort: 8000,
+      seedBytes: 0,
+      idleMs: 60_000,
+      maxWarm: 8,
+      maxClients: 16,
+    },
     deadlineMs: 2_000,
     maxGivenUp: 0,
     maxQueued: 4,
@@ -198,7 +256,15 @@ Deno.test("SDK host as process: a host whose clients are used up is replaced, an
 function hostInProcess(open: { readonly maxClients?: number } = {}): SdkHost {
   return new SdkHost({
     start: startProcess,
-    open: { libraryDir: NATIVE_DIR, proxyPort: 8000, seedBytes: 0, idleMs: 60_000, maxWarm: 8, maxClients: 16, ...open },
+    open: {
+      libraryDir: NATIVE_DIR,
+      proxyPort: 8000,
+      seedBytes: 0,
+      idleMs: 60_000,
+      maxWarm: 8,
+      maxClients: 16,
+      ...open,
+    },
     deadlineMs: 20_000,
     maxGivenUp: 0,
     maxQueued: 4,

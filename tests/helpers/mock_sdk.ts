@@ -6,8 +6,22 @@
  */
 import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { type Dlopen, type NitroSdk, openSdk } from "../../ffi/mod.ts";
-import { AWS_BYTE_BUF, AWS_BYTE_CURSOR, KMS_CLIENT, readWord, REST_RESPONSE, stableBytes, writeWord } from "../../ffi/layout.ts";
-import { COMMON_SYMBOLS, type CommonSymbols, SDK_SYMBOLS, type SdkSymbols, type SymbolName } from "../../ffi/symbols.ts";
+import {
+  AWS_BYTE_BUF,
+  AWS_BYTE_CURSOR,
+  KMS_CLIENT,
+  readWord,
+  REST_RESPONSE,
+  stableBytes,
+  writeWord,
+} from "../../ffi/layout.ts";
+import {
+  COMMON_SYMBOLS,
+  type CommonSymbols,
+  SDK_SYMBOLS,
+  type SdkSymbols,
+  type SymbolName,
+} from "../../ffi/symbols.ts";
 import { FAIL, type SdkRig } from "./sdk_rig.ts";
 import { contextHash, stubParse, stubWrap } from "./stub_format.ts";
 
@@ -222,7 +236,14 @@ export class MockSdk implements SdkRig {
     aws_kms_decrypt_blocking: (client, keyId, _algorithm, ciphertext, plaintext) =>
       this.#decrypt("aws_kms_decrypt_blocking", BigInt(client), keyId, ciphertext, undefined, plaintext),
     aws_kms_decrypt_blocking_with_context: (client, keyId, _algorithm, ciphertext, context, plaintext) =>
-      this.#decrypt("aws_kms_decrypt_blocking_with_context", BigInt(client), keyId, ciphertext, context, plaintext),
+      this.#decrypt(
+        "aws_kms_decrypt_blocking_with_context",
+        BigInt(client),
+        keyId,
+        ciphertext,
+        context,
+        plaintext,
+      ),
     aws_kms_generate_data_key_blocking: (client, keyId, keySpec, plaintext, ciphertext) => {
       if (this.#kmsCall("aws_kms_generate_data_key_blocking", BigInt(client))) return -1;
       const key = crypto.getRandomValues(new Uint8Array(keySpec === 0 ? 32 : 16));
@@ -294,7 +315,11 @@ export class MockSdk implements SdkRig {
   ): number {
     if (this.#kmsCall(symbol, client)) return -1;
     const json = context === undefined ? undefined : this.#text(context);
-    const opened = this.#open(this.#read(ciphertext), this.#text(keyId), json === undefined ? {} : JSON.parse(json));
+    const opened = this.#open(
+      this.#read(ciphertext),
+      this.#text(keyId),
+      json === undefined ? {} : JSON.parse(json),
+    );
     if (typeof opened === "string") return -1;
     this.#fill(plaintext, opened);
     return 0;
@@ -303,7 +328,9 @@ export class MockSdk implements SdkRig {
   /** The plaintext, or the name of KMS's error. */
   #open(blob: Uint8Array, keyId: string | undefined, context: Record<string, string>): Bytes | string {
     const parsed = stubParse(blob);
-    if (parsed === undefined || parsed.contextHash !== contextHash(context)) return "InvalidCiphertextException";
+    if (parsed === undefined || parsed.contextHash !== contextHash(context)) {
+      return "InvalidCiphertextException";
+    }
     if (keyId !== undefined && keyId !== parsed.keyId) return "IncorrectKeyException";
     return parsed.plaintext;
   }
@@ -311,12 +338,19 @@ export class MockSdk implements SdkRig {
   #answer(body: Uint8Array): Record<string, string> {
     const request = JSON.parse(new TextDecoder().decode(body)) as Record<string, never>;
     if (request["CiphertextBlob"] !== undefined) {
-      const opened = this.#open(decodeBase64(request["CiphertextBlob"]), request["KeyId"], request["EncryptionContext"] ?? {});
+      const opened = this.#open(
+        decodeBase64(request["CiphertextBlob"]),
+        request["KeyId"],
+        request["EncryptionContext"] ?? {},
+      );
       if (typeof opened === "string") return { __type: opened, message: "from the mock" };
       return { CiphertextForRecipient: encodeBase64(opened) };
     }
     const key = crypto.getRandomValues(new Uint8Array(32));
-    const wrapped = stubWrap(key, { keyId: request["KeyId"] ?? "", context: request["EncryptionContext"] ?? {} });
+    const wrapped = stubWrap(key, {
+      keyId: request["KeyId"] ?? "",
+      context: request["EncryptionContext"] ?? {},
+    });
     return { CiphertextBlob: encodeBase64(wrapped), CiphertextForRecipient: encodeBase64(key) };
   }
 }

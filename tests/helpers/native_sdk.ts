@@ -36,7 +36,9 @@ export class NativeSdk implements SdkRig {
     const length = Number(this.#control.symbols.stub_log_read(new Uint8Array(0), 0n));
     const bytes = new Uint8Array(length);
     this.#control.symbols.stub_log_read(bytes, BigInt(length));
-    return new TextDecoder().decode(bytes).split("\n").filter((line) => line !== "").map((line) => line.split(" ")[0] ?? "");
+    return new TextDecoder().decode(bytes).split("\n").filter((line) => line !== "").map((line) =>
+      line.split(" ")[0] ?? ""
+    );
   }
 
   live(): number {
@@ -45,7 +47,11 @@ export class NativeSdk implements SdkRig {
 
   faults() {
     const { stub_not_wiped, stub_double_free, stub_misuse } = this.#control.symbols;
-    return { notWiped: Number(stub_not_wiped()), doubleFree: Number(stub_double_free()), misuse: Number(stub_misuse()) };
+    return {
+      notWiped: Number(stub_not_wiped()),
+      doubleFree: Number(stub_double_free()),
+      misuse: Number(stub_misuse()),
+    };
   }
 
   reset(): void {

@@ -44,7 +44,9 @@ export class StubControl implements Disposable {
   async called(symbol: string, times = 1): Promise<void> {
     const deadline = Date.now() + 10_000;
     while (this.count(symbol) < times) {
-      if (Date.now() > deadline) throw new Error(`${symbol} was called ${this.count(symbol)} times in ten seconds, not ${times}`);
+      if (Date.now() > deadline) {
+        throw new Error(`${symbol} was called ${this.count(symbol)} times in ten seconds, not ${times}`);
+      }
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
   }

@@ -20,14 +20,19 @@ function fnv1a(bytes: Uint8Array): number {
 
 /** The hash of an EncryptionContext, entries sorted by name. */
 export function contextHash(context: Readonly<Record<string, string>> = {}): number {
-  const canonical = Object.entries(context).sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, value]) => `${key}=${value}\n`).join("");
+  const canonical = Object.entries(context).sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, value]) =>
+    `${key}=${value}\n`
+  ).join("");
   return fnv1a(new TextEncoder().encode(canonical));
 }
 
 /** A ciphertext that the stand-in opens. */
 export function stubWrap(
   plaintext: Uint8Array,
-  { keyId = STUB_KEY_ARN, context }: { readonly keyId?: string; readonly context?: Readonly<Record<string, string>> } = {},
+  { keyId = STUB_KEY_ARN, context }: {
+    readonly keyId?: string;
+    readonly context?: Readonly<Record<string, string>>;
+  } = {},
 ): Uint8Array<ArrayBuffer> {
   const name = new TextEncoder().encode(keyId);
   const blob = new Uint8Array(MAGIC.length + 5 + name.length + plaintext.length);
@@ -42,7 +47,9 @@ export function stubWrap(
 /** What a stand-in finds in a ciphertext; undefined when it is not one. */
 export function stubParse(
   blob: Uint8Array,
-): { readonly contextHash: number; readonly keyId: string; readonly plaintext: Uint8Array<ArrayBuffer> } | undefined {
+):
+  | { readonly contextHash: number; readonly keyId: string; readonly plaintext: Uint8Array<ArrayBuffer> }
+  | undefined {
   if (blob.length < MAGIC.length + 5 || MAGIC.some((byte, index) => blob[index] !== byte)) return undefined;
   const nameLength = blob[MAGIC.length + 4] ?? 0;
   const nameEnd = MAGIC.length + 5 + nameLength;

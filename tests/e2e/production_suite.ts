@@ -1,0 +1,421 @@
+/**
+ * The production entry as its own process, with the C stand-ins for the SDK's libraries: run from source, and as the compiled binary.
+ *
+ * @module
+ */
+import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
+import { SealingKey } from "../../lib/crypto/sealing.ts";
+import { Client } from "../../lib/host/client.ts";
+import type { Address } from "../../lib/wire/address.ts";
+import type { Dialect } from "../../lib/wire/framing.ts";
+import { type Launch, ServiceProcess, within } from "../helpers/service_process.ts";
+import { MODE, StubControl } from "../helpers/stub_control.ts";
+import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
+
+/** How the program under test is started. */
+export interface Program {
+  readonly name: string;
+  readonly command: string;
+  /** What comes before the program's own arguments. */
+  readonly prefix: readonly string[];
+  /** Where the stand-ins are that it may open. */
+  readonly libraryDir: string;
+}
+
+const DECRYPT = "aws_kms_decrypt_blocking";
+const CREDENTIALS = {
+  aws_access_key_id: "AKIDTEST",
+  aws_secret_access_key: "made-for-tests",
+  aws_session_token: "made-for-tests",
+};
+const HOSTS = ["worker", "process"] as const;
+
+interface Setup {
+  readonly service: ServiceProcess & { readonly address: Address };
+  readonly control: StubControl;
+  readonly tsk: Tsk;
+}
+
+/** A session key, as its owner has it. */
+export class Tsk implements Disposable {
+  readonly raw: Uint8Array<ArrayBuffer> = crypto.getRandomValues(new Uint8Array(32));
+  #key: SealingKey | undefined;
+
+  async seal(plaintext: Uint8Array): Promise<string> {
+    this.#key ??= await SealingKey.take(SecretBytes.copyOf(this.raw));
+    return encodeHex(await this.#key.seal(plaintext));
+  }
+
+  async open(hex: unknown): Promise<Uint8Array> {
+    this.#key ??= await SealingKey.take(SecretBytes.copyOf(this.raw));
+    return await this.#key.open(decodeHex(String(hex)));
+  }
+
+  /** A `configure` that makes the service take this key. */
+  configure(wrapped: Uint8Array = stubWrap(this.raw)): Record<string, unknown> {
+    return { type: "configure", encrypted_tsk: encodeBase64(wrapped), ...CREDENTIALS };
+  }
+
+  [Symbol.dispose](): void {
+    this.#key?.[Symbol.dispose]();
+  }
+}
+
+/** Sends data through `process`, and checks what comes back. */
+export async function roundTrip(client: Client, tsk: Tsk, size = 64): Promise<void> {
+  const plaintext = crypto.getRandomValues(new Uint8Array(Math.min(size, 65_536)));
+  const reply = await client.request({ type: "process", ciphertext: await tsk.seal(plaintext) });
+  assertEquals(await tsk.open(reply["result"]), plaintext);
+}
+
+/** Registers the suite for one way to start the program. */
+export function testProduction(program: Program): void {
+  const launch = (args: readonly string[], env: Readonly<Record<string, string>> = {}): Launch => ({
+    command: program.command,
+    args: [...program.prefix, ...args],
+    env,
+  });
+  const serveArgs = [
+    "--listen",
+    "tcp:127.0.0.1:0",
+    "--kms-key",
+    STUB_KEY_ARN,
+    "--library-dir",
+    program.libraryDir,
+  ];
+
+  const test = (behaviour: string, args: readonly string[], run: (setup: Setup) => Promise<void>) =>
+    Deno.test(`${program.name}: ${behaviour}`, async () => {
+      using control = new StubControl();
+      await using service = await ServiceProcess.start(launch([...serveArgs, ...args], control.env));
+      using tsk = new Tsk();
+      await run({ service, control, tsk });
+    });
+
+  for (const host of HOSTS) {
+    test(`with the SDK in a ${host}, KMS releases the key and process serves with it, in every framing`, [
+      "--sdk-host",
+      host,
+    ], async ({ service, control, tsk }) => {
+      for (const dialect of ["u32be", "u64le", "raw"] as const satisfies readonly Dialect[]) {
+        using client = await Client.connect(service.address, { dialect });
+        assertEquals((await client.exchange({ type: "ping" }))["status"], "ok");
+        assertEquals((await client.request(tsk.configure()))["msg"], "configured");
+        await roundTrip(client, tsk);
+        await roundTrip(client, tsk, 60_000);
+      }
+      assertEquals(control.count("aws_nitro_enclaves_kms_client_new"), 1);
+      assertEquals(control.count("aws_nitro_enclaves_kms_client_destroy"), 0);
+      assertEquals((await service.stop()).code, 0);
+      assertEquals(service.lines.at(-1)?.["event"], "stopped");
+    });
+
+    test(
+      `with the SDK in a ${host}, a hang answers timeout while process goes on, and the next configure works`,
+      ["--sdk-host", host, "--kms-deadline-ms", "2500"],
+      async ({ service, control, tsk }) => {
+        using client = await Client.connect(service.address);
+        using second = await Client.connect(service.address);
+        await client.request(tsk.configure());
+        control.script([DECRYPT, MODE.hang]);
+        let answered = false;
+        const hung = client.exchange(tsk.configure()).finally(() => answered = true);
+        await control.called(DECRYPT, 2);
+        let meanwhile = 0;
+        while (!answered) {
+          await roundTrip(second, tsk);
+          meanwhile++;
+        }
+        assertEquals((await hung)["msg"], "timeout");
+        assert(meanwhile > 50, `only ${meanwhile} requests were served while the SDK hung`);
+        control.script();
+        await client.request(tsk.configure());
+        await roundTrip(client, tsk);
+      },
+    );
+
+    test(
+      `with the SDK in a ${host}, rotation under load fails no request`,
+      ["--sdk-host", host],
+      async ({ service, tsk }) => {
+        using admin = await Client.connect(service.address);
+        await admin.request(tsk.configure());
+        let rotating = true;
+        const load = Array.from({ length: 4 }, async () => {
+          using client = await Client.connect(service.address);
+          let requests = 0;
+          // Wrapped anew, but the same key: whichever is in use, every request must open.
+          while (rotating) {
+            await roundTrip(client, tsk, 20_000);
+            requests++;
+          }
+          return requests;
+        });
+        for (let rotation = 0; rotation < 20; rotation++) await admin.request(tsk.configure());
+        rotating = false;
+        for (const requests of await Promise.all(load)) assert(requests > 0);
+      },
+    );
+  }
+
+  test("an SDK that aborts in the process host costs a retry, and the configured key stays", [
+    "--sdk-host",
+    "process",
+  ], async ({ service, control, tsk }) => {
+    using client = await Client.connect(service.address);
+    await client.request(tsk.configure());
+    control.script([DECRYPT, MODE.abort + 100]);
+    const reply = await client.exchange(tsk.configure());
+    assertEquals([reply["status"], reply["msg"]], ["error", "kms_decrypt_failed"]);
+    await roundTrip(client, tsk);
+    control.script();
+    await client.request(tsk.configure());
+    assert(service.events("sdk_host_lost").length >= 1);
+    assertStringIncludes(String(service.events("sdk_host_lost")[0]?.["said"]), "Fatal error condition");
+  });
+
+  test(
+    "an SDK that aborts in the worker ends the process, and the last line says where",
+    [],
+    async ({ service, control, tsk }) => {
+      using client = await Client.connect(service.address);
+      control.script([DECRYPT, MODE.abort]);
+      const reply = client.exchange(tsk.configure());
+      reply.catch(() => {});
+      const status = await service.ended();
+      assertEquals(status.success, false);
+      assertEquals(service.lines.at(-1)?.["event"], "sdk_call");
+      assertStringIncludes(service.stderr, "Fatal error condition");
+      await reply.catch(() => {});
+    },
+  );
+
+  test(
+    "too many hangs in the worker end the process with a clear last line",
+    ["--kms-deadline-ms", "400"],
+    async ({ service, control, tsk }) => {
+      control.script([DECRYPT, MODE.hang + 100]);
+      using client = await Client.connect(service.address);
+      for (let hang = 0; hang < 4; hang++) {
+        const reply = await client.exchange(tsk.configure()).catch(() => undefined);
+        if (reply !== undefined) assertEquals(reply["msg"], "timeout");
+      }
+      assertEquals((await service.ended()).code, 70);
+      assertEquals(service.lines.at(-1)?.["event"], "fatal");
+    },
+  );
+
+  test("KMS's own refusal is told by its name", [], async ({ service, tsk }) => {
+    using client = await Client.connect(service.address);
+    for (
+      const [request, name] of [
+        [tsk.configure(new Uint8Array(100)), "InvalidCiphertextException"],
+        [tsk.configure(stubWrap(tsk.raw, { keyId: "another" })), "IncorrectKeyException"],
+        [{ ...tsk.configure(), aws_access_key_id: "AKIAEXPIRED00000000" }, "ExpiredTokenException"],
+        [{ ...tsk.configure(), aws_access_key_id: "AKIADENIED000000000" }, "AccessDeniedException"],
+      ] as const
+    ) {
+      const reply = await client.exchange(request);
+      assertEquals([reply["msg"], reply["details"]], ["kms_decrypt_failed", `KMS refused: ${name}`]);
+    }
+    assertEquals((await client.exchange({ type: "health" }))["configured"], false);
+  });
+
+  test("a request does not choose the key or the region", [], async ({ service, tsk }) => {
+    using client = await Client.connect(service.address);
+    const other = STUB_KEY_ARN.replace("1234abcd", "99999999");
+    for (const extra of [{ kms_key_id: other }, { kms_key_id: "alias/mine" }, { region: "eu-west-1" }]) {
+      assertEquals((await client.exchange({ ...tsk.configure(), ...extra }))["msg"], "key_not_allowed");
+    }
+    await client.request({
+      ...tsk.configure(),
+      kms_key_id: "1234abcd-12ab-34cd-56ef-1234567890ab",
+      region: "us-east-1",
+    });
+  });
+
+  test("no credential, key or plaintext is in the log or in what the service tells of itself", [
+    "--log-level",
+    "debug",
+  ], async ({ service, tsk }) => {
+    using client = await Client.connect(service.address);
+    const secret = "NEVER-SEEN-ANYWHERE";
+    await client.exchange({
+      ...tsk.configure(new Uint8Array(50)),
+      aws_secret_access_key: secret,
+      aws_session_token: secret,
+    });
+    await client.request({ ...tsk.configure(), aws_secret_access_key: secret });
+    await roundTrip(client, tsk);
+    const told = JSON.stringify([
+      await client.exchange({ type: "health" }),
+      await client.exchange({ type: "logs", limit: 500 }),
+      await client.exchange({ type: "metrics" }),
+    ]);
+    await service.stop();
+    for (const text of [told, JSON.stringify(service.lines), service.stderr]) {
+      for (const hidden of [secret, "made-for-tests", encodeHex(tsk.raw), encodeBase64(tsk.raw)]) {
+        assertEquals(text.includes(hidden), false);
+      }
+    }
+  });
+
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    test(
+      `${signal} lets the request under way end, then the process ends with 0`,
+      [],
+      async ({ service, control, tsk }) => {
+        using client = await Client.connect(service.address);
+        control.script([DECRYPT, MODE.slow]);
+        const configuring = client.exchange(tsk.configure());
+        await control.called(DECRYPT);
+        const status = service.stop(signal);
+        assertEquals((await configuring)["msg"], "configured");
+        assertEquals((await status).code, 0);
+        assert(service.events("draining").length === 1);
+      },
+    );
+  }
+
+  // Ends before it listens.
+
+  Deno.test(`${program.name}: without libraries it ends at once, and says every path that it tried`, async () => {
+    await using service = ServiceProcess.spawn(
+      launch(["--listen", "tcp:127.0.0.1:0", "--library-dir", "/nonexistent"]),
+    );
+    assertEquals((await service.ended()).code, 69);
+    assertStringIncludes(service.stderr, "/nonexistent/libaws-c-common.so");
+  });
+
+  Deno.test(`${program.name}: a relative library folder is refused`, async () => {
+    await using service = ServiceProcess.spawn(
+      launch(["--listen", "tcp:127.0.0.1:0", "--library-dir", "lib"]),
+    );
+    assertEquals((await service.ended()).code, 69);
+    assertStringIncludes(service.stderr, "not absolute");
+  });
+
+  Deno.test(`${program.name}: an unknown option is refused with the nearest name`, async () => {
+    await using service = ServiceProcess.spawn(launch(["serve", "--kms-keys", STUB_KEY_ARN]));
+    assertEquals((await service.ended()).code, 2);
+    assertStringIncludes(service.stderr, "Did you mean --kms-key?");
+  });
+
+  // kmstool_enclave_cli's interface (F9).
+
+  const kmstool = async (args: readonly string[], env: Readonly<Record<string, string>> = {}) => {
+    const command = new Deno.Command(program.command, {
+      args: [...program.prefix, ...args],
+      env: { DENCLAVE_LIBRARY_DIR: program.libraryDir, ...env },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    });
+    const { code, stdout, stderr } = await within(20_000, args[0] ?? "", command.output());
+    return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
+  };
+  const keys = [
+    "--aws-access-key-id",
+    "AKIDTEST",
+    "--aws-secret-access-key",
+    "made-for-tests",
+    "--aws-session-token",
+    "made-for-tests",
+  ];
+  const wrapped = encodeBase64(stubWrap(new TextEncoder().encode("the plaintext")));
+  const plaintextLine = `PLAINTEXT: ${encodeBase64(new TextEncoder().encode("the plaintext"))}\n`;
+
+  const decryptCases: readonly (readonly [string, readonly string[]])[] = [
+    ["long options", ["--region", "us-east-1", "--proxy-port", "8000", ...keys, "--ciphertext", wrapped]],
+    ["short options", [
+      "-r",
+      "us-east-1",
+      "-x",
+      "8000",
+      "-k",
+      "AKIDTEST",
+      "-s",
+      "made-for-tests",
+      "-t",
+      "made-for-tests",
+      "-c",
+      wrapped,
+    ]],
+    ["the default region", [...keys, "--ciphertext", wrapped]],
+    ["a key and an algorithm", [...keys, "-c", wrapped, "-K", STUB_KEY_ARN, "-a", "SYMMETRIC_DEFAULT"]],
+  ];
+  for (const [what, args] of decryptCases) {
+    Deno.test(`${program.name}: decrypt with ${what} prints kmstool's line and nothing else`, async () => {
+      const { code, stdout, stderr } = await kmstool(["decrypt", ...args]);
+      assertEquals([code, stdout, stderr], [0, plaintextLine, ""]);
+    });
+  }
+
+  Deno.test(`${program.name}: genkey prints kmstool's two lines, and decrypt opens the first to the second`, async () => {
+    for (const [spec, length] of [["AES-256", 32], ["AES-128", 16]] as const) {
+      const { code, stdout } = await kmstool([
+        "genkey",
+        ...keys,
+        "--key-id",
+        STUB_KEY_ARN,
+        "--key-spec",
+        spec,
+      ]);
+      const [, ciphertext = "", plaintext = ""] = /^CIPHERTEXT: (\S+)\nPLAINTEXT: (\S+)\n$/.exec(stdout) ??
+        [];
+      assertEquals([code, Uint8Array.from(atob(plaintext), (char) => char.charCodeAt(0)).length], [
+        0,
+        length,
+      ]);
+      assertEquals(
+        (await kmstool(["decrypt", ...keys, "-c", ciphertext])).stdout,
+        `PLAINTEXT: ${plaintext}\n`,
+      );
+    }
+  });
+
+  Deno.test(`${program.name}: genrandom prints kmstool's line with that many bytes`, async () => {
+    const { code, stdout } = await kmstool(["genrandom", ...keys, "--length", "33"]);
+    const [, random = ""] = /^PLAINTEXT: (\S+)\n$/.exec(stdout) ?? [];
+    assertEquals([code, atob(random).length], [0, 33]);
+  });
+
+  const usageErrors: readonly (readonly [readonly string[], string])[] = [
+    [["decrypt", "-c", wrapped], "--aws-access-key-id must be set"],
+    [["decrypt", ...keys], "--ciphertext must be set"],
+    [["decrypt", ...keys, "-c", "***"], "not a base64 string"],
+    [["decrypt", ...keys, "-c", wrapped, "--cipher"], "Unknown option --cipher"],
+    [["genkey", ...keys, "-K", STUB_KEY_ARN], "--key-spec must be set"],
+    [["genkey", ...keys, "-K", STUB_KEY_ARN, "-p", "AES-512"], "Unknown key spec"],
+    [["genrandom", ...keys], "--length must be set"],
+    [["genrandom", ...keys, "-l", "1025"], "1 to 1024"],
+    [["decrypt", "--help"], "--ciphertext"],
+  ];
+  for (const [args, words] of usageErrors) {
+    Deno.test(`${program.name}: ${args[0]} answers ${JSON.stringify(words)} with exit code 1 and no output`, async () => {
+      const { code, stdout, stderr } = await kmstool(args);
+      assertEquals([code, stdout], [1, ""]);
+      assertStringIncludes(stderr, words);
+    });
+  }
+
+  Deno.test(`${program.name}: a decrypt that KMS refuses says why on stderr, with exit code 255`, async () => {
+    const { code, stdout, stderr } = await kmstool([
+      "decrypt",
+      ...keys,
+      "-c",
+      encodeBase64(new Uint8Array(40)),
+    ]);
+    assertEquals([code, stdout], [255, ""]);
+    assertStringIncludes(stderr, "InvalidCiphertextException");
+  });
+
+  Deno.test(`${program.name}: --version and --help end with 0`, async () => {
+    assertEquals((await kmstool(["--version"])).code, 0);
+    const help = await kmstool(["--help"]);
+    assertEquals(help.code, 0);
+    assertStringIncludes(help.stdout, "usage: denclave");
+  });
+}

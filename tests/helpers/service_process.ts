@@ -1,0 +1,117 @@
+/**
+ * A service that runs as its own process, the way an enclave runs it: started, watched through its log, stopped.
+ *
+ * @module
+ */
+import { type Address, parseAddress } from "../../lib/wire/address.ts";
+
+/** How to start it. */
+export interface Launch {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** A line of the service's log. */
+export type LogLine = Readonly<Record<string, unknown>>;
+
+const START_MS = 20_000;
+
+/** Fails when a promise takes too long. */
+export async function within<T>(ms: number, what: string, promise: Promise<T>): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`${what} took longer than ${ms} ms`)), ms);
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** A process and its log. */
+export class ServiceProcess implements AsyncDisposable {
+  readonly lines: LogLine[] = [];
+  stderr = "";
+  #child: Deno.ChildProcess;
+  #listening = Promise.withResolvers<Address>();
+  #ended: Promise<Deno.CommandStatus>;
+
+  private constructor(launch: Launch) {
+    this.#child = new Deno.Command(launch.command, {
+      args: [...launch.args],
+      env: { ...launch.env },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.#listening.promise.catch(() => {});
+    const done = Promise.all([this.#readLog(), this.#readStderr()]);
+    this.#ended = done.then(() => this.#child.status).then((status) => {
+      this.#listening.reject(new Error(`it ended with ${status.code}: ${this.stderr}`));
+      return status;
+    });
+  }
+
+  /** Starts it; does not wait for it to listen. */
+  static spawn(launch: Launch): ServiceProcess {
+    return new ServiceProcess(launch);
+  }
+
+  /** Starts it, and waits until it listens. */
+  static async start(launch: Launch): Promise<ServiceProcess & { readonly address: Address }> {
+    const service = new ServiceProcess(launch);
+    const address = await within(START_MS, "starting the service", service.#listening.promise);
+    return Object.assign(service, { address });
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  async #readLog(): Promise<void> {
+    let rest = "";
+    for await (const text of this.#child.stdout.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + text).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) this.#take(JSON.parse(line) as LogLine);
+    }
+  }
+
+  #take(line: LogLine): void {
+    this.lines.push(line);
+    if (line["event"] === "listening") this.#listening.resolve(parseAddress(String(line["address"])));
+  }
+
+  async #readStderr(): Promise<void> {
+    for await (const text of this.#child.stderr.pipeThrough(new TextDecoderStream())) this.stderr += text;
+  }
+
+  /** The lines of one event. */
+  events(name: string): readonly LogLine[] {
+    return this.lines.filter((line) => line["event"] === name);
+  }
+
+  /** Sends a signal and waits for the end. */
+  async stop(signal: Deno.Signal = "SIGTERM"): Promise<Deno.CommandStatus> {
+    this.kill(signal);
+    return await within(15_000, "ending the service", this.#ended);
+  }
+
+  kill(signal: Deno.Signal): void {
+    try {
+      this.#child.kill(signal);
+    } catch {
+      // It has ended.
+    }
+  }
+
+  /** Waits for the end. */
+  ended(ms = 15_000): Promise<Deno.CommandStatus> {
+    return within(ms, "the end of the service", this.#ended);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.kill("SIGKILL");
+    await this.#ended;
+  }
+}
