@@ -7,13 +7,7 @@
  *
  * @module
  */
-import {
-  type KmsClient,
-  type NitroSdk,
-  type OpenLibrariesOptions,
-  openSdk,
-  type SdkLibrary,
-} from "../../ffi/mod.ts";
+import type { KmsClient, NitroSdk, SdkLibrary } from "../../ffi/mod.ts";
 import {
   checkCall,
   connect,

@@ -39,6 +39,7 @@ export class Client implements Disposable {
   #timeoutMs: number;
   #decoder: FrameDecoder;
   #last: Promise<unknown> = Promise.resolve();
+  #writing: Promise<void> = Promise.resolve();
 
   private constructor(stream: Stream, address: Address, options: Required<ClientOptions>) {
     this.#stream = stream;
@@ -102,9 +103,11 @@ export class Client implements Disposable {
   }
 
   async #sendAndReceive(request: WireObject): Promise<WireObject> {
-    // A service that refuses answers before it has read everything: so read while writing.
-    const writing = writeAll(this.#stream, encodeMessage(this.#dialect, request), this.#address.transport);
-    writing.catch(() => {});
+    // The last request may have been refused before all of it was sent: what is left of it goes first.
+    await this.#writing;
+    // And this one may be: so read while writing.
+    this.#writing = writeAll(this.#stream, encodeMessage(this.#dialect, request), this.#address.transport);
+    this.#writing.catch(() => {});
     for (;;) {
       const frame = this.#decoder.next();
       if (frame !== undefined) {

@@ -55,7 +55,8 @@ export class Connection {
   #phase: Phase = "idle";
   /** When the sweep ends the present phase. Milliseconds on the context's clock. */
   #deadline: number;
-  #requestStarted = 0;
+  /** When the first byte of the request under way came; undefined for one that came together with the last. */
+  #requestStarted: number | undefined;
   #requests = 0;
   #closed = false;
   #stopping = false;
@@ -122,7 +123,7 @@ export class Connection {
       this.#context.metrics.count(
         this.#phase === "handling" ? "timed_out" : "incomplete",
         false,
-        now - this.#requestStarted,
+        now - (this.#requestStarted ?? now),
       );
       this.#phase = "writing";
       this.#deadline = now + DRAIN_MS;
@@ -146,8 +147,10 @@ export class Connection {
 
   /** Reads until a document is there. Undefined when the client is done. */
   async #receive(): Promise<Frame | undefined> {
+    // A part of the next request may have come with the last one, or the rest of one that was refused may still be to come.
     this.#phase = this.#decoder.pending ? "receiving" : "idle";
-    this.#deadline = this.#context.now() + this.#context.limits.idleMs;
+    this.#requestStarted = this.#context.now();
+    this.#deadline = this.#requestStarted + this.#context.limits.idleMs;
     for (;;) {
       const more = this.#decoder.ambiguous ? await this.#readAmbiguous() : await this.#readMore();
       if (!more) {
@@ -160,7 +163,7 @@ export class Connection {
         this.#phase = "receiving";
         this.#requestStarted = time;
       }
-      this.#deadline = Math.min(time + limits.idleMs, this.#requestStarted + limits.requestMs);
+      this.#deadline = Math.min(time + limits.idleMs, (this.#requestStarted ?? time) + limits.requestMs);
       const frame = this.#decoder.next();
       if (frame !== undefined) return frame;
       if (!this.#decoder.pending) this.#phase = "idle";
@@ -194,7 +197,7 @@ export class Connection {
     const { now, limits, metrics } = this.#context;
     const started = now();
     this.#phase = "handling";
-    this.#deadline = (this.#requestStarted || started) + limits.requestMs;
+    this.#deadline = (this.#requestStarted ?? started) + limits.requestMs;
     const answered = "problem" in frame ? this.#answerProblem(frame) : this.#answer(frame.body);
     const answer = answered instanceof Promise ? await answered : answered;
     // The sweep may have answered meanwhile.
@@ -222,7 +225,7 @@ export class Connection {
         ms: took,
       });
     }
-    this.#requestStarted = 0;
+    this.#requestStarted = undefined;
     if ("problem" in frame && !frame.recoverable) {
       this.#stopping = true;
       this.#phase = "draining";

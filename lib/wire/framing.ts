@@ -38,13 +38,18 @@ const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
+/** Whether text may begin with this byte: white space, or anything that is no control character. */
+function beginsJson(byte: number): boolean {
+  return byte >= 0x20 || (byte >= 0x09 && byte <= 0x0d);
+}
+
 function isSpace(byte: number): boolean {
   return byte === 0x20 || (byte >= 0x09 && byte <= 0x0d) || byte === NUL;
 }
 
 /**
- * What the first bytes of a connection say. Bytes 4 to 7 all NUL: `u64le`; else the first one NUL: `u32be`; else `raw`. Decides as
- * soon as it can: a fifth byte that is not NUL rules `u64le` out.
+ * What the first bytes of a connection say. Bytes 4 to 7 all NUL: `u64le`; else the first one NUL, or another that no JSON begins with
+ * (a length from 16 MiB on): `u32be`; else `raw`. Decides as soon as it can: a fifth byte that is not NUL rules `u64le` out.
  *
  * @returns undefined while more bytes are needed.
  */
@@ -52,7 +57,7 @@ export function detectDialect(bytes: Uint8Array): Dialect | undefined {
   for (let index = 4; index < 8; index++) {
     const byte = bytes[index];
     if (byte === undefined) return undefined;
-    if (byte !== NUL) return bytes[0] === NUL ? "u32be" : "raw";
+    if (byte !== NUL) return beginsJson(bytes[0] ?? NUL) ? "raw" : "u32be";
   }
   return "u64le";
 }

@@ -12,7 +12,10 @@ const BINARY = `${NATIVE_DIR}/denclave-test`;
 testProduction({ name: "binary", command: BINARY, prefix: [], libraryDir: NATIVE_DIR });
 
 Deno.test("binary: finds the libraries beside itself", async () => {
-  await using service = await ServiceProcess.start({ command: BINARY, args: ["--listen", "tcp:127.0.0.1:0"] });
+  await using service = await ServiceProcess.start({
+    command: BINARY,
+    args: ["--listen", "tcp:127.0.0.1:0"],
+  });
   assertEquals(service.events("sdk_open")[0]?.["directory"], NATIVE_DIR);
   assertEquals((await service.stop()).code, 0);
 });
@@ -31,12 +34,18 @@ Deno.test("binary: may listen on no other vsock port, and says so", async () => 
 
 Deno.test("binary: a library that is not the SDK is refused with the symbol that it lacks", async () => {
   // This one was compiled to look in the folder of the broken stand-in.
-  await using service = ServiceProcess.spawn({ command: `${NATIVE_DIR}/broken/denclave-test`, args: ["--listen", "tcp:127.0.0.1:0"] });
+  await using service = ServiceProcess.spawn({
+    command: `${NATIVE_DIR}/broken/denclave-test`,
+    args: ["--listen", "tcp:127.0.0.1:0"],
+  });
   assertEquals((await service.ended()).code, 69);
   assertStringIncludes(service.stderr, "lacks the symbol aws_nitro_enclaves");
 });
 
 Deno.test("binary: has nothing of the development backends in it", async () => {
-  const found = await new Deno.Command("grep", { args: ["-c", "denclave-local-kms", BINARY], stdout: "piped" }).output();
+  const found = await new Deno.Command("grep", {
+    args: ["-c", "denclave-local-kms", BINARY],
+    stdout: "piped",
+  }).output();
   assertEquals(new TextDecoder().decode(found.stdout).trim(), "0");
 });

@@ -112,6 +112,6 @@ export class ServiceProcess implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.kill("SIGKILL");
-    await this.#ended;
+    await this.ended();
   }
 }

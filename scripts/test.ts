@@ -1,0 +1,157 @@
+/**
+ * Runs the tests, each folder under its own permissions, and counts them. A folder's permissions are what its tests need, with the reason.
+ *
+ * @module
+ */
+import { EXIT, helpLines, type OptionSpec, parseOptions, UsageError } from "../lib/cli/options.ts";
+import { describeFailure } from "../lib/cli/run.ts";
+import { COMMON_OPTIONS } from "../lib/cli/serve.ts";
+import { LIBC_PATHS } from "../ffi/libc.ts";
+import { LIBRARY_FILES } from "../ffi/constants.ts";
+
+const NATIVE = new URL("../tests/native/build", import.meta.url).pathname;
+const STAND_INS = [...Object.values(LIBRARY_FILES), "aws-crt-nodejs.node"].map((file) => `${NATIVE}/${file}`);
+
+/** A folder of tests. */
+interface Suite {
+  readonly name: string;
+  readonly permissions: readonly string[];
+  readonly why: string;
+}
+
+const SUITES: readonly Suite[] = [
+  {
+    name: "unit",
+    permissions: [
+      "--allow-read",
+      "--allow-write",
+      `--allow-ffi=${LIBC_PATHS.join(",")}`,
+      "--allow-net=127.0.0.1",
+    ],
+    why: "files of the local KMS, access(2) through libc, a deadline on a loopback connect",
+  },
+  { name: "property", permissions: [], why: "nothing" },
+  {
+    name: "contract",
+    permissions: [
+      `--allow-ffi=${STAND_INS.join(",")}`,
+      "--allow-read",
+      "--allow-write",
+      "--allow-run",
+      "--allow-env",
+    ],
+    why:
+      "the stand-ins for the SDK and the real aws-c-common; the SDK host as a child; control files, named by environment variables",
+  },
+  {
+    name: "e2e",
+    permissions: [
+      "--allow-net=127.0.0.1",
+      "--allow-run",
+      "--allow-read",
+      "--allow-write",
+      "--allow-env=PATH",
+    ],
+    why: "services and clients as processes of their own, over loopback and Unix sockets",
+  },
+  {
+    name: "binary",
+    permissions: ["--allow-net=127.0.0.1", "--allow-run", "--allow-read", "--allow-write"],
+    why: "the compiled binary as a process (made by scripts/build_test_binary.sh, in .ci/run)",
+  },
+];
+const DEFAULT_SUITES = ["unit", "property", "contract", "e2e"];
+
+const SPECS = [
+  { name: "filter", value: "TEXT", help: "only tests whose name contains this" },
+  ...COMMON_OPTIONS,
+] as const satisfies readonly OptionSpec[];
+
+const HELP = `usage: deno task test [suite...] [options]
+
+suites (by default all but the last):
+${SUITES.map(({ name, why }) => `  ${name.padEnd(10)}${why}`).join("\n")}
+options:
+${helpLines(SPECS)}
+
+exit codes: 0 all passed, 1 some failed, 2 usage
+`;
+
+interface Count {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+}
+
+/** Runs a suite with its output as it comes, and reads the counts of its last line. */
+async function runSuite(suite: Suite, filter: string | undefined): Promise<Count> {
+  console.log(`\n== ${suite.name}: ${suite.why}`);
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [
+      "test",
+      "--no-prompt",
+      "--quiet",
+      "--frozen",
+      ...suite.permissions,
+      ...(filter === undefined ? [] : [`--filter=${filter}`]),
+      `tests/${suite.name}/`,
+    ],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  let text = "";
+  for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
+    Deno.stdout.writeSync(new TextEncoder().encode(chunk));
+    text += chunk;
+  }
+  const { success } = await child.status;
+  // deno-lint-ignore no-control-regex
+  const plain = text.replace(/\x1b\[[0-9;]*m/g, "");
+  const [, passed = "0", failed = "0", ignored = "0"] =
+    /(\d+) passed(?: \(\d+ steps?\))? \| (\d+) failed(?: \(\d+ steps?\))?(?: \| (\d+) ignored)?/.exec(
+      plain,
+    ) ?? [];
+  // A suite that fails without a failed test did not run to its end: that counts.
+  const failures = Number(failed) === 0 && !success ? 1 : Number(failed);
+  return { passed: Number(passed), failed: failures, skipped: Number(ignored) };
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  const options = parseOptions(SPECS, argv);
+  if (options.on("help")) return console.log(HELP), EXIT.ok;
+  const wanted = options.positionals.length === 0 ? DEFAULT_SUITES : options.positionals;
+  const suites = wanted.map((name) => {
+    const suite = SUITES.find((candidate) => candidate.name === name);
+    if (suite === undefined) {
+      throw new UsageError(
+        `Unknown suite ${JSON.stringify(name)}`,
+        `Suites: ${SUITES.map((known) => known.name).join(", ")}.`,
+      );
+    }
+    return suite;
+  });
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  for (const suite of suites) {
+    const count = await runSuite(suite, options.text("filter"));
+    total.passed += count.passed;
+    total.failed += count.failed;
+    total.skipped += count.skipped;
+  }
+  console.log(
+    `\n${total.passed} passed, ${total.failed} failed${
+      total.skipped === 0 ? "" : `, ${total.skipped} skipped`
+    }`,
+  );
+  return total.failed === 0 ? EXIT.ok : EXIT.failed;
+}
+
+if (import.meta.main) {
+  try {
+    Deno.exit(await main(Deno.args));
+  } catch (thrown) {
+    const { text, exitCode } = describeFailure(thrown);
+    Deno.stderr.writeSync(new TextEncoder().encode(text));
+    Deno.exit(exitCode);
+  }
+}
