@@ -246,7 +246,7 @@ export class FrameDecoder {
       this.#consume(header);
       // Beyond what a number counts exactly there is no finding the end again.
       this.#lost = !Number.isSafeInteger(declared);
-      this.#toDiscard = declared;
+      this.#toDiscard = this.#lost ? 0 : declared;
       return this.#tooLarge(`${declared} bytes`, !this.#lost);
     }
     if (this.#end - this.#start < header + declared) return undefined;

@@ -1,0 +1,47 @@
+/**
+ * A Kms port that does what a test tells it, typed by the port.
+ *
+ * @module
+ */
+import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
+import type { DataKey, DecryptRequest, Kms, KmsAccess, KmsHealth } from "../../lib/kms/kms.ts";
+
+/** Answers decrypts by a function, and notes what it was asked. */
+export class FakeKms implements Kms {
+  readonly asked: {
+    readonly region: string;
+    readonly accessKeyId: string;
+    readonly request: DecryptRequest;
+  }[] = [];
+  readonly attested: boolean;
+  disposed = false;
+  #decrypt: (request: DecryptRequest) => Promise<Uint8Array<ArrayBuffer>>;
+
+  constructor(decrypt: (request: DecryptRequest) => Promise<Uint8Array<ArrayBuffer>>, attested = true) {
+    this.#decrypt = decrypt;
+    this.attested = attested;
+  }
+
+  async decrypt({ region, credentials }: KmsAccess, request: DecryptRequest): Promise<SecretBytes> {
+    const accessKeyId = new TextDecoder().decode(credentials.accessKeyId.expose());
+    this.asked.push({ region, accessKeyId, request });
+    return new SecretBytes(await this.#decrypt(request));
+  }
+
+  generateDataKey(): Promise<DataKey> {
+    return Promise.reject(new TypeError("the fake makes no data keys"));
+  }
+
+  generateRandom(): Promise<SecretBytes> {
+    return Promise.reject(new TypeError("the fake makes no random bytes"));
+  }
+
+  health(): KmsHealth {
+    return { backend: "fake", entropy_seeded: true };
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.disposed = true;
+    return Promise.resolve();
+  }
+}

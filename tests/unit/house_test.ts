@@ -1,0 +1,68 @@
+/** The house's own lint rules, the image's recipe, the trust store. */
+import { assertEquals, assertThrows } from "@std/assert";
+import { EnclaveError } from "../../lib/errors.ts";
+import plugin from "../../scripts/lint_plugin.ts";
+import { selectAuthorities } from "../../scripts/trust_store.ts";
+
+function rulesBroken(file: string, source: string): string[] {
+  return Deno.lint.runPlugin(plugin, `/repo/${file}`, source).map(({ id }) => id.replace("house/", ""));
+}
+
+const WALLS: readonly (readonly [string, string, readonly string[]])[] = [
+  ["ffi/sdk.ts", 'import { a } from "../lib/wire/mod.ts";', ["import-walls"]],
+  ["ffi/sdk.ts", 'import { a } from "../lib/errors.ts";', []],
+  ["lib/service/server.ts", 'import { a } from "../../ffi/mod.ts";', ["import-walls"]],
+  ["lib/service/server.ts", 'import { a } from "../host/client.ts";', ["import-walls"]],
+  ["lib/service/server.ts", 'import { a } from "../wire/mod.ts";', []],
+  ["lib/host/client.ts", 'import { a } from "../service/server.ts";', ["import-walls"]],
+  ["lib/host/client.ts", 'export * from "../service/server.ts";', ["import-walls"]],
+  ["lib/wire/framing.ts", 'import { a } from "../kms/kms.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./lib/kms/local.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./lib/kms/open_nitro.ts";', []],
+  ["scripts/dev.ts", 'import { a } from "../lib/kms/local.ts";', []],
+  ["lib/kms/nitro.ts", 'import { a } from "../../scripts/dev.ts";', ["import-walls"]],
+  ["lib/kms/nitro.ts", 'Deno.dlopen("x", {});', ["dlopen-in-ffi"]],
+  ["ffi/library.ts", 'Deno.dlopen("x", {});', []],
+  ["ffi/sdk.ts", "Deno.UnsafePointer.of(a);", ["no-unsafe-pointers"]],
+  ["lib/service/server.ts", "Deno.exit(1);", ["process-in-entries"]],
+  ["main.ts", "Deno.exit(1);", []],
+];
+for (const [file, source, broken] of WALLS) {
+  Deno.test(`in ${file}, ${source} breaks ${broken.length === 0 ? "nothing" : broken.join()}`, () => {
+    assertEquals(rulesBroken(file, source), [...broken]);
+  });
+}
+
+Deno.test("the image's last stage begins from nothing, runs nothing, and takes no kmstool", async () => {
+  const dockerfile = await Deno.readTextFile(new URL("../../Dockerfile", import.meta.url));
+  const last = dockerfile.slice(dockerfile.lastIndexOf("\nFROM ") + 1).split("\n").filter((line) =>
+    line !== "" && !line.startsWith("#")
+  );
+  assertEquals(last[0], "FROM scratch");
+  assertEquals([...new Set(last.slice(1).map((line) => line.split(" ")[0]))].sort(), [
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+  ]);
+  assertEquals(/kmstool|bash|busybox/.test(last.join("\n")), false);
+});
+
+Deno.test("no line of the program names a pointer of Deno's", async () => {
+  for (const folder of ["../../ffi", "../../lib"]) {
+    for await (const path of files(new URL(folder, import.meta.url).pathname)) {
+      assertEquals(/Deno\.Unsafe(?!\*)/.test(await Deno.readTextFile(path)), false, path);
+    }
+  }
+});
+
+async function* files(directory: string): AsyncGenerator<string> {
+  for await (const entry of Deno.readDir(directory)) {
+    const path = `${directory}/${entry.name}`;
+    if (entry.isDirectory) yield* files(path);
+    else yield path;
+  }
+}
+
+Deno.test("a bundle without KMS's authorities is refused", () => {
+  assertThrows(() => selectAuthorities("nothing here"), EnclaveError, "None of the 0 certificates");
+});

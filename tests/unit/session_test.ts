@@ -1,0 +1,292 @@
+/** The session key service behind its dispatcher, with a fake KMS. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { encodeBase64, encodeHex } from "@std/encoding";
+import { SdkBusyError, SdkKmsDecryptError, SdkTimeoutError } from "../../lib/aws_ne/errors.ts";
+import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
+import { SealingKey } from "../../lib/crypto/sealing.ts";
+import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import { PreparedReply } from "../../lib/service/connection.ts";
+import { createDispatcher } from "../../lib/service/dispatch.ts";
+import { EventLog } from "../../lib/service/events.ts";
+import { Metrics } from "../../lib/service/metrics.ts";
+import { type SessionOptions, SessionService } from "../../lib/service/session.ts";
+import type { WireObject } from "../../lib/wire/messages.ts";
+import { FakeKms } from "../helpers/fake_kms.ts";
+
+const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+const SECRET = "NEVER-SEEN";
+const TSK = new Uint8Array(32).fill(0xa5);
+const CONFIGURE = {
+  type: "configure",
+  encrypted_tsk: encodeBase64(new Uint8Array([1, 2, 3])),
+  aws_access_key_id: "AKID",
+  aws_secret_access_key: SECRET,
+  aws_session_token: SECRET,
+};
+
+interface Setup {
+  readonly kms: FakeKms;
+  readonly session: SessionService;
+  readonly events: EventLog;
+  readonly ask: (request: WireObject) => Promise<WireObject>;
+}
+
+function setup(options: Partial<SessionOptions> & { readonly kms?: FakeKms } = {}): Setup {
+  const kms = options.kms ?? new FakeKms(() => Promise.resolve(new Uint8Array(TSK)));
+  const events = new EventLog({ write: () => {}, level: "debug" });
+  const session = new SessionService({
+    keys: [parseKeyArn(ARN)],
+    region: undefined,
+    context: undefined,
+    configureOnce: false,
+    requireEpoch: false,
+    workflow: (plaintext) => plaintext,
+    log: events.log,
+    now: () => new Date("2026-01-02T03:04:05Z"),
+    ...options,
+    kms,
+  });
+  const handler = createDispatcher({
+    session,
+    kms,
+    events,
+    metrics: new Metrics(),
+    version: "test",
+    warnings: [],
+    serverStats: () => ({ connections: 1 }),
+    log: events.log,
+    now: () => new Date("2026-01-02T03:04:05Z"),
+  });
+  const ask = async (request: WireObject) => {
+    const { reply } = await handler({ ...request });
+    return reply instanceof PreparedReply ? JSON.parse(reply.json) : reply as WireObject;
+  };
+  return { kms, session, events, ask };
+}
+
+async function sealed(plaintext: Uint8Array, raw = TSK): Promise<string> {
+  using key = await SealingKey.take(SecretBytes.copyOf(raw));
+  return encodeHex(await key.seal(plaintext));
+}
+
+Deno.test("configure asks KMS for the allowed key in its region, and answers as the guide says", async () => {
+  const { kms, ask } = setup();
+  assertEquals(await ask(CONFIGURE), {
+    status: "ok",
+    msg: "configured",
+    timestamp: "2026-01-02T03:04:05.000Z",
+  });
+  const [asked] = kms.asked;
+  assertEquals([asked?.region, asked?.accessKeyId, asked?.request.keyId, asked?.request.context], [
+    "us-east-1",
+    "AKID",
+    ARN,
+    undefined,
+  ]);
+});
+
+Deno.test("the measured EncryptionContext goes with the call, and a request cannot change it", async () => {
+  const { kms, ask } = setup({ context: { app: "denclave" } });
+  await ask({ ...CONFIGURE, context: { app: "other" }, encryption_context: {} });
+  assertEquals(kms.asked[0]?.request.context, { app: "denclave" });
+});
+
+const REFUSALS: readonly (readonly [string, WireObject, string])[] = [
+  ["a type that is missing", {}, "missing_fields"],
+  ["a type that is unknown", { type: "nonsense" }, "unknown_type"],
+  ["a type that is no string", { type: 5 }, "unknown_type"],
+  ["a type that every object has", { type: "constructor" }, "unknown_type"],
+  ["process before configure", { type: "process", ciphertext: "00" }, "not_configured"],
+  ["configure without credentials", { type: "configure", encrypted_tsk: "AAAA" }, "missing_fields"],
+  ["configure without a key", { ...CONFIGURE, encrypted_tsk: undefined }, "missing_fields"],
+  ["configure with a key that is no base64", { ...CONFIGURE, encrypted_tsk: "***" }, "missing_fields"],
+  ["configure for another KMS key", { ...CONFIGURE, kms_key_id: "alias/mine" }, "key_not_allowed"],
+  ["configure for another region", { ...CONFIGURE, region: "eu-west-1" }, "key_not_allowed"],
+  ["logs with a limit that is none", { type: "logs", limit: 0 }, "missing_fields"],
+];
+for (const [what, request, code] of REFUSALS) {
+  Deno.test(`${what} is answered ${code}`, async () => {
+    const { ask, kms } = setup();
+    const reply = await ask(request);
+    assertEquals([reply["status"], reply["msg"]], ["error", code]);
+    assert(typeof reply["details"] === "string" && reply["details"] !== "");
+    assertEquals(kms.asked, []);
+  });
+}
+
+Deno.test("process opens, works and seals under a fresh nonce", async () => {
+  const { ask } = setup({ workflow: (plaintext) => plaintext.map((byte) => byte + 1) });
+  await ask(CONFIGURE);
+  using key = await SealingKey.take(SecretBytes.copyOf(TSK));
+  for (const size of [1, 20_000]) {
+    const ciphertext = await sealed(new Uint8Array(size).fill(7));
+    const [first, second] = [
+      await ask({ type: "process", ciphertext }),
+      await ask({ type: "process", ciphertext }),
+    ];
+    assert(first["result"] !== second["result"]);
+    assertEquals(
+      await key.open(
+        Uint8Array.from((String(first["result"]).match(/../g) ?? []).map((hex) => parseInt(hex, 16))),
+      ),
+      new Uint8Array(size).fill(8),
+    );
+  }
+});
+
+Deno.test("what does not open is answered decrypt_failed", async () => {
+  const { ask } = setup();
+  await ask(CONFIGURE);
+  for (const ciphertext of ["zz", "0", "00", await sealed(new Uint8Array(5), new Uint8Array(32))]) {
+    assertEquals((await ask({ type: "process", ciphertext }))["msg"], "decrypt_failed");
+  }
+  assertEquals((await ask({ type: "process", ciphertext: 5 }))["msg"], "missing_fields");
+});
+
+Deno.test("a workflow that throws, at once or later, is answered internal_error without its words", async () => {
+  for (
+    const workflow of [() => {
+      throw new Error(SECRET);
+    }, () => Promise.reject(new Error(SECRET))]
+  ) {
+    const { ask } = setup({ workflow });
+    await ask(CONFIGURE);
+    for (const size of [5, 20_000]) {
+      const reply = await ask({ type: "process", ciphertext: await sealed(new Uint8Array(size)) });
+      assertEquals([reply["msg"], JSON.stringify(reply).includes(SECRET)], ["internal_error", false]);
+    }
+  }
+});
+
+const KMS_FAILURES: readonly (readonly [string, Error, string, string])[] = [
+  [
+    "a refusal",
+    new SdkKmsDecryptError("m", { symbol: "s", kms: { name: "AccessDeniedException", message: SECRET } }),
+    "kms_decrypt_failed",
+    "KMS refused: AccessDeniedException",
+  ],
+  [
+    "a failure without a reason",
+    new SdkKmsDecryptError(SECRET, { symbol: "s" }),
+    "kms_decrypt_failed",
+    "see logs",
+  ],
+  ["a deadline", new SdkTimeoutError("m", { symbol: "s" }), "timeout", "in time"],
+  ["a full queue", new SdkBusyError("m", { symbol: "s" }), "busy", "waiting"],
+  ["anything else", new Error(SECRET), "internal_error", "see logs"],
+];
+for (const [what, error, code, words] of KMS_FAILURES) {
+  Deno.test(`${what} of KMS is answered ${code}, with fixed words`, async () => {
+    const { ask } = setup({ kms: new FakeKms(() => Promise.reject(error)) });
+    const reply = await ask(CONFIGURE);
+    assertEquals([reply["msg"], JSON.stringify(reply).includes(SECRET)], [code, false]);
+    assertStringIncludes(String(reply["details"]), words);
+    assertEquals((await ask({ type: "health" }))["configured"], false);
+  });
+}
+
+for (const length of [0, 16, 31, 33]) {
+  Deno.test(`a TSK of ${length} bytes is refused, and the old one stays`, async () => {
+    let answer = new Uint8Array(TSK);
+    const { ask } = setup({ kms: new FakeKms(() => Promise.resolve(answer)) });
+    await ask(CONFIGURE);
+    const wrong = answer = new Uint8Array(length).fill(1);
+    const reply = await ask(CONFIGURE);
+    assertEquals(reply["msg"], "kms_decrypt_failed");
+    assertStringIncludes(String(reply["details"]), "exactly 32 bytes");
+    assertEquals(wrong.every((byte) => byte === 0), true);
+    assertEquals(
+      (await ask({ type: "process", ciphertext: await sealed(new Uint8Array(3)) }))["status"],
+      "ok",
+    );
+  });
+}
+
+Deno.test("a rotation lets a request in flight end with the old key, then wipes it", async () => {
+  const { promise: gate, resolve: open } = Promise.withResolvers<void>();
+  let raw = new Uint8Array(TSK);
+  const { ask } = setup({
+    kms: new FakeKms(() => Promise.resolve(raw)),
+    workflow: async (plaintext) => (await gate, plaintext),
+  });
+  const old = raw;
+  await ask(CONFIGURE);
+  const inFlight = ask({ type: "process", ciphertext: await sealed(new Uint8Array([1])) });
+  raw = new Uint8Array(32).fill(9);
+  await ask(CONFIGURE);
+  assertEquals(old.some((byte) => byte !== 0), true);
+  open();
+  assertEquals((await inFlight)["status"], "ok");
+  assertEquals(old.every((byte) => byte === 0), true);
+  assertEquals(
+    (await ask({ type: "process", ciphertext: await sealed(new Uint8Array([1])) }))["msg"],
+    "decrypt_failed",
+  );
+});
+
+Deno.test("the key is wiped when the service ends", async () => {
+  const raw = new Uint8Array(TSK);
+  const { ask, session } = setup({ kms: new FakeKms(() => Promise.resolve(raw)) });
+  await ask(CONFIGURE);
+  session[Symbol.dispose]();
+  assertEquals(raw, new Uint8Array(32));
+  assertEquals((await ask({ type: "process", ciphertext: "00" }))["msg"], "not_configured");
+});
+
+Deno.test("--configure-once refuses the second key, without asking KMS", async () => {
+  const { ask, kms } = setup({ configureOnce: true });
+  await ask(CONFIGURE);
+  assertEquals([(await ask(CONFIGURE))["msg"], kms.asked.length], ["already_configured", 1]);
+});
+
+Deno.test("--require-epoch wants an epoch that grows, and binds it", async () => {
+  const { ask, kms } = setup({ requireEpoch: true, context: { app: "denclave" } });
+  assertEquals((await ask(CONFIGURE))["msg"], "missing_fields");
+  assertEquals((await ask({ ...CONFIGURE, epoch: 5 }))["msg"], "configured");
+  assertEquals((await ask({ ...CONFIGURE, epoch: 5 }))["msg"], "already_configured");
+  assertEquals((await ask({ ...CONFIGURE, epoch: 4 }))["msg"], "already_configured");
+  assertEquals((await ask({ ...CONFIGURE, epoch: 6 }))["msg"], "configured");
+  assertEquals(kms.asked.map(({ request }) => request.context), [{ app: "denclave", epoch: "5" }, {
+    app: "denclave",
+    epoch: "6",
+  }]);
+});
+
+Deno.test("with an attested KMS and no allowed key, every configure is refused; a development KMS takes any", async () => {
+  assertEquals((await setup({ keys: [] }).ask(CONFIGURE))["msg"], "key_not_allowed");
+  const development = setup({
+    keys: [],
+    kms: new FakeKms(() => Promise.resolve(new Uint8Array(TSK)), false),
+  });
+  assertEquals((await development.ask({ ...CONFIGURE, region: "eu-west-1" }))["msg"], "configured");
+  assertEquals(development.kms.asked[0]?.region, "eu-west-1");
+});
+
+Deno.test("nothing secret is in any reply or event of a whole life", async () => {
+  const { ask, events } = setup();
+  const replies = [
+    await ask(CONFIGURE),
+    await ask({ ...CONFIGURE, encrypted_tsk: "***" }),
+    await ask({ type: "health" }),
+    await ask({ type: "metrics" }),
+    await ask({ type: "logs" }),
+  ];
+  const told = JSON.stringify([replies, events.recent(500)]);
+  for (const hidden of [SECRET, encodeHex(TSK), encodeBase64(TSK), "    at "]) {
+    assertEquals(told.includes(hidden), false);
+  }
+});
+
+Deno.test("health says what a person would ask first", async () => {
+  const { ask } = setup();
+  const before = await ask({ type: "health" });
+  assertEquals([before["status"], before["configured"], before["connections"]], ["ok", false, 1]);
+  await ask(CONFIGURE);
+  await ask({ type: "process", ciphertext: await sealed(new Uint8Array(1)) });
+  const after = await ask({ type: "health" });
+  assertEquals([after["configured"], after["seals"], after["configured_at"]], [
+    true,
+    1,
+    "2026-01-02T03:04:05.000Z",
+  ]);
+});
