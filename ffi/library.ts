@@ -7,7 +7,7 @@
 import { messageOf } from "../lib/errors.ts";
 import { SdkLibraryError } from "../lib/aws_ne/errors.ts";
 import { LIBRARY_FILES } from "./constants.ts";
-import { COMMON_SYMBOLS, SDK_SYMBOLS } from "./symbols.ts";
+import { COMMON_SYMBOLS, type CommonSymbols, SDK_SYMBOLS, type SdkSymbols } from "./symbols.ts";
 
 /** Where the libraries are looked for when no folder is named, after the folder of a compiled binary itself. */
 export const DEFAULT_LIBRARY_DIRS: readonly string[] = ["/app", "/usr/local/lib", "/usr/lib64", "/usr/lib"];
@@ -20,17 +20,21 @@ export type Dlopen = <const S extends Deno.ForeignLibraryInterface>(
 
 /** The two libraries, open. */
 export interface OpenLibraries {
+  /** The folder that they were found in. */
   readonly directory: string;
-  readonly common: Deno.DynamicLibrary<typeof COMMON_SYMBOLS>;
-  readonly sdk: Deno.DynamicLibrary<typeof SDK_SYMBOLS>;
+  /** libaws-c-common.so. */
+  readonly common: { readonly symbols: CommonSymbols; close(): void };
+  /** libaws-nitro-enclaves-sdk-c.so. */
+  readonly sdk: { readonly symbols: SdkSymbols; close(): void };
   /** Kept open because the SDK needs it, where it is a library of its own. */
-  readonly nsm: Deno.DynamicLibrary<Record<never, never>> | undefined;
+  readonly nsm: { close(): void } | undefined;
 }
 
 /** Options of {@link openLibraries}. */
 export interface OpenLibrariesOptions {
   /** An absolute folder; then no other is looked at. */
   readonly libraryDir?: string | undefined;
+  /** `Deno.dlopen`, or a mock. */
   readonly dlopen?: Dlopen | undefined;
 }
 
@@ -115,7 +119,7 @@ export function openLibraries(options: OpenLibrariesOptions = {}): OpenLibraries
   failWith(failures);
 }
 
-function openOptional(dlopen: Dlopen, path: string): Deno.DynamicLibrary<Record<never, never>> | undefined {
+function openOptional(dlopen: Dlopen, path: string): OpenLibraries["nsm"] {
   try {
     return dlopen(path, {});
   } catch {

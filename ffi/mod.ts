@@ -4,5 +4,23 @@
  * @module
  */
 export * from "./constants.ts";
-export { DEFAULT_LIBRARY_DIRS, type Dlopen, type OpenLibrariesOptions } from "./library.ts";
-export { Handle, type KmsClient, NitroSdk, openSdk, type SdkLibrary } from "./sdk.ts";
+export {
+  DEFAULT_LIBRARY_DIRS,
+  type Dlopen,
+  type OpenLibraries,
+  type OpenLibrariesOptions,
+} from "./library.ts";
+export { COMMON_SYMBOLS, type CommonSymbols, SDK_SYMBOLS, type SdkSymbols } from "./symbols.ts";
+export {
+  type Address,
+  type AwsString,
+  Handle,
+  type HandleKind,
+  type InBuffer,
+  type KmsClient,
+  type KmsClientConfig,
+  NitroSdk,
+  openSdk,
+  type OutBuffer,
+  type SdkLibrary,
+} from "./sdk.ts";

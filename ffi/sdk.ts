@@ -43,22 +43,29 @@ export type Address<Kind extends string> = bigint & { readonly addressOf?: Kind 
 
 /** Owns one C object. Disposing releases it, once. Made by {@link SdkLibrary.own}. */
 export class Handle<Kind extends HandleKind> implements Disposable {
+  /** Which C type. */
   readonly kind: Kind;
   #address: bigint;
   #release: (address: bigint) => void;
 
+  /** Takes the object over. */
   constructor(kind: Kind, address: bigint, release: (address: bigint) => void) {
     this.kind = kind;
     this.#address = address;
     this.#release = release;
   }
 
-  /** @throws {TypeError} after the object was released. */
+  /**
+   * Where the object is.
+   *
+   * @throws {TypeError} after it was released.
+   */
   get address(): Address<Kind> {
     if (this.#address === 0n) throw new TypeError(`Cannot use ${this.kind}: it was released`);
     return this.#address as Address<Kind>;
   }
 
+  /** Releases the object. */
   [Symbol.dispose](): void {
     const address = this.#address;
     this.#address = 0n;
@@ -66,8 +73,11 @@ export class Handle<Kind extends HandleKind> implements Disposable {
   }
 }
 
+/** A `struct aws_string *`. */
 export type AwsString = Handle<"aws_string">;
+/** A `struct aws_nitro_enclaves_kms_client_configuration *`. */
 export type KmsClientConfig = Handle<"aws_nitro_enclaves_kms_client_configuration">;
+/** A `struct aws_nitro_enclaves_kms_client *`. */
 export type KmsClient = Handle<"aws_nitro_enclaves_kms_client">;
 
 /** An `aws_byte_buf` that the SDK fills. Disposing zeroes and frees what it holds. Made by {@link SdkLibrary.outBuffer}. */
@@ -77,6 +87,7 @@ export class OutBuffer implements Disposable {
   #sdk: NitroSdk;
   #release: (buffer: OutBuffer) => void;
 
+  /** Empty, until the SDK fills it. */
   constructor(sdk: NitroSdk, release: (buffer: OutBuffer) => void) {
     this.#sdk = sdk;
     this.#release = release;
@@ -94,6 +105,7 @@ export class OutBuffer implements Disposable {
     );
   }
 
+  /** Zeroes and frees what it holds. */
   [Symbol.dispose](): void {
     this.#release(this);
   }
@@ -101,9 +113,11 @@ export class OutBuffer implements Disposable {
 
 /** Our bytes as an `aws_byte_buf` without allocator: borrowed by the SDK for a call. Wiped when disposed. */
 export class InBuffer implements Disposable {
+  /** The struct itself, for passing to the SDK. */
   readonly struct: Uint8Array<ArrayBuffer>;
   #bytes: Uint8Array<ArrayBuffer>;
 
+  /** Takes over bytes that do not move, and the struct that points at them. */
   constructor(bytes: Uint8Array<ArrayBuffer>, struct: Uint8Array<ArrayBuffer>) {
     this.#bytes = bytes;
     this.struct = struct;
@@ -114,6 +128,7 @@ export class InBuffer implements Disposable {
     return this.struct.slice(0, AWS_BYTE_CURSOR.size);
   }
 
+  /** Zeroes the bytes. */
   [Symbol.dispose](): void {
     this.#bytes.fill(0);
   }
@@ -121,12 +136,14 @@ export class InBuffer implements Disposable {
 
 /** The initialised library, process-wide. Disposing releases what is still held, newest first, then cleans up. */
 export class SdkLibrary implements Disposable {
+  /** The SDK's own, which nobody frees. */
   readonly allocator: Address<"aws_allocator">;
   #sdk: NitroSdk;
   #cleanUp: () => void;
   #held = new Set<Disposable>();
   #disposed = false;
 
+  /** Takes over a library that was initialised. */
   constructor(sdk: NitroSdk, allocator: Address<"aws_allocator">, cleanUp: () => void) {
     this.#sdk = sdk;
     this.allocator = allocator;
@@ -168,6 +185,7 @@ export class SdkLibrary implements Disposable {
     if (this.#disposed) throw new TypeError("Cannot use the SDK: its library was cleaned up");
   }
 
+  /** Releases what is held, then cleans up. */
   [Symbol.dispose](): void {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -181,11 +199,13 @@ export class SdkLibrary implements Disposable {
 
 /** The open SDK. */
 export class NitroSdk implements Disposable {
+  /** Where the libraries were found. */
   readonly directory: string;
   #libraries: OpenLibraries;
   #closed = false;
   #initialised = false;
 
+  /** Takes open libraries over. */
   constructor(libraries: OpenLibraries) {
     this.#libraries = libraries;
     this.directory = libraries.directory;

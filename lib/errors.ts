@@ -11,17 +11,25 @@ export interface EnclaveErrorOptions {
   readonly code: string;
   /** What a person can do about it, one sentence. */
   readonly hint?: string | undefined;
+  /** What it was made of. */
   readonly cause?: unknown;
 }
 
 /** An error with a stable code, a message that names the input, and a remedy. Never holds a secret. */
 export class EnclaveError extends Error {
-  override name = "EnclaveError";
+  /** Stable, snake_case: what a program may compare against. */
   readonly code: string;
+  /** What a person can do about it. */
   readonly hint: string | undefined;
 
+  /**
+   * Named after the class that is made.
+   *
+   * @param message says what failed, on which input
+   */
   constructor(message: string, options: EnclaveErrorOptions) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = new.target.name;
     this.code = options.code;
     this.hint = options.hint;
   }

@@ -46,7 +46,7 @@ const SUITES: readonly Suite[] = [
   {
     name: "e2e",
     permissions: [
-      "--allow-net=127.0.0.1",
+      "--allow-net", // a Unix socket is one of the net permissions, by its path, which is made on the spot
       "--allow-run",
       "--allow-read",
       "--allow-write",

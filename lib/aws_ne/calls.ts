@@ -26,34 +26,46 @@ import {
 } from "./errors.ts";
 import { hintFor, parseKmsReason } from "./reasons.ts";
 
+/** Length of a data key. */
+export type KeySpec = "AES_256" | "AES_128";
+
 /** How the parent's vsock-proxy is reached. */
 export interface ProxyEndpoint {
   /** Decimal CID; the parent is always "3". */
   readonly cid: string;
+  /** 1 to 65535. */
   readonly port: number;
 }
 
 /** One Decrypt. */
 export interface DecryptCall {
+  /** Which call. */
   readonly kind: "decrypt";
+  /** KMS's CiphertextBlob, 1 to 6144 bytes. */
   readonly ciphertext: Uint8Array<ArrayBuffer>;
   /** The key's ARN. Omitted only where the ciphertext alone is to say. */
   readonly keyId?: string | undefined;
   /** Defaults to SYMMETRIC_DEFAULT where a key id is given. */
   readonly algorithm?: string | undefined;
+  /** The EncryptionContext that the ciphertext was made under. */
   readonly context?: EncryptionContext | undefined;
 }
 
 /** One GenerateDataKey. */
 export interface DataKeyCall {
+  /** Which call. */
   readonly kind: "generateDataKey";
+  /** ARN of the key that wraps it. */
   readonly keyId: string;
-  readonly keySpec: keyof typeof AWS_KEY_SPEC;
+  /** AES_256 or AES_128. */
+  readonly keySpec: KeySpec;
+  /** An EncryptionContext to bind. */
   readonly context?: EncryptionContext | undefined;
 }
 
 /** One GenerateRandom. */
 export interface RandomCall {
+  /** Which call. */
   readonly kind: "generateRandom";
   /** Bytes, 1 to 1024. */
   readonly length: number;
@@ -64,7 +76,9 @@ export type KmsCall = DecryptCall | DataKeyCall | RandomCall;
 
 /** What a call gives. `ciphertext` is there for a data key only. */
 export interface KmsCallResult {
+  /** The caller's to dispose. */
   readonly plaintext: SecretBytes;
+  /** The data key as KMS wrapped it. */
   readonly ciphertext?: Uint8Array<ArrayBuffer>;
 }
 

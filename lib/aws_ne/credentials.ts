@@ -8,15 +8,21 @@ import { SecretBytes } from "../crypto/secret_bytes.ts";
 
 /** The three strings, as they come out of a request. `sessionToken` is empty for long-lived keys. */
 export interface CredentialStrings {
+  /** Such as `ASIA...`. */
   readonly accessKeyId: string;
+  /** Never empty. */
   readonly secretAccessKey: string;
+  /** Empty for long-lived keys. */
   readonly sessionToken: string;
 }
 
 /** Owns a set of credentials. `using` it wipes them. */
 export class Credentials implements Disposable {
+  /** UTF-8. */
   readonly accessKeyId: SecretBytes;
+  /** UTF-8. */
   readonly secretAccessKey: SecretBytes;
+  /** UTF-8; empty for long-lived keys. */
   readonly sessionToken: SecretBytes;
 
   /** Takes the three over. */
@@ -26,6 +32,7 @@ export class Credentials implements Disposable {
     this.sessionToken = sessionToken;
   }
 
+  /** The UTF-8 bytes of the strings, which themselves cannot be wiped. */
   static fromStrings(strings: CredentialStrings): Credentials {
     return new Credentials(
       SecretBytes.fromString(strings.accessKeyId),
@@ -53,6 +60,7 @@ export class Credentials implements Disposable {
     return hash.update(region).digest("hex");
   }
 
+  /** Wipes all three. */
   [Symbol.dispose](): void {
     this.accessKeyId[Symbol.dispose]();
     this.secretAccessKey[Symbol.dispose]();

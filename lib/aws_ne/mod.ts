@@ -6,8 +6,36 @@
 import { Credentials, type CredentialStrings } from "./credentials.ts";
 import { type DecryptOptions, kmsDecrypt } from "./one_shot.ts";
 
+export type {
+  Address,
+  AwsString,
+  CommonSymbols,
+  Dlopen,
+  Handle,
+  HandleKind,
+  InBuffer,
+  KmsClient,
+  KmsClientConfig,
+  NitroSdk,
+  OpenLibraries,
+  OpenLibrariesOptions,
+  OutBuffer,
+  SdkLibrary,
+  SdkSymbols,
+} from "../../ffi/mod.ts";
+export { COMMON_SYMBOLS, openSdk, SDK_SYMBOLS } from "../../ffi/mod.ts";
+export { SecretBytes } from "../crypto/secret_bytes.ts";
+export { EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
 export { type EncryptionContext, isRegion } from "./arguments.ts";
-export type { DataKeyCall, DecryptCall, KmsCall, KmsCallResult, ProxyEndpoint, RandomCall } from "./calls.ts";
+export type {
+  DataKeyCall,
+  DecryptCall,
+  KeySpec,
+  KmsCall,
+  KmsCallResult,
+  ProxyEndpoint,
+  RandomCall,
+} from "./calls.ts";
 export { Credentials, type CredentialStrings } from "./credentials.ts";
 export * from "./errors.ts";
 export {
@@ -23,7 +51,9 @@ export { WarmSession, type WarmSessionOptions, type WarmSessionState } from "./s
 
 /** Options of {@link callKmsDecrypt}. */
 export interface CallKmsDecryptOptions extends DecryptOptions {
+  /** Such as `us-west-2`. */
   readonly region: string;
+  /** Of the parent's IAM role. */
   readonly credentials: CredentialStrings;
 }
 

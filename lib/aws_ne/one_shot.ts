@@ -5,19 +5,14 @@
  *
  * @module
  */
-import {
-  AWS_KEY_SPEC,
-  AWS_NE_VSOCK_PROXY_ADDR,
-  AWS_NE_VSOCK_PROXY_PORT,
-  type NitroSdk,
-  openSdk,
-} from "../../ffi/mod.ts";
+import { AWS_NE_VSOCK_PROXY_ADDR, AWS_NE_VSOCK_PROXY_PORT, type NitroSdk, openSdk } from "../../ffi/mod.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
 import type { EncryptionContext } from "./arguments.ts";
 import {
   checkCall,
   connect,
   ConnectionLost,
+  type KeySpec,
   type KmsCall,
   type KmsCallResult,
   type ProxyEndpoint,
@@ -36,6 +31,7 @@ export const DEFAULT_ENDPOINT: ProxyEndpoint = {
 export interface OneShotOptions {
   /** Already open libraries; without, they are opened in the stated order. */
   readonly sdk?: NitroSdk | undefined;
+  /** The parent's vsock-proxy; CID 3, port 8000 by default. */
   readonly endpoint?: ProxyEndpoint | undefined;
   /** Bytes to seed the kernel's entropy pool with before the call. Outside an enclave that does nothing. */
   readonly seedBytes?: number;
@@ -43,8 +39,11 @@ export interface OneShotOptions {
 
 /** Options of {@link kmsDecrypt}. */
 export interface DecryptOptions extends OneShotOptions {
+  /** ARN of the key that must have made the ciphertext. */
   readonly keyId?: string | undefined;
+  /** SYMMETRIC_DEFAULT by default, where a key id is given. */
   readonly algorithm?: string | undefined;
+  /** The EncryptionContext that the ciphertext was made under. */
   readonly context?: EncryptionContext | undefined;
 }
 
@@ -97,7 +96,9 @@ export function kmsDecrypt(
 
 /** A data key: in the clear, and wrapped by the KMS key. */
 export interface DataKey {
+  /** The key itself, the caller's to dispose. */
   readonly plaintext: SecretBytes;
+  /** The key as KMS wrapped it: KMS's CiphertextBlob. */
   readonly ciphertext: Uint8Array<ArrayBuffer>;
 }
 
@@ -112,7 +113,7 @@ export function kmsGenerateDataKey(
   credentials: Credentials,
   keyId: string,
   options: OneShotOptions & {
-    readonly keySpec?: keyof typeof AWS_KEY_SPEC;
+    readonly keySpec?: KeySpec;
     readonly context?: EncryptionContext | undefined;
   } = {},
 ): DataKey {

@@ -24,6 +24,7 @@ import { SdkClientLimitError } from "./errors.ts";
 export interface WarmSessionOptions {
   /** Opens the libraries. */
   readonly open: () => NitroSdk;
+  /** The parent's vsock-proxy. */
   readonly endpoint: ProxyEndpoint;
   /** Bytes to seed the kernel's entropy pool with at the start; 0 for none. */
   readonly seedBytes: number;
@@ -39,9 +40,13 @@ export interface WarmSessionOptions {
 
 /** What a session tells of itself. */
 export interface WarmSessionState {
+  /** Where the libraries were found. */
   readonly directory: string;
+  /** Whether the kernel's pool was seeded from the NSM. */
   readonly entropySeeded: boolean;
+  /** Clients in use. */
   readonly clientsWarm: number;
+  /** Clients that were replaced, and live until the process ends. */
   readonly clientsSetAside: number;
 }
 
@@ -60,7 +65,11 @@ export class WarmSession implements Disposable {
   /** Held so that nothing of them is collected while their threads run. */
   #setAside: KmsClient[] = [];
 
-  /** @throws {SdkLibraryError | SdkInitError} when the SDK cannot be opened or initialised. */
+  /**
+   * Opens the SDK and initialises it.
+   *
+   * @throws {SdkLibraryError | SdkInitError} when the SDK cannot be opened or initialised.
+   */
   constructor(options: WarmSessionOptions) {
     this.#options = options;
     using stack = new DisposableStack();
@@ -71,6 +80,7 @@ export class WarmSession implements Disposable {
     stack.move();
   }
 
+  /** What it tells of itself. */
   get state(): WarmSessionState {
     return {
       directory: this.#sdk.directory,

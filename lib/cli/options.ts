@@ -34,7 +34,6 @@ export const EXIT = {
 
 /** The command line or an environment variable is wrong. */
 export class UsageError extends EnclaveError {
-  override name = "UsageError";
   constructor(message: string, hint?: string) {
     super(message, { code: "usage", hint });
   }

@@ -29,10 +29,12 @@ export class SecretBytes implements Disposable {
     return new SecretBytes(new Uint8Array(bytes));
   }
 
+  /** Bytes. */
   get length(): number {
     return this.expose().length;
   }
 
+  /** Whether there is nothing left to read. */
   get isWiped(): boolean {
     return this.#bytes === undefined;
   }
@@ -52,23 +54,28 @@ export class SecretBytes implements Disposable {
     return SecretBytes.copyOf(this.expose());
   }
 
+  /** Zeroes the bytes. */
   [Symbol.dispose](): void {
     this.#bytes?.fill(0);
     this.#bytes = undefined;
   }
 
+  /** Redacted. */
   toString(): string {
     return REDACTED;
   }
 
+  /** Redacted. */
   toJSON(): string {
     return REDACTED;
   }
 
+  /** Redacted. */
   [Symbol.for("Deno.customInspect")](): string {
     return REDACTED;
   }
 
+  /** Redacted. */
   [Symbol.for("nodejs.util.inspect.custom")](): string {
     return REDACTED;
   }

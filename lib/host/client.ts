@@ -8,6 +8,8 @@ import { type Address, connect, formatAddress, type Stream, writeAll } from "../
 import { DEFAULT_MAX_LENGTH, type Dialect, encodeMessage, FrameDecoder } from "../wire/framing.ts";
 import { parseObject, type WireObject } from "../wire/messages.ts";
 
+export { EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
+
 /** Options of {@link Client.connect}. */
 export interface ClientOptions {
   /** Defaults to `u32be`. */
@@ -20,9 +22,10 @@ export interface ClientOptions {
 
 /** The service answered with an error. */
 export class ServiceError extends EnclaveError {
-  override name = "ServiceError";
+  /** The reply as it came. */
   readonly reply: WireObject;
 
+  /** Takes code and words from the reply. */
   constructor(reply: WireObject) {
     const code = typeof reply["msg"] === "string" ? reply["msg"] : "unknown";
     const details = typeof reply["details"] === "string" ? reply["details"] : "";
@@ -49,7 +52,11 @@ export class Client implements Disposable {
     this.#decoder = new FrameDecoder(options.maxLength);
   }
 
-  /** @throws {EnclaveError} `connect_failed` */
+  /**
+   * Connects.
+   *
+   * @throws {EnclaveError} `connect_failed`
+   */
   static async connect(address: Address, options: ClientOptions = {}): Promise<Client> {
     const all = {
       dialect: "u32be" as const,

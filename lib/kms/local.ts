@@ -34,7 +34,6 @@ const ACCOUNT = "000000000000";
 
 /** The local KMS refused, in the words that AWS would use. */
 export class LocalKmsError extends EnclaveError {
-  override name = "LocalKmsError";
   readonly kms: { readonly name: string; readonly message: string };
   constructor(name: string, message: string) {
     super(`Local KMS: ${name}: ${message}`, { code: "local_kms" });

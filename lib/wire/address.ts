@@ -6,7 +6,7 @@
 import { EnclaveError, messageOf } from "../errors.ts";
 
 /** CID that means any, for listening. */
-export const VMADDR_CID_ANY = -1;
+export const VMADDR_CID_ANY: number = -1;
 
 /** An address, taken apart. */
 export type Address =

@@ -115,7 +115,11 @@ export class FrameDecoder {
   /** A raw document that is neither object nor array: it ends at white space, or with its closing quote. */
   #inScalar = false;
 
-  /** @param maxLength the largest document, bytes */
+  /**
+   * Empty, and of no dialect yet.
+   *
+   * @param maxLength the largest document, bytes
+   */
   constructor(maxLength: number = DEFAULT_MAX_LENGTH) {
     this.#maxLength = maxLength;
   }

@@ -27,8 +27,11 @@ export type ErrorCode =
 
 /** The reply to a request that failed. `details` is for people: fixed words, never a stack or a secret. */
 export interface ErrorReply {
+  /** Tells it from a reply that worked. */
   readonly status: "error";
+  /** For programs. */
   readonly msg: ErrorCode;
+  /** For people: fixed words. */
   readonly details: string;
 }
 
@@ -42,10 +45,16 @@ export function errorReply(msg: ErrorCode, details: string): ErrorReply {
 
 /** Why a document is no request. */
 export class WireError extends Error {
+  /** The class. */
   override name = "WireError";
+  /** Goes out as `msg`. */
   readonly code: ErrorCode;
 
-  /** @param message goes out as `details` */
+  /**
+   * Goes out as an error reply.
+   *
+   * @param message goes out as `details`
+   */
   constructor(code: ErrorCode, message: string) {
     super(message);
     this.code = code;

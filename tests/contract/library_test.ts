@@ -80,7 +80,7 @@ Deno.test("the real dlopen says which symbol a wrong library lacks", () => {
           Deno.dlopen(path.replace("libaws-nitro-enclaves-sdk-c.so", "libaws-c-common.so"), symbols),
       }),
     SdkLibraryError,
-    "lacks the symbol aws_nitro_enclaves",
+    "lacks the symbol aws_",
   );
   assertStringIncludes(error.message, NATIVE_DIR);
 });
