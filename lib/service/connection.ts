@@ -6,15 +6,15 @@
 import { messageOf } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { type Address, type Stream, writeAll } from "../wire/address.ts";
-import { type Dialect, encodeJson, encodeMessage, type Frame, FrameDecoder } from "../wire/framing.ts";
+import { type Dialect, type Frame, FrameDecoder, MessageEncoder } from "../wire/framing.ts";
 import { errorReply, parseObject, type Reply, WireError, type WireObject } from "../wire/messages.ts";
 import type { Limits } from "./limits.ts";
 import type { Metrics } from "./metrics.ts";
 
-/** A reply that is JSON text already: spares a large string a second pass. */
+/** A reply that is JSON text already, in pieces: spares a large string a second pass. */
 export class PreparedReply {
-  readonly json: string;
-  constructor(json: string) {
+  readonly json: readonly string[];
+  constructor(json: readonly string[]) {
     this.json = json;
   }
 }
@@ -37,6 +37,8 @@ export interface ConnectionContext {
   readonly metrics: Metrics;
   /** Milliseconds, monotonic. */
   readonly now: () => number;
+  /** Resolves when all that arrived in this turn of the event loop has been worked on. */
+  readonly turnEnd: () => Promise<void>;
 }
 
 /** After a reply that ends a connection, what the client is still sending is read for this long, so that it sees the reply. */
@@ -52,6 +54,7 @@ export class Connection {
   #context: ConnectionContext;
   #stream: Stream;
   #decoder: FrameDecoder;
+  #encoder = new MessageEncoder();
   #phase: Phase = "idle";
   /** When the sweep ends the present phase. Milliseconds on the context's clock. */
   #deadline: number;
@@ -213,14 +216,16 @@ export class Connection {
     if (failed) {
       this.#context.log("warn", "request_failed", {
         connection: this.id,
-        request: `${this.id}.${++this.#requests}`,
+        number: ++this.#requests,
         type: answer.type,
         code: reply.msg,
         ms: Math.round(took * 100) / 100,
       });
     } else {
+      this.#requests++;
       this.#context.log("debug", "request", {
-        request: `${this.id}.${++this.#requests}`,
+        connection: this.id,
+        number: this.#requests,
         type: answer.type,
         ms: took,
       });
@@ -252,10 +257,9 @@ export class Connection {
 
   #send(reply: Reply | PreparedReply): Promise<void> {
     const dialect: Dialect = this.#decoder.dialect ?? "raw";
-    const message = reply instanceof PreparedReply
-      ? encodeJson(dialect, dialect === "raw" ? `${reply.json}\n` : reply.json)
-      : encodeMessage(dialect, reply);
-    return writeAll(this.#stream, message, this.#context.transport);
+    const json = reply instanceof PreparedReply ? reply.json : [JSON.stringify(reply)];
+    const message = this.#encoder.encode(dialect, json);
+    return this.#context.turnEnd().then(() => writeAll(this.#stream, message, this.#context.transport));
   }
 
   /** Throws away what still comes, until the client is done or the sweep closes: closing at once could take the reply with it. */

@@ -5,12 +5,13 @@
  * @module
  */
 import { Credentials } from "../aws_ne/credentials.ts";
-import { KEY_LENGTH, type MaybePromise, SEAL_LIMITS, SealingKey } from "../crypto/sealing.ts";
+import { KEY_LENGTH, type MaybePromise, SEAL_LIMITS, SealingKey, SMALL_LENGTH } from "../crypto/sealing.ts";
 import { EnclaveError } from "../errors.ts";
 import { type KeyArn, selectKey } from "../kms/key_arn.ts";
 import type { EncryptionContext, Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
 import { decodeBase64, decodeHex, encodeHex } from "@std/encoding";
+import { decodeHexInto } from "../crypto/hex.ts";
 import {
   field,
   optionalString,
@@ -60,6 +61,8 @@ export class SessionService implements Disposable {
   /** `configure` runs one at a time, so that the last one asked for is the one that stays. */
   #configuring: Promise<unknown> = Promise.resolve();
   #disposed = false;
+  /** Where large blobs are decoded: fresh memory for each costs as much as opening it (measured). Never holds plaintext. */
+  #scratch = new Uint8Array(0);
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -171,7 +174,7 @@ export class SessionService implements Disposable {
       throw new WireError("not_configured", "Send configure first: the service has no key yet");
     }
     const hex = requiredString(request, "ciphertext", "nonce ‖ ciphertext ‖ tag, hex");
-    const blob = parseBlob(hex);
+    const blob = this.#parseBlob(hex);
     held.users++;
     try {
       const opened = held.key.open(blob);
@@ -184,6 +187,17 @@ export class SessionService implements Disposable {
     } catch (thrown) {
       letGo(held);
       throw thrown;
+    }
+  }
+
+  /** The bytes of a sealed blob, borrowed until the next call: whoever opens them copies them at once. */
+  #parseBlob(hex: string): Uint8Array<ArrayBuffer> {
+    try {
+      if (hex.length <= 2 * SMALL_LENGTH) return decodeHex(hex);
+      if (this.#scratch.length < hex.length / 2) this.#scratch = new Uint8Array(Math.ceil(hex.length / 2));
+      return decodeHexInto(hex, this.#scratch);
+    } catch {
+      throw new WireError("decrypt_failed", "Field ciphertext must be hex of nonce ‖ ciphertext ‖ tag");
     }
   }
 
@@ -238,7 +252,7 @@ function letGo(held: HeldKey): void {
 }
 
 function preparedResult(sealed: Uint8Array): PreparedReply {
-  return new PreparedReply(`{"status":"ok","result":"${encodeHex(sealed)}"}`);
+  return new PreparedReply(['{"status":"ok","result":"', encodeHex(sealed), '"}']);
 }
 
 function parseWrappedKey(text: string): Uint8Array<ArrayBuffer> {
@@ -246,14 +260,6 @@ function parseWrappedKey(text: string): Uint8Array<ArrayBuffer> {
     return decodeBase64(text);
   } catch {
     throw new WireError("missing_fields", "Field encrypted_tsk must be base64 of KMS's CiphertextBlob");
-  }
-}
-
-function parseBlob(hex: string): Uint8Array<ArrayBuffer> {
-  try {
-    return decodeHex(hex);
-  } catch {
-    throw new WireError("decrypt_failed", "Field ciphertext must be hex of nonce ‖ ciphertext ‖ tag");
   }
 }
 

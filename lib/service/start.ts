@@ -11,6 +11,7 @@ import type { Limits } from "./limits.ts";
 import { Metrics } from "./metrics.ts";
 import { type Acceptor, Server } from "./server.ts";
 import { type SessionOptions, SessionService } from "./session.ts";
+import { createTurnEnd } from "./turn.ts";
 
 /** What a service is made of. */
 export interface ServiceOptions {
@@ -70,6 +71,7 @@ export function startService(options: ServiceOptions): Service {
     log,
     metrics,
     now: () => performance.now(),
+    turnEnd: createTurnEnd(),
   });
 
   return {

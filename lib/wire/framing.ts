@@ -28,6 +28,8 @@ export const MAX_DEPTH = 128;
 
 const HEADER_LENGTH = { u64le: 8, u32be: 4, raw: 0 } as const;
 const INITIAL_CAPACITY = 16 * 1024;
+/** When so much of a framed document has arrived, its header is believed: a client that sends less holds no more memory than this, twice. */
+const TRUSTED_LENGTH = 64 * 1024;
 const NOT_JSON_DEPTH = `JSON is nested deeper than ${MAX_DEPTH}`;
 
 const NUL = 0x00;
@@ -62,27 +64,46 @@ export function detectDialect(bytes: Uint8Array): Dialect | undefined {
   return "u64le";
 }
 
+const encoder = new TextEncoder();
+
 /** A JSON value as the bytes of one message, header and body together so that they leave in one write. */
 export function encodeMessage(dialect: Dialect, value: unknown): Uint8Array<ArrayBuffer> {
-  const json = JSON.stringify(value) ?? "null";
-  return encodeJson(dialect, dialect === "raw" ? `${json}\n` : json);
+  return new MessageEncoder().encode(dialect, [JSON.stringify(value) ?? "null"]).slice();
 }
 
-/** As {@link encodeMessage}, of text that is JSON already. */
-export function encodeJson(dialect: Dialect, json: string): Uint8Array<ArrayBuffer> {
-  const header = HEADER_LENGTH[dialect];
-  const message = new Uint8Array(header + json.length);
-  const { read } = new TextEncoder().encodeInto(json, message.subarray(header));
-  // Text beyond ASCII needs more bytes than it has characters.
-  const whole = read === json.length ? message : withHeaderSpace(header, new TextEncoder().encode(json));
-  writeLength(dialect, whole, whole.length - header);
-  return whole;
-}
+/** Encodes messages into memory of its own, again and again: fresh memory costs more than the encoding of a large message (measured). */
+export class MessageEncoder {
+  #buffer = new Uint8Array(INITIAL_CAPACITY);
 
-function withHeaderSpace(header: number, body: Uint8Array): Uint8Array<ArrayBuffer> {
-  const message = new Uint8Array(header + body.length);
-  message.set(body, header);
-  return message;
+  /**
+   * JSON text, in pieces, as the bytes of one message.
+   *
+   * @returns borrowed until the next call
+   */
+  encode(dialect: Dialect, json: readonly string[]): Uint8Array<ArrayBuffer> {
+    const pieces = dialect === "raw" ? [...json, "\n"] : json;
+    const characters = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    // Text beyond ASCII needs up to three bytes a character.
+    return this.#tryEncode(dialect, pieces, characters) ?? this.#tryEncode(dialect, pieces, 3 * characters) ??
+      new Uint8Array(0);
+  }
+
+  #tryEncode(
+    dialect: Dialect,
+    pieces: readonly string[],
+    length: number,
+  ): Uint8Array<ArrayBuffer> | undefined {
+    const header = HEADER_LENGTH[dialect];
+    if (this.#buffer.length < header + length) this.#buffer = new Uint8Array(header + length);
+    let end = header;
+    for (const piece of pieces) {
+      const { read, written } = encoder.encodeInto(piece, this.#buffer.subarray(end));
+      if (read !== piece.length) return undefined;
+      end += written;
+    }
+    writeLength(dialect, this.#buffer, end - header);
+    return this.#buffer.subarray(0, end);
+  }
 }
 
 function writeLength(dialect: Dialect, message: Uint8Array<ArrayBuffer>, length: number): void {
@@ -104,6 +125,8 @@ export class FrameDecoder {
   /** Unconsumed bytes are [start, end). */
   #start = 0;
   #end = 0;
+  /** Bytes of the framed document that is arriving, header included; 0 when that is not known. */
+  #declared = 0;
   /** Bytes of an oversized framed document that are still to be thrown away. */
   #toDiscard = 0;
   #ended = false;
@@ -153,12 +176,19 @@ export class FrameDecoder {
     return this.#buffer.subarray(this.#end);
   }
 
+  /** How large the buffer becomes when it is full: twice as large, or what a framed document needs once a good part of it is there. */
+  #nextCapacity(pending: number, limit: number): number {
+    const doubled = this.#buffer.length * 2;
+    const wanted = pending >= TRUSTED_LENGTH ? Math.max(this.#declared, doubled) : doubled;
+    return Math.min(wanted, Math.max(limit, INITIAL_CAPACITY));
+  }
+
   #makeRoom(): void {
     const pending = this.#end - this.#start;
     // A header on top of the largest document must fit, and one byte more, by which a raw document shows that it is too large.
     const limit = this.#maxLength + HEADER_LENGTH.u64le + 1;
     const target = pending * 2 > this.#buffer.length
-      ? new Uint8Array(Math.min(this.#buffer.length * 2, Math.max(limit, INITIAL_CAPACITY)))
+      ? new Uint8Array(this.#nextCapacity(pending, limit))
       : this.#buffer;
     target.set(this.#buffer.subarray(this.#start, this.#end));
     if (target === this.#buffer) this.#buffer.fill(0, pending, this.#end);
@@ -214,7 +244,9 @@ export class FrameDecoder {
     this.#start += length;
     if (this.#start === this.#end) {
       this.#start = this.#end = 0;
-      if (this.#buffer.length > INITIAL_CAPACITY) this.#buffer = new Uint8Array(INITIAL_CAPACITY);
+      // Who sends large documents sends more of them; fresh memory is dear. Who does not gives it back.
+      const isLarge = this.#buffer.length > INITIAL_CAPACITY;
+      if (isLarge && length < this.#buffer.length / 4) this.#buffer = new Uint8Array(INITIAL_CAPACITY);
     }
     this.#scanned = this.#start;
   }
@@ -253,7 +285,8 @@ export class FrameDecoder {
       this.#toDiscard = this.#lost ? 0 : declared;
       return this.#tooLarge(`${declared} bytes`, !this.#lost);
     }
-    if (this.#end - this.#start < header + declared) return undefined;
+    this.#declared = header + declared;
+    if (this.#end - this.#start < this.#declared) return undefined;
     return this.#give(this.#start + header, declared);
   }
 
