@@ -6,15 +6,15 @@
 import { messageOf } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { type Address, type Stream, writeAll } from "../wire/address.ts";
-import { type Dialect, type Frame, FrameDecoder, MessageEncoder } from "../wire/framing.ts";
+import { type Dialect, type Frame, FrameDecoder, type JsonPiece, MessageEncoder } from "../wire/framing.ts";
 import { errorReply, parseObject, type Reply, WireError, type WireObject } from "../wire/messages.ts";
 import type { Limits } from "./limits.ts";
 import type { Metrics } from "./metrics.ts";
 
 /** A reply that is JSON text already, in pieces: spares a large string a second pass. */
 export class PreparedReply {
-  readonly json: readonly string[];
-  constructor(json: readonly string[]) {
+  readonly json: readonly JsonPiece[];
+  constructor(json: readonly JsonPiece[]) {
     this.json = json;
   }
 }

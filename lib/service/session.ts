@@ -10,7 +10,7 @@ import { EnclaveError } from "../errors.ts";
 import { type KeyArn, selectKey } from "../kms/key_arn.ts";
 import type { EncryptionContext, Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
-import { decodeBase64, decodeHex, encodeHex } from "@std/encoding";
+import { decodeBase64, decodeHex } from "@std/encoding";
 import { decodeHexInto } from "../crypto/hex.ts";
 import {
   field,
@@ -252,7 +252,7 @@ function letGo(held: HeldKey): void {
 }
 
 function preparedResult(sealed: Uint8Array): PreparedReply {
-  return new PreparedReply(['{"status":"ok","result":"', encodeHex(sealed), '"}']);
+  return new PreparedReply(['{"status":"ok","result":"', sealed, '"}']);
 }
 
 function parseWrappedKey(text: string): Uint8Array<ArrayBuffer> {

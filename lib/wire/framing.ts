@@ -10,6 +10,8 @@
  * @module
  */
 
+import { encodeHex } from "@std/encoding";
+
 /** How documents are set apart. */
 export type Dialect = "u64le" | "u32be" | "raw";
 
@@ -71,6 +73,11 @@ export function encodeMessage(dialect: Dialect, value: unknown): Uint8Array<Arra
   return new MessageEncoder().encode(dialect, [JSON.stringify(value) ?? "null"]).slice();
 }
 
+/** A piece of JSON text; bytes stand for their hex. */
+export type JsonPiece = string | Uint8Array;
+
+const HEX_CHUNK = 16 * 1024;
+
 /** Encodes messages into memory of its own, again and again: fresh memory costs more than the encoding of a large message (measured). */
 export class MessageEncoder {
   #buffer = new Uint8Array(INITIAL_CAPACITY);
@@ -80,30 +87,40 @@ export class MessageEncoder {
    *
    * @returns borrowed until the next call
    */
-  encode(dialect: Dialect, json: readonly string[]): Uint8Array<ArrayBuffer> {
+  encode(dialect: Dialect, json: readonly JsonPiece[]): Uint8Array<ArrayBuffer> {
     const pieces = dialect === "raw" ? [...json, "\n"] : json;
-    const characters = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    const length = pieces.reduce(
+      (sum, piece) => sum + (typeof piece === "string" ? piece.length : 2 * piece.length),
+      0,
+    );
     // Text beyond ASCII needs up to three bytes a character.
-    return this.#tryEncode(dialect, pieces, characters) ?? this.#tryEncode(dialect, pieces, 3 * characters) ??
+    return this.#tryEncode(dialect, pieces, length) ?? this.#tryEncode(dialect, pieces, 3 * length) ??
       new Uint8Array(0);
   }
 
   #tryEncode(
     dialect: Dialect,
-    pieces: readonly string[],
+    pieces: readonly JsonPiece[],
     length: number,
   ): Uint8Array<ArrayBuffer> | undefined {
     const header = HEADER_LENGTH[dialect];
     if (this.#buffer.length < header + length) this.#buffer = new Uint8Array(header + length);
     let end = header;
     for (const piece of pieces) {
-      const { read, written } = encoder.encodeInto(piece, this.#buffer.subarray(end));
-      if (read !== piece.length) return undefined;
-      end += written;
+      for (const text of typeof piece === "string" ? [piece] : hexChunks(piece)) {
+        const { read, written } = encoder.encodeInto(text, this.#buffer.subarray(end));
+        if (read !== text.length) return undefined;
+        end += written;
+      }
     }
     writeLength(dialect, this.#buffer, end - header);
     return this.#buffer.subarray(0, end);
   }
+}
+
+/** Hex of bytes, in strings that are short enough for the collector's nursery. */
+function* hexChunks(bytes: Uint8Array): Generator<string> {
+  for (let at = 0; at < bytes.length; at += HEX_CHUNK) yield encodeHex(bytes.subarray(at, at + HEX_CHUNK));
 }
 
 function writeLength(dialect: Dialect, message: Uint8Array<ArrayBuffer>, length: number): void {

@@ -59,7 +59,9 @@ function setup(options: Partial<SessionOptions> & { readonly kms?: FakeKms } = {
   });
   const ask = async (request: WireObject) => {
     const { reply } = await handler({ ...request });
-    return reply instanceof PreparedReply ? JSON.parse(reply.json.join("")) : reply as WireObject;
+    return reply instanceof PreparedReply
+      ? JSON.parse(reply.json.map((piece) => typeof piece === "string" ? piece : encodeHex(piece)).join(""))
+      : reply as WireObject;
   };
   return { kms, session, events, ask };
 }

@@ -1,0 +1,16 @@
+/**
+ * Waiting with an end.
+ *
+ * @module
+ */
+
+/** What the promise gives, or an error that says what did not come. Milliseconds. */
+export async function within<T>(promise: PromiseLike<T>, what: string, ms = 5_000): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`${what} did not come within ${ms} ms`)), ms);
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
