@@ -21,7 +21,7 @@ function run(command: string, args: readonly string[]): string {
 
 /** The package's library, in Deno's cache of npm packages, whichever registry it came from. */
 async function findAwsCrt(): Promise<string> {
-  run(Deno.execPath(), ["cache", "--quiet", "tests/deps/aws_crt.ts"]);
+  run(Deno.execPath(), ["cache", "--quiet", "--lock=tests/deno.lock", "--frozen", "tests/deps/aws_crt.ts"]);
   const { npmCache } = JSON.parse(run(Deno.execPath(), ["info", "--json"])) as { npmCache: string };
   for (const registry of Deno.readDirSync(npmCache)) {
     const path = `${npmCache}/${registry.name}/${AWS_CRT}`;

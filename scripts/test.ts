@@ -91,6 +91,7 @@ async function runSuite(suite: Suite, filter: string | undefined): Promise<Count
       "test",
       "--no-prompt",
       "--quiet",
+      "--lock=tests/deno.lock",
       "--frozen",
       ...suite.permissions,
       ...(filter === undefined ? [] : [`--filter=${filter}`]),
