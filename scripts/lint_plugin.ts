@@ -33,7 +33,7 @@ const WALLS: readonly { readonly from: RegExp; readonly to: RegExp; readonly why
 
 /** A file's path from the root of the repository. */
 function repoPath(filename: string): string {
-  const match = /(?:^|\/)((?:ffi|lib|scripts|tests)\/.*|main\.ts)$/.exec(filename.replaceAll("\\", "/"));
+  const match = /(?:^|.*\/)((?:ffi|lib|scripts|tests)\/.*|main\.ts)$/.exec(filename.replaceAll("\\", "/"));
   return match?.[1] ?? filename;
 }
 
@@ -46,6 +46,22 @@ function target(importer: string, specifier: string): string | undefined {
     else if (part !== ".") parts.push(part);
   }
   return parts.join("/");
+}
+
+/** The text of a string literal, whatever wraps it. */
+function literal(node: Deno.lint.Node): unknown {
+  if (node.type === "TSLiteralType") return literal(node.literal);
+  return node.type === "Literal" ? node.value : undefined;
+}
+
+/** The name that a property is reached by: `a.b` or `a["b"]`. */
+function nameOf(node: Deno.lint.Node): unknown {
+  return node.type === "Identifier" ? node.name : literal(node);
+}
+
+/** `Deno`, or `globalThis.Deno`. */
+function isDeno(node: Deno.lint.Node): boolean {
+  return nameOf(node) === "Deno" || (node.type === "MemberExpression" && nameOf(node.property) === "Deno");
 }
 
 function checkImport(context: Deno.lint.RuleContext, node: Deno.lint.Node, specifier: unknown): void {
@@ -67,6 +83,8 @@ const plugin: Deno.lint.Plugin = {
         ImportDeclaration: (node) => checkImport(context, node, node.source.value),
         ExportNamedDeclaration: (node) => checkImport(context, node, node.source?.value),
         ExportAllDeclaration: (node) => checkImport(context, node, node.source.value),
+        ImportExpression: (node) => checkImport(context, node, literal(node.source)),
+        TSImportType: (node) => checkImport(context, node, literal(node.argument)),
       }),
     },
     "no-unsafe-pointers": {
@@ -79,14 +97,23 @@ const plugin: Deno.lint.Plugin = {
       }),
     },
     "dlopen-in-ffi": {
-      create: (context) => ({
-        'MemberExpression[object.name="Deno"][property.name="dlopen"]': (
-          node: Deno.lint.MemberExpression,
-        ) => {
+      create: (context) => {
+        const report = (node: Deno.lint.Node) => {
           if (/^(ffi|tests)\//.test(repoPath(context.filename))) return;
           context.report({ node, message: "Deno.dlopen is named in ffi/ alone" });
-        },
-      }),
+        };
+        return {
+          MemberExpression: (node) => {
+            if (isDeno(node.object) && nameOf(node.property) === "dlopen") report(node);
+          },
+          VariableDeclarator: (node) => {
+            if (node.id.type !== "ObjectPattern" || node.init === null || !isDeno(node.init)) return;
+            for (const property of node.id.properties) {
+              if (property.type === "Property" && nameOf(property.key) === "dlopen") report(property);
+            }
+          },
+        };
+      },
     },
     "process-in-entries": {
       create: (context) => ({

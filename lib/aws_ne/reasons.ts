@@ -47,5 +47,6 @@ export function hintFor(reason: KmsReason | undefined): string {
   if (reason === undefined) {
     return "KMS's own reason could not be had. Look at the SDK's lines on stderr, and run the same call against AWS from the parent.";
   }
-  return HINTS[reason.name] ?? "See the KMS API reference for this error.";
+  return (Object.hasOwn(HINTS, reason.name) ? HINTS[reason.name] : undefined) ??
+    "See the KMS API reference for this error.";
 }

@@ -169,7 +169,8 @@ export function parseOptions(
 }
 
 function switchWord(spec: OptionSpec, text: string): string {
-  const word = SWITCH_WORDS[text.toLowerCase()];
+  const lower = text.toLowerCase();
+  const word = Object.hasOwn(SWITCH_WORDS, lower) ? SWITCH_WORDS[lower] : undefined;
   if (word === undefined) {
     throw new UsageError(`Cannot use ${JSON.stringify(text)} for ${spec.env}`, "Give 1 or 0.");
   }

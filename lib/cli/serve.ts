@@ -170,7 +170,7 @@ export function readServeConfig(options: Options): ServeConfig {
   return {
     address: listen === undefined ? { transport: "vsock", cid: VMADDR_CID_ANY, port } : parseAddress(listen),
     region,
-    keys: options.list("kms-key").map(parseKeyArn),
+    keys: [...new Set(options.list("kms-key"))].map(parseKeyArn),
     context: readContext(options.list("tsk-context")),
     configureOnce: options.on("configure-once"),
     requireEpoch: options.on("require-epoch"),

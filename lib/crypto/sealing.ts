@@ -91,11 +91,12 @@ export class SealingKey implements Disposable {
         hint: "Configure a new key.",
       });
     }
+    const raw = this.#raw.expose();
     this.#seals++;
     const blob = new Uint8Array(NONCE_LENGTH + plaintext.length + TAG_LENGTH);
     const nonce = crypto.getRandomValues(blob.subarray(0, NONCE_LENGTH));
     if (plaintext.length > SMALL_LENGTH) return this.#sealLarge(blob, nonce, plaintext, data);
-    const cipher = createCipheriv("aes-256-gcm", this.#raw.expose(), nonce);
+    const cipher = createCipheriv("aes-256-gcm", raw, nonce);
     if (data.length > 0) cipher.setAAD(data);
     blob.set(cipher.update(plaintext), NONCE_LENGTH);
     cipher.final();
@@ -127,9 +128,10 @@ export class SealingKey implements Disposable {
         } (nonce, ciphertext, tag)`,
       );
     }
+    const raw = this.#raw.expose();
     if (blob.length > SMALL_LENGTH) return this.#openLarge(blob, data);
     const tagAt = blob.length - TAG_LENGTH;
-    const decipher = createDecipheriv("aes-256-gcm", this.#raw.expose(), blob.subarray(0, NONCE_LENGTH));
+    const decipher = createDecipheriv("aes-256-gcm", raw, blob.subarray(0, NONCE_LENGTH));
     if (data.length > 0) decipher.setAAD(data);
     decipher.setAuthTag(blob.subarray(tagAt));
     const plaintext = decipher.update(blob.subarray(NONCE_LENGTH, tagAt));

@@ -55,6 +55,7 @@ export class LocalKms implements Kms {
   readonly attested = false;
   #options: LocalKmsOptions;
   #keys: Map<string, SealingKey>;
+  #making: Promise<unknown> = Promise.resolve();
 
   private constructor(options: LocalKmsOptions, keys: Map<string, SealingKey>) {
     this.#options = options;
@@ -79,8 +80,14 @@ export class LocalKms implements Kms {
     return [...this.#keys.keys()];
   }
 
-  /** Makes a key. @returns its ARN */
-  async createKey(): Promise<string> {
+  /** Makes a key, one at a time, since the file is written whole. @returns its ARN */
+  createKey(): Promise<string> {
+    const turn = this.#making.then(() => this.#createKey());
+    this.#making = turn.catch(() => {});
+    return turn;
+  }
+
+  async #createKey(): Promise<string> {
     const arn = `arn:aws:kms:${this.#options.region}:${ACCOUNT}:key/${crypto.randomUUID()}`;
     const material = crypto.getRandomValues(new Uint8Array(KEY_LENGTH));
     if (this.#options.file !== undefined) await appendKey(this.#options.file, arn, material);
@@ -236,7 +243,11 @@ async function readFile(file: string): Promise<KeyFile> {
   if (typeof content.keys !== "object" || content.keys === null) throw damaged();
   const entries = Object.entries(content.keys).map(([arn, material]: [string, unknown]) => {
     if (typeof material !== "string") throw damaged();
-    return [parseKeyArn(arn).arn, material] as const;
+    try {
+      return [parseKeyArn(arn).arn, material] as const;
+    } catch (thrown) {
+      throw damaged(thrown);
+    }
   });
   return { version: 1, keys: Object.fromEntries(entries) };
 }

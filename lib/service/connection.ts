@@ -130,6 +130,7 @@ export class Connection {
       );
       this.#phase = "writing";
       this.#deadline = now + DRAIN_MS;
+      this.#stopping = true;
       this.#decoder.end();
       void this.#send(errorReply("timeout", what)).catch(() => {}).finally(() => this.close());
       return;

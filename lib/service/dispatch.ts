@@ -88,6 +88,10 @@ function limitOf(request: WireObject): number {
   return Math.min(limit, MAX_EVENTS);
 }
 
+function classOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.constructor.name : typeof thrown;
+}
+
 /** The wire gets a code and fixed words; the cause stays in the log. */
 function replyTo(thrown: unknown, type: string, log: Log): Reply {
   if (thrown instanceof WireError) return errorReply(thrown.code, thrown.message);
@@ -100,6 +104,10 @@ function replyTo(thrown: unknown, type: string, log: Log): Reply {
     const wire = kmsFailure(thrown);
     return errorReply(wire.code, wire.message);
   }
-  log("error", "internal_error", { type, reason: messageOf(thrown) });
+  // A workflow's words may be made of the data: its class is all that the log gets.
+  const reason = type === "process" && !(thrown instanceof EnclaveError)
+    ? classOf(thrown)
+    : messageOf(thrown);
+  log("error", "internal_error", { type, reason });
   return errorReply("internal_error", "The request failed inside: see logs");
 }

@@ -27,8 +27,13 @@ export interface EventLogOptions {
 
 const ORDER: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
 const MAX_FIELD_LENGTH = 500;
-/** Long runs of hex or base64, and access key ids: nothing that belongs into a log looks like these. */
-const LOOKS_SECRET = /\b(?:A[KS]IA[A-Z0-9]{8,}|[0-9a-fA-F]{64,}|[A-Za-z0-9+/]{80,}={0,2})/g;
+/** Access key ids, and runs of hex or base64 as long as a key's: nothing that belongs into a log looks like these. */
+const LOOKS_SECRET = /A[KS]IA[A-Z0-9]{8,}|[0-9a-fA-F]{64,}|[A-Za-z0-9+/]{43,}={0,2}/g;
+
+/** A long path is made of the same letters as base64, but of small ones. */
+function hide(run: string): string {
+  return /[a-z]/.test(run) && !/[A-Z]/.test(run) && !/[0-9a-f]{64,}/.test(run) ? run : "[redacted]";
+}
 
 /** Keeps and writes events. */
 export class EventLog {
@@ -89,7 +94,7 @@ function redact(fields: LogFields): LogFields {
     Object.entries(fields).map(([name, value]) => [
       name,
       typeof value === "string"
-        ? value.slice(0, MAX_FIELD_LENGTH).replace(LOOKS_SECRET, "[redacted]")
+        ? value.slice(0, 2 * MAX_FIELD_LENGTH).replace(LOOKS_SECRET, hide).slice(0, MAX_FIELD_LENGTH)
         : value,
     ]),
   );

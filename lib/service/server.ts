@@ -111,6 +111,7 @@ export class Server {
     clearTimeout(timer);
     for (const connection of [...this.#connections, ...this.#refusals]) connection.close();
     clearInterval(this.#sweepTimer);
-    await Promise.all([this.#accepting, ...this.#served]);
+    // Not for a handler that never ends: its connection is closed, and its answer would go nowhere.
+    await this.#accepting;
   }
 }

@@ -126,6 +126,10 @@ export class SessionService implements Disposable {
       );
     }
     const sealing = await SealingKey.take(plaintext);
+    if (this.#disposed) {
+      sealing[Symbol.dispose]();
+      throw new WireError("internal_error", "The service is ending");
+    }
     const old = this.#held;
     this.#held = { key: sealing, since: now().toISOString(), epoch, users: 0, retired: false, warned: false };
     if (old !== undefined) retire(old);
@@ -209,9 +213,17 @@ export class SessionService implements Disposable {
   }
 
   #seal(held: HeldKey, plaintext: Uint8Array<ArrayBuffer>): MaybePromise<Uint8Array<ArrayBuffer>> {
-    const result = this.#options.workflow(plaintext);
-    if (result instanceof Promise) return result.then((bytes) => this.#sealResult(held, plaintext, bytes));
-    return this.#sealResult(held, plaintext, result);
+    const wipe = (thrown: unknown) => {
+      plaintext.fill(0);
+      throw thrown;
+    };
+    try {
+      const result = this.#options.workflow(plaintext);
+      if (!(result instanceof Promise)) return this.#sealResult(held, plaintext, result);
+      return result.then((bytes) => this.#sealResult(held, plaintext, bytes)).catch(wipe);
+    } catch (thrown) {
+      return wipe(thrown);
+    }
   }
 
   #sealResult(

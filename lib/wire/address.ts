@@ -5,6 +5,8 @@
  */
 import { EnclaveError, messageOf } from "../errors.ts";
 
+const MAX_U32 = 0xffff_ffff;
+
 /** CID that means any, for listening. */
 export const VMADDR_CID_ANY: number = -1;
 
@@ -35,10 +37,13 @@ export function parseAddress(text: string): Address {
   if (scheme === "unix" && rest !== "") return { transport: "unix", path: rest };
   const [, host = "", portText = ""] = /^(.*):([0-9]{1,10})$/.exec(rest) ?? [];
   const port = Number(portText);
-  if (scheme === "vsock" && /^(-1|[0-9]{1,10})$/.test(host) && portText !== "" && port <= 0xffff_ffff) {
+  if (
+    scheme === "vsock" && /^(-1|[0-9]{1,10})$/.test(host) && portText !== "" && port <= MAX_U32 &&
+    Number(host) <= MAX_U32
+  ) {
     return { transport: "vsock", cid: Number(host), port };
   }
-  if (scheme === "tcp" && host !== "" && port <= 0xffff && portText !== "") {
+  if (scheme === "tcp" && host !== "" && host !== "[]" && port <= 0xffff && portText !== "") {
     return { transport: "tcp", hostname: host.replace(/^\[(.*)\]$/, "$1"), port };
   }
   return fail();

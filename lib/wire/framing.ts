@@ -42,9 +42,10 @@ const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
-/** Whether text may begin with this byte: white space, or anything that is no control character. */
-function beginsJson(byte: number): boolean {
-  return byte >= 0x20 || (byte >= 0x09 && byte <= 0x0d);
+/** Whether JSON may begin with these bytes: no NUL, and no control character but white space at first. */
+function mayBeJson(bytes: Uint8Array): boolean {
+  const first = bytes[0] ?? NUL;
+  return !bytes.includes(NUL) && (first >= 0x20 || isSpace(first));
 }
 
 function isSpace(byte: number): boolean {
@@ -52,8 +53,8 @@ function isSpace(byte: number): boolean {
 }
 
 /**
- * What the first bytes of a connection say. Bytes 4 to 7 all NUL: `u64le`; else the first one NUL, or another that no JSON begins with
- * (a length from 16 MiB on): `u32be`; else `raw`. Decides as soon as it can: a fifth byte that is not NUL rules `u64le` out.
+ * What the first bytes of a connection say. Bytes 4 to 7 all NUL: `u64le`; else, if the first four have a NUL or begin with what no JSON begins
+ * with: `u32be`; else `raw`. Decides as soon as it can: a fifth byte that is not NUL rules `u64le` out.
  *
  * @returns undefined while more bytes are needed.
  */
@@ -61,7 +62,7 @@ export function detectDialect(bytes: Uint8Array): Dialect | undefined {
   for (let index = 4; index < 8; index++) {
     const byte = bytes[index];
     if (byte === undefined) return undefined;
-    if (byte !== NUL) return beginsJson(bytes[0] ?? NUL) ? "raw" : "u32be";
+    if (byte !== NUL) return mayBeJson(bytes.subarray(0, 4)) ? "raw" : "u32be";
   }
   return "u64le";
 }
@@ -184,7 +185,9 @@ export class FrameDecoder {
    * `1`. A reader waits for a moment, then calls {@link end}.
    */
   get ambiguous(): boolean {
-    return this.pending && (this.#dialect === undefined || (this.#dialect === "raw" && this.#inScalar));
+    if (!this.pending) return false;
+    if (this.#dialect !== undefined) return this.#dialect === "raw" && this.#inScalar;
+    return mayBeJson(this.#buffer.subarray(this.#start, this.#end));
   }
 
   /** Room to write into, at least one byte. */
@@ -197,7 +200,8 @@ export class FrameDecoder {
   #nextCapacity(pending: number, limit: number): number {
     const doubled = this.#buffer.length * 2;
     const wanted = pending >= TRUSTED_LENGTH ? Math.max(this.#declared, doubled) : doubled;
-    return Math.min(wanted, Math.max(limit, INITIAL_CAPACITY));
+    // At the limit there is a document to be taken; who goes on without taking it gets the room all the same.
+    return pending >= limit ? doubled : Math.min(wanted, Math.max(limit, INITIAL_CAPACITY));
   }
 
   #makeRoom(): void {

@@ -139,18 +139,20 @@ export function takeCredentials(request: WireObject): CredentialStrings {
     : undefined;
   const places = inner === undefined ? [request] : [request, inner];
   delete request["credential"];
-  for (const place of places) {
-    for (const [id, secret, token] of SPELLINGS) {
-      if (!Object.hasOwn(place, id) && !Object.hasOwn(place, secret)) continue;
-      try {
+  try {
+    for (const place of places) {
+      for (const [id, secret, token] of SPELLINGS) {
+        if (!Object.hasOwn(place, id) && !Object.hasOwn(place, secret)) continue;
         return {
           accessKeyId: requiredString(place, id, "the AWS access key id"),
           secretAccessKey: requiredString(place, secret, "the AWS secret access key"),
           sessionToken: optionalString(place, token) ?? "",
         };
-      } finally {
-        for (const name of [id, secret, token]) delete place[name];
       }
+    }
+  } finally {
+    for (const place of places) {
+      for (const name of SPELLINGS.flat()) delete place[name];
     }
   }
   throw new WireError(

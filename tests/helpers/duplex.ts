@@ -148,6 +148,11 @@ export class Peer {
     return within(this.#outgoing.starved(), "the service's next read");
   }
 
+  /** Bytes as the service sends them; null when it closed. */
+  read(into: Uint8Array): Promise<number | null> {
+    return within(this.#incoming.read(into), "bytes of a reply");
+  }
+
   /** The next reply, or undefined when the service closed. */
   receive(): Promise<WireObject | undefined> {
     return within(this.#receive(), "a reply");

@@ -7,6 +7,7 @@ import {
   type Frame,
   FrameDecoder,
   MAX_DEPTH,
+  MessageEncoder,
 } from "../../lib/wire/framing.ts";
 
 const encoder = new TextEncoder();
@@ -194,4 +195,100 @@ Deno.test("raw: a mebibyte in pieces of one byte is scanned once, not once a pie
   assertEquals(text(found)?.length, message.length - 1);
   // A quadratic scan takes minutes; this is no measurement.
   assert(performance.now() - started < 20_000);
+});
+
+Deno.test("the decoder of a framed connection never holds more than the largest message needs", () => {
+  const maxLength = 300_000;
+  for (const dialect of DIALECTS) {
+    const decoder = new FrameDecoder(maxLength);
+    const message = encodeMessage(dialect, { a: "x".repeat(maxLength - 8) });
+    let largest = 0;
+    let found: number | undefined;
+    for (let at = 0; at < message.length; at += 5_000) {
+      decoder.push(message.subarray(at, at + 5_000));
+      largest = Math.max(largest, decoder.capacity);
+      const frame = decoder.next();
+      if (frame !== undefined) assertEquals(text(frame)?.length, maxLength);
+    }
+    // A header, and the byte by which a raw document would show that it is too large.
+    assert(largest <= maxLength + 9, `${dialect}: ${largest}`);
+  }
+});
+
+Deno.test("a raw document without an end is refused when it is over the limit, however it is made", () => {
+  for (const endless of ['{"a":"', "[1,", '"', "1", "x"]) {
+    const decoder = new FrameDecoder(1_000);
+    decoder.push(encoder.encode(endless + "7".repeat(1_001 - endless.length)));
+    assertEquals([problem(decoder.next()), decoder.pending], ["too_large, final", false]);
+  }
+});
+
+Deno.test("an oversized u64 message is thrown away as well, and the next one decoded", () => {
+  const decoder = new FrameDecoder(100);
+  decoder.push(encodeMessage("u64le", { a: "x".repeat(1_000) }));
+  decoder.push(encodeMessage("u64le", { b: 2 }));
+  assertEquals([problem(decoder.next()), text(decoder.next())], ["too_large, recoverable", '{"b":2}']);
+});
+
+Deno.test("a framed mebibyte in pieces of one byte is taken in time that grows with its length", () => {
+  const message = encodeMessage("u32be", { a: "x".repeat(1_000_000) });
+  const decoder = new FrameDecoder(2 * 1_024 * 1_024);
+  const started = performance.now();
+  let found: Frame | undefined;
+  for (let at = 0; at < message.length; at++) {
+    decoder.push(message.subarray(at, at + 1));
+    found = decoder.next();
+  }
+  assertEquals(text(found)?.length, 1_000_008);
+  assert(performance.now() - started < 20_000);
+});
+
+Deno.test("raw: a scalar ends at white space, at its closing quote, or with the stream", () => {
+  assertEquals(decodeAll(encoder.encode('1 true\nnull\0"a b""c" 2.5\n')), [
+    "1",
+    "true",
+    "null",
+    '"a b"',
+    '"c"',
+    "2.5",
+  ]);
+});
+
+Deno.test("raw: a string that is cut within an escape goes on with the next bytes", () => {
+  const decoder = new FrameDecoder();
+  decoder.push(encoder.encode('{"a":"\\'));
+  assertEquals(decoder.next(), undefined);
+  decoder.push(encoder.encode('""}'));
+  assertEquals(text(decoder.next()), '{"a":"\\""}');
+});
+
+Deno.test("what follows a document that lost the place is thrown away, and holds no memory", () => {
+  const decoder = new FrameDecoder();
+  decoder.push(encoder.encode("[".repeat(MAX_DEPTH + 1)));
+  decoder.next();
+  for (let piece = 0; piece < 100; piece++) {
+    decoder.push(new Uint8Array(10_000).fill(0x7b));
+    assertEquals([decoder.next(), decoder.pending], [undefined, false]);
+  }
+  assert(decoder.capacity <= 16 * 1_024);
+});
+
+Deno.test("an encoder that is used again makes the same bytes as a new one, whatever went before", () => {
+  const messageEncoder = new MessageEncoder();
+  for (
+    const value of ["x".repeat(50_000), "", "日本".repeat(9_000), "a", "\u{1f600}".repeat(20_000), "\ud800"]
+  ) {
+    for (const dialect of DIALECTS) {
+      const json = JSON.stringify({ value });
+      const pieces = [json.slice(0, 5), json.slice(5)];
+      assertEquals(
+        messageEncoder.encode(dialect, pieces),
+        encodeMessage(dialect, { value }),
+      );
+    }
+  }
+});
+
+Deno.test("what has no JSON is encoded as null", () => {
+  assertEquals(new TextDecoder().decode(encodeMessage("raw", undefined)), "null\n");
 });

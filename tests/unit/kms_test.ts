@@ -243,3 +243,151 @@ Deno.test("the local KMS does not run where there is an NSM", () =>
     const error = await assertRejects(() => LocalKms.open({ region: "us-east-1", nsmDevice }), EnclaveError);
     assertEquals(error.code, "local_kms_refused");
   }));
+
+const LOCAL_ARN = "arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+
+Deno.test("a blob of another local KMS is of a key that does not exist", async () => {
+  await using kms = await LocalKms.open({ region: "us-east-1" });
+  await using other = await LocalKms.open({ region: "us-east-1" });
+  const blob = await other.encrypt(other.keyArns[0] ?? "", new Uint8Array([1]));
+  const error = await assertRejects(() => kms.decrypt(access, { ciphertext: blob }), LocalKmsError);
+  assertEquals(error.kms.name, "NotFoundException");
+});
+
+Deno.test("a blob of which any byte was changed, or that was cut, does not open", async () => {
+  await using kms = await LocalKms.open({ region: "us-east-1" });
+  const blob = await kms.encrypt(kms.keyArns[0] ?? "", new Uint8Array([1, 2, 3]));
+  for (let at = 0; at < blob.length; at++) {
+    const changed = blob.slice();
+    changed[at] = (changed[at] ?? 0) ^ 1;
+    await assertRejects(() => kms.decrypt(access, { ciphertext: changed }), LocalKmsError);
+    if (at > 0) {
+      await assertRejects(() => kms.decrypt(access, { ciphertext: blob.slice(0, at) }), LocalKmsError);
+    }
+  }
+});
+
+Deno.test("the local KMS refuses the arguments that the SDK would be refused", async () => {
+  await using kms = await LocalKms.open({ region: "us-east-1" });
+  const [keyId = ""] = kms.keyArns;
+  using empty = Credentials.fromStrings({ accessKeyId: "", secretAccessKey: "S", sessionToken: "" });
+  const calls: readonly (() => Promise<unknown>)[] = [
+    () => kms.decrypt({ ...access, region: "evil.example" }, { ciphertext: new Uint8Array(9) }),
+    () => kms.decrypt({ ...access, credentials: empty }, { ciphertext: new Uint8Array(9) }),
+    () => kms.decrypt(access, { ciphertext: new Uint8Array(6145) }),
+    () => kms.decrypt(access, { ciphertext: new Uint8Array(9), keyId: "" }),
+    () => kms.generateDataKey(access, { keyId: `${keyId} `, keySpec: "AES_256" }),
+    async () => await kms.generateRandom(access, 1025),
+  ];
+  for (const call of calls) await assertRejects(call, SdkArgumentError);
+});
+
+Deno.test("the local KMS's data keys have the length that was asked for, and its random bytes too", async () => {
+  await using kms = await LocalKms.open({ region: "us-east-1" });
+  const [keyId = ""] = kms.keyArns;
+  using large = (await kms.generateDataKey(access, { keyId, keySpec: "AES_256" })).plaintext;
+  using small = (await kms.generateDataKey(access, { keyId, keySpec: "AES_128" })).plaintext;
+  using random = await kms.generateRandom(access, 1024);
+  assertEquals([large.length, small.length, random.length], [32, 16, 1024]);
+});
+
+Deno.test("a local KMS that was disposed of opens nothing", async () => {
+  const kms = await LocalKms.open({ region: "us-east-1" });
+  const blob = await kms.encrypt(kms.keyArns[0] ?? "", new Uint8Array([1]));
+  await kms[Symbol.asyncDispose]();
+  await assertRejects(() => kms.decrypt(access, { ciphertext: blob }), LocalKmsError, "NotFoundException");
+});
+
+Deno.test("the local KMS says in health that it attests nothing", async () => {
+  await using kms = await LocalKms.open({ region: "us-east-1" });
+  assertEquals(kms.health(), { backend: "local", attested: false, keys: 1 });
+});
+
+const DAMAGED: readonly (readonly [string, string, number])[] = [
+  ["no JSON", "{", 0o600],
+  ["a list", "[]", 0o600],
+  ["another version", '{"version":2,"keys":{}}', 0o600],
+  ["no keys", '{"version":1}', 0o600],
+  ["keys that are null", '{"version":1,"keys":null}', 0o600],
+  ["a key that is a number", `{"version":1,"keys":{"${LOCAL_ARN}":1}}`, 0o600],
+  ["a key that is no base64", `{"version":1,"keys":{"${LOCAL_ARN}":"***"}}`, 0o600],
+  ["a key that is too short", `{"version":1,"keys":{"${LOCAL_ARN}":"AAAA"}}`, 0o600],
+  ["a group that may read", '{"version":1,"keys":{}}', 0o640],
+  ["others who may write", '{"version":1,"keys":{}}', 0o602],
+];
+for (const [what, content, mode] of DAMAGED) {
+  Deno.test(`a key file with ${what} is refused by name, with a remedy, and left as it is`, () =>
+    withDirectory(async (directory) => {
+      const file = `${directory}/keys.json`;
+      await Deno.writeTextFile(file, content);
+      await Deno.chmod(file, mode);
+      const error = await assertRejects(
+        () => LocalKms.open({ region: "us-east-1", file }),
+        EnclaveError,
+        file,
+      );
+      assertEquals([error.code, error.hint !== undefined, await Deno.readTextFile(file)], [
+        "local_kms_file",
+        true,
+        content,
+      ]);
+    }));
+}
+
+Deno.test("a key file that cannot be written is refused, and leaves nothing behind", () =>
+  withDirectory(async (directory) => {
+    await Deno.writeTextFile(`${directory}/file`, "");
+    for (const file of [`${directory}/missing/keys.json`, `${directory}/file/keys.json`]) {
+      const error = await assertRejects(() => LocalKms.open({ region: "us-east-1", file }), EnclaveError);
+      assertEquals(error.code, "local_kms_file");
+    }
+    assertEquals([...Deno.readDirSync(directory)].map((entry) => entry.name), ["file"]);
+  }));
+
+Deno.test("a key that cannot be kept is not used", () =>
+  withDirectory(async (directory) => {
+    const file = `${directory}/keys/keys.json`;
+    await Deno.mkdir(`${directory}/keys`);
+    await using kms = await LocalKms.open({ region: "us-east-1", file });
+    await Deno.remove(`${directory}/keys`, { recursive: true });
+    await assertRejects(() => kms.createKey(), EnclaveError);
+    assertEquals(kms.keyArns.length, 1);
+  }));
+
+const KNOWN_REASONS = [
+  "AccessDeniedException",
+  "ExpiredTokenException",
+  "UnrecognizedClientException",
+  "InvalidSignatureException",
+  "InvalidCiphertextException",
+  "IncorrectKeyException",
+  "NotFoundException",
+  "DisabledException",
+  "KMSInvalidStateException",
+  "ThrottlingException",
+  "ValidationException",
+];
+Deno.test("each of KMS's usual errors has a hint of its own", () => {
+  const hints = KNOWN_REASONS.map((name) => hintFor({ name, message: "" }));
+  assertEquals(
+    new Set([...hints, hintFor(undefined), hintFor({ name: "Unheard", message: "" })]).size,
+    hints.length + 2,
+  );
+});
+
+Deno.test("a message of KMS may be spelled either way, or be missing", () => {
+  assertEquals([
+    parseKmsReason({ __type: "A", message: "m" })?.message,
+    parseKmsReason({ __type: "A", Message: "M" })?.message,
+    parseKmsReason({ __type: "A" })?.message,
+    parseKmsReason({ __type: "A", message: 5 })?.message,
+  ], ["m", "M", "", ""]);
+});
+
+Deno.test("a clone of credentials outlives its original", () => {
+  const original = Credentials.fromStrings({ accessKeyId: "A", secretAccessKey: "S", sessionToken: "T" });
+  using clone = original.clone();
+  const before = clone.fingerprint("r");
+  original[Symbol.dispose]();
+  assertEquals([original.secretAccessKey.isWiped, clone.fingerprint("r")], [true, before]);
+});

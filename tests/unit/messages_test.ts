@@ -1,6 +1,13 @@
 /** What documents say: objects, fields, credentials. */
 import { assertEquals, assertThrows } from "@std/assert";
-import { field, parseObject, requiredString, takeCredentials, WireError } from "../../lib/wire/messages.ts";
+import {
+  field,
+  optionalString,
+  parseObject,
+  requiredString,
+  takeCredentials,
+  WireError,
+} from "../../lib/wire/messages.ts";
 
 const encoder = new TextEncoder();
 const SPELLINGS = [
@@ -67,4 +74,74 @@ Deno.test("a field that is empty is missing, and the message says what it holds"
     WireError,
     "Field a (the letter) is missing",
   );
+});
+
+const NO_CREDENTIALS: readonly (readonly [string, string])[] = [
+  ["nothing", "{}"],
+  ["a credential that is text", '{"credential":"AKID"}'],
+  ["a credential that is a list", '{"credential":["AKID"]}'],
+  ["a credential that is null", '{"credential":null}'],
+  ["an id that is null", '{"AccessKeyId":null,"SecretAccessKey":"S"}'],
+  ["an id that is empty", '{"AccessKeyId":"","SecretAccessKey":"S"}'],
+  ["a secret that is a list", '{"AccessKeyId":"A","SecretAccessKey":["S"]}'],
+  ["a token that is a number", '{"AccessKeyId":"A","SecretAccessKey":"S","Token":1}'],
+  ["an inherited id", '{"__proto__":{"AccessKeyId":"A","SecretAccessKey":"S"}}'],
+  ["an inherited credential", '{"__proto__":{"credential":{"AccessKeyId":"A","SecretAccessKey":"S"}}}'],
+  [
+    "an id that a credential inherits",
+    '{"credential":{"__proto__":{"AccessKeyId":"A","SecretAccessKey":"S"}}}',
+  ],
+];
+for (const [what, json] of NO_CREDENTIALS) {
+  Deno.test(`${what}: there are no credentials, and the message does not repeat what was there`, () => {
+    const error = assertThrows(() => takeCredentials(parseObject(encoder.encode(json))), WireError);
+    assertEquals([error.code, error.message.includes('"')], ["missing_fields", false]);
+  });
+}
+
+Deno.test("without any credentials, the message names the fields of the first spelling", () => {
+  const { message } = assertThrows(() => takeCredentials({}), WireError);
+  for (const name of SPELLINGS[0]) assertEquals(message.includes(name), true);
+});
+
+Deno.test("credentials at top level are taken, and those under credential are gone too", () => {
+  const request = {
+    AccessKeyId: "TOP",
+    SecretAccessKey: "S",
+    credential: { AccessKeyId: "IN", SecretAccessKey: "S" },
+  };
+  assertEquals([takeCredentials(request).accessKeyId, Object.keys(request)], ["TOP", []]);
+});
+
+Deno.test("a field that is null is absent, and one that is no string is named", () => {
+  assertEquals([optionalString({ a: null }, "a"), optionalString({}, "a"), optionalString({ a: "" }, "a")], [
+    undefined,
+    undefined,
+    "",
+  ]);
+  for (const value of [0, false, [], {}]) {
+    assertThrows(() => optionalString({ a: value }, "a"), WireError, "Field a must be a string");
+  }
+});
+
+Deno.test("text with a replacement character in it is UTF-8 and is read", () => {
+  assertEquals(parseObject(encoder.encode('{"a":"\ufffd"}')), { a: "\ufffd" });
+});
+
+for (
+  const [what, bytes] of [
+    ["a byte that is in no UTF-8", [0xff]],
+    ["a character that is cut off", [0xe6, 0x97]],
+    ["half of a surrogate pair", [0xed, 0xa0, 0x80]],
+    ["an overlong slash", [0xc0, 0xaf]],
+  ] as const
+) {
+  Deno.test(`${what} in a string is no request`, () => {
+    const json = new Uint8Array([...encoder.encode('{"a":"'), ...bytes, ...encoder.encode('"}')]);
+    assertEquals(assertThrows(() => parseObject(json), WireError).code, "invalid_json");
+  });
+}
+
+Deno.test("brackets a hundred thousand deep are refused like any other broken JSON", () => {
+  assertThrows(() => parseObject(encoder.encode("[".repeat(100_000))), WireError);
 });

@@ -101,3 +101,69 @@ Deno.test("a report goes on after a step that fails, says why, and is not ok", a
   assertEquals(printed.join("").includes("\x1b"), false);
   assert(printed.join("").includes("FAIL fails"));
 });
+
+Deno.test("errors are never lost to the level", () => {
+  const { events, lines } = eventLog({ level: "error" });
+  for (const level of ["debug", "info", "warn", "error"] as const) events.log(level, level);
+  assertEquals(lines.length, 1);
+});
+
+Deno.test("a flood of errors is written whole, and the ring does not grow by it", () => {
+  const { events, lines } = eventLog({ linesPerSecond: 1, keep: 10 });
+  for (let n = 0; n < 1_000; n++) events.log("error", "e");
+  assertEquals([lines.length, events.recent(10_000).length], [1_000, 10]);
+});
+
+Deno.test("a clock that goes back stops no event", () => {
+  const { events, lines, later } = eventLog({ linesPerSecond: 1 });
+  later(10_000);
+  events.log("info", "before");
+  later(-10_000);
+  events.log("info", "after");
+  assertEquals(lines.length, 2);
+});
+
+Deno.test("numbers and switches are written as they are, and what looks innocent is not redacted", () => {
+  const { events, lines } = eventLog();
+  const reason = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+  events.log("info", "e", { ms: 1.5, ok: true, reason });
+  const { ms, ok, reason: written } = JSON.parse(lines[0] ?? "");
+  assertEquals([ms, ok, written], [1.5, true, reason]);
+});
+
+for (
+  const [ms, bound] of [[0.0625, 0.0625], [0.07, 0.125], [1, 1], [1.01, 2], [1_000, 1_024], [65_536, 65_536]]
+) {
+  Deno.test(`${ms} ms are in the bucket up to ${bound}`, () => {
+    const metrics = new Metrics();
+    metrics.count("x", true, ms ?? 0);
+    assertEquals(metrics.snapshot()["x"]?.p50_ms, bound);
+  });
+}
+
+Deno.test("metrics of nothing are empty", () => assertEquals(new Metrics().snapshot(), {}));
+
+Deno.test("a report's steps are data for a script: section, step, outcome, time", async () => {
+  const report = new Report();
+  report.section("One");
+  await report.step("a", () => Promise.resolve("seen"));
+  report.section("Two");
+  await report.step("b", () => {
+    throw "a word";
+  });
+  const [a, b] = JSON.parse(JSON.stringify(report.results));
+  assertEquals({ ...a, ms: 0 }, { section: "One", step: "a", ok: true, ms: 0, seen: "seen" });
+  assertEquals({ ...b, ms: 0 }, { section: "Two", step: "b", ok: false, ms: 0, seen: "a word" });
+  assert(a.ms >= 0);
+});
+
+Deno.test("a report names each section once, in colour where that is wanted", async () => {
+  const printed: string[] = [];
+  const report = new Report(stepPrinter((text) => printed.push(text), true));
+  assertEquals(report.ok, true);
+  report.section("Part");
+  await report.step("a", () => "");
+  await report.step("b", () => "");
+  assertEquals(printed.join("").match(/Part/g)?.length, 1);
+  assert(printed.join("").includes("\x1b[32mok"));
+});

@@ -117,3 +117,96 @@ Deno.test("the version is that of deno.json", async () => {
   const { version } = JSON.parse(await Deno.readTextFile(new URL("../../deno.json", import.meta.url)));
   assertEquals(VERSION, version);
 });
+
+const READ: readonly (readonly [readonly string[], string | undefined])[] = [
+  [["--listen", "unix:/a"], "unix:/a"],
+  [["--listen=unix:/a=b"], "unix:/a=b"],
+  [["--listen", "unix:/a", "--listen", "unix:/b"], "unix:/b"],
+  [["--listen="], ""],
+  [["--listen", "-"], "-"],
+  [["--", "--listen", "unix:/a"], undefined],
+];
+for (const [argv, expected] of READ) {
+  Deno.test(`${argv.join(" ")} gives ${JSON.stringify(expected)}`, () => {
+    assertEquals(parseOptions(SPECS, argv).text("listen"), expected);
+  });
+}
+
+Deno.test("short options take their value beside or after them", () => {
+  assertEquals([["-p", "7"], ["-p7"]].map((argv) => parseOptions(SPECS, argv).text("port")), ["7", "7"]);
+});
+
+Deno.test("a switch that is off in the environment is turned on by its flag, and stays off by an empty variable", () => {
+  const once = (argv: readonly string[], word: string) =>
+    parseOptions(SPECS, argv, env({ CONFIGURE_ONCE: word })).on("configure-once");
+  assertEquals([once(["--configure-once"], "0"), once([], "")], [true, false]);
+});
+
+Deno.test("the environment is asked for the variables of the table, and for no others", () => {
+  const asked: string[] = [];
+  parseOptions(SPECS, [], (name) => (asked.push(name), undefined));
+  assertEquals(asked.toSorted(), SPECS.flatMap((spec) => "env" in spec ? [spec.env] : []).toSorted());
+});
+
+Deno.test("the environment configures all of the service", () => {
+  const config = readServeConfig(parseOptions(
+    SPECS,
+    [],
+    env({
+      LISTEN: "unix:/run/s",
+      REGION: "eu-west-1",
+      KMS_KEYS: `${ARN}, ${ARN.replace("us-east-1", "eu-west-1")},`,
+      TSK_CONTEXT: "app=x",
+      CONFIGURE_ONCE: "yes",
+      REQUIRE_EPOCH: "true",
+      MAX_MESSAGE: "64",
+      MAX_CONNECTIONS: "1",
+      IDLE_MS: "10",
+      REQUEST_MS: "3600000",
+      DRAIN_MS: "0",
+      LOG_LEVEL: "debug",
+    }),
+  ));
+  assertEquals({ ...config, keys: config.keys.map((key) => key.region) }, {
+    address: { transport: "unix", path: "/run/s" },
+    region: "eu-west-1",
+    keys: ["us-east-1", "eu-west-1"],
+    context: { app: "x" },
+    configureOnce: true,
+    requireEpoch: true,
+    limits: { maxMessage: 64, maxConnections: 1, idleMs: 10, requestMs: 3_600_000 },
+    drainMs: 0,
+    logLevel: "debug",
+  });
+});
+
+for (
+  const [variable, value, flag] of [
+    ["PORT", "x", "--port"],
+    ["PORT", "4294967296", "--port"],
+    ["MAX_MESSAGE", "63", "--max-message"],
+    ["MAX_CONNECTIONS", "0", "--max-connections"],
+    ["IDLE_MS", "9", "--idle-ms"],
+    ["REQUEST_MS", "3600001", "--request-ms"],
+    ["DRAIN_MS", "-1", "--drain-ms"],
+    ["LOG_LEVEL", "INFO", "--log-level"],
+    ["REGION", "us-east-1.evil.example", "--region"],
+    ["TSK_CONTEXT", "=v", "--tsk-context"],
+  ] as const
+) {
+  Deno.test(`${variable}=${value} is refused, by the name of ${flag}`, () => {
+    assertThrows(
+      () => readServeConfig(parseOptions(SPECS, [], env({ [variable]: value }))),
+      UsageError,
+      flag,
+    );
+  });
+}
+
+Deno.test("an alias in KMS_KEYS is refused with the reason", () => {
+  const error = assertThrows(
+    () => readServeConfig(parseOptions(SPECS, [], env({ KMS_KEYS: `${ARN},alias/mine` }))),
+    EnclaveError,
+  );
+  assertEquals([error.code, error.hint?.includes("alias can be moved")], ["invalid_key_arn", true]);
+});

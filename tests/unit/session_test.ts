@@ -292,3 +292,178 @@ Deno.test("health says what a person would ask first", async () => {
     "2026-01-02T03:04:05.000Z",
   ]);
 });
+
+const B = ARN.replace("1234abcd", "bbbbbbbb");
+const EU = ARN.replace("us-east-1", "eu-west-1");
+const SELECTED: readonly (readonly [string, readonly string[], WireObject, string | undefined])[] = [
+  ["the only key", [ARN], {}, ARN],
+  ["by ARN", [ARN, B], { kms_key_id: B }, B],
+  ["by the id at an ARN's end", [ARN, B], { kms_key_id: B.slice(-36) }, B],
+  ["by key_id, the field's other name", [ARN, B], { key_id: B }, B],
+  ["by its region", [ARN, EU], { region: "eu-west-1" }, EU],
+  ["by neither, where two are allowed", [ARN, B], {}, undefined],
+  ["an alias", [ARN], { kms_key_id: "alias/mine" }, undefined],
+  [
+    "a key of the parent's own",
+    [ARN],
+    { kms_key_id: ARN.replace("111122223333", "999999999999") },
+    undefined,
+  ],
+  ["a region of the parent's own", [ARN], { region: "us-east-1.evil.example" }, undefined],
+];
+for (const [what, keys, fields, expected] of SELECTED) {
+  Deno.test(`configure that asks for ${what} ${expected === undefined ? "is refused" : "gets it, in its own region"}`, async () => {
+    const { ask, kms } = setup({ keys: keys.map(parseKeyArn) });
+    const reply = await ask({ ...CONFIGURE, ...fields });
+    assertEquals(reply["msg"], expected === undefined ? "key_not_allowed" : "configured");
+    assertEquals(
+      kms.asked.map(({ region, request }) => [region, request.keyId]),
+      expected === undefined ? [] : [[parseKeyArn(expected).region, expected]],
+    );
+  });
+}
+
+Deno.test("the measured region selects among several keys when the request says none", async () => {
+  const { ask, kms } = setup({ keys: [ARN, EU].map(parseKeyArn), region: "eu-west-1" });
+  assertEquals([(await ask(CONFIGURE))["msg"], kms.asked[0]?.request.keyId], ["configured", EU]);
+});
+
+Deno.test("configures are worked on one after the other, and the last one asked for is the one that stays", async () => {
+  const gates = [
+    Promise.withResolvers<Uint8Array<ArrayBuffer>>(),
+    Promise.withResolvers<Uint8Array<ArrayBuffer>>(),
+  ];
+  let calls = 0;
+  const { ask, kms } = setup({
+    kms: new FakeKms(() => gates[calls++]?.promise ?? Promise.reject(new Error("too many"))),
+  });
+  const both = [ask(CONFIGURE), ask(CONFIGURE)];
+  // The second key is there first.
+  gates[1]?.resolve(new Uint8Array(TSK));
+  gates[0]?.resolve(new Uint8Array(32).fill(1));
+  assertEquals((await Promise.all(both)).map((reply) => reply["msg"]), ["configured", "configured"]);
+  assertEquals([
+    (await ask({ type: "process", ciphertext: await sealed(new Uint8Array(3)) }))["status"],
+    kms.asked.length,
+  ], [
+    "ok",
+    2,
+  ]);
+});
+
+Deno.test("of two configures sent at once, --configure-once takes the first", async () => {
+  const { ask, kms } = setup({ configureOnce: true });
+  const replies = await Promise.all([ask(CONFIGURE), ask(CONFIGURE)]);
+  assertEquals([replies.map((reply) => reply["msg"]), kms.asked.length], [[
+    "configured",
+    "already_configured",
+  ], 1]);
+});
+
+Deno.test("--configure-once allows another try after one that failed", async () => {
+  let tries = 0;
+  const kms = new FakeKms(() =>
+    ++tries === 1
+      ? Promise.reject(new SdkKmsDecryptError("m", { symbol: "s" }))
+      : Promise.resolve(new Uint8Array(TSK))
+  );
+  const { ask } = setup({ configureOnce: true, kms });
+  assertEquals([(await ask(CONFIGURE))["msg"], (await ask(CONFIGURE))["msg"]], [
+    "kms_decrypt_failed",
+    "configured",
+  ]);
+});
+
+for (const epoch of [-1, 1.5, "1", null, 2 ** 53]) {
+  Deno.test(`an epoch of ${JSON.stringify(epoch)} is none`, async () => {
+    const { ask, kms } = setup({ requireEpoch: true });
+    assertEquals([(await ask({ ...CONFIGURE, epoch }))["msg"], kms.asked.length], ["missing_fields", 0]);
+  });
+}
+
+Deno.test("an epoch whose configure failed may be used again", async () => {
+  let tries = 0;
+  const kms = new FakeKms(() =>
+    ++tries === 1
+      ? Promise.reject(new SdkKmsDecryptError("m", { symbol: "s" }))
+      : Promise.resolve(new Uint8Array(TSK))
+  );
+  const { ask } = setup({ requireEpoch: true, kms });
+  await ask({ ...CONFIGURE, epoch: 3 });
+  assertEquals((await ask({ ...CONFIGURE, epoch: 3 }))["msg"], "configured");
+  assertEquals((await ask({ type: "health" }))["epoch"], 3);
+});
+
+Deno.test("the opened plaintext and the workflow's result are wiped once the result is sealed", async () => {
+  for (const size of [10, 20_000]) {
+    const seen: Uint8Array[] = [];
+    const { ask } = setup({
+      workflow: (plaintext) => {
+        const result = plaintext.slice();
+        seen.push(plaintext, result);
+        return result;
+      },
+    });
+    await ask(CONFIGURE);
+    await ask({ type: "process", ciphertext: await sealed(new Uint8Array(size).fill(7)) });
+    assertEquals(seen.map((bytes) => bytes.every((byte) => byte === 0)), [true, true]);
+  }
+});
+
+Deno.test("the credentials of a request are wiped when its configure is done, also when it failed", async () => {
+  for (const fails of [false, true]) {
+    const held: Uint8Array[] = [];
+    const kms = new FakeKms(() => Promise.resolve(new Uint8Array(fails ? 5 : 32)));
+    const decrypt = kms.decrypt.bind(kms);
+    kms.decrypt = (access, request) => {
+      const { accessKeyId, secretAccessKey, sessionToken } = access.credentials;
+      held.push(accessKeyId.expose(), secretAccessKey.expose(), sessionToken.expose());
+      return decrypt(access, request);
+    };
+    await setup({ kms }).ask(CONFIGURE);
+    assertEquals(held.map((bytes) => [bytes.length > 0, bytes.every((byte) => byte === 0)]), [
+      [true, true],
+      [true, true],
+      [true, true],
+    ]);
+  }
+});
+
+Deno.test("logs give the newest events, as many as asked for, and never more than 500", async () => {
+  const { ask, events } = setup();
+  for (let n = 0; n < 600; n++) events.log("error", `e${n}`);
+  const count = async (request: WireObject) =>
+    ((await ask({ type: "logs", ...request }))["events"] as unknown[]).length;
+  assertEquals([await count({ limit: 3 }), await count({}), await count({ limit: 10_000 })], [3, 100, 500]);
+  for (const limit of [-1, 1.5, "5"]) {
+    assertEquals((await ask({ type: "logs", limit }))["msg"], "missing_fields");
+  }
+});
+
+Deno.test("every reply is a status, and every error a code and words, without a stack or a path", async () => {
+  const failing = setup({
+    kms: new FakeKms(() => Promise.reject(new TypeError(`${SECRET} at file:///lib/x.ts:1:1`))),
+  });
+  const working = setup({
+    workflow: () => {
+      throw new Error(`${SECRET} at file:///lib/x.ts:1:1`);
+    },
+  });
+  await working.ask(CONFIGURE);
+  const replies = [
+    await failing.ask(CONFIGURE),
+    await failing.ask({ type: "process", ciphertext: "00" }),
+    await failing.ask({ type: SECRET }),
+    await failing.ask({ type: "configure", encrypted_tsk: SECRET, aws_access_key_id: SECRET }),
+    await working.ask({ type: "process", ciphertext: await sealed(new Uint8Array(5)) }),
+    await working.ask({ type: "process", ciphertext: SECRET }),
+    await working.ask({ ...CONFIGURE, kms_key_id: SECRET }),
+    await working.ask({ ...CONFIGURE, region: SECRET }),
+  ];
+  for (const reply of replies) {
+    assertEquals(Object.keys(reply).toSorted(), ["details", "msg", "status"]);
+    for (const hidden of [SECRET, "file://", "    at ", ".ts"]) {
+      assertEquals(JSON.stringify(reply).includes(hidden), false, JSON.stringify(reply));
+    }
+  }
+});

@@ -1,6 +1,6 @@
 /**
  * Keeps an SDK host alive and asks it one thing at a time, with a deadline. The SDK's own waits have no end (a lost wake-up blocks
- * for ever), so a call that is late costs its host: it is given up and a new one started.
+ * for ever), so a call that is late costs its host: it is given up, a new one started, and the call made there once more.
  *
  * @module
  */
@@ -29,7 +29,7 @@ import {
 export interface SdkHostOptions {
   readonly start: StartCarrier;
   readonly open: Omit<OpenRequest, "id" | "op">;
-  /** Milliseconds that a call may take, from the moment it was asked for. */
+  /** Milliseconds that a call may take, from the moment it was asked for. A host that hangs for half of it is given up, and the call made again. */
   readonly deadlineMs: number;
   /** Hosts that may be given up while they hold a thread; one more ends the process. */
   readonly maxGivenUp: number;
@@ -164,9 +164,8 @@ export class SdkHost implements Disposable {
     try {
       job.settle.resolve(await this.#attempt(job));
     } catch (thrown) {
-      if (
-        thrown instanceof SdkHostError && thrown.symbol === "sdk_host_lost" && !job.retried && !this.#closed
-      ) {
+      const isLost = thrown instanceof SdkHostError && thrown.symbol === "sdk_host_lost";
+      if ((isLost || thrown instanceof SdkTimeoutError) && !job.retried && !job.expired && !this.#closed) {
         job.retried = true;
         return await this.#serve(job);
       }
@@ -185,7 +184,8 @@ export class SdkHost implements Disposable {
         note: "if this is the last line, the SDK ended the process; --sdk-host process survives that",
       });
     }
-    const outcome = await this.#ask(this.#requestOf(job));
+    // A hang is the SDK's own (a lost wake-up) more often than KMS's: so the first attempt gets half of the time, and a second one the rest.
+    const outcome = await this.#ask(this.#requestOf(job), this.#options.deadlineMs / 2);
     if ("lost" in outcome) throw outcome.lost;
     if ("late" in outcome) {
       this.#drop(carrier);
@@ -223,10 +223,10 @@ export class SdkHost implements Disposable {
     };
   }
 
-  async #ask(request: HostRequest): Promise<Outcome> {
+  async #ask(request: HostRequest, withinMs = this.#options.deadlineMs): Promise<Outcome> {
     const { promise, resolve } = Promise.withResolvers<Outcome>();
     this.#waiting = { id: request.id, resolve };
-    const timer = setTimeout(() => resolve({ late: true }), this.#options.deadlineMs);
+    const timer = setTimeout(() => resolve({ late: true }), withinMs);
     try {
       this.#carrier?.post(request);
       return await promise;
@@ -264,6 +264,7 @@ export class SdkHost implements Disposable {
       limit: this.#options.maxGivenUp,
     });
     if (this.#givenUp <= this.#options.maxGivenUp) return;
+    this.#closed = true;
     this.#options.onFatal(
       new SdkHostError(
         `Cannot go on: the SDK hung ${this.#givenUp} times, and each hang holds a thread for good`,
