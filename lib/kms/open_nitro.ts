@@ -29,7 +29,8 @@ const CLIENT_IDLE_MS = 60_000;
 const MAX_WARM_CLIENTS = 32;
 /** Each holds a thread or two, and four descriptors of the usual 1,024. */
 const MAX_CLIENTS = 192;
-const MAX_GIVEN_UP = 3;
+/** Two for each call that hangs twice. */
+const MAX_GIVEN_UP = 6;
 const MAX_QUEUED = 64;
 
 /** How this program starts itself again as an SDK host: compiled, or run from source. */

@@ -63,6 +63,9 @@ export class Connection {
   #requests = 0;
   #closed = false;
   #stopping = false;
+  /** The sweep has answered: what still comes is nobody's request. */
+  #overdue = false;
+  #onClose: () => void = () => {};
 
   constructor(id: number, stream: Stream, context: ConnectionContext) {
     this.id = id;
@@ -77,7 +80,7 @@ export class Connection {
     try {
       while (!this.#closed) {
         const frame = this.#decoder.next() ?? await this.#receive();
-        if (frame === undefined) break;
+        if (frame === undefined || this.#overdue) break;
         await this.#serveFrame(frame);
         if (this.#stopping) break;
       }
@@ -130,7 +133,7 @@ export class Connection {
       );
       this.#phase = "writing";
       this.#deadline = now + DRAIN_MS;
-      this.#stopping = true;
+      this.#stopping = this.#overdue = true;
       this.#decoder.end();
       void this.#send(errorReply("timeout", what)).catch(() => {}).finally(() => this.close());
       return;
@@ -142,6 +145,7 @@ export class Connection {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#onClose();
     try {
       this.#stream.close();
     } catch {
@@ -203,9 +207,9 @@ export class Connection {
     this.#phase = "handling";
     this.#deadline = (this.#requestStarted ?? started) + limits.requestMs;
     const answered = "problem" in frame ? this.#answerProblem(frame) : this.#answer(frame.body);
-    const answer = answered instanceof Promise ? await answered : answered;
+    const answer = answered instanceof Promise ? await this.#orClosed(answered) : answered;
     // The sweep may have answered meanwhile.
-    if (this.#closed || this.#phase !== "handling") return;
+    if (answer === undefined || this.#closed || this.#phase !== "handling") return;
     this.#decoder.release();
     this.#phase = "writing";
     this.#deadline = now() + limits.requestMs;
@@ -238,6 +242,14 @@ export class Connection {
       this.#deadline = now() + DRAIN_MS;
       await this.#drain();
     }
+  }
+
+  /** The answer, or undefined once the connection is closed: a handler that never ends must not keep the connection's place. */
+  #orClosed(answering: Promise<Answer>): Promise<Answer | undefined> {
+    return new Promise((resolve) => {
+      this.#onClose = () => resolve(undefined);
+      void answering.then(resolve);
+    });
   }
 
   #answerProblem(frame: Extract<Frame, { problem: string }>): Answer {

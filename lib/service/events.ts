@@ -28,7 +28,7 @@ export interface EventLogOptions {
 const ORDER: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
 const MAX_FIELD_LENGTH = 500;
 /** Access key ids, and runs of hex or base64 as long as a key's: nothing that belongs into a log looks like these. */
-const LOOKS_SECRET = /A[KS]IA[A-Z0-9]{8,}|[0-9a-fA-F]{64,}|[A-Za-z0-9+/]{43,}={0,2}/g;
+const LOOKS_SECRET = /A[KS]IA[A-Z0-9]{8,}|[0-9a-fA-F]{64,}|[A-Za-z0-9+/]{40,}={0,2}/g;
 
 /** A long path is made of the same letters as base64, but of small ones. */
 function hide(run: string): string {
@@ -93,9 +93,15 @@ function redact(fields: LogFields): LogFields {
   return Object.fromEntries(
     Object.entries(fields).map(([name, value]) => [
       name,
-      typeof value === "string"
-        ? value.slice(0, 2 * MAX_FIELD_LENGTH).replace(LOOKS_SECRET, hide).slice(0, MAX_FIELD_LENGTH)
-        : value,
+      typeof value === "string" ? redactText(value) : value,
     ]),
   );
+}
+
+function redactText(text: string): string {
+  // What is cut off may have been the rest of a long run: then its beginning goes as well.
+  const looked = text.length <= 2 * MAX_FIELD_LENGTH
+    ? text
+    : text.slice(0, 2 * MAX_FIELD_LENGTH).replace(/[A-Za-z0-9+/=]+$/, "");
+  return looked.replace(LOOKS_SECRET, hide).slice(0, MAX_FIELD_LENGTH);
 }

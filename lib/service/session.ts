@@ -245,10 +245,10 @@ export class SessionService implements Disposable {
     return sealed;
   }
 
-  /** Wipes the key, once the requests that use it are done. */
+  /** Wipes the key, also from under a workflow that does not end. */
   [Symbol.dispose](): void {
     this.#disposed = true;
-    if (this.#held !== undefined) retire(this.#held);
+    this.#held?.key[Symbol.dispose]();
     this.#held = undefined;
   }
 }

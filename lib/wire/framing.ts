@@ -35,6 +35,7 @@ const TRUSTED_LENGTH = 64 * 1024;
 const NOT_JSON_DEPTH = `JSON is nested deeper than ${MAX_DEPTH}`;
 
 const NUL = 0x00;
+const JSON_SPACES: readonly number[] = [0x20, 0x09, 0x0a, 0x0d];
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const OPEN_BRACKET = 0x5b;
@@ -42,10 +43,12 @@ const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
-/** Whether JSON may begin with these bytes: no NUL, and no control character but white space at first. */
+/**
+ * Whether JSON may begin with these bytes. From 0x20 on the first one is no length's below 512 MiB; a control character begins JSON only as white
+ * space, with no other control characters about it.
+ */
 function mayBeJson(bytes: Uint8Array): boolean {
-  const first = bytes[0] ?? NUL;
-  return !bytes.includes(NUL) && (first >= 0x20 || isSpace(first));
+  return (bytes[0] ?? NUL) >= 0x20 || bytes.every((byte) => byte >= 0x20 || JSON_SPACES.includes(byte));
 }
 
 function isSpace(byte: number): boolean {
@@ -53,8 +56,8 @@ function isSpace(byte: number): boolean {
 }
 
 /**
- * What the first bytes of a connection say. Bytes 4 to 7 all NUL: `u64le`; else, if the first four have a NUL or begin with what no JSON begins
- * with: `u32be`; else `raw`. Decides as soon as it can: a fifth byte that is not NUL rules `u64le` out.
+ * What the first bytes of a connection say. Bytes 4 to 7 all NUL: `u64le`; else, if no JSON begins with the first four:
+ * `u32be`; else `raw`. Decides as soon as it can: a fifth byte that is not NUL rules `u64le` out.
  *
  * @returns undefined while more bytes are needed.
  */
@@ -105,6 +108,8 @@ export class MessageEncoder {
     length: number,
   ): Uint8Array<ArrayBuffer> | undefined {
     const header = HEADER_LENGTH[dialect];
+    const isWasteful = this.#buffer.length > INITIAL_CAPACITY && header + length < this.#buffer.length / 4;
+    if (isWasteful) this.#buffer = new Uint8Array(INITIAL_CAPACITY);
     if (this.#buffer.length < header + length) this.#buffer = new Uint8Array(header + length);
     let end = header;
     for (const piece of pieces) {
@@ -187,7 +192,8 @@ export class FrameDecoder {
   get ambiguous(): boolean {
     if (!this.pending) return false;
     if (this.#dialect !== undefined) return this.#dialect === "raw" && this.#inScalar;
-    return mayBeJson(this.#buffer.subarray(this.#start, this.#end));
+    const bytes = this.#buffer.subarray(this.#start, this.#end);
+    return mayBeJson(bytes) && !bytes.includes(NUL);
   }
 
   /** Room to write into, at least one byte. */

@@ -207,9 +207,9 @@ Deno.test("the decoder of a framed connection never holds more than the largest 
     for (let at = 0; at < message.length; at += 5_000) {
       decoder.push(message.subarray(at, at + 5_000));
       largest = Math.max(largest, decoder.capacity);
-      const frame = decoder.next();
-      if (frame !== undefined) assertEquals(text(frame)?.length, maxLength);
+      found = text(decoder.next())?.length ?? found;
     }
+    assertEquals(found, maxLength);
     // A header, and the byte by which a raw document would show that it is too large.
     assert(largest <= maxLength + 9, `${dialect}: ${largest}`);
   }
