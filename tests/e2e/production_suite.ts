@@ -198,7 +198,7 @@ export function testProduction(program: Program): void {
     async ({ service, control, tsk }) => {
       control.script([DECRYPT, MODE.hang + 100]);
       using client = await Client.connect(service.address);
-      for (let hang = 0; hang < 4; hang++) {
+      for (let hang = 0; hang < 10; hang++) {
         const reply = await client.exchange(tsk.configure()).catch(() => undefined);
         if (reply !== undefined) assertEquals(reply["status"], "error");
       }
