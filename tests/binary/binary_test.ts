@@ -3,10 +3,12 @@
  * may not; else it is the same.
  */
 import { assertEquals, assertStringIncludes } from "@std/assert";
+import { Client } from "../../lib/host/client.ts";
 import { testProduction } from "../e2e/production_suite.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";
 
+const DEV_BINARY = `${NATIVE_DIR}/denclave-dev`;
 const BINARY = `${NATIVE_DIR}/denclave-test`;
 
 testProduction({ name: "binary", command: BINARY, prefix: [], libraryDir: NATIVE_DIR });
@@ -42,10 +44,25 @@ Deno.test("binary: a library that is not the SDK is refused with the symbol that
   assertStringIncludes(service.stderr, "lacks the symbol aws_");
 });
 
-Deno.test("binary: has nothing of the development backends in it", async () => {
-  const found = await new Deno.Command("grep", {
-    args: ["-c", "denclave-local-kms", BINARY],
-    stdout: "piped",
-  }).output();
-  assertEquals(new TextDecoder().decode(found.stdout).trim(), "0");
+/** Whether a binary has this text in it. */
+async function contains(binary: string, text: string): Promise<boolean> {
+  return (await new Deno.Command("grep", { args: ["-q", text, binary] }).output()).success;
+}
+
+Deno.test("binary: has nothing of the development backends in it, which the development binary has", async () => {
+  const found = await Promise.all(
+    [BINARY, DEV_BINARY].map((binary) => contains(binary, "denclave-local-kms")),
+  );
+  assertEquals(found, [false, true]);
+});
+
+Deno.test("development binary: serves with the local KMS, and says what it is", async () => {
+  await using service = await ServiceProcess.start({
+    command: DEV_BINARY,
+    args: ["--listen", "tcp:127.0.0.1:0"],
+  });
+  using client = await Client.connect(service.address);
+  const { kms, warnings } = await client.request({ type: "health" });
+  assertEquals([(kms as Record<string, unknown>)["backend"], (warnings as unknown[]).length], ["local", 1]);
+  assertEquals((await service.stop()).code, 0);
 });

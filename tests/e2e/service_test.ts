@@ -97,6 +97,12 @@ async function readSome(stream: Stream): Promise<string> {
   return length === null ? "" : new TextDecoder().decode(buffer.subarray(0, length));
 }
 
+const hasPython = await new Deno.Command("python3", { args: ["--version"] }).output().then(
+  ({ success }) => success,
+  () => false,
+);
+if (!hasPython) console.log("skipped: the Python clients, since there is no python3 on this machine");
+
 for (const dialect of ["raw", "u32be", "u64le"]) {
   test(
     `a Python client that speaks ${dialect} configures and processes`,

@@ -279,8 +279,7 @@ export class SdkHost implements Disposable {
   #timeout(): SdkTimeoutError {
     return new SdkTimeoutError(`KMS did not answer within ${this.#options.deadlineMs} ms`, {
       symbol: "sdk_host",
-      hint:
-        "Check that the parent's vsock-proxy runs and reaches KMS (denclave's doctor does); the call can be repeated.",
+      hint: "Check that the parent's vsock-proxy runs and reaches KMS; the call can be repeated.",
     });
   }
 
