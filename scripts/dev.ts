@@ -9,6 +9,7 @@ import { describeFailure, runService } from "../lib/cli/run.ts";
 import { COMMON_OPTIONS, readServeConfig, SERVE_OPTIONS, takeCommand } from "../lib/cli/serve.ts";
 import { KEY_LENGTH } from "../lib/crypto/sealing.ts";
 import { EnclaveError, messageOf } from "../lib/errors.ts";
+import { parseKeyArn } from "../lib/kms/key_arn.ts";
 import { LocalKms } from "../lib/kms/local.ts";
 import { VERSION } from "../lib/version.ts";
 import { workflow } from "../lib/workflow.ts";
@@ -102,11 +103,15 @@ async function main(argv: readonly string[]): Promise<number> {
   const options = parseOptions(SPECS, rest, (name) => Deno.env.get(name));
   if (options.on("help")) return stdout(HELP), EXIT.ok;
   if (options.on("version")) return stdout(`denclave-dev ${VERSION}\n`), EXIT.ok;
-  return await runService(readServeConfig(options), {
+  const config = readServeConfig(options);
+  await using kms = await openKms(options);
+  // Without --kms-key, the keys that this KMS has: so the wallet works at once.
+  const keys = config.keys.length > 0 ? config.keys : kms.keyArns.map(parseKeyArn);
+  return await runService({ ...config, keys }, {
     stdout,
     untilSignal,
     workflow,
-    openKms: () => openKms(options),
+    openKms: () => Promise.resolve(kms),
   });
 }
 

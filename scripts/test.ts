@@ -27,8 +27,10 @@ const SUITES: readonly Suite[] = [
       "--allow-write",
       `--allow-ffi=${LIBC_PATHS.join(",")}`,
       "--allow-net=127.0.0.1",
+      "--allow-env=WS_NO_BUFFER_UTIL,WS_NO_UTF_8_VALIDATE",
     ],
-    why: "files of the local KMS, access(2) through libc, a deadline on a loopback connect",
+    why:
+      "files of the local KMS, access(2) through libc, a deadline on a loopback connect; two variables that ethers looks at",
   },
   { name: "property", permissions: [], why: "nothing" },
   {

@@ -3,16 +3,18 @@
  *
  * @module
  */
+import { hashConfiguration } from "../attestation/statement.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
 import type { Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
 import { EventLog } from "../service/events.ts";
+import type { Attester, EntropySource } from "../service/ports.ts";
 import type { SessionOptions } from "../service/session.ts";
 import { startService } from "../service/start.ts";
 import { formatAddress, listen } from "../wire/address.ts";
 import { VERSION } from "../version.ts";
 import { EXIT } from "./options.ts";
-import type { ServeConfig } from "./serve.ts";
+import { measuredConfiguration, type ServeConfig } from "./serve.ts";
 
 /** What an entry gives. */
 export interface RunIo {
@@ -21,6 +23,10 @@ export interface RunIo {
   /** Resolves when the service is to end. */
   readonly untilSignal: () => Promise<string>;
   readonly workflow: SessionOptions["workflow"];
+  /** What is known of the kernel's random numbers. */
+  readonly entropy?: EntropySource;
+  /** The NSM, where there is one. */
+  readonly attester?: Attester | undefined;
   /** Called once the listener is open: permissions that are no longer needed can go. */
   readonly onListening?: () => void;
   /** Opens the KMS; calls `onFatal` later if it can no longer go on. */
@@ -59,6 +65,10 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
       requireEpoch: config.requireEpoch,
       workflow: io.workflow,
     },
+    wallet: config.wallet,
+    configurationHash: hashConfiguration(measuredConfiguration(config)),
+    ...(io.entropy === undefined ? {} : { entropy: io.entropy }),
+    attester: io.attester,
   });
   log("info", "listening", {
     address: formatAddress(address),

@@ -8,7 +8,9 @@ import { isRegion } from "../aws_ne/arguments.ts";
 import { type KeyArn, parseKeyArn } from "../kms/key_arn.ts";
 import type { LogLevel } from "../log.ts";
 import { DEFAULT_LIMITS, type Limits } from "../service/limits.ts";
+import { VERSION } from "../version.ts";
 import { type Address, parseAddress, VMADDR_CID_ANY } from "../wire/address.ts";
+import { readWalletConfig, WALLET_OPTIONS, type WalletConfig } from "./wallet_options.ts";
 import { nearest, type Options, type OptionSpec, UsageError } from "./options.ts";
 
 /** Options of `serve` in every entry. */
@@ -54,6 +56,7 @@ export const SERVE_OPTIONS = [
     env: "REQUIRE_EPOCH",
     help: "want a growing epoch in each configure, bound by the EncryptionContext",
   },
+  ...WALLET_OPTIONS,
   {
     name: "max-message",
     env: "MAX_MESSAGE",
@@ -144,6 +147,7 @@ export interface ServeConfig {
   readonly context: EncryptionContext | undefined;
   readonly configureOnce: boolean;
   readonly requireEpoch: boolean;
+  readonly wallet: WalletConfig;
   readonly limits: Limits;
   readonly drainMs: number;
   readonly logLevel: LogLevel;
@@ -174,6 +178,7 @@ export function readServeConfig(options: Options): ServeConfig {
     context: readContext(options.list("tsk-context")),
     configureOnce: options.on("configure-once"),
     requireEpoch: options.on("require-epoch"),
+    wallet: readWalletConfig(options),
     limits: {
       maxMessage: options.number("max-message", { min: 64, max: 256 * 1024 * 1024 }),
       maxConnections: options.number("max-connections", { min: 1, max: 10_000 }),
@@ -194,6 +199,25 @@ function readContext(pairs: readonly string[]): EncryptionContext | undefined {
     }
     return [pair.slice(0, equals), pair.slice(equals + 1)];
   }));
+}
+
+/** The part of the configuration that decides what keys are used for: hashed into attestation documents. */
+export function measuredConfiguration(config: ServeConfig): Readonly<Record<string, unknown>> {
+  const { keys, context, configureOnce, requireEpoch, wallet } = config;
+  const { guards } = wallet;
+  return {
+    version: VERSION,
+    kms_keys: keys.map(({ arn }) => arn),
+    tsk_context: context ?? null,
+    configure_once: configureOnce,
+    require_epoch: requireEpoch,
+    wallet_chains: guards.chains.map(String),
+    wallet_recipients: guards.recipients,
+    wallet_calls: guards.calls,
+    wallet_verifying_contracts: guards.verifyingContracts,
+    wallet_message_prefixes: guards.messagePrefixes,
+    wallet_max_value: guards.maxValue?.toString() ?? null,
+  };
 }
 
 /**

@@ -7,7 +7,14 @@ import { messageOf } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { type Address, type Stream, writeAll } from "../wire/address.ts";
 import { type Dialect, type Frame, FrameDecoder, type JsonPiece, MessageEncoder } from "../wire/framing.ts";
-import { errorReply, parseObject, type Reply, WireError, type WireObject } from "../wire/messages.ts";
+import {
+  errorReply,
+  isErrorReply,
+  parseObject,
+  type Reply,
+  WireError,
+  type WireObject,
+} from "../wire/messages.ts";
 import type { Limits } from "./limits.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -216,7 +223,7 @@ export class Connection {
     await this.#send(answer.reply);
     const took = now() - started;
     const { reply } = answer;
-    const failed = !(reply instanceof PreparedReply) && reply.status === "error";
+    const failed = !(reply instanceof PreparedReply) && isErrorReply(reply);
     metrics.count(answer.type, !failed, took);
     if (failed) {
       this.#context.log("warn", "request_failed", {

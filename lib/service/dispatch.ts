@@ -1,21 +1,25 @@
 /**
- * From a request's `type` to the part that answers it, and from whatever that throws to an error reply.
+ * From a request's `type` (or the wallet's `apiRequest`) to the part that answers it, and from whatever that throws to an error reply.
  *
  * @module
  */
+import { PayloadError } from "../crypto/ethereum/payload_error.ts";
 import { OpenError } from "../crypto/sealing.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
 import type { Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
-import { errorReply, field, type Reply, WireError, type WireObject } from "../wire/messages.ts";
-import type { Answer, Handler, PreparedReply } from "./connection.ts";
+import { errorReply, field, isErrorReply, type Reply, WireError, type WireObject } from "../wire/messages.ts";
+import { type Answer, type Handler, PreparedReply } from "./connection.ts";
 import type { EventLog } from "./events.ts";
 import type { Metrics } from "./metrics.ts";
-import { kmsFailure, type SessionService } from "./session.ts";
+import { kmsFailure } from "./kms_failure.ts";
+import type { SessionService } from "./session.ts";
+import type { WalletService } from "./wallet.ts";
 
 /** What the dispatcher connects. */
 export interface DispatchOptions {
   readonly session: SessionService;
+  readonly wallet: WalletService;
   readonly kms: Kms;
   readonly events: EventLog;
   readonly metrics: Metrics;
@@ -33,7 +37,7 @@ type Route = (request: WireObject) => Reply | PreparedReply | Promise<Reply | Pr
 
 /** Makes the handler of all requests. */
 export function createDispatcher(options: DispatchOptions): Handler {
-  const { session, kms, events, metrics, now } = options;
+  const { session, wallet, kms, events, metrics, now } = options;
   const started = now();
 
   const routes = new Map<string, Route>([
@@ -44,6 +48,7 @@ export function createDispatcher(options: DispatchOptions): Handler {
       version: options.version,
       uptime_s: Math.floor((now().getTime() - started.getTime()) / 1000),
       kms: kms.health(),
+      wallet: wallet.state,
       ...options.serverStats(),
       warnings: options.warnings,
     })],
@@ -52,32 +57,51 @@ export function createDispatcher(options: DispatchOptions): Handler {
     ["logs", (request) => ({ status: "ok", events: events.recent(limitOf(request)) })],
     ["metrics", () => ({ status: "ok", requests: metrics.snapshot(), ...options.serverStats() })],
   ]);
-  const known = [...routes.keys()].join(", ");
+  const walletRoutes = new Map<string, Route>([
+    ["generateAccount", (request) => wallet.generateAccount(request)],
+    ["sign", (request) => wallet.sign(request)],
+  ]);
 
-  function failure(type: string, thrown: unknown): Answer {
-    return { type, reply: replyTo(thrown, type, options.log) };
+  function answer(
+    name: WireObject[string],
+    field: string,
+    among: ReadonlyMap<string, Route>,
+    request: WireObject,
+  ) {
+    const route = typeof name === "string" ? among.get(name) : undefined;
+    if (typeof name !== "string" || route === undefined) {
+      return { type: "unknown", reply: unknownReply(name, field, among) };
+    }
+    const failed = (thrown: unknown): Answer => ({ type: name, reply: replyTo(thrown, name, options.log) });
+    try {
+      const reply = route(request);
+      if (!(reply instanceof Promise)) return { type: name, reply };
+      return reply.then((settled): Answer => ({ type: name, reply: settled }), failed);
+    } catch (thrown) {
+      return failed(thrown);
+    }
   }
 
   return (request) => {
-    const type = field(request, "type");
-    const route = typeof type === "string" ? routes.get(type) : undefined;
-    if (typeof type !== "string" || route === undefined) {
-      const details = type === undefined
-        ? `Field type is missing; known types: ${known}`
-        : `Known types: ${known}`;
-      return {
-        type: "unknown",
-        reply: errorReply(type === undefined ? "missing_fields" : "unknown_type", details),
-      };
-    }
-    try {
-      const reply = route(request);
-      if (!(reply instanceof Promise)) return { type, reply };
-      return reply.then((settled) => ({ type, reply: settled }), (thrown) => failure(type, thrown));
-    } catch (thrown) {
-      return failure(type, thrown);
-    }
+    const apiRequest = field(request, "apiRequest");
+    if (apiRequest === undefined) return answer(field(request, "type"), "type", routes, request);
+    const answered = answer(apiRequest, "apiRequest", walletRoutes, request);
+    return answered instanceof Promise ? answered.then(inWalletShape) : inWalletShape(answered);
   };
+}
+
+function unknownReply(name: unknown, field: string, among: ReadonlyMap<string, Route>): Reply {
+  const known = [...among.keys()].join(", ");
+  return name === undefined
+    ? errorReply("missing_fields", `Field ${field} is missing; known: ${known}`)
+    : errorReply("unknown_type", `Known values of ${field}: ${known}`);
+}
+
+/** The wallet's clients tell replies apart by `apiResponse`. */
+function inWalletShape(answer: Answer): Answer {
+  const { type, reply } = answer;
+  if (reply instanceof PreparedReply || !isErrorReply(reply)) return answer;
+  return { type, reply: { apiResponse: "errorResponse", ...reply } };
 }
 
 function limitOf(request: WireObject): number {
@@ -92,16 +116,21 @@ function classOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.constructor.name : typeof thrown;
 }
 
+/** Codes of errors that say what the client may know. */
+const OWN_CODES = ["rekey_required", "key_not_allowed"] as const;
+
 /** The wire gets a code and fixed words; the cause stays in the log. */
 function replyTo(thrown: unknown, type: string, log: Log): Reply {
   if (thrown instanceof WireError) return errorReply(thrown.code, thrown.message);
   if (thrown instanceof OpenError) return errorReply("decrypt_failed", thrown.message);
-  if (thrown instanceof EnclaveError && thrown.code === "rekey_required") {
-    return errorReply("rekey_required", thrown.message);
+  if (thrown instanceof PayloadError) return errorReply("invalid_payload", thrown.message);
+  if (thrown instanceof EnclaveError) {
+    const code = OWN_CODES.find((own) => own === thrown.code);
+    if (code !== undefined) return errorReply(code, thrown.message);
   }
   if (thrown instanceof EnclaveError && type === "configure") {
     log("error", "configure_failed", { code: thrown.code, reason: thrown.message, hint: thrown.hint });
-    const wire = kmsFailure(thrown);
+    const wire = kmsFailure(thrown, "kms_decrypt_failed");
     return errorReply(wire.code, wire.message);
   }
   // A workflow's words may be made of the data: its class is all that the log gets.

@@ -6,7 +6,6 @@
  */
 import { Credentials } from "../aws_ne/credentials.ts";
 import { KEY_LENGTH, type MaybePromise, SEAL_LIMITS, SealingKey, SMALL_LENGTH } from "../crypto/sealing.ts";
-import { EnclaveError } from "../errors.ts";
 import { type KeyArn, selectKey } from "../kms/key_arn.ts";
 import type { EncryptionContext, Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
@@ -273,20 +272,4 @@ function parseWrappedKey(text: string): Uint8Array<ArrayBuffer> {
   } catch {
     throw new WireError("missing_fields", "Field encrypted_tsk must be base64 of KMS's CiphertextBlob");
   }
-}
-
-/** What KMS's failure becomes on the wire: a code and fixed words, with KMS's error name, which tells no secret. */
-export function kmsFailure(
-  thrown: EnclaveError & { readonly kms?: { readonly name: string } | undefined },
-): WireError {
-  if (thrown.code === "key_not_allowed") return new WireError("key_not_allowed", thrown.message);
-  if (thrown.code === "kms_timeout") {
-    return new WireError("timeout", "KMS did not answer in time: check the parent's vsock-proxy");
-  }
-  if (thrown.code === "sdk_busy") return new WireError("busy", "Too many KMS calls are waiting");
-  const name = thrown.kms?.name;
-  return new WireError(
-    "kms_decrypt_failed",
-    name === undefined ? "KMS did not open the key: see logs" : `KMS refused: ${name}`,
-  );
 }

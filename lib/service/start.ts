@@ -4,14 +4,20 @@
  * @module
  */
 import type { Kms } from "../kms/kms.ts";
+import { observeDenials } from "../kms/observed.ts";
 import type { Address } from "../wire/address.ts";
 import { createDispatcher } from "./dispatch.ts";
+import { isEntropyTrusted } from "./entropy.ts";
 import type { EventLog } from "./events.ts";
 import type { Limits } from "./limits.ts";
 import { Metrics } from "./metrics.ts";
+import type { Attester, EntropySource } from "./ports.ts";
 import { type Acceptor, Server } from "./server.ts";
 import { type SessionOptions, SessionService } from "./session.ts";
+import { NO_CACHE } from "./key_cache.ts";
 import { createTurnEnd } from "./turn.ts";
+import { NO_GUARDS } from "./wallet_guards.ts";
+import { type WalletOptions, WalletService } from "./wallet.ts";
 
 /** What a service is made of. */
 export interface ServiceOptions {
@@ -20,6 +26,14 @@ export interface ServiceOptions {
   readonly transport: Address["transport"];
   readonly limits: Limits;
   readonly session: Omit<SessionOptions, "kms" | "log" | "now">;
+  /** Without it: no rules, no cache. */
+  readonly wallet?: Pick<WalletOptions, "guards" | "cache">;
+  /** What is known of the kernel's random numbers. */
+  readonly entropy?: EntropySource;
+  /** The NSM; without it no attestation documents. */
+  readonly attester?: Attester | undefined;
+  /** Goes into attestation documents. 32 bytes. */
+  readonly configurationHash?: Uint8Array<ArrayBuffer>;
   readonly events: EventLog;
   readonly version: string;
   readonly now?: () => Date;
@@ -31,21 +45,32 @@ export interface Service {
   stop(withinMs: number): Promise<void>;
 }
 
-function warningsOf({ kms, session }: ServiceOptions): readonly string[] {
+const UNKNOWN_ENTROPY: EntropySource = { kernelGenerator: undefined };
+
+function warningsOf({ kms, session, entropy = UNKNOWN_ENTROPY }: ServiceOptions): readonly string[] {
   const warnings: string[] = [];
   if (!kms.attested) warnings.push("development KMS: keys are not bound to an attested enclave");
   if (kms.attested && session.keys.length === 0) {
-    warnings.push("no KMS key is allowed (--kms-key, KMS_KEYS): every configure is refused");
+    warnings.push(
+      "no KMS key is allowed (--kms-key, KMS_KEYS): every configure and every account is refused",
+    );
   }
   if (kms.attested && kms.health()["entropy_seeded"] === false) {
-    warnings.push("the kernel's entropy pool was not seeded from the NSM");
+    warnings.push(
+      `the kernel's entropy pool was not seeded from the NSM${
+        isEntropyTrusted(kms, entropy)
+          ? ", but the kernel's own generator is the NSM's"
+          : ": no account is made"
+      }`,
+    );
   }
   return warnings;
 }
 
 /** Starts the service on an open listener. */
 export function startService(options: ServiceOptions): Service {
-  const { kms, events, limits, acceptor, transport } = options;
+  const { events, limits, acceptor, transport } = options;
+  const kms = observeDenials(options.kms, () => wallet.forgetKeys());
   const { log } = events;
   const now = options.now ?? (() => new Date());
   const metrics = new Metrics();
@@ -53,8 +78,18 @@ export function startService(options: ServiceOptions): Service {
   for (const warning of warnings) log("warn", "configuration", { warning });
 
   const session = new SessionService({ ...options.session, kms, log, now });
+  const wallet = new WalletService({
+    ...(options.wallet ?? { guards: NO_GUARDS, cache: NO_CACHE }),
+    kms,
+    keys: options.session.keys,
+    entropy: options.entropy ?? UNKNOWN_ENTROPY,
+    attester: options.attester,
+    configurationHash: options.configurationHash ?? new Uint8Array(32),
+    log,
+  });
   const handler = createDispatcher({
     session,
+    wallet,
     kms,
     events,
     metrics,
@@ -79,6 +114,7 @@ export function startService(options: ServiceOptions): Service {
       log("info", "draining", { connections: server.stats.connections });
       await server.drain(withinMs);
       session[Symbol.dispose]();
+      wallet[Symbol.dispose]();
       await kms[Symbol.asyncDispose]();
       log("info", "stopped");
     },

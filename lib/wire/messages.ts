@@ -1,5 +1,5 @@
 /**
- * What the documents say: request and reply shapes of the session key service, the error codes, and the spellings of credentials
+ * What the documents say: shapes of requests and replies, the error codes, and the spellings of credentials
  * that clients in the field use.
  *
  * @module
@@ -18,8 +18,15 @@ export type ErrorCode =
   | "already_configured"
   | "key_not_allowed"
   | "kms_decrypt_failed"
+  | "kms_generate_failed"
+  | "credentials_expired"
   | "decrypt_failed"
   | "rekey_required"
+  | "invalid_payload"
+  | "guard_refused"
+  | "row_rejected"
+  | "entropy_not_trusted"
+  | "attestation_unavailable"
   | "message_too_large"
   | "busy"
   | "timeout"
@@ -35,8 +42,31 @@ export interface ErrorReply {
   readonly details: string;
 }
 
+/** The wallet's reply to a request that worked. */
+export interface WalletReply {
+  /** Such as `generateResponse`. */
+  readonly apiResponse: string;
+  /** The result. */
+  readonly content: Readonly<Record<string, unknown>>;
+}
+
+/** The wallet's reply to a request that failed. */
+export interface WalletErrorReply extends ErrorReply {
+  /** Tells it from the other services' replies. */
+  readonly apiResponse: "errorResponse";
+}
+
 /** Any reply. */
-export type Reply = { readonly status: "ok"; readonly [field: string]: unknown } | ErrorReply;
+export type Reply =
+  | { readonly status: "ok"; readonly [field: string]: unknown }
+  | ErrorReply
+  | WalletReply
+  | WalletErrorReply;
+
+/** Whether a reply says that the request failed. */
+export function isErrorReply(reply: Reply): reply is ErrorReply {
+  return "status" in reply && reply.status === "error";
+}
 
 /** Makes an error reply. */
 export function errorReply(msg: ErrorCode, details: string): ErrorReply {

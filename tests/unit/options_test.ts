@@ -11,6 +11,8 @@ import {
 import { EnclaveError } from "../../lib/errors.ts";
 import { VERSION } from "../../lib/version.ts";
 
+/** From EIP-55. */
+const CHECKSUMMED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
 const SPECS = [...SERVE_OPTIONS, ...NITRO_OPTIONS, ...COMMON_OPTIONS];
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const env = (values: Readonly<Record<string, string>>) => (name: string) => values[name];
@@ -165,6 +167,14 @@ Deno.test("the environment configures all of the service", () => {
       REQUEST_MS: "3600000",
       DRAIN_MS: "0",
       LOG_LEVEL: "debug",
+      WALLET_CHAINS: "1,137",
+      WALLET_RECIPIENTS: "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed",
+      WALLET_CALLS: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed:0xA9059CBB",
+      WALLET_VERIFYING_CONTRACTS: "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359",
+      WALLET_MESSAGE_PREFIXES: "Sign in to ,Approve ",
+      WALLET_MAX_VALUE: "1000000000000000000",
+      WALLET_CACHE: "8",
+      WALLET_CACHE_MS: "300000",
     }),
   ));
   assertEquals({ ...config, keys: config.keys.map((key) => key.region) }, {
@@ -174,6 +184,17 @@ Deno.test("the environment configures all of the service", () => {
     context: { app: "x" },
     configureOnce: true,
     requireEpoch: true,
+    wallet: {
+      guards: {
+        chains: [1n, 137n],
+        recipients: [CHECKSUMMED],
+        calls: [{ contract: CHECKSUMMED, selector: "0xa9059cbb" }],
+        verifyingContracts: ["0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359"],
+        messagePrefixes: ["Sign in to", "Approve"],
+        maxValue: 10n ** 18n,
+      },
+      cache: { entries: 8, maxAgeMs: 300_000 },
+    },
     limits: { maxMessage: 64, maxConnections: 1, idleMs: 10, requestMs: 3_600_000 },
     drainMs: 0,
     logLevel: "debug",
@@ -192,6 +213,11 @@ for (
     ["LOG_LEVEL", "INFO", "--log-level"],
     ["REGION", "us-east-1.evil.example", "--region"],
     ["TSK_CONTEXT", "=v", "--tsk-context"],
+    ["WALLET_CHAINS", "0x1", "--wallet-chain"],
+    ["WALLET_RECIPIENTS", "0x5AAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "--wallet-recipient"],
+    ["WALLET_CALLS", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "--wallet-call"],
+    ["WALLET_MAX_VALUE", "1e18", "--wallet-max-value"],
+    ["WALLET_CACHE_MS", "300001", "--wallet-cache-ms"],
   ] as const
 ) {
   Deno.test(`${variable}=${value} is refused, by the name of ${flag}`, () => {

@@ -1,0 +1,121 @@
+/**
+ * The wallet's options: its rules and its cache. Part of the measured configuration, in every entry.
+ *
+ * @module
+ */
+import { parseAddress } from "../crypto/ethereum/address.ts";
+import { messageOf } from "../errors.ts";
+import { MAX_CACHE_MS } from "../service/key_cache.ts";
+import type { WalletGuards } from "../service/wallet_guards.ts";
+import { type Options, type OptionSpec, UsageError } from "./options.ts";
+
+/** Options of `serve` that concern the wallet. */
+export const WALLET_OPTIONS = [
+  {
+    name: "wallet-chain",
+    env: "WALLET_CHAINS",
+    value: "ID",
+    multiple: true,
+    help: "rule: sign for this chain id alone; again or with commas for more",
+  },
+  {
+    name: "wallet-recipient",
+    env: "WALLET_RECIPIENTS",
+    value: "ADDRESS",
+    multiple: true,
+    help: "rule: a plain transfer may go here",
+  },
+  {
+    name: "wallet-call",
+    env: "WALLET_CALLS",
+    value: "ADDRESS:0xSELECTOR",
+    multiple: true,
+    help: "rule: this function of this contract may be called",
+  },
+  {
+    name: "wallet-max-value",
+    env: "WALLET_MAX_VALUE",
+    value: "WEI",
+    help: "rule: value and gas of one transaction, together at most",
+  },
+  {
+    name: "wallet-verifying-contract",
+    env: "WALLET_VERIFYING_CONTRACTS",
+    value: "ADDRESS",
+    multiple: true,
+    help: "rule: typed data may be signed for this contract (with --wallet-chain)",
+  },
+  {
+    name: "wallet-message-prefix",
+    env: "WALLET_MESSAGE_PREFIXES",
+    value: "TEXT",
+    multiple: true,
+    help: "rule: a message may begin like this (no commas)",
+  },
+  {
+    name: "wallet-cache",
+    env: "WALLET_CACHE",
+    value: "N",
+    default: "0",
+    help: "keep so many opened account keys; 0 keeps none",
+  },
+  {
+    name: "wallet-cache-ms",
+    env: "WALLET_CACHE_MS",
+    value: "MS",
+    default: "60000",
+    help: `keep an opened key so long, at most ${MAX_CACHE_MS}`,
+  },
+] as const satisfies readonly OptionSpec[];
+
+/** What the wallet's options say. */
+export interface WalletConfig {
+  readonly guards: WalletGuards;
+  readonly cache: { readonly entries: number; readonly maxAgeMs: number };
+}
+
+const MAX_CACHE_ENTRIES = 10_000;
+
+function refuse(option: string, text: string, hint: string): never {
+  throw new UsageError(`Cannot use ${JSON.stringify(text)} for --${option}`, hint);
+}
+
+function address(option: string, text: string): string {
+  try {
+    return parseAddress(text, option).text;
+  } catch (thrown) {
+    return refuse(option, text, messageOf(thrown));
+  }
+}
+
+function wholeNumber(option: string, text: string): bigint {
+  return /^[0-9]{1,78}$/.test(text) ? BigInt(text) : refuse(option, text, "Give a whole number.");
+}
+
+function call(text: string): WalletGuards["calls"][number] {
+  const [contract = "", selector = "", ...rest] = text.split(":");
+  if (rest.length > 0 || !/^0x[0-9a-fA-F]{8}$/.test(selector)) {
+    refuse("wallet-call", text, "Write <contract's address>:<selector>, as in 0x…:0xa9059cbb (transfer).");
+  }
+  return { contract: address("wallet-call", contract), selector: selector.toLowerCase() };
+}
+
+/** @throws {UsageError} that names the option. */
+export function readWalletConfig(options: Options): WalletConfig {
+  const maxValue = options.text("wallet-max-value");
+  return {
+    guards: {
+      chains: options.list("wallet-chain").map((text) => wholeNumber("wallet-chain", text)),
+      recipients: options.list("wallet-recipient").map((text) => address("wallet-recipient", text)),
+      calls: options.list("wallet-call").map(call),
+      verifyingContracts: options.list("wallet-verifying-contract")
+        .map((text) => address("wallet-verifying-contract", text)),
+      messagePrefixes: options.list("wallet-message-prefix"),
+      maxValue: maxValue === undefined ? undefined : wholeNumber("wallet-max-value", maxValue),
+    },
+    cache: {
+      entries: options.number("wallet-cache", { min: 0, max: MAX_CACHE_ENTRIES }),
+      maxAgeMs: options.number("wallet-cache-ms", { min: 1, max: MAX_CACHE_MS }),
+    },
+  };
+}

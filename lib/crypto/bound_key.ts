@@ -1,0 +1,85 @@
+/**
+ * A private key sealed into a row: under a key derived from a KMS data key, and bound to what else the row says. A row that was swapped or
+ * edited does not open. Shared by the wallet and the master key.
+ *
+ * Sealing key: HKDF-SHA-256 (RFC 5869) of the data key, no salt, info `denclave/<purpose>/1`. Blob: nonce (12) ‖ ciphertext (32) ‖ tag (16).
+ * Additional data: a CBOR array [version, purpose, subject, account, region or null, key id, public part, epoch or null].
+ *
+ * @module
+ */
+import { encode } from "cborg";
+import { hkdfSync } from "node:crypto";
+import type { KeyArn } from "../kms/key_arn.ts";
+import { KEY_LENGTH, SealingKey } from "./sealing.ts";
+import { SecretBytes } from "./secret_bytes.ts";
+
+/** Version of what is bound, and of the rows that hold it. A later one must still open this one. */
+export const BOUND_KEY_VERSION = 1;
+
+/** What a sealed private key is bound to. PCRs are not among it: a new build must open an old row. */
+export interface Binding {
+  /** Which service: a wallet's data key opens no master key. */
+  readonly purpose: "wallet" | "master";
+  /** The account's name, or the enclave's id. */
+  readonly subject: string;
+  /** The KMS key that wraps the data key. */
+  readonly key: Pick<KeyArn, "account" | "region" | "id">;
+  /** Address or public key, bytes. */
+  readonly publicPart: Uint8Array;
+  /** How often the row was rewrapped, where rows can be. */
+  readonly epoch?: number | undefined;
+}
+
+/** A multi-Region key is the same key in every region (AWS KMS Developer Guide, "Multi-Region keys"). */
+function isMultiRegion(id: string): boolean {
+  return id.startsWith("mrk-");
+}
+
+function additionalData({ purpose, subject, key, publicPart, epoch }: Binding): Uint8Array<ArrayBuffer> {
+  const region = isMultiRegion(key.id) ? null : key.region;
+  return new Uint8Array(
+    encode([BOUND_KEY_VERSION, purpose, subject, key.account, region, key.id, publicPart, epoch ?? null]),
+  );
+}
+
+async function sealingKey(dataKey: SecretBytes, purpose: Binding["purpose"]): Promise<SealingKey> {
+  if (dataKey.length !== KEY_LENGTH) {
+    throw new RangeError(`Cannot seal with a data key of ${dataKey.length} bytes: AES_256 has ${KEY_LENGTH}`);
+  }
+  const info = `denclave/${purpose}/${BOUND_KEY_VERSION}`;
+  const derived = hkdfSync("sha256", dataKey.expose(), new Uint8Array(0), info, KEY_LENGTH);
+  return await SealingKey.take(new SecretBytes(new Uint8Array(derived)));
+}
+
+/**
+ * Seals a private key.
+ *
+ * @param dataKey 32 bytes, borrowed
+ * @returns 12 + length + 16 bytes
+ * @throws {RangeError} on a data key of another length.
+ */
+export async function sealPrivateKey(
+  dataKey: SecretBytes,
+  privateKey: SecretBytes,
+  binding: Binding,
+): Promise<Uint8Array<ArrayBuffer>> {
+  using key = await sealingKey(dataKey, binding.purpose);
+  return await key.seal(privateKey.expose(), additionalData(binding));
+}
+
+/**
+ * Opens what {@link sealPrivateKey} made.
+ *
+ * @param dataKey 32 bytes, borrowed
+ * @returns the private key, the caller's to dispose
+ * @throws {OpenError} when the blob, the data key or anything that is bound is not what it was sealed with.
+ * @throws {RangeError} on a data key of another length.
+ */
+export async function openPrivateKey(
+  dataKey: SecretBytes,
+  blob: Uint8Array<ArrayBuffer>,
+  binding: Binding,
+): Promise<SecretBytes> {
+  using key = await sealingKey(dataKey, binding.purpose);
+  return new SecretBytes(await key.open(blob, additionalData(binding)));
+}

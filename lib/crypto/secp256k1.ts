@@ -1,0 +1,83 @@
+/**
+ * Keys and signatures on secp256k1 (SEC 2), by noble: ECDSA with low s and a deterministic nonce (RFC 6979), BIP-340 Schnorr.
+ *
+ * A secret key becomes a bigint inside noble, which cannot be wiped: what is wiped here is the bytes.
+ *
+ * @module
+ */
+import { schnorr, secp256k1 } from "@noble/curves/secp256k1.js";
+import { SecretBytes } from "./secret_bytes.ts";
+
+/** Bytes of a secret key, of a digest, and of each half of a signature. */
+export const SCALAR_LENGTH = 32;
+
+/** An ECDSA signature from which the public key can be recovered. */
+export interface RecoverableSignature {
+  /** 32 bytes, big-endian. */
+  readonly r: Uint8Array<ArrayBuffer>;
+  /** 32 bytes, big-endian, in the lower half of the group's order. */
+  readonly s: Uint8Array<ArrayBuffer>;
+  /** Parity of the nonce point's y. */
+  readonly yParity: 0 | 1;
+}
+
+/** A fresh secret key from the runtime's CSPRNG, the caller's to dispose. Uniform in 1..n-1. */
+export function newSecretKey(): SecretBytes {
+  return new SecretBytes(new Uint8Array(secp256k1.utils.randomSecretKey()));
+}
+
+/** Whether the bytes are a scalar in 1..n-1. */
+export function isSecretKey(bytes: Uint8Array): boolean {
+  return secp256k1.utils.isValidSecretKey(bytes);
+}
+
+/**
+ * The public key that belongs to a secret key.
+ *
+ * @returns 33 bytes compressed, or 65 with the prefix 0x04 (SEC 1, section 2.3.3)
+ */
+export function publicKeyOf(
+  secretKey: SecretBytes,
+  form: "compressed" | "uncompressed",
+): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(secp256k1.getPublicKey(secretKey.expose(), form === "compressed"));
+}
+
+/**
+ * ECDSA over a digest that is there already.
+ *
+ * @param digest 32 bytes
+ * @throws {RangeError} on another length.
+ */
+export function signDigest(secretKey: SecretBytes, digest: Uint8Array): RecoverableSignature {
+  checkDigest(digest);
+  const bytes = secp256k1.sign(digest, secretKey.expose(), {
+    prehash: false,
+    lowS: true,
+    format: "recovered",
+  });
+  // Recovery ids 2 and 3 need an r beyond the order: nobody has ever seen one.
+  if (bytes[0] !== 0 && bytes[0] !== 1) throw new RangeError("Cannot sign: the nonce point is out of range");
+  return {
+    yParity: bytes[0],
+    r: new Uint8Array(bytes.subarray(1, 1 + SCALAR_LENGTH)),
+    s: new Uint8Array(bytes.subarray(1 + SCALAR_LENGTH)),
+  };
+}
+
+/**
+ * BIP-340 Schnorr over a digest, with fresh auxiliary randomness.
+ *
+ * @param digest 32 bytes
+ * @returns 64 bytes
+ * @throws {RangeError} on another length.
+ */
+export function signSchnorr(secretKey: SecretBytes, digest: Uint8Array): Uint8Array<ArrayBuffer> {
+  checkDigest(digest);
+  return new Uint8Array(schnorr.sign(digest, secretKey.expose()));
+}
+
+function checkDigest(digest: Uint8Array): void {
+  if (digest.length === SCALAR_LENGTH) return;
+  throw new RangeError(`Cannot sign a digest of ${digest.length} bytes: it must have ${SCALAR_LENGTH}`);
+}

@@ -1,0 +1,29 @@
+/**
+ * Whether keys may be made: an enclave has no source of randomness but the NSM. Either the SDK seeded the kernel's pool from it, or the
+ * kernel's own generator is the NSM's.
+ *
+ * @module
+ */
+import type { Kms } from "../kms/kms.ts";
+import { WireError } from "../wire/messages.ts";
+import type { EntropySource } from "./ports.ts";
+
+/** The name of the NSM's generator in the kernel (drivers/misc/nsm.c). */
+export const NSM_GENERATOR = "nsm-hwrng";
+
+/** Whether the random numbers are to be trusted. On a host they are the kernel's business. */
+export function isEntropyTrusted(kms: Kms, source: EntropySource): boolean {
+  if (!kms.attested) return true;
+  return kms.health()["entropy_seeded"] === true || source.kernelGenerator === NSM_GENERATOR;
+}
+
+/** @throws {WireError} `entropy_not_trusted` */
+export function checkEntropy(kms: Kms, source: EntropySource): void {
+  if (isEntropyTrusted(kms, source)) return;
+  throw new WireError(
+    "entropy_not_trusted",
+    `No key is made: the SDK could not seed the kernel's pool from the NSM, and the kernel's generator is ${
+      JSON.stringify(source.kernelGenerator ?? "none")
+    }, not ${NSM_GENERATOR}`,
+  );
+}

@@ -1,0 +1,260 @@
+/**
+ * The wallet (W): Ethereum accounts that are made and used in here. `generateAccount` gives a row to store: the private key sealed under a
+ * data key that KMS wrapped; `sign` takes the row back. Nothing is kept, but for an optional cache of opened keys.
+ *
+ * @module
+ */
+import { encodeBase64 } from "@std/encoding";
+import { timingSafeEqual } from "@std/crypto";
+import { setImmediate } from "node:timers/promises";
+import { keyUserData } from "../attestation/statement.ts";
+import { Credentials } from "../aws_ne/credentials.ts";
+import { type Binding, BOUND_KEY_VERSION, openPrivateKey, sealPrivateKey } from "../crypto/bound_key.ts";
+import { addressOf } from "../crypto/ethereum/address.ts";
+import { type SignedPayload, signPayload } from "../crypto/ethereum/payload.ts";
+import { KEY_LENGTH, OpenError } from "../crypto/sealing.ts";
+import { isSecretKey, newSecretKey } from "../crypto/secp256k1.ts";
+import type { SecretBytes } from "../crypto/secret_bytes.ts";
+import { EnclaveError, messageOf } from "../errors.ts";
+import { type KeyArn, selectKey } from "../kms/key_arn.ts";
+import type { EncryptionContext, Kms, KmsAccess } from "../kms/kms.ts";
+import type { Log } from "../log.ts";
+import { takeCredentials, type WalletReply, WireError, type WireObject } from "../wire/messages.ts";
+import { checkEntropy } from "./entropy.ts";
+import { cacheId, KeyCache } from "./key_cache.ts";
+import { kmsErrorName, kmsFailure } from "./kms_failure.ts";
+import type { Attester, EntropySource } from "./ports.ts";
+import { checkGuards, isGuarded, type WalletGuards } from "./wallet_guards.ts";
+import { ofItem, parseGenerateRequest, parseSignRequest, type SignRequest } from "./wallet_requests.ts";
+
+/** The measured configuration of the wallet, and its ports. */
+export interface WalletOptions {
+  readonly kms: Kms;
+  /** Keys that a request may select. An empty list refuses every request. */
+  readonly keys: readonly KeyArn[];
+  readonly guards: WalletGuards;
+  /** Opened keys kept: how many, how long. */
+  readonly cache: { readonly entries: number; readonly maxAgeMs: number };
+  readonly entropy: EntropySource;
+  /** Signs what a new account's address is; undefined where there is no NSM. */
+  readonly attester: Attester | undefined;
+  /** Goes into attestation documents. 32 bytes. */
+  readonly configurationHash: Uint8Array<ArrayBuffer>;
+  readonly log: Log;
+}
+
+/** Items of a batch between two looks at the rest of the world. */
+const BATCH_SLICE = 16;
+
+function contextOf(name: string): EncryptionContext {
+  return { app: "denclave", purpose: "wallet", name };
+}
+
+/** Makes accounts and signs with them. */
+export class WalletService implements Disposable {
+  #options: WalletOptions;
+  #cache: KeyCache;
+
+  constructor(options: WalletOptions) {
+    this.#options = options;
+    this.#cache = new KeyCache(options.cache);
+  }
+
+  /** What `health` tells of it. */
+  get state(): { readonly guarded: boolean; readonly cached_keys?: number; readonly cache_hits?: number } {
+    const guarded = isGuarded(this.#options.guards);
+    if (!this.#cache.enabled) return { guarded };
+    const { entries, hits } = this.#cache.stats;
+    return { guarded, cached_keys: entries, cache_hits: hits };
+  }
+
+  /** Wipes cached keys: KMS has denied something. */
+  forgetKeys(): void {
+    this.#cache.clear();
+  }
+
+  /**
+   * Makes an account. The private key leaves sealed, or not at all.
+   *
+   * @throws {WireError | EnclaveError}
+   */
+  async generateAccount(request: WireObject): Promise<WalletReply> {
+    const { kms, keys, log } = this.#options;
+    // First of all, so that they are off the request whatever happens next.
+    using credentials = Credentials.fromStrings(takeCredentials(request));
+    const { name, keyId, region, nonce } = parseGenerateRequest(request);
+    const key = selectKey(keys, { key: keyId, region });
+    checkEntropy(kms, this.#options.entropy);
+    if (nonce !== undefined) this.#requireAttester();
+
+    const dataKey = await kms.generateDataKey({ region: key.region, credentials }, {
+      keyId: key.arn,
+      keySpec: "AES_256",
+      context: contextOf(name),
+    }).catch((thrown) => this.#kmsFailed(thrown, "kms_generate_failed"));
+    using plaintext = dataKey.plaintext;
+    using privateKey = newSecretKey();
+    const address = addressOf(privateKey);
+    const binding: Binding = { purpose: "wallet", subject: name, key, publicPart: address.bytes };
+    const sealed = await sealPrivateKey(plaintext, privateKey, binding);
+    const document = nonce === undefined
+      ? {}
+      : { attestationDocument: await this.#attestAddress(name, key, address.bytes, nonce) };
+    log("info", "account_generated", { name, address: address.text, key: key.arn });
+    return {
+      apiResponse: "generateResponse",
+      content: {
+        encryptedPrivateKey: encodeBase64(sealed),
+        address: address.text,
+        encryptedDataKey: encodeBase64(dataKey.ciphertext),
+        name,
+        keyId: key.arn,
+        version: BOUND_KEY_VERSION,
+        ...document,
+      },
+    };
+  }
+
+  #requireAttester(): Attester {
+    const { attester } = this.#options;
+    if (attester !== undefined) return attester;
+    throw new WireError(
+      "attestation_unavailable",
+      "A nonce asks for an attestation document, and there is no NSM here to sign one",
+    );
+  }
+
+  async #attestAddress(
+    subject: string,
+    key: KeyArn,
+    publicPart: Uint8Array,
+    nonce: Uint8Array<ArrayBuffer>,
+  ): Promise<string> {
+    const statement = { purpose: "wallet", subject, publicPart, keyArn: key.arn, epoch: 0 } as const;
+    const userData = keyUserData(statement, this.#options.configurationHash);
+    try {
+      return encodeBase64(await this.#requireAttester().attest({ userData, nonce }));
+    } catch (thrown) {
+      if (thrown instanceof WireError) throw thrown;
+      this.#options.log("error", "attestation_failed", { reason: messageOf(thrown) });
+      throw new WireError("attestation_unavailable", "The NSM gave no attestation document: see logs");
+    }
+  }
+
+  /**
+   * Signs with an account's key.
+   *
+   * @throws {WireError | EnclaveError}
+   */
+  async sign(request: WireObject): Promise<WalletReply> {
+    using credentials = Credentials.fromStrings(takeCredentials(request));
+    const parsed = parseSignRequest(request);
+    const key = selectKey(this.#options.keys, { key: parsed.keyId, region: parsed.region });
+    for (const [index, payload] of parsed.payloads.entries()) {
+      if (parsed.isBatch) ofItem(index, () => checkGuards(this.#options.guards, payload));
+      else checkGuards(this.#options.guards, payload);
+    }
+    using privateKey = await this.#openKey(parsed, key, credentials);
+    const signed = await signAll(parsed, privateKey);
+    const { address } = parsed;
+    const [first] = signed;
+    return {
+      apiResponse: "signResponse",
+      content: parsed.isBatch
+        ? { address: address.text, signatures: signed }
+        : { address: address.text, ...first },
+    };
+  }
+
+  /** The row's private key, from the cache or by KMS. */
+  async #openKey(row: SignRequest, key: KeyArn, credentials: Credentials): Promise<SecretBytes> {
+    if (!this.#cache.enabled) return await this.#releaseKey(row, { region: key.region, credentials }, key);
+    const id = cacheId([
+      credentials.fingerprint(key.region),
+      key.arn,
+      row.name,
+      row.address.bytes,
+      row.encryptedPrivateKey,
+      row.encryptedDataKey,
+      BOUND_KEY_VERSION,
+    ]);
+    const cached = this.#cache.get(id);
+    if (cached !== undefined) return cached;
+    const opened = await this.#releaseKey(row, { region: key.region, credentials }, key);
+    this.#cache.put(id, opened);
+    return opened;
+  }
+
+  /** Has KMS open the data key, opens the private key with it, and holds it against the address. */
+  async #releaseKey(row: SignRequest, access: KmsAccess, key: KeyArn): Promise<SecretBytes> {
+    using dataKey = await this.#options.kms.decrypt(access, {
+      ciphertext: row.encryptedDataKey,
+      keyId: key.arn,
+      context: contextOf(row.name),
+    }).catch((thrown) => this.#kmsFailed(thrown, "kms_decrypt_failed"));
+    if (dataKey.length !== KEY_LENGTH) {
+      throw rejected(
+        `encryptedDataKey: KMS opened it, but a data key has ${KEY_LENGTH} bytes, not ${dataKey.length}`,
+      );
+    }
+    const { name, address } = row;
+    const binding: Binding = { purpose: "wallet", subject: name, key, publicPart: address.bytes };
+    const privateKey = await openPrivateKey(dataKey, row.encryptedPrivateKey, binding).catch((thrown) => {
+      if (!(thrown instanceof OpenError)) throw thrown;
+      throw rejected(
+        "encryptedPrivateKey, or the address that it is bound to (encryptedDataKey, name and key_id are right)",
+      );
+    });
+    // The row opened, so it was sealed with this address; that the key is the address's own is looked at all the same.
+    if (isSecretKey(privateKey.expose()) && timingSafeEqual(addressOf(privateKey).bytes, address.bytes)) {
+      return privateKey;
+    }
+    privateKey[Symbol.dispose]();
+    throw rejected("address: it is not the private key's");
+  }
+
+  #kmsFailed(thrown: unknown, code: "kms_decrypt_failed" | "kms_generate_failed"): never {
+    if (!(thrown instanceof EnclaveError)) throw thrown;
+    this.#options.log("error", "wallet_kms_failed", {
+      code: thrown.code,
+      reason: thrown.message,
+      hint: thrown.hint,
+    });
+    const name = kmsErrorName(thrown) ?? "";
+    if (name.startsWith("ExpiredToken")) {
+      throw new WireError("credentials_expired", `KMS refused: ${name}: send fresh credentials`);
+    }
+    const failure = kmsFailure(thrown, code);
+    const suspect = code === "kms_decrypt_failed" ? SUSPECTS[name] : undefined;
+    throw suspect === undefined ? failure : rejected(`${suspect} (KMS: ${name})`);
+  }
+
+  [Symbol.dispose](): void {
+    this.#cache[Symbol.dispose]();
+  }
+}
+
+/** What KMS's refusal to open a data key says of the row. */
+const SUSPECTS: Readonly<Record<string, string>> = {
+  InvalidCiphertextException: "encryptedDataKey, or the name that it is bound to",
+  IncorrectKeyException: "key_id: the data key was wrapped by another KMS key",
+};
+
+function rejected(fields: string): WireError {
+  return new WireError("row_rejected", `Cannot trust ${fields}`);
+}
+
+/** Signs in slices, so that a batch does not hold up the rest of the service. */
+async function signAll(
+  { payloads, isBatch }: SignRequest,
+  privateKey: SecretBytes,
+): Promise<readonly SignedPayload[]> {
+  const signed: SignedPayload[] = [];
+  for (const [index, payload] of payloads.entries()) {
+    if (index > 0 && index % BATCH_SLICE === 0) await setImmediate();
+    signed.push(
+      isBatch ? ofItem(index, () => signPayload(payload, privateKey)) : signPayload(payload, privateKey),
+    );
+  }
+  return signed;
+}

@@ -1,0 +1,161 @@
+/**
+ * The wallet's requests, read: unknown in, parsed out.
+ *
+ * @module
+ */
+import { decodeBase64 } from "@std/encoding";
+import { MAX_CIPHERTEXT_LENGTH } from "../aws_ne/arguments.ts";
+import { BOUND_KEY_VERSION } from "../crypto/bound_key.ts";
+import { type Address, parseAddress } from "../crypto/ethereum/address.ts";
+import { parsePayload, type Payload, PAYLOAD_KINDS } from "../crypto/ethereum/payload.ts";
+import { PayloadError } from "../crypto/ethereum/payload_error.ts";
+import { NONCE_LENGTH, TAG_LENGTH } from "../crypto/sealing.ts";
+import { SCALAR_LENGTH } from "../crypto/secp256k1.ts";
+import { field, optionalString, requiredString, WireError, type WireObject } from "../wire/messages.ts";
+
+/** Items of a batch. */
+export const MAX_BATCH = 1_000;
+/** Characters of an account's name. */
+const MAX_NAME_LENGTH = 128;
+/** Bytes of a nonce for an attestation document: enough not to repeat, and what the NSM takes. */
+const NONCE_RANGE = { min: 16, max: 512 } as const;
+const SEALED_KEY_LENGTH = NONCE_LENGTH + SCALAR_LENGTH + TAG_LENGTH;
+
+/** Which account, under which key. */
+export interface AccountSelection {
+  readonly name: string;
+  /** ARN or id of one of the allowed keys; may be left out where one is allowed. */
+  readonly keyId: string | undefined;
+  readonly region: string | undefined;
+}
+
+/** `generateAccount`, read. */
+export interface GenerateRequest extends AccountSelection {
+  readonly nonce: Uint8Array<ArrayBuffer> | undefined;
+}
+
+/** `sign`, read. */
+export interface SignRequest extends AccountSelection {
+  readonly address: Address;
+  readonly encryptedPrivateKey: Uint8Array<ArrayBuffer>;
+  readonly encryptedDataKey: Uint8Array<ArrayBuffer>;
+  readonly payloads: readonly Payload[];
+  /** Whether the payloads came as `items`: the reply has `signatures` then. */
+  readonly isBatch: boolean;
+}
+
+/** Names are shown, stored and bound: well-formed text without control characters or space at its ends. */
+function parseName(request: WireObject): string {
+  const name = requiredString(request, "name", "the account's name");
+  if (name.length > MAX_NAME_LENGTH || !name.isWellFormed() || /\p{Cc}|^\s|\s$/u.test(name)) {
+    throw new WireError(
+      "missing_fields",
+      `Field name must have at most ${MAX_NAME_LENGTH} characters, none of them a control character or a space at an end`,
+    );
+  }
+  return name;
+}
+
+function parseSelection(request: WireObject): AccountSelection {
+  return {
+    name: parseName(request),
+    keyId: optionalString(request, "key_id") ?? optionalString(request, "keyId") ??
+      optionalString(request, "kms_key_id"),
+    region: optionalString(request, "region"),
+  };
+}
+
+function base64Field(
+  request: WireObject,
+  name: string,
+  means: string,
+  { min, max }: { readonly min: number; readonly max: number },
+): Uint8Array<ArrayBuffer> {
+  const text = requiredString(request, name, `${means}, base64`);
+  let bytes: Uint8Array<ArrayBuffer>;
+  try {
+    bytes = decodeBase64(text);
+  } catch {
+    throw new WireError("missing_fields", `Field ${name} must be base64 of ${means}`);
+  }
+  if (bytes.length >= min && bytes.length <= max) return bytes;
+  throw new WireError(
+    "missing_fields",
+    `Field ${name} must have ${min === max ? min : `${min} to ${max}`} bytes, not ${bytes.length}`,
+  );
+}
+
+/** The nonce for an attestation document, base64; undefined when none is asked for. @throws {WireError} */
+export function parseNonce(request: WireObject): Uint8Array<ArrayBuffer> | undefined {
+  if ((field(request, "nonce") ?? undefined) === undefined) return undefined;
+  return base64Field(request, "nonce", "a nonce for the attestation document", NONCE_RANGE);
+}
+
+/** @throws {WireError} that names the field. */
+export function parseGenerateRequest(request: WireObject): GenerateRequest {
+  return { ...parseSelection(request), nonce: parseNonce(request) };
+}
+
+function checkVersion(request: WireObject): void {
+  const version = field(request, "version") ?? BOUND_KEY_VERSION;
+  // Rows out of a store may have it as text.
+  if (version === BOUND_KEY_VERSION || version === String(BOUND_KEY_VERSION)) return;
+  throw new WireError(
+    "row_rejected",
+    `Field version must be ${BOUND_KEY_VERSION}: this build knows no other version of rows`,
+  );
+}
+
+function parsePayloads(
+  request: WireObject,
+  from: string,
+): { readonly payloads: readonly Payload[]; readonly isBatch: boolean } {
+  const items = field(request, "items");
+  if (items === undefined || items === null) {
+    return { payloads: [parsePayload(request, from)], isBatch: false };
+  }
+  if (PAYLOAD_KINDS.some((kind) => (field(request, kind) ?? undefined) !== undefined)) {
+    throw new PayloadError(`Give items, or one of ${PAYLOAD_KINDS.join(", ")}, not both`);
+  }
+  if (!Array.isArray(items) || items.length === 0 || items.length > MAX_BATCH) {
+    throw new PayloadError(`Field items must be an array of 1 to ${MAX_BATCH} payloads`);
+  }
+  const payloads = items.map((item: unknown, index) => {
+    if (typeof item !== "object" || item === null || Array.isArray(item)) {
+      throw new PayloadError(`Field items[${index}] must be an object`);
+    }
+    return ofItem(index, () => parsePayload(item as WireObject, from));
+  });
+  return { payloads, isBatch: true };
+}
+
+/** Runs something for an item of a batch; its error says which item it was. */
+export function ofItem<T>(index: number, run: () => T): T {
+  try {
+    return run();
+  } catch (thrown) {
+    const where = `items[${index}]`;
+    if (thrown instanceof PayloadError) throw new PayloadError(`${where}: ${thrown.message}`, thrown.cause);
+    if (thrown instanceof WireError) throw new WireError(thrown.code, `${where}: ${thrown.message}`);
+    throw thrown;
+  }
+}
+
+/** @throws {WireError | PayloadError} that names the field. */
+export function parseSignRequest(request: WireObject): SignRequest {
+  checkVersion(request);
+  const address = parseAddress(field(request, "address"), "address");
+  return {
+    ...parseSelection(request),
+    address,
+    encryptedPrivateKey: base64Field(request, "encryptedPrivateKey", "the sealed private key", {
+      min: SEALED_KEY_LENGTH,
+      max: SEALED_KEY_LENGTH,
+    }),
+    encryptedDataKey: base64Field(request, "encryptedDataKey", "the data key as KMS wrapped it", {
+      min: 1,
+      max: MAX_CIPHERTEXT_LENGTH,
+    }),
+    ...parsePayloads(request, address.text),
+  };
+}

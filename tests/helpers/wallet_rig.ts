@@ -1,0 +1,145 @@
+/**
+ * A wallet service with nothing around it, for tests: over the local KMS, or any other.
+ *
+ * @module
+ */
+import { EnclaveError } from "../../lib/errors.ts";
+import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import type { Kms } from "../../lib/kms/kms.ts";
+import { LocalKms } from "../../lib/kms/local.ts";
+import { observeDenials } from "../../lib/kms/observed.ts";
+import type { Log } from "../../lib/log.ts";
+import { PreparedReply } from "../../lib/service/connection.ts";
+import { createDispatcher } from "../../lib/service/dispatch.ts";
+import { EventLog } from "../../lib/service/events.ts";
+import { NO_CACHE } from "../../lib/service/key_cache.ts";
+import { Metrics } from "../../lib/service/metrics.ts";
+import { SessionService } from "../../lib/service/session.ts";
+import { type WalletOptions, WalletService } from "../../lib/service/wallet.ts";
+import { NO_GUARDS, type WalletGuards } from "../../lib/service/wallet_guards.ts";
+import type { WireObject } from "../../lib/wire/messages.ts";
+
+/** Credentials as a request has them. The local KMS asks nobody who they are. */
+export const CREDENTIAL = {
+  AccessKeyId: "ASIATEST",
+  SecretAccessKey: "NEVER-SEEN-SECRET",
+  Token: "NEVER-SEEN-TOKEN",
+};
+
+/** Without allowed keys, rules, cache or NSM. */
+export function plainWallet(kms: Kms, log: Log, options: Partial<WalletOptions> = {}): WalletService {
+  return new WalletService({
+    kms,
+    log,
+    keys: [],
+    guards: NO_GUARDS,
+    cache: NO_CACHE,
+    entropy: { kernelGenerator: undefined },
+    attester: undefined,
+    configurationHash: new Uint8Array(32),
+    ...options,
+  });
+}
+
+/** Calls of a Kms, counted, and failing with what a test sets. */
+export interface CountedKms extends Kms {
+  readonly calls: { decrypt: number; generateDataKey: number };
+  fail: Error | undefined;
+}
+
+/** Counts the calls of a backend, and lets a test make them fail. */
+export function countCalls(kms: Kms, attested = kms.attested): CountedKms {
+  const counted: CountedKms = {
+    attested,
+    calls: { decrypt: 0, generateDataKey: 0 },
+    fail: undefined,
+    decrypt: (access, request) => {
+      counted.calls.decrypt++;
+      return counted.fail === undefined ? kms.decrypt(access, request) : Promise.reject(counted.fail);
+    },
+    generateDataKey: (access, request) => {
+      counted.calls.generateDataKey++;
+      return counted.fail === undefined ? kms.generateDataKey(access, request) : Promise.reject(counted.fail);
+    },
+    generateRandom: (access, length) => kms.generateRandom(access, length),
+    health: () => kms.health(),
+    [Symbol.asyncDispose]: () => kms[Symbol.asyncDispose](),
+  };
+  return counted;
+}
+
+/** KMS refuses, by this name. */
+export class KmsRefusal extends EnclaveError {
+  readonly kms: { readonly name: string; readonly message: string };
+  constructor(name: string) {
+    super(`KMS refused: ${name}`, { code: "sdk_kms_decrypt" });
+    this.kms = { name, message: "in a test" };
+  }
+}
+
+/** A wallet over the local KMS with two allowed keys, asked through the dispatcher. */
+export async function walletRig(
+  options: Partial<WalletOptions> & { readonly guards?: WalletGuards; readonly attested?: boolean } = {},
+) {
+  const local = await LocalKms.open({ region: "us-east-1" });
+  await local.createKey();
+  const [firstArn = "", secondArn = ""] = local.keyArns;
+  const kms = countCalls(local, options.attested ?? false);
+  const events = new EventLog({ write: () => {}, level: "debug" });
+  const keys = local.keyArns.map(parseKeyArn);
+  const observed = observeDenials(kms, () => wallet.forgetKeys());
+  const wallet = plainWallet(observed, events.log, { keys, ...options });
+  const session = new SessionService({
+    kms: observed,
+    keys,
+    region: undefined,
+    context: undefined,
+    configureOnce: false,
+    requireEpoch: false,
+    workflow: (plaintext) => plaintext,
+    log: events.log,
+    now: () => new Date(0),
+  });
+  const handler = createDispatcher({
+    session,
+    wallet,
+    kms: observed,
+    events,
+    metrics: new Metrics(),
+    version: "test",
+    warnings: [],
+    serverStats: () => ({}),
+    log: events.log,
+    now: () => new Date(0),
+  });
+  const ask = async (request: WireObject) => {
+    const { reply } = await handler(structuredClone(request));
+    if (reply instanceof PreparedReply) throw new TypeError("the wallet's replies are objects");
+    return reply as unknown as WireObject & { content: Record<string, string>; msg: string; details: string };
+  };
+  const generate = async (name: string, more: WireObject = {}) => {
+    const reply = await ask({
+      apiRequest: "generateAccount",
+      credential: CREDENTIAL,
+      name,
+      key_id: firstArn,
+      ...more,
+    });
+    return reply;
+  };
+  /** A sign request for a new account. */
+  const account = async (name: string): Promise<WireObject> => {
+    const { content } = await generate(name);
+    const { address, encryptedPrivateKey, encryptedDataKey } = content;
+    return {
+      apiRequest: "sign",
+      credential: CREDENTIAL,
+      key_id: firstArn,
+      name,
+      address,
+      encryptedPrivateKey,
+      encryptedDataKey,
+    };
+  };
+  return { local, kms, wallet, events, ask, generate, account, firstArn, secondArn };
+}
