@@ -1,12 +1,14 @@
 /**
  * The little that is needed of the C library: Deno refuses `/dev` and `/sys` to any program without all permissions (measured with 2.9.6:
- * "Requires all access", whatever `--allow-read` names), so that a look at `/dev/nsm` goes through `access(2)`.
+ * "Requires all access", whatever `--allow-read` names), so that a look at `/dev/nsm` goes through `access(2)`, and a file of `/sys`
+ * is read by `open(2)` and `read(2)`.
  *
  * Permission: FFI on one of {@link LIBC_PATHS}.
  *
  * @module
  */
 import { EnclaveError, messageOf } from "../lib/errors.ts";
+import { stableBytes } from "./layout.ts";
 import type { Dlopen } from "./library.ts";
 
 /** Where the C library is, by distribution and machine. */
@@ -28,7 +30,121 @@ export const LIBC_SYMBOLS = {
   },
 } as const satisfies Deno.ForeignLibraryInterface;
 
+/** errno.h, and the copy that reads what it points at. */
+export const ERRNO_SYMBOLS = {
+  __errno_location: { parameters: [], result: "usize" }, // int *: this thread's
+  read_memory: {
+    name: "memcpy", // string.h
+    parameters: [
+      "buffer", // void *dest: out
+      "usize", // const void *src: borrowed
+      "usize", // size_t n
+    ],
+    result: "usize", // void *: dest
+  },
+} as const satisfies Deno.ForeignLibraryInterface;
+
+/** fcntl.h and unistd.h. `open` is variadic in C; without O_CREAT it takes no third argument. */
+export const FILE_SYMBOLS = {
+  open: {
+    parameters: [
+      "buffer", // const char *pathname: borrowed
+      "i32", // int flags
+    ],
+    result: "i32", // a descriptor, owned by the caller; -1 with errno
+  },
+  read: {
+    parameters: [
+      "i32", // int fd
+      "buffer", // void *buf: out
+      "usize", // size_t count
+    ],
+    result: "isize", // bytes, 0 at the end; -1 with errno
+  },
+  close: { parameters: ["i32"], result: "i32" }, // int fd: consumed, whatever the result
+  ...ERRNO_SYMBOLS,
+} as const satisfies Deno.ForeignLibraryInterface;
+
+/** fcntl.h, the same on x86-64 and aarch64. */
+export const OPEN_FLAGS = { readOnly: 0, readWrite: 2, nonBlocking: 0o4000, closeOnExec: 0o2000000 } as const;
+
+/** Numbers of errno.h that are spoken of here; x86-64 and aarch64 share them. */
+export const ERRNO = {
+  EPERM: 1,
+  ENOENT: 2,
+  EINTR: 4,
+  EIO: 5,
+  ENXIO: 6,
+  ENOMEM: 12,
+  EACCES: 13,
+  EFAULT: 14,
+  EBUSY: 16,
+  ENODEV: 19,
+  ENOTDIR: 20,
+  EISDIR: 21,
+  EINVAL: 22,
+  EMFILE: 24,
+  ENOTTY: 25,
+  EMSGSIZE: 90,
+  ETIMEDOUT: 110,
+} as const;
+
 const F_OK = 0;
+const INT_LENGTH = 4;
+
+/** An error number by its name, or as a number where it has none here. */
+export function errnoName(errno: number): string {
+  const known = Object.entries(ERRNO).find(([, value]) => value === errno);
+  return known?.[0] ?? `errno ${errno}`;
+}
+
+/** `errno` of this thread: to be asked for at once after the call that failed. */
+export function lastErrno(symbols: Deno.DynamicLibrary<typeof ERRNO_SYMBOLS>["symbols"]): number {
+  const number = stableBytes(INT_LENGTH);
+  symbols.read_memory(number, symbols.__errno_location(), BigInt(INT_LENGTH));
+  return new DataView(number.buffer).getInt32(0, true);
+}
+
+/** A path as C takes it. */
+export function cPath(path: string): Uint8Array<ArrayBuffer> {
+  if (path.includes("\0")) {
+    throw new TypeError(`Cannot use the path ${JSON.stringify(path)}: it holds a zero`);
+  }
+  return new TextEncoder().encode(`${path}\0`);
+}
+
+/** The C library, open. Disposing closes it. */
+export interface OpenLibc<S extends Deno.ForeignLibraryInterface> extends Disposable {
+  /** The functions that were asked for. */
+  readonly symbols: Deno.DynamicLibrary<S>["symbols"];
+}
+
+/**
+ * Opens the C library at the first of {@link LIBC_PATHS} that has it.
+ *
+ * @param symbols the functions that are wanted
+ * @param purpose for the message, such as `look for /dev/nsm`
+ * @throws {EnclaveError} `libc` when it cannot be opened.
+ */
+export function openLibc<const S extends Deno.ForeignLibraryInterface>(
+  symbols: S,
+  purpose: string,
+  dlopen: Dlopen = Deno.dlopen,
+): OpenLibc<S> {
+  const tried: string[] = [];
+  for (const candidate of LIBC_PATHS) {
+    try {
+      const library = dlopen(candidate, symbols);
+      return { symbols: library.symbols, [Symbol.dispose]: () => library.close() };
+    } catch (thrown) {
+      tried.push(`\n  ${messageOf(thrown)}`);
+    }
+  }
+  throw new EnclaveError(`Cannot ${purpose}: the C library cannot be opened. Tried:${tried.join("")}`, {
+    code: "libc",
+    hint: "Allow FFI on the C library: --allow-ffi=<its path>.",
+  });
+}
 
 /**
  * Whether a path exists, `/dev` and `/sys` included.
@@ -36,21 +152,52 @@ const F_OK = 0;
  * @throws {EnclaveError} `libc` when the C library cannot be opened.
  */
 export function pathExists(path: string, dlopen: Dlopen = Deno.dlopen): boolean {
-  const tried: string[] = [];
-  for (const candidate of LIBC_PATHS) {
-    try {
-      const libc = dlopen(candidate, LIBC_SYMBOLS);
-      try {
-        return libc.symbols.access(new TextEncoder().encode(`${path}\0`), F_OK) === 0;
-      } finally {
-        libc.close();
-      }
-    } catch (thrown) {
-      tried.push(`\n  ${messageOf(thrown)}`);
-    }
+  using libc = openLibc(LIBC_SYMBOLS, `look for ${path}`, dlopen);
+  return libc.symbols.access(cPath(path), F_OK) === 0;
+}
+
+/** Options of {@link readSmallFile}. */
+export interface ReadSmallFileOptions {
+  /** `Deno.dlopen`, or a mock. */
+  readonly dlopen?: Dlopen | undefined;
+}
+
+/**
+ * Reads a file whole, `/dev` and `/sys` included. It never waits: a pipe without a writer is empty, or an error.
+ *
+ * @param maxBytes a larger file is refused
+ * @returns the bytes, or undefined when there is no such file
+ * @throws {EnclaveError} `libc` when the C library cannot be opened, `file_unreadable` when the file cannot be read or is larger.
+ */
+export function readSmallFile(
+  path: string,
+  maxBytes: number,
+  { dlopen = Deno.dlopen }: ReadSmallFileOptions = {},
+): Uint8Array<ArrayBuffer> | undefined {
+  using stack = new DisposableStack();
+  const { symbols } = stack.use(openLibc(FILE_SYMBOLS, `read ${path}`, dlopen));
+  const fd = symbols.open(cPath(path), OPEN_FLAGS.readOnly | OPEN_FLAGS.nonBlocking | OPEN_FLAGS.closeOnExec);
+  if (fd < 0) {
+    const errno = lastErrno(symbols);
+    if (errno === ERRNO.ENOENT || errno === ERRNO.ENOTDIR) return undefined;
+    throw unreadable(path, `open gave ${errnoName(errno)}`);
   }
-  throw new EnclaveError(`Cannot look for ${path}: the C library cannot be opened. Tried:${tried.join("")}`, {
-    code: "libc",
-    hint: "Allow FFI on the C library: --allow-ffi=<its path>.",
+  stack.defer(() => symbols.close(fd));
+  // One byte more than allowed tells a file of the largest size from a larger one.
+  const buffer = stableBytes(maxBytes + 1);
+  let length = 0;
+  while (length < buffer.length) {
+    const got = Number(symbols.read(fd, buffer.subarray(length), BigInt(buffer.length - length)));
+    if (got < 0) throw unreadable(path, `read gave ${errnoName(lastErrno(symbols))}`);
+    if (got === 0) return buffer.slice(0, length);
+    length += got;
+  }
+  throw unreadable(path, `it has more than ${maxBytes} bytes`);
+}
+
+function unreadable(path: string, why: string): EnclaveError {
+  return new EnclaveError(`Cannot read ${path}: ${why}`, {
+    code: "file_unreadable",
+    hint: "Check that it is a small regular file that this user may read.",
   });
 }
