@@ -1,0 +1,21 @@
+/**
+ * X.509 certificates: a library for those who verify documents, and for the simulated module. Not in `deno.json`'s import map and not in
+ * `enclave.lock`, since `deno compile` puts every package of a lock file into the binary, and the enclave verifies nobody's documents.
+ *
+ * Runs in browsers.
+ *
+ * @module
+ */
+// The library builds on decorators' metadata, which has to be there first.
+// deno-lint-ignore no-import-prefix
+import "npm:reflect-metadata@0.2.2";
+
+// deno-lint-ignore no-import-prefix
+export {
+  BasicConstraintsExtension,
+  Extension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  X509Certificate,
+  X509CertificateGenerator,
+} from "npm:@peculiar/x509@2.2.0";
