@@ -1,0 +1,9 @@
+/**
+ * Attestation for clients: verify that the peer is the enclave that it should be. Runs in browsers.
+ *
+ * @module
+ */
+export { type EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
+export { type AttestationDocument, type ExpectedAttestation, verifyDocument } from "./document.ts";
+export { type AttestationCode, AttestationError } from "./errors.ts";
+export { AWS_NITRO_ROOT, AWS_NITRO_ROOT_SHA256 } from "./root.ts";

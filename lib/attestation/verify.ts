@@ -1,0 +1,111 @@
+/**
+ * The verification of a document under a root of the caller's choice: for simulated documents, in tests and dry runs. Who means AWS's root
+ * calls `verifyDocument` of `document.ts`; this module is not exported, so that no client comes to trust another root by mistake.
+ *
+ * Runs in browsers.
+ *
+ * @module
+ */
+import { verifyChain } from "./certificates.ts";
+import { equalBytes, parseSign1, verifySign1 } from "./cose.ts";
+import { AttestationError } from "./errors.ts";
+import { type AttestationDocument, parsePayload, PCR_COUNT, PCR_LENGTH } from "./payload.ts";
+
+/** What a client expects of a document. What is left out is not checked. */
+export interface ExpectedAttestation {
+  /** The bytes that were sent with the request: at least 16, random. */
+  readonly nonce?: Uint8Array;
+  /** What the enclave should vouch for. */
+  readonly userData?: Uint8Array;
+  /** The key that the enclave should hold. */
+  readonly publicKey?: Uint8Array;
+  /** Hex of 96 digits, by index 0 to 31. */
+  readonly pcrs?: Readonly<Record<number, string>>;
+  /** The time to verify at; now, unless given. */
+  readonly at?: Date;
+  /** Whether an enclave in debug mode will do. Not unless true. */
+  readonly allowDebug?: boolean;
+  /** A document may be no older than this when it is verified. Milliseconds. */
+  readonly maxAgeMs?: number;
+}
+
+/** A document's time may be this far ahead of the verifier's clock. */
+const MAX_SKEW_MS = 5 * 60_000;
+
+/**
+ * Verifies a document under a given root.
+ *
+ * @param root DER of the root certificate
+ * @throws {AttestationError} whose code says which check failed.
+ * @throws {RangeError | TypeError} when what is expected makes no sense.
+ */
+export async function verifyDocumentUnder(
+  root: Uint8Array,
+  document: Uint8Array,
+  expected: ExpectedAttestation = {},
+): Promise<AttestationDocument> {
+  const pcrs = parseExpectedPcrs(expected.pcrs ?? {});
+  const at = expected.at ?? new Date();
+  if (Number.isNaN(at.getTime())) throw new RangeError("Cannot verify at an invalid time");
+  const message = parseSign1(document);
+  const found = parsePayload(message.payload);
+  const key = await verifyChain([...found.cabundle, found.certificate], {
+    root,
+    madeAt: found.timestamp,
+    verifiedAt: at,
+  });
+  if (!await verifySign1(message, key)) {
+    throw new AttestationError("attestation_signature", "it is not signed by its certificate");
+  }
+  checkAge(found, at, expected.maxAgeMs);
+  if (found.debug && expected.allowDebug !== true) {
+    throw new AttestationError("attestation_debug", "it is of an enclave in debug mode");
+  }
+  checkField("attestation_nonce", "nonce", expected.nonce, found.nonce);
+  checkField("attestation_user_data", "user data", expected.userData, found.userData);
+  checkField("attestation_public_key", "public key", expected.publicKey, found.publicKey);
+  for (const [index, wanted] of pcrs) {
+    const value = found.pcrs.get(index);
+    if (value === wanted) continue;
+    throw new AttestationError(
+      "attestation_pcr",
+      value === undefined
+        ? `it has no PCR ${index}, where ${wanted} is expected`
+        : `PCR ${index} is ${value}, where ${wanted} is expected`,
+    );
+  }
+  return found;
+}
+
+function parseExpectedPcrs(pcrs: Readonly<Record<number, string>>): readonly (readonly [number, string])[] {
+  return Object.entries(pcrs).map(([key, value]) => {
+    if (!/^(0|[1-9][0-9]?)$/.test(key) || Number(key) >= PCR_COUNT) {
+      throw new RangeError(`Cannot expect PCR ${JSON.stringify(key)}: there are 0 to ${PCR_COUNT - 1}`);
+    }
+    if (typeof value !== "string" || value.length !== PCR_LENGTH * 2 || !/^[0-9a-f]+$/i.test(value)) {
+      throw new TypeError(`Cannot expect a PCR ${key} that is not hex of ${PCR_LENGTH * 2} digits`);
+    }
+    return [Number(key), value.toLowerCase()];
+  });
+}
+
+function checkAge({ timestamp }: AttestationDocument, at: Date, maxAgeMs: number | undefined): void {
+  const age = at.getTime() - timestamp.getTime();
+  if (age < -MAX_SKEW_MS) {
+    throw new AttestationError("attestation_stale", `it was made ${-age} ms after the time of verification`);
+  }
+  if (maxAgeMs !== undefined && !(age <= maxAgeMs)) {
+    throw new AttestationError("attestation_stale", `it is ${age} ms old, where ${maxAgeMs} are allowed`);
+  }
+}
+
+function checkField(
+  code: "attestation_nonce" | "attestation_public_key" | "attestation_user_data",
+  name: string,
+  expected: Uint8Array | undefined,
+  found: Uint8Array | undefined,
+): void {
+  if (expected === undefined) return;
+  if (found === undefined) throw new AttestationError(code, `it has no ${name}`);
+  if (!equalBytes(expected, found)) throw new AttestationError(code, `its ${name} is another one`);
+}

@@ -1,0 +1,36 @@
+/**
+ * Real attestation documents, from outside this repository; undefined where they are not there, which is said.
+ *
+ * @module
+ */
+const FOLDER = new URL("../../../shared/vectors/attestation/", import.meta.url);
+
+/** A real document, and a time at which its certificates were valid. */
+export interface RealDocument {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly at: Date;
+}
+
+/** The real documents: one of a production enclave, one of an enclave in debug mode. */
+export interface RealDocuments {
+  readonly production: RealDocument;
+  readonly debug: RealDocument;
+  /** PEM, as AWS publishes it. */
+  readonly root: string;
+}
+
+/** Reads them, if the folder is there. */
+export function realDocuments(): RealDocuments | undefined {
+  try {
+    const read = (name: string) => Deno.readFileSync(new URL(name, FOLDER));
+    return {
+      production: { bytes: read("real-1.bin"), at: new Date(1_665_651_482_136) },
+      debug: { bytes: read("real-debug.bin"), at: new Date(1_665_582_606_081) },
+      root: new TextDecoder().decode(read("aws-nitro-root-g1.pem")),
+    };
+  } catch (thrown) {
+    if (!(thrown instanceof Deno.errors.NotFound)) throw thrown;
+    console.log("skipped: the real attestation documents, since there is no ../shared/vectors/attestation");
+    return undefined;
+  }
+}
