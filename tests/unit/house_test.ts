@@ -32,6 +32,19 @@ const WALLS: readonly (readonly [string, string, readonly string[]])[] = [
   ["main.ts", 'import { a } from "./lib/host/client.ts";', ["import-walls"]],
   ["main.ts", 'import { a } from "./scripts/dev.ts";', ["import-walls"]],
   ["main.ts", 'import { a } from "cborg";', []],
+  ["main.ts", 'import { a } from "./lib/attestation/nsm.ts";', []],
+  ["main.ts", 'import { a } from "./lib/attestation/simulated.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./lib/attestation/verify.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./lib/attestation/mod.ts";', ["import-walls"]],
+  ["lib/service/session.ts", 'import { a } from "../attestation/nsm.ts";', []],
+  ["lib/service/session.ts", 'import { a } from "../attestation/document.ts";', ["import-walls"]],
+  ["lib/service/session.ts", 'import { a } from "../attestation/simulated.ts";', ["import-walls"]],
+  ["lib/service/session.ts", 'import { a } from "../attestation/verify.ts";', ["import-walls"]],
+  ["lib/service/session.ts", 'import { a } from "../attestation/deps/x509.ts";', ["import-walls"]],
+  ["lib/attestation/document.ts", 'import { a } from "./nsm.ts";', ["import-walls"]],
+  ["lib/attestation/document.ts", 'import { a } from "./simulated.ts";', ["import-walls"]],
+  ["lib/attestation/certificates.ts", 'import { a } from "../../ffi/libc.ts";', ["import-walls"]],
+  ["lib/host/client.ts", 'import { a } from "../attestation/mod.ts";', []],
   ["tests/unit/a_test.ts", 'import { a } from "../../lib/kms/local.ts";', []],
   ["tests/helpers/native_sdk.ts", 'Deno.dlopen("x", {});', []],
   ["scripts/dev.ts", 'Deno.dlopen("x", {});', ["dlopen-in-ffi"]],
@@ -80,6 +93,31 @@ async function* files(directory: string): AsyncGenerator<string> {
     else yield path;
   }
 }
+
+/** What a file imports from this repository, whatever comes between. */
+async function graphOf(entry: URL, seen = new Set<string>()): Promise<Set<string>> {
+  if (seen.has(entry.pathname)) return seen;
+  seen.add(entry.pathname);
+  const source = await Deno.readTextFile(entry);
+  for (const [, specifier = ""] of source.matchAll(/(?:from|import|import\()\s*"(\.[^"]+\.ts)"/g)) {
+    await graphOf(new URL(specifier, entry), seen);
+  }
+  return seen;
+}
+
+Deno.test("nothing that main.ts leads to can make a document, or trust a root", async () => {
+  const graph = [...await graphOf(new URL("../../main.ts", import.meta.url))];
+  assertEquals(graph.some((path) => path.endsWith("/lib/service/server.ts")), true);
+  const walled = /\/lib\/attestation\/(simulated|verify|document|certificates|mod|deps\/.*)\.ts$/;
+  assertEquals(graph.filter((path) => walled.test(path)), []);
+});
+
+Deno.test("what verifies documents names neither Deno nor Node", async () => {
+  for (const path of await graphOf(new URL("../../lib/attestation/mod.ts", import.meta.url))) {
+    const source = (await Deno.readTextFile(path)).replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, "");
+    assertEquals(/\bDeno\b|"node:/.test(source), false, path);
+  }
+});
 
 Deno.test("a bundle without KMS's authorities is refused", () => {
   assertThrows(() => selectAuthorities("nothing here"), EnclaveError, "None of the 0 certificates");
