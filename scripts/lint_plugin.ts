@@ -27,6 +27,16 @@ const WALLS: readonly { readonly from: RegExp; readonly to: RegExp; readonly why
     to: /^lib\/(host|eif)\/|^lib\/kms\/(local|aws)\.ts$|^scripts\//,
     why: "what is measured stays small, and attested",
   },
+  {
+    from: /^(main\.ts$|lib\/(service|wire|aws_ne)\/)/,
+    to: /^lib\/attestation\/(simulated|verify|document|certificates|mod)\.ts$|^lib\/attestation\/deps\//,
+    why: "the enclave verifies nobody's documents, and trusts no root but AWS's",
+  },
+  {
+    from: /^lib\/attestation\/(mod|document|verify|certificates|cose|payload|cbor|errors|root)\.ts$/,
+    to: /^ffi\/|^lib\/attestation\/(nsm|simulated)\.ts$/,
+    why: "who verifies documents may be a browser, and knows no module",
+  },
   { from: /^(lib|ffi)\//, to: /^(scripts|tests)\//, why: "libraries do not know who uses them" },
   { from: /^lib\/wire\//, to: /^lib\/(service|host|kms|cli)\//, why: "the wire is for both sides" },
 ];
