@@ -10,7 +10,9 @@ import { LIBC_PATHS } from "../ffi/libc.ts";
 import { LIBRARY_FILES } from "../ffi/constants.ts";
 
 const NATIVE = new URL("../tests/native/build", import.meta.url).pathname;
-const STAND_INS = [...Object.values(LIBRARY_FILES), "aws-crt-nodejs.node"].map((file) => `${NATIVE}/${file}`);
+const STAND_INS = [...Object.values(LIBRARY_FILES), "aws-crt-nodejs.node", "libnsm-libc-stub.so"].map((
+  file,
+) => `${NATIVE}/${file}`);
 
 /** A folder of tests. */
 interface Suite {
@@ -43,7 +45,7 @@ const SUITES: readonly Suite[] = [
       "--allow-env",
     ],
     why:
-      "the stand-ins for the SDK and the real aws-c-common; the SDK host as a child; control files, named by environment variables",
+      "the stand-ins for the SDK and the NSM's device, and the real aws-c-common; the SDK host as a child; control files, named by environment variables",
   },
   {
     name: "e2e",

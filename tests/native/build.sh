@@ -19,6 +19,8 @@ newer "$common" aws_c_common_stub.c stub.h build.sh ||
 # Needs the common library by its soname, as the real one does: whoever opens it must have opened that one before.
 newer build/libaws-nitro-enclaves-sdk-c.so nitro_sdk_stub.c stub_json.h stub.h build.sh ||
   "$cc" "${flags[@]}" -fPIC -shared -o build/libaws-nitro-enclaves-sdk-c.so nitro_sdk_stub.c "$common"
+newer build/libnsm-libc-stub.so nsm_libc_stub.c build.sh ||
+  "$cc" "${flags[@]}" -fPIC -shared -o build/libnsm-libc-stub.so nsm_libc_stub.c
 newer build/layout_probe layout_probe.c stub.h build.sh || "$cc" "${flags[@]}" -o build/layout_probe layout_probe.c
 newer build/broken/libaws-nitro-enclaves-sdk-c.so broken_sdk_stub.c build.sh ||
   "$cc" "${flags[@]}" -fPIC -shared -o build/broken/libaws-nitro-enclaves-sdk-c.so broken_sdk_stub.c
