@@ -25,9 +25,13 @@ const STRICT = {
   allowNaN: false,
   useMaps: true,
   rejectDuplicateMapKeys: true,
+  retainStringBytes: true,
 } as const;
 
-/** cborg's tokens, with what it has no option for: depth, floats, keys that are neither text nor numbers. */
+/** The library's own decoder replaces what is no UTF-8, and drops a byte order mark: two texts would become one. */
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** cborg's tokens, with what it has no option for: depth, floats, keys that are neither text nor numbers, texts that are no UTF-8. */
 class LimitedTokenizer {
   #tokens: Tokenizer;
   #maxDepth: number;
@@ -52,6 +56,9 @@ class LimitedTokenizer {
     const { type } = token;
     if (type === Type.float || type === Type.break || type === Type.undefined || type === Type.tag) {
       throw new SyntaxError(`${type.name} is not allowed here`);
+    }
+    if (type === Type.string && UTF8.decode(token.byteValue ?? new Uint8Array(0)) !== token.value) {
+      throw new SyntaxError("a text is not UTF-8 as it should be");
     }
     const around = this.#open.at(-1);
     // The items of a map are keys and values in turn, so that an even number is left before a key.

@@ -1,0 +1,154 @@
+/** Whatever bytes come: a document is refused by the verifier's own error, and never hangs or breaks it. */
+import { assert, assertEquals } from "@std/assert";
+import { encode } from "cborg";
+import fc from "fast-check";
+import { decodeStrict } from "../../lib/attestation/cbor.ts";
+import { parseSign1, signSign1 } from "../../lib/attestation/cose.ts";
+import { AttestationError } from "../../lib/attestation/errors.ts";
+import { parsePayload } from "../../lib/attestation/payload.ts";
+import { verifyDocumentUnder } from "../../lib/attestation/verify.ts";
+import { forge } from "../helpers/forged_documents.ts";
+
+const LIMITS = { maxBytes: 16 * 1024, maxDepth: 8 };
+
+/** Bytes that are CBOR more often than chance has it. */
+const almostCbor = fc.oneof(
+  fc.uint8Array({ maxLength: 200 }),
+  fc.array(
+    fc.constantFrom(
+      0x00,
+      0x01,
+      0x18,
+      0x20,
+      0x38,
+      0x40,
+      0x41,
+      0x58,
+      0x60,
+      0x61,
+      0x80,
+      0x81,
+      0x9f,
+      0xa0,
+      0xa1,
+      0xbf,
+      0xd2,
+      0xf6,
+      0xff,
+    ),
+    { maxLength: 60 },
+  ).map((bytes) => Uint8Array.from(bytes)),
+);
+
+function refusal(run: () => unknown): void {
+  try {
+    run();
+  } catch (thrown) {
+    if (!(thrown instanceof AttestationError)) throw thrown;
+  }
+}
+
+Deno.test("any bytes are a message and a payload, or are refused as none", () => {
+  fc.assert(
+    fc.property(almostCbor, (bytes) => {
+      refusal(() => parseSign1(bytes));
+      refusal(() => parsePayload(bytes));
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+Deno.test("what strict CBOR takes is the shortest form of itself", () => {
+  fc.assert(
+    fc.property(almostCbor, (bytes) => {
+      let value: unknown;
+      try {
+        value = decodeStrict(bytes, LIMITS);
+      } catch (thrown) {
+        assert(thrown instanceof SyntaxError, String(thrown));
+        return;
+      }
+      assertEquals(new Uint8Array(encode(value, { mapSorter: () => 0 })), new Uint8Array(bytes));
+    }),
+    { numRuns: 5_000 },
+  );
+});
+
+Deno.test("lists in one another, however deep, are refused without a fall through the stack", () => {
+  fc.assert(fc.property(fc.integer({ min: 9, max: 16_384 }), fc.constantFrom(0x81, 0xa1), (depth, head) => {
+    const bytes = new Uint8Array(depth).fill(head);
+    let message = "";
+    try {
+      decodeStrict(bytes, LIMITS);
+    } catch (thrown) {
+      message = String(thrown);
+    }
+    assert(/deeper than 8|a key may not be/.test(message), message);
+  }));
+});
+
+Deno.test("a document that was changed anywhere, in any way, is refused", async () => {
+  const { root, document, at } = await forge();
+  await verifyDocumentUnder(root, document, { at });
+  const place = fc.integer({ min: 0, max: document.length - 1 });
+  await fc.assert(
+    fc.asyncProperty(place, fc.integer({ min: 1, max: 255 }), fc.boolean(), async (index, mask, cut) => {
+      const changed = cut ? document.slice(0, index) : document.slice();
+      if (!cut) changed[index] = (changed[index] ?? 0) ^ mask;
+      try {
+        await verifyDocumentUnder(root, changed, { at, allowDebug: true });
+      } catch (thrown) {
+        if (thrown instanceof AttestationError) return;
+        throw thrown;
+      }
+      assert(false, `a change at ${index} was taken`);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+Deno.test("certificates of any bytes are refused, under a signature or not", async () => {
+  const { root, at } = await forge();
+  const { privateKey } = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-384" }, false, [
+    "sign",
+    "verify",
+  ]);
+  // One whole DER sequence by its head, so that the library gets to see it.
+  const der = fc.uint8Array({ minLength: 256, maxLength: 600 }).map((body) =>
+    Uint8Array.from([0x30, 0x82, body.length >> 8, body.length & 255, ...body])
+  );
+  // Or a real one with a few bytes changed.
+  const damaged = fc.array(
+    fc.tuple(fc.integer({ min: 4, max: root.length - 1 }), fc.integer({ min: 1, max: 255 })),
+    {
+      minLength: 1,
+      maxLength: 4,
+    },
+  ).map((changes) => {
+    const bytes = root.slice();
+    for (const [index, mask] of changes) bytes[index] = (bytes[index] ?? 0) ^ mask;
+    return bytes;
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.oneof(der, damaged), async (certificate) => {
+      const payload = new Map<string, unknown>([
+        ["module_id", "i"],
+        ["digest", "SHA384"],
+        ["timestamp", at.getTime()],
+        ["pcrs", new Map([0, 1, 2].map((index) => [index, new Uint8Array(48).fill(7)]))],
+        ["certificate", certificate],
+        ["cabundle", [root]],
+      ]);
+      const document = await signSign1(new Uint8Array(encode(payload)), privateKey);
+      try {
+        await verifyDocumentUnder(root, document, { at });
+      } catch (thrown) {
+        if (!(thrown instanceof AttestationError)) throw thrown;
+        assert(["attestation_chain", "attestation_expired"].includes(thrown.code), thrown.message);
+        return;
+      }
+      assert(false, "it was taken");
+    }),
+    { numRuns: 300 },
+  );
+});
