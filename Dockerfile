@@ -27,7 +27,7 @@ RUN mkdir -p /sdk \
 # The binary, and of all authorities only those that KMS uses.
 FROM ${DENO_IMAGE} AS binary
 WORKDIR /src
-COPY deno.json deno.lock main.ts ./
+COPY deno.json deno.lock enclave.lock main.ts ./
 COPY ffi ffi
 COPY lib lib
 COPY scripts scripts

@@ -6,6 +6,7 @@
  */
 import { openSdk } from "./ffi/mod.ts";
 import { KMSTOOL_COMMANDS, runKmstool } from "./lib/cli/kmstool.ts";
+import { openNsmPorts } from "./lib/cli/nsm_ports.ts";
 import { EXIT, helpLines, type Options, parseOptions } from "./lib/cli/options.ts";
 import { describeFailure, runService } from "./lib/cli/run.ts";
 import {
@@ -25,13 +26,14 @@ const SPECS = [...SERVE_OPTIONS, ...NITRO_OPTIONS, ...COMMON_OPTIONS];
 
 const HELP = `denclave ${VERSION}: secrets in an AWS Nitro Enclave, KMS called in this very process
 
-usage: denclave [serve] [options]     serve the session key service (default)
+usage: denclave [serve] [options]     serve the session key service and the wallet (default)
        denclave decrypt|genkey|genrandom [options]
                                       as kmstool_enclave_cli; --help after each lists its options
 options of serve (a flag wins over the environment):
 ${helpLines(SPECS)}
 
-requests (JSON on the socket): ping, health, configure, process, logs, metrics
+requests (JSON on the socket): type ping, health, configure, process, logs, metrics;
+                               apiRequest generateAccount, sign
 exit codes: 0 ended as told, 2 usage, 69 something that it needs is missing, 70 it had to end itself;
             decrypt, genkey, genrandom: 0, 1 usage, 255 failed
 `;
@@ -90,10 +92,15 @@ async function main(argv: readonly string[]): Promise<number> {
   if (options.on("help")) return stdout(HELP), EXIT.ok;
   if (options.on("version")) return stdout(`denclave ${VERSION}\n`), EXIT.ok;
   const config = readServeConfig(options);
+  const { nsm, entropy, warnings } = openNsmPorts();
+  using _ = nsm;
   return await runService(config, {
     stdout,
     untilSignal,
     workflow,
+    entropy,
+    attester: nsm,
+    warnings,
     openKms: (log, onFatal) => openKms(options, log, onFatal),
     // Connections come in through the open listener; nothing goes out, and the options are read.
     onListening: () => giveUp("net", "env"),

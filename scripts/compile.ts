@@ -82,7 +82,10 @@ function productionPermissions(options: Options, binary: string): readonly Permi
       flag: `--allow-net=${[`vsock:-1:${port}`, ...options.list("test-net")].join(",")}`,
       why: "listens on vsock",
     },
-    { flag: `--allow-ffi=${libraries.join(",")}`, why: "calls the AWS Nitro Enclaves SDK" },
+    {
+      flag: `--allow-ffi=${[...libraries, ...LIBC_PATHS].join(",")}`,
+      why: "calls the AWS Nitro Enclaves SDK; looks at /dev/nsm through libc, which it gives up then",
+    },
     {
       flag: `--allow-run=${directory}/${binary}`,
       why: "--sdk-host process starts this binary again, and no other",

@@ -5,13 +5,13 @@
  * @module
  */
 import { encode } from "cborg";
-import { createHash } from "node:crypto";
 
 /** What a document is about. */
 export type StatementPurpose = "wallet" | "master";
 
 /** What a document says of a key that was made in the enclave. A parent that can call KMS Encrypt could make up a row; not this. */
 export interface KeyStatement {
+  /** Which service. */
   readonly purpose: StatementPurpose;
   /** The account's name, or the enclave's id. */
   readonly subject: string;
@@ -25,8 +25,8 @@ export interface KeyStatement {
 
 const VERSION = 1;
 
-function sha256(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(createHash("sha256").update(bytes).digest());
+async function sha256(bytes: Uint8Array): Promise<Uint8Array<ArrayBuffer>> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", new Uint8Array(bytes)));
 }
 
 /**
@@ -35,8 +35,10 @@ function sha256(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
  * @param configuration flat and without secrets; the same object in the same order gives the same hash
  * @returns 32 bytes
  */
-export function hashConfiguration(configuration: Readonly<Record<string, unknown>>): Uint8Array<ArrayBuffer> {
-  return sha256(new TextEncoder().encode(JSON.stringify(configuration)));
+export async function hashConfiguration(
+  configuration: Readonly<Record<string, unknown>>,
+): Promise<Uint8Array<ArrayBuffer>> {
+  return await sha256(new TextEncoder().encode(JSON.stringify(configuration)));
 }
 
 /**
@@ -45,8 +47,11 @@ export function hashConfiguration(configuration: Readonly<Record<string, unknown
  * @param config 32 bytes, of {@link hashConfiguration}
  * @returns CBOR, below the NSM's limit of 512 bytes
  */
-export function keyUserData(statement: KeyStatement, config: Uint8Array): Uint8Array<ArrayBuffer> {
+export async function keyUserData(
+  statement: KeyStatement,
+  config: Uint8Array,
+): Promise<Uint8Array<ArrayBuffer>> {
   const { purpose, subject, publicPart, keyArn, epoch } = statement;
-  const data = sha256(encode([VERSION, purpose, subject, publicPart, keyArn, epoch]));
+  const data = await sha256(encode([VERSION, purpose, subject, publicPart, keyArn, epoch]));
   return new Uint8Array(encode({ v: VERSION, purpose, config, data }));
 }

@@ -27,6 +27,8 @@ export interface RunIo {
   readonly entropy?: EntropySource;
   /** The NSM, where there is one. */
   readonly attester?: Attester | undefined;
+  /** Shown in `health`, and logged. */
+  readonly warnings?: readonly string[];
   /** Called once the listener is open: permissions that are no longer needed can go. */
   readonly onListening?: () => void;
   /** Opens the KMS; calls `onFatal` later if it can no longer go on. */
@@ -66,9 +68,10 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
       workflow: io.workflow,
     },
     wallet: config.wallet,
-    configurationHash: hashConfiguration(measuredConfiguration(config)),
+    configurationHash: await hashConfiguration(measuredConfiguration(config)),
     ...(io.entropy === undefined ? {} : { entropy: io.entropy }),
     attester: io.attester,
+    warnings: io.warnings ?? [],
   });
   log("info", "listening", {
     address: formatAddress(address),

@@ -34,6 +34,8 @@ export interface ServiceOptions {
   readonly attester?: Attester | undefined;
   /** Goes into attestation documents. 32 bytes. */
   readonly configurationHash?: Uint8Array<ArrayBuffer>;
+  /** Warnings of whoever put it together. */
+  readonly warnings?: readonly string[];
   readonly events: EventLog;
   readonly version: string;
   readonly now?: () => Date;
@@ -74,7 +76,7 @@ export function startService(options: ServiceOptions): Service {
   const { log } = events;
   const now = options.now ?? (() => new Date());
   const metrics = new Metrics();
-  const warnings = warningsOf(options);
+  const warnings = [...warningsOf(options), ...(options.warnings ?? [])];
   for (const warning of warnings) log("warn", "configuration", { warning });
 
   const session = new SessionService({ ...options.session, kms, log, now });

@@ -131,7 +131,7 @@ export class WalletService implements Disposable {
     nonce: Uint8Array<ArrayBuffer>,
   ): Promise<string> {
     const statement = { purpose: "wallet", subject, publicPart, keyArn: key.arn, epoch: 0 } as const;
-    const userData = keyUserData(statement, this.#options.configurationHash);
+    const userData = await keyUserData(statement, this.#options.configurationHash);
     try {
       return encodeBase64(await this.#requireAttester().attest({ userData, nonce }));
     } catch (thrown) {

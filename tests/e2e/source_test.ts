@@ -1,4 +1,5 @@
 /** The production entry, run from source. */
+import { LIBC_PATHS } from "../../ffi/libc.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { testProduction } from "./production_suite.ts";
 
@@ -16,7 +17,7 @@ testProduction({
     "--no-prompt",
     `--config=${ROOT}deno.json`,
     "--allow-net=127.0.0.1",
-    `--allow-ffi=${LIBRARIES.join(",")},/nonexistent/libaws-c-common.so`,
+    `--allow-ffi=${[...LIBRARIES, ...LIBC_PATHS].join(",")},/nonexistent/libaws-c-common.so`,
     "--allow-env",
     "--allow-run",
     `--allow-read=${ROOT}`,

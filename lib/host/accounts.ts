@@ -1,0 +1,71 @@
+/**
+ * Accounts from the parent's side: made in the enclave and stored before they are shown; fetched and signed with.
+ *
+ * @module
+ */
+import { accountExists, type AccountRow, type AccountStore, StoreError } from "./stores/account_store.ts";
+import type { AccountSignature, SigningPayload, WalletClient } from "./wallet_client.ts";
+
+/** What accounts are made and used with. Borrowed. */
+export interface AccountTools {
+  readonly store: AccountStore;
+  readonly wallet: WalletClient;
+  readonly now?: () => Date;
+}
+
+/** Payloads that the enclave signs under one KMS call. */
+const BATCH = 1_000;
+
+/**
+ * Makes an account and stores it. When this returns, the row is on disk; when it throws, the address was shown to nobody, so nothing that
+ * matters is lost.
+ *
+ * @param options.nonce base64: asks for an attestation document over the address, which goes into the row
+ * @throws {StoreError} `account_exists` and others
+ * @throws {ServiceError} when the enclave refuses
+ */
+export async function createAccount(
+  { store, wallet, now = () => new Date() }: AccountTools,
+  name: string,
+  options: { readonly keyId?: string | undefined; readonly nonce?: string | undefined } = {},
+): Promise<AccountRow> {
+  // Looked up first to spare the enclave the work; the store's own condition is what keeps the old row.
+  if (await store.get(name) !== undefined) throw accountExists(name);
+  const row: AccountRow = { ...await wallet.generateAccount(name, options), created: now().toISOString() };
+  await store.insert(row);
+  return row;
+}
+
+/**
+ * The account of a name.
+ *
+ * @throws {StoreError} `account_not_found` and others
+ */
+export async function findAccount(store: AccountStore, name: string): Promise<AccountRow> {
+  const row = await store.get(name);
+  if (row !== undefined) return row;
+  throw new StoreError(`There is no account ${JSON.stringify(name)} in ${store.description}`, {
+    code: "account_not_found",
+    hint: "account list shows those that are there.",
+  });
+}
+
+/**
+ * Signs payloads with an account, in order, a thousand at a time.
+ *
+ * @param onProgress is told how many are done
+ * @throws {StoreError | ServiceError | EnclaveError}
+ */
+export async function signAll(
+  { wallet }: AccountTools,
+  row: AccountRow,
+  payloads: readonly SigningPayload[],
+  onProgress: (done: number) => void = () => {},
+): Promise<readonly AccountSignature[]> {
+  const signatures: AccountSignature[] = [];
+  for (let at = 0; at < payloads.length; at += BATCH) {
+    signatures.push(...await wallet.signBatch(row, payloads.slice(at, at + BATCH)));
+    onProgress(signatures.length);
+  }
+  return signatures;
+}

@@ -1,0 +1,119 @@
+/**
+ * What the parent's tools share: where they write, and the options that say which enclave, which store, which AWS.
+ *
+ * @module
+ */
+import { isRegion } from "../../lib/aws_ne/arguments.ts";
+import { type Options, type OptionSpec, UsageError } from "../../lib/cli/options.ts";
+import { CredentialSource, providerChain } from "../../lib/host/credentials.ts";
+import type { AccountStore } from "../../lib/host/stores/account_store.ts";
+import { type Address, parseAddress } from "../../lib/wire/address.ts";
+
+/** The world, as the entry gives it. */
+export interface HostIo {
+  readonly stdout: (text: string) => void;
+  readonly stderr: (text: string) => void;
+  readonly stderrIsTerminal: boolean;
+  readonly env: (name: string) => string | undefined;
+}
+
+/** Options of all that talks to AWS. */
+export const AWS_OPTIONS = [
+  { name: "region", short: "r", env: "REGION", value: "REGION", help: "AWS region; AWS_REGION is read too" },
+  {
+    name: "endpoint-url",
+    env: "AWS_ENDPOINT_URL",
+    value: "URL",
+    help: "another endpoint than AWS's, for development",
+  },
+] as const satisfies readonly OptionSpec[];
+
+/** Options of the accounts' store. */
+export const STORE_OPTIONS = [
+  {
+    name: "store",
+    env: "STORE",
+    value: "STORE",
+    help: "dynamodb or sqlite:<file>; by default sqlite:accounts.sqlite, with -t dynamodb",
+  },
+  { name: "table", short: "t", env: "TABLE", value: "TABLE", help: "DynamoDB table (default AccountTable)" },
+] as const satisfies readonly OptionSpec[];
+
+/** Options that say where the enclave is. */
+export const ENCLAVE_OPTIONS = [
+  { name: "cid", short: "c", env: "CID", value: "CID", default: "16", help: "the enclave's CID" },
+  { name: "port", short: "p", env: "PORT", value: "PORT", default: "5000", help: "its vsock port" },
+  {
+    name: "connect",
+    env: "CONNECT",
+    value: "ADDRESS",
+    help: "another address: tcp:<host>:<port>, unix:<path>, for a service on a host",
+  },
+  { name: "timeout-ms", value: "MS", default: "65000", help: "wait for a reply" },
+] as const satisfies readonly OptionSpec[];
+
+const DEFAULT_TABLE = "AccountTable";
+const DEFAULT_FILE = "accounts.sqlite";
+
+/** Where the enclave is. @throws {UsageError | EnclaveError} */
+export function enclaveAddress(options: Options): Address {
+  const connect = options.text("connect");
+  if (connect !== undefined) return parseAddress(connect);
+  return {
+    transport: "vsock",
+    cid: options.number("cid", { min: 1, max: 0xffff_fffe }),
+    port: options.number("port", { min: 1, max: 0xffff_ffff }),
+  };
+}
+
+/** The region, by option or environment; undefined when nobody says. @throws {UsageError} */
+export function regionOf(options: Options, io: HostIo): string | undefined {
+  const region = options.text("region") ?? io.env("AWS_REGION") ?? io.env("AWS_DEFAULT_REGION");
+  if (region === undefined || region === "") return undefined;
+  if (isRegion(region)) return region;
+  throw new UsageError(
+    `Cannot use ${JSON.stringify(region)} for --region`,
+    "Give a region's name such as us-west-2.",
+  );
+}
+
+/** As {@link regionOf}, for what cannot do without. @throws {UsageError} */
+export function requireRegion(options: Options, io: HostIo): string {
+  const region = regionOf(options, io);
+  if (region !== undefined) return region;
+  throw new UsageError("Which region?", "Give -r <region>, or set REGION or AWS_REGION.");
+}
+
+/** Credentials of AWS's provider chain, fetched when they are first needed. */
+export function credentialSource(options: Options, io: HostIo): CredentialSource {
+  return new CredentialSource(providerChain(regionOf(options, io)));
+}
+
+/** The DynamoDB table's name. */
+export function tableName(options: Options): string {
+  return options.text("table") ?? DEFAULT_TABLE;
+}
+
+/** Opens the store that the options name. The AWS SDK is loaded for DynamoDB alone. @throws {UsageError | StoreError} */
+export async function openStore(
+  options: Options,
+  io: HostIo,
+  credentials: CredentialSource,
+): Promise<AccountStore> {
+  const kind = options.text("store") ??
+    (options.text("table") === undefined ? `sqlite:${DEFAULT_FILE}` : "dynamodb");
+  if (kind.startsWith("sqlite:") && kind.length > "sqlite:".length) {
+    const { openSqliteStore } = await import("../../lib/host/stores/sqlite.ts");
+    return openSqliteStore(kind.slice("sqlite:".length));
+  }
+  if (kind !== "dynamodb") {
+    throw new UsageError(`Cannot use ${JSON.stringify(kind)} for --store`, "Give dynamodb or sqlite:<file>.");
+  }
+  const { openDynamoDbStore } = await import("../../lib/host/stores/dynamodb.ts");
+  return openDynamoDbStore({
+    table: tableName(options),
+    region: requireRegion(options, io),
+    credentials,
+    endpoint: options.text("endpoint-url"),
+  });
+}

@@ -1,0 +1,47 @@
+/**
+ * `host policy iam`.
+ *
+ * @module
+ */
+import { EXIT, helpLines, parseOptions, UsageError } from "../../lib/cli/options.ts";
+import { COMMON_OPTIONS } from "../../lib/cli/serve.ts";
+import { iamPolicy } from "../../lib/host/policies/iam.ts";
+import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import { type HostIo, tableName } from "./io.ts";
+
+/** Commands of the group. */
+export const POLICY_COMMANDS = ["iam"] as const;
+
+const SPECS = [
+  {
+    name: "key",
+    short: "k",
+    env: "KMS_KEYS",
+    value: "ARN",
+    multiple: true,
+    help: "a KMS key; again for more",
+  },
+  { name: "table", short: "t", env: "TABLE", value: "TABLE", help: "DynamoDB table (default AccountTable)" },
+  { name: "no-table", help: "the accounts are not in DynamoDB" },
+  ...COMMON_OPTIONS,
+] as const;
+
+const HELP = `usage: deno task host policy iam -k <key arn> [-t <table>]
+
+Prints the policy of the parent's role. It lets the parent ask KMS; what it gets is decided by the key's own policy.
+
+${helpLines(SPECS)}
+`;
+
+/** Prints a policy. */
+export function runPolicy(_command: string, argv: readonly string[], io: HostIo): Promise<number> {
+  const options = parseOptions(SPECS, argv, io.env);
+  if (options.on("help")) return io.stdout(HELP), Promise.resolve(EXIT.ok);
+  const keys = options.list("key").map(parseKeyArn);
+  if (keys.length === 0) {
+    throw new UsageError("Which KMS key?", "Give -k <key arn>: host kms create-key prints it.");
+  }
+  const table = options.on("no-table") ? undefined : tableName(options);
+  io.stdout(`${JSON.stringify(iamPolicy({ keys, table }), null, 2)}\n`);
+  return Promise.resolve(EXIT.ok);
+}
