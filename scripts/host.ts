@@ -6,6 +6,7 @@
 import { EXIT, UsageError } from "../lib/cli/options.ts";
 import { describeFailure } from "../lib/cli/run.ts";
 import { takeCommand } from "../lib/cli/serve.ts";
+import { AttestationError } from "../lib/attestation/errors.ts";
 import { ServiceError } from "../lib/host/client.ts";
 import { StoreError } from "../lib/host/stores/account_store.ts";
 import { VERSION } from "../lib/version.ts";
@@ -76,7 +77,7 @@ function isRefusal(thrown: unknown): boolean {
   if (thrown instanceof StoreError) {
     return ["account_exists", "account_not_found", "store_row_damaged", "store_denied"].includes(thrown.code);
   }
-  return thrown instanceof ServiceError;
+  return thrown instanceof ServiceError || thrown instanceof AttestationError;
 }
 
 if (import.meta.main) {

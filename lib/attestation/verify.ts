@@ -21,8 +21,8 @@ export interface ExpectedAttestation {
   readonly publicKey?: Uint8Array;
   /** Hex of 96 digits, by index 0 to 31. */
   readonly pcrs?: Readonly<Record<number, string>>;
-  /** The time to verify at; now, unless given. */
-  readonly at?: Date;
+  /** The time to verify at; now, unless given. `made` is the document's own, for one that was kept: its certificates live for hours. */
+  readonly at?: Date | "made";
   /** Whether an enclave in debug mode will do. Not unless true. */
   readonly allowDebug?: boolean;
   /** A document may be no older than this when it is verified. Milliseconds. */
@@ -45,10 +45,13 @@ export async function verifyDocumentUnder(
   expected: ExpectedAttestation = {},
 ): Promise<AttestationDocument> {
   const pcrs = parseExpectedPcrs(expected.pcrs ?? {});
-  const at = expected.at ?? new Date();
-  if (Number.isNaN(at.getTime())) throw new RangeError("Cannot verify at an invalid time");
+  const { at: wantedTime = new Date() } = expected;
+  if (wantedTime !== "made" && Number.isNaN(wantedTime.getTime())) {
+    throw new RangeError("Cannot verify at an invalid time");
+  }
   const message = parseSign1(document);
   const found = parsePayload(message.payload);
+  const at = wantedTime === "made" ? found.timestamp : wantedTime;
   const key = await verifyChain([...found.cabundle, found.certificate], {
     root,
     madeAt: found.timestamp,

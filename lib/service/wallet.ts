@@ -100,7 +100,7 @@ export class WalletService implements Disposable {
     const document = nonce === undefined
       ? {}
       : { attestationDocument: await this.#attestAddress(name, key, address.bytes, nonce) };
-    log("info", "account_generated", { name, address: address.text, key: key.arn });
+    log("info", "account_generated", { name, key: key.arn });
     return {
       apiResponse: "generateResponse",
       content: {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { encodeBase64 } from "@std/encoding";
 import {
   EXIT,
   helpLines,
@@ -17,6 +18,7 @@ import { formatFields, formatTable } from "../../lib/cli/table.ts";
 import { messageOf } from "../../lib/errors.ts";
 import { createAccount, findAccount, signAll } from "../../lib/host/accounts.ts";
 import { Client } from "../../lib/host/client.ts";
+import { verifyAccount } from "../../lib/host/verify_account.ts";
 import type { AccountRow } from "../../lib/host/stores/account_store.ts";
 import { type AccountSignature, type SigningPayload, WalletClient } from "../../lib/host/wallet_client.ts";
 import {
@@ -45,6 +47,7 @@ const KEY = {
 const CREATE_SPECS = [
   { ...NAME, help: "its name; again or with commas for more" },
   { name: "count", value: "N", help: "make so many: <name>-1 to <name>-N" },
+  { name: "attest", help: "have the NSM sign that the address was made in the enclave; kept in the row" },
   KEY,
   ...ENCLAVE_OPTIONS,
   ...STORE_OPTIONS,
@@ -72,9 +75,20 @@ const SIGN_SPECS = [
 ] as const satisfies readonly OptionSpec[];
 
 const LIST_SPECS = [...STORE_OPTIONS, ...AWS_OPTIONS, JSON_OPTION, ...COMMON_OPTIONS] as const;
-const SHOW_SPECS = [NAME, ...LIST_SPECS] as const satisfies readonly OptionSpec[];
+const SHOW_SPECS = [
+  NAME,
+  { name: "verify", help: "verify the row's attestation document, up to AWS's root" },
+  {
+    name: "pcr",
+    value: "N=HEX",
+    multiple: true,
+    help: "with --verify: expect this PCR; again or with commas for more",
+  },
+  ...LIST_SPECS,
+] as const satisfies readonly OptionSpec[];
 
 const MAX_COUNT = 100_000;
+const NONCE_LENGTH = 32;
 
 function help(command: string, about: string, specs: readonly OptionSpec[]): string {
   return `usage: deno task host account ${command} [options]\n\n${about}\n\n${helpLines(specs)}\n`;
@@ -173,7 +187,12 @@ async function create(argv: readonly string[], io: HostIo): Promise<number> {
       write: io.stderr,
     });
     for (const name of names) {
-      made.push(await createAccount({ store, wallet }, name, { keyId: options.text("key") }));
+      made.push(
+        await createAccount({ store, wallet }, name, {
+          keyId: options.text("key"),
+          nonce: options.on("attest") ? newNonce() : undefined,
+        }),
+      );
       progress.at(made.length);
     }
   } finally {
@@ -244,6 +263,25 @@ async function sign(argv: readonly string[], io: HostIo): Promise<number> {
   return EXIT.ok;
 }
 
+function newNonce(): string {
+  return encodeBase64(crypto.getRandomValues(new Uint8Array(NONCE_LENGTH)));
+}
+
+function expectedPcrs(options: Options): Record<number, string> {
+  return Object.fromEntries(
+    options.list("pcr").map((pair) => {
+      const [, index, hex] = /^([0-9]{1,2})=([0-9a-fA-F]{96})$/.exec(pair) ?? [];
+      if (index === undefined || hex === undefined) {
+        throw new UsageError(
+          `Cannot use ${JSON.stringify(pair)} for --pcr`,
+          "Write <index>=<96 hex digits>.",
+        );
+      }
+      return [Number(index), hex.toLowerCase()];
+    }),
+  );
+}
+
 async function list(argv: readonly string[], io: HostIo): Promise<number> {
   const options = parseOptions(LIST_SPECS, argv, io.env);
   if (options.on("help")) {
@@ -286,18 +324,30 @@ async function show(argv: readonly string[], io: HostIo): Promise<number> {
   const name = oneName(options);
   await using store = await openStore(options, io, credentialSource(options, io));
   const row = await findAccount(store, name);
+  const pcrs = expectedPcrs(options);
+  if (!options.on("verify") && Object.keys(pcrs).length > 0) throw new UsageError("--pcr goes with --verify");
+  const verified = options.on("verify") ? await verifyAccount(row, { pcrs }) : undefined;
   io.stdout(
-    options.on("json") ? `${JSON.stringify(row, null, 2)}\n` : `${
-      formatFields({
-        name: row.name,
-        address: row.address,
-        key: row.keyId,
-        created: row.created === "" ? "-" : row.created,
-        version: row.version,
-        store: store.description,
-      })
-    }\n`,
+    options.on("json")
+      ? `${JSON.stringify({ ...row, ...(verified === undefined ? {} : { verified }) }, null, 2)}\n`
+      : `${
+        formatFields({
+          name: row.name,
+          address: row.address,
+          key: row.keyId,
+          created: row.created === "" ? "-" : row.created,
+          version: row.version,
+          store: store.description,
+          attested: verified === undefined
+            ? row.attestation === undefined ? "no" : "not verified (--verify)"
+            : `at ${verified.at} in ${verified.moduleId}`,
+          ...verified?.pcrs,
+        })
+      }\n`,
   );
+  if (verified !== undefined && Object.keys(pcrs).length === 0) {
+    io.stderr("Any enclave could have made this: compare the PCRs with your build's (--pcr 0=…)\n");
+  }
   return EXIT.ok;
 }
 

@@ -95,7 +95,7 @@ export function fromColumns(columns: Readonly<Record<string, unknown>>): Account
   const text = (field: keyof AccountRow): string => {
     const value = columns[COLUMNS[field]];
     if (typeof value === "string" && value !== "") return value;
-    if ((value === undefined || value === null) && OPTIONAL.has(field)) return "";
+    if ((value ?? "") === "" && OPTIONAL.has(field)) return "";
     throw new StoreError(
       `The row of account ${JSON.stringify(String(columns[COLUMNS.name]).slice(0, 128))} has no ${
         COLUMNS[field]

@@ -1,0 +1,264 @@
+/** The stores of accounts: one contract, over SQLite, dynalite and moto (both speak DynamoDB's protocol); and what only a network can do. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { CredentialSource } from "../../lib/host/credentials.ts";
+import { type AccountRow, type AccountStore, StoreError } from "../../lib/host/stores/account_store.ts";
+import { openDynamoDbStore } from "../../lib/host/stores/dynamodb.ts";
+import { openSqliteStore } from "../../lib/host/stores/sqlite.ts";
+import { startLossyProxy } from "../helpers/lossy_proxy.ts";
+import { hasMoto, type PeerServer, startDynalite, startMoto } from "../helpers/peers.ts";
+
+const credentials = new CredentialSource(() =>
+  Promise.resolve({ accessKeyId: "test", secretAccessKey: "test" })
+);
+
+function row(name: string, more: Partial<AccountRow> = {}): AccountRow {
+  return {
+    name,
+    keyId: "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+    encryptedPrivateKey: `sealed ${name}`,
+    address: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+    encryptedDataKey: "wrapped",
+    version: 1,
+    created: "2026-11-21T00:00:00.000Z",
+    ...more,
+  };
+}
+
+function dynamoDb(endpoint: string, table = "AccountTable"): AccountStore {
+  return openDynamoDbStore({ table, region: "us-east-1", credentials, endpoint, requestMs: 2_000 });
+}
+
+async function names(store: AccountStore): Promise<readonly string[]> {
+  const found: string[] = [];
+  for await (const { name } of store.list()) found.push(name);
+  return found.sort();
+}
+
+/** Where each kind of store is opened. */
+interface Place extends AsyncDisposable {
+  open(): AccountStore;
+}
+
+async function sqlitePlace(): Promise<Place> {
+  const directory = await Deno.makeTempDir({ prefix: "denclave-store-" });
+  return {
+    open: () => openSqliteStore(`${directory}/accounts.sqlite`),
+    [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
+  };
+}
+
+function serverPlace(start: () => Promise<PeerServer>): () => Promise<Place> {
+  return async () => {
+    const server = await start();
+    return { open: () => dynamoDb(server.url), [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+  };
+}
+
+const PLACES: readonly (readonly [string, () => Promise<Place>])[] = [
+  ["SQLite", sqlitePlace],
+  ["dynalite", serverPlace(startDynalite)],
+  ...(hasMoto() ? [["moto", serverPlace(startMoto)] as const] : []),
+];
+if (!hasMoto()) {
+  console.log("skipped: the tests against moto, since it is not installed (scripts/build_peers.ts)");
+}
+
+for (const [kind, place] of PLACES) {
+  const test = (behaviour: string, run: (place: Place, store: AccountStore) => Promise<void>) => {
+    // The AWS SDK keeps sockets of its own for a while.
+    Deno.test({ name: `${kind}: ${behaviour}`, sanitizeResources: false, sanitizeOps: false }, async () => {
+      await using where = await place();
+      await using store = where.open();
+      await store.createTable();
+      await run(where, store);
+    });
+  };
+
+  test("a row comes back as it was stored, and by another connection too", async (where, store) => {
+    const rows = [
+      row("alice"),
+      row("Zoë ☃ 🔑", { attestation: "doc", nonce: "nonce" }),
+      row("a' OR 1=1 --", { version: 1, created: "" }),
+    ];
+    for (const each of rows) await store.insert(each);
+    await using other = where.open();
+    for (const each of rows) assertEquals(await other.get(each.name), each);
+  });
+
+  test("an account that is not there is not there", async (_, store) => {
+    assertEquals(await store.get("nobody"), undefined);
+  });
+
+  test("a name that is taken is refused, and the row that is there stays", async (_, store) => {
+    await store.insert(row("alice"));
+    const error = await assertRejects(
+      () => store.insert(row("alice", { encryptedPrivateKey: "of somebody else" })),
+      StoreError,
+    );
+    assertEquals([error.code, await store.get("alice")], ["account_exists", row("alice")]);
+  });
+
+  test("of many who take a name at once, one gets it", async (where, store) => {
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 10 }, async (_, index) => {
+        await using other = where.open();
+        await other.insert(row("alice", { encryptedPrivateKey: `sealed ${index}` }));
+        return index;
+      }),
+    );
+    const won = outcomes.filter((outcome) => outcome.status === "fulfilled");
+    assertEquals(won.length, 1);
+    assertEquals((await store.get("alice"))?.encryptedPrivateKey, `sealed ${won[0]?.value}`);
+  });
+
+  test("a long list comes whole, page by page", async (_, store) => {
+    const wanted = Array.from({ length: 600 }, (_, index) => `account-${String(index).padStart(4, "0")}`);
+    // Rows of 4 KB: more than one page of a scan (1 MB).
+    for (const name of wanted) await store.insert(row(name, { encryptedDataKey: "x".repeat(4_000) }));
+    assertEquals(await names(store), wanted);
+  });
+
+  test("a table that is there is found, with its rows", async (_, store) => {
+    await store.insert(row("alice"));
+    assertEquals(await store.createTable(), "exists");
+    assertEquals(await names(store), ["alice"]);
+  });
+}
+
+Deno.test("SQLite: the file is the owner's alone, flushed at each commit, and sound", async () => {
+  await using place = await sqlitePlace();
+  await using store = place.open();
+  await store.insert(row("alice"));
+  const file = store.description.replace("SQLite file ", "");
+  assertEquals(((await Deno.stat(file)).mode ?? 0) & 0o777, 0o600);
+  const { DatabaseSync } = await import("node:sqlite");
+  const database = new DatabaseSync(file);
+  try {
+    assertEquals({ ...database.prepare("PRAGMA journal_mode").get() as object }, { journal_mode: "wal" });
+    assertEquals({ ...database.prepare("PRAGMA integrity_check").get() as object }, {
+      integrity_check: "ok",
+    });
+  } finally {
+    database.close();
+  }
+});
+
+Deno.test("SQLite: a file that is no database, or of a newer version, is refused by its name", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "denclave-store-" });
+  try {
+    const file = `${directory}/text`;
+    await Deno.writeTextFile(file, "this is no database, whatever one may think of it".repeat(100));
+    const error = assertRejects(() => Promise.resolve().then(() => openSqliteStore(file)), StoreError);
+    assertEquals([(await error).code, (await error).message.includes(file)], ["store_unavailable", true]);
+    const newer = `${directory}/newer`;
+    await openSqliteStore(newer)[Symbol.asyncDispose]();
+    const { DatabaseSync } = await import("node:sqlite");
+    const database = new DatabaseSync(newer);
+    database.exec("PRAGMA user_version = 99");
+    database.close();
+    await assertRejects(
+      () => Promise.resolve().then(() => openSqliteStore(newer)),
+      StoreError,
+      "newer version",
+    );
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+const networkTest = (behaviour: string, run: (server: PeerServer) => Promise<void>) =>
+  Deno.test({ name: `DynamoDB: ${behaviour}`, sanitizeResources: false, sanitizeOps: false }, async () => {
+    await using server = await startDynalite();
+    await using store = dynamoDb(server.url);
+    await store.createTable();
+    await run(server);
+  });
+
+networkTest(
+  "an answer that is lost after the write is found out: the account is there, once",
+  async (server) => {
+    using proxy = startLossyProxy(server.url);
+    let lost = 0;
+    proxy.fate = (request) => request.includes(".PutItem") && lost++ === 0 ? "lose the answer" : "pass";
+    await using store = dynamoDb(proxy.url);
+    await store.insert(row("alice"));
+    assertEquals([await store.get("alice"), await names(store), lost > 1], [row("alice"), ["alice"], true]);
+  },
+);
+
+networkTest("an answer that is lost does not hide that the name was taken before", async (server) => {
+  await using direct = dynamoDb(server.url);
+  await direct.insert(row("alice", { encryptedPrivateKey: "the first" }));
+  using proxy = startLossyProxy(server.url);
+  let lost = 0;
+  proxy.fate = (request) => request.includes(".PutItem") && lost++ === 0 ? "lose the answer" : "pass";
+  await using store = dynamoDb(proxy.url);
+  const error = await assertRejects(() => store.insert(row("alice")), StoreError);
+  assertEquals([error.code, (await direct.get("alice"))?.encryptedPrivateKey], [
+    "account_exists",
+    "the first",
+  ]);
+});
+
+networkTest("a server that is away is said to be, with a remedy, and comes back", async (server) => {
+  using proxy = startLossyProxy(server.url);
+  await using store = dynamoDb(proxy.url);
+  proxy.fate = () => "refuse";
+  for (const attempt of [() => store.get("alice"), () => store.insert(row("alice")), () => names(store)]) {
+    const error = await assertRejects(attempt, StoreError);
+    assertEquals([error.code, error.hint !== undefined], ["store_unavailable", true]);
+  }
+  proxy.fate = () => "pass";
+  await store.insert(row("alice"));
+  assertEquals(await names(store), ["alice"]);
+});
+
+networkTest("a table that is missing is named, with the command that makes it", async (server) => {
+  await using store = dynamoDb(server.url, "NoSuchTable");
+  const error = await assertRejects(() => store.get("alice"), StoreError, "NoSuchTable");
+  assertEquals([error.code, error.hint?.includes("table create")], ["store_table_missing", true]);
+});
+
+networkTest("a row that lacks a column is named", async (server) => {
+  const { DynamoDBClient, DynamoDBDocumentClient, PutCommand } = await import(
+    "../../lib/host/deps/aws_sdk.ts"
+  );
+  const client = DynamoDBDocumentClient.from(
+    new DynamoDBClient({
+      region: "us-east-1",
+      endpoint: server.url,
+      credentials: { accessKeyId: "a", secretAccessKey: "b" },
+    }),
+  );
+  await client.send(new PutCommand({ TableName: "AccountTable", Item: { Name: "alice", KeyId: "k" } }));
+  client.destroy();
+  await using store = dynamoDb(server.url);
+  const error = await assertRejects(() => store.get("alice"), StoreError, "EncryptedPrivateKey");
+  assert(error.code === "store_row_damaged");
+});
+
+networkTest("the seed's own rows, without version and date, are read", async (server) => {
+  const { DynamoDBClient, DynamoDBDocumentClient, PutCommand } = await import(
+    "../../lib/host/deps/aws_sdk.ts"
+  );
+  const client = DynamoDBDocumentClient.from(
+    new DynamoDBClient({
+      region: "us-east-1",
+      endpoint: server.url,
+      credentials: { accessKeyId: "a", secretAccessKey: "b" },
+    }),
+  );
+  const Item = { Name: "bob", KeyId: "k", EncryptedPrivateKey: "p", Address: "0x", EncryptedDataKey: "d" };
+  await client.send(new PutCommand({ TableName: "AccountTable", Item }));
+  client.destroy();
+  await using store = dynamoDb(server.url);
+  assertEquals(await store.get("bob"), {
+    name: "bob",
+    keyId: "k",
+    encryptedPrivateKey: "p",
+    address: "0x",
+    encryptedDataKey: "d",
+    version: 1,
+    created: "",
+  });
+});

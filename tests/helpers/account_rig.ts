@@ -1,0 +1,61 @@
+/**
+ * A wallet service on a loopback socket in this process, and the parent's client of it.
+ *
+ * @module
+ */
+import type { Attester } from "../../lib/service/ports.ts";
+import { Client } from "../../lib/host/client.ts";
+import { CredentialSource, type ParentCredentials } from "../../lib/host/credentials.ts";
+import { WalletClient } from "../../lib/host/wallet_client.ts";
+import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import { LocalKms } from "../../lib/kms/local.ts";
+import { EventLog } from "../../lib/service/events.ts";
+import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
+import { startService } from "../../lib/service/start.ts";
+import { listen } from "../../lib/wire/address.ts";
+import { countCalls } from "./wallet_rig.ts";
+
+/** Starts both. */
+export async function accountRig(
+  options: {
+    readonly provide?: () => Promise<ParentCredentials>;
+    readonly attester?: Attester;
+    readonly configurationHash?: Uint8Array<ArrayBuffer>;
+  } = {},
+) {
+  const local = await LocalKms.open({ region: "us-east-1" });
+  const kms = countCalls(local);
+  const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
+  const service = startService({
+    kms,
+    acceptor: listener,
+    transport: "tcp",
+    limits: DEFAULT_LIMITS,
+    events: new EventLog({ write: () => {}, level: "info" }),
+    version: "test",
+    session: {
+      keys: local.keyArns.map(parseKeyArn),
+      region: undefined,
+      context: undefined,
+      configureOnce: false,
+      requireEpoch: false,
+      workflow: (plaintext) => plaintext,
+    },
+    attester: options.attester,
+    ...(options.configurationHash === undefined ? {} : { configurationHash: options.configurationHash }),
+  });
+  const client = await Client.connect(address, { timeoutMs: 20_000 });
+  const credentials = new CredentialSource(
+    options.provide ?? (() => Promise.resolve({ accessKeyId: "test", secretAccessKey: "test" })),
+  );
+  return {
+    kms,
+    client,
+    credentials,
+    wallet: new WalletClient(client, credentials),
+    [Symbol.asyncDispose]: async () => {
+      client[Symbol.dispose]();
+      await service.stop(1_000);
+    },
+  };
+}

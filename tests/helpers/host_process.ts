@@ -1,0 +1,78 @@
+/**
+ * The parent's tool and the development service as processes, as a person runs them.
+ *
+ * @module
+ */
+import { LIBC_PATHS } from "../../ffi/libc.ts";
+import { type Launch, within } from "./service_process.ts";
+
+const ROOT = new URL("../..", import.meta.url).pathname;
+const RUN_MS = 60_000;
+
+/** What a run of the tool gave. */
+export interface HostResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Nothing of this machine's own AWS set-up reaches the tool. */
+const NO_AWS = {
+  AWS_EC2_METADATA_DISABLED: "true",
+  AWS_CONFIG_FILE: "/nonexistent/config",
+  AWS_SHARED_CREDENTIALS_FILE: "/nonexistent/credentials",
+};
+
+/** Runs `scripts/host.ts` to its end. */
+export async function runHost(
+  args: readonly string[],
+  options: { readonly env?: Readonly<Record<string, string>>; readonly cwd?: string } = {},
+): Promise<HostResult> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "--quiet",
+      "--no-prompt",
+      `--config=${ROOT}deno.json`,
+      `--lock=${ROOT}host.lock`,
+      "--frozen",
+      "--allow-net",
+      "--allow-env",
+      "--allow-read",
+      "--allow-write",
+      "--allow-sys",
+      `${ROOT}scripts/host.ts`,
+      ...args,
+    ],
+    env: { ...NO_AWS, ...options.env },
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
+  const { code, stdout, stderr } = await within(RUN_MS, `host ${args.join(" ")}`, child.output());
+  const decoder = new TextDecoder();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+/** How `scripts/dev.ts` is started: directly, so that a signal reaches the service itself. */
+export function devLaunch(args: readonly string[]): Launch {
+  return {
+    command: Deno.execPath(),
+    args: [
+      "run",
+      "--quiet",
+      "--no-prompt",
+      `--config=${ROOT}deno.json`,
+      "--allow-net",
+      "--allow-read",
+      "--allow-write",
+      "--allow-env",
+      `--allow-ffi=${LIBC_PATHS.join(",")}`,
+      `${ROOT}scripts/dev.ts`,
+      "--listen",
+      "tcp:127.0.0.1:0",
+      ...args,
+    ],
+  };
+}
