@@ -10,6 +10,7 @@ import { describeFailure } from "../lib/cli/run.ts";
 import { COMMON_OPTIONS } from "../lib/cli/serve.ts";
 import { VERSION } from "../lib/version.ts";
 import { dryRunSession } from "./dry_run/session.ts";
+import { dryRunWallet } from "./dry_run/wallet.ts";
 
 const SPECS = [
   { name: "json", help: "print the report as JSON" },
@@ -35,6 +36,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const report = new Report(json ? undefined : stepPrinter(stdout, colour));
   const started = performance.now();
   await dryRunSession(report);
+  await dryRunWallet(report);
   const failed = report.results.filter((result) => !result.ok).length;
   const ms = Math.round(performance.now() - started);
   if (json) {

@@ -1,6 +1,6 @@
 /**
- * The parent's AWS credentials, as AWS's own provider chain gives them: environment, SSO, container, instance metadata v2. Kept until shortly
- * before they expire.
+ * The parent's AWS credentials: kept until shortly before they expire, renewed when somebody says that they have. Where they come from is
+ * `provider_chain.ts`'s business.
  *
  * @module
  */
@@ -83,21 +83,4 @@ export class CredentialSource {
       clearTimeout(timer);
     }
   }
-}
-
-/** AWS's provider chain. The SDK is loaded when it is first asked. */
-export function providerChain(region: string | undefined): () => Promise<ParentCredentials> {
-  let chain: (() => Promise<ParentCredentials>) | undefined;
-  return async () => {
-    if (chain === undefined) {
-      const { fromNodeProviderChain } = await import("./deps/aws_sdk.ts");
-      const made = fromNodeProviderChain({
-        timeout: 2_000,
-        maxRetries: 2,
-        ...(region === undefined ? {} : { clientConfig: { region } }),
-      });
-      chain = () => made();
-    }
-    return await chain();
-  };
 }

@@ -5,7 +5,7 @@
  */
 import { isRegion } from "../../lib/aws_ne/arguments.ts";
 import { type Options, type OptionSpec, UsageError } from "../../lib/cli/options.ts";
-import { CredentialSource, providerChain } from "../../lib/host/credentials.ts";
+import { CredentialSource, type ParentCredentials } from "../../lib/host/credentials.ts";
 import type { AccountStore } from "../../lib/host/stores/account_store.ts";
 import { type Address, parseAddress } from "../../lib/wire/address.ts";
 
@@ -86,7 +86,14 @@ export function requireRegion(options: Options, io: HostIo): string {
 
 /** Credentials of AWS's provider chain, fetched when they are first needed. */
 export function credentialSource(options: Options, io: HostIo): CredentialSource {
-  return new CredentialSource(providerChain(regionOf(options, io)));
+  let chain: (() => Promise<ParentCredentials>) | undefined;
+  const region = regionOf(options, io);
+  return new CredentialSource(async () => {
+    // The AWS SDK is loaded by those who need it.
+    const { providerChain } = await import("../../lib/host/provider_chain.ts");
+    chain ??= providerChain(region);
+    return await chain();
+  });
 }
 
 /** The DynamoDB table's name. */

@@ -13,6 +13,8 @@ export type Migrations = readonly string[];
 /** How long a statement waits for another process's lock. Milliseconds. */
 const BUSY_MS = 5_000;
 const FILE_MODE = 0o600;
+/** SQLite's name for a database that is gone when it is closed. */
+const IN_MEMORY = ":memory:";
 
 /** A row as its columns: the types of `node:sqlite` differ from version to version. */
 export function asRow(value: unknown): Readonly<Record<string, unknown>> | undefined {
@@ -56,7 +58,9 @@ function migrate(database: DatabaseSync, file: string, migrations: Migrations): 
 export function openSqliteFile(file: string, migrations: Migrations): DatabaseSync {
   try {
     // Made with its mode first: SQLite would make it readable by all.
-    Deno.openSync(file, { write: true, create: true, append: true, mode: FILE_MODE }).close();
+    if (file !== IN_MEMORY) {
+      Deno.openSync(file, { write: true, create: true, append: true, mode: FILE_MODE }).close();
+    }
     const database = new DatabaseSync(file);
     try {
       database.exec(
