@@ -16,6 +16,8 @@ export interface OptionSpec {
   /** May be given again; in the environment, and within one value, commas separate. */
   readonly multiple?: boolean;
   readonly default?: string;
+  /** An empty environment variable is an error, and not as if there was none: for what must not go missing by a slip. */
+  readonly refuseEmpty?: boolean;
   readonly help: string;
 }
 
@@ -54,10 +56,22 @@ export class Options {
     return this.#values.get(name)?.at(-1);
   }
 
-  /** All values of an option that may be given again. */
+  /**
+   * All values of an option that may be given again; commas separate.
+   *
+   * @throws {UsageError} when it was given, and holds nothing: whoever wrote it meant something.
+   */
   list(name: string): readonly string[] {
-    return (this.#values.get(name) ?? []).flatMap((value) => value.split(",")).map((part) => part.trim())
+    const given = this.#values.get(name);
+    const parts = (given ?? []).flatMap((value) => value.split(",")).map((part) => part.trim())
       .filter((part) => part !== "");
+    if (given === undefined || parts.length > 0) return parts;
+    throw new UsageError(`--${name} was given, but nothing is in it`, "Give a value, or leave it out.");
+  }
+
+  /** All values of an option that may be given again, as they are. */
+  verbatim(name: string): readonly string[] {
+    return this.#values.get(name) ?? [];
   }
 
   /** Whether a switch is on. */
@@ -158,6 +172,9 @@ export function parseOptions(
   for (const spec of specs) {
     if (values.has(spec.name)) continue;
     const fromEnv = spec.env === undefined ? undefined : env(spec.env);
+    if (fromEnv === "" && spec.refuseEmpty === true) {
+      throw new UsageError(`${spec.env} is set, but nothing is in it`, "Give it a value, or unset it.");
+    }
     const value = fromEnv === undefined || fromEnv === ""
       ? spec.default
       : spec.value === undefined

@@ -14,6 +14,7 @@ export const WALLET_OPTIONS = [
   {
     name: "wallet-chain",
     env: "WALLET_CHAINS",
+    refuseEmpty: true,
     value: "ID",
     multiple: true,
     help: "rule: sign for this chain id alone; again or with commas for more",
@@ -21,6 +22,7 @@ export const WALLET_OPTIONS = [
   {
     name: "wallet-recipient",
     env: "WALLET_RECIPIENTS",
+    refuseEmpty: true,
     value: "ADDRESS",
     multiple: true,
     help: "rule: a plain transfer may go here",
@@ -28,6 +30,7 @@ export const WALLET_OPTIONS = [
   {
     name: "wallet-call",
     env: "WALLET_CALLS",
+    refuseEmpty: true,
     value: "ADDRESS:0xSELECTOR",
     multiple: true,
     help: "rule: this function of this contract may be called",
@@ -35,22 +38,25 @@ export const WALLET_OPTIONS = [
   {
     name: "wallet-max-value",
     env: "WALLET_MAX_VALUE",
+    refuseEmpty: true,
     value: "WEI",
     help: "rule: value and gas of one transaction, together at most",
   },
   {
     name: "wallet-verifying-contract",
     env: "WALLET_VERIFYING_CONTRACTS",
+    refuseEmpty: true,
     value: "ADDRESS",
     multiple: true,
     help: "rule: typed data may be signed for this contract (with --wallet-chain)",
   },
   {
     name: "wallet-message-prefix",
-    env: "WALLET_MESSAGE_PREFIXES",
+    env: "WALLET_MESSAGE_PREFIX",
+    refuseEmpty: true,
     value: "TEXT",
     multiple: true,
-    help: "rule: a message may begin like this (no commas)",
+    help: "rule: a message may begin like this, to the letter; again for more",
   },
   {
     name: "wallet-cache",
@@ -100,6 +106,11 @@ function call(text: string): WalletGuards["calls"][number] {
   return { contract: address("wallet-call", contract), selector: selector.toLowerCase() };
 }
 
+/** As it is, spaces and commas included. */
+function messagePrefix(text: string): string {
+  return text === "" ? refuse("wallet-message-prefix", text, "Every message begins like this.") : text;
+}
+
 /** @throws {UsageError} that names the option. */
 export function readWalletConfig(options: Options): WalletConfig {
   const maxValue = options.text("wallet-max-value");
@@ -110,7 +121,7 @@ export function readWalletConfig(options: Options): WalletConfig {
       calls: options.list("wallet-call").map(call),
       verifyingContracts: options.list("wallet-verifying-contract")
         .map((text) => address("wallet-verifying-contract", text)),
-      messagePrefixes: options.list("wallet-message-prefix"),
+      messagePrefixes: options.verbatim("wallet-message-prefix").map(messagePrefix),
       maxValue: maxValue === undefined ? undefined : wholeNumber("wallet-max-value", maxValue),
     },
     cache: {

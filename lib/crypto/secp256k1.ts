@@ -11,6 +11,9 @@ import { SecretBytes } from "./secret_bytes.ts";
 /** Bytes of a secret key, of a digest, and of each half of a signature. */
 export const SCALAR_LENGTH = 32;
 
+/** Bytes from which a scalar is made without bias (FIPS 186-5, A.2.1). */
+const SEED_LENGTH = 48;
+
 /** An ECDSA signature from which the public key can be recovered. */
 export interface RecoverableSignature {
   /** 32 bytes, big-endian. */
@@ -23,7 +26,9 @@ export interface RecoverableSignature {
 
 /** A fresh secret key from the runtime's CSPRNG, the caller's to dispose. Uniform in 1..n-1. */
 export function newSecretKey(): SecretBytes {
-  return new SecretBytes(new Uint8Array(secp256k1.utils.randomSecretKey()));
+  // The seed is made here, since noble would not wipe its own.
+  using seed = new SecretBytes(crypto.getRandomValues(new Uint8Array(SEED_LENGTH)));
+  return new SecretBytes(secp256k1.utils.randomSecretKey(seed.expose()) as Uint8Array<ArrayBuffer>);
 }
 
 /** Whether the bytes are a scalar in 1..n-1. */

@@ -5,6 +5,7 @@
  * @module
  */
 import type { Credentials, DataKey, EncryptionContext } from "../aws_ne/mod.ts";
+import { EnclaveError } from "../errors.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
 
 export type { DataKey, EncryptionContext };
@@ -33,6 +34,15 @@ export interface DataKeyRequest {
 
 /** What a backend tells of itself in `health`: flat and printable. */
 export type KmsHealth = Readonly<Record<string, string | number | boolean>>;
+
+/** KMS's own name for its refusal, in the error of any backend; undefined where KMS did not answer. */
+export function kmsErrorName(thrown: unknown): string | undefined {
+  if (!(thrown instanceof EnclaveError) || !("kms" in thrown)) return undefined;
+  const { kms } = thrown;
+  return typeof kms === "object" && kms !== null && "name" in kms && typeof kms.name === "string"
+    ? kms.name
+    : undefined;
+}
 
 /** A key management service. Every call ends within the backend's deadline. */
 export interface Kms extends AsyncDisposable {

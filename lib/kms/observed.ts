@@ -3,16 +3,23 @@
  *
  * @module
  */
-import { EnclaveError } from "../errors.ts";
-import type { Kms } from "./kms.ts";
+import { type Kms, kmsErrorName } from "./kms.ts";
 
-/** Wraps a backend. `onDenied` is called when KMS itself refused, not when it could not be reached. */
+/** KMS answered, and it was not about who asks or for what. */
+const NO_DENIAL = /Throttl|LimitExceeded|Internal|Timeout|Unavailable/;
+
+function isDenial(thrown: unknown): boolean {
+  const name = kmsErrorName(thrown);
+  return name !== undefined && !NO_DENIAL.test(name);
+}
+
+/** Wraps a backend. `onDenied` is called when KMS itself refused, not when it could not be reached or was too busy. */
 export function observeDenials(kms: Kms, onDenied: () => void): Kms {
   const watch = async <T>(calling: Promise<T>): Promise<T> => {
     try {
       return await calling;
     } catch (thrown) {
-      if (thrown instanceof EnclaveError && "kms" in thrown && thrown.kms !== undefined) onDenied();
+      if (isDenial(thrown)) onDenied();
       throw thrown;
     }
   };

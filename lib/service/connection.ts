@@ -32,8 +32,8 @@ export interface Answer {
   readonly reply: Reply | PreparedReply;
 }
 
-/** Answers a request. Never throws or rejects. */
-export type Handler = (request: WireObject) => Answer | Promise<Answer>;
+/** Answers a request; the signal says that nobody waits for the answer any more. Never throws or rejects. */
+export type Handler = (request: WireObject, signal?: AbortSignal) => Answer | Promise<Answer>;
 
 /** What all connections of a server share. */
 export interface ConnectionContext {
@@ -73,6 +73,8 @@ export class Connection {
   /** The sweep has answered: what still comes is nobody's request. */
   #overdue = false;
   #onClose: () => void = () => {};
+  /** A request that is given up takes its connection with it: one signal does for all of them. */
+  #abandoned = new AbortController();
 
   constructor(id: number, stream: Stream, context: ConnectionContext) {
     this.id = id;
@@ -141,6 +143,7 @@ export class Connection {
       this.#phase = "writing";
       this.#deadline = now + DRAIN_MS;
       this.#stopping = this.#overdue = true;
+      this.#abandoned.abort();
       this.#decoder.end();
       void this.#send(errorReply("timeout", what)).catch(() => {}).finally(() => this.close());
       return;
@@ -152,6 +155,7 @@ export class Connection {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#abandoned.abort();
     this.#onClose();
     try {
       this.#stream.close();
@@ -272,7 +276,7 @@ export class Connection {
       if (!(thrown instanceof WireError)) throw thrown;
       return { type: "broken", reply: errorReply(thrown.code, thrown.message) };
     }
-    return this.#context.handler(request);
+    return this.#context.handler(request, this.#abandoned.signal);
   }
 
   #send(reply: Reply | PreparedReply): Promise<void> {

@@ -11,6 +11,7 @@ import type { Log } from "../log.ts";
 import { errorReply, field, isErrorReply, type Reply, WireError, type WireObject } from "../wire/messages.ts";
 import { type Answer, type Handler, PreparedReply } from "./connection.ts";
 import type { EventLog } from "./events.ts";
+import { NEVER } from "./pace.ts";
 import type { Metrics } from "./metrics.ts";
 import { kmsFailure } from "./kms_failure.ts";
 import type { SessionService } from "./session.ts";
@@ -33,7 +34,10 @@ export interface DispatchOptions {
 
 const MAX_EVENTS = 500;
 
-type Route = (request: WireObject) => Reply | PreparedReply | Promise<Reply | PreparedReply>;
+type Route = (
+  request: WireObject,
+  signal: AbortSignal,
+) => Reply | PreparedReply | Promise<Reply | PreparedReply>;
 
 /** Makes the handler of all requests. */
 export function createDispatcher(options: DispatchOptions): Handler {
@@ -59,22 +63,25 @@ export function createDispatcher(options: DispatchOptions): Handler {
   ]);
   const walletRoutes = new Map<string, Route>([
     ["generateAccount", (request) => wallet.generateAccount(request)],
-    ["sign", (request) => wallet.sign(request)],
+    ["sign", (request, signal) => wallet.sign(request, signal)],
   ]);
 
   function answer(
-    name: WireObject[string],
-    field: string,
-    among: ReadonlyMap<string, Route>,
+    { name, field, among }: {
+      readonly name: unknown;
+      readonly field: string;
+      readonly among: ReadonlyMap<string, Route>;
+    },
     request: WireObject,
-  ) {
+    signal: AbortSignal,
+  ): Answer | Promise<Answer> {
     const route = typeof name === "string" ? among.get(name) : undefined;
     if (typeof name !== "string" || route === undefined) {
       return { type: "unknown", reply: unknownReply(name, field, among) };
     }
     const failed = (thrown: unknown): Answer => ({ type: name, reply: replyTo(thrown, name, options.log) });
     try {
-      const reply = route(request);
+      const reply = route(request, signal);
       if (!(reply instanceof Promise)) return { type: name, reply };
       return reply.then((settled): Answer => ({ type: name, reply: settled }), failed);
     } catch (thrown) {
@@ -82,10 +89,12 @@ export function createDispatcher(options: DispatchOptions): Handler {
     }
   }
 
-  return (request) => {
+  return (request, signal = NEVER) => {
     const apiRequest = field(request, "apiRequest");
-    if (apiRequest === undefined) return answer(field(request, "type"), "type", routes, request);
-    const answered = answer(apiRequest, "apiRequest", walletRoutes, request);
+    if (apiRequest === undefined) {
+      return answer({ name: field(request, "type"), field: "type", among: routes }, request, signal);
+    }
+    const answered = answer({ name: apiRequest, field: "apiRequest", among: walletRoutes }, request, signal);
     return answered instanceof Promise ? answered.then(inWalletShape) : inWalletShape(answered);
   };
 }
@@ -127,6 +136,8 @@ function replyTo(thrown: unknown, type: string, log: Log): Reply {
   if (thrown instanceof EnclaveError) {
     const code = OWN_CODES.find((own) => own === thrown.code);
     if (code !== undefined) return errorReply(code, thrown.message);
+    // Nobody reads it.
+    if (thrown.code === "abandoned") return errorReply("timeout", thrown.message);
   }
   if (thrown instanceof EnclaveError && type === "configure") {
     log("error", "configure_failed", { code: thrown.code, reason: thrown.message, hint: thrown.hint });

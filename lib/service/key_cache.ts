@@ -43,6 +43,9 @@ export class KeyCache implements Disposable {
   /** In the order of their last use. */
   #entries = new Map<string, Entry>();
   #hits = 0;
+  /** Raised whenever all keys go: what was asked for before is not kept. */
+  #generation = 0;
+  #disposed = false;
 
   constructor(options: KeyCacheOptions) {
     if (options.maxAgeMs > MAX_CACHE_MS) {
@@ -74,9 +77,18 @@ export class KeyCache implements Disposable {
     return entry.key.clone();
   }
 
-  /** Keeps a copy of the key; the one used longest ago makes room. */
-  put(id: string, key: SecretBytes): void {
-    if (!this.enabled) return;
+  /** To be taken before a key is asked for, and given to {@link put} with it. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /**
+   * Keeps a copy of the key; the one used longest ago makes room.
+   *
+   * @param generation of when it was asked for: after a denial in between, the key is not kept
+   */
+  put(id: string, key: SecretBytes, generation: number): void {
+    if (!this.enabled || this.#disposed || generation !== this.#generation) return;
     const old = this.#entries.get(id);
     if (old !== undefined) this.#drop(id, old);
     for (const [oldest, entry] of this.#entries) {
@@ -102,10 +114,13 @@ export class KeyCache implements Disposable {
 
   /** Wipes all of them: KMS has denied something, and what it would say of these is not known. */
   clear(): void {
+    this.#generation++;
     for (const [id, entry] of [...this.#entries]) this.#drop(id, entry);
   }
 
+  /** For good: a request that is still under way puts nothing in. */
   [Symbol.dispose](): void {
+    this.#disposed = true;
     this.clear();
   }
 }

@@ -3,17 +3,9 @@
  *
  * @module
  */
-import { EnclaveError } from "../errors.ts";
+import type { EnclaveError } from "../errors.ts";
+import { kmsErrorName } from "../kms/kms.ts";
 import { type ErrorCode, WireError } from "../wire/messages.ts";
-
-/** KMS's own name for its refusal, where it answered. */
-export function kmsErrorName(thrown: unknown): string | undefined {
-  if (!(thrown instanceof EnclaveError) || !("kms" in thrown)) return undefined;
-  const { kms } = thrown;
-  return typeof kms === "object" && kms !== null && "name" in kms && typeof kms.name === "string"
-    ? kms.name
-    : undefined;
-}
 
 /**
  * The failure as an error reply.

@@ -6,7 +6,6 @@
  */
 import { encodeBase64 } from "@std/encoding";
 import { timingSafeEqual } from "@std/crypto";
-import { setImmediate } from "node:timers/promises";
 import { keyUserData } from "../attestation/statement.ts";
 import { Credentials } from "../aws_ne/credentials.ts";
 import { type Binding, BOUND_KEY_VERSION, openPrivateKey, sealPrivateKey } from "../crypto/bound_key.ts";
@@ -17,12 +16,13 @@ import { isSecretKey, newSecretKey } from "../crypto/secp256k1.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
 import { type KeyArn, selectKey } from "../kms/key_arn.ts";
-import type { EncryptionContext, Kms, KmsAccess } from "../kms/kms.ts";
+import { type EncryptionContext, type Kms, type KmsAccess, kmsErrorName } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
-import { takeCredentials, type WalletReply, WireError, type WireObject } from "../wire/messages.ts";
+import { field, takeCredentials, type WalletReply, WireError, type WireObject } from "../wire/messages.ts";
 import { checkEntropy } from "./entropy.ts";
 import { cacheId, KeyCache } from "./key_cache.ts";
-import { kmsErrorName, kmsFailure } from "./kms_failure.ts";
+import { kmsFailure } from "./kms_failure.ts";
+import { createPace, NEVER } from "./pace.ts";
 import type { Attester, EntropySource } from "./ports.ts";
 import { checkGuards, isGuarded, type WalletGuards } from "./wallet_guards.ts";
 import { ofItem, parseGenerateRequest, parseSignRequest, type SignRequest } from "./wallet_requests.ts";
@@ -43,8 +43,8 @@ export interface WalletOptions {
   readonly log: Log;
 }
 
-/** Items of a batch between two looks at the rest of the world. */
-const BATCH_SLICE = 16;
+/** Batches under way at a time. */
+const MAX_BATCHES = 4;
 
 function contextOf(name: string): EncryptionContext {
   return { app: "denclave", purpose: "wallet", name };
@@ -54,6 +54,7 @@ function contextOf(name: string): EncryptionContext {
 export class WalletService implements Disposable {
   #options: WalletOptions;
   #cache: KeyCache;
+  #batches = 0;
 
   constructor(options: WalletOptions) {
     this.#options = options;
@@ -144,18 +145,39 @@ export class WalletService implements Disposable {
   /**
    * Signs with an account's key.
    *
+   * @param signal ends a batch that nobody waits for any more
    * @throws {WireError | EnclaveError}
    */
-  async sign(request: WireObject): Promise<WalletReply> {
+  async sign(request: WireObject, signal: AbortSignal = NEVER): Promise<WalletReply> {
     using credentials = Credentials.fromStrings(takeCredentials(request));
-    const parsed = parseSignRequest(request);
+    if (field(request, "items") === undefined) {
+      return await this.#sign(request, credentials, createPace(signal));
+    }
+    // A message holds a thousand payloads: few such at a time, whoever sends them.
+    if (this.#batches >= MAX_BATCHES) {
+      throw new WireError("busy", `${MAX_BATCHES} batches are being signed: wait`);
+    }
+    this.#batches++;
+    try {
+      return await this.#sign(request, credentials, createPace(signal));
+    } finally {
+      this.#batches--;
+    }
+  }
+
+  async #sign(
+    request: WireObject,
+    credentials: Credentials,
+    breathe: () => Promise<void>,
+  ): Promise<WalletReply> {
+    const parsed = await parseSignRequest(request, breathe);
     const key = selectKey(this.#options.keys, { key: parsed.keyId, region: parsed.region });
     for (const [index, payload] of parsed.payloads.entries()) {
       if (parsed.isBatch) ofItem(index, () => checkGuards(this.#options.guards, payload));
       else checkGuards(this.#options.guards, payload);
     }
     using privateKey = await this.#openKey(parsed, key, credentials);
-    const signed = await signAll(parsed, privateKey);
+    const signed = await signAll(parsed, privateKey, breathe);
     const { address } = parsed;
     const [first] = signed;
     return {
@@ -180,8 +202,9 @@ export class WalletService implements Disposable {
     ]);
     const cached = this.#cache.get(id);
     if (cached !== undefined) return cached;
+    const { generation } = this.#cache;
     const opened = await this.#releaseKey(row, { region: key.region, credentials }, key);
-    this.#cache.put(id, opened);
+    this.#cache.put(id, opened, generation);
     return opened;
   }
 
@@ -225,7 +248,7 @@ export class WalletService implements Disposable {
       throw new WireError("credentials_expired", `KMS refused: ${name}: send fresh credentials`);
     }
     const failure = kmsFailure(thrown, code);
-    const suspect = code === "kms_decrypt_failed" ? SUSPECTS[name] : undefined;
+    const suspect = code === "kms_decrypt_failed" ? SUSPECTS.get(name) : undefined;
     throw suspect === undefined ? failure : rejected(`${suspect} (KMS: ${name})`);
   }
 
@@ -235,23 +258,23 @@ export class WalletService implements Disposable {
 }
 
 /** What KMS's refusal to open a data key says of the row. */
-const SUSPECTS: Readonly<Record<string, string>> = {
-  InvalidCiphertextException: "encryptedDataKey, or the name that it is bound to",
-  IncorrectKeyException: "key_id: the data key was wrapped by another KMS key",
-};
+const SUSPECTS: ReadonlyMap<string, string> = new Map([
+  ["InvalidCiphertextException", "encryptedDataKey, or the name that it is bound to"],
+  ["IncorrectKeyException", "key_id: the data key was wrapped by another KMS key"],
+]);
 
 function rejected(fields: string): WireError {
   return new WireError("row_rejected", `Cannot trust ${fields}`);
 }
 
-/** Signs in slices, so that a batch does not hold up the rest of the service. */
 async function signAll(
   { payloads, isBatch }: SignRequest,
   privateKey: SecretBytes,
+  breathe: () => Promise<void>,
 ): Promise<readonly SignedPayload[]> {
   const signed: SignedPayload[] = [];
   for (const [index, payload] of payloads.entries()) {
-    if (index > 0 && index % BATCH_SLICE === 0) await setImmediate();
+    await breathe();
     signed.push(
       isBatch ? ofItem(index, () => signPayload(payload, privateKey)) : signPayload(payload, privateKey),
     );

@@ -106,10 +106,11 @@ function checkVersion(request: WireObject): void {
   );
 }
 
-function parsePayloads(
+async function parsePayloads(
   request: WireObject,
   from: string,
-): { readonly payloads: readonly Payload[]; readonly isBatch: boolean } {
+  breathe: () => Promise<void>,
+): Promise<{ readonly payloads: readonly Payload[]; readonly isBatch: boolean }> {
   const items = field(request, "items");
   if (items === undefined || items === null) {
     return { payloads: [parsePayload(request, from)], isBatch: false };
@@ -120,12 +121,14 @@ function parsePayloads(
   if (!Array.isArray(items) || items.length === 0 || items.length > MAX_BATCH) {
     throw new PayloadError(`Field items must be an array of 1 to ${MAX_BATCH} payloads`);
   }
-  const payloads = items.map((item: unknown, index) => {
+  const payloads: Payload[] = [];
+  for (const [index, item] of (items as readonly unknown[]).entries()) {
+    await breathe();
     if (typeof item !== "object" || item === null || Array.isArray(item)) {
       throw new PayloadError(`Field items[${index}] must be an object`);
     }
-    return ofItem(index, () => parsePayload(item as WireObject, from));
-  });
+    payloads.push(ofItem(index, () => parsePayload(item as WireObject, from)));
+  }
   return { payloads, isBatch: true };
 }
 
@@ -141,11 +144,19 @@ export function ofItem<T>(index: number, run: () => T): T {
   }
 }
 
-/** @throws {WireError | PayloadError} that names the field. */
-export function parseSignRequest(request: WireObject): SignRequest {
+/**
+ * Reads a `sign`.
+ *
+ * @param breathe is awaited between the items of a batch
+ * @throws {WireError | PayloadError} that names the field.
+ */
+export async function parseSignRequest(
+  request: WireObject,
+  breathe: () => Promise<void>,
+): Promise<SignRequest> {
   checkVersion(request);
   const address = parseAddress(field(request, "address"), "address");
-  return {
+  const row = {
     ...parseSelection(request),
     address,
     encryptedPrivateKey: base64Field(request, "encryptedPrivateKey", "the sealed private key", {
@@ -156,6 +167,6 @@ export function parseSignRequest(request: WireObject): SignRequest {
       min: 1,
       max: MAX_CIPHERTEXT_LENGTH,
     }),
-    ...parsePayloads(request, address.text),
   };
+  return { ...row, ...await parsePayloads(request, address.text, breathe) };
 }

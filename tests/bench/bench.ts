@@ -14,12 +14,13 @@ import { benchBinary } from "./binary.ts";
 import { benchCrypto, measureBare } from "./crypto.ts";
 import { benchFfi } from "./ffi.ts";
 import { BUILD, buildPeers, type LoadResult, type Peer, Peers } from "./peers.ts";
+import { benchWallet } from "./wallet.ts";
 import { encodeMessage } from "../../lib/wire/framing.ts";
 
 const SPECS = [
   { name: "quick", help: "short rounds: to see that it works" },
   { name: "json", help: "print figures as JSON" },
-  { name: "only", value: "PART", help: "service, crypto, ffi or binary" },
+  { name: "only", value: "PART", help: "crypto, ffi, service, wallet or binary" },
   ...COMMON_OPTIONS,
 ] as const;
 const HELP = `usage: deno task bench [options]\n\n${helpLines(SPECS)}\n`;
@@ -125,6 +126,7 @@ async function main(argv: readonly string[]): Promise<number> {
     crypto: () => benchCrypto(quick, print),
     ffi: () => benchFfi(quick, print),
     service: () => benchService(quick, print),
+    wallet: () => benchWallet(quick, print),
     binary: () => benchBinary(print),
   };
   const figures: Record<string, unknown> = {};

@@ -55,7 +55,8 @@ export async function buildPeers(): Promise<void> {
   await Deno.writeTextFile(`${VENV}/ready`, "");
 }
 
-async function start(
+/** Starts a service that prints its port. */
+export async function start(
   command: string,
   args: readonly string[],
 ): Promise<{ readonly child: Deno.ChildProcess; readonly port: number }> {

@@ -3,9 +3,8 @@
  *
  * @module
  */
-import dynalite from "../deps/dynalite.ts";
-
-const MOTO = new URL("../peers/build/venv/bin/moto_server", import.meta.url).pathname;
+const ROOT = new URL("../..", import.meta.url).pathname;
+const MOTO = `${ROOT}tests/peers/build/venv/bin/moto_server`;
 const START_MS = 30_000;
 
 /** A server that runs. */
@@ -23,22 +22,26 @@ export function hasMoto(): boolean {
   }
 }
 
-/** Starts moto on a port of its choice, or a given one. */
-export async function startMoto(port = 0): Promise<PeerServer> {
-  const child = new Deno.Command(MOTO, {
-    args: ["-H", "127.0.0.1", "-p", String(port)],
+/** Starts a server that says its address on one of its streams. */
+async function start(
+  command: string,
+  args: readonly string[],
+  says: "stdout" | "stderr",
+): Promise<PeerServer> {
+  const child = new Deno.Command(command, {
+    args: [...args],
     stdin: "null",
-    stdout: "null",
-    stderr: "piped",
+    stdout: says === "stdout" ? "piped" : "null",
+    stderr: says === "stderr" ? "piped" : "null",
     env: { PYTHONUNBUFFERED: "1" },
   }).spawn();
-  const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
+  const reader = child[says].pipeThrough(new TextDecoderStream()).getReader();
   const timer = setTimeout(() => child.kill("SIGKILL"), START_MS);
   let text = "";
   let url: string | undefined;
   while (url === undefined) {
     const { value, done } = await reader.read();
-    if (done) throw new Error(`moto did not start: ${text}`);
+    if (done) throw new Error(`${command} did not start: ${text}`);
     text += value;
     url = /http:\/\/127\.0\.0\.1:[0-9]+/.exec(text)?.[0];
   }
@@ -57,18 +60,21 @@ export async function startMoto(port = 0): Promise<PeerServer> {
   };
 }
 
-/** Starts dynalite in this process, in memory. */
-export async function startDynalite(port = 0): Promise<PeerServer> {
-  const server = dynalite({ createTableMs: 0, deleteTableMs: 0, updateTableMs: 0 });
-  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new TypeError("dynalite listens on TCP");
-  return {
-    url: `http://127.0.0.1:${address.port}`,
-    [Symbol.asyncDispose]: () =>
-      new Promise<void>((resolve) => {
-        server.closeAllConnections();
-        server.close(() => resolve());
-      }),
-  };
+/** Starts moto on a port of its choice, or a given one. */
+export function startMoto(port = 0): Promise<PeerServer> {
+  return start(MOTO, ["-H", "127.0.0.1", "-p", String(port)], "stderr");
+}
+
+/** Starts dynalite, in memory. */
+export function startDynalite(port = 0): Promise<PeerServer> {
+  const args = [
+    "run",
+    "--quiet",
+    "--no-prompt",
+    `--config=${ROOT}deno.json`,
+    `--lock=${ROOT}tests/deno.lock`,
+    "--frozen",
+    "--allow-all",
+  ];
+  return start(Deno.execPath(), [...args, `${ROOT}tests/peers/dynalite_main.ts`, String(port)], "stdout");
 }

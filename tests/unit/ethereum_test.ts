@@ -276,9 +276,9 @@ const REFUSED: readonly (readonly [string, Record<string, unknown>, string])[] =
     "EIP712Domain",
   ],
   [
-    "a number that JSON has rounded",
-    { typedData: { ...MAIL, message: { ...MAIL.message, n: 2 ** 53 } } },
-    "exactly",
+    "a chain that JSON has rounded",
+    { typedData: { ...MAIL, domain: { ...MAIL.domain, chainId: 2 ** 53 } } },
+    "lost digits",
   ],
 ];
 
@@ -289,19 +289,178 @@ for (const [what, request, words] of REFUSED) {
   });
 }
 
+/** A type for one value, and the value. */
+function typed(type: string, value: unknown): Record<string, unknown> {
+  return {
+    typedData: { types: { T: [{ name: "x", type }] }, primaryType: "T", domain: {}, message: { x: value } },
+  };
+}
+
+const TO_LOWER = TO.toLowerCase();
+const VALUES: readonly (readonly [string, unknown])[] = [
+  ["string", ""],
+  ["string", "Zoë ☃ 🔑"],
+  ["bool", true],
+  ["address", TO],
+  ["address", TO_LOWER],
+  ["uint8", 255],
+  ["uint8", "0xff"],
+  ["uint256", "115792089237316195423570985008687907853269984665640564039457584007913129639935"],
+  ["int8", -128],
+  ["int8", "127"],
+  ["int256", "-57896044618658097711785492504343953926634992332820282019728792003956564819968"],
+  ["bytes", "0x"],
+  ["bytes", "0xABcd"],
+  ["bytes1", "0xff"],
+  ["bytes32", `0x${"01".repeat(32)}`],
+  ["uint256[]", []],
+  ["uint256[]", [1, "2", "0x3"]],
+  ["uint8[2]", [1, 2]],
+  ["string[2][]", [["a", "b"], ["c", "d"]]],
+  ["bytes[][1]", [["0x00", "0x"]]],
+];
+
+for (const [type, value] of VALUES) {
+  Deno.test(`typed data is signed as ethers signs it: ${type} ${JSON.stringify(value)}`, async () => {
+    using key = newSecretKey();
+    const wallet = new Wallet(`0x${encodeHex(key.expose())}`);
+    const theirs = await wallet.signTypedData({}, { T: [{ name: "x", type }] }, { x: value });
+    assertEquals(sign(key, typed(type, value)).signature, theirs);
+  });
+}
+
+const BAD_VALUES: readonly (readonly [string, unknown])[] = [
+  ["string", 1],
+  ["string", "\ud800"],
+  ["bool", 1],
+  ["bool", "true"],
+  ["address", "0x5AAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"],
+  ["address", "0x1"],
+  ["uint8", 256],
+  ["uint8", -1],
+  ["uint8", ""],
+  ["uint8", "0b1"],
+  ["uint8", "1.0"],
+  ["uint8", 2 ** 60],
+  ["int8", 128],
+  ["int8", "-129"],
+  ["int8", "-0x1"],
+  ["bytes", ""],
+  ["bytes", "abcd"],
+  ["bytes", "0xabc"],
+  ["bytes4", "01020304"],
+  ["bytes4", "0x010203"],
+  ["bytes1", "0x1"],
+  ["uint256[]", {}],
+  ["uint256[2]", [1]],
+  ["uint", 1],
+  ["int", 1],
+  ["uint08", 1],
+  ["uint7", 1],
+  ["uint264", 1],
+  ["bytes0", "0x"],
+  ["bytes04", "0x01020304"],
+  ["bytes33", `0x${"00".repeat(33)}`],
+  ["uint256[0]", []],
+  ["uint256[][][][][]", []],
+  [`uint256${"[]".repeat(100_000)}`, []],
+  ["Unknown", {}],
+  ["T", null],
+  ["string ", "a"],
+];
+
+for (const [type, value] of BAD_VALUES) {
+  Deno.test(`typed data is not signed: ${type.slice(0, 30)} ${JSON.stringify(value)}`, () => {
+    assertThrows(() => parsePayload(typed(type, value), ADDRESS), PayloadError, "Field typedData");
+  });
+}
+
 for (
-  const [what, message] of [
-    ["a field missing", { from: MAIL.message.from, to: MAIL.message.to }],
-    ["a field too many", { ...MAIL.message, extra: "x" }],
-    ["an address that is none", { ...MAIL.message, to: { name: "Bob", wallet: "0x1" } }],
+  const [what, message, words] of [
+    ["a field missing", { from: MAIL.message.from, to: MAIL.message.to }, "contents is missing"],
+    ["a field too many", { ...MAIL.message, extra: "x" }, "extra is no field of Mail"],
+    ["a struct that is null", { ...MAIL.message, to: null }, "message.to must be an object"],
   ] as const
 ) {
-  Deno.test(`typed data that does not fit its types is not signed: ${what}`, () => {
-    using key = newSecretKey();
+  Deno.test(`typed data that does not fit its types is not signed, and the field named: ${what}`, () => {
+    assertThrows(() => parsePayload({ typedData: { ...MAIL, message } }, ADDRESS), PayloadError, words);
+  });
+}
+
+Deno.test("a struct that takes the name of a type of the standard is refused", () => {
+  const types = { T: [{ name: "x", type: "uint256" }], uint256: [{ name: "y", type: "string" }] };
+  const typedData = { types, primaryType: "T", domain: {}, message: { x: { y: "a" } } };
+  assertThrows(() => parsePayload({ typedData }, ADDRESS), PayloadError, "no struct's");
+});
+
+Deno.test("types that refer to themselves are bounded by depth, and types by number, fields by number, values by number", () => {
+  let nested: unknown = [];
+  for (let depth = 0; depth < 40; depth++) nested = [{ next: nested }];
+  const recursive = {
+    types: { Node: [{ name: "next", type: "Node[]" }] },
+    primaryType: "Node",
+    domain: {},
+    message: { next: nested },
+  };
+  assertThrows(() => parsePayload({ typedData: recursive }, ADDRESS), PayloadError, "nested deeper");
+  const many = Array.from({ length: 33 }, (_, index) => [`T${index}`, [{ name: "x", type: "bool" }]]);
+  const tooMany = { types: Object.fromEntries(many), primaryType: "T0", domain: {}, message: { x: true } };
+  assertThrows(() => parsePayload({ typedData: tooMany }, ADDRESS), PayloadError, "more than 32 types");
+  const wide = Array.from({ length: 257 }, (_, index) => ({ name: `x${index}`, type: "bool" }));
+  const tooWide = { types: { T: wide }, primaryType: "T", domain: {}, message: {} };
+  assertThrows(() => parsePayload({ typedData: tooWide }, ADDRESS), PayloadError, "more than 256 fields");
+  assertThrows(
+    () => parsePayload(typed("bool[]", Array(4_001).fill(true)), ADDRESS),
+    PayloadError,
+    "beyond 4000 values",
+  );
+  assertThrows(
+    () => parsePayload(typed("string", "x".repeat(300_000)), ADDRESS),
+    PayloadError,
+    "bytes of text",
+  );
+});
+
+Deno.test("typed data that refers to itself within bounds is signed as ethers signs it", async () => {
+  using key = newSecretKey();
+  const types = { Node: [{ name: "value", type: "uint8" }, { name: "children", type: "Node[]" }] };
+  const message = {
+    value: 1,
+    children: [{ value: 2, children: [] }, { value: 3, children: [{ value: 4, children: [] }] }],
+  };
+  // Ethers refuses types that refer to themselves: so against what micro-eth-signer's own recovery says.
+  const { recoverAddressTyped } = await import("micro-eth-signer");
+  const { signature } = sign(key, { typedData: { types, primaryType: "Node", domain: {}, message } });
+  const typedData = { types, primaryType: "Node", domain: {}, message } as never;
+  assertEquals(recoverAddressTyped(signature, typedData), addressOf(key).text);
+});
+
+for (
+  const [field, request] of [
+    ["transaction.data", { transaction: { ...LEGACY, data: `0x${"00".repeat(5_000_000)}` } }],
+    ["message.raw", { message: { raw: `0x${"00".repeat(5_000_000)}` } }],
+  ] as const
+) {
+  Deno.test(`ten megabytes of hex are refused by their field: ${field}`, () => {
     assertThrows(
-      () => sign(key, { typedData: { ...MAIL, message } }),
+      () => parsePayload(request, ADDRESS),
       PayloadError,
-      "does not fit its types",
+      `Field ${field} must be 0x and hex of at most`,
     );
   });
 }
+
+Deno.test("an access list is bounded as a whole", () => {
+  const entries = (addresses: number, keys: number) =>
+    Array.from(
+      { length: addresses },
+      () => ({ address: TO, storageKeys: Array(keys).fill(`0x${"01".repeat(32)}`) }),
+    );
+  for (const accessList of [entries(257, 0), entries(2, 513)]) {
+    assertThrows(
+      () => parsePayload({ transaction: { ...LEGACY, type: 1, accessList } }, ADDRESS),
+      PayloadError,
+      "accessList",
+    );
+  }
+});

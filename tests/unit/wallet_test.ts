@@ -1,5 +1,5 @@
 /** The wallet: accounts made and used, and everything that must not be signed with. */
-import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { Credentials } from "../../lib/aws_ne/credentials.ts";
 import { EnclaveError } from "../../lib/errors.ts";
@@ -427,3 +427,78 @@ Deno.test("no key, plaintext or credential is in a reply or in the log", async (
 function credentials() {
   return Credentials.fromStrings({ accessKeyId: "A", secretAccessKey: "S", sessionToken: "" });
 }
+
+Deno.test("a key that KMS released before a denial, and that arrives after it, is not kept", async () => {
+  const rig = await walletRig({ cache: CACHE });
+  const [alice, bob] = [await rig.account("alice"), await rig.account("bob")];
+  const gate = Promise.withResolvers<void>();
+  const { decrypt } = rig.kms;
+  rig.kms.decrypt = async (access, request) => {
+    const key = await decrypt(access, request);
+    await gate.promise;
+    return key;
+  };
+  const signing = rig.ask({ ...alice, message: "a" });
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  rig.kms.decrypt = () => Promise.reject(new KmsRefusal("AccessDeniedException"));
+  assertEquals((await rig.ask({ ...bob, message: "a" })).msg, "kms_decrypt_failed");
+  gate.resolve();
+  assertEquals((await signing)["apiResponse"], "signResponse");
+  assertEquals(rig.wallet.state.cached_keys, 0);
+});
+
+Deno.test("KMS that is only too busy does not empty the cache", async () => {
+  const rig = await walletRig({ cache: CACHE });
+  const [alice, bob] = [await rig.account("alice"), await rig.account("bob")];
+  await rig.ask({ ...alice, message: "a" });
+  rig.kms.fail = new KmsRefusal("ThrottlingException");
+  await rig.ask({ ...bob, message: "a" });
+  assertEquals(rig.wallet.state.cached_keys, 1);
+});
+
+for (const name of ["constructor", "toString", "__proto__"]) {
+  Deno.test(`an error that KMS calls ${name} is an error like any other`, async () => {
+    const rig = await walletRig();
+    const row = await rig.account("alice");
+    rig.kms.fail = new KmsRefusal(name);
+    assertEquals((await rig.ask({ ...row, message: "a" })).msg, "kms_decrypt_failed");
+  });
+}
+
+Deno.test("others are answered while a batch is signed", async () => {
+  const rig = await walletRig();
+  const row = await rig.account("alice");
+  const items = Array.from({ length: 500 }, (_, index) => ({ message: String(index) }));
+  let done = false;
+  const batch = rig.ask({ ...row, items }).finally(() => done = true);
+  let turns = 0;
+  while (!done) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    turns++;
+  }
+  assertEquals((await batch)["apiResponse"], "signResponse");
+  assert(turns > 3, `${turns} turns`);
+});
+
+Deno.test("a batch that nobody waits for is given up, and its key wiped", async () => {
+  const rig = await walletRig();
+  const row = await rig.account("alice");
+  const abandon = new AbortController();
+  const items = Array.from({ length: MAX_BATCH }, (_, index) => ({ message: String(index) }));
+  const signing = rig.wallet.sign({ ...structuredClone(row), items }, abandon.signal);
+  abandon.abort();
+  const error = await assertRejects(() => signing, EnclaveError);
+  assertEquals(error.code, "abandoned");
+});
+
+Deno.test("of many batches at once a few are signed, the rest told to wait, and single payloads pass", async () => {
+  const rig = await walletRig();
+  const row = await rig.account("alice");
+  const items = Array.from({ length: 50 }, () => ({ message: "a" }));
+  const replies = await Promise.all([
+    ...Array.from({ length: 6 }, () => rig.ask({ ...row, items })),
+    rig.ask({ ...row, message: "a" }),
+  ]);
+  assertEquals(replies.map((reply) => reply.msg ?? "ok"), ["ok", "ok", "ok", "ok", "busy", "busy", "ok"]);
+  assertEquals((await rig.ask({ ...row, items }))["apiResponse"], "signResponse");
+});

@@ -10,6 +10,7 @@ import { messageOf } from "../../errors.ts";
 import { type RecoverableSignature, SCALAR_LENGTH, signDigest } from "../secp256k1.ts";
 import type { SecretBytes } from "../secret_bytes.ts";
 import { PayloadError } from "./payload_error.ts";
+import { parseHex } from "./quantity.ts";
 import { type ParsedTransaction, parseTransaction } from "./transaction.ts";
 import { type ParsedTypedData, parseTypedData } from "./typed_data.ts";
 
@@ -43,12 +44,13 @@ export interface SignedPayload {
 const MAX_MESSAGE_LENGTH = 1024 * 1024;
 
 function parseMessage(value: unknown): Uint8Array<ArrayBuffer> {
-  const raw = typeof value === "object" && value !== null && "raw" in value ? value.raw : undefined;
-  const isHex = typeof raw === "string" && /^0x([0-9a-fA-F]{2})*$/.test(raw);
-  if (typeof value !== "string" && !isHex) {
+  if (typeof value === "object" && value !== null && "raw" in value) {
+    return decodeHex(parseHex(value.raw, "message.raw", { max: MAX_MESSAGE_LENGTH }).slice(2));
+  }
+  if (typeof value !== "string") {
     throw new PayloadError('Field message must be text, or {"raw": "0x…"} for bytes');
   }
-  const bytes = typeof value === "string" ? new TextEncoder().encode(value) : decodeHex(String(raw).slice(2));
+  const bytes = new TextEncoder().encode(value);
   if (bytes.length <= MAX_MESSAGE_LENGTH) return bytes;
   throw new PayloadError(`Field message must have at most ${MAX_MESSAGE_LENGTH} bytes`);
 }

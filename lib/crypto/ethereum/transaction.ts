@@ -8,7 +8,7 @@ import { Transaction } from "micro-eth-signer";
 import { messageOf } from "../../errors.ts";
 import { parseAddress } from "./address.ts";
 import { PayloadError } from "./payload_error.ts";
-import { parseQuantity } from "./quantity.ts";
+import { parseHex, parseQuantity } from "./quantity.ts";
 
 /** Types that can be signed, by their name here. */
 export type TransactionType = "legacy" | "eip2930" | "eip1559";
@@ -41,7 +41,8 @@ export interface ParsedTransaction {
 const MAX_CHAIN_ID = (BigInt(Number.MAX_SAFE_INTEGER) - 36n) / 2n;
 /** Bytes of call data: what fits in a block is far below it, and so is a message. */
 const MAX_DATA_LENGTH = 1024 * 1024;
-const MAX_ACCESS_LIST = 1_000;
+/** Of one transaction: each address costs two hashes here, and gas there. */
+const MAX_ACCESS_LIST = { addresses: 256, storageKeys: 1_024 } as const;
 
 const TYPES: Readonly<Record<string, TransactionType>> = {
   legacy: "legacy",
@@ -107,35 +108,24 @@ function typeOf(fields: ReadonlyMap<string, unknown>): TransactionType {
 }
 
 function parseData(value: unknown): string {
-  if (value === undefined) return "0x";
-  if (typeof value !== "string" || !/^0x([0-9a-fA-F]{2})*$/.test(value)) {
-    throw new PayloadError("Field transaction.data must be 0x and hex");
-  }
-  if (value.length > 2 + 2 * MAX_DATA_LENGTH) {
-    throw new PayloadError(`Field transaction.data must have at most ${MAX_DATA_LENGTH} bytes`);
-  }
-  return value.toLowerCase();
+  return value === undefined ? "0x" : parseHex(value, "transaction.data", { max: MAX_DATA_LENGTH });
 }
 
 function parseAccessList(value: unknown): { address: string; storageKeys: string[] }[] {
   if (value === undefined) return [];
-  const wants = "Field transaction.accessList must be an array of {address, storageKeys}";
-  if (!Array.isArray(value)) throw new PayloadError(wants);
-  if (value.length > MAX_ACCESS_LIST) throw new PayloadError(`${wants}, at most ${MAX_ACCESS_LIST}`);
+  const name = "transaction.accessList";
+  const wants = `Field ${name} must be an array of {address, storageKeys}, at most ` +
+    `${MAX_ACCESS_LIST.addresses} with ${MAX_ACCESS_LIST.storageKeys} keys in all`;
+  if (!Array.isArray(value) || value.length > MAX_ACCESS_LIST.addresses) throw new PayloadError(wants);
+  let count = 0;
   return value.map((entry: unknown, index) => {
     if (!isObject(entry) || !Array.isArray(entry["storageKeys"])) throw new PayloadError(wants);
     const keys: readonly unknown[] = entry["storageKeys"];
-    if (keys.length > MAX_ACCESS_LIST) {
-      throw new PayloadError(`${wants}, with at most ${MAX_ACCESS_LIST} keys`);
-    }
+    count += keys.length;
+    if (count > MAX_ACCESS_LIST.storageKeys) throw new PayloadError(wants);
     return {
-      address: parseAddress(entry["address"], `transaction.accessList[${index}].address`).text,
-      storageKeys: keys.map((key) => {
-        if (typeof key === "string" && /^0x[0-9a-fA-F]{64}$/.test(key)) return key.toLowerCase();
-        throw new PayloadError(
-          `Field transaction.accessList[${index}].storageKeys must hold 0x and 64 hex digits each`,
-        );
-      }),
+      address: parseAddress(entry["address"], `${name}[${index}].address`).text,
+      storageKeys: keys.map((key) => parseHex(key, `${name}[${index}].storageKeys`, { length: 32 })),
     };
   });
 }

@@ -1,0 +1,7 @@
+/**
+ * A dependency of the benchmark alone: viem's local accounts.
+ *
+ * @module
+ */
+// deno-lint-ignore no-import-prefix
+export { privateKeyToAccount } from "npm:viem@2.57.1/accounts";

@@ -1,0 +1,13 @@
+/**
+ * dynalite as a process of its own, since it wants native code loaded: prints its port.
+ *
+ * @module
+ */
+import dynalite from "../deps/dynalite.ts";
+
+const [port = "0"] = Deno.args;
+const server = dynalite({ createTableMs: 0, deleteTableMs: 0, updateTableMs: 0 });
+server.listen(Number(port), "127.0.0.1", () => {
+  const address = server.address();
+  if (address !== null && typeof address !== "string") console.log(`http://127.0.0.1:${address.port}`);
+});
