@@ -26,13 +26,14 @@ const SPECS = [...SERVE_OPTIONS, ...NITRO_OPTIONS, ...COMMON_OPTIONS];
 
 const HELP = `denclave ${VERSION}: secrets in an AWS Nitro Enclave, KMS called in this very process
 
-usage: denclave [serve] [options]     serve the session key service and the wallet (default)
+usage: denclave [serve] [options]     serve the session key service, the wallet and the master key (default)
        denclave decrypt|genkey|genrandom [options]
                                       as kmstool_enclave_cli; --help after each lists its options
 options of serve (a flag wins over the environment):
 ${helpLines(SPECS)}
 
-requests (JSON on the socket): type ping, health, configure, process, logs, metrics;
+requests (JSON on the socket): type ping, health, configure, process, logs, metrics,
+                               master_key.init|verify|public_info|sign|rewrap;
                                apiRequest generateAccount, sign
 exit codes: 0 ended as told, 2 usage, 69 something that it needs is missing, 70 it had to end itself;
             decrypt, genkey, genrandom: 0, 1 usage, 255 failed

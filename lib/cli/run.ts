@@ -68,6 +68,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
       workflow: io.workflow,
     },
     wallet: config.wallet,
+    minEpoch: config.minEpoch,
     configurationHash: await hashConfiguration(measuredConfiguration(config)),
     ...(io.entropy === undefined ? {} : { entropy: io.entropy }),
     attester: io.attester,

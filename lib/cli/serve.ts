@@ -58,6 +58,13 @@ export const SERVE_OPTIONS = [
   },
   ...WALLET_OPTIONS,
   {
+    name: "min-epoch",
+    env: "MIN_EPOCH",
+    value: "N",
+    default: "1",
+    help: "refuse master keys of an earlier epoch: an old row, put back",
+  },
+  {
     name: "max-message",
     env: "MAX_MESSAGE",
     value: "BYTES",
@@ -148,6 +155,7 @@ export interface ServeConfig {
   readonly configureOnce: boolean;
   readonly requireEpoch: boolean;
   readonly wallet: WalletConfig;
+  readonly minEpoch: number;
   readonly limits: Limits;
   readonly drainMs: number;
   readonly logLevel: LogLevel;
@@ -179,6 +187,7 @@ export function readServeConfig(options: Options): ServeConfig {
     configureOnce: options.on("configure-once"),
     requireEpoch: options.on("require-epoch"),
     wallet: readWalletConfig(options),
+    minEpoch: options.number("min-epoch", { min: 1, max: Number.MAX_SAFE_INTEGER }),
     limits: {
       maxMessage: options.number("max-message", { min: 64, max: 256 * 1024 * 1024 }),
       maxConnections: options.number("max-connections", { min: 1, max: 10_000 }),
@@ -203,7 +212,7 @@ function readContext(pairs: readonly string[]): EncryptionContext | undefined {
 
 /** The part of the configuration that decides what keys are used for: hashed into attestation documents. */
 export function measuredConfiguration(config: ServeConfig): Readonly<Record<string, unknown>> {
-  const { keys, context, configureOnce, requireEpoch, wallet } = config;
+  const { keys, context, configureOnce, requireEpoch, wallet, minEpoch } = config;
   const { guards } = wallet;
   return {
     version: VERSION,
@@ -217,6 +226,7 @@ export function measuredConfiguration(config: ServeConfig): Readonly<Record<stri
     wallet_verifying_contracts: guards.verifyingContracts,
     wallet_message_prefixes: guards.messagePrefixes,
     wallet_max_value: guards.maxValue?.toString() ?? null,
+    min_epoch: minEpoch,
   };
 }
 

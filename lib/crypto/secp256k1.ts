@@ -71,15 +71,51 @@ export function signDigest(secretKey: SecretBytes, digest: Uint8Array): Recovera
 }
 
 /**
- * BIP-340 Schnorr over a digest, with fresh auxiliary randomness.
+ * BIP-340 Schnorr over a digest.
  *
  * @param digest 32 bytes
+ * @param auxiliary 32 bytes of randomness; fresh ones, unless a test vector has its own
  * @returns 64 bytes
  * @throws {RangeError} on another length.
  */
-export function signSchnorr(secretKey: SecretBytes, digest: Uint8Array): Uint8Array<ArrayBuffer> {
+export function signSchnorr(
+  secretKey: SecretBytes,
+  digest: Uint8Array,
+  auxiliary: Uint8Array = crypto.getRandomValues(new Uint8Array(SCALAR_LENGTH)),
+): Uint8Array<ArrayBuffer> {
   checkDigest(digest);
-  return new Uint8Array(schnorr.sign(digest, secretKey.expose()));
+  return new Uint8Array(schnorr.sign(digest, secretKey.expose(), auxiliary));
+}
+
+/**
+ * Whether an ECDSA signature, r ‖ s with s in the lower half, is of this digest and by this key. Anything that is malformed is not.
+ *
+ * @param publicKey compressed or uncompressed
+ */
+export function verifyDigest(publicKey: Uint8Array, digest: Uint8Array, signature: Uint8Array): boolean {
+  try {
+    return secp256k1.verify(signature, digest, publicKey, { prehash: false, lowS: true, format: "compact" });
+  } catch {
+    // Not a point, not a signature: noble throws on shapes.
+    return false;
+  }
+}
+
+/**
+ * Whether a BIP-340 signature is of this message and by this key. Anything that is malformed is not.
+ *
+ * @param publicKey compressed (33 bytes), or its x alone (32 bytes)
+ */
+export function verifySchnorr(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+  try {
+    return schnorr.verify(
+      signature,
+      message,
+      publicKey.length === SCALAR_LENGTH ? publicKey : publicKey.subarray(1),
+    );
+  } catch {
+    return false;
+  }
 }
 
 function checkDigest(digest: Uint8Array): void {

@@ -11,6 +11,7 @@ import type { Log } from "../log.ts";
 import { errorReply, field, isErrorReply, type Reply, WireError, type WireObject } from "../wire/messages.ts";
 import { type Answer, type Handler, PreparedReply } from "./connection.ts";
 import type { EventLog } from "./events.ts";
+import type { MasterKeyService } from "./master_key.ts";
 import { NEVER } from "./pace.ts";
 import type { Metrics } from "./metrics.ts";
 import { kmsFailure } from "./kms_failure.ts";
@@ -21,6 +22,7 @@ import type { WalletService } from "./wallet.ts";
 export interface DispatchOptions {
   readonly session: SessionService;
   readonly wallet: WalletService;
+  readonly masterKey: MasterKeyService;
   readonly kms: Kms;
   readonly events: EventLog;
   readonly metrics: Metrics;
@@ -41,7 +43,7 @@ type Route = (
 
 /** Makes the handler of all requests. */
 export function createDispatcher(options: DispatchOptions): Handler {
-  const { session, wallet, kms, events, metrics, now } = options;
+  const { session, wallet, masterKey, kms, events, metrics, now } = options;
   const started = now();
 
   const routes = new Map<string, Route>([
@@ -53,11 +55,17 @@ export function createDispatcher(options: DispatchOptions): Handler {
       uptime_s: Math.floor((now().getTime() - started.getTime()) / 1000),
       kms: kms.health(),
       wallet: wallet.state,
+      master_key: masterKey.state,
       ...options.serverStats(),
       warnings: options.warnings,
     })],
     ["configure", (request) => session.configure(request)],
     ["process", (request) => session.process(request)],
+    ["master_key.init", (request) => masterKey.init(request)],
+    ["master_key.verify", (request) => masterKey.verify(request)],
+    ["master_key.rewrap", (request) => masterKey.rewrap(request)],
+    ["master_key.public_info", (request) => masterKey.publicInfo(request)],
+    ["master_key.sign", (request) => masterKey.sign(request)],
     ["logs", (request) => ({ status: "ok", events: events.recent(limitOf(request)) })],
     ["metrics", () => ({ status: "ok", requests: metrics.snapshot(), ...options.serverStats() })],
   ]);

@@ -25,3 +25,33 @@ export function kmsFailure(thrown: EnclaveError, failed: ErrorCode): WireError {
     failed === "kms_decrypt_failed" ? "KMS did not open the key: see logs" : "KMS gave no data key: see logs",
   );
 }
+
+/** What KMS's refusal to open a row's data key says of the row. */
+export interface RowSuspects {
+  /** What the data key is, and what it is bound to. */
+  readonly InvalidCiphertextException: string;
+  /** Where the KMS key is named. */
+  readonly IncorrectKeyException: string;
+}
+
+/** A row cannot be trusted. */
+export function rowRejected(fields: string): WireError {
+  return new WireError("row_rejected", `Cannot trust ${fields}`);
+}
+
+/**
+ * The failure of a call about a row, as an error reply: expired credentials, a row that cannot be trusted, or KMS's own.
+ *
+ * @param failed the code of the request's own failure
+ * @param suspects which fields to name; undefined where there is no row yet
+ */
+export function rowKmsFailure(thrown: EnclaveError, failed: ErrorCode, suspects?: RowSuspects): WireError {
+  const name = kmsErrorName(thrown) ?? "";
+  if (name.startsWith("ExpiredToken")) {
+    return new WireError("credentials_expired", `KMS refused: ${name}: send fresh credentials`);
+  }
+  if (suspects !== undefined && (name === "InvalidCiphertextException" || name === "IncorrectKeyException")) {
+    return rowRejected(`${suspects[name]} (KMS: ${name})`);
+  }
+  return kmsFailure(thrown, failed);
+}

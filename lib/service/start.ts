@@ -10,6 +10,8 @@ import { createDispatcher } from "./dispatch.ts";
 import { isEntropyTrusted } from "./entropy.ts";
 import type { EventLog } from "./events.ts";
 import type { Limits } from "./limits.ts";
+import { MasterKeyService } from "./master_key.ts";
+import { FIRST_EPOCH } from "./master_key_requests.ts";
 import { Metrics } from "./metrics.ts";
 import type { Attester, EntropySource } from "./ports.ts";
 import { type Acceptor, Server } from "./server.ts";
@@ -28,6 +30,8 @@ export interface ServiceOptions {
   readonly session: Omit<SessionOptions, "kms" | "log" | "now">;
   /** Without it: no rules, no cache. */
   readonly wallet?: Pick<WalletOptions, "guards" | "cache">;
+  /** Master keys of an earlier epoch are refused. */
+  readonly minEpoch?: number;
   /** What is known of the kernel's random numbers. */
   readonly entropy?: EntropySource;
   /** The NSM; without it no attestation documents. */
@@ -54,7 +58,7 @@ function warningsOf({ kms, session, entropy = UNKNOWN_ENTROPY }: ServiceOptions)
   if (!kms.attested) warnings.push("development KMS: keys are not bound to an attested enclave");
   if (kms.attested && session.keys.length === 0) {
     warnings.push(
-      "no KMS key is allowed (--kms-key, KMS_KEYS): every configure and every account is refused",
+      "no KMS key is allowed (--kms-key, KMS_KEYS): every configure, account and master key is refused",
     );
   }
   if (kms.attested && kms.health()["entropy_seeded"] === false) {
@@ -62,7 +66,7 @@ function warningsOf({ kms, session, entropy = UNKNOWN_ENTROPY }: ServiceOptions)
       `the kernel's entropy pool was not seeded from the NSM${
         isEntropyTrusted(kms, entropy)
           ? ", but the kernel's own generator is the NSM's"
-          : ": no account is made"
+          : ": no account and no master key is made"
       }`,
     );
   }
@@ -80,18 +84,23 @@ export function startService(options: ServiceOptions): Service {
   for (const warning of warnings) log("warn", "configuration", { warning });
 
   const session = new SessionService({ ...options.session, kms, log, now });
-  const wallet = new WalletService({
-    ...(options.wallet ?? { guards: NO_GUARDS, cache: NO_CACHE }),
+  const shared = {
     kms,
     keys: options.session.keys,
     entropy: options.entropy ?? UNKNOWN_ENTROPY,
     attester: options.attester,
     configurationHash: options.configurationHash ?? new Uint8Array(32),
     log,
+  };
+  const wallet = new WalletService({
+    ...(options.wallet ?? { guards: NO_GUARDS, cache: NO_CACHE }),
+    ...shared,
   });
+  const masterKey = new MasterKeyService({ minEpoch: options.minEpoch ?? FIRST_EPOCH, ...shared });
   const handler = createDispatcher({
     session,
     wallet,
+    masterKey,
     kms,
     events,
     metrics,
@@ -117,6 +126,7 @@ export function startService(options: ServiceOptions): Service {
       await server.drain(withinMs);
       session[Symbol.dispose]();
       wallet[Symbol.dispose]();
+      masterKey[Symbol.dispose]();
       await kms[Symbol.asyncDispose]();
       log("info", "stopped");
     },

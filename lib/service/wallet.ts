@@ -16,12 +16,12 @@ import { isSecretKey, newSecretKey } from "../crypto/secp256k1.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
 import { type KeyArn, selectKey } from "../kms/key_arn.ts";
-import { type EncryptionContext, type Kms, type KmsAccess, kmsErrorName } from "../kms/kms.ts";
+import type { EncryptionContext, Kms, KmsAccess } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
 import { field, takeCredentials, type WalletReply, WireError, type WireObject } from "../wire/messages.ts";
 import { checkEntropy } from "./entropy.ts";
 import { cacheId, KeyCache } from "./key_cache.ts";
-import { kmsFailure } from "./kms_failure.ts";
+import { rowKmsFailure, rowRejected, type RowSuspects } from "./kms_failure.ts";
 import { createPace, NEVER } from "./pace.ts";
 import type { Attester, EntropySource } from "./ports.ts";
 import { checkGuards, isGuarded, type WalletGuards } from "./wallet_guards.ts";
@@ -216,7 +216,7 @@ export class WalletService implements Disposable {
       context: contextOf(row.name),
     }).catch((thrown) => this.#kmsFailed(thrown, "kms_decrypt_failed"));
     if (dataKey.length !== KEY_LENGTH) {
-      throw rejected(
+      throw rowRejected(
         `encryptedDataKey: KMS opened it, but a data key has ${KEY_LENGTH} bytes, not ${dataKey.length}`,
       );
     }
@@ -224,7 +224,7 @@ export class WalletService implements Disposable {
     const binding: Binding = { purpose: "wallet", subject: name, key, publicPart: address.bytes };
     const privateKey = await openPrivateKey(dataKey, row.encryptedPrivateKey, binding).catch((thrown) => {
       if (!(thrown instanceof OpenError)) throw thrown;
-      throw rejected(
+      throw rowRejected(
         "encryptedPrivateKey, or the address that it is bound to (encryptedDataKey, name and key_id are right)",
       );
     });
@@ -233,7 +233,7 @@ export class WalletService implements Disposable {
       return privateKey;
     }
     privateKey[Symbol.dispose]();
-    throw rejected("address: it is not the private key's");
+    throw rowRejected("address: it is not the private key's");
   }
 
   #kmsFailed(thrown: unknown, code: "kms_decrypt_failed" | "kms_generate_failed"): never {
@@ -243,13 +243,7 @@ export class WalletService implements Disposable {
       reason: thrown.message,
       hint: thrown.hint,
     });
-    const name = kmsErrorName(thrown) ?? "";
-    if (name.startsWith("ExpiredToken")) {
-      throw new WireError("credentials_expired", `KMS refused: ${name}: send fresh credentials`);
-    }
-    const failure = kmsFailure(thrown, code);
-    const suspect = code === "kms_decrypt_failed" ? SUSPECTS.get(name) : undefined;
-    throw suspect === undefined ? failure : rejected(`${suspect} (KMS: ${name})`);
+    throw rowKmsFailure(thrown, code, code === "kms_decrypt_failed" ? SUSPECTS : undefined);
   }
 
   [Symbol.dispose](): void {
@@ -257,15 +251,10 @@ export class WalletService implements Disposable {
   }
 }
 
-/** What KMS's refusal to open a data key says of the row. */
-const SUSPECTS: ReadonlyMap<string, string> = new Map([
-  ["InvalidCiphertextException", "encryptedDataKey, or the name that it is bound to"],
-  ["IncorrectKeyException", "key_id: the data key was wrapped by another KMS key"],
-]);
-
-function rejected(fields: string): WireError {
-  return new WireError("row_rejected", `Cannot trust ${fields}`);
-}
+const SUSPECTS: RowSuspects = {
+  InvalidCiphertextException: "encryptedDataKey, or the name that it is bound to",
+  IncorrectKeyException: "key_id: the data key was wrapped by another KMS key",
+};
 
 async function signAll(
   { payloads, isBatch }: SignRequest,

@@ -3,23 +3,17 @@
  *
  * @module
  */
-import { decodeBase64 } from "@std/encoding";
-import { MAX_CIPHERTEXT_LENGTH } from "../aws_ne/arguments.ts";
 import { BOUND_KEY_VERSION } from "../crypto/bound_key.ts";
 import { type Address, parseAddress } from "../crypto/ethereum/address.ts";
 import { parsePayload, type Payload, PAYLOAD_KINDS } from "../crypto/ethereum/payload.ts";
 import { PayloadError } from "../crypto/ethereum/payload_error.ts";
-import { NONCE_LENGTH, TAG_LENGTH } from "../crypto/sealing.ts";
-import { SCALAR_LENGTH } from "../crypto/secp256k1.ts";
+import { base64Field, parseNonce, SEALED_KEY_RANGE, WRAPPED_KEY_RANGE } from "./fields.ts";
 import { field, optionalString, requiredString, WireError, type WireObject } from "../wire/messages.ts";
 
 /** Items of a batch. */
 export const MAX_BATCH = 1_000;
 /** Characters of an account's name. */
 const MAX_NAME_LENGTH = 128;
-/** Bytes of a nonce for an attestation document: enough not to repeat, and what the NSM takes. */
-const NONCE_RANGE = { min: 16, max: 512 } as const;
-const SEALED_KEY_LENGTH = NONCE_LENGTH + SCALAR_LENGTH + TAG_LENGTH;
 
 /** Which account, under which key. */
 export interface AccountSelection {
@@ -63,32 +57,6 @@ function parseSelection(request: WireObject): AccountSelection {
       optionalString(request, "kms_key_id"),
     region: optionalString(request, "region"),
   };
-}
-
-function base64Field(
-  request: WireObject,
-  name: string,
-  means: string,
-  { min, max }: { readonly min: number; readonly max: number },
-): Uint8Array<ArrayBuffer> {
-  const text = requiredString(request, name, `${means}, base64`);
-  let bytes: Uint8Array<ArrayBuffer>;
-  try {
-    bytes = decodeBase64(text);
-  } catch {
-    throw new WireError("missing_fields", `Field ${name} must be base64 of ${means}`);
-  }
-  if (bytes.length >= min && bytes.length <= max) return bytes;
-  throw new WireError(
-    "missing_fields",
-    `Field ${name} must have ${min === max ? min : `${min} to ${max}`} bytes, not ${bytes.length}`,
-  );
-}
-
-/** The nonce for an attestation document, base64; undefined when none is asked for. @throws {WireError} */
-export function parseNonce(request: WireObject): Uint8Array<ArrayBuffer> | undefined {
-  if ((field(request, "nonce") ?? undefined) === undefined) return undefined;
-  return base64Field(request, "nonce", "a nonce for the attestation document", NONCE_RANGE);
 }
 
 /** @throws {WireError} that names the field. */
@@ -159,14 +127,18 @@ export async function parseSignRequest(
   const row = {
     ...parseSelection(request),
     address,
-    encryptedPrivateKey: base64Field(request, "encryptedPrivateKey", "the sealed private key", {
-      min: SEALED_KEY_LENGTH,
-      max: SEALED_KEY_LENGTH,
-    }),
-    encryptedDataKey: base64Field(request, "encryptedDataKey", "the data key as KMS wrapped it", {
-      min: 1,
-      max: MAX_CIPHERTEXT_LENGTH,
-    }),
+    encryptedPrivateKey: base64Field(
+      request,
+      "encryptedPrivateKey",
+      "the sealed private key",
+      SEALED_KEY_RANGE,
+    ),
+    encryptedDataKey: base64Field(
+      request,
+      "encryptedDataKey",
+      "the data key as KMS wrapped it",
+      WRAPPED_KEY_RANGE,
+    ),
   };
   return { ...row, ...await parsePayloads(request, address.text, breathe) };
 }

@@ -25,6 +25,7 @@ export type ErrorCode =
   | "invalid_payload"
   | "guard_refused"
   | "row_rejected"
+  | "master_key_conflict"
   | "entropy_not_trusted"
   | "attestation_unavailable"
   | "message_too_large"

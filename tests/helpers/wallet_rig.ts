@@ -13,6 +13,7 @@ import { PreparedReply } from "../../lib/service/connection.ts";
 import { createDispatcher } from "../../lib/service/dispatch.ts";
 import { EventLog } from "../../lib/service/events.ts";
 import { NO_CACHE } from "../../lib/service/key_cache.ts";
+import { type MasterKeyOptions, MasterKeyService } from "../../lib/service/master_key.ts";
 import { Metrics } from "../../lib/service/metrics.ts";
 import { SessionService } from "../../lib/service/session.ts";
 import { type WalletOptions, WalletService } from "../../lib/service/wallet.ts";
@@ -34,6 +35,24 @@ export function plainWallet(kms: Kms, log: Log, options: Partial<WalletOptions> 
     keys: [],
     guards: NO_GUARDS,
     cache: NO_CACHE,
+    entropy: { kernelGenerator: undefined },
+    attester: undefined,
+    configurationHash: new Uint8Array(32),
+    ...options,
+  });
+}
+
+/** Without allowed keys or NSM. */
+export function plainMasterKey(
+  kms: Kms,
+  log: Log,
+  options: Partial<MasterKeyOptions> = {},
+): MasterKeyService {
+  return new MasterKeyService({
+    kms,
+    log,
+    keys: [],
+    minEpoch: 1,
     entropy: { kernelGenerator: undefined },
     attester: undefined,
     configurationHash: new Uint8Array(32),
@@ -79,7 +98,9 @@ export class KmsRefusal extends EnclaveError {
 
 /** A wallet over the local KMS with two allowed keys, asked through the dispatcher. */
 export async function walletRig(
-  options: Partial<WalletOptions> & { readonly guards?: WalletGuards; readonly attested?: boolean } = {},
+  options:
+    & Partial<WalletOptions>
+    & { readonly guards?: WalletGuards; readonly attested?: boolean; readonly minEpoch?: number } = {},
 ) {
   const local = await LocalKms.open({ region: "us-east-1" });
   await local.createKey();
@@ -89,6 +110,7 @@ export async function walletRig(
   const keys = local.keyArns.map(parseKeyArn);
   const observed = observeDenials(kms, () => wallet.forgetKeys());
   const wallet = plainWallet(observed, events.log, { keys, ...options });
+  const masterKey = plainMasterKey(observed, events.log, { keys, ...options });
   const session = new SessionService({
     kms: observed,
     keys,
@@ -103,6 +125,7 @@ export async function walletRig(
   const handler = createDispatcher({
     session,
     wallet,
+    masterKey,
     kms: observed,
     events,
     metrics: new Metrics(),
@@ -141,5 +164,5 @@ export async function walletRig(
       encryptedDataKey,
     };
   };
-  return { local, kms, wallet, events, ask, generate, account, firstArn, secondArn };
+  return { local, kms, wallet, masterKey, events, ask, generate, account, firstArn, secondArn };
 }

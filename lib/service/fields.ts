@@ -1,0 +1,62 @@
+/**
+ * Fields that the wallet and the master key have alike, read.
+ *
+ * @module
+ */
+import { decodeBase64 } from "@std/encoding";
+import { MAX_CIPHERTEXT_LENGTH } from "../aws_ne/arguments.ts";
+import { NONCE_LENGTH, TAG_LENGTH } from "../crypto/sealing.ts";
+import { SCALAR_LENGTH } from "../crypto/secp256k1.ts";
+import { field, requiredString, WireError, type WireObject } from "../wire/messages.ts";
+
+/** Bytes that a field may have. */
+export interface LengthRange {
+  readonly min: number;
+  readonly max: number;
+}
+
+/** A private key, sealed: nonce, ciphertext, tag. */
+export const SEALED_KEY_RANGE: LengthRange = {
+  min: NONCE_LENGTH + SCALAR_LENGTH + TAG_LENGTH,
+  max: NONCE_LENGTH + SCALAR_LENGTH + TAG_LENGTH,
+};
+/** A data key as KMS wrapped it. */
+export const WRAPPED_KEY_RANGE: LengthRange = { min: 1, max: MAX_CIPHERTEXT_LENGTH };
+/** A nonce for an attestation document: enough not to repeat, and what the NSM takes. */
+const ATTESTATION_NONCE_RANGE: LengthRange = { min: 16, max: 512 };
+
+/**
+ * Bytes in base64 that must be there.
+ *
+ * @param means what they are, for the message
+ * @throws {WireError} `missing_fields`, with the field's name.
+ */
+export function base64Field(
+  request: WireObject,
+  name: string,
+  means: string,
+  { min, max }: LengthRange,
+): Uint8Array<ArrayBuffer> {
+  const text = requiredString(request, name, `${means}, base64`);
+  let bytes: Uint8Array<ArrayBuffer>;
+  try {
+    bytes = decodeBase64(text);
+  } catch {
+    throw new WireError("missing_fields", `Field ${name} must be base64 of ${means}`);
+  }
+  if (bytes.length >= min && bytes.length <= max) return bytes;
+  throw new WireError(
+    "missing_fields",
+    `Field ${name} must have ${min === max ? min : `${min} to ${max}`} bytes, not ${bytes.length}`,
+  );
+}
+
+/**
+ * The nonce for an attestation document; undefined when none is asked for.
+ *
+ * @throws {WireError} `missing_fields`
+ */
+export function parseNonce(request: WireObject): Uint8Array<ArrayBuffer> | undefined {
+  if ((field(request, "nonce") ?? undefined) === undefined) return undefined;
+  return base64Field(request, "nonce", "a nonce for the attestation document", ATTESTATION_NONCE_RANGE);
+}

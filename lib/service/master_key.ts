@@ -1,0 +1,415 @@
+/**
+ * The master key (K): one secp256k1 key a service, made in here, held in memory, given out sealed for the parent to store, and opened again after
+ * a restart.
+ *
+ * `master_key.sign` signs any digest for whoever holds the vsock: what it is of, nobody in here can see.
+ *
+ * @module
+ */
+import { encodeBase64 } from "@std/encoding";
+import { timingSafeEqual } from "@std/crypto";
+import { keyUserData } from "../attestation/statement.ts";
+import { Credentials } from "../aws_ne/credentials.ts";
+import { type Binding, openPrivateKey, sealPrivateKey } from "../crypto/bound_key.ts";
+import { KEY_LENGTH, OpenError } from "../crypto/sealing.ts";
+import { isSecretKey, newSecretKey, publicKeyOf, signDigest, signSchnorr } from "../crypto/secp256k1.ts";
+import type { SecretBytes } from "../crypto/secret_bytes.ts";
+import { EnclaveError, messageOf } from "../errors.ts";
+import { type KeyArn, selectKey } from "../kms/key_arn.ts";
+import type { EncryptionContext, Kms } from "../kms/kms.ts";
+import type { Log } from "../log.ts";
+import { type Reply, takeCredentials, WireError, type WireObject } from "../wire/messages.ts";
+import { checkEntropy } from "./entropy.ts";
+import { parseNonce } from "./fields.ts";
+import { rowKmsFailure, rowRejected, type RowSuspects } from "./kms_failure.ts";
+import {
+  FIRST_EPOCH,
+  type InitRequest,
+  type MasterKeyRow,
+  meansEnclave,
+  parseInitRequest,
+  parseRewrapRequest,
+  parseSignRequest,
+} from "./master_key_requests.ts";
+import type { Attester, EntropySource } from "./ports.ts";
+
+/** The measured configuration of the master key, and its ports. */
+export interface MasterKeyOptions {
+  readonly kms: Kms;
+  /** Keys that a request may select, rewrapping included. */
+  readonly keys: readonly KeyArn[];
+  /** Rows of an earlier epoch are refused: this enclave has no other way to tell an old row from the newest. */
+  readonly minEpoch: number;
+  readonly entropy: EntropySource;
+  readonly attester: Attester | undefined;
+  /** Goes into attestation documents. 32 bytes. */
+  readonly configurationHash: Uint8Array<ArrayBuffer>;
+  readonly log: Log;
+}
+
+/** The key in memory, and the row that it is stored as. */
+interface HeldKey {
+  readonly enclaveId: string;
+  readonly key: KeyArn;
+  readonly row: MasterKeyRow;
+  readonly privateKey: SecretBytes;
+}
+
+const SUSPECTS: RowSuspects = {
+  InvalidCiphertextException: "kms_encrypted_dek, or the enclave_id that it is bound to",
+  IncorrectKeyException: "kms_key_id: the data key was wrapped by another KMS key",
+};
+
+function contextOf(enclaveId: string): EncryptionContext {
+  return { app: "denclave", purpose: "master", enclave_id: enclaveId };
+}
+
+function bindingOf(enclaveId: string, key: KeyArn, row: Pick<MasterKeyRow, "publicKey" | "epoch">): Binding {
+  return { purpose: "master", subject: enclaveId, key, publicPart: row.publicKey, epoch: row.epoch };
+}
+
+/** Holds the master key and signs with it. */
+export class MasterKeyService implements Disposable {
+  #options: MasterKeyOptions;
+  #held: HeldKey | undefined;
+  /** Told in replies: after a restart it is another, which is how the parent knows that a row was opened anew. */
+  #bootId = crypto.randomUUID();
+  /** `init` and `rewrap` run one at a time: of two that find no key, one makes it and the other gets the same. */
+  #changing: Promise<unknown> = Promise.resolve();
+  #disposed = false;
+
+  constructor(options: MasterKeyOptions) {
+    this.#options = options;
+  }
+
+  /** What `health` tells of it. */
+  get state(): Readonly<Record<string, string | number | boolean>> {
+    if (this.#held === undefined) return { initialised: false, boot_id: this.#bootId };
+    const { enclaveId, row } = this.#held;
+    return { initialised: true, boot_id: this.#bootId, enclave_id: enclaveId, key_epoch: row.epoch };
+  }
+
+  /**
+   * Takes the stored key into use; without a row, makes one. Asked again without a row, it gives the row of the key that it holds: the answer to
+   * the first time may have been lost, and there must not be two keys.
+   *
+   * @throws {WireError | EnclaveError}; what is held then stays as it was.
+   */
+  init(request: WireObject): Promise<Reply> {
+    return this.#oneAtATime(() => this.#init(request));
+  }
+
+  #oneAtATime(run: () => Promise<Reply>): Promise<Reply> {
+    const turn = this.#changing.then(run);
+    this.#changing = turn.catch(() => {});
+    return turn;
+  }
+
+  async #init(request: WireObject): Promise<Reply> {
+    // First of all, so that they are off the request whatever happens next.
+    using credentials = Credentials.fromStrings(takeCredentials(request));
+    const parsed = parseInitRequest(request);
+    const { enclaveId, row, nonce } = parsed;
+    const key = selectKey(this.#options.keys, { key: parsed.keyId, region: parsed.region });
+    if (nonce !== undefined) this.#requireAttester();
+    this.#refuseOther(parsed, key);
+    const held = this.#held;
+    if (row === undefined && held !== undefined) {
+      return await this.#rowReply(held, { newlyGenerated: false, nonce });
+    }
+    const fresh = row === undefined
+      ? await this.#generate(enclaveId, key, credentials)
+      : { enclaveId, key, row, privateKey: await this.#open(parsed, row, key, credentials) };
+    try {
+      const reply = await this.#rowReply(fresh, { newlyGenerated: row === undefined, nonce });
+      this.#hold(fresh);
+      this.#options.log("info", "master_key_initialised", {
+        enclave_id: enclaveId,
+        epoch: fresh.row.epoch,
+        key: key.arn,
+        newly_generated: row === undefined,
+      });
+      return reply;
+    } catch (thrown) {
+      fresh.privateKey[Symbol.dispose]();
+      throw thrown;
+    }
+  }
+
+  #hold(fresh: HeldKey): void {
+    if (this.#disposed) throw new WireError("internal_error", "The service is ending");
+    const old = this.#held;
+    this.#held = fresh;
+    old?.privateKey[Symbol.dispose]();
+  }
+
+  /** One service, one key: another enclave's id, another KMS key without a row, or another public key are mistakes. */
+  #refuseOther({ enclaveId, row }: InitRequest, key: KeyArn): void {
+    const { minEpoch } = this.#options;
+    if (row !== undefined && row.epoch < minEpoch) {
+      throw new WireError(
+        "row_rejected",
+        `Cannot trust key_epoch ${row.epoch}: at least ${minEpoch} is wanted here`,
+      );
+    }
+    const held = this.#held;
+    if (held === undefined) return;
+    const conflict = held.enclaveId !== enclaveId
+      ? `the key of enclave ${JSON.stringify(held.enclaveId)} is held`
+      : row === undefined && held.key.arn !== key.arn
+      ? `the key that is held is wrapped by ${held.key.arn}: rewrap it`
+      : row !== undefined && !timingSafeEqual(row.publicKey, held.row.publicKey)
+      ? "another public key is held"
+      : undefined;
+    if (conflict === undefined) return;
+    throw new WireError(
+      "master_key_conflict",
+      `${conflict}: to change it, restart the enclave with the row that is wanted`,
+    );
+  }
+
+  async #generate(enclaveId: string, key: KeyArn, credentials: Credentials): Promise<HeldKey> {
+    checkEntropy(this.#options.kms, this.#options.entropy);
+    const privateKey = newSecretKey();
+    try {
+      const row = await this.#wrap({ enclaveId, key, epoch: FIRST_EPOCH, privateKey }, credentials);
+      return { enclaveId, key, row, privateKey };
+    } catch (thrown) {
+      privateKey[Symbol.dispose]();
+      throw thrown;
+    }
+  }
+
+  /** Seals a private key under a new data key. */
+  async #wrap(
+    { enclaveId, key, epoch, privateKey }: {
+      readonly enclaveId: string;
+      readonly key: KeyArn;
+      readonly epoch: number;
+      readonly privateKey: SecretBytes;
+    },
+    credentials: Credentials,
+  ): Promise<MasterKeyRow> {
+    const dataKey = await this.#options.kms.generateDataKey({ region: key.region, credentials }, {
+      keyId: key.arn,
+      keySpec: "AES_256",
+      context: contextOf(enclaveId),
+    }).catch((thrown) => this.#kmsFailed(thrown, "kms_generate_failed"));
+    using plaintext = dataKey.plaintext;
+    const publicKey = publicKeyOf(privateKey, "compressed");
+    const binding = bindingOf(enclaveId, key, { publicKey, epoch });
+    const encryptedPrivateKey = await sealPrivateKey(plaintext, privateKey, binding);
+    return { encryptedDataKey: dataKey.ciphertext, encryptedPrivateKey, publicKey, epoch };
+  }
+
+  /** A row's private key. Changes nothing. */
+  async #open(
+    { enclaveId }: InitRequest,
+    row: MasterKeyRow,
+    key: KeyArn,
+    credentials: Credentials,
+  ): Promise<SecretBytes> {
+    using dataKey = await this.#options.kms.decrypt({ region: key.region, credentials }, {
+      ciphertext: row.encryptedDataKey,
+      keyId: key.arn,
+      context: contextOf(enclaveId),
+    }).catch((thrown) => this.#kmsFailed(thrown, "kms_decrypt_failed"));
+    if (dataKey.length !== KEY_LENGTH) {
+      throw rowRejected(
+        `kms_encrypted_dek: KMS opened it, but a data key has ${KEY_LENGTH} bytes, not ${dataKey.length}`,
+      );
+    }
+    const privateKey = await openPrivateKey(dataKey, row.encryptedPrivateKey, bindingOf(enclaveId, key, row))
+      .catch(
+        (thrown) => {
+          if (!(thrown instanceof OpenError)) throw thrown;
+          throw rowRejected(
+            "encrypted_private_key, or the public_key and key_epoch that it is bound to (kms_encrypted_dek, enclave_id and kms_key_id are right)",
+          );
+        },
+      );
+    if (
+      isSecretKey(privateKey.expose()) &&
+      timingSafeEqual(publicKeyOf(privateKey, "compressed"), row.publicKey)
+    ) {
+      return privateKey;
+    }
+    privateKey[Symbol.dispose]();
+    throw rowRejected("public_key: it is not the private key's");
+  }
+
+  /**
+   * Opens a row and holds it against its public key, without taking it into use.
+   *
+   * @throws {WireError | EnclaveError}
+   */
+  async verify(request: WireObject): Promise<Reply> {
+    using credentials = Credentials.fromStrings(takeCredentials(request));
+    const parsed = parseInitRequest(request);
+    const { row } = parsed;
+    if (row === undefined) {
+      throw new WireError("missing_fields", "Field kms_encrypted_dek and the rest of the row are missing");
+    }
+    const key = selectKey(this.#options.keys, { key: parsed.keyId, region: parsed.region });
+    const privateKey = await this.#open(parsed, row, key, credentials);
+    privateKey[Symbol.dispose]();
+    return {
+      status: "ok",
+      enclave_id: parsed.enclaveId,
+      key_epoch: row.epoch,
+      kms_key_id: key.arn,
+      boot_id: this.#bootId,
+    };
+  }
+
+  /**
+   * The same private key under a new data key of another KMS key; the epoch grows by one. The old row still opens.
+   *
+   * @throws {WireError | EnclaveError}; what is held then stays as it was.
+   */
+  rewrap(request: WireObject): Promise<Reply> {
+    return this.#oneAtATime(() => this.#rewrap(request));
+  }
+
+  async #rewrap(request: WireObject): Promise<Reply> {
+    using credentials = Credentials.fromStrings(takeCredentials(request));
+    const { newKeyId, region } = parseRewrapRequest(request);
+    const held = this.#require(request);
+    const key = selectKey(this.#options.keys, { key: newKeyId, region });
+    const nonce = parseNonce(request);
+    if (nonce !== undefined) this.#requireAttester();
+    const { enclaveId } = held;
+    // A copy: the old one is wiped when this one takes its place.
+    const privateKey = held.privateKey.clone();
+    try {
+      const row = await this.#wrap({ enclaveId, key, epoch: held.row.epoch + 1, privateKey }, credentials);
+      const fresh = { enclaveId, key, row, privateKey };
+      const reply = await this.#rowReply(fresh, { newlyGenerated: false, nonce });
+      this.#hold(fresh);
+      this.#options.log("info", "master_key_rewrapped", {
+        enclave_id: enclaveId,
+        epoch: row.epoch,
+        key: key.arn,
+      });
+      return reply;
+    } catch (thrown) {
+      privateKey[Symbol.dispose]();
+      throw thrown;
+    }
+  }
+
+  /** What anybody may know. @throws {WireError} */
+  async publicInfo(request: WireObject): Promise<Reply> {
+    const held = this.#require(request);
+    const nonce = parseNonce(request);
+    return {
+      status: "ok",
+      enclave_id: held.enclaveId,
+      public_key: encodeBase64(held.row.publicKey),
+      kms_key_id: held.key.arn,
+      key_epoch: held.row.epoch,
+      boot_id: this.#bootId,
+      ...await this.#attested(held, nonce),
+    };
+  }
+
+  /** Signs a digest. @throws {WireError} */
+  sign(request: WireObject): Reply {
+    const { digest, scheme } = parseSignRequest(request);
+    const { privateKey, row } = this.#require(request);
+    const shared = {
+      status: "ok",
+      scheme,
+      public_key: encodeBase64(row.publicKey),
+      key_epoch: row.epoch,
+      boot_id: this.#bootId,
+    } as const;
+    if (scheme === "schnorr") return { ...shared, signature: encodeBase64(signSchnorr(privateKey, digest)) };
+    const { r, s, yParity } = signDigest(privateKey, digest);
+    const signature = new Uint8Array(r.length + s.length);
+    signature.set(r);
+    signature.set(s, r.length);
+    return { ...shared, signature: encodeBase64(signature), recovery_id: yParity };
+  }
+
+  #require(request: WireObject): HeldKey {
+    const held = this.#held;
+    if (held === undefined) {
+      throw new WireError("not_configured", "Send master_key.init first: there is no master key yet");
+    }
+    if (meansEnclave(request, held.enclaveId)) return held;
+    throw new WireError(
+      "master_key_conflict",
+      `The key of enclave ${JSON.stringify(held.enclaveId)} is held`,
+    );
+  }
+
+  #requireAttester(): Attester {
+    const { attester } = this.#options;
+    if (attester !== undefined) return attester;
+    throw new WireError(
+      "attestation_unavailable",
+      "A nonce asks for an attestation document, and there is no NSM here to sign one",
+    );
+  }
+
+  async #attested(
+    { enclaveId, key, row }: HeldKey,
+    nonce: Uint8Array<ArrayBuffer> | undefined,
+  ): Promise<{ readonly attestation_document?: string }> {
+    if (nonce === undefined) return {};
+    const attester = this.#requireAttester();
+    const statement = {
+      purpose: "master",
+      subject: enclaveId,
+      publicPart: row.publicKey,
+      keyArn: key.arn,
+      epoch: row.epoch,
+    } as const;
+    try {
+      const userData = await keyUserData(statement, this.#options.configurationHash);
+      return { attestation_document: encodeBase64(await attester.attest({ userData, nonce })) };
+    } catch (thrown) {
+      this.#options.log("error", "attestation_failed", { reason: messageOf(thrown) });
+      throw new WireError("attestation_unavailable", "The NSM gave no attestation document: see logs");
+    }
+  }
+
+  async #rowReply(
+    held: HeldKey,
+    { newlyGenerated, nonce }: {
+      readonly newlyGenerated: boolean;
+      readonly nonce: Uint8Array<ArrayBuffer> | undefined;
+    },
+  ): Promise<Reply> {
+    const { enclaveId, key, row } = held;
+    return {
+      status: "ok",
+      enclave_id: enclaveId,
+      kms_encrypted_dek: encodeBase64(row.encryptedDataKey),
+      encrypted_private_key: encodeBase64(row.encryptedPrivateKey),
+      public_key: encodeBase64(row.publicKey),
+      kms_key_id: key.arn,
+      key_epoch: row.epoch,
+      newly_generated: newlyGenerated,
+      boot_id: this.#bootId,
+      ...await this.#attested(held, nonce),
+    };
+  }
+
+  #kmsFailed(thrown: unknown, code: "kms_decrypt_failed" | "kms_generate_failed"): never {
+    if (!(thrown instanceof EnclaveError)) throw thrown;
+    this.#options.log("error", "master_key_kms_failed", {
+      code: thrown.code,
+      reason: thrown.message,
+      hint: thrown.hint,
+    });
+    throw rowKmsFailure(thrown, code, code === "kms_decrypt_failed" ? SUSPECTS : undefined);
+  }
+
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+    this.#held?.privateKey[Symbol.dispose]();
+    this.#held = undefined;
+  }
+}

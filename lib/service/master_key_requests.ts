@@ -1,0 +1,138 @@
+/**
+ * The master key's requests, read: unknown in, parsed out.
+ *
+ * @module
+ */
+import { decodeBase64, decodeHex } from "@std/encoding";
+import { SCALAR_LENGTH } from "../crypto/secp256k1.ts";
+import { field, optionalString, requiredString, WireError, type WireObject } from "../wire/messages.ts";
+import { base64Field, parseNonce, SEALED_KEY_RANGE, WRAPPED_KEY_RANGE } from "./fields.ts";
+
+/** Bytes of a compressed public key. */
+export const PUBLIC_KEY_LENGTH = 33;
+/** The first epoch of a key. */
+export const FIRST_EPOCH = 1;
+const MAX_ID_LENGTH = 128;
+
+/** What is stored of a master key. */
+export interface MasterKeyRow {
+  readonly encryptedDataKey: Uint8Array<ArrayBuffer>;
+  readonly encryptedPrivateKey: Uint8Array<ArrayBuffer>;
+  /** Compressed. */
+  readonly publicKey: Uint8Array<ArrayBuffer>;
+  readonly epoch: number;
+}
+
+/** `master_key.init` and `master_key.verify`, read. */
+export interface InitRequest {
+  /** Digits or a name: a number and its digits are the same id. */
+  readonly enclaveId: string;
+  readonly keyId: string | undefined;
+  readonly region: string | undefined;
+  /** Undefined when there is none yet. */
+  readonly row: MasterKeyRow | undefined;
+  readonly nonce: Uint8Array<ArrayBuffer> | undefined;
+}
+
+/** Kinds of signature. */
+export type SignatureScheme = "ecdsa" | "schnorr";
+
+const ROW_FIELDS = ["kms_encrypted_dek", "encrypted_private_key", "public_key", "key_epoch"] as const;
+
+function parseEnclaveId(request: WireObject): string {
+  const value = field(request, "enclave_id");
+  if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return String(value);
+  if (
+    typeof value === "string" && value.length <= MAX_ID_LENGTH && /^[A-Za-z0-9][A-Za-z0-9._:-]*$/.test(value)
+  ) {
+    return value;
+  }
+  throw new WireError(
+    "missing_fields",
+    "Field enclave_id must be a whole number, or a name of letters, digits, dots, colons, dashes and underscores",
+  );
+}
+
+function parseEpoch(request: WireObject): number {
+  const epoch = field(request, "key_epoch");
+  if (typeof epoch === "number" && Number.isSafeInteger(epoch) && epoch >= FIRST_EPOCH) return epoch;
+  throw new WireError("missing_fields", `Field key_epoch must be a whole number from ${FIRST_EPOCH}`);
+}
+
+function parseRow(request: WireObject): MasterKeyRow | undefined {
+  const given = ROW_FIELDS.filter((name) => (field(request, name) ?? undefined) !== undefined);
+  if (given.length === 0) return undefined;
+  // A part of a row is a mistake: taken as none, it would make a new key.
+  const missing = ROW_FIELDS.filter((name) => !given.includes(name));
+  if (missing.length > 0) {
+    throw new WireError(
+      "missing_fields",
+      `Field ${missing.join(", ")} is missing: send the whole row, or none of it for a new key`,
+    );
+  }
+  return {
+    encryptedDataKey: base64Field(
+      request,
+      "kms_encrypted_dek",
+      "the data key as KMS wrapped it",
+      WRAPPED_KEY_RANGE,
+    ),
+    encryptedPrivateKey: base64Field(
+      request,
+      "encrypted_private_key",
+      "the sealed private key",
+      SEALED_KEY_RANGE,
+    ),
+    publicKey: base64Field(request, "public_key", "the compressed public key", {
+      min: PUBLIC_KEY_LENGTH,
+      max: PUBLIC_KEY_LENGTH,
+    }),
+    epoch: parseEpoch(request),
+  };
+}
+
+/** @throws {WireError} that names the field. */
+export function parseInitRequest(request: WireObject): InitRequest {
+  return {
+    enclaveId: parseEnclaveId(request),
+    keyId: optionalString(request, "kms_key_id"),
+    region: optionalString(request, "region"),
+    row: parseRow(request),
+    nonce: parseNonce(request),
+  };
+}
+
+/** `master_key.rewrap`: the KMS key to go to. @throws {WireError} that names the field. */
+export function parseRewrapRequest(
+  request: WireObject,
+): { readonly newKeyId: string; readonly region: string | undefined } {
+  return {
+    newKeyId: requiredString(request, "new_kms_key_id", "the KMS key to wrap under"),
+    region: optionalString(request, "region"),
+  };
+}
+
+/** Whether a request that may name an enclave means this one. @throws {WireError} `missing_fields` */
+export function meansEnclave(request: WireObject, enclaveId: string): boolean {
+  return (field(request, "enclave_id") ?? undefined) === undefined || parseEnclaveId(request) === enclaveId;
+}
+
+/** `master_key.sign`. The digest is base64, as bytes are in these requests, or hex. @throws {WireError} that names the field. */
+export function parseSignRequest(
+  request: WireObject,
+): { readonly digest: Uint8Array<ArrayBuffer>; readonly scheme: SignatureScheme } {
+  const text = requiredString(request, "digest", `${SCALAR_LENGTH} bytes, base64 or hex`);
+  const scheme = field(request, "scheme") ?? "ecdsa";
+  if (scheme !== "ecdsa" && scheme !== "schnorr") {
+    throw new WireError("missing_fields", "Field scheme must be ecdsa or schnorr");
+  }
+  // 32 bytes are 64 digits of hex and 44 characters of base64: no text is both.
+  const isHex = /^(0x)?[0-9a-fA-F]{64}$/.test(text);
+  try {
+    const digest = isHex ? decodeHex(text.slice(-64)) : decodeBase64(text);
+    if (digest.length === SCALAR_LENGTH) return { digest, scheme };
+  } catch {
+    // Neither: below.
+  }
+  throw new WireError("missing_fields", `Field digest must be ${SCALAR_LENGTH} bytes, base64 or hex`);
+}
