@@ -9,12 +9,12 @@
  */
 import { encode } from "cborg";
 import { decodeBase64, encodeBase64 } from "@std/encoding";
-import { pathExists } from "../../ffi/libc.ts";
 import { checkCall } from "../aws_ne/calls.ts";
 import { SecretBytes } from "../crypto/secret_bytes.ts";
 import { KEY_LENGTH, OpenError, SealingKey } from "../crypto/sealing.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
 import { parseKeyArn } from "./key_arn.ts";
+import { refuseInEnclave } from "./outside_enclave.ts";
 import type {
   DataKey,
   DataKeyRequest,
@@ -27,7 +27,6 @@ import type {
 
 const MAGIC = new TextEncoder().encode("DLK1");
 const HEADER_LENGTH = MAGIC.length + 2;
-const NSM_DEVICE = "/dev/nsm";
 const FILE_MODE = 0o600;
 /** The account that no one has. */
 const ACCOUNT = "000000000000";
@@ -68,7 +67,12 @@ export class LocalKms implements Kms {
    * @throws {EnclaveError} `local_kms_refused` in an enclave, `local_kms_file` when the file cannot be used.
    */
   static async open(options: LocalKmsOptions): Promise<LocalKms> {
-    refuseInEnclave(options.nsmDevice ?? NSM_DEVICE);
+    refuseInEnclave({
+      name: "local KMS",
+      code: "local_kms_refused",
+      why: "It releases keys to anybody.",
+      nsmDevice: options.nsmDevice,
+    });
     const keys = options.file === undefined ? new Map<string, SealingKey>() : await readKeys(options.file);
     const kms = new LocalKms(options, keys);
     if (keys.size === 0) await kms.createKey();
@@ -182,15 +186,6 @@ function parseBlob(
   if (blob.length < HEADER_LENGTH + nameLength) return fail();
   const arn = new TextDecoder().decode(blob.subarray(HEADER_LENGTH, HEADER_LENGTH + nameLength));
   return { arn, sealed: blob.subarray(HEADER_LENGTH + nameLength) };
-}
-
-function refuseInEnclave(device: string): void {
-  // Nitro enclaves are Linux: elsewhere there is nothing to look for.
-  if (Deno.build.os !== "linux" || !pathExists(device)) return;
-  throw new EnclaveError(`The local KMS does not run in an enclave (${device} is there)`, {
-    code: "local_kms_refused",
-    hint: "It releases keys to anybody. In an enclave run the production binary.",
-  });
 }
 
 interface KeyFile {

@@ -1,0 +1,327 @@
+/**
+ * Calls to KMS's JSON API over HTTP(S): signed, with a deadline for each attempt and for all of them, the answer read up to a cap, and tried
+ * again where that can help. Needs net permission for the endpoint.
+ *
+ * @module
+ */
+import type { KmsReason } from "../../aws_ne/errors.ts";
+import { hintFor, parseKmsReason } from "../../aws_ne/reasons.ts";
+import { EnclaveError, messageOf } from "../../errors.ts";
+import type { KmsAccess } from "../kms.ts";
+import { Deadline, sleep } from "./deadline.ts";
+import { parseEndpoint, regionEndpoint } from "./endpoint.ts";
+import { AwsKmsError } from "./errors.ts";
+import { type KmsOperation, signRequest } from "./sign.ts";
+
+/** The largest answer: a CiphertextBlob of 6144 bytes in base64 has an eighth of it. */
+const MAX_ANSWER_LENGTH = 64 * 1024;
+const MAX_ATTEMPTS = 3;
+const PAUSE_MS = { first: 100, longest: 2_000 } as const;
+const POOL = { poolMaxIdlePerHost: 4, poolIdleTimeout: 20_000 } as const;
+/** Beside HTTP's 429 and 5xx. */
+const THROTTLING = /^(Throttling(Exception)?|RequestThrottled(Exception)?|TooManyRequestsException)$/;
+
+/** Options of {@link KmsApi}. */
+export interface KmsApiOptions {
+  /** Another endpoint than AWS's, for development: `http://localhost:4566`. */
+  readonly endpoint?: string | undefined;
+  /** One attempt may take so long, connecting included. Milliseconds. */
+  readonly attemptMs?: number;
+  /** A call may take so long, its repeats and the pauses between them included. Milliseconds. */
+  readonly deadlineMs?: number;
+  /** Pauses between attempts; ends early when the signal aborts. For tests. */
+  readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
+  /** From 0 to 1. For tests. */
+  readonly random?: () => number;
+  /** Wall clock, milliseconds since 1970. For tests. */
+  readonly now?: () => number;
+}
+
+/** What KMS answered; a plaintext in it is its reader's to take out. */
+export type KmsAnswer = Record<string, unknown>;
+
+/** How an attempt ended that gave no answer to use. */
+interface Failure {
+  readonly error: AwsKmsError;
+  /** Whether another attempt may end differently. */
+  readonly isPassing: boolean;
+}
+
+/** What an attempt is told. */
+interface Attempt {
+  readonly operation: KmsOperation;
+  readonly access: KmsAccess;
+  readonly body: string;
+  readonly deadline: Deadline;
+}
+
+/** KMS's answer before anybody looked into it. */
+interface RawAnswer {
+  readonly status: number;
+  readonly date: string | undefined;
+  readonly parsed: KmsAnswer | undefined;
+}
+
+/** KMS's JSON API. */
+export class KmsApi implements Disposable {
+  /** The endpoint that was named, or undefined for AWS's own. */
+  readonly endpoint: string | undefined;
+  #options: Required<Omit<KmsApiOptions, "endpoint">>;
+  #closed = new AbortController();
+  #client = Deno.createHttpClient(POOL);
+  #counts = { calls: 0, attempts: 0, failed: 0 };
+
+  /** @throws {EnclaveError} `invalid_endpoint` */
+  constructor({ endpoint, ...options }: KmsApiOptions) {
+    this.endpoint = endpoint === undefined ? undefined : parseEndpoint(endpoint);
+    this.#options = {
+      attemptMs: 5_000,
+      deadlineMs: 20_000,
+      sleep,
+      random: () => Math.random(),
+      now: () => Date.now(),
+      ...options,
+    };
+  }
+
+  /** How many calls were made, in how many attempts, and how many failed. */
+  get counts(): Readonly<{ calls: number; attempts: number; failed: number }> {
+    return { ...this.#counts };
+  }
+
+  /**
+   * Makes a call: up to three attempts, with pauses of random length between them (full jitter), all within the deadline.
+   *
+   * @param access borrowed
+   * @throws {AwsKmsError}
+   * @throws {SdkArgumentError} when a credential cannot be sent.
+   */
+  async call(
+    operation: KmsOperation,
+    access: KmsAccess,
+    fields: Readonly<Record<string, unknown>>,
+  ): Promise<KmsAnswer> {
+    this.#counts.calls++;
+    try {
+      return await this.#call(operation, access, JSON.stringify(fields));
+    } catch (thrown) {
+      this.#counts.failed++;
+      throw thrown;
+    }
+  }
+
+  async #call(operation: KmsOperation, access: KmsAccess, body: string): Promise<KmsAnswer> {
+    using overall = new Deadline(this.#options.deadlineMs, this.#closed.signal);
+    for (let attempt = 1;; attempt++) {
+      this.#throwIfClosed(operation);
+      const outcome = await this.#attempt(operation, access, body, overall);
+      if (!isFailure(outcome)) return outcome;
+      const { error, isPassing } = outcome;
+      if (!isPassing || attempt === MAX_ATTEMPTS || overall.signal.aborted) throw error;
+      const pause = this.#options.random() * Math.min(PAUSE_MS.longest, PAUSE_MS.first * 2 ** (attempt - 1));
+      // A pause that ends after the deadline would only hide what is known now.
+      if (pause >= overall.remainingMs) throw error;
+      await this.#options.sleep(pause, overall.signal);
+      if (overall.isOver) throw error;
+    }
+  }
+
+  async #attempt(
+    operation: KmsOperation,
+    access: KmsAccess,
+    body: string,
+    overall: Deadline,
+  ): Promise<KmsAnswer | Failure> {
+    this.#counts.attempts++;
+    using deadline = new Deadline(Math.min(this.#options.attemptMs, overall.remainingMs), overall.signal);
+    const attempt = { operation, access, body, deadline };
+    try {
+      return await this.#send(attempt);
+    } catch (thrown) {
+      if (thrown instanceof EnclaveError) throw thrown;
+      this.#throwIfClosed(operation);
+      return deadline.signal.aborted
+        ? { error: timedOut(operation, thrown), isPassing: true }
+        : { error: unreachable(operation, thrown), isPassing: thrown instanceof TypeError };
+    }
+  }
+
+  /** Whatever the network throws comes out as it is. */
+  async #send(attempt: Attempt): Promise<KmsAnswer | Failure> {
+    const { operation, access, body, deadline } = attempt;
+    const url = this.endpoint ?? regionEndpoint(access.region);
+    const now = this.#options.now();
+    const headers = await signRequest(
+      { url, region: access.region, operation, body, now },
+      access.credentials,
+    );
+    const response = await fetch(url, {
+      method: "POST",
+      headers,
+      body,
+      // A signed request is for nobody else.
+      redirect: "manual",
+      signal: deadline.signal,
+      client: this.#client,
+    });
+    using bytes = await readCapped(response);
+    if (bytes.isTooLong) {
+      return strange(operation, `it answered with more than ${MAX_ANSWER_LENGTH} bytes`);
+    }
+    const raw = {
+      status: response.status,
+      date: response.headers.get("date") ?? undefined,
+      parsed: parseObject(bytes.contents),
+    };
+    if (raw.status === 200 && raw.parsed !== undefined) return raw.parsed;
+    return refusal(attempt, raw, now);
+  }
+
+  #throwIfClosed(operation: KmsOperation): void {
+    if (!this.#closed.signal.aborted) return;
+    throw new AwsKmsError(`KMS ${operation} failed: the backend was closed`, {
+      code: "kms_closed",
+      hint: "The service is ending.",
+    });
+  }
+
+  /** Ends calls that are under way, and closes the connections. */
+  [Symbol.dispose](): void {
+    if (this.#closed.signal.aborted) return;
+    this.#closed.abort();
+    this.#client.close();
+  }
+}
+
+function isFailure(outcome: KmsAnswer | Failure): outcome is Failure {
+  return "error" in outcome && outcome.error instanceof AwsKmsError;
+}
+
+/** A body that was read; `using` it wipes it. */
+interface CappedBody extends Disposable {
+  readonly isTooLong: boolean;
+  readonly contents: Uint8Array<ArrayBuffer>;
+}
+
+async function readCapped(response: Response): Promise<CappedBody> {
+  const buffer = new Uint8Array(MAX_ANSWER_LENGTH);
+  let length = 0;
+  let isTooLong = Number(response.headers.get("content-length") ?? 0) > MAX_ANSWER_LENGTH;
+  const reader = response.body?.getReader();
+  try {
+    while (reader !== undefined && !isTooLong) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      isTooLong = length + value.length > MAX_ANSWER_LENGTH;
+      if (!isTooLong) buffer.set(value, length);
+      length += value.length;
+      value.fill(0);
+    }
+  } catch (thrown) {
+    buffer.fill(0);
+    throw thrown;
+  } finally {
+    if (isTooLong) await reader?.cancel().catch(() => {});
+  }
+  return {
+    isTooLong,
+    contents: buffer.subarray(0, Math.min(length, MAX_ANSWER_LENGTH)),
+    [Symbol.dispose]: () => void buffer.fill(0),
+  };
+}
+
+function parseObject(bytes: Uint8Array): KmsAnswer | undefined {
+  try {
+    const parsed: unknown = JSON.parse(new TextDecoder().decode(bytes));
+    // The engine's own message would quote the answer, which may hold a key: it goes no further.
+    return typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)
+      ? { ...parsed }
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function refusal({ operation, access }: Attempt, { status, date, parsed }: RawAnswer, now: number): Failure {
+  const kms = parsed === undefined ? undefined : redactedReason(parsed, access);
+  const isThrottling = status === 429 || (kms !== undefined && THROTTLING.test(kms.name));
+  if (kms === undefined) {
+    if (status >= 200 && status < 500 && !isThrottling) {
+      return strange(
+        operation,
+        parsed === undefined
+          ? `it answered with status ${status} and no JSON`
+          : `it answered with status ${status} and gave no reason`,
+      );
+    }
+    const error = new AwsKmsError(`KMS ${operation} failed with status ${status} and gave no reason`, {
+      code: "aws_kms",
+      hint: "KMS, or something before it, is overloaded or broken: try again later.",
+    });
+    return { error, isPassing: true };
+  }
+  const skew = clockSkew(kms, date, now);
+  const error = new AwsKmsError(
+    `KMS ${operation} failed: ${kms.name}${kms.message === "" ? "" : `: ${kms.message}`}`,
+    { code: skew === undefined ? "aws_kms" : "clock_skew", kms, hint: skew ?? hintFor(kms) },
+  );
+  return { error, isPassing: isThrottling || status >= 500 };
+}
+
+/** A refusal of a signature may quote the request's headers, the session token among them. */
+function redactedReason(answer: KmsAnswer, { credentials }: KmsAccess): KmsReason | undefined {
+  const secrets = [credentials.secretAccessKey, credentials.sessionToken]
+    .filter(({ length }) => length > 0)
+    .map((secret) => new TextDecoder().decode(secret.expose()));
+  const redact = (text: unknown) =>
+    typeof text === "string"
+      ? secrets.reduce((rest, secret) => rest.replaceAll(secret, "[secret]"), text)
+      : text;
+  return parseKmsReason({
+    ...answer,
+    message: redact(answer["message"]),
+    Message: redact(answer["Message"]),
+  });
+}
+
+/** What to do when KMS refused since this machine's clock is off; undefined when that was not why. */
+function clockSkew(kms: KmsReason, date: string | undefined, now: number): string | undefined {
+  if (!/signature.*(expired|not yet current)/i.test(kms.message)) return undefined;
+  const theirs = date === undefined ? NaN : Date.parse(date);
+  if (Number.isNaN(theirs)) return "This machine's clock is off: set it.";
+  const seconds = Math.round((now - theirs) / 1_000);
+  return `This machine's clock is ${Math.abs(seconds)} s ${
+    seconds > 0 ? "ahead of" : "behind"
+  } KMS's: set it.`;
+}
+
+/** What answered is not KMS, or not as it should be. */
+function strange(operation: KmsOperation, what: string): Failure {
+  return { error: unbelievable(operation, what), isPassing: false };
+}
+
+/** An error about an answer that is not to be believed. */
+export function unbelievable(operation: KmsOperation, what: string): AwsKmsError {
+  return new AwsKmsError(`Cannot use KMS's answer to ${operation}: ${what}`, {
+    code: "aws_kms",
+    hint: "Check that the endpoint is KMS's, and that no proxy answers in its place.",
+  });
+}
+
+function timedOut(operation: KmsOperation, cause: unknown): AwsKmsError {
+  return new AwsKmsError(`KMS ${operation} failed: no answer in time`, {
+    code: "kms_timeout",
+    hint: "Check that the endpoint can be reached from here, and is not overloaded.",
+    cause,
+  });
+}
+
+function unreachable(operation: KmsOperation, cause: unknown): AwsKmsError {
+  return new AwsKmsError(`KMS ${operation} failed: no connection: ${messageOf(cause)}`, {
+    code: "kms_unreachable",
+    hint: cause instanceof Deno.errors.NotCapable
+      ? "This program may not connect there: it needs net permission for the endpoint."
+      : "Check the endpoint, the region, the network and its certificate.",
+    cause,
+  });
+}

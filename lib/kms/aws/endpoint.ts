@@ -1,0 +1,37 @@
+/**
+ * Where KMS's API is: AWS's own endpoint of a region, or one that a person names for development.
+ *
+ * @module
+ */
+import { EnclaveError } from "../../errors.ts";
+
+/**
+ * Reads an endpoint. Credentials, a path, a query or a fragment in it are refused: none of them would be part of a KMS endpoint.
+ *
+ * @returns such as `http://localhost:4566/`
+ * @throws {EnclaveError} `invalid_endpoint`, without the text where it may hold a password.
+ */
+export function parseEndpoint(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const problem = url === undefined
+    ? "it is no URL"
+    : url.username !== "" || url.password !== ""
+    ? "it has a user name or password"
+    : !["http:", "https:"].includes(url.protocol)
+    ? "it is neither http: nor https:"
+    : url.hostname === ""
+    ? "it has no host"
+    : url.pathname !== "/" || url.search !== "" || url.hash !== ""
+    ? "it has more than scheme, host and port"
+    : undefined;
+  if (url !== undefined && problem === undefined) return url.href;
+  throw new EnclaveError(`Cannot use this endpoint of KMS: ${problem}`, {
+    code: "invalid_endpoint",
+    hint: "Write scheme, host and port: http://localhost:4566.",
+  });
+}
+
+/** AWS's own endpoint of a region. Partitions beyond the commercial one, GovCloud and China need theirs named. */
+export function regionEndpoint(region: string): string {
+  return `https://kms.${region}.amazonaws.com${region.startsWith("cn-") ? ".cn" : ""}/`;
+}
