@@ -19,6 +19,14 @@ const WALLS: readonly (readonly [string, string, readonly string[]])[] = [
   ["lib/wire/framing.ts", 'import { a } from "../kms/kms.ts";', ["import-walls"]],
   ["main.ts", 'import { a } from "./lib/kms/local.ts";', ["import-walls"]],
   ["main.ts", 'import { a } from "./lib/kms/open_nitro.ts";', []],
+  ["main.ts", 'import { a } from "./lib/kms/aws.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./lib/kms/aws/api.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./lib/kms/development_key.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./lib/kms/deps/aws4fetch.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./lib/config/config.ts";', ["import-walls"]],
+  ["lib/service/session.ts", 'import { a } from "../config/config.ts";', ["import-walls"]],
+  ["lib/config/config.ts", 'import { a } from "../cli/options.ts";', []],
+  ["scripts/dev.ts", 'import { a } from "../lib/kms/aws.ts";', []],
   ["scripts/dev.ts", 'import { a } from "../lib/kms/local.ts";', []],
   ["lib/kms/nitro.ts", 'import { a } from "../../scripts/dev.ts";', ["import-walls"]],
   ["lib/kms/nitro.ts", 'export { a } from "../../tests/helpers/duplex.ts";', ["import-walls"]],
@@ -109,6 +117,13 @@ Deno.test("nothing that main.ts leads to can make a document, or trust a root", 
   const graph = [...await graphOf(new URL("../../main.ts", import.meta.url))];
   assertEquals(graph.some((path) => path.endsWith("/lib/service/server.ts")), true);
   const walled = /\/lib\/attestation\/(simulated|verify|document|certificates|mod|deps\/.*)\.ts$/;
+  assertEquals(graph.filter((path) => walled.test(path)), []);
+});
+
+Deno.test("main.ts leads to the attested KMS alone, and to no configuration file", async () => {
+  const graph = [...await graphOf(new URL("../../main.ts", import.meta.url))];
+  assertEquals(graph.some((path) => path.endsWith("/lib/kms/nitro.ts")), true);
+  const walled = /\/lib\/(config\/|kms\/(aws|deps)\/|kms\/(local|aws|development_key|outside_enclave)\.ts)/;
   assertEquals(graph.filter((path) => walled.test(path)), []);
 });
 
