@@ -97,11 +97,14 @@ function productionPermissions(options: Options, binary: string): readonly Permi
 /** What the development binary may do. */
 function developmentPermissions(): readonly Permission[] {
   return [
-    { flag: "--allow-net", why: "listens where --listen says" },
+    { flag: "--allow-net", why: "listens where --listen says, and calls the KMS of --kms-endpoint-url" },
     { flag: "--allow-read", why: "Unix sockets, the local KMS's file" },
     { flag: "--allow-write", why: "Unix sockets, the local KMS's file" },
     { flag: `--allow-ffi=${LIBC_PATHS.join(",")}`, why: "looks for /dev/nsm, where it must not run" },
-    { flag: `--allow-env=${environmentNames(SERVE_OPTIONS)},KMS,KMS_LOCAL_FILE`, why: "its own options" },
+    {
+      flag: `--allow-env=${environmentNames(SERVE_OPTIONS)},KMS,KMS_LOCAL_FILE,KMS_ENDPOINT_URL`,
+      why: "its own options",
+    },
   ];
 }
 
@@ -144,7 +147,7 @@ async function compile(options: Options): Promise<number> {
     "--quiet",
     "--no-prompt",
     // Deno puts every package of the lock file into the binary: so the enclave has one of its own, with what it uses.
-    "--lock=enclave.lock",
+    `--lock=${dev ? "deno.lock" : "enclave.lock"}`,
     "--frozen",
     ...permissions.map(({ flag }) => flag),
     ...(target === undefined ? [] : ["--target", target]),
