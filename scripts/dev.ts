@@ -1,15 +1,25 @@
 /**
- * The same service with development backends, for a host: no enclave, no AWS account. Also makes what a first try needs: a session key,
- * wrapped.
+ * The same service with development backends, for a host: the embedded KMS, which needs no AWS account, or a KMS over plain HTTPS. Also makes what
+ * a first try needs: a session key, wrapped.
  *
  * @module
  */
 import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../lib/cli/options.ts";
 import { describeFailure, runService } from "../lib/cli/run.ts";
-import { COMMON_OPTIONS, readServeConfig, SERVE_OPTIONS, takeCommand } from "../lib/cli/serve.ts";
+import {
+  COMMON_OPTIONS,
+  readServeConfig,
+  SERVE_OPTIONS,
+  type ServeConfig,
+  takeCommand,
+} from "../lib/cli/serve.ts";
 import { KEY_LENGTH } from "../lib/crypto/sealing.ts";
 import { EnclaveError, messageOf } from "../lib/errors.ts";
-import { parseKeyArn } from "../lib/kms/key_arn.ts";
+import { AwsKms } from "../lib/kms/aws.ts";
+import { isReadableOnTheWay, parseEndpoint } from "../lib/kms/aws/endpoint.ts";
+import { parseDevelopmentKey } from "../lib/kms/development_key.ts";
+import { type KeyArn, parseKeyArn } from "../lib/kms/key_arn.ts";
+import type { Kms } from "../lib/kms/kms.ts";
 import { LocalKms } from "../lib/kms/local.ts";
 import { VERSION } from "../lib/version.ts";
 import { workflow } from "../lib/workflow.ts";
@@ -24,8 +34,21 @@ const LOCAL_FILE = {
 } as const;
 const SPECS = [
   ...SERVE_OPTIONS.map((spec) => (spec.name === "listen" ? { ...spec, default: LISTEN } : spec)),
-  { name: "kms", env: "KMS", value: "KIND", default: "local", help: "which KMS: local" },
+  {
+    name: "kms",
+    env: "KMS",
+    value: "KIND",
+    default: "local",
+    help: "which KMS: local, in this process; aws, KMS's API over HTTP(S) without attestation",
+  },
   LOCAL_FILE,
+  {
+    name: "kms-endpoint-url",
+    env: "KMS_ENDPOINT_URL",
+    value: "URL",
+    help:
+      "where KMS's API is for --kms aws, such as http://localhost:4566; else AWS's own, by the key's region",
+  },
   ...COMMON_OPTIONS,
 ] as const;
 const NEW_TSK_SPECS = [
@@ -42,7 +65,9 @@ const DEFAULT_REGION = "us-east-1";
 const HELP =
   `denclave-dev ${VERSION}: the session key service on a host, with a development KMS. Not for secrets.
 
-usage: deno task dev [options]                 serve
+usage: deno task dev [options]                 serve, with the local KMS
+       deno task dev --kms aws --kms-key KEY [options]
+                                               serve, with KMS's API; KEY is an ARN, an id or an alias
        deno task dev new-tsk --kms-local-file FILE --tsk-file FILE
                                                make a session key; prints it wrapped, for configure
 options (a flag wins over the environment):
@@ -58,12 +83,56 @@ function untilSignal(): Promise<string> {
   return promise;
 }
 
-function openKms(options: Options): Promise<LocalKms> {
-  options.choice("kms", ["local"]);
-  return LocalKms.open({
-    region: options.text("region") ?? DEFAULT_REGION,
-    file: options.text("kms-local-file"),
-  });
+/** A development KMS, and what goes with it. */
+interface Backend {
+  readonly kms: Kms;
+  /** What requests may select where no key is named. */
+  readonly keys: readonly KeyArn[];
+  readonly warnings: readonly string[];
+}
+
+function refuseOption(options: Options, name: string, kind: string): void {
+  if (options.text(name) === undefined) return;
+  throw new UsageError(`Option --${name} does not go with --kms ${kind}`, "--help shows what it is for.");
+}
+
+async function openBackend(options: Options): Promise<Backend> {
+  const kind = options.choice("kms", ["local", "aws"]);
+  switch (kind) {
+    case "local": {
+      refuseOption(options, "kms-endpoint-url", kind);
+      const kms = await LocalKms.open({
+        region: options.text("region") ?? DEFAULT_REGION,
+        file: options.text("kms-local-file"),
+      });
+      return { kms, keys: kms.keyArns.map(parseKeyArn), warnings: [] };
+    }
+    case "aws": {
+      refuseOption(options, "kms-local-file", kind);
+      if (options.list("kms-key").length === 0) {
+        throw new UsageError(
+          "--kms aws needs a key",
+          "Name one with --kms-key: its ARN, its id, or an alias such as alias/mine.",
+        );
+      }
+      const endpoint = options.text("kms-endpoint-url");
+      const isReadable = endpoint !== undefined && isReadableOnTheWay(parseEndpoint(endpoint));
+      return {
+        kms: AwsKms.open({ endpoint }),
+        keys: [],
+        warnings: isReadable ? ["keys and session tokens cross the network in plain text (http:)"] : [],
+      };
+    }
+    default:
+      return kind satisfies never;
+  }
+}
+
+/** Aliases and ids name no region: they are in that of --region. */
+function readConfig(options: Options): ServeConfig {
+  if (options.text("kms") !== "aws") return readServeConfig(options);
+  const region = options.text("region") ?? DEFAULT_REGION;
+  return readServeConfig(options, (text) => parseDevelopmentKey(text, region));
 }
 
 async function newTsk(argv: readonly string[]): Promise<number> {
@@ -103,11 +172,13 @@ async function main(argv: readonly string[]): Promise<number> {
   const options = parseOptions(SPECS, rest, (name) => Deno.env.get(name));
   if (options.on("help")) return stdout(HELP), EXIT.ok;
   if (options.on("version")) return stdout(`denclave-dev ${VERSION}\n`), EXIT.ok;
-  const config = readServeConfig(options);
-  await using kms = await openKms(options);
+  const config = readConfig(options);
+  const backend = await openBackend(options);
+  await using kms = backend.kms;
   // Without --kms-key, the keys that this KMS has: so the wallet works at once.
-  const keys = config.keys.length > 0 ? config.keys : kms.keyArns.map(parseKeyArn);
+  const keys = config.keys.length > 0 ? config.keys : backend.keys;
   return await runService({ ...config, keys }, {
+    warnings: backend.warnings,
     stdout,
     untilSignal,
     workflow,

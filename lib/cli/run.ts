@@ -96,6 +96,7 @@ export function describeFailure(thrown: unknown): { readonly text: string; reado
     return { text: `denclave: internal error: ${messageOf(thrown)}\n`, exitCode: EXIT.software };
   }
   const hint = thrown.hint === undefined ? "" : `\n${thrown.hint}`;
-  const isUsage = ["usage", "invalid_key_arn", "invalid_address"].includes(thrown.code);
+  const isUsage = ["usage", "invalid_key_arn", "invalid_address", "invalid_endpoint", "invalid_config"]
+    .includes(thrown.code);
   return { text: `denclave: ${thrown.message}${hint}\n`, exitCode: isUsage ? EXIT.usage : EXIT.unavailable };
 }

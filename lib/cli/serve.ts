@@ -164,8 +164,16 @@ export interface ServeConfig {
 const LEVELS = ["debug", "info", "warn", "error"] as const;
 const MAX_TIMEOUT_MS = 3_600_000;
 
-/** @throws {UsageError | EnclaveError} that names the option. */
-export function readServeConfig(options: Options): ServeConfig {
+/**
+ * Reads the options.
+ *
+ * @param parseKey reads a key's name; in the production entry an ARN, and nothing else
+ * @throws {UsageError | EnclaveError} that names the option.
+ */
+export function readServeConfig(
+  options: Options,
+  parseKey: (text: string) => KeyArn = parseKeyArn,
+): ServeConfig {
   const [unexpected] = options.positionals;
   if (unexpected !== undefined) {
     throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`, "--help shows the usage.");
@@ -182,7 +190,7 @@ export function readServeConfig(options: Options): ServeConfig {
   return {
     address: listen === undefined ? { transport: "vsock", cid: VMADDR_CID_ANY, port } : parseAddress(listen),
     region,
-    keys: [...new Set(options.list("kms-key"))].map(parseKeyArn),
+    keys: [...new Set(options.list("kms-key"))].map((text) => parseKey(text)),
     context: readContext(options.list("tsk-context")),
     configureOnce: options.on("configure-once"),
     requireEpoch: options.on("require-epoch"),

@@ -6,7 +6,8 @@ import { SdkArgumentError } from "../../lib/aws_ne/errors.ts";
 import { Credentials } from "../../lib/aws_ne/mod.ts";
 import { EnclaveError } from "../../lib/errors.ts";
 import { AwsKms, AwsKmsError, type AwsKmsOptions } from "../../lib/kms/aws.ts";
-import { parseEndpoint, regionEndpoint } from "../../lib/kms/aws/endpoint.ts";
+import { isReadableOnTheWay, parseEndpoint, regionEndpoint } from "../../lib/kms/aws/endpoint.ts";
+import { parseDevelopmentKey } from "../../lib/kms/development_key.ts";
 import { AwsV4Signer } from "../../lib/kms/deps/aws4fetch.ts";
 import type { DecryptRequest, KmsAccess } from "../../lib/kms/kms.ts";
 import { within } from "../helpers/deadline.ts";
@@ -301,7 +302,10 @@ Deno.test("a connection that breaks within an answer is like none, and the call 
   assertEquals(result.code, "kms_unreachable");
 });
 
-Deno.test("a host that this program may not connect to is said to be, once", async () => {
+Deno.test({
+  name: "a host that this program may not connect to is said to be, once",
+  permissions: { net: ["127.0.0.1"], ffi: "inherit" },
+}, async () => {
   const { result, pauses } = await scripted(() => new Response(), failure, {
     endpoint: "http://127.0.0.2:4566",
   });
@@ -493,3 +497,58 @@ for (const [text, expected] of ENDPOINTS) {
     assertEquals([error.code, error.message.includes("hunter2")], ["invalid_endpoint", false]);
   });
 }
+
+for (
+  const [endpoint, expected] of [
+    ["http://localhost:4566", false],
+    ["http://127.0.0.1:4566", false],
+    ["http://[::1]", false],
+    ["https://kms.us-east-1.amazonaws.com", false],
+    ["http://localstack:4566", true],
+    ["http://127.0.0.1.example", true],
+  ] as const
+) {
+  Deno.test(`what goes to ${endpoint} ${expected ? "can" : "cannot"} be read on its way`, () => {
+    assertEquals(isReadableOnTheWay(endpoint), expected);
+  });
+}
+
+const UUID = ARN.slice(-36);
+const DEVELOPMENT_KEYS: readonly (readonly [string, readonly [string, string, string] | undefined])[] = [
+  [ARN, ["us-east-1", "111122223333", UUID]],
+  [UUID, ["eu-west-1", "000000000000", UUID]],
+  ["mrk-1234567890abcdef1234567890abcdef", [
+    "eu-west-1",
+    "000000000000",
+    "mrk-1234567890abcdef1234567890abcdef",
+  ]],
+  ["alias/keymeld-enclave-master-key", ["eu-west-1", "000000000000", "alias/keymeld-enclave-master-key"]],
+  ["arn:aws:kms:us-west-2:111122223333:alias/a/b_c", ["us-west-2", "111122223333", "alias/a/b_c"]],
+  ["arn:aws:kms:nowhere:111122223333:alias/a", undefined],
+  ["arn:aws:kms:us-west-2:1:key/a", undefined],
+  ["alias/", undefined],
+  ["alias/a b", undefined],
+  ["keymeld", undefined],
+  ["", undefined],
+];
+for (const [text, expected] of DEVELOPMENT_KEYS) {
+  Deno.test(`${JSON.stringify(text)} names ${expected === undefined ? "no" : "a"} key for development`, () => {
+    if (expected === undefined) {
+      const error = assertThrows(() => parseDevelopmentKey(text, "eu-west-1"), EnclaveError);
+      return assertEquals(error.code, "invalid_key_arn");
+    }
+    const key = parseDevelopmentKey(text, "eu-west-1");
+    assertEquals([key.arn, [key.region, key.account, key.id]], [text, expected]);
+  });
+}
+
+Deno.test("a short secret of a development KMS is not cut out of the words of KMS", async () => {
+  await using server = startScriptedKms(() => kmsRefusal("NotFoundException", 400, "a test failed"));
+  await using kms = AwsKms.open({ endpoint: server.url });
+  using credentials = Credentials.fromStrings({ ...STRINGS, secretAccessKey: "test", sessionToken: "test" });
+  const error = await assertRejects(
+    () => decrypt(kms, { region: "us-east-1", credentials }),
+    AwsKmsError,
+  );
+  assertEquals(error.kms?.message, "a test failed");
+});

@@ -17,6 +17,8 @@ import { type KmsOperation, signRequest } from "./sign.ts";
 const MAX_ANSWER_LENGTH = 64 * 1024;
 const MAX_ATTEMPTS = 3;
 const PAUSE_MS = { first: 100, longest: 2_000 } as const;
+/** AWS's secrets have 40 characters; the invented ones of a development KMS may be a word of any message. */
+const MIN_SECRET_LENGTH = 12;
 const POOL = { poolMaxIdlePerHost: 4, poolIdleTimeout: 20_000 } as const;
 /** Beside HTTP's 429 and 5xx. */
 const THROTTLING = /^(Throttling(Exception)?|RequestThrottled(Exception)?|TooManyRequestsException)$/;
@@ -271,7 +273,7 @@ function refusal({ operation, access }: Attempt, { status, date, parsed }: RawAn
 /** A refusal of a signature may quote the request's headers, the session token among them. */
 function redactedReason(answer: KmsAnswer, { credentials }: KmsAccess): KmsReason | undefined {
   const secrets = [credentials.secretAccessKey, credentials.sessionToken]
-    .filter(({ length }) => length > 0)
+    .filter(({ length }) => length >= MIN_SECRET_LENGTH)
     .map((secret) => new TextDecoder().decode(secret.expose()));
   const redact = (text: unknown) =>
     typeof text === "string"

@@ -35,3 +35,9 @@ export function parseEndpoint(text: string): string {
 export function regionEndpoint(region: string): string {
   return `https://kms.${region}.amazonaws.com${region.startsWith("cn-") ? ".cn" : ""}/`;
 }
+
+/** Whether what goes to an endpoint can be read on its way: `http:`, and not this machine. */
+export function isReadableOnTheWay(endpoint: string): boolean {
+  const { protocol, hostname } = new URL(endpoint);
+  return protocol === "http:" && !/^(localhost|127(\.[0-9]+){3}|\[::1\])$/.test(hostname);
+}

@@ -1,0 +1,34 @@
+/**
+ * KMS keys as a development configuration names them: by alias or id too. Not in the graph of the production entry, since whoever may move an
+ * alias would choose the key.
+ *
+ * @module
+ */
+import { isRegion } from "../aws_ne/arguments.ts";
+import { EnclaveError } from "../errors.ts";
+import { type KeyArn, parseKeyArn } from "./key_arn.ts";
+
+const ALIAS = /^(?:arn:(aws[a-z-]*):kms:([^:]+):([0-9]{12}):)?(alias\/[A-Za-z0-9/_-]{1,250})$/;
+const ID = /^(?:mrk-[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
+/** Stands for the account that only KMS knows. What is sealed is bound to it, so a row that was made under an alias opens under the same alias. */
+const UNKNOWN_ACCOUNT = "000000000000";
+
+/**
+ * Reads a key's ARN, an alias's ARN, an alias or a key's id. `arn` of the result is the text: what KMS is asked with.
+ *
+ * @param region where an alias or id is, which do not say it
+ * @throws {EnclaveError} `invalid_key_arn`
+ */
+export function parseDevelopmentKey(text: string, region: string): KeyArn {
+  const [alias, partition = "aws", aliasRegion = region, account = UNKNOWN_ACCOUNT, name] =
+    ALIAS.exec(text) ?? [];
+  if (alias !== undefined && name !== undefined && isRegion(aliasRegion)) {
+    return { arn: text, partition, region: aliasRegion, account, id: name };
+  }
+  if (ID.test(text)) return { arn: text, partition: "aws", region, account: UNKNOWN_ACCOUNT, id: text };
+  if (text.startsWith("arn:") && !text.includes("alias/")) return parseKeyArn(text);
+  throw new EnclaveError(`Cannot use ${JSON.stringify(text.slice(0, 128))} as a KMS key`, {
+    code: "invalid_key_arn",
+    hint: "Give the key's ARN, its id, or an alias such as alias/mine.",
+  });
+}

@@ -1,0 +1,265 @@
+/** One contract of the development KMS backends, over the local KMS and moto's; and the development service with moto as its KMS, as a process. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { encodeBase64, encodeHex } from "@std/encoding";
+import { SdkArgumentError } from "../../lib/aws_ne/errors.ts";
+import { Credentials } from "../../lib/aws_ne/mod.ts";
+import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
+import { SealingKey } from "../../lib/crypto/sealing.ts";
+import { EnclaveError } from "../../lib/errors.ts";
+import { Client } from "../../lib/host/client.ts";
+import { AwsKms } from "../../lib/kms/aws.ts";
+import { type Kms, type KmsAccess, kmsErrorName } from "../../lib/kms/kms.ts";
+import { LocalKms } from "../../lib/kms/local.ts";
+import { devLaunch } from "../helpers/host_process.ts";
+import { createMotoKey, requireSignatures } from "../helpers/moto_kms.ts";
+import { hasMoto, startMoto } from "../helpers/peers.ts";
+import { ServiceProcess } from "../helpers/service_process.ts";
+
+/** A backend with two keys. */
+interface Place extends AsyncDisposable {
+  readonly kms: Kms;
+  readonly keyArn: string;
+  readonly otherArn: string;
+}
+
+async function localPlace(): Promise<Place> {
+  const kms = await LocalKms.open({ region: "us-east-1" });
+  const otherArn = await kms.createKey();
+  return {
+    kms,
+    keyArn: kms.keyArns[0] ?? "",
+    otherArn,
+    [Symbol.asyncDispose]: () => kms[Symbol.asyncDispose](),
+  };
+}
+
+async function motoPlace(): Promise<Place> {
+  await using stack = new AsyncDisposableStack();
+  const moto = stack.use(await startMoto());
+  const keyArn = await createMotoKey(moto.url, "alias/mine");
+  const otherArn = await createMotoKey(moto.url);
+  const kms = stack.use(AwsKms.open({ endpoint: moto.url }));
+  const held = stack.move();
+  return { kms, keyArn, otherArn, [Symbol.asyncDispose]: () => held[Symbol.asyncDispose]() };
+}
+
+const PLACES: readonly (readonly [string, () => Promise<Place>])[] = [
+  ["the local KMS", localPlace],
+  ...(hasMoto() ? [["moto", motoPlace] as const] : []),
+];
+if (!hasMoto()) {
+  console.log("skipped: the tests against moto, since it is not installed (scripts/build_peers.ts)");
+}
+
+const STRINGS = { accessKeyId: "AKIDTEST", secretAccessKey: "made-for-tests", sessionToken: "" };
+
+for (const [name, open] of PLACES) {
+  const test = (behaviour: string, run: (place: Place, access: KmsAccess) => Promise<void>) =>
+    Deno.test(`${name}: ${behaviour}`, async () => {
+      await using place = await open();
+      using credentials = Credentials.fromStrings(STRINGS);
+      await run(place, { region: "us-east-1", credentials });
+    });
+  const refusal = async (run: () => Promise<unknown>) => kmsErrorName(await assertRejects(run, EnclaveError));
+
+  test("a data key opens again under its context in any order, and under no other", async (place, access) => {
+    const { kms, keyArn, otherArn } = place;
+    const context = { app: "denclave", purpose: "master", enclave_id: "1 ☃" };
+    for (const [keySpec, length] of [["AES_256", 32], ["AES_128", 16]] as const) {
+      const made = await kms.generateDataKey(access, { keyId: keyArn, keySpec, context });
+      using plaintext = made.plaintext;
+      const { ciphertext } = made;
+      const turned = Object.fromEntries(Object.entries(context).reverse());
+      using opened = await kms.decrypt(access, { ciphertext, keyId: keyArn, context: turned });
+      assertEquals([opened.expose(), opened.length], [plaintext.expose(), length]);
+      using unnamed = await kms.decrypt(access, { ciphertext, context });
+      assertEquals(unnamed.expose(), plaintext.expose());
+      for (const other of [undefined, {}, { ...context, purpose: "wallet" }, { ...context, more: "" }]) {
+        assertEquals(
+          await refusal(() => kms.decrypt(access, { ciphertext, keyId: keyArn, context: other })),
+          "InvalidCiphertextException",
+        );
+      }
+      const named = await refusal(() => kms.decrypt(access, { ciphertext, keyId: otherArn, context }));
+      // What AWS says; moto says that access is denied.
+      assert(named === "IncorrectKeyException" || named === "AccessDeniedException", named);
+    }
+  });
+
+  test("two data keys differ in both halves", async ({ kms, keyArn }, access) => {
+    const made = [];
+    for (const _ of [1, 2]) {
+      made.push(await kms.generateDataKey(access, { keyId: keyArn, keySpec: "AES_256" }));
+    }
+    const hex = made.flatMap((
+      { plaintext, ciphertext },
+    ) => [encodeHex(plaintext.expose()), encodeHex(ciphertext)]);
+    assertEquals(new Set(hex).size, 4);
+    for (const { plaintext } of made) plaintext[Symbol.dispose]();
+  });
+
+  test(
+    "a key that is not there, and a ciphertext that is none, are refused by KMS's names",
+    async (place, access) => {
+      const { kms, keyArn } = place;
+      const keyId = `${keyArn.slice(0, -36)}00000000-0000-0000-0000-000000000000`;
+      assertEquals(
+        await refusal(() => kms.generateDataKey(access, { keyId, keySpec: "AES_256" })),
+        "NotFoundException",
+      );
+      assertEquals(
+        await refusal(() => kms.decrypt(access, { ciphertext: new Uint8Array([1, 2, 3]) })),
+        "InvalidCiphertextException",
+      );
+    },
+  );
+
+  test("a key may be named by its id", async ({ kms, keyArn }, access) => {
+    const { plaintext, ciphertext } = await kms.generateDataKey(access, {
+      keyId: keyArn.slice(-36),
+      keySpec: "AES_256",
+    });
+    using key = plaintext;
+    using opened = await kms.decrypt(access, { ciphertext, keyId: keyArn });
+    assertEquals(opened.expose(), key.expose());
+  });
+
+  test("random bytes come in the length that was asked for, and differ", async ({ kms }, access) => {
+    const seen = new Set<string>();
+    for (const length of [1024, 32, 32]) {
+      using random = await kms.generateRandom(access, length);
+      assertEquals(random.length, length);
+      seen.add(encodeHex(random.expose()));
+    }
+    assertEquals(seen.size, 3);
+  });
+
+  test("arguments beyond KMS's limits are refused before KMS sees them", async ({ kms, keyArn }, access) => {
+    using empty = Credentials.fromStrings({ ...STRINGS, secretAccessKey: "" });
+    const calls: readonly (() => Promise<unknown>)[] = [
+      () => kms.decrypt({ ...access, region: "evil.example" }, { ciphertext: new Uint8Array(9) }),
+      () => kms.decrypt({ ...access, credentials: empty }, { ciphertext: new Uint8Array(9) }),
+      () => kms.decrypt(access, { ciphertext: new Uint8Array(6145) }),
+      () => kms.generateDataKey(access, { keyId: `${keyArn} `, keySpec: "AES_256" }),
+      async () => await kms.generateRandom(access, 1025),
+    ];
+    for (const call of calls) await assertRejects(call, SdkArgumentError);
+  });
+
+  test("it says that it attests nothing", ({ kms }) => {
+    assertEquals([kms.attested, kms.health()["attested"]], [false, false]);
+    return Promise.resolve();
+  });
+}
+
+if (hasMoto()) {
+  Deno.test("moto: a key may be named by its alias, and the key behind it opens what it wrapped", async () => {
+    await using place = await motoPlace();
+    using credentials = Credentials.fromStrings(STRINGS);
+    const access = { region: "us-east-1", credentials };
+    const made = await place.kms.generateDataKey(access, { keyId: "alias/mine", keySpec: "AES_256" });
+    using plaintext = made.plaintext;
+    for (const keyId of [place.keyArn, "alias/mine", `${place.keyArn.slice(0, -40)}alias/mine`]) {
+      using opened = await place.kms.decrypt(access, { ciphertext: made.ciphertext, keyId });
+      assertEquals(opened.expose(), plaintext.expose());
+    }
+  });
+
+  Deno.test("moto checks the signatures: the right secret is let in, another is not, nor who may not", async () => {
+    await using moto = await startMoto();
+    const keyId = await createMotoKey(moto.url);
+    const { allowed, other } = await requireSignatures(moto.url, "kms:GenerateDataKey");
+    await using kms = AwsKms.open({ endpoint: moto.url });
+    const outcome = async (strings: typeof STRINGS, run: (access: KmsAccess) => Promise<unknown>) => {
+      using credentials = Credentials.fromStrings(strings);
+      try {
+        await run({ region: "us-east-1", credentials });
+        return "let in";
+      } catch (thrown) {
+        assert(thrown instanceof EnclaveError && !Deno.inspect(thrown).includes(strings.secretAccessKey));
+        return thrown.message;
+      }
+    };
+    const generate = async (access: KmsAccess) => {
+      const { plaintext } = await kms.generateDataKey(access, { keyId, keySpec: "AES_256" });
+      plaintext[Symbol.dispose]();
+    };
+    // moto refuses in XML, which KMS never does.
+    const refused = (operation: string) =>
+      `Cannot use KMS's answer to ${operation}: it answered with status 403 and no JSON`;
+    assertEquals([
+      await outcome(allowed, generate),
+      await outcome({ ...allowed, secretAccessKey: "x".repeat(40) }, generate),
+      await outcome({ ...allowed, accessKeyId: "AKIAUNKNOWN" }, generate),
+      await outcome(other, generate),
+      await outcome(allowed, (access) => kms.generateRandom(access, 8)),
+    ], ["let in", ...Array(3).fill(refused("GenerateDataKey")), refused("GenerateRandom")]);
+  });
+
+  const CREDENTIALS = {
+    aws_access_key_id: "AKIDTEST",
+    aws_secret_access_key: "made-for-tests",
+    aws_session_token: "made-for-tests",
+  };
+
+  for (const named of ["ARN", "alias"] as const) {
+    Deno.test(`the development service takes its session key from moto, its KMS key named by ${named}`, async () => {
+      await using place = await motoPlace();
+      const { endpoint } = place.kms.health();
+      using credentials = Credentials.fromStrings(STRINGS);
+      const made = await place.kms.generateDataKey({ region: "us-east-1", credentials }, {
+        keyId: place.keyArn,
+        keySpec: "AES_256",
+        context: { app: "denclave", purpose: "tsk" },
+      });
+      using raw = made.plaintext;
+      const key = await SealingKey.take(SecretBytes.copyOf(raw.expose()));
+      const launch = devLaunch([
+        "--kms",
+        "aws",
+        "--kms-key",
+        named === "ARN" ? place.keyArn : "alias/mine",
+        "--tsk-context",
+        "app=denclave,purpose=tsk",
+      ]);
+      await using service = await ServiceProcess.start({
+        ...launch,
+        env: { ...launch.env, KMS_ENDPOINT_URL: String(endpoint) },
+      });
+      using client = await Client.connect(service.address);
+      await client.request({
+        type: "configure",
+        encrypted_tsk: encodeBase64(made.ciphertext),
+        ...CREDENTIALS,
+      });
+      const sealed = encodeHex(await key.seal(new TextEncoder().encode("hello")));
+      const reply = await client.request({ type: "process", ciphertext: sealed });
+      assertEquals(reply["status"], "ok");
+      const health = await client.request({ type: "health" });
+      assertEquals(JSON.stringify(health).includes('"backend":"aws"'), true, JSON.stringify(health));
+      key[Symbol.dispose]();
+    });
+  }
+}
+
+const USAGE: readonly (readonly [readonly string[], string])[] = [
+  [["--kms", "aws"], "--kms aws needs a key"],
+  [
+    ["--kms", "aws", "--kms-key", "alias/a", "--kms-endpoint-url", "localhost:4566"],
+    "neither http: nor https:",
+  ],
+  [
+    ["--kms", "aws", "--kms-key", "alias/a", "--kms-local-file", "f"],
+    "--kms-local-file does not go with --kms aws",
+  ],
+  [["--kms-endpoint-url", "http://localhost:4566"], "--kms-endpoint-url does not go with --kms local"],
+  [["--kms-key", "alias/a"], 'Cannot use "alias/a" as a KMS key'],
+  [["--kms", "azure"], 'Cannot use "azure" for --kms'],
+];
+for (const [args, words] of USAGE) {
+  Deno.test(`the development service refuses ${args.join(" ")}`, async () => {
+    await using service = ServiceProcess.spawn(devLaunch(args));
+    const { code } = await service.ended();
+    assertEquals([code, service.stderr.includes(words)], [2, true], service.stderr);
+  });
+}
