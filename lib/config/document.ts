@@ -1,0 +1,154 @@
+/**
+ * A YAML text as plain values with their positions. Of YAML only that is taken which a configuration needs: no anchors, aliases, merges, tags,
+ * directives or further documents, and no key twice.
+ *
+ * @module
+ */
+import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument } from "./deps/yaml.ts";
+import { ConfigError, type ConfigProblem, type Position } from "./errors.ts";
+
+/** The largest file, characters. */
+export const MAX_CONFIG_LENGTH = 64 * 1024;
+const MAX_DEPTH = 8;
+const MAX_MESSAGE_LENGTH = 200;
+const START: Position = { line: 1, column: 1 };
+
+/** A value that has no parts. */
+export type Scalar = string | number | boolean | null;
+
+/** A value and where it begins. */
+export type ConfigValue =
+  & { readonly at: Position }
+  & (
+    | { readonly kind: "scalar"; readonly value: Scalar }
+    | { readonly kind: "list"; readonly items: readonly ConfigValue[] }
+    | { readonly kind: "map"; readonly entries: ReadonlyMap<string, ConfigEntry> }
+  );
+
+/** A key's place, and its value. */
+export interface ConfigEntry {
+  readonly at: Position;
+  readonly value: ConfigValue;
+}
+
+/**
+ * Parses a text.
+ *
+ * @param file its name, for errors
+ * @throws {ConfigError}
+ */
+export function parseYaml(text: string, file: string): ConfigValue {
+  if (text.length > MAX_CONFIG_LENGTH) {
+    throw new ConfigError(file, [{
+      ...START,
+      field: "",
+      what: `the file has ${text.length} characters, at most ${MAX_CONFIG_LENGTH} are read`,
+    }]);
+  }
+  const lines = new LineCounter();
+  const positionOf = (offset: number): Position => {
+    const { line, col } = lines.linePos(offset);
+    return line === 0 ? START : { line, column: col };
+  };
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    // Told below, with the key's name.
+    uniqueKeys: false,
+    merge: false,
+    version: "1.2",
+    schema: "core",
+  });
+  const [broken] = [...document.errors, ...document.warnings];
+  if (broken !== undefined) {
+    // The first alone: what follows a broken place would only repeat it.
+    throw new ConfigError(file, [{ ...positionOf(broken.pos[0]), field: "", what: syntaxProblem(broken) }]);
+  }
+  if (document.directives?.yaml.explicit === true) {
+    throw new ConfigError(file, [{ ...START, field: "", what: "YAML directives are not taken" }]);
+  }
+  const problems: ConfigProblem[] = [];
+  const value = convert(document.contents, { path: "", depth: 0, at: START }, { positionOf, problems });
+  if (problems.length > 0) throw new ConfigError(file, problems);
+  return value;
+}
+
+/** The parser's words on one line. */
+function syntaxProblem({ code, message }: { readonly code: string; readonly message: string }): string {
+  if (code === "MULTIPLE_DOCS") return "a second document begins here";
+  // The parser calls itself for every level, and tells so.
+  if (/call stack/.test(message)) return "it is nested too deeply";
+  const [line = ""] = message.split("\n");
+  return `it is no YAML: ${line.slice(0, MAX_MESSAGE_LENGTH)}`;
+}
+
+interface Place {
+  readonly path: string;
+  readonly depth: number;
+  /** Where it would be if it is not there. */
+  readonly at: Position;
+}
+
+interface Conversion {
+  readonly positionOf: (offset: number) => Position;
+  readonly problems: ConfigProblem[];
+}
+
+/** A field within another. */
+export function join(path: string, name: string): string {
+  return path === "" ? name : `${path}.${name}`;
+}
+
+function convert(node: unknown, place: Place, conversion: Conversion): ConfigValue {
+  const { positionOf, problems } = conversion;
+  const { path, depth } = place;
+  const at = hasRange(node) ? positionOf(node.range[0]) : place.at;
+  const refuse = (what: string): ConfigValue => {
+    problems.push({ ...at, field: path, what });
+    return { kind: "scalar", at, value: null };
+  };
+  if (node === null || node === undefined) return { kind: "scalar", at, value: null };
+  if (isAlias(node)) return refuse("aliases (*name) are not taken: write the value again");
+  if (depth > MAX_DEPTH) return refuse("it is nested too deeply");
+  if (isScalar(node)) {
+    if (node.anchor !== undefined) return refuse("anchors (&name) are not taken");
+    if (node.tag !== undefined) return refuse("tags (!name) are not taken");
+    const { value } = node;
+    return typeof value === "string" || typeof value === "number" || typeof value === "boolean" ||
+        value === null
+      ? { kind: "scalar", at, value }
+      : refuse("it is no text, number or truth value");
+  }
+  if (!isSeq(node) && !isMap(node)) return refuse("it is no value of a configuration");
+  if (node.anchor !== undefined) return refuse("anchors (&name) are not taken");
+  if (node.tag !== undefined) return refuse("tags (!name) are not taken");
+  if (isSeq(node)) {
+    const items = node.items.map((item, index) =>
+      convert(item, { path: `${path}[${index}]`, depth: depth + 1, at }, conversion)
+    );
+    return { kind: "list", at, items };
+  }
+  const entries = new Map<string, ConfigEntry>();
+  for (const { key, value } of node.items) {
+    const keyAt = hasRange(key) ? positionOf(key.range[0]) : at;
+    if (!isScalar(key) || typeof key.value !== "string") {
+      problems.push({ ...keyAt, field: path, what: "a key must be a text" });
+      continue;
+    }
+    const name = key.value;
+    const field = join(path, name.slice(0, 64));
+    if (name === "<<") {
+      problems.push({ ...keyAt, field: path, what: "merges (<<) are not taken" });
+    } else if (entries.has(name)) {
+      problems.push({ ...keyAt, field, what: "it is there twice" });
+    } else {
+      const converted = convert(value, { path: field, depth: depth + 1, at: keyAt }, conversion);
+      entries.set(name, { at: keyAt, value: converted });
+    }
+  }
+  return { kind: "map", at, entries };
+}
+
+function hasRange(node: unknown): node is { readonly range: readonly [number, number, number] } {
+  return typeof node === "object" && node !== null && "range" in node && Array.isArray(node.range);
+}
