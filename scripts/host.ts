@@ -11,6 +11,7 @@ import { ServiceError } from "../lib/host/client.ts";
 import { StoreError } from "../lib/host/stores/account_store.ts";
 import { VERSION } from "../lib/version.ts";
 import { ACCOUNT_COMMANDS, runAccount } from "./host/account.ts";
+import { GATEWAY_COMMANDS, runGateway } from "./host/gateway.ts";
 import type { HostIo } from "./host/io.ts";
 import { KMS_COMMANDS, runKms } from "./host/kms.ts";
 import { POLICY_COMMANDS, runPolicy } from "./host/policy.ts";
@@ -24,6 +25,11 @@ usage: deno task host <group> <command> [options]      --help after a command li
   account sign     sign messages, typed data, transactions or digests with one
   account list     the accounts that are stored
   account show     one of them; --verify checks that its address was made in the enclave
+  gateway init     put the stored master keys into the enclaves; the first time, have them made
+  gateway status   what is stored, and what the enclaves hold
+  gateway sign     sign a digest with a master key
+  gateway rewrap   move a master key under another KMS key
+  gateway verify   open every row, have every key sign, check the database
   table create     make the DynamoDB table of the accounts
   kms create-key   make a symmetric KMS key
   policy iam       print the policy of the parent's role, ARNs filled in
@@ -42,6 +48,7 @@ const io: HostIo = {
 
 const GROUPS = {
   account: { commands: ACCOUNT_COMMANDS, run: runAccount },
+  gateway: { commands: GATEWAY_COMMANDS, run: runGateway },
   table: { commands: TABLE_COMMANDS, run: runTable },
   kms: { commands: KMS_COMMANDS, run: runKms },
   policy: { commands: POLICY_COMMANDS, run: runPolicy },
@@ -54,7 +61,7 @@ const GROUPS = {
 >;
 
 async function main(argv: readonly string[]): Promise<number> {
-  const { command: group, rest } = takeCommand(argv, ["account", "table", "kms", "policy"]);
+  const { command: group, rest } = takeCommand(argv, ["account", "gateway", "table", "kms", "policy"]);
   if (group === undefined) {
     if (rest[0] === "--version") return io.stdout(`denclave-host ${VERSION}\n`), EXIT.ok;
     if (rest.length === 0 || rest[0] === "--help" || rest[0] === "-h") return io.stdout(HELP), EXIT.ok;

@@ -61,12 +61,24 @@ const SUITES: readonly Suite[] = [
       "services, clients and other people's servers as processes of their own, over loopback and Unix sockets",
   },
   {
+    name: "kms_e2e",
+    permissions: [
+      "--allow-net",
+      "--allow-run",
+      "--allow-read",
+      "--allow-write",
+      "--allow-env",
+      "--allow-sys",
+    ],
+    why: "enclave app, gateway and moto's KMS as processes of their own, SQLite on disk",
+  },
+  {
     name: "binary",
     permissions: ["--allow-net=127.0.0.1", "--allow-run", "--allow-read", "--allow-write"],
     why: "the compiled binary as a process (made by scripts/build_test_binary.sh, in .ci/run)",
   },
 ];
-const DEFAULT_SUITES = ["unit", "property", "contract", "e2e"];
+const DEFAULT_SUITES = ["unit", "property", "contract", "e2e", "kms_e2e"];
 
 const SPECS = [
   { name: "filter", value: "TEXT", help: "only tests whose name contains this" },

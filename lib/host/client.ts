@@ -16,6 +16,8 @@ export interface ClientOptions {
   readonly dialect?: Dialect;
   /** For connecting, and for each reply. Milliseconds; 65 seconds by default, a little more than the service takes. */
   readonly timeoutMs?: number;
+  /** For connecting, where it may not take as long as a reply. Milliseconds. */
+  readonly connectMs?: number;
   /** The largest reply, bytes. */
   readonly maxLength?: number;
 }
@@ -44,7 +46,7 @@ export class Client implements Disposable {
   #last: Promise<unknown> = Promise.resolve();
   #writing: Promise<void> = Promise.resolve();
 
-  private constructor(stream: Stream, address: Address, options: Required<ClientOptions>) {
+  private constructor(stream: Stream, address: Address, options: Required<Omit<ClientOptions, "connectMs">>) {
     this.#stream = stream;
     this.#address = address;
     this.#dialect = options.dialect;
@@ -64,7 +66,7 @@ export class Client implements Disposable {
       maxLength: 4 * DEFAULT_MAX_LENGTH,
       ...options,
     };
-    return new Client(await connect(address, all.timeoutMs), address, all);
+    return new Client(await connect(address, options.connectMs ?? all.timeoutMs), address, all);
   }
 
   /**

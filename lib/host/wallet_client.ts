@@ -6,6 +6,7 @@
 import { EnclaveError } from "../errors.ts";
 import type { WireObject } from "../wire/messages.ts";
 import { type Client, ServiceError } from "./client.ts";
+import { exchangeWithCredentials } from "./credentialed.ts";
 import type { CredentialSource } from "./credentials.ts";
 import type { AccountRow } from "./stores/account_store.ts";
 
@@ -119,29 +120,12 @@ export class WalletClient {
     return signatures.map(parseSignature);
   }
 
-  /** Once more with fresh credentials, when those that were sent have expired. */
   async #request(expected: string, request: WireObject): Promise<WireObject> {
-    const first = await this.#client.exchange({
-      ...request,
-      credential: wireCredential(await this.#credentials.get()),
-    });
-    if (first["msg"] !== "credentials_expired") return contentOf(first, expected);
-    const credential = wireCredential(await this.#credentials.refresh());
-    return contentOf(await this.#client.exchange({ ...request, credential }), expected);
+    return contentOf(await exchangeWithCredentials(this.#client, this.#credentials, request), expected);
   }
 }
 
 function signRequest(row: AccountRow): WireObject {
   const { name, keyId, address, encryptedPrivateKey, encryptedDataKey, version } = row;
   return { apiRequest: "sign", name, key_id: keyId, address, encryptedPrivateKey, encryptedDataKey, version };
-}
-
-function wireCredential(
-  { accessKeyId, secretAccessKey, sessionToken }: Awaited<ReturnType<CredentialSource["get"]>>,
-): WireObject {
-  return {
-    aws_access_key_id: accessKeyId,
-    aws_secret_access_key: secretAccessKey,
-    aws_session_token: sessionToken ?? "",
-  };
 }

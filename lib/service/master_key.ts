@@ -57,7 +57,7 @@ interface HeldKey {
 
 const SUSPECTS: RowSuspects = {
   InvalidCiphertextException: "kms_encrypted_dek, or the enclave_id that it is bound to",
-  IncorrectKeyException: "kms_key_id: the data key was wrapped by another KMS key",
+  IncorrectKeyException: "kms_key_id, or kms_encrypted_dek: the data key was wrapped by another KMS key",
 };
 
 function contextOf(enclaveId: string): EncryptionContext {

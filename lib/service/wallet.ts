@@ -253,7 +253,7 @@ export class WalletService implements Disposable {
 
 const SUSPECTS: RowSuspects = {
   InvalidCiphertextException: "encryptedDataKey, or the name that it is bound to",
-  IncorrectKeyException: "key_id: the data key was wrapped by another KMS key",
+  IncorrectKeyException: "key_id, or encryptedDataKey: the data key was wrapped by another KMS key",
 };
 
 async function signAll(

@@ -3,9 +3,13 @@
  *
  * @module
  */
-// deno-lint-ignore no-import-prefix
+// deno-lint-ignore-file no-import-prefix
 export {
+  CreateAliasCommand,
+  CreateKeyCommand,
   DescribeKeyCommand,
+  DisableKeyCommand,
+  EnableKeyCommand,
   GetKeyRotationStatusCommand,
   ListAliasesCommand,
 } from "npm:@aws-sdk/client-kms@3.1162.0";

@@ -23,27 +23,31 @@ const NO_AWS = {
   AWS_SHARED_CREDENTIALS_FILE: "/nonexistent/credentials",
 };
 
+function hostArguments(args: readonly string[]): string[] {
+  return [
+    "run",
+    "--quiet",
+    "--no-prompt",
+    `--config=${ROOT}deno.json`,
+    `--lock=${ROOT}host.lock`,
+    "--frozen",
+    "--allow-net",
+    "--allow-env",
+    "--allow-read",
+    "--allow-write",
+    "--allow-sys",
+    `${ROOT}scripts/host.ts`,
+    ...args,
+  ];
+}
+
 /** Runs `scripts/host.ts` to its end. */
 export async function runHost(
   args: readonly string[],
   options: { readonly env?: Readonly<Record<string, string>>; readonly cwd?: string } = {},
 ): Promise<HostResult> {
   const child = new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "--quiet",
-      "--no-prompt",
-      `--config=${ROOT}deno.json`,
-      `--lock=${ROOT}host.lock`,
-      "--frozen",
-      "--allow-net",
-      "--allow-env",
-      "--allow-read",
-      "--allow-write",
-      "--allow-sys",
-      `${ROOT}scripts/host.ts`,
-      ...args,
-    ],
+    args: hostArguments(args),
     env: { ...NO_AWS, ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     stdin: "null",
@@ -53,6 +57,17 @@ export async function runHost(
   const { code, stdout, stderr } = await within(RUN_MS, `host ${args.join(" ")}`, child.output());
   const decoder = new TextDecoder();
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+/** Starts `scripts/host.ts`, for a test that does not let it end. */
+export function spawnHost(args: readonly string[], env: Readonly<Record<string, string>>): Deno.ChildProcess {
+  return new Deno.Command(Deno.execPath(), {
+    args: hostArguments(args),
+    env: { ...NO_AWS, ...env },
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
 }
 
 /** How `scripts/dev.ts` is started: directly, so that a signal reaches the service itself. */

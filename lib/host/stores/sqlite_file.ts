@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../../errors.ts";
 import { StoreError } from "./account_store.ts";
@@ -13,6 +14,7 @@ export type Migrations = readonly string[];
 /** How long a statement waits for another process's lock. Milliseconds. */
 const BUSY_MS = 5_000;
 const FILE_MODE = 0o600;
+const FOLDER_MODE = 0o700;
 /** SQLite's name for a database that is gone when it is closed. */
 const IN_MEMORY = ":memory:";
 

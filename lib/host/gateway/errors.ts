@@ -1,0 +1,24 @@
+/**
+ * What the gateway refuses.
+ *
+ * @module
+ */
+import { EnclaveError } from "../../errors.ts";
+
+/** Codes of {@link GatewayError}. */
+export type GatewayErrorCode =
+  | "kms_key_changed"
+  | "master_key_changed"
+  | "master_key_missing"
+  | "signature_wrong"
+  | "unexpected_reply"
+  | "database_damaged"
+  | "unknown_enclave";
+
+/** The gateway refused; nothing was changed. */
+export class GatewayError extends EnclaveError {
+  declare readonly code: GatewayErrorCode;
+  constructor(message: string, options: { readonly code: GatewayErrorCode; readonly hint: string }) {
+    super(message, options);
+  }
+}

@@ -1,0 +1,203 @@
+/**
+ * Master keys in SQLite: the table of the seed, and beside it the rows that were replaced, until the new one has proven itself.
+ *
+ * @module
+ */
+import { messageOf } from "../../errors.ts";
+import { StoreError } from "../stores/account_store.ts";
+import { asRow, inTransaction, type Migrations, openSqliteFile } from "../stores/sqlite_file.ts";
+import { GatewayError } from "./errors.ts";
+
+/** A master key, as it is stored. */
+export interface StoredMasterKey {
+  readonly enclaveId: number;
+  /** KMS's CiphertextBlob of the data key. */
+  readonly kmsEncryptedDek: Uint8Array;
+  /** Nonce, ciphertext, tag: 60 bytes. */
+  readonly encryptedPrivateKey: Uint8Array;
+  /** Compressed, 33 bytes. */
+  readonly publicKey: Uint8Array;
+  /** ARN of the KMS key. */
+  readonly kmsKeyId: string;
+  readonly keyEpoch: number;
+}
+
+/** Keeps master keys. Every change is one transaction. */
+export interface MasterKeyStore extends Disposable {
+  readonly file: string;
+  get(enclaveId: number): StoredMasterKey | undefined;
+  /** Adds the first row of an enclave. @throws {GatewayError} `master_key_changed` when another key is there */
+  insert(row: StoredMasterKey): void;
+  /**
+   * Puts a row in the place of one, which is kept.
+   *
+   * @param boot in which life of the enclave it was made: only another one proves it
+   * @throws {GatewayError} `master_key_changed` when what is there is not the old row.
+   */
+  replace(old: StoredMasterKey, row: StoredMasterKey, boot: string): void;
+  /** Rows that were replaced, oldest first, and in which life of the enclave. */
+  history(enclaveId: number): readonly { readonly row: StoredMasterKey; readonly boot: string }[];
+  /** The present row was opened, and signed, in this life of the enclave: rows that were replaced in another are dropped. */
+  prove(enclaveId: number, boot: string): void;
+  /** What `PRAGMA integrity_check` and `foreign_key_check` find; empty when the file is sound. */
+  problems(): readonly string[];
+}
+
+const MIGRATIONS: Migrations = [
+  `CREATE TABLE enclave_master_keys (
+     enclave_id INTEGER PRIMARY KEY,
+     kms_encrypted_dek BLOB NOT NULL,
+     encrypted_private_key BLOB NOT NULL,
+     public_key BLOB NOT NULL,
+     kms_key_id TEXT NOT NULL,
+     key_epoch INTEGER DEFAULT 1
+   );
+   CREATE TABLE enclave_master_key_history (
+     enclave_id INTEGER NOT NULL REFERENCES enclave_master_keys (enclave_id),
+     key_epoch INTEGER NOT NULL,
+     kms_encrypted_dek BLOB NOT NULL,
+     encrypted_private_key BLOB NOT NULL,
+     public_key BLOB NOT NULL,
+     kms_key_id TEXT NOT NULL,
+     replaced_at TEXT NOT NULL,
+     replaced_in_boot TEXT NOT NULL,
+     PRIMARY KEY (enclave_id, key_epoch)
+   )`,
+];
+
+const COLUMNS = "enclave_id, kms_encrypted_dek, encrypted_private_key, public_key, kms_key_id, key_epoch";
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, index) => byte === b[index]);
+}
+
+/** Whether two rows are the same, byte for byte. */
+export function isSameRow(a: StoredMasterKey, b: StoredMasterKey): boolean {
+  return a.enclaveId === b.enclaveId && a.keyEpoch === b.keyEpoch && a.kmsKeyId === b.kmsKeyId &&
+    sameBytes(a.publicKey, b.publicKey) && sameBytes(a.encryptedPrivateKey, b.encryptedPrivateKey) &&
+    sameBytes(a.kmsEncryptedDek, b.kmsEncryptedDek);
+}
+
+function changed(enclaveId: number): GatewayError {
+  return new GatewayError(`The stored key of enclave ${enclaveId} is not the one that this was begun with`, {
+    code: "master_key_changed",
+    hint: "Another gateway was at work: nothing was changed. Look with gateway status, then try again.",
+  });
+}
+
+function parseRow(file: string, value: unknown): StoredMasterKey {
+  const columns = asRow(value) ?? {};
+  const { enclave_id, kms_encrypted_dek, encrypted_private_key, public_key, kms_key_id, key_epoch } = columns;
+  if (
+    typeof enclave_id === "number" && kms_encrypted_dek instanceof Uint8Array &&
+    encrypted_private_key instanceof Uint8Array && public_key instanceof Uint8Array &&
+    typeof kms_key_id === "string" &&
+    typeof key_epoch === "number"
+  ) {
+    return {
+      enclaveId: enclave_id,
+      kmsEncryptedDek: kms_encrypted_dek,
+      encryptedPrivateKey: encrypted_private_key,
+      publicKey: public_key,
+      kmsKeyId: kms_key_id,
+      keyEpoch: key_epoch,
+    };
+  }
+  throw new StoreError(`A row of enclave_master_keys in ${file} has a column of another type`, {
+    code: "store_row_damaged",
+    hint: "Restore the database from a backup: nothing else has the key.",
+  });
+}
+
+/**
+ * Opens or makes the file.
+ *
+ * @throws {StoreError} with the file's name.
+ */
+export function openMasterKeyStore(file: string): MasterKeyStore {
+  const database = openSqliteFile(file, MIGRATIONS);
+  const values = (row: StoredMasterKey) =>
+    [
+      row.enclaveId,
+      row.kmsEncryptedDek,
+      row.encryptedPrivateKey,
+      row.publicKey,
+      row.kmsKeyId,
+      row.keyEpoch,
+    ] as const;
+  const select = database.prepare(`SELECT ${COLUMNS} FROM enclave_master_keys WHERE enclave_id = ?`);
+  const selectHistory = database.prepare(
+    `SELECT ${COLUMNS}, replaced_in_boot FROM enclave_master_key_history WHERE enclave_id = ? ORDER BY key_epoch`,
+  );
+
+  function attempt<T>(doing: string, run: () => T): T {
+    try {
+      return run();
+    } catch (thrown) {
+      if (thrown instanceof StoreError || thrown instanceof GatewayError) throw thrown;
+      throw new StoreError(`Cannot ${doing} in ${file}: ${messageOf(thrown)}`, {
+        code: "store_unavailable",
+        hint: "Check that the file is there, that its disk has space, and that no other program holds it.",
+        cause: thrown,
+      });
+    }
+  }
+
+  function get(enclaveId: number): StoredMasterKey | undefined {
+    const row = select.get(enclaveId);
+    return row === undefined ? undefined : parseRow(file, row);
+  }
+
+  return {
+    file,
+    get: (enclaveId) => attempt("read", () => get(enclaveId)),
+    insert: (row) =>
+      attempt("write", () =>
+        inTransaction(database, () => {
+          const present = get(row.enclaveId);
+          // The enclave gives the same row to whoever asks at the same time.
+          if (present !== undefined && isSameRow(present, row)) return;
+          if (present !== undefined) throw changed(row.enclaveId);
+          database.prepare(`INSERT INTO enclave_master_keys (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)`).run(
+            ...values(row),
+          );
+        })),
+    replace: (old, row, boot) =>
+      attempt("write", () =>
+        inTransaction(database, () => {
+          const present = get(old.enclaveId);
+          if (present === undefined || !isSameRow(present, old)) throw changed(old.enclaveId);
+          database.prepare(
+            `INSERT INTO enclave_master_key_history (${COLUMNS}, replaced_at, replaced_in_boot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+          ).run(...values(old), new Date().toISOString(), boot);
+          database.prepare(
+            `UPDATE enclave_master_keys SET kms_encrypted_dek = ?, encrypted_private_key = ?, public_key = ?, kms_key_id = ?, key_epoch = ?
+             WHERE enclave_id = ?`,
+          ).run(...values(row).slice(1), row.enclaveId);
+        })),
+    history: (enclaveId) =>
+      attempt("read", () =>
+        selectHistory.all(enclaveId).map((row) => ({
+          row: parseRow(file, row),
+          boot: String(asRow(row)?.["replaced_in_boot"]),
+        }))),
+    prove: (enclaveId, boot) =>
+      attempt("write", () => {
+        database.prepare(
+          "DELETE FROM enclave_master_key_history WHERE enclave_id = ? AND replaced_in_boot <> ?",
+        )
+          .run(enclaveId, boot);
+      }),
+    problems: () =>
+      attempt("check", () => {
+        const found = database.prepare("PRAGMA integrity_check").all().map((row) =>
+          String(asRow(row)?.["integrity_check"])
+        ).filter((line) => line !== "ok");
+        const foreign = database.prepare("PRAGMA foreign_key_check").all().map(() =>
+          "a history row without its key"
+        );
+        return [...found, ...foreign];
+      }),
+    [Symbol.dispose]: () => database.close(),
+  };
+}

@@ -1,0 +1,97 @@
+/**
+ * A service with a master key, in this process, that can be started again over the same KMS; and the gateway's tools for it.
+ *
+ * @module
+ */
+import { Client } from "../../lib/host/client.ts";
+import { CredentialSource } from "../../lib/host/credentials.ts";
+import { enclaveMasterKey } from "../../lib/host/gateway/enclave.ts";
+import type { GatewayTools } from "../../lib/host/gateway/gateway.ts";
+import { type MasterKeyStore, openMasterKeyStore } from "../../lib/host/gateway/master_key_store.ts";
+import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import { LocalKms } from "../../lib/kms/local.ts";
+import { EventLog } from "../../lib/service/events.ts";
+import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
+import { startService } from "../../lib/service/start.ts";
+import { listen } from "../../lib/wire/address.ts";
+import { countCalls } from "./wallet_rig.ts";
+
+const credentials = new CredentialSource(() =>
+  Promise.resolve({ accessKeyId: "test", secretAccessKey: "test" })
+);
+
+/** Makes it, with two KMS keys and a database in memory. */
+export async function gatewayRig(store: MasterKeyStore = openMasterKeyStore(":memory:")) {
+  const local = await LocalKms.open({ region: "us-east-1" });
+  await local.createKey();
+  const [firstArn = "", secondArn = ""] = local.keyArns;
+  const kms = countCalls(local);
+
+  /** One life of the enclave. */
+  async function boot(enclaveId = 1) {
+    const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
+    const service = startService({
+      // The KMS outlives it.
+      kms: {
+        attested: false,
+        decrypt: (access, request) => kms.decrypt(access, request),
+        generateDataKey: (access, request) => kms.generateDataKey(access, request),
+        generateRandom: (access, length) => kms.generateRandom(access, length),
+        health: () => kms.health(),
+        [Symbol.asyncDispose]: () => Promise.resolve(),
+      },
+      acceptor: listener,
+      transport: "tcp",
+      limits: DEFAULT_LIMITS,
+      events: new EventLog({ write: () => {}, level: "info" }),
+      version: "test",
+      session: {
+        keys: local.keyArns.map(parseKeyArn),
+        region: undefined,
+        context: undefined,
+        configureOnce: false,
+        requireEpoch: false,
+        workflow: (plaintext) => plaintext,
+      },
+    });
+    const client = await Client.connect(address, { timeoutMs: 20_000 });
+    const tools: GatewayTools = { store, enclave: enclaveMasterKey(enclaveId, client, credentials) };
+    return {
+      tools,
+      client,
+      [Symbol.asyncDispose]: async () => {
+        client[Symbol.dispose]();
+        await service.stop(1_000);
+      },
+    };
+  }
+
+  return { kms, store, boot, firstArn, secondArn, [Symbol.dispose]: () => store[Symbol.dispose]() };
+}
+
+/** Stops dead at a step, as if the process had been killed: before it, or after it was done. */
+export class Killed extends Error {
+  override name = "Killed";
+}
+
+/** Wraps what has methods so that the n-th call of any of them kills. */
+export function killAt<T extends object>(
+  target: T,
+  plan: { left: number; readonly when: "before" | "after" },
+): T {
+  const wrapped: Record<string | symbol, unknown> = {};
+  for (const name of Reflect.ownKeys(target)) {
+    const value: unknown = Reflect.get(target, name);
+    wrapped[name] = typeof value !== "function" ? value : (...args: unknown[]) => {
+      const hit = --plan.left === 0;
+      if (hit && plan.when === "before") throw new Killed();
+      const result: unknown = Reflect.apply(value, target, args);
+      if (!hit) return result;
+      if (!(result instanceof Promise)) throw new Killed();
+      return result.then(() => {
+        throw new Killed();
+      });
+    };
+  }
+  return wrapped as T;
+}

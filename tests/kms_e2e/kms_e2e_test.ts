@@ -1,0 +1,346 @@
+/**
+ * The master key end to end, as the seed has it: moto's server as the KMS (a stand-in for AWS's), the enclave app as a process of its own, the
+ * gateway as another, SQLite on disk.
+ */
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { decodeHex, encodeHex } from "@std/encoding";
+import { DatabaseSync } from "node:sqlite";
+import { verifyDigest, verifySchnorr } from "../../lib/crypto/secp256k1.ts";
+import { KMSClient } from "../../lib/host/deps/aws_sdk.ts";
+import { formatAddress } from "../../lib/wire/address.ts";
+import {
+  CreateAliasCommand,
+  CreateKeyCommand,
+  DisableKeyCommand,
+  EnableKeyCommand,
+} from "../deps/aws_kms.ts";
+import { SigningKey } from "../deps/ethers.ts";
+import { devLaunch, type HostResult, runHost, spawnHost } from "../helpers/host_process.ts";
+import { startLossyProxy } from "../helpers/lossy_proxy.ts";
+import { hasMoto, type PeerServer, startMoto } from "../helpers/peers.ts";
+import { ServiceProcess } from "../helpers/service_process.ts";
+
+const REGION = "us-west-2";
+const AWS = {
+  AWS_ACCESS_KEY_ID: "made-for-tests",
+  AWS_SECRET_ACCESS_KEY: "made-for-tests",
+  AWS_REGION: REGION,
+};
+const DIGEST = "5a".repeat(32);
+
+interface World extends AsyncDisposable {
+  readonly directory: string;
+  readonly database: string;
+  readonly kms: KMSClient;
+  readonly endpoint: string;
+  /** ARNs of two keys. */
+  readonly keys: readonly [string, string];
+  startEnclave(): Promise<Enclave>;
+  /** Writes the configuration, for these enclaves and this KMS key. */
+  configure(enclaves: readonly Enclave[], keyId?: string): Promise<void>;
+  gateway(...args: string[]): Promise<HostResult>;
+}
+
+type Enclave = Awaited<ReturnType<typeof ServiceProcess.start>>;
+
+async function makeWorld(moto: PeerServer, endpoint: string = moto.url): Promise<World> {
+  const directory = await Deno.makeTempDir({ prefix: "denclave-kms-e2e-" });
+  const database = `${directory}/data/keymeld.db`;
+  const kms = new KMSClient({
+    region: REGION,
+    endpoint: moto.url,
+    credentials: { accessKeyId: "made-for-tests", secretAccessKey: "made-for-tests" },
+  });
+  const makeKey = async () => (await kms.send(new CreateKeyCommand({}))).KeyMetadata?.Arn ?? "";
+  const keys = [await makeKey(), await makeKey()] as const;
+  await kms.send(
+    new CreateAliasCommand({ AliasName: "alias/keymeld-enclave-master-key", TargetKeyId: keys[0] }),
+  );
+  const file = `${directory}/config.yaml`;
+  return {
+    directory,
+    database,
+    kms,
+    endpoint,
+    keys,
+    startEnclave: () =>
+      ServiceProcess.start(
+        devLaunch([
+          "--kms",
+          "aws",
+          "--kms-endpoint-url",
+          endpoint,
+          ...keys.flatMap((arn) => ["--kms-key", arn]),
+        ]),
+      ),
+    configure: async (enclaves, keyId = keys[0]) => {
+      const list = enclaves.map(({ address }, index) => {
+        if (address.transport !== "tcp") throw new TypeError("the enclaves listen on TCP");
+        return `  - {enclave_id: ${
+          index + 1
+        }, transport: tcp, host: ${address.hostname}, port: ${address.port}}`;
+      });
+      await Deno.writeTextFile(
+        file,
+        [
+          "environment: development",
+          "kms:",
+          "  enabled: true",
+          `  endpoint_url: "${endpoint}"`,
+          `  key_id: "${keyId}"`,
+          "  enable_attestation: false",
+          "enclaves:",
+          ...list,
+          "database:",
+          `  path: ${database}`,
+          "",
+        ].join("\n"),
+      );
+    },
+    gateway: (command, ...args) =>
+      runHost(["gateway", command ?? "", "--config", file, ...args], { env: AWS }),
+    [Symbol.asyncDispose]: async () => {
+      kms.destroy();
+      await Deno.remove(directory, { recursive: true });
+    },
+  };
+}
+
+/** The rows of a result, which must be well. */
+function rowsOf(result: HostResult): readonly Record<string, unknown>[] {
+  assertEquals(result.code, 0, result.stdout + result.stderr);
+  return JSON.parse(result.stdout).enclaves;
+}
+
+function test(behaviour: string, run: (moto: PeerServer) => Promise<void>): void {
+  Deno.test({ name: `master key: ${behaviour}`, sanitizeResources: false, sanitizeOps: false }, async () => {
+    await using moto = await startMoto();
+    await run(moto);
+  });
+}
+
+async function checkSignatures(world: World, publicKey: string): Promise<void> {
+  const ecdsa = rowsOf(await world.gateway("sign", "--enclave", "1", "--digest", DIGEST, "--json"))[0];
+  assertEquals(ecdsa?.["public_key"], publicKey);
+  const signature = String(ecdsa?.["signature"]);
+  assert(verifyDigest(decodeHex(publicKey), decodeHex(DIGEST), decodeHex(signature)));
+  const point = [27, 28].map((v) =>
+    SigningKey.recoverPublicKey(`0x${DIGEST}`, {
+      r: `0x${signature.slice(0, 64)}`,
+      s: `0x${signature.slice(64)}`,
+      v,
+    })
+  ).map((key) => SigningKey.computePublicKey(key, true));
+  assert(point.includes(`0x${publicKey}`), "ethers recovers another key");
+  const schnorr = rowsOf(
+    await world.gateway("sign", "--enclave", "1", "--digest", DIGEST, "--scheme", "schnorr", "--json"),
+  )[0];
+  assert(verifySchnorr(decodeHex(publicKey), decodeHex(DIGEST), decodeHex(String(schnorr?.["signature"]))));
+}
+
+if (!hasMoto()) console.log("skipped: all of these, since moto is not installed (scripts/build_peers.ts)");
+else {
+  test("made, used, and after a restart of both used again; the database is sound", async (moto) => {
+    await using world = await makeWorld(moto);
+    let publicKey = "";
+    {
+      await using enclave = await world.startEnclave();
+      await world.configure([enclave]);
+      const [made] = rowsOf(await world.gateway("init", "--json"));
+      assertEquals([made?.["how"], made?.["key_epoch"], made?.["kms_key_id"]], [
+        "generated",
+        1,
+        world.keys[0],
+      ]);
+      publicKey = String(made?.["public_key"]);
+      await checkSignatures(world, publicKey);
+    }
+    await using enclave = await world.startEnclave();
+    await world.configure([enclave]);
+    const refused = await world.gateway("sign", "--enclave", "1", "--digest", DIGEST);
+    assertEquals([refused.code, refused.stderr.includes("not_configured")], [1, true], refused.stderr);
+    const [opened] = rowsOf(await world.gateway("init", "--json"));
+    assertEquals([opened?.["how"], opened?.["public_key"]], ["opened", publicKey]);
+    await checkSignatures(world, publicKey);
+    assertEquals((await world.gateway("verify")).code, 0);
+
+    const database = new DatabaseSync(world.database);
+    try {
+      // The seed's own query.
+      const rows = database.prepare(
+        "SELECT enclave_id, length(encrypted_private_key) AS length FROM enclave_master_keys",
+      ).all();
+      assertEquals(rows.map((row) => ({ ...row as object })), [{ enclave_id: 1, length: 60 }]);
+      const row = database.prepare(
+        "SELECT length(public_key) AS p, length(kms_encrypted_dek) > 32 AS d FROM enclave_master_keys",
+      ).get();
+      assertEquals({ ...row as object }, { p: 33, d: 1 });
+      assertEquals({ ...database.prepare("PRAGMA integrity_check").get() as object }, {
+        integrity_check: "ok",
+      });
+    } finally {
+      database.close();
+    }
+    assertEquals(((await Deno.stat(world.database)).mode ?? 0) & 0o777, 0o600);
+  });
+
+  test("several enclaves have a key each, and status tells them apart", async (moto) => {
+    await using world = await makeWorld(moto);
+    await using one = await world.startEnclave();
+    await using two = await world.startEnclave();
+    await world.configure([one, two]);
+    const made = rowsOf(await world.gateway("init", "--json"));
+    assertEquals(made.length, 2);
+    assertNotEquals(made[0]?.["public_key"], made[1]?.["public_key"]);
+    const status = rowsOf(await world.gateway("status", "--json"));
+    assertEquals(status.map((row) => [row["stored_epoch"], row["held_epoch"]]), [[1, 1], [1, 1]]);
+    await two.stop();
+    const half = await world.gateway("status");
+    assertEquals([half.code, half.stdout.includes("FAIL")], [1, true]);
+  });
+
+  test("rewrap moves the key to another KMS key; the old row goes once the new one has signed after a restart", async (moto) => {
+    await using world = await makeWorld(moto);
+    await using first = await world.startEnclave();
+    await world.configure([first]);
+    const publicKey = rowsOf(await world.gateway("init", "--json"))[0]?.["public_key"];
+    const [moved] = rowsOf(await world.gateway("rewrap", "--to", world.keys[1], "--json"));
+    assertEquals([moved?.["key_epoch"], moved?.["kms_key_id"]], [2, world.keys[1]]);
+    await world.kms.send(new DisableKeyCommand({ KeyId: world.keys[0] }));
+    await first.stop();
+    await using second = await world.startEnclave();
+    await world.configure([second], world.keys[1]);
+    const [opened] = rowsOf(await world.gateway("init", "--json"));
+    assertEquals([opened?.["public_key"], opened?.["key_epoch"]], [publicKey, 2]);
+    assertEquals(rowsOf(await world.gateway("status", "--json"))[0]?.["replaced"], 0);
+  });
+
+  test("a disabled KMS key is told by its name, nothing changes, and it opens when the key is back", async (moto) => {
+    await using world = await makeWorld(moto);
+    await using first = await world.startEnclave();
+    await world.configure([first]);
+    const [made] = rowsOf(await world.gateway("init", "--json"));
+    await first.stop();
+    await using enclave = await world.startEnclave();
+    await world.configure([enclave]);
+    await world.kms.send(new DisableKeyCommand({ KeyId: world.keys[0] }));
+    const refused = await world.gateway("init");
+    assertEquals([refused.code, refused.stdout.includes("DisabledException")], [1, true], refused.stdout);
+    await world.kms.send(new EnableKeyCommand({ KeyId: world.keys[0] }));
+    assertEquals(rowsOf(await world.gateway("init", "--json"))[0]?.["public_key"], made?.["public_key"]);
+  });
+
+  test("a KMS that is away is told to be; it opens when KMS is back", async (moto) => {
+    using proxy = startLossyProxy(moto.url);
+    await using world = await makeWorld(moto, proxy.url);
+    await using first = await world.startEnclave();
+    await world.configure([first]);
+    const [made] = rowsOf(await world.gateway("init", "--json"));
+    await first.stop();
+    await using enclave = await world.startEnclave();
+    await world.configure([enclave]);
+    proxy.fate = () => "refuse";
+    const refused = await world.gateway("init");
+    assertEquals([refused.code, refused.stdout.includes("kms_decrypt_failed")], [1, true], refused.stdout);
+    proxy.fate = () => "pass";
+    assertEquals(rowsOf(await world.gateway("init", "--json"))[0]?.["public_key"], made?.["public_key"]);
+  });
+
+  test("a configuration by the seed's alias works in development", async (moto) => {
+    await using world = await makeWorld(moto);
+    const alias = "alias/keymeld-enclave-master-key";
+    await using enclave = await ServiceProcess.start(
+      devLaunch([
+        "--kms",
+        "aws",
+        "--kms-endpoint-url",
+        world.endpoint,
+        "--region",
+        REGION,
+        "--kms-key",
+        alias,
+      ]),
+    );
+    await world.configure([enclave], alias);
+    assertEquals(rowsOf(await world.gateway("init", "--json"))[0]?.["how"], "generated");
+    assertEquals((await world.gateway("verify")).code, 0);
+  });
+
+  test("a gateway that is killed at any moment of init or rewrap, 100 times: the key is never lost, and never two", async (moto) => {
+    await using world = await makeWorld(moto);
+    let enclave = await world.startEnclave();
+    try {
+      await world.configure([enclave]);
+      let publicKey: string | undefined;
+      let landed = 0;
+      for (let round = 0; round < 100; round++) {
+        if (round % 20 === 19) {
+          await enclave.stop();
+          enclave = await world.startEnclave();
+        }
+        const stored = readStored(world.database);
+        await world.configure([enclave], stored?.keyId ?? world.keys[0]);
+        const to = stored?.keyId === world.keys[0] ? world.keys[1] : world.keys[0];
+        const command = stored === undefined || round % 2 === 0 ? ["init"] : ["rewrap", "--to", to];
+        const ended = await killSoon(["gateway", ...command, "--config", `${world.directory}/config.yaml`]);
+        if (ended) landed++;
+        const now = readStored(world.database);
+        if (publicKey !== undefined) assertEquals(now?.publicKey, publicKey, `round ${round}`);
+        publicKey ??= now?.publicKey;
+      }
+      assert(publicKey !== undefined, "no round got as far as a row");
+      const stored = readStored(world.database);
+      await enclave.stop();
+      enclave = await world.startEnclave();
+      await world.configure([enclave], stored?.keyId);
+      assertEquals(rowsOf(await world.gateway("init", "--json"))[0]?.["public_key"], publicKey);
+      assertEquals((await world.gateway("verify")).code, 0);
+      console.log(`    ${landed} of 100 runs ended before they were killed`);
+    } finally {
+      await enclave[Symbol.asyncDispose]();
+    }
+  });
+}
+
+function readStored(file: string): { readonly publicKey: string; readonly keyId: string } | undefined {
+  try {
+    Deno.statSync(file);
+  } catch {
+    // Not there yet.
+    return undefined;
+  }
+  const database = new DatabaseSync(file);
+  try {
+    assertEquals({ ...database.prepare("PRAGMA integrity_check").get() as object }, {
+      integrity_check: "ok",
+    });
+    const tables = database.prepare("SELECT name FROM sqlite_master WHERE name = 'enclave_master_keys'")
+      .all();
+    if (tables.length === 0) return undefined;
+    const row = database.prepare("SELECT public_key, kms_key_id FROM enclave_master_keys").get() as
+      | { public_key: Uint8Array; kms_key_id: string }
+      | undefined;
+    return row === undefined ? undefined : { publicKey: encodeHex(row.public_key), keyId: row.kms_key_id };
+  } finally {
+    database.close();
+  }
+}
+
+/** Runs the tool, kills it at a random moment of its usual run; whether it had ended by then. */
+async function killSoon(args: readonly string[]): Promise<boolean> {
+  const child = spawnHost(args, AWS);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(() => {
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    resolve();
+  }, 150 + Math.random() * 500);
+  const { signal } = await child.status;
+  clearTimeout(timer);
+  resolve();
+  await promise;
+  return signal === null;
+}
