@@ -226,6 +226,18 @@ Deno.test("a pause that would end after the deadline is not made: what is known 
   assertEquals([result.kms?.name, seen.length, pauses], ["ThrottlingException", 1, []]);
 });
 
+Deno.test("a deadline that passes in a pause ends the call with what KMS said before", async () => {
+  const { result, seen } = await scripted(() => kmsRefusal("ThrottlingException"), failure, {
+    deadlineMs: 150,
+    sleep: (_, signal) => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      signal.addEventListener("abort", () => resolve(), { once: true });
+      return promise;
+    },
+  });
+  assertEquals([result.code, result.kms?.name, seen.length], ["aws_kms", "ThrottlingException", 1]);
+});
+
 Deno.test("the pauses themselves are made, and end when the backend is closed", async () => {
   await using server = startScriptedKms(() => kmsRefusal("ThrottlingException"));
   const kms = AwsKms.open({ endpoint: server.url, random: () => 1 });

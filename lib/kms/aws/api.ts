@@ -208,7 +208,7 @@ interface CappedBody extends Disposable {
 async function readCapped(response: Response): Promise<CappedBody> {
   const buffer = new Uint8Array(MAX_ANSWER_LENGTH);
   let length = 0;
-  let isTooLong = Number(response.headers.get("content-length") ?? 0) > MAX_ANSWER_LENGTH;
+  let isTooLong = false;
   const reader = response.body?.getReader();
   try {
     while (reader !== undefined && !isTooLong) {
