@@ -8,8 +8,6 @@ export {
   CreateAliasCommand,
   CreateKeyCommand,
   DescribeKeyCommand,
-  DisableKeyCommand,
-  EnableKeyCommand,
   GetKeyRotationStatusCommand,
   ListAliasesCommand,
 } from "npm:@aws-sdk/client-kms@3.1162.0";

@@ -59,8 +59,9 @@ function migrate(database: DatabaseSync, file: string, migrations: Migrations): 
  */
 export function openSqliteFile(file: string, migrations: Migrations): DatabaseSync {
   try {
-    // Made with its mode first: SQLite would make it readable by all.
     if (file !== IN_MEMORY) {
+      Deno.mkdirSync(dirname(file), { recursive: true, mode: FOLDER_MODE });
+      // Made with its mode first: SQLite would make it readable by all.
       Deno.openSync(file, { write: true, create: true, append: true, mode: FILE_MODE }).close();
     }
     const database = new DatabaseSync(file);
