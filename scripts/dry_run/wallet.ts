@@ -5,25 +5,17 @@
  * @module
  */
 import { encodeBase64 } from "@std/encoding";
-import { hashConfiguration } from "../../lib/attestation/statement.ts";
 import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
 import type { Report } from "../../lib/cli/report.ts";
 import { createAccount, findAccount, signAll } from "../../lib/host/accounts.ts";
-import { Client, ServiceError } from "../../lib/host/client.ts";
-import { CredentialSource } from "../../lib/host/credentials.ts";
-import { type AccountRow, StoreError } from "../../lib/host/stores/account_store.ts";
+import { Client } from "../../lib/host/client.ts";
+import type { AccountRow } from "../../lib/host/stores/account_store.ts";
 import { openSqliteStore } from "../../lib/host/stores/sqlite.ts";
 import { verifyAccount } from "../../lib/host/verify_account.ts";
 import { WalletClient } from "../../lib/host/wallet_client.ts";
-import { parseKeyArn } from "../../lib/kms/key_arn.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
-import { EventLog } from "../../lib/service/events.ts";
-import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
-import { startService } from "../../lib/service/start.ts";
 import { NO_GUARDS, type WalletGuards } from "../../lib/service/wallet_guards.ts";
-import { VERSION } from "../../lib/version.ts";
-import { listen } from "../../lib/wire/address.ts";
-import { workflow } from "../../lib/workflow.ts";
+import { dryRunCredentials, expectRefusal, startDryRunService } from "./service.ts";
 
 const REGION = "us-east-1";
 const FRIEND = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
@@ -44,60 +36,16 @@ const TRANSFER = {
 
 /** The service, and a client of it. */
 async function startWallet(kms: LocalKms, guards: WalletGuards, nsm: SimulatedNsm) {
-  const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
-  const service = startService({
-    // The KMS outlives a restart.
-    kms: {
-      attested: kms.attested,
-      decrypt: (access, request) => kms.decrypt(access, request),
-      generateDataKey: (access, request) => kms.generateDataKey(access, request),
-      generateRandom: (access, length) => kms.generateRandom(access, length),
-      health: () => kms.health(),
-      [Symbol.asyncDispose]: () => Promise.resolve(),
-    },
-    acceptor: listener,
-    transport: "tcp",
-    limits: DEFAULT_LIMITS,
-    events: new EventLog({ write: () => {}, level: "info" }),
-    version: VERSION,
-    session: {
-      keys: kms.keyArns.map(parseKeyArn),
-      region: REGION,
-      context: undefined,
-      configureOnce: false,
-      requireEpoch: false,
-      workflow,
-    },
-    wallet: { guards, cache: { entries: 16, maxAgeMs: 60_000 } },
-    attester: nsm,
-    configurationHash: await hashConfiguration({ dry_run: true }),
-  });
-  const client = await Client.connect(address, { timeoutMs: 10_000 });
-  // The local KMS asks nobody who they are.
-  const credentials = new CredentialSource(() =>
-    Promise.resolve({ accessKeyId: "dry-run", secretAccessKey: "dry-run" })
-  );
+  const service = await startDryRunService(kms, { guards, attester: nsm });
+  const client = await Client.connect(service.address, { timeoutMs: 10_000 });
+  const credentials = dryRunCredentials();
   return {
-    client,
     wallet: new WalletClient(client, credentials),
     [Symbol.asyncDispose]: async () => {
       client[Symbol.dispose]();
-      await service.stop(1_000);
+      await service[Symbol.asyncDispose]();
     },
   };
-}
-
-async function expectRefusal(code: string, run: () => Promise<unknown>): Promise<string> {
-  try {
-    await run();
-  } catch (thrown) {
-    if ((thrown instanceof ServiceError || thrown instanceof StoreError) && thrown.code === code) {
-      const [, why = ""] = /: (.*)$/.exec(thrown.message) ?? [];
-      return `refused: ${code}${why === "" ? "" : ` (${why})`}`;
-    }
-    throw thrown;
-  }
-  throw new Error(`expected ${code}, but it was done`);
 }
 
 /** Runs the section. */

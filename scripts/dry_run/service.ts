@@ -1,0 +1,77 @@
+/**
+ * The service as the dry run starts it: on a loopback socket, over a local KMS that outlives it.
+ *
+ * @module
+ */
+import { hashConfiguration } from "../../lib/attestation/statement.ts";
+import { EnclaveError } from "../../lib/errors.ts";
+import { ServiceError } from "../../lib/host/client.ts";
+import { CredentialSource } from "../../lib/host/credentials.ts";
+import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import type { LocalKms } from "../../lib/kms/local.ts";
+import { EventLog } from "../../lib/service/events.ts";
+import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
+import type { Attester } from "../../lib/service/ports.ts";
+import { startService } from "../../lib/service/start.ts";
+import { NO_GUARDS, type WalletGuards } from "../../lib/service/wallet_guards.ts";
+import { VERSION } from "../../lib/version.ts";
+import { type Address, listen } from "../../lib/wire/address.ts";
+import { workflow } from "../../lib/workflow.ts";
+
+/** A service that runs. */
+export interface DryRunService extends AsyncDisposable {
+  readonly address: Address;
+}
+
+/** Starts it. */
+export async function startDryRunService(
+  kms: LocalKms,
+  options: { readonly guards?: WalletGuards; readonly attester?: Attester } = {},
+): Promise<DryRunService> {
+  const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
+  const service = startService({
+    kms: {
+      attested: kms.attested,
+      decrypt: (access, request) => kms.decrypt(access, request),
+      generateDataKey: (access, request) => kms.generateDataKey(access, request),
+      generateRandom: (access, length) => kms.generateRandom(access, length),
+      health: () => kms.health(),
+      // It is the dry run's own.
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    },
+    acceptor: listener,
+    transport: "tcp",
+    limits: DEFAULT_LIMITS,
+    events: new EventLog({ write: () => {}, level: "info" }),
+    version: VERSION,
+    session: {
+      keys: kms.keyArns.map(parseKeyArn),
+      region: undefined,
+      context: undefined,
+      configureOnce: false,
+      requireEpoch: false,
+      workflow,
+    },
+    wallet: { guards: options.guards ?? NO_GUARDS, cache: { entries: 16, maxAgeMs: 60_000 } },
+    attester: options.attester,
+    configurationHash: await hashConfiguration({ dry_run: true }),
+  });
+  return { address, [Symbol.asyncDispose]: () => service.stop(1_000) };
+}
+
+/** The local KMS asks nobody who they are. */
+export function dryRunCredentials(): CredentialSource {
+  return new CredentialSource(() => Promise.resolve({ accessKeyId: "dry-run", secretAccessKey: "dry-run" }));
+}
+
+/** What was seen, when something is refused by this code; anything else throws. */
+export async function expectRefusal(code: string, run: () => Promise<unknown>): Promise<string> {
+  try {
+    await run();
+  } catch (thrown) {
+    if (!(thrown instanceof EnclaveError) || thrown.code !== code) throw thrown;
+    const [, why = ""] = thrown instanceof ServiceError ? /: (.*)$/.exec(thrown.message) ?? [] : [];
+    return `refused: ${code}${why === "" ? "" : ` (${why})`}`;
+  }
+  throw new Error(`expected ${code}, but it was done`);
+}
