@@ -164,5 +164,21 @@ export async function walletRig(
       encryptedDataKey,
     };
   };
-  return { local, kms, wallet, masterKey, events, ask, generate, account, firstArn, secondArn };
+  const end = () => {
+    wallet[Symbol.dispose]();
+    masterKey[Symbol.dispose]();
+  };
+  return {
+    local,
+    kms,
+    wallet,
+    masterKey,
+    events,
+    ask,
+    generate,
+    account,
+    firstArn,
+    secondArn,
+    [Symbol.dispose]: end,
+  };
 }

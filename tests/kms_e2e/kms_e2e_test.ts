@@ -7,7 +7,6 @@ import { decodeHex, encodeHex } from "@std/encoding";
 import { DatabaseSync } from "node:sqlite";
 import { verifyDigest, verifySchnorr } from "../../lib/crypto/secp256k1.ts";
 import { KMSClient } from "../../lib/host/deps/aws_sdk.ts";
-import { formatAddress } from "../../lib/wire/address.ts";
 import { CreateAliasCommand, CreateKeyCommand } from "../deps/aws_kms.ts";
 import { SigningKey } from "../deps/ethers.ts";
 import { devLaunch, type HostResult, runHost, spawnHost } from "../helpers/host_process.ts";

@@ -128,7 +128,7 @@ const CASES:
 
 for (const [what, guards, payload, rule] of CASES) {
   Deno.test(`rules (${what}): ${rule === undefined ? "signed" : `refused by ${rule}`}`, async () => {
-    const rig = await walletRig({ guards: { ...NO_GUARDS, ...guards } });
+    using rig = await walletRig({ guards: { ...NO_GUARDS, ...guards } });
     const row = await rig.account("alice");
     const reply = await rig.ask({ ...row, ...payload });
     if (rule === undefined) return assertEquals(reply["apiResponse"], "signResponse", JSON.stringify(reply));
@@ -139,7 +139,7 @@ for (const [what, guards, payload, rule] of CASES) {
 }
 
 Deno.test("one item that a rule refuses fails the whole batch, and is named", async () => {
-  const rig = await walletRig({ guards: { ...NO_GUARDS, ...chains } });
+  using rig = await walletRig({ guards: { ...NO_GUARDS, ...chains } });
   const row = await rig.account("alice");
   const reply = await rig.ask({
     ...row,
@@ -152,7 +152,7 @@ Deno.test("one item that a rule refuses fails the whole batch, and is named", as
 });
 
 Deno.test("a rule cannot be lifted by the request", async () => {
-  const rig = await walletRig({ guards: { ...NO_GUARDS, ...chains } });
+  using rig = await walletRig({ guards: { ...NO_GUARDS, ...chains } });
   const row = await rig.account("alice");
   const reply = await rig.ask({
     ...row,
@@ -165,7 +165,7 @@ Deno.test("a rule cannot be lifted by the request", async () => {
 });
 
 Deno.test("with rules, a cached key is not signed with for what they refuse", async () => {
-  const rig = await walletRig({
+  using rig = await walletRig({
     guards: { ...NO_GUARDS, ...chains },
     cache: { entries: 1, maxAgeMs: 1000 },
   });

@@ -152,7 +152,7 @@ const TAMPERED: readonly (readonly [
 
 for (const [what, tamper, code, words] of TAMPERED) {
   Deno.test(`a row does not open, and the error says what cannot be trusted: ${what}`, async () => {
-    const rig = await walletRig({ cache: CACHE });
+    using rig = await walletRig({ cache: CACHE });
     const [row, other] = [await rig.account("alice"), await rig.account("bob")];
     // In the cache, so that a hit cannot skip what a miss would check.
     assertEquals((await rig.ask({ ...row, message: "a" }))["apiResponse"], "signResponse");
@@ -163,7 +163,7 @@ for (const [what, tamper, code, words] of TAMPERED) {
 }
 
 Deno.test("the two rows of one name cannot be mixed", async () => {
-  const rig = await walletRig();
+  using rig = await walletRig();
   const [one, two] = [await rig.account("alice"), await rig.account("alice")];
   for (const field of ["address", "encryptedPrivateKey", "encryptedDataKey"]) {
     const reply = await rig.ask({ ...one, [field]: two[field], message: "a" });
@@ -172,7 +172,7 @@ Deno.test("the two rows of one name cannot be mixed", async () => {
 });
 
 Deno.test("a data key of the session service, or of another app, opens no account", async () => {
-  const rig = await walletRig();
+  using rig = await walletRig();
   const row = await rig.account("alice");
   for (
     const context of [{ app: "denclave", purpose: "tsk", name: "alice" }, {
@@ -188,7 +188,7 @@ Deno.test("a data key of the session service, or of another app, opens no accoun
 });
 
 Deno.test("a data key of 16 bytes opens no account", async () => {
-  const rig = await walletRig();
+  using rig = await walletRig();
   const row = await rig.account("alice");
   const context = { app: "denclave", purpose: "wallet", name: "alice" };
   const wrapped = await rig.local.encrypt(rig.firstArn, new Uint8Array(16), context);
@@ -211,7 +211,7 @@ const BAD: readonly (readonly [string, WireObject, string, string])[] = [
 for (const [what, change, code, words] of BAD) {
   for (const apiRequest of ["generateAccount", "sign"]) {
     Deno.test(`${apiRequest} with ${what} is refused before KMS is asked, and the field is named`, async () => {
-      const rig = await walletRig();
+      using rig = await walletRig();
       const row = await rig.account("alice");
       const before = { ...rig.kms.calls };
       const reply = await rig.ask({ ...row, message: "a", apiRequest, ...change });
@@ -264,7 +264,7 @@ const BAD_ROWS: readonly (readonly [string, WireObject, string, string])[] = [
 
 for (const [what, change, code, words] of BAD_ROWS) {
   Deno.test(`sign with ${what} is refused before KMS is asked, and the field is named`, async () => {
-    const rig = await walletRig();
+    using rig = await walletRig();
     const row = await rig.account("alice");
     const reply = await rig.ask({ ...row, message: "a", ...change });
     assertEquals([reply["apiResponse"], reply.msg], ["errorResponse", code]);
@@ -306,7 +306,7 @@ for (
   ] as const
 ) {
   Deno.test(`KMS fails by ${name}: the code says so, and nothing is told but KMS's name for it`, async () => {
-    const rig = await walletRig();
+    using rig = await walletRig();
     const row = await rig.account("alice");
     rig.kms.fail = failure;
     const [signed, generated] = [await rig.ask({ ...row, message: "a" }), await rig.generate("bob")];
@@ -317,7 +317,7 @@ for (
 }
 
 Deno.test("a batch is signed under one KMS call, in its order", async () => {
-  const rig = await walletRig();
+  using rig = await walletRig();
   const row = await rig.account("alice");
   const items = Array.from({ length: 100 }, (_, index) => ({ message: `item ${index}` }));
   const reply = await rig.ask({ ...row, items });
@@ -330,7 +330,7 @@ Deno.test("a batch is signed under one KMS call, in its order", async () => {
 });
 
 Deno.test("an item whose typed data does not fit its types fails the batch, and is named", async () => {
-  const rig = await walletRig();
+  using rig = await walletRig();
   const row = await rig.account("alice");
   const typedData = {
     types: { A: [{ name: "x", type: "address" }] },
@@ -343,7 +343,7 @@ Deno.test("an item whose typed data does not fit its types fails the batch, and 
 });
 
 Deno.test("with a cache, the second signature asks KMS nothing, whatever it is of", async () => {
-  const rig = await walletRig({ cache: CACHE });
+  using rig = await walletRig({ cache: CACHE });
   const row = await rig.account("alice");
   for (const payload of [{ message: "a" }, { message: "b" }, { digest: "11".repeat(32) }]) {
     assertEquals((await rig.ask({ ...row, ...payload }))["apiResponse"], "signResponse");
@@ -356,7 +356,7 @@ Deno.test("with a cache, the second signature asks KMS nothing, whatever it is o
 });
 
 Deno.test("without a cache, every signature asks KMS", async () => {
-  const rig = await walletRig();
+  using rig = await walletRig();
   const row = await rig.account("alice");
   await rig.ask({ ...row, message: "a" });
   await rig.ask({ ...row, message: "a" });
@@ -365,7 +365,7 @@ Deno.test("without a cache, every signature asks KMS", async () => {
 
 for (const field of ["AccessKeyId", "SecretAccessKey", "Token"]) {
   Deno.test(`a cached key is not found by credentials with another ${field}`, async () => {
-    const rig = await walletRig({ cache: CACHE });
+    using rig = await walletRig({ cache: CACHE });
     const row = await rig.account("alice");
     await rig.ask({ ...row, message: "a" });
     rig.kms.fail = new KmsRefusal("AccessDeniedException");
@@ -375,7 +375,7 @@ for (const field of ["AccessKeyId", "SecretAccessKey", "Token"]) {
 }
 
 Deno.test("a denial of anything empties the cache, a time-out does not", async () => {
-  const rig = await walletRig({ cache: CACHE });
+  using rig = await walletRig({ cache: CACHE });
   const [alice, bob] = [await rig.account("alice"), await rig.account("bob")];
   await rig.ask({ ...alice, message: "a" });
   rig.kms.fail = new EnclaveError("late", { code: "kms_timeout" });
@@ -388,7 +388,7 @@ Deno.test("a denial of anything empties the cache, a time-out does not", async (
 });
 
 Deno.test("a denied configure empties the wallet's cache too", async () => {
-  const rig = await walletRig({ cache: CACHE });
+  using rig = await walletRig({ cache: CACHE });
   await rig.ask({ ...await rig.account("alice"), message: "a" });
   rig.kms.fail = new KmsRefusal("AccessDeniedException");
   const encrypted_tsk = encodeBase64(new Uint8Array(8));
@@ -407,7 +407,7 @@ Deno.test("no key is made where the kernel's random numbers are not the NSM's", 
 });
 
 Deno.test("no key, plaintext or credential is in a reply or in the log", async () => {
-  const rig = await walletRig({ cache: CACHE });
+  using rig = await walletRig({ cache: CACHE });
   const row = await rig.account("alice");
   const replies = [
     await rig.ask({ ...row, message: "NEVER-SEEN-PLAINTEXT" }),
@@ -429,7 +429,7 @@ function credentials() {
 }
 
 Deno.test("a key that KMS released before a denial, and that arrives after it, is not kept", async () => {
-  const rig = await walletRig({ cache: CACHE });
+  using rig = await walletRig({ cache: CACHE });
   const [alice, bob] = [await rig.account("alice"), await rig.account("bob")];
   const gate = Promise.withResolvers<void>();
   const { decrypt } = rig.kms;
@@ -448,7 +448,7 @@ Deno.test("a key that KMS released before a denial, and that arrives after it, i
 });
 
 Deno.test("KMS that is only too busy does not empty the cache", async () => {
-  const rig = await walletRig({ cache: CACHE });
+  using rig = await walletRig({ cache: CACHE });
   const [alice, bob] = [await rig.account("alice"), await rig.account("bob")];
   await rig.ask({ ...alice, message: "a" });
   rig.kms.fail = new KmsRefusal("ThrottlingException");
@@ -458,7 +458,7 @@ Deno.test("KMS that is only too busy does not empty the cache", async () => {
 
 for (const name of ["constructor", "toString", "__proto__"]) {
   Deno.test(`an error that KMS calls ${name} is an error like any other`, async () => {
-    const rig = await walletRig();
+    using rig = await walletRig();
     const row = await rig.account("alice");
     rig.kms.fail = new KmsRefusal(name);
     assertEquals((await rig.ask({ ...row, message: "a" })).msg, "kms_decrypt_failed");
@@ -466,7 +466,7 @@ for (const name of ["constructor", "toString", "__proto__"]) {
 }
 
 Deno.test("others are answered while a batch is signed", async () => {
-  const rig = await walletRig();
+  using rig = await walletRig();
   const row = await rig.account("alice");
   const items = Array.from({ length: 500 }, (_, index) => ({ message: String(index) }));
   let done = false;
@@ -481,7 +481,7 @@ Deno.test("others are answered while a batch is signed", async () => {
 });
 
 Deno.test("a batch that nobody waits for is given up, and its key wiped", async () => {
-  const rig = await walletRig();
+  using rig = await walletRig();
   const row = await rig.account("alice");
   const abandon = new AbortController();
   const items = Array.from({ length: MAX_BATCH }, (_, index) => ({ message: String(index) }));
@@ -492,7 +492,7 @@ Deno.test("a batch that nobody waits for is given up, and its key wiped", async 
 });
 
 Deno.test("of many batches at once a few are signed, the rest told to wait, and single payloads pass", async () => {
-  const rig = await walletRig();
+  using rig = await walletRig();
   const row = await rig.account("alice");
   const items = Array.from({ length: 50 }, () => ({ message: "a" }));
   const replies = await Promise.all([
