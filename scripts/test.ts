@@ -57,6 +57,7 @@ const SUITES: readonly Suite[] = [
       "--allow-run",
       "--allow-read",
       "--allow-write",
+      `--allow-ffi=${LIBC_PATHS.join(",")}`, // the local KMS and plain KMS look for /dev/nsm
       "--allow-env", // the AWS SDK and dynalite look at many variables
       "--allow-sys", // the AWS SDK names the system in its requests
     ],
