@@ -7,6 +7,7 @@
 import { openSdk } from "./ffi/mod.ts";
 import { KMSTOOL_COMMANDS, runKmstool } from "./lib/cli/kmstool.ts";
 import { openNsmPorts } from "./lib/cli/nsm_ports.ts";
+import { checkLibraries, formatChecks } from "./lib/cli/self_test.ts";
 import { EXIT, helpLines, type Options, parseOptions } from "./lib/cli/options.ts";
 import { describeFailure, runService } from "./lib/cli/run.ts";
 import {
@@ -27,6 +28,7 @@ const SPECS = [...SERVE_OPTIONS, ...NITRO_OPTIONS, ...COMMON_OPTIONS];
 const HELP = `denclave ${VERSION}: secrets in an AWS Nitro Enclave, KMS called in this very process
 
 usage: denclave [serve] [options]     serve the session key service, the wallet and the master key (default)
+       denclave self-test             what it can find out about itself: NSM, debug mode, clock, libraries, …
        denclave decrypt|genkey|genrandom [options]
                                       as kmstool_enclave_cli; --help after each lists its options
 options of serve (a flag wins over the environment):
@@ -75,14 +77,36 @@ function openKms(options: Options, log: Log, onFatal: (error: Error) => void) {
   });
 }
 
+const SELF_TEST_SPECS = [
+  ...NITRO_OPTIONS.filter(({ name }) => name === "library-dir"),
+  { name: "json", help: "print the checks as JSON" },
+  ...COMMON_OPTIONS,
+];
+
+/** The checks that `health` shows, and the SDK opened and asked for random numbers. */
+async function selfTestCommand(argv: readonly string[]): Promise<number> {
+  const options = parseOptions(SELF_TEST_SPECS, argv, (name) => Deno.env.get(name));
+  if (options.on("help")) {
+    return stdout(`usage: denclave self-test [options]\n\n${helpLines(SELF_TEST_SPECS)}\n`), EXIT.ok;
+  }
+  const libraries = checkLibraries(() => openSdk({ libraryDir: options.text("library-dir") }));
+  const { nsm, selfTest } = await openNsmPorts();
+  using _ = nsm;
+  const checks = [...selfTest.checks, ...libraries];
+  const ok = checks.every(({ state }) => state !== "fail");
+  stdout(options.on("json") ? `${JSON.stringify({ ok, checks }, null, 2)}\n` : `${formatChecks(checks)}\n`);
+  return ok ? EXIT.ok : EXIT.failed;
+}
+
 async function main(argv: readonly string[]): Promise<number> {
-  const { command, rest } = takeCommand(argv, ["serve", "sdk-host", ...KMSTOOL_COMMANDS]);
+  const { command, rest } = takeCommand(argv, ["serve", "self-test", "sdk-host", ...KMSTOOL_COMMANDS]);
   if (command === "sdk-host") {
     // The SDK's own connections are not Deno's: FFI is all that this process needs.
     giveUp("net", "run", "env");
     await runSdkHostProcess(Deno.stdin.readable, Deno.stdout);
     return EXIT.ok;
   }
+  if (command === "self-test") return await selfTestCommand(rest);
   if (command !== undefined && command !== "serve") {
     // kmstool has no option for it, and its callers pass none.
     const libraryDir = Deno.env.get("DENCLAVE_LIBRARY_DIR");
@@ -93,7 +117,7 @@ async function main(argv: readonly string[]): Promise<number> {
   if (options.on("help")) return stdout(HELP), EXIT.ok;
   if (options.on("version")) return stdout(`denclave ${VERSION}\n`), EXIT.ok;
   const config = readServeConfig(options);
-  const { nsm, entropy, warnings } = openNsmPorts();
+  const { nsm, entropy, selfTest, warnings } = await openNsmPorts();
   using _ = nsm;
   return await runService(config, {
     stdout,
@@ -101,6 +125,7 @@ async function main(argv: readonly string[]): Promise<number> {
     workflow,
     entropy,
     attester: nsm,
+    selfTest,
     warnings,
     openKms: (log, onFatal) => openKms(options, log, onFatal),
     // Connections come in through the open listener; nothing goes out, and the options are read.

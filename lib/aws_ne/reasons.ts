@@ -42,10 +42,41 @@ export function parseKmsReason(answer: Readonly<Record<string, unknown>>): KmsRe
   return { name, message: typeof message === "string" ? message.slice(0, MAX_MESSAGE_LENGTH) : "" };
 }
 
+const STAMP = /^([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z$/;
+
+function timeOf(stamp: string | undefined): number {
+  return Date.parse((stamp ?? "").replace(STAMP, "$1-$2-$3T$4:$5:$6Z"));
+}
+
+/**
+ * How far this clock is off, by KMS's own words: "Signature expired: <ours> is now earlier than … (<KMS's> - 5 min.)", or "not yet current".
+ *
+ * @returns seconds, positive when this clock is ahead; undefined when the words are about something else.
+ */
+export function clockSkewOf({ message }: KmsReason): number | undefined {
+  const [, ours, theirs] =
+    /Signature (?:expired|not yet current): ([0-9]{8}T[0-9]{6}Z) [^(]{0,100}\(([0-9]{8}T[0-9]{6}Z) [-+]/.exec(
+      message,
+    ) ?? [];
+  const seconds = Math.round((timeOf(ours) - timeOf(theirs)) / 1000);
+  return Number.isNaN(seconds) ? undefined : seconds;
+}
+
+/** The skew as words for a person. */
+export function describeSkew(seconds: number): string {
+  return `the enclave's clock is ${Math.abs(seconds)} s ${seconds < 0 ? "behind" : "ahead of"} KMS's`;
+}
+
 /** What a person can do about a refusal, or about a failure without one. */
 export function hintFor(reason: KmsReason | undefined): string {
   if (reason === undefined) {
     return "KMS's own reason could not be had. Look at the SDK's lines on stderr, and run the same call against AWS from the parent.";
+  }
+  const skew = clockSkewOf(reason);
+  if (skew !== undefined) {
+    return `${
+      describeSkew(skew)
+    }: five minutes are allowed. Keep it by the hypervisor's (chrony with /dev/ptp0), or start the enclave anew.`;
   }
   return (Object.hasOwn(HINTS, reason.name) ? HINTS[reason.name] : undefined) ??
     "See the KMS API reference for this error.";

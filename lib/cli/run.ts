@@ -14,6 +14,7 @@ import { startService } from "../service/start.ts";
 import { formatAddress, listen } from "../wire/address.ts";
 import { VERSION } from "../version.ts";
 import { EXIT } from "./options.ts";
+import type { SelfTest } from "./self_test.ts";
 import { measuredConfiguration, type ServeConfig } from "./serve.ts";
 
 /** What an entry gives. */
@@ -27,6 +28,8 @@ export interface RunIo {
   readonly entropy?: EntropySource;
   /** The NSM, where there is one. */
   readonly attester?: Attester | undefined;
+  /** Shown in `health`. */
+  readonly selfTest?: SelfTest;
   /** Shown in `health`, and logged. */
   readonly warnings?: readonly string[];
   /** Called once the listener is open: permissions that are no longer needed can go. */
@@ -73,6 +76,8 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
     ...(io.entropy === undefined ? {} : { entropy: io.entropy }),
     attester: io.attester,
     warnings: io.warnings ?? [],
+    measurements: io.selfTest?.measurements,
+    selfTest: io.selfTest?.checks ?? [],
   });
   log("info", "listening", {
     address: formatAddress(address),

@@ -1,25 +1,56 @@
 /**
- * A Kms that tells when it denies something: what was kept from an earlier answer may no longer be kept.
+ * A Kms that tells when it denies something, and what the denial is to be compared with: what was kept from an earlier answer may no longer be
+ * kept, and a policy that does not know this image's PCRs is what is behind most denials.
  *
  * @module
  */
+import { EnclaveError } from "../errors.ts";
 import { type Kms, kmsErrorName } from "./kms.ts";
+
+/** What the NSM says of this image: PCRs 0 to 2, hex. */
+export interface Measurements {
+  readonly pcrs: readonly [string, string, string];
+  /** In debug mode they are zeros, and say nothing. */
+  readonly debug: boolean;
+}
 
 /** KMS answered, and it was not about who asks or for what. */
 const NO_DENIAL = /Throttl|LimitExceeded|Internal|Timeout|Unavailable/;
 
-function isDenial(thrown: unknown): boolean {
-  const name = kmsErrorName(thrown);
-  return name !== undefined && !NO_DENIAL.test(name);
+/** KMS denied access to an attested enclave: with what its policy would have to allow. */
+export class AttestedDenial extends EnclaveError {
+  /** KMS's own words. */
+  readonly kms: unknown;
+  /** For the client: measurements are no secret. */
+  readonly comparison: string;
+
+  constructor(denial: EnclaveError, { pcrs, debug }: Measurements) {
+    const [pcr0, pcr1, pcr2] = pcrs;
+    const comparison = debug
+      ? "this enclave is in debug mode, its PCRs are zeros: no policy should allow them; run it without --debug-mode"
+      : `this enclave has PCR0 ${pcr0}, PCR1 ${pcr1}, PCR2 ${pcr2}: the key policy must allow these, and the role must be allowed to call KMS`;
+    super(`${denial.message} (${comparison})`, { code: denial.code, hint: denial.hint, cause: denial });
+    this.kms = "kms" in denial ? denial.kms : undefined;
+    this.comparison = comparison;
+  }
 }
 
-/** Wraps a backend. `onDenied` is called when KMS itself refused, not when it could not be reached or was too busy. */
-export function observeDenials(kms: Kms, onDenied: () => void): Kms {
+/**
+ * Wraps a backend.
+ *
+ * @param onDenied is called when KMS itself refused, not when it could not be reached or was too busy
+ * @param measurements of this image, where there is an NSM
+ */
+export function observeDenials(kms: Kms, onDenied: () => void, measurements?: Measurements): Kms {
   const watch = async <T>(calling: Promise<T>): Promise<T> => {
     try {
       return await calling;
     } catch (thrown) {
-      if (isDenial(thrown)) onDenied();
+      const name = kmsErrorName(thrown);
+      if (name !== undefined && !NO_DENIAL.test(name)) onDenied();
+      if (name === "AccessDeniedException" && measurements !== undefined && thrown instanceof EnclaveError) {
+        throw new AttestedDenial(thrown, measurements);
+      }
       throw thrown;
     }
   };

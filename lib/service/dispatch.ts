@@ -29,6 +29,8 @@ export interface DispatchOptions {
   readonly version: string;
   /** What `health` warns of: things in the configuration that a person should know. */
   readonly warnings: readonly string[];
+  /** What `health` shows of the self-test at the start. */
+  readonly selfTest?: readonly object[];
   readonly serverStats: () => Readonly<Record<string, number>>;
   readonly log: Log;
   readonly now: () => Date;
@@ -58,6 +60,7 @@ export function createDispatcher(options: DispatchOptions): Handler {
       master_key: masterKey.state,
       ...options.serverStats(),
       warnings: options.warnings,
+      ...((options.selfTest ?? []).length === 0 ? {} : { self_test: options.selfTest }),
     })],
     ["configure", (request) => session.configure(request)],
     ["process", (request) => session.process(request)],

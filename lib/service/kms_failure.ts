@@ -4,8 +4,18 @@
  * @module
  */
 import type { EnclaveError } from "../errors.ts";
+import { clockSkewOf, describeSkew } from "../aws_ne/reasons.ts";
 import { kmsErrorName } from "../kms/kms.ts";
+import { AttestedDenial } from "../kms/observed.ts";
 import { type ErrorCode, WireError } from "../wire/messages.ts";
+
+/** How far KMS says that this clock is off. */
+function skewOf(thrown: EnclaveError): number | undefined {
+  const kms: unknown = "kms" in thrown ? thrown.kms : undefined;
+  if (typeof kms !== "object" || kms === null || !("name" in kms) || !("message" in kms)) return undefined;
+  const { name, message } = kms;
+  return typeof name === "string" && typeof message === "string" ? clockSkewOf({ name, message }) : undefined;
+}
 
 /**
  * The failure as an error reply.
@@ -18,7 +28,12 @@ export function kmsFailure(thrown: EnclaveError, failed: ErrorCode): WireError {
     return new WireError("timeout", "KMS did not answer in time: check the parent's vsock-proxy");
   }
   if (thrown.code === "sdk_busy") return new WireError("busy", "Too many KMS calls are waiting");
+  const skew = skewOf(thrown);
+  if (skew !== undefined) return new WireError("clock_skew", `KMS refused: ${describeSkew(skew)}`);
   const name = kmsErrorName(thrown);
+  if (thrown instanceof AttestedDenial) {
+    return new WireError(failed, `KMS refused: ${name}: ${thrown.comparison}`);
+  }
   if (name !== undefined) return new WireError(failed, `KMS refused: ${name}`);
   return new WireError(
     failed,

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Kms } from "../kms/kms.ts";
-import { observeDenials } from "../kms/observed.ts";
+import { type Measurements, observeDenials } from "../kms/observed.ts";
 import type { Address } from "../wire/address.ts";
 import { createDispatcher } from "./dispatch.ts";
 import { isEntropyTrusted } from "./entropy.ts";
@@ -36,8 +36,12 @@ export interface ServiceOptions {
   readonly entropy?: EntropySource;
   /** The NSM; without it no attestation documents. */
   readonly attester?: Attester | undefined;
+  /** Of this image, where there is an NSM: told when KMS denies access. */
+  readonly measurements?: Measurements | undefined;
   /** Goes into attestation documents. 32 bytes. */
   readonly configurationHash?: Uint8Array<ArrayBuffer>;
+  /** What `health` shows of the self-test at the start. */
+  readonly selfTest?: readonly object[];
   /** Warnings of whoever put it together. */
   readonly warnings?: readonly string[];
   readonly events: EventLog;
@@ -76,7 +80,7 @@ function warningsOf({ kms, session, entropy = UNKNOWN_ENTROPY }: ServiceOptions)
 /** Starts the service on an open listener. */
 export function startService(options: ServiceOptions): Service {
   const { events, limits, acceptor, transport } = options;
-  const kms = observeDenials(options.kms, () => wallet.forgetKeys());
+  const kms = observeDenials(options.kms, () => wallet.forgetKeys(), options.measurements);
   const { log } = events;
   const now = options.now ?? (() => new Date());
   const metrics = new Metrics();
@@ -107,6 +111,7 @@ export function startService(options: ServiceOptions): Service {
     log,
     now,
     warnings,
+    selfTest: options.selfTest ?? [],
     version: options.version,
     serverStats: () => server.stats,
   });

@@ -20,6 +20,7 @@ export type ErrorCode =
   | "kms_decrypt_failed"
   | "kms_generate_failed"
   | "credentials_expired"
+  | "clock_skew"
   | "decrypt_failed"
   | "rekey_required"
   | "invalid_payload"

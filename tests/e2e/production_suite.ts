@@ -412,6 +412,16 @@ export function testProduction(program: Program): void {
     assertStringIncludes(stderr, "InvalidCiphertextException");
   });
 
+  Deno.test(`${program.name}: self-test says what it is, opens the SDK, and skips what a host does not have`, async () => {
+    const { code, stdout } = await kmstool(["self-test", "--json"]);
+    const { checks } = JSON.parse(stdout);
+    const states = Object.fromEntries(
+      checks.map((check: Record<string, string>) => [check["check"], check["state"]]),
+    );
+    assertEquals([states["NSM"], states["libraries"], states["memory"]], ["skipped", "ok", "ok"], stdout);
+    assertEquals(code, states["authorities"] === "fail" ? 1 : 0);
+  });
+
   Deno.test(`${program.name}: --version and --help end with 0`, async () => {
     assertEquals((await kmstool(["--version"])).code, 0);
     const help = await kmstool(["--help"]);

@@ -1,0 +1,186 @@
+/**
+ * What an enclave can find out about itself before anybody asks: the NSM, debug mode, the clock, random numbers, authorities, libraries, memory.
+ * `health` shows it, and `denclave self-test` prints it.
+ *
+ * @module
+ */
+import type { NitroSdk } from "../../ffi/mod.ts";
+import { parseSign1 } from "../attestation/cose.ts";
+import type { Nsm } from "../attestation/nsm.ts";
+import { type AttestationDocument, parsePayload } from "../attestation/payload.ts";
+import { messageOf } from "../errors.ts";
+import type { Measurements } from "../kms/observed.ts";
+import { NSM_GENERATOR } from "../service/entropy.ts";
+
+/** One check. */
+export interface SelfCheck {
+  readonly check: string;
+  readonly state: "ok" | "warn" | "fail" | "skipped";
+  /** What was seen, and what to do about it. */
+  readonly seen: string;
+}
+
+/** What the checks look at. */
+export interface SelfTestSeams {
+  readonly nsm: Nsm | undefined;
+  readonly kernelGenerator: string | undefined;
+  /** A small file's text; undefined when it is not there. */
+  readonly readText: (path: string) => string | undefined;
+  readonly exists: (path: string) => boolean;
+  readonly now: () => Date;
+}
+
+/** What was found. */
+export interface SelfTest {
+  readonly checks: readonly SelfCheck[];
+  readonly measurements: Measurements | undefined;
+}
+
+/** Where the SDK looks for authorities (s2n and its build for Amazon Linux and Debian). */
+const TRUST_STORES = ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt"];
+/** KMS allows five minutes. Seconds. */
+const SKEW = { warn: 60, fail: 240 } as const;
+/** Below this the next large message may be the last. MiB. */
+const MEMORY_WARN_MIB = 64;
+/** The NSM answers in milliseconds; its driver would wait for two minutes. */
+const NSM_MS = 5_000;
+
+async function within<T>(promise: Promise<T>): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`no answer within ${NSM_MS} ms`)), NSM_MS);
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function debugCheck({ debug, pcrs }: AttestationDocument): SelfCheck {
+  return debug
+    ? {
+      check: "debug mode",
+      state: "fail",
+      seen:
+        "PCRs are zeros: its memory can be read, and no sound key policy knows it. Run it without --debug-mode.",
+    }
+    : { check: "debug mode", state: "ok", seen: `off; PCR0 ${pcrs.get(0)?.slice(0, 16)}…` };
+}
+
+function clockCheck({ timestamp }: AttestationDocument, now: Date): SelfCheck {
+  const seconds = Math.round((now.getTime() - timestamp.getTime()) / 1000);
+  const off = Math.abs(seconds);
+  const state = off >= SKEW.fail ? "fail" : off >= SKEW.warn ? "warn" : "ok";
+  const remedy = state === "ok" ? "" : ": KMS allows five minutes; keep it by chrony with /dev/ptp0";
+  return {
+    check: "clock",
+    state,
+    seen: `${off} s ${seconds < 0 ? "behind" : "ahead of"} the NSM's${remedy}`,
+  };
+}
+
+async function nsmChecks(nsm: Nsm, now: () => Date): Promise<SelfTest> {
+  try {
+    const { moduleId, version } = await within(nsm.describe());
+    const document = parsePayload(parseSign1(await within(nsm.attest())).payload);
+    const pcr = (index: number) => document.pcrs.get(index) ?? "";
+    return {
+      measurements: { pcrs: [pcr(0), pcr(1), pcr(2)], debug: document.debug },
+      checks: [
+        { check: "NSM", state: "ok", seen: `${moduleId}, version ${version.join(".")}` },
+        debugCheck(document),
+        clockCheck(document, now()),
+      ],
+    };
+  } catch (thrown) {
+    return { measurements: undefined, checks: [{ check: "NSM", state: "fail", seen: messageOf(thrown) }] };
+  }
+}
+
+function entropyCheck(kernelGenerator: string | undefined): SelfCheck {
+  const check = "random numbers";
+  if (kernelGenerator === NSM_GENERATOR) {
+    return { check, state: "ok", seen: `the kernel's generator is ${NSM_GENERATOR}` };
+  }
+  return {
+    check,
+    state: "warn",
+    seen: `the kernel's generator is ${
+      kernelGenerator ?? "none"
+    }: keys are made only if the SDK seeded the pool (health, kms.entropy_seeded)`,
+  };
+}
+
+function trustStoreCheck(exists: SelfTestSeams["exists"]): SelfCheck {
+  const found = TRUST_STORES.find(exists);
+  return found === undefined
+    ? {
+      check: "authorities",
+      state: "fail",
+      seen: `none of ${TRUST_STORES.join(", ")}: TLS to KMS cannot work`,
+    }
+    : { check: "authorities", state: "ok", seen: found };
+}
+
+function memoryCheck(readText: SelfTestSeams["readText"]): SelfCheck {
+  const check = "memory";
+  const [, kib] = /^MemAvailable:\s+([0-9]+) kB$/m.exec(readText("/proc/meminfo") ?? "") ?? [];
+  if (kib === undefined) return { check, state: "skipped", seen: "/proc/meminfo does not say" };
+  const mib = Math.floor(Number(kib) / 1024);
+  return mib < MEMORY_WARN_MIB
+    ? {
+      check,
+      state: "warn",
+      seen: `${mib} MiB left: give the enclave more (nitro-cli run-enclave --memory)`,
+    }
+    : { check, state: "ok", seen: `${mib} MiB left` };
+}
+
+/** Runs the checks. Never throws. */
+export async function runSelfTest(seams: SelfTestSeams): Promise<SelfTest> {
+  const nsm = seams.nsm === undefined
+    ? {
+      measurements: undefined,
+      checks: [{ check: "NSM", state: "skipped", seen: "no /dev/nsm: this is no enclave" } as const],
+    }
+    : await nsmChecks(seams.nsm, seams.now);
+  return {
+    measurements: nsm.measurements,
+    checks: [
+      ...nsm.checks,
+      entropyCheck(seams.kernelGenerator),
+      trustStoreCheck(seams.exists),
+      memoryCheck(seams.readText),
+    ],
+  };
+}
+
+const SEED_LENGTH = 256;
+
+/**
+ * Opens the SDK, and has it seed the kernel's pool from the NSM. Not while a service runs in this process.
+ *
+ * @param open throws when the libraries are not there
+ */
+export function checkLibraries(open: () => NitroSdk): readonly SelfCheck[] {
+  try {
+    using sdk = open();
+    const libraries: SelfCheck = { check: "libraries", state: "ok", seen: sdk.directory };
+    using _library = sdk.initLibrary();
+    const seeded = sdk.seedEntropy(SEED_LENGTH);
+    return [libraries, {
+      check: "seeding by the SDK",
+      state: seeded ? "ok" : "warn",
+      seen: seeded ? `${SEED_LENGTH} bytes from the NSM` : "it did not work: outside of an enclave it cannot",
+    }];
+  } catch (thrown) {
+    return [{ check: "libraries", state: "fail", seen: messageOf(thrown) }];
+  }
+}
+
+/** The checks as aligned lines. */
+export function formatChecks(checks: readonly SelfCheck[]): string {
+  const width = Math.max(...checks.map(({ check }) => check.length));
+  return checks.map(({ check, state, seen }) => `${state.padEnd(8)}${check.padEnd(width + 2)}${seen}`).join(
+    "\n",
+  );
+}
