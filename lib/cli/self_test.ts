@@ -111,7 +111,7 @@ function entropyCheck(kernelGenerator: string | undefined): SelfCheck {
 }
 
 function trustStoreCheck(exists: SelfTestSeams["exists"]): SelfCheck {
-  const found = TRUST_STORES.find(exists);
+  const found = TRUST_STORES.find((path) => exists(path));
   return found === undefined
     ? {
       check: "authorities",
