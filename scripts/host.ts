@@ -25,10 +25,11 @@ usage: deno task host <group> <command> [options]      --help after a command li
   account sign     sign messages, typed data, transactions or digests with one
   account list     the accounts that are stored
   account show     one of them; --verify checks that its address was made in the enclave
-  gateway init     put the stored master keys into the enclaves; the first time, have them made
+  gateway init     put the stored master keys into the enclaves; with --new, have them made
   gateway status   what is stored, and what the enclaves hold
   gateway sign     sign a digest with a master key
   gateway rewrap   move a master key under another KMS key
+  gateway restore  go back to the row before a rewrap
   gateway verify   open every row, have every key sign, check the database
   table create     make the DynamoDB table of the accounts
   kms create-key   make a symmetric KMS key
@@ -82,7 +83,8 @@ async function main(argv: readonly string[]): Promise<number> {
 /** The enclave, the store or a check said no: as opposed to something that is not there. */
 function isRefusal(thrown: unknown): boolean {
   if (thrown instanceof StoreError) {
-    return ["account_exists", "account_not_found", "store_row_damaged", "store_denied"].includes(thrown.code);
+    return ["account_exists", "account_not_found", "store_row_damaged", "store_denied", "store_failed"]
+      .includes(thrown.code);
   }
   return thrown instanceof ServiceError || thrown instanceof AttestationError;
 }

@@ -305,6 +305,15 @@ function readDatabase(root: Section, environment: Environment): string {
   const path = root.has("database")
     ? database.required("path", text(4096), "")
     : database.optional("path", text(4096), "");
+  if (path.value.startsWith("file:")) {
+    database.refuse(path, "must be a path: SQLite would take this for a URI");
+  }
+  if (
+    environment === "production" && path.value !== "" && !path.value.startsWith("/") &&
+    path.value !== ":memory:"
+  ) {
+    database.refuse(path, "must be absolute in production: from another folder it would be another database");
+  }
   if (environment === "production" && path.value === ":memory:") {
     database.refuse(path, "must be a file in production: what is in memory is lost at a restart");
   }

@@ -23,7 +23,6 @@ import { checkEntropy } from "./entropy.ts";
 import { parseNonce } from "./fields.ts";
 import { rowKmsFailure, rowRejected, type RowSuspects } from "./kms_failure.ts";
 import {
-  FIRST_EPOCH,
   type InitRequest,
   type MasterKeyRow,
   meansEnclave,
@@ -31,6 +30,7 @@ import {
   parseRewrapRequest,
   parseSignRequest,
 } from "./master_key_requests.ts";
+import { NEVER } from "./pace.ts";
 import type { Attester, EntropySource } from "./ports.ts";
 
 /** The measured configuration of the master key, and its ports. */
@@ -60,6 +60,15 @@ const SUSPECTS: RowSuspects = {
   IncorrectKeyException: "kms_key_id, or kms_encrypted_dek: the data key was wrapped by another KMS key",
 };
 
+/** Changes that may wait for their turn. */
+const MAX_WAITING = 8;
+
+/** A change whose client has gone would be one that nobody stores. @throws {EnclaveError} `abandoned` */
+function checkWaitedFor(signal: AbortSignal): void {
+  if (!signal.aborted) return;
+  throw new EnclaveError("Nobody waits for this any more", { code: "abandoned" });
+}
+
 function contextOf(enclaveId: string): EncryptionContext {
   return { app: "denclave", purpose: "master", enclave_id: enclaveId };
 }
@@ -76,6 +85,7 @@ export class MasterKeyService implements Disposable {
   #bootId = crypto.randomUUID();
   /** `init` and `rewrap` run one at a time: of two that find no key, one makes it and the other gets the same. */
   #changing: Promise<unknown> = Promise.resolve();
+  #waiting = 0;
   #disposed = false;
 
   constructor(options: MasterKeyOptions) {
@@ -95,23 +105,38 @@ export class MasterKeyService implements Disposable {
    *
    * @throws {WireError | EnclaveError}; what is held then stays as it was.
    */
-  init(request: WireObject): Promise<Reply> {
-    return this.#oneAtATime(() => this.#init(request));
+  async init(request: WireObject, signal: AbortSignal = NEVER): Promise<Reply> {
+    // First of all, so that they are off the request whatever happens next.
+    using credentials = Credentials.fromStrings(takeCredentials(request));
+    const parsed = parseInitRequest(request);
+    const key = selectKey(this.#options.keys, { key: parsed.keyId, region: parsed.region });
+    if (parsed.nonce !== undefined) this.#requireAttester();
+    return await this.#oneAtATime(signal, () => this.#init(parsed, { key, credentials, signal }));
   }
 
-  #oneAtATime(run: () => Promise<Reply>): Promise<Reply> {
-    const turn = this.#changing.then(run);
+  /** Those that wait hold credentials, and KMS may be slow: so few wait, and not for longer than somebody waits for them. */
+  #oneAtATime(signal: AbortSignal, run: () => Promise<Reply>): Promise<Reply> {
+    if (this.#waiting >= MAX_WAITING) {
+      throw new WireError("busy", `${MAX_WAITING} changes of the master key are waiting: try again later`);
+    }
+    this.#waiting++;
+    const turn = this.#changing.then(() => {
+      checkWaitedFor(signal);
+      return run();
+    }).finally(() => this.#waiting--);
     this.#changing = turn.catch(() => {});
     return turn;
   }
 
-  async #init(request: WireObject): Promise<Reply> {
-    // First of all, so that they are off the request whatever happens next.
-    using credentials = Credentials.fromStrings(takeCredentials(request));
-    const parsed = parseInitRequest(request);
+  async #init(
+    parsed: InitRequest,
+    { key, credentials, signal }: {
+      readonly key: KeyArn;
+      readonly credentials: Credentials;
+      readonly signal: AbortSignal;
+    },
+  ): Promise<Reply> {
     const { enclaveId, row, nonce } = parsed;
-    const key = selectKey(this.#options.keys, { key: parsed.keyId, region: parsed.region });
-    if (nonce !== undefined) this.#requireAttester();
     this.#refuseOther(parsed, key);
     const held = this.#held;
     if (row === undefined && held !== undefined) {
@@ -122,6 +147,7 @@ export class MasterKeyService implements Disposable {
       : { enclaveId, key, row, privateKey: await this.#open(parsed, row, key, credentials) };
     try {
       const reply = await this.#rowReply(fresh, { newlyGenerated: row === undefined, nonce });
+      checkWaitedFor(signal);
       this.#hold(fresh);
       this.#options.log("info", "master_key_initialised", {
         enclave_id: enclaveId,
@@ -145,13 +171,7 @@ export class MasterKeyService implements Disposable {
 
   /** One service, one key: another enclave's id, another KMS key without a row, or another public key are mistakes. */
   #refuseOther({ enclaveId, row }: InitRequest, key: KeyArn): void {
-    const { minEpoch } = this.#options;
-    if (row !== undefined && row.epoch < minEpoch) {
-      throw new WireError(
-        "row_rejected",
-        `Cannot trust key_epoch ${row.epoch}: at least ${minEpoch} is wanted here`,
-      );
-    }
+    if (row !== undefined) this.#checkEpoch(row);
     const held = this.#held;
     if (held === undefined) return;
     const conflict = held.enclaveId !== enclaveId
@@ -168,11 +188,23 @@ export class MasterKeyService implements Disposable {
     );
   }
 
+  #checkEpoch({ epoch }: MasterKeyRow): void {
+    const { minEpoch } = this.#options;
+    if (epoch >= minEpoch) return;
+    throw new WireError(
+      "row_rejected",
+      `Cannot trust key_epoch ${epoch}: at least ${minEpoch} is wanted here`,
+    );
+  }
+
   async #generate(enclaveId: string, key: KeyArn, credentials: Credentials): Promise<HeldKey> {
     checkEntropy(this.#options.kms, this.#options.entropy);
     const privateKey = newSecretKey();
     try {
-      const row = await this.#wrap({ enclaveId, key, epoch: FIRST_EPOCH, privateKey }, credentials);
+      const row = await this.#wrap(
+        { enclaveId, key, epoch: this.#options.minEpoch, privateKey },
+        credentials,
+      );
       return { enclaveId, key, row, privateKey };
     } catch (thrown) {
       privateKey[Symbol.dispose]();
@@ -251,6 +283,7 @@ export class MasterKeyService implements Disposable {
       throw new WireError("missing_fields", "Field kms_encrypted_dek and the rest of the row are missing");
     }
     const key = selectKey(this.#options.keys, { key: parsed.keyId, region: parsed.region });
+    this.#checkEpoch(row);
     const privateKey = await this.#open(parsed, row, key, credentials);
     privateKey[Symbol.dispose]();
     return {
@@ -267,35 +300,33 @@ export class MasterKeyService implements Disposable {
    *
    * @throws {WireError | EnclaveError}; what is held then stays as it was.
    */
-  rewrap(request: WireObject): Promise<Reply> {
-    return this.#oneAtATime(() => this.#rewrap(request));
-  }
-
-  async #rewrap(request: WireObject): Promise<Reply> {
+  async rewrap(request: WireObject, signal: AbortSignal = NEVER): Promise<Reply> {
     using credentials = Credentials.fromStrings(takeCredentials(request));
     const { newKeyId, region } = parseRewrapRequest(request);
-    const held = this.#require(request);
     const key = selectKey(this.#options.keys, { key: newKeyId, region });
     const nonce = parseNonce(request);
     if (nonce !== undefined) this.#requireAttester();
-    const { enclaveId } = held;
-    // A copy: the old one is wiped when this one takes its place.
-    const privateKey = held.privateKey.clone();
-    try {
-      const row = await this.#wrap({ enclaveId, key, epoch: held.row.epoch + 1, privateKey }, credentials);
-      const fresh = { enclaveId, key, row, privateKey };
-      const reply = await this.#rowReply(fresh, { newlyGenerated: false, nonce });
-      this.#hold(fresh);
-      this.#options.log("info", "master_key_rewrapped", {
-        enclave_id: enclaveId,
-        epoch: row.epoch,
-        key: key.arn,
-      });
-      return reply;
-    } catch (thrown) {
-      privateKey[Symbol.dispose]();
-      throw thrown;
-    }
+    return await this.#oneAtATime(signal, async () => {
+      const { enclaveId, row: old, privateKey: held } = this.#require(request);
+      // A copy: the old one is wiped when this one takes its place.
+      const privateKey = held.clone();
+      try {
+        const row = await this.#wrap({ enclaveId, key, epoch: old.epoch + 1, privateKey }, credentials);
+        const fresh = { enclaveId, key, row, privateKey };
+        const reply = await this.#rowReply(fresh, { newlyGenerated: false, nonce });
+        checkWaitedFor(signal);
+        this.#hold(fresh);
+        this.#options.log("info", "master_key_rewrapped", {
+          enclave_id: enclaveId,
+          epoch: row.epoch,
+          key: key.arn,
+        });
+        return reply;
+      } catch (thrown) {
+        privateKey[Symbol.dispose]();
+        throw thrown;
+      }
+    });
   }
 
   /** What anybody may know. @throws {WireError} */

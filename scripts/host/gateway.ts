@@ -1,5 +1,5 @@
 /**
- * `host gateway init|status|sign|rewrap|verify`.
+ * `host gateway init|status|sign|rewrap|restore|verify`.
  *
  * @module
  */
@@ -23,6 +23,8 @@ import { GatewayError } from "../../lib/host/gateway/errors.ts";
 import {
   type GatewayTools,
   initMasterKey,
+  masterKeyStatus,
+  restoreMasterKey,
   rewrapMasterKey,
   signWithMasterKey,
   verifyMasterKey,
@@ -32,7 +34,7 @@ import { formatAddress } from "../../lib/wire/address.ts";
 import type { HostIo } from "./io.ts";
 
 /** Commands of the group. */
-export const GATEWAY_COMMANDS = ["init", "status", "sign", "rewrap", "verify"] as const;
+export const GATEWAY_COMMANDS = ["init", "status", "sign", "rewrap", "restore", "verify"] as const;
 
 const SHARED = [
   {
@@ -54,8 +56,12 @@ const SHARED = [
 ] as const satisfies readonly OptionSpec[];
 
 const SPECS = {
-  init: SHARED,
+  init: [
+    { name: "new", help: "the first time: make the database, and keys where none is stored" },
+    ...SHARED,
+  ],
   status: SHARED,
+  restore: SHARED,
   verify: SHARED,
   sign: [
     { name: "digest", value: "HEX", help: "32 bytes" },
@@ -69,7 +75,10 @@ const SPECS = {
 } as const satisfies Record<(typeof GATEWAY_COMMANDS)[number], readonly OptionSpec[]>;
 
 const ABOUT: Readonly<Record<(typeof GATEWAY_COMMANDS)[number], string>> = {
-  init: "Puts each enclave's stored key into it; the first time, has one made and stores it.",
+  init:
+    "Puts each enclave's stored key into it; with --new, has one made where none is stored, and stores it.",
+  restore:
+    "Goes back to the row before a rewrap, when the new one does not open. The new one is kept in its stead.",
   status: "What is stored, and what the enclaves hold. Changes nothing, asks KMS nothing.",
   verify: "Opens every row by KMS, has every key sign, and checks the database.",
   sign: "Has an enclave sign a digest. The signature is verified before it is shown.",
@@ -84,17 +93,22 @@ interface Line {
   readonly ok: boolean;
   readonly outcome: string;
   readonly fields?: Readonly<Record<string, string | number>>;
+  /** It could not be asked at all. */
+  readonly away?: boolean;
 }
+
+/** Codes of what is not there, as opposed to what refuses. */
+const AWAY: readonly string[] = ["connect_failed", "no_reply", "no_credentials"];
 
 function enclavesOf(config: Config, options: Options): readonly EnclaveConfig[] {
   if (options.text("enclave") === undefined) return config.enclaves;
-  return options.list("enclave").map((id) => {
+  return [...new Set(options.list("enclave"))].map((id) => {
     const found = config.enclaves.find(({ enclaveId }) => String(enclaveId) === id);
     if (found !== undefined) return found;
-    throw new GatewayError(`There is no enclave ${JSON.stringify(id)} in ${options.text("config")}`, {
-      code: "unknown_enclave",
-      hint: `It has ${config.enclaves.map(({ enclaveId }) => enclaveId).join(", ")}.`,
-    });
+    throw new UsageError(
+      `There is no enclave ${JSON.stringify(id)} in ${options.text("config")}`,
+      `It has ${config.enclaves.map(({ enclaveId }) => enclaveId).join(", ")}.`,
+    );
   });
 }
 
@@ -123,11 +137,15 @@ function workOf(command: (typeof GATEWAY_COMMANDS)[number], config: Config, opti
   switch (command) {
     case "init":
       return async (tools, id) => {
-        const { how, row, kept } = await initMasterKey(tools, id, config.kms.keyId);
+        const { keyId } = config.kms;
+        const { how, row, kept } = await initMasterKey(tools, id, { keyId, allowNew: options.on("new") });
         const still = kept === 0 ? "" : `; ${kept} replaced row${kept === 1 ? "" : "s"} kept until a restart`;
+        const other = keyId?.startsWith("arn:") === true && keyId !== row.kmsKeyId
+          ? `; it is under ${row.kmsKeyId}, not the configuration's key (gateway rewrap moves it)`
+          : "";
         return {
           ok: true,
-          outcome: `${how}, epoch ${row.keyEpoch}, public key ${encodeHex(row.publicKey)}${still}`,
+          outcome: `${how}, epoch ${row.keyEpoch}, public key ${encodeHex(row.publicKey)}${still}${other}`,
           fields: {
             how,
             key_epoch: row.keyEpoch,
@@ -136,25 +154,32 @@ function workOf(command: (typeof GATEWAY_COMMANDS)[number], config: Config, opti
           },
         };
       };
+    case "restore":
+      return async (tools, id) => {
+        const row = await restoreMasterKey(tools, id);
+        return {
+          ok: true,
+          outcome: `back at epoch ${row.keyEpoch}, under ${row.kmsKeyId}`,
+          fields: { key_epoch: row.keyEpoch, kms_key_id: row.kmsKeyId },
+        };
+      };
     case "verify":
       return async (tools, id) => ({ ok: true, outcome: await verifyMasterKey(tools, id) });
     case "status":
-      return async ({ store, enclave }, id) => {
-        const row = store.get(id);
-        const { initialised, key_epoch, boot_id } = await enclave.state();
-        const stored = row === undefined
+      return async (tools, id) => {
+        const { stored, held, kept, ok, words } = await masterKeyStatus(tools, id);
+        const row = stored === undefined
           ? "no key stored"
-          : `stored: epoch ${row.keyEpoch}, ${short(row.publicKey)}, under ${row.kmsKeyId}`;
-        const kept = store.history(id).length;
+          : `stored: epoch ${stored.keyEpoch}, ${short(stored.publicKey)}, under ${stored.kmsKeyId}`;
         return {
-          ok: row !== undefined && initialised === true,
-          outcome: `${stored}${kept === 0 ? "" : ` (${kept} replaced, kept)`}; enclave: ${
-            initialised === true ? `holds epoch ${String(key_epoch)}` : "holds no key: gateway init"
-          }`,
+          ok,
+          outcome: `${row}${kept === 0 ? "" : ` (${kept} replaced, kept)`}; enclave ${words}`,
           fields: {
-            boot_id: String(boot_id),
-            held_epoch: Number(key_epoch ?? 0),
-            stored_epoch: row?.keyEpoch ?? 0,
+            boot_id: held?.boot ?? "",
+            held_epoch: held?.keyEpoch ?? 0,
+            held_public_key: held === undefined ? "" : encodeHex(held.publicKey),
+            stored_epoch: stored?.keyEpoch ?? 0,
+            stored_public_key: stored === undefined ? "" : encodeHex(stored.publicKey),
             replaced: kept,
           },
         };
@@ -205,10 +230,18 @@ async function runOne(
     const { limits: { connectMs, requestMs } } = config;
     using client = await Client.connect(address, { connectMs, timeoutMs: requestMs });
     const enclave = enclaveMasterKey(enclaveId, client, credentials);
+    if (config.kms.enableAttestation && !await enclave.isAttested()) {
+      throw new GatewayError(`The service at ${formatAddress(address)} has a KMS that attests nothing`, {
+        code: "not_attested",
+        hint:
+          "The configuration wants attestation: this is a development service, and must not get keys or give any.",
+      });
+    }
     return { enclave: enclaveId, ...await work({ store, enclave }, enclaveId) };
   } catch (thrown) {
     const hint = thrown instanceof EnclaveError && thrown.hint !== undefined ? ` ${thrown.hint}` : "";
-    return { enclave: enclaveId, ok: false, outcome: `${messageOf(thrown)}.${hint}` };
+    const away = thrown instanceof EnclaveError && AWAY.includes(thrown.code);
+    return { enclave: enclaveId, ok: false, away, outcome: `${messageOf(thrown)}.${hint}` };
   }
 }
 
@@ -228,14 +261,17 @@ export async function runGateway(command: string, argv: readonly string[], io: H
     throw new UsageError("Which enclave signs?", "Give --enclave.");
   }
   const work = workOf(known, config, options);
-  using store = openMasterKeyStore(config.database.path);
+  const create = known === "init" && options.on("new");
+  using store = openMasterKeyStore(config.database.path, { create, busyMs: config.limits.databaseMs });
   const credentials = credentialsOf(config);
   const lines: Line[] = [];
   for (const enclave of enclaves) lines.push(await runOne(enclave, { config, store, credentials, work }));
   const problems = known === "verify" ? store.problems() : [];
   const ok = lines.every((line) => line.ok) && problems.length === 0;
   print({ command: known, lines, problems, config, ok }, options.on("json"), io);
-  return ok ? EXIT.ok : EXIT.failed;
+  if (ok) return EXIT.ok;
+  const onlyAway = problems.length === 0 && lines.every((line) => line.ok || line.away === true);
+  return onlyAway ? EXIT.unavailable : EXIT.failed;
 }
 
 function print(
@@ -253,7 +289,7 @@ function print(
     const enclaves = lines.map(({ enclave, ok: fine, outcome, fields }) => ({
       enclave_id: enclave,
       ok: fine,
-      ...(fine && fields !== undefined ? fields : { outcome }),
+      ...(fields ?? { outcome }),
     }));
     io.stdout(
       `${JSON.stringify({ ok, enclaves, ...(command === "verify" ? { problems } : {}) }, null, 2)}\n`,

@@ -140,7 +140,7 @@ else {
     {
       await using enclave = await world.startEnclave();
       await world.configure([enclave]);
-      const [made] = rowsOf(await world.gateway("init", "--json"));
+      const [made] = rowsOf(await world.gateway("init", "--new", "--json"));
       assertEquals([made?.["how"], made?.["key_epoch"], made?.["kms_key_id"]], [
         "generated",
         1,
@@ -153,7 +153,7 @@ else {
     await world.configure([enclave]);
     const refused = await world.gateway("sign", "--enclave", "1", "--digest", DIGEST);
     assertEquals([refused.code, refused.stderr.includes("not_configured")], [1, true], refused.stderr);
-    const [opened] = rowsOf(await world.gateway("init", "--json"));
+    const [opened] = rowsOf(await world.gateway("init", "--new", "--json"));
     assertEquals([opened?.["how"], opened?.["public_key"]], ["opened", publicKey]);
     await checkSignatures(world, publicKey);
     assertEquals((await world.gateway("verify")).code, 0);
@@ -178,32 +178,55 @@ else {
     assertEquals(((await Deno.stat(world.database)).mode ?? 0) & 0o777, 0o600);
   });
 
+  test("without --new no database and no key is made, and a service that attests nothing gets none where attestation is wanted", async (moto) => {
+    await using world = await makeWorld(moto);
+    await using enclave = await world.startEnclave();
+    await world.configure([enclave]);
+    const missing = await world.gateway("init");
+    assertEquals([missing.code, missing.stdout], [69, ""], missing.stderr);
+    assert(missing.stderr.includes(world.database), missing.stderr);
+    assertEquals((await world.gateway("status")).code, 69);
+    const file = `${world.directory}/config.yaml`;
+    const strict = (await Deno.readTextFile(file)).replace(
+      "enable_attestation: false",
+      "enable_attestation: true",
+    )
+      .replace(/endpoint_url: .*/, "endpoint_url: null");
+    await Deno.writeTextFile(file, strict);
+    const refused = await world.gateway("init", "--new");
+    assertEquals(
+      [refused.code, refused.stdout.includes("attests nothing")],
+      [1, true],
+      refused.stdout + refused.stderr,
+    );
+  });
+
   test("several enclaves have a key each, and status tells them apart", async (moto) => {
     await using world = await makeWorld(moto);
     await using one = await world.startEnclave();
     await using two = await world.startEnclave();
     await world.configure([one, two]);
-    const made = rowsOf(await world.gateway("init", "--json"));
+    const made = rowsOf(await world.gateway("init", "--new", "--json"));
     assertEquals(made.length, 2);
     assertNotEquals(made[0]?.["public_key"], made[1]?.["public_key"]);
     const status = rowsOf(await world.gateway("status", "--json"));
     assertEquals(status.map((row) => [row["stored_epoch"], row["held_epoch"]]), [[1, 1], [1, 1]]);
     await two.stop();
     const half = await world.gateway("status");
-    assertEquals([half.code, half.stdout.includes("FAIL")], [1, true]);
+    assertEquals([half.code, half.stdout.includes("FAIL")], [69, true]);
   });
 
   test("rewrap moves the key to another KMS key; the old row goes once the new one has signed after a restart", async (moto) => {
     await using world = await makeWorld(moto);
     await using first = await world.startEnclave();
     await world.configure([first]);
-    const publicKey = rowsOf(await world.gateway("init", "--json"))[0]?.["public_key"];
+    const publicKey = rowsOf(await world.gateway("init", "--new", "--json"))[0]?.["public_key"];
     const [moved] = rowsOf(await world.gateway("rewrap", "--to", world.keys[1], "--json"));
     assertEquals([moved?.["key_epoch"], moved?.["kms_key_id"]], [2, world.keys[1]]);
     await first.stop();
     await using second = await world.startEnclave();
     await world.configure([second], world.keys[1]);
-    const [opened] = rowsOf(await world.gateway("init", "--json"));
+    const [opened] = rowsOf(await world.gateway("init", "--new", "--json"));
     assertEquals([opened?.["public_key"], opened?.["key_epoch"]], [publicKey, 2]);
     assertEquals(rowsOf(await world.gateway("status", "--json"))[0]?.["replaced"], 0);
   });
@@ -223,15 +246,18 @@ else {
     await using world = await makeWorld(moto, `http://127.0.0.1:${kms.addr.port}`);
     await using first = await world.startEnclave();
     await world.configure([first]);
-    const [made] = rowsOf(await world.gateway("init", "--json"));
+    const [made] = rowsOf(await world.gateway("init", "--new", "--json"));
     await first.stop();
     await using enclave = await world.startEnclave();
     await world.configure([enclave]);
     disabled = true;
-    const refused = await world.gateway("init");
+    const refused = await world.gateway("init", "--new");
     assertEquals([refused.code, refused.stdout.includes("DisabledException")], [1, true], refused.stdout);
     disabled = false;
-    assertEquals(rowsOf(await world.gateway("init", "--json"))[0]?.["public_key"], made?.["public_key"]);
+    assertEquals(
+      rowsOf(await world.gateway("init", "--new", "--json"))[0]?.["public_key"],
+      made?.["public_key"],
+    );
   });
 
   test("a KMS that is away is told to be; it opens when KMS is back", async (moto) => {
@@ -239,15 +265,18 @@ else {
     await using world = await makeWorld(moto, proxy.url);
     await using first = await world.startEnclave();
     await world.configure([first]);
-    const [made] = rowsOf(await world.gateway("init", "--json"));
+    const [made] = rowsOf(await world.gateway("init", "--new", "--json"));
     await first.stop();
     await using enclave = await world.startEnclave();
     await world.configure([enclave]);
     proxy.fate = () => "refuse";
-    const refused = await world.gateway("init");
+    const refused = await world.gateway("init", "--new");
     assertEquals([refused.code, refused.stdout.includes("kms_decrypt_failed")], [1, true], refused.stdout);
     proxy.fate = () => "pass";
-    assertEquals(rowsOf(await world.gateway("init", "--json"))[0]?.["public_key"], made?.["public_key"]);
+    assertEquals(
+      rowsOf(await world.gateway("init", "--new", "--json"))[0]?.["public_key"],
+      made?.["public_key"],
+    );
   });
 
   test("a configuration by the seed's alias works in development", async (moto) => {
@@ -266,7 +295,7 @@ else {
       ]),
     );
     await world.configure([enclave], alias);
-    assertEquals(rowsOf(await world.gateway("init", "--json"))[0]?.["how"], "generated");
+    assertEquals(rowsOf(await world.gateway("init", "--new", "--json"))[0]?.["how"], "generated");
     assertEquals((await world.gateway("verify")).code, 0);
   });
 
@@ -285,7 +314,7 @@ else {
         const stored = readStored(world.database);
         await world.configure([enclave], stored?.keyId ?? world.keys[0]);
         const to = stored?.keyId === world.keys[0] ? world.keys[1] : world.keys[0];
-        const command = stored === undefined || round % 2 === 0 ? ["init"] : ["rewrap", "--to", to];
+        const command = stored === undefined || round % 2 === 0 ? ["init", "--new"] : ["rewrap", "--to", to];
         const ended = await killSoon(["gateway", ...command, "--config", `${world.directory}/config.yaml`]);
         if (ended) landed++;
         const now = readStored(world.database);
@@ -297,7 +326,7 @@ else {
       await enclave.stop();
       enclave = await world.startEnclave();
       await world.configure([enclave], stored?.keyId);
-      assertEquals(rowsOf(await world.gateway("init", "--json"))[0]?.["public_key"], publicKey);
+      assertEquals(rowsOf(await world.gateway("init", "--new", "--json"))[0]?.["public_key"], publicKey);
       assertEquals((await world.gateway("verify")).code, 0);
       console.log(`    ${landed} of 100 runs ended before they were killed`);
     } finally {

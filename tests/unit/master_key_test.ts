@@ -28,8 +28,9 @@ function init(rig: Rig, more: WireObject = {}) {
 }
 
 /** The same KMS, another life of the enclave. */
-function restart(rig: Rig) {
+function restart(rig: Rig, minEpoch = 1) {
   const service = plainMasterKey(rig.kms, rig.events.log, {
+    minEpoch,
     keys: rig.local.keyArns.map((arn) => ({
       arn,
       partition: "aws",
@@ -468,4 +469,49 @@ Deno.test("health tells the epoch and the boot, and no key", async () => {
   const { master_key } = (await rig.ask({ type: "health" })) as WireObject;
   const { boot_id: _, ...rest } = master_key as WireObject;
   assertEquals(rest, { initialised: true, enclave_id: "1", key_epoch: 1 });
+});
+
+Deno.test("with a measured least epoch, what init makes init opens again", async () => {
+  using rig = await walletRig({ minEpoch: 3 });
+  const made = (await init(rig)) as WireObject;
+  assertEquals(made["key_epoch"], 3);
+  const other = restart(rig, 3);
+  const request = { enclave_id: 1, kms_key_id: rig.firstArn, credential: CREDENTIAL, ...rowOf(made) };
+  for (const type of ["master_key.verify", "master_key.init"]) {
+    assertEquals((await other.ask({ ...request, type }))["status"], "ok");
+  }
+  const strict = restart(rig, 4);
+  assertEquals((await strict.ask({ ...request, type: "master_key.verify" }))["msg"], "row_rejected");
+});
+
+Deno.test("a change that nobody waits for any more is not made", async () => {
+  using rig = await walletRig();
+  const row = rowOf(await init(rig));
+  const gate = Promise.withResolvers<void>();
+  const { generateDataKey } = rig.kms;
+  rig.kms.generateDataKey = async (access, request) => {
+    await gate.promise;
+    return await generateDataKey(access, request);
+  };
+  const abandon = new AbortController();
+  const request = { type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: CREDENTIAL };
+  const rewraps = [1, 2].map(() =>
+    rig.masterKey.rewrap(structuredClone(request), abandon.signal).then(() => "done", (thrown) => thrown.code)
+  );
+  abandon.abort();
+  gate.resolve();
+  assertEquals(await Promise.all(rewraps), ["abandoned", "abandoned"]);
+  assertEquals(rowOf(await init(rig)), row);
+});
+
+Deno.test("few changes wait for their turn; the rest are told to come back", async () => {
+  using rig = await walletRig();
+  await init(rig);
+  const replies = await Promise.all(
+    Array.from(
+      { length: 12 },
+      () => rig.ask({ type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: CREDENTIAL }),
+    ),
+  );
+  assertEquals(replies.map((reply) => reply.msg ?? "ok"), [...Array(8).fill("ok"), ...Array(4).fill("busy")]);
 });

@@ -19,6 +19,13 @@ export interface EnclaveKey {
   readonly newlyGenerated: boolean;
 }
 
+/** The key that an enclave holds. */
+export interface HeldMasterKey {
+  readonly publicKey: Uint8Array;
+  readonly keyEpoch: number;
+  readonly boot: string;
+}
+
 /** Kinds of signature. */
 export type Scheme = "ecdsa" | "schnorr";
 
@@ -98,8 +105,10 @@ export interface EnclaveMasterKey {
   rewrap(newKeyId: string): Promise<EnclaveKey>;
   /** Signs, and checks the signature against the public key that is expected. */
   sign(publicKey: Uint8Array, digest: Uint8Array, scheme: Scheme): Promise<MasterKeySignature>;
-  /** What `health` says of the key. */
-  state(): Promise<WireObject>;
+  /** What the enclave holds, asking KMS nothing; undefined when it holds no key. Throws when it holds another enclave's. */
+  held(): Promise<HeldMasterKey | undefined>;
+  /** Whether its KMS releases keys to an attested enclave only, as `health` says. */
+  isAttested(): Promise<boolean>;
 }
 
 function rowFields(row: StoredMasterKey): WireObject {
@@ -156,9 +165,17 @@ export function enclaveMasterKey(
         },
       );
     },
-    state: async () => {
-      const { master_key: state } = await client.request({ type: "health" });
-      return typeof state === "object" && state !== null ? state as WireObject : {};
+    held: async () => {
+      const reply = await client.exchange({ type: "master_key.public_info", enclave_id: enclaveId });
+      if (reply["msg"] === "not_configured") return undefined;
+      if (reply["status"] !== "ok") throw new ServiceError(reply);
+      const epoch = reply["key_epoch"];
+      if (typeof epoch !== "number") throw unexpected("key_epoch is missing");
+      return { publicKey: bytesOf(reply, "public_key"), keyEpoch: epoch, boot: textOf(reply, "boot_id") };
+    },
+    isAttested: async () => {
+      const { kms } = await client.request({ type: "health" });
+      return typeof kms === "object" && kms !== null && "attested" in kms && kms.attested === true;
     },
   };
 }

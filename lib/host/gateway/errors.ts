@@ -7,13 +7,12 @@ import { EnclaveError } from "../../errors.ts";
 
 /** Codes of {@link GatewayError}. */
 export type GatewayErrorCode =
-  | "kms_key_changed"
+  | "not_attested"
   | "master_key_changed"
   | "master_key_missing"
   | "signature_wrong"
   | "unexpected_reply"
-  | "database_damaged"
-  | "unknown_enclave";
+  | "restore_failed";
 
 /** The gateway refused; nothing was changed. */
 export class GatewayError extends EnclaveError {

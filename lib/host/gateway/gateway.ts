@@ -8,7 +8,7 @@
  * @module
  */
 import { ServiceError } from "../client.ts";
-import type { EnclaveKey, EnclaveMasterKey, MasterKeySignature, Scheme } from "./enclave.ts";
+import type { EnclaveKey, EnclaveMasterKey, HeldMasterKey, MasterKeySignature, Scheme } from "./enclave.ts";
 import { GatewayError } from "./errors.ts";
 import { isSameRow, type MasterKeyStore, type StoredMasterKey } from "./master_key_store.ts";
 
@@ -27,47 +27,46 @@ export interface InitOutcome {
   readonly kept: number;
 }
 
+/** What an `init` is told. */
+export interface InitOptions {
+  /** For a new key: an ARN, or in development an id or alias. A stored key is opened under its own. */
+  readonly keyId?: string | undefined;
+  /** Whether a key may be made where none is stored: else a database that is not there would make a second one. */
+  readonly allowNew?: boolean;
+}
+
 const PROOF_LENGTH = 32;
+
+function sameKey(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, index) => byte === b[index]);
+}
 
 /** Has the key sign, and drops what was replaced in another life of the enclave. */
 async function prove({ store, enclave }: GatewayTools, row: StoredMasterKey): Promise<number> {
   const digest = crypto.getRandomValues(new Uint8Array(PROOF_LENGTH));
   const { boot } = await enclave.sign(row.publicKey, digest, "ecdsa");
-  store.prove(row.enclaveId, boot);
+  store.prove(row, boot);
   return store.history(row.enclaveId).length;
 }
 
-function refuseOtherKey(row: StoredMasterKey, keyId: string | undefined): void {
-  if (keyId === undefined || keyId === row.kmsKeyId || !keyId.startsWith("arn:")) return;
-  throw new GatewayError(
-    `Enclave ${row.enclaveId}'s key is wrapped by ${row.kmsKeyId}, and the configuration names ${keyId}`,
-    {
-      code: "kms_key_changed",
-      hint:
-        "A key is not made anew for that: set kms.key_id back, run gateway init, then gateway rewrap --to <the new ARN>.",
-    },
-  );
-}
-
 /**
- * Puts the stored key into the enclave; the first time, has one made and stores it.
+ * Puts the stored key into the enclave; where none is stored and it may, has one made and stores it.
  *
- * @param keyId of the configuration: an ARN, or in development an id or alias
  * @throws {GatewayError | StoreError | ServiceError}; the database then is as it was.
  */
 export async function initMasterKey(
   tools: GatewayTools,
   enclaveId: number,
-  keyId: string | undefined,
+  { keyId, allowNew = false }: InitOptions = {},
 ): Promise<InitOutcome> {
   const { store, enclave } = tools;
   const stored = store.get(enclaveId);
   if (stored !== undefined) {
-    refuseOtherKey(stored, keyId);
     const opened = await enclave.init({ row: stored });
     if (!isSameRow(opened.row, stored)) throw otherKey(stored);
     return { row: stored, how: "opened", kept: await prove(tools, stored) };
   }
+  if (!allowNew) requireStored(store, enclaveId);
   const made = await enclave.init({ keyId });
   store.insert(made.row);
   const kept = await prove(tools, made.row);
@@ -87,12 +86,14 @@ export function requireStored(store: MasterKeyStore, enclaveId: number): StoredM
   if (row !== undefined) return row;
   throw new GatewayError(`There is no master key of enclave ${enclaveId} in ${store.file}`, {
     code: "master_key_missing",
-    hint: "Make it: gateway init.",
+    hint:
+      "If this is the first time: gateway init --new. Else this is another database than the one that has the key: a new key would be a second one.",
   });
 }
 
 /**
- * Moves a master key under another KMS key. The stored row is opened first, so that what is moved is what is stored.
+ * Moves a master key under another KMS key. An enclave that holds no key, or another row's, is given the stored row first; one that holds the
+ * stored key need not open it again, so that a key can be moved whose old KMS key is disabled already.
  *
  * @param newKeyId ARN, or in development an id or alias; one that the enclave allows
  * @throws {GatewayError | StoreError | ServiceError}; the stored row then still opens.
@@ -103,15 +104,86 @@ export async function rewrapMasterKey(
   newKeyId: string,
 ): Promise<EnclaveKey> {
   const old = requireStored(store, enclaveId);
-  await enclave.init({ row: old });
+  const held = await enclave.held();
+  const holdsIt = held !== undefined && sameKey(held.publicKey, old.publicKey) &&
+    held.keyEpoch >= old.keyEpoch;
+  if (!holdsIt) await enclave.init({ row: old });
+  // That it holds the key, and not only says so.
+  await enclave.sign(old.publicKey, crypto.getRandomValues(new Uint8Array(PROOF_LENGTH)), "ecdsa");
   const fresh = await enclave.rewrap(newKeyId);
   const { row } = fresh;
-  const isSame = row.publicKey.every((byte, index) => byte === old.publicKey[index]);
-  if (!isSame || row.keyEpoch <= old.keyEpoch) throw otherKey(old);
+  if (!sameKey(row.publicKey, old.publicKey) || row.keyEpoch <= old.keyEpoch) throw otherKey(old);
   // It opens, before it takes the old one's place.
   await enclave.verify(row);
   store.replace(old, row, fresh.boot);
   return fresh;
+}
+
+/**
+ * Goes back to the newest row that was replaced and still opens: for a key that was moved to where it cannot be used. The present row is kept in
+ * its stead.
+ *
+ * @throws {GatewayError} `restore_failed` when there is none
+ */
+export async function restoreMasterKey(tools: GatewayTools, enclaveId: number): Promise<StoredMasterKey> {
+  const { store, enclave } = tools;
+  const present = requireStored(store, enclaveId);
+  const reasons: string[] = [];
+  for (const { row } of store.history(enclaveId).toReversed()) {
+    if (!sameKey(row.publicKey, present.publicKey)) continue;
+    try {
+      await enclave.verify(row);
+    } catch (thrown) {
+      if (!(thrown instanceof ServiceError)) throw thrown;
+      reasons.push(`epoch ${row.keyEpoch}: ${thrown.message}`);
+      continue;
+    }
+    const { boot } = await enclave.init({ row });
+    store.restore(row, boot);
+    return row;
+  }
+  throw new GatewayError(
+    `No kept row of enclave ${enclaveId} opens${
+      reasons.length === 0 ? ": none is kept" : `: ${reasons.join("; ")}`
+    }`,
+    {
+      code: "restore_failed",
+      hint: "See which KMS keys this enclave allows, and their policies: host policy lint -k <arn>.",
+    },
+  );
+}
+
+/** How what is stored and what the enclave holds go together. */
+export interface MasterKeyStatus {
+  readonly stored: StoredMasterKey | undefined;
+  readonly held: HeldMasterKey | undefined;
+  /** Rows that are kept. */
+  readonly kept: number;
+  /** Whether the enclave holds the stored key. */
+  readonly ok: boolean;
+  /** For a person. */
+  readonly words: string;
+}
+
+/** Compares them. Changes nothing, asks KMS nothing. @throws {ServiceError} when the enclave holds another enclave's key */
+export async function masterKeyStatus(
+  { store, enclave }: GatewayTools,
+  enclaveId: number,
+): Promise<MasterKeyStatus> {
+  const stored = store.get(enclaveId);
+  const held = await enclave.held();
+  const kept = store.history(enclaveId).length;
+  const isSame = stored !== undefined && held !== undefined && sameKey(stored.publicKey, held.publicKey);
+  const words = held === undefined
+    ? "holds no key: gateway init"
+    : stored === undefined
+    ? "holds a key that is not stored: gateway init --new"
+    : !isSame
+    ? "holds ANOTHER KEY: restart it, then gateway init"
+    : held.keyEpoch === stored.keyEpoch
+    ? `holds it, epoch ${held.keyEpoch}`
+    : `holds it as epoch ${held.keyEpoch}, whose row is not stored: gateway init`;
+  return { stored, held, kept, ok: isSame, words };
 }
 
 /**

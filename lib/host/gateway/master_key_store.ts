@@ -37,8 +37,14 @@ export interface MasterKeyStore extends Disposable {
   replace(old: StoredMasterKey, row: StoredMasterKey, boot: string): void;
   /** Rows that were replaced, oldest first, and in which life of the enclave. */
   history(enclaveId: number): readonly { readonly row: StoredMasterKey; readonly boot: string }[];
-  /** The present row was opened, and signed, in this life of the enclave: rows that were replaced in another are dropped. */
-  prove(enclaveId: number, boot: string): void;
+  /** This row was opened, and signed, in this life of the enclave: if it is the present one, rows that were replaced in another are dropped. */
+  prove(row: StoredMasterKey, boot: string): void;
+  /**
+   * Puts a row that was replaced back in the place of the present one, which is kept in its stead.
+   *
+   * @throws {GatewayError} `master_key_changed` when either is not there.
+   */
+  restore(kept: StoredMasterKey, boot: string): void;
   /** What `PRAGMA integrity_check` and `foreign_key_check` find; empty when the file is sound. */
   problems(): readonly string[];
 }
@@ -53,6 +59,7 @@ const MIGRATIONS: Migrations = [
      key_epoch INTEGER DEFAULT 1
    );
    CREATE TABLE enclave_master_key_history (
+     id INTEGER PRIMARY KEY AUTOINCREMENT,
      enclave_id INTEGER NOT NULL REFERENCES enclave_master_keys (enclave_id),
      key_epoch INTEGER NOT NULL,
      kms_encrypted_dek BLOB NOT NULL,
@@ -60,11 +67,12 @@ const MIGRATIONS: Migrations = [
      public_key BLOB NOT NULL,
      kms_key_id TEXT NOT NULL,
      replaced_at TEXT NOT NULL,
-     replaced_in_boot TEXT NOT NULL,
-     PRIMARY KEY (enclave_id, key_epoch)
+     replaced_in_boot TEXT NOT NULL
    )`,
 ];
 
+/** "dcmk". */
+const APPLICATION_ID = 0x64636d6b;
 const COLUMNS = "enclave_id, kms_encrypted_dek, encrypted_private_key, public_key, kms_key_id, key_epoch";
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
@@ -114,8 +122,15 @@ function parseRow(file: string, value: unknown): StoredMasterKey {
  *
  * @throws {StoreError} with the file's name.
  */
-export function openMasterKeyStore(file: string): MasterKeyStore {
-  const database = openSqliteFile(file, MIGRATIONS);
+export function openMasterKeyStore(
+  file: string,
+  options: { readonly create?: boolean; readonly busyMs?: number } = {},
+): MasterKeyStore {
+  const database = openSqliteFile(file, {
+    migrations: MIGRATIONS,
+    applicationId: APPLICATION_ID,
+    ...options,
+  });
   const values = (row: StoredMasterKey) =>
     [
       row.enclaveId,
@@ -127,7 +142,7 @@ export function openMasterKeyStore(file: string): MasterKeyStore {
     ] as const;
   const select = database.prepare(`SELECT ${COLUMNS} FROM enclave_master_keys WHERE enclave_id = ?`);
   const selectHistory = database.prepare(
-    `SELECT ${COLUMNS}, replaced_in_boot FROM enclave_master_key_history WHERE enclave_id = ? ORDER BY key_epoch`,
+    `SELECT ${COLUMNS}, replaced_in_boot, id FROM enclave_master_key_history WHERE enclave_id = ? ORDER BY id`,
   );
 
   function attempt<T>(doing: string, run: () => T): T {
@@ -146,6 +161,21 @@ export function openMasterKeyStore(file: string): MasterKeyStore {
   function get(enclaveId: number): StoredMasterKey | undefined {
     const row = select.get(enclaveId);
     return row === undefined ? undefined : parseRow(file, row);
+  }
+
+  /** Into the history. */
+  function keep(row: StoredMasterKey, boot: string): void {
+    database.prepare(
+      `INSERT INTO enclave_master_key_history (${COLUMNS}, replaced_at, replaced_in_boot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+    ).run(...values(row), new Date().toISOString(), boot);
+  }
+
+  /** In the place of the enclave's row. */
+  function put(row: StoredMasterKey): void {
+    database.prepare(
+      `UPDATE enclave_master_keys SET kms_encrypted_dek = ?, encrypted_private_key = ?, public_key = ?, kms_key_id = ?, key_epoch = ?
+       WHERE enclave_id = ?`,
+    ).run(...values(row).slice(1), row.enclaveId);
   }
 
   return {
@@ -167,13 +197,8 @@ export function openMasterKeyStore(file: string): MasterKeyStore {
         inTransaction(database, () => {
           const present = get(old.enclaveId);
           if (present === undefined || !isSameRow(present, old)) throw changed(old.enclaveId);
-          database.prepare(
-            `INSERT INTO enclave_master_key_history (${COLUMNS}, replaced_at, replaced_in_boot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-          ).run(...values(old), new Date().toISOString(), boot);
-          database.prepare(
-            `UPDATE enclave_master_keys SET kms_encrypted_dek = ?, encrypted_private_key = ?, public_key = ?, kms_key_id = ?, key_epoch = ?
-             WHERE enclave_id = ?`,
-          ).run(...values(row).slice(1), row.enclaveId);
+          keep(old, boot);
+          put(row);
         })),
     history: (enclaveId) =>
       attempt("read", () =>
@@ -181,18 +206,38 @@ export function openMasterKeyStore(file: string): MasterKeyStore {
           row: parseRow(file, row),
           boot: String(asRow(row)?.["replaced_in_boot"]),
         }))),
-    prove: (enclaveId, boot) =>
-      attempt("write", () => {
-        database.prepare(
-          "DELETE FROM enclave_master_key_history WHERE enclave_id = ? AND replaced_in_boot <> ?",
-        )
-          .run(enclaveId, boot);
-      }),
+    prove: (row, boot) =>
+      attempt("write", () =>
+        inTransaction(database, () => {
+          const present = get(row.enclaveId);
+          if (present === undefined || !isSameRow(present, row)) return;
+          database.prepare(
+            "DELETE FROM enclave_master_key_history WHERE enclave_id = ? AND replaced_in_boot <> ?",
+          )
+            .run(row.enclaveId, boot);
+        })),
+    restore: (kept, boot) =>
+      attempt("write", () =>
+        inTransaction(database, () => {
+          const present = get(kept.enclaveId);
+          const found = selectHistory.all(kept.enclaveId).find((row) => isSameRow(parseRow(file, row), kept));
+          const id = asRow(found)?.["id"];
+          if (present === undefined || typeof id !== "number") throw changed(kept.enclaveId);
+          keep(present, boot);
+          put(kept);
+          database.prepare("DELETE FROM enclave_master_key_history WHERE id = ?").run(id);
+        })),
     problems: () =>
       attempt("check", () => {
-        const found = database.prepare("PRAGMA integrity_check").all().map((row) =>
-          String(asRow(row)?.["integrity_check"])
-        ).filter((line) => line !== "ok");
+        let found: string[];
+        try {
+          found = database.prepare("PRAGMA integrity_check").all().map((row) =>
+            String(asRow(row)?.["integrity_check"])
+          ).filter((line) => line !== "ok");
+        } catch (thrown) {
+          // Damaged beyond being checked.
+          return [messageOf(thrown)];
+        }
         const foreign = database.prepare("PRAGMA foreign_key_check").all().map(() =>
           "a history row without its key"
         );

@@ -31,6 +31,7 @@ export type StoreErrorCode =
   | "account_exists"
   | "account_not_found"
   | "store_table_missing"
+  | "store_missing"
   | "store_unavailable"
   | "store_denied"
   | "store_row_damaged"

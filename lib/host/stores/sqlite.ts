@@ -28,6 +28,8 @@ const MIGRATIONS: Migrations = [
    ) STRICT`,
 ];
 
+/** "dcac". */
+const APPLICATION_ID = 0x64636163;
 /** SQLITE_CONSTRAINT_PRIMARYKEY (sqlite.org/rescode.html). */
 const PRIMARY_KEY_TAKEN = 1555;
 
@@ -37,7 +39,7 @@ const PRIMARY_KEY_TAKEN = 1555;
  * @throws {StoreError} with the file's name.
  */
 export function openSqliteStore(file: string): AccountStore {
-  const database = openSqliteFile(file, MIGRATIONS);
+  const database = openSqliteFile(file, { migrations: MIGRATIONS, applicationId: APPLICATION_ID });
   const columns = Object.values(COLUMNS);
   const insert = database.prepare(
     `INSERT INTO accounts (${columns.join(", ")}) VALUES (${columns.map((name) => `:${name}`).join(", ")})`,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../../errors.ts";
 import { StoreError } from "./account_store.ts";
@@ -11,7 +11,6 @@ import { StoreError } from "./account_store.ts";
 /** Steps from one version of a schema to the next: the first makes version 1. */
 export type Migrations = readonly string[];
 
-/** How long a statement waits for another process's lock. Milliseconds. */
 const BUSY_MS = 5_000;
 const FILE_MODE = 0o600;
 const FOLDER_MODE = 0o700;
@@ -31,45 +30,72 @@ export function inTransaction<T>(database: DatabaseSync, run: () => T): T {
     database.exec("COMMIT");
     return result;
   } catch (thrown) {
-    database.exec("ROLLBACK");
+    try {
+      database.exec("ROLLBACK");
+    } catch {
+      // SQLite has rolled back by itself, on a full disk for one: what was thrown first is what matters.
+    }
     throw thrown;
   }
 }
 
-function migrate(database: DatabaseSync, file: string, migrations: Migrations): void {
-  const version = () => Number(asRow(database.prepare("PRAGMA user_version").get())?.["user_version"]);
+/** What a file is opened with. */
+export interface SqliteFileOptions {
+  readonly migrations: Migrations;
+  /** Tells this program's kinds of files apart (PRAGMA application_id). */
+  readonly applicationId: number;
+  /** Whether it may be made. */
+  readonly create?: boolean;
+  /** How long a statement waits for another process's lock. Milliseconds. */
+  readonly busyMs?: number;
+}
+
+function pragma(database: DatabaseSync, name: string): number {
+  return Number(asRow(database.prepare(`PRAGMA ${name}`).get())?.[name]);
+}
+
+function migrate(
+  database: DatabaseSync,
+  file: string,
+  { migrations, applicationId }: SqliteFileOptions,
+): void {
+  const refuse = (what: string, hint: string): never => {
+    throw new StoreError(`Cannot use ${file}: ${what}`, { code: "store_failed", hint });
+  };
+  const version = () => pragma(database, "user_version");
+  if (version() > 0 && pragma(database, "application_id") !== applicationId) {
+    refuse("it is a database of something else", "Name another file.");
+  }
   if (version() > migrations.length) {
-    throw new StoreError(`Cannot use ${file}: it was written by a newer version of this program`, {
-      code: "store_failed",
-      hint: "Use that version, or restore a copy from before.",
-    });
+    refuse(
+      "it was written by a newer version of this program",
+      "Use that version, or restore a copy from before.",
+    );
   }
   if (version() === migrations.length) return;
   inTransaction(database, () => {
     // Looked at again inside: another process may have been faster.
     for (const [index, step] of migrations.entries()) if (index >= version()) database.exec(step);
-    database.exec(`PRAGMA user_version = ${migrations.length}`);
+    database.exec(`PRAGMA user_version = ${migrations.length}; PRAGMA application_id = ${applicationId}`);
   });
 }
 
 /**
- * Opens or makes a file, mode 0600, and brings its schema up to date.
+ * Opens a file, or makes it with mode 0600, and brings its schema up to date.
  *
- * @throws {StoreError} `store_unavailable` or `store_failed`, with the file's name.
+ * @throws {StoreError} `store_missing`, `store_unavailable` or `store_failed`, with the file's name.
  */
-export function openSqliteFile(file: string, migrations: Migrations): DatabaseSync {
+export function openSqliteFile(file: string, options: SqliteFileOptions): DatabaseSync {
+  const { create = true, busyMs = BUSY_MS } = options;
   try {
-    if (file !== IN_MEMORY) {
-      Deno.mkdirSync(dirname(file), { recursive: true, mode: FOLDER_MODE });
-      // Made with its mode first: SQLite would make it readable by all.
-      Deno.openSync(file, { write: true, create: true, append: true, mode: FILE_MODE }).close();
-    }
-    const database = new DatabaseSync(file);
+    if (file !== IN_MEMORY) prepareFile(file, create);
+    // An absolute path: SQLite would take one that begins with "file:" as a URI.
+    const database = new DatabaseSync(file === IN_MEMORY ? file : resolve(file));
     try {
       database.exec(
-        `PRAGMA busy_timeout = ${BUSY_MS}; PRAGMA foreign_keys = ON; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL`,
+        `PRAGMA busy_timeout = ${busyMs}; PRAGMA foreign_keys = ON; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL`,
       );
-      migrate(database, file, migrations);
+      migrate(database, file, options);
       return database;
     } catch (thrown) {
       database.close();
@@ -81,6 +107,24 @@ export function openSqliteFile(file: string, migrations: Migrations): DatabaseSy
       code: "store_unavailable",
       hint: "Check the path, its folder's permissions and space, and that it is a SQLite file.",
       cause: thrown,
+    });
+  }
+}
+
+function prepareFile(file: string, create: boolean): void {
+  if (create) {
+    Deno.mkdirSync(dirname(file), { recursive: true, mode: FOLDER_MODE });
+    // Made with its mode first: SQLite would make it readable by all.
+    Deno.openSync(file, { write: true, create: true, append: true, mode: FILE_MODE }).close();
+    return;
+  }
+  try {
+    Deno.statSync(file);
+  } catch (thrown) {
+    if (!(thrown instanceof Deno.errors.NotFound)) throw thrown;
+    throw new StoreError(`There is no file ${resolve(file)}`, {
+      code: "store_missing",
+      hint: "Check the path, and that its disk is mounted.",
     });
   }
 }
