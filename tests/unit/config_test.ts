@@ -235,8 +235,14 @@ const EITHER_REFUSES: readonly (readonly [Change, string])[] = [
     "9:16: enclaves[0].transport: must be one of vsock, tcp, unix: did you mean vsock?",
   ],
   [["path: /var/lib/keymeld.db", "path: ''"], "17:9: database.path: must be a text"],
-  [["path: /var/lib/keymeld.db", "path: data/keymeld.db"], "17:9: database.path: must be absolute in production"],
-  [["path: /var/lib/keymeld.db", "path: 'file::memory:?cache=shared'"], "17:9: database.path: must be a path"],
+  [
+    ["path: /var/lib/keymeld.db", "path: data/keymeld.db"],
+    "17:9: database.path: must be absolute in production: from another folder it would be another database",
+  ],
+  [
+    ["path: /var/lib/keymeld.db", "path: 'file::memory:?cache=shared'"],
+    "17:9: database.path: must be a path: SQLite would take this for a URI",
+  ],
   [
     ["path: /var/lib/keymeld.db", 'path: "a\\0b"'],
     "17:9: database.path: must be a text of at most 4096 characters",
