@@ -1,0 +1,188 @@
+/**
+ * The signature section: a CBOR array of one map {signing_certificate, signature}, where the signature is a COSE_Sign1 over {register_index: 0,
+ * register_value: PCR0}. The byte fields of both maps are arrays of integers, since that is what AWS's types make of them. As found in
+ * aws-nitro-enclaves-image-format, `eif_signer.rs`; RFC 9052, section 4.2; RFC 9053, section 2.1.
+ *
+ * @module
+ */
+import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from "node:crypto";
+import { decodeHex } from "@std/encoding";
+import { encode } from "cborg";
+import { decodeStrict } from "../attestation/cbor.ts";
+import { messageOf } from "../errors.ts";
+import { MAX_CERTIFICATE_LENGTH, parseCertificate, type SigningCertificate } from "./certificate.ts";
+import { EifError } from "./errors.ts";
+import { measureCertificate, type Measurements } from "./measure.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Bytes of the largest section that is read: each byte of the certificate and the signature may take two. */
+export const MAX_SIGNATURE_LENGTH = 4 * MAX_CERTIFICATE_LENGTH;
+/** Bytes of the largest key file that is read. */
+const MAX_KEY_LENGTH = 64 * 1024;
+const MAX_COSE_LENGTH = 4096;
+const TAG_18 = 0xd2;
+
+/** The algorithms, by the curve of their keys. */
+const ALGORITHMS = {
+  prime256v1: { name: "ES256", hash: "sha256", header: [0xa1, 0x01, 0x26], length: 64 },
+  secp384r1: { name: "ES384", hash: "sha384", header: [0xa1, 0x01, 0x38, 0x22], length: 96 },
+  secp521r1: { name: "ES512", hash: "sha512", header: [0xa1, 0x01, 0x38, 0x23], length: 132 },
+} as const;
+
+/** Who signs images. */
+export interface EifSigner {
+  /** The PEM file, whole: it goes into the image. */
+  readonly certificatePem: Bytes;
+  readonly certificate: SigningCertificate;
+  readonly key: KeyObject;
+}
+
+/** A signature section, read. */
+export interface EifSignature {
+  readonly certificate: SigningCertificate;
+  readonly PCR8: string;
+  /** Why it does not hold for an image; undefined when it does. The certificate's dates are not looked at. */
+  readonly check: (measurements: Measurements) => string | undefined;
+}
+
+function algorithmOf(key: KeyObject): typeof ALGORITHMS[keyof typeof ALGORITHMS] | undefined {
+  const curve = key.asymmetricKeyType === "ec" ? key.asymmetricKeyDetails?.namedCurve ?? "" : "";
+  return Object.hasOwn(ALGORITHMS, curve) ? ALGORITHMS[curve as keyof typeof ALGORITHMS] : undefined;
+}
+
+/** What is signed in place of the payload: RFC 9052, section 4.4. */
+function sigStructure(header: Bytes, payload: Bytes): Bytes {
+  return new Uint8Array(encode(["Signature1", header, new Uint8Array(0), payload]));
+}
+
+/** {register_index: 0, register_value: PCR0}, in AWS's order, which is not the sorted one. */
+function payloadOf({ PCR0 }: Measurements): Bytes {
+  return new Uint8Array(encode(
+    new Map<string, unknown>([
+      ["register_index", 0],
+      ["register_value", [...decodeHex(PCR0)]],
+    ]),
+    { mapSorter: () => 0 },
+  ));
+}
+
+/**
+ * Takes a signing key and its certificate.
+ *
+ * @param keyPem SEC 1 or PKCS #8, not encrypted; wiping it is up to the caller
+ * @throws {EifError} `eif_signature` when they do not fit, or are of no use.
+ */
+export function openSigner(keyPem: Uint8Array, certificatePem: Uint8Array): EifSigner {
+  const certificate = parseCertificate(certificatePem, "The signing certificate's file");
+  let key: KeyObject;
+  try {
+    if (keyPem.length > MAX_KEY_LENGTH) throw new RangeError("it is too long");
+    key = createPrivateKey({ key: new TextDecoder().decode(keyPem), format: "pem" });
+  } catch (thrown) {
+    // Its text is a secret: no word of the reason that might quote it.
+    throw new EifError("eif_signature", "The signing key cannot be read", {
+      hint: "Give a PEM file with a private key that is not encrypted.",
+      cause: thrown instanceof RangeError ? thrown : undefined,
+    });
+  }
+  if (algorithmOf(key) === undefined) {
+    throw new EifError("eif_signature", "The signing key is of no kind that an image can be signed by");
+  }
+  const [own, certified] = [createPublicKey(key), certificate.publicKey].map((publicKey) =>
+    String(publicKey.export({ type: "spki", format: "pem" }))
+  );
+  if (own !== certified) {
+    throw new EifError("eif_signature", "The signing certificate is of another key than the signing key");
+  }
+  return { certificatePem: new Uint8Array(certificatePem), certificate, key };
+}
+
+/** Signs an image: the section's data. */
+export function signMeasurements(measurements: Measurements, signer: EifSigner): Bytes {
+  const algorithm = algorithmOf(signer.key);
+  if (algorithm === undefined) throw new TypeError("A signer of no use");
+  const header = new Uint8Array(algorithm.header);
+  const payload = payloadOf(measurements);
+  const signature = sign(algorithm.hash, sigStructure(header, payload), {
+    key: signer.key,
+    dsaEncoding: "ieee-p1363",
+  });
+  const cose = encode([header, new Map(), payload, new Uint8Array(signature)]);
+  const map = new Map([
+    ["signing_certificate", [...signer.certificatePem]],
+    ["signature", [...cose]],
+  ]);
+  return new Uint8Array(encode([map], { mapSorter: () => 0 }));
+}
+
+/** Bytes as AWS writes them: an array of integers. */
+function integersOf(value: unknown): Bytes {
+  if (!Array.isArray(value) || !value.every((byte) => Number.isInteger(byte) && byte >= 0 && byte <= 255)) {
+    throw new SyntaxError("a field is not an array of bytes");
+  }
+  return new Uint8Array(value);
+}
+
+/** Why a COSE_Sign1 does not hold for a payload. */
+function checkCose(cose: Bytes, payload: Bytes, publicKey: KeyObject): string | undefined {
+  const algorithm = algorithmOf(publicKey);
+  if (algorithm === undefined) return "its certificate's key is on no curve that images are signed by";
+  const untagged = cose[0] === TAG_18 ? cose.subarray(1) : cose;
+  let parts: unknown;
+  try {
+    parts = decodeStrict(untagged, { maxBytes: MAX_COSE_LENGTH, maxDepth: 2 });
+  } catch (thrown) {
+    return `it is no COSE_Sign1: ${messageOf(thrown)}`;
+  }
+  const [header, , signed, signature] = Array.isArray(parts) && parts.length === 4 ? parts : [];
+  if (!(header instanceof Uint8Array && signed instanceof Uint8Array && signature instanceof Uint8Array)) {
+    return "it is no COSE_Sign1";
+  }
+  const wanted = new Uint8Array(algorithm.header);
+  if (!equal(header, wanted)) return `its algorithm is not its certificate's, ${algorithm.name}`;
+  if (!equal(signed, payload)) {
+    return "it is over other measurements: the image was changed after it was signed";
+  }
+  const holds = signature.length === algorithm.length &&
+    verify(
+      algorithm.hash,
+      sigStructure(wanted, payload),
+      { key: publicKey, dsaEncoding: "ieee-p1363" },
+      signature,
+    );
+  return holds ? undefined : "it was not made by its certificate's key";
+}
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, index) => byte === b[index]);
+}
+
+/**
+ * Reads the section.
+ *
+ * @param name of the file, for the message
+ * @throws {EifError} `eif_signature` when it is not of its form; whether it holds is what `check` tells.
+ */
+export function decodeSignature(bytes: Uint8Array, name: string): EifSignature {
+  let pem: Bytes;
+  let cose: Bytes;
+  try {
+    const parts = decodeStrict(bytes, { maxBytes: MAX_SIGNATURE_LENGTH, maxDepth: 3 });
+    if (!Array.isArray(parts) || parts.length !== 1 || !(parts[0] instanceof Map)) {
+      throw new SyntaxError("it is not an array of one map");
+    }
+    pem = integersOf(parts[0].get("signing_certificate"));
+    cose = integersOf(parts[0].get("signature"));
+  } catch (thrown) {
+    throw new EifError("eif_signature", `${name}: its signature section is malformed: ${messageOf(thrown)}`, {
+      cause: thrown,
+    });
+  }
+  const certificate = parseCertificate(pem, name);
+  return {
+    certificate,
+    PCR8: measureCertificate(certificate.der),
+    check: (measurements) => checkCose(cose, payloadOf(measurements), certificate.publicKey),
+  };
+}
