@@ -29,10 +29,10 @@ const SUITES: readonly Suite[] = [
       "--allow-write",
       `--allow-ffi=${LIBC_PATHS.join(",")}`,
       "--allow-net=127.0.0.1",
-      "--allow-env=WS_NO_BUFFER_UTIL,WS_NO_UTF_8_VALIDATE",
+      "--allow-env=WS_NO_BUFFER_UTIL,WS_NO_UTF_8_VALIDATE,LOG_TOKENS,LOG_STREAM",
     ],
     why:
-      "files of the local KMS, access(2) through libc, a deadline on a loopback connect; two variables that ethers looks at",
+      "files of the local KMS, access(2) through libc, a deadline on a loopback connect; variables that ethers and yaml look at",
   },
   { name: "property", permissions: [], why: "nothing" },
   {

@@ -5,6 +5,27 @@
  */
 export { type EifCode, EifError } from "./errors.ts";
 export { type Architecture, ARCHITECTURES, type SectionType } from "./format.ts";
+export {
+  buildEif,
+  type BuildInput,
+  type BuildPlan,
+  type BuiltEif,
+  type Compression,
+  COMPRESSIONS,
+  hashFile,
+  type OnBuildProgress,
+  type ProgramPlan,
+} from "./build.ts";
+export {
+  CA_BUNDLE_PATH,
+  collectRoot,
+  MOUNT_POINTS,
+  type Root,
+  type RootFile,
+  type RootOptions,
+} from "./rootfs.ts";
+export { type ElfFile, readElf } from "./elf.ts";
+export { gitCommit, provenanceOf } from "./provenance.ts";
 export type { Measurements } from "./measure.ts";
 export type { BuildMetadata, EifMetadata, Json } from "./metadata.ts";
 export {
