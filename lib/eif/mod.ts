@@ -19,6 +19,7 @@ export {
 export {
   CA_BUNDLE_PATH,
   collectRoot,
+  hiddenBy,
   MOUNT_POINTS,
   type Root,
   type RootFile,

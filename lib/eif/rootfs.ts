@@ -50,6 +50,14 @@ export const CA_BUNDLE_PATH = "/etc/pki/tls/certs/ca-bundle.crt";
 /** Folders that are there, empty: the kernel's file systems are mounted on them. */
 export const MOUNT_POINTS = ["/dev", "/proc", "/run", "/sys", "/tmp", "/var"] as const;
 
+/** What AWS's init mounts a file system of its own on. */
+const MOUNTED: readonly string[] = ["/dev", "/proc", "/run", "/sys", "/tmp"];
+
+/** The mount point that hides a path of the image while it runs; undefined when the path is seen. */
+export function hiddenBy(path: string): string | undefined {
+  return MOUNTED.find((folder) => path === folder || path.startsWith(`${folder}/`));
+}
+
 const MAX_FILES = 256;
 const TRIPLES: Readonly<Record<Architecture, string>> = {
   x86_64: "x86_64-linux-gnu",

@@ -178,8 +178,7 @@ export async function writeEifFile(
   try {
     let written: WrittenEif;
     {
-      // For everybody to read, whatever the umask: it holds no secret.
-      using file = await Deno.open(partial, { write: true, createNew: true, mode: 0o644 });
+      using file = await Deno.open(partial, { write: true, createNew: true });
       written = await writeEif(
         {
           append: (bytes) => writeAll(file, bytes),

@@ -18,6 +18,7 @@ import {
   FileSource,
   gitCommit,
   hashFile,
+  hiddenBy,
   openSigner,
   provenanceOf,
   readElf,
@@ -219,6 +220,14 @@ async function kernelIdentity(kernel: string) {
 }
 
 async function programOf(settings: BuildSettings, binary: string, blobs: ReturnType<typeof blobsOf>) {
+  for (const path of [settings.install_dir ?? "", ...Object.keys(settings.files ?? {})]) {
+    const mount = hiddenBy(path);
+    if (mount !== undefined) {
+      throw new UsageError(
+        `Cannot put anything at ${path}: init mounts a file system on ${mount}, which hides it`,
+      );
+    }
+  }
   const bundle = settings.ca_bundle === undefined ? undefined : await readSmall(settings.ca_bundle);
   const selected = bundle === undefined || settings.all_authorities === true
     ? bundle

@@ -5,7 +5,12 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { CRC_OFFSET, HEADER_LENGTH } from "../../lib/eif/format.ts";
 import { bytesSource, EifError, type EifParts, openSigner, readEif } from "../../lib/eif/mod.ts";
+import { cpioArchive, type CpioEntry } from "../../lib/eif/cpio.ts";
+import { readElf } from "../../lib/eif/elf.ts";
+import { readExactly } from "../../lib/eif/source.ts";
 import { imageOf, METADATA, SIGNING, smallParts } from "../fixtures/eif.ts";
+import { elfFile } from "../fixtures/elf.ts";
+import { unpackCpio } from "../helpers/cpio.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -124,5 +129,84 @@ Deno.test("any bit of what is measured that is flipped, is seen in the CRC and i
       },
     ),
     { numRuns: 200 },
+  );
+});
+
+const names = fc.stringMatching(/^[!-.0-~]{1,20}$/);
+
+Deno.test("any ELF file is read as it was made, and any bytes changed in one are read or refused in bounded memory", async () => {
+  const list = fc.array(names, { maxLength: 10 });
+  const changes = fc.array(fc.tuple(fc.nat({ max: 600 }), fc.nat({ max: 255 })), { maxLength: 8 });
+  await fc.assert(
+    fc.asyncProperty(
+      list,
+      names,
+      fc.option(names, { nil: undefined }),
+      changes,
+      async (needed, soname, path, bits) => {
+        const folders = path?.split(":").filter((folder) => folder !== "") ?? [];
+        const file = elfFile({ needed, soname, ...(path === undefined ? {} : { runPath: path }) });
+        const { runPath, ...read } = await readElf(bytesSource(file));
+        assertEquals([read.needed, read.soname, runPath], [needed, soname, folders]);
+        for (const [at, value] of bits) if (at < file.length) file[at] = value;
+        let asked = 0;
+        const source = bytesSource(file);
+        try {
+          await readElf({
+            ...source,
+            read: (at, into) => {
+              asked = Math.max(asked, into.length);
+              return source.read(at, into);
+            },
+          });
+        } catch (thrown) {
+          assert(thrown instanceof EifError, String(thrown));
+        }
+        assert(asked <= 64 * 1024, String(asked));
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
+
+Deno.test("any files come out of an archive as they went in, whatever their order, or clash", async () => {
+  const paths = fc.array(fc.constantFrom("a", "b", "a-", "é", "b c"), { minLength: 1, maxLength: 4 }).map((
+    parts,
+  ) => parts.join("/"));
+  const files = fc.uniqueArray(fc.record({ path: paths, content: bytes }), { selector: ({ path }) => path });
+  await fc.assert(
+    fc.asyncProperty(files, async (given) => {
+      const entries = given.map(({ path, content }): CpioEntry => ({
+        path,
+        mode: 0o644,
+        kind: "file",
+        content: bytesSource(content),
+      }));
+      const clash = given.some(({ path }) => given.some((other) => other.path.startsWith(`${path}/`)));
+      const make = async (list: readonly CpioEntry[]) => {
+        const source = cpioArchive("test", list, 0);
+        return await readExactly(source, 0, source.size);
+      };
+      if (clash) {
+        await make(entries).then(() => assert(false), (thrown) => assert(thrown instanceof EifError));
+        return;
+      }
+      const archive = await make(entries);
+      const unpacked = unpackCpio(archive);
+      const found = new Map(
+        unpacked.filter(({ mode }) => mode === 0o100644).map((
+          { path, content },
+        ) => [path, new Uint8Array(content)]),
+      );
+      assertEquals(found, new Map(given.map(({ path, content }) => [path, content])));
+      const seen = new Set([""]);
+      for (const { path, inode } of unpacked) {
+        assert(seen.has(path.slice(0, Math.max(0, path.lastIndexOf("/")))), `${path} before its folder`);
+        seen.add(path);
+        assertEquals(inode, seen.size - 1);
+      }
+      assertEquals(await make(entries.toReversed()), archive);
+    }),
+    { numRuns: 300 },
   );
 });
