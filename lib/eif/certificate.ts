@@ -4,6 +4,7 @@
  * @module
  */
 import { type KeyObject, X509Certificate } from "node:crypto";
+import { decodeBase64 } from "@std/encoding";
 import { EifError } from "./errors.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -23,11 +24,38 @@ export interface CertificateInfo {
   readonly Signature: string;
 }
 
+/** Curves that images are signed on, as WebCrypto calls them. */
+export type Curve = "P-256" | "P-384" | "P-521";
+
+/** The names that versions of the runtime have for them. */
+const CURVES: Readonly<Record<string, Curve>> = {
+  prime256v1: "P-256",
+  p256: "P-256",
+  secp384r1: "P-384",
+  p384: "P-384",
+  secp521r1: "P-521",
+  p521: "P-521",
+};
+
+/** The curve of a key. */
+export function curveOf(key: KeyObject): Curve | undefined {
+  const name = key.asymmetricKeyType === "ec" ? key.asymmetricKeyDetails?.namedCurve ?? "" : "";
+  return Object.hasOwn(CURVES, name) ? CURVES[name] : undefined;
+}
+
+/** A key's SubjectPublicKeyInfo. */
+export function publicKeyInfo(key: KeyObject): Bytes {
+  return new Uint8Array(key.export({ type: "spki", format: "der" }));
+}
+
 /** A signing certificate. */
 export interface SigningCertificate {
   /** What is measured. */
   readonly der: Bytes;
-  readonly publicKey: KeyObject;
+  /** SubjectPublicKeyInfo, DER. */
+  readonly publicKey: Bytes;
+  /** The curve that its key is on; undefined when it is on none that images are signed by. */
+  readonly curve: Curve | undefined;
   readonly info: CertificateInfo;
   readonly notBefore: Date;
   readonly notAfter: Date;
@@ -100,6 +128,11 @@ function issuerName(issuer: string): Record<string, string> {
   );
 }
 
+/** A date as OpenSSL prints it; older runtimes end it otherwise. */
+function inGmt(date: string): string {
+  return date.replace(/ \+00:00$/, " GMT");
+}
+
 /**
  * Reads the first certificate of a PEM file.
  *
@@ -111,22 +144,23 @@ export function parseCertificate(pem: Uint8Array, where: string): SigningCertifi
     throw new EifError("eif_signature", `${where}: its certificate has ${pem.length} bytes`);
   }
   try {
-    const [block] = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/
+    const [block, base64 = ""] = /-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----/
       .exec(new TextDecoder("utf-8", { fatal: true }).decode(pem)) ?? [];
     if (block === undefined) throw new SyntaxError("there is no BEGIN CERTIFICATE in it");
     const certificate = new X509Certificate(block);
-    const der = new Uint8Array(certificate.raw);
+    const der = decodeBase64(base64);
     const { algorithm, signature } = outerParts(der);
     return {
       der,
-      publicKey: certificate.publicKey,
+      publicKey: publicKeyInfo(certificate.publicKey),
+      curve: curveOf(certificate.publicKey),
       notBefore: new Date(certificate.validFrom),
       notAfter: new Date(certificate.validTo),
       info: {
         IssuerName: issuerName(certificate.issuer),
         Algorithm: algorithm,
-        NotBefore: certificate.validFrom,
-        NotAfter: certificate.validTo,
+        NotBefore: inGmt(certificate.validFrom),
+        NotAfter: inGmt(certificate.validTo),
         Signature: [...signature].map((byte) => byte.toString(16).padStart(2, "0")).join(":").toUpperCase(),
       },
     };

@@ -166,7 +166,7 @@ export async function readEif(
     metadata: metadata === undefined ? undefined : decodeMetadata(metadata, name),
     signature: signature === undefined
       ? undefined
-      : { certificate: signature.certificate, problem: signature.check(measurements) },
+      : { certificate: signature.certificate, problem: await signature.check(measurements) },
   };
 }
 

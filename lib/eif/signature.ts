@@ -5,12 +5,19 @@
  *
  * @module
  */
-import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from "node:crypto";
+import { createPrivateKey, createPublicKey, type KeyObject } from "node:crypto";
 import { decodeHex } from "@std/encoding";
 import { encode } from "cborg";
 import { decodeStrict } from "../attestation/cbor.ts";
 import { messageOf } from "../errors.ts";
-import { MAX_CERTIFICATE_LENGTH, parseCertificate, type SigningCertificate } from "./certificate.ts";
+import {
+  type Curve,
+  curveOf,
+  MAX_CERTIFICATE_LENGTH,
+  parseCertificate,
+  publicKeyInfo,
+  type SigningCertificate,
+} from "./certificate.ts";
 import { EifError } from "./errors.ts";
 import { measureCertificate, type Measurements } from "./measure.ts";
 
@@ -25,17 +32,19 @@ const TAG_18 = 0xd2;
 
 /** The algorithms, by the curve of their keys. */
 const ALGORITHMS = {
-  prime256v1: { name: "ES256", hash: "sha256", header: [0xa1, 0x01, 0x26], length: 64 },
-  secp384r1: { name: "ES384", hash: "sha384", header: [0xa1, 0x01, 0x38, 0x22], length: 96 },
-  secp521r1: { name: "ES512", hash: "sha512", header: [0xa1, 0x01, 0x38, 0x23], length: 132 },
-} as const;
+  "P-256": { name: "ES256", hash: "SHA-256", header: [0xa1, 0x01, 0x26], length: 64 },
+  "P-384": { name: "ES384", hash: "SHA-384", header: [0xa1, 0x01, 0x38, 0x22], length: 96 },
+  "P-521": { name: "ES512", hash: "SHA-512", header: [0xa1, 0x01, 0x38, 0x23], length: 132 },
+} as const satisfies Readonly<Record<Curve, unknown>>;
 
 /** Who signs images. */
 export interface EifSigner {
   /** The PEM file, whole: it goes into the image. */
   readonly certificatePem: Bytes;
   readonly certificate: SigningCertificate;
-  readonly key: KeyObject;
+  readonly curve: Curve;
+  /** Private; cannot be exported. */
+  readonly key: CryptoKey;
 }
 
 /** A signature section, read. */
@@ -43,12 +52,7 @@ export interface EifSignature {
   readonly certificate: SigningCertificate;
   readonly PCR8: string;
   /** Why it does not hold for an image; undefined when it does. The certificate's dates are not looked at. */
-  readonly check: (measurements: Measurements) => string | undefined;
-}
-
-function algorithmOf(key: KeyObject): typeof ALGORITHMS[keyof typeof ALGORITHMS] | undefined {
-  const curve = key.asymmetricKeyType === "ec" ? key.asymmetricKeyDetails?.namedCurve ?? "" : "";
-  return Object.hasOwn(ALGORITHMS, curve) ? ALGORITHMS[curve as keyof typeof ALGORITHMS] : undefined;
+  readonly check: (measurements: Measurements) => Promise<string | undefined>;
 }
 
 /** What is signed in place of the payload: RFC 9052, section 4.4. */
@@ -73,7 +77,7 @@ function payloadOf({ PCR0 }: Measurements): Bytes {
  * @param keyPem SEC 1 or PKCS #8, not encrypted; wiping it is up to the caller
  * @throws {EifError} `eif_signature` when they do not fit, or are of no use.
  */
-export function openSigner(keyPem: Uint8Array, certificatePem: Uint8Array): EifSigner {
+export async function openSigner(keyPem: Uint8Array, certificatePem: Uint8Array): Promise<EifSigner> {
   const certificate = parseCertificate(certificatePem, "The signing certificate's file");
   let key: KeyObject;
   try {
@@ -86,28 +90,38 @@ export function openSigner(keyPem: Uint8Array, certificatePem: Uint8Array): EifS
       cause: thrown instanceof RangeError ? thrown : undefined,
     });
   }
-  if (algorithmOf(key) === undefined) {
+  const curve = curveOf(key);
+  if (curve === undefined) {
     throw new EifError("eif_signature", "The signing key is of no kind that an image can be signed by");
   }
-  const [own, certified] = [createPublicKey(key), certificate.publicKey].map((publicKey) =>
-    String(publicKey.export({ type: "spki", format: "pem" }))
-  );
-  if (own !== certified) {
+  if (!equal(publicKeyInfo(createPublicKey(key)), certificate.publicKey)) {
     throw new EifError("eif_signature", "The signing certificate is of another key than the signing key");
   }
-  return { certificatePem: new Uint8Array(certificatePem), certificate, key };
+  const pkcs8 = new Uint8Array(key.export({ type: "pkcs8", format: "der" }));
+  try {
+    return {
+      certificatePem: new Uint8Array(certificatePem),
+      certificate,
+      curve,
+      key: await crypto.subtle.importKey("pkcs8", pkcs8, { name: "ECDSA", namedCurve: curve }, false, [
+        "sign",
+      ]),
+    };
+  } finally {
+    pkcs8.fill(0);
+  }
 }
 
 /** Signs an image: the section's data. */
-export function signMeasurements(measurements: Measurements, signer: EifSigner): Bytes {
-  const algorithm = algorithmOf(signer.key);
-  if (algorithm === undefined) throw new TypeError("A signer of no use");
-  const header = new Uint8Array(algorithm.header);
+export async function signMeasurements(measurements: Measurements, signer: EifSigner): Promise<Bytes> {
+  const { hash, header: headerBytes } = ALGORITHMS[signer.curve];
+  const header = new Uint8Array(headerBytes);
   const payload = payloadOf(measurements);
-  const signature = sign(algorithm.hash, sigStructure(header, payload), {
-    key: signer.key,
-    dsaEncoding: "ieee-p1363",
-  });
+  const signature = await crypto.subtle.sign(
+    { name: "ECDSA", hash },
+    signer.key,
+    sigStructure(header, payload),
+  );
   const cose = encode([header, new Map(), payload, new Uint8Array(signature)]);
   const map = new Map([
     ["signing_certificate", [...signer.certificatePem]],
@@ -125,9 +139,13 @@ function integersOf(value: unknown): Bytes {
 }
 
 /** Why a COSE_Sign1 does not hold for a payload. */
-function checkCose(cose: Bytes, payload: Bytes, publicKey: KeyObject): string | undefined {
-  const algorithm = algorithmOf(publicKey);
-  if (algorithm === undefined) return "its certificate's key is on no curve that images are signed by";
+async function checkCose(
+  cose: Bytes,
+  payload: Bytes,
+  { curve, publicKey }: SigningCertificate,
+): Promise<string | undefined> {
+  if (curve === undefined) return "its certificate's key is on no curve that images are signed by";
+  const { name, hash, header: headerBytes, length } = ALGORITHMS[curve];
   const untagged = cose[0] === TAG_18 ? cose.subarray(1) : cose;
   let parts: unknown;
   try {
@@ -139,17 +157,20 @@ function checkCose(cose: Bytes, payload: Bytes, publicKey: KeyObject): string | 
   if (!(header instanceof Uint8Array && signed instanceof Uint8Array && signature instanceof Uint8Array)) {
     return "it is no COSE_Sign1";
   }
-  const wanted = new Uint8Array(algorithm.header);
-  if (!equal(header, wanted)) return `its algorithm is not its certificate's, ${algorithm.name}`;
+  const wanted = new Uint8Array(headerBytes);
+  if (!equal(header, wanted)) return `its algorithm is not its certificate's, ${name}`;
   if (!equal(signed, payload)) {
     return "it is over other measurements: the image was changed after it was signed";
   }
-  const holds = signature.length === algorithm.length &&
-    verify(
-      algorithm.hash,
+  const key = await crypto.subtle.importKey("spki", publicKey, { name: "ECDSA", namedCurve: curve }, false, [
+    "verify",
+  ]);
+  const holds = signature.length === length &&
+    await crypto.subtle.verify(
+      { name: "ECDSA", hash },
+      key,
+      new Uint8Array(signature),
       sigStructure(wanted, payload),
-      { key: publicKey, dsaEncoding: "ieee-p1363" },
-      signature,
     );
   return holds ? undefined : "it was not made by its certificate's key";
 }
@@ -183,6 +204,6 @@ export function decodeSignature(bytes: Uint8Array, name: string): EifSignature {
   return {
     certificate,
     PCR8: measureCertificate(certificate.der),
-    check: (measurements) => checkCose(cose, payloadOf(measurements), certificate.publicKey),
+    check: (measurements) => checkCose(cose, payloadOf(measurements), certificate),
   };
 }

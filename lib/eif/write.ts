@@ -113,7 +113,7 @@ export async function writeEif(
   for (const ramdisk of parts.ramdisks) await section("ramdisk", ramdisk);
   let measurements = measurer.finish();
   if (parts.signer !== undefined) {
-    const signature = signMeasurements(measurements, parts.signer);
+    const signature = await signMeasurements(measurements, parts.signer);
     if (signature.length > MAX_SIGNATURE_LENGTH) {
       throw new EifError("eif_signature", "The signing certificate's file is too large");
     }

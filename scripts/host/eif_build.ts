@@ -168,7 +168,7 @@ async function signerOf({ sign, cert }: BuildSettings): Promise<EifSigner | unde
   if (sign === undefined || cert === undefined) throw new UsageError("--sign and --cert go together");
   const key = await readSmall(sign);
   try {
-    return openSigner(key, await readSmall(cert));
+    return await openSigner(key, await readSmall(cert));
   } finally {
     key.fill(0);
   }

@@ -79,7 +79,7 @@ async function prepare(directory: string, shape: Shape, index: number): Promise<
     ramdisks: ramdisks.map((ramdisk) => bytesSource(ramdisk)),
     metadata,
     signer: curve &&
-      openSigner(encoder.encode(SIGNING[curve].key), encoder.encode(SIGNING[curve].certificate)),
+      await openSigner(encoder.encode(SIGNING[curve].key), encoder.encode(SIGNING[curve].certificate)),
   };
   await writeEifFile(`${directory}/${index}-ours.eif`, parts);
   return {
@@ -138,7 +138,7 @@ Deno.test({
     inFolder(async (directory) => {
       const { key, certificate } = SIGNING.P384;
       const path = `${directory}/a.eif`;
-      const signer = openSigner(encoder.encode(key), encoder.encode(certificate));
+      const signer = await openSigner(encoder.encode(key), encoder.encode(certificate));
       await writeEifFile(path, smallParts({ signer }));
       const good = await Deno.readFile(path);
       const results: [PeerResult | undefined, EifDescription][] = [];

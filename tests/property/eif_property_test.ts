@@ -16,8 +16,10 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 const bytes = fc.uint8Array({ maxLength: 3_000 }).map((value): Bytes => new Uint8Array(value));
 const encoder = new TextEncoder();
-const signers = (["P256", "P384", "P521"] as const).map((curve) =>
-  openSigner(encoder.encode(SIGNING[curve].key), encoder.encode(SIGNING[curve].certificate))
+const signers = await Promise.all(
+  (["P256", "P384", "P521"] as const).map((curve) =>
+    openSigner(encoder.encode(SIGNING[curve].key), encoder.encode(SIGNING[curve].certificate))
+  ),
 );
 const shapes = fc.record({
   architecture: fc.constantFrom("x86_64" as const, "aarch64" as const),

@@ -1,5 +1,4 @@
 /** Images: those that AWS's tool made, those that nobody should boot, and signatures. */
-import { createPrivateKey } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { encode } from "cborg";
@@ -19,7 +18,7 @@ import {
 } from "../../lib/eif/mod.ts";
 import { decodeMetadata, encodeMetadata } from "../../lib/eif/metadata.ts";
 import { readExactly } from "../../lib/eif/source.ts";
-import { imageOf, METADATA, OTHER_KEYS, SIGNING, smallParts } from "../fixtures/eif.ts";
+import { ED25519_KEY, imageOf, METADATA, SIGNING, smallParts } from "../fixtures/eif.ts";
 import { eifVectors } from "../helpers/eif_vectors.ts";
 
 const text = (value: string) => new TextEncoder().encode(value);
@@ -272,7 +271,7 @@ for (const [value, lacks] of BAD_METADATA) {
 
 for (const curve of ["P256", "P384", "P521"] as const) {
   Deno.test(`an image signed by a key on ${curve} holds, and has PCR8 of its certificate`, async () => {
-    const image = await imageOf(smallParts({ signer: signerOf(curve) }));
+    const image = await imageOf(smallParts({ signer: await signerOf(curve) }));
     const description = await read(image);
     assertEquals([description.signature?.problem, description.crc.ok], [undefined, true]);
     const shape = nitroCliShape(description);
@@ -295,17 +294,23 @@ for (const curve of ["P256", "P384", "P521"] as const) {
 }
 
 Deno.test("an image that was changed after it was signed does not pass", async () => {
-  const image = await imageOf(smallParts({ signer: signerOf("P384") }));
+  const image = await imageOf(smallParts({ signer: await signerOf("P384") }));
   image[HEADER_LENGTH + 20] = 9;
   const { crc, signature } = await read(mend(image));
   assertEquals([crc.ok, signature?.problem?.startsWith("it is over other measurements")], [true, true]);
 });
 
 Deno.test("a signature by another key than its certificate's does not pass", async () => {
-  const signer = { ...signerOf("P256"), key: createPrivateKey(OTHER_KEYS.P256) };
+  const own = await signerOf("P256");
+  const { privateKey } = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, false, [
+    "sign",
+    "verify",
+  ]);
+  const signer = { ...own, key: privateKey };
   const { signature } = await read(await imageOf(smallParts({ signer })));
   assertEquals(signature?.problem, "it was not made by its certificate's key");
-  const wrongCurve = { ...signerOf("P256"), key: createPrivateKey(SIGNING.P384.key) };
+  const { curve, key } = await signerOf("P384");
+  const wrongCurve = { ...own, curve, key };
   assertMatch(
     (await read(await imageOf(smallParts({ signer: wrongCurve })))).signature?.problem ?? "",
     /algorithm is not its certificate's, ES256/,
@@ -313,7 +318,7 @@ Deno.test("a signature by another key than its certificate's does not pass", asy
 });
 
 Deno.test("a certificate is valid between its dates alone", async () => {
-  const description = await read(await imageOf(smallParts({ signer: signerOf("P256") })));
+  const description = await read(await imageOf(smallParts({ signer: await signerOf("P256") })));
   const problems = (now: Date) => checkEif(description, { now }).map(({ problem }) => problem);
   assertEquals(problems(new Date("2050-01-01")), [undefined, undefined, undefined]);
   assertMatch(problems(new Date("2020-01-01"))[2] ?? "", /not valid before/);
@@ -332,19 +337,19 @@ Deno.test("expected measurements are compared, and PCR8 is missed where nothing 
   ]);
 });
 
-Deno.test("keys and certificates that cannot sign are refused, and no word of the key is in the message", () => {
+Deno.test("keys and certificates that cannot sign are refused, and no word of the key is in the message", async () => {
   const { P256, P384 } = SIGNING;
   const cases: [string, string, RegExp][] = [
     [P256.key, P384.certificate, /another key/],
     [P256.certificate, P256.certificate, /signing key cannot be read/],
     ["", P256.certificate, /signing key cannot be read/],
     [P256.key.replaceAll("M", "N"), P256.certificate, /signing key cannot be read|another key/],
-    [OTHER_KEYS.ed25519, P256.certificate, /no kind/],
+    [ED25519_KEY, P256.certificate, /no kind/],
     [P256.key, "nothing", /certificate cannot be read/],
     [P256.key, P256.certificate.replaceAll("M", "N"), /certificate cannot be read/],
   ];
   for (const [key, certificate, message] of cases) {
-    const error = assertThrows(() => openSigner(text(key), text(certificate)), EifError);
+    const error = await assertRejects(() => openSigner(text(key), text(certificate)), EifError);
     assertEquals(error.code, "eif_signature");
     assertMatch(error.message, message);
     assertEquals(key.length > 20 && error.message.includes(key.slice(60, 70)), false);
@@ -353,7 +358,7 @@ Deno.test("keys and certificates that cannot sign are refused, and no word of th
 
 Deno.test("signature sections that are none are refused", async () => {
   const parts = smallParts();
-  const signed = await imageOf({ ...parts, signer: signerOf("P256") });
+  const signed = await imageOf({ ...parts, signer: await signerOf("P256") });
   const { sections } = await read(signed);
   const place = sections.at(-1) ?? { offset: 0, size: 0 };
   const pem = [...text(SIGNING.P256.certificate)];
