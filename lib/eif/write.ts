@@ -195,7 +195,9 @@ export async function writeEifFile(
     return written;
   } catch (thrown) {
     await Deno.remove(partial).catch(() => {});
-    if (thrown instanceof EifError) throw thrown;
+    if (thrown instanceof EifError || thrown instanceof TypeError || thrown instanceof RangeError) {
+      throw thrown;
+    }
     throw new EifError("eif_unreadable", `Cannot write ${path}: ${messageOf(thrown)}`, { cause: thrown });
   }
 }

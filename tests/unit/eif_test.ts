@@ -3,7 +3,14 @@ import { crc32 } from "node:zlib";
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { encode } from "cborg";
 import { combineCrc } from "../../lib/eif/crc.ts";
-import { CRC_OFFSET, HEADER_LENGTH } from "../../lib/eif/format.ts";
+import {
+  CRC_OFFSET,
+  encodeHeader,
+  encodeSectionHeader,
+  HEADER_LENGTH,
+  type SectionPlace,
+  type SectionType,
+} from "../../lib/eif/format.ts";
 import {
   bytesSource,
   checkEif,
@@ -199,14 +206,48 @@ for (const [what, change, code, message] of HOSTILE) {
   });
 }
 
-Deno.test("images without kernel, ramdisk or metadata are refused", async () => {
-  const good = await imageOf(smallParts());
-  // Its first two sections, and its first three.
-  const two = set16(good.slice(0, HEADER_LENGTH + 112 + 29), 26, 2);
-  await assertRejects(() => read(two), EifError, "no ramdisk");
-  const old = set16(good.slice(0, HEADER_LENGTH), 26, 0);
-  await assertRejects(() => read(old), EifError, "no ramdisk");
-});
+/** An image of any version and sections, as no tool would make it. */
+function assemble(
+  version: number,
+  sections: readonly (readonly [SectionType, string])[],
+): Uint8Array<ArrayBuffer> {
+  const places: SectionPlace[] = [];
+  const bytes: number[] = [];
+  for (const [type, content] of sections) {
+    const data = text(content);
+    places.push({ offset: BigInt(HEADER_LENGTH + bytes.length), size: BigInt(data.length) });
+    bytes.push(...encodeSectionHeader(type, BigInt(data.length)), ...data);
+  }
+  const header = { version, flags: 0, defaultMemory: 0n, defaultCpus: 0n, sections: places, crc: 0 };
+  return mend(new Uint8Array([...encodeHeader(header), ...bytes]));
+}
+
+const METADATA_TEXT = new TextDecoder().decode(encodeMetadata(METADATA));
+const ASSEMBLED: readonly (readonly [number, readonly SectionType[], string | undefined])[] = [
+  [4, ["kernel", "cmdline", "metadata", "ramdisk"], undefined],
+  [4, ["kernel", "cmdline", "ramdisk", "ramdisk", "metadata"], undefined],
+  [3, ["kernel", "cmdline", "ramdisk"], undefined],
+  [2, ["kernel", "cmdline", "ramdisk"], undefined],
+  [4, ["kernel", "cmdline", "ramdisk"], "no metadata"],
+  [4, ["kernel", "cmdline", "metadata"], "no ramdisk"],
+  [4, ["metadata"], "no ramdisk"],
+  [4, [], "no ramdisk"],
+  [4, ["kernel", "metadata", "ramdisk"], "no cmdline comes before"],
+  [4, ["kernel", "metadata", "ramdisk", "cmdline"], "no cmdline comes before"],
+  [4, ["cmdline", "kernel", "metadata", "ramdisk"], "no kernel comes before"],
+  [4, ["kernel", "cmdline", "metadata", "cmdline", "ramdisk"], "a second cmdline"],
+  [4, ["kernel", "cmdline", "metadata", "metadata", "ramdisk"], "a second metadata"],
+];
+for (const [version, types, refused] of ASSEMBLED) {
+  Deno.test(`version ${version} of ${types.join(", ") || "nothing"} is ${refused ?? "read"}`, async () => {
+    const image = assemble(version, types.map((type) => [type, type === "metadata" ? METADATA_TEXT : type]));
+    if (refused !== undefined) await assertRejects(() => read(image), EifError, refused);
+    else {
+      const { crc, metadata } = await read(image);
+      assertEquals([crc.ok, metadata === undefined], [true, version < 4]);
+    }
+  });
+}
 
 Deno.test("what would have to be held in memory is refused before it is read", async () => {
   const asked: number[] = [];
