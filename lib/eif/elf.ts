@@ -73,7 +73,7 @@ class Reader {
 }
 
 /** Whether a file begins as an ELF file does. */
-export async function isElf(source: ByteSource): Promise<boolean> {
+async function isElf(source: ByteSource): Promise<boolean> {
   if (source.size < HEADER_LENGTH) return false;
   const [a, b, c, d] = await readExactly(source, 0, 4);
   return a === 0x7f && b === 0x45 && c === 0x4c && d === 0x46;

@@ -26,7 +26,7 @@ export {
   type RootOptions,
 } from "./rootfs.ts";
 export { type ElfFile, readElf } from "./elf.ts";
-export { gitCommit, provenanceOf } from "./provenance.ts";
+export { gitCommit, provenanceOf, type ProvenanceOptions } from "./provenance.ts";
 export type { Measurements } from "./measure.ts";
 export type { BuildMetadata, EifMetadata, Json } from "./metadata.ts";
 export {
