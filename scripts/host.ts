@@ -1,5 +1,5 @@
 /**
- * The parent's tools: accounts of the wallet and the table that they are in, KMS keys, policies.
+ * The parent's tools: accounts of the wallet and the table that they are in, KMS keys, policies, images.
  *
  * @module
  */
@@ -7,10 +7,12 @@ import { EXIT, UsageError } from "../lib/cli/options.ts";
 import { describeFailure } from "../lib/cli/run.ts";
 import { takeCommand } from "../lib/cli/serve.ts";
 import { AttestationError } from "../lib/attestation/errors.ts";
+import { EifError } from "../lib/eif/errors.ts";
 import { ServiceError } from "../lib/host/client.ts";
 import { StoreError } from "../lib/host/stores/account_store.ts";
 import { VERSION } from "../lib/version.ts";
 import { ACCOUNT_COMMANDS, runAccount } from "./host/account.ts";
+import { EIF_COMMANDS, runEif } from "./host/eif.ts";
 import { GATEWAY_COMMANDS, runGateway } from "./host/gateway.ts";
 import type { HostIo } from "./host/io.ts";
 import { KMS_COMMANDS, runKms } from "./host/kms.ts";
@@ -34,8 +36,11 @@ usage: deno task host <group> <command> [options]      --help after a command li
   table create     make the DynamoDB table of the accounts
   kms create-key   make a symmetric KMS key
   policy iam       print the policy of the parent's role, ARNs filled in
+  eif describe     what an image is made of, and the PCRs of an enclave that runs it
+  eif verify       whether an image is whole, its signature holds, its PCRs are the expected ones
+  eif build        make an image, without Docker: the same bytes every time
 
-exit codes: 0 done, 1 refused (by the enclave, the store or a check), 2 usage,
+exit codes: 0 done, 1 refused (by the enclave, the store or a check), or not what it should be, 2 usage,
             69 something that it needs is not there: the enclave, the store, AWS
 `;
 
@@ -53,6 +58,7 @@ const GROUPS = {
   table: { commands: TABLE_COMMANDS, run: runTable },
   kms: { commands: KMS_COMMANDS, run: runKms },
   policy: { commands: POLICY_COMMANDS, run: runPolicy },
+  eif: { commands: EIF_COMMANDS, run: runEif },
 } as const satisfies Record<
   string,
   {
@@ -62,7 +68,7 @@ const GROUPS = {
 >;
 
 async function main(argv: readonly string[]): Promise<number> {
-  const { command: group, rest } = takeCommand(argv, ["account", "gateway", "table", "kms", "policy"]);
+  const { command: group, rest } = takeCommand(argv, ["account", "gateway", "table", "kms", "policy", "eif"]);
   if (group === undefined) {
     if (rest[0] === "--version") return io.stdout(`denclave-host ${VERSION}\n`), EXIT.ok;
     if (rest.length === 0 || rest[0] === "--help" || rest[0] === "-h") return io.stdout(HELP), EXIT.ok;
@@ -85,6 +91,9 @@ function isRefusal(thrown: unknown): boolean {
   if (thrown instanceof StoreError) {
     return ["account_exists", "account_not_found", "store_row_damaged", "store_denied", "store_failed"]
       .includes(thrown.code);
+  }
+  if (thrown instanceof EifError) {
+    return !["eif_unreadable", "library_missing", "blob_missing"].includes(thrown.code);
   }
   return thrown instanceof ServiceError || thrown instanceof AttestationError;
 }

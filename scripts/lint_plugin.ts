@@ -42,6 +42,16 @@ const WALLS: readonly { readonly from: RegExp; readonly to: RegExp; readonly why
     to: /^lib\/config\//,
     why: "files that the parent's owner writes configure no enclave",
   },
+  {
+    from: /^lib\/(service|wire|aws_ne|kms|crypto|cli)\//,
+    to: /^lib\/eif\//,
+    why: "images are made and measured outside of the enclave",
+  },
+  {
+    from: /^lib\/eif\//,
+    to: /^ffi\/|^lib\/(service|host|kms|aws_ne|cli)\//,
+    why: "images of any program: it knows neither this one nor its libraries",
+  },
   { from: /^(lib|ffi)\//, to: /^(scripts|tests)\//, why: "libraries do not know who uses them" },
   { from: /^lib\/wire\//, to: /^lib\/(service|host|kms|cli)\//, why: "the wire is for both sides" },
 ];

@@ -74,6 +74,11 @@ export class Options {
     return this.#values.get(name) ?? [];
   }
 
+  /** As {@link list}, for values that may have commas in them: each as it was given. */
+  each(name: string): readonly string[] {
+    return this.#values.get(name) ?? [];
+  }
+
   /** Whether a switch is on. */
   on(name: string): boolean {
     return this.text(name) === "true";

@@ -1,0 +1,254 @@
+/**
+ * Makes an image from files, without Docker, root or mounts. The same inputs give the same bytes: sorted, owned by root, of one time.
+ *
+ * Needs read and write permission.
+ *
+ * @module
+ */
+import { VERSION } from "../version.ts";
+import { EifError } from "./errors.ts";
+import type { Architecture } from "./format.ts";
+import { gzipToFile } from "./gzip.ts";
+import type { EifMetadata } from "./metadata.ts";
+import { bootRamdisk, programRamdisk } from "./ramdisks.ts";
+import { CA_BUNDLE_PATH, collectRoot, type RootOptions } from "./rootfs.ts";
+import type { EifSigner } from "./signature.ts";
+import {
+  type ByteSource,
+  bytesSource,
+  FileSource,
+  type HashedSource,
+  hashSource,
+  piecesOf,
+  readExactly,
+} from "./source.ts";
+import { expectedSize, writeEifFile, type WrittenEif } from "./write.ts";
+
+/** What ramdisks are compressed with. */
+export const COMPRESSIONS = ["none", "gzip"] as const;
+/** One of {@link COMPRESSIONS}. */
+export type Compression = typeof COMPRESSIONS[number];
+
+/** What a program's ramdisks are made of. */
+export interface ProgramPlan extends RootOptions {
+  /** AWS's first program. */
+  readonly init: string;
+  /** The NSM's driver. */
+  readonly nsm: string;
+  /** The program and its arguments; the program alone by default. */
+  readonly command?: readonly string[] | undefined;
+  /** Beside HOME, and SSL_CERT_FILE where there is a bundle. */
+  readonly environment?: Readonly<Record<string, string>> | undefined;
+  readonly compression?: Compression | undefined;
+}
+
+/** What an image is made of. */
+export interface BuildPlan {
+  readonly output: string;
+  readonly kernel: string;
+  readonly commandLine: string;
+  /** Files of ramdisks that are there, or what to make two of. */
+  readonly content: { readonly ramdisks: readonly string[] } | { readonly program: ProgramPlan };
+  /** Told by the program and the kernel when it is not said. */
+  readonly architecture?: Architecture | undefined;
+  /** Seconds since 1970: the time of every file, and the build's. */
+  readonly time: number;
+  readonly name: string;
+  readonly version: string;
+  readonly operatingSystem?: string | undefined;
+  readonly kernelVersion?: string | undefined;
+  readonly signer?: EifSigner | undefined;
+}
+
+/** A file that went into an image. */
+export interface BuildInput {
+  /** What it is: `kernel`, `ramdisk`, or its path in the image. */
+  readonly role: string;
+  /** Its name where it came from; undefined for what the build made itself. */
+  readonly file: string | undefined;
+  readonly bytes: number;
+  /** Hex. */
+  readonly sha256: string;
+}
+
+/** An image, made. */
+export interface BuiltEif extends WrittenEif {
+  readonly architecture: Architecture;
+  readonly metadata: EifMetadata;
+  /** As they are in the image; undefined for ramdisks that were there. */
+  readonly command: readonly string[] | undefined;
+  readonly environment: Readonly<Record<string, string>> | undefined;
+  readonly inputs: readonly BuildInput[];
+}
+
+/** Told how many bytes of how many are done. */
+export type OnBuildProgress = (done: number, total: number) => void;
+
+/** The machine that a kernel is for, where its first bytes say so: x86's boot protocol, or arm64's image header. */
+async function kernelArchitecture(kernel: ByteSource): Promise<Architecture | undefined> {
+  const bytes = await readExactly(kernel, 0, Math.min(1024, kernel.size));
+  const textAt = (at: number) => String.fromCharCode(...bytes.subarray(at, at + 4));
+  if (textAt(0x202) === "HdrS") return "x86_64";
+  return textAt(0x38) === "ARM\x64" ? "aarch64" : undefined;
+}
+
+/** The files of a build: opened, hashed as they are read, closed at its end. */
+class Inputs implements Disposable {
+  #open = new DisposableStack();
+  #hashed: { readonly role: string; readonly file: string | undefined; readonly source: HashedSource }[] = [];
+
+  async add(role: string, from: string | Uint8Array): Promise<ByteSource> {
+    const isFile = typeof from === "string";
+    const source = hashSource(
+      isFile ? this.#open.use(await FileSource.open(from)) : bytesSource(from, role),
+    );
+    this.#hashed.push({ role, file: isFile ? from.replace(/^.*\//, "") : undefined, source });
+    return source;
+  }
+
+  list(): readonly BuildInput[] {
+    return this.#hashed.map(({ role, file, source }) => ({
+      role,
+      file,
+      bytes: source.size,
+      sha256: source.digest(),
+    }));
+  }
+
+  [Symbol.dispose](): void {
+    this.#open.dispose();
+  }
+}
+
+interface Content {
+  readonly ramdisks: readonly ByteSource[];
+  readonly architecture: Architecture | undefined;
+  readonly command?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+async function programContent(plan: ProgramPlan, time: number, inputs: Inputs): Promise<Content> {
+  const root = await collectRoot(plan);
+  const boot = bootRamdisk({
+    init: await inputs.add("init", plan.init),
+    nsm: await inputs.add("nsm.ko", plan.nsm),
+  }, time);
+  const files = [];
+  for (const { path, mode, from } of root.files) {
+    files.push({ path, mode, content: await inputs.add(path, from) });
+  }
+  const command = plan.command ?? [root.program];
+  const environment = {
+    HOME: "/",
+    ...(plan.caBundle === undefined ? {} : { SSL_CERT_FILE: CA_BUNDLE_PATH }),
+    ...plan.environment,
+  };
+  const program = programRamdisk({ command, environment, files }, time);
+  return { ramdisks: [boot, program], architecture: root.architecture, command, environment };
+}
+
+async function contentOf(plan: BuildPlan, inputs: Inputs): Promise<Content> {
+  if ("program" in plan.content) return await programContent(plan.content.program, plan.time, inputs);
+  const ramdisks: ByteSource[] = [];
+  for (const path of plan.content.ramdisks) ramdisks.push(await inputs.add("ramdisk", path));
+  return { ramdisks, architecture: undefined };
+}
+
+function chooseArchitecture(
+  plan: BuildPlan,
+  found: readonly (readonly [string, Architecture | undefined])[],
+): Architecture {
+  const [first] = found.flatMap(([, architecture]) => architecture ?? []);
+  const chosen = plan.architecture ?? first ?? "x86_64";
+  for (const [what, architecture] of found) {
+    if (architecture !== undefined && architecture !== chosen) {
+      throw new EifError("eif_input", `${what} is for ${architecture}, and the image for ${chosen}`, {
+        hint: "Give a kernel, an init, a program and libraries of one architecture.",
+      });
+    }
+  }
+  return chosen;
+}
+
+/**
+ * Makes an image's file.
+ *
+ * @throws {EifError}
+ */
+export async function buildEif(
+  plan: BuildPlan,
+  onProgress: OnBuildProgress = () => {},
+): Promise<BuiltEif> {
+  using inputs = new Inputs();
+  await using made = new AsyncDisposableStack();
+  let kernelsOwn: Architecture | undefined;
+  {
+    using kernel = await FileSource.open(plan.kernel);
+    kernelsOwn = await kernelArchitecture(kernel);
+  }
+  const kernel = await inputs.add("kernel", plan.kernel);
+  const content = await contentOf(plan, inputs);
+  const architecture = chooseArchitecture(plan, [
+    [plan.kernel, kernelsOwn],
+    ["The program", content.architecture],
+  ]);
+  const metadata: EifMetadata = {
+    ImageName: plan.name,
+    ImageVersion: plan.version,
+    BuildMetadata: {
+      BuildTime: new Date(plan.time * 1000).toISOString().replace(".000Z", "+00:00"),
+      BuildTool: "denclave",
+      BuildToolVersion: VERSION,
+      OperatingSystem: plan.operatingSystem ?? "Linux",
+      KernelVersion: plan.kernelVersion ?? "Unknown",
+    },
+    DockerInfo: null,
+    CustomMetadata: null,
+  };
+  const compression = "program" in plan.content ? plan.content.program.compression : undefined;
+  const ramdisks = compression === "gzip"
+    ? await compressAll(content.ramdisks, plan.output, made)
+    : content.ramdisks;
+  const parts = {
+    architecture,
+    kernel,
+    commandLine: plan.commandLine,
+    ramdisks,
+    metadata,
+    signer: plan.signer,
+  };
+  const total = expectedSize(parts);
+  const written = await writeEifFile(plan.output, parts, (done) => onProgress(done, total));
+  return {
+    ...written,
+    architecture,
+    metadata,
+    command: content.command,
+    environment: content.environment,
+    inputs: inputs.list(),
+  };
+}
+
+/** Compresses into files beside the output, which are gone when the build ends. */
+async function compressAll(
+  ramdisks: readonly ByteSource[],
+  output: string,
+  made: AsyncDisposableStack,
+): Promise<readonly ByteSource[]> {
+  const compressed: ByteSource[] = [];
+  for (const ramdisk of ramdisks) {
+    const path = `${output}.${crypto.randomUUID()}.gz`;
+    made.defer(() => Deno.remove(path).catch(() => {}));
+    await gzipToFile(ramdisk, path);
+    compressed.push(made.use(await FileSource.open(path)));
+  }
+  return compressed;
+}
+
+/** SHA-256 of a file, hex. @throws {EifError} `eif_unreadable`. */
+export async function hashFile(path: string): Promise<string> {
+  using file = await FileSource.open(path);
+  const hashed = hashSource(file);
+  for await (const _piece of piecesOf(hashed));
+  return hashed.digest();
+}

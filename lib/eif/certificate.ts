@@ -1,0 +1,170 @@
+/**
+ * The certificate that an image is signed with, as `nitro-cli describe-eif` tells of it.
+ *
+ * @module
+ */
+import { type KeyObject, X509Certificate } from "node:crypto";
+import { decodeBase64 } from "@std/encoding";
+import { EifError } from "./errors.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Bytes of the largest PEM file that is read. */
+export const MAX_CERTIFICATE_LENGTH = 64 * 1024;
+
+/** A signing certificate, with the names that nitro-cli gives its parts. */
+export interface CertificateInfo {
+  /** By OpenSSL's long names, such as `commonName`. */
+  readonly IssuerName: Readonly<Record<string, string>>;
+  /** Such as `ecdsa-with-SHA384`. */
+  readonly Algorithm: string;
+  readonly NotBefore: string;
+  readonly NotAfter: string;
+  /** Of the certificate itself: upper-case hex, colons between. */
+  readonly Signature: string;
+}
+
+/** Curves that images are signed on, as WebCrypto calls them. */
+export type Curve = "P-256" | "P-384" | "P-521";
+
+/** The names that versions of the runtime have for them. */
+const CURVES: Readonly<Record<string, Curve>> = {
+  prime256v1: "P-256",
+  p256: "P-256",
+  secp384r1: "P-384",
+  p384: "P-384",
+  secp521r1: "P-521",
+  p521: "P-521",
+};
+
+/** The curve of a key. */
+export function curveOf(key: KeyObject): Curve | undefined {
+  const name = key.asymmetricKeyType === "ec" ? key.asymmetricKeyDetails?.namedCurve ?? "" : "";
+  return Object.hasOwn(CURVES, name) ? CURVES[name] : undefined;
+}
+
+/** A key's SubjectPublicKeyInfo. */
+export function publicKeyInfo(key: KeyObject): Bytes {
+  return new Uint8Array(key.export({ type: "spki", format: "der" }));
+}
+
+/** A signing certificate. */
+export interface SigningCertificate {
+  /** What is measured. */
+  readonly der: Bytes;
+  /** SubjectPublicKeyInfo, DER. */
+  readonly publicKey: Bytes;
+  /** The curve that its key is on; undefined when it is on none that images are signed by. */
+  readonly curve: Curve | undefined;
+  readonly info: CertificateInfo;
+  readonly notBefore: Date;
+  readonly notAfter: Date;
+}
+
+const LONG_NAMES: Readonly<Record<string, string>> = {
+  C: "countryName",
+  CN: "commonName",
+  DC: "domainComponent",
+  L: "localityName",
+  O: "organizationName",
+  OU: "organizationalUnitName",
+  ST: "stateOrProvinceName",
+};
+const ALGORITHMS: Readonly<Record<string, string>> = {
+  "1.2.840.10045.4.3.2": "ecdsa-with-SHA256",
+  "1.2.840.10045.4.3.3": "ecdsa-with-SHA384",
+  "1.2.840.10045.4.3.4": "ecdsa-with-SHA512",
+  "1.2.840.113549.1.1.11": "sha256WithRSAEncryption",
+  "1.2.840.113549.1.1.12": "sha384WithRSAEncryption",
+  "1.2.840.113549.1.1.13": "sha512WithRSAEncryption",
+};
+
+/** The items of a DER sequence's content: where the content of each begins and ends. */
+function itemsOf(der: Bytes, begin: number, end: number): { readonly begin: number; readonly end: number }[] {
+  const items: { begin: number; end: number }[] = [];
+  for (let at = begin; at + 2 <= end;) {
+    let length = der[at + 1] ?? 0;
+    at += 2;
+    if (length >= 0x80) {
+      const bytes = length - 0x80;
+      length = 0;
+      for (let index = 0; index < bytes; index++) length = length * 256 + (der[at++] ?? 0);
+    }
+    if (at + length > end) throw new RangeError("an item ends after what it is in");
+    items.push({ begin: at, end: at + length });
+    at += length;
+  }
+  return items;
+}
+
+function objectIdentifier(bytes: Bytes): string {
+  const [first = 0, ...rest] = bytes;
+  const numbers = [Math.floor(first / 40), first % 40];
+  let number = 0;
+  for (const byte of rest) {
+    number = number * 128 + (byte & 0x7f);
+    if (byte < 0x80) [number] = [0, numbers.push(number)];
+  }
+  return numbers.join(".");
+}
+
+/** Certificate ::= SEQUENCE { what is signed, SEQUENCE { algorithm, … }, BIT STRING }. RFC 5280, section 4.1. */
+function outerParts(der: Bytes): { readonly algorithm: string; readonly signature: Bytes } {
+  const [whole = { begin: 0, end: 0 }] = itemsOf(der, 0, der.length);
+  const [, algorithm = whole, signature = whole] = itemsOf(der, whole.begin, whole.end);
+  const [identifier = whole] = itemsOf(der, algorithm.begin, algorithm.end);
+  const oid = objectIdentifier(der.slice(identifier.begin, identifier.end));
+  // The first byte of a BIT STRING says how many bits at its end are not used.
+  return { algorithm: ALGORITHMS[oid] ?? oid, signature: der.slice(signature.begin + 1, signature.end) };
+}
+
+function issuerName(issuer: string): Record<string, string> {
+  return Object.fromEntries(
+    issuer.split("\n").map((line) => {
+      const equals = line.indexOf("=");
+      const short = line.slice(0, equals);
+      return [LONG_NAMES[short] ?? short, line.slice(equals + 1)];
+    }),
+  );
+}
+
+/** A date as OpenSSL prints it; older runtimes end it otherwise. */
+function inGmt(date: string): string {
+  return date.replace(/ \+00:00$/, " GMT");
+}
+
+/**
+ * Reads the first certificate of a PEM file.
+ *
+ * @param where for the message
+ * @throws {EifError} `eif_signature`.
+ */
+export function parseCertificate(pem: Uint8Array, where: string): SigningCertificate {
+  if (pem.length > MAX_CERTIFICATE_LENGTH) {
+    throw new EifError("eif_signature", `${where}: its certificate has ${pem.length} bytes`);
+  }
+  try {
+    const [block, base64 = ""] = /-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----/
+      .exec(new TextDecoder("utf-8", { fatal: true }).decode(pem)) ?? [];
+    if (block === undefined) throw new SyntaxError("there is no BEGIN CERTIFICATE in it");
+    const certificate = new X509Certificate(block);
+    const der = decodeBase64(base64);
+    const { algorithm, signature } = outerParts(der);
+    return {
+      der,
+      publicKey: publicKeyInfo(certificate.publicKey),
+      curve: curveOf(certificate.publicKey),
+      notBefore: new Date(certificate.validFrom),
+      notAfter: new Date(certificate.validTo),
+      info: {
+        IssuerName: issuerName(certificate.issuer),
+        Algorithm: algorithm,
+        NotBefore: inGmt(certificate.validFrom),
+        NotAfter: inGmt(certificate.validTo),
+        Signature: [...signature].map((byte) => byte.toString(16).padStart(2, "0")).join(":").toUpperCase(),
+      },
+    };
+  } catch (thrown) {
+    throw new EifError("eif_signature", `${where}: its certificate cannot be read`, { cause: thrown });
+  }
+}

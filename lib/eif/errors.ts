@@ -1,0 +1,61 @@
+/**
+ * What reading, making or checking an enclave's image can fail at.
+ *
+ * @module
+ */
+import { EnclaveError } from "../errors.ts";
+
+/** What was wrong. */
+export type EifCode =
+  | "eif_unreadable" // the file is not there, is no file, changed while it was read, or cannot be written
+  | "eif_magic" // no image at all
+  | "eif_version" // an image of a version that is not known
+  | "eif_truncated" // the file ends before the image does
+  | "eif_layout" // sections that overlap, leave gaps, or are not where the header says
+  | "eif_sections" // a kind or an order of sections that no enclave boots from
+  | "eif_too_large" // a part that has to be held in memory is larger than any real one
+  | "eif_metadata" // the metadata section is not what it has to be
+  | "eif_signature" // the signature section is not what it has to be, or the signing key and its certificate do not fit
+  | "eif_input" // what the image is to be made of cannot be used
+  | "elf_malformed" // a file is not an ELF file that this machine could load
+  | "library_missing" // a library that a file needs was not found
+  | "blob_missing"; // kernel, init or NSM driver are not there
+
+const HINTS: Readonly<Record<EifCode, string | undefined>> = {
+  eif_unreadable: undefined,
+  eif_magic: "Give an image as nitro-cli build-enclave or host eif build makes them: it begins with .eif.",
+  eif_version: "Versions 2 to 4 are known: build the image again with a current tool.",
+  eif_truncated: "Copy the image again: a part of it is missing.",
+  eif_layout:
+    "Do not run this image: what is measured and what is booted could differ. Build or copy it again.",
+  eif_sections: "An image has one kernel, then one command line, then ramdisks: build it again.",
+  eif_too_large: "Build the image again: no real one has such a section.",
+  eif_metadata: "Build the image again: its metadata are not what nitro-cli writes.",
+  eif_signature:
+    "Sign by a key on P-256, P-384 or P-521, with the certificate (PEM) of that very key, valid today.",
+  eif_input: undefined,
+  elf_malformed: "Give an ELF file for 64-bit Linux, x86-64 or aarch64.",
+  library_missing:
+    "Install the package that has it, or name the folder of another distribution's files with --sysroot.",
+  blob_missing:
+    "Install aws-nitro-enclaves-cli-devel, or take the files from blobs/ of github.com/aws/aws-nitro-enclaves-cli, and name their folder with --blobs.",
+};
+
+/** An image cannot be read, made or trusted; `code` says why. */
+export class EifError extends EnclaveError {
+  /** What was wrong. */
+  declare readonly code: EifCode;
+
+  /**
+   * Of one input.
+   *
+   * @param message says what was found, in which file
+   */
+  constructor(
+    code: EifCode,
+    message: string,
+    options: { readonly hint?: string | undefined; readonly cause?: unknown } = {},
+  ) {
+    super(message, { code, hint: options.hint ?? HINTS[code], cause: options.cause });
+  }
+}

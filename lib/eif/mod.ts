@@ -1,0 +1,60 @@
+/**
+ * Enclave images: read, measure, verify and write them on any machine, without nitro-cli.
+ *
+ * @module
+ */
+export { type EifCode, EifError } from "./errors.ts";
+export { type Architecture, ARCHITECTURES, type SectionType } from "./format.ts";
+export {
+  buildEif,
+  type BuildInput,
+  type BuildPlan,
+  type BuiltEif,
+  type Compression,
+  COMPRESSIONS,
+  hashFile,
+  type OnBuildProgress,
+  type ProgramPlan,
+} from "./build.ts";
+export {
+  CA_BUNDLE_PATH,
+  collectRoot,
+  hiddenBy,
+  MOUNT_POINTS,
+  type Root,
+  type RootFile,
+  type RootOptions,
+} from "./rootfs.ts";
+export { type ElfFile, readElf } from "./elf.ts";
+export { gitCommit, provenanceOf, type ProvenanceOptions } from "./provenance.ts";
+export type { Measurements } from "./measure.ts";
+export type { BuildMetadata, EifMetadata, Json } from "./metadata.ts";
+export {
+  checkEif,
+  describeEif,
+  type EifCheck,
+  type EifDescription,
+  type EifSection,
+  nitroCliShape,
+  readEif,
+} from "./read.ts";
+export type { CertificateInfo, SigningCertificate } from "./certificate.ts";
+export { type EifSigner, openSigner } from "./signature.ts";
+export {
+  type ByteSource,
+  bytesSource,
+  concatSources,
+  FileSource,
+  type HashedSource,
+  hashSource,
+  type OnProgress,
+} from "./source.ts";
+export {
+  type ByteSink,
+  type EifParts,
+  expectedSize,
+  MemorySink,
+  writeEif,
+  writeEifFile,
+  type WrittenEif,
+} from "./write.ts";

@@ -1,0 +1,209 @@
+/**
+ * The signature section: a CBOR array of one map {signing_certificate, signature}, where the signature is a COSE_Sign1 over {register_index: 0,
+ * register_value: PCR0}. The byte fields of both maps are arrays of integers, since that is what AWS's types make of them. As found in
+ * aws-nitro-enclaves-image-format, `eif_signer.rs`; RFC 9052, section 4.2; RFC 9053, section 2.1.
+ *
+ * @module
+ */
+import { createPrivateKey, createPublicKey, type KeyObject } from "node:crypto";
+import { decodeHex } from "@std/encoding";
+import { encode } from "cborg";
+import { decodeStrict } from "../attestation/cbor.ts";
+import { messageOf } from "../errors.ts";
+import {
+  type Curve,
+  curveOf,
+  MAX_CERTIFICATE_LENGTH,
+  parseCertificate,
+  publicKeyInfo,
+  type SigningCertificate,
+} from "./certificate.ts";
+import { EifError } from "./errors.ts";
+import { measureCertificate, type Measurements } from "./measure.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Bytes of the largest section that is read: each byte of the certificate and the signature may take two. */
+export const MAX_SIGNATURE_LENGTH = 4 * MAX_CERTIFICATE_LENGTH;
+/** Bytes of the largest key file that is read. */
+const MAX_KEY_LENGTH = 64 * 1024;
+const MAX_COSE_LENGTH = 4096;
+const TAG_18 = 0xd2;
+
+/** The algorithms, by the curve of their keys. */
+const ALGORITHMS = {
+  "P-256": { name: "ES256", hash: "SHA-256", header: [0xa1, 0x01, 0x26], length: 64 },
+  "P-384": { name: "ES384", hash: "SHA-384", header: [0xa1, 0x01, 0x38, 0x22], length: 96 },
+  "P-521": { name: "ES512", hash: "SHA-512", header: [0xa1, 0x01, 0x38, 0x23], length: 132 },
+} as const satisfies Readonly<Record<Curve, unknown>>;
+
+/** Who signs images. */
+export interface EifSigner {
+  /** The PEM file, whole: it goes into the image. */
+  readonly certificatePem: Bytes;
+  readonly certificate: SigningCertificate;
+  readonly curve: Curve;
+  /** Private; cannot be exported. */
+  readonly key: CryptoKey;
+}
+
+/** A signature section, read. */
+export interface EifSignature {
+  readonly certificate: SigningCertificate;
+  readonly PCR8: string;
+  /** Why it does not hold for an image; undefined when it does. The certificate's dates are not looked at. */
+  readonly check: (measurements: Measurements) => Promise<string | undefined>;
+}
+
+/** What is signed in place of the payload: RFC 9052, section 4.4. */
+function sigStructure(header: Bytes, payload: Bytes): Bytes {
+  return new Uint8Array(encode(["Signature1", header, new Uint8Array(0), payload]));
+}
+
+/** {register_index: 0, register_value: PCR0}, in AWS's order, which is not the sorted one. */
+function payloadOf({ PCR0 }: Measurements): Bytes {
+  return new Uint8Array(encode(
+    new Map<string, unknown>([
+      ["register_index", 0],
+      ["register_value", [...decodeHex(PCR0)]],
+    ]),
+    { mapSorter: () => 0 },
+  ));
+}
+
+/**
+ * Takes a signing key and its certificate.
+ *
+ * @param keyPem SEC 1 or PKCS #8, not encrypted; wiping it is up to the caller
+ * @throws {EifError} `eif_signature` when they do not fit, or are of no use.
+ */
+export async function openSigner(keyPem: Uint8Array, certificatePem: Uint8Array): Promise<EifSigner> {
+  const certificate = parseCertificate(certificatePem, "The signing certificate's file");
+  let key: KeyObject;
+  try {
+    if (keyPem.length > MAX_KEY_LENGTH) throw new RangeError("it is too long");
+    key = createPrivateKey({ key: new TextDecoder().decode(keyPem), format: "pem" });
+  } catch (thrown) {
+    // Its text is a secret: no word of the reason that might quote it.
+    throw new EifError("eif_signature", "The signing key cannot be read", {
+      hint: "Give a PEM file with a private key that is not encrypted.",
+      cause: thrown instanceof RangeError ? thrown : undefined,
+    });
+  }
+  const curve = curveOf(key);
+  if (curve === undefined) {
+    throw new EifError("eif_signature", "The signing key is of no kind that an image can be signed by");
+  }
+  if (!equal(publicKeyInfo(createPublicKey(key)), certificate.publicKey)) {
+    throw new EifError("eif_signature", "The signing certificate is of another key than the signing key");
+  }
+  const pkcs8 = new Uint8Array(key.export({ type: "pkcs8", format: "der" }));
+  try {
+    return {
+      certificatePem: new Uint8Array(certificatePem),
+      certificate,
+      curve,
+      key: await crypto.subtle.importKey("pkcs8", pkcs8, { name: "ECDSA", namedCurve: curve }, false, [
+        "sign",
+      ]),
+    };
+  } finally {
+    pkcs8.fill(0);
+  }
+}
+
+/** Signs an image: the section's data. */
+export async function signMeasurements(measurements: Measurements, signer: EifSigner): Promise<Bytes> {
+  const { hash, header: headerBytes } = ALGORITHMS[signer.curve];
+  const header = new Uint8Array(headerBytes);
+  const payload = payloadOf(measurements);
+  const signature = await crypto.subtle.sign(
+    { name: "ECDSA", hash },
+    signer.key,
+    sigStructure(header, payload),
+  );
+  const cose = encode([header, new Map(), payload, new Uint8Array(signature)]);
+  const map = new Map([
+    ["signing_certificate", [...signer.certificatePem]],
+    ["signature", [...cose]],
+  ]);
+  return new Uint8Array(encode([map], { mapSorter: () => 0 }));
+}
+
+/** Bytes as AWS writes them: an array of integers. */
+function integersOf(value: unknown): Bytes {
+  if (!Array.isArray(value) || !value.every((byte) => Number.isInteger(byte) && byte >= 0 && byte <= 255)) {
+    throw new SyntaxError("a field is not an array of bytes");
+  }
+  return new Uint8Array(value);
+}
+
+/** Why a COSE_Sign1 does not hold for a payload. */
+async function checkCose(
+  cose: Bytes,
+  payload: Bytes,
+  { curve, publicKey }: SigningCertificate,
+): Promise<string | undefined> {
+  if (curve === undefined) return "its certificate's key is on no curve that images are signed by";
+  const { name, hash, header: headerBytes, length } = ALGORITHMS[curve];
+  const untagged = cose[0] === TAG_18 ? cose.subarray(1) : cose;
+  let parts: unknown;
+  try {
+    parts = decodeStrict(untagged, { maxBytes: MAX_COSE_LENGTH, maxDepth: 2 });
+  } catch (thrown) {
+    return `it is no COSE_Sign1: ${messageOf(thrown)}`;
+  }
+  const [header, , signed, signature] = Array.isArray(parts) && parts.length === 4 ? parts : [];
+  if (!(header instanceof Uint8Array && signed instanceof Uint8Array && signature instanceof Uint8Array)) {
+    return "it is no COSE_Sign1";
+  }
+  const wanted = new Uint8Array(headerBytes);
+  if (!equal(header, wanted)) return `its algorithm is not its certificate's, ${name}`;
+  if (!equal(signed, payload)) {
+    return "it is over other measurements: the image was changed after it was signed";
+  }
+  const key = await crypto.subtle.importKey("spki", publicKey, { name: "ECDSA", namedCurve: curve }, false, [
+    "verify",
+  ]);
+  const holds = signature.length === length &&
+    await crypto.subtle.verify(
+      { name: "ECDSA", hash },
+      key,
+      new Uint8Array(signature),
+      sigStructure(wanted, payload),
+    );
+  return holds ? undefined : "it was not made by its certificate's key";
+}
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, index) => byte === b[index]);
+}
+
+/**
+ * Reads the section.
+ *
+ * @param name of the file, for the message
+ * @throws {EifError} `eif_signature` when it is not of its form; whether it holds is what `check` tells.
+ */
+export function decodeSignature(bytes: Uint8Array, name: string): EifSignature {
+  let pem: Bytes;
+  let cose: Bytes;
+  try {
+    const parts = decodeStrict(bytes, { maxBytes: MAX_SIGNATURE_LENGTH, maxDepth: 3 });
+    if (!Array.isArray(parts) || parts.length !== 1 || !(parts[0] instanceof Map)) {
+      throw new SyntaxError("it is not an array of one map");
+    }
+    pem = integersOf(parts[0].get("signing_certificate"));
+    cose = integersOf(parts[0].get("signature"));
+  } catch (thrown) {
+    throw new EifError("eif_signature", `${name}: its signature section is malformed: ${messageOf(thrown)}`, {
+      cause: thrown,
+    });
+  }
+  const certificate = parseCertificate(pem, name);
+  return {
+    certificate,
+    PCR8: measureCertificate(certificate.der),
+    check: (measurements) => checkCose(cose, payloadOf(measurements), certificate),
+  };
+}

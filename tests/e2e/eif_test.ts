@@ -1,0 +1,256 @@
+/** `host eif` as a person runs it: the same bytes wherever and whenever an image is made, and what is said of images. */
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { encodeHex } from "@std/encoding";
+import { elfFile } from "../fixtures/elf.ts";
+import { imageOf, SIGNING, smallParts } from "../fixtures/eif.ts";
+import { type FileContent, Folder } from "../helpers/folder.ts";
+import { type HostResult, runHost } from "../helpers/host_process.ts";
+
+const LOADER = "/lib64/ld-linux-x86-64.so.2";
+const NEEDED = ["libm.so.6", "libc.so.6"];
+
+/** A program, the SDK's libraries, a distribution, AWS's blobs, authorities. */
+const INPUTS: Readonly<Record<string, FileContent>> = {
+  "in/denclave": elfFile({ interpreter: LOADER, needed: NEEDED }),
+  "in/libaws-c-common.so": elfFile({ needed: NEEDED }),
+  "in/libaws-nitro-enclaves-sdk-c.so": elfFile({ needed: ["libaws-c-common.so"] }),
+  "root/lib64/ld-linux-x86-64.so.2": elfFile(),
+  "root/lib64/libc.so.6": elfFile({ needed: ["ld-linux-x86-64.so.2"] }),
+  "root/lib64/libm.so.6": elfFile(),
+  "blobs/bzImage": "a kernel",
+  "blobs/bzImage.config": "#\n# made\n# Linux/x86_64 4.14.256-209.484.amzn2.x86_64 Kernel Configuration\n",
+  "blobs/init": "init",
+  "blobs/nsm.ko": "nsm",
+  "blobs/cmdline": "reboot=k panic=30\n",
+  "ca.pem": SIGNING.P256.certificate,
+  "key.pem": SIGNING.P384.key,
+  "cert.pem": SIGNING.P384.certificate,
+  "enclave.yaml": [
+    "binary: in/denclave",
+    "lib_dir: in",
+    "sysroot: root",
+    "blobs: blobs",
+    "ca_bundle: ca.pem",
+    "all_authorities: true",
+    "cmd: [/app/denclave, --port, '5000']",
+    "env: { KMS_KEYS: 'a,b', LOG_LEVEL: info }",
+    "files: { /app/more.json: in/denclave }",
+    "output: out/enclave.eif",
+  ].join("\n"),
+};
+
+async function build(
+  folder: Folder,
+  args: readonly string[],
+  env: Record<string, string> = {},
+): Promise<HostResult> {
+  await Deno.mkdir(`${folder.path}/out`, { recursive: true });
+  return await runHost(["eif", "build", "--manifest", `${folder.path}/enclave.yaml`, ...args], { env });
+}
+
+async function sha256(path: string): Promise<string> {
+  return encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-256", await Deno.readFile(path))));
+}
+
+Deno.test("in another folder, at another time, under another umask, locale and zone: the same image, the same provenance", async () => {
+  const made: string[][] = [];
+  for (
+    const [umask, mode, time, env] of [
+      [0o022, 0o644, 1_000_000, {}],
+      [0o077, 0o700, 1_800_000_000, { LC_ALL: "tr_TR.UTF-8", LANG: "ja_JP.UTF-8", TZ: "Pacific/Kiritimati" }],
+    ] as const
+  ) {
+    await using folder = await Folder.make(INPUTS);
+    for (const path of Object.keys(INPUTS)) {
+      await Deno.utime(`${folder.path}/${path}`, time, time);
+      await Deno.chmod(`${folder.path}/${path}`, mode);
+    }
+    const before = Deno.umask(umask);
+    try {
+      const { code, stderr } = await build(folder, [], env);
+      assertEquals([code, stderr], [0, ""]);
+    } finally {
+      Deno.umask(before);
+    }
+    const out = `${folder.path}/out`;
+    assertEquals([...Deno.readDirSync(out)].map(({ name }) => name).sort(), [
+      "enclave.eif",
+      "enclave.provenance.json",
+    ]);
+    made.push([
+      await sha256(`${out}/enclave.eif`),
+      await Deno.readTextFile(`${out}/enclave.provenance.json`),
+    ]);
+  }
+  assertEquals(made[0], made[1]);
+  assertEquals(JSON.parse(made[0]?.[1] ?? "").image.sha256, made[0]?.[0]);
+});
+
+Deno.test("the provenance says what an image is made of, and options win over the manifest", async () => {
+  await using folder = await Folder.make(INPUTS);
+  const args = ["--env", "LOG_LEVEL=debug", "--source-date-epoch", "86400", "--name", "mine", "--json"];
+  const { code, stdout, stderr } = await build(folder, args);
+  assertEquals(code, 0, stderr);
+  const provenance = JSON.parse(stdout);
+  assertEquals(provenance.env, {
+    HOME: "/",
+    SSL_CERT_FILE: "/etc/pki/tls/certs/ca-bundle.crt",
+    KMS_KEYS: "a,b",
+    LOG_LEVEL: "debug",
+  });
+  assertEquals(
+    [provenance.cmdline, provenance.cmd, provenance.metadata.ImageName, provenance.metadata.BuildMetadata],
+    ["reboot=k panic=30", ["/app/denclave", "--port", "5000"], "mine", {
+      BuildTime: "1970-01-02T00:00:00+00:00",
+      BuildTool: "denclave",
+      BuildToolVersion: provenance.built_by.denclave,
+      OperatingSystem: "Linux",
+      KernelVersion: "4.14.256",
+    }],
+  );
+  assertMatch(provenance.built_by.git_commit, /^[0-9a-f]{40}$/);
+  assertEquals(provenance.inputs.map(({ role }: { readonly role: string }) => role), [
+    "kernel",
+    "init",
+    "nsm.ko",
+    "/app/denclave",
+    "/app/libaws-c-common.so",
+    "/app/libaws-nitro-enclaves-sdk-c.so",
+    "/app/more.json",
+    "/etc/group",
+    "/etc/hosts",
+    "/etc/passwd",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    LOADER,
+    "/lib64/libc.so.6",
+    "/lib64/libm.so.6",
+  ]);
+  const described = await runHost(["eif", "describe", `${folder.path}/out/enclave.eif`, "--json"]);
+  const { Measurements, CheckCRC, IsSigned } = JSON.parse(described.stdout);
+  assertEquals([Measurements, CheckCRC, IsSigned], [
+    { HashAlgorithm: "Sha384 { ... }", ...provenance.measurements },
+    true,
+    false,
+  ]);
+});
+
+Deno.test("a signed image passes, with the PCRs of its build; one that was changed does not", async () => {
+  await using folder = await Folder.make(INPUTS);
+  const sign = ["--sign", `${folder.path}/key.pem`, "--cert", `${folder.path}/cert.pem`, "--json"];
+  const { stdout, code, stderr } = await build(folder, sign);
+  assertEquals(code, 0, stderr);
+  assertEquals(stdout.includes("PRIVATE"), false);
+  const { PCR0, PCR8 } = JSON.parse(stdout).measurements;
+  const image = `${folder.path}/out/enclave.eif`;
+  const good = await runHost([
+    "eif",
+    "verify",
+    image,
+    "--pcr",
+    `0=${PCR0}`,
+    "--pcr",
+    `8=${PCR8.toUpperCase()}`,
+  ]);
+  assertEquals([good.code, good.stdout], [
+    0,
+    "ok    CRC\nok    signature\nok    certificate\nok    PCR0\nok    PCR8\n",
+  ]);
+  const bytes = await Deno.readFile(image);
+  bytes[562] = 0xff;
+  await Deno.writeFile(image, bytes);
+  const changed = await runHost(["eif", "verify", image, "--pcr", `0=${PCR0}`, "--json"]);
+  const { ok, checks } = JSON.parse(changed.stdout);
+  assertEquals([changed.code, ok, checks.map(({ problem }: { problem?: string }) => problem === undefined)], [
+    1,
+    false,
+    [false, false, true, false],
+  ]);
+  const shown = await runHost(["eif", "describe", image]);
+  assertEquals(shown.code, 0);
+  assertStringIncludes(shown.stdout, "DOES NOT HOLD");
+});
+
+Deno.test("an image of pieces is made as AWS's tool makes it, and its texts cannot steer a terminal", async () => {
+  await using folder = await Folder.make({ kernel: "k", a: "boot", b: "program" });
+  const piece = (name: string) => `${folder.path}/${name}`;
+  const args = [
+    "--kernel",
+    piece("kernel"),
+    "--cmdline",
+    "a \x1b[2J",
+    "--ramdisk",
+    piece("a"),
+    "--ramdisk",
+    piece("b"),
+  ];
+  const { code, stderr } = await runHost([
+    "eif",
+    "build",
+    ...args,
+    "-o",
+    piece("x.eif"),
+    "--arch",
+    "aarch64",
+  ]);
+  assertEquals(code, 0, stderr);
+  const { stdout } = await runHost(["eif", "describe", piece("x.eif")]);
+  assertMatch(stdout, /architecture {2}aarch64/);
+  assertMatch(stdout, /cmdline {7}a \\u\{1b\}\[2J\n/);
+});
+
+const MISTAKES: readonly (readonly [readonly string[], number, RegExp])[] = [
+  [["describe"], 2, /Which image\?/],
+  [["describe", "a", "b"], 2, /Unexpected argument "b"/],
+  [["describe", "/nonexistent.eif"], 69, /Cannot read \/nonexistent.eif: there is no such file/],
+  [["describe", "enclave.yaml"], 1, /enclave.yaml is not an enclave image\n.*begins with \.eif/],
+  [["verify", "small.eif", "--pcr", "3=00"], 2, /Cannot use "3=00" for --pcr/],
+  [["build"], 2, /What is the image to run\?/],
+  [["build", "--binary", "in/denclave", "--ramdisk", "ca.pem"], 2, /What is the image to run\?/],
+  [
+    ["build", "--binary", "in/denclave", "--blobs", "none"],
+    69,
+    /Cannot find none\/bzImage.*\n.*aws-nitro-enclaves-cli/,
+  ],
+  [["build", "--binary", "ca.pem", "--blobs", "blobs"], 1, /ca.pem: it is not an ELF file/],
+  [
+    ["build", "--binary", "in/denclave", "--blobs", "blobs", "--lib-dir", "root"],
+    69,
+    /root\/libaws-c-common.so\n/,
+  ],
+  [
+    ["build", "-b", "in/denclave", "--blobs", "blobs", "--sysroot", "in"],
+    69,
+    /the loader of \/app\/denclave\n.*--sysroot/,
+  ],
+  [
+    ["build", "-b", "in/denclave", "--blobs", "blobs", "--sign", "key.pem"],
+    2,
+    /--sign and --cert go together/,
+  ],
+  [["build", "-b", "in/denclave", "--blobs", "blobs", "--env", "A"], 2, /Cannot use "A" for --env/],
+  [
+    ["build", "-b", "in/denclave", "--blobs", "blobs", "--install-dir", "/tmp/a"],
+    2,
+    /mounts a file system on \/tmp/,
+  ],
+  [["build", "-b", "in/denclave", "--blobs", "blobs", "--compress", "xz"], 2, /"xz" for --compress/],
+  [
+    ["build", "-b", "in/denclave", "--blobs", "blobs", "--ca-bundle", "ca.pem"],
+    69,
+    /None of the 1 certificates/,
+  ],
+  [["build", "--manifest", "blobs/cmdline"], 1, /not a list of names/],
+];
+
+Deno.test("each mistake has its exit code, and a sentence that says what to do", async () => {
+  await using folder = await Folder.make({ ...INPUTS, "small.eif": await imageOf(smallParts()) });
+  for (const [args, code, message] of MISTAKES) {
+    const result = await runHost(["eif", ...args], { cwd: folder.path });
+    assertEquals([result.code, result.stdout], [code, ""], `${args.join(" ")}: ${result.stderr}`);
+    assertMatch(result.stderr, message);
+  }
+  assertEquals(
+    [...Deno.readDirSync(folder.path)].filter(({ name }) => /enclave\.eif|partial/.test(name)),
+    [],
+  );
+});
