@@ -28,7 +28,9 @@ const installed = await Deno.readTextFile(STAMP).catch(() => "");
 if (installed !== requirements) {
   await Deno.mkdir(`${PEERS}/build`, { recursive: true });
   await Deno.remove(VENV, { recursive: true }).catch(() => {});
-  console.error("Installing moto's server for the end-to-end tests (once, about 15 s)");
+  console.error(
+    "Installing moto's server and what else the end-to-end tests want of Python (once, about 15 s)",
+  );
   const problem = await run("python3", ["-m", "venv", VENV]) ??
     await run(`${VENV}/bin/pip`, [
       "install",

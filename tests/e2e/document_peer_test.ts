@@ -1,0 +1,108 @@
+/** Attestation documents, judged by a second verifier in another language with other libraries: it says yes and no where ours does. */
+import { assert, assertEquals } from "@std/assert";
+import { encodeHex } from "@std/encoding";
+import { AttestationError, AWS_NITRO_ROOT } from "../../lib/attestation/mod.ts";
+import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
+import { verifyDocumentUnder } from "../../lib/attestation/verify.ts";
+import { hasMoto } from "../helpers/peers.ts";
+import { realDocuments } from "../helpers/vectors.ts";
+
+const PEERS = new URL("../peers/", import.meta.url).pathname;
+const real = realDocuments();
+
+interface Verdict {
+  readonly ok: boolean;
+  readonly module_id?: string;
+  readonly pcrs?: Readonly<Record<string, string>>;
+  readonly nonce?: string | null;
+  readonly user_data?: string | null;
+}
+
+/** What the second verifier says. */
+async function ask(root: Uint8Array, document: Uint8Array): Promise<Verdict> {
+  const file = await Deno.makeTempFile({ prefix: "denclave-root-" });
+  try {
+    await Deno.writeFile(file, root);
+    const child = new Deno.Command(`${PEERS}build/venv/bin/python`, {
+      args: [`${PEERS}verify_document.py`, file],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const writer = child.stdin.getWriter();
+    await writer.write(document);
+    await writer.close();
+    const { success, stdout, stderr } = await child.output();
+    if (!success) throw new Error(new TextDecoder().decode(stderr));
+    return JSON.parse(new TextDecoder().decode(stdout));
+  } finally {
+    await Deno.remove(file);
+  }
+}
+
+/** Whether ours takes it, as of its own time. */
+async function ours(root: Uint8Array, document: Uint8Array): Promise<boolean> {
+  try {
+    await verifyDocumentUnder(root, document, { at: "made", allowDebug: true });
+    return true;
+  } catch (thrown) {
+    if (thrown instanceof AttestationError) return false;
+    throw thrown;
+  }
+}
+
+async function agree(root: Uint8Array, document: Uint8Array): Promise<boolean> {
+  const [verdict, mine] = [await ask(root, document), await ours(root, document)];
+  assertEquals(verdict.ok, mine, JSON.stringify(verdict));
+  return mine;
+}
+
+if (!hasMoto()) {
+  console.log(
+    "skipped: the second verifier of documents, since its venv is not there (scripts/build_peers.ts)",
+  );
+} else {
+  Deno.test("second verifier: a simulated document says the same to both, and to neither under another root", async () => {
+    using nsm = await SimulatedNsm.start();
+    using other = await SimulatedNsm.start();
+    const [nonce, userData] = [crypto.getRandomValues(new Uint8Array(32)), new TextEncoder().encode("hello")];
+    const document = await nsm.attest({ nonce, userData });
+    assert(await agree(nsm.root, document));
+    assertEquals(await agree(other.root, document), false);
+    assertEquals(await agree(AWS_NITRO_ROOT, document), false);
+    const [verdict, mine] = [await ask(nsm.root, document), await nsm.verify(document)];
+    assertEquals(verdict, {
+      ok: true,
+      module_id: mine.moduleId,
+      pcrs: Object.fromEntries([...mine.pcrs].map(([index, value]) => [String(index), value])),
+      nonce: encodeHex(nonce),
+      user_data: encodeHex(userData),
+    });
+  });
+
+  Deno.test("second verifier: of a simulated document with one bit changed, anywhere, both say no", async () => {
+    using nsm = await SimulatedNsm.start();
+    const document = await nsm.attest({ nonce: new Uint8Array(16) });
+    for (let at = 8; at < document.length; at += Math.ceil(document.length / 24)) {
+      const changed = document.slice();
+      changed[at] = (changed[at] ?? 0) ^ 1;
+      assertEquals(await agree(nsm.root, changed), false, `byte ${at}`);
+    }
+  });
+
+  if (real === undefined) console.log("skipped: real documents, which are not there (../shared/vectors)");
+  else {
+    for (const name of ["production", "debug"] as const) {
+      Deno.test(`second verifier: the real ${name} document is good to both, and with one bit changed to neither`, async () => {
+        const { bytes } = real[name];
+        assert(await agree(AWS_NITRO_ROOT, bytes));
+        const verdict = await ask(AWS_NITRO_ROOT, bytes);
+        const mine = await verifyDocumentUnder(AWS_NITRO_ROOT, bytes, { at: "made", allowDebug: true });
+        assertEquals([verdict.module_id, verdict.pcrs?.["0"]], [mine.moduleId, mine.pcrs.get(0)]);
+        const changed = bytes.slice();
+        changed[bytes.length - 1] = (changed.at(-1) ?? 0) ^ 1;
+        assertEquals(await agree(AWS_NITRO_ROOT, changed), false);
+      });
+    }
+  }
+}
