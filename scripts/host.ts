@@ -8,6 +8,7 @@ import { describeFailure } from "../lib/cli/run.ts";
 import { takeCommand } from "../lib/cli/serve.ts";
 import { AttestationError } from "../lib/attestation/errors.ts";
 import { ServiceError } from "../lib/host/client.ts";
+import { PolicyError } from "../lib/host/policies/errors.ts";
 import { StoreError } from "../lib/host/stores/account_store.ts";
 import { VERSION } from "../lib/version.ts";
 import { ACCOUNT_COMMANDS, runAccount } from "./host/account.ts";
@@ -33,6 +34,12 @@ usage: deno task host <group> <command> [options]      --help after a command li
   table create     make the DynamoDB table of the accounts
   kms create-key   make a symmetric KMS key
   policy iam       print the policy of the parent's role, ARNs filled in
+  policy render    write a key policy for builds, from their measurements
+  policy lint      find what defeats attestation in a key policy
+  policy diff      show what changes from one key policy to another
+  policy rollover  add a build beside those that a key policy has
+  policy finalise  drop all builds but those that are kept
+  policy apply     give a key its policy; shows the difference, and changes it with --yes
 
 exit codes: 0 done, 1 refused (by the enclave, the store or a check), 2 usage,
             69 something that it needs is not there: the enclave, the store, AWS
@@ -42,6 +49,7 @@ const encoder = new TextEncoder();
 const io: HostIo = {
   stdout: (text) => void Deno.stdout.writeSync(encoder.encode(text)),
   stderr: (text) => void Deno.stderr.writeSync(encoder.encode(text)),
+  stdoutIsTerminal: Deno.stdout.isTerminal(),
   stderrIsTerminal: Deno.stderr.isTerminal(),
   env: (name) => Deno.env.get(name),
 };
@@ -84,7 +92,7 @@ function isRefusal(thrown: unknown): boolean {
   if (thrown instanceof StoreError) {
     return ["account_exists", "account_not_found", "store_row_damaged", "store_denied"].includes(thrown.code);
   }
-  return thrown instanceof ServiceError || thrown instanceof AttestationError;
+  return [ServiceError, AttestationError, PolicyError].some((refusal) => thrown instanceof refusal);
 }
 
 if (import.meta.main) {

@@ -128,8 +128,8 @@ export function diffKeyPolicies(before: KeyPolicy, after: KeyPolicy): readonly D
   return lines;
 }
 
-/** Characters that would move the cursor, in a policy that somebody else wrote. */
-function printable(text: string): string {
+/** A text without the characters that would move the cursor: a policy is what somebody else wrote. */
+export function printable(text: string): string {
   // deno-lint-ignore no-control-regex
   return text.replace(/[\x00-\x1f\x7f-\x9f]/g, "?");
 }
