@@ -1,5 +1,5 @@
 /**
- * The parent's tools: accounts of the wallet and the table that they are in, KMS keys, policies.
+ * The parent's tools: accounts of the wallet and the table that they are in, KMS keys, policies, the doctor.
  *
  * @module
  */
@@ -40,6 +40,7 @@ usage: deno task host <group> <command> [options]      --help after a command li
   policy rollover  add a build beside those that a key policy has
   policy finalise  drop all builds but those that are kept
   policy apply     give a key its policy; shows the difference, and changes it with --yes
+  doctor           look at all that the enclave needs to get a key, and say what is wrong
 
 exit codes: 0 done, 1 refused (by the enclave, the store or a check), 2 usage,
             69 something that it needs is not there: the enclave, the store, AWS
@@ -69,7 +70,14 @@ const GROUPS = {
 >;
 
 async function main(argv: readonly string[]): Promise<number> {
-  const { command: group, rest } = takeCommand(argv, ["account", "gateway", "table", "kms", "policy"]);
+  const { command: group, rest } = takeCommand(argv, [
+    "account",
+    "gateway",
+    "table",
+    "kms",
+    "policy",
+    "doctor",
+  ]);
   if (group === undefined) {
     if (rest[0] === "--version") return io.stdout(`denclave-host ${VERSION}\n`), EXIT.ok;
     if (rest.length === 0 || rest[0] === "--help" || rest[0] === "-h") return io.stdout(HELP), EXIT.ok;
@@ -77,6 +85,10 @@ async function main(argv: readonly string[]): Promise<number> {
       `Which group? ${rest[0] ?? ""} comes after it`,
       "deno task host --help shows the usage.",
     );
+  }
+  if (group === "doctor") {
+    const { runDoctor } = await import("./host/doctor.ts");
+    return await runDoctor(rest, io);
   }
   const { commands, run } = GROUPS[group];
   const { command, rest: options } = takeCommand<string>(rest, commands);

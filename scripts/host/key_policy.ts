@@ -199,7 +199,7 @@ async function openAdmin(options: Options, io: HostIo): Promise<KeyAdmin> {
   const arn = options.text("key");
   if (arn === undefined) throw new UsageError("Which key?", "Give -k <key arn>.");
   const key = parseKeyArn(arn);
-  const { openKeyAdmin } = await import("../../lib/host/key_admin.ts");
+  const { openKeyAdmin } = await import("../../lib/host/open_key_admin.ts");
   return openKeyAdmin({
     key,
     credentials: credentialSource(options, io),

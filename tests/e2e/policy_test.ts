@@ -1,7 +1,8 @@
 /** Key policies with the tool as a process, and against moto's KMS and STS. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { CredentialSource } from "../../lib/host/credentials.ts";
-import { KeyAdminError, openKeyAdmin } from "../../lib/host/key_admin.ts";
+import { KeyAdminError } from "../../lib/host/key_admin.ts";
+import { openKeyAdmin } from "../../lib/host/open_key_admin.ts";
 import { applyChange, planChange } from "../../lib/host/policies/apply.ts";
 import { PolicyError } from "../../lib/host/policies/errors.ts";
 import { formatKeyPolicy, readKeyPolicy } from "../../lib/host/policies/key_policy.ts";

@@ -4,6 +4,7 @@
  * @module
  */
 import { LIBC_PATHS } from "../../ffi/libc.ts";
+import { PROGRAMS } from "../../lib/host/doctor/check.ts";
 import { type Launch, within } from "./service_process.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
@@ -36,6 +37,7 @@ function hostArguments(args: readonly string[]): string[] {
     "--allow-read",
     "--allow-write",
     "--allow-sys",
+    `--allow-run=${Object.values(PROGRAMS).join(",")}`,
     `${ROOT}scripts/host.ts`,
     ...args,
   ];
