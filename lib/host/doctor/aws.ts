@@ -65,7 +65,7 @@ async function clock(context: DoctorContext): Promise<Verdict> {
   const offset = world.now() - theirs;
   const seconds = `${Math.abs(Math.round(offset / 1000))} s ${offset < 0 ? "behind" : "ahead of"} KMS`;
   const remedy =
-    "Have the parent take its time from chrony (169.254.169.123); an enclave has the parent's time at its start, and keeps it by kvm-clock.";
+    "Have chrony keep the parent's time (169.254.169.123). The enclave has a clock of its own: if its errors say clock_skew, start it again.";
   if (Math.abs(offset) >= MAX_OFFSET_MS) {
     return fail(`the clock is ${seconds}: signatures count as expired`, remedy);
   }
