@@ -1,5 +1,5 @@
 /**
- * The parent's tools: accounts of the wallet and the table that they are in, KMS keys, policies, images.
+ * The parent's tools: accounts of the wallet and the table that they are in, KMS keys, policies, images, the doctor.
  *
  * @module
  */
@@ -9,6 +9,7 @@ import { takeCommand } from "../lib/cli/serve.ts";
 import { AttestationError } from "../lib/attestation/errors.ts";
 import { EifError } from "../lib/eif/errors.ts";
 import { ServiceError } from "../lib/host/client.ts";
+import { PolicyError } from "../lib/host/policies/errors.ts";
 import { StoreError } from "../lib/host/stores/account_store.ts";
 import { VERSION } from "../lib/version.ts";
 import { ACCOUNT_COMMANDS, runAccount } from "./host/account.ts";
@@ -36,9 +37,16 @@ usage: deno task host <group> <command> [options]      --help after a command li
   table create     make the DynamoDB table of the accounts
   kms create-key   make a symmetric KMS key
   policy iam       print the policy of the parent's role, ARNs filled in
+  policy render    write a key policy for builds, from their measurements
+  policy lint      find what defeats attestation in a key policy
+  policy diff      show what changes from one key policy to another
+  policy rollover  add a build beside those that a key policy has
+  policy finalise  drop all builds but those that are kept
+  policy apply     give a key its policy; shows the difference, and changes it with --yes
   eif describe     what an image is made of, and the PCRs of an enclave that runs it
   eif verify       whether an image is whole, its signature holds, its PCRs are the expected ones
   eif build        make an image, without Docker: the same bytes every time
+  doctor           look at all that the enclave needs to get a key, and say what is wrong
 
 exit codes: 0 done, 1 refused (by the enclave, the store or a check), or not what it should be, 2 usage,
             69 something that it needs is not there: the enclave, the store, AWS
@@ -48,6 +56,7 @@ const encoder = new TextEncoder();
 const io: HostIo = {
   stdout: (text) => void Deno.stdout.writeSync(encoder.encode(text)),
   stderr: (text) => void Deno.stderr.writeSync(encoder.encode(text)),
+  stdoutIsTerminal: Deno.stdout.isTerminal(),
   stderrIsTerminal: Deno.stderr.isTerminal(),
   env: (name) => Deno.env.get(name),
 };
@@ -68,7 +77,15 @@ const GROUPS = {
 >;
 
 async function main(argv: readonly string[]): Promise<number> {
-  const { command: group, rest } = takeCommand(argv, ["account", "gateway", "table", "kms", "policy", "eif"]);
+  const { command: group, rest } = takeCommand(argv, [
+    "account",
+    "gateway",
+    "table",
+    "kms",
+    "policy",
+    "eif",
+    "doctor",
+  ]);
   if (group === undefined) {
     if (rest[0] === "--version") return io.stdout(`denclave-host ${VERSION}\n`), EXIT.ok;
     if (rest.length === 0 || rest[0] === "--help" || rest[0] === "-h") return io.stdout(HELP), EXIT.ok;
@@ -76,6 +93,10 @@ async function main(argv: readonly string[]): Promise<number> {
       `Which group? ${rest[0] ?? ""} comes after it`,
       "deno task host --help shows the usage.",
     );
+  }
+  if (group === "doctor") {
+    const { runDoctor } = await import("./host/doctor.ts");
+    return await runDoctor(rest, io);
   }
   const { commands, run } = GROUPS[group];
   const { command, rest: options } = takeCommand<string>(rest, commands);
@@ -95,7 +116,7 @@ function isRefusal(thrown: unknown): boolean {
   if (thrown instanceof EifError) {
     return !["eif_unreadable", "library_missing", "blob_missing"].includes(thrown.code);
   }
-  return thrown instanceof ServiceError || thrown instanceof AttestationError;
+  return [ServiceError, AttestationError, PolicyError].some((refusal) => thrown instanceof refusal);
 }
 
 if (import.meta.main) {

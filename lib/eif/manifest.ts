@@ -6,7 +6,7 @@
  * @module
  */
 import { messageOf } from "../errors.ts";
-import { parse } from "./deps/yaml.ts";
+import { parse } from "../config/deps/yaml.ts";
 import { EifError } from "./errors.ts";
 
 const MAX_MANIFEST_LENGTH = 64 * 1024;

@@ -6,6 +6,7 @@
 import { isRegion } from "../../lib/aws_ne/arguments.ts";
 import { type Options, type OptionSpec, UsageError } from "../../lib/cli/options.ts";
 import { CredentialSource, type ParentCredentials } from "../../lib/host/credentials.ts";
+import { EnclaveError, messageOf } from "../../lib/errors.ts";
 import type { AccountStore } from "../../lib/host/stores/account_store.ts";
 import { type Address, parseAddress } from "../../lib/wire/address.ts";
 
@@ -13,8 +14,43 @@ import { type Address, parseAddress } from "../../lib/wire/address.ts";
 export interface HostIo {
   readonly stdout: (text: string) => void;
   readonly stderr: (text: string) => void;
+  readonly stdoutIsTerminal: boolean;
   readonly stderrIsTerminal: boolean;
   readonly env: (name: string) => string | undefined;
+}
+
+/** Whether what goes to stdout may have colours. */
+export function mayColour(io: HostIo): boolean {
+  return io.stdoutIsTerminal && (io.env("NO_COLOR") ?? "") === "";
+}
+
+/** The largest text that a file or stdin may be. */
+const MAX_INPUT = 1_048_576;
+
+/**
+ * Reads a file's text, or stdin's for `-`.
+ *
+ * @throws {EnclaveError} `usage` when it is not there, too long or no text.
+ */
+export async function readInput(file: string): Promise<string> {
+  try {
+    const opened = file === "-" ? undefined : await Deno.open(file);
+    const stream = opened?.readable ?? Deno.stdin.readable;
+    const bytes = new Uint8Array(MAX_INPUT + 1);
+    let length = 0;
+    for await (const chunk of stream) {
+      if (length + chunk.length > MAX_INPUT) throw new Error(`it is longer than ${MAX_INPUT} bytes`);
+      bytes.set(chunk, length);
+      length += chunk.length;
+    }
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, length));
+  } catch (thrown) {
+    throw new EnclaveError(`Cannot read ${file === "-" ? "stdin" : file}: ${messageOf(thrown)}`, {
+      code: "usage",
+      hint: "Give a file, or - for stdin.",
+      cause: thrown,
+    });
+  }
 }
 
 /** Options of all that talks to AWS. */

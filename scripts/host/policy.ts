@@ -1,5 +1,5 @@
 /**
- * `host policy iam`.
+ * `host policy iam`, and the commands for key policies, which are loaded when they are called.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { parseKeyArn } from "../../lib/kms/key_arn.ts";
 import { type HostIo, tableName } from "./io.ts";
 
 /** Commands of the group. */
-export const POLICY_COMMANDS = ["iam"] as const;
+export const POLICY_COMMANDS = ["iam", "render", "lint", "diff", "rollover", "finalise", "apply"] as const;
 
 const SPECS = [
   {
@@ -33,15 +33,21 @@ Prints the policy of the parent's role. It lets the parent ask KMS; what it gets
 ${helpLines(SPECS)}
 `;
 
-/** Prints a policy. */
-export function runPolicy(_command: string, argv: readonly string[], io: HostIo): Promise<number> {
+function iam(argv: readonly string[], io: HostIo): number {
   const options = parseOptions(SPECS, argv, io.env);
-  if (options.on("help")) return io.stdout(HELP), Promise.resolve(EXIT.ok);
+  if (options.on("help")) return io.stdout(HELP), EXIT.ok;
   const keys = options.list("key").map(parseKeyArn);
   if (keys.length === 0) {
     throw new UsageError("Which KMS key?", "Give -k <key arn>: host kms create-key prints it.");
   }
   const table = options.on("no-table") ? undefined : tableName(options);
   io.stdout(`${JSON.stringify(iamPolicy({ keys, table }), null, 2)}\n`);
-  return Promise.resolve(EXIT.ok);
+  return EXIT.ok;
+}
+
+/** Runs a command of the group. */
+export async function runPolicy(command: string, argv: readonly string[], io: HostIo): Promise<number> {
+  if (command === "iam") return iam(argv, io);
+  const { runKeyPolicy } = await import("./key_policy.ts");
+  return await runKeyPolicy(command, argv, io);
 }

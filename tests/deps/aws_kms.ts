@@ -8,6 +8,7 @@ export {
   CreateAliasCommand,
   CreateKeyCommand,
   DescribeKeyCommand,
+  DisableKeyCommand,
   GetKeyRotationStatusCommand,
   ListAliasesCommand,
 } from "npm:@aws-sdk/client-kms@3.1162.0";

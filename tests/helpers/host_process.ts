@@ -4,6 +4,7 @@
  * @module
  */
 import { LIBC_PATHS } from "../../ffi/libc.ts";
+import { PROGRAMS } from "../../lib/host/doctor/check.ts";
 import { type Launch, within } from "./service_process.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
@@ -36,6 +37,7 @@ function hostArguments(args: readonly string[]): string[] {
     "--allow-read",
     "--allow-write",
     "--allow-sys",
+    `--allow-run=${Object.values(PROGRAMS).join(",")}`,
     `${ROOT}scripts/host.ts`,
     ...args,
   ];
@@ -44,16 +46,27 @@ function hostArguments(args: readonly string[]): string[] {
 /** Runs `scripts/host.ts` to its end. */
 export async function runHost(
   args: readonly string[],
-  options: { readonly env?: Readonly<Record<string, string>>; readonly cwd?: string } = {},
+  options: {
+    readonly env?: Readonly<Record<string, string>>;
+    readonly cwd?: string;
+    /** What it reads from stdin; nothing by default. */
+    readonly stdin?: string;
+  } = {},
 ): Promise<HostResult> {
-  const child = new Deno.Command(Deno.execPath(), {
+  const command = new Deno.Command(Deno.execPath(), {
     args: hostArguments(args),
     env: { ...NO_AWS, ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    stdin: "null",
+    stdin: options.stdin === undefined ? "null" : "piped",
     stdout: "piped",
     stderr: "piped",
   });
+  const child = command.spawn();
+  if (options.stdin !== undefined) {
+    const writer = child.stdin.getWriter();
+    // A tool that ends before it has read all of it has its own answer.
+    await writer.write(new TextEncoder().encode(options.stdin)).then(() => writer.close()).catch(() => {});
+  }
   const { code, stdout, stderr } = await within(RUN_MS, `host ${args.join(" ")}`, child.output());
   const decoder = new TextDecoder();
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };

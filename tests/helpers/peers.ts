@@ -5,6 +5,7 @@
  */
 const ROOT = new URL("../..", import.meta.url).pathname;
 const MOTO = `${ROOT}tests/peers/build/venv/bin/moto_server`;
+const SHELLCHECK = `${ROOT}tests/peers/build/venv/bin/shellcheck`;
 const START_MS = 30_000;
 
 /** A server that runs. */
@@ -13,13 +14,22 @@ export interface PeerServer extends AsyncDisposable {
   readonly url: string;
 }
 
-/** Whether moto was installed (scripts/build_peers.ts). */
-export function hasMoto(): boolean {
+function isFile(path: string): boolean {
   try {
-    return Deno.statSync(MOTO).isFile;
+    return Deno.statSync(path).isFile;
   } catch {
     return false;
   }
+}
+
+/** Whether moto was installed (scripts/build_peers.ts). */
+export function hasMoto(): boolean {
+  return isFile(MOTO);
+}
+
+/** Where shellcheck is, if it was installed with moto. */
+export function shellcheckPath(): string | undefined {
+  return isFile(SHELLCHECK) ? SHELLCHECK : undefined;
 }
 
 /** Starts a server that says its address on one of its streams. */

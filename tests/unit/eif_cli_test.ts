@@ -12,6 +12,7 @@ async function run(command: string, args: readonly string[], stderrIsTerminal: b
   const io: HostIo = {
     stdout: (text) => void (shown.stdout += text),
     stderr: (text) => void (shown.stderr += text),
+    stdoutIsTerminal: false,
     stderrIsTerminal,
     env: () => undefined,
   };

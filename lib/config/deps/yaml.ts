@@ -5,4 +5,4 @@
  * @module
  */
 // deno-lint-ignore no-import-prefix
-export { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument } from "npm:yaml@2.9.1";
+export { isAlias, isMap, isScalar, isSeq, LineCounter, parse, parseDocument } from "npm:yaml@2.9.1";

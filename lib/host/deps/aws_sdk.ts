@@ -20,7 +20,12 @@ export {
 export {
   CreateAliasCommand,
   CreateKeyCommand,
+  DescribeKeyCommand,
   EnableKeyRotationCommand,
+  GetKeyPolicyCommand,
   KMSClient,
+  ListGrantsCommand,
+  PutKeyPolicyCommand,
 } from "npm:@aws-sdk/client-kms@3.1162.0";
 export { fromNodeProviderChain } from "npm:@aws-sdk/credential-providers@3.1162.0";
+export { GetCallerIdentityCommand, STSClient } from "npm:@aws-sdk/client-sts@3.1162.0";

@@ -1,0 +1,98 @@
+/**
+ * The doctor: looks at all that an enclave needs to get a key, and says which of it is not as it should be.
+ *
+ * @module
+ */
+import { messageOf } from "../../errors.ts";
+import type { KeyAdmin } from "../key_admin.ts";
+import { AWS_CHECKS } from "./aws.ts";
+import {
+  type Check,
+  createContext,
+  type DoctorTarget,
+  type DoctorWorld,
+  fail,
+  type Status,
+  type Verdict,
+} from "./check.ts";
+import { NITRO_CHECKS } from "./nitro.ts";
+import { PROXY_CHECKS } from "./proxy.ts";
+
+export { type CommandResult, type DoctorTarget, type DoctorWorld, type Program, PROGRAMS } from "./check.ts";
+export type { Status, Verdict } from "./check.ts";
+
+/** All checks, in the order in which a person would look. */
+export const CHECKS: readonly Check[] = [...NITRO_CHECKS, ...PROXY_CHECKS, ...AWS_CHECKS];
+
+/** What came of a check. */
+export interface CheckResult extends Verdict {
+  readonly id: string;
+  readonly ms: number;
+}
+
+/** Options of {@link examine}. */
+export interface ExamineOptions {
+  readonly checks?: readonly Check[];
+  /** For each check, what it waits for with it. Milliseconds. */
+  readonly deadlineMs?: number;
+  /** Called as each is done. */
+  readonly onDone?: (result: CheckResult) => void;
+}
+
+const DEADLINE_MS = 30_000;
+
+async function within(ms: number, run: () => Promise<Verdict>): Promise<Verdict> {
+  const { promise: late, resolve } = Promise.withResolvers<Verdict>();
+  const timer = setTimeout(
+    () => resolve(fail(`it took longer than ${ms} ms`, "Something hangs: look at it by hand.")),
+    ms,
+  );
+  try {
+    return await Promise.race([run(), late]);
+  } catch (thrown) {
+    return fail(messageOf(thrown), "Look at it by hand.");
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Runs the checks side by side. Results come in the checks' order; a check that throws has failed. */
+export async function examine(
+  world: DoctorWorld,
+  target: DoctorTarget,
+  admin: KeyAdmin | undefined,
+  options: ExamineOptions = {},
+): Promise<readonly CheckResult[]> {
+  const { checks = CHECKS, deadlineMs = DEADLINE_MS, onDone = () => {} } = options;
+  const context = createContext(world, target, admin);
+  return await Promise.all(checks.map(async ({ id, look }) => {
+    const started = performance.now();
+    const verdict = await within(deadlineMs, () => look(context));
+    const result = { id, ...verdict, ms: Math.round(performance.now() - started) };
+    onDone(result);
+    return result;
+  }));
+}
+
+const COLOUR = { ok: "\x1b[32m", warn: "\x1b[33m", fail: "\x1b[31m", skipped: "\x1b[90m" } as const;
+const RESET = "\x1b[0m";
+
+/** Results as a person reads them: mark, name and reason in columns, remedies below. */
+export function formatResults(results: readonly CheckResult[], colour: boolean): string {
+  const width = Math.max(0, ...results.map(({ id }) => id.length));
+  const lines = results.map(({ id, status, reason, remedy }) => {
+    const mark = (status === "fail" ? "FAIL" : status).padEnd(7);
+    const painted = colour ? `${COLOUR[status]}${mark}${RESET}` : mark;
+    const indent = " ".repeat(width + 11);
+    // What other programs printed may hold characters that move the cursor.
+    const text = `${reason}${remedy === undefined ? "" : `\n→ ${remedy}`}`
+      // deno-lint-ignore no-control-regex
+      .replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f]/g, "?").replaceAll("\n", `\n${indent}`);
+    return `${painted}  ${id.padEnd(width)}  ${text}`;
+  });
+  const counted = (wanted: Status) => results.filter(({ status }) => status === wanted).length;
+  const summary = (["ok", "warn", "fail", "skipped"] as const).map((status) =>
+    `${counted(status)} ${status}`
+  );
+  return `${[...lines, "", summary.join(", ")].join("\n")}\n`;
+}

@@ -1,0 +1,55 @@
+/**
+ * Looking after a KMS key from the parent or an administrator's machine: its state, policy and grants, and who is asking. What does it is in
+ * `open_key_admin.ts`, which needs the AWS SDK.
+ *
+ * @module
+ */
+import { EnclaveError } from "../errors.ts";
+import type { GrantFact } from "./policies/lint.ts";
+
+/** Codes of {@link KeyAdminError}. */
+export type KeyAdminCode =
+  | "kms_denied"
+  | "kms_not_found"
+  | "kms_refused"
+  | "credentials_expired"
+  | "credentials_refused"
+  | "kms_unavailable";
+
+/** KMS or STS said no, or did not answer. */
+export class KeyAdminError extends EnclaveError {
+  /** One of {@link KeyAdminCode}. */
+  declare readonly code: KeyAdminCode;
+
+  constructor(
+    message: string,
+    options: { readonly code: KeyAdminCode; readonly hint: string; readonly cause: unknown },
+  ) {
+    super(message, options);
+  }
+}
+
+/** A key as KMS describes it. */
+export interface KeyDescription {
+  readonly arn: string;
+  /** Such as `Enabled`. */
+  readonly state: string;
+  readonly usage: string;
+  readonly spec: string;
+  readonly origin: string;
+  readonly multiRegion: boolean;
+}
+
+/** What can be asked about one key, and the one thing that can be changed. */
+export interface KeyAdmin extends Disposable {
+  /** @throws {KeyAdminError} */
+  readonly describe: () => Promise<KeyDescription>;
+  /** The policy's text. @throws {KeyAdminError} */
+  readonly getPolicy: () => Promise<string>;
+  /** KMS's own check against locking the caller out stays on. @throws {KeyAdminError} */
+  readonly putPolicy: (policy: string) => Promise<void>;
+  /** @throws {KeyAdminError} */
+  readonly listGrants: () => Promise<readonly GrantFact[]>;
+  /** The caller's ARN, as STS names it. @throws {KeyAdminError} */
+  readonly callerArn: () => Promise<string>;
+}

@@ -1,0 +1,33 @@
+/**
+ * What goes wrong with key policies.
+ *
+ * @module
+ */
+import { EnclaveError } from "../../errors.ts";
+
+/** Codes of {@link PolicyError}. */
+export type PolicyErrorCode =
+  | "policy_invalid"
+  | "policy_too_large"
+  | "policy_refused"
+  | "policy_changed"
+  | "measurements_invalid"
+  | "build_unknown"
+  | "locks_out";
+
+/** A policy or a measurement is not what it must be, or what is asked for would harm. */
+export class PolicyError extends EnclaveError {
+  /** One of {@link PolicyErrorCode}. */
+  declare readonly code: PolicyErrorCode;
+
+  constructor(
+    message: string,
+    options: {
+      readonly code: PolicyErrorCode;
+      readonly hint?: string | undefined;
+      readonly cause?: unknown;
+    },
+  ) {
+    super(message, options);
+  }
+}

@@ -1,0 +1,213 @@
+/**
+ * What a key policy lets happen: what its Deny statements take away, which builds it admits, and who keeps the right to change it.
+ *
+ * @module
+ */
+import { actionsOf, ATTESTED_USE, type KmsAction } from "./actions.ts";
+import {
+  attestationConditions,
+  isNegated,
+  needsDocument,
+  pinnedRegisters,
+  usableValues,
+} from "./conditions.ts";
+import { type KeyPolicy, type KeyPolicyStatement, statementName } from "./key_policy.ts";
+import type { Measurements } from "./measurements.ts";
+import { accountOf, EVERYONE, isCaller, isSamePrincipal, principalsOf } from "./principals.ts";
+
+/** Whether a statement is about the key whatever its ARN is. */
+function isAboutTheKey({ Resource, NotResource }: KeyPolicyStatement): boolean {
+  return NotResource === undefined && (Resource ?? []).includes("*");
+}
+
+/** What a Deny takes away, and from whom. */
+export interface Denial {
+  readonly actions: ReadonlySet<KmsAction>;
+  readonly isForEveryone: boolean;
+  readonly principals: readonly string[];
+}
+
+/** The actions that Denies take from a principal: all of them, or (of guards) all without the document of a listed build. */
+export function takenFrom(denials: readonly Denial[], principal: string): ReadonlySet<KmsAction> {
+  return new Set(
+    denials.filter(({ isForEveryone, principals }) =>
+      isForEveryone || principals.some((denied) => isSamePrincipal(denied, principal))
+    ).flatMap(({ actions }) => [...actions]),
+  );
+}
+
+/** The Deny statements without conditions. Those that spare somebody do not count. */
+export function denialsOf(policy: KeyPolicy): readonly Denial[] {
+  return policy.Statement.filter((statement) =>
+    statement.Effect === "Deny" && statement.Condition === undefined && isAboutTheKey(statement) &&
+    statement.NotPrincipal === undefined
+  ).map((statement) => {
+    const principals = principalsOf(statement);
+    return { actions: actionsOf(statement), isForEveryone: principals.includes(EVERYONE), principals };
+  });
+}
+
+/** A Deny that keeps all but a list of builds from using the key. */
+export interface Guard extends Denial {
+  readonly statement: string;
+  readonly index: number;
+  /** PCR0 of the builds, lower case. */
+  readonly builds: ReadonlySet<string>;
+}
+
+/** The statement's builds, when it is a Deny with nothing but one negated condition on PCR0. */
+function guardedBuilds(statement: KeyPolicyStatement): ReadonlySet<string> | undefined {
+  const conditions = attestationConditions(statement);
+  const [condition] = conditions;
+  const keys = Object.values(statement.Condition ?? {}).flatMap((entry) => Object.keys(entry));
+  if (
+    statement.Effect !== "Deny" || condition === undefined || keys.length !== 1 || !isNegated(condition) ||
+    condition.qualifier === "any" || condition.register.kind !== "pcr" || condition.register.index !== 0
+  ) return undefined;
+  if (condition.base === "stringnotlike" && condition.values.some((value) => /[*?]/.test(value))) {
+    return undefined;
+  }
+  const builds = new Set(usableValues(condition));
+  // A value that is no measurement is for the linter; a guard that lets zeros through is none.
+  return builds.size === new Set(condition.values.map((value) => value.toLowerCase())).size
+    ? builds
+    : undefined;
+}
+
+/** The guards of a policy. */
+export function guardsOf(policy: KeyPolicy): readonly Guard[] {
+  return policy.Statement.flatMap((statement, index) => {
+    const builds = guardedBuilds(statement);
+    if (builds === undefined || !isAboutTheKey(statement) || statement.NotPrincipal !== undefined) return [];
+    const principals = principalsOf(statement);
+    return [{
+      statement: statementName(statement, index),
+      index,
+      actions: actionsOf(statement),
+      builds,
+      isForEveryone: principals.includes(EVERYONE),
+      principals,
+    }];
+  });
+}
+
+/** How a statement does not fit a build. */
+export interface Difference {
+  readonly statement: string;
+  readonly pcr: number;
+  readonly wanted: readonly string[];
+  readonly measured: string;
+}
+
+/** Whether a policy lets a build use the key. */
+export interface Admission {
+  readonly admitted: boolean;
+  /** Where not: what the nearest statements want. */
+  readonly differences: readonly Difference[];
+  /** Statements that let everyone whom they name use the key, without a document. */
+  readonly unattested: readonly string[];
+  /** Statements that pin registers which these measurements do not have, such as PCR3. */
+  readonly unknown: readonly { readonly statement: string; readonly pcr: number }[];
+}
+
+/** The measurements by register. */
+export function measuredRegisters(measurements: Measurements): ReadonlyMap<number, string> {
+  const { pcr0, pcr1, pcr2, pcr3, pcr4, pcr8 } = measurements;
+  const all: readonly (readonly [number, string | undefined])[] = [
+    [0, pcr0],
+    [1, pcr1],
+    [2, pcr2],
+    [3, pcr3],
+    [4, pcr4],
+    [8, pcr8],
+  ];
+  return new Map(
+    all.flatMap(([index, value]) => (value === undefined ? [] : [[index, value.toLowerCase()]])),
+  );
+}
+
+/** Whether a policy lets an enclave with these measurements decrypt. */
+export function admission(policy: KeyPolicy, measurements: Measurements): Admission {
+  const measured = measuredRegisters(measurements);
+  const differences: Difference[] = [];
+  const unattested: string[] = [];
+  const unknown: { statement: string; pcr: number }[] = [];
+  let allowed = false;
+  for (const [index, statement] of policy.Statement.entries()) {
+    if (statement.Effect !== "Allow" || !actionsOf(statement).has("Decrypt")) continue;
+    const name = statementName(statement, index);
+    const conditions = attestationConditions(statement);
+    if (!conditions.some(needsDocument)) {
+      unattested.push(name);
+      continue;
+    }
+    const pins = [...pinnedRegisters(conditions)];
+    const wrong = pins.flatMap(([pcr, wanted]) => {
+      const value = measured.get(pcr);
+      return value === undefined || wanted.has(value)
+        ? []
+        : [{ statement: name, pcr, wanted: [...wanted], measured: value }];
+    });
+    if (wrong.length > 0 || pins.length === 0) {
+      differences.push(...wrong);
+      continue;
+    }
+    allowed = true;
+    unknown.push(
+      ...pins.filter(([pcr]) => !measured.has(pcr)).map(([pcr]) => ({ statement: name, pcr })),
+    );
+  }
+  const refusing = guardsOf(policy).filter(({ actions, builds }) =>
+    actions.has("Decrypt") && !builds.has(measurements.pcr0.toLowerCase())
+  );
+  for (const { statement, builds } of refusing) {
+    differences.push({
+      statement,
+      pcr: 0,
+      wanted: [...builds],
+      measured: measurements.pcr0.toLowerCase(),
+    });
+  }
+  return { admitted: allowed && refusing.length === 0, differences, unattested, unknown };
+}
+
+/** Whether a policy has a statement that lets a document's holder use the key. */
+export function attestedAllows(policy: KeyPolicy): readonly {
+  readonly index: number;
+  readonly statement: KeyPolicyStatement;
+  readonly pins: ReadonlyMap<number, ReadonlySet<string>>;
+}[] {
+  return policy.Statement.flatMap((statement, index) => {
+    if (statement.Effect !== "Allow") return [];
+    const conditions = attestationConditions(statement);
+    const actions = actionsOf(statement);
+    return conditions.some(needsDocument) && ATTESTED_USE.some((action) => actions.has(action))
+      ? [{ index, statement, pins: pinnedRegisters(conditions) }]
+      : [];
+  });
+}
+
+/**
+ * Why somebody could no longer change a policy that is in force; undefined when they can. Statements with conditions are taken for the
+ * worse: an Allow with one does not count, a Deny with one does.
+ *
+ * @param callerArn as STS names it
+ */
+export function lockedOut(policy: KeyPolicy, callerArn: string): string | undefined {
+  const account = /^arn:aws[a-z-]*:(?:iam|sts)::([0-9]{12}):/.exec(callerArn)?.[1];
+  const means = (principal: string) =>
+    principal === EVERYONE || isCaller(principal, callerArn) ||
+    (account !== undefined && accountOf(principal) === account);
+  for (const [index, statement] of policy.Statement.entries()) {
+    if (statement.Effect !== "Deny" || !actionsOf(statement).has("PutKeyPolicy")) continue;
+    if (statement.NotPrincipal !== undefined || principalsOf(statement).some(means)) {
+      return `the Deny ${statementName(statement, index)} may refuse kms:PutKeyPolicy to ${callerArn}`;
+    }
+  }
+  const keeps = policy.Statement.some((statement) =>
+    statement.Effect === "Allow" && statement.Condition === undefined && isAboutTheKey(statement) &&
+    statement.Principal !== undefined && actionsOf(statement).has("PutKeyPolicy") &&
+    principalsOf(statement).some(means)
+  );
+  return keeps ? undefined : `no statement allows kms:PutKeyPolicy to ${callerArn}`;
+}

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Starts the vsock-proxy that the enclave reaches KMS by, and becomes it. TLS ends in the enclave: the proxy sees bytes alone.
+#
+#   scripts/vsock-proxy.sh --region REGION [options]
+#
+#   --region REGION   the key's region (env REGION, AWS_REGION)
+#   --port PORT       vsock port that the enclave connects to (default 8000)
+#   --workers N       connections at once (default 20)
+#   --config FILE     allow-list (default /etc/nitro_enclaves/vsock-proxy.yaml)
+#   --dry-run         print the command, do not run it
+#   --help            this text
+set -euo pipefail
+folder=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
+# shellcheck source=scripts/common.sh
+source "$folder/common.sh"
+
+region=${REGION:-${AWS_REGION:-}} port=8000 workers=20 config=/etc/nitro_enclaves/vsock-proxy.yaml
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --help) usage; exit 0 ;;
+    --dry-run) dry_run=true; shift ;;
+    --region) region=$(value_of "$@"); shift 2 ;;
+    --port) port=$(value_of "$@"); shift 2 ;;
+    --workers) workers=$(value_of "$@"); shift 2 ;;
+    --config) config=$(value_of "$@"); shift 2 ;;
+    *) usage_error "unknown option $1" ;;
+  esac
+done
+[[ -n $region ]] || usage_error "--region must be given"
+# It becomes part of a host name.
+[[ ${#region} -le 32 && $region =~ ^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$ ]] || usage_error "$region is no region"
+number_of --port "$port" 1 4294967295
+number_of --workers "$workers" 1 10000
+
+host=kms.$region.amazonaws.com
+if [[ $region == cn-* ]]; then host+=.cn; fi
+if ! $dry_run && ! grep -qsF "$host" "$config"; then
+  die 69 "$config does not allow $host. Add to its allowlist:
+- {address: $host, port: 443}"
+fi
+if $dry_run; then
+  run vsock-proxy --num_workers "$workers" --config "$config" "$port" "$host" 443
+else
+  exec vsock-proxy --num_workers "$workers" --config "$config" "$port" "$host" 443
+fi

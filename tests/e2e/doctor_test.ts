@@ -1,0 +1,150 @@
+/** The doctor as a process, against moto's KMS and STS and the service on this host: no enclave, so its own checks are skipped. */
+import { assertEquals, assertMatch } from "@std/assert";
+import { CredentialSource } from "../../lib/host/credentials.ts";
+import { openKeyAdmin } from "../../lib/host/open_key_admin.ts";
+import { formatKeyPolicy } from "../../lib/host/policies/key_policy.ts";
+import { renderKeyPolicy } from "../../lib/host/policies/render.ts";
+import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import { formatAddress } from "../../lib/wire/address.ts";
+import { DisableKeyCommand } from "../deps/aws_kms.ts";
+import { BUILD_A, BUILD_B, PARENT, ROOT } from "../fixtures/key_policies.ts";
+import { devLaunch, runHost } from "../helpers/host_process.ts";
+import { hasMoto, startMoto } from "../helpers/peers.ts";
+import { ServiceProcess } from "../helpers/service_process.ts";
+
+const KEYS = { AWS_ACCESS_KEY_ID: "made-for-tests", AWS_SECRET_ACCESS_KEY: "made-for-tests" };
+const identity = { accessKeyId: "made-for-tests", secretAccessKey: "made-for-tests" };
+const credentials = new CredentialSource(() => Promise.resolve(identity));
+const NOWHERE = ["--connect", "tcp:127.0.0.1:1"];
+
+interface Answer {
+  readonly ok: boolean;
+  readonly checks: readonly {
+    readonly id: string;
+    readonly status: string;
+    readonly reason: string;
+    readonly remedy?: string;
+  }[];
+}
+
+/** A test with a folder of its own. The AWS SDK keeps sockets for a while. */
+function test(behaviour: string, run: (directory: string) => Promise<void>): void {
+  Deno.test({ name: behaviour, sanitizeResources: false, sanitizeOps: false }, async () => {
+    const directory = await Deno.makeTempDir({ prefix: "denclave-doctor-" });
+    try {
+      await run(directory);
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  });
+}
+
+function check(stdout: string, id: string) {
+  const { checks } = JSON.parse(stdout) as Answer;
+  return checks.find((one) => one.id === id);
+}
+
+function statuses(stdout: string, ids: readonly string[]): readonly (string | undefined)[] {
+  return ids.map((id) => check(stdout, id)?.status);
+}
+
+async function writeMeasurements(directory: string, { pcr0, pcr1, pcr2 }: typeof BUILD_A): Promise<string> {
+  const file = `${directory}/eif.json`;
+  await Deno.writeTextFile(file, JSON.stringify({ Measurements: { PCR0: pcr0, PCR1: pcr1, PCR2: pcr2 } }));
+  return file;
+}
+
+test("without a service, credentials or a key the doctor exits 1, and says what to do about each", async () => {
+  const result = await runHost(["doctor", ...NOWHERE]);
+  assertEquals(result.code, 1, result.stderr);
+  assertMatch(result.stdout, /^FAIL +service +Cannot connect to tcp:127\.0\.0\.1:1/m);
+  assertMatch(result.stdout, /^FAIL +credentials +There are no AWS credentials/m);
+  assertMatch(result.stdout, /^skipped +key +no key is given$/m);
+  assertMatch(result.stdout, /^ +→ .*IAM role/m);
+});
+
+test("the doctor has its help, and refuses options that are none", async () => {
+  const help = await runHost(["doctor", "--help"]);
+  assertEquals([help.code, help.stdout.startsWith("usage: deno task host doctor")], [0, true]);
+  assertEquals((await runHost(["doctor", "--accept", "x"])).code, 2);
+  assertEquals((await runHost(["doctor", "--kye", "x"])).code, 2);
+});
+
+if (hasMoto()) {
+  const newKey = async (url: string): Promise<string> => {
+    const made = await runHost(["kms", "create-key", "-r", "us-east-1", "--json"], {
+      env: { ...KEYS, AWS_ENDPOINT_URL: url },
+    });
+    return JSON.parse(made.stdout).arn;
+  };
+  const putPolicy = async (url: string, key: string, builds: readonly (typeof BUILD_A)[]) => {
+    using admin = openKeyAdmin({ key: parseKeyArn(key), credentials, endpoint: url });
+    const rendered = renderKeyPolicy({ builds, parents: [PARENT], administrators: [ROOT], inspect: true });
+    await admin.putPolicy(formatKeyPolicy(rendered));
+  };
+
+  test("with a service, a key and a policy for the image all that is looked at is well", async (directory) => {
+    await using moto = await startMoto();
+    await using service = await ServiceProcess.start(
+      devLaunch(["--kms-local-file", `${directory}/keys.json`]),
+    );
+    const key = await newKey(moto.url);
+    await putPolicy(moto.url, key, [BUILD_A]);
+    const file = await writeMeasurements(directory, BUILD_A);
+    const args = ["doctor", "-k", key, "-m", file, "--connect", formatAddress(service.address)];
+    const { code, stdout, stderr } = await runHost([...args, "--reviewed", ROOT, "--json"], {
+      env: { ...KEYS, AWS_ENDPOINT_URL: moto.url },
+    });
+    assertEquals(code, 0, stdout + stderr);
+    assertEquals(
+      statuses(stdout, ["region", "clock", "credentials", "key", "key-policy", "pcrs", "enclave", "tls"]),
+      ["ok", "ok", "ok", "ok", "ok", "ok", "skipped", "skipped"],
+    );
+    assertMatch(check(stdout, "service")?.reason ?? "", /answers: denclave/);
+    assertMatch(check(stdout, "credentials")?.reason ?? "", /^arn:aws:sts::123456789012:/);
+  });
+
+  test("a policy for another build is told from one that lets everybody in", async (directory) => {
+    await using moto = await startMoto();
+    const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url };
+    const key = await newKey(moto.url);
+    const args = [
+      "doctor",
+      "-k",
+      key,
+      "-m",
+      await writeMeasurements(directory, BUILD_B),
+      ...NOWHERE,
+      "--json",
+    ];
+    const fresh = await runHost(args, { env });
+    assertEquals(statuses(fresh.stdout, ["key", "key-policy", "pcrs"]), ["ok", "fail", "fail"]);
+    assertMatch(check(fresh.stdout, "key-policy")?.reason ?? "", /wildcard-action/);
+    await putPolicy(moto.url, key, [BUILD_A]);
+    const other = await runHost([...args, "--reviewed", ROOT], { env });
+    assertEquals(statuses(other.stdout, ["key", "key-policy", "pcrs"]), ["ok", "ok", "fail"]);
+    assertMatch(check(other.stdout, "pcrs")?.reason ?? "", /wants PCR0 230bf212aad6ff1f…/);
+    assertMatch(check(other.stdout, "pcrs")?.remedy ?? "", /policy rollover/);
+  });
+
+  test("a disabled key, a key that is not there and a region that is not the key's are told apart", async () => {
+    await using moto = await startMoto();
+    const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url, AWS_REGION: "eu-west-1" };
+    const key = await newKey(moto.url);
+    const { KMSClient } = await import("../../lib/host/deps/aws_sdk.ts");
+    const client = new KMSClient({ region: "us-east-1", endpoint: moto.url, credentials: identity });
+    // By its id: moto answers an ARN with a stack trace here.
+    await client.send(new DisableKeyCommand({ KeyId: key.split("/").at(-1) }));
+    client.destroy();
+    const disabled = await runHost(["doctor", "-k", key, ...NOWHERE, "--json"], { env });
+    assertMatch(check(disabled.stdout, "key")?.reason ?? "", /is Disabled$/);
+    assertEquals(
+      check(disabled.stdout, "region")?.reason,
+      "the region is eu-west-1, and the key's is us-east-1",
+    );
+    const gone = key.replace(/[0-9a-f]{12}$/, "000000000000");
+    const missing = await runHost(["doctor", "-k", gone, ...NOWHERE, "--json"], { env });
+    assertMatch(check(missing.stdout, "key")?.reason ?? "", /NotFoundException/);
+    assertEquals(missing.code, 1);
+  });
+}

@@ -1,0 +1,251 @@
+/** Key policies with the tool as a process, and against moto's KMS and STS. */
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { CredentialSource } from "../../lib/host/credentials.ts";
+import { KeyAdminError } from "../../lib/host/key_admin.ts";
+import { openKeyAdmin } from "../../lib/host/open_key_admin.ts";
+import { applyChange, planChange } from "../../lib/host/policies/apply.ts";
+import { PolicyError } from "../../lib/host/policies/errors.ts";
+import { formatKeyPolicy, readKeyPolicy } from "../../lib/host/policies/key_policy.ts";
+import { renderKeyPolicy } from "../../lib/host/policies/render.ts";
+import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import { ADMIN, BUILD_A, BUILD_B, DEFAULT_POLICY, PARENT, policyOf, ROOT } from "../fixtures/key_policies.ts";
+import { runHost } from "../helpers/host_process.ts";
+import { hasMoto, startMoto } from "../helpers/peers.ts";
+
+const KEYS = { AWS_ACCESS_KEY_ID: "made-for-tests", AWS_SECRET_ACCESS_KEY: "made-for-tests" };
+const credentials = new CredentialSource(() =>
+  Promise.resolve({ accessKeyId: "made-for-tests", secretAccessKey: "made-for-tests" })
+);
+
+/** A test with a folder of its own. The AWS SDK keeps sockets for a while. */
+function test(behaviour: string, run: (directory: string) => Promise<void>): void {
+  Deno.test({ name: behaviour, sanitizeResources: false, sanitizeOps: false }, async () => {
+    const directory = await Deno.makeTempDir({ prefix: "denclave-policy-" });
+    try {
+      await run(directory);
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  });
+}
+
+function describeEif({ pcr0, pcr1, pcr2 }: typeof BUILD_A): string {
+  return JSON.stringify({
+    EifVersion: 4,
+    Measurements: { HashAlgorithm: "Sha384 { ... }", PCR0: pcr0, PCR1: pcr1, PCR2: pcr2 },
+  });
+}
+
+const RENDER = ["policy", "render", "--parent", PARENT, "--admin", ADMIN];
+
+test("a policy is rendered, linted, rolled over and finalised, from file to file", async (cwd) => {
+  await Deno.writeTextFile(`${cwd}/a.json`, describeEif(BUILD_A));
+  await Deno.writeTextFile(`${cwd}/b.json`, describeEif(BUILD_B));
+  const rendered = await runHost([...RENDER, "-m", "a.json"], { cwd });
+  assertEquals(rendered.code, 0, rendered.stderr);
+  assertEquals(
+    readKeyPolicy(rendered.stdout),
+    renderKeyPolicy({ builds: [BUILD_A], parents: [PARENT], administrators: [ADMIN] }),
+  );
+  assertMatch(rendered.stderr, /^ok: 0 failed, 1 to look at$/m);
+  const rolled = await runHost(["policy", "rollover", "-", "-m", "b.json", "--reviewed", ADMIN], {
+    cwd,
+    stdin: rendered.stdout,
+  });
+  assertEquals([rolled.code, readKeyPolicy(rolled.stdout).Statement.length], [0, 4], rolled.stderr);
+  const args = ["policy", "finalise", "-", "-m", "b.json", "--reviewed", ADMIN, "--json"];
+  const final = await runHost(args, { cwd, stdin: rolled.stdout });
+  assertEquals(final.code, 0, final.stderr);
+  const { policy, lint } = JSON.parse(final.stdout);
+  assertEquals(lint.ok, true);
+  assertEquals(policy, renderKeyPolicy({ builds: [BUILD_B], parents: [PARENT], administrators: [ADMIN] }));
+  await Deno.writeTextFile(`${cwd}/old.json`, rolled.stdout);
+  await Deno.writeTextFile(`${cwd}/new.json`, JSON.stringify(policy));
+  const diff = await runHost(["policy", "diff", "old.json", "new.json"], { cwd });
+  assertMatch(diff.stdout, /^dropped statement EnclaveBuild230bf212aad6ff1f$/m);
+  const same = await runHost(["policy", "diff", "new.json", "-"], { cwd, stdin: JSON.stringify(policy) });
+  assertEquals([same.code, same.stdout], [0, "no difference\n"]);
+});
+
+test("PCRs by hex, role and instance are pinned, a statement for each instance", async () => {
+  const pcrs = `0=${BUILD_A.pcr0},1=${BUILD_A.pcr1},2=${BUILD_A.pcr2},8=${BUILD_B.pcr0}`;
+  const instances = "i-0123456789abcdef0,i-0123456789abcdef1";
+  const args = ["policy", "render", "--admin", ADMIN, "--role-arn", PARENT, "--instance-id", instances];
+  const { code, stdout, stderr } = await runHost([...args, "--pcr", pcrs, "--image-sha384", "--json"]);
+  assertEquals(code, 0, stderr);
+  const { policy } = JSON.parse(stdout);
+  const conditions = policy.Statement.slice(1, 3).map(({ Condition }: { Condition: object }) =>
+    Object.keys(Object.values(Condition)[0])
+  );
+  const names = ["ImageSha384", "PCR0", "PCR1", "PCR2", "PCR3", "PCR4", "PCR8"].map((name) =>
+    `kms:RecipientAttestation:${name}`
+  );
+  assertEquals(conditions, [names, names]);
+});
+
+test("lint exits 1 for what defeats attestation, as text and as JSON, and 0 for what is accepted", async () => {
+  const stdin = formatKeyPolicy(DEFAULT_POLICY);
+  const text = await runHost(["policy", "lint", "-"], { stdin });
+  assertEquals(text.code, 1);
+  assertMatch(text.stdout, /^FAIL wildcard-action in Enable IAM User Permissions$/m);
+  const json = await runHost(["policy", "lint", "-", "--json"], { stdin });
+  assertEquals([json.code, JSON.parse(json.stdout).ok], [1, false]);
+  const accepted = await runHost(["policy", "lint", "-", "--accept", "wildcard-action"], { stdin });
+  assertEquals(accepted.code, 0, accepted.stdout);
+  const unknown = await runHost(["policy", "lint", "-", "--accept", "x"], { stdin });
+  assertEquals([unknown.code, unknown.stderr.includes("--rules")], [2, true]);
+  const rules = await runHost(["policy", "lint", "--rules"]);
+  assertMatch(rules.stdout, /^fail zero-pcr$/m);
+});
+
+test("lint takes origin and grants as facts", async (cwd) => {
+  const policy = renderKeyPolicy({ builds: [BUILD_A], parents: [PARENT], administrators: [ADMIN] });
+  const grants = {
+    Grants: [{ GrantId: "g", GranteePrincipal: PARENT, Operations: ["ReEncryptFrom"], Extra: 1 }],
+  };
+  await Deno.writeTextFile(`${cwd}/grants.json`, JSON.stringify(grants));
+  const args = [
+    "policy",
+    "lint",
+    "-",
+    "--reviewed",
+    ADMIN,
+    "--origin",
+    "EXTERNAL",
+    "--grants",
+    "grants.json",
+  ];
+  const { code, stdout } = await runHost([...args, "--json"], { cwd, stdin: formatKeyPolicy(policy) });
+  const rules = JSON.parse(stdout).findings.map(({ rule }: { rule: string }) => rule);
+  assertEquals([code, rules], [1, ["administrator", "external-origin", "live-grant"]]);
+});
+
+const USAGE: readonly (readonly [readonly string[], number, string])[] = [
+  [["policy", "render", "--admin", ADMIN], 2, "Which build"],
+  [["policy", "render", "--admin", ADMIN, "--pcr", "0"], 2, "--pcr"],
+  [["policy", "lint"], 2, "Which policy"],
+  [["policy", "lint", "/nonexistent"], 2, "Cannot read"],
+  [["policy", "diff", "-", "-"], 2, "stdin"],
+  [["policy", "apply", "/dev/null"], 2, "Which key"],
+  [["policy", "lint", "/dev/null"], 1, "Cannot read the key policy"],
+  [["policy", "lint", "/dev/zero"], 2, "longer than 1048576"],
+  [["policy", "rendr"], 2, "render"],
+];
+for (const [args, code, message] of USAGE) {
+  test(`host ${args.slice(0, 3).join(" ")}, used wrongly, says: ${message}`, async () => {
+    const result = await runHost(args);
+    assertMatch(result.stderr, new RegExp(message));
+    assertEquals(result.code, code, result.stderr);
+  });
+}
+
+test("every command of the group has its help", async () => {
+  for (const command of ["iam", "render", "lint", "diff", "rollover", "finalise", "apply"]) {
+    const { code, stdout } = await runHost(["policy", command, "--help"]);
+    assertEquals([code, stdout.startsWith(`usage: deno task host policy ${command}`)], [0, true], command);
+  }
+});
+
+if (hasMoto()) {
+  const newKey = async (url: string): Promise<string> => {
+    const made = await runHost(["kms", "create-key", "-r", "us-east-1", "--json"], {
+      env: { ...KEYS, AWS_ENDPOINT_URL: url },
+    });
+    return JSON.parse(made.stdout).arn;
+  };
+  /** A policy that moto's caller may change again: it is of the account. */
+  const forCaller = renderKeyPolicy({
+    builds: [BUILD_A],
+    parents: [PARENT],
+    administrators: [ROOT],
+    inspect: true,
+  });
+
+  test("apply shows the difference and changes nothing, until it is told to", async (cwd) => {
+    await using moto = await startMoto();
+    const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url };
+    const key = await newKey(moto.url);
+    const apply = (...more: readonly string[]) =>
+      runHost(["policy", "apply", "-", "-k", key, "--reviewed", ROOT, ...more], {
+        env,
+        cwd,
+        stdin: formatKeyPolicy(forCaller),
+      });
+    const dry = await apply();
+    assertEquals(dry.code, 0, dry.stderr);
+    assertMatch(dry.stdout, /^new statement OnlyTheseBuilds$/m);
+    assertMatch(dry.stdout, /^Nothing was changed\. --yes/m);
+    using admin = openKeyAdmin({ key: parseKeyArn(key), credentials, endpoint: moto.url });
+    const before = readKeyPolicy(await admin.getPolicy());
+    assertEquals(before.Statement[0]?.Action, ["kms:*"]);
+    const done = await apply("--yes", "--json");
+    assertEquals([JSON.parse(done.stdout).outcome, JSON.parse(done.stdout).confirmed], ["applied", true]);
+    assertEquals(readKeyPolicy(await admin.getPolicy()), forCaller);
+    const again = await apply("--yes");
+    assertMatch(again.stdout, /has this policy already/);
+    const linted = await runHost(["policy", "lint", "-k", key, "--reviewed", ROOT], { env });
+    assertEquals(linted.code, 0, linted.stdout);
+    const rolled = await runHost(
+      [
+        "policy",
+        "rollover",
+        "-k",
+        key,
+        "--reviewed",
+        ROOT,
+        "--pcr",
+        `0=${BUILD_B.pcr0},1=${BUILD_B.pcr1},2=${BUILD_B.pcr2}`,
+      ],
+      { env },
+    );
+    assertEquals(rolled.code, 0, rolled.stderr);
+    const diff = await runHost(["policy", "diff", "-k", key, "-"], { env, stdin: rolled.stdout });
+    assertMatch(diff.stdout, /^new statement EnclaveBuilde77498f3e26d84fb$/m);
+  });
+
+  test("apply refuses what would lock the caller out, and what the linter fails", async () => {
+    await using moto = await startMoto();
+    const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url };
+    const key = await newKey(moto.url);
+    const elsewhere = renderKeyPolicy({ builds: [BUILD_A], parents: [PARENT], administrators: [ADMIN] });
+    const out = await runHost(["policy", "apply", "-", "-k", key, "--yes", "--reviewed", ADMIN], {
+      env,
+      stdin: formatKeyPolicy(elsewhere),
+    });
+    assertEquals(out.code, 1, out.stderr);
+    assertMatch(out.stderr, /no statement allows kms:PutKeyPolicy to arn:aws:sts::/);
+    const weak = await runHost(["policy", "apply", "-", "-k", key, "--yes"], {
+      env,
+      stdin: formatKeyPolicy(policyOf(...DEFAULT_POLICY.Statement)),
+    });
+    assertEquals([weak.code, weak.stdout.includes("Nothing was changed: a finding fails")], [1, true]);
+    using admin = openKeyAdmin({ key: parseKeyArn(key), credentials, endpoint: moto.url });
+    assertEquals(readKeyPolicy(await admin.getPolicy()).Statement.length, 1);
+  });
+
+  test("a policy that somebody else changes meanwhile is not overwritten", async () => {
+    await using moto = await startMoto();
+    const key = parseKeyArn(await newKey(moto.url));
+    using admin = openKeyAdmin({ key, credentials, endpoint: moto.url });
+    const change = await planChange(admin, forCaller, { reviewed: [ROOT] });
+    assert(change.lint.ok);
+    const other = renderKeyPolicy({ builds: [BUILD_B], parents: [PARENT], administrators: [ROOT] });
+    await admin.putPolicy(formatKeyPolicy(other));
+    const error = await assertRejects(() => applyChange(admin, change), PolicyError);
+    assertEquals(error.code, "policy_changed");
+    assertEquals(readKeyPolicy(await admin.getPolicy()), other);
+  });
+
+  test("a key that is not there, and a KMS that is not there, are told apart", async () => {
+    await using moto = await startMoto();
+    const key = parseKeyArn(
+      "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+    );
+    using admin = openKeyAdmin({ key, credentials, endpoint: moto.url });
+    const missing = await assertRejects(() => admin.describe(), KeyAdminError);
+    assertEquals(missing.code, "kms_not_found");
+    using nowhere = openKeyAdmin({ key, credentials, endpoint: "http://127.0.0.1:1", requestMs: 500 });
+    const away = await assertRejects(() => nowhere.describe(), KeyAdminError);
+    assertEquals(away.code, "kms_unavailable");
+  });
+}
