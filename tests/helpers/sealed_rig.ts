@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { encodeBase64 } from "@std/encoding";
+import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
 import { Client } from "../../lib/host/client.ts";
 import { SealedClient, type SealedClientOptions } from "../../lib/host/sealed_client.ts";
@@ -23,14 +23,15 @@ export const CONFIGURATION_HASH = new Uint8Array(32).fill(0xc0);
 
 /** Starts it. */
 export async function sealedRig(
-  { sealed = {}, withNsm = true }: {
+  { sealed = {}, withNsm = true, pcrs = { 0: PCR0 } }: {
     readonly sealed?: Partial<SealedConfig>;
+    readonly pcrs?: Readonly<Record<number, string>>;
     readonly withNsm?: boolean;
   } = {},
 ) {
   const kms = await LocalKms.open({ region: "us-east-1" });
   const [keyArn = ""] = kms.keyArns;
-  const nsm = await SimulatedNsm.start({ pcrs: { 0: PCR0 } });
+  const nsm = await SimulatedNsm.start({ pcrs });
   const lines: string[] = [];
   const clock = { ms: 0 };
   const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
@@ -56,8 +57,8 @@ export async function sealedRig(
   });
   const connect = () => Client.connect(address, { timeoutMs: 20_000 });
   /** A client that seals, and trusts the simulated root. */
-  const connectSealed = (options: Partial<SealedClientOptions> = {}) =>
-    SealedClient.connect(address, {
+  const connectSealed = (options: Partial<SealedClientOptions> = {}, to = address) =>
+    SealedClient.connect(to, {
       timeoutMs: 20_000,
       pcrs: { 0: PCR0 },
       verify: (document, expected) => nsm.verify(document, expected),
@@ -83,7 +84,7 @@ export async function sealedRig(
     /** Seals for the present key, message by message. */
     sender: async (client: Client, options: SealedSenderOptions = {}) =>
       await SealedSender.create(
-        Uint8Array.from(atob(await publicKey(client)), (c) => c.charCodeAt(0)),
+        decodeBase64(await publicKey(client)),
         options,
       ),
     [Symbol.asyncDispose]: async () => {
