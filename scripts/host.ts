@@ -11,6 +11,7 @@ import { ServiceError } from "../lib/host/client.ts";
 import { StoreError } from "../lib/host/stores/account_store.ts";
 import { VERSION } from "../lib/version.ts";
 import { ACCOUNT_COMMANDS, runAccount } from "./host/account.ts";
+import { ATTEST_COMMANDS, runAttest } from "./host/attest.ts";
 import { GATEWAY_COMMANDS, runGateway } from "./host/gateway.ts";
 import type { HostIo } from "./host/io.ts";
 import { KMS_COMMANDS, runKms } from "./host/kms.ts";
@@ -25,6 +26,7 @@ usage: deno task host <group> <command> [options]      --help after a command li
   account sign     sign messages, typed data, transactions or digests with one
   account list     the accounts that are stored
   account show     one of them; --verify checks that its address was made in the enclave
+  attest verify    check an attestation document, up to AWS's root
   gateway init     put the stored master keys into the enclaves; the first time, have them made
   gateway status   what is stored, and what the enclaves hold
   gateway sign     sign a digest with a master key
@@ -48,6 +50,7 @@ const io: HostIo = {
 
 const GROUPS = {
   account: { commands: ACCOUNT_COMMANDS, run: runAccount },
+  attest: { commands: ATTEST_COMMANDS, run: runAttest },
   gateway: { commands: GATEWAY_COMMANDS, run: runGateway },
   table: { commands: TABLE_COMMANDS, run: runTable },
   kms: { commands: KMS_COMMANDS, run: runKms },
@@ -61,7 +64,14 @@ const GROUPS = {
 >;
 
 async function main(argv: readonly string[]): Promise<number> {
-  const { command: group, rest } = takeCommand(argv, ["account", "gateway", "table", "kms", "policy"]);
+  const { command: group, rest } = takeCommand(argv, [
+    "account",
+    "attest",
+    "gateway",
+    "table",
+    "kms",
+    "policy",
+  ]);
   if (group === undefined) {
     if (rest[0] === "--version") return io.stdout(`denclave-host ${VERSION}\n`), EXIT.ok;
     if (rest.length === 0 || rest[0] === "--help" || rest[0] === "-h") return io.stdout(HELP), EXIT.ok;
