@@ -208,9 +208,9 @@ export class SealedService implements Disposable {
   async #open(parsed: Parsed): Promise<OpenedRequest> {
     const { key, clientId, counter, clientKey } = parsed;
     const senderPublicKey = await this.#senderKey(clientKey);
-    const client = `${clientKey ?? ""} ${encodeBase64(clientId)}`;
+    const message = { client: `${clientKey ?? ""} ${encodeBase64(clientId)}`, counter };
     // Before the work, and again after it: another copy may have been opened meanwhile.
-    this.#keys.check(key, client, counter);
+    this.#keys.check(key, message);
     let opened: OpenedRequest;
     try {
       opened = await openRequest(key.keys, parsed, {
@@ -227,7 +227,7 @@ export class SealedService implements Disposable {
       );
     }
     try {
-      this.#keys.use(key, client, counter);
+      this.#keys.use(key, message);
     } catch (thrown) {
       opened.plaintext.fill(0);
       throw thrown;
@@ -249,14 +249,16 @@ export class SealedService implements Disposable {
   }
 
   async #answer(plaintext: Uint8Array, ask: Ask): Promise<Answer> {
+    let request: WireObject;
     try {
-      return await ask(parseObject(plaintext));
+      request = parseObject(plaintext);
     } catch (thrown) {
       if (!(thrown instanceof WireError)) throw thrown;
       return { type: "broken", reply: errorReply(thrown.code, thrown.message) };
     } finally {
       plaintext.fill(0);
     }
+    return await ask(request);
   }
 
   /** Lets its keys go: what was sealed for them opens no more. */

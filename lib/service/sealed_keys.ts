@@ -37,6 +37,12 @@ interface HeldKey extends ServiceKey {
   readonly counters: Map<string, number>;
 }
 
+/** Whose message it is, and which. */
+export interface CountedMessage {
+  readonly client: string;
+  readonly counter: number;
+}
+
 /** What the keys need. */
 export interface SealedKeysOptions {
   /** Throws where no key may be made. */
@@ -76,7 +82,7 @@ export class SealedKeys implements Disposable {
   }
 
   /** @throws {WireError} `sealed_replayed` when the counter does not grow, `busy` when there is no room for another client. */
-  check(key: ServiceKey, client: string, counter: number): void {
+  check(key: ServiceKey, { client, counter }: CountedMessage): void {
     const counters = this.#countersOf(key);
     const last = counters.get(client);
     if (last === undefined) {
@@ -94,9 +100,9 @@ export class SealedKeys implements Disposable {
   }
 
   /** As {@link check}, and from now on the counter is used. */
-  use(key: ServiceKey, client: string, counter: number): void {
-    this.check(key, client, counter);
-    this.#countersOf(key).set(client, counter);
+  use(key: ServiceKey, message: CountedMessage): void {
+    this.check(key, message);
+    this.#countersOf(key).set(message.client, message.counter);
   }
 
   /** Of a key that went meanwhile, nothing is known any more: so nothing is taken. */
