@@ -34,7 +34,7 @@ usage: denclave [serve] [options]     serve the session key service, the wallet 
 options of serve (a flag wins over the environment):
 ${helpLines(SPECS)}
 
-requests (JSON on the socket): type ping, health, configure, process, logs, metrics,
+requests (JSON on the socket): type ping, health, attest, sealed, configure, process, logs, metrics,
                                master_key.init|verify|public_info|sign|rewrap;
                                apiRequest generateAccount, sign
 exit codes: 0 ended as told, 2 usage, 69 something that it needs is missing, 70 it had to end itself;

@@ -3,18 +3,22 @@
  *
  * @module
  */
-import { decodeHex, encodeHex } from "@std/encoding";
+import { decodeBase64, decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../lib/cli/options.ts";
 import { describeFailure } from "../lib/cli/run.ts";
 import { COMMON_OPTIONS, takeCommand } from "../lib/cli/serve.ts";
 import { SecretBytes } from "../lib/crypto/secret_bytes.ts";
 import { SealingKey } from "../lib/crypto/sealing.ts";
-import { Client, ServiceError } from "../lib/host/client.ts";
+import { AttestationError } from "../lib/attestation/errors.ts";
+import { expectedPcrs, nonceOf, PCR_OPTION } from "../lib/cli/attestation_options.ts";
+import { Client, type ClientOptions, type Requester, ServiceError } from "../lib/host/client.ts";
+import { SealedClient } from "../lib/host/sealed_client.ts";
+import { type HpkeKeyPair, importKeyPair } from "../lib/sealed/mod.ts";
 import { parseAddress } from "../lib/wire/address.ts";
 import type { WireObject } from "../lib/wire/messages.ts";
 import { VERSION } from "../lib/version.ts";
 
-const COMMANDS = ["ping", "health", "logs", "metrics", "configure", "process"] as const;
+const COMMANDS = ["ping", "health", "attest", "logs", "metrics", "configure", "process"] as const;
 type Command = typeof COMMANDS[number];
 
 const SPECS = [
@@ -40,6 +44,15 @@ const SPECS = [
   { name: "data", value: "TEXT", help: "process: what to seal and send; needs --tsk-file" },
   { name: "ciphertext", value: "HEX", help: "process: a blob that is sealed already" },
   { name: "limit", value: "N", default: "100", help: "logs: at most so many events" },
+  { name: "nonce", value: "BASE64", help: "attest: the document's nonce; random, unless given" },
+  { name: "user-data", value: "TEXT", help: "attest: what the document shall vouch for, up to 256 bytes" },
+  { name: "sealed", help: "seal requests for the enclave, after it attested to its key; needs --pcr" },
+  { ...PCR_OPTION, help: `with --sealed: ${PCR_OPTION.help}` },
+  {
+    name: "client-key-file",
+    value: "FILE",
+    help: "with --sealed: this client's private key (openssl genpkey -algorithm X25519)",
+  },
   { name: "json", help: "print the reply as it came" },
   ...COMMON_OPTIONS,
 ] as const;
@@ -52,8 +65,11 @@ configure takes the credentials from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY an
 options:
 ${helpLines(SPECS)}
 
-exit codes: 0 the service did it, 1 the service refused, 2 usage, 69 no connection
+exit codes: 0 the service did it, 1 the service or a check refused, 2 usage, 69 no connection
 `;
+
+const NONCE_LENGTH = 32;
+const PEM = /^-----BEGIN PRIVATE KEY-----\s+([A-Za-z0-9+/=\s]{1,200})-----END PRIVATE KEY-----\s*$/;
 
 const encoder = new TextEncoder();
 const stdout = (text: string) => void Deno.stdout.writeSync(encoder.encode(text));
@@ -100,7 +116,7 @@ async function tskOf(file: string): Promise<SealingKey> {
   }
 }
 
-async function process(client: Client, options: Options): Promise<string> {
+async function process(client: Requester, options: Options): Promise<string> {
   const ciphertext = options.text("ciphertext");
   const data = options.text("data");
   const file = options.text("tsk-file");
@@ -118,22 +134,78 @@ async function process(client: Client, options: Options): Promise<string> {
   return new TextDecoder().decode(await key.open(decodeHex(String(reply["result"]))));
 }
 
-async function run(command: Command, options: Options): Promise<string> {
-  // What the command line lacks is said before a connection is made.
-  const request = command === "configure" ? configureRequest(options) : {
-    type: command,
-    ...(command === "logs" ? { limit: options.number("limit", { min: 1, max: 500 }) } : {}),
+/** Asks for a document, and prints what it answers, so that it can be kept and verified (`deno task host attest verify`). */
+function attestRequest(options: Options): WireObject {
+  const nonce = nonceOf(options) ?? crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
+  const userData = options.text("user-data");
+  return {
+    type: "attest",
+    nonce: encodeBase64(nonce),
+    ...(userData === undefined ? {} : { user_data: encodeBase64(encoder.encode(userData)) }),
   };
-  using client = await Client.connect(parseAddress(options.text("connect") ?? ""), {
+}
+
+async function clientKeyOf(options: Options): Promise<HpkeKeyPair | undefined> {
+  const file = options.text("client-key-file");
+  if (file === undefined) return undefined;
+  try {
+    const [, base64 = ""] = PEM.exec(await Deno.readTextFile(file)) ?? [];
+    using der = new SecretBytes(decodeBase64(base64));
+    return await importKeyPair(der.expose());
+  } catch (thrown) {
+    throw new UsageError(
+      `Cannot read a private key from ${file}`,
+      thrown instanceof RangeError ? thrown.message : "Make one with openssl genpkey -algorithm X25519.",
+    );
+  }
+}
+
+async function connect(options: Options): Promise<Requester & Disposable> {
+  const address = parseAddress(options.text("connect") ?? "");
+  const connection: ClientOptions = {
     dialect: options.choice("dialect", ["u32be", "u64le", "raw"]),
     timeoutMs: options.number("timeout-ms", { min: 1, max: 600_000 }),
+  };
+  const pcrs = expectedPcrs(options);
+  if (!options.on("sealed")) {
+    for (const name of ["pcr", "client-key-file"]) {
+      if (options.text(name) !== undefined) throw new UsageError(`--${name} goes with --sealed`);
+    }
+    return await Client.connect(address, connection);
+  }
+  if (Object.keys(pcrs).length === 0) {
+    throw new UsageError(
+      "--sealed needs --pcr",
+      "Say what the enclave must measure: --pcr 0=<96 hex digits>.",
+    );
+  }
+  const clientKey = await clientKeyOf(options);
+  return await SealedClient.connect(address, {
+    ...connection,
+    pcrs,
+    ...(clientKey === undefined ? {} : { clientKey }),
   });
+}
+
+function requestOf(command: Command, options: Options): WireObject {
+  if (command === "configure") return configureRequest(options);
+  if (command === "attest") return attestRequest(options);
+  if (command === "logs") return { type: command, limit: options.number("limit", { min: 1, max: 500 }) };
+  return { type: command };
+}
+
+async function run(command: Command, options: Options): Promise<string> {
+  // What the command line lacks is said before a connection is made.
+  const request = requestOf(command, options);
+  using client = await connect(options);
   if (command === "process") return await process(client, options);
   const reply = await client.request(request);
   if (command === "logs" && !options.on("json")) {
     return (reply["events"] as unknown[]).map((event) => JSON.stringify(event)).join("\n");
   }
-  return options.on("json") ? JSON.stringify(reply) : JSON.stringify(reply, null, 2);
+  // A document is worth nothing without the nonce that it answers.
+  const shown = command === "attest" ? { ...reply, nonce: request["nonce"] } : reply;
+  return options.on("json") ? JSON.stringify(shown) : JSON.stringify(shown, null, 2);
 }
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -154,6 +226,6 @@ if (import.meta.main) {
   } catch (thrown) {
     const { text, exitCode } = describeFailure(thrown);
     Deno.stderr.writeSync(encoder.encode(text));
-    Deno.exit(thrown instanceof ServiceError ? EXIT.failed : exitCode);
+    Deno.exit(thrown instanceof ServiceError || thrown instanceof AttestationError ? EXIT.failed : exitCode);
   }
 }

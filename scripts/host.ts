@@ -13,6 +13,7 @@ import { PolicyError } from "../lib/host/policies/errors.ts";
 import { StoreError } from "../lib/host/stores/account_store.ts";
 import { VERSION } from "../lib/version.ts";
 import { ACCOUNT_COMMANDS, runAccount } from "./host/account.ts";
+import { ATTEST_COMMANDS, runAttest } from "./host/attest.ts";
 import { EIF_COMMANDS, runEif } from "./host/eif.ts";
 import { GATEWAY_COMMANDS, runGateway } from "./host/gateway.ts";
 import type { HostIo } from "./host/io.ts";
@@ -28,6 +29,7 @@ usage: deno task host <group> <command> [options]      --help after a command li
   account sign     sign messages, typed data, transactions or digests with one
   account list     the accounts that are stored
   account show     one of them; --verify checks that its address was made in the enclave
+  attest verify    check an attestation document, up to AWS's root
   gateway init     put the stored master keys into the enclaves; with --new, have them made
   gateway status   what is stored, and what the enclaves hold
   gateway sign     sign a digest with a master key
@@ -63,6 +65,7 @@ const io: HostIo = {
 
 const GROUPS = {
   account: { commands: ACCOUNT_COMMANDS, run: runAccount },
+  attest: { commands: ATTEST_COMMANDS, run: runAttest },
   gateway: { commands: GATEWAY_COMMANDS, run: runGateway },
   table: { commands: TABLE_COMMANDS, run: runTable },
   kms: { commands: KMS_COMMANDS, run: runKms },
@@ -79,6 +82,7 @@ const GROUPS = {
 async function main(argv: readonly string[]): Promise<number> {
   const { command: group, rest } = takeCommand(argv, [
     "account",
+    "attest",
     "gateway",
     "table",
     "kms",

@@ -53,6 +53,11 @@ const WALLS: readonly { readonly from: RegExp; readonly to: RegExp; readonly why
     why: "images of any program: it knows neither this one nor its libraries",
   },
   { from: /^(lib|ffi)\//, to: /^(scripts|tests)\//, why: "libraries do not know who uses them" },
+  {
+    from: /^lib\/sealed\//,
+    to: /^ffi\/|^lib\/(service|host|kms|cli)\//,
+    why: "who seals may be a browser, and is on either side",
+  },
   { from: /^lib\/wire\//, to: /^lib\/(service|host|kms|cli)\//, why: "the wire is for both sides" },
 ];
 

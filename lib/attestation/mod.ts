@@ -7,4 +7,10 @@ export { type EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
 export { type AttestationDocument, type ExpectedAttestation, verifyDocument } from "./document.ts";
 export { type AttestationCode, AttestationError } from "./errors.ts";
 export { AWS_NITRO_ROOT, AWS_NITRO_ROOT_SHA256 } from "./root.ts";
-export { hashConfiguration, type KeyStatement, keyUserData, type StatementPurpose } from "./statement.ts";
+export {
+  attestUserData,
+  hashConfiguration,
+  type KeyStatement,
+  keyUserData,
+  type StatementPurpose,
+} from "./statement.ts";

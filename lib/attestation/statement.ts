@@ -6,7 +6,7 @@
  */
 import { encode } from "cborg";
 
-/** What a document is about. */
+/** What a document about a key is about. */
 export type StatementPurpose = "wallet" | "master";
 
 /** What a document says of a key that was made in the enclave. A parent that can call KMS Encrypt could make up a row; not this. */
@@ -54,4 +54,18 @@ export async function keyUserData(
   const { purpose, subject, publicPart, keyArn, epoch } = statement;
   const data = await sha256(encode([VERSION, purpose, subject, publicPart, keyArn, epoch]));
   return new Uint8Array(encode({ v: VERSION, purpose, config, data }));
+}
+
+/**
+ * The `user_data` of a document that a client asked for. The document's `public_key` is then the service's own, to seal requests for.
+ *
+ * @param data the client's, or none
+ * @param config 32 bytes, of {@link hashConfiguration}
+ * @returns CBOR, below the NSM's limit of 512 bytes
+ */
+export async function attestUserData(
+  data: Uint8Array,
+  config: Uint8Array,
+): Promise<Uint8Array<ArrayBuffer>> {
+  return new Uint8Array(encode({ v: VERSION, purpose: "attest", config, data: await sha256(data) }));
 }

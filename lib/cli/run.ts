@@ -70,6 +70,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
       requireEpoch: config.requireEpoch,
       workflow: io.workflow,
     },
+    sealed: config.sealed,
     wallet: config.wallet,
     minEpoch: config.minEpoch,
     configurationHash: await hashConfiguration(measuredConfiguration(config)),

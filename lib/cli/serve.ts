@@ -3,13 +3,16 @@
  *
  * @module
  */
+import { encodeBase64 } from "@std/encoding";
 import type { EncryptionContext } from "../aws_ne/arguments.ts";
 import { isRegion } from "../aws_ne/arguments.ts";
 import { type KeyArn, parseKeyArn } from "../kms/key_arn.ts";
 import type { LogLevel } from "../log.ts";
+import type { SealedConfig } from "../service/sealed.ts";
 import { DEFAULT_LIMITS, type Limits } from "../service/limits.ts";
 import { VERSION } from "../version.ts";
 import { type Address, parseAddress, VMADDR_CID_ANY } from "../wire/address.ts";
+import { readSealedConfig, SEALED_OPTIONS } from "./sealed_options.ts";
 import { readWalletConfig, WALLET_OPTIONS, type WalletConfig } from "./wallet_options.ts";
 import { nearest, type Options, type OptionSpec, UsageError } from "./options.ts";
 
@@ -56,6 +59,7 @@ export const SERVE_OPTIONS = [
     env: "REQUIRE_EPOCH",
     help: "want a growing epoch in each configure, bound by the EncryptionContext",
   },
+  ...SEALED_OPTIONS,
   ...WALLET_OPTIONS,
   {
     name: "min-epoch",
@@ -154,6 +158,7 @@ export interface ServeConfig {
   readonly context: EncryptionContext | undefined;
   readonly configureOnce: boolean;
   readonly requireEpoch: boolean;
+  readonly sealed: SealedConfig;
   readonly wallet: WalletConfig;
   readonly minEpoch: number;
   readonly limits: Limits;
@@ -194,6 +199,7 @@ export function readServeConfig(
     context: readContext(options.list("tsk-context")),
     configureOnce: options.on("configure-once"),
     requireEpoch: options.on("require-epoch"),
+    sealed: readSealedConfig(options),
     wallet: readWalletConfig(options),
     minEpoch: options.number("min-epoch", { min: 1, max: Number.MAX_SAFE_INTEGER }),
     limits: {
@@ -220,7 +226,7 @@ function readContext(pairs: readonly string[]): EncryptionContext | undefined {
 
 /** The part of the configuration that decides what keys are used for: hashed into attestation documents. */
 export function measuredConfiguration(config: ServeConfig): Readonly<Record<string, unknown>> {
-  const { keys, context, configureOnce, requireEpoch, wallet, minEpoch } = config;
+  const { keys, context, configureOnce, requireEpoch, sealed, wallet, minEpoch } = config;
   const { guards } = wallet;
   return {
     version: VERSION,
@@ -235,6 +241,8 @@ export function measuredConfiguration(config: ServeConfig): Readonly<Record<stri
     wallet_message_prefixes: guards.messagePrefixes,
     wallet_max_value: guards.maxValue?.toString() ?? null,
     min_epoch: minEpoch,
+    require_sealed: sealed.required,
+    client_keys: sealed.clientKeys.map(encodeBase64),
   };
 }
 

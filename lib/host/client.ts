@@ -36,6 +36,9 @@ export class ServiceError extends EnclaveError {
   }
 }
 
+/** What sends requests: a connection, or one on which they are sealed. */
+export type Requester = Pick<Client, "exchange" | "request">;
+
 /** A connection to the service. Requests on it are answered in order, one at a time. */
 export class Client implements Disposable {
   #stream: Stream;

@@ -4,7 +4,7 @@
  * @module
  */
 import type { WireObject } from "../wire/messages.ts";
-import type { Client } from "./client.ts";
+import type { Requester } from "./client.ts";
 import type { CredentialSource } from "./credentials.ts";
 
 type ParentCredentials = Awaited<ReturnType<CredentialSource["get"]>>;
@@ -23,7 +23,7 @@ function onTheWire({ accessKeyId, secretAccessKey, sessionToken }: ParentCredent
  * @throws {EnclaveError} `no_credentials` or `no_reply`
  */
 export async function exchangeWithCredentials(
-  client: Client,
+  client: Requester,
   credentials: CredentialSource,
   request: WireObject,
 ): Promise<WireObject> {

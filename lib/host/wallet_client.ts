@@ -5,7 +5,7 @@
  */
 import { EnclaveError } from "../errors.ts";
 import type { WireObject } from "../wire/messages.ts";
-import { type Client, ServiceError } from "./client.ts";
+import { type Requester, ServiceError } from "./client.ts";
 import { exchangeWithCredentials } from "./credentialed.ts";
 import type { CredentialSource } from "./credentials.ts";
 import type { AccountRow } from "./stores/account_store.ts";
@@ -67,11 +67,11 @@ function parseSignature(value: unknown): AccountSignature {
 
 /** Talks to the wallet over a connection. */
 export class WalletClient {
-  #client: Client;
+  #client: Requester;
   #credentials: CredentialSource;
 
   /** Borrows both. */
-  constructor(client: Client, credentials: CredentialSource) {
+  constructor(client: Requester, credentials: CredentialSource) {
     this.#client = client;
     this.#credentials = credentials;
   }

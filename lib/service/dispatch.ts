@@ -12,6 +12,7 @@ import { errorReply, field, isErrorReply, type Reply, WireError, type WireObject
 import { type Answer, type Handler, PreparedReply } from "./connection.ts";
 import type { EventLog } from "./events.ts";
 import type { MasterKeyService } from "./master_key.ts";
+import type { SealedService } from "./sealed.ts";
 import { NEVER } from "./pace.ts";
 import type { Metrics } from "./metrics.ts";
 import { kmsFailure } from "./kms_failure.ts";
@@ -23,6 +24,7 @@ export interface DispatchOptions {
   readonly session: SessionService;
   readonly wallet: WalletService;
   readonly masterKey: MasterKeyService;
+  readonly sealed: SealedService;
   readonly kms: Kms;
   readonly events: EventLog;
   readonly metrics: Metrics;
@@ -45,7 +47,7 @@ type Route = (
 
 /** Makes the handler of all requests. */
 export function createDispatcher(options: DispatchOptions): Handler {
-  const { session, wallet, masterKey, kms, events, metrics, now } = options;
+  const { session, wallet, masterKey, sealed, kms, events, metrics, now } = options;
   const started = now();
 
   const routes = new Map<string, Route>([
@@ -71,6 +73,11 @@ export function createDispatcher(options: DispatchOptions): Handler {
     ["master_key.sign", (request) => masterKey.sign(request)],
     ["logs", (request) => ({ status: "ok", events: events.recent(limitOf(request)) })],
     ["metrics", () => ({ status: "ok", requests: metrics.snapshot(), ...options.serverStats() })],
+    ["attest", (request) => sealed.attest(request)],
+  ]);
+  const openRoutes = new Map<string, Route>([
+    ...routes,
+    ["sealed", (request, signal) => sealed.serve(request, (inner) => handle(inner, signal, routes))],
   ]);
   const walletRoutes = new Map<string, Route>([
     ["generateAccount", (request) => wallet.generateAccount(request)],
@@ -100,13 +107,24 @@ export function createDispatcher(options: DispatchOptions): Handler {
     }
   }
 
-  return (request, signal = NEVER) => {
+  function handle(
+    request: WireObject,
+    signal: AbortSignal,
+    among: ReadonlyMap<string, Route>,
+  ): Answer | Promise<Answer> {
     const apiRequest = field(request, "apiRequest");
     if (apiRequest === undefined) {
-      return answer({ name: field(request, "type"), field: "type", among: routes }, request, signal);
+      return answer({ name: field(request, "type"), field: "type", among }, request, signal);
     }
     const answered = answer({ name: apiRequest, field: "apiRequest", among: walletRoutes }, request, signal);
     return answered instanceof Promise ? answered.then(inWalletShape) : inWalletShape(answered);
+  }
+
+  return (request, signal = NEVER) => {
+    const refusal = sealed.refusal(request);
+    if (refusal === undefined) return handle(request, signal, openRoutes);
+    const refused: Answer = { type: "refused", reply: refusal };
+    return field(request, "apiRequest") === undefined ? refused : inWalletShape(refused);
   };
 }
 

@@ -11,9 +11,14 @@ export interface Attester {
    *
    * @param userData up to 512 bytes
    * @param nonce up to 512 bytes
+   * @param publicKey the service's own, which is none that KMS would encrypt to
    */
   attest(
-    statement: { readonly userData: Uint8Array<ArrayBuffer>; readonly nonce: Uint8Array<ArrayBuffer> },
+    statement: {
+      readonly userData: Uint8Array<ArrayBuffer>;
+      readonly nonce: Uint8Array<ArrayBuffer>;
+      readonly publicKey?: Uint8Array<ArrayBuffer>;
+    },
   ): Promise<Uint8Array<ArrayBuffer>>;
 }
 

@@ -16,6 +16,7 @@ import { Metrics } from "./metrics.ts";
 import type { Attester, EntropySource } from "./ports.ts";
 import { type Acceptor, Server } from "./server.ts";
 import { type SessionOptions, SessionService } from "./session.ts";
+import { OPEN_TO_ALL, type SealedConfig, SealedService } from "./sealed.ts";
 import { NO_CACHE } from "./key_cache.ts";
 import { createTurnEnd } from "./turn.ts";
 import { NO_GUARDS } from "./wallet_guards.ts";
@@ -32,6 +33,8 @@ export interface ServiceOptions {
   readonly wallet?: Pick<WalletOptions, "guards" | "cache">;
   /** Master keys of an earlier epoch are refused. */
   readonly minEpoch?: number;
+  /** Without it: requests come sealed or not, from anybody. */
+  readonly sealed?: SealedConfig;
   /** What is known of the kernel's random numbers. */
   readonly entropy?: EntropySource;
   /** The NSM; without it no attestation documents. */
@@ -47,6 +50,8 @@ export interface ServiceOptions {
   readonly events: EventLog;
   readonly version: string;
   readonly now?: () => Date;
+  /** Milliseconds. */
+  readonly monotonic?: () => number;
 }
 
 /** A service that runs. */
@@ -57,7 +62,8 @@ export interface Service {
 
 const UNKNOWN_ENTROPY: EntropySource = { kernelGenerator: undefined };
 
-function warningsOf({ kms, session, entropy = UNKNOWN_ENTROPY }: ServiceOptions): readonly string[] {
+function warningsOf(options: ServiceOptions): readonly string[] {
+  const { kms, session, entropy = UNKNOWN_ENTROPY } = options;
   const warnings: string[] = [];
   if (!kms.attested) warnings.push("development KMS: keys are not bound to an attested enclave");
   if (kms.attested && session.keys.length === 0) {
@@ -73,6 +79,13 @@ function warningsOf({ kms, session, entropy = UNKNOWN_ENTROPY }: ServiceOptions)
           : ": no account and no master key is made"
       }`,
     );
+  }
+  const { sealed = OPEN_TO_ALL } = options;
+  if (sealed.clientKeys.length > 0 && !sealed.required) {
+    warnings.push("client keys are configured, but whoever does not seal needs none (--require-sealed)");
+  }
+  if ((sealed.required || sealed.clientKeys.length > 0) && options.attester === undefined) {
+    warnings.push("sealed requests are wanted, but there is no NSM to attest to a key: none is served");
   }
   return warnings;
 }
@@ -101,10 +114,17 @@ export function startService(options: ServiceOptions): Service {
     ...shared,
   });
   const masterKey = new MasterKeyService({ minEpoch: options.minEpoch ?? FIRST_EPOCH, ...shared });
+  const sealed = new SealedService({
+    ...(options.sealed ?? OPEN_TO_ALL),
+    ...shared,
+    now,
+    monotonic: options.monotonic ?? (() => performance.now()),
+  });
   const handler = createDispatcher({
     session,
     wallet,
     masterKey,
+    sealed,
     kms,
     events,
     metrics,
@@ -132,6 +152,7 @@ export function startService(options: ServiceOptions): Service {
       session[Symbol.dispose]();
       wallet[Symbol.dispose]();
       masterKey[Symbol.dispose]();
+      sealed[Symbol.dispose]();
       await kms[Symbol.asyncDispose]();
       log("info", "stopped");
     },

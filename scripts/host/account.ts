@@ -4,6 +4,7 @@
  * @module
  */
 import { encodeBase64 } from "@std/encoding";
+import { expectedPcrs, PCR_OPTION } from "../../lib/cli/attestation_options.ts";
 import {
   EXIT,
   helpLines,
@@ -78,12 +79,7 @@ const LIST_SPECS = [...STORE_OPTIONS, ...AWS_OPTIONS, JSON_OPTION, ...COMMON_OPT
 const SHOW_SPECS = [
   NAME,
   { name: "verify", help: "verify the row's attestation document, up to AWS's root" },
-  {
-    name: "pcr",
-    value: "N=HEX",
-    multiple: true,
-    help: "with --verify: expect this PCR; again or with commas for more",
-  },
+  { ...PCR_OPTION, help: `with --verify: ${PCR_OPTION.help}` },
   ...LIST_SPECS,
 ] as const satisfies readonly OptionSpec[];
 
@@ -265,21 +261,6 @@ async function sign(argv: readonly string[], io: HostIo): Promise<number> {
 
 function newNonce(): string {
   return encodeBase64(crypto.getRandomValues(new Uint8Array(NONCE_LENGTH)));
-}
-
-function expectedPcrs(options: Options): Record<number, string> {
-  return Object.fromEntries(
-    options.list("pcr").map((pair) => {
-      const [, index, hex] = /^([0-9]{1,2})=([0-9a-fA-F]{96})$/.exec(pair) ?? [];
-      if (index === undefined || hex === undefined) {
-        throw new UsageError(
-          `Cannot use ${JSON.stringify(pair)} for --pcr`,
-          "Write <index>=<96 hex digits>.",
-        );
-      }
-      return [Number(index), hex.toLowerCase()];
-    }),
-  );
 }
 
 async function list(argv: readonly string[], io: HostIo): Promise<number> {

@@ -16,6 +16,7 @@ import { NO_CACHE } from "../../lib/service/key_cache.ts";
 import { type MasterKeyOptions, MasterKeyService } from "../../lib/service/master_key.ts";
 import { Metrics } from "../../lib/service/metrics.ts";
 import { SessionService } from "../../lib/service/session.ts";
+import { OPEN_TO_ALL, type SealedOptions, SealedService } from "../../lib/service/sealed.ts";
 import { type WalletOptions, WalletService } from "../../lib/service/wallet.ts";
 import { NO_GUARDS, type WalletGuards } from "../../lib/service/wallet_guards.ts";
 import type { WireObject } from "../../lib/wire/messages.ts";
@@ -56,6 +57,21 @@ export function plainMasterKey(
     entropy: { kernelGenerator: undefined },
     attester: undefined,
     configurationHash: new Uint8Array(32),
+    ...options,
+  });
+}
+
+/** Without NSM: nothing can be sealed for it. */
+export function plainSealed(kms: Kms, log: Log, options: Partial<SealedOptions> = {}): SealedService {
+  return new SealedService({
+    ...OPEN_TO_ALL,
+    kms,
+    log,
+    entropy: { kernelGenerator: undefined },
+    attester: undefined,
+    configurationHash: new Uint8Array(32),
+    now: () => new Date(0),
+    monotonic: () => 0,
     ...options,
   });
 }
@@ -126,6 +142,7 @@ export async function walletRig(
     session,
     wallet,
     masterKey,
+    sealed: plainSealed(observed, events.log),
     kms: observed,
     events,
     metrics: new Metrics(),

@@ -1,4 +1,5 @@
 /** Command lines. */
+import { encodeBase64 } from "@std/encoding";
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { helpLines, nearest, parseOptions, UsageError } from "../../lib/cli/options.ts";
 import {
@@ -150,6 +151,8 @@ Deno.test("the environment is asked for the variables of the table, and for no o
   assertEquals(asked.toSorted(), SPECS.flatMap((spec) => "env" in spec ? [spec.env] : []).toSorted());
 });
 
+const CLIENT_KEY = encodeBase64(new Uint8Array(32).fill(7));
+
 Deno.test("the environment configures all of the service", () => {
   const config = readServeConfig(parseOptions(
     SPECS,
@@ -161,6 +164,8 @@ Deno.test("the environment configures all of the service", () => {
       TSK_CONTEXT: "app=x",
       CONFIGURE_ONCE: "yes",
       REQUIRE_EPOCH: "true",
+      REQUIRE_SEALED: "1",
+      CLIENT_KEYS: `${CLIENT_KEY},${CLIENT_KEY}`,
       MAX_MESSAGE: "64",
       MAX_CONNECTIONS: "1",
       IDLE_MS: "10",
@@ -185,6 +190,7 @@ Deno.test("the environment configures all of the service", () => {
     context: { app: "x" },
     configureOnce: true,
     requireEpoch: true,
+    sealed: { required: true, clientKeys: [new Uint8Array(32).fill(7)] },
     wallet: {
       guards: {
         chains: [1n, 137n],
@@ -219,6 +225,12 @@ for (
     ["WALLET_CHAINS", "", "WALLET_CHAINS"],
     ["WALLET_CHAINS", " , ", "--wallet-chain"],
     ["WALLET_RECIPIENTS", ",", "--wallet-recipient"],
+    ["REQUIRE_SEALED", "", "REQUIRE_SEALED"],
+    ["REQUIRE_SEALED", "maybe", "REQUIRE_SEALED"],
+    ["CLIENT_KEYS", "", "CLIENT_KEYS"],
+    ["CLIENT_KEYS", ",", "--client-key"],
+    ["CLIENT_KEYS", "AAAA", "--client-key"],
+    ["CLIENT_KEYS", "not base64!", "--client-key"],
     ["WALLET_MAX_VALUE", "", "WALLET_MAX_VALUE"],
     ["WALLET_MESSAGE_PREFIX", "", "WALLET_MESSAGE_PREFIX"],
     ["WALLET_RECIPIENTS", "0x5AAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "--wallet-recipient"],

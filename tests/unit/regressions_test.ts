@@ -26,7 +26,7 @@ import plugin from "../../scripts/lint_plugin.ts";
 import { within } from "../helpers/deadline.ts";
 import { MemoryAcceptor, Peer } from "../helpers/duplex.ts";
 import { FakeKms } from "../helpers/fake_kms.ts";
-import { plainMasterKey, plainWallet } from "../helpers/wallet_rig.ts";
+import { plainMasterKey, plainSealed, plainWallet } from "../helpers/wallet_rig.ts";
 
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const TSK = new Uint8Array(32).fill(0xa5);
@@ -56,6 +56,7 @@ function sessionOf(options: Partial<SessionOptions>) {
   const handler = createDispatcher({
     session,
     wallet: plainWallet(kms, events.log),
+    sealed: plainSealed(kms, events.log),
     masterKey: plainMasterKey(kms, events.log),
     kms,
     events,

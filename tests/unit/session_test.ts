@@ -12,7 +12,7 @@ import { Metrics } from "../../lib/service/metrics.ts";
 import { type SessionOptions, SessionService } from "../../lib/service/session.ts";
 import type { WireObject } from "../../lib/wire/messages.ts";
 import { FakeKms } from "../helpers/fake_kms.ts";
-import { plainMasterKey, plainWallet } from "../helpers/wallet_rig.ts";
+import { plainMasterKey, plainSealed, plainWallet } from "../helpers/wallet_rig.ts";
 
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const SECRET = "NEVER-SEEN";
@@ -51,6 +51,7 @@ function setup(options: Partial<SessionOptions> & { readonly kms?: FakeKms } = {
     session,
     wallet: plainWallet(kms, events.log),
     masterKey: plainMasterKey(kms, events.log),
+    sealed: plainSealed(kms, events.log),
     kms,
     events,
     metrics: new Metrics(),

@@ -6,7 +6,7 @@
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { verifyDigest, verifySchnorr } from "../../crypto/secp256k1.ts";
 import type { WireObject } from "../../wire/messages.ts";
-import { type Client, ServiceError } from "../client.ts";
+import { type Requester, ServiceError } from "../client.ts";
 import { exchangeWithCredentials } from "../credentialed.ts";
 import type { CredentialSource } from "../credentials.ts";
 import { GatewayError } from "./errors.ts";
@@ -124,7 +124,7 @@ function rowFields(row: StoredMasterKey): WireObject {
 /** The enclave behind a connection. Borrows it and the credentials. */
 export function enclaveMasterKey(
   enclaveId: number,
-  client: Client,
+  client: Requester,
   credentials: CredentialSource,
 ): EnclaveMasterKey {
   async function ask(type: string, fields: WireObject): Promise<WireObject> {

@@ -1,0 +1,51 @@
+/**
+ * The options of sealed requests. Part of the measured configuration, in every entry.
+ *
+ * @module
+ */
+import { decodeBase64, encodeBase64 } from "@std/encoding";
+import { PUBLIC_KEY_LENGTH } from "../sealed/hpke.ts";
+import type { SealedConfig } from "../service/sealed.ts";
+import { type Options, type OptionSpec, UsageError } from "./options.ts";
+
+/** Options of `serve` that concern sealed requests. */
+export const SEALED_OPTIONS = [
+  {
+    name: "require-sealed",
+    env: "REQUIRE_SEALED",
+    refuseEmpty: true,
+    help: "refuse requests that are not sealed, but for ping, health and attest",
+  },
+  {
+    name: "client-key",
+    env: "CLIENT_KEYS",
+    refuseEmpty: true,
+    value: "BASE64",
+    multiple: true,
+    help: "open sealed requests of this client alone (X25519 public key); again or with commas for more",
+  },
+] as const satisfies readonly OptionSpec[];
+
+const MAX_CLIENT_KEYS = 256;
+
+function clientKey(text: string): Uint8Array {
+  try {
+    const key = decodeBase64(text);
+    if (key.length === PUBLIC_KEY_LENGTH) return key;
+  } catch {
+    // Said below.
+  }
+  throw new UsageError(
+    `Cannot use ${JSON.stringify(text)} for --client-key`,
+    `Give ${PUBLIC_KEY_LENGTH} bytes in base64: the end of what openssl pkey -pubout -outform DER writes.`,
+  );
+}
+
+/** @throws {UsageError} that names the option. */
+export function readSealedConfig(options: Options): SealedConfig {
+  const keys = new Map(options.list("client-key").map(clientKey).map((key) => [encodeBase64(key), key]));
+  if (keys.size > MAX_CLIENT_KEYS) {
+    throw new UsageError(`--client-key was given ${keys.size} times`, `${MAX_CLIENT_KEYS} are the most.`);
+  }
+  return { required: options.on("require-sealed"), clientKeys: [...keys.values()] };
+}

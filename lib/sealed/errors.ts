@@ -1,0 +1,42 @@
+/**
+ * What can go wrong with sealed messages.
+ *
+ * Runs in browsers.
+ *
+ * @module
+ */
+import { EnclaveError } from "../errors.ts";
+
+/** What went wrong. */
+export type SealedCode =
+  | "sealed_not_opened" // sealed for another key or message, by another sender, or changed on the way
+  | "sealed_reply" // no sealed reply at all
+  | "sealed_counter" // the last counter was used
+  | "sealed_expectation"; // what is expected of the enclave says nothing, or a key that cannot be used
+
+const HINTS: Readonly<Record<SealedCode, string>> = {
+  sealed_not_opened: "Do not trust what came: it is not the enclave's answer to this request.",
+  sealed_reply:
+    "Whoever carries the messages answered, and not the enclave: nothing in this reply is proven.",
+  sealed_counter: "Begin anew with another client id.",
+  sealed_expectation: "Say which PCRs the enclave must have, PCR0 at least.",
+};
+
+/** A sealed message was refused, or cannot be made. */
+export class SealedError extends EnclaveError {
+  /** What went wrong. */
+  declare readonly code: SealedCode;
+
+  /**
+   * With the code's own hint, unless another is given.
+   *
+   * @param message says what failed
+   */
+  constructor(
+    code: SealedCode,
+    message: string,
+    more: { readonly cause?: unknown; readonly hint?: string } = {},
+  ) {
+    super(message, { code, hint: more.hint ?? HINTS[code], cause: more.cause });
+  }
+}

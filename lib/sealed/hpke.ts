@@ -1,0 +1,145 @@
+/**
+ * HPKE (RFC 9180) with the one suite in use: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM. A thin layer over `@hpke/core`, which computes with
+ * WebCrypto alone; private keys that are made here cannot be exported. A context here
+ * serves one message.
+ *
+ * Runs in browsers.
+ *
+ * @module
+ */
+import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256 } from "@hpke/core";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Bytes of a public key, and of an encapsulated one. */
+export const PUBLIC_KEY_LENGTH = 32;
+/** Bytes that sealing adds. */
+export const HPKE_TAG_LENGTH = 16;
+
+const X25519 = "X25519";
+const SUITE = new CipherSuite({
+  kem: new DhkemX25519HkdfSha256(),
+  kdf: new HkdfSha256(),
+  aead: new Aes256Gcm(),
+});
+/** PKCS #8 of an X25519 key, up to the key's 32 bytes. RFC 8410. */
+const PKCS8_LENGTH = 48;
+
+/** A key pair. */
+export interface HpkeKeyPair {
+  /** Cannot be exported. */
+  readonly privateKey: CryptoKey;
+  /** The other half. */
+  readonly publicKey: CryptoKey;
+}
+
+/** One message's secrets: what it is sealed or opened with, and what is derived from it. */
+export interface HpkeContext {
+  /** Seals or opens, in the order of the messages. */
+  readonly apply: (text: Uint8Array, additionalData: Uint8Array) => Promise<Uint8Array<ArrayBuffer>>;
+  /** A secret of 32 bytes that both sides have. */
+  readonly exportSecret: (context: Uint8Array) => Promise<Uint8Array<ArrayBuffer>>;
+}
+
+/** Makes a key pair. */
+export async function generateKeyPair(): Promise<HpkeKeyPair> {
+  const keys = await crypto.subtle.generateKey(X25519, false, ["deriveBits"]);
+  if (!("privateKey" in keys)) throw new TypeError("X25519 gives a pair");
+  return keys;
+}
+
+/** A public key of 32 bytes. @throws {RangeError} */
+export async function importPublicKey(raw: Uint8Array): Promise<CryptoKey> {
+  if (raw.length !== PUBLIC_KEY_LENGTH) {
+    throw new RangeError(`Cannot use a public key of ${raw.length} bytes: X25519 has ${PUBLIC_KEY_LENGTH}`);
+  }
+  return await crypto.subtle.importKey("raw", new Uint8Array(raw), X25519, true, []);
+}
+
+/** The 32 bytes of a public key. */
+export async function exportPublicKey(key: CryptoKey): Promise<Uint8Array<ArrayBuffer>> {
+  return new Uint8Array(await crypto.subtle.exportKey("raw", key));
+}
+
+/**
+ * A key pair from its private key, for a client that the service knows.
+ *
+ * @param pkcs8 DER, as `openssl genpkey -algorithm X25519 -outform DER` writes it; the caller wipes it
+ * @throws {RangeError | DOMException} when it is no X25519 key.
+ */
+export async function importKeyPair(pkcs8: Uint8Array): Promise<HpkeKeyPair> {
+  if (pkcs8.length !== PKCS8_LENGTH) {
+    throw new RangeError(
+      `Cannot use a private key of ${pkcs8.length} bytes: X25519 has ${PKCS8_LENGTH} in PKCS #8`,
+    );
+  }
+  const der = new Uint8Array(pkcs8);
+  try {
+    const readable = await crypto.subtle.importKey("pkcs8", der, X25519, true, ["deriveBits"]);
+    const { kty, crv, x } = await crypto.subtle.exportKey("jwk", readable);
+    const jwk = { kty, crv, x } as JsonWebKey;
+    return {
+      privateKey: await crypto.subtle.importKey("pkcs8", der, X25519, false, ["deriveBits"]),
+      publicKey: await crypto.subtle.importKey("jwk", jwk, X25519, true, []),
+    };
+  } finally {
+    der.fill(0);
+  }
+}
+
+/**
+ * The sender's side.
+ *
+ * @param options.senderKey for auth mode: the recipient then knows who sends
+ * @param options.ephemeral for test vectors alone
+ */
+export async function setupSender(
+  recipient: CryptoKey,
+  options: {
+    readonly info: Uint8Array;
+    readonly senderKey?: HpkeKeyPair | undefined;
+    readonly ephemeral?: Uint8Array;
+  },
+): Promise<HpkeContext & { readonly enc: Uint8Array<ArrayBuffer> }> {
+  const { info, senderKey, ephemeral } = options;
+  const context = await SUITE.createSenderContext({
+    recipientPublicKey: recipient,
+    info,
+    ...(senderKey === undefined ? {} : { senderKey }),
+    ...(ephemeral === undefined ? {} : { ekm: ephemeral }),
+  });
+  return {
+    enc: new Uint8Array(context.enc),
+    apply: async (text, additionalData) => new Uint8Array(await context.seal(text, additionalData)),
+    exportSecret: async (label) => new Uint8Array(await context.export(label, 32)),
+  };
+}
+
+/**
+ * The recipient's side.
+ *
+ * @param options.enc the encapsulated key, 32 bytes
+ * @param options.senderPublicKey for auth mode: nothing opens that this key's holder did not seal
+ * @throws {Error} on a key that is none, low-order points included.
+ */
+export async function setupRecipient(
+  keys: HpkeKeyPair,
+  options: {
+    readonly info: Uint8Array;
+    readonly enc: Uint8Array;
+    readonly senderPublicKey?: CryptoKey | undefined;
+  },
+): Promise<HpkeContext> {
+  const { info, enc, senderPublicKey } = options;
+  const context = await SUITE.createRecipientContext({
+    recipientKey: keys,
+    enc,
+    info,
+    ...(senderPublicKey === undefined ? {} : { senderPublicKey }),
+  });
+  return {
+    apply: async (text, additionalData): Promise<Bytes> =>
+      new Uint8Array(await context.open(text, additionalData)),
+    exportSecret: async (label): Promise<Bytes> => new Uint8Array(await context.export(label, 32)),
+  };
+}

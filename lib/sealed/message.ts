@@ -1,0 +1,149 @@
+/**
+ * Sealed messages: what is bound to what. A request is sealed by HPKE for the key that the enclave attested to; the reply under a secret that only the two
+ * sides of that request have.
+ *
+ * - `info` of HPKE: protocol version, request type, hash of the attested key. So nothing opens as a message of another kind, or for another key.
+ * - Additional data of a request: client id and counter, which the enclave lets grow only. So nothing opens twice.
+ * - The reply's key comes from HPKE's exporter, by client id and counter, which are its additional data too. So no reply passes for that of another
+ *   request. Its nonce is random, so that no two replies could ever share one.
+ *
+ * Lengths and times are not hidden, and nothing is padded: who carries the messages can tell a large request from a small one, and mostly its kind.
+ *
+ * Runs in browsers.
+ *
+ * @module
+ */
+import { encode } from "cborg";
+import { SealedError } from "./errors.ts";
+import { type HpkeContext, type HpkeKeyPair, setupRecipient, setupSender } from "./hpke.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Bytes that a client id has. At random: who else has the same is locked out by its counters. */
+export const CLIENT_ID_LENGTH = { min: 16, max: 32 } as const;
+/** The largest counter. */
+export const MAX_COUNTER: number = Number.MAX_SAFE_INTEGER;
+/** Bytes of a key's hash, SHA-256. */
+export const KEY_HASH_LENGTH = 32;
+
+const PROTOCOL = "denclave-sealed";
+const VERSION = 1;
+const NONCE_LENGTH = 12;
+
+/** Which message it is. */
+export interface MessageName {
+  /** {@link hashPublicKey} of the recipient's. */
+  readonly keyHash: Uint8Array;
+  /** 16 to 32 bytes. */
+  readonly clientId: Uint8Array;
+  /** From 1 to {@link MAX_COUNTER}. */
+  readonly counter: number;
+}
+
+/** A request as it was opened, and the way to answer it. */
+export interface OpenedRequest {
+  /** The caller's to wipe. */
+  readonly plaintext: Uint8Array<ArrayBuffer>;
+  /** Seals the reply: nonce, ciphertext, tag. */
+  readonly sealReply: (plaintext: Uint8Array<ArrayBuffer>) => Promise<Uint8Array<ArrayBuffer>>;
+}
+
+/** A request as it was sealed, and the way to read its answer. */
+export interface SealedBytes {
+  /** The encapsulated key. */
+  readonly enc: Uint8Array<ArrayBuffer>;
+  /** With its tag. */
+  readonly ciphertext: Uint8Array<ArrayBuffer>;
+  /** Opens the reply. @throws {SealedError} `sealed_not_opened` */
+  readonly openReply: (sealed: Uint8Array) => Promise<Uint8Array<ArrayBuffer>>;
+}
+
+/** What a key is called: SHA-256 of its 32 bytes. */
+export async function hashPublicKey(publicKey: Uint8Array): Promise<Uint8Array<ArrayBuffer>> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", new Uint8Array(publicKey)));
+}
+
+function infoOf(keyHash: Uint8Array): Uint8Array {
+  return encode([PROTOCOL, VERSION, "sealed", keyHash]);
+}
+
+function dataOf(direction: "request" | "reply", { keyHash, clientId, counter }: MessageName): Uint8Array {
+  return encode([PROTOCOL, VERSION, direction, keyHash, clientId, counter]);
+}
+
+async function replyKey(context: HpkeContext, name: MessageName): Promise<CryptoKey> {
+  const secret = await context.exportSecret(dataOf("reply", name));
+  try {
+    return await crypto.subtle.importKey("raw", secret, "AES-GCM", false, ["encrypt", "decrypt"]);
+  } finally {
+    secret.fill(0);
+  }
+}
+
+function cipherOf(nonce: Bytes, name: MessageName) {
+  return { name: "AES-GCM", iv: nonce, additionalData: new Uint8Array(dataOf("reply", name)) } as const;
+}
+
+/**
+ * Seals a request.
+ *
+ * @param recipient the key that the enclave attested to
+ * @param options.senderKey for a service that knows its clients (HPKE's auth mode)
+ */
+export async function sealRequest(
+  recipient: CryptoKey,
+  plaintext: Uint8Array,
+  options: MessageName & { readonly senderKey?: HpkeKeyPair | undefined },
+): Promise<SealedBytes> {
+  const { senderKey } = options;
+  const context = await setupSender(recipient, { info: infoOf(options.keyHash), senderKey });
+  const ciphertext = await context.apply(plaintext, dataOf("request", options));
+  return {
+    enc: context.enc,
+    ciphertext,
+    openReply: async (sealed) => {
+      const nonce = new Uint8Array(sealed.subarray(0, NONCE_LENGTH));
+      const key = await replyKey(context, options);
+      try {
+        const rest = new Uint8Array(sealed.subarray(NONCE_LENGTH));
+        return new Uint8Array(await crypto.subtle.decrypt(cipherOf(nonce, options), key, rest));
+      } catch (thrown) {
+        throw new SealedError("sealed_not_opened", "The sealed reply does not open", { cause: thrown });
+      }
+    },
+  };
+}
+
+/**
+ * Opens a request. That it was not opened before is for the caller to know.
+ *
+ * @param options.senderPublicKey of the client that must have sealed it (HPKE's auth mode)
+ * @throws {SealedError} `sealed_not_opened`
+ */
+export async function openRequest(
+  keys: HpkeKeyPair,
+  { enc, ciphertext }: Pick<SealedBytes, "enc" | "ciphertext">,
+  options: MessageName & { readonly senderPublicKey?: CryptoKey | undefined },
+): Promise<OpenedRequest> {
+  const { senderPublicKey } = options;
+  let context: HpkeContext;
+  let plaintext: Bytes;
+  try {
+    context = await setupRecipient(keys, { info: infoOf(options.keyHash), enc, senderPublicKey });
+    plaintext = await context.apply(ciphertext, dataOf("request", options));
+  } catch (thrown) {
+    throw new SealedError("sealed_not_opened", "The sealed request does not open", { cause: thrown });
+  }
+  return {
+    plaintext,
+    sealReply: async (reply) => {
+      const nonce = crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
+      const key = await replyKey(context, options);
+      const sealed = await crypto.subtle.encrypt(cipherOf(nonce, options), key, reply);
+      const whole = new Uint8Array(nonce.length + sealed.byteLength);
+      whole.set(nonce);
+      whole.set(new Uint8Array(sealed), nonce.length);
+      return whole;
+    },
+  };
+}

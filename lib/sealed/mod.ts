@@ -1,0 +1,11 @@
+/**
+ * Sealed messages for clients: requests that only the attested enclave can read, replies that only the sender can. Runs in browsers.
+ *
+ * @module
+ */
+export { type EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
+export { type SealedCode, SealedError } from "./errors.ts";
+export { exportPublicKey, generateKeyPair, type HpkeKeyPair, importKeyPair } from "./hpke.ts";
+export { CLIENT_ID_LENGTH, MAX_COUNTER } from "./message.ts";
+export { type SealedExchange, type SealedRequest, SealedSender, type SealedSenderOptions } from "./sender.ts";
+export type { WireObject } from "../wire/messages.ts";

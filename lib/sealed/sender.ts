@@ -1,0 +1,152 @@
+/**
+ * The client's half of sealed messages: JSON in, JSON out, whatever carries them. The key that it seals for must come out of an attestation document that
+ * was verified (`lib/host/sealed_client.ts` does both).
+ *
+ * Runs in browsers.
+ *
+ * @module
+ */
+import { decodeBase64, encodeBase64 } from "@std/encoding";
+import { field, parseObject, type WireObject } from "../wire/messages.ts";
+import { SealedError } from "./errors.ts";
+import { exportPublicKey, type HpkeKeyPair, importPublicKey } from "./hpke.ts";
+import { CLIENT_ID_LENGTH, hashPublicKey, MAX_COUNTER, sealRequest } from "./message.ts";
+
+/** A sealed request as it goes out. Bytes in base64. */
+export interface SealedRequest {
+  /** What it is. */
+  readonly type: "sealed";
+  /** SHA-256 of the key that it is sealed for. */
+  readonly key_id: string;
+  /** Whose counter it is. */
+  readonly client_id: string;
+  /** Grows with each request. */
+  readonly counter: number;
+  /** HPKE's encapsulated key. */
+  readonly enc: string;
+  /** The request's JSON, sealed. */
+  readonly ciphertext: string;
+  /** In auth mode: the client's public key. */
+  readonly client_key?: string;
+}
+
+/** A request that was sealed, and the way to read its answer. */
+export interface SealedExchange {
+  /** To be sent. */
+  readonly message: SealedRequest;
+  /**
+   * Opens the answer.
+   *
+   * @throws {SealedError} `sealed_reply` when it is none, `sealed_not_opened` when it is not this request's.
+   */
+  readonly open: (reply: WireObject) => Promise<WireObject>;
+}
+
+/** Options of {@link SealedSender.create}. */
+export interface SealedSenderOptions {
+  /** For a service that knows its clients (HPKE's auth mode). */
+  readonly clientKey?: HpkeKeyPair | undefined;
+  /** Random, unless given. 16 to 32 bytes. */
+  readonly clientId?: Uint8Array | undefined;
+  /** The last counter that was used with this client id and key; 0, unless given. */
+  readonly lastCounter?: number | undefined;
+}
+
+/** Seals requests for one key of the enclave's, and counts them. Send them in the order in which they were sealed. */
+export class SealedSender {
+  /** SHA-256 of the enclave's key, base64. */
+  readonly keyId: string;
+  #recipient: CryptoKey;
+  #keyHash: Uint8Array;
+  #clientId: Uint8Array;
+  #clientKey: HpkeKeyPair | undefined;
+  #clientPublicKey: string | undefined;
+  #counter: number;
+
+  private constructor(
+    recipient: CryptoKey,
+    keyHash: Uint8Array,
+    options: {
+      readonly clientId: Uint8Array;
+      readonly clientKey: HpkeKeyPair | undefined;
+      readonly clientPublicKey: string | undefined;
+      readonly lastCounter: number;
+    },
+  ) {
+    this.keyId = encodeBase64(keyHash);
+    this.#recipient = recipient;
+    this.#keyHash = keyHash;
+    this.#clientId = options.clientId;
+    this.#clientKey = options.clientKey;
+    this.#clientPublicKey = options.clientPublicKey;
+    this.#counter = options.lastCounter;
+  }
+
+  /**
+   * For a key that the enclave attested to.
+   *
+   * @param publicKey 32 bytes, from a document that was verified
+   * @throws {RangeError} on another length.
+   */
+  static async create(publicKey: Uint8Array, options: SealedSenderOptions = {}): Promise<SealedSender> {
+    const { clientKey, lastCounter = 0 } = options;
+    const clientId = new Uint8Array(
+      options.clientId ?? crypto.getRandomValues(new Uint8Array(CLIENT_ID_LENGTH.min)),
+    );
+    if (clientId.length < CLIENT_ID_LENGTH.min || clientId.length > CLIENT_ID_LENGTH.max) {
+      throw new RangeError(
+        `Cannot use a client id of ${clientId.length} bytes: it has ${CLIENT_ID_LENGTH.min} to ${CLIENT_ID_LENGTH.max}`,
+      );
+    }
+    if (!Number.isSafeInteger(lastCounter) || lastCounter < 0) {
+      throw new RangeError(`Cannot count on from ${lastCounter}`);
+    }
+    return new SealedSender(await importPublicKey(publicKey), await hashPublicKey(publicKey), {
+      clientId,
+      clientKey,
+      clientPublicKey: clientKey === undefined
+        ? undefined
+        : encodeBase64(await exportPublicKey(clientKey.publicKey)),
+      lastCounter,
+    });
+  }
+
+  /**
+   * Seals a request.
+   *
+   * @throws {SealedError} `sealed_counter`
+   */
+  async seal(request: WireObject): Promise<SealedExchange> {
+    if (this.#counter >= MAX_COUNTER) {
+      throw new SealedError("sealed_counter", "Cannot seal another request: the last counter was used");
+    }
+    const counter = ++this.#counter;
+    const plaintext = new TextEncoder().encode(JSON.stringify(request));
+    const name = { keyHash: this.#keyHash, clientId: this.#clientId, counter, senderKey: this.#clientKey };
+    const sealed = await sealRequest(this.#recipient, plaintext, name).finally(() => plaintext.fill(0));
+    return {
+      message: {
+        type: "sealed",
+        key_id: this.keyId,
+        client_id: encodeBase64(this.#clientId),
+        counter,
+        enc: encodeBase64(sealed.enc),
+        ciphertext: encodeBase64(sealed.ciphertext),
+        ...(this.#clientPublicKey === undefined ? {} : { client_key: this.#clientPublicKey }),
+      },
+      open: async (reply) => parseObject(await sealed.openReply(sealedReply(reply))),
+    };
+  }
+}
+
+function sealedReply(reply: WireObject): Uint8Array {
+  const ciphertext = field(reply, "ciphertext");
+  if (field(reply, "type") === "sealed" && typeof ciphertext === "string") {
+    try {
+      return decodeBase64(ciphertext);
+    } catch {
+      // Said below.
+    }
+  }
+  throw new SealedError("sealed_reply", "There is no sealed reply in the answer");
+}

@@ -1,0 +1,268 @@
+/**
+ * What makes the enclave's word good for its clients: `attest` gives a document that binds a key of the service's own, `sealed` takes requests that were
+ * sealed for it, so that nobody on the way reads them, replays them, or answers in its place.
+ *
+ * @module
+ */
+import { encodeBase64 } from "@std/encoding";
+import { attestUserData } from "../attestation/statement.ts";
+import { messageOf } from "../errors.ts";
+import type { Kms } from "../kms/kms.ts";
+import type { Log } from "../log.ts";
+import { SealedError } from "../sealed/errors.ts";
+import { HPKE_TAG_LENGTH, importPublicKey, PUBLIC_KEY_LENGTH } from "../sealed/hpke.ts";
+import {
+  CLIENT_ID_LENGTH,
+  KEY_HASH_LENGTH,
+  MAX_COUNTER,
+  type OpenedRequest,
+  openRequest,
+} from "../sealed/message.ts";
+import { MessageEncoder } from "../wire/framing.ts";
+import {
+  type ErrorReply,
+  errorReply,
+  field,
+  isErrorReply,
+  parseObject,
+  type Reply,
+  WireError,
+  type WireObject,
+} from "../wire/messages.ts";
+import { type Answer, PreparedReply } from "./connection.ts";
+import { checkEntropy } from "./entropy.ts";
+import { base64Field, parseNonce } from "./fields.ts";
+import type { Attester, EntropySource } from "./ports.ts";
+import { SealedKeys, type ServiceKey, unknownKey } from "./sealed_keys.ts";
+
+/** The measured configuration of sealed requests. */
+export interface SealedConfig {
+  /** Refuse requests that are not sealed, but for `ping`, `health` and `attest`. */
+  readonly required: boolean;
+  /** Public keys of the clients, 32 bytes each: with any, sealed requests of others are refused. */
+  readonly clientKeys: readonly Uint8Array[];
+}
+
+/** The configuration, and the ports. */
+export interface SealedOptions extends SealedConfig {
+  readonly kms: Kms;
+  readonly entropy: EntropySource;
+  readonly attester: Attester | undefined;
+  /** Goes into attestation documents. 32 bytes. */
+  readonly configurationHash: Uint8Array<ArrayBuffer>;
+  readonly log: Log;
+  readonly now: () => Date;
+  /** Milliseconds. */
+  readonly monotonic: () => number;
+  readonly maxClients?: number | undefined;
+}
+
+/** Nothing asked for: requests may come sealed or not, from anybody. */
+export const OPEN_TO_ALL: SealedConfig = { required: false, clientKeys: [] };
+
+const USER_DATA_RANGE = { min: 1, max: 256 } as const;
+const KEY_HASH_RANGE = { min: KEY_HASH_LENGTH, max: KEY_HASH_LENGTH } as const;
+const PUBLIC_KEY_RANGE = { min: PUBLIC_KEY_LENGTH, max: PUBLIC_KEY_LENGTH } as const;
+/** Bytes of a `u32be` length. */
+const LENGTH_HEADER = 4;
+/** What may come in the open whatever is configured. */
+const ALWAYS_OPEN: readonly unknown[] = ["ping", "health", "attest", "sealed"];
+
+/** Opens a request, and takes the answer to it. */
+type Ask = (request: WireObject) => Answer | Promise<Answer>;
+
+/** A sealed request's fields, read. */
+interface Parsed {
+  readonly key: ServiceKey;
+  readonly clientId: Uint8Array<ArrayBuffer>;
+  readonly counter: number;
+  readonly enc: Uint8Array<ArrayBuffer>;
+  readonly ciphertext: Uint8Array<ArrayBuffer>;
+  readonly clientKey: string | undefined;
+}
+
+/** Attests, and serves what was sealed for what it attests to. */
+export class SealedService implements Disposable {
+  #options: SealedOptions;
+  #keys: SealedKeys;
+  /** By base64. Imported once. */
+  #clientKeys: ReadonlyMap<string, Promise<CryptoKey>>;
+  #encoder = new MessageEncoder();
+
+  constructor(options: SealedOptions) {
+    const { kms, entropy, now, monotonic, maxClients } = options;
+    this.#options = options;
+    this.#keys = new SealedKeys({
+      checkEntropy: () => checkEntropy(kms, entropy),
+      now,
+      monotonic,
+      maxClients,
+    });
+    this.#clientKeys = new Map(options.clientKeys.map((raw) => [encodeBase64(raw), importPublicKey(raw)]));
+    for (const imported of this.#clientKeys.values()) imported.catch(() => {});
+    // Without documents nobody could know it. Where none may be made, those who ask are told.
+    if (options.attester !== undefined) this.#keys.current().catch(() => {});
+  }
+
+  /** The answer to a request that should have come sealed; undefined for one that may come as it is. */
+  refusal(request: WireObject): ErrorReply | undefined {
+    if (!this.#options.required) return undefined;
+    if (field(request, "apiRequest") === undefined && ALWAYS_OPEN.includes(field(request, "type"))) {
+      return undefined;
+    }
+    return errorReply(
+      "sealed_required",
+      "Seal this request: ping, health and attest alone are served in the open",
+    );
+  }
+
+  /**
+   * Gives a document that binds the service's key.
+   *
+   * @throws {WireError}
+   */
+  async attest(request: WireObject): Promise<Reply> {
+    const nonce = parseNonce(request);
+    if (nonce === undefined) {
+      throw new WireError("missing_fields", "Field nonce (at least 16 random bytes, base64) is missing");
+    }
+    const data = (field(request, "user_data") ?? undefined) === undefined
+      ? new Uint8Array(0)
+      : base64Field(request, "user_data", "what the document should vouch for", USER_DATA_RANGE);
+    const attester = this.#requireAttester();
+    const { publicKey, keyId, expires } = await this.#keys.current();
+    const { configurationHash, log } = this.#options;
+    const userData = await attestUserData(data, configurationHash);
+    let document: Uint8Array<ArrayBuffer>;
+    try {
+      document = await attester.attest({ userData, nonce, publicKey });
+    } catch (thrown) {
+      log("error", "attestation_failed", { reason: messageOf(thrown) });
+      throw new WireError("attestation_unavailable", "The NSM gave no attestation document: see logs");
+    }
+    return {
+      status: "ok",
+      attestation_document: encodeBase64(document),
+      public_key: encodeBase64(publicKey),
+      key_id: keyId,
+      expires_at: expires.toISOString(),
+      configuration_hash: encodeBase64(configurationHash),
+    };
+  }
+
+  #requireAttester(): Attester {
+    const { attester } = this.#options;
+    if (attester !== undefined) return attester;
+    throw new WireError("attestation_unavailable", "There is no NSM here to sign an attestation document");
+  }
+
+  /**
+   * Opens a sealed request, has it answered, and seals the answer, whatever it is. What goes wrong before that is answered in the open.
+   *
+   * @param ask answers the request that was inside
+   * @throws {WireError}
+   */
+  async serve(request: WireObject, ask: Ask): Promise<PreparedReply> {
+    this.#requireAttester();
+    const parsed = this.#parse(request);
+    const { plaintext, sealReply } = await this.#open(parsed);
+    const answer = await this.#answer(plaintext, ask);
+    const { reply, type } = answer;
+    const isPrepared = reply instanceof PreparedReply;
+    if (!isPrepared && isErrorReply(reply)) {
+      // The reply is sealed: who runs the enclave sees no other sign of it.
+      this.#options.log("warn", "sealed_request_failed", { type, code: reply.msg });
+    }
+    // Without the length in front; a copy, since the encoder's memory is for the next one.
+    const framed = this.#encoder.encode("u32be", isPrepared ? reply.json : [JSON.stringify(reply)]);
+    const json = framed.slice(LENGTH_HEADER);
+    framed.fill(0);
+    const sealed = await sealReply(json).finally(() => json.fill(0));
+    return new PreparedReply(['{"status":"ok","type":"sealed","ciphertext":"', encodeBase64(sealed), '"}']);
+  }
+
+  #parse(request: WireObject): Parsed {
+    const keyId = encodeBase64(base64Field(request, "key_id", "the key's hash", KEY_HASH_RANGE));
+    const key = this.#keys.find(keyId);
+    if (key === undefined) throw unknownKey();
+    const counter = field(request, "counter");
+    if (typeof counter !== "number" || !Number.isSafeInteger(counter) || counter < 1) {
+      throw new WireError("missing_fields", `Field counter must be a whole number from 1 to ${MAX_COUNTER}`);
+    }
+    const isAuthenticated = (field(request, "client_key") ?? undefined) !== undefined;
+    return {
+      key,
+      counter,
+      clientId: base64Field(request, "client_id", "the client's id", CLIENT_ID_LENGTH),
+      enc: base64Field(request, "enc", "the encapsulated key", PUBLIC_KEY_RANGE),
+      ciphertext: base64Field(request, "ciphertext", "the sealed request", {
+        min: HPKE_TAG_LENGTH,
+        max: Number.MAX_SAFE_INTEGER,
+      }),
+      clientKey: isAuthenticated
+        ? encodeBase64(base64Field(request, "client_key", "the client's public key", PUBLIC_KEY_RANGE))
+        : undefined,
+    };
+  }
+
+  async #open(parsed: Parsed): Promise<OpenedRequest> {
+    const { key, clientId, counter, clientKey } = parsed;
+    const senderPublicKey = await this.#senderKey(clientKey);
+    const message = { client: `${clientKey ?? ""} ${encodeBase64(clientId)}`, counter };
+    // Before the work, and again after it: another copy may have been opened meanwhile.
+    this.#keys.check(key, message);
+    let opened: OpenedRequest;
+    try {
+      opened = await openRequest(key.keys, parsed, {
+        keyHash: key.keyHash,
+        clientId,
+        counter,
+        senderPublicKey,
+      });
+    } catch (thrown) {
+      if (!(thrown instanceof SealedError)) throw thrown;
+      throw new WireError(
+        "decrypt_failed",
+        "The request does not open: it was sealed for another key, client id or counter, by another client, or changed on the way",
+      );
+    }
+    try {
+      this.#keys.use(key, message);
+    } catch (thrown) {
+      opened.plaintext.fill(0);
+      throw thrown;
+    }
+    return opened;
+  }
+
+  /** The key that the request must have been sealed with; undefined where anybody may seal. */
+  async #senderKey(clientKey: string | undefined): Promise<CryptoKey | undefined> {
+    if (clientKey === undefined && this.#clientKeys.size === 0) return undefined;
+    const known = clientKey === undefined ? undefined : this.#clientKeys.get(clientKey);
+    if (known !== undefined) return await known;
+    throw new WireError(
+      "client_not_allowed",
+      clientKey === undefined
+        ? "Only known clients are served: seal with a client key, and name it in client_key"
+        : "This client key is not among those of the configuration",
+    );
+  }
+
+  async #answer(plaintext: Uint8Array, ask: Ask): Promise<Answer> {
+    let request: WireObject;
+    try {
+      request = parseObject(plaintext);
+    } catch (thrown) {
+      if (!(thrown instanceof WireError)) throw thrown;
+      return { type: "broken", reply: errorReply(thrown.code, thrown.message) };
+    } finally {
+      plaintext.fill(0);
+    }
+    return await ask(request);
+  }
+
+  /** Lets its keys go: what was sealed for them opens no more. */
+  [Symbol.dispose](): void {
+    this.#keys[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,74 @@
+/** `deno task client` as a person runs it: what it does in the open, and what it wants before it seals. */
+import { assert, assertEquals } from "@std/assert";
+import { encodeBase64 } from "@std/encoding";
+import { formatAddress } from "../../lib/wire/address.ts";
+import { devLaunch } from "../helpers/host_process.ts";
+import { ServiceProcess, within } from "../helpers/service_process.ts";
+
+const ROOT = new URL("../..", import.meta.url).pathname;
+const PCR0 = `0=${"ab".repeat(48)}`;
+const DER = new Uint8Array([
+  ...[0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x6e, 4, 0x22, 4, 0x20],
+  ...new Uint8Array(32).fill(7),
+]);
+const PEM = `-----BEGIN PRIVATE KEY-----\n${encodeBase64(DER)}\n-----END PRIVATE KEY-----\n`;
+
+async function runClient(args: readonly string[], address: string) {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "--quiet",
+      "--no-prompt",
+      `--config=${ROOT}deno.json`,
+      "--allow-net",
+      "--allow-read",
+      "--allow-env",
+      `${ROOT}scripts/client.ts`,
+      ...args,
+    ],
+    env: { CONNECT: address },
+    stdin: "null",
+  }).output();
+  const { code, stdout, stderr } = await within(60_000, "the client", child);
+  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
+}
+
+const CASES: readonly (readonly [string, readonly string[], number, string])[] = [
+  ["a ping is answered", ["ping", "--json"], 0, "pong"],
+  ["where there is no NSM there is no document", ["attest"], 1, "attestation_unavailable"],
+  ["and nothing can be sealed", ["ping", "--sealed", "--pcr", PCR0], 1, "attestation_unavailable"],
+  [
+    "a client's key is read before that",
+    ["ping", "--sealed", "--pcr", PCR0, "--client-key-file", "KEY"],
+    1,
+    "attestation_unavailable",
+  ],
+  ["sealing needs a PCR", ["ping", "--sealed"], 2, "--pcr"],
+  ["a PCR goes with sealing", ["ping", "--pcr", PCR0], 2, "--sealed"],
+  ["a client's key goes with sealing", ["ping", "--client-key-file", "KEY"], 2, "--sealed"],
+  ["a nonce is base64", ["attest", "--nonce", "%"], 2, "--nonce"],
+  [
+    "a client's key is a key",
+    ["ping", "--sealed", "--pcr", PCR0, "--client-key-file", `${ROOT}deno.json`],
+    2,
+    "private key",
+  ],
+];
+
+Deno.test("the client says what it did, or what it lacks, and whose fault it is", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "denclave-client-" });
+  try {
+    await Deno.writeTextFile(`${directory}/key.pem`, PEM);
+    await using service = await ServiceProcess.start(
+      devLaunch(["--kms-local-file", `${directory}/keys.json`]),
+    );
+    for (const [what, args, code, words] of CASES) {
+      const file = args.map((arg) => arg.replace(/^KEY$/, `${directory}/key.pem`));
+      const result = await runClient(file, formatAddress(service.address));
+      assertEquals(result.code, code, `${what}: ${result.stderr}`);
+      assert((code === 0 ? result.stdout : result.stderr).includes(words), `${what}: ${result.stderr}`);
+    }
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});

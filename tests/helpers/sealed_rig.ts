@@ -1,0 +1,95 @@
+/**
+ * A service with a simulated NSM on a loopback socket in this process, and clients of it that seal.
+ *
+ * @module
+ */
+import { decodeBase64, encodeBase64 } from "@std/encoding";
+import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
+import { Client } from "../../lib/host/client.ts";
+import { SealedClient, type SealedClientOptions } from "../../lib/host/sealed_client.ts";
+import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import { LocalKms } from "../../lib/kms/local.ts";
+import { SealedSender, type SealedSenderOptions } from "../../lib/sealed/mod.ts";
+import { EventLog } from "../../lib/service/events.ts";
+import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
+import { OPEN_TO_ALL, type SealedConfig } from "../../lib/service/sealed.ts";
+import { startService } from "../../lib/service/start.ts";
+import { listen } from "../../lib/wire/address.ts";
+
+/** PCR0 of the simulated image. */
+export const PCR0 = "ab".repeat(48);
+/** Hash of the rig's configuration. */
+export const CONFIGURATION_HASH = new Uint8Array(32).fill(0xc0);
+
+/** Starts it. */
+export async function sealedRig(
+  { sealed = {}, withNsm = true, pcrs = { 0: PCR0 } }: {
+    readonly sealed?: Partial<SealedConfig>;
+    readonly pcrs?: Readonly<Record<number, string>>;
+    readonly withNsm?: boolean;
+  } = {},
+) {
+  const kms = await LocalKms.open({ region: "us-east-1" });
+  const [keyArn = ""] = kms.keyArns;
+  const nsm = await SimulatedNsm.start({ pcrs });
+  const lines: string[] = [];
+  const clock = { ms: 0 };
+  const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
+  const service = startService({
+    kms,
+    acceptor: listener,
+    transport: "tcp",
+    limits: DEFAULT_LIMITS,
+    events: new EventLog({ write: (line) => void lines.push(line), level: "debug" }),
+    version: "test",
+    session: {
+      keys: kms.keyArns.map(parseKeyArn),
+      region: undefined,
+      context: undefined,
+      configureOnce: false,
+      requireEpoch: false,
+      workflow: (plaintext) => plaintext,
+    },
+    sealed: { ...OPEN_TO_ALL, ...sealed },
+    attester: withNsm ? nsm : undefined,
+    configurationHash: CONFIGURATION_HASH,
+    monotonic: () => clock.ms,
+  });
+  const connect = () => Client.connect(address, { timeoutMs: 20_000 });
+  /** A client that seals, and trusts the simulated root. */
+  const connectSealed = (options: Partial<SealedClientOptions> = {}, to = address) =>
+    SealedClient.connect(to, {
+      timeoutMs: 20_000,
+      pcrs: { 0: PCR0 },
+      verify: (document, expected) => nsm.verify(document, expected),
+      now: () => clock.ms,
+      ...options,
+    });
+  /** The key that is given to clients now. */
+  const publicKey = async (client: Client) => {
+    const reply = await client.request({ type: "attest", nonce: encodeBase64(new Uint8Array(16)) });
+    return String(reply["public_key"]);
+  };
+  return {
+    kms,
+    keyArn,
+    nsm,
+    address,
+    /** The service's log. */
+    lines,
+    clock,
+    connect,
+    connectSealed,
+    publicKey,
+    /** Seals for the present key, message by message. */
+    sender: async (client: Client, options: SealedSenderOptions = {}) =>
+      await SealedSender.create(
+        decodeBase64(await publicKey(client)),
+        options,
+      ),
+    [Symbol.asyncDispose]: async () => {
+      await service.stop(1_000);
+      nsm[Symbol.dispose]();
+    },
+  };
+}
