@@ -261,6 +261,11 @@ export class SealedService implements Disposable {
     return await ask(request);
   }
 
+  /** Resolves when nothing is being made any more. */
+  settled(): Promise<void> {
+    return this.#keys.settled();
+  }
+
   /** Lets its keys go: what was sealed for them opens no more. */
   [Symbol.dispose](): void {
     this.#keys[Symbol.dispose]();

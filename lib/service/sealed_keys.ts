@@ -152,6 +152,11 @@ export class SealedKeys implements Disposable {
     this.#timers.add(timer);
   }
 
+  /** Resolves when no pair is being made: what ends a service waits for it. Never rejects. */
+  async settled(): Promise<void> {
+    await this.#making?.catch(() => {});
+  }
+
   /** The keys cannot be exported, and go with it. */
   [Symbol.dispose](): void {
     this.#disposed = true;

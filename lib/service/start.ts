@@ -153,6 +153,7 @@ export function startService(options: ServiceOptions): Service {
       wallet[Symbol.dispose]();
       masterKey[Symbol.dispose]();
       sealed[Symbol.dispose]();
+      await sealed.settled();
       await kms[Symbol.asyncDispose]();
       log("info", "stopped");
     },
