@@ -54,8 +54,9 @@ export interface PolicyRequest {
 /** What a policy says. */
 export interface Decision {
   readonly allowed: boolean;
-  /** The statement that decided; undefined when none allowed it. */
+  /** The statement that decided, and how it did; undefined when none allowed it. */
   readonly by: string | undefined;
+  readonly isExplicitDeny: boolean;
   /** What was not known, and so counted against the caller. */
   readonly notes: readonly string[];
 }
@@ -222,5 +223,10 @@ export function evaluatePolicy({ statements }: KeyPolicy, request: PolicyRequest
       if (verdict === true || isUnknown) deniedBy ??= statement.name;
     } else if (verdict === true) allowedBy ??= statement.name;
   }
-  return { allowed: deniedBy === undefined && allowedBy !== undefined, by: deniedBy ?? allowedBy, notes };
+  return {
+    allowed: deniedBy === undefined && allowedBy !== undefined,
+    by: deniedBy ?? allowedBy,
+    isExplicitDeny: deniedBy !== undefined,
+    notes,
+  };
 }

@@ -285,6 +285,7 @@ Deno.test("what is unknown does not matter where another condition does not hold
   assertEquals(decide(policy({}, { Effect: "Deny", ...both })), {
     allowed: true,
     by: "statement 1",
+    isExplicitDeny: false,
     notes: [],
   });
 });
