@@ -32,6 +32,7 @@ usage: deno task host <group> <command> [options]      --help after a command li
   gateway verify   open every row, have every key sign, check the database
   table create     make the DynamoDB table of the accounts
   kms create-key   make a symmetric KMS key
+  kms serve        play KMS's part, for development: policies on PCRs, attested answers
   policy iam       print the policy of the parent's role, ARNs filled in
 
 exit codes: 0 done, 1 refused (by the enclave, the store or a check), 2 usage,

@@ -36,6 +36,7 @@ function hostArguments(args: readonly string[]): string[] {
     "--allow-read",
     "--allow-write",
     "--allow-sys",
+    `--allow-ffi=${LIBC_PATHS.join(",")}`,
     `${ROOT}scripts/host.ts`,
     ...args,
   ];
@@ -90,4 +91,9 @@ export function devLaunch(args: readonly string[]): Launch {
       ...args,
     ],
   };
+}
+
+/** How `scripts/host.ts` is started for a service of its own, such as `kms serve`. */
+export function hostLaunch(args: readonly string[]): Launch {
+  return { command: Deno.execPath(), args: hostArguments(args), env: NO_AWS };
 }
