@@ -127,6 +127,8 @@ export class HttpServer implements AsyncDisposable {
         isLast = request.isLast;
         using _late = closeLater(connection, limits.requestMs);
         const answer = await this.#options.answer(request);
+        // It may have held a plaintext.
+        request.body.fill(0);
         await send(connection, answer, isLast);
       }
     } catch (thrown) {

@@ -1,6 +1,7 @@
 /** The local KMS, asked as an enclave asks: by the simulated module's documents, over loopback. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { decodeBase64, encodeBase64 } from "@std/encoding";
+import { verifyDocument } from "../../lib/attestation/document.ts";
 import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
 import { Credentials } from "../../lib/aws_ne/mod.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
@@ -8,6 +9,7 @@ import { EnclaveError } from "../../lib/errors.ts";
 import { kmsErrorName } from "../../lib/kms/kms.ts";
 import { KmsRefusal, SimulatedAttestedKms } from "../../lib/kms_server/mod.ts";
 import { jsonAnswer, startScriptedKms } from "../helpers/scripted_kms.ts";
+import { realDocuments } from "../helpers/vectors.ts";
 import {
   ACCOUNT,
   BUILD,
@@ -20,6 +22,8 @@ import {
   STRINGS,
   ZERO,
 } from "../helpers/kms_place.ts";
+
+const REAL = realDocuments();
 
 Deno.test("the right PCR is served: a data key comes in an envelope, and opens again", async () => {
   const { place: opened, kms } = await KmsPlace.open(BUILD.old, {
@@ -128,6 +132,36 @@ Deno.test("without a root of one's own AWS's is meant, and no simulated document
   await using place = opened;
   assertEquals(await place.refusal(() => place.dataKey(kms)), "ValidationException");
 });
+
+for (const kind of ["production", "debug"] as const) {
+  Deno.test({
+    name: `a real document of a ${kind} enclave is verified under AWS's root, and within five minutes alone`,
+    ignore: REAL === undefined,
+    fn: async () => {
+      assert(REAL !== undefined);
+      const { bytes, at } = REAL[kind];
+      let now = at;
+      const { place: opened } = await KmsPlace.open(BUILD.old, { root: undefined, now: () => now });
+      await using place = opened;
+      const ask = async () => {
+        const { answer } = await place.ask("GenerateRandom", {
+          NumberOfBytes: 1,
+          Recipient: {
+            AttestationDocument: encodeBase64(bytes),
+            KeyEncryptionAlgorithm: "RSAES_OAEP_SHA_256",
+          },
+        });
+        return `${answer["__type"]}: ${answer["message"]}`;
+      };
+      const { publicKey } = await verifyDocument(bytes, { at: "made", allowDebug: true });
+      // Whose enclave it was is not known, nor what its key was for: that it was come so far is what shows.
+      const expected = publicKey === undefined ? "has no public key" : "public key cannot be used";
+      assertStringIncludes(await ask(), expected);
+      now = new Date(at.getTime() + 10 * 60_000);
+      assertStringIncludes(await ask(), "attestation_stale");
+    },
+  });
+}
 
 Deno.test("a document that is replayed is refused after five minutes", async () => {
   let now = new Date("2026-06-01T12:00:00Z");
