@@ -50,7 +50,7 @@ export interface KmsServerOptions {
   readonly limits?: Partial<HttpLimits> | undefined;
   /** Takes each event. Must not throw. */
   readonly onEvent?: ((event: AuditEvent) => void) | undefined;
-  /** Told of connections that ended badly. */
+  /** Told of connections that ended badly, and of what failed here. Must not throw. */
   readonly onProblem?: ((what: string) => void) | undefined;
   /** For tests. */
   readonly now?: (() => Date) | undefined;
@@ -100,7 +100,7 @@ export class KmsServer implements AsyncDisposable {
    */
   static async start(options: KmsServerOptions = {}): Promise<KmsServer> {
     const { hostname = "127.0.0.1", region = DEFAULT_REGION, account = LOCAL_ACCOUNT } = options;
-    const { now = () => new Date(), tlsFolder } = options;
+    const { now = () => new Date(), tlsFolder, onProblem = () => {} } = options;
     await using stack = new AsyncDisposableStack();
     // First of all, so that the keys are wiped whatever fails.
     const accessKeys = options.accessKeys === undefined
@@ -135,12 +135,13 @@ export class KmsServer implements AsyncDisposable {
       root: options.root ?? AWS_NITRO_ROOT,
       identify: accessKeys === undefined ? () => anybody(caller) : (request) => accessKeys.identify(request),
       onEvent: options.onEvent ?? (() => {}),
+      onProblem,
     });
     stack.use(
       new HttpServer({
         listener,
         limits: { ...HTTP_LIMITS, ...options.limits },
-        onProblem: options.onProblem ?? (() => {}),
+        onProblem,
         answer: (request) => service.answer({ ...request, isSecure: certificate !== undefined }),
       }),
     );

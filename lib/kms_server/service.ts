@@ -6,6 +6,7 @@
 import { encodeBase64 } from "@std/encoding";
 import { MAX_CIPHERTEXT_LENGTH, MAX_KEY_ID_LENGTH, MAX_RANDOM_LENGTH } from "../aws_ne/arguments.ts";
 import { SecretBytes } from "../crypto/secret_bytes.ts";
+import { EnclaveError } from "../errors.ts";
 import type { EncryptionContext } from "../kms/kms.ts";
 import { type AuditDraft, type AuditEvent, auditEvent } from "./audit.ts";
 import { CmsError, envelopData } from "./cms.ts";
@@ -51,6 +52,8 @@ export interface KmsServiceOptions {
   readonly now: () => Date;
   /** Takes each event. Must not throw. */
   readonly onEvent: (event: AuditEvent) => void;
+  /** Told what failed here, which is nobody's business but the one's who runs the server. Must not throw. */
+  readonly onProblem: (what: string) => void;
 }
 
 type Answer = Readonly<Record<string, unknown>>;
@@ -105,9 +108,7 @@ export class KmsService {
         isSecure: request.isSecure,
       });
     } catch (thrown) {
-      refusal = thrown instanceof KmsRefusal
-        ? thrown
-        : new KmsRefusal("KMSInternalException", "The local KMS failed", { cause: thrown });
+      refusal = thrown instanceof KmsRefusal ? thrown : this.#fault(operation, thrown);
       answer = { __type: refusal.kms.name, message: refusal.kms.message };
     }
     const { region, now, onEvent } = this.#options;
@@ -117,6 +118,17 @@ export class KmsService {
       headers: { "content-type": CONTENT_TYPE, "x-amzn-requestid": requestId },
       body: JSON.stringify(answer),
     };
+  }
+
+  #fault(operation: string, thrown: unknown): KmsRefusal {
+    // Another's message may quote what it was given.
+    const what = thrown instanceof EnclaveError
+      ? thrown.message
+      : thrown instanceof Error
+      ? thrown.name
+      : "unknown";
+    this.#options.onProblem(`${operation} failed: ${what}`);
+    return new KmsRefusal("KMSInternalException", "The local KMS failed", { cause: thrown });
   }
 
   async #run(call: Call): Promise<Answer> {

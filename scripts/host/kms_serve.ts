@@ -151,7 +151,7 @@ export async function runKmsServe(argv: readonly string[], io: HostIo): Promise<
     await using server = await KmsServer.start({
       ...await serverOptions(options),
       onEvent: line,
-      onProblem: (what) => line({ eventTime: new Date().toISOString(), event: "connection_problem", what }),
+      onProblem: (what) => line({ eventTime: new Date().toISOString(), event: "problem", what }),
     });
     line({
       eventTime: new Date().toISOString(),

@@ -290,6 +290,24 @@ Deno.test("what is not as KMS takes it is refused by KMS's name", async () => {
   }
 });
 
+Deno.test("what fails here is KMS's internal failure to the client, and told to the one who runs it", async () => {
+  const folder = await Deno.makeTempDir();
+  const keysFile = `${folder}/keys.json`;
+  const { place: opened } = await KmsPlace.open(BUILD.old, { keysFile });
+  await using place = opened;
+  await Deno.remove(folder, { recursive: true });
+  const { status, answer } = await place.ask("CreateKey", {});
+  assertEquals([status, answer], [500, {
+    __type: "KMSInternalException",
+    message: "The local KMS failed",
+  }]);
+  assertEquals(place.events.at(-1)?.errorCode, "KMSInternalException");
+  assertStringIncludes(
+    place.problems[0] ?? "",
+    `CreateKey failed: Cannot use the local KMS's file ${keysFile}`,
+  );
+});
+
 Deno.test("nothing secret is in an event: neither plaintext, ciphertext, secret key nor token", async () => {
   const { place: opened, kms } = await KmsPlace.open(BUILD.old, { accessKeys: parseAccessKeys(KEYS_FILE) });
   await using place = opened;
