@@ -38,6 +38,7 @@ usage: deno task host <group> <command> [options]      --help after a command li
   gateway verify   open every row, have every key sign, check the database
   table create     make the DynamoDB table of the accounts
   kms create-key   make a symmetric KMS key
+  kms serve        play KMS's part, for development: policies on PCRs, attested answers
   policy iam       print the policy of the parent's role, ARNs filled in
   policy render    write a key policy for builds, from their measurements
   policy lint      find what defeats attestation in a key policy

@@ -38,6 +38,11 @@ const WALLS: readonly { readonly from: RegExp; readonly to: RegExp; readonly why
     why: "who verifies documents may be a browser, and knows no module",
   },
   {
+    from: /^(main\.ts$|ffi\/|lib\/(?!kms_server\/))/,
+    to: /^lib\/kms_server\//,
+    why: "what plays AWS's part is for development, and for scripts and tests alone",
+  },
+  {
     from: /^(main\.ts$|lib\/(service|wire|aws_ne|crypto|kms|cli)\/)/,
     to: /^lib\/config\//,
     why: "files that the parent's owner writes configure no enclave",

@@ -42,6 +42,8 @@ export interface SimulatedNsmOptions {
   readonly pcrs?: Readonly<Record<number, string>> | undefined;
   /** `<instance id>-enc<enclave id>`; made up, unless given. */
   readonly moduleId?: string | undefined;
+  /** A module whose root is this one's too: another image, or another instance, under the same hypervisor. */
+  readonly sibling?: SimulatedNsm | undefined;
   /** The hypervisor's clock. */
   readonly now?: (() => Date) | undefined;
   /** The device whose presence means an enclave; for tests. */
@@ -178,7 +180,10 @@ export class SimulatedNsm implements Nsm {
       lifeMs: AUTHORITY_MS,
       usages: KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign,
     };
-    const root = await issue({ ...authority, subject: ROOT_NAME, issuer: undefined, pathLength: 1 });
+    const { sibling } = options;
+    const root = sibling === undefined
+      ? await issue({ ...authority, subject: ROOT_NAME, issuer: undefined, pathLength: 1 })
+      : sibling.#root;
     const instance = await issue({ ...authority, subject: INSTANCE_NAME, issuer: root, pathLength: 0 });
     const leaf = await issueLeaf(moduleId, instance, from);
     return new SimulatedNsm(options, { moduleId, root, instance, leaf, pcrs });

@@ -6,12 +6,12 @@
  *
  * @module
  */
-import { decodeBase64, encodeBase64 } from "@std/encoding";
+import { encodeBase64 } from "@std/encoding";
 import { MAX_CIPHERTEXT_LENGTH } from "../aws_ne/arguments.ts";
 import { checkCall } from "../aws_ne/calls.ts";
-import { SecretBytes } from "../crypto/secret_bytes.ts";
-import { type KmsAnswer, KmsApi, type KmsApiOptions, unbelievable } from "./aws/api.ts";
-import type { KmsOperation } from "./aws/sign.ts";
+import type { SecretBytes } from "../crypto/secret_bytes.ts";
+import { checkKey, takeBytes, takeSecret } from "./aws/answer.ts";
+import { KmsApi, type KmsApiOptions } from "./aws/api.ts";
 import type { DataKey, DataKeyRequest, DecryptRequest, Kms, KmsAccess, KmsHealth } from "./kms.ts";
 import { refuseInEnclave } from "./outside_enclave.ts";
 
@@ -104,50 +104,4 @@ export class AwsKms implements Kms {
     this.#api[Symbol.dispose]();
     return Promise.resolve();
   }
-}
-
-function takeSecret(
-  operation: KmsOperation,
-  answer: KmsAnswer,
-  lengths: { readonly min: number; readonly max: number },
-): SecretBytes {
-  return new SecretBytes(takeBytes(operation, answer, { ...lengths, field: "Plaintext" }));
-}
-
-/** The bytes of a field, which is not in the answer after it. What is wrong with them is said without them. */
-function takeBytes(
-  operation: KmsOperation,
-  answer: KmsAnswer,
-  { field, min, max }: { readonly field: string; readonly min: number; readonly max: number },
-): Uint8Array<ArrayBuffer> {
-  const text = answer[field];
-  delete answer[field];
-  const bytes = typeof text === "string" ? decode(text) : undefined;
-  if (bytes === undefined) throw unbelievable(operation, `${field} is missing, or no base64`);
-  if (bytes.length >= min && bytes.length <= max) return bytes;
-  bytes.fill(0);
-  throw unbelievable(operation, `${field} has ${bytes.length} bytes`);
-}
-
-function decode(text: string): Uint8Array<ArrayBuffer> | undefined {
-  try {
-    return decodeBase64(text);
-  } catch {
-    return undefined;
-  }
-}
-
-/**
- * Compares the key that KMS used with the one that was asked for. An alias says nothing of the key behind it.
- *
- * @throws {AwsKmsError}
- */
-function checkKey(operation: KmsOperation, answer: KmsAnswer, asked: string | undefined): void {
-  if (asked === undefined || /(^|:)alias\//.test(asked)) return;
-  const used = answer["KeyId"];
-  const isAsked = typeof used === "string" &&
-    (asked.startsWith("arn:") ? used === asked : used === asked || used.endsWith(`:key/${asked}`));
-  if (isAsked) return;
-  const named = typeof used === "string" ? JSON.stringify(used.slice(0, 128)) : "no key";
-  throw unbelievable(operation, `it names ${named}, asked for was ${JSON.stringify(asked.slice(0, 128))}`);
 }

@@ -29,7 +29,7 @@ const MAGIC = new TextEncoder().encode("DLK1");
 const HEADER_LENGTH = MAGIC.length + 2;
 const FILE_MODE = 0o600;
 /** The account that no one has. */
-const ACCOUNT = "000000000000";
+export const LOCAL_ACCOUNT = "000000000000";
 
 /** The local KMS refused, in the words that AWS would use. */
 export class LocalKmsError extends EnclaveError {
@@ -43,6 +43,8 @@ export class LocalKmsError extends EnclaveError {
 /** Options of {@link LocalKms.open}. */
 export interface LocalKmsOptions {
   readonly region: string;
+  /** Of new keys, 12 digits; {@link LOCAL_ACCOUNT}, unless given. */
+  readonly account?: string | undefined;
   /** Keys are kept here, mode 0600. Without it they live in memory. */
   readonly file?: string | undefined;
   /** The device whose presence means an enclave; for tests. */
@@ -92,7 +94,8 @@ export class LocalKms implements Kms {
   }
 
   async #createKey(): Promise<string> {
-    const arn = `arn:aws:kms:${this.#options.region}:${ACCOUNT}:key/${crypto.randomUUID()}`;
+    const { region, account = LOCAL_ACCOUNT } = this.#options;
+    const { arn } = parseKeyArn(`arn:aws:kms:${region}:${account}:key/${crypto.randomUUID()}`);
     const material = crypto.getRandomValues(new Uint8Array(KEY_LENGTH));
     if (this.#options.file !== undefined) await appendKey(this.#options.file, arn, material);
     this.#keys.set(arn, await SealingKey.take(new SecretBytes(material)));
@@ -173,6 +176,11 @@ export class LocalKms implements Kms {
 function additionalData(arn: string, context: EncryptionContext): Uint8Array<ArrayBuffer> {
   const entries = Object.entries(context).sort(([a], [b]) => (a < b ? -1 : 1));
   return new Uint8Array(encode(["denclave-local-kms", 1, arn, entries]));
+}
+
+/** The key that a blob says it was made by. @throws {LocalKmsError} `InvalidCiphertextException` */
+export function keyArnOf(blob: Uint8Array<ArrayBuffer>): string {
+  return parseBlob(blob).arn;
 }
 
 function parseBlob(

@@ -1,5 +1,5 @@
 /**
- * `host kms create-key`.
+ * `host kms create-key`, and the way to `host kms serve`.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { formatFields } from "../../lib/cli/table.ts";
 import { AWS_OPTIONS, credentialSource, type HostIo, requireRegion } from "./io.ts";
 
 /** Commands of the group. */
-export const KMS_COMMANDS = ["create-key"] as const;
+export const KMS_COMMANDS = ["create-key", "serve"] as const;
 
 const SPECS = [
   ...AWS_OPTIONS,
@@ -37,8 +37,16 @@ function tagsOf(pairs: readonly string[]): Record<string, string> {
   }));
 }
 
+/** Runs one of the {@link KMS_COMMANDS}. */
+export async function runKms(command: string, argv: readonly string[], io: HostIo): Promise<number> {
+  if (command !== "serve") return await createKeyOf(argv, io);
+  // What verifies documents is loaded by those who need it.
+  const { runKmsServe } = await import("./kms_serve.ts");
+  return await runKmsServe(argv, io);
+}
+
 /** Makes a key. */
-export async function runKms(_command: string, argv: readonly string[], io: HostIo): Promise<number> {
+async function createKeyOf(argv: readonly string[], io: HostIo): Promise<number> {
   const options = parseOptions(SPECS, argv, io.env);
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
   const alias = options.text("alias")?.replace(/^alias\//, "");

@@ -38,6 +38,7 @@ function hostArguments(args: readonly string[]): string[] {
     "--allow-write",
     "--allow-sys",
     `--allow-run=${Object.values(PROGRAMS).join(",")}`,
+    `--allow-ffi=${LIBC_PATHS.join(",")}`,
     `${ROOT}scripts/host.ts`,
     ...args,
   ];
@@ -103,4 +104,9 @@ export function devLaunch(args: readonly string[]): Launch {
       ...args,
     ],
   };
+}
+
+/** How `scripts/host.ts` is started for a service of its own, such as `kms serve`. */
+export function hostLaunch(args: readonly string[]): Launch {
+  return { command: Deno.execPath(), args: hostArguments(args), env: NO_AWS };
 }

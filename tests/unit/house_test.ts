@@ -26,6 +26,13 @@ const WALLS: readonly (readonly [string, string, readonly string[]])[] = [
   ["main.ts", 'import { a } from "./lib/config/config.ts";', ["import-walls"]],
   ["lib/service/session.ts", 'import { a } from "../config/config.ts";', ["import-walls"]],
   ["lib/config/config.ts", 'import { a } from "../cli/options.ts";', []],
+  ["main.ts", 'import { a } from "./lib/kms_server/mod.ts";', ["import-walls"]],
+  ["lib/kms/nitro.ts", 'import { a } from "../kms_server/attested_kms.ts";', ["import-walls"]],
+  ["lib/service/wallet.ts", 'import { a } from "../kms_server/cms.ts";', ["import-walls"]],
+  ["lib/host/client.ts", 'import { a } from "../kms_server/server.ts";', ["import-walls"]],
+  ["lib/kms_server/server.ts", 'import { a } from "./cms.ts";', []],
+  ["lib/kms_server/server.ts", 'import { a } from "../kms/local.ts";', []],
+  ["scripts/host/kms.ts", 'import { a } from "../../lib/kms_server/mod.ts";', []],
   ["scripts/dev.ts", 'import { a } from "../lib/kms/aws.ts";', []],
   ["scripts/dev.ts", 'import { a } from "../lib/kms/local.ts";', []],
   ["lib/kms/nitro.ts", 'import { a } from "../../scripts/dev.ts";', ["import-walls"]],
@@ -130,7 +137,8 @@ Deno.test("nothing that main.ts leads to can make a document, or trust a root", 
 Deno.test("main.ts leads to the attested KMS alone, and to no configuration file", async () => {
   const graph = [...await graphOf(new URL("../../main.ts", import.meta.url))];
   assertEquals(graph.some((path) => path.endsWith("/lib/kms/nitro.ts")), true);
-  const walled = /\/lib\/(config\/|kms\/(aws|deps)\/|kms\/(local|aws|development_key|outside_enclave)\.ts)/;
+  const walled =
+    /\/lib\/(config\/|kms_server\/|kms\/(aws|deps)\/|kms\/(local|aws|development_key|outside_enclave)\.ts)/;
   assertEquals(graph.filter((path) => walled.test(path)), []);
 });
 

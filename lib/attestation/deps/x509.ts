@@ -12,10 +12,15 @@ import "npm:reflect-metadata@0.2.2";
 
 // deno-lint-ignore no-import-prefix
 export {
+  AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
   Extension,
   KeyUsageFlags,
   KeyUsagesExtension,
+  SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
   X509Certificate,
   X509CertificateGenerator,
 } from "npm:@peculiar/x509@2.2.0";

@@ -1,0 +1,184 @@
+/**
+ * The little of ASN.1's encodings that CMS needs: a writer of definite and indefinite lengths, and a reader of both. ITU-T X.690.
+ *
+ * @module
+ */
+import { EnclaveError } from "../errors.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Identifier octets. */
+export const TAG = {
+  integer: 0x02,
+  octetString: 0x04,
+  null: 0x05,
+  objectIdentifier: 0x06,
+  sequence: 0x30,
+  set: 0x31,
+  /** [0], primitive. */
+  context0: 0x80,
+  /** [0], constructed. */
+  context0Constructed: 0xa0,
+  /** [1], constructed. */
+  context1Constructed: 0xa1,
+} as const;
+
+const CONSTRUCTED = 0x20;
+const INDEFINITE = 0x80;
+const HIGH_TAG = 0x1f;
+const END_OF_CONTENTS = new Uint8Array(2);
+/** Envelopes nest six deep. */
+const MAX_DEPTH = 12;
+
+/** The bytes are not BER as it is read here. */
+export class BerError extends EnclaveError {
+  constructor(message: string) {
+    super(`Cannot read BER: ${message}`, {
+      code: "ber_malformed",
+      hint: "Check that the bytes are whole, and decoded from base64 once.",
+    });
+  }
+}
+
+/** Byte strings after one another. */
+export function concat(parts: readonly Uint8Array[]): Bytes {
+  const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  return joined;
+}
+
+/** An element of definite length, the shortest form of it. */
+export function element(tag: number, ...contents: readonly Uint8Array[]): Bytes {
+  const length = contents.reduce((sum, part) => sum + part.length, 0);
+  return concat([new Uint8Array([tag, ...lengthOctets(length)]), ...contents]);
+}
+
+/** A constructed element of indefinite length, with its end. */
+export function indefinite(tag: number, ...contents: readonly Uint8Array[]): Bytes {
+  return concat([new Uint8Array([tag, INDEFINITE]), ...contents, END_OF_CONTENTS]);
+}
+
+function lengthOctets(length: number): readonly number[] {
+  if (length < INDEFINITE) return [length];
+  const octets: number[] = [];
+  for (let rest = length; rest > 0; rest = Math.floor(rest / 256)) octets.unshift(rest % 256);
+  return [INDEFINITE | octets.length, ...octets];
+}
+
+/** An INTEGER of one octet. @param value 0 to 127 */
+export function smallInteger(value: number): Bytes {
+  return element(TAG.integer, new Uint8Array([value]));
+}
+
+/** An OBJECT IDENTIFIER, from its dotted form. */
+export function objectIdentifier(dotted: string): Bytes {
+  const [first = 0, second = 0, ...others] = dotted.split(".").map(Number);
+  const octets = [first * 40 + second, ...others].flatMap((arc) => {
+    const base128 = [arc % 128];
+    for (let rest = Math.floor(arc / 128); rest > 0; rest = Math.floor(rest / 128)) {
+      base128.unshift(128 | rest % 128);
+    }
+    return base128;
+  });
+  return element(TAG.objectIdentifier, new Uint8Array(octets));
+}
+
+/** An element that was read. */
+export interface BerElement {
+  readonly tag: number;
+  /** Identifier, length and contents. */
+  readonly raw: Bytes;
+  /** The contents of a primitive one; empty for a constructed one. */
+  readonly contents: Bytes;
+  /** What is in a constructed one; empty for a primitive one. */
+  readonly children: readonly BerElement[];
+}
+
+/**
+ * Reads one element, and nothing after it. Definite lengths have to be in their shortest form.
+ *
+ * @throws {BerError}
+ */
+export function parseBer(bytes: Bytes): BerElement {
+  const { element: whole, end } = readElement(bytes, 0, bytes.length, 0);
+  if (end !== bytes.length) throw new BerError(`${bytes.length - end} bytes follow the end`);
+  return whole;
+}
+
+interface Read {
+  readonly element: BerElement;
+  readonly end: number;
+}
+
+function readElement(bytes: Bytes, start: number, limit: number, depth: number): Read {
+  if (depth > MAX_DEPTH) throw new BerError(`it is deeper than ${MAX_DEPTH}`);
+  const tag = octet(bytes, start, limit);
+  if ((tag & HIGH_TAG) === HIGH_TAG) throw new BerError("a tag has more than one octet");
+  const isConstructed = (tag & CONSTRUCTED) !== 0;
+  const first = octet(bytes, start + 1, limit);
+  if (first === INDEFINITE) {
+    if (!isConstructed) throw new BerError("a primitive element has no length");
+    return readIndefinite({ bytes, start, limit, depth, tag });
+  }
+  const { length, from } = readLength(bytes, start + 1, limit);
+  if (length > limit - from) throw new BerError("an element ends beyond the one around it");
+  const end = from + length;
+  const raw = bytes.subarray(start, end);
+  if (!isConstructed) {
+    return { element: { tag, raw, contents: bytes.subarray(from, end), children: [] }, end };
+  }
+  const children: BerElement[] = [];
+  for (let at = from; at < end;) {
+    const child = readElement(bytes, at, end, depth + 1);
+    children.push(child.element);
+    at = child.end;
+  }
+  return { element: { tag, raw, contents: new Uint8Array(0), children }, end };
+}
+
+function readIndefinite(
+  { bytes, start, limit, depth, tag }: {
+    readonly bytes: Bytes;
+    readonly start: number;
+    readonly limit: number;
+    readonly depth: number;
+    readonly tag: number;
+  },
+): Read {
+  const children: BerElement[] = [];
+  let at = start + 2;
+  while (octet(bytes, at, limit) !== 0) {
+    const child = readElement(bytes, at, limit, depth + 1);
+    children.push(child.element);
+    at = child.end;
+  }
+  if (octet(bytes, at + 1, limit) !== 0) throw new BerError("an end of contents has contents");
+  const end = at + END_OF_CONTENTS.length;
+  return { element: { tag, raw: bytes.subarray(start, end), contents: new Uint8Array(0), children }, end };
+}
+
+/** At most three octets, which is more than any envelope has. */
+function readLength(
+  bytes: Bytes,
+  at: number,
+  limit: number,
+): { readonly length: number; readonly from: number } {
+  const first = octet(bytes, at, limit);
+  if (first < INDEFINITE) return { length: first, from: at + 1 };
+  const count = first & 0x7f;
+  if (count > 3) throw new BerError("a length has more than three octets");
+  let length = 0;
+  for (let index = 1; index <= count; index++) length = length * 256 + octet(bytes, at + index, limit);
+  if (lengthOctets(length).length !== count + 1) throw new BerError("a length is not in its shortest form");
+  return { length, from: at + 1 + count };
+}
+
+function octet(bytes: Bytes, at: number, limit: number): number {
+  const value = at < limit ? bytes[at] : undefined;
+  if (value === undefined) throw new BerError("it ends too early");
+  return value;
+}

@@ -1,0 +1,120 @@
+/**
+ * Conditions of a key policy: operators and keys, as IAM evaluates them. What is not known here is said to be unknown, and never guessed.
+ *
+ * Sources: IAM's reference of policy elements ("Condition operators", "Multivalued context keys"); KMS's of its condition keys.
+ *
+ * @module
+ */
+
+/** What a request says for each condition key: lower-case names, since names have no case. A key that is not in it is absent. */
+export type ConditionValues = ReadonlyMap<string, readonly string[]>;
+
+/** One line of a Condition block. */
+export interface Condition {
+  /** As it was written, such as `ForAnyValue:StringLike`. */
+  readonly operator: string;
+  /** As it was written, such as `kms:RecipientAttestation:PCR0`. */
+  readonly key: string;
+  /** At least one. */
+  readonly values: readonly string[];
+}
+
+/** Whether a condition holds; `unknown` says what is not known. */
+export type Verdict = true | false | { readonly unknown: string };
+
+type Match = (wanted: string, found: string) => boolean;
+
+/** What an operator compares by, and whether it is the opposite that is asked. */
+interface Comparison {
+  readonly match: Match;
+  readonly negated: boolean;
+}
+
+const equals: Match = (wanted, found) => wanted === found;
+const equalsIgnoringCase: Match = (wanted, found) => wanted.toLowerCase() === found.toLowerCase();
+
+const COMPARISONS: Readonly<Record<string, Comparison>> = {
+  StringEquals: { match: equals, negated: false },
+  StringNotEquals: { match: equals, negated: true },
+  StringEqualsIgnoreCase: { match: equalsIgnoringCase, negated: false },
+  StringNotEqualsIgnoreCase: { match: equalsIgnoringCase, negated: true },
+  StringLike: { match: like, negated: false },
+  StringNotLike: { match: like, negated: true },
+  Bool: { match: equalsIgnoringCase, negated: false },
+};
+
+/** Keys that this KMS fills in, or knows to be absent. */
+const KNOWN_KEYS =
+  /^(kms:recipientattestation:(pcr([0-9]|[12][0-9]|3[01])|imagesha384)|kms:encryptioncontext:.+|kms:encryptioncontextkeys|kms:viaservice|kms:calleraccount|kms:encryptionalgorithm|aws:principalarn|aws:principalaccount|aws:securetransport)$/;
+const OPERATOR = /^(?:(ForAllValues|ForAnyValue):)?([A-Za-z]+?)(IfExists)?$/;
+/** Several of its values are one request's: single-valued operators say nothing of them. */
+const MULTIVALUED = "kms:encryptioncontextkeys";
+
+/** Whether a text is like a pattern with `*` (any characters) and `?` (any one), in time linear in their product. */
+export function like(pattern: string, text: string): boolean {
+  let [at, star, resume] = [0, -1, 0];
+  for (let index = 0; index < text.length;) {
+    const wanted = pattern[at];
+    // The star first: a text may hold one too.
+    if (wanted === "*") {
+      [star, resume] = [at, index];
+      at++;
+    } else if (wanted !== undefined && (wanted === "?" || wanted === text[index])) {
+      at++;
+      index++;
+    } else if (star !== -1) {
+      resume++;
+      [at, index] = [star + 1, resume];
+    } else return false;
+  }
+  while (pattern[at] === "*") at++;
+  return at === pattern.length;
+}
+
+/** Evaluates one condition. */
+export function holds({ operator, key, values }: Condition, found: ConditionValues): Verdict {
+  const name = key.toLowerCase();
+  if (!KNOWN_KEYS.test(name)) return { unknown: `condition key ${key}` };
+  if (values.some((value) => value.includes("${"))) return { unknown: `a policy variable for ${key}` };
+  const present = found.get(name);
+  if (operator === "Null") return isNull(values, present, operator);
+  const [, quantifier, base = "", ifExists] = OPERATOR.exec(operator) ?? [];
+  const comparison = Object.hasOwn(COMPARISONS, base) ? COMPARISONS[base] : undefined;
+  if (comparison === undefined) return { unknown: `condition operator ${operator}` };
+  const { match, negated } = comparison;
+  const fits = (value: string) => values.some((wanted) => match(wanted, value)) !== negated;
+  switch (quantifier) {
+    case "ForAllValues":
+      return (present ?? []).every(fits);
+    case "ForAnyValue":
+      return present === undefined || present.length === 0 ? ifExists !== undefined : present.some(fits);
+    default: {
+      const [value, ...others] = present ?? [];
+      // A negated operator holds where there is nothing to compare: IAM says so, and policies fall over it.
+      if (value === undefined) return ifExists !== undefined || negated;
+      if (name === MULTIVALUED || others.length > 0) {
+        return { unknown: `${operator} on several values of ${key}` };
+      }
+      return fits(value);
+    }
+  }
+}
+
+function isNull(
+  values: readonly string[],
+  present: readonly string[] | undefined,
+  operator: string,
+): Verdict {
+  const [wanted, ...others] = values.map((value) => value.toLowerCase());
+  if (others.length > 0 || (wanted !== "true" && wanted !== "false")) {
+    return { unknown: `condition operator ${operator} with something else than true or false` };
+  }
+  return (present === undefined) === (wanted === "true");
+}
+
+/** All of them: false as soon as one is, for then what is unknown does not matter. */
+export function allHold(conditions: readonly Condition[], found: ConditionValues): Verdict {
+  const verdicts = conditions.map((condition) => holds(condition, found));
+  if (verdicts.includes(false)) return false;
+  return verdicts.find((verdict) => verdict !== true) ?? true;
+}

@@ -1,0 +1,203 @@
+/**
+ * The local KMS with a simulated module that it believes, and policies as the parent's tools write them.
+ *
+ * @module
+ */
+import { assert, assertRejects } from "@std/assert";
+import { SimulatedNsm, type SimulatedNsmOptions } from "../../lib/attestation/simulated.ts";
+import { Credentials } from "../../lib/aws_ne/mod.ts";
+import { EnclaveError } from "../../lib/errors.ts";
+import { AwsKms } from "../../lib/kms/aws.ts";
+import { type DataKey, type Kms, type KmsAccess, kmsErrorName } from "../../lib/kms/kms.ts";
+import {
+  type AuditEvent,
+  KmsServer,
+  type KmsServerOptions,
+  SimulatedAttestedKms,
+} from "../../lib/kms_server/mod.ts";
+import { within } from "./deadline.ts";
+
+/** Of the server. */
+export const REGION = "us-east-1";
+/** Of its keys. */
+export const ACCOUNT = "111122223333";
+/** The enclave's parent. */
+export const ROLE = `arn:aws:iam::${ACCOUNT}:role/enclave`;
+/** Who may put policies. */
+export const ADMIN = `arn:aws:iam::${ACCOUNT}:role/admin`;
+/** The role's own key. */
+export const STRINGS = {
+  accessKeyId: "AKIATESTROLE",
+  secretAccessKey: "secret-of-the-role",
+  sessionToken: "",
+};
+/** An EncryptionContext. */
+export const CONTEXT = { app: "denclave", purpose: "wallet" };
+/** PCR 0 of two images. */
+export const BUILD = { old: "0a".repeat(48), new: "0b".repeat(48) } as const;
+/** A PCR in debug mode. */
+export const ZERO = "00".repeat(48);
+
+/** Of JSON. */
+export type Fields = Readonly<Record<string, unknown>>;
+
+/** What the tools of the parent render: an Allow for the builds, a guarding Deny, an administrator. */
+export function policyFor(builds: readonly string[], more: readonly Fields[] = []): string {
+  const attested = ["kms:Decrypt", "kms:GenerateDataKey"];
+  return JSON.stringify({
+    Version: "2012-10-17",
+    Statement: [
+      {
+        Sid: "Builds",
+        Effect: "Allow",
+        Principal: { AWS: ROLE },
+        Action: attested,
+        Resource: "*",
+        Condition: { StringEqualsIgnoreCase: { "kms:RecipientAttestation:PCR0": builds } },
+      },
+      {
+        Sid: "Guard",
+        Effect: "Deny",
+        Principal: "*",
+        Action: attested,
+        Resource: "*",
+        Condition: { StringNotEqualsIgnoreCase: { "kms:RecipientAttestation:PCR0": builds } },
+      },
+      {
+        Sid: "Administrator",
+        Effect: "Allow",
+        Principal: { AWS: ADMIN },
+        Action: [
+          "kms:PutKeyPolicy",
+          "kms:GetKeyPolicy",
+          "kms:DescribeKey",
+          "kms:EnableKey",
+          "kms:DisableKey",
+        ],
+        Resource: "*",
+      },
+      ...more,
+    ],
+  });
+}
+
+/** A server, modules, and what it told. */
+export class KmsPlace implements AsyncDisposable {
+  readonly events: AuditEvent[] = [];
+  readonly problems: string[] = [];
+  #stack = new AsyncDisposableStack();
+  #credentials = this.#stack.use(Credentials.fromStrings(STRINGS));
+  #root: Uint8Array;
+  #server: KmsServer | undefined;
+
+  private constructor(root: Uint8Array) {
+    this.#root = root;
+  }
+
+  /** With a server whose root is that of a module with these PCRs. */
+  static async open(
+    pcr0: string,
+    options: KmsServerOptions = {},
+    nsmOptions: SimulatedNsmOptions = {},
+  ): Promise<{ readonly place: KmsPlace; readonly kms: SimulatedAttestedKms; readonly nsm: SimulatedNsm }> {
+    const nsm = await SimulatedNsm.start({ ...nsmOptions, pcrs: { 0: pcr0 } });
+    const place = new KmsPlace(nsm.root);
+    place.#stack.use(nsm);
+    place.#server = place.#stack.use(
+      await KmsServer.start({
+        account: ACCOUNT,
+        root: place.#root,
+        caller: ROLE,
+        onEvent: (event) => void place.events.push(event),
+        onProblem: (what) => void place.problems.push(what),
+        ...options,
+      }),
+    );
+    return { place, nsm, kms: await place.attested(nsm) };
+  }
+
+  get server(): KmsServer {
+    assert(this.#server !== undefined);
+    return this.#server;
+  }
+
+  get keyArn(): string {
+    return this.server.keyArns[0] ?? "";
+  }
+
+  get access(): KmsAccess {
+    return { region: REGION, credentials: this.#credentials };
+  }
+
+  async attested(nsm: Pick<SimulatedNsm, "attest">): Promise<SimulatedAttestedKms> {
+    const { url, authority } = this.server;
+    return this.#stack.use(await SimulatedAttestedKms.open({ nsm, endpoint: url, authority }));
+  }
+
+  get plain(): AwsKms {
+    return this.#stack.use(AwsKms.open({ endpoint: this.server.url, authority: this.server.authority }));
+  }
+
+  dataKey(kms: Kms, context: Readonly<Record<string, string>> = CONTEXT): Promise<DataKey> {
+    return kms.generateDataKey(this.access, { keyId: this.keyArn, keySpec: "AES_256", context });
+  }
+
+  decrypt(kms: Kms, { ciphertext }: DataKey, context: Readonly<Record<string, string>> = CONTEXT) {
+    return kms.decrypt(this.access, { ciphertext, keyId: this.keyArn, context });
+  }
+
+  /** KMS's name for a refusal. */
+  async refusal(run: () => Promise<unknown>): Promise<string | undefined> {
+    return kmsErrorName(await within(assertRejects(run, EnclaveError), "the refusal"));
+  }
+
+  /** A request as it is, signed by nobody. */
+  async ask(
+    operation: string,
+    fields: unknown,
+  ): Promise<{ readonly status: number; readonly answer: Fields }> {
+    const response = await fetch(this.server.url, {
+      method: "POST",
+      headers: { "content-type": "application/x-amz-json-1.1", "x-amz-target": `TrentService.${operation}` },
+      body: typeof fields === "string" ? fields : JSON.stringify(fields),
+    });
+    return { status: response.status, answer: await response.json() };
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#stack.disposeAsync();
+  }
+}
+
+/** A session of the role's. */
+export const SESSION = {
+  accessKeyId: "ASIATESTSESSION",
+  secretAccessKey: "secret-of-the-session",
+  sessionToken: "token-of-the-session",
+  arn: ROLE,
+};
+/** A file of access keys. */
+export const accessKeysFile = (...keys: readonly Fields[]) =>
+  JSON.stringify({ version: 1, accessKeys: keys });
+/** The role, its session, the administrator. */
+export const KEYS_FILE = accessKeysFile(
+  { accessKeyId: STRINGS.accessKeyId, secretAccessKey: STRINGS.secretAccessKey, arn: ROLE },
+  { accessKeyId: "AKIATESTADMIN", secretAccessKey: "secret-of-the-admin", arn: ADMIN },
+  { ...SESSION, expires: "2999-01-01T00:00:00Z" },
+);
+
+/** Writes, and reads to the end. */
+export async function exchange(
+  address: { readonly hostname: string; readonly port: number },
+  ...parts: readonly string[]
+): Promise<string> {
+  using connection = await Deno.connect(address);
+  for (const part of parts) await connection.write(new TextEncoder().encode(part));
+  let text = "";
+  const decoder = new TextDecoder();
+  const buffer = new Uint8Array(4096);
+  for (let count = await connection.read(buffer); count !== null; count = await connection.read(buffer)) {
+    text += decoder.decode(buffer.subarray(0, count), { stream: true });
+  }
+  return text;
+}
