@@ -55,7 +55,7 @@ export interface SealedKeysOptions {
 }
 
 /** The pairs. */
-export class SealedKeys implements Disposable {
+export class SealedKeys implements AsyncDisposable {
   #options: SealedKeysOptions;
   /** The newest first, at most two. */
   #held: readonly HeldKey[] = [];
@@ -153,11 +153,13 @@ export class SealedKeys implements Disposable {
   }
 
   /** The keys cannot be exported, and go with it. */
-  [Symbol.dispose](): void {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#disposed = true;
     this.#held = [];
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
+    // One that is being made is thrown away when it is there.
+    await this.#making?.catch(() => {});
   }
 }
 
