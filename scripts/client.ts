@@ -12,7 +12,7 @@ import { SealingKey } from "../lib/crypto/sealing.ts";
 import { AttestationError } from "../lib/attestation/errors.ts";
 import { expectedPcrs, nonceOf, PCR_OPTION } from "../lib/cli/attestation_options.ts";
 import { Client, type ClientOptions, type Requester, ServiceError } from "../lib/host/client.ts";
-import { SealedClient } from "../lib/host/sealed_client.ts";
+import { SealedClient, SealedError } from "../lib/host/sealed_client.ts";
 import { type HpkeKeyPair, importKeyPair } from "../lib/sealed/mod.ts";
 import { parseAddress } from "../lib/wire/address.ts";
 import type { WireObject } from "../lib/wire/messages.ts";
@@ -226,6 +226,7 @@ if (import.meta.main) {
   } catch (thrown) {
     const { text, exitCode } = describeFailure(thrown);
     Deno.stderr.writeSync(encoder.encode(text));
-    Deno.exit(thrown instanceof ServiceError || thrown instanceof AttestationError ? EXIT.failed : exitCode);
+    const isRefusal = [ServiceError, AttestationError, SealedError].some((kind) => thrown instanceof kind);
+    Deno.exit(isRefusal ? EXIT.failed : exitCode);
   }
 }

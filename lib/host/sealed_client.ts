@@ -82,6 +82,11 @@ function lifeOf(reply: WireObject, { timestamp }: AttestationDocument): number {
   return Number.isNaN(life) ? MAX_KEY_MS : Math.min(Math.max(life, MIN_KEY_MS), MAX_KEY_MS);
 }
 
+/** What came in the open is not the enclave's word, as a {@link ServiceError} out of a sealed reply is. */
+function refusedInTheOpen(cause: ServiceError): SealedError {
+  return new SealedError("sealed_refused", `${cause.message} (in the open)`, { cause });
+}
+
 /** Requests and replies that the enclave alone can read. One request at a time, in order. */
 export class SealedClient implements Disposable {
   #client: Client;
@@ -157,8 +162,8 @@ export class SealedClient implements Disposable {
    *
    * A request that was answered in the open is not sent again: that answer proves nothing, and the request may have been carried out.
    *
-   * @throws {SealedError} when the reply is not this request's.
-   * @throws {ServiceError} when the request was refused in the open; the next one attests anew.
+   * @throws {SealedError} when the reply is not this request's; `sealed_refused` when there is an error in the open, which is the cause.
+   * @throws {ServiceError} when the service has no document to give.
    * @throws {AttestationError} when the enclave is not the one expected.
    * @throws {EnclaveError} `no_reply`
    */
@@ -167,7 +172,7 @@ export class SealedClient implements Disposable {
   }
 
   /**
-   * As {@link exchange}, but an error reply is thrown.
+   * As {@link exchange}, but an error reply is thrown: one that was sealed, so that it is the enclave's word.
    *
    * @throws {ServiceError} with the service's code
    */
@@ -188,7 +193,9 @@ export class SealedClient implements Disposable {
     const sender = await this.#ready();
     const { message, open } = await sender.seal(request);
     try {
-      return await open(await this.#client.request({ ...message }));
+      const reply = await this.#client.exchange({ ...message });
+      if (reply["status"] !== "ok") throw refusedInTheOpen(new ServiceError(reply));
+      return await open(reply);
     } catch (thrown) {
       // The key may be gone, with the enclave that had it.
       this.#sender = undefined;

@@ -11,6 +11,7 @@ import { EnclaveError } from "../errors.ts";
 export type SealedCode =
   | "sealed_not_opened" // sealed for another key or message, by another sender, or changed on the way
   | "sealed_reply" // no sealed reply at all
+  | "sealed_refused" // an error in the open, where a sealed reply should be; the cause has it
   | "sealed_counter" // the last counter was used
   | "sealed_expectation"; // what is expected of the enclave says nothing, or a key that cannot be used
 
@@ -18,6 +19,8 @@ const HINTS: Readonly<Record<SealedCode, string>> = {
   sealed_not_opened: "Do not trust what came: it is not the enclave's answer to this request.",
   sealed_reply:
     "Whoever carries the messages answered, and not the enclave: nothing in this reply is proven.",
+  sealed_refused:
+    "Nothing proves that the enclave said so, or that the request was not carried out. The next request attests anew.",
   sealed_counter: "Begin anew with another client id.",
   sealed_expectation: "Say which PCRs the enclave must have, PCR0 at least.",
 };

@@ -82,7 +82,7 @@ interface Parsed {
 }
 
 /** Attests, and serves what was sealed for what it attests to. */
-export class SealedService implements Disposable {
+export class SealedService implements AsyncDisposable {
   #options: SealedOptions;
   #keys: SealedKeys;
   /** By base64. Imported once. */
@@ -261,13 +261,8 @@ export class SealedService implements Disposable {
     return await ask(request);
   }
 
-  /** Resolves when nothing is being made any more. */
-  settled(): Promise<void> {
-    return this.#keys.settled();
-  }
-
   /** Lets its keys go: what was sealed for them opens no more. */
-  [Symbol.dispose](): void {
-    this.#keys[Symbol.dispose]();
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#keys[Symbol.asyncDispose]();
   }
 }

@@ -55,7 +55,7 @@ export interface SealedKeysOptions {
 }
 
 /** The pairs. */
-export class SealedKeys implements Disposable {
+export class SealedKeys implements AsyncDisposable {
   #options: SealedKeysOptions;
   /** The newest first, at most two. */
   #held: readonly HeldKey[] = [];
@@ -152,17 +152,14 @@ export class SealedKeys implements Disposable {
     this.#timers.add(timer);
   }
 
-  /** Resolves when no pair is being made: what ends a service waits for it. Never rejects. */
-  async settled(): Promise<void> {
-    await this.#making?.catch(() => {});
-  }
-
   /** The keys cannot be exported, and go with it. */
-  [Symbol.dispose](): void {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#disposed = true;
     this.#held = [];
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
+    // One that is being made is thrown away when it is there.
+    await this.#making?.catch(() => {});
   }
 }
 

@@ -152,8 +152,7 @@ export function startService(options: ServiceOptions): Service {
       session[Symbol.dispose]();
       wallet[Symbol.dispose]();
       masterKey[Symbol.dispose]();
-      sealed[Symbol.dispose]();
-      await sealed.settled();
+      await sealed[Symbol.asyncDispose]();
       await kms[Symbol.asyncDispose]();
       log("info", "stopped");
     },

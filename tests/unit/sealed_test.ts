@@ -265,7 +265,7 @@ Deno.test("a key that nobody asked to replace is gone all the same when its time
 
 Deno.test("a key counts for so many clients, and takes no other until it changes: none is forgotten", async () => {
   const clock = { ms: 0 };
-  using keys = new SealedKeys({
+  await using keys = new SealedKeys({
     checkEntropy: () => {},
     now: () => new Date(0),
     monotonic: () => clock.ms,
@@ -293,14 +293,14 @@ Deno.test("whoever asks at the same time is given the same key; who asks after t
   const keys = new SealedKeys({ checkEntropy: () => {}, now: () => new Date(0), monotonic: () => 0 });
   const [a, b] = await Promise.all([keys.current(), keys.current()]);
   assertEquals(a.keyId, b.keyId);
-  keys[Symbol.dispose]();
+  await keys[Symbol.asyncDispose]();
   assertEquals(keys.find(a.keyId), undefined);
   assertEquals((await assertRejects(() => keys.current(), WireError)).code, "internal_error");
 });
 
 Deno.test("no key is made where random numbers are not to be trusted", async () => {
   const refusal = new WireError("entropy_not_trusted", "No");
-  using keys = new SealedKeys({
+  await using keys = new SealedKeys({
     checkEntropy: () => {
       throw refusal;
     },
