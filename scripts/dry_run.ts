@@ -9,6 +9,7 @@ import { Report, stepPrinter } from "../lib/cli/report.ts";
 import { describeFailure } from "../lib/cli/run.ts";
 import { COMMON_OPTIONS } from "../lib/cli/serve.ts";
 import { VERSION } from "../lib/version.ts";
+import { dryRunAttestation } from "./dry_run/attestation.ts";
 import { dryRunMasterKey } from "./dry_run/master_key.ts";
 import { dryRunSession } from "./dry_run/session.ts";
 import { dryRunWallet } from "./dry_run/wallet.ts";
@@ -39,6 +40,7 @@ async function main(argv: readonly string[]): Promise<number> {
   await dryRunSession(report);
   await dryRunWallet(report);
   await dryRunMasterKey(report);
+  await dryRunAttestation(report);
   const failed = report.results.filter((result) => !result.ok).length;
   const ms = Math.round(performance.now() - started);
   if (json) {

@@ -1,0 +1,154 @@
+/**
+ * The dry run's attestation section: a KMS that plays AWS's part and verifies documents, key policies for builds, a roll-over from one to the next;
+ * then a client that verifies the enclave, and seals for it. The NSM and the KMS are stand-ins: simulated, with a root that nobody else trusts.
+ *
+ * @module
+ */
+import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
+import { verifyDocument } from "../../lib/attestation/document.ts";
+import { Credentials } from "../../lib/aws_ne/credentials.ts";
+import type { Report } from "../../lib/cli/report.ts";
+import { EnclaveError } from "../../lib/errors.ts";
+import { formatKeyPolicy } from "../../lib/host/policies/key_policy.ts";
+import { lintKeyPolicy } from "../../lib/host/policies/lint.ts";
+import { measurementsOf } from "../../lib/host/policies/measurements.ts";
+import { finalise, renderKeyPolicy, rollOver } from "../../lib/host/policies/render.ts";
+import { SealedClient } from "../../lib/host/sealed_client.ts";
+import { AwsKms } from "../../lib/kms/aws.ts";
+import { type DataKey, type Kms, kmsErrorName } from "../../lib/kms/kms.ts";
+import { LocalKms } from "../../lib/kms/local.ts";
+import { KmsServer, SimulatedAttestedKms } from "../../lib/kms_server/mod.ts";
+import { startDryRunService } from "./service.ts";
+
+const REGION = "us-east-1";
+const ACCOUNT = "111122223333";
+const PARENT = `arn:aws:iam::${ACCOUNT}:role/Parent`;
+const ADMINISTRATOR = `arn:aws:iam::${ACCOUNT}:role/KeyAdmin`;
+const CONTEXT = { app: "denclave", purpose: "master", enclave_id: "1" };
+
+/** PCRs of a build that was never made. */
+function build(digit: string): Readonly<Record<number, string>> {
+  return { 0: `${digit}0`.repeat(48), 1: `${digit}1`.repeat(48), 2: `${digit}2`.repeat(48) };
+}
+
+function measurements(pcrs: Readonly<Record<number, string>>) {
+  return measurementsOf(new Map(Object.entries(pcrs).map(([index, value]) => [Number(index), value])));
+}
+
+async function expectKmsRefusal(name: string, run: () => Promise<unknown>): Promise<string> {
+  try {
+    await run();
+  } catch (thrown) {
+    if (kmsErrorName(thrown) === name) return `refused: ${name}`;
+    throw thrown;
+  }
+  throw new Error(`expected ${name}, but it was done`);
+}
+
+/** Key policies, and the KMS that evaluates them. */
+async function dryRunPolicies(
+  report: Report,
+  nsms: { readonly old: SimulatedNsm; readonly fresh: SimulatedNsm },
+): Promise<void> {
+  const [oldBuild, newBuild] = [measurements(build("a")), measurements(build("b"))];
+  const policy = renderKeyPolicy({ builds: [oldBuild], parents: [PARENT], administrators: [ADMINISTRATOR] });
+  await using server = await KmsServer.start({
+    region: REGION,
+    account: ACCOUNT,
+    caller: PARENT,
+    root: nsms.old.root,
+    policies: [{ policy: formatKeyPolicy(policy) }],
+  });
+  const [keyId = ""] = server.keyArns;
+  const open = (nsm: SimulatedNsm) => SimulatedAttestedKms.open({ nsm, endpoint: server.url });
+  await using oldEnclave = await open(nsms.old);
+  await using newEnclave = await open(nsms.fresh);
+  await using parent = AwsKms.open({ endpoint: server.url });
+  using credentials = Credentials.fromStrings({
+    accessKeyId: "dry-run",
+    secretAccessKey: "dry-run",
+    sessionToken: "",
+  });
+  const access = { region: REGION, credentials };
+  const make = (kms: Kms) => kms.generateDataKey(access, { keyId, keySpec: "AES_256", context: CONTEXT });
+  let made: DataKey | undefined;
+  const decrypt = async (kms: Kms) => {
+    if (made === undefined) throw new Error("there is no data key");
+    using opened = await kms.decrypt(access, { ciphertext: made.ciphertext, keyId, context: CONTEXT });
+    return `${opened.length} bytes, encrypted to this enclave alone`;
+  };
+
+  await report.step("host policy render, lint", () => {
+    const { findings } = lintKeyPolicy(policy, { parents: [PARENT], reviewed: [ADMINISTRATOR] });
+    const failed = findings.filter(({ severity }) => severity === "fail");
+    if (failed.length > 0) throw new Error(failed.map(({ rule }) => rule).join(", "));
+    return `one build; ${findings.length} warning${findings.length === 1 ? "" : "s"}, nothing fails`;
+  });
+  await report.step("the build of the policy gets a data key", async () => {
+    made = await make(oldEnclave);
+    return "GenerateDataKey, its document verified";
+  });
+  await report.step("and opens it again", () => decrypt(oldEnclave));
+  await report.step(
+    "the parent, by its own credentials",
+    () => expectKmsRefusal("AccessDeniedException", () => decrypt(parent)),
+  );
+  await report.step(
+    "another build: another PCR0",
+    () => expectKmsRefusal("AccessDeniedException", () => decrypt(newEnclave)),
+  );
+  const both = rollOver(policy, newBuild, { parents: [PARENT] });
+  await report.step("host policy rollover: both builds", async () => {
+    server.putPolicy(keyId, formatKeyPolicy(both));
+    await decrypt(oldEnclave);
+    return `the old row opens in the new build too: ${await decrypt(newEnclave)}`;
+  });
+  await report.step("host policy finalise: the old build is out", async () => {
+    server.putPolicy(keyId, formatKeyPolicy(finalise(both, [newBuild])));
+    await decrypt(newEnclave);
+    return await expectKmsRefusal("AccessDeniedException", () => decrypt(oldEnclave));
+  });
+  made?.plaintext[Symbol.dispose]();
+}
+
+/** A client that verifies before it trusts. */
+async function dryRunSealed(report: Report, nsm: SimulatedNsm): Promise<void> {
+  await using kms = await LocalKms.open({ region: REGION });
+  await using service = await startDryRunService(kms, { attester: nsm });
+  const pcrs = build("a");
+  const connect = (options: { readonly pcrs?: typeof pcrs; readonly real?: boolean } = {}) =>
+    SealedClient.connect(service.address, {
+      timeoutMs: 10_000,
+      pcrs: options.pcrs ?? pcrs,
+      verify: options.real === true ? verifyDocument : (document, expected) => nsm.verify(document, expected),
+    });
+  const refused = async (code: string, options: Parameters<typeof connect>[0]) => {
+    using client = await connect(options);
+    try {
+      await client.request({ type: "ping" });
+    } catch (thrown) {
+      if (thrown instanceof EnclaveError && thrown.code === code) return `refused: ${code}, nothing was sent`;
+      throw thrown;
+    }
+    throw new Error(`expected ${code}`);
+  };
+  await report.step("client: attest, verify, seal", async () => {
+    using client = await connect();
+    const reply = await client.request({ type: "ping" });
+    return `${String(reply["msg"])}, sealed both ways: the parent sees bytes`;
+  });
+  await report.step(
+    "client: an enclave of another build",
+    () => refused("attestation_pcr", { pcrs: build("b") }),
+  );
+  await report.step("client: a root that is not AWS's", () => refused("attestation_root", { real: true }));
+}
+
+/** Runs the section. */
+export async function dryRunAttestation(report: Report): Promise<void> {
+  report.section("Attestation (a simulated NSM, and a KMS that plays AWS's part: stand-ins)");
+  using old = await SimulatedNsm.start({ pcrs: build("a") });
+  using fresh = await SimulatedNsm.start({ pcrs: build("b"), sibling: old });
+  await dryRunPolicies(report, { old, fresh });
+  await dryRunSealed(report, old);
+}
