@@ -29,6 +29,7 @@ while [[ $# -gt 0 ]]; do
   esac
 done
 [[ -n $docker || (-n $lib_dir && -n $ca_bundle) ]] || usage_error "--lib-dir and --ca-bundle, or --docker, must be given"
+[[ -z $docker || $# -eq 0 ]] || usage_error "options after -- are for host eif build: with --docker give them to nitro-cli yourself"
 
 output=$(readlink -m -- "$output")
 measurements=${output%.eif}.json

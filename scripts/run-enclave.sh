@@ -38,6 +38,7 @@ number_of --memory "$memory" 384 16777216
 number_of --cid "$cid" 4 4294967294
 number_of --port "$port" 1 4294967295
 number_of --timeout "$timeout" 1 3600
+timeout=$((10#$timeout)) # 08 is no octal number
 $dry_run || [[ -r $eif ]] || die 69 "there is no image $eif: scripts/build-eif.sh makes it"
 
 eif=$(readlink -m -- "$eif")

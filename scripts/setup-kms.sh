@@ -56,6 +56,10 @@ else
   if $dry_run; then
     run "${create[@]}"
     key="arn:aws:kms:$region:111122223333:key/the-new-one"
+  elif ! $yes; then
+    # A key costs money, and another run would make another one.
+    printf 'the policy is in %s; with --yes a key is made in %s and given it\n' "$policy" "$region"
+    exit 0
   else
     key=$("${create[@]}" | sed -nE 's/.*"arn": ?"([^"]+)".*/\1/p')
     [[ -n $key ]] || die 1 "the key was not made"
@@ -64,4 +68,4 @@ else
 fi
 apply=("${host[@]}" policy apply "$policy" -k "$key" --reviewed "$admin")
 if $yes; then apply+=(--yes); fi
-run "${apply[@]}"
+run "${apply[@]}" || die 1 "the policy was not applied; go on with: scripts/setup-kms.sh --key $key --admin $admin --yes"

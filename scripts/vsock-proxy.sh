@@ -34,7 +34,7 @@ number_of --workers "$workers" 1 10000
 
 host=kms.$region.amazonaws.com
 if [[ $region == cn-* ]]; then host+=.cn; fi
-if ! $dry_run && ! grep -qsF "$host" "$config"; then
+if ! $dry_run && ! grep -sv '^[[:space:]]*#' "$config" | grep -qF "$host"; then
   die 69 "$config does not allow $host. Add to its allowlist:
 - {address: $host, port: 443}"
 fi

@@ -87,6 +87,7 @@ const CASES: readonly (readonly [string, readonly KeyPolicyStatement[], readonly
     ], []],
     ["StringLike without wildcards", [under("StringLike", onBuild(BUILD_A)), guard], []],
     ["a Deny of zero PCRs", [...whole, deny(ALL_USE, { StringEquals: { [pcr(0)]: [ZEROS] } })], []],
+    ["the import of key material", [...whole, allow(["kms:ImportKeyMaterial"])], ["import-key-material!"]],
     ["a Deny of grants", [...whole, deny(["kms:CreateGrant"])], []],
     [
       "root's kms:*, all that hurts denied",
@@ -104,7 +105,7 @@ const CASES: readonly (readonly [string, readonly KeyPolicyStatement[], readonly
           "kms:UpdateAlias",
         ]),
       ],
-      ["administrator"],
+      ["administrator", "deny-refuses-build!"],
       { reviewed: [ADMIN, ROOT], parents: [PARENT] },
     ],
     [
@@ -279,7 +280,7 @@ const CASES: readonly (readonly [string, readonly KeyPolicyStatement[], readonly
     ["upper case where case matters", [
       under("StringEquals", { ...onBuild(BUILD_A), [pcr(0)]: [A.toUpperCase()] }),
       guard,
-    ], ["pcr-case"]],
+    ], ["guard-stale", "pcr-case"]],
     ["upper case where it does not", [
       under(SAME, { ...onBuild(BUILD_A), [pcr(0)]: [A.toUpperCase()] }),
       guard,
@@ -349,11 +350,11 @@ const CASES: readonly (readonly [string, readonly KeyPolicyStatement[], readonly
     ["a guard of patterns", [
       good,
       deny(ALL_USE, { StringNotLike: { [pcr(0)]: ["*"] } }),
-    ], ["like-wildcard!", "no-guard"]],
+    ], ["deny-refuses-build!", "like-wildcard!", "no-guard"]],
     ["a guard on NitroTPM's registers", [
       ...whole,
       deny(ALL_USE, { [OTHER]: { "kms:RecipientAttestation:NitroTPMPCR4": [A] } }),
-    ], ["nitrotpm!"]],
+    ], ["deny-refuses-build!", "nitrotpm!"]],
     ["a guard under a further condition", [
       good,
       deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A] }, Bool: { "aws:SecureTransport": ["true"] } }),

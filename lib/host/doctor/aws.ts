@@ -168,8 +168,9 @@ function short(pcr: string): string {
   return `${pcr.slice(0, 16)}…`;
 }
 
-function describeRefusal({ differences }: Admission): string {
+function describeRefusal({ differences, refusedBy }: Admission): string {
   const [first] = differences;
+  if (refusedBy.length > 0) return `the Deny ${refusedBy.join(", ")} may refuse it`;
   if (first === undefined) return "no statement allows Decrypt with a document";
   const wanted = first.wanted.slice(0, 3).map(short).join(" or ");
   return `${first.statement} wants PCR${first.pcr} ${wanted}, and it is ${short(first.measured)}`;
@@ -178,7 +179,7 @@ function describeRefusal({ differences }: Admission): string {
 /** The measurements of what runs, when nitro-cli tells them and they are no debug enclave's. */
 async function runningMeasurements(context: DoctorContext): Promise<Measurements | undefined> {
   const found = await targetEnclave(context);
-  if (found === undefined || found.isDebug || found.measurements === undefined) return undefined;
+  if (found === undefined || found.isDebug === true || found.measurements === undefined) return undefined;
   try {
     return parseMeasurements(found.measurements);
   } catch {

@@ -22,7 +22,8 @@ export interface RunningEnclave {
   readonly name: string;
   readonly cid: number;
   readonly state: string;
-  readonly isDebug: boolean;
+  /** Undefined when nitro-cli does not say. */
+  readonly isDebug: boolean | undefined;
   readonly memoryMib: number | undefined;
   readonly cpus: number | undefined;
   /** The JSON's `Measurements`, as it came; nitro-cli prints them since 1.2. */
@@ -163,6 +164,14 @@ async function nitroCli(context: DoctorContext): Promise<Verdict> {
   }
 }
 
+/** By its flags, or by PCRs that are zeros. */
+function debugOf(item: unknown): boolean | undefined {
+  const pcr0 = field(field(item, "Measurements"), "PCR0");
+  if (typeof pcr0 === "string" && /^0+$/.test(pcr0)) return true;
+  const flags = field(item, "Flags");
+  return typeof flags === "string" ? flags.includes("DEBUG_MODE") : undefined;
+}
+
 /** Reads what `nitro-cli describe-enclaves` prints. @throws {Error} when it is not that. */
 export function readEnclaves(json: string): readonly RunningEnclave[] {
   const input: unknown = JSON.parse(json);
@@ -177,7 +186,7 @@ export function readEnclaves(json: string): readonly RunningEnclave[] {
       name: String(field(item, "EnclaveName") ?? field(item, "EnclaveID") ?? "unnamed").slice(0, 128),
       cid,
       state: String(field(item, "State")).slice(0, 32),
-      isDebug: String(field(item, "Flags")).includes("DEBUG_MODE"),
+      isDebug: debugOf(item),
       memoryMib: number(field(item, "MemoryMiB")),
       cpus: number(field(item, "NumberOfCPUs")),
       measurements: field(item, "Measurements") === undefined ? undefined : item,
@@ -240,6 +249,7 @@ async function debugMode(context: DoctorContext): Promise<Verdict> {
   if (none !== undefined) return none;
   const found = await targetEnclave(context);
   if (found === undefined) return skipped("no such enclave runs");
+  if (found.isDebug === undefined) return skipped("nitro-cli does not say");
   if (!found.isDebug) return ok("off");
   return fail(
     "the enclave is in debug mode: its PCRs are zeros, which no key policy may allow, and the parent can read its console",

@@ -91,6 +91,9 @@ export const DANGEROUS = {
   ReplicateKey: "replicate-key",
   Encrypt: "encrypt",
   UpdateAlias: "update-alias",
+  DeleteAlias: "update-alias",
+  UpdatePrimaryRegion: "replicate-key",
+  ImportKeyMaterial: "import-key-material",
   GenerateDataKeyPairWithoutPlaintext: "data-key-without-plaintext",
   GenerateDataKeyWithoutPlaintext: "data-key-without-plaintext",
 } as const satisfies Partial<Record<KmsAction, string>>;

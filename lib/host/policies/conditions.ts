@@ -108,7 +108,9 @@ export function pinnedRegisters(
     const { register, base, values } = condition;
     if (register.kind !== "pcr" || !needsDocument(condition) || base === "null") continue;
     if (base === "stringlike" && values.some((value) => /[*?]/.test(value))) continue;
-    const admitted = new Set(usableValues(condition));
+    // KMS has lower case: an exact comparison with anything else admits nothing.
+    const exact = base === "stringequals" || base === "stringlike";
+    const admitted = new Set(usableValues(condition).filter((value) => !exact || values.includes(value)));
     const before = pins.get(register.index);
     pins.set(register.index, before === undefined ? admitted : before.intersection(admitted));
   }

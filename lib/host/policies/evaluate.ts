@@ -5,6 +5,7 @@
  */
 import { actionsOf, ATTESTED_USE, type KmsAction } from "./actions.ts";
 import {
+  type AttestationCondition,
   attestationConditions,
   isNegated,
   needsDocument,
@@ -91,6 +92,43 @@ export function guardsOf(policy: KeyPolicy): readonly Guard[] {
   });
 }
 
+/** Whether one condition of a Deny holds for a request with the document of a build; what is not known may hold. */
+function mayHold(condition: AttestationCondition, measured: ReadonlyMap<number, string>): boolean {
+  const { register, base, values } = condition;
+  // With a document every register of the kind is there.
+  if (base === "null") return values.some((value) => value.toLowerCase() === "false");
+  if (register.kind !== "pcr" || values.some((value) => /[*?]/.test(value))) return true;
+  const value = measured.get(register.index);
+  if (value === undefined) return true;
+  const exact = base === "stringequals" || base === "stringnotequals";
+  const listed = values.some((each) => (exact ? each : each.toLowerCase()) === value);
+  return isNegated(condition) ? !listed : listed;
+}
+
+/**
+ * Deny statements, other than guards on PCR0, that may refuse a build the use of the key. Those with conditions on something else than attestation are left
+ * alone: what they look at is not in the measurements.
+ */
+export function denialsOfBuild(policy: KeyPolicy, measured: ReadonlyMap<number, string>): readonly string[] {
+  const users = attestedAllows(policy).flatMap(({ statement }) => principalsOf(statement));
+  return policy.Statement.flatMap((statement, index) => {
+    if (statement.Effect !== "Deny" || !isAboutTheKey(statement) || guardedBuilds(statement) !== undefined) {
+      return [];
+    }
+    const actions = actionsOf(statement);
+    if (!ATTESTED_USE.some((action) => actions.has(action))) return [];
+    const principals = principalsOf(statement);
+    const concerned = statement.NotPrincipal !== undefined || principals.includes(EVERYONE) ||
+      principals.some((denied) => users.some((user) => isSamePrincipal(denied, user)));
+    const keys = Object.values(statement.Condition ?? {}).flatMap((entry) => Object.keys(entry));
+    const conditions = attestationConditions(statement);
+    if (!concerned || keys.length !== conditions.length) return [];
+    return conditions.every((condition) => mayHold(condition, measured))
+      ? [statementName(statement, index)]
+      : [];
+  });
+}
+
 /** How a statement does not fit a build. */
 export interface Difference {
   readonly statement: string;
@@ -106,6 +144,8 @@ export interface Admission {
   readonly differences: readonly Difference[];
   /** Statements that let everyone whom they name use the key, without a document. */
   readonly unattested: readonly string[];
+  /** Deny statements, other than guards on PCR0, that may refuse it. */
+  readonly refusedBy: readonly string[];
   /** Statements that pin registers which these measurements do not have, such as PCR3. */
   readonly unknown: readonly { readonly statement: string; readonly pcr: number }[];
 }
@@ -168,7 +208,9 @@ export function admission(policy: KeyPolicy, measurements: Measurements): Admiss
       measured: measurements.pcr0.toLowerCase(),
     });
   }
-  return { admitted: allowed && refusing.length === 0, differences, unattested, unknown };
+  const refusedBy = denialsOfBuild(policy, measured);
+  const admitted = allowed && refusing.length === 0 && refusedBy.length === 0;
+  return { admitted, differences, unattested, refusedBy, unknown };
 }
 
 /** Whether a policy has a statement that lets a document's holder use the key. */
@@ -187,6 +229,13 @@ export function attestedAllows(policy: KeyPolicy): readonly {
   });
 }
 
+/** The name of the role of a session, or of a role; the ARN itself for what is neither. */
+function roleOf(arn: string): string {
+  const [, account, name] =
+    /^arn:aws[a-z-]*:(?:iam|sts)::([0-9]{12}):(?:assumed-role\/|role\/(?:.*\/)?)([^/]+)/.exec(arn) ?? [];
+  return account === undefined || name === undefined ? arn : `${account}/${name}`;
+}
+
 /**
  * Why somebody could no longer change a policy that is in force; undefined when they can. Statements with conditions are taken for the
  * worse: an Allow with one does not count, a Deny with one does.
@@ -200,14 +249,18 @@ export function lockedOut(policy: KeyPolicy, callerArn: string): string | undefi
     (account !== undefined && accountOf(principal) === account);
   for (const [index, statement] of policy.Statement.entries()) {
     if (statement.Effect !== "Deny" || !actionsOf(statement).has("PutKeyPolicy")) continue;
-    if (statement.NotPrincipal !== undefined || principalsOf(statement).some(means)) {
+    // Another session of the same role, and what cannot be told apart from the caller, count too.
+    const mayMean = (principal: string) =>
+      means(principal) || /[*?]/.test(principal) || roleOf(principal) === roleOf(callerArn);
+    if (statement.NotPrincipal !== undefined || principalsOf(statement).some(mayMean)) {
       return `the Deny ${statementName(statement, index)} may refuse kms:PutKeyPolicy to ${callerArn}`;
     }
   }
   const keeps = policy.Statement.some((statement) =>
     statement.Effect === "Allow" && statement.Condition === undefined && isAboutTheKey(statement) &&
     statement.Principal !== undefined && actionsOf(statement).has("PutKeyPolicy") &&
-    principalsOf(statement).some(means)
+    // A session's name is another at the next login.
+    principalsOf(statement).some((principal) => means(principal) && !principal.includes(":assumed-role/"))
   );
   return keeps ? undefined : `no statement allows kms:PutKeyPolicy to ${callerArn}`;
 }

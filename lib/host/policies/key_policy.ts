@@ -185,11 +185,16 @@ export function parseKeyPolicy(input: unknown): KeyPolicy {
 function duplicateName(json: string): string | undefined {
   const scopes: (Set<string> | undefined)[] = [];
   const tokens = /"(?:[^"\\]|\\.)*"|[{}[\]]/gs;
+  const colon = /\s*:/y;
+  const isName = (at: number) => {
+    colon.lastIndex = at;
+    return colon.test(json);
+  };
   for (const { 0: token, index } of json.matchAll(tokens)) {
     if (token === "{") scopes.push(new Set());
     else if (token === "[") scopes.push(undefined);
     else if (token === "}" || token === "]") scopes.pop();
-    else if (/^\s*:/.test(json.slice(index + token.length, index + token.length + 64))) {
+    else if (isName(index + token.length)) {
       const names = scopes.at(-1);
       const name: unknown = JSON.parse(token);
       if (typeof name !== "string" || names === undefined) continue;

@@ -17,7 +17,7 @@ import {
   type KmsAction,
 } from "./actions.ts";
 import { attestationConditions, isNegated, needsDocument } from "./conditions.ts";
-import { attestedAllows, denialsOf, guardsOf, takenFrom } from "./evaluate.ts";
+import { attestedAllows, denialsOf, denialsOfBuild, guardsOf, takenFrom } from "./evaluate.ts";
 import { type KeyPolicy, type KeyPolicyStatement, statementName } from "./key_policy.ts";
 import { allowConditionFindings, denyConditionFindings, pinFindings } from "./lint_conditions.ts";
 import { accountOf, EVERYONE, isSamePrincipal, principalsOf } from "./principals.ts";
@@ -222,6 +222,17 @@ function guardFindings(policy: KeyPolicy): readonly Finding[] {
           refused.map((pcr) => `${pcr.slice(0, 16)}…`).join(", "),
         ),
       );
+    }
+  }
+  for (const { index, statement, pins } of allows) {
+    // Of a statement that admits one build; lists that admit a mixture are found elsewhere.
+    const measured = new Map(
+      [...pins].flatMap(([pcr, values]) => values.size === 1 ? [[pcr, [...values][0] ?? ""] as const] : []),
+    );
+    if (measured.size !== pins.size || pins.size === 0) continue;
+    const refusing = denialsOfBuild(policy, measured);
+    if (refusing.length > 0) {
+      found.push(finding("deny-refuses-build", statementName(statement, index), `by ${refusing.join(", ")}`));
     }
   }
   for (const guard of allows.length === 0 ? [] : guards) {

@@ -241,7 +241,15 @@ export function rollOver(
   if (!covered && guards.length === 0 && allows.every(({ pins }) => pins.has(0))) {
     statements.push(guardStatement([...known, pcr0]));
   }
-  return sized({ ...policy, Statement: statements });
+  const rolled = { ...policy, Statement: statements };
+  const { refusedBy } = admission(rolled, build);
+  if (refusedBy.length > 0) {
+    throw refused(
+      `The policy would not admit the build: the Deny ${refusedBy.join(", ")} may refuse it`,
+      "Take that Deny out, or write the policy anew: host policy render.",
+    );
+  }
+  return sized(rolled);
 }
 
 /** The parents that the builds of a policy are allowed for. */

@@ -83,6 +83,11 @@ export const RULES = {
     about: "Encrypt takes no attestation document: rows that the enclave opens can be forged",
     remedy: "Remove kms:Encrypt; the enclave seals with data keys.",
   },
+  "import-key-material": {
+    severity: "fail",
+    about: "Who may import key material may choose it, and so knows the key",
+    remedy: "Remove kms:ImportKeyMaterial; leave it to people, for keys of origin EXTERNAL alone.",
+  },
   "update-alias": {
     severity: "fail",
     about: "Who may move an alias chooses the key for whoever goes by the alias",
@@ -244,6 +249,11 @@ export const RULES = {
     about: "No guarding Deny: a grant, or an Allow added later, goes past the conditions",
     remedy:
       "Add the Deny of host policy render (StringNotEqualsIgnoreCase on PCR0 with the builds) for all four actions that use the key.",
+  },
+  "deny-refuses-build": {
+    severity: "fail",
+    about: "A build that an Allow admits and another Deny refuses",
+    remedy: "Remove that Deny, or make it fit: host policy render writes one guarding Deny, on PCR0.",
   },
   "guard-misses-build": {
     severity: "fail",
