@@ -8,17 +8,17 @@
  */
 import { encodeBase64 } from "@std/encoding";
 import { timingSafeEqual } from "@std/crypto";
-import { keyUserData } from "../attestation/statement.ts";
 import { Credentials } from "../aws_ne/credentials.ts";
 import { type Binding, openPrivateKey, sealPrivateKey } from "../crypto/bound_key.ts";
 import { KEY_LENGTH, OpenError } from "../crypto/sealing.ts";
 import { isSecretKey, newSecretKey, publicKeyOf, signDigest, signSchnorr } from "../crypto/secp256k1.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
-import { EnclaveError, messageOf } from "../errors.ts";
+import { EnclaveError } from "../errors.ts";
 import { type KeyArn, selectKey } from "../kms/key_arn.ts";
 import type { EncryptionContext, Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
 import { type Reply, takeCredentials, WireError, type WireObject } from "../wire/messages.ts";
+import { attestKey, requireAttester } from "./attested_key.ts";
 import { checkEntropy } from "./entropy.ts";
 import { parseNonce } from "./fields.ts";
 import { rowKmsFailure, rowRejected, type RowSuspects } from "./kms_failure.ts";
@@ -110,7 +110,7 @@ export class MasterKeyService implements Disposable {
     using credentials = Credentials.fromStrings(takeCredentials(request));
     const parsed = parseInitRequest(request);
     const key = selectKey(this.#options.keys, { key: parsed.keyId, region: parsed.region });
-    if (parsed.nonce !== undefined) this.#requireAttester();
+    if (parsed.nonce !== undefined) requireAttester(this.#options.attester);
     return await this.#oneAtATime(signal, () => this.#init(parsed, { key, credentials, signal }));
   }
 
@@ -305,7 +305,7 @@ export class MasterKeyService implements Disposable {
     const { newKeyId, region } = parseRewrapRequest(request);
     const key = selectKey(this.#options.keys, { key: newKeyId, region });
     const nonce = parseNonce(request);
-    if (nonce !== undefined) this.#requireAttester();
+    if (nonce !== undefined) requireAttester(this.#options.attester);
     return await this.#oneAtATime(signal, async () => {
       const { enclaveId, row: old, privateKey: held } = this.#require(request);
       // A copy: the old one is wiped when this one takes its place.
@@ -375,21 +375,11 @@ export class MasterKeyService implements Disposable {
     );
   }
 
-  #requireAttester(): Attester {
-    const { attester } = this.#options;
-    if (attester !== undefined) return attester;
-    throw new WireError(
-      "attestation_unavailable",
-      "A nonce asks for an attestation document, and there is no NSM here to sign one",
-    );
-  }
-
   async #attested(
     { enclaveId, key, row }: HeldKey,
     nonce: Uint8Array<ArrayBuffer> | undefined,
   ): Promise<{ readonly attestation_document?: string }> {
     if (nonce === undefined) return {};
-    const attester = this.#requireAttester();
     const statement = {
       purpose: "master",
       subject: enclaveId,
@@ -397,13 +387,7 @@ export class MasterKeyService implements Disposable {
       keyArn: key.arn,
       epoch: row.epoch,
     } as const;
-    try {
-      const userData = await keyUserData(statement, this.#options.configurationHash);
-      return { attestation_document: encodeBase64(await attester.attest({ userData, nonce })) };
-    } catch (thrown) {
-      this.#options.log("error", "attestation_failed", { reason: messageOf(thrown) });
-      throw new WireError("attestation_unavailable", "The NSM gave no attestation document: see logs");
-    }
+    return { attestation_document: await attestKey(this.#options, statement, nonce) };
   }
 
   async #rowReply(

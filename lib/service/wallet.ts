@@ -6,7 +6,6 @@
  */
 import { encodeBase64 } from "@std/encoding";
 import { timingSafeEqual } from "@std/crypto";
-import { keyUserData } from "../attestation/statement.ts";
 import { Credentials } from "../aws_ne/credentials.ts";
 import { type Binding, BOUND_KEY_VERSION, openPrivateKey, sealPrivateKey } from "../crypto/bound_key.ts";
 import { addressOf } from "../crypto/ethereum/address.ts";
@@ -14,11 +13,12 @@ import { type SignedPayload, signPayload } from "../crypto/ethereum/payload.ts";
 import { KEY_LENGTH, OpenError } from "../crypto/sealing.ts";
 import { isSecretKey, newSecretKey } from "../crypto/secp256k1.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
-import { EnclaveError, messageOf } from "../errors.ts";
+import { EnclaveError } from "../errors.ts";
 import { type KeyArn, selectKey } from "../kms/key_arn.ts";
 import type { EncryptionContext, Kms, KmsAccess } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
 import { field, takeCredentials, type WalletReply, WireError, type WireObject } from "../wire/messages.ts";
+import { attestKey, requireAttester } from "./attested_key.ts";
 import { checkEntropy } from "./entropy.ts";
 import { cacheId, KeyCache } from "./key_cache.ts";
 import { rowKmsFailure, rowRejected, type RowSuspects } from "./kms_failure.ts";
@@ -86,7 +86,7 @@ export class WalletService implements Disposable {
     const { name, keyId, region, nonce } = parseGenerateRequest(request);
     const key = selectKey(keys, { key: keyId, region });
     checkEntropy(kms, this.#options.entropy);
-    if (nonce !== undefined) this.#requireAttester();
+    if (nonce !== undefined) requireAttester(this.#options.attester);
 
     const dataKey = await kms.generateDataKey({ region: key.region, credentials }, {
       keyId: key.arn,
@@ -116,15 +116,6 @@ export class WalletService implements Disposable {
     };
   }
 
-  #requireAttester(): Attester {
-    const { attester } = this.#options;
-    if (attester !== undefined) return attester;
-    throw new WireError(
-      "attestation_unavailable",
-      "A nonce asks for an attestation document, and there is no NSM here to sign one",
-    );
-  }
-
   async #attestAddress(
     subject: string,
     key: KeyArn,
@@ -132,14 +123,7 @@ export class WalletService implements Disposable {
     nonce: Uint8Array<ArrayBuffer>,
   ): Promise<string> {
     const statement = { purpose: "wallet", subject, publicPart, keyArn: key.arn, epoch: 0 } as const;
-    const userData = await keyUserData(statement, this.#options.configurationHash);
-    try {
-      return encodeBase64(await this.#requireAttester().attest({ userData, nonce }));
-    } catch (thrown) {
-      if (thrown instanceof WireError) throw thrown;
-      this.#options.log("error", "attestation_failed", { reason: messageOf(thrown) });
-      throw new WireError("attestation_unavailable", "The NSM gave no attestation document: see logs");
-    }
+    return await attestKey(this.#options, statement, nonce);
   }
 
   /**
