@@ -41,7 +41,7 @@ COPY lib lib
 COPY scripts scripts
 RUN deno task compile --output /out/denclave
 COPY --from=runtime /ca-bundle.crt /ca-bundle.crt
-RUN deno task trust-store /ca-bundle.crt /out/ca-bundle.crt && touch -h -d "@$SOURCE_DATE_EPOCH" /out/*
+RUN deno task ctl eif trust-store /ca-bundle.crt /out/ca-bundle.crt && touch -h -d "@$SOURCE_DATE_EPOCH" /out/*
 
 FROM scratch
 COPY --from=runtime /rootfs /

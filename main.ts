@@ -9,16 +9,12 @@ import { KMSTOOL_COMMANDS, runKmstool } from "./lib/cli/kmstool.ts";
 import { openNsmPorts } from "./lib/cli/nsm_ports.ts";
 import { checkLibraries, formatChecks } from "./lib/cli/self_test.ts";
 import { EXIT, helpLines, type Options, parseOptions } from "./lib/cli/options.ts";
-import { describeFailure, runService } from "./lib/cli/run.ts";
-import {
-  COMMON_OPTIONS,
-  NITRO_OPTIONS,
-  readServeConfig,
-  SERVE_OPTIONS,
-  takeCommand,
-} from "./lib/cli/serve.ts";
+import { runEntry } from "./lib/cli/entry.ts";
+import { runService } from "./lib/cli/run.ts";
+import { COMMON_OPTIONS, takeCommand } from "./lib/cli/options.ts";
+import { NITRO_OPTIONS, readServeConfig, SERVE_OPTIONS } from "./lib/cli/serve.ts";
 import { openNitroKms } from "./lib/kms/open_nitro.ts";
-import { runSdkHostProcess } from "./lib/kms/sdk_host/process_main.ts";
+import { runSdkHostProcess } from "./lib/kms/sdk_process/process_main.ts";
 import type { Log } from "./lib/log.ts";
 import { VERSION } from "./lib/version.ts";
 import { workflow } from "./lib/workflow.ts";
@@ -133,12 +129,4 @@ async function main(argv: readonly string[]): Promise<number> {
   });
 }
 
-if (import.meta.main) {
-  try {
-    Deno.exit(await main(Deno.args));
-  } catch (thrown) {
-    const { text, exitCode } = describeFailure(thrown);
-    stderr(text);
-    Deno.exit(exitCode);
-  }
-}
+if (import.meta.main) await runEntry(main);

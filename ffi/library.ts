@@ -5,7 +5,7 @@
  * @module
  */
 import { messageOf } from "../lib/errors.ts";
-import { SdkLibraryError } from "../lib/aws_ne/errors.ts";
+import { SdkLibraryError } from "./errors.ts";
 import { LIBRARY_FILES } from "./constants.ts";
 import { COMMON_SYMBOLS, type CommonSymbols, SDK_SYMBOLS, type SdkSymbols } from "./symbols.ts";
 

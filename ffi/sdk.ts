@@ -12,7 +12,7 @@ import {
   SdkKmsClientError,
   SdkKmsConfigError,
   type SdkReason,
-} from "../lib/aws_ne/errors.ts";
+} from "./errors.ts";
 import { AWS_OP_SUCCESS, AWS_SOCKET_VSOCK_DOMAIN } from "./constants.ts";
 import {
   AWS_BYTE_BUF,

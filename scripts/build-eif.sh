@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Builds the enclave's image, and writes its measurements beside it.
 #
-#   scripts/build-eif.sh --lib-dir DIR --ca-bundle FILE [options] [-- options of host eif build]
+#   scripts/build-eif.sh --lib-dir DIR --ca-bundle FILE [options] [-- options of denclavectl eif build]
 #   scripts/build-eif.sh --docker IMAGE [options]
 #
-#   --lib-dir DIR     the SDK's libraries: no Docker, the same bytes on any machine (host eif build)
+#   --lib-dir DIR     the SDK's libraries: no Docker, the same bytes on any machine (denclavectl eif build)
 #   --ca-bundle FILE  authorities, PEM; those of KMS are taken from it
 #   --docker IMAGE    make the image by nitro-cli build-enclave, from this Docker image (docker build it first)
 #   --output FILE     the image (default build/enclave.eif); measurements go to the same name with .json
@@ -29,7 +29,7 @@ while [[ $# -gt 0 ]]; do
   esac
 done
 [[ -n $docker || (-n $lib_dir && -n $ca_bundle) ]] || usage_error "--lib-dir and --ca-bundle, or --docker, must be given"
-[[ -z $docker || $# -eq 0 ]] || usage_error "options after -- are for host eif build: with --docker give them to nitro-cli yourself"
+[[ -z $docker || $# -eq 0 ]] || usage_error "options after -- are for denclavectl eif build: with --docker give them to nitro-cli yourself"
 
 output=$(readlink -m -- "$output")
 measurements=${output%.eif}.json
@@ -43,7 +43,7 @@ if [[ -n $docker ]]; then
 else
   binary=$(dirname -- "$output")/denclave
   run deno task --quiet compile --output "$binary"
-  run deno task --quiet host eif build --binary "$binary" --lib-dir "$lib_dir" --ca-bundle "$ca_bundle" --output "$output" "$@"
-  run_into "$measurements" deno task --quiet host eif describe "$output" --json
+  run deno task --quiet denclavectl eif build --binary "$binary" --lib-dir "$lib_dir" --ca-bundle "$ca_bundle" --output "$output" "$@"
+  run_into "$measurements" deno task --quiet denclavectl eif describe "$output" --json
 fi
 $dry_run || printf 'image:        %s\nmeasurements: %s\n' "$output" "$measurements"

@@ -5,7 +5,7 @@
  * @module
  */
 import { EnclaveError } from "../lib/errors.ts";
-import { describeFailure } from "../lib/cli/run.ts";
+import { describeFailure } from "../lib/cli/failure.ts";
 
 const BUILD = "tests/native/build";
 const AWS_CRT = "aws-crt/1.33.2/dist/bin/linux-x64-glibc/aws-crt-nodejs.node";

@@ -11,8 +11,9 @@ import {
   parseOptions,
   UsageError,
 } from "../lib/cli/options.ts";
-import { describeFailure } from "../lib/cli/run.ts";
-import { COMMON_OPTIONS, NITRO_OPTIONS, SERVE_OPTIONS } from "../lib/cli/serve.ts";
+import { runEntry } from "../lib/cli/entry.ts";
+import { COMMON_OPTIONS } from "../lib/cli/options.ts";
+import { NITRO_OPTIONS, SERVE_OPTIONS } from "../lib/cli/serve.ts";
 import { LIBRARY_FILES } from "../ffi/constants.ts";
 import { LIBC_PATHS } from "../ffi/libc.ts";
 import { EnclaveError } from "../lib/errors.ts";
@@ -152,7 +153,7 @@ async function compile(options: Options): Promise<number> {
     ...permissions.map(({ flag }) => flag),
     ...(target === undefined ? [] : ["--target", target]),
     // The SDK's host as a Worker: named by a URL at run time, so the compiler has to be told.
-    ...(dev ? [] : ["--include", "lib/kms/sdk_host/worker_main.ts"]),
+    ...(dev ? [] : ["--include", "lib/kms/sdk_process/worker_main.ts"]),
     "--output",
     output,
     dev ? "scripts/dev.ts" : "main.ts",
@@ -203,12 +204,4 @@ async function main(argv: readonly string[]): Promise<number> {
   return await compile(options);
 }
 
-if (import.meta.main) {
-  try {
-    Deno.exit(await main(Deno.args));
-  } catch (thrown) {
-    const { text, exitCode } = describeFailure(thrown);
-    Deno.stderr.writeSync(new TextEncoder().encode(text));
-    Deno.exit(exitCode);
-  }
-}
+if (import.meta.main) await runEntry(main);

@@ -5,20 +5,16 @@
  * @module
  */
 import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../lib/cli/options.ts";
-import { describeFailure, runService } from "../lib/cli/run.ts";
-import {
-  COMMON_OPTIONS,
-  readServeConfig,
-  SERVE_OPTIONS,
-  type ServeConfig,
-  takeCommand,
-} from "../lib/cli/serve.ts";
+import { runEntry } from "../lib/cli/entry.ts";
+import { runService } from "../lib/cli/run.ts";
+import { COMMON_OPTIONS, takeCommand } from "../lib/cli/options.ts";
+import { readServeConfig, SERVE_OPTIONS, type ServeConfig } from "../lib/cli/serve.ts";
 import { KEY_LENGTH } from "../lib/crypto/sealing.ts";
 import { EnclaveError, messageOf } from "../lib/errors.ts";
 import { AwsKms } from "../lib/kms/aws.ts";
 import { isReadableOnTheWay, parseEndpoint } from "../lib/kms/aws/endpoint.ts";
 import { parseDevelopmentKey } from "../lib/kms/development_key.ts";
-import { type KeyArn, parseKeyArn } from "../lib/kms/key_arn.ts";
+import { type KeyArn, parseKeyArn } from "../lib/aws/key_arn.ts";
 import type { Kms } from "../lib/kms/kms.ts";
 import { LocalKms } from "../lib/kms/local.ts";
 import { VERSION } from "../lib/version.ts";
@@ -186,12 +182,4 @@ async function main(argv: readonly string[]): Promise<number> {
   });
 }
 
-if (import.meta.main) {
-  try {
-    Deno.exit(await main(Deno.args));
-  } catch (thrown) {
-    const { text, exitCode } = describeFailure(thrown);
-    Deno.stderr.writeSync(encoder.encode(text));
-    Deno.exit(exitCode);
-  }
-}
+if (import.meta.main) await runEntry(main);

@@ -6,8 +6,8 @@
  */
 import { EXIT, helpLines, parseOptions } from "../lib/cli/options.ts";
 import { Report, stepPrinter } from "../lib/cli/report.ts";
-import { describeFailure } from "../lib/cli/run.ts";
-import { COMMON_OPTIONS } from "../lib/cli/serve.ts";
+import { runEntry } from "../lib/cli/entry.ts";
+import { COMMON_OPTIONS } from "../lib/cli/options.ts";
 import { VERSION } from "../lib/version.ts";
 import { dryRunAttestation } from "./dry_run/attestation.ts";
 import { dryRunMasterKey } from "./dry_run/master_key.ts";
@@ -51,12 +51,4 @@ async function main(argv: readonly string[]): Promise<number> {
   return report.ok ? EXIT.ok : EXIT.failed;
 }
 
-if (import.meta.main) {
-  try {
-    Deno.exit(await main(Deno.args));
-  } catch (thrown) {
-    const { text, exitCode } = describeFailure(thrown);
-    Deno.stderr.writeSync(new TextEncoder().encode(text));
-    Deno.exit(exitCode);
-  }
-}
+if (import.meta.main) await runEntry(main);

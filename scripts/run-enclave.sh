@@ -54,7 +54,7 @@ deadline=$((SECONDS + timeout))
 until said=$("${health[@]}" 2>&1); do
   if ((SECONDS >= deadline)); then
     printf '%s\n' "$said" >&2
-    die 1 "the service did not answer within $timeout s: deno task host doctor --cid $cid --port $port looks for the reason"
+    die 1 "the service did not answer within $timeout s: deno task ctl doctor --cid $cid --port $port looks for the reason"
   fi
   sleep "${POLL_S:-1}"
 done

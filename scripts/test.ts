@@ -4,8 +4,8 @@
  * @module
  */
 import { EXIT, helpLines, type OptionSpec, parseOptions, UsageError } from "../lib/cli/options.ts";
-import { describeFailure } from "../lib/cli/run.ts";
-import { COMMON_OPTIONS } from "../lib/cli/serve.ts";
+import { runEntry } from "../lib/cli/entry.ts";
+import { COMMON_OPTIONS } from "../lib/cli/options.ts";
 import { LIBC_PATHS } from "../ffi/libc.ts";
 import { LIBRARY_FILES } from "../ffi/constants.ts";
 
@@ -171,12 +171,4 @@ async function main(argv: readonly string[]): Promise<number> {
   return total.failed === 0 ? EXIT.ok : EXIT.failed;
 }
 
-if (import.meta.main) {
-  try {
-    Deno.exit(await main(Deno.args));
-  } catch (thrown) {
-    const { text, exitCode } = describeFailure(thrown);
-    Deno.stderr.writeSync(new TextEncoder().encode(text));
-    Deno.exit(exitCode);
-  }
-}
+if (import.meta.main) await runEntry(main);

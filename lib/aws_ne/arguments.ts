@@ -3,28 +3,16 @@
  *
  * @module
  */
-import type { Credentials } from "./credentials.ts";
+import type { Credentials } from "../aws/credentials.ts";
+import {
+  MAX_CIPHERTEXT_LENGTH,
+  MAX_CREDENTIAL_LENGTH,
+  MAX_KEY_ID_LENGTH,
+  MAX_RANDOM_LENGTH,
+} from "../aws/kms_limits.ts";
+import { isRegion } from "../aws/region.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
 import { SdkArgumentError } from "./errors.ts";
-
-/** KMS's limit on a `CiphertextBlob`, bytes (API reference, Decrypt). */
-export const MAX_CIPHERTEXT_LENGTH = 6144;
-/** KMS's limit on `NumberOfBytes` of GenerateRandom. */
-export const MAX_RANDOM_LENGTH = 1024;
-/** KMS's limit on a `KeyId`, characters. */
-export const MAX_KEY_ID_LENGTH = 2048;
-/** IAM's limits, with room: access key ids have 20 characters, secrets 40, session tokens a few thousand. */
-export const MAX_CREDENTIAL_LENGTH = {
-  accessKeyId: 128,
-  secretAccessKey: 256,
-  sessionToken: 16_384,
-} as const;
-
-const REGION = /^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$/;
-const MAX_REGION_LENGTH = 32;
-
-/** An EncryptionContext: what KMS binds to a ciphertext and writes into its log. Not secret. */
-export type EncryptionContext = Readonly<Record<string, string>>;
 
 /** Algorithms that Decrypt through the SDK knows. */
 export const ENCRYPTION_ALGORITHMS: readonly string[] = [
@@ -35,11 +23,6 @@ export const ENCRYPTION_ALGORITHMS: readonly string[] = [
 
 function refuse(symbol: string, message: string, hint: string): never {
   throw new SdkArgumentError(message, { symbol, hint });
-}
-
-/** Whether a string has the shape of a region's name. It becomes part of the host name that TLS checks. */
-export function isRegion(region: string): boolean {
-  return region.length <= MAX_REGION_LENGTH && REGION.test(region);
 }
 
 /** @throws {SdkArgumentError} unless it has the shape of a region's name. */

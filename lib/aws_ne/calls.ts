@@ -14,9 +14,9 @@ import {
   checkKeyId,
   checkRandomLength,
   checkRegion,
-  type EncryptionContext,
 } from "./arguments.ts";
-import type { Credentials } from "./credentials.ts";
+import { type EncryptionContext } from "../aws/kms_limits.ts";
+import type { Credentials } from "../aws/credentials.ts";
 import {
   type KmsReason,
   SdkGenericError,
@@ -24,7 +24,7 @@ import {
   SdkKmsDecryptError,
   SdkKmsRandomError,
 } from "./errors.ts";
-import { hintFor, parseKmsReason } from "./reasons.ts";
+import { hintFor, parseKmsReason } from "../aws/kms_reasons.ts";
 
 /** Length of a data key. */
 export type KeySpec = "AES_256" | "AES_128";

@@ -5,96 +5,23 @@
  *
  * @module
  */
-import { EnclaveError } from "../errors.ts";
+import {
+  SdkError,
+  SdkGenericError,
+  SdkInitError,
+  SdkKmsClientError,
+  SdkKmsConfigError,
+  SdkLibraryError,
+} from "../../ffi/errors.ts";
 
-/** `aws_last_error()` with its name and text, as the SDK gives them. */
-export interface SdkReason {
-  /** `aws_last_error()`, not 0. */
-  readonly code: number;
-  /** `aws_error_name()`, such as `AWS_ERROR_INVALID_ARGUMENT`. */
-  readonly name: string;
-  /** `aws_error_str()`. */
-  readonly text: string;
-}
-
-/** KMS's own refusal: `__type` and `message` of its answer. */
-export interface KmsReason {
-  /** Such as `AccessDeniedException`. */
-  readonly name: string;
-  /** For people; may be empty. */
-  readonly message: string;
-}
-
-/** What an {@link SdkError} is made from, beside its message. */
-export interface SdkErrorOptions {
-  /** The C function that failed, or the parameter that was refused. */
-  readonly symbol: string;
-  /** The SDK's own error, where it set one. */
-  readonly sdk?: SdkReason | undefined;
-  /** KMS's refusal, where its words could be had. */
-  readonly kms?: KmsReason | undefined;
-  /** What a person can do about it. */
-  readonly hint?: string | undefined;
-  /** What it was made of. */
-  readonly cause?: unknown;
-}
-
-/** The layer's own class: everything that the binding throws on purpose. */
-export class SdkError extends EnclaveError {
-  /** The C function that failed, or the parameter that was refused. */
-  readonly symbol: string;
-  /** The SDK's own error, where it set one. */
-  readonly sdk: SdkReason | undefined;
-  /** KMS's refusal, where its words could be had. */
-  readonly kms: KmsReason | undefined;
-
-  /**
-   * Of a class below this one.
-   *
-   * @param message says what failed, on which input
-   */
-  constructor(message: string, options: SdkErrorOptions) {
-    super(message, { ...options, code: "sdk" });
-    this.symbol = options.symbol;
-    this.sdk = options.sdk;
-    this.kms = options.kms;
-  }
-}
-
-/** The shared libraries could not be found, opened, or lack a symbol. */
-export class SdkLibraryError extends SdkError {
-  /** Stable, for programs. */
-  override readonly code = "sdk_library";
-}
+export { SdkError, SdkGenericError, SdkInitError, SdkKmsClientError, SdkKmsConfigError, SdkLibraryError };
+export type { SdkErrorOptions, SdkReason } from "../../ffi/errors.ts";
+export type { KmsReason } from "../aws/kms_reasons.ts";
 
 /** An argument was refused before any C code saw it. `symbol` names the parameter. */
 export class SdkArgumentError extends SdkError {
   /** Stable, for programs. */
   override readonly code = "invalid_argument";
-}
-
-/** `aws_nitro_enclaves_library_init` or `_get_allocator` gave nothing. */
-export class SdkInitError extends SdkError {
-  /** Stable, for programs. */
-  override readonly code = "sdk_init";
-}
-
-/** An allocation or another small step failed. */
-export class SdkGenericError extends SdkError {
-  /** Stable, for programs. */
-  override readonly code = "sdk_generic";
-}
-
-/** `aws_nitro_enclaves_kms_client_config_default` gave NULL. */
-export class SdkKmsConfigError extends SdkError {
-  /** Stable, for programs. */
-  override readonly code = "sdk_kms_config";
-}
-
-/** `aws_nitro_enclaves_kms_client_new` gave NULL: no connection or no TLS to KMS. */
-export class SdkKmsClientError extends SdkError {
-  /** Stable, for programs. */
-  override readonly code = "sdk_kms_client";
 }
 
 /** A Decrypt did not work. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Credentials, type CredentialStrings } from "./credentials.ts";
+import { Credentials, type CredentialStrings } from "../aws/credentials.ts";
 import { type DecryptOptions, kmsDecrypt } from "./one_shot.ts";
 
 export type {
@@ -26,7 +26,8 @@ export type {
 export { COMMON_SYMBOLS, openSdk, SDK_SYMBOLS } from "../../ffi/mod.ts";
 export { SecretBytes } from "../crypto/secret_bytes.ts";
 export { EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
-export { type EncryptionContext, isRegion } from "./arguments.ts";
+export { type EncryptionContext } from "../aws/kms_limits.ts";
+export { isRegion } from "../aws/region.ts";
 export type {
   DataKeyCall,
   DecryptCall,
@@ -36,7 +37,7 @@ export type {
   ProxyEndpoint,
   RandomCall,
 } from "./calls.ts";
-export { Credentials, type CredentialStrings } from "./credentials.ts";
+export { Credentials, type CredentialStrings } from "../aws/credentials.ts";
 export * from "./errors.ts";
 export {
   type DataKey,

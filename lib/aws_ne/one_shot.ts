@@ -7,7 +7,7 @@
  */
 import { AWS_NE_VSOCK_PROXY_ADDR, AWS_NE_VSOCK_PROXY_PORT, type NitroSdk, openSdk } from "../../ffi/mod.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
-import type { EncryptionContext } from "./arguments.ts";
+import type { EncryptionContext } from "../aws/kms_limits.ts";
 import {
   checkCall,
   connect,
@@ -18,7 +18,7 @@ import {
   type ProxyEndpoint,
   run,
 } from "./calls.ts";
-import type { Credentials } from "./credentials.ts";
+import type { Credentials } from "../aws/credentials.ts";
 import { SdkKmsDataKeyError } from "./errors.ts";
 
 /** The parent's vsock-proxy where the SDK's own tools expect it. */

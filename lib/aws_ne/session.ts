@@ -17,7 +17,7 @@ import {
   type ProxyEndpoint,
   run,
 } from "./calls.ts";
-import type { Credentials } from "./credentials.ts";
+import type { Credentials } from "../aws/credentials.ts";
 import { SdkClientLimitError } from "./errors.ts";
 
 /** Options of a {@link WarmSession}. */

@@ -247,3 +247,29 @@ export function helpLines(specs: readonly OptionSpec[]): string {
     }`;
   }).join("\n");
 }
+
+/** `--help` and `--version`. */
+export const COMMON_OPTIONS = [
+  { name: "help", short: "h", help: "show this and end" },
+  { name: "version", help: "show the version and end" },
+] as const satisfies readonly OptionSpec[];
+
+/**
+ * Takes the command off the front of a command line; without one, `serve`.
+ *
+ * @throws {UsageError} with the nearest command.
+ */
+export function takeCommand<T extends string>(
+  argv: readonly string[],
+  commands: readonly T[],
+): { readonly command: T | undefined; readonly rest: readonly string[] } {
+  const [first, ...rest] = argv;
+  if (first === undefined || first.startsWith("-")) return { command: undefined, rest: argv };
+  const command = commands.find((candidate) => candidate === first);
+  if (command !== undefined) return { command, rest };
+  const near = nearest(first, commands);
+  throw new UsageError(
+    `Unknown command ${JSON.stringify(first)}`,
+    near === undefined ? `Commands: ${commands.join(", ")}.` : `Did you mean ${near}?`,
+  );
+}

@@ -4,7 +4,7 @@
  * @module
  */
 import { hashConfiguration } from "../attestation/statement.ts";
-import { EnclaveError, messageOf } from "../errors.ts";
+import { EnclaveError } from "../errors.ts";
 import type { Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
 import { EventLog } from "../service/events.ts";
@@ -94,15 +94,4 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
     hint: ended instanceof EnclaveError ? ended.hint : undefined,
   });
   return EXIT.software;
-}
-
-/** What to print on stderr for something that ended the program, and its exit code. */
-export function describeFailure(thrown: unknown): { readonly text: string; readonly exitCode: number } {
-  if (!(thrown instanceof EnclaveError)) {
-    return { text: `denclave: internal error: ${messageOf(thrown)}\n`, exitCode: EXIT.software };
-  }
-  const hint = thrown.hint === undefined ? "" : `\n${thrown.hint}`;
-  const isUsage = ["usage", "invalid_key_arn", "invalid_address", "invalid_endpoint", "invalid_config"]
-    .includes(thrown.code);
-  return { text: `denclave: ${thrown.message}${hint}\n`, exitCode: isUsage ? EXIT.usage : EXIT.unavailable };
 }

@@ -4,9 +4,9 @@
  * @module
  */
 import { encodeBase64 } from "@std/encoding";
-import type { EncryptionContext } from "../aws_ne/arguments.ts";
-import { isRegion } from "../aws_ne/arguments.ts";
-import { type KeyArn, parseKeyArn } from "../kms/key_arn.ts";
+import type { EncryptionContext } from "../aws/kms_limits.ts";
+import { isRegion } from "../aws/region.ts";
+import { type KeyArn, parseKeyArn } from "../aws/key_arn.ts";
 import type { LogLevel } from "../log.ts";
 import type { SealedConfig } from "../service/sealed.ts";
 import { DEFAULT_LIMITS, type Limits } from "../service/limits.ts";
@@ -14,7 +14,7 @@ import { VERSION } from "../version.ts";
 import { type Address, parseAddress, VMADDR_CID_ANY } from "../wire/address.ts";
 import { readSealedConfig, SEALED_OPTIONS } from "./sealed_options.ts";
 import { readWalletConfig, WALLET_OPTIONS, type WalletConfig } from "./wallet_options.ts";
-import { nearest, type Options, type OptionSpec, UsageError } from "./options.ts";
+import { type Options, type OptionSpec, UsageError } from "./options.ts";
 
 /** Options of `serve` in every entry. */
 export const SERVE_OPTIONS = [
@@ -144,12 +144,6 @@ export const NITRO_OPTIONS = [
   },
 ] as const satisfies readonly OptionSpec[];
 
-/** `--help` and `--version`. */
-export const COMMON_OPTIONS = [
-  { name: "help", short: "h", help: "show this and end" },
-  { name: "version", help: "show the version and end" },
-] as const satisfies readonly OptionSpec[];
-
 /** What the options of `serve` say. */
 export interface ServeConfig {
   readonly address: Address;
@@ -244,24 +238,4 @@ export function measuredConfiguration(config: ServeConfig): Readonly<Record<stri
     require_sealed: sealed.required,
     client_keys: sealed.clientKeys.map(encodeBase64),
   };
-}
-
-/**
- * Takes the command off the front of a command line; without one, `serve`.
- *
- * @throws {UsageError} with the nearest command.
- */
-export function takeCommand<T extends string>(
-  argv: readonly string[],
-  commands: readonly T[],
-): { readonly command: T | undefined; readonly rest: readonly string[] } {
-  const [first, ...rest] = argv;
-  if (first === undefined || first.startsWith("-")) return { command: undefined, rest: argv };
-  const command = commands.find((candidate) => candidate === first);
-  if (command !== undefined) return { command, rest };
-  const near = nearest(first, commands);
-  throw new UsageError(
-    `Unknown command ${JSON.stringify(first)}`,
-    near === undefined ? `Commands: ${commands.join(", ")}.` : `Did you mean ${near}?`,
-  );
 }

@@ -4,11 +4,11 @@
  *
  * @module
  */
-import { isRegion } from "../aws_ne/arguments.ts";
+import { isRegion } from "../aws/region.ts";
 import { messageOf } from "../errors.ts";
 import { parseEndpoint } from "../kms/aws/endpoint.ts";
 import { parseDevelopmentKey } from "../kms/development_key.ts";
-import { type KeyArn, parseKeyArn } from "../kms/key_arn.ts";
+import { type KeyArn, parseKeyArn } from "../aws/key_arn.ts";
 import { type Address, formatAddress } from "../wire/address.ts";
 import { MAX_CONFIG_LENGTH, parseYaml } from "./document.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";

@@ -9,7 +9,6 @@
  */
 import { encode } from "cborg";
 import { hkdfSync } from "node:crypto";
-import type { KeyArn } from "../kms/key_arn.ts";
 import { KEY_LENGTH, SealingKey } from "./sealing.ts";
 import { SecretBytes } from "./secret_bytes.ts";
 
@@ -23,7 +22,7 @@ export interface Binding {
   /** The account's name, or the enclave's id. */
   readonly subject: string;
   /** The KMS key that wraps the data key. */
-  readonly key: Pick<KeyArn, "account" | "region" | "id">;
+  readonly key: { readonly account: string; readonly region: string; readonly id: string };
   /** Address or public key, bytes. */
   readonly publicPart: Uint8Array;
   /** How often the row was rewrapped, where rows can be. */

@@ -23,7 +23,8 @@ export type EifCode =
 
 const HINTS: Readonly<Record<EifCode, string | undefined>> = {
   eif_unreadable: undefined,
-  eif_magic: "Give an image as nitro-cli build-enclave or host eif build makes them: it begins with .eif.",
+  eif_magic:
+    "Give an image as nitro-cli build-enclave or denclavectl eif build makes them: it begins with .eif.",
   eif_version: "Versions 2 to 4 are known: build the image again with a current tool.",
   eif_truncated: "Copy the image again: a part of it is missing.",
   eif_layout:

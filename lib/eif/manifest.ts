@@ -1,5 +1,5 @@
 /**
- * `enclave.yaml`: what goes into an image, as a file. Its names are those of the options of `host eif build`; paths are relative to it.
+ * `enclave.yaml`: what goes into an image, as a file. Its names are those of the options of `denclavectl eif build`; paths are relative to it.
  *
  * Needs read permission.
  *

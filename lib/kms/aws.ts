@@ -7,7 +7,7 @@
  * @module
  */
 import { encodeBase64 } from "@std/encoding";
-import { MAX_CIPHERTEXT_LENGTH } from "../aws_ne/arguments.ts";
+import { MAX_CIPHERTEXT_LENGTH } from "../aws/kms_limits.ts";
 import { checkCall } from "../aws_ne/calls.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
 import { checkKey, takeBytes, takeSecret } from "./aws/answer.ts";

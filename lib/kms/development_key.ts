@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { isRegion } from "../aws_ne/arguments.ts";
+import { isRegion } from "../aws/region.ts";
 import { EnclaveError } from "../errors.ts";
-import { type KeyArn, parseKeyArn } from "./key_arn.ts";
+import { type KeyArn, parseKeyArn } from "../aws/key_arn.ts";
 
 const ALIAS = /^(?:arn:(aws[a-z-]*):kms:([^:]+):([0-9]{12}):)?(alias\/[A-Za-z0-9/_-]{1,250})$/;
 const ID = /^(?:mrk-[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;

@@ -13,7 +13,7 @@ import { checkCall } from "../aws_ne/calls.ts";
 import { SecretBytes } from "../crypto/secret_bytes.ts";
 import { KEY_LENGTH, OpenError, SealingKey } from "../crypto/sealing.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
-import { parseKeyArn } from "./key_arn.ts";
+import { parseKeyArn } from "../aws/key_arn.ts";
 import { refuseInEnclave } from "./outside_enclave.ts";
 import type {
   DataKey,

@@ -6,7 +6,7 @@
 import { EnclaveError } from "../errors.ts";
 import type { DataKey, DataKeyRequest, DecryptRequest, Kms, KmsAccess, KmsHealth } from "./kms.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
-import type { SdkHost } from "./sdk_host/host.ts";
+import type { SdkHost } from "./sdk_process/host.ts";
 
 /** KMS through the attested SDK, in its host. */
 export class NitroKms implements Kms {

@@ -6,10 +6,10 @@
 import type { SdkHostError } from "../aws_ne/errors.ts";
 import type { Log } from "../log.ts";
 import { NitroKms } from "./nitro.ts";
-import type { StartCarrier } from "./sdk_host/carrier.ts";
-import { SdkHost } from "./sdk_host/host.ts";
-import { processCarrier } from "./sdk_host/process_carrier.ts";
-import { startWorkerCarrier } from "./sdk_host/worker_carrier.ts";
+import type { StartCarrier } from "./sdk_process/carrier.ts";
+import { SdkHost } from "./sdk_process/host.ts";
+import { processCarrier } from "./sdk_process/process_carrier.ts";
+import { startWorkerCarrier } from "./sdk_process/worker_carrier.ts";
 
 /** What the operator chooses. */
 export interface OpenNitroOptions {

@@ -1,6 +1,6 @@
 /**
  * The client's half of sealed messages: JSON in, JSON out, whatever carries them. The key that it seals for must come out of an attestation document that
- * was verified (`lib/host/sealed_client.ts` does both).
+ * was verified (`lib/parent/sealed_client.ts` does both).
  *
  * Runs in browsers.
  *

@@ -6,7 +6,7 @@
 import { messageOf } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { type Address, type Stream, writeAll } from "../wire/address.ts";
-import { type Dialect, type Frame, FrameDecoder, type JsonPiece, MessageEncoder } from "../wire/framing.ts";
+import { type Frame, FrameDecoder, type Framing, type JsonPiece, MessageEncoder } from "../wire/framing.ts";
 import {
   errorReply,
   isErrorReply,
@@ -107,7 +107,7 @@ export class Connection {
     this.#deadline = this.#context.now() + DRAIN_MS;
     this.#phase = "draining";
     try {
-      while (this.#decoder.dialect === undefined && this.#decoder.next() === undefined) {
+      while (this.#decoder.framing === undefined && this.#decoder.next() === undefined) {
         if (!await this.#readMore()) return;
       }
       await this.#send(
@@ -280,9 +280,9 @@ export class Connection {
   }
 
   #send(reply: Reply | PreparedReply): Promise<void> {
-    const dialect: Dialect = this.#decoder.dialect ?? "raw";
+    const framing: Framing = this.#decoder.framing ?? "raw";
     const json = reply instanceof PreparedReply ? reply.json : [JSON.stringify(reply)];
-    const message = this.#encoder.encode(dialect, json);
+    const message = this.#encoder.encode(framing, json);
     return this.#context.turnEnd().then(() => writeAll(this.#stream, message, this.#context.transport));
   }
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { decodeBase64 } from "@std/encoding";
-import { MAX_CIPHERTEXT_LENGTH } from "../aws_ne/arguments.ts";
+import { MAX_CIPHERTEXT_LENGTH } from "../aws/kms_limits.ts";
 import { NONCE_LENGTH, TAG_LENGTH } from "../crypto/sealing.ts";
 import { SCALAR_LENGTH } from "../crypto/secp256k1.ts";
 import { field, requiredString, WireError, type WireObject } from "../wire/messages.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import type { EnclaveError } from "../errors.ts";
-import { clockSkewOf, describeSkew } from "../aws_ne/reasons.ts";
+import { clockSkewOf, describeSkew } from "../aws/kms_reasons.ts";
 import { kmsErrorName } from "../kms/kms.ts";
 import { AttestedDenial } from "../kms/observed.ts";
 import { type ErrorCode, WireError } from "../wire/messages.ts";

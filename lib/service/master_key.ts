@@ -8,13 +8,13 @@
  */
 import { encodeBase64 } from "@std/encoding";
 import { timingSafeEqual } from "@std/crypto";
-import { Credentials } from "../aws_ne/credentials.ts";
+import { Credentials } from "../aws/credentials.ts";
 import { type Binding, openPrivateKey, sealPrivateKey } from "../crypto/bound_key.ts";
 import { KEY_LENGTH, OpenError } from "../crypto/sealing.ts";
 import { isSecretKey, newSecretKey, publicKeyOf, signDigest, signSchnorr } from "../crypto/secp256k1.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
 import { EnclaveError } from "../errors.ts";
-import { type KeyArn, selectKey } from "../kms/key_arn.ts";
+import { type KeyArn, selectKey } from "../aws/key_arn.ts";
 import type { EncryptionContext, Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
 import { type Reply, takeCredentials, WireError, type WireObject } from "../wire/messages.ts";

@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { Credentials } from "../aws_ne/credentials.ts";
+import { Credentials } from "../aws/credentials.ts";
 import { KEY_LENGTH, type MaybePromise, SEAL_LIMITS, SealingKey, SMALL_LENGTH } from "../crypto/sealing.ts";
-import { type KeyArn, selectKey } from "../kms/key_arn.ts";
+import { type KeyArn, selectKey } from "../aws/key_arn.ts";
 import type { EncryptionContext, Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
 import { decodeBase64, decodeHex } from "@std/encoding";

@@ -6,7 +6,7 @@
  */
 import { encodeBase64 } from "@std/encoding";
 import { timingSafeEqual } from "@std/crypto";
-import { Credentials } from "../aws_ne/credentials.ts";
+import { Credentials } from "../aws/credentials.ts";
 import { type Binding, BOUND_KEY_VERSION, openPrivateKey, sealPrivateKey } from "../crypto/bound_key.ts";
 import { addressOf } from "../crypto/ethereum/address.ts";
 import { type SignedPayload, signPayload } from "../crypto/ethereum/payload.ts";
@@ -14,7 +14,7 @@ import { KEY_LENGTH, OpenError } from "../crypto/sealing.ts";
 import { isSecretKey, newSecretKey } from "../crypto/secp256k1.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
 import { EnclaveError } from "../errors.ts";
-import { type KeyArn, selectKey } from "../kms/key_arn.ts";
+import { type KeyArn, selectKey } from "../aws/key_arn.ts";
 import type { EncryptionContext, Kms, KmsAccess } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
 import { field, takeCredentials, type WalletReply, WireError, type WireObject } from "../wire/messages.ts";

@@ -1,11 +1,11 @@
 /**
- * How JSON documents travel on a stream. One port speaks three dialects, and a reply uses that of its request:
+ * How JSON documents travel on a stream. One port speaks three framings, and a reply uses that of its request:
  *
  * - `u64le`: u64 little-endian length, then JSON (the wallet's socket protocol helpers);
  * - `u32be`: u32 big-endian length, then JSON;
  * - `raw`: JSON alone, complete when its brackets balance; newline, other white space or NUL may follow.
  *
- * JSON never contains a NUL, so the first eight bytes of a connection decide (see {@link detectDialect}), once.
+ * JSON never contains a NUL, so the first eight bytes of a connection decide (see {@link detectFraming}), once.
  *
  * @module
  */
@@ -13,7 +13,7 @@
 import { encodeHex } from "@std/encoding";
 
 /** How documents are set apart. */
-export type Dialect = "u64le" | "u32be" | "raw";
+export type Framing = "u64le" | "u32be" | "raw";
 
 /** Why a document could not be had. */
 export type FrameProblem = "too_large" | "not_json";
@@ -61,7 +61,7 @@ function isSpace(byte: number): boolean {
  *
  * @returns undefined while more bytes are needed.
  */
-export function detectDialect(bytes: Uint8Array): Dialect | undefined {
+export function detectFraming(bytes: Uint8Array): Framing | undefined {
   for (let index = 4; index < 8; index++) {
     const byte = bytes[index];
     if (byte === undefined) return undefined;
@@ -73,8 +73,8 @@ export function detectDialect(bytes: Uint8Array): Dialect | undefined {
 const encoder = new TextEncoder();
 
 /** A JSON value as the bytes of one message, header and body together so that they leave in one write. */
-export function encodeMessage(dialect: Dialect, value: unknown): Uint8Array<ArrayBuffer> {
-  return new MessageEncoder().encode(dialect, [JSON.stringify(value) ?? "null"]).slice();
+export function encodeMessage(framing: Framing, value: unknown): Uint8Array<ArrayBuffer> {
+  return new MessageEncoder().encode(framing, [JSON.stringify(value) ?? "null"]).slice();
 }
 
 /** A piece of JSON text; bytes stand for their hex. */
@@ -91,23 +91,23 @@ export class MessageEncoder {
    *
    * @returns borrowed until the next call
    */
-  encode(dialect: Dialect, json: readonly JsonPiece[]): Uint8Array<ArrayBuffer> {
-    const pieces = dialect === "raw" ? [...json, "\n"] : json;
+  encode(framing: Framing, json: readonly JsonPiece[]): Uint8Array<ArrayBuffer> {
+    const pieces = framing === "raw" ? [...json, "\n"] : json;
     const length = pieces.reduce(
       (sum, piece) => sum + (typeof piece === "string" ? piece.length : 2 * piece.length),
       0,
     );
     // Text beyond ASCII needs up to three bytes a character.
-    return this.#tryEncode(dialect, pieces, length) ?? this.#tryEncode(dialect, pieces, 3 * length) ??
+    return this.#tryEncode(framing, pieces, length) ?? this.#tryEncode(framing, pieces, 3 * length) ??
       new Uint8Array(0);
   }
 
   #tryEncode(
-    dialect: Dialect,
+    framing: Framing,
     pieces: readonly JsonPiece[],
     length: number,
   ): Uint8Array<ArrayBuffer> | undefined {
-    const header = HEADER_LENGTH[dialect];
+    const header = HEADER_LENGTH[framing];
     const isWasteful = this.#buffer.length > INITIAL_CAPACITY && header + length < this.#buffer.length / 4;
     if (isWasteful) this.#buffer = new Uint8Array(INITIAL_CAPACITY);
     if (this.#buffer.length < header + length) this.#buffer = new Uint8Array(header + length);
@@ -119,7 +119,7 @@ export class MessageEncoder {
         end += written;
       }
     }
-    writeLength(dialect, this.#buffer, end - header);
+    writeLength(framing, this.#buffer, end - header);
     return this.#buffer.subarray(0, end);
   }
 }
@@ -129,10 +129,10 @@ function* hexChunks(bytes: Uint8Array): Generator<string> {
   for (let at = 0; at < bytes.length; at += HEX_CHUNK) yield encodeHex(bytes.subarray(at, at + HEX_CHUNK));
 }
 
-function writeLength(dialect: Dialect, message: Uint8Array<ArrayBuffer>, length: number): void {
+function writeLength(framing: Framing, message: Uint8Array<ArrayBuffer>, length: number): void {
   const view = new DataView(message.buffer);
-  if (dialect === "u64le") view.setBigUint64(0, BigInt(length), true);
-  if (dialect === "u32be") view.setUint32(0, length);
+  if (framing === "u64le") view.setBigUint64(0, BigInt(length), true);
+  if (framing === "u32be") view.setUint32(0, length);
 }
 
 /**
@@ -143,7 +143,7 @@ function writeLength(dialect: Dialect, message: Uint8Array<ArrayBuffer>, length:
  */
 export class FrameDecoder {
   readonly #maxLength: number;
-  #dialect: Dialect | undefined;
+  #framing: Framing | undefined;
   #buffer = new Uint8Array(INITIAL_CAPACITY);
   /** Unconsumed bytes are [start, end). */
   #start = 0;
@@ -162,7 +162,7 @@ export class FrameDecoder {
   #inScalar = false;
 
   /**
-   * Empty, and of no dialect yet.
+   * Empty, and of no framing yet.
    *
    * @param maxLength the largest document, bytes
    */
@@ -170,9 +170,9 @@ export class FrameDecoder {
     this.#maxLength = maxLength;
   }
 
-  /** The dialect, once it is known. */
-  get dialect(): Dialect | undefined {
-    return this.#dialect;
+  /** The framing, once it is known. */
+  get framing(): Framing | undefined {
+    return this.#framing;
   }
 
   /** Whether a part of a document has arrived. */
@@ -186,12 +186,12 @@ export class FrameDecoder {
   }
 
   /**
-   * Whether what has arrived may be a whole document which only the end of the stream would tell: too short to say the dialect, or a bare
+   * Whether what has arrived may be a whole document which only the end of the stream would tell: too short to say the framing, or a bare
    * `1`. A reader waits for a moment, then calls {@link end}.
    */
   get ambiguous(): boolean {
     if (!this.pending) return false;
-    if (this.#dialect !== undefined) return this.#dialect === "raw" && this.#inScalar;
+    if (this.#framing !== undefined) return this.#framing === "raw" && this.#inScalar;
     const bytes = this.#buffer.subarray(this.#start, this.#end);
     return mayBeJson(bytes) && !bytes.includes(NUL);
   }
@@ -235,8 +235,8 @@ export class FrameDecoder {
   /** Says that no more bytes come, or none before an answer: what is there is all of the document. */
   end(): void {
     this.#ended = true;
-    if (this.#dialect === undefined && this.pending) {
-      this.#dialect = this.#buffer[this.#start] === NUL ? "u32be" : "raw";
+    if (this.#framing === undefined && this.pending) {
+      this.#framing = this.#buffer[this.#start] === NUL ? "u32be" : "raw";
     }
   }
 
@@ -257,12 +257,12 @@ export class FrameDecoder {
       this.#consume(this.#end - this.#start);
       return undefined;
     }
-    if (this.#dialect === undefined) {
-      this.#dialect = detectDialect(this.#buffer.subarray(this.#start, Math.min(this.#end, this.#start + 8)));
-      if (this.#dialect === undefined) return undefined;
+    if (this.#framing === undefined) {
+      this.#framing = detectFraming(this.#buffer.subarray(this.#start, Math.min(this.#end, this.#start + 8)));
+      if (this.#framing === undefined) return undefined;
       this.#scanned = this.#start;
     }
-    return this.#dialect === "raw" ? this.#nextRaw() : this.#nextFramed(this.#dialect);
+    return this.#framing === "raw" ? this.#nextRaw() : this.#nextFramed(this.#framing);
   }
 
   /** Forgets a document that {@link next} gave, and zeroes its bytes. */
@@ -293,7 +293,7 @@ export class FrameDecoder {
     return { body: this.#buffer.subarray(from, from + length) };
   }
 
-  #nextFramed(dialect: "u64le" | "u32be"): Frame | undefined {
+  #nextFramed(framing: "u64le" | "u32be"): Frame | undefined {
     this.release();
     if (this.#toDiscard > 0) {
       const thrown = Math.min(this.#toDiscard, this.#end - this.#start);
@@ -301,10 +301,10 @@ export class FrameDecoder {
       this.#consume(thrown);
       if (this.#toDiscard > 0) return undefined;
     }
-    const header = HEADER_LENGTH[dialect];
+    const header = HEADER_LENGTH[framing];
     if (this.#end - this.#start < header) return undefined;
     const view = new DataView(this.#buffer.buffer, this.#start, header);
-    const declared = dialect === "u64le" ? Number(view.getBigUint64(0, true)) : view.getUint32(0);
+    const declared = framing === "u64le" ? Number(view.getBigUint64(0, true)) : view.getUint32(0);
     if (declared > this.#maxLength) {
       this.#consume(header);
       // Beyond what a number counts exactly there is no finding the end again.

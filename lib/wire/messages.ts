@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { CredentialStrings } from "../aws_ne/credentials.ts";
+import type { CredentialStrings } from "../aws/credentials.ts";
 
 /** A request's document, as an object of unknown fields. */
 export type WireObject = Record<string, unknown>;

@@ -6,18 +6,18 @@
  */
 import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
 import { verifyDocument } from "../../lib/attestation/document.ts";
-import { Credentials } from "../../lib/aws_ne/credentials.ts";
+import { Credentials } from "../../lib/aws/credentials.ts";
 import type { Report } from "../../lib/cli/report.ts";
 import { EnclaveError } from "../../lib/errors.ts";
-import { formatKeyPolicy } from "../../lib/host/policies/key_policy.ts";
-import { lintKeyPolicy } from "../../lib/host/policies/lint.ts";
-import { measurementsOf } from "../../lib/host/policies/measurements.ts";
-import { finalise, renderKeyPolicy, rollOver } from "../../lib/host/policies/render.ts";
-import { SealedClient } from "../../lib/host/sealed_client.ts";
+import { formatKeyPolicy } from "../../lib/parent/policies/key_policy.ts";
+import { lintKeyPolicy } from "../../lib/parent/policies/lint.ts";
+import { measurementsOf } from "../../lib/parent/policies/measurements.ts";
+import { finalise, renderKeyPolicy, rollOver } from "../../lib/parent/policies/render.ts";
+import { SealedClient } from "../../lib/parent/sealed_client.ts";
 import { AwsKms } from "../../lib/kms/aws.ts";
 import { type DataKey, type Kms, kmsErrorName } from "../../lib/kms/kms.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
-import { KmsServer, SimulatedAttestedKms } from "../../lib/kms_server/mod.ts";
+import { KmsEmulator, SimulatedAttestedKms } from "../../lib/kms_emulator/mod.ts";
 import { startDryRunService } from "./service.ts";
 
 const REGION = "us-east-1";
@@ -52,7 +52,7 @@ async function dryRunPolicies(
 ): Promise<void> {
   const [oldBuild, newBuild] = [measurements(build("a")), measurements(build("b"))];
   const policy = renderKeyPolicy({ builds: [oldBuild], parents: [PARENT], administrators: [ADMINISTRATOR] });
-  await using server = await KmsServer.start({
+  await using server = await KmsEmulator.start({
     region: REGION,
     account: ACCOUNT,
     caller: PARENT,
@@ -78,7 +78,7 @@ async function dryRunPolicies(
     return `${opened.length} bytes, encrypted to this enclave alone`;
   };
 
-  await report.step("host policy render, lint", () => {
+  await report.step("denclavectl policy render, lint", () => {
     const { findings } = lintKeyPolicy(policy, { parents: [PARENT], reviewed: [ADMINISTRATOR] });
     const failed = findings.filter(({ severity }) => severity === "fail");
     if (failed.length > 0) throw new Error(failed.map(({ rule }) => rule).join(", "));
@@ -98,12 +98,12 @@ async function dryRunPolicies(
     () => expectKmsRefusal("AccessDeniedException", () => decrypt(newEnclave)),
   );
   const both = rollOver(policy, newBuild, { parents: [PARENT] });
-  await report.step("host policy rollover: both builds", async () => {
+  await report.step("denclavectl policy rollover: both builds", async () => {
     server.putPolicy(keyId, formatKeyPolicy(both));
     await decrypt(oldEnclave);
     return `the old row opens in the new build too: ${await decrypt(newEnclave)}`;
   });
-  await report.step("host policy finalise: the old build is out", async () => {
+  await report.step("denclavectl policy finalise: the old build is out", async () => {
     server.putPolicy(keyId, formatKeyPolicy(finalise(both, [newBuild])));
     await decrypt(newEnclave);
     return await expectKmsRefusal("AccessDeniedException", () => decrypt(oldEnclave));

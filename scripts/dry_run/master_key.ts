@@ -5,8 +5,8 @@
  */
 import { encodeHex } from "@std/encoding";
 import type { Report } from "../../lib/cli/report.ts";
-import { Client } from "../../lib/host/client.ts";
-import { enclaveMasterKey } from "../../lib/host/gateway/enclave.ts";
+import { Client } from "../../lib/parent/client.ts";
+import { enclaveMasterKey } from "../../lib/parent/gateway/enclave.ts";
 import {
   type GatewayTools,
   initMasterKey,
@@ -14,8 +14,8 @@ import {
   rewrapMasterKey,
   signWithMasterKey,
   verifyMasterKey,
-} from "../../lib/host/gateway/gateway.ts";
-import { type MasterKeyStore, openMasterKeyStore } from "../../lib/host/gateway/master_key_store.ts";
+} from "../../lib/parent/gateway/gateway.ts";
+import { type MasterKeyStore, openMasterKeyStore } from "../../lib/parent/gateway/master_key_store.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
 import { dryRunCredentials, expectRefusal, startDryRunService } from "./service.ts";
 

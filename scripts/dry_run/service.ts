@@ -5,9 +5,9 @@
  */
 import { hashConfiguration } from "../../lib/attestation/statement.ts";
 import { EnclaveError } from "../../lib/errors.ts";
-import { ServiceError } from "../../lib/host/client.ts";
-import { CredentialSource } from "../../lib/host/credentials.ts";
-import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import { ServiceError } from "../../lib/parent/client.ts";
+import { CredentialSource } from "../../lib/aws/credential_source.ts";
+import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import type { LocalKms } from "../../lib/kms/local.ts";
 import { EventLog } from "../../lib/service/events.ts";
 import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";

@@ -8,8 +8,8 @@ import { timingSafeEqual } from "@std/crypto";
 import type { Report } from "../../lib/cli/report.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import { KEY_LENGTH, SealingKey } from "../../lib/crypto/sealing.ts";
-import { Client } from "../../lib/host/client.ts";
-import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import { Client } from "../../lib/parent/client.ts";
+import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
 import { EventLog } from "../../lib/service/events.ts";
 import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
@@ -185,9 +185,9 @@ export async function dryRunSession(report: Report): Promise<void> {
     "fields missing",
     async () => expectError(await client.exchange({ type: "configure" }), "missing_fields"),
   );
-  for (const dialect of ["raw", "u64le"] as const) {
-    await report.step(`the same port, framing ${dialect}`, async () => {
-      using speaker = await Client.connect(address, { dialect, timeoutMs: 10_000 });
+  for (const framing of ["raw", "u64le"] as const) {
+    await report.step(`the same port, framing ${framing}`, async () => {
+      using speaker = await Client.connect(address, { framing, timeoutMs: 10_000 });
       return `${String(expectOk(await speaker.exchange({ type: "ping" }))["msg"])}, in kind`;
     });
   }

@@ -7,12 +7,12 @@
 import { encodeBase64 } from "@std/encoding";
 import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
 import type { Report } from "../../lib/cli/report.ts";
-import { createAccount, findAccount, signAll } from "../../lib/host/accounts.ts";
-import { Client } from "../../lib/host/client.ts";
-import type { AccountRow } from "../../lib/host/stores/account_store.ts";
-import { openSqliteStore } from "../../lib/host/stores/sqlite.ts";
-import { verifyAccount } from "../../lib/host/verify_account.ts";
-import { WalletClient } from "../../lib/host/wallet_client.ts";
+import { createAccount, findAccount, signAll } from "../../lib/parent/accounts.ts";
+import { Client } from "../../lib/parent/client.ts";
+import type { AccountRow } from "../../lib/parent/stores/account_store.ts";
+import { openSqliteStore } from "../../lib/parent/stores/sqlite.ts";
+import { verifyAccount } from "../../lib/parent/verify_account.ts";
+import { WalletClient } from "../../lib/parent/wallet_client.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
 import { NO_GUARDS, type WalletGuards } from "../../lib/service/wallet_guards.ts";
 import { dryRunCredentials, expectRefusal, startDryRunService } from "./service.ts";

@@ -5,8 +5,8 @@
  */
 import { decodeHex, encodeHex } from "@std/encoding";
 import { EXIT, helpLines, parseOptions } from "../../lib/cli/options.ts";
-import { describeFailure } from "../../lib/cli/run.ts";
-import { COMMON_OPTIONS } from "../../lib/cli/serve.ts";
+import { describeFailure } from "../../lib/cli/failure.ts";
+import { COMMON_OPTIONS } from "../../lib/cli/options.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import { SealingKey } from "../../lib/crypto/sealing.ts";
 import { EnclaveError } from "../../lib/errors.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Client } from "../../lib/host/client.ts";
+import { Client } from "../../lib/parent/client.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";
 import { run } from "./peers.ts";

@@ -75,7 +75,7 @@ export async function start(
 
 /** Sends one request on a connection of its own, u32be, and reads some of the reply. */
 async function send(port: number, request: Record<string, unknown>): Promise<void> {
-  const { Client } = await import("../../lib/host/client.ts");
+  const { Client } = await import("../../lib/parent/client.ts");
   using client = await Client.connect({ transport: "tcp", hostname: "127.0.0.1", port });
   await client.request(request);
 }

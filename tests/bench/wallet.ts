@@ -7,7 +7,7 @@
 import { decodeHex, encodeHex } from "@std/encoding";
 import { newSecretKey, signDigest } from "../../lib/crypto/secp256k1.ts";
 import { EnclaveError } from "../../lib/errors.ts";
-import { Client } from "../../lib/host/client.ts";
+import { Client } from "../../lib/parent/client.ts";
 import { encodeMessage } from "../../lib/wire/framing.ts";
 import type { WireObject } from "../../lib/wire/messages.ts";
 import { SigningKey } from "../deps/ethers.ts";

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
 import { EventLog } from "../../lib/service/events.ts";
 import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";

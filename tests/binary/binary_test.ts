@@ -3,7 +3,7 @@
  * may not; else it is the same.
  */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { Client } from "../../lib/host/client.ts";
+import { Client } from "../../lib/parent/client.ts";
 import { testProduction } from "../e2e/production_suite.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";

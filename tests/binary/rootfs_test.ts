@@ -4,7 +4,7 @@
  */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { buildEif, describeEif } from "../../lib/eif/mod.ts";
-import { Client } from "../../lib/host/client.ts";
+import { Client } from "../../lib/parent/client.ts";
 import { roundTrip, Tsk } from "../e2e/production_suite.ts";
 import { Folder } from "../helpers/folder.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";

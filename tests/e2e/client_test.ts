@@ -1,9 +1,9 @@
-/** `deno task client` as a person runs it: what it does in the open, and what it wants before it seals. */
+/** `deno task ctl client` as a person runs it: what it does in the open, and what it wants before it seals. */
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
 import { formatAddress } from "../../lib/wire/address.ts";
-import { devLaunch } from "../helpers/host_process.ts";
-import { ServiceProcess, within } from "../helpers/service_process.ts";
+import { devLaunch, runCtl } from "../helpers/ctl_process.ts";
+import { ServiceProcess } from "../helpers/service_process.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 const PCR0 = `0=${"ab".repeat(48)}`;
@@ -13,25 +13,8 @@ const DER = new Uint8Array([
 ]);
 const PEM = `-----BEGIN PRIVATE KEY-----\n${encodeBase64(DER)}\n-----END PRIVATE KEY-----\n`;
 
-async function runClient(args: readonly string[], address: string) {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "--quiet",
-      "--no-prompt",
-      `--config=${ROOT}deno.json`,
-      "--allow-net",
-      "--allow-read",
-      "--allow-env",
-      `${ROOT}scripts/client.ts`,
-      ...args,
-    ],
-    env: { CONNECT: address },
-    stdin: "null",
-  }).output();
-  const { code, stdout, stderr } = await within(60_000, "the client", child);
-  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
-}
+const runClient = (args: readonly string[], address: string) =>
+  runCtl(["client", ...args], { env: { CONNECT: address } });
 
 const CASES: readonly (readonly [string, readonly string[], number, string])[] = [
   ["a ping is answered", ["ping", "--json"], 0, "pong"],
@@ -56,7 +39,7 @@ const CASES: readonly (readonly [string, readonly string[], number, string])[] =
 ];
 
 Deno.test("the client says what it did, or what it lacks, and whose fault it is", async () => {
-  const directory = await Deno.makeTempDir({ prefix: "denclave-client-" });
+  const directory = await Deno.makeTempDir({ prefix: "denclavectl client-" });
   try {
     await Deno.writeTextFile(`${directory}/key.pem`, PEM);
     await using service = await ServiceProcess.start(

@@ -1,5 +1,5 @@
 """Clients of the session key service as people write them, in Python: the guide's host, which sends JSON and waits for the answer without
-closing its side, and the two with a length prefix. usage: clients.py <dialect> <host> <port> <request JSON>..., a reply a line."""
+closing its side, and the two with a length prefix. usage: clients.py <framing> <host> <port> <request JSON>..., a reply a line."""
 
 import json
 import socket
@@ -46,7 +46,7 @@ def exchange_u64le(connection, request):
 
 EXCHANGES = {"raw": exchange_raw, "u32be": exchange_u32be, "u64le": exchange_u64le}
 
-dialect, host, port, *requests = sys.argv[1:]
+framing, host, port, *requests = sys.argv[1:]
 with socket.create_connection((host, int(port)), timeout=10) as client:
     for text in requests:
-        print(json.dumps(EXCHANGES[dialect](client, text.encode())), flush=True)
+        print(json.dumps(EXCHANGES[framing](client, text.encode())), flush=True)

@@ -1,7 +1,7 @@
 /** The envelope of KMS's answers, opened and read by OpenSSL. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
-import { envelopData, openEnvelopedData } from "../../lib/kms_server/cms.ts";
+import { envelopData, openEnvelopedData } from "../../lib/cms/enveloped_data.ts";
 import { within } from "../helpers/deadline.ts";
 
 const RSA = { name: "RSA-OAEP", publicExponent: new Uint8Array([1, 0, 1]), hash: "SHA-256" } as const;

@@ -1,14 +1,14 @@
 /** The doctor as a process, against moto's KMS and STS and the service on this host: no enclave, so its own checks are skipped. */
 import { assertEquals, assertMatch } from "@std/assert";
-import { CredentialSource } from "../../lib/host/credentials.ts";
-import { openKeyAdmin } from "../../lib/host/open_key_admin.ts";
-import { formatKeyPolicy } from "../../lib/host/policies/key_policy.ts";
-import { renderKeyPolicy } from "../../lib/host/policies/render.ts";
-import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import { CredentialSource } from "../../lib/aws/credential_source.ts";
+import { openKeyAdmin } from "../../lib/parent/open_key_admin.ts";
+import { formatKeyPolicy } from "../../lib/parent/policies/key_policy.ts";
+import { renderKeyPolicy } from "../../lib/parent/policies/render.ts";
+import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { formatAddress } from "../../lib/wire/address.ts";
 import { DisableKeyCommand } from "../deps/aws_kms.ts";
 import { BUILD_A, BUILD_B, PARENT, ROOT } from "../fixtures/key_policies.ts";
-import { devLaunch, runHost } from "../helpers/host_process.ts";
+import { devLaunch, runCtl } from "../helpers/ctl_process.ts";
 import { hasMoto, startMoto } from "../helpers/peers.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";
 
@@ -55,7 +55,7 @@ async function writeMeasurements(directory: string, { pcr0, pcr1, pcr2 }: typeof
 }
 
 test("without a service, credentials or a key the doctor exits 1, and says what to do about each", async () => {
-  const result = await runHost(["doctor", ...NOWHERE]);
+  const result = await runCtl(["doctor", ...NOWHERE]);
   assertEquals(result.code, 1, result.stderr);
   assertMatch(result.stdout, /^FAIL +service +Cannot connect to tcp:127\.0\.0\.1:1/m);
   assertMatch(result.stdout, /^FAIL +credentials +There are no AWS credentials/m);
@@ -64,15 +64,15 @@ test("without a service, credentials or a key the doctor exits 1, and says what 
 });
 
 test("the doctor has its help, and refuses options that are none", async () => {
-  const help = await runHost(["doctor", "--help"]);
-  assertEquals([help.code, help.stdout.startsWith("usage: deno task host doctor")], [0, true]);
-  assertEquals((await runHost(["doctor", "--accept", "x"])).code, 2);
-  assertEquals((await runHost(["doctor", "--kye", "x"])).code, 2);
+  const help = await runCtl(["doctor", "--help"]);
+  assertEquals([help.code, help.stdout.startsWith("usage: deno task ctl doctor")], [0, true]);
+  assertEquals((await runCtl(["doctor", "--accept", "x"])).code, 2);
+  assertEquals((await runCtl(["doctor", "--kye", "x"])).code, 2);
 });
 
 if (hasMoto()) {
   const newKey = async (url: string): Promise<string> => {
-    const made = await runHost(["kms", "create-key", "-r", "us-east-1", "--json"], {
+    const made = await runCtl(["kms", "create-key", "-r", "us-east-1", "--json"], {
       env: { ...KEYS, AWS_ENDPOINT_URL: url },
     });
     return JSON.parse(made.stdout).arn;
@@ -92,7 +92,7 @@ if (hasMoto()) {
     await putPolicy(moto.url, key, [BUILD_A]);
     const file = await writeMeasurements(directory, BUILD_A);
     const args = ["doctor", "-k", key, "-m", file, "--connect", formatAddress(service.address)];
-    const { code, stdout, stderr } = await runHost([...args, "--reviewed", ROOT, "--json"], {
+    const { code, stdout, stderr } = await runCtl([...args, "--reviewed", ROOT, "--json"], {
       env: { ...KEYS, AWS_ENDPOINT_URL: moto.url },
     });
     assertEquals(code, 0, stdout + stderr);
@@ -117,11 +117,11 @@ if (hasMoto()) {
       ...NOWHERE,
       "--json",
     ];
-    const fresh = await runHost(args, { env });
+    const fresh = await runCtl(args, { env });
     assertEquals(statuses(fresh.stdout, ["key", "key-policy", "pcrs"]), ["ok", "fail", "fail"]);
     assertMatch(check(fresh.stdout, "key-policy")?.reason ?? "", /wildcard-action/);
     await putPolicy(moto.url, key, [BUILD_A]);
-    const other = await runHost([...args, "--reviewed", ROOT], { env });
+    const other = await runCtl([...args, "--reviewed", ROOT], { env });
     assertEquals(statuses(other.stdout, ["key", "key-policy", "pcrs"]), ["ok", "ok", "fail"]);
     assertMatch(check(other.stdout, "pcrs")?.reason ?? "", /wants PCR0 230bf212aad6ff1f…/);
     assertMatch(check(other.stdout, "pcrs")?.remedy ?? "", /policy rollover/);
@@ -131,19 +131,19 @@ if (hasMoto()) {
     await using moto = await startMoto();
     const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url, AWS_REGION: "eu-west-1" };
     const key = await newKey(moto.url);
-    const { KMSClient } = await import("../../lib/host/deps/aws_sdk.ts");
+    const { KMSClient } = await import("../../lib/aws/deps/aws_sdk.ts");
     const client = new KMSClient({ region: "us-east-1", endpoint: moto.url, credentials: identity });
     // By its id: moto answers an ARN with a stack trace here.
     await client.send(new DisableKeyCommand({ KeyId: key.split("/").at(-1) }));
     client.destroy();
-    const disabled = await runHost(["doctor", "-k", key, ...NOWHERE, "--json"], { env });
+    const disabled = await runCtl(["doctor", "-k", key, ...NOWHERE, "--json"], { env });
     assertMatch(check(disabled.stdout, "key")?.reason ?? "", /is Disabled$/);
     assertEquals(
       check(disabled.stdout, "region")?.reason,
       "the region is eu-west-1, and the key's is us-east-1",
     );
     const gone = key.replace(/[0-9a-f]{12}$/, "000000000000");
-    const missing = await runHost(["doctor", "-k", gone, ...NOWHERE, "--json"], { env });
+    const missing = await runCtl(["doctor", "-k", gone, ...NOWHERE, "--json"], { env });
     assertMatch(check(missing.stdout, "key")?.reason ?? "", /NotFoundException/);
     assertEquals(missing.code, 1);
   });

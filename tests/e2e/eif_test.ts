@@ -1,10 +1,10 @@
-/** `host eif` as a person runs it: the same bytes wherever and whenever an image is made, and what is said of images. */
+/** `denclavectl eif` as a person runs it: the same bytes wherever and whenever an image is made, and what is said of images. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { encodeHex } from "@std/encoding";
 import { elfFile } from "../fixtures/elf.ts";
 import { imageOf, SIGNING, smallParts } from "../fixtures/eif.ts";
 import { type FileContent, Folder } from "../helpers/folder.ts";
-import { type HostResult, runHost } from "../helpers/host_process.ts";
+import { type CtlResult, runCtl } from "../helpers/ctl_process.ts";
 
 const LOADER = "/lib64/ld-linux-x86-64.so.2";
 const NEEDED = ["libm.so.6", "libc.so.6"];
@@ -43,9 +43,9 @@ async function build(
   folder: Folder,
   args: readonly string[],
   env: Record<string, string> = {},
-): Promise<HostResult> {
+): Promise<CtlResult> {
   await Deno.mkdir(`${folder.path}/out`, { recursive: true });
-  return await runHost(["eif", "build", "--manifest", `${folder.path}/enclave.yaml`, ...args], { env });
+  return await runCtl(["eif", "build", "--manifest", `${folder.path}/enclave.yaml`, ...args], { env });
 }
 
 async function sha256(path: string): Promise<string> {
@@ -125,7 +125,7 @@ Deno.test("the provenance says what an image is made of, and options win over th
     "/lib64/libc.so.6",
     "/lib64/libm.so.6",
   ]);
-  const described = await runHost(["eif", "describe", `${folder.path}/out/enclave.eif`, "--json"]);
+  const described = await runCtl(["eif", "describe", `${folder.path}/out/enclave.eif`, "--json"]);
   const { Measurements, CheckCRC, IsSigned } = JSON.parse(described.stdout);
   assertEquals([Measurements, CheckCRC, IsSigned], [
     { HashAlgorithm: "Sha384 { ... }", ...provenance.measurements },
@@ -142,7 +142,7 @@ Deno.test("a signed image passes, with the PCRs of its build; one that was chang
   assertEquals(stdout.includes("PRIVATE"), false);
   const { PCR0, PCR8 } = JSON.parse(stdout).measurements;
   const image = `${folder.path}/out/enclave.eif`;
-  const good = await runHost([
+  const good = await runCtl([
     "eif",
     "verify",
     image,
@@ -158,14 +158,14 @@ Deno.test("a signed image passes, with the PCRs of its build; one that was chang
   const bytes = await Deno.readFile(image);
   bytes[562] = 0xff;
   await Deno.writeFile(image, bytes);
-  const changed = await runHost(["eif", "verify", image, "--pcr", `0=${PCR0}`, "--json"]);
+  const changed = await runCtl(["eif", "verify", image, "--pcr", `0=${PCR0}`, "--json"]);
   const { ok, checks } = JSON.parse(changed.stdout);
   assertEquals([changed.code, ok, checks.map(({ problem }: { problem?: string }) => problem === undefined)], [
     1,
     false,
     [false, false, true, false],
   ]);
-  const shown = await runHost(["eif", "describe", image]);
+  const shown = await runCtl(["eif", "describe", image]);
   assertEquals(shown.code, 0);
   assertStringIncludes(shown.stdout, "DOES NOT HOLD");
 });
@@ -183,7 +183,7 @@ Deno.test("an image of pieces is made as AWS's tool makes it, and its texts cann
     "--ramdisk",
     piece("b"),
   ];
-  const { code, stderr } = await runHost([
+  const { code, stderr } = await runCtl([
     "eif",
     "build",
     ...args,
@@ -193,7 +193,7 @@ Deno.test("an image of pieces is made as AWS's tool makes it, and its texts cann
     "aarch64",
   ]);
   assertEquals(code, 0, stderr);
-  const { stdout } = await runHost(["eif", "describe", piece("x.eif")]);
+  const { stdout } = await runCtl(["eif", "describe", piece("x.eif")]);
   assertMatch(stdout, /architecture {2}aarch64/);
   assertMatch(stdout, /cmdline {7}a \\u\{1b\}\[2J\n/);
 });
@@ -245,7 +245,7 @@ const MISTAKES: readonly (readonly [readonly string[], number, RegExp])[] = [
 Deno.test("each mistake has its exit code, and a sentence that says what to do", async () => {
   await using folder = await Folder.make({ ...INPUTS, "small.eif": await imageOf(smallParts()) });
   for (const [args, code, message] of MISTAKES) {
-    const result = await runHost(["eif", ...args], { cwd: folder.path });
+    const result = await runCtl(["eif", ...args], { cwd: folder.path });
     assertEquals([result.code, result.stdout], [code, ""], `${args.join(" ")}: ${result.stderr}`);
     assertMatch(result.stderr, message);
   }

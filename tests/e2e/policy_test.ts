@@ -1,15 +1,15 @@
 /** Key policies with the tool as a process, and against moto's KMS and STS. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { CredentialSource } from "../../lib/host/credentials.ts";
-import { KeyAdminError } from "../../lib/host/key_admin.ts";
-import { openKeyAdmin } from "../../lib/host/open_key_admin.ts";
-import { applyChange, planChange } from "../../lib/host/policies/apply.ts";
-import { PolicyError } from "../../lib/host/policies/errors.ts";
-import { formatKeyPolicy, readKeyPolicy } from "../../lib/host/policies/key_policy.ts";
-import { renderKeyPolicy } from "../../lib/host/policies/render.ts";
-import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import { CredentialSource } from "../../lib/aws/credential_source.ts";
+import { KeyAdminError } from "../../lib/parent/key_admin.ts";
+import { openKeyAdmin } from "../../lib/parent/open_key_admin.ts";
+import { applyChange, planChange } from "../../lib/parent/policies/apply.ts";
+import { PolicyError } from "../../lib/parent/policies/errors.ts";
+import { formatKeyPolicy, readKeyPolicy } from "../../lib/parent/policies/key_policy.ts";
+import { renderKeyPolicy } from "../../lib/parent/policies/render.ts";
+import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { ADMIN, BUILD_A, BUILD_B, DEFAULT_POLICY, PARENT, policyOf, ROOT } from "../fixtures/key_policies.ts";
-import { runHost } from "../helpers/host_process.ts";
+import { runCtl } from "../helpers/ctl_process.ts";
 import { hasMoto, startMoto } from "../helpers/peers.ts";
 
 const KEYS = { AWS_ACCESS_KEY_ID: "made-for-tests", AWS_SECRET_ACCESS_KEY: "made-for-tests" };
@@ -41,29 +41,29 @@ const RENDER = ["policy", "render", "--parent", PARENT, "--admin", ADMIN];
 test("a policy is rendered, linted, rolled over and finalised, from file to file", async (cwd) => {
   await Deno.writeTextFile(`${cwd}/a.json`, describeEif(BUILD_A));
   await Deno.writeTextFile(`${cwd}/b.json`, describeEif(BUILD_B));
-  const rendered = await runHost([...RENDER, "-m", "a.json"], { cwd });
+  const rendered = await runCtl([...RENDER, "-m", "a.json"], { cwd });
   assertEquals(rendered.code, 0, rendered.stderr);
   assertEquals(
     readKeyPolicy(rendered.stdout),
     renderKeyPolicy({ builds: [BUILD_A], parents: [PARENT], administrators: [ADMIN] }),
   );
   assertMatch(rendered.stderr, /^ok: 0 failed, 1 to look at$/m);
-  const rolled = await runHost(["policy", "rollover", "-", "-m", "b.json", "--reviewed", ADMIN], {
+  const rolled = await runCtl(["policy", "rollover", "-", "-m", "b.json", "--reviewed", ADMIN], {
     cwd,
     stdin: rendered.stdout,
   });
   assertEquals([rolled.code, readKeyPolicy(rolled.stdout).Statement.length], [0, 4], rolled.stderr);
   const args = ["policy", "finalise", "-", "-m", "b.json", "--reviewed", ADMIN, "--json"];
-  const final = await runHost(args, { cwd, stdin: rolled.stdout });
+  const final = await runCtl(args, { cwd, stdin: rolled.stdout });
   assertEquals(final.code, 0, final.stderr);
   const { policy, lint } = JSON.parse(final.stdout);
   assertEquals(lint.ok, true);
   assertEquals(policy, renderKeyPolicy({ builds: [BUILD_B], parents: [PARENT], administrators: [ADMIN] }));
   await Deno.writeTextFile(`${cwd}/old.json`, rolled.stdout);
   await Deno.writeTextFile(`${cwd}/new.json`, JSON.stringify(policy));
-  const diff = await runHost(["policy", "diff", "old.json", "new.json"], { cwd });
+  const diff = await runCtl(["policy", "diff", "old.json", "new.json"], { cwd });
   assertMatch(diff.stdout, /^dropped statement EnclaveBuild230bf212aad6ff1f$/m);
-  const same = await runHost(["policy", "diff", "new.json", "-"], { cwd, stdin: JSON.stringify(policy) });
+  const same = await runCtl(["policy", "diff", "new.json", "-"], { cwd, stdin: JSON.stringify(policy) });
   assertEquals([same.code, same.stdout], [0, "no difference\n"]);
 });
 
@@ -71,7 +71,7 @@ test("PCRs by hex, role and instance are pinned, a statement for each instance",
   const pcrs = `0=${BUILD_A.pcr0},1=${BUILD_A.pcr1},2=${BUILD_A.pcr2},8=${BUILD_B.pcr0}`;
   const instances = "i-0123456789abcdef0,i-0123456789abcdef1";
   const args = ["policy", "render", "--admin", ADMIN, "--role-arn", PARENT, "--instance-id", instances];
-  const { code, stdout, stderr } = await runHost([...args, "--pcr", pcrs, "--image-sha384", "--json"]);
+  const { code, stdout, stderr } = await runCtl([...args, "--pcr", pcrs, "--image-sha384", "--json"]);
   assertEquals(code, 0, stderr);
   const { policy } = JSON.parse(stdout);
   const conditions = policy.Statement.slice(1, 3).map(({ Condition }: { Condition: object }) =>
@@ -85,16 +85,16 @@ test("PCRs by hex, role and instance are pinned, a statement for each instance",
 
 test("lint exits 1 for what defeats attestation, as text and as JSON, and 0 for what is accepted", async () => {
   const stdin = formatKeyPolicy(DEFAULT_POLICY);
-  const text = await runHost(["policy", "lint", "-"], { stdin });
+  const text = await runCtl(["policy", "lint", "-"], { stdin });
   assertEquals(text.code, 1);
   assertMatch(text.stdout, /^FAIL wildcard-action in Enable IAM User Permissions$/m);
-  const json = await runHost(["policy", "lint", "-", "--json"], { stdin });
+  const json = await runCtl(["policy", "lint", "-", "--json"], { stdin });
   assertEquals([json.code, JSON.parse(json.stdout).ok], [1, false]);
-  const accepted = await runHost(["policy", "lint", "-", "--accept", "wildcard-action"], { stdin });
+  const accepted = await runCtl(["policy", "lint", "-", "--accept", "wildcard-action"], { stdin });
   assertEquals(accepted.code, 0, accepted.stdout);
-  const unknown = await runHost(["policy", "lint", "-", "--accept", "x"], { stdin });
+  const unknown = await runCtl(["policy", "lint", "-", "--accept", "x"], { stdin });
   assertEquals([unknown.code, unknown.stderr.includes("--rules")], [2, true]);
-  const rules = await runHost(["policy", "lint", "--rules"]);
+  const rules = await runCtl(["policy", "lint", "--rules"]);
   assertMatch(rules.stdout, /^fail zero-pcr$/m);
 });
 
@@ -115,7 +115,7 @@ test("lint takes origin and grants as facts", async (cwd) => {
     "--grants",
     "grants.json",
   ];
-  const { code, stdout } = await runHost([...args, "--json"], { cwd, stdin: formatKeyPolicy(policy) });
+  const { code, stdout } = await runCtl([...args, "--json"], { cwd, stdin: formatKeyPolicy(policy) });
   const rules = JSON.parse(stdout).findings.map(({ rule }: { rule: string }) => rule);
   assertEquals([code, rules], [1, ["administrator", "external-origin", "live-grant"]]);
 });
@@ -133,7 +133,7 @@ const USAGE: readonly (readonly [readonly string[], number, string])[] = [
 ];
 for (const [args, code, message] of USAGE) {
   test(`host ${args.slice(0, 3).join(" ")}, used wrongly, says: ${message}`, async () => {
-    const result = await runHost(args);
+    const result = await runCtl(args);
     assertMatch(result.stderr, new RegExp(message));
     assertEquals(result.code, code, result.stderr);
   });
@@ -141,14 +141,14 @@ for (const [args, code, message] of USAGE) {
 
 test("every command of the group has its help", async () => {
   for (const command of ["iam", "render", "lint", "diff", "rollover", "finalise", "apply"]) {
-    const { code, stdout } = await runHost(["policy", command, "--help"]);
-    assertEquals([code, stdout.startsWith(`usage: deno task host policy ${command}`)], [0, true], command);
+    const { code, stdout } = await runCtl(["policy", command, "--help"]);
+    assertEquals([code, stdout.startsWith(`usage: deno task ctl policy ${command}`)], [0, true], command);
   }
 });
 
 if (hasMoto()) {
   const newKey = async (url: string): Promise<string> => {
-    const made = await runHost(["kms", "create-key", "-r", "us-east-1", "--json"], {
+    const made = await runCtl(["kms", "create-key", "-r", "us-east-1", "--json"], {
       env: { ...KEYS, AWS_ENDPOINT_URL: url },
     });
     return JSON.parse(made.stdout).arn;
@@ -166,7 +166,7 @@ if (hasMoto()) {
     const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url };
     const key = await newKey(moto.url);
     const apply = (...more: readonly string[]) =>
-      runHost(["policy", "apply", "-", "-k", key, "--reviewed", ROOT, ...more], {
+      runCtl(["policy", "apply", "-", "-k", key, "--reviewed", ROOT, ...more], {
         env,
         cwd,
         stdin: formatKeyPolicy(forCaller),
@@ -183,9 +183,9 @@ if (hasMoto()) {
     assertEquals(readKeyPolicy(await admin.getPolicy()), forCaller);
     const again = await apply("--yes");
     assertMatch(again.stdout, /has this policy already/);
-    const linted = await runHost(["policy", "lint", "-k", key, "--reviewed", ROOT], { env });
+    const linted = await runCtl(["policy", "lint", "-k", key, "--reviewed", ROOT], { env });
     assertEquals(linted.code, 0, linted.stdout);
-    const rolled = await runHost(
+    const rolled = await runCtl(
       [
         "policy",
         "rollover",
@@ -199,7 +199,7 @@ if (hasMoto()) {
       { env },
     );
     assertEquals(rolled.code, 0, rolled.stderr);
-    const diff = await runHost(["policy", "diff", "-k", key, "-"], { env, stdin: rolled.stdout });
+    const diff = await runCtl(["policy", "diff", "-k", key, "-"], { env, stdin: rolled.stdout });
     assertMatch(diff.stdout, /^new statement EnclaveBuilde77498f3e26d84fb$/m);
   });
 
@@ -208,13 +208,13 @@ if (hasMoto()) {
     const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url };
     const key = await newKey(moto.url);
     const elsewhere = renderKeyPolicy({ builds: [BUILD_A], parents: [PARENT], administrators: [ADMIN] });
-    const out = await runHost(["policy", "apply", "-", "-k", key, "--yes", "--reviewed", ADMIN], {
+    const out = await runCtl(["policy", "apply", "-", "-k", key, "--yes", "--reviewed", ADMIN], {
       env,
       stdin: formatKeyPolicy(elsewhere),
     });
     assertEquals(out.code, 1, out.stderr);
     assertMatch(out.stderr, /no statement allows kms:PutKeyPolicy to arn:aws:sts::/);
-    const weak = await runHost(["policy", "apply", "-", "-k", key, "--yes"], {
+    const weak = await runCtl(["policy", "apply", "-", "-k", key, "--yes"], {
       env,
       stdin: formatKeyPolicy(policyOf(...DEFAULT_POLICY.Statement)),
     });

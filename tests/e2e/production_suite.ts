@@ -7,9 +7,9 @@ import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import { SealingKey } from "../../lib/crypto/sealing.ts";
-import { Client } from "../../lib/host/client.ts";
+import { Client } from "../../lib/parent/client.ts";
 import type { Address } from "../../lib/wire/address.ts";
-import type { Dialect } from "../../lib/wire/framing.ts";
+import type { Framing } from "../../lib/wire/framing.ts";
 import { type Launch, ServiceProcess, within } from "../helpers/service_process.ts";
 import { MODE, StubControl } from "../helpers/stub_control.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
@@ -99,8 +99,8 @@ export function testProduction(program: Program): void {
       "--sdk-host",
       host,
     ], async ({ service, control, tsk }) => {
-      for (const dialect of ["u32be", "u64le", "raw"] as const satisfies readonly Dialect[]) {
-        using client = await Client.connect(service.address, { dialect });
+      for (const framing of ["u32be", "u64le", "raw"] as const satisfies readonly Framing[]) {
+        using client = await Client.connect(service.address, { framing });
         assertEquals((await client.exchange({ type: "ping" }))["status"], "ok");
         assertEquals((await client.request(tsk.configure()))["msg"], "configured");
         await roundTrip(client, tsk);

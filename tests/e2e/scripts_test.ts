@@ -1,10 +1,10 @@
 /** The scripts of operation: their help, what they would run, and what they do with programs that stand in for the real ones. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { CredentialSource } from "../../lib/host/credentials.ts";
-import { openKeyAdmin } from "../../lib/host/open_key_admin.ts";
-import { readKeyPolicy } from "../../lib/host/policies/key_policy.ts";
-import { renderKeyPolicy } from "../../lib/host/policies/render.ts";
-import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import { CredentialSource } from "../../lib/aws/credential_source.ts";
+import { openKeyAdmin } from "../../lib/parent/open_key_admin.ts";
+import { readKeyPolicy } from "../../lib/parent/policies/key_policy.ts";
+import { renderKeyPolicy } from "../../lib/parent/policies/render.ts";
+import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { BUILD_A, BUILD_B, PARENT, ROOT } from "../fixtures/key_policies.ts";
 import { hasMoto, shellcheckPath, startMoto } from "../helpers/peers.ts";
 import { within } from "../helpers/service_process.ts";
@@ -85,8 +85,8 @@ const DRY_RUNS: readonly (readonly [(typeof NAMES)[number], readonly string[], r
   ["build-eif", ["--lib-dir", "libs", "--ca-bundle", "ca.crt", "--", "--env", "KMS_KEYS=x"], [
     "mkdir -p /tmp/build",
     "deno task --quiet compile --output /tmp/build/denclave",
-    "deno task --quiet host eif build --binary /tmp/build/denclave --lib-dir /tmp/libs --ca-bundle /tmp/ca.crt --output /tmp/build/enclave.eif --env KMS_KEYS=x",
-    "deno task --quiet host eif describe /tmp/build/enclave.eif --json > /tmp/build/enclave.json",
+    "deno task --quiet denclavectl eif build --binary /tmp/build/denclave --lib-dir /tmp/libs --ca-bundle /tmp/ca.crt --output /tmp/build/enclave.eif --env KMS_KEYS=x",
+    "deno task --quiet denclavectl eif describe /tmp/build/enclave.eif --json > /tmp/build/enclave.json",
   ]],
   ["build-eif", ["--docker", "denclave:1", "--output", "/x/e.eif"], [
     "mkdir -p /x",
@@ -95,14 +95,14 @@ const DRY_RUNS: readonly (readonly [(typeof NAMES)[number], readonly string[], r
   ]],
   ["setup-kms", ["--region", "us-east-1", "--parent", "p", "--admin", "a", "--alias", "x", "--yes"], [
     "mkdir -p /tmp/build",
-    "deno task --quiet host policy render -m /tmp/build/enclave.json --parent p --admin a --inspect > /tmp/build/key-policy.json",
-    "deno task --quiet host kms create-key --region us-east-1 --json --alias x",
-    "deno task --quiet host policy apply /tmp/build/key-policy.json -k arn:aws:kms:us-east-1:111122223333:key/the-new-one --reviewed a --yes",
+    "deno task --quiet denclavectl policy render -m /tmp/build/enclave.json --parent p --admin a --inspect > /tmp/build/key-policy.json",
+    "deno task --quiet denclavectl kms create-key --region us-east-1 --json --alias x",
+    "deno task --quiet denclavectl policy apply /tmp/build/key-policy.json -k arn:aws:kms:us-east-1:111122223333:key/the-new-one --reviewed a --yes",
   ]],
   ["setup-kms", ["--key", "k", "--admin", "a"], [
     "mkdir -p /tmp/build",
-    "deno task --quiet host policy rollover -k k -m /tmp/build/enclave.json --reviewed a > /tmp/build/key-policy.json",
-    "deno task --quiet host policy apply /tmp/build/key-policy.json -k k --reviewed a",
+    "deno task --quiet denclavectl policy rollover -k k -m /tmp/build/enclave.json --reviewed a > /tmp/build/key-policy.json",
+    "deno task --quiet denclavectl policy apply /tmp/build/key-policy.json -k k --reviewed a",
   ]],
   ["vsock-proxy", ["--region", "us-east-1"], [
     "vsock-proxy --num_workers 20 --config /etc/nitro_enclaves/vsock-proxy.yaml 8000 kms.us-east-1.amazonaws.com 443",
@@ -174,7 +174,7 @@ Deno.test("run-enclave.sh gives up in time, and names the doctor", async () => {
     cwd: programs.folder,
   });
   assertEquals(code, 1);
-  assertMatch(stderr, /no connection[^]*deno task host doctor --cid 16/);
+  assertMatch(stderr, /no connection[^]*deno task ctl doctor --cid 16/);
 });
 
 Deno.test("run-enclave.sh ends as nitro-cli does when that fails, and waits for nobody", async () => {

@@ -5,7 +5,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { LIBC_PATHS } from "../../ffi/libc.ts";
-import { Client } from "../../lib/host/client.ts";
+import { Client } from "../../lib/parent/client.ts";
 import { type Address, connect, type Stream } from "../../lib/wire/address.ts";
 import { encodeMessage } from "../../lib/wire/framing.ts";
 import { type Launch, ServiceProcess, within } from "../helpers/service_process.ts";
@@ -103,9 +103,9 @@ const hasPython = await new Deno.Command("python3", { args: ["--version"] }).out
 );
 if (!hasPython) console.log("skipped: the Python clients, since there is no python3 on this machine");
 
-for (const dialect of ["raw", "u32be", "u64le"]) {
+for (const framing of ["raw", "u32be", "u64le"]) {
   test(
-    `a Python client that speaks ${dialect} configures and processes`,
+    `a Python client that speaks ${framing} configures and processes`,
     [],
     async ({ service, tsk, configure }) => {
       assert(service.address.transport === "tcp");
@@ -116,7 +116,7 @@ for (const dialect of ["raw", "u32be", "u64le"]) {
       const { success, stdout, stderr } = await new Deno.Command("python3", {
         args: [
           `${ROOT}tests/e2e/clients.py`,
-          dialect,
+          framing,
           "127.0.0.1",
           String(service.address.port),
           ...requests.map((request) => JSON.stringify(request)),
@@ -257,7 +257,7 @@ test(
       "message_too_large",
     );
     assertEquals((await client.exchange({ type: "ping" }))["msg"], "pong");
-    using raw = await Client.connect(service.address, { dialect: "raw" });
+    using raw = await Client.connect(service.address, { framing: "raw" });
     assertEquals(
       (await raw.exchange({ type: "process", ciphertext: "00".repeat(10_000) }))["msg"],
       "message_too_large",

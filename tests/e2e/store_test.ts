@@ -1,9 +1,9 @@
 /** The stores of accounts: one contract, over SQLite, dynalite and moto (both speak DynamoDB's protocol); and what only a network can do. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { CredentialSource } from "../../lib/host/credentials.ts";
-import { type AccountRow, type AccountStore, StoreError } from "../../lib/host/stores/account_store.ts";
-import { openDynamoDbStore } from "../../lib/host/stores/dynamodb.ts";
-import { openSqliteStore } from "../../lib/host/stores/sqlite.ts";
+import { CredentialSource } from "../../lib/aws/credential_source.ts";
+import { type AccountRow, type AccountStore, StoreError } from "../../lib/parent/stores/account_store.ts";
+import { openDynamoDbStore } from "../../lib/parent/stores/dynamodb.ts";
+import { openSqliteStore } from "../../lib/parent/stores/sqlite.ts";
 import { startLossyProxy } from "../helpers/lossy_proxy.ts";
 import { hasMoto, type PeerServer, startDynalite, startMoto } from "../helpers/peers.ts";
 
@@ -216,12 +216,12 @@ networkTest("a server that is away is said to be, with a remedy, and comes back"
 networkTest("a table that is missing is named, with the command that makes it", async (server) => {
   await using store = dynamoDb(server.url, "NoSuchTable");
   const error = await assertRejects(() => store.get("alice"), StoreError, "NoSuchTable");
-  assertEquals([error.code, error.hint?.includes("table create")], ["store_table_missing", true]);
+  assertEquals([error.code, error.hint?.includes("account create-table")], ["store_table_missing", true]);
 });
 
 networkTest("a row that lacks a column is named", async (server) => {
   const { DynamoDBClient, DynamoDBDocumentClient, PutCommand } = await import(
-    "../../lib/host/deps/aws_sdk.ts"
+    "../../lib/aws/deps/aws_sdk.ts"
   );
   const client = DynamoDBDocumentClient.from(
     new DynamoDBClient({
@@ -239,7 +239,7 @@ networkTest("a row that lacks a column is named", async (server) => {
 
 networkTest("the seed's own rows, without version and date, are read", async (server) => {
   const { DynamoDBClient, DynamoDBDocumentClient, PutCommand } = await import(
-    "../../lib/host/deps/aws_sdk.ts"
+    "../../lib/aws/deps/aws_sdk.ts"
   );
   const client = DynamoDBDocumentClient.from(
     new DynamoDBClient({

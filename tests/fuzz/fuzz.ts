@@ -8,13 +8,13 @@ import { AttestationError } from "../../lib/attestation/errors.ts";
 import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
 import { verifyDocumentUnder } from "../../lib/attestation/verify.ts";
 import { EXIT, helpLines, parseOptions } from "../../lib/cli/options.ts";
-import { describeFailure } from "../../lib/cli/run.ts";
-import { COMMON_OPTIONS } from "../../lib/cli/serve.ts";
+import { describeFailure } from "../../lib/cli/failure.ts";
+import { COMMON_OPTIONS } from "../../lib/cli/options.ts";
 import { parseConfig } from "../../lib/config/mod.ts";
 import { parsePayload } from "../../lib/crypto/ethereum/payload.ts";
 import { bytesSource, EifError, MemorySink, readEif, writeEif } from "../../lib/eif/mod.ts";
 import { EnclaveError } from "../../lib/errors.ts";
-import { readKeyPolicy } from "../../lib/host/policies/key_policy.ts";
+import { readKeyPolicy } from "../../lib/parent/policies/key_policy.ts";
 import { FrameDecoder } from "../../lib/wire/framing.ts";
 import { EIP712_MAIL } from "../fixtures/ethereum.ts";
 

@@ -4,10 +4,10 @@
  * @module
  */
 import type { Attester } from "../../lib/service/ports.ts";
-import { Client } from "../../lib/host/client.ts";
-import { CredentialSource, type ParentCredentials } from "../../lib/host/credentials.ts";
-import { WalletClient } from "../../lib/host/wallet_client.ts";
-import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import { Client } from "../../lib/parent/client.ts";
+import { CredentialSource, type ParentCredentials } from "../../lib/aws/credential_source.ts";
+import { WalletClient } from "../../lib/parent/wallet_client.ts";
+import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
 import { EventLog } from "../../lib/service/events.ts";
 import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";

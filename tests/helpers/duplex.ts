@@ -6,7 +6,7 @@
  */
 import type { Acceptor } from "../../lib/service/server.ts";
 import type { Stream } from "../../lib/wire/address.ts";
-import { type Dialect, encodeMessage, FrameDecoder } from "../../lib/wire/framing.ts";
+import { encodeMessage, FrameDecoder, type Framing } from "../../lib/wire/framing.ts";
 import { parseObject, type WireObject } from "../../lib/wire/messages.ts";
 import { within } from "./deadline.ts";
 
@@ -128,18 +128,18 @@ export class Peer {
   readonly stream: Stream;
   #outgoing = new Pipe();
   #incoming = new Pipe();
-  #dialect: Dialect;
+  #framing: Framing;
   #decoder = new FrameDecoder();
   #closed = Promise.withResolvers<void>();
 
-  constructor(dialect: Dialect = "u32be") {
-    this.#dialect = dialect;
+  constructor(framing: Framing = "u32be") {
+    this.#framing = framing;
     this.stream = new ServiceEnd(this.#outgoing, this.#incoming, this.#closed.resolve);
   }
 
-  /** Sends bytes, or a value as a message of this peer's dialect. Does not wait until they are read. */
+  /** Sends bytes, or a value as a message of this peer's framing. Does not wait until they are read. */
   send(what: Uint8Array | WireObject): void {
-    const bytes = what instanceof Uint8Array ? what : encodeMessage(this.#dialect, what);
+    const bytes = what instanceof Uint8Array ? what : encodeMessage(this.#framing, what);
     void this.#outgoing.write(bytes.slice()).catch(() => {});
   }
 
@@ -225,8 +225,8 @@ export class MemoryAcceptor implements Acceptor {
   }
 
   /** A client. */
-  connect(dialect?: Dialect): Peer {
-    const peer = new Peer(dialect);
+  connect(framing?: Framing): Peer {
+    const peer = new Peer(framing);
     this.#arrived.push(peer.stream);
     this.#serve();
     return peer;

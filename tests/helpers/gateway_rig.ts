@@ -3,12 +3,12 @@
  *
  * @module
  */
-import { Client } from "../../lib/host/client.ts";
-import { CredentialSource } from "../../lib/host/credentials.ts";
-import { enclaveMasterKey } from "../../lib/host/gateway/enclave.ts";
-import type { GatewayTools } from "../../lib/host/gateway/gateway.ts";
-import { type MasterKeyStore, openMasterKeyStore } from "../../lib/host/gateway/master_key_store.ts";
-import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import { Client } from "../../lib/parent/client.ts";
+import { CredentialSource } from "../../lib/aws/credential_source.ts";
+import { enclaveMasterKey } from "../../lib/parent/gateway/enclave.ts";
+import type { GatewayTools } from "../../lib/parent/gateway/gateway.ts";
+import { type MasterKeyStore, openMasterKeyStore } from "../../lib/parent/gateway/master_key_store.ts";
+import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
 import { EventLog } from "../../lib/service/events.ts";
 import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";

@@ -11,10 +11,10 @@ import { AwsKms } from "../../lib/kms/aws.ts";
 import { type DataKey, type Kms, type KmsAccess, kmsErrorName } from "../../lib/kms/kms.ts";
 import {
   type AuditEvent,
-  KmsServer,
-  type KmsServerOptions,
+  KmsEmulator,
+  type KmsEmulatorOptions,
   SimulatedAttestedKms,
-} from "../../lib/kms_server/mod.ts";
+} from "../../lib/kms_emulator/mod.ts";
 import { within } from "./deadline.ts";
 
 /** Of the server. */
@@ -88,7 +88,7 @@ export class KmsPlace implements AsyncDisposable {
   #stack = new AsyncDisposableStack();
   #credentials = this.#stack.use(Credentials.fromStrings(STRINGS));
   #root: Uint8Array;
-  #server: KmsServer | undefined;
+  #server: KmsEmulator | undefined;
 
   private constructor(root: Uint8Array) {
     this.#root = root;
@@ -97,14 +97,14 @@ export class KmsPlace implements AsyncDisposable {
   /** With a server whose root is that of a module with these PCRs. */
   static async open(
     pcr0: string,
-    options: KmsServerOptions = {},
+    options: KmsEmulatorOptions = {},
     nsmOptions: SimulatedNsmOptions = {},
   ): Promise<{ readonly place: KmsPlace; readonly kms: SimulatedAttestedKms; readonly nsm: SimulatedNsm }> {
     const nsm = await SimulatedNsm.start({ ...nsmOptions, pcrs: { 0: pcr0 } });
     const place = new KmsPlace(nsm.root);
     place.#stack.use(nsm);
     place.#server = place.#stack.use(
-      await KmsServer.start({
+      await KmsEmulator.start({
         account: ACCOUNT,
         root: place.#root,
         caller: ROLE,
@@ -116,7 +116,7 @@ export class KmsPlace implements AsyncDisposable {
     return { place, nsm, kms: await place.attested(nsm) };
   }
 
-  get server(): KmsServer {
+  get server(): KmsEmulator {
     assert(this.#server !== undefined);
     return this.#server;
   }

@@ -5,9 +5,9 @@
  */
 import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
-import { Client } from "../../lib/host/client.ts";
-import { SealedClient, type SealedClientOptions } from "../../lib/host/sealed_client.ts";
-import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import { Client } from "../../lib/parent/client.ts";
+import { SealedClient, type SealedClientOptions } from "../../lib/parent/sealed_client.ts";
+import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
 import { SealedSender, type SealedSenderOptions } from "../../lib/sealed/mod.ts";
 import { EventLog } from "../../lib/service/events.ts";

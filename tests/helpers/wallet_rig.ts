@@ -4,7 +4,7 @@
  * @module
  */
 import { EnclaveError } from "../../lib/errors.ts";
-import { parseKeyArn } from "../../lib/kms/key_arn.ts";
+import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import type { Kms } from "../../lib/kms/kms.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
 import { observeDenials } from "../../lib/kms/observed.ts";

@@ -6,10 +6,10 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
 import { DatabaseSync } from "node:sqlite";
 import { verifyDigest, verifySchnorr } from "../../lib/crypto/secp256k1.ts";
-import { KMSClient } from "../../lib/host/deps/aws_sdk.ts";
+import { KMSClient } from "../../lib/aws/deps/aws_sdk.ts";
 import { CreateAliasCommand, CreateKeyCommand } from "../deps/aws_kms.ts";
 import { SigningKey } from "../deps/ethers.ts";
-import { devLaunch, type HostResult, runHost, spawnHost } from "../helpers/host_process.ts";
+import { type CtlResult, devLaunch, runCtl, spawnCtl } from "../helpers/ctl_process.ts";
 import { startLossyProxy } from "../helpers/lossy_proxy.ts";
 import { hasMoto, type PeerServer, startMoto } from "../helpers/peers.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";
@@ -32,7 +32,7 @@ interface World extends AsyncDisposable {
   startEnclave(): Promise<Enclave>;
   /** Writes the configuration, for these enclaves and this KMS key. */
   configure(enclaves: readonly Enclave[], keyId?: string): Promise<void>;
-  gateway(...args: string[]): Promise<HostResult>;
+  gateway(...args: string[]): Promise<CtlResult>;
 }
 
 type Enclave = Awaited<ReturnType<typeof ServiceProcess.start>>;
@@ -92,7 +92,7 @@ async function makeWorld(moto: PeerServer, endpoint: string = moto.url): Promise
       );
     },
     gateway: (command, ...args) =>
-      runHost(["gateway", command ?? "", "--config", file, ...args], { env: AWS }),
+      runCtl(["gateway", command ?? "", "--config", file, ...args], { env: AWS }),
     [Symbol.asyncDispose]: async () => {
       kms.destroy();
       await Deno.remove(directory, { recursive: true });
@@ -101,7 +101,7 @@ async function makeWorld(moto: PeerServer, endpoint: string = moto.url): Promise
 }
 
 /** The rows of a result, which must be well. */
-function rowsOf(result: HostResult): readonly Record<string, unknown>[] {
+function rowsOf(result: CtlResult): readonly Record<string, unknown>[] {
   assertEquals(result.code, 0, result.stdout + result.stderr);
   return JSON.parse(result.stdout).enclaves;
 }
@@ -361,7 +361,7 @@ function readStored(file: string): { readonly publicKey: string; readonly keyId:
 
 /** Runs the tool, kills it at a random moment of its usual run; whether it had ended by then. */
 async function killSoon(args: readonly string[]): Promise<boolean> {
-  const child = spawnHost(args, AWS);
+  const child = spawnCtl(args, AWS);
   const { promise, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(() => {
     try {

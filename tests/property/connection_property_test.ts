@@ -4,11 +4,11 @@ import fc from "fast-check";
 import { Connection } from "../../lib/service/connection.ts";
 import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
 import { Metrics } from "../../lib/service/metrics.ts";
-import { type Dialect, encodeMessage } from "../../lib/wire/framing.ts";
+import { encodeMessage, type Framing } from "../../lib/wire/framing.ts";
 import { within } from "../helpers/deadline.ts";
 import { Peer } from "../helpers/duplex.ts";
 
-const dialects = fc.constantFrom<Dialect>("u64le", "u32be", "raw");
+const framings = fc.constantFrom<Framing>("u64le", "u32be", "raw");
 
 function serve(peer: Peer, asked: unknown[]): Promise<void> {
   const connection = new Connection(1, peer.stream, {
@@ -42,12 +42,12 @@ Deno.test("any requests in any split are answered, each once, in order", async (
   await fc.assert(
     fc.asyncProperty(
       fc.array(fc.nat(), { minLength: 1, maxLength: 10 }),
-      dialects,
+      framings,
       cuts,
-      async (numbers, dialect, lengths) => {
-        const peer = new Peer(dialect);
+      async (numbers, framing, lengths) => {
+        const peer = new Peer(framing);
         const serving = serve(peer, []);
-        send(peer, new Uint8Array(numbers.flatMap((n) => [...encodeMessage(dialect, { n })])), lengths);
+        send(peer, new Uint8Array(numbers.flatMap((n) => [...encodeMessage(framing, { n })])), lengths);
         assertEquals((await peer.receiveAll()).map((reply) => reply["n"]), numbers);
         await serving;
       },
@@ -79,7 +79,7 @@ Deno.test("any bytes at all are answered or closed upon, and what the handler is
   );
 });
 
-/** The replies may be in any dialect: what matters here is that they end. */
+/** The replies may be in any framing: what matters here is that they end. */
 async function drain(peer: Peer): Promise<void> {
   const sink = new Uint8Array(65_536);
   while (await peer.read(sink) !== null);

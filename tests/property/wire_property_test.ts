@@ -6,13 +6,13 @@ import { NITRO_OPTIONS, readServeConfig, SERVE_OPTIONS } from "../../lib/cli/ser
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import { OpenError, SealingKey, SMALL_LENGTH } from "../../lib/crypto/sealing.ts";
 import { EnclaveError } from "../../lib/errors.ts";
-import { parseKeyArn, selectKey } from "../../lib/kms/key_arn.ts";
-import { decodeFrames, encodeFrame } from "../../lib/kms/sdk_host/frames.ts";
+import { parseKeyArn, selectKey } from "../../lib/aws/key_arn.ts";
+import { decodeFrames, encodeFrame } from "../../lib/kms/sdk_process/frames.ts";
 import { type Address, formatAddress, parseAddress } from "../../lib/wire/address.ts";
-import { type Dialect, encodeMessage, FrameDecoder, MessageEncoder } from "../../lib/wire/framing.ts";
+import { encodeMessage, FrameDecoder, type Framing, MessageEncoder } from "../../lib/wire/framing.ts";
 import { parseObject, takeCredentials, WireError } from "../../lib/wire/messages.ts";
 
-const dialects = fc.constantFrom<Dialect>("u64le", "u32be", "raw");
+const framings = fc.constantFrom<Framing>("u64le", "u32be", "raw");
 const cuts = fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 50 });
 const RUNS = { numRuns: 500 };
 
@@ -25,13 +25,13 @@ function* pieces(bytes: Uint8Array, lengths: readonly number[]): Generator<Uint8
   }
 }
 
-Deno.test("any JSON value, in any dialect and any split, comes out as it went in", () => {
+Deno.test("any JSON value, in any framing and any split, comes out as it went in", () => {
   fc.assert(
     fc.property(
       fc.array(fc.json(), { minLength: 1, maxLength: 4 }),
-      dialects,
+      framings,
       cuts,
-      (documents, dialect, lengths) => {
+      (documents, framing, lengths) => {
         const values = documents.map((document) => JSON.parse(document));
         const decoder = new FrameDecoder();
         const seen: unknown[] = [];
@@ -41,7 +41,7 @@ Deno.test("any JSON value, in any dialect and any split, comes out as it went in
             seen.push(JSON.parse(new TextDecoder().decode(frame.body)));
           }
         };
-        const bytes = new Uint8Array(values.flatMap((value) => [...encodeMessage(dialect, value)]));
+        const bytes = new Uint8Array(values.flatMap((value) => [...encodeMessage(framing, value)]));
         for (const piece of pieces(bytes, lengths)) {
           decoder.push(piece);
           take();
@@ -148,17 +148,17 @@ Deno.test("any message comes off the SDK host's pipe as it went on, in any split
   );
 });
 
-Deno.test("any messages, one after the other in any dialect, leave an encoder as they leave a new one", () => {
+Deno.test("any messages, one after the other in any framing, leave an encoder as they leave a new one", () => {
   const encoder = new MessageEncoder();
   fc.assert(
     fc.property(
       fc.oneof(fc.json(), fc.string({ maxLength: 30_000 }), fc.string({ unit: "binary" })),
-      dialects,
-      (value, dialect) => {
+      framings,
+      (value, framing) => {
         const json = JSON.stringify(value);
         const middle = Math.floor(json.length / 2);
         const pieces = isLowSurrogate(json, middle) ? [json] : [json.slice(0, middle), json.slice(middle)];
-        assertEquals(encoder.encode(dialect, pieces), encodeMessage(dialect, value));
+        assertEquals(encoder.encode(framing, pieces), encodeMessage(framing, value));
       },
     ),
     RUNS,

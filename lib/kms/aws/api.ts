@@ -4,8 +4,7 @@
  *
  * @module
  */
-import type { KmsReason } from "../../aws_ne/errors.ts";
-import { hintFor, parseKmsReason } from "../../aws_ne/reasons.ts";
+import { hintFor, type KmsReason, parseKmsReason } from "../../aws/kms_reasons.ts";
 import { EnclaveError, messageOf } from "../../errors.ts";
 import type { KmsAccess } from "../kms.ts";
 import { Deadline, sleep } from "./deadline.ts";

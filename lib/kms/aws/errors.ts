@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { KmsReason } from "../../aws_ne/errors.ts";
+import type { KmsReason } from "../../aws/kms_reasons.ts";
 import { EnclaveError } from "../../errors.ts";
 
 /**

@@ -1,0 +1,80 @@
+/**
+ * KMS keys as a measured configuration names them, and how a request selects among them (SECURITY 1 and 2): a parent that could name
+ * a key of its own would get the data key by a plain Decrypt.
+ *
+ * @module
+ */
+import { isRegion } from "./region.ts";
+import { EnclaveError } from "../errors.ts";
+
+/** A KMS key's ARN, taken apart. */
+export interface KeyArn {
+  readonly arn: string;
+  readonly partition: string;
+  readonly region: string;
+  readonly account: string;
+  /** A UUID, or `mrk-` and 32 hex digits. */
+  readonly id: string;
+}
+
+const ARN = /^arn:(aws[a-z-]*):kms:([^:]+):([0-9]{12}):key\/([A-Za-z0-9-]{1,128})$/;
+
+/**
+ * Reads a key ARN. Aliases are not keys: whoever may move an alias would choose the key.
+ *
+ * @throws {EnclaveError} `invalid_key_arn`
+ */
+export function parseKeyArn(text: string): KeyArn {
+  const [arn, partition, region, account, id] = ARN.exec(text) ?? [];
+  if (
+    arn === undefined || partition === undefined || region === undefined || account === undefined ||
+    id === undefined || !isRegion(region)
+  ) {
+    throw new EnclaveError(`Cannot use ${JSON.stringify(text.slice(0, 128))} as a KMS key`, {
+      code: "invalid_key_arn",
+      hint: text.includes("alias/")
+        ? "An alias can be moved to another key: give the key's own ARN (aws kms describe-key prints it)."
+        : "Give the key's full ARN: arn:aws:kms:<region>:<account>:key/<id>.",
+    });
+  }
+  return { arn, partition, region, account, id };
+}
+
+/** What a request says about the key it wants. */
+export interface KeySelection {
+  /** ARN, or the id at the end of one. */
+  readonly key?: string | undefined;
+  readonly region?: string | undefined;
+}
+
+/**
+ * The allowed key that a request selects. With one allowed key nothing need be said.
+ *
+ * @throws {EnclaveError} `key_not_allowed` when none or more than one fits.
+ */
+export function selectKey(allowed: readonly KeyArn[], selection: KeySelection): KeyArn {
+  if (allowed.length === 0) {
+    throw new EnclaveError("No KMS key is allowed", {
+      code: "key_not_allowed",
+      hint: "Name the key in the measured configuration: --kms-key <arn> or KMS_KEYS.",
+    });
+  }
+  const { key, region } = selection;
+  const fitting = allowed.filter((candidate) =>
+    (key === undefined || key === candidate.arn || key === candidate.id) &&
+    (region === undefined || region === candidate.region)
+  );
+  const [first] = fitting;
+  if (first !== undefined && fitting.length === 1) return first;
+  throw new EnclaveError(
+    fitting.length === 0
+      ? "The KMS key or region that the request names is not among the allowed ones"
+      : "Several KMS keys are allowed and the request does not say which",
+    {
+      code: "key_not_allowed",
+      hint: fitting.length === 0
+        ? "Requests select among the keys of the measured configuration (--kms-key, KMS_KEYS), by ARN or key id, and the region must be the ARN's."
+        : "Add kms_key_id to the request.",
+    },
+  );
+}

@@ -1,0 +1,19 @@
+/**
+ * Credentials as AWS's own provider chain gives them: environment, SSO, container, instance metadata v2.
+ *
+ * @module
+ */
+import type { ParentCredentials } from "./credential_source.ts";
+import { fromNodeProviderChain } from "./deps/aws_sdk.ts";
+
+const ATTEMPT_MS = 2_000;
+
+/** AWS's provider chain, asked anew each time. */
+export function providerChain(region: string | undefined): () => Promise<ParentCredentials> {
+  const chain = fromNodeProviderChain({
+    timeout: ATTEMPT_MS,
+    maxRetries: 2,
+    ...(region === undefined ? {} : { clientConfig: { region } }),
+  });
+  return () => chain();
+}

@@ -1,0 +1,113 @@
+/**
+ * `denclavectl attest verify`: whether a document is of the enclave that it should be.
+ *
+ * @module
+ */
+import { decodeBase64, encodeHex } from "@std/encoding";
+import { verifyDocument } from "../attestation/document.ts";
+import type { AttestationDocument } from "../attestation/payload.ts";
+import { expectedPcrs, nonceOf, verificationTime, VERIFY_OPTIONS } from "./attestation_options.ts";
+import { EXIT, helpLines, type Options, type OptionSpec, parseOptions, UsageError } from "../cli/options.ts";
+import { COMMON_OPTIONS } from "../cli/options.ts";
+import { formatFields } from "./columns.ts";
+import { messageOf } from "../errors.ts";
+import { parseObject, requiredString } from "../wire/messages.ts";
+import type { CtlIo } from "./io.ts";
+
+/** Commands of the group. */
+export const ATTEST_COMMANDS = ["verify"] as const;
+
+const SPECS = [
+  ...VERIFY_OPTIONS,
+  { name: "json", help: "print the result as JSON" },
+  ...COMMON_OPTIONS,
+] as const satisfies readonly OptionSpec[];
+
+const HELP = `usage: deno task ctl attest verify <file>|- [options]
+
+Verifies an attestation document up to AWS's root: the document itself, in base64, or a reply that has it.
+
+${helpLines(SPECS)}
+`;
+
+/** A document has 16 KiB at most; in base64, in a reply, a little more. */
+const MAX_LENGTH = 64 * 1024;
+/** COSE_Sign1 is an array of four, tagged or not: neither byte begins text. */
+const COSE_BEGINNINGS: readonly (number | undefined)[] = [0x84, 0xd2];
+
+async function readAll(stream: ReadableStream<Uint8Array>): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = new Uint8Array(MAX_LENGTH);
+  let length = 0;
+  for await (const chunk of stream) {
+    if (length + chunk.length > MAX_LENGTH) throw new RangeError(`it has more than ${MAX_LENGTH} bytes`);
+    bytes.set(chunk, length);
+    length += chunk.length;
+  }
+  return bytes.slice(0, length);
+}
+
+/** The document, however it comes. */
+function documentOf(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  if (COSE_BEGINNINGS.includes(bytes[0])) return bytes;
+  const text = new TextDecoder().decode(bytes).trim();
+  if (!text.startsWith("{")) return decodeBase64(text);
+  return decodeBase64(requiredString(parseObject(bytes), "attestation_document", "the document"));
+}
+
+async function readDocument(options: Options): Promise<Uint8Array<ArrayBuffer>> {
+  const [file, unexpected] = options.positionals;
+  if (file === undefined || unexpected !== undefined) {
+    throw new UsageError("Which document?", "Give one file, or - for standard input.");
+  }
+  try {
+    if (file === "-") return documentOf(await readAll(Deno.stdin.readable));
+    return documentOf(await readAll((await Deno.open(file)).readable));
+  } catch (thrown) {
+    throw new UsageError(
+      `Cannot read a document from ${file}: ${messageOf(thrown)}`,
+      "It must be the document itself, in base64, or in a reply's attestation_document.",
+    );
+  }
+}
+
+function fieldsOf(found: AttestationDocument): Readonly<Record<string, string>> {
+  const hex = (bytes: Uint8Array | undefined) => (bytes === undefined ? "-" : encodeHex(bytes));
+  return {
+    module: found.moduleId,
+    made: found.timestamp.toISOString(),
+    debug: found.debug ? "yes" : "no",
+    nonce: hex(found.nonce),
+    public_key: hex(found.publicKey),
+    user_data: hex(found.userData),
+    ...Object.fromEntries(
+      [...found.pcrs].filter(([, value]) => /[^0]/.test(value)).map(([index, value]) => [
+        `PCR${index}`,
+        value,
+      ]),
+    ),
+  };
+}
+
+/** Runs a command of the group. */
+export async function runAttest(_command: string, argv: readonly string[], io: CtlIo): Promise<number> {
+  const options = parseOptions(SPECS, argv, io.env);
+  if (options.on("help")) return io.stdout(HELP), EXIT.ok;
+  const pcrs = expectedPcrs(options);
+  const nonce = nonceOf(options);
+  const at = verificationTime(options);
+  const found = await verifyDocument(await readDocument(options), {
+    pcrs,
+    allowDebug: options.on("allow-debug"),
+    ...(nonce === undefined ? {} : { nonce }),
+    ...(at === undefined ? {} : { at }),
+  });
+  const fields = fieldsOf(found);
+  io.stdout(options.on("json") ? `${JSON.stringify(fields, null, 2)}\n` : `${formatFields(fields)}\n`);
+  if (nonce === undefined) {
+    io.stderr("It may have been made for somebody else: compare the nonce (--nonce)\n");
+  }
+  if (Object.keys(pcrs).length === 0) {
+    io.stderr("Any enclave could have made this: compare the PCRs with your build's (--pcr 0=…)\n");
+  }
+  return EXIT.ok;
+}

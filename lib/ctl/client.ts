@@ -1,0 +1,225 @@
+/**
+ * A client of the session key service for the command line: what a parent instance does, by hand.
+ *
+ * @module
+ */
+import { decodeBase64, decodeHex, encodeBase64, encodeHex } from "@std/encoding";
+import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../cli/options.ts";
+import { COMMON_OPTIONS } from "../cli/options.ts";
+import { SecretBytes } from "../crypto/secret_bytes.ts";
+import { SealingKey } from "../crypto/sealing.ts";
+import { expectedPcrs, nonceOf, PCR_OPTION } from "./attestation_options.ts";
+import { Client, type ClientOptions, type Requester } from "../parent/client.ts";
+import { SealedClient } from "../parent/sealed_client.ts";
+import { type HpkeKeyPair, importKeyPair } from "../sealed/mod.ts";
+import { parseAddress } from "../wire/address.ts";
+import type { CtlIo } from "./io.ts";
+import type { WireObject } from "../wire/messages.ts";
+
+/** Commands of the group. */
+export const CLIENT_COMMANDS = [
+  "ping",
+  "health",
+  "attest",
+  "logs",
+  "metrics",
+  "configure",
+  "process",
+] as const;
+type Command = typeof CLIENT_COMMANDS[number];
+
+const SPECS = [
+  {
+    name: "connect",
+    short: "c",
+    env: "CONNECT",
+    value: "ADDRESS",
+    default: "tcp:127.0.0.1:5000",
+    help: "vsock:<cid>:<port>, tcp:<host>:<port> or unix:<path>",
+  },
+  { name: "framing", value: "NAME", default: "u32be", help: "framing: u32be, u64le or raw" },
+  { name: "timeout-ms", value: "MS", default: "65000", help: "wait for a reply" },
+  { name: "encrypted-tsk", value: "BASE64", help: "configure: the session key as KMS wrapped it" },
+  { name: "kms-key-id", value: "KEY", help: "configure: which of the allowed keys, where there are several" },
+  { name: "region", short: "r", env: "AWS_REGION", value: "REGION", help: "configure: the key's region" },
+  { name: "epoch", value: "N", help: "configure: for a service that wants one" },
+  {
+    name: "tsk-file",
+    value: "FILE",
+    help: "process: seal the data with this key (hex), and open the result",
+  },
+  { name: "data", value: "TEXT", help: "process: what to seal and send; needs --tsk-file" },
+  { name: "ciphertext", value: "HEX", help: "process: a blob that is sealed already" },
+  { name: "limit", value: "N", default: "100", help: "logs: at most so many events" },
+  { name: "nonce", value: "BASE64", help: "attest: the document's nonce; random, unless given" },
+  { name: "user-data", value: "TEXT", help: "attest: what the document shall vouch for, up to 256 bytes" },
+  { name: "sealed", help: "seal requests for the enclave, after it attested to its key; needs --pcr" },
+  { ...PCR_OPTION, help: `with --sealed: ${PCR_OPTION.help}` },
+  {
+    name: "client-key-file",
+    value: "FILE",
+    help: "with --sealed: this client's private key (openssl genpkey -algorithm X25519)",
+  },
+  { name: "json", help: "print the reply as it came" },
+  ...COMMON_OPTIONS,
+] as const;
+
+const HELP = `usage: deno task ctl client <command> [options]
+
+Talks to the session key service.
+commands: ${CLIENT_COMMANDS.join(", ")}
+configure takes the credentials from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
+options:
+${helpLines(SPECS)}
+
+exit codes: 0 the service did it, 1 the service or a check refused, 2 usage, 69 no connection
+`;
+
+const NONCE_LENGTH = 32;
+const PEM = /^-----BEGIN PRIVATE KEY-----\s+([A-Za-z0-9+/=\s]{1,200})-----END PRIVATE KEY-----\s*$/;
+
+const encoder = new TextEncoder();
+
+function environment(io: CtlIo, name: string): string {
+  const value = io.env(name);
+  if (value === undefined || value === "") {
+    throw new UsageError(`${name} must be set`, "configure sends the parent's credentials.");
+  }
+  return value;
+}
+
+function configureRequest(options: Options, io: CtlIo): WireObject {
+  const wrapped = options.text("encrypted-tsk");
+  if (wrapped === undefined) {
+    throw new UsageError("--encrypted-tsk must be set", "It is what KMS Encrypt gave for the session key.");
+  }
+  const optional: WireObject = {};
+  const region = options.text("region");
+  const key = options.text("kms-key-id");
+  if (region !== undefined) optional["region"] = region;
+  if (key !== undefined) optional["kms_key_id"] = key;
+  if (options.text("epoch") !== undefined) {
+    optional["epoch"] = options.number("epoch", { min: 0, max: Number.MAX_SAFE_INTEGER });
+  }
+  return {
+    type: "configure",
+    encrypted_tsk: wrapped,
+    aws_access_key_id: environment(io, "AWS_ACCESS_KEY_ID"),
+    aws_secret_access_key: environment(io, "AWS_SECRET_ACCESS_KEY"),
+    aws_session_token: io.env("AWS_SESSION_TOKEN") ?? "",
+    ...optional,
+  };
+}
+
+async function tskOf(file: string): Promise<SealingKey> {
+  try {
+    return await SealingKey.take(new SecretBytes(decodeHex((await Deno.readTextFile(file)).trim())));
+  } catch (thrown) {
+    throw new UsageError(
+      `Cannot read a session key from ${file}`,
+      thrown instanceof Error ? thrown.message : undefined,
+    );
+  }
+}
+
+async function process(client: Requester, options: Options): Promise<string> {
+  const ciphertext = options.text("ciphertext");
+  const data = options.text("data");
+  const file = options.text("tsk-file");
+  if (ciphertext !== undefined) {
+    const reply = await client.request({ type: "process", ciphertext });
+    return options.on("json") ? JSON.stringify(reply) : String(reply["result"]);
+  }
+  if (data === undefined || file === undefined) {
+    throw new UsageError("Give --data with --tsk-file, or --ciphertext");
+  }
+  using key = await tskOf(file);
+  const sealed = await key.seal(encoder.encode(data));
+  const reply = await client.request({ type: "process", ciphertext: encodeHex(sealed) });
+  if (options.on("json")) return JSON.stringify(reply);
+  return new TextDecoder().decode(await key.open(decodeHex(String(reply["result"]))));
+}
+
+/** Asks for a document, and prints what it answers, so that it can be kept and verified (`deno task ctl attest verify`). */
+function attestRequest(options: Options): WireObject {
+  const nonce = nonceOf(options) ?? crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
+  const userData = options.text("user-data");
+  return {
+    type: "attest",
+    nonce: encodeBase64(nonce),
+    ...(userData === undefined ? {} : { user_data: encodeBase64(encoder.encode(userData)) }),
+  };
+}
+
+async function clientKeyOf(options: Options): Promise<HpkeKeyPair | undefined> {
+  const file = options.text("client-key-file");
+  if (file === undefined) return undefined;
+  try {
+    const [, base64 = ""] = PEM.exec(await Deno.readTextFile(file)) ?? [];
+    using der = new SecretBytes(decodeBase64(base64));
+    return await importKeyPair(der.expose());
+  } catch (thrown) {
+    throw new UsageError(
+      `Cannot read a private key from ${file}`,
+      thrown instanceof RangeError ? thrown.message : "Make one with openssl genpkey -algorithm X25519.",
+    );
+  }
+}
+
+async function connect(options: Options): Promise<Requester & Disposable> {
+  const address = parseAddress(options.text("connect") ?? "");
+  const connection: ClientOptions = {
+    framing: options.choice("framing", ["u32be", "u64le", "raw"]),
+    timeoutMs: options.number("timeout-ms", { min: 1, max: 600_000 }),
+  };
+  const pcrs = expectedPcrs(options);
+  if (!options.on("sealed")) {
+    for (const name of ["pcr", "client-key-file"]) {
+      if (options.text(name) !== undefined) throw new UsageError(`--${name} goes with --sealed`);
+    }
+    return await Client.connect(address, connection);
+  }
+  if (Object.keys(pcrs).length === 0) {
+    throw new UsageError(
+      "--sealed needs --pcr",
+      "Say what the enclave must measure: --pcr 0=<96 hex digits>.",
+    );
+  }
+  const clientKey = await clientKeyOf(options);
+  return await SealedClient.connect(address, {
+    ...connection,
+    pcrs,
+    ...(clientKey === undefined ? {} : { clientKey }),
+  });
+}
+
+function requestOf(command: Command, options: Options, io: CtlIo): WireObject {
+  if (command === "configure") return configureRequest(options, io);
+  if (command === "attest") return attestRequest(options);
+  if (command === "logs") return { type: command, limit: options.number("limit", { min: 1, max: 500 }) };
+  return { type: command };
+}
+
+async function run(command: Command, options: Options, io: CtlIo): Promise<string> {
+  // What the command line lacks is said before a connection is made.
+  const request = requestOf(command, options, io);
+  using client = await connect(options);
+  if (command === "process") return await process(client, options);
+  const reply = await client.request(request);
+  if (command === "logs" && !options.on("json")) {
+    return (reply["events"] as unknown[]).map((event) => JSON.stringify(event)).join("\n");
+  }
+  // A document is worth nothing without the nonce that it answers.
+  const shown = command === "attest" ? { ...reply, nonce: request["nonce"] } : reply;
+  return options.on("json") ? JSON.stringify(shown) : JSON.stringify(shown, null, 2);
+}
+
+/** Runs one of the {@link CLIENT_COMMANDS}. */
+export async function runClient(name: string, argv: readonly string[], io: CtlIo): Promise<number> {
+  const command = CLIENT_COMMANDS.find((candidate) => candidate === name);
+  if (command === undefined) throw new UsageError("Which command?", `One of: ${CLIENT_COMMANDS.join(", ")}.`);
+  const options = parseOptions(SPECS, argv, io.env);
+  if (options.on("help")) return io.stdout(HELP), EXIT.ok;
+  io.stdout(`${await run(command, options, io)}\n`);
+  return EXIT.ok;
+}

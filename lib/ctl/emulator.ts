@@ -1,0 +1,171 @@
+/**
+ * `denclavectl emulator serve`: the KMS for development that plays AWS's part. Of its library it takes the server alone: the enclave's side signs requests, by a
+ * package that the parent's tools do not have.
+ *
+ * @module
+ */
+import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../cli/options.ts";
+import { COMMON_OPTIONS } from "../cli/options.ts";
+import { EnclaveError, messageOf } from "../errors.ts";
+import { parseCertificate } from "../kms_emulator/certificates.ts";
+import { KmsRefusal } from "../kms_emulator/errors.ts";
+import { KmsEmulator, type KmsEmulatorOptions, type PolicyFor } from "../kms_emulator/server.ts";
+import { type AccessKey, parseAccessKeys } from "../kms_emulator/signature.ts";
+import { parseAddress } from "../wire/address.ts";
+import type { CtlIo } from "./io.ts";
+
+/** Commands of the group. */
+export const EMULATOR_COMMANDS = ["serve"] as const;
+
+const SPECS = [
+  { name: "listen", value: "ADDRESS", default: "tcp:127.0.0.1:4599", help: "tcp:<host>:<port>" },
+  { name: "region", short: "r", env: "REGION", value: "REGION", default: "us-east-1", help: "of its keys" },
+  { name: "account", value: "ID", default: "000000000000", help: "of new keys" },
+  {
+    name: "tls-dir",
+    value: "DIR",
+    help: "speak TLS under an authority that is kept here: ca.pem, to be trusted, and ca.key",
+  },
+  {
+    name: "tls-name",
+    value: "NAME",
+    multiple: true,
+    help: "another name or address of the certificate; again for more",
+  },
+  { name: "keys-file", value: "FILE", help: "keep keys here, mode 0600; without it they live in memory" },
+  {
+    name: "policy",
+    value: "[KEY=]FILE",
+    multiple: true,
+    help: "a key policy, for one key or for all that there are at the start; again for more",
+  },
+  {
+    name: "access-keys",
+    value: "FILE",
+    help: "check signatures against these access keys: JSON, mode 0600",
+  },
+  {
+    name: "caller",
+    value: "ARN",
+    help: "who everybody is without --access-keys; the account's root, unless given",
+  },
+  {
+    name: "root",
+    value: "FILE",
+    help: "root certificate of the attestation documents, PEM or DER; AWS's Nitro root, unless given",
+  },
+  ...COMMON_OPTIONS,
+] as const;
+
+const HELP = `usage: deno task ctl emulator serve [options]
+
+Plays AWS KMS's part, for development: Decrypt, Encrypt, GenerateDataKey, GenerateRandom, CreateKey, DescribeKey, ListKeys,
+GetKeyPolicy, PutKeyPolicy, EnableKey, DisableKey. Attestation documents are verified, key policies are evaluated against
+them, and attested answers are encrypted to the enclave. Writes one JSON line for each request, as CloudTrail would show it.
+Not for secrets: who can read its files or its memory has the keys.
+
+An access keys file: {"version":1,"accessKeys":[{"accessKeyId":"AKIA...","secretAccessKey":"...",
+"arn":"arn:aws:iam::<account>:role/<name>"}]}; for a session add "sessionToken" and "expires" (2026-01-01T00:00:00Z).
+
+${helpLines(SPECS)}
+`;
+
+async function read(option: string, path: string): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    return await Deno.readFile(path);
+  } catch (thrown) {
+    throw new UsageError(`Cannot read ${path} for --${option}: ${messageOf(thrown)}`, "Check the path.");
+  }
+}
+
+async function readAccessKeys(path: string): Promise<readonly AccessKey[]> {
+  const bytes = await read("access-keys", path);
+  try {
+    const { mode } = await Deno.stat(path);
+    if (mode !== null && (mode & 0o077) !== 0) {
+      throw new UsageError(`Others can read the access keys in ${path}`, `chmod 600 ${path}`);
+    }
+    return parseAccessKeys(new TextDecoder().decode(bytes));
+  } finally {
+    bytes.fill(0);
+  }
+}
+
+/** `<key>=<file>`, where a key is an ARN or an id: neither has an equals sign. */
+async function readPolicy(text: string): Promise<PolicyFor> {
+  const equals = text.indexOf("=");
+  const path = text.slice(equals + 1);
+  const policy = new TextDecoder().decode(await read("policy", path));
+  return equals === -1 ? { policy } : { key: text.slice(0, equals), policy };
+}
+
+async function readRoot(path: string): Promise<Uint8Array> {
+  const bytes = await read("root", path);
+  try {
+    return parseCertificate(bytes);
+  } catch (thrown) {
+    throw new UsageError(`Cannot use ${path} for --root: ${messageOf(thrown)}`, "Give a certificate.");
+  }
+}
+
+async function serverOptions(options: Options): Promise<KmsEmulatorOptions> {
+  const address = parseAddress(options.text("listen") ?? "");
+  if (address.transport !== "tcp") {
+    throw new UsageError("--listen must be tcp:<host>:<port>", "An enclave comes through the vsock-proxy.");
+  }
+  const policies: PolicyFor[] = [];
+  for (const text of options.list("policy")) policies.push(await readPolicy(text));
+  const accessKeys = options.text("access-keys");
+  if (accessKeys !== undefined && options.text("caller") !== undefined) {
+    throw new UsageError("--caller does not go with --access-keys", "The file says whose each key is.");
+  }
+  const root = options.text("root");
+  return {
+    hostname: address.hostname,
+    port: address.port,
+    region: options.text("region"),
+    account: options.text("account"),
+    tlsFolder: options.text("tls-dir"),
+    tlsNames: options.list("tls-name"),
+    keysFile: options.text("keys-file"),
+    policies,
+    caller: options.text("caller"),
+    root: root === undefined ? undefined : await readRoot(root),
+    // Last, so that nothing else can fail before the server takes them over.
+    accessKeys: accessKeys === undefined ? undefined : await readAccessKeys(accessKeys),
+  };
+}
+
+/** Serves until the process is told to end. */
+export async function runEmulator(argv: readonly string[], io: CtlIo): Promise<number> {
+  const options = parseOptions(SPECS, argv, io.env);
+  if (options.on("help")) return io.stdout(HELP), EXIT.ok;
+  const [unexpected] = options.positionals;
+  if (unexpected !== undefined) throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`);
+  const ended = io.untilSignal();
+  const line = (fields: object) => io.stdout(`${JSON.stringify(fields)}\n`);
+  try {
+    await using server = await KmsEmulator.start({
+      ...await serverOptions(options),
+      onEvent: line,
+      onProblem: (what) => line({ eventTime: new Date().toISOString(), event: "problem", what }),
+    });
+    line({
+      eventTime: new Date().toISOString(),
+      event: "listening",
+      address: `tcp:${
+        server.hostname.includes(":") ? `[${server.hostname}]` : server.hostname
+      }:${server.port}`,
+      url: server.url,
+      keys: server.keyArns,
+      ...(server.authorityFile === undefined ? {} : { authority: server.authorityFile }),
+    });
+    const signal = await ended;
+    line({ eventTime: new Date().toISOString(), event: "ended", signal });
+  } catch (thrown) {
+    const isUsage = thrown instanceof KmsRefusal ||
+      (thrown instanceof EnclaveError && ["kms_emulator_options", "access_keys_file"].includes(thrown.code));
+    throw isUsage ? new UsageError(thrown.message, thrown.hint) : thrown;
+  }
+  return EXIT.ok;
+}

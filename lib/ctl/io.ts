@@ -1,0 +1,164 @@
+/**
+ * What the parent's tools share: where they write, and the options that say which enclave, which store, which AWS.
+ *
+ * @module
+ */
+import { isRegion } from "../aws/region.ts";
+import { type Options, type OptionSpec, UsageError } from "../cli/options.ts";
+import { CredentialSource, type ParentCredentials } from "../aws/credential_source.ts";
+import { EnclaveError, messageOf } from "../errors.ts";
+import type { AccountStore } from "../parent/stores/account_store.ts";
+import { type Address, parseAddress } from "../wire/address.ts";
+
+/** The world, as the entry gives it. */
+export interface CtlIo {
+  readonly stdout: (text: string) => void;
+  readonly stderr: (text: string) => void;
+  readonly stdoutIsTerminal: boolean;
+  readonly stderrIsTerminal: boolean;
+  readonly env: (name: string) => string | undefined;
+  /** Resolves with the signal's name when the process is told to end. */
+  readonly untilSignal: () => Promise<string>;
+}
+
+/** Whether what goes to stdout may have colours. */
+export function mayColour(io: CtlIo): boolean {
+  return io.stdoutIsTerminal && (io.env("NO_COLOR") ?? "") === "";
+}
+
+/** The largest text that a file or stdin may be. */
+const MAX_INPUT = 1_048_576;
+
+/**
+ * Reads a file's text, or stdin's for `-`.
+ *
+ * @throws {EnclaveError} `usage` when it is not there, too long or no text.
+ */
+export async function readInput(file: string): Promise<string> {
+  try {
+    const opened = file === "-" ? undefined : await Deno.open(file);
+    const stream = opened?.readable ?? Deno.stdin.readable;
+    const bytes = new Uint8Array(MAX_INPUT + 1);
+    let length = 0;
+    for await (const chunk of stream) {
+      if (length + chunk.length > MAX_INPUT) throw new Error(`it is longer than ${MAX_INPUT} bytes`);
+      bytes.set(chunk, length);
+      length += chunk.length;
+    }
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, length));
+  } catch (thrown) {
+    throw new EnclaveError(`Cannot read ${file === "-" ? "stdin" : file}: ${messageOf(thrown)}`, {
+      code: "usage",
+      hint: "Give a file, or - for stdin.",
+      cause: thrown,
+    });
+  }
+}
+
+/** Options of all that talks to AWS. */
+export const AWS_OPTIONS = [
+  { name: "region", short: "r", env: "REGION", value: "REGION", help: "AWS region; AWS_REGION is read too" },
+  {
+    name: "endpoint-url",
+    env: "AWS_ENDPOINT_URL",
+    value: "URL",
+    help: "another endpoint than AWS's, for development",
+  },
+] as const satisfies readonly OptionSpec[];
+
+/** Options of the accounts' store. */
+export const STORE_OPTIONS = [
+  {
+    name: "store",
+    env: "STORE",
+    value: "STORE",
+    help: "dynamodb or sqlite:<file>; by default sqlite:accounts.sqlite, with -t dynamodb",
+  },
+  { name: "table", short: "t", env: "TABLE", value: "TABLE", help: "DynamoDB table (default AccountTable)" },
+] as const satisfies readonly OptionSpec[];
+
+/** Options that say where the enclave is. */
+export const ENCLAVE_OPTIONS = [
+  { name: "cid", short: "c", env: "CID", value: "CID", default: "16", help: "the enclave's CID" },
+  { name: "port", short: "p", env: "PORT", value: "PORT", default: "5000", help: "its vsock port" },
+  {
+    name: "connect",
+    env: "CONNECT",
+    value: "ADDRESS",
+    help: "another address: tcp:<host>:<port>, unix:<path>, for a service on a host",
+  },
+  { name: "timeout-ms", value: "MS", default: "65000", help: "wait for a reply" },
+] as const satisfies readonly OptionSpec[];
+
+const DEFAULT_TABLE = "AccountTable";
+const DEFAULT_FILE = "accounts.sqlite";
+
+/** Where the enclave is. @throws {UsageError | EnclaveError} */
+export function enclaveAddress(options: Options): Address {
+  const connect = options.text("connect");
+  if (connect !== undefined) return parseAddress(connect);
+  return {
+    transport: "vsock",
+    cid: options.number("cid", { min: 1, max: 0xffff_fffe }),
+    port: options.number("port", { min: 1, max: 0xffff_ffff }),
+  };
+}
+
+/** The region, by option or environment; undefined when nobody says. @throws {UsageError} */
+export function regionOf(options: Options, io: CtlIo): string | undefined {
+  const region = options.text("region") ?? io.env("AWS_REGION") ?? io.env("AWS_DEFAULT_REGION");
+  if (region === undefined || region === "") return undefined;
+  if (isRegion(region)) return region;
+  throw new UsageError(
+    `Cannot use ${JSON.stringify(region)} for --region`,
+    "Give a region's name such as us-west-2.",
+  );
+}
+
+/** As {@link regionOf}, for what cannot do without. @throws {UsageError} */
+export function requireRegion(options: Options, io: CtlIo): string {
+  const region = regionOf(options, io);
+  if (region !== undefined) return region;
+  throw new UsageError("Which region?", "Give -r <region>, or set REGION or AWS_REGION.");
+}
+
+/** Credentials of AWS's provider chain, fetched when they are first needed. */
+export function credentialSource(options: Options, io: CtlIo): CredentialSource {
+  let chain: (() => Promise<ParentCredentials>) | undefined;
+  const region = regionOf(options, io);
+  return new CredentialSource(async () => {
+    // The AWS SDK is loaded by those who need it.
+    const { providerChain } = await import("../aws/provider_chain.ts");
+    chain ??= providerChain(region);
+    return await chain();
+  });
+}
+
+/** The DynamoDB table's name. */
+export function tableName(options: Options): string {
+  return options.text("table") ?? DEFAULT_TABLE;
+}
+
+/** Opens the store that the options name. The AWS SDK is loaded for DynamoDB alone. @throws {UsageError | StoreError} */
+export async function openStore(
+  options: Options,
+  io: CtlIo,
+  credentials: CredentialSource,
+): Promise<AccountStore> {
+  const kind = options.text("store") ??
+    (options.text("table") === undefined ? `sqlite:${DEFAULT_FILE}` : "dynamodb");
+  if (kind.startsWith("sqlite:") && kind.length > "sqlite:".length) {
+    const { openSqliteStore } = await import("../parent/stores/sqlite.ts");
+    return openSqliteStore(kind.slice("sqlite:".length));
+  }
+  if (kind !== "dynamodb") {
+    throw new UsageError(`Cannot use ${JSON.stringify(kind)} for --store`, "Give dynamodb or sqlite:<file>.");
+  }
+  const { openDynamoDbStore } = await import("../parent/stores/dynamodb.ts");
+  return openDynamoDbStore({
+    table: tableName(options),
+    region: requireRegion(options, io),
+    credentials,
+    endpoint: options.text("endpoint-url"),
+  });
+}

@@ -1,0 +1,478 @@
+/**
+ * `denclavectl policy render|lint|diff|rollover|finalise|apply`: key policies, from files, stdin or a key.
+ *
+ * @module
+ */
+import { EXIT, helpLines, type Options, type OptionSpec, parseOptions, UsageError } from "../cli/options.ts";
+import { COMMON_OPTIONS } from "../cli/options.ts";
+import type { KeyAdmin } from "../parent/key_admin.ts";
+import { diffKeyPolicies, formatDiff, printable } from "../parent/policies/diff.ts";
+import { formatKeyPolicy, type KeyPolicy, readKeyPolicy } from "../parent/policies/key_policy.ts";
+import { type KeyFacts, lintKeyPolicy, type LintOptions, type LintReport } from "../parent/policies/lint.ts";
+import {
+  type Measurements,
+  measurementsOf,
+  pcr3OfRole,
+  pcr4OfInstance,
+  readMeasurements,
+} from "../parent/policies/measurements.ts";
+import { finalise, parentsOf, renderKeyPolicy, rollOver } from "../parent/policies/render.ts";
+import { isRuleId, type RuleId, RULES } from "../parent/policies/rules.ts";
+import { parseKeyArn } from "../aws/key_arn.ts";
+import { AWS_OPTIONS, credentialSource, type CtlIo, mayColour, readInput } from "./io.ts";
+
+const JSON_OPTION = { name: "json", help: "print the result as JSON" } as const;
+
+const BUILD_OPTIONS = [
+  {
+    name: "measurements",
+    short: "m",
+    value: "FILE",
+    multiple: true,
+    help: "a build: JSON of nitro-cli describe-eif or denclavectl eif describe; again for more",
+  },
+  { name: "pcr", value: "N=HEX", multiple: true, help: "a build by its PCRs; 0, 1 and 2 are needed" },
+  { name: "role-arn", value: "ARN", help: "pin PCR3: the parent's role; it is also taken for --parent" },
+  {
+    name: "instance-id",
+    value: "ID",
+    multiple: true,
+    help: "pin PCR4: the parent instance; again for more, each gets a statement",
+  },
+] as const satisfies readonly OptionSpec[];
+
+const STATEMENT_OPTIONS = [
+  { name: "parent", value: "ARN", multiple: true, help: "the parent's role, who may use the key" },
+  { name: "image-sha384", help: "write ImageSha384 too, which is PCR0 by another name" },
+  { name: "generate-random", help: "allow GenerateRandom too" },
+] as const satisfies readonly OptionSpec[];
+
+const KEY_OPTION = {
+  name: "key",
+  short: "k",
+  env: "KMS_KEY",
+  value: "ARN",
+  help: "the key whose policy it is",
+} as const satisfies OptionSpec;
+
+const REVIEW_OPTIONS = [
+  {
+    name: "reviewed",
+    value: "ARN",
+    multiple: true,
+    help: "an administrator whom somebody looked at: its rights are warnings",
+  },
+  { name: "accept", value: "RULE", multiple: true, help: "take this rule's findings as warnings" },
+] as const satisfies readonly OptionSpec[];
+
+const AFTER_OPTIONS = [JSON_OPTION, ...COMMON_OPTIONS] as const;
+
+const RENDER_SPECS = [
+  ...BUILD_OPTIONS,
+  ...STATEMENT_OPTIONS,
+  { name: "admin", value: "ARN", multiple: true, help: "who looks after the key, without using it" },
+  { name: "inspect", help: "let the parent read the key's state and policy, for host doctor" },
+  ...AFTER_OPTIONS,
+] as const satisfies readonly OptionSpec[];
+
+const LINT_SPECS = [
+  { name: "parent", value: "ARN", multiple: true, help: "the parent's role, which review does not excuse" },
+  ...REVIEW_OPTIONS,
+  { name: "origin", value: "ORIGIN", help: "where the key's material comes from, as KMS describes the key" },
+  { name: "grants", value: "FILE", help: "the key's grants: JSON of aws kms list-grants" },
+  { ...KEY_OPTION, help: "lint the policy of this key, with its origin and its grants" },
+  { name: "rules", help: "print the rules" },
+  ...AWS_OPTIONS,
+  ...AFTER_OPTIONS,
+] as const satisfies readonly OptionSpec[];
+
+const DIFF_SPECS = [
+  { ...KEY_OPTION, help: "compare with the policy of this key" },
+  ...AWS_OPTIONS,
+  ...AFTER_OPTIONS,
+] as const satisfies readonly OptionSpec[];
+
+const ROLLOVER_SPECS = [
+  ...BUILD_OPTIONS,
+  ...STATEMENT_OPTIONS,
+  ...REVIEW_OPTIONS,
+  { ...KEY_OPTION, help: "begin with the policy of this key" },
+  ...AWS_OPTIONS,
+  ...AFTER_OPTIONS,
+] as const satisfies readonly OptionSpec[];
+
+const FINALISE_SPECS = [
+  ...BUILD_OPTIONS.slice(0, 2),
+  ...REVIEW_OPTIONS,
+  { ...KEY_OPTION, help: "begin with the policy of this key" },
+  ...AWS_OPTIONS,
+  ...AFTER_OPTIONS,
+] as const satisfies readonly OptionSpec[];
+
+const APPLY_SPECS = [
+  KEY_OPTION,
+  { name: "yes", help: "make the change; without it nothing is changed" },
+  { name: "parent", value: "ARN", multiple: true, help: "the parent's role, which review does not excuse" },
+  ...REVIEW_OPTIONS,
+  ...AWS_OPTIONS,
+  ...AFTER_OPTIONS,
+] as const satisfies readonly OptionSpec[];
+
+const COMMANDS = {
+  render: {
+    usage: "render -m <file> --parent <arn> --admin <arn>",
+    about:
+      `Writes a key policy: an Allow for each build, a Deny that keeps all others out, and administrators who may not
+use the key. PCR8 is pinned where the measurements have it.`,
+    specs: RENDER_SPECS,
+    run: render,
+  },
+  lint: {
+    usage: "lint <file|-> | -k <key arn>",
+    about: "Finds what defeats attestation in a key policy. Exit code 1 when a finding fails.",
+    specs: LINT_SPECS,
+    run: lint,
+  },
+  diff: {
+    usage: "diff <file|-> <file|-> | -k <key arn> <file|->",
+    about: "Shows what changes from the first policy to the second.",
+    specs: DIFF_SPECS,
+    run: diff,
+  },
+  rollover: {
+    usage: "rollover <file|-> -m <file> | -k <key arn> -m <file>",
+    about: "Adds a build beside those that the policy has, for the time in which both run.",
+    specs: ROLLOVER_SPECS,
+    run: rollover,
+  },
+  finalise: {
+    usage: "finalise <file|-> -m <file> | -k <key arn> -m <file>",
+    about: "Drops all builds but those that are given.",
+    specs: FINALISE_SPECS,
+    run: finish,
+  },
+  apply: {
+    usage: "apply <file|-> -k <key arn> [--yes]",
+    about:
+      `Shows what would change, and what the linter says; with --yes changes it. Refused when a finding fails, or when
+the caller could not change the policy again.`,
+    specs: APPLY_SPECS,
+    run: apply,
+  },
+} as const satisfies Readonly<
+  Record<string, {
+    readonly usage: string;
+    readonly about: string;
+    readonly specs: readonly OptionSpec[];
+    readonly run: (options: Options, io: CtlIo) => Promise<number>;
+  }>
+>;
+
+/** Runs a command about key policies. */
+export async function runKeyPolicy(name: string, argv: readonly string[], io: CtlIo): Promise<number> {
+  if (!Object.hasOwn(COMMANDS, name)) throw new UsageError(`Unknown command policy ${name}`);
+  const command = COMMANDS[name as keyof typeof COMMANDS];
+  const { specs, usage, about, run } = command;
+  const options = parseOptions(specs, argv, io.env);
+  if (options.on("help")) {
+    return io.stdout(
+      `usage: deno task ctl policy ${usage} [options]\n\n${about}\n\n${helpLines(specs)}\n`,
+    ),
+      EXIT.ok;
+  }
+  return await run(options, io);
+}
+
+async function openAdmin(options: Options, io: CtlIo): Promise<KeyAdmin> {
+  const arn = options.text("key");
+  if (arn === undefined) throw new UsageError("Which key?", "Give -k <key arn>.");
+  const key = parseKeyArn(arn);
+  const { openKeyAdmin } = await import("../parent/open_key_admin.ts");
+  return openKeyAdmin({
+    key,
+    credentials: credentialSource(options, io),
+    endpoint: options.text("endpoint-url"),
+  });
+}
+
+/** The one file that is named. */
+function onePositional(options: Options): string {
+  const [file, ...more] = options.positionals;
+  if (file !== undefined && more.length === 0) return file;
+  throw new UsageError("Which policy?", "Give one file, or - for stdin.");
+}
+
+async function readPolicy(file: string): Promise<KeyPolicy> {
+  return readKeyPolicy(await readInput(file));
+}
+
+/** The policy of the file, or of the key. */
+async function givenPolicy(options: Options, io: CtlIo): Promise<KeyPolicy> {
+  if (options.text("key") === undefined || options.positionals.length > 0) {
+    return await readPolicy(onePositional(options));
+  }
+  using admin = await openAdmin(options, io);
+  return readKeyPolicy(await admin.getPolicy());
+}
+
+function pcrPairs(options: Options): ReadonlyMap<number, string> {
+  return new Map(
+    options.list("pcr").map((pair) => {
+      const [, index, hex] = /^([0-9]{1,2})=([0-9a-fA-F]+)$/.exec(pair) ?? [];
+      if (index === undefined || hex === undefined) {
+        throw new UsageError(
+          `Cannot use ${JSON.stringify(pair)} for --pcr`,
+          "Write <index>=<96 hex digits>.",
+        );
+      }
+      return [Number(index), hex] as const;
+    }),
+  );
+}
+
+/** The builds of the options: each measured image, with the role and under each instance that is given. */
+async function givenBuilds(options: Options): Promise<readonly Measurements[]> {
+  const builds: Measurements[] = [];
+  for (const file of options.list("measurements")) builds.push(...readMeasurements(await readInput(file)));
+  const pcrs = pcrPairs(options);
+  if (pcrs.size > 0) builds.push(measurementsOf(pcrs));
+  if (builds.length === 0) throw new UsageError("Which build?", "Give -m <file>, or --pcr 0=…,1=…,2=….");
+  const role = options.text("role-arn");
+  const pinned = role === undefined ? {} : { pcr3: await pcr3OfRole(role) };
+  const instances = await Promise.all(options.list("instance-id").map(pcr4OfInstance));
+  return builds.flatMap((build) =>
+    instances.length === 0
+      ? [{ ...build, ...pinned }]
+      : instances.map((pcr4) => ({ ...build, ...pinned, pcr4 }))
+  );
+}
+
+function statementOptions(options: Options) {
+  const parents = options.list("parent");
+  const role = options.text("role-arn");
+  return {
+    parents: parents.length === 0 && role !== undefined ? [role] : parents,
+    imageSha384: options.on("image-sha384"),
+    generateRandom: options.on("generate-random"),
+  };
+}
+
+function acceptedRules(options: Options): readonly RuleId[] {
+  return options.list("accept").map((name) => {
+    if (isRuleId(name)) return name;
+    throw new UsageError(
+      `Cannot use ${JSON.stringify(name)} for --accept`,
+      "denclavectl policy lint --rules lists the rules.",
+    );
+  });
+}
+
+function lintOptions(options: Options): LintOptions {
+  return {
+    parents: options.list("parent"),
+    reviewed: options.list("reviewed"),
+    accepted: acceptedRules(options),
+  };
+}
+
+const SEVERITY_COLOUR = { fail: "\x1b[31m", warn: "\x1b[33m" } as const;
+
+/** Findings as a person reads them: what, where, what to do. */
+function formatLint({ findings, ok }: LintReport, colour: boolean): string {
+  const lines = findings.map(({ severity, rule, statement, message, remedy }) => {
+    const mark = severity === "fail" ? "FAIL" : "warn";
+    const painted = colour ? `${SEVERITY_COLOUR[severity]}${mark}\x1b[0m` : mark;
+    const where = statement === undefined ? "" : ` in ${printable(statement)}`;
+    return `${painted} ${rule}${where}\n     ${printable(message)}\n     ${remedy}`;
+  });
+  const failed = findings.filter(({ severity }) => severity === "fail").length;
+  const count = `${failed} failed, ${findings.length - failed} to look at`;
+  return `${[...lines, `${ok ? "ok" : "not ok"}: ${count}`].join("\n")}\n`;
+}
+
+/** Prints a policy that was made, and what the linter says of it on stderr. */
+function showPolicy(policy: KeyPolicy, report: LintReport, options: Options, io: CtlIo): number {
+  if (options.on("json")) io.stdout(`${JSON.stringify({ policy, lint: report }, null, 2)}\n`);
+  else {
+    io.stdout(`${formatKeyPolicy(policy)}\n`);
+    io.stderr(formatLint(report, io.stderrIsTerminal));
+  }
+  return report.ok ? EXIT.ok : EXIT.failed;
+}
+
+async function render(options: Options, io: CtlIo): Promise<number> {
+  const builds = await givenBuilds(options);
+  const administrators = options.list("admin");
+  const statements = statementOptions(options);
+  const policy = renderKeyPolicy({
+    builds,
+    administrators,
+    inspect: options.on("inspect"),
+    ...statements,
+  });
+  const report = lintKeyPolicy(policy, { parents: statements.parents, reviewed: administrators });
+  return showPolicy(policy, report, options, io);
+}
+
+function field(input: unknown, name: string): unknown {
+  return typeof input === "object" && input !== null && Object.hasOwn(input, name)
+    ? (input as Readonly<Record<string, unknown>>)[name]
+    : undefined;
+}
+
+/** What the options say of the key. */
+async function givenFacts(options: Options): Promise<KeyFacts> {
+  const file = options.text("grants");
+  const origin = options.text("origin");
+  if (file === undefined) return { origin };
+  let input: unknown;
+  try {
+    input = JSON.parse(await readInput(file));
+  } catch (thrown) {
+    if (!(thrown instanceof SyntaxError)) throw thrown;
+    throw new UsageError(`Cannot read --grants ${file}: ${thrown.message}`);
+  }
+  const grants = field(input, "Grants");
+  if (!Array.isArray(grants)) {
+    throw new UsageError(
+      `Cannot find Grants in --grants ${file}`,
+      "Give what aws kms list-grants prints.",
+    );
+  }
+  const items: readonly unknown[] = grants;
+  return {
+    origin,
+    grants: items.map((grant) => {
+      const operations = field(grant, "Operations");
+      const names: readonly unknown[] = Array.isArray(operations) ? operations : [];
+      return {
+        id: String(field(grant, "GrantId")),
+        grantee: String(field(grant, "GranteePrincipal")),
+        operations: names.map(String),
+      };
+    }),
+  };
+}
+
+async function lint(options: Options, io: CtlIo): Promise<number> {
+  if (options.on("rules")) {
+    const rules = Object.entries(RULES);
+    io.stdout(
+      options.on("json")
+        ? `${JSON.stringify(RULES, null, 2)}\n`
+        : rules.map(([id, { severity, about, remedy }]) =>
+          `${severity} ${id}\n     ${about}\n     ${remedy}\n`
+        )
+          .join(""),
+    );
+    return EXIT.ok;
+  }
+  let policy: KeyPolicy;
+  let facts: KeyFacts;
+  if (options.text("key") !== undefined && options.positionals.length === 0) {
+    using admin = await openAdmin(options, io);
+    const { keyFacts } = await import("../parent/policies/apply.ts");
+    policy = readKeyPolicy(await admin.getPolicy());
+    facts = await keyFacts(admin);
+  } else {
+    policy = await readPolicy(onePositional(options));
+    facts = await givenFacts(options);
+  }
+  const report = lintKeyPolicy(policy, { ...lintOptions(options), facts });
+  io.stdout(
+    options.on("json") ? `${JSON.stringify(report, null, 2)}\n` : formatLint(report, mayColour(io)),
+  );
+  return report.ok ? EXIT.ok : EXIT.failed;
+}
+
+async function diff(options: Options, io: CtlIo): Promise<number> {
+  const files = options.positionals;
+  const fromKey = options.text("key") !== undefined && files.length === 1;
+  const [first, second] = files;
+  if (first === undefined || (!fromKey && (second === undefined || files.length > 2))) {
+    throw new UsageError("Which policies?", "Give two files (- for stdin), or -k <key arn> and one.");
+  }
+  if (first === "-" && second === "-") throw new UsageError("Only one of the policies can be stdin");
+  const before = fromKey ? await policyOfKey(options, io) : await readPolicy(first);
+  const after = await readPolicy(second ?? first);
+  const lines = diffKeyPolicies(before, after);
+  io.stdout(
+    options.on("json")
+      ? `${JSON.stringify({ changed: lines.length > 0, lines }, null, 2)}\n`
+      : `${lines.length === 0 ? "no difference" : formatDiff(lines, mayColour(io))}\n`,
+  );
+  return EXIT.ok;
+}
+
+async function policyOfKey(options: Options, io: CtlIo): Promise<KeyPolicy> {
+  using admin = await openAdmin(options, io);
+  return readKeyPolicy(await admin.getPolicy());
+}
+
+async function rollover(options: Options, io: CtlIo): Promise<number> {
+  let policy = await givenPolicy(options, io);
+  const given = statementOptions(options);
+  const parents = given.parents.length === 0 ? parentsOf(policy) : given.parents;
+  for (const build of await givenBuilds(options)) {
+    policy = rollOver(policy, build, { ...given, parents });
+  }
+  return showPolicy(policy, lintKeyPolicy(policy, { ...lintOptions(options), parents }), options, io);
+}
+
+async function finish(options: Options, io: CtlIo): Promise<number> {
+  const policy = finalise(await givenPolicy(options, io), await givenBuilds(options));
+  return showPolicy(
+    policy,
+    lintKeyPolicy(policy, { ...lintOptions(options), parents: parentsOf(policy) }),
+    options,
+    io,
+  );
+}
+
+async function apply(options: Options, io: CtlIo): Promise<number> {
+  const { applyChange, planChange } = await import("../parent/policies/apply.ts");
+  const file = onePositional(options);
+  using admin = await openAdmin(options, io);
+  const after = await readPolicy(file);
+  const given = lintOptions(options);
+  const change = await planChange(admin, after, {
+    ...given,
+    parents: [...given.parents ?? [], ...parentsOf(after)],
+  });
+  const { difference, lint: report, callerArn } = change;
+  const json = options.on("json");
+  if (!json) {
+    io.stdout(
+      `${difference.length === 0 ? "no difference" : formatDiff(difference, mayColour(io))}\n\n${
+        formatLint(report, mayColour(io))
+      }`,
+    );
+  }
+  const isWanted = options.on("yes") && report.ok && difference.length > 0;
+  const seen = isWanted ? await applyChange(admin, change) : false;
+  const outcome = !report.ok
+    ? "refused"
+    : difference.length === 0
+    ? "unchanged"
+    : isWanted
+    ? "applied"
+    : "dry-run";
+  if (json) {
+    io.stdout(
+      `${
+        JSON.stringify({ outcome, confirmed: seen, caller: callerArn, difference, lint: report }, null, 2)
+      }\n`,
+    );
+  } else {
+    io.stdout(`\n${OUTCOMES[outcome]}${isWanted && !seen ? " KMS does not show it yet." : ""}\n`);
+  }
+  return report.ok ? EXIT.ok : EXIT.failed;
+}
+
+const OUTCOMES = {
+  refused:
+    "Nothing was changed: a finding fails. --reviewed names an administrator, --accept a rule that is taken as a warning.",
+  unchanged: "The key has this policy already.",
+  applied: "The key has the new policy.",
+  "dry-run": "Nothing was changed. --yes makes the change.",
+} as const;

@@ -1,0 +1,125 @@
+/**
+ * `denclavectl`: the command line for everybody outside the enclave. Finds the group and the command, and runs it.
+ *
+ * @module
+ */
+import { EXIT, UsageError } from "../cli/options.ts";
+import { describeFailure } from "../cli/failure.ts";
+import { takeCommand } from "../cli/options.ts";
+import { AttestationError } from "../attestation/errors.ts";
+import { EifError } from "../eif/errors.ts";
+import { ServiceError } from "../parent/client.ts";
+import { PolicyError } from "../parent/policies/errors.ts";
+import { SealedError } from "../parent/sealed_client.ts";
+import { StoreError } from "../parent/stores/account_store.ts";
+import { VERSION } from "../version.ts";
+import { ACCOUNT_COMMANDS, runAccount } from "./account.ts";
+import { ATTEST_COMMANDS, runAttest } from "./attest.ts";
+import { CLIENT_COMMANDS, runClient } from "./client.ts";
+import { EIF_COMMANDS, runEif } from "./eif.ts";
+import { EMULATOR_COMMANDS, runEmulator } from "./emulator.ts";
+import { runDoctor } from "./doctor.ts";
+import { GATEWAY_COMMANDS, runGateway } from "./gateway.ts";
+import type { CtlIo } from "./io.ts";
+import { KMS_COMMANDS, runKms } from "./kms.ts";
+import { POLICY_COMMANDS, runPolicy } from "./policy.ts";
+
+const HELP = `denclavectl ${VERSION}: everything outside the enclave
+
+usage: denclavectl <group> <command> [options]      --help after a command lists its options
+       (from source: deno task ctl <group> <command> [options])
+
+  client ping|health|attest|logs|metrics|configure|process
+                        talk to the service
+  account create        have the enclave make accounts, and store them
+  account sign          sign messages, typed data, transactions or digests with one
+  account list          the accounts that are stored
+  account show          one of them; --verify checks that its address was made in the enclave
+  account create-table  make the DynamoDB table of the accounts
+  attest verify         check an attestation document, up to AWS's root
+  gateway init          put the stored master keys into the enclaves; with --new, have them made
+  gateway status        what is stored, and what the enclaves hold
+  gateway sign          sign a digest with a master key
+  gateway rewrap        move a master key under another KMS key
+  gateway restore       go back to the row before a rewrap
+  gateway verify        open every row, have every key sign, check the database
+  kms create-key        make a symmetric KMS key
+  policy iam            print the policy of the parent's role, ARNs filled in
+  policy render         write a key policy for builds, from their measurements
+  policy lint           find what defeats attestation in a key policy
+  policy diff           show what changes from one key policy to another
+  policy rollover       add a build beside those that a key policy has
+  policy finalise       drop all builds but those that are kept
+  policy apply          give a key its policy; shows the difference, and changes it with --yes
+  eif describe          what an image is made of, and the PCRs of an enclave that runs it
+  eif verify            whether an image is whole, its signature holds, its PCRs are the expected ones
+  eif build             make an image, without Docker: the same bytes every time
+  eif trust-store       cut a bundle of CA certificates down to those of KMS
+  doctor                look at all that the enclave needs to get a key, and say what is wrong
+  emulator serve        run a local KMS emulator, for development: policies on PCRs, attested answers
+
+exit codes: 0 done, 1 refused (by the enclave, the store or a check), or not what it should be, 2 usage,
+            69 something that it needs is not there: the enclave, the store, AWS
+`;
+
+interface Group {
+  readonly commands: readonly string[];
+  readonly run: (command: string, argv: readonly string[], io: CtlIo) => Promise<number>;
+}
+
+const GROUPS: Readonly<Record<string, Group>> = {
+  client: { commands: CLIENT_COMMANDS, run: runClient },
+  account: { commands: ACCOUNT_COMMANDS, run: runAccount },
+  attest: { commands: ATTEST_COMMANDS, run: runAttest },
+  gateway: { commands: GATEWAY_COMMANDS, run: runGateway },
+  kms: { commands: KMS_COMMANDS, run: runKms },
+  policy: { commands: POLICY_COMMANDS, run: runPolicy },
+  eif: { commands: EIF_COMMANDS, run: runEif },
+  doctor: { commands: [], run: (_command, argv, io) => runDoctor(argv, io) },
+  emulator: { commands: EMULATOR_COMMANDS, run: (_command, argv, io) => runEmulator(argv, io) },
+};
+
+/**
+ * Runs one command line.
+ *
+ * @returns the exit code
+ * @throws {EnclaveError} what failed; {@link ctlExitCode} has its exit code.
+ */
+export async function runCtl(argv: readonly string[], io: CtlIo): Promise<number> {
+  const { command: name, rest } = takeCommand(argv, Object.keys(GROUPS));
+  const group = name === undefined ? undefined : GROUPS[name];
+  if (group === undefined) {
+    if (rest[0] === "--version") return io.stdout(`denclavectl ${VERSION}\n`), EXIT.ok;
+    if (rest.length === 0 || rest[0] === "--help" || rest[0] === "-h") return io.stdout(HELP), EXIT.ok;
+    throw new UsageError(
+      `Which group? ${rest[0] ?? ""} comes after it`,
+      "denclavectl --help shows the usage.",
+    );
+  }
+  if (group.commands.length === 0) return await group.run("", rest, io);
+  const { command, rest: options } = takeCommand<string>(rest, group.commands);
+  if (command === undefined) {
+    if (options[0] === "--help" || options[0] === "-h") return io.stdout(HELP), EXIT.ok;
+    throw new UsageError(`Which command of ${name}?`, `One of: ${group.commands.join(", ")}.`);
+  }
+  return await group.run(command, options, io);
+}
+
+/** The enclave, the store or a check said no: as opposed to something that is not there. */
+function isRefusal(thrown: unknown): boolean {
+  if (thrown instanceof StoreError) {
+    return ["account_exists", "account_not_found", "store_row_damaged", "store_denied", "store_failed"]
+      .includes(thrown.code);
+  }
+  if (thrown instanceof EifError) {
+    return !["eif_unreadable", "library_missing", "blob_missing"].includes(thrown.code);
+  }
+  return [ServiceError, AttestationError, SealedError, PolicyError].some((refusal) =>
+    thrown instanceof refusal
+  );
+}
+
+/** The exit code of what {@link runCtl} threw. */
+export function ctlExitCode(thrown: unknown): number {
+  return isRefusal(thrown) ? EXIT.failed : describeFailure(thrown).exitCode;
+}

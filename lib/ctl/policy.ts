@@ -1,0 +1,53 @@
+/**
+ * `denclavectl policy iam`, and the commands for key policies, which are loaded when they are called.
+ *
+ * @module
+ */
+import { EXIT, helpLines, parseOptions, UsageError } from "../cli/options.ts";
+import { COMMON_OPTIONS } from "../cli/options.ts";
+import { iamPolicy } from "../parent/policies/iam.ts";
+import { parseKeyArn } from "../aws/key_arn.ts";
+import { type CtlIo, tableName } from "./io.ts";
+
+/** Commands of the group. */
+export const POLICY_COMMANDS = ["iam", "render", "lint", "diff", "rollover", "finalise", "apply"] as const;
+
+const SPECS = [
+  {
+    name: "key",
+    short: "k",
+    env: "KMS_KEYS",
+    value: "ARN",
+    multiple: true,
+    help: "a KMS key; again for more",
+  },
+  { name: "table", short: "t", env: "TABLE", value: "TABLE", help: "DynamoDB table (default AccountTable)" },
+  { name: "no-table", help: "the accounts are not in DynamoDB" },
+  ...COMMON_OPTIONS,
+] as const;
+
+const HELP = `usage: deno task ctl policy iam -k <key arn> [-t <table>]
+
+Prints the policy of the parent's role. It lets the parent ask KMS; what it gets is decided by the key's own policy.
+
+${helpLines(SPECS)}
+`;
+
+function iam(argv: readonly string[], io: CtlIo): number {
+  const options = parseOptions(SPECS, argv, io.env);
+  if (options.on("help")) return io.stdout(HELP), EXIT.ok;
+  const keys = options.list("key").map(parseKeyArn);
+  if (keys.length === 0) {
+    throw new UsageError("Which KMS key?", "Give -k <key arn>: denclavectl kms create-key prints it.");
+  }
+  const table = options.on("no-table") ? undefined : tableName(options);
+  io.stdout(`${JSON.stringify(iamPolicy({ keys, table }), null, 2)}\n`);
+  return EXIT.ok;
+}
+
+/** Runs a command of the group. */
+export async function runPolicy(command: string, argv: readonly string[], io: CtlIo): Promise<number> {
+  if (command === "iam") return iam(argv, io);
+  const { runKeyPolicy } = await import("./key_policy.ts");
+  return await runKeyPolicy(command, argv, io);
+}

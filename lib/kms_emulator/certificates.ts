@@ -1,0 +1,192 @@
+/**
+ * The authority that the local KMS's certificate is under. It is kept in a folder, so that clients and images that trust it need it once; the server's certificate
+ * is made at each start, and its key never leaves this process.
+ *
+ * @module
+ */
+import { decodeBase64, encodeBase64 } from "@std/encoding";
+import {
+  AuthorityKeyIdentifierExtension,
+  BasicConstraintsExtension,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
+  X509Certificate,
+  X509CertificateGenerator,
+} from "../attestation/deps/x509.ts";
+import { EnclaveError, messageOf } from "../errors.ts";
+
+const P256 = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
+const DAY_MS = 24 * 3_600_000;
+const AUTHORITY_DAYS = 3650;
+const SERVER_DAYS = 90;
+const BACKDATED_MS = 3_600_000;
+const AUTHORITY_NAME = "CN=denclave local KMS, O=denclave, OU=For development";
+const CERTIFICATE_FILE = "ca.pem";
+const KEY_FILE = "ca.key";
+
+/** What a TLS server needs. */
+export interface ServerCertificate {
+  /** PEM of the certificate. */
+  readonly cert: string;
+  /** PEM of its key. */
+  readonly key: string;
+  /** PEM of the authority: what a client has to trust. */
+  readonly authority: string;
+  /** Where that is. */
+  readonly authorityFile: string;
+}
+
+interface Authority {
+  readonly certificate: X509Certificate;
+  readonly key: CryptoKey;
+}
+
+/** Options of {@link serverCertificate}. */
+export interface ServerCertificateOptions {
+  /** Holds `ca.pem` and `ca.key` (mode 0600); both are made where they are missing. */
+  readonly folder: string;
+  /** DNS names and IP addresses of the server. */
+  readonly names: readonly string[];
+  readonly now: () => Date;
+}
+
+function folderError(folder: string, what: string, cause?: unknown): EnclaveError {
+  return new EnclaveError(`Cannot use the TLS folder ${folder}: ${what}`, {
+    code: "kms_emulator_tls",
+    hint: "Name a folder that you may write to; remove ca.pem and ca.key together to have new ones.",
+    cause,
+  });
+}
+
+function toPem(label: string, der: Uint8Array): string {
+  return `-----BEGIN ${label}-----\n${
+    encodeBase64(der).replace(/.{64}(?!$)/g, "$&\n")
+  }\n-----END ${label}-----\n`;
+}
+
+function fromPem(label: string, pem: string): Uint8Array<ArrayBuffer> {
+  const [, base64] =
+    new RegExp(`-----BEGIN ${label}-----([A-Za-z0-9+/=\\s]+)-----END ${label}-----`).exec(pem) ?? [];
+  if (base64 === undefined) throw new SyntaxError(`there is no ${label}`);
+  return decodeBase64(base64);
+}
+
+/** Reads DER, or the first certificate of PEM. @throws {SyntaxError} */
+export function parseCertificate(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const text = new TextDecoder("latin1").decode(bytes);
+  return text.includes("-----BEGIN") ? fromPem("CERTIFICATE", text) : new Uint8Array(bytes);
+}
+
+/**
+ * Makes a server's certificate under the folder's authority, which is made too where there is none.
+ *
+ * @throws {EnclaveError} `kms_emulator_tls`
+ */
+export async function serverCertificate(options: ServerCertificateOptions): Promise<ServerCertificate> {
+  const { folder, names, now } = options;
+  const authority = await readAuthority(folder) ?? await makeAuthority(folder, now());
+  const keys = await crypto.subtle.generateKey(P256, true, ["sign", "verify"]);
+  const certificate = await X509CertificateGenerator.create({
+    subject: "CN=denclave local KMS server",
+    issuer: authority.certificate.subject,
+    notBefore: new Date(now().getTime() - BACKDATED_MS),
+    notAfter: new Date(now().getTime() + SERVER_DAYS * DAY_MS),
+    signingAlgorithm: P256,
+    publicKey: keys.publicKey,
+    signingKey: authority.key,
+    extensions: [
+      new BasicConstraintsExtension(false, undefined, true),
+      new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+      new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth]),
+      new SubjectAlternativeNameExtension(
+        [...new Set(names)].map((value) => ({
+          type: isAddress(value) ? "ip" as const : "dns" as const,
+          value,
+        })),
+      ),
+      await SubjectKeyIdentifierExtension.create(keys.publicKey),
+      await AuthorityKeyIdentifierExtension.create(authority.certificate.publicKey),
+    ],
+  });
+  return {
+    cert: toPem("CERTIFICATE", new Uint8Array(certificate.rawData)),
+    key: toPem("PRIVATE KEY", new Uint8Array(await crypto.subtle.exportKey("pkcs8", keys.privateKey))),
+    authority: toPem("CERTIFICATE", new Uint8Array(authority.certificate.rawData)),
+    authorityFile: `${folder}/${CERTIFICATE_FILE}`,
+  };
+}
+
+function isAddress(name: string): boolean {
+  return name.includes(":") || /^[0-9]+(\.[0-9]+){3}$/.test(name);
+}
+
+async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (thrown) {
+    if (thrown instanceof Deno.errors.NotFound) return undefined;
+    throw thrown;
+  }
+}
+
+async function readAuthority(folder: string): Promise<Authority | undefined> {
+  try {
+    const certificate = await readIfThere(`${folder}/${CERTIFICATE_FILE}`);
+    const key = await readIfThere(`${folder}/${KEY_FILE}`);
+    if (certificate === undefined && key === undefined) return undefined;
+    if (certificate === undefined || key === undefined) {
+      throw new TypeError(`one of ${CERTIFICATE_FILE} and ${KEY_FILE} is missing`);
+    }
+    const { mode } = await Deno.stat(`${folder}/${KEY_FILE}`);
+    if (mode !== null && (mode & 0o077) !== 0) {
+      throw new TypeError(`others can read ${KEY_FILE}: chmod 600 it`);
+    }
+    return {
+      certificate: new X509Certificate(fromPem("CERTIFICATE", certificate)),
+      key: await crypto.subtle.importKey("pkcs8", fromPem("PRIVATE KEY", key), P256, false, ["sign"]),
+    };
+  } catch (thrown) {
+    throw folderError(folder, messageOf(thrown), thrown);
+  }
+}
+
+async function makeAuthority(folder: string, now: Date): Promise<Authority> {
+  const keys = await crypto.subtle.generateKey(P256, true, ["sign", "verify"]);
+  const certificate = await X509CertificateGenerator.create({
+    subject: AUTHORITY_NAME,
+    issuer: AUTHORITY_NAME,
+    notBefore: new Date(now.getTime() - BACKDATED_MS),
+    notAfter: new Date(now.getTime() + AUTHORITY_DAYS * DAY_MS),
+    signingAlgorithm: P256,
+    publicKey: keys.publicKey,
+    signingKey: keys.privateKey,
+    extensions: [
+      new BasicConstraintsExtension(true, 0, true),
+      new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+      await SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+  const key = new Uint8Array(await crypto.subtle.exportKey("pkcs8", keys.privateKey));
+  try {
+    await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
+    // The key first: a certificate without one would be trusted for nothing.
+    await Deno.writeTextFile(`${folder}/${KEY_FILE}`, toPem("PRIVATE KEY", key), {
+      mode: 0o600,
+      createNew: true,
+    });
+    await Deno.writeTextFile(
+      `${folder}/${CERTIFICATE_FILE}`,
+      toPem("CERTIFICATE", new Uint8Array(certificate.rawData)),
+      { createNew: true },
+    );
+  } catch (thrown) {
+    throw folderError(folder, messageOf(thrown), thrown);
+  } finally {
+    key.fill(0);
+  }
+  return { certificate, key: keys.privateKey };
+}

@@ -1,0 +1,156 @@
+/**
+ * The keys of the local KMS, with what KMS keeps beside the material: a policy, and whether the key is enabled. The material is the embedded KMS's, in memory or in
+ * its file; policies and states live in memory alone.
+ *
+ * @module
+ */
+import { Credentials } from "../aws/credentials.ts";
+import type { SecretBytes } from "../crypto/secret_bytes.ts";
+import { parseKeyArn } from "../aws/key_arn.ts";
+import type { EncryptionContext, KmsAccess } from "../kms/kms.ts";
+import { keyArnOf, LocalKms, LocalKmsError, type LocalKmsOptions } from "../kms/local.ts";
+import { KmsRefusal } from "./errors.ts";
+import { type KeyPolicy, parseKeyPolicy } from "./policy.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+const MAX_KEYS = 1000;
+
+/** A key. */
+export interface KmsKey {
+  readonly arn: string;
+  readonly id: string;
+  readonly account: string;
+  readonly description: string;
+  readonly created: Date;
+  enabled: boolean;
+  policy: KeyPolicy;
+}
+
+/** What a new key is told. */
+export interface NewKey {
+  readonly policy?: KeyPolicy | undefined;
+  readonly description?: string | undefined;
+}
+
+/** KMS's default policy: the account's administrators may do anything. */
+export function defaultPolicy(account: string): KeyPolicy {
+  return parseKeyPolicy(JSON.stringify({
+    Version: "2012-10-17",
+    Id: "key-default-1",
+    Statement: [{
+      Sid: "Enable IAM User Permissions",
+      Effect: "Allow",
+      Principal: { AWS: `arn:aws:iam::${account}:root` },
+      Action: "kms:*",
+      Resource: "*",
+    }],
+  }));
+}
+
+/** Options of {@link KeyRing.open}. */
+export interface KeyRingOptions extends LocalKmsOptions {
+  readonly now: () => Date;
+}
+
+/** Keys, oldest first. */
+export class KeyRing implements AsyncDisposable {
+  #kms: LocalKms;
+  #keys = new Map<string, KmsKey>();
+  #access: KmsAccess;
+  #now: () => Date;
+
+  private constructor(kms: LocalKms, { region, now }: KeyRingOptions) {
+    this.#kms = kms;
+    this.#now = now;
+    // The embedded KMS looks at the form of credentials alone: who may ask was decided before.
+    const nobody = { accessKeyId: "local", secretAccessKey: "local", sessionToken: "" };
+    this.#access = { region, credentials: Credentials.fromStrings(nobody) };
+    for (const arn of kms.keyArns) this.#add(arn, {});
+  }
+
+  /**
+   * Opens it, with one key at least.
+   *
+   * @throws {EnclaveError} `local_kms_refused` in an enclave, `local_kms_file` when the file cannot be used.
+   */
+  static async open(options: KeyRingOptions): Promise<KeyRing> {
+    return new KeyRing(await LocalKms.open(options), options);
+  }
+
+  #add(arn: string, { policy, description = "" }: NewKey): KmsKey {
+    const { id, account } = parseKeyArn(arn);
+    const key = {
+      arn,
+      id,
+      account,
+      description,
+      created: this.#now(),
+      enabled: true,
+      policy: policy ?? defaultPolicy(account),
+    };
+    this.#keys.set(arn, key);
+    return key;
+  }
+
+  /** Oldest first. */
+  get keys(): readonly KmsKey[] {
+    return [...this.#keys.values()];
+  }
+
+  /** Makes a key. @throws {KmsRefusal} `LimitExceededException` */
+  async create(key: NewKey): Promise<KmsKey> {
+    if (this.#keys.size >= MAX_KEYS) {
+      throw new KmsRefusal("LimitExceededException", `There are ${MAX_KEYS} keys already`);
+    }
+    return this.#add(await this.#kms.createKey(), key);
+  }
+
+  /** By ARN or id. @throws {KmsRefusal} `NotFoundException` */
+  find(keyId: string): KmsKey {
+    const found = this.#keys.get(keyId) ?? this.keys.find(({ id }) => id === keyId);
+    if (found !== undefined) return found;
+    throw new KmsRefusal("NotFoundException", `Key ${JSON.stringify(keyId.slice(0, 128))} does not exist`);
+  }
+
+  /** The key that made a ciphertext; undefined where there is no such key here. @throws {KmsRefusal} `InvalidCiphertextException` */
+  makerOf(ciphertext: Bytes): KmsKey | undefined {
+    return this.#keys.get(asRefusal(() => keyArnOf(ciphertext)));
+  }
+
+  /** @throws {KmsRefusal} */
+  encrypt(key: KmsKey, plaintext: Uint8Array, context: EncryptionContext): Promise<Bytes> {
+    return this.#kms.encrypt(key.arn, plaintext, context);
+  }
+
+  /** @throws {KmsRefusal} `InvalidCiphertextException` */
+  async decrypt(key: KmsKey, ciphertext: Bytes, context: EncryptionContext): Promise<SecretBytes> {
+    try {
+      return await this.#kms.decrypt(this.#access, { ciphertext, keyId: key.arn, context });
+    } catch (thrown) {
+      throw refusalOf(thrown);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#keys.clear();
+    this.#access.credentials[Symbol.dispose]();
+    await this.#kms[Symbol.asyncDispose]();
+  }
+}
+
+function asRefusal<T>(run: () => T): T {
+  try {
+    return run();
+  } catch (thrown) {
+    throw refusalOf(thrown);
+  }
+}
+
+/** What the embedded KMS refuses has KMS's name already. */
+function refusalOf(thrown: unknown): unknown {
+  if (!(thrown instanceof LocalKmsError)) return thrown;
+  // KMS itself gives no message with this one.
+  const message = thrown.kms.name === "InvalidCiphertextException" ? "" : thrown.kms.message;
+  return new KmsRefusal(thrown.kms.name, message, { cause: thrown });
+}

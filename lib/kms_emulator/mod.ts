@@ -1,0 +1,14 @@
+/**
+ * A KMS for development that plays AWS's part in attested calls, and an enclave's side of them. For scripts and tests alone.
+ *
+ * @module
+ */
+export { SimulatedAttestedKms, type SimulatedAttestedKmsOptions } from "../kms/attested_kms.ts";
+export { type AuditEvent } from "./audit.ts";
+export { parseCertificate } from "./certificates.ts";
+export { CmsError, type CmsErrorCode, envelopData, openEnvelopedData } from "../cms/enveloped_data.ts";
+export { KmsRefusal } from "./errors.ts";
+export { HTTP_LIMITS, type HttpLimits } from "./http.ts";
+export { type Decision, evaluatePolicy, type KeyPolicy, parseKeyPolicy } from "./policy.ts";
+export { KmsEmulator, type KmsEmulatorOptions, type PolicyFor } from "./server.ts";
+export { type AccessKey, parseAccessKeys } from "./signature.ts";

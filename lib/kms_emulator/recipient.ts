@@ -1,0 +1,63 @@
+/**
+ * The `Recipient` of a request: an attestation document, verified, and the key in it that the answer is encrypted to.
+ *
+ * @module
+ */
+import { AttestationError } from "../attestation/errors.ts";
+import type { AttestationDocument } from "../attestation/payload.ts";
+import { verifyDocumentUnder } from "../attestation/verify.ts";
+import { KEY_ENCRYPTION_ALGORITHM } from "../cms/enveloped_data.ts";
+import { invalid } from "./errors.ts";
+import { bytes, type Fields, optionalChoice, optionalObject } from "./fields.ts";
+
+/** KMS takes documents of five minutes at the most. */
+const MAX_AGE_MS = 5 * 60_000;
+/** KMS's limit on `AttestationDocument`, bytes. */
+const MAX_DOCUMENT_LENGTH = 262_144;
+
+/** Who gets the answer: an enclave whose document was verified. */
+export interface Recipient {
+  readonly document: AttestationDocument;
+  /** DER of its SubjectPublicKeyInfo. */
+  readonly publicKey: Uint8Array<ArrayBuffer>;
+}
+
+/** By what a document is verified. */
+export interface RecipientOptions {
+  /** DER of the certificate that its chain has to begin at. */
+  readonly root: Uint8Array;
+  readonly now: Date;
+}
+
+/**
+ * Reads and verifies it. A document of an enclave in debug mode is taken, as KMS does: it is for the policy to refuse its PCRs, which are zero.
+ *
+ * AWS does not say by which name KMS refuses a document; here it is `ValidationException`, with the check that failed.
+ *
+ * @returns undefined where the request has none
+ * @throws {KmsRefusal} `ValidationException`
+ */
+export async function readRecipient(
+  fields: Fields,
+  { root, now }: RecipientOptions,
+): Promise<Recipient | undefined> {
+  const recipient = optionalObject(fields, "Recipient");
+  if (recipient === undefined) return undefined;
+  if (optionalChoice(recipient, "KeyEncryptionAlgorithm", [KEY_ENCRYPTION_ALGORITHM]) === undefined) {
+    throw invalid("Recipient has no KeyEncryptionAlgorithm");
+  }
+  const bytesOfIt = bytes(recipient, "AttestationDocument", MAX_DOCUMENT_LENGTH);
+  let document: AttestationDocument;
+  try {
+    document = await verifyDocumentUnder(root, bytesOfIt, {
+      at: now,
+      maxAgeMs: MAX_AGE_MS,
+      allowDebug: true,
+    });
+  } catch (thrown) {
+    if (thrown instanceof AttestationError) throw invalid(`${thrown.message} (${thrown.code})`, thrown);
+    throw thrown;
+  }
+  if (document.publicKey === undefined) throw invalid("The attestation document has no public key");
+  return { document, publicKey: document.publicKey };
+}

@@ -1,0 +1,213 @@
+/**
+ * A KMS for development that plays AWS's part: KMS's JSON API over HTTPS, or over HTTP on this machine alone. It is not in the graph of the production entry, and
+ * refuses to start where there is an NSM. Needs net permission for its address, read and write for its files, and `--allow-ffi` for libc.
+ *
+ * @module
+ */
+import { AWS_NITRO_ROOT } from "../attestation/root.ts";
+import { isRegion } from "../aws/region.ts";
+import { EnclaveError, messageOf } from "../errors.ts";
+import { LOCAL_ACCOUNT } from "../kms/local.ts";
+import type { AuditEvent } from "./audit.ts";
+import { serverCertificate } from "./certificates.ts";
+import { HTTP_LIMITS, type HttpLimits, HttpServer } from "./http.ts";
+import { KeyRing } from "./keys.ts";
+import { type Caller, type KeyPolicy, parseCaller, parseKeyPolicy } from "./policy.ts";
+import { KmsService } from "./service.ts";
+import { type AccessKey, AccessKeys } from "./signature.ts";
+
+/** A key policy, and the key that it is of: ARN or id; each key, where none is named. */
+export interface PolicyFor {
+  readonly key?: string | undefined;
+  /** JSON. */
+  readonly policy: string;
+}
+
+/** Options of {@link KmsEmulator.start}. */
+export interface KmsEmulatorOptions {
+  /** 127.0.0.1, unless given. */
+  readonly hostname?: string | undefined;
+  /** One of the system's choice, unless given. */
+  readonly port?: number | undefined;
+  /** us-east-1, unless given. */
+  readonly region?: string | undefined;
+  /** Of new keys, 12 digits. */
+  readonly account?: string | undefined;
+  /** With it the server speaks TLS: `ca.pem` and `ca.key` are kept here. */
+  readonly tlsFolder?: string | undefined;
+  /** Names that the certificate is for, beside the address, `localhost` and KMS's own in this region. */
+  readonly tlsNames?: readonly string[] | undefined;
+  /** Keys are kept here, mode 0600. Without it they live in memory. */
+  readonly keysFile?: string | undefined;
+  /** Later ones win. KMS's default policy, unless given. */
+  readonly policies?: readonly PolicyFor[] | undefined;
+  /** Whose signatures are checked; taken over. Without them everybody is `caller`. */
+  readonly accessKeys?: readonly AccessKey[] | undefined;
+  /** Who asks where signatures are not checked: an ARN. The account's root, unless given. */
+  readonly caller?: string | undefined;
+  /** DER of the root of the attestation documents. AWS's, unless given. */
+  readonly root?: Uint8Array | undefined;
+  readonly limits?: Partial<HttpLimits> | undefined;
+  /** Takes each event. Must not throw. */
+  readonly onEvent?: ((event: AuditEvent) => void) | undefined;
+  /** Told of connections that ended badly, and of what failed here. Must not throw. */
+  readonly onProblem?: ((what: string) => void) | undefined;
+  /** For tests. */
+  readonly now?: (() => Date) | undefined;
+  /** The device whose presence means an enclave; for tests. */
+  readonly nsmDevice?: string | undefined;
+}
+
+const DEFAULT_REGION = "us-east-1";
+const LOOPBACK = /^(localhost|127(\.[0-9]+){3}|::1)$/;
+
+function usage(what: string, hint: string, cause?: unknown): EnclaveError {
+  return new EnclaveError(`Cannot start the local KMS: ${what}`, {
+    code: "kms_emulator_options",
+    hint,
+    cause,
+  });
+}
+
+/** The server. `await using` it ends it. */
+export class KmsEmulator implements AsyncDisposable {
+  /** Such as `https://localhost:4599`. */
+  readonly url: string;
+  readonly hostname: string;
+  readonly port: number;
+  /** PEM of the authority that its certificate is under; undefined without TLS. */
+  readonly authority: string | undefined;
+  /** Where that is. */
+  readonly authorityFile: string | undefined;
+  #keys: KeyRing;
+  #running: AsyncDisposableStack;
+
+  private constructor(
+    made: Pick<KmsEmulator, "url" | "hostname" | "port" | "authority" | "authorityFile">,
+    keys: KeyRing,
+    running: AsyncDisposableStack,
+  ) {
+    this.url = made.url;
+    this.hostname = made.hostname;
+    this.port = made.port;
+    this.authority = made.authority;
+    this.authorityFile = made.authorityFile;
+    this.#keys = keys;
+    this.#running = running;
+  }
+
+  /**
+   * Starts it.
+   *
+   * @throws {EnclaveError} `local_kms_refused` in an enclave, `local_kms_file`, `kms_emulator_tls`, `kms_emulator_options`, `listen_failed`.
+   * @throws {KmsRefusal} on a policy that is none.
+   */
+  static async start(options: KmsEmulatorOptions = {}): Promise<KmsEmulator> {
+    const { hostname = "127.0.0.1", region = DEFAULT_REGION, account = LOCAL_ACCOUNT } = options;
+    const { now = () => new Date(), tlsFolder, onProblem = () => {} } = options;
+    await using stack = new AsyncDisposableStack();
+    // First of all, so that the keys are wiped whatever fails.
+    const accessKeys = options.accessKeys === undefined
+      ? undefined
+      : stack.use(new AccessKeys(options.accessKeys, { region, now }));
+    if (!isRegion(region)) throw usage("the region is none", "Give a region's name such as us-west-2.");
+    if (!/^[0-9]{12}$/.test(account)) throw usage("the account is none", "An account has 12 digits.");
+    if (tlsFolder === undefined && !LOOPBACK.test(hostname)) {
+      throw usage("without TLS it listens on this machine alone", "Name a folder for TLS, or 127.0.0.1.");
+    }
+    const caller = parseCaller(options.caller ?? `arn:aws:iam::${account}:root`);
+    const keys = stack.use(
+      await KeyRing.open({
+        region,
+        account,
+        now,
+        file: options.keysFile,
+        ...(options.nsmDevice === undefined ? {} : { nsmDevice: options.nsmDevice }),
+      }),
+    );
+    putPolicies(keys, options.policies ?? []);
+    const certificate = tlsFolder === undefined ? undefined : await serverCertificate({
+      folder: tlsFolder,
+      names: [`kms.${region}.amazonaws.com`, "localhost", "127.0.0.1", hostname, ...options.tlsNames ?? []],
+      now,
+    });
+    const listener = listen({ hostname, port: options.port ?? 0 }, certificate);
+    const service = new KmsService({
+      keys,
+      region,
+      now,
+      root: options.root ?? AWS_NITRO_ROOT,
+      identify: accessKeys === undefined ? () => anybody(caller) : (request) => accessKeys.identify(request),
+      onEvent: options.onEvent ?? (() => {}),
+      onProblem,
+    });
+    stack.use(
+      new HttpServer({
+        listener,
+        limits: { ...HTTP_LIMITS, ...options.limits },
+        onProblem,
+        answer: (request) => service.answer({ ...request, isSecure: certificate !== undefined }),
+      }),
+    );
+    const { port } = listener.addr;
+    const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+    return new KmsEmulator(
+      {
+        url: `${certificate === undefined ? "http" : "https"}://${host}:${port}`,
+        hostname,
+        port,
+        authority: certificate?.authority,
+        authorityFile: certificate?.authorityFile,
+      },
+      keys,
+      stack.move(),
+    );
+  }
+
+  /** The keys' ARNs, oldest first. */
+  get keyArns(): readonly string[] {
+    return this.#keys.keys.map(({ arn }) => arn);
+  }
+
+  /** As PutKeyPolicy, by who owns the server. @throws {KmsRefusal} */
+  putPolicy(key: string, policy: string): void {
+    this.#keys.find(key).policy = parseKeyPolicy(policy);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#running.disposeAsync();
+  }
+}
+
+function anybody(caller: Caller): { readonly caller: Caller; readonly accessKeyId: string } {
+  return { caller, accessKeyId: "" };
+}
+
+function putPolicies(keys: KeyRing, policies: readonly PolicyFor[]): void {
+  const read: readonly (readonly [string | undefined, KeyPolicy])[] = policies.map((
+    { key, policy },
+  ) => [key, parseKeyPolicy(policy)]);
+  for (const [key, policy] of read) {
+    for (const found of key === undefined ? keys.keys : [keys.find(key)]) found.policy = policy;
+  }
+}
+
+function listen(
+  address: { readonly hostname: string; readonly port: number },
+  certificate: { readonly cert: string; readonly key: string } | undefined,
+): Deno.TcpListener | Deno.TlsListener {
+  try {
+    if (certificate === undefined) return Deno.listen({ ...address, transport: "tcp" });
+    const { cert, key } = certificate;
+    return Deno.listenTls({ ...address, cert, key, alpnProtocols: ["http/1.1"] });
+  } catch (thrown) {
+    throw new EnclaveError(
+      `Cannot listen on ${address.hostname}:${address.port}: ${messageOf(thrown)}`,
+      {
+        code: "listen_failed",
+        hint: "Another process may have the port: stop it, or choose another one.",
+        cause: thrown,
+      },
+    );
+  }
+}

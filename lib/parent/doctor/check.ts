@@ -1,0 +1,155 @@
+/**
+ * What a check of the doctor is: a look at one thing, through seams, that says how it is and what to do about it.
+ *
+ * @module
+ */
+import { EnclaveError, messageOf } from "../../errors.ts";
+import type { KeyArn } from "../../aws/key_arn.ts";
+import type { Address } from "../../wire/address.ts";
+import type { WireObject } from "../../wire/messages.ts";
+import type { ParentCredentials } from "../../aws/credential_source.ts";
+import type { KeyAdmin } from "../key_admin.ts";
+import type { Measurements } from "../policies/measurements.ts";
+import type { RuleId } from "../policies/rules.ts";
+
+/** How a thing is. `skipped` means that it could not be looked at, or need not be. */
+export type Status = "ok" | "warn" | "fail" | "skipped";
+
+/** What a check says. */
+export interface Verdict {
+  readonly status: Status;
+  /** What was seen. */
+  readonly reason: string;
+  /** What to do, where something is to be done. */
+  readonly remedy?: string;
+}
+
+/**
+ * The programs that are asked, and where they are: by their paths, so that the tool may run these and no others. `/proc` is read by programs,
+ * since Deno gives it to nobody who has not all rights.
+ */
+export const PROGRAMS = {
+  "nitro-cli": "/usr/bin/nitro-cli",
+  systemctl: "/usr/bin/systemctl",
+  ss: "/usr/sbin/ss",
+  ps: "/usr/bin/ps",
+  grep: "/usr/bin/grep",
+} as const;
+
+/** One of {@link PROGRAMS}. */
+export type Program = keyof typeof PROGRAMS;
+
+/** What a program printed. */
+export interface CommandResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** The world, as the entry gives it. Each of these has a deadline of its own. */
+export interface DoctorWorld {
+  /** Runs one of {@link PROGRAMS}. @throws {Deno.errors.NotFound} when there is no such program. */
+  readonly run: (program: Program, args: readonly string[]) => Promise<CommandResult>;
+  /** @throws {Deno.errors.NotFound} when there is no such file. */
+  readonly readText: (path: string) => Promise<string>;
+  /** Opens a TLS connection and closes it. */
+  readonly connectTls: (hostname: string, port: number) => Promise<void>;
+  /** The Date header of the answer. */
+  readonly fetchDate: (url: string) => Promise<string | undefined>;
+  /** Asks the service for its health. */
+  readonly askHealth: (address: Address) => Promise<WireObject>;
+  readonly credentials: () => Promise<ParentCredentials>;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+}
+
+/** What is looked at. */
+export interface DoctorTarget {
+  /** Where the service is. Not vsock: a service on a host, and no enclave. */
+  readonly address: Address;
+  readonly key: KeyArn | undefined;
+  /** The region that requests name, where something says so; else the key's. */
+  readonly region: string | undefined;
+  /** Another endpoint than AWS's, for development. */
+  readonly endpoint: string | undefined;
+  /** Of the EIF that should run. */
+  readonly measurements: Measurements | undefined;
+  /** The vsock port of the vsock-proxy that the enclave connects to. */
+  readonly proxyPort: number;
+  /** What the enclave needs, MiB. */
+  readonly memoryMib: number;
+  readonly cpus: number;
+  readonly reviewed: readonly string[];
+  readonly parents: readonly string[];
+  readonly accepted: readonly RuleId[];
+}
+
+/** What checks share: the world, the target, and what several of them need, looked at once. */
+export interface DoctorContext {
+  readonly world: DoctorWorld;
+  readonly target: DoctorTarget;
+  /** Of the key; undefined when none is named. */
+  readonly admin: KeyAdmin | undefined;
+  /** What the function gives, from the first time it was asked for under this name. */
+  readonly once: <T>(name: string, look: () => Promise<T>) => Promise<T>;
+}
+
+/** A check. */
+export interface Check {
+  /** Stable, kebab-case. */
+  readonly id: string;
+  readonly look: (context: DoctorContext) => Promise<Verdict>;
+}
+
+/** As it should be. */
+export function ok(reason: string): Verdict {
+  return { status: "ok", reason };
+}
+
+/** It works, and a person should know this. */
+export function warn(reason: string, remedy: string): Verdict {
+  return { status: "warn", reason, remedy };
+}
+
+/** It does not work. */
+export function fail(reason: string, remedy: string): Verdict {
+  return { status: "fail", reason, remedy };
+}
+
+/** It was not looked at. */
+export function skipped(reason: string): Verdict {
+  return { status: "skipped", reason };
+}
+
+/** A failure made of what was thrown, with its own hint where it has one. */
+export function failedBy(thrown: unknown, remedy: string): Verdict {
+  return fail(messageOf(thrown), thrown instanceof EnclaveError ? thrown.hint ?? remedy : remedy);
+}
+
+/** The first line of a program's output. */
+export function firstLine(text: string): string {
+  return (text.trim().split("\n")[0] ?? "").slice(0, 200);
+}
+
+/** Makes a context. What a look threw is thrown again to all who ask for it. */
+export function createContext(
+  world: DoctorWorld,
+  target: DoctorTarget,
+  admin: KeyAdmin | undefined,
+): DoctorContext {
+  const looked = new Map<string, Promise<unknown>>();
+  return {
+    world,
+    target,
+    admin,
+    once: <T>(name: string, look: () => Promise<T>): Promise<T> => {
+      const before = looked.get(name);
+      // The name stands for one look, and so for one type.
+      if (before !== undefined) return before as Promise<T>;
+      const first = look();
+      first.catch(() => {});
+      looked.set(name, first);
+      return first;
+    },
+  };
+}

@@ -1,0 +1,227 @@
+/**
+ * The gateway: between the enclaves' master keys and the database. A key that was made is stored before anybody hears of it; a row that was
+ * replaced is kept until the new one has been opened and has signed in another life of the enclave.
+ *
+ * What a gateway that dies leaves behind: before the first row is stored, an enclave with a key that it gives again to whoever asks; after a rewrap, an
+ * enclave that is one epoch ahead of its row, which still opens.
+ *
+ * @module
+ */
+import { ServiceError } from "../client.ts";
+import type { EnclaveKey, EnclaveMasterKey, HeldMasterKey, MasterKeySignature, Scheme } from "./enclave.ts";
+import { GatewayError } from "./errors.ts";
+import { isSameRow, type MasterKeyStore, type StoredMasterKey } from "./master_key_store.ts";
+
+/** What the gateway works with. Borrowed. */
+export interface GatewayTools {
+  readonly store: MasterKeyStore;
+  readonly enclave: EnclaveMasterKey;
+}
+
+/** How an `init` went. */
+export interface InitOutcome {
+  readonly row: StoredMasterKey;
+  /** Made now, opened from its row, or held already by an enclave whose row had not been stored. */
+  readonly how: "generated" | "opened" | "recovered";
+  /** Rows that are kept still. */
+  readonly kept: number;
+}
+
+/** What an `init` is told. */
+export interface InitOptions {
+  /** For a new key: an ARN, or in development an id or alias. A stored key is opened under its own. */
+  readonly keyId?: string | undefined;
+  /** Whether a key may be made where none is stored: else a database that is not there would make a second one. */
+  readonly allowNew?: boolean;
+}
+
+const PROOF_LENGTH = 32;
+
+function sameKey(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, index) => byte === b[index]);
+}
+
+/** Has the key sign, and drops what was replaced in another life of the enclave. */
+async function prove({ store, enclave }: GatewayTools, row: StoredMasterKey): Promise<number> {
+  const digest = crypto.getRandomValues(new Uint8Array(PROOF_LENGTH));
+  const { boot } = await enclave.sign(row.publicKey, digest, "ecdsa");
+  store.prove(row, boot);
+  return store.history(row.enclaveId).length;
+}
+
+/**
+ * Puts the stored key into the enclave; where none is stored and it may, has one made and stores it.
+ *
+ * @throws {GatewayError | StoreError | ServiceError}; the database then is as it was.
+ */
+export async function initMasterKey(
+  tools: GatewayTools,
+  enclaveId: number,
+  { keyId, allowNew = false }: InitOptions = {},
+): Promise<InitOutcome> {
+  const { store, enclave } = tools;
+  const stored = store.get(enclaveId);
+  if (stored !== undefined) {
+    const opened = await enclave.init({ row: stored });
+    if (!isSameRow(opened.row, stored)) throw otherKey(stored);
+    return { row: stored, how: "opened", kept: await prove(tools, stored) };
+  }
+  if (!allowNew) requireStored(store, enclaveId);
+  const made = await enclave.init({ keyId });
+  store.insert(made.row);
+  const kept = await prove(tools, made.row);
+  return { row: made.row, how: made.newlyGenerated ? "generated" : "recovered", kept };
+}
+
+function otherKey({ enclaveId }: StoredMasterKey): GatewayError {
+  return new GatewayError(`Enclave ${enclaveId} answered with another row than was sent`, {
+    code: "master_key_changed",
+    hint: "Nothing was stored. Restart the enclave and run gateway init.",
+  });
+}
+
+/** The stored row. @throws {GatewayError} `master_key_missing` */
+export function requireStored(store: MasterKeyStore, enclaveId: number): StoredMasterKey {
+  const row = store.get(enclaveId);
+  if (row !== undefined) return row;
+  throw new GatewayError(`There is no master key of enclave ${enclaveId} in ${store.file}`, {
+    code: "master_key_missing",
+    hint:
+      "If this is the first time: gateway init --new. Else this is another database than the one that has the key: a new key would be a second one.",
+  });
+}
+
+/**
+ * Moves a master key under another KMS key. An enclave that holds no key, or another row's, is given the stored row first; one that holds the
+ * stored key need not open it again, so that a key can be moved whose old KMS key is disabled already.
+ *
+ * @param newKeyId ARN, or in development an id or alias; one that the enclave allows
+ * @throws {GatewayError | StoreError | ServiceError}; the stored row then still opens.
+ */
+export async function rewrapMasterKey(
+  { store, enclave }: GatewayTools,
+  enclaveId: number,
+  newKeyId: string,
+): Promise<EnclaveKey> {
+  const old = requireStored(store, enclaveId);
+  const held = await enclave.held();
+  const holdsIt = held !== undefined && sameKey(held.publicKey, old.publicKey) &&
+    held.keyEpoch >= old.keyEpoch;
+  if (!holdsIt) await enclave.init({ row: old });
+  // That it holds the key, and not only says so.
+  await enclave.sign(old.publicKey, crypto.getRandomValues(new Uint8Array(PROOF_LENGTH)), "ecdsa");
+  const fresh = await enclave.rewrap(newKeyId);
+  const { row } = fresh;
+  if (!sameKey(row.publicKey, old.publicKey) || row.keyEpoch <= old.keyEpoch) throw otherKey(old);
+  // It opens, before it takes the old one's place.
+  await enclave.verify(row);
+  store.replace(old, row, fresh.boot);
+  return fresh;
+}
+
+/**
+ * Goes back to the newest row that was replaced and still opens: for a key that was moved to where it cannot be used. The present row is kept in
+ * its stead.
+ *
+ * @throws {GatewayError} `restore_failed` when there is none
+ */
+export async function restoreMasterKey(tools: GatewayTools, enclaveId: number): Promise<StoredMasterKey> {
+  const { store, enclave } = tools;
+  const present = requireStored(store, enclaveId);
+  const reasons: string[] = [];
+  for (const { row } of store.history(enclaveId).toReversed()) {
+    if (!sameKey(row.publicKey, present.publicKey)) continue;
+    try {
+      await enclave.verify(row);
+    } catch (thrown) {
+      if (!(thrown instanceof ServiceError)) throw thrown;
+      reasons.push(`epoch ${row.keyEpoch}: ${thrown.message}`);
+      continue;
+    }
+    const { boot } = await enclave.init({ row });
+    store.restore(row, boot);
+    return row;
+  }
+  throw new GatewayError(
+    `No kept row of enclave ${enclaveId} opens${
+      reasons.length === 0 ? ": none is kept" : `: ${reasons.join("; ")}`
+    }`,
+    {
+      code: "restore_failed",
+      hint: "See which KMS keys this enclave allows, and their policies: denclavectl policy lint -k <arn>.",
+    },
+  );
+}
+
+/** How what is stored and what the enclave holds go together. */
+export interface MasterKeyStatus {
+  readonly stored: StoredMasterKey | undefined;
+  readonly held: HeldMasterKey | undefined;
+  /** Rows that are kept. */
+  readonly kept: number;
+  /** Whether the enclave holds the stored key. */
+  readonly ok: boolean;
+  /** For a person. */
+  readonly words: string;
+}
+
+/** Compares them. Changes nothing, asks KMS nothing. @throws {ServiceError} when the enclave holds another enclave's key */
+export async function masterKeyStatus(
+  { store, enclave }: GatewayTools,
+  enclaveId: number,
+): Promise<MasterKeyStatus> {
+  const stored = store.get(enclaveId);
+  const held = await enclave.held();
+  const kept = store.history(enclaveId).length;
+  const isSame = stored !== undefined && held !== undefined && sameKey(stored.publicKey, held.publicKey);
+  const words = held === undefined
+    ? "holds no key: gateway init"
+    : stored === undefined
+    ? "holds a key that is not stored: gateway init --new"
+    : !isSame
+    ? "holds ANOTHER KEY: restart it, then gateway init"
+    : held.keyEpoch === stored.keyEpoch
+    ? `holds it, epoch ${held.keyEpoch}`
+    : `holds it as epoch ${held.keyEpoch}, whose row is not stored: gateway init`;
+  return { stored, held, kept, ok: isSame, words };
+}
+
+/**
+ * Signs a digest with the stored key of an enclave.
+ *
+ * @throws {GatewayError} when the signature is not by that key
+ * @throws {ServiceError} `not_configured` when the enclave was restarted: run `init`
+ */
+export async function signWithMasterKey(
+  { store, enclave }: GatewayTools,
+  enclaveId: number,
+  { digest, scheme }: { readonly digest: Uint8Array; readonly scheme: Scheme },
+): Promise<MasterKeySignature> {
+  return await enclave.sign(requireStored(store, enclaveId).publicKey, digest, scheme);
+}
+
+/**
+ * Opens the stored row, and those that were replaced and are kept, and has the key sign both ways where the enclave holds it.
+ *
+ * @returns what was seen, for a person
+ * @throws {GatewayError | StoreError | ServiceError} at the first thing that is not as it should be.
+ */
+export async function verifyMasterKey({ store, enclave }: GatewayTools, enclaveId: number): Promise<string> {
+  const row = requireStored(store, enclaveId);
+  await enclave.verify(row);
+  const history = store.history(enclaveId);
+  for (const { row: old } of history) await enclave.verify(old);
+  const kept = history.length === 0
+    ? ""
+    : `, ${history.length} replaced row${history.length === 1 ? "" : "s"} too`;
+  const digest = crypto.getRandomValues(new Uint8Array(PROOF_LENGTH));
+  try {
+    for (const scheme of ["ecdsa", "schnorr"] as const) await enclave.sign(row.publicKey, digest, scheme);
+  } catch (thrown) {
+    if (thrown instanceof ServiceError && thrown.code === "not_configured") {
+      return `opens${kept}; the enclave holds no key now (gateway init)`;
+    }
+    throw thrown;
+  }
+  return `opens${kept}; signs ECDSA and Schnorr`;
+}

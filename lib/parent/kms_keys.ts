@@ -1,0 +1,104 @@
+/**
+ * KMS keys made for the enclave: symmetric, for encrypting and decrypting.
+ *
+ * @module
+ */
+import { EnclaveError, messageOf } from "../errors.ts";
+import type { CredentialSource } from "../aws/credential_source.ts";
+import {
+  CreateAliasCommand,
+  CreateKeyCommand,
+  EnableKeyRotationCommand,
+  KMSClient,
+} from "../aws/deps/aws_sdk.ts";
+
+/** What to make. */
+export interface CreateKeyOptions {
+  readonly region: string;
+  readonly credentials: CredentialSource;
+  /** Without `alias/`. */
+  readonly alias?: string | undefined;
+  readonly description?: string | undefined;
+  readonly tags?: Readonly<Record<string, string>>;
+  /** Have KMS rotate its key material every year. */
+  readonly rotation?: boolean;
+  /** Another endpoint than AWS's, for development. */
+  readonly endpoint?: string | undefined;
+}
+
+/** What was made. */
+export interface CreatedKey {
+  readonly arn: string;
+  readonly alias: string | undefined;
+  readonly rotation: boolean;
+}
+
+const CONNECT_MS = 3_000;
+const REQUEST_MS = 15_000;
+
+/**
+ * Makes a key, then what belongs to it.
+ *
+ * @throws {EnclaveError} `kms_create_key`. When the key was made but its alias or rotation was not, the message has the key's ARN: nothing
+ * is lost, and it is not made twice.
+ */
+export async function createKey(options: CreateKeyOptions): Promise<CreatedKey> {
+  const { region, credentials, endpoint, alias, tags = {}, rotation = false } = options;
+  const client = new KMSClient({
+    region,
+    ...(endpoint === undefined ? {} : { endpoint }),
+    credentials: () => credentials.get(),
+    maxAttempts: 3,
+    requestHandler: {
+      connectionTimeout: CONNECT_MS,
+      requestTimeout: REQUEST_MS,
+      throwOnRequestTimeout: true,
+    },
+  });
+  let arn = "";
+  const step = async (what: string, run: () => Promise<unknown>) => {
+    try {
+      await run();
+    } catch (thrown) {
+      const name = thrown instanceof Error ? thrown.name : "";
+      throw new EnclaveError(
+        `Cannot ${what} in ${region}: ${name}: ${messageOf(thrown)}${
+          arn === "" ? "" : ` (the key is there: ${arn})`
+        }`,
+        {
+          code: "kms_create_key",
+          hint: arn === ""
+            ? "The caller needs kms:CreateKey (and kms:TagResource); check the credentials and the region."
+            : "Do this step by hand for that key, rather than make another one.",
+          cause: thrown,
+        },
+      );
+    }
+  };
+  try {
+    await step("create the key", async () => {
+      const { KeyMetadata } = await client.send(
+        new CreateKeyCommand({
+          KeyUsage: "ENCRYPT_DECRYPT",
+          KeySpec: "SYMMETRIC_DEFAULT",
+          Description: options.description ?? "denclave: releases keys to an attested enclave",
+          Tags: Object.entries(tags).map(([TagKey, TagValue]) => ({ TagKey, TagValue })),
+        }),
+      );
+      if (KeyMetadata?.Arn === undefined) throw new Error("KMS answered without the key's ARN");
+      arn = KeyMetadata.Arn;
+    });
+    if (alias !== undefined) {
+      await step(
+        `give it the alias ${alias}`,
+        () => client.send(new CreateAliasCommand({ AliasName: `alias/${alias}`, TargetKeyId: arn })),
+      );
+    }
+    if (rotation) {
+      await step("turn on its rotation", () => client.send(new EnableKeyRotationCommand({ KeyId: arn })));
+    }
+    return { arn, alias, rotation };
+  } finally {
+    client.destroy();
+  }
+}

@@ -1,0 +1,182 @@
+/**
+ * Accounts in DynamoDB, through the AWS SDK's document client: table {Name (key), KeyId, EncryptedPrivateKey, Address, EncryptedDataKey, version,
+ * created}.
+ *
+ * @module
+ */
+import { messageOf } from "../../errors.ts";
+import {
+  CreateTableCommand,
+  DescribeTableCommand,
+  DynamoDBClient,
+  DynamoDBDocumentClient,
+  GetCommand,
+  PutCommand,
+  ScanCommand,
+} from "../../aws/deps/aws_sdk.ts";
+import type { CredentialSource } from "../../aws/credential_source.ts";
+import {
+  accountExists,
+  type AccountRow,
+  type AccountStore,
+  COLUMNS,
+  fromColumns,
+  StoreError,
+  toColumns,
+} from "./account_store.ts";
+
+/** Options of {@link openDynamoDbStore}. */
+export interface DynamoDbStoreOptions {
+  readonly table: string;
+  readonly region: string;
+  readonly credentials: CredentialSource;
+  /** Another endpoint than AWS's, for development. */
+  readonly endpoint?: string | undefined;
+  /** Milliseconds for one request. */
+  readonly requestMs?: number;
+}
+
+const CONNECT_MS = 3_000;
+const REQUEST_MS = 10_000;
+/** In all, the SDK's own retries with it. */
+const ATTEMPTS = 3;
+/** A new table is looked at this often, and so long. */
+const TABLE_POLL_MS = 500;
+const TABLE_POLLS = 60;
+
+function nameOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.name : "";
+}
+
+/** What DynamoDB's failure means to a person. */
+function translate(thrown: unknown, table: string, doing: string): StoreError {
+  if (thrown instanceof StoreError) return thrown;
+  const name = nameOf(thrown);
+  const fail = (code: StoreError["code"], hint: string) =>
+    new StoreError(`Cannot ${doing} in DynamoDB table ${table}: ${name}: ${messageOf(thrown)}`, {
+      code,
+      hint,
+      cause: thrown,
+    });
+  switch (name) {
+    case "ResourceNotFoundException":
+      return fail(
+        "store_table_missing",
+        "Make it: denclavectl account create-table, or check the table's name and the region.",
+      );
+    case "AccessDeniedException":
+    case "UnrecognizedClientException":
+    case "ExpiredTokenException":
+      return fail(
+        "store_denied",
+        "The role needs dynamodb:GetItem, PutItem and Scan on the table (denclavectl policy iam prints the policy).",
+      );
+    case "ValidationException":
+      return fail(
+        "store_failed",
+        "The table's key must be Name, a string: denclavectl account create-table makes such a table.",
+      );
+    default:
+      return fail("store_unavailable", "Check the network, the region and the endpoint, then try again.");
+  }
+}
+
+/** Opens the store. Nothing is sent yet. */
+export function openDynamoDbStore(options: DynamoDbStoreOptions): AccountStore {
+  const { table, region, credentials, endpoint, requestMs = REQUEST_MS } = options;
+  const client = new DynamoDBClient({
+    region,
+    ...(endpoint === undefined ? {} : { endpoint }),
+    credentials: () => credentials.get(),
+    maxAttempts: ATTEMPTS,
+    requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: requestMs, throwOnRequestTimeout: true },
+  });
+  const documents = DynamoDBDocumentClient.from(client, { marshallOptions: { removeUndefinedValues: true } });
+
+  async function attempt<T>(doing: string, run: () => Promise<T>): Promise<T> {
+    try {
+      return await run();
+    } catch (thrown) {
+      throw translate(thrown, table, doing);
+    }
+  }
+
+  async function get(name: string): Promise<AccountRow | undefined> {
+    const { Item } = await attempt(
+      "read",
+      () =>
+        documents.send(
+          new GetCommand({ TableName: table, Key: { [COLUMNS.name]: name }, ConsistentRead: true }),
+        ),
+    );
+    return Item === undefined ? undefined : fromColumns(Item);
+  }
+
+  async function untilActive(): Promise<void> {
+    for (let poll = 0; poll < TABLE_POLLS; poll++) {
+      const { Table } = await client.send(new DescribeTableCommand({ TableName: table }));
+      if (Table?.TableStatus === "ACTIVE") return;
+      await new Promise((resolve) => setTimeout(resolve, TABLE_POLL_MS));
+    }
+    throw new Error("it did not become active in time");
+  }
+
+  return {
+    description: `DynamoDB table ${table}, ${endpoint ?? region}`,
+    get,
+    createTable: () =>
+      attempt("make the table", async () => {
+        try {
+          await client.send(
+            new CreateTableCommand({
+              TableName: table,
+              AttributeDefinitions: [{ AttributeName: COLUMNS.name, AttributeType: "S" }],
+              KeySchema: [{ AttributeName: COLUMNS.name, KeyType: "HASH" }],
+              BillingMode: "PAY_PER_REQUEST",
+            }),
+          );
+        } catch (thrown) {
+          if (nameOf(thrown) !== "ResourceInUseException") throw thrown;
+          await untilActive();
+          return "exists";
+        }
+        await untilActive();
+        return "created";
+      }),
+    insert: (row) =>
+      attempt("write", async () => {
+        try {
+          await documents.send(
+            new PutCommand({
+              TableName: table,
+              Item: toColumns(row),
+              ConditionExpression: "attribute_not_exists(#name)",
+              ExpressionAttributeNames: { "#name": COLUMNS.name },
+            }),
+          );
+        } catch (thrown) {
+          if (nameOf(thrown) !== "ConditionalCheckFailedException") throw thrown;
+          // The answer to a first try may have been lost: then the row that is there is this one.
+          const present = await get(row.name);
+          if (present?.encryptedPrivateKey !== row.encryptedPrivateKey) throw accountExists(row.name);
+        }
+      }),
+    async *list() {
+      let from: Record<string, unknown> | undefined;
+      do {
+        const start = from;
+        const page = await attempt(
+          "list",
+          () => documents.send(new ScanCommand({ TableName: table, ExclusiveStartKey: start })),
+        );
+        for (const item of page.Items ?? []) yield fromColumns(item);
+        from = page.LastEvaluatedKey;
+      } while (from !== undefined);
+    },
+    [Symbol.asyncDispose]: () => {
+      documents.destroy();
+      client.destroy();
+      return Promise.resolve();
+    },
+  };
+}

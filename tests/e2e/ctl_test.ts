@@ -1,0 +1,347 @@
+/**
+ * The wallet end to end: the service as a process, the parent's tool as another, DynamoDB and KMS servers of others, credentials from the
+ * places where AWS puts them.
+ */
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { createAccount, findAccount } from "../../lib/parent/accounts.ts";
+import { Client, ServiceError } from "../../lib/parent/client.ts";
+import { CredentialSource } from "../../lib/aws/credential_source.ts";
+import { type AccountRow, type AccountStore, StoreError } from "../../lib/parent/stores/account_store.ts";
+import { openDynamoDbStore } from "../../lib/parent/stores/dynamodb.ts";
+import { openSqliteStore } from "../../lib/parent/stores/sqlite.ts";
+import { WalletClient } from "../../lib/parent/wallet_client.ts";
+import { formatAddress } from "../../lib/wire/address.ts";
+import { getAddress, hashMessage, recoverAddress, Transaction } from "../deps/ethers.ts";
+import { EIP155 } from "../fixtures/ethereum.ts";
+import { devLaunch, runCtl } from "../helpers/ctl_process.ts";
+import { startLossyProxy } from "../helpers/lossy_proxy.ts";
+import { hasMoto, startDynalite, startMoto } from "../helpers/peers.ts";
+import { ServiceProcess } from "../helpers/service_process.ts";
+
+const KEYS = { AWS_ACCESS_KEY_ID: "made-for-tests", AWS_SECRET_ACCESS_KEY: "made-for-tests" };
+const credentials = new CredentialSource(() =>
+  Promise.resolve({ accessKeyId: "made-for-tests", secretAccessKey: "made-for-tests" })
+);
+
+/** A test with a folder of its own. The AWS SDK keeps sockets for a while. */
+function test(behaviour: string, run: (directory: string) => Promise<void>): void {
+  Deno.test({ name: behaviour, sanitizeResources: false, sanitizeOps: false }, async () => {
+    const directory = await Deno.makeTempDir({ prefix: "denclavectl-" });
+    try {
+      await run(directory);
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  });
+}
+
+function startEnclave(directory: string, file = "keys.json") {
+  return ServiceProcess.start(devLaunch(["--kms-local-file", `${directory}/${file}`]));
+}
+
+async function connectWallet(enclave: Awaited<ReturnType<typeof startEnclave>>) {
+  const client = await Client.connect(enclave.address, { timeoutMs: 20_000 });
+  return { wallet: new WalletClient(client, credentials), [Symbol.dispose]: () => client[Symbol.dispose]() };
+}
+
+async function allRows(store: AccountStore): Promise<readonly AccountRow[]> {
+  const rows: AccountRow[] = [];
+  for await (const row of store.list()) rows.push(row);
+  return rows;
+}
+
+test("a hundred accounts are made, and each signs after the enclave was started again", async (directory) => {
+  await using dynamoDb = await startDynalite();
+  const env = { ...KEYS, AWS_REGION: "us-east-1", AWS_ENDPOINT_URL: dynamoDb.url };
+  const table = await runCtl(["table", "create"], { env });
+  assertEquals([table.code, table.stdout.includes("created")], [0, true], table.stderr);
+  {
+    await using enclave = await startEnclave(directory);
+    const args = ["account", "create", "--name", "user", "--count", "100", "-t", "AccountTable", "--json"];
+    const created = await runCtl([...args, "--connect", formatAddress(enclave.address)], { env });
+    assertEquals(created.code, 0, created.stderr);
+    assertEquals(JSON.parse(created.stdout).length, 100);
+  }
+  await using enclave = await startEnclave(directory);
+  using connection = await connectWallet(enclave);
+  await using store = openDynamoDbStore({
+    table: "AccountTable",
+    region: "us-east-1",
+    credentials,
+    endpoint: dynamoDb.url,
+  });
+  const rows = await allRows(store);
+  assertEquals([rows.length, new Set(rows.map(({ address }) => address)).size], [100, 100]);
+  for (const row of rows) {
+    const { signature } = await connection.wallet.sign(row, { message: row.name });
+    assertEquals(recoverAddress(hashMessage(row.name), signature), row.address);
+  }
+  const shown = await runCtl(["account", "list", "-t", "AccountTable"], { env });
+  assertEquals([shown.code, shown.stdout.trim().split("\n").length], [0, 101]);
+});
+
+test("every field of a stored row, changed, keeps it from signing; the row that is whole still signs", async (directory) => {
+  await using enclave = await startEnclave(directory);
+  using connection = await connectWallet(enclave);
+  await using store = openSqliteStore(`${directory}/accounts.sqlite`);
+  const row = await createAccount({ store, wallet: connection.wallet }, "alice");
+  const other = await createAccount({ store, wallet: connection.wallet }, "bob");
+  for (const field of ["name", "keyId", "address", "encryptedPrivateKey", "encryptedDataKey"] as const) {
+    const value = field === "keyId" ? row.keyId.replace(/.$/, (c) => (c === "0" ? "1" : "0")) : other[field];
+    const error = await assertRejects(
+      () => connection.wallet.sign({ ...row, [field]: value }, { message: "hi" }),
+      ServiceError,
+    );
+    assertEquals(error.code, field === "keyId" ? "key_not_allowed" : "row_rejected", field);
+  }
+  await connection.wallet.sign(await findAccount(store, "alice"), { message: "hi" });
+});
+
+test("an enclave with another KMS key signs with no account of this one", async (directory) => {
+  await using store = openSqliteStore(`${directory}/accounts.sqlite`);
+  {
+    await using enclave = await startEnclave(directory);
+    using connection = await connectWallet(enclave);
+    await createAccount({ store, wallet: connection.wallet }, "alice");
+  }
+  await using enclave = await startEnclave(directory, "other-keys.json");
+  using connection = await connectWallet(enclave);
+  const row = await findAccount(store, "alice");
+  const error = await assertRejects(() => connection.wallet.sign(row, { message: "hi" }), ServiceError);
+  assertEquals(error.code, "key_not_allowed");
+});
+
+test("DynamoDB goes away and comes back in the middle: no account lost, none overwritten, nothing half-written", async (directory) => {
+  await using dynamoDb = await startDynalite();
+  using proxy = startLossyProxy(dynamoDb.url);
+  await using enclave = await startEnclave(directory);
+  using connection = await connectWallet(enclave);
+  const open = (endpoint: string) =>
+    openDynamoDbStore({
+      table: "AccountTable",
+      region: "us-east-1",
+      credentials,
+      endpoint,
+      requestMs: 1_000,
+    });
+  await using store = open(proxy.url);
+  await store.createTable();
+  const shown = new Map<string, string>();
+  let requests = 0;
+  // Every few requests something is lost: before it is written, or after.
+  proxy.fate = () => {
+    requests++;
+    return requests % 7 === 3 ? "lose the answer" : requests % 5 === 1 ? "refuse" : "pass";
+  };
+  let failures = 0;
+  for (let round = 0; round < 40; round++) {
+    // Names come again: some are taken.
+    const name = `user-${round % 30}`;
+    try {
+      const { address } = await createAccount({ store, wallet: connection.wallet }, name);
+      assert(!shown.has(name), `${name} was made twice`);
+      shown.set(name, address);
+    } catch (thrown) {
+      if (!(thrown instanceof StoreError)) throw thrown;
+      failures++;
+    }
+  }
+  await using direct = open(dynamoDb.url);
+  const rows = new Map((await allRows(direct)).map((row) => [row.name, row]));
+  assert(shown.size > 0 && failures > 0);
+  for (const [name, address] of shown) assertEquals(rows.get(name)?.address, address);
+  // Whatever is there is whole.
+  for (const row of rows.values()) await connection.wallet.sign(row, { message: "hi" });
+});
+
+test("one line makes an account, another signs a transaction that others can read", async (directory) => {
+  await using enclave = await startEnclave(directory);
+  const env = { ...KEYS, CONNECT: formatAddress(enclave.address) };
+  const run = (...args: string[]) => runCtl(args, { env, cwd: directory });
+  const created = await run("account", "create", "--name", "alice");
+  const [, , address = ""] = /^NAME {3}ADDRESS\n(alice) {2}(0x[0-9a-fA-F]{40})\n$/.exec(created.stdout) ?? [];
+  assertEquals([created.code, getAddress(address)], [0, address], created.stdout + created.stderr);
+  await Deno.writeTextFile(`${directory}/tx.json`, JSON.stringify(EIP155.transaction));
+  const signed = await run("account", "sign", "--name", "alice", "--transaction", "tx.json", "--json");
+  const { signedTransaction, transactionHash } = JSON.parse(signed.stdout);
+  const read = Transaction.from(signedTransaction);
+  assertEquals([read.from, read.hash, read.chainId], [address, transactionHash, 1n]);
+  const digest = await run("account", "sign", "--name", "alice", "--digest", "11".repeat(32));
+  assertMatch(digest.stdout, /signature {2}0x[0-9a-f]{130}\n/);
+  await Deno.writeTextFile(
+    `${directory}/items.json`,
+    JSON.stringify([{ message: "a" }, { digest: `0x${"22".repeat(32)}` }]),
+  );
+  const items = await run("account", "sign", "--name", "alice", "--items", "items.json", "--json");
+  assertEquals(JSON.parse(items.stdout).signatures.length, 2);
+  const shown = JSON.parse((await run("account", "show", "--name", "alice", "--json")).stdout);
+  assertEquals([shown.name, shown.address], ["alice", address]);
+});
+
+const BAD: readonly (readonly [string, readonly string[], number, string])[] = [
+  ["a name that is taken", ["account", "create", "--name", "alice"], 1, "already"],
+  ["an account that is not there", ["account", "sign", "--name", "bob", "--message", "hi"], 1, "no account"],
+  ["nothing to sign", ["account", "sign", "--name", "alice"], 2, "--message"],
+  [
+    "a file that is not there",
+    ["account", "sign", "--name", "alice", "--transaction", "none.json"],
+    2,
+    "none.json",
+  ],
+  ["what the enclave refuses", ["account", "sign", "--name", "alice", "--digest", "zz"], 1, "Field digest"],
+  ["no document to verify", ["account", "show", "--name", "alice", "--verify"], 1, "no attestation document"],
+  ["a PCR that is none", ["account", "show", "--name", "alice", "--verify", "--pcr", "0=ab"], 2, "--pcr"],
+  ["no name", ["account", "create"], 2, "--name"],
+  ["an unknown option", ["account", "create", "--nmae", "x"], 2, "--name"],
+  ["an unknown store", ["account", "list", "--store", "mysql"], 2, "dynamodb or sqlite"],
+  ["no region for DynamoDB", ["account", "list", "-t", "AccountTable"], 2, "region"],
+  ["no enclave", ["account", "create", "--name", "x", "--connect", "tcp:127.0.0.1:1"], 69, "127.0.0.1:1"],
+];
+
+test("what goes wrong is said on stderr, with a remedy, and the exit code tells whose fault it is", async (directory) => {
+  await using enclave = await startEnclave(directory);
+  const env = { ...KEYS, CONNECT: formatAddress(enclave.address) };
+  assertEquals((await runCtl(["account", "create", "--name", "alice"], { env, cwd: directory })).code, 0);
+  await Promise.all(BAD.slice(0, 6).map((bad) => expectFailure(bad, env, directory)));
+  await Promise.all(BAD.slice(6).map((bad) => expectFailure(bad, env, directory)));
+});
+
+async function expectFailure(
+  [what, args, code, words]: typeof BAD[number],
+  env: Record<string, string>,
+  cwd: string,
+): Promise<void> {
+  const result = await runCtl(args, { env, cwd });
+  assertEquals([result.code, result.stdout], [code, ""], `${what}: ${result.stderr}`);
+  assert(result.stderr.includes(words), `${what}: ${result.stderr}`);
+}
+
+/** A server of credentials, as a container or an instance has it. */
+function credentialServer(answer: (request: Request) => Response) {
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, answer);
+  return { url: `http://127.0.0.1:${server.addr.port}`, [Symbol.asyncDispose]: () => server.shutdown() };
+}
+
+function temporaryCredentials(): string {
+  return JSON.stringify({
+    Code: "Success",
+    Type: "AWS-HMAC",
+    AccessKeyId: "ASIAMADEFORTESTS",
+    SecretAccessKey: "made-for-tests",
+    Token: "made-for-tests",
+    Expiration: new Date(Date.now() + 3_600_000).toISOString(),
+    LastUpdated: new Date().toISOString(),
+  });
+}
+
+test("credentials come from the container's endpoint, once for many accounts", async (directory) => {
+  let asked = 0;
+  await using container = credentialServer(() => {
+    asked++;
+    return new Response(temporaryCredentials());
+  });
+  await using enclave = await startEnclave(directory);
+  const env = {
+    AWS_CONTAINER_CREDENTIALS_FULL_URI: `${container.url}/role`,
+    CONNECT: formatAddress(enclave.address),
+  };
+  const created = await runCtl(["account", "create", "--name", "user", "--count", "5"], {
+    env,
+    cwd: directory,
+  });
+  assertEquals([created.code, asked], [0, 1], created.stderr);
+});
+
+test("credentials come from instance metadata v2: with its token, and never without", async (directory) => {
+  const seen: string[] = [];
+  await using metadata = credentialServer((request) => {
+    const { pathname } = new URL(request.url);
+    seen.push(`${request.method} ${pathname}`);
+    if (request.method === "PUT" && pathname === "/latest/api/token") return new Response("the-token");
+    if (request.headers.get("x-aws-ec2-metadata-token") !== "the-token") {
+      return new Response("", { status: 401 });
+    }
+    if (pathname.endsWith("/security-credentials/")) return new Response("EnclaveRole");
+    return new Response(temporaryCredentials());
+  });
+  await using enclave = await startEnclave(directory);
+  const env = {
+    AWS_EC2_METADATA_DISABLED: "false",
+    AWS_EC2_METADATA_SERVICE_ENDPOINT: metadata.url,
+    CONNECT: formatAddress(enclave.address),
+  };
+  const created = await runCtl(["account", "create", "--name", "alice"], { env, cwd: directory });
+  assertEquals(created.code, 0, created.stderr);
+  assertEquals(seen.some((line) => line.startsWith("PUT")), true);
+  assert(seen.some((line) => line.endsWith("/EnclaveRole")), seen.join(", "));
+});
+
+test("without any credentials the tool says where they could come from", async (directory) => {
+  await using enclave = await startEnclave(directory);
+  const env = { CONNECT: formatAddress(enclave.address) };
+  const result = await runCtl(["account", "create", "--name", "alice"], { env, cwd: directory });
+  assertEquals([result.code, result.stderr.includes("IAM role")], [69, true], result.stderr);
+});
+
+if (hasMoto()) {
+  test("kms create-key makes a symmetric key with alias, tags and rotation, and says its ARN", async () => {
+    await using moto = await startMoto();
+    const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url };
+    const args = [
+      "kms",
+      "create-key",
+      "-r",
+      "ap-east-1",
+      "--alias",
+      "wallet",
+      "--tag",
+      "app=denclave",
+      "--rotation",
+    ];
+    const result = await runCtl([...args, "--json"], { env });
+    const created = JSON.parse(result.stdout);
+    assertMatch(created.arn, /^arn:aws:kms:ap-east-1:[0-9]{12}:key\//);
+    assertEquals([result.code, created.alias, created.rotation], [0, "wallet", true]);
+    // The second has no alias to give: the key is said all the same.
+    const again = await runCtl(args, { env });
+    assertEquals([again.code, again.stdout], [69, ""]);
+    assertMatch(again.stderr, /AlreadyExistsException.*the key is there: arn:aws:kms:ap-east-1/s);
+    const { KMSClient } = await import("../../lib/aws/deps/aws_sdk.ts");
+    const { DescribeKeyCommand, ListAliasesCommand, GetKeyRotationStatusCommand } = await import(
+      "../deps/aws_kms.ts"
+    );
+    const client = new KMSClient({
+      region: "ap-east-1",
+      endpoint: moto.url,
+      credentials: { accessKeyId: "a", secretAccessKey: "b" },
+    });
+    const { KeyMetadata } = await client.send(new DescribeKeyCommand({ KeyId: created.arn }));
+    assertEquals([KeyMetadata?.KeySpec, KeyMetadata?.KeyUsage], ["SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT"]);
+    const { Aliases } = await client.send(new ListAliasesCommand({ KeyId: created.arn }));
+    assertEquals(Aliases?.map(({ AliasName }) => AliasName), ["alias/wallet"]);
+    const rotation = await client.send(new GetKeyRotationStatusCommand({ KeyId: created.arn }));
+    assertEquals(rotation.KeyRotationEnabled, true);
+    client.destroy();
+  });
+
+  test("account create-table makes the table in moto too, and finds it the second time", async () => {
+    await using moto = await startMoto();
+    const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url, REGION: "eu-west-1" };
+    const outcomes: string[] = [];
+    for (const _ of [1, 2]) {
+      const { stdout } = await runCtl(["table", "create", "-t", "AccountTable", "--json"], { env });
+      outcomes.push(JSON.parse(stdout).outcome);
+    }
+    assertEquals(outcomes, ["created", "exists"]);
+  });
+}
+
+test("policy iam has the ARNs, and no right to change or delete a row", async () => {
+  const arn = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+  const { code, stdout } = await runCtl(["policy", "iam", "-k", arn, "-t", "AccountTable"]);
+  const policy = JSON.parse(stdout);
+  assertEquals(code, 0);
+  assertEquals(policy.Statement[0].Resource, [arn]);
+  assertEquals(policy.Statement[1].Resource, ["arn:aws:dynamodb:us-east-1:111122223333:table/AccountTable"]);
+  assertEquals(policy.Statement[1].Action, ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan"]);
+});

@@ -1,0 +1,279 @@
+/** `denclavectl emulator serve` as a process, asked by the simulated enclave, by the plain backend and by boto3. */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { encodeBase64 } from "@std/encoding";
+import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
+import { Credentials } from "../../lib/aws_ne/mod.ts";
+import { EnclaveError } from "../../lib/errors.ts";
+import { AwsKms } from "../../lib/kms/aws.ts";
+import { kmsErrorName } from "../../lib/kms/kms.ts";
+import { SimulatedAttestedKms } from "../../lib/kms_emulator/mod.ts";
+import { ctlLaunch, runCtl } from "../helpers/ctl_process.ts";
+import { hasMoto } from "../helpers/peers.ts";
+import { ServiceProcess, within } from "../helpers/service_process.ts";
+
+const ROOT = new URL("../..", import.meta.url).pathname;
+const PYTHON = `${ROOT}tests/peers/build/venv/bin/python3`;
+const ACCOUNT = "111122223333";
+const BUILD = "0a".repeat(48);
+const STRINGS = {
+  accessKeyId: "ASIATESTSESSION",
+  secretAccessKey: "secret-of-the-session",
+  sessionToken: "token-of-the-session",
+};
+const KEYS = {
+  version: 1,
+  accessKeys: [
+    { ...STRINGS, expires: "2999-01-01T00:00:00Z", arn: `arn:aws:iam::${ACCOUNT}:role/enclave` },
+    {
+      accessKeyId: "ASIATESTEXPIRED",
+      secretAccessKey: "secret-that-expired",
+      sessionToken: "token-that-expired",
+      expires: "2020-01-01T00:00:00Z",
+      arn: `arn:aws:iam::${ACCOUNT}:role/enclave`,
+    },
+    {
+      accessKeyId: "AKIATESTADMIN",
+      secretAccessKey: "secret-of-the-admin",
+      arn: `arn:aws:iam::${ACCOUNT}:role/admin`,
+    },
+  ],
+};
+const POLICY = {
+  Version: "2012-10-17",
+  Statement: [
+    {
+      Effect: "Allow",
+      Principal: { AWS: `arn:aws:iam::${ACCOUNT}:role/enclave` },
+      Action: ["kms:Decrypt", "kms:GenerateDataKey"],
+      Resource: "*",
+      Condition: { StringEqualsIgnoreCase: { "kms:RecipientAttestation:PCR0": BUILD } },
+    },
+    {
+      Effect: "Allow",
+      Principal: { AWS: `arn:aws:iam::${ACCOUNT}:role/admin` },
+      Action: "kms:*",
+      Resource: "*",
+    },
+  ],
+};
+
+/** A server with TLS, keys and policy in files, and the module that it believes. */
+class Served implements AsyncDisposable {
+  readonly folder: string;
+  readonly nsm: SimulatedNsm;
+  readonly server: ServiceProcess;
+  readonly url: string;
+  readonly keyArn: string;
+  readonly authority: string;
+  #stack: AsyncDisposableStack;
+
+  private constructor(
+    made: Pick<Served, "folder" | "nsm" | "server" | "url" | "keyArn" | "authority">,
+    stack: AsyncDisposableStack,
+  ) {
+    this.folder = made.folder;
+    this.nsm = made.nsm;
+    this.server = made.server;
+    this.url = made.url;
+    this.keyArn = made.keyArn;
+    this.authority = made.authority;
+    this.#stack = stack;
+  }
+
+  static async start(): Promise<Served> {
+    await using stack = new AsyncDisposableStack();
+    const folder = await Deno.makeTempDir({ prefix: "denclave-kms-" });
+    stack.defer(() => Deno.remove(folder, { recursive: true }));
+    const nsm = stack.use(await SimulatedNsm.start({ pcrs: { 0: BUILD } }));
+    await Deno.writeFile(`${folder}/root.der`, nsm.root);
+    await Deno.writeTextFile(`${folder}/policy.json`, JSON.stringify(POLICY));
+    await Deno.writeTextFile(`${folder}/access.json`, JSON.stringify(KEYS), { mode: 0o600 });
+    const server = stack.use(
+      await ServiceProcess.start(ctlLaunch([
+        ...["kms", "serve", "--listen", "tcp:127.0.0.1:0", "--account", ACCOUNT],
+        ...["--tls-dir", `${folder}/tls`, "--keys-file", `${folder}/keys.json`],
+        ...["--policy", `${folder}/policy.json`, "--access-keys", `${folder}/access.json`],
+        ...["--root", `${folder}/root.der`],
+      ])),
+    );
+    const [listening] = server.events("listening");
+    const keys: unknown = listening?.["keys"];
+    assert(Array.isArray(keys));
+    return new Served({
+      folder,
+      nsm,
+      server,
+      url: String(listening?.["url"]),
+      keyArn: String(keys[0]),
+      authority: await Deno.readTextFile(String(listening?.["authority"])),
+    }, stack.move());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#stack.disposeAsync();
+  }
+}
+
+Deno.test("emulator serve serves the right build, refuses the wrong one and those without a document, and ends with 0", async () => {
+  await using served = await Served.start();
+  const { url: endpoint, authority, nsm, keyArn, server } = served;
+  using credentials = Credentials.fromStrings(STRINGS);
+  const access = { region: "us-east-1", credentials };
+  await using kms = await SimulatedAttestedKms.open({ nsm, endpoint, authority });
+  const context = { app: "denclave" };
+  const made = await kms.generateDataKey(access, { keyId: keyArn, keySpec: "AES_256", context });
+  using plaintext = made.plaintext;
+  using opened = await kms.decrypt(access, { ciphertext: made.ciphertext, keyId: keyArn, context });
+  assertEquals(opened.expose(), plaintext.expose());
+
+  using wrong = await SimulatedNsm.start({ sibling: nsm, pcrs: { 0: "0b".repeat(48) } });
+  await using wrongKms = await SimulatedAttestedKms.open({ nsm: wrong, endpoint, authority });
+  await using plain = AwsKms.open({ endpoint, authority });
+  for (const backend of [wrongKms, plain]) {
+    const thrown = await assertRejects(
+      () => backend.decrypt(access, { ciphertext: made.ciphertext, keyId: keyArn, context }),
+      EnclaveError,
+    );
+    assertEquals(kmsErrorName(thrown), "AccessDeniedException");
+  }
+  using expired = Credentials.fromStrings({
+    accessKeyId: "ASIATESTEXPIRED",
+    secretAccessKey: "secret-that-expired",
+    sessionToken: "token-that-expired",
+  });
+  const late = await assertRejects(
+    () => kms.generateRandom({ region: "us-east-1", credentials: expired }, 1),
+    EnclaveError,
+  );
+  assertEquals(kmsErrorName(late), "ExpiredTokenException");
+
+  const { code } = await server.stop("SIGINT");
+  assertEquals([code, server.stderr], [0, ""]);
+  const events = server.lines.filter((line) => typeof line["eventName"] === "string");
+  assertEquals(events.map((event) => [event["eventName"], event["errorCode"]]), [
+    ["GenerateDataKey", undefined],
+    ["Decrypt", undefined],
+    ["Decrypt", "AccessDeniedException"],
+    ["Decrypt", "AccessDeniedException"],
+    ["GenerateRandom", "ExpiredTokenException"],
+  ]);
+  const log = JSON.stringify(server.lines);
+  for (const secret of [encodeBase64(plaintext.expose()), STRINGS.secretAccessKey, STRINGS.sessionToken]) {
+    assertEquals(log.includes(secret), false);
+  }
+  assertEquals(((await Deno.stat(`${served.folder}/keys.json`)).mode ?? 0) & 0o777, 0o600);
+});
+
+const BOTO3 = `
+import base64, json, os, sys
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+def client(key, secret, token=None):
+    return boto3.client("kms", region_name="us-east-1", endpoint_url=os.environ["KMS_URL"], verify=os.environ["KMS_CA"],
+        aws_access_key_id=key, aws_secret_access_key=secret, aws_session_token=token,
+        config=Config(retries={"max_attempts": 1}, connect_timeout=5, read_timeout=10))
+
+def refused(call, **fields):
+    try:
+        call(**fields)
+    except ClientError as error:
+        return [error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]]
+    return None
+
+admin = client("AKIATESTADMIN", "secret-of-the-admin")
+key = admin.list_keys()["Keys"][0]["KeyArn"]
+context = {"app": "denclave", "name": "\\u2603"}
+made = admin.generate_data_key(KeyId=key, KeySpec="AES_256", EncryptionContext=context)
+opened = admin.decrypt(CiphertextBlob=made["CiphertextBlob"], EncryptionContext=dict(reversed(context.items())), KeyId=key)
+wrapped = admin.encrypt(KeyId=key, Plaintext=b"a secret")
+created = admin.create_key(Description="another")["KeyMetadata"]
+admin.put_key_policy(KeyId=created["KeyId"], Policy=admin.get_key_policy(KeyId=key)["Policy"], BypassPolicyLockoutSafetyCheck=False)
+admin.disable_key(KeyId=created["KeyId"])
+state = admin.describe_key(KeyId=created["KeyId"])["KeyMetadata"]["KeyState"]
+disabled = refused(admin.encrypt, KeyId=created["KeyId"], Plaintext=b"a")
+admin.enable_key(KeyId=created["KeyId"])
+role = client("ASIATESTSESSION", "secret-of-the-session", "token-of-the-session")
+print(json.dumps({
+    "opens": opened["Plaintext"] == made["Plaintext"] and len(made["Plaintext"]) == 32,
+    "encrypt": admin.decrypt(CiphertextBlob=wrapped["CiphertextBlob"])["Plaintext"].decode(),
+    "random": len(admin.generate_random(NumberOfBytes=77)["Plaintext"]),
+    "created": created["CreationDate"].year > 2000,
+    "state": state,
+    "disabled": disabled,
+    "keys": len(admin.list_keys()["Keys"]),
+    "context": refused(admin.decrypt, CiphertextBlob=made["CiphertextBlob"]),
+    "unattested": refused(role.decrypt, CiphertextBlob=made["CiphertextBlob"], EncryptionContext=context),
+    "secret": refused(client("AKIATESTADMIN", "another").list_keys),
+    "unknown": refused(client("AKIANOBODY", "another").list_keys),
+    "expired": refused(client("ASIATESTEXPIRED", "secret-that-expired", "token-that-expired").list_keys),
+    "document": refused(admin.decrypt, CiphertextBlob=made["CiphertextBlob"], EncryptionContext=context,
+        Recipient={"KeyEncryptionAlgorithm": "RSAES_OAEP_SHA_256", "AttestationDocument": b"none"}),
+    "operation": refused(admin.list_aliases),
+}))
+`;
+
+Deno.test({
+  name: "boto3 and emulator serve understand each other, over TLS, signatures checked",
+  ignore: !hasMoto(),
+  fn: async () => {
+    await using served = await Served.start();
+    const child = new Deno.Command(PYTHON, {
+      args: ["-c", BOTO3],
+      env: {
+        KMS_URL: served.url,
+        KMS_CA: `${served.folder}/tls/ca.pem`,
+        AWS_CONFIG_FILE: "/nonexistent/config",
+        AWS_SHARED_CREDENTIALS_FILE: "/nonexistent/credentials",
+      },
+      stdout: "piped",
+      stderr: "piped",
+    });
+    const { stdout, stderr } = await within(60_000, "boto3", child.output());
+    const text = new TextDecoder().decode(stdout);
+    assertEquals(text === "" ? new TextDecoder().decode(stderr) : JSON.parse(text), {
+      opens: true,
+      encrypt: "a secret",
+      random: 77,
+      created: true,
+      state: "Disabled",
+      disabled: ["DisabledException", 400],
+      keys: 2,
+      context: ["InvalidCiphertextException", 400],
+      unattested: ["AccessDeniedException", 400],
+      secret: ["InvalidSignatureException", 400],
+      unknown: ["UnrecognizedClientException", 400],
+      expired: ["ExpiredTokenException", 400],
+      document: ["ValidationException", 400],
+      operation: ["UnknownOperationException", 404],
+    });
+  },
+});
+
+Deno.test("emulator serve --help says what it is for, and what an access keys file is", async () => {
+  const { code, stdout } = await runCtl(["kms", "serve", "--help"]);
+  assertEquals(code, 0);
+  for (const words of ["--tls-dir", "--policy", "--access-keys", "--root", "Not for secrets"]) {
+    assertStringIncludes(stdout, words);
+  }
+});
+
+const USAGE: readonly (readonly [readonly string[], string])[] = [
+  [["--listen", "vsock:3:4599"], "--listen must be tcp:"],
+  [["--listen", "tcp:0.0.0.0:0"], "without TLS it listens on this machine alone"],
+  [["--policy", "/nonexistent/policy"], "Cannot read /nonexistent/policy for --policy"],
+  [["--policy", `${ROOT}deno.json`], "Policy contains a statement or field"],
+  [["--access-keys", `${ROOT}deno.json`], "access keys"],
+  [["--access-keys", "a", "--caller", "b"], "--caller does not go with --access-keys"],
+  [["--caller", "alice"], "no ARN of a caller"],
+  [["--account", "1"], "the account is none"],
+  [["--key", "a"], "Unknown option --key"],
+  [["more"], 'Unexpected argument "more"'],
+];
+for (const [args, words] of USAGE) {
+  Deno.test(`emulator serve ${args.join(" ").replaceAll(ROOT, "")} is refused`, async () => {
+    const { code, stdout, stderr } = await runCtl(["kms", "serve", ...args]);
+    assertEquals([code, stdout, stderr.includes(words)], [2, "", true], stderr);
+  });
+}

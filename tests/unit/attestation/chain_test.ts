@@ -1,0 +1,382 @@
+/** Chains that lead to the right root in the wrong way; documents of the simulated module. */
+import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { encodeHex } from "@std/encoding";
+import { decode, encode } from "cborg";
+import { parseSign1, signSign1 } from "../../../lib/attestation/cose.ts";
+import {
+  BasicConstraintsExtension,
+  Extension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+} from "../../../lib/attestation/deps/x509.ts";
+import { verifyDocument } from "../../../lib/attestation/document.ts";
+import { type AttestationCode, AttestationError } from "../../../lib/attestation/errors.ts";
+import { NsmError } from "../../../lib/attestation/nsm.ts";
+import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
+import { verifyDocumentUnder } from "../../../lib/attestation/verify.ts";
+import { EnclaveError } from "../../../lib/errors.ts";
+import { forge, type Unusual } from "../../helpers/forged_documents.ts";
+import { realDocuments } from "../../helpers/vectors.ts";
+
+Deno.test("a chain of two authorities below its root is followed", async () => {
+  const { root, document, at } = await forge();
+  const found = await verifyDocumentUnder(root, document, { at });
+  assertEquals([found.moduleId, found.timestamp, found.publicKey], ["i-forged", at, undefined]);
+});
+
+const T = 1_700_000_000_000;
+const unknownExtension = (critical: boolean) => new Extension("1.2.3.4", critical, new Uint8Array([5, 0]));
+const RSA = {
+  name: "RSASSA-PKCS1-v1_5",
+  modulusLength: 2048,
+  publicExponent: new Uint8Array([1, 0, 1]),
+  hash: "SHA-384",
+};
+const P256 = { name: "ECDSA", namedCurve: "P-256" };
+
+const CHAINS: readonly (readonly [string, 0 | 1 | 2 | 3, Unusual, AttestationCode, string])[] = [
+  [
+    "a root that allows one authority, where two are",
+    0,
+    {
+      basicConstraints: new BasicConstraintsExtension(true, 1, true),
+    },
+    "attestation_chain",
+    "the root allows 1 authorities below it, and 2 are there",
+  ],
+  [
+    "an authority that allows none, where one is",
+    1,
+    {
+      basicConstraints: new BasicConstraintsExtension(true, 0, true),
+    },
+    "attestation_chain",
+    "authority 1 allows 0",
+  ],
+  [
+    "an authority that is none",
+    2,
+    {
+      basicConstraints: new BasicConstraintsExtension(false, undefined, true),
+    },
+    "attestation_chain",
+    "authority 2 is not one of an authority",
+  ],
+  [
+    "a root that is no authority",
+    0,
+    {
+      basicConstraints: new BasicConstraintsExtension(false, undefined, true),
+    },
+    "attestation_chain",
+    "the root is not one of an authority",
+  ],
+  [
+    "a leaf that is an authority",
+    3,
+    {
+      basicConstraints: new BasicConstraintsExtension(true, 0, true),
+    },
+    "attestation_chain",
+    "the document's certificate is one of an authority",
+  ],
+  [
+    "an authority that may sign documents alone",
+    2,
+    {
+      keyUsage: new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+    },
+    "attestation_chain",
+    "authority 2 may not sign certificates",
+  ],
+  [
+    "a leaf that may sign certificates alone",
+    3,
+    {
+      keyUsage: new KeyUsagesExtension(KeyUsageFlags.keyCertSign, true),
+    },
+    "attestation_chain",
+    "may not sign documents",
+  ],
+  [
+    "an authority without basic constraints",
+    1,
+    { without: "basicConstraints" },
+    "attestation_chain",
+    "no basic",
+  ],
+  ["a leaf without basic constraints", 3, { without: "basicConstraints" }, "attestation_chain", "no basic"],
+  ["an authority without key usage", 1, { without: "keyUsage" }, "attestation_chain", "no key usage"],
+  ["a leaf without key usage", 3, { without: "keyUsage" }, "attestation_chain", "no key usage"],
+  ["an unknown critical extension", 2, { more: [unknownExtension(true)] }, "attestation_chain", "1.2.3.4"],
+  [
+    "an extension twice",
+    1,
+    { more: [unknownExtension(false), unknownExtension(false)] },
+    "attestation_chain",
+    "twice",
+  ],
+  [
+    "an authority with a key of P-256",
+    2,
+    { key: P256 },
+    "attestation_chain",
+    "key of authority 2 is not of P-384",
+  ],
+  ["a leaf with a key of P-256", 3, { key: P256 }, "attestation_chain", "is not of P-384"],
+  ["a leaf with an RSA key", 3, { key: RSA }, "attestation_chain", "is not of P-384"],
+  ["a leaf signed with SHA-256", 3, { hash: "SHA-256" }, "attestation_chain", "is not signed by ES384"],
+  ["an authority signed with SHA-512", 1, { hash: "SHA-512" }, "attestation_chain", "is not signed by ES384"],
+  [
+    "an authority that another signed",
+    1,
+    { signedByAnother: true },
+    "attestation_chain",
+    "not signed by the root",
+  ],
+  [
+    "a leaf that another signed",
+    3,
+    { signedByAnother: true },
+    "attestation_chain",
+    "not signed by authority 2",
+  ],
+  [
+    "a leaf that names another issuer",
+    3,
+    { issuerName: "CN=place 1" },
+    "attestation_chain",
+    "another issuer",
+  ],
+  ["an authority that names itself", 1, { issuerName: "CN=place 1" }, "attestation_chain", "another issuer"],
+  ["a root that has expired", 0, { to: new Date(T - 1_000) }, "attestation_expired", "the root is valid"],
+  [
+    "an authority that has expired",
+    1,
+    { to: new Date(T - 1_000) },
+    "attestation_expired",
+    "authority 1 is valid",
+  ],
+  [
+    "an authority of tomorrow",
+    2,
+    { from: new Date(T + 60_000) },
+    "attestation_expired",
+    "authority 2 is valid",
+  ],
+  [
+    "a leaf of tomorrow",
+    3,
+    { from: new Date(T + 60_000) },
+    "attestation_expired",
+    "the document's certificate",
+  ],
+];
+for (const [what, place, unusual, code, message] of CHAINS) {
+  Deno.test(`a chain with ${what} is refused as ${code}`, async () => {
+    const { root, document, at } = await forge({ [place]: unusual });
+    const error = await assertRejects(
+      () => verifyDocumentUnder(root, document, { at }),
+      AttestationError,
+      message,
+    );
+    assertEquals(error.code, code);
+  });
+}
+
+Deno.test("an extension that is unknown and not critical is left alone", async () => {
+  const { root, document, at } = await forge({ 2: { more: [unknownExtension(false)] } });
+  await verifyDocumentUnder(root, document, { at });
+});
+
+Deno.test("a document of minutes ahead is one of a fast clock, and of more is refused", async () => {
+  const { root, document, at } = await forge();
+  await verifyDocumentUnder(root, document, { at: new Date(at.getTime() - 300_000) });
+  const error = await assertRejects(
+    () => verifyDocumentUnder(root, document, { at: new Date(at.getTime() - 300_001) }),
+    AttestationError,
+    "after the time of verification",
+  );
+  assertEquals(error.code, "attestation_stale");
+});
+
+Deno.test("a document is in debug mode with any of the image's PCRs zero", async () => {
+  for (const zero of [0, 1, 2]) {
+    const pcrs = new Map([0, 1, 2].map((index) => [index, new Uint8Array(48).fill(index === zero ? 0 : 7)]));
+    const { root, document, at } = await forge({}, { pcrs });
+    const error = await assertRejects(() => verifyDocumentUnder(root, document, { at }), AttestationError);
+    assertEquals(error.code, "attestation_debug");
+  }
+});
+
+Deno.test("a simulated document has the shape of a real one: no tag, the hypervisor's order, explicit nulls", async () => {
+  using nsm = await SimulatedNsm.start();
+  const document = await nsm.attest();
+  assertEquals(encodeHex(document.subarray(0, 6)), "8444a1013822");
+  const keys = (
+    bytes: Uint8Array,
+  ) => [...(decode(parseSign1(bytes).payload, { useMaps: true }) as Map<string, unknown>)];
+  assertEquals(keys(document).map(([key]) => key), [
+    "module_id",
+    "digest",
+    "timestamp",
+    "pcrs",
+    "certificate",
+    "cabundle",
+    "public_key",
+    "user_data",
+    "nonce",
+  ]);
+  assertEquals(keys(document).slice(-3).map(([, value]) => value), [null, null, null]);
+  const real = realDocuments();
+  if (real === undefined) return;
+  assertEquals(keys(real.production.bytes).map(([key]) => key), keys(document).map(([key]) => key));
+  assertEquals(encodeHex(real.production.bytes.subarray(0, 6)), encodeHex(document.subarray(0, 6)));
+});
+
+Deno.test("a simulated document is verified under its module's root, with all that was asked for", async () => {
+  using nsm = await SimulatedNsm.start({ pcrs: { 0: "ab".repeat(48), 8: "cd".repeat(48) } });
+  const [userData, nonce, publicKey] = [
+    new Uint8Array(512).fill(1),
+    new Uint8Array(512).fill(2),
+    new Uint8Array(1024),
+  ];
+  const document = await nsm.attest({ userData, nonce, publicKey });
+  const expected = {
+    userData,
+    nonce,
+    publicKey,
+    pcrs: { 0: "AB".repeat(48), 8: "cd".repeat(48) },
+    maxAgeMs: 60_000,
+  };
+  const found = await nsm.verify(document, expected);
+  assertEquals(found.moduleId, nsm.moduleId);
+  assertEquals(found, await verifyDocumentUnder(nsm.root, document, expected));
+});
+
+Deno.test("a simulated document is refused under AWS's root, and under that of another module", async () => {
+  using nsm = await SimulatedNsm.start();
+  using other = await SimulatedNsm.start();
+  const document = await nsm.attest();
+  for (const verify of [() => verifyDocument(document, {}), () => other.verify(document)]) {
+    assertEquals((await assertRejects(verify, AttestationError)).code, "attestation_root");
+  }
+});
+
+Deno.test("a chain of a simulated module with another module's root in front is refused", async () => {
+  using nsm = await SimulatedNsm.start();
+  using other = await SimulatedNsm.start();
+  const { payload, signature } = parseSign1(await nsm.attest());
+  const fields = decode(payload, { useMaps: true }) as Map<string, unknown>;
+  const [, instance] = fields.get("cabundle") as Uint8Array[];
+  fields.set("cabundle", [other.root, instance]);
+  const header = new Uint8Array([0xa1, 1, 0x38, 0x22]);
+  const mixed = encode([header, new Map(), encode(fields), signature]);
+  assertEquals((await assertRejects(() => other.verify(mixed), AttestationError)).code, "attestation_chain");
+});
+
+Deno.test("a payload that another key signed is refused", async () => {
+  using nsm = await SimulatedNsm.start();
+  const { payload } = parseSign1(await nsm.attest());
+  const { privateKey } = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-384" }, false, [
+    "sign",
+    "verify",
+  ]);
+  const forged = await signSign1(payload, privateKey);
+  assertEquals(
+    (await assertRejects(() => nsm.verify(forged), AttestationError)).code,
+    "attestation_signature",
+  );
+});
+
+Deno.test("a simulated module in debug mode is refused for that, unless it is allowed", async () => {
+  const zero = "00".repeat(48);
+  using nsm = await SimulatedNsm.start({ pcrs: { 0: zero, 1: zero, 2: zero } });
+  const document = await nsm.attest();
+  assertEquals((await assertRejects(() => nsm.verify(document), AttestationError)).code, "attestation_debug");
+  assertEquals((await nsm.verify(document, { allowDebug: true })).debug, true);
+});
+
+Deno.test("a simulated module renews its certificate, and old documents expire with theirs", async () => {
+  let now = new Date(T);
+  using nsm = await SimulatedNsm.start({ now: () => now });
+  const first = await nsm.attest();
+  now = new Date(T + 4 * 3_600_000);
+  const second = await nsm.attest();
+  await nsm.verify(second, { at: now });
+  assertEquals(
+    (await assertRejects(() => nsm.verify(first, { at: now }), AttestationError)).code,
+    "attestation_expired",
+  );
+  const [a, b] = [await nsm.verify(first, { at: new Date(T) }), await nsm.verify(second, { at: now })];
+  assertNotEquals(a.certificate, b.certificate);
+  assertEquals(a.cabundle, b.cabundle);
+});
+
+Deno.test("a simulated module's PCRs are extended until they are locked, and only then attested to", async () => {
+  using nsm = await SimulatedNsm.start({ moduleId: "i-0123456789abcdef0-enc0123456789abcdef" });
+  const { moduleId, maxPcrs, lockedPcrs, digest } = await nsm.describe();
+  assertEquals([moduleId, maxPcrs, digest], ["i-0123456789abcdef0-enc0123456789abcdef", 32, "SHA384"]);
+  assertEquals(lockedPcrs, Array.from({ length: 16 }, (_, index) => index));
+  const data = new TextEncoder().encode("measured");
+  const expected = new Uint8Array(
+    await crypto.subtle.digest("SHA-384", new Uint8Array([...new Uint8Array(48), ...data])),
+  );
+  assertEquals(await nsm.extendPcr(16, data), expected);
+  assertEquals(await nsm.describePcr(16), { locked: false, value: expected });
+  assertEquals((await nsm.verify(await nsm.attest())).pcrs.has(16), false);
+  await nsm.lockPcr(16);
+  await nsm.verify(await nsm.attest(), { pcrs: { 16: encodeHex(expected) } });
+  for (const call of [() => nsm.extendPcr(16, data), () => nsm.extendPcr(0, data), () => nsm.lockPcr(16)]) {
+    assertEquals((await assertRejects(call, NsmError)).nsm, "ReadOnlyIndex");
+  }
+  assertEquals(await nsm.describePcr(16), { locked: true, value: expected });
+});
+
+Deno.test("a simulated module refuses what the real one would, and gives random bytes", async () => {
+  using nsm = await SimulatedNsm.start();
+  const calls: readonly (() => Promise<unknown>)[] = [
+    () => nsm.attest({ userData: new Uint8Array(513) }),
+    () => nsm.attest({ nonce: new Uint8Array(513) }),
+    () => nsm.attest({ publicKey: new Uint8Array(1025) }),
+    () => nsm.describePcr(32),
+    () => nsm.lockPcr(-1),
+    () => nsm.extendPcr(16, new Uint8Array(0)),
+  ];
+  for (const call of calls) await assertRejects(call, RangeError);
+  const [a, b] = [await nsm.random(), await nsm.random()];
+  assertEquals([a.length, encodeHex(a) === encodeHex(b)], [256, false]);
+});
+
+Deno.test("a simulated module is not started with PCRs that are none", async () => {
+  for (const pcrs of [{ 32: "00".repeat(48) }, { 0: "00" }, { [-1]: "00".repeat(48) }]) {
+    await assertRejects(() => SimulatedNsm.start({ pcrs }), RangeError);
+  }
+  await assertRejects(() => SimulatedNsm.start({ pcrs: { 0: "zz" } }), SyntaxError);
+});
+
+Deno.test("a simulated module does not run where there is an NSM", async () => {
+  const error = await assertRejects(() => SimulatedNsm.start({ nsmDevice: "/dev/null" }), EnclaveError);
+  assertEquals(error.code, "simulated_nsm_refused");
+});
+
+Deno.test("a simulated module that was disposed of answers nothing", async () => {
+  const nsm = await SimulatedNsm.start();
+  nsm[Symbol.dispose]();
+  const calls: readonly (() => Promise<unknown>)[] = [
+    () => nsm.attest(),
+    () => nsm.describe(),
+    () => nsm.describePcr(0),
+    () => nsm.random(),
+    () => nsm.extendPcr(16, new Uint8Array(1)),
+    () => nsm.lockPcr(16),
+  ];
+  for (const call of calls) await assertRejects(call, TypeError, "closed");
+});
+
+Deno.test("the name of a simulated module is made up like a real one, anew each time", async () => {
+  using a = await SimulatedNsm.start();
+  using b = await SimulatedNsm.start();
+  assert([a, b].every(({ moduleId }) => /^i-[0-9a-f]{17}-enc[0-9a-f]{17}$/.test(moduleId)));
+  assertNotEquals(a.moduleId, b.moduleId);
+});

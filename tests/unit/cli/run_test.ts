@@ -1,0 +1,103 @@
+/** What both entries do: run the service until it is told to end, and say why it could not. */
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { EXIT, parseOptions, UsageError } from "../../../lib/cli/options.ts";
+import { describeFailure } from "../../../lib/cli/failure.ts";
+import { type RunIo, runService } from "../../../lib/cli/run.ts";
+import { readServeConfig, SERVE_OPTIONS } from "../../../lib/cli/serve.ts";
+import { EnclaveError } from "../../../lib/errors.ts";
+import { Client } from "../../../lib/parent/client.ts";
+import { VERSION } from "../../../lib/version.ts";
+import { parseAddress } from "../../../lib/wire/address.ts";
+import { within } from "../../helpers/deadline.ts";
+import { FakeKms } from "../../helpers/fake_kms.ts";
+
+const config = (listen: string) =>
+  readServeConfig(parseOptions(SERVE_OPTIONS, ["--listen", listen, "--drain-ms", "100"]));
+
+function start(listen = "tcp:127.0.0.1:0", io: Partial<RunIo> = {}) {
+  const kms = new FakeKms(() => Promise.reject(new Error("unused")));
+  const events: Record<string, unknown>[] = [];
+  const listening = Promise.withResolvers<string>();
+  const signal = Promise.withResolvers<string>();
+  let fatal = (_error: Error) => {};
+  const running = runService(config(listen), {
+    stdout: (line) => {
+      const event = JSON.parse(line);
+      events.push(event);
+      if (event.event === "listening") listening.resolve(event.address);
+    },
+    untilSignal: () => signal.promise,
+    workflow: (plaintext) => plaintext,
+    openKms: (_log, onFatal) => {
+      fatal = onFatal;
+      return Promise.resolve(kms);
+    },
+    ...io,
+  });
+  return {
+    kms,
+    events,
+    signal: signal.resolve,
+    fatal: (error: Error) => fatal(error),
+    listening: () => within(listening.promise, "the listener"),
+    ended: () => within(running, "the end of the service"),
+  };
+}
+
+Deno.test("the service says where it listens, answers there, and ends with 0 on a signal", async () => {
+  const { events, signal, listening, ended, kms } = start();
+  using client = await Client.connect(parseAddress(await listening()), { timeoutMs: 5_000 });
+  assertEquals((await client.exchange({ type: "ping" }))["msg"], "pong");
+  signal("SIGTERM");
+  assertEquals([await ended(), kms.disposed], [EXIT.ok, true]);
+  assertEquals(events.map(({ event }) => event).slice(-4), ["listening", "signal", "draining", "stopped"]);
+  assertEquals(events.find(({ event }) => event === "listening")?.["version"], VERSION);
+});
+
+Deno.test("a KMS that cannot go on ends the service with a reason and exit code 70", async () => {
+  const { events, fatal, listening, ended } = start();
+  await listening();
+  fatal(new EnclaveError("It hung", { code: "x", hint: "Restart." }));
+  assertEquals(await ended(), EXIT.software);
+  assertEquals([events.at(-1)?.["event"], events.at(-1)?.["reason"], events.at(-1)?.["hint"]], [
+    "fatal",
+    "It hung",
+    "Restart.",
+  ]);
+});
+
+/** 192.0.2.0/24 is for documentation (RFC 5737): no host has it. */
+Deno.test("when the address cannot be had, the KMS is let go and nothing was given up", async () => {
+  let gaveUp = false;
+  const { kms, ended } = start("tcp:192.0.2.1:0", { onListening: () => gaveUp = true });
+  assertEquals((await assertRejects(ended, EnclaveError)).code, "listen_failed");
+  assertEquals([kms.disposed, gaveUp], [true, false]);
+});
+
+Deno.test("permissions are given up once the listener is open, before a client is served", async () => {
+  const order: string[] = [];
+  const { listening, signal, ended } = start(undefined, { onListening: () => order.push("given up") });
+  await listening();
+  assertEquals(order, ["given up"]);
+  signal("SIGINT");
+  await ended();
+});
+
+const FAILURES: readonly (readonly [string, unknown, number])[] = [
+  ["a wrong option", new UsageError("Unknown option --x", "--help"), EXIT.usage],
+  ["a wrong key", new EnclaveError("m", { code: "invalid_key_arn" }), EXIT.usage],
+  ["a wrong address", new EnclaveError("m", { code: "invalid_address" }), EXIT.usage],
+  ["missing libraries", new EnclaveError("m", { code: "sdk_library" }), EXIT.unavailable],
+  ["a bug", new TypeError("m"), EXIT.software],
+  ["a thrown word", "m", EXIT.software],
+];
+for (const [what, thrown, code] of FAILURES) {
+  Deno.test(`${what} ends the program with ${code}, and one message without a stack`, () => {
+    const { text, exitCode } = describeFailure(thrown);
+    assertEquals([exitCode, text.includes("    at "), text.startsWith("denclave: ")], [code, false, true]);
+  });
+}
+
+Deno.test("the hint is on a line of its own", () => {
+  assertStringIncludes(describeFailure(new UsageError("What.", "Do this.")).text, "What.\nDo this.\n");
+});

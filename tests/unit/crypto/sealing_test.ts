@@ -1,0 +1,232 @@
+/** Sealing and secret bytes. */
+import { inspect } from "node:util";
+import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
+import { decodeHex, encodeHex } from "@std/encoding";
+import { OpenError, SEAL_LIMITS, SealingKey, SMALL_LENGTH } from "../../../lib/crypto/sealing.ts";
+import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
+import { EnclaveError } from "../../../lib/errors.ts";
+
+/** AES-256 test cases 13 to 16 of "The Galois/Counter Mode of Operation" (McGrew, Viega), appendix B. */
+const VECTORS = [
+  {
+    name: "13",
+    key: "00".repeat(32),
+    iv: "00".repeat(12),
+    data: "",
+    plaintext: "",
+    ciphertext: "",
+    tag: "530f8afbc74536b9a963b4f1c4cb738b",
+  },
+  {
+    name: "14",
+    key: "00".repeat(32),
+    iv: "00".repeat(12),
+    data: "",
+    plaintext: "00".repeat(16),
+    ciphertext: "cea7403d4d606b6e074ec5d3baf39d18",
+    tag: "d0d1c8a799996bf0265b98b5d48ab919",
+  },
+  {
+    name: "15",
+    key: "feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308",
+    iv: "cafebabefacedbaddecaf888",
+    data: "",
+    plaintext:
+      "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b391aafd255",
+    ciphertext:
+      "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662898015ad",
+    tag: "b094dac5d93471bdec1a502270e3cc6c",
+  },
+  {
+    name: "16",
+    key: "feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308",
+    iv: "cafebabefacedbaddecaf888",
+    data: "feedfacedeadbeeffeedfacedeadbeefabaddad2",
+    plaintext:
+      "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39",
+    ciphertext:
+      "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662",
+    tag: "76fc6ece0f4e1768cddf8853bb2d551b",
+  },
+] as const;
+
+function keyOf(hex: string): Promise<SealingKey> {
+  return SealingKey.take(new SecretBytes(decodeHex(hex)));
+}
+
+for (const vector of VECTORS) {
+  Deno.test(`GCM test case ${vector.name} opens`, async () => {
+    using key = await keyOf(vector.key);
+    const opened = await key.open(
+      decodeHex(vector.iv + vector.ciphertext + vector.tag),
+      decodeHex(vector.data),
+    );
+    assertEquals(encodeHex(opened), vector.plaintext);
+  });
+}
+
+for (const length of [0, 1, 100, SMALL_LENGTH - 1, SMALL_LENGTH, SMALL_LENGTH + 1, 3 * SMALL_LENGTH]) {
+  Deno.test(`${length} bytes are sealed and opened again, with nonce and tag around them`, async () => {
+    using key = await keyOf("11".repeat(32));
+    const plaintext = new Uint8Array(length).fill(7);
+    const data = new Uint8Array([1, 2, 3]);
+    const blob = await key.seal(plaintext, data);
+    assertEquals(blob.length, length + 28);
+    assertEquals(await key.open(blob, data), plaintext);
+    for (const other of [new Uint8Array([1, 2]), new Uint8Array(0)]) {
+      await assertRejects(async () => await key.open(blob, other), OpenError);
+    }
+  });
+}
+
+Deno.test("what WebCrypto made opens by the other implementation, and the other way round", async () => {
+  const raw = decodeHex("22".repeat(32));
+  using key = await SealingKey.take(SecretBytes.copyOf(raw));
+  const web = await crypto.subtle.importKey("raw", raw, "AES-GCM", false, ["encrypt", "decrypt"]);
+  for (const length of [10, 2 * SMALL_LENGTH]) {
+    const plaintext = new Uint8Array(length).fill(3);
+    const iv = new Uint8Array(12).fill(9);
+    const sealed = new Uint8Array(await crypto.subtle.encrypt({ name: "AES-GCM", iv }, web, plaintext));
+    const blob = new Uint8Array([...iv, ...sealed]);
+    assertEquals(await key.open(blob), plaintext);
+    const ours = await key.seal(plaintext);
+    const opened = await crypto.subtle.decrypt(
+      { name: "AES-GCM", iv: ours.subarray(0, 12) },
+      web,
+      ours.subarray(12),
+    );
+    assertEquals(new Uint8Array(opened), plaintext);
+  }
+});
+
+for (const size of [64, 2 * SMALL_LENGTH]) {
+  for (const [region, at] of [["nonce", 3], ["ciphertext", 20], ["tag", size + 27]] as const) {
+    Deno.test(`a bit changed in the ${region} of ${size} bytes does not open`, async () => {
+      using key = await keyOf("33".repeat(32));
+      const blob = await key.seal(new Uint8Array(size));
+      blob[at] = (blob[at] ?? 0) ^ 1;
+      await assertRejects(async () => await key.open(blob), OpenError);
+    });
+  }
+}
+
+Deno.test("another key does not open, and neither do blobs that are cut short", async () => {
+  using key = await keyOf("44".repeat(32));
+  using other = await keyOf("45".repeat(32));
+  const blob = await key.seal(new Uint8Array(100));
+  await assertRejects(async () => await other.open(blob), OpenError);
+  for (const length of [0, 11, 27, 28, 127]) {
+    await assertRejects(async () => await key.open(blob.slice(0, length)), OpenError);
+  }
+});
+
+Deno.test("every seal has a nonce of its own, and is counted", async () => {
+  using key = await keyOf("55".repeat(32));
+  const nonces = new Set<string>();
+  for (let seal = 0; seal < 200; seal++) {
+    nonces.add(encodeHex((await key.seal(new Uint8Array(1))).subarray(0, 12)));
+  }
+  assertEquals([nonces.size, key.seals], [200, 200]);
+});
+
+Deno.test("a key that has made 2^32 seals makes no more, and still opens", async () => {
+  using key = await SealingKey.take(new SecretBytes(new Uint8Array(32)), SEAL_LIMITS.refuseAt - 1);
+  const last = await key.seal(new Uint8Array(5));
+  const error = await assertRejects(async () => await key.seal(new Uint8Array(5)), EnclaveError);
+  assertEquals([error.code, SEAL_LIMITS.refuseAt, SEAL_LIMITS.warnAt], ["rekey_required", 2 ** 32, 2 ** 31]);
+  assertEquals(await key.open(last), new Uint8Array(5));
+});
+
+for (const length of [0, 16, 31, 33]) {
+  Deno.test(`a key of ${length} bytes is refused and wiped`, async () => {
+    const secret = new SecretBytes(new Uint8Array(length).fill(1));
+    await assertRejects(() => SealingKey.take(secret), RangeError, "AES-256");
+    assert(secret.isWiped);
+  });
+}
+
+Deno.test("a key is wiped when its scope ends, and then seals nothing", async () => {
+  const raw = new Uint8Array(32).fill(6);
+  const key = await SealingKey.take(new SecretBytes(raw));
+  key[Symbol.dispose]();
+  assertEquals(raw, new Uint8Array(32));
+  assertThrows(() => key.seal(new Uint8Array(1)), TypeError, "wiped");
+});
+
+Deno.test("secret bytes show themselves nowhere", () => {
+  using secret = SecretBytes.fromString("hunter2");
+  for (
+    const shown of [
+      String(secret),
+      `${secret}`,
+      JSON.stringify({ secret }),
+      Deno.inspect(secret),
+      inspect(secret),
+      Deno.inspect({ a: [secret] }),
+    ]
+  ) {
+    assertEquals([shown.includes("hunter2"), shown.includes("104"), shown.includes("[secret]")], [
+      false,
+      false,
+      true,
+    ]);
+  }
+});
+
+Deno.test("secret bytes are wiped once, and a clone lives on", () => {
+  const bytes = new Uint8Array([1, 2, 3]);
+  const secret = new SecretBytes(bytes);
+  using clone = secret.clone();
+  secret[Symbol.dispose]();
+  secret[Symbol.dispose]();
+  assertEquals([bytes, clone.expose(), secret.isWiped], [new Uint8Array(3), new Uint8Array([1, 2, 3]), true]);
+  assertThrows(() => secret.expose(), TypeError, "wiped");
+  assertNotEquals(clone.length, 0);
+});
+
+Deno.test("a wiped key opens nothing that is small, and may be wiped again", async () => {
+  const key = await keyOf("66".repeat(32));
+  const blob = await key.seal(new Uint8Array(5));
+  key[Symbol.dispose]();
+  key[Symbol.dispose]();
+  assertThrows(() => key.open(blob), TypeError, "wiped");
+});
+
+Deno.test("a blob that does not open leaves the key as it was", async () => {
+  using key = await keyOf("77".repeat(32));
+  const blob = await key.seal(new Uint8Array([1, 2, 3]));
+  assertThrows(() => key.open(new Uint8Array(40)), OpenError);
+  assertEquals([await key.open(blob), key.seals], [new Uint8Array([1, 2, 3]), 1]);
+});
+
+Deno.test("sealing leaves the plaintext, and opening the blob, as they were", async () => {
+  using key = await keyOf("78".repeat(32));
+  for (const length of [5, 2 * SMALL_LENGTH]) {
+    const plaintext = new Uint8Array(length).fill(4);
+    const blob = await key.seal(plaintext);
+    const before = blob.slice();
+    await key.open(blob);
+    assertEquals([plaintext, blob], [new Uint8Array(length).fill(4), before]);
+  }
+});
+
+Deno.test("an error of opening says nothing of the bytes, and carries its code and a hint", async () => {
+  using key = await keyOf("79".repeat(32));
+  for (const length of [3, 40, 2 * SMALL_LENGTH]) {
+    const error = await assertRejects(
+      async () => await key.open(new Uint8Array(length).fill(0xab)),
+      OpenError,
+    );
+    assertEquals([error.code, error.hint !== undefined, /abab|171/.test(error.message)], [
+      "decrypt_failed",
+      true,
+      false,
+    ]);
+  }
+});
+
+Deno.test("the seals made before are counted on", async () => {
+  using key = await SealingKey.take(new SecretBytes(new Uint8Array(32)), SEAL_LIMITS.warnAt - 1);
+  await key.seal(new Uint8Array(1));
+  assertEquals(key.seals, SEAL_LIMITS.warnAt);
+});

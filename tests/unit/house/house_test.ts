@@ -1,0 +1,154 @@
+/** The house's own lint rules, the image's recipe, the trust store. */
+import { assertEquals, assertThrows } from "@std/assert";
+import { EnclaveError } from "../../../lib/errors.ts";
+import plugin from "../../../scripts/lint_plugin.ts";
+import { selectCertificates } from "../../../lib/ctl/trust_store.ts";
+
+function rulesBroken(file: string, source: string): string[] {
+  return Deno.lint.runPlugin(plugin, `/repo/${file}`, source).map(({ id }) => id.replace("house/", ""));
+}
+
+const WALLS: readonly (readonly [string, string, readonly string[]])[] = [
+  ["ffi/sdk.ts", 'import { a } from "../lib/wire/mod.ts";', ["import-walls"]],
+  ["ffi/sdk.ts", 'import { a } from "../lib/errors.ts";', []],
+  ["lib/service/server.ts", 'import { a } from "../../ffi/mod.ts";', ["import-walls"]],
+  ["lib/service/server.ts", 'import { a } from "../parent/client.ts";', ["import-walls"]],
+  ["lib/service/server.ts", 'import { a } from "../wire/mod.ts";', []],
+  ["lib/parent/client.ts", 'import { a } from "../service/server.ts";', ["import-walls"]],
+  ["lib/parent/client.ts", 'export * from "../service/server.ts";', ["import-walls"]],
+  ["lib/wire/framing.ts", 'import { a } from "../kms/kms.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./lib/kms/local.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./lib/kms/open_nitro.ts";', []],
+  ["main.ts", 'import { a } from "./lib/kms/aws.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./lib/kms/aws/api.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./lib/kms/development_key.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./lib/kms/deps/aws4fetch.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./lib/config/config.ts";', ["import-walls"]],
+  ["lib/service/session.ts", 'import { a } from "../config/config.ts";', ["import-walls"]],
+  ["lib/config/config.ts", 'import { a } from "../cli/options.ts";', []],
+  ["main.ts", 'import { a } from "./lib/kms_emulator/mod.ts";', ["import-walls"]],
+  ["lib/kms/nitro.ts", 'import { a } from "../kms_emulator/service.ts";', ["import-walls"]],
+  ["lib/service/wallet.ts", 'import { a } from "../kms_emulator/keys.ts";', ["import-walls"]],
+  ["lib/parent/client.ts", 'import { a } from "../kms_emulator/server.ts";', ["import-walls"]],
+  ["lib/kms_emulator/server.ts", 'import { a } from "./keys.ts";', []],
+  ["lib/kms_emulator/server.ts", 'import { a } from "../kms/local.ts";', []],
+  ["lib/ctl/emulator.ts", 'import { a } from "../kms_emulator/mod.ts";', []],
+  ["scripts/dev.ts", 'import { a } from "../lib/kms/aws.ts";', []],
+  ["scripts/dev.ts", 'import { a } from "../lib/kms/local.ts";', []],
+  ["lib/kms/nitro.ts", 'import { a } from "../../scripts/dev.ts";', ["import-walls"]],
+  ["lib/kms/nitro.ts", 'export { a } from "../../tests/helpers/duplex.ts";', ["import-walls"]],
+  ["ffi/sdk.ts", 'import { a } from "../lib/aws_ne/errors.ts";', ["import-walls"]],
+  ["ffi/sdk.ts", 'import { a } from "../lib/crypto/secret_bytes.ts";', []],
+  ["ffi/sdk.ts", 'import { a } from "../lib/crypto/sealing.ts";', ["import-walls"]],
+  ["ffi/sdk.ts", 'import type { A } from "../lib/aws_ne/calls.ts";', ["import-walls"]],
+  ["ffi/sdk.ts", 'import { a } from "./layout.ts";', []],
+  ["lib/wire/framing.ts", 'import { a } from "../cli/run.ts";', ["import-walls"]],
+  ["lib/wire/framing.ts", 'import type { A } from "../aws/credentials.ts";', []],
+  ["main.ts", 'import { a } from "./lib/parent/client.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./scripts/dev.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "cborg";', []],
+  ["main.ts", 'import { a } from "./lib/attestation/nsm.ts";', []],
+  ["main.ts", 'import { a } from "./lib/attestation/simulated.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./lib/attestation/verify.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./lib/attestation/mod.ts";', ["import-walls"]],
+  ["lib/service/session.ts", 'import { a } from "../attestation/nsm.ts";', []],
+  ["lib/service/session.ts", 'import { a } from "../attestation/document.ts";', ["import-walls"]],
+  ["lib/service/session.ts", 'import { a } from "../attestation/simulated.ts";', ["import-walls"]],
+  ["lib/service/session.ts", 'import { a } from "../attestation/verify.ts";', ["import-walls"]],
+  ["lib/service/session.ts", 'import { a } from "../attestation/deps/x509.ts";', ["import-walls"]],
+  ["lib/attestation/document.ts", 'import { a } from "./nsm.ts";', ["import-walls"]],
+  ["lib/attestation/document.ts", 'import { a } from "./simulated.ts";', ["import-walls"]],
+  ["lib/attestation/certificates.ts", 'import { a } from "../../ffi/libc.ts";', ["import-walls"]],
+  ["lib/parent/client.ts", 'import { a } from "../attestation/mod.ts";', []],
+  ["main.ts", 'import { a } from "./lib/eif/mod.ts";', ["import-walls"]],
+  ["lib/service/session.ts", 'import { a } from "../eif/measure.ts";', ["import-walls"]],
+  ["lib/eif/rootfs.ts", 'import { a } from "../../ffi/constants.ts";', ["import-walls"]],
+  ["lib/eif/signature.ts", 'import { a } from "../attestation/cbor.ts";', []],
+  ["lib/sealed/sender.ts", 'import { a } from "../wire/messages.ts";', []],
+  ["lib/sealed/sender.ts", 'import { a } from "../service/sealed.ts";', ["import-walls"]],
+  ["lib/service/sealed.ts", 'import { a } from "../sealed/message.ts";', []],
+  ["tests/unit/a_test.ts", 'import { a } from "../../lib/kms/local.ts";', []],
+  ["tests/helpers/native_sdk.ts", 'Deno.dlopen("x", {});', []],
+  ["scripts/dev.ts", 'Deno.dlopen("x", {});', ["dlopen-in-ffi"]],
+  ["scripts/dev.ts", 'Deno.env.get("A");', []],
+  ["lib/cli/run.ts", 'Deno.env.get("A");', ["process-in-entries"]],
+  ["ffi/nsm.ts", 'Deno.addSignalListener("SIGTERM", f);', ["process-in-entries"]],
+  ["tests/helpers/mock_sdk.ts", "new Deno.UnsafePointerView(a);", ["no-unsafe-pointers"]],
+  ["lib/kms/nitro.ts", 'Deno.dlopen("x", {});', ["dlopen-in-ffi"]],
+  ["ffi/library.ts", 'Deno.dlopen("x", {});', []],
+  ["ffi/sdk.ts", "Deno.UnsafePointer.of(a);", ["no-unsafe-pointers"]],
+  ["lib/service/server.ts", "Deno.exit(1);", ["process-in-entries"]],
+  ["main.ts", "Deno.exit(1);", []],
+];
+for (const [file, source, broken] of WALLS) {
+  Deno.test(`in ${file}, ${source} breaks ${broken.length === 0 ? "nothing" : broken.join()}`, () => {
+    assertEquals(rulesBroken(file, source), [...broken]);
+  });
+}
+
+Deno.test("the image's last stage begins from nothing, runs nothing, and takes no kmstool", async () => {
+  const dockerfile = await Deno.readTextFile(new URL("../../../Dockerfile", import.meta.url));
+  const last = dockerfile.slice(dockerfile.lastIndexOf("\nFROM ") + 1).split("\n").filter((line) =>
+    line !== "" && !line.startsWith("#")
+  );
+  assertEquals(last[0], "FROM scratch");
+  assertEquals([...new Set(last.slice(1).map((line) => line.split(" ")[0]))].sort(), [
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+  ]);
+  assertEquals(/kmstool|bash|busybox/.test(last.join("\n")), false);
+});
+
+Deno.test("no line of the program names a pointer of Deno's", async () => {
+  for (const folder of ["../../../ffi", "../../../lib"]) {
+    for await (const path of files(new URL(folder, import.meta.url).pathname)) {
+      assertEquals(/Deno\.Unsafe(?!\*)/.test(await Deno.readTextFile(path)), false, path);
+    }
+  }
+});
+
+async function* files(directory: string): AsyncGenerator<string> {
+  for await (const entry of Deno.readDir(directory)) {
+    const path = `${directory}/${entry.name}`;
+    if (entry.isDirectory) yield* files(path);
+    else yield path;
+  }
+}
+
+/** What a file imports from this repository, whatever comes between. */
+async function graphOf(entry: URL, seen = new Set<string>()): Promise<Set<string>> {
+  if (seen.has(entry.pathname)) return seen;
+  seen.add(entry.pathname);
+  const source = await Deno.readTextFile(entry);
+  for (const [, specifier = ""] of source.matchAll(/(?:from|import|import\()\s*"(\.[^"]+\.ts)"/g)) {
+    await graphOf(new URL(specifier, entry), seen);
+  }
+  return seen;
+}
+
+Deno.test("nothing that main.ts leads to can make a document, or trust a root", async () => {
+  const graph = [...await graphOf(new URL("../../../main.ts", import.meta.url))];
+  assertEquals(graph.some((path) => path.endsWith("/lib/service/server.ts")), true);
+  const walled = /\/lib\/attestation\/(simulated|verify|document|certificates|mod|deps\/.*)\.ts$/;
+  assertEquals(graph.filter((path) => walled.test(path)), []);
+});
+
+Deno.test("main.ts leads to the attested KMS alone, and to no configuration file", async () => {
+  const graph = [...await graphOf(new URL("../../../main.ts", import.meta.url))];
+  assertEquals(graph.some((path) => path.endsWith("/lib/kms/nitro.ts")), true);
+  const walled =
+    /\/lib\/(config\/|kms_emulator\/|kms\/(aws|deps)\/|kms\/(local|aws|development_key|outside_enclave)\.ts)/;
+  assertEquals(graph.filter((path) => walled.test(path)), []);
+});
+
+Deno.test("what verifies documents names neither Deno nor Node", async () => {
+  for (const path of await graphOf(new URL("../../../lib/attestation/mod.ts", import.meta.url))) {
+    const source = (await Deno.readTextFile(path)).replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, "");
+    assertEquals(/\bDeno\b|"node:/.test(source), false, path);
+  }
+});
+
+Deno.test("a bundle without KMS's CA certificates is refused", () => {
+  assertThrows(() => selectCertificates("nothing here"), EnclaveError, "None of the 0 certificates");
+});

@@ -1,0 +1,120 @@
+/** What goes between the service and the SDK's host: frames on a pipe, and errors that keep their class. */
+import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import * as errors from "../../../lib/aws_ne/errors.ts";
+import { EnclaveError } from "../../../lib/errors.ts";
+import { decodeFrames, encodeFrame } from "../../../lib/kms/sdk_process/frames.ts";
+import {
+  type CarriedError,
+  hostLost,
+  packError,
+  unpackError,
+} from "../../../lib/kms/sdk_process/protocol.ts";
+
+const SECRET = "NEVER-SEEN";
+const REASONS = {
+  symbol: "aws_kms_decrypt_blocking",
+  hint: "Do this.",
+  sdk: { code: 34, name: "AWS_ERROR_INVALID_ARGUMENT", text: "An invalid argument." },
+  kms: { name: "AccessDeniedException", message: "no" },
+};
+
+async function decodeAll(chunks: readonly Uint8Array[]): Promise<unknown[]> {
+  const messages: unknown[] = [];
+  for await (const message of decodeFrames(ReadableStream.from(chunks))) messages.push(message);
+  return messages;
+}
+
+/** As they arrive on a pipe: in memory of their own. */
+function pieces(bytes: Uint8Array, length: number): Uint8Array[] {
+  return Array.from(
+    { length: Math.ceil(bytes.length / length) },
+    (_, index) => bytes.slice(index * length, (index + 1) * length),
+  );
+}
+
+for (const length of [1, 2, 3, 4, 5, 7, 1_000]) {
+  Deno.test(`messages in pieces of ${length} come out whole, in order, with their bytes`, async () => {
+    const sent = [{ id: 1, bytes: new Uint8Array([0, 1, 255]) }, { id: 2, text: "ü" }, { id: 3 }];
+    const stream = new Uint8Array(sent.flatMap((message) => [...encodeFrame(message)]));
+    assertEquals(await decodeAll(pieces(stream, length)), sent);
+  });
+}
+
+Deno.test("what was read from the pipe is wiped, and a message's own bytes are not", async () => {
+  const chunk = new Uint8Array(encodeFrame({ secret: new Uint8Array([1, 2, 3]) }));
+  const [message] = await decodeAll([chunk]);
+  assertEquals([message, chunk.every((byte) => byte === 0)], [{ secret: new Uint8Array([1, 2, 3]) }, true]);
+});
+
+for (const length of [2 ** 20 + 1, 2 ** 32 - 1]) {
+  Deno.test(`a message that says it has ${length} bytes is refused at its header`, async () => {
+    const header = new Uint8Array(4);
+    new DataView(header.buffer).setUint32(0, length);
+    await assertRejects(() => decodeAll([header]), RangeError, String(length));
+  });
+}
+
+Deno.test("a message that is cut off by the end of the stream is none", async () => {
+  const whole = encodeFrame({ id: 1 });
+  const cut = encodeFrame({ id: 2 });
+  assertEquals(await decodeAll([whole, cut.subarray(0, cut.length - 1)]), [{ id: 1 }]);
+});
+
+Deno.test("fields that are undefined are left out of a message", async () => {
+  assertEquals(await decodeAll([encodeFrame({ id: 1, state: undefined })]), [{ id: 1 }]);
+});
+
+for (const [name, ErrorClass] of Object.entries(errors.SDK_ERROR_CLASSES)) {
+  Deno.test(`${name} is the same class on the other side, with all that it says`, async () => {
+    const sent = new ErrorClass("It failed", REASONS);
+    const [carried] = await decodeAll([encodeFrame(packError(sent))]);
+    const { name: receivedName, message, symbol, hint, sdk, kms, code } = unpackError(
+      carried as CarriedError,
+    );
+    assertEquals({ name: receivedName, message, symbol, hint, sdk, kms, code }, {
+      name,
+      message: "It failed",
+      code: sent.code,
+      ...REASONS,
+    });
+    assertEquals(unpackError(carried as CarriedError).constructor, ErrorClass);
+  });
+}
+
+Deno.test("the classes that are carried are all that the binding throws", () => {
+  const exported = Object.entries(errors).filter(([, value]) =>
+    typeof value === "function" && value.prototype instanceof errors.SdkError
+  );
+  assertEquals(Object.fromEntries(exported), { ...errors.SDK_ERROR_CLASSES });
+});
+
+Deno.test("an error of another kind loses its class, not its words and hint, and not its cause to the other side", () => {
+  const cause = new Error(SECRET);
+  const carried = packError(new EnclaveError("It broke", { code: "x", hint: "Mend it.", cause }));
+  const error = unpackError(carried);
+  assertInstanceOf(error, errors.SdkHostError);
+  assertEquals([error.message, error.hint, JSON.stringify(carried).includes(SECRET)], [
+    "It broke",
+    "Mend it.",
+    false,
+  ]);
+  assertEquals(packError("a word").message, "a word");
+});
+
+for (const name of ["Error", "constructor", "__proto__", "SdkError", "toString"]) {
+  Deno.test(`an error that calls itself ${name} becomes an SdkHostError`, () => {
+    assertInstanceOf(unpackError({ name, message: "m", symbol: "s" }), errors.SdkHostError);
+  });
+}
+
+Deno.test("what the SDK said is the reason where KMS gave none, and only there", () => {
+  const bare = { name: "SdkKmsDecryptError", message: "m", symbol: "s" };
+  assertEquals(unpackError(bare, "words").message, "m (the SDK said: words)");
+  assertEquals(unpackError(bare, "").message, "m");
+  assertEquals(unpackError({ ...bare, kms: REASONS.kms }, "words").message, "m");
+});
+
+Deno.test("a host that is gone says how, and its last words where there are some", () => {
+  assertEquals(hostLost("signal 11").message.endsWith("signal 11"), true);
+  assert(hostLost("signal 11", "segfault").message.includes("(it said: segfault)"));
+});

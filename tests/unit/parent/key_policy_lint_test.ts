@@ -1,0 +1,457 @@
+/** The linter of key policies: what it finds in good ones and bad ones, each with its rule. */
+import { assertEquals } from "@std/assert";
+import type { KeyPolicy, KeyPolicyStatement } from "../../../lib/parent/policies/key_policy.ts";
+import { lintKeyPolicy, type LintOptions } from "../../../lib/parent/policies/lint.ts";
+import { RULES } from "../../../lib/parent/policies/rules.ts";
+import {
+  ADMIN,
+  ADMINISTRATION,
+  ALL_USE,
+  allow,
+  BUILD_A,
+  BUILD_B,
+  DEFAULT_POLICY,
+  deny,
+  onBuild,
+  PARENT,
+  pcr,
+  policyOf,
+  ROOT,
+  USE,
+} from "../../fixtures/key_policies.ts";
+
+const SAME = "StringEqualsIgnoreCase";
+const OTHER = "StringNotEqualsIgnoreCase";
+const ZEROS = "0".repeat(96);
+const A = BUILD_A.pcr0;
+const B = BUILD_B.pcr0;
+const attested = { [SAME]: onBuild(BUILD_A) };
+const good = allow(USE, attested, { Sid: "Good" });
+const guard = deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A] } }, { Sid: "Guard" });
+const whole = [good, guard];
+
+/** An Allow of Decrypt under a condition. */
+function under(operator: string, condition: Record<string, readonly string[]>): KeyPolicyStatement {
+  return allow(["kms:Decrypt"], { [operator]: condition });
+}
+
+const reviewed: LintOptions = { reviewed: [ADMIN], parents: [PARENT] };
+const withFacts = (facts: LintOptions["facts"]): LintOptions => ({
+  ...reviewed,
+  ...(facts === undefined ? {} : { facts }),
+});
+const live = (...operations: readonly string[]) =>
+  withFacts({ grants: [{ id: "g1", grantee: "arn:aws:iam::123456789012:role/X", operations }] });
+
+/**
+ * What is tried, the statements after the administrator's, and what is found: the rule, with `!` when it fails. What every policy here has, a
+ * warning of the administrator, is left out.
+ */
+const CASES: readonly (readonly [string, readonly KeyPolicyStatement[], readonly string[], LintOptions?])[] =
+  [
+    ["a build and its guard", whole, []],
+    ["a build without a guard", [good], ["no-guard"]],
+    ["two builds, a statement each", [
+      good,
+      allow(USE, { [SAME]: onBuild(BUILD_B) }, { Sid: "B" }),
+      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A, B] } }),
+    ], []],
+    ["GenerateRandom with the document", [
+      allow([...USE, "kms:GenerateRandom"], attested),
+      guard,
+    ], []],
+    ["ImageSha384 beside the PCRs", [
+      allow(USE, { [SAME]: { ...onBuild(BUILD_A), "kms:RecipientAttestation:ImageSha384": [A] } }),
+      guard,
+    ], []],
+    ["condition keys in other letters", [
+      allow(USE, {
+        [SAME]: Object.fromEntries(
+          Object.entries(onBuild(BUILD_A)).map(([key, value]) => [key.toUpperCase(), value]),
+        ),
+      }),
+      guard,
+    ], []],
+    ["PCR3, PCR4 and PCR8 beside the image's", [
+      allow(USE, { [SAME]: { ...onBuild(BUILD_A), [pcr(3)]: [B], [pcr(4)]: [B], [pcr(8)]: [B] } }),
+      guard,
+    ], []],
+    ["other conditions beside", [
+      allow(USE, { ...attested, StringEquals: { "kms:EncryptionContext:app": ["denclave"] } }),
+      guard,
+    ], []],
+    ["reading rights for the parent", [...whole, allow(["kms:Describe*", "kms:Get*", "kms:List*"])], []],
+    ["Null false beside the PCRs", [
+      allow(USE, { ...attested, Null: { [pcr(0)]: ["false"] } }),
+      guard,
+    ], []],
+    ["StringLike without wildcards", [under("StringLike", onBuild(BUILD_A)), guard], []],
+    ["a Deny of zero PCRs", [...whole, deny(ALL_USE, { StringEquals: { [pcr(0)]: [ZEROS] } })], []],
+    ["the import of key material", [...whole, allow(["kms:ImportKeyMaterial"])], ["import-key-material!"]],
+    ["a Deny of grants", [...whole, deny(["kms:CreateGrant"])], []],
+    [
+      "root's kms:*, all that hurts denied",
+      [
+        ...whole,
+        allow(["kms:*"], undefined, { Principal: { AWS: [ROOT] } }),
+        deny([
+          "kms:Decrypt",
+          "kms:Generate*",
+          "kms:DeriveSharedSecret",
+          "kms:ReEncrypt*",
+          "kms:CreateGrant",
+          "kms:Encrypt",
+          "kms:ReplicateKey",
+          "kms:UpdateAlias",
+        ]),
+      ],
+      ["administrator", "deny-refuses-build!"],
+      { reviewed: [ADMIN, ROOT], parents: [PARENT] },
+    ],
+    [
+      "UpdateAlias by the administrator",
+      [...whole, allow(["kms:UpdateAlias"], undefined, { Principal: { AWS: [ADMIN] } })],
+      ["administrator"],
+    ],
+    ["Decrypt without a condition", [allow(["kms:Decrypt"])], ["unattested-use!"]],
+    ["GenerateDataKey without a condition", [allow(["kms:GenerateDataKey"])], ["unattested-use!"]],
+    ["GenerateDataKeyPair without a condition", [allow(["kms:GenerateDataKeyPair"])], ["unattested-use!"]],
+    ["DeriveSharedSecret without a condition", [allow(["kms:DeriveSharedSecret"])], ["unattested-use!"]],
+    ["Decrypt in other letters", [allow(["KMS:decrypt"])], ["unattested-use!"]],
+    ["Decrypt under conditions about something else", [
+      allow(["kms:Decrypt"], { StringEquals: { "aws:SourceVpc": ["vpc-1"] } }),
+    ], ["unattested-use!"]],
+    ["Decrypt for the administrator, reviewed", [
+      ...whole.slice(0, 1),
+      allow(["kms:Decrypt"], undefined, { Principal: { AWS: [ADMIN] } }),
+    ], ["administrator", "no-guard"]],
+    ["the parent among the reviewed", [allow(["kms:Decrypt"])], ["unattested-use!"], {
+      reviewed: [ADMIN, PARENT],
+      parents: [PARENT],
+    }],
+    [
+      "Decrypt without a condition under the guard",
+      [...whole, allow(["kms:Decrypt"])],
+      ["relies-on-deny"],
+    ],
+    ["ReEncryptFrom", [...whole, allow(["kms:ReEncryptFrom"])], ["re-encrypt!"]],
+    ["ReEncryptTo", [...whole, allow(["kms:ReEncryptTo"])], ["re-encrypt!"]],
+    ["ReEncrypt*", [...whole, allow(["kms:ReEncrypt*"])], ["wildcard-action!"]],
+    ["Re*", [...whole, allow(["kms:Re*"])], ["wildcard-action!"]],
+    ["CreateGrant", [...whole, allow(["kms:CreateGrant"])], ["create-grant!"]],
+    ["PutKeyPolicy for the parent", [...whole, allow(["kms:PutKeyPolicy"])], ["put-key-policy!"]],
+    ["ReplicateKey", [...whole, allow(["kms:ReplicateKey"])], ["replicate-key!"]],
+    ["Encrypt", [...whole, allow(["kms:Encrypt"])], ["encrypt!"]],
+    ["UpdateAlias", [...whole, allow(["kms:UpdateAlias"])], ["update-alias!"]],
+    ["data keys without plaintext", [
+      ...whole,
+      allow(["kms:GenerateDataKeyWithoutPlaintext"]),
+    ], ["data-key-without-plaintext"]],
+    [
+      "kms:* for the account",
+      [allow(["kms:*"], undefined, { Principal: { AWS: [ROOT] } })],
+      ["data-key-without-plaintext", "wildcard-action!"],
+    ],
+    [
+      "* for the account by number, reviewed",
+      [
+        allow(["*"], undefined, { Principal: { AWS: ["123456789012"] } }),
+      ],
+      ["administrator", "data-key-without-plaintext", "wildcard-action!"],
+      {
+        reviewed: [ADMIN, ROOT],
+        parents: [PARENT],
+      },
+    ],
+    ["a wildcard with a question mark", [allow(["kms:Decryp?"])], ["wildcard-action!"]],
+    ["a wildcard in the service's name", [allow(["k*:Decrypt"])], ["wildcard-action!"]],
+    ["kms:* under the right condition", [allow(["kms:*"], attested), guard], ["condition-never-met!"]],
+    ["GenerateDataKey* under the right condition", [
+      allow(["kms:Decrypt", "kms:GenerateDataKey*"], attested),
+      guard,
+    ], ["condition-never-met"]],
+    ["Encrypt under the right condition", [
+      allow(["kms:Decrypt", "kms:Encrypt"], attested),
+      guard,
+    ], ["condition-never-met!"]],
+    [
+      "Sign under the right condition",
+      [allow(["kms:Sign"], attested), guard],
+      [
+        "condition-never-met!",
+        "guard-stale",
+      ].slice(0, 1),
+    ],
+    ["NotAction", [
+      ...whole,
+      { ...allow([]), NotAction: ["kms:CreateGrant"], Action: undefined },
+    ] as unknown as KeyPolicyStatement[], ["data-key-without-plaintext", "not-action!", "relies-on-deny"]],
+    ["NotAction that spares all that hurts", [
+      ...whole,
+      {
+        Effect: "Allow",
+        Principal: { AWS: [PARENT] },
+        NotAction: ["kms:*"],
+        Resource: ["*"],
+      },
+    ], []],
+    ["NotPrincipal in an Allow", [
+      ...whole,
+      { Effect: "Allow", NotPrincipal: { AWS: [ADMIN] }, Action: ["kms:DescribeKey"], Resource: ["*"] },
+    ], ["not-principal!"]],
+    ["NotResource in an Allow", [
+      ...whole,
+      {
+        Effect: "Allow",
+        Principal: { AWS: [PARENT] },
+        Action: ["kms:DescribeKey"],
+        NotResource: ["arn:aws:kms:*"],
+      },
+    ], ["not-resource!"]],
+    ["everyone, attested", [{ ...good, Principal: "*" }, guard], ["principal-everyone!"]],
+    ["everyone as an AWS principal", [{ ...good, Principal: { AWS: ["*"] } }, guard], [
+      "principal-everyone!",
+    ]],
+    ["a role with a wildcard", [
+      { ...good, Principal: { AWS: ["arn:aws:iam::123456789012:role/*"] } },
+      guard,
+    ], ["principal-wildcard!"]],
+    ["a service with Decrypt", [
+      allow(["kms:Decrypt"], undefined, { Principal: { Service: ["logs.amazonaws.com"] } }),
+    ], ["unattested-use!"]],
+    ["a negated operator", [under("StringNotEquals", { [pcr(0)]: [ZEROS] })], ["negated-operator!"]],
+    ["a negated pattern", [under("StringNotLike", { [pcr(0)]: ["00*"] })], ["negated-operator!"]],
+    ["a negated operator, and Encrypt", [
+      allow(["kms:Decrypt", "kms:Encrypt"], { StringNotEquals: { [pcr(0)]: [ZEROS] } }),
+    ], ["encrypt!", "negated-operator!"]],
+    ["IfExists", [under("StringEqualsIfExists", onBuild(BUILD_A))], ["if-exists!"]],
+    ["IfExists, case ignored", [under("StringEqualsIgnoreCaseIfExists", { [pcr(0)]: [A] })], ["if-exists!"]],
+    ["ForAllValues", [under("ForAllValues:StringEquals", onBuild(BUILD_A))], ["for-all-values!"]],
+    ["ForAnyValue", [under("ForAnyValue:StringEquals", onBuild(BUILD_A)), guard], ["set-qualifier"]],
+    ["a pattern", [under("StringLike", { [pcr(0)]: [`${A.slice(0, 40)}*`] })], [
+      "like-wildcard!",
+      "no-guard",
+    ]],
+    ["a pattern of one star", [under("StringLike", { [pcr(0)]: ["*"] })], ["like-wildcard!", "no-guard"]],
+    ["Null true", [under("Null", { [pcr(0)]: ["true"] })], ["null-condition!"]],
+    ["Null false alone", [under("Null", { [pcr(0)]: ["false"] })], ["no-guard", "null-condition!"]],
+    ["an ARN's operator", [under("ArnEquals", { [pcr(0)]: [A] })], ["wrong-operator!"]],
+    ["a misspelt operator", [under("StringEqualz", { [pcr(0)]: [A] })], ["wrong-operator!"]],
+    [
+      "NitroTPM's registers",
+      [under(SAME, { "kms:RecipientAttestation:NitroTPMPCR4": [A] })],
+      ["nitrotpm!", "no-guard"],
+    ],
+    ["NitroTPM's beside the enclave's", [
+      allow(USE, { [SAME]: { ...onBuild(BUILD_A), "kms:RecipientAttestation:NitroTPMPCR7": [A] } }),
+      guard,
+    ], ["nitrotpm!"]],
+    ["a register that is none", [
+      under(SAME, { "kms:RecipientAttestation:PCR32": [A] }),
+    ], ["no-guard", "unknown-attestation-key!"]],
+    ["a misspelt key", [
+      under(SAME, { "kms:RecipientAttestation:ImageSha256": [A] }),
+    ], ["no-guard", "unknown-attestation-key!"]],
+    ["a value too short", [under(SAME, { ...onBuild(BUILD_A), [pcr(0)]: [A.slice(2)] })], [
+      "no-guard",
+      "pcr-value!",
+    ]],
+    ["a value that is no hex", [under(SAME, { ...onBuild(BUILD_A), [pcr(1)]: ["x".repeat(96)] })], [
+      "no-guard",
+      "pcr-value!",
+    ]],
+    ["a value with 0x", [under(SAME, { ...onBuild(BUILD_A), [pcr(2)]: [`0x${A}`] })], [
+      "no-guard",
+      "pcr-value!",
+    ]],
+    ["a value that is left to be filled in", [under(SAME, { [pcr(0)]: ["YOUR_PCR0_VALUE"] })], [
+      "no-guard",
+      "pcr-value!",
+      "pcr0-alone",
+    ]],
+    ["no value", [under(SAME, { ...onBuild(BUILD_A), [pcr(0)]: [] })], ["no-guard", "no-values!"]],
+    ["zeros", [under(SAME, { [pcr(0)]: [ZEROS], [pcr(1)]: [ZEROS], [pcr(2)]: [ZEROS] })], [
+      "no-guard",
+      "zero-pcr!",
+    ]],
+    ["zeros among others", [under(SAME, { ...onBuild(BUILD_A), [pcr(0)]: [A, ZEROS] }), guard], [
+      "zero-pcr!",
+    ]],
+    ["upper case where case matters", [
+      under("StringEquals", { ...onBuild(BUILD_A), [pcr(0)]: [A.toUpperCase()] }),
+      guard,
+    ], ["guard-stale", "pcr-case"]],
+    ["upper case where it does not", [
+      under(SAME, { ...onBuild(BUILD_A), [pcr(0)]: [A.toUpperCase()] }),
+      guard,
+    ], []],
+    ["lists for several PCRs", [
+      allow(USE, {
+        [SAME]: {
+          [pcr(0)]: [A, B],
+          [pcr(1)]: [BUILD_A.pcr1, BUILD_B.pcr1],
+          [pcr(2)]: [BUILD_A.pcr2, BUILD_B.pcr2],
+        },
+      }),
+      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A, B] } }),
+    ], ["mixed-pcrs!"]],
+    ["a list for PCR0 alone, the others the same", [
+      allow(USE, { [SAME]: { ...onBuild(BUILD_A), [pcr(0)]: [A, B] } }),
+      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A, B] } }),
+    ], []],
+    ["the same value twice in two letters", [
+      allow(USE, { [SAME]: { ...onBuild(BUILD_A), [pcr(0)]: [A, A.toUpperCase()] } }),
+      guard,
+    ], []],
+    ["PCR0 and another ImageSha384", [
+      allow(USE, { [SAME]: { ...onBuild(BUILD_A), "kms:RecipientAttestation:ImageSha384": [B] } }),
+      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A] } }),
+    ], ["contradiction!", "guard-stale"]],
+    ["PCR0 alone", [under(SAME, { [pcr(0)]: [A] }), guard], ["pcr0-alone"]],
+    ["ImageSha384 alone", [under(SAME, { "kms:RecipientAttestation:ImageSha384": [A] }), guard], [
+      "pcr0-alone",
+    ]],
+    ["PCR1 and PCR2", [under(SAME, { [pcr(1)]: [A], [pcr(2)]: [A] }), guard], ["pcr0-missing"]],
+    ["PCR1 alone", [under(SAME, { [pcr(1)]: [A] })], ["no-guard", "pcr1-alone!"]],
+    ["PCR2 alone", [under(SAME, { [pcr(2)]: [A] })], ["no-guard", "pcr2-without-pcr1!"]],
+    ["PCR2 and PCR3", [under(SAME, { [pcr(2)]: [A], [pcr(3)]: [A] })], ["no-guard", "pcr2-without-pcr1!"]],
+    ["PCR3 alone", [under(SAME, { [pcr(3)]: [A] })], ["no-guard", "only-pcr3-pcr4!"]],
+    ["PCR3 and PCR4", [under(SAME, { [pcr(3)]: [A], [pcr(4)]: [A] })], ["no-guard", "only-pcr3-pcr4!"]],
+    ["PCR8 alone", [under(SAME, { [pcr(8)]: [A] })], ["no-guard", "pcr8-alone"]],
+    ["PCR8 and PCR3", [under(SAME, { [pcr(3)]: [A], [pcr(8)]: [A] })], ["no-guard", "pcr8-alone"]],
+    ["a register that the software fills", [under(SAME, { [pcr(16)]: [A] })], [
+      "no-guard",
+      "other-pcrs-only!",
+    ]],
+    ["a Deny with several negated PCRs", [
+      good,
+      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A], [pcr(1)]: [BUILD_A.pcr1] } }),
+    ], ["deny-several-negated!", "no-guard"]],
+    ["a Deny with several negated PCRs in two operators", [
+      good,
+      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A] }, StringNotEquals: { [pcr(8)]: [B] } }),
+    ], ["deny-several-negated!", "no-guard"]],
+    ["a Deny with PCR0 by both its names", [
+      good,
+      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A], "kms:RecipientAttestation:ImageSha384": [A] } }),
+    ], ["no-guard"]],
+    ["a Deny that spares who brings no document", [
+      good,
+      deny(ALL_USE, { "ForAnyValue:StringNotEquals": { [pcr(0)]: [A] } }),
+    ], ["deny-for-any-value!", "no-guard"]],
+    ["a guard that lets zeros through", [
+      good,
+      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A, ZEROS] } }),
+    ], ["no-guard", "zero-pcr!"]],
+    ["a guard with a value too short", [
+      good,
+      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A, "abc"] } }),
+    ], ["no-guard", "pcr-value!"]],
+    ["a guard of patterns", [
+      good,
+      deny(ALL_USE, { StringNotLike: { [pcr(0)]: ["*"] } }),
+    ], ["deny-refuses-build!", "like-wildcard!", "no-guard"]],
+    ["a guard on NitroTPM's registers", [
+      ...whole,
+      deny(ALL_USE, { [OTHER]: { "kms:RecipientAttestation:NitroTPMPCR4": [A] } }),
+    ], ["deny-refuses-build!", "nitrotpm!"]],
+    ["a guard under a further condition", [
+      good,
+      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A] }, Bool: { "aws:SecureTransport": ["true"] } }),
+    ], ["no-guard"]],
+    ["a guard for some of the actions", [
+      good,
+      deny(["kms:Decrypt"], { [OTHER]: { [pcr(0)]: [A] } }),
+    ], ["no-guard"]],
+    ["a guard for the parent alone, and Decrypt for another", [
+      good,
+      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A] } }, { Principal: { AWS: [PARENT] } }),
+      allow(["kms:Decrypt"], undefined, { Principal: { AWS: ["arn:aws:iam::123456789012:role/Else"] } }),
+    ], ["no-guard", "unattested-use!"]],
+    ["a guard that misses the build", [
+      good,
+      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [B] } }),
+    ], ["guard-misses-build!", "guard-stale"]],
+    ["a guard with a build that is gone", [
+      good,
+      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A, B] } }),
+    ], ["guard-stale"]],
+    ["a guard that spares somebody", [
+      good,
+      {
+        Effect: "Deny",
+        NotPrincipal: { AWS: [ADMIN] },
+        Action: ALL_USE,
+        Resource: ["*"],
+        Condition: { [OTHER]: { [pcr(0)]: [A] } },
+      },
+    ], ["deny-exempts", "no-guard"]],
+    ["a guard over kms:*", [good, deny(["kms:*"], { [OTHER]: { [pcr(0)]: [A] } })], [
+      "deny-locks-out!",
+      "relies-on-deny",
+    ]],
+    ["a Deny of PutKeyPolicy to all", [...whole, deny(["kms:Put*"])], ["deny-locks-out!"]],
+    ["one Sid twice", [good, { ...allow(USE, attested), Sid: "Good" }, guard], ["duplicate-sid"]],
+    ["an action that is none", [...whole, allow(["kms:Decypt"])], ["unknown-action"]],
+    ["material from outside", whole, ["external-origin"], withFacts({ origin: "EXTERNAL" })],
+    ["a key store outside", whole, ["external-origin"], withFacts({ origin: "EXTERNAL_KEY_STORE" })],
+    ["material of KMS's own", whole, [], withFacts({ origin: "AWS_KMS", multiRegion: false, grants: [] })],
+    ["a multi-Region key", whole, ["multi-region"], withFacts({ multiRegion: true })],
+    ["a grant of Decrypt, no guard", [good], ["live-grant!", "no-guard"], live("Decrypt")],
+    ["a grant of Decrypt under the guard", whole, ["live-grant"], live("Decrypt")],
+    ["a grant of ReEncryptFrom under the guard", whole, ["live-grant!"], live("Decrypt", "ReEncryptFrom")],
+    ["a grant of DescribeKey", whole, [], live("DescribeKey", "RetireGrant")],
+    ["a failing rule, accepted", [...whole, allow(["kms:Encrypt"])], ["encrypt"], {
+      ...reviewed,
+      accepted: ["encrypt"],
+    }],
+  ];
+
+/** The rules found, those that fail with `!`; without the warning that every policy here has. */
+function found(policy: KeyPolicy, options: LintOptions = reviewed): readonly string[] {
+  const { findings } = lintKeyPolicy(policy, options);
+  const rules = findings.filter(({ rule, statement }) => rule !== "administrator" || statement !== "Admin")
+    .map(({ rule, severity }) => `${rule}${severity === "fail" ? "!" : ""}`);
+  return [...new Set(rules)].sort();
+}
+
+for (const [name, statements, expected, options] of CASES) {
+  Deno.test(`lint: ${name}`, () => {
+    assertEquals(found(policyOf(...statements), options), [...expected].sort());
+  });
+}
+
+Deno.test("lint: KMS's default policy fails, and the finding names what it lets through, and a remedy", () => {
+  const { ok, findings } = lintKeyPolicy(DEFAULT_POLICY);
+  const wildcard = findings.find(({ rule }) => rule === "wildcard-action");
+  assertEquals([ok, wildcard?.severity, wildcard?.statement], [false, "fail", "Enable IAM User Permissions"]);
+  for (
+    const action of [
+      "Decrypt",
+      "GenerateDataKey",
+      "ReEncryptFrom",
+      "CreateGrant",
+      "PutKeyPolicy",
+      "ReplicateKey",
+    ]
+  ) assertEquals(wildcard?.message.includes(action), true, action);
+  assertEquals(wildcard?.remedy.includes("guarding Deny"), true);
+});
+
+Deno.test("lint: a policy that nobody may change is warned of", () => {
+  const policy = { Version: "2012-10-17", Statement: [good, guard] };
+  assertEquals(found(policy), ["nobody-administers"]);
+});
+
+Deno.test("lint: an administrator whom nobody reviewed fails", () => {
+  assertEquals(found({ Statement: [ADMINISTRATION, ...whole] }, {}), ["put-key-policy!"]);
+});
+
+Deno.test("lint: every rule has a row that finds it", () => {
+  const seen = new Set([
+    "nobody-administers",
+    "put-key-policy",
+    ...CASES.flatMap(([, , rules]) => rules.map((rule) => rule.replace("!", ""))),
+  ]);
+  assertEquals(Object.keys(RULES).filter((rule) => !seen.has(rule)), []);
+});

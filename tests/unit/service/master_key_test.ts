@@ -1,0 +1,517 @@
+/** The master key: made once, opened again after a restart, never two, and nothing taken from a row that was changed. */
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
+import { verifyDigest, verifySchnorr } from "../../../lib/crypto/secp256k1.ts";
+import { EnclaveError } from "../../../lib/errors.ts";
+import type { WireObject } from "../../../lib/wire/messages.ts";
+import { SigningKey } from "../../deps/ethers.ts";
+import { CREDENTIAL, KmsRefusal, plainMasterKey, walletRig } from "../../helpers/wallet_rig.ts";
+
+const DIGEST = encodeBase64(new Uint8Array(32).fill(5));
+
+type Rig = Awaited<ReturnType<typeof walletRig>>;
+
+/** The row's own fields of a reply. */
+function rowOf(reply: WireObject): WireObject {
+  const { kms_encrypted_dek, encrypted_private_key, public_key, key_epoch } = reply;
+  return { kms_encrypted_dek, encrypted_private_key, public_key, key_epoch };
+}
+
+function init(rig: Rig, more: WireObject = {}) {
+  return rig.ask({
+    type: "master_key.init",
+    enclave_id: 1,
+    kms_key_id: rig.firstArn,
+    credential: CREDENTIAL,
+    ...more,
+  });
+}
+
+/** The same KMS, another life of the enclave. */
+function restart(rig: Rig, minEpoch = 1) {
+  const service = plainMasterKey(rig.kms, rig.events.log, {
+    minEpoch,
+    keys: rig.local.keyArns.map((arn) => ({
+      arn,
+      partition: "aws",
+      region: "us-east-1",
+      account: "000000000000",
+      id: arn.split("/")[1] ?? "",
+    })),
+  });
+  const ask = async (request: WireObject) => {
+    try {
+      const run = {
+        "master_key.init": "init",
+        "master_key.verify": "verify",
+        "master_key.rewrap": "rewrap",
+      } as const;
+      const type = String(request["type"]);
+      if (type === "master_key.sign") return service.sign(request) as unknown as WireObject;
+      return await service[run[type as keyof typeof run]](structuredClone(request)) as unknown as WireObject;
+    } catch (thrown) {
+      return {
+        msg: thrown instanceof Error && "code" in thrown ? thrown.code : "?",
+        details: String(thrown),
+      };
+    }
+  };
+  return { service, ask };
+}
+
+Deno.test("init without a row makes a key, and gives the row to store", async () => {
+  const rig = await walletRig();
+  const reply = await init(rig);
+  const { kms_encrypted_dek, encrypted_private_key, public_key, boot_id, ...rest } = reply as WireObject;
+  assertEquals(rest, {
+    status: "ok",
+    enclave_id: "1",
+    kms_key_id: rig.firstArn,
+    key_epoch: 1,
+    newly_generated: true,
+  });
+  assertEquals(decodeBase64(String(public_key)).length, 33);
+  assertEquals(decodeBase64(String(encrypted_private_key)).length, 60);
+  assert(decodeBase64(String(kms_encrypted_dek)).length > 0 && typeof boot_id === "string");
+});
+
+Deno.test("the row opens after a restart: the same public key, signatures by it, another boot", async () => {
+  const rig = await walletRig();
+  const first = await init(rig);
+  const { ask } = restart(rig);
+  const request = {
+    type: "master_key.init",
+    enclave_id: 1,
+    kms_key_id: rig.firstArn,
+    credential: CREDENTIAL,
+  };
+  const second = await ask({ ...request, ...rowOf(first) });
+  assertEquals([second["public_key"], second["newly_generated"]], [
+    (first as WireObject)["public_key"],
+    false,
+  ]);
+  assertNotEquals(second["boot_id"], (first as WireObject)["boot_id"]);
+  const signed = await ask({ type: "master_key.sign", digest: DIGEST });
+  const publicKey = decodeBase64(String(second["public_key"]));
+  assert(verifyDigest(publicKey, decodeBase64(DIGEST), decodeBase64(String(signed["signature"]))));
+});
+
+Deno.test("signatures verify by a second implementation, and recover to the public key", async () => {
+  const rig = await walletRig();
+  const publicKey = decodeBase64(String(((await init(rig)) as WireObject)["public_key"]));
+  const reply =
+    (await rig.ask({ type: "master_key.sign", digest: encodeHex(new Uint8Array(32).fill(5)) })) as WireObject;
+  const bytes = decodeBase64(String(reply["signature"]));
+  const recovered = SigningKey.recoverPublicKey(`0x${"05".repeat(32)}`, {
+    r: `0x${encodeHex(bytes.subarray(0, 32))}`,
+    s: `0x${encodeHex(bytes.subarray(32))}`,
+    v: reply["recovery_id"] === 0 ? 27 : 28,
+  });
+  assertEquals(SigningKey.computePublicKey(recovered, true), `0x${encodeHex(publicKey)}`);
+  const schnorr =
+    (await rig.ask({ type: "master_key.sign", digest: DIGEST, scheme: "schnorr" })) as WireObject;
+  assert(verifySchnorr(publicKey, decodeBase64(DIGEST), decodeBase64(String(schnorr["signature"]))));
+});
+
+Deno.test("init again without a row gives the same row: there are never two keys", async () => {
+  const rig = await walletRig();
+  const replies = await Promise.all([init(rig), init(rig), init(rig)]);
+  const [first] = replies;
+  for (const reply of replies) assertEquals(rowOf(reply), rowOf(first as WireObject));
+  assertEquals(replies.map((reply) => (reply as WireObject)["newly_generated"]), [true, false, false]);
+  assertEquals(rig.kms.calls.generateDataKey, 1);
+});
+
+Deno.test("a part of a row is refused, and makes no key", async () => {
+  const rig = await walletRig();
+  const row = rowOf(await init(await walletRig()));
+  for (const field of Object.keys(row)) {
+    const { [field]: _, ...rest } = row;
+    const reply = await init(rig, rest);
+    assertEquals([reply.msg, reply.details.includes(field)], ["missing_fields", true]);
+  }
+  assertEquals(rig.kms.calls.generateDataKey, 0);
+});
+
+function flipBit(base64: unknown, at: number): string {
+  const bytes = decodeBase64(String(base64));
+  const index = (at + bytes.length) % bytes.length;
+  bytes[index] = (bytes[index] ?? 0) ^ 1;
+  return encodeBase64(bytes);
+}
+
+const CHANGED: readonly (readonly [string, (row: WireObject, rig: Rig) => WireObject, string, string])[] = [
+  ["enclave_id", () => ({ enclave_id: 2 }), "row_rejected", "enclave_id"],
+  [
+    "kms_key_id, another allowed one",
+    (_, rig) => ({ kms_key_id: rig.secondArn }),
+    "row_rejected",
+    "kms_key_id",
+  ],
+  ["kms_key_id, not allowed", () => ({ kms_key_id: "alias/x" }), "key_not_allowed", "allowed"],
+  [
+    "the first byte of the data key",
+    (row) => ({ kms_encrypted_dek: flipBit(row["kms_encrypted_dek"], 0) }),
+    "row_rejected",
+    "kms_encrypted_dek",
+  ],
+  [
+    "the last byte of the data key",
+    (row) => ({ kms_encrypted_dek: flipBit(row["kms_encrypted_dek"], -1) }),
+    "row_rejected",
+    "kms_encrypted_dek",
+  ],
+  [
+    "the nonce of the sealed key",
+    (row) => ({ encrypted_private_key: flipBit(row["encrypted_private_key"], 0) }),
+    "row_rejected",
+    "encrypted_private_key",
+  ],
+  [
+    "the sealed key itself",
+    (row) => ({ encrypted_private_key: flipBit(row["encrypted_private_key"], 20) }),
+    "row_rejected",
+    "encrypted_private_key",
+  ],
+  [
+    "the tag of the sealed key",
+    (row) => ({ encrypted_private_key: flipBit(row["encrypted_private_key"], -1) }),
+    "row_rejected",
+    "encrypted_private_key",
+  ],
+  [
+    "the parity of the public key",
+    (row) => ({ public_key: flipBit(row["public_key"], 0) }),
+    "row_rejected",
+    "public_key",
+  ],
+  ["the public key", (row) => ({ public_key: flipBit(row["public_key"], -1) }), "row_rejected", "public_key"],
+  ["the epoch", () => ({ key_epoch: 2 }), "row_rejected", "key_epoch"],
+  ["the epoch, below the first", () => ({ key_epoch: 0 }), "missing_fields", "key_epoch"],
+  [
+    "a public key of 32 bytes",
+    () => ({ public_key: encodeBase64(new Uint8Array(32)) }),
+    "missing_fields",
+    "33 bytes",
+  ],
+];
+
+for (const [what, change, code, words] of CHANGED) {
+  Deno.test(`a row with another value is refused, named, and changes nothing: ${what}`, async () => {
+    const rig = await walletRig();
+    const row = rowOf(await init(rig));
+    const other = restart(rig);
+    const request = {
+      enclave_id: 1,
+      kms_key_id: rig.firstArn,
+      credential: CREDENTIAL,
+      ...row,
+      ...change(row, rig),
+    };
+    for (const type of ["master_key.init", "master_key.verify"]) {
+      const reply = await other.ask({ ...request, type });
+      assertEquals(reply["msg"], code, String(reply["details"]));
+      assert(String(reply["details"]).includes(words), String(reply["details"]));
+    }
+    assertEquals(other.service.state["initialised"], false);
+    // The whole row still opens there.
+    assertEquals(
+      (await other.ask({
+        ...request,
+        ...change,
+        ...row,
+        enclave_id: 1,
+        kms_key_id: rig.firstArn,
+        type: "master_key.init",
+      }))["status"],
+      "ok",
+    );
+  });
+}
+
+Deno.test("rows of two enclaves cannot be swapped, whole or in part", async () => {
+  const rig = await walletRig();
+  const one = rowOf(await init(rig));
+  const second = restart(rig);
+  const request = { type: "master_key.init", kms_key_id: rig.firstArn, credential: CREDENTIAL };
+  const two = rowOf(await second.ask({ ...request, enclave_id: 2 }));
+  const third = restart(rig);
+  assertEquals((await third.ask({ ...request, enclave_id: 1, ...two }))["msg"], "row_rejected");
+  for (const field of ["kms_encrypted_dek", "encrypted_private_key", "public_key"]) {
+    assertEquals(
+      (await third.ask({ ...request, enclave_id: 1, ...one, [field]: two[field] }))["msg"],
+      "row_rejected",
+      field,
+    );
+  }
+});
+
+const CONFLICTS: readonly (readonly [string, (rig: Rig) => WireObject])[] = [
+  ["another enclave's id", () => ({ enclave_id: 2 })],
+  ["another KMS key, without a row", (rig) => ({ kms_key_id: rig.secondArn })],
+];
+
+for (const [what, change] of CONFLICTS) {
+  Deno.test(`a service that holds a key refuses ${what}, and keeps what it has`, async () => {
+    const rig = await walletRig();
+    const row = rowOf(await init(rig));
+    assertEquals((await init(rig, change(rig))).msg, "master_key_conflict");
+    assertEquals(rowOf(await init(rig)), row);
+    assertEquals(rig.kms.calls.generateDataKey, 1);
+  });
+}
+
+Deno.test("a service that holds a key refuses the row of another", async () => {
+  const rig = await walletRig();
+  await init(rig);
+  const other = rowOf(
+    await restart(rig).ask({
+      type: "master_key.init",
+      enclave_id: 1,
+      kms_key_id: rig.firstArn,
+      credential: CREDENTIAL,
+    }),
+  );
+  assertEquals((await init(rig, other)).msg, "master_key_conflict");
+});
+
+Deno.test("before init nothing is signed, told or rewrapped", async () => {
+  const rig = await walletRig();
+  for (
+    const request of [
+      { type: "master_key.sign", digest: DIGEST },
+      { type: "master_key.public_info" },
+      { type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: CREDENTIAL },
+    ]
+  ) assertEquals((await rig.ask(request)).msg, "not_configured");
+});
+
+Deno.test("rewrap: the same key under another KMS key, the epoch one more, both rows open", async () => {
+  const rig = await walletRig();
+  const before = (await init(rig)) as WireObject;
+  const after = (await rig.ask({
+    type: "master_key.rewrap",
+    new_kms_key_id: rig.secondArn,
+    credential: CREDENTIAL,
+  })) as WireObject;
+  assertEquals([after["public_key"], after["key_epoch"], after["kms_key_id"]], [
+    before["public_key"],
+    2,
+    rig.secondArn,
+  ]);
+  const other = restart(rig);
+  const request = { type: "master_key.verify", enclave_id: 1, credential: CREDENTIAL };
+  assertEquals((await other.ask({ ...request, kms_key_id: rig.secondArn, ...rowOf(after) }))["status"], "ok");
+  assertEquals((await other.ask({ ...request, kms_key_id: rig.firstArn, ...rowOf(before) }))["status"], "ok");
+  // Mixed they do not.
+  assertEquals(
+    (await other.ask({ ...request, kms_key_id: rig.secondArn, ...rowOf(before) }))["msg"],
+    "row_rejected",
+  );
+  assertEquals(
+    (await other.ask({ ...request, kms_key_id: rig.secondArn, ...rowOf(after), key_epoch: 1 }))["msg"],
+    "row_rejected",
+  );
+});
+
+Deno.test("rewrap goes only to an allowed key, and a failure leaves the old one in use", async () => {
+  const rig = await walletRig();
+  await init(rig);
+  const request = { type: "master_key.rewrap", credential: CREDENTIAL };
+  const elsewhere = rig.firstArn.replace("000000000000", "999999999999");
+  assertEquals((await rig.ask({ ...request, new_kms_key_id: elsewhere })).msg, "key_not_allowed");
+  rig.kms.fail = new KmsRefusal("AccessDeniedException");
+  assertEquals((await rig.ask({ ...request, new_kms_key_id: rig.secondArn })).msg, "kms_generate_failed");
+  rig.kms.fail = undefined;
+  const info = (await rig.ask({ type: "master_key.public_info" })) as WireObject;
+  assertEquals([info["key_epoch"], info["kms_key_id"]], [1, rig.firstArn]);
+  assertEquals((await rig.ask({ type: "master_key.sign", digest: DIGEST }))["status"], "ok");
+});
+
+Deno.test("a measured least epoch refuses a row from before it", async () => {
+  const rig = await walletRig();
+  const old = rowOf(await init(rig));
+  const strict = await walletRig({ minEpoch: 2 });
+  const reply = await strict.ask({
+    type: "master_key.init",
+    enclave_id: 1,
+    kms_key_id: strict.firstArn,
+    credential: CREDENTIAL,
+    ...old,
+  });
+  assertEquals([reply.msg, reply.details.includes("at least 2"), strict.kms.calls.decrypt], [
+    "row_rejected",
+    true,
+    0,
+  ]);
+});
+
+for (
+  const [name, failure, code] of [
+    ["expired credentials", new KmsRefusal("ExpiredTokenException"), "credentials_expired"],
+    ["a disabled key", new KmsRefusal("DisabledException"), "kms_decrypt_failed"],
+    ["a time-out", new EnclaveError("late", { code: "kms_timeout" }), "timeout"],
+  ] as const
+) {
+  Deno.test(`KMS fails at init with a row by ${name}: no key is made or held, and it works when KMS is back`, async () => {
+    const rig = await walletRig();
+    const row = rowOf(await init(await walletRig()));
+    const own = rowOf(await init(rig));
+    const other = restart(rig);
+    rig.kms.fail = failure;
+    const request = {
+      type: "master_key.init",
+      enclave_id: 1,
+      kms_key_id: rig.firstArn,
+      credential: CREDENTIAL,
+      ...own,
+    };
+    assertEquals((await other.ask(request))["msg"], code);
+    assertEquals([other.service.state["initialised"], row === own], [false, false]);
+    rig.kms.fail = undefined;
+    assertEquals((await other.ask(request))["status"], "ok");
+  });
+}
+
+Deno.test("a data key of the wallet opens no master key", async () => {
+  const rig = await walletRig();
+  const row = rowOf(await init(rig));
+  const wrapped = await rig.local.encrypt(rig.firstArn, new Uint8Array(32), {
+    app: "denclave",
+    purpose: "wallet",
+    name: "1",
+  });
+  const reply = await restart(rig).ask({
+    type: "master_key.init",
+    enclave_id: 1,
+    kms_key_id: rig.firstArn,
+    credential: CREDENTIAL,
+    ...row,
+    kms_encrypted_dek: encodeBase64(wrapped),
+  });
+  assertEquals(reply["msg"], "row_rejected");
+});
+
+for (
+  const digest of [
+    undefined,
+    "",
+    "00",
+    encodeBase64(new Uint8Array(31)),
+    encodeBase64(new Uint8Array(33)),
+    "zz".repeat(32),
+    7,
+  ]
+) {
+  Deno.test(`a digest that is none is refused: ${String(digest).slice(0, 20)}`, async () => {
+    const rig = await walletRig();
+    await init(rig);
+    const reply = await rig.ask({ type: "master_key.sign", digest });
+    assertEquals([reply.msg, reply.details.includes("digest")], ["missing_fields", true]);
+  });
+}
+
+Deno.test("an enclave_id that is none is refused by its name", async () => {
+  const rig = await walletRig();
+  for (const enclave_id of [undefined, -1, 1.5, "", "a b", "a".repeat(129), {}]) {
+    const reply = await init(rig, { enclave_id });
+    assertEquals([reply.msg, reply.details.includes("enclave_id")], ["missing_fields", true]);
+  }
+  assertEquals((await init(rig, { enclave_id: "1" }) as WireObject)["enclave_id"], "1");
+  assertEquals(
+    (await rig.ask({ type: "master_key.sign", enclave_id: 2, digest: DIGEST })).msg,
+    "master_key_conflict",
+  );
+});
+
+Deno.test("no key is made where the kernel's random numbers are not the NSM's, but a stored one opens", async () => {
+  const rig = await walletRig({ attested: true });
+  assertEquals((await init(rig)).msg, "entropy_not_trusted");
+  const trusted = await walletRig({ attested: true, entropy: { kernelGenerator: "nsm-hwrng" } });
+  assertEquals((await init(trusted))["status"], "ok");
+});
+
+Deno.test("the attested public key: with a nonce, init, rewrap and public_info carry a document about it", async () => {
+  const seen: Uint8Array[] = [];
+  const attester = {
+    attest: ({ userData }: { readonly userData: Uint8Array<ArrayBuffer> }) => {
+      seen.push(userData);
+      return Promise.resolve(new Uint8Array([7]));
+    },
+  };
+  const rig = await walletRig({ attester });
+  const nonce = encodeBase64(new Uint8Array(32));
+  const replies = [
+    await init(rig, { nonce }),
+    await rig.ask({ type: "master_key.public_info", nonce }),
+    await rig.ask({
+      type: "master_key.rewrap",
+      new_kms_key_id: rig.secondArn,
+      credential: CREDENTIAL,
+      nonce,
+    }),
+  ];
+  for (const reply of replies) assertEquals((reply as WireObject)["attestation_document"], "Bw==");
+  // The same statement twice, another after the epoch has grown.
+  assertEquals(encodeHex(seen[0] ?? new Uint8Array()), encodeHex(seen[1] ?? new Uint8Array()));
+  assertNotEquals(encodeHex(seen[1] ?? new Uint8Array()), encodeHex(seen[2] ?? new Uint8Array()));
+});
+
+Deno.test("a nonce where there is no NSM makes no key", async () => {
+  const rig = await walletRig();
+  assertEquals((await init(rig, { nonce: encodeBase64(new Uint8Array(32)) })).msg, "attestation_unavailable");
+  assertEquals(rig.kms.calls.generateDataKey, 0);
+});
+
+Deno.test("health tells the epoch and the boot, and no key", async () => {
+  const rig = await walletRig();
+  await init(rig);
+  const { master_key } = (await rig.ask({ type: "health" })) as WireObject;
+  const { boot_id: _, ...rest } = master_key as WireObject;
+  assertEquals(rest, { initialised: true, enclave_id: "1", key_epoch: 1 });
+});
+
+Deno.test("with a measured least epoch, what init makes init opens again", async () => {
+  using rig = await walletRig({ minEpoch: 3 });
+  const made = (await init(rig)) as WireObject;
+  assertEquals(made["key_epoch"], 3);
+  const other = restart(rig, 3);
+  const request = { enclave_id: 1, kms_key_id: rig.firstArn, credential: CREDENTIAL, ...rowOf(made) };
+  for (const type of ["master_key.verify", "master_key.init"]) {
+    assertEquals((await other.ask({ ...request, type }))["status"], "ok");
+  }
+  const strict = restart(rig, 4);
+  assertEquals((await strict.ask({ ...request, type: "master_key.verify" }))["msg"], "row_rejected");
+});
+
+Deno.test("a change that nobody waits for any more is not made", async () => {
+  using rig = await walletRig();
+  const row = rowOf(await init(rig));
+  const gate = Promise.withResolvers<void>();
+  const { generateDataKey } = rig.kms;
+  rig.kms.generateDataKey = async (access, request) => {
+    await gate.promise;
+    return await generateDataKey(access, request);
+  };
+  const abandon = new AbortController();
+  const request = { type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: CREDENTIAL };
+  const rewraps = [1, 2].map(() =>
+    rig.masterKey.rewrap(structuredClone(request), abandon.signal).then(() => "done", (thrown) => thrown.code)
+  );
+  abandon.abort();
+  gate.resolve();
+  assertEquals(await Promise.all(rewraps), ["abandoned", "abandoned"]);
+  assertEquals(rowOf(await init(rig)), row);
+});
+
+Deno.test("few changes wait for their turn; the rest are told to come back", async () => {
+  using rig = await walletRig();
+  await init(rig);
+  const replies = await Promise.all(
+    Array.from(
+      { length: 12 },
+      () => rig.ask({ type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: CREDENTIAL }),
+    ),
+  );
+  assertEquals(replies.map((reply) => reply.msg ?? "ok"), [...Array(8).fill("ok"), ...Array(4).fill("busy")]);
+});

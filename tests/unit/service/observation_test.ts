@@ -1,0 +1,169 @@
+/** Events, metrics, reports. */
+import { assert, assertEquals } from "@std/assert";
+import { Report, stepPrinter } from "../../../lib/cli/report.ts";
+import { EnclaveError } from "../../../lib/errors.ts";
+import { EventLog } from "../../../lib/service/events.ts";
+import { Metrics } from "../../../lib/service/metrics.ts";
+
+function eventLog(options: Partial<ConstructorParameters<typeof EventLog>[0]> = {}) {
+  const lines: string[] = [];
+  let now = 0;
+  const events = new EventLog({
+    write: (line) => lines.push(line),
+    level: "info",
+    now: () => new Date(now),
+    ...options,
+  });
+  return { events, lines, later: (ms: number) => now += ms };
+}
+
+Deno.test("an event is one JSON line, and those below the level are none", () => {
+  const { events, lines } = eventLog();
+  events.log("debug", "unseen");
+  events.log("info", "seen", { a: 1, b: undefined });
+  assertEquals(lines, ['{"time":"1970-01-01T00:00:00.000Z","level":"info","event":"seen","a":1}\n']);
+});
+
+Deno.test("the ring keeps the newest events, oldest first", () => {
+  const { events } = eventLog({ keep: 3 });
+  for (let n = 0; n < 5; n++) events.log("info", `e${n}`);
+  assertEquals(events.recent(10).map(({ event }) => event), ["e2", "e3", "e4"]);
+  assertEquals(events.recent(1).map(({ event }) => event), ["e4"]);
+  assertEquals(events.recent(0), []);
+});
+
+Deno.test("what looks like a key or a credential is not written, and long words are cut", () => {
+  const { events, lines } = eventLog();
+  const hidden = ["ab".repeat(32), "A".repeat(100), "AKIAIOSFODNN7EXAMPLE"];
+  for (const secret of hidden) events.log("info", "e", { reason: `before ${secret} after` });
+  for (const secret of hidden) assertEquals(lines.join("").includes(secret), false);
+  assertEquals(lines.every((line) => line.includes("before [redacted] after")), true);
+  events.log("info", "long", { reason: "x y ".repeat(1_000) });
+  assert((lines.at(-1)?.length ?? 0) < 700);
+});
+
+Deno.test("a flood is cut, counted and said in one line; errors pass", () => {
+  const { events, lines, later } = eventLog({ linesPerSecond: 3 });
+  for (let n = 0; n < 10; n++) events.log("warn", "flood");
+  events.log("error", "important");
+  later(1_000);
+  events.log("info", "after");
+  assertEquals(lines.map((line) => JSON.parse(line)).map(({ event, lines }) => lines ?? event), [
+    "flood",
+    "flood",
+    "flood",
+    "important",
+    7,
+    "after",
+  ]);
+});
+
+Deno.test("a writer that fails stops nothing, and the ring still has the event", () => {
+  const { events } = eventLog({
+    write: () => {
+      throw new Error("nobody reads");
+    },
+  });
+  events.log("info", "kept");
+  assertEquals(events.recent(1)[0]?.event, "kept");
+});
+
+Deno.test("metrics count by type and outcome, with quantiles as upper bounds", () => {
+  const metrics = new Metrics();
+  for (let n = 0; n < 99; n++) metrics.count("process", true, 0.9);
+  metrics.count("process", false, 100);
+  const process = metrics.snapshot()["process"];
+  assertEquals([process?.ok, process?.error, process?.p50_ms, process?.p99_ms, process?.max_ms], [
+    99,
+    1,
+    1,
+    1,
+    100,
+  ]);
+  metrics.count("fast", true, 0);
+  metrics.count("slow", true, 1e9);
+  assertEquals([metrics.snapshot()["fast"]?.p50_ms, metrics.snapshot()["slow"]?.p99_ms], [0.0625, 65_536]);
+});
+
+Deno.test("a report goes on after a step that fails, says why, and is not ok", async () => {
+  const printed: string[] = [];
+  const report = new Report(stepPrinter((text) => printed.push(text), false));
+  report.section("Part");
+  await report.step("works", () => "fine");
+  await report.step(
+    "fails",
+    () => Promise.reject(new EnclaveError("It broke.", { code: "x", hint: "Mend it." })),
+  );
+  assertEquals([report.ok, report.results.map(({ ok, seen }) => [ok, seen])], [false, [[true, "fine"], [
+    false,
+    "It broke. Mend it.",
+  ]]]);
+  assertEquals(printed.join("").includes("\x1b"), false);
+  assert(printed.join("").includes("FAIL fails"));
+});
+
+Deno.test("errors are never lost to the level", () => {
+  const { events, lines } = eventLog({ level: "error" });
+  for (const level of ["debug", "info", "warn", "error"] as const) events.log(level, level);
+  assertEquals(lines.length, 1);
+});
+
+Deno.test("a flood of errors is written whole, and the ring does not grow by it", () => {
+  const { events, lines } = eventLog({ linesPerSecond: 1, keep: 10 });
+  for (let n = 0; n < 1_000; n++) events.log("error", "e");
+  assertEquals([lines.length, events.recent(10_000).length], [1_000, 10]);
+});
+
+Deno.test("a clock that goes back stops no event", () => {
+  const { events, lines, later } = eventLog({ linesPerSecond: 1 });
+  later(10_000);
+  events.log("info", "before");
+  later(-10_000);
+  events.log("info", "after");
+  assertEquals(lines.length, 2);
+});
+
+Deno.test("numbers and switches are written as they are, and what looks innocent is not redacted", () => {
+  const { events, lines } = eventLog();
+  const reason = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+  events.log("info", "e", { ms: 1.5, ok: true, reason });
+  const { ms, ok, reason: written } = JSON.parse(lines[0] ?? "");
+  assertEquals([ms, ok, written], [1.5, true, reason]);
+});
+
+for (
+  const [ms, bound] of [[0.0625, 0.0625], [0.07, 0.125], [1, 1], [1.01, 2], [1_000, 1_024], [65_536, 65_536]]
+) {
+  Deno.test(`${ms} ms are in the bucket up to ${bound}`, () => {
+    const metrics = new Metrics();
+    metrics.count("x", true, ms ?? 0);
+    assertEquals(metrics.snapshot()["x"]?.p50_ms, bound);
+  });
+}
+
+Deno.test("metrics of nothing are empty", () => assertEquals(new Metrics().snapshot(), {}));
+
+Deno.test("a report's steps are data for a script: section, step, outcome, time", async () => {
+  const report = new Report();
+  report.section("One");
+  await report.step("a", () => Promise.resolve("seen"));
+  report.section("Two");
+  await report.step("b", () => {
+    throw "a word";
+  });
+  const [a, b] = JSON.parse(JSON.stringify(report.results));
+  assertEquals({ ...a, ms: 0 }, { section: "One", step: "a", ok: true, ms: 0, seen: "seen" });
+  assertEquals({ ...b, ms: 0 }, { section: "Two", step: "b", ok: false, ms: 0, seen: "a word" });
+  assert(a.ms >= 0);
+});
+
+Deno.test("a report names each section once, in colour where that is wanted", async () => {
+  const printed: string[] = [];
+  const report = new Report(stepPrinter((text) => printed.push(text), true));
+  assertEquals(report.ok, true);
+  report.section("Part");
+  await report.step("a", () => "");
+  await report.step("b", () => "");
+  assertEquals(printed.join("").match(/Part/g)?.length, 1);
+  assert(printed.join("").includes("\x1b[32mok"));
+});

@@ -1,0 +1,363 @@
+/** Sealed requests as they come over the wire: what opens, what is refused, what is said of it. */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { decodeBase64, encodeBase64 } from "@std/encoding";
+import { attestUserData } from "../../../lib/attestation/statement.ts";
+import { decodeStrict } from "../../../lib/attestation/cbor.ts";
+import type { Client } from "../../../lib/parent/client.ts";
+import {
+  exportPublicKey,
+  generateKeyPair,
+  importPublicKey,
+  setupRecipient,
+  setupSender,
+} from "../../../lib/sealed/hpke.ts";
+import { hashPublicKey, openRequest, sealRequest } from "../../../lib/sealed/message.ts";
+import { MAX_COUNTER, SealedError, type SealedRequest, SealedSender } from "../../../lib/sealed/mod.ts";
+import { KEY_GRACE_MS, KEY_LIFE_MS, SealedKeys } from "../../../lib/service/sealed_keys.ts";
+import { WireError, type WireObject } from "../../../lib/wire/messages.ts";
+import { CONFIGURATION_HASH, sealedRig } from "../../helpers/sealed_rig.ts";
+
+const NONCE = encodeBase64(new Uint8Array(16).fill(7));
+const PING = { type: "ping" };
+
+/** Sends a message that may have been tampered with, and gives the service's code. */
+async function codeOf(client: Client, message: WireObject): Promise<unknown> {
+  const reply = await client.exchange(message);
+  return reply["status"] === "error" ? reply["msg"] : reply["status"];
+}
+
+function flipped(base64: string, at: number): string {
+  const bytes = decodeBase64(base64);
+  const index = at < 0 ? bytes.length + at : at;
+  bytes[index] = (bytes[index] ?? 0) ^ 1;
+  return encodeBase64(bytes);
+}
+
+Deno.test("attest binds the service's own key, the configuration and the caller's data", async () => {
+  await using rig = await sealedRig();
+  using client = await rig.connect();
+  const data = new Uint8Array(256).fill(9);
+  const reply = await client.request({ type: "attest", nonce: NONCE, user_data: encodeBase64(data) });
+  assertEquals(Object.keys(reply).sort(), [
+    "attestation_document",
+    "configuration_hash",
+    "expires_at",
+    "key_id",
+    "public_key",
+    "status",
+  ]);
+  const publicKey = decodeBase64(String(reply["public_key"]));
+  const document = await rig.nsm.verify(decodeBase64(String(reply["attestation_document"])), {
+    nonce: decodeBase64(NONCE),
+    publicKey,
+    userData: await attestUserData(data, CONFIGURATION_HASH),
+  });
+  assertEquals(publicKey.length, 32);
+  assertEquals(reply["key_id"], encodeBase64(await hashPublicKey(publicKey)));
+  assertEquals(reply["configuration_hash"], encodeBase64(CONFIGURATION_HASH));
+  const said = decodeStrict(document.userData ?? new Uint8Array(0), { maxBytes: 512, maxDepth: 1 });
+  assert(said instanceof Map);
+  assertEquals([said.get("v"), said.get("purpose")], [1, "attest"]);
+  const life = Date.parse(String(reply["expires_at"])) - document.timestamp.getTime();
+  assert(life > KEY_LIFE_MS - 60_000 && life <= KEY_LIFE_MS);
+});
+
+const BAD_ATTEST: readonly (readonly [string, WireObject])[] = [
+  ["no nonce", {}],
+  ["a short nonce", { nonce: encodeBase64(new Uint8Array(15)) }],
+  ["a nonce that the NSM would not take", { nonce: encodeBase64(new Uint8Array(513)) }],
+  ["a nonce that is no base64", { nonce: "%%%" }],
+  ["user data that is too long", { nonce: NONCE, user_data: encodeBase64(new Uint8Array(257)) }],
+  ["user data that is no text", { nonce: NONCE, user_data: 7 }],
+];
+Deno.test("attest refuses what it was not asked properly, by the field's name", async () => {
+  await using rig = await sealedRig();
+  using client = await rig.connect();
+  for (const [what, request] of BAD_ATTEST) {
+    assertEquals(await codeOf(client, { type: "attest", ...request }), "missing_fields", what);
+  }
+});
+
+Deno.test("without an NSM, attest and sealed are refused as attestation_unavailable", async () => {
+  await using rig = await sealedRig({ withNsm: false });
+  using client = await rig.connect();
+  assertEquals(await codeOf(client, { type: "attest", nonce: NONCE }), "attestation_unavailable");
+  const sender = await SealedSender.create(await exportPublicKey((await generateKeyPair()).publicKey));
+  const { message } = await sender.seal(PING);
+  assertEquals(await codeOf(client, { ...message }), "attestation_unavailable");
+});
+
+Deno.test("a message that was taken is refused when it comes again, on whatever connection", async () => {
+  await using rig = await sealedRig();
+  using client = await rig.connect();
+  using other = await rig.connect();
+  const { message } = await (await rig.sender(client)).seal(PING);
+  const copies = await Promise.all([client, other].map((each) => codeOf(each, { ...message })));
+  assertEquals(copies.sort(), ["ok", "sealed_replayed"]);
+  assertEquals(await codeOf(other, { ...message }), "sealed_replayed");
+});
+
+Deno.test("messages out of their order are refused, those after a gap are taken", async () => {
+  await using rig = await sealedRig();
+  using client = await rig.connect();
+  const sender = await rig.sender(client);
+  const sealed: SealedRequest[] = [];
+  for (let count = 0; count < 4; count++) sealed.push((await sender.seal(PING)).message);
+  const codes = [];
+  for (const index of [2, 0, 1, 3]) codes.push(await codeOf(client, { ...sealed[index] }));
+  assertEquals(codes, ["ok", "sealed_replayed", "sealed_replayed", "ok"]);
+});
+
+Deno.test("each client counts for itself", async () => {
+  await using rig = await sealedRig();
+  using client = await rig.connect();
+  const first = await rig.sender(client, { lastCounter: 1_000 });
+  const second = await rig.sender(client);
+  assertEquals(await codeOf(client, { ...(await first.seal(PING)).message }), "ok");
+  assertEquals(await codeOf(client, { ...(await second.seal(PING)).message }), "ok");
+});
+
+const CHANGES: readonly (readonly [string, (message: SealedRequest) => WireObject, string])[] = [
+  ["another counter", (m) => ({ ...m, counter: m.counter + 1 }), "decrypt_failed"],
+  ["another client id", (m) => ({ ...m, client_id: flipped(m.client_id, 0) }), "decrypt_failed"],
+  ["another encapsulated key", (m) => ({ ...m, enc: flipped(m.enc, 0) }), "decrypt_failed"],
+  [
+    "an encapsulated key of low order",
+    (m) => ({ ...m, enc: encodeBase64(new Uint8Array(32)) }),
+    "decrypt_failed",
+  ],
+  ["a changed first byte", (m) => ({ ...m, ciphertext: flipped(m.ciphertext, 0) }), "decrypt_failed"],
+  ["a changed tag", (m) => ({ ...m, ciphertext: flipped(m.ciphertext, -1) }), "decrypt_failed"],
+  [
+    "a byte less",
+    (m) => ({ ...m, ciphertext: encodeBase64(decodeBase64(m.ciphertext).slice(0, -1)) }),
+    "decrypt_failed",
+  ],
+  [
+    "nothing but half a tag",
+    (m) => ({ ...m, ciphertext: encodeBase64(new Uint8Array(8)) }),
+    "missing_fields",
+  ],
+  ["no counter", ({ counter: _, ...m }) => m, "missing_fields"],
+  ["a counter of 0", (m) => ({ ...m, counter: 0 }), "missing_fields"],
+  ["a counter that is not whole", (m) => ({ ...m, counter: 1.5 }), "missing_fields"],
+  ["a counter beyond whole numbers", (m) => ({ ...m, counter: MAX_COUNTER + 1 }), "missing_fields"],
+  ["a short client id", (m) => ({ ...m, client_id: encodeBase64(new Uint8Array(15)) }), "missing_fields"],
+  ["a long client id", (m) => ({ ...m, client_id: encodeBase64(new Uint8Array(33)) }), "missing_fields"],
+  ["a short encapsulated key", (m) => ({ ...m, enc: encodeBase64(new Uint8Array(31)) }), "missing_fields"],
+  ["another key's name", (m) => ({ ...m, key_id: flipped(m.key_id, 0) }), "sealed_key_unknown"],
+  ["a client key where none is known", (m) => ({ ...m, client_key: m.enc }), "client_not_allowed"],
+];
+Deno.test("a message that was changed is refused, and does not use up its counter", async () => {
+  await using rig = await sealedRig();
+  using client = await rig.connect();
+  const { message } = await (await rig.sender(client)).seal(PING);
+  for (const [what, change, code] of CHANGES) {
+    assertEquals(await codeOf(client, change(message)), code, what);
+  }
+  assertEquals(await codeOf(client, { ...message }), "ok");
+});
+
+Deno.test("a request of another type, sealed for the same key, does not open", async () => {
+  const keys = await generateKeyPair();
+  const keyHash = await hashPublicKey(await exportPublicKey(keys.publicKey));
+  const name = { keyHash, clientId: new Uint8Array(16), counter: 1 };
+  const info = new TextEncoder().encode("another type");
+  const { enc, apply } = await setupSender(keys.publicKey, { info });
+  const ciphertext = await apply(new Uint8Array(4), new Uint8Array(0));
+  await assertRejects(() => openRequest(keys, { enc, ciphertext }, name), SealedError);
+  const sealed = await sealRequest(keys.publicKey, new Uint8Array(4), name);
+  await assertRejects(async () => {
+    const recipient = await setupRecipient(keys, { info, enc: sealed.enc });
+    await recipient.apply(sealed.ciphertext, new Uint8Array(0));
+  }, Error);
+});
+
+Deno.test("a reply opens for its own request alone", async () => {
+  await using rig = await sealedRig();
+  using client = await rig.connect();
+  const sender = await rig.sender(client);
+  const [first, second] = [await sender.seal(PING), await sender.seal({ type: "health" })];
+  const replies = [await client.exchange({ ...first.message }), await client.exchange({ ...second.message })];
+  const [toFirst = {}, toSecond = {}] = replies;
+  assertEquals((await assertRejects(() => first.open(toSecond), SealedError)).code, "sealed_not_opened");
+  assertEquals((await assertRejects(() => second.open(toFirst), SealedError)).code, "sealed_not_opened");
+  const changed = { ...toFirst, ciphertext: flipped(String(toFirst["ciphertext"]), -1) };
+  assertEquals((await assertRejects(() => first.open(changed), SealedError)).code, "sealed_not_opened");
+  for (const ciphertext of ["", "AAAA", "not base64", 7, undefined]) {
+    const reply: WireObject = { status: "ok", type: "sealed", ciphertext };
+    await assertRejects(() => first.open(reply), SealedError);
+  }
+  assertEquals(
+    (await assertRejects(() => first.open({ status: "ok", msg: "pong" }), SealedError)).code,
+    "sealed_reply",
+  );
+  assertEquals([(await first.open(toFirst))["msg"], (await second.open(toSecond))["version"]], [
+    "pong",
+    "test",
+  ]);
+});
+
+Deno.test("sealed requests do not nest, and what is wrong inside is answered inside", async () => {
+  await using rig = await sealedRig();
+  using client = await rig.connect();
+  const sender = await rig.sender(client);
+  const inner = (await sender.seal(PING)).message;
+  for (
+    const [request, code] of [
+      [{ ...inner }, "unknown_type"],
+      [{ type: "process", ciphertext: "00" }, "not_configured"],
+      [{ apiRequest: "sign" }, "missing_fields"],
+      [[] as unknown as WireObject, "invalid_json"],
+    ] as const
+  ) {
+    const { message, open } = await sender.seal(request);
+    const outer = await client.exchange({ ...message });
+    assertEquals([outer["status"], outer["type"]], ["ok", "sealed"]);
+    assertEquals((await open(outer))["msg"], code);
+  }
+  const failures = rig.lines.map((line) => JSON.parse(line)).filter(({ event }) =>
+    event === "sealed_request_failed"
+  );
+  assertEquals(failures.map(({ type, code }) => [type, code]).slice(0, 2), [
+    ["unknown", "unknown_type"],
+    ["process", "not_configured"],
+  ]);
+});
+
+Deno.test("the last counter is used once, and then no more", async () => {
+  await using rig = await sealedRig();
+  using client = await rig.connect();
+  const sender = await rig.sender(client, { lastCounter: MAX_COUNTER - 1 });
+  const { message } = await sender.seal(PING);
+  assertEquals([message.counter, await codeOf(client, { ...message })], [MAX_COUNTER, "ok"]);
+  assertEquals((await assertRejects(() => sender.seal(PING), SealedError)).code, "sealed_counter");
+});
+
+Deno.test("the key changes after an hour; the old one is taken for five minutes more, its counters with it", async () => {
+  await using rig = await sealedRig();
+  using client = await rig.connect();
+  const first = await rig.publicKey(client);
+  const old = await rig.sender(client);
+  const [early, late, never] = [await old.seal(PING), await old.seal(PING), await old.seal(PING)];
+  rig.clock.ms = KEY_LIFE_MS - 1;
+  assertEquals(await rig.publicKey(client), first);
+  rig.clock.ms = KEY_LIFE_MS;
+  const second = await rig.publicKey(client);
+  assert(second !== first);
+  assertEquals(await codeOf(client, { ...early.message }), "ok");
+  rig.clock.ms = KEY_LIFE_MS + KEY_GRACE_MS - 1;
+  assertEquals(await codeOf(client, { ...early.message }), "sealed_replayed");
+  assertEquals(await codeOf(client, { ...late.message }), "ok");
+  rig.clock.ms = KEY_LIFE_MS + KEY_GRACE_MS;
+  assertEquals(await codeOf(client, { ...never.message }), "sealed_key_unknown");
+  assertEquals(await codeOf(client, { ...early.message }), "sealed_key_unknown");
+  assertEquals(await codeOf(client, { ...(await (await rig.sender(client)).seal(PING)).message }), "ok");
+});
+
+Deno.test("a key that nobody asked to replace is gone all the same when its time is over", async () => {
+  await using rig = await sealedRig();
+  using client = await rig.connect();
+  const { message } = await (await rig.sender(client)).seal(PING);
+  rig.clock.ms = KEY_LIFE_MS + KEY_GRACE_MS;
+  assertEquals(await codeOf(client, { ...message }), "sealed_key_unknown");
+});
+
+Deno.test("a key counts for so many clients, and takes no other until it changes: none is forgotten", async () => {
+  const clock = { ms: 0 };
+  await using keys = new SealedKeys({
+    checkEntropy: () => {},
+    now: () => new Date(0),
+    monotonic: () => clock.ms,
+    maxClients: 2,
+  });
+  const key = await keys.current();
+  keys.use(key, { client: "a", counter: 1 });
+  keys.use(key, { client: "b", counter: 1 });
+  const refused = (client: string, counter: number) => {
+    try {
+      keys.use(key, { client, counter });
+      return undefined;
+    } catch (thrown) {
+      return thrown instanceof WireError ? thrown.code : thrown;
+    }
+  };
+  assertEquals([refused("c", 1), refused("a", 1), refused("b", 2)], ["busy", "sealed_replayed", undefined]);
+  clock.ms = KEY_LIFE_MS;
+  const next = await keys.current();
+  keys.use(next, { client: "c", counter: 1 });
+  assertEquals([refused("c", 1), refused("a", 2)], ["busy", undefined]);
+});
+
+Deno.test("whoever asks at the same time is given the same key; who asks after the end, none", async () => {
+  const keys = new SealedKeys({ checkEntropy: () => {}, now: () => new Date(0), monotonic: () => 0 });
+  const [a, b] = await Promise.all([keys.current(), keys.current()]);
+  assertEquals(a.keyId, b.keyId);
+  await keys[Symbol.asyncDispose]();
+  assertEquals(keys.find(a.keyId), undefined);
+  assertEquals((await assertRejects(() => keys.current(), WireError)).code, "internal_error");
+});
+
+Deno.test("no key is made where random numbers are not to be trusted", async () => {
+  const refusal = new WireError("entropy_not_trusted", "No");
+  await using keys = new SealedKeys({
+    checkEntropy: () => {
+      throw refusal;
+    },
+    now: () => new Date(0),
+    monotonic: () => 0,
+  });
+  assertEquals(await assertRejects(() => keys.current(), WireError), refusal);
+});
+
+Deno.test("--require-sealed serves ping, health and attest in the open, and nothing else", async () => {
+  await using rig = await sealedRig({ sealed: { required: true } });
+  using client = await rig.connect();
+  for (const request of [PING, { type: "health" }, { type: "attest", nonce: NONCE }]) {
+    assertEquals(await codeOf(client, request), "ok");
+  }
+  for (const type of ["configure", "process", "logs", "metrics", "master_key.sign", "none such", undefined]) {
+    assertEquals(await codeOf(client, { type }), "sealed_required", type);
+  }
+  // A wallet's client tells replies apart by apiResponse, and a wallet's request is none the less one for its type.
+  const wallet = await client.exchange({ apiRequest: "sign", type: "ping" });
+  assertEquals([wallet["apiResponse"], wallet["msg"]], ["errorResponse", "sealed_required"]);
+  const { message, open } = await (await rig.sender(client)).seal({ type: "metrics" });
+  assertEquals((await open(await client.exchange({ ...message })))["status"], "ok");
+});
+
+Deno.test("with client keys, what others seal is refused, whatever key they name", async () => {
+  const [known, stranger] = [await generateKeyPair(), await generateKeyPair()];
+  const publicKey = await exportPublicKey(known.publicKey);
+  await using rig = await sealedRig({ sealed: { clientKeys: [publicKey] } });
+  using client = await rig.connect();
+  const unnamed = await (await rig.sender(client)).seal(PING);
+  assertEquals(await codeOf(client, { ...unnamed.message }), "client_not_allowed");
+  const strange = await (await rig.sender(client, { clientKey: stranger })).seal(PING);
+  assertEquals(await codeOf(client, { ...strange.message }), "client_not_allowed");
+  const claimed = { ...strange.message, client_key: encodeBase64(publicKey) };
+  assertEquals(await codeOf(client, claimed), "decrypt_failed");
+  assertEquals(
+    await codeOf(client, { ...unnamed.message, client_key: claimed.client_key }),
+    "decrypt_failed",
+  );
+  const { message, open } = await (await rig.sender(client, { clientKey: known })).seal(PING);
+  assertEquals((await open(await client.exchange({ ...message })))["msg"], "pong");
+});
+
+Deno.test("client keys without --require-sealed, and either without an NSM, are warned of", async () => {
+  const publicKey = await exportPublicKey((await generateKeyPair()).publicKey);
+  await using rig = await sealedRig({ sealed: { clientKeys: [publicKey] }, withNsm: false });
+  using client = await rig.connect();
+  const { warnings } = await client.request({ type: "health" });
+  assertStringIncludes(String(warnings), "whoever does not seal needs none");
+  assertStringIncludes(String(warnings), "no NSM to attest");
+});
+
+Deno.test("a sender refuses ids and keys that are none", async () => {
+  const key = new Uint8Array(32).fill(9);
+  await assertRejects(() => SealedSender.create(key, { clientId: new Uint8Array(15) }), RangeError);
+  await assertRejects(() => SealedSender.create(key, { lastCounter: -1 }), RangeError);
+  await assertRejects(() => SealedSender.create(new Uint8Array(31)), RangeError);
+  await assertRejects(() => importPublicKey(new Uint8Array(33)), RangeError);
+});

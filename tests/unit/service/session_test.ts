@@ -1,0 +1,473 @@
+/** The session key service behind its dispatcher, with a fake KMS. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { encodeBase64, encodeHex } from "@std/encoding";
+import { SdkBusyError, SdkKmsDecryptError, SdkTimeoutError } from "../../../lib/aws_ne/errors.ts";
+import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
+import { SealingKey } from "../../../lib/crypto/sealing.ts";
+import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
+import { PreparedReply } from "../../../lib/service/connection.ts";
+import { createDispatcher } from "../../../lib/service/dispatch.ts";
+import { EventLog } from "../../../lib/service/events.ts";
+import { Metrics } from "../../../lib/service/metrics.ts";
+import { type SessionOptions, SessionService } from "../../../lib/service/session.ts";
+import type { WireObject } from "../../../lib/wire/messages.ts";
+import { FakeKms } from "../../helpers/fake_kms.ts";
+import { plainMasterKey, plainSealed, plainWallet } from "../../helpers/wallet_rig.ts";
+
+const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+const SECRET = "NEVER-SEEN";
+const TSK = new Uint8Array(32).fill(0xa5);
+const CONFIGURE = {
+  type: "configure",
+  encrypted_tsk: encodeBase64(new Uint8Array([1, 2, 3])),
+  aws_access_key_id: "AKID",
+  aws_secret_access_key: SECRET,
+  aws_session_token: SECRET,
+};
+
+interface Setup {
+  readonly kms: FakeKms;
+  readonly session: SessionService;
+  readonly events: EventLog;
+  readonly ask: (request: WireObject) => Promise<WireObject>;
+}
+
+function setup(options: Partial<SessionOptions> & { readonly kms?: FakeKms } = {}): Setup {
+  const kms = options.kms ?? new FakeKms(() => Promise.resolve(new Uint8Array(TSK)));
+  const events = new EventLog({ write: () => {}, level: "debug" });
+  const session = new SessionService({
+    keys: [parseKeyArn(ARN)],
+    region: undefined,
+    context: undefined,
+    configureOnce: false,
+    requireEpoch: false,
+    workflow: (plaintext) => plaintext,
+    log: events.log,
+    now: () => new Date("2026-01-02T03:04:05Z"),
+    ...options,
+    kms,
+  });
+  const handler = createDispatcher({
+    session,
+    wallet: plainWallet(kms, events.log),
+    masterKey: plainMasterKey(kms, events.log),
+    sealed: plainSealed(kms, events.log),
+    kms,
+    events,
+    metrics: new Metrics(),
+    version: "test",
+    warnings: [],
+    serverStats: () => ({ connections: 1 }),
+    log: events.log,
+    now: () => new Date("2026-01-02T03:04:05Z"),
+  });
+  const ask = async (request: WireObject) => {
+    const { reply } = await handler({ ...request });
+    return reply instanceof PreparedReply
+      ? JSON.parse(reply.json.map((piece) => typeof piece === "string" ? piece : encodeHex(piece)).join(""))
+      : reply as WireObject;
+  };
+  return { kms, session, events, ask };
+}
+
+async function sealed(plaintext: Uint8Array, raw = TSK): Promise<string> {
+  using key = await SealingKey.take(SecretBytes.copyOf(raw));
+  return encodeHex(await key.seal(plaintext));
+}
+
+Deno.test("configure asks KMS for the allowed key in its region, and answers as the guide says", async () => {
+  const { kms, ask } = setup();
+  assertEquals(await ask(CONFIGURE), {
+    status: "ok",
+    msg: "configured",
+    timestamp: "2026-01-02T03:04:05.000Z",
+  });
+  const [asked] = kms.asked;
+  assertEquals([asked?.region, asked?.accessKeyId, asked?.request.keyId, asked?.request.context], [
+    "us-east-1",
+    "AKID",
+    ARN,
+    undefined,
+  ]);
+});
+
+Deno.test("the measured EncryptionContext goes with the call, and a request cannot change it", async () => {
+  const { kms, ask } = setup({ context: { app: "denclave" } });
+  await ask({ ...CONFIGURE, context: { app: "other" }, encryption_context: {} });
+  assertEquals(kms.asked[0]?.request.context, { app: "denclave" });
+});
+
+const REFUSALS: readonly (readonly [string, WireObject, string])[] = [
+  ["a type that is missing", {}, "missing_fields"],
+  ["a type that is unknown", { type: "nonsense" }, "unknown_type"],
+  ["a type that is no string", { type: 5 }, "unknown_type"],
+  ["a type that every object has", { type: "constructor" }, "unknown_type"],
+  ["process before configure", { type: "process", ciphertext: "00" }, "not_configured"],
+  ["configure without credentials", { type: "configure", encrypted_tsk: "AAAA" }, "missing_fields"],
+  ["configure without a key", { ...CONFIGURE, encrypted_tsk: undefined }, "missing_fields"],
+  ["configure with a key that is no base64", { ...CONFIGURE, encrypted_tsk: "***" }, "missing_fields"],
+  ["configure for another KMS key", { ...CONFIGURE, kms_key_id: "alias/mine" }, "key_not_allowed"],
+  ["configure for another region", { ...CONFIGURE, region: "eu-west-1" }, "key_not_allowed"],
+  ["logs with a limit that is none", { type: "logs", limit: 0 }, "missing_fields"],
+];
+for (const [what, request, code] of REFUSALS) {
+  Deno.test(`${what} is answered ${code}`, async () => {
+    const { ask, kms } = setup();
+    const reply = await ask(request);
+    assertEquals([reply["status"], reply["msg"]], ["error", code]);
+    assert(typeof reply["details"] === "string" && reply["details"] !== "");
+    assertEquals(kms.asked, []);
+  });
+}
+
+Deno.test("process opens, works and seals under a fresh nonce", async () => {
+  const { ask } = setup({ workflow: (plaintext) => plaintext.map((byte) => byte + 1) });
+  await ask(CONFIGURE);
+  using key = await SealingKey.take(SecretBytes.copyOf(TSK));
+  for (const size of [1, 20_000]) {
+    const ciphertext = await sealed(new Uint8Array(size).fill(7));
+    const [first, second] = [
+      await ask({ type: "process", ciphertext }),
+      await ask({ type: "process", ciphertext }),
+    ];
+    assert(first["result"] !== second["result"]);
+    assertEquals(
+      await key.open(
+        Uint8Array.from((String(first["result"]).match(/../g) ?? []).map((hex) => parseInt(hex, 16))),
+      ),
+      new Uint8Array(size).fill(8),
+    );
+  }
+});
+
+Deno.test("what does not open is answered decrypt_failed", async () => {
+  const { ask } = setup();
+  await ask(CONFIGURE);
+  for (const ciphertext of ["zz", "0", "00", await sealed(new Uint8Array(5), new Uint8Array(32))]) {
+    assertEquals((await ask({ type: "process", ciphertext }))["msg"], "decrypt_failed");
+  }
+  assertEquals((await ask({ type: "process", ciphertext: 5 }))["msg"], "missing_fields");
+});
+
+Deno.test("a workflow that throws, at once or later, is answered internal_error without its words", async () => {
+  for (
+    const workflow of [() => {
+      throw new Error(SECRET);
+    }, () => Promise.reject(new Error(SECRET))]
+  ) {
+    const { ask } = setup({ workflow });
+    await ask(CONFIGURE);
+    for (const size of [5, 20_000]) {
+      const reply = await ask({ type: "process", ciphertext: await sealed(new Uint8Array(size)) });
+      assertEquals([reply["msg"], JSON.stringify(reply).includes(SECRET)], ["internal_error", false]);
+    }
+  }
+});
+
+const KMS_FAILURES: readonly (readonly [string, Error, string, string])[] = [
+  [
+    "a refusal",
+    new SdkKmsDecryptError("m", { symbol: "s", kms: { name: "AccessDeniedException", message: SECRET } }),
+    "kms_decrypt_failed",
+    "KMS refused: AccessDeniedException",
+  ],
+  [
+    "a failure without a reason",
+    new SdkKmsDecryptError(SECRET, { symbol: "s" }),
+    "kms_decrypt_failed",
+    "see logs",
+  ],
+  ["a deadline", new SdkTimeoutError("m", { symbol: "s" }), "timeout", "in time"],
+  ["a full queue", new SdkBusyError("m", { symbol: "s" }), "busy", "waiting"],
+  ["anything else", new Error(SECRET), "internal_error", "see logs"],
+];
+for (const [what, error, code, words] of KMS_FAILURES) {
+  Deno.test(`${what} of KMS is answered ${code}, with fixed words`, async () => {
+    const { ask } = setup({ kms: new FakeKms(() => Promise.reject(error)) });
+    const reply = await ask(CONFIGURE);
+    assertEquals([reply["msg"], JSON.stringify(reply).includes(SECRET)], [code, false]);
+    assertStringIncludes(String(reply["details"]), words);
+    assertEquals((await ask({ type: "health" }))["configured"], false);
+  });
+}
+
+for (const length of [0, 16, 31, 33]) {
+  Deno.test(`a TSK of ${length} bytes is refused, and the old one stays`, async () => {
+    let answer = new Uint8Array(TSK);
+    const { ask } = setup({ kms: new FakeKms(() => Promise.resolve(answer)) });
+    await ask(CONFIGURE);
+    const wrong = answer = new Uint8Array(length).fill(1);
+    const reply = await ask(CONFIGURE);
+    assertEquals(reply["msg"], "kms_decrypt_failed");
+    assertStringIncludes(String(reply["details"]), "exactly 32 bytes");
+    assertEquals(wrong.every((byte) => byte === 0), true);
+    assertEquals(
+      (await ask({ type: "process", ciphertext: await sealed(new Uint8Array(3)) }))["status"],
+      "ok",
+    );
+  });
+}
+
+Deno.test("a rotation lets a request in flight end with the old key, then wipes it", async () => {
+  const { promise: gate, resolve: open } = Promise.withResolvers<void>();
+  let raw = new Uint8Array(TSK);
+  const { ask } = setup({
+    kms: new FakeKms(() => Promise.resolve(raw)),
+    workflow: async (plaintext) => (await gate, plaintext),
+  });
+  const old = raw;
+  await ask(CONFIGURE);
+  const inFlight = ask({ type: "process", ciphertext: await sealed(new Uint8Array([1])) });
+  raw = new Uint8Array(32).fill(9);
+  await ask(CONFIGURE);
+  assertEquals(old.some((byte) => byte !== 0), true);
+  open();
+  assertEquals((await inFlight)["status"], "ok");
+  assertEquals(old.every((byte) => byte === 0), true);
+  assertEquals(
+    (await ask({ type: "process", ciphertext: await sealed(new Uint8Array([1])) }))["msg"],
+    "decrypt_failed",
+  );
+});
+
+Deno.test("the key is wiped when the service ends", async () => {
+  const raw = new Uint8Array(TSK);
+  const { ask, session } = setup({ kms: new FakeKms(() => Promise.resolve(raw)) });
+  await ask(CONFIGURE);
+  session[Symbol.dispose]();
+  assertEquals(raw, new Uint8Array(32));
+  assertEquals((await ask({ type: "process", ciphertext: "00" }))["msg"], "not_configured");
+});
+
+Deno.test("--configure-once refuses the second key, without asking KMS", async () => {
+  const { ask, kms } = setup({ configureOnce: true });
+  await ask(CONFIGURE);
+  assertEquals([(await ask(CONFIGURE))["msg"], kms.asked.length], ["already_configured", 1]);
+});
+
+Deno.test("--require-epoch wants an epoch that grows, and binds it", async () => {
+  const { ask, kms } = setup({ requireEpoch: true, context: { app: "denclave" } });
+  assertEquals((await ask(CONFIGURE))["msg"], "missing_fields");
+  assertEquals((await ask({ ...CONFIGURE, epoch: 5 }))["msg"], "configured");
+  assertEquals((await ask({ ...CONFIGURE, epoch: 5 }))["msg"], "already_configured");
+  assertEquals((await ask({ ...CONFIGURE, epoch: 4 }))["msg"], "already_configured");
+  assertEquals((await ask({ ...CONFIGURE, epoch: 6 }))["msg"], "configured");
+  assertEquals(kms.asked.map(({ request }) => request.context), [{ app: "denclave", epoch: "5" }, {
+    app: "denclave",
+    epoch: "6",
+  }]);
+});
+
+Deno.test("with an attested KMS and no allowed key, every configure is refused; a development KMS takes any", async () => {
+  assertEquals((await setup({ keys: [] }).ask(CONFIGURE))["msg"], "key_not_allowed");
+  const development = setup({
+    keys: [],
+    kms: new FakeKms(() => Promise.resolve(new Uint8Array(TSK)), false),
+  });
+  assertEquals((await development.ask({ ...CONFIGURE, region: "eu-west-1" }))["msg"], "configured");
+  assertEquals(development.kms.asked[0]?.region, "eu-west-1");
+});
+
+Deno.test("nothing secret is in any reply or event of a whole life", async () => {
+  const { ask, events } = setup();
+  const replies = [
+    await ask(CONFIGURE),
+    await ask({ ...CONFIGURE, encrypted_tsk: "***" }),
+    await ask({ type: "health" }),
+    await ask({ type: "metrics" }),
+    await ask({ type: "logs" }),
+  ];
+  const told = JSON.stringify([replies, events.recent(500)]);
+  for (const hidden of [SECRET, encodeHex(TSK), encodeBase64(TSK), "    at "]) {
+    assertEquals(told.includes(hidden), false);
+  }
+});
+
+Deno.test("health says what a person would ask first", async () => {
+  const { ask } = setup();
+  const before = await ask({ type: "health" });
+  assertEquals([before["status"], before["configured"], before["connections"]], ["ok", false, 1]);
+  await ask(CONFIGURE);
+  await ask({ type: "process", ciphertext: await sealed(new Uint8Array(1)) });
+  const after = await ask({ type: "health" });
+  assertEquals([after["configured"], after["seals"], after["configured_at"]], [
+    true,
+    1,
+    "2026-01-02T03:04:05.000Z",
+  ]);
+});
+
+const B = ARN.replace("1234abcd", "bbbbbbbb");
+const EU = ARN.replace("us-east-1", "eu-west-1");
+const SELECTED: readonly (readonly [string, readonly string[], WireObject, string | undefined])[] = [
+  ["the only key", [ARN], {}, ARN],
+  ["by ARN", [ARN, B], { kms_key_id: B }, B],
+  ["by the id at an ARN's end", [ARN, B], { kms_key_id: B.slice(-36) }, B],
+  ["by key_id, the field's other name", [ARN, B], { key_id: B }, B],
+  ["by its region", [ARN, EU], { region: "eu-west-1" }, EU],
+  ["by neither, where two are allowed", [ARN, B], {}, undefined],
+  ["an alias", [ARN], { kms_key_id: "alias/mine" }, undefined],
+  [
+    "a key of the parent's own",
+    [ARN],
+    { kms_key_id: ARN.replace("111122223333", "999999999999") },
+    undefined,
+  ],
+  ["a region of the parent's own", [ARN], { region: "us-east-1.evil.example" }, undefined],
+];
+for (const [what, keys, fields, expected] of SELECTED) {
+  Deno.test(`configure that asks for ${what} ${expected === undefined ? "is refused" : "gets it, in its own region"}`, async () => {
+    const { ask, kms } = setup({ keys: keys.map(parseKeyArn) });
+    const reply = await ask({ ...CONFIGURE, ...fields });
+    assertEquals(reply["msg"], expected === undefined ? "key_not_allowed" : "configured");
+    assertEquals(
+      kms.asked.map(({ region, request }) => [region, request.keyId]),
+      expected === undefined ? [] : [[parseKeyArn(expected).region, expected]],
+    );
+  });
+}
+
+Deno.test("the measured region selects among several keys when the request says none", async () => {
+  const { ask, kms } = setup({ keys: [ARN, EU].map(parseKeyArn), region: "eu-west-1" });
+  assertEquals([(await ask(CONFIGURE))["msg"], kms.asked[0]?.request.keyId], ["configured", EU]);
+});
+
+Deno.test("configures are worked on one after the other, and the last one asked for is the one that stays", async () => {
+  const gates = [
+    Promise.withResolvers<Uint8Array<ArrayBuffer>>(),
+    Promise.withResolvers<Uint8Array<ArrayBuffer>>(),
+  ];
+  let calls = 0;
+  const { ask, kms } = setup({
+    kms: new FakeKms(() => gates[calls++]?.promise ?? Promise.reject(new Error("too many"))),
+  });
+  const both = [ask(CONFIGURE), ask(CONFIGURE)];
+  // The second key is there first.
+  gates[1]?.resolve(new Uint8Array(TSK));
+  gates[0]?.resolve(new Uint8Array(32).fill(1));
+  assertEquals((await Promise.all(both)).map((reply) => reply["msg"]), ["configured", "configured"]);
+  assertEquals([
+    (await ask({ type: "process", ciphertext: await sealed(new Uint8Array(3)) }))["status"],
+    kms.asked.length,
+  ], [
+    "ok",
+    2,
+  ]);
+});
+
+Deno.test("of two configures sent at once, --configure-once takes the first", async () => {
+  const { ask, kms } = setup({ configureOnce: true });
+  const replies = await Promise.all([ask(CONFIGURE), ask(CONFIGURE)]);
+  assertEquals([replies.map((reply) => reply["msg"]), kms.asked.length], [[
+    "configured",
+    "already_configured",
+  ], 1]);
+});
+
+Deno.test("--configure-once allows another try after one that failed", async () => {
+  let tries = 0;
+  const kms = new FakeKms(() =>
+    ++tries === 1
+      ? Promise.reject(new SdkKmsDecryptError("m", { symbol: "s" }))
+      : Promise.resolve(new Uint8Array(TSK))
+  );
+  const { ask } = setup({ configureOnce: true, kms });
+  assertEquals([(await ask(CONFIGURE))["msg"], (await ask(CONFIGURE))["msg"]], [
+    "kms_decrypt_failed",
+    "configured",
+  ]);
+});
+
+for (const epoch of [-1, 1.5, "1", null, 2 ** 53]) {
+  Deno.test(`an epoch of ${JSON.stringify(epoch)} is none`, async () => {
+    const { ask, kms } = setup({ requireEpoch: true });
+    assertEquals([(await ask({ ...CONFIGURE, epoch }))["msg"], kms.asked.length], ["missing_fields", 0]);
+  });
+}
+
+Deno.test("an epoch whose configure failed may be used again", async () => {
+  let tries = 0;
+  const kms = new FakeKms(() =>
+    ++tries === 1
+      ? Promise.reject(new SdkKmsDecryptError("m", { symbol: "s" }))
+      : Promise.resolve(new Uint8Array(TSK))
+  );
+  const { ask } = setup({ requireEpoch: true, kms });
+  await ask({ ...CONFIGURE, epoch: 3 });
+  assertEquals((await ask({ ...CONFIGURE, epoch: 3 }))["msg"], "configured");
+  assertEquals((await ask({ type: "health" }))["epoch"], 3);
+});
+
+Deno.test("the opened plaintext and the workflow's result are wiped once the result is sealed", async () => {
+  for (const size of [10, 20_000]) {
+    const seen: Uint8Array[] = [];
+    const { ask } = setup({
+      workflow: (plaintext) => {
+        const result = plaintext.slice();
+        seen.push(plaintext, result);
+        return result;
+      },
+    });
+    await ask(CONFIGURE);
+    await ask({ type: "process", ciphertext: await sealed(new Uint8Array(size).fill(7)) });
+    assertEquals(seen.map((bytes) => bytes.every((byte) => byte === 0)), [true, true]);
+  }
+});
+
+Deno.test("the credentials of a request are wiped when its configure is done, also when it failed", async () => {
+  for (const fails of [false, true]) {
+    const held: Uint8Array[] = [];
+    const kms = new FakeKms(() => Promise.resolve(new Uint8Array(fails ? 5 : 32)));
+    const decrypt = kms.decrypt.bind(kms);
+    kms.decrypt = (access, request) => {
+      const { accessKeyId, secretAccessKey, sessionToken } = access.credentials;
+      held.push(accessKeyId.expose(), secretAccessKey.expose(), sessionToken.expose());
+      return decrypt(access, request);
+    };
+    await setup({ kms }).ask(CONFIGURE);
+    assertEquals(held.map((bytes) => [bytes.length > 0, bytes.every((byte) => byte === 0)]), [
+      [true, true],
+      [true, true],
+      [true, true],
+    ]);
+  }
+});
+
+Deno.test("logs give the newest events, as many as asked for, and never more than 500", async () => {
+  const { ask, events } = setup();
+  for (let n = 0; n < 600; n++) events.log("error", `e${n}`);
+  const count = async (request: WireObject) =>
+    ((await ask({ type: "logs", ...request }))["events"] as unknown[]).length;
+  assertEquals([await count({ limit: 3 }), await count({}), await count({ limit: 10_000 })], [3, 100, 500]);
+  for (const limit of [-1, 1.5, "5"]) {
+    assertEquals((await ask({ type: "logs", limit }))["msg"], "missing_fields");
+  }
+});
+
+Deno.test("every reply is a status, and every error a code and words, without a stack or a path", async () => {
+  const failing = setup({
+    kms: new FakeKms(() => Promise.reject(new TypeError(`${SECRET} at file:///lib/x.ts:1:1`))),
+  });
+  const working = setup({
+    workflow: () => {
+      throw new Error(`${SECRET} at file:///lib/x.ts:1:1`);
+    },
+  });
+  await working.ask(CONFIGURE);
+  const replies = [
+    await failing.ask(CONFIGURE),
+    await failing.ask({ type: "process", ciphertext: "00" }),
+    await failing.ask({ type: SECRET }),
+    await failing.ask({ type: "configure", encrypted_tsk: SECRET, aws_access_key_id: SECRET }),
+    await working.ask({ type: "process", ciphertext: await sealed(new Uint8Array(5)) }),
+    await working.ask({ type: "process", ciphertext: SECRET }),
+    await working.ask({ ...CONFIGURE, kms_key_id: SECRET }),
+    await working.ask({ ...CONFIGURE, region: SECRET }),
+  ];
+  for (const reply of replies) {
+    assertEquals(Object.keys(reply).toSorted(), ["details", "msg", "status"]);
+    for (const hidden of [SECRET, "file://", "    at ", ".ts"]) {
+      assertEquals(JSON.stringify(reply).includes(hidden), false, JSON.stringify(reply));
+    }
+  }
+});

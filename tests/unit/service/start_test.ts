@@ -1,0 +1,95 @@
+/** The service as a whole, with a fake KMS and connections in memory: what it warns of, and what is left when it ends. */
+import { assert, assertEquals } from "@std/assert";
+import { encodeBase64, encodeHex } from "@std/encoding";
+import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
+import { EventLog } from "../../../lib/service/events.ts";
+import { DEFAULT_LIMITS } from "../../../lib/service/limits.ts";
+import { startService } from "../../../lib/service/start.ts";
+import { within } from "../../helpers/deadline.ts";
+import { MemoryAcceptor, type Peer } from "../../helpers/duplex.ts";
+import { FakeKms } from "../../helpers/fake_kms.ts";
+
+const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+const CONFIGURE = {
+  type: "configure",
+  encrypted_tsk: encodeBase64(new Uint8Array([1])),
+  aws_access_key_id: "AKID",
+  aws_secret_access_key: "NEVER-SEEN",
+};
+
+function setup(
+  { keys = [ARN], attested = true }: { readonly keys?: string[]; readonly attested?: boolean } = {},
+) {
+  const raw = new Uint8Array(32).fill(0xa5);
+  const kms = new FakeKms(() => Promise.resolve(raw), attested);
+  const acceptor = new MemoryAcceptor();
+  const events = new EventLog({ write: () => {}, level: "info" });
+  const service = startService({
+    kms,
+    acceptor,
+    events,
+    transport: "tcp",
+    limits: DEFAULT_LIMITS,
+    version: "1.2.3",
+    session: {
+      keys: keys.map(parseKeyArn),
+      region: undefined,
+      context: undefined,
+      configureOnce: false,
+      requireEpoch: false,
+      workflow: (plaintext) => plaintext,
+    },
+  });
+  return { raw, kms, acceptor, events, service };
+}
+
+async function ask(peer: Peer, request: Record<string, unknown>) {
+  peer.send(request);
+  return await peer.receive();
+}
+
+Deno.test("a service that ends has answered, wiped its key, let the KMS go, and said so", async () => {
+  const { raw, kms, acceptor, events, service } = setup();
+  const peer = acceptor.connect();
+  assertEquals((await ask(peer, CONFIGURE))?.["msg"], "configured");
+  assert(raw.every((byte) => byte === 0xa5));
+  await within(service.stop(1_000), "the end of the service");
+  assertEquals([raw, kms.disposed, acceptor.closed], [new Uint8Array(32), true, true]);
+  assertEquals(events.recent(10).map(({ event }) => event), ["configured", "draining", "stopped"]);
+  assertEquals(await peer.receiveAll(), []);
+});
+
+const WARNINGS: readonly (readonly [string, Parameters<typeof setup>[0], RegExp | undefined])[] = [
+  ["an attested KMS with a key", {}, undefined],
+  ["an attested KMS without a key", { keys: [] }, /no KMS key is allowed/],
+  ["a development KMS", { attested: false }, /development KMS/],
+];
+for (const [what, options, words] of WARNINGS) {
+  Deno.test(`${what} is ${words === undefined ? "nothing to warn of" : "warned of, in the log and in health"}`, async () => {
+    const { acceptor, events, service } = setup(options);
+    const health = await ask(acceptor.connect(), { type: "health" });
+    const warnings = health?.["warnings"] as string[];
+    const logged = events.recent(10).filter(({ event }) => event === "configuration");
+    assertEquals([warnings.length, logged.length], words === undefined ? [0, 0] : [1, 1]);
+    if (words !== undefined) {
+      assert(words.test(warnings[0] ?? "") && words.test(String(logged[0]?.["warning"])));
+    }
+    assertEquals([health?.["version"], health?.["connections"]], ["1.2.3", 1]);
+    await within(service.stop(0), "the end of the service");
+  });
+}
+
+Deno.test("metrics tell of requests by type, and nothing of what was in them", async () => {
+  const { acceptor, service } = setup();
+  const peer = acceptor.connect();
+  await ask(peer, CONFIGURE);
+  await ask(peer, { type: "process", ciphertext: encodeHex(new Uint8Array(40)) });
+  await ask(peer, { type: "made up by a client" });
+  const metrics = await ask(peer, { type: "metrics" });
+  const requests = metrics?.["requests"] as Record<string, { ok: number; error: number }>;
+  assertEquals(
+    Object.entries(requests).map(([type, { ok, error }]) => [type, ok, error]),
+    [["configure", 1, 0], ["process", 0, 1], ["unknown", 0, 1]],
+  );
+  await within(service.stop(0), "the end of the service");
+});
