@@ -12,7 +12,6 @@ export {
 } from "./library.ts";
 export { COMMON_SYMBOLS, type CommonSymbols, SDK_SYMBOLS, type SdkSymbols } from "./symbols.ts";
 export {
-  type Address,
   type AwsString,
   Handle,
   type HandleKind,
@@ -22,5 +21,6 @@ export {
   NitroSdk,
   openSdk,
   type OutBuffer,
+  type Pointer,
   type SdkLibrary,
 } from "./sdk.ts";

@@ -39,7 +39,7 @@ export type HandleKind =
   | "aws_nitro_enclaves_rest_response";
 
 /** An address of a C object of one kind. */
-export type Address<Kind extends string> = bigint & { readonly addressOf?: Kind };
+export type Pointer<Kind extends string> = bigint & { readonly addressOf?: Kind };
 
 /** Owns one C object. Disposing releases it, once. Made by {@link SdkLibrary.own}. */
 export class Handle<Kind extends HandleKind> implements Disposable {
@@ -60,9 +60,9 @@ export class Handle<Kind extends HandleKind> implements Disposable {
    *
    * @throws {TypeError} after it was released.
    */
-  get address(): Address<Kind> {
+  get address(): Pointer<Kind> {
     if (this.#address === 0n) throw new TypeError(`Cannot use ${this.kind}: it was released`);
-    return this.#address as Address<Kind>;
+    return this.#address as Pointer<Kind>;
   }
 
   /** Releases the object. */
@@ -137,14 +137,14 @@ export class InBuffer implements Disposable {
 /** The initialised library, process-wide. Disposing releases what is still held, newest first, then cleans up. */
 export class SdkLibrary implements Disposable {
   /** The SDK's own, which nobody frees. */
-  readonly allocator: Address<"aws_allocator">;
+  readonly allocator: Pointer<"aws_allocator">;
   #sdk: NitroSdk;
   #cleanUp: () => void;
   #held = new Set<Disposable>();
   #disposed = false;
 
   /** Takes over a library that was initialised. */
-  constructor(sdk: NitroSdk, allocator: Address<"aws_allocator">, cleanUp: () => void) {
+  constructor(sdk: NitroSdk, allocator: Pointer<"aws_allocator">, cleanUp: () => void) {
     this.#sdk = sdk;
     this.allocator = allocator;
     this.#cleanUp = cleanUp;
@@ -266,7 +266,7 @@ export class NitroSdk implements Disposable {
         hint: "Check that both libraries come from the same build of the SDK.",
       });
     }
-    return new SdkLibrary(this, allocator as Address<"aws_allocator">, cleanUp);
+    return new SdkLibrary(this, allocator as Pointer<"aws_allocator">, cleanUp);
   }
 
   /** Whether the kernel's entropy pool was seeded from the NSM. False outside an enclave. */

@@ -5,7 +5,7 @@
 #   scripts/build-eif.sh --docker IMAGE [options]
 #
 #   --lib-dir DIR     the SDK's libraries: no Docker, the same bytes on any machine (denclavectl eif build)
-#   --ca-bundle FILE  authorities, PEM; those of KMS are taken from it
+#   --ca-bundle FILE  CA certificates, PEM; those of KMS are taken from it
 #   --docker IMAGE    make the image by nitro-cli build-enclave, from this Docker image (docker build it first)
 #   --output FILE     the image (default build/enclave.eif); measurements go to the same name with .json
 #   --dry-run         print the commands, run none
@@ -43,7 +43,7 @@ if [[ -n $docker ]]; then
 else
   binary=$(dirname -- "$output")/denclave
   run deno task --quiet compile --output "$binary"
-  run deno task --quiet denclavectl eif build --binary "$binary" --lib-dir "$lib_dir" --ca-bundle "$ca_bundle" --output "$output" "$@"
-  run_into "$measurements" deno task --quiet denclavectl eif describe "$output" --json
+  run deno task --quiet ctl eif build --binary "$binary" --lib-dir "$lib_dir" --ca-bundle "$ca_bundle" --output "$output" "$@"
+  run_into "$measurements" deno task --quiet ctl eif describe "$output" --json
 fi
 $dry_run || printf 'image:        %s\nmeasurements: %s\n' "$output" "$measurements"

@@ -45,7 +45,7 @@ eif=$(readlink -m -- "$eif")
 cd "$folder/.."
 run nitro-cli run-enclave --eif-path "$eif" --cpu-count "$cpus" --memory "$memory" --enclave-cid "$cid"
 
-health=(deno task --quiet client health --connect "vsock:$cid:$port" --timeout-ms 2000)
+health=(deno task --quiet ctl client health --connect "vsock:$cid:$port" --timeout-ms 2000)
 if $dry_run; then
   run "${health[@]}"
   exit 0

@@ -42,16 +42,16 @@ $dry_run || [[ -r $measurements ]] || die 69 "there are no measurements $measure
 measurements=$(readlink -m -- "$measurements")
 policy=$(readlink -m -- "$policy")
 cd "$folder/.."
-host=(deno task --quiet host)
+ctl=(deno task --quiet ctl)
 run mkdir -p "$(dirname -- "$policy")"
 given=(-m "$measurements")
 if [[ -n $parent ]]; then given+=(--parent "$parent"); fi
 if [[ -n $key ]]; then
-  run_into "$policy" "${host[@]}" policy rollover -k "$key" "${given[@]}" --reviewed "$admin"
+  run_into "$policy" "${ctl[@]}" policy rollover -k "$key" "${given[@]}" --reviewed "$admin"
 else
   # The policy first: a wrong ARN in it must not leave a key behind.
-  run_into "$policy" "${host[@]}" policy render "${given[@]}" --admin "$admin" --inspect
-  create=("${host[@]}" kms create-key --region "$region" --json)
+  run_into "$policy" "${ctl[@]}" policy render "${given[@]}" --admin "$admin" --inspect
+  create=("${ctl[@]}" kms create-key --region "$region" --json)
   if [[ -n $alias ]]; then create+=(--alias "$alias"); fi
   if $dry_run; then
     run "${create[@]}"
@@ -66,6 +66,6 @@ else
     printf 'key: %s\n' "$key"
   fi
 fi
-apply=("${host[@]}" policy apply "$policy" -k "$key" --reviewed "$admin")
+apply=("${ctl[@]}" policy apply "$policy" -k "$key" --reviewed "$admin")
 if $yes; then apply+=(--yes); fi
 run "${apply[@]}" || die 1 "the policy was not applied; go on with: scripts/setup-kms.sh --key $key --admin $admin --yes"

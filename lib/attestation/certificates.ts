@@ -34,14 +34,14 @@ interface Certificate {
   readonly name: string;
   readonly x509: X509Certificate;
   readonly key: CryptoKey;
-  readonly isAuthority: boolean;
+  readonly isCa: boolean;
   readonly pathLength: number | undefined;
   readonly usages: number;
 }
 
 /** Where in the chain, for messages. */
 function nameAt(index: number, count: number): string {
-  return index === 0 ? "the root" : index === count - 1 ? "the document's certificate" : `authority ${index}`;
+  return index === 0 ? "the root" : index === count - 1 ? "the document's certificate" : `CA ${index}`;
 }
 
 async function readCertificate(der: Bytes, name: string): Promise<Certificate> {
@@ -72,7 +72,7 @@ async function readCertificate(der: Bytes, name: string): Promise<Certificate> {
 function readExtensions(
   x509: X509Certificate,
   name: string,
-): Pick<Certificate, "isAuthority" | "pathLength" | "usages"> {
+): Pick<Certificate, "isCa" | "pathLength" | "usages"> {
   const types = x509.extensions.map(({ type }) => type);
   if (new Set(types).size !== types.length) throw refuse(`${name} has an extension twice`);
   for (const { type, critical } of x509.extensions) {
@@ -84,24 +84,26 @@ function readExtensions(
   const usage = x509.getExtension(KEY_USAGE);
   if (!(constraints instanceof BasicConstraintsExtension)) throw refuse(`${name} has no basic constraints`);
   if (!(usage instanceof KeyUsagesExtension)) throw refuse(`${name} has no key usage`);
-  return { isAuthority: constraints.ca, pathLength: constraints.pathLength, usages: usage.usages };
+  return { isCa: constraints.ca, pathLength: constraints.pathLength, usages: usage.usages };
 }
 
 /** May the certificate stand where it stands? */
 function checkRole(
   certificate: Certificate,
-  { authoritiesBelow }: { readonly authoritiesBelow: number | undefined },
+  { intermediatesBelow }: { readonly intermediatesBelow: number | undefined },
 ) {
-  const { name, isAuthority, pathLength, usages } = certificate;
-  if (authoritiesBelow === undefined) {
-    if (isAuthority) throw refuse(`${name} is one of an authority`);
+  const { name, isCa, pathLength, usages } = certificate;
+  if (intermediatesBelow === undefined) {
+    if (isCa) throw refuse(`${name} is one of a CA`);
     if ((usages & KeyUsageFlags.digitalSignature) === 0) throw refuse(`${name} may not sign documents`);
     return;
   }
-  if (!isAuthority) throw refuse(`${name} is not one of an authority`);
+  if (!isCa) throw refuse(`${name} is not one of a CA`);
   if ((usages & KeyUsageFlags.keyCertSign) === 0) throw refuse(`${name} may not sign certificates`);
-  if (pathLength !== undefined && pathLength < authoritiesBelow) {
-    throw refuse(`${name} allows ${pathLength} authorities below it, and ${authoritiesBelow} are there`);
+  if (pathLength !== undefined && pathLength < intermediatesBelow) {
+    throw refuse(
+      `${name} allows ${pathLength} CA certificates below it, and ${intermediatesBelow} are there`,
+    );
   }
 }
 
@@ -154,7 +156,7 @@ export async function verifyChain(
 ): Promise<CryptoKey> {
   const [first] = chain;
   if (first === undefined || !equalBytes(first, root)) {
-    throw new AttestationError("attestation_root", "its first authority is not the pinned root");
+    throw new AttestationError("attestation_root", "its first CA is not the pinned root");
   }
   if (chain.length < 2) throw refuse("there is a root alone");
   const certificates: Certificate[] = [];
@@ -165,7 +167,7 @@ export async function verifyChain(
   let key: CryptoKey | undefined;
   for (const [index, certificate] of certificates.entries()) {
     const isLast = index === certificates.length - 1;
-    checkRole(certificate, { authoritiesBelow: isLast ? undefined : certificates.length - 2 - index });
+    checkRole(certificate, { intermediatesBelow: isLast ? undefined : certificates.length - 2 - index });
     // The root is pinned, and needs no signature; below it nobody signs for itself.
     if (parent !== undefined) await checkIssued(certificate, parent);
     parent = certificate;

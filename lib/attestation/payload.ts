@@ -24,7 +24,7 @@ export interface AttestationDocument {
   readonly debug: boolean;
   /** DER of the certificate whose key signed. */
   readonly certificate: Uint8Array<ArrayBuffer>;
-  /** DER of the authorities, the root first. */
+  /** DER of the CA certificates, the root first. */
   readonly cabundle: readonly Uint8Array<ArrayBuffer>[];
   /** What the enclave asked to have in it; undefined where it asked for none. */
   readonly publicKey: Uint8Array<ArrayBuffer> | undefined;
@@ -41,7 +41,7 @@ export const PCR_COUNT = 32;
 
 const MAX_DEPTH = 2;
 const MAX_CERTIFICATE_LENGTH = 1024;
-const MAX_AUTHORITIES = 8;
+const MAX_CA_CERTIFICATES = 8;
 const MAX_MODULE_ID_LENGTH = 256;
 const MAX_FIELD_LENGTH = 1024;
 /** Those that measure the image; zero in debug mode. */
@@ -76,7 +76,7 @@ export function parsePayload(payload: Uint8Array): AttestationDocument {
     pcrs,
     debug: IMAGE_PCRS.some((index) => pcrs.get(index) === ZERO_PCR),
     certificate: parseCertificate(fields.get("certificate"), "certificate"),
-    cabundle: parseAuthorities(fields.get("cabundle")),
+    cabundle: parseCaBundle(fields.get("cabundle")),
     publicKey: parseOptional(fields.get("public_key"), "public_key", 1),
     userData: parseOptional(fields.get("user_data"), "user_data", 0),
     nonce: parseOptional(fields.get("nonce"), "nonce", 0),
@@ -118,9 +118,9 @@ function parseCertificate(value: unknown, field: string): Bytes {
   return bytes;
 }
 
-function parseAuthorities(value: unknown): readonly Bytes[] {
-  if (!Array.isArray(value) || value.length < 1 || value.length > MAX_AUTHORITIES) {
-    throw malformed(`its cabundle is not an array of 1 to ${MAX_AUTHORITIES}`);
+function parseCaBundle(value: unknown): readonly Bytes[] {
+  if (!Array.isArray(value) || value.length < 1 || value.length > MAX_CA_CERTIFICATES) {
+    throw malformed(`its cabundle is not an array of 1 to ${MAX_CA_CERTIFICATES}`);
   }
   return value.map((certificate) => parseCertificate(certificate, "cabundle"));
 }

@@ -55,7 +55,7 @@ const ES384 = { name: "ECDSA", namedCurve: "P-384", hash: "SHA-384" } as const;
 const FIRST_FREE_PCR = 16;
 const RANDOM_LENGTH = 256;
 const HOUR_MS = 3_600_000;
-const AUTHORITY_MS = 365 * 24 * HOUR_MS;
+const CA_MS = 365 * 24 * HOUR_MS;
 /** As the hypervisor's: three hours, and a new one in good time. */
 const LEAF_MS = 3 * HOUR_MS;
 const LEAF_RENEWED_MS = HOUR_MS;
@@ -79,7 +79,7 @@ interface Issue {
   readonly from: Date;
   readonly lifeMs: number;
   readonly usages: number;
-  /** Authorities that may come below it; undefined for the certificate that signs documents. */
+  /** CA certificates that may come below it; undefined for the certificate that signs documents. */
   readonly pathLength: number | undefined;
 }
 
@@ -175,16 +175,16 @@ export class SimulatedNsm implements Nsm {
     const moduleId = options.moduleId ?? madeUpModuleId();
     const pcrs = await firstPcrs(options, moduleId);
     const from = options.now?.() ?? new Date();
-    const authority = {
+    const ca = {
       from,
-      lifeMs: AUTHORITY_MS,
+      lifeMs: CA_MS,
       usages: KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign,
     };
     const { sibling } = options;
     const root = sibling === undefined
-      ? await issue({ ...authority, subject: ROOT_NAME, issuer: undefined, pathLength: 1 })
+      ? await issue({ ...ca, subject: ROOT_NAME, issuer: undefined, pathLength: 1 })
       : sibling.#root;
-    const instance = await issue({ ...authority, subject: INSTANCE_NAME, issuer: root, pathLength: 0 });
+    const instance = await issue({ ...ca, subject: INSTANCE_NAME, issuer: root, pathLength: 0 });
     const leaf = await issueLeaf(moduleId, instance, from);
     return new SimulatedNsm(options, { moduleId, root, instance, leaf, pcrs });
   }

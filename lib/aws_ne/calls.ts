@@ -83,7 +83,7 @@ export interface KmsCallResult {
 }
 
 /** An initialised SDK with a client on it. */
-export interface Connection {
+export interface WarmClient {
   readonly sdk: NitroSdk;
   readonly library: SdkLibrary;
   readonly client: KmsClient;
@@ -148,7 +148,7 @@ export function connect(
  * @throws {ConnectionLost} when there was no answer at all; its `cause` is the error to throw if that is final.
  * @throws {SdkKmsDecryptError | SdkKmsDataKeyError | SdkKmsRandomError} with KMS's reason where KMS answered.
  */
-export function run(connection: Connection, call: KmsCall): KmsCallResult {
+export function run(connection: WarmClient, call: KmsCall): KmsCallResult {
   switch (call.kind) {
     case "decrypt":
       return runDecrypt(connection, call);
@@ -163,7 +163,7 @@ export function run(connection: Connection, call: KmsCall): KmsCallResult {
   }
 }
 
-function runDecrypt(connection: Connection, call: DecryptCall): KmsCallResult {
+function runDecrypt(connection: WarmClient, call: DecryptCall): KmsCallResult {
   const { sdk, library, client } = connection;
   const text = new TextEncoder();
   const algorithm = call.keyId === undefined ? call.algorithm : call.algorithm ?? "SYMMETRIC_DEFAULT";
@@ -196,7 +196,7 @@ function runDecrypt(connection: Connection, call: DecryptCall): KmsCallResult {
   throw answered ? error : new ConnectionLost("KMS did not answer", { cause: error });
 }
 
-function runDataKey(connection: Connection, call: DataKeyCall): KmsCallResult {
+function runDataKey(connection: WarmClient, call: DataKeyCall): KmsCallResult {
   const { sdk, library, client } = connection;
   using stack = new DisposableStack();
   const keyId = stack.use(sdk.newString(library, new TextEncoder().encode(call.keyId)));
@@ -221,7 +221,7 @@ function runDataKey(connection: Connection, call: DataKeyCall): KmsCallResult {
 
 /** The SDK's own GenerateDataKey cannot carry an EncryptionContext: the request is written here, the envelope opened by the SDK. */
 function runDataKeyWithContext(
-  connection: Connection,
+  connection: WarmClient,
   call: DataKeyCall,
   context: EncryptionContext,
 ): KmsCallResult {
@@ -258,7 +258,7 @@ function runDataKeyWithContext(
   return { plaintext: opened.plaintext, ciphertext };
 }
 
-function runRandom(connection: Connection, call: RandomCall): KmsCallResult {
+function runRandom(connection: WarmClient, call: RandomCall): KmsCallResult {
   const { sdk, library, client } = connection;
   using out = library.outBuffer();
   if (sdk.generateRandom(client, call.length, out)) return { plaintext: new SecretBytes(out.contents()) };
@@ -286,7 +286,7 @@ function describe(operation: string, reason: KmsReason | undefined): string {
  * @returns `answered` false when KMS could not be reached any more
  */
 function askForReason(
-  connection: Connection,
+  connection: WarmClient,
   target: string,
   body: Record<string, unknown>,
 ): { readonly reason: KmsReason | undefined; readonly answered: boolean } {
@@ -301,7 +301,7 @@ function askForReason(
 
 /** A request with the Recipient that KMS needs for an attested call. Undefined when there was no answer. */
 function requestAttested(
-  { sdk, library, client }: Connection,
+  { sdk, library, client }: WarmClient,
   target: string,
   body: Record<string, unknown>,
 ): Record<string, unknown> | undefined {

@@ -7,7 +7,6 @@ import { Credentials, type CredentialStrings } from "../aws/credentials.ts";
 import { type DecryptOptions, kmsDecrypt } from "./one_shot.ts";
 
 export type {
-  Address,
   AwsString,
   CommonSymbols,
   Dlopen,
@@ -20,6 +19,7 @@ export type {
   OpenLibraries,
   OpenLibrariesOptions,
   OutBuffer,
+  Pointer,
   SdkLibrary,
   SdkSymbols,
 } from "../../ffi/mod.ts";
@@ -48,7 +48,7 @@ export {
   kmsGenerateRandom,
   type OneShotOptions,
 } from "./one_shot.ts";
-export { WarmSession, type WarmSessionOptions, type WarmSessionState } from "./session.ts";
+export { WarmSession, type WarmSessionOptions, type WarmSessionState } from "./warm_session.ts";
 
 /** Options of {@link callKmsDecrypt}. */
 export interface CallKmsDecryptOptions extends DecryptOptions {

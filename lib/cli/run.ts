@@ -9,7 +9,7 @@ import type { Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
 import { EventLog } from "../service/events.ts";
 import type { Attester, EntropySource } from "../service/ports.ts";
-import type { SessionOptions } from "../service/session.ts";
+import type { SessionKeyOptions } from "../service/session_key.ts";
 import { startService } from "../service/start.ts";
 import { formatAddress, listen } from "../wire/address.ts";
 import { VERSION } from "../version.ts";
@@ -23,7 +23,7 @@ export interface RunIo {
   readonly stdout: (text: string) => void;
   /** Resolves when the service is to end. */
   readonly untilSignal: () => Promise<string>;
-  readonly workflow: SessionOptions["workflow"];
+  readonly workflow: SessionKeyOptions["workflow"];
   /** What is known of the kernel's random numbers. */
   readonly entropy?: EntropySource;
   /** The NSM, where there is one. */

@@ -1,5 +1,5 @@
 /**
- * What an enclave can find out about itself before anybody asks: the NSM, debug mode, the clock, random numbers, authorities, libraries, memory.
+ * What an enclave can find out about itself before anybody asks: the NSM, debug mode, the clock, random numbers, CA certificates, libraries, memory.
  * `health` shows it, and `denclave self-test` prints it.
  *
  * @module
@@ -36,7 +36,7 @@ export interface SelfTest {
   readonly measurements: Measurements | undefined;
 }
 
-/** Where the SDK looks for authorities (s2n and its build for Amazon Linux and Debian). */
+/** Where the SDK looks for CA certificates (s2n and its build for Amazon Linux and Debian). */
 const TRUST_STORES = ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt"];
 /** KMS allows five minutes. Seconds. */
 const SKEW = { warn: 60, fail: 240 } as const;
@@ -114,11 +114,11 @@ function trustStoreCheck(exists: SelfTestSeams["exists"]): SelfCheck {
   const found = TRUST_STORES.find((path) => exists(path));
   return found === undefined
     ? {
-      check: "authorities",
+      check: "CA certificates",
       state: "fail",
       seen: `none of ${TRUST_STORES.join(", ")}: TLS to KMS cannot work`,
     }
-    : { check: "authorities", state: "ok", seen: found };
+    : { check: "CA certificates", state: "ok", seen: found };
 }
 
 function memoryCheck(readText: SelfTestSeams["readText"]): SelfCheck {

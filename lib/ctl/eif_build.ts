@@ -48,8 +48,8 @@ const SPECS = [
     value: "DIR",
     help: "folder of both in the image, as it was compiled (default /app)",
   },
-  { name: "ca-bundle", value: "FILE", help: "PEM: cut down to the authorities of KMS" },
-  { name: "all-authorities", help: "take the bundle as it is" },
+  { name: "ca-bundle", value: "FILE", help: "PEM: cut down to the CA certificates of KMS" },
+  { name: "all-certificates", help: "take the bundle as it is" },
   { name: "sysroot", value: "DIR", help: "where loader and C library come from (default /)" },
   { name: "file", value: "PATH=FILE", multiple: true, help: "one more file, at this path in the image" },
   {
@@ -122,7 +122,7 @@ function settingsOf(options: Options): BuildSettings {
     lib_dir: options.text("lib-dir"),
     install_dir: options.text("install-dir"),
     ca_bundle: options.text("ca-bundle"),
-    all_authorities: options.on("all-authorities") ? true : undefined,
+    all_certificates: options.on("all-certificates") ? true : undefined,
     sysroot: options.text("sysroot"),
     blobs: options.text("blobs"),
     init: options.text("init"),
@@ -229,7 +229,7 @@ async function programOf(settings: BuildSettings, binary: string, blobs: ReturnT
     }
   }
   const bundle = settings.ca_bundle === undefined ? undefined : await readSmall(settings.ca_bundle);
-  const selected = bundle === undefined || settings.all_authorities === true
+  const selected = bundle === undefined || settings.all_certificates === true
     ? bundle
     : new TextEncoder().encode(selectCertificates(new TextDecoder().decode(bundle)));
   return {

@@ -24,7 +24,7 @@ const SPECS = [
   {
     name: "tls-dir",
     value: "DIR",
-    help: "speak TLS under an authority that is kept here: ca.pem, to be trusted, and ca.key",
+    help: "speak TLS under a CA that is kept here: ca.pem, to be trusted, and ca.key",
   },
   {
     name: "tls-name",
@@ -158,7 +158,7 @@ export async function runEmulator(argv: readonly string[], io: CtlIo): Promise<n
       }:${server.port}`,
       url: server.url,
       keys: server.keyArns,
-      ...(server.authorityFile === undefined ? {} : { authority: server.authorityFile }),
+      ...(server.caFile === undefined ? {} : { ca: server.caFile }),
     });
     const signal = await ended;
     line({ eventTime: new Date().toISOString(), event: "ended", signal });

@@ -23,7 +23,7 @@ export interface BuildSettings {
   readonly lib_dir?: string;
   readonly install_dir?: string;
   readonly ca_bundle?: string;
-  readonly all_authorities?: boolean;
+  readonly all_certificates?: boolean;
   readonly sysroot?: string;
   readonly blobs?: string;
   readonly init?: string;
@@ -52,7 +52,7 @@ const KINDS: Readonly<Record<keyof BuildSettings, Kind>> = {
   lib_dir: "path",
   install_dir: "text",
   ca_bundle: "path",
-  all_authorities: "switch",
+  all_certificates: "switch",
   sysroot: "path",
   blobs: "path",
   init: "path",

@@ -28,7 +28,7 @@ export interface RootOptions {
   readonly libraries?: readonly string[] | undefined;
   /** Folder of both in the image. */
   readonly installDir?: string | undefined;
-  /** PEM: the authorities that the program trusts. */
+  /** PEM: the CA certificates that the program trusts. */
   readonly caBundle?: Uint8Array<ArrayBuffer> | undefined;
   /** More files, by their path in the image. */
   readonly files?: readonly RootFile[] | undefined;
@@ -45,7 +45,7 @@ export interface Root {
   readonly program: string;
 }
 
-/** Where the SDK's TLS looks for authorities, by itself or as SSL_CERT_FILE says. */
+/** Where the SDK's TLS looks for CA certificates, by itself or as SSL_CERT_FILE says. */
 export const CA_BUNDLE_PATH = "/etc/pki/tls/certs/ca-bundle.crt";
 /** Folders that are there, empty: the kernel's file systems are mounted on them. */
 export const MOUNT_POINTS = ["/dev", "/proc", "/run", "/sys", "/tmp", "/var"] as const;

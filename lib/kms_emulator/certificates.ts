@@ -1,5 +1,5 @@
 /**
- * The authority that the local KMS's certificate is under. It is kept in a folder, so that clients and images that trust it need it once; the server's certificate
+ * The CA that the local KMS's certificate is under. It is kept in a folder, so that clients and images that trust it need it once; the server's certificate
  * is made at each start, and its key never leaves this process.
  *
  * @module
@@ -21,10 +21,10 @@ import { EnclaveError, messageOf } from "../errors.ts";
 
 const P256 = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 const DAY_MS = 24 * 3_600_000;
-const AUTHORITY_DAYS = 3650;
+const CA_DAYS = 3650;
 const SERVER_DAYS = 90;
 const BACKDATED_MS = 3_600_000;
-const AUTHORITY_NAME = "CN=denclave local KMS, O=denclave, OU=For development";
+const CA_NAME = "CN=denclave local KMS, O=denclave, OU=For development";
 const CERTIFICATE_FILE = "ca.pem";
 const KEY_FILE = "ca.key";
 
@@ -34,13 +34,13 @@ export interface ServerCertificate {
   readonly cert: string;
   /** PEM of its key. */
   readonly key: string;
-  /** PEM of the authority: what a client has to trust. */
-  readonly authority: string;
+  /** PEM of the CA: what a client has to trust. */
+  readonly ca: string;
   /** Where that is. */
-  readonly authorityFile: string;
+  readonly caFile: string;
 }
 
-interface Authority {
+interface Ca {
   readonly certificate: X509Certificate;
   readonly key: CryptoKey;
 }
@@ -82,22 +82,22 @@ export function parseCertificate(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Makes a server's certificate under the folder's authority, which is made too where there is none.
+ * Makes a server's certificate under the folder's CA, which is made too where there is none.
  *
  * @throws {EnclaveError} `kms_emulator_tls`
  */
 export async function serverCertificate(options: ServerCertificateOptions): Promise<ServerCertificate> {
   const { folder, names, now } = options;
-  const authority = await readAuthority(folder) ?? await makeAuthority(folder, now());
+  const ca = await readCa(folder) ?? await makeCa(folder, now());
   const keys = await crypto.subtle.generateKey(P256, true, ["sign", "verify"]);
   const certificate = await X509CertificateGenerator.create({
     subject: "CN=denclave local KMS server",
-    issuer: authority.certificate.subject,
+    issuer: ca.certificate.subject,
     notBefore: new Date(now().getTime() - BACKDATED_MS),
     notAfter: new Date(now().getTime() + SERVER_DAYS * DAY_MS),
     signingAlgorithm: P256,
     publicKey: keys.publicKey,
-    signingKey: authority.key,
+    signingKey: ca.key,
     extensions: [
       new BasicConstraintsExtension(false, undefined, true),
       new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
@@ -109,14 +109,14 @@ export async function serverCertificate(options: ServerCertificateOptions): Prom
         })),
       ),
       await SubjectKeyIdentifierExtension.create(keys.publicKey),
-      await AuthorityKeyIdentifierExtension.create(authority.certificate.publicKey),
+      await AuthorityKeyIdentifierExtension.create(ca.certificate.publicKey),
     ],
   });
   return {
     cert: toPem("CERTIFICATE", new Uint8Array(certificate.rawData)),
     key: toPem("PRIVATE KEY", new Uint8Array(await crypto.subtle.exportKey("pkcs8", keys.privateKey))),
-    authority: toPem("CERTIFICATE", new Uint8Array(authority.certificate.rawData)),
-    authorityFile: `${folder}/${CERTIFICATE_FILE}`,
+    ca: toPem("CERTIFICATE", new Uint8Array(ca.certificate.rawData)),
+    caFile: `${folder}/${CERTIFICATE_FILE}`,
   };
 }
 
@@ -133,7 +133,7 @@ async function readIfThere(path: string): Promise<string | undefined> {
   }
 }
 
-async function readAuthority(folder: string): Promise<Authority | undefined> {
+async function readCa(folder: string): Promise<Ca | undefined> {
   try {
     const certificate = await readIfThere(`${folder}/${CERTIFICATE_FILE}`);
     const key = await readIfThere(`${folder}/${KEY_FILE}`);
@@ -154,13 +154,13 @@ async function readAuthority(folder: string): Promise<Authority | undefined> {
   }
 }
 
-async function makeAuthority(folder: string, now: Date): Promise<Authority> {
+async function makeCa(folder: string, now: Date): Promise<Ca> {
   const keys = await crypto.subtle.generateKey(P256, true, ["sign", "verify"]);
   const certificate = await X509CertificateGenerator.create({
-    subject: AUTHORITY_NAME,
-    issuer: AUTHORITY_NAME,
+    subject: CA_NAME,
+    issuer: CA_NAME,
     notBefore: new Date(now.getTime() - BACKDATED_MS),
-    notAfter: new Date(now.getTime() + AUTHORITY_DAYS * DAY_MS),
+    notAfter: new Date(now.getTime() + CA_DAYS * DAY_MS),
     signingAlgorithm: P256,
     publicKey: keys.publicKey,
     signingKey: keys.privateKey,

@@ -75,23 +75,23 @@ export class KmsEmulator implements AsyncDisposable {
   readonly url: string;
   readonly hostname: string;
   readonly port: number;
-  /** PEM of the authority that its certificate is under; undefined without TLS. */
-  readonly authority: string | undefined;
+  /** PEM of the CA that its certificate is under; undefined without TLS. */
+  readonly ca: string | undefined;
   /** Where that is. */
-  readonly authorityFile: string | undefined;
+  readonly caFile: string | undefined;
   #keys: KeyRing;
   #running: AsyncDisposableStack;
 
   private constructor(
-    made: Pick<KmsEmulator, "url" | "hostname" | "port" | "authority" | "authorityFile">,
+    made: Pick<KmsEmulator, "url" | "hostname" | "port" | "ca" | "caFile">,
     keys: KeyRing,
     running: AsyncDisposableStack,
   ) {
     this.url = made.url;
     this.hostname = made.hostname;
     this.port = made.port;
-    this.authority = made.authority;
-    this.authorityFile = made.authorityFile;
+    this.ca = made.ca;
+    this.caFile = made.caFile;
     this.#keys = keys;
     this.#running = running;
   }
@@ -156,8 +156,8 @@ export class KmsEmulator implements AsyncDisposable {
         url: `${certificate === undefined ? "http" : "https"}://${host}:${port}`,
         hostname,
         port,
-        authority: certificate?.authority,
-        authorityFile: certificate?.authorityFile,
+        ca: certificate?.ca,
+        caFile: certificate?.caFile,
       },
       keys,
       stack.move(),

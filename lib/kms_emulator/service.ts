@@ -56,7 +56,7 @@ export interface KmsServiceOptions {
   readonly onProblem: (what: string) => void;
 }
 
-type Answer = Readonly<Record<string, unknown>>;
+type AnswerBody = Readonly<Record<string, unknown>>;
 
 /** A request under way. */
 interface Call {
@@ -97,7 +97,7 @@ export class KmsService {
     const [, operation = "Unknown"] = TARGET.exec(request.headers.get("x-amz-target") ?? "") ?? [];
     const draft: AuditDraft = { operation, requestId, parameters: {} };
     let refusal: KmsRefusal | undefined;
-    let answer: Answer;
+    let answer: AnswerBody;
     try {
       const identity = this.#options.identify(request);
       draft.identity = identity;
@@ -131,7 +131,7 @@ export class KmsService {
     return new KmsRefusal("KMSInternalException", "The local KMS failed", { cause: thrown });
   }
 
-  async #run(call: Call): Promise<Answer> {
+  async #run(call: Call): Promise<AnswerBody> {
     switch (call.draft.operation) {
       case "Decrypt":
         return await this.#decrypt(call);
@@ -162,7 +162,7 @@ export class KmsService {
     }
   }
 
-  async #decrypt(call: Call): Promise<Answer> {
+  async #decrypt(call: Call): Promise<AnswerBody> {
     const { fields } = call;
     const ciphertext = bytes(fields, "CiphertextBlob", MAX_CIPHERTEXT_LENGTH);
     const keyId = optionalText(fields, "KeyId", MAX_KEY_ID_LENGTH);
@@ -191,7 +191,7 @@ export class KmsService {
     };
   }
 
-  async #encrypt(call: Call): Promise<Answer> {
+  async #encrypt(call: Call): Promise<AnswerBody> {
     const { fields, draft } = call;
     using plaintext = new SecretBytes(bytes(fields, "Plaintext", MAX_PLAINTEXT_LENGTH));
     const key = this.#options.keys.find(text(fields, "KeyId", MAX_KEY_ID_LENGTH));
@@ -202,7 +202,7 @@ export class KmsService {
     return { KeyId: key.arn, EncryptionAlgorithm: ALGORITHM, CiphertextBlob: encodeBase64(ciphertext) };
   }
 
-  async #generateDataKey(call: Call): Promise<Answer> {
+  async #generateDataKey(call: Call): Promise<AnswerBody> {
     const { fields, draft } = call;
     const key = this.#options.keys.find(text(fields, "KeyId", MAX_KEY_ID_LENGTH));
     const keySpec = optionalChoice(fields, "KeySpec", ["AES_256", "AES_128"]);
@@ -226,7 +226,7 @@ export class KmsService {
   }
 
   /** No key, so no key policy: on AWS the role's own policy decides. */
-  async #generateRandom({ fields, draft }: Call): Promise<Answer> {
+  async #generateRandom({ fields, draft }: Call): Promise<AnswerBody> {
     const length = optionalNumber(fields, "NumberOfBytes", { min: 1, max: MAX_RANDOM_LENGTH });
     if (length === undefined) throw invalid("NumberOfBytes is missing");
     draft.parameters.numberOfBytes = length;
@@ -235,7 +235,7 @@ export class KmsService {
     return await handOver(plaintext, recipient);
   }
 
-  async #createKey(call: Call): Promise<Answer> {
+  async #createKey(call: Call): Promise<AnswerBody> {
     const { fields, draft } = call;
     optionalChoice(fields, "KeyUsage", ["ENCRYPT_DECRYPT"]);
     optionalChoice(fields, "KeySpec", [ALGORITHM]);
@@ -250,7 +250,7 @@ export class KmsService {
     return { KeyMetadata: this.#metadata(key) };
   }
 
-  #listKeys({ fields }: Call): Answer {
+  #listKeys({ fields }: Call): AnswerBody {
     const limit = optionalNumber(fields, "Limit", { min: 1, max: PAGE.max }) ?? PAGE.usual;
     const marker = optionalText(fields, "Marker", MAX_KEY_ID_LENGTH);
     const { keys } = this.#options.keys;
@@ -268,12 +268,12 @@ export class KmsService {
     };
   }
 
-  #getKeyPolicy(call: Call): Answer {
+  #getKeyPolicy(call: Call): AnswerBody {
     checkPolicyName(call.fields);
     return { Policy: this.#authorisedKey(call).policy.text, PolicyName: "default" };
   }
 
-  #putKeyPolicy(call: Call): Answer {
+  #putKeyPolicy(call: Call): AnswerBody {
     checkPolicyName(call.fields);
     const policyText = text(call.fields, "Policy", MAX_POLICY_TEXT_LENGTH);
     const key = this.#authorisedKey(call);
@@ -339,7 +339,7 @@ export class KmsService {
     );
   }
 
-  #metadata({ arn, id, account, enabled, description, created }: KmsKey): Answer {
+  #metadata({ arn, id, account, enabled, description, created }: KmsKey): AnswerBody {
     return {
       AWSAccountId: account,
       KeyId: id,
@@ -379,7 +379,7 @@ function readContext(fields: Fields, draft: AuditDraft): EncryptionContext {
 }
 
 /** What the answer holds of a plaintext: an envelope for an attested enclave, and then nothing else. */
-async function handOver(plaintext: SecretBytes, recipient: Recipient | undefined): Promise<Answer> {
+async function handOver(plaintext: SecretBytes, recipient: Recipient | undefined): Promise<AnswerBody> {
   if (recipient === undefined) return { Plaintext: encodeBase64(plaintext.expose()) };
   try {
     const envelope = await envelopData(recipient.publicKey, plaintext.expose());

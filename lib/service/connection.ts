@@ -6,7 +6,7 @@
 import { messageOf } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { type Address, type Stream, writeAll } from "../wire/address.ts";
-import { type Frame, FrameDecoder, type Framing, type JsonPiece, MessageEncoder } from "../wire/framing.ts";
+import { type Frame, FrameDecoder, type Framing, MessageEncoder } from "../wire/framing.ts";
 import {
   errorReply,
   isErrorReply,
@@ -15,25 +15,9 @@ import {
   WireError,
   type WireObject,
 } from "../wire/messages.ts";
+import { type Answer, type Handler, PreparedReply } from "./handler.ts";
 import type { Limits } from "./limits.ts";
 import type { Metrics } from "./metrics.ts";
-
-/** A reply that is JSON text already, in pieces: spares a large string a second pass. */
-export class PreparedReply {
-  readonly json: readonly JsonPiece[];
-  constructor(json: readonly JsonPiece[]) {
-    this.json = json;
-  }
-}
-
-/** What a request was, for the log and the metrics, and what to answer. */
-export interface Answer {
-  readonly type: string;
-  readonly reply: Reply | PreparedReply;
-}
-
-/** Answers a request; the signal says that nobody waits for the answer any more. Never throws or rejects. */
-export type Handler = (request: WireObject, signal?: AbortSignal) => Answer | Promise<Answer>;
 
 /** What all connections of a server share. */
 export interface ConnectionContext {

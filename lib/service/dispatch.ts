@@ -9,19 +9,19 @@ import { EnclaveError, messageOf } from "../errors.ts";
 import type { Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
 import { errorReply, field, isErrorReply, type Reply, WireError, type WireObject } from "../wire/messages.ts";
-import { type Answer, type Handler, PreparedReply } from "./connection.ts";
+import { type Answer, type Handler, PreparedReply } from "./handler.ts";
 import type { EventLog } from "./events.ts";
 import type { MasterKeyService } from "./master_key.ts";
 import type { SealedService } from "./sealed.ts";
 import { NEVER } from "./pace.ts";
 import type { Metrics } from "./metrics.ts";
 import { kmsFailure } from "./kms_failure.ts";
-import type { SessionService } from "./session.ts";
+import type { SessionKeyService } from "./session_key.ts";
 import type { WalletService } from "./wallet.ts";
 
 /** What the dispatcher connects. */
 export interface DispatchOptions {
-  readonly session: SessionService;
+  readonly session: SessionKeyService;
   readonly wallet: WalletService;
   readonly masterKey: MasterKeyService;
   readonly sealed: SealedService;

@@ -29,7 +29,7 @@ import {
   WireError,
   type WireObject,
 } from "../wire/messages.ts";
-import { type Answer, PreparedReply } from "./connection.ts";
+import { type Answer, PreparedReply } from "./handler.ts";
 import { checkEntropy } from "./entropy.ts";
 import { base64Field, parseNonce } from "./fields.ts";
 import type { Attester, EntropySource } from "./ports.ts";

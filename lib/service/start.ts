@@ -15,7 +15,7 @@ import { FIRST_EPOCH } from "./master_key_requests.ts";
 import { Metrics } from "./metrics.ts";
 import type { Attester, EntropySource } from "./ports.ts";
 import { type Acceptor, Server } from "./server.ts";
-import { type SessionOptions, SessionService } from "./session.ts";
+import { type SessionKeyOptions, SessionKeyService } from "./session_key.ts";
 import { OPEN_TO_ALL, type SealedConfig, SealedService } from "./sealed.ts";
 import { NO_CACHE } from "./key_cache.ts";
 import { createTurnEnd } from "./turn.ts";
@@ -28,7 +28,7 @@ export interface ServiceOptions {
   readonly acceptor: Acceptor;
   readonly transport: Address["transport"];
   readonly limits: Limits;
-  readonly session: Omit<SessionOptions, "kms" | "log" | "now">;
+  readonly session: Omit<SessionKeyOptions, "kms" | "log" | "now">;
   /** Without it: no rules, no cache. */
   readonly wallet?: Pick<WalletOptions, "guards" | "cache">;
   /** Master keys of an earlier epoch are refused. */
@@ -100,7 +100,7 @@ export function startService(options: ServiceOptions): Service {
   const warnings = [...warningsOf(options), ...(options.warnings ?? [])];
   for (const warning of warnings) log("warn", "configuration", { warning });
 
-  const session = new SessionService({ ...options.session, kms, log, now });
+  const session = new SessionKeyService({ ...options.session, kms, log, now });
   const shared = {
     kms,
     keys: options.session.keys,

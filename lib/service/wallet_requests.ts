@@ -4,7 +4,7 @@
  * @module
  */
 import { BOUND_KEY_VERSION } from "../crypto/bound_key.ts";
-import { type Address, parseAddress } from "../crypto/ethereum/address.ts";
+import { type EthereumAddress, parseAddress } from "../crypto/ethereum/address.ts";
 import { parsePayload, type Payload, PAYLOAD_KINDS } from "../crypto/ethereum/payload.ts";
 import { PayloadError } from "../crypto/ethereum/payload_error.ts";
 import { base64Field, parseNonce, SEALED_KEY_RANGE, WRAPPED_KEY_RANGE } from "./fields.ts";
@@ -30,7 +30,7 @@ export interface GenerateRequest extends AccountSelection {
 
 /** `sign`, read. */
 export interface SignRequest extends AccountSelection {
-  readonly address: Address;
+  readonly address: EthereumAddress;
   readonly encryptedPrivateKey: Uint8Array<ArrayBuffer>;
   readonly encryptedDataKey: Uint8Array<ArrayBuffer>;
   readonly payloads: readonly Payload[];

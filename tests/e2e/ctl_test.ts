@@ -53,7 +53,7 @@ async function allRows(store: AccountStore): Promise<readonly AccountRow[]> {
 test("a hundred accounts are made, and each signs after the enclave was started again", async (directory) => {
   await using dynamoDb = await startDynalite();
   const env = { ...KEYS, AWS_REGION: "us-east-1", AWS_ENDPOINT_URL: dynamoDb.url };
-  const table = await runCtl(["table", "create"], { env });
+  const table = await runCtl(["account", "create-table"], { env });
   assertEquals([table.code, table.stdout.includes("created")], [0, true], table.stderr);
   {
     await using enclave = await startEnclave(directory);
@@ -329,7 +329,7 @@ if (hasMoto()) {
     const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url, REGION: "eu-west-1" };
     const outcomes: string[] = [];
     for (const _ of [1, 2]) {
-      const { stdout } = await runCtl(["table", "create", "-t", "AccountTable", "--json"], { env });
+      const { stdout } = await runCtl(["account", "create-table", "-t", "AccountTable", "--json"], { env });
       outcomes.push(JSON.parse(stdout).outcome);
     }
     assertEquals(outcomes, ["created", "exists"]);

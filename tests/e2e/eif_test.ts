@@ -9,7 +9,7 @@ import { type CtlResult, runCtl } from "../helpers/ctl_process.ts";
 const LOADER = "/lib64/ld-linux-x86-64.so.2";
 const NEEDED = ["libm.so.6", "libc.so.6"];
 
-/** A program, the SDK's libraries, a distribution, AWS's blobs, authorities. */
+/** A program, the SDK's libraries, a distribution, AWS's blobs, CA certificates. */
 const INPUTS: Readonly<Record<string, FileContent>> = {
   "in/denclave": elfFile({ interpreter: LOADER, needed: NEEDED }),
   "in/libaws-c-common.so": elfFile({ needed: NEEDED }),
@@ -31,7 +31,7 @@ const INPUTS: Readonly<Record<string, FileContent>> = {
     "sysroot: root",
     "blobs: blobs",
     "ca_bundle: ca.pem",
-    "all_authorities: true",
+    "all_certificates: true",
     "cmd: [/app/denclave, --port, '5000']",
     "env: { KMS_KEYS: 'a,b', LOG_LEVEL: info }",
     "files: { /app/more.json: in/denclave }",

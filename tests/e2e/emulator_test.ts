@@ -64,11 +64,11 @@ class Served implements AsyncDisposable {
   readonly server: ServiceProcess;
   readonly url: string;
   readonly keyArn: string;
-  readonly authority: string;
+  readonly ca: string;
   #stack: AsyncDisposableStack;
 
   private constructor(
-    made: Pick<Served, "folder" | "nsm" | "server" | "url" | "keyArn" | "authority">,
+    made: Pick<Served, "folder" | "nsm" | "server" | "url" | "keyArn" | "ca">,
     stack: AsyncDisposableStack,
   ) {
     this.folder = made.folder;
@@ -76,7 +76,7 @@ class Served implements AsyncDisposable {
     this.server = made.server;
     this.url = made.url;
     this.keyArn = made.keyArn;
-    this.authority = made.authority;
+    this.ca = made.ca;
     this.#stack = stack;
   }
 
@@ -90,7 +90,7 @@ class Served implements AsyncDisposable {
     await Deno.writeTextFile(`${folder}/access.json`, JSON.stringify(KEYS), { mode: 0o600 });
     const server = stack.use(
       await ServiceProcess.start(ctlLaunch([
-        ...["kms", "serve", "--listen", "tcp:127.0.0.1:0", "--account", ACCOUNT],
+        ...["emulator", "serve", "--listen", "tcp:127.0.0.1:0", "--account", ACCOUNT],
         ...["--tls-dir", `${folder}/tls`, "--keys-file", `${folder}/keys.json`],
         ...["--policy", `${folder}/policy.json`, "--access-keys", `${folder}/access.json`],
         ...["--root", `${folder}/root.der`],
@@ -105,7 +105,7 @@ class Served implements AsyncDisposable {
       server,
       url: String(listening?.["url"]),
       keyArn: String(keys[0]),
-      authority: await Deno.readTextFile(String(listening?.["authority"])),
+      ca: await Deno.readTextFile(String(listening?.["ca"])),
     }, stack.move());
   }
 
@@ -116,10 +116,10 @@ class Served implements AsyncDisposable {
 
 Deno.test("emulator serve serves the right build, refuses the wrong one and those without a document, and ends with 0", async () => {
   await using served = await Served.start();
-  const { url: endpoint, authority, nsm, keyArn, server } = served;
+  const { url: endpoint, ca, nsm, keyArn, server } = served;
   using credentials = Credentials.fromStrings(STRINGS);
   const access = { region: "us-east-1", credentials };
-  await using kms = await SimulatedAttestedKms.open({ nsm, endpoint, authority });
+  await using kms = await SimulatedAttestedKms.open({ nsm, endpoint, ca });
   const context = { app: "denclave" };
   const made = await kms.generateDataKey(access, { keyId: keyArn, keySpec: "AES_256", context });
   using plaintext = made.plaintext;
@@ -127,8 +127,8 @@ Deno.test("emulator serve serves the right build, refuses the wrong one and thos
   assertEquals(opened.expose(), plaintext.expose());
 
   using wrong = await SimulatedNsm.start({ sibling: nsm, pcrs: { 0: "0b".repeat(48) } });
-  await using wrongKms = await SimulatedAttestedKms.open({ nsm: wrong, endpoint, authority });
-  await using plain = AwsKms.open({ endpoint, authority });
+  await using wrongKms = await SimulatedAttestedKms.open({ nsm: wrong, endpoint, ca });
+  await using plain = AwsKms.open({ endpoint, ca });
   for (const backend of [wrongKms, plain]) {
     const thrown = await assertRejects(
       () => backend.decrypt(access, { ciphertext: made.ciphertext, keyId: keyArn, context }),
@@ -252,7 +252,7 @@ Deno.test({
 });
 
 Deno.test("emulator serve --help says what it is for, and what an access keys file is", async () => {
-  const { code, stdout } = await runCtl(["kms", "serve", "--help"]);
+  const { code, stdout } = await runCtl(["emulator", "serve", "--help"]);
   assertEquals(code, 0);
   for (const words of ["--tls-dir", "--policy", "--access-keys", "--root", "Not for secrets"]) {
     assertStringIncludes(stdout, words);
@@ -273,7 +273,7 @@ const USAGE: readonly (readonly [readonly string[], string])[] = [
 ];
 for (const [args, words] of USAGE) {
   Deno.test(`emulator serve ${args.join(" ").replaceAll(ROOT, "")} is refused`, async () => {
-    const { code, stdout, stderr } = await runCtl(["kms", "serve", ...args]);
+    const { code, stdout, stderr } = await runCtl(["emulator", "serve", ...args]);
     assertEquals([code, stdout, stderr.includes(words)], [2, "", true], stderr);
   });
 }

@@ -419,7 +419,7 @@ export function testProduction(program: Program): void {
       checks.map((check: Record<string, string>) => [check["check"], check["state"]]),
     );
     assertEquals([states["NSM"], states["libraries"], states["memory"]], ["skipped", "ok", "ok"], stdout);
-    assertEquals(code, states["authorities"] === "fail" ? 1 : 0);
+    assertEquals(code, states["CA certificates"] === "fail" ? 1 : 0);
   });
 
   Deno.test(`${program.name}: --version and --help end with 0`, async () => {

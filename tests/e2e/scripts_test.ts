@@ -76,17 +76,17 @@ const ROOT_FOLDER = new URL("../..", import.meta.url).pathname.replace(/\/$/, ""
 const DRY_RUNS: readonly (readonly [(typeof NAMES)[number], readonly string[], readonly string[]])[] = [
   ["run-enclave", [], [
     `nitro-cli run-enclave --eif-path /tmp/build/enclave.eif --cpu-count 2 --memory 2048 --enclave-cid 16`,
-    "deno task --quiet client health --connect vsock:16:5000 --timeout-ms 2000",
+    "deno task --quiet ctl client health --connect vsock:16:5000 --timeout-ms 2000",
   ]],
   ["run-enclave", ["--eif", "a b.eif", "--cpus", "4", "--memory", "512", "--cid", "20", "--port", "6000"], [
     "nitro-cli run-enclave --eif-path /tmp/a\\ b.eif --cpu-count 4 --memory 512 --enclave-cid 20",
-    "deno task --quiet client health --connect vsock:20:6000 --timeout-ms 2000",
+    "deno task --quiet ctl client health --connect vsock:20:6000 --timeout-ms 2000",
   ]],
   ["build-eif", ["--lib-dir", "libs", "--ca-bundle", "ca.crt", "--", "--env", "KMS_KEYS=x"], [
     "mkdir -p /tmp/build",
     "deno task --quiet compile --output /tmp/build/denclave",
-    "deno task --quiet denclavectl eif build --binary /tmp/build/denclave --lib-dir /tmp/libs --ca-bundle /tmp/ca.crt --output /tmp/build/enclave.eif --env KMS_KEYS=x",
-    "deno task --quiet denclavectl eif describe /tmp/build/enclave.eif --json > /tmp/build/enclave.json",
+    "deno task --quiet ctl eif build --binary /tmp/build/denclave --lib-dir /tmp/libs --ca-bundle /tmp/ca.crt --output /tmp/build/enclave.eif --env KMS_KEYS=x",
+    "deno task --quiet ctl eif describe /tmp/build/enclave.eif --json > /tmp/build/enclave.json",
   ]],
   ["build-eif", ["--docker", "denclave:1", "--output", "/x/e.eif"], [
     "mkdir -p /x",
@@ -95,14 +95,14 @@ const DRY_RUNS: readonly (readonly [(typeof NAMES)[number], readonly string[], r
   ]],
   ["setup-kms", ["--region", "us-east-1", "--parent", "p", "--admin", "a", "--alias", "x", "--yes"], [
     "mkdir -p /tmp/build",
-    "deno task --quiet denclavectl policy render -m /tmp/build/enclave.json --parent p --admin a --inspect > /tmp/build/key-policy.json",
-    "deno task --quiet denclavectl kms create-key --region us-east-1 --json --alias x",
-    "deno task --quiet denclavectl policy apply /tmp/build/key-policy.json -k arn:aws:kms:us-east-1:111122223333:key/the-new-one --reviewed a --yes",
+    "deno task --quiet ctl policy render -m /tmp/build/enclave.json --parent p --admin a --inspect > /tmp/build/key-policy.json",
+    "deno task --quiet ctl kms create-key --region us-east-1 --json --alias x",
+    "deno task --quiet ctl policy apply /tmp/build/key-policy.json -k arn:aws:kms:us-east-1:111122223333:key/the-new-one --reviewed a --yes",
   ]],
   ["setup-kms", ["--key", "k", "--admin", "a"], [
     "mkdir -p /tmp/build",
-    "deno task --quiet denclavectl policy rollover -k k -m /tmp/build/enclave.json --reviewed a > /tmp/build/key-policy.json",
-    "deno task --quiet denclavectl policy apply /tmp/build/key-policy.json -k k --reviewed a",
+    "deno task --quiet ctl policy rollover -k k -m /tmp/build/enclave.json --reviewed a > /tmp/build/key-policy.json",
+    "deno task --quiet ctl policy apply /tmp/build/key-policy.json -k k --reviewed a",
   ]],
   ["vsock-proxy", ["--region", "us-east-1"], [
     "vsock-proxy --num_workers 20 --config /etc/nitro_enclaves/vsock-proxy.yaml 8000 kms.us-east-1.amazonaws.com 443",

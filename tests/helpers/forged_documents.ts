@@ -43,7 +43,7 @@ export interface Forged {
 const P384: EcKeyGenParams = { name: "ECDSA", namedCurve: "P-384" };
 
 /**
- * A document, whose chain is root, authority, authority, leaf.
+ * A document, whose chain is root, CA, CA, leaf.
  *
  * @param unusual by place in the chain, 0 to 3
  * @param fields of the payload

@@ -130,12 +130,12 @@ export class KmsPlace implements AsyncDisposable {
   }
 
   async attested(nsm: Pick<SimulatedNsm, "attest">): Promise<SimulatedAttestedKms> {
-    const { url, authority } = this.server;
-    return this.#stack.use(await SimulatedAttestedKms.open({ nsm, endpoint: url, authority }));
+    const { url, ca } = this.server;
+    return this.#stack.use(await SimulatedAttestedKms.open({ nsm, endpoint: url, ca }));
   }
 
   get plain(): AwsKms {
-    return this.#stack.use(AwsKms.open({ endpoint: this.server.url, authority: this.server.authority }));
+    return this.#stack.use(AwsKms.open({ endpoint: this.server.url, ca: this.server.ca }));
   }
 
   dataKey(kms: Kms, context: Readonly<Record<string, string>> = CONTEXT): Promise<DataKey> {

@@ -9,13 +9,13 @@ import type { Kms } from "../../lib/kms/kms.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
 import { observeDenials } from "../../lib/kms/observed.ts";
 import type { Log } from "../../lib/log.ts";
-import { PreparedReply } from "../../lib/service/connection.ts";
+import { PreparedReply } from "../../lib/service/handler.ts";
 import { createDispatcher } from "../../lib/service/dispatch.ts";
 import { EventLog } from "../../lib/service/events.ts";
 import { NO_CACHE } from "../../lib/service/key_cache.ts";
 import { type MasterKeyOptions, MasterKeyService } from "../../lib/service/master_key.ts";
 import { Metrics } from "../../lib/service/metrics.ts";
-import { SessionService } from "../../lib/service/session.ts";
+import { SessionKeyService } from "../../lib/service/session_key.ts";
 import { OPEN_TO_ALL, type SealedOptions, SealedService } from "../../lib/service/sealed.ts";
 import { type WalletOptions, WalletService } from "../../lib/service/wallet.ts";
 import { NO_GUARDS, type WalletGuards } from "../../lib/service/wallet_guards.ts";
@@ -127,7 +127,7 @@ export async function walletRig(
   const observed = observeDenials(kms, () => wallet.forgetKeys());
   const wallet = plainWallet(observed, events.log, { keys, ...options });
   const masterKey = plainMasterKey(observed, events.log, { keys, ...options });
-  const session = new SessionService({
+  const session = new SessionKeyService({
     kms: observed,
     keys,
     region: undefined,

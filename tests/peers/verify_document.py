@@ -31,9 +31,9 @@ def verify(root_der: bytes, document: bytes) -> dict:
         certificate.verify_directly_issued_by(issuer)
         if not certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc:
             raise ValueError("not valid at the document's time")
-    for authority in chain[:-1]:
-        if not authority.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
-            raise ValueError("not an authority")
+    for ca in chain[:-1]:
+        if not ca.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+            raise ValueError("not a CA")
     signed = cbor2.dumps(["Signature1", protected, b"", payload])
     r, s = int.from_bytes(signature[:48], "big"), int.from_bytes(signature[48:], "big")
     chain[-1].public_key().verify(encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA384()))

@@ -10,7 +10,7 @@ import type { SecretBytes } from "../secret_bytes.ts";
 import { PayloadError } from "./payload_error.ts";
 
 /** An address, read. */
-export interface Address {
+export interface EthereumAddress {
   /** 20 bytes. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** `0x` and 40 hex digits, in the case that EIP-55 gives them. */
@@ -30,7 +30,7 @@ function isOneCase(digits: string): boolean {
  * @param name of the field, for the message
  * @throws {PayloadError}
  */
-export function parseAddress(text: unknown, name: string): Address {
+export function parseAddress(text: unknown, name: string): EthereumAddress {
   if (typeof text !== "string" || !SHAPE.test(text)) {
     throw new PayloadError(`Field ${name} must be an address: 0x and 40 hex digits`);
   }
@@ -44,7 +44,7 @@ export function parseAddress(text: unknown, name: string): Address {
 }
 
 /** The address of a secret key. */
-export function addressOf(secretKey: SecretBytes): Address {
+export function addressOf(secretKey: SecretBytes): EthereumAddress {
   const text = addr.fromPublicKey(publicKeyOf(secretKey, "uncompressed"));
   return { bytes: decodeHex(text.slice(2)), text };
 }

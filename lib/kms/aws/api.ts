@@ -26,8 +26,8 @@ const THROTTLING = /^(Throttling(Exception)?|RequestThrottled(Exception)?|TooMan
 export interface KmsApiOptions {
   /** Another endpoint than AWS's, for development: `http://localhost:4566`. */
   readonly endpoint?: string | undefined;
-  /** PEM of an authority to trust beside the public ones, for a development KMS that has one of its own. */
-  readonly authority?: string | undefined;
+  /** PEM of a CA to trust beside the public ones, for a development KMS that has one of its own. */
+  readonly ca?: string | undefined;
   /** One attempt may take so long, connecting included. Milliseconds. */
   readonly attemptMs?: number;
   /** A call may take so long, its repeats and the pauses between them included. Milliseconds. */
@@ -69,15 +69,15 @@ interface RawAnswer {
 export class KmsApi implements Disposable {
   /** The endpoint that was named, or undefined for AWS's own. */
   readonly endpoint: string | undefined;
-  #options: Required<Omit<KmsApiOptions, "endpoint" | "authority">>;
+  #options: Required<Omit<KmsApiOptions, "endpoint" | "ca">>;
   #closed = new AbortController();
   #client: Deno.HttpClient;
   #counts = { calls: 0, attempts: 0, failed: 0 };
 
   /** @throws {EnclaveError} `invalid_endpoint` */
-  constructor({ endpoint, authority, ...options }: KmsApiOptions) {
+  constructor({ endpoint, ca, ...options }: KmsApiOptions) {
     this.endpoint = endpoint === undefined ? undefined : parseEndpoint(endpoint);
-    this.#client = Deno.createHttpClient(authority === undefined ? POOL : { ...POOL, caCerts: [authority] });
+    this.#client = Deno.createHttpClient(ca === undefined ? POOL : { ...POOL, caCerts: [ca] });
     this.#options = {
       attemptMs: 5_000,
       deadlineMs: 20_000,

@@ -18,7 +18,7 @@ import { EnclaveError } from "../../../lib/errors.ts";
 import { forge, type Unusual } from "../../helpers/forged_documents.ts";
 import { realDocuments } from "../../helpers/vectors.ts";
 
-Deno.test("a chain of two authorities below its root is followed", async () => {
+Deno.test("a chain of two CA certificates below its root is followed", async () => {
   const { root, document, at } = await forge();
   const found = await verifyDocumentUnder(root, document, { at });
   assertEquals([found.moduleId, found.timestamp, found.publicKey], ["i-forged", at, undefined]);
@@ -36,58 +36,58 @@ const P256 = { name: "ECDSA", namedCurve: "P-256" };
 
 const CHAINS: readonly (readonly [string, 0 | 1 | 2 | 3, Unusual, AttestationCode, string])[] = [
   [
-    "a root that allows one authority, where two are",
+    "a root that allows one CA, where two are",
     0,
     {
       basicConstraints: new BasicConstraintsExtension(true, 1, true),
     },
     "attestation_chain",
-    "the root allows 1 authorities below it, and 2 are there",
+    "the root allows 1 CA certificates below it, and 2 are there",
   ],
   [
-    "an authority that allows none, where one is",
+    "a CA that allows none, where one is",
     1,
     {
       basicConstraints: new BasicConstraintsExtension(true, 0, true),
     },
     "attestation_chain",
-    "authority 1 allows 0",
+    "CA 1 allows 0",
   ],
   [
-    "an authority that is none",
+    "a CA that is none",
     2,
     {
       basicConstraints: new BasicConstraintsExtension(false, undefined, true),
     },
     "attestation_chain",
-    "authority 2 is not one of an authority",
+    "CA 2 is not one of a CA",
   ],
   [
-    "a root that is no authority",
+    "a root that is no CA",
     0,
     {
       basicConstraints: new BasicConstraintsExtension(false, undefined, true),
     },
     "attestation_chain",
-    "the root is not one of an authority",
+    "the root is not one of a CA",
   ],
   [
-    "a leaf that is an authority",
+    "a leaf that is a CA",
     3,
     {
       basicConstraints: new BasicConstraintsExtension(true, 0, true),
     },
     "attestation_chain",
-    "the document's certificate is one of an authority",
+    "the document's certificate is one of a CA",
   ],
   [
-    "an authority that may sign documents alone",
+    "a CA that may sign documents alone",
     2,
     {
       keyUsage: new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
     },
     "attestation_chain",
-    "authority 2 may not sign certificates",
+    "CA 2 may not sign certificates",
   ],
   [
     "a leaf that may sign certificates alone",
@@ -99,14 +99,14 @@ const CHAINS: readonly (readonly [string, 0 | 1 | 2 | 3, Unusual, AttestationCod
     "may not sign documents",
   ],
   [
-    "an authority without basic constraints",
+    "a CA without basic constraints",
     1,
     { without: "basicConstraints" },
     "attestation_chain",
     "no basic",
   ],
   ["a leaf without basic constraints", 3, { without: "basicConstraints" }, "attestation_chain", "no basic"],
-  ["an authority without key usage", 1, { without: "keyUsage" }, "attestation_chain", "no key usage"],
+  ["a CA without key usage", 1, { without: "keyUsage" }, "attestation_chain", "no key usage"],
   ["a leaf without key usage", 3, { without: "keyUsage" }, "attestation_chain", "no key usage"],
   ["an unknown critical extension", 2, { more: [unknownExtension(true)] }, "attestation_chain", "1.2.3.4"],
   [
@@ -117,18 +117,18 @@ const CHAINS: readonly (readonly [string, 0 | 1 | 2 | 3, Unusual, AttestationCod
     "twice",
   ],
   [
-    "an authority with a key of P-256",
+    "a CA with a key of P-256",
     2,
     { key: P256 },
     "attestation_chain",
-    "key of authority 2 is not of P-384",
+    "key of CA 2 is not of P-384",
   ],
   ["a leaf with a key of P-256", 3, { key: P256 }, "attestation_chain", "is not of P-384"],
   ["a leaf with an RSA key", 3, { key: RSA }, "attestation_chain", "is not of P-384"],
   ["a leaf signed with SHA-256", 3, { hash: "SHA-256" }, "attestation_chain", "is not signed by ES384"],
-  ["an authority signed with SHA-512", 1, { hash: "SHA-512" }, "attestation_chain", "is not signed by ES384"],
+  ["a CA signed with SHA-512", 1, { hash: "SHA-512" }, "attestation_chain", "is not signed by ES384"],
   [
-    "an authority that another signed",
+    "a CA that another signed",
     1,
     { signedByAnother: true },
     "attestation_chain",
@@ -139,7 +139,7 @@ const CHAINS: readonly (readonly [string, 0 | 1 | 2 | 3, Unusual, AttestationCod
     3,
     { signedByAnother: true },
     "attestation_chain",
-    "not signed by authority 2",
+    "not signed by CA 2",
   ],
   [
     "a leaf that names another issuer",
@@ -148,21 +148,21 @@ const CHAINS: readonly (readonly [string, 0 | 1 | 2 | 3, Unusual, AttestationCod
     "attestation_chain",
     "another issuer",
   ],
-  ["an authority that names itself", 1, { issuerName: "CN=place 1" }, "attestation_chain", "another issuer"],
+  ["a CA that names itself", 1, { issuerName: "CN=place 1" }, "attestation_chain", "another issuer"],
   ["a root that has expired", 0, { to: new Date(T - 1_000) }, "attestation_expired", "the root is valid"],
   [
-    "an authority that has expired",
+    "a CA that has expired",
     1,
     { to: new Date(T - 1_000) },
     "attestation_expired",
-    "authority 1 is valid",
+    "CA 1 is valid",
   ],
   [
-    "an authority of tomorrow",
+    "a CA of tomorrow",
     2,
     { from: new Date(T + 60_000) },
     "attestation_expired",
-    "authority 2 is valid",
+    "CA 2 is valid",
   ],
   [
     "a leaf of tomorrow",

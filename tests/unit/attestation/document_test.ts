@@ -230,8 +230,8 @@ if (real !== undefined) {
     );
   });
 
-  const authorities = () => fields().get("cabundle") as Uint8Array[];
-  const [first = other, second = other, third = other, fourth = other] = authorities();
+  const cas = () => fields().get("cabundle") as Uint8Array[];
+  const [first = other, second = other, third = other, fourth = other] = cas();
   const leaf = fields().get("certificate") as Uint8Array;
   const foreign = (decode(parseSign1(debug.bytes).payload, { useMaps: true }) as Map<string, Uint8Array[]>)
     .get("cabundle") ?? [];
@@ -244,7 +244,7 @@ if (real !== undefined) {
     ["with the root alone", [first], "attestation_chain"],
     ["with the root twice", [first, first, second, third, fourth], "attestation_chain"],
     ["with one of another enclave's", [first, second, third, foreign[3]], "attestation_chain"],
-    ["with the leaf as an authority", [first, second, third, fourth, leaf], "attestation_chain"],
+    ["with the leaf as a CA", [first, second, third, fourth, leaf], "attestation_chain"],
     [
       "with bytes behind a certificate",
       [first, second, third, new Uint8Array([...fourth, 0])],

@@ -44,14 +44,14 @@ Deno.test("in an enclave that is as it should be, every check is ok, and the mea
     ["debug mode", "ok"],
     ["clock", "ok"],
     ["random numbers", "ok"],
-    ["authorities", "ok"],
+    ["CA certificates", "ok"],
     ["memory", "ok"],
   ]);
   assertEquals(measurements, { pcrs: [PCR("a"), PCR("b"), PCR("c")], debug: false });
 });
 
 const FAILURES: readonly (readonly [string, Partial<SelfTestSeams>, string, string])[] = [
-  ["no authorities", { exists: () => false }, "authorities", "fail"],
+  ["no CA certificates", { exists: () => false }, "CA certificates", "fail"],
   ["another kernel generator", { kernelGenerator: "virtio" }, "random numbers", "warn"],
   ["no kernel generator", { kernelGenerator: undefined }, "random numbers", "warn"],
   ["a clock that is two minutes ahead", { now: () => new Date(Date.now() + 120_000) }, "clock", "warn"],

@@ -93,7 +93,7 @@ function rootOf(folder: Folder, changes: Partial<Parameters<typeof collectRoot>[
     libraries: ["libaws-c-common.so", "libaws-nitro-enclaves-sdk-c.so"].map((name) =>
       `${folder.path}/build/${name}`
     ),
-    caBundle: text("authorities"),
+    caBundle: text("CA certificates"),
     sysroot: `${folder.path}/root`,
     ...changes,
   });
@@ -433,7 +433,7 @@ for (
     ["cmd: a", "cmd should be a list of texts"],
     ["kernel: 5", "kernel should be a path"],
     ["source_date_epoch: -1", "should be a whole number"],
-    ["all_authorities: maybe", "should be true or false"],
+    ["all_certificates: maybe", "should be true or false"],
     ["- a", "not a list of names"],
     ["a: [", "a.yaml: "],
     ["binary: a\nbinary: b", "unique"],

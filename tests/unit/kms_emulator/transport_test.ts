@@ -6,7 +6,7 @@ import { KmsEmulator, type KmsEmulatorOptions } from "../../../lib/kms_emulator/
 import { within } from "../../helpers/deadline.ts";
 import { BUILD, exchange, KmsPlace, policyFor, ZERO } from "../../helpers/kms_place.ts";
 
-Deno.test("over TLS a client that trusts the authority is served, and another is not", async () => {
+Deno.test("over TLS a client that trusts the CA is served, and another is not", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const { place: opened, kms } = await KmsPlace.open(BUILD.old, { tlsFolder: folder });
@@ -19,23 +19,23 @@ Deno.test("over TLS a client that trusts the authority is served, and another is
     });
     const thrown = await assertRejects(() => stranger.generateRandom(place.access, 1), EnclaveError);
     assertEquals(thrown.code, "kms_unreachable");
-    assertEquals(await Deno.readTextFile(`${folder}/ca.pem`), place.server.authority);
+    assertEquals(await Deno.readTextFile(`${folder}/ca.pem`), place.server.ca);
     assertEquals(((await Deno.stat(`${folder}/ca.key`)).mode ?? 0) & 0o777, 0o600);
-    // The next start has the same authority.
+    // The next start has the same CA.
     await using again = await KmsEmulator.start({ tlsFolder: folder });
-    assertEquals(again.authority, place.server.authority);
+    assertEquals(again.ca, place.server.ca);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 });
 
 const FOLDERS: readonly (readonly [string, (folder: string) => Promise<void>, string])[] = [
-  ["half an authority", (folder) => Deno.writeTextFile(`${folder}/ca.pem`, "x"), "missing"],
+  ["half a CA", (folder) => Deno.writeTextFile(`${folder}/ca.pem`, "x"), "missing"],
   ["a key that others can read", async (folder) => {
     await Deno.writeTextFile(`${folder}/ca.pem`, "x");
     await Deno.writeTextFile(`${folder}/ca.key`, "x", { mode: 0o644 });
   }, "chmod 600"],
-  ["an authority that is none", async (folder) => {
+  ["a CA that is none", async (folder) => {
     await Deno.writeTextFile(`${folder}/ca.pem`, "x");
     await Deno.writeTextFile(`${folder}/ca.key`, "x", { mode: 0o600 });
   }, "no CERTIFICATE"],

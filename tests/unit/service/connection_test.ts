@@ -1,6 +1,7 @@
 /** One connection, over memory and under a clock that the test moves: nothing here waits for time to pass. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { Connection, type Handler, PreparedReply } from "../../../lib/service/connection.ts";
+import { type Handler, PreparedReply } from "../../../lib/service/handler.ts";
+import { Connection } from "../../../lib/service/connection.ts";
 import { EventLog } from "../../../lib/service/events.ts";
 import type { Limits } from "../../../lib/service/limits.ts";
 import { Metrics } from "../../../lib/service/metrics.ts";

@@ -11,13 +11,14 @@ import { SealingKey, SMALL_LENGTH } from "../../../lib/crypto/sealing.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
 import { parseKeyArn, selectKey } from "../../../lib/aws/key_arn.ts";
 import { LocalKms } from "../../../lib/kms/local.ts";
-import { Connection, type Handler } from "../../../lib/service/connection.ts";
+import { type Handler } from "../../../lib/service/handler.ts";
+import { Connection } from "../../../lib/service/connection.ts";
 import { createDispatcher } from "../../../lib/service/dispatch.ts";
 import { EventLog } from "../../../lib/service/events.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../../lib/service/limits.ts";
 import { Metrics } from "../../../lib/service/metrics.ts";
 import { Server } from "../../../lib/service/server.ts";
-import { type SessionOptions, SessionService } from "../../../lib/service/session.ts";
+import { type SessionKeyOptions, SessionKeyService } from "../../../lib/service/session_key.ts";
 import { createTurnEnd } from "../../../lib/service/turn.ts";
 import { parseAddress } from "../../../lib/wire/address.ts";
 import { detectFraming, encodeMessage, FrameDecoder } from "../../../lib/wire/framing.ts";
@@ -38,10 +39,10 @@ const CONFIGURE = {
 };
 const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
 
-function sessionOf(options: Partial<SessionOptions>) {
+function sessionOf(options: Partial<SessionKeyOptions>) {
   const events = new EventLog({ write: () => {}, level: "debug" });
   const kms = options.kms ?? new FakeKms(() => Promise.resolve(new Uint8Array(TSK)));
-  const session = new SessionService({
+  const session = new SessionKeyService({
     kms,
     keys: [parseKeyArn(ARN)],
     region: undefined,

@@ -1,6 +1,6 @@
 /** The server: how many it serves, whom it refuses, how it ends. Connections are in memory; the sweep's timer is real and short. */
 import { assert, assertEquals } from "@std/assert";
-import type { Handler } from "../../../lib/service/connection.ts";
+import type { Handler } from "../../../lib/service/handler.ts";
 import { EventLog } from "../../../lib/service/events.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../../lib/service/limits.ts";
 import { Metrics } from "../../../lib/service/metrics.ts";

@@ -20,10 +20,10 @@ import {
   WireError,
   type WireObject,
 } from "../wire/messages.ts";
-import { PreparedReply } from "./connection.ts";
+import { PreparedReply } from "./handler.ts";
 
 /** The measured configuration of the service: nothing of it comes out of a request. */
-export interface SessionOptions {
+export interface SessionKeyOptions {
   readonly kms: Kms;
   /** Keys that a request may select. With an attested KMS, an empty list refuses every `configure`. */
   readonly keys: readonly KeyArn[];
@@ -54,8 +54,8 @@ interface HeldKey {
 const FALLBACK_REGION = "us-east-1";
 
 /** Holds the TSK and serves with it. */
-export class SessionService implements Disposable {
-  #options: SessionOptions;
+export class SessionKeyService implements Disposable {
+  #options: SessionKeyOptions;
   #held: HeldKey | undefined;
   /** `configure` runs one at a time, so that the last one asked for is the one that stays. */
   #configuring: Promise<unknown> = Promise.resolve();
@@ -63,7 +63,7 @@ export class SessionService implements Disposable {
   /** Where large blobs are decoded: fresh memory for each costs as much as opening it (measured). Never holds plaintext. */
   #scratch = new Uint8Array(0);
 
-  constructor(options: SessionOptions) {
+  constructor(options: SessionKeyOptions) {
     this.#options = options;
   }
 

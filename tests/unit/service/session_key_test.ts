@@ -5,11 +5,11 @@ import { SdkBusyError, SdkKmsDecryptError, SdkTimeoutError } from "../../../lib/
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import { SealingKey } from "../../../lib/crypto/sealing.ts";
 import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
-import { PreparedReply } from "../../../lib/service/connection.ts";
+import { PreparedReply } from "../../../lib/service/handler.ts";
 import { createDispatcher } from "../../../lib/service/dispatch.ts";
 import { EventLog } from "../../../lib/service/events.ts";
 import { Metrics } from "../../../lib/service/metrics.ts";
-import { type SessionOptions, SessionService } from "../../../lib/service/session.ts";
+import { type SessionKeyOptions, SessionKeyService } from "../../../lib/service/session_key.ts";
 import type { WireObject } from "../../../lib/wire/messages.ts";
 import { FakeKms } from "../../helpers/fake_kms.ts";
 import { plainMasterKey, plainSealed, plainWallet } from "../../helpers/wallet_rig.ts";
@@ -27,15 +27,15 @@ const CONFIGURE = {
 
 interface Setup {
   readonly kms: FakeKms;
-  readonly session: SessionService;
+  readonly session: SessionKeyService;
   readonly events: EventLog;
   readonly ask: (request: WireObject) => Promise<WireObject>;
 }
 
-function setup(options: Partial<SessionOptions> & { readonly kms?: FakeKms } = {}): Setup {
+function setup(options: Partial<SessionKeyOptions> & { readonly kms?: FakeKms } = {}): Setup {
   const kms = options.kms ?? new FakeKms(() => Promise.resolve(new Uint8Array(TSK)));
   const events = new EventLog({ write: () => {}, level: "debug" });
-  const session = new SessionService({
+  const session = new SessionKeyService({
     keys: [parseKeyArn(ARN)],
     region: undefined,
     context: undefined,
