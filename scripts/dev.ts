@@ -9,17 +9,16 @@ import { runEntry } from "../lib/cli/entry.ts";
 import { runService } from "../lib/cli/run.ts";
 import { COMMON_OPTIONS, takeCommand } from "../lib/cli/options.ts";
 import { readServeConfig, SERVE_OPTIONS, type ServeConfig } from "../lib/cli/serve.ts";
-import { KEY_LENGTH } from "../lib/crypto/sealing.ts";
-import { EnclaveError, messageOf } from "../lib/errors.ts";
 import { AwsKms } from "../lib/kms/aws.ts";
 import { isReadableOnTheWay, parseEndpoint } from "../lib/kms/aws/endpoint.ts";
 import { parseDevelopmentKey } from "../lib/kms/development_key.ts";
 import { type KeyArn, parseKeyArn } from "../lib/aws/key_arn.ts";
 import type { Kms } from "../lib/kms/kms.ts";
 import { LocalKms } from "../lib/kms/local.ts";
+import type { CtlIo } from "../lib/ctl/io.ts";
+import { runTsk, TSK_COMMANDS, type TskBackend } from "../lib/ctl/tsk.ts";
 import { VERSION } from "../lib/version.ts";
 import { workflow } from "../lib/workflow.ts";
-import { encodeBase64, encodeHex } from "@std/encoding";
 
 const LISTEN = "tcp:127.0.0.1:5000";
 const LOCAL_FILE = {
@@ -47,15 +46,6 @@ const SPECS = [
   },
   ...COMMON_OPTIONS,
 ] as const;
-const NEW_TSK_SPECS = [
-  LOCAL_FILE,
-  {
-    name: "tsk-file",
-    value: "FILE",
-    help: "write the session key here, hex, mode 0600: a client seals with it",
-  },
-  ...COMMON_OPTIONS,
-] as const;
 const DEFAULT_REGION = "us-east-1";
 
 const HELP =
@@ -64,7 +54,7 @@ const HELP =
 usage: deno task dev [options]                 serve, with the local KMS
        deno task dev --kms aws --kms-key KEY [options]
                                                serve, with KMS's API; KEY is an ARN, an id or an alias
-       deno task dev new-tsk --kms-local-file FILE --tsk-file FILE
+       deno task dev tsk create --kms-local-file FILE --tsk-file FILE
                                                make a session key; prints it wrapped, for configure
 options (a flag wins over the environment):
 ${helpLines(SPECS)}
@@ -78,6 +68,16 @@ function untilSignal(): Promise<string> {
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, () => resolve(signal));
   return promise;
 }
+
+/** For the commands that it shares with `denclavectl`. */
+const io: CtlIo = {
+  stdout,
+  stderr: (text) => void Deno.stderr.writeSync(encoder.encode(text)),
+  stdoutIsTerminal: false,
+  stderrIsTerminal: false,
+  env: (name) => Deno.env.get(name),
+  untilSignal,
+};
 
 /** A development KMS, and what goes with it. */
 interface Backend {
@@ -131,40 +131,32 @@ function readConfig(options: Options): ServeConfig {
   return readServeConfig(options, (text) => parseDevelopmentKey(text, region));
 }
 
-async function newTsk(argv: readonly string[]): Promise<number> {
-  const options = parseOptions(NEW_TSK_SPECS, argv, (name) => Deno.env.get(name));
-  if (options.on("help")) {
-    return stdout(`usage: deno task dev new-tsk [options]\n\n${helpLines(NEW_TSK_SPECS)}\n`), EXIT.ok;
-  }
-  const file = options.text("kms-local-file");
-  const tskFile = options.text("tsk-file");
-  if (file === undefined || tskFile === undefined) {
-    throw new UsageError(
-      "--kms-local-file and --tsk-file must be set",
-      "The service and this command share the first.",
-    );
-  }
-  await using kms = await LocalKms.open({ region: DEFAULT_REGION, file });
-  const [keyArn] = kms.keyArns;
-  if (keyArn === undefined) throw new UsageError(`There is no key in ${file}`);
-  const tsk = crypto.getRandomValues(new Uint8Array(KEY_LENGTH));
-  try {
-    await Deno.writeTextFile(tskFile, `${encodeHex(tsk)}\n`, { mode: 0o600, createNew: true });
-  } catch (thrown) {
-    throw new EnclaveError(`Cannot write ${tskFile}: ${messageOf(thrown)}`, {
-      code: "tsk_file",
-      hint: "Name a file that is not there yet, in a folder that you may write to.",
-      cause: thrown,
-    });
-  }
-  stdout(`${encodeBase64(await kms.encrypt(keyArn, tsk))}\n`);
-  tsk.fill(0);
-  return EXIT.ok;
-}
+/** `denclavectl tsk` with the local KMS. */
+const LOCAL_TSK: TskBackend = {
+  command: "deno task dev tsk",
+  options: [LOCAL_FILE],
+  open: async (options) => {
+    const file = options.text("kms-local-file");
+    if (file === undefined) {
+      throw new UsageError("--kms-local-file must be set", "The service and this command share that file.");
+    }
+    const kms = await LocalKms.open({ region: DEFAULT_REGION, file });
+    const [keyArn] = kms.keyArns;
+    if (keyArn === undefined) throw new UsageError(`There is no key in ${file}`);
+    return {
+      keyArn,
+      encrypt: (plaintext, context) => kms.encrypt(keyArn, plaintext, context),
+      [Symbol.asyncDispose]: () => kms[Symbol.asyncDispose](),
+    };
+  },
+};
 
 async function main(argv: readonly string[]): Promise<number> {
-  const { command, rest } = takeCommand(argv, ["serve", "new-tsk"]);
-  if (command === "new-tsk") return await newTsk(rest);
+  const { command, rest } = takeCommand(argv, ["serve", "tsk"]);
+  if (command === "tsk") {
+    const { command: of, rest: given } = takeCommand(rest, TSK_COMMANDS);
+    return await runTsk(of ?? "show", of === undefined ? ["--help"] : given, io, LOCAL_TSK);
+  }
   const options = parseOptions(SPECS, rest, (name) => Deno.env.get(name));
   if (options.on("help")) return stdout(HELP), EXIT.ok;
   if (options.on("version")) return stdout(`denclave-dev ${VERSION}\n`), EXIT.ok;

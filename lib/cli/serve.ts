@@ -51,7 +51,9 @@ export const SERVE_OPTIONS = [
     env: "TSK_CONTEXT",
     value: "K=V,...",
     multiple: true,
-    help: "EncryptionContext that the TSK was wrapped with",
+    default: "app=denclave,purpose=tsk",
+    help:
+      "EncryptionContext that the trusted session key (TSK) was wrapped under; none for a key wrapped without one",
   },
   { name: "configure-once", env: "CONFIGURE_ONCE", help: "refuse a second configure" },
   {
@@ -208,7 +210,7 @@ export function readServeConfig(
 }
 
 function readContext(pairs: readonly string[]): EncryptionContext | undefined {
-  if (pairs.length === 0) return undefined;
+  if (pairs.length === 1 && pairs[0] === "none") return undefined;
   return Object.fromEntries(pairs.map((pair) => {
     const equals = pair.indexOf("=");
     if (equals < 1) {

@@ -12,6 +12,8 @@ import { ServiceError } from "../parent/client.ts";
 import { PolicyError } from "../parent/policies/errors.ts";
 import { SealedError } from "../parent/sealed_client.ts";
 import { StoreError } from "../parent/stores/account_store.ts";
+import { runKmsTsk } from "./tsk_kms.ts";
+import { TSK_COMMANDS } from "./tsk.ts";
 import { VERSION } from "../version.ts";
 import { ACCOUNT_COMMANDS, runAccount } from "./account.ts";
 import { ATTEST_COMMANDS, runAttest } from "./attest.ts";
@@ -44,6 +46,9 @@ usage: denclavectl <group> <command> [options]      --help after a command lists
   gateway restore       go back to the row before a rewrap
   gateway verify        open every row, have every key sign, check the database
   kms create-key        make a symmetric KMS key
+  tsk create            make a trusted session key, wrapped for the enclave (run by the owner of the data)
+  tsk wrap              wrap an existing session key for another KMS key or epoch
+  tsk show              print a session key's fingerprint
   policy iam            print the policy of the parent's role, ARNs filled in
   policy render         write a key policy for builds, from their measurements
   policy lint           find what defeats attestation in a key policy
@@ -73,6 +78,7 @@ const GROUPS: Readonly<Record<string, Group>> = {
   attest: { commands: ATTEST_COMMANDS, run: runAttest },
   gateway: { commands: GATEWAY_COMMANDS, run: runGateway },
   kms: { commands: KMS_COMMANDS, run: runKms },
+  tsk: { commands: TSK_COMMANDS, run: runKmsTsk },
   policy: { commands: POLICY_COMMANDS, run: runPolicy },
   eif: { commands: EIF_COMMANDS, run: runEif },
   doctor: { commands: [], run: (_command, argv, io) => runDoctor(argv, io) },

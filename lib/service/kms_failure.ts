@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { EnclaveError } from "../errors.ts";
+import { EnclaveError } from "../errors.ts";
 import { clockSkewOf, describeSkew } from "../aws/kms_reasons.ts";
-import { kmsErrorName } from "../kms/kms.ts";
+import { type EncryptionContext, kmsErrorName } from "../kms/kms.ts";
 import { AttestedDenial } from "../kms/observed.ts";
 import { type ErrorCode, WireError } from "../wire/messages.ts";
 
@@ -38,6 +38,23 @@ export function kmsFailure(thrown: EnclaveError, failed: ErrorCode): WireError {
   return new WireError(
     failed,
     failed === "kms_decrypt_failed" ? "KMS did not open the key: see logs" : "KMS gave no data key: see logs",
+  );
+}
+
+/**
+ * The failure of a `configure`: KMS does not say whether a wrapped key was changed or wrapped under another EncryptionContext, so the reply names
+ * the context that was used.
+ */
+export function tskFailure(thrown: unknown, context: EncryptionContext | undefined): unknown {
+  if (!(thrown instanceof EnclaveError) || kmsErrorName(thrown) !== "InvalidCiphertextException") {
+    return thrown;
+  }
+  const used = context === undefined
+    ? "no EncryptionContext"
+    : `the EncryptionContext ${Object.entries(context).map(([name, value]) => `${name}=${value}`).join(",")}`;
+  return new WireError(
+    "kms_decrypt_failed",
+    `KMS refused: InvalidCiphertextException: the wrapped key was changed, or was not wrapped under ${used} (--tsk-context; none for a key wrapped without one)`,
   );
 }
 

@@ -7,6 +7,7 @@
 import { Credentials } from "../aws/credentials.ts";
 import { KEY_LENGTH, type MaybePromise, SEAL_LIMITS, SealingKey, SMALL_LENGTH } from "../crypto/sealing.ts";
 import { type KeyArn, selectKey } from "../aws/key_arn.ts";
+import { tskContext } from "../aws/tsk_context.ts";
 import type { EncryptionContext, Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
 import { decodeBase64, decodeHex } from "@std/encoding";
@@ -21,6 +22,7 @@ import {
   type WireObject,
 } from "../wire/messages.ts";
 import { PreparedReply } from "./handler.ts";
+import { tskFailure } from "./kms_failure.ts";
 
 /** The measured configuration of the service: nothing of it comes out of a request. */
 export interface SessionKeyOptions {
@@ -107,14 +109,14 @@ export class SessionKeyService implements Disposable {
     );
     const epoch = this.#epochOf(request);
     const { key, region } = this.#select(request);
-    const context = epoch === undefined
-      ? this.#options.context
-      : { ...this.#options.context, epoch: String(epoch) };
+    const context = tskContext(this.#options.context, epoch);
 
     const plaintext = await kms.decrypt({ region, credentials }, {
       ciphertext,
       ...(key === undefined ? {} : { keyId: key.arn }),
       ...(context === undefined ? {} : { context }),
+    }).catch((thrown: unknown) => {
+      throw tskFailure(thrown, context);
     });
     if (plaintext.length !== KEY_LENGTH || this.#disposed) {
       const { length } = plaintext;

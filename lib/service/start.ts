@@ -71,6 +71,11 @@ function warningsOf(options: ServiceOptions): readonly string[] {
       "no KMS key is allowed (--kms-key, KMS_KEYS): every configure, account and master key is refused",
     );
   }
+  if (kms.attested && session.context === undefined) {
+    warnings.push(
+      "session keys are taken without an EncryptionContext (--tsk-context none): whoever wraps them needs an unconditional kms:Encrypt",
+    );
+  }
   if (kms.attested && kms.health()["entropy_seeded"] === false) {
     warnings.push(
       `the kernel's entropy pool was not seeded from the NSM${

@@ -7,6 +7,7 @@ import { hashConfiguration } from "../../lib/attestation/statement.ts";
 import { EnclaveError } from "../../lib/errors.ts";
 import { ServiceError } from "../../lib/parent/client.ts";
 import { CredentialSource } from "../../lib/aws/credential_source.ts";
+import { TSK_CONTEXT } from "../../lib/aws/tsk_context.ts";
 import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import type { LocalKms } from "../../lib/kms/local.ts";
 import { EventLog } from "../../lib/service/events.ts";
@@ -47,7 +48,7 @@ export async function startDryRunService(
     session: {
       keys: kms.keyArns.map(parseKeyArn),
       region: undefined,
-      context: undefined,
+      context: TSK_CONTEXT,
       configureOnce: false,
       requireEpoch: false,
       workflow,

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { TSK_CONTEXT } from "../../lib/aws/tsk_context.ts";
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { timingSafeEqual } from "@std/crypto";
 import type { Report } from "../../lib/cli/report.ts";
@@ -20,7 +21,6 @@ import type { WireObject } from "../../lib/wire/messages.ts";
 import { workflow } from "../../lib/workflow.ts";
 
 const REGION = "us-east-1";
-const CONTEXT = { app: "denclave", purpose: "tsk" };
 /** The local KMS asks nobody who they are. */
 const CREDENTIALS = {
   aws_access_key_id: "dry-run",
@@ -90,7 +90,7 @@ export async function dryRunSession(report: Report): Promise<void> {
     session: {
       keys: [parseKeyArn(keyArn)],
       region: REGION,
-      context: CONTEXT,
+      context: TSK_CONTEXT,
       configureOnce: false,
       requireEpoch: false,
       workflow,
@@ -101,7 +101,7 @@ export async function dryRunSession(report: Report): Promise<void> {
   const other = await newKey();
   const configure = (wrapped: Uint8Array) =>
     client.exchange({ type: "configure", encrypted_tsk: encodeBase64(wrapped), ...CREDENTIALS });
-  const wrapped = await kms.encrypt(keyArn, tsk.raw, CONTEXT);
+  const wrapped = await kms.encrypt(keyArn, tsk.raw, TSK_CONTEXT);
 
   await report.step(
     "listening",
@@ -131,7 +131,7 @@ export async function dryRunSession(report: Report): Promise<void> {
     "configure, key of 16 bytes",
     async () =>
       expectError(
-        await configure(await kms.encrypt(keyArn, tsk.raw.subarray(0, 16), CONTEXT)),
+        await configure(await kms.encrypt(keyArn, tsk.raw.subarray(0, 16), TSK_CONTEXT)),
         "kms_decrypt_failed",
       ),
   );
@@ -192,7 +192,7 @@ export async function dryRunSession(report: Report): Promise<void> {
     });
   }
   await report.step("rotate: a new key while serving", async () => {
-    expectOk(await configure(await kms.encrypt(keyArn, other.raw, CONTEXT)));
+    expectOk(await configure(await kms.encrypt(keyArn, other.raw, TSK_CONTEXT)));
     expectError(
       await client.exchange({
         type: "process",

@@ -4,8 +4,9 @@
  * @module
  */
 import { decodeHex, encodeBase64 } from "@std/encoding";
+import { TSK_CONTEXT } from "../../lib/aws/tsk_context.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
 
 const [file = "", tsk = ""] = Deno.args;
 await using kms = await LocalKms.open({ region: "us-east-1", file });
-console.log(encodeBase64(await kms.encrypt(kms.keyArns[0] ?? "", decodeHex(tsk))));
+console.log(encodeBase64(await kms.encrypt(kms.keyArns[0] ?? "", decodeHex(tsk), TSK_CONTEXT)));

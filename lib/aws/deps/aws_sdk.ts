@@ -22,6 +22,7 @@ export {
   CreateKeyCommand,
   DescribeKeyCommand,
   EnableKeyRotationCommand,
+  EncryptCommand,
   GetKeyPolicyCommand,
   KMSClient,
   ListGrantsCommand,

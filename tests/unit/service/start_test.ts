@@ -1,4 +1,6 @@
 /** The service as a whole, with a fake KMS and connections in memory: what it warns of, and what is left when it ends. */
+import type { EncryptionContext } from "../../../lib/aws/kms_limits.ts";
+import { TSK_CONTEXT } from "../../../lib/aws/tsk_context.ts";
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";
 import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
@@ -18,8 +20,14 @@ const CONFIGURE = {
 };
 
 function setup(
-  { keys = [ARN], attested = true }: { readonly keys?: string[]; readonly attested?: boolean } = {},
+  options: {
+    readonly keys?: string[];
+    readonly attested?: boolean;
+    readonly context?: EncryptionContext | undefined;
+  } = {},
 ) {
+  const { keys = [ARN], attested = true } = options;
+  const context = "context" in options ? options.context : TSK_CONTEXT;
   const raw = new Uint8Array(32).fill(0xa5);
   const kms = new FakeKms(() => Promise.resolve(raw), attested);
   const acceptor = new MemoryAcceptor();
@@ -34,7 +42,7 @@ function setup(
     session: {
       keys: keys.map(parseKeyArn),
       region: undefined,
-      context: undefined,
+      context,
       configureOnce: false,
       requireEpoch: false,
       workflow: (plaintext) => plaintext,
@@ -62,6 +70,7 @@ Deno.test("a service that ends has answered, wiped its key, let the KMS go, and 
 const WARNINGS: readonly (readonly [string, Parameters<typeof setup>[0], RegExp | undefined])[] = [
   ["an attested KMS with a key", {}, undefined],
   ["an attested KMS without a key", { keys: [] }, /no KMS key is allowed/],
+  ["a session key without an EncryptionContext", { context: undefined }, /--tsk-context none/],
   ["a development KMS", { attested: false }, /development KMS/],
 ];
 for (const [what, options, words] of WARNINGS) {

@@ -1,0 +1,59 @@
+/**
+ * KMS Encrypt of AWS as a {@link KeyWrapper}.
+ *
+ * @module
+ */
+import type { CredentialSource } from "../aws/credential_source.ts";
+import { EncryptCommand, KMSClient } from "../aws/deps/aws_sdk.ts";
+import type { KeyArn } from "../aws/key_arn.ts";
+import { EnclaveError, messageOf } from "../errors.ts";
+import type { KeyWrapper } from "./session_keys.ts";
+
+/** Options of {@link openKmsWrapper}. */
+export interface KmsWrapperOptions {
+  readonly key: KeyArn;
+  readonly credentials: CredentialSource;
+  /** Another endpoint than AWS's, for development. */
+  readonly endpoint?: string | undefined;
+}
+
+const CONNECT_MS = 3_000;
+const REQUEST_MS = 15_000;
+
+/** Opens a client for one KMS key, in the key's region. Nothing is sent yet. */
+export function openKmsWrapper({ key, credentials, endpoint }: KmsWrapperOptions): KeyWrapper {
+  const client = new KMSClient({
+    region: key.region,
+    ...(endpoint === undefined ? {} : { endpoint }),
+    credentials: () => credentials.get(),
+    maxAttempts: 3,
+    requestHandler: {
+      connectionTimeout: CONNECT_MS,
+      requestTimeout: REQUEST_MS,
+      throwOnRequestTimeout: true,
+    },
+  });
+  return {
+    keyArn: key.arn,
+    encrypt: async (plaintext, context) => {
+      try {
+        const { CiphertextBlob } = await client.send(
+          new EncryptCommand({ KeyId: key.arn, Plaintext: plaintext, EncryptionContext: context }),
+        );
+        if (CiphertextBlob === undefined) throw new Error("KMS answered without a CiphertextBlob");
+        return CiphertextBlob;
+      } catch (thrown) {
+        if (thrown instanceof EnclaveError) throw thrown;
+        const name = thrown instanceof Error ? thrown.name : "";
+        throw new EnclaveError(`Cannot wrap the session key with ${key.arn}: ${name}: ${messageOf(thrown)}`, {
+          code: "kms_encrypt",
+          hint: name === "AccessDeniedException"
+            ? "The key policy must let this caller's role call kms:Encrypt under app=denclave,purpose=tsk: policy render --issuer <role>."
+            : "Check the credentials, the key's ARN and the network.",
+          cause: thrown,
+        });
+      }
+    },
+    [Symbol.asyncDispose]: () => Promise.resolve(client.destroy()),
+  };
+}

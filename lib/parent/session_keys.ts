@@ -1,0 +1,125 @@
+/**
+ * Trusted session keys (TSK) on their issuer's machine: made here, kept in a file, wrapped by KMS for the enclave. The issuer is the owner of the
+ * data; the parent instance never holds an unwrapped key.
+ *
+ * @module
+ */
+import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
+import { hkdfSync } from "node:crypto";
+import type { EncryptionContext } from "../aws/kms_limits.ts";
+import { TSK_CONTEXT, tskContext } from "../aws/tsk_context.ts";
+import { KEY_LENGTH } from "../crypto/sealing.ts";
+import { SecretBytes } from "../crypto/secret_bytes.ts";
+import { EnclaveError, messageOf } from "../errors.ts";
+
+/** KMS Encrypt under one KMS key. */
+export interface KeyWrapper extends AsyncDisposable {
+  /** The KMS key's ARN. */
+  readonly keyArn: string;
+  /**
+   * @param plaintext 32 bytes, borrowed
+   * @returns KMS's CiphertextBlob
+   */
+  encrypt(plaintext: Uint8Array, context: EncryptionContext): Promise<Uint8Array>;
+}
+
+/** A session key as `configure` takes it. Nothing of it is secret. */
+export interface WrappedSessionKey {
+  /** KMS's CiphertextBlob, base64. */
+  readonly encrypted_tsk: string;
+  readonly kms_key_id: string;
+  readonly context: EncryptionContext;
+  /** See {@link fingerprint}. */
+  readonly fingerprint: string;
+}
+
+const FINGERPRINT_LENGTH = 8;
+const FILE_MODE = 0o600;
+/** 64 hex digits and a line end, with room for white space. */
+const MAX_FILE_LENGTH = 256;
+
+/**
+ * Tells two session keys apart without showing either: HKDF-SHA-256 of the key under its own label.
+ *
+ * @returns 16 hex digits
+ */
+export function fingerprint(key: SecretBytes): string {
+  const derived = hkdfSync(
+    "sha256",
+    key.expose(),
+    new Uint8Array(0),
+    "denclave/tsk-fingerprint/1",
+    FINGERPRINT_LENGTH,
+  );
+  return encodeHex(new Uint8Array(derived));
+}
+
+/**
+ * Makes a session key, writes it to a file that must not exist, and wraps it. When KMS refuses, the file is removed again.
+ *
+ * @throws {EnclaveError} `tsk_file` when the file exists or cannot be written; the wrapper's errors.
+ */
+export async function createSessionKey(
+  file: string,
+  wrapper: KeyWrapper,
+  epoch?: number,
+): Promise<WrappedSessionKey> {
+  using key = new SecretBytes(crypto.getRandomValues(new Uint8Array(KEY_LENGTH)));
+  try {
+    await Deno.writeTextFile(file, `${encodeHex(key.expose())}\n`, { mode: FILE_MODE, createNew: true });
+  } catch (thrown) {
+    throw new EnclaveError(`Cannot write ${file}: ${messageOf(thrown)}`, {
+      code: "tsk_file",
+      hint: thrown instanceof Deno.errors.AlreadyExists
+        ? "A session key is never overwritten: name another file, or wrap the existing key with tsk wrap."
+        : "Name a file that does not exist yet, in an existing folder that you may write to.",
+      cause: thrown,
+    });
+  }
+  try {
+    return await wrapSessionKey(key, wrapper, epoch);
+  } catch (thrown) {
+    await Deno.remove(file);
+    throw thrown;
+  }
+}
+
+/** Wraps a session key, for a new KMS key or a new epoch. @throws the wrapper's errors. */
+export async function wrapSessionKey(
+  key: SecretBytes,
+  wrapper: KeyWrapper,
+  epoch?: number,
+): Promise<WrappedSessionKey> {
+  const context = tskContext(TSK_CONTEXT, epoch) ?? TSK_CONTEXT;
+  const wrapped = await wrapper.encrypt(key.expose(), context);
+  return {
+    encrypted_tsk: encodeBase64(wrapped),
+    kms_key_id: wrapper.keyArn,
+    context,
+    fingerprint: fingerprint(key),
+  };
+}
+
+/**
+ * Reads a session key's file: 64 hex digits.
+ *
+ * @throws {EnclaveError} `usage` when it cannot be read, holds something else, or can be read by other users.
+ */
+export async function readSessionKey(file: string): Promise<SecretBytes> {
+  const refuse = (why: string, hint: string, cause?: unknown) =>
+    new EnclaveError(`Cannot read a session key from ${file}: ${why}`, { code: "usage", hint, cause });
+  let text: string;
+  try {
+    const { mode, size } = await Deno.stat(file);
+    if (mode !== null && (mode & 0o077) !== 0) throw refuse("other users can read it", `chmod 600 ${file}`);
+    if (size > MAX_FILE_LENGTH) throw refuse(`it has ${size} bytes`, "Give the file that tsk create wrote.");
+    text = (await Deno.readTextFile(file)).trim();
+  } catch (thrown) {
+    if (thrown instanceof EnclaveError) throw thrown;
+    throw refuse(messageOf(thrown), "Make one with tsk create.", thrown);
+  }
+  if (!/^[0-9a-fA-F]{64}$/.test(text)) {
+    throw refuse(`it must hold ${2 * KEY_LENGTH} hex digits`, "Give the file that tsk create wrote.");
+  }
+  return new SecretBytes(decodeHex(text));
+}
