@@ -75,10 +75,16 @@ function fromPem(label: string, pem: string): Uint8Array<ArrayBuffer> {
   return decodeBase64(base64);
 }
 
-/** Reads DER, or the first certificate of PEM. @throws {SyntaxError} */
+/** Reads DER, or the first certificate of PEM. @throws {SyntaxError} when it is not one X.509 certificate. */
 export function parseCertificate(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   const text = new TextDecoder("latin1").decode(bytes);
-  return text.includes("-----BEGIN") ? fromPem("CERTIFICATE", text) : new Uint8Array(bytes);
+  const der = text.includes("-----BEGIN") ? fromPem("CERTIFICATE", text) : new Uint8Array(bytes);
+  try {
+    new X509Certificate(der);
+  } catch (thrown) {
+    throw new SyntaxError("it is not an X.509 certificate", { cause: thrown });
+  }
+  return der;
 }
 
 /**

@@ -15,6 +15,10 @@ import { type KeyPolicy, parseKeyPolicy } from "./policy.ts";
 type Bytes = Uint8Array<ArrayBuffer>;
 
 const MAX_KEYS = 1000;
+const MAX_ALIASES = 1000;
+const ALIAS = /^alias\/(?!aws\/)[A-Za-z0-9/_-]{1,250}$/;
+/** The alias of the first key, so that a configuration can name it before the key exists. */
+export const FIRST_ALIAS = "alias/denclave";
 
 /** A key. */
 export interface KmsKey {
@@ -24,6 +28,8 @@ export interface KmsKey {
   readonly description: string;
   readonly created: Date;
   enabled: boolean;
+  /** As EnableKeyRotation sets it; nothing is rotated here. */
+  rotation: boolean;
   policy: KeyPolicy;
 }
 
@@ -57,6 +63,7 @@ export interface KeyRingOptions extends LocalKmsOptions {
 export class KeyRing implements AsyncDisposable {
   #kms: LocalKms;
   #keys = new Map<string, KmsKey>();
+  #aliases = new Map<string, KmsKey>();
   #access: KmsAccess;
   #now: () => Date;
 
@@ -67,6 +74,8 @@ export class KeyRing implements AsyncDisposable {
     const nobody = { accessKeyId: "local", secretAccessKey: "local", sessionToken: "" };
     this.#access = { region, credentials: Credentials.fromStrings(nobody) };
     for (const arn of kms.keyArns) this.#add(arn, {});
+    const [first] = this.keys;
+    if (first !== undefined) this.#aliases.set(FIRST_ALIAS, first);
   }
 
   /**
@@ -87,6 +96,7 @@ export class KeyRing implements AsyncDisposable {
       description,
       created: this.#now(),
       enabled: true,
+      rotation: false,
       policy: policy ?? defaultPolicy(account),
     };
     this.#keys.set(arn, key);
@@ -106,9 +116,30 @@ export class KeyRing implements AsyncDisposable {
     return this.#add(await this.#kms.createKey(), key);
   }
 
-  /** By ARN or id. @throws {KmsRefusal} `NotFoundException` */
+  /** By name, in the order they were made. */
+  get aliases(): ReadonlyMap<string, KmsKey> {
+    return this.#aliases;
+  }
+
+  /** Gives a key a name. @throws {KmsRefusal} `ValidationException`, `AlreadyExistsException` or `LimitExceededException` */
+  addAlias(name: string, key: KmsKey): void {
+    if (!ALIAS.test(name)) {
+      throw new KmsRefusal("ValidationException", "Alias must start with alias/ and not with alias/aws/");
+    }
+    if (this.#aliases.has(name)) {
+      throw new KmsRefusal("AlreadyExistsException", `An alias ${name} already exists`);
+    }
+    if (this.#aliases.size >= MAX_ALIASES) {
+      throw new KmsRefusal("LimitExceededException", `There are ${MAX_ALIASES} aliases already`);
+    }
+    this.#aliases.set(name, key);
+  }
+
+  /** By ARN, id, alias or an alias's ARN. @throws {KmsRefusal} `NotFoundException` */
   find(keyId: string): KmsKey {
-    const found = this.#keys.get(keyId) ?? this.keys.find(({ id }) => id === keyId);
+    const alias = keyId.slice(keyId.indexOf(":alias/") + 1);
+    const found = this.#keys.get(keyId) ?? this.keys.find(({ id }) => id === keyId) ??
+      this.#aliases.get(alias);
     if (found !== undefined) return found;
     throw new KmsRefusal("NotFoundException", `Key ${JSON.stringify(keyId.slice(0, 128))} does not exist`);
   }
@@ -134,6 +165,7 @@ export class KeyRing implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#keys.clear();
+    this.#aliases.clear();
     this.#access.credentials[Symbol.dispose]();
     await this.#kms[Symbol.asyncDispose]();
   }

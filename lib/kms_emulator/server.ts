@@ -137,7 +137,9 @@ export class KmsEmulator implements AsyncDisposable {
       region,
       now,
       root: options.root ?? AWS_NITRO_ROOT,
-      identify: accessKeys === undefined ? () => anybody(caller) : (request) => accessKeys.identify(request),
+      identify: accessKeys === undefined
+        ? () => anybody(caller)
+        : (request, service) => accessKeys.identify(request, service),
       onEvent: options.onEvent ?? (() => {}),
       onProblem,
     });

@@ -25,7 +25,8 @@ import {
 import type { KeyRing, KmsKey } from "./keys.ts";
 import { evaluatePolicy, type KeyPolicy, parseKeyPolicy } from "./policy.ts";
 import { readRecipient, type Recipient } from "./recipient.ts";
-import type { Identity, SignedRequest } from "./signature.ts";
+import type { AwsService, Identity, SignedRequest } from "./signature.ts";
+import { callerIdentity, isStsRequest, stsAction, stsError } from "./sts.ts";
 
 /** A request, as the transport gives it. */
 export interface KmsRequest extends SignedRequest {
@@ -46,7 +47,7 @@ export interface KmsServiceOptions {
   readonly keys: KeyRing;
   readonly region: string;
   /** Says who asks. @throws {KmsRefusal} */
-  readonly identify: (request: SignedRequest) => Identity;
+  readonly identify: (request: SignedRequest, service: AwsService) => Identity;
   /** DER of the root certificate of the attestation documents. */
   readonly root: Uint8Array;
   readonly now: () => Date;
@@ -78,6 +79,7 @@ const CONTENT_TYPE = "application/x-amz-json-1.1";
 const ALGORITHM = "SYMMETRIC_DEFAULT";
 const MAX_PLAINTEXT_LENGTH = 4096;
 const MAX_DATA_KEY_LENGTH = 1024;
+const MAX_ALIAS_LENGTH = 256;
 const MAX_DESCRIPTION_LENGTH = 8192;
 const MAX_POLICY_TEXT_LENGTH = 131_072;
 const PAGE = { usual: 100, max: 1000 } as const;
@@ -94,12 +96,13 @@ export class KmsService {
   /** Answers a request. Whatever goes wrong is an answer too. */
   async answer(request: KmsRequest): Promise<KmsResponse> {
     const requestId = crypto.randomUUID();
+    if (isStsRequest(request)) return this.#answerSts(request, requestId);
     const [, operation = "Unknown"] = TARGET.exec(request.headers.get("x-amz-target") ?? "") ?? [];
     const draft: AuditDraft = { operation, requestId, parameters: {} };
     let refusal: KmsRefusal | undefined;
     let answer: AnswerBody;
     try {
-      const identity = this.#options.identify(request);
+      const identity = this.#options.identify(request, "kms");
       draft.identity = identity;
       answer = await this.#run({
         fields: parseFields(request.body),
@@ -117,6 +120,31 @@ export class KmsService {
       status: refusal?.status ?? 200,
       headers: { "content-type": CONTENT_TYPE, "x-amzn-requestid": requestId },
       body: JSON.stringify(answer),
+    };
+  }
+
+  #answerSts(request: KmsRequest, requestId: string): KmsResponse {
+    let status = 200;
+    let answer;
+    try {
+      const { caller } = this.#options.identify(request, "sts");
+      const action = stsAction(request);
+      if (action !== "GetCallerIdentity") {
+        throw new KmsRefusal(
+          "InvalidAction",
+          "The emulator serves GetCallerIdentity of STS, and nothing else",
+        );
+      }
+      answer = callerIdentity(caller, requestId);
+    } catch (thrown) {
+      const refusal = thrown instanceof KmsRefusal ? thrown : this.#fault("GetCallerIdentity", thrown);
+      status = refusal.status;
+      answer = stsError(refusal, requestId);
+    }
+    return {
+      status,
+      headers: { "content-type": answer.contentType, "x-amzn-requestid": requestId },
+      body: answer.body,
     };
   }
 
@@ -147,6 +175,16 @@ export class KmsService {
         return { KeyMetadata: this.#metadata(this.#authorisedKey(call)) };
       case "ListKeys":
         return this.#listKeys(call);
+      case "CreateAlias":
+        return this.#createAlias(call);
+      case "ListAliases":
+        return this.#listAliases(call);
+      case "ListGrants":
+        // CreateGrant is not served: there are none.
+        return this.#authorisedKey(call) && { Grants: [], Truncated: false };
+      case "EnableKeyRotation":
+        this.#authorisedKey(call).rotation = true;
+        return {};
       case "GetKeyPolicy":
         return this.#getKeyPolicy(call);
       case "PutKeyPolicy":
@@ -265,6 +303,31 @@ export class KmsService {
       Keys: page.map(({ id, arn }) => ({ KeyId: id, KeyArn: arn })),
       Truncated: truncated,
       ...(truncated && last !== undefined ? { NextMarker: last.id } : {}),
+    };
+  }
+
+  #createAlias(call: Call): AnswerBody {
+    const { fields, draft } = call;
+    const key = this.#options.keys.find(text(fields, "TargetKeyId", MAX_KEY_ID_LENGTH));
+    this.#authorise(call, key, {});
+    this.#options.keys.addAlias(text(fields, "AliasName", MAX_ALIAS_LENGTH), key);
+    draft.keyArn = key.arn;
+    return {};
+  }
+
+  #listAliases({ fields }: Call): AnswerBody {
+    const keyId = optionalText(fields, "KeyId", MAX_KEY_ID_LENGTH);
+    const { keys } = this.#options;
+    const of = keyId === undefined ? undefined : keys.find(keyId);
+    const aliases = [...keys.aliases].filter(([, key]) => of === undefined || key === of);
+    return {
+      Aliases: aliases.map(([name, { id, arn, created }]) => ({
+        AliasName: name,
+        AliasArn: arn.replace(/:key\/.*$/, `:${name}`),
+        TargetKeyId: id,
+        CreationDate: created.getTime() / 1000,
+      })),
+      Truncated: false,
     };
   }
 

@@ -20,6 +20,9 @@ export interface SignedRequest {
   readonly body: Uint8Array;
 }
 
+/** The services that requests are signed for. */
+export type AwsService = "kms" | "sts";
+
 /** Who signed a request. */
 export interface Identity {
   readonly caller: Caller;
@@ -65,9 +68,10 @@ export class AccessKeys implements Disposable {
   /**
    * Says who signed a request.
    *
+   * @param service that the signature must be for
    * @throws {KmsRefusal} by AWS's name for what is wrong with its signature.
    */
-  identify(request: SignedRequest): Identity {
+  identify(request: SignedRequest, expectedService: AwsService = "kms"): Identity {
     const { headers } = request;
     const authorization = headers.get("authorization");
     if (authorization === undefined) {
@@ -91,16 +95,22 @@ export class AccessKeys implements Disposable {
         "The security token included in the request is expired",
       );
     }
-    if (service !== "kms" || region !== this.#region) {
+    if (service !== expectedService || region !== this.#region) {
       throw new KmsRefusal(
         "InvalidSignatureException",
-        service === "kms"
+        service === expectedService
           ? `Credential should be scoped to a valid region, not '${region}'. `
-          : "Credential should be scoped to correct service: 'kms'. ",
+          : `Credential should be scoped to correct service: '${expectedService}'. `,
       );
     }
     const stamp = this.#checkDate(headers.get("x-amz-date"), date);
-    const wanted = computeSignature(request, key, { stamp, date, region, names: signedNames.split(";") });
+    const wanted = computeSignature(request, key, {
+      stamp,
+      date,
+      region,
+      service,
+      names: signedNames.split(";"),
+    });
     if (!timingSafeEqual(decodeHex(signature), wanted)) {
       throw new KmsRefusal(
         "InvalidSignatureException",
@@ -154,12 +164,13 @@ interface Scope {
   readonly stamp: string;
   readonly date: string;
   readonly region: string;
+  readonly service: string;
   readonly names: readonly string[];
 }
 
 function computeSignature(request: SignedRequest, key: AccessKey, scope: Scope): Uint8Array {
   const { method, target, headers, body } = request;
-  const { stamp, date, region, names } = scope;
+  const { stamp, date, region, service, names } = scope;
   const unsigned = [...headers.keys()].filter((name) => name === "host" || name.startsWith("x-amz-"))
     .find((name) => !names.includes(name));
   if (unsigned !== undefined || !names.includes("host") || names.some((name) => !headers.has(name))) {
@@ -171,9 +182,9 @@ function computeSignature(request: SignedRequest, key: AccessKey, scope: Scope):
   const canonical = names.map((name) => `${name}:${(headers.get(name) ?? "").trim().replace(/ +/g, " ")}\n`);
   const [path = "/", query = ""] = target.split("?", 2);
   const text = [method, path, query, canonical.join(""), names.join(";"), hash(body)].join("\n");
-  const scopeText = `${date}/${region}/kms/aws4_request`;
+  const scopeText = `${date}/${region}/${service}/aws4_request`;
   const secret = new Uint8Array([...new TextEncoder().encode("AWS4"), ...key.secretAccessKey.expose()]);
-  const derived = [region, "kms", "aws4_request"].reduce<Uint8Array>(hmac, hmac(secret, date));
+  const derived = [region, service, "aws4_request"].reduce<Uint8Array>(hmac, hmac(secret, date));
   const signature = hmac(derived, ["AWS4-HMAC-SHA256", stamp, scopeText, hash(text)].join("\n"));
   secret.fill(0);
   derived.fill(0);

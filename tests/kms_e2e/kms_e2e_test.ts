@@ -39,7 +39,7 @@ type Enclave = Awaited<ReturnType<typeof ServiceProcess.start>>;
 
 async function makeWorld(moto: PeerServer, endpoint: string = moto.url): Promise<World> {
   const directory = await Deno.makeTempDir({ prefix: "denclave-kms-e2e-" });
-  const database = `${directory}/data/keymeld.db`;
+  const database = `${directory}/data/gateway.sqlite`;
   const kms = new KMSClient({
     region: REGION,
     endpoint: moto.url,
@@ -48,7 +48,7 @@ async function makeWorld(moto: PeerServer, endpoint: string = moto.url): Promise
   const makeKey = async () => (await kms.send(new CreateKeyCommand({}))).KeyMetadata?.Arn ?? "";
   const keys = [await makeKey(), await makeKey()] as const;
   await kms.send(
-    new CreateAliasCommand({ AliasName: "alias/keymeld-enclave-master-key", TargetKeyId: keys[0] }),
+    new CreateAliasCommand({ AliasName: "alias/denclave-master-key", TargetKeyId: keys[0] }),
   );
   const file = `${directory}/config.yaml`;
   return {
@@ -281,7 +281,7 @@ else {
 
   test("a configuration by the seed's alias works in development", async (moto) => {
     await using world = await makeWorld(moto);
-    const alias = "alias/keymeld-enclave-master-key";
+    const alias = "alias/denclave-master-key";
     await using enclave = await ServiceProcess.start(
       devLaunch([
         "--kms",

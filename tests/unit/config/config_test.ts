@@ -23,7 +23,7 @@ enclaves:
     cid: 17
     port: 5000
 database:
-  path: /var/lib/keymeld.db
+  path: /var/lib/gateway.sqlite
 limits:
   request_ms: 1000
 `;
@@ -61,7 +61,7 @@ Deno.test("a production configuration is read into its type", () => {
       { enclaveId: 1, address: { transport: "vsock", cid: 16, port: 5000 } },
       { enclaveId: 2, address: { transport: "vsock", cid: 17, port: 5000 } },
     ],
-    database: { path: "/var/lib/keymeld.db" },
+    database: { path: "/var/lib/gateway.sqlite" },
     limits: { ...LIMITS, requestMs: 1_000 },
   });
 });
@@ -91,7 +91,7 @@ Deno.test("JSON is YAML, and comments, quotes and CRLF change nothing", () => {
     environment: "production",
     kms: { key_id: ARN },
     enclaves: [1, 2].map((id) => ({ enclave_id: id, transport: "vsock", cid: 15 + id, port: 5000 })),
-    database: { path: "/var/lib/keymeld.db" },
+    database: { path: "/var/lib/gateway.sqlite" },
     limits: { request_ms: 1000 },
   });
   assertEquals(parseConfig(json, "p.json"), config);
@@ -169,7 +169,7 @@ const PRODUCTION_REFUSES: readonly (readonly [Change, string])[] = [
     "9:16: enclaves[0].transport: must be vsock in production: an enclave has no other way in",
   ],
   [
-    ["/var/lib/keymeld.db", '":memory:"'],
+    ["/var/lib/gateway.sqlite", '":memory:"'],
     "17:9: database.path: must be a file in production: what is in memory is lost at a restart",
   ],
 ];
@@ -234,21 +234,24 @@ const EITHER_REFUSES: readonly (readonly [Change, string])[] = [
     ["transport: vsock\n    cid: 16", "transport: vsok\n    cid: 16"],
     "9:16: enclaves[0].transport: must be one of vsock, tcp, unix: did you mean vsock?",
   ],
-  [["path: /var/lib/keymeld.db", "path: ''"], "17:9: database.path: must be a text"],
+  [["path: /var/lib/gateway.sqlite", "path: ''"], "17:9: database.path: must be a text"],
   [
-    ["path: /var/lib/keymeld.db", "path: data/keymeld.db"],
+    ["path: /var/lib/gateway.sqlite", "path: data/gateway.sqlite"],
     "17:9: database.path: must be absolute in production: from another folder it would be another database",
   ],
   [
-    ["path: /var/lib/keymeld.db", "path: 'file::memory:?cache=shared'"],
+    ["path: /var/lib/gateway.sqlite", "path: 'file::memory:?cache=shared'"],
     "17:9: database.path: must be a path: SQLite would take this for a URI",
   ],
   [
-    ["path: /var/lib/keymeld.db", 'path: "a\\0b"'],
+    ["path: /var/lib/gateway.sqlite", 'path: "a\\0b"'],
     "17:9: database.path: must be a text of at most 4096 characters",
   ],
-  [["database:\n  path: /var/lib/keymeld.db\n", ""], "1:1: database: is missing"],
-  [["database:\n  path: /var/lib/keymeld.db", "database: here"], "16:11: database: must have fields: path"],
+  [["database:\n  path: /var/lib/gateway.sqlite\n", ""], "1:1: database: is missing"],
+  [
+    ["database:\n  path: /var/lib/gateway.sqlite", "database: here"],
+    "16:11: database: must have fields: path",
+  ],
   [
     ["request_ms: 1000", "request_ms: 9"],
     "19:15: limits.request_ms: must be a whole number from 10 to 3600000",
@@ -258,7 +261,7 @@ const EITHER_REFUSES: readonly (readonly [Change, string])[] = [
     "19:15: limits.request_ms: must be a whole number from 10 to 3600000",
   ],
   // What YAML has, and a configuration does not need.
-  [["path: /var/lib/keymeld.db", "path: &a data"], "17:12: database.path: anchors (&name) are not taken"],
+  [["path: /var/lib/gateway.sqlite", "path: &a data"], "17:12: database.path: anchors (&name) are not taken"],
   [
     ["enabled: true", "enabled: *a"],
     "3:12: kms.enabled: aliases (*name) are not taken: write the value again",
@@ -268,12 +271,12 @@ const EITHER_REFUSES: readonly (readonly [Change, string])[] = [
   [["environment:", "%YAML 1.1\n---\nenvironment:"], "1:1: YAML directives are not taken"],
   [["database:", "---\ndatabase:"], "16:1: a second document begins here"],
   [["enabled: true", "1: true"], "3:3: kms: a key must be a text"],
-  [["/var/lib/keymeld.db", "'data"], "20:1: it is no YAML: Missing closing 'quote"],
+  [["/var/lib/gateway.sqlite", "'data"], "20:1: it is no YAML: Missing closing 'quote"],
   [
-    ["/var/lib/keymeld.db", "[".repeat(5) + "{a: ".repeat(5) + "}".repeat(5) + "]".repeat(5)],
+    ["/var/lib/gateway.sqlite", "[".repeat(5) + "{a: ".repeat(5) + "}".repeat(5) + "]".repeat(5)],
     "17:22: database.path[0][0][0][0][0].a.a: it is nested too deeply",
   ],
-  [["/var/lib/keymeld.db", "[".repeat(10_000)], "it is nested too deeply"],
+  [["/var/lib/gateway.sqlite", "[".repeat(10_000)], "it is nested too deeply"],
 ];
 
 function changed(source: string, [text, instead]: Change): string {

@@ -534,13 +534,13 @@ const DEVELOPMENT_KEYS: readonly (readonly [string, readonly [string, string, st
     "000000000000",
     "mrk-1234567890abcdef1234567890abcdef",
   ]],
-  ["alias/keymeld-enclave-master-key", ["eu-west-1", "000000000000", "alias/keymeld-enclave-master-key"]],
+  ["alias/denclave-master-key", ["eu-west-1", "000000000000", "alias/denclave-master-key"]],
   ["arn:aws:kms:us-west-2:111122223333:alias/a/b_c", ["us-west-2", "111122223333", "alias/a/b_c"]],
   ["arn:aws:kms:nowhere:111122223333:alias/a", undefined],
   ["arn:aws:kms:us-west-2:1:key/a", undefined],
   ["alias/", undefined],
   ["alias/a b", undefined],
-  ["keymeld", undefined],
+  ["nonsense", undefined],
   ["", undefined],
 ];
 for (const [text, expected] of DEVELOPMENT_KEYS) {

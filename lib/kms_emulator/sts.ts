@@ -1,0 +1,65 @@
+/**
+ * GetCallerIdentity of STS, which the administrator's tools ask who they are: the AWS Query protocol, a form in and XML out.
+ *
+ * @module
+ */
+import type { KmsRefusal } from "./errors.ts";
+import type { Caller } from "./policy.ts";
+import type { SignedRequest } from "./signature.ts";
+
+const FORM_TYPE = "application/x-www-form-urlencoded";
+const MAX_BODY_LENGTH = 2048;
+
+/** The body and content type of an answer. */
+export interface StsResponse {
+  readonly contentType: "text/xml";
+  readonly body: string;
+}
+
+/** Whether a request is for STS. KMS's requests name their target in a header. */
+export function isStsRequest({ headers }: SignedRequest): boolean {
+  return !headers.has("x-amz-target") && (headers.get("content-type") ?? "").startsWith(FORM_TYPE);
+}
+
+/** The `Action` of a request's form; undefined where it has none. */
+export function stsAction({ body }: SignedRequest): string | undefined {
+  if (body.length > MAX_BODY_LENGTH) return undefined;
+  return new URLSearchParams(new TextDecoder().decode(body)).get("Action") ?? undefined;
+}
+
+function escapeXml(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+}
+
+/** A role's own ARN becomes that of a session, as STS shows it. */
+function sessionArn({ arn }: Caller): string {
+  return arn.replace(
+    /^arn:([a-z-]+):iam::([0-9]{12}):role\/(?:.*\/)?([^/]+)$/,
+    "arn:$1:sts::$2:assumed-role/$3/emulator",
+  );
+}
+
+/** Who asks. */
+export function callerIdentity(caller: Caller, requestId: string): StsResponse {
+  return {
+    contentType: "text/xml",
+    body:
+      `<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>` +
+      `<Arn>${
+        escapeXml(sessionArn(caller))
+      }</Arn><UserId>EMULATOR:emulator</UserId><Account>${caller.account}</Account>` +
+      `</GetCallerIdentityResult><ResponseMetadata><RequestId>${requestId}</RequestId></ResponseMetadata></GetCallerIdentityResponse>`,
+  };
+}
+
+/** A refusal. */
+export function stsError({ kms }: KmsRefusal, requestId: string): StsResponse {
+  return {
+    contentType: "text/xml",
+    body: `<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>${
+      escapeXml(kms.name)
+    }</Code><Message>${
+      escapeXml(kms.message)
+    }</Message></Error><RequestId>${requestId}</RequestId></ErrorResponse>`,
+  };
+}
