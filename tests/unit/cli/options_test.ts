@@ -2,6 +2,7 @@
 import { encodeBase64 } from "@std/encoding";
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { helpLines, nearest, parseOptions, UsageError } from "../../../lib/cli/options.ts";
+import { selectKey } from "../../../lib/aws/key_arn.ts";
 import { COMMON_OPTIONS, takeCommand } from "../../../lib/cli/options.ts";
 import { NITRO_OPTIONS, readServeConfig, SERVE_OPTIONS } from "../../../lib/cli/serve.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
@@ -249,4 +250,14 @@ Deno.test("an alias in KMS_KEYS is refused with the reason", () => {
     EnclaveError,
   );
   assertEquals([error.code, error.hint?.includes("alias can be moved")], ["invalid_key_arn", true]);
+});
+
+Deno.test("a KMS key that the configuration names twice can still be used", () => {
+  const { keys } = readServeConfig(parseOptions(SERVE_OPTIONS, ["--kms-key", ARN, "--kms-key", ARN]));
+  assertEquals(selectKey(keys, { key: ARN }).arn, ARN);
+});
+
+Deno.test("a word that every object has is no word for a switch", () => {
+  const constructor = env({ CONFIGURE_ONCE: "constructor" });
+  assertThrows(() => parseOptions(SERVE_OPTIONS, [], constructor), UsageError, "CONFIGURE_ONCE");
 });

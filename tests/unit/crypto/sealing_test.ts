@@ -230,3 +230,11 @@ Deno.test("the seals made before are counted on", async () => {
   await key.seal(new Uint8Array(1));
   assertEquals(key.seals, SEAL_LIMITS.warnAt);
 });
+
+Deno.test("a wiped key opens and seals nothing, however long", async () => {
+  const key = await SealingKey.take(SecretBytes.copyOf(new Uint8Array(32).fill(0xa5)));
+  const blob = await key.seal(new Uint8Array(2 * SMALL_LENGTH));
+  key[Symbol.dispose]();
+  await assertRejects(async () => await key.seal(new Uint8Array(2 * SMALL_LENGTH)), TypeError, "wiped");
+  await assertRejects(async () => await key.open(blob), TypeError, "wiped");
+});

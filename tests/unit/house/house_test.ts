@@ -1,8 +1,6 @@
-/** The house's own lint rules, the image's recipe, the trust store. */
-import { assertEquals, assertThrows } from "@std/assert";
-import { EnclaveError } from "../../../lib/errors.ts";
+/** The house's own lint rules, the image's recipe. */
+import { assertEquals } from "@std/assert";
 import plugin from "../../../scripts/lint_plugin.ts";
-import { selectCertificates } from "../../../lib/ctl/trust_store.ts";
 
 function rulesBroken(file: string, source: string): string[] {
   return Deno.lint.runPlugin(plugin, `/repo/${file}`, source).map(({ id }) => id.replace("house/", ""));
@@ -149,6 +147,46 @@ Deno.test("what verifies documents names neither Deno nor Node", async () => {
   }
 });
 
-Deno.test("a bundle without KMS's CA certificates is refused", () => {
-  assertThrows(() => selectCertificates("nothing here"), EnclaveError, "None of the 0 certificates");
+for (
+  const [root, file] of [["/var/lib/ci/work", "lib/service/server.ts"], ["/opt/scripts/repo", "ffi/sdk.ts"]]
+) {
+  Deno.test(`the lint rules hold for a repository in ${root}`, () => {
+    const source = file === "ffi/sdk.ts"
+      ? 'import { a } from "../../lib/wire/mod.ts";'
+      : 'import { a } from "../../../ffi/mod.ts";';
+    assertEquals(Deno.lint.runPlugin(plugin, `${root}/${file}`, source).map(({ id }) => id), [
+      "house/import-walls",
+    ]);
+  });
+}
+
+for (
+  const [what, source] of [
+    ["a dynamic import", 'await import("../../../ffi/mod.ts");'],
+    ["a type's import", 'let a: import("../../../ffi/mod.ts").A;'],
+  ] as const
+) {
+  Deno.test(`${what} does not climb a wall`, () => {
+    const found = Deno.lint.runPlugin(plugin, "/repo/lib/service/server.ts", source);
+    assertEquals(found.map(({ id }) => id), ["house/import-walls"]);
+  });
+}
+
+for (
+  const source of ['Deno["dlopen"]("x", {});', "const { dlopen } = Deno;", 'globalThis.Deno.dlopen("x", {});']
+) {
+  Deno.test(`${source} is seen outside ffi/`, () => {
+    const found = Deno.lint.runPlugin(plugin, "/repo/lib/kms/nitro.ts", source);
+    assertEquals(found.map(({ id }) => id), ["house/dlopen-in-ffi"]);
+  });
+}
+
+Deno.test("every folder of unit and property tests has the name of a room, and every test file is in one", async () => {
+  const root = new URL("../../../", import.meta.url).pathname;
+  const rooms = new Set(["ffi", "house"]);
+  for await (const { name, isDirectory } of Deno.readDir(`${root}lib`)) if (isDirectory) rooms.add(name);
+  for (const folder of ["unit", "property"]) {
+    const entries = [...Deno.readDirSync(`${root}tests/${folder}`)];
+    assertEquals(entries.filter(({ name, isDirectory }) => !isDirectory || !rooms.has(name)), []);
+  }
 });

@@ -1,159 +1,14 @@
-/** Allowed keys, the local KMS, KMS's reasons, arguments. */
-import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
-import {
-  checkAlgorithm,
-  checkCiphertext,
-  checkCredentials,
-  checkKeyId,
-  checkRandomLength,
-} from "../../../lib/aws_ne/arguments.ts";
-import { isRegion } from "../../../lib/aws/region.ts";
+/** The local KMS: its keys, its file, and what it refuses. */
+import { assertEquals, assertRejects } from "@std/assert";
 import { Credentials } from "../../../lib/aws/credentials.ts";
 import { SdkArgumentError } from "../../../lib/aws_ne/errors.ts";
-import { hintFor, parseKmsReason } from "../../../lib/aws/kms_reasons.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
-import { parseKeyArn, selectKey } from "../../../lib/aws/key_arn.ts";
 import { LocalKms, LocalKmsError } from "../../../lib/kms/local.ts";
 
-const A = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
-const B = "arn:aws:kms:us-east-1:111122223333:key/mrk-1234567890abcdef1234567890abcdef";
-const C = "arn:aws-us-gov:kms:us-gov-west-1:111122223333:key/99999999-12ab-34cd-56ef-1234567890ab";
 const access = {
   region: "us-east-1",
   credentials: Credentials.fromStrings({ accessKeyId: "A", secretAccessKey: "S", sessionToken: "" }),
 };
-
-for (const arn of [A, B, C]) {
-  Deno.test(`${arn} is a key`, () => assertEquals(parseKeyArn(arn).arn, arn));
-}
-
-for (
-  const text of [
-    "",
-    "alias/mine",
-    "1234abcd-12ab-34cd-56ef-1234567890ab",
-    "arn:aws:kms:us-east-1:111122223333:alias/mine",
-    "arn:aws:kms:us-east-1.evil.example:111122223333:key/a",
-    "arn:aws:kms::111122223333:key/a",
-    "arn:aws:kms:us-east-1:1111:key/a",
-    "arn:aws:s3:us-east-1:111122223333:key/a",
-    `${A} `,
-    `${A}\n`,
-  ]
-) {
-  Deno.test(`${JSON.stringify(text)} is no key that may be allowed`, () => {
-    assertEquals(assertThrows(() => parseKeyArn(text), EnclaveError).code, "invalid_key_arn");
-  });
-}
-
-const SELECTIONS:
-  readonly (readonly [string, readonly string[], { key?: string; region?: string }, string | undefined])[] = [
-    ["the only key, unasked", [A], {}, A],
-    ["by ARN", [A, B], { key: B }, B],
-    ["by the id at the end of an ARN", [A, B], { key: "mrk-1234567890abcdef1234567890abcdef" }, B],
-    ["by region, where one key is in it", [A, C], { region: "us-gov-west-1" }, C],
-    ["none where nothing is allowed", [], {}, undefined],
-    ["none where several fit", [A, B], {}, undefined],
-    ["none for another key", [A], { key: C }, undefined],
-    ["none for an alias", [A], { key: "alias/mine" }, undefined],
-    ["none for another region", [A], { region: "eu-west-1" }, undefined],
-    ["none for the key in another region", [A], { key: A, region: "eu-west-1" }, undefined],
-    ["none for a part of an id", [A], { key: "1234abcd" }, undefined],
-  ];
-for (const [what, allowed, selection, expected] of SELECTIONS) {
-  Deno.test(`a request selects ${what}`, () => {
-    const select = () => selectKey(allowed.map(parseKeyArn), selection).arn;
-    if (expected !== undefined) assertEquals(select(), expected);
-    else assertEquals(assertThrows(select, EnclaveError).code, "key_not_allowed");
-  });
-}
-
-for (
-  const region of [
-    "us-east-1",
-    "ap-southeast-2",
-    "us-gov-west-1",
-    "us-iso-east-1",
-    "eusc-de-east-1",
-    "cn-north-1",
-  ]
-) {
-  Deno.test(`${region} is a region`, () => assertEquals(isRegion(region), true));
-}
-for (
-  const region of [
-    "",
-    "us-east",
-    "US-EAST-1",
-    "us-east-1.evil.example",
-    "us-east-1/",
-    "us-east-1\n",
-    "1-a-1",
-    "us-" + "a".repeat(30) + "-1",
-    "us-east-123",
-  ]
-) {
-  Deno.test(`${JSON.stringify(region)} is no region`, () => assertEquals(isRegion(region), false));
-}
-
-Deno.test("arguments are checked at their limits", () => {
-  checkCiphertext(new Uint8Array(6144));
-  checkRandomLength(1024);
-  checkKeyId(A);
-  checkAlgorithm("SYMMETRIC_DEFAULT");
-  const refused: readonly (() => void)[] = [
-    () => checkCiphertext(new Uint8Array(0)),
-    () => checkCiphertext(new Uint8Array(6145)),
-    () => checkRandomLength(0),
-    () => checkRandomLength(1.5),
-    () => checkKeyId(""),
-    () => checkKeyId("a b"),
-    () => checkKeyId("a".repeat(2049)),
-    () => checkAlgorithm("ROT13"),
-  ];
-  for (const check of refused) assertThrows(check, SdkArgumentError);
-});
-
-for (
-  const [name, strings] of [
-    ["accessKeyId", { accessKeyId: "", secretAccessKey: "S", sessionToken: "" }],
-    ["secretAccessKey", { accessKeyId: "A", secretAccessKey: "", sessionToken: "" }],
-    ["accessKeyId", { accessKeyId: "A".repeat(129), secretAccessKey: "S", sessionToken: "" }],
-    ["sessionToken", { accessKeyId: "A", secretAccessKey: "S", sessionToken: "t".repeat(16_385) }],
-    ["secretAccessKey", { accessKeyId: "A", secretAccessKey: "S\0", sessionToken: "" }],
-  ] as const
-) {
-  Deno.test(`credentials with a wrong ${name} are refused by name, without its value`, () => {
-    using credentials = Credentials.fromStrings(strings);
-    const error = assertThrows(() => checkCredentials(credentials), SdkArgumentError);
-    assertEquals([error.symbol, error.message.includes("SS")], [name, false]);
-  });
-}
-
-Deno.test("credentials have one fingerprint for each set and region", () => {
-  const fingerprint = (accessKeyId: string, secretAccessKey: string, region: string) => {
-    using credentials = Credentials.fromStrings({ accessKeyId, secretAccessKey, sessionToken: "" });
-    return credentials.fingerprint(region);
-  };
-  const prints = [fingerprint("AB", "C", "r"), fingerprint("A", "BC", "r"), fingerprint("AB", "C", "s")];
-  assertEquals([new Set(prints).size, fingerprint("AB", "C", "r")], [3, prints[0]]);
-});
-
-Deno.test("KMS's answer gives its error name and message, with any prefix cut off", () => {
-  assertEquals(parseKmsReason({ __type: "com.amazonaws.kms#NotFoundException", message: "no key" }), {
-    name: "NotFoundException",
-    message: "no key",
-  });
-  assertEquals(parseKmsReason({ __type: "X", Message: "m".repeat(600) })?.message.length, 500);
-  for (const answer of [{}, { __type: 1 }, { __type: "<script>" }]) {
-    assertEquals(parseKmsReason(answer), undefined);
-  }
-});
-
-Deno.test("the hint for a denied call speaks of PCRs, and there always is one", () => {
-  assertMatch(hintFor({ name: "AccessDeniedException", message: "" }), /PCR/);
-  for (const reason of [undefined, { name: "Unheard", message: "" }]) assertMatch(hintFor(reason), /\w/);
-});
 
 Deno.test("the local KMS opens what it wrapped, under the same context in any order, and nothing else", async () => {
   await using kms = await LocalKms.open({ region: "us-east-1" });
@@ -354,40 +209,22 @@ Deno.test("a key that cannot be kept is not used", () =>
     assertEquals(kms.keyArns.length, 1);
   }));
 
-const KNOWN_REASONS = [
-  "AccessDeniedException",
-  "ExpiredTokenException",
-  "UnrecognizedClientException",
-  "InvalidSignatureException",
-  "InvalidCiphertextException",
-  "IncorrectKeyException",
-  "NotFoundException",
-  "DisabledException",
-  "KMSInvalidStateException",
-  "ThrottlingException",
-  "ValidationException",
-];
-Deno.test("each of KMS's usual errors has a hint of its own", () => {
-  const hints = KNOWN_REASONS.map((name) => hintFor({ name, message: "" }));
-  assertEquals(
-    new Set([...hints, hintFor(undefined), hintFor({ name: "Unheard", message: "" })]).size,
-    hints.length + 2,
-  );
-});
+const withFile = (run: (file: string) => Promise<void>) =>
+  withDirectory((directory) => run(`${directory}/keys.json`));
 
-Deno.test("a message of KMS may be spelled either way, or be missing", () => {
-  assertEquals([
-    parseKmsReason({ __type: "A", message: "m" })?.message,
-    parseKmsReason({ __type: "A", Message: "M" })?.message,
-    parseKmsReason({ __type: "A" })?.message,
-    parseKmsReason({ __type: "A", message: 5 })?.message,
-  ], ["m", "M", "", ""]);
-});
+Deno.test("keys that are made at the same time are both in the file", () =>
+  withFile(async (file) => {
+    {
+      await using kms = await LocalKms.open({ region: "us-east-1", file });
+      await Promise.all([kms.createKey(), kms.createKey()]);
+    }
+    await using again = await LocalKms.open({ region: "us-east-1", file });
+    assertEquals(again.keyArns.length, 3);
+  }));
 
-Deno.test("a clone of credentials outlives its original", () => {
-  const original = Credentials.fromStrings({ accessKeyId: "A", secretAccessKey: "S", sessionToken: "T" });
-  using clone = original.clone();
-  const before = clone.fingerprint("r");
-  original[Symbol.dispose]();
-  assertEquals([original.secretAccessKey.isWiped, clone.fingerprint("r")], [true, before]);
-});
+Deno.test("a key file with an entry that is no ARN is reported as the file's fault", () =>
+  withFile(async (file) => {
+    await Deno.writeTextFile(file, '{"version":1,"keys":{"x":"y"}}', { mode: 0o600 });
+    const error = await assertRejects(() => LocalKms.open({ region: "us-east-1", file }), EnclaveError);
+    assertEquals(error.code, "local_kms_file");
+  }));

@@ -14,6 +14,8 @@ const LIMITS: Limits = { maxMessage: 10_000, maxConnections: 4, idleMs: 1_000, r
 const FRAMINGS: readonly Framing[] = ["u64le", "u32be", "raw"];
 const encoder = new TextEncoder();
 
+const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
+
 /** Gives back the request's `n`. */
 const echo: Handler = (request) => ({ type: "echo", reply: { status: "ok", n: request["n"] } });
 
@@ -339,3 +341,50 @@ Deno.test("a failed request is logged with its type and code, and never with wha
 async function turns(): Promise<void> {
   for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setTimeout(resolve, 0));
 }
+
+Deno.test("after a request's timeout reply, a pipelined one does not spoil it, and is not worked on", async () => {
+  const gate = Promise.withResolvers<void>();
+  const { peer, asked, pass, served } = setup({
+    framing: "u32be",
+    handler: async (request) => {
+      if (request["n"] === 1) await gate.promise;
+      return echo(request);
+    },
+  });
+  peer.send(new Uint8Array([1, 2].flatMap((n) => [...encodeMessage("u32be", { n })])));
+  await turn();
+  pass(LIMITS.requestMs);
+  gate.resolve();
+  await turn();
+  const replies = await peer.receiveAll();
+  await served();
+  assertEquals([replies.map((reply) => reply["msg"]), asked], [["timeout"], [{ n: 1 }]]);
+});
+
+Deno.test("the rest of a request that was answered timeout is not worked on, and does not spoil that reply", async () => {
+  const { peer, asked, pass, served } = setup({ framing: "u32be" });
+  const message = encodeMessage("u32be", { n: 1, text: "some more text" });
+  peer.send(message.subarray(0, 15));
+  await peer.allRead();
+  pass(LIMITS.idleMs);
+  // The client does not read yet, and sends the rest.
+  peer.send(message.subarray(15));
+  await turn();
+  const replies = await peer.receiveAll();
+  await served();
+  assertEquals([replies.map((reply) => reply["msg"]), asked], [["timeout"], []]);
+});
+
+Deno.test("a u32be request whose header comes more than a quarter of a second before its body is answered", async () => {
+  const { peer, served } = setup({ framing: "u32be" });
+  const message = encodeMessage("u32be", { n: 1 });
+  peer.send(message.subarray(0, 4));
+  await peer.allRead();
+  // Not a sleep for its own sake: the 250 ms are a real timer of the connection's.
+  await Promise.race([peer.closedByService(), new Promise((resolve) => setTimeout(resolve, 400))]);
+  peer.send(message.subarray(4));
+  const reply = await peer.receive();
+  peer.end();
+  await served();
+  assertEquals(reply?.["status"], "ok");
+});

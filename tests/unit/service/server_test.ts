@@ -171,3 +171,30 @@ async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 0));
   assert(condition());
 }
+
+Deno.test("a drain ends in its time though a handler never does", async () => {
+  const begun = Promise.withResolvers<void>();
+  const handler: Handler = () => (begun.resolve(), new Promise(() => {}));
+  await withServer({ handler }, async ({ acceptor, server }) => {
+    acceptor.connect().send({ n: 1 });
+    await within(begun.promise, "the request");
+    await within(server.drain(20), "the end of the drain", 1_000);
+  });
+});
+
+Deno.test("a handler that never ends loses its connection's place at the request's deadline", async () => {
+  const handler: Handler = (request) => request["stuck"] === true ? new Promise(() => {}) : echo(request);
+  await withServer(
+    { handler, limits: { maxConnections: 1, requestMs: 40 } },
+    async ({ acceptor, server }) => {
+      const stuck = acceptor.connect();
+      stuck.send({ stuck: true });
+      assertEquals((await within(stuck.receive(), "the timeout"))?.["msg"], "timeout");
+      await within(stuck.closedByService(), "the close");
+      await within(until(() => server.stats.connections === 0), "an empty server");
+      const next = acceptor.connect();
+      assertEquals(await ask(next, 7), 7);
+      next.end();
+    },
+  );
+});

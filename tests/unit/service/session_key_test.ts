@@ -11,6 +11,7 @@ import { EventLog } from "../../../lib/service/events.ts";
 import { Metrics } from "../../../lib/service/metrics.ts";
 import { type SessionKeyOptions, SessionKeyService } from "../../../lib/service/session_key.ts";
 import type { WireObject } from "../../../lib/wire/messages.ts";
+import { within } from "../../helpers/deadline.ts";
 import { FakeKms } from "../../helpers/fake_kms.ts";
 import { plainMasterKey, plainSealed, plainWallet } from "../../helpers/wallet_rig.ts";
 
@@ -470,4 +471,39 @@ Deno.test("every reply is a status, and every error a code and words, without a 
       assertEquals(JSON.stringify(reply).includes(hidden), false, JSON.stringify(reply));
     }
   }
+});
+
+Deno.test("what a workflow throws does not leave the enclave by way of the logs request", async () => {
+  const { ask } = setup({
+    workflow: (plaintext) => new TextEncoder().encode(JSON.parse(new TextDecoder().decode(plaintext))),
+  });
+  await ask(CONFIGURE);
+  await ask({ type: "process", ciphertext: await sealed(new TextEncoder().encode("PIN=4711")) });
+  assertEquals(JSON.stringify(await ask({ type: "logs" })).includes("PIN="), false);
+});
+
+Deno.test("a service that ends while configure is under way keeps no key, whenever that is", async () => {
+  for (let turns = 0; turns < 40; turns++) {
+    const raw = new Uint8Array(TSK);
+    const { session } = setup({ kms: new FakeKms(() => Promise.resolve(raw)) });
+    const configuring = session.configure({ ...CONFIGURE }).catch(() => {});
+    for (let n = 0; n < turns; n++) await Promise.resolve();
+    session[Symbol.dispose]();
+    await within(configuring, "the end of configure");
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    assertEquals(raw, new Uint8Array(32), `disposed after ${turns} steps`);
+  }
+});
+
+Deno.test("the opened plaintext is wiped when the workflow throws", async () => {
+  let seen = new Uint8Array(1);
+  const { ask } = setup({
+    workflow: (plaintext) => {
+      seen = plaintext;
+      throw new Error("no");
+    },
+  });
+  await ask(CONFIGURE);
+  await ask({ type: "process", ciphertext: await sealed(new TextEncoder().encode("secret")) });
+  assertEquals(seen, new Uint8Array(6));
 });

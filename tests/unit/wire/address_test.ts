@@ -124,3 +124,9 @@ Deno.test("a write that takes a part is followed by the rest, in order", async (
   await writeAll(stream, bytes, "tcp");
   assertEquals(taken, [...bytes]);
 });
+
+for (const text of ["vsock:4294967296:5000", "vsock:9999999999:5000", "tcp:[]:80"]) {
+  Deno.test(`${text} is refused`, () => {
+    assertEquals(assertThrows(() => parseAddress(text), EnclaveError).code, "invalid_address");
+  });
+}

@@ -292,3 +292,36 @@ Deno.test("an encoder that is used again makes the same bytes as a new one, what
 Deno.test("what has no JSON is encoded as null", () => {
   assertEquals(new TextDecoder().decode(encodeMessage("raw", undefined)), "null\n");
 });
+
+Deno.test("there always is room to write into, also with more waiting than one document may have", () => {
+  const decoder = new FrameDecoder(1_000);
+  const messages = encodeMessage("u32be", { a: "x".repeat(500) });
+  for (let count = 0; count < 40; count++) {
+    // push() itself hangs here.
+    for (let at = 0; at < messages.length;) {
+      const space = decoder.space();
+      assert(space.length > 0, `no room after ${count} messages`);
+      const piece = messages.subarray(at, at + space.length);
+      space.set(piece);
+      decoder.commit(piece.length);
+      at += piece.length;
+    }
+  }
+});
+
+Deno.test("a u32be length within the largest --max-message is not taken for white space", () => {
+  // 160 MiB, of at most 256: the first byte is a tab's.
+  assertEquals(detectFraming(new Uint8Array([0x0a, 0, 0, 0, 0x7b])), "u32be");
+});
+
+Deno.test("a u32be length within the largest --max-message is not taken for JSON, also when it has no NUL", () => {
+  // 0x0a0b0c0d is 161 MiB, of at most 256.
+  assertEquals(detectFraming(new Uint8Array([0x0a, 0x0b, 0x0c, 0x0d, 0x7b])), "u32be");
+});
+
+Deno.test("a short first document with a NUL after it is raw", () => {
+  const decoder = new FrameDecoder();
+  decoder.push(new TextEncoder().encode('{}\0{"type":"ping"}\0'));
+  const first = decoder.next();
+  assertEquals([decoder.framing, first !== undefined && "body" in first], ["raw", true]);
+});

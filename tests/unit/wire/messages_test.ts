@@ -145,3 +145,24 @@ for (
 Deno.test("brackets a hundred thousand deep are refused like any other broken JSON", () => {
   assertThrows(() => parseObject(encoder.encode("[".repeat(100_000))), WireError);
 });
+
+const LEFT: readonly (readonly [string, Record<string, unknown>])[] = [
+  ["a second spelling", {
+    aws_access_key_id: "A",
+    aws_secret_access_key: "S",
+    AccessKeyId: "B",
+    SecretAccessKey: "T",
+  }],
+  ["a token of another spelling", { AccessKeyId: "A", SecretAccessKey: "S", aws_session_token: "T" }],
+  ["a token alone", { token: "T" }],
+];
+for (const [what, request] of LEFT) {
+  Deno.test(`${what} is off the request as well when the credentials were taken`, () => {
+    try {
+      takeCredentials(request);
+    } catch {
+      // Refusing is right too.
+    }
+    assertEquals(request, {});
+  });
+}

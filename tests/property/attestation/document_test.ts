@@ -2,12 +2,12 @@
 import { assert, assertEquals } from "@std/assert";
 import { encode } from "cborg";
 import fc from "fast-check";
-import { decodeStrict } from "../../lib/attestation/cbor.ts";
-import { parseSign1, signSign1 } from "../../lib/attestation/cose.ts";
-import { AttestationError } from "../../lib/attestation/errors.ts";
-import { parsePayload } from "../../lib/attestation/payload.ts";
-import { verifyDocumentUnder } from "../../lib/attestation/verify.ts";
-import { forge } from "../helpers/forged_documents.ts";
+import { decodeStrict } from "../../../lib/attestation/cbor.ts";
+import { parseSign1, signSign1 } from "../../../lib/attestation/cose.ts";
+import { AttestationError } from "../../../lib/attestation/errors.ts";
+import { parsePayload } from "../../../lib/attestation/payload.ts";
+import { verifyDocumentUnder } from "../../../lib/attestation/verify.ts";
+import { forge } from "../../helpers/forged_documents.ts";
 
 const LIMITS = { maxBytes: 16 * 1024, maxDepth: 8 };
 

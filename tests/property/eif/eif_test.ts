@@ -3,14 +3,14 @@ import { createHash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { CRC_OFFSET, HEADER_LENGTH } from "../../lib/eif/format.ts";
-import { bytesSource, EifError, type EifParts, openSigner, readEif } from "../../lib/eif/mod.ts";
-import { cpioArchive, type CpioEntry } from "../../lib/eif/cpio.ts";
-import { readElf } from "../../lib/eif/elf.ts";
-import { readExactly } from "../../lib/eif/source.ts";
-import { imageOf, METADATA, SIGNING, smallParts } from "../fixtures/eif.ts";
-import { elfFile } from "../fixtures/elf.ts";
-import { unpackCpio } from "../helpers/cpio.ts";
+import { CRC_OFFSET, HEADER_LENGTH } from "../../../lib/eif/format.ts";
+import { bytesSource, EifError, type EifParts, openSigner, readEif } from "../../../lib/eif/mod.ts";
+import { cpioArchive, type CpioEntry } from "../../../lib/eif/cpio.ts";
+import { readElf } from "../../../lib/eif/elf.ts";
+import { readExactly } from "../../../lib/eif/source.ts";
+import { imageOf, METADATA, SIGNING, smallParts } from "../../fixtures/eif.ts";
+import { elfFile } from "../../fixtures/elf.ts";
+import { unpackCpio } from "../../helpers/cpio.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

@@ -1,14 +1,14 @@
 /** Properties of key policies. A failure prints the seed and path that fast-check needs to repeat it. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { diffKeyPolicies, formatDiff } from "../../lib/parent/policies/diff.ts";
-import { PolicyError } from "../../lib/parent/policies/errors.ts";
-import { admission } from "../../lib/parent/policies/evaluate.ts";
-import { formatKeyPolicy, parseKeyPolicy, readKeyPolicy } from "../../lib/parent/policies/key_policy.ts";
-import { lintKeyPolicy } from "../../lib/parent/policies/lint.ts";
-import type { Measurements } from "../../lib/parent/policies/measurements.ts";
-import { readMeasurements } from "../../lib/parent/policies/measurements.ts";
-import { finalise, parentsOf, renderKeyPolicy, rollOver } from "../../lib/parent/policies/render.ts";
+import { diffKeyPolicies, formatDiff } from "../../../lib/parent/policies/diff.ts";
+import { PolicyError } from "../../../lib/parent/policies/errors.ts";
+import { admission } from "../../../lib/parent/policies/evaluate.ts";
+import { formatKeyPolicy, parseKeyPolicy, readKeyPolicy } from "../../../lib/parent/policies/key_policy.ts";
+import { lintKeyPolicy } from "../../../lib/parent/policies/lint.ts";
+import type { Measurements } from "../../../lib/parent/policies/measurements.ts";
+import { readMeasurements } from "../../../lib/parent/policies/measurements.ts";
+import { finalise, parentsOf, renderKeyPolicy, rollOver } from "../../../lib/parent/policies/render.ts";
 
 const ZERO = "0".repeat(96);
 const hex = fc.uint8Array({ minLength: 48, maxLength: 48 }).map((bytes) => bytes.toHex()).filter((text) =>

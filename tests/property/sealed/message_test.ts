@@ -1,9 +1,9 @@
 /** Whatever is sealed opens to the same, once and for one; whatever else comes is refused by the protocol's own error. */
 import { assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
-import { exportPublicKey, generateKeyPair } from "../../lib/sealed/hpke.ts";
-import { hashPublicKey, MAX_COUNTER, openRequest, sealRequest } from "../../lib/sealed/message.ts";
-import { SealedError } from "../../lib/sealed/mod.ts";
+import { exportPublicKey, generateKeyPair } from "../../../lib/sealed/hpke.ts";
+import { hashPublicKey, MAX_COUNTER, openRequest, sealRequest } from "../../../lib/sealed/message.ts";
+import { SealedError } from "../../../lib/sealed/mod.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

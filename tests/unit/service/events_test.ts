@@ -1,9 +1,7 @@
-/** Events, metrics, reports. */
+/** The event log: lines, the ring, redaction, floods. */
 import { assert, assertEquals } from "@std/assert";
-import { Report, stepPrinter } from "../../../lib/cli/report.ts";
-import { EnclaveError } from "../../../lib/errors.ts";
+import { encodeBase64 } from "@std/encoding";
 import { EventLog } from "../../../lib/service/events.ts";
-import { Metrics } from "../../../lib/service/metrics.ts";
 
 function eventLog(options: Partial<ConstructorParameters<typeof EventLog>[0]> = {}) {
   const lines: string[] = [];
@@ -68,40 +66,6 @@ Deno.test("a writer that fails stops nothing, and the ring still has the event",
   assertEquals(events.recent(1)[0]?.event, "kept");
 });
 
-Deno.test("metrics count by type and outcome, with quantiles as upper bounds", () => {
-  const metrics = new Metrics();
-  for (let n = 0; n < 99; n++) metrics.count("process", true, 0.9);
-  metrics.count("process", false, 100);
-  const process = metrics.snapshot()["process"];
-  assertEquals([process?.ok, process?.error, process?.p50_ms, process?.p99_ms, process?.max_ms], [
-    99,
-    1,
-    1,
-    1,
-    100,
-  ]);
-  metrics.count("fast", true, 0);
-  metrics.count("slow", true, 1e9);
-  assertEquals([metrics.snapshot()["fast"]?.p50_ms, metrics.snapshot()["slow"]?.p99_ms], [0.0625, 65_536]);
-});
-
-Deno.test("a report goes on after a step that fails, says why, and is not ok", async () => {
-  const printed: string[] = [];
-  const report = new Report(stepPrinter((text) => printed.push(text), false));
-  report.section("Part");
-  await report.step("works", () => "fine");
-  await report.step(
-    "fails",
-    () => Promise.reject(new EnclaveError("It broke.", { code: "x", hint: "Mend it." })),
-  );
-  assertEquals([report.ok, report.results.map(({ ok, seen }) => [ok, seen])], [false, [[true, "fine"], [
-    false,
-    "It broke. Mend it.",
-  ]]]);
-  assertEquals(printed.join("").includes("\x1b"), false);
-  assert(printed.join("").includes("FAIL fails"));
-});
-
 Deno.test("errors are never lost to the level", () => {
   const { events, lines } = eventLog({ level: "error" });
   for (const level of ["debug", "info", "warn", "error"] as const) events.log(level, level);
@@ -131,39 +95,22 @@ Deno.test("numbers and switches are written as they are, and what looks innocent
   assertEquals([ms, ok, written], [1.5, true, reason]);
 });
 
+const KEY_HEX = "ab".repeat(32);
+const KEY_BASE64 = encodeBase64(new Uint8Array(32).fill(0xa5));
+const SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 for (
-  const [ms, bound] of [[0.0625, 0.0625], [0.07, 0.125], [1, 1], [1.01, 2], [1_000, 1_024], [65_536, 65_536]]
+  const [what, before, secret] of [
+    ["hex of a key after 0x", "0x", KEY_HEX],
+    ["hex of a key after an underscore", "key_", KEY_HEX],
+    ["hex of a key across the place where long words are cut", "x ".repeat(230), KEY_HEX],
+    ["hex of a key behind a long run that is cut out", `${"A".repeat(940)} `, KEY_HEX],
+    ["base64 of a key", "key: ", KEY_BASE64],
+    ["an AWS secret access key (40 characters)", "secret: ", SECRET_KEY],
+  ] as const
 ) {
-  Deno.test(`${ms} ms are in the bucket up to ${bound}`, () => {
-    const metrics = new Metrics();
-    metrics.count("x", true, ms ?? 0);
-    assertEquals(metrics.snapshot()["x"]?.p50_ms, bound);
+  Deno.test(`${what} is not written into the log`, () => {
+    const { events, lines } = eventLog();
+    events.log("info", "e", { reason: before + secret });
+    assertEquals(lines.join("").includes(secret.slice(0, 20)), false);
   });
 }
-
-Deno.test("metrics of nothing are empty", () => assertEquals(new Metrics().snapshot(), {}));
-
-Deno.test("a report's steps are data for a script: section, step, outcome, time", async () => {
-  const report = new Report();
-  report.section("One");
-  await report.step("a", () => Promise.resolve("seen"));
-  report.section("Two");
-  await report.step("b", () => {
-    throw "a word";
-  });
-  const [a, b] = JSON.parse(JSON.stringify(report.results));
-  assertEquals({ ...a, ms: 0 }, { section: "One", step: "a", ok: true, ms: 0, seen: "seen" });
-  assertEquals({ ...b, ms: 0 }, { section: "Two", step: "b", ok: false, ms: 0, seen: "a word" });
-  assert(a.ms >= 0);
-});
-
-Deno.test("a report names each section once, in colour where that is wanted", async () => {
-  const printed: string[] = [];
-  const report = new Report(stepPrinter((text) => printed.push(text), true));
-  assertEquals(report.ok, true);
-  report.section("Part");
-  await report.step("a", () => "");
-  await report.step("b", () => "");
-  assertEquals(printed.join("").match(/Part/g)?.length, 1);
-  assert(printed.join("").includes("\x1b[32mok"));
-});

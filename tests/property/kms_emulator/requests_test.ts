@@ -1,12 +1,12 @@
 /** What comes to the local KMS from outside is read, or refused by name, whatever it is. */
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import fc from "fast-check";
-import { BerError, parseBer } from "../../lib/cms/ber.ts";
-import { CmsError, envelopData, openEnvelopedData } from "../../lib/cms/enveloped_data.ts";
-import { like } from "../../lib/kms_emulator/conditions.ts";
-import { KmsRefusal } from "../../lib/kms_emulator/errors.ts";
-import { encryptionContext, parseFields } from "../../lib/kms_emulator/fields.ts";
-import { evaluatePolicy, parseCaller, parseKeyPolicy } from "../../lib/kms_emulator/policy.ts";
+import { BerError, parseBer } from "../../../lib/cms/ber.ts";
+import { CmsError, envelopData, openEnvelopedData } from "../../../lib/cms/enveloped_data.ts";
+import { like } from "../../../lib/kms_emulator/conditions.ts";
+import { KmsRefusal } from "../../../lib/kms_emulator/errors.ts";
+import { encryptionContext, parseFields } from "../../../lib/kms_emulator/fields.ts";
+import { evaluatePolicy, parseCaller, parseKeyPolicy } from "../../../lib/kms_emulator/policy.ts";
 
 const RSA = {
   name: "RSA-OAEP",

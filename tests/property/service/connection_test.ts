@@ -1,12 +1,12 @@
 /** A connection under any bytes at all: it answers or closes, and never fails, hangs or asks the handler for what is no object. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { Connection } from "../../lib/service/connection.ts";
-import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
-import { Metrics } from "../../lib/service/metrics.ts";
-import { encodeMessage, type Framing } from "../../lib/wire/framing.ts";
-import { within } from "../helpers/deadline.ts";
-import { Peer } from "../helpers/duplex.ts";
+import { Connection } from "../../../lib/service/connection.ts";
+import { DEFAULT_LIMITS } from "../../../lib/service/limits.ts";
+import { Metrics } from "../../../lib/service/metrics.ts";
+import { encodeMessage, type Framing } from "../../../lib/wire/framing.ts";
+import { within } from "../../helpers/deadline.ts";
+import { Peer } from "../../helpers/duplex.ts";
 
 const framings = fc.constantFrom<Framing>("u64le", "u32be", "raw");
 

@@ -1,0 +1,21 @@
+/**
+ * Bytes in pieces, for what reads a stream.
+ *
+ * @module
+ */
+import fc from "fast-check";
+
+/** Lengths of pieces. */
+export const cuts: fc.Arbitrary<number[]> = fc.array(fc.integer({ min: 1, max: 40 }), {
+  minLength: 1,
+  maxLength: 50,
+});
+
+/** The bytes in pieces of the given lengths, taken in turns. */
+export function* pieces(bytes: Uint8Array, lengths: readonly number[]): Generator<Uint8Array> {
+  for (let at = 0, turn = 0; at < bytes.length; turn++) {
+    const length = lengths[turn % lengths.length] ?? 1;
+    yield bytes.subarray(at, at + length);
+    at += length;
+  }
+}

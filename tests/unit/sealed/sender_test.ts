@@ -1,0 +1,12 @@
+/** The sender of sealed requests: what it refuses to start with. */
+import { assertRejects } from "@std/assert";
+import { importPublicKey } from "../../../lib/sealed/hpke.ts";
+import { SealedSender } from "../../../lib/sealed/mod.ts";
+
+Deno.test("a sender refuses ids and keys that are none", async () => {
+  const key = new Uint8Array(32).fill(9);
+  await assertRejects(() => SealedSender.create(key, { clientId: new Uint8Array(15) }), RangeError);
+  await assertRejects(() => SealedSender.create(key, { lastCounter: -1 }), RangeError);
+  await assertRejects(() => SealedSender.create(new Uint8Array(31)), RangeError);
+  await assertRejects(() => importPublicKey(new Uint8Array(33)), RangeError);
+});

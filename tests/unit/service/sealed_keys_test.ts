@@ -1,0 +1,51 @@
+/** The service's key pairs: one at a time, each with its clients' counters, none without entropy. */
+import { assertEquals, assertRejects } from "@std/assert";
+import { KEY_LIFE_MS, SealedKeys } from "../../../lib/service/sealed_keys.ts";
+import { WireError } from "../../../lib/wire/messages.ts";
+
+Deno.test("a key counts for so many clients, and takes no other until it changes: none is forgotten", async () => {
+  const clock = { ms: 0 };
+  await using keys = new SealedKeys({
+    checkEntropy: () => {},
+    now: () => new Date(0),
+    monotonic: () => clock.ms,
+    maxClients: 2,
+  });
+  const key = await keys.current();
+  keys.use(key, { client: "a", counter: 1 });
+  keys.use(key, { client: "b", counter: 1 });
+  const refused = (client: string, counter: number) => {
+    try {
+      keys.use(key, { client, counter });
+      return undefined;
+    } catch (thrown) {
+      return thrown instanceof WireError ? thrown.code : thrown;
+    }
+  };
+  assertEquals([refused("c", 1), refused("a", 1), refused("b", 2)], ["busy", "sealed_replayed", undefined]);
+  clock.ms = KEY_LIFE_MS;
+  const next = await keys.current();
+  keys.use(next, { client: "c", counter: 1 });
+  assertEquals([refused("c", 1), refused("a", 2)], ["busy", undefined]);
+});
+
+Deno.test("whoever asks at the same time is given the same key; who asks after the end, none", async () => {
+  const keys = new SealedKeys({ checkEntropy: () => {}, now: () => new Date(0), monotonic: () => 0 });
+  const [a, b] = await Promise.all([keys.current(), keys.current()]);
+  assertEquals(a.keyId, b.keyId);
+  await keys[Symbol.asyncDispose]();
+  assertEquals(keys.find(a.keyId), undefined);
+  assertEquals((await assertRejects(() => keys.current(), WireError)).code, "internal_error");
+});
+
+Deno.test("no key is made where random numbers are not to be trusted", async () => {
+  const refusal = new WireError("entropy_not_trusted", "No");
+  await using keys = new SealedKeys({
+    checkEntropy: () => {
+      throw refusal;
+    },
+    now: () => new Date(0),
+    monotonic: () => 0,
+  });
+  assertEquals(await assertRejects(() => keys.current(), WireError), refusal);
+});
