@@ -4,6 +4,7 @@
  * @module
  */
 import type { EnclaveError } from "../errors.ts";
+import { awsAdvice } from "../aws/errors.ts";
 import { clockSkewOf, describeSkew } from "../aws/kms_reasons.ts";
 import { kmsErrorName } from "../kms/kms.ts";
 import { AttestedDenial } from "../kms/observed.ts";
@@ -62,7 +63,7 @@ export function rowRejected(fields: string): WireError {
  */
 export function rowKmsFailure(thrown: EnclaveError, failed: ErrorCode, suspects?: RowSuspects): WireError {
   const name = kmsErrorName(thrown) ?? "";
-  if (name.startsWith("ExpiredToken")) {
+  if (awsAdvice(name, "enclave").meaning === "expired") {
     return new WireError("credentials_expired", `KMS refused: ${name}: send fresh credentials`);
   }
   if (suspects !== undefined && (name === "InvalidCiphertextException" || name === "IncorrectKeyException")) {
