@@ -13,6 +13,8 @@ export interface AwsClientOptions {
   readonly credentials: CredentialSource;
   /** Another endpoint than AWS's, for development. */
   readonly endpoint?: string | undefined;
+  /** Milliseconds for one request; 10 s unless given. */
+  readonly requestMs?: number | undefined;
 }
 
 const CONNECT_MS = 3_000;
@@ -20,7 +22,7 @@ const REQUEST_MS = 10_000;
 /** In all, the SDK's own retries among them. */
 const ATTEMPTS = 3;
 
-function settingsOf({ region, credentials, endpoint }: AwsClientOptions) {
+function settingsOf({ region, credentials, endpoint, requestMs = REQUEST_MS }: AwsClientOptions) {
   return {
     region,
     ...(endpoint === undefined ? {} : { endpoint }),
@@ -28,7 +30,7 @@ function settingsOf({ region, credentials, endpoint }: AwsClientOptions) {
     maxAttempts: ATTEMPTS,
     requestHandler: {
       connectionTimeout: CONNECT_MS,
-      requestTimeout: REQUEST_MS,
+      requestTimeout: requestMs,
       throwOnRequestTimeout: true,
     },
   };

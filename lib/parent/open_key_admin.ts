@@ -4,10 +4,9 @@
  * @module
  */
 import { EnclaveError, messageOf } from "../errors.ts";
-import { kmsClient, stsClient } from "../aws/clients.ts";
+import { type AwsClientOptions, kmsClient, stsClient } from "../aws/clients.ts";
 import { awsAdvice, type AwsMeaning } from "../aws/errors.ts";
 import type { KeyArn } from "../aws/key_arn.ts";
-import type { CredentialSource } from "../aws/credential_source.ts";
 import {
   DescribeKeyCommand,
   GetCallerIdentityCommand,
@@ -19,11 +18,9 @@ import { type KeyAdmin, type KeyAdminCode, KeyAdminError } from "./key_admin.ts"
 import type { GrantFact } from "./policies/lint.ts";
 
 /** Options of {@link openKeyAdmin}. */
-export interface KeyAdminOptions {
+export interface KeyAdminOptions extends Omit<AwsClientOptions, "region"> {
+  /** Its ARN names the region. */
   readonly key: KeyArn;
-  readonly credentials: CredentialSource;
-  /** Another endpoint than AWS's, for development. */
-  readonly endpoint?: string | undefined;
 }
 
 const GRANTS_PER_PAGE = 100;
@@ -51,9 +48,9 @@ function translate(thrown: unknown, doing: string): EnclaveError {
 
 /** Opens the clients for one key. Nothing is sent yet. */
 export function openKeyAdmin(options: KeyAdminOptions): KeyAdmin {
-  const { key: { arn, region }, credentials, endpoint } = options;
-  const kms = kmsClient({ region, credentials, endpoint });
-  const sts = stsClient({ region, credentials, endpoint });
+  const { key: { arn, region }, ...client } = options;
+  const kms = kmsClient({ ...client, region });
+  const sts = stsClient({ ...client, region });
 
   async function attempt<T>(doing: string, run: () => Promise<T>): Promise<T> {
     try {

@@ -40,7 +40,6 @@ export async function startDryRunService(
       attested: kms.attested,
       decrypt: (access, request) => kms.decrypt(access, request),
       generateDataKey: (access, request) => kms.generateDataKey(access, request),
-      generateRandom: (access, length) => kms.generateRandom(access, length),
       health: () => kms.health(),
       // It is the dry run's own.
       [Symbol.asyncDispose]: () => Promise.resolve(),

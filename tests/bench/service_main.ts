@@ -21,7 +21,6 @@ startService({
     attested: false,
     decrypt: () => Promise.resolve(new SecretBytes(decodeHex(key))),
     generateDataKey: () => Promise.reject(new TypeError("not here")),
-    generateRandom: () => Promise.reject(new TypeError("not here")),
     health: () => ({ backend: "bench" }),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   },

@@ -37,7 +37,6 @@ export async function gatewayRig(store: MasterKeyStore = openMasterKeyStore(":me
         attested: false,
         decrypt: (access, request) => kms.decrypt(access, request),
         generateDataKey: (access, request) => kms.generateDataKey(access, request),
-        generateRandom: (access, length) => kms.generateRandom(access, length),
         health: () => kms.health(),
         [Symbol.asyncDispose]: () => Promise.resolve(),
       },
