@@ -167,6 +167,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const keys = config.keys.length > 0 ? config.keys : backend.keys;
   return await runService({ ...config, keys }, {
     warnings: backend.warnings,
+    entropy: { kernelGenerator: undefined },
     stdout,
     untilSignal,
     workflow,

@@ -58,6 +58,11 @@ const WALLS: readonly { readonly from: RegExp; readonly to: RegExp; readonly why
     to: /^ffi\/|^lib\/(service|parent|ctl|kms|aws_ne|cli)\//,
     why: "images of any program: it knows neither this one nor its libraries",
   },
+  {
+    from: /^(main\.ts$|ffi\/|lib\/(service|kms|aws_ne|cli|wire|crypto|sealed|attestation)\/)/,
+    to: /^lib\/aws\/(clients\.ts$|provider_chain\.ts$|deps\/)/,
+    why: "the AWS SDK for JavaScript is for the parent's side alone",
+  },
   { from: /^(lib|ffi)\//, to: /^(scripts|tests)\//, why: "libraries do not know who uses them" },
   {
     from: /^lib\/sealed\//,

@@ -1,8 +1,10 @@
 /**
- * KMS's error names, and what each means to the person who reads it.
+ * KMS's refusals as its JSON answers have them, read in the enclave.
  *
  * @module
  */
+import { awsAdvice } from "./errors.ts";
+
 /** KMS's own refusal: `__type` and `message` of its answer. */
 export interface KmsReason {
   /** Such as `AccessDeniedException`. */
@@ -12,31 +14,6 @@ export interface KmsReason {
 }
 
 const MAX_MESSAGE_LENGTH = 500;
-
-/** What to do about each error of KMS (API reference, Common errors and Decrypt). */
-const HINTS: Readonly<Record<string, string>> = {
-  AccessDeniedException:
-    "The key policy or the role does not allow this call. Compare the PCRs in the policy's kms:RecipientAttestation conditions with those of " +
-    "the running image; an enclave in debug mode has PCRs of zeros.",
-  ExpiredTokenException: "The credentials have expired: send fresh ones from the parent's IAM role.",
-  UnrecognizedClientException:
-    "The access key id or session token is not known to AWS: send the parent's current credentials.",
-  InvalidClientTokenId: "The access key id is not known to AWS: send the parent's current credentials.",
-  InvalidSignatureException:
-    "The secret access key does not fit the access key id, or the enclave's clock is off by more than five minutes.",
-  SignatureDoesNotMatch: "The secret access key does not fit the access key id.",
-  InvalidCiphertextException:
-    "The ciphertext was not made by this key, was changed, or was made under another EncryptionContext.",
-  IncorrectKeyException: "The ciphertext was made by another KMS key than the one named.",
-  NotFoundException: "There is no such key in this region: check the ARN and its region.",
-  DisabledException: "The KMS key is disabled: enable it.",
-  KMSInvalidStateException:
-    "The KMS key is pending deletion or import: cancel the deletion or finish the import.",
-  KeyUnavailableException: "KMS could not use the key just now: try again.",
-  ThrottlingException: "Too many requests to KMS: try again later.",
-  ValidationException:
-    "KMS refused the request's form: check that the key is symmetric and the ARN complete.",
-};
 
 /** The `__type` and `message` of KMS's answer, cut to what a log can take. Undefined when it has none. */
 export function parseKmsReason(answer: Readonly<Record<string, unknown>>): KmsReason | undefined {
@@ -84,6 +61,5 @@ export function hintFor(reason: KmsReason | undefined): string {
       describeSkew(skew)
     }: five minutes are allowed. Keep it by the hypervisor's (chrony with /dev/ptp0), or start the enclave anew.`;
   }
-  return (Object.hasOwn(HINTS, reason.name) ? HINTS[reason.name] : undefined) ??
-    "See the KMS API reference for this error.";
+  return awsAdvice(reason.name, "enclave").hint;
 }

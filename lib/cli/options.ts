@@ -69,11 +69,6 @@ export class Options {
     throw new UsageError(`--${name} was given, but nothing is in it`, "Give a value, or leave it out.");
   }
 
-  /** All values of an option that may be given again, as they are. */
-  verbatim(name: string): readonly string[] {
-    return this.#values.get(name) ?? [];
-  }
-
   /** As {@link list}, for values that may have commas in them: each as it was given. */
   each(name: string): readonly string[] {
     return this.#values.get(name) ?? [];

@@ -25,7 +25,7 @@ export interface RunIo {
   readonly untilSignal: () => Promise<string>;
   readonly workflow: SessionKeyOptions["workflow"];
   /** What is known of the kernel's random numbers. */
-  readonly entropy?: EntropySource;
+  readonly entropy: EntropySource;
   /** The NSM, where there is one. */
   readonly attester?: Attester | undefined;
   /** Shown in `health`. */
@@ -74,7 +74,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
     wallet: config.wallet,
     minEpoch: config.minEpoch,
     configurationHash: await hashConfiguration(measuredConfiguration(config)),
-    ...(io.entropy === undefined ? {} : { entropy: io.entropy }),
+    entropy: io.entropy,
     attester: io.attester,
     warnings: io.warnings ?? [],
     measurements: io.selfTest?.measurements,

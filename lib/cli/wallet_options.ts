@@ -121,7 +121,7 @@ export function readWalletConfig(options: Options): WalletConfig {
       calls: options.list("wallet-call").map(call),
       verifyingContracts: options.list("wallet-verifying-contract")
         .map((text) => address("wallet-verifying-contract", text)),
-      messagePrefixes: options.verbatim("wallet-message-prefix").map(messagePrefix),
+      messagePrefixes: options.each("wallet-message-prefix").map(messagePrefix),
       maxValue: maxValue === undefined ? undefined : wholeNumber("wallet-max-value", maxValue),
     },
     cache: {

@@ -1,10 +1,12 @@
 /**
- * The Kms port: what the services need of a key management service. Three backends implement it: `nitro` (through the SDK, attested),
- * `local` (embedded, for development) and, over plain HTTPS, `aws`.
+ * The Kms port: what the services need of a key management service. Four backends implement it: `nitro` (through the SDK,
+ * attested), `local` (embedded, for development) and, over HTTPS, `aws` (plain) and `simulated` (attested by a stand-in, for tests and dry runs).
  *
  * @module
  */
-import type { Credentials, DataKey, EncryptionContext } from "../aws_ne/mod.ts";
+import type { Credentials } from "../aws/credentials.ts";
+import type { EncryptionContext } from "../aws/kms_limits.ts";
+import type { DataKey } from "../aws_ne/mod.ts";
 import { EnclaveError } from "../errors.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
 
@@ -51,7 +53,5 @@ export interface Kms extends AsyncDisposable {
   /** @throws {EnclaveError} with KMS's error name in `kms`, where there is one */
   decrypt(access: KmsAccess, request: DecryptRequest): Promise<SecretBytes>;
   generateDataKey(access: KmsAccess, request: DataKeyRequest): Promise<DataKey>;
-  /** @param length bytes, 1 to 1024 */
-  generateRandom(access: KmsAccess, length: number): Promise<SecretBytes>;
   health(): KmsHealth;
 }

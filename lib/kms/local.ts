@@ -150,11 +150,6 @@ export class LocalKms implements Kms {
     return { plaintext: plaintext.clone(), ciphertext };
   }
 
-  generateRandom(access: KmsAccess, length: number): Promise<SecretBytes> {
-    checkCall(access.region, access.credentials, { kind: "generateRandom", length });
-    return Promise.resolve(new SecretBytes(crypto.getRandomValues(new Uint8Array(length))));
-  }
-
   health(): KmsHealth {
     return { backend: "local", attested: false, keys: this.#keys.size };
   }

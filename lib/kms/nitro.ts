@@ -33,11 +33,6 @@ export class NitroKms implements Kms {
     throw new EnclaveError("KMS gave no wrapped data key", { code: "sdk_kms_data_key" });
   }
 
-  async generateRandom({ region, credentials }: KmsAccess, length: number): Promise<SecretBytes> {
-    const { plaintext } = await this.#host.call(region, credentials, { kind: "generateRandom", length });
-    return plaintext;
-  }
-
   health(): KmsHealth {
     const { session, started, givenUp, lost } = this.#host.state;
     return {

@@ -58,7 +58,6 @@ export function observeDenials(kms: Kms, onDenied: () => void, measurements?: Me
     attested: kms.attested,
     decrypt: (access, request) => watch(kms.decrypt(access, request)),
     generateDataKey: (access, request) => watch(kms.generateDataKey(access, request)),
-    generateRandom: (access, length) => watch(kms.generateRandom(access, length)),
     health: () => kms.health(),
     [Symbol.asyncDispose]: () => kms[Symbol.asyncDispose](),
   };

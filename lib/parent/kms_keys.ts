@@ -4,26 +4,18 @@
  * @module
  */
 import { EnclaveError, messageOf } from "../errors.ts";
-import type { CredentialSource } from "../aws/credential_source.ts";
-import {
-  CreateAliasCommand,
-  CreateKeyCommand,
-  EnableKeyRotationCommand,
-  KMSClient,
-} from "../aws/deps/aws_sdk.ts";
+import { type AwsClientOptions, kmsClient } from "../aws/clients.ts";
+import { CreateAliasCommand, CreateKeyCommand, EnableKeyRotationCommand } from "../aws/deps/aws_sdk.ts";
+import { awsAdvice } from "../aws/errors.ts";
 
 /** What to make. */
-export interface CreateKeyOptions {
-  readonly region: string;
-  readonly credentials: CredentialSource;
+export interface CreateKeyOptions extends AwsClientOptions {
   /** Without `alias/`. */
   readonly alias?: string | undefined;
   readonly description?: string | undefined;
   readonly tags?: Readonly<Record<string, string>>;
   /** Have KMS rotate its key material every year. */
   readonly rotation?: boolean;
-  /** Another endpoint than AWS's, for development. */
-  readonly endpoint?: string | undefined;
 }
 
 /** What was made. */
@@ -33,9 +25,6 @@ export interface CreatedKey {
   readonly rotation: boolean;
 }
 
-const CONNECT_MS = 3_000;
-const REQUEST_MS = 15_000;
-
 /**
  * Makes a key, then what belongs to it.
  *
@@ -44,17 +33,7 @@ const REQUEST_MS = 15_000;
  */
 export async function createKey(options: CreateKeyOptions): Promise<CreatedKey> {
   const { region, credentials, endpoint, alias, tags = {}, rotation = false } = options;
-  const client = new KMSClient({
-    region,
-    ...(endpoint === undefined ? {} : { endpoint }),
-    credentials: () => credentials.get(),
-    maxAttempts: 3,
-    requestHandler: {
-      connectionTimeout: CONNECT_MS,
-      requestTimeout: REQUEST_MS,
-      throwOnRequestTimeout: true,
-    },
-  });
+  const client = kmsClient({ region, credentials, endpoint });
   let arn = "";
   const step = async (what: string, run: () => Promise<unknown>) => {
     try {
@@ -68,7 +47,7 @@ export async function createKey(options: CreateKeyOptions): Promise<CreatedKey> 
         {
           code: "kms_create_key",
           hint: arn === ""
-            ? "The caller needs kms:CreateKey (and kms:TagResource); check the credentials and the region."
+            ? awsAdvice(name, "createKey").hint
             : "Do this step by hand for that key, rather than make another one.",
           cause: thrown,
         },

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { awsAdvice } from "../aws/errors.ts";
 import { EnclaveError } from "../errors.ts";
 import { clockSkewOf, describeSkew } from "../aws/kms_reasons.ts";
 import { type EncryptionContext, kmsErrorName } from "../kms/kms.ts";
@@ -79,7 +80,7 @@ export function rowRejected(fields: string): WireError {
  */
 export function rowKmsFailure(thrown: EnclaveError, failed: ErrorCode, suspects?: RowSuspects): WireError {
   const name = kmsErrorName(thrown) ?? "";
-  if (name.startsWith("ExpiredToken")) {
+  if (awsAdvice(name, "enclave").meaning === "expired") {
     return new WireError("credentials_expired", `KMS refused: ${name}: send fresh credentials`);
   }
   if (suspects !== undefined && (name === "InvalidCiphertextException" || name === "IncorrectKeyException")) {

@@ -11,15 +11,12 @@ import { isEntropyTrusted } from "./entropy.ts";
 import type { EventLog } from "./events.ts";
 import type { Limits } from "./limits.ts";
 import { MasterKeyService } from "./master_key.ts";
-import { FIRST_EPOCH } from "./master_key_requests.ts";
 import { Metrics } from "./metrics.ts";
 import type { Attester, EntropySource } from "./ports.ts";
 import { type Acceptor, Server } from "./server.ts";
 import { type SessionKeyOptions, SessionKeyService } from "./session_key.ts";
-import { OPEN_TO_ALL, type SealedConfig, SealedService } from "./sealed.ts";
-import { NO_CACHE } from "./key_cache.ts";
+import { type SealedConfig, SealedService } from "./sealed.ts";
 import { createTurnEnd } from "./turn.ts";
-import { NO_GUARDS } from "./wallet_guards.ts";
 import { type WalletOptions, WalletService } from "./wallet.ts";
 
 /** What a service is made of. */
@@ -29,24 +26,22 @@ export interface ServiceOptions {
   readonly transport: Address["transport"];
   readonly limits: Limits;
   readonly session: Omit<SessionKeyOptions, "kms" | "log" | "now">;
-  /** Without it: no rules, no cache. */
-  readonly wallet?: Pick<WalletOptions, "guards" | "cache">;
+  readonly wallet: Pick<WalletOptions, "guards" | "cache">;
   /** Master keys of an earlier epoch are refused. */
-  readonly minEpoch?: number;
-  /** Without it: requests come sealed or not, from anybody. */
-  readonly sealed?: SealedConfig;
+  readonly minEpoch: number;
+  readonly sealed: SealedConfig;
   /** What is known of the kernel's random numbers. */
-  readonly entropy?: EntropySource;
-  /** The NSM; without it no attestation documents. */
-  readonly attester?: Attester | undefined;
-  /** Of this image, where there is an NSM: told when KMS denies access. */
-  readonly measurements?: Measurements | undefined;
+  readonly entropy: EntropySource;
+  /** The NSM; undefined outside an enclave: no attestation documents. */
+  readonly attester: Attester | undefined;
+  /** Of this image, where there is an NSM: shown when KMS denies access. */
+  readonly measurements: Measurements | undefined;
   /** Goes into attestation documents. 32 bytes. */
-  readonly configurationHash?: Uint8Array<ArrayBuffer>;
+  readonly configurationHash: Uint8Array<ArrayBuffer>;
   /** What `health` shows of the self-test at the start. */
-  readonly selfTest?: readonly object[];
-  /** Warnings of whoever put it together. */
-  readonly warnings?: readonly string[];
+  readonly selfTest: readonly object[];
+  /** Further warnings, logged and shown in `health`. */
+  readonly warnings: readonly string[];
   readonly events: EventLog;
   readonly version: string;
   readonly now?: () => Date;
@@ -60,10 +55,8 @@ export interface Service {
   stop(withinMs: number): Promise<void>;
 }
 
-const UNKNOWN_ENTROPY: EntropySource = { kernelGenerator: undefined };
-
 function warningsOf(options: ServiceOptions): readonly string[] {
-  const { kms, session, entropy = UNKNOWN_ENTROPY } = options;
+  const { kms, session, entropy, sealed } = options;
   const warnings: string[] = [];
   if (!kms.attested) warnings.push("development KMS: keys are not bound to an attested enclave");
   if (kms.attested && session.keys.length === 0) {
@@ -85,7 +78,6 @@ function warningsOf(options: ServiceOptions): readonly string[] {
       }`,
     );
   }
-  const { sealed = OPEN_TO_ALL } = options;
   if (sealed.clientKeys.length > 0 && !sealed.required) {
     warnings.push("client keys are configured, but whoever does not seal needs none (--require-sealed)");
   }
@@ -102,25 +94,22 @@ export function startService(options: ServiceOptions): Service {
   const { log } = events;
   const now = options.now ?? (() => new Date());
   const metrics = new Metrics();
-  const warnings = [...warningsOf(options), ...(options.warnings ?? [])];
+  const warnings = [...warningsOf(options), ...options.warnings];
   for (const warning of warnings) log("warn", "configuration", { warning });
 
   const session = new SessionKeyService({ ...options.session, kms, log, now });
   const shared = {
     kms,
     keys: options.session.keys,
-    entropy: options.entropy ?? UNKNOWN_ENTROPY,
+    entropy: options.entropy,
     attester: options.attester,
-    configurationHash: options.configurationHash ?? new Uint8Array(32),
+    configurationHash: options.configurationHash,
     log,
   };
-  const wallet = new WalletService({
-    ...(options.wallet ?? { guards: NO_GUARDS, cache: NO_CACHE }),
-    ...shared,
-  });
-  const masterKey = new MasterKeyService({ minEpoch: options.minEpoch ?? FIRST_EPOCH, ...shared });
+  const wallet = new WalletService({ ...options.wallet, ...shared });
+  const masterKey = new MasterKeyService({ minEpoch: options.minEpoch, ...shared });
   const sealed = new SealedService({
-    ...(options.sealed ?? OPEN_TO_ALL),
+    ...options.sealed,
     ...shared,
     now,
     monotonic: options.monotonic ?? (() => performance.now()),
@@ -136,7 +125,7 @@ export function startService(options: ServiceOptions): Service {
     log,
     now,
     warnings,
-    selfTest: options.selfTest ?? [],
+    selfTest: options.selfTest,
     version: options.version,
     serverStats: () => server.stats,
   });

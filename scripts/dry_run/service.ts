@@ -13,6 +13,8 @@ import type { LocalKms } from "../../lib/kms/local.ts";
 import { EventLog } from "../../lib/service/events.ts";
 import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
 import type { Attester } from "../../lib/service/ports.ts";
+import { OPEN_TO_ALL } from "../../lib/service/sealed.ts";
+import type { SessionKeyOptions } from "../../lib/service/session_key.ts";
 import { startService } from "../../lib/service/start.ts";
 import { NO_GUARDS, type WalletGuards } from "../../lib/service/wallet_guards.ts";
 import { VERSION } from "../../lib/version.ts";
@@ -27,7 +29,11 @@ export interface DryRunService extends AsyncDisposable {
 /** Starts it. */
 export async function startDryRunService(
   kms: LocalKms,
-  options: { readonly guards?: WalletGuards; readonly attester?: Attester } = {},
+  options: {
+    readonly guards?: WalletGuards;
+    readonly attester?: Attester;
+    readonly session?: Partial<SessionKeyOptions>;
+  } = {},
 ): Promise<DryRunService> {
   const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
   const service = startService({
@@ -35,7 +41,6 @@ export async function startDryRunService(
       attested: kms.attested,
       decrypt: (access, request) => kms.decrypt(access, request),
       generateDataKey: (access, request) => kms.generateDataKey(access, request),
-      generateRandom: (access, length) => kms.generateRandom(access, length),
       health: () => kms.health(),
       // It is the dry run's own.
       [Symbol.asyncDispose]: () => Promise.resolve(),
@@ -52,10 +57,17 @@ export async function startDryRunService(
       configureOnce: false,
       requireEpoch: false,
       workflow,
+      ...options.session,
     },
     wallet: { guards: options.guards ?? NO_GUARDS, cache: { entries: 16, maxAgeMs: 60_000 } },
+    sealed: OPEN_TO_ALL,
+    minEpoch: 1,
+    entropy: { kernelGenerator: undefined },
     attester: options.attester,
+    measurements: undefined,
     configurationHash: await hashConfiguration({ dry_run: true }),
+    selfTest: [],
+    warnings: [],
   });
   return { address, [Symbol.asyncDispose]: () => service.stop(1_000) };
 }

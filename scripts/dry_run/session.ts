@@ -10,15 +10,12 @@ import type { Report } from "../../lib/cli/report.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import { KEY_LENGTH, SealingKey } from "../../lib/crypto/sealing.ts";
 import { Client } from "../../lib/parent/client.ts";
-import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
-import { EventLog } from "../../lib/service/events.ts";
 import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
-import { startService } from "../../lib/service/start.ts";
-import { VERSION } from "../../lib/version.ts";
-import { type Address, formatAddress, listen } from "../../lib/wire/address.ts";
+import { type Address, formatAddress } from "../../lib/wire/address.ts";
 import type { WireObject } from "../../lib/wire/messages.ts";
 import { workflow } from "../../lib/workflow.ts";
+import { startDryRunService } from "./service.ts";
 
 const REGION = "us-east-1";
 /** The local KMS asks nobody who they are. */
@@ -77,25 +74,10 @@ export async function dryRunSession(report: Report): Promise<void> {
   report.section(
     "Session key service (TCP loopback, local KMS: a stand-in for AWS KMS, nothing is attested)",
   );
-  const kms = await LocalKms.open({ region: REGION });
+  await using kms = await LocalKms.open({ region: REGION });
   const [keyArn = ""] = kms.keyArns;
-  const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
-  const service = startService({
-    kms,
-    acceptor: listener,
-    transport: "tcp",
-    limits: DEFAULT_LIMITS,
-    events: new EventLog({ write: () => {}, level: "info" }),
-    version: VERSION,
-    session: {
-      keys: [parseKeyArn(keyArn)],
-      region: REGION,
-      context: TSK_CONTEXT,
-      configureOnce: false,
-      requireEpoch: false,
-      workflow,
-    },
-  });
+  const service = await startDryRunService(kms, { session: { region: REGION, context: TSK_CONTEXT } });
+  const { address } = service;
   const client = await Client.connect(address, { timeoutMs: 10_000 });
   const tsk = await newKey();
   const other = await newKey();
@@ -207,7 +189,7 @@ export async function dryRunSession(report: Report): Promise<void> {
     return `configured ${String(configured)}, ${String(seals)} seals under this key`;
   });
   await report.step("shut down", async () => {
-    await service.stop(1_000);
+    await service[Symbol.asyncDispose]();
     const gone = await client.exchange({ type: "ping" }).then(() => false, () => true);
     if (!gone) throw new Error("the connection is still served");
     return "drained, keys wiped, connection closed";

@@ -11,20 +11,20 @@ import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
 import { startService } from "../../lib/service/start.ts";
 import { listen } from "../../lib/wire/address.ts";
 import { workflow } from "../../lib/workflow.ts";
+import { TEST_SERVICE } from "../helpers/test_service.ts";
 
 const [key = ""] = Deno.args;
 const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
 startService({
+  ...TEST_SERVICE,
   kms: {
     attested: false,
     decrypt: () => Promise.resolve(new SecretBytes(decodeHex(key))),
     generateDataKey: () => Promise.reject(new TypeError("not here")),
-    generateRandom: () => Promise.reject(new TypeError("not here")),
     health: () => ({ backend: "bench" }),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   },
   acceptor: listener,
-  transport: "tcp",
   limits: { ...DEFAULT_LIMITS, maxConnections: 256 },
   session: {
     keys: [],
@@ -35,6 +35,5 @@ startService({
     workflow,
   },
   events: new EventLog({ write: () => {}, level: "info" }),
-  version: "bench",
 });
 if (address.transport === "tcp") console.log(address.port);

@@ -10,9 +10,9 @@ import { WalletClient } from "../../lib/parent/wallet_client.ts";
 import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
 import { EventLog } from "../../lib/service/events.ts";
-import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
 import { startService } from "../../lib/service/start.ts";
 import { listen } from "../../lib/wire/address.ts";
+import { TEST_SERVICE } from "./test_service.ts";
 import { countCalls } from "./wallet_rig.ts";
 
 /** Starts both. */
@@ -27,12 +27,10 @@ export async function accountRig(
   const kms = countCalls(local);
   const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
   const service = startService({
+    ...TEST_SERVICE,
     kms,
     acceptor: listener,
-    transport: "tcp",
-    limits: DEFAULT_LIMITS,
     events: new EventLog({ write: () => {}, level: "info" }),
-    version: "test",
     session: {
       keys: local.keyArns.map(parseKeyArn),
       region: undefined,

@@ -32,10 +32,6 @@ export class FakeKms implements Kms {
     return Promise.reject(new TypeError("the fake makes no data keys"));
   }
 
-  generateRandom(): Promise<SecretBytes> {
-    return Promise.reject(new TypeError("the fake makes no random bytes"));
-  }
-
   health(): KmsHealth {
     return { backend: "fake", entropy_seeded: true };
   }

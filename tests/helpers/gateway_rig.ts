@@ -11,9 +11,9 @@ import { type MasterKeyStore, openMasterKeyStore } from "../../lib/parent/gatewa
 import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
 import { EventLog } from "../../lib/service/events.ts";
-import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
 import { startService } from "../../lib/service/start.ts";
 import { listen } from "../../lib/wire/address.ts";
+import { TEST_SERVICE } from "./test_service.ts";
 import { countCalls } from "./wallet_rig.ts";
 
 const credentials = new CredentialSource(() =>
@@ -31,20 +31,17 @@ export async function gatewayRig(store: MasterKeyStore = openMasterKeyStore(":me
   async function boot(enclaveId = 1) {
     const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
     const service = startService({
+      ...TEST_SERVICE,
       // The KMS outlives it.
       kms: {
         attested: false,
         decrypt: (access, request) => kms.decrypt(access, request),
         generateDataKey: (access, request) => kms.generateDataKey(access, request),
-        generateRandom: (access, length) => kms.generateRandom(access, length),
         health: () => kms.health(),
         [Symbol.asyncDispose]: () => Promise.resolve(),
       },
       acceptor: listener,
-      transport: "tcp",
-      limits: DEFAULT_LIMITS,
       events: new EventLog({ write: () => {}, level: "info" }),
-      version: "test",
       session: {
         keys: local.keyArns.map(parseKeyArn),
         region: undefined,

@@ -11,10 +11,10 @@ import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
 import { SealedSender, type SealedSenderOptions } from "../../lib/sealed/mod.ts";
 import { EventLog } from "../../lib/service/events.ts";
-import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
 import { OPEN_TO_ALL, type SealedConfig } from "../../lib/service/sealed.ts";
 import { startService } from "../../lib/service/start.ts";
 import { listen } from "../../lib/wire/address.ts";
+import { TEST_SERVICE } from "./test_service.ts";
 
 /** PCR0 of the simulated image. */
 export const PCR0 = "ab".repeat(48);
@@ -36,12 +36,10 @@ export async function sealedRig(
   const clock = { ms: 0 };
   const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
   const service = startService({
+    ...TEST_SERVICE,
     kms,
     acceptor: listener,
-    transport: "tcp",
-    limits: DEFAULT_LIMITS,
     events: new EventLog({ write: (line) => void lines.push(line), level: "debug" }),
-    version: "test",
     session: {
       keys: kms.keyArns.map(parseKeyArn),
       region: undefined,

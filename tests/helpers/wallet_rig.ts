@@ -96,7 +96,6 @@ export function countCalls(kms: Kms, attested = kms.attested): CountedKms {
       counted.calls.generateDataKey++;
       return counted.fail === undefined ? kms.generateDataKey(access, request) : Promise.reject(counted.fail);
     },
-    generateRandom: (access, length) => kms.generateRandom(access, length),
     health: () => kms.health(),
     [Symbol.asyncDispose]: () => kms[Symbol.asyncDispose](),
   };

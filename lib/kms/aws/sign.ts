@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { Credentials } from "../../aws_ne/mod.ts";
+import type { Credentials } from "../../aws/credentials.ts";
 import { SdkArgumentError } from "../../aws_ne/errors.ts";
 import type { SecretBytes } from "../../crypto/secret_bytes.ts";
 import { AwsV4Signer } from "../deps/aws4fetch.ts";

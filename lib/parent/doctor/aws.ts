@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { awsAdvice } from "../../aws/errors.ts";
 import { messageOf } from "../../errors.ts";
 import { KeyAdminError } from "../key_admin.ts";
 import { keyFacts } from "../policies/apply.ts";
@@ -81,8 +82,7 @@ async function credentials(context: DoctorContext): Promise<Verdict> {
     return failedBy(thrown, "On an instance attach an IAM role.");
   }
   const left = expiration === undefined ? Infinity : expiration.getTime() - world.now();
-  const remedy =
-    "Log in again, or let the instance's role give fresh ones; then configure the service again.";
+  const remedy = `${awsAdvice("ExpiredToken", "key").hint} Then configure the service again.`;
   if (left <= 0) return fail(`they expired at ${expiration?.toISOString() ?? ""}`, remedy);
   let who = "";
   if (admin !== undefined) {

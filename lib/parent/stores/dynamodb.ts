@@ -5,16 +5,16 @@
  * @module
  */
 import { messageOf } from "../../errors.ts";
+import { type AwsClientOptions, dynamoDbClient } from "../../aws/clients.ts";
 import {
   CreateTableCommand,
   DescribeTableCommand,
-  DynamoDBClient,
   DynamoDBDocumentClient,
   GetCommand,
   PutCommand,
   ScanCommand,
 } from "../../aws/deps/aws_sdk.ts";
-import type { CredentialSource } from "../../aws/credential_source.ts";
+import { awsAdvice, type AwsMeaning } from "../../aws/errors.ts";
 import {
   accountExists,
   type AccountRow,
@@ -22,27 +22,27 @@ import {
   COLUMNS,
   fromColumns,
   StoreError,
+  type StoreErrorCode,
   toColumns,
 } from "./account_store.ts";
 
 /** Options of {@link openDynamoDbStore}. */
-export interface DynamoDbStoreOptions {
+export interface DynamoDbStoreOptions extends AwsClientOptions {
   readonly table: string;
-  readonly region: string;
-  readonly credentials: CredentialSource;
-  /** Another endpoint than AWS's, for development. */
-  readonly endpoint?: string | undefined;
-  /** Milliseconds for one request. */
-  readonly requestMs?: number;
 }
 
-const CONNECT_MS = 3_000;
-const REQUEST_MS = 10_000;
-/** In all, the SDK's own retries with it. */
-const ATTEMPTS = 3;
 /** A new table is looked at this often, and so long. */
 const TABLE_POLL_MS = 500;
 const TABLE_POLLS = 60;
+
+const CODES: Readonly<Record<AwsMeaning, StoreErrorCode>> = {
+  denied: "store_denied",
+  expired: "store_denied",
+  credentials: "store_denied",
+  missing: "store_table_missing",
+  refused: "store_failed",
+  unavailable: "store_unavailable",
+};
 
 function nameOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.name : "";
@@ -52,45 +52,18 @@ function nameOf(thrown: unknown): string {
 function translate(thrown: unknown, table: string, doing: string): StoreError {
   if (thrown instanceof StoreError) return thrown;
   const name = nameOf(thrown);
-  const fail = (code: StoreError["code"], hint: string) =>
-    new StoreError(`Cannot ${doing} in DynamoDB table ${table}: ${name}: ${messageOf(thrown)}`, {
-      code,
-      hint,
-      cause: thrown,
-    });
-  switch (name) {
-    case "ResourceNotFoundException":
-      return fail(
-        "store_table_missing",
-        "Make it: denclavectl account create-table, or check the table's name and the region.",
-      );
-    case "AccessDeniedException":
-    case "UnrecognizedClientException":
-    case "ExpiredTokenException":
-      return fail(
-        "store_denied",
-        "The role needs dynamodb:GetItem, PutItem and Scan on the table (denclavectl policy iam prints the policy).",
-      );
-    case "ValidationException":
-      return fail(
-        "store_failed",
-        "The table's key must be Name, a string: denclavectl account create-table makes such a table.",
-      );
-    default:
-      return fail("store_unavailable", "Check the network, the region and the endpoint, then try again.");
-  }
+  const { meaning, hint } = awsAdvice(name, "table");
+  return new StoreError(`Cannot ${doing} in DynamoDB table ${table}: ${name}: ${messageOf(thrown)}`, {
+    code: CODES[meaning],
+    hint,
+    cause: thrown,
+  });
 }
 
 /** Opens the store. Nothing is sent yet. */
 export function openDynamoDbStore(options: DynamoDbStoreOptions): AccountStore {
-  const { table, region, credentials, endpoint, requestMs = REQUEST_MS } = options;
-  const client = new DynamoDBClient({
-    region,
-    ...(endpoint === undefined ? {} : { endpoint }),
-    credentials: () => credentials.get(),
-    maxAttempts: ATTEMPTS,
-    requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: requestMs, throwOnRequestTimeout: true },
-  });
+  const { table, region, endpoint } = options;
+  const client = dynamoDbClient(options);
   const documents = DynamoDBDocumentClient.from(client, { marshallOptions: { removeUndefinedValues: true } });
 
   async function attempt<T>(doing: string, run: () => Promise<T>): Promise<T> {

@@ -28,6 +28,7 @@ function start(listen = "tcp:127.0.0.1:0", io: Partial<RunIo> = {}) {
     },
     untilSignal: () => signal.promise,
     workflow: (plaintext) => plaintext,
+    entropy: { kernelGenerator: undefined },
     openKms: (_log, onFatal) => {
       fatal = onFatal;
       return Promise.resolve(kms);

@@ -21,6 +21,13 @@ const WALLS: readonly (readonly [string, string, readonly string[]])[] = [
   ["main.ts", 'import { a } from "./lib/kms/aws/api.ts";', ["import-walls"]],
   ["main.ts", 'import { a } from "./lib/kms/development_key.ts";', ["import-walls"]],
   ["main.ts", 'import { a } from "./lib/kms/deps/aws4fetch.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./lib/aws/clients.ts";', ["import-walls"]],
+  ["lib/service/wallet.ts", 'import { a } from "../aws/deps/aws_sdk.ts";', ["import-walls"]],
+  ["lib/kms/nitro.ts", 'import { a } from "../aws/provider_chain.ts";', ["import-walls"]],
+  ["lib/aws_ne/calls.ts", 'import { a } from "../aws/clients.ts";', ["import-walls"]],
+  ["lib/cli/run.ts", 'import { a } from "../aws/clients.ts";', ["import-walls"]],
+  ["lib/kms/nitro.ts", 'import { a } from "../aws/errors.ts";', []],
+  ["lib/parent/kms_keys.ts", 'import { a } from "../aws/clients.ts";', []],
   ["main.ts", 'import { a } from "./lib/config/config.ts";', ["import-walls"]],
   ["lib/service/session_key.ts", 'import { a } from "../config/config.ts";', ["import-walls"]],
   ["lib/config/config.ts", 'import { a } from "../cli/options.ts";', []],
@@ -138,6 +145,18 @@ Deno.test("main.ts leads to the attested KMS alone, and to no configuration file
   const walled =
     /\/lib\/(config\/|kms_emulator\/|kms\/(aws|deps)\/|kms\/(local|aws|development_key|outside_enclave)\.ts)/;
   assertEquals(graph.filter((path) => walled.test(path)), []);
+});
+
+Deno.test("neither main.ts nor the dry run leads to the AWS SDK for JavaScript, and denclavectl does", async () => {
+  const leads = async (entry: string) =>
+    [...await graphOf(new URL(`../../../${entry}`, import.meta.url))].some((path) =>
+      path.endsWith("/lib/aws/deps/aws_sdk.ts")
+    );
+  assertEquals([await leads("main.ts"), await leads("scripts/dry_run.ts"), await leads("lib/ctl/main.ts")], [
+    false,
+    false,
+    true,
+  ]);
 });
 
 Deno.test("what verifies documents names neither Deno nor Node", async () => {
