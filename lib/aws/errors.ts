@@ -22,9 +22,9 @@ export type AwsMeaning =
 
 /**
  * Who reads a hint: `enclave` is whoever calls the service with the parent's credentials; the others run `denclavectl` on the parent or at
- * an administrator's desk, to look after a key, to create one, or to keep accounts in a DynamoDB table.
+ * an administrator's desk, to look after a key, to create one, to wrap a session key, or to keep accounts in a DynamoDB table.
  */
-export type HintReader = "enclave" | "key" | "createKey" | "table";
+export type HintReader = "enclave" | "key" | "createKey" | "wrap" | "table";
 
 /** What to do about an error. */
 export interface AwsAdvice {
@@ -39,6 +39,7 @@ interface Row {
   readonly parent: string;
   readonly key?: string;
   readonly createKey?: string;
+  readonly wrap?: string;
   readonly table?: string;
 }
 
@@ -51,6 +52,8 @@ const DENIED: Row = {
   key:
     "The caller needs the right in the key's policy, or in its own IAM policy where the key's policy leaves it to IAM (denclavectl policy render --inspect lets the parent look).",
   createKey: "The caller needs kms:CreateKey (and kms:TagResource, kms:CreateAlias, kms:EnableKeyRotation).",
+  wrap:
+    "The key policy must let this role call kms:Encrypt under app=denclave,purpose=tsk (denclavectl policy render --issuer <role>).",
   table:
     "The role needs dynamodb:GetItem, PutItem and Scan on the table (denclavectl policy iam prints the policy).",
 };

@@ -4,7 +4,9 @@
  * @module
  */
 import type { CredentialSource } from "../aws/credential_source.ts";
-import { EncryptCommand, KMSClient } from "../aws/deps/aws_sdk.ts";
+import { kmsClient } from "../aws/clients.ts";
+import { EncryptCommand } from "../aws/deps/aws_sdk.ts";
+import { awsAdvice } from "../aws/errors.ts";
 import type { KeyArn } from "../aws/key_arn.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
 import type { KeyWrapper } from "./session_keys.ts";
@@ -17,22 +19,11 @@ export interface KmsWrapperOptions {
   readonly endpoint?: string | undefined;
 }
 
-const CONNECT_MS = 3_000;
 const REQUEST_MS = 15_000;
 
 /** Opens a client for one KMS key, in the key's region. Nothing is sent yet. */
 export function openKmsWrapper({ key, credentials, endpoint }: KmsWrapperOptions): KeyWrapper {
-  const client = new KMSClient({
-    region: key.region,
-    ...(endpoint === undefined ? {} : { endpoint }),
-    credentials: () => credentials.get(),
-    maxAttempts: 3,
-    requestHandler: {
-      connectionTimeout: CONNECT_MS,
-      requestTimeout: REQUEST_MS,
-      throwOnRequestTimeout: true,
-    },
-  });
+  const client = kmsClient({ region: key.region, credentials, endpoint, requestMs: REQUEST_MS });
   return {
     keyArn: key.arn,
     encrypt: async (plaintext, context) => {
@@ -47,9 +38,7 @@ export function openKmsWrapper({ key, credentials, endpoint }: KmsWrapperOptions
         const name = thrown instanceof Error ? thrown.name : "";
         throw new EnclaveError(`Cannot wrap the session key with ${key.arn}: ${name}: ${messageOf(thrown)}`, {
           code: "kms_encrypt",
-          hint: name === "AccessDeniedException"
-            ? "The key policy must let this caller's role call kms:Encrypt under app=denclave,purpose=tsk: policy render --issuer <role>."
-            : "Check the credentials, the key's ARN and the network.",
+          hint: awsAdvice(name, "wrap").hint,
           cause: thrown,
         });
       }
