@@ -51,6 +51,11 @@ export class Options {
     this.positionals = positionals;
   }
 
+  /** As these options, with values for the names that have none. */
+  filled(values: ReadonlyMap<string, readonly string[]>): Options {
+    return new Options(new Map([...values, ...this.#values]), this.positionals);
+  }
+
   /** The value, or its default; undefined when there is neither. */
   text(name: string): string | undefined {
     return this.#values.get(name)?.at(-1);

@@ -27,7 +27,11 @@ export class ConfigError extends EnclaveError {
   /** In the file's order. */
   readonly problems: readonly ConfigProblem[];
 
-  constructor(file: string, problems: readonly ConfigProblem[]) {
+  constructor(
+    file: string,
+    problems: readonly ConfigProblem[],
+    hint = "config/development.yaml and config/production.yaml show every field.",
+  ) {
     const ordered = problems.toSorted((a, b) => a.line - b.line || a.column - b.column);
     const lines = ordered.slice(0, MAX_TOLD).map(({ line, column, field, what }) =>
       `${file}:${line}:${column}: ${field === "" ? "" : `${field}: `}${what}`
@@ -35,7 +39,7 @@ export class ConfigError extends EnclaveError {
     if (ordered.length > MAX_TOLD) lines.push(`and ${ordered.length - MAX_TOLD} more`);
     super(lines.join("\n"), {
       code: "invalid_config",
-      hint: "config/development.yaml and config/production.yaml show every field.",
+      hint,
     });
     this.file = file;
     this.problems = ordered;

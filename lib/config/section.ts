@@ -99,6 +99,26 @@ export class Section {
     return field;
   }
 
+  /** The values of a list. Without it, none. */
+  texts<T>(name: string, parse: Parser<T>): readonly Field<T>[] {
+    const value = this.has(name) ? this.#entries.get(name)?.value : undefined;
+    const path = join(this.path, name);
+    if (value === undefined) return [];
+    if (value.kind !== "list") {
+      this.refuse({ at: value.at, path }, "must be a list");
+      return [];
+    }
+    return value.items.flatMap((item, index) => {
+      const field = { path: `${path}[${index}]`, at: item.at };
+      const parsed = item.kind === "scalar" && item.value !== null
+        ? parse(item.value)
+        : new Mismatch("must be one value");
+      if (!(parsed instanceof Mismatch)) return [{ ...field, value: parsed }];
+      this.refuse(field, parsed.what);
+      return [];
+    });
+  }
+
   /** A section within this one. Without it, an empty one. */
   section(name: string, known: readonly string[]): Section {
     const path = join(this.path, name);

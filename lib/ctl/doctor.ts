@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { EXIT, helpLines, type Options, type OptionSpec, parseOptions, UsageError } from "../cli/options.ts";
+import { EXIT, helpLines, type Options, type OptionSpec, UsageError } from "../cli/options.ts";
 import { Progress } from "./progress.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import { Client } from "../parent/client.ts";
@@ -17,6 +17,7 @@ import {
   type Program,
   PROGRAMS,
 } from "../parent/doctor/mod.ts";
+import { parseWithPolicyFile, POLICY_FILE_OPTION } from "./policy_file.ts";
 import { readMeasurements } from "../parent/policies/measurements.ts";
 import { isRuleId } from "../parent/policies/rules.ts";
 import { parseKeyArn } from "../aws/key_arn.ts";
@@ -48,6 +49,7 @@ const SPECS = [
   },
   { name: "memory", value: "MIB", default: "2048", help: "what the enclave needs" },
   { name: "cpus", value: "N", default: "2", help: "what the enclave needs" },
+  POLICY_FILE_OPTION,
   { name: "parent", value: "ARN", multiple: true, help: "the parent's role, which review does not excuse" },
   { name: "reviewed", value: "ARN", multiple: true, help: "a key administrator whom somebody looked at" },
   { name: "accept", value: "RULE", multiple: true, help: "take this rule's findings as warnings" },
@@ -125,6 +127,7 @@ async function readText(path: string): Promise<string> {
 
 async function readTarget(options: Options, io: CtlIo): Promise<DoctorTarget> {
   const key = options.text("key");
+  // The newest build is the last one of the policy file.
   const file = options.text("measurements");
   const [measurements, ...more] = file === undefined ? [] : readMeasurements(await readInput(file));
   if (more.length > 0) throw new UsageError("--measurements must be of one image");
@@ -151,7 +154,7 @@ async function readTarget(options: Options, io: CtlIo): Promise<DoctorTarget> {
 
 /** Runs the checks and prints what came of them. */
 export async function runDoctor(argv: readonly string[], io: CtlIo): Promise<number> {
-  const options = parseOptions(SPECS, argv, io.env);
+  const options = await parseWithPolicyFile(SPECS, argv, io);
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
   const target = await readTarget(options, io);
   const timeoutMs = options.number("timeout-ms", { min: 1, max: 600_000 });

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { EXIT, helpLines, type Options, type OptionSpec, parseOptions, UsageError } from "../cli/options.ts";
+import { EXIT, helpLines, type Options, type OptionSpec, UsageError } from "../cli/options.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import type { KeyAdmin } from "../parent/key_admin.ts";
 import { diffKeyPolicies, formatDiff, printable } from "../parent/policies/diff.ts";
@@ -19,6 +19,7 @@ import {
 import { finalise, parentsOf, renderKeyPolicy, rollOver } from "../parent/policies/render.ts";
 import { isRuleId, type RuleId, RULES } from "../parent/policies/rules.ts";
 import { parseKeyArn } from "../aws/key_arn.ts";
+import { parseWithPolicyFile, POLICY_FILE_OPTION } from "./policy_file.ts";
 import { AWS_OPTIONS, credentialSource, type CtlIo, mayColour, readInput } from "./io.ts";
 
 const JSON_OPTION = { name: "json", help: "print the result as JSON" } as const;
@@ -65,12 +66,18 @@ const REVIEW_OPTIONS = [
   { name: "accept", value: "RULE", multiple: true, help: "take this rule's findings as warnings" },
 ] as const satisfies readonly OptionSpec[];
 
-const AFTER_OPTIONS = [JSON_OPTION, ...COMMON_OPTIONS] as const;
+const AFTER_OPTIONS = [POLICY_FILE_OPTION, JSON_OPTION, ...COMMON_OPTIONS] as const;
 
 const RENDER_SPECS = [
   ...BUILD_OPTIONS,
   ...STATEMENT_OPTIONS,
   { name: "admin", value: "ARN", multiple: true, help: "who looks after the key, without using it" },
+  {
+    name: "issuer",
+    value: "ARN",
+    multiple: true,
+    help: "who may wrap session keys, and nothing else (denclavectl tsk)",
+  },
   { name: "inspect", help: "let the parent read the key's state and policy, for host doctor" },
   ...AFTER_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
@@ -81,6 +88,7 @@ const LINT_SPECS = [
   { name: "origin", value: "ORIGIN", help: "where the key's material comes from, as KMS describes the key" },
   { name: "grants", value: "FILE", help: "the key's grants: JSON of aws kms list-grants" },
   { ...KEY_OPTION, help: "lint the policy of this key, with its origin and its grants" },
+  { name: "live", help: "lint the policy of the key that the policy file names" },
   { name: "rules", help: "print the rules" },
   ...AWS_OPTIONS,
   ...AFTER_OPTIONS,
@@ -128,8 +136,9 @@ use the key. PCR8 is pinned where the measurements have it.`,
     run: render,
   },
   lint: {
-    usage: "lint <file|-> | -k <key arn>",
-    about: "Finds what defeats attestation in a key policy. Exit code 1 when a finding fails.",
+    usage: "lint [<file>] | -k <key arn> | --live",
+    about:
+      `Finds what defeats attestation in a key policy: of a file, of stdin, or of a key. Exit code 1 when a finding fails.`,
     specs: LINT_SPECS,
     run: lint,
   },
@@ -173,7 +182,12 @@ export async function runKeyPolicy(name: string, argv: readonly string[], io: Ct
   if (!Object.hasOwn(COMMANDS, name)) throw new UsageError(`Unknown command policy ${name}`);
   const command = COMMANDS[name as keyof typeof COMMANDS];
   const { specs, usage, about, run } = command;
-  const options = parseOptions(specs, argv, io.env);
+  const options = await parseWithPolicyFile(
+    specs,
+    argv,
+    io,
+    (given) => specs.map(({ name: option }) => option).filter((option) => !leavesOpen(name, option, given)),
+  );
   if (options.on("help")) {
     return io.stdout(
       `usage: deno task ctl policy ${usage} [options]\n\n${about}\n\n${helpLines(specs)}\n`,
@@ -181,6 +195,11 @@ export async function runKeyPolicy(name: string, argv: readonly string[], io: Ct
       EXIT.ok;
   }
   return await run(options, io);
+}
+
+/** Options that the policy file does not fill: without --live, lint reads a policy from a file or stdin and not from the key. */
+function leavesOpen(command: string, option: string, given: Options): boolean {
+  return command === "lint" && option === "key" && !given.on("live");
 }
 
 async function openAdmin(options: Options, io: CtlIo): Promise<KeyAdmin> {
@@ -204,6 +223,15 @@ function onePositional(options: Options): string {
 
 async function readPolicy(file: string): Promise<KeyPolicy> {
   return readKeyPolicy(await readInput(file));
+}
+
+async function policyOfStdin(): Promise<KeyPolicy> {
+  const text = await readInput("-");
+  if (text.trim() !== "") return readKeyPolicy(text);
+  throw new UsageError(
+    "Which policy? Stdin is empty",
+    "Give a file, pipe a policy in, or give -k <key arn> or --live.",
+  );
 }
 
 /** The policy of the file, or of the key. */
@@ -308,6 +336,7 @@ async function render(options: Options, io: CtlIo): Promise<number> {
     builds,
     administrators,
     inspect: options.on("inspect"),
+    issuers: options.list("issuer"),
     ...statements,
   });
   const report = lintKeyPolicy(policy, { parents: statements.parents, reviewed: administrators });
@@ -375,7 +404,9 @@ async function lint(options: Options, io: CtlIo): Promise<number> {
     policy = readKeyPolicy(await admin.getPolicy());
     facts = await keyFacts(admin);
   } else {
-    policy = await readPolicy(onePositional(options));
+    policy = options.positionals.length === 0
+      ? await policyOfStdin()
+      : await readPolicy(onePositional(options));
     facts = await givenFacts(options);
   }
   const report = lintKeyPolicy(policy, { ...lintOptions(options), facts });

@@ -49,6 +49,7 @@ usage: denclavectl <group> <command> [options]      --help after a command lists
   tsk create            make a trusted session key, wrapped for the enclave (run by the owner of the data)
   tsk wrap              wrap an existing session key for another KMS key or epoch
   tsk show              print a session key's fingerprint
+  policy init           write denclave-policy.yaml, which the other policy commands read
   policy iam            print the policy of the parent's role, ARNs filled in
   policy render         write a key policy for builds, from their measurements
   policy lint           find what defeats attestation in a key policy

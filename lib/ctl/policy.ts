@@ -10,7 +10,16 @@ import { parseKeyArn } from "../aws/key_arn.ts";
 import { type CtlIo, tableName } from "./io.ts";
 
 /** Commands of the group. */
-export const POLICY_COMMANDS = ["iam", "render", "lint", "diff", "rollover", "finalise", "apply"] as const;
+export const POLICY_COMMANDS = [
+  "init",
+  "iam",
+  "render",
+  "lint",
+  "diff",
+  "rollover",
+  "finalise",
+  "apply",
+] as const;
 
 const SPECS = [
   {
@@ -47,6 +56,7 @@ function iam(argv: readonly string[], io: CtlIo): number {
 
 /** Runs a command of the group. */
 export async function runPolicy(command: string, argv: readonly string[], io: CtlIo): Promise<number> {
+  if (command === "init") return await (await import("./policy_init.ts")).policyInit(argv, io);
   if (command === "iam") return iam(argv, io);
   const { runKeyPolicy } = await import("./key_policy.ts");
   return await runKeyPolicy(command, argv, io);

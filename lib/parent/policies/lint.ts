@@ -21,6 +21,7 @@ import { attestedAllows, denialsOf, denialsOfBuild, guardsOf, takenFrom } from "
 import { type KeyPolicy, type KeyPolicyStatement, statementName } from "./key_policy.ts";
 import { allowConditionFindings, denyConditionFindings, pinFindings } from "./lint_conditions.ts";
 import { accountOf, EVERYONE, isSamePrincipal, principalsOf } from "./principals.ts";
+import { wrapsSessionKeysAlone } from "./session_key_statement.ts";
 import { type Finding, finding, type RuleId, type Severity } from "./rules.ts";
 
 /** A grant that is in force. */
@@ -151,6 +152,8 @@ function allowFindings(
     const explained = onConditions.some(({ severity }) => severity === "fail")
       ? new Set<KmsAction>(ATTESTED_USE)
       : new Set<KmsAction>();
+    // Encrypt for session keys alone forges no row of the wallet or the master key.
+    if (wrapsSessionKeysAlone(statement)) explained.add("Encrypt");
     found.push(...dangerFindings(statement, name, context, explained));
   } else {
     found.push(...pinFindings(conditions, name), ...neverMetFindings(statement, name));

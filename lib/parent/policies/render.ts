@@ -11,6 +11,7 @@ import { admission, attestedAllows, guardsOf } from "./evaluate.ts";
 import { type Conditions, formatKeyPolicy, type KeyPolicy, type KeyPolicyStatement } from "./key_policy.ts";
 import type { Measurements } from "./measurements.ts";
 import { isSamePrincipal } from "./principals.ts";
+import { sessionKeyStatement } from "./session_key_statement.ts";
 
 /** How the statements of builds are written. */
 export interface BuildStatementOptions {
@@ -27,6 +28,8 @@ export interface RenderOptions extends BuildStatementOptions {
   readonly builds: readonly Measurements[];
   /** ARNs of the roles and users that look after the key. */
   readonly administrators: readonly string[];
+  /** ARNs of the roles that may wrap session keys. */
+  readonly issuers?: readonly string[];
   /** Let the parents read state and policy of the key: for host doctor. */
   readonly inspect?: boolean;
 }
@@ -142,7 +145,7 @@ function sized(policy: KeyPolicy): KeyPolicy {
  * `policy_too_large`.
  */
 export function renderKeyPolicy(options: RenderOptions): KeyPolicy {
-  const { builds, parents, administrators, inspect = false } = options;
+  const { builds, parents, administrators, issuers = [], inspect = false } = options;
   if (builds.length === 0) throw refused("Cannot write a key policy without a build", "Give measurements.");
   checkPrincipals(parents, "the parent's role");
   checkPrincipals(administrators, "an administrator");
@@ -151,6 +154,14 @@ export function renderKeyPolicy(options: RenderOptions): KeyPolicy {
     throw refused(
       `Cannot make ${both} both parent and administrator`,
       "Who has the parent could change the policy: let another role look after the key.",
+    );
+  }
+  if (issuers.length > 0) checkPrincipals(issuers, "an issuer of session keys");
+  const issuing = issuers.find((arn) => parents.some((parent) => isSamePrincipal(parent, arn)));
+  if (issuing !== undefined) {
+    throw refused(
+      `Cannot make ${issuing} both parent and issuer of session keys`,
+      "Session keys belong to the owner of the data: a parent that wraps its own knows them.",
     );
   }
   const statements: KeyPolicyStatement[] = [{
@@ -169,6 +180,7 @@ export function renderKeyPolicy(options: RenderOptions): KeyPolicy {
       Resource: ["*"],
     });
   }
+  if (issuers.length > 0) statements.push(sessionKeyStatement(issuers));
   for (const build of uniqueBuilds(builds)) {
     statements.push(buildStatement(build, sidsOf(statements), options));
   }

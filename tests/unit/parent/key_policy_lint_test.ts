@@ -1,5 +1,7 @@
 /** The linter of key policies: what it finds in good ones and bad ones, each with its rule. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
+import { PolicyError } from "../../../lib/parent/policies/errors.ts";
+import { renderKeyPolicy } from "../../../lib/parent/policies/render.ts";
 import type { KeyPolicy, KeyPolicyStatement } from "../../../lib/parent/policies/key_policy.ts";
 import { lintKeyPolicy, type LintOptions } from "../../../lib/parent/policies/lint.ts";
 import { RULES } from "../../../lib/parent/policies/rules.ts";
@@ -454,4 +456,72 @@ Deno.test("lint: every rule has a row that finds it", () => {
     ...CASES.flatMap(([, , rules]) => rules.map((rule) => rule.replace("!", ""))),
   ]);
   assertEquals(Object.keys(RULES).filter((rule) => !seen.has(rule)), []);
+});
+
+const ISSUER = "arn:aws:iam::111122223333:role/Issuer";
+const WRAP_CONDITIONS = {
+  StringEquals: {
+    "kms:EncryptionContext:app": ["denclave"],
+    "kms:EncryptionContext:purpose": ["tsk"],
+  },
+  "ForAllValues:StringEquals": { "kms:EncryptionContextKeys": ["app", "purpose", "epoch"] },
+};
+
+/** Whether an Allow of kms:Encrypt under some conditions fails the lint. */
+function encryptFails(
+  Condition: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>,
+): boolean {
+  const policy = renderKeyPolicy({ builds: [BUILD_A], parents: [PARENT], administrators: [ADMIN] });
+  const statement = {
+    Effect: "Allow",
+    Principal: { AWS: [ISSUER] },
+    Action: ["kms:Encrypt"],
+    Resource: ["*"],
+    Condition,
+  } as const;
+  return !lintKeyPolicy({ ...policy, Statement: [...policy.Statement, statement] }, {
+    parents: [PARENT],
+    reviewed: [ADMIN],
+  }).ok;
+}
+
+Deno.test("Encrypt is safe for who can wrap session keys alone, and fails in every weaker form", () => {
+  const { StringEquals, "ForAllValues:StringEquals": keys } = WRAP_CONDITIONS;
+  const rendered = renderKeyPolicy({
+    builds: [BUILD_A],
+    parents: [PARENT],
+    administrators: [ADMIN],
+    issuers: [ISSUER],
+  });
+  assertEquals(lintKeyPolicy(rendered, { parents: [PARENT], reviewed: [ADMIN] }).ok, true);
+  assertEquals(encryptFails(WRAP_CONDITIONS), false);
+  const { "kms:EncryptionContext:app": app, "kms:EncryptionContext:purpose": purpose } = StringEquals;
+  const weaker: readonly Parameters<typeof encryptFails>[0][] = [
+    {},
+    { StringEquals },
+    { "ForAllValues:StringEquals": keys },
+    { StringLike: StringEquals, "ForAllValues:StringEquals": keys },
+    { StringEqualsIfExists: StringEquals, "ForAllValues:StringEquals": keys },
+    { StringEquals: { "kms:EncryptionContext:app": app }, "ForAllValues:StringEquals": keys },
+    { StringEquals: { "kms:EncryptionContext:purpose": purpose }, "ForAllValues:StringEquals": keys },
+    {
+      StringEquals: { ...StringEquals, "kms:EncryptionContext:purpose": ["tsk", "wallet"] },
+      "ForAllValues:StringEquals": keys,
+    },
+    {
+      StringEquals,
+      "ForAllValues:StringEquals": { "kms:EncryptionContextKeys": ["app", "purpose", "name"] },
+    },
+    { StringEquals, "ForAnyValue:StringEquals": keys },
+  ];
+  for (const Condition of weaker) assertEquals(encryptFails(Condition), true, JSON.stringify(Condition));
+});
+
+Deno.test("a parent cannot be rendered as an issuer of session keys", () => {
+  assertThrows(
+    () =>
+      renderKeyPolicy({ builds: [BUILD_A], parents: [PARENT], administrators: [ADMIN], issuers: [PARENT] }),
+    PolicyError,
+    "both parent and issuer",
+  );
 });
