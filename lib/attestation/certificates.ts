@@ -12,15 +12,13 @@ import {
   KeyUsagesExtension,
   X509Certificate,
 } from "./deps/x509.ts";
-import { equalBytes } from "./cose.ts";
+import { BerError, parseDer, TAG } from "../asn1/ber.ts";
+import { equalBytes } from "../bytes.ts";
 import { AttestationError } from "./errors.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
 const P384 = { name: "ECDSA", namedCurve: "P-384" } as const;
-const SEQUENCE = 0x30;
-const TWO_BYTE_LENGTH = 0x82;
-const DER_HEADER_LENGTH = 4;
 /** Extensions that are looked at below; any other critical one would have to be understood. */
 const BASIC_CONSTRAINTS = "2.5.29.19";
 const KEY_USAGE = "2.5.29.15";
@@ -46,11 +44,11 @@ function nameAt(index: number, count: number): string {
 
 async function readCertificate(der: Bytes, name: string): Promise<Certificate> {
   // The library reads PEM too, and BER, and does not look behind the end.
-  const length = new DataView(der.buffer, der.byteOffset, der.length);
-  if (
-    der.length < DER_HEADER_LENGTH || der[0] !== SEQUENCE || der[1] !== TWO_BYTE_LENGTH ||
-    length.getUint16(2) !== der.length - DER_HEADER_LENGTH
-  ) throw refuse(`${name} is not one DER sequence`);
+  try {
+    if (parseDer(der).tag !== TAG.sequence) throw new BerError("it is no sequence");
+  } catch (thrown) {
+    throw refuse(`${name} is not one DER sequence`, thrown);
+  }
   try {
     const x509 = new X509Certificate(der);
     const { algorithm } = x509.publicKey;

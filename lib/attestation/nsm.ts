@@ -12,7 +12,7 @@ import {
   type NsmDeviceOptions,
 } from "../../ffi/nsm.ts";
 import { EnclaveError } from "../errors.ts";
-import { asBytes, decodeStrict } from "./cbor.ts";
+import { asBytes, decodeStrict } from "../cose/cbor.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

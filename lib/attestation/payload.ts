@@ -6,7 +6,7 @@
  * @module
  */
 import { encodeHex } from "@std/encoding";
-import { asBytes, decodeStrict } from "./cbor.ts";
+import { asBytes, decodeStrict } from "../cose/cbor.ts";
 import { MAX_DOCUMENT_LENGTH } from "./cose.ts";
 import { AttestationError } from "./errors.ts";
 

@@ -7,7 +7,8 @@
  * @module
  */
 import { verifyChain } from "./certificates.ts";
-import { equalBytes, parseSign1, verifySign1 } from "./cose.ts";
+import { equalBytes } from "../bytes.ts";
+import { parseSign1, verifySign1 } from "./cose.ts";
 import { AttestationError } from "./errors.ts";
 import { type AttestationDocument, parsePayload, PCR_COUNT, PCR_LENGTH } from "./payload.ts";
 

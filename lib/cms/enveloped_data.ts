@@ -5,18 +5,18 @@
  *
  * @module
  */
-import { EnclaveError } from "../errors.ts";
 import {
   type BerElement,
   BerError,
-  concat,
   element,
   indefinite,
   objectIdentifier,
   parseBer,
   smallInteger,
   TAG,
-} from "./ber.ts";
+} from "../asn1/ber.ts";
+import { concat, equalBytes } from "../bytes.ts";
+import { EnclaveError } from "../errors.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -160,8 +160,7 @@ function malformed(what: string, cause?: unknown): CmsError {
 }
 
 function isRaw(found: BerElement | undefined, wanted: Bytes): boolean {
-  return found !== undefined && found.raw.length === wanted.length &&
-    found.raw.every((byte, index) => byte === wanted[index]);
+  return found !== undefined && equalBytes(found.raw, wanted);
 }
 
 function expectRaw(found: BerElement | undefined, wanted: readonly Bytes[], what: string): void {

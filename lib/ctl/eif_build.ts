@@ -4,7 +4,7 @@
  * @module
  */
 import { LIBRARY_FILES } from "../../ffi/constants.ts";
-import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../cli/options.ts";
+import { EXIT, helpLines, type Options, type OptionSpec, parseOptions, UsageError } from "../cli/options.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import { formatFields } from "./columns.ts";
 import {
@@ -21,70 +21,34 @@ import {
   hiddenBy,
   openSigner,
   provenanceOf,
-  readElf,
 } from "../eif/mod.ts";
-import type { BuildSettings } from "../eif/manifest.ts";
+import {
+  type BuildSettings,
+  DEFAULT_BLOBS,
+  optionName,
+  type Setting,
+  settingEntries,
+} from "../eif/settings.ts";
 import { selectCertificates } from "./trust_store.ts";
 import { megabytes, printable } from "./eif.ts";
 import type { CtlIo } from "./io.ts";
 
-const DEFAULT_BLOBS = "/usr/share/nitro_enclaves/blobs";
-/** Seconds since 1970 that a cpio archive can say. */
-const MAX_TIME = 0xffff_ffff;
 const MAX_SMALL_FILE = 4 * 1024 * 1024;
 
-const SPECS = [
+/** The table of settings as options. */
+const SPECS: readonly OptionSpec[] = [
   { name: "manifest", short: "m", value: "FILE", help: "enclave.yaml, which says the rest; options win" },
-  { name: "output", short: "o", value: "FILE", help: "the image (default enclave.eif)" },
-  {
-    name: "binary",
-    short: "b",
-    value: "FILE",
-    help: "the enclave's entrypoint, as deno task compile makes it",
-  },
-  { name: "lib-dir", value: "DIR", help: "folder of the SDK's libraries, to lie beside it" },
-  {
-    name: "install-dir",
-    value: "DIR",
-    help: "folder of both in the image, as it was compiled (default /app)",
-  },
-  { name: "ca-bundle", value: "FILE", help: "PEM: cut down to the CA certificates of KMS" },
-  { name: "all-certificates", help: "take the bundle as it is" },
-  { name: "sysroot", value: "DIR", help: "where loader and C library come from (default /)" },
-  { name: "file", value: "PATH=FILE", multiple: true, help: "one more file, at this path in the image" },
-  {
-    name: "cmd",
-    value: "ARG",
-    multiple: true,
-    help: "program and arguments, one each time (default the binary)",
-  },
-  { name: "env", short: "e", value: "NAME=VALUE", multiple: true, help: "a variable of its environment" },
-  {
-    name: "blobs",
-    env: "NITRO_CLI_BLOBS",
-    value: "DIR",
-    help: `AWS's kernel, init, nsm.ko and cmdline (default ${DEFAULT_BLOBS})`,
-  },
-  { name: "kernel", value: "FILE", help: "another kernel: a bzImage, or an Image on aarch64" },
-  { name: "init", value: "FILE", help: "another first program" },
-  { name: "nsm", value: "FILE", help: "another driver of the NSM" },
-  { name: "cmdline", value: "TEXT", help: "another command line of the kernel" },
-  { name: "ramdisk", value: "FILE", multiple: true, help: "a ramdisk that is there, in place of a binary" },
-  { name: "arch", value: "NAME", help: "x86_64 or aarch64; by default as binary and kernel say" },
-  { name: "compress", value: "NAME", help: "none or gzip (default none: the same bytes whatever the Deno)" },
-  {
-    name: "source-date-epoch",
-    env: "SOURCE_DATE_EPOCH",
-    value: "SECONDS",
-    help: "time of the build and of every file (default 0)",
-  },
-  { name: "name", value: "TEXT", help: "the image's name (default the binary's)" },
-  { name: "image-version", value: "TEXT", help: "and version (default 1.0)" },
-  { name: "sign", value: "FILE", help: "private key (PEM) to sign by" },
-  { name: "cert", value: "FILE", help: "its certificate (PEM)" },
+  ...settingEntries().map(([name, { kind, short, env, value, help }]): OptionSpec => ({
+    name: optionName(name),
+    ...(short === undefined ? {} : { short }),
+    ...(env === undefined ? {} : { env }),
+    ...(value === undefined ? {} : { value }),
+    multiple: ["paths", "texts", "map", "paths by name"].includes(kind),
+    help,
+  })),
   { name: "json", help: "print the provenance" },
   ...COMMON_OPTIONS,
-] as const;
+];
 
 const HELP = `usage: deno task ctl eif build --binary FILE --lib-dir DIR --ca-bundle FILE [options]
        deno task ctl eif build --manifest enclave.yaml [options]
@@ -96,50 +60,47 @@ same bytes, but for a signature. An argument that begins with a dash is given as
 ${helpLines(SPECS)}
 `;
 
-function pairs(options: Options, name: string, form: string): Record<string, string> | undefined {
-  const given = options.each(name);
-  if (given.length === 0) return undefined;
+/** `NAME=VALUE` each. */
+function pairs(given: readonly string[], option: string, form = ""): Record<string, string> {
   return Object.fromEntries(given.map((pair) => {
     const equals = pair.indexOf("=");
     if (equals < 1) {
-      throw new UsageError(`Cannot use ${JSON.stringify(pair)} for --${name}`, `Write ${form}.`);
+      throw new UsageError(`Cannot use ${JSON.stringify(pair)} for --${option}`, `Write ${form}.`);
     }
     return [pair.slice(0, equals), pair.slice(equals + 1)];
   }));
 }
 
+/** What an option gives as its setting; undefined when it was not given. */
+function settingOf(options: Options, option: string, { kind, value, max = 0 }: Setting): unknown {
+  const given = options.each(option);
+  if (given.length === 0) return undefined;
+  switch (kind) {
+    case "text":
+    case "path":
+      return options.text(option);
+    case "paths":
+    case "texts":
+      return given;
+    case "map":
+    case "paths by name":
+      return pairs(given, option, value);
+    case "switch":
+      return options.on(option) ? true : undefined;
+    case "number":
+      return options.number(option, { min: 0, max });
+    default:
+      return kind satisfies never;
+  }
+}
+
 /** What the options say; what they do not is left out, so that it does not hide the manifest's. */
 function settingsOf(options: Options): BuildSettings {
-  const cmd = options.each("cmd");
-  const ramdisks = options.each("ramdisk");
-  const all: { readonly [name in keyof BuildSettings]: BuildSettings[name] | undefined } = {
-    output: options.text("output"),
-    arch: options.text("arch"),
-    kernel: options.text("kernel"),
-    cmdline: options.text("cmdline"),
-    ramdisks: ramdisks.length === 0 ? undefined : ramdisks,
-    binary: options.text("binary"),
-    lib_dir: options.text("lib-dir"),
-    install_dir: options.text("install-dir"),
-    ca_bundle: options.text("ca-bundle"),
-    all_certificates: options.on("all-certificates") ? true : undefined,
-    sysroot: options.text("sysroot"),
-    blobs: options.text("blobs"),
-    init: options.text("init"),
-    nsm: options.text("nsm"),
-    cmd: cmd.length === 0 ? undefined : cmd,
-    env: pairs(options, "env", "NAME=VALUE"),
-    files: pairs(options, "file", "<path in the image>=<file>"),
-    compress: options.text("compress"),
-    sign: options.text("sign"),
-    cert: options.text("cert"),
-    name: options.text("name"),
-    image_version: options.text("image-version"),
-    source_date_epoch: options.text("source-date-epoch") === undefined
-      ? undefined
-      : options.number("source-date-epoch", { min: 0, max: MAX_TIME }),
-  };
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+  return Object.fromEntries(
+    settingEntries()
+      .map(([name, setting]) => [name, settingOf(options, optionName(name), setting)])
+      .filter(([, value]) => value !== undefined),
+  );
 }
 
 function oneOf<T extends string>(text: string, name: string, choices: readonly T[]): T {
@@ -190,7 +151,7 @@ async function librariesIn(folder: string): Promise<readonly string[]> {
 }
 
 /** Kernel, init, driver and command line: those that are named, and AWS's for the rest. */
-function blobsOf(settings: BuildSettings, architecture: Architecture) {
+function blobsOf(settings: BuildSettings) {
   const folder = settings.blobs ?? DEFAULT_BLOBS;
   const blob = async (named: string | undefined, name: string, option: string): Promise<string> => {
     const path = named ?? `${folder}/${name}`;
@@ -201,7 +162,10 @@ function blobsOf(settings: BuildSettings, architecture: Architecture) {
     );
   };
   return {
-    kernel: () => blob(settings.kernel, architecture === "aarch64" ? "Image" : "bzImage", "kernel"),
+    kernel: async (architecture: Architecture) => {
+      const file = await blob(settings.kernel, architecture === "aarch64" ? "Image" : "bzImage", "kernel");
+      return { file, ...await kernelIdentity(file) };
+    },
     init: () => blob(settings.init, "init", "init"),
     nsm: () => blob(settings.nsm, "nsm.ko", "nsm"),
     commandLine: async () =>
@@ -253,28 +217,18 @@ async function planOf(settings: BuildSettings): Promise<BuildPlan> {
     throw new UsageError("What is the image to run?", "Give --binary, or --ramdisk files that are there.");
   }
   const output = settings.output ?? "enclave.eif";
-  const time = settings.source_date_epoch ?? 0;
-  if (time > MAX_TIME) throw new UsageError(`Cannot use ${time} for --source-date-epoch`);
-  const asked = settings.arch === undefined ? undefined : oneOf(settings.arch, "arch", ARCHITECTURES);
-  let architecture = asked;
-  if (binary !== undefined) {
-    using file = await FileSource.open(binary);
-    architecture ??= (await readElf(file)).architecture;
-  }
-  const blobs = blobsOf(settings, architecture ?? "x86_64");
-  const kernel = await blobs.kernel();
+  const blobs = blobsOf(settings);
   return {
     output,
-    kernel,
+    kernel: blobs.kernel,
     commandLine: await blobs.commandLine(),
     content: binary === undefined
       ? { ramdisks: ramdisks ?? [] }
       : { program: await programOf(settings, binary, blobs) },
-    architecture: asked,
-    time,
+    architecture: settings.arch === undefined ? undefined : oneOf(settings.arch, "arch", ARCHITECTURES),
+    time: settings.source_date_epoch ?? 0,
     name: settings.name ?? binary?.replace(/^.*\//, "") ?? "enclave",
     version: settings.image_version ?? "1.0",
-    ...await kernelIdentity(kernel),
     signer: await signerOf(settings),
   };
 }

@@ -11,7 +11,7 @@ import type { Architecture } from "./format.ts";
 import { gzipToFile } from "./gzip.ts";
 import type { EifMetadata } from "./metadata.ts";
 import { bootRamdisk, programRamdisk } from "./ramdisks.ts";
-import { CA_BUNDLE_PATH, collectRoot, type RootOptions } from "./rootfs.ts";
+import { CA_BUNDLE_PATH, collectRoot, type Root, type RootOptions } from "./rootfs.ts";
 import type { EifSigner } from "./signature.ts";
 import {
   type ByteSource,
@@ -19,6 +19,7 @@ import {
   FileSource,
   type HashedSource,
   hashSource,
+  OpenFiles,
   piecesOf,
   readExactly,
 } from "./source.ts";
@@ -42,10 +43,18 @@ export interface ProgramPlan extends RootOptions {
   readonly compression?: Compression | undefined;
 }
 
+/** A kernel, with what goes into the metadata about it. */
+export interface KernelPlan {
+  readonly file: string;
+  readonly operatingSystem?: string | undefined;
+  readonly kernelVersion?: string | undefined;
+}
+
 /** What an image is made of. */
 export interface BuildPlan {
   readonly output: string;
-  readonly kernel: string;
+  /** Its file, or what chooses one for the architecture that the plan or the program says. */
+  readonly kernel: string | ((architecture: Architecture) => Promise<KernelPlan>);
   readonly commandLine: string;
   /** Files of ramdisks that are there, or what to make two of. */
   readonly content: { readonly ramdisks: readonly string[] } | { readonly program: ProgramPlan };
@@ -55,8 +64,6 @@ export interface BuildPlan {
   readonly time: number;
   readonly name: string;
   readonly version: string;
-  readonly operatingSystem?: string | undefined;
-  readonly kernelVersion?: string | undefined;
   readonly signer?: EifSigner | undefined;
 }
 
@@ -92,15 +99,20 @@ async function kernelArchitecture(kernel: ByteSource): Promise<Architecture | un
   return textAt(0x38) === "ARM\x64" ? "aarch64" : undefined;
 }
 
-/** The files of a build: opened, hashed as they are read, closed at its end. */
+/** The files of a build: each opened once, hashed as it goes into the image, closed at the build's end. */
 class Inputs implements Disposable {
-  #open = new DisposableStack();
+  #files = new OpenFiles();
   #hashed: { readonly role: string; readonly file: string | undefined; readonly source: HashedSource }[] = [];
+
+  /** A file, to look into before it is added. */
+  open(path: string): Promise<ByteSource> {
+    return this.#files.open(path);
+  }
 
   async add(role: string, from: string | Uint8Array): Promise<ByteSource> {
     const isFile = typeof from === "string";
     const source = hashSource(
-      isFile ? this.#open.use(await FileSource.open(from)) : bytesSource(from, role),
+      isFile ? await this.#files.open(from) : bytesSource(from, role),
     );
     this.#hashed.push({ role, file: isFile ? from.replace(/^.*\//, "") : undefined, source });
     return source;
@@ -116,19 +128,21 @@ class Inputs implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#open.dispose();
+    this.#files[Symbol.dispose]();
   }
 }
 
 interface Content {
   readonly ramdisks: readonly ByteSource[];
-  readonly architecture: Architecture | undefined;
   readonly command?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
 }
 
-async function programContent(plan: ProgramPlan, time: number, inputs: Inputs): Promise<Content> {
-  const root = await collectRoot(plan);
+async function programContent(
+  plan: ProgramPlan,
+  root: Root,
+  { time, inputs }: { readonly time: number; readonly inputs: Inputs },
+): Promise<Content> {
   const boot = bootRamdisk({
     init: await inputs.add("init", plan.init),
     nsm: await inputs.add("nsm.ko", plan.nsm),
@@ -144,14 +158,18 @@ async function programContent(plan: ProgramPlan, time: number, inputs: Inputs): 
     ...plan.environment,
   };
   const program = programRamdisk({ command, environment, files }, time);
-  return { ramdisks: [boot, program], architecture: root.architecture, command, environment };
+  return { ramdisks: [boot, program], command, environment };
 }
 
-async function contentOf(plan: BuildPlan, inputs: Inputs): Promise<Content> {
-  if ("program" in plan.content) return await programContent(plan.content.program, plan.time, inputs);
+async function contentOf(plan: BuildPlan, root: Root | undefined, inputs: Inputs): Promise<Content> {
+  if ("program" in plan.content && root !== undefined) {
+    return await programContent(plan.content.program, root, { time: plan.time, inputs });
+  }
   const ramdisks: ByteSource[] = [];
-  for (const path of plan.content.ramdisks) ramdisks.push(await inputs.add("ramdisk", path));
-  return { ramdisks, architecture: undefined };
+  for (const path of "ramdisks" in plan.content ? plan.content.ramdisks : []) {
+    ramdisks.push(await inputs.add("ramdisk", path));
+  }
+  return { ramdisks };
 }
 
 function chooseArchitecture(
@@ -181,17 +199,18 @@ export async function buildEif(
 ): Promise<BuiltEif> {
   using inputs = new Inputs();
   await using made = new AsyncDisposableStack();
-  let kernelsOwn: Architecture | undefined;
-  {
-    using kernel = await FileSource.open(plan.kernel);
-    kernelsOwn = await kernelArchitecture(kernel);
-  }
-  const kernel = await inputs.add("kernel", plan.kernel);
-  const content = await contentOf(plan, inputs);
+  const root = "program" in plan.content
+    ? await collectRoot(plan.content.program, (path) => inputs.open(path))
+    : undefined;
+  const kernel: KernelPlan = typeof plan.kernel === "string"
+    ? { file: plan.kernel }
+    : await plan.kernel(plan.architecture ?? root?.architecture ?? "x86_64");
   const architecture = chooseArchitecture(plan, [
-    [plan.kernel, kernelsOwn],
-    ["The program", content.architecture],
+    [kernel.file, await kernelArchitecture(await inputs.open(kernel.file))],
+    ["The program", root?.architecture],
   ]);
+  const kernelSource = await inputs.add("kernel", kernel.file);
+  const content = await contentOf(plan, root, inputs);
   const metadata: EifMetadata = {
     ImageName: plan.name,
     ImageVersion: plan.version,
@@ -199,8 +218,8 @@ export async function buildEif(
       BuildTime: new Date(plan.time * 1000).toISOString().replace(".000Z", "+00:00"),
       BuildTool: "denclave",
       BuildToolVersion: VERSION,
-      OperatingSystem: plan.operatingSystem ?? "Linux",
-      KernelVersion: plan.kernelVersion ?? "Unknown",
+      OperatingSystem: kernel.operatingSystem ?? "Linux",
+      KernelVersion: kernel.kernelVersion ?? "Unknown",
     },
     DockerInfo: null,
     CustomMetadata: null,
@@ -211,7 +230,7 @@ export async function buildEif(
     : content.ramdisks;
   const parts = {
     architecture,
-    kernel,
+    kernel: kernelSource,
     commandLine: plan.commandLine,
     ramdisks,
     metadata,

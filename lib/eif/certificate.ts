@@ -5,6 +5,7 @@
  */
 import { type KeyObject, X509Certificate } from "node:crypto";
 import { decodeBase64 } from "@std/encoding";
+import { BerError, dottedForm, parseDer } from "../asn1/ber.ts";
 import { EifError } from "./errors.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -79,43 +80,14 @@ const ALGORITHMS: Readonly<Record<string, string>> = {
   "1.2.840.113549.1.1.13": "sha512WithRSAEncryption",
 };
 
-/** The items of a DER sequence's content: where the content of each begins and ends. */
-function itemsOf(der: Bytes, begin: number, end: number): { readonly begin: number; readonly end: number }[] {
-  const items: { begin: number; end: number }[] = [];
-  for (let at = begin; at + 2 <= end;) {
-    let length = der[at + 1] ?? 0;
-    at += 2;
-    if (length >= 0x80) {
-      const bytes = length - 0x80;
-      length = 0;
-      for (let index = 0; index < bytes; index++) length = length * 256 + (der[at++] ?? 0);
-    }
-    if (at + length > end) throw new RangeError("an item ends after what it is in");
-    items.push({ begin: at, end: at + length });
-    at += length;
-  }
-  return items;
-}
-
-function objectIdentifier(bytes: Bytes): string {
-  const [first = 0, ...rest] = bytes;
-  const numbers = [Math.floor(first / 40), first % 40];
-  let number = 0;
-  for (const byte of rest) {
-    number = number * 128 + (byte & 0x7f);
-    if (byte < 0x80) [number] = [0, numbers.push(number)];
-  }
-  return numbers.join(".");
-}
-
 /** Certificate ::= SEQUENCE { what is signed, SEQUENCE { algorithm, … }, BIT STRING }. RFC 5280, section 4.1. */
 function outerParts(der: Bytes): { readonly algorithm: string; readonly signature: Bytes } {
-  const [whole = { begin: 0, end: 0 }] = itemsOf(der, 0, der.length);
-  const [, algorithm = whole, signature = whole] = itemsOf(der, whole.begin, whole.end);
-  const [identifier = whole] = itemsOf(der, algorithm.begin, algorithm.end);
-  const oid = objectIdentifier(der.slice(identifier.begin, identifier.end));
+  const [, algorithm, signature] = parseDer(der).children;
+  const [identifier] = algorithm?.children ?? [];
+  if (identifier === undefined || signature === undefined) throw new BerError("it is no certificate");
+  const oid = dottedForm(identifier.contents);
   // The first byte of a BIT STRING says how many bits at its end are not used.
-  return { algorithm: ALGORITHMS[oid] ?? oid, signature: der.slice(signature.begin + 1, signature.end) };
+  return { algorithm: ALGORITHMS[oid] ?? oid, signature: signature.contents.slice(1) };
 }
 
 function issuerName(issuer: string): Record<string, string> {

@@ -8,67 +8,12 @@
 import { messageOf } from "../errors.ts";
 import { parse } from "../config/deps/yaml.ts";
 import { EifError } from "./errors.ts";
+import { type BuildSettings, type Setting, type SettingName, SETTINGS } from "./settings.ts";
 
 const MAX_MANIFEST_LENGTH = 64 * 1024;
 const MAX_ALIASES = 10;
 
-/** What a build is told, by manifest or options. */
-export interface BuildSettings {
-  readonly output?: string;
-  readonly arch?: string;
-  readonly kernel?: string;
-  readonly cmdline?: string;
-  readonly ramdisks?: readonly string[];
-  readonly binary?: string;
-  readonly lib_dir?: string;
-  readonly install_dir?: string;
-  readonly ca_bundle?: string;
-  readonly all_certificates?: boolean;
-  readonly sysroot?: string;
-  readonly blobs?: string;
-  readonly init?: string;
-  readonly nsm?: string;
-  readonly cmd?: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
-  /** Path in the image to path of the file. */
-  readonly files?: Readonly<Record<string, string>>;
-  readonly compress?: string;
-  readonly sign?: string;
-  readonly cert?: string;
-  readonly name?: string;
-  readonly image_version?: string;
-  readonly source_date_epoch?: number;
-}
-
-type Kind = "text" | "path" | "paths" | "texts" | "map" | "paths by name" | "switch" | "number";
-
-const KINDS: Readonly<Record<keyof BuildSettings, Kind>> = {
-  output: "path",
-  arch: "text",
-  kernel: "path",
-  cmdline: "text",
-  ramdisks: "paths",
-  binary: "path",
-  lib_dir: "path",
-  install_dir: "text",
-  ca_bundle: "path",
-  all_certificates: "switch",
-  sysroot: "path",
-  blobs: "path",
-  init: "path",
-  nsm: "path",
-  cmd: "texts",
-  env: "map",
-  files: "paths by name",
-  compress: "text",
-  sign: "path",
-  cert: "path",
-  name: "text",
-  image_version: "text",
-  source_date_epoch: "number",
-};
-
-const EXPECTED: Readonly<Record<Kind, string>> = {
+const EXPECTED: Readonly<Record<Setting["kind"], string>> = {
   text: "a text",
   path: "a path",
   paths: "a list of paths",
@@ -88,7 +33,11 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
 }
 
 /** A value as its kind has it; undefined when it is of another. */
-function read(kind: Kind, value: unknown, at: (path: string) => string): unknown {
+function read(
+  { kind, max = Number.MAX_SAFE_INTEGER }: Setting,
+  value: unknown,
+  at: (path: string) => string,
+): unknown {
   switch (kind) {
     case "text":
       return typeof value === "string" ? value : undefined;
@@ -109,7 +58,9 @@ function read(kind: Kind, value: unknown, at: (path: string) => string): unknown
     case "switch":
       return typeof value === "boolean" ? value : undefined;
     case "number":
-      return typeof value === "number" && Number.isSafeInteger(value) && value >= 0 ? value : undefined;
+      return typeof value === "number" && Number.isSafeInteger(value) && value >= 0 && value <= max
+        ? value
+        : undefined;
     default:
       return kind satisfies never;
   }
@@ -135,14 +86,20 @@ export function parseManifest(text: string, name: string, folder: string): Build
   const at = (path: string) => path.startsWith("/") ? path : `${folder}/${path}`;
   const settings: Record<string, unknown> = {};
   for (const [key, given] of Object.entries(value)) {
-    if (!Object.hasOwn(KINDS, key)) {
+    if (!Object.hasOwn(SETTINGS, key)) {
       throw new EifError("eif_input", `${name}: there is no ${JSON.stringify(key)}`, {
-        hint: `Its names: ${Object.keys(KINDS).join(", ")}.`,
+        hint: `Its names: ${Object.keys(SETTINGS).join(", ")}.`,
       });
     }
-    const kind = KINDS[key as keyof BuildSettings];
-    settings[key] = read(kind, given, at);
-    if (settings[key] === undefined) throw refuse(`${key} should be ${EXPECTED[kind]}`);
+    const setting: Setting = SETTINGS[key as SettingName];
+    settings[key] = read(setting, given, at);
+    if (settings[key] === undefined) {
+      throw refuse(
+        `${key} should be ${EXPECTED[setting.kind]}${
+          setting.max === undefined ? "" : ` up to ${setting.max}`
+        }`,
+      );
+    }
   }
   return settings as BuildSettings;
 }

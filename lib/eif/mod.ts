@@ -13,6 +13,7 @@ export {
   type Compression,
   COMPRESSIONS,
   hashFile,
+  type KernelPlan,
   type OnBuildProgress,
   type ProgramPlan,
 } from "./build.ts";
@@ -21,6 +22,7 @@ export {
   collectRoot,
   hiddenBy,
   MOUNT_POINTS,
+  type OpenFile,
   type Root,
   type RootFile,
   type RootOptions,
@@ -48,6 +50,7 @@ export {
   type HashedSource,
   hashSource,
   type OnProgress,
+  OpenFiles,
 } from "./source.ts";
 export {
   type ByteSink,

@@ -8,7 +8,7 @@
 import { type ElfFile, isPlainPath, readElf, withoutDetours } from "./elf.ts";
 import { EifError } from "./errors.ts";
 import type { Architecture } from "./format.ts";
-import { FileSource } from "./source.ts";
+import type { ByteSource } from "./source.ts";
 import { Sysroot } from "./sysroot.ts";
 
 /** A file of the image. */
@@ -77,15 +77,17 @@ function folderOf(path: string): string {
   return path.slice(0, path.lastIndexOf("/"));
 }
 
-async function readElfFile(path: string): Promise<ElfFile> {
-  using file = await FileSource.open(path);
-  return await readElf(file);
-}
+/** Opens a file, which somebody else closes. */
+export type OpenFile = (path: string) => Promise<ByteSource>;
 
 /** An ELF file of this architecture, or undefined: a distribution may have another machine's beside it. */
-async function elfOf(path: string, architecture: Architecture): Promise<ElfFile | undefined> {
+async function elfOf(
+  open: OpenFile,
+  path: string,
+  architecture: Architecture,
+): Promise<ElfFile | undefined> {
   try {
-    const elf = await readElfFile(path);
+    const elf = await readElf(await open(path));
     return elf.architecture === architecture ? elf : undefined;
   } catch (thrown) {
     if (thrown instanceof EifError) return undefined;
@@ -115,9 +117,10 @@ interface Loaded {
 /**
  * Finds all files.
  *
+ * @param open for the ELF files among them, and for those that are looked at in the search
  * @throws {EifError} `library_missing`, `elf_malformed`, `eif_input`, `eif_unreadable`.
  */
-export async function collectRoot(options: RootOptions): Promise<Root> {
+export async function collectRoot(options: RootOptions, open: OpenFile): Promise<Root> {
   const installDir = options.installDir ?? "/app";
   if (!isPlainPath(installDir)) {
     throw new EifError(
@@ -127,14 +130,14 @@ export async function collectRoot(options: RootOptions): Promise<Root> {
   }
   const sysroot = new Sysroot(options.sysroot ?? "/");
   const program = `${installDir}/${baseName(options.binary)}`;
-  const main = await readElfFile(options.binary);
+  const main = await readElf(await open(options.binary));
   const { architecture, interpreter } = main;
   const files: RootFile[] = [{ path: program, mode: 0o755, from: options.binary }];
   const queue: Loaded[] = [{ path: program, elf: main }];
   // Names that are there: what is loaded already is not looked for again.
   const names = new Set<string>();
   for (const library of options.libraries ?? []) {
-    const elf = await readElfFile(library);
+    const elf = await readElf(await open(library));
     if (elf.architecture !== architecture) {
       throw new EifError(
         "eif_input",
@@ -164,7 +167,7 @@ export async function collectRoot(options: RootOptions): Promise<Root> {
     for (const name of elf.needed) {
       if (names.has(name)) continue;
       names.add(name);
-      const found = await findLibrary(sysroot, architecture, name, [...own, ...folders]);
+      const found = await findLibrary(name, [...own, ...folders], { sysroot, architecture, open });
       if (found === undefined) throw missing(sysroot, name, path);
       files.push({ path: found.path, mode: 0o755, from: found.from });
       queue.push({ path: found.path, elf: found.elf });
@@ -187,15 +190,18 @@ export async function collectRoot(options: RootOptions): Promise<Root> {
 }
 
 async function findLibrary(
-  sysroot: Sysroot,
-  architecture: Architecture,
   name: string,
   folders: readonly string[],
+  { sysroot, architecture, open }: {
+    readonly sysroot: Sysroot;
+    readonly architecture: Architecture;
+    readonly open: OpenFile;
+  },
 ): Promise<{ readonly path: string; readonly from: string; readonly elf: ElfFile } | undefined> {
   for (const folder of folders) {
     const path = withoutDetours(name.includes("/") ? name : `${folder}/${name}`);
     const from = await sysroot.file(path);
-    const elf = from === undefined ? undefined : await elfOf(from, architecture);
+    const elf = from === undefined ? undefined : await elfOf(open, from, architecture);
     if (from !== undefined && elf !== undefined) return { path, from, elf };
   }
   return undefined;

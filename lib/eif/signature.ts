@@ -1,14 +1,23 @@
 /**
  * The signature section: a CBOR array of one map {signing_certificate, signature}, where the signature is a COSE_Sign1 over {register_index: 0,
  * register_value: PCR0}. The byte fields of both maps are arrays of integers, since that is what AWS's types make of them. As found in
- * aws-nitro-enclaves-image-format, `eif_signer.rs`; RFC 9052, section 4.2; RFC 9053, section 2.1.
+ * aws-nitro-enclaves-image-format, `eif_signer.rs`.
  *
  * @module
  */
 import { createPrivateKey, createPublicKey, type KeyObject } from "node:crypto";
 import { decodeHex } from "@std/encoding";
 import { encode } from "cborg";
-import { decodeStrict } from "../attestation/cbor.ts";
+import { equalBytes } from "../bytes.ts";
+import { decodeStrict } from "../cose/cbor.ts";
+import {
+  type CoseAlgorithm,
+  CoseError,
+  parseSign1,
+  type Sign1,
+  signSign1,
+  verifySign1,
+} from "../cose/sign1.ts";
 import { messageOf } from "../errors.ts";
 import {
   type Curve,
@@ -28,14 +37,13 @@ export const MAX_SIGNATURE_LENGTH = 4 * MAX_CERTIFICATE_LENGTH;
 /** Bytes of the largest key file that is read. */
 const MAX_KEY_LENGTH = 64 * 1024;
 const MAX_COSE_LENGTH = 4096;
-const TAG_18 = 0xd2;
 
-/** The algorithms, by the curve of their keys. */
+/** COSE's algorithms, by the curve of their keys. */
 const ALGORITHMS = {
-  "P-256": { name: "ES256", hash: "SHA-256", header: [0xa1, 0x01, 0x26], length: 64 },
-  "P-384": { name: "ES384", hash: "SHA-384", header: [0xa1, 0x01, 0x38, 0x22], length: 96 },
-  "P-521": { name: "ES512", hash: "SHA-512", header: [0xa1, 0x01, 0x38, 0x23], length: 132 },
-} as const satisfies Readonly<Record<Curve, unknown>>;
+  "P-256": "ES256",
+  "P-384": "ES384",
+  "P-521": "ES512",
+} as const satisfies Readonly<Record<Curve, CoseAlgorithm>>;
 
 /** Who signs images. */
 export interface EifSigner {
@@ -53,11 +61,6 @@ export interface EifSignature {
   readonly PCR8: string;
   /** Why it does not hold for an image; undefined when it does. The certificate's dates are not looked at. */
   readonly check: (measurements: Measurements) => Promise<string | undefined>;
-}
-
-/** What is signed in place of the payload: RFC 9052, section 4.4. */
-function sigStructure(header: Bytes, payload: Bytes): Bytes {
-  return new Uint8Array(encode(["Signature1", header, new Uint8Array(0), payload]));
 }
 
 /** {register_index: 0, register_value: PCR0}, in AWS's order, which is not the sorted one. */
@@ -94,7 +97,7 @@ export async function openSigner(keyPem: Uint8Array, certificatePem: Uint8Array)
   if (curve === undefined) {
     throw new EifError("eif_signature", "The signing key is of no kind that an image can be signed by");
   }
-  if (!equal(publicKeyInfo(createPublicKey(key)), certificate.publicKey)) {
+  if (!equalBytes(publicKeyInfo(createPublicKey(key)), certificate.publicKey)) {
     throw new EifError("eif_signature", "The signing certificate is of another key than the signing key");
   }
   const pkcs8 = new Uint8Array(key.export({ type: "pkcs8", format: "der" }));
@@ -114,15 +117,10 @@ export async function openSigner(keyPem: Uint8Array, certificatePem: Uint8Array)
 
 /** Signs an image: the section's data. */
 export async function signMeasurements(measurements: Measurements, signer: EifSigner): Promise<Bytes> {
-  const { hash, header: headerBytes } = ALGORITHMS[signer.curve];
-  const header = new Uint8Array(headerBytes);
-  const payload = payloadOf(measurements);
-  const signature = await crypto.subtle.sign(
-    { name: "ECDSA", hash },
-    signer.key,
-    sigStructure(header, payload),
-  );
-  const cose = encode([header, new Map(), payload, new Uint8Array(signature)]);
+  const cose = await signSign1(payloadOf(measurements), {
+    algorithm: ALGORITHMS[signer.curve],
+    key: signer.key,
+  });
   const map = new Map([
     ["signing_certificate", [...signer.certificatePem]],
     ["signature", [...cose]],
@@ -145,38 +143,23 @@ async function checkCose(
   { curve, publicKey }: SigningCertificate,
 ): Promise<string | undefined> {
   if (curve === undefined) return "its certificate's key is on no curve that images are signed by";
-  const { name, hash, header: headerBytes, length } = ALGORITHMS[curve];
-  const untagged = cose[0] === TAG_18 ? cose.subarray(1) : cose;
-  let parts: unknown;
+  const algorithm = ALGORITHMS[curve];
+  let message: Sign1;
   try {
-    parts = decodeStrict(untagged, { maxBytes: MAX_COSE_LENGTH, maxDepth: 2 });
+    message = parseSign1(cose, { algorithm, maxBytes: MAX_COSE_LENGTH });
   } catch (thrown) {
-    return `it is no COSE_Sign1: ${messageOf(thrown)}`;
+    if (!(thrown instanceof CoseError)) throw thrown;
+    return thrown.code === "cose_algorithm"
+      ? `its algorithm is not its certificate's, ${algorithm}`
+      : `it is no COSE_Sign1: ${thrown.message}`;
   }
-  const [header, , signed, signature] = Array.isArray(parts) && parts.length === 4 ? parts : [];
-  if (!(header instanceof Uint8Array && signed instanceof Uint8Array && signature instanceof Uint8Array)) {
-    return "it is no COSE_Sign1";
-  }
-  const wanted = new Uint8Array(headerBytes);
-  if (!equal(header, wanted)) return `its algorithm is not its certificate's, ${name}`;
-  if (!equal(signed, payload)) {
+  if (!equalBytes(message.payload, payload)) {
     return "it is over other measurements: the image was changed after it was signed";
   }
   const key = await crypto.subtle.importKey("spki", publicKey, { name: "ECDSA", namedCurve: curve }, false, [
     "verify",
   ]);
-  const holds = signature.length === length &&
-    await crypto.subtle.verify(
-      { name: "ECDSA", hash },
-      key,
-      new Uint8Array(signature),
-      sigStructure(wanted, payload),
-    );
-  return holds ? undefined : "it was not made by its certificate's key";
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, index) => byte === b[index]);
+  return await verifySign1(message, key) ? undefined : "it was not made by its certificate's key";
 }
 
 /**

@@ -87,6 +87,22 @@ export class FileSource implements ByteSource, Disposable {
   }
 }
 
+/** Files that are open together, each once. `using` closes them. */
+export class OpenFiles implements Disposable {
+  #files = new Map<string, FileSource>();
+
+  /** Opens a file, or finds it open. @throws {EifError} `eif_unreadable`. */
+  async open(path: string): Promise<FileSource> {
+    const file = this.#files.get(path) ?? await FileSource.open(path);
+    this.#files.set(path, file);
+    return file;
+  }
+
+  [Symbol.dispose](): void {
+    for (const file of this.#files.values()) file[Symbol.dispose]();
+  }
+}
+
 /** A byte string. */
 export function bytesSource(bytes: Uint8Array, name = "bytes"): ByteSource {
   return {

@@ -6,7 +6,7 @@
  */
 import { messageOf } from "../errors.ts";
 import { sleep } from "../kms/aws/deadline.ts";
-import { concat } from "../cms/ber.ts";
+import { concat } from "../bytes.ts";
 import { KmsRefusal } from "./errors.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;

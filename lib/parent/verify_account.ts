@@ -7,7 +7,7 @@
 import { decodeBase64, encodeHex } from "@std/encoding";
 import { verifyDocument } from "../attestation/document.ts";
 import { AttestationError } from "../attestation/errors.ts";
-import { asBytes, decodeStrict } from "../attestation/cbor.ts";
+import { asBytes, decodeStrict } from "../cose/cbor.ts";
 import { keyUserData } from "../attestation/statement.ts";
 import type { AttestationDocument } from "../attestation/payload.ts";
 import type { ExpectedAttestation } from "../attestation/verify.ts";

@@ -118,7 +118,8 @@ export class SessionKeyService implements Disposable {
     }).catch((thrown: unknown) => {
       throw tskFailure(thrown, context);
     });
-    if (plaintext.length !== KEY_LENGTH || this.#disposed) {
+    this.#throwIfEnding(plaintext);
+    if (plaintext.length !== KEY_LENGTH) {
       const { length } = plaintext;
       plaintext[Symbol.dispose]();
       throw new WireError(
@@ -127,15 +128,19 @@ export class SessionKeyService implements Disposable {
       );
     }
     const sealing = await SealingKey.take(plaintext);
-    if (this.#disposed) {
-      sealing[Symbol.dispose]();
-      throw new WireError("internal_error", "The service is ending");
-    }
+    this.#throwIfEnding(sealing);
     const old = this.#held;
     this.#held = { key: sealing, since: now().toISOString(), epoch, users: 0, retired: false, warned: false };
     if (old !== undefined) retire(old);
     log("info", "configured", { rotated: old !== undefined, region, key: key?.arn, epoch });
     return { status: "ok", msg: "configured", timestamp: this.#held.since };
+  }
+
+  /** Wipes a secret that came too late to be used. */
+  #throwIfEnding(secret: Disposable): void {
+    if (!this.#disposed) return;
+    secret[Symbol.dispose]();
+    throw new WireError("internal_error", "The service is ending");
   }
 
   #select(request: WireObject): { readonly key: KeyArn | undefined; readonly region: string } {

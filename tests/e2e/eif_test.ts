@@ -209,7 +209,7 @@ const MISTAKES: readonly (readonly [readonly string[], number, RegExp])[] = [
   [
     ["build", "--binary", "in/denclave", "--blobs", "none"],
     69,
-    /Cannot find none\/bzImage.*\n.*aws-nitro-enclaves-cli/,
+    /Cannot find none\/cmdline.*\n.*aws-nitro-enclaves-cli/,
   ],
   [["build", "--binary", "ca.pem", "--blobs", "blobs"], 1, /ca.pem: it is not an ELF file/],
   [

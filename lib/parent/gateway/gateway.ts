@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { equalBytes } from "../../bytes.ts";
 import { ServiceError } from "../client.ts";
 import type { EnclaveKey, EnclaveMasterKey, HeldMasterKey, MasterKeySignature, Scheme } from "./enclave.ts";
 import { GatewayError } from "./errors.ts";
@@ -36,10 +37,6 @@ export interface InitOptions {
 }
 
 const PROOF_LENGTH = 32;
-
-function sameKey(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, index) => byte === b[index]);
-}
 
 /** Has the key sign, and drops what was replaced in another life of the enclave. */
 async function prove({ store, enclave }: GatewayTools, row: StoredMasterKey): Promise<number> {
@@ -105,14 +102,14 @@ export async function rewrapMasterKey(
 ): Promise<EnclaveKey> {
   const old = requireStored(store, enclaveId);
   const held = await enclave.held();
-  const holdsIt = held !== undefined && sameKey(held.publicKey, old.publicKey) &&
+  const holdsIt = held !== undefined && equalBytes(held.publicKey, old.publicKey) &&
     held.keyEpoch >= old.keyEpoch;
   if (!holdsIt) await enclave.init({ row: old });
   // That it holds the key, and not only says so.
   await enclave.sign(old.publicKey, crypto.getRandomValues(new Uint8Array(PROOF_LENGTH)), "ecdsa");
   const fresh = await enclave.rewrap(newKeyId);
   const { row } = fresh;
-  if (!sameKey(row.publicKey, old.publicKey) || row.keyEpoch <= old.keyEpoch) throw otherKey(old);
+  if (!equalBytes(row.publicKey, old.publicKey) || row.keyEpoch <= old.keyEpoch) throw otherKey(old);
   // It opens, before it takes the old one's place.
   await enclave.verify(row);
   store.replace(old, row, fresh.boot);
@@ -130,7 +127,7 @@ export async function restoreMasterKey(tools: GatewayTools, enclaveId: number): 
   const present = requireStored(store, enclaveId);
   const reasons: string[] = [];
   for (const { row } of store.history(enclaveId).toReversed()) {
-    if (!sameKey(row.publicKey, present.publicKey)) continue;
+    if (!equalBytes(row.publicKey, present.publicKey)) continue;
     try {
       await enclave.verify(row);
     } catch (thrown) {
@@ -173,7 +170,7 @@ export async function masterKeyStatus(
   const stored = store.get(enclaveId);
   const held = await enclave.held();
   const kept = store.history(enclaveId).length;
-  const isSame = stored !== undefined && held !== undefined && sameKey(stored.publicKey, held.publicKey);
+  const isSame = stored !== undefined && held !== undefined && equalBytes(stored.publicKey, held.publicKey);
   const words = held === undefined
     ? "holds no key: gateway init"
     : stored === undefined

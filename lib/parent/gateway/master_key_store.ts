@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { equalBytes } from "../../bytes.ts";
 import { messageOf } from "../../errors.ts";
 import { StoreError } from "../stores/account_store.ts";
 import { asRow, inTransaction, type Migrations, openSqliteFile } from "../stores/sqlite_file.ts";
@@ -75,15 +76,11 @@ const MIGRATIONS: Migrations = [
 const APPLICATION_ID = 0x64636d6b;
 const COLUMNS = "enclave_id, kms_encrypted_dek, encrypted_private_key, public_key, kms_key_id, key_epoch";
 
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, index) => byte === b[index]);
-}
-
 /** Whether two rows are the same, byte for byte. */
 export function isSameRow(a: StoredMasterKey, b: StoredMasterKey): boolean {
   return a.enclaveId === b.enclaveId && a.keyEpoch === b.keyEpoch && a.kmsKeyId === b.kmsKeyId &&
-    sameBytes(a.publicKey, b.publicKey) && sameBytes(a.encryptedPrivateKey, b.encryptedPrivateKey) &&
-    sameBytes(a.kmsEncryptedDek, b.kmsEncryptedDek);
+    equalBytes(a.publicKey, b.publicKey) && equalBytes(a.encryptedPrivateKey, b.encryptedPrivateKey) &&
+    equalBytes(a.kmsEncryptedDek, b.kmsEncryptedDek);
 }
 
 function changed(enclaveId: number): GatewayError {

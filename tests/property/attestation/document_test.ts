@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { encode } from "cborg";
 import fc from "fast-check";
-import { decodeStrict } from "../../../lib/attestation/cbor.ts";
+import { decodeStrict } from "../../../lib/cose/cbor.ts";
 import { parseSign1, signSign1 } from "../../../lib/attestation/cose.ts";
 import { AttestationError } from "../../../lib/attestation/errors.ts";
 import { parsePayload } from "../../../lib/attestation/payload.ts";

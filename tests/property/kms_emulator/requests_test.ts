@@ -1,7 +1,7 @@
 /** What comes to the local KMS from outside is read, or refused by name, whatever it is. */
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import fc from "fast-check";
-import { BerError, parseBer } from "../../../lib/cms/ber.ts";
+import { BerError, parseBer } from "../../../lib/asn1/ber.ts";
 import { CmsError, envelopData, openEnvelopedData } from "../../../lib/cms/enveloped_data.ts";
 import { like } from "../../../lib/kms_emulator/conditions.ts";
 import { KmsRefusal } from "../../../lib/kms_emulator/errors.ts";

@@ -1,7 +1,7 @@
 /** CBOR and COSE by their published examples: RFC 8949, Appendix A, and the COSE working group's ECDSA-sig-02 (ES384). */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
-import { decodeStrict } from "../../../lib/attestation/cbor.ts";
+import { decodeStrict } from "../../../lib/cose/cbor.ts";
 import { parseSign1, signSign1, verifySign1 } from "../../../lib/attestation/cose.ts";
 
 const LIMITS = { maxBytes: 1024, maxDepth: 4 } as const;
@@ -105,9 +105,13 @@ async function keyFor(usage: "sign" | "verify"): Promise<CryptoKey> {
 Deno.test("COSE, ECDSA-sig-02: the published signature verifies over its payload, and over no other", async () => {
   const [payload, signature] = [decodeHex(ECDSA_SIG_02.payload), decodeHex(ECDSA_SIG_02.signature)];
   const key = await keyFor("verify");
-  assert(await verifySign1({ payload, signature }, key));
+  assert(await verifySign1({ algorithm: "ES384", payload, signature }, key));
   assertEquals(
-    await verifySign1({ payload: payload.with(0, 0) as Uint8Array<ArrayBuffer>, signature }, key),
+    await verifySign1({
+      algorithm: "ES384",
+      payload: payload.with(0, 0) as Uint8Array<ArrayBuffer>,
+      signature,
+    }, key),
     false,
   );
 });

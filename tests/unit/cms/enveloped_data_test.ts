@@ -1,7 +1,7 @@
 /** The envelope of KMS's answers to attested requests: its form, and that nothing else opens. */
 import { assertEquals, assertInstanceOf, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
-import { BerError, element, indefinite, objectIdentifier, parseBer } from "../../../lib/cms/ber.ts";
+import { BerError, element, indefinite, objectIdentifier, parseBer } from "../../../lib/asn1/ber.ts";
 import { CmsError, envelopData, openEnvelopedData } from "../../../lib/cms/enveloped_data.ts";
 import { readAsSdk } from "../../helpers/sdk_cms.ts";
 

@@ -13,6 +13,7 @@ import {
   describeEif,
   EifError,
   gitCommit,
+  OpenFiles,
   readElf,
 } from "../../../lib/eif/mod.ts";
 import { programRamdisk } from "../../../lib/eif/ramdisks.ts";
@@ -87,8 +88,9 @@ const DISTRIBUTIONS = {
   },
 } as const;
 
-function rootOf(folder: Folder, changes: Partial<Parameters<typeof collectRoot>[0]> = {}) {
-  return collectRoot({
+async function rootOf(folder: Folder, changes: Partial<Parameters<typeof collectRoot>[0]> = {}) {
+  using files = new OpenFiles();
+  return await collectRoot({
     binary: `${folder.path}/build/denclave`,
     libraries: ["libaws-c-common.so", "libaws-nitro-enclaves-sdk-c.so"].map((name) =>
       `${folder.path}/build/${name}`
@@ -96,7 +98,7 @@ function rootOf(folder: Folder, changes: Partial<Parameters<typeof collectRoot>[
     caBundle: text("CA certificates"),
     sysroot: `${folder.path}/root`,
     ...changes,
-  });
+  }, (path) => files.open(path));
 }
 
 for (const [name, { folder: libraries, files }] of Object.entries(DISTRIBUTIONS)) {
@@ -398,6 +400,41 @@ Deno.test("a kernel of another machine is refused, and a program's machine is th
   assertEquals((await buildEif(planIn(folder, { kernel, content }))).architecture, "aarch64");
 });
 
+Deno.test("a build opens its kernel, its program and each library once", async () => {
+  await using folder = await Folder.make({ ...DISTRIBUTIONS.Debian.files, ...BLOBS });
+  const { open } = Deno;
+  const opened: string[] = [];
+  try {
+    Deno.open = (path, options) => {
+      opened.push(String(path));
+      return open(path, options);
+    };
+    await buildEif(planIn(folder));
+  } finally {
+    Deno.open = open;
+  }
+  const names = opened.map((path) => path.replace(/^.*\//, ""));
+  for (const name of ["bzImage", "denclave", "libc.so.6"]) {
+    assertEquals(names.filter((other) => other === name).length, 1, name);
+  }
+});
+
+Deno.test("a kernel that is chosen by architecture is told the program's, and its version is in the metadata", async () => {
+  await using folder = await Folder.make({ ...DISTRIBUTIONS.Debian.files, ...BLOBS });
+  const asked: string[] = [];
+  const { metadata } = await buildEif(planIn(folder, {
+    kernel: (architecture) => {
+      asked.push(architecture);
+      return Promise.resolve({
+        file: `${folder.path}/blobs/bzImage`,
+        operatingSystem: "Linux",
+        kernelVersion: "4.14.256",
+      });
+    },
+  }));
+  assertEquals([asked, metadata.BuildMetadata.KernelVersion], [["x86_64"], "4.14.256"]);
+});
+
 Deno.test("a compressed build leaves nothing beside its image", async () => {
   await using folder = await Folder.make({ ...DISTRIBUTIONS.Debian.files, ...BLOBS });
   const plan = planIn(folder);
@@ -433,6 +470,7 @@ for (
     ["cmd: a", "cmd should be a list of texts"],
     ["kernel: 5", "kernel should be a path"],
     ["source_date_epoch: -1", "should be a whole number"],
+    ["source_date_epoch: 4294967296", "should be a whole number up to 4294967295"],
     ["all_certificates: maybe", "should be true or false"],
     ["- a", "not a list of names"],
     ["a: [", "a.yaml: "],

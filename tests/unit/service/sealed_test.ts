@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { attestUserData } from "../../../lib/attestation/statement.ts";
-import { decodeStrict } from "../../../lib/attestation/cbor.ts";
+import { decodeStrict } from "../../../lib/cose/cbor.ts";
 import type { Client } from "../../../lib/parent/client.ts";
 import { exportPublicKey, generateKeyPair, setupRecipient, setupSender } from "../../../lib/sealed/hpke.ts";
 import { hashPublicKey, openRequest, sealRequest } from "../../../lib/sealed/message.ts";

@@ -76,6 +76,18 @@ async function sealed(plaintext: Uint8Array, raw = TSK): Promise<string> {
   return encodeHex(await key.seal(plaintext));
 }
 
+Deno.test("a key that KMS opens after the service was disposed of is wiped, and the client is told why", async () => {
+  const raw = new Uint8Array(TSK);
+  const answer = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
+  const { session, ask } = setup({ kms: new FakeKms(() => answer.promise) });
+  const asked = ask(CONFIGURE);
+  session[Symbol.dispose]();
+  answer.resolve(raw);
+  const reply = await asked;
+  assertEquals([reply["status"], reply["msg"], raw], ["error", "internal_error", new Uint8Array(32)]);
+  assertEquals(JSON.stringify(reply).includes("not 32"), false);
+});
+
 Deno.test("configure asks KMS for the allowed key in its region, and answers as the guide says", async () => {
   const { kms, ask } = setup();
   assertEquals(await ask(CONFIGURE), {

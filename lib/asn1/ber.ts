@@ -1,8 +1,12 @@
 /**
- * The little of ASN.1's encodings that CMS needs: a writer of definite and indefinite lengths, and a reader of both. ITU-T X.690.
+ * The little of ASN.1's encodings that CMS and certificates need: a writer of definite and indefinite lengths, a reader of both, and one of DER
+ * alone. ITU-T X.690.
+ *
+ * Runs in browsers.
  *
  * @module
  */
+import { concat } from "../bytes.ts";
 import { EnclaveError } from "../errors.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -27,7 +31,7 @@ const CONSTRUCTED = 0x20;
 const INDEFINITE = 0x80;
 const HIGH_TAG = 0x1f;
 const END_OF_CONTENTS = new Uint8Array(2);
-/** Envelopes nest six deep. */
+/** Envelopes nest six deep, certificates seven. */
 const MAX_DEPTH = 12;
 
 /** The bytes are not BER as it is read here. */
@@ -38,17 +42,6 @@ export class BerError extends EnclaveError {
       hint: "Check that the bytes are whole, and decoded from base64 once.",
     });
   }
-}
-
-/** Byte strings after one another. */
-export function concat(parts: readonly Uint8Array[]): Bytes {
-  const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    joined.set(part, at);
-    at += part.length;
-  }
-  return joined;
 }
 
 /** An element of definite length, the shortest form of it. */
@@ -87,6 +80,18 @@ export function objectIdentifier(dotted: string): Bytes {
   return element(TAG.objectIdentifier, new Uint8Array(octets));
 }
 
+/** The dotted form of an OBJECT IDENTIFIER's contents. */
+export function dottedForm(contents: Uint8Array): string {
+  const [first = 0, ...rest] = contents;
+  const arcs = [Math.floor(first / 40), first % 40];
+  let arc = 0;
+  for (const octet of rest) {
+    arc = arc * 128 + (octet & 0x7f);
+    if (octet < 0x80) [arc] = [0, arcs.push(arc)];
+  }
+  return arcs.join(".");
+}
+
 /** An element that was read. */
 export interface BerElement {
   readonly tag: number;
@@ -104,9 +109,38 @@ export interface BerElement {
  * @throws {BerError}
  */
 export function parseBer(bytes: Bytes): BerElement {
-  const { element: whole, end } = readElement(bytes, 0, bytes.length, 0);
+  return readWhole(bytes, true);
+}
+
+/**
+ * Reads one element as {@link parseBer} does, and takes definite lengths alone. What DER says of values is not looked at.
+ *
+ * @throws {BerError}
+ */
+export function parseDer(bytes: Bytes): BerElement {
+  return readWhole(bytes, false);
+}
+
+function readWhole(bytes: Bytes, allowIndefinite: boolean): BerElement {
+  const { element: whole, end } = readElement(
+    { bytes, allowIndefinite },
+    { start: 0, limit: bytes.length, depth: 0 },
+  );
   if (end !== bytes.length) throw new BerError(`${bytes.length - end} bytes follow the end`);
   return whole;
+}
+
+/** What is read, and how. */
+interface Input {
+  readonly bytes: Bytes;
+  readonly allowIndefinite: boolean;
+}
+
+/** Where an element begins, where the one around it ends, and how deep it is. */
+interface Place {
+  readonly start: number;
+  readonly limit: number;
+  readonly depth: number;
 }
 
 interface Read {
@@ -114,7 +148,9 @@ interface Read {
   readonly end: number;
 }
 
-function readElement(bytes: Bytes, start: number, limit: number, depth: number): Read {
+function readElement(input: Input, place: Place): Read {
+  const { bytes } = input;
+  const { start, limit, depth } = place;
   if (depth > MAX_DEPTH) throw new BerError(`it is deeper than ${MAX_DEPTH}`);
   const tag = octet(bytes, start, limit);
   if ((tag & HIGH_TAG) === HIGH_TAG) throw new BerError("a tag has more than one octet");
@@ -122,7 +158,8 @@ function readElement(bytes: Bytes, start: number, limit: number, depth: number):
   const first = octet(bytes, start + 1, limit);
   if (first === INDEFINITE) {
     if (!isConstructed) throw new BerError("a primitive element has no length");
-    return readIndefinite({ bytes, start, limit, depth, tag });
+    if (!input.allowIndefinite) throw new BerError("an element has no length");
+    return readIndefinite(input, place, tag);
   }
   const { length, from } = readLength(bytes, start + 1, limit);
   if (length > limit - from) throw new BerError("an element ends beyond the one around it");
@@ -133,26 +170,19 @@ function readElement(bytes: Bytes, start: number, limit: number, depth: number):
   }
   const children: BerElement[] = [];
   for (let at = from; at < end;) {
-    const child = readElement(bytes, at, end, depth + 1);
+    const child = readElement(input, { start: at, limit: end, depth: depth + 1 });
     children.push(child.element);
     at = child.end;
   }
   return { element: { tag, raw, contents: new Uint8Array(0), children }, end };
 }
 
-function readIndefinite(
-  { bytes, start, limit, depth, tag }: {
-    readonly bytes: Bytes;
-    readonly start: number;
-    readonly limit: number;
-    readonly depth: number;
-    readonly tag: number;
-  },
-): Read {
+function readIndefinite(input: Input, { start, limit, depth }: Place, tag: number): Read {
+  const { bytes } = input;
   const children: BerElement[] = [];
   let at = start + 2;
   while (octet(bytes, at, limit) !== 0) {
-    const child = readElement(bytes, at, limit, depth + 1);
+    const child = readElement(input, { start: at, limit, depth: depth + 1 });
     children.push(child.element);
     at = child.end;
   }
@@ -161,7 +191,7 @@ function readIndefinite(
   return { element: { tag, raw: bytes.subarray(start, end), contents: new Uint8Array(0), children }, end };
 }
 
-/** At most three octets, which is more than any envelope has. */
+/** At most three octets, which is more than any envelope or certificate has. */
 function readLength(
   bytes: Bytes,
   at: number,

@@ -1,0 +1,119 @@
+/**
+ * COSE_Sign1 with ECDSA: an array, untagged or tagged 18, of protected header, unprotected header, payload and signature. RFC 9052, section 4.2;
+ * RFC 9053, section 2.1. Attestation documents and the signatures of images are read and written here.
+ *
+ * Runs in browsers.
+ *
+ * @module
+ */
+import { encode } from "cborg";
+import { equalBytes } from "../bytes.ts";
+import { EnclaveError, messageOf } from "../errors.ts";
+import { asBytes, decodeStrict } from "./cbor.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** The algorithms: hash, bytes of a signature (r ‖ s), and the protected header {1: algorithm}. */
+const ALGORITHMS = {
+  ES256: { hash: "SHA-256", length: 64, header: new Uint8Array([0xa1, 0x01, 0x26]) },
+  ES384: { hash: "SHA-384", length: 96, header: new Uint8Array([0xa1, 0x01, 0x38, 0x22]) },
+  ES512: { hash: "SHA-512", length: 132, header: new Uint8Array([0xa1, 0x01, 0x38, 0x23]) },
+} as const;
+
+/** An algorithm, by COSE's name. */
+export type CoseAlgorithm = keyof typeof ALGORITHMS;
+
+const TAG_18 = 0xd2;
+const PARTS = 4;
+const MAX_DEPTH = 2;
+
+/** The form of the bytes, or the algorithm in their header. */
+export type CoseErrorCode = "cose_malformed" | "cose_algorithm";
+
+/** The bytes are no COSE_Sign1 as it is read here. */
+export class CoseError extends EnclaveError {
+  /** What is wrong. */
+  declare readonly code: CoseErrorCode;
+
+  constructor(code: CoseErrorCode, message: string, cause?: unknown) {
+    super(message, {
+      code,
+      hint: "Check that the bytes are whole, and decoded from base64 once.",
+      cause,
+    });
+  }
+}
+
+/** A signed message, of which the signature is not verified yet. */
+export interface Sign1 {
+  readonly algorithm: CoseAlgorithm;
+  /** What is signed. */
+  readonly payload: Bytes;
+  /** r ‖ s. */
+  readonly signature: Bytes;
+}
+
+/** A message that was read. */
+export interface ParsedSign1 extends Sign1 {
+  /** The header that nothing signs. */
+  readonly unprotected: ReadonlyMap<unknown, unknown>;
+}
+
+/**
+ * Takes a message apart.
+ *
+ * @param algorithm that its protected header must name, and nothing else
+ * @throws {CoseError} `cose_malformed`, `cose_algorithm`
+ */
+export function parseSign1(
+  bytes: Uint8Array,
+  { algorithm, maxBytes }: { readonly algorithm: CoseAlgorithm; readonly maxBytes: number },
+): ParsedSign1 {
+  const { header, length } = ALGORITHMS[algorithm];
+  const untagged = bytes[0] === TAG_18 ? bytes.subarray(1) : bytes;
+  let parts: unknown;
+  try {
+    parts = decodeStrict(untagged, { maxBytes, maxDepth: MAX_DEPTH });
+  } catch (thrown) {
+    throw new CoseError("cose_malformed", `it is not the CBOR of a COSE_Sign1: ${messageOf(thrown)}`, thrown);
+  }
+  if (!Array.isArray(parts) || parts.length !== PARTS) {
+    throw new CoseError("cose_malformed", `it is not a COSE_Sign1, an array of ${PARTS}`);
+  }
+  const [signed, unprotected, body, last] = parts as readonly unknown[];
+  const protectedHeader = asBytes(signed, 0, maxBytes);
+  if (protectedHeader === undefined || !equalBytes(protectedHeader, header)) {
+    throw new CoseError("cose_algorithm", `its protected header does not say ${algorithm}, and that alone`);
+  }
+  if (!(unprotected instanceof Map)) {
+    throw new CoseError("cose_malformed", "its unprotected header is not a map");
+  }
+  const payload = asBytes(body, 1, maxBytes);
+  const signature = asBytes(last, length, length);
+  if (payload === undefined) throw new CoseError("cose_malformed", "it has no payload");
+  if (signature === undefined) {
+    throw new CoseError("cose_malformed", `its signature has not ${length} bytes`);
+  }
+  return { algorithm, unprotected, payload, signature };
+}
+
+/** What is signed in place of the payload: RFC 9052, section 4.4. */
+function sigStructure(header: Bytes, payload: Bytes): Bytes {
+  return new Uint8Array(encode(["Signature1", header, new Uint8Array(0), payload]));
+}
+
+/** Whether the message is signed by the key. */
+export function verifySign1({ algorithm, payload, signature }: Sign1, key: CryptoKey): Promise<boolean> {
+  const { hash, header } = ALGORITHMS[algorithm];
+  return crypto.subtle.verify({ name: "ECDSA", hash }, key, signature, sigStructure(header, payload));
+}
+
+/** Signs a payload: a message without a tag. */
+export async function signSign1(
+  payload: Bytes,
+  { algorithm, key }: { readonly algorithm: CoseAlgorithm; readonly key: CryptoKey },
+): Promise<Bytes> {
+  const { hash, header } = ALGORITHMS[algorithm];
+  const signature = await crypto.subtle.sign({ name: "ECDSA", hash }, key, sigStructure(header, payload));
+  return new Uint8Array(encode([header, new Map(), payload, new Uint8Array(signature)]));
+}
