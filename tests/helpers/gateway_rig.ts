@@ -10,10 +10,7 @@ import type { GatewayTools } from "../../lib/parent/gateway/gateway.ts";
 import { type MasterKeyStore, openMasterKeyStore } from "../../lib/parent/gateway/master_key_store.ts";
 import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
-import { EventLog } from "../../lib/service/events.ts";
-import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
-import { startService } from "../../lib/service/start.ts";
-import { listen } from "../../lib/wire/address.ts";
+import { startTestService } from "./test_service.ts";
 import { countCalls } from "./wallet_rig.ts";
 
 const credentials = new CredentialSource(() =>
@@ -29,8 +26,7 @@ export async function gatewayRig(store: MasterKeyStore = openMasterKeyStore(":me
 
   /** One life of the enclave. */
   async function boot(enclaveId = 1) {
-    const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
-    const service = startService({
+    const service = startTestService({
       // The KMS outlives it.
       kms: {
         attested: false,
@@ -40,21 +36,9 @@ export async function gatewayRig(store: MasterKeyStore = openMasterKeyStore(":me
         health: () => kms.health(),
         [Symbol.asyncDispose]: () => Promise.resolve(),
       },
-      acceptor: listener,
-      transport: "tcp",
-      limits: DEFAULT_LIMITS,
-      events: new EventLog({ write: () => {}, level: "info" }),
-      version: "test",
-      session: {
-        keys: local.keyArns.map(parseKeyArn),
-        region: undefined,
-        context: undefined,
-        configureOnce: false,
-        requireEpoch: false,
-        workflow: (plaintext) => plaintext,
-      },
+      session: { keys: local.keyArns.map(parseKeyArn) },
     });
-    const client = await Client.connect(address, { timeoutMs: 20_000 });
+    const client = await Client.connect(service.address, { timeoutMs: 20_000 });
     const tools: GatewayTools = { store, enclave: enclaveMasterKey(enclaveId, client, credentials) };
     return {
       tools,

@@ -3,11 +3,10 @@ import { assert, assertEquals } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";
 import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
 import { EventLog } from "../../../lib/service/events.ts";
-import { DEFAULT_LIMITS } from "../../../lib/service/limits.ts";
-import { startService } from "../../../lib/service/start.ts";
 import { within } from "../../helpers/deadline.ts";
 import { MemoryAcceptor, type Peer } from "../../helpers/duplex.ts";
 import { FakeKms } from "../../helpers/fake_kms.ts";
+import { startTestService } from "../../helpers/test_service.ts";
 
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const CONFIGURE = {
@@ -24,21 +23,12 @@ function setup(
   const kms = new FakeKms(() => Promise.resolve(raw), attested);
   const acceptor = new MemoryAcceptor();
   const events = new EventLog({ write: () => {}, level: "info" });
-  const service = startService({
+  const service = startTestService({
     kms,
     acceptor,
     events,
-    transport: "tcp",
-    limits: DEFAULT_LIMITS,
     version: "1.2.3",
-    session: {
-      keys: keys.map(parseKeyArn),
-      region: undefined,
-      context: undefined,
-      configureOnce: false,
-      requireEpoch: false,
-      workflow: (plaintext) => plaintext,
-    },
+    session: { keys: keys.map(parseKeyArn) },
   });
   return { raw, kms, acceptor, events, service };
 }
