@@ -168,7 +168,7 @@ export class SimulatedNsm implements Nsm {
    * Makes a module with keys of its own.
    *
    * @throws {EnclaveError} `simulated_nsm_refused` where there is an NSM.
-   * @throws {RangeError | SyntaxError} on PCRs that are none.
+   * @throws {RangeError | TypeError} on PCRs that are none.
    */
   static async start(options: SimulatedNsmOptions = {}): Promise<SimulatedNsm> {
     refuseInEnclave(options.nsmDevice ?? NSM_DEVICE);

@@ -50,7 +50,7 @@ async function readAll(stream: ReadableStream<Uint8Array>): Promise<Uint8Array<A
 function documentOf(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   if (COSE_BEGINNINGS.includes(bytes[0])) return bytes;
   const text = new TextDecoder().decode(bytes).trim();
-  if (!text.startsWith("{")) return decodeBase64(text);
+  if (!text.startsWith("{")) return decodeBase64(text.replace(/\s/g, "")); // base64(1) wraps lines
   return decodeBase64(requiredString(parseObject(bytes), "attestation_document", "the document"));
 }
 

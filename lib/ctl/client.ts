@@ -156,7 +156,7 @@ async function clientKeyOf(options: Options): Promise<HpkeKeyPair | undefined> {
   if (file === undefined) return undefined;
   try {
     const [, base64 = ""] = PEM.exec(await Deno.readTextFile(file)) ?? [];
-    using der = new SecretBytes(decodeBase64(base64));
+    using der = new SecretBytes(decodeBase64(base64.replace(/\s/g, "")));
     return await importKeyPair(der.expose());
   } catch (thrown) {
     throw new UsageError(

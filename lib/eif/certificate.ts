@@ -120,7 +120,7 @@ export function parseCertificate(pem: Uint8Array, where: string): SigningCertifi
       .exec(new TextDecoder("utf-8", { fatal: true }).decode(pem)) ?? [];
     if (block === undefined) throw new SyntaxError("there is no BEGIN CERTIFICATE in it");
     const certificate = new X509Certificate(block);
-    const der = decodeBase64(base64);
+    const der = decodeBase64(base64.replace(/\s/g, ""));
     const { algorithm, signature } = outerParts(der);
     return {
       der,

@@ -72,7 +72,7 @@ function fromPem(label: string, pem: string): Uint8Array<ArrayBuffer> {
   const [, base64] =
     new RegExp(`-----BEGIN ${label}-----([A-Za-z0-9+/=\\s]+)-----END ${label}-----`).exec(pem) ?? [];
   if (base64 === undefined) throw new SyntaxError(`there is no ${label}`);
-  return decodeBase64(base64);
+  return decodeBase64(base64.replace(/\s/g, ""));
 }
 
 /** Reads DER, or the first certificate of PEM. @throws {SyntaxError} when it is not one X.509 certificate. */

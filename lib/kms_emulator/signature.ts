@@ -88,7 +88,8 @@ export class AccessKeys implements Disposable {
     const key = this.#keys.get(keyId);
     if (key === undefined) throw unknownKey();
     const token = new TextEncoder().encode(headers.get("x-amz-security-token") ?? "");
-    if (!timingSafeEqual(token, key.sessionToken.expose())) throw unknownKey();
+    const expected = key.sessionToken.expose();
+    if (token.length !== expected.length || !timingSafeEqual(token, expected)) throw unknownKey();
     if (key.expires !== undefined && key.expires <= this.#now()) {
       throw new KmsRefusal(
         "ExpiredTokenException",

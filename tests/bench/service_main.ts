@@ -6,17 +6,12 @@
  */
 import { decodeHex } from "@std/encoding";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
-import { EventLog } from "../../lib/service/events.ts";
 import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
-import { startService } from "../../lib/service/start.ts";
-import { listen } from "../../lib/wire/address.ts";
 import { workflow } from "../../lib/workflow.ts";
-import { TEST_SERVICE } from "../helpers/test_service.ts";
+import { startTestService } from "../helpers/test_service.ts";
 
 const [key = ""] = Deno.args;
-const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
-startService({
-  ...TEST_SERVICE,
+const { address } = startTestService({
   kms: {
     attested: false,
     decrypt: () => Promise.resolve(new SecretBytes(decodeHex(key))),
@@ -24,16 +19,7 @@ startService({
     health: () => ({ backend: "bench" }),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   },
-  acceptor: listener,
   limits: { ...DEFAULT_LIMITS, maxConnections: 256 },
-  session: {
-    keys: [],
-    region: undefined,
-    context: undefined,
-    configureOnce: false,
-    requireEpoch: false,
-    workflow,
-  },
-  events: new EventLog({ write: () => {}, level: "info" }),
+  session: { workflow },
 });
-if (address.transport === "tcp") console.log(address.port);
+console.log(address.port);

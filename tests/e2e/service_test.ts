@@ -8,7 +8,8 @@ import { LIBC_PATHS } from "../../ffi/libc.ts";
 import { Client } from "../../lib/parent/client.ts";
 import { type Address, connect, type Stream } from "../../lib/wire/address.ts";
 import { encodeMessage } from "../../lib/wire/framing.ts";
-import { type Launch, ServiceProcess, within } from "../helpers/service_process.ts";
+import { devLaunch } from "../helpers/ctl_process.ts";
+import { ServiceProcess, within } from "../helpers/service_process.ts";
 import { roundTrip, Tsk } from "./production_suite.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
@@ -23,26 +24,6 @@ interface Setup {
   readonly configure: Record<string, unknown>;
 }
 
-/** Directly, not by `deno task`: a signal must reach the service itself. */
-function launch(args: readonly string[]): Launch {
-  return {
-    command: Deno.execPath(),
-    args: [
-      "run",
-      "--quiet",
-      "--no-prompt",
-      `--config=${ROOT}deno.json`,
-      "--allow-net",
-      "--allow-read",
-      "--allow-write",
-      "--allow-env",
-      `--allow-ffi=${LIBC_PATHS.join(",")}`,
-      `${ROOT}scripts/dev.ts`,
-      ...args,
-    ],
-  };
-}
-
 function test(behaviour: string, args: readonly string[], run: (setup: Setup) => Promise<void>): void {
   Deno.test(behaviour, async () => {
     const directory = await Deno.makeTempDir({ prefix: "denclave-e2e-" });
@@ -50,9 +31,8 @@ function test(behaviour: string, args: readonly string[], run: (setup: Setup) =>
       const file = `${directory}/keys.json`;
       using tsk = new Tsk();
       const wrapped = await wrapTsk(file, tsk);
-      const listen = args.includes("--listen") ? args : ["--listen", "tcp:127.0.0.1:0", ...args];
       await using service = await ServiceProcess.start(
-        launch([...listen.map((arg) => arg.replace("DIR", directory)), "--kms-local-file", file]),
+        devLaunch([...args.map((arg) => arg.replace("DIR", directory)), "--kms-local-file", file]),
       );
       using client = await Client.connect(service.address, { timeoutMs: 20_000 });
       await run({

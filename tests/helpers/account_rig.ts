@@ -9,10 +9,7 @@ import { CredentialSource, type ParentCredentials } from "../../lib/aws/credenti
 import { WalletClient } from "../../lib/parent/wallet_client.ts";
 import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
-import { EventLog } from "../../lib/service/events.ts";
-import { startService } from "../../lib/service/start.ts";
-import { listen } from "../../lib/wire/address.ts";
-import { TEST_SERVICE } from "./test_service.ts";
+import { startTestService } from "./test_service.ts";
 import { countCalls } from "./wallet_rig.ts";
 
 /** Starts both. */
@@ -25,24 +22,13 @@ export async function accountRig(
 ) {
   const local = await LocalKms.open({ region: "us-east-1" });
   const kms = countCalls(local);
-  const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
-  const service = startService({
-    ...TEST_SERVICE,
+  const service = startTestService({
     kms,
-    acceptor: listener,
-    events: new EventLog({ write: () => {}, level: "info" }),
-    session: {
-      keys: local.keyArns.map(parseKeyArn),
-      region: undefined,
-      context: undefined,
-      configureOnce: false,
-      requireEpoch: false,
-      workflow: (plaintext) => plaintext,
-    },
+    session: { keys: local.keyArns.map(parseKeyArn) },
     attester: options.attester,
     ...(options.configurationHash === undefined ? {} : { configurationHash: options.configurationHash }),
   });
-  const client = await Client.connect(address, { timeoutMs: 20_000 });
+  const client = await Client.connect(service.address, { timeoutMs: 20_000 });
   const credentials = new CredentialSource(
     options.provide ?? (() => Promise.resolve({ accessKeyId: "test", secretAccessKey: "test" })),
   );

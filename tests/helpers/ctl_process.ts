@@ -84,7 +84,7 @@ export function spawnCtl(args: readonly string[], env: Readonly<Record<string, s
   }).spawn();
 }
 
-/** How `scripts/dev.ts` is started: directly, so that a signal reaches the service itself. */
+/** How `scripts/dev.ts` is started: directly, so that a signal reaches the service itself; on a port of loopback, unless told where. */
 export function devLaunch(args: readonly string[]): Launch {
   return {
     command: Deno.execPath(),
@@ -99,8 +99,7 @@ export function devLaunch(args: readonly string[]): Launch {
       "--allow-env",
       `--allow-ffi=${LIBC_PATHS.join(",")}`,
       `${ROOT}scripts/dev.ts`,
-      "--listen",
-      "tcp:127.0.0.1:0",
+      ...(args.includes("--listen") ? [] : ["--listen", "tcp:127.0.0.1:0"]),
       ...args,
     ],
   };

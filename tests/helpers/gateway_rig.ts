@@ -10,10 +10,7 @@ import type { GatewayTools } from "../../lib/parent/gateway/gateway.ts";
 import { type MasterKeyStore, openMasterKeyStore } from "../../lib/parent/gateway/master_key_store.ts";
 import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
-import { EventLog } from "../../lib/service/events.ts";
-import { startService } from "../../lib/service/start.ts";
-import { listen } from "../../lib/wire/address.ts";
-import { TEST_SERVICE } from "./test_service.ts";
+import { startTestService } from "./test_service.ts";
 import { countCalls } from "./wallet_rig.ts";
 
 const credentials = new CredentialSource(() =>
@@ -29,9 +26,7 @@ export async function gatewayRig(store: MasterKeyStore = openMasterKeyStore(":me
 
   /** One life of the enclave. */
   async function boot(enclaveId = 1) {
-    const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
-    const service = startService({
-      ...TEST_SERVICE,
+    const service = startTestService({
       // The KMS outlives it.
       kms: {
         attested: false,
@@ -40,18 +35,9 @@ export async function gatewayRig(store: MasterKeyStore = openMasterKeyStore(":me
         health: () => kms.health(),
         [Symbol.asyncDispose]: () => Promise.resolve(),
       },
-      acceptor: listener,
-      events: new EventLog({ write: () => {}, level: "info" }),
-      session: {
-        keys: local.keyArns.map(parseKeyArn),
-        region: undefined,
-        context: undefined,
-        configureOnce: false,
-        requireEpoch: false,
-        workflow: (plaintext) => plaintext,
-      },
+      session: { keys: local.keyArns.map(parseKeyArn) },
     });
-    const client = await Client.connect(address, { timeoutMs: 20_000 });
+    const client = await Client.connect(service.address, { timeoutMs: 20_000 });
     const tools: GatewayTools = { store, enclave: enclaveMasterKey(enclaveId, client, credentials) };
     return {
       tools,

@@ -12,9 +12,8 @@ import { LocalKms } from "../../lib/kms/local.ts";
 import { SealedSender, type SealedSenderOptions } from "../../lib/sealed/mod.ts";
 import { EventLog } from "../../lib/service/events.ts";
 import { OPEN_TO_ALL, type SealedConfig } from "../../lib/service/sealed.ts";
-import { startService } from "../../lib/service/start.ts";
-import { listen } from "../../lib/wire/address.ts";
-import { TEST_SERVICE } from "./test_service.ts";
+import type { Address } from "../../lib/wire/address.ts";
+import { startTestService } from "./test_service.ts";
 
 /** PCR0 of the simulated image. */
 export const PCR0 = "ab".repeat(48);
@@ -34,25 +33,16 @@ export async function sealedRig(
   const nsm = await SimulatedNsm.start({ pcrs });
   const lines: string[] = [];
   const clock = { ms: 0 };
-  const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
-  const service = startService({
-    ...TEST_SERVICE,
+  const service = startTestService({
     kms,
-    acceptor: listener,
     events: new EventLog({ write: (line) => void lines.push(line), level: "debug" }),
-    session: {
-      keys: kms.keyArns.map(parseKeyArn),
-      region: undefined,
-      context: undefined,
-      configureOnce: false,
-      requireEpoch: false,
-      workflow: (plaintext) => plaintext,
-    },
+    session: { keys: kms.keyArns.map(parseKeyArn) },
     sealed: { ...OPEN_TO_ALL, ...sealed },
     attester: withNsm ? nsm : undefined,
     configurationHash: CONFIGURATION_HASH,
     monotonic: () => clock.ms,
   });
+  const address: Address = service.address;
   const connect = () => Client.connect(address, { timeoutMs: 20_000 });
   /** A client that seals, and trusts the simulated root. */
   const connectSealed = (options: Partial<SealedClientOptions> = {}, to = address) =>

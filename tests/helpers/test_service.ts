@@ -1,16 +1,19 @@
 /**
- * What a service in a test has when the test is not about it: no guards, no cache, no NSM, requests sealed or not.
+ * The one place where tests put a service together: what a test does not say has the defaults below.
  *
  * @module
  */
+import type { Kms } from "../../lib/kms/kms.ts";
+import { EventLog } from "../../lib/service/events.ts";
 import { NO_CACHE } from "../../lib/service/key_cache.ts";
 import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
 import { OPEN_TO_ALL } from "../../lib/service/sealed.ts";
-import type { ServiceOptions } from "../../lib/service/start.ts";
+import { type Service, type ServiceOptions, startService } from "../../lib/service/start.ts";
 import { NO_GUARDS } from "../../lib/service/wallet_guards.ts";
+import { type Address, listen } from "../../lib/wire/address.ts";
 
-/** Spread into the options of `startService` before the test's own. */
-export const TEST_SERVICE = {
+/** No guards, no cache, no NSM, requests sealed or not. */
+const TEST_SERVICE = {
   transport: "tcp",
   limits: DEFAULT_LIMITS,
   wallet: { guards: NO_GUARDS, cache: NO_CACHE },
@@ -24,3 +27,46 @@ export const TEST_SERVICE = {
   warnings: [],
   version: "test",
 } as const satisfies Partial<ServiceOptions>;
+
+/** No allowed keys; gives back what it gets. */
+const TEST_SESSION: ServiceOptions["session"] = {
+  keys: [],
+  region: undefined,
+  context: undefined,
+  configureOnce: false,
+  requireEpoch: false,
+  workflow: (plaintext) => plaintext,
+};
+
+/** What a test may say of its service. */
+export type TestServiceOptions = Partial<Omit<ServiceOptions, "session" | "transport">> & {
+  readonly kms: Kms;
+  readonly session?: Partial<ServiceOptions["session"]>;
+};
+
+/** A service that runs. Disposing of it stops it. */
+export interface TestService extends Service, AsyncDisposable {
+  /** On loopback, unless the test gave an acceptor. */
+  readonly address: Address & { readonly transport: "tcp" };
+}
+
+/** Starts one. Without an `acceptor` it listens on a port of loopback; without `events` its log goes nowhere. */
+export function startTestService({ session, ...options }: TestServiceOptions): TestService {
+  const { acceptor, address } = options.acceptor === undefined
+    ? listenOnLoopback()
+    : { acceptor: options.acceptor, address: { transport: "tcp", hostname: "none", port: 0 } as const };
+  const service = startService({
+    events: new EventLog({ write: () => {}, level: "info" }),
+    ...TEST_SERVICE,
+    ...options,
+    acceptor,
+    session: { ...TEST_SESSION, ...session },
+  });
+  return { ...service, address, [Symbol.asyncDispose]: () => service.stop(1_000) };
+}
+
+function listenOnLoopback() {
+  const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
+  if (address.transport !== "tcp") throw new TypeError("It listens on TCP");
+  return { acceptor: listener, address };
+}

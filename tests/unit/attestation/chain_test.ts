@@ -352,7 +352,7 @@ Deno.test("a simulated module is not started with PCRs that are none", async () 
   for (const pcrs of [{ 32: "00".repeat(48) }, { 0: "00" }, { [-1]: "00".repeat(48) }]) {
     await assertRejects(() => SimulatedNsm.start({ pcrs }), RangeError);
   }
-  await assertRejects(() => SimulatedNsm.start({ pcrs: { 0: "zz" } }), SyntaxError);
+  await assertRejects(() => SimulatedNsm.start({ pcrs: { 0: "zz" } }), TypeError);
 });
 
 Deno.test("a simulated module does not run where there is an NSM", async () => {

@@ -5,11 +5,10 @@ import { assert, assertEquals } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";
 import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
 import { EventLog } from "../../../lib/service/events.ts";
-import { startService } from "../../../lib/service/start.ts";
 import { within } from "../../helpers/deadline.ts";
 import { MemoryAcceptor, type Peer } from "../../helpers/duplex.ts";
 import { FakeKms } from "../../helpers/fake_kms.ts";
-import { TEST_SERVICE } from "../../helpers/test_service.ts";
+import { startTestService } from "../../helpers/test_service.ts";
 
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const CONFIGURE = {
@@ -32,20 +31,12 @@ function setup(
   const kms = new FakeKms(() => Promise.resolve(raw), attested);
   const acceptor = new MemoryAcceptor();
   const events = new EventLog({ write: () => {}, level: "info" });
-  const service = startService({
-    ...TEST_SERVICE,
+  const service = startTestService({
     kms,
     acceptor,
     events,
     version: "1.2.3",
-    session: {
-      keys: keys.map(parseKeyArn),
-      region: undefined,
-      context,
-      configureOnce: false,
-      requireEpoch: false,
-      workflow: (plaintext) => plaintext,
-    },
+    session: { keys: keys.map(parseKeyArn), context },
   });
   return { raw, kms, acceptor, events, service };
 }
