@@ -4,8 +4,10 @@
 #
 #   scripts/check_reproducible.sh [--lib-dir DIR]
 #
-#   --lib-dir DIR   the SDK's libraries (default tests/native/build: the stand-ins of the tests)
-#   --help          this text
+#   --lib-dir DIR     the SDK's libraries (default tests/native/build: the stand-ins of the tests)
+#   --ca-bundle FILE  CA certificates (default /etc/ssl/certs/ca-certificates.crt)
+#   --ctl FILE        a compiled denclavectl: then eif reproduce is tried with it too, once as it should be and once with another library
+#   --help            this text
 #
 # DENO names the Deno that compiles (default deno). Changes that are not committed are not part of it.
 set -euo pipefail
@@ -14,22 +16,29 @@ folder=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 source "$folder/common.sh"
 
 cd "$folder/.."
-deno=${DENO:-deno} lib_dir=$PWD/tests/native/build
+deno=${DENO:-deno} lib_dir=$PWD/tests/native/build ca_bundle=/etc/ssl/certs/ca-certificates.crt ctl=""
 while [[ $# -gt 0 ]]; do
   case $1 in
     --help) usage; exit 0 ;;
     --lib-dir) lib_dir=$(readlink -f -- "$(value_of "$@")"); shift 2 ;;
+    --ca-bundle) ca_bundle=$(readlink -f -- "$(value_of "$@")"); shift 2 ;;
+    --ctl) ctl=$(readlink -f -- "$(value_of "$@")"); shift 2 ;;
     *) usage_error "unknown option $1" ;;
   esac
 done
 
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
-# Kernel, init and driver: any bytes will do, for they are taken as they are.
+# Kernel, init and driver: any bytes will do that look like them, for they are taken as they are.
 mkdir "$work/blobs"
-head -c 4096 /dev/zero >"$work/blobs/kernel"
-printf 'init' >"$work/blobs/init"
-printf 'nsm' >"$work/blobs/nsm.ko"
+{
+  head -c 510 /dev/zero
+  printf '\125\252\0\0HdrS'
+  head -c 4096 /dev/zero
+} >"$work/blobs/bzImage"
+cp -L /bin/true "$work/blobs/init"
+cp -L /bin/true "$work/blobs/nsm.ko"
+printf 'reboot=k' >"$work/blobs/cmdline"
 
 # build CLONE UMASK MODE TIME: clones, changes times and modes, compiles, makes the image, each beside the clone.
 build() (
@@ -38,8 +47,8 @@ build() (
   cd "$1"
   find . -path ./.git -prune -o -type f -exec chmod "$3" {} + -exec touch -d "$4" {} +
   "$deno" run --quiet --no-prompt --allow-run --allow-read --allow-write --allow-env scripts/compile.ts --output "$1.out/denclave" >/dev/null
-  "$deno" task --quiet ctl eif build --binary "$1.out/denclave" --lib-dir "$lib_dir" --output "$1.out/enclave.eif" \
-    --kernel "$work/blobs/kernel" --init "$work/blobs/init" --nsm "$work/blobs/nsm.ko" --cmdline "reboot=k" --all-certificates "${@:5}" >/dev/null
+  "$deno" task --quiet ctl eif build --binary "$1.out/denclave" --lib-dir "$lib_dir" --output "$1.out/enclave.eif" --blobs "$work/blobs" \
+    --arch x86_64 --ca-bundle "$ca_bundle" --env "KMS_KEYS=arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000" >/dev/null
 )
 build "$work/one" 022 644 "2020-01-01T00:00:00Z"
 TZ=Pacific/Kiritimati LC_ALL=C build "$work/deeper/folder/two" 077 700 "2031-12-31T23:59:59Z"
@@ -52,4 +61,22 @@ for file in denclave denclave.map enclave.eif enclave.provenance.json; do
     status=1
   fi
 done
+
+if [[ -n $ctl ]]; then
+  # Deno by its usual name, as eif reproduce looks for it.
+  mkdir "$work/bin" "$work/other-libraries"
+  ln -s -- "$(readlink -f -- "$(command -v "$deno")")" "$work/bin/deno"
+  cp -L -- "$lib_dir"/libaws-*.so "$work/other-libraries/"
+  printf 'one more byte' >>"$work/other-libraries/libaws-c-common.so"
+  # reproduce LIBRARIES: by a relative path from elsewhere, with nothing but git and Deno on PATH.
+  reproduce() (
+    cd "$work/one.out"
+    PATH=$work/bin:/usr/bin:/bin "$ctl" eif reproduce enclave.provenance.json --source ../one --lib-dir "$1" --blobs ../blobs \
+      --ca-bundle "$ca_bundle" --eif ../deeper/folder/two.out/enclave.eif
+  )
+  reproduce "$lib_dir" || status=1
+  if said=$(reproduce "$work/other-libraries"); then status=1; fi
+  grep -E '^DIFFERS /app/libaws-c-common.so: recorded [0-9]+ bytes' <<<"$said" || status=1
+  grep -qx 'same    program' <<<"$said" || status=1
+fi
 exit "$status"
