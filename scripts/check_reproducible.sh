@@ -50,8 +50,8 @@ build() (
   "$deno" task --quiet ctl eif build --binary "$1.out/denclave" --lib-dir "$lib_dir" --output "$1.out/enclave.eif" --blobs "$work/blobs" \
     --arch x86_64 --ca-bundle "$ca_bundle" --env "KMS_KEYS=arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000" >/dev/null
 )
-build "$work/one" 022 644 "2020-01-01T00:00:00Z"
-TZ=Pacific/Kiritimati LC_ALL=C build "$work/deeper/folder/two" 077 700 "2031-12-31T23:59:59Z"
+build "$work/one" 022 go=rX "2020-01-01T00:00:00Z"
+TZ=Pacific/Kiritimati LC_ALL=C build "$work/deeper/folder/two" 077 go= "2031-12-31T23:59:59Z"
 
 status=0
 for file in denclave denclave.map enclave.eif enclave.provenance.json; do
