@@ -41,11 +41,12 @@ const FIXED_TIME = 0;
 export async function run(
   command: string,
   args: readonly string[],
-  cwd: string = REPOSITORY,
+  { env = {} }: { readonly env?: Readonly<Record<string, string>> } = {},
 ): Promise<{ readonly ok: boolean; readonly stdout: string; readonly stderr: string }> {
   const { success, stdout, stderr } = await new Deno.Command(command, {
     args: [...args],
-    cwd,
+    cwd: REPOSITORY,
+    env,
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -101,14 +102,13 @@ export async function bundle({ entry, lock, folder, name }: BundleOptions): Prom
     "--quiet",
     "--minify",
     "--sourcemap=external",
-    // ES modules where a package has both: the CommonJS half of tslib does not survive the older bundler.
-    "--conditions=module",
     `--lock=${lock}`,
     "--frozen",
     "--output",
     path,
     entry,
-  ]);
+    // ES modules where a package has both: the CommonJS half of tslib does not survive the older bundler.
+  ], { env: { DENO_CONDITIONS: "module" } });
   if (!ok) {
     throw new EnclaveError(`deno bundle failed:\n${stderr.trim()}`, {
       code: "compile_failed",

@@ -16,13 +16,13 @@ folder=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 source "$folder/common.sh"
 
 cd "$folder/.."
-deno=${DENO:-deno} lib_dir=$PWD/tests/native/build ca_bundle=/etc/ssl/certs/ca-certificates.crt ctl=""
+compiler=${DENO:-deno} lib_dir=$PWD/tests/native/build ca_bundle=/etc/ssl/certs/ca-certificates.crt compiled_ctl=""
 while [[ $# -gt 0 ]]; do
   case $1 in
     --help) usage; exit 0 ;;
     --lib-dir) lib_dir=$(readlink -f -- "$(value_of "$@")"); shift 2 ;;
     --ca-bundle) ca_bundle=$(readlink -f -- "$(value_of "$@")"); shift 2 ;;
-    --ctl) ctl=$(readlink -f -- "$(value_of "$@")"); shift 2 ;;
+    --ctl) compiled_ctl=$(readlink -f -- "$(value_of "$@")"); shift 2 ;;
     *) usage_error "unknown option $1" ;;
   esac
 done
@@ -46,8 +46,8 @@ build() (
   git clone --quiet --no-hardlinks . "$1"
   cd "$1"
   find . -path ./.git -prune -o -type f -exec chmod "$3" {} + -exec touch -d "$4" {} +
-  "$deno" run --quiet --no-prompt --allow-run --allow-read --allow-write --allow-env scripts/compile.ts --output "$1.out/denclave" >/dev/null
-  "$deno" task --quiet ctl eif build --binary "$1.out/denclave" --lib-dir "$lib_dir" --output "$1.out/enclave.eif" --blobs "$work/blobs" \
+  "$compiler" run --quiet --no-prompt --allow-run --allow-read --allow-write --allow-env scripts/compile.ts --output "$1.out/denclave" >/dev/null
+  "$compiler" task --quiet ctl eif build --binary "$1.out/denclave" --lib-dir "$lib_dir" --output "$1.out/enclave.eif" --blobs "$work/blobs" \
     --arch x86_64 --ca-bundle "$ca_bundle" --env "KMS_KEYS=arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000" >/dev/null
 )
 build "$work/one" 022 go=rX "2020-01-01T00:00:00Z"
@@ -62,16 +62,16 @@ for file in denclave denclave.map enclave.eif enclave.provenance.json; do
   fi
 done
 
-if [[ -n $ctl ]]; then
-  # Deno by its usual name, as eif reproduce looks for it.
-  mkdir "$work/bin" "$work/other-libraries"
-  ln -s -- "$(readlink -f -- "$(command -v "$deno")")" "$work/bin/deno"
+if [[ -n $compiled_ctl ]]; then
+  # Deno by its usual name, as eif reproduce looks for it. A compiled program may write to no folder that holds a program that it may run.
+  mkdir "$work/bin" "$work/tmp" "$work/other-libraries"
+  ln -s -- "$(readlink -f -- "$(command -v "$compiler")")" "$work/bin/deno"
   cp -L -- "$lib_dir"/libaws-*.so "$work/other-libraries/"
   printf 'one more byte' >>"$work/other-libraries/libaws-c-common.so"
   # reproduce LIBRARIES: by a relative path from elsewhere, with nothing but git and Deno on PATH.
   reproduce() (
     cd "$work/one.out"
-    PATH=$work/bin:/usr/bin:/bin "$ctl" eif reproduce enclave.provenance.json --source ../one --lib-dir "$1" --blobs ../blobs \
+    PATH=$work/bin:/usr/bin:/bin TMPDIR=$work/tmp "$compiled_ctl" eif reproduce enclave.provenance.json --source ../one --lib-dir "$1" --blobs ../blobs \
       --ca-bundle "$ca_bundle" --eif ../deeper/folder/two.out/enclave.eif
   )
   reproduce "$lib_dir" || status=1

@@ -455,7 +455,8 @@ export async function reproduce(argv: readonly string[], io: CtlIo): Promise<num
   }
   const recorded = parseProvenance(await readInput(file));
   await requireDeno(recorded.program.deno);
-  const folder = await Deno.makeTempDir({ prefix: "denclave-reproduce-" });
+  // The folder by name: Deno takes the programs that may be run out of the write permission, and it is not whole then.
+  const folder = await Deno.makeTempDir({ dir: io.env("TMPDIR") ?? "/tmp", prefix: "denclave-reproduce-" });
   try {
     const note = (text: string) => io.stderr(`${text}\n`);
     note(`checking out ${recorded.program.git_commit}`);
