@@ -39,3 +39,20 @@ export class EnclaveError extends Error {
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
+
+/**
+ * Where something was thrown in the program's own files, such as `denclave.js:12:3456`: a file's name, a line, a column, and nothing of the
+ * message. Undefined where it does not say.
+ */
+export function positionOf(thrown: unknown): string | undefined {
+  if (!(thrown instanceof Error)) return undefined;
+  const stack = thrown.stack ?? "";
+  // The message comes first, and may have any text in it.
+  const message = stack.lastIndexOf(thrown.message);
+  const frames = stack.slice(message < 0 ? 0 : message + thrown.message.length).split("\n");
+  for (const frame of frames) {
+    const [, position] = /^ {4}at .*file:\/\/[^\s()]*?([\w.-]+:[0-9]+:[0-9]+)\)?$/.exec(frame) ?? [];
+    if (position !== undefined) return position;
+  }
+  return undefined;
+}

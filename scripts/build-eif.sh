@@ -42,8 +42,10 @@ if [[ -n $docker ]]; then
   run_into "$measurements" nitro-cli describe-eif --eif-path "$output"
 else
   binary=$(dirname -- "$output")/denclave
-  run deno task --quiet compile --output "$binary"
-  run deno task --quiet ctl eif build --binary "$binary" --lib-dir "$lib_dir" --ca-bundle "$ca_bundle" --output "$output" "$@"
-  run_into "$measurements" deno task --quiet ctl eif describe "$output" --json
+  find_deno
+  find_ctl
+  run "${deno[@]}" task --quiet compile --output "$binary"
+  run "${ctl[@]}" eif build --binary "$binary" --lib-dir "$lib_dir" --ca-bundle "$ca_bundle" --output "$output" "$@"
+  run_into "$measurements" "${ctl[@]}" eif describe "$output" --json
 fi
 $dry_run || printf 'image:        %s\nmeasurements: %s\n' "$output" "$measurements"

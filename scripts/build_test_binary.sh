@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Compiles the binary that tests/binary runs: as it ships, but it may also listen on loopback, and the stand-ins lie beside it.
-# A second one looks in the folder of a library that is not the SDK; a third has the development backends.
+# Compiles the binaries that tests/binary runs: the enclave's as it ships, but it may also listen on loopback, and the stand-ins lie beside it.
+# A second one looks in the folder of a library that is not the SDK; a third has the development backends; the last is denclavectl.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 deno=${DENO:-deno}
 build=$PWD/tests/native/build
+compile() {
+  "$deno" run --quiet --no-prompt --allow-run --allow-read --allow-write --allow-env scripts/compile.ts "$@"
+}
 for folder in "$build" "$build/broken"; do
-  "$deno" run --quiet --no-prompt --allow-run --allow-read --allow-write --allow-env scripts/compile.ts \
-    --install-dir "$folder" --output "$folder/denclave-test" --test-net 127.0.0.1
+  compile --install-dir "$folder" --output "$folder/denclave-test" --test-net 127.0.0.1
 done
-"$deno" run --quiet --no-prompt --allow-run --allow-read --allow-write --allow-env scripts/compile.ts \
-  --flavour dev --output "$build/denclave-dev"
+compile --flavour dev --output "$build/denclave-dev"
+compile --flavour ctl --output "$build/denclavectl"

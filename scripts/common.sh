@@ -58,3 +58,38 @@ run_into() {
     mv -- "$file.new" "$file"
   fi
 }
+
+# Where the scripts are: each sets it before it reads this file.
+: "${folder:?}"
+
+# The version of Deno that npx fetches: the Dockerfile's.
+deno_version() {
+  sed -nE 's/^ARG DENO_IMAGE=.*:debian-([0-9.]+)$/\1/p' "$folder/../Dockerfile"
+}
+
+# Deno, as the array deno: the one on PATH, else npm's.
+find_deno() {
+  if [[ -n ${deno[*]-} ]]; then return; fi
+  if command -v deno >/dev/null; then
+    deno=(deno)
+  elif command -v npx >/dev/null; then
+    deno=(npx --yes "deno@$(deno_version)")
+  else
+    die 69 "neither deno nor npx is on PATH: install Deno (deno.com) or Node.js${1:-}"
+  fi
+}
+
+# denclavectl, as the array ctl: the compiled one of this repository or on PATH, else from source by Deno.
+# shellcheck disable=SC2034 # used by who sources this
+find_ctl() {
+  local compiled
+  compiled=$(readlink -m -- "$folder/../dist/denclavectl")
+  if [[ -x $compiled ]]; then
+    ctl=("$compiled")
+  elif command -v denclavectl >/dev/null; then
+    ctl=(denclavectl)
+  else
+    find_deno ", or put denclavectl (deno task compile:ctl) on PATH"
+    ctl=("${deno[@]}" task --quiet ctl)
+  fi
+}

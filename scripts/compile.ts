@@ -1,5 +1,6 @@
 /**
- * Makes the one binary: `deno compile` with its permissions written out, each with its reason. Prints size and start time.
+ * Makes the binaries: `deno bundle`, then `deno compile` with the permissions written out, each with its reason. Beside a binary lie its
+ * source map and a record of what it was made from. The same source gives the same bytes.
  *
  * @module
  */
@@ -18,19 +19,20 @@ import { LIBRARY_FILES } from "../ffi/constants.ts";
 import { LIBC_PATHS } from "../ffi/libc.ts";
 import { EnclaveError } from "../lib/errors.ts";
 import { VERSION } from "../lib/version.ts";
+import { buildRecord, bundle, run } from "./bundle.ts";
 
 const SPECS = [
   {
     name: "flavour",
     value: "NAME",
     default: "production",
-    help: "production: main.ts, attested KMS alone; dev: scripts/dev.ts",
+    help: "production: main.ts, attested KMS alone; dev: scripts/dev.ts; ctl: scripts/ctl.ts",
   },
   {
     name: "output",
     short: "o",
     value: "FILE",
-    help: "the binary (default dist/denclave, dist/denclave-dev)",
+    help: "the binary (default dist/denclave, dist/denclave-dev, dist/denclavectl)",
   },
   {
     name: "install-dir",
@@ -55,13 +57,29 @@ const SPECS = [
   ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
-const HELP = `denclave compile: makes the one binary
+const HELP = `denclave compile: makes the binaries
 
 usage: deno task compile [options]          the enclave's entrypoint
        deno task compile:dev [options]      the same service with development backends, for a host
+       deno task compile:ctl [options]      denclavectl, for a machine without Deno
 options:
 ${helpLines(SPECS)}
+
+Beside the binary: <binary>.map, the source map (deno task source-position reads it), and <binary>.build.json, what it
+was made from.
 `;
+
+const FLAVOURS = ["production", "dev", "ctl"] as const;
+type Flavour = typeof FLAVOURS[number];
+
+/** What each flavour is made of. A lock file of its own holds the packages that the flavour may use. */
+const SOURCES: Readonly<
+  Record<Flavour, { readonly entry: string; readonly lock: string; readonly name: string }>
+> = {
+  production: { entry: "main.ts", lock: "enclave.lock", name: "denclave" },
+  dev: { entry: "scripts/dev.ts", lock: "deno.lock", name: "denclave-dev" },
+  ctl: { entry: "scripts/ctl.ts", lock: "ctl.lock", name: "denclavectl" },
+};
 
 /** A permission, and why the binary has it. */
 interface Permission {
@@ -109,16 +127,39 @@ function developmentPermissions(): readonly Permission[] {
   ];
 }
 
-async function run(
-  command: string,
-  args: readonly string[],
-): Promise<{ readonly ok: boolean; readonly stderr: string }> {
-  const { success, stderr } = await new Deno.Command(command, {
-    args: [...args],
-    stdout: "null",
-    stderr: "piped",
-  }).output();
-  return { ok: success, stderr: new TextDecoder().decode(stderr) };
+/** What `denclavectl` may do. */
+function ctlPermissions(): readonly Permission[] {
+  return [
+    { flag: "--allow-net", why: "the enclave, AWS, the bridge's and the emulator's listeners" },
+    { flag: "--allow-read", why: "images, measurements, policies and stores, where the user says" },
+    { flag: "--allow-write", why: "images, policies, keys and stores, where the user says" },
+    { flag: "--allow-env", why: "its own options, and AWS's provider chain, which reads many variables" },
+    { flag: "--allow-sys", why: "the AWS SDK names the system in its requests" },
+    { flag: `--allow-ffi=${LIBC_PATHS.join(",")}`, why: "SQLite's lock on a store, through libc" },
+    {
+      flag: `--allow-run=${CTL_PROGRAMS.join(",")}`,
+      why: "doctor looks at the instance; eif reproduce checks a commit out and compiles it",
+    },
+  ];
+}
+
+/** Programs that `denclavectl` may start. Those without a path are looked for on PATH; they need not be there. */
+const CTL_PROGRAMS = [
+  ...["/usr/bin/nitro-cli", "/usr/bin/systemctl", "/usr/sbin/ss", "/usr/bin/ps", "/usr/bin/grep"],
+  ...["git", "deno"],
+];
+
+function permissionsOf(flavour: Flavour, options: Options, binary: string): readonly Permission[] {
+  switch (flavour) {
+    case "production":
+      return productionPermissions(options, binary);
+    case "dev":
+      return developmentPermissions();
+    case "ctl":
+      return ctlPermissions();
+    default:
+      return flavour satisfies never;
+  }
 }
 
 async function startTime(file: string): Promise<number> {
@@ -133,39 +174,57 @@ async function startTime(file: string): Promise<number> {
 }
 
 async function compile(options: Options): Promise<number> {
-  const dev = options.choice("flavour", ["production", "dev"]) === "dev";
+  const flavour = options.choice("flavour", FLAVOURS);
   const directory = options.text("install-dir") ?? "";
   if (!directory.startsWith("/")) {
     throw new UsageError(`Cannot use ${JSON.stringify(directory)} for --install-dir`, "It must be absolute.");
   }
-  const isTest = options.list("test-net").length > 0;
-  const output = options.text("output") ?? `dist/denclave${dev ? "-dev" : ""}${isTest ? "-test" : ""}`;
-  const name = output.replace(/^.*\//, "");
-  const permissions = dev ? developmentPermissions() : productionPermissions(options, name);
+  const testNet = options.list("test-net");
+  const source = SOURCES[flavour];
+  const named = options.text("output") ?? `dist/${source.name}${testNet.length > 0 ? "-test" : ""}`;
+  const output = named.startsWith("/") ? named : `${Deno.cwd()}/${named}`;
+  const permissions = permissionsOf(flavour, options, output.replace(/^.*\//, ""));
   const target = options.text("target");
-  const args = [
-    "compile",
-    "--quiet",
-    "--no-prompt",
-    // Deno puts every package of the lock file into the binary: so the enclave has one of its own, with what it uses.
-    `--lock=${dev ? "deno.lock" : "enclave.lock"}`,
-    "--frozen",
-    ...permissions.map(({ flag }) => flag),
-    ...(target === undefined ? [] : ["--target", target]),
-    // The SDK's host as a Worker: named by a URL at run time, so the compiler has to be told.
-    ...(dev ? [] : ["--include", "lib/kms/sdk_process/worker_main.ts"]),
-    "--output",
-    output,
-    dev ? "scripts/dev.ts" : "main.ts",
-  ];
-  const { ok, stderr } = await run(Deno.execPath(), args);
-  if (!ok) {
-    throw new EnclaveError(`deno compile failed:\n${stderr.trim()}`, {
-      code: "compile_failed",
-      hint: /denort|download|dl\.deno\.land/.test(stderr)
-        ? "It needs Deno's base binary (denort): where its release host cannot be reached, set DENORT_BIN to a file of this very version."
-        : undefined,
+  await Deno.mkdir(output.replace(/[^/]*$/, ""), { recursive: true });
+  const folder = await Deno.makeTempDir({ prefix: "denclave-compile-" });
+  try {
+    const made = await bundle({ ...source, name: `${source.name}.js`, folder });
+    const { ok, stderr } = await run(Deno.execPath(), [
+      "compile",
+      "--quiet",
+      "--no-prompt",
+      // The bundle is all there is: no configuration, no packages, no types.
+      ...["--no-config", "--no-lock", "--no-check", "--unstable-vsock"],
+      // Else it reads compiled code from a fixed name in the folder for temporary files, where any user of the machine may have put it.
+      "--no-code-cache",
+      ...permissions.map(({ flag }) => flag),
+      ...(target === undefined ? [] : ["--target", target]),
+      "--output",
+      output,
+      made.path,
+    ]);
+    if (!ok) {
+      throw new EnclaveError(`deno compile failed:\n${stderr.trim()}`, {
+        code: "compile_failed",
+        hint: /denort|download|dl\.deno\.land/.test(stderr)
+          ? "It needs Deno's base binary (denort): where its release host cannot be reached, set DENORT_BIN to a file of this very version."
+          : undefined,
+      });
+    }
+    const record = await buildRecord(output, made, {
+      flavour,
+      ...(flavour === "production"
+        ? { "install-dir": directory, port: options.text("port") ?? "", "test-net": testNet }
+        : {}),
+      target: target ?? `${Deno.build.arch}-unknown-linux-gnu`,
     });
+    await Deno.writeTextFile(
+      `${output}.map`,
+      `${JSON.stringify({ ...made.map, bundle_sha256: made.sha256, binary_sha256: record.sha256 })}\n`,
+    );
+    await Deno.writeTextFile(`${output}.build.json`, `${JSON.stringify(record, null, 2)}\n`);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
   }
   const { size } = await Deno.stat(output);
   const native = target === undefined || target.startsWith(Deno.build.arch);

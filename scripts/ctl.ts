@@ -5,7 +5,7 @@
  */
 import { runEntry } from "../lib/cli/entry.ts";
 import type { CtlIo } from "../lib/ctl/io.ts";
-import { ctlExitCode, runCtl } from "../lib/ctl/main.ts";
+import { describeCtlFailure, runCtl } from "../lib/ctl/main.ts";
 
 const encoder = new TextEncoder();
 const io: CtlIo = {
@@ -23,4 +23,4 @@ const io: CtlIo = {
   },
 };
 
-if (import.meta.main) await runEntry((argv) => runCtl(argv, io), ctlExitCode);
+if (import.meta.main) await runEntry((argv) => runCtl(argv, io), describeCtlFailure);

@@ -43,9 +43,10 @@ $dry_run || [[ -r $eif ]] || die 69 "there is no image $eif: scripts/build-eif.s
 
 eif=$(readlink -m -- "$eif")
 cd "$folder/.."
+find_ctl # before the enclave runs: what is missing is said at once
 run nitro-cli run-enclave --eif-path "$eif" --cpu-count "$cpus" --memory "$memory" --enclave-cid "$cid"
 
-health=(deno task --quiet ctl client health --connect "vsock:$cid:$port" --timeout-ms 2000)
+health=("${ctl[@]}" client health --connect "vsock:$cid:$port" --timeout-ms 2000)
 if $dry_run; then
   run "${health[@]}"
   exit 0
@@ -54,7 +55,7 @@ deadline=$((SECONDS + timeout))
 until said=$("${health[@]}" 2>&1); do
   if ((SECONDS >= deadline)); then
     printf '%s\n' "$said" >&2
-    die 1 "the service did not answer within $timeout s: deno task ctl doctor --cid $cid --port $port looks for the reason"
+    die 1 "the service did not answer within $timeout s: ${ctl[*]} doctor --cid $cid --port $port looks for the reason"
   fi
   sleep "${POLL_S:-1}"
 done

@@ -42,7 +42,7 @@ $dry_run || [[ -r $measurements ]] || die 69 "there are no measurements $measure
 measurements=$(readlink -m -- "$measurements")
 policy=$(readlink -m -- "$policy")
 cd "$folder/.."
-ctl=(deno task --quiet ctl)
+find_ctl
 run mkdir -p "$(dirname -- "$policy")"
 given=(-m "$measurements")
 if [[ -n $parent ]]; then given+=(--parent "$parent"); fi

@@ -8,18 +8,22 @@ import { describeFailure } from "./failure.ts";
 /**
  * Runs `main` and exits with its code. A thrown error goes to stderr as words.
  *
- * @param exitCodeOf the exit code of an error; by default {@link describeFailure}'s
+ * @param describe what to print for an error, and its exit code; by default {@link describeFailure}
  */
 export async function runEntry(
   main: (argv: readonly string[]) => number | Promise<number>,
-  exitCodeOf: (thrown: unknown) => number = (thrown) => describeFailure(thrown).exitCode,
+  describe: (
+    thrown: unknown,
+    argv: readonly string[],
+  ) => { readonly text: string; readonly exitCode: number } = describeFailure,
 ): Promise<never> {
   let exitCode: number;
   try {
     exitCode = await main(Deno.args);
   } catch (thrown) {
-    Deno.stderr.writeSync(new TextEncoder().encode(describeFailure(thrown).text));
-    exitCode = exitCodeOf(thrown);
+    const failure = describe(thrown, Deno.args);
+    Deno.stderr.writeSync(new TextEncoder().encode(failure.text));
+    exitCode = failure.exitCode;
   }
   Deno.exit(exitCode);
 }

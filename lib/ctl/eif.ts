@@ -12,7 +12,7 @@ import type { CtlIo } from "./io.ts";
 import { trustStore } from "./trust_store.ts";
 
 /** Commands of the group. */
-export const EIF_COMMANDS = ["describe", "verify", "build", "trust-store"] as const;
+export const EIF_COMMANDS = ["describe", "verify", "build", "reproduce", "trust-store"] as const;
 
 const DESCRIBE_SPECS = [
   { name: "json", help: "print what nitro-cli describe-eif prints" },
@@ -167,6 +167,10 @@ export async function runEif(command: string, argv: readonly string[], io: CtlIo
       return await verify(argv, io);
     case "trust-store":
       return await trustStore(argv, io);
+    case "reproduce": {
+      const { reproduce } = await import("./eif_reproduce.ts");
+      return await reproduce(argv, io);
+    }
     default: {
       const { build } = await import("./eif_build.ts");
       return await build(argv, io);

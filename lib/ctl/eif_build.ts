@@ -16,11 +16,12 @@ import {
   EifError,
   type EifSigner,
   FileSource,
-  gitCommit,
   hashFile,
   hiddenBy,
   openSigner,
+  programRecord,
   provenanceOf,
+  sourceState,
 } from "../eif/mod.ts";
 import {
   type BuildSettings,
@@ -250,13 +251,19 @@ export async function build(argv: readonly string[], io: CtlIo): Promise<number>
     ...(fromManifest.env === undefined ? {} : { env: { ...fromManifest.env, ...fromOptions.env } }),
   });
   const built = await buildWithProgress(plan, io);
+  const binary = "program" in plan.content ? plan.content.program.binary : undefined;
+  const program = binary === undefined ? undefined : await programRecord(binary, await hashFile(binary));
   const provenance = provenanceOf(built, {
     file: plan.output.replace(/^.*\//, ""),
     sha256: await hashFile(plan.output),
     time: plan.time,
     compression: "program" in plan.content ? plan.content.program.compression : undefined,
     commandLine: plan.commandLine,
-    commit: await gitCommit(Deno.cwd()),
+    program,
+    // The state when the program was compiled, where that is known.
+    source: program === undefined
+      ? await sourceState(Deno.cwd())
+      : { commit: program.git_commit ?? undefined, dirty: program.dirty ?? undefined },
   });
   const beside = `${plan.output.replace(/\.eif$/, "")}.provenance.json`;
   const text = `${JSON.stringify(provenance, null, 2)}\n`;

@@ -8,6 +8,7 @@ import { describeFailure } from "../cli/failure.ts";
 import { takeCommand } from "../cli/options.ts";
 import { AttestationError } from "../attestation/errors.ts";
 import { EifError } from "../eif/errors.ts";
+import { EnclaveError, messageOf } from "../errors.ts";
 import { ServiceError } from "../parent/client.ts";
 import { PolicyError } from "../parent/policies/errors.ts";
 import { SealedError } from "../parent/sealed_client.ts";
@@ -17,7 +18,9 @@ import { TSK_COMMANDS } from "./tsk.ts";
 import { VERSION } from "../version.ts";
 import { ACCOUNT_COMMANDS, runAccount } from "./account.ts";
 import { ATTEST_COMMANDS, runAttest } from "./attest.ts";
+import { runBridge } from "./bridge.ts";
 import { CLIENT_COMMANDS, runClient } from "./client.ts";
+import { COMPLETION_COMMANDS, type Group, runCompletion } from "./completion.ts";
 import { EIF_COMMANDS, runEif } from "./eif.ts";
 import { EMULATOR_COMMANDS, runEmulator } from "./emulator.ts";
 import { runDoctor } from "./doctor.ts";
@@ -26,51 +29,73 @@ import type { CtlIo } from "./io.ts";
 import { KMS_COMMANDS, runKms } from "./kms.ts";
 import { POLICY_COMMANDS, runPolicy } from "./policy.ts";
 
+/** What each command does, in the order of the help. A group without commands stands for itself. */
+const SUMMARIES: Readonly<Record<string, string>> = {
+  "client ping|health|attest|logs|metrics|configure|process": "talk to the service",
+  "account create": "have the enclave make accounts, and store them",
+  "account sign": "sign messages, typed data, transactions or digests with one",
+  "account list": "the accounts that are stored",
+  "account show": "one of them; --verify checks that its address was made in the enclave",
+  "account create-table": "make the DynamoDB table of the accounts",
+  "attest verify": "check an attestation document, up to AWS's root",
+  "gateway init": "put the stored master keys into the enclaves; with --new, have them made",
+  "gateway status": "what is stored, and what the enclaves hold",
+  "gateway sign": "sign a digest with a master key",
+  "gateway rewrap": "move a master key under another KMS key",
+  "gateway restore": "go back to the row before a rewrap",
+  "gateway verify": "open every row, have every key sign, check the database",
+  "kms create-key": "make a symmetric KMS key",
+  "tsk create": "make a trusted session key, wrapped for the enclave (run by the owner of the data)",
+  "tsk wrap": "wrap an existing session key for another KMS key or epoch",
+  "tsk show": "print a session key's fingerprint",
+  "policy init": "write denclave-policy.yaml, which the other policy commands read",
+  "policy iam": "print the policy of the parent's role, ARNs filled in",
+  "policy render": "write a key policy for builds, from their measurements",
+  "policy lint": "find what defeats attestation in a key policy",
+  "policy diff": "show what changes from one key policy to another",
+  "policy rollover": "add a build beside those that a key policy has",
+  "policy finalise": "drop all builds but those that are kept",
+  "policy apply": "give a key its policy; shows the difference, and changes it with --yes",
+  "eif describe": "what an image is made of, and the PCRs of an enclave that runs it",
+  "eif verify": "whether an image is whole, its signature holds, its PCRs are the expected ones",
+  "eif build": "make an image, without Docker: the same bytes every time",
+  "eif reproduce": "make an image again from its commit and inputs, and compare",
+  "eif trust-store": "cut a bundle of CA certificates down to those of KMS",
+  doctor: "look at all that the enclave needs to get a key, and say what is wrong",
+  bridge: "lead from a Unix socket, a TCP port or HTTP to the enclave, for any language",
+  "emulator serve": "run a local KMS emulator, for development: policies on PCRs, attested answers",
+  "completion bash": "print what completes its commands and options in bash",
+};
+
+const SUMMARY_COLUMN = 24;
+
+/** The lines of the help: of all groups, or of one. */
+function summaryLines(group?: string): string {
+  return Object.entries(SUMMARIES)
+    .filter(([command]) => group === undefined || command.split(" ")[0] === group)
+    .map(([command, does]) =>
+      command.length < SUMMARY_COLUMN - 2
+        ? `  ${command.padEnd(SUMMARY_COLUMN - 2)}${does}`
+        : `  ${command}\n${" ".repeat(SUMMARY_COLUMN)}${does}`
+    ).join("\n");
+}
+
 const HELP = `denclavectl ${VERSION}: everything outside the enclave
 
-usage: denclavectl <group> <command> [options]      --help after a command lists its options
+usage: denclavectl <group> <command> [options]      --help after a group lists its commands, after a command its options
        (from source: deno task ctl <group> <command> [options])
 
-  client ping|health|attest|logs|metrics|configure|process
-                        talk to the service
-  account create        have the enclave make accounts, and store them
-  account sign          sign messages, typed data, transactions or digests with one
-  account list          the accounts that are stored
-  account show          one of them; --verify checks that its address was made in the enclave
-  account create-table  make the DynamoDB table of the accounts
-  attest verify         check an attestation document, up to AWS's root
-  gateway init          put the stored master keys into the enclaves; with --new, have them made
-  gateway status        what is stored, and what the enclaves hold
-  gateway sign          sign a digest with a master key
-  gateway rewrap        move a master key under another KMS key
-  gateway restore       go back to the row before a rewrap
-  gateway verify        open every row, have every key sign, check the database
-  kms create-key        make a symmetric KMS key
-  tsk create            make a trusted session key, wrapped for the enclave (run by the owner of the data)
-  tsk wrap              wrap an existing session key for another KMS key or epoch
-  tsk show              print a session key's fingerprint
-  policy init           write denclave-policy.yaml, which the other policy commands read
-  policy iam            print the policy of the parent's role, ARNs filled in
-  policy render         write a key policy for builds, from their measurements
-  policy lint           find what defeats attestation in a key policy
-  policy diff           show what changes from one key policy to another
-  policy rollover       add a build beside those that a key policy has
-  policy finalise       drop all builds but those that are kept
-  policy apply          give a key its policy; shows the difference, and changes it with --yes
-  eif describe          what an image is made of, and the PCRs of an enclave that runs it
-  eif verify            whether an image is whole, its signature holds, its PCRs are the expected ones
-  eif build             make an image, without Docker: the same bytes every time
-  eif trust-store       cut a bundle of CA certificates down to those of KMS
-  doctor                look at all that the enclave needs to get a key, and say what is wrong
-  emulator serve        run a local KMS emulator, for development: policies on PCRs, attested answers
+${summaryLines()}
 
+With --json, an error is JSON on stderr: {"error":{"code":"...","message":"...","hint":"..."}}.
 exit codes: 0 done, 1 refused (by the enclave, the store or a check), or not what it should be, 2 usage,
             69 something that it needs is not there: the enclave, the store, AWS
 `;
 
-interface Group {
-  readonly commands: readonly string[];
-  readonly run: (command: string, argv: readonly string[], io: CtlIo) => Promise<number>;
+function groupHelp(name: string): string {
+  return `usage: denclavectl ${name} <command> [options]      --help after a command lists its options\n\n${
+    summaryLines(name)
+  }\n`;
 }
 
 const GROUPS: Readonly<Record<string, Group>> = {
@@ -83,7 +108,12 @@ const GROUPS: Readonly<Record<string, Group>> = {
   policy: { commands: POLICY_COMMANDS, run: runPolicy },
   eif: { commands: EIF_COMMANDS, run: runEif },
   doctor: { commands: [], run: (_command, argv, io) => runDoctor(argv, io) },
+  bridge: { commands: [], run: (_command, argv, io) => runBridge(argv, io) },
   emulator: { commands: EMULATOR_COMMANDS, run: (_command, argv, io) => runEmulator(argv, io) },
+  completion: {
+    commands: COMPLETION_COMMANDS,
+    run: (_command, argv, io) => runCompletion(argv, io, GROUPS),
+  },
 };
 
 /**
@@ -93,6 +123,10 @@ const GROUPS: Readonly<Record<string, Group>> = {
  * @throws {EnclaveError} what failed; {@link ctlExitCode} has its exit code.
  */
 export async function runCtl(argv: readonly string[], io: CtlIo): Promise<number> {
+  if (argv[0] === "help") {
+    const { command: about } = takeCommand(argv.slice(1), Object.keys(GROUPS));
+    return io.stdout(about === undefined ? HELP : groupHelp(about)), EXIT.ok;
+  }
   const { command: name, rest } = takeCommand(argv, Object.keys(GROUPS));
   const group = name === undefined ? undefined : GROUPS[name];
   if (group === undefined) {
@@ -106,7 +140,7 @@ export async function runCtl(argv: readonly string[], io: CtlIo): Promise<number
   if (group.commands.length === 0) return await group.run("", rest, io);
   const { command, rest: options } = takeCommand<string>(rest, group.commands);
   if (command === undefined) {
-    if (options[0] === "--help" || options[0] === "-h") return io.stdout(HELP), EXIT.ok;
+    if (options[0] === "--help" || options[0] === "-h") return io.stdout(groupHelp(name ?? "")), EXIT.ok;
     throw new UsageError(`Which command of ${name}?`, `One of: ${group.commands.join(", ")}.`);
   }
   return await group.run(command, options, io);
@@ -124,6 +158,21 @@ function isRefusal(thrown: unknown): boolean {
   return [ServiceError, AttestationError, SealedError, PolicyError].some((refusal) =>
     thrown instanceof refusal
   );
+}
+
+/** What {@link runCtl} threw, as stderr and the exit code say it: words, or JSON where `--json` asks for it. */
+export function describeCtlFailure(
+  thrown: unknown,
+  argv: readonly string[],
+): { readonly text: string; readonly exitCode: number } {
+  const exitCode = ctlExitCode(thrown);
+  if (!argv.includes("--json")) return { text: describeFailure(thrown).text, exitCode };
+  const error = {
+    code: thrown instanceof EnclaveError ? thrown.code : "internal_error",
+    message: messageOf(thrown),
+    hint: thrown instanceof EnclaveError ? thrown.hint : undefined,
+  };
+  return { text: `${JSON.stringify({ error })}\n`, exitCode };
 }
 
 /** The exit code of what {@link runCtl} threw. */

@@ -28,7 +28,16 @@ export {
   type RootOptions,
 } from "./rootfs.ts";
 export { type ElfFile, readElf } from "./elf.ts";
-export { gitCommit, provenanceOf, type ProvenanceOptions } from "./provenance.ts";
+export {
+  gitCommit,
+  parseProgramRecord,
+  type ProgramRecord,
+  programRecord,
+  provenanceOf,
+  type ProvenanceOptions,
+  type SourceState,
+  sourceState,
+} from "./provenance.ts";
 export type { Measurements } from "./measure.ts";
 export type { BuildMetadata, EifMetadata, Json } from "./metadata.ts";
 export {

@@ -1,12 +1,14 @@
 /**
  * What an image was made from, as a file beside it: who has the same inputs can make the same bytes, and compare.
  *
- * Needs read permission on the repository.
+ * Needs read permission on the repository, and may run git there.
  *
  * @module
  */
 import { VERSION } from "../version.ts";
 import type { BuiltEif } from "./build.ts";
+
+const COMMIT = /^[0-9a-f]{40}([0-9a-f]{24})?$/;
 
 /** What is told beside what the build knows. */
 export interface ProvenanceOptions {
@@ -17,7 +19,65 @@ export interface ProvenanceOptions {
   readonly compression: string | undefined;
   readonly commandLine: string;
   /** Of the repository that the program was built from. */
+  readonly source: SourceState;
+  /** What the compile task wrote beside the program; undefined when it was made in another way. */
+  readonly program: ProgramRecord | undefined;
+}
+
+/** A repository's commit, and whether there were changes beside it; undefined where that cannot be known. */
+export interface SourceState {
   readonly commit: string | undefined;
+  readonly dirty: boolean | undefined;
+}
+
+/** What a program was made from: the compile task writes it beside the binary, as `<binary>.build.json`. */
+export interface ProgramRecord {
+  readonly file: string;
+  /** Of the binary, hex. */
+  readonly sha256: string;
+  /** The version of Deno that made it. */
+  readonly deno: string;
+  /** Of the JavaScript within it, hex. */
+  readonly bundle_sha256: string;
+  readonly git_commit: string | null;
+  readonly dirty: boolean | null;
+  /** Options of the compile task. */
+  readonly options: Readonly<Record<string, string | readonly string[]>>;
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === "string";
+}
+
+/** Reads a record of a program; undefined when it is none. */
+export function parseProgramRecord(value: unknown): ProgramRecord | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const { file, sha256, deno, bundle_sha256, git_commit, dirty, options } = value as Record<string, unknown>;
+  if (!isText(file) || !isText(sha256) || !isText(deno) || !isText(bundle_sha256)) return undefined;
+  if (typeof options !== "object" || options === null || Array.isArray(options)) return undefined;
+  const isOption = (option: unknown): option is string | readonly string[] =>
+    isText(option) || (Array.isArray(option) && option.every(isText));
+  return {
+    file,
+    sha256,
+    deno,
+    bundle_sha256,
+    git_commit: isText(git_commit) && COMMIT.test(git_commit) ? git_commit : null,
+    dirty: typeof dirty === "boolean" ? dirty : null,
+    options: Object.fromEntries(
+      Object.entries(options).filter((entry): entry is [string, string] => isOption(entry[1])),
+    ),
+  };
+}
+
+/** What the compile task wrote beside a program, when it is of that very program. */
+export async function programRecord(binary: string, sha256: string): Promise<ProgramRecord | undefined> {
+  try {
+    const record = parseProgramRecord(JSON.parse(await Deno.readTextFile(`${binary}.build.json`)));
+    return record?.sha256 === sha256 ? record : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The provenance, as it is written. It says nothing of when and where: the same build, the same text. */
@@ -33,7 +93,13 @@ export function provenanceOf(
       architecture: built.architecture,
     },
     measurements: built.measurements,
-    built_by: { denclave: VERSION, deno: Deno.version.deno, git_commit: options.commit ?? null },
+    built_by: {
+      denclave: VERSION,
+      deno: Deno.version.deno,
+      git_commit: options.source.commit ?? null,
+      dirty: options.source.dirty ?? null,
+    },
+    program: options.program ?? null,
     source_date_epoch: options.time,
     compression: options.compression ?? null,
     cmdline: options.commandLine,
@@ -42,6 +108,26 @@ export function provenanceOf(
     metadata: built.metadata,
     inputs: built.inputs,
   };
+}
+
+/**
+ * The state of a folder's repository: its commit, and what `git status` says of changes. Files that git ignores are no changes.
+ *
+ * @param folder absolute
+ */
+export async function sourceState(folder: string): Promise<SourceState> {
+  const commit = await gitCommit(folder);
+  if (commit === undefined) return { commit, dirty: undefined };
+  try {
+    const { success, stdout } = await new Deno.Command("git", {
+      args: ["-C", folder, "status", "--porcelain", "--untracked-files=all"],
+      stdin: "null",
+      stderr: "null",
+    }).output();
+    return { commit, dirty: success ? stdout.length > 0 : undefined };
+  } catch {
+    return { commit, dirty: undefined };
+  }
 }
 
 async function textOf(path: string): Promise<string | undefined> {
@@ -81,7 +167,7 @@ export async function gitCommit(folder: string): Promise<string | undefined> {
   const commit = ref === undefined
     ? head
     : await textOf(`${common}/${ref}`) ?? packedRef(await textOf(`${common}/packed-refs`) ?? "", ref);
-  return /^[0-9a-f]{40}([0-9a-f]{24})?$/.test(commit) ? commit : undefined;
+  return COMMIT.test(commit) ? commit : undefined;
 }
 
 function packedRef(packed: string, ref: string): string {

@@ -5,7 +5,7 @@
  */
 import { PayloadError } from "../crypto/ethereum/payload_error.ts";
 import { OpenError } from "../crypto/sealing.ts";
-import { EnclaveError, messageOf } from "../errors.ts";
+import { EnclaveError, messageOf, positionOf } from "../errors.ts";
 import type { Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
 import { errorReply, field, isErrorReply, type Reply, WireError, type WireObject } from "../wire/messages.ts";
@@ -177,6 +177,6 @@ function replyTo(thrown: unknown, type: string, log: Log): Reply {
   const reason = type === "process" && !(thrown instanceof EnclaveError)
     ? classOf(thrown)
     : messageOf(thrown);
-  log("error", "internal_error", { type, reason });
+  log("error", "internal_error", { type, reason, at: positionOf(thrown) });
   return errorReply("internal_error", "The request failed inside: see logs");
 }

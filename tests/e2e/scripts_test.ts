@@ -174,7 +174,7 @@ Deno.test("run-enclave.sh gives up in time, and names the doctor", async () => {
     cwd: programs.folder,
   });
   assertEquals(code, 1);
-  assertMatch(stderr, /no connection[^]*deno task ctl doctor --cid 16/);
+  assertMatch(stderr, /no connection[^]*deno task --quiet ctl doctor --cid 16/);
 });
 
 Deno.test("run-enclave.sh ends as nitro-cli does when that fails, and waits for nobody", async () => {

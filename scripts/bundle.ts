@@ -1,0 +1,177 @@
+/**
+ * One JavaScript file out of an entry point and all that it imports, and the source map that leads back. The same source gives the same bytes,
+ * wherever the repository and Deno's cache are.
+ *
+ * Needs permission to run Deno, and to read and write the folder.
+ *
+ * @module
+ */
+import { EnclaveError } from "../lib/errors.ts";
+import { VERSION } from "../lib/version.ts";
+
+/** A bundle's files. */
+export interface Bundle {
+  /** The JavaScript file. */
+  readonly path: string;
+  /** SHA-256 of it, hex. */
+  readonly sha256: string;
+  /** Its source map (version 3), sources relative to the repository; those of packages begin with `npm:`. */
+  readonly map: Readonly<Record<string, unknown>>;
+}
+
+/** What to bundle. */
+export interface BundleOptions {
+  /** Relative to the repository. */
+  readonly entry: string;
+  /** Lock file, relative to the repository: packages are those of this file alone. */
+  readonly lock: string;
+  /** The bundle is made here. */
+  readonly folder: string;
+  /** File name of the bundle: it is in every stack trace. */
+  readonly name: string;
+}
+
+/** The repository. */
+export const REPOSITORY: string = new URL("..", import.meta.url).pathname.replace(/\/$/, "");
+
+/** `deno compile` puts the modification time of each file into the binary. */
+const FIXED_TIME = 0;
+
+/** Runs a program to its end. Its output is text. */
+export async function run(
+  command: string,
+  args: readonly string[],
+  { env = {} }: { readonly env?: Readonly<Record<string, string>> } = {},
+): Promise<{ readonly ok: boolean; readonly stdout: string; readonly stderr: string }> {
+  const { success, stdout, stderr } = await new Deno.Command(command, {
+    args: [...args],
+    cwd: REPOSITORY,
+    env,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { ok: success, stdout: text(stdout), stderr: text(stderr) };
+}
+
+/** SHA-256 of a file, hex. */
+export async function sha256(path: string): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", await Deno.readFile(path))).toHex();
+}
+
+/** A source's name that says nothing of this machine: within the repository, or within a package. */
+export function sourceName(source: string, folder: string): string {
+  const path = source.startsWith("file:")
+    ? new URL(source).pathname
+    : new URL(source, `file://${folder}/`).pathname;
+  if (path.startsWith(`${REPOSITORY}/`)) return path.slice(REPOSITORY.length + 1);
+  // In Deno's cache: <cache>/npm/<registry>/<package>/<version>/<file>.
+  const [, inPackage] = /\/npm\/[^/]+\/(.+)$/.exec(path) ?? [];
+  return inPackage === undefined ? path.replace(/^.*\//, "") : `npm:${inPackage}`;
+}
+
+/** CommonJS packages within a bundle ask for Node's modules by `require`, which the older bundler does not provide. One line. */
+const REQUIRE =
+  'import{createRequire as createRequire_}from"node:module";const require=createRequire_(import.meta.url);\n';
+
+async function readMap(path: string, folder: string, isShifted: boolean): Promise<Bundle["map"]> {
+  const { sources, names, mappings } = JSON.parse(await Deno.readTextFile(path)) as {
+    readonly sources: readonly string[];
+    readonly names: readonly string[];
+    readonly mappings: string;
+  };
+  // Without the sources' text, which is in the repository.
+  return {
+    version: 3,
+    sources: sources.map((source) => sourceName(source, folder)),
+    names,
+    mappings: isShifted ? `;${mappings}` : mappings,
+  };
+}
+
+/**
+ * Bundles with the Deno that runs this, and so with the one that compiles.
+ *
+ * @throws {EnclaveError} `compile_failed`
+ */
+export async function bundle({ entry, lock, folder, name }: BundleOptions): Promise<Bundle> {
+  const path = `${folder}/${name}`;
+  const { ok, stderr } = await run(Deno.execPath(), [
+    "bundle",
+    "--quiet",
+    "--minify",
+    "--sourcemap=external",
+    `--lock=${lock}`,
+    "--frozen",
+    "--output",
+    path,
+    entry,
+    // ES modules where a package has both: the CommonJS half of tslib does not survive the older bundler.
+  ], { env: { DENO_CONDITIONS: "module" } });
+  if (!ok) {
+    throw new EnclaveError(`deno bundle failed:\n${stderr.trim()}`, {
+      code: "compile_failed",
+      hint: /esbuild/.test(stderr)
+        ? "deno bundle takes esbuild from the npm registry; where a proxy signs the registry's answers, set DENO_TLS_CA_STORE=system."
+        : undefined,
+    });
+  }
+  const code = await Deno.readTextFile(path);
+  const needsRequire = code.includes("Dynamic require of ");
+  if (needsRequire) await Deno.writeTextFile(path, REQUIRE + code);
+  const map = await readMap(`${path}.map`, folder, needsRequire);
+  await Deno.remove(`${path}.map`);
+  await Deno.utime(path, FIXED_TIME, FIXED_TIME);
+  return { path, sha256: await sha256(path), map: { ...map, file: name } };
+}
+
+/** What a binary was made from: who has the same can make the same bytes, and compare. */
+export interface BuildRecord {
+  readonly file: string;
+  readonly bytes: number;
+  readonly sha256: string;
+  readonly denclave: string;
+  /** The version that bundled and compiled. */
+  readonly deno: string;
+  readonly bundle_sha256: string;
+  /** Of the repository; null where it is none, or git is missing. */
+  readonly git_commit: string | null;
+  /** Whether the work tree had changes that the commit does not have. */
+  readonly dirty: boolean | null;
+  /** Options of the compile task that change the bytes. */
+  readonly options: Readonly<Record<string, string | readonly string[]>>;
+}
+
+/** What git says of the repository. Files that git ignores are not part of it. */
+export async function sourceState(): Promise<Pick<BuildRecord, "git_commit" | "dirty">> {
+  try {
+    const head = await run("git", ["rev-parse", "--verify", "HEAD"]);
+    const status = await run("git", ["status", "--porcelain", "--untracked-files=all"]);
+    const commit = head.stdout.trim();
+    if (head.ok && status.ok && /^[0-9a-f]{40}([0-9a-f]{24})?$/.test(commit)) {
+      return { git_commit: commit, dirty: status.stdout !== "" };
+    }
+  } catch {
+    // There is no git.
+  }
+  return { git_commit: null, dirty: null };
+}
+
+/** The record of a binary, to be written beside it. */
+export async function buildRecord(
+  output: string,
+  made: Bundle,
+  options: BuildRecord["options"],
+): Promise<BuildRecord> {
+  return {
+    file: output.replace(/^.*\//, ""),
+    bytes: (await Deno.stat(output)).size,
+    sha256: await sha256(output),
+    denclave: VERSION,
+    deno: Deno.version.deno,
+    bundle_sha256: made.sha256,
+    ...await sourceState(),
+    options,
+  };
+}
