@@ -16,6 +16,7 @@ export { AWS_NITRO_ROOT, AWS_NITRO_ROOT_SHA256 } from "./root.ts";
 export {
   attestUserData,
   hashConfiguration,
+  type KeyOrigin,
   type KeyStatement,
   keyUserData,
   type StatementPurpose,

@@ -16,8 +16,8 @@ import { COMMON_OPTIONS } from "../cli/options.ts";
 import { createTable } from "./table.ts";
 import { formatFields, formatTable } from "./columns.ts";
 import { messageOf } from "../errors.ts";
-import { createAccount, findAccount, signAll } from "../parent/accounts.ts";
-import { Client } from "../parent/client.ts";
+import { type AccountTools, createAccount, findAccount, signAll } from "../parent/accounts.ts";
+import { Client, ServiceError } from "../parent/client.ts";
 import { verifyAccount } from "../parent/verify_account.ts";
 import type { AccountRow } from "../parent/stores/account_store.ts";
 import { type AccountSignature, type SigningPayload, WalletClient } from "../parent/wallet_client.ts";
@@ -49,7 +49,7 @@ const CREATE_SPECS = [
   { name: "count", value: "N", help: "make so many: <name>-1 to <name>-N" },
   {
     name: "attest",
-    help: "have the NSM sign that the address was made in the enclave, and verify that; kept in the row",
+    help: "verify the attestation document of the address before it is stored; fail where there is no NSM",
   },
   ...EXPECT_OPTIONS,
   { name: "insecure-skip-verification", help: "for development: with --attest, keep an unverified document" },
@@ -166,6 +166,33 @@ async function connect(options: Options): Promise<Client> {
   });
 }
 
+/** Makes accounts with their attestation documents; without, where there is no NSM and none was asked for. */
+function accountMaker(
+  tools: AccountTools,
+  { keyId, mustAttest, expected }: {
+    readonly keyId: string | undefined;
+    readonly mustAttest: boolean;
+    /** Undefined when the document is stored as it comes. */
+    readonly expected: ExpectedEnclave | undefined;
+  },
+): (name: string) => Promise<AccountRow> {
+  let hasNsm = true;
+  const check = expected === undefined
+    ? undefined
+    : (row: AccountRow) => verifyAccount(row, { ...expected, at: new Date() });
+  return async (name) => {
+    if (!hasNsm) return await createAccount(tools, name, { keyId });
+    try {
+      return await createAccount(tools, name, { keyId, nonce: newNonce(), check });
+    } catch (thrown) {
+      const isUnavailable = thrown instanceof ServiceError && thrown.code === "attestation_unavailable";
+      if (mustAttest || !isUnavailable) throw thrown;
+      hasNsm = false;
+      return await createAccount(tools, name, { keyId });
+    }
+  };
+}
+
 async function create(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(CREATE_SPECS, argv, io.env);
   if (options.on("help")) {
@@ -179,7 +206,11 @@ async function create(argv: readonly string[], io: CtlIo): Promise<number> {
   const credentials = credentialSource(options, io);
   await using store = await openStore(options, io, credentials);
   using client = await connect(options);
-  const wallet = new WalletClient(client, credentials);
+  const make = accountMaker({ store, wallet: new WalletClient(client, credentials) }, {
+    keyId: options.text("key"),
+    mustAttest: options.on("attest"),
+    expected,
+  });
   const json = options.on("json");
   const made: AccountRow[] = [];
   try {
@@ -188,12 +219,7 @@ async function create(argv: readonly string[], io: CtlIo): Promise<number> {
       write: io.stderr,
     });
     for (const name of names) {
-      const row = await createAccount({ store, wallet }, name, {
-        keyId: options.text("key"),
-        nonce: options.on("attest") ? newNonce() : undefined,
-      });
-      if (expected !== undefined) await verifyAccount(row, expected);
-      made.push(row);
+      made.push(await make(name));
       progress.at(made.length);
     }
   } finally {
@@ -209,6 +235,11 @@ async function create(argv: readonly string[], io: CtlIo): Promise<number> {
             )
           }\n`
           : `${formatTable(["NAME", "ADDRESS"], made.map(({ name, address }) => [name, address]))}\n`,
+      );
+    }
+    if (made.some(({ attestation }) => attestation === undefined)) {
+      io.stderr(
+        "Without an attestation document nothing can prove that these keys were made in an enclave: there is no NSM.\n",
       );
     }
   }
@@ -337,8 +368,8 @@ async function show(argv: readonly string[], io: CtlIo): Promise<number> {
           version: row.version,
           store: store.description,
           attested: verified === undefined
-            ? row.attestation === undefined ? "no" : "not verified (--verify)"
-            : `at ${verified.at} in ${verified.moduleId} (stored then: not fresh)`,
+            ? row.attestation === undefined ? "no: its origin cannot be proven" : "not verified (--verify)"
+            : `generated at ${verified.generatedAt} in ${verified.moduleId} (document of ${verified.at}: not fresh)`,
           ...verified?.pcrs,
         })
       }\n`,

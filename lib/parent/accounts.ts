@@ -21,17 +21,23 @@ const BATCH = 1_000;
  * matters is lost.
  *
  * @param options.nonce base64: asks for an attestation document over the address, which goes into the row
+ * @param options.check is given the row before it is stored: what it throws leaves nothing stored
  * @throws {StoreError} `account_exists` and others
  * @throws {ServiceError} when the enclave refuses
  */
 export async function createAccount(
   { store, wallet, now = () => new Date() }: AccountTools,
   name: string,
-  options: { readonly keyId?: string | undefined; readonly nonce?: string | undefined } = {},
+  { check, ...options }: {
+    readonly keyId?: string | undefined;
+    readonly nonce?: string | undefined;
+    readonly check?: ((row: AccountRow) => Promise<unknown>) | undefined;
+  } = {},
 ): Promise<AccountRow> {
   // Looked up first to spare the enclave the work; the store's own condition is what keeps the old row.
   if (await store.get(name) !== undefined) throw accountExists(name);
   const row: AccountRow = { ...await wallet.generateAccount(name, options), created: now().toISOString() };
+  await check?.(row);
   await store.insert(row);
   return row;
 }

@@ -108,6 +108,7 @@ export function startService(options: ServiceOptions): Service {
     attester: options.attester,
     configurationHash: options.configurationHash ?? new Uint8Array(32),
     log,
+    now,
   };
   const wallet = new WalletService({
     ...(options.wallet ?? { guards: NO_GUARDS, cache: NO_CACHE }),
@@ -117,7 +118,6 @@ export function startService(options: ServiceOptions): Service {
   const sealed = new SealedService({
     ...(options.sealed ?? OPEN_TO_ALL),
     ...shared,
-    now,
     monotonic: options.monotonic ?? (() => performance.now()),
   });
   const handler = createDispatcher({

@@ -73,7 +73,7 @@ export async function dryRunWallet(report: Report): Promise<void> {
         pcrs: { 0: encodeHex((await nsm.describePcr(0)).value) },
         verify: (document, expected) => nsm.verify(document, expected),
       });
-      return `address vouched for by PCR0 ${pcrs["PCR0"]?.slice(0, 8)}…`;
+      return `its key generated in the enclave with PCR0 ${pcrs["PCR0"]?.slice(0, 8)}…`;
     });
     await report.step("sign a message, its key opened by KMS", async () => {
       const { signature } = await first.wallet.sign(await row("alice"), { message: "hello" });

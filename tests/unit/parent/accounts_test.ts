@@ -3,6 +3,9 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { AttestationError } from "../../../lib/attestation/errors.ts";
 import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
+import { keyUserData } from "../../../lib/attestation/statement.ts";
+import { parseAddress } from "../../../lib/crypto/ethereum/address.ts";
+import { encode } from "cborg";
 import { EnclaveError } from "../../../lib/errors.ts";
 import { createAccount, findAccount, signAll } from "../../../lib/parent/accounts.ts";
 import { ServiceError } from "../../../lib/parent/client.ts";
@@ -130,6 +133,8 @@ Deno.test("an attested account's document says where it was made, and verifies a
   const verified = await verifyAccount(setup.row, setup);
   assertEquals([verified.moduleId, verified.configuration], [setup.nsm.moduleId, encodeHex(CONFIGURATION)]);
   assertEquals(verified.pcrs["PCR0"], setup.pcrs[0]);
+  await verifyAccount(setup.row, { ...setup, at: new Date() });
+  assert(Math.abs(Date.parse(verified.generatedAt) - Date.parse(verified.at)) < 60_000);
 });
 
 /** The last byte of a document belongs to its signature. */
@@ -190,14 +195,37 @@ Deno.test("an account is verified against an enclave that something identifies, 
   await verifyAccount(setup.row, { verify: setup.verify, pcrs: [{ 0: "ab".repeat(48) }, setup.pcrs] });
 });
 
-Deno.test("a document about something else is refused", async () => {
+Deno.test("a document about something else is refused, and one that does not say that the key was made in the enclave", async () => {
   await using setup = await attested();
-  for (const userData of [undefined, new Uint8Array([0xa0]), new TextEncoder().encode("hello")]) {
+  const key = {
+    purpose: "wallet",
+    subject: "alice",
+    publicPart: parseAddress(setup.row.address, "address").bytes,
+    keyArn: setup.row.keyId,
+    epoch: 0,
+  } as const;
+  const opened = await keyUserData({ ...key, from: { origin: "opened" } }, CONFIGURATION);
+  // What an enclave of an earlier version says: nothing of where the key comes from.
+  const unsaid = new Uint8Array(
+    encode({ v: 1, purpose: "wallet", config: CONFIGURATION, data: new Uint8Array(32) }),
+  );
+  const others = [undefined, new Uint8Array([0xa0]), new TextEncoder().encode("hello"), unsaid, opened];
+  for (const userData of others) {
     const document = await setup.nsm.attest({ userData, nonce: decodeBase64(NONCE) });
     const row = { ...setup.row, attestation: encodeBase64(document) };
     const error = await assertRejects(() => verifyAccount(row, setup), AttestationError);
     assertEquals(error.code, "attestation_user_data");
   }
+});
+
+Deno.test("an account whose document does not verify when it is made is not stored", async () => {
+  await using setup = await attested();
+  const { rig: { wallet }, store } = setup;
+  const nonce = encodeBase64(new Uint8Array(32));
+  const check = (row: AccountRow) =>
+    verifyAccount(row, { ...setup, pcrs: { 0: "ab".repeat(48) }, at: new Date() });
+  await assertRejects(() => createAccount({ store, wallet }, "bob", { nonce, check }), AttestationError);
+  assertEquals(store.rows.has("bob"), false);
 });
 
 Deno.test("an account without a document is said to have none", async () => {
