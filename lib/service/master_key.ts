@@ -58,12 +58,7 @@ interface HeldKey {
   readonly privateKey: SecretBytes;
   /** Whether this run made the key. */
   readonly from: KeyOrigin;
-}
-
-/** What a document is to say besides the key: both are the request's. */
-interface AttestRequest {
-  readonly nonce: Uint8Array<ArrayBuffer> | undefined;
-  /** SHA-256 of the document of the epoch before. */
+  /** SHA-256 of the document of the epoch before, where this run rewrapped the key and was told it. */
   readonly previous?: Uint8Array<ArrayBuffer> | undefined;
 }
 
@@ -152,15 +147,16 @@ export class MasterKeyService implements Disposable {
     this.#refuseOther(parsed, key);
     const held = this.#held;
     if (row === undefined && held !== undefined) {
-      return await this.#rowReply(held, { newlyGenerated: false }, { nonce });
+      return await this.#rowReply(held, { newlyGenerated: false, nonce });
     }
-    // The held key's own row: the public keys are equal, so this run made that key if it made the held one.
+    // A row of the held key: the public keys are equal, so this run made that key if it made the held one.
     const from = held?.from ?? { origin: "opened" };
+    const previous = row?.epoch === held?.row.epoch ? held?.previous : undefined;
     const fresh = row === undefined
       ? await this.#generate(enclaveId, key, credentials)
-      : { enclaveId, key, row, from, privateKey: await this.#open(parsed, row, key, credentials) };
+      : { enclaveId, key, row, from, previous, privateKey: await this.#open(parsed, row, key, credentials) };
     try {
-      const reply = await this.#rowReply(fresh, { newlyGenerated: row === undefined }, { nonce });
+      const reply = await this.#rowReply(fresh, { newlyGenerated: row === undefined, nonce });
       checkWaitedFor(signal);
       this.#hold(fresh);
       this.#options.log("info", "master_key_initialised", {
@@ -347,8 +343,8 @@ export class MasterKeyService implements Disposable {
       const privateKey = held.privateKey.clone();
       try {
         const row = await this.#wrap({ enclaveId, key, epoch: old.epoch + 1, privateKey }, credentials);
-        const fresh = { ...held, key, row, privateKey };
-        const reply = await this.#rowReply(fresh, { newlyGenerated: false }, { nonce, previous });
+        const fresh = { ...held, key, row, privateKey, previous };
+        const reply = await this.#rowReply(fresh, { newlyGenerated: false, nonce });
         checkWaitedFor(signal);
         this.#hold(fresh);
         this.#options.log("info", "master_key_rewrapped", {
@@ -376,7 +372,7 @@ export class MasterKeyService implements Disposable {
       key_epoch: held.row.epoch,
       boot_id: this.#bootId,
       origin: held.from.origin,
-      ...await this.#attested(held, { nonce }),
+      ...await this.#attested(held, nonce),
     };
   }
 
@@ -412,8 +408,8 @@ export class MasterKeyService implements Disposable {
   }
 
   async #attested(
-    { enclaveId, key, row, from }: HeldKey,
-    { nonce, previous }: AttestRequest,
+    { enclaveId, key, row, from, previous }: HeldKey,
+    nonce: Uint8Array<ArrayBuffer> | undefined,
   ): Promise<{ readonly attestation_document?: string }> {
     if (nonce === undefined) return {};
     const statement = {
@@ -430,8 +426,10 @@ export class MasterKeyService implements Disposable {
 
   async #rowReply(
     held: HeldKey,
-    { newlyGenerated }: { readonly newlyGenerated: boolean },
-    attest: AttestRequest,
+    { newlyGenerated, nonce }: {
+      readonly newlyGenerated: boolean;
+      readonly nonce: Uint8Array<ArrayBuffer> | undefined;
+    },
   ): Promise<Reply> {
     const { enclaveId, key, row } = held;
     return {
@@ -445,7 +443,7 @@ export class MasterKeyService implements Disposable {
       newly_generated: newlyGenerated,
       origin: held.from.origin,
       boot_id: this.#bootId,
-      ...await this.#attested(held, attest),
+      ...await this.#attested(held, nonce),
     };
   }
 

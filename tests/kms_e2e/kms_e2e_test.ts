@@ -35,6 +35,11 @@ interface World extends AsyncDisposable {
   gateway(...args: string[]): Promise<CtlResult>;
 }
 
+/** moto's enclave has no NSM: nothing can show where its keys come from. */
+function acceptUnproven(command: string): readonly string[] {
+  return ["init", "status", "verify", "rewrap"].includes(command) ? ["--accept-unproven-origin", "1,2"] : [];
+}
+
 type Enclave = Awaited<ReturnType<typeof ServiceProcess.start>>;
 
 async function makeWorld(moto: PeerServer, endpoint: string = moto.url): Promise<World> {
@@ -91,8 +96,8 @@ async function makeWorld(moto: PeerServer, endpoint: string = moto.url): Promise
         ].join("\n"),
       );
     },
-    gateway: (command, ...args) =>
-      runCtl(["gateway", command ?? "", "--config", file, ...args], { env: AWS }),
+    gateway: (command = "", ...args) =>
+      runCtl(["gateway", command, "--config", file, ...acceptUnproven(command), ...args], { env: AWS }),
     [Symbol.asyncDispose]: async () => {
       kms.destroy();
       await Deno.remove(directory, { recursive: true });
@@ -199,6 +204,34 @@ else {
       [1, true],
       refused.stdout + refused.stderr,
     );
+  });
+
+  test("without an NSM no key is made or taken, unless its enclave is accepted by name", async (moto) => {
+    await using world = await makeWorld(moto);
+    await using enclave = await world.startEnclave();
+    await world.configure([enclave]);
+    const plain = (...args: readonly string[]) =>
+      runCtl(["gateway", ...args, "--config", `${world.directory}/config.yaml`], { env: AWS });
+    const build = ["--pcr", `0=${"ab".repeat(48)}`];
+    const other = ["--accept-unproven-origin", "2"];
+    for (
+      const [args, words] of [[[], "no build is named"], [build, "no NSM"], [other, "no build"]] as const
+    ) {
+      const refused = await plain("init", "--new", ...args);
+      assertEquals(
+        [refused.code, refused.stdout.includes(words)],
+        [1, true],
+        refused.stdout + refused.stderr,
+      );
+      assert(refused.stdout.includes("--accept-unproven-origin 1"), refused.stdout);
+    }
+    assertEquals(readStored(world.database), undefined);
+    const [made] = rowsOf(await world.gateway("init", "--new", "--json"));
+    assertEquals([made?.["how"], made?.["origin"]], ["generated", "unproven"]);
+    for (const command of ["init", "status", "verify"]) {
+      const refused = await plain(command, ...build);
+      assertEquals([refused.code, refused.stdout.includes("no attestation document")], [1, true], command);
+    }
   });
 
   test("several enclaves have a key each, and status tells them apart", async (moto) => {
@@ -315,7 +348,10 @@ else {
         await world.configure([enclave], stored?.keyId ?? world.keys[0]);
         const to = stored?.keyId === world.keys[0] ? world.keys[1] : world.keys[0];
         const command = stored === undefined || round % 2 === 0 ? ["init", "--new"] : ["rewrap", "--to", to];
-        const ended = await killSoon(["gateway", ...command, "--config", `${world.directory}/config.yaml`]);
+        const ended = await killSoon([
+          ...["gateway", ...command, "--config", `${world.directory}/config.yaml`],
+          ...acceptUnproven("init"),
+        ]);
         if (ended) landed++;
         const now = readStored(world.database);
         if (publicKey !== undefined) assertEquals(now?.publicKey, publicKey, `round ${round}`);

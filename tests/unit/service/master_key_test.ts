@@ -1,15 +1,13 @@
 /** The master key: made once, opened again after a restart, never two, and nothing taken from a row that was changed. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
-import { newSecretKey, publicKeyOf, verifyDigest, verifySchnorr } from "../../../lib/crypto/secp256k1.ts";
+import { verifyDigest, verifySchnorr } from "../../../lib/crypto/secp256k1.ts";
 import { decodeStrict } from "../../../lib/attestation/cbor.ts";
 import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
-import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
-import { sealPrivateKey } from "../../../lib/crypto/bound_key.ts";
-import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
 import type { WireObject } from "../../../lib/wire/messages.ts";
 import { SigningKey } from "../../deps/ethers.ts";
+import { forgedRow } from "../../helpers/forged_row.ts";
 import { CREDENTIAL, KmsRefusal, plainMasterKey, walletRig } from "../../helpers/wallet_rig.ts";
 
 const DIGEST = encodeBase64(new Uint8Array(32).fill(5));
@@ -464,25 +462,14 @@ Deno.test("while a rewrapped key is held, the row from before it is refused, and
   assertEquals((await init(rig, { ...stays, ...rowOf(moved) }))["key_epoch"], 2);
 });
 
-/** A row that the parent made up of a private key that it knows: a data key of its own, wrapped by an unattested Encrypt. */
-async function forgedRow(rig: Rig): Promise<WireObject> {
-  const privateKey = newSecretKey();
-  const publicKey = publicKeyOf(privateKey, "compressed");
-  const dataKey = new SecretBytes(crypto.getRandomValues(new Uint8Array(32)));
-  const context = { app: "denclave", purpose: "master", enclave_id: "1" };
-  const wrapped = await rig.local.encrypt(rig.firstArn, dataKey.expose().slice(), context);
-  const sealed = await sealPrivateKey(dataKey, privateKey, {
-    purpose: "master",
-    subject: "1",
-    key: parseKeyArn(rig.firstArn),
-    publicPart: publicKey,
-    epoch: 1,
-  });
+/** A row around a private key that the parent knows, as a request has it. */
+async function forged(rig: Rig): Promise<WireObject> {
+  const row = await forgedRow(rig.local, rig.firstArn, 1);
   return {
-    kms_encrypted_dek: encodeBase64(wrapped),
-    encrypted_private_key: encodeBase64(sealed),
-    public_key: encodeBase64(publicKey),
-    key_epoch: 1,
+    kms_encrypted_dek: encodeBase64(row.kmsEncryptedDek),
+    encrypted_private_key: encodeBase64(row.encryptedPrivateKey),
+    public_key: encodeBase64(row.publicKey),
+    key_epoch: row.keyEpoch,
   };
 }
 
@@ -500,7 +487,7 @@ Deno.test("a key whose private half the parent knows opens, and its document say
     if (said instanceof Map) origins.push([said.get("origin"), said.get("generated_at")]);
   };
   const rewrap = { type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: CREDENTIAL, nonce };
-  await look(await init(rig, { ...await forgedRow(rig), nonce }));
+  await look(await init(rig, { ...await forged(rig), nonce }));
   await look(await init(rig, { nonce }));
   await look(await rig.ask({ type: "master_key.public_info", nonce }));
   await look(await rig.ask(rewrap));
