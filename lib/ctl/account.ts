@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { encodeBase64 } from "@std/encoding";
 import {
   EXPECT_OPTIONS,
   type ExpectedEnclave,
@@ -16,8 +15,8 @@ import { COMMON_OPTIONS } from "../cli/options.ts";
 import { createTable } from "./table.ts";
 import { formatFields, formatTable } from "./columns.ts";
 import { messageOf } from "../errors.ts";
-import { type AccountTools, createAccount, findAccount, signAll } from "../parent/accounts.ts";
-import { Client, ServiceError } from "../parent/client.ts";
+import { accountMaker, findAccount, signAll } from "../parent/accounts.ts";
+import { Client } from "../parent/client.ts";
 import { verifyAccount } from "../parent/verify_account.ts";
 import type { AccountRow } from "../parent/stores/account_store.ts";
 import { type AccountSignature, type SigningPayload, WalletClient } from "../parent/wallet_client.ts";
@@ -88,7 +87,6 @@ const SHOW_SPECS = [
 ] as const satisfies readonly OptionSpec[];
 
 const MAX_COUNT = 100_000;
-const NONCE_LENGTH = 32;
 
 function help(command: string, about: string, specs: readonly OptionSpec[]): string {
   return `usage: deno task ctl account ${command} [options]\n\n${about}\n\n${helpLines(specs)}\n`;
@@ -166,33 +164,6 @@ async function connect(options: Options): Promise<Client> {
   });
 }
 
-/** Makes accounts with their attestation documents; without, where there is no NSM and none was asked for. */
-function accountMaker(
-  tools: AccountTools,
-  { keyId, mustAttest, expected }: {
-    readonly keyId: string | undefined;
-    readonly mustAttest: boolean;
-    /** Undefined when the document is stored as it comes. */
-    readonly expected: ExpectedEnclave | undefined;
-  },
-): (name: string) => Promise<AccountRow> {
-  let hasNsm = true;
-  const check = expected === undefined
-    ? undefined
-    : (row: AccountRow) => verifyAccount(row, { ...expected, at: new Date() });
-  return async (name) => {
-    if (!hasNsm) return await createAccount(tools, name, { keyId });
-    try {
-      return await createAccount(tools, name, { keyId, nonce: newNonce(), check });
-    } catch (thrown) {
-      const isUnavailable = thrown instanceof ServiceError && thrown.code === "attestation_unavailable";
-      if (mustAttest || !isUnavailable) throw thrown;
-      hasNsm = false;
-      return await createAccount(tools, name, { keyId });
-    }
-  };
-}
-
 async function create(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(CREATE_SPECS, argv, io.env);
   if (options.on("help")) {
@@ -209,7 +180,7 @@ async function create(argv: readonly string[], io: CtlIo): Promise<number> {
   const make = accountMaker({ store, wallet: new WalletClient(client, credentials) }, {
     keyId: options.text("key"),
     mustAttest: options.on("attest"),
-    expected,
+    check: expected === undefined ? undefined : (row) => verifyAccount(row, { ...expected, at: new Date() }),
   });
   const json = options.on("json");
   const made: AccountRow[] = [];
@@ -306,10 +277,6 @@ async function enclaveToVerify(
     return undefined;
   }
   return options.on("insecure-skip-verification") ? undefined : await expectedEnclave(options, io);
-}
-
-function newNonce(): string {
-  return encodeBase64(crypto.getRandomValues(new Uint8Array(NONCE_LENGTH)));
 }
 
 async function list(argv: readonly string[], io: CtlIo): Promise<number> {

@@ -7,7 +7,7 @@ import { keyUserData } from "../../../lib/attestation/statement.ts";
 import { parseAddress } from "../../../lib/crypto/ethereum/address.ts";
 import { encode } from "cborg";
 import { EnclaveError } from "../../../lib/errors.ts";
-import { createAccount, findAccount, signAll } from "../../../lib/parent/accounts.ts";
+import { accountMaker, createAccount, findAccount, signAll } from "../../../lib/parent/accounts.ts";
 import { ServiceError } from "../../../lib/parent/client.ts";
 import { type AccountRow, StoreError } from "../../../lib/parent/stores/account_store.ts";
 import { verifyAccount } from "../../../lib/parent/verify_account.ts";
@@ -226,6 +226,25 @@ Deno.test("an account whose document does not verify when it is made is not stor
     verifyAccount(row, { ...setup, pcrs: { 0: "ab".repeat(48) }, at: new Date() });
   await assertRejects(() => createAccount({ store, wallet }, "bob", { nonce, check }), AttestationError);
   assertEquals(store.rows.has("bob"), false);
+});
+
+Deno.test("accounts are made with a document where there is an NSM, each with its own nonce", async () => {
+  await using setup = await attested();
+  const { rig: { wallet }, store } = setup;
+  const make = accountMaker({ store, wallet }, { mustAttest: false });
+  const rows = [await make("bob"), await make("carol")];
+  for (const row of rows) await verifyAccount(store.rows.get(row.name) ?? setup.row, setup);
+  assertEquals(new Set(rows.map(({ nonce }) => nonce)).size, 2);
+});
+
+Deno.test("where there is no NSM an account has no document, and none is made that must have one", async () => {
+  await using rig = await accountRig();
+  const tools = { store: new MemoryStore(), wallet: rig.wallet };
+  const make = accountMaker(tools, { mustAttest: true });
+  assertEquals((await assertRejects(() => make("alice"), ServiceError)).code, "attestation_unavailable");
+  assertEquals([tools.store.rows.size, rig.kms.calls.generateDataKey], [0, 0]);
+  const made = await accountMaker(tools, { mustAttest: false })("alice");
+  assertEquals([made.attestation, tools.store.rows.get("alice")], [undefined, made]);
 });
 
 Deno.test("an account without a document is said to have none", async () => {
