@@ -1,6 +1,7 @@
 /**
  * What the service says in an attestation document beside the measurements: `user_data`, a CBOR map {v, purpose, config, data}, where `config`
- * is a hash of the measured configuration and `data` a hash of what the document is about. Made in the enclave, made again by who verifies.
+ * is a hash of the measured configuration and `data` a hash of what the document is about. A document about a key also has {origin, generated_at,
+ * previous}. Made in the enclave, made again by who verifies.
  *
  * @module
  */
@@ -9,7 +10,15 @@ import { encode } from "cborg";
 /** What a document about a key is about. */
 export type StatementPurpose = "wallet" | "master";
 
-/** What a document says of a key that was made in the enclave. A parent that can call KMS Encrypt could make up a row; not this. */
+/**
+ * How a key came into the run of the enclave that attests to it. `generated`: this run made it, so nobody else has ever had it. `opened`: it came
+ * in as a row, which a parent that can call KMS Encrypt can make of a private key that it knows.
+ */
+export type KeyOrigin =
+  | { readonly origin: "generated"; readonly generatedAt: Date }
+  | { readonly origin: "opened" };
+
+/** What a document says of a key. */
 export interface KeyStatement {
   /** Which service. */
   readonly purpose: StatementPurpose;
@@ -21,9 +30,14 @@ export interface KeyStatement {
   readonly keyArn: string;
   /** 0 for what cannot be rewrapped. */
   readonly epoch: number;
+  readonly from: KeyOrigin;
+  /** For a rewrapped key: SHA-256 of the document of the epoch before, as the request gave it. 32 bytes. */
+  readonly previous?: Uint8Array | undefined;
 }
 
 const VERSION = 1;
+/** 1 said nothing of the origin. */
+const KEY_VERSION = 2;
 
 async function sha256(bytes: Uint8Array): Promise<Uint8Array<ArrayBuffer>> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", new Uint8Array(bytes)));
@@ -51,9 +65,14 @@ export async function keyUserData(
   statement: KeyStatement,
   config: Uint8Array,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const { purpose, subject, publicPart, keyArn, epoch } = statement;
-  const data = await sha256(encode([VERSION, purpose, subject, publicPart, keyArn, epoch]));
-  return new Uint8Array(encode({ v: VERSION, purpose, config, data }));
+  const { purpose, subject, publicPart, keyArn, epoch, from, previous = null } = statement;
+  const { origin } = from;
+  const generatedAt = origin === "generated" ? from.generatedAt.getTime() : null;
+  const about = [KEY_VERSION, purpose, subject, publicPart, keyArn, epoch, origin, generatedAt, previous];
+  const data = await sha256(encode(about));
+  return new Uint8Array(
+    encode({ v: KEY_VERSION, purpose, config, data, origin, generated_at: generatedAt, previous }),
+  );
 }
 
 /**

@@ -16,9 +16,14 @@ export interface OptionSpec {
   /** May be given again; in the environment, and within one value, commas separate. */
   readonly multiple?: boolean;
   readonly default?: string;
-  /** An empty environment variable is an error, and not as if there was none: for what must not go missing by a slip. */
+  /** An empty value is an error, and not as if there was none; so is a single-valued flag given twice: for what must not go missing by a slip. */
   readonly refuseEmpty?: boolean;
   readonly help: string;
+}
+
+/** An option of the measured configuration: its table says of each whether it may be empty. */
+export interface MeasuredOptionSpec extends OptionSpec {
+  readonly refuseEmpty: boolean;
 }
 
 /** Exit codes of every command but the kmstool drop-in. */
@@ -72,6 +77,32 @@ export class Options {
       .filter((part) => part !== "");
     if (given === undefined || parts.length > 0) return parts;
     throw new UsageError(`--${name} was given, but nothing is in it`, "Give a value, or leave it out.");
+  }
+
+  /**
+   * As {@link list}, each parsed.
+   *
+   * @param identity the same text for the same value, however it was written
+   * @throws {UsageError} when a value is there twice: one of the two is a mistake.
+   */
+  distinct<T>(
+    name: string,
+    parse: (text: string) => T,
+    identity: (value: T) => string = String,
+  ): readonly T[] {
+    const found = new Map<string, T>();
+    for (const text of this.list(name)) {
+      const value = parse(text);
+      const id = identity(value);
+      if (found.has(id)) {
+        throw new UsageError(
+          `Cannot use ${JSON.stringify(text)} for --${name}: it is there twice`,
+          "Name each value once.",
+        );
+      }
+      found.set(id, value);
+    }
+    return [...found.values()];
   }
 
   /** As {@link list}, for values that may have commas in them: each as it was given. */
@@ -172,10 +203,20 @@ export function parseOptions(
     if (token.value === undefined || eaten) {
       throw new UsageError(`Option ${token.rawName} needs a value`, `${token.rawName} ${spec.value}`);
     }
+    if (token.value === "" && spec.refuseEmpty === true) {
+      throw new UsageError(
+        `${token.rawName} is given, but nothing is in it`,
+        "Give it a value, or leave it out.",
+      );
+    }
     given.push(token.value);
   }
   for (const spec of specs) {
-    if (values.has(spec.name)) continue;
+    const given = values.get(spec.name)?.length ?? 0;
+    if (given > 1 && spec.multiple !== true && spec.refuseEmpty === true) {
+      throw new UsageError(`--${spec.name} is given ${given} times`, "Give it once.");
+    }
+    if (given > 0) continue;
     const fromEnv = spec.env === undefined ? undefined : env(spec.env);
     if (fromEnv === "" && spec.refuseEmpty === true) {
       throw new UsageError(`${spec.env} is set, but nothing is in it`, "Give it a value, or unset it.");

@@ -6,7 +6,7 @@
 import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { PUBLIC_KEY_LENGTH } from "../sealed/hpke.ts";
 import type { SealedConfig } from "../service/sealed.ts";
-import { type Options, type OptionSpec, UsageError } from "./options.ts";
+import { type MeasuredOptionSpec, type Options, UsageError } from "./options.ts";
 
 /** Options of `serve` that concern sealed requests. */
 export const SEALED_OPTIONS = [
@@ -24,7 +24,7 @@ export const SEALED_OPTIONS = [
     multiple: true,
     help: "open sealed requests of this client alone (X25519 public key); again or with commas for more",
   },
-] as const satisfies readonly OptionSpec[];
+] as const satisfies readonly MeasuredOptionSpec[];
 
 const MAX_CLIENT_KEYS = 256;
 
@@ -43,9 +43,12 @@ function clientKey(text: string): Uint8Array {
 
 /** @throws {UsageError} that names the option. */
 export function readSealedConfig(options: Options): SealedConfig {
-  const keys = new Map(options.list("client-key").map(clientKey).map((key) => [encodeBase64(key), key]));
-  if (keys.size > MAX_CLIENT_KEYS) {
-    throw new UsageError(`--client-key was given ${keys.size} times`, `${MAX_CLIENT_KEYS} are the most.`);
+  const clientKeys = options.distinct("client-key", clientKey, encodeBase64);
+  if (clientKeys.length > MAX_CLIENT_KEYS) {
+    throw new UsageError(
+      `--client-key was given ${clientKeys.length} times`,
+      `${MAX_CLIENT_KEYS} are the most.`,
+    );
   }
-  return { required: options.on("require-sealed"), clientKeys: [...keys.values()] };
+  return { required: options.on("require-sealed"), clientKeys };
 }

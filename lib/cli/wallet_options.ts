@@ -7,7 +7,7 @@ import { parseAddress } from "../crypto/ethereum/address.ts";
 import { messageOf } from "../errors.ts";
 import { MAX_CACHE_MS } from "../service/key_cache.ts";
 import type { WalletGuards } from "../service/wallet_guards.ts";
-import { type Options, type OptionSpec, UsageError } from "./options.ts";
+import { type MeasuredOptionSpec, type Options, UsageError } from "./options.ts";
 
 /** Options of `serve` that concern the wallet. */
 export const WALLET_OPTIONS = [
@@ -61,6 +61,7 @@ export const WALLET_OPTIONS = [
   {
     name: "wallet-cache",
     env: "WALLET_CACHE",
+    refuseEmpty: true,
     value: "N",
     default: "0",
     help: "keep so many opened account keys; 0 keeps none",
@@ -68,11 +69,12 @@ export const WALLET_OPTIONS = [
   {
     name: "wallet-cache-ms",
     env: "WALLET_CACHE_MS",
+    refuseEmpty: true,
     value: "MS",
     default: "60000",
     help: `keep an opened key so long, at most ${MAX_CACHE_MS}`,
   },
-] as const satisfies readonly OptionSpec[];
+] as const satisfies readonly MeasuredOptionSpec[];
 
 /** What the wallet's options say. */
 export interface WalletConfig {
@@ -106,9 +108,14 @@ function call(text: string): WalletGuards["calls"][number] {
   return { contract: address("wallet-call", contract), selector: selector.toLowerCase() };
 }
 
-/** As it is, spaces and commas included. */
-function messagePrefix(text: string): string {
-  return text === "" ? refuse("wallet-message-prefix", text, "Every message begins like this.") : text;
+/** As they are, spaces and commas included. */
+function messagePrefixes(options: Options): readonly string[] {
+  const prefixes = options.each("wallet-message-prefix");
+  for (const [index, text] of prefixes.entries()) {
+    if (text === "") refuse("wallet-message-prefix", text, "Every message begins like this.");
+    if (prefixes.indexOf(text) < index) refuse("wallet-message-prefix", text, "It is there twice.");
+  }
+  return prefixes;
 }
 
 /** @throws {UsageError} that names the option. */
@@ -116,12 +123,14 @@ export function readWalletConfig(options: Options): WalletConfig {
   const maxValue = options.text("wallet-max-value");
   return {
     guards: {
-      chains: options.list("wallet-chain").map((text) => wholeNumber("wallet-chain", text)),
-      recipients: options.list("wallet-recipient").map((text) => address("wallet-recipient", text)),
-      calls: options.list("wallet-call").map(call),
-      verifyingContracts: options.list("wallet-verifying-contract")
-        .map((text) => address("wallet-verifying-contract", text)),
-      messagePrefixes: options.each("wallet-message-prefix").map(messagePrefix),
+      chains: options.distinct("wallet-chain", (text) => wholeNumber("wallet-chain", text)),
+      recipients: options.distinct("wallet-recipient", (text) => address("wallet-recipient", text)),
+      calls: options.distinct("wallet-call", call, ({ contract, selector }) => `${contract}:${selector}`),
+      verifyingContracts: options.distinct(
+        "wallet-verifying-contract",
+        (text) => address("wallet-verifying-contract", text),
+      ),
+      messagePrefixes: messagePrefixes(options),
       maxValue: maxValue === undefined ? undefined : wholeNumber("wallet-max-value", maxValue),
     },
     cache: {

@@ -3,15 +3,19 @@
  *
  * @module
  */
-import { encodeBase64 } from "@std/encoding";
-import { expectedPcrs, PCR_OPTION } from "./attestation_options.ts";
+import {
+  EXPECT_OPTIONS,
+  type ExpectedEnclave,
+  expectedEnclave,
+  namesEnclave,
+} from "./attestation_options.ts";
 import { EXIT, helpLines, type Options, type OptionSpec, parseOptions, UsageError } from "../cli/options.ts";
 import { Progress } from "./progress.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import { createTable } from "./table.ts";
 import { formatFields, formatTable } from "./columns.ts";
 import { messageOf } from "../errors.ts";
-import { createAccount, findAccount, signAll } from "../parent/accounts.ts";
+import { accountMaker, findAccount, signAll } from "../parent/accounts.ts";
 import { Client } from "../parent/client.ts";
 import { verifyAccount } from "../parent/verify_account.ts";
 import type { AccountRow } from "../parent/stores/account_store.ts";
@@ -42,7 +46,12 @@ const KEY = {
 const CREATE_SPECS = [
   { ...NAME, help: "its name; again or with commas for more" },
   { name: "count", value: "N", help: "make so many: <name>-1 to <name>-N" },
-  { name: "attest", help: "have the NSM sign that the address was made in the enclave; kept in the row" },
+  {
+    name: "attest",
+    help: "verify the attestation document of the address before it is stored; fail where there is no NSM",
+  },
+  ...EXPECT_OPTIONS,
+  { name: "insecure-skip-verification", help: "for development: with --attest, keep an unverified document" },
   KEY,
   ...ENCLAVE_OPTIONS,
   ...STORE_OPTIONS,
@@ -73,12 +82,11 @@ const LIST_SPECS = [...STORE_OPTIONS, ...AWS_OPTIONS, JSON_OPTION, ...COMMON_OPT
 const SHOW_SPECS = [
   NAME,
   { name: "verify", help: "verify the row's attestation document, up to AWS's root" },
-  { ...PCR_OPTION, help: `with --verify: ${PCR_OPTION.help}` },
+  ...EXPECT_OPTIONS,
   ...LIST_SPECS,
 ] as const satisfies readonly OptionSpec[];
 
 const MAX_COUNT = 100_000;
-const NONCE_LENGTH = 32;
 
 function help(command: string, about: string, specs: readonly OptionSpec[]): string {
   return `usage: deno task ctl account ${command} [options]\n\n${about}\n\n${helpLines(specs)}\n`;
@@ -165,10 +173,15 @@ async function create(argv: readonly string[], io: CtlIo): Promise<number> {
       EXIT.ok;
   }
   const names = namesToCreate(options);
+  const expected = await enclaveToVerify(options, io, "attest");
   const credentials = credentialSource(options, io);
   await using store = await openStore(options, io, credentials);
   using client = await connect(options);
-  const wallet = new WalletClient(client, credentials);
+  const make = accountMaker({ store, wallet: new WalletClient(client, credentials) }, {
+    keyId: options.text("key"),
+    mustAttest: options.on("attest"),
+    check: expected === undefined ? undefined : (row) => verifyAccount(row, { ...expected, at: new Date() }),
+  });
   const json = options.on("json");
   const made: AccountRow[] = [];
   try {
@@ -177,12 +190,7 @@ async function create(argv: readonly string[], io: CtlIo): Promise<number> {
       write: io.stderr,
     });
     for (const name of names) {
-      made.push(
-        await createAccount({ store, wallet }, name, {
-          keyId: options.text("key"),
-          nonce: options.on("attest") ? newNonce() : undefined,
-        }),
-      );
+      made.push(await make(name));
       progress.at(made.length);
     }
   } finally {
@@ -198,6 +206,11 @@ async function create(argv: readonly string[], io: CtlIo): Promise<number> {
             )
           }\n`
           : `${formatTable(["NAME", "ADDRESS"], made.map(({ name, address }) => [name, address]))}\n`,
+      );
+    }
+    if (made.some(({ attestation }) => attestation === undefined)) {
+      io.stderr(
+        "Without an attestation document nothing can prove that these keys were made in an enclave: there is no NSM.\n",
       );
     }
   }
@@ -253,8 +266,17 @@ async function sign(argv: readonly string[], io: CtlIo): Promise<number> {
   return EXIT.ok;
 }
 
-function newNonce(): string {
-  return encodeBase64(crypto.getRandomValues(new Uint8Array(NONCE_LENGTH)));
+/** The enclave that a document is verified against, where the switch asks for that. @throws {UsageError} */
+async function enclaveToVerify(
+  options: Options,
+  io: CtlIo,
+  asked: "attest" | "verify",
+): Promise<ExpectedEnclave | undefined> {
+  if (!options.on(asked)) {
+    if (namesEnclave(options)) throw new UsageError(`--pcr and --measurements go with --${asked}`);
+    return undefined;
+  }
+  return options.on("insecure-skip-verification") ? undefined : await expectedEnclave(options, io);
 }
 
 async function list(argv: readonly string[], io: CtlIo): Promise<number> {
@@ -297,11 +319,10 @@ async function show(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(SHOW_SPECS, argv, io.env);
   if (options.on("help")) return io.stdout(help("show", "One account.", SHOW_SPECS)), EXIT.ok;
   const name = oneName(options);
+  const expected = await enclaveToVerify(options, io, "verify");
   await using store = await openStore(options, io, credentialSource(options, io));
   const row = await findAccount(store, name);
-  const pcrs = expectedPcrs(options);
-  if (!options.on("verify") && Object.keys(pcrs).length > 0) throw new UsageError("--pcr goes with --verify");
-  const verified = options.on("verify") ? await verifyAccount(row, { pcrs }) : undefined;
+  const verified = expected === undefined ? undefined : await verifyAccount(row, expected);
   io.stdout(
     options.on("json")
       ? `${JSON.stringify({ ...row, ...(verified === undefined ? {} : { verified }) }, null, 2)}\n`
@@ -314,15 +335,12 @@ async function show(argv: readonly string[], io: CtlIo): Promise<number> {
           version: row.version,
           store: store.description,
           attested: verified === undefined
-            ? row.attestation === undefined ? "no" : "not verified (--verify)"
-            : `at ${verified.at} in ${verified.moduleId}`,
+            ? row.attestation === undefined ? "no: its origin cannot be proven" : "not verified (--verify)"
+            : `generated at ${verified.generatedAt} in ${verified.moduleId} (document of ${verified.at}: not fresh)`,
           ...verified?.pcrs,
         })
       }\n`,
   );
-  if (verified !== undefined && Object.keys(pcrs).length === 0) {
-    io.stderr("Any enclave could have made this: compare the PCRs with your build's (--pcr 0=…)\n");
-  }
   return EXIT.ok;
 }
 

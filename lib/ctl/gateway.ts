@@ -23,7 +23,9 @@ import {
   verifyMasterKey,
 } from "../parent/gateway/gateway.ts";
 import { type MasterKeyStore, openMasterKeyStore } from "../parent/gateway/master_key_store.ts";
+import { type Origin, type OriginPolicy, originWords } from "../parent/gateway/origin.ts";
 import { formatAddress } from "../wire/address.ts";
+import { EXPECT_OPTIONS, expectedEnclave, namesEnclave } from "./attestation_options.ts";
 import type { CtlIo } from "./io.ts";
 
 /** Commands of the group. */
@@ -48,14 +50,27 @@ const SHARED = [
   ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
+/** Options of the commands that want to know where a key comes from. */
+const ORIGIN_OPTIONS = [
+  ...EXPECT_OPTIONS,
+  {
+    name: "accept-unproven-origin",
+    value: "ID",
+    multiple: true,
+    help:
+      "take this enclave's key though nothing shows that an enclave made it; again or with commas for more",
+  },
+] as const satisfies readonly OptionSpec[];
+
 const SPECS = {
   init: [
     { name: "new", help: "the first time: make the database, and keys where none is stored" },
+    ...ORIGIN_OPTIONS,
     ...SHARED,
   ],
-  status: SHARED,
+  status: [...ORIGIN_OPTIONS, ...SHARED],
   restore: SHARED,
-  verify: SHARED,
+  verify: [...ORIGIN_OPTIONS, ...SHARED],
   sign: [
     { name: "digest", value: "HEX", help: "32 bytes" },
     { name: "scheme", value: "NAME", default: "ecdsa", help: "ecdsa (low s) or schnorr (BIP-340)" },
@@ -63,17 +78,21 @@ const SPECS = {
   ],
   rewrap: [
     { name: "to", value: "KEY", help: "the KMS key to go to, one that the enclave allows" },
+    ...ORIGIN_OPTIONS,
     ...SHARED,
   ],
 } as const satisfies Record<(typeof GATEWAY_COMMANDS)[number], readonly OptionSpec[]>;
 
 const ABOUT: Readonly<Record<(typeof GATEWAY_COMMANDS)[number], string>> = {
   init:
-    "Puts each enclave's stored key into it; with --new, has one made where none is stored, and stores it.",
+    "Puts each enclave's stored key into it; with --new, has one made where none is stored, and stores it. A key is\n" +
+    "taken if its attestation document shows that a build of -m or --pcr made it; old builds are named too.",
   restore:
     "Goes back to the row before a rewrap, when the new one does not open. The new one is kept in its stead.",
-  status: "What is stored, and what the enclaves hold. Changes nothing, asks KMS nothing.",
-  verify: "Opens every row by KMS, has every key sign, and checks the database.",
+  status:
+    "What is stored, where it comes from, and what the enclaves hold. Changes nothing, asks KMS nothing.",
+  verify:
+    "Verifies the stored documents, opens every row by KMS, has every key sign, and checks the database.",
   sign: "Has an enclave sign a digest. The signature is verified before it is shown.",
   rewrap:
     "Moves a key under another KMS key: the same key, the epoch one more. The old row is kept until the new\n" +
@@ -122,6 +141,13 @@ function credentialsOf(config: Config): CredentialSource {
 /** What a command does with one enclave. */
 type Work = (tools: GatewayTools, enclaveId: number) => Promise<Omit<Line, "enclave">>;
 
+/** For programs. */
+function originFields(origin: Origin): Readonly<Record<string, string>> {
+  return origin.proven
+    ? { origin: "generated", generated_at: origin.generatedAt.toISOString(), origin_pcr0: origin.pcr0 }
+    : { origin: "unproven", origin_problem: origin.why };
+}
+
 function short(bytes: Uint8Array): string {
   return `${encodeHex(bytes).slice(0, 16)}…`;
 }
@@ -131,19 +157,25 @@ function workOf(command: (typeof GATEWAY_COMMANDS)[number], config: Config, opti
     case "init":
       return async (tools, id) => {
         const { keyId } = config.kms;
-        const { how, row, kept } = await initMasterKey(tools, id, { keyId, allowNew: options.on("new") });
+        const { how, row, kept, origin } = await initMasterKey(tools, id, {
+          keyId,
+          allowNew: options.on("new"),
+        });
         const still = kept === 0 ? "" : `; ${kept} replaced row${kept === 1 ? "" : "s"} kept until a restart`;
         const other = keyId?.startsWith("arn:") === true && keyId !== row.kmsKeyId
           ? `; it is under ${row.kmsKeyId}, not the configuration's key (gateway rewrap moves it)`
           : "";
         return {
           ok: true,
-          outcome: `${how}, epoch ${row.keyEpoch}, public key ${encodeHex(row.publicKey)}${still}${other}`,
+          outcome: `${how}, epoch ${row.keyEpoch}, public key ${encodeHex(row.publicKey)}${still}${other}; ${
+            originWords(origin)
+          }`,
           fields: {
             how,
             key_epoch: row.keyEpoch,
             public_key: encodeHex(row.publicKey),
             kms_key_id: row.kmsKeyId,
+            ...originFields(origin),
           },
         };
       };
@@ -157,16 +189,21 @@ function workOf(command: (typeof GATEWAY_COMMANDS)[number], config: Config, opti
         };
       };
     case "verify":
-      return async (tools, id) => ({ ok: true, outcome: await verifyMasterKey(tools, id) });
+      return async (tools, id) => {
+        const { words, origin } = await verifyMasterKey(tools, id);
+        return { ok: true, outcome: `${words}; ${originWords(origin)}` };
+      };
     case "status":
       return async (tools, id) => {
-        const { stored, held, kept, ok, words } = await masterKeyStatus(tools, id);
+        const { stored, held, kept, ok, origin, words } = await masterKeyStatus(tools, id);
         const row = stored === undefined
           ? "no key stored"
           : `stored: epoch ${stored.keyEpoch}, ${short(stored.publicKey)}, under ${stored.kmsKeyId}`;
         return {
           ok,
-          outcome: `${row}${kept === 0 ? "" : ` (${kept} replaced, kept)`}; enclave ${words}`,
+          outcome: `${row}${kept === 0 ? "" : ` (${kept} replaced, kept)`}; enclave ${words}${
+            origin === undefined ? "" : `; ${originWords(origin)}`
+          }`,
           fields: {
             boot_id: held?.boot ?? "",
             held_epoch: held?.keyEpoch ?? 0,
@@ -174,6 +211,7 @@ function workOf(command: (typeof GATEWAY_COMMANDS)[number], config: Config, opti
             stored_epoch: stored?.keyEpoch ?? 0,
             stored_public_key: stored === undefined ? "" : encodeHex(stored.publicKey),
             replaced: kept,
+            ...(origin === undefined ? {} : originFields(origin)),
           },
         };
       };
@@ -212,10 +250,11 @@ function workOf(command: (typeof GATEWAY_COMMANDS)[number], config: Config, opti
 /** One enclave; what goes wrong with it is its line, and the others go on. */
 async function runOne(
   { enclaveId, address }: EnclaveConfig,
-  { config, store, credentials, work }: {
+  { config, store, credentials, origin, work }: {
     readonly config: Config;
     readonly store: MasterKeyStore;
     readonly credentials: CredentialSource;
+    readonly origin: OriginPolicy;
     readonly work: Work;
   },
 ): Promise<Line> {
@@ -230,7 +269,7 @@ async function runOne(
           "The configuration wants attestation: this is a development service, and must not get keys or give any.",
       });
     }
-    return { enclave: enclaveId, ...await work({ store, enclave }, enclaveId) };
+    return { enclave: enclaveId, ...await work({ store, enclave, origin }, enclaveId) };
   } catch (thrown) {
     const hint = thrown instanceof EnclaveError && thrown.hint !== undefined ? ` ${thrown.hint}` : "";
     const away = thrown instanceof EnclaveError && AWAY.includes(thrown.code);
@@ -254,11 +293,18 @@ export async function runGateway(command: string, argv: readonly string[], io: C
     throw new UsageError("Which enclave signs?", "Give --enclave.");
   }
   const work = workOf(known, config, options);
+  const accepted = options.list("accept-unproven-origin");
+  const expected = namesEnclave(options) || options.on("insecure-skip-pcrs")
+    ? await expectedEnclave(options, io)
+    : undefined;
   const create = known === "init" && options.on("new");
   using store = openMasterKeyStore(config.database.path, { create, busyMs: config.limits.databaseMs });
   const credentials = credentialsOf(config);
   const lines: Line[] = [];
-  for (const enclave of enclaves) lines.push(await runOne(enclave, { config, store, credentials, work }));
+  for (const enclave of enclaves) {
+    const origin = { expected, acceptUnproven: accepted.includes(String(enclave.enclaveId)) };
+    lines.push(await runOne(enclave, { config, store, credentials, origin, work }));
+  }
   const problems = known === "verify" ? store.problems() : [];
   const ok = lines.every((line) => line.ok) && problems.length === 0;
   print({ command: known, lines, problems, config, ok }, options.on("json"), io);

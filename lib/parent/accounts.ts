@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { encodeBase64 } from "@std/encoding";
+import { ServiceError } from "./client.ts";
 import { accountExists, type AccountRow, type AccountStore, StoreError } from "./stores/account_store.ts";
 import type { AccountSignature, SigningPayload, WalletClient } from "./wallet_client.ts";
 
@@ -15,25 +17,64 @@ export interface AccountTools {
 
 /** Payloads that the enclave signs under one KMS call. */
 const BATCH = 1_000;
+const NONCE_LENGTH = 32;
 
 /**
  * Makes an account and stores it. When this returns, the row is on disk; when it throws, the address was shown to nobody, so nothing that
  * matters is lost.
  *
  * @param options.nonce base64: asks for an attestation document over the address, which goes into the row
+ * @param options.check is given the row before it is stored: what it throws leaves nothing stored
  * @throws {StoreError} `account_exists` and others
  * @throws {ServiceError} when the enclave refuses
  */
 export async function createAccount(
   { store, wallet, now = () => new Date() }: AccountTools,
   name: string,
-  options: { readonly keyId?: string | undefined; readonly nonce?: string | undefined } = {},
+  { check, ...options }: {
+    readonly keyId?: string | undefined;
+    readonly nonce?: string | undefined;
+    readonly check?: ((row: AccountRow) => Promise<unknown>) | undefined;
+  } = {},
 ): Promise<AccountRow> {
   // Looked up first to spare the enclave the work; the store's own condition is what keeps the old row.
   if (await store.get(name) !== undefined) throw accountExists(name);
   const row: AccountRow = { ...await wallet.generateAccount(name, options), created: now().toISOString() };
+  await check?.(row);
   await store.insert(row);
   return row;
+}
+
+/** What {@link accountMaker} is told. */
+export interface AccountMakerOptions {
+  readonly keyId?: string | undefined;
+  /** Whether an account without an attestation document is refused. */
+  readonly mustAttest: boolean;
+  /** As that of {@link createAccount}, for accounts with a document. */
+  readonly check?: ((row: AccountRow) => Promise<unknown>) | undefined;
+}
+
+/**
+ * Makes accounts as {@link createAccount} does, each with an attestation document that answers a nonce of its own. Where there is no NSM they have
+ * none, unless that is refused.
+ */
+export function accountMaker(
+  tools: AccountTools,
+  { keyId, mustAttest, check }: AccountMakerOptions,
+): (name: string) => Promise<AccountRow> {
+  let hasNsm = true;
+  return async (name) => {
+    if (!hasNsm) return await createAccount(tools, name, { keyId });
+    const nonce = encodeBase64(crypto.getRandomValues(new Uint8Array(NONCE_LENGTH)));
+    try {
+      return await createAccount(tools, name, { keyId, nonce, check });
+    } catch (thrown) {
+      const isUnavailable = thrown instanceof ServiceError && thrown.code === "attestation_unavailable";
+      if (mustAttest || !isUnavailable) throw thrown;
+      hasNsm = false;
+      return await createAccount(tools, name, { keyId });
+    }
+  };
 }
 
 /**

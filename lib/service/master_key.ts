@@ -8,6 +8,7 @@
  */
 import { encodeBase64 } from "@std/encoding";
 import { timingSafeEqual } from "@std/crypto";
+import type { KeyOrigin } from "../attestation/statement.ts";
 import { Credentials } from "../aws/credentials.ts";
 import { type Binding, openPrivateKey, sealPrivateKey } from "../crypto/bound_key.ts";
 import { KEY_LENGTH, OpenError } from "../crypto/sealing.ts";
@@ -24,6 +25,7 @@ import { parseNonce } from "./fields.ts";
 import { rowKmsFailure, rowRejected, type RowSuspects } from "./kms_failure.ts";
 import {
   type InitRequest,
+  isSameRow,
   type MasterKeyRow,
   meansEnclave,
   parseInitRequest,
@@ -45,6 +47,7 @@ export interface MasterKeyOptions {
   /** Goes into attestation documents. 32 bytes. */
   readonly configurationHash: Uint8Array<ArrayBuffer>;
   readonly log: Log;
+  readonly now: () => Date;
 }
 
 /** The key in memory, and the row that it is stored as. */
@@ -53,6 +56,10 @@ interface HeldKey {
   readonly key: KeyArn;
   readonly row: MasterKeyRow;
   readonly privateKey: SecretBytes;
+  /** Whether this run made the key. */
+  readonly from: KeyOrigin;
+  /** SHA-256 of the document of the epoch before, where this run rewrapped the key and was told it. */
+  readonly previous?: Uint8Array<ArrayBuffer> | undefined;
 }
 
 const SUSPECTS: RowSuspects = {
@@ -142,9 +149,12 @@ export class MasterKeyService implements Disposable {
     if (row === undefined && held !== undefined) {
       return await this.#rowReply(held, { newlyGenerated: false, nonce });
     }
+    // A row of the held key: the public keys are equal, so this run made that key if it made the held one.
+    const from = held?.from ?? { origin: "opened" };
+    const previous = row?.epoch === held?.row.epoch ? held?.previous : undefined;
     const fresh = row === undefined
       ? await this.#generate(enclaveId, key, credentials)
-      : { enclaveId, key, row, privateKey: await this.#open(parsed, row, key, credentials) };
+      : { enclaveId, key, row, from, previous, privateKey: await this.#open(parsed, row, key, credentials) };
     try {
       const reply = await this.#rowReply(fresh, { newlyGenerated: row === undefined, nonce });
       checkWaitedFor(signal);
@@ -169,7 +179,7 @@ export class MasterKeyService implements Disposable {
     old?.privateKey[Symbol.dispose]();
   }
 
-  /** One service, one key: another enclave's id, another KMS key without a row, or another public key are mistakes. */
+  /** One service, one key, and no step back: another enclave's id, another KMS key without a row, another public key, an older row. */
   #refuseOther({ enclaveId, row }: InitRequest, key: KeyArn): void {
     if (row !== undefined) this.#checkEpoch(row);
     const held = this.#held;
@@ -178,8 +188,14 @@ export class MasterKeyService implements Disposable {
       ? `the key of enclave ${JSON.stringify(held.enclaveId)} is held`
       : row === undefined && held.key.arn !== key.arn
       ? `the key that is held is wrapped by ${held.key.arn}: rewrap it`
-      : row !== undefined && !timingSafeEqual(row.publicKey, held.row.publicKey)
+      : row === undefined
+      ? undefined
+      : !timingSafeEqual(row.publicKey, held.row.publicKey)
       ? "another public key is held"
+      : row.epoch < held.row.epoch
+      ? `epoch ${held.row.epoch} of this key is held, and this row is of epoch ${row.epoch}`
+      : row.epoch === held.row.epoch && !isSameRow(row, held.row)
+      ? `another row of epoch ${row.epoch} is held`
       : undefined;
     if (conflict === undefined) return;
     throw new WireError(
@@ -205,7 +221,13 @@ export class MasterKeyService implements Disposable {
         { enclaveId, key, epoch: this.#options.minEpoch, privateKey },
         credentials,
       );
-      return { enclaveId, key, row, privateKey };
+      return {
+        enclaveId,
+        key,
+        row,
+        privateKey,
+        from: { origin: "generated", generatedAt: this.#options.now() },
+      };
     } catch (thrown) {
       privateKey[Symbol.dispose]();
       throw thrown;
@@ -296,23 +318,32 @@ export class MasterKeyService implements Disposable {
   }
 
   /**
-   * The same private key under a new data key of another KMS key; the epoch grows by one. The old row still opens.
+   * The same private key under a new data key of another KMS key; the epoch grows by one. The old row still opens. Of two that were asked for
+   * while the same row was held, the second is refused.
    *
    * @throws {WireError | EnclaveError}; what is held then stays as it was.
    */
   async rewrap(request: WireObject, signal: AbortSignal = NEVER): Promise<Reply> {
     using credentials = Credentials.fromStrings(takeCredentials(request));
-    const { newKeyId, region } = parseRewrapRequest(request);
+    const { newKeyId, region, epoch, previous } = parseRewrapRequest(request);
     const key = selectKey(this.#options.keys, { key: newKeyId, region });
     const nonce = parseNonce(request);
     if (nonce !== undefined) requireAttester(this.#options.attester);
+    const from = epoch ?? this.#held?.row.epoch;
     return await this.#oneAtATime(signal, async () => {
-      const { enclaveId, row: old, privateKey: held } = this.#require(request);
+      const { row: old, ...held } = this.#require(request);
+      if (from !== undefined && from !== old.epoch) {
+        throw new WireError(
+          "master_key_conflict",
+          `Cannot rewrap epoch ${from}: epoch ${old.epoch} is held. Look with public_info, then ask again`,
+        );
+      }
+      const { enclaveId } = held;
       // A copy: the old one is wiped when this one takes its place.
-      const privateKey = held.clone();
+      const privateKey = held.privateKey.clone();
       try {
         const row = await this.#wrap({ enclaveId, key, epoch: old.epoch + 1, privateKey }, credentials);
-        const fresh = { enclaveId, key, row, privateKey };
+        const fresh = { ...held, key, row, privateKey, previous };
         const reply = await this.#rowReply(fresh, { newlyGenerated: false, nonce });
         checkWaitedFor(signal);
         this.#hold(fresh);
@@ -340,6 +371,7 @@ export class MasterKeyService implements Disposable {
       kms_key_id: held.key.arn,
       key_epoch: held.row.epoch,
       boot_id: this.#bootId,
+      origin: held.from.origin,
       ...await this.#attested(held, nonce),
     };
   }
@@ -376,7 +408,7 @@ export class MasterKeyService implements Disposable {
   }
 
   async #attested(
-    { enclaveId, key, row }: HeldKey,
+    { enclaveId, key, row, from, previous }: HeldKey,
     nonce: Uint8Array<ArrayBuffer> | undefined,
   ): Promise<{ readonly attestation_document?: string }> {
     if (nonce === undefined) return {};
@@ -386,6 +418,8 @@ export class MasterKeyService implements Disposable {
       publicPart: row.publicKey,
       keyArn: key.arn,
       epoch: row.epoch,
+      from,
+      previous,
     } as const;
     return { attestation_document: await attestKey(this.#options, statement, nonce) };
   }
@@ -407,6 +441,7 @@ export class MasterKeyService implements Disposable {
       kms_key_id: key.arn,
       key_epoch: row.epoch,
       newly_generated: newlyGenerated,
+      origin: held.from.origin,
       boot_id: this.#bootId,
       ...await this.#attested(held, nonce),
     };

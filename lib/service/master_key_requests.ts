@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { timingSafeEqual } from "@std/crypto";
 import { decodeBase64, decodeHex } from "@std/encoding";
 import { SCALAR_LENGTH } from "../crypto/secp256k1.ts";
 import { field, optionalString, requiredString, WireError, type WireObject } from "../wire/messages.ts";
@@ -21,6 +22,13 @@ export interface MasterKeyRow {
   /** Compressed. */
   readonly publicKey: Uint8Array<ArrayBuffer>;
   readonly epoch: number;
+}
+
+/** Whether two rows are the same, byte for byte. */
+export function isSameRow(a: MasterKeyRow, b: MasterKeyRow): boolean {
+  return a.epoch === b.epoch && timingSafeEqual(a.publicKey, b.publicKey) &&
+    timingSafeEqual(a.encryptedPrivateKey, b.encryptedPrivateKey) &&
+    timingSafeEqual(a.encryptedDataKey, b.encryptedDataKey);
 }
 
 /** `master_key.init` and `master_key.verify`, read. */
@@ -102,13 +110,29 @@ export function parseInitRequest(request: WireObject): InitRequest {
   };
 }
 
-/** `master_key.rewrap`: the KMS key to go to. @throws {WireError} that names the field. */
-export function parseRewrapRequest(
-  request: WireObject,
-): { readonly newKeyId: string; readonly region: string | undefined } {
+/** `master_key.rewrap`, read. */
+export interface RewrapRequest {
+  /** The KMS key to go to. */
+  readonly newKeyId: string;
+  readonly region: string | undefined;
+  /** The epoch of the row that is to be moved; undefined for whichever is held when the request comes. */
+  readonly epoch: number | undefined;
+  /** SHA-256 of the attestation document of that epoch, which the new one is to name. */
+  readonly previous: Uint8Array<ArrayBuffer> | undefined;
+}
+
+const SHA256_RANGE = { min: 32, max: 32 } as const;
+
+/** @throws {WireError} that names the field. */
+export function parseRewrapRequest(request: WireObject): RewrapRequest {
+  const given = (name: string) => (field(request, name) ?? undefined) !== undefined;
   return {
     newKeyId: requiredString(request, "new_kms_key_id", "the KMS key to wrap under"),
     region: optionalString(request, "region"),
+    epoch: given("key_epoch") ? parseEpoch(request) : undefined,
+    previous: given("previous_document_sha256")
+      ? base64Field(request, "previous_document_sha256", "a SHA-256 digest", SHA256_RANGE)
+      : undefined,
   };
 }
 

@@ -37,6 +37,8 @@ export interface SessionKeyOptions {
   readonly configureOnce: boolean;
   /** Want a growing `epoch` in each `configure`, bound by the EncryptionContext: an old one cannot be replayed. */
   readonly requireEpoch: boolean;
+  /** Refuse session keys of an earlier epoch, also after a restart, which forgets the last one. Implies `requireEpoch`. */
+  readonly minEpoch?: number | undefined;
   readonly workflow: (plaintext: Uint8Array<ArrayBuffer>) => MaybePromise<Uint8Array<ArrayBuffer>>;
   readonly log: Log;
   readonly now: () => Date;
@@ -158,13 +160,17 @@ export class SessionKeyService implements Disposable {
   }
 
   #epochOf(request: WireObject): number | undefined {
-    if (!this.#options.requireEpoch) return undefined;
+    const { requireEpoch, minEpoch } = this.#options;
+    if (!requireEpoch && minEpoch === undefined) return undefined;
     const epoch = field(request, "epoch");
     if (typeof epoch !== "number" || !Number.isSafeInteger(epoch) || epoch < 0) {
       throw new WireError(
         "missing_fields",
         "Field epoch (a whole number that grows with every configure) is missing",
       );
+    }
+    if (minEpoch !== undefined && epoch < minEpoch) {
+      throw new WireError("row_rejected", `Cannot trust epoch ${epoch}: at least ${minEpoch} is wanted here`);
     }
     const current = this.#held?.epoch;
     if (current !== undefined && epoch <= current) {

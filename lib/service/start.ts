@@ -105,13 +105,13 @@ export function startService(options: ServiceOptions): Service {
     attester: options.attester,
     configurationHash: options.configurationHash,
     log,
+    now,
   };
   const wallet = new WalletService({ ...options.wallet, ...shared });
   const masterKey = new MasterKeyService({ minEpoch: options.minEpoch, ...shared });
   const sealed = new SealedService({
     ...options.sealed,
     ...shared,
-    now,
     monotonic: options.monotonic ?? (() => performance.now()),
   });
   const handler = createDispatcher({

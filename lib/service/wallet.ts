@@ -41,6 +41,7 @@ export interface WalletOptions {
   /** Goes into attestation documents. 32 bytes. */
   readonly configurationHash: Uint8Array<ArrayBuffer>;
   readonly log: Log;
+  readonly now: () => Date;
 }
 
 /** Batches under way at a time. */
@@ -122,7 +123,8 @@ export class WalletService implements Disposable {
     publicPart: Uint8Array,
     nonce: Uint8Array<ArrayBuffer>,
   ): Promise<string> {
-    const statement = { purpose: "wallet", subject, publicPart, keyArn: key.arn, epoch: 0 } as const;
+    const from = { origin: "generated", generatedAt: this.#options.now() } as const;
+    const statement = { purpose: "wallet", subject, publicPart, keyArn: key.arn, epoch: 0, from } as const;
     return await attestKey(this.#options, statement, nonce);
   }
 

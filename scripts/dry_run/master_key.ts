@@ -4,6 +4,7 @@
  * @module
  */
 import { encodeHex } from "@std/encoding";
+import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
 import type { Report } from "../../lib/cli/report.ts";
 import { Client } from "../../lib/parent/client.ts";
 import { enclaveMasterKey } from "../../lib/parent/gateway/enclave.ts";
@@ -24,11 +25,19 @@ const ENCLAVE = 1;
 const DIGEST = new Uint8Array(32).fill(7);
 
 /** One life of the enclave, and the gateway's tools for it. */
-async function boot(kms: LocalKms, store: MasterKeyStore) {
-  const service = await startDryRunService(kms);
+async function boot(kms: LocalKms, store: MasterKeyStore, nsm: SimulatedNsm) {
+  const service = await startDryRunService(kms, { attester: nsm });
   const client = await Client.connect(service.address, { timeoutMs: 10_000 });
   const credentials = dryRunCredentials();
-  const tools: GatewayTools = { store, enclave: enclaveMasterKey(ENCLAVE, client, credentials) };
+  const pcr0 = encodeHex((await nsm.describePcr(0)).value);
+  const tools: GatewayTools = {
+    store,
+    enclave: enclaveMasterKey(ENCLAVE, client, credentials),
+    origin: {
+      expected: { pcrs: { 0: pcr0 }, verify: (document, expected) => nsm.verify(document, expected) },
+      acceptUnproven: false,
+    },
+  };
   return {
     tools,
     [Symbol.asyncDispose]: async () => {
@@ -40,14 +49,15 @@ async function boot(kms: LocalKms, store: MasterKeyStore) {
 
 /** Runs the section. */
 export async function dryRunMasterKey(report: Report): Promise<void> {
-  report.section("Master key (SQLite in memory; the local KMS is a stand-in)");
+  report.section("Master key (SQLite in memory; the local KMS and a simulated NSM are stand-ins)");
+  using nsm = await SimulatedNsm.start();
   await using kms = await LocalKms.open({ region: REGION });
   await kms.createKey();
   const [firstKey = "", secondKey = ""] = kms.keyArns;
   using store = openMasterKeyStore(":memory:");
   let publicKey = "";
   {
-    await using first = await boot(kms, store);
+    await using first = await boot(kms, store, nsm);
     await report.step(
       "sign before there is a key",
       () =>
@@ -65,11 +75,12 @@ export async function dryRunMasterKey(report: Report): Promise<void> {
       });
     }
   }
-  await using second = await boot(kms, store);
+  await using second = await boot(kms, store, nsm);
   await report.step("restart: KMS opens the stored key", async () => {
-    const { row, how } = await initMasterKey(second.tools, ENCLAVE);
+    const { row, how, origin } = await initMasterKey(second.tools, ENCLAVE);
     if (encodeHex(row.publicKey) !== publicKey) throw new Error("it is another key");
-    return `${how}, the same public key`;
+    if (!origin.proven) throw new Error(origin.why);
+    return `${how}, the same public key, generated in the enclave by its stored document`;
   });
   await report.step("another database: no second key is made", async () => {
     using empty = openMasterKeyStore(":memory:");
@@ -88,10 +99,10 @@ export async function dryRunMasterKey(report: Report): Promise<void> {
     const { row } = await rewrapMasterKey(second.tools, ENCLAVE, secondKey);
     return `epoch ${row.keyEpoch}, the old row kept`;
   });
-  await using third = await boot(kms, store);
+  await using third = await boot(kms, store, nsm);
   await report.step("restart: the new row proves itself", async () => {
     const { kept } = await initMasterKey(third.tools, ENCLAVE);
     if (kept > 0) throw new Error("the old row is kept still");
-    return `${await verifyMasterKey(third.tools, ENCLAVE)}; the old row is gone`;
+    return `${(await verifyMasterKey(third.tools, ENCLAVE)).words}; the old row is gone`;
   });
 }

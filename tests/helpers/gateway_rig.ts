@@ -7,6 +7,8 @@ import { Client } from "../../lib/parent/client.ts";
 import { CredentialSource } from "../../lib/aws/credential_source.ts";
 import { enclaveMasterKey } from "../../lib/parent/gateway/enclave.ts";
 import type { GatewayTools } from "../../lib/parent/gateway/gateway.ts";
+import type { OriginPolicy } from "../../lib/parent/gateway/origin.ts";
+import type { Attester } from "../../lib/service/ports.ts";
 import { type MasterKeyStore, openMasterKeyStore } from "../../lib/parent/gateway/master_key_store.ts";
 import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
@@ -17,8 +19,14 @@ const credentials = new CredentialSource(() =>
   Promise.resolve({ accessKeyId: "test", secretAccessKey: "test" })
 );
 
+/** There is no NSM, and that will do. */
+const UNPROVEN: OriginPolicy = { expected: undefined, acceptUnproven: true };
+
 /** Makes it, with two KMS keys and a database in memory. */
-export async function gatewayRig(store: MasterKeyStore = openMasterKeyStore(":memory:")) {
+export async function gatewayRig(
+  store: MasterKeyStore = openMasterKeyStore(":memory:"),
+  { attester, origin = UNPROVEN }: { readonly attester?: Attester; readonly origin?: OriginPolicy } = {},
+) {
   const local = await LocalKms.open({ region: "us-east-1" });
   await local.createKey();
   const [firstArn = "", secondArn = ""] = local.keyArns;
@@ -36,9 +44,11 @@ export async function gatewayRig(store: MasterKeyStore = openMasterKeyStore(":me
         [Symbol.asyncDispose]: () => Promise.resolve(),
       },
       session: { keys: local.keyArns.map(parseKeyArn) },
+      attester,
     });
     const client = await Client.connect(service.address, { timeoutMs: 20_000 });
-    const tools: GatewayTools = { store, enclave: enclaveMasterKey(enclaveId, client, credentials) };
+    const enclave = enclaveMasterKey(enclaveId, client, credentials);
+    const tools: GatewayTools = { store, enclave, origin };
     return {
       tools,
       client,
@@ -49,7 +59,7 @@ export async function gatewayRig(store: MasterKeyStore = openMasterKeyStore(":me
     };
   }
 
-  return { kms, store, boot, firstArn, secondArn, [Symbol.dispose]: () => store[Symbol.dispose]() };
+  return { local, kms, store, boot, firstArn, secondArn, [Symbol.dispose]: () => store[Symbol.dispose]() };
 }
 
 /** Stops dead at a step, as if the process had been killed: before it, or after it was done. */

@@ -39,6 +39,7 @@ export function plainWallet(kms: Kms, log: Log, options: Partial<WalletOptions> 
     entropy: { kernelGenerator: undefined },
     attester: undefined,
     configurationHash: new Uint8Array(32),
+    now: () => new Date(0),
     ...options,
   });
 }
@@ -57,6 +58,7 @@ export function plainMasterKey(
     entropy: { kernelGenerator: undefined },
     attester: undefined,
     configurationHash: new Uint8Array(32),
+    now: () => new Date(0),
     ...options,
   });
 }

@@ -17,12 +17,16 @@ export interface EnclaveKey {
   readonly row: StoredMasterKey;
   readonly boot: string;
   readonly newlyGenerated: boolean;
+  /** What a nonce asked for. */
+  readonly document: Uint8Array | undefined;
 }
 
 /** The key that an enclave holds. */
 export interface HeldMasterKey {
   readonly publicKey: Uint8Array;
   readonly keyEpoch: number;
+  /** ARN of the KMS key that wraps it. */
+  readonly kmsKeyId: string;
   readonly boot: string;
 }
 
@@ -44,6 +48,8 @@ const LENGTHS = {
   encrypted_private_key: [60, 60],
   kms_encrypted_dek: [1, 6144],
 } as const;
+/** Bytes of an attestation document. */
+const MAX_DOCUMENT_LENGTH = 16_384;
 
 function unexpected(what: string): GatewayError {
   return new GatewayError(`The enclave's reply is not as it should be: ${what}`, {
@@ -80,7 +86,14 @@ function parseKey(reply: WireObject, enclaveId: number): EnclaveKey {
   if (typeof epoch !== "number" || !Number.isSafeInteger(epoch) || epoch < 1) {
     throw unexpected("key_epoch is missing");
   }
+  const document = reply["attestation_document"] === undefined
+    ? undefined
+    : bytesOf(reply, "attestation_document");
+  if (document !== undefined && document.length > MAX_DOCUMENT_LENGTH) {
+    throw unexpected(`attestation_document has ${document.length} bytes`);
+  }
   return {
+    document,
     row: {
       enclaveId,
       kmsEncryptedDek: bytesOf(reply, "kms_encrypted_dek"),
@@ -98,11 +111,25 @@ function parseKey(reply: WireObject, enclaveId: number): EnclaveKey {
 export interface EnclaveMasterKey {
   /** Gives the row, or has one made; without a key id, the enclave's only one. */
   init(
-    options: { readonly row?: StoredMasterKey | undefined; readonly keyId?: string | undefined },
+    options: {
+      readonly row?: StoredMasterKey | undefined;
+      readonly keyId?: string | undefined;
+      /** Asks for an attestation document. 16 to 512 bytes. */
+      readonly nonce?: Uint8Array | undefined;
+    },
   ): Promise<EnclaveKey>;
   /** Whether the row opens; nothing is taken into use. Throws when it does not. */
   verify(row: StoredMasterKey): Promise<void>;
-  rewrap(newKeyId: string): Promise<EnclaveKey>;
+  /** Moves the key that is held, if it is of that epoch. */
+  rewrap(
+    newKeyId: string,
+    options: {
+      readonly keyEpoch: number;
+      readonly nonce?: Uint8Array | undefined;
+      /** SHA-256 of the document of that epoch, for the new one to name. */
+      readonly previous?: Uint8Array | undefined;
+    },
+  ): Promise<EnclaveKey>;
   /** Signs, and checks the signature against the public key that is expected. */
   sign(publicKey: Uint8Array, digest: Uint8Array, scheme: Scheme): Promise<MasterKeySignature>;
   /** What the enclave holds, asking KMS nothing; undefined when it holds no key. Throws when it holds another enclave's. */
@@ -121,6 +148,15 @@ function rowFields(row: StoredMasterKey): WireObject {
   };
 }
 
+/** Those that are there. */
+function base64Fields(fields: Readonly<Record<string, Uint8Array | undefined>>): WireObject {
+  return Object.fromEntries(
+    Object.entries(fields).flatMap(([name, bytes]) =>
+      bytes === undefined ? [] : [[name, encodeBase64(bytes)]]
+    ),
+  );
+}
+
 /** The enclave behind a connection. Borrows it and the credentials. */
 export function enclaveMasterKey(
   enclaveId: number,
@@ -135,16 +171,24 @@ export function enclaveMasterKey(
   }
 
   return {
-    init: async ({ row, keyId }) =>
+    init: async ({ row, keyId, nonce }) =>
       parseKey(
-        await ask(
-          "init",
-          row !== undefined ? rowFields(row) : keyId === undefined ? {} : { kms_key_id: keyId },
-        ),
+        await ask("init", {
+          ...(row !== undefined ? rowFields(row) : keyId === undefined ? {} : { kms_key_id: keyId }),
+          ...base64Fields({ nonce }),
+        }),
         enclaveId,
       ),
     verify: async (row) => void await ask("verify", rowFields(row)),
-    rewrap: async (newKeyId) => parseKey(await ask("rewrap", { new_kms_key_id: newKeyId }), enclaveId),
+    rewrap: async (newKeyId, { keyEpoch, nonce, previous }) =>
+      parseKey(
+        await ask("rewrap", {
+          new_kms_key_id: newKeyId,
+          key_epoch: keyEpoch,
+          ...base64Fields({ nonce, previous_document_sha256: previous }),
+        }),
+        enclaveId,
+      ),
     sign: async (publicKey, digest, scheme) => {
       const reply = await client.request({
         type: "master_key.sign",
@@ -171,7 +215,12 @@ export function enclaveMasterKey(
       if (reply["status"] !== "ok") throw new ServiceError(reply);
       const epoch = reply["key_epoch"];
       if (typeof epoch !== "number") throw unexpected("key_epoch is missing");
-      return { publicKey: bytesOf(reply, "public_key"), keyEpoch: epoch, boot: textOf(reply, "boot_id") };
+      return {
+        publicKey: bytesOf(reply, "public_key"),
+        keyEpoch: epoch,
+        kmsKeyId: textOf(reply, "kms_key_id"),
+        boot: textOf(reply, "boot_id"),
+      };
     },
     isAttested: async () => {
       const { kms } = await client.request({ type: "health" });

@@ -10,6 +10,7 @@ export type GatewayErrorCode =
   | "not_attested"
   | "master_key_changed"
   | "master_key_missing"
+  | "origin_unproven"
   | "signature_wrong"
   | "unexpected_reply"
   | "restore_failed";

@@ -3,7 +3,9 @@
  * replaced is kept until the new one has been opened and has signed in another life of the enclave.
  *
  * What a gateway that dies leaves behind: before the first row is stored, an enclave with a key that it gives again to whoever asks; after a rewrap, an
- * enclave that is one epoch ahead of its row, which still opens.
+ * enclave that is one epoch ahead of its row, which the next gateway stores. After a restart of the enclave the old row still opens.
+ *
+ * A key is taken when it is proven that an accepted build made it, or when the operator accepts it by name.
  *
  * @module
  */
@@ -12,11 +14,22 @@ import { ServiceError } from "../client.ts";
 import type { EnclaveKey, EnclaveMasterKey, HeldMasterKey, MasterKeySignature, Scheme } from "./enclave.ts";
 import { GatewayError } from "./errors.ts";
 import { isSameRow, type MasterKeyStore, type StoredMasterKey } from "./master_key_store.ts";
+import {
+  askAttested,
+  documentHash,
+  documentOf,
+  findOrigin,
+  type Origin,
+  type OriginPolicy,
+  requireHistory,
+  requireOrigin,
+} from "./origin.ts";
 
 /** What the gateway works with. Borrowed. */
 export interface GatewayTools {
   readonly store: MasterKeyStore;
   readonly enclave: EnclaveMasterKey;
+  readonly origin: OriginPolicy;
 }
 
 /** How an `init` went. */
@@ -26,6 +39,7 @@ export interface InitOutcome {
   readonly how: "generated" | "opened" | "recovered";
   /** Rows that are kept still. */
   readonly kept: number;
+  readonly origin: Origin;
 }
 
 /** What an `init` is told. */
@@ -59,15 +73,43 @@ export async function initMasterKey(
   const { store, enclave } = tools;
   const stored = store.get(enclaveId);
   if (stored !== undefined) {
-    const opened = await enclave.init({ row: stored });
-    if (!isSameRow(opened.row, stored)) throw otherKey(stored);
-    return { row: stored, how: "opened", kept: await prove(tools, stored) };
+    const origin = await requireOrigin(tools, stored);
+    const { row } = await catchUp(tools, stored);
+    const opened = await enclave.init({ row });
+    if (!isSameRow(opened.row, row)) throw otherKey(stored);
+    return { row, how: row === stored ? "opened" : "recovered", kept: await prove(tools, row), origin };
   }
   if (!allowNew) requireStored(store, enclaveId);
-  const made = await enclave.init({ keyId });
-  store.insert(made.row);
+  const { key: made, signed } = await askAttested(tools.origin, enclaveId, {
+    ask: (nonce) => enclave.init({ keyId, nonce }),
+    refuse: ({ from }) =>
+      from.origin === "generated"
+        ? undefined
+        : "the enclave did not make it: it was given as a row before. Restart the enclave, then try again",
+  });
+  store.insert(made.row, signed);
   const kept = await prove(tools, made.row);
-  return { row: made.row, how: made.newlyGenerated ? "generated" : "recovered", kept };
+  const origin = await requireOrigin(tools, made.row);
+  return { row: made.row, how: made.newlyGenerated ? "generated" : "recovered", kept, origin };
+}
+
+/** Stores what an enclave holds that is ahead of its row, after a gateway died in a rewrap. */
+async function catchUp(
+  { store, enclave, origin }: GatewayTools,
+  stored: StoredMasterKey,
+): Promise<{ readonly row: StoredMasterKey; readonly isHeld: boolean }> {
+  const held = await enclave.held();
+  const isSame = held !== undefined && equalBytes(held.publicKey, stored.publicKey);
+  if (!isSame || held.keyEpoch <= stored.keyEpoch) {
+    return { row: stored, isHeld: isSame && held.keyEpoch === stored.keyEpoch };
+  }
+  const { key: { row, boot }, signed } = await askAttested(origin, stored.enclaveId, {
+    ask: (nonce) => enclave.init({ keyId: held.kmsKeyId, nonce }),
+  });
+  if (!equalBytes(row.publicKey, stored.publicKey) || row.keyEpoch !== held.keyEpoch) throw otherKey(stored);
+  await enclave.verify(row);
+  store.replace(stored, row, boot, signed);
+  return { row, isHeld: true };
 }
 
 function otherKey({ enclaveId }: StoredMasterKey): GatewayError {
@@ -96,23 +138,31 @@ export function requireStored(store: MasterKeyStore, enclaveId: number): StoredM
  * @throws {GatewayError | StoreError | ServiceError}; the stored row then still opens.
  */
 export async function rewrapMasterKey(
-  { store, enclave }: GatewayTools,
+  tools: GatewayTools,
   enclaveId: number,
   newKeyId: string,
 ): Promise<EnclaveKey> {
-  const old = requireStored(store, enclaveId);
-  const held = await enclave.held();
-  const holdsIt = held !== undefined && equalBytes(held.publicKey, old.publicKey) &&
-    held.keyEpoch >= old.keyEpoch;
-  if (!holdsIt) await enclave.init({ row: old });
+  const { store, enclave, origin } = tools;
+  const stored = requireStored(store, enclaveId);
+  await requireOrigin(tools, stored);
+  const { row: old, isHeld } = await catchUp(tools, stored);
+  if (!isHeld) await enclave.init({ row: old });
   // That it holds the key, and not only says so.
   await enclave.sign(old.publicKey, crypto.getRandomValues(new Uint8Array(PROOF_LENGTH)), "ecdsa");
-  const fresh = await enclave.rewrap(newKeyId);
+  const document = documentOf(store, old);
+  const previous = document === undefined ? undefined : await documentHash(document);
+  const { key: fresh, signed } = await askAttested(origin, enclaveId, {
+    ask: (nonce) => enclave.rewrap(newKeyId, { keyEpoch: old.keyEpoch, nonce, previous }),
+    refuse: (attested) =>
+      previous === undefined || equalBytes(previous, attested.previous ?? new Uint8Array())
+        ? undefined
+        : "its document does not name the one before it",
+  });
   const { row } = fresh;
   if (!equalBytes(row.publicKey, old.publicKey) || row.keyEpoch <= old.keyEpoch) throw otherKey(old);
   // It opens, before it takes the old one's place.
   await enclave.verify(row);
-  store.replace(old, row, fresh.boot);
+  store.replace(old, row, fresh.boot, signed);
   return fresh;
 }
 
@@ -156,17 +206,20 @@ export interface MasterKeyStatus {
   readonly held: HeldMasterKey | undefined;
   /** Rows that are kept. */
   readonly kept: number;
-  /** Whether the enclave holds the stored key. */
+  /** Whether the enclave holds the stored key, and its origin is proven or accepted. */
   readonly ok: boolean;
+  /** Undefined when no key is stored. */
+  readonly origin: Origin | undefined;
   /** For a person. */
   readonly words: string;
 }
 
 /** Compares them. Changes nothing, asks KMS nothing. @throws {ServiceError} when the enclave holds another enclave's key */
 export async function masterKeyStatus(
-  { store, enclave }: GatewayTools,
+  tools: GatewayTools,
   enclaveId: number,
 ): Promise<MasterKeyStatus> {
+  const { store, enclave } = tools;
   const stored = store.get(enclaveId);
   const held = await enclave.held();
   const kept = store.history(enclaveId).length;
@@ -180,7 +233,9 @@ export async function masterKeyStatus(
     : held.keyEpoch === stored.keyEpoch
     ? `holds it, epoch ${held.keyEpoch}`
     : `holds it as epoch ${held.keyEpoch}, whose row is not stored: gateway init`;
-  return { stored, held, kept, ok: isSame, words };
+  const origin = stored === undefined ? undefined : await findOrigin(tools, stored);
+  const isTaken = origin?.proven === true || tools.origin.acceptUnproven;
+  return { stored, held, kept, ok: isSame && isTaken, origin, words };
 }
 
 /**
@@ -198,13 +253,20 @@ export async function signWithMasterKey(
 }
 
 /**
- * Opens the stored row, and those that were replaced and are kept, and has the key sign both ways where the enclave holds it.
+ * Verifies the stored attestation documents, opens the stored row, and those that were replaced and are kept, and has the key sign both ways where
+ * the enclave holds it.
  *
- * @returns what was seen, for a person
+ * @returns what was seen; the words are for a person
  * @throws {GatewayError | StoreError | ServiceError} at the first thing that is not as it should be.
  */
-export async function verifyMasterKey({ store, enclave }: GatewayTools, enclaveId: number): Promise<string> {
+export async function verifyMasterKey(
+  tools: GatewayTools,
+  enclaveId: number,
+): Promise<{ readonly words: string; readonly origin: Origin }> {
+  const { store, enclave } = tools;
   const row = requireStored(store, enclaveId);
+  const origin = await requireOrigin(tools, row);
+  await requireHistory(tools, row);
   await enclave.verify(row);
   const history = store.history(enclaveId);
   for (const { row: old } of history) await enclave.verify(old);
@@ -216,9 +278,9 @@ export async function verifyMasterKey({ store, enclave }: GatewayTools, enclaveI
     for (const scheme of ["ecdsa", "schnorr"] as const) await enclave.sign(row.publicKey, digest, scheme);
   } catch (thrown) {
     if (thrown instanceof ServiceError && thrown.code === "not_configured") {
-      return `opens${kept}; the enclave holds no key now (gateway init)`;
+      return { words: `opens${kept}; the enclave holds no key now (gateway init)`, origin };
     }
     throw thrown;
   }
-  return `opens${kept}; signs ECDSA and Schnorr`;
+  return { words: `opens${kept}; signs ECDSA and Schnorr`, origin };
 }

@@ -1,11 +1,13 @@
 /**
- * Master keys in SQLite: the table of the seed, and beside it the rows that were replaced, until the new one has proven itself.
+ * Master keys in SQLite: a table of rows; beside it the rows that were replaced, until the new one has proven itself, and the history of
+ * epochs with their attestation documents, which is kept.
  *
  * @module
  */
 import { equalBytes } from "../../bytes.ts";
 import { messageOf } from "../../errors.ts";
 import { StoreError } from "../stores/account_store.ts";
+import type { SignedStatement } from "../key_origin.ts";
 import { asRow, inTransaction, type Migrations, openSqliteFile } from "../stores/sqlite_file.ts";
 import { GatewayError } from "./errors.ts";
 
@@ -23,19 +25,28 @@ export interface StoredMasterKey {
   readonly keyEpoch: number;
 }
 
+/** An epoch that a key has had. Kept when its row is dropped. */
+export interface StoredEpoch
+  extends Pick<StoredMasterKey, "enclaveId" | "keyEpoch" | "publicKey" | "kmsKeyId"> {
+  /** The enclave's document about the row, and the nonce in it; undefined where there was no NSM. */
+  readonly signed: SignedStatement | undefined;
+}
+
 /** Keeps master keys. Every change is one transaction. */
 export interface MasterKeyStore extends Disposable {
   readonly file: string;
   get(enclaveId: number): StoredMasterKey | undefined;
   /** Adds the first row of an enclave. @throws {GatewayError} `master_key_changed` when another key is there */
-  insert(row: StoredMasterKey): void;
+  insert(row: StoredMasterKey, signed?: SignedStatement): void;
   /**
-   * Puts a row in the place of one, which is kept.
+   * Puts a row in the place of one, which is kept: a compare-and-swap on the row and its epoch. Again with the same row it changes nothing.
    *
    * @param boot in which life of the enclave it was made: only another one proves it
    * @throws {GatewayError} `master_key_changed` when what is there is not the old row.
    */
-  replace(old: StoredMasterKey, row: StoredMasterKey, boot: string): void;
+  replace(old: StoredMasterKey, row: StoredMasterKey, boot: string, signed?: SignedStatement): void;
+  /** Epochs that the enclave's keys have had, oldest first; none from before they were kept. */
+  epochs(enclaveId: number): readonly StoredEpoch[];
   /** Rows that were replaced, oldest first, and in which life of the enclave. */
   history(enclaveId: number): readonly { readonly row: StoredMasterKey; readonly boot: string }[];
   /** This row was opened, and signed, in this life of the enclave: if it is the present one, rows that were replaced in another are dropped. */
@@ -70,6 +81,17 @@ const MIGRATIONS: Migrations = [
      replaced_at TEXT NOT NULL,
      replaced_in_boot TEXT NOT NULL
    )`,
+  `CREATE TABLE enclave_master_key_epochs (
+     id INTEGER PRIMARY KEY AUTOINCREMENT,
+     enclave_id INTEGER NOT NULL REFERENCES enclave_master_keys (enclave_id),
+     key_epoch INTEGER NOT NULL,
+     public_key BLOB NOT NULL,
+     kms_key_id TEXT NOT NULL,
+     stored_at TEXT NOT NULL,
+     document BLOB,
+     nonce BLOB,
+     CHECK ((document IS NULL) = (nonce IS NULL))
+   ) STRICT`,
 ];
 
 /** "dcmk". */
@@ -114,6 +136,29 @@ function parseRow(file: string, value: unknown): StoredMasterKey {
   });
 }
 
+function parseEpoch(file: string, value: unknown): StoredEpoch {
+  const { enclave_id, key_epoch, public_key, kms_key_id, document, nonce } = asRow(value) ?? {};
+  if (
+    typeof enclave_id === "number" && typeof key_epoch === "number" && public_key instanceof Uint8Array &&
+    typeof kms_key_id === "string"
+  ) {
+    const signed = document instanceof Uint8Array && nonce instanceof Uint8Array
+      ? { document, nonce }
+      : undefined;
+    return {
+      enclaveId: enclave_id,
+      keyEpoch: key_epoch,
+      publicKey: public_key,
+      kmsKeyId: kms_key_id,
+      signed,
+    };
+  }
+  throw new StoreError(`A row of enclave_master_key_epochs in ${file} has a column of another type`, {
+    code: "store_row_damaged",
+    hint: "Restore the database from a backup: nothing else has the documents.",
+  });
+}
+
 /**
  * Opens or makes the file.
  *
@@ -138,6 +183,10 @@ export function openMasterKeyStore(
       row.keyEpoch,
     ] as const;
   const select = database.prepare(`SELECT ${COLUMNS} FROM enclave_master_keys WHERE enclave_id = ?`);
+  const selectEpochs = database.prepare(
+    `SELECT enclave_id, key_epoch, public_key, kms_key_id, document, nonce FROM enclave_master_key_epochs
+     WHERE enclave_id = ? ORDER BY id`,
+  );
   const selectHistory = database.prepare(
     `SELECT ${COLUMNS}, replaced_in_boot, id FROM enclave_master_key_history WHERE enclave_id = ? ORDER BY id`,
   );
@@ -168,17 +217,27 @@ export function openMasterKeyStore(
   }
 
   /** In the place of the enclave's row. */
-  function put(row: StoredMasterKey): void {
-    database.prepare(
+  function put(row: StoredMasterKey, old: StoredMasterKey): void {
+    const { changes } = database.prepare(
       `UPDATE enclave_master_keys SET kms_encrypted_dek = ?, encrypted_private_key = ?, public_key = ?, kms_key_id = ?, key_epoch = ?
-       WHERE enclave_id = ?`,
-    ).run(...values(row).slice(1), row.enclaveId);
+       WHERE enclave_id = ? AND key_epoch = ?`,
+    ).run(...values(row).slice(1), row.enclaveId, old.keyEpoch);
+    if (Number(changes) !== 1) throw changed(row.enclaveId);
+  }
+
+  function keepEpoch(row: StoredMasterKey, signed: SignedStatement | undefined): void {
+    const { enclaveId, keyEpoch, publicKey, kmsKeyId } = row;
+    const now = new Date().toISOString();
+    database.prepare(
+      `INSERT INTO enclave_master_key_epochs (enclave_id, key_epoch, public_key, kms_key_id, stored_at, document, nonce)
+       VALUES (?, ?, ?, ?, ?, ?, ?)`,
+    ).run(enclaveId, keyEpoch, publicKey, kmsKeyId, now, signed?.document ?? null, signed?.nonce ?? null);
   }
 
   return {
     file,
     get: (enclaveId) => attempt("read", () => get(enclaveId)),
-    insert: (row) =>
+    insert: (row, signed) =>
       attempt("write", () =>
         inTransaction(database, () => {
           const present = get(row.enclaveId);
@@ -188,15 +247,21 @@ export function openMasterKeyStore(
           database.prepare(`INSERT INTO enclave_master_keys (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)`).run(
             ...values(row),
           );
+          keepEpoch(row, signed);
         })),
-    replace: (old, row, boot) =>
+    replace: (old, row, boot, signed) =>
       attempt("write", () =>
         inTransaction(database, () => {
           const present = get(old.enclaveId);
+          // Another gateway has found the enclave ahead of its row, and stored what it holds.
+          if (present !== undefined && isSameRow(present, row)) return;
           if (present === undefined || !isSameRow(present, old)) throw changed(old.enclaveId);
           keep(old, boot);
-          put(row);
+          put(row, old);
+          keepEpoch(row, signed);
         })),
+    epochs: (enclaveId) =>
+      attempt("read", () => selectEpochs.all(enclaveId).map((row) => parseEpoch(file, row))),
     history: (enclaveId) =>
       attempt("read", () =>
         selectHistory.all(enclaveId).map((row) => ({
@@ -221,7 +286,7 @@ export function openMasterKeyStore(
           const id = asRow(found)?.["id"];
           if (present === undefined || typeof id !== "number") throw changed(kept.enclaveId);
           keep(present, boot);
-          put(kept);
+          put(kept, present);
           database.prepare("DELETE FROM enclave_master_key_history WHERE id = ?").run(id);
         })),
     problems: () =>
@@ -236,7 +301,7 @@ export function openMasterKeyStore(
           return [messageOf(thrown)];
         }
         const foreign = database.prepare("PRAGMA foreign_key_check").all().map(() =>
-          "a history row without its key"
+          "a history row or an epoch without its key"
         );
         return [...found, ...foreign];
       }),

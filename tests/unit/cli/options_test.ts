@@ -2,9 +2,13 @@
 import { encodeBase64 } from "@std/encoding";
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { helpLines, nearest, parseOptions, UsageError } from "../../../lib/cli/options.ts";
-import { selectKey } from "../../../lib/aws/key_arn.ts";
 import { COMMON_OPTIONS, takeCommand } from "../../../lib/cli/options.ts";
-import { NITRO_OPTIONS, readServeConfig, SERVE_OPTIONS } from "../../../lib/cli/serve.ts";
+import {
+  measuredConfiguration,
+  NITRO_OPTIONS,
+  readServeConfig,
+  SERVE_OPTIONS,
+} from "../../../lib/cli/serve.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
 import { VERSION } from "../../../lib/version.ts";
 
@@ -20,8 +24,7 @@ Deno.test("a flag wins over the environment, which wins over the default", () =>
     port([]),
     port([], { PORT: "6000" }),
     port(["-p", "7000"], { PORT: "6000" }),
-    port([], { PORT: "" }),
-  ], ["5000", "6000", "7000", "5000"]);
+  ], ["5000", "6000", "7000"]);
 });
 
 const REFUSED: readonly (readonly [readonly string[], string])[] = [
@@ -135,10 +138,9 @@ Deno.test("short options take their value beside or after them", () => {
   assertEquals([["-p", "7"], ["-p7"]].map((argv) => parseOptions(SPECS, argv).text("port")), ["7", "7"]);
 });
 
-Deno.test("a switch that is off in the environment is turned on by its flag, and stays off by an empty variable", () => {
-  const once = (argv: readonly string[], word: string) =>
-    parseOptions(SPECS, argv, env({ CONFIGURE_ONCE: word })).on("configure-once");
-  assertEquals([once(["--configure-once"], "0"), once([], "")], [true, false]);
+Deno.test("a switch that is off in the environment is turned on by its flag", () => {
+  const options = parseOptions(SPECS, ["--configure-once"], env({ CONFIGURE_ONCE: "0" }));
+  assertEquals(options.on("configure-once"), true);
 });
 
 Deno.test("the environment is asked for the variables of the table, and for no others", () => {
@@ -161,7 +163,7 @@ Deno.test("the environment configures all of the service", () => {
       CONFIGURE_ONCE: "yes",
       REQUIRE_EPOCH: "true",
       REQUIRE_SEALED: "1",
-      CLIENT_KEYS: `${CLIENT_KEY},${CLIENT_KEY}`,
+      CLIENT_KEYS: CLIENT_KEY,
       MAX_MESSAGE: "64",
       MAX_CONNECTIONS: "1",
       IDLE_MS: "10",
@@ -175,6 +177,8 @@ Deno.test("the environment configures all of the service", () => {
       WALLET_MESSAGE_PREFIX: "Sign in to , ",
       WALLET_MAX_VALUE: "1000000000000000000",
       MIN_EPOCH: "7",
+      MIN_TSK_EPOCH: "9",
+      SDK_HOST: "process",
       WALLET_CACHE: "8",
       WALLET_CACHE_MS: "300000",
     }),
@@ -186,6 +190,7 @@ Deno.test("the environment configures all of the service", () => {
     context: { app: "x" },
     configureOnce: true,
     requireEpoch: true,
+    minTskEpoch: 9,
     sealed: { required: true, clientKeys: [new Uint8Array(32).fill(7)] },
     wallet: {
       guards: {
@@ -200,6 +205,7 @@ Deno.test("the environment configures all of the service", () => {
     },
     minEpoch: 7,
     limits: { maxMessage: 64, maxConnections: 1, idleMs: 10, requestMs: 3_600_000 },
+    sdk: { ...config.sdk, "sdk-host": "process", "proxy-port": "8000" },
     drainMs: 0,
     logLevel: "debug",
   });
@@ -217,18 +223,19 @@ for (
     ["LOG_LEVEL", "INFO", "--log-level"],
     ["REGION", "us-east-1.evil.example", "--region"],
     ["TSK_CONTEXT", "=v", "--tsk-context"],
+    ["TSK_CONTEXT", "a=1,a=2", "--tsk-context"],
+    ["KMS_KEYS", ",", "--kms-key"],
+    ["CONFIGURE_ONCE", " ", "CONFIGURE_ONCE"],
+    ["MIN_EPOCH", " ", "--min-epoch"],
+    ["MIN_TSK_EPOCH", "-1", "--min-tsk-epoch"],
+    ["WALLET_CHAINS", "1,01", "--wallet-chain"],
     ["WALLET_CHAINS", "0x1", "--wallet-chain"],
-    ["WALLET_CHAINS", "", "WALLET_CHAINS"],
     ["WALLET_CHAINS", " , ", "--wallet-chain"],
     ["WALLET_RECIPIENTS", ",", "--wallet-recipient"],
-    ["REQUIRE_SEALED", "", "REQUIRE_SEALED"],
     ["REQUIRE_SEALED", "maybe", "REQUIRE_SEALED"],
-    ["CLIENT_KEYS", "", "CLIENT_KEYS"],
     ["CLIENT_KEYS", ",", "--client-key"],
     ["CLIENT_KEYS", "AAAA", "--client-key"],
     ["CLIENT_KEYS", "not base64!", "--client-key"],
-    ["WALLET_MAX_VALUE", "", "WALLET_MAX_VALUE"],
-    ["WALLET_MESSAGE_PREFIX", "", "WALLET_MESSAGE_PREFIX"],
     ["WALLET_RECIPIENTS", "0x5AAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "--wallet-recipient"],
     ["WALLET_CALLS", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "--wallet-call"],
     ["WALLET_MAX_VALUE", "1e18", "--wallet-max-value"],
@@ -252,12 +259,100 @@ Deno.test("an alias in KMS_KEYS is refused with the reason", () => {
   assertEquals([error.code, error.hint?.includes("alias can be moved")], ["invalid_key_arn", true]);
 });
 
-Deno.test("a KMS key that the configuration names twice can still be used", () => {
-  const { keys } = readServeConfig(parseOptions(SERVE_OPTIONS, ["--kms-key", ARN, "--kms-key", ARN]));
-  assertEquals(selectKey(keys, { key: ARN }).arn, ARN);
-});
-
 Deno.test("a word that every object has is no word for a switch", () => {
   const constructor = env({ CONFIGURE_ONCE: "constructor" });
   assertThrows(() => parseOptions(SERVE_OPTIONS, [], constructor), UsageError, "CONFIGURE_ONCE");
 });
+Deno.test("a least epoch of session keys wants epochs, whatever REQUIRE_EPOCH says", () => {
+  const config = readServeConfig(
+    parseOptions(SPECS, ["--min-tsk-epoch", "5"], env({ REQUIRE_EPOCH: "0" })),
+  );
+  assertEquals([config.requireEpoch, config.minTskEpoch], [true, 5]);
+});
+
+const MEASURED = [...SERVE_OPTIONS, ...NITRO_OPTIONS];
+/** A valid value of every option that takes one, and another that means something else. */
+const VALUES: Readonly<Record<string, readonly [string, string]>> = {
+  "port": ["5000", "5001"],
+  "listen": ["unix:/a", "unix:/b"],
+  "region": ["us-east-1", "us-west-2"],
+  "kms-key": [ARN, ARN.replace("us-east-1", "eu-west-1")],
+  "tsk-context": ["app=x", "stage=y"],
+  "min-tsk-epoch": ["1", "2"],
+  "client-key": [CLIENT_KEY, encodeBase64(new Uint8Array(32).fill(8))],
+  "wallet-chain": ["1", "137"],
+  "wallet-recipient": [CHECKSUMMED, "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359"],
+  "wallet-call": [`${CHECKSUMMED}:0xa9059cbb`, `${CHECKSUMMED}:0x095ea7b3`],
+  "wallet-max-value": ["1", "2"],
+  "wallet-verifying-contract": [CHECKSUMMED, "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359"],
+  "wallet-message-prefix": ["Sign in", "Log in"],
+  "wallet-cache": ["1", "2"],
+  "wallet-cache-ms": ["1", "2"],
+  "min-epoch": ["1", "2"],
+  "max-message": ["64", "65"],
+  "max-connections": ["1", "2"],
+  "idle-ms": ["10", "11"],
+  "request-ms": ["10", "11"],
+  "drain-ms": ["1", "2"],
+  "log-level": ["info", "warn"],
+  "library-dir": ["/a", "/b"],
+  "sdk-host": ["worker", "process"],
+  "proxy-port": ["8000", "8001"],
+  "kms-deadline-ms": ["10", "11"],
+};
+const read = (argv: readonly string[], values = {}) =>
+  readServeConfig(parseOptions(SPECS, argv, env(values)));
+
+/** Where it listens, how it logs and ends, and what only says where something is: these alone fall back to their defaults. */
+const MAY_BE_EMPTY = ["port", "listen", "region", "drain-ms", "log-level", "library-dir", "proxy-port"];
+
+Deno.test("the options that may be empty are those that tighten nothing", () => {
+  const found = MEASURED.filter(({ refuseEmpty }) => !refuseEmpty).map(({ name }) => name);
+  assertEquals(found.toSorted(), MAY_BE_EMPTY.toSorted());
+});
+
+for (const spec of MEASURED) {
+  const { name } = spec;
+  const refuseEmpty = !MAY_BE_EMPTY.includes(name);
+  const variable = spec.env;
+
+  Deno.test(`${variable}= is ${refuseEmpty ? "refused by its name" : "as if it was not there"}`, () => {
+    if (refuseEmpty) assertThrows(() => read([], { [variable]: "" }), UsageError, variable);
+    else assertEquals(read([], { [variable]: "" }), read([]));
+  });
+
+  if (!("value" in spec)) continue;
+
+  const isList = "multiple" in spec && spec.multiple;
+  if (refuseEmpty) {
+    Deno.test(`--${name}= is refused by its name`, () => {
+      assertThrows(() => read([`--${name}=`]), UsageError, `--${name}`);
+    });
+
+    Deno.test(`--${name} given twice is refused by its name, ${isList ? "with the same value" : "with any value"}`, () => {
+      const [value, other] = VALUES[name] ?? ["", ""];
+      read([`--${name}`, value]);
+      const second = isList ? value : other;
+      assertThrows(() => read([`--${name}`, value, `--${name}`, second]), UsageError, `--${name}`);
+      if (isList) read([`--${name}`, value, `--${name}`, other]);
+      // A message's prefix may have commas in it.
+      if (!isList || name === "wallet-message-prefix") return;
+      assertThrows(() => read([], { [variable]: `${value},${value}` }), UsageError, `--${name}`);
+    });
+  }
+}
+
+/** What an attestation document says nothing of: it changes nothing that is done with a key. */
+const NOT_MEASURED = ["port", "listen", "drain-ms", "log-level"];
+
+for (const spec of MEASURED) {
+  const isMeasured = !NOT_MEASURED.includes(spec.name);
+  Deno.test(`--${spec.name} ${isMeasured ? "changes" : "does not change"} the measured configuration`, () => {
+    const [value, other] = VALUES[spec.name] ?? ["", ""];
+    const measured = (argv: readonly string[]) => JSON.stringify(measuredConfiguration(read(argv)));
+    const isSwitch = !("value" in spec);
+    const first = measured(isSwitch ? [] : [`--${spec.name}`, value]);
+    const second = measured(isSwitch ? [`--${spec.name}`] : [`--${spec.name}`, other]);
+    assertEquals(first !== second, isMeasured);
+  });
+}

@@ -3,8 +3,11 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { AttestationError } from "../../../lib/attestation/errors.ts";
 import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
+import { keyUserData } from "../../../lib/attestation/statement.ts";
+import { parseAddress } from "../../../lib/crypto/ethereum/address.ts";
+import { encode } from "cborg";
 import { EnclaveError } from "../../../lib/errors.ts";
-import { createAccount, findAccount, signAll } from "../../../lib/parent/accounts.ts";
+import { accountMaker, createAccount, findAccount, signAll } from "../../../lib/parent/accounts.ts";
 import { ServiceError } from "../../../lib/parent/client.ts";
 import { type AccountRow, StoreError } from "../../../lib/parent/stores/account_store.ts";
 import { verifyAccount } from "../../../lib/parent/verify_account.ts";
@@ -121,15 +124,17 @@ async function attested() {
   const store = new MemoryStore();
   const row = await createAccount({ store, wallet: rig.wallet }, "alice", { nonce: NONCE });
   const verify = nsm.verify.bind(nsm);
-  return { nsm, rig, store, row, verify, [Symbol.asyncDispose]: () => rig[Symbol.asyncDispose]() };
+  const pcrs = { 0: encodeHex((await nsm.describePcr(0)).value) };
+  return { nsm, rig, store, row, verify, pcrs, [Symbol.asyncDispose]: () => rig[Symbol.asyncDispose]() };
 }
 
 Deno.test("an attested account's document says where it was made, and verifies as of then", async () => {
   await using setup = await attested();
-  const verified = await verifyAccount(setup.row, { verify: setup.verify });
+  const verified = await verifyAccount(setup.row, setup);
   assertEquals([verified.moduleId, verified.configuration], [setup.nsm.moduleId, encodeHex(CONFIGURATION)]);
-  const pcr0 = verified.pcrs["PCR0"] ?? "";
-  await verifyAccount(setup.row, { verify: setup.verify, pcrs: { 0: pcr0 } });
+  assertEquals(verified.pcrs["PCR0"], setup.pcrs[0]);
+  await verifyAccount(setup.row, { ...setup, at: new Date() });
+  assert(Math.abs(Date.parse(verified.generatedAt) - Date.parse(verified.at)) < 60_000);
 });
 
 /** The last byte of a document belongs to its signature. */
@@ -159,7 +164,7 @@ for (const [what, change, code] of OTHERS) {
   Deno.test(`an attested account with another ${what} does not verify`, async () => {
     await using setup = await attested();
     const error = await assertRejects(
-      () => verifyAccount(change(setup.row), { verify: setup.verify }),
+      () => verifyAccount(change(setup.row), setup),
       AttestationError,
     );
     assertEquals(error.code, code);
@@ -177,24 +182,79 @@ Deno.test("another build's PCR does not verify", async () => {
 
 Deno.test("a simulated document does not verify under AWS's root", async () => {
   await using setup = await attested();
-  const error = await assertRejects(() => verifyAccount(setup.row), AttestationError);
+  const error = await assertRejects(() => verifyAccount(setup.row, { pcrs: setup.pcrs }), AttestationError);
   assertEquals(error.code, "attestation_root");
 });
 
-Deno.test("a document about something else is refused", async () => {
+Deno.test("an account is verified against an enclave that something identifies, or not at all", async () => {
   await using setup = await attested();
-  for (const userData of [undefined, new Uint8Array([0xa0]), new TextEncoder().encode("hello")]) {
+  const role = encodeHex((await setup.nsm.describePcr(4)).value);
+  for (const pcrs of [{}, { 4: role }, { 0: "00".repeat(48) }, [], [setup.pcrs, { 4: role }]]) {
+    await assertRejects(() => verifyAccount(setup.row, { verify: setup.verify, pcrs }), TypeError);
+  }
+  await verifyAccount(setup.row, { verify: setup.verify, pcrs: [{ 0: "ab".repeat(48) }, setup.pcrs] });
+});
+
+Deno.test("a document about something else is refused, and one that does not say that the key was made in the enclave", async () => {
+  await using setup = await attested();
+  const key = {
+    purpose: "wallet",
+    subject: "alice",
+    publicPart: parseAddress(setup.row.address, "address").bytes,
+    keyArn: setup.row.keyId,
+    epoch: 0,
+  } as const;
+  const opened = await keyUserData({ ...key, from: { origin: "opened" } }, CONFIGURATION);
+  // What an enclave of an earlier version says: nothing of where the key comes from.
+  const unsaid = new Uint8Array(
+    encode({ v: 1, purpose: "wallet", config: CONFIGURATION, data: new Uint8Array(32) }),
+  );
+  const others = [undefined, new Uint8Array([0xa0]), new TextEncoder().encode("hello"), unsaid, opened];
+  for (const userData of others) {
     const document = await setup.nsm.attest({ userData, nonce: decodeBase64(NONCE) });
     const row = { ...setup.row, attestation: encodeBase64(document) };
-    const error = await assertRejects(() => verifyAccount(row, { verify: setup.verify }), AttestationError);
+    const error = await assertRejects(() => verifyAccount(row, setup), AttestationError);
     assertEquals(error.code, "attestation_user_data");
   }
+});
+
+Deno.test("an account whose document does not verify when it is made is not stored", async () => {
+  await using setup = await attested();
+  const { rig: { wallet }, store } = setup;
+  const nonce = encodeBase64(new Uint8Array(32));
+  const check = (row: AccountRow) =>
+    verifyAccount(row, { ...setup, pcrs: { 0: "ab".repeat(48) }, at: new Date() });
+  await assertRejects(() => createAccount({ store, wallet }, "bob", { nonce, check }), AttestationError);
+  assertEquals(store.rows.has("bob"), false);
+});
+
+Deno.test("accounts are made with a document where there is an NSM, each with its own nonce", async () => {
+  await using setup = await attested();
+  const { rig: { wallet }, store } = setup;
+  const make = accountMaker({ store, wallet }, { mustAttest: false });
+  const rows = [await make("bob"), await make("carol")];
+  for (const row of rows) await verifyAccount(store.rows.get(row.name) ?? setup.row, setup);
+  assertEquals(new Set(rows.map(({ nonce }) => nonce)).size, 2);
+});
+
+Deno.test("where there is no NSM an account has no document, and none is made that must have one", async () => {
+  await using rig = await accountRig();
+  const tools = { store: new MemoryStore(), wallet: rig.wallet };
+  const make = accountMaker(tools, { mustAttest: true });
+  assertEquals((await assertRejects(() => make("alice"), ServiceError)).code, "attestation_unavailable");
+  assertEquals([tools.store.rows.size, rig.kms.calls.generateDataKey], [0, 0]);
+  const made = await accountMaker(tools, { mustAttest: false })("alice");
+  assertEquals([made.attestation, tools.store.rows.get("alice")], [undefined, made]);
 });
 
 Deno.test("an account without a document is said to have none", async () => {
   await using rig = await accountRig();
   const row = await createAccount({ store: new MemoryStore(), wallet: rig.wallet }, "alice");
-  await assertRejects(() => verifyAccount(row), StoreError, "no attestation document");
+  await assertRejects(
+    () => verifyAccount(row, { pcrs: { 0: "ab".repeat(48) } }),
+    StoreError,
+    "no attestation document",
+  );
 });
 
 Deno.test("a nonce where there is no NSM is refused before a key is made", async () => {

@@ -47,7 +47,7 @@ Deno.test("the first init has a key made and stores it; the second opens it; aft
     const { signature } = await signWithMasterKey(enclave.tools, 1, { digest: DIGEST, scheme });
     assertEquals(signature.length, 64);
   }
-  assertEquals(await verifyMasterKey(enclave.tools, 1), "opens; signs ECDSA and Schnorr");
+  assertEquals((await verifyMasterKey(enclave.tools, 1)).words, "opens; signs ECDSA and Schnorr");
 });
 
 Deno.test("another KMS key in the configuration makes no key: the stored one opens under its own", async () => {
@@ -77,7 +77,7 @@ Deno.test("the store drops what was replaced only for the row that was proven", 
   await using first = await rig.boot();
   const { row: old } = await initMasterKey(first.tools, 1, { keyId: rig.firstArn, allowNew: true });
   // Another gateway's rewrap lands between this one's opening of the old row, in another life, and its proof.
-  const { row: moved, boot } = await first.tools.enclave.rewrap(rig.secondArn);
+  const { row: moved, boot } = await first.tools.enclave.rewrap(rig.secondArn, { keyEpoch: 1 });
   await using second = await rig.boot();
   await second.tools.enclave.init({ row: old });
   rig.store.replace(old, moved, boot);
@@ -139,7 +139,7 @@ Deno.test("status compares the keys, and not only whether there are any", async 
     (await masterKeyStatus(enclave.tools, 1)).ok,
     (await masterKeyStatus(enclave.tools, 1)).words,
   ], [true, "holds it, epoch 1"]);
-  const mixed = await masterKeyStatus({ store: rig.store, enclave: stranger.tools.enclave }, 1);
+  const mixed = await masterKeyStatus({ ...enclave.tools, enclave: stranger.tools.enclave }, 1);
   assertEquals([mixed.ok, mixed.words.includes("ANOTHER KEY")], [false, true]);
   const swapped = enclaveMasterKey(
     2,
@@ -147,7 +147,7 @@ Deno.test("status compares the keys, and not only whether there are any", async 
     new CredentialSource(() => Promise.reject(new Error("none"))),
   );
   await assertRejects(
-    () => masterKeyStatus({ store: rig.store, enclave: swapped }, 2),
+    () => masterKeyStatus({ ...enclave.tools, enclave: swapped }, 2),
     ServiceError,
     "master_key_conflict",
   );
@@ -184,7 +184,7 @@ Deno.test("rewrap keeps the old row until the new one has signed in another life
     // The same life: opening it again proves nothing.
     assertEquals((await initMasterKey(enclave.tools, 1, { keyId: rig.secondArn, allowNew: true })).kept, 1);
     assertEquals(
-      await verifyMasterKey(enclave.tools, 1),
+      (await verifyMasterKey(enclave.tools, 1)).words,
       "opens, 1 replaced row too; signs ECDSA and Schnorr",
     );
   }
@@ -209,7 +209,7 @@ Deno.test("what the enclave does not have is said, with the command that puts it
   );
   assertEquals(error.code, "not_configured");
   assertEquals(
-    await verifyMasterKey(restarted.tools, 1),
+    (await verifyMasterKey(restarted.tools, 1)).words,
     "opens; the enclave holds no key now (gateway init)",
   );
 });
@@ -333,12 +333,16 @@ Deno.test("two gateways at once: one key", async () => {
 });
 
 for (const when of ["before", "after"] as const) {
-  for (let step = 1; step <= 8; step++) {
+  for (let step = 1; step <= 12; step++) {
     Deno.test(`killed ${when} step ${step} of init, the next init ends with one key, stored, that signs`, async () => {
       using rig = await gatewayRig();
       await using enclave = await rig.boot();
       const plan = { left: step, when };
-      const dying = { store: killAt(rig.store, plan), enclave: killAt(enclave.tools.enclave, plan) };
+      const dying = {
+        ...enclave.tools,
+        store: killAt(rig.store, plan),
+        enclave: killAt(enclave.tools.enclave, plan),
+      };
       let seen: string | undefined;
       try {
         seen = encodeHex(
@@ -367,7 +371,11 @@ for (const when of ["before", "after"] as const) {
         await using first = await rig.boot();
         const { row: old } = await initMasterKey(first.tools, 1, { keyId: rig.firstArn, allowNew: true });
         const plan = { left: step, when };
-        const dying = { store: killAt(rig.store, plan), enclave: killAt(first.tools.enclave, plan) };
+        const dying = {
+          ...first.tools,
+          store: killAt(rig.store, plan),
+          enclave: killAt(first.tools.enclave, plan),
+        };
         await rewrapMasterKey(dying, 1, rig.secondArn).catch((thrown) => {
           if (!(thrown instanceof Killed)) throw thrown;
         });

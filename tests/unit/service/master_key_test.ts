@@ -2,9 +2,12 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { verifyDigest, verifySchnorr } from "../../../lib/crypto/secp256k1.ts";
+import { decodeStrict } from "../../../lib/attestation/cbor.ts";
+import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
 import type { WireObject } from "../../../lib/wire/messages.ts";
 import { SigningKey } from "../../deps/ethers.ts";
+import { forgedRow } from "../../helpers/forged_row.ts";
 import { CREDENTIAL, KmsRefusal, plainMasterKey, walletRig } from "../../helpers/wallet_rig.ts";
 
 const DIGEST = encodeBase64(new Uint8Array(32).fill(5));
@@ -69,6 +72,7 @@ Deno.test("init without a row makes a key, and gives the row to store", async ()
     kms_key_id: rig.firstArn,
     key_epoch: 1,
     newly_generated: true,
+    origin: "generated",
   });
   assertEquals(decodeBase64(String(public_key)).length, 33);
   assertEquals(decodeBase64(String(encrypted_private_key)).length, 60);
@@ -431,6 +435,74 @@ Deno.test("no key is made where the kernel's random numbers are not the NSM's, b
   assertEquals((await init(trusted))["status"], "ok");
 });
 
+Deno.test("two rewraps of the same row at once: one becomes the next epoch, the other is refused", async () => {
+  const rig = await walletRig();
+  await init(rig);
+  const rewrap = { type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: CREDENTIAL };
+  const [first, second] = await Promise.all([rig.ask(rewrap), rig.ask(rewrap)]);
+  assertEquals([first?.["key_epoch"], second?.msg], [2, "master_key_conflict"]);
+  // Nor one that says afterwards that it is of the first row.
+  assertEquals((await rig.ask({ ...rewrap, key_epoch: 1 })).msg, "master_key_conflict");
+  assertEquals((await rig.ask({ ...rewrap, key_epoch: 2 }))["key_epoch"], 3);
+});
+
+Deno.test("while a rewrapped key is held, the row from before it is refused, and another row of its epoch", async () => {
+  const rig = await walletRig();
+  const old = rowOf(await init(rig));
+  const rewrap = { type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: CREDENTIAL };
+  const moved = await rig.ask(rewrap);
+  assertEquals((await init(rig, old)).msg, "master_key_conflict");
+  const other = restart(rig);
+  const opened = { type: "master_key.init", enclave_id: 1, credential: CREDENTIAL };
+  await other.ask({ ...opened, kms_key_id: rig.firstArn, ...old });
+  const twin = await other.ask(rewrap);
+  assertEquals(twin["key_epoch"], 2);
+  const stays = { kms_key_id: rig.secondArn };
+  assertEquals((await init(rig, { ...stays, ...rowOf(twin) })).msg, "master_key_conflict");
+  assertEquals((await init(rig, { ...stays, ...rowOf(moved) }))["key_epoch"], 2);
+});
+
+/** A row around a private key that the parent knows, as a request has it. */
+async function forged(rig: Rig): Promise<WireObject> {
+  const row = await forgedRow(rig.local, rig.firstArn, 1);
+  return {
+    kms_encrypted_dek: encodeBase64(row.kmsEncryptedDek),
+    encrypted_private_key: encodeBase64(row.encryptedPrivateKey),
+    public_key: encodeBase64(row.publicKey),
+    key_epoch: row.keyEpoch,
+  };
+}
+
+Deno.test("a key whose private half the parent knows opens, and its document says opened, whatever asks for it", async () => {
+  const nsm = await SimulatedNsm.start({ nsmDevice: "/nonexistent" });
+  const rig = await walletRig({ attester: nsm, now: () => new Date(1_000) });
+  const nonce = encodeBase64(new Uint8Array(32).fill(9));
+  const origins: unknown[] = [];
+  const look = async (reply: WireObject) => {
+    const { userData = new Uint8Array() } = await nsm.verify(
+      decodeBase64(String(reply["attestation_document"])),
+      { nonce: decodeBase64(nonce) },
+    );
+    const said = decodeStrict(userData, { maxBytes: 512, maxDepth: 2 });
+    if (said instanceof Map) origins.push([said.get("origin"), said.get("generated_at")]);
+  };
+  const rewrap = { type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: CREDENTIAL, nonce };
+  await look(await init(rig, { ...await forged(rig), nonce }));
+  await look(await init(rig, { nonce }));
+  await look(await rig.ask({ type: "master_key.public_info", nonce }));
+  await look(await rig.ask(rewrap));
+  assertEquals(origins, Array(4).fill(["opened", null]));
+
+  // The run that makes a key says so, also of the row that it is handed back, and after a rewrap.
+  const maker = await walletRig({ attester: nsm, now: () => new Date(1_000) });
+  origins.length = 0;
+  const made = await init(maker, { nonce });
+  await look(made);
+  await look(await init(maker, { ...rowOf(made), nonce }));
+  await look(await maker.ask({ ...rewrap, new_kms_key_id: maker.secondArn }));
+  assertEquals(origins, Array(3).fill(["generated", 1_000]));
+});
+
 Deno.test("the attested public key: with a nonce, init, rewrap and public_info carry a document about it", async () => {
   const seen: Uint8Array[] = [];
   const attester = {
@@ -513,5 +585,9 @@ Deno.test("few changes wait for their turn; the rest are told to come back", asy
       () => rig.ask({ type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: CREDENTIAL }),
     ),
   );
-  assertEquals(replies.map((reply) => reply.msg ?? "ok"), [...Array(8).fill("ok"), ...Array(4).fill("busy")]);
+  assertEquals(replies.map((reply) => reply.msg ?? "ok"), [
+    "ok",
+    ...Array(7).fill("master_key_conflict"),
+    ...Array(4).fill("busy"),
+  ]);
 });

@@ -391,6 +391,22 @@ Deno.test("--configure-once allows another try after one that failed", async () 
   ]);
 });
 
+Deno.test("after a restart, an older wrapped session key is refused by a measured least epoch, and KMS is not asked", async () => {
+  const configured = { ...CONFIGURE, epoch: 5 };
+  const before = setup({ requireEpoch: true, minEpoch: 5 });
+  assertEquals((await before.ask(configured))["msg"], "configured");
+  // The restart has forgotten the epoch that it held: the floor is all that is left.
+  const after = setup({ minEpoch: 5 });
+  const refused = await after.ask({ ...CONFIGURE, epoch: 4 });
+  assertEquals([refused["msg"], String(refused["details"]).includes("at least 5"), after.kms.asked.length], [
+    "row_rejected",
+    true,
+    0,
+  ]);
+  assertEquals((await after.ask(CONFIGURE))["msg"], "missing_fields");
+  assertEquals((await after.ask(configured))["msg"], "configured");
+});
+
 for (const epoch of [-1, 1.5, "1", null, 2 ** 53]) {
   Deno.test(`an epoch of ${JSON.stringify(epoch)} is none`, async () => {
     const { ask, kms } = setup({ requireEpoch: true });

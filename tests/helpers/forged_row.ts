@@ -1,0 +1,35 @@
+/**
+ * A master key's row as a parent can make it up that may call KMS Encrypt: around a private key that it knows, under a data key of its own.
+ *
+ * @module
+ */
+import { parseKeyArn } from "../../lib/aws/key_arn.ts";
+import { sealPrivateKey } from "../../lib/crypto/bound_key.ts";
+import { newSecretKey, publicKeyOf } from "../../lib/crypto/secp256k1.ts";
+import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
+import type { LocalKms } from "../../lib/kms/local.ts";
+import type { StoredMasterKey } from "../../lib/parent/gateway/master_key_store.ts";
+
+/** Makes it, of epoch 1. */
+export async function forgedRow(
+  kms: LocalKms,
+  kmsKeyId: string,
+  enclaveId: number,
+): Promise<StoredMasterKey> {
+  using privateKey = newSecretKey();
+  using dataKey = new SecretBytes(crypto.getRandomValues(new Uint8Array(32)));
+  const publicKey = publicKeyOf(privateKey, "compressed");
+  const kmsEncryptedDek = await kms.encrypt(kmsKeyId, dataKey.expose().slice(), {
+    app: "denclave",
+    purpose: "master",
+    enclave_id: String(enclaveId),
+  });
+  const encryptedPrivateKey = await sealPrivateKey(dataKey, privateKey, {
+    purpose: "master",
+    subject: String(enclaveId),
+    key: parseKeyArn(kmsKeyId),
+    publicPart: publicKey,
+    epoch: 1,
+  });
+  return { enclaveId, kmsEncryptedDek, encryptedPrivateKey, publicKey, kmsKeyId, keyEpoch: 1 };
+}
