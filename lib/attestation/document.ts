@@ -5,25 +5,45 @@
  *
  * @module
  */
+import { AttestationError } from "./errors.ts";
+import { expectationProblem } from "./expectation.ts";
 import type { AttestationDocument } from "./payload.ts";
 import { AWS_NITRO_ROOT } from "./root.ts";
 import { type ExpectedAttestation, verifyDocumentUnder } from "./verify.ts";
 
 export type { AttestationDocument } from "./payload.ts";
 export type { ExpectedAttestation } from "./verify.ts";
+export type { ExpectedPcrs } from "./expectation.ts";
+
+/** What a client expects of a document, and the checks that it gives up by name. */
+export interface TrustedAttestation extends ExpectedAttestation {
+  /** Takes a document that may be an answer to somebody else, or a replay: for development. */
+  readonly insecureSkipNonce?: boolean;
+  /** Takes the document of any enclave, an attacker's too: for development. */
+  readonly insecureSkipPcrs?: boolean;
+}
 
 /**
  * Verifies a document: its form, its certificates up to AWS's Nitro root G1, its signature, and what is expected of it.
  *
- * A nonce of one's own and PCRs are what make it mean something: without a nonce it may be a replay, without PCRs it may be of any enclave.
+ * Needs PCR0, or PCR8, and the nonce of the request: without PCRs the document may be of any enclave, without a nonce a replay. One that was kept is
+ * verified with its nonce and `at`; that shows where it comes from, and not that the enclave still runs.
  *
  * @param document the COSE_Sign1 that the Nitro Security Module gave, at most 16 KiB
  * @throws {AttestationError} whose code says which check failed.
- * @throws {RangeError | TypeError} when what is expected makes no sense.
+ * `attestation_nonce` too when no nonce is expected.
+ * @throws {RangeError | TypeError} when what is expected makes no sense, or identifies no enclave.
  */
-export function verifyDocument(
+export async function verifyDocument(
   document: Uint8Array,
-  expected: ExpectedAttestation,
+  expected: TrustedAttestation,
 ): Promise<AttestationDocument> {
-  return verifyDocumentUnder(AWS_NITRO_ROOT, document, expected);
+  const problem = expectationProblem(expected.pcrs ?? {});
+  if (problem !== undefined && expected.insecureSkipPcrs !== true) {
+    throw new TypeError(`Cannot verify an attestation document: ${problem}`);
+  }
+  if (expected.nonce === undefined && expected.insecureSkipNonce !== true) {
+    throw new AttestationError("attestation_nonce", "no nonce is expected, so that it may be a replay");
+  }
+  return await verifyDocumentUnder(AWS_NITRO_ROOT, document, expected);
 }

@@ -9,6 +9,7 @@
 import { verifyChain } from "./certificates.ts";
 import { equalBytes, parseSign1, verifySign1 } from "./cose.ts";
 import { AttestationError } from "./errors.ts";
+import { buildsOf, type ExpectedPcrs } from "./expectation.ts";
 import { type AttestationDocument, parsePayload, PCR_COUNT, PCR_LENGTH } from "./payload.ts";
 
 /** What a client expects of a document. What is left out is not checked. */
@@ -19,8 +20,8 @@ export interface ExpectedAttestation {
   readonly userData?: Uint8Array;
   /** The key that the enclave should hold. */
   readonly publicKey?: Uint8Array;
-  /** Hex of 96 digits, by index 0 to 31. */
-  readonly pcrs?: Readonly<Record<number, string>>;
+  /** Hex of 96 digits, by index 0 to 31; of several builds, one must match in all of its PCRs. */
+  readonly pcrs?: ExpectedPcrs | readonly ExpectedPcrs[];
   /** The time to verify at; now, unless given. `made` is the document's own, for one that was kept: its certificates live for hours. */
   readonly at?: Date | "made";
   /** Whether an enclave in debug mode will do. Not unless true. */
@@ -44,14 +45,31 @@ export async function verifyDocumentUnder(
   document: Uint8Array,
   expected: ExpectedAttestation = {},
 ): Promise<AttestationDocument> {
-  const pcrs = parseExpectedPcrs(expected.pcrs ?? {});
-  const { at: wantedTime = new Date() } = expected;
-  if (wantedTime !== "made" && Number.isNaN(wantedTime.getTime())) {
-    throw new RangeError("Cannot verify at an invalid time");
+  const builds = buildsOf(expected.pcrs ?? {}).map(parseExpectedPcrs);
+  const { at = new Date() } = expected;
+  if (at !== "made" && Number.isNaN(at.getTime())) throw new RangeError("Cannot verify at an invalid time");
+  try {
+    return await verifyParsed(root, document, { ...expected, at, builds });
+  } catch (thrown) {
+    if (thrown instanceof AttestationError) throw thrown;
+    // What a parser throws at a document is a refusal of that document, whatever it is.
+    throw new AttestationError("attestation_malformed", "it cannot be read", thrown);
   }
+}
+
+type ParsedPcrs = readonly (readonly [number, string])[];
+
+async function verifyParsed(
+  root: Uint8Array,
+  document: Uint8Array,
+  expected: Omit<ExpectedAttestation, "pcrs"> & {
+    readonly at: Date | "made";
+    readonly builds: readonly ParsedPcrs[];
+  },
+): Promise<AttestationDocument> {
   const message = parseSign1(document);
   const found = parsePayload(message.payload);
-  const at = wantedTime === "made" ? found.timestamp : wantedTime;
+  const at = expected.at === "made" ? found.timestamp : expected.at;
   const key = await verifyChain([...found.cabundle, found.certificate], {
     root,
     madeAt: found.timestamp,
@@ -67,20 +85,31 @@ export async function verifyDocumentUnder(
   checkField("attestation_nonce", "nonce", expected.nonce, found.nonce);
   checkField("attestation_user_data", "user data", expected.userData, found.userData);
   checkField("attestation_public_key", "public key", expected.publicKey, found.publicKey);
-  for (const [index, wanted] of pcrs) {
-    const value = found.pcrs.get(index);
-    if (value === wanted) continue;
-    throw new AttestationError(
-      "attestation_pcr",
-      value === undefined
-        ? `it has no PCR ${index}, where ${wanted} is expected`
-        : `PCR ${index} is ${value}, where ${wanted} is expected`,
-    );
-  }
+  checkBuilds(found, expected.builds);
   return found;
 }
 
-function parseExpectedPcrs(pcrs: Readonly<Record<number, string>>): readonly (readonly [number, string])[] {
+function checkBuilds({ pcrs }: AttestationDocument, builds: readonly ParsedPcrs[]): void {
+  const differences = builds.map((build) => build.find(([index, wanted]) => pcrs.get(index) !== wanted));
+  if (differences.includes(undefined)) return;
+  const [difference] = differences;
+  if (difference === undefined || builds.length > 1) {
+    throw new AttestationError(
+      "attestation_pcr",
+      `its PCRs are of none of the ${builds.length} accepted builds; PCR 0 is ${pcrs.get(0)}`,
+    );
+  }
+  const [index, wanted] = difference;
+  const value = pcrs.get(index);
+  throw new AttestationError(
+    "attestation_pcr",
+    value === undefined
+      ? `it has no PCR ${index}, where ${wanted} is expected`
+      : `PCR ${index} is ${value}, where ${wanted} is expected`,
+  );
+}
+
+function parseExpectedPcrs(pcrs: ExpectedPcrs): ParsedPcrs {
   return Object.entries(pcrs).map(([key, value]) => {
     if (!/^(0|[1-9][0-9]?)$/.test(key) || Number(key) >= PCR_COUNT) {
       throw new RangeError(`Cannot expect PCR ${JSON.stringify(key)}: there are 0 to ${PCR_COUNT - 1}`);

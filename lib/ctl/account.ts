@@ -4,7 +4,12 @@
  * @module
  */
 import { encodeBase64 } from "@std/encoding";
-import { expectedPcrs, PCR_OPTION } from "./attestation_options.ts";
+import {
+  EXPECT_OPTIONS,
+  type ExpectedEnclave,
+  expectedEnclave,
+  namesEnclave,
+} from "./attestation_options.ts";
 import { EXIT, helpLines, type Options, type OptionSpec, parseOptions, UsageError } from "../cli/options.ts";
 import { Progress } from "./progress.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
@@ -42,7 +47,12 @@ const KEY = {
 const CREATE_SPECS = [
   { ...NAME, help: "its name; again or with commas for more" },
   { name: "count", value: "N", help: "make so many: <name>-1 to <name>-N" },
-  { name: "attest", help: "have the NSM sign that the address was made in the enclave; kept in the row" },
+  {
+    name: "attest",
+    help: "have the NSM sign that the address was made in the enclave, and verify that; kept in the row",
+  },
+  ...EXPECT_OPTIONS,
+  { name: "insecure-skip-verification", help: "for development: with --attest, keep an unverified document" },
   KEY,
   ...ENCLAVE_OPTIONS,
   ...STORE_OPTIONS,
@@ -73,7 +83,7 @@ const LIST_SPECS = [...STORE_OPTIONS, ...AWS_OPTIONS, JSON_OPTION, ...COMMON_OPT
 const SHOW_SPECS = [
   NAME,
   { name: "verify", help: "verify the row's attestation document, up to AWS's root" },
-  { ...PCR_OPTION, help: `with --verify: ${PCR_OPTION.help}` },
+  ...EXPECT_OPTIONS,
   ...LIST_SPECS,
 ] as const satisfies readonly OptionSpec[];
 
@@ -165,6 +175,7 @@ async function create(argv: readonly string[], io: CtlIo): Promise<number> {
       EXIT.ok;
   }
   const names = namesToCreate(options);
+  const expected = await enclaveToVerify(options, io, "attest");
   const credentials = credentialSource(options, io);
   await using store = await openStore(options, io, credentials);
   using client = await connect(options);
@@ -177,12 +188,12 @@ async function create(argv: readonly string[], io: CtlIo): Promise<number> {
       write: io.stderr,
     });
     for (const name of names) {
-      made.push(
-        await createAccount({ store, wallet }, name, {
-          keyId: options.text("key"),
-          nonce: options.on("attest") ? newNonce() : undefined,
-        }),
-      );
+      const row = await createAccount({ store, wallet }, name, {
+        keyId: options.text("key"),
+        nonce: options.on("attest") ? newNonce() : undefined,
+      });
+      if (expected !== undefined) await verifyAccount(row, expected);
+      made.push(row);
       progress.at(made.length);
     }
   } finally {
@@ -253,6 +264,19 @@ async function sign(argv: readonly string[], io: CtlIo): Promise<number> {
   return EXIT.ok;
 }
 
+/** The enclave that a document is verified against, where the switch asks for that. @throws {UsageError} */
+async function enclaveToVerify(
+  options: Options,
+  io: CtlIo,
+  asked: "attest" | "verify",
+): Promise<ExpectedEnclave | undefined> {
+  if (!options.on(asked)) {
+    if (namesEnclave(options)) throw new UsageError(`--pcr and --measurements go with --${asked}`);
+    return undefined;
+  }
+  return options.on("insecure-skip-verification") ? undefined : await expectedEnclave(options, io);
+}
+
 function newNonce(): string {
   return encodeBase64(crypto.getRandomValues(new Uint8Array(NONCE_LENGTH)));
 }
@@ -297,11 +321,10 @@ async function show(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(SHOW_SPECS, argv, io.env);
   if (options.on("help")) return io.stdout(help("show", "One account.", SHOW_SPECS)), EXIT.ok;
   const name = oneName(options);
+  const expected = await enclaveToVerify(options, io, "verify");
   await using store = await openStore(options, io, credentialSource(options, io));
   const row = await findAccount(store, name);
-  const pcrs = expectedPcrs(options);
-  if (!options.on("verify") && Object.keys(pcrs).length > 0) throw new UsageError("--pcr goes with --verify");
-  const verified = options.on("verify") ? await verifyAccount(row, { pcrs }) : undefined;
+  const verified = expected === undefined ? undefined : await verifyAccount(row, expected);
   io.stdout(
     options.on("json")
       ? `${JSON.stringify({ ...row, ...(verified === undefined ? {} : { verified }) }, null, 2)}\n`
@@ -315,14 +338,11 @@ async function show(argv: readonly string[], io: CtlIo): Promise<number> {
           store: store.description,
           attested: verified === undefined
             ? row.attestation === undefined ? "no" : "not verified (--verify)"
-            : `at ${verified.at} in ${verified.moduleId}`,
+            : `at ${verified.at} in ${verified.moduleId} (stored then: not fresh)`,
           ...verified?.pcrs,
         })
       }\n`,
   );
-  if (verified !== undefined && Object.keys(pcrs).length === 0) {
-    io.stderr("Any enclave could have made this: compare the PCRs with your build's (--pcr 0=…)\n");
-  }
   return EXIT.ok;
 }
 

@@ -6,7 +6,7 @@
 import { decodeBase64, encodeHex } from "@std/encoding";
 import { verifyDocument } from "../attestation/document.ts";
 import type { AttestationDocument } from "../attestation/payload.ts";
-import { expectedPcrs, nonceOf, verificationTime, VERIFY_OPTIONS } from "./attestation_options.ts";
+import { expectedEnclave, nonceOf, verificationTime, VERIFY_OPTIONS } from "./attestation_options.ts";
 import { EXIT, helpLines, type Options, type OptionSpec, parseOptions, UsageError } from "../cli/options.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import { formatFields } from "./columns.ts";
@@ -26,6 +26,7 @@ const SPECS = [
 const HELP = `usage: deno task ctl attest verify <file>|- [options]
 
 Verifies an attestation document up to AWS's root: the document itself, in base64, or a reply that has it.
+Needs PCR0 (or PCR8) and the nonce of the request. With --at a stored document is verified; it proves where it comes from, and is not fresh.
 
 ${helpLines(SPECS)}
 `;
@@ -70,11 +71,15 @@ async function readDocument(options: Options): Promise<Uint8Array<ArrayBuffer>> 
   }
 }
 
-function fieldsOf(found: AttestationDocument): Readonly<Record<string, string>> {
+function fieldsOf(
+  found: AttestationDocument,
+  { fresh }: { readonly fresh: boolean },
+): Readonly<Record<string, string>> {
   const hex = (bytes: Uint8Array | undefined) => (bytes === undefined ? "-" : encodeHex(bytes));
   return {
     module: found.moduleId,
     made: found.timestamp.toISOString(),
+    fresh: fresh ? "yes" : "no",
     debug: found.debug ? "yes" : "no",
     nonce: hex(found.nonce),
     public_key: hex(found.publicKey),
@@ -92,22 +97,21 @@ function fieldsOf(found: AttestationDocument): Readonly<Record<string, string>> 
 export async function runAttest(_command: string, argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(SPECS, argv, io.env);
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
-  const pcrs = expectedPcrs(options);
+  const expected = await expectedEnclave(options, io);
   const nonce = nonceOf(options);
   const at = verificationTime(options);
+  const insecureSkipNonce = options.on("insecure-skip-nonce");
   const found = await verifyDocument(await readDocument(options), {
-    pcrs,
-    allowDebug: options.on("allow-debug"),
+    ...expected,
+    insecureSkipNonce,
     ...(nonce === undefined ? {} : { nonce }),
     ...(at === undefined ? {} : { at }),
   });
-  const fields = fieldsOf(found);
+  const fields = fieldsOf(found, { fresh: nonce !== undefined && at === undefined });
   io.stdout(options.on("json") ? `${JSON.stringify(fields, null, 2)}\n` : `${formatFields(fields)}\n`);
-  if (nonce === undefined) {
-    io.stderr("It may have been made for somebody else: compare the nonce (--nonce)\n");
-  }
-  if (Object.keys(pcrs).length === 0) {
-    io.stderr("Any enclave could have made this: compare the PCRs with your build's (--pcr 0=…)\n");
+  if (nonce === undefined) io.stderr("Warning: its nonce was not compared: it may be a replay.\n");
+  if (at !== undefined) {
+    io.stderr("Not fresh: it proves where it comes from, and not that the enclave runs now.\n");
   }
   return EXIT.ok;
 }

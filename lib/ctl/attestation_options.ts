@@ -1,45 +1,135 @@
 /**
- * Options that say what an attestation document must be: shared by the tools that verify one.
+ * Options that say what an attestation document must be: shared by all tools that verify one, so that none of them trusts an enclave that nothing
+ * identifies.
  *
  * @module
  */
 import { decodeBase64 } from "@std/encoding";
+import { expectationProblem, type ExpectedPcrs, isSignerAlone } from "../attestation/expectation.ts";
 import { type Options, type OptionSpec, UsageError } from "../cli/options.ts";
+import { type Measurements, readMeasurements } from "../parent/policies/measurements.ts";
+import { type CtlIo, readInput } from "./io.ts";
 
-/** What the enclave must measure. */
+/** One PCR that the enclave must have. */
 export const PCR_OPTION = {
   name: "pcr",
   value: "N=HEX",
   multiple: true,
-  help: "expect this PCR; again or with commas for more",
+  help: "expect this PCR; again or with commas for more. PCR0, or PCR8, is required",
 } as const satisfies OptionSpec;
+
+/** Options that say which enclave is trusted. */
+export const EXPECT_OPTIONS = [
+  {
+    name: "measurements",
+    short: "m",
+    value: "FILE",
+    multiple: true,
+    help: "expect one of the builds of this file: JSON of denclavectl eif build or nitro-cli describe-eif",
+  },
+  PCR_OPTION,
+  { name: "insecure-skip-pcrs", help: "for development: take any enclave, an attacker's too" },
+  {
+    name: "insecure-skip-debug-check",
+    help: "for development: take an enclave in debug mode, whose memory can be read",
+  },
+] as const satisfies readonly OptionSpec[];
 
 /** Options of those who verify a document that was kept. */
 export const VERIFY_OPTIONS = [
-  { name: "nonce", value: "BASE64", help: "expect this nonce: the document answers that request" },
-  PCR_OPTION,
+  { name: "nonce", value: "BASE64", help: "the nonce of the request that the document answers" },
+  ...EXPECT_OPTIONS,
   {
     name: "at",
     value: "TIME",
-    help: "verify as of this time (ISO 8601), or of when it was made (made); now, unless given",
+    help: "a stored document: verify as of this time (ISO 8601), or of when it was made (made)",
   },
-  { name: "allow-debug", help: "take an enclave in debug mode, whose PCRs 0 to 2 are zero" },
+  { name: "insecure-skip-nonce", help: "for development: take a document that may be a replay" },
 ] as const satisfies readonly OptionSpec[];
 
+/** Which enclave is trusted. */
+export interface ExpectedEnclave {
+  /** The builds that will do. */
+  readonly pcrs: readonly ExpectedPcrs[];
+  readonly allowDebug: boolean;
+  readonly insecureSkipPcrs: boolean;
+}
+
+/**
+ * Reads {@link EXPECT_OPTIONS}, and warns on stderr of what they give up.
+ *
+ * @throws {UsageError} when they identify no enclave: neither PCR0 nor PCR8, or a PCR of zeros.
+ * @throws {EnclaveError} `measurements_invalid`
+ */
+export async function expectedEnclave(
+  options: Options,
+  { stderr }: Pick<CtlIo, "stderr">,
+): Promise<ExpectedEnclave> {
+  const pcrs = await expectedBuilds(options);
+  const problem = expectationProblem(pcrs);
+  const insecureSkipPcrs = options.on("insecure-skip-pcrs");
+  if (problem !== undefined && !insecureSkipPcrs) {
+    throw new UsageError(
+      `Cannot trust an enclave: ${problem}`,
+      "Give --pcr 0=<96 hex digits> or --measurements <file> of the build.",
+    );
+  }
+  if (problem !== undefined) stderr(`Warning: any enclave is taken, an attacker's too: ${problem}\n`);
+  else if (isSignerAlone(pcrs)) {
+    stderr("Warning: PCR8 alone takes every image that was ever signed with that key. Add PCR0.\n");
+  }
+  const allowDebug = options.on("insecure-skip-debug-check");
+  if (allowDebug) stderr("Warning: an enclave in debug mode is taken, whose memory can be read.\n");
+  return { pcrs, allowDebug, insecureSkipPcrs };
+}
+
+/** Whether any of {@link EXPECT_OPTIONS} was given. */
+export function namesEnclave(options: Options): boolean {
+  return options.text("pcr") !== undefined || options.text("measurements") !== undefined;
+}
+
+async function expectedBuilds(options: Options): Promise<readonly ExpectedPcrs[]> {
+  const named = expectedPcrs(options);
+  const builds: ExpectedPcrs[] = [];
+  for (const file of options.list("measurements")) {
+    builds.push(...readMeasurements(await readInput(file)).map(pcrsOf));
+  }
+  for (const build of builds) {
+    for (const [index, value] of Object.entries(named)) {
+      const measured = build[Number(index)];
+      if (measured === undefined || measured === value) continue;
+      throw new UsageError(
+        `--pcr and --measurements disagree on PCR${index}`,
+        "Give one of the two, or the same value.",
+      );
+    }
+  }
+  return builds.length === 0 ? [named] : builds.map((build) => ({ ...build, ...named }));
+}
+
+function pcrsOf({ pcr0, pcr1, pcr2, pcr8 }: Measurements): ExpectedPcrs {
+  return { 0: pcr0, 1: pcr1, 2: pcr2, ...(pcr8 === undefined ? {} : { 8: pcr8 }) };
+}
+
 /** The PCRs of `--pcr`, by index. @throws {UsageError} */
-export function expectedPcrs(options: Options): Record<number, string> {
-  return Object.fromEntries(
-    options.list("pcr").map((pair) => {
-      const [, index, hex] = /^([0-9]{1,2})=([0-9a-fA-F]{96})$/.exec(pair) ?? [];
-      if (index === undefined || hex === undefined || Number(index) > 31) {
-        throw new UsageError(
-          `Cannot use ${JSON.stringify(pair)} for --pcr`,
-          "Write <index>=<96 hex digits>.",
-        );
-      }
-      return [Number(index), hex.toLowerCase()];
-    }),
-  );
+export function expectedPcrs(options: Options): ExpectedPcrs {
+  const pcrs: Record<number, string> = {};
+  for (const pair of options.list("pcr")) {
+    const [, digits, hex = ""] = /^([0-9]{1,2})=([0-9a-fA-F]{96})$/.exec(pair) ?? [];
+    const index = Number(digits ?? NaN);
+    if (!(index <= 31)) {
+      throw new UsageError(
+        `Cannot use ${JSON.stringify(pair)} for --pcr`,
+        "Write <index>=<96 hex digits>.",
+      );
+    }
+    const value = hex.toLowerCase();
+    if ((pcrs[index] ?? value) !== value) {
+      throw new UsageError(`--pcr gives two values of PCR${index}`, "Use --measurements for several builds.");
+    }
+    pcrs[index] = value;
+  }
+  return pcrs;
 }
 
 /** The nonce of `--nonce`. @throws {UsageError} */

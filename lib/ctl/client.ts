@@ -8,13 +8,20 @@ import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../cli/
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import { SecretBytes } from "../crypto/secret_bytes.ts";
 import { SealingKey } from "../crypto/sealing.ts";
-import { expectedPcrs, nonceOf, PCR_OPTION } from "./attestation_options.ts";
+import {
+  EXPECT_OPTIONS,
+  type ExpectedEnclave,
+  expectedEnclave,
+  namesEnclave,
+  nonceOf,
+} from "./attestation_options.ts";
+import { verifyAttestReply } from "../parent/attest_reply.ts";
 import { Client, type ClientOptions, type Requester } from "../parent/client.ts";
 import { SealedClient } from "../parent/sealed_client.ts";
 import { type HpkeKeyPair, importKeyPair } from "../sealed/mod.ts";
 import { parseAddress } from "../wire/address.ts";
 import type { CtlIo } from "./io.ts";
-import type { WireObject } from "../wire/messages.ts";
+import { optionalString, requiredString, type WireObject } from "../wire/messages.ts";
 
 /** Commands of the group. */
 export const CLIENT_COMMANDS = [
@@ -53,8 +60,9 @@ const SPECS = [
   { name: "limit", value: "N", default: "100", help: "logs: at most so many events" },
   { name: "nonce", value: "BASE64", help: "attest: the document's nonce; random, unless given" },
   { name: "user-data", value: "TEXT", help: "attest: what the document shall vouch for, up to 256 bytes" },
-  { name: "sealed", help: "seal requests for the enclave, after it attested to its key; needs --pcr" },
-  { ...PCR_OPTION, help: `with --sealed: ${PCR_OPTION.help}` },
+  { name: "insecure-skip-verification", help: "for development: attest: print the document unverified" },
+  { name: "sealed", help: "seal requests for the enclave, after it attested to its key" },
+  ...EXPECT_OPTIONS,
   {
     name: "client-key-file",
     value: "FILE",
@@ -68,6 +76,7 @@ const HELP = `usage: deno task ctl client <command> [options]
 
 Talks to the session key service.
 commands: ${CLIENT_COMMANDS.join(", ")}
+attest and --sealed verify the enclave: they need its PCR0 (or PCR8), by --pcr or --measurements
 configure takes the credentials from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
 options:
 ${helpLines(SPECS)}
@@ -166,29 +175,37 @@ async function clientKeyOf(options: Options): Promise<HpkeKeyPair | undefined> {
   }
 }
 
-async function connect(options: Options): Promise<Requester & Disposable> {
+/** The enclave that is verified; undefined where nothing is. @throws {UsageError} */
+async function enclaveToVerify(
+  command: Command,
+  options: Options,
+  io: CtlIo,
+): Promise<ExpectedEnclave | undefined> {
+  const isAttest = command === "attest" && !options.on("insecure-skip-verification");
+  if (isAttest || options.on("sealed")) return await expectedEnclave(options, io);
+  if (namesEnclave(options)) throw new UsageError("--pcr and --measurements go with --sealed, or attest");
+  return undefined;
+}
+
+async function connect(
+  options: Options,
+  expected: ExpectedEnclave | undefined,
+): Promise<Requester & Disposable> {
   const address = parseAddress(options.text("connect") ?? "");
   const connection: ClientOptions = {
     framing: options.choice("framing", ["u32be", "u64le", "raw"]),
     timeoutMs: options.number("timeout-ms", { min: 1, max: 600_000 }),
   };
-  const pcrs = expectedPcrs(options);
-  if (!options.on("sealed")) {
-    for (const name of ["pcr", "client-key-file"]) {
-      if (options.text(name) !== undefined) throw new UsageError(`--${name} goes with --sealed`);
+  if (!options.on("sealed") || expected === undefined) {
+    if (options.text("client-key-file") !== undefined) {
+      throw new UsageError("--client-key-file goes with --sealed");
     }
     return await Client.connect(address, connection);
-  }
-  if (Object.keys(pcrs).length === 0) {
-    throw new UsageError(
-      "--sealed needs --pcr",
-      "Say what the enclave must measure: --pcr 0=<96 hex digits>.",
-    );
   }
   const clientKey = await clientKeyOf(options);
   return await SealedClient.connect(address, {
     ...connection,
-    pcrs,
+    ...expected,
     ...(clientKey === undefined ? {} : { clientKey }),
   });
 }
@@ -200,14 +217,31 @@ function requestOf(command: Command, options: Options, io: CtlIo): WireObject {
   return { type: command };
 }
 
+/** @throws {AttestationError} whose code says which check failed. */
+async function verifyReply(
+  { request, reply }: { readonly request: WireObject; readonly reply: WireObject },
+  expected: ExpectedEnclave,
+): Promise<void> {
+  const userData = optionalString(request, "user_data");
+  await verifyAttestReply(reply, {
+    ...expected,
+    nonce: decodeBase64(requiredString(request, "nonce", "base64")),
+    userData: userData === undefined ? undefined : decodeBase64(userData),
+  });
+}
+
 async function run(command: Command, options: Options, io: CtlIo): Promise<string> {
   // What the command line lacks is said before a connection is made.
   const request = requestOf(command, options, io);
-  using client = await connect(options);
+  const expected = await enclaveToVerify(command, options, io);
+  using client = await connect(options, expected);
   if (command === "process") return await process(client, options);
   const reply = await client.request(request);
   if (command === "logs" && !options.on("json")) {
     return (reply["events"] as unknown[]).map((event) => JSON.stringify(event)).join("\n");
+  }
+  if (command === "attest" && expected !== undefined) {
+    if (!options.on("insecure-skip-verification")) await verifyReply({ request, reply }, expected);
   }
   // A document is worth nothing without the nonce that it answers.
   const shown = command === "attest" ? { ...reply, nonce: request["nonce"] } : reply;

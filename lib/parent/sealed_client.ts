@@ -4,24 +4,24 @@
  *
  * @module
  */
-import { decodeBase64, encodeBase64 } from "@std/encoding";
-import { verifyDocument } from "../attestation/document.ts";
-import { AttestationError } from "../attestation/errors.ts";
+import { encodeBase64 } from "@std/encoding";
+import { expectationProblem } from "../attestation/expectation.ts";
 import type { AttestationDocument } from "../attestation/payload.ts";
-import { attestUserData } from "../attestation/statement.ts";
-import type { ExpectedAttestation } from "../attestation/verify.ts";
 import { SealedError } from "../sealed/errors.ts";
-import { type HpkeKeyPair, PUBLIC_KEY_LENGTH } from "../sealed/hpke.ts";
+import type { HpkeKeyPair } from "../sealed/hpke.ts";
 import { SealedSender } from "../sealed/sender.ts";
 import type { Address } from "../wire/address.ts";
-import { optionalString, requiredString, type WireObject } from "../wire/messages.ts";
+import { optionalString, type WireObject } from "../wire/messages.ts";
+import { type Attested, type ExpectedReply, verifyAttestReply } from "./attest_reply.ts";
 import { Client, type ClientOptions, ServiceError } from "./client.ts";
 
 export { EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
 export { Client, type ClientOptions, ServiceError } from "./client.ts";
 export { type AttestationCode, AttestationError } from "../attestation/errors.ts";
 export type { AttestationDocument } from "../attestation/payload.ts";
+export type { ExpectedPcrs, TrustedAttestation } from "../attestation/document.ts";
 export type { ExpectedAttestation } from "../attestation/verify.ts";
+export type { Attested, ExpectedReply } from "./attest_reply.ts";
 export { type SealedCode, SealedError } from "../sealed/errors.ts";
 export type { HpkeKeyPair } from "../sealed/hpke.ts";
 export type { Address } from "../wire/address.ts";
@@ -29,52 +29,18 @@ export type { Framing } from "../wire/framing.ts";
 export type { WireObject } from "../wire/messages.ts";
 
 /** Options of {@link SealedClient}. */
-export interface SealedClientOptions extends ClientOptions {
-  /** What the enclave must be: hex of 96 digits by index. At least one; PCR0 is the image. */
-  readonly pcrs: Readonly<Record<number, string>>;
-  /** What its measured configuration must hash to, 32 bytes; any will do, unless given. */
-  readonly configurationHash?: Uint8Array;
+export interface SealedClientOptions extends ClientOptions, ExpectedReply {
   /** For a service that knows its clients. */
   readonly clientKey?: HpkeKeyPair;
-  /** Whether an enclave in debug mode will do, whose memory can be read. Not unless true. */
-  readonly allowDebug?: boolean;
-  /** Verifies documents: under AWS's root, unless a test or a dry run gives another. */
-  readonly verify?: (document: Uint8Array, expected: ExpectedAttestation) => Promise<AttestationDocument>;
   /** Milliseconds, monotonic. */
   readonly now?: () => number;
 }
 
-/** What the enclave attested to. */
-export interface Attested {
-  /** The document's contents, verified. */
-  readonly document: AttestationDocument;
-  /** The document as it came. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  /** The service's key, to seal for. 32 bytes. */
-  readonly publicKey: Uint8Array<ArrayBuffer>;
-  /** Of its measured configuration, 32 bytes. The document vouches for it. */
-  readonly configurationHash: Uint8Array<ArrayBuffer>;
-}
-
 const NONCE_LENGTH = 32;
-const HASH_LENGTH = 32;
 /** A key is asked for anew after so long, whatever the reply says. Milliseconds. */
 const MAX_KEY_MS = 3_600_000;
 /** And no sooner than this: what the reply says is not proven. Milliseconds. */
 const MIN_KEY_MS = 1_000;
-
-function bytesOf(reply: WireObject, name: string, length?: number): Uint8Array<ArrayBuffer> {
-  try {
-    const bytes = decodeBase64(requiredString(reply, name, "base64"));
-    if (length === undefined || bytes.length === length) return bytes;
-  } catch {
-    // Said below.
-  }
-  throw new AttestationError(
-    "attestation_malformed",
-    `the reply's ${name} is missing, or not what it should be`,
-  );
-}
 
 /** How long a key may be used, by its reply and its document, whose clocks are the enclave's. */
 function lifeOf(reply: WireObject, { timestamp }: AttestationDocument): number {
@@ -98,11 +64,12 @@ export class SealedClient implements Disposable {
   /**
    * Over a connection that is there; it goes with this client.
    *
-   * @throws {SealedError} `sealed_expectation` when no PCR is expected: any enclave would do, an attacker's too.
+   * @throws {SealedError} `sealed_expectation` when neither PCR0 nor PCR8 is expected: any enclave would do, an attacker's too.
    */
   constructor(client: Client, options: SealedClientOptions) {
-    if (Object.keys(options.pcrs).length === 0) {
-      throw new SealedError("sealed_expectation", "Cannot trust an enclave of which no PCR is expected");
+    const problem = expectationProblem(options.pcrs);
+    if (problem !== undefined && options.insecureSkipPcrs !== true) {
+      throw new SealedError("sealed_expectation", `Cannot trust an enclave: ${problem}`);
     }
     this.#client = client;
     this.#options = options;
@@ -136,25 +103,14 @@ export class SealedClient implements Disposable {
   }
 
   async #attest(userData?: Uint8Array): Promise<{ readonly attested: Attested; readonly lifeMs: number }> {
-    const { pcrs, allowDebug = false, verify = verifyDocument } = this.#options;
     const nonce = crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
     const reply = await this.#client.request({
       type: "attest",
       nonce: encodeBase64(nonce),
       ...(userData === undefined ? {} : { user_data: encodeBase64(userData) }),
     });
-    const bytes = bytesOf(reply, "attestation_document");
-    const publicKey = bytesOf(reply, "public_key", PUBLIC_KEY_LENGTH);
-    const said = bytesOf(reply, "configuration_hash", HASH_LENGTH);
-    const configurationHash = new Uint8Array(this.#options.configurationHash ?? said);
-    const document = await verify(bytes, {
-      nonce,
-      publicKey,
-      pcrs,
-      allowDebug,
-      userData: await attestUserData(userData ?? new Uint8Array(0), configurationHash),
-    });
-    return { attested: { document, bytes, publicKey, configurationHash }, lifeMs: lifeOf(reply, document) };
+    const attested = await verifyAttestReply(reply, { ...this.#options, nonce, userData });
+    return { attested, lifeMs: lifeOf(reply, attested.document) };
   }
 
   /**

@@ -10,20 +10,23 @@ import { AttestationError } from "../attestation/errors.ts";
 import { asBytes, decodeStrict } from "../attestation/cbor.ts";
 import { keyUserData } from "../attestation/statement.ts";
 import type { AttestationDocument } from "../attestation/payload.ts";
-import type { ExpectedAttestation } from "../attestation/verify.ts";
+import { buildsOf, expectationProblem, type ExpectedPcrs } from "../attestation/expectation.ts";
+import type { TrustedAttestation } from "../attestation/document.ts";
 import { parseAddress } from "../crypto/ethereum/address.ts";
 import { type AccountRow, StoreError } from "./stores/account_store.ts";
 
 /** Verifies a document: under AWS's root, or under another in tests and dry runs. */
 export type DocumentVerifier = (
   document: Uint8Array,
-  expected: ExpectedAttestation,
+  expected: TrustedAttestation,
 ) => Promise<AttestationDocument>;
 
 /** What is expected of the enclave that made the account. */
 export interface VerifyAccountOptions {
-  /** Hex, by index. Without any, any enclave will do: say so to the person. */
-  readonly pcrs?: Readonly<Record<number, string>>;
+  /** Hex, by index: PCR0 or PCR8 at least. Of several builds, one must match. */
+  readonly pcrs: ExpectedPcrs | readonly ExpectedPcrs[];
+  /** Takes the document of any enclave, an attacker's too: for development. */
+  readonly insecureSkipPcrs?: boolean;
   readonly allowDebug?: boolean;
   readonly verify?: DocumentVerifier;
 }
@@ -58,11 +61,14 @@ function configurationOf({ userData }: AttestationDocument): Uint8Array<ArrayBuf
  *
  * @throws {AttestationError} whose code says which check failed.
  * @throws {StoreError} `store_row_damaged` when the row has no document.
+ * @throws {TypeError} when the PCRs identify no enclave.
  */
 export async function verifyAccount(
   row: AccountRow,
-  { pcrs = {}, allowDebug = false, verify = verifyDocument }: VerifyAccountOptions = {},
+  { pcrs, insecureSkipPcrs = false, allowDebug = false, verify = verifyDocument }: VerifyAccountOptions,
 ): Promise<VerifiedAccount> {
+  const problem = expectationProblem(pcrs);
+  if (problem !== undefined && !insecureSkipPcrs) throw new TypeError(`Cannot verify an account: ${problem}`);
   if (row.attestation === undefined || row.nonce === undefined) {
     throw new StoreError(`Account ${JSON.stringify(row.name)} has no attestation document`, {
       code: "store_row_damaged",
@@ -70,7 +76,13 @@ export async function verifyAccount(
     });
   }
   const document = decodeBase64(row.attestation);
-  const expected = { nonce: decodeBase64(row.nonce), pcrs, allowDebug, at: "made" } as const;
+  const expected = {
+    nonce: decodeBase64(row.nonce),
+    pcrs,
+    insecureSkipPcrs,
+    allowDebug,
+    at: "made",
+  } as const;
   const found = await verify(document, expected);
   const config = configurationOf(found);
   const userData = await keyUserData({
@@ -81,7 +93,7 @@ export async function verifyAccount(
     epoch: 0,
   }, config);
   await verify(document, { ...expected, userData });
-  const shown = [...new Set([0, 1, 2, ...Object.keys(pcrs).map(Number)])];
+  const shown = [...new Set([0, 1, 2, ...buildsOf(pcrs).flatMap((build) => Object.keys(build).map(Number))])];
   return {
     moduleId: found.moduleId,
     at: found.timestamp.toISOString(),

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { encodeBase64 } from "@std/encoding";
+import { encodeBase64, encodeHex } from "@std/encoding";
 import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
 import type { Report } from "../../lib/cli/report.ts";
 import { createAccount, findAccount, signAll } from "../../lib/parent/accounts.ts";
@@ -70,6 +70,7 @@ export async function dryRunWallet(report: Report): Promise<void> {
       const nonce = encodeBase64(crypto.getRandomValues(new Uint8Array(32)));
       const made = await createAccount(tools, "treasury", { nonce });
       const { pcrs } = await verifyAccount(made, {
+        pcrs: { 0: encodeHex((await nsm.describePcr(0)).value) },
         verify: (document, expected) => nsm.verify(document, expected),
       });
       return `address vouched for by PCR0 ${pcrs["PCR0"]?.slice(0, 8)}…`;

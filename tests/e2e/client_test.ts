@@ -7,6 +7,7 @@ import { ServiceProcess } from "../helpers/service_process.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 const PCR0 = `0=${"ab".repeat(48)}`;
+const ZERO_PCR0 = `0=${"00".repeat(48)}`;
 const DER = new Uint8Array([
   ...[0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x6e, 4, 0x22, 4, 0x20],
   ...new Uint8Array(32).fill(7),
@@ -18,7 +19,16 @@ const runClient = (args: readonly string[], address: string) =>
 
 const CASES: readonly (readonly [string, readonly string[], number, string])[] = [
   ["a ping is answered", ["ping", "--json"], 0, "pong"],
-  ["where there is no NSM there is no document", ["attest"], 1, "attestation_unavailable"],
+  ["where there is no NSM there is no document", ["attest", "--pcr", PCR0], 1, "attestation_unavailable"],
+  ["nothing attests without a PCR", ["attest"], 2, "--pcr"],
+  ["PCR4 alone identifies no enclave", ["attest", "--pcr", PCR0.replace("0=", "4=")], 2, "PCR8"],
+  [
+    "a document may be kept unverified, by name",
+    ["attest", "--insecure-skip-verification"],
+    1,
+    "attestation_unavailable",
+  ],
+  ["sealing does not trust a PCR0 of zeros", ["ping", "--sealed", "--pcr", ZERO_PCR0], 2, "debug mode"],
   ["and nothing can be sealed", ["ping", "--sealed", "--pcr", PCR0], 1, "attestation_unavailable"],
   [
     "a client's key is read before that",
@@ -29,7 +39,7 @@ const CASES: readonly (readonly [string, readonly string[], number, string])[] =
   ["sealing needs a PCR", ["ping", "--sealed"], 2, "--pcr"],
   ["a PCR goes with sealing", ["ping", "--pcr", PCR0], 2, "--sealed"],
   ["a client's key goes with sealing", ["ping", "--client-key-file", "KEY"], 2, "--sealed"],
-  ["a nonce is base64", ["attest", "--nonce", "%"], 2, "--nonce"],
+  ["a nonce is base64", ["attest", "--pcr", PCR0, "--nonce", "%"], 2, "--nonce"],
   [
     "a client's key is a key",
     ["ping", "--sealed", "--pcr", PCR0, "--client-key-file", `${ROOT}deno.json`],

@@ -189,7 +189,14 @@ const BAD: readonly (readonly [string, readonly string[], number, string])[] = [
     "none.json",
   ],
   ["what the enclave refuses", ["account", "sign", "--name", "alice", "--digest", "zz"], 1, "Field digest"],
-  ["no document to verify", ["account", "show", "--name", "alice", "--verify"], 1, "no attestation document"],
+  [
+    "no document to verify",
+    ["account", "show", "--name", "alice", "--verify", "--pcr", `0=${"ab".repeat(48)}`],
+    1,
+    "no attestation document",
+  ],
+  ["an enclave that nothing identifies", ["account", "show", "--name", "alice", "--verify"], 2, "PCR0"],
+  ["an attester that nothing identifies", ["account", "create", "--name", "eve", "--attest"], 2, "PCR0"],
   ["a PCR that is none", ["account", "show", "--name", "alice", "--verify", "--pcr", "0=ab"], 2, "--pcr"],
   ["no name", ["account", "create"], 2, "--name"],
   ["an unknown option", ["account", "create", "--nmae", "x"], 2, "--name"],
@@ -202,8 +209,8 @@ test("what goes wrong is said on stderr, with a remedy, and the exit code tells 
   await using enclave = await startEnclave(directory);
   const env = { ...KEYS, CONNECT: formatAddress(enclave.address) };
   assertEquals((await runCtl(["account", "create", "--name", "alice"], { env, cwd: directory })).code, 0);
-  await Promise.all(BAD.slice(0, 6).map((bad) => expectFailure(bad, env, directory)));
-  await Promise.all(BAD.slice(6).map((bad) => expectFailure(bad, env, directory)));
+  await Promise.all(BAD.slice(0, 8).map((bad) => expectFailure(bad, env, directory)));
+  await Promise.all(BAD.slice(8).map((bad) => expectFailure(bad, env, directory)));
 });
 
 async function expectFailure(

@@ -2,7 +2,11 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { decodeBase64, encodeHex } from "@std/encoding";
 import { decode, encode } from "cborg";
-import { type AttestationCode, AttestationError, verifyDocument } from "../../../lib/attestation/mod.ts";
+import {
+  type AttestationCode,
+  AttestationError,
+  verifyDocument as verifyTrusted,
+} from "../../../lib/attestation/mod.ts";
 import type { ExpectedAttestation } from "../../../lib/attestation/mod.ts";
 import { AWS_NITRO_ROOT, AWS_NITRO_ROOT_SHA256 } from "../../../lib/attestation/root.ts";
 import { parsePayload } from "../../../lib/attestation/payload.ts";
@@ -12,6 +16,10 @@ import { realDocuments } from "../../helpers/vectors.ts";
 type Bytes = Uint8Array<ArrayBuffer>;
 
 const real = realDocuments();
+
+/** One check at a time: those of the PCRs and the nonce are made where they are what a test is about. */
+const verifyDocument = (document: Uint8Array, expected: ExpectedAttestation) =>
+  verifyTrusted(document, { insecureSkipPcrs: true, insecureSkipNonce: true, ...expected });
 
 async function refused(
   document: Uint8Array,
@@ -25,6 +33,37 @@ async function refused(
   assertMatch(error.hint ?? "", /\w/);
   return error;
 }
+
+const ZERO = "00".repeat(48);
+const SOME = "ab".repeat(48);
+const UNIDENTIFIED: readonly (readonly [string, ExpectedAttestation["pcrs"]])[] = [
+  ["no PCR", {}],
+  ["the role's PCR3 alone", { 3: SOME }],
+  ["the instance's PCR4 alone", { 4: SOME }],
+  ["PCR1 and PCR2 alone", { 1: SOME, 2: SOME }],
+  ["a PCR0 of zeros", { 0: ZERO }],
+  ["a PCR8 of zeros beside PCR0", { 0: SOME, 8: ZERO }],
+  ["no build", []],
+  ["one build with PCR0, and one without", [{ 0: SOME }, { 4: SOME }]],
+];
+for (const [what, pcrs] of UNIDENTIFIED) {
+  Deno.test(`a client that expects ${what} trusts no enclave`, async () => {
+    const expected = { nonce: new Uint8Array(16), ...(pcrs === undefined ? {} : { pcrs }) };
+    await assertRejects(() => verifyTrusted(new Uint8Array(0), expected), TypeError, "Cannot verify");
+  });
+}
+
+Deno.test("a document without a nonce to compare is refused, live or stored", async () => {
+  const pcrs = { 0: SOME };
+  for (const expected of [{ pcrs }, { pcrs, at: "made" }, { pcrs, at: new Date(0) }] as const) {
+    const error = await assertRejects(
+      () => verifyTrusted(new Uint8Array(0), expected),
+      AttestationError,
+      "replay",
+    );
+    assertEquals(error.code, "attestation_nonce");
+  }
+});
 
 Deno.test("the pinned root is the one that AWS publishes the fingerprint of", async () => {
   assertEquals(
@@ -85,7 +124,17 @@ if (real !== undefined) {
     const { pcrs, nonce } = await verifyDocument(production.bytes, { at });
     const expected = { 0: pcrs.get(0) ?? "", 8: (pcrs.get(8) ?? "").toUpperCase() };
     assert(nonce !== undefined);
-    await verifyDocument(production.bytes, { at, nonce, pcrs: expected, maxAgeMs: 0 });
+    await verifyTrusted(production.bytes, { at, nonce, pcrs: expected, maxAgeMs: 0 });
+    await verifyTrusted(production.bytes, { at, nonce, pcrs: { 8: expected[8] } });
+  });
+
+  Deno.test("of several builds one must match in all of its PCRs", async () => {
+    const { pcrs } = await verifyDocument(production.bytes, { at });
+    const [pcr0 = "", pcr2 = ""] = [pcrs.get(0), pcrs.get(2)];
+    await verifyDocument(production.bytes, { at, pcrs: [{ 0: SOME }, { 0: pcr0, 2: pcr2 }] });
+    const mixed = [{ 0: SOME, 2: pcr2 }, { 0: pcr0, 2: SOME }];
+    await refused(production.bytes, { at, pcrs: mixed }, "attestation_pcr", "none of the 2");
+    await refused(production.bytes, { at, pcrs: [] }, "attestation_pcr", "none of the 0");
   });
 
   Deno.test("a real document of an enclave in debug mode is refused for that, unless it is allowed", async () => {

@@ -1,8 +1,11 @@
 /** `denclavectl attest verify` on a real document, and the options that say what it must be. */
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";
+import { verifyDocument } from "../../../lib/attestation/document.ts";
 import { AttestationError } from "../../../lib/attestation/errors.ts";
+import { EnclaveError } from "../../../lib/errors.ts";
 import {
+  expectedEnclave,
   expectedPcrs,
   nonceOf,
   verificationTime,
@@ -44,48 +47,98 @@ if (real !== undefined) {
     ["base64 and a newline", `${base64}\n`],
     ["a reply", JSON.stringify({ status: "ok", attestation_document: base64 }, null, 2)],
   ] as const;
+  /** What the document says: what its caller knew. */
+  const said = async () => {
+    const { nonce, pcrs } = await verifyDocument(bytes, {
+      at,
+      insecureSkipPcrs: true,
+      insecureSkipNonce: true,
+    });
+    const pcr = (index: number) => (pcrs.get(index) ?? "").toUpperCase();
+    return { nonce: encodeBase64(nonce ?? new Uint8Array(0)), pcr0: pcr(0), pcr4: pcr(4), pcr8: pcr(8) };
+  };
   for (const [what, content] of forms) {
     Deno.test(`a real document is verified from a file that holds ${what}`, async () => {
       await using file = await fileOf(content);
-      const { code, stdout, stderr } = await verify(file.path, "--at", at.toISOString(), "--json");
-      const said = JSON.parse(stdout);
-      assertEquals([code, said.debug, said.made], [0, "no", at.toISOString()]);
-      assertStringIncludes(stderr, "--nonce");
-      assertStringIncludes(stderr, "--pcr");
-      const nonce = Uint8Array.from(said.nonce.match(/../g), (pair: string) => parseInt(pair, 16));
-      const pcr = `0=${said.PCR0.toUpperCase()}`;
-      const exact = await verify(file.path, "--at", "made", "--nonce", encodeBase64(nonce), "--pcr", pcr);
-      assertEquals([exact.code, exact.stderr], [0, ""]);
-      assert(exact.stdout.includes(said.PCR0));
+      const { nonce, pcr0 } = await said();
+      const exact = await verify(file.path, "--at", "made", "--nonce", nonce, "--pcr", `0=${pcr0}`, "--json");
+      const shown = JSON.parse(exact.stdout);
+      assertEquals([exact.code, shown.PCR0, shown.fresh], [0, pcr0.toLowerCase(), "no"]);
+      assertStringIncludes(exact.stderr, "Not fresh");
     });
   }
 
   const refused = [
-    ["now, three years later", [], "attestation_expired"],
-    ["with another nonce", ["--at", "made", "--nonce", "AAAA"], "attestation_nonce"],
-    ["with another PCR", ["--at", "made", "--pcr", `2=${"ab".repeat(48)}`], "attestation_pcr"],
+    ["now, three years later", ["--nonce", "NONCE", "--pcr", "0=PCR0"], "attestation_expired"],
+    ["without a nonce", ["--pcr", "0=PCR0"], "attestation_nonce"],
+    ["as a stored one, without its nonce", ["--at", "made", "--pcr", "0=PCR0"], "attestation_nonce"],
+    ["with another nonce", ["--at", "made", "--nonce", "AAAA", "--pcr", "0=PCR0"], "attestation_nonce"],
+    [
+      "with another PCR",
+      ["--at", "made", "--nonce", "NONCE", "--pcr", `0=PCR0,2=${"ab".repeat(48)}`],
+      "attestation_pcr",
+    ],
   ] as const;
+  const fill = async (argv: readonly string[]) => {
+    const { nonce, pcr0, pcr4, pcr8 } = await said();
+    return argv.map((arg) =>
+      arg.replace("NONCE", nonce).replace("PCR0", pcr0).replace("PCR4", pcr4).replace("PCR8", pcr8)
+    );
+  };
   for (const [what, argv, code] of refused) {
     Deno.test(`a real document is refused ${what}`, async () => {
       await using file = await fileOf(bytes);
-      assertEquals((await assertRejects(() => verify(file.path, ...argv), AttestationError)).code, code);
+      const filled = await fill(argv);
+      assertEquals((await assertRejects(() => verify(file.path, ...filled), AttestationError)).code, code);
     });
   }
 
+  for (
+    const argv of [[], ["--pcr", "4=PCR4"], ["--pcr", `0=${"00".repeat(48)}`], ["--pcr", "0=PCR0,0=PCR4"]]
+  ) {
+    Deno.test(`a real document is not verified with ${argv.join(" ") || "no PCR"}: that is a usage error`, async () => {
+      await using file = await fileOf(bytes);
+      const filled = await fill(["--at", "made", "--nonce", "NONCE", ...argv]);
+      await assertRejects(() => verify(file.path, ...filled), UsageError);
+    });
+  }
+
+  Deno.test("PCR8 alone will do, with a warning; the checks that are skipped are named on stderr", async () => {
+    await using file = await fileOf(bytes);
+    const run = async (...argv: string[]) => {
+      const { code, stderr } = await verify(file.path, "--at", "made", ...await fill(argv));
+      assertEquals(code, 0);
+      return stderr;
+    };
+    assertStringIncludes(await run("--nonce", "NONCE", "--pcr", "8=PCR8"), "every image");
+    assertStringIncludes(await run("--nonce", "NONCE", "--insecure-skip-pcrs"), "any enclave");
+    assertStringIncludes(await run("--pcr", "0=PCR0", "--insecure-skip-nonce"), "replay");
+  });
+
   Deno.test("a real document of a debug enclave is refused, unless that is wanted", async () => {
     await using file = await fileOf(real.debug.bytes);
-    const error = await assertRejects(() => verify(file.path, "--at", "made"), AttestationError);
+    const skip = ["--at", "made", "--insecure-skip-pcrs", "--insecure-skip-nonce"];
+    const error = await assertRejects(() => verify(file.path, ...skip), AttestationError);
     assertEquals(error.code, "attestation_debug");
-    assertEquals((await verify(file.path, "--at", "made", "--allow-debug")).code, 0);
+    const { code, stderr } = await verify(file.path, ...skip, "--insecure-skip-debug-check");
+    assertEquals(code, 0);
+    assertStringIncludes(stderr, "debug mode");
   });
 }
 
 Deno.test("what is no document is refused as such, by the file's name", async () => {
   for (const content of ["", "%%%", "{}", '{"attestation_document":7}', "A".repeat(70_000)]) {
     await using file = await fileOf(content);
-    await assertRejects(() => verify(file.path), Error);
+    const error = await assertRejects(
+      () => verify(file.path, "--nonce", "AAAA", "--pcr", `0=${"ab".repeat(48)}`),
+      EnclaveError,
+    );
+    assert(["usage", "attestation_malformed"].includes(error.code), error.code);
   }
-  assertStringIncludes((await assertRejects(() => verify("/none/such"), UsageError)).message, "/none/such");
+  assertStringIncludes(
+    (await assertRejects(() => verify("/none/such", "--pcr", `0=${"ab".repeat(48)}`), UsageError)).message,
+    "/none/such",
+  );
   await assertRejects(() => verify(), UsageError);
   await assertRejects(() => verify("a", "b"), UsageError);
 });
@@ -104,4 +157,26 @@ Deno.test("PCRs, nonce and time are read, or refused by the option's name", () =
   assertEquals([verificationTime(options()), verificationTime(options("--at", "made"))], [undefined, "made"]);
   assertEquals(verificationTime(options("--at", "2026-01-02T03:04:05Z")), new Date("2026-01-02T03:04:05Z"));
   assertThrows(() => verificationTime(options("--at", "soon")), UsageError, "--at");
+});
+
+Deno.test("measurement files are expected as builds; they and --pcr may not disagree", async () => {
+  const measured = (digit: string) => ({
+    Measurements: {
+      HashAlgorithm: "Sha384 { ... }",
+      PCR0: `0${digit}`.repeat(48),
+      PCR1: "11".repeat(48),
+      PCR2: "22".repeat(48),
+    },
+  });
+  await using one = await fileOf(JSON.stringify(measured("1")));
+  await using several = await fileOf(JSON.stringify([measured("2"), measured("3")]));
+  const read = (...argv: string[]) => expectedEnclave(options(...argv), { stderr: () => {} });
+  const { pcrs } = await read("-m", one.path, "-m", several.path, "--pcr", `8=${"88".repeat(48)}`);
+  assertEquals(pcrs.map((build) => [build[0]?.slice(0, 2), build[1]?.slice(0, 2), build[8]?.slice(0, 2)]), [
+    ["01", "11", "88"],
+    ["02", "11", "88"],
+    ["03", "11", "88"],
+  ]);
+  await assertRejects(() => read("-m", one.path, "--pcr", `0=${"02".repeat(48)}`), UsageError, "disagree");
+  await assertRejects(() => read("-m", "/none/such"), Error, "/none/such");
 });

@@ -153,7 +153,12 @@ for (const kind of ["production", "debug"] as const) {
         });
         return `${answer["__type"]}: ${answer["message"]}`;
       };
-      const { publicKey } = await verifyDocument(bytes, { at: "made", allowDebug: true });
+      const { publicKey } = await verifyDocument(bytes, {
+        at: "made",
+        allowDebug: true,
+        insecureSkipPcrs: true,
+        insecureSkipNonce: true,
+      });
       // Whose enclave it was is not known, nor what its key was for: that it was come so far is what shows.
       const expected = publicKey === undefined ? "has no public key" : "public key cannot be used";
       assertStringIncludes(await ask(), expected);

@@ -121,15 +121,15 @@ async function attested() {
   const store = new MemoryStore();
   const row = await createAccount({ store, wallet: rig.wallet }, "alice", { nonce: NONCE });
   const verify = nsm.verify.bind(nsm);
-  return { nsm, rig, store, row, verify, [Symbol.asyncDispose]: () => rig[Symbol.asyncDispose]() };
+  const pcrs = { 0: encodeHex((await nsm.describePcr(0)).value) };
+  return { nsm, rig, store, row, verify, pcrs, [Symbol.asyncDispose]: () => rig[Symbol.asyncDispose]() };
 }
 
 Deno.test("an attested account's document says where it was made, and verifies as of then", async () => {
   await using setup = await attested();
-  const verified = await verifyAccount(setup.row, { verify: setup.verify });
+  const verified = await verifyAccount(setup.row, setup);
   assertEquals([verified.moduleId, verified.configuration], [setup.nsm.moduleId, encodeHex(CONFIGURATION)]);
-  const pcr0 = verified.pcrs["PCR0"] ?? "";
-  await verifyAccount(setup.row, { verify: setup.verify, pcrs: { 0: pcr0 } });
+  assertEquals(verified.pcrs["PCR0"], setup.pcrs[0]);
 });
 
 /** The last byte of a document belongs to its signature. */
@@ -159,7 +159,7 @@ for (const [what, change, code] of OTHERS) {
   Deno.test(`an attested account with another ${what} does not verify`, async () => {
     await using setup = await attested();
     const error = await assertRejects(
-      () => verifyAccount(change(setup.row), { verify: setup.verify }),
+      () => verifyAccount(change(setup.row), setup),
       AttestationError,
     );
     assertEquals(error.code, code);
@@ -177,8 +177,17 @@ Deno.test("another build's PCR does not verify", async () => {
 
 Deno.test("a simulated document does not verify under AWS's root", async () => {
   await using setup = await attested();
-  const error = await assertRejects(() => verifyAccount(setup.row), AttestationError);
+  const error = await assertRejects(() => verifyAccount(setup.row, { pcrs: setup.pcrs }), AttestationError);
   assertEquals(error.code, "attestation_root");
+});
+
+Deno.test("an account is verified against an enclave that something identifies, or not at all", async () => {
+  await using setup = await attested();
+  const role = encodeHex((await setup.nsm.describePcr(4)).value);
+  for (const pcrs of [{}, { 4: role }, { 0: "00".repeat(48) }, [], [setup.pcrs, { 4: role }]]) {
+    await assertRejects(() => verifyAccount(setup.row, { verify: setup.verify, pcrs }), TypeError);
+  }
+  await verifyAccount(setup.row, { verify: setup.verify, pcrs: [{ 0: "ab".repeat(48) }, setup.pcrs] });
 });
 
 Deno.test("a document about something else is refused", async () => {
@@ -186,7 +195,7 @@ Deno.test("a document about something else is refused", async () => {
   for (const userData of [undefined, new Uint8Array([0xa0]), new TextEncoder().encode("hello")]) {
     const document = await setup.nsm.attest({ userData, nonce: decodeBase64(NONCE) });
     const row = { ...setup.row, attestation: encodeBase64(document) };
-    const error = await assertRejects(() => verifyAccount(row, { verify: setup.verify }), AttestationError);
+    const error = await assertRejects(() => verifyAccount(row, setup), AttestationError);
     assertEquals(error.code, "attestation_user_data");
   }
 });
@@ -194,7 +203,11 @@ Deno.test("a document about something else is refused", async () => {
 Deno.test("an account without a document is said to have none", async () => {
   await using rig = await accountRig();
   const row = await createAccount({ store: new MemoryStore(), wallet: rig.wallet }, "alice");
-  await assertRejects(() => verifyAccount(row), StoreError, "no attestation document");
+  await assertRejects(
+    () => verifyAccount(row, { pcrs: { 0: "ab".repeat(48) } }),
+    StoreError,
+    "no attestation document",
+  );
 });
 
 Deno.test("a nonce where there is no NSM is refused before a key is made", async () => {
