@@ -237,5 +237,6 @@ export function measuredConfiguration(config: ServeConfig): Readonly<Record<stri
     min_epoch: minEpoch,
     require_sealed: sealed.required,
     client_keys: sealed.clientKeys.map(encodeBase64),
+    max_sealed_age_ms: sealed.maxAgeMs,
   };
 }

@@ -34,6 +34,8 @@ export async function sealedRig(
   const nsm = await SimulatedNsm.start({ pcrs });
   const lines: string[] = [];
   const clock = { ms: 0 };
+  /** How far the enclave's clock is ahead of this one. */
+  const ahead = { ms: 0 };
   const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
   const service = startService({
     kms,
@@ -53,6 +55,7 @@ export async function sealedRig(
     sealed: { ...OPEN_TO_ALL, ...sealed },
     attester: withNsm ? nsm : undefined,
     configurationHash: CONFIGURATION_HASH,
+    now: () => new Date(Date.now() + ahead.ms),
     monotonic: () => clock.ms,
   });
   const connect = () => Client.connect(address, { timeoutMs: 20_000 });
@@ -78,6 +81,7 @@ export async function sealedRig(
     /** The service's log. */
     lines,
     clock,
+    ahead,
     connect,
     connectSealed,
     publicKey,

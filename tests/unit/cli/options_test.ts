@@ -161,6 +161,7 @@ Deno.test("the environment configures all of the service", () => {
       REQUIRE_EPOCH: "true",
       REQUIRE_SEALED: "1",
       CLIENT_KEYS: `${CLIENT_KEY},${CLIENT_KEY}`,
+      MAX_SEALED_AGE_MS: "10000",
       MAX_MESSAGE: "64",
       MAX_CONNECTIONS: "1",
       IDLE_MS: "10",
@@ -185,7 +186,7 @@ Deno.test("the environment configures all of the service", () => {
     context: { app: "x" },
     configureOnce: true,
     requireEpoch: true,
-    sealed: { required: true, clientKeys: [new Uint8Array(32).fill(7)] },
+    sealed: { required: true, clientKeys: [new Uint8Array(32).fill(7)], maxAgeMs: 10_000 },
     wallet: {
       guards: {
         chains: [1n, 137n],
@@ -222,6 +223,8 @@ for (
     ["WALLET_RECIPIENTS", ",", "--wallet-recipient"],
     ["REQUIRE_SEALED", "", "REQUIRE_SEALED"],
     ["REQUIRE_SEALED", "maybe", "REQUIRE_SEALED"],
+    ["MAX_SEALED_AGE_MS", "", "MAX_SEALED_AGE_MS"],
+    ["MAX_SEALED_AGE_MS", "999", "--max-sealed-age-ms"],
     ["CLIENT_KEYS", "", "CLIENT_KEYS"],
     ["CLIENT_KEYS", ",", "--client-key"],
     ["CLIENT_KEYS", "AAAA", "--client-key"],
