@@ -68,6 +68,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
       context: config.context,
       configureOnce: config.configureOnce,
       requireEpoch: config.requireEpoch,
+      bindProcess: config.bindProcess,
       workflow: io.workflow,
     },
     sealed: config.sealed,

@@ -59,6 +59,12 @@ export const SERVE_OPTIONS = [
     env: "REQUIRE_EPOCH",
     help: "want a growing epoch in each configure, bound by the EncryptionContext",
   },
+  {
+    name: "bind-process",
+    env: "BIND_PROCESS",
+    refuseEmpty: true,
+    help: "refuse process requests whose blobs are not bound to their direction and request",
+  },
   ...SEALED_OPTIONS,
   ...WALLET_OPTIONS,
   {
@@ -152,6 +158,7 @@ export interface ServeConfig {
   readonly context: EncryptionContext | undefined;
   readonly configureOnce: boolean;
   readonly requireEpoch: boolean;
+  readonly bindProcess: boolean;
   readonly sealed: SealedConfig;
   readonly wallet: WalletConfig;
   readonly minEpoch: number;
@@ -193,6 +200,7 @@ export function readServeConfig(
     context: readContext(options.list("tsk-context")),
     configureOnce: options.on("configure-once"),
     requireEpoch: options.on("require-epoch"),
+    bindProcess: options.on("bind-process"),
     sealed: readSealedConfig(options),
     wallet: readWalletConfig(options),
     minEpoch: options.number("min-epoch", { min: 1, max: Number.MAX_SAFE_INTEGER }),
@@ -220,7 +228,7 @@ function readContext(pairs: readonly string[]): EncryptionContext | undefined {
 
 /** The part of the configuration that decides what keys are used for: hashed into attestation documents. */
 export function measuredConfiguration(config: ServeConfig): Readonly<Record<string, unknown>> {
-  const { keys, context, configureOnce, requireEpoch, sealed, wallet, minEpoch } = config;
+  const { keys, context, configureOnce, requireEpoch, bindProcess, sealed, wallet, minEpoch } = config;
   const { guards } = wallet;
   return {
     version: VERSION,
@@ -228,6 +236,7 @@ export function measuredConfiguration(config: ServeConfig): Readonly<Record<stri
     tsk_context: context ?? null,
     configure_once: configureOnce,
     require_epoch: requireEpoch,
+    bind_process: bindProcess,
     wallet_chains: guards.chains.map(String),
     wallet_recipients: guards.recipients,
     wallet_calls: guards.calls,

@@ -159,6 +159,7 @@ Deno.test("the environment configures all of the service", () => {
       TSK_CONTEXT: "app=x",
       CONFIGURE_ONCE: "yes",
       REQUIRE_EPOCH: "true",
+      BIND_PROCESS: "1",
       REQUIRE_SEALED: "1",
       CLIENT_KEYS: `${CLIENT_KEY},${CLIENT_KEY}`,
       MAX_SEALED_AGE_MS: "10000",
@@ -186,6 +187,7 @@ Deno.test("the environment configures all of the service", () => {
     context: { app: "x" },
     configureOnce: true,
     requireEpoch: true,
+    bindProcess: true,
     sealed: { required: true, clientKeys: [new Uint8Array(32).fill(7)], maxAgeMs: 10_000 },
     wallet: {
       guards: {
@@ -221,6 +223,7 @@ for (
     ["WALLET_CHAINS", "", "WALLET_CHAINS"],
     ["WALLET_CHAINS", " , ", "--wallet-chain"],
     ["WALLET_RECIPIENTS", ",", "--wallet-recipient"],
+    ["BIND_PROCESS", "", "BIND_PROCESS"],
     ["REQUIRE_SEALED", "", "REQUIRE_SEALED"],
     ["REQUIRE_SEALED", "maybe", "REQUIRE_SEALED"],
     ["MAX_SEALED_AGE_MS", "", "MAX_SEALED_AGE_MS"],
