@@ -75,7 +75,10 @@ function sigStructure(payload: Bytes): Bytes {
   return new Uint8Array(encode(["Signature1", ES384_HEADER, new Uint8Array(0), payload]));
 }
 
-/** Whether the message is signed by the key. */
+/**
+ * Whether the message is signed by the key. Either s of an ECDSA signature will do: RFC 9053 and X.509 have no low-s rule, as wallets have. So a message has
+ * two valid signatures, and its bytes identify nothing.
+ */
 export function verifySign1({ payload, signature }: Sign1, key: CryptoKey): Promise<boolean> {
   return crypto.subtle.verify(ES384, key, signature, sigStructure(payload));
 }
