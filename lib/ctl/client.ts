@@ -7,7 +7,7 @@ import { decodeBase64, decodeHex, encodeBase64 } from "@std/encoding";
 import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../cli/options.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import { SecretBytes } from "../crypto/secret_bytes.ts";
-import { SealingKey } from "../crypto/sealing.ts";
+import { KEY_LENGTH } from "../crypto/sealing.ts";
 import {
   EXPECT_OPTIONS,
   type ExpectedEnclave,
@@ -123,9 +123,12 @@ function configureRequest(options: Options, io: CtlIo): WireObject {
   };
 }
 
-async function tskOf(file: string): Promise<SealingKey> {
+async function tskOf(file: string): Promise<SecretBytes> {
   try {
-    return await SealingKey.take(new SecretBytes(decodeHex((await Deno.readTextFile(file)).trim())));
+    const key = new SecretBytes(decodeHex((await Deno.readTextFile(file)).trim()));
+    if (key.length === KEY_LENGTH) return key;
+    key[Symbol.dispose]();
+    throw new RangeError(`It must have ${KEY_LENGTH} bytes in hex.`);
   } catch (thrown) {
     throw new UsageError(
       `Cannot read a session key from ${file}`,
@@ -150,7 +153,7 @@ async function process(client: Requester, options: Options): Promise<string> {
   }
   using key = await tskOf(file);
   const bind = !options.on("unbound");
-  const opened = await processData(client, { key, data: encoder.encode(data) }, { bind });
+  const opened = await processData(client, { key: key.expose(), data: encoder.encode(data) }, { bind });
   const text = new TextDecoder().decode(opened);
   return options.on("json") ? JSON.stringify({ status: "ok", data: text }) : text;
 }

@@ -4,15 +4,17 @@
  * @module
  */
 import { decodeHex, encodeHex } from "@std/encoding";
-import type { SealingKey } from "../crypto/sealing.ts";
+import { SecretBytes } from "../crypto/secret_bytes.ts";
+import { SealingKey } from "../crypto/sealing.ts";
 import { processBinding, REQUEST_ID_LENGTH } from "../wire/process_binding.ts";
 import { requiredString } from "../wire/messages.ts";
 import type { Requester } from "./client.ts";
 
-export { type MaybePromise, OpenError, SealingKey } from "../crypto/sealing.ts";
-export { SecretBytes } from "../crypto/secret_bytes.ts";
 export { EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
-export type { Requester } from "./client.ts";
+export { Client, type ClientOptions, type Requester, ServiceError } from "./client.ts";
+export type { Address } from "../wire/address.ts";
+export type { Framing } from "../wire/framing.ts";
+export type { WireObject } from "../wire/messages.ts";
 
 /** Options of {@link processData}. */
 export interface ProcessOptions {
@@ -23,24 +25,26 @@ export interface ProcessOptions {
 /**
  * Has the service work on data.
  *
- * @param key the session key; borrowed
+ * @param key the session key, 32 bytes; borrowed
  * @returns the result, the caller's to wipe
  * @throws {ServiceError} with the service's code
- * @throws {OpenError} when the result is not the answer to this request.
+ * @throws {EnclaveError} `decrypt_failed` when the result is not the answer to this request.
+ * @throws {RangeError} on a key of another length.
  */
 export async function processData(
   client: Requester,
-  { key, data }: { readonly key: SealingKey; readonly data: Uint8Array },
+  { key, data }: { readonly key: Uint8Array; readonly data: Uint8Array },
   { bind = true }: ProcessOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
+  using sealing = await SealingKey.take(SecretBytes.copyOf(key));
   const id = bind ? crypto.getRandomValues(new Uint8Array(REQUEST_ID_LENGTH)) : undefined;
   const dataOf = (direction: "request" | "reply") => id && processBinding(direction, id);
-  const ciphertext = encodeHex(await key.seal(data, dataOf("request")));
+  const ciphertext = encodeHex(await sealing.seal(data, dataOf("request")));
   const reply = await client.request({
     type: "process",
     ciphertext,
     ...(id === undefined ? {} : { bind: true, request_id: encodeHex(id) }),
   });
   const result = decodeHex(requiredString(reply, "result", "the sealed result, hex"));
-  return await key.open(result, dataOf("reply"));
+  return await sealing.open(result, dataOf("reply"));
 }

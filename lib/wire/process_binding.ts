@@ -23,12 +23,12 @@ export const REQUEST_ID_LENGTH = 16;
 
 const LABEL = new TextEncoder().encode("denclave-process");
 const VERSION = 1;
-const DIRECTIONS = { request: 1, reply: 2 } as const;
+const DIRECTIONS: Readonly<Record<Direction, number>> = { request: 1, reply: 2 };
 const DIRECTION_AT = LABEL.length + 1;
 const ID_AT = DIRECTION_AT + 1;
 
 /** Which way a blob goes. */
-export type Direction = keyof typeof DIRECTIONS;
+export type Direction = "request" | "reply";
 
 /**
  * The additional data of a blob.
@@ -52,7 +52,9 @@ export function processBinding(direction: Direction, requestId: Uint8Array): Uin
 
 /** The additional data of a request's blob and of its reply's. */
 export interface BoundBlobs {
+  /** 34 bytes. */
   readonly request: Uint8Array<ArrayBuffer>;
+  /** 34 bytes. */
   readonly reply: Uint8Array<ArrayBuffer>;
 }
 

@@ -481,7 +481,7 @@ const ID = encodeHex(new Uint8Array(16).fill(7));
 Deno.test("a reply sent back as a request is refused where blobs are bound; the old format takes it", async () => {
   const { ask } = setup();
   await ask(CONFIGURE);
-  using key = await SealingKey.take(SecretBytes.copyOf(TSK));
+  const key = TSK;
   for (const length of [3, 20_000]) {
     const data = new Uint8Array(length).fill(5);
     let reflected: WireObject = {};
@@ -519,7 +519,7 @@ Deno.test("a bound blob opens for its own direction, id and format alone", async
   // The reply of another request does not pass for this one's.
   const other = await ask(bound);
   await assertRejects(
-    () => processData({ ...requesterOf(ask), request: () => Promise.resolve(other) }, { key, data }),
+    () => processData({ ...requesterOf(ask), request: () => Promise.resolve(other) }, { key: TSK, data }),
     OpenError,
   );
 });
@@ -529,7 +529,6 @@ Deno.test("--bind-process refuses what is not bound", async () => {
   await ask(CONFIGURE);
   const ciphertext = await sealed(new Uint8Array(3));
   assertEquals((await ask({ type: "process", ciphertext }))["msg"], "binding_required");
-  using key = await SealingKey.take(SecretBytes.copyOf(TSK));
   const data = new Uint8Array(9);
-  assertEquals(await processData(requesterOf(ask), { key, data }), data);
+  assertEquals(await processData(requesterOf(ask), { key: TSK, data }), data);
 });
