@@ -69,6 +69,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
       configureOnce: config.configureOnce,
       requireEpoch: config.requireEpoch,
       minEpoch: config.minTskEpoch,
+      bindProcess: config.bindProcess,
       workflow: io.workflow,
     },
     sealed: config.sealed,

@@ -6,6 +6,7 @@
 import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { PUBLIC_KEY_LENGTH } from "../sealed/hpke.ts";
 import type { SealedConfig } from "../service/sealed.ts";
+import { DEFAULT_MAX_SEALED_AGE_MS } from "../service/sealed_time.ts";
 import { type MeasuredOptionSpec, type Options, UsageError } from "./options.ts";
 
 /** Options of `serve` that concern sealed requests. */
@@ -23,6 +24,14 @@ export const SEALED_OPTIONS = [
     value: "BASE64",
     multiple: true,
     help: "open sealed requests of this client alone (X25519 public key); again or with commas for more",
+  },
+  {
+    name: "max-sealed-age-ms",
+    env: "MAX_SEALED_AGE_MS",
+    refuseEmpty: true,
+    value: "MS",
+    default: String(DEFAULT_MAX_SEALED_AGE_MS),
+    help: "take sealed requests for so long after they were sealed",
   },
 ] as const satisfies readonly MeasuredOptionSpec[];
 
@@ -50,5 +59,9 @@ export function readSealedConfig(options: Options): SealedConfig {
       `${MAX_CLIENT_KEYS} are the most.`,
     );
   }
-  return { required: options.on("require-sealed"), clientKeys };
+  return {
+    required: options.on("require-sealed"),
+    clientKeys,
+    maxAgeMs: options.number("max-sealed-age-ms", { min: 1_000, max: 3_600_000 }),
+  };
 }

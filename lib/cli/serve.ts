@@ -74,6 +74,12 @@ export const SERVE_OPTIONS = [
     value: "N",
     help: "refuse session keys of an earlier epoch, also after a restart (implies --require-epoch)",
   },
+  {
+    name: "bind-process",
+    env: "BIND_PROCESS",
+    refuseEmpty: true,
+    help: "refuse process requests whose blobs are not bound to their direction and request",
+  },
   ...SEALED_OPTIONS,
   ...WALLET_OPTIONS,
   {
@@ -180,6 +186,7 @@ export interface ServeConfig {
   readonly requireEpoch: boolean;
   /** Undefined where any epoch will do. */
   readonly minTskEpoch: number | undefined;
+  readonly bindProcess: boolean;
   readonly sealed: SealedConfig;
   readonly wallet: WalletConfig;
   readonly minEpoch: number;
@@ -227,6 +234,7 @@ export function readServeConfig(
     configureOnce: options.on("configure-once"),
     requireEpoch: options.on("require-epoch") || minTskEpoch !== undefined,
     minTskEpoch,
+    bindProcess: options.on("bind-process"),
     sealed: readSealedConfig(options),
     wallet: readWalletConfig(options),
     minEpoch: options.number("min-epoch", { min: 1, max: Number.MAX_SAFE_INTEGER }),
@@ -257,7 +265,7 @@ function contextPair(pair: string): readonly [string, string] {
 
 /** The configuration but for where it listens and how it logs and ends: hashed into attestation documents. */
 export function measuredConfiguration(config: ServeConfig): Readonly<Record<string, unknown>> {
-  const { keys, region, context, configureOnce, requireEpoch, minTskEpoch } = config;
+  const { keys, region, context, configureOnce, requireEpoch, minTskEpoch, bindProcess } = config;
   const { sealed, wallet, minEpoch, limits, sdk } = config;
   const { guards, cache } = wallet;
   return {
@@ -268,6 +276,7 @@ export function measuredConfiguration(config: ServeConfig): Readonly<Record<stri
     configure_once: configureOnce,
     require_epoch: requireEpoch,
     min_tsk_epoch: minTskEpoch ?? null,
+    bind_process: bindProcess,
     wallet_chains: guards.chains.map(String),
     wallet_recipients: guards.recipients,
     wallet_calls: guards.calls,
@@ -279,6 +288,7 @@ export function measuredConfiguration(config: ServeConfig): Readonly<Record<stri
     min_epoch: minEpoch,
     require_sealed: sealed.required,
     client_keys: sealed.clientKeys.map(encodeBase64),
+    max_sealed_age_ms: sealed.maxAgeMs,
     limits,
     sdk: NITRO_OPTIONS.map(({ name }) => [name, sdk[name] ?? null]),
   };

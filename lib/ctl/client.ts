@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { decodeBase64, decodeHex, encodeBase64, encodeHex } from "@std/encoding";
+import { decodeBase64, decodeHex, encodeBase64 } from "@std/encoding";
 import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../cli/options.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import { SecretBytes } from "../crypto/secret_bytes.ts";
-import { SealingKey } from "../crypto/sealing.ts";
+import { KEY_LENGTH } from "../crypto/sealing.ts";
 import {
   EXPECT_OPTIONS,
   type ExpectedEnclave,
@@ -17,6 +17,7 @@ import {
 } from "./attestation_options.ts";
 import { verifyAttestReply } from "../parent/attest_reply.ts";
 import { Client, type ClientOptions, type Requester } from "../parent/client.ts";
+import { processData } from "../parent/process.ts";
 import { SealedClient } from "../parent/sealed_client.ts";
 import { type HpkeKeyPair, importKeyPair } from "../sealed/mod.ts";
 import { parseAddress } from "../wire/address.ts";
@@ -56,7 +57,9 @@ const SPECS = [
     help: "process: seal the data with this key (hex), and open the result",
   },
   { name: "data", value: "TEXT", help: "process: what to seal and send; needs --tsk-file" },
+  { name: "unbound", help: "process: the old blob format, for a service that knows no other" },
   { name: "ciphertext", value: "HEX", help: "process: a blob that is sealed already" },
+  { name: "request-id", value: "HEX", help: "process: what the blob of --ciphertext is bound to" },
   { name: "limit", value: "N", default: "100", help: "logs: at most so many events" },
   { name: "nonce", value: "BASE64", help: "attest: the document's nonce; random, unless given" },
   { name: "user-data", value: "TEXT", help: "attest: what the document shall vouch for, up to 256 bytes" },
@@ -120,9 +123,12 @@ function configureRequest(options: Options, io: CtlIo): WireObject {
   };
 }
 
-async function tskOf(file: string): Promise<SealingKey> {
+async function tskOf(file: string): Promise<SecretBytes> {
   try {
-    return await SealingKey.take(new SecretBytes(decodeHex((await Deno.readTextFile(file)).trim())));
+    const key = new SecretBytes(decodeHex((await Deno.readTextFile(file)).trim()));
+    if (key.length === KEY_LENGTH) return key;
+    key[Symbol.dispose]();
+    throw new RangeError(`It must have ${KEY_LENGTH} bytes in hex.`);
   } catch (thrown) {
     throw new UsageError(
       `Cannot read a session key from ${file}`,
@@ -135,18 +141,21 @@ async function process(client: Requester, options: Options): Promise<string> {
   const ciphertext = options.text("ciphertext");
   const data = options.text("data");
   const file = options.text("tsk-file");
+  const id = options.text("request-id");
   if (ciphertext !== undefined) {
-    const reply = await client.request({ type: "process", ciphertext });
+    const bound = id === undefined ? {} : { bind: true, request_id: id };
+    const reply = await client.request({ type: "process", ciphertext, ...bound });
     return options.on("json") ? JSON.stringify(reply) : String(reply["result"]);
   }
+  if (id !== undefined) throw new UsageError("--request-id goes with --ciphertext");
   if (data === undefined || file === undefined) {
     throw new UsageError("Give --data with --tsk-file, or --ciphertext");
   }
   using key = await tskOf(file);
-  const sealed = await key.seal(encoder.encode(data));
-  const reply = await client.request({ type: "process", ciphertext: encodeHex(sealed) });
-  if (options.on("json")) return JSON.stringify(reply);
-  return new TextDecoder().decode(await key.open(decodeHex(String(reply["result"]))));
+  const bind = !options.on("unbound");
+  const opened = await processData(client, { key: key.expose(), data: encoder.encode(data) }, { bind });
+  const text = new TextDecoder().decode(opened);
+  return options.on("json") ? JSON.stringify({ status: "ok", data: text }) : text;
 }
 
 /** Asks for a document, and prints what it answers, so that it can be kept and verified (`deno task ctl attest verify`). */

@@ -168,7 +168,11 @@ export class LocalKms implements Kms {
   }
 }
 
+/** A lone surrogate has no UTF-8: encoders write U+FFFD in its place, so that two contexts would be one. @throws {LocalKmsError} */
 function additionalData(arn: string, context: EncryptionContext): Uint8Array<ArrayBuffer> {
+  if (!Object.entries(context).flat().every((text) => text.isWellFormed())) {
+    throw new LocalKmsError("ValidationException", "A text of EncryptionContext has a lone surrogate");
+  }
   const entries = Object.entries(context).sort(([a], [b]) => (a < b ? -1 : 1));
   return new Uint8Array(encode(["denclave-local-kms", 1, arn, entries]));
 }

@@ -30,8 +30,13 @@ interface Comparison {
   readonly negated: boolean;
 }
 
+/** Lower case of ASCII letters alone, as IAM folds case: Unicode's rules would make a Kelvin sign a k. */
+export function foldCase(text: string): string {
+  return text.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
+}
+
 const equals: Match = (wanted, found) => wanted === found;
-const equalsIgnoringCase: Match = (wanted, found) => wanted.toLowerCase() === found.toLowerCase();
+const equalsIgnoringCase: Match = (wanted, found) => foldCase(wanted) === foldCase(found);
 
 const COMPARISONS: Readonly<Record<string, Comparison>> = {
   StringEquals: { match: equals, negated: false },
@@ -73,7 +78,7 @@ export function like(pattern: string, text: string): boolean {
 
 /** Evaluates one condition. */
 export function holds({ operator, key, values }: Condition, found: ConditionValues): Verdict {
-  const name = key.toLowerCase();
+  const name = foldCase(key);
   if (!KNOWN_KEYS.test(name)) return { unknown: `condition key ${key}` };
   if (values.some((value) => value.includes("${"))) return { unknown: `a policy variable for ${key}` };
   const present = found.get(name);
@@ -105,7 +110,7 @@ function isNull(
   present: readonly string[] | undefined,
   operator: string,
 ): Verdict {
-  const [wanted, ...others] = values.map((value) => value.toLowerCase());
+  const [wanted, ...others] = values.map(foldCase);
   if (others.length > 0 || (wanted !== "true" && wanted !== "false")) {
     return { unknown: `condition operator ${operator} with something else than true or false` };
   }

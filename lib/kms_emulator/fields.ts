@@ -105,6 +105,9 @@ export function encryptionContext(fields: Fields): EncryptionContext {
   let length = 0;
   const read = pairs.map(([key, value]) => {
     if (typeof value !== "string") throw invalid("A value of EncryptionContext is no text");
+    if (!key.isWellFormed() || !value.isWellFormed()) {
+      throw invalid("A text of EncryptionContext has a lone surrogate, which UTF-8 cannot say");
+    }
     length += key.length + value.length;
     return [key, value] as const;
   });

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { allHold, type Condition, type ConditionValues, like } from "./conditions.ts";
+import { allHold, type Condition, type ConditionValues, foldCase, like } from "./conditions.ts";
 import { KmsRefusal } from "./errors.ts";
 
 /** Who asks. */
@@ -205,7 +205,7 @@ function isPrincipal(name: string, { arn, account }: Caller): boolean {
 function isAbout({ principals, actions, resources }: Statement, request: PolicyRequest): boolean {
   const { caller, action, resource } = request;
   return principals.names.some((name) => isPrincipal(name, caller)) !== principals.negated &&
-    actions.names.some((name) => like(name.toLowerCase(), action.toLowerCase())) !== actions.negated &&
+    actions.names.some((name) => like(foldCase(name), foldCase(action))) !== actions.negated &&
     resources.names.some((name) => like(name, resource)) !== resources.negated;
 }
 

@@ -10,6 +10,7 @@ import { EnclaveError } from "../errors.ts";
 import type { EncryptionContext } from "../kms/kms.ts";
 import { type AuditDraft, type AuditEvent, auditEvent } from "./audit.ts";
 import { CmsError, envelopData } from "../cms/enveloped_data.ts";
+import { foldCase } from "./conditions.ts";
 import { invalid, KmsRefusal } from "./errors.ts";
 import {
   bytes,
@@ -470,7 +471,7 @@ function conditionValues(
   const keys = Object.keys(context);
   if (keys.length > 0) values.set("kms:encryptioncontextkeys", keys);
   for (const [key, value] of Object.entries(context)) {
-    const name = `kms:encryptioncontext:${key.toLowerCase()}`;
+    const name = `kms:encryptioncontext:${foldCase(key)}`;
     // Two keys that differ in case alone are several values of one condition key.
     values.set(name, [...values.get(name) ?? [], value]);
   }

@@ -32,6 +32,10 @@ export type { WireObject } from "../wire/messages.ts";
 export interface SealedClientOptions extends ClientOptions, ExpectedReply {
   /** For a service that knows its clients. */
   readonly clientKey?: HpkeKeyPair;
+  /** A sealed request is good for so long: milliseconds, 60,000 unless given. The service's own limit holds too. */
+  readonly requestLifeMs?: number;
+  /** This clock, milliseconds since 1970: the enclave's may be 5 seconds off it. */
+  readonly clock?: () => number;
   /** Milliseconds, monotonic. */
   readonly now?: () => number;
 }
@@ -163,7 +167,11 @@ export class SealedClient implements Disposable {
     if (this.#sender !== undefined && this.#now() < this.#sender.until) return this.#sender.sender;
     const asked = this.#now();
     const { attested, lifeMs } = await this.#attest();
-    const sender = await SealedSender.create(attested.publicKey, { clientKey: this.#options.clientKey });
+    const sender = await SealedSender.create(attested.publicKey, {
+      clientKey: this.#options.clientKey,
+      lifeMs: this.#options.requestLifeMs,
+      clock: this.#options.clock,
+    });
     this.#sender = { sender, until: asked + lifeMs };
     return sender;
   }

@@ -4,6 +4,8 @@
  *
  * - `info` of HPKE: protocol version, request type, hash of the attested key. So nothing opens as a message of another kind, or for another key.
  * - Additional data of a request: client id and counter, which the enclave lets grow only. So nothing opens twice.
+ * - Inside the ciphertext, before the request's bytes: when the client's session began, when the request was sealed and when it expires, each as
+ *   milliseconds since 1970, 8 bytes big-endian. So whoever carries the messages cannot deliver one later than the enclave allows.
  * - The reply's key comes from HPKE's exporter, by client id and counter, which are its additional data too. So no reply passes for that of another
  *   request. Its nonce is random, so that no two replies could ever share one.
  *
@@ -27,7 +29,8 @@ export const MAX_COUNTER: number = Number.MAX_SAFE_INTEGER;
 export const KEY_HASH_LENGTH = 32;
 
 const PROTOCOL = "denclave-sealed";
-const VERSION = 1;
+/** Version 1 had no times. */
+const VERSION = 2;
 const NONCE_LENGTH = 12;
 
 /** Which message it is. */
@@ -40,8 +43,23 @@ export interface MessageName {
   readonly counter: number;
 }
 
+/** When a request is good, by its sender's clock. Milliseconds since 1970. */
+export interface MessageTimes {
+  /** When the session (a client id for one key) began. */
+  readonly sessionStarted: number;
+  /** When the request was sealed. */
+  readonly sealedAt: number;
+  /** When it must not be taken any more. */
+  readonly expiresAt: number;
+}
+
+/** Bytes of the three times, in front of the request. */
+export const TIMES_LENGTH = 24;
+
 /** A request as it was opened, and the way to answer it. */
 export interface OpenedRequest {
+  /** What the sender's clock said. */
+  readonly times: MessageTimes;
   /** The caller's to wipe. */
   readonly plaintext: Uint8Array<ArrayBuffer>;
   /** Seals the reply: nonce, ciphertext, tag. */
@@ -71,6 +89,27 @@ function dataOf(direction: "request" | "reply", { keyHash, clientId, counter }: 
   return encode([PROTOCOL, VERSION, direction, keyHash, clientId, counter]);
 }
 
+function withTimes(plaintext: Uint8Array, times: MessageTimes): Bytes {
+  const whole = new Uint8Array(TIMES_LENGTH + plaintext.length);
+  const view = new DataView(whole.buffer);
+  const { sessionStarted, sealedAt, expiresAt } = times;
+  for (const [index, time] of [sessionStarted, sealedAt, expiresAt].entries()) {
+    view.setBigUint64(8 * index, BigInt(time));
+  }
+  whole.set(plaintext, TIMES_LENGTH);
+  return whole;
+}
+
+/** Times beyond the whole numbers are as late as any; who sealed them is refused for that. */
+function timesOf(whole: Bytes): MessageTimes {
+  if (whole.length < TIMES_LENGTH) {
+    throw new SealedError("sealed_not_opened", "The sealed request has no times");
+  }
+  const view = new DataView(whole.buffer, whole.byteOffset);
+  const time = (index: number) => Number(view.getBigUint64(8 * index));
+  return { sessionStarted: time(0), sealedAt: time(1), expiresAt: time(2) };
+}
+
 async function replyKey(context: HpkeContext, name: MessageName): Promise<CryptoKey> {
   const secret = await context.exportSecret(dataOf("reply", name));
   try {
@@ -87,17 +126,19 @@ function cipherOf(nonce: Bytes, name: MessageName) {
 /**
  * Seals a request.
  *
+ * @param options.times whole numbers from 0
  * @param recipient the key that the enclave attested to
  * @param options.senderKey for a service that knows its clients (HPKE's auth mode)
  */
 export async function sealRequest(
   recipient: CryptoKey,
   plaintext: Uint8Array,
-  options: MessageName & { readonly senderKey?: HpkeKeyPair | undefined },
+  options: MessageName & { readonly times: MessageTimes; readonly senderKey?: HpkeKeyPair | undefined },
 ): Promise<SealedBytes> {
-  const { senderKey } = options;
+  const { senderKey, times } = options;
   const context = await setupSender(recipient, { info: infoOf(options.keyHash), senderKey });
-  const ciphertext = await context.apply(plaintext, dataOf("request", options));
+  const whole = withTimes(plaintext, times);
+  const ciphertext = await context.apply(whole, dataOf("request", options)).finally(() => whole.fill(0));
   return {
     enc: context.enc,
     ciphertext,
@@ -115,7 +156,7 @@ export async function sealRequest(
 }
 
 /**
- * Opens a request. That it was not opened before is for the caller to know.
+ * Opens a request. That it was not opened before, and that it comes in time, is for the caller to know.
  *
  * @param options.senderPublicKey of the client that must have sealed it (HPKE's auth mode)
  * @throws {SealedError} `sealed_not_opened`
@@ -127,15 +168,16 @@ export async function openRequest(
 ): Promise<OpenedRequest> {
   const { senderPublicKey } = options;
   let context: HpkeContext;
-  let plaintext: Bytes;
+  let whole: Bytes;
   try {
     context = await setupRecipient(keys, { info: infoOf(options.keyHash), enc, senderPublicKey });
-    plaintext = await context.apply(ciphertext, dataOf("request", options));
+    whole = await context.apply(ciphertext, dataOf("request", options));
   } catch (thrown) {
     throw new SealedError("sealed_not_opened", "The sealed request does not open", { cause: thrown });
   }
   return {
-    plaintext,
+    times: timesOf(whole),
+    plaintext: whole.subarray(TIMES_LENGTH),
     sealReply: async (reply) => {
       const nonce = crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
       const key = await replyKey(context, options);

@@ -7,5 +7,11 @@ export { type EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
 export { type SealedCode, SealedError } from "./errors.ts";
 export { exportPublicKey, generateKeyPair, type HpkeKeyPair, importKeyPair } from "./hpke.ts";
 export { CLIENT_ID_LENGTH, MAX_COUNTER } from "./message.ts";
-export { type SealedExchange, type SealedRequest, SealedSender, type SealedSenderOptions } from "./sender.ts";
+export {
+  DEFAULT_LIFE_MS,
+  type SealedExchange,
+  type SealedRequest,
+  SealedSender,
+  type SealedSenderOptions,
+} from "./sender.ts";
 export type { WireObject } from "../wire/messages.ts";

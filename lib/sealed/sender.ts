@@ -50,6 +50,23 @@ export interface SealedSenderOptions {
   readonly clientId?: Uint8Array | undefined;
   /** The last counter that was used with this client id and key; 0, unless given. */
   readonly lastCounter?: number | undefined;
+  /** Until when each request is good, from its sealing on: milliseconds, {@link DEFAULT_LIFE_MS} unless given. The service's own limit holds too. */
+  readonly lifeMs?: number | undefined;
+  /** This clock, milliseconds since 1970. */
+  readonly clock?: (() => number) | undefined;
+}
+
+/** A sealed request is good for so long. Milliseconds. */
+export const DEFAULT_LIFE_MS = 60_000;
+/** The longest that may be asked for. Milliseconds. */
+const MAX_LIFE_MS = 3_600_000;
+
+/** Sessions of one process begin one after the other, also within a millisecond: with a client key, each voids those before it. */
+let lastStart = 0;
+
+function nextStart(): number {
+  lastStart = Math.max(lastStart + 1, Date.now());
+  return lastStart;
 }
 
 /** Seals requests for one key of the enclave's, and counts them. Send them in the order in which they were sealed. */
@@ -62,6 +79,9 @@ export class SealedSender {
   #clientKey: HpkeKeyPair | undefined;
   #clientPublicKey: string | undefined;
   #counter: number;
+  #started: number;
+  #lifeMs: number;
+  #clock: () => number;
 
   private constructor(
     recipient: CryptoKey,
@@ -71,6 +91,9 @@ export class SealedSender {
       readonly clientKey: HpkeKeyPair | undefined;
       readonly clientPublicKey: string | undefined;
       readonly lastCounter: number;
+      readonly started: number;
+      readonly lifeMs: number;
+      readonly clock: () => number;
     },
   ) {
     this.keyId = encodeBase64(keyHash);
@@ -80,16 +103,19 @@ export class SealedSender {
     this.#clientKey = options.clientKey;
     this.#clientPublicKey = options.clientPublicKey;
     this.#counter = options.lastCounter;
+    this.#started = options.started;
+    this.#lifeMs = options.lifeMs;
+    this.#clock = options.clock;
   }
 
   /**
    * For a key that the enclave attested to.
    *
    * @param publicKey 32 bytes, from a document that was verified
-   * @throws {RangeError} on another length.
+   * @throws {RangeError} on another length, or on options out of range.
    */
   static async create(publicKey: Uint8Array, options: SealedSenderOptions = {}): Promise<SealedSender> {
-    const { clientKey, lastCounter = 0 } = options;
+    const { clientKey, lastCounter = 0, lifeMs = DEFAULT_LIFE_MS, clock } = options;
     const clientId = new Uint8Array(
       options.clientId ?? crypto.getRandomValues(new Uint8Array(CLIENT_ID_LENGTH.min)),
     );
@@ -101,6 +127,9 @@ export class SealedSender {
     if (!Number.isSafeInteger(lastCounter) || lastCounter < 0) {
       throw new RangeError(`Cannot count on from ${lastCounter}`);
     }
+    if (!Number.isSafeInteger(lifeMs) || lifeMs < 1 || lifeMs > MAX_LIFE_MS) {
+      throw new RangeError(`Cannot seal for ${lifeMs} ms: 1 to ${MAX_LIFE_MS} are allowed`);
+    }
     return new SealedSender(await importPublicKey(publicKey), await hashPublicKey(publicKey), {
       clientId,
       clientKey,
@@ -108,6 +137,9 @@ export class SealedSender {
         ? undefined
         : encodeBase64(await exportPublicKey(clientKey.publicKey)),
       lastCounter,
+      started: clock === undefined ? nextStart() : Math.floor(clock()),
+      lifeMs,
+      clock: clock ?? Date.now,
     });
   }
 
@@ -122,8 +154,13 @@ export class SealedSender {
     }
     const counter = ++this.#counter;
     const plaintext = new TextEncoder().encode(JSON.stringify(request));
+    // A session that began within the last millisecond may be a little ahead of the clock.
+    const sealedAt = Math.max(this.#started, Math.floor(this.#clock()));
     const name = { keyHash: this.#keyHash, clientId: this.#clientId, counter, senderKey: this.#clientKey };
-    const sealed = await sealRequest(this.#recipient, plaintext, name).finally(() => plaintext.fill(0));
+    const times = { sessionStarted: this.#started, sealedAt, expiresAt: sealedAt + this.#lifeMs };
+    const sealed = await sealRequest(this.#recipient, plaintext, { ...name, times }).finally(() =>
+      plaintext.fill(0)
+    );
     return {
       message: {
         type: "sealed",

@@ -34,6 +34,7 @@ import { checkEntropy } from "./entropy.ts";
 import { base64Field, parseNonce } from "./fields.ts";
 import type { Attester, EntropySource } from "./ports.ts";
 import { SealedKeys, type ServiceKey, unknownKey } from "./sealed_keys.ts";
+import { DEFAULT_MAX_SEALED_AGE_MS, timeProblem } from "./sealed_time.ts";
 
 /** The measured configuration of sealed requests. */
 export interface SealedConfig {
@@ -41,6 +42,8 @@ export interface SealedConfig {
   readonly required: boolean;
   /** Public keys of the clients, 32 bytes each: with any, sealed requests of others are refused. */
   readonly clientKeys: readonly Uint8Array[];
+  /** Sealed requests are taken for so long after they were sealed. Milliseconds. */
+  readonly maxAgeMs: number;
 }
 
 /** The configuration, and the ports. */
@@ -58,7 +61,11 @@ export interface SealedOptions extends SealedConfig {
 }
 
 /** Nothing asked for: requests may come sealed or not, from anybody. */
-export const OPEN_TO_ALL: SealedConfig = { required: false, clientKeys: [] };
+export const OPEN_TO_ALL: SealedConfig = {
+  required: false,
+  clientKeys: [],
+  maxAgeMs: DEFAULT_MAX_SEALED_AGE_MS,
+};
 
 const USER_DATA_RANGE = { min: 1, max: 256 } as const;
 const KEY_HASH_RANGE = { min: KEY_HASH_LENGTH, max: KEY_HASH_LENGTH } as const;
@@ -165,8 +172,8 @@ export class SealedService implements AsyncDisposable {
   async serve(request: WireObject, ask: Ask): Promise<PreparedReply> {
     this.#requireAttester();
     const parsed = this.#parse(request);
-    const { plaintext, sealReply } = await this.#open(parsed);
-    const answer = await this.#answer(plaintext, ask);
+    const { opened: { plaintext, sealReply }, late } = await this.#open(parsed);
+    const answer = late ?? await this.#answer(plaintext, ask);
     const { reply, type } = answer;
     const isPrepared = reply instanceof PreparedReply;
     if (!isPrepared && isErrorReply(reply)) {
@@ -205,10 +212,13 @@ export class SealedService implements AsyncDisposable {
     };
   }
 
-  async #open(parsed: Parsed): Promise<OpenedRequest> {
+  /** Opens a request and counts it; one that does not come in time is answered, and does nothing else. */
+  async #open(
+    parsed: Parsed,
+  ): Promise<{ readonly opened: OpenedRequest; readonly late: Answer | undefined }> {
     const { key, clientId, counter, clientKey } = parsed;
     const senderPublicKey = await this.#senderKey(clientKey);
-    const message = { client: `${clientKey ?? ""} ${encodeBase64(clientId)}`, counter };
+    const message = { client: encodeBase64(clientId), clientKey, counter };
     // Before the work, and again after it: another copy may have been opened meanwhile.
     this.#keys.check(key, message);
     let opened: OpenedRequest;
@@ -227,12 +237,22 @@ export class SealedService implements AsyncDisposable {
       );
     }
     try {
-      this.#keys.use(key, message);
+      const late = this.#lateAnswer(opened);
+      if (late === undefined) {
+        this.#keys.use(key, { ...message, sessionStarted: opened.times.sessionStarted });
+      } else opened.plaintext.fill(0);
+      return { opened, late };
     } catch (thrown) {
       opened.plaintext.fill(0);
       throw thrown;
     }
-    return opened;
+  }
+
+  /** Sealed like any answer: so the client knows that the enclave's clock says so, and not whoever carried the request. */
+  #lateAnswer({ times }: OpenedRequest): Answer | undefined {
+    const { now, maxAgeMs } = this.#options;
+    const problem = timeProblem(times, { now: now().getTime(), maxAgeMs });
+    return problem === undefined ? undefined : { type: "late", reply: errorReply("clock_skew", problem) };
   }
 
   /** The key that the request must have been sealed with; undefined where anybody may seal. */

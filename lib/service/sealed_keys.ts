@@ -3,6 +3,9 @@
  * is taken for a short while more, then it is gone, and what was sealed for it with it. Counters live as long as their key: nothing is forgotten that
  * could then be sent again.
  *
+ * A client key has one session, over all pairs: the one that began last. Older ones are void, so that none of their messages takes effect after the new
+ * session's.
+ *
  * @module
  */
 import { encodeBase64 } from "@std/encoding";
@@ -39,7 +42,24 @@ interface HeldKey extends ServiceKey {
 
 /** Whose message it is, and which. */
 export interface CountedMessage {
+  /** The client's id, which is one session's. */
   readonly client: string;
+  /** In auth mode: the client's public key. */
+  readonly clientKey: string | undefined;
+  readonly counter: number;
+}
+
+/** A message that was opened: its sender says when the session began. */
+export interface OpenedMessage extends CountedMessage {
+  /** Milliseconds since 1970. */
+  readonly sessionStarted: number;
+}
+
+/** The one session of a client key that is served. */
+interface Session {
+  readonly keyId: string;
+  readonly client: string;
+  readonly started: number;
   readonly counter: number;
 }
 
@@ -59,6 +79,8 @@ export class SealedKeys implements AsyncDisposable {
   #options: SealedKeysOptions;
   /** The newest first, at most two. */
   #held: readonly HeldKey[] = [];
+  /** Of each client key; as many as the configuration lists. */
+  #sessions = new Map<string, Session>();
   #making: Promise<HeldKey> | undefined;
   #timers = new Set<ReturnType<typeof setTimeout>>();
   #disposed = false;
@@ -81,28 +103,49 @@ export class SealedKeys implements AsyncDisposable {
     return this.#held.find((held) => held.keyId === keyId);
   }
 
-  /** @throws {WireError} `sealed_replayed` when the counter does not grow, `busy` when there is no room for another client. */
-  check(key: ServiceKey, { client, counter }: CountedMessage): void {
+  /**
+   * Whether a message may be opened at all.
+   *
+   * @throws {WireError} `sealed_replayed` when the counter does not grow, `busy` when there is no room for another client.
+   */
+  check(key: ServiceKey, { client, clientKey, counter }: CountedMessage): void {
     const counters = this.#countersOf(key);
-    const last = counters.get(client);
-    if (last === undefined) {
-      if (counters.size < (this.#options.maxClients ?? MAX_CLIENTS)) return;
-      throw new WireError(
-        "busy",
-        "As many clients as are counted have sealed for this key: wait for the next one",
-      );
+    if (clientKey !== undefined) {
+      const session = this.#sessions.get(clientKey);
+      if (session?.keyId === key.keyId && session.client === client) checkGrows(counter, session.counter);
+      return;
     }
-    if (counter > last) return;
+    const last = counters.get(client);
+    if (last !== undefined) return checkGrows(counter, last);
+    if (counters.size < (this.#options.maxClients ?? MAX_CLIENTS)) return;
     throw new WireError(
-      "sealed_replayed",
-      `The counter must grow: ${counter} is not above ${last}`,
+      "busy",
+      "As many clients as are counted have sealed for this key: wait for the next one",
     );
   }
 
-  /** As {@link check}, and from now on the counter is used. */
-  use(key: ServiceKey, message: CountedMessage): void {
+  /**
+   * As {@link check}, and from now on the counter is used. A new session of a client key voids those that began before it.
+   *
+   * @throws {WireError} `sealed_replayed` for a session that is void, too
+   */
+  use(key: ServiceKey, message: OpenedMessage): void {
     this.check(key, message);
-    this.#countersOf(key).set(message.client, message.counter);
+    const { client, clientKey, counter, sessionStarted: started } = message;
+    if (clientKey === undefined) {
+      this.#countersOf(key).set(client, counter);
+      return;
+    }
+    const { keyId } = key;
+    const session = this.#sessions.get(clientKey);
+    const isSame = session?.keyId === keyId && session.client === client;
+    if (session !== undefined && !isSame && started <= session.started) {
+      throw new WireError(
+        "sealed_replayed",
+        "This client key has begun a newer session, and its older ones are void: attest and seal anew",
+      );
+    }
+    this.#sessions.set(clientKey, { keyId, client, counter, started: isSame ? session.started : started });
   }
 
   /** Of a key that went meanwhile, nothing is known any more: so nothing is taken. */
@@ -156,11 +199,17 @@ export class SealedKeys implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#disposed = true;
     this.#held = [];
+    this.#sessions.clear();
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
     // One that is being made is thrown away when it is there.
     await this.#making?.catch(() => {});
   }
+}
+
+function checkGrows(counter: number, last: number): void {
+  if (counter > last) return;
+  throw new WireError("sealed_replayed", `The counter must grow: ${counter} is not above ${last}`);
 }
 
 /** The key that a client means is not there, or no longer. */

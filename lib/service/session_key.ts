@@ -21,6 +21,7 @@ import {
   WireError,
   type WireObject,
 } from "../wire/messages.ts";
+import { type BoundBlobs, readProcessBinding } from "../wire/process_binding.ts";
 import { PreparedReply } from "./handler.ts";
 import { tskFailure } from "./kms_failure.ts";
 
@@ -39,6 +40,8 @@ export interface SessionKeyOptions {
   readonly requireEpoch: boolean;
   /** Refuse session keys of an earlier epoch, also after a restart, which forgets the last one. Implies `requireEpoch`. */
   readonly minEpoch?: number | undefined;
+  /** Refuse `process` requests whose blobs are not bound to their direction and request. Not unless true. */
+  readonly bindProcess?: boolean;
   readonly workflow: (plaintext: Uint8Array<ArrayBuffer>) => MaybePromise<Uint8Array<ArrayBuffer>>;
   readonly log: Log;
   readonly now: () => Date;
@@ -52,6 +55,12 @@ interface HeldKey {
   users: number;
   retired: boolean;
   warned: boolean;
+}
+
+/** The key that a request took, and what its blobs are bound to. */
+interface KeyUse {
+  readonly held: HeldKey;
+  readonly bound: BoundBlobs | undefined;
 }
 
 /** Plain KMS calls without an allowed key still need a region. */
@@ -190,11 +199,14 @@ export class SessionKeyService implements Disposable {
       throw new WireError("not_configured", "Send configure first: the service has no key yet");
     }
     const hex = requiredString(request, "ciphertext", "nonce ‖ ciphertext ‖ tag, hex");
+    const bound = readProcessBinding(request, { required: this.#options.bindProcess === true });
     const blob = this.#parseBlob(hex);
     held.users++;
     try {
-      const opened = held.key.open(blob);
-      const sealed = opened instanceof Promise ? this.#workAndSeal(held, opened) : this.#seal(held, opened);
+      const opened = held.key.open(blob, bound?.request);
+      const sealed = opened instanceof Promise
+        ? this.#workAndSeal({ held, bound }, opened)
+        : this.#seal({ held, bound }, opened);
       if (!(sealed instanceof Promise)) {
         letGo(held);
         return preparedResult(sealed);
@@ -218,28 +230,28 @@ export class SessionKeyService implements Disposable {
   }
 
   async #workAndSeal(
-    held: HeldKey,
+    use: KeyUse,
     opening: Promise<Uint8Array<ArrayBuffer>>,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    return await this.#seal(held, await opening);
+    return await this.#seal(use, await opening);
   }
 
-  #seal(held: HeldKey, plaintext: Uint8Array<ArrayBuffer>): MaybePromise<Uint8Array<ArrayBuffer>> {
+  #seal(use: KeyUse, plaintext: Uint8Array<ArrayBuffer>): MaybePromise<Uint8Array<ArrayBuffer>> {
     const wipe = (thrown: unknown) => {
       plaintext.fill(0);
       throw thrown;
     };
     try {
       const result = this.#options.workflow(plaintext);
-      if (!(result instanceof Promise)) return this.#sealResult(held, plaintext, result);
-      return result.then((bytes) => this.#sealResult(held, plaintext, bytes)).catch(wipe);
+      if (!(result instanceof Promise)) return this.#sealResult(use, plaintext, result);
+      return result.then((bytes) => this.#sealResult(use, plaintext, bytes)).catch(wipe);
     } catch (thrown) {
       return wipe(thrown);
     }
   }
 
   #sealResult(
-    held: HeldKey,
+    { held, bound }: KeyUse,
     plaintext: Uint8Array<ArrayBuffer>,
     result: Uint8Array<ArrayBuffer>,
   ): MaybePromise<Uint8Array<ArrayBuffer>> {
@@ -247,7 +259,7 @@ export class SessionKeyService implements Disposable {
       plaintext.fill(0);
       result.fill(0);
     };
-    const sealed = held.key.seal(result);
+    const sealed = held.key.seal(result, bound?.reply);
     if (!held.warned && held.key.seals >= SEAL_LIMITS.warnAt) {
       held.warned = true;
       this.#options.log("warn", "rekey_soon", { seals: held.key.seals, limit: SEAL_LIMITS.refuseAt });

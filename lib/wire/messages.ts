@@ -29,6 +29,7 @@ export type ErrorCode =
   | "master_key_conflict"
   | "entropy_not_trusted"
   | "attestation_unavailable"
+  | "binding_required"
   | "sealed_required"
   | "sealed_key_unknown"
   | "sealed_replayed"

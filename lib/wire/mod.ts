@@ -6,3 +6,4 @@
 export * from "./address.ts";
 export * from "./framing.ts";
 export * from "./messages.ts";
+export * from "./process_binding.ts";

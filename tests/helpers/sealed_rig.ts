@@ -33,6 +33,8 @@ export async function sealedRig(
   const nsm = await SimulatedNsm.start({ pcrs });
   const lines: string[] = [];
   const clock = { ms: 0 };
+  /** How far the enclave's clock is ahead of this one. */
+  const ahead = { ms: 0 };
   const service = startTestService({
     kms,
     events: new EventLog({ write: (line) => void lines.push(line), level: "debug" }),
@@ -40,6 +42,7 @@ export async function sealedRig(
     sealed: { ...OPEN_TO_ALL, ...sealed },
     attester: withNsm ? nsm : undefined,
     configurationHash: CONFIGURATION_HASH,
+    now: () => new Date(Date.now() + ahead.ms),
     monotonic: () => clock.ms,
   });
   const address: Address = service.address;
@@ -66,6 +69,7 @@ export async function sealedRig(
     /** The service's log. */
     lines,
     clock,
+    ahead,
     connect,
     connectSealed,
     publicKey,

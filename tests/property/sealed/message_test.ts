@@ -1,9 +1,10 @@
 /** Whatever is sealed opens to the same, once and for one; whatever else comes is refused by the protocol's own error. */
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { exportPublicKey, generateKeyPair } from "../../../lib/sealed/hpke.ts";
 import { hashPublicKey, MAX_COUNTER, openRequest, sealRequest } from "../../../lib/sealed/message.ts";
 import { SealedError } from "../../../lib/sealed/mod.ts";
+import { CLOCK_TOLERANCE_MS, timeProblem } from "../../../lib/service/sealed_time.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -11,6 +12,8 @@ const bytes = (options: fc.IntArrayConstraints) =>
   fc.uint8Array(options).map((array): Bytes => new Uint8Array(array));
 const clientIds = bytes({ minLength: 16, maxLength: 32 });
 const counters = fc.integer({ min: 1, max: MAX_COUNTER });
+
+const TIMES = { sessionStarted: 1, sealedAt: 2, expiresAt: 3 };
 
 const keys = await generateKeyPair();
 const keyHash = await hashPublicKey(await exportPublicKey(keys.publicKey));
@@ -24,10 +27,13 @@ Deno.test("any request and any reply are opened as they were sealed, in both mod
       clientIds,
       counters,
       fc.boolean(),
-      async (request, reply, clientId, counter, isAuthenticated) => {
+      fc.tuple(counters, counters, counters),
+      async (request, reply, clientId, counter, isAuthenticated, [sessionStarted, sealedAt, expiresAt]) => {
         const name = { keyHash, clientId, counter };
+        const times = { sessionStarted, sealedAt, expiresAt };
         const sealed = await sealRequest(keys.publicKey, request, {
           ...name,
+          times,
           senderKey: isAuthenticated ? sender : undefined,
         });
         const opened = await openRequest(keys, sealed, {
@@ -35,6 +41,7 @@ Deno.test("any request and any reply are opened as they were sealed, in both mod
           senderPublicKey: isAuthenticated ? sender.publicKey : undefined,
         });
         assertEquals(opened.plaintext, request);
+        assertEquals(opened.times, times);
         assertEquals(await sealed.openReply(await opened.sealReply(reply)), reply);
       },
     ),
@@ -44,7 +51,10 @@ Deno.test("any request and any reply are opened as they were sealed, in both mod
 
 Deno.test("any bit that is changed keeps a request and its reply shut", async () => {
   const name = { keyHash, clientId: new Uint8Array(16), counter: 1 };
-  const { enc, ciphertext, openReply } = await sealRequest(keys.publicKey, new Uint8Array(9), name);
+  const { enc, ciphertext, openReply } = await sealRequest(keys.publicKey, new Uint8Array(9), {
+    ...name,
+    times: TIMES,
+  });
   const opened = await openRequest(keys, { enc, ciphertext }, name);
   const reply = await opened.sealReply(new Uint8Array(9));
   const flip = (whole: Bytes, bit: number): Bytes => {
@@ -76,9 +86,9 @@ Deno.test("a request opens under its own name alone, and a reply too", async () 
         clientId: idB,
         counter: counterB,
       }];
-      const sealed = await sealRequest(keys.publicKey, new Uint8Array(1), a);
+      const sealed = await sealRequest(keys.publicKey, new Uint8Array(1), { ...a, times: TIMES });
       await assertRejects(() => openRequest(keys, sealed, b), SealedError);
-      const other = await sealRequest(keys.publicKey, new Uint8Array(1), b);
+      const other = await sealRequest(keys.publicKey, new Uint8Array(1), { ...b, times: TIMES });
       const reply = await (await openRequest(keys, other, b)).sealReply(new Uint8Array(1));
       await assertRejects(() => sealed.openReply(reply), SealedError);
     }),
@@ -88,12 +98,54 @@ Deno.test("a request opens under its own name alone, and a reply too", async () 
 
 Deno.test("any bytes in place of a request or a reply end in the protocol's own error", async () => {
   const name = { keyHash, clientId: new Uint8Array(16), counter: 1 };
-  const { openReply } = await sealRequest(keys.publicKey, new Uint8Array(0), name);
+  const { openReply } = await sealRequest(keys.publicKey, new Uint8Array(0), { ...name, times: TIMES });
   await fc.assert(
     fc.asyncProperty(bytes({ maxLength: 64 }), bytes({ maxLength: 64 }), async (enc, ciphertext) => {
       await assertRejects(() => openRequest(keys, { enc, ciphertext }, name), SealedError);
       await assertRejects(() => openReply(ciphertext), SealedError);
     }),
     { numRuns: 100 },
+  );
+});
+
+/** Up to a day on either side of each limit, and the limits themselves. */
+const DAY_MS = 86_400_000;
+const NOW = 1_700_000_000_000;
+const near = fc.oneof(
+  fc.integer({ min: -DAY_MS, max: DAY_MS }),
+  fc.constantFrom(-5_001, -5_000, -1, 0, 1, 5_000, 5_001, 60_000, 65_000, 65_001),
+);
+
+Deno.test("whatever a request says, it is taken from 5 s before its sealing to 5 s after its expiry, and never beyond the limit", () => {
+  fc.assert(
+    fc.property(
+      near,
+      fc.integer({ min: 0, max: DAY_MS }),
+      fc.integer({ min: 0, max: DAY_MS }),
+      fc.integer({ min: 1_000, max: 3_600_000 }),
+      (delay, sessionAge, lifeMs, maxAgeMs) => {
+        const sealedAt = NOW - delay;
+        const times = { sessionStarted: sealedAt - sessionAge, sealedAt, expiresAt: sealedAt + lifeMs };
+        const isTaken = timeProblem(times, { now: NOW, maxAgeMs }) === undefined;
+        const isInTime = delay >= -CLOCK_TOLERANCE_MS &&
+          delay <= Math.min(lifeMs, maxAgeMs) + CLOCK_TOLERANCE_MS;
+        assertEquals(isTaken, isInTime);
+      },
+    ),
+    { numRuns: 2_000 },
+  );
+});
+
+Deno.test("a request that says any times is taken within the limit of its delivery, or not at all; the error says by how much", () => {
+  const time = fc.oneof(counters, near.map((offset) => NOW + offset), fc.constant(2 ** 64));
+  fc.assert(
+    fc.property(time, time, time, (sessionStarted, sealedAt, expiresAt) => {
+      const problem = timeProblem({ sessionStarted, sealedAt, expiresAt }, { now: NOW, maxAgeMs: 60_000 });
+      if (problem === undefined) {
+        assert(sealedAt - NOW <= CLOCK_TOLERANCE_MS && NOW - sealedAt <= 60_000 + CLOCK_TOLERANCE_MS);
+        assert(sessionStarted <= sealedAt && sealedAt <= expiresAt);
+      } else assert(/not in order|[0-9]+ ms (ahead|ago)/.test(problem), problem);
+    }),
+    { numRuns: 2_000 },
   );
 });

@@ -1,6 +1,6 @@
 /** Chains that lead to the right root in the wrong way; documents of the simulated module. */
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
-import { encodeHex } from "@std/encoding";
+import { decodeHex, encodeHex } from "@std/encoding";
 import { decode, encode } from "cborg";
 import { parseSign1, signSign1 } from "../../../lib/attestation/cose.ts";
 import {
@@ -380,4 +380,56 @@ Deno.test("the name of a simulated module is made up like a real one, anew each 
   using b = await SimulatedNsm.start();
   assert([a, b].every(({ moduleId }) => /^i-[0-9a-f]{17}-enc[0-9a-f]{17}$/.test(moduleId)));
   assertNotEquals(a.moduleId, b.moduleId);
+});
+
+/** The document with its first CA certificate below the root changed; the chain is followed before signatures matter. */
+function withCa(document: Uint8Array, change: (der: Uint8Array) => Uint8Array): Uint8Array {
+  const { payload, signature } = parseSign1(document);
+  const fields = decode(payload, { useMaps: true }) as Map<string, unknown>;
+  const [root, ca = new Uint8Array(0), ...others] = fields.get("cabundle") as Uint8Array[];
+  fields.set("cabundle", [root, change(ca), ...others]);
+  return encode([new Uint8Array([0xa1, 1, 0x38, 0x22]), new Map(), encode(fields), signature]);
+}
+
+const TIME_NAMES = [
+  ["UTCTime", 0x17, "place 1"],
+  ["UTCTime", 0x17, "place 0"],
+  ["GeneralizedTime", 0x18, "place 1"],
+  ["GeneralizedTime", 0x18, "place 0"],
+] as const;
+for (const [type, tag, name] of TIME_NAMES) {
+  const which = name === "place 1" ? "subject" : "issuer";
+  Deno.test(`a certificate whose ${which} holds a ${type} is refused by the verifier's own error`, async () => {
+    const { root, document, at } = await forge();
+    const text = new TextEncoder().encode(name);
+    const changed = withCa(document, (der) => {
+      const copy = new Uint8Array(der);
+      const at = copy.findIndex((_, index) => text.every((byte, offset) => copy[index + offset] === byte));
+      assert(at > 1);
+      copy[at - 2] = tag;
+      return copy;
+    });
+    const error = await assertRejects(() => verifyDocumentUnder(root, changed, { at }), AttestationError);
+    assert(["attestation_malformed", "attestation_chain"].includes(error.code), error.code);
+  });
+}
+
+/** The order of P-384's group. */
+const ORDER =
+  0xffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973n;
+
+Deno.test("an ES384 signature with s above n/2 is accepted: X.509 and COSE have no low-s rule", async () => {
+  const { root, document, at } = await forge();
+  const { payload, signature } = parseSign1(document);
+  const s = BigInt(`0x${encodeHex(signature.subarray(48))}`);
+  const verified = [];
+  for (const half of [s, ORDER - s]) {
+    const bytes = decodeHex(half.toString(16).padStart(96, "0"));
+    const signed = new Uint8Array([...signature.subarray(0, 48), ...bytes]);
+    const header = new Uint8Array([0xa1, 1, 0x38, 0x22]);
+    verified.push(
+      await verifyDocumentUnder(root, encode([header, new Map(), payload, signed]), { at }),
+    );
+  }
+  assertEquals(verified[0], verified[1]);
 });

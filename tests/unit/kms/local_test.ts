@@ -122,6 +122,31 @@ Deno.test("a blob of which any byte was changed, or that was cut, does not open"
   }
 });
 
+Deno.test("a lone surrogate in an EncryptionContext is refused: another context would open what it sealed", async () => {
+  await using kms = await LocalKms.open({ region: "us-east-1" });
+  const [keyArn = ""] = kms.keyArns;
+  const contexts = [{ a: "\ud800" }, { "\udc00": "a" }, { a: "x\udc00\ud800" }];
+  for (const context of contexts) {
+    for (
+      const run of [
+        () => kms.encrypt(keyArn, new Uint8Array(1), context),
+        () => kms.generateDataKey(access, { keyId: keyArn, keySpec: "AES_256", context }),
+      ]
+    ) assertEquals((await assertRejects(run, LocalKmsError)).kms.name, "ValidationException");
+  }
+  // What an encoder writes in a lone surrogate's place, and a pair that says something.
+  for (const a of ["\ufffd", "\ud83d\ude00"]) {
+    const ciphertext = await kms.encrypt(keyArn, new Uint8Array([7]), { a });
+    using opened = await kms.decrypt(access, { ciphertext, context: { a } });
+    assertEquals(opened.expose()[0], 7);
+    const error = await assertRejects(
+      () => kms.decrypt(access, { ciphertext, context: { a: "\ud801" } }),
+      LocalKmsError,
+    );
+    assertEquals(error.kms.name, "ValidationException");
+  }
+});
+
 Deno.test("the local KMS refuses the arguments that the SDK would be refused", async () => {
   await using kms = await LocalKms.open({ region: "us-east-1" });
   const [keyId = ""] = kms.keyArns;

@@ -53,8 +53,30 @@ const when = (operator: string, key: string, value: unknown): Fields => ({
 });
 const USER = `arn:aws:iam::${ACCOUNT}:user/alice`;
 
+/** A Kelvin sign: Unicode's lower case of it is k. */
+const KELVIN = "\u212a";
+
 type Row = readonly [string, readonly Fields[], boolean, Parameters<typeof decide>[1]?];
 const ROWS: readonly Row[] = [
+  // Case is ASCII's.
+  [
+    "ASCII letters in another case",
+    [when("StringEqualsIgnoreCase", "kms:EncryptionContext:app", "DENCLAVE")],
+    true,
+  ],
+  [
+    "a letter whose lower case is ASCII's in Unicode alone",
+    [when("StringEqualsIgnoreCase", "kms:EncryptionContext:app", "key")],
+    false,
+    { values: { ...ATTESTED, "kms:encryptioncontext:app": [`${KELVIN}ey`] } },
+  ],
+  [
+    "the same in a Deny's negated operator",
+    [{}, { Effect: "Deny", ...when("StringNotEqualsIgnoreCase", "kms:EncryptionContext:app", "key") }],
+    false,
+    { values: { ...ATTESTED, "kms:encryptioncontext:app": [`${KELVIN}ey`] } },
+  ],
+  ["an action with such a letter", [{ Action: `${KELVIN}ms:Decrypt` }], false],
   // Effects.
   ["an Allow for the role", [{}], true],
   ["no statement about it", [{ Action: "kms:Encrypt" }], false],

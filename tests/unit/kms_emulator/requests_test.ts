@@ -259,6 +259,18 @@ const INVALID: readonly (readonly [string, unknown, string])[] = [
   ["Decrypt", { CiphertextBlob: "AAAA", EncryptionContext: { a: 1 } }, "ValidationException"],
   ["Decrypt", { CiphertextBlob: "AAAA", EncryptionContext: ["a"] }, "ValidationException"],
   ["Decrypt", { CiphertextBlob: "AAAA", EncryptionContext: { a: "b".repeat(8192) } }, "ValidationException"],
+  ["Decrypt", { CiphertextBlob: "AAAA", EncryptionContext: { a: "\ud800" } }, "ValidationException"],
+  ["Decrypt", { CiphertextBlob: "AAAA", EncryptionContext: { "\udfff": "a" } }, "ValidationException"],
+  [
+    "GenerateDataKey",
+    { KeyId: "KEY", KeySpec: "AES_256", EncryptionContext: { a: "x\udc00\ud800" } },
+    "ValidationException",
+  ],
+  [
+    "Decrypt",
+    { CiphertextBlob: "AAAA", EncryptionContext: { a: "\ud83d\ude00" } },
+    "InvalidCiphertextException",
+  ],
   ["Decrypt", { CiphertextBlob: "AAAA" }, "InvalidCiphertextException"],
   ["Encrypt", { Plaintext: "AAAA" }, "ValidationException"],
   ["Encrypt", { KeyId: "x", Plaintext: encodeBase64(new Uint8Array(4097)) }, "ValidationException"],

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { verifyDigest, verifySchnorr } from "../../../lib/crypto/secp256k1.ts";
-import { decodeStrict } from "../../../lib/attestation/cbor.ts";
+import { decodeStrict } from "../../../lib/cose/cbor.ts";
 import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
 import type { WireObject } from "../../../lib/wire/messages.ts";

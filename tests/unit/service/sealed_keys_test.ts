@@ -12,11 +12,12 @@ Deno.test("a key counts for so many clients, and takes no other until it changes
     maxClients: 2,
   });
   const key = await keys.current();
-  keys.use(key, { client: "a", counter: 1 });
-  keys.use(key, { client: "b", counter: 1 });
+  const session = { clientKey: undefined, sessionStarted: 0 };
+  keys.use(key, { ...session, client: "a", counter: 1 });
+  keys.use(key, { ...session, client: "b", counter: 1 });
   const refused = (client: string, counter: number) => {
     try {
-      keys.use(key, { client, counter });
+      keys.use(key, { ...session, client, counter });
       return undefined;
     } catch (thrown) {
       return thrown instanceof WireError ? thrown.code : thrown;
@@ -25,7 +26,7 @@ Deno.test("a key counts for so many clients, and takes no other until it changes
   assertEquals([refused("c", 1), refused("a", 1), refused("b", 2)], ["busy", "sealed_replayed", undefined]);
   clock.ms = KEY_LIFE_MS;
   const next = await keys.current();
-  keys.use(next, { client: "c", counter: 1 });
+  keys.use(next, { ...session, client: "c", counter: 1 });
   assertEquals([refused("c", 1), refused("a", 2)], ["busy", undefined]);
 });
 

@@ -1,8 +1,10 @@
 /** Sealed requests as they come over the wire: what opens, what is refused, what is said of it. */
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { decodeBase64, encodeBase64 } from "@std/encoding";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { attestUserData } from "../../../lib/attestation/statement.ts";
 import { decodeStrict } from "../../../lib/cose/cbor.ts";
+import { SealingKey } from "../../../lib/crypto/sealing.ts";
+import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import type { Client } from "../../../lib/parent/client.ts";
 import { exportPublicKey, generateKeyPair, setupRecipient, setupSender } from "../../../lib/sealed/hpke.ts";
 import { hashPublicKey, openRequest, sealRequest } from "../../../lib/sealed/message.ts";
@@ -160,7 +162,10 @@ Deno.test("a request of another type, sealed for the same key, does not open", a
   const { enc, apply } = await setupSender(keys.publicKey, { info });
   const ciphertext = await apply(new Uint8Array(4), new Uint8Array(0));
   await assertRejects(() => openRequest(keys, { enc, ciphertext }, name), SealedError);
-  const sealed = await sealRequest(keys.publicKey, new Uint8Array(4), name);
+  const sealed = await sealRequest(keys.publicKey, new Uint8Array(4), {
+    ...name,
+    times: { sessionStarted: 1, sealedAt: 1, expiresAt: 1 },
+  });
   await assertRejects(async () => {
     const recipient = await setupRecipient(keys, { info, enc: sealed.enc });
     await recipient.apply(sealed.ciphertext, new Uint8Array(0));
@@ -299,4 +304,112 @@ Deno.test("client keys without --require-sealed, and either without an NSM, are 
   const { warnings } = await client.request({ type: "health" });
   assertStringIncludes(String(warnings), "whoever does not seal needs none");
   assertStringIncludes(String(warnings), "no NSM to attest");
+});
+
+/** A `configure` with a session key of this byte. */
+async function configureWith(rig: Awaited<ReturnType<typeof sealedRig>>, byte: number): Promise<WireObject> {
+  return {
+    type: "configure",
+    encrypted_tsk: encodeBase64(await rig.kms.encrypt(rig.keyArn, new Uint8Array(32).fill(byte))),
+    aws_access_key_id: "test",
+    aws_secret_access_key: "test",
+    aws_session_token: "test",
+  };
+}
+
+/** Whether the service has the session key of this byte. */
+async function holds(client: Client, byte: number): Promise<boolean> {
+  using key = await SealingKey.take(new SecretBytes(new Uint8Array(32).fill(byte)));
+  const ciphertext = encodeHex(await key.seal(new Uint8Array(1)));
+  return await codeOf(client, { type: "process", ciphertext }) === "ok";
+}
+
+Deno.test("a configure that was kept back does not replace a newer one: an hour later it has expired", async () => {
+  await using rig = await sealedRig();
+  using client = await rig.connect();
+  // Kept back by whoever carries it.
+  const { message, open } = await (await rig.sender(client)).seal(await configureWith(rig, 1));
+  const newer = await (await rig.sender(client)).seal(await configureWith(rig, 2));
+  assertEquals(await codeOf(client, { ...newer.message }), "ok");
+  rig.ahead.ms = 59 * 60_000;
+  const reply = await open(await client.exchange({ ...message }));
+  assertEquals(reply["msg"], "clock_skew");
+  const [, late = ""] = /expired ([0-9]+) ms ago/.exec(String(reply["details"])) ?? [];
+  assert(Math.abs(Number(late) - 58 * 60_000) < 30_000, String(reply["details"]));
+  assertEquals([await holds(client, 1), await holds(client, 2)], [false, true]);
+});
+
+Deno.test("the enclave's clock decides: what it calls late or early is refused with the difference, in a sealed reply", async () => {
+  await using rig = await sealedRig({ sealed: { maxAgeMs: 10_000 } });
+  using client = await rig.connect();
+  const cases = [
+    [0, undefined],
+    [10_000, undefined],
+    [-4_000, undefined],
+    [60_000, /expired 5[0-9]{4} ms ago/],
+    [-60_000, /[56][0-9]{4} ms ahead/],
+  ] as const;
+  for (const [ahead, words] of cases) {
+    rig.ahead.ms = 0;
+    const { message, open } = await (await rig.sender(client)).seal(PING);
+    rig.ahead.ms = ahead;
+    const reply = await open(await client.exchange({ ...message }));
+    if (words === undefined) assertEquals(reply["msg"], "pong", `${ahead} ms`);
+    else {
+      assertEquals(reply["msg"], "clock_skew");
+      assertMatch(String(reply["details"]), words);
+    }
+  }
+});
+
+Deno.test("a client may ask for a shorter life than the service's limit, and not for a longer one", async () => {
+  await using rig = await sealedRig({ sealed: { maxAgeMs: 10_000 } });
+  using client = await rig.connect();
+  const short = await (await rig.sender(client, { lifeMs: 1_000 })).seal(PING);
+  const long = await (await rig.sender(client, { lifeMs: 3_600_000 })).seal(PING);
+  rig.ahead.ms = 8_000;
+  assertEquals((await short.open(await client.exchange({ ...short.message })))["msg"], "clock_skew");
+  rig.ahead.ms = 60_000;
+  assertEquals((await long.open(await client.exchange({ ...long.message })))["msg"], "clock_skew");
+  for (const lifeMs of [0, -1, 1.5, NaN, 3_600_001]) {
+    await assertRejects(() => rig.sender(client, { lifeMs }), RangeError);
+  }
+});
+
+Deno.test("a new session of a client key voids that client's older ones, whichever arrives first and for whichever key", async () => {
+  const [clientKey, other] = [await generateKeyPair(), await generateKeyPair()];
+  const clientKeys = [await exportPublicKey(clientKey.publicKey), await exportPublicKey(other.publicKey)];
+  await using rig = await sealedRig({ sealed: { clientKeys } });
+  using client = await rig.connect();
+  const older = await rig.sender(client, { clientKey });
+  const [first, second] = [await older.seal(PING), await older.seal(PING)];
+  // Never delivered so far.
+  const unseen = await (await rig.sender(client, { clientKey })).seal(await configureWith(rig, 1));
+  assertEquals(await codeOf(client, { ...first.message }), "ok");
+  // The newest session is for the next key.
+  rig.clock.ms = KEY_LIFE_MS;
+  const newest = await rig.sender(client, { clientKey });
+  assertEquals(await codeOf(client, { ...(await newest.seal(await configureWith(rig, 2))).message }), "ok");
+  assertEquals(await codeOf(client, { ...second.message }), "sealed_replayed");
+  assertEquals(await codeOf(client, { ...unseen.message }), "sealed_replayed");
+  assertEquals([await holds(client, 1), await holds(client, 2)], [false, true]);
+  assertEquals(await codeOf(client, { ...(await newest.seal(PING)).message }), "ok");
+  assertEquals(
+    await codeOf(client, { ...(await (await rig.sender(client, { clientKey: other })).seal(PING)).message }),
+    "ok",
+  );
+});
+
+Deno.test("a message that came too late uses up no counter and voids no session", async () => {
+  const clientKey = await generateKeyPair();
+  await using rig = await sealedRig({ sealed: { clientKeys: [await exportPublicKey(clientKey.publicKey)] } });
+  using client = await rig.connect();
+  const sender = await rig.sender(client, { clientKey });
+  const [first, second] = [await sender.seal(PING), await sender.seal(PING)];
+  const newer = await (await rig.sender(client, { clientKey })).seal(PING);
+  assertEquals(await codeOf(client, { ...first.message }), "ok");
+  rig.ahead.ms = 3_600_000;
+  assertEquals((await newer.open(await client.exchange({ ...newer.message })))["msg"], "clock_skew");
+  rig.ahead.ms = 0;
+  assertEquals((await second.open(await client.exchange({ ...second.message })))["msg"], "pong");
 });

@@ -1,9 +1,11 @@
 /** The session key service behind its dispatcher, with a fake KMS. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { encodeBase64, encodeHex } from "@std/encoding";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { SdkBusyError, SdkKmsDecryptError, SdkTimeoutError } from "../../../lib/aws_ne/errors.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
-import { SealingKey } from "../../../lib/crypto/sealing.ts";
+import { OpenError, SealingKey } from "../../../lib/crypto/sealing.ts";
+import { processData } from "../../../lib/parent/process.ts";
+import { processBinding } from "../../../lib/wire/process_binding.ts";
 import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
 import { PreparedReply } from "../../../lib/service/handler.ts";
 import { createDispatcher } from "../../../lib/service/dispatch.ts";
@@ -534,4 +536,63 @@ Deno.test("the opened plaintext is wiped when the workflow throws", async () => 
   await ask(CONFIGURE);
   await ask({ type: "process", ciphertext: await sealed(new TextEncoder().encode("secret")) });
   assertEquals(seen, new Uint8Array(6));
+});
+
+/** What a client of the old format and one that binds send, and how the service takes it. */
+const requesterOf = (ask: Setup["ask"]) => ({ exchange: ask, request: ask });
+const ID = encodeHex(new Uint8Array(16).fill(7));
+
+Deno.test("a reply sent back as a request is refused where blobs are bound; the old format takes it", async () => {
+  const { ask } = setup();
+  await ask(CONFIGURE);
+  const key = TSK;
+  for (const length of [3, 20_000]) {
+    const data = new Uint8Array(length).fill(5);
+    let reflected: WireObject = {};
+    const client = {
+      ...requesterOf(ask),
+      request: async (request: WireObject) => {
+        const reply = await ask(request);
+        // Whoever carries the messages sends the reply's blob as a request of the same id.
+        reflected = await ask({ ...request, ciphertext: reply["result"] });
+        return reply;
+      },
+    };
+    assertEquals(await processData(client, { key, data }), data);
+    assertEquals(reflected["msg"], "decrypt_failed");
+    assertEquals(await processData(client, { key, data }, { bind: false }), data);
+    assertEquals(reflected["status"], "ok");
+  }
+});
+
+Deno.test("a bound blob opens for its own direction, id and format alone", async () => {
+  const { ask } = setup();
+  await ask(CONFIGURE);
+  using key = await SealingKey.take(SecretBytes.copyOf(TSK));
+  const data = processBinding("request", decodeHex(ID));
+  const ciphertext = encodeHex(await key.seal(new Uint8Array(3), data));
+  const bound = { type: "process", ciphertext, bind: true, request_id: ID };
+  assertEquals((await ask(bound))["status"], "ok");
+  const others: WireObject[] = [
+    { type: "process", ciphertext },
+    { ...bound, bind: false },
+    { ...bound, request_id: encodeHex(new Uint8Array(16)) },
+    { ...bound, ciphertext: await sealed(new Uint8Array(3)) },
+  ];
+  for (const request of others) assertEquals((await ask(request))["msg"], "decrypt_failed");
+  // The reply of another request does not pass for this one's.
+  const other = await ask(bound);
+  await assertRejects(
+    () => processData({ ...requesterOf(ask), request: () => Promise.resolve(other) }, { key: TSK, data }),
+    OpenError,
+  );
+});
+
+Deno.test("--bind-process refuses what is not bound", async () => {
+  const { ask } = setup({ bindProcess: true });
+  await ask(CONFIGURE);
+  const ciphertext = await sealed(new Uint8Array(3));
+  assertEquals((await ask({ type: "process", ciphertext }))["msg"], "binding_required");
+  const data = new Uint8Array(9);
+  assertEquals(await processData(requesterOf(ask), { key: TSK, data }), data);
 });

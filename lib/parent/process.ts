@@ -1,0 +1,50 @@
+/**
+ * `process` from the client's side: data is sealed under the session key, the service works on it, and its result is opened.
+ *
+ * @module
+ */
+import { decodeHex, encodeHex } from "@std/encoding";
+import { SecretBytes } from "../crypto/secret_bytes.ts";
+import { SealingKey } from "../crypto/sealing.ts";
+import { processBinding, REQUEST_ID_LENGTH } from "../wire/process_binding.ts";
+import { requiredString } from "../wire/messages.ts";
+import type { Requester } from "./client.ts";
+
+export { EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
+export { Client, type ClientOptions, type Requester, ServiceError } from "./client.ts";
+export type { Address } from "../wire/address.ts";
+export type { Framing } from "../wire/framing.ts";
+export type { WireObject } from "../wire/messages.ts";
+
+/** Options of {@link processData}. */
+export interface ProcessOptions {
+  /** Whether the blobs are bound to their direction and request. Yes, unless false: for services that know the old format alone. */
+  readonly bind?: boolean;
+}
+
+/**
+ * Has the service work on data.
+ *
+ * @param key the session key, 32 bytes; borrowed
+ * @returns the result, the caller's to wipe
+ * @throws {ServiceError} with the service's code
+ * @throws {EnclaveError} `decrypt_failed` when the result is not the answer to this request.
+ * @throws {RangeError} on a key of another length.
+ */
+export async function processData(
+  client: Requester,
+  { key, data }: { readonly key: Uint8Array; readonly data: Uint8Array },
+  { bind = true }: ProcessOptions = {},
+): Promise<Uint8Array<ArrayBuffer>> {
+  using sealing = await SealingKey.take(SecretBytes.copyOf(key));
+  const id = bind ? crypto.getRandomValues(new Uint8Array(REQUEST_ID_LENGTH)) : undefined;
+  const dataOf = (direction: "request" | "reply") => id && processBinding(direction, id);
+  const ciphertext = encodeHex(await sealing.seal(data, dataOf("request")));
+  const reply = await client.request({
+    type: "process",
+    ciphertext,
+    ...(id === undefined ? {} : { bind: true, request_id: encodeHex(id) }),
+  });
+  const result = decodeHex(requiredString(reply, "result", "the sealed result, hex"));
+  return await sealing.open(result, dataOf("reply"));
+}

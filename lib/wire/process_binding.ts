@@ -1,0 +1,92 @@
+/**
+ * What a `process` blob is bound to. The old format has no additional data, so that a reply opens as a request: whoever carries the blobs can have the
+ * service work on its own results. With `bind: true` each blob says in its additional data which direction it goes, and which request it belongs to.
+ *
+ * Additional data of AES-256-GCM, 34 bytes:
+ *
+ * | offset | length | value |
+ * |---|---|---|
+ * | 0 | 16 | `denclave-process`, ASCII |
+ * | 16 | 1 | version, 1 |
+ * | 17 | 1 | direction: 1 request, 2 reply |
+ * | 18 | 16 | request id |
+ *
+ * Runs in browsers.
+ *
+ * @module
+ */
+import { decodeHex } from "@std/encoding";
+import { field, requiredString, WireError, type WireObject } from "./messages.ts";
+
+/** Bytes of a request id: random, a new one for each request. */
+export const REQUEST_ID_LENGTH = 16;
+
+const LABEL = new TextEncoder().encode("denclave-process");
+const VERSION = 1;
+const DIRECTIONS: Readonly<Record<Direction, number>> = { request: 1, reply: 2 };
+const DIRECTION_AT = LABEL.length + 1;
+const ID_AT = DIRECTION_AT + 1;
+
+/** Which way a blob goes. */
+export type Direction = "request" | "reply";
+
+/**
+ * The additional data of a blob.
+ *
+ * @param requestId {@link REQUEST_ID_LENGTH} bytes
+ * @throws {RangeError} on another length.
+ */
+export function processBinding(direction: Direction, requestId: Uint8Array): Uint8Array<ArrayBuffer> {
+  if (requestId.length !== REQUEST_ID_LENGTH) {
+    throw new RangeError(
+      `Cannot use a request id of ${requestId.length} bytes: it has ${REQUEST_ID_LENGTH}`,
+    );
+  }
+  const data = new Uint8Array(ID_AT + REQUEST_ID_LENGTH);
+  data.set(LABEL);
+  data[LABEL.length] = VERSION;
+  data[DIRECTION_AT] = DIRECTIONS[direction];
+  data.set(requestId, ID_AT);
+  return data;
+}
+
+/** The additional data of a request's blob and of its reply's. */
+export interface BoundBlobs {
+  /** 34 bytes. */
+  readonly request: Uint8Array<ArrayBuffer>;
+  /** 34 bytes. */
+  readonly reply: Uint8Array<ArrayBuffer>;
+}
+
+/**
+ * What a `process` request binds its blobs to; undefined for the old format.
+ *
+ * @param options.required refuses the old format
+ * @throws {WireError} `binding_required`, or `missing_fields` with the field's name.
+ */
+export function readProcessBinding(
+  request: WireObject,
+  { required }: { readonly required: boolean },
+): BoundBlobs | undefined {
+  const bind = field(request, "bind") ?? false;
+  if (typeof bind !== "boolean") throw new WireError("missing_fields", "Field bind must be true or false");
+  if (!bind) {
+    if (!required) return undefined;
+    throw new WireError(
+      "binding_required",
+      "Bind this request: bind true, request_id, and the blob's additional data (docs/protocol.md)",
+    );
+  }
+  const id = idOf(requiredString(request, "request_id", "16 random bytes, hex"));
+  return { request: processBinding("request", id), reply: processBinding("reply", id) };
+}
+
+function idOf(text: string): Uint8Array {
+  try {
+    const id = decodeHex(text);
+    if (id.length === REQUEST_ID_LENGTH) return id;
+  } catch {
+    // Said below.
+  }
+  throw new WireError("missing_fields", `Field request_id must be hex of ${REQUEST_ID_LENGTH} random bytes`);
+}
