@@ -113,7 +113,7 @@ function configureRequest(options: Options, io: CtlIo): WireObject {
 
 async function tskOf(file: string): Promise<SealingKey> {
   try {
-    return await SealingKey.take(new SecretBytes(decodeHex((await Deno.readTextFile(file)).trim())));
+    return SealingKey.take(new SecretBytes(decodeHex((await Deno.readTextFile(file)).trim())));
   } catch (thrown) {
     throw new UsageError(
       `Cannot read a session key from ${file}`,
@@ -134,10 +134,10 @@ async function process(client: Requester, options: Options): Promise<string> {
     throw new UsageError("Give --data with --tsk-file, or --ciphertext");
   }
   using key = await tskOf(file);
-  const sealed = await key.seal(encoder.encode(data));
+  const sealed = key.seal(encoder.encode(data));
   const reply = await client.request({ type: "process", ciphertext: encodeHex(sealed) });
   if (options.on("json")) return JSON.stringify(reply);
-  return new TextDecoder().decode(await key.open(decodeHex(String(reply["result"]))));
+  return new TextDecoder().decode(key.open(decodeHex(String(reply["result"]))));
 }
 
 /** Asks for a document, and prints what it answers, so that it can be kept and verified (`deno task ctl attest verify`). */

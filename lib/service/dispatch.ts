@@ -4,6 +4,7 @@
  * @module
  */
 import { PayloadError } from "../crypto/ethereum/payload_error.ts";
+import { type Aead, NODE_AEAD } from "../crypto/aead.ts";
 import { OpenError } from "../crypto/sealing.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
 import type { Kms } from "../kms/kms.ts";
@@ -26,6 +27,8 @@ export interface DispatchOptions {
   readonly masterKey: MasterKeyService;
   readonly sealed: SealedService;
   readonly kms: Kms;
+  /** Named by `health`. */
+  readonly aead?: Aead | undefined;
   readonly events: EventLog;
   readonly metrics: Metrics;
   readonly version: string;
@@ -58,6 +61,7 @@ export function createDispatcher(options: DispatchOptions): Handler {
       version: options.version,
       uptime_s: Math.floor((now().getTime() - started.getTime()) / 1000),
       kms: kms.health(),
+      aead: (options.aead ?? NODE_AEAD).name,
       wallet: wallet.state,
       master_key: masterKey.state,
       ...options.serverStats(),

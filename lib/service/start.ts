@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { type Aead, NODE_AEAD } from "../crypto/aead.ts";
 import type { Kms } from "../kms/kms.ts";
 import { type Measurements, observeDenials } from "../kms/observed.ts";
 import type { Address } from "../wire/address.ts";
@@ -28,7 +29,7 @@ export interface ServiceOptions {
   readonly acceptor: Acceptor;
   readonly transport: Address["transport"];
   readonly limits: Limits;
-  readonly session: Omit<SessionKeyOptions, "kms" | "log" | "now">;
+  readonly session: Omit<SessionKeyOptions, "kms" | "aead" | "log" | "now">;
   /** Without it: no rules, no cache. */
   readonly wallet?: Pick<WalletOptions, "guards" | "cache">;
   /** Master keys of an earlier epoch are refused. */
@@ -45,6 +46,8 @@ export interface ServiceOptions {
   readonly configurationHash?: Uint8Array<ArrayBuffer>;
   /** What `health` shows of the self-test at the start. */
   readonly selfTest?: readonly object[];
+  /** AES-256-GCM of the session key and of sealed rows; `node:crypto` unless given. */
+  readonly aead?: Aead | undefined;
   /** Warnings of whoever put it together. */
   readonly warnings?: readonly string[];
   readonly events: EventLog;
@@ -100,8 +103,10 @@ export function startService(options: ServiceOptions): Service {
   const warnings = [...warningsOf(options), ...(options.warnings ?? [])];
   for (const warning of warnings) log("warn", "configuration", { warning });
 
-  const session = new SessionKeyService({ ...options.session, kms, log, now });
+  const { aead = NODE_AEAD } = options;
+  const session = new SessionKeyService({ ...options.session, kms, aead, log, now });
   const shared = {
+    aead,
     kms,
     keys: options.session.keys,
     entropy: options.entropy ?? UNKNOWN_ENTROPY,
@@ -126,6 +131,7 @@ export function startService(options: ServiceOptions): Service {
     masterKey,
     sealed,
     kms,
+    aead,
     events,
     metrics,
     log,

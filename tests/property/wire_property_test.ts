@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { parseOptions, UsageError } from "../../lib/cli/options.ts";
 import { NITRO_OPTIONS, readServeConfig, SERVE_OPTIONS } from "../../lib/cli/serve.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
-import { OpenError, SealingKey, SMALL_LENGTH } from "../../lib/crypto/sealing.ts";
+import { OpenError, SealingKey } from "../../lib/crypto/sealing.ts";
 import { EnclaveError } from "../../lib/errors.ts";
 import { parseKeyArn, selectKey } from "../../lib/aws/key_arn.ts";
 import { decodeFrames, encodeFrame } from "../../lib/kms/sdk_process/frames.ts";
@@ -292,11 +292,11 @@ Deno.test("any configuration is read, or refused with a message", () => {
   );
 });
 
-Deno.test("any bit of a sealed blob that is changed keeps it shut, on both paths", async () => {
+Deno.test("any bit of a sealed blob that is changed keeps it shut", async () => {
   using key = await SealingKey.take(new SecretBytes(crypto.getRandomValues(new Uint8Array(32))));
   await fc.assert(
     fc.asyncProperty(
-      fc.constantFrom(0, 1, 100, SMALL_LENGTH + 1),
+      fc.constantFrom(0, 1, 100, 8_193),
       fc.nat(),
       fc.nat({ max: 7 }),
       async (length, position, bit) => {
