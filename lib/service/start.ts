@@ -44,8 +44,8 @@ export interface ServiceOptions {
   readonly measurements?: Measurements | undefined;
   /** Goes into attestation documents. 32 bytes. */
   readonly configurationHash?: Uint8Array<ArrayBuffer>;
-  /** What `health` shows of the self-test at the start. */
-  readonly selfTest?: readonly object[];
+  /** The self-test as `health` shows it, run for every `health`. */
+  readonly selfTest?: (() => Promise<readonly object[]>) | undefined;
   /** AES-256-GCM of the session key and of sealed rows; `node:crypto` unless given. */
   readonly aead?: Aead | undefined;
   /** Warnings of whoever put it together. */
@@ -137,7 +137,7 @@ export function startService(options: ServiceOptions): Service {
     log,
     now,
     warnings,
-    selfTest: options.selfTest ?? [],
+    selfTest: options.selfTest,
     version: options.version,
     serverStats: () => server.stats,
   });

@@ -4,7 +4,8 @@ import { encodeBase64, encodeHex } from "@std/encoding";
 import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
 import { EventLog } from "../../../lib/service/events.ts";
 import { DEFAULT_LIMITS } from "../../../lib/service/limits.ts";
-import { startService } from "../../../lib/service/start.ts";
+import { type ServiceOptions, startService } from "../../../lib/service/start.ts";
+import { NODE_AEAD } from "../../../lib/crypto/aead.ts";
 import { within } from "../../helpers/deadline.ts";
 import { MemoryAcceptor, type Peer } from "../../helpers/duplex.ts";
 import { FakeKms } from "../../helpers/fake_kms.ts";
@@ -18,13 +19,16 @@ const CONFIGURE = {
 };
 
 function setup(
-  { keys = [ARN], attested = true }: { readonly keys?: string[]; readonly attested?: boolean } = {},
+  { keys = [ARN], attested = true, ...more }:
+    & { readonly keys?: string[]; readonly attested?: boolean }
+    & Pick<ServiceOptions, "aead" | "selfTest"> = {},
 ) {
   const raw = new Uint8Array(32).fill(0xa5);
   const kms = new FakeKms(() => Promise.resolve(raw), attested);
   const acceptor = new MemoryAcceptor();
   const events = new EventLog({ write: () => {}, level: "info" });
   const service = startService({
+    ...more,
     kms,
     acceptor,
     events,
@@ -92,4 +96,23 @@ Deno.test("metrics tell of requests by type, and nothing of what was in them", a
     [["configure", 1, 0], ["process", 0, 1], ["unknown", 0, 1]],
   );
   await within(service.stop(0), "the end of the service");
+});
+
+Deno.test("health runs the self-test every time, and names the implementation of AES-256-GCM", async () => {
+  let memory = 100;
+  const { acceptor, service } = setup({
+    selfTest: () => Promise.resolve([{ check: "memory", seen: `${memory} MiB left` }]),
+    aead: { name: "AWS-LC", newKey: NODE_AEAD.newKey },
+  });
+  const peer = acceptor.connect();
+  for (const left of [100, 50]) {
+    memory = left;
+    const health = await ask(peer, { type: "health" });
+    assertEquals([health?.["self_test"], health?.["aead"], health?.["log_lines_dropped"]], [
+      [{ check: "memory", seen: `${left} MiB left` }],
+      "AWS-LC",
+      0,
+    ]);
+  }
+  await within(service.stop(1_000), "the end of the service");
 });
