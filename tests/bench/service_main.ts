@@ -1,6 +1,6 @@
 /**
- * Our service for the benchmark, as its own process: the key comes as hex on the command line, by way of a KMS that has nothing else to give;
- * the rest is what ships. Prints its port.
+ * Our service for the benchmark, as its own process: `<key, hex> [milliseconds that a KMS call takes] [AWS-LC's library]`. The rest is what ships.
+ * Prints its port.
  *
  * @module
  */
@@ -12,17 +12,22 @@ import { startService } from "../../lib/service/start.ts";
 import { listen } from "../../lib/wire/address.ts";
 import { workflow } from "../../lib/workflow.ts";
 
-const [key = ""] = Deno.args;
+const [key = "", kmsMs = "0", library] = Deno.args;
+const aead = library === undefined ? undefined : (await import("../../ffi/mod.ts")).openAeadLibrary(library);
 const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
 startService({
   kms: {
     attested: false,
-    decrypt: () => Promise.resolve(new SecretBytes(decodeHex(key))),
+    decrypt: async () => {
+      await new Promise((resolve) => setTimeout(resolve, Number(kmsMs)));
+      return new SecretBytes(decodeHex(key));
+    },
     generateDataKey: () => Promise.reject(new TypeError("not here")),
     generateRandom: () => Promise.reject(new TypeError("not here")),
     health: () => ({ backend: "bench" }),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   },
+  aead,
   acceptor: listener,
   transport: "tcp",
   limits: { ...DEFAULT_LIMITS, maxConnections: 256 },
