@@ -4,10 +4,10 @@
  *
  * @module
  */
-import { openSdk } from "./ffi/mod.ts";
+import { openAead, openSdk } from "./ffi/mod.ts";
 import { KMSTOOL_COMMANDS, runKmstool } from "./lib/cli/kmstool.ts";
 import { openNsmPorts } from "./lib/cli/nsm_ports.ts";
-import { checkLibraries, formatChecks } from "./lib/cli/self_test.ts";
+import { checkLibraries, chooseAead, formatChecks } from "./lib/cli/self_test.ts";
 import { EXIT, helpLines, type Options, parseOptions } from "./lib/cli/options.ts";
 import { runEntry } from "./lib/cli/entry.ts";
 import { runService } from "./lib/cli/run.ts";
@@ -85,10 +85,10 @@ async function selfTestCommand(argv: readonly string[]): Promise<number> {
   if (options.on("help")) {
     return stdout(`usage: denclave self-test [options]\n\n${helpLines(SELF_TEST_SPECS)}\n`), EXIT.ok;
   }
-  const libraries = checkLibraries(() => openSdk({ libraryDir: options.text("library-dir") }));
-  const { nsm, selfTest } = await openNsmPorts();
-  using _ = nsm;
-  const checks = [...selfTest.checks, ...libraries];
+  const libraryDir = options.text("library-dir");
+  const libraries = checkLibraries(() => openSdk({ libraryDir }), () => openAead({ libraryDir }));
+  using ports = await openNsmPorts();
+  const checks = [...await ports.selfTest(), ...libraries];
   const ok = checks.every(({ state }) => state !== "fail");
   stdout(options.on("json") ? `${JSON.stringify({ ok, checks }, null, 2)}\n` : `${formatChecks(checks)}\n`);
   return ok ? EXIT.ok : EXIT.failed;
@@ -113,16 +113,19 @@ async function main(argv: readonly string[]): Promise<number> {
   if (options.on("help")) return stdout(HELP), EXIT.ok;
   if (options.on("version")) return stdout(`denclave ${VERSION}\n`), EXIT.ok;
   const config = readServeConfig(options);
-  const { nsm, entropy, selfTest, warnings } = await openNsmPorts();
-  using _ = nsm;
+  // First, while FFI is allowed: it is given up once the NSM and this are open.
+  const { aead, check } = chooseAead(openAead({ libraryDir: options.text("library-dir") }));
+  using ports = await openNsmPorts();
   return await runService(config, {
     stdout,
     untilSignal,
     workflow,
-    entropy,
-    attester: nsm,
-    selfTest,
-    warnings,
+    aead,
+    entropy: ports.entropy,
+    attester: ports.nsm,
+    measurements: ports.measurements,
+    selfTest: async () => [...await ports.selfTest(), check],
+    warnings: [...ports.warnings, ...(check.state === "ok" ? [] : [`${check.check}: ${check.seen}`])],
     openKms: (log, onFatal) => openKms(options, log, onFatal),
     // Connections come in through the open listener; nothing goes out, and the options are read.
     onListening: () => giveUp("net", "env"),

@@ -146,42 +146,58 @@ export function openLibc<const S extends Deno.ForeignLibraryInterface>(
   });
 }
 
+/** The C library, open for looking at files: what was opened works on after the FFI permission is given up. Disposing closes it. */
+export interface SmallFiles extends Disposable {
+  /** Whether a path exists, `/dev` and `/sys` included. */
+  exists(path: string): boolean;
+  /**
+   * Reads a file whole, `/dev` and `/sys` included. It never waits: a pipe without a writer is empty, or an error.
+   *
+   * @param maxBytes a larger file is refused
+   * @returns the bytes, or undefined when there is no such file
+   * @throws {EnclaveError} `file_unreadable` when the file cannot be read or is larger.
+   */
+  read(path: string, maxBytes: number): Uint8Array<ArrayBuffer> | undefined;
+}
+
+/**
+ * Opens the C library for looking at files.
+ *
+ * @param purpose for the message, such as `look for /dev/nsm`
+ * @throws {EnclaveError} `libc` when it cannot be opened.
+ */
+export function openSmallFiles(purpose: string, dlopen: Dlopen = Deno.dlopen): SmallFiles {
+  const libc = openLibc({ ...LIBC_SYMBOLS, ...FILE_SYMBOLS }, purpose, dlopen);
+  return {
+    exists: (path) => libc.symbols.access(cPath(path), F_OK) === 0,
+    read: (path, maxBytes) => readWhole(libc.symbols, path, maxBytes),
+    [Symbol.dispose]: () => libc[Symbol.dispose](),
+  };
+}
+
 /**
  * Whether a path exists, `/dev` and `/sys` included.
  *
  * @throws {EnclaveError} `libc` when the C library cannot be opened.
  */
 export function pathExists(path: string, dlopen: Dlopen = Deno.dlopen): boolean {
-  using libc = openLibc(LIBC_SYMBOLS, `look for ${path}`, dlopen);
-  return libc.symbols.access(cPath(path), F_OK) === 0;
+  using files = openSmallFiles(`look for ${path}`, dlopen);
+  return files.exists(path);
 }
 
-/** Options of {@link readSmallFile}. */
-export interface ReadSmallFileOptions {
-  /** `Deno.dlopen`, or a mock. */
-  readonly dlopen?: Dlopen | undefined;
-}
-
-/**
- * Reads a file whole, `/dev` and `/sys` included. It never waits: a pipe without a writer is empty, or an error.
- *
- * @param maxBytes a larger file is refused
- * @returns the bytes, or undefined when there is no such file
- * @throws {EnclaveError} `libc` when the C library cannot be opened, `file_unreadable` when the file cannot be read or is larger.
- */
-export function readSmallFile(
+/** @see {@link SmallFiles.read} */
+function readWhole(
+  symbols: Deno.DynamicLibrary<typeof FILE_SYMBOLS>["symbols"],
   path: string,
   maxBytes: number,
-  { dlopen = Deno.dlopen }: ReadSmallFileOptions = {},
 ): Uint8Array<ArrayBuffer> | undefined {
-  using stack = new DisposableStack();
-  const { symbols } = stack.use(openLibc(FILE_SYMBOLS, `read ${path}`, dlopen));
   const fd = symbols.open(cPath(path), OPEN_FLAGS.readOnly | OPEN_FLAGS.nonBlocking | OPEN_FLAGS.closeOnExec);
   if (fd < 0) {
     const errno = lastErrno(symbols);
     if (errno === ERRNO.ENOENT || errno === ERRNO.ENOTDIR) return undefined;
     throw unreadable(path, `open gave ${errnoName(errno)}`);
   }
+  using stack = new DisposableStack();
   stack.defer(() => symbols.close(fd));
   // One byte more than allowed tells a file of the largest size from a larger one.
   const buffer = stableBytes(maxBytes + 1);

@@ -4,6 +4,7 @@
  * @module
  */
 export * from "./constants.ts";
+export { AEAD_SYMBOLS, AwsLcAead, type AwsLcInput, AwsLcKey, openAead, openAeadLibrary } from "./aead.ts";
 export {
   DEFAULT_LIBRARY_DIRS,
   type Dlopen,

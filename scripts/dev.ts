@@ -9,6 +9,7 @@ import { runEntry } from "../lib/cli/entry.ts";
 import { runService } from "../lib/cli/run.ts";
 import { COMMON_OPTIONS, takeCommand } from "../lib/cli/options.ts";
 import { readServeConfig, SERVE_OPTIONS, type ServeConfig } from "../lib/cli/serve.ts";
+import { NODE_AEAD } from "../lib/crypto/aead.ts";
 import { AwsKms } from "../lib/kms/aws.ts";
 import { isReadableOnTheWay, parseEndpoint } from "../lib/kms/aws/endpoint.ts";
 import { parseDevelopmentKey } from "../lib/kms/development_key.ts";
@@ -171,6 +172,8 @@ async function main(argv: readonly string[]): Promise<number> {
     stdout,
     untilSignal,
     workflow,
+    aead: NODE_AEAD,
+    selfTest: () => Promise.resolve([]),
     openKms: () => Promise.resolve(kms),
   });
 }

@@ -10,7 +10,12 @@ import { LIBC_PATHS } from "../ffi/libc.ts";
 import { LIBRARY_FILES } from "../ffi/constants.ts";
 
 const NATIVE = new URL("../tests/native/build", import.meta.url).pathname;
-const STAND_INS = [...Object.values(LIBRARY_FILES), "aws-crt-nodejs.node", "libnsm-libc-stub.so"].map((
+const STAND_INS = [
+  ...Object.values(LIBRARY_FILES),
+  "aws-crt-nodejs.node",
+  "libnsm-libc-stub.so",
+  "libaws_lc_plain.so",
+].map((
   file,
 ) => `${NATIVE}/${file}`);
 
@@ -48,7 +53,7 @@ const SUITES: readonly Suite[] = [
       "--allow-env",
     ],
     why:
-      "the stand-ins for the SDK and the NSM's device, and the real aws-c-common; the SDK host as a child; control files, named by environment variables",
+      "the stand-ins for the SDK and the NSM's device, the real aws-c-common and AWS-LC; the SDK host as a child; control files, named by environment variables",
   },
   {
     name: "e2e",

@@ -1,58 +1,73 @@
 /**
  * What the production entry learns of the machine at its start: the NSM, opened; whose random numbers the kernel has; the self-test. All through
- * libc, which is not needed after: its permission is given up.
+ * libc, whose permission is given up after: what was opened stays open.
  *
  * @module
  */
-import { LIBC_PATHS, pathExists, readSmallFile } from "../../ffi/libc.ts";
+import { LIBC_PATHS, openSmallFiles } from "../../ffi/libc.ts";
 import { NSM_DEVICE } from "../../ffi/nsm.ts";
 import { type Nsm, openNsm } from "../attestation/nsm.ts";
 import { messageOf } from "../errors.ts";
 import type { EntropySource } from "../service/ports.ts";
-import { runSelfTest, type SelfTest } from "./self_test.ts";
+import type { Measurements } from "../kms/observed.ts";
+import { createSelfTest, type SelfCheck } from "./self_test.ts";
 
 const RNG_CURRENT = "/sys/class/misc/hw_random/rng_current";
 const MAX_FILE_LENGTH = 16_384;
 
-/** The ports. */
-export interface NsmPorts {
+/** The ports. Disposing closes the NSM and the C library. */
+export interface NsmPorts extends Disposable {
   /** Undefined on a host. */
   readonly nsm: Nsm | undefined;
   readonly entropy: EntropySource;
-  readonly selfTest: SelfTest;
+  /** At the start. */
+  readonly measurements: Measurements | undefined;
+  /** The checks as they are now. */
+  readonly selfTest: () => Promise<readonly SelfCheck[]>;
   /** What a person should know: why there is none where there should be one. */
   readonly warnings: readonly string[];
 }
 
-function readText(path: string): string | undefined {
-  const bytes = readSmallFile(path, MAX_FILE_LENGTH);
-  return bytes === undefined ? undefined : new TextDecoder().decode(bytes);
-}
-
 /** Opens them. Never throws: a service without attestation documents still serves keys. */
 export async function openNsmPorts(): Promise<NsmPorts> {
-  let nsm: Nsm | undefined;
+  using opened = new DisposableStack();
   try {
+    // Stays open, since `health` reads again what it shows.
+    const files = opened.use(openSmallFiles(`look for ${NSM_DEVICE}`));
+    const readText = (path: string) => {
+      const bytes = files.read(path, MAX_FILE_LENGTH);
+      return bytes === undefined ? undefined : new TextDecoder().decode(bytes);
+    };
     const kernelGenerator = readText(RNG_CURRENT)?.trim();
-    nsm = pathExists(NSM_DEVICE) ? openNsm() : undefined;
-    const selfTest = await runSelfTest({
+    const nsm = files.exists(NSM_DEVICE) ? opened.use(openNsm()) : undefined;
+    const selfTest = createSelfTest({
       nsm,
       kernelGenerator,
       readText,
-      exists: pathExists,
+      exists: files.exists,
       now: () => new Date(),
     });
-    return { nsm, entropy: { kernelGenerator }, selfTest, warnings: [] };
+    const { measurements } = await selfTest();
+    const life = opened.move();
+    return {
+      nsm,
+      entropy: { kernelGenerator },
+      measurements,
+      selfTest: async () => (await selfTest()).checks,
+      warnings: [],
+      [Symbol.dispose]: () => life.dispose(),
+    };
   } catch (thrown) {
-    nsm?.[Symbol.dispose]();
     const seen = `no attestation documents, and nothing known of the kernel's random numbers: ${
       messageOf(thrown).split("\n", 1)[0] ?? ""
     }`;
     return {
       nsm: undefined,
       entropy: { kernelGenerator: undefined },
-      selfTest: { measurements: undefined, checks: [{ check: "NSM", state: "fail", seen }] },
+      measurements: undefined,
+      selfTest: () => Promise.resolve([{ check: "NSM", state: "fail", seen }]),
       warnings: [seen],
+      [Symbol.dispose]: () => {},
     };
   } finally {
     // Symbols that are open stay so.

@@ -5,7 +5,9 @@
  */
 import { hashConfiguration } from "../attestation/statement.ts";
 import { EnclaveError } from "../errors.ts";
+import type { Aead } from "../crypto/aead.ts";
 import type { Kms } from "../kms/kms.ts";
+import type { Measurements } from "../kms/observed.ts";
 import type { Log } from "../log.ts";
 import { EventLog } from "../service/events.ts";
 import type { Attester, EntropySource } from "../service/ports.ts";
@@ -14,7 +16,7 @@ import { startService } from "../service/start.ts";
 import { formatAddress, listen } from "../wire/address.ts";
 import { VERSION } from "../version.ts";
 import { EXIT } from "./options.ts";
-import type { SelfTest } from "./self_test.ts";
+import type { SelfCheck } from "./self_test.ts";
 import { measuredConfiguration, type ServeConfig } from "./serve.ts";
 
 /** What an entry gives. */
@@ -28,8 +30,12 @@ export interface RunIo {
   readonly entropy: EntropySource;
   /** The NSM, where there is one. */
   readonly attester?: Attester | undefined;
-  /** Shown in `health`. */
-  readonly selfTest?: SelfTest;
+  /** AES-256-GCM; `node:crypto` unless given. */
+  readonly aead: Aead;
+  /** Of this image, where there is an NSM. */
+  readonly measurements?: Measurements | undefined;
+  /** Run for every `health`. */
+  readonly selfTest: () => Promise<readonly SelfCheck[]>;
   /** Shown in `health`, and logged. */
   readonly warnings?: readonly string[];
   /** Called once the listener is open: permissions that are no longer needed can go. */
@@ -79,8 +85,9 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
     entropy: io.entropy,
     attester: io.attester,
     warnings: io.warnings ?? [],
-    measurements: io.selfTest?.measurements,
-    selfTest: io.selfTest?.checks ?? [],
+    aead: io.aead,
+    measurements: io.measurements,
+    selfTest: io.selfTest,
   });
   log("info", "listening", {
     address: formatAddress(address),

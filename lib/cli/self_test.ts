@@ -5,6 +5,7 @@
  * @module
  */
 import type { NitroSdk } from "../../ffi/mod.ts";
+import { type Aead, NODE_AEAD } from "../crypto/aead.ts";
 import { parseSign1 } from "../attestation/cose.ts";
 import type { Nsm } from "../attestation/nsm.ts";
 import { type AttestationDocument, parsePayload } from "../attestation/payload.ts";
@@ -154,14 +155,58 @@ export async function runSelfTest(seams: SelfTestSeams): Promise<SelfTest> {
   };
 }
 
+/** An NSM takes milliseconds to sign: who asks more often is shown what was seen last. */
+const RECHECK_MS = 1_000;
+
+/**
+ * The checks, run again whenever they are asked for, at most once a second.
+ *
+ * @param monotonic milliseconds
+ */
+export function createSelfTest(
+  seams: SelfTestSeams,
+  monotonic: () => number = () => performance.now(),
+): () => Promise<SelfTest> {
+  let last: { readonly at: number; readonly result: Promise<SelfTest> } | undefined;
+  return () => {
+    const at = monotonic();
+    if (last === undefined || at - last.at >= RECHECK_MS) last = { at, result: runSelfTest(seams) };
+    return last.result;
+  };
+}
+
+/**
+ * Which AES-256-GCM a service uses.
+ *
+ * @param opened AWS-LC's, of the SDK's libraries; undefined where they do not export it
+ */
+export function chooseAead(opened: Aead | undefined): { readonly aead: Aead; readonly check: SelfCheck } {
+  const check = "AES-256-GCM";
+  if (opened !== undefined) {
+    return { aead: opened, check: { check, state: "ok", seen: `${opened.name}, of the SDK's libraries` } };
+  }
+  return {
+    aead: NODE_AEAD,
+    check: {
+      check,
+      state: "warn",
+      seen: `${NODE_AEAD.name}, which is slow: the SDK's libraries do not export AWS-LC's EVP_AEAD functions`,
+    },
+  };
+}
+
 const SEED_LENGTH = 256;
 
 /**
  * Opens the SDK, and has it seed the kernel's pool from the NSM. Not while a service runs in this process.
  *
  * @param open throws when the libraries are not there
+ * @param openAead throws when they are not, or when they give wrong results
  */
-export function checkLibraries(open: () => NitroSdk): readonly SelfCheck[] {
+export function checkLibraries(
+  open: () => NitroSdk,
+  openAead: () => Aead | undefined,
+): readonly SelfCheck[] {
   try {
     using sdk = open();
     const libraries: SelfCheck = { check: "libraries", state: "ok", seen: sdk.directory };
@@ -171,7 +216,7 @@ export function checkLibraries(open: () => NitroSdk): readonly SelfCheck[] {
       check: "seeding by the SDK",
       state: seeded ? "ok" : "warn",
       seen: seeded ? `${SEED_LENGTH} bytes from the NSM` : "it did not work: outside of an enclave it cannot",
-    }];
+    }, chooseAead(openAead()).check];
   } catch (thrown) {
     return [{ check: "libraries", state: "fail", seen: messageOf(thrown) }];
   }

@@ -9,6 +9,7 @@
  */
 import { encode } from "cborg";
 import { hkdfSync } from "node:crypto";
+import type { Aead } from "./aead.ts";
 import { KEY_LENGTH, SealingKey } from "./sealing.ts";
 import { SecretBytes } from "./secret_bytes.ts";
 
@@ -29,6 +30,13 @@ export interface Binding {
   readonly epoch?: number | undefined;
 }
 
+/** How a private key is sealed and opened. */
+export interface BoundKeyOptions {
+  readonly binding: Binding;
+  /** The implementation of AES-256-GCM; `node:crypto` unless given. */
+  readonly aead?: Aead | undefined;
+}
+
 /** A multi-Region key is the same key in every region (AWS KMS Developer Guide, "Multi-Region keys"). */
 function isMultiRegion(id: string): boolean {
   return id.startsWith("mrk-");
@@ -41,13 +49,13 @@ function additionalData({ purpose, subject, key, publicPart, epoch }: Binding): 
   );
 }
 
-async function sealingKey(dataKey: SecretBytes, purpose: Binding["purpose"]): Promise<SealingKey> {
+function sealingKey(dataKey: SecretBytes, { binding: { purpose }, aead }: BoundKeyOptions): SealingKey {
   if (dataKey.length !== KEY_LENGTH) {
     throw new RangeError(`Cannot seal with a data key of ${dataKey.length} bytes: AES_256 has ${KEY_LENGTH}`);
   }
   const info = `denclave/${purpose}/${BOUND_KEY_VERSION}`;
   const derived = hkdfSync("sha256", dataKey.expose(), new Uint8Array(0), info, KEY_LENGTH);
-  return await SealingKey.take(new SecretBytes(new Uint8Array(derived)));
+  return SealingKey.take(new SecretBytes(new Uint8Array(derived)), { aead });
 }
 
 /**
@@ -57,13 +65,13 @@ async function sealingKey(dataKey: SecretBytes, purpose: Binding["purpose"]): Pr
  * @returns 12 + length + 16 bytes
  * @throws {RangeError} on a data key of another length.
  */
-export async function sealPrivateKey(
+export function sealPrivateKey(
   dataKey: SecretBytes,
   privateKey: SecretBytes,
-  binding: Binding,
-): Promise<Uint8Array<ArrayBuffer>> {
-  using key = await sealingKey(dataKey, binding.purpose);
-  return await key.seal(privateKey.expose(), additionalData(binding));
+  options: BoundKeyOptions,
+): Uint8Array<ArrayBuffer> {
+  using key = sealingKey(dataKey, options);
+  return key.seal(privateKey.expose(), additionalData(options.binding));
 }
 
 /**
@@ -74,11 +82,11 @@ export async function sealPrivateKey(
  * @throws {OpenError} when the blob, the data key or anything that is bound is not what it was sealed with.
  * @throws {RangeError} on a data key of another length.
  */
-export async function openPrivateKey(
+export function openPrivateKey(
   dataKey: SecretBytes,
   blob: Uint8Array<ArrayBuffer>,
-  binding: Binding,
-): Promise<SecretBytes> {
-  using key = await sealingKey(dataKey, binding.purpose);
-  return new SecretBytes(await key.open(blob, additionalData(binding)));
+  options: BoundKeyOptions,
+): SecretBytes {
+  using key = sealingKey(dataKey, options);
+  return new SecretBytes(key.open(blob, additionalData(options.binding)));
 }

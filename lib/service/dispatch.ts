@@ -4,6 +4,7 @@
  * @module
  */
 import { PayloadError } from "../crypto/ethereum/payload_error.ts";
+import { type Aead, NODE_AEAD } from "../crypto/aead.ts";
 import { OpenError } from "../crypto/sealing.ts";
 import { EnclaveError, messageOf, positionOf } from "../errors.ts";
 import type { Kms } from "../kms/kms.ts";
@@ -26,13 +27,15 @@ export interface DispatchOptions {
   readonly masterKey: MasterKeyService;
   readonly sealed: SealedService;
   readonly kms: Kms;
+  /** Named by `health`. */
+  readonly aead?: Aead | undefined;
   readonly events: EventLog;
   readonly metrics: Metrics;
   readonly version: string;
   /** What `health` warns of: things in the configuration that a person should know. */
   readonly warnings: readonly string[];
-  /** What `health` shows of the self-test at the start. */
-  readonly selfTest?: readonly object[];
+  /** The self-test as `health` shows it, run for every `health`. */
+  readonly selfTest?: (() => Promise<readonly object[]>) | undefined;
   readonly serverStats: () => Readonly<Record<string, number>>;
   readonly log: Log;
   readonly now: () => Date;
@@ -50,20 +53,24 @@ export function createDispatcher(options: DispatchOptions): Handler {
   const { session, wallet, masterKey, sealed, kms, events, metrics, now } = options;
   const started = now();
 
+  const health = (selfTest?: readonly object[]): Reply => ({
+    status: "ok",
+    ...session.state,
+    version: options.version,
+    uptime_s: Math.floor((now().getTime() - started.getTime()) / 1000),
+    kms: kms.health(),
+    aead: (options.aead ?? NODE_AEAD).name,
+    wallet: wallet.state,
+    master_key: masterKey.state,
+    ...options.serverStats(),
+    log_lines_dropped: events.dropped,
+    warnings: options.warnings,
+    ...(selfTest === undefined ? {} : { self_test: selfTest }),
+  });
+
   const routes = new Map<string, Route>([
     ["ping", () => ({ status: "ok", msg: "pong", timestamp: now().toISOString() })],
-    ["health", () => ({
-      status: "ok",
-      ...session.state,
-      version: options.version,
-      uptime_s: Math.floor((now().getTime() - started.getTime()) / 1000),
-      kms: kms.health(),
-      wallet: wallet.state,
-      master_key: masterKey.state,
-      ...options.serverStats(),
-      warnings: options.warnings,
-      ...((options.selfTest ?? []).length === 0 ? {} : { self_test: options.selfTest }),
-    })],
+    ["health", () => options.selfTest?.().then(health) ?? health()],
     ["configure", (request) => session.configure(request)],
     ["process", (request) => session.process(request)],
     ["master_key.init", (request, signal) => masterKey.init(request, signal)],

@@ -27,11 +27,14 @@ export interface EventLogOptions {
 
 const ORDER: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
 const MAX_FIELD_LENGTH = 500;
-/** Access key ids, and runs of hex or base64 as long as a key's: nothing that belongs into a log looks like these. */
-const LOOKS_SECRET = /A[KS]IA[A-Z0-9]{8,}|[0-9a-fA-F]{64,}|[A-Za-z0-9+/]{40,}={0,2}/g;
+/** Access key ids, and runs of hex or base64 as long as a key's: of what belongs into a log, PCRs alone look like these. */
+const LOOKS_SECRET = /A[KS]IA[A-Z0-9]{8,}|[A-Za-z0-9+/]{40,}={0,2}/g;
+/** A PCR is a SHA-384 hash, and public. No key or signature in here has 48 bytes. */
+const PCR = /^[0-9a-f]{96}$/;
 
 /** A long path is made of the same letters as base64, but of small ones. */
 function hide(run: string): string {
+  if (PCR.test(run)) return run;
   return /[a-z]/.test(run) && !/[A-Z]/.test(run) && !/[0-9a-f]{64,}/.test(run) ? run : "[redacted]";
 }
 
@@ -42,7 +45,9 @@ export class EventLog {
   #oldest = 0;
   #second = 0;
   #linesThisSecond = 0;
-  #suppressed = 0;
+  /** Lines that the rate limit dropped and that no line has told of yet, by level. */
+  #suppressed = { debug: 0, info: 0, warn: 0 };
+  #dropped = 0;
 
   constructor(options: EventLogOptions) {
     this.#options = { keep: 500, linesPerSecond: 200, now: () => new Date(), ...options };
@@ -53,20 +58,33 @@ export class EventLog {
     if (ORDER[level] < ORDER[this.#options.level]) return;
     const time = this.#options.now();
     const second = Math.floor(time.getTime() / 1000);
-    if (second !== this.#second) this.#newSecond(second, time);
-    if (++this.#linesThisSecond > this.#options.linesPerSecond && ORDER[level] < ORDER.error) {
-      this.#suppressed++;
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#linesThisSecond = 0;
+      this.#tellSuppressed(time);
+    }
+    if (++this.#linesThisSecond > this.#options.linesPerSecond && level !== "error") {
+      this.#suppressed[level]++;
+      this.#dropped++;
       return;
     }
     this.#put({ time: time.toISOString(), level, event, ...redact(fields) });
   };
 
-  #newSecond(second: number, time: Date): void {
-    this.#second = second;
-    this.#linesThisSecond = 0;
-    if (this.#suppressed === 0) return;
-    this.#put({ time: time.toISOString(), level: "warn", event: "log_suppressed", lines: this.#suppressed });
-    this.#suppressed = 0;
+  /** Lines that the rate limit has dropped, in all. */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  #tellSuppressed(time: Date): void {
+    const { debug, info, warn } = this.#suppressed;
+    const lines = debug + info + warn;
+    if (lines === 0) return;
+    this.#suppressed = { debug: 0, info: 0, warn: 0 };
+    const byLevel = Object.fromEntries(
+      Object.entries({ debug, info, warn }).filter(([, count]) => count > 0),
+    );
+    this.#put({ time: time.toISOString(), level: "warn", event: "log_suppressed", lines, ...byLevel });
   }
 
   #put(event: ServiceEvent): void {
@@ -82,8 +100,9 @@ export class EventLog {
     }
   }
 
-  /** The newest events, oldest first. */
+  /** The newest events, oldest first; what the rate limit has dropped so far is told in one of them. */
   recent(limit: number): readonly ServiceEvent[] {
+    this.#tellSuppressed(this.#options.now());
     const ordered = [...this.#ring.slice(this.#oldest), ...this.#ring.slice(0, this.#oldest)];
     return limit <= 0 ? [] : ordered.slice(-limit);
   }

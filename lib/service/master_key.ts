@@ -10,6 +10,7 @@ import { encodeBase64 } from "@std/encoding";
 import { timingSafeEqual } from "@std/crypto";
 import type { KeyOrigin } from "../attestation/statement.ts";
 import { Credentials } from "../aws/credentials.ts";
+import type { Aead } from "../crypto/aead.ts";
 import { type Binding, openPrivateKey, sealPrivateKey } from "../crypto/bound_key.ts";
 import { KEY_LENGTH, OpenError } from "../crypto/sealing.ts";
 import { isSecretKey, newSecretKey, publicKeyOf, signDigest, signSchnorr } from "../crypto/secp256k1.ts";
@@ -46,6 +47,8 @@ export interface MasterKeyOptions {
   readonly attester: Attester | undefined;
   /** Goes into attestation documents. 32 bytes. */
   readonly configurationHash: Uint8Array<ArrayBuffer>;
+  /** Seals rows; `node:crypto` unless given. */
+  readonly aead?: Aead | undefined;
   readonly log: Log;
   readonly now: () => Date;
 }
@@ -252,7 +255,7 @@ export class MasterKeyService implements Disposable {
     using plaintext = dataKey.plaintext;
     const publicKey = publicKeyOf(privateKey, "compressed");
     const binding = bindingOf(enclaveId, key, { publicKey, epoch });
-    const encryptedPrivateKey = await sealPrivateKey(plaintext, privateKey, binding);
+    const encryptedPrivateKey = sealPrivateKey(plaintext, privateKey, { binding, aead: this.#options.aead });
     return { encryptedDataKey: dataKey.ciphertext, encryptedPrivateKey, publicKey, epoch };
   }
 
@@ -273,15 +276,7 @@ export class MasterKeyService implements Disposable {
         `kms_encrypted_dek: KMS opened it, but a data key has ${KEY_LENGTH} bytes, not ${dataKey.length}`,
       );
     }
-    const privateKey = await openPrivateKey(dataKey, row.encryptedPrivateKey, bindingOf(enclaveId, key, row))
-      .catch(
-        (thrown) => {
-          if (!(thrown instanceof OpenError)) throw thrown;
-          throw rowRejected(
-            "encrypted_private_key, or the public_key and key_epoch that it is bound to (kms_encrypted_dek, enclave_id and kms_key_id are right)",
-          );
-        },
-      );
+    const privateKey = this.#openPrivateKey(dataKey, row, bindingOf(enclaveId, key, row));
     if (
       isSecretKey(privateKey.expose()) &&
       timingSafeEqual(publicKeyOf(privateKey, "compressed"), row.publicKey)
@@ -290,6 +285,17 @@ export class MasterKeyService implements Disposable {
     }
     privateKey[Symbol.dispose]();
     throw rowRejected("public_key: it is not the private key's");
+  }
+
+  #openPrivateKey(dataKey: SecretBytes, row: MasterKeyRow, binding: Binding): SecretBytes {
+    try {
+      return openPrivateKey(dataKey, row.encryptedPrivateKey, { binding, aead: this.#options.aead });
+    } catch (thrown) {
+      if (!(thrown instanceof OpenError)) throw thrown;
+      throw rowRejected(
+        "encrypted_private_key, or the public_key and key_epoch that it is bound to (kms_encrypted_dek, enclave_id and kms_key_id are right)",
+      );
+    }
   }
 
   /**

@@ -5,12 +5,13 @@
  * @module
  */
 import { Credentials } from "../aws/credentials.ts";
-import { KEY_LENGTH, type MaybePromise, SEAL_LIMITS, SealingKey, SMALL_LENGTH } from "../crypto/sealing.ts";
+import type { Aead } from "../crypto/aead.ts";
+import { KEY_LENGTH, SEAL_LIMITS, SealingKey } from "../crypto/sealing.ts";
 import { type KeyArn, selectKey } from "../aws/key_arn.ts";
 import { tskContext } from "../aws/tsk_context.ts";
 import type { EncryptionContext, Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
-import { decodeBase64, decodeHex } from "@std/encoding";
+import { decodeBase64 } from "@std/encoding";
 import { decodeHexInto } from "../crypto/hex.ts";
 import {
   field,
@@ -42,7 +43,11 @@ export interface SessionKeyOptions {
   readonly minEpoch?: number | undefined;
   /** Refuse `process` requests whose blobs are not bound to their direction and request. Not unless true. */
   readonly bindProcess?: boolean;
-  readonly workflow: (plaintext: Uint8Array<ArrayBuffer>) => MaybePromise<Uint8Array<ArrayBuffer>>;
+  readonly workflow: (
+    plaintext: Uint8Array<ArrayBuffer>,
+  ) => Uint8Array<ArrayBuffer> | Promise<Uint8Array<ArrayBuffer>>;
+  /** Opens and seals with the TSK. */
+  readonly aead: Aead;
   readonly log: Log;
   readonly now: () => Date;
 }
@@ -65,6 +70,8 @@ interface KeyUse {
 
 /** Plain KMS calls without an allowed key still need a region. */
 const FALLBACK_REGION = "us-east-1";
+/** Bytes of the scratch memory that are kept when no large blobs come. */
+const SCRATCH_LENGTH = 64 * 1024;
 
 /** Holds the TSK and serves with it. */
 export class SessionKeyService implements Disposable {
@@ -73,8 +80,8 @@ export class SessionKeyService implements Disposable {
   /** `configure` runs one at a time, so that the last one asked for is the one that stays. */
   #configuring: Promise<unknown> = Promise.resolve();
   #disposed = false;
-  /** Where large blobs are decoded: fresh memory for each costs as much as opening it (measured). Never holds plaintext. */
-  #scratch = new Uint8Array(0);
+  /** Where blobs are decoded: fresh memory for each costs as much as opening it (measured). Never holds plaintext. */
+  #scratch = new Uint8Array(SCRATCH_LENGTH);
 
   constructor(options: SessionKeyOptions) {
     this.#options = options;
@@ -138,7 +145,7 @@ export class SessionKeyService implements Disposable {
         `KMS opened it, but the TSK must have exactly ${KEY_LENGTH} bytes, not ${length}`,
       );
     }
-    const sealing = await SealingKey.take(plaintext);
+    const sealing = SealingKey.take(plaintext, { aead: this.#options.aead });
     this.#throwIfEnding(sealing);
     const old = this.#held;
     this.#held = { key: sealing, since: now().toISOString(), epoch, users: 0, retired: false, warned: false };
@@ -191,81 +198,51 @@ export class SessionKeyService implements Disposable {
   /**
    * Opens, works, seals.
    *
-   * @throws {WireError | EnclaveError} (or rejects)
+   * @throws {WireError | EnclaveError}
    */
-  process(request: WireObject): MaybePromise<PreparedReply> {
+  async process(request: WireObject): Promise<PreparedReply> {
     const held = this.#held;
     if (held === undefined) {
       throw new WireError("not_configured", "Send configure first: the service has no key yet");
     }
     const hex = requiredString(request, "ciphertext", "nonce ‖ ciphertext ‖ tag, hex");
     const bound = readProcessBinding(request, { required: this.#options.bindProcess === true });
-    const blob = this.#parseBlob(hex);
+    const plaintext = held.key.open(this.#parseBlob(hex), bound?.request);
     held.users++;
     try {
-      const opened = held.key.open(blob, bound?.request);
-      const sealed = opened instanceof Promise
-        ? this.#workAndSeal({ held, bound }, opened)
-        : this.#seal({ held, bound }, opened);
-      if (!(sealed instanceof Promise)) {
-        letGo(held);
-        return preparedResult(sealed);
+      const worked = this.#options.workflow(plaintext);
+      const result = worked instanceof Promise ? await worked : worked;
+      try {
+        return preparedResult(this.#seal({ held, bound }, result));
+      } finally {
+        result.fill(0);
       }
-      return sealed.then(preparedResult).finally(() => letGo(held));
-    } catch (thrown) {
+    } finally {
+      plaintext.fill(0);
       letGo(held);
-      throw thrown;
     }
   }
 
-  /** The bytes of a sealed blob, borrowed until the next call: whoever opens them copies them at once. */
+  /** The bytes of a sealed blob, borrowed until the next call. */
   #parseBlob(hex: string): Uint8Array<ArrayBuffer> {
+    const length = Math.ceil(hex.length / 2);
+    const isWasteful = this.#scratch.length > SCRATCH_LENGTH && length < this.#scratch.length / 4;
+    if (isWasteful || this.#scratch.length < length) {
+      this.#scratch = new Uint8Array(Math.max(length, SCRATCH_LENGTH));
+    }
     try {
-      if (hex.length <= 2 * SMALL_LENGTH) return decodeHex(hex);
-      if (this.#scratch.length < hex.length / 2) this.#scratch = new Uint8Array(Math.ceil(hex.length / 2));
       return decodeHexInto(hex, this.#scratch);
     } catch {
       throw new WireError("decrypt_failed", "Field ciphertext must be hex of nonce ‖ ciphertext ‖ tag");
     }
   }
 
-  async #workAndSeal(
-    use: KeyUse,
-    opening: Promise<Uint8Array<ArrayBuffer>>,
-  ): Promise<Uint8Array<ArrayBuffer>> {
-    return await this.#seal(use, await opening);
-  }
-
-  #seal(use: KeyUse, plaintext: Uint8Array<ArrayBuffer>): MaybePromise<Uint8Array<ArrayBuffer>> {
-    const wipe = (thrown: unknown) => {
-      plaintext.fill(0);
-      throw thrown;
-    };
-    try {
-      const result = this.#options.workflow(plaintext);
-      if (!(result instanceof Promise)) return this.#sealResult(use, plaintext, result);
-      return result.then((bytes) => this.#sealResult(use, plaintext, bytes)).catch(wipe);
-    } catch (thrown) {
-      return wipe(thrown);
-    }
-  }
-
-  #sealResult(
-    { held, bound }: KeyUse,
-    plaintext: Uint8Array<ArrayBuffer>,
-    result: Uint8Array<ArrayBuffer>,
-  ): MaybePromise<Uint8Array<ArrayBuffer>> {
-    const wipe = () => {
-      plaintext.fill(0);
-      result.fill(0);
-    };
+  #seal({ held, bound }: KeyUse, result: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
     const sealed = held.key.seal(result, bound?.reply);
     if (!held.warned && held.key.seals >= SEAL_LIMITS.warnAt) {
       held.warned = true;
       this.#options.log("warn", "rekey_soon", { seals: held.key.seals, limit: SEAL_LIMITS.refuseAt });
     }
-    if (sealed instanceof Promise) return sealed.finally(wipe);
-    wipe();
     return sealed;
   }
 

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Aead } from "../crypto/aead.ts";
 import type { Kms } from "../kms/kms.ts";
 import { type Measurements, observeDenials } from "../kms/observed.ts";
 import type { Address } from "../wire/address.ts";
@@ -25,7 +26,7 @@ export interface ServiceOptions {
   readonly acceptor: Acceptor;
   readonly transport: Address["transport"];
   readonly limits: Limits;
-  readonly session: Omit<SessionKeyOptions, "kms" | "log" | "now">;
+  readonly session: Omit<SessionKeyOptions, "kms" | "aead" | "log" | "now">;
   readonly wallet: Pick<WalletOptions, "guards" | "cache">;
   /** Master keys of an earlier epoch are refused. */
   readonly minEpoch: number;
@@ -38,8 +39,10 @@ export interface ServiceOptions {
   readonly measurements: Measurements | undefined;
   /** Goes into attestation documents. 32 bytes. */
   readonly configurationHash: Uint8Array<ArrayBuffer>;
-  /** What `health` shows of the self-test at the start. */
-  readonly selfTest: readonly object[];
+  /** The self-test as `health` shows it, run for every `health`. */
+  readonly selfTest: () => Promise<readonly object[]>;
+  /** AES-256-GCM of the session key and of sealed rows. */
+  readonly aead: Aead;
   /** Further warnings, logged and shown in `health`. */
   readonly warnings: readonly string[];
   readonly events: EventLog;
@@ -97,8 +100,10 @@ export function startService(options: ServiceOptions): Service {
   const warnings = [...warningsOf(options), ...options.warnings];
   for (const warning of warnings) log("warn", "configuration", { warning });
 
-  const session = new SessionKeyService({ ...options.session, kms, log, now });
+  const { aead } = options;
+  const session = new SessionKeyService({ ...options.session, kms, aead, log, now });
   const shared = {
+    aead,
     kms,
     keys: options.session.keys,
     entropy: options.entropy,
@@ -120,6 +125,7 @@ export function startService(options: ServiceOptions): Service {
     masterKey,
     sealed,
     kms,
+    aead,
     events,
     metrics,
     log,

@@ -7,6 +7,7 @@
 import { encodeBase64 } from "@std/encoding";
 import { timingSafeEqual } from "@std/crypto";
 import { Credentials } from "../aws/credentials.ts";
+import type { Aead } from "../crypto/aead.ts";
 import { type Binding, BOUND_KEY_VERSION, openPrivateKey, sealPrivateKey } from "../crypto/bound_key.ts";
 import { addressOf } from "../crypto/ethereum/address.ts";
 import { type SignedPayload, signPayload } from "../crypto/ethereum/payload.ts";
@@ -40,6 +41,8 @@ export interface WalletOptions {
   readonly attester: Attester | undefined;
   /** Goes into attestation documents. 32 bytes. */
   readonly configurationHash: Uint8Array<ArrayBuffer>;
+  /** Seals rows; `node:crypto` unless given. */
+  readonly aead?: Aead | undefined;
   readonly log: Log;
   readonly now: () => Date;
 }
@@ -98,7 +101,7 @@ export class WalletService implements Disposable {
     using privateKey = newSecretKey();
     const address = addressOf(privateKey);
     const binding: Binding = { purpose: "wallet", subject: name, key, publicPart: address.bytes };
-    const sealed = await sealPrivateKey(plaintext, privateKey, binding);
+    const sealed = sealPrivateKey(plaintext, privateKey, { binding, aead: this.#options.aead });
     const document = nonce === undefined
       ? {}
       : { attestationDocument: await this.#attestAddress(name, key, address.bytes, nonce) };
@@ -208,18 +211,24 @@ export class WalletService implements Disposable {
     }
     const { name, address } = row;
     const binding: Binding = { purpose: "wallet", subject: name, key, publicPart: address.bytes };
-    const privateKey = await openPrivateKey(dataKey, row.encryptedPrivateKey, binding).catch((thrown) => {
-      if (!(thrown instanceof OpenError)) throw thrown;
-      throw rowRejected(
-        "encryptedPrivateKey, or the address that it is bound to (encryptedDataKey, name and key_id are right)",
-      );
-    });
+    const privateKey = this.#openPrivateKey(dataKey, row.encryptedPrivateKey, binding);
     // The row opened, so it was sealed with this address; that the key is the address's own is looked at all the same.
     if (isSecretKey(privateKey.expose()) && timingSafeEqual(addressOf(privateKey).bytes, address.bytes)) {
       return privateKey;
     }
     privateKey[Symbol.dispose]();
     throw rowRejected("address: it is not the private key's");
+  }
+
+  #openPrivateKey(dataKey: SecretBytes, blob: Uint8Array<ArrayBuffer>, binding: Binding): SecretBytes {
+    try {
+      return openPrivateKey(dataKey, blob, { binding, aead: this.#options.aead });
+    } catch (thrown) {
+      if (!(thrown instanceof OpenError)) throw thrown;
+      throw rowRejected(
+        "encryptedPrivateKey, or the address that it is bound to (encryptedDataKey, name and key_id are right)",
+      );
+    }
   }
 
   #kmsFailed(thrown: unknown, code: "kms_decrypt_failed" | "kms_generate_failed"): never {

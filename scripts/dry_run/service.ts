@@ -12,6 +12,7 @@ import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import type { LocalKms } from "../../lib/kms/local.ts";
 import { EventLog } from "../../lib/service/events.ts";
 import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
+import { NODE_AEAD } from "../../lib/crypto/aead.ts";
 import type { Attester } from "../../lib/service/ports.ts";
 import { OPEN_TO_ALL } from "../../lib/service/sealed.ts";
 import type { SessionKeyOptions } from "../../lib/service/session_key.ts";
@@ -66,7 +67,8 @@ export async function startDryRunService(
     attester: options.attester,
     measurements: undefined,
     configurationHash: await hashConfiguration({ dry_run: true }),
-    selfTest: [],
+    selfTest: () => Promise.resolve([]),
+    aead: NODE_AEAD,
     warnings: [],
   });
   return { address, [Symbol.asyncDispose]: () => service.stop(1_000) };

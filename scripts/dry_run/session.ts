@@ -26,9 +26,9 @@ const CREDENTIALS = {
 };
 
 /** A key as the client of the service has it. */
-async function newKey(): Promise<{ readonly raw: Uint8Array<ArrayBuffer>; readonly key: SealingKey }> {
+function newKey(): { readonly raw: Uint8Array<ArrayBuffer>; readonly key: SealingKey } {
   const raw = crypto.getRandomValues(new Uint8Array(KEY_LENGTH));
-  return { raw, key: await SealingKey.take(SecretBytes.copyOf(raw)) };
+  return { raw, key: SealingKey.take(SecretBytes.copyOf(raw)) };
 }
 
 function expectError(reply: WireObject, code: string): string {
@@ -45,10 +45,10 @@ async function processPayload(client: Client, key: SealingKey, size: number): Pr
   const payload = new Uint8Array(size);
   // getRandomValues gives 64 KiB at most.
   for (let at = 0; at < size; at += 65_536) crypto.getRandomValues(payload.subarray(at, at + 65_536));
-  const ciphertext = encodeHex(await key.seal(payload));
+  const ciphertext = encodeHex(key.seal(payload));
   const reply = expectOk(await client.exchange({ type: "process", ciphertext }));
   if (reply["result"] === ciphertext) throw new Error("the result was not sealed anew");
-  const opened = await key.open(decodeHex(String(reply["result"])));
+  const opened = key.open(decodeHex(String(reply["result"])));
   const expected = await workflow(payload);
   if (opened.length !== expected.length || !timingSafeEqual(opened, expected)) {
     throw new Error("the result is not what the workflow makes of it");
@@ -81,8 +81,8 @@ export async function dryRunSession(report: Report): Promise<void> {
   const service = await startDryRunService(kms, { session: { region: REGION, context: TSK_CONTEXT } });
   const { address } = service;
   const client = await Client.connect(address, { timeoutMs: 10_000 });
-  const tsk = await newKey();
-  const other = await newKey();
+  const tsk = newKey();
+  const other = newKey();
   const configure = (wrapped: Uint8Array) =>
     client.exchange({ type: "configure", encrypted_tsk: encodeBase64(wrapped), ...CREDENTIALS });
   const wrapped = await kms.encrypt(keyArn, tsk.raw, TSK_CONTEXT);
@@ -131,13 +131,13 @@ export async function dryRunSession(report: Report): Promise<void> {
       expectError(
         await client.exchange({
           type: "process",
-          ciphertext: encodeHex(await other.key.seal(new Uint8Array(64))),
+          ciphertext: encodeHex(other.key.seal(new Uint8Array(64))),
         }),
         "decrypt_failed",
       ),
   );
   await report.step("process, one bit of the blob changed", async () => {
-    const blob = await tsk.key.seal(new Uint8Array(64));
+    const blob = tsk.key.seal(new Uint8Array(64));
     blob[20] = (blob[20] ?? 0) ^ 1;
     return expectError(
       await client.exchange({ type: "process", ciphertext: encodeHex(blob) }),
@@ -180,7 +180,7 @@ export async function dryRunSession(report: Report): Promise<void> {
     expectError(
       await client.exchange({
         type: "process",
-        ciphertext: encodeHex(await tsk.key.seal(new Uint8Array(8))),
+        ciphertext: encodeHex(tsk.key.seal(new Uint8Array(8))),
       }),
       "decrypt_failed",
     );

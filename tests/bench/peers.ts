@@ -1,17 +1,37 @@
 /**
- * The two services as processes, and the load generator: built, started, measured, ended.
+ * The services as processes, and the load generator: built, started, measured, ended.
  *
  * @module
  */
 import { EnclaveError } from "../../lib/errors.ts";
+import { cargoBuild } from "../../scripts/cargo.ts";
+import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 
 const HERE = new URL(".", import.meta.url).pathname;
 /** Where built things go; not in the repository. */
 export const BUILD = `${HERE}build`;
 const VENV = `${BUILD}/venv`;
+const RUST = `${BUILD}/rust_service`;
+/** Real AWS-LC; without it ours runs with `node:crypto`. */
+export const AWS_LC = `${NATIVE_DIR}/libaws_lc_plain.so`;
 
-/** Which service. */
-export type Peer = "ours" | "python";
+/** Whether there is such a file. */
+export function isFile(path: string): Promise<boolean> {
+  return Deno.stat(path).then((file) => file.isFile, () => false);
+}
+
+/** Which service: ours, ours of another checkout, and the same in other languages. */
+export type Peer = "ours" | "before" | "rust" | "python";
+
+/** The key, and where the services come from. */
+export interface PeerOptions {
+  /** Hex. */
+  readonly key: string;
+  /** A checkout of another commit: its `tests/bench/service_main.ts` runs beside ours. */
+  readonly before?: string | undefined;
+  /** What each KMS call of ours takes. Milliseconds. */
+  readonly kmsMs?: number;
+}
 
 /** What the load generator measured. */
 export interface LoadResult {
@@ -20,6 +40,19 @@ export interface LoadResult {
   readonly p50_us: number;
   readonly p99_us: number;
   readonly errors: number;
+  /** Processor time of the service, all its threads, by request: told less by what else the machine does. */
+  readonly cpu_us: number;
+}
+
+/** Clock ticks a second of `/proc/<pid>/stat`, on all of Linux's machines. */
+const TICKS = 100;
+
+/** Processor time that a process has used. Seconds. */
+async function cpuSeconds(pid: number): Promise<number> {
+  // Deno itself may read nothing below /proc.
+  const fields = (await run("cat", [`/proc/${pid}/stat`])).replace(/^.*\) /, "").split(" ");
+  const [user = "0", system = "0"] = fields.slice(11, 13);
+  return (Number(user) + Number(system)) / TICKS;
 }
 
 /** Runs a program to its end. @throws {EnclaveError} with what it printed on stderr. */
@@ -37,7 +70,7 @@ export async function run(command: string, args: readonly string[]): Promise<str
   });
 }
 
-/** Compiles the load generator and makes Python's environment, where they are not there yet. */
+/** Compiles the load generator and the peer in Rust, and makes Python's environment, where they are not there yet. */
 export async function buildPeers(): Promise<void> {
   await Deno.mkdir(BUILD, { recursive: true });
   await run("cc", [
@@ -49,6 +82,13 @@ export async function buildPeers(): Promise<void> {
     `${BUILD}/load_generator`,
     `${HERE}load_generator.c`,
   ]);
+  const problem = await cargoBuild({
+    folder: new URL("../peers/rust", import.meta.url).pathname,
+    artifact: "rust_service",
+    output: RUST,
+    what: "the peer in Rust (once, about a minute)",
+  });
+  if (problem !== undefined) console.error(`The peer in Rust is left out. ${problem}`);
   if (await Deno.stat(`${VENV}/ready`).catch(() => undefined)) return;
   await run("python3", ["-m", "venv", VENV]);
   await run(`${VENV}/bin/pip`, ["install", "--quiet", "--disable-pip-version-check", "cryptography==46.0.3"]);
@@ -73,6 +113,14 @@ export async function start(
   return { child, port };
 }
 
+/** A `configure` that the benchmark's KMS takes. */
+export const CONFIGURE = {
+  type: "configure",
+  encrypted_tsk: "AAAA",
+  access_key_id: "bench",
+  secret_access_key: "bench",
+} as const;
+
 /** Sends one request on a connection of its own, u32be, and reads some of the reply. */
 async function send(port: number, request: Record<string, unknown>): Promise<void> {
   const { Client } = await import("../../lib/parent/client.ts");
@@ -80,57 +128,102 @@ async function send(port: number, request: Record<string, unknown>): Promise<voi
   await client.request(request);
 }
 
-/** Both services, running. */
-export class Peers implements AsyncDisposable {
-  readonly #peers: Readonly<Record<Peer, { readonly child: Deno.ChildProcess; readonly port: number }>>;
+interface RunningPeer {
+  readonly child: Deno.ChildProcess;
+  readonly port: number;
+}
 
-  private constructor(peers: Record<Peer, { readonly child: Deno.ChildProcess; readonly port: number }>) {
+/** One of ours: of this checkout, or of another. */
+async function startOurs(checkout: string, key: string, kmsMs: number): Promise<RunningPeer> {
+  const library = await isFile(AWS_LC) ? [AWS_LC] : [];
+  const running = await start(Deno.execPath(), [
+    "run",
+    "--quiet",
+    "--no-prompt",
+    "--no-lock",
+    "--allow-net=127.0.0.1",
+    ...library.map((path) => `--allow-ffi=${path}`),
+    `${checkout}/tests/bench/service_main.ts`,
+    key,
+    String(kmsMs),
+    ...library,
+  ]);
+  await send(running.port, CONFIGURE);
+  return running;
+}
+
+/** The services, running. */
+export class Peers implements AsyncDisposable {
+  readonly #peers: ReadonlyMap<Peer, RunningPeer>;
+
+  private constructor(peers: ReadonlyMap<Peer, RunningPeer>) {
     this.#peers = peers;
   }
 
-  /** Starts both with this key. */
-  static async start(key: string): Promise<Peers> {
-    const ours = await start(Deno.execPath(), [
-      "run",
-      "--quiet",
-      "--no-prompt",
-      "--allow-net=127.0.0.1",
-      `${HERE}service_main.ts`,
-      key,
-    ]);
-    const python = await start(`${VENV}/bin/python`, [`${HERE}python_service.py`, key]);
-    await send(ours.port, {
-      type: "configure",
-      encrypted_tsk: "AAAA",
-      access_key_id: "bench",
-      secret_access_key: "bench",
-    });
-    return new Peers({ ours, python });
+  /** Starts those of a list that can be had. */
+  static async start(names: readonly Peer[], { key, before, kmsMs = 0 }: PeerOptions): Promise<Peers> {
+    const peers = new Map<Peer, RunningPeer>();
+    for (const name of names) {
+      switch (name) {
+        case "ours":
+          peers.set(name, await startOurs(`${HERE}../..`, key, kmsMs));
+          break;
+        case "before":
+          if (before !== undefined) peers.set(name, await startOurs(before, key, kmsMs));
+          break;
+        case "rust":
+          if (await isFile(RUST)) peers.set(name, await start(RUST, [key]));
+          break;
+        case "python":
+          peers.set(name, await start(`${VENV}/bin/python`, [`${HERE}python_service.py`, key]));
+          break;
+        default:
+          return name satisfies never;
+      }
+    }
+    return new Peers(peers);
+  }
+
+  /** Those that run. */
+  get names(): readonly Peer[] {
+    return [...this.#peers.keys()];
+  }
+
+  #get(peer: Peer): RunningPeer {
+    const running = this.#peers.get(peer);
+    if (running === undefined) throw new EnclaveError(`${peer} does not run`, { code: "bench" });
+    return running;
+  }
+
+  /** Where one listens on loopback. */
+  port(peer: Peer): number {
+    return this.#get(peer).port;
   }
 
   /** Loads one of them. */
   async load(peer: Peer, connections: number, ms: number, file: string): Promise<LoadResult> {
-    const { port } = this.#peers[peer];
+    const { port, child } = this.#get(peer);
+    const before = await cpuSeconds(child.pid);
     const result = JSON.parse(
       await run(`${BUILD}/load_generator`, [String(port), String(connections), String(ms), file]),
-    ) as LoadResult;
+    ) as Omit<LoadResult, "cpu_us">;
     if (result.errors > 0 || result.requests === 0) {
       throw new EnclaveError(`${peer} answered ${result.errors} of ${result.requests} requests wrongly`, {
         code: "bench",
       });
     }
-    return result;
+    return { ...result, cpu_us: (await cpuSeconds(child.pid) - before) / result.requests * 1e6 };
   }
 
-  /** Resident memory of ours, MB. */
-  async residentMb(): Promise<number> {
+  /** Resident memory of one, MB. */
+  async residentMb(peer: Peer): Promise<number> {
     return Math.round(
-      Number(await run("ps", ["-o", "rss=", "-p", String(this.#peers.ours.child.pid)])) / 1024,
+      Number(await run("ps", ["-o", "rss=", "-p", String(this.#get(peer).child.pid)])) / 1024,
     );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const { child } of Object.values(this.#peers)) {
+    for (const { child } of this.#peers.values()) {
       try {
         child.kill("SIGKILL");
       } catch {

@@ -1,24 +1,32 @@
 /**
- * Our service for the benchmark, as its own process: the key comes as hex on the command line, by way of a KMS that has nothing else to give;
- * the rest is what ships. Prints its port.
+ * Our service for the benchmark, as its own process: `<key, hex> [milliseconds that a KMS call takes] [AWS-LC's library]`. The rest is what ships.
+ * Prints its port.
  *
  * @module
  */
 import { decodeHex } from "@std/encoding";
+import { NODE_AEAD } from "../../lib/crypto/aead.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
 import { workflow } from "../../lib/workflow.ts";
 import { startTestService } from "../helpers/test_service.ts";
 
-const [key = ""] = Deno.args;
+const [key = "", kmsMs = "0", library] = Deno.args;
+const aead = library === undefined
+  ? NODE_AEAD
+  : (await import("../../ffi/mod.ts")).openAeadLibrary(library) ?? NODE_AEAD;
 const { address } = startTestService({
   kms: {
     attested: false,
-    decrypt: () => Promise.resolve(new SecretBytes(decodeHex(key))),
+    decrypt: async () => {
+      await new Promise((resolve) => setTimeout(resolve, Number(kmsMs)));
+      return new SecretBytes(decodeHex(key));
+    },
     generateDataKey: () => Promise.reject(new TypeError("not here")),
     health: () => ({ backend: "bench" }),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   },
+  aead,
   limits: { ...DEFAULT_LIMITS, maxConnections: 256 },
   session: { workflow },
 });

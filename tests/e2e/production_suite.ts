@@ -43,14 +43,14 @@ export class Tsk implements Disposable {
   readonly raw: Uint8Array<ArrayBuffer> = crypto.getRandomValues(new Uint8Array(32));
   #key: SealingKey | undefined;
 
-  async seal(plaintext: Uint8Array): Promise<string> {
-    this.#key ??= await SealingKey.take(SecretBytes.copyOf(this.raw));
-    return encodeHex(await this.#key.seal(plaintext));
+  seal(plaintext: Uint8Array): string {
+    this.#key ??= SealingKey.take(SecretBytes.copyOf(this.raw));
+    return encodeHex(this.#key.seal(plaintext));
   }
 
-  async open(hex: unknown): Promise<Uint8Array> {
-    this.#key ??= await SealingKey.take(SecretBytes.copyOf(this.raw));
-    return await this.#key.open(decodeHex(String(hex)));
+  open(hex: unknown): Uint8Array {
+    this.#key ??= SealingKey.take(SecretBytes.copyOf(this.raw));
+    return this.#key.open(decodeHex(String(hex)));
   }
 
   /** A `configure` that makes the service take this key. */
@@ -419,6 +419,8 @@ export function testProduction(program: Program): void {
       checks.map((check: Record<string, string>) => [check["check"], check["state"]]),
     );
     assertEquals([states["NSM"], states["libraries"], states["memory"]], ["skipped", "ok", "ok"], stdout);
+    // The SDK's stand-in exports no AES-256-GCM.
+    assertEquals(states["AES-256-GCM"], "warn");
     assertEquals(code, states["CA certificates"] === "fail" ? 1 : 0);
   });
 

@@ -24,12 +24,14 @@ export async function forgedRow(
     purpose: "master",
     enclave_id: String(enclaveId),
   });
-  const encryptedPrivateKey = await sealPrivateKey(dataKey, privateKey, {
-    purpose: "master",
-    subject: String(enclaveId),
-    key: parseKeyArn(kmsKeyId),
-    publicPart: publicKey,
-    epoch: 1,
+  const encryptedPrivateKey = sealPrivateKey(dataKey, privateKey, {
+    binding: {
+      purpose: "master",
+      subject: String(enclaveId),
+      key: parseKeyArn(kmsKeyId),
+      publicPart: publicKey,
+      epoch: 1,
+    },
   });
   return { enclaveId, kmsEncryptedDek, encryptedPrivateKey, publicKey, kmsKeyId, keyEpoch: 1 };
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { NODE_AEAD } from "../../lib/crypto/aead.ts";
 import type { Kms } from "../../lib/kms/kms.ts";
 import { EventLog } from "../../lib/service/events.ts";
 import { NO_CACHE } from "../../lib/service/key_cache.ts";
@@ -23,7 +24,8 @@ const TEST_SERVICE = {
   attester: undefined,
   measurements: undefined,
   configurationHash: new Uint8Array(32),
-  selfTest: [],
+  selfTest: () => Promise.resolve([]),
+  aead: NODE_AEAD,
   warnings: [],
   version: "test",
 } as const satisfies Partial<ServiceOptions>;

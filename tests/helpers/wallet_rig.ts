@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { NODE_AEAD } from "../../lib/crypto/aead.ts";
 import { EnclaveError } from "../../lib/errors.ts";
 import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import type { Kms } from "../../lib/kms/kms.ts";
@@ -129,6 +130,7 @@ export async function walletRig(
   const wallet = plainWallet(observed, events.log, { keys, ...options });
   const masterKey = plainMasterKey(observed, events.log, { keys, ...options });
   const session = new SessionKeyService({
+    aead: NODE_AEAD,
     kms: observed,
     keys,
     region: undefined,

@@ -1,4 +1,5 @@
 /** What both entries do: run the service until it is told to end, and say why it could not. */
+import { NODE_AEAD } from "../../../lib/crypto/aead.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { EXIT, parseOptions, UsageError } from "../../../lib/cli/options.ts";
 import { describeFailure } from "../../../lib/cli/failure.ts";
@@ -29,6 +30,8 @@ function start(listen = "tcp:127.0.0.1:0", io: Partial<RunIo> = {}) {
     untilSignal: () => signal.promise,
     workflow: (plaintext) => plaintext,
     entropy: { kernelGenerator: undefined },
+    aead: NODE_AEAD,
+    selfTest: () => Promise.resolve([]),
     openKms: (_log, onFatal) => {
       fatal = onFatal;
       return Promise.resolve(kms);

@@ -3,7 +3,14 @@ import { assert, assertEquals } from "@std/assert";
 import type { Nsm } from "../../../lib/attestation/nsm.ts";
 import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
 import { clockSkewOf, hintFor } from "../../../lib/aws/kms_reasons.ts";
-import { formatChecks, runSelfTest, type SelfTestSeams } from "../../../lib/cli/self_test.ts";
+import {
+  chooseAead,
+  createSelfTest,
+  formatChecks,
+  runSelfTest,
+  type SelfTestSeams,
+} from "../../../lib/cli/self_test.ts";
+import { NODE_AEAD } from "../../../lib/crypto/aead.ts";
 import { AttestedDenial, type Measurements, observeDenials } from "../../../lib/kms/observed.ts";
 import { kmsFailure } from "../../../lib/service/kms_failure.ts";
 import { CREDENTIAL, KmsRefusal, walletRig } from "../../helpers/wallet_rig.ts";
@@ -95,6 +102,50 @@ Deno.test("an NSM that fails is one failed check, and the others are made", asyn
   };
   const found = await states(seams(broken));
   assertEquals([found["NSM"], found["memory"]], ["fail", "ok"]);
+});
+
+Deno.test("memory and clock are read again whenever the checks are asked for, at most once a second", async () => {
+  using nsm = await simulated();
+  let kib = 204_800;
+  let skew = 0;
+  let monotonic = 0;
+  const selfTest = createSelfTest(
+    seams(nsm, {
+      readText: () => `MemAvailable: ${kib} kB\n`,
+      now: () => new Date(Date.now() + skew),
+    }),
+    () => monotonic,
+  );
+  const seen = async () => {
+    const { checks } = await selfTest();
+    return ["memory", "clock"].map((name) => checks.find(({ check }) => check === name)?.state);
+  };
+  assertEquals(await seen(), ["ok", "ok"]);
+  [kib, skew] = [1_024, 600_000];
+  monotonic += 999;
+  assertEquals(await seen(), ["ok", "ok"]);
+  monotonic += 1;
+  assertEquals(await seen(), ["warn", "fail"]);
+  [kib, skew] = [204_800, 0];
+  monotonic += 1_000;
+  assertEquals(await seen(), ["ok", "ok"]);
+});
+
+Deno.test("the checks say which AES-256-GCM is used, and warn where it is not AWS-LC's", () => {
+  const awsLc = { name: "AWS-LC", newKey: NODE_AEAD.newKey };
+  const { aead, check } = chooseAead(awsLc);
+  assertEquals([aead, check.check, check.state, check.seen.startsWith("AWS-LC")], [
+    awsLc,
+    "AES-256-GCM",
+    "ok",
+    true,
+  ]);
+  const fallback = chooseAead(undefined);
+  assertEquals([fallback.aead, fallback.check.state, fallback.check.seen.startsWith("node:crypto")], [
+    NODE_AEAD,
+    "warn",
+    true,
+  ]);
 });
 
 Deno.test("checks are printed in aligned lines", () => {

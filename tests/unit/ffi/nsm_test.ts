@@ -1,6 +1,6 @@
 /** The NSM's device, through a mocked C library; small files, through the real one. */
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { errnoName, readSmallFile } from "../../../ffi/libc.ts";
+import { errnoName, openSmallFiles } from "../../../ffi/libc.ts";
 import {
   NSM_DEVICE,
   NSM_REQUEST_MAX_LENGTH,
@@ -10,6 +10,11 @@ import {
 } from "../../../ffi/nsm.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
 import { MockNsm } from "../../helpers/mock_nsm.ts";
+
+function readSmallFile(path: string, maxBytes: number) {
+  using files = openSmallFiles(`read ${path}`);
+  return files.read(path, maxBytes);
+}
 
 const O_RDWR_CLOEXEC = 0o2000002;
 

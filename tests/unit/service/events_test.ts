@@ -56,6 +56,48 @@ Deno.test("a flood is cut, counted and said in one line; errors pass", () => {
   ]);
 });
 
+Deno.test("PCRs are written whole, however many; other hex of a key's length or more is not", () => {
+  const { events, lines } = eventLog();
+  const pcrs = ["0a", "1b", "2c"].map((byte) => byte.repeat(48));
+  const reason = `KMS refused: AccessDeniedException: this enclave has ${
+    pcrs.map((pcr, index) => `PCR${index} ${pcr}`).join(", ")
+  }: the key policy must allow these`;
+  events.log("warn", "denied", { reason, pcr0: pcrs[0], list: `"${pcrs[1]}",PCR2=${pcrs[2]}` });
+  const [line = ""] = lines;
+  assertEquals(line.includes("[redacted]"), false);
+  assertEquals(JSON.parse(line)["reason"], reason);
+  for (const length of [64, 65, 95, 97, 128, 192]) {
+    const secret = "5d".repeat(100).slice(0, length);
+    events.log("warn", "e", { reason: `x ${secret} y` });
+    assertEquals(JSON.parse(lines.at(-1) ?? "")["reason"], "x [redacted] y");
+  }
+  // Base64 of as many letters is no PCR.
+  for (const secret of ["Q".repeat(96), `${"ab".repeat(47)}zz`, "AB".repeat(48)]) {
+    events.log("warn", "e", { reason: secret });
+    assertEquals(lines.at(-1)?.includes(secret), false);
+  }
+});
+
+Deno.test("lines that the rate limit dropped are told by level, also when nothing comes after them", () => {
+  const { events, lines, later } = eventLog({ linesPerSecond: 2 });
+  for (let n = 0; n < 5; n++) events.log("info", "request");
+  events.log("warn", "slow");
+  assertEquals([lines.length, events.dropped], [2, 4]);
+  // Who asks for the events is told at once.
+  const told = events.recent(1)[0];
+  assertEquals([told?.event, told?.["lines"], told?.["info"], told?.["warn"], told?.["debug"]], [
+    "log_suppressed",
+    4,
+    3,
+    1,
+    undefined,
+  ]);
+  assertEquals(events.recent(10).filter(({ event }) => event === "log_suppressed").length, 1);
+  later(1_000);
+  events.log("info", "after");
+  assertEquals([lines.length, events.dropped, events.recent(1)[0]?.event], [4, 4, "after"]);
+});
+
 Deno.test("a writer that fails stops nothing, and the ring still has the event", () => {
   const { events } = eventLog({
     write: () => {

@@ -6,6 +6,7 @@ import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import { OpenError, SealingKey } from "../../../lib/crypto/sealing.ts";
 import { processData } from "../../../lib/parent/process.ts";
 import { processBinding } from "../../../lib/wire/process_binding.ts";
+import { type Aead, type AeadKey, NODE_AEAD } from "../../../lib/crypto/aead.ts";
 import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
 import { PreparedReply } from "../../../lib/service/handler.ts";
 import { createDispatcher } from "../../../lib/service/dispatch.ts";
@@ -47,6 +48,7 @@ function setup(options: Partial<SessionKeyOptions> & { readonly kms?: FakeKms } 
     workflow: (plaintext) => plaintext,
     log: events.log,
     now: () => new Date("2026-01-02T03:04:05Z"),
+    aead: NODE_AEAD,
     ...options,
     kms,
   });
@@ -223,34 +225,58 @@ for (const length of [0, 16, 31, 33]) {
   });
 }
 
+/** `node:crypto`, with the number of keys that are in memory. */
+class CountingAead implements Aead {
+  readonly name = "counting";
+  keys = 0;
+
+  newKey(raw: Uint8Array<ArrayBuffer>): AeadKey {
+    const key = NODE_AEAD.newKey(raw);
+    this.keys++;
+    return {
+      seal: (out, input) => key.seal(out, input),
+      open: (out, input) => key.open(out, input),
+      [Symbol.dispose]: () => {
+        key[Symbol.dispose]();
+        this.keys--;
+      },
+    };
+  }
+}
+
 Deno.test("a rotation lets a request in flight end with the old key, then wipes it", async () => {
   const { promise: gate, resolve: open } = Promise.withResolvers<void>();
   let raw = new Uint8Array(TSK);
+  const aead = new CountingAead();
   const { ask } = setup({
+    aead,
     kms: new FakeKms(() => Promise.resolve(raw)),
     workflow: async (plaintext) => (await gate, plaintext),
   });
   const old = raw;
   await ask(CONFIGURE);
+  assertEquals(old, new Uint8Array(32));
   const inFlight = ask({ type: "process", ciphertext: await sealed(new Uint8Array([1])) });
   raw = new Uint8Array(32).fill(9);
   await ask(CONFIGURE);
-  assertEquals(old.some((byte) => byte !== 0), true);
+  assertEquals(aead.keys, 2);
   open();
   assertEquals((await inFlight)["status"], "ok");
-  assertEquals(old.every((byte) => byte === 0), true);
+  assertEquals(aead.keys, 1);
   assertEquals(
     (await ask({ type: "process", ciphertext: await sealed(new Uint8Array([1])) }))["msg"],
     "decrypt_failed",
   );
 });
 
-Deno.test("the key is wiped when the service ends", async () => {
+Deno.test("the key is wiped when the service ends, and what KMS gave as soon as it is taken", async () => {
   const raw = new Uint8Array(TSK);
-  const { ask, session } = setup({ kms: new FakeKms(() => Promise.resolve(raw)) });
+  const aead = new CountingAead();
+  const { ask, session } = setup({ aead, kms: new FakeKms(() => Promise.resolve(raw)) });
   await ask(CONFIGURE);
+  assertEquals([raw, aead.keys], [new Uint8Array(32), 1]);
   session[Symbol.dispose]();
-  assertEquals(raw, new Uint8Array(32));
+  assertEquals(aead.keys, 0);
   assertEquals((await ask({ type: "process", ciphertext: "00" }))["msg"], "not_configured");
 });
 

@@ -5,6 +5,8 @@ import { assert, assertEquals } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";
 import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
 import { EventLog } from "../../../lib/service/events.ts";
+import type { ServiceOptions } from "../../../lib/service/start.ts";
+import { NODE_AEAD } from "../../../lib/crypto/aead.ts";
 import { within } from "../../helpers/deadline.ts";
 import { MemoryAcceptor, type Peer } from "../../helpers/duplex.ts";
 import { FakeKms } from "../../helpers/fake_kms.ts";
@@ -23,15 +25,16 @@ function setup(
     readonly keys?: string[];
     readonly attested?: boolean;
     readonly context?: EncryptionContext | undefined;
-  } = {},
+  } & Partial<Pick<ServiceOptions, "aead" | "selfTest">> = {},
 ) {
-  const { keys = [ARN], attested = true } = options;
-  const context = "context" in options ? options.context : TSK_CONTEXT;
+  const { keys = [ARN], attested = true, context: given, ...more } = options;
+  const context = "context" in options ? given : TSK_CONTEXT;
   const raw = new Uint8Array(32).fill(0xa5);
   const kms = new FakeKms(() => Promise.resolve(raw), attested);
   const acceptor = new MemoryAcceptor();
   const events = new EventLog({ write: () => {}, level: "info" });
   const service = startTestService({
+    ...more,
     kms,
     acceptor,
     events,
@@ -46,13 +49,13 @@ async function ask(peer: Peer, request: Record<string, unknown>) {
   return await peer.receive();
 }
 
-Deno.test("a service that ends has answered, wiped its key, let the KMS go, and said so", async () => {
+Deno.test("a service that ends has answered, let the KMS go, and said so", async () => {
   const { raw, kms, acceptor, events, service } = setup();
   const peer = acceptor.connect();
   assertEquals((await ask(peer, CONFIGURE))?.["msg"], "configured");
-  assert(raw.every((byte) => byte === 0xa5));
+  assertEquals(raw, new Uint8Array(32));
   await within(service.stop(1_000), "the end of the service");
-  assertEquals([raw, kms.disposed, acceptor.closed], [new Uint8Array(32), true, true]);
+  assertEquals([kms.disposed, acceptor.closed], [true, true]);
   assertEquals(events.recent(10).map(({ event }) => event), ["configured", "draining", "stopped"]);
   assertEquals(await peer.receiveAll(), []);
 });
@@ -91,4 +94,23 @@ Deno.test("metrics tell of requests by type, and nothing of what was in them", a
     [["configure", 1, 0], ["process", 0, 1], ["unknown", 0, 1]],
   );
   await within(service.stop(0), "the end of the service");
+});
+
+Deno.test("health runs the self-test every time, and names the implementation of AES-256-GCM", async () => {
+  let memory = 100;
+  const { acceptor, service } = setup({
+    selfTest: () => Promise.resolve([{ check: "memory", seen: `${memory} MiB left` }]),
+    aead: { name: "AWS-LC", newKey: NODE_AEAD.newKey },
+  });
+  const peer = acceptor.connect();
+  for (const left of [100, 50]) {
+    memory = left;
+    const health = await ask(peer, { type: "health" });
+    assertEquals([health?.["self_test"], health?.["aead"], health?.["log_lines_dropped"]], [
+      [{ check: "memory", seen: `${left} MiB left` }],
+      "AWS-LC",
+      0,
+    ]);
+  }
+  await within(service.stop(1_000), "the end of the service");
 });

@@ -1,0 +1,275 @@
+/**
+ * AES-256-GCM of the AWS-LC that the SDK is built with: in the SDK's own library where AWS-LC is linked into it, else in the `libcrypto.so` that it
+ * depends on, which `dlsym` searches as well. Keys live in C memory, are wiped there when they are disposed, and never cross back.
+ *
+ * Thread: any; contexts are not changed by seal and open. Permission: FFI on the SDK's files, when it is opened and not after.
+ *
+ * @module
+ */
+import { SdkGenericError, SdkLibraryError } from "./errors.ts";
+import { LIBRARY_FILES } from "./constants.ts";
+import { readWord, stableBytes } from "./layout.ts";
+import { type Dlopen, openLibraries, type OpenLibrariesOptions } from "./library.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** openssl/aead.h. Optional: not every build of the SDK exports them. */
+export const AEAD_SYMBOLS = {
+  EVP_aead_aes_256_gcm: { parameters: [], result: "usize", optional: true }, // const EVP_AEAD *: static
+  EVP_AEAD_CTX_new: {
+    parameters: [
+      "usize", // const EVP_AEAD *aead: static
+      "buffer", // const uint8_t *key: borrowed, copied
+      "usize", // size_t key_len
+      "usize", // size_t tag_len
+    ],
+    result: "usize", // EVP_AEAD_CTX *: owned by the caller; NULL when it fails
+    optional: true,
+  },
+  EVP_AEAD_CTX_free: {
+    parameters: ["usize"], // EVP_AEAD_CTX *ctx: consumed, its key cleansed first; NULL does nothing
+    result: "void",
+    optional: true,
+  },
+  EVP_AEAD_CTX_seal: {
+    parameters: [
+      "usize", // const EVP_AEAD_CTX *ctx: borrowed
+      "buffer", // uint8_t *out: out, no part of `in`
+      "buffer", // size_t *out_len: out
+      "usize", // size_t max_out_len
+      "buffer", // const uint8_t *nonce: borrowed
+      "usize", // size_t nonce_len
+      "buffer", // const uint8_t *in: borrowed
+      "usize", // size_t in_len
+      "buffer", // const uint8_t *ad: borrowed
+      "usize", // size_t ad_len
+    ],
+    result: "i32", // 1, or 0 when it fails
+    optional: true,
+  },
+  EVP_AEAD_CTX_open: {
+    parameters: [
+      "usize", // const EVP_AEAD_CTX *ctx: borrowed
+      "buffer", // uint8_t *out: out, zeroed when it fails; no part of `in`
+      "buffer", // size_t *out_len: out
+      "usize", // size_t max_out_len
+      "buffer", // const uint8_t *nonce: borrowed
+      "usize", // size_t nonce_len
+      "buffer", // const uint8_t *in: borrowed
+      "usize", // size_t in_len
+      "buffer", // const uint8_t *ad: borrowed
+      "usize", // size_t ad_len
+    ],
+    result: "i32", // 1, or 0 when the tag does not match
+    optional: true,
+  },
+} as const satisfies Deno.ForeignLibraryInterface;
+
+/** The functions of {@link AEAD_SYMBOLS}, where all of them are there. */
+type AeadSymbols = {
+  readonly [Name in keyof typeof AEAD_SYMBOLS]: NonNullable<
+    Deno.DynamicLibrary<typeof AEAD_SYMBOLS>["symbols"][Name]
+  >;
+};
+
+const KEY_LENGTH = 32;
+const NONCE_LENGTH = 12;
+const TAG_LENGTH = 16;
+const SIZE_LENGTH = 8;
+const OK = 1;
+
+/** What a key is applied to. */
+export interface AwsLcInput {
+  /** 12 bytes, never twice under one key. */
+  readonly nonce: Bytes;
+  /** Plaintext when sealing, ciphertext ‖ tag when opening. */
+  readonly text: Bytes;
+  /** Additional data. */
+  readonly data: Bytes;
+}
+
+/** An `EVP_AEAD_CTX` with a key in it. Disposing frees it, once; every use after that throws TypeError. */
+export class AwsLcKey implements Disposable {
+  #symbols: AeadSymbols;
+  #context: bigint;
+  #written = stableBytes(SIZE_LENGTH);
+
+  /** Takes a context over. */
+  constructor(symbols: AeadSymbols, context: bigint) {
+    this.#symbols = symbols;
+    this.#context = context;
+  }
+
+  /**
+   * Encrypts and authenticates.
+   *
+   * @param out ciphertext ‖ tag: as long as the plaintext, and 16 bytes
+   * @throws {RangeError} when a length does not fit, or `out` shares memory with the text.
+   * @throws {TypeError} after it was disposed.
+   * @throws {SdkGenericError} when AWS-LC refuses.
+   */
+  seal(out: Bytes, input: AwsLcInput): void {
+    if (out.length !== input.text.length + TAG_LENGTH) {
+      throw new RangeError(`Cannot seal ${input.text.length} bytes into ${out.length}: it takes 16 more`);
+    }
+    if (this.#apply("EVP_AEAD_CTX_seal", out, input)) return;
+    throw new SdkGenericError(`AWS-LC did not seal ${input.text.length} bytes`, {
+      symbol: "EVP_AEAD_CTX_seal",
+    });
+  }
+
+  /**
+   * Authenticates and decrypts.
+   *
+   * @param out the plaintext: 16 bytes shorter than the text
+   * @returns whether the tag matched; if not, `out` is zeros
+   * @throws {RangeError} when a length does not fit, or `out` shares memory with the text.
+   * @throws {TypeError} after it was disposed.
+   */
+  open(out: Bytes, input: AwsLcInput): boolean {
+    if (input.text.length < TAG_LENGTH || out.length !== input.text.length - TAG_LENGTH) {
+      throw new RangeError(`Cannot open ${input.text.length} bytes into ${out.length}: it takes 16 fewer`);
+    }
+    return this.#apply("EVP_AEAD_CTX_open", out, input);
+  }
+
+  #apply(
+    name: "EVP_AEAD_CTX_seal" | "EVP_AEAD_CTX_open",
+    out: Bytes,
+    { nonce, text, data }: AwsLcInput,
+  ): boolean {
+    if (this.#context === 0n) throw new TypeError("Cannot use the AES key: it was wiped");
+    if (nonce.length !== NONCE_LENGTH) {
+      throw new RangeError(`Cannot use a nonce of ${nonce.length} bytes: it has ${NONCE_LENGTH}`);
+    }
+    if (overlaps(out, text)) throw new RangeError("Cannot seal or open in place");
+    const status = this.#symbols[name](
+      this.#context,
+      out,
+      this.#written,
+      BigInt(out.length),
+      nonce,
+      BigInt(NONCE_LENGTH),
+      text,
+      BigInt(text.length),
+      data,
+      BigInt(data.length),
+    );
+    return status === OK && readWord(this.#written, 0) === BigInt(out.length);
+  }
+
+  /** Frees the context: AWS-LC wipes the key first. */
+  [Symbol.dispose](): void {
+    const context = this.#context;
+    this.#context = 0n;
+    if (context !== 0n) this.#symbols.EVP_AEAD_CTX_free(context);
+  }
+}
+
+function overlaps(a: Bytes, b: Bytes): boolean {
+  return a.buffer === b.buffer && a.byteOffset < b.byteOffset + b.length &&
+    b.byteOffset < a.byteOffset + a.length;
+}
+
+/** AES-256-GCM by AWS-LC. The library stays open until the process ends: keys point into it. */
+export class AwsLcAead {
+  /** As `health` names it. */
+  readonly name = "AWS-LC";
+  #symbols: AeadSymbols;
+
+  /** Of an open library. */
+  constructor(symbols: AeadSymbols) {
+    this.#symbols = symbols;
+  }
+
+  /**
+   * A key in C memory.
+   *
+   * @param raw 32 bytes, borrowed: the caller wipes them
+   * @throws {RangeError} on another length.
+   * @throws {SdkGenericError} when AWS-LC makes no context.
+   */
+  newKey(raw: Bytes): AwsLcKey {
+    if (raw.length !== KEY_LENGTH) {
+      throw new RangeError(`Cannot use a key of ${raw.length} bytes: AES-256 has ${KEY_LENGTH}`);
+    }
+    const context = this.#symbols.EVP_AEAD_CTX_new(
+      this.#symbols.EVP_aead_aes_256_gcm(),
+      raw,
+      BigInt(KEY_LENGTH),
+      BigInt(TAG_LENGTH),
+    );
+    if (context === 0n) {
+      throw new SdkGenericError("AWS-LC made no AES-256-GCM context", { symbol: "EVP_AEAD_CTX_new" });
+    }
+    return new AwsLcKey(this.#symbols, context);
+  }
+}
+
+/**
+ * One of NIST's vectors (CAVP, gcmEncryptExtIV256.rsp, PTlen 128, AADlen 128, Count 0): a library that gets it wrong must not see a key.
+ * Hex.
+ */
+const KNOWN_ANSWER = {
+  key: "92e11dcdaa866f5ce790fd24501f92509aacf4cb8b1339d50c9c1240935dd08b",
+  nonce: "ac93a1a6145299bde902f21a",
+  plaintext: "2d71bcfa914e4ac045b2aa60955fad24",
+  data: "1e0889016f67601c8ebea4943bc23ad6",
+  sealed: "8995ae2e6df3dbf96fac7b7137bae67feca5aa77d51d4a0a14d9c51e1da474ab",
+} as const;
+
+function bytesOf(hex: string): Bytes {
+  return Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
+}
+
+function equal(a: Bytes, b: Bytes): boolean {
+  return a.length === b.length && a.every((byte, index) => byte === b[index]);
+}
+
+/** Whether it seals and opens a known answer, and refuses a changed one. */
+function isRight(aead: AwsLcAead): boolean {
+  using key = aead.newKey(bytesOf(KNOWN_ANSWER.key));
+  const [nonce, data] = [bytesOf(KNOWN_ANSWER.nonce), bytesOf(KNOWN_ANSWER.data)];
+  const [plaintext, sealed] = [bytesOf(KNOWN_ANSWER.plaintext), bytesOf(KNOWN_ANSWER.sealed)];
+  const [made, opened] = [new Uint8Array(sealed.length), new Uint8Array(plaintext.length)];
+  key.seal(made, { nonce, text: plaintext, data });
+  const opens = key.open(opened, { nonce, text: sealed, data });
+  const isSame = equal(made, sealed) && opens && equal(opened, plaintext);
+  sealed[0] = (sealed[0] ?? 0) ^ 1;
+  return isSame && !key.open(opened, { nonce, text: sealed, data });
+}
+
+/**
+ * AES-256-GCM of a library that is named by its path.
+ *
+ * @param path absolute; what it depends on must be open already
+ * @returns undefined when it lacks one of the functions
+ * @throws {SdkLibraryError} when it cannot be opened, or gives a wrong result for a known vector.
+ */
+export function openAeadLibrary(path: string, dlopen: Dlopen = Deno.dlopen): AwsLcAead | undefined {
+  let symbols: Deno.DynamicLibrary<typeof AEAD_SYMBOLS>["symbols"];
+  try {
+    ({ symbols } = dlopen(path, AEAD_SYMBOLS));
+  } catch (thrown) {
+    throw new SdkLibraryError(`Cannot open ${path} for AES-256-GCM`, { symbol: "dlopen", cause: thrown });
+  }
+  if (Object.values(symbols).some((symbol) => symbol === null)) return undefined;
+  const aead = new AwsLcAead(symbols as AeadSymbols);
+  if (isRight(aead)) return aead;
+  throw new SdkLibraryError(`AES-256-GCM of ${path} gives a wrong result for a NIST test vector`, {
+    symbol: "EVP_AEAD_CTX_seal",
+    hint: "The library is damaged, or is not AWS-LC: build the SDK again for this machine.",
+  });
+}
+
+/**
+ * AES-256-GCM of the SDK's libraries. They stay open until the process ends.
+ *
+ * @returns undefined when the SDK was built without exporting it
+ * @throws {SdkLibraryError} when the libraries cannot be opened, or give a wrong result.
+ */
+export function openAead(options: OpenLibrariesOptions = {}): AwsLcAead | undefined {
+  // Opened in their order, so that the loader finds what the SDK needs.
+  const { directory } = openLibraries(options);
+  return openAeadLibrary(`${directory === "/" ? "" : directory}/${LIBRARY_FILES.sdk}`, options.dlopen);
+}

@@ -1,0 +1,97 @@
+/**
+ * AES-256-GCM as a port: a service is given the implementation, AWS-LC of the SDK's library (`ffi/aead.ts`) or `node:crypto`, which is here.
+ *
+ * @module
+ */
+import { createCipheriv, createDecipheriv } from "node:crypto";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Bytes of an AES-256 key. */
+export const KEY_LENGTH = 32;
+/** Bytes of a nonce. */
+export const NONCE_LENGTH = 12;
+/** Bytes of a tag. */
+export const TAG_LENGTH = 16;
+
+/** A key in the memory of an implementation. Disposing wipes it; every use after that throws TypeError. */
+export interface AeadKey extends Disposable {
+  /**
+   * Encrypts and authenticates.
+   *
+   * @param out ciphertext ‖ tag: as long as the plaintext, and 16 bytes; must not overlap it
+   */
+  seal(out: Bytes, input: AeadInput): void;
+  /**
+   * Authenticates and decrypts. Without effect on `out`, but for zeros, when the tag does not match.
+   *
+   * @param out the plaintext: 16 bytes shorter than the text; must not overlap it
+   * @returns whether the tag matched
+   */
+  open(out: Bytes, input: AeadInput): boolean;
+}
+
+/** What a key is applied to. */
+export interface AeadInput {
+  /** 12 bytes, never twice under one key. */
+  readonly nonce: Bytes;
+  /** Plaintext when sealing, ciphertext ‖ tag when opening. */
+  readonly text: Bytes;
+  /** Additional data: authenticated, not encrypted. */
+  readonly data: Bytes;
+}
+
+/** An implementation of AES-256-GCM. */
+export interface Aead {
+  /** As `health` names it. */
+  readonly name: string;
+  /** @param raw 32 bytes, borrowed: the caller wipes them */
+  newKey(raw: Bytes): AeadKey;
+}
+
+class NodeKey implements AeadKey {
+  #raw: Bytes | undefined;
+
+  constructor(raw: Bytes) {
+    this.#raw = raw.slice();
+  }
+
+  get #key(): Bytes {
+    if (this.#raw === undefined) throw new TypeError("Cannot use the AES key: it was wiped");
+    return this.#raw;
+  }
+
+  seal(out: Bytes, { nonce, text, data }: AeadInput): void {
+    const cipher = createCipheriv("aes-256-gcm", this.#key, nonce);
+    if (data.length > 0) cipher.setAAD(data);
+    out.set(cipher.update(text));
+    cipher.final();
+    out.set(cipher.getAuthTag(), text.length);
+  }
+
+  open(out: Bytes, { nonce, text, data }: AeadInput): boolean {
+    const tagAt = text.length - TAG_LENGTH;
+    const decipher = createDecipheriv("aes-256-gcm", this.#key, nonce);
+    if (data.length > 0) decipher.setAAD(data);
+    decipher.setAuthTag(text.subarray(tagAt));
+    const plaintext = decipher.update(text.subarray(0, tagAt));
+    try {
+      decipher.final();
+      out.set(plaintext);
+      return true;
+    } catch {
+      return false;
+    } finally {
+      // Neither unauthenticated plaintext nor a second copy may outlive the call.
+      plaintext.fill(0);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#raw?.fill(0);
+    this.#raw = undefined;
+  }
+}
+
+/** Deno's own implementation: for development, and where the SDK's library has no AES-256-GCM to offer. */
+export const NODE_AEAD: Aead = { name: "node:crypto", newKey: (raw) => new NodeKey(raw) };

@@ -1,0 +1,251 @@
+/** AES-256-GCM: NIST's vectors and random inputs through `node:crypto` and through real AWS-LC (scripts/build_aws_lc.ts); the SDK's stand-in has none. */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { decodeHex, encodeHex } from "@std/encoding";
+import fc from "fast-check";
+import { AwsLcKey, openAead, openAeadLibrary } from "../../ffi/mod.ts";
+import { type Aead, NODE_AEAD } from "../../lib/crypto/aead.ts";
+import { type Binding, openPrivateKey, sealPrivateKey } from "../../lib/crypto/bound_key.ts";
+import { OpenError, SealingKey } from "../../lib/crypto/sealing.ts";
+import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
+import { CAVP_VECTORS } from "../fixtures/gcm_cavp.ts";
+import { NATIVE_DIR } from "../helpers/native_sdk.ts";
+
+const LIBRARY = `${NATIVE_DIR}/libaws_lc_plain.so`;
+const MIB = 1024 * 1024;
+
+function exists(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false;
+  }
+}
+
+const hasAwsLc = exists(LIBRARY);
+if (!hasAwsLc) console.log(`skipped: AWS-LC was not built (deno task build:aws-lc says why)`);
+const awsLc = hasAwsLc ? openAeadLibrary(LIBRARY) : undefined;
+
+function real(): Aead {
+  if (awsLc === undefined) throw new Error(`${LIBRARY} lacks a function`);
+  return awsLc;
+}
+
+/** By name, with whether to leave it out. */
+const IMPLEMENTATIONS: readonly (readonly [string, () => Aead, boolean])[] = [
+  ["node:crypto", () => NODE_AEAD, false],
+  ["AWS-LC", real, !hasAwsLc],
+];
+
+function random(length: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(length);
+  for (let at = 0; at < length; at += 65_536) crypto.getRandomValues(bytes.subarray(at, at + 65_536));
+  return bytes;
+}
+
+function filled(length: number, byte: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(length).fill(byte);
+}
+
+for (const [name, implementation, ignore] of IMPLEMENTATIONS) {
+  for (const [index, vector] of CAVP_VECTORS.entries()) {
+    Deno.test({ name: `${name}: NIST vector ${index} is sealed and opened`, ignore }, () => {
+      using key = implementation().newKey(decodeHex(vector.key));
+      const [nonce, data] = [decodeHex(vector.iv), decodeHex(vector.data)];
+      const [plaintext, sealed] = [decodeHex(vector.plaintext), decodeHex(vector.ciphertext + vector.tag)];
+      const [made, opened] = [new Uint8Array(sealed.length), new Uint8Array(plaintext.length)];
+      key.seal(made, { nonce, text: plaintext, data });
+      assertEquals(encodeHex(made), vector.ciphertext + vector.tag);
+      assertEquals([key.open(opened, { nonce, text: sealed, data }), opened], [true, plaintext]);
+      // As in gcmDecrypt256.rsp, where a vector that must fail differs in its tag.
+      sealed[sealed.length - 1] = (sealed.at(-1) ?? 0) ^ 1;
+      assertEquals(key.open(opened, { nonce, text: sealed, data }), false);
+    });
+  }
+
+  for (const length of [0, 1, 15, 16, 17, 65_536, 10 * MIB]) {
+    Deno.test({ name: `${name}: ${length} bytes are sealed and opened`, ignore }, () => {
+      using key = SealingKey.take(new SecretBytes(random(32)), { aead: implementation() });
+      const plaintext = random(length);
+      const blob = key.seal(plaintext);
+      assertEquals(blob.length, length + 28);
+      assert(encodeHex(key.open(blob)) === encodeHex(plaintext));
+    });
+  }
+
+  Deno.test({ name: `${name}: a bit changed anywhere does not open`, ignore }, () => {
+    using key = SealingKey.take(new SecretBytes(random(32)), { aead: implementation() });
+    const data = filled(3, 1);
+    const blob = key.seal(filled(20, 7), data);
+    for (let bit = 0; bit < blob.length * 8; bit++) {
+      const changed = blob.slice();
+      changed[bit >> 3] = (changed[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+      assertThrows(() => key.open(changed, data), OpenError, "tag");
+    }
+    for (const other of [filled(2, 1), filled(3, 2), filled(4, 1), filled(0, 0)]) {
+      assertThrows(() => key.open(blob, other), OpenError, "tag");
+    }
+    assertEquals(key.open(blob, data), filled(20, 7));
+  });
+
+  Deno.test({ name: `${name}: what does not open leaves no plaintext behind`, ignore }, () => {
+    using key = implementation().newKey(random(32));
+    const input = { nonce: random(12), text: filled(1_000, 0x5a), data: filled(0, 0) };
+    const sealed = new Uint8Array(1_016);
+    key.seal(sealed, input);
+    sealed[1_015] = (sealed[1_015] ?? 0) ^ 1;
+    const out = new Uint8Array(1_000);
+    assertEquals([key.open(out, { ...input, text: sealed }), out], [false, new Uint8Array(1_000)]);
+  });
+
+  Deno.test({ name: `${name}: a key that was wiped throws, however often it is wiped`, ignore }, () => {
+    const key = implementation().newKey(random(32));
+    const input = { nonce: random(12), text: random(32), data: filled(0, 0) };
+    for (let time = 0; time < 3; time++) {
+      key[Symbol.dispose]();
+      assertThrows(() => key.seal(new Uint8Array(48), input), TypeError, "wiped");
+      assertThrows(() => key.open(new Uint8Array(16), input), TypeError, "wiped");
+    }
+  });
+
+  Deno.test({ name: `${name}: a key is its own copy of the bytes`, ignore }, () => {
+    const raw = filled(32, 9);
+    using key = implementation().newKey(raw);
+    using same = implementation().newKey(filled(32, 9));
+    raw.fill(0);
+    const input = { nonce: filled(12, 1), text: filled(10, 2), data: filled(0, 0) };
+    const [one, other] = [new Uint8Array(26), new Uint8Array(26)];
+    key.seal(one, input);
+    same.seal(other, input);
+    assertEquals(one, other);
+  });
+
+  Deno.test({ name: `${name}: a private key's row is sealed and opened`, ignore }, () => {
+    const binding: Binding = {
+      purpose: "wallet",
+      subject: "alice",
+      key: { account: "111122223333", region: "us-east-1", id: "1234abcd-12ab-34cd-56ef-1234567890ab" },
+      publicPart: filled(20, 9),
+    };
+    using dataKey = new SecretBytes(filled(32, 1));
+    using privateKey = new SecretBytes(filled(32, 2));
+    const blob = sealPrivateKey(dataKey, privateKey, { binding, aead: implementation() });
+    using opened = openPrivateKey(dataKey, blob, { binding, aead: NODE_AEAD });
+    using again = openPrivateKey(dataKey, sealPrivateKey(dataKey, privateKey, { binding }), {
+      binding,
+      aead: implementation(),
+    });
+    assertEquals([opened.expose(), again.expose()], [filled(32, 2), filled(32, 2)]);
+  });
+}
+
+const bytes = (maxLength: number) => fc.uint8Array({ maxLength }) as fc.Arbitrary<Uint8Array<ArrayBuffer>>;
+const exactly = (length: number) =>
+  fc.uint8Array({ minLength: length, maxLength: length }) as fc.Arbitrary<Uint8Array<ArrayBuffer>>;
+
+Deno.test({
+  name: "AWS-LC and node:crypto make the same bytes, and each opens what the other made",
+  ignore: !hasAwsLc,
+}, () => {
+  fc.assert(
+    fc.property(exactly(32), exactly(12), bytes(20_000), bytes(500), (raw, nonce, text, data) => {
+      using ours = real().newKey(raw);
+      using node = NODE_AEAD.newKey(raw);
+      const [a, b] = [new Uint8Array(text.length + 16), new Uint8Array(text.length + 16)];
+      ours.seal(a, { nonce, text, data });
+      node.seal(b, { nonce, text, data });
+      assertEquals(a, b);
+      const [c, d] = [new Uint8Array(text.length), new Uint8Array(text.length)];
+      assertEquals([ours.open(c, { nonce, text: b, data }), node.open(d, { nonce, text: a, data })], [
+        true,
+        true,
+      ]);
+      assertEquals([c, d], [text, text]);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+Deno.test({
+  name: "AWS-LC and node:crypto agree on which changed blobs open",
+  ignore: !hasAwsLc,
+}, () => {
+  fc.assert(
+    fc.property(
+      exactly(32),
+      bytes(200),
+      bytes(50),
+      fc.nat(),
+      fc.nat({ max: 255 }),
+      (raw, text, data, place, flip) => {
+        using ours = SealingKey.take(SecretBytes.copyOf(raw), { aead: real() });
+        using node = SealingKey.take(SecretBytes.copyOf(raw));
+        const blob = node.seal(text, data);
+        const at = place % blob.length;
+        blob[at] = (blob[at] ?? 0) ^ flip;
+        const tried = [ours, node].map((key) => {
+          try {
+            return encodeHex(key.open(blob, data));
+          } catch (thrown) {
+            if (!(thrown instanceof OpenError)) throw thrown;
+            return undefined;
+          }
+        });
+        assertEquals(tried[0], tried[1]);
+        assertEquals(tried[0] === undefined, flip !== 0);
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
+
+Deno.test({ name: "AWS-LC is given no length that does not fit", ignore: !hasAwsLc }, () => {
+  using key = real().newKey(random(32));
+  const input = { nonce: random(12), text: random(32), data: filled(0, 0) };
+  for (const length of [0, 31, 32, 47, 49, 1_000]) {
+    assertThrows(() => key.seal(new Uint8Array(length), input), RangeError);
+  }
+  for (const length of [0, 15, 17, 32]) {
+    assertThrows(() => key.open(new Uint8Array(length), input), RangeError);
+  }
+  for (const length of [0, 15]) {
+    assertThrows(() => key.open(new Uint8Array(0), { ...input, text: random(length) }), RangeError);
+  }
+  for (const length of [0, 11, 13, 16]) {
+    assertThrows(() => key.seal(new Uint8Array(48), { ...input, nonce: random(length) }), RangeError);
+  }
+  for (const length of [0, 16, 31, 33]) {
+    assertThrows(() => real().newKey(random(length)), RangeError, "32");
+  }
+  const shared = new Uint8Array(100);
+  assertThrows(
+    () => key.seal(shared.subarray(0, 48), { ...input, text: shared.subarray(40, 72) }),
+    RangeError,
+  );
+  // Memory that was given away has no length.
+  const gone = new Uint8Array(48);
+  structuredClone(gone, { transfer: [gone.buffer] });
+  assertThrows(() => key.seal(gone, input), RangeError);
+});
+
+Deno.test({ name: "ten thousand keys made and disposed leave no memory behind", ignore: !hasAwsLc }, () => {
+  const raw = random(32);
+  const resident = () => Deno.memoryUsage().rss;
+  const make = (count: number) => {
+    for (let n = 0; n < count; n++) real().newKey(raw)[Symbol.dispose]();
+  };
+  make(2_000);
+  const before = resident();
+  make(10_000);
+  // A context has some 600 bytes: leaked, they would be 6 MB.
+  assert(resident() - before < 4_000_000, `${resident() - before} bytes more`);
+});
+
+Deno.test({ name: "a key of AWS-LC is one in C memory", ignore: !hasAwsLc }, () => {
+  using key = real().newKey(random(32));
+  assert(key instanceof AwsLcKey);
+  assertEquals(Object.keys(key), []);
+});
+
+Deno.test("the SDK's stand-in exports no AES-256-GCM, and that is said, not thrown", () => {
+  assertEquals(openAead({ libraryDir: NATIVE_DIR }), undefined);
+});

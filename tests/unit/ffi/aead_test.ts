@@ -1,0 +1,144 @@
+/** The binding of AWS-LC's AEAD, through a mocked library: what it does when the library is not as it should be. */
+import { assertEquals, assertThrows } from "@std/assert";
+import { createCipheriv, createDecipheriv } from "node:crypto";
+import { AEAD_SYMBOLS, type AwsLcAead, openAead, openAeadLibrary } from "../../../ffi/aead.ts";
+import { SdkGenericError, SdkLibraryError } from "../../../ffi/errors.ts";
+import { writeWord } from "../../../ffi/layout.ts";
+import type { Dlopen } from "../../../ffi/library.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+type Symbols = Deno.DynamicLibrary<typeof AEAD_SYMBOLS>["symbols"];
+
+const AEAD = 0x10n;
+
+/** A library with AES-256-GCM by `node:crypto`, whose faults are set. */
+class MockAwsLc {
+  keys = new Map<bigint, Bytes>();
+  freed: bigint[] = [];
+  opened: string[] = [];
+  missing: keyof typeof AEAD_SYMBOLS | undefined;
+  fault: "wrong" | "no_context" | "refuses" | "short" | "opens_all" | undefined;
+  #next = 0x1000n;
+
+  readonly dlopen: Dlopen = ((path: string, table: object) => {
+    this.opened.push(path);
+    const symbols = "EVP_AEAD_CTX_new" in table ? this.#symbols() : {};
+    if (this.missing !== undefined) Object.assign(symbols, { [this.missing]: null });
+    return { symbols, close: () => {} };
+  }) as never;
+
+  #symbols(): Symbols {
+    return {
+      EVP_aead_aes_256_gcm: () => AEAD,
+      EVP_AEAD_CTX_new: (aead, key, keyLength, tagLength) => {
+        assertEquals([aead, keyLength, tagLength], [AEAD, 32n, 16n]);
+        if (this.fault === "no_context") return 0n;
+        this.#next += 16n;
+        this.keys.set(this.#next, (key as Bytes).slice());
+        return this.#next;
+      },
+      EVP_AEAD_CTX_free: (context) => {
+        this.freed.push(BigInt(context));
+        this.keys.delete(BigInt(context));
+      },
+      EVP_AEAD_CTX_seal: (context, out, written, _room, nonce, _nonceLength, text, _length, data) => {
+        if (this.fault === "refuses") return 0;
+        const cipher = createCipheriv("aes-256-gcm", this.#key(context), nonce as Bytes);
+        cipher.setAAD(data as Bytes);
+        const sealed = [...cipher.update(text as Bytes), ...cipher.final(), ...cipher.getAuthTag()];
+        (out as Bytes).set(sealed);
+        if (this.fault === "wrong") (out as Bytes)[3] = 0;
+        writeWord(written as Bytes, 0, BigInt(sealed.length - (this.fault === "short" ? 1 : 0)));
+        return 1;
+      },
+      EVP_AEAD_CTX_open: (context, out, written, _room, nonce, _nonceLength, text, _length, data) => {
+        const sealed = text as Bytes;
+        const decipher = createDecipheriv("aes-256-gcm", this.#key(context), nonce as Bytes);
+        decipher.setAAD(data as Bytes);
+        decipher.setAuthTag(sealed.subarray(sealed.length - 16));
+        const plaintext = decipher.update(sealed.subarray(0, sealed.length - 16));
+        (out as Bytes).set(plaintext);
+        writeWord(written as Bytes, 0, BigInt(plaintext.length));
+        try {
+          decipher.final();
+          return 1;
+        } catch {
+          return this.fault === "opens_all" ? 1 : 0;
+        }
+      },
+    };
+  }
+
+  #key(context: bigint | number): Bytes {
+    const key = this.keys.get(BigInt(context));
+    if (key === undefined) throw new Error("a context that is not there was used");
+    return key;
+  }
+
+  open(): AwsLcAead | undefined {
+    return openAeadLibrary("/mock/lib.so", this.dlopen);
+  }
+}
+
+Deno.test("the functions are looked for in the SDK's own library, opened after what it needs", () => {
+  const mock = new MockAwsLc();
+  const aead = openAead({ libraryDir: "/mock", dlopen: mock.dlopen });
+  assertEquals(aead?.name, "AWS-LC");
+  assertEquals(mock.opened.map((path) => path.replace("/mock/", "")), [
+    "libnsm.so",
+    "libaws-c-common.so",
+    "libaws-nitro-enclaves-sdk-c.so",
+    "libaws-nitro-enclaves-sdk-c.so",
+  ]);
+  // The key of the check at the start is gone again.
+  assertEquals([mock.keys.size, mock.freed.length], [0, 1]);
+});
+
+for (const name of Object.keys(AEAD_SYMBOLS) as (keyof typeof AEAD_SYMBOLS)[]) {
+  Deno.test(`a library without ${name} has no AES-256-GCM to offer`, () => {
+    const mock = new MockAwsLc();
+    mock.missing = name;
+    assertEquals([mock.open(), mock.keys.size], [undefined, 0]);
+  });
+}
+
+for (const fault of ["wrong", "opens_all"] as const) {
+  Deno.test(`a library that gets a known answer wrong (${fault}) is refused, and keeps no key`, () => {
+    const mock = new MockAwsLc();
+    mock.fault = fault;
+    assertThrows(() => mock.open(), SdkLibraryError, "wrong result");
+    assertEquals(mock.keys.size, 0);
+  });
+}
+
+Deno.test("a library that cannot be opened is named", () => {
+  const dlopen: Dlopen = () => {
+    throw new Error("no such file");
+  };
+  assertThrows(() => openAeadLibrary("/mock/lib.so", dlopen), SdkLibraryError, "/mock/lib.so");
+});
+
+Deno.test("a context that cannot be made, a seal that fails and a length that is not right are errors", () => {
+  const mock = new MockAwsLc();
+  const aead = mock.open();
+  const key = aead?.newKey(new Uint8Array(32));
+  const input = { nonce: new Uint8Array(12), text: new Uint8Array(5), data: new Uint8Array(0) };
+  for (const fault of ["refuses", "short"] as const) {
+    mock.fault = fault;
+    const error = assertThrows(() => key?.seal(new Uint8Array(21), input), SdkGenericError, "5 bytes");
+    assertEquals(error.symbol, "EVP_AEAD_CTX_seal");
+  }
+  mock.fault = "no_context";
+  assertThrows(() => aead?.newKey(new Uint8Array(32)), SdkGenericError, "no AES-256-GCM context");
+});
+
+Deno.test("a key is freed once, and its context never used after", () => {
+  const mock = new MockAwsLc();
+  const key = mock.open()?.newKey(new Uint8Array(32));
+  const before = mock.freed.length;
+  for (let time = 0; time < 3; time++) key?.[Symbol.dispose]();
+  assertEquals([mock.freed.length - before, mock.keys.size], [1, 0]);
+  const input = { nonce: new Uint8Array(12), text: new Uint8Array(16), data: new Uint8Array(0) };
+  assertThrows(() => key?.seal(new Uint8Array(32), input), TypeError, "wiped");
+  assertThrows(() => key?.open(new Uint8Array(0), input), TypeError, "wiped");
+});
