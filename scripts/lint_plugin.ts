@@ -34,7 +34,8 @@ const WALLS: readonly { readonly from: RegExp; readonly to: RegExp; readonly why
     why: "the enclave verifies nobody's documents, and trusts no root but AWS's",
   },
   {
-    from: /^lib\/attestation\/(mod|document|expectation|verify|certificates|cose|payload|cbor|errors|root)\.ts$/,
+    from:
+      /^lib\/attestation\/(mod|document|expectation|verify|certificates|cose|payload|cbor|errors|root)\.ts$/,
     to: /^ffi\/|^lib\/attestation\/(nsm|simulated)\.ts$/,
     why: "who verifies documents may be a browser, and knows no module",
   },
