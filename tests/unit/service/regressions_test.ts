@@ -5,11 +5,11 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";
 import { hintFor } from "../../../lib/aws/kms_reasons.ts";
 import { parseOptions, UsageError } from "../../../lib/cli/options.ts";
-import { readServeConfig, SERVE_OPTIONS } from "../../../lib/cli/serve.ts";
+import { SERVE_OPTIONS } from "../../../lib/cli/serve.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import { SealingKey, SMALL_LENGTH } from "../../../lib/crypto/sealing.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
-import { parseKeyArn, selectKey } from "../../../lib/aws/key_arn.ts";
+import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
 import { LocalKms } from "../../../lib/kms/local.ts";
 import { type Handler } from "../../../lib/service/handler.ts";
 import { Connection } from "../../../lib/service/connection.ts";
@@ -244,11 +244,6 @@ for (
     assertEquals(lines.join("").includes(secret.slice(0, 20)), false);
   });
 }
-
-Deno.test("a KMS key that the configuration names twice can still be used", () => {
-  const { keys } = readServeConfig(parseOptions(SERVE_OPTIONS, ["--kms-key", ARN, "--kms-key", ARN]));
-  assertEquals(selectKey(keys, { key: ARN }).arn, ARN);
-});
 
 Deno.test("a word that every object has is no word for a switch", () => {
   const env = (name: string) => name === "CONFIGURE_ONCE" ? "constructor" : undefined;
