@@ -30,6 +30,7 @@ export interface KeyStatement {
   readonly keyArn: string;
   /** 0 for what cannot be rewrapped. */
   readonly epoch: number;
+  /** Where the enclave has the key from. */
   readonly from: KeyOrigin;
   /** For a rewrapped key: SHA-256 of the document of the epoch before, as the request gave it. 32 bytes. */
   readonly previous?: Uint8Array | undefined;

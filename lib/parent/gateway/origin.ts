@@ -77,11 +77,13 @@ function epochsOf(store: MasterKeyStore, { enclaveId, publicKey }: StoredMasterK
   return store.epochs(enclaveId).filter((epoch) => encodeHex(epoch.publicKey) === wanted);
 }
 
-/** The document of a row, if one is stored. */
+/** The document of a row, or else the last one of its key, if one is stored. */
 export function documentOf(store: MasterKeyStore, row: StoredMasterKey): SignedStatement | undefined {
-  return epochsOf(store, row).findLast(({ keyEpoch, kmsKeyId, signed }) =>
-    keyEpoch === row.keyEpoch && kmsKeyId === row.kmsKeyId && signed !== undefined
-  )?.signed;
+  const attested = epochsOf(store, row).filter(({ signed }) => signed !== undefined);
+  const own = attested.findLast(({ keyEpoch, kmsKeyId }) =>
+    keyEpoch === row.keyEpoch && kmsKeyId === row.kmsKeyId
+  );
+  return (own ?? attested.at(-1))?.signed;
 }
 
 /** What the stored documents prove of a stored key. One of them must say that the key was generated: a rewrapped key is the same key. */
@@ -178,7 +180,10 @@ export async function askAttested(
     return { key: await ask(undefined), signed: undefined };
   }
   const { document, row } = key;
-  if (document === undefined) throw unproven(enclaveId, "the reply has no attestation document");
+  if (document === undefined) {
+    if (acceptUnproven) return { key, signed: undefined };
+    throw unproven(enclaveId, "the reply has no attestation document");
+  }
   const signed = { document, nonce };
   if (expected === undefined) return { key, signed };
   try {
