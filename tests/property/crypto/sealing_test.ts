@@ -3,6 +3,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { OpenError, SealingKey, SMALL_LENGTH } from "../../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
+import { runs } from "../../helpers/effort.ts";
 
 Deno.test("any bytes under any additional data are opened as they were sealed", async () => {
   using key = await SealingKey.take(new SecretBytes(crypto.getRandomValues(new Uint8Array(32))));
@@ -15,7 +16,7 @@ Deno.test("any bytes under any additional data are opened as they were sealed", 
         assertEquals(await key.open(await key.seal(plaintext, bound), bound), new Uint8Array(plaintext));
       },
     ),
-    { numRuns: 100 },
+    runs(100),
   );
 });
 
@@ -33,6 +34,6 @@ Deno.test("any bit of a sealed blob that is changed keeps it shut, on both paths
         await assertRejects(async () => await key.open(blob), OpenError);
       },
     ),
-    { numRuns: 200 },
+    runs(200),
   );
 });

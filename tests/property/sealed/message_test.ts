@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { exportPublicKey, generateKeyPair } from "../../../lib/sealed/hpke.ts";
 import { hashPublicKey, MAX_COUNTER, openRequest, sealRequest } from "../../../lib/sealed/message.ts";
 import { SealedError } from "../../../lib/sealed/mod.ts";
+import { runs } from "../../helpers/effort.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -38,7 +39,7 @@ Deno.test("any request and any reply are opened as they were sealed, in both mod
         assertEquals(await sealed.openReply(await opened.sealReply(reply)), reply);
       },
     ),
-    { numRuns: 50 },
+    runs(50),
   );
 });
 
@@ -63,7 +64,7 @@ Deno.test("any bit that is changed keeps a request and its reply shut", async ()
       );
       await assertRejects(() => openReply(flip(reply, bit)), SealedError);
     }),
-    { numRuns: 100 },
+    runs(100),
   );
 });
 
@@ -82,7 +83,7 @@ Deno.test("a request opens under its own name alone, and a reply too", async () 
       const reply = await (await openRequest(keys, other, b)).sealReply(new Uint8Array(1));
       await assertRejects(() => sealed.openReply(reply), SealedError);
     }),
-    { numRuns: 50 },
+    runs(50),
   );
 });
 
@@ -94,6 +95,6 @@ Deno.test("any bytes in place of a request or a reply end in the protocol's own 
       await assertRejects(() => openRequest(keys, { enc, ciphertext }, name), SealedError);
       await assertRejects(() => openReply(ciphertext), SealedError);
     }),
-    { numRuns: 100 },
+    runs(100),
   );
 });
