@@ -26,6 +26,8 @@ interface Suite {
   readonly why: string;
   /** Whether each test must have ended what it began. Not where libraries and processes are shared by tests: those count what is left themselves. */
   readonly sanitized?: boolean;
+  /** Whether its files run side by side, a thread for each core: where they share nothing and measure no time. */
+  readonly parallel?: boolean;
 }
 
 const SUITES: readonly Suite[] = [
@@ -41,8 +43,9 @@ const SUITES: readonly Suite[] = [
     why:
       "files of the local KMS, access(2) through libc, a deadline on a loopback connect; variables that ethers and the YAML parser look at",
     sanitized: true,
+    parallel: true,
   },
-  { name: "property", permissions: [], why: "nothing", sanitized: true },
+  { name: "property", permissions: [], why: "nothing", sanitized: true, parallel: true },
   {
     name: "contract",
     permissions: [
@@ -68,6 +71,7 @@ const SUITES: readonly Suite[] = [
     ],
     why:
       "services, clients and other people's servers as processes of their own, over loopback and Unix sockets",
+    parallel: true,
   },
   {
     name: "kms_e2e",
@@ -91,6 +95,7 @@ const DEFAULT_SUITES = ["unit", "property", "contract", "e2e", "kms_e2e"];
 
 const SPECS = [
   { name: "filter", value: "TEXT", help: "only tests whose name contains this" },
+  { name: "soak", help: "full counts of kills, faults and random inputs, instead of the shortened ones" },
   ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
@@ -110,8 +115,14 @@ interface Count {
   readonly skipped: number;
 }
 
+/** How a run was asked for. */
+interface Run {
+  readonly filter: string | undefined;
+  readonly soak: boolean;
+}
+
 /** Runs a suite with its output as it comes, and reads the counts of its last line. */
-async function runSuite(suite: Suite, filter: string | undefined): Promise<Count> {
+async function runSuite(suite: Suite, { filter, soak }: Run): Promise<Count> {
   console.log(`\n== ${suite.name}: ${suite.why}`);
   const child = new Deno.Command(Deno.execPath(), {
     args: [
@@ -122,9 +133,12 @@ async function runSuite(suite: Suite, filter: string | undefined): Promise<Count
       "--frozen",
       // What a test leaves open is a leak: since 2.9 Deno looks only when told to.
       ...(suite.sanitized ? ["--sanitize-ops", "--sanitize-resources"] : []),
+      ...(suite.parallel ? ["--parallel"] : []),
       ...suite.permissions,
       ...(filter === undefined ? [] : [`--filter=${filter}`]),
       `tests/${suite.name}/`,
+      // What tests/helpers/effort.ts reads.
+      ...(soak ? ["--", "--soak"] : []),
     ],
     stdin: "null",
     stdout: "piped",
@@ -162,12 +176,17 @@ async function main(argv: readonly string[]): Promise<number> {
     return suite;
   });
   const total = { passed: 0, failed: 0, skipped: 0 };
+  const run = { filter: options.text("filter"), soak: options.on("soak") };
+  const times: string[] = [];
   for (const suite of suites) {
-    const count = await runSuite(suite, options.text("filter"));
+    const begun = performance.now();
+    const count = await runSuite(suite, run);
+    times.push(`${suite.name} ${Math.round((performance.now() - begun) / 1_000)} s`);
     total.passed += count.passed;
     total.failed += count.failed;
     total.skipped += count.skipped;
   }
+  console.log(`\nwall time: ${times.join(", ")}`);
   console.log(
     `\n${total.passed} passed, ${total.failed} failed${
       total.skipped === 0 ? "" : `, ${total.skipped} skipped`

@@ -12,9 +12,10 @@ import {
   writeEifFile,
 } from "../../lib/eif/mod.ts";
 import { METADATA, SIGNING, smallParts } from "../fixtures/eif.ts";
+import { count } from "../helpers/effort.ts";
 import { type BuildJob, hasEifPeer, type PeerResult, runEifPeer } from "../helpers/eif_peer.ts";
 
-const SHAPES = 200;
+const SHAPES = count(200, 60);
 const CURVES = ["P256", "P384", "P521"] as const;
 const encoder = new TextEncoder();
 const ignore = !hasEifPeer();

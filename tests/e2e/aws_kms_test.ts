@@ -12,7 +12,7 @@ import { type Kms, type KmsAccess, kmsErrorName } from "../../lib/kms/kms.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
 import { devLaunch } from "../helpers/ctl_process.ts";
 import { createMotoKey, requireSignatures } from "../helpers/moto_kms.ts";
-import { hasMoto, startMoto } from "../helpers/peers.ts";
+import { hasMoto, shareMoto, startMoto } from "../helpers/peers.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";
 
 /** A backend with two keys. */
@@ -33,9 +33,11 @@ async function localPlace(): Promise<Place> {
   };
 }
 
+const freshMoto = shareMoto();
+
 async function motoPlace(): Promise<Place> {
   await using stack = new AsyncDisposableStack();
-  const moto = stack.use(await startMoto());
+  const moto = stack.use(await freshMoto());
   const keyArn = await createMotoKey(moto.url, "alias/mine");
   const otherArn = await createMotoKey(moto.url);
   const kms = stack.use(AwsKms.open({ endpoint: moto.url }));

@@ -15,9 +15,11 @@ import { getAddress, hashMessage, recoverAddress, Transaction } from "../deps/et
 import { EIP155 } from "../fixtures/ethereum.ts";
 import { devLaunch, runCtl } from "../helpers/ctl_process.ts";
 import { startLossyProxy } from "../helpers/lossy_proxy.ts";
-import { hasMoto, startDynalite, startMoto } from "../helpers/peers.ts";
+import { hasMoto, shareDynalite, shareMoto } from "../helpers/peers.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";
 
+const freshMoto = shareMoto();
+const freshDynalite = shareDynalite();
 const KEYS = { AWS_ACCESS_KEY_ID: "made-for-tests", AWS_SECRET_ACCESS_KEY: "made-for-tests" };
 const credentials = new CredentialSource(() =>
   Promise.resolve({ accessKeyId: "made-for-tests", secretAccessKey: "made-for-tests" })
@@ -51,7 +53,7 @@ async function allRows(store: AccountStore): Promise<readonly AccountRow[]> {
 }
 
 test("a hundred accounts are made, and each signs after the enclave was started again", async (directory) => {
-  await using dynamoDb = await startDynalite();
+  await using dynamoDb = await freshDynalite();
   const env = { ...KEYS, AWS_REGION: "us-east-1", AWS_ENDPOINT_URL: dynamoDb.url };
   const table = await runCtl(["account", "create-table"], { env });
   assertEquals([table.code, table.stdout.includes("created")], [0, true], table.stderr);
@@ -112,7 +114,7 @@ test("an enclave with another KMS key signs with no account of this one", async 
 });
 
 test("DynamoDB goes away and comes back in the middle: no account lost, none overwritten, nothing half-written", async (directory) => {
-  await using dynamoDb = await startDynalite();
+  await using dynamoDb = await freshDynalite();
   using proxy = startLossyProxy(dynamoDb.url);
   await using enclave = await startEnclave(directory);
   using connection = await connectWallet(enclave);
@@ -292,7 +294,7 @@ test("without any credentials the tool says where they could come from", async (
 
 if (hasMoto()) {
   test("kms create-key makes a symmetric key with alias, tags and rotation, and says its ARN", async () => {
-    await using moto = await startMoto();
+    await using moto = await freshMoto();
     const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url };
     const args = [
       "kms",
@@ -332,7 +334,7 @@ if (hasMoto()) {
   });
 
   test("account create-table makes the table in moto too, and finds it the second time", async () => {
-    await using moto = await startMoto();
+    await using moto = await freshMoto();
     const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url, REGION: "eu-west-1" };
     const outcomes: string[] = [];
     for (const _ of [1, 2]) {

@@ -9,9 +9,10 @@ import { formatAddress } from "../../lib/wire/address.ts";
 import { DisableKeyCommand } from "../deps/aws_kms.ts";
 import { BUILD_A, BUILD_B, PARENT, ROOT } from "../fixtures/key_policies.ts";
 import { devLaunch, runCtl } from "../helpers/ctl_process.ts";
-import { hasMoto, startMoto } from "../helpers/peers.ts";
+import { hasMoto, shareMoto } from "../helpers/peers.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";
 
+const freshMoto = shareMoto();
 const KEYS = { AWS_ACCESS_KEY_ID: "made-for-tests", AWS_SECRET_ACCESS_KEY: "made-for-tests" };
 const identity = { accessKeyId: "made-for-tests", secretAccessKey: "made-for-tests" };
 const credentials = new CredentialSource(() => Promise.resolve(identity));
@@ -84,7 +85,7 @@ if (hasMoto()) {
   };
 
   test("with a service, a key and a policy for the image all that is looked at is well", async (directory) => {
-    await using moto = await startMoto();
+    await using moto = await freshMoto();
     await using service = await ServiceProcess.start(
       devLaunch(["--kms-local-file", `${directory}/keys.json`]),
     );
@@ -105,7 +106,7 @@ if (hasMoto()) {
   });
 
   test("a policy for another build is told from one that lets everybody in", async (directory) => {
-    await using moto = await startMoto();
+    await using moto = await freshMoto();
     const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url };
     const key = await newKey(moto.url);
     const args = [
@@ -128,7 +129,7 @@ if (hasMoto()) {
   });
 
   test("a disabled key, a key that is not there and a region that is not the key's are told apart", async () => {
-    await using moto = await startMoto();
+    await using moto = await freshMoto();
     const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url, AWS_REGION: "eu-west-1" };
     const key = await newKey(moto.url);
     const { KMSClient } = await import("../../lib/aws/deps/aws_sdk.ts");

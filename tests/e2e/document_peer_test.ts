@@ -1,10 +1,11 @@
 /** Attestation documents, judged by a second verifier in another language with other libraries: it says yes and no where ours does. */
 import { assert, assertEquals } from "@std/assert";
-import { encodeHex } from "@std/encoding";
+import { encodeBase64, encodeHex } from "@std/encoding";
 import { AttestationError, AWS_NITRO_ROOT } from "../../lib/attestation/mod.ts";
 import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
 import { verifyDocumentUnder } from "../../lib/attestation/verify.ts";
 import { hasMoto } from "../helpers/peers.ts";
+import { within } from "../helpers/service_process.ts";
 import { realDocuments } from "../helpers/vectors.ts";
 
 const PEERS = new URL("../peers/", import.meta.url).pathname;
@@ -18,26 +19,43 @@ interface Verdict {
   readonly user_data?: string | null;
 }
 
+/** The second verifier, as a process for all tests of this file. */
+function startVerifier() {
+  const child = new Deno.Command(`${PEERS}build/venv/bin/python`, {
+    args: [`${PEERS}verify_document.py`],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  return {
+    ask: async (root: Uint8Array, document: Uint8Array): Promise<Verdict> => {
+      const question = JSON.stringify({ root: encodeBase64(root), document: encodeBase64(document) });
+      await writer.write(new TextEncoder().encode(`${question}\n`));
+      let line = "";
+      while (!line.endsWith("\n")) {
+        const { value } = await within(10_000, "the second verifier's answer", reader.read());
+        if (value === undefined) throw new Error("The second verifier has ended");
+        line += value;
+      }
+      return JSON.parse(line);
+    },
+    end: async () => {
+      await writer.close();
+      await reader.cancel();
+      await child.status;
+    },
+  };
+}
+
+let verifier: ReturnType<typeof startVerifier> | undefined;
+Deno.test.afterAll(async () => await verifier?.end());
+
 /** What the second verifier says. */
-async function ask(root: Uint8Array, document: Uint8Array): Promise<Verdict> {
-  const file = await Deno.makeTempFile({ prefix: "denclave-root-" });
-  try {
-    await Deno.writeFile(file, root);
-    const child = new Deno.Command(`${PEERS}build/venv/bin/python`, {
-      args: [`${PEERS}verify_document.py`, file],
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    const writer = child.stdin.getWriter();
-    await writer.write(document);
-    await writer.close();
-    const { success, stdout, stderr } = await child.output();
-    if (!success) throw new Error(new TextDecoder().decode(stderr));
-    return JSON.parse(new TextDecoder().decode(stdout));
-  } finally {
-    await Deno.remove(file);
-  }
+function ask(root: Uint8Array, document: Uint8Array): Promise<Verdict> {
+  verifier ??= startVerifier();
+  return verifier.ask(root, document);
 }
 
 /** Whether ours takes it, as of its own time. */

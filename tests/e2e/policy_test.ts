@@ -10,8 +10,9 @@ import { renderKeyPolicy } from "../../lib/parent/policies/render.ts";
 import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { ADMIN, BUILD_A, BUILD_B, DEFAULT_POLICY, PARENT, policyOf, ROOT } from "../fixtures/key_policies.ts";
 import { runCtl } from "../helpers/ctl_process.ts";
-import { hasMoto, startMoto } from "../helpers/peers.ts";
+import { hasMoto, shareMoto } from "../helpers/peers.ts";
 
+const freshMoto = shareMoto();
 const KEYS = { AWS_ACCESS_KEY_ID: "made-for-tests", AWS_SECRET_ACCESS_KEY: "made-for-tests" };
 const credentials = new CredentialSource(() =>
   Promise.resolve({ accessKeyId: "made-for-tests", secretAccessKey: "made-for-tests" })
@@ -162,7 +163,7 @@ if (hasMoto()) {
   });
 
   test("apply shows the difference and changes nothing, until it is told to", async (cwd) => {
-    await using moto = await startMoto();
+    await using moto = await freshMoto();
     const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url };
     const key = await newKey(moto.url);
     const apply = (...more: readonly string[]) =>
@@ -204,7 +205,7 @@ if (hasMoto()) {
   });
 
   test("apply refuses what would lock the caller out, and what the linter fails", async () => {
-    await using moto = await startMoto();
+    await using moto = await freshMoto();
     const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url };
     const key = await newKey(moto.url);
     const elsewhere = renderKeyPolicy({ builds: [BUILD_A], parents: [PARENT], administrators: [ADMIN] });
@@ -224,7 +225,7 @@ if (hasMoto()) {
   });
 
   test("a policy that somebody else changes meanwhile is not overwritten", async () => {
-    await using moto = await startMoto();
+    await using moto = await freshMoto();
     const key = parseKeyArn(await newKey(moto.url));
     using admin = openKeyAdmin({ key, credentials, endpoint: moto.url });
     const change = await planChange(admin, forCaller, { reviewed: [ROOT] });
@@ -237,7 +238,7 @@ if (hasMoto()) {
   });
 
   test("a key that is not there, and a KMS that is not there, are told apart", async () => {
-    await using moto = await startMoto();
+    await using moto = await freshMoto();
     const key = parseKeyArn(
       "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
     );

@@ -5,7 +5,7 @@ import { type AccountRow, type AccountStore, StoreError } from "../../lib/parent
 import { openDynamoDbStore } from "../../lib/parent/stores/dynamodb.ts";
 import { openSqliteStore } from "../../lib/parent/stores/sqlite.ts";
 import { startLossyProxy } from "../helpers/lossy_proxy.ts";
-import { hasMoto, type PeerServer, startDynalite, startMoto } from "../helpers/peers.ts";
+import { hasMoto, type PeerServer, shareDynalite, shareMoto } from "../helpers/peers.ts";
 
 const credentials = new CredentialSource(() =>
   Promise.resolve({ accessKeyId: "test", secretAccessKey: "test" })
@@ -54,10 +54,11 @@ function serverPlace(start: () => Promise<PeerServer>): () => Promise<Place> {
   };
 }
 
+const freshDynalite = shareDynalite();
 const PLACES: readonly (readonly [string, () => Promise<Place>])[] = [
   ["SQLite", sqlitePlace],
-  ["dynalite", serverPlace(startDynalite)],
-  ...(hasMoto() ? [["moto", serverPlace(startMoto)] as const] : []),
+  ["dynalite", serverPlace(freshDynalite)],
+  ...(hasMoto() ? [["moto", serverPlace(shareMoto())] as const] : []),
 ];
 if (!hasMoto()) {
   console.log("skipped: the tests against moto, since it is not installed (scripts/build_peers.ts)");
@@ -168,7 +169,7 @@ Deno.test("SQLite: a file that is no database, or of a newer version, is refused
 
 const networkTest = (behaviour: string, run: (server: PeerServer) => Promise<void>) =>
   Deno.test({ name: `DynamoDB: ${behaviour}`, sanitizeResources: false, sanitizeOps: false }, async () => {
-    await using server = await startDynalite();
+    await using server = await freshDynalite();
     await using store = dynamoDb(server.url);
     await store.createTable();
     await run(server);

@@ -7,7 +7,7 @@ import { NATIVE_DIR } from "./native_sdk.ts";
 import { within } from "./deadline.ts";
 import type { EifMetadata } from "../../lib/eif/mod.ts";
 
-const PEER = `${NATIVE_DIR}/eif_peer/release/eif_peer`;
+const PEER = `${NATIVE_DIR}/eif_peer`;
 const RUN_MS = 60_000;
 
 /** Makes an image from files. */

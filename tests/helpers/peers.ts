@@ -71,12 +71,65 @@ async function start(
 }
 
 /** Starts moto on a port of its choice, or a given one. */
-export function startMoto(port = 0): Promise<PeerServer> {
-  return start(MOTO, ["-H", "127.0.0.1", "-p", String(port)], "stderr");
+export function startMoto(): Promise<PeerServer> {
+  return start(MOTO, ["-H", "127.0.0.1", "-p", "0"], "stderr");
+}
+
+/**
+ * One server for the tests of a file, one after the other: started when the first asks for it, ended after the last. Each gets it as new.
+ *
+ * @param reset makes it forget what it was told
+ */
+function sharePeer(
+  start: () => Promise<PeerServer>,
+  reset: (url: string) => Promise<void>,
+): () => Promise<PeerServer> {
+  let shared: Promise<PeerServer> | undefined;
+  Deno.test.afterAll(async () => {
+    await (await shared)?.[Symbol.asyncDispose]();
+  });
+  return async () => {
+    shared ??= start();
+    const { url } = await shared;
+    await reset(url);
+    return { url, [Symbol.asyncDispose]: () => Promise.resolve() };
+  };
+}
+
+/** moto for the tests of this file. A test that makes moto check signatures starts its own. */
+export function shareMoto(): () => Promise<PeerServer> {
+  return sharePeer(startMoto, async (url) => {
+    await post(`${url}/moto-api/reset`, {}, "");
+  });
+}
+
+/** dynalite for the tests of this file. */
+export function shareDynalite(): () => Promise<PeerServer> {
+  return sharePeer(startDynalite, async (url) => {
+    const { TableNames } = JSON.parse(await askDynamoDb(url, "ListTables", {})) as { TableNames: string[] };
+    for (const TableName of TableNames) await askDynamoDb(url, "DeleteTable", { TableName });
+  });
+}
+
+function askDynamoDb(url: string, operation: string, fields: object): Promise<string> {
+  const scope = "AKIDTEST/20260101/us-east-1/dynamodb/aws4_request";
+  return post(url, {
+    "content-type": "application/x-amz-json-1.0",
+    "x-amz-target": `DynamoDB_20120810.${operation}`,
+    "x-amz-date": "20260101T000000Z",
+    authorization: `AWS4-HMAC-SHA256 Credential=${scope}, SignedHeaders=host, Signature=none`,
+  }, JSON.stringify(fields));
+}
+
+async function post(url: string, headers: HeadersInit, body: string): Promise<string> {
+  const response = await fetch(url, { method: "POST", headers, body, signal: AbortSignal.timeout(10_000) });
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${url} answered ${response.status}: ${text}`);
+  return text;
 }
 
 /** Starts dynalite, in memory. */
-export function startDynalite(port = 0): Promise<PeerServer> {
+export function startDynalite(): Promise<PeerServer> {
   const args = [
     "run",
     "--quiet",
@@ -86,5 +139,5 @@ export function startDynalite(port = 0): Promise<PeerServer> {
     "--frozen",
     "--allow-all",
   ];
-  return start(Deno.execPath(), [...args, `${ROOT}tests/peers/dynalite_main.ts`, String(port)], "stdout");
+  return start(Deno.execPath(), [...args, `${ROOT}tests/peers/dynalite_main.ts`], "stdout");
 }

@@ -10,8 +10,9 @@ import { KMSClient } from "../../lib/aws/deps/aws_sdk.ts";
 import { CreateAliasCommand, CreateKeyCommand } from "../deps/aws_kms.ts";
 import { SigningKey } from "../deps/ethers.ts";
 import { type CtlResult, devLaunch, runCtl, spawnCtl } from "../helpers/ctl_process.ts";
+import { count } from "../helpers/effort.ts";
 import { startLossyProxy } from "../helpers/lossy_proxy.ts";
-import { hasMoto, type PeerServer, startMoto } from "../helpers/peers.ts";
+import { hasMoto, type PeerServer, shareMoto } from "../helpers/peers.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";
 
 const REGION = "us-west-2";
@@ -111,9 +112,11 @@ function rowsOf(result: CtlResult): readonly Record<string, unknown>[] {
   return JSON.parse(result.stdout).enclaves;
 }
 
+const freshMoto = shareMoto();
+
 function test(behaviour: string, run: (moto: PeerServer) => Promise<void>): void {
   Deno.test({ name: `master key: ${behaviour}`, sanitizeResources: false, sanitizeOps: false }, async () => {
-    await using moto = await startMoto();
+    await using moto = await freshMoto();
     await run(moto);
   });
 }
@@ -332,7 +335,8 @@ else {
     assertEquals((await world.gateway("verify")).code, 0);
   });
 
-  test("a gateway that is killed at any moment of init or rewrap, 100 times: the key is never lost, and never two", async (moto) => {
+  const KILLS = count(100, 12);
+  test(`a gateway that is killed at any moment of init or rewrap, ${KILLS} times: the key is never lost, and never two`, async (moto) => {
     await using world = await makeWorld(moto);
     let enclave = await world.startEnclave();
     try {
@@ -340,8 +344,8 @@ else {
       let publicKey: string | undefined;
       let landed = 0;
       let windowMs = 500;
-      for (let round = 0; round < 100; round++) {
-        if (round % 20 === 19) {
+      for (let round = 0; round < KILLS; round++) {
+        if (round % count(20, 5) === 4) {
           await enclave.stop();
           enclave = await world.startEnclave();
         }
@@ -367,7 +371,7 @@ else {
       await world.configure([enclave], stored?.keyId);
       assertEquals(rowsOf(await world.gateway("init", "--new", "--json"))[0]?.["public_key"], publicKey);
       assertEquals((await world.gateway("verify")).code, 0);
-      console.log(`    ${landed} of 100 runs ended before they were killed`);
+      console.log(`    ${landed} of ${KILLS} runs ended before they were killed`);
     } finally {
       await enclave[Symbol.asyncDispose]();
     }

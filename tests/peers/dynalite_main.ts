@@ -5,9 +5,8 @@
  */
 import dynalite from "../deps/dynalite.ts";
 
-const [port = "0"] = Deno.args;
 const server = dynalite({ createTableMs: 0, deleteTableMs: 0, updateTableMs: 0 });
-server.listen(Number(port), "127.0.0.1", () => {
+server.listen(0, "127.0.0.1", () => {
   const address = server.address();
   if (address !== null && typeof address !== "string") console.log(`http://127.0.0.1:${address.port}`);
 });

@@ -1,8 +1,11 @@
 """A second verifier of attestation documents, for the tests: by Python's cbor2 and cryptography, and nothing of this project.
 
-usage: verify_document.py ROOT.der < document        prints {"ok": true, "module_id": ..., "pcrs": {...}} or {"ok": false, "why": ...}
+usage: verify_document.py
+Reads lines of {"root": ..., "document": ...}, both base64, and answers each with a line: {"ok": true, "module_id": ..., "pcrs": {...}} or
+{"ok": false, "why": ...}.
 The chain is verified as of the document's own time.
 """
+import base64
 import datetime
 import json
 import sys
@@ -47,11 +50,14 @@ def verify(root_der: bytes, document: bytes) -> dict:
 
 
 def main() -> None:
-    with open(sys.argv[1], "rb") as root:
+    for line in sys.stdin:
+        question = json.loads(line)
+        root, document = (base64.b64decode(question[name]) for name in ("root", "document"))
         try:
-            print(json.dumps(verify(root.read(), sys.stdin.buffer.read())))
+            answer = verify(root, document)
         except (ValueError, KeyError, TypeError, IndexError, InvalidSignature, cbor2.CBORDecodeError) as error:
-            print(json.dumps({"ok": False, "why": f"{type(error).__name__}: {error}"}))
+            answer = {"ok": False, "why": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
 
 
 main()

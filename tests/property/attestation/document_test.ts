@@ -8,6 +8,7 @@ import { AttestationError } from "../../../lib/attestation/errors.ts";
 import { parsePayload } from "../../../lib/attestation/payload.ts";
 import { verifyDocumentUnder } from "../../../lib/attestation/verify.ts";
 import { forge } from "../../helpers/forged_documents.ts";
+import { runs } from "../../helpers/effort.ts";
 
 const LIMITS = { maxBytes: 16 * 1024, maxDepth: 8 };
 
@@ -54,7 +55,7 @@ Deno.test("any bytes are a message and a payload, or are refused as none", () =>
       refusal(() => parseSign1(bytes));
       refusal(() => parsePayload(bytes));
     }),
-    { numRuns: 2_000 },
+    runs(2_000),
   );
 });
 
@@ -70,7 +71,7 @@ Deno.test("what strict CBOR takes is the shortest form of itself", () => {
       }
       assertEquals(new Uint8Array(encode(value, { mapSorter: () => 0 })), new Uint8Array(bytes));
     }),
-    { numRuns: 5_000 },
+    runs(5_000),
   );
 });
 
@@ -103,7 +104,7 @@ Deno.test("a document that was changed anywhere, in any way, is refused", async 
       }
       assert(false, `a change at ${index} was taken`);
     }),
-    { numRuns: 300 },
+    runs(300),
   );
 });
 
@@ -149,6 +150,6 @@ Deno.test("certificates of any bytes are refused, under a signature or not", asy
       }
       assert(false, "it was taken");
     }),
-    { numRuns: 300 },
+    runs(300),
   );
 });

@@ -3,8 +3,9 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { parseKeyArn, selectKey } from "../../../lib/aws/key_arn.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
+import { runs } from "../../helpers/effort.ts";
 
-const RUNS = { numRuns: 500 };
+const RUNS = runs(500);
 
 const ARNS = ["us-east-1", "eu-west-1"].flatMap((region) =>
   ["a", "b"].map((letter) => `arn:aws:kms:${region}:111122223333:key/${letter.repeat(8)}`)

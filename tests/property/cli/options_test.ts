@@ -4,8 +4,9 @@ import fc from "fast-check";
 import { parseOptions, UsageError } from "../../../lib/cli/options.ts";
 import { NITRO_OPTIONS, readServeConfig, SERVE_OPTIONS } from "../../../lib/cli/serve.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
+import { runs } from "../../helpers/effort.ts";
 
-const RUNS = { numRuns: 500 };
+const RUNS = runs(500);
 
 Deno.test("any command line is read or refused with a UsageError", () => {
   const words = fc.oneof(

@@ -3,6 +3,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { OpenError, SealingKey } from "../../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
+import { runs } from "../../helpers/effort.ts";
 
 Deno.test("any bytes under any additional data are opened as they were sealed", () => {
   using key = SealingKey.take(new SecretBytes(crypto.getRandomValues(new Uint8Array(32))));
@@ -11,7 +12,7 @@ Deno.test("any bytes under any additional data are opened as they were sealed", 
       const bound = new Uint8Array(data);
       assertEquals(key.open(key.seal(plaintext, bound), bound), new Uint8Array(plaintext));
     }),
-    { numRuns: 100 },
+    runs(100),
   );
 });
 
@@ -24,6 +25,6 @@ Deno.test("any bit of a sealed blob that is changed keeps it shut", () => {
       blob[at] = (blob[at] ?? 0) ^ (1 << bit);
       assertThrows(() => key.open(blob), OpenError);
     }),
-    { numRuns: 200 },
+    runs(200),
   );
 });

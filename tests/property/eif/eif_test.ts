@@ -11,6 +11,7 @@ import { readExactly } from "../../../lib/eif/source.ts";
 import { imageOf, METADATA, SIGNING, smallParts } from "../../fixtures/eif.ts";
 import { elfFile } from "../../fixtures/elf.ts";
 import { unpackCpio } from "../../helpers/cpio.ts";
+import { runs } from "../../helpers/effort.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -74,7 +75,7 @@ Deno.test("any parts are read as they were written, and measured by the definiti
         assertEquals([description.crc.ok, description.signature?.problem], [true, undefined]);
       },
     ),
-    { numRuns: 150 },
+    runs(150),
   );
 });
 
@@ -109,7 +110,7 @@ Deno.test("any bytes, and any image with a few bytes changed, are read or refuse
       }
       assert(most <= Math.max(HEADER_LENGTH, image.length), `asked for ${most} of ${image.length}`);
     }),
-    { numRuns: 600 },
+    runs(600),
   );
 });
 
@@ -130,7 +131,7 @@ Deno.test("any bit of what is measured that is flipped, is seen in the CRC and i
         assertEquals([changed.crc.ok, changed.measurements.PCR0 === measurements.PCR0], [false, false]);
       },
     ),
-    { numRuns: 200 },
+    runs(200),
   );
 });
 
@@ -167,7 +168,7 @@ Deno.test("any ELF file is read as it was made, and any bytes changed in one are
         assert(asked <= 64 * 1024, String(asked));
       },
     ),
-    { numRuns: 500 },
+    runs(500),
   );
 });
 
@@ -209,6 +210,6 @@ Deno.test("any files come out of an archive as they went in, whatever their orde
       }
       assertEquals(await make(entries.toReversed()), archive);
     }),
-    { numRuns: 300 },
+    runs(300),
   );
 });

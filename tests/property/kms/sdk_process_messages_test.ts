@@ -3,6 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { decodeFrames, encodeFrame } from "../../../lib/kms/sdk_process/frames.ts";
 import { cuts, pieces } from "../../helpers/pieces.ts";
+import { runs } from "../../helpers/effort.ts";
 
 Deno.test("any message comes off the SDK host's pipe as it went on, in any split", async () => {
   const messages = fc.array(fc.record({ id: fc.nat(), text: fc.string(), bytes: fc.uint8Array() }), {
@@ -16,7 +17,7 @@ Deno.test("any message comes off the SDK host's pipe as it went on, in any split
       for await (const message of decodeFrames(stream)) received.push(message);
       assertEquals(JSON.stringify(received), JSON.stringify(sent));
     }),
-    { numRuns: 200 },
+    runs(200),
   );
 });
 
@@ -32,6 +33,6 @@ Deno.test("any bytes on the SDK host's pipe end in messages or an error, and no 
       }
       assert(messages * 4 <= bytes.length);
     }),
-    { numRuns: 300 },
+    runs(300),
   );
 });

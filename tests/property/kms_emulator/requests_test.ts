@@ -7,6 +7,7 @@ import { like } from "../../../lib/kms_emulator/conditions.ts";
 import { KmsRefusal } from "../../../lib/kms_emulator/errors.ts";
 import { encryptionContext, parseFields } from "../../../lib/kms_emulator/fields.ts";
 import { evaluatePolicy, parseCaller, parseKeyPolicy } from "../../../lib/kms_emulator/policy.ts";
+import { runs } from "../../helpers/effort.ts";
 
 const RSA = {
   name: "RSA-OAEP",
@@ -58,7 +59,7 @@ Deno.test("an envelope with any part of it replaced opens, or is refused as one"
         assertInstanceOf(thrown, CmsError);
       }
     }),
-    { numRuns: 60 },
+    runs(60),
   );
 });
 
@@ -128,7 +129,7 @@ Deno.test("a pattern means what a regular expression would", () => {
       const expression = new RegExp(`^${pattern.replaceAll("*", ".*").replaceAll("?", ".")}$`);
       assertEquals(like(pattern, text), expression.test(text));
     }),
-    { numRuns: 2_000 },
+    runs(2_000),
   );
 });
 

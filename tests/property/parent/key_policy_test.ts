@@ -9,6 +9,7 @@ import { lintKeyPolicy } from "../../../lib/parent/policies/lint.ts";
 import type { Measurements } from "../../../lib/parent/policies/measurements.ts";
 import { readMeasurements } from "../../../lib/parent/policies/measurements.ts";
 import { finalise, parentsOf, renderKeyPolicy, rollOver } from "../../../lib/parent/policies/render.ts";
+import { runs } from "../../helpers/effort.ts";
 
 const ZERO = "0".repeat(96);
 const hex = fc.uint8Array({ minLength: 48, maxLength: 48 }).map((bytes) => bytes.toHex()).filter((text) =>
@@ -60,7 +61,7 @@ Deno.test("a rendered policy lints clean, admits each of its builds, and no mixt
         assertEquals(admission(policy, { ...first, pcr1: second.pcr1 }).admitted, false);
       }
     }),
-    { numRuns: 300 },
+    runs(300),
   );
 });
 
@@ -80,7 +81,7 @@ Deno.test("rollover then finalise gives what a fresh rendering gives, and lints 
       for (const build of options.builds) assertEquals(admission(after, build).admitted, false);
       assertEquals(diffKeyPolicies(after, renderKeyPolicy({ ...options, builds: [next] })), []);
     }),
-    { numRuns: 200 },
+    runs(200),
   );
 });
 
@@ -136,7 +137,7 @@ Deno.test("any JSON is read as a policy or refused by the policy's own error, an
       lintKeyPolicy(policy);
       assertEquals(formatDiff(diffKeyPolicies(policy, policy), false), "");
     }),
-    { numRuns: 1_000 },
+    runs(1_000),
   );
 });
 
@@ -152,6 +153,6 @@ Deno.test("any text is read as measurements or refused by the policy's own error
         }
       },
     ),
-    { numRuns: 500 },
+    runs(500),
   );
 });

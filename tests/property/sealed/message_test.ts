@@ -5,6 +5,7 @@ import { exportPublicKey, generateKeyPair } from "../../../lib/sealed/hpke.ts";
 import { hashPublicKey, MAX_COUNTER, openRequest, sealRequest } from "../../../lib/sealed/message.ts";
 import { SealedError } from "../../../lib/sealed/mod.ts";
 import { CLOCK_TOLERANCE_MS, timeProblem } from "../../../lib/service/sealed_time.ts";
+import { runs } from "../../helpers/effort.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -45,7 +46,7 @@ Deno.test("any request and any reply are opened as they were sealed, in both mod
         assertEquals(await sealed.openReply(await opened.sealReply(reply)), reply);
       },
     ),
-    { numRuns: 50 },
+    runs(50),
   );
 });
 
@@ -73,7 +74,7 @@ Deno.test("any bit that is changed keeps a request and its reply shut", async ()
       );
       await assertRejects(() => openReply(flip(reply, bit)), SealedError);
     }),
-    { numRuns: 100 },
+    runs(100),
   );
 });
 
@@ -92,7 +93,7 @@ Deno.test("a request opens under its own name alone, and a reply too", async () 
       const reply = await (await openRequest(keys, other, b)).sealReply(new Uint8Array(1));
       await assertRejects(() => sealed.openReply(reply), SealedError);
     }),
-    { numRuns: 50 },
+    runs(50),
   );
 });
 
@@ -104,7 +105,7 @@ Deno.test("any bytes in place of a request or a reply end in the protocol's own 
       await assertRejects(() => openRequest(keys, { enc, ciphertext }, name), SealedError);
       await assertRejects(() => openReply(ciphertext), SealedError);
     }),
-    { numRuns: 100 },
+    runs(100),
   );
 });
 
@@ -132,7 +133,7 @@ Deno.test("whatever a request says, it is taken from 5 s before its sealing to 5
         assertEquals(isTaken, isInTime);
       },
     ),
-    { numRuns: 2_000 },
+    runs(2_000),
   );
 });
 
@@ -146,6 +147,6 @@ Deno.test("a request that says any times is taken within the limit of its delive
         assert(sessionStarted <= sealedAt && sealedAt <= expiresAt);
       } else assert(/not in order|[0-9]+ ms (ahead|ago)/.test(problem), problem);
     }),
-    { numRuns: 2_000 },
+    runs(2_000),
   );
 });

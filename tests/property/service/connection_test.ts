@@ -7,6 +7,7 @@ import { Metrics } from "../../../lib/service/metrics.ts";
 import { encodeMessage, type Framing } from "../../../lib/wire/framing.ts";
 import { within } from "../../helpers/deadline.ts";
 import { Peer } from "../../helpers/duplex.ts";
+import { runs } from "../../helpers/effort.ts";
 
 const framings = fc.constantFrom<Framing>("u64le", "u32be", "raw");
 
@@ -52,7 +53,7 @@ Deno.test("any requests in any split are answered, each once, in order", async (
         await serving;
       },
     ),
-    { numRuns: 200 },
+    runs(200),
   );
 });
 
@@ -75,7 +76,7 @@ Deno.test("any bytes at all are answered or closed upon, and what the handler is
         asked.every((request) => typeof request === "object" && request !== null && !Array.isArray(request)),
       );
     }),
-    { numRuns: 300 },
+    runs(300),
   );
 });
 

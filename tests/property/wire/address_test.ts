@@ -3,8 +3,9 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { EnclaveError } from "../../../lib/errors.ts";
 import { type Address, formatAddress, parseAddress } from "../../../lib/wire/address.ts";
+import { runs } from "../../helpers/effort.ts";
 
-const RUNS = { numRuns: 500 };
+const RUNS = runs(500);
 
 Deno.test("any address is read and written the same again, or refused as one", () => {
   const words = fc.tuple(

@@ -3,9 +3,10 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { encodeMessage, FrameDecoder, type Framing, MessageEncoder } from "../../../lib/wire/framing.ts";
 import { cuts, pieces } from "../../helpers/pieces.ts";
+import { runs } from "../../helpers/effort.ts";
 
 const framings = fc.constantFrom<Framing>("u64le", "u32be", "raw");
-const RUNS = { numRuns: 500 };
+const RUNS = runs(500);
 
 Deno.test("any JSON value, in any framing and any split, comes out as it went in", () => {
   fc.assert(
@@ -123,6 +124,6 @@ Deno.test("a decoder that bytes are written into in any pieces holds no more tha
         }
       },
     ),
-    { numRuns: 100 },
+    runs(100),
   );
 });

@@ -2,8 +2,9 @@
 import { assert } from "@std/assert";
 import fc from "fast-check";
 import { parseObject, takeCredentials, WireError } from "../../../lib/wire/messages.ts";
+import { runs } from "../../helpers/effort.ts";
 
-const RUNS = { numRuns: 500 };
+const RUNS = runs(500);
 
 Deno.test("any bytes as a document give an object or a WireError, and any object gives credentials or a WireError", () => {
   fc.assert(
