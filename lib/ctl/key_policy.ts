@@ -7,7 +7,7 @@ import { EXIT, helpLines, type Options, type OptionSpec, parseOptions, UsageErro
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import type { KeyAdmin } from "../parent/key_admin.ts";
 import { diffKeyPolicies, formatDiff, printable } from "../parent/policies/diff.ts";
-import { formatKeyPolicy, type KeyPolicy, readKeyPolicy } from "../parent/policies/key_policy.ts";
+import { formatKeyPolicy, type KeyPolicy, readKeyPolicy } from "../aws/key_policy.ts";
 import { type KeyFacts, lintKeyPolicy, type LintOptions, type LintReport } from "../parent/policies/lint.ts";
 import {
   type Measurements,

@@ -1,6 +1,6 @@
 /** The linter of key policies: what it finds in good ones and bad ones, each with its rule. */
 import { assertEquals } from "@std/assert";
-import type { KeyPolicy, KeyPolicyStatement } from "../../../lib/parent/policies/key_policy.ts";
+import type { KeyPolicy, KeyPolicyStatement } from "../../../lib/aws/key_policy.ts";
 import { lintKeyPolicy, type LintOptions } from "../../../lib/parent/policies/lint.ts";
 import { RULES } from "../../../lib/parent/policies/rules.ts";
 import {
