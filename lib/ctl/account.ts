@@ -39,16 +39,15 @@ const KEY = {
   help: "KMS key, ARN or id, where the enclave allows several",
 } as const;
 
+const LIST_SPECS = [...STORE_OPTIONS, ...AWS_OPTIONS, JSON_OPTION, ...COMMON_OPTIONS] as const;
+
 const CREATE_SPECS = [
   { ...NAME, help: "its name; again or with commas for more" },
   { name: "count", value: "N", help: "make so many: <name>-1 to <name>-N" },
   { name: "attest", help: "have the NSM sign that the address was made in the enclave; kept in the row" },
   KEY,
   ...ENCLAVE_OPTIONS,
-  ...STORE_OPTIONS,
-  ...AWS_OPTIONS,
-  JSON_OPTION,
-  ...COMMON_OPTIONS,
+  ...LIST_SPECS,
 ] as const satisfies readonly OptionSpec[];
 
 const SIGN_SPECS = [
@@ -63,13 +62,9 @@ const SIGN_SPECS = [
     help: 'sign all of a JSON array of {"message"|"typedData"|"transaction"|"digest": …}',
   },
   ...ENCLAVE_OPTIONS,
-  ...STORE_OPTIONS,
-  ...AWS_OPTIONS,
-  JSON_OPTION,
-  ...COMMON_OPTIONS,
+  ...LIST_SPECS,
 ] as const satisfies readonly OptionSpec[];
 
-const LIST_SPECS = [...STORE_OPTIONS, ...AWS_OPTIONS, JSON_OPTION, ...COMMON_OPTIONS] as const;
 const SHOW_SPECS = [
   NAME,
   { name: "verify", help: "verify the row's attestation document, up to AWS's root" },

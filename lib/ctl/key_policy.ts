@@ -67,11 +67,18 @@ const REVIEW_OPTIONS = [
 
 const AFTER_OPTIONS = [JSON_OPTION, ...COMMON_OPTIONS] as const;
 
+const CHANGE_OPTIONS = [
+  ...REVIEW_OPTIONS,
+  { ...KEY_OPTION, help: "begin with the policy of this key" },
+  ...AWS_OPTIONS,
+  ...AFTER_OPTIONS,
+] as const satisfies readonly OptionSpec[];
+
 const RENDER_SPECS = [
   ...BUILD_OPTIONS,
   ...STATEMENT_OPTIONS,
   { name: "admin", value: "ARN", multiple: true, help: "who looks after the key, without using it" },
-  { name: "inspect", help: "let the parent read the key's state and policy, for host doctor" },
+  { name: "inspect", help: "let the parent read the key's state and policy, for denclavectl doctor" },
   ...AFTER_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
@@ -95,18 +102,12 @@ const DIFF_SPECS = [
 const ROLLOVER_SPECS = [
   ...BUILD_OPTIONS,
   ...STATEMENT_OPTIONS,
-  ...REVIEW_OPTIONS,
-  { ...KEY_OPTION, help: "begin with the policy of this key" },
-  ...AWS_OPTIONS,
-  ...AFTER_OPTIONS,
+  ...CHANGE_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
 const FINALISE_SPECS = [
   ...BUILD_OPTIONS.slice(0, 2),
-  ...REVIEW_OPTIONS,
-  { ...KEY_OPTION, help: "begin with the policy of this key" },
-  ...AWS_OPTIONS,
-  ...AFTER_OPTIONS,
+  ...CHANGE_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
 const APPLY_SPECS = [
