@@ -14,6 +14,7 @@ import {
   ERRNO,
   ERRNO_SYMBOLS,
   errnoName,
+  FILE_SYMBOLS,
   lastErrno,
   OPEN_FLAGS,
   type OpenLibc,
@@ -42,13 +43,7 @@ export const NSM_IOCTL_REQUEST = 0xc020_0a00n;
 
 /** fcntl.h, unistd.h, sys/ioctl.h, string.h. */
 export const NSM_SYMBOLS = {
-  open: {
-    parameters: [
-      "buffer", // const char *pathname: borrowed
-      "i32", // int flags
-    ],
-    result: "i32", // a descriptor, owned by the caller; -1 with errno
-  },
+  open: FILE_SYMBOLS.open,
   ioctl: {
     parameters: [
       "i32", // int fd
@@ -57,7 +52,7 @@ export const NSM_SYMBOLS = {
     ],
     result: "i32", // 0; -1 with errno
   },
-  close: { parameters: ["i32"], result: "i32" }, // int fd: consumed, whatever the result
+  close: FILE_SYMBOLS.close,
   address_of: {
     name: "memmove",
     parameters: [

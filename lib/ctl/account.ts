@@ -43,6 +43,8 @@ const KEY = {
   help: "KMS key, ARN or id, where the enclave allows several",
 } as const;
 
+const LIST_SPECS = [...STORE_OPTIONS, ...AWS_OPTIONS, JSON_OPTION, ...COMMON_OPTIONS] as const;
+
 const CREATE_SPECS = [
   { ...NAME, help: "its name; again or with commas for more" },
   { name: "count", value: "N", help: "make so many: <name>-1 to <name>-N" },
@@ -54,10 +56,7 @@ const CREATE_SPECS = [
   { name: "insecure-skip-verification", help: "for development: with --attest, keep an unverified document" },
   KEY,
   ...ENCLAVE_OPTIONS,
-  ...STORE_OPTIONS,
-  ...AWS_OPTIONS,
-  JSON_OPTION,
-  ...COMMON_OPTIONS,
+  ...LIST_SPECS,
 ] as const satisfies readonly OptionSpec[];
 
 const SIGN_SPECS = [
@@ -72,13 +71,9 @@ const SIGN_SPECS = [
     help: 'sign all of a JSON array of {"message"|"typedData"|"transaction"|"digest": …}',
   },
   ...ENCLAVE_OPTIONS,
-  ...STORE_OPTIONS,
-  ...AWS_OPTIONS,
-  JSON_OPTION,
-  ...COMMON_OPTIONS,
+  ...LIST_SPECS,
 ] as const satisfies readonly OptionSpec[];
 
-const LIST_SPECS = [...STORE_OPTIONS, ...AWS_OPTIONS, JSON_OPTION, ...COMMON_OPTIONS] as const;
 const SHOW_SPECS = [
   NAME,
   { name: "verify", help: "verify the row's attestation document, up to AWS's root" },

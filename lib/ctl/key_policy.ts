@@ -7,7 +7,7 @@ import { EXIT, helpLines, type Options, type OptionSpec, UsageError } from "../c
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import type { KeyAdmin } from "../parent/key_admin.ts";
 import { diffKeyPolicies, formatDiff, printable } from "../parent/policies/diff.ts";
-import { formatKeyPolicy, type KeyPolicy, readKeyPolicy } from "../parent/policies/key_policy.ts";
+import { formatKeyPolicy, type KeyPolicy, readKeyPolicy } from "../aws/key_policy.ts";
 import { type KeyFacts, lintKeyPolicy, type LintOptions, type LintReport } from "../parent/policies/lint.ts";
 import {
   type Measurements,
@@ -68,6 +68,13 @@ const REVIEW_OPTIONS = [
 
 const AFTER_OPTIONS = [POLICY_FILE_OPTION, JSON_OPTION, ...COMMON_OPTIONS] as const;
 
+const CHANGE_OPTIONS = [
+  ...REVIEW_OPTIONS,
+  { ...KEY_OPTION, help: "begin with the policy of this key" },
+  ...AWS_OPTIONS,
+  ...AFTER_OPTIONS,
+] as const satisfies readonly OptionSpec[];
+
 const RENDER_SPECS = [
   ...BUILD_OPTIONS,
   ...STATEMENT_OPTIONS,
@@ -78,7 +85,7 @@ const RENDER_SPECS = [
     multiple: true,
     help: "who may wrap session keys, and nothing else (denclavectl tsk)",
   },
-  { name: "inspect", help: "let the parent read the key's state and policy, for host doctor" },
+  { name: "inspect", help: "let the parent read the key's state and policy, for denclavectl doctor" },
   ...AFTER_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
@@ -103,18 +110,12 @@ const DIFF_SPECS = [
 const ROLLOVER_SPECS = [
   ...BUILD_OPTIONS,
   ...STATEMENT_OPTIONS,
-  ...REVIEW_OPTIONS,
-  { ...KEY_OPTION, help: "begin with the policy of this key" },
-  ...AWS_OPTIONS,
-  ...AFTER_OPTIONS,
+  ...CHANGE_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
 const FINALISE_SPECS = [
   ...BUILD_OPTIONS.slice(0, 2),
-  ...REVIEW_OPTIONS,
-  { ...KEY_OPTION, help: "begin with the policy of this key" },
-  ...AWS_OPTIONS,
-  ...AFTER_OPTIONS,
+  ...CHANGE_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
 const APPLY_SPECS = [

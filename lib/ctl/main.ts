@@ -10,6 +10,7 @@ import { AttestationError } from "../attestation/errors.ts";
 import { EifError } from "../eif/errors.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
 import { ServiceError } from "../parent/client.ts";
+import { KeyPolicyError } from "../aws/key_policy.ts";
 import { PolicyError } from "../parent/policies/errors.ts";
 import { SealedError } from "../parent/sealed_client.ts";
 import { StoreError } from "../parent/stores/account_store.ts";
@@ -155,7 +156,7 @@ function isRefusal(thrown: unknown): boolean {
   if (thrown instanceof EifError) {
     return !["eif_unreadable", "library_missing", "blob_missing"].includes(thrown.code);
   }
-  return [ServiceError, AttestationError, SealedError, PolicyError].some((refusal) =>
+  return [ServiceError, AttestationError, SealedError, KeyPolicyError, PolicyError].some((refusal) =>
     thrown instanceof refusal
   );
 }

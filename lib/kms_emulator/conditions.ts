@@ -15,7 +15,7 @@ export interface Condition {
   readonly operator: string;
   /** As it was written, such as `kms:RecipientAttestation:PCR0`. */
   readonly key: string;
-  /** At least one. */
+  /** Without one, none fits. */
   readonly values: readonly string[];
 }
 

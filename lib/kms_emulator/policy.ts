@@ -5,8 +5,18 @@
  * There are no IAM policies here. A statement for the account (`arn:aws:iam::<account>:root`) hands the decision to them, so it counts as if each of the
  * account's principals had one that allows everything: the worst that can happen.
  *
+ * The parent's tools have an evaluator of their own (`lib/parent/policies/evaluate.ts`), which says before a policy is in force what it would do. The two
+ * share the parser and nothing else, so that each is a check of the other.
+ *
  * @module
  */
+import {
+  KeyPolicyError,
+  type KeyPolicyStatement,
+  MAX_POLICY_BYTES,
+  parseKeyPolicyText,
+  type Principals,
+} from "../aws/key_policy.ts";
 import { allHold, type Condition, type ConditionValues, foldCase, like } from "./conditions.ts";
 import { KmsRefusal } from "./errors.ts";
 
@@ -61,14 +71,6 @@ export interface Decision {
   readonly notes: readonly string[];
 }
 
-/** KMS's limit, characters. */
-const MAX_POLICY_LENGTH = 32 * 1024;
-const MAX_STATEMENTS = 256;
-const VERSIONS: readonly unknown[] = ["2012-10-17", "2008-10-17"];
-const STATEMENT_FIELDS: readonly string[] = [
-  ...["Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource"],
-  "Condition",
-];
 const CALLER = /^arn:aws[a-z-]*:iam::([0-9]{12}):(?:root|(?:role|user)\/[\x21-\x7e]{1,600})$/;
 
 /**
@@ -84,117 +86,51 @@ export function parseCaller(arn: string): Caller {
   });
 }
 
-function malformed(what: string, cause?: unknown): KmsRefusal {
-  return new KmsRefusal("MalformedPolicyDocumentException", `Policy contains a statement or field: ${what}`, {
-    hint: "Compare with the JSON of a key policy in KMS's documentation.",
-    cause,
-  });
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** A text, or several. */
-function texts(value: unknown, what: string): readonly string[] {
-  const list: readonly unknown[] = Array.isArray(value) ? value : [value];
-  const found = list.map((item) => {
-    if (typeof item === "string" && item !== "") return item;
-    throw malformed(`${what} is not a text, or a list of texts`);
-  });
-  if (found.length === 0) throw malformed(`${what} is empty`);
-  return found;
-}
-
 /**
  * Reads a key policy.
  *
  * @throws {KmsRefusal} `MalformedPolicyDocumentException`
  */
 export function parseKeyPolicy(text: string): KeyPolicy {
-  if (text.length > MAX_POLICY_LENGTH) {
-    throw new KmsRefusal(
-      "LimitExceededException",
-      `A key policy has at most ${MAX_POLICY_LENGTH} characters`,
-    );
+  if (new TextEncoder().encode(text).length > MAX_POLICY_BYTES) {
+    throw new KmsRefusal("LimitExceededException", `A key policy has at most ${MAX_POLICY_BYTES} bytes`);
   }
-  let parsed: unknown;
   try {
-    parsed = JSON.parse(text);
+    return { text, statements: parseKeyPolicyText(text).Statement.map(statementOf) };
   } catch (thrown) {
-    throw malformed("it is no JSON", thrown);
-  }
-  if (!isRecord(parsed)) throw malformed("it is no object");
-  for (const field of Object.keys(parsed)) {
-    if (!["Version", "Id", "Statement"].includes(field)) {
-      throw malformed(`${JSON.stringify(field)} is unknown`);
-    }
-  }
-  if (!VERSIONS.includes(parsed["Version"])) throw malformed("Version is not 2012-10-17");
-  const list: readonly unknown[] = Array.isArray(parsed["Statement"])
-    ? parsed["Statement"]
-    : [parsed["Statement"]];
-  if (list.length === 0 || list.length > MAX_STATEMENTS) {
-    throw malformed(`it has not 1 to ${MAX_STATEMENTS} statements`);
-  }
-  return { text, statements: list.map(parseStatement) };
-}
-
-function parseStatement(value: unknown, index: number): Statement {
-  const place = `statement ${index + 1}`;
-  if (!isRecord(value)) throw malformed(`${place} is no object`);
-  for (const field of Object.keys(value)) {
-    if (!STATEMENT_FIELDS.includes(field)) throw malformed(`${JSON.stringify(field)} of ${place} is unknown`);
-  }
-  const { Sid: sid, Effect: effect } = value;
-  if (sid !== undefined && typeof sid !== "string") throw malformed(`Sid of ${place} is no text`);
-  if (effect !== "Allow" && effect !== "Deny") throw malformed(`Effect of ${place} is not Allow or Deny`);
-  const names = (field: string, read: (value: unknown, what: string) => readonly string[]): Names => {
-    const not = `Not${field}`;
-    const has = Object.hasOwn(value, field);
-    if (has === Object.hasOwn(value, not)) throw malformed(`${place} has not one of ${field} and ${not}`);
-    return { negated: !has, names: read(value[has ? field : not], `${field} of ${place}`) };
-  };
-  return {
-    name: sid === undefined || sid === "" ? place : sid,
-    effect,
-    principals: names("Principal", parsePrincipals),
-    actions: names("Action", texts),
-    resources: names("Resource", texts),
-    conditions: value["Condition"] === undefined ? [] : parseConditions(value["Condition"], place),
-  };
-}
-
-/** Those of AWS's accounts: services and other identities do not come here. */
-function parsePrincipals(value: unknown, what: string): readonly string[] {
-  if (value === "*") return ["*"];
-  if (!isRecord(value) || Object.keys(value).length === 0) {
-    throw malformed(`${what} is neither "*" nor an object`);
-  }
-  return Object.entries(value).flatMap(([kind, list]) => {
-    if (!["AWS", "Service", "Federated", "CanonicalUser"].includes(kind)) {
-      throw malformed(`${JSON.stringify(kind)} in ${what} is unknown`);
-    }
-    const found = texts(list, what);
-    return kind === "AWS" ? found : found.map((name) => `${kind}:${name}`);
-  });
-}
-
-function parseConditions(value: unknown, place: string): readonly Condition[] {
-  if (!isRecord(value)) throw malformed(`Condition of ${place} is no object`);
-  return Object.entries(value).flatMap(([operator, block]) => {
-    if (!isRecord(block)) throw malformed(`${JSON.stringify(operator)} of ${place} is no object`);
-    return Object.entries(block).map(([key, values]) => {
-      const list: readonly unknown[] = Array.isArray(values) ? values : [values];
-      const plain = list.map((item) => {
-        if (typeof item === "string") return item;
-        if (typeof item === "boolean" || typeof item === "number") return String(item);
-        throw malformed(`a value of ${JSON.stringify(key)} in ${place} is no text`);
-      });
-      if (plain.length === 0) throw malformed(`${JSON.stringify(key)} in ${place} has no values`);
-      return { operator, key, values: plain };
+    if (!(thrown instanceof KeyPolicyError)) throw thrown;
+    throw new KmsRefusal("MalformedPolicyDocumentException", thrown.message, {
+      hint: thrown.hint ?? "Compare with the JSON of a key policy in KMS's documentation.",
+      cause: thrown,
     });
-  });
+  }
+}
+
+/** The parser has seen to it that a statement has one of the two. */
+function namesOf(names: readonly string[] | undefined, others: readonly string[] = []): Names {
+  return { negated: names === undefined, names: names ?? others };
+}
+
+function statementOf(statement: KeyPolicyStatement, index: number): Statement {
+  const { Sid, Effect, Principal, NotPrincipal, Action, NotAction, Resource, NotResource } = statement;
+  return {
+    name: Sid ?? `statement ${index + 1}`,
+    effect: Effect,
+    principals: namesOf(principalNames(Principal), principalNames(NotPrincipal)),
+    actions: namesOf(Action, NotAction),
+    resources: namesOf(Resource, NotResource),
+    conditions: Object.entries(statement.Condition ?? {}).flatMap(([operator, block]) =>
+      Object.entries(block).map(([key, values]) => ({ operator, key, values }))
+    ),
+  };
+}
+
+/** Those of AWS's accounts: services and other identities do not come here, and keep their kind before their name. */
+function principalNames(principals: Principals | undefined): readonly string[] | undefined {
+  if (principals === undefined || principals === "*") return principals && ["*"];
+  return Object.entries(principals).flatMap(([kind, names]) =>
+    kind === "AWS" ? names : names.map((name) => `${kind}:${name}`)
+  );
 }
 
 function isPrincipal(name: string, { arn, account }: Caller): boolean {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Log } from "../log.ts";
 import { awsAdvice } from "../aws/errors.ts";
 import { EnclaveError } from "../errors.ts";
 import { clockSkewOf, describeSkew } from "../aws/kms_reasons.ts";
@@ -72,18 +73,35 @@ export function rowRejected(fields: string): WireError {
   return new WireError("row_rejected", `Cannot trust ${fields}`);
 }
 
+/** What a call about a row failed to do. */
+export type RowKmsCode = "kms_decrypt_failed" | "kms_generate_failed";
+
 /**
- * The failure of a call about a row, as an error reply: expired credentials, a row that cannot be trusted, or KMS's own.
+ * The failure of a call about a row, logged, as an error reply: expired credentials, a row that cannot be trusted, or KMS's own. What is no failure of
+ * KMS is given back.
  *
  * @param failed the code of the request's own failure
- * @param suspects which fields to name; undefined where there is no row yet
  */
-export function rowKmsFailure(thrown: EnclaveError, failed: ErrorCode, suspects?: RowSuspects): WireError {
+export function rowKmsFailure(
+  thrown: unknown,
+  failed: RowKmsCode,
+  { log, event, suspects }: {
+    readonly log: Log;
+    readonly event: string;
+    /** The fields to name when KMS does not open what a row holds. */
+    readonly suspects: RowSuspects;
+  },
+): unknown {
+  if (!(thrown instanceof EnclaveError)) return thrown;
+  log("error", event, { code: thrown.code, reason: thrown.message, hint: thrown.hint });
   const name = kmsErrorName(thrown) ?? "";
   if (awsAdvice(name, "enclave").meaning === "expired") {
     return new WireError("credentials_expired", `KMS refused: ${name}: send fresh credentials`);
   }
-  if (suspects !== undefined && (name === "InvalidCiphertextException" || name === "IncorrectKeyException")) {
+  if (
+    failed === "kms_decrypt_failed" &&
+    (name === "InvalidCiphertextException" || name === "IncorrectKeyException")
+  ) {
     return rowRejected(`${suspects[name]} (KMS: ${name})`);
   }
   return kmsFailure(thrown, failed);

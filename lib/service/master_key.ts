@@ -23,7 +23,7 @@ import { type Reply, takeCredentials, WireError, type WireObject } from "../wire
 import { attestKey, requireAttester } from "./attested_key.ts";
 import { checkEntropy } from "./entropy.ts";
 import { parseNonce } from "./fields.ts";
-import { rowKmsFailure, rowRejected, type RowSuspects } from "./kms_failure.ts";
+import { type RowKmsCode, rowKmsFailure, rowRejected, type RowSuspects } from "./kms_failure.ts";
 import {
   type InitRequest,
   isSameRow,
@@ -453,14 +453,12 @@ export class MasterKeyService implements Disposable {
     };
   }
 
-  #kmsFailed(thrown: unknown, code: "kms_decrypt_failed" | "kms_generate_failed"): never {
-    if (!(thrown instanceof EnclaveError)) throw thrown;
-    this.#options.log("error", "master_key_kms_failed", {
-      code: thrown.code,
-      reason: thrown.message,
-      hint: thrown.hint,
+  #kmsFailed(thrown: unknown, code: RowKmsCode): never {
+    throw rowKmsFailure(thrown, code, {
+      log: this.#options.log,
+      event: "master_key_kms_failed",
+      suspects: SUSPECTS,
     });
-    throw rowKmsFailure(thrown, code, code === "kms_decrypt_failed" ? SUSPECTS : undefined);
   }
 
   [Symbol.dispose](): void {

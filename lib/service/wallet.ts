@@ -14,7 +14,6 @@ import { type SignedPayload, signPayload } from "../crypto/ethereum/payload.ts";
 import { KEY_LENGTH, OpenError } from "../crypto/sealing.ts";
 import { isSecretKey, newSecretKey } from "../crypto/secp256k1.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
-import { EnclaveError } from "../errors.ts";
 import { type KeyArn, selectKey } from "../aws/key_arn.ts";
 import type { EncryptionContext, Kms, KmsAccess } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
@@ -22,7 +21,7 @@ import { field, takeCredentials, type WalletReply, WireError, type WireObject } 
 import { attestKey, requireAttester } from "./attested_key.ts";
 import { checkEntropy } from "./entropy.ts";
 import { cacheId, KeyCache } from "./key_cache.ts";
-import { rowKmsFailure, rowRejected, type RowSuspects } from "./kms_failure.ts";
+import { type RowKmsCode, rowKmsFailure, rowRejected, type RowSuspects } from "./kms_failure.ts";
 import { createPace, NEVER } from "./pace.ts";
 import type { Attester, EntropySource } from "./ports.ts";
 import { checkGuards, isGuarded, type WalletGuards } from "./wallet_guards.ts";
@@ -231,14 +230,12 @@ export class WalletService implements Disposable {
     }
   }
 
-  #kmsFailed(thrown: unknown, code: "kms_decrypt_failed" | "kms_generate_failed"): never {
-    if (!(thrown instanceof EnclaveError)) throw thrown;
-    this.#options.log("error", "wallet_kms_failed", {
-      code: thrown.code,
-      reason: thrown.message,
-      hint: thrown.hint,
+  #kmsFailed(thrown: unknown, code: RowKmsCode): never {
+    throw rowKmsFailure(thrown, code, {
+      log: this.#options.log,
+      event: "wallet_kms_failed",
+      suspects: SUSPECTS,
     });
-    throw rowKmsFailure(thrown, code, code === "kms_decrypt_failed" ? SUSPECTS : undefined);
   }
 
   [Symbol.dispose](): void {

@@ -9,7 +9,7 @@ import { verifyDocument } from "../../lib/attestation/document.ts";
 import { Credentials } from "../../lib/aws/credentials.ts";
 import type { Report } from "../../lib/cli/report.ts";
 import { EnclaveError } from "../../lib/errors.ts";
-import { formatKeyPolicy } from "../../lib/parent/policies/key_policy.ts";
+import { formatKeyPolicy } from "../../lib/aws/key_policy.ts";
 import { lintKeyPolicy } from "../../lib/parent/policies/lint.ts";
 import { measurementsOf } from "../../lib/parent/policies/measurements.ts";
 import { finalise, renderKeyPolicy, rollOver } from "../../lib/parent/policies/render.ts";

@@ -2,7 +2,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { CredentialSource } from "../../lib/aws/credential_source.ts";
 import { openKeyAdmin } from "../../lib/parent/open_key_admin.ts";
-import { formatKeyPolicy } from "../../lib/parent/policies/key_policy.ts";
+import { formatKeyPolicy } from "../../lib/aws/key_policy.ts";
 import { renderKeyPolicy } from "../../lib/parent/policies/render.ts";
 import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { formatAddress } from "../../lib/wire/address.ts";

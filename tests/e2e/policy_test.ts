@@ -5,7 +5,7 @@ import { KeyAdminError } from "../../lib/parent/key_admin.ts";
 import { openKeyAdmin } from "../../lib/parent/open_key_admin.ts";
 import { applyChange, planChange } from "../../lib/parent/policies/apply.ts";
 import { PolicyError } from "../../lib/parent/policies/errors.ts";
-import { formatKeyPolicy, readKeyPolicy } from "../../lib/parent/policies/key_policy.ts";
+import { formatKeyPolicy, readKeyPolicy } from "../../lib/aws/key_policy.ts";
 import { renderKeyPolicy } from "../../lib/parent/policies/render.ts";
 import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { ADMIN, BUILD_A, BUILD_B, DEFAULT_POLICY, PARENT, policyOf, ROOT } from "../fixtures/key_policies.ts";

@@ -11,7 +11,7 @@ import { parseConfig } from "../../lib/config/mod.ts";
 import { parsePayload } from "../../lib/crypto/ethereum/payload.ts";
 import { bytesSource, EifError, MemorySink, readEif, writeEif } from "../../lib/eif/mod.ts";
 import { EnclaveError } from "../../lib/errors.ts";
-import { readKeyPolicy } from "../../lib/parent/policies/key_policy.ts";
+import { readKeyPolicy } from "../../lib/aws/key_policy.ts";
 import { FrameDecoder } from "../../lib/wire/framing.ts";
 import { EIP712_MAIL } from "../fixtures/ethereum.ts";
 import { withSeededCrypto } from "../helpers/seeded_crypto.ts";

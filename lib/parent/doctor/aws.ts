@@ -8,7 +8,7 @@ import { messageOf } from "../../errors.ts";
 import { KeyAdminError } from "../key_admin.ts";
 import { keyFacts } from "../policies/apply.ts";
 import { type Admission, admission } from "../policies/evaluate.ts";
-import { type KeyPolicy, readKeyPolicy } from "../policies/key_policy.ts";
+import { type KeyPolicy, readKeyPolicy } from "../../aws/key_policy.ts";
 import { type KeyFacts, lintKeyPolicy } from "../policies/lint.ts";
 import { type Measurements, parseMeasurements } from "../policies/measurements.ts";
 import { parentsOf } from "../policies/render.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { KeyPolicyStatement } from "./key_policy.ts";
+import type { KeyPolicyStatement } from "../../aws/key_policy.ts";
 
 /** KMS's actions (Service Authorization Reference). */
 export const KMS_ACTIONS = [

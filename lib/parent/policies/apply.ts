@@ -7,7 +7,7 @@ import type { KeyAdmin } from "../key_admin.ts";
 import { diffKeyPolicies, type DiffLine } from "./diff.ts";
 import { PolicyError } from "./errors.ts";
 import { lockedOut } from "./evaluate.ts";
-import { formatKeyPolicy, type KeyPolicy, readKeyPolicy } from "./key_policy.ts";
+import { formatKeyPolicy, type KeyPolicy, readKeyPolicy } from "../../aws/key_policy.ts";
 import { type KeyFacts, lintKeyPolicy, type LintOptions, type LintReport } from "./lint.ts";
 
 /** What would change. */

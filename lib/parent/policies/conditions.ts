@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { KeyPolicyStatement } from "./key_policy.ts";
+import type { KeyPolicyStatement } from "../../aws/key_policy.ts";
 
 /** What an attestation condition looks at. */
 export type Register =
@@ -89,10 +89,16 @@ export function needsDocument(condition: AttestationCondition): boolean {
     condition.qualifier !== "all";
 }
 
-/** The values that can be measurements of a real build, lower case. */
-export function usableValues({ values }: AttestationCondition): readonly string[] {
-  return values.map((value) => value.toLowerCase()).filter((value) =>
-    PCR_HEX.test(value) && value !== ZERO_PCR
+/** Whether its operator tells cases apart. KMS has measurements in lower case. */
+export function isExact({ base }: AttestationCondition): boolean {
+  return !base.endsWith("ignorecase");
+}
+
+/** The values that can be measurements of a real build, lower case. In another case an exact operator compares with none. */
+export function usableValues(condition: AttestationCondition): readonly string[] {
+  const { values } = condition;
+  return values.map((value) => isExact(condition) ? value : value.toLowerCase()).filter((value) =>
+    PCR_HEX.test(value) && value === value.toLowerCase() && value !== ZERO_PCR
   );
 }
 
@@ -108,9 +114,7 @@ export function pinnedRegisters(
     const { register, base, values } = condition;
     if (register.kind !== "pcr" || !needsDocument(condition) || base === "null") continue;
     if (base === "stringlike" && values.some((value) => /[*?]/.test(value))) continue;
-    // KMS has lower case: an exact comparison with anything else admits nothing.
-    const exact = base === "stringequals" || base === "stringlike";
-    const admitted = new Set(usableValues(condition).filter((value) => !exact || values.includes(value)));
+    const admitted = new Set(usableValues(condition));
     const before = pins.get(register.index);
     pins.set(register.index, before === undefined ? admitted : before.intersection(admitted));
   }

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type KeyPolicy, type KeyPolicyStatement, statementName } from "./key_policy.ts";
+import { type KeyPolicy, type KeyPolicyStatement, statementName } from "../../aws/key_policy.ts";
 
 /** A line of a difference. */
 export interface DiffLine {

@@ -1,5 +1,5 @@
 /**
- * What goes wrong with key policies.
+ * What goes wrong with key policies beside what they are written in (`KeyPolicyError`).
  *
  * @module
  */
@@ -7,8 +7,6 @@ import { EnclaveError } from "../../errors.ts";
 
 /** Codes of {@link PolicyError}. */
 export type PolicyErrorCode =
-  | "policy_invalid"
-  | "policy_too_large"
   | "policy_refused"
   | "policy_changed"
   | "measurements_invalid"

@@ -1,18 +1,22 @@
 /**
  * What a key policy lets happen: what its Deny statements take away, which builds it admits, and who keeps the right to change it.
  *
+ * The KMS emulator evaluates policies in its own way (`lib/kms_emulator/policy.ts`), request by request as KMS does. The two share the parser and nothing
+ * else, so that each is a check of the other.
+ *
  * @module
  */
 import { actionsOf, ATTESTED_USE, type KmsAction } from "./actions.ts";
 import {
   type AttestationCondition,
   attestationConditions,
+  isExact,
   isNegated,
   needsDocument,
   pinnedRegisters,
   usableValues,
 } from "./conditions.ts";
-import { type KeyPolicy, type KeyPolicyStatement, statementName } from "./key_policy.ts";
+import { type KeyPolicy, type KeyPolicyStatement, statementName } from "../../aws/key_policy.ts";
 import type { Measurements } from "./measurements.ts";
 import { accountOf, EVERYONE, isCaller, isSamePrincipal, principalsOf } from "./principals.ts";
 
@@ -95,12 +99,12 @@ export function guardsOf(policy: KeyPolicy): readonly Guard[] {
 /** Whether one condition of a Deny holds for a request with the document of a build; what is not known may hold. */
 function mayHold(condition: AttestationCondition, measured: ReadonlyMap<number, string>): boolean {
   const { register, base, values } = condition;
+  const exact = isExact(condition);
   // With a document every register of the kind is there.
   if (base === "null") return values.some((value) => value.toLowerCase() === "false");
   if (register.kind !== "pcr" || values.some((value) => /[*?]/.test(value))) return true;
   const value = measured.get(register.index);
   if (value === undefined) return true;
-  const exact = base === "stringequals" || base === "stringnotequals";
   const listed = values.some((each) => (exact ? each : each.toLowerCase()) === value);
   return isNegated(condition) ? !listed : listed;
 }

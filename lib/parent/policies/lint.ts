@@ -18,7 +18,7 @@ import {
 } from "./actions.ts";
 import { attestationConditions, isNegated, needsDocument } from "./conditions.ts";
 import { attestedAllows, denialsOf, denialsOfBuild, guardsOf, takenFrom } from "./evaluate.ts";
-import { type KeyPolicy, type KeyPolicyStatement, statementName } from "./key_policy.ts";
+import { type KeyPolicy, type KeyPolicyStatement, statementName } from "../../aws/key_policy.ts";
 import { allowConditionFindings, denyConditionFindings, pinFindings } from "./lint_conditions.ts";
 import { accountOf, EVERYONE, isSamePrincipal, principalsOf } from "./principals.ts";
 import { wrapsSessionKeysAlone } from "./session_key_statement.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { KeyPolicyStatement, Principals } from "./key_policy.ts";
+import type { KeyPolicyStatement, Principals } from "../../aws/key_policy.ts";
 
 /** Everyone, in any account. */
 export const EVERYONE = "*";

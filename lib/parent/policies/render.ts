@@ -8,7 +8,12 @@ import { ATTESTED_USE } from "./actions.ts";
 import { attestationConditions, isNegated } from "./conditions.ts";
 import { PolicyError } from "./errors.ts";
 import { admission, attestedAllows, guardsOf } from "./evaluate.ts";
-import { type Conditions, formatKeyPolicy, type KeyPolicy, type KeyPolicyStatement } from "./key_policy.ts";
+import {
+  type Conditions,
+  formatKeyPolicy,
+  type KeyPolicy,
+  type KeyPolicyStatement,
+} from "../../aws/key_policy.ts";
 import type { Measurements } from "./measurements.ts";
 import { isSamePrincipal } from "./principals.ts";
 import { sessionKeyStatement } from "./session_key_statement.ts";
@@ -142,7 +147,7 @@ function sized(policy: KeyPolicy): KeyPolicy {
  * Writes a key policy.
  *
  * @throws {PolicyError} `policy_refused` without a build, a parent or an administrator, or when a parent is an administrator;
- * `policy_too_large`.
+ * {@link KeyPolicyError} `policy_too_large`.
  */
 export function renderKeyPolicy(options: RenderOptions): KeyPolicy {
   const { builds, parents, administrators, issuers = [], inspect = false } = options;
@@ -223,7 +228,8 @@ function withValues(
  * Adds a build beside those that are there, for the time in which both run: an Allow of its own, and its PCR0 in the guarding Denies. A policy
  * that admits it already comes back as it is.
  *
- * @throws {PolicyError} `policy_too_large`, `policy_refused`
+ * @throws {PolicyError} `policy_refused`
+ * @throws {KeyPolicyError} `policy_too_large`
  */
 export function rollOver(
   policy: KeyPolicy,

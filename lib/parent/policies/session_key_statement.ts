@@ -5,7 +5,7 @@
  * @module
  */
 import { TSK_CONTEXT } from "../../aws/tsk_context.ts";
-import type { KeyPolicyStatement } from "./key_policy.ts";
+import type { KeyPolicyStatement } from "../../aws/key_policy.ts";
 
 const CONTEXT_KEY = "kms:EncryptionContext:";
 const CONTEXT_KEYS = "kms:EncryptionContextKeys";

@@ -4,7 +4,12 @@ import fc from "fast-check";
 import { diffKeyPolicies, formatDiff } from "../../../lib/parent/policies/diff.ts";
 import { PolicyError } from "../../../lib/parent/policies/errors.ts";
 import { admission } from "../../../lib/parent/policies/evaluate.ts";
-import { formatKeyPolicy, parseKeyPolicy, readKeyPolicy } from "../../../lib/parent/policies/key_policy.ts";
+import {
+  formatKeyPolicy,
+  KeyPolicyError,
+  parseKeyPolicy,
+  readKeyPolicy,
+} from "../../../lib/aws/key_policy.ts";
 import { lintKeyPolicy } from "../../../lib/parent/policies/lint.ts";
 import type { Measurements } from "../../../lib/parent/policies/measurements.ts";
 import { readMeasurements } from "../../../lib/parent/policies/measurements.ts";
@@ -130,7 +135,7 @@ Deno.test("any JSON is read as a policy or refused by the policy's own error, an
       try {
         policy = readKeyPolicy(text);
       } catch (thrown) {
-        assert(thrown instanceof PolicyError, String(thrown));
+        assert(thrown instanceof KeyPolicyError, String(thrown));
         return;
       }
       assertEquals(parseKeyPolicy(JSON.parse(JSON.stringify(policy))), policy);

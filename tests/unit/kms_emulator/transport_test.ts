@@ -136,7 +136,7 @@ const OPTIONS: readonly (readonly [string, KmsEmulatorOptions, string])[] = [
     { policies: [{ key: "x", policy: policyFor([ZERO]) }] },
     "does not exist",
   ],
-  ["a policy that is none", { policies: [{ policy: "{" }] }, "no JSON"],
+  ["a policy that is none", { policies: [{ policy: "{" }] }, "Cannot read the key policy"],
   ["an enclave around it", { nsmDevice: "/dev/null" }, "does not run in an enclave"],
 ];
 for (const [what, options, words] of OPTIONS) {

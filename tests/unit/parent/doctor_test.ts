@@ -20,7 +20,7 @@ import {
   KeyAdminError,
   type KeyDescription,
 } from "../../../lib/parent/key_admin.ts";
-import { formatKeyPolicy, type KeyPolicy } from "../../../lib/parent/policies/key_policy.ts";
+import { formatKeyPolicy, type KeyPolicy } from "../../../lib/aws/key_policy.ts";
 import { renderKeyPolicy } from "../../../lib/parent/policies/render.ts";
 import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
 import { ADMIN, BUILD_A, BUILD_B, DEFAULT_POLICY, PARENT } from "../../fixtures/key_policies.ts";

@@ -5,9 +5,10 @@ import { PolicyError } from "../../../lib/parent/policies/errors.ts";
 import {
   formatKeyPolicy,
   type KeyPolicy,
+  KeyPolicyError,
   parseKeyPolicy,
   readKeyPolicy,
-} from "../../../lib/parent/policies/key_policy.ts";
+} from "../../../lib/aws/key_policy.ts";
 import { lintKeyPolicy } from "../../../lib/parent/policies/lint.ts";
 import { renderKeyPolicy, rollOver } from "../../../lib/parent/policies/render.ts";
 
@@ -129,5 +130,5 @@ Deno.test("a name given twice is found however far its colon is", () => {
     '"Effect":',
     `"Effect"${" ".repeat(100)}:"Deny","Effect":`,
   );
-  assertThrows(() => readKeyPolicy(json), PolicyError, "twice");
+  assertThrows(() => readKeyPolicy(json), KeyPolicyError, "twice");
 });

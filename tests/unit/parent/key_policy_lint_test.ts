@@ -2,7 +2,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { PolicyError } from "../../../lib/parent/policies/errors.ts";
 import { renderKeyPolicy } from "../../../lib/parent/policies/render.ts";
-import type { KeyPolicy, KeyPolicyStatement } from "../../../lib/parent/policies/key_policy.ts";
+import type { KeyPolicy, KeyPolicyStatement } from "../../../lib/aws/key_policy.ts";
 import { lintKeyPolicy, type LintOptions } from "../../../lib/parent/policies/lint.ts";
 import { RULES } from "../../../lib/parent/policies/rules.ts";
 import {

@@ -1,6 +1,7 @@
 /** Key policies: reading them, writing them, taking them from one build to the next, showing what changes. */
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { decode } from "cborg";
+import { EnclaveError } from "../../../lib/errors.ts";
 import { parseSign1 } from "../../../lib/attestation/cose.ts";
 import { diffKeyPolicies, formatDiff } from "../../../lib/parent/policies/diff.ts";
 import { PolicyError, type PolicyErrorCode } from "../../../lib/parent/policies/errors.ts";
@@ -8,10 +9,12 @@ import { admission, lockedOut } from "../../../lib/parent/policies/evaluate.ts";
 import {
   formatKeyPolicy,
   type KeyPolicy,
+  KeyPolicyError,
+  type KeyPolicyErrorCode,
   type KeyPolicyStatement,
   parseKeyPolicy,
   readKeyPolicy,
-} from "../../../lib/parent/policies/key_policy.ts";
+} from "../../../lib/aws/key_policy.ts";
 import { lintKeyPolicy } from "../../../lib/parent/policies/lint.ts";
 import {
   measurementsOf,
@@ -38,8 +41,9 @@ import {
 } from "../../fixtures/key_policies.ts";
 import { realDocuments } from "../../helpers/vectors.ts";
 
-function refused(run: () => unknown, code: PolicyErrorCode, message = ""): void {
-  const error = assertThrows(run, PolicyError, message);
+function refused(run: () => unknown, code: PolicyErrorCode | KeyPolicyErrorCode, message = ""): void {
+  const error = assertThrows(run, EnclaveError, message);
+  assert(error instanceof PolicyError || error instanceof KeyPolicyError);
   assertEquals(error.code, code, error.message);
 }
 

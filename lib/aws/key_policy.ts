@@ -2,10 +2,32 @@
  * KMS key policies as data: read strictly, written the same way always. What is not in the grammar of policies is refused, not skipped: a
  * misspelt `Condtion` would be a policy without one.
  *
+ * The parent's tools and the KMS emulator read policies here, and decide by them each in its own way (`lib/parent/policies/evaluate.ts`,
+ * `lib/kms_emulator/policy.ts`): a test compares what they decide.
+ *
  * @module
  */
-import { messageOf } from "../../errors.ts";
-import { PolicyError } from "./errors.ts";
+import { EnclaveError, messageOf } from "../errors.ts";
+
+/** Codes of {@link KeyPolicyError}. */
+export type KeyPolicyErrorCode = "policy_invalid" | "policy_too_large";
+
+/** A text is no key policy, or no policy that KMS would take. */
+export class KeyPolicyError extends EnclaveError {
+  /** One of {@link KeyPolicyErrorCode}. */
+  declare readonly code: KeyPolicyErrorCode;
+
+  constructor(
+    message: string,
+    options: {
+      readonly code: KeyPolicyErrorCode;
+      readonly hint?: string | undefined;
+      readonly cause?: unknown;
+    },
+  ) {
+    super(message, options);
+  }
+}
 
 /** Kinds of principals. */
 export const PRINCIPAL_KINDS = ["AWS", "Service", "Federated", "CanonicalUser"] as const;
@@ -60,8 +82,8 @@ const STATEMENT_ELEMENTS = [
   "Condition",
 ];
 
-function invalid(message: string, hint?: string): PolicyError {
-  return new PolicyError(`Cannot read the key policy: ${message}`, { code: "policy_invalid", hint });
+function invalid(message: string, hint?: string): KeyPolicyError {
+  return new KeyPolicyError(`Cannot read the key policy: ${message}`, { code: "policy_invalid", hint });
 }
 
 function isObject(input: unknown): input is Readonly<Record<string, unknown>> {
@@ -159,7 +181,7 @@ function statement(input: unknown, index: number): KeyPolicyStatement {
 /**
  * Reads a key policy that JSON gave.
  *
- * @throws {PolicyError} `policy_invalid`, naming the element.
+ * @throws {KeyPolicyError} `policy_invalid`, naming the element.
  */
 export function parseKeyPolicy(input: unknown): KeyPolicy {
   if (!isObject(input)) throw invalid("it must be a JSON object");
@@ -205,12 +227,8 @@ function duplicateName(json: string): string | undefined {
   return undefined;
 }
 
-/**
- * Reads a key policy's text: the policy, or what `aws kms get-key-policy` prints (an object whose `Policy` is the policy's text).
- *
- * @throws {PolicyError} `policy_invalid`
- */
-export function readKeyPolicy(json: string): KeyPolicy {
+/** JSON in which no object has a name twice. */
+function parseJson(json: string): unknown {
   if (json.length > MAX_TEXT) throw invalid(`it is longer than ${MAX_TEXT} characters`);
   let input: unknown;
   try {
@@ -220,6 +238,25 @@ export function readKeyPolicy(json: string): KeyPolicy {
   }
   const twice = duplicateName(json);
   if (twice !== undefined) throw invalid(`an object has ${JSON.stringify(twice.slice(0, 64))} twice`);
+  return input;
+}
+
+/**
+ * Reads a key policy's text, as KMS takes it.
+ *
+ * @throws {KeyPolicyError} `policy_invalid`
+ */
+export function parseKeyPolicyText(json: string): KeyPolicy {
+  return parseKeyPolicy(parseJson(json));
+}
+
+/**
+ * Reads a key policy's text: the policy, or what `aws kms get-key-policy` prints (an object whose `Policy` is the policy's text).
+ *
+ * @throws {KeyPolicyError} `policy_invalid`
+ */
+export function readKeyPolicy(json: string): KeyPolicy {
+  const input = parseJson(json);
   const wrapped = isObject(input) ? own(input, "Policy") : undefined;
   return typeof wrapped === "string" ? readKeyPolicy(wrapped) : parseKeyPolicy(input);
 }
@@ -227,12 +264,12 @@ export function readKeyPolicy(json: string): KeyPolicy {
 /**
  * A policy as text, indented.
  *
- * @throws {PolicyError} `policy_too_large` when KMS would refuse it for its size.
+ * @throws {KeyPolicyError} `policy_too_large` when KMS would refuse it for its size.
  */
 export function formatKeyPolicy(policy: KeyPolicy): string {
   const size = new TextEncoder().encode(JSON.stringify(policy)).length;
   if (size > MAX_POLICY_BYTES) {
-    throw new PolicyError(`The key policy has ${size} bytes; KMS takes ${MAX_POLICY_BYTES}`, {
+    throw new KeyPolicyError(`The key policy has ${size} bytes; KMS takes ${MAX_POLICY_BYTES}`, {
       code: "policy_too_large",
       hint: "Drop the builds that no longer run: denclavectl policy finalise.",
     });
