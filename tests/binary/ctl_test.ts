@@ -79,6 +79,11 @@ Deno.test("denclavectl: eif reproduce names Deno where there is none", async () 
   const { code, stderr } = await ctl(["eif", "reproduce", "p.json"], folder.path);
   assertEquals(code, 69, stderr);
   assertStringIncludes(stderr, "needs Deno on PATH");
+  // A running enclave is asked before anything that takes long; this service has no NSM.
+  await using service = await startService();
+  const attest = ["--attest", formatAddress(service.address), "--json"];
+  const refused = await ctl(["eif", "reproduce", "p.json", ...attest], folder.path);
+  assertEquals([refused.code, JSON.parse(refused.stderr).error.code], [1, "attestation_unavailable"]);
 });
 
 Deno.test("denclavectl: policy render makes what policy lint reads", async () => {
