@@ -81,7 +81,7 @@ const MAX_COUNT = 100_000;
 const NONCE_LENGTH = 32;
 
 function help(command: string, about: string, specs: readonly OptionSpec[]): string {
-  return `usage: deno task ctl account ${command} [options]\n\n${about}\n\n${helpLines(specs)}\n`;
+  return `usage: denclavectl account ${command} [options]\n\n${about}\n\n${helpLines(specs)}\n`;
 }
 
 function oneName(options: Options): string {
