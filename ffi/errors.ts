@@ -54,40 +54,30 @@ export class SdkError extends EnclaveError {
 
 /** The shared libraries could not be found, opened, or lack a symbol. */
 export class SdkLibraryError extends SdkError {
-  /** Said out: a minified class has another. */
-  override readonly name: string = "SdkLibraryError";
   /** Stable, for programs. */
   override readonly code = "sdk_library";
 }
 
 /** `aws_nitro_enclaves_library_init` or `_get_allocator` gave nothing. */
 export class SdkInitError extends SdkError {
-  /** Said out: a minified class has another. */
-  override readonly name: string = "SdkInitError";
   /** Stable, for programs. */
   override readonly code = "sdk_init";
 }
 
 /** An allocation or another small step failed. */
 export class SdkGenericError extends SdkError {
-  /** Said out: a minified class has another. */
-  override readonly name: string = "SdkGenericError";
   /** Stable, for programs. */
   override readonly code = "sdk_generic";
 }
 
 /** `aws_nitro_enclaves_kms_client_config_default` gave NULL. */
 export class SdkKmsConfigError extends SdkError {
-  /** Said out: a minified class has another. */
-  override readonly name: string = "SdkKmsConfigError";
   /** Stable, for programs. */
   override readonly code = "sdk_kms_config";
 }
 
 /** `aws_nitro_enclaves_kms_client_new` gave NULL: no connection or no TLS to KMS. */
 export class SdkKmsClientError extends SdkError {
-  /** Said out: a minified class has another. */
-  override readonly name: string = "SdkKmsClientError";
   /** Stable, for programs. */
   override readonly code = "sdk_kms_client";
 }

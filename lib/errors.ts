@@ -48,7 +48,7 @@ export function positionOf(thrown: unknown): string | undefined {
   if (!(thrown instanceof Error)) return undefined;
   const stack = thrown.stack ?? "";
   // The message comes first, and may have any text in it.
-  const message = stack.lastIndexOf(thrown.message);
+  const message = stack.indexOf(thrown.message);
   const frames = stack.slice(message < 0 ? 0 : message + thrown.message.length).split("\n");
   for (const frame of frames) {
     const [, position] = /^ {4}at .*file:\/\/[^\s()]*?([\w.-]+:[0-9]+:[0-9]+)\)?$/.exec(frame) ?? [];

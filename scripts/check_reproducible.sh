@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Shows that the same source gives the same bytes: two clones of HEAD, in folders of different depth, with other file times, modes and umasks,
-# each compiled and made into an image. Compares binary, source map, image and measurements.
+# Shows that the same source gives the same bytes: two clones of HEAD, in folders of different depth, with other file times, modes, umasks and
+# package caches, each compiled and made into an image. Compares binary, source map, image and measurements.
 #
 #   scripts/check_reproducible.sh [--lib-dir DIR]
 #
@@ -31,27 +31,27 @@ work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 # Kernel, init and driver: any bytes will do that look like them, for they are taken as they are.
 mkdir "$work/blobs"
-{
-  head -c 510 /dev/zero
-  printf '\125\252\0\0HdrS'
-  head -c 4096 /dev/zero
-} >"$work/blobs/bzImage"
+if [[ $(uname -m) == aarch64 ]]; then
+  { head -c 56 /dev/zero; printf 'ARMd'; head -c 4096 /dev/zero; } >"$work/blobs/Image"
+else
+  { head -c 510 /dev/zero; printf '\125\252\0\0HdrS'; head -c 4096 /dev/zero; } >"$work/blobs/bzImage"
+fi
 cp -L /bin/true "$work/blobs/init"
 cp -L /bin/true "$work/blobs/nsm.ko"
 printf 'reboot=k' >"$work/blobs/cmdline"
 
-# build CLONE UMASK MODE TIME: clones, changes times and modes, compiles, makes the image, each beside the clone.
+# build CLONE UMASK MODE TIME [CACHE]: clones, changes times and modes, compiles with packages from CACHE, makes the image, each beside the clone.
 build() (
   umask "$2"
   git clone --quiet --no-hardlinks . "$1"
   cd "$1"
   find . -path ./.git -prune -o -type f -exec chmod "$3" {} + -exec touch -d "$4" {} +
-  "$compiler" run --quiet --no-prompt --allow-run --allow-read --allow-write --allow-env scripts/compile.ts --output "$1.out/denclave" >/dev/null
+  ${5:+env "DENO_DIR=$5"} "$compiler" run --quiet --no-prompt --allow-run --allow-read --allow-write --allow-env scripts/compile.ts --output "$1.out/denclave" >/dev/null
   "$compiler" task --quiet ctl eif build --binary "$1.out/denclave" --lib-dir "$lib_dir" --output "$1.out/enclave.eif" --blobs "$work/blobs" \
-    --arch x86_64 --ca-bundle "$ca_bundle" --env "KMS_KEYS=arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000" >/dev/null
+    --ca-bundle "$ca_bundle" --env "KMS_KEYS=arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000" >/dev/null
 )
 build "$work/one" 022 go=rX "2020-01-01T00:00:00Z"
-TZ=Pacific/Kiritimati LC_ALL=C build "$work/deeper/folder/two" 077 go= "2031-12-31T23:59:59Z"
+TZ=Pacific/Kiritimati LC_ALL=C build "$work/deeper/folder/two" 077 go= "2031-12-31T23:59:59Z" "$work/cache"
 
 status=0
 for file in denclave denclave.map enclave.eif enclave.provenance.json; do

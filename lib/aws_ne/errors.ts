@@ -20,64 +20,48 @@ export type { KmsReason } from "../aws/kms_reasons.ts";
 
 /** An argument was refused before any C code saw it. `symbol` names the parameter. */
 export class SdkArgumentError extends SdkError {
-  /** Said out: a minified class has another. */
-  override readonly name: string = "SdkArgumentError";
   /** Stable, for programs. */
   override readonly code = "invalid_argument";
 }
 
 /** A Decrypt did not work. */
 export class SdkKmsDecryptError extends SdkError {
-  /** Said out: a minified class has another. */
-  override readonly name: string = "SdkKmsDecryptError";
   /** Stable, for programs. */
   override readonly code = "sdk_kms_decrypt";
 }
 
 /** A GenerateDataKey did not work. */
 export class SdkKmsDataKeyError extends SdkError {
-  /** Said out: a minified class has another. */
-  override readonly name: string = "SdkKmsDataKeyError";
   /** Stable, for programs. */
   override readonly code = "sdk_kms_data_key";
 }
 
 /** A GenerateRandom did not work. */
 export class SdkKmsRandomError extends SdkError {
-  /** Said out: a minified class has another. */
-  override readonly name: string = "SdkKmsRandomError";
   /** Stable, for programs. */
   override readonly code = "sdk_kms_random";
 }
 
 /** The SDK did not come back before the deadline; its host was given up. */
 export class SdkTimeoutError extends SdkError {
-  /** Said out: a minified class has another. */
-  override readonly name: string = "SdkTimeoutError";
   /** Stable, for programs. */
   override readonly code = "kms_timeout";
 }
 
 /** The host of the SDK ended in the middle of a call, or no further one may be started. */
 export class SdkHostError extends SdkError {
-  /** Said out: a minified class has another. */
-  override readonly name: string = "SdkHostError";
   /** Stable, for programs. */
   override readonly code = "sdk_host";
 }
 
 /** As many calls wait for the SDK as may wait. */
 export class SdkBusyError extends SdkError {
-  /** Said out: a minified class has another. */
-  override readonly name: string = "SdkBusyError";
   /** Stable, for programs. */
   override readonly code = "sdk_busy";
 }
 
 /** More sets of credentials were used than clients may be kept for. */
 export class SdkClientLimitError extends SdkError {
-  /** Said out: a minified class has another. */
-  override readonly name: string = "SdkClientLimitError";
   /** Stable, for programs. */
   override readonly code = "sdk_client_limit";
 }
@@ -98,3 +82,8 @@ export const SDK_ERROR_CLASSES = {
   SdkBusyError,
   SdkClientLimitError,
 } as const;
+
+// A bundler that makes names short makes those of classes short as well: errors cross processes by these.
+for (const [name, errorClass] of Object.entries(SDK_ERROR_CLASSES)) {
+  Object.defineProperty(errorClass, "name", { value: name });
+}

@@ -84,7 +84,7 @@ const SHOW_SPECS = [
 const MAX_COUNT = 100_000;
 
 function help(command: string, about: string, specs: readonly OptionSpec[]): string {
-  return `usage: deno task ctl account ${command} [options]\n\n${about}\n\n${helpLines(specs)}\n`;
+  return `usage: denclavectl account ${command} [options]\n\n${about}\n\n${helpLines(specs)}\n`;
 }
 
 function oneName(options: Options): string {

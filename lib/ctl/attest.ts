@@ -23,7 +23,7 @@ const SPECS = [
   ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
-const HELP = `usage: deno task ctl attest verify <file>|- [options]
+const HELP = `usage: denclavectl attest verify <file>|- [options]
 
 Verifies an attestation document up to AWS's root: the document itself, in base64, or a reply that has it.
 Needs PCR0 (or PCR8) and the nonce of the request. With --at a stored document is verified; it proves where it comes from, and is not fresh.

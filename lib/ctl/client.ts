@@ -75,7 +75,7 @@ const SPECS = [
   ...COMMON_OPTIONS,
 ] as const;
 
-const HELP = `usage: deno task ctl client <command> [options]
+const HELP = `usage: denclavectl client <command> [options]
 
 Talks to the session key service.
 commands: ${CLIENT_COMMANDS.join(", ")}
@@ -158,7 +158,7 @@ async function process(client: Requester, options: Options): Promise<string> {
   return options.on("json") ? JSON.stringify({ status: "ok", data: text }) : text;
 }
 
-/** Asks for a document, and prints what it answers, so that it can be kept and verified (`deno task ctl attest verify`). */
+/** Asks for a document, and prints what it answers, so that it can be kept and verified (`denclavectl attest verify`). */
 function attestRequest(options: Options): WireObject {
   const nonce = nonceOf(options) ?? crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
   const userData = options.text("user-data");

@@ -58,7 +58,7 @@ const SPECS = [
   ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
-const HELP = `usage: deno task ctl doctor -k <key arn> [-m <file>] [options]
+const HELP = `usage: denclavectl doctor -k <key arn> [-m <file>] [options]
 
 Looks at all that an enclave needs to get a key: memory set aside, the enclave, its port, the vsock-proxy, the way to
 KMS, clock, credentials, the key, and its policy against the image. Changes nothing. Run it on the parent instance.

@@ -19,7 +19,7 @@ const DESCRIBE_SPECS = [
   ...COMMON_OPTIONS,
 ] as const;
 
-const DESCRIBE_HELP = `usage: deno task ctl eif describe <file> [--json]
+const DESCRIBE_HELP = `usage: denclavectl eif describe <file> [--json]
 
 What an image is made of, and the PCRs of an enclave that runs it.
 
@@ -32,7 +32,7 @@ const VERIFY_SPECS = [
   ...COMMON_OPTIONS,
 ] as const;
 
-const VERIFY_HELP = `usage: deno task ctl eif verify <file> [--pcr 0=<96 hex digits>]...
+const VERIFY_HELP = `usage: denclavectl eif verify <file> [--pcr 0=<96 hex digits>]...
 
 Whether an image is whole, its signature holds, and its PCRs are the expected ones. Exit code 1 when not.
 

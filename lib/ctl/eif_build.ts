@@ -51,9 +51,9 @@ const SPECS: readonly OptionSpec[] = [
   ...COMMON_OPTIONS,
 ];
 
-const HELP = `usage: deno task ctl eif build --binary FILE --lib-dir DIR --ca-bundle FILE [options]
-       deno task ctl eif build --manifest enclave.yaml [options]
-       deno task ctl eif build --kernel FILE --cmdline TEXT --ramdisk FILE... [options]
+const HELP = `usage: denclavectl eif build --binary FILE --lib-dir DIR --ca-bundle FILE [options]
+       denclavectl eif build --manifest enclave.yaml [options]
+       denclavectl eif build --kernel FILE --cmdline TEXT --ramdisk FILE... [options]
 
 Makes an image without Docker, and beside it <name>.provenance.json: what it is made of. The same inputs give the
 same bytes, but for a signature. An argument that begins with a dash is given as --cmd=--port.

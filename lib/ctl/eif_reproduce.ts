@@ -411,8 +411,11 @@ async function attestedPcrs(address: string): Promise<Measurements> {
 /** What others say that the image measures: a published file, a running enclave, the command line. */
 async function compareWithOthers(
   options: Options,
-  recorded: Provenance,
-  here: Measurements,
+  { recorded, here, attested }: {
+    readonly recorded: Provenance;
+    readonly here: Measurements;
+    readonly attested: Measurements | undefined;
+  },
   io: CtlIo,
 ): Promise<readonly Comparison[]> {
   const compared: Comparison[] = [...comparePcrs("the provenance", recorded.measurements, here)];
@@ -421,8 +424,7 @@ async function compareWithOthers(
     const { measurements } = await describeWithProgress(eif, io);
     compared.push(...comparePcrs(printable(eif), { ...measurements }, here));
   }
-  const attest = options.text("attest");
-  if (attest !== undefined) compared.push(...comparePcrs(attest, await attestedPcrs(attest), here));
+  if (attested !== undefined) compared.push(...comparePcrs(options.text("attest") ?? "", attested, here));
   const pcrs = Object.entries(expectedPcrs(options)).map(([index, value]) => [`PCR${index}`, value]);
   return [...compared, ...comparePcrs("--pcr", Object.fromEntries(pcrs), here)];
 }
@@ -454,6 +456,9 @@ export async function reproduce(argv: readonly string[], io: CtlIo): Promise<num
     throw new UsageError("Which provenance?", "Give the .provenance.json that lies beside the image.");
   }
   const recorded = parseProvenance(await readInput(file));
+  // What may be missing is found out before anything that takes long.
+  const attest = options.text("attest");
+  const attested = attest === undefined ? undefined : await attestedPcrs(attest);
   await requireDeno(recorded.program.deno);
   // The folder by name: Deno takes the programs that may be run out of the write permission, and it is not whole then.
   const folder = await Deno.makeTempDir({ dir: io.env("TMPDIR") ?? "/tmp", prefix: "denclave-reproduce-" });
@@ -471,7 +476,7 @@ export async function reproduce(argv: readonly string[], io: CtlIo): Promise<num
     const compared = [
       ...compareProgram(recorded.program, program),
       ...compareInputs(recorded.inputs, built.inputs),
-      ...await compareWithOthers(options, recorded, measurements, io),
+      ...await compareWithOthers(options, { recorded, here: measurements, attested }, io),
       ...await compareImages(options, recorded, output),
     ];
     const same = compared.every(({ difference }) => difference === undefined);

@@ -57,7 +57,7 @@ const SPECS = [
   ...COMMON_OPTIONS,
 ] as const;
 
-const HELP = `usage: deno task ctl emulator serve [options]
+const HELP = `usage: denclavectl emulator serve [options]
 
 Plays AWS KMS's part, for development: Decrypt, Encrypt, GenerateDataKey, GenerateRandom, CreateKey, DescribeKey, ListKeys,
 GetKeyPolicy, PutKeyPolicy, EnableKey, DisableKey. Attestation documents are verified, key policies are evaluated against

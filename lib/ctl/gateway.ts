@@ -284,7 +284,7 @@ export async function runGateway(command: string, argv: readonly string[], io: C
   const specs = SPECS[known];
   const options = parseOptions(specs, argv, io.env);
   if (options.on("help")) {
-    const usage = `usage: deno task ctl gateway ${known} [options]\n\n${ABOUT[known]}\n\n`;
+    const usage = `usage: denclavectl gateway ${known} [options]\n\n${ABOUT[known]}\n\n`;
     return io.stdout(`${usage}${helpLines(specs)}\n`), EXIT.ok;
   }
   const config = await readConfigFile(options.text("config") ?? "");

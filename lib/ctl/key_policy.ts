@@ -191,7 +191,7 @@ export async function runKeyPolicy(name: string, argv: readonly string[], io: Ct
   );
   if (options.on("help")) {
     return io.stdout(
-      `usage: deno task ctl policy ${usage} [options]\n\n${about}\n\n${helpLines(specs)}\n`,
+      `usage: denclavectl policy ${usage} [options]\n\n${about}\n\n${helpLines(specs)}\n`,
     ),
       EXIT.ok;
   }

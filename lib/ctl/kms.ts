@@ -21,7 +21,7 @@ const SPECS = [
   ...COMMON_OPTIONS,
 ] as const;
 
-const HELP = `usage: deno task ctl kms create-key -r <region> [options]
+const HELP = `usage: denclavectl kms create-key -r <region> [options]
 
 Makes a symmetric key for encrypting and decrypting. Its policy is KMS's default one, which lets the account's
 administrators do anything: give it one with PCR conditions before it guards a secret.

@@ -35,7 +35,7 @@ const SPECS = [
   ...COMMON_OPTIONS,
 ] as const;
 
-const HELP = `usage: deno task ctl policy iam -k <key arn> [-t <table>]
+const HELP = `usage: denclavectl policy iam -k <key arn> [-t <table>]
 
 Prints the policy of the parent's role. It lets the parent ask KMS; what it gets is decided by the key's own policy.
 

@@ -21,7 +21,7 @@ const SPECS = [
 export async function createTable(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(SPECS, argv, io.env);
   if (options.on("help")) {
-    return io.stdout(`usage: deno task ctl account create-table [options]\n\n${helpLines(SPECS)}\n`), EXIT.ok;
+    return io.stdout(`usage: denclavectl account create-table [options]\n\n${helpLines(SPECS)}\n`), EXIT.ok;
   }
   await using store = await openStore(options, io, credentialSource(options, io));
   const outcome = await store.createTable();

@@ -36,7 +36,7 @@ export function selectCertificates(bundle: string): string {
   return `${selected.join("\n")}\n`;
 }
 
-const HELP = `usage: deno task ctl eif trust-store <bundle.pem> <output.pem>
+const HELP = `usage: denclavectl eif trust-store <bundle.pem> <output.pem>
 
 Cuts a bundle of CA certificates down to those that KMS's certificates chain to (Amazon Trust Services).
 

@@ -66,3 +66,56 @@ Deno.test("development binary: serves with the local KMS, and says what it is", 
   assertEquals([(kms as Record<string, unknown>)["backend"], (warnings as unknown[]).length], ["local", 1]);
   assertEquals((await service.stop()).code, 0);
 });
+
+/** `/dev/full` refuses every byte: an error that nobody expects, at a known place. */
+async function failToPrint(binary: string): Promise<string> {
+  const { code, stderr } = await new Deno.Command("sh", {
+    args: ["-c", '"$0" --help >/dev/full', binary],
+    stdin: "null",
+  }).output();
+  assertEquals(code, 70);
+  const [position = ""] = /[a-z-]+\.js:[0-9]+:[0-9]+/.exec(new TextDecoder().decode(stderr)) ?? [];
+  return position;
+}
+
+async function sourceOf(position: string, args: readonly string[]): Promise<string> {
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "--no-prompt", "--allow-read", "scripts/source_position.ts", ...args, position],
+    stdin: "null",
+  }).output();
+  return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+}
+
+Deno.test("binary: a position in an error leads to the source, by the map beside the binary and no other", async () => {
+  for (
+    const [binary, source] of [[BINARY, "main.ts"], [`${NATIVE_DIR}/denclavectl`, "scripts/ctl.ts"]] as const
+  ) {
+    const found = await sourceOf(await failToPrint(binary), ["--map", `${binary}.map`, "--binary", binary]);
+    const [, file, line] = /^(\S+):([0-9]+):[0-9]+\n$/.exec(found) ?? [];
+    assertEquals(file, source, found);
+    const text = (await Deno.readTextFile(source)).split("\n")[Number(line) - 1] ?? "";
+    assertStringIncludes(text, "Deno.stdout.writeSync");
+  }
+  const other = await sourceOf("denclave.js:1:1", ["--map", `${DEV_BINARY}.map`, "--binary", BINARY]);
+  assertStringIncludes(other, "is not the source map of");
+});
+
+Deno.test("binary: the record beside it says what it was made from", async () => {
+  const record = JSON.parse(await Deno.readTextFile(`${BINARY}.build.json`));
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", await Deno.readFile(BINARY))).toHex();
+  assertEquals([record.sha256, record.options.flavour, record.options["install-dir"]], [
+    hash,
+    "production",
+    NATIVE_DIR,
+  ]);
+});
+
+Deno.test("binary: reads no compiled code from the folder for temporary files", async () => {
+  // Deno's code cache has a fixed name there, which any user of the machine could take first.
+  const found = await Promise.all(
+    [BINARY, DEV_BINARY, `${NATIVE_DIR}/denclavectl`].map((binary) =>
+      contains(binary, '"code_cache_key":null')
+    ),
+  );
+  assertEquals(found, [true, true, true]);
+});

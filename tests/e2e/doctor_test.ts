@@ -66,7 +66,7 @@ test("without a service, credentials or a key the doctor exits 1, and says what 
 
 test("the doctor has its help, and refuses options that are none", async () => {
   const help = await runCtl(["doctor", "--help"]);
-  assertEquals([help.code, help.stdout.startsWith("usage: deno task ctl doctor")], [0, true]);
+  assertEquals([help.code, help.stdout.startsWith("usage: denclavectl doctor")], [0, true]);
   assertEquals((await runCtl(["doctor", "--accept", "x"])).code, 2);
   assertEquals((await runCtl(["doctor", "--kye", "x"])).code, 2);
 });

@@ -143,7 +143,7 @@ for (const [args, code, message] of USAGE) {
 test("every command of the group has its help", async () => {
   for (const command of ["iam", "render", "lint", "diff", "rollover", "finalise", "apply"]) {
     const { code, stdout } = await runCtl(["policy", command, "--help"]);
-    assertEquals([code, stdout.startsWith(`usage: deno task ctl policy ${command}`)], [0, true], command);
+    assertEquals([code, stdout.startsWith(`usage: denclavectl policy ${command}`)], [0, true], command);
   }
 });
 

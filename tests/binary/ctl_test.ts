@@ -1,0 +1,145 @@
+/** The compiled `denclavectl`, on a machine that has neither Deno nor npm, nor a home: every group does something. */
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { Client } from "../../lib/parent/client.ts";
+import { formatAddress } from "../../lib/wire/address.ts";
+import { BUILD_A, PARENT, ROOT } from "../fixtures/key_policies.ts";
+import { imageOf, smallParts } from "../fixtures/eif.ts";
+import { Folder } from "../helpers/folder.ts";
+import { NATIVE_DIR } from "../helpers/native_sdk.ts";
+import { ServiceProcess, within } from "../helpers/service_process.ts";
+
+const CTL = `${NATIVE_DIR}/denclavectl`;
+const RUN_MS = 60_000;
+const ENV = {
+  PATH: "/nonexistent",
+  HOME: "/nonexistent",
+  AWS_EC2_METADATA_DISABLED: "true",
+  AWS_ACCESS_KEY_ID: "AKIATEST",
+  AWS_SECRET_ACCESS_KEY: "secret",
+  AWS_REGION: "us-east-1",
+};
+
+async function ctl(args: readonly string[], cwd = "/") {
+  const command = new Deno.Command(CTL, { args: [...args], cwd, env: ENV, clearEnv: true, stdin: "null" });
+  const { code, stdout, stderr } = await within(RUN_MS, args.join(" "), command.output());
+  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
+}
+
+const startService = () =>
+  ServiceProcess.start({ command: `${NATIVE_DIR}/denclave-dev`, args: ["--listen", "tcp:127.0.0.1:0"] });
+
+Deno.test("denclavectl: client, account and bridge reach a service; stores are relative to the caller's folder", async () => {
+  await using folder = await Folder.make();
+  await using service = await startService();
+  const connect = ["--connect", formatAddress(service.address)];
+  const ping = await ctl(["client", "ping", "--json", ...connect]);
+  assertEquals([ping.code, ping.stderr, JSON.parse(ping.stdout).msg], [0, "", "pong"]);
+  const bare = await ctl(["account", "list", "--store", "sqlite:a.sqlite"], folder.path);
+  assertStringIncludes(bare.stdout + bare.stderr, "SQLite file a.sqlite");
+  await using bridge = await ServiceProcess.start({
+    command: CTL,
+    args: ["bridge", "--listen", "tcp:127.0.0.1:0", ...connect, "--json"],
+  });
+  using client = await Client.connect(bridge.address);
+  assertEquals((await client.request({ type: "ping" }))["msg"], "pong");
+  assertEquals((await bridge.stop("SIGINT")).code, 0);
+});
+
+Deno.test("denclavectl: eif and attest read files by relative paths", async () => {
+  await using folder = await Folder.make({ "a.eif": await imageOf(smallParts()), "document": "no document" });
+  const described = await ctl(["eif", "describe", "a.eif", "--json"], folder.path);
+  assertEquals([described.code, described.stderr], [0, ""]);
+  assertMatch(JSON.parse(described.stdout).Measurements.PCR0, /^[0-9a-f]{96}$/);
+  assertEquals((await ctl(["eif", "verify", "a.eif"], folder.path)).code, 0);
+  const attest = await ctl(["attest", "verify", "document"], folder.path);
+  assertEquals([attest.code, attest.stdout], [1, ""], attest.stderr);
+  const reproduce = await ctl(["eif", "reproduce", "none.json"], folder.path);
+  assertEquals([reproduce.code, reproduce.stderr.includes("Cannot read none.json")], [2, true]);
+});
+
+Deno.test("denclavectl: eif reproduce names Deno where there is none", async () => {
+  const provenance = {
+    image: { sha256: "", architecture: "x86_64" },
+    measurements: {},
+    program: {
+      ...{ file: "denclave", sha256: "", deno: "2.9.6", bundle_sha256: "" },
+      ...{ git_commit: "ab".repeat(20), dirty: false, options: {} },
+    },
+    source_date_epoch: 0,
+    cmdline: "",
+    cmd: ["/app/denclave"],
+    env: {},
+    metadata: {
+      ...{ ImageName: "", ImageVersion: "" },
+      BuildMetadata: { OperatingSystem: "", KernelVersion: "" },
+    },
+    inputs: [],
+  };
+  await using folder = await Folder.make({ "p.json": JSON.stringify(provenance) });
+  const { code, stderr } = await ctl(["eif", "reproduce", "p.json"], folder.path);
+  assertEquals(code, 69, stderr);
+  assertStringIncludes(stderr, "needs Deno on PATH");
+  // A running enclave is asked before anything that takes long; this service has no NSM.
+  await using service = await startService();
+  const attest = ["--attest", formatAddress(service.address), "--json"];
+  const refused = await ctl(["eif", "reproduce", "p.json", ...attest], folder.path);
+  assertEquals([refused.code, JSON.parse(refused.stderr).error.code], [1, "attestation_unavailable"]);
+});
+
+Deno.test("denclavectl: policy render makes what policy lint reads", async () => {
+  const { pcr0 = "", pcr1 = "", pcr2 = "" } = BUILD_A;
+  const measurements = { Measurements: { PCR0: pcr0, PCR1: pcr1, PCR2: pcr2 } };
+  await using folder = await Folder.make({ "m.json": JSON.stringify(measurements) });
+  const render = await ctl(
+    ["policy", "render", "-m", "m.json", "--parent", PARENT, "--admin", ROOT],
+    folder.path,
+  );
+  assertEquals(render.code, 0, render.stderr);
+  await folder.write("policy.json", render.stdout);
+  const lint = await ctl(["policy", "lint", "policy.json", "--json"], folder.path);
+  assertEquals([[0, 1].includes(lint.code), lint.stderr], [true, ""]);
+  JSON.parse(lint.stdout);
+});
+
+Deno.test("denclavectl: emulator serves, and kms makes a key there by the AWS SDK that is within", async () => {
+  await using emulator = await ServiceProcess.start({
+    command: CTL,
+    args: ["emulator", "serve", "--listen", "tcp:127.0.0.1:0"],
+  });
+  const url = String(emulator.events("listening")[0]?.["url"]);
+  const { code, stdout, stderr } = await ctl(["kms", "create-key", "--endpoint-url", url, "--json"]);
+  assertEquals(code, 0, stderr);
+  assertMatch(JSON.parse(stdout).arn, /^arn:aws:kms:us-east-1:/);
+  assertEquals((await emulator.stop("SIGINT")).code, 0);
+});
+
+Deno.test("denclavectl: doctor, gateway and DynamoDB say what is not there, in words", async () => {
+  const key = "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000000";
+  const url = ["--endpoint-url", "http://127.0.0.1:1"];
+  const doctor = await ctl(["doctor", "-k", key, "--json", ...url]);
+  assertEquals(doctor.code, 1, doctor.stderr);
+  JSON.parse(doctor.stdout);
+  const gateway = await ctl(["gateway", "status", "--json"], "/tmp");
+  assertEquals([[1, 2, 69].includes(gateway.code), JSON.parse(gateway.stderr).error.message !== ""], [
+    true,
+    true,
+  ]);
+  const table = await ctl(["account", "list", "--store", "dynamodb", ...url]);
+  assertEquals([table.code, table.stderr.includes("Cannot list in DynamoDB")], [69, true], table.stderr);
+});
+
+Deno.test("denclavectl: every command of the help shows its options, and completion has them", async () => {
+  const help = await ctl(["--help"]);
+  assertEquals([help.code, help.stderr], [0, ""]);
+  const commands = [...help.stdout.matchAll(/^ {2}([a-z]+)(?: ([a-z-]+(?:\|[a-z-]+)*))?(?: {2,}|$)/gm)]
+    .flatMap((
+      [, group = "", names],
+    ) => (names?.split("|") ?? [""]).map((name) => [group, name].filter((word) => word !== "")));
+  assertEquals(commands.length > 25, true);
+  const completion = await ctl(["completion", "bash"]);
+  await Promise.all(commands.map(async (words) => {
+    const { code, stdout, stderr } = await ctl([...words, "--help"]);
+    assertEquals([code, stderr, stdout.includes("--help")], [0, "", true], words.join(" "));
+    assertStringIncludes(completion.stdout, `"${words[0]} ${words[1] ?? ""}")`);
+  }));
+});
