@@ -99,7 +99,8 @@ export function parseKeyPolicy(text: string): KeyPolicy {
     return { text, statements: parseKeyPolicyText(text).Statement.map(statementOf) };
   } catch (thrown) {
     if (!(thrown instanceof KeyPolicyError)) throw thrown;
-    throw new KmsRefusal("MalformedPolicyDocumentException", thrown.message, {
+    const message = `Policy contains a statement or field that is not valid. ${thrown.message}`;
+    throw new KmsRefusal("MalformedPolicyDocumentException", message, {
       hint: thrown.hint ?? "Compare with the JSON of a key policy in KMS's documentation.",
       cause: thrown,
     });
