@@ -53,7 +53,9 @@ async function processPayload(client: Client, key: SealingKey, size: number): Pr
   if (reply["result"] === ciphertext) throw new Error("the result was not sealed anew");
   const opened = await key.open(decodeHex(String(reply["result"])));
   const expected = await workflow(payload);
-  if (opened.length !== expected.length || !timingSafeEqual(opened, expected)) throw new Error("the result is not what the workflow makes of it");
+  if (opened.length !== expected.length || !timingSafeEqual(opened, expected)) {
+    throw new Error("the result is not what the workflow makes of it");
+  }
   return `${size} bytes opened, processed, sealed under a fresh nonce`;
 }
 
