@@ -156,6 +156,9 @@ async function runSuite(suite: Suite, { filter, soak }: Run): Promise<Count> {
     /(\d+) passed(?: \(\d+ steps?\))? \| (\d+) failed(?: \(\d+ steps?\))?(?: \| (\d+) ignored)?/.exec(
       plain,
     ) ?? [];
+  for (const [, name] of plain.matchAll(/^(?:\S+ => )?(.*) \.\.\. ignored \(/gm)) {
+    console.log(`skipped: ${name}`);
+  }
   // A suite that fails without a failed test did not run to its end: that counts.
   const failures = Number(failed) === 0 && !success ? 1 : Number(failed);
   return { passed: Number(passed), failed: failures, skipped: Number(ignored) };

@@ -14,6 +14,7 @@ import { devLaunch } from "../helpers/ctl_process.ts";
 import { createMotoKey, requireSignatures } from "../helpers/moto_kms.ts";
 import { hasMoto, shareMoto, startMoto } from "../helpers/peers.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";
+import { skipTests } from "../helpers/skip.ts";
 
 /** A backend with two keys. */
 interface Place extends AsyncDisposable {
@@ -50,7 +51,7 @@ const PLACES: readonly (readonly [string, () => Promise<Place>])[] = [
   ...(hasMoto() ? [["moto", motoPlace] as const] : []),
 ];
 if (!hasMoto()) {
-  console.log("skipped: the tests against moto, since it is not installed (scripts/build_peers.ts)");
+  skipTests("the tests against moto, since it is not installed (scripts/build_peers.ts)");
 }
 
 const STRINGS = { accessKeyId: "AKIDTEST", secretAccessKey: "made-for-tests", sessionToken: "" };

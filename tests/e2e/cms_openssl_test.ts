@@ -3,6 +3,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
 import { envelopData, openEnvelopedData } from "../../lib/cms/enveloped_data.ts";
 import { within } from "../helpers/deadline.ts";
+import { skipTests } from "../helpers/skip.ts";
 
 const RSA = { name: "RSA-OAEP", publicExponent: new Uint8Array([1, 0, 1]), hash: "SHA-256" } as const;
 const RUN_MS = 20_000;
@@ -26,7 +27,7 @@ async function openssl(...args: readonly string[]): Promise<Ran> {
 
 const version = await openssl("version").catch(() => undefined);
 const hasOpenssl = version !== undefined && /OpenSSL [3-9]/.test(new TextDecoder().decode(version.stdout));
-if (!hasOpenssl) console.log("skipped: the tests with OpenSSL, since there is no version 3");
+if (!hasOpenssl) skipTests("the tests with OpenSSL, since there is no version 3");
 
 /** An envelope and its key as files. */
 async function made(

@@ -7,6 +7,7 @@ import { verifyDocumentUnder } from "../../lib/attestation/verify.ts";
 import { hasMoto } from "../helpers/peers.ts";
 import { within } from "../helpers/service_process.ts";
 import { realDocuments } from "../helpers/vectors.ts";
+import { skipTests } from "../helpers/skip.ts";
 
 const PEERS = new URL("../peers/", import.meta.url).pathname;
 const real = realDocuments();
@@ -76,9 +77,7 @@ async function agree(root: Uint8Array, document: Uint8Array): Promise<boolean> {
 }
 
 if (!hasMoto()) {
-  console.log(
-    "skipped: the second verifier of documents, since its venv is not there (scripts/build_peers.ts)",
-  );
+  skipTests("the second verifier of documents, since its venv is not there (scripts/build_peers.ts)");
 } else {
   Deno.test("second verifier: a simulated document says the same to both, and to neither under another root", async () => {
     using nsm = await SimulatedNsm.start();
@@ -108,7 +107,7 @@ if (!hasMoto()) {
     }
   });
 
-  if (real === undefined) console.log("skipped: real documents, which are not there (../shared/vectors)");
+  if (real === undefined) skipTests("real documents, which are not there (../shared/vectors)");
   else {
     for (const name of ["production", "debug"] as const) {
       Deno.test(`second verifier: the real ${name} document is good to both, and with one bit changed to neither`, async () => {

@@ -11,6 +11,7 @@ import { encodeMessage } from "../../lib/wire/framing.ts";
 import { devLaunch } from "../helpers/ctl_process.ts";
 import { ServiceProcess, within } from "../helpers/service_process.ts";
 import { roundTrip, Tsk } from "./production_suite.ts";
+import { skipTests } from "../helpers/skip.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 const CREDENTIALS = { AccessKeyId: "ASIATEST", SecretAccessKey: "made-for-tests", Token: "made-for-tests" };
@@ -81,7 +82,7 @@ const hasPython = await new Deno.Command("python3", { args: ["--version"] }).out
   ({ success }) => success,
   () => false,
 );
-if (!hasPython) console.log("skipped: the Python clients, since there is no python3 on this machine");
+if (!hasPython) skipTests("the Python clients, since there is no python3 on this machine");
 
 for (const framing of ["raw", "u32be", "u64le"]) {
   test(

@@ -6,6 +6,7 @@ import { openDynamoDbStore } from "../../lib/parent/stores/dynamodb.ts";
 import { openSqliteStore } from "../../lib/parent/stores/sqlite.ts";
 import { startLossyProxy } from "../helpers/lossy_proxy.ts";
 import { hasMoto, type PeerServer, shareDynalite, shareMoto } from "../helpers/peers.ts";
+import { skipTests } from "../helpers/skip.ts";
 
 const credentials = new CredentialSource(() =>
   Promise.resolve({ accessKeyId: "test", secretAccessKey: "test" })
@@ -61,7 +62,7 @@ const PLACES: readonly (readonly [string, () => Promise<Place>])[] = [
   ...(hasMoto() ? [["moto", serverPlace(shareMoto())] as const] : []),
 ];
 if (!hasMoto()) {
-  console.log("skipped: the tests against moto, since it is not installed (scripts/build_peers.ts)");
+  skipTests("the tests against moto, since it is not installed (scripts/build_peers.ts)");
 }
 
 for (const [kind, place] of PLACES) {

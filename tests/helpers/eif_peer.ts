@@ -6,6 +6,7 @@
 import { NATIVE_DIR } from "./native_sdk.ts";
 import { within } from "./deadline.ts";
 import type { EifMetadata } from "../../lib/eif/mod.ts";
+import { skipTests } from "./skip.ts";
 
 const PEER = `${NATIVE_DIR}/eif_peer`;
 const RUN_MS = 60_000;
@@ -40,7 +41,7 @@ export function hasEifPeer(): boolean {
   try {
     return Deno.statSync(PEER).isFile;
   } catch {
-    console.log("skipped: AWS's own crate of the image format, since it was not built (no cargo?)");
+    skipTests("AWS's own crate of the image format, since it was not built (no cargo?)");
     return false;
   }
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { skipTests } from "./skip.ts";
 const FOLDER = new URL("../../../shared/vectors/eif/", import.meta.url);
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -37,7 +38,7 @@ export function eifVectors(): readonly EifVector[] | undefined {
     }));
   } catch (thrown) {
     if (!(thrown instanceof Deno.errors.NotFound)) throw thrown;
-    console.log("skipped: the images that eif_build made, since there is no ../shared/vectors/eif");
+    skipTests("the images that eif_build made, since there is no ../shared/vectors/eif");
     return undefined;
   }
 }

@@ -9,6 +9,7 @@ import { readExactly } from "../../lib/eif/source.ts";
 import { unpackCpio } from "./cpio.ts";
 import { Folder } from "./folder.ts";
 import type { Launch } from "./service_process.ts";
+import { skipTests } from "./skip.ts";
 
 /** What `init` does after it has changed to `rootfs`, as far as a program sees it. */
 const ENTER = `
@@ -24,7 +25,7 @@ exec chroot "$root" "$@"
 export async function canEnter(): Promise<boolean> {
   const { success } = await new Deno.Command("unshare", { args: ["--mount", "true"] }).output()
     .catch(() => ({ success: false }));
-  if (!success) console.log("skipped: running an image's root file system, which needs root and unshare");
+  if (!success) skipTests("running an image's root file system, which needs root and unshare");
   return success;
 }
 

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { skipTests } from "./skip.ts";
 const FOLDER = new URL("../../../shared/vectors/attestation/", import.meta.url);
 
 /** A real document, and a time at which its certificates were valid. */
@@ -30,7 +31,7 @@ export function realDocuments(): RealDocuments | undefined {
     };
   } catch (thrown) {
     if (!(thrown instanceof Deno.errors.NotFound)) throw thrown;
-    console.log("skipped: the real attestation documents, since there is no ../shared/vectors/attestation");
+    skipTests("the real attestation documents, since there is no ../shared/vectors/attestation");
     return undefined;
   }
 }

@@ -14,6 +14,7 @@ import { count } from "../helpers/effort.ts";
 import { startLossyProxy } from "../helpers/lossy_proxy.ts";
 import { hasMoto, type PeerServer, shareMoto } from "../helpers/peers.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";
+import { skipTests } from "../helpers/skip.ts";
 
 const REGION = "us-west-2";
 const AWS = {
@@ -140,7 +141,7 @@ async function checkSignatures(world: World, publicKey: string): Promise<void> {
   assert(verifySchnorr(decodeHex(publicKey), decodeHex(DIGEST), decodeHex(String(schnorr?.["signature"]))));
 }
 
-if (!hasMoto()) console.log("skipped: all of these, since moto is not installed (scripts/build_peers.ts)");
+if (!hasMoto()) skipTests("all of these, since moto is not installed (scripts/build_peers.ts)");
 else {
   test("made, used, and after a restart of both used again; the database is sound", async (moto) => {
     await using world = await makeWorld(moto);
