@@ -280,6 +280,34 @@ Deno.test("the key is wiped when the service ends, and what KMS gave as soon as 
   assertEquals((await ask({ type: "process", ciphertext: "00" }))["msg"], "not_configured");
 });
 
+const FAILING: readonly (readonly [string, SessionKeyOptions["workflow"]])[] = [
+  ["throws", (plaintext) => {
+    throw new Error(`${plaintext.length}`);
+  }],
+  ["rejects", (plaintext) => Promise.reject(new Error(`${plaintext.length}`))],
+];
+for (const [how, workflow] of FAILING) {
+  Deno.test(`a workflow that ${how} leaves no plaintext behind, and its key is let go`, async () => {
+    const seen: Uint8Array[] = [];
+    const aead = new CountingAead();
+    const { ask } = setup({
+      aead,
+      kms: new FakeKms(() => Promise.resolve(new Uint8Array(TSK))),
+      workflow: (plaintext) => {
+        assertEquals(plaintext, new Uint8Array([1, 2, 3]));
+        seen.push(plaintext);
+        return workflow(plaintext);
+      },
+    });
+    await ask(CONFIGURE);
+    const ciphertext = await sealed(new Uint8Array([1, 2, 3]));
+    assertEquals((await ask({ type: "process", ciphertext }))["msg"], "internal_error");
+    assertEquals(seen, [new Uint8Array(3)]);
+    await ask(CONFIGURE);
+    assertEquals(aead.keys, 1);
+  });
+}
+
 Deno.test("--configure-once refuses the second key, without asking KMS", async () => {
   const { ask, kms } = setup({ configureOnce: true });
   await ask(CONFIGURE);
