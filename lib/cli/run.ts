@@ -34,6 +34,8 @@ export interface RunIo {
   readonly warnings?: readonly string[];
   /** Called once the listener is open: permissions that are no longer needed can go. */
   readonly onListening?: () => void;
+  /** Whether the log shows the words of the workflow's errors. Never in production. */
+  readonly isDevelopment?: boolean;
   /** Opens the KMS; calls `onFatal` later if it can no longer go on. */
   readonly openKms: (log: Log, onFatal: (error: Error) => void) => Promise<Kms>;
 }
@@ -77,6 +79,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
     ...(io.entropy === undefined ? {} : { entropy: io.entropy }),
     attester: io.attester,
     warnings: io.warnings ?? [],
+    isDevelopment: io.isDevelopment ?? false,
     measurements: io.selfTest?.measurements,
     selfTest: io.selfTest?.checks ?? [],
   });

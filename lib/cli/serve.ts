@@ -10,6 +10,7 @@ import { type KeyArn, parseKeyArn } from "../aws/key_arn.ts";
 import type { LogLevel } from "../log.ts";
 import type { SealedConfig } from "../service/sealed.ts";
 import { DEFAULT_LIMITS, type Limits } from "../service/limits.ts";
+import { BYTE_COST } from "../service/memory_budget.ts";
 import { VERSION } from "../version.ts";
 import { type Address, parseAddress, VMADDR_CID_ANY } from "../wire/address.ts";
 import { readSealedConfig, SEALED_OPTIONS } from "./sealed_options.ts";
@@ -81,6 +82,13 @@ export const SERVE_OPTIONS = [
     value: "N",
     default: String(DEFAULT_LIMITS.maxConnections),
     help: "connections served at a time",
+  },
+  {
+    name: "max-in-flight",
+    env: "MAX_IN_FLIGHT",
+    value: "BYTES",
+    default: String(DEFAULT_LIMITS.maxInFlight),
+    help: "memory for messages that are arriving and requests under way; busy beyond it",
   },
   {
     name: "idle-ms",
@@ -196,14 +204,29 @@ export function readServeConfig(
     sealed: readSealedConfig(options),
     wallet: readWalletConfig(options),
     minEpoch: options.number("min-epoch", { min: 1, max: Number.MAX_SAFE_INTEGER }),
-    limits: {
-      maxMessage: options.number("max-message", { min: 64, max: 256 * 1024 * 1024 }),
-      maxConnections: options.number("max-connections", { min: 1, max: 10_000 }),
-      idleMs: options.number("idle-ms", { min: 10, max: MAX_TIMEOUT_MS }),
-      requestMs: options.number("request-ms", { min: 10, max: MAX_TIMEOUT_MS }),
-    },
+    limits: readLimits(options),
     drainMs: options.number("drain-ms", { min: 0, max: MAX_TIMEOUT_MS }),
     logLevel: options.choice("log-level", LEVELS),
+  };
+}
+
+function readLimits(options: Options): Limits {
+  const maxMessage = options.number("max-message", { min: 64, max: 256 * 1024 * 1024 });
+  const maxInFlight = options.number("max-in-flight", { min: 1024 * 1024, max: 2 ** 40 });
+  // Half of it is for requests under way: one message of the largest size must fit.
+  const least = 2 * BYTE_COST * maxMessage;
+  if (maxInFlight < least) {
+    throw new UsageError(
+      `--max-in-flight ${maxInFlight} is too little for --max-message ${maxMessage}`,
+      `Give at least ${least}, ${2 * BYTE_COST} times the largest message, or lower --max-message.`,
+    );
+  }
+  return {
+    maxMessage,
+    maxInFlight,
+    maxConnections: options.number("max-connections", { min: 1, max: 10_000 }),
+    idleMs: options.number("idle-ms", { min: 10, max: MAX_TIMEOUT_MS }),
+    requestMs: options.number("request-ms", { min: 10, max: MAX_TIMEOUT_MS }),
   };
 }
 

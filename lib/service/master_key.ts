@@ -17,7 +17,7 @@ import { EnclaveError } from "../errors.ts";
 import { type KeyArn, selectKey } from "../aws/key_arn.ts";
 import type { EncryptionContext, Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
-import { type Reply, takeCredentials, WireError, type WireObject } from "../wire/messages.ts";
+import { field, type Reply, takeCredentials, WireError, type WireObject } from "../wire/messages.ts";
 import { attestKey, requireAttester } from "./attested_key.ts";
 import { checkEntropy } from "./entropy.ts";
 import { parseNonce } from "./fields.ts";
@@ -30,7 +30,7 @@ import {
   parseRewrapRequest,
   parseSignRequest,
 } from "./master_key_requests.ts";
-import { NEVER } from "./pace.ts";
+import { checkWaitedFor, NEVER } from "./pace.ts";
 import type { Attester, EntropySource } from "./ports.ts";
 
 /** The measured configuration of the master key, and its ports. */
@@ -62,12 +62,6 @@ const SUSPECTS: RowSuspects = {
 
 /** Changes that may wait for their turn. */
 const MAX_WAITING = 8;
-
-/** A change whose client has gone would be one that nobody stores. @throws {EnclaveError} `abandoned` */
-function checkWaitedFor(signal: AbortSignal): void {
-  if (!signal.aborted) return;
-  throw new EnclaveError("Nobody waits for this any more", { code: "abandoned" });
-}
 
 function contextOf(enclaveId: string): EncryptionContext {
   return { app: "denclave", purpose: "master", enclave_id: enclaveId };
@@ -306,8 +300,10 @@ export class MasterKeyService implements Disposable {
     const key = selectKey(this.#options.keys, { key: newKeyId, region });
     const nonce = parseNonce(request);
     if (nonce !== undefined) requireAttester(this.#options.attester);
+    // Who waits for a turn holds this field, and not the request.
+    const named = { enclave_id: field(request, "enclave_id") };
     return await this.#oneAtATime(signal, async () => {
-      const { enclaveId, row: old, privateKey: held } = this.#require(request);
+      const { enclaveId, row: old, privateKey: held } = this.#require(named);
       // A copy: the old one is wiped when this one takes its place.
       const privateKey = held.clone();
       try {

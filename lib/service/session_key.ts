@@ -20,7 +20,12 @@ import {
   WireError,
   type WireObject,
 } from "../wire/messages.ts";
+import type { Workflow } from "../workflow_context.ts";
+import { isEntropyTrusted, requireEntropy } from "./entropy.ts";
 import { PreparedReply } from "./handler.ts";
+import { checkWaitedFor, NEVER } from "./pace.ts";
+import { type EntropySource, UNKNOWN_ENTROPY } from "./ports.ts";
+import { WorkflowCaller } from "./workflow_call.ts";
 
 /** The measured configuration of the service: nothing of it comes out of a request. */
 export interface SessionKeyOptions {
@@ -35,7 +40,9 @@ export interface SessionKeyOptions {
   readonly configureOnce: boolean;
   /** Want a growing `epoch` in each `configure`, bound by the EncryptionContext: an old one cannot be replayed. */
   readonly requireEpoch: boolean;
-  readonly workflow: (plaintext: Uint8Array<ArrayBuffer>) => MaybePromise<Uint8Array<ArrayBuffer>>;
+  readonly workflow: Workflow;
+  /** What is known of the kernel's random numbers; without it, nothing. */
+  readonly entropy?: EntropySource | undefined;
   readonly log: Log;
   readonly now: () => Date;
 }
@@ -50,6 +57,17 @@ interface HeldKey {
   warned: boolean;
 }
 
+/** A `configure`, read. */
+interface ConfigureRequest {
+  readonly ciphertext: Uint8Array<ArrayBuffer>;
+  readonly epoch: number | undefined;
+  readonly key: KeyArn | undefined;
+  readonly region: string;
+}
+
+/** `configure`s under way and waiting for their turn. */
+const MAX_WAITING = 8;
+
 /** Plain KMS calls without an allowed key still need a region. */
 const FALLBACK_REGION = "us-east-1";
 
@@ -59,12 +77,17 @@ export class SessionKeyService implements Disposable {
   #held: HeldKey | undefined;
   /** `configure` runs one at a time, so that the last one asked for is the one that stays. */
   #configuring: Promise<unknown> = Promise.resolve();
+  #waiting = 0;
   #disposed = false;
+  #workflow: WorkflowCaller;
+  /** Asked once: what the kernel's pool was seeded with does not change for the worse. */
+  #isEntropyTrusted = false;
   /** Where large blobs are decoded: fresh memory for each costs as much as opening it (measured). Never holds plaintext. */
   #scratch = new Uint8Array(0);
 
   constructor(options: SessionKeyOptions) {
     this.#options = options;
+    this.#workflow = new WorkflowCaller(options.workflow, options.log);
   }
 
   /** What `health` tells of it. */
@@ -85,28 +108,58 @@ export class SessionKeyService implements Disposable {
   }
 
   /**
-   * Has KMS open the TSK and takes it into use. Until then the old one serves; if anything fails, it stays.
+   * Has KMS open the TSK and takes it into use. Until then the old one serves; if anything fails, it stays. So it does when nobody waits for the answer
+   * any more: a `configure` that was answered `timeout` never takes effect.
    *
-   * @throws {WireError | EnclaveError}
+   * Not async: who waits for a turn holds the fields that were read, and not the request.
+   *
+   * @throws {WireError | EnclaveError} (or rejects)
    */
-  configure(request: WireObject): Promise<Reply> {
-    const turn = this.#configuring.then(() => this.#configure(request));
+  configure(request: WireObject, signal: AbortSignal = NEVER): Promise<Reply> {
+    // First of all, so that they are off the request whatever happens next.
+    const credentials = Credentials.fromStrings(takeCredentials(request));
+    let parsed: ConfigureRequest;
+    try {
+      this.#refuseSecond();
+      parsed = this.#parse(request);
+      if (this.#waiting >= MAX_WAITING) {
+        throw new WireError("busy", `${MAX_WAITING} configures are waiting: try again later`);
+      }
+    } catch (thrown) {
+      credentials[Symbol.dispose]();
+      throw thrown;
+    }
+    this.#waiting++;
+    const turn = this.#configuring.then(() => this.#configure(parsed, credentials, signal)).finally(() => {
+      this.#waiting--;
+      credentials[Symbol.dispose]();
+    });
     this.#configuring = turn.catch(() => {});
     return turn;
   }
 
-  async #configure(request: WireObject): Promise<Reply> {
-    const { kms, log, now } = this.#options;
-    // First of all, so that they are off the request whatever happens next.
-    using credentials = Credentials.fromStrings(takeCredentials(request));
-    if (this.#options.configureOnce && this.#held !== undefined) {
-      throw new WireError("already_configured", "The service is configured, and was told to take a key once");
-    }
+  #parse(request: WireObject): ConfigureRequest {
     const ciphertext = parseWrappedKey(
       requiredString(request, "encrypted_tsk", "the TSK as KMS wrapped it, base64"),
     );
-    const epoch = this.#epochOf(request);
-    const { key, region } = this.#select(request);
+    return { ciphertext, epoch: this.#epochOf(request), ...this.#select(request) };
+  }
+
+  #refuseSecond(): void {
+    if (!this.#options.configureOnce || this.#held === undefined) return;
+    throw new WireError("already_configured", "The service is configured, and was told to take a key once");
+  }
+
+  async #configure(
+    { ciphertext, epoch, key, region }: ConfigureRequest,
+    credentials: Credentials,
+    signal: AbortSignal,
+  ): Promise<Reply> {
+    const { kms, log, now } = this.#options;
+    checkWaitedFor(signal);
+    // Again: those before it may have changed what is held.
+    this.#refuseSecond();
+    this.#checkEpoch(epoch);
     const context = epoch === undefined
       ? this.#options.context
       : { ...this.#options.context, epoch: String(epoch) };
@@ -125,8 +178,9 @@ export class SessionKeyService implements Disposable {
       );
     }
     const sealing = await SealingKey.take(plaintext);
-    if (this.#disposed) {
+    if (this.#disposed || signal.aborted) {
       sealing[Symbol.dispose]();
+      checkWaitedFor(signal);
       throw new WireError("internal_error", "The service is ending");
     }
     const old = this.#held;
@@ -159,29 +213,36 @@ export class SessionKeyService implements Disposable {
         "Field epoch (a whole number that grows with every configure) is missing",
       );
     }
-    const current = this.#held?.epoch;
-    if (current !== undefined && epoch <= current) {
-      throw new WireError("already_configured", `The epoch must grow: ${epoch} is not above ${current}`);
-    }
+    this.#checkEpoch(epoch);
     return epoch;
+  }
+
+  #checkEpoch(epoch: number | undefined): void {
+    const current = this.#held?.epoch;
+    if (epoch === undefined || current === undefined || epoch > current) return;
+    throw new WireError("already_configured", `The epoch must grow: ${epoch} is not above ${current}`);
   }
 
   /**
    * Opens, works, seals.
    *
-   * @throws {WireError | EnclaveError} (or rejects)
+   * @param signal ends the wait for the workflow
+   * @throws {WireError | EnclaveError | WorkflowError | WorkflowFault} (or rejects)
    */
-  process(request: WireObject): MaybePromise<PreparedReply> {
+  process(request: WireObject, signal: AbortSignal = NEVER): MaybePromise<PreparedReply> {
     const held = this.#held;
     if (held === undefined) {
       throw new WireError("not_configured", "Send configure first: the service has no key yet");
     }
+    this.#checkEntropy();
     const hex = requiredString(request, "ciphertext", "nonce ‖ ciphertext ‖ tag, hex");
     const blob = this.#parseBlob(hex);
     held.users++;
     try {
       const opened = held.key.open(blob);
-      const sealed = opened instanceof Promise ? this.#workAndSeal(held, opened) : this.#seal(held, opened);
+      const sealed = opened instanceof Promise
+        ? this.#workAndSeal(held, opened, signal)
+        : this.#seal(held, opened, signal);
       if (!(sealed instanceof Promise)) {
         letGo(held);
         return preparedResult(sealed);
@@ -191,6 +252,13 @@ export class SessionKeyService implements Disposable {
       letGo(held);
       throw thrown;
     }
+  }
+
+  /** The nonce of the answer is random: where random numbers are not to be trusted, nothing is sealed. @throws {WireError} `entropy_not_trusted` */
+  #checkEntropy(): void {
+    const { kms, entropy = UNKNOWN_ENTROPY } = this.#options;
+    this.#isEntropyTrusted ||= isEntropyTrusted(kms, entropy);
+    if (!this.#isEntropyTrusted) requireEntropy(kms, entropy, "Nothing is sealed");
   }
 
   /** The bytes of a sealed blob, borrowed until the next call: whoever opens them copies them at once. */
@@ -207,17 +275,22 @@ export class SessionKeyService implements Disposable {
   async #workAndSeal(
     held: HeldKey,
     opening: Promise<Uint8Array<ArrayBuffer>>,
+    signal: AbortSignal,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    return await this.#seal(held, await opening);
+    return await this.#seal(held, await opening, signal);
   }
 
-  #seal(held: HeldKey, plaintext: Uint8Array<ArrayBuffer>): MaybePromise<Uint8Array<ArrayBuffer>> {
+  #seal(
+    held: HeldKey,
+    plaintext: Uint8Array<ArrayBuffer>,
+    signal: AbortSignal,
+  ): MaybePromise<Uint8Array<ArrayBuffer>> {
     const wipe = (thrown: unknown) => {
       plaintext.fill(0);
       throw thrown;
     };
     try {
-      const result = this.#options.workflow(plaintext);
+      const result = this.#workflow.call(plaintext, signal);
       if (!(result instanceof Promise)) return this.#sealResult(held, plaintext, result);
       return result.then((bytes) => this.#sealResult(held, plaintext, bytes)).catch(wipe);
     } catch (thrown) {

@@ -10,10 +10,11 @@ import { createDispatcher } from "./dispatch.ts";
 import { isEntropyTrusted } from "./entropy.ts";
 import type { EventLog } from "./events.ts";
 import type { Limits } from "./limits.ts";
+import { createMemory } from "./memory_budget.ts";
 import { MasterKeyService } from "./master_key.ts";
 import { FIRST_EPOCH } from "./master_key_requests.ts";
 import { Metrics } from "./metrics.ts";
-import type { Attester, EntropySource } from "./ports.ts";
+import { type Attester, type EntropySource, UNKNOWN_ENTROPY } from "./ports.ts";
 import { type Acceptor, Server } from "./server.ts";
 import { type SessionKeyOptions, SessionKeyService } from "./session_key.ts";
 import { OPEN_TO_ALL, type SealedConfig, SealedService } from "./sealed.ts";
@@ -28,7 +29,7 @@ export interface ServiceOptions {
   readonly acceptor: Acceptor;
   readonly transport: Address["transport"];
   readonly limits: Limits;
-  readonly session: Omit<SessionKeyOptions, "kms" | "log" | "now">;
+  readonly session: Omit<SessionKeyOptions, "kms" | "entropy" | "log" | "now">;
   /** Without it: no rules, no cache. */
   readonly wallet?: Pick<WalletOptions, "guards" | "cache">;
   /** Master keys of an earlier epoch are refused. */
@@ -47,6 +48,8 @@ export interface ServiceOptions {
   readonly selfTest?: readonly object[];
   /** Warnings of whoever put it together. */
   readonly warnings?: readonly string[];
+  /** Whether the log shows the words of the workflow's errors. Never in production: they may be made of the data. */
+  readonly isDevelopment?: boolean;
   readonly events: EventLog;
   readonly version: string;
   readonly now?: () => Date;
@@ -59,8 +62,6 @@ export interface Service {
   /** Lets requests under way end, for so many milliseconds; then wipes the keys and lets the KMS go. */
   stop(withinMs: number): Promise<void>;
 }
-
-const UNKNOWN_ENTROPY: EntropySource = { kernelGenerator: undefined };
 
 function warningsOf(options: ServiceOptions): readonly string[] {
   const { kms, session, entropy = UNKNOWN_ENTROPY } = options;
@@ -76,7 +77,7 @@ function warningsOf(options: ServiceOptions): readonly string[] {
       `the kernel's entropy pool was not seeded from the NSM${
         isEntropyTrusted(kms, entropy)
           ? ", but the kernel's own generator is the NSM's"
-          : ": no account and no master key is made"
+          : ": no key is made, and process is refused"
       }`,
     );
   }
@@ -100,7 +101,14 @@ export function startService(options: ServiceOptions): Service {
   const warnings = [...warningsOf(options), ...(options.warnings ?? [])];
   for (const warning of warnings) log("warn", "configuration", { warning });
 
-  const session = new SessionKeyService({ ...options.session, kms, log, now });
+  const memory = createMemory(limits.maxInFlight);
+  const session = new SessionKeyService({
+    ...options.session,
+    kms,
+    entropy: options.entropy ?? UNKNOWN_ENTROPY,
+    log,
+    now,
+  });
   const shared = {
     kms,
     keys: options.session.keys,
@@ -133,11 +141,17 @@ export function startService(options: ServiceOptions): Service {
     warnings,
     selfTest: options.selfTest ?? [],
     version: options.version,
-    serverStats: () => server.stats,
+    serverStats: () => ({
+      ...server.stats,
+      memory_in_flight: memory.buffers.used + memory.requests.used,
+    }),
+    requestMemory: memory.requests,
+    isDevelopment: options.isDevelopment ?? false,
   });
   const server = new Server(acceptor, {
     handler,
     limits,
+    memory,
     transport,
     log,
     metrics,

@@ -5,4 +5,5 @@
  */
 export * from "./address.ts";
 export * from "./framing.ts";
+export * from "./json_shape.ts";
 export * from "./messages.ts";

@@ -3,6 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Connection } from "../../lib/service/connection.ts";
 import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
+import { createMemory } from "../../lib/service/memory_budget.ts";
 import { Metrics } from "../../lib/service/metrics.ts";
 import { encodeMessage, type Framing } from "../../lib/wire/framing.ts";
 import { within } from "../helpers/deadline.ts";
@@ -17,6 +18,7 @@ function serve(peer: Peer, asked: unknown[]): Promise<void> {
       return { type: "echo", reply: { status: "ok", n: request["n"] } };
     },
     limits: { ...DEFAULT_LIMITS, maxMessage: 1_000 },
+    memory: createMemory(DEFAULT_LIMITS.maxInFlight),
     transport: "tcp",
     log: () => {},
     metrics: new Metrics(),

@@ -62,6 +62,7 @@ Deno.test("the configuration listens on vsock port 5000 by default, with DESIGN'
     maxConnections: 64,
     idleMs: 30_000,
     requestMs: 60_000,
+    maxInFlight: 512 * 1024 * 1024,
   });
   assertEquals([config.keys[0]?.region, config.configureOnce, config.requireEpoch], [
     "us-east-1",
@@ -198,7 +199,7 @@ Deno.test("the environment configures all of the service", () => {
       cache: { entries: 8, maxAgeMs: 300_000 },
     },
     minEpoch: 7,
-    limits: { maxMessage: 64, maxConnections: 1, idleMs: 10, requestMs: 3_600_000 },
+    limits: { maxMessage: 64, maxConnections: 1, idleMs: 10, requestMs: 3_600_000, maxInFlight: 536_870_912 },
     drainMs: 0,
     logLevel: "debug",
   });

@@ -2,6 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { Connection } from "../../../lib/service/connection.ts";
 import { EventLog } from "../../../lib/service/events.ts";
+import { createMemory } from "../../../lib/service/memory_budget.ts";
 import { DEFAULT_LIMITS } from "../../../lib/service/limits.ts";
 import { Metrics } from "../../../lib/service/metrics.ts";
 import { detectFraming, encodeMessage, FrameDecoder } from "../../../lib/wire/framing.ts";
@@ -19,6 +20,7 @@ Deno.test("the rest of a request that was answered timeout is not worked on, and
       return { type: "x", reply: { status: "ok", n: request["n"] } };
     },
     limits: DEFAULT_LIMITS,
+    memory: createMemory(DEFAULT_LIMITS.maxInFlight),
     transport: "tcp",
     log: () => {},
     metrics: new Metrics(),
@@ -71,6 +73,7 @@ Deno.test("a handler that never ends loses its connection's place at the request
     handler: (request) =>
       request["stuck"] === true ? new Promise(() => {}) : { type: "x", reply: { status: "ok" } },
     limits: { ...DEFAULT_LIMITS, maxConnections: 1, requestMs: 40 },
+    memory: createMemory(2 ** 29),
     transport: "tcp",
     log: () => {},
     metrics: new Metrics(),

@@ -1,6 +1,7 @@
 /**
  * What a second reader found wrong in the first version, each defect with the test that showed it.
  */
+import { createMemory } from "../../../lib/service/memory_budget.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";
 import { hintFor } from "../../../lib/aws/kms_reasons.ts";
@@ -81,6 +82,7 @@ function connectionOf(handler: Handler, peer: Peer, limits: Partial<Limits> = {}
   const connection = new Connection(1, peer.stream, {
     handler,
     limits: { ...DEFAULT_LIMITS, ...limits },
+    memory: createMemory(2 ** 29),
     transport: "tcp",
     log: () => {},
     metrics: new Metrics(),
@@ -107,6 +109,7 @@ Deno.test("a drain ends in its time though a handler never does", async () => {
   const server = new Server(acceptor, {
     handler: () => (begun.resolve(), never.promise),
     limits: DEFAULT_LIMITS,
+    memory: createMemory(2 ** 29),
     transport: "tcp",
     log: () => {},
     metrics: new Metrics(),
