@@ -5,11 +5,13 @@
  * @module
  */
 import { openSdk } from "./ffi/mod.ts";
+import { startWatchdog } from "./ffi/watchdog.ts";
 import { KMSTOOL_COMMANDS, runKmstool } from "./lib/cli/kmstool.ts";
 import { openNsmPorts } from "./lib/cli/nsm_ports.ts";
 import { checkLibraries, formatChecks } from "./lib/cli/self_test.ts";
 import { EXIT, helpLines, type Options, parseOptions } from "./lib/cli/options.ts";
 import { runEntry } from "./lib/cli/entry.ts";
+import { exitProcess } from "./lib/cli/process_guard.ts";
 import { runService } from "./lib/cli/run.ts";
 import { COMMON_OPTIONS, takeCommand } from "./lib/cli/options.ts";
 import { NITRO_OPTIONS, readServeConfig, SERVE_OPTIONS } from "./lib/cli/serve.ts";
@@ -47,7 +49,7 @@ function untilSignal(): Promise<string> {
   let seen = false;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     Deno.addSignalListener(signal, () => {
-      if (seen) Deno.exit(EXIT.software);
+      if (seen) exitProcess(EXIT.software);
       seen = true;
       resolve(signal);
     });
@@ -123,6 +125,7 @@ async function main(argv: readonly string[]): Promise<number> {
     attester: nsm,
     selfTest,
     warnings,
+    startWatchdog,
     openKms: (log, onFatal) => openKms(options, log, onFatal),
     // Connections come in through the open listener; nothing goes out, and the options are read.
     onListening: () => giveUp("net", "env"),

@@ -6,7 +6,9 @@
  */
 import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../lib/cli/options.ts";
 import { runEntry } from "../lib/cli/entry.ts";
+import { giveUpPermissions } from "../lib/cli/process_guard.ts";
 import { runService } from "../lib/cli/run.ts";
+import { startWatchdog } from "../ffi/watchdog.ts";
 import { COMMON_OPTIONS, takeCommand } from "../lib/cli/options.ts";
 import { readServeConfig, SERVE_OPTIONS, type ServeConfig } from "../lib/cli/serve.ts";
 import { KEY_LENGTH } from "../lib/crypto/sealing.ts";
@@ -19,6 +21,7 @@ import type { Kms } from "../lib/kms/kms.ts";
 import { LocalKms } from "../lib/kms/local.ts";
 import { VERSION } from "../lib/version.ts";
 import { workflow } from "../lib/workflow.ts";
+import type { Workflow } from "../lib/workflow_context.ts";
 import { encodeBase64, encodeHex } from "@std/encoding";
 
 const LISTEN = "tcp:127.0.0.1:5000";
@@ -162,7 +165,8 @@ async function newTsk(argv: readonly string[]): Promise<number> {
   return EXIT.ok;
 }
 
-async function main(argv: readonly string[]): Promise<number> {
+/** Runs a command line; with another workflow where a test or an example brings one. Returns the exit code. */
+export async function main(argv: readonly string[], work: Workflow = workflow): Promise<number> {
   const { command, rest } = takeCommand(argv, ["serve", "new-tsk"]);
   if (command === "new-tsk") return await newTsk(rest);
   const options = parseOptions(SPECS, rest, (name) => Deno.env.get(name));
@@ -177,9 +181,22 @@ async function main(argv: readonly string[]): Promise<number> {
     warnings: backend.warnings,
     stdout,
     untilSignal,
-    workflow,
+    workflow: work,
+    isDevelopment: true,
+    startWatchdog,
     openKms: () => Promise.resolve(kms),
+    // What the enclave's binary does not have, a workflow does not get here either. KMS's API is called over the network.
+    onListening: () =>
+      giveUpPermissions([
+        "read",
+        "write",
+        "env",
+        "run",
+        "ffi",
+        "sys",
+        ...(options.text("kms") === "aws" ? [] : ["net"] as const),
+      ]),
   });
 }
 
-if (import.meta.main) await runEntry(main);
+if (import.meta.main) await runEntry((argv) => main(argv));

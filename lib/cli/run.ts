@@ -14,6 +14,7 @@ import { startService } from "../service/start.ts";
 import { formatAddress, listen } from "../wire/address.ts";
 import { VERSION } from "../version.ts";
 import { EXIT } from "./options.ts";
+import { guardProcess, heldPermissions } from "./process_guard.ts";
 import type { SelfTest } from "./self_test.ts";
 import { measuredConfiguration, type ServeConfig } from "./serve.ts";
 
@@ -32,6 +33,10 @@ export interface RunIo {
   readonly selfTest?: SelfTest;
   /** Shown in `health`, and logged. */
   readonly warnings?: readonly string[];
+  /** Watches the main thread; called before the KMS is opened. */
+  readonly startWatchdog?: (
+    options: { readonly silenceMs: number; readonly exitCode: number },
+  ) => Promise<Disposable>;
   /** Called once the listener is open: permissions that are no longer needed can go. */
   readonly onListening?: () => void;
   /** Whether the log shows the words of the workflow's errors. Never in production. */
@@ -52,11 +57,15 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
   const fatal = Promise.withResolvers<Error>();
   // Listened for from the start: a signal while the SDK opens must not kill half-way.
   const signalled = io.untilSignal();
-  const kms = await io.openKms(log, fatal.resolve);
+  const { isDevelopment = false } = io;
   await using opened = new AsyncDisposableStack();
+  const watchdog = await io.startWatchdog?.({ silenceMs: config.silenceMs, exitCode: EXIT.software });
+  if (watchdog !== undefined) opened.use(watchdog);
+  const kms = await io.openKms(log, fatal.resolve);
   opened.use(kms);
   const { listener, address } = listen(config.address);
   io.onListening?.();
+  opened.use(guardProcess({ log, isDevelopment }));
   const service = startService({
     kms,
     acceptor: listener,
@@ -79,7 +88,8 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
     ...(io.entropy === undefined ? {} : { entropy: io.entropy }),
     attester: io.attester,
     warnings: io.warnings ?? [],
-    isDevelopment: io.isDevelopment ?? false,
+    isDevelopment,
+    permissions: heldPermissions(),
     measurements: io.selfTest?.measurements,
     selfTest: io.selfTest?.checks ?? [],
   });
@@ -87,6 +97,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
     address: formatAddress(address),
     version: VERSION,
     kms_keys: config.keys.length,
+    permissions: heldPermissions().join(","),
   });
   const ended = await Promise.race([signalled, fatal.promise]);
   if (typeof ended === "string") log("info", "signal", { signal: ended });

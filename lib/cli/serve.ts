@@ -105,6 +105,13 @@ export const SERVE_OPTIONS = [
     help: "one request may take",
   },
   {
+    name: "silence-ms",
+    env: "SILENCE_MS",
+    value: "MS",
+    default: "60000",
+    help: "end with 70 when the service's thread does nothing else for so long: a workflow that loops",
+  },
+  {
     name: "drain-ms",
     env: "DRAIN_MS",
     value: "MS",
@@ -164,6 +171,8 @@ export interface ServeConfig {
   readonly wallet: WalletConfig;
   readonly minEpoch: number;
   readonly limits: Limits;
+  /** The service's thread may be stuck for so long. Milliseconds. */
+  readonly silenceMs: number;
   readonly drainMs: number;
   readonly logLevel: LogLevel;
 }
@@ -205,6 +214,7 @@ export function readServeConfig(
     wallet: readWalletConfig(options),
     minEpoch: options.number("min-epoch", { min: 1, max: Number.MAX_SAFE_INTEGER }),
     limits: readLimits(options),
+    silenceMs: options.number("silence-ms", { min: 100, max: MAX_TIMEOUT_MS }),
     drainMs: options.number("drain-ms", { min: 0, max: MAX_TIMEOUT_MS }),
     logLevel: options.choice("log-level", LEVELS),
   };
@@ -256,8 +266,10 @@ export function measuredConfiguration(config: ServeConfig): Readonly<Record<stri
     wallet_calls: guards.calls,
     wallet_verifying_contracts: guards.verifyingContracts,
     wallet_message_prefixes: guards.messagePrefixes,
+    wallet_permit_types: guards.permitTypes,
     wallet_max_value: guards.maxValue?.toString() ?? null,
     min_epoch: minEpoch,
+    max_in_flight: config.limits.maxInFlight,
     require_sealed: sealed.required,
     client_keys: sealed.clientKeys.map(encodeBase64),
   };

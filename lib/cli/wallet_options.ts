@@ -51,6 +51,15 @@ export const WALLET_OPTIONS = [
     help: "rule: typed data may be signed for this contract (with --wallet-chain)",
   },
   {
+    name: "wallet-permit-type",
+    env: "WALLET_PERMIT_TYPES",
+    refuseEmpty: true,
+    value: "NAME",
+    multiple: true,
+    help:
+      "rule: with --wallet-max-value, this primary type of typed data may be signed although it is a permit",
+  },
+  {
     name: "wallet-message-prefix",
     env: "WALLET_MESSAGE_PREFIX",
     refuseEmpty: true,
@@ -106,6 +115,12 @@ function call(text: string): WalletGuards["calls"][number] {
   return { contract: address("wallet-call", contract), selector: selector.toLowerCase() };
 }
 
+function permitType(text: string): string {
+  return /^[A-Za-z_$][A-Za-z0-9_$]{0,63}$/.test(text)
+    ? text
+    : refuse("wallet-permit-type", text, "Give the name of a primary type, such as Permit or PermitSingle.");
+}
+
 /** As it is, spaces and commas included. */
 function messagePrefix(text: string): string {
   return text === "" ? refuse("wallet-message-prefix", text, "Every message begins like this.") : text;
@@ -122,6 +137,7 @@ export function readWalletConfig(options: Options): WalletConfig {
       verifyingContracts: options.list("wallet-verifying-contract")
         .map((text) => address("wallet-verifying-contract", text)),
       messagePrefixes: options.verbatim("wallet-message-prefix").map(messagePrefix),
+      permitTypes: options.list("wallet-permit-type").map(permitType),
       maxValue: maxValue === undefined ? undefined : wholeNumber("wallet-max-value", maxValue),
     },
     cache: {

@@ -78,6 +78,8 @@ export class Connection {
   #stopping = false;
   /** The sweep has answered: what still comes is nobody's request. */
   #overdue = false;
+  /** The answer of the sweep, until it was written. */
+  #lastWords: Promise<void> | undefined;
   #onClose: () => void = () => {};
   /** A request that is given up takes its connection with it: one signal does for all of them. */
   #abandoned = new AbortController();
@@ -106,6 +108,8 @@ export class Connection {
     } finally {
       this.#decoder.release();
       this.#buffered[Symbol.dispose]();
+      // A handler that obeys the signal ends before the sweep's answer was written.
+      await this.#lastWords;
       this.close();
     }
   }
@@ -154,7 +158,7 @@ export class Connection {
       this.#stopping = this.#overdue = true;
       this.#abandoned.abort();
       this.#decoder.end();
-      void this.#send(errorReply("timeout", what)).catch(() => {}).finally(() => this.close());
+      this.#lastWords = this.#send(errorReply("timeout", what)).catch(() => {}).finally(() => this.close());
       return;
     }
     this.close();

@@ -54,6 +54,8 @@ export interface DispatchOptions {
   readonly requestMemory?: MemoryBudget | undefined;
   /** Whether the log shows the words of the workflow's errors. Never in production. */
   readonly isDevelopment?: boolean;
+  /** Kinds of permission that the process holds; shown in `health`. */
+  readonly permissions?: readonly string[] | undefined;
 }
 
 /** Requests that hold as much as their message while they wait; all others hold a few small fields. */
@@ -84,6 +86,7 @@ export function createDispatcher(options: DispatchOptions): Handler {
       master_key: masterKey.state,
       ...options.serverStats(),
       warnings: options.warnings,
+      ...(options.permissions === undefined ? {} : { permissions: options.permissions }),
       ...((options.selfTest ?? []).length === 0 ? {} : { self_test: options.selfTest }),
     })],
     ["configure", (request, signal) => session.configure(request, signal)],

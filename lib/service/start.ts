@@ -50,6 +50,8 @@ export interface ServiceOptions {
   readonly warnings?: readonly string[];
   /** Whether the log shows the words of the workflow's errors. Never in production: they may be made of the data. */
   readonly isDevelopment?: boolean;
+  /** Kinds of permission that the process holds while it serves; shown in `health`. */
+  readonly permissions?: readonly string[];
   readonly events: EventLog;
   readonly version: string;
   readonly now?: () => Date;
@@ -147,6 +149,7 @@ export function startService(options: ServiceOptions): Service {
     }),
     requestMemory: memory.requests,
     isDevelopment: options.isDevelopment ?? false,
+    permissions: options.permissions,
   });
   const server = new Server(acceptor, {
     handler,

@@ -97,6 +97,8 @@ export class WorkflowCaller {
 
 const LEVELS: readonly unknown[] = ["debug", "info", "warn", "error"];
 const MAX_FIELDS = 32;
+/** Fields of every line of the log: a workflow does not set them. */
+const OWN_FIELDS: readonly string[] = ["time", "level", "event"];
 
 /** A workflow may be plain JavaScript: what it says is not checked by its types. */
 function asLevel(level: LogLevel): LogLevel {
@@ -106,7 +108,9 @@ function asLevel(level: LogLevel): LogLevel {
 /** The workflow's event and fields, such that one line of the log holds them. Long text is cut by the log itself. */
 function plainFields(event: unknown, fields: unknown): LogFields {
   const entries = typeof fields === "object" && fields !== null ? Object.entries(fields) : [];
-  const plain = entries.slice(0, MAX_FIELDS).map(([name, value]: [string, unknown]) =>
+  const plain = entries.filter(([name]) => !OWN_FIELDS.includes(name)).slice(0, MAX_FIELDS).map((
+    [name, value]: [string, unknown],
+  ) =>
     [
       name.slice(0, 64),
       typeof value === "number" || typeof value === "boolean" ? value : String(value),

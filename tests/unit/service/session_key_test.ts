@@ -471,3 +471,17 @@ Deno.test("every reply is a status, and every error a code and words, without a 
     }
   }
 });
+
+Deno.test("process is refused while the kernel's random numbers are not trusted, and served once they are", async () => {
+  const kms = new FakeKms(() => Promise.resolve(new Uint8Array(TSK)));
+  let isSeeded = false;
+  kms.health = () => ({ entropy_seeded: isSeeded });
+  const { session, ask } = setup({ kms, entropy: { kernelGenerator: "virtio_rng.0" } });
+  using _ = session;
+  assertEquals((await ask(CONFIGURE))["status"], "ok");
+  using key = await SealingKey.take(new SecretBytes(new Uint8Array(TSK)));
+  const request = { type: "process", ciphertext: encodeHex(await key.seal(new Uint8Array(4))) };
+  assertEquals((await ask(request))["msg"], "entropy_not_trusted");
+  isSeeded = true;
+  assertEquals((await ask(request))["status"], "ok");
+});
