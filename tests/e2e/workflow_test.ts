@@ -1,97 +1,11 @@
 /** Workflows that misbehave leave the service serving and the key in place; those that hold its thread end it as documented. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { decodeHex, encodeHex } from "@std/encoding";
-import { SealingKey } from "../../lib/crypto/sealing.ts";
-import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
-import { Client } from "../../lib/parent/client.ts";
-import type { WireObject } from "../../lib/wire/messages.ts";
-import { ServiceProcess } from "../helpers/service_process.ts";
+import { WorkflowRig } from "../helpers/workflow_rig.ts";
 
 const MAIN = "tests/helpers/workflow_main.ts";
 
-/** A service that is configured, and a client that holds its key. */
-class Rig implements AsyncDisposable {
-  readonly service: Awaited<ReturnType<typeof ServiceProcess.start>>;
-  #client: Client;
-  #key: SealingKey;
-  #stack: AsyncDisposableStack;
-
-  private constructor(
-    service: Awaited<ReturnType<typeof ServiceProcess.start>>,
-    client: Client,
-    key: SealingKey,
-    stack: AsyncDisposableStack,
-  ) {
-    this.service = service;
-    this.#client = client;
-    this.#key = key;
-    this.#stack = stack;
-  }
-
-  static async start(entry = MAIN, flags: readonly string[] = [], v8 = ""): Promise<Rig> {
-    await using stack = new AsyncDisposableStack();
-    const folder = await Deno.makeTempDir();
-    stack.defer(() => Deno.remove(folder, { recursive: true }));
-    const run = [
-      "run",
-      "--no-prompt",
-      "--quiet",
-      "--lock=tests/deno.lock",
-      "--frozen",
-      "-A",
-      ...(v8 === "" ? [] : [v8]),
-    ];
-    const made = await new Deno.Command(Deno.execPath(), {
-      args: [...run, entry, "new-tsk", `--kms-local-file=${folder}/kms.json`, `--tsk-file=${folder}/tsk`],
-    }).output();
-    assert(made.success, new TextDecoder().decode(made.stderr));
-    const service = stack.use(
-      await ServiceProcess.start({
-        command: Deno.execPath(),
-        args: [...run, entry, "--listen=tcp:127.0.0.1:0", `--kms-local-file=${folder}/kms.json`, ...flags],
-      }),
-    );
-    const tsk = decodeHex((await Deno.readTextFile(`${folder}/tsk`)).trim());
-    const key = await SealingKey.take(new SecretBytes(tsk));
-    stack.use(key);
-    const client = stack.use(await Client.connect(service.address));
-    const reply = await client.exchange({
-      type: "configure",
-      encrypted_tsk: new TextDecoder().decode(made.stdout).trim(),
-      aws_access_key_id: "AKID",
-      aws_secret_access_key: "secret",
-    });
-    assertEquals(reply["status"], "ok");
-    return new Rig(service, client, key, stack.move());
-  }
-
-  async request(text: string, client = this.#client): Promise<WireObject> {
-    const ciphertext = encodeHex(await this.#key.seal(new TextEncoder().encode(text)));
-    return await client.exchange({ type: "process", ciphertext });
-  }
-
-  /** The answer's plaintext; or the error's code. */
-  async ask(text: string, client = this.#client): Promise<string> {
-    const reply = await this.request(text, client);
-    if (reply["status"] !== "ok") return `error ${reply["msg"]}`;
-    return new TextDecoder().decode(await this.#key.open(decodeHex(String(reply["result"]))));
-  }
-
-  health(): Promise<WireObject> {
-    return this.#client.exchange({ type: "health" });
-  }
-
-  connect(): Promise<Client> {
-    return Client.connect(this.service.address);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#stack[Symbol.asyncDispose]();
-  }
-}
-
 Deno.test("workflows that misbehave leave the service serving and the key in place", async (t) => {
-  await using rig = await Rig.start(MAIN, ["--request-ms=500"]);
+  await using rig = await WorkflowRig.start({ entry: MAIN, flags: ["--request-ms=500"] });
   const configuredAt = (await rig.health())["configured_at"];
   const cases: readonly (readonly [string, string])[] = [
     ["throws", "error internal_error"],
@@ -145,13 +59,13 @@ Deno.test("workflows that misbehave leave the service serving and the key in pla
 });
 
 Deno.test("after its start dev holds no permission: it says so in the log and in health", async () => {
-  await using rig = await Rig.start("scripts/dev.ts");
+  await using rig = await WorkflowRig.start({ entry: "scripts/dev.ts" });
   assertEquals((await rig.health())["permissions"], []);
   assertEquals(rig.service.events("listening")[0]?.["permissions"], "");
 });
 
 Deno.test("a workflow that loops ends the service with 70 and a line in the log", async () => {
-  await using rig = await Rig.start(MAIN, ["--silence-ms=700"]);
+  await using rig = await WorkflowRig.start({ entry: MAIN, flags: ["--silence-ms=700"] });
   rig.ask("loops").catch(() => {});
   const { code, signal } = await rig.service.ended(30_000);
   assertEquals([code, signal], [70, null]);
@@ -161,7 +75,7 @@ Deno.test("a workflow that loops ends the service with 70 and a line in the log"
 });
 
 Deno.test("a workflow that allocates without end ends the service with 70 and a line in the log", async () => {
-  await using rig = await Rig.start(MAIN, [], "--v8-flags=--max-old-space-size=400");
+  await using rig = await WorkflowRig.start({ entry: MAIN, v8: "--v8-flags=--max-old-space-size=400" });
   rig.ask("allocates").catch(() => {});
   const { code, signal } = await rig.service.ended(60_000);
   assertEquals([code, signal], [70, null]);
