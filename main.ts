@@ -115,6 +115,8 @@ async function main(argv: readonly string[]): Promise<number> {
   if (options.on("help")) return stdout(HELP), EXIT.ok;
   if (options.on("version")) return stdout(`denclave ${VERSION}\n`), EXIT.ok;
   const config = readServeConfig(options);
+  // First: it needs libc, which the next step gives up.
+  using _watchdog = await startWatchdog({ silenceMs: config.silenceMs, exitCode: EXIT.software });
   const { nsm, entropy, selfTest, warnings } = await openNsmPorts();
   using _ = nsm;
   return await runService(config, {
@@ -125,7 +127,6 @@ async function main(argv: readonly string[]): Promise<number> {
     attester: nsm,
     selfTest,
     warnings,
-    startWatchdog,
     openKms: (log, onFatal) => openKms(options, log, onFatal),
     // Connections come in through the open listener; nothing goes out, and the options are read.
     onListening: () => giveUp("net", "env"),

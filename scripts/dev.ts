@@ -173,6 +173,7 @@ export async function main(argv: readonly string[], work: Workflow = workflow): 
   if (options.on("help")) return stdout(HELP), EXIT.ok;
   if (options.on("version")) return stdout(`denclave-dev ${VERSION}\n`), EXIT.ok;
   const config = readConfig(options);
+  using _watchdog = await startWatchdog({ silenceMs: config.silenceMs, exitCode: EXIT.software });
   const backend = await openBackend(options);
   await using kms = backend.kms;
   // Without --kms-key, the keys that this KMS has: so the wallet works at once.
@@ -183,7 +184,6 @@ export async function main(argv: readonly string[], work: Workflow = workflow): 
     untilSignal,
     workflow: work,
     isDevelopment: true,
-    startWatchdog,
     openKms: () => Promise.resolve(kms),
     // What the enclave's binary does not have, a workflow does not get here either. KMS's API is called over the network.
     onListening: () =>

@@ -33,10 +33,6 @@ export interface RunIo {
   readonly selfTest?: SelfTest;
   /** Shown in `health`, and logged. */
   readonly warnings?: readonly string[];
-  /** Watches the main thread; called before the KMS is opened. */
-  readonly startWatchdog?: (
-    options: { readonly silenceMs: number; readonly exitCode: number },
-  ) => Promise<Disposable>;
   /** Called once the listener is open: permissions that are no longer needed can go. */
   readonly onListening?: () => void;
   /** Whether the log shows the words of the workflow's errors. Never in production. */
@@ -59,8 +55,6 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
   const signalled = io.untilSignal();
   const { isDevelopment = false } = io;
   await using opened = new AsyncDisposableStack();
-  const watchdog = await io.startWatchdog?.({ silenceMs: config.silenceMs, exitCode: EXIT.software });
-  if (watchdog !== undefined) opened.use(watchdog);
   const kms = await io.openKms(log, fatal.resolve);
   opened.use(kms);
   const { listener, address } = listen(config.address);

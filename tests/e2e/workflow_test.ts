@@ -81,3 +81,9 @@ Deno.test("a workflow that allocates without end ends the service with 70 and a 
   assertEquals([code, signal], [70, null]);
   assertEquals(rig.service.events("out_of_memory").length, 1);
 });
+
+Deno.test("a watched service that is told to end ends with 0", async () => {
+  await using rig = await WorkflowRig.start({ entry: MAIN, flags: ["--silence-ms=300"] });
+  assertEquals((await rig.service.stop()).code, 0);
+  assertEquals(rig.service.events("main_thread_silent"), []);
+});
