@@ -5,11 +5,13 @@
  * @module
  */
 import { openAead, openSdk } from "./ffi/mod.ts";
+import { startWatchdog } from "./ffi/watchdog.ts";
 import { KMSTOOL_COMMANDS, runKmstool } from "./lib/cli/kmstool.ts";
 import { openNsmPorts } from "./lib/cli/nsm_ports.ts";
 import { checkLibraries, chooseAead, formatChecks } from "./lib/cli/self_test.ts";
 import { EXIT, helpLines, type Options, parseOptions } from "./lib/cli/options.ts";
 import { runEntry } from "./lib/cli/entry.ts";
+import { exitProcess } from "./lib/cli/process_guard.ts";
 import { runService } from "./lib/cli/run.ts";
 import { COMMON_OPTIONS, takeCommand } from "./lib/cli/options.ts";
 import { NITRO_OPTIONS, readServeConfig, SERVE_OPTIONS } from "./lib/cli/serve.ts";
@@ -47,7 +49,7 @@ function untilSignal(): Promise<string> {
   let seen = false;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     Deno.addSignalListener(signal, () => {
-      if (seen) Deno.exit(EXIT.software);
+      if (seen) exitProcess(EXIT.software);
       seen = true;
       resolve(signal);
     });
@@ -113,7 +115,9 @@ async function main(argv: readonly string[]): Promise<number> {
   if (options.on("help")) return stdout(HELP), EXIT.ok;
   if (options.on("version")) return stdout(`denclave ${VERSION}\n`), EXIT.ok;
   const config = readServeConfig(options);
-  // First, while FFI is allowed: it is given up once the NSM and this are open.
+  // First: it needs libc, which the next step gives up.
+  using _watchdog = await startWatchdog({ silenceMs: config.silenceMs, exitCode: EXIT.software });
+  // While FFI is allowed: it is given up once the NSM and this are open.
   const { aead, check } = chooseAead(openAead({ libraryDir: options.text("library-dir") }));
   using ports = await openNsmPorts();
   return await runService(config, {

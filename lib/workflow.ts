@@ -1,15 +1,17 @@
 /**
- * The workflow: what this enclave does with the data. Replace the body of this one function with your own.
+ * The workflow: what this enclave does with the data. Replace the body of this one function with your own; `examples/workflows/` has some.
  *
  * It gets the opened plaintext and gives the plaintext that is sealed for the answer. Neither leaves the enclave in the clear. It may be
- * async; what it throws is answered with `internal_error`, and nothing of it leaves.
+ * async. A thrown `WorkflowError` reaches the client with its code and words; nothing of any other error does.
  *
  * @module
  */
+import type { WorkflowContext } from "./workflow_context.ts";
 
-/** The plaintext in, the plaintext out. As shipped it gives back what it gets. */
+/** The plaintext in, the plaintext out. The default workflow returns its input unchanged. */
 export function workflow(
   plaintext: Uint8Array<ArrayBuffer>,
+  _context: WorkflowContext,
 ): Uint8Array<ArrayBuffer> | Promise<Uint8Array<ArrayBuffer>> {
   return plaintext;
 }

@@ -103,7 +103,8 @@ function productionPermissions(options: Options, binary: string): readonly Permi
     },
     {
       flag: `--allow-ffi=${[...libraries, ...LIBC_PATHS].join(",")}`,
-      why: "calls the AWS Nitro Enclaves SDK; looks at /dev/nsm through libc, which it gives up then",
+      why:
+        "calls the AWS Nitro Enclaves SDK; opens /dev/nsm and _exit of libc. Who holds FFI can read files and run any code: given up before it serves",
     },
     {
       flag: `--allow-run=${directory}/${binary}`,
@@ -119,7 +120,10 @@ function developmentPermissions(): readonly Permission[] {
     { flag: "--allow-net", why: "listens where --listen says, and calls the KMS of --kms-endpoint-url" },
     { flag: "--allow-read", why: "Unix sockets, the local KMS's file" },
     { flag: "--allow-write", why: "Unix sockets, the local KMS's file" },
-    { flag: `--allow-ffi=${LIBC_PATHS.join(",")}`, why: "looks for /dev/nsm, where it must not run" },
+    {
+      flag: `--allow-ffi=${LIBC_PATHS.join(",")}`,
+      why: "looks for /dev/nsm, where it must not run; _exit of libc. Given up before it serves",
+    },
     {
       flag: `--allow-env=${environmentNames(SERVE_OPTIONS)},KMS,KMS_LOCAL_FILE,KMS_ENDPOINT_URL`,
       why: "its own options",

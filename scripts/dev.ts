@@ -6,7 +6,9 @@
  */
 import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../lib/cli/options.ts";
 import { runEntry } from "../lib/cli/entry.ts";
+import { giveUpPermissions } from "../lib/cli/process_guard.ts";
 import { runService } from "../lib/cli/run.ts";
+import { startWatchdog } from "../ffi/watchdog.ts";
 import { COMMON_OPTIONS, takeCommand } from "../lib/cli/options.ts";
 import { readServeConfig, SERVE_OPTIONS, type ServeConfig } from "../lib/cli/serve.ts";
 import { NODE_AEAD } from "../lib/crypto/aead.ts";
@@ -20,6 +22,7 @@ import type { CtlIo } from "../lib/ctl/io.ts";
 import { runTsk, TSK_COMMANDS, type TskBackend } from "../lib/ctl/tsk.ts";
 import { VERSION } from "../lib/version.ts";
 import { workflow } from "../lib/workflow.ts";
+import type { Workflow } from "../lib/workflow_context.ts";
 
 const LISTEN = "tcp:127.0.0.1:5000";
 const LOCAL_FILE = {
@@ -152,7 +155,8 @@ const LOCAL_TSK: TskBackend = {
   },
 };
 
-async function main(argv: readonly string[]): Promise<number> {
+/** Runs a command line; with another workflow where a test or an example brings one. Returns the exit code. */
+export async function main(argv: readonly string[], work: Workflow = workflow): Promise<number> {
   const { command, rest } = takeCommand(argv, ["serve", "tsk"]);
   if (command === "tsk") {
     const { command: of, rest: given } = takeCommand(rest, TSK_COMMANDS);
@@ -162,6 +166,7 @@ async function main(argv: readonly string[]): Promise<number> {
   if (options.on("help")) return stdout(HELP), EXIT.ok;
   if (options.on("version")) return stdout(`denclave-dev ${VERSION}\n`), EXIT.ok;
   const config = readConfig(options);
+  using _watchdog = await startWatchdog({ silenceMs: config.silenceMs, exitCode: EXIT.software });
   const backend = await openBackend(options);
   await using kms = backend.kms;
   // Without --kms-key, the keys that this KMS has: so the wallet works at once.
@@ -171,11 +176,23 @@ async function main(argv: readonly string[]): Promise<number> {
     entropy: { kernelGenerator: undefined },
     stdout,
     untilSignal,
-    workflow,
+    workflow: work,
+    isDevelopment: true,
     aead: NODE_AEAD,
     selfTest: () => Promise.resolve([]),
     openKms: () => Promise.resolve(kms),
+    // What the enclave's binary does not have, a workflow does not get here either. KMS's API is called over the network.
+    onListening: () =>
+      giveUpPermissions([
+        "read",
+        "write",
+        "env",
+        "run",
+        "ffi",
+        "sys",
+        ...(options.text("kms") === "aws" ? [] : ["net"] as const),
+      ]),
   });
 }
 
-if (import.meta.main) await runEntry(main);
+if (import.meta.main) await runEntry((argv) => main(argv));

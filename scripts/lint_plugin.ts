@@ -166,11 +166,15 @@ const plugin: Deno.lint.Plugin = {
         'MemberExpression[object.name="Deno"][property.name=/^(env|exit|addSignalListener)$/]': (
           node: Deno.lint.MemberExpression,
         ) => {
-          if (/^(main\.ts$|scripts\/|tests\/|lib\/cli\/entry\.ts$)/.test(repoPath(context.filename))) return;
+          if (
+            /^(main\.ts$|scripts\/|tests\/|lib\/cli\/(entry|process_guard)\.ts$)/.test(
+              repoPath(context.filename),
+            )
+          ) return;
           context.report({
             node,
             message:
-              "Environment, exit and signals belong to the entries: main.ts, scripts/ and lib/cli/entry.ts",
+              "Environment, exit and signals belong to the entries: main.ts, scripts/, lib/cli/entry.ts and lib/cli/process_guard.ts",
           });
         },
       }),

@@ -4,6 +4,7 @@
  * @module
  */
 import { describeFailure } from "./failure.ts";
+import { exitProcess } from "./process_guard.ts";
 
 /**
  * Runs `main` and exits with its code. A thrown error goes to stderr as words.
@@ -25,5 +26,5 @@ export async function runEntry(
     Deno.stderr.writeSync(new TextEncoder().encode(failure.text));
     exitCode = failure.exitCode;
   }
-  Deno.exit(exitCode);
+  exitProcess(exitCode);
 }

@@ -16,6 +16,7 @@ import { startService } from "../service/start.ts";
 import { formatAddress, listen } from "../wire/address.ts";
 import { VERSION } from "../version.ts";
 import { EXIT } from "./options.ts";
+import { guardProcess, heldPermissions } from "./process_guard.ts";
 import type { SelfCheck } from "./self_test.ts";
 import { measuredConfiguration, type ServeConfig } from "./serve.ts";
 
@@ -40,6 +41,8 @@ export interface RunIo {
   readonly warnings?: readonly string[];
   /** Called once the listener is open: permissions that are no longer needed can go. */
   readonly onListening?: () => void;
+  /** Whether the log shows the words of the workflow's errors. Never in production. */
+  readonly isDevelopment?: boolean;
   /** Opens the KMS; calls `onFatal` later if it can no longer go on. */
   readonly openKms: (log: Log, onFatal: (error: Error) => void) => Promise<Kms>;
 }
@@ -56,11 +59,13 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
   const fatal = Promise.withResolvers<Error>();
   // Listened for from the start: a signal while the SDK opens must not kill half-way.
   const signalled = io.untilSignal();
-  const kms = await io.openKms(log, fatal.resolve);
+  const { isDevelopment = false } = io;
   await using opened = new AsyncDisposableStack();
+  const kms = await io.openKms(log, fatal.resolve);
   opened.use(kms);
   const { listener, address } = listen(config.address);
   io.onListening?.();
+  opened.use(guardProcess({ log, isDevelopment }));
   const service = startService({
     kms,
     acceptor: listener,
@@ -88,11 +93,14 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
     aead: io.aead,
     measurements: io.measurements,
     selfTest: io.selfTest,
+    isDevelopment,
+    permissions: heldPermissions(),
   });
   log("info", "listening", {
     address: formatAddress(address),
     version: VERSION,
     kms_keys: config.keys.length,
+    permissions: heldPermissions().join(","),
   });
   const ended = await Promise.race([signalled, fatal.promise]);
   if (typeof ended === "string") log("info", "signal", { signal: ended });

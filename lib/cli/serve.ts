@@ -10,6 +10,7 @@ import { type KeyArn, parseKeyArn } from "../aws/key_arn.ts";
 import type { LogLevel } from "../log.ts";
 import type { SealedConfig } from "../service/sealed.ts";
 import { DEFAULT_LIMITS, type Limits } from "../service/limits.ts";
+import { BYTE_COST } from "../service/memory_budget.ts";
 import { VERSION } from "../version.ts";
 import { type Address, parseAddress, VMADDR_CID_ANY } from "../wire/address.ts";
 import { readSealedConfig, SEALED_OPTIONS } from "./sealed_options.ts";
@@ -107,6 +108,14 @@ export const SERVE_OPTIONS = [
     help: "connections served at a time",
   },
   {
+    name: "max-in-flight",
+    env: "MAX_IN_FLIGHT",
+    refuseEmpty: true,
+    value: "BYTES",
+    default: String(DEFAULT_LIMITS.maxInFlight),
+    help: "memory for messages that are arriving and requests under way; busy beyond it",
+  },
+  {
     name: "idle-ms",
     env: "IDLE_MS",
     refuseEmpty: true,
@@ -121,6 +130,14 @@ export const SERVE_OPTIONS = [
     value: "MS",
     default: String(DEFAULT_LIMITS.requestMs),
     help: "one request may take",
+  },
+  {
+    name: "silence-ms",
+    env: "SILENCE_MS",
+    refuseEmpty: true,
+    value: "MS",
+    default: "60000",
+    help: "end with 70 when the service's thread does nothing else for so long: a workflow that loops",
   },
   {
     name: "drain-ms",
@@ -193,6 +210,8 @@ export interface ServeConfig {
   readonly limits: Limits;
   /** The settings of the SDK's backend as they are written, by option; undefined in an entry that has none. */
   readonly sdk: Readonly<Record<string, string | undefined>>;
+  /** The service's thread may be stuck for so long. Milliseconds. */
+  readonly silenceMs: number;
   readonly drainMs: number;
   readonly logLevel: LogLevel;
 }
@@ -238,15 +257,31 @@ export function readServeConfig(
     sealed: readSealedConfig(options),
     wallet: readWalletConfig(options),
     minEpoch: options.number("min-epoch", { min: 1, max: Number.MAX_SAFE_INTEGER }),
-    limits: {
-      maxMessage: options.number("max-message", { min: 64, max: 256 * 1024 * 1024 }),
-      maxConnections: options.number("max-connections", { min: 1, max: 10_000 }),
-      idleMs: options.number("idle-ms", { min: 10, max: MAX_TIMEOUT_MS }),
-      requestMs: options.number("request-ms", { min: 10, max: MAX_TIMEOUT_MS }),
-    },
+    limits: readLimits(options),
     sdk: Object.fromEntries(NITRO_OPTIONS.map(({ name }) => [name, options.text(name)])),
+    silenceMs: options.number("silence-ms", { min: 100, max: MAX_TIMEOUT_MS }),
     drainMs: options.number("drain-ms", { min: 0, max: MAX_TIMEOUT_MS }),
     logLevel: options.choice("log-level", LEVELS),
+  };
+}
+
+function readLimits(options: Options): Limits {
+  const maxMessage = options.number("max-message", { min: 64, max: 256 * 1024 * 1024 });
+  const maxInFlight = options.number("max-in-flight", { min: 1024 * 1024, max: 2 ** 40 });
+  // Half of it is for requests under way: one message of the largest size must fit.
+  const least = 2 * BYTE_COST * maxMessage;
+  if (maxInFlight < least) {
+    throw new UsageError(
+      `--max-in-flight ${maxInFlight} is too little for --max-message ${maxMessage}`,
+      `Give at least ${least}, ${2 * BYTE_COST} times the largest message, or lower --max-message.`,
+    );
+  }
+  return {
+    maxMessage,
+    maxInFlight,
+    maxConnections: options.number("max-connections", { min: 1, max: 10_000 }),
+    idleMs: options.number("idle-ms", { min: 10, max: MAX_TIMEOUT_MS }),
+    requestMs: options.number("request-ms", { min: 10, max: MAX_TIMEOUT_MS }),
   };
 }
 
@@ -282,6 +317,7 @@ export function measuredConfiguration(config: ServeConfig): Readonly<Record<stri
     wallet_calls: guards.calls,
     wallet_verifying_contracts: guards.verifyingContracts,
     wallet_message_prefixes: guards.messagePrefixes,
+    wallet_permit_types: guards.permitTypes,
     wallet_max_value: guards.maxValue?.toString() ?? null,
     wallet_cache: cache.entries,
     wallet_cache_ms: cache.maxAgeMs,
@@ -290,6 +326,7 @@ export function measuredConfiguration(config: ServeConfig): Readonly<Record<stri
     client_keys: sealed.clientKeys.map(encodeBase64),
     max_sealed_age_ms: sealed.maxAgeMs,
     limits,
+    silence_ms: config.silenceMs,
     sdk: NITRO_OPTIONS.map(({ name }) => [name, sdk[name] ?? null]),
   };
 }

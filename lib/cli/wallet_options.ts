@@ -51,6 +51,15 @@ export const WALLET_OPTIONS = [
     help: "rule: typed data may be signed for this contract (with --wallet-chain)",
   },
   {
+    name: "wallet-permit-type",
+    env: "WALLET_PERMIT_TYPES",
+    refuseEmpty: true,
+    value: "NAME",
+    multiple: true,
+    help:
+      "rule: with --wallet-max-value, this primary type of typed data may be signed although it is a permit",
+  },
+  {
     name: "wallet-message-prefix",
     env: "WALLET_MESSAGE_PREFIX",
     refuseEmpty: true,
@@ -118,6 +127,12 @@ function messagePrefixes(options: Options): readonly string[] {
   return prefixes;
 }
 
+function permitType(text: string): string {
+  return /^[A-Za-z_$][A-Za-z0-9_$]{0,63}$/.test(text)
+    ? text
+    : refuse("wallet-permit-type", text, "Give the name of a primary type, such as Permit or PermitSingle.");
+}
+
 /** @throws {UsageError} that names the option. */
 export function readWalletConfig(options: Options): WalletConfig {
   const maxValue = options.text("wallet-max-value");
@@ -131,6 +146,7 @@ export function readWalletConfig(options: Options): WalletConfig {
         (text) => address("wallet-verifying-contract", text),
       ),
       messagePrefixes: messagePrefixes(options),
+      permitTypes: options.distinct("wallet-permit-type", permitType),
       maxValue: maxValue === undefined ? undefined : wholeNumber("wallet-max-value", maxValue),
     },
     cache: {

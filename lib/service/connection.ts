@@ -6,8 +6,16 @@
 import { messageOf } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { type Address, type Stream, writeAll } from "../wire/address.ts";
-import { type Frame, FrameDecoder, type Framing, MessageEncoder } from "../wire/framing.ts";
 import {
+  type Frame,
+  FrameDecoder,
+  type FrameProblem,
+  type Framing,
+  MessageEncoder,
+} from "../wire/framing.ts";
+import { measureJson } from "../wire/json_shape.ts";
+import {
+  type ErrorCode,
   errorReply,
   isErrorReply,
   parseObject,
@@ -17,12 +25,14 @@ import {
 } from "../wire/messages.ts";
 import { type Answer, type Handler, PreparedReply } from "./handler.ts";
 import type { Limits } from "./limits.ts";
+import { requestCost, Reservation, type ServiceMemory } from "./memory_budget.ts";
 import type { Metrics } from "./metrics.ts";
 
 /** What all connections of a server share. */
 export interface ConnectionContext {
   readonly handler: Handler;
   readonly limits: Limits;
+  readonly memory: ServiceMemory;
   readonly transport: Address["transport"];
   readonly log: Log;
   readonly metrics: Metrics;
@@ -36,6 +46,14 @@ export interface ConnectionContext {
 const DRAIN_MS = 2_000;
 /** A document that may be whole already (`1`, `{}`) is waited for no longer than this. */
 const AMBIGUOUS_MS = 250;
+/** Buffers up to here are kept between requests, since allocating large ones is slow; larger ones are given back. Bytes. */
+const KEPT_LENGTH = 2 * 1024 * 1024;
+
+const PROBLEM_CODES: Readonly<Record<FrameProblem, ErrorCode>> = {
+  too_large: "message_too_large",
+  not_json: "invalid_json",
+  no_memory: "busy",
+};
 
 type Phase = "idle" | "receiving" | "handling" | "writing" | "draining";
 
@@ -45,6 +63,10 @@ export class Connection {
   #context: ConnectionContext;
   #stream: Stream;
   #decoder: FrameDecoder;
+  /** The decoder's buffer. */
+  #buffered: Reservation;
+  /** The request under way. */
+  #charge: Reservation | undefined;
   #encoder = new MessageEncoder();
   #phase: Phase = "idle";
   /** When the sweep ends the present phase. Milliseconds on the context's clock. */
@@ -56,6 +78,8 @@ export class Connection {
   #stopping = false;
   /** The sweep has answered: what still comes is nobody's request. */
   #overdue = false;
+  /** The answer of the sweep, until it was written. */
+  #lastWords: Promise<void> | undefined;
   #onClose: () => void = () => {};
   /** A request that is given up takes its connection with it: one signal does for all of them. */
   #abandoned = new AbortController();
@@ -64,7 +88,8 @@ export class Connection {
     this.id = id;
     this.#stream = stream;
     this.#context = context;
-    this.#decoder = new FrameDecoder(context.limits.maxMessage);
+    this.#buffered = new Reservation(context.memory.buffers);
+    this.#decoder = new FrameDecoder(context.limits.maxMessage, (bytes) => this.#buffered.resize(bytes));
     this.#deadline = context.now() + context.limits.idleMs;
   }
 
@@ -82,6 +107,9 @@ export class Connection {
       this.#context.log("debug", "connection_lost", { connection: this.id, reason: messageOf(thrown) });
     } finally {
       this.#decoder.release();
+      this.#buffered[Symbol.dispose]();
+      // A handler that obeys the signal ends before the sweep's answer was written.
+      await this.#lastWords;
       this.close();
     }
   }
@@ -101,6 +129,7 @@ export class Connection {
     } catch {
       // It went away by itself.
     } finally {
+      this.#buffered[Symbol.dispose]();
       this.close();
     }
   }
@@ -129,7 +158,7 @@ export class Connection {
       this.#stopping = this.#overdue = true;
       this.#abandoned.abort();
       this.#decoder.end();
-      void this.#send(errorReply("timeout", what)).catch(() => {}).finally(() => this.close());
+      this.#lastWords = this.#send(errorReply("timeout", what)).catch(() => {}).finally(() => this.close());
       return;
     }
     this.close();
@@ -201,14 +230,25 @@ export class Connection {
     const started = now();
     this.#phase = "handling";
     this.#deadline = (this.#requestStarted ?? started) + limits.requestMs;
-    const answered = "problem" in frame ? this.#answerProblem(frame) : this.#answer(frame.body);
+    const answered = "problem" in frame ? answerProblem(frame) : this.#answer(frame.body);
+    const charge = this.#charge;
+    this.#charge = undefined;
     const answer = answered instanceof Promise ? await this.#orClosed(answered) : answered;
-    // The sweep may have answered meanwhile.
-    if (answer === undefined || this.#closed || this.#phase !== "handling") return;
+    // The sweep may have answered meanwhile. What the handler holds then, it holds until it ends.
+    if (answer === undefined || this.#closed || this.#phase !== "handling") {
+      void Promise.resolve(answered).then(() => charge?.[Symbol.dispose]());
+      return;
+    }
     this.#decoder.release();
+    this.#decoder.trim(KEPT_LENGTH);
     this.#phase = "writing";
     this.#deadline = now() + limits.requestMs;
-    await this.#send(answer.reply);
+    try {
+      await this.#send(answer.reply);
+    } finally {
+      this.#encoder.trim(KEPT_LENGTH);
+      charge?.[Symbol.dispose]();
+    }
     const took = now() - started;
     const { reply } = answer;
     const failed = !(reply instanceof PreparedReply) && isErrorReply(reply);
@@ -247,20 +287,27 @@ export class Connection {
     });
   }
 
-  #answerProblem(frame: Extract<Frame, { problem: string }>): Answer {
-    const code = frame.problem === "too_large" ? "message_too_large" : "invalid_json";
-    return { type: "broken", reply: errorReply(code, frame.details) };
-  }
-
+  /** Not async: what a caller of this waits with must not hold the request. */
   #answer(body: Uint8Array): Answer | Promise<Answer> {
+    const { requests } = this.#context.memory;
+    const shape = measureJson(body);
+    const cost = requestCost(body.length, shape);
+    const charge = requests.reserve(cost);
+    if (charge === undefined) return { type: "broken", reply: noMemoryReply(cost, requests.limit) };
+    this.#charge = charge;
     let request: WireObject;
     try {
-      request = parseObject(body);
+      request = parseObject(body, shape);
     } catch (thrown) {
       if (!(thrown instanceof WireError)) throw thrown;
       return { type: "broken", reply: errorReply(thrown.code, thrown.message) };
+    } finally {
+      this.#decoder.release();
     }
-    return this.#context.handler(request, this.#abandoned.signal);
+    return this.#context.handler(request, this.#abandoned.signal, () => {
+      charge[Symbol.dispose]();
+      this.#decoder.trim(0);
+    });
   }
 
   #send(reply: Reply | PreparedReply): Promise<void> {
@@ -275,4 +322,18 @@ export class Connection {
     const sink = new Uint8Array(64 * 1024);
     while (!this.#closed && await this.#stream.read(sink) !== null);
   }
+}
+
+function answerProblem(frame: Extract<Frame, { problem: string }>): Answer {
+  return { type: "broken", reply: errorReply(PROBLEM_CODES[frame.problem], frame.details) };
+}
+
+/** @param cost of the request, @param limit of all requests, bytes */
+function noMemoryReply(cost: number, limit: number): Reply {
+  return cost > limit
+    ? errorReply(
+      "message_too_large",
+      `The message has so many values that it would take ${cost} bytes of memory; all requests together may take ${limit}`,
+    )
+    : errorReply("busy", "Requests under way take all the memory for them: try again later");
 }

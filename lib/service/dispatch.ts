@@ -9,8 +9,20 @@ import { OpenError } from "../crypto/sealing.ts";
 import { EnclaveError, messageOf, positionOf } from "../errors.ts";
 import type { Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
-import { errorReply, field, isErrorReply, type Reply, WireError, type WireObject } from "../wire/messages.ts";
+import { measureJson } from "../wire/json_shape.ts";
+import {
+  dropFields,
+  errorReply,
+  field,
+  isErrorReply,
+  parseObject,
+  type Reply,
+  WireError,
+  type WireObject,
+} from "../wire/messages.ts";
 import { type Answer, type Handler, PreparedReply } from "./handler.ts";
+import { DEFAULT_LIMITS } from "./limits.ts";
+import { createMemory, type MemoryBudget, requestCost } from "./memory_budget.ts";
 import type { EventLog } from "./events.ts";
 import type { MasterKeyService } from "./master_key.ts";
 import type { SealedService } from "./sealed.ts";
@@ -19,6 +31,8 @@ import type { Metrics } from "./metrics.ts";
 import { kmsFailure } from "./kms_failure.ts";
 import type { SessionKeyService } from "./session_key.ts";
 import type { WalletService } from "./wallet.ts";
+import { WorkflowError } from "../workflow_context.ts";
+import { WorkflowFault } from "./workflow_call.ts";
 
 /** What the dispatcher connects. */
 export interface DispatchOptions {
@@ -39,7 +53,16 @@ export interface DispatchOptions {
   readonly serverStats: () => Readonly<Record<string, number>>;
   readonly log: Log;
   readonly now: () => Date;
+  /** What requests that come sealed may take once they are open. Without it, as much as by default. */
+  readonly requestMemory?: MemoryBudget | undefined;
+  /** Whether the log shows the words of the workflow's errors. Never in production. */
+  readonly isDevelopment?: boolean;
+  /** Kinds of permission that the process holds; shown in `health`. */
+  readonly permissions?: readonly string[] | undefined;
 }
+
+/** Requests that hold as much as their message while they wait; all others hold a few small fields. */
+const LARGE: readonly string[] = ["process", "sealed", "sign"];
 
 const MAX_EVENTS = 500;
 
@@ -52,6 +75,7 @@ type Route = (
 export function createDispatcher(options: DispatchOptions): Handler {
   const { session, wallet, masterKey, sealed, kms, events, metrics, now } = options;
   const started = now();
+  const requestMemory = options.requestMemory ?? createMemory(DEFAULT_LIMITS.maxInFlight).requests;
 
   const health = (selfTest?: readonly object[]): Reply => ({
     status: "ok",
@@ -65,14 +89,15 @@ export function createDispatcher(options: DispatchOptions): Handler {
     ...options.serverStats(),
     log_lines_dropped: events.dropped,
     warnings: options.warnings,
+    ...(options.permissions === undefined ? {} : { permissions: options.permissions }),
     ...(selfTest === undefined ? {} : { self_test: selfTest }),
   });
 
   const routes = new Map<string, Route>([
     ["ping", () => ({ status: "ok", msg: "pong", timestamp: now().toISOString() })],
     ["health", () => options.selfTest?.().then(health) ?? health()],
-    ["configure", (request) => session.configure(request)],
-    ["process", (request) => session.process(request)],
+    ["configure", (request, signal) => session.configure(request, signal)],
+    ["process", (request, signal) => session.process(request, signal)],
     ["master_key.init", (request, signal) => masterKey.init(request, signal)],
     ["master_key.verify", (request) => masterKey.verify(request)],
     ["master_key.rewrap", (request, signal) => masterKey.rewrap(request, signal)],
@@ -84,7 +109,7 @@ export function createDispatcher(options: DispatchOptions): Handler {
   ]);
   const openRoutes = new Map<string, Route>([
     ...routes,
-    ["sealed", (request, signal) => sealed.serve(request, (inner) => handle(inner, signal, routes))],
+    ["sealed", (request, signal) => sealed.serve(request, (inner) => handleSealed(inner, signal))],
   ]);
   const walletRoutes = new Map<string, Route>([
     ["generateAccount", (request) => wallet.generateAccount(request)],
@@ -98,16 +123,19 @@ export function createDispatcher(options: DispatchOptions): Handler {
       readonly among: ReadonlyMap<string, Route>;
     },
     request: WireObject,
-    signal: AbortSignal,
+    { signal, dropped }: Waiting,
   ): Answer | Promise<Answer> {
     const route = typeof name === "string" ? among.get(name) : undefined;
     if (typeof name !== "string" || route === undefined) {
       return { type: "unknown", reply: unknownReply(name, field, among) };
     }
-    const failed = (thrown: unknown): Answer => ({ type: name, reply: replyTo(thrown, name, options.log) });
+    const failed = (thrown: unknown): Answer => ({ type: name, reply: replyTo(thrown, name, options) });
     try {
       const reply = route(request, signal);
       if (!(reply instanceof Promise)) return { type: name, reply };
+      // It has taken the fields that it needs, and waits with those alone.
+      dropFields(request);
+      if (!LARGE.includes(name)) dropped();
       return reply.then((settled): Answer => ({ type: name, reply: settled }), failed);
     } catch (thrown) {
       return failed(thrown);
@@ -116,23 +144,51 @@ export function createDispatcher(options: DispatchOptions): Handler {
 
   function handle(
     request: WireObject,
-    signal: AbortSignal,
+    waiting: Waiting,
     among: ReadonlyMap<string, Route>,
   ): Answer | Promise<Answer> {
     const apiRequest = field(request, "apiRequest");
     if (apiRequest === undefined) {
-      return answer({ name: field(request, "type"), field: "type", among }, request, signal);
+      return answer({ name: field(request, "type"), field: "type", among }, request, waiting);
     }
-    const answered = answer({ name: apiRequest, field: "apiRequest", among: walletRoutes }, request, signal);
+    const answered = answer({ name: apiRequest, field: "apiRequest", among: walletRoutes }, request, waiting);
     return answered instanceof Promise ? answered.then(inWalletShape) : inWalletShape(answered);
   }
 
-  return (request, signal = NEVER) => {
+  /** A request that was sealed: its values take memory from when it is parsed, as those of one that was not. */
+  function handleSealed(body: Uint8Array, signal: AbortSignal): Answer | Promise<Answer> {
+    const shape = measureJson(body);
+    const charge = requestMemory.reserve(requestCost(0, shape));
+    if (charge === undefined) {
+      return { type: "broken", reply: errorReply("busy", "Requests under way take all the memory for them") };
+    }
+    const release = () => charge[Symbol.dispose]();
+    let answered: Answer | Promise<Answer>;
+    try {
+      answered = handle(parseObject(body, shape), { signal, dropped: release }, routes);
+    } catch (thrown) {
+      release();
+      if (!(thrown instanceof WireError)) throw thrown;
+      return { type: "broken", reply: errorReply(thrown.code, thrown.message) };
+    }
+    if (answered instanceof Promise) return answered.finally(release);
+    release();
+    return answered;
+  }
+
+  return (request, signal = NEVER, dropped = () => {}) => {
     const refusal = sealed.refusal(request);
-    if (refusal === undefined) return handle(request, signal, openRoutes);
+    if (refusal === undefined) return handle(request, { signal, dropped }, openRoutes);
     const refused: Answer = { type: "refused", reply: refusal };
     return field(request, "apiRequest") === undefined ? refused : inWalletShape(refused);
   };
+}
+
+/** How a request waits. */
+interface Waiting {
+  readonly signal: AbortSignal;
+  /** Called when all that is held of it is a few small fields. */
+  readonly dropped: () => void;
 }
 
 function unknownReply(name: unknown, field: string, among: ReadonlyMap<string, Route>): Reply {
@@ -157,15 +213,22 @@ function limitOf(request: WireObject): number {
   return Math.min(limit, MAX_EVENTS);
 }
 
-function classOf(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.constructor.name : typeof thrown;
-}
-
 /** Codes of errors that say what the client may know. */
 const OWN_CODES = ["rekey_required", "key_not_allowed"] as const;
 
 /** The wire gets a code and fixed words; the cause stays in the log. */
-function replyTo(thrown: unknown, type: string, log: Log): Reply {
+function replyTo(
+  thrown: unknown,
+  type: string,
+  { log, isDevelopment = false }: Pick<DispatchOptions, "log" | "isDevelopment">,
+): Reply {
+  if (thrown instanceof WorkflowError) {
+    return { ...errorReply("workflow_failed", thrown.message), code: thrown.code };
+  }
+  if (thrown instanceof WorkflowFault) {
+    log("error", "workflow_threw", thrown.describe(isDevelopment));
+    return errorReply("internal_error", "The workflow failed: see logs");
+  }
   if (thrown instanceof WireError) return errorReply(thrown.code, thrown.message);
   if (thrown instanceof OpenError) return errorReply("decrypt_failed", thrown.message);
   if (thrown instanceof PayloadError) return errorReply("invalid_payload", thrown.message);
@@ -180,10 +243,6 @@ function replyTo(thrown: unknown, type: string, log: Log): Reply {
     const wire = kmsFailure(thrown, "kms_decrypt_failed");
     return errorReply(wire.code, wire.message);
   }
-  // A workflow's words may be made of the data: its class is all that the log gets.
-  const reason = type === "process" && !(thrown instanceof EnclaveError)
-    ? classOf(thrown)
-    : messageOf(thrown);
-  log("error", "internal_error", { type, reason, at: positionOf(thrown) });
+  log("error", "internal_error", { type, reason: messageOf(thrown), at: positionOf(thrown) });
   return errorReply("internal_error", "The request failed inside: see logs");
 }

@@ -1,5 +1,5 @@
 /**
- * Whether keys may be made: an enclave has no source of randomness but the NSM. Either the SDK seeded the kernel's pool from it, or the
+ * Whether keys may be made and data sealed: an enclave has no source of randomness but the NSM. Either the SDK seeded the kernel's pool from it, or the
  * kernel's own generator is the NSM's.
  *
  * @module
@@ -17,12 +17,17 @@ export function isEntropyTrusted(kms: Kms, source: EntropySource): boolean {
   return kms.health()["entropy_seeded"] === true || source.kernelGenerator === NSM_GENERATOR;
 }
 
-/** @throws {WireError} `entropy_not_trusted` */
+/** For making keys. @throws {WireError} `entropy_not_trusted` */
 export function checkEntropy(kms: Kms, source: EntropySource): void {
+  requireEntropy(kms, source, "No key is made");
+}
+
+/** @param refusal what is not done, for the message; @throws {WireError} `entropy_not_trusted` */
+export function requireEntropy(kms: Kms, source: EntropySource, refusal: string): void {
   if (isEntropyTrusted(kms, source)) return;
   throw new WireError(
     "entropy_not_trusted",
-    `No key is made: the SDK could not seed the kernel's pool from the NSM, and the kernel's generator is ${
+    `${refusal}: the SDK could not seed the kernel's pool from the NSM, and the kernel's generator is ${
       JSON.stringify(source.kernelGenerator ?? "none")
     }, not ${NSM_GENERATOR}`,
   );

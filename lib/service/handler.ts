@@ -20,5 +20,14 @@ export interface Answer {
   readonly reply: Reply | PreparedReply;
 }
 
-/** Answers a request; the signal says that nobody waits for the answer any more. Never throws or rejects. */
-export type Handler = (request: WireObject, signal?: AbortSignal) => Answer | Promise<Answer>;
+/**
+ * Answers a request. Never throws or rejects.
+ *
+ * @param signal says that nobody waits for the answer any more
+ * @param dropped is called when all that is still held of the request is a few small fields, so that its memory counts no more
+ */
+export type Handler = (
+  request: WireObject,
+  signal?: AbortSignal,
+  dropped?: () => void,
+) => Answer | Promise<Answer>;

@@ -15,6 +15,8 @@ export interface Limits {
   readonly idleMs: number;
   /** From the first byte of a request to the last of its reply. Milliseconds. */
   readonly requestMs: number;
+  /** Memory for messages that are arriving and requests under way, over all connections; `busy` beyond it. Bytes. */
+  readonly maxInFlight: number;
 }
 
 /** What holds unless told otherwise. */
@@ -23,4 +25,5 @@ export const DEFAULT_LIMITS: Limits = {
   maxConnections: 64,
   idleMs: 30_000,
   requestMs: 60_000,
+  maxInFlight: 512 * 1024 * 1024,
 };

@@ -15,11 +15,10 @@ import { type Binding, openPrivateKey, sealPrivateKey } from "../crypto/bound_ke
 import { KEY_LENGTH, OpenError } from "../crypto/sealing.ts";
 import { isSecretKey, newSecretKey, publicKeyOf, signDigest, signSchnorr } from "../crypto/secp256k1.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
-import { EnclaveError } from "../errors.ts";
 import { type KeyArn, selectKey } from "../aws/key_arn.ts";
 import type { EncryptionContext, Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
-import { type Reply, takeCredentials, WireError, type WireObject } from "../wire/messages.ts";
+import { field, type Reply, takeCredentials, WireError, type WireObject } from "../wire/messages.ts";
 import { attestKey, requireAttester } from "./attested_key.ts";
 import { checkEntropy } from "./entropy.ts";
 import { parseNonce } from "./fields.ts";
@@ -33,7 +32,7 @@ import {
   parseRewrapRequest,
   parseSignRequest,
 } from "./master_key_requests.ts";
-import { NEVER } from "./pace.ts";
+import { checkWaitedFor, NEVER } from "./pace.ts";
 import type { Attester, EntropySource } from "./ports.ts";
 
 /** The measured configuration of the master key, and its ports. */
@@ -72,12 +71,6 @@ const SUSPECTS: RowSuspects = {
 
 /** Changes that may wait for their turn. */
 const MAX_WAITING = 8;
-
-/** A change whose client has gone would be one that nobody stores. @throws {EnclaveError} `abandoned` */
-function checkWaitedFor(signal: AbortSignal): void {
-  if (!signal.aborted) return;
-  throw new EnclaveError("Nobody waits for this any more", { code: "abandoned" });
-}
 
 function contextOf(enclaveId: string): EncryptionContext {
   return { app: "denclave", purpose: "master", enclave_id: enclaveId };
@@ -336,8 +329,10 @@ export class MasterKeyService implements Disposable {
     const nonce = parseNonce(request);
     if (nonce !== undefined) requireAttester(this.#options.attester);
     const from = epoch ?? this.#held?.row.epoch;
+    // Who waits for a turn holds this field, and not the request.
+    const named = { enclave_id: field(request, "enclave_id") };
     return await this.#oneAtATime(signal, async () => {
-      const { row: old, ...held } = this.#require(request);
+      const { row: old, ...held } = this.#require(named);
       if (from !== undefined && from !== old.epoch) {
         throw new WireError(
           "master_key_conflict",

@@ -11,6 +11,12 @@ const SLICE_MS = 10;
 /** The signal of a caller that waits whatever happens. */
 export const NEVER: AbortSignal = new AbortController().signal;
 
+/** What takes effect must not do so after its request was answered `timeout`. @throws {EnclaveError} `abandoned` */
+export function checkWaitedFor(signal: AbortSignal): void {
+  if (!signal.aborted) return;
+  throw new EnclaveError("Nobody waits for this any more", { code: "abandoned" });
+}
+
 /** Makes the function to be awaited between steps, each of which is short. @throws {EnclaveError} `abandoned` */
 export function createPace(signal: AbortSignal): () => Promise<void> {
   let sliceEnd = performance.now() + SLICE_MS;
@@ -18,9 +24,7 @@ export function createPace(signal: AbortSignal): () => Promise<void> {
     if (performance.now() < sliceEnd) return;
     // A timer, and not setImmediate: measured with 2.9.6, that one lets no socket be read meanwhile.
     await new Promise((resolve) => setTimeout(resolve, 0));
-    if (signal.aborted) {
-      throw new EnclaveError("Nobody waits for this any more", { code: "abandoned" });
-    }
+    checkWaitedFor(signal);
     sliceEnd = performance.now() + SLICE_MS;
   };
 }

@@ -27,3 +27,6 @@ export interface EntropySource {
   /** The kernel's generator of hardware randomness, as `/sys/class/misc/hw_random/rng_current` names it; undefined when it names none. */
   readonly kernelGenerator: string | undefined;
 }
+
+/** Nothing is known. */
+export const UNKNOWN_ENTROPY: EntropySource = { kernelGenerator: undefined };

@@ -24,7 +24,6 @@ import {
   errorReply,
   field,
   isErrorReply,
-  parseObject,
   type Reply,
   WireError,
   type WireObject,
@@ -75,8 +74,8 @@ const LENGTH_HEADER = 4;
 /** What may come in the open whatever is configured. */
 const ALWAYS_OPEN: readonly unknown[] = ["ping", "health", "attest", "sealed"];
 
-/** Opens a request, and takes the answer to it. */
-type Ask = (request: WireObject) => Answer | Promise<Answer>;
+/** Parses the request that was inside, and answers it. The bytes are borrowed until it returns. */
+type Ask = (body: Uint8Array) => Answer | Promise<Answer>;
 
 /** A sealed request's fields, read. */
 interface Parsed {
@@ -173,7 +172,7 @@ export class SealedService implements AsyncDisposable {
     this.#requireAttester();
     const parsed = this.#parse(request);
     const { opened: { plaintext, sealReply }, late } = await this.#open(parsed);
-    const answer = late ?? await this.#answer(plaintext, ask);
+    const answer = late ?? await askAndWipe(plaintext, ask);
     const { reply, type } = answer;
     const isPrepared = reply instanceof PreparedReply;
     if (!isPrepared && isErrorReply(reply)) {
@@ -268,21 +267,17 @@ export class SealedService implements AsyncDisposable {
     );
   }
 
-  async #answer(plaintext: Uint8Array, ask: Ask): Promise<Answer> {
-    let request: WireObject;
-    try {
-      request = parseObject(plaintext);
-    } catch (thrown) {
-      if (!(thrown instanceof WireError)) throw thrown;
-      return { type: "broken", reply: errorReply(thrown.code, thrown.message) };
-    } finally {
-      plaintext.fill(0);
-    }
-    return await ask(request);
-  }
-
   /** Lets its keys go: what was sealed for them opens no more. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#keys[Symbol.asyncDispose]();
+  }
+}
+
+/** The request's bytes are parsed at once, and are not held while it is answered. */
+function askAndWipe(plaintext: Uint8Array, ask: Ask): Answer | Promise<Answer> {
+  try {
+    return ask(plaintext);
+  } finally {
+    plaintext.fill(0);
   }
 }

@@ -23,8 +23,13 @@ import {
   type WireObject,
 } from "../wire/messages.ts";
 import { type BoundBlobs, readProcessBinding } from "../wire/process_binding.ts";
+import type { Workflow } from "../workflow_context.ts";
+import { isEntropyTrusted, requireEntropy } from "./entropy.ts";
 import { PreparedReply } from "./handler.ts";
 import { tskFailure } from "./kms_failure.ts";
+import { checkWaitedFor, NEVER } from "./pace.ts";
+import type { EntropySource } from "./ports.ts";
+import { WorkflowCaller } from "./workflow_call.ts";
 
 /** The measured configuration of the service: nothing of it comes out of a request. */
 export interface SessionKeyOptions {
@@ -43,11 +48,11 @@ export interface SessionKeyOptions {
   readonly minEpoch?: number | undefined;
   /** Refuse `process` requests whose blobs are not bound to their direction and request. Not unless true. */
   readonly bindProcess?: boolean;
-  readonly workflow: (
-    plaintext: Uint8Array<ArrayBuffer>,
-  ) => Uint8Array<ArrayBuffer> | Promise<Uint8Array<ArrayBuffer>>;
+  readonly workflow: Workflow;
   /** Opens and seals with the TSK. */
   readonly aead: Aead;
+  /** What is known of the kernel's random numbers. */
+  readonly entropy: EntropySource;
   readonly log: Log;
   readonly now: () => Date;
 }
@@ -68,6 +73,17 @@ interface KeyUse {
   readonly bound: BoundBlobs | undefined;
 }
 
+/** A `configure`, read. */
+interface ConfigureRequest {
+  readonly ciphertext: Uint8Array<ArrayBuffer>;
+  readonly epoch: number | undefined;
+  readonly key: KeyArn | undefined;
+  readonly region: string;
+}
+
+/** `configure`s under way and waiting for their turn. */
+const MAX_WAITING = 8;
+
 /** Plain KMS calls without an allowed key still need a region. */
 const FALLBACK_REGION = "us-east-1";
 /** Bytes of the scratch memory that are kept when no large blobs come. */
@@ -79,12 +95,17 @@ export class SessionKeyService implements Disposable {
   #held: HeldKey | undefined;
   /** `configure` runs one at a time, so that the last one asked for is the one that stays. */
   #configuring: Promise<unknown> = Promise.resolve();
+  #waiting = 0;
   #disposed = false;
   /** Where blobs are decoded: fresh memory for each costs as much as opening it (measured). Never holds plaintext. */
   #scratch = new Uint8Array(SCRATCH_LENGTH);
+  #workflow: WorkflowCaller;
+  /** Asked once: what the kernel's pool was seeded with does not change for the worse. */
+  #isEntropyTrusted = false;
 
   constructor(options: SessionKeyOptions) {
     this.#options = options;
+    this.#workflow = new WorkflowCaller(options.workflow, options.log);
   }
 
   /** What `health` tells of it. */
@@ -105,28 +126,58 @@ export class SessionKeyService implements Disposable {
   }
 
   /**
-   * Has KMS open the TSK and takes it into use. Until then the old one serves; if anything fails, it stays.
+   * Has KMS open the TSK and takes it into use. Until then the old one serves; if anything fails, it stays. So it does when nobody waits for the answer
+   * any more: a `configure` that was answered `timeout` never takes effect.
    *
-   * @throws {WireError | EnclaveError}
+   * Not async: who waits for a turn holds the fields that were read, and not the request.
+   *
+   * @throws {WireError | EnclaveError} (or rejects)
    */
-  configure(request: WireObject): Promise<Reply> {
-    const turn = this.#configuring.then(() => this.#configure(request));
+  configure(request: WireObject, signal: AbortSignal = NEVER): Promise<Reply> {
+    // First of all, so that they are off the request whatever happens next.
+    const credentials = Credentials.fromStrings(takeCredentials(request));
+    let parsed: ConfigureRequest;
+    try {
+      this.#refuseSecond();
+      parsed = this.#parse(request);
+      if (this.#waiting >= MAX_WAITING) {
+        throw new WireError("busy", `${MAX_WAITING} configures are waiting: try again later`);
+      }
+    } catch (thrown) {
+      credentials[Symbol.dispose]();
+      throw thrown;
+    }
+    this.#waiting++;
+    const turn = this.#configuring.then(() => this.#configure(parsed, credentials, signal)).finally(() => {
+      this.#waiting--;
+      credentials[Symbol.dispose]();
+    });
     this.#configuring = turn.catch(() => {});
     return turn;
   }
 
-  async #configure(request: WireObject): Promise<Reply> {
-    const { kms, log, now } = this.#options;
-    // First of all, so that they are off the request whatever happens next.
-    using credentials = Credentials.fromStrings(takeCredentials(request));
-    if (this.#options.configureOnce && this.#held !== undefined) {
-      throw new WireError("already_configured", "The service is configured, and was told to take a key once");
-    }
+  #parse(request: WireObject): ConfigureRequest {
     const ciphertext = parseWrappedKey(
       requiredString(request, "encrypted_tsk", "the TSK as KMS wrapped it, base64"),
     );
-    const epoch = this.#epochOf(request);
-    const { key, region } = this.#select(request);
+    return { ciphertext, epoch: this.#epochOf(request), ...this.#select(request) };
+  }
+
+  #refuseSecond(): void {
+    if (!this.#options.configureOnce || this.#held === undefined) return;
+    throw new WireError("already_configured", "The service is configured, and was told to take a key once");
+  }
+
+  async #configure(
+    { ciphertext, epoch, key, region }: ConfigureRequest,
+    credentials: Credentials,
+    signal: AbortSignal,
+  ): Promise<Reply> {
+    const { kms, log, now } = this.#options;
+    checkWaitedFor(signal);
+    // Again: those before it may have changed what is held.
+    this.#refuseSecond();
+    this.#checkEpoch(epoch);
     const context = tskContext(this.#options.context, epoch);
 
     const plaintext = await kms.decrypt({ region, credentials }, {
@@ -146,6 +197,8 @@ export class SessionKeyService implements Disposable {
       );
     }
     const sealing = SealingKey.take(plaintext, { aead: this.#options.aead });
+    if (signal.aborted) sealing[Symbol.dispose]();
+    checkWaitedFor(signal);
     this.#throwIfEnding(sealing);
     const old = this.#held;
     this.#held = { key: sealing, since: now().toISOString(), epoch, users: 0, retired: false, warned: false };
@@ -188,24 +241,29 @@ export class SessionKeyService implements Disposable {
     if (minEpoch !== undefined && epoch < minEpoch) {
       throw new WireError("row_rejected", `Cannot trust epoch ${epoch}: at least ${minEpoch} is wanted here`);
     }
-    const current = this.#held?.epoch;
-    if (current !== undefined && epoch <= current) {
-      throw new WireError("already_configured", `The epoch must grow: ${epoch} is not above ${current}`);
-    }
+    this.#checkEpoch(epoch);
     return epoch;
+  }
+
+  #checkEpoch(epoch: number | undefined): void {
+    const current = this.#held?.epoch;
+    if (epoch === undefined || current === undefined || epoch > current) return;
+    throw new WireError("already_configured", `The epoch must grow: ${epoch} is not above ${current}`);
   }
 
   /**
    * Opens, works, seals. Answers at once when the workflow does: as an async function, it made the service's resident memory grow to 160 MB
    * instead of 90 at full load (measured).
    *
-   * @throws {WireError | EnclaveError} (or rejects)
+   * @param signal ends the wait for the workflow
+   * @throws {WireError | EnclaveError | WorkflowError | WorkflowFault} (or rejects)
    */
-  process(request: WireObject): PreparedReply | Promise<PreparedReply> {
+  process(request: WireObject, signal: AbortSignal = NEVER): PreparedReply | Promise<PreparedReply> {
     const held = this.#held;
     if (held === undefined) {
       throw new WireError("not_configured", "Send configure first: the service has no key yet");
     }
+    this.#checkEntropy();
     const hex = requiredString(request, "ciphertext", "nonce ‖ ciphertext ‖ tag, hex");
     const bound = readProcessBinding(request, { required: this.#options.bindProcess === true });
     const plaintext = held.key.open(this.#parseBlob(hex), bound?.request);
@@ -216,13 +274,20 @@ export class SessionKeyService implements Disposable {
     };
     let working = false;
     try {
-      const worked = this.#options.workflow(plaintext);
+      const worked = this.#workflow.call(plaintext, signal);
       if (!(worked instanceof Promise)) return this.#seal({ held, bound }, worked);
       working = true;
       return worked.then((result) => this.#seal({ held, bound }, result)).finally(end);
     } finally {
       if (!working) end();
     }
+  }
+
+  /** The nonce of the answer is random: where random numbers are not to be trusted, nothing is sealed. @throws {WireError} `entropy_not_trusted` */
+  #checkEntropy(): void {
+    const { kms, entropy } = this.#options;
+    this.#isEntropyTrusted ||= isEntropyTrusted(kms, entropy);
+    if (!this.#isEntropyTrusted) requireEntropy(kms, entropy, "Nothing is sealed");
   }
 
   /** The bytes of a sealed blob, borrowed until the next call. */

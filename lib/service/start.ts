@@ -11,9 +11,10 @@ import { createDispatcher } from "./dispatch.ts";
 import { isEntropyTrusted } from "./entropy.ts";
 import type { EventLog } from "./events.ts";
 import type { Limits } from "./limits.ts";
+import { createMemory } from "./memory_budget.ts";
 import { MasterKeyService } from "./master_key.ts";
 import { Metrics } from "./metrics.ts";
-import type { Attester, EntropySource } from "./ports.ts";
+import { type Attester, type EntropySource } from "./ports.ts";
 import { type Acceptor, Server } from "./server.ts";
 import { type SessionKeyOptions, SessionKeyService } from "./session_key.ts";
 import { type SealedConfig, SealedService } from "./sealed.ts";
@@ -26,7 +27,7 @@ export interface ServiceOptions {
   readonly acceptor: Acceptor;
   readonly transport: Address["transport"];
   readonly limits: Limits;
-  readonly session: Omit<SessionKeyOptions, "kms" | "aead" | "log" | "now">;
+  readonly session: Omit<SessionKeyOptions, "kms" | "aead" | "entropy" | "log" | "now">;
   readonly wallet: Pick<WalletOptions, "guards" | "cache">;
   /** Master keys of an earlier epoch are refused. */
   readonly minEpoch: number;
@@ -45,6 +46,10 @@ export interface ServiceOptions {
   readonly aead: Aead;
   /** Further warnings, logged and shown in `health`. */
   readonly warnings: readonly string[];
+  /** Whether the log shows the words of the workflow's errors. Never in production: they may be made of the data. */
+  readonly isDevelopment: boolean;
+  /** Kinds of permission that the process holds while it serves; shown in `health`. */
+  readonly permissions: readonly string[];
   readonly events: EventLog;
   readonly version: string;
   readonly now?: () => Date;
@@ -77,7 +82,7 @@ function warningsOf(options: ServiceOptions): readonly string[] {
       `the kernel's entropy pool was not seeded from the NSM${
         isEntropyTrusted(kms, entropy)
           ? ", but the kernel's own generator is the NSM's"
-          : ": no account and no master key is made"
+          : ": no key is made, and process is refused"
       }`,
     );
   }
@@ -100,8 +105,9 @@ export function startService(options: ServiceOptions): Service {
   const warnings = [...warningsOf(options), ...options.warnings];
   for (const warning of warnings) log("warn", "configuration", { warning });
 
-  const { aead } = options;
-  const session = new SessionKeyService({ ...options.session, kms, aead, log, now });
+  const { aead, entropy } = options;
+  const memory = createMemory(limits.maxInFlight);
+  const session = new SessionKeyService({ ...options.session, kms, aead, entropy, log, now });
   const shared = {
     aead,
     kms,
@@ -133,11 +139,18 @@ export function startService(options: ServiceOptions): Service {
     warnings,
     selfTest: options.selfTest,
     version: options.version,
-    serverStats: () => server.stats,
+    serverStats: () => ({
+      ...server.stats,
+      memory_in_flight: memory.buffers.used + memory.requests.used,
+    }),
+    requestMemory: memory.requests,
+    isDevelopment: options.isDevelopment,
+    permissions: options.permissions,
   });
   const server = new Server(acceptor, {
     handler,
     limits,
+    memory,
     transport,
     log,
     metrics,

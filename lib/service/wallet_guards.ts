@@ -24,6 +24,8 @@ export interface WalletGuards {
   readonly messagePrefixes: readonly string[];
   /** Value and the most that the gas may cost, together. Wei. */
   readonly maxValue: bigint | undefined;
+  /** Primary types of typed data that are signed although they let somebody else move value, with {@link maxValue} set. */
+  readonly permitTypes: readonly string[];
 }
 
 /** No rule at all. */
@@ -34,11 +36,12 @@ export const NO_GUARDS: WalletGuards = {
   verifyingContracts: [],
   messagePrefixes: [],
   maxValue: undefined,
+  permitTypes: [],
 };
 
 /** Whether any rule is set. */
 export function isGuarded(guards: WalletGuards): boolean {
-  const { maxValue, ...lists } = guards;
+  const { maxValue, permitTypes: _, ...lists } = guards;
   return maxValue !== undefined || Object.values(lists).some((list) => list.length > 0);
 }
 
@@ -69,7 +72,42 @@ function checkTransaction(
   }
 }
 
-function checkTypedData(guards: WalletGuards, { chainId, verifyingContract }: TypedDataIntent): void {
+/** Structs by which value is moved or an allowance given: those of EIP-2612, DAI and Permit2 are all called permits; then those of EIP-3009. */
+const PERMIT_NAME = /permit|withauthorization$/i;
+/** Members that an allowance needs, whatever its struct is called: who may take, and until when. */
+const TAKERS: readonly string[] = ["spender", "operator"];
+const DEADLINES: readonly string[] = [
+  "deadline",
+  "expiry",
+  "expiration",
+  "sigDeadline",
+  "validTo",
+  "nonce",
+  "nonces",
+];
+
+/**
+ * Whether signing lets another account move value: an allowance, which no ceiling of a transaction sees. Looked for in every struct that is declared, since
+ * a permit may be inside of another message; by name, and by members, since a contract may call it something else.
+ */
+function isPermit({ primaryType, members }: TypedDataIntent): boolean {
+  if (PERMIT_NAME.test(primaryType)) return true;
+  return [...members].some(([struct, fields]) => {
+    const has = (names: readonly string[]) => fields.some(({ name }) => names.includes(name));
+    return PERMIT_NAME.test(struct) || has(TAKERS) && has(DEADLINES);
+  });
+}
+
+function checkPermit({ maxValue, permitTypes }: WalletGuards, intent: TypedDataIntent): void {
+  if (maxValue === undefined || permitTypes.includes(intent.primaryType) || !isPermit(intent)) return;
+  refuse(
+    "max-value",
+    `typed data ${intent.primaryType} lets another account move value, which the ceiling does not limit; wallet-permit-type names those that are allowed`,
+  );
+}
+
+function checkTypedData(guards: WalletGuards, intent: TypedDataIntent): void {
+  const { chainId, verifyingContract } = intent;
   if (chainId === undefined || !guards.chains.includes(chainId)) {
     refuse(
       "chains",
@@ -79,6 +117,7 @@ function checkTypedData(guards: WalletGuards, { chainId, verifyingContract }: Ty
   if (verifyingContract === undefined || !guards.verifyingContracts.includes(verifyingContract)) {
     refuse("verifying-contracts", `typed data for ${verifyingContract ?? "no contract"} is not allowed`);
   }
+  checkPermit(guards, intent);
 }
 
 function checkMessage(guards: WalletGuards, bytes: Uint8Array): void {

@@ -11,12 +11,13 @@
  */
 
 import { encodeHex } from "@std/encoding";
+import { closingQuote, MAX_DEPTH } from "./json_shape.ts";
 
 /** How documents are set apart. */
 export type Framing = "u64le" | "u32be" | "raw";
 
 /** Why a document could not be had. */
-export type FrameProblem = "too_large" | "not_json";
+export type FrameProblem = "too_large" | "not_json" | "no_memory";
 
 /** A document's bytes (borrowed until the decoder is used again), or what was wrong with it. */
 export type Frame =
@@ -25,19 +26,16 @@ export type Frame =
 
 /** The largest document, unless told otherwise: 10 MiB. */
 export const DEFAULT_MAX_LENGTH = 10 * 1024 * 1024;
-/** Brackets within brackets, at most, in a raw document. */
-export const MAX_DEPTH = 128;
-
 const HEADER_LENGTH = { u64le: 8, u32be: 4, raw: 0 } as const;
 const INITIAL_CAPACITY = 16 * 1024;
 /** When so much of a framed document has arrived, its header is believed: a client that sends less holds no more memory than this, twice. */
 const TRUSTED_LENGTH = 64 * 1024;
+const NO_MEMORY = "Other messages that are arriving take all the memory for them: try again later";
 const NOT_JSON_DEPTH = `JSON is nested deeper than ${MAX_DEPTH}`;
 
 const NUL = 0x00;
 const JSON_SPACES: readonly number[] = [0x20, 0x09, 0x0a, 0x0d];
 const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
 const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
@@ -85,6 +83,13 @@ const HEX_CHUNK = 16 * 1024;
 /** Encodes messages into memory of its own, again and again: fresh memory costs more than the encoding of a large message (measured). */
 export class MessageEncoder {
   #buffer = new Uint8Array(INITIAL_CAPACITY);
+
+  /** Gives memory back beyond so many bytes. What {@link encode} gave is then no longer borrowed. */
+  trim(keep: number): void {
+    if (this.#buffer.length > Math.max(keep, INITIAL_CAPACITY)) {
+      this.#buffer = new Uint8Array(INITIAL_CAPACITY);
+    }
+  }
 
   /**
    * JSON text, in pieces, as the bytes of one message.
@@ -143,6 +148,7 @@ function writeLength(framing: Framing, message: Uint8Array<ArrayBuffer>, length:
  */
 export class FrameDecoder {
   readonly #maxLength: number;
+  readonly #mayHold: (bytes: number) => boolean;
   #framing: Framing | undefined;
   #buffer = new Uint8Array(INITIAL_CAPACITY);
   /** Unconsumed bytes are [start, end). */
@@ -154,6 +160,8 @@ export class FrameDecoder {
   #toDiscard = 0;
   #ended = false;
   #lost = false;
+  /** There was no memory for the document that was arriving: to be said. */
+  #refused = false;
   // The raw scanner: everything before `scanned` was looked at.
   #scanned = 0;
   #depth = 0;
@@ -165,9 +173,12 @@ export class FrameDecoder {
    * Empty, and of no framing yet.
    *
    * @param maxLength the largest document, bytes
+   * @param mayHold told how much memory is held, in bytes, before it grows and after it shrinks; false refuses to let it grow: the document
+   * that is arriving is thrown away, and {@link next} gives `no_memory`
    */
-  constructor(maxLength: number = DEFAULT_MAX_LENGTH) {
+  constructor(maxLength: number = DEFAULT_MAX_LENGTH, mayHold: (bytes: number) => boolean = () => true) {
     this.#maxLength = maxLength;
+    this.#mayHold = mayHold;
   }
 
   /** The framing, once it is known. */
@@ -214,9 +225,15 @@ export class FrameDecoder {
     const pending = this.#end - this.#start;
     // A header on top of the largest document must fit, and one byte more, by which a raw document shows that it is too large.
     const limit = this.#maxLength + HEADER_LENGTH.u64le + 1;
-    const target = pending * 2 > this.#buffer.length
-      ? new Uint8Array(this.#nextCapacity(pending, limit))
-      : this.#buffer;
+    const capacity = pending * 2 > this.#buffer.length
+      ? this.#nextCapacity(pending, limit)
+      : this.#buffer.length;
+    if (capacity > this.#buffer.length && !this.#mayHold(capacity)) {
+      this.#refused = this.#lost = true;
+      this.#consume(pending);
+      return;
+    }
+    const target = capacity > this.#buffer.length ? new Uint8Array(capacity) : this.#buffer;
     target.set(this.#buffer.subarray(this.#start, this.#end));
     if (target === this.#buffer) this.#buffer.fill(0, pending, this.#end);
     else this.#buffer.fill(0);
@@ -253,6 +270,10 @@ export class FrameDecoder {
 
   /** The next document, or undefined when more bytes are needed (or the place in the stream was lost). */
   next(): Frame | undefined {
+    if (this.#refused) {
+      this.#refused = false;
+      return { problem: "no_memory", details: NO_MEMORY, recoverable: false };
+    }
     if (this.#lost) {
       this.#consume(this.#end - this.#start);
       return undefined;
@@ -273,9 +294,19 @@ export class FrameDecoder {
       this.#start = this.#end = 0;
       // Who sends large documents sends more of them; fresh memory is dear. Who does not gives it back.
       const isLarge = this.#buffer.length > INITIAL_CAPACITY;
-      if (isLarge && length < this.#buffer.length / 4) this.#buffer = new Uint8Array(INITIAL_CAPACITY);
+      if (isLarge && length < this.#buffer.length / 4) this.#shrink();
     }
     this.#scanned = this.#start;
+  }
+
+  #shrink(): void {
+    this.#buffer = new Uint8Array(INITIAL_CAPACITY);
+    this.#mayHold(INITIAL_CAPACITY);
+  }
+
+  /** Gives memory back beyond so many bytes, if nothing is in it. */
+  trim(keep: number): void {
+    if (this.#end === this.#start && this.#buffer.length > Math.max(keep, INITIAL_CAPACITY)) this.#shrink();
   }
 
   #given: number | undefined;
@@ -370,7 +401,7 @@ export class FrameDecoder {
     let at = this.#scanned;
     while (at < bytes.length) {
       if (this.#inString) {
-        const quote = this.#closingQuote(bytes, at);
+        const quote = closingQuote(bytes, at);
         if (quote === undefined) break;
         this.#inString = false;
         at = quote + 1;
@@ -386,21 +417,11 @@ export class FrameDecoder {
     return undefined;
   }
 
-  /** Where the string ends that `from` is in. */
-  #closingQuote(bytes: Uint8Array, from: number): number | undefined {
-    for (let quote = bytes.indexOf(QUOTE, from); quote !== -1; quote = bytes.indexOf(QUOTE, quote + 1)) {
-      let before = quote - 1;
-      while (bytes[before] === BACKSLASH) before--;
-      if ((quote - before) % 2 === 1) return quote;
-    }
-    return undefined;
-  }
-
   #scanScalar(): number | undefined {
     this.#inScalar = true;
     const bytes = this.#buffer.subarray(0, this.#end);
     if (bytes[this.#start] === QUOTE) {
-      const quote = this.#closingQuote(bytes, Math.max(this.#scanned, this.#start + 1));
+      const quote = closingQuote(bytes, Math.max(this.#scanned, this.#start + 1));
       if (quote !== undefined) return quote + 1;
     } else {
       let at = this.#scanned;

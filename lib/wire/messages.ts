@@ -5,6 +5,7 @@
  * @module
  */
 import type { CredentialStrings } from "../aws/credentials.ts";
+import { type JsonShape, MAX_DEPTH, measureJson } from "./json_shape.ts";
 
 /** A request's document, as an object of unknown fields. */
 export type WireObject = Record<string, unknown>;
@@ -37,6 +38,7 @@ export type ErrorCode =
   | "message_too_large"
   | "busy"
   | "timeout"
+  | "workflow_failed"
   | "internal_error";
 
 /** The reply to a request that failed. `details` is for people: fixed words, never a stack or a secret. */
@@ -47,6 +49,8 @@ export interface ErrorReply {
   readonly msg: ErrorCode;
   /** For people: fixed words. */
   readonly details: string;
+  /** With `workflow_failed`: the workflow's own code. */
+  readonly code?: string;
 }
 
 /** The wallet's reply to a request that worked. */
@@ -108,11 +112,15 @@ function decodeUtf8(body: Uint8Array): string {
 }
 
 /**
- * Reads a document as an object.
+ * Reads a document as an object. One that is nested too deep never reaches the parser.
  *
+ * @param shape of the document, where it is known already
  * @throws {WireError} `invalid_json`
  */
-export function parseObject(body: Uint8Array): WireObject {
+export function parseObject(body: Uint8Array, shape: JsonShape = measureJson(body)): WireObject {
+  if (shape.depth > MAX_DEPTH) {
+    throw new WireError("invalid_json", `The message is nested deeper than ${MAX_DEPTH}`);
+  }
   let value: unknown;
   try {
     value = JSON.parse(decodeUtf8(body));
@@ -123,6 +131,11 @@ export function parseObject(body: Uint8Array): WireObject {
     throw new WireError("invalid_json", "The message must be a JSON object");
   }
   return value as WireObject;
+}
+
+/** Takes all fields off a request, so that whoever still refers to it holds none of them. */
+export function dropFields(request: WireObject): void {
+  for (const name of Object.keys(request)) delete request[name];
 }
 
 /** The value of an own field, or undefined. */

@@ -5,5 +5,6 @@
  */
 export * from "./address.ts";
 export * from "./framing.ts";
+export * from "./json_shape.ts";
 export * from "./messages.ts";
 export * from "./process_binding.ts";

@@ -69,6 +69,8 @@ export async function startDryRunService(
     configurationHash: await hashConfiguration({ dry_run: true }),
     selfTest: () => Promise.resolve([]),
     aead: NODE_AEAD,
+    isDevelopment: true,
+    permissions: [],
     warnings: [],
   });
   return { address, [Symbol.asyncDispose]: () => service.stop(1_000) };

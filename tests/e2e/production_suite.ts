@@ -262,6 +262,19 @@ export function testProduction(program: Program): void {
     }
   });
 
+  test(
+    "after its start the main process holds no FFI and no permission but to start SDK processes",
+    ["--sdk-host", "process"],
+    async ({ service, tsk }) => {
+      using client = await Client.connect(service.address);
+      const { permissions } = await client.exchange({ type: "health" });
+      // From source, reading its own modules is a permission as well.
+      assertEquals((permissions as readonly string[]).filter((name) => name !== "read"), ["run"]);
+      await client.request(tsk.configure());
+      await roundTrip(client, tsk);
+    },
+  );
+
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     test(
       `${signal} lets the request under way end, then the process ends with 0`,

@@ -26,6 +26,8 @@ const TEST_SERVICE = {
   configurationHash: new Uint8Array(32),
   selfTest: () => Promise.resolve([]),
   aead: NODE_AEAD,
+  isDevelopment: false,
+  permissions: [],
   warnings: [],
   version: "test",
 } as const satisfies Partial<ServiceOptions>;

@@ -131,6 +131,7 @@ export async function walletRig(
   const masterKey = plainMasterKey(observed, events.log, { keys, ...options });
   const session = new SessionKeyService({
     aead: NODE_AEAD,
+    entropy: { kernelGenerator: undefined },
     kms: observed,
     keys,
     region: undefined,

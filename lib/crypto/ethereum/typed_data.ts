@@ -15,6 +15,9 @@ export interface TypedDataIntent {
   readonly chainId: bigint | undefined;
   /** With its checksum. */
   readonly verifyingContract: string | undefined;
+  readonly primaryType: string;
+  /** Each struct's members, by the struct's name. */
+  readonly members: ReadonlyMap<string, readonly { readonly name: string; readonly type: string }[]>;
 }
 
 /** Typed data, read. */
@@ -270,6 +273,8 @@ export function parseTypedData(input: unknown): ParsedTypedData {
     intent: {
       chainId: typeof chainId === "bigint" ? chainId : undefined,
       verifyingContract: typeof verifyingContract === "string" ? verifyingContract : undefined,
+      primaryType,
+      members: new Map([...structs].map(([name, fields]) => [name, toJson(fields)])),
     },
     // The order of the domain's fields is part of its hash: the declared one, or the standard's.
     typed: { types: { [DOMAIN]: toJson(fields), ...types }, domain, message, primaryType } as never,

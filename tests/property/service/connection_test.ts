@@ -8,6 +8,7 @@ import { encodeMessage, type Framing } from "../../../lib/wire/framing.ts";
 import { within } from "../../helpers/deadline.ts";
 import { Peer } from "../../helpers/duplex.ts";
 import { runs } from "../../helpers/effort.ts";
+import { createMemory } from "../../../lib/service/memory_budget.ts";
 
 const framings = fc.constantFrom<Framing>("u64le", "u32be", "raw");
 
@@ -18,6 +19,7 @@ function serve(peer: Peer, asked: unknown[]): Promise<void> {
       return { type: "echo", reply: { status: "ok", n: request["n"] } };
     },
     limits: { ...DEFAULT_LIMITS, maxMessage: 1_000 },
+    memory: createMemory(DEFAULT_LIMITS.maxInFlight),
     transport: "tcp",
     log: () => {},
     metrics: new Metrics(),

@@ -4,13 +4,20 @@ import { type Handler, PreparedReply } from "../../../lib/service/handler.ts";
 import { Connection } from "../../../lib/service/connection.ts";
 import { EventLog } from "../../../lib/service/events.ts";
 import type { Limits } from "../../../lib/service/limits.ts";
+import { createMemory } from "../../../lib/service/memory_budget.ts";
 import { Metrics } from "../../../lib/service/metrics.ts";
 import { encodeMessage, type Framing } from "../../../lib/wire/framing.ts";
 import type { WireObject } from "../../../lib/wire/messages.ts";
 import { within } from "../../helpers/deadline.ts";
 import { Peer } from "../../helpers/duplex.ts";
 
-const LIMITS: Limits = { maxMessage: 10_000, maxConnections: 4, idleMs: 1_000, requestMs: 5_000 };
+const LIMITS: Limits = {
+  maxMessage: 10_000,
+  maxConnections: 4,
+  idleMs: 1_000,
+  requestMs: 5_000,
+  maxInFlight: 2 ** 20,
+};
 const FRAMINGS: readonly Framing[] = ["u64le", "u32be", "raw"];
 const encoder = new TextEncoder();
 
@@ -50,6 +57,7 @@ function setup(
       return handler(request);
     },
     limits: LIMITS,
+    memory: createMemory(LIMITS.maxInFlight),
     transport: "tcp",
     log: events.log,
     metrics,

@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Handler } from "../../../lib/service/handler.ts";
 import { EventLog } from "../../../lib/service/events.ts";
+import { createMemory } from "../../../lib/service/memory_budget.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../../lib/service/limits.ts";
 import { Metrics } from "../../../lib/service/metrics.ts";
 import { Server } from "../../../lib/service/server.ts";
@@ -28,6 +29,7 @@ async function withServer(
   const server = new Server(acceptor, {
     handler,
     limits: { ...DEFAULT_LIMITS, ...limits },
+    memory: createMemory(DEFAULT_LIMITS.maxInFlight),
     transport: "tcp",
     log: events.log,
     metrics: new Metrics(),

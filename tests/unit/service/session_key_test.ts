@@ -49,6 +49,7 @@ function setup(options: Partial<SessionKeyOptions> & { readonly kms?: FakeKms } 
     log: events.log,
     now: () => new Date("2026-01-02T03:04:05Z"),
     aead: NODE_AEAD,
+    entropy: { kernelGenerator: undefined },
     ...options,
     kms,
   });
@@ -293,10 +294,10 @@ for (const [how, workflow] of FAILING) {
     const { ask } = setup({
       aead,
       kms: new FakeKms(() => Promise.resolve(new Uint8Array(TSK))),
-      workflow: (plaintext) => {
+      workflow: (plaintext, context) => {
         assertEquals(plaintext, new Uint8Array([1, 2, 3]));
         seen.push(plaintext);
-        return workflow(plaintext);
+        return workflow(plaintext, context);
       },
     });
     await ask(CONFIGURE);
@@ -649,4 +650,18 @@ Deno.test("--bind-process refuses what is not bound", async () => {
   assertEquals((await ask({ type: "process", ciphertext }))["msg"], "binding_required");
   const data = new Uint8Array(9);
   assertEquals(await processData(requesterOf(ask), { key: TSK, data }), data);
+});
+
+Deno.test("process is refused while the kernel's random numbers are not trusted, and served once they are", async () => {
+  const kms = new FakeKms(() => Promise.resolve(new Uint8Array(TSK)));
+  let isSeeded = false;
+  kms.health = () => ({ entropy_seeded: isSeeded });
+  const { session, ask } = setup({ kms, entropy: { kernelGenerator: "virtio_rng.0" } });
+  using _ = session;
+  assertEquals((await ask(CONFIGURE))["status"], "ok");
+  using key = await SealingKey.take(new SecretBytes(new Uint8Array(TSK)));
+  const request = { type: "process", ciphertext: encodeHex(await key.seal(new Uint8Array(4))) };
+  assertEquals((await ask(request))["msg"], "entropy_not_trusted");
+  isSeeded = true;
+  assertEquals((await ask(request))["status"], "ok");
 });

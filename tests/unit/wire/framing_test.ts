@@ -1,4 +1,5 @@
 /** Framing: detection, the three framings, limits. */
+import { MAX_DEPTH } from "../../../lib/wire/json_shape.ts";
 import { assert, assertEquals } from "@std/assert";
 import {
   detectFraming,
@@ -6,7 +7,6 @@ import {
   type Frame,
   FrameDecoder,
   type Framing,
-  MAX_DEPTH,
   MessageEncoder,
 } from "../../../lib/wire/framing.ts";
 

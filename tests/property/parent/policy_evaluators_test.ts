@@ -1,10 +1,10 @@
 /** The two evaluators of key policies check each other: what the parent's tools say of a build is what the KMS emulator decides for its document. */
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { formatKeyPolicy, type KeyPolicy, type KeyPolicyStatement } from "../../lib/aws/key_policy.ts";
-import { evaluatePolicy, parseCaller, parseKeyPolicy } from "../../lib/kms_emulator/policy.ts";
-import { admission } from "../../lib/parent/policies/evaluate.ts";
-import type { Measurements } from "../../lib/parent/policies/measurements.ts";
+import { formatKeyPolicy, type KeyPolicy, type KeyPolicyStatement } from "../../../lib/aws/key_policy.ts";
+import { evaluatePolicy, parseCaller, parseKeyPolicy } from "../../../lib/kms_emulator/policy.ts";
+import { admission } from "../../../lib/parent/policies/evaluate.ts";
+import type { Measurements } from "../../../lib/parent/policies/measurements.ts";
 
 const ACCOUNT = "111122223333";
 const PARENT = `arn:aws:iam::${ACCOUNT}:role/parent`;

@@ -1,0 +1,158 @@
+/**
+ * Ends the process with a stated exit code when its main thread is stuck: a workflow that loops, or one that allocates until V8 would abort.
+ * Nothing in the main thread can do that, so a second thread watches it. `Deno.exit` in a worker ends the worker alone (measured with 2.9.6), and a signal has
+ * an exit code of its own; so the thread calls `_exit(2)` of the C library.
+ *
+ * Permission: FFI on one of {@link LIBC_PATHS}, while it starts. The threads share their permissions (measured with 2.9.6): what the main thread gives up
+ * afterwards, this one has no more.
+ *
+ * @module
+ */
+import { getHeapStatistics } from "node:v8";
+import { EnclaveError } from "../lib/errors.ts";
+import { LIBC_PATHS } from "./libc.ts";
+
+/** unistd.h. */
+const EXIT_SYMBOLS = {
+  _exit: {
+    parameters: ["i32"], // int status
+    result: "void", // does not return
+  },
+} as const satisfies Deno.ForeignLibraryInterface;
+
+/** The main thread says that often that it is alive. Milliseconds. */
+const BEAT_MS = 100;
+/** The watching thread looks that often. Milliseconds. */
+const LOOK_MS = 25;
+/** The part of V8's heap limit at which the process ends: above it, V8 aborts the process itself, without a line in the log. */
+const HEAP_SHARE = 0.85;
+const START_MS = 10_000;
+
+/** Options of {@link startWatchdog}. */
+export interface WatchdogOptions {
+  /** The main thread may be silent for so long. Milliseconds. */
+  readonly silenceMs: number;
+  /** What the process ends with. */
+  readonly exitCode: number;
+}
+
+/** What the thread is given. The words of `shared`: beats, heap used, resident memory at that time (bytes), and whether the watch is over. */
+interface Setup extends WatchdogOptions {
+  readonly shared: SharedArrayBuffer;
+  readonly paths: readonly string[];
+  readonly symbols: typeof EXIT_SYMBOLS;
+  readonly heapLimit: number;
+  readonly lookMs: number;
+}
+
+/**
+ * The thread. Its source text is what runs, so that a bundled or compiled program needs no file for it: it may use nothing from outside of itself.
+ */
+function watch(): void {
+  const scope = globalThis as unknown as {
+    onmessage: ((event: MessageEvent<Setup>) => void) | null;
+    postMessage(message: boolean): void;
+    close(): void;
+  };
+  scope.onmessage = ({ data: { shared, paths, symbols, heapLimit, lookMs, silenceMs, exitCode } }) => {
+    const words = new BigInt64Array(shared);
+    let exit: ((status: number) => void) | undefined;
+    for (const path of paths) {
+      try {
+        exit ??= Deno.dlopen(path, symbols).symbols._exit;
+      } catch {
+        // Another distribution's path.
+      }
+    }
+    scope.postMessage(exit !== undefined);
+    if (exit === undefined) return;
+    const end = (event: string, fields: Record<string, number>) => {
+      const line = { time: new Date().toISOString(), level: "error", event, ...fields };
+      Deno.stdout.writeSync(new TextEncoder().encode(`${JSON.stringify(line)}\n`));
+      exit(exitCode);
+    };
+    let beats = -1n;
+    let heardAt = performance.now();
+    for (;;) {
+      // A sleep, until the watch is over.
+      if (Atomics.wait(words, 3, 0n, lookMs) !== "timed-out") return scope.close();
+      const now = performance.now();
+      if (Atomics.load(words, 0) !== beats) {
+        beats = Atomics.load(words, 0);
+        heardAt = now;
+      }
+      const silent = now - heardAt;
+      if (silent > silenceMs) end("main_thread_silent", { silent_ms: Math.round(silent) });
+      // What the process has grown by since the last beat is taken to be heap: a thread that is busy allocating does not say.
+      const grown = Deno.memoryUsage().rss - Number(Atomics.load(words, 2));
+      const heap = Number(Atomics.load(words, 1)) + (silent > 2 * lookMs ? Math.max(0, grown) : 0);
+      if (heap > heapLimit) end("out_of_memory", { heap_bytes: heap, heap_limit: heapLimit });
+    }
+  };
+}
+
+/** A watched main thread. Disposing of it ends the watch. */
+export class Watchdog implements Disposable {
+  #worker: Worker;
+  #words: BigInt64Array;
+  #timer: ReturnType<typeof setInterval>;
+
+  /** @param words as the thread reads them */
+  constructor(worker: Worker, words: BigInt64Array) {
+    this.#worker = worker;
+    this.#words = words;
+    this.#timer = setInterval(() => beat(words), BEAT_MS);
+    Deno.unrefTimer(Number(this.#timer));
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+    // Measured with 2.9.6: terminate() alone leaves the thread in its loop, and it would end the process.
+    Atomics.store(this.#words, 3, 1n);
+    Atomics.notify(this.#words, 3);
+    this.#worker.terminate();
+  }
+}
+
+function beat(words: BigInt64Array): void {
+  const { heapUsed, rss } = Deno.memoryUsage();
+  Atomics.store(words, 1, BigInt(heapUsed));
+  Atomics.store(words, 2, BigInt(rss));
+  Atomics.add(words, 0, 1n);
+}
+
+/**
+ * Starts to watch this thread. When it is silent for too long, or about to run out of heap, one line goes to the log (`main_thread_silent` or
+ * `out_of_memory`), and the process ends.
+ *
+ * @throws {EnclaveError} when the C library cannot be opened
+ */
+export async function startWatchdog(options: WatchdogOptions): Promise<Watchdog> {
+  const words = new BigInt64Array(new SharedArrayBuffer(4 * BigInt64Array.BYTES_PER_ELEMENT));
+  beat(words);
+  const worker = new Worker(`data:text/javascript,${encodeURIComponent(`(${watch})()`)}`, { type: "module" });
+  const started = Promise.withResolvers<boolean>();
+  worker.onmessage = ({ data }) => started.resolve(data === true);
+  worker.onerror = (event) => {
+    event.preventDefault();
+    started.resolve(false);
+  };
+  const timer = setTimeout(() => started.resolve(false), START_MS);
+  const setup: Setup = {
+    ...options,
+    shared: words.buffer as SharedArrayBuffer,
+    paths: LIBC_PATHS,
+    symbols: EXIT_SYMBOLS,
+    heapLimit: Math.floor(HEAP_SHARE * getHeapStatistics().heap_size_limit),
+    lookMs: LOOK_MS,
+  };
+  worker.postMessage(setup);
+  const isReady = await started.promise;
+  clearTimeout(timer);
+  if (isReady) return new Watchdog(worker, words);
+  worker.terminate();
+  throw new EnclaveError("Cannot watch the main thread: the C library does not open", {
+    code: "watchdog",
+    hint: `It needs FFI permission for one of ${LIBC_PATHS.join(", ")}.`,
+  });
+}

@@ -1,0 +1,77 @@
+/**
+ * Keeps the workflow, which is others' code, from ending the process: the keys are in its memory alone.
+ *
+ * @module
+ */
+import process from "node:process";
+import type { Log } from "../log.ts";
+
+/** Deno's own, taken before it is replaced. */
+const exit = Deno.exit;
+
+/** Ends the process, also while it is guarded. */
+export function exitProcess(code: number): never {
+  return exit(code);
+}
+
+function refuse(): never {
+  throw new TypeError("A workflow cannot end the process: it holds the keys. Throw a WorkflowError instead.");
+}
+
+/** Options of {@link guardProcess}. */
+export interface GuardOptions {
+  readonly log: Log;
+  /** Whether the log shows an error's words. Never in production: they may be made of the data, and the parent reads the log. */
+  readonly isDevelopment: boolean;
+}
+
+/**
+ * From here on `Deno.exit` throws, and a rejection or an exception that nobody caught is logged and does not end the process. Disposing of it
+ * undoes that.
+ */
+export function guardProcess({ log, isDevelopment }: GuardOptions): Disposable {
+  const undo = new DisposableStack();
+  for (
+    const [owner, name] of [[Deno, "exit"], [process, "exit"], [process, "reallyExit"], [process, "abort"]]
+  ) {
+    const old = Object.getOwnPropertyDescriptor(owner, String(name));
+    if (typeof owner !== "object" || old === undefined) continue;
+    Object.defineProperty(owner, String(name), { value: refuse, configurable: true, writable: true });
+    undo.defer(() => void Object.defineProperty(owner, String(name), old));
+  }
+  const say = (thrown: unknown) =>
+    log("error", "uncaught", {
+      class: thrown instanceof Error ? thrown.constructor.name : typeof thrown,
+      ...(isDevelopment && thrown instanceof Error ? { message: thrown.message, stack: thrown.stack } : {}),
+    });
+  const onRejection = (event: PromiseRejectionEvent) => {
+    event.preventDefault();
+    say(event.reason);
+  };
+  const onError = (event: ErrorEvent) => {
+    event.preventDefault();
+    say(event.error);
+  };
+  globalThis.addEventListener("unhandledrejection", onRejection);
+  globalThis.addEventListener("error", onError);
+  undo.defer(() => {
+    globalThis.removeEventListener("unhandledrejection", onRejection);
+    globalThis.removeEventListener("error", onError);
+  });
+  return undo;
+}
+
+const PERMISSIONS = ["read", "write", "net", "env", "run", "ffi", "sys"] as const;
+
+/** The kinds of permission that the process holds, wholly or in part. */
+export function heldPermissions(): readonly string[] {
+  return PERMISSIONS.filter((name) => {
+    const { state, partial } = Deno.permissions.querySync({ name });
+    return state === "granted" || partial;
+  });
+}
+
+/** Gives permissions up for good. Without a path this takes those that name one as well (measured with 2.6 and 2.9). */
+export function giveUpPermissions(names: readonly (typeof PERMISSIONS)[number][]): void {
+  for (const name of names) Deno.permissions.revokeSync({ name });
+}

@@ -1,0 +1,67 @@
+/**
+ * What a JSON document would cost to parse, found without parsing it: how deep it is nested, and how many values it holds.
+ *
+ * @module
+ */
+
+/** Brackets within brackets, at most, in any document. */
+export const MAX_DEPTH = 128;
+
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const COLON = 0x3a;
+const BACKSLASH = 0x5c;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+
+/** The shape of a document. */
+export interface JsonShape {
+  /** Brackets within brackets. Counting stops at the first that is deeper than {@link MAX_DEPTH}. */
+  readonly depth: number;
+  /** Brackets that open, commas and colons, outside of strings: an upper bound of what the parser allocates. */
+  readonly tokens: number;
+}
+
+/** Where the string ends that `from` is in; undefined when it does not end. */
+export function closingQuote(bytes: Uint8Array, from: number): number | undefined {
+  for (let quote = bytes.indexOf(QUOTE, from); quote !== -1; quote = bytes.indexOf(QUOTE, quote + 1)) {
+    let before = quote - 1;
+    while (bytes[before] === BACKSLASH) before--;
+    if ((quote - before) % 2 === 1) return quote;
+  }
+  return undefined;
+}
+
+/** Looks at a document's brackets. Linear, and allocates nothing; a document that is not JSON gets some shape. */
+export function measureJson(bytes: Uint8Array): JsonShape {
+  let depth = 0;
+  let deepest = 0;
+  let tokens = 0;
+  for (let at = 0; at < bytes.length; at++) {
+    switch (bytes[at]) {
+      case QUOTE: {
+        const end = closingQuote(bytes, at + 1);
+        if (end === undefined) return { depth: deepest, tokens };
+        at = end;
+        break;
+      }
+      case OPEN_BRACE:
+      case OPEN_BRACKET:
+        tokens++;
+        if (++depth > deepest) deepest = depth;
+        if (deepest > MAX_DEPTH) return { depth: deepest, tokens };
+        break;
+      case CLOSE_BRACE:
+      case CLOSE_BRACKET:
+        depth--;
+        break;
+      case COMMA:
+      case COLON:
+        tokens++;
+        break;
+    }
+  }
+  return { depth: deepest, tokens };
+}
