@@ -18,6 +18,7 @@ import { NITRO_OPTIONS, SERVE_OPTIONS } from "../lib/cli/serve.ts";
 import { LIBRARY_FILES } from "../ffi/constants.ts";
 import { LIBC_PATHS } from "../ffi/libc.ts";
 import { EnclaveError } from "../lib/errors.ts";
+import { PROGRAMS } from "../lib/parent/doctor/check.ts";
 import { VERSION } from "../lib/version.ts";
 import { buildRecord, bundle, run } from "./bundle.ts";
 
@@ -148,10 +149,7 @@ function ctlPermissions(): readonly Permission[] {
 }
 
 /** Programs that `denclavectl` may start. Those without a path are looked for on PATH; they need not be there. */
-const CTL_PROGRAMS = [
-  ...["/usr/bin/nitro-cli", "/usr/bin/systemctl", "/usr/sbin/ss", "/usr/bin/ps", "/usr/bin/grep"],
-  ...["git", "deno"],
-];
+const CTL_PROGRAMS = [...Object.values(PROGRAMS), "git", "deno"];
 
 function permissionsOf(flavour: Flavour, options: Options, binary: string): readonly Permission[] {
   switch (flavour) {

@@ -7,6 +7,7 @@
  * @module
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import { EnclaveError, messageOf } from "../errors.ts";
 import { type Address, connect, formatAddress, listen, type Stream, writeAll } from "../wire/address.ts";
 import { DEFAULT_MAX_LENGTH, FrameDecoder } from "../wire/framing.ts";
@@ -24,6 +25,8 @@ export interface BridgeLimits {
   readonly connectMs: number;
   /** HTTP: for the enclave's reply. Milliseconds. */
   readonly requestMs: number;
+  /** HTTP: for a request's head, and between two requests. Milliseconds. */
+  readonly headMs: number;
   /** A raw connection may be silent so long, in both directions. Milliseconds. */
   readonly idleMs: number;
   /** HTTP: the largest body, bytes; a reply may have four times as many. */
@@ -35,6 +38,7 @@ export const BRIDGE_LIMITS: BridgeLimits = {
   maxConnections: 64,
   connectMs: 10_000,
   requestMs: 65_000,
+  headMs: 10_000,
   idleMs: 600_000,
   maxLength: DEFAULT_MAX_LENGTH,
 };
@@ -100,9 +104,8 @@ const PIECE = 32 * 1024;
 const SOCKET_MASK = 0o177;
 /** What is left of a connection after the bridge was told to end. */
 const DRAIN_MS = 2_000;
-const HEADERS_MS = 10_000;
-const KEEP_ALIVE_MS = 5_000;
-const MAX_HEADER_BYTES = 16 * 1024;
+/** For a request's body to arrive. */
+const BODY_MS = 20_000;
 const ACCEPT_PAUSE_MS = 100;
 
 function closeQuietly(stream: Pick<Stream, "close">): void {
@@ -178,14 +181,8 @@ export class Bridge implements AsyncDisposable {
     }
 
     async function startHttp(options: BridgeOptions, { hostname, port }: { hostname: string; port: number }) {
-      // A variable, since the types of some versions of node: lack the time-outs.
-      const limits = {
-        maxHeaderSize: MAX_HEADER_BYTES,
-        headersTimeout: HEADERS_MS,
-        requestTimeout: 2 * HEADERS_MS,
-        keepAliveTimeout: KEEP_ALIVE_MS,
-      };
-      const server = createServer(limits);
+      const server = createServer();
+      server.maxConnections = 2 * (options.limits?.maxConnections ?? BRIDGE_LIMITS.maxConnections);
       const { promise, resolve, reject } = Promise.withResolvers<number>();
       server.once("error", reject);
       server.listen(port, hostname, () => {
@@ -205,7 +202,22 @@ export class Bridge implements AsyncDisposable {
       const shown = hostname.includes(":") ? `[${hostname}]` : hostname;
       const bridge = new Bridge(options, `http://${shown}:${chosen}`, () => closeServer(server));
       const names = [hostname, "localhost", "127.0.0.1", "[::1]", shown].map((name) => `${name}:${chosen}`);
-      server.on("request", (request, response) => bridge.#track(bridge.#answer(request, response, names)));
+      const waiting = new WeakMap<Socket, ReturnType<typeof setTimeout>>();
+      // Deno's server has no deadline for a request's head.
+      const wait = (socket: Socket) => {
+        clearTimeout(waiting.get(socket));
+        waiting.set(socket, setTimeout(() => socket.destroy(), bridge.#limits.headMs));
+      };
+      server.on("connection", (socket: Socket) => {
+        wait(socket);
+        socket.once("close", () => clearTimeout(waiting.get(socket)));
+      });
+      server.on("request", (request: IncomingMessage, response: ServerResponse) => {
+        const { socket } = request;
+        clearTimeout(waiting.get(socket));
+        response.once("finish", () => wait(socket));
+        bridge.#track(bridge.#answer(request, response, names));
+      });
       return bridge;
     }
   }
@@ -450,6 +462,19 @@ function closeServer(server: Server): Promise<void> {
 }
 
 async function readBody(request: IncomingMessage, maxLength: number): Promise<Uint8Array<ArrayBuffer>> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => reject(new HttpProblem(408, "too_slow", `The body did not come within ${BODY_MS} ms`)),
+    BODY_MS,
+  );
+  try {
+    return await Promise.race([collectBody(request, maxLength), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function collectBody(request: IncomingMessage, maxLength: number): Promise<Uint8Array<ArrayBuffer>> {
   const tooLarge = () => new HttpProblem(413, "too_large", `A request may have ${maxLength} bytes`);
   if (Number(request.headers["content-length"] ?? 0) > maxLength) throw tooLarge();
   const pieces: Uint8Array[] = [];

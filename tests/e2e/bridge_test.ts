@@ -34,10 +34,10 @@ async function ask(url: string, init: RequestInit = {}) {
 }
 
 /** A request with a Host header of one's own, which fetch does not send. */
-async function rawHttp(url: string, head: readonly string[], body = ""): Promise<string> {
+async function rawHttp(url: string, head: readonly string[], body = "", end = "\r\n\r\n"): Promise<string> {
   const { hostname, port } = new URL(url);
   using connection = await Deno.connect({ hostname, port: Number(port) });
-  await connection.write(new TextEncoder().encode(`${head.join("\r\n")}\r\n\r\n${body}`));
+  await connection.write(new TextEncoder().encode(`${head.join("\r\n")}${end}${body}`));
   let text = "";
   const read = async () => {
     const piece = new Uint8Array(4096);
@@ -204,6 +204,12 @@ Deno.test("bridge over HTTP: too large, too many, no enclave and no reply are sa
   });
   const lost = await ask(astray.address);
   assertEquals([lost.status, lost.code], [502, "connect_failed"]);
+});
+
+Deno.test("bridge over HTTP: a request whose head does not come ends", async () => {
+  await using silent = silentServer();
+  await using bridge = await startBridge("http://127.0.0.1:0", silent.address, { limits: { headMs: 200 } });
+  assertEquals(await rawHttp(bridge.address, ["POST / HTTP/1.1"], "", "\r\n"), "");
 });
 
 for (const kind of ["tcp:127.0.0.1:0", "http://127.0.0.1:0"]) {

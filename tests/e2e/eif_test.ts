@@ -134,6 +134,52 @@ Deno.test("the provenance says what an image is made of, and options win over th
   ]);
 });
 
+Deno.test("the provenance says whether the work tree had changes, and believes a record of the very binary alone", async () => {
+  const git = async (folder: string, ...args: readonly string[]) => {
+    const identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"];
+    const { success, stderr } = await new Deno.Command("git", { args: ["-C", folder, ...identity, ...args] })
+      .output();
+    assertEquals(success, true, new TextDecoder().decode(stderr));
+  };
+  await using folder = await Folder.make(INPUTS);
+  await git(folder.path, "init", "--quiet");
+  await folder.write(".gitignore", "/out/\n");
+  await git(folder.path, "add", ".");
+  await git(folder.path, "commit", "--quiet", "-m", "inputs");
+  await Deno.mkdir(`${folder.path}/out`);
+  const provenance = async () => {
+    const args = ["eif", "build", "--manifest", `${folder.path}/enclave.yaml`, "--json"];
+    const { stdout, stderr } = await runCtl(args, { cwd: folder.path });
+    return JSON.parse(stdout === "" ? stderr : stdout);
+  };
+  const clean = await provenance();
+  assertEquals([clean.built_by.dirty, clean.program], [false, null]);
+  const record = {
+    file: "denclave",
+    sha256: await sha256(`${folder.path}/in/denclave`),
+    deno: "2.9.6",
+    bundle_sha256: "ab",
+    git_commit: "cd".repeat(20),
+    dirty: false,
+    options: { flavour: "production", "test-net": [] },
+  };
+  const write = (value: unknown) => folder.write("in/denclave.build.json", JSON.stringify(value));
+  await write({ ...record, sha256: "of another binary" });
+  const other = await provenance();
+  assertEquals([other.built_by.git_commit, other.built_by.dirty, other.program], [
+    clean.built_by.git_commit,
+    true,
+    null,
+  ]);
+  await write(record);
+  const own = await provenance();
+  assertEquals([own.built_by.git_commit, own.built_by.dirty, own.program], [
+    record.git_commit,
+    false,
+    record,
+  ]);
+});
+
 Deno.test("a signed image passes, with the PCRs of its build; one that was changed does not", async () => {
   await using folder = await Folder.make(INPUTS);
   const sign = ["--sign", `${folder.path}/key.pem`, "--cert", `${folder.path}/cert.pem`, "--json"];

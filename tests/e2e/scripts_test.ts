@@ -187,6 +187,52 @@ Deno.test("run-enclave.sh ends as nitro-cli does when that fails, and waits for 
   assertEquals([code, stderr, (await programs.calls()).length], [36, "E36\n", 1]);
 });
 
+function isFile(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false;
+  }
+}
+
+/** A PATH with what scripts need of a system, and these. */
+async function pathWith(...names: readonly string[]) {
+  const programs = await standIns(Object.fromEntries(names.map((name) => [name, ""])));
+  for (const name of ["bash", "sed", "readlink", "dirname"]) {
+    const found = (Deno.env.get("PATH") ?? "").split(":").map((folder) => `${folder}/${name}`);
+    const path = found.find(isFile) ?? "";
+    await Deno.symlink(path, `${programs.folder}/${name}`);
+  }
+  return programs;
+}
+
+const PROGRAMS: readonly (readonly [readonly string[], RegExp])[] = [
+  [["denclavectl", "deno", "npx"], /^denclavectl client health /m],
+  [["deno", "npx"], /^deno task --quiet ctl client health /m],
+  [["npx"], /^npx --yes deno@2\.[0-9]+\.[0-9]+ task --quiet ctl client health /m],
+];
+for (const [names, expected] of PROGRAMS) {
+  Deno.test(`scripts use ${names[0]} where there is ${names.join(", ")}`, async () => {
+    await using programs = await pathWith(...names);
+    const { code, stdout, stderr } = await runScript("run-enclave", ["--dry-run"], {
+      env: { PATH: programs.folder },
+    });
+    assertEquals([code, stderr], [0, ""]);
+    assertMatch(stdout.replaceAll(/^\S+\/dist\/denclavectl /gm, `${names[0]} `), expected);
+  });
+}
+
+Deno.test("scripts say what is missing where there is neither denclavectl nor Deno nor npx", async () => {
+  await using programs = await pathWith();
+  const { code, stderr } = await runScript("build-eif", ["--dry-run", "--lib-dir", "l", "--ca-bundle", "c"], {
+    env: { PATH: programs.folder },
+  });
+  assertEquals([code, stderr], [
+    69,
+    "build-eif.sh: neither deno nor npx is on PATH: install Deno (deno.com) or Node.js\n",
+  ]);
+});
+
 Deno.test("vsock-proxy.sh becomes vsock-proxy where the allow-list has the host", async () => {
   await using programs = await standIns({ "vsock-proxy": "exit 7" });
   const config = `${programs.folder}/allow.yaml`;

@@ -37,7 +37,7 @@ function ctlArguments(args: readonly string[]): string[] {
     "--allow-read",
     "--allow-write",
     "--allow-sys",
-    `--allow-run=${Object.values(PROGRAMS).join(",")}`,
+    `--allow-run=${[...Object.values(PROGRAMS), "git", "deno"].join(",")}`,
     `--allow-ffi=${LIBC_PATHS.join(",")}`,
     `${ROOT}scripts/ctl.ts`,
     ...args,
