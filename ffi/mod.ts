@@ -13,6 +13,7 @@ export {
 export { COMMON_SYMBOLS, type CommonSymbols, SDK_SYMBOLS, type SdkSymbols } from "./symbols.ts";
 export {
   type AwsString,
+  type ClientInternals,
   Handle,
   type HandleKind,
   type InBuffer,

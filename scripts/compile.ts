@@ -16,6 +16,7 @@ import { COMMON_OPTIONS } from "../lib/cli/options.ts";
 import { NITRO_OPTIONS, SERVE_OPTIONS } from "../lib/cli/serve.ts";
 import { LIBRARY_FILES } from "../ffi/constants.ts";
 import { LIBC_PATHS } from "../ffi/libc.ts";
+import { compiledPathArgument } from "../lib/compiled_path.ts";
 import { EnclaveError } from "../lib/errors.ts";
 import { VERSION } from "../lib/version.ts";
 
@@ -89,7 +90,7 @@ function productionPermissions(options: Options, binary: string): readonly Permi
     },
     {
       flag: `--allow-run=${directory}/${binary}`,
-      why: "--sdk-host process starts this binary again, and no other",
+      why: "starts this binary again as an SDK process, and no other",
     },
     { flag: `--allow-env=${environmentNames([...SERVE_OPTIONS, ...NITRO_OPTIONS])}`, why: "its own options" },
   ];
@@ -152,11 +153,9 @@ async function compile(options: Options): Promise<number> {
     "--frozen",
     ...permissions.map(({ flag }) => flag),
     ...(target === undefined ? [] : ["--target", target]),
-    // The SDK's host as a Worker: named by a URL at run time, so the compiler has to be told.
-    ...(dev ? [] : ["--include", "lib/kms/sdk_process/worker_main.ts"]),
     "--output",
     output,
-    dev ? "scripts/dev.ts" : "main.ts",
+    ...(dev ? ["scripts/dev.ts"] : ["main.ts", compiledPathArgument(`${directory}/${name}`)]),
   ];
   const { ok, stderr } = await run(Deno.execPath(), args);
   if (!ok) {

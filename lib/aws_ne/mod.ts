@@ -8,6 +8,7 @@ import { type DecryptOptions, kmsDecrypt } from "./one_shot.ts";
 
 export type {
   AwsString,
+  ClientInternals,
   CommonSymbols,
   Dlopen,
   Handle,
@@ -28,6 +29,7 @@ export { SecretBytes } from "../crypto/secret_bytes.ts";
 export { EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
 export { type EncryptionContext } from "../aws/kms_limits.ts";
 export { isRegion } from "../aws/region.ts";
+export { ConnectionLost } from "./calls.ts";
 export type {
   DataKeyCall,
   DecryptCall,

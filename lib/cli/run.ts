@@ -4,7 +4,6 @@
  * @module
  */
 import { hashConfiguration } from "../attestation/statement.ts";
-import { EnclaveError } from "../errors.ts";
 import type { Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
 import { EventLog } from "../service/events.ts";
@@ -34,8 +33,8 @@ export interface RunIo {
   readonly warnings?: readonly string[];
   /** Called once the listener is open: permissions that are no longer needed can go. */
   readonly onListening?: () => void;
-  /** Opens the KMS; calls `onFatal` later if it can no longer go on. */
-  readonly openKms: (log: Log, onFatal: (error: Error) => void) => Promise<Kms>;
+  /** Opens the KMS. */
+  readonly openKms: (log: Log) => Promise<Kms>;
 }
 
 /**
@@ -47,10 +46,9 @@ export interface RunIo {
 export async function runService(config: ServeConfig, io: RunIo): Promise<number> {
   const events = new EventLog({ write: io.stdout, level: config.logLevel });
   const { log } = events;
-  const fatal = Promise.withResolvers<Error>();
   // Listened for from the start: a signal while the SDK opens must not kill half-way.
   const signalled = io.untilSignal();
-  const kms = await io.openKms(log, fatal.resolve);
+  const kms = await io.openKms(log);
   await using opened = new AsyncDisposableStack();
   opened.use(kms);
   const { listener, address } = listen(config.address);
@@ -85,13 +83,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
     version: VERSION,
     kms_keys: config.keys.length,
   });
-  const ended = await Promise.race([signalled, fatal.promise]);
-  if (typeof ended === "string") log("info", "signal", { signal: ended });
+  log("info", "signal", { signal: await signalled });
   await service.stop(config.drainMs);
-  if (typeof ended === "string") return EXIT.ok;
-  log("error", "fatal", {
-    reason: ended.message,
-    hint: ended instanceof EnclaveError ? ended.hint : undefined,
-  });
-  return EXIT.software;
+  return EXIT.ok;
 }

@@ -1,0 +1,61 @@
+/**
+ * Where a compiled binary has to be. Its permissions name that path: it may start itself and open libraries there and nowhere else. `deno compile` puts the
+ * argument of {@link compiledPathArgument} into the binary, where the program reads it, and whoever packs the binary as well.
+ *
+ * @module
+ */
+import { EnclaveError } from "./errors.ts";
+
+const PREFIX = "--compiled-for=";
+
+/** The first argument of a compiled binary. */
+export function compiledPathArgument(path: string): string {
+  return `${PREFIX}${path}`;
+}
+
+/** Takes that argument off a command line; it is not there when the program runs from source. */
+export function takeCompiledPath(
+  argv: readonly string[],
+): { readonly compiledFor: string | undefined; readonly rest: readonly string[] } {
+  const [first, ...rest] = argv;
+  return first?.startsWith(PREFIX)
+    ? { compiledFor: first.slice(PREFIX.length), rest }
+    : { compiledFor: undefined, rest: argv };
+}
+
+/**
+ * The path that a binary was compiled for, by its bytes.
+ *
+ * @returns undefined when these are not the bytes of a binary of this project
+ */
+export function compiledPathOf(binary: Uint8Array): string | undefined {
+  const marker = new TextEncoder().encode(`"${PREFIX}/`);
+  const [first = 0] = marker;
+  for (let at = binary.indexOf(first); at >= 0; at = binary.indexOf(first, at + 1)) {
+    if (!marker.every((byte, index) => binary[at + index] === byte)) continue;
+    const end = binary.indexOf(first, at + marker.length);
+    if (end > at) return new TextDecoder().decode(binary.subarray(at + marker.length - 1, end));
+  }
+  return undefined;
+}
+
+/**
+ * Refuses to go on in a binary that is not where it was compiled for.
+ *
+ * @throws {EnclaveError} `moved_binary`, with both paths.
+ */
+export function checkOwnPath(compiledFor: string | undefined): void {
+  if (!Deno.build.standalone) return;
+  const self = Deno.execPath();
+  if (Deno.permissions.querySync({ name: "run", command: self }).state === "granted") return;
+  throw new EnclaveError(
+    `Cannot run from ${self}: this binary was compiled for ${
+      compiledFor ?? "another path"
+    }, and may start itself from there alone`,
+    {
+      code: "moved_binary",
+      hint:
+        "Put it there under that name, or compile it for this path (deno task compile --install-dir DIR --output FILE).",
+    },
+  );
+}
