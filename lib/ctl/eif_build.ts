@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { compiledPathOf } from "../compiled_path.ts";
 import { LIBRARY_FILES } from "../../ffi/constants.ts";
 import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../cli/options.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
@@ -247,6 +248,17 @@ async function programOf(settings: BuildSettings, binary: string, blobs: ReturnT
   };
 }
 
+/** A binary of this project can start itself from one path alone: an image that has it elsewhere does not work. */
+async function checkCompiledPath(settings: BuildSettings, binary: FileSource): Promise<void> {
+  const compiledFor = await compiledPathOf(binary);
+  const path = `${settings.install_dir ?? "/app"}/${binary.name.replace(/^.*\//, "")}`;
+  if (compiledFor === undefined || compiledFor === path) return;
+  throw new UsageError(
+    `Cannot put ${binary.name} to ${path} in the image: it was compiled for ${compiledFor}, and may start itself from there alone`,
+    "Name the file and --install-dir as they were when it was compiled, or compile it for this path.",
+  );
+}
+
 async function planOf(settings: BuildSettings): Promise<BuildPlan> {
   const { binary, ramdisks } = settings;
   if ((binary === undefined) === (ramdisks === undefined)) {
@@ -260,6 +272,7 @@ async function planOf(settings: BuildSettings): Promise<BuildPlan> {
   if (binary !== undefined) {
     using file = await FileSource.open(binary);
     architecture ??= (await readElf(file)).architecture;
+    await checkCompiledPath(settings, file);
   }
   const blobs = blobsOf(settings, architecture ?? "x86_64");
   const kernel = await blobs.kernel();

@@ -13,6 +13,7 @@ import { EnclaveError } from "../../lib/errors.ts";
 import { benchBinary } from "./binary.ts";
 import { benchCrypto, measureBare } from "./crypto.ts";
 import { benchFfi } from "./ffi.ts";
+import { benchKms } from "./kms.ts";
 import { BUILD, buildPeers, type LoadResult, type Peer, Peers } from "./peers.ts";
 import { benchWallet } from "./wallet.ts";
 import { encodeMessage } from "../../lib/wire/framing.ts";
@@ -20,7 +21,7 @@ import { encodeMessage } from "../../lib/wire/framing.ts";
 const SPECS = [
   { name: "quick", help: "short rounds: to see that it works" },
   { name: "json", help: "print figures as JSON" },
-  { name: "only", value: "PART", help: "crypto, ffi, service, wallet or binary" },
+  { name: "only", value: "PART", help: "crypto, ffi, kms, service, wallet or binary" },
   ...COMMON_OPTIONS,
 ] as const;
 const HELP = `usage: deno task bench [options]\n\n${helpLines(SPECS)}\n`;
@@ -125,6 +126,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const parts: Readonly<Record<string, () => Promise<unknown>>> = {
     crypto: () => benchCrypto(quick, print),
     ffi: () => benchFfi(quick, print),
+    kms: () => benchKms(quick, print),
     service: () => benchService(quick, print),
     wallet: () => benchWallet(quick, print),
     binary: () => benchBinary(print),

@@ -66,3 +66,27 @@ Deno.test("development binary: serves with the local KMS, and says what it is", 
   assertEquals([(kms as Record<string, unknown>)["backend"], (warnings as unknown[]).length], ["local", 1]);
   assertEquals((await service.stop()).code, 0);
 });
+
+Deno.test("binary: one that was moved says where it belongs, and ends with 69", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "denclave-moved-" });
+  try {
+    await Deno.copyFile(BINARY, `${folder}/denclave`);
+    await using service = ServiceProcess.spawn({
+      command: `${folder}/denclave`,
+      args: ["--listen", "tcp:127.0.0.1:0"],
+    });
+    assertEquals((await service.ended()).code, 69);
+    assertStringIncludes(service.stderr, `compiled for ${BINARY}`);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("binary: no hint advises a library folder that its permissions refuse", async () => {
+  await using service = ServiceProcess.spawn({
+    command: BINARY,
+    args: ["--listen", "tcp:127.0.0.1:0", "--library-dir", "/opt"],
+  });
+  assertEquals((await service.ended()).code, 69);
+  assertStringIncludes(service.stderr, "leave --library-dir out");
+});
