@@ -48,7 +48,7 @@ const SUITES: readonly Suite[] = [
       "--allow-env",
     ],
     why:
-      "the stand-ins for the SDK and the NSM's device, and the real aws-c-common; the SDK host as a child; control files, named by environment variables",
+      "the stand-ins for the SDK and the NSM's device, and the real aws-c-common; SDK processes as children; control files, named by environment variables",
   },
   {
     name: "e2e",

@@ -18,6 +18,7 @@ import {
   type WarmSessionState,
 } from "../../aws_ne/mod.ts";
 import { SecretBytes } from "../../crypto/secret_bytes.ts";
+import { messageOf } from "../../errors.ts";
 import type { Log } from "../../log.ts";
 import type { Child, StartChild } from "./child.ts";
 import { type OpenRequest, processLost, type SdkMessage, type SdkResponse, unpackError } from "./protocol.ts";
@@ -249,10 +250,23 @@ export class SdkPool implements Disposable {
     place.cancelRestart?.();
     place.cancelRestart = undefined;
     this.#started++;
-    const child = this.#options.start({
-      message: (message) => this.#arrived(member, message),
-      ended: (how) => this.#ended(member, how),
-    });
+    let child: Child;
+    try {
+      child = this.#options.start({
+        message: (message) => this.#arrived(member, message),
+        ended: (how) => this.#ended(member, how),
+      });
+    } catch (thrown) {
+      return this.#failed(
+        place,
+        new SdkProcessError(`Cannot start an SDK process: ${messageOf(thrown)}`, {
+          symbol: "sdk_process",
+          hint:
+            "The enclave may be out of memory (run-enclave --memory), or LD_PRELOAD is set, with which Deno starts no program.",
+          cause: thrown,
+        }),
+      );
+    }
     const member: Member = {
       place,
       child,
@@ -273,7 +287,10 @@ export class SdkPool implements Disposable {
   }
 
   #arrived(member: Member, message: SdkMessage): void {
-    if (message.id !== member.requestId) return;
+    if (message.id !== member.requestId) {
+      if ("ok" in message && message.ok) message.plaintext?.fill(0);
+      return;
+    }
     if ("phase" in message) {
       member.isConnecting = message.phase === "connecting";
       const { connectMs, callMs } = this.#options.deadlines;
@@ -313,13 +330,14 @@ export class SdkPool implements Disposable {
 
   #answered(member: Member, response: SdkResponse): void {
     const { job, place } = member;
+    if (job === undefined) return;
+    const said = this.#said(member, job);
     member.job = undefined;
     member.isConnecting = false;
     place.losses = 0;
-    if (job === undefined) return;
     if (response.ok) this.#succeed(job, response);
     else {
-      const error = unpackError(response.error, this.#said(member, job));
+      const error = unpackError(response.error, said);
       if (response.connectionLost) {
         member.warm.delete(job.fingerprint);
         this.#retryOrFail(job, error);
@@ -349,8 +367,11 @@ export class SdkPool implements Disposable {
 
   // What goes wrong.
 
+  /** What the SDK printed. It means something for the connection only while one is made: clients that were set aside print as well. */
   #said(member: Member, job: Job): Said {
-    return explain(member.child.said(), { port: this.#options.open.proxyPort, region: job.region });
+    const lines = member.child.said();
+    const proxy = { port: this.#options.open.proxyPort, region: job.region };
+    return member.isConnecting ? explain(lines, proxy) : { lines, cause: undefined };
   }
 
   #late(member: Member): void {

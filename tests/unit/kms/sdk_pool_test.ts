@@ -474,6 +474,46 @@ Deno.test("SDK pool: a process that does not open the SDK in time is killed", as
   assertEquals(rig.child(0).isKilled, true);
 });
 
+Deno.test("SDK pool: a process that cannot be started at all is tried again later, and harms nothing", async () => {
+  let isPossible = true;
+  const children: FakeChild[] = [];
+  const clock = new Clock();
+  using rig = makePool({
+    after: clock.after,
+    start: (events) => {
+      if (!isPossible) throw new Error("Cannot allocate memory");
+      const child = new FakeChild(events, children.length);
+      children.push(child);
+      return child;
+    },
+  });
+  const opening = rig.pool.start();
+  children[0]?.opened();
+  await opening;
+  isPossible = false;
+  children[0]?.end();
+  const result = rig.call();
+  clock.advance(5_000);
+  assertEquals(children.length, 1);
+  isPossible = true;
+  // 100 + 200 + … + 3,200 ms after the first.
+  clock.advance(1_300);
+  children[1]?.opened();
+  children[1]?.answer();
+  assertEquals(await plaintextOf(result), KEY);
+});
+
+Deno.test("SDK pool: what clients that were set aside print is no reason for a failed call", async () => {
+  using rig = await started();
+  const result = rig.call();
+  rig.child(0).phase("connecting");
+  rig.child(0).phase("calling");
+  rig.child(0).words = "Disconnected.; Connection failed with error aws-c-io: AWS_IO_SOCKET_CLOSED";
+  rig.child(0).refuse({ name: "SdkGenericError", message: "no envelope" });
+  const error = await errorOf(result);
+  assertEquals([error.connection, error.message.includes("AWS_IO_SOCKET_CLOSED")], [undefined, true]);
+});
+
 Deno.test("SDK pool: closing kills every process, refuses what waits, and leaves no timer", async () => {
   const rig = await started({ processes: 2 });
   const results = ["A", "B", "C"].map((id) => rig.call(id));
