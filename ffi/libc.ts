@@ -212,19 +212,27 @@ export function dieWithParent(parentPid: number, dlopen: Dlopen = Deno.dlopen): 
 /** Tells whether memory may be read without a crash. */
 export type IsMapped = (address: bigint, length: number) => boolean;
 
+/** The memory of this process, as far as it is mapped. Disposing closes the C library. */
+export interface MemoryMap extends Disposable {
+  /** Whether memory may be read without a crash. */
+  readonly isMapped: IsMapped;
+}
+
 /**
  * Asks the kernel which addresses are mapped (`mincore`), so that a pointer of an unknown struct is not followed into nothing.
  *
  * @throws {EnclaveError} `libc` when the C library cannot be opened.
  */
-export function openMemoryMap(dlopen: Dlopen = Deno.dlopen): IsMapped {
-  // Never closed: it is asked as long as the process lives.
-  const { symbols } = openLibc(MEMORY_SYMBOLS, "look which memory is mapped", dlopen);
-  const page = BigInt(symbols.getpagesize());
-  return (address, length) => {
-    const start = address - address % page;
-    const span = address + BigInt(length) - start;
-    return symbols.mincore(start, span, stableBytes(Number(span / page) + 1)) === 0;
+export function openMemoryMap(dlopen: Dlopen = Deno.dlopen): MemoryMap {
+  const libc = openLibc(MEMORY_SYMBOLS, "look which memory is mapped", dlopen);
+  const page = BigInt(libc.symbols.getpagesize());
+  return {
+    isMapped: (address, length) => {
+      const start = address - address % page;
+      const span = address + BigInt(length) - start;
+      return libc.symbols.mincore(start, span, stableBytes(Number(span / page) + 1)) === 0;
+    },
+    [Symbol.dispose]: () => libc[Symbol.dispose](),
   };
 }
 

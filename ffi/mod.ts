@@ -4,6 +4,7 @@
  * @module
  */
 export * from "./constants.ts";
+export type { IsMapped } from "./libc.ts";
 export {
   DEFAULT_LIBRARY_DIRS,
   type Dlopen,
@@ -21,6 +22,7 @@ export {
   type KmsClientConfig,
   NitroSdk,
   openSdk,
+  type OpenSdkOptions,
   type OutBuffer,
   type Pointer,
   type SdkLibrary,

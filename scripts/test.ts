@@ -78,7 +78,13 @@ const SUITES: readonly Suite[] = [
   },
   {
     name: "binary",
-    permissions: ["--allow-net=127.0.0.1", "--allow-run", "--allow-read", "--allow-write"],
+    permissions: [
+      "--allow-net=127.0.0.1",
+      "--allow-run",
+      "--allow-read",
+      "--allow-write",
+      "--allow-env=SOAK",
+    ],
     why: "the compiled binary as a process (made by scripts/build_test_binary.sh, in .ci/run)",
   },
 ];

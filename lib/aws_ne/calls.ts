@@ -96,9 +96,12 @@ export interface Connection {
  * the error to throw where that is final.
  */
 export class ConnectionLost extends Error {
+  /** Of the class. */
   override name = "ConnectionLost";
+  /** The error to throw where no further attempt is made. */
   override readonly cause: SdkError;
 
+  /** Of a call that was not answered. */
   constructor(cause: SdkError) {
     super("KMS did not answer");
     this.cause = cause;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type IsMapped, openMemoryMap } from "../../../ffi/libc.ts";
+import { openMemoryMap } from "../../../ffi/libc.ts";
 import { AWS_NE_VSOCK_PROXY_ADDR, openSdk } from "../../../ffi/mod.ts";
 import { ConnectionLost, Credentials, WarmSession } from "../../aws_ne/mod.ts";
 import { SecretBytes } from "../../crypto/secret_bytes.ts";
@@ -22,7 +22,8 @@ import {
  * @param tell sends progress, at once
  */
 export function createEngine(tell: (progress: SdkProgress) => void): (request: SdkRequest) => SdkResponse {
-  const isMapped: IsMapped = openMemoryMap();
+  // Open as long as this process lives.
+  const { isMapped } = openMemoryMap();
   let session: WarmSession | undefined;
   let current = 0;
 

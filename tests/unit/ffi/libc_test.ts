@@ -31,8 +31,8 @@ Deno.test("a kernel that refuses is an error", () => {
 });
 
 Deno.test("addresses that nothing is mapped at are known without a look", () => {
-  const isMapped = openMemoryMap();
+  using map = openMemoryMap();
   for (const address of [0x1000n, 0x2008n, 1n << 46n, (1n << 47n) + 8n]) {
-    assertEquals(isMapped(address, 8), false);
+    assertEquals(map.isMapped(address, 8), false);
   }
 });
