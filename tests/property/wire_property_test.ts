@@ -132,7 +132,7 @@ Deno.test("any command line is read or refused with a UsageError", () => {
   );
 });
 
-Deno.test("any message comes off the SDK host's pipe as it went on, in any split", async () => {
+Deno.test("any message comes off an SDK process's pipe as it went on, in any split", async () => {
   const messages = fc.array(fc.record({ id: fc.nat(), text: fc.string(), bytes: fc.uint8Array() }), {
     maxLength: 5,
   });
@@ -310,7 +310,7 @@ Deno.test("any bit of a sealed blob that is changed keeps it shut, on both paths
   );
 });
 
-Deno.test("any bytes on the SDK host's pipe end in messages or an error, and no message is larger than its bytes", async () => {
+Deno.test("any bytes on an SDK process's pipe end in messages or an error, and no message is larger than its bytes", async () => {
   await fc.assert(
     fc.asyncProperty(fc.uint8Array({ maxLength: 300 }), cuts, async (bytes, lengths) => {
       const stream = ReadableStream.from([...pieces(bytes, lengths)].map((piece) => new Uint8Array(piece)));
