@@ -6,18 +6,18 @@
  */
 import { openAead, openSdk } from "./ffi/mod.ts";
 import { startWatchdog } from "./ffi/watchdog.ts";
+import { checkOwnPath, takeCompiledPath } from "./lib/compiled_path.ts";
 import { KMSTOOL_COMMANDS, runKmstool } from "./lib/cli/kmstool.ts";
 import { openNsmPorts } from "./lib/cli/nsm_ports.ts";
 import { checkLibraries, chooseAead, formatChecks } from "./lib/cli/self_test.ts";
-import { EXIT, helpLines, type Options, parseOptions } from "./lib/cli/options.ts";
+import { EXIT, helpLines, parseOptions } from "./lib/cli/options.ts";
 import { runEntry } from "./lib/cli/entry.ts";
 import { exitProcess } from "./lib/cli/process_guard.ts";
 import { runService } from "./lib/cli/run.ts";
 import { COMMON_OPTIONS, takeCommand } from "./lib/cli/options.ts";
-import { NITRO_OPTIONS, readServeConfig, SERVE_OPTIONS } from "./lib/cli/serve.ts";
+import { NITRO_OPTIONS, readNitroConfig, readServeConfig, SERVE_OPTIONS } from "./lib/cli/serve.ts";
 import { openNitroKms } from "./lib/kms/open_nitro.ts";
-import { runSdkHostProcess } from "./lib/kms/sdk_process/process_main.ts";
-import type { Log } from "./lib/log.ts";
+import { runSdkProcess } from "./lib/kms/sdk_process/process_main.ts";
 import { VERSION } from "./lib/version.ts";
 import { workflow } from "./lib/workflow.ts";
 
@@ -35,7 +35,7 @@ ${helpLines(SPECS)}
 requests (JSON on the socket): type ping, health, attest, sealed, configure, process, logs, metrics,
                                master_key.init|verify|public_info|sign|rewrap;
                                apiRequest generateAccount, sign
-exit codes: 0 ended as told, 2 usage, 69 something that it needs is missing, 70 it had to end itself;
+exit codes: 0 ended as told, 2 usage, 69 something that it needs is missing, 70 fatal internal error;
             decrypt, genkey, genrandom: 0, 1 usage, 255 failed
 `;
 
@@ -62,19 +62,6 @@ function giveUp(...names: readonly ("net" | "run" | "env" | "ffi")[]): void {
   for (const name of names) Deno.permissions.revokeSync({ name });
 }
 
-function openKms(options: Options, log: Log, onFatal: (error: Error) => void) {
-  const kind = options.choice("sdk-host", ["worker", "process"]);
-  giveUp(kind === "worker" ? "run" : "ffi");
-  return openNitroKms({
-    kind,
-    libraryDir: options.text("library-dir"),
-    proxyPort: options.number("proxy-port", { min: 1, max: 65_535 }),
-    deadlineMs: options.number("kms-deadline-ms", { min: 10, max: 600_000 }),
-    log,
-    onFatal,
-  });
-}
-
 const SELF_TEST_SPECS = [
   ...NITRO_OPTIONS.filter(({ name }) => name === "library-dir"),
   { name: "json", help: "print the checks as JSON" },
@@ -97,11 +84,12 @@ async function selfTestCommand(argv: readonly string[]): Promise<number> {
 }
 
 async function main(argv: readonly string[]): Promise<number> {
-  const { command, rest } = takeCommand(argv, ["serve", "self-test", "sdk-host", ...KMSTOOL_COMMANDS]);
-  if (command === "sdk-host") {
+  const { compiledFor, rest: own } = takeCompiledPath(argv);
+  const { command, rest } = takeCommand(own, ["serve", "self-test", "sdk-process", ...KMSTOOL_COMMANDS]);
+  if (command === "sdk-process") {
     // The SDK's own connections are not Deno's: FFI is all that this process needs.
     giveUp("net", "run", "env");
-    await runSdkHostProcess(Deno.stdin.readable, Deno.stdout);
+    await runSdkProcess({ stdin: Deno.stdin.readable, stdout: Deno.stdout }, Number(rest[0]));
     return EXIT.ok;
   }
   if (command === "self-test") return await selfTestCommand(rest);
@@ -115,6 +103,8 @@ async function main(argv: readonly string[]): Promise<number> {
   if (options.on("help")) return stdout(HELP), EXIT.ok;
   if (options.on("version")) return stdout(`denclave ${VERSION}\n`), EXIT.ok;
   const config = readServeConfig(options);
+  const nitro = readNitroConfig(options, config.limits.requestMs);
+  checkOwnPath(compiledFor);
   // First: it needs libc, which the next step gives up.
   using _watchdog = await startWatchdog({ silenceMs: config.silenceMs, exitCode: EXIT.software });
   // While FFI is allowed: it is given up once the NSM and this are open.
@@ -130,7 +120,11 @@ async function main(argv: readonly string[]): Promise<number> {
     measurements: ports.measurements,
     selfTest: async () => [...await ports.selfTest(), check],
     warnings: [...ports.warnings, ...(check.state === "ok" ? [] : [`${check.check}: ${check.seen}`])],
-    openKms: (log, onFatal) => openKms(options, log, onFatal),
+    openKms: (log) => {
+      // What it needs of libc is open; the SDK's libraries are for its children. It keeps run, to start them again.
+      giveUp("ffi");
+      return openNitroKms({ ...nitro, log });
+    },
     // Connections come in through the open listener; nothing goes out, and the options are read.
     onListening: () => giveUp("net", "env"),
   });

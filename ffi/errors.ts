@@ -24,6 +24,8 @@ export interface SdkErrorOptions {
   readonly sdk?: SdkReason | undefined;
   /** KMS's refusal, where its words could be had. */
   readonly kms?: { readonly name: string; readonly message: string } | undefined;
+  /** Why KMS was not reached, in words that are fit for a reply. */
+  readonly connection?: string | undefined;
   /** What a person can do about it. */
   readonly hint?: string | undefined;
   /** What it was made of. */
@@ -38,6 +40,8 @@ export class SdkError extends EnclaveError {
   readonly sdk: SdkReason | undefined;
   /** KMS's refusal, where its words could be had. */
   readonly kms: SdkErrorOptions["kms"];
+  /** Why KMS was not reached, in words that are fit for a reply. */
+  readonly connection: string | undefined;
 
   /**
    * Of a class below this one.
@@ -49,6 +53,7 @@ export class SdkError extends EnclaveError {
     this.symbol = options.symbol;
     this.sdk = options.sdk;
     this.kms = options.kms;
+    this.connection = options.connection;
   }
 }
 

@@ -43,6 +43,68 @@ export const KMS_CLIENT = {
   keypair: 16, // struct aws_rsa_keypair *
 } as const;
 
+/** `struct aws_rsa_keypair` (aws/nitro_enclaves/attestation.h). */
+export const RSA_KEYPAIR = {
+  size: 16,
+  allocator: 0, // struct aws_allocator *
+  keyImpl: 8, // void *: an EVP_PKEY
+} as const;
+
+/** `struct aws_string` (aws-c-common, string.h). */
+export const AWS_STRING = {
+  headSize: 16,
+  allocator: 0, // struct aws_allocator *, NULL for a static string
+  len: 8, // size_t
+  bytes: 16, // uint8_t[]
+} as const;
+
+/** Offsets inside `struct aws_nitro_enclaves_rest_client` (aws/nitro_enclaves/rest.h). */
+export interface RestClientLayout {
+  /** Bytes that are read: up to and with `region`. */
+  readonly size: number;
+  /** struct aws_allocator * */
+  readonly allocator: number;
+  /** struct aws_tls_ctx * */
+  readonly tlsContext: number;
+  /** bool, the last member of the `aws_mutex` */
+  readonly mutexInitialized: number;
+  /** bool, the last member of the `aws_condition_variable` */
+  readonly conditionInitialized: number;
+  /** struct aws_http_connection * */
+  readonly connection: number;
+  /** struct aws_string *: "kms" */
+  readonly service: number;
+  /** struct aws_string * */
+  readonly region: number;
+}
+
+/**
+ * By architecture, since glibc's `pthread_mutex_t` has 40 bytes on x86-64 and 48 on aarch64 (`pthread_cond_t`: 48 on both), each followed by
+ * a bool and padding. Internal to the SDK: `NitroSdk.internalsOf` checks every one of these on each client before anything is used.
+ */
+export const REST_CLIENT_LAYOUTS: Readonly<Record<typeof Deno.build.arch, RestClientLayout>> = {
+  x86_64: {
+    size: 144,
+    allocator: 0,
+    tlsContext: 8,
+    mutexInitialized: 56,
+    conditionInitialized: 112,
+    connection: 120,
+    service: 128,
+    region: 136,
+  },
+  aarch64: {
+    size: 152,
+    allocator: 0,
+    tlsContext: 8,
+    mutexInitialized: 64,
+    conditionInitialized: 120,
+    connection: 128,
+    service: 136,
+    region: 144,
+  },
+};
+
 /** `struct aws_nitro_enclaves_rest_response` (aws/nitro_enclaves/rest.h). */
 export const REST_RESPONSE = {
   size: 64,

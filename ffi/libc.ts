@@ -65,6 +65,39 @@ export const FILE_SYMBOLS = {
   ...ERRNO_SYMBOLS,
 } as const satisfies Deno.ForeignLibraryInterface;
 
+/** sys/prctl.h and unistd.h. `prctl` is variadic in C; its arguments are words. */
+export const PROCESS_SYMBOLS = {
+  prctl: {
+    parameters: [
+      "i32", // int option
+      "usize", // unsigned long arg2
+      "usize", // unsigned long arg3
+      "usize", // unsigned long arg4
+      "usize", // unsigned long arg5
+    ],
+    result: "i32", // 0; -1 with errno
+  },
+  getppid: { parameters: [], result: "i32" }, // pid_t
+} as const satisfies Deno.ForeignLibraryInterface;
+
+/** sys/mman.h and unistd.h. */
+export const MEMORY_SYMBOLS = {
+  mincore: {
+    parameters: [
+      "usize", // void *addr: a page's address; nothing is read there
+      "usize", // size_t length
+      "buffer", // unsigned char *vec: out, a byte a page
+    ],
+    result: "i32", // 0 when every page is mapped; -1 with errno
+  },
+  getpagesize: { parameters: [], result: "i32" },
+} as const satisfies Deno.ForeignLibraryInterface;
+
+/** linux/prctl.h: the signal that this process gets when the thread that started it ends. */
+const PR_SET_PDEATHSIG = 1;
+/** signal.h. */
+const SIGKILL = 9n;
+
 /** fcntl.h, the same on x86-64 and aarch64. */
 export const OPEN_FLAGS = { readOnly: 0, readWrite: 2, nonBlocking: 0o4000, closeOnExec: 0o2000000 } as const;
 
@@ -183,6 +216,53 @@ export function openSmallFiles(purpose: string, dlopen: Dlopen = Deno.dlopen): S
 export function pathExists(path: string, dlopen: Dlopen = Deno.dlopen): boolean {
   using files = openSmallFiles(`look for ${path}`, dlopen);
   return files.exists(path);
+}
+
+/**
+ * Has the kernel kill this process when its parent ends, whatever either is doing then. Linux sends the signal when the *thread* that started this
+ * process ends: Deno starts children from its main thread.
+ *
+ * @param parentPid the process that started this one, as that process knows itself
+ * @returns false when the parent has ended already: then this process should end itself
+ * @throws {EnclaveError} `libc` when the C library cannot be opened, or refuses.
+ */
+export function dieWithParent(parentPid: number, dlopen: Dlopen = Deno.dlopen): boolean {
+  using libc = openLibc(PROCESS_SYMBOLS, "end together with the parent process", dlopen);
+  if (libc.symbols.prctl(PR_SET_PDEATHSIG, SIGKILL, 0n, 0n, 0n) !== 0) {
+    throw new EnclaveError("Cannot end together with the parent process: prctl(PR_SET_PDEATHSIG) failed", {
+      code: "libc",
+      hint: "A seccomp filter may forbid prctl.",
+    });
+  }
+  // A parent that ended before the call above sends no signal any more.
+  return libc.symbols.getppid() === parentPid;
+}
+
+/** Tells whether memory may be read without a crash. */
+export type IsMapped = (address: bigint, length: number) => boolean;
+
+/** The memory of this process, as far as it is mapped. Disposing closes the C library. */
+export interface MemoryMap extends Disposable {
+  /** Whether memory may be read without a crash. */
+  readonly isMapped: IsMapped;
+}
+
+/**
+ * Asks the kernel which addresses are mapped (`mincore`), so that a pointer of an unknown struct is not followed into nothing.
+ *
+ * @throws {EnclaveError} `libc` when the C library cannot be opened.
+ */
+export function openMemoryMap(dlopen: Dlopen = Deno.dlopen): MemoryMap {
+  const libc = openLibc(MEMORY_SYMBOLS, "look which memory is mapped", dlopen);
+  const page = BigInt(libc.symbols.getpagesize());
+  return {
+    isMapped: (address, length) => {
+      const start = address - address % page;
+      const span = address + BigInt(length) - start;
+      return libc.symbols.mincore(start, span, stableBytes(Number(span / page) + 1)) === 0;
+    },
+    [Symbol.dispose]: () => libc[Symbol.dispose](),
+  };
 }
 
 /** @see {@link SmallFiles.read} */

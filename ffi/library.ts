@@ -82,8 +82,10 @@ function failWith(failures: readonly Failure[]): never {
     symbol: /symbol (\w+)/.exec(worst?.reason ?? "")?.[1] ?? "dlopen",
     hint: worst !== undefined
       ? "The file is there but not usable: build both libraries from SDK 0.4 for this machine and put them side by side."
+      : Deno.build.standalone
+      ? `A compiled binary may open them in the folder alone that it was compiled for (deno task compile --install-dir): put ${LIBRARY_FILES.common} and ${LIBRARY_FILES.sdk} beside it, and leave --library-dir out.`
       : failures.every((failure) => failure.kind === "refused")
-      ? "A compiled binary may open them in one folder alone, /app unless deno task compile was given --install-dir: put them there."
+      ? "Allow FFI on the files: --allow-ffi=<their absolute paths>."
       : `Put ${LIBRARY_FILES.common} and ${LIBRARY_FILES.sdk} beside the binary, or name their folder with --library-dir.`,
   });
 }

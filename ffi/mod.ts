@@ -5,6 +5,7 @@
  */
 export * from "./constants.ts";
 export { AEAD_SYMBOLS, AwsLcAead, type AwsLcInput, AwsLcKey, openAead, openAeadLibrary } from "./aead.ts";
+export type { IsMapped } from "./libc.ts";
 export {
   DEFAULT_LIBRARY_DIRS,
   type Dlopen,
@@ -14,6 +15,7 @@ export {
 export { COMMON_SYMBOLS, type CommonSymbols, SDK_SYMBOLS, type SdkSymbols } from "./symbols.ts";
 export {
   type AwsString,
+  type ClientInternals,
   Handle,
   type HandleKind,
   type InBuffer,
@@ -21,6 +23,7 @@ export {
   type KmsClientConfig,
   NitroSdk,
   openSdk,
+  type OpenSdkOptions,
   type OutBuffer,
   type Pointer,
   type SdkLibrary,

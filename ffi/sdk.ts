@@ -17,13 +17,17 @@ import { AWS_OP_SUCCESS, AWS_SOCKET_VSOCK_DOMAIN } from "./constants.ts";
 import {
   AWS_BYTE_BUF,
   AWS_BYTE_CURSOR,
+  AWS_STRING,
   byteCursor,
   KMS_CLIENT,
   readWord,
+  REST_CLIENT_LAYOUTS,
   REST_RESPONSE,
+  RSA_KEYPAIR,
   socketEndpoint,
   stableBytes,
 } from "./layout.ts";
+import type { IsMapped } from "./libc.ts";
 import { type OpenLibraries, openLibraries, type OpenLibrariesOptions } from "./library.ts";
 import type { CommonSymbols, SdkSymbols, SymbolName } from "./symbols.ts";
 
@@ -40,6 +44,25 @@ export type HandleKind =
 
 /** An address of a C object of one kind. */
 export type Pointer<Kind extends string> = bigint & { readonly addressOf?: Kind };
+
+/** What an attested request needs of a client's insides. Made, and checked, by {@link NitroSdk.internalsOf}. */
+export interface ClientInternals {
+  /** The `aws_nitro_enclaves_rest_client *` of the client. */
+  readonly restClient: Pointer<"aws_nitro_enclaves_rest_client">;
+  /** The `aws_rsa_keypair *` of the client. */
+  readonly keypair: Pointer<"aws_rsa_keypair">;
+  /** The `aws_http_connection *` of the rest client. */
+  readonly connection: Pointer<"aws_http_connection">;
+}
+
+/** User space ends below this on x86-64 and, with 48-bit addresses, on aarch64. */
+const USER_SPACE_END = 1n << 48n;
+/** Nothing is mapped below (vm.mmap_min_addr). */
+const USER_SPACE_START = 0x1000n;
+
+function isPlausiblePointer(address: bigint): boolean {
+  return address >= USER_SPACE_START && address < USER_SPACE_END && address % 8n === 0n;
+}
 
 /** Owns one C object. Disposing releases it, once. Made by {@link SdkLibrary.own}. */
 export class Handle<Kind extends HandleKind> implements Disposable {
@@ -202,12 +225,18 @@ export class NitroSdk implements Disposable {
   /** Where the libraries were found. */
   readonly directory: string;
   #libraries: OpenLibraries;
+  #isMapped: IsMapped;
   #closed = false;
   #initialised = false;
 
-  /** Takes open libraries over. */
-  constructor(libraries: OpenLibraries) {
+  /**
+   * Takes open libraries over.
+   *
+   * @param isMapped asked before a pointer that the SDK did not hand out itself is followed
+   */
+  constructor(libraries: OpenLibraries, isMapped: IsMapped = () => true) {
     this.#libraries = libraries;
+    this.#isMapped = isMapped;
     this.directory = libraries.directory;
   }
 
@@ -458,37 +487,112 @@ export class NitroSdk implements Disposable {
     return this.#sdk.aws_kms_generate_random_blocking(client.address, length, out.struct) === AWS_OP_SUCCESS;
   }
 
+  /** What these libraries lack for {@link request} and {@link openEnvelope}; undefined when it is all there. */
+  missingForRequests(): string | undefined {
+    const { aws_http_connection_is_open, aws_cms_parse_enveloped_data } = this.#sdk;
+    const { aws_attestation_rsa_decrypt, aws_cms_cipher_decrypt } = this.#sdk;
+    if (!aws_http_connection_is_open) return "aws_http_connection_is_open is not exported";
+    if (!aws_cms_parse_enveloped_data || !aws_attestation_rsa_decrypt || !aws_cms_cipher_decrypt) {
+      return "the functions that open an envelope are not exported";
+    }
+    return undefined;
+  }
+
+  /**
+   * Looks into a client for what {@link request} needs. The offsets are internal to the SDK, so that each is checked before it is used: the three
+   * structs must point back to the allocator, the mutex and the condition variable must be initialised, and the strings after the
+   * connection must be the service and the region.
+   *
+   * @param region of the client
+   * @returns what was found; or, with another layout or missing functions, why it cannot be used
+   */
+  internalsOf(
+    library: SdkLibrary,
+    client: KmsClient,
+    region: string,
+  ): ClientInternals | { readonly unknown: string } {
+    const missing = this.missingForRequests();
+    if (missing !== undefined) return { unknown: missing };
+    const layout = REST_CLIENT_LAYOUTS[Deno.build.arch];
+    const read = (address: bigint, length: number) =>
+      isPlausiblePointer(address) && this.#isMapped(address, length)
+        ? this.readMemory(address, BigInt(length))
+        : undefined;
+    const struct = read(client.address, KMS_CLIENT.size);
+    if (struct === undefined || readWord(struct, KMS_CLIENT.allocator) !== library.allocator) {
+      return { unknown: "the KMS client does not begin with its allocator" };
+    }
+    const restClient = readWord(struct, KMS_CLIENT.restClient);
+    const keypair = readWord(struct, KMS_CLIENT.keypair);
+    const keypairStruct = read(keypair, RSA_KEYPAIR.size);
+    if (
+      keypairStruct === undefined || readWord(keypairStruct, RSA_KEYPAIR.allocator) !== library.allocator ||
+      !isPlausiblePointer(readWord(keypairStruct, RSA_KEYPAIR.keyImpl))
+    ) {
+      return { unknown: "the KMS client's key pair is not where it should be" };
+    }
+    const rest = read(restClient, layout.size);
+    if (
+      rest === undefined || restClient === keypair ||
+      readWord(rest, layout.allocator) !== library.allocator ||
+      !isPlausiblePointer(readWord(rest, layout.tlsContext))
+    ) {
+      return { unknown: "the rest client does not begin with its allocator" };
+    }
+    if (rest[layout.mutexInitialized] !== 1 || rest[layout.conditionInitialized] !== 1) {
+      return { unknown: "the rest client's mutex and condition variable are of another size" };
+    }
+    const isString = (address: bigint, text: string) => {
+      const expected = new TextEncoder().encode(text);
+      const bytes = read(address, AWS_STRING.headSize + expected.length);
+      return bytes !== undefined && readWord(bytes, AWS_STRING.len) === BigInt(expected.length) &&
+        expected.every((byte, index) => bytes[AWS_STRING.bytes + index] === byte);
+    };
+    if (
+      !isString(readWord(rest, layout.service), "kms") || !isString(readWord(rest, layout.region), region)
+    ) {
+      return { unknown: "the rest client's service and region are not where they should be" };
+    }
+    const connection = readWord(rest, layout.connection);
+    if (read(connection, 8) === undefined) {
+      return { unknown: "the rest client's connection is not where it should be" };
+    }
+    return { restClient, keypair, connection };
+  }
+
+  /** `aws_http_connection_is_open`: a request on a connection that is not never returns. */
+  isConnectionOpen(internals: ClientInternals): boolean {
+    return this.#sdk.aws_http_connection_is_open?.(internals.connection) ?? false;
+  }
+
   /** An attestation document over the client's key pair (`aws_attestation_request`), or undefined when the NSM gave none. */
-  attestationDocument(library: SdkLibrary, client: KmsClient): Uint8Array<ArrayBuffer> | undefined {
+  attestationDocument(library: SdkLibrary, internals: ClientInternals): Uint8Array<ArrayBuffer> | undefined {
     using out = library.outBuffer();
-    const status = this.#sdk.aws_attestation_request(library.allocator, this.#keypairOf(client), out.struct);
+    const status = this.#sdk.aws_attestation_request(library.allocator, internals.keypair, out.struct);
     return status === AWS_OP_SUCCESS ? out.contents() : undefined;
   }
 
   /**
-   * A request to KMS's JSON API over the client's connection (`aws_nitro_enclaves_rest_client_request_blocking`), signed by the SDK.
-   * The offsets that this needs are internal to the SDK, so that what is read is checked.
+   * A request to KMS's JSON API over the client's connection (`aws_nitro_enclaves_rest_client_request_blocking`), signed by the SDK. It has
+   * no time-out: {@link isConnectionOpen} is asked first, and the caller's process is the one to be killed.
    *
    * @param target such as `TrentService.Decrypt`
    * @returns the answer's body, whatever its status; undefined when there was no answer
+   * @throws {SdkGenericError} when the answer has another layout.
    */
   request(
     library: SdkLibrary,
-    client: KmsClient,
+    internals: ClientInternals,
     target: string,
     body: Uint8Array,
   ): Uint8Array<ArrayBuffer> | undefined {
-    const restClient = readWord(
-      this.readMemory(client.address, BigInt(KMS_CLIENT.size)),
-      KMS_CLIENT.restClient,
-    );
     const text = new TextEncoder();
     using method = this.inBuffer(text.encode("POST"));
     using path = this.inBuffer(text.encode("/"));
     using targetBytes = this.inBuffer(text.encode(target));
     using data = this.inBuffer(body);
     const address = this.#sdk.aws_nitro_enclaves_rest_client_request_blocking(
-      restClient,
+      internals.restClient,
       method.cursor,
       path.cursor,
       targetBytes.cursor,
@@ -500,30 +604,40 @@ export class NitroSdk implements Disposable {
       address,
       (owned) => this.#sdk.aws_nitro_enclaves_rest_response_destroy(owned),
     );
-    const struct = this.readMemory(response.address, BigInt(REST_RESPONSE.size)).subarray(REST_RESPONSE.data);
-    return this.readMemory(readWord(struct, AWS_BYTE_BUF.buffer), readWord(struct, AWS_BYTE_BUF.len));
+    const struct = this.readMemory(response.address, BigInt(REST_RESPONSE.size));
+    const answer = struct.subarray(REST_RESPONSE.data);
+    const length = readWord(answer, AWS_BYTE_BUF.len);
+    if (
+      readWord(struct, REST_RESPONSE.allocator) !== library.allocator ||
+      readWord(answer, AWS_BYTE_BUF.allocator) !== library.allocator ||
+      length > readWord(answer, AWS_BYTE_BUF.capacity)
+    ) {
+      throw new SdkGenericError("Cannot read KMS's answer: it has another layout than SDK 0.4's", {
+        symbol: "aws_nitro_enclaves_rest_client_request_blocking",
+        hint: "Build both libraries from SDK 0.4.",
+      });
+    }
+    return this.readMemory(readWord(answer, AWS_BYTE_BUF.buffer), length);
   }
 
   /**
-   * Opens a `CiphertextForRecipient` (CMS EnvelopedData) with the client's key pair.
+   * Opens a `CiphertextForRecipient` (CMS EnvelopedData) with the client's key pair. All buffers are zeroed, so that the SDK's own clean-up after
+   * a failure finds nothing to free.
    *
-   * @returns undefined when these libraries do not export the functions that it takes
    * @throws {SdkGenericError} when the envelope does not open.
    */
   openEnvelope(
     library: SdkLibrary,
-    client: KmsClient,
+    internals: ClientInternals,
     envelope: Uint8Array,
-  ): Uint8Array<ArrayBuffer> | undefined {
+  ): Uint8Array<ArrayBuffer> {
     const { aws_cms_parse_enveloped_data, aws_attestation_rsa_decrypt, aws_cms_cipher_decrypt } = this.#sdk;
-    if (!aws_cms_parse_enveloped_data || !aws_attestation_rsa_decrypt || !aws_cms_cipher_decrypt) {
-      return undefined;
-    }
-    const check = (symbol: SymbolName, status: number) => {
-      if (status === AWS_OP_SUCCESS) return;
+    const check = (symbol: SymbolName, isDone: boolean) => {
+      if (isDone) return;
       throw new SdkGenericError("Cannot open the envelope that KMS answered with", {
         symbol,
         sdk: this.lastError(),
+        hint: "The call can be repeated. If this stays, the libraries are not those of SDK 0.4.",
       });
     };
     using input = this.inBuffer(envelope);
@@ -532,24 +646,35 @@ export class NitroSdk implements Disposable {
     using ciphertext = library.outBuffer();
     check(
       "aws_cms_parse_enveloped_data",
-      aws_cms_parse_enveloped_data(input.struct, wrappedKey.struct, iv.struct, ciphertext.struct),
+      aws_cms_parse_enveloped_data?.(input.struct, wrappedKey.struct, iv.struct, ciphertext.struct) ===
+          AWS_OP_SUCCESS &&
+        // The SDK reads this many bytes of the IV without a look at its length.
+        readWord(iv.struct, AWS_BYTE_BUF.len) === IV_LENGTH &&
+        readWord(wrappedKey.struct, AWS_BYTE_BUF.len) !== 0n &&
+        readWord(ciphertext.struct, AWS_BYTE_BUF.len) !== 0n,
     );
     using key = library.outBuffer();
     check(
       "aws_attestation_rsa_decrypt",
-      aws_attestation_rsa_decrypt(library.allocator, this.#keypairOf(client), wrappedKey.struct, key.struct),
+      aws_attestation_rsa_decrypt?.(library.allocator, internals.keypair, wrappedKey.struct, key.struct) ===
+        AWS_OP_SUCCESS,
     );
     using plaintext = library.outBuffer();
     check(
       "aws_cms_cipher_decrypt",
-      aws_cms_cipher_decrypt(ciphertext.struct, key.struct, iv.struct, plaintext.struct),
+      aws_cms_cipher_decrypt?.(ciphertext.struct, key.struct, iv.struct, plaintext.struct) === AWS_OP_SUCCESS,
     );
     return plaintext.contents();
   }
+}
 
-  #keypairOf(client: KmsClient): bigint {
-    return readWord(this.readMemory(client.address, BigInt(KMS_CLIENT.size)), KMS_CLIENT.keypair);
-  }
+/** Of AES in CBC mode, bytes. */
+const IV_LENGTH = 16n;
+
+/** Options of {@link openSdk}. */
+export interface OpenSdkOptions extends OpenLibrariesOptions {
+  /** Asked before a pointer that the SDK did not hand out itself is followed; without it, every plausible one is. */
+  readonly isMapped?: IsMapped | undefined;
 }
 
 /**
@@ -557,6 +682,6 @@ export class NitroSdk implements Disposable {
  *
  * @throws {SdkLibraryError} with every path that was tried, or the symbol that is missing.
  */
-export function openSdk(options: OpenLibrariesOptions = {}): NitroSdk {
-  return new NitroSdk(openLibraries(options));
+export function openSdk(options: OpenSdkOptions = {}): NitroSdk {
+  return new NitroSdk(openLibraries(options), options.isMapped);
 }

@@ -58,8 +58,9 @@ export const COMMON_SYMBOLS = {
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /**
- * libaws-nitro-enclaves-sdk-c.so: aws/nitro_enclaves/{nitro_enclaves,kms,attestation,rest}.h, internal/cms.h. The three that open
- * an envelope are optional, since a header named `internal` promises nothing.
+ * libaws-nitro-enclaves-sdk-c.so: aws/nitro_enclaves/{nitro_enclaves,kms,attestation,rest}.h, internal/cms.h; aws/http/connection.h. The
+ * three that open an envelope are optional, since a header named `internal` promises nothing, and so is the function of aws-c-http, which a
+ * build need not export.
  */
 export const SDK_SYMBOLS = {
   aws_nitro_enclaves_library_init: {
@@ -155,6 +156,11 @@ export const SDK_SYMBOLS = {
   aws_nitro_enclaves_rest_response_destroy: {
     parameters: ["usize"], // struct aws_nitro_enclaves_rest_response *: consumed
     result: "void",
+  },
+  aws_http_connection_is_open: {
+    parameters: ["usize"], // const struct aws_http_connection *: borrowed
+    result: "bool",
+    optional: true,
   },
   aws_cms_parse_enveloped_data: {
     parameters: [

@@ -17,6 +17,7 @@ import { COMMON_OPTIONS } from "../lib/cli/options.ts";
 import { NITRO_OPTIONS, SERVE_OPTIONS } from "../lib/cli/serve.ts";
 import { LIBRARY_FILES } from "../ffi/constants.ts";
 import { LIBC_PATHS } from "../ffi/libc.ts";
+import { compiledPathArgument } from "../lib/compiled_path.ts";
 import { EnclaveError } from "../lib/errors.ts";
 import { PROGRAMS } from "../lib/parent/doctor/check.ts";
 import { VERSION } from "../lib/version.ts";
@@ -109,7 +110,7 @@ function productionPermissions(options: Options, binary: string): readonly Permi
     },
     {
       flag: `--allow-run=${directory}/${binary}`,
-      why: "--sdk-host process starts this binary again, and no other",
+      why: "starts this binary again as an SDK process, and no other",
     },
     { flag: `--allow-env=${environmentNames([...SERVE_OPTIONS, ...NITRO_OPTIONS])}`, why: "its own options" },
   ];
@@ -204,6 +205,9 @@ async function compile(options: Options): Promise<number> {
       "--output",
       output,
       made.path,
+      ...(flavour === "production"
+        ? [compiledPathArgument(`${directory}/${output.replace(/^.*\//, "")}`)]
+        : []),
     ]);
     if (!ok) {
       throw new EnclaveError(`deno compile failed:\n${stderr.trim()}`, {

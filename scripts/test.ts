@@ -56,7 +56,7 @@ const SUITES: readonly Suite[] = [
       "--allow-env",
     ],
     why:
-      "the stand-ins for the SDK and the NSM's device, the real aws-c-common and AWS-LC; the SDK host as a child; control files, named by environment variables",
+      "the stand-ins for the SDK and the NSM's device, the real aws-c-common and AWS-LC; SDK processes as children; control files, named by environment variables",
   },
   {
     name: "e2e",
@@ -87,7 +87,12 @@ const SUITES: readonly Suite[] = [
   },
   {
     name: "binary",
-    permissions: ["--allow-net=127.0.0.1", "--allow-run", "--allow-read", "--allow-write"],
+    permissions: [
+      "--allow-net=127.0.0.1",
+      "--allow-run",
+      "--allow-read",
+      "--allow-write",
+    ],
     why: "the compiled binary as a process (made by scripts/build_test_binary.sh, in .ci/run)",
   },
 ];

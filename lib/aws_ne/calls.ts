@@ -1,12 +1,11 @@
 /**
- * What a KMS call consists of, given a client: strings made and destroyed around it, the result copied out, the reason asked
- * for when it failed. The one-shot functions and the warm session are both made of these.
+ * What a KMS call is, the checks before it, and the making of a client. `attested_request.ts` and `blocking_calls.ts` run calls; the warm session
+ * and the one-shot functions are made of these.
  *
  * @module
  */
-import { decodeBase64, encodeBase64 } from "@std/encoding";
-import { AWS_KEY_SPEC, type KmsClient, type NitroSdk, type SdkLibrary } from "../../ffi/mod.ts";
-import { SecretBytes } from "../crypto/secret_bytes.ts";
+import type { ClientInternals, KmsClient, NitroSdk, SdkLibrary } from "../../ffi/mod.ts";
+import type { SecretBytes } from "../crypto/secret_bytes.ts";
 import {
   checkAlgorithm,
   checkCiphertext,
@@ -19,12 +18,13 @@ import { type EncryptionContext } from "../aws/kms_limits.ts";
 import type { Credentials } from "../aws/credentials.ts";
 import {
   type KmsReason,
-  SdkGenericError,
+  type SdkError,
+  type SdkErrorOptions,
   SdkKmsDataKeyError,
   SdkKmsDecryptError,
   SdkKmsRandomError,
 } from "./errors.ts";
-import { hintFor, parseKmsReason } from "../aws/kms_reasons.ts";
+import { hintFor } from "../aws/kms_reasons.ts";
 
 /** Length of a data key. */
 export type KeySpec = "AES_256" | "AES_128";
@@ -83,15 +83,61 @@ export interface KmsCallResult {
 }
 
 /** An initialised SDK with a client on it. */
-export interface WarmClient {
+export interface Connection {
   readonly sdk: NitroSdk;
   readonly library: SdkLibrary;
   readonly client: KmsClient;
+  /** What an attested request needs of the client; or why it cannot be made with these libraries. */
+  readonly internals: ClientInternals | { readonly unknown: string };
 }
 
-/** A call failed and KMS gave no answer either: the connection is gone. A warm session makes a new one, once. */
+/**
+ * There was no answer from KMS: the connection is gone. The call may be made again on a new one, since all of them are idempotent. Its `cause` is
+ * the error to throw where that is final.
+ */
 export class ConnectionLost extends Error {
+  /** Of the class. */
   override name = "ConnectionLost";
+  /** The error to throw where no further attempt is made. */
+  override readonly cause: SdkError;
+
+  /** Of a call that was not answered. */
+  constructor(cause: SdkError) {
+    super("KMS did not answer");
+    this.cause = cause;
+  }
+}
+
+const OPERATIONS = {
+  decrypt: "Decrypt",
+  generateDataKey: "GenerateDataKey",
+  generateRandom: "GenerateRandom",
+} as const;
+
+/** The name of a call's operation in KMS's API. */
+export function operationOf(call: KmsCall): (typeof OPERATIONS)[KmsCall["kind"]] {
+  return OPERATIONS[call.kind];
+}
+
+/** The error of a call's kind, with KMS's reason where KMS gave one. */
+export function callError(
+  call: KmsCall,
+  reason: KmsReason | undefined,
+  options: Omit<SdkErrorOptions, "kms" | "hint">,
+): SdkError {
+  const classes = {
+    decrypt: SdkKmsDecryptError,
+    generateDataKey: SdkKmsDataKeyError,
+    generateRandom: SdkKmsRandomError,
+  };
+  const words = reason === undefined
+    ? "failed and gave no reason"
+    : `failed: ${reason.name}${reason.message === "" ? "" : `: ${reason.message}`}`;
+  return new classes[call.kind](`KMS ${operationOf(call)} ${words}`, {
+    ...options,
+    kms: reason,
+    hint: hintFor(reason),
+  });
 }
 
 /** @throws {SdkArgumentError} that names the first parameter that cannot be right. */
@@ -140,189 +186,4 @@ export function connect(
   });
   stack.use(config);
   return sdk.newClient(library, config, options.owner);
-}
-
-/**
- * Runs a call on a client.
- *
- * @throws {ConnectionLost} when there was no answer at all; its `cause` is the error to throw if that is final.
- * @throws {SdkKmsDecryptError | SdkKmsDataKeyError | SdkKmsRandomError} with KMS's reason where KMS answered.
- */
-export function run(connection: WarmClient, call: KmsCall): KmsCallResult {
-  switch (call.kind) {
-    case "decrypt":
-      return runDecrypt(connection, call);
-    case "generateDataKey":
-      return call.context === undefined
-        ? runDataKey(connection, call)
-        : runDataKeyWithContext(connection, call, call.context);
-    case "generateRandom":
-      return runRandom(connection, call);
-    default:
-      return call satisfies never;
-  }
-}
-
-function runDecrypt(connection: WarmClient, call: DecryptCall): KmsCallResult {
-  const { sdk, library, client } = connection;
-  const text = new TextEncoder();
-  const algorithm = call.keyId === undefined ? call.algorithm : call.algorithm ?? "SYMMETRIC_DEFAULT";
-  using stack = new DisposableStack();
-  const string = (value: string | undefined) =>
-    value === undefined ? undefined : stack.use(sdk.newString(library, text.encode(value)));
-  const out = library.outBuffer();
-  stack.use(out);
-  const worked = sdk.decrypt(client, {
-    keyId: string(call.keyId),
-    algorithm: string(algorithm),
-    context: string(call.context && JSON.stringify(call.context)),
-    ciphertext: stack.use(sdk.inBuffer(call.ciphertext)),
-    out,
-  });
-  if (worked) return { plaintext: new SecretBytes(out.contents()) };
-
-  const last = sdk.lastError();
-  const { reason, answered } = askForReason(connection, "TrentService.Decrypt", {
-    CiphertextBlob: encodeBase64(call.ciphertext),
-    ...(call.keyId === undefined ? {} : { KeyId: call.keyId, EncryptionAlgorithm: algorithm }),
-    ...(call.context === undefined ? {} : { EncryptionContext: call.context }),
-  });
-  const error = new SdkKmsDecryptError(describe("Decrypt", reason), {
-    symbol: call.context === undefined ? "aws_kms_decrypt_blocking" : "aws_kms_decrypt_blocking_with_context",
-    sdk: last,
-    kms: reason,
-    hint: hintFor(reason),
-  });
-  throw answered ? error : new ConnectionLost("KMS did not answer", { cause: error });
-}
-
-function runDataKey(connection: WarmClient, call: DataKeyCall): KmsCallResult {
-  const { sdk, library, client } = connection;
-  using stack = new DisposableStack();
-  const keyId = stack.use(sdk.newString(library, new TextEncoder().encode(call.keyId)));
-  const plaintext = stack.use(library.outBuffer());
-  const ciphertext = stack.use(library.outBuffer());
-  if (sdk.generateDataKey(client, { keyId, keySpec: AWS_KEY_SPEC[call.keySpec], plaintext, ciphertext })) {
-    return { plaintext: new SecretBytes(plaintext.contents()), ciphertext: ciphertext.contents() };
-  }
-  const last = sdk.lastError();
-  const { reason, answered } = askForReason(connection, "TrentService.GenerateDataKey", {
-    KeyId: call.keyId,
-    KeySpec: call.keySpec,
-  });
-  const error = new SdkKmsDataKeyError(describe("GenerateDataKey", reason), {
-    symbol: "aws_kms_generate_data_key_blocking",
-    sdk: last,
-    kms: reason,
-    hint: hintFor(reason),
-  });
-  throw answered ? error : new ConnectionLost("KMS did not answer", { cause: error });
-}
-
-/** The SDK's own GenerateDataKey cannot carry an EncryptionContext: the request is written here, the envelope opened by the SDK. */
-function runDataKeyWithContext(
-  connection: WarmClient,
-  call: DataKeyCall,
-  context: EncryptionContext,
-): KmsCallResult {
-  const symbol = "aws_nitro_enclaves_rest_client_request_blocking";
-  const answer = requestAttested(connection, "TrentService.GenerateDataKey", {
-    KeyId: call.keyId,
-    KeySpec: call.keySpec,
-    EncryptionContext: context,
-  });
-  if (answer === undefined) {
-    const error = new SdkKmsDataKeyError(describe("GenerateDataKey", undefined), {
-      symbol,
-      sdk: connection.sdk.lastError(),
-    });
-    throw new ConnectionLost("KMS did not answer", { cause: error });
-  }
-  const { CiphertextBlob: blob, CiphertextForRecipient: envelope } = answer;
-  if (typeof blob !== "string" || typeof envelope !== "string") {
-    const reason = parseKmsReason(answer);
-    throw new SdkKmsDataKeyError(describe("GenerateDataKey", reason), {
-      symbol,
-      kms: reason,
-      hint: hintFor(reason),
-    });
-  }
-  const ciphertext = decodeBase64(blob);
-  const plaintext = connection.sdk.openEnvelope(
-    connection.library,
-    connection.client,
-    decodeBase64(envelope),
-  );
-  if (plaintext !== undefined) return { plaintext: new SecretBytes(plaintext), ciphertext };
-  const opened = runDecrypt(connection, { kind: "decrypt", ciphertext, keyId: call.keyId, context });
-  return { plaintext: opened.plaintext, ciphertext };
-}
-
-function runRandom(connection: WarmClient, call: RandomCall): KmsCallResult {
-  const { sdk, library, client } = connection;
-  using out = library.outBuffer();
-  if (sdk.generateRandom(client, call.length, out)) return { plaintext: new SecretBytes(out.contents()) };
-  const last = sdk.lastError();
-  const { reason, answered } = askForReason(connection, "TrentService.GenerateRandom", {
-    NumberOfBytes: call.length,
-  });
-  const error = new SdkKmsRandomError(describe("GenerateRandom", reason), {
-    symbol: "aws_kms_generate_random_blocking",
-    sdk: last,
-    kms: reason,
-    hint: hintFor(reason),
-  });
-  throw answered ? error : new ConnectionLost("KMS did not answer", { cause: error });
-}
-
-function describe(operation: string, reason: KmsReason | undefined): string {
-  if (reason === undefined) return `KMS ${operation} failed and gave no reason`;
-  return `KMS ${operation} failed: ${reason.name}${reason.message === "" ? "" : `: ${reason.message}`}`;
-}
-
-/**
- * The SDK drops the text of a refusal, so the same request goes out once more through its lower-level call. Never on the good path.
- *
- * @returns `answered` false when KMS could not be reached any more
- */
-function askForReason(
-  connection: WarmClient,
-  target: string,
-  body: Record<string, unknown>,
-): { readonly reason: KmsReason | undefined; readonly answered: boolean } {
-  try {
-    const answer = requestAttested(connection, target, body);
-    return { reason: answer && parseKmsReason(answer), answered: answer !== undefined };
-  } catch (thrown) {
-    if (thrown instanceof SdkGenericError) return { reason: undefined, answered: true };
-    throw thrown;
-  }
-}
-
-/** A request with the Recipient that KMS needs for an attested call. Undefined when there was no answer. */
-function requestAttested(
-  { sdk, library, client }: WarmClient,
-  target: string,
-  body: Record<string, unknown>,
-): Record<string, unknown> | undefined {
-  const document = sdk.attestationDocument(library, client);
-  if (document === undefined) {
-    throw new SdkGenericError("Cannot get an attestation document from the NSM", {
-      symbol: "aws_attestation_request",
-      sdk: sdk.lastError(),
-      hint: "This works inside a Nitro Enclave only (/dev/nsm). Elsewhere use the dry run.",
-    });
-  }
-  const request = {
-    ...body,
-    Recipient: { AttestationDocument: encodeBase64(document), KeyEncryptionAlgorithm: "RSAES_OAEP_SHA_256" },
-  };
-  const answer = sdk.request(library, client, target, new TextEncoder().encode(JSON.stringify(request)));
-  if (answer === undefined) return undefined;
-  try {
-    const parsed: unknown = JSON.parse(new TextDecoder().decode(answer));
-    return typeof parsed === "object" && parsed !== null ? { ...parsed } : {};
-  } catch {
-    return {};
-  }
 }

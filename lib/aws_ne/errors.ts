@@ -42,16 +42,16 @@ export class SdkKmsRandomError extends SdkError {
   override readonly code = "sdk_kms_random";
 }
 
-/** The SDK did not come back before the deadline; its host was given up. */
+/** The SDK did not come back before the deadline. */
 export class SdkTimeoutError extends SdkError {
   /** Stable, for programs. */
   override readonly code = "kms_timeout";
 }
 
-/** The host of the SDK ended in the middle of a call, or no further one may be started. */
-export class SdkHostError extends SdkError {
+/** An SDK process ended in the middle of a call, or cannot be started. */
+export class SdkProcessError extends SdkError {
   /** Stable, for programs. */
-  override readonly code = "sdk_host";
+  override readonly code = "sdk_process";
 }
 
 /** As many calls wait for the SDK as may wait. */
@@ -60,13 +60,7 @@ export class SdkBusyError extends SdkError {
   override readonly code = "sdk_busy";
 }
 
-/** More sets of credentials were used than clients may be kept for. */
-export class SdkClientLimitError extends SdkError {
-  /** Stable, for programs. */
-  override readonly code = "sdk_client_limit";
-}
-
-/** The classes by name, for carrying an error from the SDK host to its caller. */
+/** The classes by name, for carrying an error from an SDK process to the service. */
 export const SDK_ERROR_CLASSES = {
   SdkLibraryError,
   SdkArgumentError,
@@ -78,9 +72,8 @@ export const SDK_ERROR_CLASSES = {
   SdkKmsDataKeyError,
   SdkKmsRandomError,
   SdkTimeoutError,
-  SdkHostError,
+  SdkProcessError,
   SdkBusyError,
-  SdkClientLimitError,
 } as const;
 
 // A bundler that makes names short makes those of classes short as well: errors cross processes by these.

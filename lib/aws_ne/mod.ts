@@ -8,16 +8,19 @@ import { type DecryptOptions, kmsDecrypt } from "./one_shot.ts";
 
 export type {
   AwsString,
+  ClientInternals,
   CommonSymbols,
   Dlopen,
   Handle,
   HandleKind,
   InBuffer,
+  IsMapped,
   KmsClient,
   KmsClientConfig,
   NitroSdk,
   OpenLibraries,
   OpenLibrariesOptions,
+  OpenSdkOptions,
   OutBuffer,
   Pointer,
   SdkLibrary,
@@ -28,6 +31,7 @@ export { SecretBytes } from "../crypto/secret_bytes.ts";
 export { EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
 export { type EncryptionContext } from "../aws/kms_limits.ts";
 export { isRegion } from "../aws/region.ts";
+export { ConnectionLost } from "./calls.ts";
 export type {
   DataKeyCall,
   DecryptCall,

@@ -16,8 +16,8 @@ import {
   type KmsCall,
   type KmsCallResult,
   type ProxyEndpoint,
-  run,
 } from "./calls.ts";
+import { runBlocking } from "./blocking_calls.ts";
 import type { Credentials } from "../aws/credentials.ts";
 import { SdkKmsDataKeyError } from "./errors.ts";
 
@@ -68,7 +68,7 @@ function oneShot(
   });
   stack.use(client);
   try {
-    return run({ sdk, library, client }, call);
+    return runBlocking({ sdk, library, client, internals: sdk.internalsOf(library, client, region) }, call);
   } catch (thrown) {
     throw thrown instanceof ConnectionLost ? thrown.cause : thrown;
   }

@@ -1,24 +1,28 @@
 /**
- * The warm session (F7): the library initialised once, a client kept for each set of credentials, made anew when its connection
- * died or it was idle for long. Synchronous and blocking: it lives in an SDK host, never in the isolate that serves.
+ * The warm session (F7): the library initialised once, a client kept for each set of credentials. Synchronous and blocking: it lives in an SDK process,
+ * never in the process that serves.
  *
- * It never destroys a client, since that races with the client's event loop and can crash the process (upstream issue 95).
- * Clients that were replaced are set aside, and counted; a limit on them is what keeps threads and descriptors bounded.
+ * It makes each call once. A client whose connection is closed, or that was idle for long, is replaced before a call; after a call without an
+ * answer the client is dropped and {@link ConnectionLost} thrown: who asked makes the call again.
+ *
+ * It never destroys a client, since that races with the client's event loop and can crash the process (upstream issue 95). Clients that were
+ * replaced are set aside and counted; the process is replaced when it has made so many.
  *
  * @module
  */
 import type { KmsClient, NitroSdk, SdkLibrary } from "../../ffi/mod.ts";
+import type { Credentials } from "../aws/credentials.ts";
+import { isAttestable, runAttested } from "./attested_request.ts";
+import { runBlocking } from "./blocking_calls.ts";
 import {
   checkCall,
   connect,
+  type Connection,
   ConnectionLost,
   type KmsCall,
   type KmsCallResult,
   type ProxyEndpoint,
-  run,
 } from "./calls.ts";
-import type { Credentials } from "../aws/credentials.ts";
-import { SdkClientLimitError } from "./errors.ts";
 
 /** Options of a {@link WarmSession}. */
 export interface WarmSessionOptions {
@@ -32,10 +36,10 @@ export interface WarmSessionOptions {
   readonly idleMs: number;
   /** Clients warm at a time. */
   readonly maxWarm: number;
-  /** Clients ever made, warm and set aside: each holds threads and descriptors until the process ends. */
-  readonly maxClients: number;
   /** Milliseconds on a monotonic clock. */
   readonly now: () => number;
+  /** Told before a client is made, which may take half a minute, and after: a call itself should be fast. */
+  readonly onPhase?: (phase: "connecting" | "calling") => void;
 }
 
 /** What a session tells of itself. */
@@ -48,10 +52,14 @@ export interface WarmSessionState {
   readonly clientsWarm: number;
   /** Clients that were replaced, and live until the process ends. */
   readonly clientsSetAside: number;
+  /** Clients made, or tried to: each leaves something behind. */
+  readonly clientsMade: number;
+  /** Why the last client was called by the `…_blocking` functions; undefined where attested requests can be made. */
+  readonly blockingBecause?: string;
 }
 
 interface WarmClient {
-  readonly client: KmsClient;
+  readonly connection: Connection;
   lastUsed: number;
 }
 
@@ -64,6 +72,8 @@ export class WarmSession implements Disposable {
   #warm = new Map<string, WarmClient>();
   /** Held so that nothing of them is collected while their threads run. */
   #setAside: KmsClient[] = [];
+  #made = 0;
+  #blockingBecause: string | undefined;
 
   /**
    * Opens the SDK and initialises it.
@@ -76,6 +86,7 @@ export class WarmSession implements Disposable {
     this.#sdk = stack.use(options.open());
     this.#library = stack.use(this.#sdk.initLibrary());
     this.#entropySeeded = options.seedBytes > 0 && this.#sdk.seedEntropy(options.seedBytes);
+    this.#blockingBecause = this.#sdk.missingForRequests();
     // Neither is ever closed: clients are left to the end of the process, and they need both.
     stack.move();
   }
@@ -87,40 +98,27 @@ export class WarmSession implements Disposable {
       entropySeeded: this.#entropySeeded,
       clientsWarm: this.#warm.size,
       clientsSetAside: this.#setAside.length,
+      clientsMade: this.#made,
+      ...(this.#blockingBecause === undefined ? {} : { blockingBecause: this.#blockingBecause }),
     };
   }
 
   /**
-   * Runs a call, on a warm client where there is one. If that has lost its connection, once more on a new one: the calls are
-   * idempotent.
+   * Runs a call, on a warm client where there is one whose connection is open.
    *
+   * @throws {ConnectionLost} when KMS did not answer; the next call opens a new client.
    * @throws {SdkError} of the step that failed
    */
   call(region: string, credentials: Credentials, call: KmsCall): KmsCallResult {
     checkCall(region, credentials, call);
     const key = credentials.fingerprint(region);
-    const warm = this.#takeWarm(key);
-    if (warm !== undefined) {
-      try {
-        return this.#run(warm, call);
-      } catch (thrown) {
-        if (!(thrown instanceof ConnectionLost)) throw thrown;
-        this.#setAsideClient(key);
-      }
-    }
-    const fresh = this.#connect(key, region, credentials);
+    const warm = this.#takeWarm(key) ?? this.#connect(key, region, credentials);
+    const { connection } = warm;
     try {
-      return this.#run(fresh, call);
+      return isAttestable(connection) ? runAttested(connection, call) : runBlocking(connection, call);
     } catch (thrown) {
-      if (!(thrown instanceof ConnectionLost)) throw thrown;
-      this.#setAsideClient(key);
-      throw thrown.cause;
-    }
-  }
-
-  #run(warm: WarmClient, call: KmsCall): KmsCallResult {
-    try {
-      return run({ sdk: this.#sdk, library: this.#library, client: warm.client }, call);
+      if (thrown instanceof ConnectionLost) this.#setAsideClient(key);
+      throw thrown;
     } finally {
       warm.lastUsed = this.#options.now();
     }
@@ -129,7 +127,9 @@ export class WarmSession implements Disposable {
   #takeWarm(key: string): WarmClient | undefined {
     const warm = this.#warm.get(key);
     if (warm === undefined) return undefined;
-    if (this.#options.now() - warm.lastUsed > this.#options.idleMs) {
+    const { connection } = warm;
+    const isIdle = this.#options.now() - warm.lastUsed > this.#options.idleMs;
+    if (isIdle || (isAttestable(connection) && !this.#sdk.isConnectionOpen(connection.internals))) {
       this.#setAsideClient(key);
       return undefined;
     }
@@ -140,15 +140,8 @@ export class WarmSession implements Disposable {
   }
 
   #connect(key: string, region: string, credentials: Credentials): WarmClient {
-    if (this.#warm.size + this.#setAside.length >= this.#options.maxClients) {
-      throw new SdkClientLimitError(
-        `Cannot connect to KMS anew: ${this.#options.maxClients} clients were made, and none can be destroyed safely`,
-        {
-          symbol: "aws_nitro_enclaves_kms_client_new",
-          hint: "Restart the enclave, or run with --sdk-host process, which starts a new host then.",
-        },
-      );
-    }
+    this.#options.onPhase?.("connecting");
+    this.#made++;
     using stack = new DisposableStack();
     const { endpoint } = this.#options;
     const client = connect(stack, this.#sdk, {
@@ -162,8 +155,14 @@ export class WarmSession implements Disposable {
       const [oldest] = this.#warm.keys();
       if (oldest !== undefined) this.#setAsideClient(oldest);
     }
-    const warm = { client, lastUsed: this.#options.now() };
+    const internals = this.#sdk.internalsOf(this.#library, client, region);
+    this.#blockingBecause = "unknown" in internals ? internals.unknown : undefined;
+    const warm: WarmClient = {
+      connection: { sdk: this.#sdk, library: this.#library, client, internals },
+      lastUsed: this.#options.now(),
+    };
     this.#warm.set(key, warm);
+    this.#options.onPhase?.("calling");
     return warm;
   }
 
@@ -171,12 +170,12 @@ export class WarmSession implements Disposable {
     const warm = this.#warm.get(key);
     if (warm === undefined) return;
     this.#warm.delete(key);
-    this.#setAside.push(warm.client);
+    this.#setAside.push(warm.connection.client);
   }
 
   /** Releases everything, clients included. For tests and one-off programs: a service ends its process instead. */
   [Symbol.dispose](): void {
-    for (const { client } of this.#warm.values()) client[Symbol.dispose]();
+    for (const { connection } of this.#warm.values()) connection.client[Symbol.dispose]();
     for (const client of this.#setAside) client[Symbol.dispose]();
     this.#warm.clear();
     this.#setAside = [];

@@ -4,7 +4,6 @@
  * @module
  */
 import { hashConfiguration } from "../attestation/statement.ts";
-import { EnclaveError } from "../errors.ts";
 import type { Aead } from "../crypto/aead.ts";
 import type { Kms } from "../kms/kms.ts";
 import type { Measurements } from "../kms/observed.ts";
@@ -43,8 +42,8 @@ export interface RunIo {
   readonly onListening?: () => void;
   /** Whether the log shows the words of the workflow's errors. Never in production. */
   readonly isDevelopment?: boolean;
-  /** Opens the KMS; calls `onFatal` later if it can no longer go on. */
-  readonly openKms: (log: Log, onFatal: (error: Error) => void) => Promise<Kms>;
+  /** Opens the KMS. */
+  readonly openKms: (log: Log) => Promise<Kms>;
 }
 
 /**
@@ -56,12 +55,11 @@ export interface RunIo {
 export async function runService(config: ServeConfig, io: RunIo): Promise<number> {
   const events = new EventLog({ write: io.stdout, level: config.logLevel });
   const { log } = events;
-  const fatal = Promise.withResolvers<Error>();
   // Listened for from the start: a signal while the SDK opens must not kill half-way.
   const signalled = io.untilSignal();
   const { isDevelopment = false } = io;
   await using opened = new AsyncDisposableStack();
-  const kms = await io.openKms(log, fatal.resolve);
+  const kms = await io.openKms(log);
   opened.use(kms);
   const { listener, address } = listen(config.address);
   io.onListening?.();
@@ -102,13 +100,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
     kms_keys: config.keys.length,
     permissions: heldPermissions().join(","),
   });
-  const ended = await Promise.race([signalled, fatal.promise]);
-  if (typeof ended === "string") log("info", "signal", { signal: ended });
+  log("info", "signal", { signal: await signalled });
   await service.stop(config.drainMs);
-  if (typeof ended === "string") return EXIT.ok;
-  log("error", "fatal", {
-    reason: ended.message,
-    hint: ended instanceof EnclaveError ? ended.hint : undefined,
-  });
-  return EXIT.software;
+  return EXIT.ok;
 }

@@ -210,9 +210,17 @@ export function checkLibraries(
   try {
     using sdk = open();
     const libraries: SelfCheck = { check: "libraries", state: "ok", seen: sdk.directory };
+    const missing = sdk.missingForRequests();
+    const requests: SelfCheck = {
+      check: "KMS requests",
+      state: missing === undefined ? "ok" : "warn",
+      seen: missing === undefined
+        ? "attested requests; each client's layout is checked when it is made (health, kms.requests)"
+        : `the SDK's blocking calls, which can hang on a closed connection: ${missing}`,
+    };
     using _library = sdk.initLibrary();
     const seeded = sdk.seedEntropy(SEED_LENGTH);
-    return [libraries, {
+    return [libraries, requests, {
       check: "seeding by the SDK",
       state: seeded ? "ok" : "warn",
       seen: seeded ? `${SEED_LENGTH} bytes from the NSM` : "it did not work: outside of an enclave it cannot",

@@ -165,15 +165,15 @@ export const NITRO_OPTIONS = [
     refuseEmpty: false,
     value: "DIR",
     help:
-      "folder of the SDK's two .so files; else beside the binary, then /app, /usr/local/lib, /usr/lib64, /usr/lib",
+      "folder of the SDK's .so files; else beside the binary, then /app, /usr/local/lib, /usr/lib64, /usr/lib. A compiled binary may open its own folder alone",
   },
   {
-    name: "sdk-host",
-    env: "SDK_HOST",
+    name: "sdk-processes",
+    env: "SDK_PROCESSES",
     refuseEmpty: true,
-    value: "KIND",
-    default: "worker",
-    help: "where SDK calls run: worker, or process, which can be killed",
+    value: "N",
+    default: "1",
+    help: "processes that call KMS, 1 to 8: so many KMS calls at the same time",
   },
   {
     name: "proxy-port",
@@ -188,10 +188,40 @@ export const NITRO_OPTIONS = [
     env: "KMS_DEADLINE_MS",
     refuseEmpty: true,
     value: "MS",
-    default: "30000",
-    help: "one KMS call may take",
+    default: "45000",
+    help: "one KMS call may take, second attempt included; less than --request-ms",
   },
 ] as const satisfies readonly MeasuredOptionSpec[];
+
+/** What the options of the SDK's backend say. */
+export interface NitroConfig {
+  readonly processes: number;
+  readonly libraryDir: string | undefined;
+  readonly proxyPort: number;
+  readonly deadlineMs: number;
+}
+
+/**
+ * Reads the options of the SDK's backend.
+ *
+ * @param requestMs what one request may take
+ * @throws {UsageError} that names the option.
+ */
+export function readNitroConfig(options: Options, requestMs: number): NitroConfig {
+  const deadlineMs = options.number("kms-deadline-ms", { min: 10, max: 600_000 });
+  if (deadlineMs >= requestMs) {
+    throw new UsageError(
+      `Cannot use ${deadlineMs} for --kms-deadline-ms: a request may take ${requestMs} ms in all (--request-ms)`,
+      "Give less than --request-ms, so that a late KMS call is answered as one.",
+    );
+  }
+  return {
+    processes: options.number("sdk-processes", { min: 1, max: 8 }),
+    libraryDir: options.text("library-dir"),
+    proxyPort: options.number("proxy-port", { min: 1, max: 65_535 }),
+    deadlineMs,
+  };
+}
 
 /** What the options of `serve` say. */
 export interface ServeConfig {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { compiledPathOf } from "../compiled_path.ts";
 import { LIBRARY_FILES } from "../../ffi/constants.ts";
 import { EXIT, helpLines, type Options, type OptionSpec, parseOptions, UsageError } from "../cli/options.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
@@ -212,12 +213,25 @@ async function programOf(settings: BuildSettings, binary: string, blobs: ReturnT
   };
 }
 
+/** A binary of this project can start itself from one path alone: an image that has it elsewhere does not work. */
+async function checkCompiledPath(settings: BuildSettings, file: string): Promise<void> {
+  using binary = await FileSource.open(file);
+  const compiledFor = await compiledPathOf(binary);
+  const path = `${settings.install_dir ?? "/app"}/${binary.name.replace(/^.*\//, "")}`;
+  if (compiledFor === undefined || compiledFor === path) return;
+  throw new UsageError(
+    `Cannot put ${binary.name} to ${path} in the image: it was compiled for ${compiledFor}, and may start itself from there alone`,
+    "Name the file and --install-dir as they were when it was compiled, or compile it for this path.",
+  );
+}
+
 async function planOf(settings: BuildSettings): Promise<BuildPlan> {
   const { binary, ramdisks } = settings;
   if ((binary === undefined) === (ramdisks === undefined)) {
     throw new UsageError("What is the image to run?", "Give --binary, or --ramdisk files that are there.");
   }
   const output = settings.output ?? "enclave.eif";
+  if (binary !== undefined) await checkCompiledPath(settings, binary);
   const blobs = blobsOf(settings);
   return {
     output,

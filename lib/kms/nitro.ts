@@ -6,25 +6,25 @@
 import { EnclaveError } from "../errors.ts";
 import type { DataKey, DataKeyRequest, DecryptRequest, Kms, KmsAccess, KmsHealth } from "./kms.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
-import type { SdkHost } from "./sdk_process/host.ts";
+import type { SdkPool } from "./sdk_process/pool.ts";
 
-/** KMS through the attested SDK, in its host. */
+/** KMS through the attested SDK, in its processes. */
 export class NitroKms implements Kms {
   readonly attested = true;
-  #host: SdkHost;
+  #pool: SdkPool;
 
-  /** Takes over a host that was started. */
-  constructor(host: SdkHost) {
-    this.#host = host;
+  /** Takes over a pool that was started. */
+  constructor(pool: SdkPool) {
+    this.#pool = pool;
   }
 
   async decrypt({ region, credentials }: KmsAccess, request: DecryptRequest): Promise<SecretBytes> {
-    const { plaintext } = await this.#host.call(region, credentials, { ...request, kind: "decrypt" });
+    const { plaintext } = await this.#pool.call(region, credentials, { ...request, kind: "decrypt" });
     return plaintext;
   }
 
   async generateDataKey({ region, credentials }: KmsAccess, request: DataKeyRequest): Promise<DataKey> {
-    const { plaintext, ciphertext } = await this.#host.call(region, credentials, {
+    const { plaintext, ciphertext } = await this.#pool.call(region, credentials, {
       ...request,
       kind: "generateDataKey",
     });
@@ -34,21 +34,28 @@ export class NitroKms implements Kms {
   }
 
   health(): KmsHealth {
-    const { session, started, givenUp, lost } = this.#host.state;
+    const { sessions, started, hung, lost, replaced, waiting } = this.#pool.state;
+    const sum = (count: (session: (typeof sessions)[number]) => number) =>
+      sessions.reduce((total, session) => total + count(session), 0);
+    const blocking = sessions.find(({ blockingBecause }) => blockingBecause !== undefined)?.blockingBecause;
     return {
       backend: "nitro",
       attested: true,
-      entropy_seeded: session?.entropySeeded ?? false,
-      clients_warm: session?.clientsWarm ?? 0,
-      clients_set_aside: session?.clientsSetAside ?? 0,
-      hosts_started: started,
-      hosts_given_up: givenUp,
-      hosts_lost: lost,
+      entropy_seeded: sessions.some(({ entropySeeded }) => entropySeeded),
+      requests: blocking === undefined ? "attested requests" : `the SDK's blocking calls: ${blocking}`,
+      sdk_processes: sessions.length,
+      clients_warm: sum(({ clientsWarm }) => clientsWarm),
+      clients_set_aside: sum(({ clientsSetAside }) => clientsSetAside),
+      calls_waiting: waiting,
+      processes_started: started,
+      processes_hung: hung,
+      processes_lost: lost,
+      processes_replaced: replaced,
     };
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    this.#host[Symbol.dispose]();
+    this.#pool[Symbol.dispose]();
     return Promise.resolve();
   }
 }

@@ -1,25 +1,22 @@
 /**
- * Starts the SDK in the host that was chosen, and gives the Kms port over it.
+ * Starts the SDK processes, and gives the Kms port over them.
  *
  * @module
  */
-import type { SdkHostError } from "../aws_ne/errors.ts";
 import type { Log } from "../log.ts";
 import { NitroKms } from "./nitro.ts";
-import type { StartCarrier } from "./sdk_process/carrier.ts";
-import { SdkHost } from "./sdk_process/host.ts";
-import { processCarrier } from "./sdk_process/process_carrier.ts";
-import { startWorkerCarrier } from "./sdk_process/worker_carrier.ts";
+import { childStarter, type StartChild } from "./sdk_process/child.ts";
+import { SdkPool } from "./sdk_process/pool.ts";
 
 /** What the operator chooses. */
 export interface OpenNitroOptions {
-  readonly kind: "worker" | "process";
+  /** SDK processes, 1 to 8. */
+  readonly processes: number;
   readonly libraryDir: string | undefined;
   readonly proxyPort: number;
+  /** One KMS call in all, milliseconds. */
   readonly deadlineMs: number;
   readonly log: Log;
-  /** The SDK hung too often for the process to go on. */
-  readonly onFatal: (error: SdkHostError) => void;
 }
 
 /** Bytes to seed the kernel's entropy pool with: as much as AWS's own tools take. */
@@ -27,49 +24,59 @@ const SEED_LENGTH = 1024;
 /** KMS closes a connection that is idle for long. */
 const CLIENT_IDLE_MS = 60_000;
 const MAX_WARM_CLIENTS = 32;
-/** Each holds a thread or two, and four descriptors of the usual 1,024. */
-const MAX_CLIENTS = 192;
-/** Two for each call that hangs twice. */
-const MAX_GIVEN_UP = 6;
-const MAX_QUEUED = 64;
+/** Each holds a thread, three descriptors of the usual 1,024, and about 1 MB. */
+const MAX_CLIENTS = 64;
+/** Calls of each kind that may wait; the next one is answered `busy`. */
+const MAX_WAITING = { decrypt: 32, generateDataKey: 32, generateRandom: 8 } as const;
+const START_MS = 20_000;
+/** A failed TLS handshake takes 10 to 30 s. */
+const CONNECT_MS = 35_000;
+/** Before the call is made once more. */
+const CALL_MS = 5_000;
 
-/** How this program starts itself again as an SDK host: compiled, or run from source. */
-function selfAsHost(): StartCarrier {
+/** How this program starts itself again as an SDK process: compiled, or run from source. */
+function startSelf(): StartChild {
   const self = Deno.execPath();
-  if (Deno.build.standalone) return processCarrier(self, ["sdk-host"]);
-  return processCarrier(self, ["run", "--allow-ffi", "--no-prompt", Deno.mainModule, "sdk-host"]);
+  if (Deno.build.standalone) return childStarter(self, ["sdk-process"]);
+  return childStarter(self, ["run", "--allow-ffi", "--no-prompt", Deno.mainModule, "sdk-process"]);
 }
 
 /** @throws {SdkError} when the SDK cannot be opened. */
 export async function openNitroKms(options: OpenNitroOptions): Promise<NitroKms> {
-  const { libraryDir, proxyPort, deadlineMs, log, onFatal } = options;
-  const host = new SdkHost({
-    start: options.kind === "worker" ? startWorkerCarrier : selfAsHost(),
+  const { libraryDir, proxyPort, deadlineMs, log, processes } = options;
+  const pool = new SdkPool({
+    start: startSelf(),
     open: {
       libraryDir,
       proxyPort,
       seedBytes: SEED_LENGTH,
       idleMs: CLIENT_IDLE_MS,
       maxWarm: MAX_WARM_CLIENTS,
-      maxClients: MAX_CLIENTS,
     },
-    deadlineMs,
-    maxGivenUp: MAX_GIVEN_UP,
-    maxQueued: MAX_QUEUED,
+    processes,
+    deadlines: {
+      startMs: START_MS,
+      connectMs: Math.min(CONNECT_MS, deadlineMs),
+      // Less where the whole is short, so that there is time for the second attempt.
+      callMs: Math.min(CALL_MS, deadlineMs / 2),
+      totalMs: deadlineMs,
+    },
+    maxClients: MAX_CLIENTS,
+    maxWaiting: MAX_WAITING,
     log,
-    onFatal,
   });
   try {
-    await host.start();
+    await pool.start();
   } catch (thrown) {
-    host[Symbol.dispose]();
+    pool[Symbol.dispose]();
     throw thrown;
   }
-  const { session } = host.state;
+  const [session] = pool.state.sessions;
   log("info", "sdk_open", {
-    host: options.kind,
+    processes,
     directory: session?.directory,
     entropy_seeded: session?.entropySeeded,
+    ...(session?.blockingBecause === undefined ? {} : { blocking_because: session.blockingBecause }),
   });
-  return new NitroKms(host);
+  return new NitroKms(pool);
 }

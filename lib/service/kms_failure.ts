@@ -26,9 +26,16 @@ function skewOf(thrown: EnclaveError): number | undefined {
  */
 export function kmsFailure(thrown: EnclaveError, failed: ErrorCode): WireError {
   if (thrown.code === "key_not_allowed") return new WireError("key_not_allowed", thrown.message);
+  const unreached = "connection" in thrown && typeof thrown.connection === "string"
+    ? `KMS was not reached: ${thrown.connection}`
+    : undefined;
   if (thrown.code === "kms_timeout") {
-    return new WireError("timeout", "KMS did not answer in time: check the parent's vsock-proxy");
+    return new WireError(
+      "timeout",
+      unreached ?? "KMS did not answer in time: check the parent's vsock-proxy",
+    );
   }
+  if (unreached !== undefined) return new WireError(failed, unreached);
   if (thrown.code === "sdk_busy") return new WireError("busy", "Too many KMS calls are waiting");
   const skew = skewOf(thrown);
   if (skew !== undefined) return new WireError("clock_skew", `KMS refused: ${describeSkew(skew)}`);

@@ -13,6 +13,7 @@ import { EnclaveError } from "../../lib/errors.ts";
 import { benchBinary } from "./binary.ts";
 import { benchCrypto } from "./crypto.ts";
 import { benchFfi } from "./ffi.ts";
+import { benchKms } from "./kms.ts";
 import { Client } from "../../lib/parent/client.ts";
 import {
   BUILD,
@@ -34,7 +35,7 @@ const SPECS = [
     value: "DIR",
     help: "a checkout of another commit, whose service runs beside this one",
   },
-  { name: "only", value: "PART", help: "crypto, ffi, service, wallet or binary" },
+  { name: "only", value: "PART", help: "crypto, ffi, kms, service, wallet or binary" },
   ...COMMON_OPTIONS,
 ] as const;
 const HELP = `usage: deno task bench [options]\n\n${helpLines(SPECS)}\n`;
@@ -199,6 +200,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const parts: Readonly<Record<string, () => Promise<unknown>>> = {
     crypto: () => benchCrypto(quick, print),
     ffi: () => benchFfi(quick, print),
+    kms: () => benchKms(quick, print),
     service: () => benchService({ quick, before: options.text("before"), print }),
     wallet: () => benchWallet(quick, print),
     binary: () => benchBinary(print),

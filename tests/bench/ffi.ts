@@ -40,7 +40,6 @@ export function benchFfi(quick: boolean, print: (line: string) => void): Promise
       seedBytes: 0,
       idleMs: 60_000,
       maxWarm: 4,
-      maxClients: 4,
       now: () => performance.now(),
     });
     figures["decrypt on a warm session"] = microseconds(times, () => {

@@ -119,3 +119,27 @@ Deno.test("binary: reads no compiled code from the folder for temporary files", 
   );
   assertEquals(found, [true, true, true]);
 });
+
+Deno.test("binary: one that was moved says where it belongs, and ends with 69", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "denclave-moved-" });
+  try {
+    await Deno.copyFile(BINARY, `${folder}/denclave`);
+    await using service = ServiceProcess.spawn({
+      command: `${folder}/denclave`,
+      args: ["--listen", "tcp:127.0.0.1:0"],
+    });
+    assertEquals((await service.ended()).code, 69);
+    assertStringIncludes(service.stderr, `compiled for ${BINARY}`);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("binary: no hint advises a library folder that its permissions refuse", async () => {
+  await using service = ServiceProcess.spawn({
+    command: BINARY,
+    args: ["--listen", "tcp:127.0.0.1:0", "--library-dir", "/opt"],
+  });
+  assertEquals((await service.ended()).code, 69);
+  assertStringIncludes(service.stderr, "leave --library-dir out");
+});

@@ -43,31 +43,27 @@ async function makeImage(folder: Folder, command?: readonly string[]): Promise<U
   return await UnpackedImage.unpack(output, await describeEif(output));
 }
 
-for (const host of ["worker", "process"]) {
-  Deno.test({
-    name: `image: the binary starts in its root file system, opens the SDK in a ${host}, and serves`,
-    ignore,
-    fn: async () => {
-      await using folder = await Folder.make();
-      await using image = await makeImage(folder, [
-        PROGRAM,
-        "--listen",
-        "tcp:127.0.0.1:0",
-        "--kms-key",
-        STUB_KEY_ARN,
-        "--sdk-host",
-        host,
-      ]);
-      await using service = await ServiceProcess.start(image.launch(image.command));
-      using tsk = new Tsk();
-      using client = await Client.connect(service.address);
-      assertEquals((await client.request(tsk.configure()))["msg"], "configured");
-      await roundTrip(client, tsk, 60_000);
-      assertEquals(service.events("sdk_open")[0]?.["directory"], NATIVE_DIR);
-      assertEquals((await service.stop()).code, 0);
-    },
-  });
-}
+Deno.test({
+  name: "image: the binary starts in its root file system, opens the SDK in a process of its own, and serves",
+  ignore,
+  fn: async () => {
+    await using folder = await Folder.make();
+    await using image = await makeImage(folder, [
+      PROGRAM,
+      "--listen",
+      "tcp:127.0.0.1:0",
+      "--kms-key",
+      STUB_KEY_ARN,
+    ]);
+    await using service = await ServiceProcess.start(image.launch(image.command));
+    using tsk = new Tsk();
+    using client = await Client.connect(service.address);
+    assertEquals((await client.request(tsk.configure()))["msg"], "configured");
+    await roundTrip(client, tsk, 60_000);
+    assertEquals(service.events("sdk_open")[0]?.["directory"], NATIVE_DIR);
+    assertEquals((await service.stop()).code, 0);
+  },
+});
 
 Deno.test({
   name: "image: its own loader finds every library, of the binary and of the SDK",

@@ -11,8 +11,11 @@ import {
   AWS_BYTE_BUF,
   AWS_BYTE_CURSOR,
   AWS_SOCKET_ENDPOINT,
+  AWS_STRING,
   KMS_CLIENT,
+  REST_CLIENT_LAYOUTS,
   REST_RESPONSE,
+  RSA_KEYPAIR,
   socketEndpoint,
 } from "../../ffi/layout.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
@@ -36,6 +39,9 @@ Deno.test("struct layouts are those of a C compiler", () => {
       keypair: KMS_CLIENT.keypair,
     },
     rest_response: { ...REST_RESPONSE },
+    rest_client: { ...REST_CLIENT_LAYOUTS[Deno.build.arch] },
+    rsa_keypair: { ...RSA_KEYPAIR },
+    aws_string: { ...AWS_STRING },
     constants: {
       socket_vsock: AWS_SOCKET_VSOCK_DOMAIN,
       aes_256: AWS_KEY_SPEC.AES_256,

@@ -6,11 +6,11 @@
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import {
   callKmsDecrypt,
+  ConnectionLost,
   Credentials,
   kmsDecrypt,
   kmsGenerateDataKey,
   kmsGenerateRandom,
-  SdkClientLimitError,
   SdkError,
   SdkGenericError,
   SdkInitError,
@@ -98,6 +98,7 @@ const FAILURES: readonly FailureCase[] = [
 
 /** The symbols that the asking for a reason goes through, after a call that failed. */
 const REASON = new Set([
+  "aws_http_connection_is_open",
   "aws_attestation_request",
   "aws_byte_buf_clean_up_secure",
   "aws_nitro_enclaves_rest_client_request_blocking",
@@ -331,7 +332,6 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
       seedBytes: 0,
       idleMs: 60_000,
       maxWarm: 2,
-      maxClients: 4,
       now: () => 0,
       ...options,
     });
@@ -366,13 +366,137 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     assertEquals(rig.log().includes("aws_nitro_enclaves_kms_client_destroy"), false);
   });
 
-  test("a warm client that lost its connection is made anew once, and the call repeated", () => {
+  const REQUEST = "aws_nitro_enclaves_rest_client_request_blocking";
+  const count = (symbol: string) => rig.log().filter((call) => call === symbol).length;
+
+  test("a warm call is one attested request, and looks at the connection first", () => {
     using warm = session();
     callSession(warm);
-    rig.fail("aws_kms_decrypt_blocking", FAIL.closed);
-    assertEquals(callSession(warm), PLAINTEXT);
-    assertEquals([clientsMade(), warm.state.clientsSetAside], [2, 1]);
+    const before = rig.log().length;
+    callSession(warm);
+    const calls = rig.log().slice(before).filter((call) => call !== "aws_byte_buf_clean_up_secure");
+    assertEquals(calls, [
+      "aws_http_connection_is_open",
+      "aws_http_connection_is_open",
+      "aws_attestation_request",
+      REQUEST,
+      "aws_nitro_enclaves_rest_response_destroy",
+      "aws_cms_parse_enveloped_data",
+      "aws_attestation_rsa_decrypt",
+      "aws_cms_cipher_decrypt",
+    ]);
+    assertEquals(warm.state.blockingBecause, undefined);
   });
+
+  test("each kind of call goes through the attested request, with its EncryptionContext", () => {
+    using warm = session();
+    using credentials = Credentials.fromStrings(STRINGS);
+    const context = { app: "denclave", purpose: "wallet" };
+    for (const [keySpec, length] of [["AES_256", 32], ["AES_128", 16]] as const) {
+      const { plaintext, ciphertext } = warm.call(REGION, credentials, {
+        kind: "generateDataKey",
+        keyId: STUB_KEY_ARN,
+        keySpec,
+        context,
+      });
+      using key = plaintext;
+      assert(ciphertext !== undefined);
+      assertEquals(key.length, length);
+      const opened = warm.call(REGION, credentials, {
+        kind: "decrypt",
+        ciphertext,
+        keyId: STUB_KEY_ARN,
+        context,
+      });
+      using again = opened.plaintext;
+      assertEquals(new Uint8Array(again.expose()), new Uint8Array(key.expose()));
+      const other = { ...context, purpose: "tsk" };
+      const error = assertThrows(
+        () => warm.call(REGION, credentials, { kind: "decrypt", ciphertext, context: other }),
+        SdkKmsDecryptError,
+      );
+      assertEquals(error.kms?.name, "InvalidCiphertextException");
+    }
+    using random = warm.call(REGION, credentials, { kind: "generateRandom", length: 33 }).plaintext;
+    assertEquals([random.length, count(REQUEST), clientsMade()], [33, 7, 1]);
+    assertEquals(rig.log().some((call) => /^aws_kms_.*_blocking/.test(call)), false);
+  });
+
+  test("a client whose connection is closed is replaced before the request, which would never return", () => {
+    using warm = session();
+    callSession(warm);
+    rig.fail("aws_http_connection_is_open", FAIL.closed);
+    assertEquals(callSession(warm), PLAINTEXT);
+    assertEquals([clientsMade(), warm.state.clientsSetAside, count(REQUEST)], [2, 1, 2]);
+  });
+
+  test("a call without an answer is made once, and the next call opens a new client", () => {
+    using warm = session();
+    callSession(warm);
+    rig.fail(REQUEST, FAIL.noAnswer);
+    const lost = assertThrows(() => callSession(warm), ConnectionLost);
+    assertInstanceOf(lost.cause, SdkKmsDecryptError);
+    assertEquals([count(REQUEST), warm.state.clientsWarm], [2, 0]);
+    assertEquals(callSession(warm), PLAINTEXT);
+    assertEquals(clientsMade(), 2);
+  });
+
+  for (const [what, mode] of [["no envelope", FAIL.noEnvelope], ["something else", FAIL.envelope]] as const) {
+    test(`an answer with ${what} is an error before the SDK sees it, and the client stays`, () => {
+      using warm = session();
+      rig.fail(REQUEST, mode);
+      const error = assertThrows(() => callSession(warm), SdkGenericError);
+      assert(error.message.includes("without an envelope"), error.message);
+      assertEquals(count("aws_cms_parse_enveloped_data"), 0);
+      assertEquals(callSession(warm), PLAINTEXT);
+      assertEquals(clientsMade(), 1);
+    });
+  }
+
+  for (
+    const symbol of ["aws_cms_parse_enveloped_data", "aws_attestation_rsa_decrypt", "aws_cms_cipher_decrypt"]
+  ) {
+    test(`when ${symbol} fails on a warm client, everything is released and the client stays`, () => {
+      using warm = session();
+      callSession(warm);
+      const live = rig.live();
+      rig.fail(symbol, FAIL.withError);
+      assertEquals(assertThrows(() => callSession(warm), SdkGenericError).symbol, symbol);
+      assertEquals([rig.live(), callSession(warm).length, clientsMade()], [live, PLAINTEXT.length, 1]);
+    });
+  }
+
+  for (const [what, mode] of [["client", FAIL.layout], ["rest client", FAIL.shifted]] as const) {
+    test(`a ${what} of an unknown layout is called by the SDK's own functions, and the session says so`, () => {
+      using warm = session();
+      rig.fail("aws_nitro_enclaves_kms_client_new", mode);
+      assertEquals(callSession(warm), PLAINTEXT);
+      assertEquals(
+        [count("aws_kms_decrypt_blocking"), count(REQUEST), count("aws_http_connection_is_open")],
+        [1, 0, 0],
+      );
+      assert(warm.state.blockingBecause?.includes("client"), warm.state.blockingBecause);
+      // Nothing of an unknown layout is read for a reason either.
+      using credentials = Credentials.fromStrings(STRINGS);
+      const ciphertext = new TextEncoder().encode("no ciphertext of the stand-in");
+      const error = assertThrows(
+        () => warm.call(REGION, credentials, { kind: "decrypt", ciphertext }),
+        SdkKmsDecryptError,
+      );
+      assertEquals([error.kms, count(REQUEST)], [undefined, 0]);
+      assertThrows(
+        () =>
+          warm.call(REGION, credentials, {
+            kind: "generateDataKey",
+            keyId: STUB_KEY_ARN,
+            keySpec: "AES_256",
+            context: { a: "b" },
+          }),
+        SdkKmsDataKeyError,
+        "Cannot generate",
+      );
+    });
+  }
 
   test("a refusal by KMS keeps the client", () => {
     using warm = session();
@@ -382,7 +506,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
       () => warm.call(REGION, credentials, { kind: "decrypt", ciphertext }),
       SdkKmsDecryptError,
     );
-    assertEquals(error.kms?.name, "InvalidCiphertextException");
+    assertEquals([error.kms?.name, count(REQUEST)], ["InvalidCiphertextException", 1]);
     callSession(warm);
     assertEquals(clientsMade(), 1);
   });
@@ -396,12 +520,12 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     assertEquals([clientsMade(), warm.state.clientsSetAside], [2, 1]);
   });
 
-  test("the number of clients ever made is bounded, and those that are warm go on", () => {
-    using warm = session({ maxClients: 2 });
-    callSession(warm, { ...STRINGS, accessKeyId: "AKID1" });
-    callSession(warm, { ...STRINGS, accessKeyId: "AKID2" });
-    assertThrows(() => callSession(warm, { ...STRINGS, accessKeyId: "AKID3" }), SdkClientLimitError);
-    assertEquals(callSession(warm, { ...STRINGS, accessKeyId: "AKID1" }), PLAINTEXT);
+  test("clients that could not be made count as made: they leave something behind as well", () => {
+    using warm = session();
+    rig.fail("aws_nitro_enclaves_kms_client_new", FAIL.silently);
+    assertThrows(() => callSession(warm), SdkKmsClientError);
+    callSession(warm);
+    assertEquals([warm.state.clientsMade, warm.state.clientsWarm], [2, 1]);
   });
 
   test("a session says whether entropy was seeded", () => {

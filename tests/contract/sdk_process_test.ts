@@ -1,47 +1,48 @@
-/**
- * The SDK's host: one protocol, two carriers, one suite. The SDK is the C stand-in, which fails, hangs and crashes as it is told.
- */
+/** SDK processes as children of this one. The SDK is the C stand-in, which fails, hangs and crashes as it is told. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { LIBC_PATHS } from "../../ffi/libc.ts";
 import {
   Credentials,
+  type KmsCall,
+  type KmsCallResult,
   SdkArgumentError,
   SdkBusyError,
   SdkError,
-  SdkHostError,
+  SdkGenericError,
+  SdkKmsClientError,
   SdkKmsDecryptError,
   SdkLibraryError,
+  SdkProcessError,
   SdkTimeoutError,
 } from "../../lib/aws_ne/mod.ts";
-import type { StartCarrier } from "../../lib/kms/sdk_process/carrier.ts";
-import { SdkHost, type SdkHostOptions } from "../../lib/kms/sdk_process/host.ts";
-import { processCarrier } from "../../lib/kms/sdk_process/process_carrier.ts";
-import { startWorkerCarrier } from "../../lib/kms/sdk_process/worker_carrier.ts";
-import { silentLog } from "../../lib/log.ts";
+import { childStarter } from "../../lib/kms/sdk_process/child.ts";
+import { SdkPool, type SdkPoolOptions } from "../../lib/kms/sdk_process/pool.ts";
+import type { Log } from "../../lib/log.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
+import { count } from "../helpers/effort.ts";
 import { MODE, StubControl } from "../helpers/stub_control.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 const REGION = "us-east-1";
 const PLAINTEXT = new TextEncoder().encode("thirty-two bytes of a key: 01234");
-const DECRYPT = "aws_kms_decrypt_blocking";
+const REQUEST = "aws_nitro_enclaves_rest_client_request_blocking";
+const CLIENT_NEW = "aws_nitro_enclaves_kms_client_new";
+const IS_OPEN = "aws_http_connection_is_open";
 
-const CARRIERS: readonly (readonly [string, StartCarrier])[] = [
-  ["Worker", startWorkerCarrier],
-  [
-    "process",
-    processCarrier(Deno.execPath(), [
-      "run",
-      "--quiet",
-      "--no-prompt",
-      `--allow-ffi=${NATIVE_DIR}`,
-      "--allow-net",
-      "--allow-run",
-      MAIN,
-      "sdk-host",
-    ]),
-  ],
+const START_ARGS = [
+  "run",
+  "--quiet",
+  "--no-prompt",
+  `--allow-ffi=${[NATIVE_DIR, ...LIBC_PATHS].join(",")}`,
+  "--allow-net",
+  "--allow-run",
+  MAIN,
+  "sdk-process",
 ];
+
+const OPEN = { libraryDir: NATIVE_DIR, proxyPort: 8000, seedBytes: 1024, idleMs: 60_000, maxWarm: 8 };
+const DEADLINES = { startMs: 20_000, connectMs: 20_000, callMs: 20_000, totalMs: 60_000 };
 
 function credentials(accessKeyId = "AKIDTEST"): Credentials {
   return Credentials.fromStrings({
@@ -51,233 +52,454 @@ function credentials(accessKeyId = "AKIDTEST"): Credentials {
   });
 }
 
+async function call(pool: SdkPool, call: KmsCall, accessKeyId?: string): Promise<KmsCallResult> {
+  using who = credentials(accessKeyId);
+  return await pool.call(REGION, who, call);
+}
+
 async function decrypt(
-  host: SdkHost,
+  pool: SdkPool,
   ciphertext = stubWrap(PLAINTEXT),
   accessKeyId?: string,
 ): Promise<Uint8Array> {
-  using who = credentials(accessKeyId);
-  const { plaintext } = await host.call(REGION, who, { kind: "decrypt", ciphertext, keyId: STUB_KEY_ARN });
+  const { plaintext } = await call(pool, { kind: "decrypt", ciphertext, keyId: STUB_KEY_ARN }, accessKeyId);
   using opened = plaintext;
   return new Uint8Array(opened.expose());
 }
 
-for (const [name, start] of CARRIERS) {
-  const test = (
-    behaviour: string,
-    run: (host: SdkHost, control: StubControl, fatal: SdkHostError[]) => Promise<void>,
-    options: Partial<SdkHostOptions> = {},
-  ) =>
-    Deno.test(`SDK host as ${name}: ${behaviour}`, async () => {
-      using control = new StubControl();
-      for (const [variable, value] of Object.entries(control.env)) Deno.env.set(variable, value);
-      const fatal: SdkHostError[] = [];
-      using host = new SdkHost({
-        start,
-        open: {
-          libraryDir: NATIVE_DIR,
-          proxyPort: 8000,
-          seedBytes: 1024,
-          idleMs: 60_000,
-          maxWarm: 8,
-          maxClients: 16,
-        },
-        deadlineMs: 20_000,
-        maxGivenUp: 3,
-        maxQueued: 4,
-        log: silentLog,
-        onFatal: (error) => fatal.push(error),
-        ...options,
-      });
-      await run(host, control, fatal);
+/** Waits until something holds. @throws after 20 s. */
+async function until(what: string, holds: () => boolean): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  while (!holds()) {
+    if (Date.now() > deadline) throw new Error(`waited 20 s for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+/** What a program prints. Deno itself reads `/proc` with all permissions alone. */
+function printed(command: string, ...args: readonly string[]): string {
+  const { stdout } = new Deno.Command(command, { args: [...args], stderr: "null" }).outputSync();
+  return new TextDecoder().decode(stdout);
+}
+
+/** Whether a process is there, and is no zombie. */
+function isAlive(pid: number): boolean {
+  return /^State:\s+[^ZX]/m.test(printed("cat", `/proc/${pid}/status`));
+}
+
+interface Rig {
+  readonly pool: SdkPool;
+  readonly control: StubControl;
+  readonly logged: Record<string, unknown>[];
+}
+
+function test(
+  behaviour: string,
+  run: (rig: Rig) => Promise<void>,
+  options: Partial<SdkPoolOptions> = {},
+  env: Readonly<Record<string, string>> = {},
+): void {
+  Deno.test(`SDK process: ${behaviour}`, async () => {
+    using control = new StubControl();
+    const variables = { ...control.env, ...env };
+    for (const [variable, value] of Object.entries(variables)) Deno.env.set(variable, value);
+    const logged: Record<string, unknown>[] = [];
+    const log: Log = (_level, event, fields) => void logged.push({ event, ...fields });
+    const pool = new SdkPool({
+      start: childStarter(Deno.execPath(), START_ARGS),
+      open: OPEN,
+      processes: 1,
+      deadlines: DEADLINES,
+      maxClients: 64,
+      maxWaiting: { decrypt: 32, generateDataKey: 32, generateRandom: 8 },
+      log,
+      ...options,
     });
-
-  test("opens the SDK, seeds entropy and decrypts", async (host, control) => {
-    await host.start();
-    assertEquals(host.state.session?.entropySeeded, true);
-    assertEquals(await decrypt(host), PLAINTEXT);
-    assertEquals(control.count("aws_nitro_enclaves_library_seed_entropy"), 1);
-  });
-
-  test("keeps the client warm from call to call", async (host, control) => {
-    for (let call = 0; call < 5; call++) assertEquals(await decrypt(host), PLAINTEXT);
-    assertEquals(control.count("aws_nitro_enclaves_kms_client_new"), 1);
-  });
-
-  test("hands over a data key with both of its forms", async (host) => {
-    using who = credentials();
-    const { plaintext, ciphertext } = await host.call(REGION, who, {
-      kind: "generateDataKey",
-      keyId: STUB_KEY_ARN,
-      keySpec: "AES_256",
-      context: { purpose: "wallet" },
-    });
-    using key = plaintext;
-    assertEquals(ciphertext, stubWrap(key.expose(), { context: { purpose: "wallet" } }));
-  });
-
-  test("carries an error with its class, KMS's name and a hint", async (host) => {
-    const error = await assertRejects(
-      () => decrypt(host, new TextEncoder().encode("not a blob")),
-      SdkKmsDecryptError,
-    );
-    assertEquals([error.kms?.name, error.symbol], ["InvalidCiphertextException", DECRYPT]);
-    assert(error.hint !== undefined);
-    const expired = await assertRejects(() => decrypt(host, undefined, "AKIAEXPIRED"), SdkKmsDecryptError);
-    assertEquals(expired.kms?.name, "ExpiredTokenException");
-  });
-
-  test("refuses arguments with the parameter's name, and goes on", async (host) => {
-    await assertRejects(() => decrypt(host, new Uint8Array(0)), SdkArgumentError, "ciphertext is empty");
-    assertEquals(await decrypt(host), PLAINTEXT);
-  });
-
-  test("makes a call again once on a new connection when the old one is dead", async (host, control) => {
-    await decrypt(host);
-    control.script([DECRYPT, MODE.closed]);
-    assertEquals(await decrypt(host), PLAINTEXT);
-    assertEquals(control.count("aws_nitro_enclaves_kms_client_new"), 2);
-  });
-
-  test("says where it looked when there are no libraries", async (host) => {
-    const error = await assertRejects(() => host.start(), SdkLibraryError);
-    assertStringIncludes(error.message, "/nonexistent/libaws-c-common.so");
-  }, {
-    open: { libraryDir: "/nonexistent", proxyPort: 8000, seedBytes: 0, idleMs: 1, maxWarm: 1, maxClients: 1 },
-  });
-
-  test("gives a hung host up, and makes the call again on a new one", async (host, control) => {
-    await decrypt(host);
-    control.script([DECRYPT, MODE.hang]);
-    const call = decrypt(host);
-    await control.called(DECRYPT, 2);
-    control.script();
-    assertEquals(await call, PLAINTEXT);
-    assertEquals(host.state.started, 2);
-  }, { deadlineMs: 3_000 });
-
-  test(
-    "answers kms_timeout when the new host hangs as well, and serves with the next",
-    async (host, control) => {
-      await decrypt(host);
-      control.script([DECRYPT, MODE.hang + 100]);
-      const error = await assertRejects(() => decrypt(host), SdkTimeoutError);
-      assertEquals(error.code, "kms_timeout");
-      control.script();
-      assertEquals(await decrypt(host), PLAINTEXT);
-    },
-    { deadlineMs: 3_000 },
-  );
-
-  test("answers every waiting call by its own deadline while the host hangs", async (host, control) => {
-    await decrypt(host);
-    control.script([DECRYPT, MODE.hang + 100]);
-    const results = await Promise.allSettled([decrypt(host), decrypt(host), decrypt(host)]);
-    for (const result of results) {
-      assert(result.status === "rejected" && result.reason instanceof SdkTimeoutError, String(result));
+    try {
+      await run({ pool, control, logged });
+    } finally {
+      const pids = pool.pids;
+      pool[Symbol.dispose]();
+      await until("the children to end", () => !pids.some(isAlive));
+      for (const variable of Object.keys(variables)) Deno.env.delete(variable);
     }
-  }, { deadlineMs: 3_000 });
-
-  test("refuses calls beyond its queue at once", async (host, control) => {
-    await decrypt(host);
-    control.script([DECRYPT, MODE.slow]);
-    const waiting = Array.from({ length: 5 }, () => decrypt(host));
-    await assertRejects(() => decrypt(host), SdkBusyError);
-    for (const opened of await Promise.all(waiting)) assertEquals(opened, PLAINTEXT);
-  });
-
-  test("refuses calls after it was closed", async (host) => {
-    await host.start();
-    host[Symbol.dispose]();
-    await assertRejects(() => decrypt(host), SdkHostError, "shutting down");
   });
 }
 
-const [, [, startProcess]] = CARRIERS as [unknown, readonly [string, StartCarrier]];
+const FAST = { startMs: 20_000, connectMs: 2_000, callMs: 1_000, totalMs: 20_000 };
 
-Deno.test("SDK host as Worker: too many hangs end the process with a clear error", async () => {
-  using control = new StubControl();
-  for (const [variable, value] of Object.entries(control.env)) Deno.env.set(variable, value);
-  const fatal = Promise.withResolvers<SdkHostError>();
-  using host = new SdkHost({
-    start: startWorkerCarrier,
-    open: {
-      libraryDir: NATIVE_DIR,
-      proxyPort: 8000,
-      seedBytes: 0,
-      idleMs: 60_000,
-      maxWarm: 8,
-      maxClients: 16,
-    },
-    deadlineMs: 2_000,
-    maxGivenUp: 0,
-    maxQueued: 4,
-    log: silentLog,
-    onFatal: fatal.resolve,
-  });
-  control.script([DECRYPT, MODE.hang + 100]);
-  await assertRejects(() => decrypt(host), SdkTimeoutError);
-  assertStringIncludes((await fatal.promise).message, "hung 1 times");
+test("opens the SDK, seeds entropy and decrypts", async ({ pool, control }) => {
+  await pool.start();
+  assertEquals(pool.state.sessions[0]?.entropySeeded, true);
+  assertEquals(await decrypt(pool), PLAINTEXT);
+  assertEquals(control.count("aws_nitro_enclaves_library_seed_entropy"), 1);
+  assertEquals(pool.state.sessions[0]?.blockingBecause, undefined);
 });
 
-for (const [what, mode] of [["aborts", MODE.abort], ["crashes", MODE.segfault]] as const) {
-  Deno.test(`SDK host as process: an SDK that ${what} costs one retry`, async () => {
-    using control = new StubControl();
-    for (const [variable, value] of Object.entries(control.env)) Deno.env.set(variable, value);
-    using host = hostInProcess();
-    await decrypt(host);
-    control.script([DECRYPT, mode]);
-    const call = decrypt(host);
-    await control.called(DECRYPT, 2);
-    // The script fires once a process, and the retry is another process.
+test("keeps the client warm from call to call", async ({ pool, control }) => {
+  await pool.start();
+  for (let call = 0; call < 5; call++) assertEquals(await decrypt(pool), PLAINTEXT);
+  assertEquals([control.count(CLIENT_NEW), control.count(REQUEST)], [1, 5]);
+});
+
+test("hands over a data key with both of its forms", async ({ pool }) => {
+  await pool.start();
+  const { plaintext, ciphertext } = await call(pool, {
+    kind: "generateDataKey",
+    keyId: STUB_KEY_ARN,
+    keySpec: "AES_256",
+    context: { purpose: "wallet" },
+  });
+  using key = plaintext;
+  assertEquals(ciphertext, stubWrap(key.expose(), { context: { purpose: "wallet" } }));
+});
+
+test("carries a refusal with KMS's name and a hint, after one request", async ({ pool, control }) => {
+  await pool.start();
+  const error = await assertRejects(
+    () => decrypt(pool, new TextEncoder().encode("not a blob")),
+    SdkKmsDecryptError,
+  );
+  assertEquals([error.kms?.name, error.symbol], ["InvalidCiphertextException", REQUEST]);
+  assert(error.hint !== undefined);
+  const expired = await assertRejects(() => decrypt(pool, undefined, "AKIAEXPIRED"), SdkKmsDecryptError);
+  assertEquals([expired.kms?.name, control.count(REQUEST)], ["ExpiredTokenException", 2]);
+});
+
+test("refuses arguments with the parameter's name, and goes on", async ({ pool }) => {
+  await pool.start();
+  await assertRejects(() => decrypt(pool, new Uint8Array(0)), SdkArgumentError, "ciphertext is empty");
+  assertEquals(await decrypt(pool), PLAINTEXT);
+});
+
+test("opens a new client when the connection is closed, and loses nothing", async ({ pool, control }) => {
+  await pool.start();
+  await decrypt(pool);
+  control.script([IS_OPEN, MODE.closed]);
+  assertEquals(await decrypt(pool), PLAINTEXT);
+  assertEquals([control.count(CLIENT_NEW), control.count(REQUEST), pool.state.started], [2, 2, 1]);
+});
+
+test("makes a call without an answer once more, in the same process", async ({ pool, control }) => {
+  await pool.start();
+  await decrypt(pool);
+  control.script([REQUEST, MODE.noAnswer]);
+  assertEquals(await decrypt(pool), PLAINTEXT);
+  assertEquals([control.count(CLIENT_NEW), control.count(REQUEST), pool.state.started], [2, 3, 1]);
+});
+
+for (
+  const [what, mode] of [["a request on a closed connection", MODE.closed], [
+    "a missed answer",
+    MODE.hang,
+  ]] as const
+) {
+  test(
+    `kills a process that hangs on ${what}, and makes the call again in another`,
+    async ({ pool, control }) => {
+      await pool.start();
+      await decrypt(pool);
+      control.script([REQUEST, mode]);
+      const opened = decrypt(pool);
+      await control.called(REQUEST, 2);
+      control.script();
+      assertEquals(await opened, PLAINTEXT);
+      assertEquals([pool.state.started, pool.state.hung], [2, 1]);
+    },
+    { deadlines: FAST },
+  );
+}
+
+test(
+  "answers kms_timeout when the second attempt hangs as well, and serves with the next",
+  async ({ pool, control }) => {
+    await pool.start();
+    await decrypt(pool);
+    control.script([REQUEST, MODE.hang + 100]);
+    const error = await assertRejects(() => decrypt(pool), SdkTimeoutError);
+    assertEquals([error.code, pool.state.hung], ["kms_timeout", 2]);
     control.script();
-    assertEquals(await call, PLAINTEXT);
-    assertEquals([host.state.lost, host.state.started], [1, 2]);
+    assertEquals(await decrypt(pool), PLAINTEXT);
+  },
+  { deadlines: FAST },
+);
+
+test("answers every waiting call by its own deadline while a process hangs", async ({ pool, control }) => {
+  await pool.start();
+  await decrypt(pool);
+  control.script([REQUEST, MODE.hang + 100]);
+  const results = await Promise.allSettled([decrypt(pool), decrypt(pool), decrypt(pool)]);
+  for (const result of results) {
+    assert(result.status === "rejected" && result.reason instanceof SdkTimeoutError, String(result));
+  }
+}, { deadlines: { ...FAST, totalMs: 2_000 } });
+
+test("refuses calls beyond those that may wait, by kind", async ({ pool, control }) => {
+  await pool.start();
+  await decrypt(pool);
+  control.script([REQUEST, MODE.slow]);
+  const waiting = Array.from({ length: 5 }, () => decrypt(pool));
+  await assertRejects(() => decrypt(pool), SdkBusyError, "4 calls");
+  using random = (await call(pool, { kind: "generateRandom", length: 8 })).plaintext;
+  assertEquals(random.length, 8);
+  for (const opened of await Promise.all(waiting)) assertEquals(opened, PLAINTEXT);
+}, { maxWaiting: { decrypt: 4, generateDataKey: 4, generateRandom: 4 } });
+
+test("refuses calls after it was closed", async ({ pool }) => {
+  await pool.start();
+  pool[Symbol.dispose]();
+  await assertRejects(() => decrypt(pool), SdkProcessError, "shutting down");
+});
+
+test("says where it looked when there are no libraries", async ({ pool }) => {
+  const error = await assertRejects(() => pool.start(), SdkLibraryError);
+  assertStringIncludes(error.message, "/nonexistent/libaws-c-common.so");
+}, { open: { ...OPEN, libraryDir: "/nonexistent" } });
+
+for (const [what, mode] of [["aborts", MODE.abort], ["crashes", MODE.segfault]] as const) {
+  test(`an SDK that ${what} costs one attempt`, async ({ pool, control, logged }) => {
+    await pool.start();
+    await decrypt(pool);
+    control.script([REQUEST, mode]);
+    const opened = decrypt(pool);
+    await control.called(REQUEST, 2);
+    // The script fires once a process, and the second attempt is another process.
+    control.script();
+    assertEquals(await opened, PLAINTEXT);
+    assertEquals([pool.state.lost, pool.state.started], [1, 2]);
+    assert(logged.some(({ event }) => event === "sdk_process_lost"));
   });
 }
 
-Deno.test("SDK host as process: one that crashes again and again is an error with its last words", async () => {
-  using control = new StubControl();
-  for (const [variable, value] of Object.entries(control.env)) Deno.env.set(variable, value);
-  using host = hostInProcess();
-  control.script([DECRYPT, MODE.abort + 100]);
-  const error = await assertRejects(() => decrypt(host), SdkHostError);
+test("one that crashes again and again is an error with its last words", async ({ pool, control }) => {
+  await pool.start();
+  control.script([REQUEST, MODE.abort + 100]);
+  const error = await assertRejects(() => decrypt(pool), SdkProcessError);
   assertStringIncludes(error.message, "Fatal error condition");
 });
 
-Deno.test("SDK host as process: what the SDK printed becomes the reason where KMS gave none", async () => {
-  using control = new StubControl();
-  for (const [variable, value] of Object.entries(control.env)) Deno.env.set(variable, value);
-  using host = hostInProcess();
-  control.script(["aws_nitro_enclaves_kms_client_new", MODE.silent]);
-  const error = await assertRejects(() => decrypt(host), SdkError);
-  assertStringIncludes(error.message, "the SDK said:");
-});
-
-Deno.test("SDK host as process: a host whose clients are used up is replaced, and the call made", async () => {
-  using control = new StubControl();
-  for (const [variable, value] of Object.entries(control.env)) Deno.env.set(variable, value);
-  using host = hostInProcess({ maxClients: 2 });
-  for (const id of ["AKID1", "AKID2", "AKID3"]) assertEquals(await decrypt(host, undefined, id), PLAINTEXT);
-  assertEquals(host.state.started, 2);
-});
-
-function hostInProcess(open: { readonly maxClients?: number } = {}): SdkHost {
-  return new SdkHost({
-    start: startProcess,
-    open: {
-      libraryDir: NATIVE_DIR,
-      proxyPort: 8000,
-      seedBytes: 0,
-      idleMs: 60_000,
-      maxWarm: 8,
-      maxClients: 16,
-      ...open,
-    },
-    deadlineMs: 20_000,
-    maxGivenUp: 0,
-    maxQueued: 4,
-    log: silentLog,
-    onFatal: () => {},
+for (const [what, mode] of [["no envelope", MODE.noEnvelope], ["something else", MODE.envelope]] as const) {
+  test(`an answer with ${what} is an error, and crashes nothing`, async ({ pool, control }) => {
+    await pool.start();
+    control.script([REQUEST, mode]);
+    await assertRejects(() => decrypt(pool), SdkGenericError, "without an envelope");
+    control.script();
+    assertEquals(await decrypt(pool), PLAINTEXT);
+    assertEquals([pool.state.started, pool.state.lost], [1, 0]);
   });
 }
+
+for (
+  const [what, mode, words] of [
+    ["the port refuses", MODE.refused, /no vsock-proxy on port 8000/],
+    ["the name does not resolve", MODE.dns, /the name of KMS in us-east-1 does not resolve/],
+    ["TLS fails", MODE.tls, /certificate is for another region than us-east-1, or its CA is not trusted/],
+  ] as const
+) {
+  test(
+    `when ${what}, the error says so, with what the SDK printed`,
+    async ({ pool, control }) => {
+      await pool.start();
+      control.script([CLIENT_NEW, mode]);
+      const error = await assertRejects(() => decrypt(pool), SdkKmsClientError);
+      assert(words.test(error.connection ?? ""), error.connection);
+      assertStringIncludes(error.message, "the SDK said: Connection failed with error aws-c-io");
+      assert(error.hint?.includes("vsock-proxy"), error.hint);
+      // Without a new connection there is nothing to repeat.
+      assertEquals([control.count(CLIENT_NEW), pool.state.started], [1, 1]);
+    },
+    {},
+    { STUB_TLS_MS: "300" },
+  );
+}
+
+test(
+  "a TLS handshake may take longer than a call, and has a deadline of its own",
+  async ({ pool, control }) => {
+    await pool.start();
+    control.script([CLIENT_NEW, MODE.tls]);
+    await assertRejects(() => decrypt(pool), SdkKmsClientError);
+    assertEquals(pool.state.hung, 0);
+    control.script([CLIENT_NEW, MODE.hang + 100]);
+    await assertRejects(() => decrypt(pool), SdkTimeoutError, "connecting took longer than 4000 ms");
+    assertEquals(pool.state.hung, 2);
+  },
+  { deadlines: { ...FAST, connectMs: 4_000, callMs: 1_000 } },
+  { STUB_TLS_MS: "1500" },
+);
+
+test(
+  "while one process connects, calls with other credentials go to another one",
+  async ({ pool, control }) => {
+    await pool.start();
+    await until("both processes", () => pool.state.sessions.length === 2);
+    control.script([CLIENT_NEW, MODE.hang, 0]);
+    const hung = decrypt(pool, undefined, "AKIDHUNG").catch((thrown) => thrown);
+    await control.called(CLIENT_NEW, 1);
+    control.script();
+    for (let call = 0; call < 10; call++) {
+      assertEquals(
+        await decrypt(pool, undefined, "AKIDOTHER"),
+        PLAINTEXT,
+      );
+    }
+    assertEquals(pool.state.hung, 0);
+    pool[Symbol.dispose]();
+    assert(await hung instanceof SdkError);
+  },
+  { processes: 2 },
+);
+
+test("a process that has made its clients is replaced without losing a call", async ({ pool, control }) => {
+  await pool.start();
+  let id = 0;
+  for (const replacements of [1, 2]) {
+    for (let call = 0; call < 4; call++) {
+      assertEquals(await decrypt(pool, undefined, `AKID${id++}`), PLAINTEXT);
+    }
+    await until("the replacement", () => pool.state.replaced === replacements);
+  }
+  assertEquals(await decrypt(pool), PLAINTEXT);
+  const destroyed = control.count("aws_nitro_enclaves_kms_client_destroy");
+  assertEquals([pool.state.lost, pool.state.hung, destroyed], [0, 0, 0]);
+}, { maxClients: 3 });
+
+for (const [what, mode] of [["client", MODE.layout], ["rest client", MODE.shifted]] as const) {
+  test(`a ${what} of an unknown layout is called by the SDK's own functions`, async ({ pool, control }) => {
+    await pool.start();
+    control.script([CLIENT_NEW, mode + 100]);
+    assertEquals(await decrypt(pool), PLAINTEXT);
+    assertEquals([control.count("aws_kms_decrypt_blocking"), control.count(REQUEST)], [1, 0]);
+    assertStringIncludes(pool.state.sessions[0]?.blockingBecause ?? "", "client");
+  });
+}
+
+test("a client that cannot be destroyed is never destroyed", async ({ pool, control }) => {
+  control.script(["aws_nitro_enclaves_kms_client_destroy", MODE.segfault + 100]);
+  await pool.start();
+  for (const id of ["AKID1", "AKID2"]) assertEquals(await decrypt(pool, undefined, id), PLAINTEXT);
+  assertEquals([pool.state.lost, control.count("aws_nitro_enclaves_kms_client_destroy")], [0, 0]);
+});
+
+test("processes that are killed while calls run cost no call", async ({ pool }) => {
+  await pool.start();
+  let calling = true;
+  const answered = [0, 0, 0, 0];
+  const load = answered.map(async (_, caller) => {
+    while (calling) {
+      assertEquals(await decrypt(pool, undefined, `AKID${caller}`), PLAINTEXT);
+      answered[caller] = (answered[caller] ?? 0) + 1;
+    }
+  });
+  const running = Promise.all(load);
+  // Looked at below; a failure before that is that of the test.
+  running.catch(() => {});
+  const kills = count(100, 12);
+  for (let kill = 0; kill < kills; kill++) {
+    // Each caller's, so that no call loses both of its processes to this test.
+    const before = [...answered];
+    await until("calls", () => before.every((calls, caller) => (answered[caller] ?? 0) > calls + 1));
+    const [pid] = pool.pids;
+    if (pid !== undefined && isAlive(pid)) Deno.kill(pid, "SIGKILL");
+    await until("the loss to be seen", () => pool.state.lost > kill);
+  }
+  calling = false;
+  await running;
+  assertEquals([pool.state.lost, pool.state.hung], [kills, 0]);
+}, { processes: 2 });
+
+/** Open descriptors and resident kilobytes of this process. */
+function resources(): { readonly descriptors: number; readonly kilobytes: number } {
+  const [, kilobytes] = /^VmRSS:\s+([0-9]+) kB/m.exec(printed("cat", `/proc/${Deno.pid}/status`)) ?? [];
+  const descriptors = printed("ls", `/proc/${Deno.pid}/fd`).trim().split("\n").length;
+  return { descriptors, kilobytes: Number(kilobytes) };
+}
+
+const MIXED = { startMs: 20_000, connectMs: 1_500, callMs: 400, totalMs: 4_000 };
+
+test(
+  "calls with faults mixed end with the right answer or a named refusal, in time, and leave nothing behind",
+  async ({ pool, control }) => {
+    await pool.start();
+    await until("both processes", () => pool.state.sessions.length === 2);
+    for (let warmUp = 0; warmUp < 8; warmUp++) await decrypt(pool);
+    const before = resources();
+    // In 1,000: about 40 closed connections, and 10 or 20 of each of the others.
+    control.script(
+      [IS_OPEN, MODE.closed + 200, 40],
+      [REQUEST, MODE.closed + 200, 10],
+      [REQUEST, MODE.hang + 200, 10],
+      [REQUEST, MODE.noEnvelope + 200, 20],
+      [REQUEST, MODE.envelope + 200, 20],
+      [REQUEST, MODE.noAnswer + 200, 20],
+      [REQUEST, MODE.segfault + 200, 10],
+      [CLIENT_NEW, MODE.tls + 200, 20],
+      [CLIENT_NEW, MODE.hang + 200, 10],
+      ["aws_cms_parse_enveloped_data", MODE.fail + 200, 10],
+      ["aws_attestation_request", MODE.fail + 200, 10],
+    );
+    const calls = count(1_000, 120);
+    const outcomes: Record<string, number> = {};
+    const note = (outcome: string) => outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
+    let next = 0;
+    await Promise.all(Array.from({ length: 4 }, async (_, caller) => {
+      while (next++ < calls) {
+        const started = performance.now();
+        try {
+          assertEquals(await decrypt(pool, undefined, `AKID${caller}`), PLAINTEXT);
+          note("answered");
+        } catch (thrown) {
+          assert(thrown instanceof SdkError && thrown.hint !== undefined, String(thrown));
+          note(thrown.code);
+        }
+        const took = performance.now() - started;
+        assert(took < MIXED.totalMs + 2_000, `a call took ${took} ms`);
+      }
+    }));
+    control.script();
+    assertEquals(await decrypt(pool), PLAINTEXT);
+    assert((outcomes["answered"] ?? 0) > calls * 0.8, JSON.stringify(outcomes));
+    await until("both processes", () => pool.state.sessions.length === 2 && pool.state.waiting === 0);
+    const limit = before.descriptors + 6;
+    await until("the descriptors", () => resources().descriptors <= limit);
+    const grown = resources().kilobytes - before.kilobytes;
+    assert(grown < 64 * 1024, `${grown} kB more after ${calls} calls`);
+  },
+  { processes: 2, deadlines: MIXED },
+  { STUB_TLS_MS: "200" },
+);
+
+Deno.test("SDK process: with its parent killed, it ends, also in the middle of a call that hangs", async () => {
+  using control = new StubControl();
+  // The parent is a program of its own, so that it can be killed.
+  const parent = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "--no-prompt", "-A", new URL("./hung_parent.ts", import.meta.url).pathname],
+    env: { ...control.env },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  const reader = parent.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  while (!text.includes("\n")) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error(`the parent ended: ${text}`);
+    text += value;
+  }
+  const pid = Number(text.trim());
+  assert(isAlive(pid));
+  parent.kill("SIGKILL");
+  await parent.status;
+  await reader.cancel();
+  await until("the child to end", () => !isAlive(pid));
+});
+
+Deno.test("SDK process: one whose parent is another process than it was told ends at once", async () => {
+  const { code, stdout } = await new Deno.Command(Deno.execPath(), {
+    args: [...START_ARGS, "1"],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "null",
+  }).output();
+  assertEquals([code, stdout.length], [0, 0]);
+});

@@ -1,6 +1,7 @@
 /** `denclavectl eif` as a person runs it: the same bytes wherever and whenever an image is made, and what is said of images. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { encodeHex } from "@std/encoding";
+import { compiledPathArgument } from "../../lib/compiled_path.ts";
 import { elfFile } from "../fixtures/elf.ts";
 import { imageOf, SIGNING, smallParts } from "../fixtures/eif.ts";
 import { type FileContent, Folder } from "../helpers/folder.ts";
@@ -12,6 +13,10 @@ const NEEDED = ["libm.so.6", "libc.so.6"];
 /** A program, the SDK's libraries, a distribution, AWS's blobs, CA certificates. */
 const INPUTS: Readonly<Record<string, FileContent>> = {
   "in/denclave": elfFile({ interpreter: LOADER, needed: NEEDED }),
+  "in/moved": new Uint8Array([
+    ...elfFile({ interpreter: LOADER }),
+    ...new TextEncoder().encode(`{"argv":["${compiledPathArgument("/app/denclave")}"]}`),
+  ]),
   "in/libaws-c-common.so": elfFile({ needed: NEEDED }),
   "in/libaws-nitro-enclaves-sdk-c.so": elfFile({ needed: ["libaws-c-common.so"] }),
   "root/lib64/ld-linux-x86-64.so.2": elfFile(),
@@ -278,6 +283,11 @@ const MISTAKES: readonly (readonly [readonly string[], number, RegExp])[] = [
     ["build", "-b", "in/denclave", "--blobs", "blobs", "--install-dir", "/tmp/a"],
     2,
     /mounts a file system on \/tmp/,
+  ],
+  [
+    ["build", "-b", "in/moved", "--blobs", "blobs"],
+    2,
+    /in\/moved to \/app\/moved in the image: it was compiled for \/app\/denclave, .*\n.*--install-dir/,
   ],
   [["build", "-b", "in/denclave", "--blobs", "blobs", "--compress", "xz"], 2, /"xz" for --compress/],
   [

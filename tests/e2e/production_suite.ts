@@ -11,6 +11,7 @@ import { Client } from "../../lib/parent/client.ts";
 import type { Address } from "../../lib/wire/address.ts";
 import type { Framing } from "../../lib/wire/framing.ts";
 import { type Launch, ServiceProcess, within } from "../helpers/service_process.ts";
+import { count } from "../helpers/effort.ts";
 import { MODE, StubControl } from "../helpers/stub_control.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
 
@@ -24,13 +25,14 @@ export interface Program {
   readonly libraryDir: string;
 }
 
-const DECRYPT = "aws_kms_decrypt_blocking";
+const REQUEST = "aws_nitro_enclaves_rest_client_request_blocking";
+const CLIENT_NEW = "aws_nitro_enclaves_kms_client_new";
 const CREDENTIALS = {
   aws_access_key_id: "AKIDTEST",
   aws_secret_access_key: "made-for-tests",
   aws_session_token: "made-for-tests",
 };
-const HOSTS = ["worker", "process"] as const;
+const PROCESSES = ["1", "2"] as const;
 
 interface Setup {
   readonly service: ServiceProcess & { readonly address: Address };
@@ -94,35 +96,39 @@ export function testProduction(program: Program): void {
       await run({ service, control, tsk });
     });
 
-  for (const host of HOSTS) {
-    test(`with the SDK in a ${host}, KMS releases the key and process serves with it, in every framing`, [
-      "--sdk-host",
-      host,
-    ], async ({ service, control, tsk }) => {
-      for (const framing of ["u32be", "u64le", "raw"] as const satisfies readonly Framing[]) {
-        using client = await Client.connect(service.address, { framing });
-        assertEquals((await client.exchange({ type: "ping" }))["status"], "ok");
-        assertEquals((await client.request(tsk.configure()))["msg"], "configured");
-        await roundTrip(client, tsk);
-        await roundTrip(client, tsk, 60_000);
-      }
-      assertEquals(control.count("aws_nitro_enclaves_kms_client_new"), 1);
-      assertEquals(control.count("aws_nitro_enclaves_kms_client_destroy"), 0);
-      assertEquals((await service.stop()).code, 0);
-      assertEquals(service.lines.at(-1)?.["event"], "stopped");
-    });
+  for (const processes of PROCESSES) {
+    test(
+      `with --sdk-processes ${processes}, KMS releases the key and process serves with it, in every framing`,
+      [
+        "--sdk-processes",
+        processes,
+      ],
+      async ({ service, control, tsk }) => {
+        for (const framing of ["u32be", "u64le", "raw"] as const satisfies readonly Framing[]) {
+          using client = await Client.connect(service.address, { framing });
+          assertEquals((await client.exchange({ type: "ping" }))["status"], "ok");
+          assertEquals((await client.request(tsk.configure()))["msg"], "configured");
+          await roundTrip(client, tsk);
+          await roundTrip(client, tsk, 60_000);
+        }
+        assertEquals(control.count("aws_nitro_enclaves_kms_client_new"), 1);
+        assertEquals(control.count("aws_nitro_enclaves_kms_client_destroy"), 0);
+        assertEquals((await service.stop()).code, 0);
+        assertEquals(service.lines.at(-1)?.["event"], "stopped");
+      },
+    );
 
     test(
-      `with the SDK in a ${host}, a hang answers timeout while process goes on, and the next configure works`,
-      ["--sdk-host", host, "--kms-deadline-ms", "2500"],
+      `with --sdk-processes ${processes}, a hang answers timeout while process goes on, and the next configure works`,
+      ["--sdk-processes", processes, "--kms-deadline-ms", "2500"],
       async ({ service, control, tsk }) => {
         using client = await Client.connect(service.address);
         using second = await Client.connect(service.address);
         await client.request(tsk.configure());
-        control.script([DECRYPT, MODE.hang + 100]);
+        control.script([REQUEST, MODE.hang + 100]);
         let answered = false;
         const hung = client.exchange(tsk.configure()).finally(() => answered = true);
-        await control.called(DECRYPT, 2);
+        await control.called(REQUEST, 2);
         let meanwhile = 0;
         while (!answered) {
           await roundTrip(second, tsk);
@@ -137,8 +143,8 @@ export function testProduction(program: Program): void {
     );
 
     test(
-      `with the SDK in a ${host}, rotation under load fails no request`,
-      ["--sdk-host", host],
+      `with --sdk-processes ${processes}, rotation under load fails no request`,
+      ["--sdk-processes", processes],
       async ({ service, tsk }) => {
         using admin = await Client.connect(service.address);
         await admin.request(tsk.configure());
@@ -160,52 +166,75 @@ export function testProduction(program: Program): void {
     );
   }
 
-  test("an SDK that aborts in the process host costs a retry, and the configured key stays", [
-    "--sdk-host",
-    "process",
-  ], async ({ service, control, tsk }) => {
-    using client = await Client.connect(service.address);
-    await client.request(tsk.configure());
-    control.script([DECRYPT, MODE.abort + 100]);
-    const reply = await client.exchange(tsk.configure());
-    assertEquals([reply["status"], reply["msg"]], ["error", "kms_decrypt_failed"]);
-    await roundTrip(client, tsk);
-    control.script();
-    await client.request(tsk.configure());
-    assert(service.events("sdk_host_lost").length >= 1);
-    assertStringIncludes(String(service.events("sdk_host_lost")[0]?.["said"]), "Fatal error condition");
-  });
-
   test(
-    "an SDK that aborts in the worker ends the process, and the last line says where",
+    "an SDK that aborts costs a process, and the configured key stays",
     [],
     async ({ service, control, tsk }) => {
       using client = await Client.connect(service.address);
-      control.script([DECRYPT, MODE.abort]);
-      const reply = client.exchange(tsk.configure());
-      reply.catch(() => {});
-      const status = await service.ended();
-      assertEquals(status.success, false);
-      assertEquals(service.lines.at(-1)?.["event"], "sdk_call");
-      assertStringIncludes(service.stderr, "Fatal error condition");
-      await reply.catch(() => {});
+      await client.request(tsk.configure());
+      control.script([REQUEST, MODE.abort + 100]);
+      const reply = await client.exchange(tsk.configure());
+      assertEquals([reply["status"], reply["msg"]], ["error", "kms_decrypt_failed"]);
+      await roundTrip(client, tsk);
+      control.script();
+      await client.request(tsk.configure());
+      assert(service.events("sdk_process_lost").length >= 1);
+      assertStringIncludes(String(service.events("sdk_process_lost")[0]?.["said"]), "Fatal error condition");
     },
   );
 
   test(
-    "too many hangs in the worker end the process with a clear last line",
-    ["--kms-deadline-ms", "400"],
+    "a proxy that is not there is told in the reply, and in logs",
+    [],
     async ({ service, control, tsk }) => {
-      control.script([DECRYPT, MODE.hang + 100]);
       using client = await Client.connect(service.address);
-      for (let hang = 0; hang < 10; hang++) {
-        const reply = await client.exchange(tsk.configure()).catch(() => undefined);
-        if (reply !== undefined) assertEquals(reply["status"], "error");
-      }
-      assertEquals((await service.ended()).code, 70);
-      assertEquals(service.lines.at(-1)?.["event"], "fatal");
+      control.script([CLIENT_NEW, MODE.refused]);
+      const reply = await client.exchange(tsk.configure());
+      assertEquals([reply["msg"], reply["details"]], [
+        "kms_decrypt_failed",
+        "KMS was not reached: no vsock-proxy on port 8000",
+      ]);
+      const logs = await client.exchange({ type: "logs", limit: 100 });
+      assertStringIncludes(JSON.stringify(logs), "AWS_IO_SOCKET_CONNECTION_REFUSED");
     },
   );
+
+  test(
+    "a client of an unknown layout is called all the same, and health says so",
+    [],
+    async ({ service, control, tsk }) => {
+      using client = await Client.connect(service.address);
+      assertStringIncludes(JSON.stringify(await client.exchange({ type: "health" })), "attested requests");
+      control.script([CLIENT_NEW, MODE.shifted]);
+      await client.request(tsk.configure());
+      await roundTrip(client, tsk);
+      const health = await client.exchange({ type: "health" });
+      assertStringIncludes(JSON.stringify(health), "the SDK's blocking calls: the rest client");
+    },
+  );
+
+  Deno.test(`${program.name}: SIGTERM after 20 configures ends with 0, every time`, async () => {
+    for (let round = 0; round < count(40, 4); round++) {
+      using control = new StubControl();
+      await using service = await ServiceProcess.start(launch(serveArgs, control.env));
+      using tsk = new Tsk();
+      using client = await Client.connect(service.address);
+      for (let configure = 0; configure < 20; configure++) {
+        await client.request({ ...tsk.configure(), aws_access_key_id: `AKID${configure}` });
+      }
+      await roundTrip(client, tsk);
+      const { code, signal } = await service.stop();
+      assertEquals([code, signal], [0, null]);
+    }
+  });
+
+  Deno.test(`${program.name}: a KMS deadline that is not below the request's is refused`, async () => {
+    await using service = ServiceProcess.spawn(
+      launch([...serveArgs, "--request-ms", "45000", "--kms-deadline-ms", "45000"]),
+    );
+    assertEquals((await service.ended()).code, 2);
+    assertStringIncludes(service.stderr, "--request-ms");
+  });
 
   test("KMS's own refusal is told by its name", [], async ({ service, tsk }) => {
     using client = await Client.connect(service.address);
@@ -264,7 +293,7 @@ export function testProduction(program: Program): void {
 
   test(
     "after its start the main process holds no FFI and no permission but to start SDK processes",
-    ["--sdk-host", "process"],
+    [],
     async ({ service, tsk }) => {
       using client = await Client.connect(service.address);
       const { permissions } = await client.exchange({ type: "health" });
@@ -281,9 +310,9 @@ export function testProduction(program: Program): void {
       [],
       async ({ service, control, tsk }) => {
         using client = await Client.connect(service.address);
-        control.script([DECRYPT, MODE.slow]);
+        control.script([REQUEST, MODE.slow]);
         const configuring = client.exchange(tsk.configure());
-        await control.called(DECRYPT);
+        await control.called(REQUEST);
         const status = service.stop(signal);
         assertEquals((await configuring)["msg"], "configured");
         assertEquals((await status).code, 0);

@@ -9,9 +9,12 @@ import { type Dlopen, type NitroSdk, openSdk } from "../../ffi/mod.ts";
 import {
   AWS_BYTE_BUF,
   AWS_BYTE_CURSOR,
+  AWS_STRING,
   KMS_CLIENT,
   readWord,
+  REST_CLIENT_LAYOUTS,
   REST_RESPONSE,
+  RSA_KEYPAIR,
   stableBytes,
   writeWord,
 } from "../../ffi/layout.ts";
@@ -30,12 +33,30 @@ type Kind = "string" | "buffer" | "config" | "client" | "response";
 
 const ALLOCATOR = 0x1000n;
 const ERROR_CODE = 34;
-const KEYPAIR_ADDRESS = 0x2000n;
-const REST_CLIENT_ADDRESS = 0x3000n;
+/** A CMS EnvelopedData begins like this. */
+const ENVELOPE_HEAD = new Uint8Array([
+  0x30,
+  0x80,
+  0x06,
+  0x09,
+  0x2a,
+  0x86,
+  0x48,
+  0x86,
+  0xf7,
+  0x0d,
+  0x01,
+  0x07,
+  0x03,
+]);
 
 function bytesOf(source: unknown): Bytes {
   if (!(source instanceof Uint8Array)) throw new TypeError("the mock takes Uint8Arrays");
   return source as Bytes;
+}
+
+function envelope(contents: Uint8Array): string {
+  return encodeBase64(new Uint8Array([...ENVELOPE_HEAD, ...contents]));
 }
 
 /** The mock and its controls. */
@@ -47,7 +68,7 @@ export class MockSdk implements SdkRig {
   #script: { readonly symbol: string; readonly mode: number; after: number }[] = [];
   #lastError = 0;
   #initialised = false;
-  #closedClients = new Set<bigint>();
+  #closed = new Set<bigint>();
   #notWiped = 0;
   #doubleFree = 0;
   #misuse = 0;
@@ -75,7 +96,7 @@ export class MockSdk implements SdkRig {
   reset(): void {
     this.#calls = [];
     this.#script = [];
-    this.#closedClients.clear();
+    this.#closed.clear();
     this.#lastError = 0;
     this.#notWiped = this.#doubleFree = this.#misuse = 0;
   }
@@ -104,7 +125,7 @@ export class MockSdk implements SdkRig {
 
   #allocate(kind: Kind, bytes: Bytes): bigint {
     const address = this.#nextAddress;
-    this.#nextAddress += BigInt(bytes.length + 64);
+    this.#nextAddress += BigInt(Math.ceil(bytes.length / 64) + 1) * 64n;
     this.#memory.set(address, bytes);
     this.#kinds.set(address, kind);
     return address;
@@ -158,7 +179,7 @@ export class MockSdk implements SdkRig {
     aws_byte_buf_from_array: (bytes, length) => {
       const struct = stableBytes(AWS_BYTE_BUF.size);
       const address = this.#nextAddress;
-      this.#nextAddress += BigInt(length) + 64n;
+      this.#nextAddress += (BigInt(length) / 64n + 2n) * 64n;
       this.#memory.set(address, bytesOf(bytes));
       writeWord(struct, AWS_BYTE_BUF.len, BigInt(length));
       writeWord(struct, AWS_BYTE_BUF.buffer, address);
@@ -189,10 +210,24 @@ export class MockSdk implements SdkRig {
   };
 
   #constant(text: string): bigint {
+    return this.#place(new TextEncoder().encode(text));
+  }
+
+  /** Puts bytes into memory that is not counted. */
+  #place(bytes: Bytes): bigint {
     const address = this.#nextAddress;
-    this.#nextAddress += 256n;
-    this.#memory.set(address, new TextEncoder().encode(text));
+    this.#nextAddress += BigInt(Math.ceil(bytes.length / 64) + 1) * 64n;
+    this.#memory.set(address, bytes);
     return address;
+  }
+
+  /** A `struct aws_string`. */
+  #string(text: string): bigint {
+    const characters = new TextEncoder().encode(text);
+    const bytes = stableBytes(AWS_STRING.headSize + characters.length);
+    writeWord(bytes, AWS_STRING.len, BigInt(characters.length));
+    bytes.set(characters, AWS_STRING.bytes);
+    return this.#place(bytes);
   }
 
   readonly #sdk: SdkSymbols = {
@@ -222,12 +257,30 @@ export class MockSdk implements SdkRig {
     },
     aws_nitro_enclaves_kms_client_new: () => {
       this.#needLibrary();
-      if (this.#called("aws_nitro_enclaves_kms_client_new") !== undefined) return 0n;
+      const mode = this.#called("aws_nitro_enclaves_kms_client_new");
+      if (mode !== undefined && mode !== FAIL.layout && mode !== FAIL.shifted) return 0n;
+      const layout = REST_CLIENT_LAYOUTS[Deno.build.arch];
+      const rest = stableBytes(layout.size + 8);
+      writeWord(rest, layout.allocator, ALLOCATOR);
+      writeWord(rest, layout.tlsContext, 0x5000n);
+      rest[layout.mutexInitialized] = 1;
+      rest[layout.conditionInitialized] = 1;
+      writeWord(rest, layout.connection, this.#place(stableBytes(8)));
+      writeWord(rest, layout.service, this.#string("kms"));
+      writeWord(rest, layout.region, this.#string("us-east-1"));
+      if (mode === FAIL.shifted) rest.copyWithin(24, 16, layout.size);
+      const keypair = stableBytes(RSA_KEYPAIR.size);
+      writeWord(keypair, RSA_KEYPAIR.allocator, ALLOCATOR);
+      writeWord(keypair, RSA_KEYPAIR.keyImpl, 0x6000n);
       const client = stableBytes(KMS_CLIENT.size);
-      writeWord(client, KMS_CLIENT.allocator, ALLOCATOR);
-      writeWord(client, KMS_CLIENT.restClient, REST_CLIENT_ADDRESS);
-      writeWord(client, KMS_CLIENT.keypair, KEYPAIR_ADDRESS);
+      writeWord(client, KMS_CLIENT.allocator, mode === FAIL.layout ? 8n : ALLOCATOR);
+      writeWord(client, KMS_CLIENT.restClient, this.#place(rest));
+      writeWord(client, KMS_CLIENT.keypair, this.#place(keypair));
       return this.#allocate("client", client);
+    },
+    aws_http_connection_is_open: (connection) => {
+      if (this.#called("aws_http_connection_is_open") !== undefined) this.#closed.add(BigInt(connection));
+      return !this.#closed.has(BigInt(connection));
     },
     aws_nitro_enclaves_kms_client_destroy: (address) => {
       this.#called("aws_nitro_enclaves_kms_client_destroy");
@@ -261,17 +314,26 @@ export class MockSdk implements SdkRig {
       this.#fill(out, new TextEncoder().encode("MOCKATT1"));
       return 0;
     },
-    aws_nitro_enclaves_rest_client_request_blocking: (_restClient, _method, _path, _target, data) => {
-      if (this.#called("aws_nitro_enclaves_rest_client_request_blocking") !== undefined) return 0n;
-      if (this.#closedClients.size > 0) return 0n;
-      const body = new TextEncoder().encode(JSON.stringify(this.#answer(this.#read(data))));
+    aws_nitro_enclaves_rest_client_request_blocking: (restClient, _method, _path, _target, data) => {
+      const mode = this.#called("aws_nitro_enclaves_rest_client_request_blocking");
+      const rest = this.#memory.get(BigInt(restClient)) ?? stableBytes(256);
+      const connection = readWord(rest, REST_CLIENT_LAYOUTS[Deno.build.arch].connection);
+      if (this.#closed.has(connection)) throw new Error("this request would never return");
+      if (mode === FAIL.noAnswer) this.#closed.add(connection);
+      if (mode !== undefined && mode !== FAIL.envelope && mode !== FAIL.noEnvelope) return 0n;
+      const answer = mode === FAIL.noEnvelope
+        ? { KeyId: "a", Plaintext: "" }
+        : mode === FAIL.envelope
+        ? { CiphertextBlob: "AAAA", CiphertextForRecipient: "bm8gZW52ZWxvcGU=" }
+        : this.#answer(this.#read(data));
+      const body = new TextEncoder().encode(JSON.stringify(answer));
       const response = stableBytes(REST_RESPONSE.size);
+      writeWord(response, REST_RESPONSE.allocator, ALLOCATOR);
       const struct = response.subarray(REST_RESPONSE.data) as Bytes;
       writeWord(struct, AWS_BYTE_BUF.len, BigInt(body.length));
-      const address = this.#nextAddress;
-      this.#nextAddress += BigInt(body.length + 64);
-      this.#memory.set(address, body);
-      writeWord(struct, AWS_BYTE_BUF.buffer, address);
+      writeWord(struct, AWS_BYTE_BUF.capacity, BigInt(body.length));
+      writeWord(struct, AWS_BYTE_BUF.allocator, ALLOCATOR);
+      writeWord(struct, AWS_BYTE_BUF.buffer, this.#place(body));
       return this.#allocate("response", response);
     },
     aws_nitro_enclaves_rest_response_destroy: (address) => {
@@ -282,7 +344,7 @@ export class MockSdk implements SdkRig {
       if (this.#called("aws_cms_parse_enveloped_data") !== undefined) return -1;
       this.#fill(key, new Uint8Array(32));
       this.#fill(iv, new Uint8Array(16));
-      this.#fill(ciphertext, this.#read(input));
+      this.#fill(ciphertext, this.#read(input).slice(ENVELOPE_HEAD.length));
       return 0;
     },
     aws_attestation_rsa_decrypt: (_allocator, _keypair, ciphertext, plaintext) => {
@@ -300,9 +362,8 @@ export class MockSdk implements SdkRig {
   /** Whether a KMS call is to fail. */
   #kmsCall(symbol: SymbolName, client: bigint): boolean {
     this.#needLibrary();
-    const mode = this.#called(symbol);
-    if (mode === FAIL.closed) this.#closedClients.add(client);
-    return mode !== undefined || this.#closedClients.has(client);
+    if (!this.#kinds.has(client)) this.#misuse++;
+    return this.#called(symbol) !== undefined;
   }
 
   #decrypt(
@@ -344,13 +405,18 @@ export class MockSdk implements SdkRig {
         request["EncryptionContext"] ?? {},
       );
       if (typeof opened === "string") return { __type: opened, message: "from the mock" };
-      return { CiphertextForRecipient: encodeBase64(opened) };
+      return { CiphertextForRecipient: envelope(opened) };
     }
-    const key = crypto.getRandomValues(new Uint8Array(32));
+    if (request["NumberOfBytes"] !== undefined) {
+      return {
+        CiphertextForRecipient: envelope(crypto.getRandomValues(new Uint8Array(request["NumberOfBytes"]))),
+      };
+    }
+    const key = crypto.getRandomValues(new Uint8Array(request["KeySpec"] === "AES_128" ? 16 : 32));
     const wrapped = stubWrap(key, {
       keyId: request["KeyId"] ?? "",
       context: request["EncryptionContext"] ?? {},
     });
-    return { CiphertextBlob: encodeBase64(wrapped), CiphertextForRecipient: encodeBase64(key) };
+    return { CiphertextBlob: encodeBase64(wrapped), CiphertextForRecipient: envelope(key) };
   }
 }

@@ -6,7 +6,16 @@
 import type { NitroSdk } from "../../ffi/mod.ts";
 
 /** How a scripted symbol misbehaves: the numbers are those of tests/native/stub.h. */
-export const FAIL = { withError: 1, closed: 5, silently: 6 } as const;
+export const FAIL = {
+  withError: 1,
+  closed: 5,
+  silently: 6,
+  layout: 8,
+  shifted: 9,
+  envelope: 10,
+  noEnvelope: 11,
+  noAnswer: 15,
+} as const;
 
 /** A stand-in, with its controls. */
 export interface SdkRig {

@@ -1,22 +1,45 @@
 /**
- * Controls stand-ins that live elsewhere, in a Worker or another process: through a file that they read at each call, and a file that they
+ * Controls stand-ins that live in another process: through a file that they read at each call, and a file that they
  * write their calls to.
  *
  * @module
  */
 
 /** Modes of tests/native/stub.h. */
-export const MODE = { fail: 1, hang: 2, abort: 3, segfault: 4, closed: 5, silent: 6, slow: 7 } as const;
+export const MODE = {
+  fail: 1,
+  hang: 2,
+  abort: 3,
+  segfault: 4,
+  closed: 5,
+  silent: 6,
+  slow: 7,
+  layout: 8,
+  shifted: 9,
+  envelope: 10,
+  noEnvelope: 11,
+  tls: 12,
+  refused: 13,
+  dns: 14,
+  noAnswer: 15,
+} as const;
 
-/** A script and a log for the stand-ins of other threads and processes. */
+/** A script and a log for the stand-ins of other processes. */
 export class StubControl implements Disposable {
-  readonly directory: string = Deno.makeTempDirSync({ prefix: "denclave-stub-" });
-  readonly env: Readonly<Record<string, string>> = {
-    STUB_CONTROL: `${this.directory}/control`,
-    STUB_LOG: `${this.directory}/log`,
-  };
+  readonly directory: string;
+  readonly env: Readonly<Record<string, string>>;
 
-  /** Replaces the script. Each line: symbol, mode, successful calls that go first; plus 100 to the mode for every time. */
+  constructor(directory: string = Deno.makeTempDirSync({ prefix: "denclave-stub-" })) {
+    this.directory = directory;
+    this.env = { STUB_CONTROL: `${directory}/control`, STUB_LOG: `${directory}/log` };
+  }
+
+  /** The one whose script is in this file: another process made it, and removes it. */
+  static at(controlFile: string): StubControl {
+    return new StubControl(controlFile.replace(/\/control$/, ""));
+  }
+
+  /** Replaces the script. Each line: symbol, mode, successful calls that go first; plus 100 to the mode for every time, plus 200 by chance (`after` in 1,000). */
   script(...lines: readonly (readonly [symbol: string, mode: number, after?: number])[]): void {
     const text = lines.map(([symbol, mode, after = 0]) => `${symbol} ${mode} ${after}\n`).join("");
     // Renamed into place, so that no half-written script is read.

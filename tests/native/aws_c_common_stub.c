@@ -111,6 +111,12 @@ static int take_mode(const char *symbol) {
     for (size_t i = 0; i < s_script_len; i++) {
         struct script_line *line = &s_script[i];
         if (strcmp(line->symbol, symbol) != 0) continue;
+        if (line->mode >= 200) {
+            static unsigned int seed;
+            if (seed == 0) seed = (unsigned int)getpid();
+            if (rand_r(&seed) % 1000 >= line->after) continue;
+            return line->mode - 200;
+        }
         if (line->after-- > 0) return STUB_WORKS;
         if (line->mode >= 100) {
             line->after = 0;

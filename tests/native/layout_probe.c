@@ -38,6 +38,15 @@ int main(void) {
            AT(kms_client, allocator), AT(kms_client, rest_client), AT(kms_client, keypair));
     printf("\"rest_response\":{\"size\":%zu,\"allocator\":%zu,\"message\":%zu,\"cursor\":%zu,\"data\":%zu},", sizeof(struct rest_response),
            AT(rest_response, allocator), AT(rest_response, message), AT(rest_response, cursor), AT(rest_response, data));
+    printf("\"rest_client\":{\"size\":%zu,\"allocator\":%zu,\"tlsContext\":%zu,\"mutexInitialized\":%zu,\"conditionInitialized\":%zu,",
+           sizeof(struct rest_client_head), AT(rest_client_head, allocator), AT(rest_client_head, tls_ctx),
+           AT(rest_client_head, mutex.initialized), AT(rest_client_head, c_var.initialized));
+    printf("\"connection\":%zu,\"service\":%zu,\"region\":%zu},", AT(rest_client_head, connection), AT(rest_client_head, service),
+           AT(rest_client_head, region));
+    printf("\"rsa_keypair\":{\"size\":%zu,\"allocator\":%zu,\"keyImpl\":%zu},", sizeof(struct rsa_keypair_head),
+           AT(rsa_keypair_head, allocator), AT(rsa_keypair_head, key_impl));
+    printf("\"aws_string\":{\"headSize\":%zu,\"allocator\":%zu,\"len\":%zu,\"bytes\":%zu},", offsetof(struct aws_string, bytes),
+           AT(aws_string, allocator), AT(aws_string, len), AT(aws_string, bytes));
     printf("\"constants\":{\"socket_vsock\":%d,\"aes_256\":%d,\"aes_128\":%d}}\n", SOCKET_VSOCK, KEY_SPEC_AES_256, KEY_SPEC_AES_128);
     return 0;
 }

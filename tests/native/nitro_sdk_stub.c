@@ -3,7 +3,7 @@
  * and return codes, and plays KMS with a cipher that is none. Not AWS's code.
  *
  * A ciphertext: "STUBKMS1", u32 little-endian FNV-1a of the canonical EncryptionContext, u8 length of the key id, key id, plaintext XOR 0x5A.
- * A CiphertextForRecipient: "STUBCMS1", 32 bytes of a key XOR the client's key pair, 16 bytes of IV, plaintext XOR the key repeated.
+ * A CiphertextForRecipient: the head of a CMS EnvelopedData, "STUBCMS1", 32 bytes of a key XOR the client's key pair, 16 bytes of IV, plaintext XOR the key repeated.
  */
 #define _GNU_SOURCE
 #include "stub.h"
@@ -13,11 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #define MASK 0x5a
 #define MAGIC "STUBKMS1"
 #define MAGIC_LENGTH 8
-#define CMS_MAGIC "STUBCMS1"
+/* Begins as a CMS EnvelopedData: SEQUENCE of indefinite length, pkcs7-envelopedData. */
+#define CMS_MAGIC "\x30\x80\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03STUBCMS1"
+#define CMS_MAGIC_LENGTH 21
 #define KEY_LENGTH 32
 #define IV_LENGTH 16
 #define DOCUMENT_MAGIC "STUBATT1"
@@ -38,21 +41,34 @@ struct config {
 };
 
 struct keypair {
-    struct aws_allocator *allocator;
+    struct rsa_keypair_head head; /* key_impl points at the secret */
     uint8_t secret[KEY_LENGTH];
 };
 
-struct rest_client {
+struct connection {
+    uint64_t magic;
     bool closed;
+};
+
+struct rest_client {
+    struct rest_client_head head;
+    /* From here on it is the stand-in's own. */
+    struct connection *connection;
+    struct aws_string *strings[2];
     char access_key_id[128];
     struct keypair *keypair;
 };
 
 struct client {
     struct aws_allocator *allocator;
-    struct rest_client *rest;
+    struct rest_client *rest_client;
     struct keypair *keypair;
+    /* From here on it is the stand-in's own, whatever the layout before. */
+    struct rest_client *rest;
+    struct keypair *own_keypair;
 };
+
+#define CONNECTION_MAGIC 0x6e6f697463656e6eull
 
 struct response {
     struct aws_allocator *allocator;
@@ -123,9 +139,37 @@ void aws_nitro_enclaves_kms_client_config_destroy(struct config *config) {
     stub_release(STUB_CONFIG, config, NULL, 0);
 }
 
+static void milliseconds(const char *variable) {
+    const char *text = getenv(variable);
+    if (text != NULL) usleep((useconds_t)atoi(text) * 1000);
+}
+
+static struct aws_string *clone_string(const uint8_t *bytes, size_t len) {
+    struct aws_string *string = calloc(1, sizeof(*string) + len + 1);
+    if (string == NULL) abort();
+    string->allocator = &s_allocator;
+    string->len = len;
+    memcpy(string->bytes, bytes, len);
+    return string;
+}
+
+/* What the real one prints, as aws_error_debug_str has it. */
+static struct client *no_connection(const char *error) {
+    fprintf(stderr, "Connection failed with error aws-c-io: %s, told so by the script\n", error);
+    stub_set_error(0);
+    return NULL;
+}
+
 struct client *aws_nitro_enclaves_kms_client_new(struct config *config) {
     need_library();
-    if (stub_enter("aws_nitro_enclaves_kms_client_new") != STUB_WORKS) return NULL;
+    int mode = stub_enter("aws_nitro_enclaves_kms_client_new");
+    if (mode == STUB_TLS) {
+        milliseconds("STUB_TLS_MS");
+        return no_connection("AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE");
+    }
+    if (mode == STUB_REFUSED) return no_connection("AWS_IO_SOCKET_CONNECTION_REFUSED");
+    if (mode == STUB_DNS) return no_connection("AWS_IO_DNS_INVALID_NAME");
+    if (mode != STUB_WORKS && mode != STUB_LAYOUT && mode != STUB_SHIFTED) return NULL;
     /* Region and endpoint are read here, not before, as the real one does: one that is gone by now shows up. */
     const struct endpoint *endpoint = config->endpoint;
     if (strcmp(endpoint->address, "3") != 0 || endpoint->port == 0 || endpoint->rest != 0 || config->domain != SOCKET_VSOCK ||
@@ -134,15 +178,37 @@ struct client *aws_nitro_enclaves_kms_client_new(struct config *config) {
         stub_set_error(0);
         return NULL;
     }
+    milliseconds("STUB_CONNECT_MS");
     struct client *client = stub_new(STUB_CLIENT, sizeof(*client));
     struct keypair *keypair = calloc(1, sizeof(*keypair));
     struct rest_client *rest = calloc(1, sizeof(*rest));
-    if (client == NULL || keypair == NULL || rest == NULL || getrandom(keypair->secret, KEY_LENGTH, 0) != KEY_LENGTH) abort();
+    struct connection *connection = calloc(1, sizeof(*connection));
+    if (client == NULL || keypair == NULL || rest == NULL || connection == NULL ||
+        getrandom(keypair->secret, KEY_LENGTH, 0) != KEY_LENGTH)
+        abort();
+    keypair->head = (struct rsa_keypair_head){.allocator = &s_allocator, .key_impl = keypair->secret};
+    connection->magic = CONNECTION_MAGIC;
     memcpy(rest->access_key_id, config->access_key_id, sizeof(rest->access_key_id));
     rest->keypair = keypair;
+    rest->connection = connection;
+    rest->strings[0] = clone_string((const uint8_t *)"kms", 3);
+    rest->strings[1] = clone_string(config->region->bytes, config->region->len);
+    rest->head.allocator = &s_allocator;
+    rest->head.tls_ctx = connection; /* any address */
+    rest->head.mutex.initialized = true;
+    rest->head.c_var.initialized = true;
+    rest->head.connection = connection;
+    rest->head.service = rest->strings[0];
+    rest->head.region = rest->strings[1];
+    if (mode == STUB_SHIFTED) memmove((char *)&rest->head.mutex + 8, &rest->head.mutex, sizeof(rest->head) - 24);
     client->allocator = &s_allocator;
-    client->rest = rest;
-    client->keypair = keypair;
+    client->rest_client = client->rest = rest;
+    client->keypair = client->own_keypair = keypair;
+    if (mode == STUB_LAYOUT) {
+        client->allocator = (void *)rest;
+        client->rest_client = (void *)keypair;
+        client->keypair = (void *)8;
+    }
     return client;
 }
 
@@ -150,8 +216,31 @@ void aws_nitro_enclaves_kms_client_destroy(struct client *client) {
     stub_enter("aws_nitro_enclaves_kms_client_destroy");
     struct client copy = *client;
     if (!stub_release(STUB_CLIENT, client, NULL, 0)) return;
-    free(copy.keypair);
+    free(copy.own_keypair);
+    free(copy.rest->connection);
+    free(copy.rest->strings[0]);
+    free(copy.rest->strings[1]);
     free(copy.rest);
+}
+
+/* What the real one does with a request on a closed connection: nobody wakes the waiting thread. */
+static void wait_for_ever(void) {
+    for (;;) sleep(3600);
+}
+
+/* What the real ones do with an answer that has no envelope: they clean up buffers that nobody initialised. */
+static void crash(void) {
+    static volatile uintptr_t nowhere = 8;
+    *(volatile int *)nowhere = 0;
+}
+
+bool aws_http_connection_is_open(const struct connection *connection) {
+    if (connection == NULL || connection->magic != CONNECTION_MAGIC) {
+        stub_note_misuse();
+        return false;
+    }
+    if (stub_enter("aws_http_connection_is_open") != STUB_WORKS) ((struct connection *)connection)->closed = true;
+    return !connection->closed;
 }
 
 /* ---- the KMS that is none ---- */
@@ -204,11 +293,10 @@ static size_t wrap_blob(const char *key_id, const char *context, const uint8_t *
 static bool reaches_kms(struct client *client, const char *symbol) {
     need_library();
     int mode = stub_enter(symbol);
-    if (mode == STUB_CLOSED) client->rest->closed = true;
-    if (client->rest->closed) {
-        fprintf(stderr, "Connection closed\n");
-        return false;
-    }
+    if (mode == STUB_CLOSED) client->rest->connection->closed = true;
+    if (client->rest->connection->closed) wait_for_ever();
+    if (mode == STUB_ENVELOPE || mode == STUB_NO_ENVELOPE) crash();
+    milliseconds("STUB_KMS_MS");
     return mode == STUB_WORKS;
 }
 
@@ -291,6 +379,7 @@ int aws_attestation_request(struct aws_allocator *allocator, struct keypair *key
     (void)allocator;
     need_library();
     if (stub_enter("aws_attestation_request") != STUB_WORKS) return -1;
+    if (keypair->head.key_impl != keypair->secret) stub_note_misuse();
     uint8_t document[8 + KEY_LENGTH];
     memcpy(document, DOCUMENT_MAGIC, 8);
     /* What stands for the public key: not the secret itself. */
@@ -301,11 +390,12 @@ int aws_attestation_request(struct aws_allocator *allocator, struct keypair *key
 static size_t seal_envelope(const struct keypair *keypair, const uint8_t *plaintext, size_t len, uint8_t *envelope) {
     uint8_t key[KEY_LENGTH];
     if (getrandom(key, sizeof(key), 0) != sizeof(key)) abort();
-    memcpy(envelope, CMS_MAGIC, 8);
-    for (size_t i = 0; i < KEY_LENGTH; i++) envelope[8 + i] = key[i] ^ keypair->secret[i];
-    memset(envelope + 8 + KEY_LENGTH, 7, IV_LENGTH);
-    for (size_t i = 0; i < len; i++) envelope[8 + KEY_LENGTH + IV_LENGTH + i] = plaintext[i] ^ key[i % KEY_LENGTH];
-    return 8 + KEY_LENGTH + IV_LENGTH + len;
+    memcpy(envelope, CMS_MAGIC, CMS_MAGIC_LENGTH);
+    uint8_t *at = envelope + CMS_MAGIC_LENGTH;
+    for (size_t i = 0; i < KEY_LENGTH; i++) at[i] = key[i] ^ keypair->secret[i];
+    memset(at + KEY_LENGTH, 7, IV_LENGTH);
+    for (size_t i = 0; i < len; i++) at[KEY_LENGTH + IV_LENGTH + i] = plaintext[i] ^ key[i % KEY_LENGTH];
+    return CMS_MAGIC_LENGTH + KEY_LENGTH + IV_LENGTH + len;
 }
 
 /* Whether the request carries an attestation document of this client's key pair. */
@@ -333,10 +423,21 @@ static void answer(const struct rest_client *rest, const struct aws_byte_cursor 
     json_context(body, context);
     if (text_equals("TrentService.GenerateDataKey", target->ptr, target->len)) {
         uint8_t key[KEY_LENGTH];
+        char key_spec[16] = "";
+        json_string(body, "KeySpec", key_spec, sizeof(key_spec));
+        size_t key_len = strcmp(key_spec, "AES_128") == 0 ? 16 : 32;
         if (getrandom(key, sizeof(key), 0) != sizeof(key)) abort();
-        base64_encode(blob, wrap_blob(key_id, context, key, sizeof(key), blob), blob64);
-        base64_encode(envelope, seal_envelope(rest->keypair, key, sizeof(key), envelope), envelope64);
+        base64_encode(blob, wrap_blob(key_id, context, key, key_len, blob), blob64);
+        base64_encode(envelope, seal_envelope(rest->keypair, key, key_len, envelope), envelope64);
         snprintf(out, cap, "{\"CiphertextBlob\":\"%s\",\"CiphertextForRecipient\":\"%s\",\"KeyId\":\"%s\"}", blob64, envelope64, key_id);
+        return;
+    }
+    if (text_equals("TrentService.GenerateRandom", target->ptr, target->len)) {
+        const char *number = json_value(body, "NumberOfBytes");
+        size_t length = number == NULL ? 0 : (size_t)atoi(number);
+        if (length < 1 || length > 1024 || getrandom(opened, length, 0) != (ssize_t)length) length = 1;
+        base64_encode(envelope, seal_envelope(rest->keypair, opened, length, envelope), envelope64);
+        snprintf(out, cap, "{\"CiphertextForRecipient\":\"%s\"}", envelope64);
         return;
     }
     size_t len, blob_len = json_base64(body, "CiphertextBlob", blob, sizeof(blob));
@@ -356,11 +457,25 @@ struct response *aws_nitro_enclaves_rest_client_request_blocking(
     struct aws_byte_cursor target,
     struct aws_byte_cursor data) {
     need_library();
-    if (stub_enter("aws_nitro_enclaves_rest_client_request_blocking") != STUB_WORKS || rest->closed) return NULL;
+    int mode = stub_enter("aws_nitro_enclaves_rest_client_request_blocking");
+    if (rest->head.service != rest->strings[0] || rest->head.connection != rest->connection) stub_note_misuse();
+    if (mode == STUB_CLOSED) rest->connection->closed = true;
+    if (rest->connection->closed) wait_for_ever();
+    if (mode == STUB_NO_ANSWER) {
+        rest->connection->closed = true;
+        fprintf(stderr, "failed  to process request");
+    }
+    milliseconds("STUB_KMS_MS");
+    if (mode != STUB_WORKS && mode != STUB_ENVELOPE && mode != STUB_NO_ENVELOPE) return NULL;
     if (!text_equals("POST", method.ptr, method.len) || !text_equals("/", path.ptr, path.len)) return NULL;
     char out[MAX_BLOB * 5];
     const struct json_text body = {(const char *)data.ptr, data.len};
-    answer(rest, &target, &body, out, sizeof(out));
+    if (mode == STUB_NO_ENVELOPE)
+        snprintf(out, sizeof(out), "{\"KeyId\":\"a\",\"Plaintext\":\"\"}");
+    else if (mode == STUB_ENVELOPE)
+        snprintf(out, sizeof(out), "{\"CiphertextBlob\":\"AAAA\",\"CiphertextForRecipient\":\"bm8gZW52ZWxvcGU=\"}");
+    else
+        answer(rest, &target, &body, out, sizeof(out));
     struct response *response = stub_new(STUB_RESPONSE, sizeof(*response));
     if (response == NULL) return NULL;
     size_t len = strlen(out);
@@ -381,9 +496,13 @@ int aws_cms_parse_enveloped_data(
     struct aws_byte_buf *iv,
     struct aws_byte_buf *ciphertext) {
     if (stub_enter("aws_cms_parse_enveloped_data") != STUB_WORKS) return -1;
-    size_t head = 8 + KEY_LENGTH + IV_LENGTH;
-    if (in->len < head || memcmp(in->buffer, CMS_MAGIC, 8) != 0) return -1;
-    return stub_fill(key, in->buffer + 8, KEY_LENGTH) | stub_fill(iv, in->buffer + 8 + KEY_LENGTH, IV_LENGTH) |
+    /* The real one frees what is in them when it gives up. */
+    if (key->buffer != NULL || iv->buffer != NULL || ciphertext->buffer != NULL) crash();
+    size_t head = CMS_MAGIC_LENGTH + KEY_LENGTH + IV_LENGTH;
+    if (in->len < 13 || memcmp(in->buffer, CMS_MAGIC, 13) != 0) crash();
+    if (in->len < head || memcmp(in->buffer, CMS_MAGIC, CMS_MAGIC_LENGTH) != 0) return -1;
+    const uint8_t *at = in->buffer + CMS_MAGIC_LENGTH;
+    return stub_fill(key, at, KEY_LENGTH) | stub_fill(iv, at + KEY_LENGTH, IV_LENGTH) |
            stub_fill(ciphertext, in->buffer + head, in->len - head);
 }
 

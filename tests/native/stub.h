@@ -5,12 +5,40 @@
 #ifndef DENCLAVE_STUB_H
 #define DENCLAVE_STUB_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct aws_allocator {
     int unused;
+};
+
+struct aws_mutex {
+    pthread_mutex_t mutex_handle;
+    bool initialized;
+};
+
+struct aws_condition_variable {
+    pthread_cond_t condition_handle;
+    bool initialized;
+};
+
+/* As in aws/nitro_enclaves/rest.h, up to what is read. */
+struct rest_client_head {
+    struct aws_allocator *allocator;
+    void *tls_ctx;
+    struct aws_mutex mutex;
+    struct aws_condition_variable c_var;
+    void *connection;
+    struct aws_string *service;
+    struct aws_string *region;
+};
+
+/* As in aws/nitro_enclaves/attestation.h. */
+struct rsa_keypair_head {
+    struct aws_allocator *allocator;
+    void *key_impl;
 };
 
 struct aws_string {
@@ -34,16 +62,24 @@ struct aws_byte_cursor {
 /* Kinds of objects that are counted while they live. */
 enum stub_kind { STUB_STRING, STUB_BUFFER, STUB_CONFIG, STUB_CLIENT, STUB_RESPONSE, STUB_LIBRARY, STUB_KINDS };
 
-/* How a scripted symbol misbehaves; plus 100, every time instead of once. */
+/* How a scripted symbol misbehaves; plus 100, every time instead of once; plus 200, by chance, `after` times in 1,000. */
 enum stub_mode {
     STUB_WORKS = 0,
     STUB_FAIL = 1,     /* fails with aws_last_error() set */
     STUB_HANG = 2,     /* never comes back */
     STUB_ABORT = 3,    /* prints what a failed assertion of the SDK prints, and aborts */
     STUB_SEGFAULT = 4, /* crashes */
-    STUB_CLOSED = 5,   /* the client's connection is dead from now on */
+    STUB_CLOSED = 5,   /* the peer has closed the client's connection: it says so, and a request on it never returns */
     STUB_SILENT = 6,   /* fails with aws_last_error() 0 */
-    STUB_SLOW = 7      /* works, after 300 ms */
+    STUB_SLOW = 7,     /* works, after 300 ms */
+    STUB_LAYOUT = 8,   /* the client's own struct is another one */
+    STUB_SHIFTED = 9,  /* the rest client's struct is another one from the mutex on */
+    STUB_ENVELOPE = 10, /* KMS answers 200 with something that is no envelope; the SDK's own calls crash on that */
+    STUB_NO_ENVELOPE = 11, /* KMS answers 200 without an envelope; the SDK's own calls crash on that */
+    STUB_TLS = 12,     /* the TLS handshake fails, after STUB_TLS_MS milliseconds */
+    STUB_REFUSED = 13, /* nobody listens on the proxy's port */
+    STUB_DNS = 14,     /* the name does not resolve */
+    STUB_NO_ANSWER = 15 /* the connection breaks in the middle of the request: no answer */
 };
 
 #define STUB_ERROR_CODE 34

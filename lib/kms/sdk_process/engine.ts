@@ -1,37 +1,45 @@
 /**
- * The inside of an SDK host, whatever carries its messages: one warm session, one call at a time, synchronously, on one thread.
+ * The inside of an SDK process: one warm session, one call at a time, synchronously, on one thread.
  *
  * @module
  */
-import { AWS_NE_VSOCK_PROXY_ADDR, type Dlopen, openSdk } from "../../../ffi/mod.ts";
-import { Credentials, WarmSession } from "../../aws_ne/mod.ts";
+import { openMemoryMap } from "../../../ffi/libc.ts";
+import { AWS_NE_VSOCK_PROXY_ADDR, openSdk } from "../../../ffi/mod.ts";
+import { ConnectionLost, Credentials, WarmSession } from "../../aws_ne/mod.ts";
 import { SecretBytes } from "../../crypto/secret_bytes.ts";
 import {
   type CallRequest,
-  type HostRequest,
-  type HostResponse,
   type OpenRequest,
   packError,
+  type SdkProgress,
+  type SdkRequest,
+  type SdkResponse,
 } from "./protocol.ts";
 
-/** Makes the function that answers requests. */
-export function createEngine(
-  options: { readonly dlopen?: Dlopen } = {},
-): (request: HostRequest) => HostResponse {
+/**
+ * Makes the function that answers requests.
+ *
+ * @param tell sends progress, at once
+ */
+export function createEngine(tell: (progress: SdkProgress) => void): (request: SdkRequest) => SdkResponse {
+  // Open as long as this process lives.
+  const { isMapped } = openMemoryMap();
   let session: WarmSession | undefined;
+  let current = 0;
 
-  function open(request: OpenRequest): HostResponse {
+  function open(request: OpenRequest): SdkResponse {
     session = new WarmSession({
       ...request,
-      open: () => openSdk({ libraryDir: request.libraryDir, dlopen: options.dlopen }),
+      open: () => openSdk({ libraryDir: request.libraryDir, isMapped }),
       endpoint: { cid: AWS_NE_VSOCK_PROXY_ADDR, port: request.proxyPort },
       now: () => performance.now(),
+      onPhase: (phase) => tell({ id: current, phase }),
     });
     return { id: request.id, ok: true, state: session.state };
   }
 
-  function call(request: CallRequest): HostResponse {
-    if (session === undefined) throw new TypeError("Cannot call KMS: the SDK's host was not opened");
+  function call(request: CallRequest): SdkResponse {
+    if (session === undefined) throw new TypeError("Cannot call KMS: the SDK was not opened");
     const { accessKeyId, secretAccessKey, sessionToken } = request.credentials;
     using credentials = new Credentials(
       new SecretBytes(accessKeyId),
@@ -39,7 +47,7 @@ export function createEngine(
       new SecretBytes(sessionToken),
     );
     const result = session.call(request.region, credentials, request.call);
-    // The carrier hands the plaintext over and wipes what it keeps.
+    // Whoever writes the response wipes it then.
     const plaintext = new Uint8Array(result.plaintext.expose());
     result.plaintext[Symbol.dispose]();
     const { ciphertext } = result;
@@ -53,6 +61,7 @@ export function createEngine(
   }
 
   return (request) => {
+    current = request.id;
     try {
       return request.op === "open" ? open(request) : call(request);
     } catch (thrown) {
@@ -60,6 +69,7 @@ export function createEngine(
         id: request.id,
         ok: false,
         error: packError(thrown),
+        ...(thrown instanceof ConnectionLost ? { connectionLost: true } : {}),
         ...(session === undefined ? {} : { state: session.state }),
       };
     }

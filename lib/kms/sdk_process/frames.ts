@@ -33,7 +33,7 @@ export async function* decodeFrames(stream: ReadableStream<Uint8Array>): AsyncGe
     while (pending.length >= HEADER_LENGTH) {
       const length = new DataView(pending.buffer, pending.byteOffset).getUint32(0);
       if (length > MAX_FRAME_LENGTH) {
-        throw new RangeError(`Cannot read a message of ${length} bytes from the SDK's host`);
+        throw new RangeError(`Cannot read a message of ${length} bytes from an SDK process`);
       }
       if (pending.length < HEADER_LENGTH + length) break;
       const body = pending.subarray(HEADER_LENGTH, HEADER_LENGTH + length);

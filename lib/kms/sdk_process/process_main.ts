@@ -1,28 +1,40 @@
 /**
- * The SDK's host as a child process: reads requests on stdin, answers on stdout. What the SDK prints goes to stderr, where the parent
- * reads it.
+ * An SDK process: reads requests on stdin, answers on stdout. What the SDK prints goes to stderr, where the service reads it.
+ *
+ * It never outlives the service: it ends with its stdin, and the kernel kills it with its parent, also while a call of the SDK hangs.
+ *
+ * Permission: FFI on the SDK's libraries and on libc.
  *
  * @module
  */
+import { dieWithParent } from "../../../ffi/libc.ts";
 import { createEngine } from "./engine.ts";
 import { decodeFrames, encodeFrame } from "./frames.ts";
-import type { HostRequest, HostResponse } from "./protocol.ts";
+import type { SdkMessage, SdkRequest } from "./protocol.ts";
 
-/** Answers until stdin ends. */
-export async function runSdkHostProcess(
-  stdin: ReadableStream<Uint8Array>,
-  stdout: { writeSync(bytes: Uint8Array): number },
-): Promise<void> {
-  const answer = createEngine();
-  for await (const message of decodeFrames(stdin)) {
-    const response = answer(message as HostRequest);
-    const frame = encodeFrame(response);
-    for (let written = 0; written < frame.length;) written += stdout.writeSync(frame.subarray(written));
-    frame.fill(0);
-    wipe(response);
-  }
+/** The standard streams of this process. */
+export interface SdkProcessStreams {
+  readonly stdin: ReadableStream<Uint8Array>;
+  readonly stdout: { writeSync(bytes: Uint8Array): number };
 }
 
-function wipe(response: HostResponse): void {
-  if (response.ok) response.plaintext?.fill(0);
+/**
+ * Answers until stdin ends, or until there is no parent.
+ *
+ * @param parentPid the process id of the service
+ * @throws {EnclaveError} `libc` when it cannot be made to end with its parent.
+ */
+export async function runSdkProcess({ stdin, stdout }: SdkProcessStreams, parentPid: number): Promise<void> {
+  if (!dieWithParent(parentPid)) return;
+  const write = (message: SdkMessage) => {
+    const frame = encodeFrame(message);
+    for (let written = 0; written < frame.length;) written += stdout.writeSync(frame.subarray(written));
+    frame.fill(0);
+  };
+  const answer = createEngine(write);
+  for await (const message of decodeFrames(stdin)) {
+    const response = answer(message as SdkRequest);
+    write(response);
+    if (response.ok) response.plaintext?.fill(0);
+  }
 }

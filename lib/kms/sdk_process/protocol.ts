@@ -1,11 +1,12 @@
 /**
- * What the service and the SDK's host say to each other: the same messages over a Worker's port and over a child process's pipes.
+ * What the service and an SDK process say to each other.
  *
  * @module
  */
 import type { KmsCall, WarmSessionState } from "../../aws_ne/mod.ts";
-import { SDK_ERROR_CLASSES, SdkError, SdkHostError } from "../../aws_ne/mod.ts";
+import { ConnectionLost, SDK_ERROR_CLASSES, SdkError, SdkProcessError } from "../../aws_ne/mod.ts";
 import { EnclaveError, messageOf } from "../../errors.ts";
+import type { Said } from "./said.ts";
 
 /** The first message: opens the SDK. */
 export interface OpenRequest {
@@ -16,7 +17,6 @@ export interface OpenRequest {
   readonly seedBytes: number;
   readonly idleMs: number;
   readonly maxWarm: number;
-  readonly maxClients: number;
 }
 
 /** Credentials as bytes; the receiver wipes them. */
@@ -35,7 +35,7 @@ export interface CallRequest {
   readonly call: KmsCall;
 }
 
-export type HostRequest = OpenRequest | CallRequest;
+export type SdkRequest = OpenRequest | CallRequest;
 
 /** An error, as it crosses. */
 export interface CarriedError {
@@ -48,7 +48,7 @@ export interface CarriedError {
 }
 
 /** The answer to the request of the same id. */
-export type HostResponse =
+export type SdkResponse =
   | {
     readonly id: number;
     readonly ok: true;
@@ -60,42 +60,60 @@ export type HostResponse =
     readonly id: number;
     readonly ok: false;
     readonly error: CarriedError;
+    /** KMS did not answer, and the client is gone: the call may be made again. */
+    readonly connectionLost?: boolean;
     readonly state?: WarmSessionState;
   };
 
+/** Sent before the answer: the request of that id now makes a client, or has done so. */
+export interface SdkProgress {
+  readonly id: number;
+  readonly phase: "connecting" | "calling";
+}
+
+/** Whatever comes from an SDK process. */
+export type SdkMessage = SdkResponse | SdkProgress;
+
+/** The buffers of a request that hold secrets. */
+export function secretsOf(request: SdkRequest): readonly Uint8Array<ArrayBuffer>[] {
+  if (request.op === "open") return [];
+  const { accessKeyId, secretAccessKey, sessionToken } = request.credentials;
+  return [accessKeyId, secretAccessKey, sessionToken];
+}
+
 /** Takes an error apart for the way. What is not an {@link SdkError} loses its class, not its words. */
 export function packError(thrown: unknown): CarriedError {
+  if (thrown instanceof ConnectionLost) return packError(thrown.cause);
   if (thrown instanceof SdkError) {
     const { name, message, symbol, hint, sdk, kms } = thrown;
     return { name, message, symbol, hint, sdk, kms };
   }
   const hint = thrown instanceof EnclaveError ? thrown.hint : undefined;
-  return { name: "SdkHostError", message: messageOf(thrown), symbol: "sdk_host", hint };
+  return { name: "SdkProcessError", message: messageOf(thrown), symbol: "sdk_process", hint };
 }
 
 /**
  * Puts an error together again.
  *
- * @param said what the SDK printed meanwhile, where that is known
+ * @param said what the SDK printed meanwhile, and what that means
  */
-export function unpackError(carried: CarriedError, said?: string): SdkError {
+export function unpackError(carried: CarriedError, said?: Said): SdkError {
   const name = Object.hasOwn(SDK_ERROR_CLASSES, carried.name)
     ? carried.name as keyof typeof SDK_ERROR_CLASSES
-    : "SdkHostError";
-  const words = carried.kms === undefined && said !== undefined && said !== ""
-    ? ` (the SDK said: ${said})`
-    : "";
-  return new SDK_ERROR_CLASSES[name](carried.message + words, carried);
+    : "SdkProcessError";
+  const isUnexplained = carried.kms === undefined && said !== undefined && said.lines !== "";
+  const words = isUnexplained ? ` (the SDK said: ${said.lines})` : "";
+  const cause = isUnexplained ? said.cause : undefined;
+  return new SDK_ERROR_CLASSES[name](carried.message + words, {
+    ...carried,
+    ...(cause === undefined ? {} : { connection: cause.words, hint: cause.hint }),
+  });
 }
 
-/** The error for a host that is gone. */
-export function hostLost(how: string, said?: string): SdkHostError {
-  return new SdkHostError(
-    `The SDK's host ended in the middle of a call: ${how}${said ? ` (it said: ${said})` : ""}`,
-    {
-      symbol: "sdk_host",
-      hint:
-        "It is started again. If this repeats, run with --sdk-host process, which survives a crash of the SDK, and look at its last words.",
-    },
-  );
+/** The error for a process that ended. */
+export function processLost(how: string, said: string): SdkProcessError {
+  return new SdkProcessError(`An SDK process ended: ${how}${said === "" ? "" : ` (it said: ${said})`}`, {
+    symbol: "sdk_process",
+    hint: "Another one is started. If this repeats, look at its last words in the log (sdk_process_lost).",
+  });
 }

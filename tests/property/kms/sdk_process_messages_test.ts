@@ -5,7 +5,7 @@ import { decodeFrames, encodeFrame } from "../../../lib/kms/sdk_process/frames.t
 import { cuts, pieces } from "../../helpers/pieces.ts";
 import { runs } from "../../helpers/effort.ts";
 
-Deno.test("any message comes off the SDK host's pipe as it went on, in any split", async () => {
+Deno.test("any message comes off the SDK process's pipe as it went on, in any split", async () => {
   const messages = fc.array(fc.record({ id: fc.nat(), text: fc.string(), bytes: fc.uint8Array() }), {
     maxLength: 5,
   });
@@ -21,7 +21,7 @@ Deno.test("any message comes off the SDK host's pipe as it went on, in any split
   );
 });
 
-Deno.test("any bytes on the SDK host's pipe end in messages or an error, and no message is larger than its bytes", async () => {
+Deno.test("any bytes on the SDK process's pipe end in messages or an error, and no message is larger than its bytes", async () => {
   await fc.assert(
     fc.asyncProperty(fc.uint8Array({ maxLength: 300 }), cuts, async (bytes, lengths) => {
       const stream = ReadableStream.from([...pieces(bytes, lengths)].map((piece) => new Uint8Array(piece)));

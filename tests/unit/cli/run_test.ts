@@ -20,7 +20,6 @@ function start(listen = "tcp:127.0.0.1:0", io: Partial<RunIo> = {}) {
   const events: Record<string, unknown>[] = [];
   const listening = Promise.withResolvers<string>();
   const signal = Promise.withResolvers<string>();
-  let fatal = (_error: Error) => {};
   const running = runService(config(listen), {
     stdout: (line) => {
       const event = JSON.parse(line);
@@ -32,17 +31,13 @@ function start(listen = "tcp:127.0.0.1:0", io: Partial<RunIo> = {}) {
     entropy: { kernelGenerator: undefined },
     aead: NODE_AEAD,
     selfTest: () => Promise.resolve([]),
-    openKms: (_log, onFatal) => {
-      fatal = onFatal;
-      return Promise.resolve(kms);
-    },
+    openKms: () => Promise.resolve(kms),
     ...io,
   });
   return {
     kms,
     events,
     signal: signal.resolve,
-    fatal: (error: Error) => fatal(error),
     listening: () => within(listening.promise, "the listener"),
     ended: () => within(running, "the end of the service"),
   };
@@ -56,18 +51,6 @@ Deno.test("the service says where it listens, answers there, and ends with 0 on 
   assertEquals([await ended(), kms.disposed], [EXIT.ok, true]);
   assertEquals(events.map(({ event }) => event).slice(-4), ["listening", "signal", "draining", "stopped"]);
   assertEquals(events.find(({ event }) => event === "listening")?.["version"], VERSION);
-});
-
-Deno.test("a KMS that cannot go on ends the service with a reason and exit code 70", async () => {
-  const { events, fatal, listening, ended } = start();
-  await listening();
-  fatal(new EnclaveError("It hung", { code: "x", hint: "Restart." }));
-  assertEquals(await ended(), EXIT.software);
-  assertEquals([events.at(-1)?.["event"], events.at(-1)?.["reason"], events.at(-1)?.["hint"]], [
-    "fatal",
-    "It hung",
-    "Restart.",
-  ]);
 });
 
 /** 192.0.2.0/24 is for documentation (RFC 5737): no host has it. */

@@ -5,8 +5,8 @@ import { EnclaveError } from "../../../lib/errors.ts";
 import { decodeFrames, encodeFrame } from "../../../lib/kms/sdk_process/frames.ts";
 import {
   type CarriedError,
-  hostLost,
   packError,
+  processLost,
   unpackError,
 } from "../../../lib/kms/sdk_process/protocol.ts";
 
@@ -92,7 +92,7 @@ Deno.test("an error of another kind loses its class, not its words and hint, and
   const cause = new Error(SECRET);
   const carried = packError(new EnclaveError("It broke", { code: "x", hint: "Mend it.", cause }));
   const error = unpackError(carried);
-  assertInstanceOf(error, errors.SdkHostError);
+  assertInstanceOf(error, errors.SdkProcessError);
   assertEquals([error.message, error.hint, JSON.stringify(carried).includes(SECRET)], [
     "It broke",
     "Mend it.",
@@ -102,19 +102,31 @@ Deno.test("an error of another kind loses its class, not its words and hint, and
 });
 
 for (const name of ["Error", "constructor", "__proto__", "SdkError", "toString"]) {
-  Deno.test(`an error that calls itself ${name} becomes an SdkHostError`, () => {
-    assertInstanceOf(unpackError({ name, message: "m", symbol: "s" }), errors.SdkHostError);
+  Deno.test(`an error that calls itself ${name} becomes an SdkProcessError`, () => {
+    assertInstanceOf(unpackError({ name, message: "m", symbol: "s" }), errors.SdkProcessError);
   });
 }
 
 Deno.test("what the SDK said is the reason where KMS gave none, and only there", () => {
   const bare = { name: "SdkKmsDecryptError", message: "m", symbol: "s" };
-  assertEquals(unpackError(bare, "words").message, "m (the SDK said: words)");
-  assertEquals(unpackError(bare, "").message, "m");
-  assertEquals(unpackError({ ...bare, kms: REASONS.kms }, "words").message, "m");
+  const said = (lines: string) => ({ lines, cause: undefined });
+  assertEquals(unpackError(bare, said("words")).message, "m (the SDK said: words)");
+  assertEquals(unpackError(bare, said("")).message, "m");
+  assertEquals(unpackError({ ...bare, kms: REASONS.kms }, said("words")).message, "m");
 });
 
-Deno.test("a host that is gone says how, and its last words where there are some", () => {
-  assertEquals(hostLost("signal 11").message.endsWith("signal 11"), true);
-  assert(hostLost("signal 11", "segfault").message.includes("(it said: segfault)"));
+Deno.test("why KMS was not reached replaces the hint, and is told apart from what was printed", () => {
+  const cause = { words: "no vsock-proxy on port 8000", hint: "Start it." };
+  const carried = { name: "SdkKmsClientError", message: "m", symbol: "s", hint: "Another." };
+  const error = unpackError(carried, { lines: "AWS_IO_X", cause });
+  assertEquals([error.connection, error.hint, error.message], [
+    cause.words,
+    cause.hint,
+    "m (the SDK said: AWS_IO_X)",
+  ]);
+});
+
+Deno.test("a process that is gone says how, and its last words where there are some", () => {
+  assertEquals(processLost("signal 11", "").message.endsWith("signal 11"), true);
+  assert(processLost("signal 11", "segfault").message.includes("(it said: segfault)"));
 });

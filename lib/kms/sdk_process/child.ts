@@ -1,54 +1,53 @@
 /**
- * Carries messages to an SDK host that is a child process of the same binary: it can be killed, so that a hang or a crash of the SDK
- * costs one retry and never the keys in this process's memory. Needs run permission for the binary itself.
+ * An SDK process as the service sees it: a child of the same binary, which can be killed, so that a hang or a crash of the SDK costs one call's time
+ * and never the keys in this process's memory. Needs run permission for the binary itself.
  *
  * @module
  */
 import { messageOf } from "../../errors.ts";
-import { type Carrier, type CarrierEvents, secretsOf, type StartCarrier } from "./carrier.ts";
 import { decodeFrames, encodeFrame } from "./frames.ts";
-import type { HostResponse } from "./protocol.ts";
+import { type SdkMessage, type SdkRequest, secretsOf } from "./protocol.ts";
+import { LastLines } from "./said.ts";
 
-const MAX_LINES = 8;
-const MAX_LINE_LENGTH = 200;
-
-/** Keeps the last lines of a stream, bounded. */
-class LastLines {
-  #lines: string[] = [];
-  #partial = "";
-
-  add(text: string): void {
-    const pieces = (this.#partial + text).split("\n");
-    this.#partial = (pieces.pop() ?? "").slice(-MAX_LINE_LENGTH);
-    for (const piece of pieces) this.#lines.push(piece.trim().slice(0, MAX_LINE_LENGTH));
-    this.#lines = this.#lines.filter((line) => line !== "").slice(-MAX_LINES);
-  }
-
-  clear(): void {
-    this.#lines = [];
-    this.#partial = "";
-  }
-
-  toString(): string {
-    return [...this.#lines, this.#partial].filter((line) => line !== "").join("; ");
-  }
+/** What a child reports. Nothing after `ended`, and nothing after it was killed. */
+export interface ChildEvents {
+  message(message: SdkMessage): void;
+  /** It ended without having been killed by us. */
+  ended(how: string): void;
 }
 
+/** A child that was started. */
+export interface Child {
+  /** Its process id. */
+  readonly pid: number;
+  /** Sends a request; secret bytes in it are wiped. */
+  post(request: SdkRequest): void;
+  /** Ends it at once, whatever it is doing. */
+  kill(): void;
+  /** The last lines that the SDK printed since the last request. */
+  said(): string;
+}
+
+/** Starts a child. */
+export type StartChild = (events: ChildEvents) => Child;
+
 /**
- * Makes the function that starts a child.
+ * Makes the function that starts children.
  *
- * @param command the binary and its arguments, such that it becomes an SDK host
+ * @param command the binary
+ * @param args such that it becomes an SDK process; this process's id is added
  */
-export function processCarrier(command: string, args: readonly string[]): StartCarrier {
-  return (events: CarrierEvents): Carrier => {
+export function childStarter(command: string, args: readonly string[]): StartChild {
+  return (events) => {
     const child = new Deno.Command(command, {
-      args: [...args],
+      args: [...args, String(Deno.pid)],
       stdin: "piped",
       stdout: "piped",
       stderr: "piped",
     }).spawn();
     const lastLines = new LastLines();
     const writer = child.stdin.getWriter();
+    writer.closed.catch(() => {});
     let over = false;
     const end = (how: string) => {
       if (over) return;
@@ -58,16 +57,15 @@ export function processCarrier(command: string, args: readonly string[]): StartC
     };
 
     const stderrDone = readText(child.stderr, (text) => lastLines.add(text));
-    void readMessages(child.stdout, (response) => over || events.message(response)).catch((thrown) =>
-      end(messageOf(thrown))
-    );
+    void readMessages(child.stdout, (message) => over || events.message(message))
+      .catch((thrown) => end(messageOf(thrown)));
     void child.status.then(async ({ code, signal }) => {
       await stderrDone;
       end(signal === null ? `exit code ${code}` : `signal ${signal}`);
     });
 
     return {
-      leaks: false,
+      pid: child.pid,
       post: (request) => {
         lastLines.clear();
         const frame = encodeFrame(request);
@@ -77,7 +75,7 @@ export function processCarrier(command: string, args: readonly string[]): StartC
           (thrown) => end(`cannot write to it: ${messageOf(thrown)}`),
         );
       },
-      giveUp: () => {
+      kill: () => {
         over = true;
         kill(child);
       },
@@ -105,7 +103,7 @@ async function readText(stream: ReadableStream<Uint8Array>, take: (text: string)
 
 async function readMessages(
   stream: ReadableStream<Uint8Array>,
-  take: (response: HostResponse) => void,
+  take: (message: SdkMessage) => void,
 ): Promise<void> {
-  for await (const message of decodeFrames(stream)) take(message as HostResponse);
+  for await (const message of decodeFrames(stream)) take(message as SdkMessage);
 }

@@ -1,0 +1,494 @@
+/**
+ * Keeps SDK processes alive and gives each one call at a time, with deadlines. The SDK's own waits have no end, so that a call that is late costs
+ * its process: it is killed, and another one started in its place.
+ *
+ * Retries are made here and nowhere below: a call whose process was lost or hung, or whose connection was lost, is made once more. An SDK process
+ * makes each call once (it opens a new client first where the old one's connection is closed), and the SDK itself repeats nothing.
+ *
+ * @module
+ */
+import {
+  type Credentials,
+  type KmsCall,
+  type KmsCallResult,
+  SdkBusyError,
+  type SdkError,
+  SdkProcessError,
+  SdkTimeoutError,
+  type WarmSessionState,
+} from "../../aws_ne/mod.ts";
+import { SecretBytes } from "../../crypto/secret_bytes.ts";
+import { messageOf } from "../../errors.ts";
+import type { Log } from "../../log.ts";
+import type { Child, StartChild } from "./child.ts";
+import { type OpenRequest, processLost, type SdkMessage, type SdkResponse, unpackError } from "./protocol.ts";
+import { explain, type Said } from "./said.ts";
+import { chooseProcess, restartDelay } from "./schedule.ts";
+
+/** How long each step may take, milliseconds. */
+export interface SdkDeadlines {
+  /** Starting a process and opening the SDK in it. */
+  readonly startMs: number;
+  /** Making a client: a failed TLS handshake takes 10 to 30 s. */
+  readonly connectMs: number;
+  /** One attempt at a call, on a client that is there. */
+  readonly callMs: number;
+  /** A call in all, from the moment it was asked for. */
+  readonly totalMs: number;
+}
+
+/** Options of an {@link SdkPool}. */
+export interface SdkPoolOptions {
+  readonly start: StartChild;
+  readonly open: Omit<OpenRequest, "id" | "op">;
+  /** Processes that make calls at the same time. */
+  readonly processes: number;
+  readonly deadlines: SdkDeadlines;
+  /** A process is replaced when it has made so many clients: they cannot be destroyed safely. */
+  readonly maxClients: number;
+  /** Calls of each kind that may wait for their turn. */
+  readonly maxWaiting: Readonly<Record<KmsCall["kind"], number>>;
+  readonly log: Log;
+  /** Calls back after so many milliseconds; gives the function that prevents it. For tests. */
+  readonly after?: (ms: number, run: () => void) => () => void;
+}
+
+/** What a pool tells of itself. */
+export interface SdkPoolState {
+  /** Of the processes that serve. */
+  readonly sessions: readonly WarmSessionState[];
+  /** Processes started so far. */
+  readonly started: number;
+  /** Processes killed because a call was late. */
+  readonly hung: number;
+  /** Processes that ended by themselves. */
+  readonly lost: number;
+  /** Processes replaced because of the clients that they had made. */
+  readonly replaced: number;
+  /** Calls that wait. */
+  readonly waiting: number;
+}
+
+interface Job {
+  readonly region: string;
+  readonly fingerprint: string;
+  readonly credentials: Credentials;
+  readonly call: KmsCall;
+  readonly settle: PromiseWithResolvers<KmsCallResult>;
+  attempts: number;
+  expired: boolean;
+}
+
+/** Where a process is kept: each place has one that serves, and at times its successor. */
+interface Place {
+  serving: Member | undefined;
+  starting: Member | undefined;
+  /** Processes lost here since one answered. */
+  losses: number;
+  cancelRestart: (() => void) | undefined;
+}
+
+interface Member {
+  readonly place: Place;
+  readonly child: Child;
+  readonly warm: Set<string>;
+  session: WarmSessionState | undefined;
+  /** The request that it works on. */
+  requestId: number;
+  job: Job | undefined;
+  isConnecting: boolean;
+  /** Another one serves in its place: it ends after its call. */
+  isRetired: boolean;
+  cancelDeadline: () => void;
+  /** For candidates of {@link chooseProcess}. */
+  readonly busyWith: string | undefined;
+}
+
+function afterTimeout(ms: number, run: () => void): () => void {
+  const timer = setTimeout(run, ms);
+  return () => clearTimeout(timer);
+}
+
+/** The SDK, at arm's length. */
+export class SdkPool implements Disposable {
+  #options: SdkPoolOptions;
+  #after: NonNullable<SdkPoolOptions["after"]>;
+  #places: Place[];
+  /** Retired ones with a call under way. */
+  #retired = new Set<Member>();
+  #queue: Job[] = [];
+  #closed = false;
+  #nextId = 1;
+  #started = 0;
+  #hung = 0;
+  #lost = 0;
+  #replaced = 0;
+  #lastLoss: SdkError | undefined;
+  #opening: PromiseWithResolvers<void> | undefined;
+
+  constructor(options: SdkPoolOptions) {
+    this.#options = options;
+    this.#after = options.after ?? afterTimeout;
+    this.#places = Array.from(
+      { length: options.processes },
+      () => ({ serving: undefined, starting: undefined, losses: 0, cancelRestart: undefined }),
+    );
+  }
+
+  get state(): SdkPoolState {
+    return {
+      sessions: this.#places.flatMap(({ serving }) => serving?.session ?? []),
+      started: this.#started,
+      hung: this.#hung,
+      lost: this.#lost,
+      replaced: this.#replaced,
+      waiting: this.#queue.length,
+    };
+  }
+
+  /** Process ids of the children. */
+  get pids(): readonly number[] {
+    const members = this.#places.flatMap(({ serving, starting }) => [serving, starting]);
+    return [...members, ...this.#retired].flatMap((member) => member?.child.pid ?? []);
+  }
+
+  /**
+   * Starts the processes.
+   *
+   * @returns when the first one has opened the SDK
+   * @throws {SdkLibraryError | SdkInitError | SdkTimeoutError | SdkProcessError} when the first one that says so cannot.
+   */
+  async start(): Promise<void> {
+    if (this.#closed) throw closedError();
+    const opening = Promise.withResolvers<void>();
+    this.#opening = opening;
+    for (const place of this.#places) this.#launch(place);
+    try {
+      await opening.promise;
+    } finally {
+      this.#opening = undefined;
+    }
+  }
+
+  /**
+   * A KMS call. Credentials are borrowed until it is settled.
+   *
+   * @throws {SdkBusyError} when as many calls of its kind wait as may.
+   * @throws {SdkTimeoutError} after the deadline.
+   * @throws {SdkError} of the step that failed.
+   */
+  call(region: string, credentials: Credentials, call: KmsCall): Promise<KmsCallResult> {
+    if (this.#closed) return Promise.reject(closedError());
+    const limit = this.#options.maxWaiting[call.kind];
+    if (this.#queue.filter((job) => job.call.kind === call.kind).length >= limit) {
+      return Promise.reject(
+        new SdkBusyError(`Cannot call KMS: ${limit} calls of this kind are waiting already`, {
+          symbol: "sdk_process",
+          hint: "Try again later. More SDK processes (--sdk-processes) make more calls at a time.",
+        }),
+      );
+    }
+    const job: Job = {
+      region,
+      fingerprint: credentials.fingerprint(region),
+      credentials: credentials.clone(),
+      call,
+      settle: Promise.withResolvers<KmsCallResult>(),
+      attempts: 0,
+      expired: false,
+    };
+    const cancel = this.#after(this.#options.deadlines.totalMs, () => this.#expire(job));
+    this.#queue.push(job);
+    this.#dispatch();
+    return job.settle.promise.finally(cancel);
+  }
+
+  /** Gives waiting calls to processes that are idle. */
+  #dispatch(): void {
+    const waiting = new Map<string, number>();
+    for (const job of [...this.#queue]) {
+      const ahead = waiting.get(job.fingerprint) ?? 0;
+      const serving = this.#places.flatMap((place) => place.serving ?? []);
+      const chosen = chooseProcess(job.fingerprint, serving, ahead);
+      if (chosen === undefined) {
+        waiting.set(job.fingerprint, ahead + 1);
+        continue;
+      }
+      this.#queue.splice(this.#queue.indexOf(job), 1);
+      this.#assign(chosen, job);
+    }
+  }
+
+  #assign(member: Member, job: Job): void {
+    job.attempts++;
+    member.job = job;
+    member.requestId = this.#nextId++;
+    this.#setDeadline(member, this.#options.deadlines.callMs);
+    const copy = (secret: SecretBytes) => new Uint8Array(secret.expose());
+    const { credentials: { accessKeyId, secretAccessKey, sessionToken }, region, call } = job;
+    member.child.post({
+      id: member.requestId,
+      op: "call",
+      region,
+      credentials: {
+        accessKeyId: copy(accessKeyId),
+        secretAccessKey: copy(secretAccessKey),
+        sessionToken: copy(sessionToken),
+      },
+      call,
+    });
+  }
+
+  #setDeadline(member: Member, ms: number): void {
+    member.cancelDeadline();
+    member.cancelDeadline = this.#after(ms, () => this.#late(member));
+  }
+
+  // What a process says.
+
+  #launch(place: Place): void {
+    place.cancelRestart?.();
+    place.cancelRestart = undefined;
+    this.#started++;
+    let child: Child;
+    try {
+      child = this.#options.start({
+        message: (message) => this.#arrived(member, message),
+        ended: (how) => this.#ended(member, how),
+      });
+    } catch (thrown) {
+      return this.#failed(
+        place,
+        new SdkProcessError(`Cannot start an SDK process: ${messageOf(thrown)}`, {
+          symbol: "sdk_process",
+          hint:
+            "The enclave may be out of memory (run-enclave --memory), or LD_PRELOAD is set, with which Deno starts no program.",
+          cause: thrown,
+        }),
+      );
+    }
+    const member: Member = {
+      place,
+      child,
+      warm: new Set(),
+      session: undefined,
+      requestId: this.#nextId++,
+      job: undefined,
+      isConnecting: false,
+      isRetired: false,
+      cancelDeadline: () => {},
+      get busyWith() {
+        return this.job?.fingerprint;
+      },
+    };
+    place.starting = member;
+    this.#setDeadline(member, this.#options.deadlines.startMs);
+    child.post({ ...this.#options.open, id: member.requestId, op: "open" });
+  }
+
+  #arrived(member: Member, message: SdkMessage): void {
+    if (message.id !== member.requestId) {
+      if ("ok" in message && message.ok) message.plaintext?.fill(0);
+      return;
+    }
+    if ("phase" in message) {
+      member.isConnecting = message.phase === "connecting";
+      const { connectMs, callMs } = this.#options.deadlines;
+      this.#setDeadline(member, member.isConnecting ? connectMs : callMs);
+      // Other calls need not wait for this connection any more, or can have it.
+      return this.#dispatch();
+    }
+    member.cancelDeadline();
+    if (message.state !== undefined) member.session = message.state;
+    if (member.place.starting === member) return this.#opened(member, message);
+    this.#answered(member, message);
+  }
+
+  /** A process has opened the SDK, or could not. */
+  #opened(member: Member, response: SdkResponse): void {
+    const { place } = member;
+    place.starting = undefined;
+    if (!response.ok) {
+      const error = unpackError(response.error, { lines: member.child.said(), cause: undefined });
+      member.child.kill();
+      return this.#failed(place, error);
+    }
+    const old = place.serving;
+    place.serving = member;
+    if (old !== undefined) this.#retire(old);
+    this.#opening?.resolve();
+    this.#dispatch();
+  }
+
+  #retire(member: Member): void {
+    this.#replaced++;
+    member.isRetired = true;
+    this.#options.log("info", "sdk_process_replaced", { clients_made: member.session?.clientsMade });
+    if (member.job === undefined) return member.child.kill();
+    this.#retired.add(member);
+  }
+
+  #answered(member: Member, response: SdkResponse): void {
+    const { job, place } = member;
+    if (job === undefined) return;
+    const said = this.#said(member, job);
+    member.job = undefined;
+    member.isConnecting = false;
+    place.losses = 0;
+    if (response.ok) this.#succeed(job, response);
+    else {
+      const error = unpackError(response.error, said);
+      if (response.connectionLost) {
+        member.warm.delete(job.fingerprint);
+        this.#retryOrFail(job, error);
+      } else this.#fail(job, error);
+    }
+    if (response.ok || response.error.kms !== undefined) this.#noteWarm(member, job.fingerprint);
+    if (member.isRetired) {
+      this.#retired.delete(member);
+      member.child.kill();
+    } else if ((member.session?.clientsMade ?? 0) >= this.#options.maxClients) this.#replace(place);
+    this.#dispatch();
+  }
+
+  /** Remembers which credentials a process has a client for; the oldest go first, as in the process. */
+  #noteWarm({ warm }: Member, fingerprint: string): void {
+    warm.delete(fingerprint);
+    warm.add(fingerprint);
+    const [oldest] = warm;
+    if (warm.size > this.#options.open.maxWarm && oldest !== undefined) warm.delete(oldest);
+  }
+
+  /** Starts a successor, which takes over when it is ready. */
+  #replace(place: Place): void {
+    if (this.#closed || place.starting !== undefined || place.cancelRestart !== undefined) return;
+    this.#launch(place);
+  }
+
+  // What goes wrong.
+
+  /** What the SDK printed. It means something for the connection only while one is made: clients that were set aside print as well. */
+  #said(member: Member, job: Job): Said {
+    const lines = member.child.said();
+    const proxy = { port: this.#options.open.proxyPort, region: job.region };
+    return member.isConnecting ? explain(lines, proxy) : { lines, cause: undefined };
+  }
+
+  #late(member: Member): void {
+    const { job, isConnecting } = member;
+    const { connectMs, callMs, startMs } = this.#options.deadlines;
+    const lines = member.child.said();
+    const doing = job === undefined ? "opening the SDK" : isConnecting ? "connecting" : job.call.kind;
+    this.#hung++;
+    this.#options.log("error", "sdk_process_hung", { doing, said: lines });
+    member.child.kill();
+    const limit = job === undefined ? startMs : isConnecting ? connectMs : callMs;
+    const said = job === undefined ? undefined : this.#said(member, job);
+    this.#gone(member, timeout(`${doing} took longer than ${limit} ms`, said));
+  }
+
+  #ended(member: Member, how: string): void {
+    const said = member.child.said();
+    this.#lost++;
+    this.#options.log("error", "sdk_process_lost", { how, said });
+    this.#gone(member, processLost(how, said));
+  }
+
+  /** A process is no more: its call is made again elsewhere, and another one started. */
+  #gone(member: Member, error: SdkError): void {
+    const { place, job } = member;
+    member.cancelDeadline();
+    member.job = undefined;
+    this.#retired.delete(member);
+    if (place.starting === member) {
+      place.starting = undefined;
+      this.#failed(place, error);
+    } else if (place.serving === member) {
+      place.serving = undefined;
+      this.#failed(place, error);
+    }
+    if (job !== undefined) this.#retryOrFail(job, error);
+    this.#dispatch();
+  }
+
+  #failed(place: Place, error: SdkError): void {
+    this.#lastLoss = error;
+    if (this.#opening !== undefined) return this.#opening.reject(error);
+    if (this.#closed || place.starting !== undefined) return;
+    place.losses++;
+    const delay = restartDelay(place.losses);
+    if (delay === 0) return this.#launch(place);
+    this.#options.log("warn", "sdk_process_restart", { after_ms: delay, reason: error.message });
+    place.cancelRestart?.();
+    place.cancelRestart = this.#after(delay, () => this.#launch(place));
+  }
+
+  #retryOrFail(job: Job, error: SdkError): void {
+    if (job.attempts > 1 || job.expired || this.#closed) return this.#fail(job, error);
+    this.#queue.unshift(job);
+  }
+
+  #expire(job: Job): void {
+    job.expired = true;
+    const { totalMs } = this.#options.deadlines;
+    const member = this.#places.find(({ serving }) => serving?.job === job)?.serving;
+    const said = member === undefined ? undefined : this.#said(member, job);
+    const serves = this.#places.some(({ serving }) => serving !== undefined);
+    const why = serves || this.#lastLoss === undefined
+      ? `KMS did not answer within ${totalMs} ms`
+      : `no SDK process is running after ${totalMs} ms; the last one: ${this.#lastLoss.message}`;
+    job.settle.reject(timeout(why, said));
+    const index = this.#queue.indexOf(job);
+    if (index < 0) return;
+    this.#queue.splice(index, 1);
+    job.credentials[Symbol.dispose]();
+  }
+
+  #fail(job: Job, error: SdkError): void {
+    job.settle.reject(error);
+    job.credentials[Symbol.dispose]();
+  }
+
+  #succeed(job: Job, response: SdkResponse & { readonly ok: true }): void {
+    const plaintext = new SecretBytes(response.plaintext ?? new Uint8Array(0));
+    const { ciphertext } = response;
+    job.settle.resolve({ plaintext, ...(ciphertext === undefined ? {} : { ciphertext }) });
+    // Nobody waits for it any more.
+    if (job.expired) plaintext[Symbol.dispose]();
+    job.credentials[Symbol.dispose]();
+  }
+
+  /** Ends the processes, and refuses what waits. */
+  [Symbol.dispose](): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const members = this.#places.flatMap(({ serving, starting }) => [serving, starting]);
+    for (const member of [...members, ...this.#retired]) {
+      if (member === undefined) continue;
+      member.cancelDeadline();
+      member.child.kill();
+      if (member.job !== undefined) this.#fail(member.job, closedError());
+    }
+    for (const place of this.#places) {
+      place.cancelRestart?.();
+      place.serving = place.starting = undefined;
+    }
+    this.#retired.clear();
+    for (const job of this.#queue.splice(0)) this.#fail(job, closedError());
+    this.#opening?.reject(closedError());
+  }
+}
+
+function closedError(): SdkProcessError {
+  return new SdkProcessError("Cannot call KMS: the service is shutting down", { symbol: "sdk_process" });
+}
+
+function timeout(why: string, said: Said | undefined): SdkTimeoutError {
+  const words = said === undefined || said.lines === "" ? "" : ` (the SDK said: ${said.lines})`;
+  return new SdkTimeoutError(`Cannot call KMS: ${why}${words}`, {
+    symbol: "sdk_process",
+    connection: said?.cause?.words,
+    hint: said?.cause?.hint ??
+      "Check that the parent's vsock-proxy runs and reaches KMS; the call can be repeated.",
+  });
+}

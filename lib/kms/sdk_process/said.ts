@@ -1,0 +1,107 @@
+/**
+ * What the SDK printed, kept short and free of secrets, and what it means: the SDK gives the reason of a failed connection on stderr alone.
+ *
+ * @module
+ */
+
+const MAX_LINES = 8;
+const MAX_LINE_LENGTH = 200;
+
+/** Why KMS was not reached. */
+export interface ConnectionCause {
+  /** Fixed words, fit for a reply. */
+  readonly words: string;
+  /** What a person can do about it. */
+  readonly hint: string;
+}
+
+/** What was printed, and what it means where that is known. */
+export interface Said {
+  readonly lines: string;
+  readonly cause: ConnectionCause | undefined;
+}
+
+/** Takes out what could be a key or a token. Names of errors have underscores, and stay. */
+function redact(line: string): string {
+  return line.replace(/\b(?:AKIA|ASIA)[A-Z0-9]{8,}/g, "[redacted]").replace(
+    /[A-Za-z0-9+/=]{24,}/g,
+    "[redacted]",
+  );
+}
+
+/** Keeps the last lines of a stream: few, short, redacted. */
+export class LastLines {
+  #lines: string[] = [];
+  #partial = "";
+
+  add(text: string): void {
+    const pieces = (this.#partial + text).split("\n");
+    this.#partial = (pieces.pop() ?? "").slice(-MAX_LINE_LENGTH);
+    for (const piece of pieces) this.#lines.push(piece.trim().slice(0, MAX_LINE_LENGTH));
+    this.#lines = this.#lines.filter((line) => line !== "").slice(-MAX_LINES);
+  }
+
+  clear(): void {
+    this.#lines = [];
+    this.#partial = "";
+  }
+
+  toString(): string {
+    return [...this.#lines, this.#partial].filter((line) => line !== "").map(redact).join("; ");
+  }
+}
+
+/** Where the connection went. */
+export interface Proxy {
+  readonly port: number;
+  readonly region: string;
+}
+
+type Explain = (proxy: Proxy) => ConnectionCause;
+
+const start = ({ port, region }: Proxy) =>
+  `Start \`vsock-proxy ${port} kms.${region}.amazonaws.com 443\` on the parent (in China: amazonaws.com.cn).`;
+
+/** By the names of aws-c-io's errors, and by s2n's words; the first that fits. */
+const CAUSES: readonly (readonly [RegExp, Explain])[] = [
+  [/TRUST_STORE_NOT_FOUND|certificate is untrusted|CERT_UNTRUSTED|unable to get.*issuer/i, () => ({
+    words: "TLS failed: the CA that signed KMS's certificate is not trusted",
+    hint: "Build the image with the CA certificates that KMS chains to (eif build --ca-bundle).",
+  })],
+  [/host ?name|CERT_.*HOST|not valid for/i, ({ region }) => ({
+    words: `TLS failed: the proxy's certificate is for another region than ${region}, or for another host`,
+    hint: `The parent's vsock-proxy must lead to kms.${region}.amazonaws.com.`,
+  })],
+  [/TLS_NEGOTIATION_TIMEOUT/, ({ port }) => ({
+    words: `TLS failed: what is behind the vsock-proxy on port ${port} did not answer the handshake`,
+    hint: "Check that the vsock-proxy leads to KMS's port 443, and that the parent reaches it.",
+  })],
+  [/AWS_IO_TLS|S2N|\bTLS\b/, ({ port, region }) => ({
+    words:
+      `TLS failed on port ${port}: the proxy's certificate is for another region than ${region}, or its CA is not trusted`,
+    hint:
+      `The parent's vsock-proxy must lead to kms.${region}.amazonaws.com, and the image needs the CA certificates that KMS chains to.`,
+  })],
+  [/AWS_IO_DNS|getaddrinfo|name resolution/i, ({ region }) => ({
+    words: `the name of KMS in ${region} does not resolve`,
+    hint: "The vsock-proxy resolves it on the parent: check the region's name and the parent's DNS.",
+  })],
+  [/SOCKET_TIMEOUT|SOCKET_NO_ROUTE|ETIMEDOUT/, (proxy) => ({
+    words: `no answer from the parent's port ${proxy.port} in 3 s`,
+    hint: start(proxy),
+  })],
+  [/CONNECTION_REFUSED|SOCKET_NOT_CONNECTED|SOCKET_CONNECT_ABORTED|ECONNREFUSED|ECONNRESET/, (proxy) => ({
+    words: `no vsock-proxy on port ${proxy.port}`,
+    hint: start(proxy),
+  })],
+  [/SOCKET_CLOSED|CONNECTION_CLOSED/, (proxy) => ({
+    words: `no vsock-proxy on port ${proxy.port}, or it closed the connection`,
+    hint: `${start(proxy)} Its allow-list must have KMS's name, and the parent must resolve and reach it.`,
+  })],
+];
+
+/** What the SDK's lines mean for a connection. */
+export function explain(lines: string, proxy: Proxy): Said {
+  const known = CAUSES.find(([pattern]) => pattern.test(lines));
+  return { lines, cause: known?.[1](proxy) };
+}

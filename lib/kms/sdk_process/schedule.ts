@@ -1,0 +1,53 @@
+/**
+ * Which SDK process makes a call, and when a lost one is started again. Pure, so that the rules can be tested alone.
+ *
+ * @module
+ */
+
+/** A process, as far as the choice needs it. */
+export interface Candidate {
+  /** Fingerprint of the credentials of the call that it makes; undefined when it is idle. */
+  readonly busyWith: string | undefined;
+  /** Whether that call is still waiting for its connection. */
+  readonly isConnecting: boolean;
+  /** Fingerprints of the credentials that it has a warm client for. */
+  readonly warm: ReadonlySet<string>;
+}
+
+/** Calls of the same credentials that wait for a warm client; the next one opens another client in an idle process. */
+const MAX_WAITING_FOR_WARM = 1;
+
+/**
+ * The process for a call: an idle one with a warm client for its credentials; else the call waits for a busy one that has such a client, or is making
+ * it, unless others wait for that already; else an idle one with the fewest warm clients.
+ *
+ * @param waiting calls with the same credentials that wait, and go before this one
+ * @returns undefined when the call is to wait
+ */
+export function chooseProcess<T extends Candidate>(
+  fingerprint: string,
+  candidates: readonly T[],
+  waiting: number,
+): T | undefined {
+  const idle = candidates.filter(({ busyWith }) => busyWith === undefined);
+  const warm = idle.find((candidate) => candidate.warm.has(fingerprint));
+  if (warm !== undefined) return warm;
+  const willBeWarm = candidates.some((candidate) =>
+    candidate.busyWith === fingerprint || (candidate.warm.has(fingerprint) && !candidate.isConnecting)
+  );
+  if (willBeWarm && waiting < MAX_WAITING_FOR_WARM) return undefined;
+  return idle.toSorted((a, b) => a.warm.size - b.warm.size)[0];
+}
+
+const BACK_OFF = { firstMs: 100, longestMs: 10_000 } as const;
+
+/**
+ * How long to wait before a process is started again.
+ *
+ * @param losses processes lost in this place since one of them answered a call, this one included
+ * @returns milliseconds: 0 for the first, then 100, doubling to 10,000
+ */
+export function restartDelay(losses: number): number {
+  if (losses <= 1) return 0;
+  return Math.min(BACK_OFF.firstMs * 2 ** Math.min(losses - 2, 20), BACK_OFF.longestMs);
+}

@@ -1,0 +1,48 @@
+/** What the SDK prints, and what it means for a person. */
+import { assert, assertEquals } from "@std/assert";
+import { explain, LastLines } from "../../../lib/kms/sdk_process/said.ts";
+
+const PROXY = { port: 8000, region: "eu-central-1" };
+const failed = (error: string) => `Connection failed with error aws-c-io: ${error}, some words of its own.`;
+
+const CASES: readonly (readonly [string, RegExp])[] = [
+  [failed("AWS_IO_SOCKET_CONNECTION_REFUSED"), /^no vsock-proxy on port 8000$/],
+  [failed("AWS_IO_SOCKET_NOT_CONNECTED"), /^no vsock-proxy on port 8000$/],
+  [failed("AWS_IO_SOCKET_CLOSED"), /^no vsock-proxy on port 8000, or it closed the connection$/],
+  [failed("AWS_IO_SOCKET_TIMEOUT"), /^no answer from the parent's port 8000/],
+  [failed("AWS_IO_DNS_INVALID_NAME"), /^the name of KMS in eu-central-1 does not resolve$/],
+  [failed("AWS_IO_TLS_NEGOTIATION_TIMEOUT"), /^TLS failed: .* did not answer the handshake$/],
+  [
+    failed("AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE"),
+    /another region than eu-central-1, or its CA is not trusted$/,
+  ],
+  [
+    failed("AWS_IO_TLS_ERROR_DEFAULT_TRUST_STORE_NOT_FOUND"),
+    /the CA that signed KMS's certificate is not trusted$/,
+  ],
+  ["s2n: Certificate is untrusted", /the CA that signed KMS's certificate is not trusted$/],
+];
+for (const [lines, words] of CASES) {
+  Deno.test(`the SDK's words are explained: ${lines.slice(0, 90)}`, () => {
+    const { cause } = explain(lines, PROXY);
+    assert(cause !== undefined && words.test(cause.words), cause?.words);
+    assert(cause.hint.length > 0 && !cause.hint.includes("--sdk-"), cause.hint);
+  });
+}
+
+Deno.test("words that say nothing of the connection are not explained", () => {
+  for (const lines of ["", "Connected.", "Got non-200 answer from KMS: 400"]) {
+    assertEquals(explain(lines, PROXY).cause, undefined);
+  }
+});
+
+Deno.test("lines are few and short, and what could be a key is taken out", () => {
+  const lines = new LastLines();
+  for (let line = 0; line < 100; line++) lines.add(`line ${line} ${"x ".repeat(300)}\n`);
+  assert(lines.toString().length < 8 * 210, String(lines.toString().length));
+  lines.clear();
+  const token = "FwoGZXIvYXdzEBYaDJmQ3yFmZkNnTEXAMPLETOKEN==";
+  lines.add(`half AKIAIOSFODNN7EXAMPLE a`);
+  lines.add(`nd ${token}\nAWS_IO_TLS_ERROR_NEGOTIATION_FAILURE`);
+  assertEquals(lines.toString(), "half [redacted] and [redacted]; AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE");
+});
