@@ -57,7 +57,7 @@ Deno.test("a message that does not fit beside those that are arriving is answere
   assertEquals((await second.peer.receive())?.["msg"], "busy");
   await end(second);
   first.peer.send(message.subarray(180_000));
-  // Six times its length is more than half of this budget: which of the two limits it was is said by the code.
+  // Seven times its length is more than half of this budget: which of the two limits it was is said by the code.
   assertEquals((await first.peer.receive())?.["msg"], "message_too_large");
   await end(first);
   assertEquals([memory.buffers.used, memory.requests.used], [0, 0]);
