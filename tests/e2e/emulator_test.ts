@@ -210,7 +210,7 @@ print(json.dumps({
     "expired": refused(client("ASIATESTEXPIRED", "secret-that-expired", "token-that-expired").list_keys),
     "document": refused(admin.decrypt, CiphertextBlob=made["CiphertextBlob"], EncryptionContext=context,
         Recipient={"KeyEncryptionAlgorithm": "RSAES_OAEP_SHA_256", "AttestationDocument": b"none"}),
-    "operation": refused(admin.list_aliases),
+    "operation": refused(admin.re_encrypt, CiphertextBlob=b"x", DestinationKeyId=key),
 }))
 `;
 

@@ -54,7 +54,14 @@ export class WorkflowRig implements AsyncDisposable {
       ...(v8 === "" ? [] : [v8]),
     ];
     const made = await new Deno.Command(Deno.execPath(), {
-      args: [...run, entry, "new-tsk", `--kms-local-file=${folder}/kms.json`, `--tsk-file=${folder}/tsk`],
+      args: [
+        ...run,
+        entry,
+        "tsk",
+        "create",
+        `--kms-local-file=${folder}/kms.json`,
+        `--tsk-file=${folder}/tsk`,
+      ],
       env,
     }).output();
     assert(made.success, new TextDecoder().decode(made.stderr));
