@@ -4,7 +4,9 @@
  *
  * @module
  */
-import { openAead, openSdk } from "./ffi/mod.ts";
+import { dirname } from "node:path/posix";
+import { LIBC_PATHS } from "./ffi/libc.ts";
+import { DEFAULT_LIBRARY_DIRS, LIBRARY_FILES, openAead, openSdk } from "./ffi/mod.ts";
 import { startWatchdog } from "./ffi/watchdog.ts";
 import { checkOwnPath, takeCompiledPath } from "./lib/compiled_path.ts";
 import { KMSTOOL_COMMANDS, runKmstool } from "./lib/cli/kmstool.ts";
@@ -55,6 +57,19 @@ function untilSignal(): Promise<string> {
     });
   }
   return promise;
+}
+
+/** The permissions that this program is run or compiled with, each by what it names. */
+function grantsOf(): readonly Deno.PermissionDescriptor[] {
+  const folders = [dirname(Deno.execPath()), ...DEFAULT_LIBRARY_DIRS];
+  const libraries = folders.flatMap((folder) =>
+    Object.values(LIBRARY_FILES).map((file) => `${folder}/${file}`)
+  );
+  return [
+    { name: "run", command: Deno.execPath() },
+    ...[...LIBC_PATHS, ...libraries].map((path) => ({ name: "ffi", path }) as const),
+    ...SPECS.flatMap((spec) => "env" in spec ? [{ name: "env", variable: spec.env } as const] : []),
+  ];
 }
 
 /** Gives permissions up for good. Measured with 2.6 and 2.9: without a path this takes those that name one as well. */
@@ -125,6 +140,7 @@ async function main(argv: readonly string[]): Promise<number> {
       giveUp("ffi");
       return openNitroKms({ ...nitro, log });
     },
+    grants: grantsOf(),
     // Connections come in through the open listener; nothing goes out, and the options are read.
     onListening: () => giveUp("net", "env"),
   });

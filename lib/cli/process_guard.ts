@@ -63,12 +63,20 @@ export function guardProcess({ log, isDevelopment }: GuardOptions): Disposable {
 
 const PERMISSIONS = ["read", "write", "net", "env", "run", "ffi", "sys"] as const;
 
-/** The kinds of permission that the process holds, wholly or in part. */
-export function heldPermissions(): readonly string[] {
-  return PERMISSIONS.filter((name) => {
-    const { state, partial } = Deno.permissions.querySync({ name });
+/**
+ * The kinds of permission that the process holds.
+ *
+ * @param grants what the process was started with. A query without a path does not see a grant that names one (measured with 2.6 and 2.9), so
+ * each has to be asked for.
+ */
+export function heldPermissions(grants: readonly Deno.PermissionDescriptor[] = []): readonly string[] {
+  const isHeld = (descriptor: Deno.PermissionDescriptor) => {
+    const { state, partial } = Deno.permissions.querySync(descriptor);
     return state === "granted" || partial;
-  });
+  };
+  return PERMISSIONS.filter((name) =>
+    isHeld({ name }) || grants.some((grant) => grant.name === name && isHeld(grant))
+  );
 }
 
 /** Gives permissions up for good. Without a path this takes those that name one as well (measured with 2.6 and 2.9). */

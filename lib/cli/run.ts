@@ -38,6 +38,8 @@ export interface RunIo {
   readonly selfTest: () => Promise<readonly SelfCheck[]>;
   /** Shown in `health`, and logged. */
   readonly warnings?: readonly string[];
+  /** What the process was started with, for saying what it still holds. */
+  readonly grants?: readonly Deno.PermissionDescriptor[];
   /** Called once the listener is open: permissions that are no longer needed can go. */
   readonly onListening?: () => void;
   /** Whether the log shows the words of the workflow's errors. Never in production. */
@@ -63,6 +65,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
   opened.use(kms);
   const { listener, address } = listen(config.address);
   io.onListening?.();
+  const permissions = heldPermissions(io.grants);
   opened.use(guardProcess({ log, isDevelopment }));
   const service = startService({
     kms,
@@ -92,13 +95,13 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
     measurements: io.measurements,
     selfTest: io.selfTest,
     isDevelopment,
-    permissions: heldPermissions(),
+    permissions,
   });
   log("info", "listening", {
     address: formatAddress(address),
     version: VERSION,
     kms_keys: config.keys.length,
-    permissions: heldPermissions().join(","),
+    permissions: permissions.join(","),
   });
   log("info", "signal", { signal: await signalled });
   await service.stop(config.drainMs);

@@ -12,10 +12,12 @@ import type { SdkPool } from "./sdk_process/pool.ts";
 export class NitroKms implements Kms {
   readonly attested = true;
   #pool: SdkPool;
+  #entropySeeded: boolean;
 
   /** Takes over a pool that was started. */
   constructor(pool: SdkPool) {
     this.#pool = pool;
+    this.#entropySeeded = pool.state.sessions.some(({ entropySeeded }) => entropySeeded);
   }
 
   async decrypt({ region, credentials }: KmsAccess, request: DecryptRequest): Promise<SecretBytes> {
@@ -37,11 +39,13 @@ export class NitroKms implements Kms {
     const { sessions, started, hung, lost, replaced, waiting } = this.#pool.state;
     const sum = (count: (session: (typeof sessions)[number]) => number) =>
       sessions.reduce((total, session) => total + count(session), 0);
+    // The kernel's pool stays seeded when the process that seeded it is lost.
+    this.#entropySeeded ||= sessions.some(({ entropySeeded }) => entropySeeded);
     const blocking = sessions.find(({ blockingBecause }) => blockingBecause !== undefined)?.blockingBecause;
     return {
       backend: "nitro",
       attested: true,
-      entropy_seeded: sessions.some(({ entropySeeded }) => entropySeeded),
+      entropy_seeded: this.#entropySeeded,
       requests: blocking === undefined ? "attested requests" : `the SDK's blocking calls: ${blocking}`,
       sdk_processes: sessions.length,
       clients_warm: sum(({ clientsWarm }) => clientsWarm),

@@ -51,7 +51,7 @@ Deno.test("denclavectl: eif and attest read files by relative paths", async () =
   assertEquals([described.code, described.stderr], [0, ""]);
   assertMatch(JSON.parse(described.stdout).Measurements.PCR0, /^[0-9a-f]{96}$/);
   assertEquals((await ctl(["eif", "verify", "a.eif"], folder.path)).code, 0);
-  const attest = await ctl(["attest", "verify", "document"], folder.path);
+  const attest = await ctl(["attest", "verify", "document", "--pcr", `0=${"ab".repeat(48)}`], folder.path);
   assertEquals([attest.code, attest.stdout], [1, ""], attest.stderr);
   const reproduce = await ctl(["eif", "reproduce", "none.json"], folder.path);
   assertEquals([reproduce.code, reproduce.stderr.includes("Cannot read none.json")], [2, true]);
