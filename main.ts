@@ -20,6 +20,7 @@ import { COMMON_OPTIONS, takeCommand } from "./lib/cli/options.ts";
 import { NITRO_OPTIONS, readNitroConfig, readServeConfig, SERVE_OPTIONS } from "./lib/cli/serve.ts";
 import { openNitroKms } from "./lib/kms/open_nitro.ts";
 import { runSdkProcess } from "./lib/kms/sdk_process/process_main.ts";
+import { EventLog } from "./lib/service/events.ts";
 import { VERSION } from "./lib/version.ts";
 import { workflow } from "./lib/workflow.ts";
 
@@ -120,14 +121,22 @@ async function main(argv: readonly string[]): Promise<number> {
   const config = readServeConfig(options);
   const nitro = readNitroConfig(options, config.limits.requestMs);
   checkOwnPath(compiledFor);
-  // First: it needs libc, which the next step gives up.
+  const signalled = untilSignal();
+  const events = new EventLog({ write: stdout, level: config.logLevel });
+  // Its processes take longest to start: the rest is opened meanwhile.
+  const kms = openNitroKms({ ...nitro, log: events.log });
+  kms.catch(() => {});
+  // It needs libc, which the ports give up.
   using _watchdog = await startWatchdog({ silenceMs: config.silenceMs, exitCode: EXIT.software });
   // While FFI is allowed: it is given up once the NSM and this are open.
   const { aead, check } = chooseAead(openAead({ libraryDir: options.text("library-dir") }));
   using ports = await openNsmPorts();
+  // What this process needs of it is open; the SDK's libraries are for its children. It keeps run, to start them again.
+  giveUp("ffi");
   return await runService(config, {
-    stdout,
-    untilSignal,
+    events,
+    signalled,
+    kms,
     workflow,
     aead,
     entropy: ports.entropy,
@@ -135,11 +144,6 @@ async function main(argv: readonly string[]): Promise<number> {
     measurements: ports.measurements,
     selfTest: async () => [...await ports.selfTest(), check],
     warnings: [...ports.warnings, ...(check.state === "ok" ? [] : [`${check.check}: ${check.seen}`])],
-    openKms: (log) => {
-      // What it needs of libc is open; the SDK's libraries are for its children. It keeps run, to start them again.
-      giveUp("ffi");
-      return openNitroKms({ ...nitro, log });
-    },
     grants: grantsOf(),
     // Connections come in through the open listener; nothing goes out, and the options are read.
     onListening: () => giveUp("net", "env"),

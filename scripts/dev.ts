@@ -20,6 +20,7 @@ import type { Kms } from "../lib/kms/kms.ts";
 import { LocalKms } from "../lib/kms/local.ts";
 import type { CtlIo } from "../lib/ctl/io.ts";
 import { runTsk, TSK_COMMANDS, type TskBackend } from "../lib/ctl/tsk.ts";
+import { EventLog } from "../lib/service/events.ts";
 import { VERSION } from "../lib/version.ts";
 import { workflow } from "../lib/workflow.ts";
 import type { Workflow } from "../lib/workflow_context.ts";
@@ -168,19 +169,19 @@ export async function main(argv: readonly string[], work: Workflow = workflow): 
   const config = readConfig(options);
   using _watchdog = await startWatchdog({ silenceMs: config.silenceMs, exitCode: EXIT.software });
   const backend = await openBackend(options);
-  await using kms = backend.kms;
+  const { kms } = backend;
   // Without --kms-key, the keys that this KMS has: so the wallet works at once.
   const keys = config.keys.length > 0 ? config.keys : backend.keys;
   return await runService({ ...config, keys }, {
     warnings: backend.warnings,
     entropy: { kernelGenerator: undefined },
-    stdout,
-    untilSignal,
+    events: new EventLog({ write: stdout, level: config.logLevel }),
+    signalled: untilSignal(),
+    kms,
     workflow: work,
     isDevelopment: true,
     aead: NODE_AEAD,
     selfTest: () => Promise.resolve([]),
-    openKms: () => Promise.resolve(kms),
     // What the enclave's binary does not have, a workflow does not get here either. KMS's API is called over the network.
     onListening: () =>
       giveUpPermissions([

@@ -7,8 +7,7 @@ import { hashConfiguration } from "../attestation/statement.ts";
 import type { Aead } from "../crypto/aead.ts";
 import type { Kms } from "../kms/kms.ts";
 import type { Measurements } from "../kms/observed.ts";
-import type { Log } from "../log.ts";
-import { EventLog } from "../service/events.ts";
+import type { EventLog } from "../service/events.ts";
 import type { Attester, EntropySource } from "../service/ports.ts";
 import type { SessionKeyOptions } from "../service/session_key.ts";
 import { startService } from "../service/start.ts";
@@ -21,10 +20,9 @@ import { measuredConfiguration, type ServeConfig } from "./serve.ts";
 
 /** What an entry gives. */
 export interface RunIo {
-  /** Synchronous. */
-  readonly stdout: (text: string) => void;
-  /** Resolves when the service is to end. */
-  readonly untilSignal: () => Promise<string>;
+  readonly events: EventLog;
+  /** Resolves when the service is to end. Asked for before anything else starts: a signal must not end the process half-way. */
+  readonly signalled: Promise<string>;
   readonly workflow: SessionKeyOptions["workflow"];
   /** What is known of the kernel's random numbers. */
   readonly entropy: EntropySource;
@@ -44,24 +42,22 @@ export interface RunIo {
   readonly onListening?: () => void;
   /** Whether the log shows the words of the workflow's errors. Never in production. */
   readonly isDevelopment?: boolean;
-  /** Opens the KMS. */
-  readonly openKms: (log: Log) => Promise<Kms>;
+  /** The KMS, or its being opened: that goes on while the entry opens the rest. */
+  readonly kms: Kms | Promise<Kms>;
 }
 
 /**
- * Opens the KMS, listens, serves, drains.
+ * Waits for the KMS, listens, serves, drains. Takes the KMS over.
  *
  * @returns the exit code
  * @throws {EnclaveError} when something that it needs is not there.
  */
 export async function runService(config: ServeConfig, io: RunIo): Promise<number> {
-  const events = new EventLog({ write: io.stdout, level: config.logLevel });
+  const { events } = io;
   const { log } = events;
-  // Listened for from the start: a signal while the SDK opens must not kill half-way.
-  const signalled = io.untilSignal();
   const { isDevelopment = false } = io;
   await using opened = new AsyncDisposableStack();
-  const kms = await io.openKms(log);
+  const kms = await io.kms;
   opened.use(kms);
   const { listener, address } = listen(config.address);
   io.onListening?.();
@@ -103,7 +99,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
     kms_keys: config.keys.length,
     permissions: permissions.join(","),
   });
-  log("info", "signal", { signal: await signalled });
+  log("info", "signal", { signal: await io.signalled });
   await service.stop(config.drainMs);
   return EXIT.ok;
 }

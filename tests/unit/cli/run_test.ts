@@ -1,4 +1,5 @@
 /** What both entries do: run the service until it is told to end, and say why it could not. */
+import { EventLog } from "../../../lib/service/events.ts";
 import { NODE_AEAD } from "../../../lib/crypto/aead.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { EXIT, parseOptions, UsageError } from "../../../lib/cli/options.ts";
@@ -21,17 +22,20 @@ function start(listen = "tcp:127.0.0.1:0", io: Partial<RunIo> = {}) {
   const listening = Promise.withResolvers<string>();
   const signal = Promise.withResolvers<string>();
   const running = runService(config(listen), {
-    stdout: (line) => {
-      const event = JSON.parse(line);
-      events.push(event);
-      if (event.event === "listening") listening.resolve(event.address);
-    },
-    untilSignal: () => signal.promise,
+    events: new EventLog({
+      level: config(listen).logLevel,
+      write: (line) => {
+        const event = JSON.parse(line);
+        events.push(event);
+        if (event.event === "listening") listening.resolve(event.address);
+      },
+    }),
+    signalled: signal.promise,
     workflow: (plaintext) => plaintext,
     entropy: { kernelGenerator: undefined },
     aead: NODE_AEAD,
     selfTest: () => Promise.resolve([]),
-    openKms: () => Promise.resolve(kms),
+    kms,
     ...io,
   });
   return {
