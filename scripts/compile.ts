@@ -143,11 +143,8 @@ function ctlPermissions(): readonly Permission[] {
   ];
 }
 
-/** Programs that `denclavectl` may start. Those without a path are looked for on PATH; they need not be there. */
-const CTL_PROGRAMS = [
-  ...["/usr/bin/nitro-cli", "/usr/bin/systemctl", "/usr/sbin/ss", "/usr/bin/ps", "/usr/bin/grep"],
-  ...["git", "deno"],
-];
+/** Programs that `denclavectl` may start, from PATH; they need not be there. */
+const CTL_PROGRAMS = ["nitro-cli", "systemctl", "ss", "ps", "grep", "git", "deno"];
 
 function permissionsOf(flavour: Flavour, options: Options, binary: string): readonly Permission[] {
   switch (flavour) {

@@ -221,7 +221,7 @@ export function readServeConfig(
       "Give a region's name such as us-west-2.",
     );
   }
-  const listen = options.text("listen");
+  const listen = listenOption(options);
   const port = options.number("port", { min: 1, max: 0xffff_ffff });
   const minTskEpoch = options.text("min-tsk-epoch") === undefined
     ? undefined
@@ -248,6 +248,17 @@ export function readServeConfig(
     drainMs: options.number("drain-ms", { min: 0, max: MAX_TIMEOUT_MS }),
     logLevel: options.choice("log-level", LEVELS),
   };
+}
+
+/**
+ * The value of --listen or its variable; undefined when --port applies. Of the two, the one on the command line wins over the other's variable.
+ *
+ * @throws {UsageError} when both are there.
+ */
+export function listenOption(options: Options): string | undefined {
+  if (!options.isFlag("port")) return options.text("listen");
+  if (!options.isFlag("listen")) return undefined;
+  throw new UsageError("--port does not go with --listen", "Give --listen alone: its address has the port.");
 }
 
 function readContext(options: Options): EncryptionContext | undefined {

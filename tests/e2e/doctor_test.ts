@@ -139,8 +139,11 @@ if (hasMoto()) {
     client.destroy();
     const disabled = await runCtl(["doctor", "-k", key, ...NOWHERE, "--json"], { env });
     assertMatch(check(disabled.stdout, "key")?.reason ?? "", /is Disabled$/);
+    // The environment's region changes nothing about a key that is named by its ARN.
+    assertEquals(check(disabled.stdout, "region")?.reason, "us-east-1");
+    const asked = await runCtl(["doctor", "-k", key, "-r", "eu-west-1", ...NOWHERE, "--json"], { env });
     assertEquals(
-      check(disabled.stdout, "region")?.reason,
+      check(asked.stdout, "region")?.reason,
       "the region is eu-west-1, and the key's is us-east-1",
     );
     const gone = key.replace(/[0-9a-f]{12}$/, "000000000000");
