@@ -96,7 +96,15 @@ Deno.test("config/development.yaml works against the emulator as shipped, but fo
     shipped.replace("port: 5000", `port: ${port}`),
   );
   const env = { ...KEYS };
-  const made = await runCtl(["gateway", "init", "--new", "--config", "gateway.yaml"], {
+  const made = await runCtl([
+    "gateway",
+    "init",
+    "--new",
+    "--accept-unproven-origin",
+    "1",
+    "--config",
+    "gateway.yaml",
+  ], {
     env,
     cwd: folder.path,
   });
