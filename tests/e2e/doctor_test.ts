@@ -152,3 +152,35 @@ if (hasMoto()) {
     assertEquals(missing.code, 1);
   });
 }
+
+test("the doctor finds nitro-cli, ss, ps and systemctl on PATH, wherever they are", async (directory) => {
+  const host = "kms.us-east-1.amazonaws.com";
+  const enclave = { EnclaveName: "mine", EnclaveCID: 16, State: "RUNNING", Flags: "NONE" };
+  // Stand-ins: each prints what the real one would on a parent.
+  const programs = {
+    "nitro-cli": `case $1 in --version) echo 'Nitro CLI 1.4.2' ;; *) echo '${
+      JSON.stringify([enclave])
+    }' ;; esac`,
+    ss: "echo 'v_str LISTEN 0 0 *:8000 *:*'",
+    ps: `echo 'vsock-proxy --num_workers 20 --config ${directory}/allow.yaml 8000 ${host} 443'`,
+    systemctl: "echo active",
+  };
+  await Deno.writeTextFile(`${directory}/allow.yaml`, `allowlist:\n- {address: ${host}, port: 443}\n`);
+  for (const [name, body] of Object.entries(programs)) {
+    await Deno.writeTextFile(`${directory}/${name}`, `#!/bin/sh\n${body}\n`, { mode: 0o755 });
+  }
+  const { stdout } = await runCtl(["doctor", "-r", "us-east-1", "--timeout-ms", "200", "--json"], {
+    env: { PATH: `${directory}:${Deno.env.get("PATH") ?? ""}` },
+  });
+  const looked = [
+    "nitro-cli",
+    "enclave",
+    "vsock-proxy",
+    "vsock-proxy-port",
+    "vsock-proxy-region",
+    "vsock-proxy-allow-list",
+    "vsock-proxy-workers",
+  ];
+  assertEquals(statuses(stdout, looked), looked.map(() => "ok"), stdout);
+  assertEquals(check(stdout, "vsock-proxy-port")?.reason, "something listens on vsock port 8000");
+});
