@@ -149,8 +149,8 @@ function ctlPermissions(): readonly Permission[] {
   ];
 }
 
-/** Programs that `denclavectl` may start. Those without a path are looked for on PATH; they need not be there. */
-const CTL_PROGRAMS = [...Object.values(PROGRAMS), "git", "deno"];
+/** Programs that `denclavectl` may start, from PATH; they need not be there. */
+const CTL_PROGRAMS = [...PROGRAMS, "git", "deno"];
 
 function permissionsOf(flavour: Flavour, options: Options, binary: string): readonly Permission[] {
   switch (flavour) {

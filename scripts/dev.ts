@@ -10,7 +10,7 @@ import { giveUpPermissions } from "../lib/cli/process_guard.ts";
 import { runService } from "../lib/cli/run.ts";
 import { startWatchdog } from "../ffi/watchdog.ts";
 import { COMMON_OPTIONS, takeCommand } from "../lib/cli/options.ts";
-import { readServeConfig, SERVE_OPTIONS, type ServeConfig } from "../lib/cli/serve.ts";
+import { listenOption, readServeConfig, SERVE_OPTIONS, type ServeConfig } from "../lib/cli/serve.ts";
 import { NODE_AEAD } from "../lib/crypto/aead.ts";
 import { AwsKms } from "../lib/kms/aws.ts";
 import { isReadableOnTheWay, parseEndpoint } from "../lib/kms/aws/endpoint.ts";
@@ -25,7 +25,6 @@ import { VERSION } from "../lib/version.ts";
 import { workflow } from "../lib/workflow.ts";
 import type { Workflow } from "../lib/workflow_context.ts";
 
-const LISTEN = "tcp:127.0.0.1:5000";
 const LOCAL_FILE = {
   name: "kms-local-file",
   env: "KMS_LOCAL_FILE",
@@ -33,7 +32,9 @@ const LOCAL_FILE = {
   help: "keys of the local KMS, mode 0600, made when missing; without it they live in memory",
 } as const;
 const SPECS = [
-  ...SERVE_OPTIONS.map((spec) => (spec.name === "listen" ? { ...spec, default: LISTEN } : spec)),
+  ...SERVE_OPTIONS.map((spec) =>
+    spec.name === "port" ? { ...spec, help: "TCP port to listen on, of 127.0.0.1" } : spec
+  ),
   {
     name: "kms",
     env: "KMS",
@@ -131,9 +132,14 @@ async function openBackend(options: Options): Promise<Backend> {
 
 /** Aliases and ids name no region: they are in that of --region. */
 function readConfig(options: Options): ServeConfig {
-  if (options.text("kms") !== "aws") return readServeConfig(options);
   const region = options.text("region") ?? DEFAULT_REGION;
-  return readServeConfig(options, (text) => parseDevelopmentKey(text, region));
+  const config = options.text("kms") === "aws"
+    ? readServeConfig(options, (text) => parseDevelopmentKey(text, region))
+    : readServeConfig(options);
+  if (listenOption(options) !== undefined) return config;
+  // A host has no enclave's vsock: --port is a TCP port here.
+  const port = options.number("port", { min: 1, max: 0xffff });
+  return { ...config, address: { transport: "tcp", hostname: "127.0.0.1", port } };
 }
 
 /** `denclavectl tsk` with the local KMS. */

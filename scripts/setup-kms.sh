@@ -1,71 +1,82 @@
 #!/usr/bin/env bash
-# Gives a KMS key a policy for the enclave's image: makes the key, or adds the image to a key that is there.
+# The enclave's KMS key, in two steps: the key before the image, which has its ARN; the policy after, which has the image's measurements.
 #
-#   scripts/setup-kms.sh --region REGION --parent ARN --admin ARN [options]     a new key
-#   scripts/setup-kms.sh --key ARN --admin ARN [options]                        the image beside the key's others
+#   scripts/setup-kms.sh key --region REGION --parent ARN --admin ARN [options]   makes the key, writes the policy file, prints the key's ARN
+#   scripts/setup-kms.sh policy [options]                                         renders the policy for the policy file's builds, and applies it
 #
-#   --measurements FILE  of the image (default build/enclave.json, as scripts/build-eif.sh writes it)
-#   --region REGION      where to make the key
-#   --alias NAME         alias of the new key
-#   --key ARN            a key that has a policy with builds already
-#   --parent ARN         the role of the instance that the enclave runs on
-#   --admin ARN          the role that looks after the key; you must be it, to change the policy
-#   --policy FILE        where the policy is written (default build/key-policy.json)
-#   --yes                give the key the policy; without it the difference is shown alone
-#   --dry-run            print the commands, run none
-#   --help               this text
+#   --region REGION  key: where to make it
+#   --parent ARN     key: the role of the instance that the enclave runs on
+#   --admin ARN      key: the role that looks after it; you must be it, to change the policy
+#   --issuer ARN     key: a role that may wrap session keys
+#   --alias NAME     key: its alias
+#   --file FILE      the policy file (default denclave-policy.yaml)
+#   --policy FILE    policy: where it is written (default build/key-policy.json)
+#   --yes            policy: give it to the key; without it the difference is shown alone
+#   --dry-run        print the commands, run none
+#   --help           this text
 set -euo pipefail
 folder=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 # shellcheck source=scripts/common.sh
 source "$folder/common.sh"
 
-measurements=build/enclave.json region="" alias="" key="" parent="" admin="" policy=build/key-policy.json yes=false
+step="" file=denclave-policy.yaml region="" alias="" parent="" admin="" issuer="" policy=build/key-policy.json yes=false
 while [[ $# -gt 0 ]]; do
   case $1 in
     --help) usage; exit 0 ;;
     --dry-run) dry_run=true; shift ;;
     --yes) yes=true; shift ;;
-    --measurements) measurements=$(value_of "$@"); shift 2 ;;
     --region) region=$(value_of "$@"); shift 2 ;;
     --alias) alias=$(value_of "$@"); shift 2 ;;
-    --key) key=$(value_of "$@"); shift 2 ;;
     --parent) parent=$(value_of "$@"); shift 2 ;;
     --admin) admin=$(value_of "$@"); shift 2 ;;
+    --issuer) issuer=$(value_of "$@"); shift 2 ;;
+    --file) file=$(value_of "$@"); shift 2 ;;
     --policy) policy=$(value_of "$@"); shift 2 ;;
+    key | policy) [[ -z $step ]] || usage_error "one step at a time"; step=$1; shift ;;
     *) usage_error "unknown option $1" ;;
   esac
 done
-[[ -n $admin ]] || usage_error "--admin must be given"
-[[ -n $key || (-n $region && -n $parent) ]] || usage_error "--region and --parent, or --key, must be given"
-$dry_run || [[ -r $measurements ]] || die 69 "there are no measurements $measurements: scripts/build-eif.sh writes them"
 
-measurements=$(readlink -m -- "$measurements")
+file=$(readlink -m -- "$file")
 policy=$(readlink -m -- "$policy")
 cd "$folder/.."
 find_ctl
-run mkdir -p "$(dirname -- "$policy")"
-given=(-m "$measurements")
-if [[ -n $parent ]]; then given+=(--parent "$parent"); fi
-if [[ -n $key ]]; then
-  run_into "$policy" "${ctl[@]}" policy rollover -k "$key" "${given[@]}" --reviewed "$admin"
-else
-  # The policy first: a wrong ARN in it must not leave a key behind.
-  run_into "$policy" "${ctl[@]}" policy render "${given[@]}" --admin "$admin" --inspect
-  create=("${ctl[@]}" kms create-key --region "$region" --json)
+
+make_key() {
+  [[ -n $region && -n $parent && -n $admin ]] || usage_error "--region, --parent and --admin must be given"
+  # Checked before the key is made: a mistake must not leave one behind.
+  local arn='^arn:aws[a-z-]*:iam::[0-9]{12}:[a-z-]+(/[^[:space:]]+)?$' given
+  for given in "$parent" "$admin" ${issuer:+"$issuer"}; do
+    [[ $given =~ $arn ]] || usage_error "$given is no ARN of IAM, such as arn:aws:iam::111122223333:role/Name"
+  done
+  [[ ! -e $file ]] || die 1 "$file is there already: it names a key"
+  local create=("${ctl[@]}" kms create-key --region "$region" --json) key
   if [[ -n $alias ]]; then create+=(--alias "$alias"); fi
   if $dry_run; then
     run "${create[@]}"
     key="arn:aws:kms:$region:111122223333:key/the-new-one"
-  elif ! $yes; then
-    # A key costs money, and another run would make another one.
-    printf 'the policy is in %s; with --yes a key is made in %s and given it\n' "$policy" "$region"
-    exit 0
   else
     key=$("${create[@]}" | sed -nE 's/.*"arn": ?"([^"]+)".*/\1/p')
     [[ -n $key ]] || die 1 "the key was not made"
-    printf 'key: %s\n' "$key"
   fi
-fi
-apply=("${ctl[@]}" policy apply "$policy" -k "$key" --reviewed "$admin")
-if $yes; then apply+=(--yes); fi
-run "${apply[@]}" || die 1 "the policy was not applied; go on with: scripts/setup-kms.sh --key $key --admin $admin --yes"
+  local init=("${ctl[@]}" policy init -k "$key" --parent "$parent" --admin "$admin" --file "$file")
+  if [[ -n $issuer ]]; then init+=(--issuer "$issuer"); fi
+  # On stderr: stdout is the ARN alone.
+  if $dry_run; then run "${init[@]}"; else "${init[@]}" >&2 || die 1 "the key $key was made, $file was not: go on with denclavectl policy init -k $key"; fi
+  $dry_run || printf '%s\n' "$key"
+}
+
+put_policy() {
+  $dry_run || [[ -r $file ]] || die 69 "there is no $file: scripts/setup-kms.sh key writes it"
+  run mkdir -p "$(dirname -- "$policy")"
+  run_into "$policy" "${ctl[@]}" policy render --file "$file"
+  local apply=("${ctl[@]}" policy apply "$policy" --file "$file")
+  if $yes; then apply+=(--yes); fi
+  run "${apply[@]}"
+}
+
+case $step in
+  key) make_key ;;
+  policy) put_policy ;;
+  *) usage_error "which step? key, or policy" ;;
+esac

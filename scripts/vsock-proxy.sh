@@ -3,7 +3,7 @@
 #
 #   scripts/vsock-proxy.sh --region REGION [options]
 #
-#   --region REGION   the key's region (env REGION, AWS_REGION)
+#   --region REGION   the key's region (env DENCLAVE_REGION, AWS_REGION)
 #   --port PORT       vsock port that the enclave connects to (default 8000)
 #   --workers N       connections at once (default 20)
 #   --config FILE     allow-list (default /etc/nitro_enclaves/vsock-proxy.yaml)
@@ -14,7 +14,7 @@ folder=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 # shellcheck source=scripts/common.sh
 source "$folder/common.sh"
 
-region=${REGION:-${AWS_REGION:-}} port=8000 workers=20 config=/etc/nitro_enclaves/vsock-proxy.yaml
+region=${DENCLAVE_REGION:-${AWS_REGION:-}} port=8000 workers=20 config=/etc/nitro_enclaves/vsock-proxy.yaml
 while [[ $# -gt 0 ]]; do
   case $1 in
     --help) usage; exit 0 ;;
@@ -26,7 +26,7 @@ while [[ $# -gt 0 ]]; do
     *) usage_error "unknown option $1" ;;
   esac
 done
-[[ -n $region ]] || usage_error "--region must be given"
+[[ -n $region ]] || usage_error "--region must be given${REGION:+; the variable REGION is now called DENCLAVE_REGION}"
 # It becomes part of a host name.
 [[ ${#region} -le 32 && $region =~ ^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$ ]] || usage_error "$region is no region"
 number_of --port "$port" 1 4294967295

@@ -11,6 +11,8 @@ export interface OptionSpec {
   readonly name: string;
   readonly short?: string;
   readonly env?: string;
+  /** What `env` was called before: refused where it would have been read. */
+  readonly formerEnv?: string;
   /** Placeholder for the help, such as `PORT`. */
   readonly value?: string;
   /** May be given again; in the environment, and within one value, commas separate. */
@@ -49,16 +51,28 @@ export class UsageError extends EnclaveError {
 /** The options, read. */
 export class Options {
   #values: ReadonlyMap<string, readonly string[]>;
+  #flags: ReadonlySet<string>;
   readonly positionals: readonly string[];
 
-  constructor(values: ReadonlyMap<string, readonly string[]>, positionals: readonly string[]) {
+  /** @param flags names of those that the command line has, as opposed to the environment or a default */
+  constructor(
+    values: ReadonlyMap<string, readonly string[]>,
+    positionals: readonly string[],
+    flags: ReadonlySet<string>,
+  ) {
     this.#values = values;
+    this.#flags = flags;
     this.positionals = positionals;
+  }
+
+  /** Whether the command line has the option: it then wins over the environment's value of any other. */
+  isFlag(name: string): boolean {
+    return this.#flags.has(name);
   }
 
   /** As these options, with values for the names that have none. */
   filled(values: ReadonlyMap<string, readonly string[]>): Options {
-    return new Options(new Map([...values, ...this.#values]), this.positionals);
+    return new Options(new Map([...values, ...this.#values]), this.positionals, this.#flags);
   }
 
   /** The value, or its default; undefined when there is neither. */
@@ -184,6 +198,7 @@ export function parseOptions(
   });
   const values = new Map<string, string[]>();
   const positionals: string[] = [];
+  const flags = new Set<string>();
   for (const token of tokens) {
     if (token.kind === "positional") positionals.push(token.value);
     if (token.kind !== "option") continue;
@@ -193,6 +208,7 @@ export function parseOptions(
     }
     const given = values.get(spec.name) ?? [];
     values.set(spec.name, given);
+    flags.add(spec.name);
     if (spec.value === undefined) {
       if (token.value !== undefined) throw new UsageError(`Option ${token.rawName} takes no value`);
       given.push("true");
@@ -221,6 +237,13 @@ export function parseOptions(
     if (fromEnv === "" && spec.refuseEmpty === true) {
       throw new UsageError(`${spec.env} is set, but nothing is in it`, "Give it a value, or unset it.");
     }
+    const isMissing = (fromEnv ?? "") === "" && !flags.has("help");
+    if (isMissing && spec.formerEnv !== undefined && (env(spec.formerEnv) ?? "") !== "") {
+      throw new UsageError(
+        `The variable ${spec.formerEnv} is now called ${spec.env}`,
+        `Set ${spec.env}, or give --${spec.name}, and unset ${spec.formerEnv}.`,
+      );
+    }
     const value = fromEnv === undefined || fromEnv === ""
       ? spec.default
       : spec.value === undefined
@@ -228,7 +251,7 @@ export function parseOptions(
       : fromEnv;
     if (value !== undefined) values.set(spec.name, [value]);
   }
-  return new Options(values, positionals);
+  return new Options(values, positionals, flags);
 }
 
 function switchWord(spec: OptionSpec, text: string): string {

@@ -270,7 +270,7 @@ export function readServeConfig(
       "Give a region's name such as us-west-2.",
     );
   }
-  const listen = options.text("listen");
+  const listen = listenOption(options);
   const port = options.number("port", { min: 1, max: 0xffff_ffff });
   const minTskEpoch = options.text("min-tsk-epoch") === undefined
     ? undefined
@@ -313,6 +313,17 @@ function readLimits(options: Options): Limits {
     idleMs: options.number("idle-ms", { min: 10, max: MAX_TIMEOUT_MS }),
     requestMs: options.number("request-ms", { min: 10, max: MAX_TIMEOUT_MS }),
   };
+}
+
+/**
+ * The value of --listen or its variable; undefined when --port applies. Of the two, the one on the command line wins over the other's variable.
+ *
+ * @throws {UsageError} when both are there.
+ */
+export function listenOption(options: Options): string | undefined {
+  if (!options.isFlag("port")) return options.text("listen");
+  if (!options.isFlag("listen")) return undefined;
+  throw new UsageError("--port does not go with --listen", "Give --listen alone: its address has the port.");
 }
 
 function readContext(options: Options): EncryptionContext | undefined {

@@ -6,7 +6,6 @@
  */
 import { isRegion } from "../aws/region.ts";
 import { messageOf } from "../errors.ts";
-import { parseEndpoint } from "../kms/aws/endpoint.ts";
 import { parseDevelopmentKey } from "../kms/development_key.ts";
 import { type KeyArn, parseKeyArn } from "../aws/key_arn.ts";
 import { type Address, formatAddress } from "../wire/address.ts";
@@ -21,11 +20,7 @@ export type Environment = (typeof ENVIRONMENTS)[number];
 
 /** Which KMS, and how. */
 export interface KmsConfig {
-  /** False: the KMS within the process, for development. */
-  readonly enabled: boolean;
-  /** KMS's API elsewhere than at AWS, for development. */
-  readonly endpointUrl: string | undefined;
-  /** The key: its full ARN in production; an id or alias too in development. Undefined only where `enabled` is false. */
+  /** The key: its full ARN in production; an id or alias too in development. Undefined: the enclave's only key, in development. */
   readonly keyId: string | undefined;
   /** Whether KMS wants an attestation document before it releases a key. */
   readonly enableAttestation: boolean;
@@ -68,6 +63,12 @@ const MAX_U32 = 0xffff_ffff;
 /** 0 to 2 are reserved, 3 is the parent (vsock(7), Nitro Enclaves User Guide). */
 const MIN_ENCLAVE_CID = 4;
 const MAX_MS = 3_600_000;
+/** Fields of `kms` in files of earlier versions. */
+const REMOVED = {
+  enabled: "delete the line; for a service with the local KMS leave key_id out",
+  endpoint_url:
+    "delete the line; the enclave calls KMS, the gateway does not (deno task dev --kms-endpoint-url)",
+} as const;
 /** As that of the local KMS's keys, and LocalStack's. */
 const NOBODYS_ACCOUNT = "000000000000";
 const FALLBACK_REGION = "us-east-1";
@@ -145,11 +146,6 @@ function attempt<T>(run: () => T, what: (message: string) => string): T | Mismat
   }
 }
 
-const endpoint: Parser<string | undefined> = (value) =>
-  typeof value === "string"
-    ? attempt(() => parseEndpoint(value), (message) => message.replace(/^.*KMS: /, "cannot be used: "))
-    : new Mismatch("must be a URL or null");
-
 const region: Parser<string | undefined> = (value) =>
   typeof value === "string" && isRegion(value)
     ? value
@@ -158,47 +154,31 @@ const region: Parser<string | undefined> = (value) =>
 function readKms(root: Section, environment: Environment): KmsConfig {
   const isProduction = environment === "production";
   if (!root.has("kms")) root.refuse({ at: root.at, path: "kms" }, "is missing");
-  const kms = root.section("kms", ["enabled", "endpoint_url", "key_id", "enable_attestation", "region"]);
-  const enabled = kms.optional("enabled", truth, true);
-  const endpointUrl = kms.optional("endpoint_url", endpoint, undefined);
+  const kms = root.section("kms", ["key_id", "enable_attestation", "region"], REMOVED);
   const keyId = kms.optional("key_id", text(2048), "");
   const attestation = kms.optional("enable_attestation", truth, isProduction);
   const named = kms.optional("region", region, undefined);
 
-  if (isProduction && !enabled.value) {
-    kms.refuse(enabled, "must be true in production: the local KMS gives its keys to anybody");
-  }
   if (isProduction && !attestation.value) {
     kms.refuse(
       attestation,
       "must be true in production: else KMS releases keys to whoever holds the parent's credentials",
     );
   }
-  if (!isProduction && attestation.value && !enabled.value) {
-    kms.refuse(attestation, "must be false where kms.enabled is: the local KMS attests nothing");
-  }
   const strict = isProduction ? "in production" : attestation.value ? "with enable_attestation" : undefined;
-  if (strict !== undefined && endpointUrl.value !== undefined) {
-    const why = endpointUrl.value.startsWith("http:")
-      ? "http: shows keys and credentials on their way"
-      : "an enclave calls AWS's own endpoint, and no other";
-    kms.refuse(endpointUrl, `must be null ${strict}: ${why}`);
-  }
   const key = readKey(kms, keyId, {
     strict,
-    isNeeded: root.has("kms") && (enabled.value || isProduction),
+    isNeeded: root.has("kms") && strict !== undefined,
     region: named.value,
   });
   if (key !== undefined && named.value !== undefined && named.value !== key.region) {
     kms.refuse(named, `must be ${key.region}, as the key's ARN says`);
   }
   const tellsRegion = key?.arn.startsWith("arn:") ?? true;
-  if (!tellsRegion && named.value === undefined && endpointUrl.value === undefined) {
+  if (!tellsRegion && named.value === undefined) {
     kms.refuse({ at: keyId.at, path: `${kms.path}.region` }, "is missing: an alias or id does not say it");
   }
   return {
-    enabled: enabled.value,
-    endpointUrl: endpointUrl.value,
     keyId: key?.arn,
     enableAttestation: attestation.value,
     region: key?.region ?? named.value ?? FALLBACK_REGION,

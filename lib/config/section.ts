@@ -47,20 +47,29 @@ export class Section {
   /** Opens a value as a section; tells when it is none, and which keys are unknown. */
   static open(
     value: ConfigValue,
-    options: { readonly path: string; readonly known: readonly string[]; readonly problems: ConfigProblem[] },
+    options: {
+      readonly path: string;
+      readonly known: readonly string[];
+      readonly problems: ConfigProblem[];
+      /** Fields of earlier versions, with what to do instead. */
+      readonly removed?: Readonly<Record<string, string>>;
+    },
   ): Section {
-    const { path, known, problems } = options;
+    const { path, known, problems, removed = {} } = options;
     if (value.kind !== "map") {
       problems.push({ ...value.at, field: path, what: `must have fields: ${known.join(", ")}` });
       return new Section({ at: value.at, entries: new Map() }, path, []);
     }
     for (const [name, { at }] of value.entries) {
       if (known.includes(name)) continue;
+      const instead = Object.hasOwn(removed, name) ? removed[name] : undefined;
       const near = nearest(name, known);
       problems.push({
         ...at,
         field: join(path, name.slice(0, 64)),
-        what: near === undefined
+        what: instead !== undefined
+          ? `was removed: ${instead}`
+          : near === undefined
           ? `there is no such field: ${known.join(", ")}`
           : `there is no such field: did you mean ${near}?`,
       });
@@ -120,10 +129,14 @@ export class Section {
   }
 
   /** A section within this one. Without it, an empty one. */
-  section(name: string, known: readonly string[]): Section {
+  section(
+    name: string,
+    known: readonly string[],
+    removed: Readonly<Record<string, string>> = {},
+  ): Section {
     const path = join(this.path, name);
     const value = this.has(name) ? this.#entries.get(name)?.value : undefined;
-    if (value !== undefined) return Section.open(value, { path, known, problems: this.#problems });
+    if (value !== undefined) return Section.open(value, { path, known, problems: this.#problems, removed });
     return new Section({ at: this.at, entries: new Map() }, path, this.#problems);
   }
 

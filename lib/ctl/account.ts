@@ -26,6 +26,7 @@ import {
   type CtlIo,
   ENCLAVE_OPTIONS,
   enclaveAddress,
+  KEY_OPTION,
   openStore,
   STORE_OPTIONS,
 } from "./io.ts";
@@ -36,9 +37,7 @@ export const ACCOUNT_COMMANDS = ["create", "sign", "list", "show", "create-table
 const JSON_OPTION = { name: "json", help: "print the result as JSON" } as const;
 const NAME = { name: "name", short: "n", value: "NAME", multiple: true, help: "the account's name" } as const;
 const KEY = {
-  name: "key",
-  short: "k",
-  env: "KMS_KEY",
+  ...KEY_OPTION,
   value: "KEY",
   help: "KMS key, ARN or id, where the enclave allows several",
 } as const;
@@ -47,6 +46,7 @@ const LIST_SPECS = [...STORE_OPTIONS, ...AWS_OPTIONS, JSON_OPTION, ...COMMON_OPT
 
 const CREATE_SPECS = [
   { ...NAME, help: "its name; again or with commas for more" },
+  { name: "create", help: "the first time: make the SQLite database, in a folder that is there" },
   { name: "count", value: "N", help: "make so many: <name>-1 to <name>-N" },
   {
     name: "attest",
@@ -170,7 +170,7 @@ async function create(argv: readonly string[], io: CtlIo): Promise<number> {
   const names = namesToCreate(options);
   const expected = await enclaveToVerify(options, io, "attest");
   const credentials = credentialSource(options, io);
-  await using store = await openStore(options, io, credentials);
+  await using store = await openStore(options, io, credentials, { create: options.on("create") });
   using client = await connect(options);
   const make = accountMaker({ store, wallet: new WalletClient(client, credentials) }, {
     keyId: options.text("key"),

@@ -40,7 +40,8 @@ const SPECS = [
   {
     name: "connect",
     short: "c",
-    env: "CONNECT",
+    env: "DENCLAVE_CONNECT",
+    formerEnv: "CONNECT",
     value: "ADDRESS",
     default: "tcp:127.0.0.1:5000",
     help: "vsock:<cid>:<port>, tcp:<host>:<port> or unix:<path>",
@@ -49,7 +50,12 @@ const SPECS = [
   { name: "timeout-ms", value: "MS", default: "65000", help: "wait for a reply" },
   { name: "encrypted-tsk", value: "BASE64", help: "configure: the session key as KMS wrapped it" },
   { name: "kms-key-id", value: "KEY", help: "configure: which of the allowed keys, where there are several" },
-  { name: "region", short: "r", env: "AWS_REGION", value: "REGION", help: "configure: the key's region" },
+  {
+    name: "region",
+    short: "r",
+    value: "REGION",
+    help: "configure: the key's region, where it is not in the ARN",
+  },
   { name: "epoch", value: "N", help: "configure: for a service that wants one" },
   {
     name: "tsk-file",

@@ -15,7 +15,6 @@ import {
   examine,
   formatResults,
   type Program,
-  PROGRAMS,
 } from "../parent/doctor/mod.ts";
 import { parseWithPolicyFile, POLICY_FILE_OPTION } from "./policy_file.ts";
 import { readMeasurements } from "../parent/policies/measurements.ts";
@@ -27,13 +26,14 @@ import {
   type CtlIo,
   ENCLAVE_OPTIONS,
   enclaveAddress,
+  KEY_OPTION,
   mayColour,
   readInput,
   regionOf,
 } from "./io.ts";
 
 const SPECS = [
-  { name: "key", short: "k", env: "KMS_KEY", value: "ARN", help: "the key that the enclave is to get" },
+  { ...KEY_OPTION, help: "the key that the enclave is to get" },
   {
     name: "measurements",
     short: "m",
@@ -82,7 +82,7 @@ async function readAll(stream: ReadableStream<Uint8Array>): Promise<string> {
 }
 
 async function run(program: Program, args: readonly string[]): Promise<CommandResult> {
-  const child = new Deno.Command(PROGRAMS[program], {
+  const child = new Deno.Command(program, {
     args: [...args],
     stdin: "null",
     stdout: "piped",
@@ -134,7 +134,8 @@ async function readTarget(options: Options, io: CtlIo): Promise<DoctorTarget> {
   return {
     address: enclaveAddress(options),
     key: key === undefined ? undefined : parseKeyArn(key),
-    region: regionOf(options, io),
+    // The environment's region is for what names none: a key's ARN does.
+    region: key === undefined || options.isFlag("region") ? regionOf(options, io) : undefined,
     endpoint: options.text("endpoint-url"),
     measurements,
     proxyPort: options.number("proxy-port", { min: 1, max: 0xffff_ffff }),

@@ -19,7 +19,15 @@ export const EMULATOR_COMMANDS = ["serve"] as const;
 
 const SPECS = [
   { name: "listen", value: "ADDRESS", default: "tcp:127.0.0.1:4599", help: "tcp:<host>:<port>" },
-  { name: "region", short: "r", env: "REGION", value: "REGION", default: "us-east-1", help: "of its keys" },
+  {
+    name: "region",
+    short: "r",
+    env: "DENCLAVE_REGION",
+    formerEnv: "REGION",
+    value: "REGION",
+    default: "us-east-1",
+    help: "of its keys",
+  },
   { name: "account", value: "ID", default: "000000000000", help: "of new keys" },
   {
     name: "tls-dir",

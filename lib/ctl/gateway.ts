@@ -34,7 +34,8 @@ export const GATEWAY_COMMANDS = ["init", "status", "sign", "rewrap", "restore", 
 const SHARED = [
   {
     name: "config",
-    env: "CONFIG",
+    env: "DENCLAVE_CONFIG",
+    formerEnv: "CONFIG",
     value: "FILE",
     default: "config/development.yaml",
     help: "which KMS, which enclaves, where the database is",
@@ -126,10 +127,6 @@ function enclavesOf(config: Config, options: Options): readonly EnclaveConfig[] 
 
 function credentialsOf(config: Config): CredentialSource {
   const { kms, limits } = config;
-  // The embedded KMS asks nobody who they are.
-  if (!kms.enabled) {
-    return new CredentialSource(() => Promise.resolve({ accessKeyId: "local", secretAccessKey: "local" }));
-  }
   let chain: ReturnType<typeof import("../aws/provider_chain.ts").providerChain> | undefined;
   return new CredentialSource(async () => {
     const { providerChain } = await import("../aws/provider_chain.ts");

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { KeyArn } from "../aws/key_arn.ts";
 import { isRegion } from "../aws/region.ts";
 import { type Options, type OptionSpec, UsageError } from "../cli/options.ts";
 import { CredentialSource, type ParentCredentials } from "../aws/credential_source.ts";
@@ -57,7 +58,14 @@ export async function readInput(file: string): Promise<string> {
 
 /** Options of all that talks to AWS. */
 export const AWS_OPTIONS = [
-  { name: "region", short: "r", env: "REGION", value: "REGION", help: "AWS region; AWS_REGION is read too" },
+  {
+    name: "region",
+    short: "r",
+    env: "DENCLAVE_REGION",
+    formerEnv: "REGION",
+    value: "REGION",
+    help: "AWS region, where no key's ARN has it; AWS_REGION is read too",
+  },
   {
     name: "endpoint-url",
     env: "AWS_ENDPOINT_URL",
@@ -66,24 +74,62 @@ export const AWS_OPTIONS = [
   },
 ] as const satisfies readonly OptionSpec[];
 
+/** The DynamoDB table of the accounts. */
+export const TABLE_OPTION = {
+  name: "table",
+  short: "t",
+  env: "DENCLAVE_TABLE",
+  formerEnv: "TABLE",
+  value: "TABLE",
+  help: "DynamoDB table (default AccountTable)",
+} as const satisfies OptionSpec;
+
+/** The KMS key. */
+export const KEY_OPTION = {
+  name: "key",
+  short: "k",
+  env: "DENCLAVE_KMS_KEY",
+  formerEnv: "KMS_KEY",
+  value: "ARN",
+  help: "the KMS key",
+} as const satisfies OptionSpec;
+
 /** Options of the accounts' store. */
 export const STORE_OPTIONS = [
   {
     name: "store",
-    env: "STORE",
+    env: "DENCLAVE_STORE",
+    formerEnv: "STORE",
     value: "STORE",
     help: "dynamodb or sqlite:<file>; by default sqlite:accounts.sqlite, with -t dynamodb",
   },
-  { name: "table", short: "t", env: "TABLE", value: "TABLE", help: "DynamoDB table (default AccountTable)" },
+  TABLE_OPTION,
 ] as const satisfies readonly OptionSpec[];
 
 /** Options that say where the enclave is. */
 export const ENCLAVE_OPTIONS = [
-  { name: "cid", short: "c", env: "CID", value: "CID", default: "16", help: "the enclave's CID" },
-  { name: "port", short: "p", env: "PORT", value: "PORT", default: "5000", help: "its vsock port" },
+  {
+    name: "cid",
+    short: "c",
+    env: "DENCLAVE_CID",
+    formerEnv: "CID",
+    value: "CID",
+    default: "16",
+    help: "the enclave's CID; the option wins over DENCLAVE_CONNECT",
+  },
+  {
+    name: "port",
+    short: "p",
+    env: "DENCLAVE_PORT",
+    formerEnv: "PORT",
+    value: "PORT",
+    default: "5000",
+    help: "its vsock port; the option wins over DENCLAVE_CONNECT",
+  },
   {
     name: "connect",
-    env: "CONNECT",
+    env: "DENCLAVE_CONNECT",
+    formerEnv: "CONNECT",
     value: "ADDRESS",
     help: "another address: tcp:<host>:<port>, unix:<path>, for a service on a host",
   },
@@ -96,7 +142,14 @@ const DEFAULT_FILE = "accounts.sqlite";
 /** Where the enclave is. @throws {UsageError | EnclaveError} */
 export function enclaveAddress(options: Options): Address {
   const connect = options.text("connect");
-  if (connect !== undefined) return parseAddress(connect);
+  const vsock = ["cid", "port"].filter((name) => options.isFlag(name));
+  if (options.isFlag("connect") && vsock.length > 0) {
+    throw new UsageError(
+      `--${vsock.join(" and --")} does not go with --connect`,
+      "Give --connect alone, or --cid and --port without it.",
+    );
+  }
+  if (connect !== undefined && vsock.length === 0) return parseAddress(connect);
   return {
     transport: "vsock",
     cid: options.number("cid", { min: 1, max: 0xffff_fffe }),
@@ -119,7 +172,21 @@ export function regionOf(options: Options, io: CtlIo): string | undefined {
 export function requireRegion(options: Options, io: CtlIo): string {
   const region = regionOf(options, io);
   if (region !== undefined) return region;
-  throw new UsageError("Which region?", "Give -r <region>, or set REGION or AWS_REGION.");
+  throw new UsageError("Which region?", "Give -r <region>, or set DENCLAVE_REGION or AWS_REGION.");
+}
+
+/**
+ * Checks that --region, where the command line has it, is the key's: the ARN says where the key is, whatever the environment says.
+ *
+ * @throws {UsageError}
+ */
+export function checkRegion(options: Options, key: KeyArn): void {
+  const region = options.text("region");
+  if (!options.isFlag("region") || region === key.region) return;
+  throw new UsageError(
+    `--region is ${region}, and the key's ARN says ${key.region}`,
+    "Leave --region out: the ARN has it.",
+  );
 }
 
 /** Credentials of AWS's provider chain, fetched when they are first needed. */
@@ -139,17 +206,37 @@ export function tableName(options: Options): string {
   return options.text("table") ?? DEFAULT_TABLE;
 }
 
-/** Opens the store that the options name. The AWS SDK is loaded for DynamoDB alone. @throws {UsageError | StoreError} */
+/** Which store: --table names DynamoDB, over the environment's DENCLAVE_STORE. @throws {UsageError} */
+export function storeKind(options: Options): string {
+  const store = options.text("store");
+  if (options.isFlag("table")) {
+    if (options.isFlag("store") && store !== "dynamodb") {
+      throw new UsageError(
+        `--table does not go with --store ${store}`,
+        "A table is DynamoDB's: give one of the two.",
+      );
+    }
+    return "dynamodb";
+  }
+  return store ?? (options.text("table") === undefined ? `sqlite:${DEFAULT_FILE}` : "dynamodb");
+}
+
+/**
+ * Opens the store that the options name. The AWS SDK is loaded for DynamoDB alone.
+ *
+ * @param options.create whether a SQLite file that is not there is made
+ * @throws {UsageError | StoreError}
+ */
 export async function openStore(
   options: Options,
   io: CtlIo,
   credentials: CredentialSource,
+  { create = false }: { readonly create?: boolean } = {},
 ): Promise<AccountStore> {
-  const kind = options.text("store") ??
-    (options.text("table") === undefined ? `sqlite:${DEFAULT_FILE}` : "dynamodb");
+  const kind = storeKind(options);
   if (kind.startsWith("sqlite:") && kind.length > "sqlite:".length) {
     const { openSqliteStore } = await import("../parent/stores/sqlite.ts");
-    return openSqliteStore(kind.slice("sqlite:".length));
+    return openSqliteStore(kind.slice("sqlite:".length), { create });
   }
   if (kind !== "dynamodb") {
     throw new UsageError(`Cannot use ${JSON.stringify(kind)} for --store`, "Give dynamodb or sqlite:<file>.");

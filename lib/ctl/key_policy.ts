@@ -20,7 +20,15 @@ import { finalise, parentsOf, renderKeyPolicy, rollOver } from "../parent/polici
 import { isRuleId, type RuleId, RULES } from "../parent/policies/rules.ts";
 import { parseKeyArn } from "../aws/key_arn.ts";
 import { parseWithPolicyFile, POLICY_FILE_OPTION } from "./policy_file.ts";
-import { AWS_OPTIONS, credentialSource, type CtlIo, mayColour, readInput } from "./io.ts";
+import {
+  AWS_OPTIONS,
+  checkRegion,
+  credentialSource,
+  type CtlIo,
+  KEY_OPTION as KMS_KEY_OPTION,
+  mayColour,
+  readInput,
+} from "./io.ts";
 
 const JSON_OPTION = { name: "json", help: "print the result as JSON" } as const;
 
@@ -48,13 +56,7 @@ const STATEMENT_OPTIONS = [
   { name: "generate-random", help: "allow GenerateRandom too" },
 ] as const satisfies readonly OptionSpec[];
 
-const KEY_OPTION = {
-  name: "key",
-  short: "k",
-  env: "KMS_KEY",
-  value: "ARN",
-  help: "the key whose policy it is",
-} as const satisfies OptionSpec;
+const KEY_OPTION = { ...KMS_KEY_OPTION, help: "the key whose policy it is" } as const satisfies OptionSpec;
 
 const REVIEW_OPTIONS = [
   {
@@ -207,6 +209,7 @@ async function openAdmin(options: Options, io: CtlIo): Promise<KeyAdmin> {
   const arn = options.text("key");
   if (arn === undefined) throw new UsageError("Which key?", "Give -k <key arn>.");
   const key = parseKeyArn(arn);
+  checkRegion(options, key);
   const { openKeyAdmin } = await import("../parent/open_key_admin.ts");
   return openKeyAdmin({
     key,

@@ -7,7 +7,7 @@ import { EXIT, helpLines, parseOptions, UsageError } from "../cli/options.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import { iamPolicy } from "../parent/policies/iam.ts";
 import { parseKeyArn } from "../aws/key_arn.ts";
-import { type CtlIo, tableName } from "./io.ts";
+import { type CtlIo, KEY_OPTION, TABLE_OPTION, tableName } from "./io.ts";
 
 /** Commands of the group. */
 export const POLICY_COMMANDS = [
@@ -23,14 +23,12 @@ export const POLICY_COMMANDS = [
 
 const SPECS = [
   {
-    name: "key",
-    short: "k",
-    env: "KMS_KEYS",
-    value: "ARN",
+    ...KEY_OPTION,
+    formerEnv: "KMS_KEYS",
     multiple: true,
     help: "a KMS key; again for more",
   },
-  { name: "table", short: "t", env: "TABLE", value: "TABLE", help: "DynamoDB table (default AccountTable)" },
+  TABLE_OPTION,
   { name: "no-table", help: "the accounts are not in DynamoDB" },
   ...COMMON_OPTIONS,
 ] as const;

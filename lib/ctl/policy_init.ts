@@ -14,10 +14,10 @@ import {
 } from "../cli/options.ts";
 import { formatPolicyIntent, parsePolicyIntent, POLICY_FILE } from "../config/policy_intent.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
-import type { CtlIo } from "./io.ts";
+import { type CtlIo, KEY_OPTION } from "./io.ts";
 
 const SPECS = [
-  { name: "key", short: "k", env: "KMS_KEY", value: "ARN", help: "the KMS key" },
+  KEY_OPTION,
   { name: "parent", value: "ARN", multiple: true, help: "the parent instance's role; again for more" },
   {
     name: "admin",

@@ -9,7 +9,13 @@ import { AWS_OPTIONS, credentialSource, type CtlIo } from "./io.ts";
 import { runTsk, type TskBackend } from "./tsk.ts";
 
 const OPTIONS = [
-  { name: "kms-key", short: "k", value: "ARN", help: "the KMS key that the enclave is allowed to use" },
+  {
+    name: "kms-key",
+    short: "k",
+    env: "DENCLAVE_KMS_KEY",
+    value: "ARN",
+    help: "the KMS key that the enclave is allowed to use",
+  },
   ...AWS_OPTIONS.filter(({ name }) => name !== "region"),
 ] as const satisfies readonly OptionSpec[];
 

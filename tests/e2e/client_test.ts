@@ -15,7 +15,7 @@ const DER = new Uint8Array([
 const PEM = `-----BEGIN PRIVATE KEY-----\n${encodeBase64(DER)}\n-----END PRIVATE KEY-----\n`;
 
 const runClient = (args: readonly string[], address: string) =>
-  runCtl(["client", ...args], { env: { CONNECT: address } });
+  runCtl(["client", ...args], { env: { DENCLAVE_CONNECT: address } });
 
 const CASES: readonly (readonly [string, readonly string[], number, string])[] = [
   ["a ping is answered", ["ping", "--json"], 0, "pong"],

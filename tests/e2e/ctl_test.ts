@@ -158,9 +158,9 @@ test("DynamoDB goes away and comes back in the middle: no account lost, none ove
 
 test("one line makes an account, another signs a transaction that others can read", async (directory) => {
   await using enclave = await startEnclave(directory);
-  const env = { ...KEYS, CONNECT: formatAddress(enclave.address) };
+  const env = { ...KEYS, DENCLAVE_CONNECT: formatAddress(enclave.address) };
   const run = (...args: string[]) => runCtl(args, { env, cwd: directory });
-  const created = await run("account", "create", "--name", "alice");
+  const created = await run("account", "create", "--create", "--name", "alice");
   const [, , address = ""] = /^NAME {3}ADDRESS\n(alice) {2}(0x[0-9a-fA-F]{40})\n$/.exec(created.stdout) ?? [];
   assertEquals([created.code, getAddress(address)], [0, address], created.stdout + created.stderr);
   await Deno.writeTextFile(`${directory}/tx.json`, JSON.stringify(EIP155.transaction));
@@ -178,6 +178,24 @@ test("one line makes an account, another signs a transaction that others can rea
   assertEquals(JSON.parse(items.stdout).signatures.length, 2);
   const shown = JSON.parse((await run("account", "show", "--name", "alice", "--json")).stdout);
   assertEquals([shown.name, shown.address], ["alice", address]);
+});
+
+test("without --create no command makes a database, and the first-run hint names it", async (directory) => {
+  const env = { ...KEYS, DENCLAVE_CONNECT: "tcp:127.0.0.1:1" };
+  for (
+    const command of [["create", "-n", "a"], ["list"], ["show", "-n", "a"], [
+      "sign",
+      "-n",
+      "a",
+      "--message",
+      "m",
+    ]]
+  ) {
+    const { code, stdout, stderr } = await runCtl(["account", ...command], { env, cwd: directory });
+    assertEquals([code, stdout], [69, ""], stderr);
+    assertMatch(stderr, /There is no file .*accounts\.sqlite[^]*account create --create/);
+  }
+  assertEquals(Array.from(Deno.readDirSync(directory)), []);
 });
 
 const BAD: readonly (readonly [string, readonly string[], number, string])[] = [
@@ -209,8 +227,11 @@ const BAD: readonly (readonly [string, readonly string[], number, string])[] = [
 
 test("what goes wrong is said on stderr, with a remedy, and the exit code tells whose fault it is", async (directory) => {
   await using enclave = await startEnclave(directory);
-  const env = { ...KEYS, CONNECT: formatAddress(enclave.address) };
-  assertEquals((await runCtl(["account", "create", "--name", "alice"], { env, cwd: directory })).code, 0);
+  const env = { ...KEYS, DENCLAVE_CONNECT: formatAddress(enclave.address) };
+  assertEquals(
+    (await runCtl(["account", "create", "--create", "--name", "alice"], { env, cwd: directory })).code,
+    0,
+  );
   await Promise.all(BAD.slice(0, 8).map((bad) => expectFailure(bad, env, directory)));
   await Promise.all(BAD.slice(8).map((bad) => expectFailure(bad, env, directory)));
 });
@@ -252,9 +273,9 @@ test("credentials come from the container's endpoint, once for many accounts", a
   await using enclave = await startEnclave(directory);
   const env = {
     AWS_CONTAINER_CREDENTIALS_FULL_URI: `${container.url}/role`,
-    CONNECT: formatAddress(enclave.address),
+    DENCLAVE_CONNECT: formatAddress(enclave.address),
   };
-  const created = await runCtl(["account", "create", "--name", "user", "--count", "5"], {
+  const created = await runCtl(["account", "create", "--create", "--name", "user", "--count", "5"], {
     env,
     cwd: directory,
   });
@@ -277,9 +298,9 @@ test("credentials come from instance metadata v2: with its token, and never with
   const env = {
     AWS_EC2_METADATA_DISABLED: "false",
     AWS_EC2_METADATA_SERVICE_ENDPOINT: metadata.url,
-    CONNECT: formatAddress(enclave.address),
+    DENCLAVE_CONNECT: formatAddress(enclave.address),
   };
-  const created = await runCtl(["account", "create", "--name", "alice"], { env, cwd: directory });
+  const created = await runCtl(["account", "create", "--create", "--name", "alice"], { env, cwd: directory });
   assertEquals(created.code, 0, created.stderr);
   assertEquals(seen.some((line) => line.startsWith("PUT")), true);
   assert(seen.some((line) => line.endsWith("/EnclaveRole")), seen.join(", "));
@@ -287,8 +308,8 @@ test("credentials come from instance metadata v2: with its token, and never with
 
 test("without any credentials the tool says where they could come from", async (directory) => {
   await using enclave = await startEnclave(directory);
-  const env = { CONNECT: formatAddress(enclave.address) };
-  const result = await runCtl(["account", "create", "--name", "alice"], { env, cwd: directory });
+  const env = { DENCLAVE_CONNECT: formatAddress(enclave.address) };
+  const result = await runCtl(["account", "create", "--create", "--name", "alice"], { env, cwd: directory });
   assertEquals([result.code, result.stderr.includes("IAM role")], [69, true], result.stderr);
 });
 
@@ -335,7 +356,7 @@ if (hasMoto()) {
 
   test("account create-table makes the table in moto too, and finds it the second time", async () => {
     await using moto = await freshMoto();
-    const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url, REGION: "eu-west-1" };
+    const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url, DENCLAVE_REGION: "eu-west-1" };
     const outcomes: string[] = [];
     for (const _ of [1, 2]) {
       const { stdout } = await runCtl(["account", "create-table", "-t", "AccountTable", "--json"], { env });

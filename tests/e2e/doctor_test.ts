@@ -139,8 +139,11 @@ if (hasMoto()) {
     client.destroy();
     const disabled = await runCtl(["doctor", "-k", key, ...NOWHERE, "--json"], { env });
     assertMatch(check(disabled.stdout, "key")?.reason ?? "", /is Disabled$/);
+    // The environment's region changes nothing about a key that is named by its ARN.
+    assertEquals(check(disabled.stdout, "region")?.reason, "us-east-1");
+    const asked = await runCtl(["doctor", "-k", key, "-r", "eu-west-1", ...NOWHERE, "--json"], { env });
     assertEquals(
-      check(disabled.stdout, "region")?.reason,
+      check(asked.stdout, "region")?.reason,
       "the region is eu-west-1, and the key's is us-east-1",
     );
     const gone = key.replace(/[0-9a-f]{12}$/, "000000000000");
@@ -149,3 +152,35 @@ if (hasMoto()) {
     assertEquals(missing.code, 1);
   });
 }
+
+test("the doctor finds nitro-cli, ss, ps and systemctl on PATH, wherever they are", async (directory) => {
+  const host = "kms.us-east-1.amazonaws.com";
+  const enclave = { EnclaveName: "mine", EnclaveCID: 16, State: "RUNNING", Flags: "NONE" };
+  // Stand-ins: each prints what the real one would on a parent.
+  const programs = {
+    "nitro-cli": `case $1 in --version) echo 'Nitro CLI 1.4.2' ;; *) echo '${
+      JSON.stringify([enclave])
+    }' ;; esac`,
+    ss: "echo 'v_str LISTEN 0 0 *:8000 *:*'",
+    ps: `echo 'vsock-proxy --num_workers 20 --config ${directory}/allow.yaml 8000 ${host} 443'`,
+    systemctl: "echo active",
+  };
+  await Deno.writeTextFile(`${directory}/allow.yaml`, `allowlist:\n- {address: ${host}, port: 443}\n`);
+  for (const [name, body] of Object.entries(programs)) {
+    await Deno.writeTextFile(`${directory}/${name}`, `#!/bin/sh\n${body}\n`, { mode: 0o755 });
+  }
+  const { stdout } = await runCtl(["doctor", "-r", "us-east-1", "--timeout-ms", "200", "--json"], {
+    env: { PATH: `${directory}:${Deno.env.get("PATH") ?? ""}` },
+  });
+  const looked = [
+    "nitro-cli",
+    "enclave",
+    "vsock-proxy",
+    "vsock-proxy-port",
+    "vsock-proxy-region",
+    "vsock-proxy-allow-list",
+    "vsock-proxy-workers",
+  ];
+  assertEquals(statuses(stdout, looked), looked.map(() => "ok"), stdout);
+  assertEquals(check(stdout, "vsock-proxy-port")?.reason, "something listens on vsock port 8000");
+});

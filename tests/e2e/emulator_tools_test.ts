@@ -71,7 +71,7 @@ Deno.test("a session key wrapped by the emulator is opened by the service, and i
   await using service = await ServiceProcess.start(
     devLaunch(["--kms", "aws", "--kms-endpoint-url", url, "--kms-key", keyArn]),
   );
-  const env = { ...KEYS, CONNECT: String(service.events("listening")[0]?.["address"]) };
+  const env = { ...KEYS, DENCLAVE_CONNECT: String(service.events("listening")[0]?.["address"]) };
   const configured = await runCtl(["client", "configure", "--encrypted-tsk", wrapped.stdout.trim()], { env });
   assertEquals(configured.code, 0, configured.stderr);
   const processed = await runCtl(["client", "process", "--tsk-file", "tsk.hex", "--data", "hello"], {
@@ -86,14 +86,14 @@ Deno.test("config/development.yaml works against the emulator as shipped, but fo
   const { server, url } = await startEmulator();
   await using _ = server;
   const shipped = await Deno.readTextFile(new URL("../../config/development.yaml", import.meta.url));
-  assert(shipped.includes("http://127.0.0.1:4599") && shipped.includes('"alias/denclave"'));
+  assert(shipped.includes('"alias/denclave"'));
   await using service = await ServiceProcess.start(
     devLaunch(["--kms", "aws", "--kms-endpoint-url", url, "--kms-key", "alias/denclave"]),
   );
   const [, port = ""] = /:(\d+)$/.exec(String(service.events("listening")[0]?.["address"])) ?? [];
   await folder.write(
     "gateway.yaml",
-    shipped.replace("http://127.0.0.1:4599", url).replace("port: 5000", `port: ${port}`),
+    shipped.replace("port: 5000", `port: ${port}`),
   );
   const env = { ...KEYS };
   const made = await runCtl([

@@ -30,7 +30,7 @@ async function runScript(
     new Deno.Command("bash", {
       args: [`${SCRIPTS}${name}.sh`, ...args],
       cwd,
-      env: { REGION: "", AWS_REGION: "", ...env },
+      env: { DENCLAVE_REGION: "", AWS_REGION: "", REGION: "", ...env },
       stdin: "null",
     }).output(),
   );
@@ -93,16 +93,14 @@ const DRY_RUNS: readonly (readonly [(typeof NAMES)[number], readonly string[], r
     "nitro-cli build-enclave --docker-uri denclave:1 --output-file /x/e.eif",
     "nitro-cli describe-eif --eif-path /x/e.eif > /x/e.json",
   ]],
-  ["setup-kms", ["--region", "us-east-1", "--parent", "p", "--admin", "a", "--alias", "x", "--yes"], [
-    "mkdir -p /tmp/build",
-    "deno task --quiet ctl policy render -m /tmp/build/enclave.json --parent p --admin a --inspect > /tmp/build/key-policy.json",
+  ["setup-kms", ["key", "--region", "us-east-1", "--parent", PARENT, "--admin", ROOT, "--alias", "x"], [
     "deno task --quiet ctl kms create-key --region us-east-1 --json --alias x",
-    "deno task --quiet ctl policy apply /tmp/build/key-policy.json -k arn:aws:kms:us-east-1:111122223333:key/the-new-one --reviewed a --yes",
+    `deno task --quiet ctl policy init -k arn:aws:kms:us-east-1:111122223333:key/the-new-one --parent ${PARENT} --admin ${ROOT} --file /tmp/denclave-policy.yaml`,
   ]],
-  ["setup-kms", ["--key", "k", "--admin", "a"], [
+  ["setup-kms", ["policy", "--yes"], [
     "mkdir -p /tmp/build",
-    "deno task --quiet ctl policy rollover -k k -m /tmp/build/enclave.json --reviewed a > /tmp/build/key-policy.json",
-    "deno task --quiet ctl policy apply /tmp/build/key-policy.json -k k --reviewed a",
+    "deno task --quiet ctl policy render --file /tmp/denclave-policy.yaml > /tmp/build/key-policy.json",
+    "deno task --quiet ctl policy apply /tmp/build/key-policy.json --file /tmp/denclave-policy.yaml --yes",
   ]],
   ["vsock-proxy", ["--region", "us-east-1"], [
     "vsock-proxy --num_workers 20 --config /etc/nitro_enclaves/vsock-proxy.yaml 8000 kms.us-east-1.amazonaws.com 443",
@@ -127,9 +125,10 @@ const WRONG: readonly (readonly [(typeof NAMES)[number], readonly string[], numb
   ["run-enclave", ["--eif", "/nonexistent.eif"], 69, "build-eif.sh makes it"],
   ["run-enclave", ["--debug-mode"], 2, "unknown option"],
   ["build-eif", [], 2, "--lib-dir and --ca-bundle, or --docker"],
-  ["setup-kms", ["--admin", "a"], 2, "--region and --parent, or --key"],
-  ["setup-kms", ["--key", "k"], 2, "--admin"],
-  ["setup-kms", ["--key", "k", "--admin", "a", "--measurements", "/nonexistent"], 69, "no measurements"],
+  ["setup-kms", [], 2, "which step"],
+  ["setup-kms", ["key", "--admin", ROOT], 2, "--region, --parent and --admin"],
+  ["setup-kms", ["key", "--region", "us-east-1", "--parent", "p", "--admin", ROOT], 2, "p is no ARN"],
+  ["setup-kms", ["policy", "--file", "/nonexistent"], 69, "setup-kms.sh key writes it"],
   ["vsock-proxy", [], 2, "--region must be given"],
   ["vsock-proxy", ["--region", "us-east-1.evil.example"], 2, "is no region"],
   [
@@ -272,7 +271,7 @@ if (shellcheck !== undefined) {
 
 if (hasMoto()) {
   Deno.test({
-    name: "setup-kms.sh makes a key that lets the image in, then adds the next one",
+    name: "setup-kms.sh makes a key before the image, then its policy, then lets the next image in too",
     sanitizeOps: false,
     sanitizeResources: false,
     fn: async () => {
@@ -287,23 +286,28 @@ if (hasMoto()) {
         PATH: `${Deno.execPath().replace(/\/[^/]+$/, "")}:${Deno.env.get("PATH")}`,
       };
       try {
-        const measure = ({ pcr0, pcr1, pcr2 }: typeof BUILD_A) =>
+        const measure = (file: string, { pcr0, pcr1, pcr2 }: typeof BUILD_A) =>
           Deno.writeTextFile(
-            `${cwd}/build/enclave.json`,
+            `${cwd}/build/${file}.json`,
             JSON.stringify({ Measurements: { PCR0: pcr0, PCR1: pcr1, PCR2: pcr2 } }),
           );
         await Deno.mkdir(`${cwd}/build`);
-        await measure(BUILD_A);
-        const made = await runScript(
-          "setup-kms",
-          ["--region", "us-east-1", "--parent", PARENT, "--admin", ROOT, "--yes"],
-          { env, cwd },
-        );
+        const keyStep = ["key", "--region", "us-east-1", "--parent", PARENT, "--admin", ROOT];
+        const made = await runScript("setup-kms", keyStep, { env, cwd });
         assertEquals(made.code, 0, made.stdout + made.stderr);
-        const [, arn = ""] = /^key: (arn:\S+)$/m.exec(made.stdout) ?? [];
-        await measure(BUILD_B);
-        const added = await runScript("setup-kms", ["--key", arn, "--admin", ROOT, "--yes"], { env, cwd });
-        assertEquals(added.code, 0, added.stdout + added.stderr);
+        const [, arn = ""] = /^(arn:aws:kms:\S+)\n$/.exec(made.stdout) ?? [];
+        const again = await runScript("setup-kms", keyStep, { env, cwd });
+        assertEquals([again.code, again.stderr.includes("is there already")], [1, true], again.stderr);
+        for (const [file, build] of [["enclave", BUILD_A], ["next", BUILD_B]] as const) {
+          await measure(file, build);
+          if (file === "next") {
+            await Deno.writeTextFile(`${cwd}/denclave-policy.yaml`, "  - build/next.json\n", {
+              append: true,
+            });
+          }
+          const put = await runScript("setup-kms", ["policy", "--yes"], { env, cwd });
+          assertEquals(put.code, 0, put.stdout + put.stderr);
+        }
         const credentials = new CredentialSource(() =>
           Promise.resolve({ accessKeyId: "made-for-tests", secretAccessKey: "made-for-tests" })
         );

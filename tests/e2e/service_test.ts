@@ -291,3 +291,11 @@ async function eventually(is: () => Promise<boolean>): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
+
+Deno.test("--port alone moves the development service to that TCP port of loopback", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  await using service = await ServiceProcess.start(devLaunch(["--port", String(port)]));
+  assertEquals(service.address, { transport: "tcp", hostname: "127.0.0.1", port });
+});

@@ -1,5 +1,5 @@
 /** The stores of accounts: one contract, over SQLite, dynalite and moto (both speak DynamoDB's protocol); and what only a network can do. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { CredentialSource } from "../../lib/aws/credential_source.ts";
 import { type AccountRow, type AccountStore, StoreError } from "../../lib/parent/stores/account_store.ts";
 import { openDynamoDbStore } from "../../lib/parent/stores/dynamodb.ts";
@@ -163,6 +163,24 @@ Deno.test("SQLite: a file that is no database, or of a newer version, is refused
       StoreError,
       "newer version",
     );
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("SQLite: a file that is not there is made when that is asked for, and a folder never is", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "denclave-store-" });
+  try {
+    const file = `${directory}/accounts.sqlite`;
+    const missing = assertThrows(() => openSqliteStore(file, { create: false }), StoreError);
+    assertEquals([missing.code, missing.hint?.includes("account create --create")], ["store_missing", true]);
+    const folder = `${directory}/none`;
+    const noFolder = assertThrows(() => openSqliteStore(`${folder}/accounts.sqlite`), StoreError);
+    assertEquals(noFolder.code, "store_unavailable");
+    assertEquals(noFolder.hint?.includes(`Make the folder ${folder} first`), true, noFolder.hint);
+    assertEquals(Array.from(Deno.readDirSync(directory)), []);
+    await openSqliteStore(file, { create: true })[Symbol.asyncDispose]();
+    await openSqliteStore(file, { create: false })[Symbol.asyncDispose]();
   } finally {
     await Deno.remove(directory, { recursive: true });
   }

@@ -37,7 +37,7 @@ function ctlArguments(args: readonly string[]): string[] {
     "--allow-read",
     "--allow-write",
     "--allow-sys",
-    `--allow-run=${[...Object.values(PROGRAMS), "git", "deno"].join(",")}`,
+    `--allow-run=${[...PROGRAMS, "git", "deno"].join(",")}`,
     `--allow-ffi=${LIBC_PATHS.join(",")}`,
     `${ROOT}scripts/ctl.ts`,
     ...args,
@@ -99,7 +99,7 @@ export function devLaunch(args: readonly string[]): Launch {
       "--allow-env",
       `--allow-ffi=${LIBC_PATHS.join(",")}`,
       `${ROOT}scripts/dev.ts`,
-      ...(args.includes("--listen") ? [] : ["--listen", "tcp:127.0.0.1:0"]),
+      ...(["--listen", "--port"].some((name) => args.includes(name)) ? [] : ["--listen", "tcp:127.0.0.1:0"]),
       ...args,
     ],
   };

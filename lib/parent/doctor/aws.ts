@@ -29,7 +29,7 @@ function region(context: DoctorContext): Promise<Verdict> {
   return Promise.resolve(
     fail(
       `the region is ${named}, and the key's is ${key.region}`,
-      `Set REGION (or AWS_REGION) to ${key.region}: the service refuses requests for a region other than the key's.`,
+      `Leave --region out, or give ${key.region}: the service refuses requests for a region other than the key's.`,
     ),
   );
 }

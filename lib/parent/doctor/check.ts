@@ -25,19 +25,13 @@ export interface Verdict {
 }
 
 /**
- * The programs that are asked, and where they are: by their paths, so that the tool may run these and no others. `/proc` is read by programs,
- * since Deno gives it to nobody who has not all rights.
+ * The programs that are run, each from PATH: distributions keep them in different folders. `/proc` is read by programs, since Deno requires all
+ * permissions for it.
  */
-export const PROGRAMS = {
-  "nitro-cli": "/usr/bin/nitro-cli",
-  systemctl: "/usr/bin/systemctl",
-  ss: "/usr/sbin/ss",
-  ps: "/usr/bin/ps",
-  grep: "/usr/bin/grep",
-} as const;
+export const PROGRAMS = ["nitro-cli", "systemctl", "ss", "ps", "grep"] as const;
 
 /** One of {@link PROGRAMS}. */
-export type Program = keyof typeof PROGRAMS;
+export type Program = (typeof PROGRAMS)[number];
 
 /** What a program printed. */
 export interface CommandResult {

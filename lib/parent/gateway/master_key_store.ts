@@ -171,6 +171,7 @@ export function openMasterKeyStore(
   const database = openSqliteFile(file, {
     migrations: MIGRATIONS,
     applicationId: APPLICATION_ID,
+    firstTime: "If this is the first time: gateway init --new makes it.",
     ...options,
   });
   const values = (row: StoredMasterKey) =>

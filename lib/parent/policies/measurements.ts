@@ -82,12 +82,12 @@ function field(input: unknown, name: string): unknown {
 }
 
 /**
- * Reads an object with `Measurements: {PCR0, PCR1, PCR2, PCR8?}`. Other fields are other people's, and ignored.
+ * Reads an object with `Measurements: {PCR0, PCR1, PCR2, PCR8?}`, or what is in `Measurements` alone (`jq .Measurements`). Other fields are other people's, and ignored.
  *
  * @throws {PolicyError} `measurements_invalid`
  */
 export function parseMeasurements(input: unknown): Measurements {
-  const given = field(input, "Measurements");
+  const given = field(input, "Measurements") ?? (field(input, "PCR0") === undefined ? undefined : input);
   if (given === undefined) {
     throw invalid(
       "Cannot find Measurements in the JSON",

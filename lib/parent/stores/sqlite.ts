@@ -34,12 +34,18 @@ const APPLICATION_ID = 0x64636163;
 const PRIMARY_KEY_TAKEN = 1555;
 
 /**
- * Opens or makes the file.
+ * Opens the file.
  *
+ * @param options.create whether it is made where it is missing (true unless given); its folder never is
  * @throws {StoreError} with the file's name.
  */
-export function openSqliteStore(file: string): AccountStore {
-  const database = openSqliteFile(file, { migrations: MIGRATIONS, applicationId: APPLICATION_ID });
+export function openSqliteStore(file: string, options: { readonly create?: boolean } = {}): AccountStore {
+  const database = openSqliteFile(file, {
+    migrations: MIGRATIONS,
+    applicationId: APPLICATION_ID,
+    firstTime: "If this is the first time: account create --create makes it.",
+    ...options,
+  });
   const columns = Object.values(COLUMNS);
   const insert = database.prepare(
     `INSERT INTO accounts (${columns.join(", ")}) VALUES (${columns.map((name) => `:${name}`).join(", ")})`,

@@ -13,7 +13,6 @@ export type Migrations = readonly string[];
 
 const BUSY_MS = 5_000;
 const FILE_MODE = 0o600;
-const FOLDER_MODE = 0o700;
 /** SQLite's name for a database that is gone when it is closed. */
 const IN_MEMORY = ":memory:";
 
@@ -46,6 +45,8 @@ export interface SqliteFileOptions {
   readonly applicationId: number;
   /** Whether it may be made. */
   readonly create?: boolean;
+  /** What to do where the file is missing because nothing was stored yet. */
+  readonly firstTime?: string;
   /** How long a statement waits for another process's lock. Milliseconds. */
   readonly busyMs?: number;
 }
@@ -88,7 +89,7 @@ function migrate(
 export function openSqliteFile(file: string, options: SqliteFileOptions): DatabaseSync {
   const { create = true, busyMs = BUSY_MS } = options;
   try {
-    if (file !== IN_MEMORY) prepareFile(file, create);
+    if (file !== IN_MEMORY) prepareFile(file, create, options.firstTime);
     // An absolute path: SQLite would take one that begins with "file:" as a URI.
     const database = new DatabaseSync(file === IN_MEMORY ? file : resolve(file));
     try {
@@ -105,15 +106,16 @@ export function openSqliteFile(file: string, options: SqliteFileOptions): Databa
     if (thrown instanceof StoreError) throw thrown;
     throw new StoreError(`Cannot open the SQLite file ${file}: ${messageOf(thrown)}`, {
       code: "store_unavailable",
-      hint: "Check the path, its folder's permissions and space, and that it is a SQLite file.",
+      hint: thrown instanceof Deno.errors.NotFound
+        ? `Make the folder ${dirname(resolve(file))} first, with mode 0700; or name a file elsewhere.`
+        : "Check the path, its folder's permissions and space, and that it is a SQLite file.",
       cause: thrown,
     });
   }
 }
 
-function prepareFile(file: string, create: boolean): void {
+function prepareFile(file: string, create: boolean, firstTime: string | undefined): void {
   if (create) {
-    Deno.mkdirSync(dirname(file), { recursive: true, mode: FOLDER_MODE });
     // Made with its mode first: SQLite would make it readable by all.
     Deno.openSync(file, { write: true, create: true, append: true, mode: FILE_MODE }).close();
     return;
@@ -124,7 +126,7 @@ function prepareFile(file: string, create: boolean): void {
     if (!(thrown instanceof Deno.errors.NotFound)) throw thrown;
     throw new StoreError(`There is no file ${resolve(file)}`, {
       code: "store_missing",
-      hint: "Check the path, and that its disk is mounted.",
+      hint: `Check the path, and that its disk is mounted.${firstTime === undefined ? "" : ` ${firstTime}`}`,
     });
   }
 }

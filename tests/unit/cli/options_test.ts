@@ -11,6 +11,7 @@ import {
 } from "../../../lib/cli/serve.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
 import { VERSION } from "../../../lib/version.ts";
+import { formatAddress } from "../../../lib/wire/address.ts";
 
 /** From EIP-55. */
 const CHECKSUMMED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
@@ -56,6 +57,24 @@ Deno.test("a switch is on by 1, true or yes in the environment, and other words 
 Deno.test("an option that may be given again takes commas as well", () => {
   const options = parseOptions(SPECS, ["--tsk-context", "a=1,b=2", "--tsk-context", "c=x=y"]);
   assertEquals(readServeConfig(options).context, { a: "1", b: "2", c: "x=y" });
+});
+
+const LISTENS: readonly (readonly [readonly string[], Readonly<Record<string, string>>, string])[] = [
+  [["--port", "6000"], {}, "vsock:-1:6000"],
+  [["--port", "6000"], { LISTEN: "tcp:127.0.0.1:1" }, "vsock:-1:6000"],
+  [["--listen", "unix:/a"], { PORT: "6000" }, "unix:/a"],
+  [[], { PORT: "6000" }, "vsock:-1:6000"],
+];
+for (const [argv, env, expected] of LISTENS) {
+  Deno.test(`with ${JSON.stringify([argv, env])} the service listens on ${expected}`, () => {
+    const config = readServeConfig(parseOptions(SPECS, argv, (name) => env[name]));
+    assertEquals(formatAddress(config.address), expected);
+  });
+}
+
+Deno.test("--port and --listen together are refused, since one of them would be ignored", () => {
+  const options = parseOptions(SPECS, ["--port", "6000", "--listen", "unix:/a"]);
+  assertThrows(() => readServeConfig(options), UsageError, "--port does not go with --listen");
 });
 
 Deno.test("the configuration listens on vsock port 5000 by default, with DESIGN's limits", () => {

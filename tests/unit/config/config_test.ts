@@ -9,8 +9,8 @@ const SHIPPED = new URL("../../../config/", import.meta.url).pathname;
 
 const PRODUCTION = `environment: production
 kms:
-  enabled: true
-  endpoint_url: null
+  region: us-west-2
+  # In production the full ARN.
   key_id: ${ARN}
   enable_attestation: true
 enclaves:
@@ -29,8 +29,8 @@ limits:
 `;
 const DEVELOPMENT = `environment: development
 kms:
-  enabled: true
-  endpoint_url: http://localhost:4566
+  region: us-east-1
+  # In development an alias will do.
   key_id: alias/mine
   enable_attestation: false
 enclaves:
@@ -51,8 +51,6 @@ Deno.test("a production configuration is read into its type", () => {
   assertEquals<Config>(parseConfig(PRODUCTION, "p.yaml"), {
     environment: "production",
     kms: {
-      enabled: true,
-      endpointUrl: undefined,
       keyId: ARN,
       enableAttestation: true,
       region: "us-west-2",
@@ -66,12 +64,10 @@ Deno.test("a production configuration is read into its type", () => {
   });
 });
 
-Deno.test("a development configuration may have an endpoint, an alias and other transports", () => {
+Deno.test("a development configuration may have an alias and other transports", () => {
   assertEquals<Config>(parseConfig(DEVELOPMENT, "d.yaml"), {
     environment: "development",
     kms: {
-      enabled: true,
-      endpointUrl: "http://localhost:4566/",
       keyId: "alias/mine",
       enableAttestation: false,
       region: "us-east-1",
@@ -98,16 +94,18 @@ Deno.test("JSON is YAML, and comments, quotes and CRLF change nothing", () => {
   assertEquals(parseConfig(PRODUCTION.replaceAll("\n", " # why\r\n"), "p.yaml"), config);
 });
 
-Deno.test("without the KMS of AWS no key need be named, in development", () => {
-  const source = DEVELOPMENT.replace("enabled: true", "enabled: false").replace("  key_id: alias/mine\n", "");
-  const { enabled, keyId } = parseConfig(source, "d.yaml").kms;
-  assertEquals([enabled, keyId], [false, undefined]);
+Deno.test("in development no key need be named: the service has one, or several", () => {
+  const source = DEVELOPMENT.replace("  key_id: alias/mine\n", "");
+  assertEquals(parseConfig(source, "d.yaml").kms.keyId, undefined);
 });
 
 Deno.test("a region is the ARN's, or the one that is named beside an alias", () => {
-  const aliased = DEVELOPMENT.replace("key_id: alias/mine", "key_id: alias/mine\n  region: eu-west-1");
+  const aliased = DEVELOPMENT.replace("region: us-east-1", "region: eu-west-1");
   assertEquals(parseConfig(aliased, "d.yaml").kms.region, "eu-west-1");
-  assertEquals(parseConfig(DEVELOPMENT.replace("alias/mine", ARN), "d.yaml").kms.region, "us-west-2");
+  assertEquals(
+    parseConfig(DEVELOPMENT.replace("region: us-east-1", "").replace("alias/mine", ARN), "d.yaml").kms.region,
+    "us-west-2",
+  );
 });
 
 Deno.test("the shipped development.yaml is taken as it is; production.yaml once the key is filled in, and not before", async () => {
@@ -115,7 +113,7 @@ Deno.test("the shipped development.yaml is taken as it is; production.yaml once 
   const file = `${SHIPPED}production.yaml`;
   const error = await assertRejects(() => readConfigFile(file), ConfigError);
   assertEquals(error.problems.map(({ line, column, field }) => [line, column, field]), [[
-    7,
+    5,
     11,
     "kms.key_id",
   ]]);
@@ -128,20 +126,8 @@ type Change = readonly [string, string];
 
 const PRODUCTION_REFUSES: readonly (readonly [Change, string])[] = [
   [
-    ["enabled: true", "enabled: false"],
-    "3:12: kms.enabled: must be true in production: the local KMS gives its keys to anybody",
-  ],
-  [
     ["enable_attestation: true", "enable_attestation: false"],
     "6:23: kms.enable_attestation: must be true in production: else KMS releases keys to whoever holds the parent's credentials",
-  ],
-  [
-    ["endpoint_url: null", "endpoint_url: http://localhost:4566"],
-    "4:17: kms.endpoint_url: must be null in production: http: shows keys and credentials on their way",
-  ],
-  [
-    ["endpoint_url: null", "endpoint_url: https://kms.us-west-2.amazonaws.com"],
-    "4:17: kms.endpoint_url: must be null in production: an enclave calls AWS's own endpoint, and no other",
   ],
   [
     [`key_id: ${ARN}`, "key_id: alias/mine"],
@@ -185,8 +171,16 @@ const EITHER_REFUSES: readonly (readonly [Change, string])[] = [
   ],
   [["environment: production\n", ""], "1:1: environment: is missing"],
   [
-    ["endpoint_url", "endpoint_ur"],
-    "4:3: kms.endpoint_ur: there is no such field: did you mean endpoint_url?",
+    ["region: us-west-2", "regio: us-west-2"],
+    "3:3: kms.regio: there is no such field: did you mean region?",
+  ],
+  [
+    ["region: us-west-2", "enabled: true"],
+    "3:3: kms.enabled: was removed: delete the line; for a service with the local KMS leave key_id out",
+  ],
+  [
+    ["region: us-west-2", "endpoint_url: null"],
+    "3:3: kms.endpoint_url: was removed: delete the line; the enclave calls KMS, the gateway does not (deno task dev --kms-endpoint-url)",
   ],
   [
     ["request_ms", "wait"],
@@ -196,18 +190,18 @@ const EITHER_REFUSES: readonly (readonly [Change, string])[] = [
     ["  port: 5000\n  -", "  ports: 5000\n  -"],
     "8:5: enclaves[0].port: is missing\np.yaml:11:5: enclaves[0].ports: there is no such field: did you mean port?",
   ],
-  [["enabled: true", "enabled: true\n  enabled: false"], "4:3: kms.enabled: it is there twice"],
+  [["region: us-west-2", "region: us-west-2\n  region: us-west-2"], "4:3: kms.region: it is there twice"],
   [["database:", "kms:"], "16:1: kms: it is there twice"],
-  [["enabled: true", "enabled: yes"], "3:12: kms.enabled: must be true or false"],
-  [["enabled: true", "enabled: [true]"], "3:12: kms.enabled: must be one value, not a list or a section"],
-  [["endpoint_url: null", "endpoint_url: 1"], "4:17: kms.endpoint_url: must be a URL or null"],
   [
-    ["endpoint_url: null", "endpoint_url: http://user:hunter2@host"],
-    "4:17: kms.endpoint_url: cannot be used: it has a user name or password",
+    ["enable_attestation: true", "enable_attestation: yes"],
+    "6:23: kms.enable_attestation: must be true or false",
   ],
-  [["endpoint_url: null", "endpoint_url: localhost"], "4:17: kms.endpoint_url: cannot be used: it is no URL"],
-  [["enabled: true", "region: us-west"], "3:11: kms.region: must be a region's name, such as us-west-2"],
-  [["enabled: true", "region: eu-west-1"], "3:11: kms.region: must be us-west-2, as the key's ARN says"],
+  [
+    ["region: us-west-2", "region: [us-west-2]"],
+    "3:11: kms.region: must be one value, not a list or a section",
+  ],
+  [["region: us-west-2", "region: us-west"], "3:11: kms.region: must be a region's name, such as us-west-2"],
+  [["region: us-west-2", "region: eu-west-1"], "3:11: kms.region: must be us-west-2, as the key's ARN says"],
   [[`key_id: ${ARN}`, "key_id: 5"], "5:11: kms.key_id: must be a text"],
   [["enclave_id: 2", "enclave_id: 1"], "12:17: enclaves[1].enclave_id: must differ from that of enclaves[0]"],
   [["cid: 17", "cid: 16"], "12:5: enclaves[1]: has the address of enclaves[0]"],
@@ -263,14 +257,14 @@ const EITHER_REFUSES: readonly (readonly [Change, string])[] = [
   // What YAML has, and a configuration does not need.
   [["path: /var/lib/gateway.sqlite", "path: &a data"], "17:12: database.path: anchors (&name) are not taken"],
   [
-    ["enabled: true", "enabled: *a"],
-    "3:12: kms.enabled: aliases (*name) are not taken: write the value again",
+    ["region: us-west-2", "region: *a"],
+    "3:11: kms.region: aliases (*name) are not taken: write the value again",
   ],
-  [["enabled: true", "<<: { enabled: true }"], "3:3: kms: merges (<<) are not taken"],
-  [["enabled: true", "enabled: !!bool 'true'"], "3:19: kms.enabled: tags (!name) are not taken"],
+  [["region: us-west-2", "<<: { region: us-west-2 }"], "3:3: kms: merges (<<) are not taken"],
+  [["region: us-west-2", "region: !!str 'us-west-2'"], "3:17: kms.region: tags (!name) are not taken"],
   [["environment:", "%YAML 1.1\n---\nenvironment:"], "1:1: YAML directives are not taken"],
   [["database:", "---\ndatabase:"], "16:1: a second document begins here"],
-  [["enabled: true", "1: true"], "3:3: kms: a key must be a text"],
+  [["region: us-west-2", "1: true"], "3:3: kms: a key must be a text"],
   [["/var/lib/gateway.sqlite", "'data"], "20:1: it is no YAML: Missing closing 'quote"],
   [
     ["/var/lib/gateway.sqlite", "[".repeat(5) + "{a: ".repeat(5) + "}".repeat(5) + "]".repeat(5)],
@@ -302,26 +296,15 @@ const DEVELOPMENT_REFUSES: readonly (readonly [Change, string])[] = [
     "5:11: kms.key_id: must be a key's ARN or id, or an alias such as alias/mine",
   ],
   [
-    ["  endpoint_url: http://localhost:4566\n", ""],
+    ["  region: us-east-1\n", ""],
     "4:11: kms.region: is missing: an alias or id does not say it",
   ],
   [
     [
-      "endpoint_url: http://localhost:4566\n  key_id: alias/mine\n  enable_attestation: false",
-      `key_id: alias/mine\n  enable_attestation: true`,
+      "enable_attestation: false",
+      "enable_attestation: true",
     ],
-    "4:11: kms.key_id: must be the key's full ARN with enable_attestation: an alias can be moved to another key",
-  ],
-  [
-    ["key_id: alias/mine\n  enable_attestation: false", `key_id: ${ARN}\n  enable_attestation: true`],
-    "4:17: kms.endpoint_url: must be null with enable_attestation: http: shows keys and credentials on their way",
-  ],
-  [
-    [
-      "enabled: true\n  endpoint_url: http://localhost:4566\n  key_id: alias/mine\n  enable_attestation: false",
-      "enabled: false\n  enable_attestation: true",
-    ],
-    "4:23: kms.enable_attestation: must be false where kms.enabled is: the local KMS attests nothing",
+    "5:11: kms.key_id: must be the key's full ARN with enable_attestation: an alias can be moved to another key",
   ],
   [["port: 5000", "port: 65536"], "11:11: enclaves[0].port: must be a whole number from 1 to 65535"],
   [
@@ -339,12 +322,12 @@ for (const [change, expected] of DEVELOPMENT_REFUSES) {
 
 Deno.test("every problem is told, in the file's order", () => {
   const source = changed(changed(PRODUCTION, ["cid: 16", "cid: x"]), [
-    "enabled: true",
-    "enabled: 1\n  more: 2",
+    "region: us-west-2",
+    "region: 1\n  more: 2",
   ]);
   const error = assertThrows(() => parseConfig(source, "p.yaml"), ConfigError);
   assertEquals(error.problems.map(({ line, field }) => [line, field]), [
-    [3, "kms.enabled"],
+    [3, "kms.region"],
     [4, "kms.more"],
     [11, "enclaves[0].cid"],
   ]);

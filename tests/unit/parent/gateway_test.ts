@@ -167,6 +167,7 @@ Deno.test("a database of something else is refused, and left as it is", async ()
 Deno.test("a database that is not there is not made by who only looks", () => {
   const error = assertThrows(() => openMasterKeyStore("/nonexistent/keys.db", { create: false }), StoreError);
   assertEquals([error.code, error.message.includes("/nonexistent/keys.db")], ["store_missing", true]);
+  assertEquals(error.hint?.includes("gateway init --new"), true);
 });
 
 Deno.test("rewrap keeps the old row until the new one has signed in another life of the enclave", async () => {

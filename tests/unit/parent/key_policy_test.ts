@@ -350,6 +350,12 @@ Deno.test("measurements are read from what nitro-cli prints, of one image or sev
     readMeasurements(JSON.stringify({ Measurements: { ...upper, PCR8: "0".repeat(96) } })),
     [BUILD_A],
   );
+  // As jq .Measurements prints them.
+  assertEquals(readMeasurements(JSON.stringify(upper)), [BUILD_A]);
+  assertEquals(readMeasurements(JSON.stringify([upper, signed])), [
+    BUILD_A,
+    { ...BUILD_A, pcr8: BUILD_B.pcr0 },
+  ]);
 });
 
 const MEASUREMENTS: readonly (readonly [string, string, string])[] = [
