@@ -23,13 +23,16 @@ RUN mkdir -p /rootfs/lib64 \
  && cp -L /etc/pki/tls/certs/ca-bundle.crt /ca-bundle.crt \
  && touch -h -d "@$SOURCE_DATE_EPOCH" /rootfs/lib64/* /rootfs/lib64 /rootfs
 
-# The SDK's libraries. libnsm.so is a library of its own in some builds, and inside the SDK's in others.
+# The SDK's libraries. libnsm.so is a library of its own in some builds, and inside the SDK's in others. It has no SONAME, so that the loader
+# does not see that it is open already, and looks for it in its own folders.
 FROM ${SDK_IMAGE} AS sdk
 ARG SOURCE_DATE_EPOCH
-RUN mkdir -p /sdk \
+RUN mkdir -p /sdk /loader/lib64 \
  && cp -L /usr/lib64/libaws-c-common.so /usr/lib64/libaws-nitro-enclaves-sdk-c.so /sdk/ \
- && if [ -e /usr/lib64/libnsm.so ]; then cp -L /usr/lib64/libnsm.so /sdk/; fi \
- && touch -h -d "@$SOURCE_DATE_EPOCH" /sdk/* /sdk
+ && if [ -e /usr/lib64/libnsm.so ]; then cp -L /usr/lib64/libnsm.so /sdk/ && cp -L /usr/lib64/libnsm.so /loader/lib64/; fi \
+ && touch -h -d "@$SOURCE_DATE_EPOCH" /sdk/* /sdk \
+ && if [ -e /sdk/libnsm.so ]; then touch -h -d "@$SOURCE_DATE_EPOCH" /loader/lib64/libnsm.so; fi \
+ && touch -h -d "@$SOURCE_DATE_EPOCH" /loader/lib64
 
 # The binary, and of all authorities only those that KMS uses.
 FROM ${DENO_IMAGE} AS binary
@@ -45,6 +48,7 @@ RUN deno task ctl eif trust-store /ca-bundle.crt /out/ca-bundle.crt && touch -h 
 
 FROM scratch
 COPY --from=runtime /rootfs /
+COPY --from=sdk /loader /
 COPY --from=sdk /sdk /app
 COPY --from=binary /out/denclave /app/denclave
 COPY --from=binary /out/ca-bundle.crt /etc/pki/tls/certs/ca-bundle.crt

@@ -72,6 +72,8 @@ function explain(path: string, thrown: unknown): Failure {
   if (message.includes("No such file or directory") && message.includes(path)) {
     return { path, reason: "no such file", kind: "absent" };
   }
+  const needed = /(\S+\.so\S*): cannot open shared object file/.exec(message)?.[1];
+  if (needed !== undefined) return { path, reason: `the loader does not find ${needed}`, kind: "unusable" };
   return { path, reason: message.replace(/^Could not open library: /, ""), kind: "unusable" };
 }
 
@@ -80,7 +82,9 @@ function failWith(failures: readonly Failure[]): never {
   const tried = failures.map((failure) => `\n  ${failure.path}: ${failure.reason}`).join("");
   throw new SdkLibraryError(`Cannot open the AWS Nitro Enclaves SDK. Tried, in this order:${tried}`, {
     symbol: /symbol (\w+)/.exec(worst?.reason ?? "")?.[1] ?? "dlopen",
-    hint: worst !== undefined
+    hint: worst?.reason.startsWith("the loader")
+      ? "It needs that file: put it into a folder that the loader searches (/lib64 or /usr/lib64), or build the SDK's library with a RUNPATH of $ORIGIN and put it beside. A libnsm.so without a SONAME is not found by having been opened before."
+      : worst !== undefined
       ? "The file is there but not usable: build both libraries from SDK 0.4 for this machine and put them side by side."
       : Deno.build.standalone
       ? `A compiled binary may open them in the folder alone that it was compiled for (deno task compile --install-dir): put ${LIBRARY_FILES.common} and ${LIBRARY_FILES.sdk} beside it, and leave --library-dir out.`

@@ -560,9 +560,14 @@ export class NitroSdk implements Disposable {
     return { restClient, keypair, connection };
   }
 
-  /** `aws_http_connection_is_open`: a request on a connection that is not never returns. */
-  isConnectionOpen(internals: ClientInternals): boolean {
-    return this.#sdk.aws_http_connection_is_open?.(internals.connection) ?? false;
+  /**
+   * `aws_http_connection_is_open` and `_new_requests_allowed`: a request on a connection that is closed, or that takes no more of them, never
+   * returns. With HTTP/2 the two differ after the peer's GOAWAY; where the second is not exported, the first has to do. Both lock, and may be called from any thread.
+   */
+  isConnectionOpen({ connection }: ClientInternals): boolean {
+    const { aws_http_connection_is_open, aws_http_connection_new_requests_allowed } = this.#sdk;
+    return (aws_http_connection_is_open?.(connection) ?? false) &&
+      (aws_http_connection_new_requests_allowed?.(connection) ?? true);
   }
 
   /** An attestation document over the client's key pair (`aws_attestation_request`), or undefined when the NSM gave none. */

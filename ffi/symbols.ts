@@ -59,7 +59,7 @@ export const COMMON_SYMBOLS = {
 
 /**
  * libaws-nitro-enclaves-sdk-c.so: aws/nitro_enclaves/{nitro_enclaves,kms,attestation,rest}.h, internal/cms.h; aws/http/connection.h. The
- * three that open an envelope are optional, since a header named `internal` promises nothing, and so is the function of aws-c-http, which a
+ * three that open an envelope are optional, since a header named `internal` promises nothing, and so are the functions of aws-c-http, which a
  * build need not export.
  */
 export const SDK_SYMBOLS = {
@@ -158,6 +158,11 @@ export const SDK_SYMBOLS = {
     result: "void",
   },
   aws_http_connection_is_open: {
+    parameters: ["usize"], // const struct aws_http_connection *: borrowed
+    result: "bool",
+    optional: true,
+  },
+  aws_http_connection_new_requests_allowed: {
     parameters: ["usize"], // const struct aws_http_connection *: borrowed
     result: "bool",
     optional: true,

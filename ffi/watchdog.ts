@@ -12,11 +12,19 @@ import { getHeapStatistics } from "node:v8";
 import { EnclaveError } from "../lib/errors.ts";
 import { LIBC_PATHS } from "./libc.ts";
 
-/** unistd.h. */
+/** unistd.h and poll.h. */
 const EXIT_SYMBOLS = {
   _exit: {
     parameters: ["i32"], // int status
     result: "void", // does not return
+  },
+  poll: {
+    parameters: [
+      "buffer", // struct pollfd *fds: in and out
+      "usize", // nfds_t nfds
+      "i32", // int timeout, milliseconds
+    ],
+    result: "i32", // descriptors that are ready
   },
 } as const satisfies Deno.ForeignLibraryInterface;
 
@@ -24,6 +32,8 @@ const EXIT_SYMBOLS = {
 const BEAT_MS = 100;
 /** The watching thread looks that often. Milliseconds. */
 const LOOK_MS = 25;
+/** Standard output may take so long until it takes the last line. Milliseconds. */
+const LINE_MS = 500;
 /** The part of V8's heap limit at which the process ends: above it, V8 aborts the process itself, without a line in the log. */
 const HEAP_SHARE = 0.85;
 const START_MS = 10_000;
@@ -43,6 +53,7 @@ interface Setup extends WatchdogOptions {
   readonly symbols: typeof EXIT_SYMBOLS;
   readonly heapLimit: number;
   readonly lookMs: number;
+  readonly lineMs: number;
 }
 
 /**
@@ -54,34 +65,42 @@ function watch(): void {
     postMessage(message: boolean): void;
     close(): void;
   };
-  scope.onmessage = ({ data: { shared, paths, symbols, heapLimit, lookMs, silenceMs, exitCode } }) => {
+  scope.onmessage = (
+    { data: { shared, paths, symbols, heapLimit, lookMs, lineMs, silenceMs, exitCode } },
+  ) => {
     const words = new BigInt64Array(shared);
-    let exit: ((status: number) => void) | undefined;
+    let libc: Deno.DynamicLibrary<typeof EXIT_SYMBOLS>["symbols"] | undefined;
     for (const path of paths) {
       try {
-        exit ??= Deno.dlopen(path, symbols).symbols._exit;
+        libc ??= Deno.dlopen(path, symbols).symbols;
       } catch {
         // Another distribution's path.
       }
     }
-    scope.postMessage(exit !== undefined);
-    if (exit === undefined) return;
+    scope.postMessage(libc !== undefined);
+    if (libc === undefined) return;
+    const { _exit, poll } = libc;
+    // struct pollfd { int fd = stdout; short events = POLLOUT; short revents }
+    const writable = new Uint8Array(new Int32Array([1, 4]).buffer);
     const end = (event: string, fields: Record<string, number>) => {
       const line = { time: new Date().toISOString(), level: "error", event, ...fields };
-      Deno.stdout.writeSync(new TextEncoder().encode(`${JSON.stringify(line)}\n`));
-      exit(exitCode);
+      // A pipe that nobody reads may be what the main thread is stuck in: then the line is left out, and the process ends all the same.
+      if (poll(writable, 1n, lineMs) === 1) {
+        Deno.stdout.writeSync(new TextEncoder().encode(`${JSON.stringify(line)}\n`));
+      }
+      _exit(exitCode);
     };
     let beats = -1n;
-    let heardAt = performance.now();
+    let silent = 0;
+    let lookedAt = performance.now();
     for (;;) {
       // A sleep, until the watch is over.
       if (Atomics.wait(words, 3, 0n, lookMs) !== "timed-out") return scope.close();
       const now = performance.now();
-      if (Atomics.load(words, 0) !== beats) {
-        beats = Atomics.load(words, 0);
-        heardAt = now;
-      }
-      const silent = now - heardAt;
+      // Time in which this thread did not run either (a paused virtual machine, a stopped process) counts for little.
+      silent = Atomics.load(words, 0) === beats ? silent + Math.min(now - lookedAt, 4 * lookMs) : 0;
+      beats = Atomics.load(words, 0);
+      lookedAt = now;
       if (silent > silenceMs) end("main_thread_silent", { silent_ms: Math.round(silent) });
       // What the process has grown by since the last beat is taken to be heap: a thread that is busy allocating does not say.
       const grown = Deno.memoryUsage().rss - Number(Atomics.load(words, 2));
@@ -145,6 +164,7 @@ export async function startWatchdog(options: WatchdogOptions): Promise<Watchdog>
     symbols: EXIT_SYMBOLS,
     heapLimit: Math.floor(HEAP_SHARE * getHeapStatistics().heap_size_limit),
     lookMs: LOOK_MS,
+    lineMs: LINE_MS,
   };
   worker.postMessage(setup);
   const isReady = await started.promise;

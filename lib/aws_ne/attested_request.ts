@@ -76,7 +76,6 @@ export function requestBody(call: KmsCall): Record<string, unknown> {
  */
 function request({ sdk, library, internals }: AttestedConnection, call: KmsCall): Record<string, unknown> {
   const lost = () => new ConnectionLost(callError(call, undefined, { symbol: SYMBOL, sdk: sdk.lastError() }));
-  if (!sdk.isConnectionOpen(internals)) throw lost();
   const document = sdk.attestationDocument(library, internals);
   if (document === undefined) {
     throw new SdkGenericError("Cannot get an attestation document from the NSM", {
@@ -90,6 +89,8 @@ function request({ sdk, library, internals }: AttestedConnection, call: KmsCall)
     Recipient: { AttestationDocument: encodeBase64(document), KeyEncryptionAlgorithm: "RSAES_OAEP_SHA_256" },
   });
   const target = `TrentService.${operationOf(call)}`;
+  // As late as can be: the NSM takes its time for the document.
+  if (!sdk.isConnectionOpen(internals)) throw lost();
   const answer = sdk.request(library, internals, target, new TextEncoder().encode(body));
   if (answer === undefined) throw lost();
   try {

@@ -136,6 +136,8 @@ export async function collectRoot(options: RootOptions, open: OpenFile): Promise
   const queue: Loaded[] = [{ path: program, elf: main }];
   // Names that are there: what is loaded already is not looked for again.
   const names = new Set<string>();
+  // The loader knows an open library by its SONAME. One without (Rust's libnsm.so) is looked for by those that need it, in the loader's folders.
+  const nameless = new Map<string, string>();
   for (const library of options.libraries ?? []) {
     const elf = await readElf(await open(library));
     if (elf.architecture !== architecture) {
@@ -148,6 +150,7 @@ export async function collectRoot(options: RootOptions, open: OpenFile): Promise
     files.push({ path, mode: 0o755, from: library });
     queue.push({ path, elf });
     names.add(baseName(library)).add(elf.soname ?? baseName(library));
+    if (elf.soname === undefined) nameless.set(baseName(library), library);
   }
   if (interpreter !== undefined) {
     const from = await sysroot.file(interpreter);
@@ -165,6 +168,11 @@ export async function collectRoot(options: RootOptions, open: OpenFile): Promise
     const { path, elf } = item;
     const own = elf.runPath.map((folder) => folder.replace(/\$ORIGIN|\$\{ORIGIN\}/g, folderOf(path)));
     for (const name of elf.needed) {
+      const again = own.includes(installDir) ? undefined : nameless.get(name);
+      if (again !== undefined) {
+        nameless.delete(name);
+        files.push({ path: `${folders[0]}/${name}`, mode: 0o755, from: again });
+      }
       if (names.has(name)) continue;
       names.add(name);
       const found = await findLibrary(name, [...own, ...folders], { sysroot, architecture, open });

@@ -50,6 +50,21 @@ Deno.test("the common library is opened before the SDK's, and libnsm before both
   assertEquals(asked, ["/opt/libnsm.so", "/opt/libaws-c-common.so", "/opt/libaws-nitro-enclaves-sdk-c.so"]);
 });
 
+Deno.test("a file that the SDK's library needs and the loader does not find is named, with what to do", () => {
+  const { dlopen } = dlopenWith({
+    "/app/libnsm.so": "opens",
+    "/app/libaws-c-common.so": "opens",
+    "/app/libaws-nitro-enclaves-sdk-c.so":
+      "Could not open library: libnsm.so: cannot open shared object file: No such file or directory",
+  });
+  const error = assertThrows(
+    () => openSdk({ dlopen }),
+    SdkLibraryError,
+    "the loader does not find libnsm.so",
+  );
+  assertStringIncludes(error.hint ?? "", "$ORIGIN");
+});
+
 Deno.test("a relative folder is refused before anything is opened", () => {
   const { dlopen, asked } = dlopenWith({});
   assertThrows(() => openSdk({ libraryDir: "lib", dlopen }), SdkLibraryError, "not absolute");

@@ -99,6 +99,7 @@ const FAILURES: readonly FailureCase[] = [
 /** The symbols that the asking for a reason goes through, after a call that failed. */
 const REASON = new Set([
   "aws_http_connection_is_open",
+  "aws_http_connection_new_requests_allowed",
   "aws_attestation_request",
   "aws_byte_buf_clean_up_secure",
   "aws_nitro_enclaves_rest_client_request_blocking",
@@ -377,8 +378,10 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     const calls = rig.log().slice(before).filter((call) => call !== "aws_byte_buf_clean_up_secure");
     assertEquals(calls, [
       "aws_http_connection_is_open",
-      "aws_http_connection_is_open",
+      "aws_http_connection_new_requests_allowed",
       "aws_attestation_request",
+      "aws_http_connection_is_open",
+      "aws_http_connection_new_requests_allowed",
       REQUEST,
       "aws_nitro_enclaves_rest_response_destroy",
       "aws_cms_parse_enveloped_data",
@@ -428,6 +431,22 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     rig.fail("aws_http_connection_is_open", FAIL.closed);
     assertEquals(callSession(warm), PLAINTEXT);
     assertEquals([clientsMade(), warm.state.clientsSetAside, count(REQUEST)], [2, 1, 2]);
+  });
+
+  test("so is a client whose connection takes no new requests, though it is open", () => {
+    using warm = session();
+    callSession(warm);
+    rig.fail("aws_http_connection_new_requests_allowed", FAIL.closed);
+    assertEquals(callSession(warm), PLAINTEXT);
+    assertEquals([clientsMade(), warm.state.clientsSetAside, count(REQUEST)], [2, 1, 2]);
+  });
+
+  test("a connection that is closed while the document is made is not used", () => {
+    using warm = session();
+    callSession(warm);
+    rig.fail("aws_http_connection_is_open", FAIL.closed, 1);
+    assertThrows(() => callSession(warm), ConnectionLost);
+    assertEquals([count("aws_attestation_request"), count(REQUEST)], [2, 1]);
   });
 
   test("a call without an answer is made once, and the next call opens a new client", () => {

@@ -17,7 +17,7 @@ const INPUTS: Readonly<Record<string, FileContent>> = {
     ...elfFile({ interpreter: LOADER }),
     ...new TextEncoder().encode(`{"argv":["${compiledPathArgument("/app/denclave")}"]}`),
   ]),
-  "in/libaws-c-common.so": elfFile({ needed: NEEDED }),
+  "in/libaws-c-common.so": elfFile({ soname: "libaws-c-common.so", needed: NEEDED }),
   "in/libaws-nitro-enclaves-sdk-c.so": elfFile({ needed: ["libaws-c-common.so"] }),
   "root/lib64/ld-linux-x86-64.so.2": elfFile(),
   "root/lib64/libc.so.6": elfFile({ needed: ["ld-linux-x86-64.so.2"] }),

@@ -282,6 +282,11 @@ export class MockSdk implements SdkRig {
       if (this.#called("aws_http_connection_is_open") !== undefined) this.#closed.add(BigInt(connection));
       return !this.#closed.has(BigInt(connection));
     },
+    aws_http_connection_new_requests_allowed: (connection) => {
+      const mode = this.#called("aws_http_connection_new_requests_allowed");
+      if (mode !== undefined) this.#closed.add(BigInt(connection));
+      return !this.#closed.has(BigInt(connection));
+    },
     aws_nitro_enclaves_kms_client_destroy: (address) => {
       this.#called("aws_nitro_enclaves_kms_client_destroy");
       this.#free("client", address);

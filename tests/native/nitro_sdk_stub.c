@@ -243,6 +243,16 @@ bool aws_http_connection_is_open(const struct connection *connection) {
     return !connection->closed;
 }
 
+/* Closed for new requests alone, as after GOAWAY: a request never returns. */
+bool aws_http_connection_new_requests_allowed(const struct connection *connection) {
+    if (connection == NULL || connection->magic != CONNECTION_MAGIC) {
+        stub_note_misuse();
+        return false;
+    }
+    if (stub_enter("aws_http_connection_new_requests_allowed") != STUB_WORKS) ((struct connection *)connection)->closed = true;
+    return !connection->closed;
+}
+
 /* ---- the KMS that is none ---- */
 
 static uint32_t fnv1a(const char *text) {

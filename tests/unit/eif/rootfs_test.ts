@@ -146,6 +146,24 @@ Deno.test("from Amazon Linux, the files are those of the Dockerfile's last stage
   );
 });
 
+Deno.test("a library without a SONAME lies where the loader looks as well, but for one that is told to look beside itself", async () => {
+  for (const [runPath, again] of [[undefined, ["/lib64/libnsm.so"]], ["$ORIGIN", []]] as const) {
+    const sdk = elfFile({ needed: ["libnsm.so"], ...(runPath === undefined ? {} : { runPath }) });
+    await using folder = await Folder.make({
+      ...DISTRIBUTIONS["Amazon Linux"].files,
+      "build/libnsm.so": elfFile({ needed: ["libc.so.6"] }),
+      "build/libaws-nitro-enclaves-sdk-c.so": sdk,
+    });
+    const libraries = ["libnsm.so", "libaws-c-common.so", "libaws-nitro-enclaves-sdk-c.so"]
+      .map((name) => `${folder.path}/build/${name}`);
+    const { files } = await rootOf(folder, { libraries });
+    assertEquals(
+      files.map(({ path }) => path).filter((path) => path.endsWith("/libnsm.so")),
+      ["/app/libnsm.so", ...again],
+    );
+  }
+});
+
 Deno.test("a library is looked for where the file that needs it says, beside itself first", async () => {
   await using folder = await Folder.make({
     ...DISTRIBUTIONS.Debian.files,
