@@ -136,6 +136,12 @@ function permitType(text: string): string {
 /** @throws {UsageError} that names the option. */
 export function readWalletConfig(options: Options): WalletConfig {
   const maxValue = options.text("wallet-max-value");
+  if (maxValue === undefined && options.text("wallet-permit-type") !== undefined) {
+    throw new UsageError(
+      "--wallet-permit-type does nothing without --wallet-max-value: it names exceptions, and no rule",
+      "Give --wallet-max-value as well, or leave it out.",
+    );
+  }
   return {
     guards: {
       chains: options.distinct("wallet-chain", (text) => wholeNumber("wallet-chain", text)),

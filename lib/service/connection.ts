@@ -25,7 +25,7 @@ import {
 } from "../wire/messages.ts";
 import { type Answer, type Handler, PreparedReply } from "./handler.ts";
 import type { Limits } from "./limits.ts";
-import { requestCost, Reservation, type ServiceMemory } from "./memory_budget.ts";
+import { noMemoryReply, requestCost, Reservation, type ServiceMemory } from "./memory_budget.ts";
 import type { Metrics } from "./metrics.ts";
 
 /** What all connections of a server share. */
@@ -326,14 +326,4 @@ export class Connection {
 
 function answerProblem(frame: Extract<Frame, { problem: string }>): Answer {
   return { type: "broken", reply: errorReply(PROBLEM_CODES[frame.problem], frame.details) };
-}
-
-/** @param cost of the request, @param limit of all requests, bytes */
-function noMemoryReply(cost: number, limit: number): Reply {
-  return cost > limit
-    ? errorReply(
-      "message_too_large",
-      `The message has so many values that it would take ${cost} bytes of memory; all requests together may take ${limit}`,
-    )
-    : errorReply("busy", "Requests under way take all the memory for them: try again later");
 }

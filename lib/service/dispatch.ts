@@ -22,7 +22,7 @@ import {
 } from "../wire/messages.ts";
 import { type Answer, type Handler, PreparedReply } from "./handler.ts";
 import { DEFAULT_LIMITS } from "./limits.ts";
-import { createMemory, type MemoryBudget, requestCost } from "./memory_budget.ts";
+import { createMemory, type MemoryBudget, noMemoryReply, requestCost } from "./memory_budget.ts";
 import type { EventLog } from "./events.ts";
 import type { MasterKeyService } from "./master_key.ts";
 import type { SealedService } from "./sealed.ts";
@@ -158,10 +158,9 @@ export function createDispatcher(options: DispatchOptions): Handler {
   /** A request that was sealed: its values take memory from when it is parsed, as those of one that was not. */
   function handleSealed(body: Uint8Array, signal: AbortSignal): Answer | Promise<Answer> {
     const shape = measureJson(body);
-    const charge = requestMemory.reserve(requestCost(0, shape));
-    if (charge === undefined) {
-      return { type: "broken", reply: errorReply("busy", "Requests under way take all the memory for them") };
-    }
+    const cost = requestCost(0, shape);
+    const charge = requestMemory.reserve(cost);
+    if (charge === undefined) return { type: "broken", reply: noMemoryReply(cost, requestMemory.limit) };
     const release = () => charge[Symbol.dispose]();
     let answered: Answer | Promise<Answer>;
     try {

@@ -8,6 +8,7 @@
  * @module
  */
 import type { JsonShape } from "../wire/json_shape.ts";
+import { type ErrorReply, errorReply } from "../wire/messages.ts";
 
 /**
  * Memory that a request takes for each byte of its message, while it is served: its text twice (decoded, and as a value), the bytes that a field
@@ -100,4 +101,14 @@ export function createMemory(maxInFlight: number): ServiceMemory {
 /** What a request takes: known before it is parsed. Bytes. */
 export function requestCost(length: number, { tokens }: JsonShape): number {
   return BYTE_COST * length + TOKEN_COST * tokens;
+}
+
+/** The answer to a request that costs more than is free: `busy`, or `message_too_large` where it costs more than all requests may. Bytes. */
+export function noMemoryReply(cost: number, limit: number): ErrorReply {
+  return cost > limit
+    ? errorReply(
+      "message_too_large",
+      `The message has so many values that it would take ${cost} bytes of memory; all requests together may take ${limit}`,
+    )
+    : errorReply("busy", "Requests under way take all the memory for them: try again later");
 }

@@ -11,7 +11,6 @@ import { type KeyArn, selectKey } from "../aws/key_arn.ts";
 import { tskContext } from "../aws/tsk_context.ts";
 import type { EncryptionContext, Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
-import { decodeBase64 } from "@std/encoding";
 import { decodeHexInto } from "../crypto/hex.ts";
 import {
   field,
@@ -25,6 +24,7 @@ import {
 import { type BoundBlobs, readProcessBinding } from "../wire/process_binding.ts";
 import type { Workflow } from "../workflow_context.ts";
 import { isEntropyTrusted, requireEntropy } from "./entropy.ts";
+import { base64Field, WRAPPED_KEY_RANGE } from "./fields.ts";
 import { PreparedReply } from "./handler.ts";
 import { tskFailure } from "./kms_failure.ts";
 import { checkWaitedFor, NEVER } from "./pace.ts";
@@ -157,9 +157,7 @@ export class SessionKeyService implements Disposable {
   }
 
   #parse(request: WireObject): ConfigureRequest {
-    const ciphertext = parseWrappedKey(
-      requiredString(request, "encrypted_tsk", "the TSK as KMS wrapped it, base64"),
-    );
+    const ciphertext = base64Field(request, "encrypted_tsk", "the TSK as KMS wrapped it", WRAPPED_KEY_RANGE);
     return { ciphertext, epoch: this.#epochOf(request), ...this.#select(request) };
   }
 
@@ -337,12 +335,4 @@ function letGo(held: HeldKey): void {
 
 function preparedResult(sealed: Uint8Array): PreparedReply {
   return new PreparedReply(['{"status":"ok","result":"', sealed, '"}']);
-}
-
-function parseWrappedKey(text: string): Uint8Array<ArrayBuffer> {
-  try {
-    return decodeBase64(text);
-  } catch {
-    throw new WireError("missing_fields", "Field encrypted_tsk must be base64 of KMS's CiphertextBlob");
-  }
 }

@@ -5,6 +5,7 @@
  * @module
  */
 import type { CredentialStrings } from "../aws/credentials.ts";
+import { MAX_CREDENTIAL_LENGTH } from "../aws/kms_limits.ts";
 import { type JsonShape, MAX_DEPTH, measureJson } from "./json_shape.ts";
 
 /** A request's document, as an object of unknown fields. */
@@ -176,11 +177,19 @@ const SPELLINGS = [
   ["AwsAccessKeyId", "AwsSecretAccessKey", "AwsSessionToken"],
 ] as const;
 
+function checkLength(name: string, text: string, limit: number): void {
+  if (text.length <= limit) return;
+  throw new WireError(
+    "missing_fields",
+    `Field ${name} must have at most ${limit} characters, not ${text.length}`,
+  );
+}
+
 /**
  * Takes the credentials off a request, in any spelling, at top level or under `credential`: after this the request no longer holds
  * them.
  *
- * @throws {WireError} `missing_fields` that names what is missing.
+ * @throws {WireError} `missing_fields` that names what is missing, or too long to be a credential.
  */
 export function takeCredentials(request: WireObject): CredentialStrings {
   const nested = field(request, "credential");
@@ -193,11 +202,14 @@ export function takeCredentials(request: WireObject): CredentialStrings {
     for (const place of places) {
       for (const [id, secret, token] of SPELLINGS) {
         if (!Object.hasOwn(place, id) && !Object.hasOwn(place, secret)) continue;
-        return {
-          accessKeyId: requiredString(place, id, "the AWS access key id"),
-          secretAccessKey: requiredString(place, secret, "the AWS secret access key"),
-          sessionToken: optionalString(place, token) ?? "",
-        };
+        const accessKeyId = requiredString(place, id, "the AWS access key id");
+        const secretAccessKey = requiredString(place, secret, "the AWS secret access key");
+        const sessionToken = optionalString(place, token) ?? "";
+        // Requests hold their credentials while they wait for KMS: whoever sends megabytes is refused before.
+        checkLength(id, accessKeyId, MAX_CREDENTIAL_LENGTH.accessKeyId);
+        checkLength(secret, secretAccessKey, MAX_CREDENTIAL_LENGTH.secretAccessKey);
+        checkLength(token, sessionToken, MAX_CREDENTIAL_LENGTH.sessionToken);
+        return { accessKeyId, secretAccessKey, sessionToken };
       }
     }
   } finally {

@@ -136,6 +136,13 @@ Deno.test("64 connections of the worst messages leave an enclave of 2048 MB serv
       },
     );
   }
+  await t.step("credentials of megabytes in requests that wait for KMS", async () => {
+    const request = { apiRequest: "generateAccount", name: "alice", kms_key_id: ARN, ...CREDENTIALS };
+    const message = encodeMessage("u32be", { ...request, aws_session_token: "t".repeat(LENGTH * 0.9) });
+    const codes = await flood(address, message);
+    await check("credentials");
+    assert(codes.every((code) => ["missing_fields", "busy"].includes(code)), codes.join());
+  });
   await t.step("process of 10 MiB", async () => {
     using secret = new SecretBytes(new Uint8Array(TSK));
     using key = await SealingKey.take(secret);

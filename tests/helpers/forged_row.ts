@@ -10,15 +10,16 @@ import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import type { LocalKms } from "../../lib/kms/local.ts";
 import type { StoredMasterKey } from "../../lib/parent/gateway/master_key_store.ts";
 
-/** Makes it, of epoch 1. */
+/** Makes it, of epoch 1; for the public key of another private key, where one is given. */
 export async function forgedRow(
   kms: LocalKms,
   kmsKeyId: string,
   enclaveId: number,
+  othersPublicKey?: Uint8Array<ArrayBuffer>,
 ): Promise<StoredMasterKey> {
   using privateKey = newSecretKey();
   using dataKey = new SecretBytes(crypto.getRandomValues(new Uint8Array(32)));
-  const publicKey = publicKeyOf(privateKey, "compressed");
+  const publicKey = othersPublicKey ?? publicKeyOf(privateKey, "compressed");
   const kmsEncryptedDek = await kms.encrypt(kmsKeyId, dataKey.expose().slice(), {
     app: "denclave",
     purpose: "master",

@@ -11,6 +11,7 @@ import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
 import { SealedSender, type SealedSenderOptions } from "../../lib/sealed/mod.ts";
 import { EventLog } from "../../lib/service/events.ts";
+import { DEFAULT_LIMITS, type Limits } from "../../lib/service/limits.ts";
 import { OPEN_TO_ALL, type SealedConfig } from "../../lib/service/sealed.ts";
 import type { Address } from "../../lib/wire/address.ts";
 import { startTestService } from "./test_service.ts";
@@ -22,8 +23,9 @@ export const CONFIGURATION_HASH = new Uint8Array(32).fill(0xc0);
 
 /** Starts it. */
 export async function sealedRig(
-  { sealed = {}, withNsm = true, pcrs = { 0: PCR0 } }: {
+  { sealed = {}, limits = DEFAULT_LIMITS, withNsm = true, pcrs = { 0: PCR0 } }: {
     readonly sealed?: Partial<SealedConfig>;
+    readonly limits?: Limits;
     readonly pcrs?: Readonly<Record<number, string>>;
     readonly withNsm?: boolean;
   } = {},
@@ -38,6 +40,7 @@ export async function sealedRig(
   const service = startTestService({
     kms,
     events: new EventLog({ write: (line) => void lines.push(line), level: "debug" }),
+    limits,
     session: { keys: kms.keyArns.map(parseKeyArn) },
     sealed: { ...OPEN_TO_ALL, ...sealed },
     attester: withNsm ? nsm : undefined,

@@ -195,6 +195,7 @@ export async function walletRig(
     wallet,
     masterKey,
     events,
+    handler,
     ask,
     generate,
     account,

@@ -7,6 +7,7 @@ import {
   checkCredentials,
   checkKeyId,
   checkRandomLength,
+  checkRegion,
 } from "../../../lib/aws_ne/arguments.ts";
 import { SdkArgumentError } from "../../../lib/aws_ne/errors.ts";
 
@@ -17,6 +18,7 @@ Deno.test("arguments are checked at their limits", () => {
   checkRandomLength(1024);
   checkKeyId(A);
   checkAlgorithm("SYMMETRIC_DEFAULT");
+  checkRegion("us-gov-west-1");
   const refused: readonly (() => void)[] = [
     () => checkCiphertext(new Uint8Array(0)),
     () => checkCiphertext(new Uint8Array(6145)),
@@ -26,6 +28,9 @@ Deno.test("arguments are checked at their limits", () => {
     () => checkKeyId("a b"),
     () => checkKeyId("a".repeat(2049)),
     () => checkAlgorithm("ROT13"),
+    () => checkRegion("us-east-1.evil.example"),
+    () => checkRegion("us-east-1/"),
+    () => checkRegion(""),
   ];
   for (const check of refused) assertThrows(check, SdkArgumentError);
 });

@@ -330,7 +330,17 @@ const VALUES: Readonly<Record<string, readonly [string, string]>> = {
   "proxy-port": ["8000", "8001"],
   "kms-deadline-ms": ["10", "11"],
 };
+/** A list of exceptions is refused where there is no rule that they are of. */
+const CEILING = "--wallet-max-value=1";
 const read = (argv: readonly string[], values = {}) =>
+  readServe(
+    argv.some((flag) => flag.startsWith("--wallet-permit-type")) ||
+      Object.hasOwn(values, "WALLET_PERMIT_TYPES")
+      ? [CEILING, ...argv]
+      : argv,
+    values,
+  );
+const readServe = (argv: readonly string[], values = {}) =>
   readServeConfig(parseOptions(SPECS, argv, env(values)));
 
 /** Where it listens, how it logs and ends, and what only says where something is: these alone fall back to their defaults. */
@@ -386,3 +396,9 @@ for (const spec of MEASURED) {
     assertEquals(first !== second, isMeasured);
   });
 }
+
+Deno.test("--wallet-permit-type without --wallet-max-value is refused: it would look like a rule, and be none", () => {
+  assertThrows(() => readServe(["--wallet-permit-type=Permit"]), UsageError, "--wallet-max-value");
+  assertThrows(() => readServe([], { WALLET_PERMIT_TYPES: "Permit" }), UsageError, "--wallet-max-value");
+  readServe(["--wallet-permit-type=Permit", CEILING]);
+});

@@ -98,3 +98,18 @@ Deno.test("a cache that has ended keeps nothing", () => {
   cache.put("a", key(1), cache.generation);
   assertEquals(cache.stats.entries, 0);
 });
+
+Deno.test("a wall clock that is moved, in either direction, neither keeps a key longer nor ends it", () => {
+  using cache = new KeyCache({ entries: 2, maxAgeMs: MAX_CACHE_MS });
+  const { now } = Date;
+  try {
+    cache.put("a", key(1), cache.generation);
+    Date.now = () => now() + 2 * MAX_CACHE_MS;
+    assert(cache.get("a") !== undefined);
+    cache.put("b", key(2), cache.generation);
+    Date.now = () => now() - 2 * MAX_CACHE_MS;
+    assert(cache.get("b") !== undefined);
+  } finally {
+    Date.now = now;
+  }
+});

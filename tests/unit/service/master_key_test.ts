@@ -463,8 +463,8 @@ Deno.test("while a rewrapped key is held, the row from before it is refused, and
 });
 
 /** A row around a private key that the parent knows, as a request has it. */
-async function forged(rig: Rig): Promise<WireObject> {
-  const row = await forgedRow(rig.local, rig.firstArn, 1);
+async function forged(rig: Rig, othersPublicKey?: Uint8Array<ArrayBuffer>): Promise<WireObject> {
+  const row = await forgedRow(rig.local, rig.firstArn, 1, othersPublicKey);
   return {
     kms_encrypted_dek: encodeBase64(row.kmsEncryptedDek),
     encrypted_private_key: encodeBase64(row.encryptedPrivateKey),
@@ -472,6 +472,26 @@ async function forged(rig: Rig): Promise<WireObject> {
     key_epoch: row.keyEpoch,
   };
 }
+
+Deno.test("a private key that the parent knows is not taken for one whose public key is known already", async () => {
+  const rig = await walletRig();
+  const stored = rowOf(await init(rig));
+  const row = await forged(rig, decodeBase64(String(stored["public_key"])));
+  const { service, ask } = restart(rig);
+  const request = {
+    type: "master_key.init",
+    enclave_id: 1,
+    kms_key_id: rig.firstArn,
+    credential: CREDENTIAL,
+  };
+  for (const type of ["master_key.init", "master_key.verify"]) {
+    const refused = await ask({ ...request, ...row, type });
+    assertEquals([refused["msg"], String(refused["details"]).includes("public_key")], ["row_rejected", true]);
+  }
+  assertEquals(service.state["initialised"], false);
+  // Nor while the enclave holds the key itself.
+  assertEquals((await rig.ask({ ...request, ...row })).msg, "master_key_conflict");
+});
 
 Deno.test("a key whose private half the parent knows opens, and its document says opened, whatever asks for it", async () => {
   const nsm = await SimulatedNsm.start({ nsmDevice: "/nonexistent" });

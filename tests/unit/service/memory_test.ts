@@ -1,5 +1,5 @@
 /** Memory has a budget: who waits holds little, and who would take too much is told so. */
-import { NODE_AEAD } from "../../../lib/crypto/aead.ts";
+import { type Aead, NODE_AEAD } from "../../../lib/crypto/aead.ts";
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
 import { Connection } from "../../../lib/service/connection.ts";
@@ -101,7 +101,7 @@ Deno.test("a request that has taken its fields holds no memory while it waits, n
   await end(one);
 });
 
-function slowSession(): {
+function slowSession(aead: Aead = NODE_AEAD): {
   readonly session: SessionKeyService;
   readonly answer: () => void;
   readonly kms: FakeKms;
@@ -117,7 +117,7 @@ function slowSession(): {
     context: undefined,
     configureOnce: false,
     requireEpoch: false,
-    aead: NODE_AEAD,
+    aead,
     entropy: { kernelGenerator: undefined },
     workflow: (plaintext) => plaintext,
     log: () => {},
@@ -167,4 +167,32 @@ Deno.test("a configure that was answered timeout never takes effect: neither whi
   assertEquals([session.state.configured, kms.asked.length], [false, 1]);
   await session.configure(configure());
   assertEquals(session.state.configured, true);
+});
+
+Deno.test("a key that KMS gave for a configure that was answered timeout is wiped", async () => {
+  const keys = { made: 0, wiped: 0 };
+  const { session, answer } = slowSession({
+    ...NODE_AEAD,
+    newKey: (raw) => {
+      const key = NODE_AEAD.newKey(raw);
+      keys.made++;
+      return {
+        seal: (into, what) => key.seal(into, what),
+        open: (into, what) => key.open(into, what),
+        [Symbol.dispose]: () => {
+          keys.wiped++;
+          key[Symbol.dispose]();
+        },
+      };
+    },
+  });
+  using _ = session;
+  const abandoned = new AbortController();
+  const asked = session.configure(configure(), abandoned.signal);
+  asked.catch(() => {});
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  abandoned.abort();
+  answer();
+  await asked.catch(() => {});
+  assertEquals(keys, { made: 1, wiped: 1 });
 });

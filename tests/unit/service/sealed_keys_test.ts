@@ -1,5 +1,5 @@
 /** The service's key pairs: one at a time, each with its clients' counters, none without entropy. */
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { KEY_LIFE_MS, SealedKeys } from "../../../lib/service/sealed_keys.ts";
 import { WireError } from "../../../lib/wire/messages.ts";
 
@@ -49,4 +49,28 @@ Deno.test("no key is made where random numbers are not to be trusted", async () 
     monotonic: () => 0,
   });
   assertEquals(await assertRejects(() => keys.current(), WireError), refusal);
+});
+
+Deno.test("of two sessions of a client key that say the same beginning, the second is refused", async () => {
+  await using keys = new SealedKeys({ checkEntropy: () => {}, now: () => new Date(0), monotonic: () => 0 });
+  const key = await keys.current();
+  const message = { clientKey: "K", counter: 1, sessionStarted: 5 };
+  keys.use(key, { ...message, client: "a" });
+  const refused = assertThrows(() => keys.use(key, { ...message, client: "b" }), WireError);
+  assertEquals(refused.code, "sealed_replayed");
+  // The one that came first is not void for it.
+  keys.use(key, { ...message, client: "a", counter: 2 });
+});
+
+Deno.test("of one message that is opened twice at the same time, the second is refused", async () => {
+  await using keys = new SealedKeys({ checkEntropy: () => {}, now: () => new Date(0), monotonic: () => 0 });
+  const key = await keys.current();
+  for (const clientKey of [undefined, "K"]) {
+    const message = { client: "a", clientKey, counter: 1, sessionStarted: 5 };
+    // Both are looked at before either is opened.
+    keys.check(key, message);
+    keys.check(key, message);
+    keys.use(key, message);
+    assertEquals(assertThrows(() => keys.use(key, message), WireError).code, "sealed_replayed");
+  }
 });

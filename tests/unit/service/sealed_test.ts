@@ -1,6 +1,7 @@
 /** Sealed requests as they come over the wire: what opens, what is refused, what is said of it. */
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
+import { encode } from "cborg";
 import { attestUserData } from "../../../lib/attestation/statement.ts";
 import { decodeStrict } from "../../../lib/cose/cbor.ts";
 import { SealingKey } from "../../../lib/crypto/sealing.ts";
@@ -159,9 +160,20 @@ Deno.test("a request of another type, sealed for the same key, does not open", a
   const keyHash = await hashPublicKey(await exportPublicKey(keys.publicKey));
   const name = { keyHash, clientId: new Uint8Array(16), counter: 1 };
   const info = new TextEncoder().encode("another type");
-  const { enc, apply } = await setupSender(keys.publicKey, { info });
-  const ciphertext = await apply(new Uint8Array(4), new Uint8Array(0));
-  await assertRejects(() => openRequest(keys, { enc, ciphertext }, name), SealedError);
+  const open = async (parts: readonly unknown[]) => {
+    const { enc, apply } = await setupSender(keys.publicKey, { info: encode(parts) });
+    const data = encode(["denclave-sealed", 2, "request", keyHash, name.clientId, name.counter]);
+    return await openRequest(keys, { enc, ciphertext: await apply(new Uint8Array(24), data) }, name);
+  };
+  assertEquals((await open(["denclave-sealed", 2, "sealed", keyHash])).plaintext.length, 0);
+  for (
+    const parts of [
+      ["denclave-sealed", 2, "process", keyHash],
+      ["denclave-sealed", 2, keyHash],
+      ["denclave-sealed", 1, "sealed", keyHash],
+      ["denclave-sealed", 2, "sealed", new Uint8Array(32)],
+    ]
+  ) await assertRejects(() => open(parts), SealedError);
   const sealed = await sealRequest(keys.publicKey, new Uint8Array(4), {
     ...name,
     times: { sessionStarted: 1, sealedAt: 1, expiresAt: 1 },

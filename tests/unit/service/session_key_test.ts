@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { SdkBusyError, SdkKmsDecryptError, SdkTimeoutError } from "../../../lib/aws_ne/errors.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
-import { OpenError, SealingKey } from "../../../lib/crypto/sealing.ts";
+import { OpenError, SEAL_LIMITS, SealingKey } from "../../../lib/crypto/sealing.ts";
 import { processData } from "../../../lib/parent/process.ts";
 import { processBinding } from "../../../lib/wire/process_binding.ts";
 import { type Aead, type AeadKey, NODE_AEAD } from "../../../lib/crypto/aead.ts";
@@ -664,4 +664,34 @@ Deno.test("process is refused while the kernel's random numbers are not trusted,
   assertEquals((await ask(request))["msg"], "entropy_not_trusted");
   isSeeded = true;
   assertEquals((await ask(request))["status"], "ok");
+});
+
+Deno.test("of two configures of the same epoch sent at once, the second is refused", async () => {
+  const { ask, kms } = setup({ requireEpoch: true });
+  const request = { ...CONFIGURE, epoch: 7 };
+  const replies = await Promise.all([ask(request), ask(request)]);
+  assertEquals([replies.map((reply) => reply["msg"]), kms.asked.length], [[
+    "configured",
+    "already_configured",
+  ], 1]);
+});
+
+Deno.test("a key that has made many seals is warned of once, and health tells how many", async () => {
+  const limits: { warnAt: number } = SEAL_LIMITS;
+  const { warnAt } = limits;
+  try {
+    limits.warnAt = 2;
+    const { ask, events } = setup();
+    await ask(CONFIGURE);
+    const process = { type: "process", ciphertext: await sealed(new Uint8Array(5)) };
+    const warnings = () => events.recent(100).filter(({ event }) => event === "rekey_soon").length;
+    const seen: number[] = [];
+    for (let seals = 1; seals <= 4; seals++) {
+      await ask(process);
+      seen.push(warnings());
+    }
+    assertEquals([seen, (await ask({ type: "health" }))["seals"]], [[0, 1, 1, 1], 4]);
+  } finally {
+    limits.warnAt = warnAt;
+  }
 });

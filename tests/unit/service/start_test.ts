@@ -3,6 +3,11 @@ import type { EncryptionContext } from "../../../lib/aws/kms_limits.ts";
 import { TSK_CONTEXT } from "../../../lib/aws/tsk_context.ts";
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";
+import { SdkTimeoutError } from "../../../lib/aws_ne/errors.ts";
+import { LocalKms } from "../../../lib/kms/local.ts";
+import { Client } from "../../../lib/parent/client.ts";
+import { NO_GUARDS } from "../../../lib/service/wallet_guards.ts";
+import { countCalls, CREDENTIAL, KmsRefusal } from "../../helpers/wallet_rig.ts";
 import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
 import { EventLog } from "../../../lib/service/events.ts";
 import type { ServiceOptions } from "../../../lib/service/start.ts";
@@ -113,4 +118,36 @@ Deno.test("health runs the self-test every time, and names the implementation of
     ]);
   }
   await within(service.stop(1_000), "the end of the service");
+});
+
+Deno.test("a configure that KMS denies empties the wallet's cache, and a time-out does not", async () => {
+  const local = await LocalKms.open({ region: "us-east-1" });
+  const kms = countCalls(local, true);
+  await using service = startTestService({
+    kms: { ...kms, health: () => ({ backend: "test", entropy_seeded: true }) },
+    session: { keys: local.keyArns.map(parseKeyArn) },
+    wallet: { guards: NO_GUARDS, cache: { entries: 4, maxAgeMs: 60_000 } },
+  });
+  using client = await Client.connect(service.address);
+  const made = await client.exchange({
+    apiRequest: "generateAccount",
+    credential: CREDENTIAL,
+    name: "alice",
+  });
+  const sign = { ...made["content"] as object, apiRequest: "sign", credential: CREDENTIAL, message: "a" };
+  const asked = async () => {
+    const before = kms.calls.decrypt;
+    assertEquals((await client.exchange({ ...sign }))["apiResponse"], "signResponse");
+    return kms.calls.decrypt - before;
+  };
+  const configureWith = async (failure: Error) => {
+    kms.fail = failure;
+    await client.exchange({ ...CONFIGURE });
+    kms.fail = undefined;
+  };
+  assertEquals([await asked(), await asked()], [1, 0]);
+  await configureWith(new SdkTimeoutError("m", { symbol: "s" }));
+  assertEquals(await asked(), 0);
+  await configureWith(new KmsRefusal("AccessDeniedException"));
+  assertEquals([await asked(), await asked()], [1, 0]);
 });

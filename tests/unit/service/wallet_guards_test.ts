@@ -108,6 +108,13 @@ const CASES:
         domain: { verifyingContract: MAIL.domain.verifyingContract },
       },
     }, "chains"],
+    ["contracts, the domain without a contract", contracts, {
+      typedData: {
+        ...MAIL,
+        types: { Mail: MAIL.types.Mail, Person: MAIL.types.Person },
+        domain: { chainId: MAIL.domain.chainId },
+      },
+    }, "verifying-contracts"],
     ["contracts, another chain", contracts, {
       typedData: { ...MAIL, domain: { ...MAIL.domain, chainId: "0x2" } },
     }, "chains"],

@@ -1,7 +1,11 @@
 /** The wallet: accounts made and used, and everything that must not be signed with. */
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
-import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
+import { decodeBase64, decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { Credentials } from "../../../lib/aws/credentials.ts";
+import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
+import { sealPrivateKey } from "../../../lib/crypto/bound_key.ts";
+import { newSecretKey } from "../../../lib/crypto/secp256k1.ts";
+import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
 import { MAX_BATCH } from "../../../lib/service/wallet_requests.ts";
 import type { WireObject } from "../../../lib/wire/messages.ts";
@@ -501,4 +505,31 @@ Deno.test("of many batches at once a few are signed, the rest told to wait, and 
   ]);
   assertEquals(replies.map((reply) => reply.msg ?? "ok"), ["ok", "ok", "ok", "ok", "busy", "busy", "ok"]);
   assertEquals((await rig.ask({ ...row, items }))["apiResponse"], "signResponse");
+});
+
+Deno.test("a row that was sealed for the address of another key does not sign", async () => {
+  using rig = await walletRig();
+  // As a parent makes it up that may call KMS Encrypt: all is bound, and the key is not the address's.
+  const { address, ...row } = await rig.account("alice");
+  using privateKey = newSecretKey();
+  using dataKey = new SecretBytes(crypto.getRandomValues(new Uint8Array(32)));
+  const binding = {
+    purpose: "wallet",
+    subject: "alice",
+    key: parseKeyArn(rig.firstArn),
+    publicPart: decodeHex(String(address).slice(2)),
+  } as const;
+  const context = { app: "denclave", purpose: "wallet", name: "alice" };
+  const wrapped = await rig.local.encrypt(rig.firstArn, dataKey.expose().slice(), context);
+  const reply = await rig.ask({
+    ...row,
+    address,
+    encryptedDataKey: encodeBase64(wrapped),
+    encryptedPrivateKey: encodeBase64(sealPrivateKey(dataKey, privateKey, { binding })),
+    message: "a",
+  });
+  assertEquals([reply.msg, reply.details], [
+    "row_rejected",
+    "Cannot trust address: it is not the private key's",
+  ]);
 });
