@@ -12,7 +12,7 @@ import { EXIT, helpLines, type Options, parseOptions } from "./lib/cli/options.t
 import { runEntry } from "./lib/cli/entry.ts";
 import { runService } from "./lib/cli/run.ts";
 import { COMMON_OPTIONS, takeCommand } from "./lib/cli/options.ts";
-import { NITRO_OPTIONS, readServeConfig, SERVE_OPTIONS } from "./lib/cli/serve.ts";
+import { NITRO_OPTIONS, readNitroConfig, readServeConfig, SERVE_OPTIONS } from "./lib/cli/serve.ts";
 import { openNitroKms } from "./lib/kms/open_nitro.ts";
 import { runSdkHostProcess } from "./lib/kms/sdk_process/process_main.ts";
 import type { Log } from "./lib/log.ts";
@@ -61,16 +61,9 @@ function giveUp(...names: readonly ("net" | "run" | "env" | "ffi")[]): void {
 }
 
 function openKms(options: Options, log: Log, onFatal: (error: Error) => void) {
-  const kind = options.choice("sdk-host", ["worker", "process"]);
-  giveUp(kind === "worker" ? "run" : "ffi");
-  return openNitroKms({
-    kind,
-    libraryDir: options.text("library-dir"),
-    proxyPort: options.number("proxy-port", { min: 1, max: 65_535 }),
-    deadlineMs: options.number("kms-deadline-ms", { min: 10, max: 600_000 }),
-    log,
-    onFatal,
-  });
+  const nitro = readNitroConfig(options);
+  giveUp(nitro.kind === "worker" ? "run" : "ffi");
+  return openNitroKms({ ...nitro, log, onFatal });
 }
 
 const SELF_TEST_SPECS = [

@@ -176,6 +176,28 @@ export const NITRO_OPTIONS = [
   },
 ] as const satisfies readonly MeasuredOptionSpec[];
 
+/** What the options of the SDK's backend say. */
+export interface NitroConfig {
+  readonly kind: "worker" | "process";
+  readonly libraryDir: string | undefined;
+  readonly proxyPort: number;
+  readonly deadlineMs: number;
+}
+
+/**
+ * Reads the options of the SDK's backend.
+ *
+ * @throws {UsageError} that names the option.
+ */
+export function readNitroConfig(options: Options): NitroConfig {
+  return {
+    kind: options.choice("sdk-host", ["worker", "process"]),
+    libraryDir: options.text("library-dir"),
+    proxyPort: options.number("proxy-port", { min: 1, max: 65_535 }),
+    deadlineMs: options.number("kms-deadline-ms", { min: 10, max: 600_000 }),
+  };
+}
+
 /** What the options of `serve` say. */
 export interface ServeConfig {
   readonly address: Address;
