@@ -204,7 +204,7 @@ export interface ProgramChecks {
 /**
  * Checks that the binary is compiled for the image, and that the service takes its configuration.
  *
- * @throws {EnclaveError} `dead_image`, `usage`, `invalid_key_arn`.
+ * @throws {EifError} `image_dead`.
  */
 export async function checkProgram(checks: ProgramChecks): Promise<void> {
   const { program, binary } = checks;
@@ -230,8 +230,8 @@ export async function checkProgram(checks: ProgramChecks): Promise<void> {
   checkConfiguration(checks, permissions);
 }
 
-function dead(message: string, hint: string, cause?: unknown): EnclaveError {
-  return new EnclaveError(message, { code: "dead_image", hint, cause });
+function dead(message: string, hint: string, cause?: unknown): EifError {
+  return new EifError("image_dead", message, { hint, cause });
 }
 
 const SPECS = [...SERVE_OPTIONS, ...NITRO_OPTIONS, ...COMMON_OPTIONS];
@@ -308,7 +308,7 @@ function checkNames(environment: Readonly<Record<string, string>>): void {
     if (meant === undefined || name.length < 6) continue;
     throw dead(
       `The service does not read the variable ${JSON.stringify(name)}`,
-      `Did you mean ${meant}? Another name for what is not the service's does not look like one of its own.`,
+      `Did you mean ${meant}? If it is for something else, give it a name that is less alike.`,
     );
   }
 }
@@ -318,7 +318,7 @@ function checkNames(environment: Readonly<Record<string, string>>): void {
  *
  * @param bundle PEM
  * @param all whether the bundle goes in as it is
- * @throws {EnclaveError} `dead_image` when none is KMS's.
+ * @throws {EnclaveError} `image_dead`, or `trust_store` when none is KMS's.
  */
 export function checkedBundle(
   bundle: Uint8Array<ArrayBuffer> | undefined,

@@ -21,6 +21,7 @@ export type EifCode =
   | "library_missing" // a library that a file needs was not found
   | "library_version" // a library is older than a file that needs it
   | "symbol_missing" // a library lacks a function
+  | "image_dead" // the program would not start in the image, or could not do its work
   | "blob_missing"; // kernel, init or NSM driver are not there
 
 const HINTS: Readonly<Record<EifCode, string | undefined>> = {
@@ -42,6 +43,7 @@ const HINTS: Readonly<Record<EifCode, string | undefined>> = {
     "Install the package that has it, or name the folder of another distribution's files with --sysroot.",
   library_version: undefined,
   symbol_missing: undefined,
+  image_dead: undefined,
   blob_missing:
     "Install aws-nitro-enclaves-cli-devel, or take the files from blobs/ of github.com/aws/aws-nitro-enclaves-cli, and name their folder with --blobs.",
 };
