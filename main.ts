@@ -61,7 +61,7 @@ function giveUp(...names: readonly ("net" | "run" | "env" | "ffi")[]): void {
 }
 
 function openKms(options: Options, log: Log, onFatal: (error: Error) => void) {
-  const nitro = readNitroConfig(options);
+  const nitro = readNitroConfig(options, 0);
   giveUp(nitro.kind === "worker" ? "run" : "ffi");
   return openNitroKms({ ...nitro, log, onFatal });
 }

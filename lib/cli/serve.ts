@@ -189,7 +189,7 @@ export interface NitroConfig {
  *
  * @throws {UsageError} that names the option.
  */
-export function readNitroConfig(options: Options): NitroConfig {
+export function readNitroConfig(options: Options, _requestMs: number): NitroConfig {
   return {
     kind: options.choice("sdk-host", ["worker", "process"]),
     libraryDir: options.text("library-dir"),

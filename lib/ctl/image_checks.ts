@@ -250,12 +250,7 @@ function checkConfiguration(
   }
   checkNames(environment);
   const read = () => {
-    const { command: named, rest } = takeCommand(argv, [
-      "serve",
-      "self-test",
-      "sdk-host",
-      ...KMSTOOL_COMMANDS,
-    ]);
+    const { command: named, rest } = takeCommand(argv, ["serve", "self-test", ...KMSTOOL_COMMANDS]);
     if (named !== undefined && named !== "serve") return undefined;
     const options = parseOptions(
       SPECS,
@@ -263,7 +258,7 @@ function checkConfiguration(
       (name) => Object.hasOwn(environment, name) ? environment[name] : undefined,
     );
     const config = readServeConfig(options);
-    return { config, libraryDir: readNitroConfig(options).libraryDir };
+    return { config, libraryDir: readNitroConfig(options, config.limits.requestMs).libraryDir };
   };
   let found;
   try {
