@@ -330,21 +330,29 @@ class Dynamic {
   }
 }
 
+/** Entries that may still be read: chains of chains would be endless otherwise. */
+class Budget {
+  #left = MAX_VERSIONS;
+
+  take(reader: Reader): void {
+    if (this.#left-- === 0) throw reader.refuse(`it has more than ${MAX_VERSIONS} versions`);
+  }
+}
+
 /** Entries that are chained: each says how far behind it the next one begins. */
 async function* chain(
   { reader }: Dynamic,
   begin: bigint,
-  { length, nextAt }: { readonly length: number; readonly nextAt: number },
+  { length, nextAt, budget }: { readonly length: number; readonly nextAt: number; readonly budget: Budget },
 ): AsyncGenerator<{ readonly at: bigint; readonly entry: DataView }> {
-  let at = begin;
-  for (let count = 0; count < MAX_VERSIONS; count++) {
+  for (let at = begin;;) {
+    budget.take(reader);
     const entry = await reader.view(at, length, "its versions");
     yield { at, entry };
     const next = entry.getUint32(nextAt, true);
     if (next === 0) return;
     at += BigInt(next);
   }
-  throw reader.refuse(`it has more than ${MAX_VERSIONS} versions`);
 }
 
 /** Elf64_Verneed, a library each; Elf64_Vernaux, a version each. */
@@ -352,10 +360,11 @@ async function readNeededVersions(dynamic: Dynamic): Promise<readonly NeededVers
   const address = dynamic.address(DT.verneed);
   if (address === undefined) return [];
   const found: NeededVersion[] = [];
-  for await (const { at, entry } of chain(dynamic, dynamic.place(address), { length: 16, nextAt: 12 })) {
+  const shape = { length: 16, nextAt: 12, budget: new Budget() };
+  for await (const { at, entry } of chain(dynamic, dynamic.place(address), shape)) {
     const library = await dynamic.text(BigInt(entry.getUint32(4, true)));
     const first = at + BigInt(entry.getUint32(8, true));
-    for await (const { entry: version } of chain(dynamic, first, { length: 16, nextAt: 12 })) {
+    for await (const { entry: version } of chain(dynamic, first, shape)) {
       if ((version.getUint16(4, true) & VERSION_WEAK) !== 0) continue;
       found.push({ library, version: await dynamic.text(BigInt(version.getUint32(8, true))) });
     }
@@ -368,7 +377,8 @@ async function readVersions(dynamic: Dynamic): Promise<readonly string[]> {
   const address = dynamic.address(DT.verdef);
   if (address === undefined) return [];
   const found: string[] = [];
-  for await (const { at, entry } of chain(dynamic, dynamic.place(address), { length: 20, nextAt: 16 })) {
+  const shape = { length: 20, nextAt: 16, budget: new Budget() };
+  for await (const { at, entry } of chain(dynamic, dynamic.place(address), shape)) {
     const name = await dynamic.reader.view(at + BigInt(entry.getUint32(12, true)), 8, "its versions");
     found.push(await dynamic.text(BigInt(name.getUint32(0, true))));
   }

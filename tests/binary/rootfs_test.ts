@@ -3,7 +3,8 @@
  * libraries, in the folder that the binary was compiled to look in.
  */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { buildEif, describeEif } from "../../lib/eif/mod.ts";
+import { compiledPermissions } from "../../lib/ctl/image_checks.ts";
+import { buildEif, describeEif, FileSource } from "../../lib/eif/mod.ts";
 import { Client } from "../../lib/parent/client.ts";
 import { roundTrip, Tsk } from "../e2e/production_suite.ts";
 import { Folder } from "../helpers/folder.ts";
@@ -42,6 +43,14 @@ async function makeImage(folder: Folder, command?: readonly string[]): Promise<U
   });
   return await UnpackedImage.unpack(output, await describeEif(output));
 }
+
+Deno.test("the binary itself says which folder, port and libraries it was compiled for", async () => {
+  using file = await FileSource.open(PROGRAM);
+  const permissions = await compiledPermissions(file);
+  assertEquals(permissions?.run, [PROGRAM]);
+  assertEquals(permissions?.net.includes("vsock:-1:5000"), true);
+  for (const library of LIBRARIES) assertEquals(permissions?.ffi.includes(library), true);
+});
 
 for (const host of ["worker", "process"]) {
   Deno.test({
