@@ -44,14 +44,6 @@ async function makeImage(folder: Folder, command?: readonly string[]): Promise<U
   return await UnpackedImage.unpack(output, await describeEif(output));
 }
 
-Deno.test("the binary itself says which folder, port and libraries it was compiled for", async () => {
-  using file = await FileSource.open(PROGRAM);
-  const permissions = await compiledPermissions(file);
-  assertEquals(permissions?.run, [PROGRAM]);
-  assertEquals(permissions?.net.includes("vsock:-1:5000"), true);
-  for (const library of LIBRARIES) assertEquals(permissions?.ffi.includes(library), true);
-});
-
 for (const host of ["worker", "process"]) {
   Deno.test({
     name: `image: the binary starts in its root file system, opens the SDK in a ${host}, and serves`,
@@ -104,4 +96,12 @@ Deno.test({
     const { command, args } = image.launch(["/bin/sh", "-c", "true"]);
     assertEquals((await new Deno.Command(command, { args: [...args] }).output()).code, 127);
   },
+});
+
+Deno.test("the binary itself says which folder, port and libraries it was compiled for", async () => {
+  using file = await FileSource.open(PROGRAM);
+  const permissions = await compiledPermissions(file);
+  assertEquals(permissions?.run, [PROGRAM]);
+  assertEquals(permissions?.net.includes("vsock:-1:5000"), true);
+  for (const library of LIBRARIES) assertEquals(permissions?.ffi.includes(library), true);
 });
