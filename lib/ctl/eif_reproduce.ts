@@ -6,6 +6,7 @@
  * @module
  */
 import { decodeBase64, encodeBase64 } from "@std/encoding";
+import { LIBRARY_FILES } from "../../ffi/constants.ts";
 import { verifyDocument } from "../attestation/document.ts";
 import {
   COMMON_OPTIONS,
@@ -341,10 +342,6 @@ function compareProgram(recorded: ProgramRecord, here: ProgramRecord): readonly 
   }];
 }
 
-async function isFile(path: string): Promise<boolean> {
-  return (await Deno.stat(path).catch(() => undefined))?.isFile === true;
-}
-
 async function readBundle(path: string, recorded: Provenance): Promise<Uint8Array<ArrayBuffer>> {
   const encoder = new TextEncoder();
   const text = await readInput(path);
@@ -363,13 +360,10 @@ async function buildAgain(recorded: Provenance, options: Options, binary: string
     if (equals < 1) throw new UsageError(`Cannot use ${JSON.stringify(pair)} for --file`, "Write PATH=FILE.");
     return { path: pair.slice(0, equals), mode: 0o644, from: pair.slice(equals + 1) };
   });
-  const libraries: string[] = [];
-  for (const { role } of recorded.inputs) {
-    const name = role.slice(role.lastIndexOf("/") + 1);
-    const isBeside = role === `${installDir}/${name}` && name !== recorded.program.file;
-    if (libDir === undefined || !isBeside || extra.some(({ path }) => path === role)) continue;
-    if (await isFile(`${libDir}/${name}`)) libraries.push(`${libDir}/${name}`);
-  }
+  // In the order in which they are opened. What lies beside them for their sake is found from them.
+  const libraries = Object.values(LIBRARY_FILES)
+    .filter((name) => recorded.inputs.some(({ role }) => role === `${installDir}/${name}`))
+    .flatMap((name) => libDir === undefined ? [] : [`${libDir}/${name}`]);
   const blobs = options.text("blobs") ?? DEFAULT_BLOBS;
   const kernelName = recorded.image.architecture === "aarch64" ? "Image" : "bzImage";
   const bundle = options.text("ca-bundle");
@@ -389,7 +383,9 @@ async function buildAgain(recorded: Provenance, options: Options, binary: string
         sysroot: options.text("sysroot"),
         files: extra,
         init: options.text("init") ?? `${blobs}/init`,
-        nsm: options.text("nsm") ?? `${blobs}/nsm.ko`,
+        nsm: recorded.inputs.some(({ role }) => role === "nsm.ko")
+          ? options.text("nsm") ?? `${blobs}/nsm.ko`
+          : undefined,
         command: recorded.command,
         environment: recorded.environment,
         compression: recorded.compression,

@@ -62,6 +62,7 @@ const SUMMARIES: Readonly<Record<string, string>> = {
   "eif build": "make an image, without Docker: the same bytes every time",
   "eif reproduce": "make an image again from its commit and inputs, and compare",
   "eif trust-store": "cut a bundle of CA certificates down to those of KMS",
+  "sdk check": "whether a folder has libraries of the SDK that an image can use, and what they are",
   doctor: "look at all that the enclave needs to get a key, and say what is wrong",
   bridge: "lead from a Unix socket, a TCP port or HTTP to the enclave, for any language",
   "emulator serve": "run a local KMS emulator, for development: policies on PCRs, attested answers",
@@ -108,6 +109,10 @@ const GROUPS: Readonly<Record<string, Group>> = {
   tsk: { commands: TSK_COMMANDS, run: runKmsTsk },
   policy: { commands: POLICY_COMMANDS, run: runPolicy },
   eif: { commands: EIF_COMMANDS, run: runEif },
+  sdk: {
+    commands: ["check"],
+    run: async (_command, argv, io) => await (await import("./sdk_check.ts")).sdkCheck(argv, io),
+  },
   doctor: { commands: [], run: (_command, argv, io) => runDoctor(argv, io) },
   bridge: { commands: [], run: (_command, argv, io) => runBridge(argv, io) },
   emulator: { commands: EMULATOR_COMMANDS, run: (_command, argv, io) => runEmulator(argv, io) },
