@@ -11,7 +11,13 @@ import { runService } from "../lib/cli/run.ts";
 import { startWatchdog } from "../ffi/watchdog.ts";
 import { COMMON_OPTIONS, takeCommand } from "../lib/cli/options.ts";
 import { readServeConfig, SERVE_OPTIONS, type ServeConfig } from "../lib/cli/serve.ts";
+import { SimulatedNsm } from "../lib/attestation/simulated.ts";
+import { openSimulatedRoot } from "../lib/attestation/simulated_root.ts";
 import { NODE_AEAD } from "../lib/crypto/aead.ts";
+import { SimulatedAttestedKms } from "../lib/kms/attested_kms.ts";
+import { readMeasurements } from "../lib/parent/policies/measurements.ts";
+import { NSM_GENERATOR } from "../lib/service/entropy.ts";
+import { encodeHex } from "@std/encoding";
 import { AwsKms } from "../lib/kms/aws.ts";
 import { isReadableOnTheWay, parseEndpoint } from "../lib/kms/aws/endpoint.ts";
 import { parseDevelopmentKey } from "../lib/kms/development_key.ts";
@@ -20,6 +26,7 @@ import type { Kms } from "../lib/kms/kms.ts";
 import { LocalKms } from "../lib/kms/local.ts";
 import type { CtlIo } from "../lib/ctl/io.ts";
 import { runTsk, TSK_COMMANDS, type TskBackend } from "../lib/ctl/tsk.ts";
+import { messageOf } from "../lib/errors.ts";
 import { VERSION } from "../lib/version.ts";
 import { workflow } from "../lib/workflow.ts";
 import type { Workflow } from "../lib/workflow_context.ts";
@@ -38,7 +45,8 @@ const SPECS = [
     env: "KMS",
     value: "KIND",
     default: "local",
-    help: "which KMS: local, in this process; aws, KMS's API over HTTP(S) without attestation",
+    help:
+      "which KMS: local, in this process; aws, KMS's API over HTTP(S), with attestation documents by --simulate-nsm alone",
   },
   LOCAL_FILE,
   {
@@ -48,8 +56,28 @@ const SPECS = [
     help:
       "where KMS's API is for --kms aws, such as http://localhost:4566; else AWS's own, by the key's region",
   },
+  {
+    name: "simulate-nsm",
+    help:
+      "simulate the Nitro Security Module: attestation documents under a root that nobody trusts by itself",
+  },
+  {
+    name: "measurements",
+    short: "m",
+    value: "FILE",
+    help:
+      "with --simulate-nsm: the PCRs of this image, JSON of denclavectl eif describe; made up, unless given",
+  },
+  {
+    name: "nsm-root",
+    value: "FILE",
+    help:
+      "with --simulate-nsm: write the root certificate here, and keep its key in FILE.key for the next start",
+  },
   ...COMMON_OPTIONS,
 ] as const;
+const SIMULATED =
+  "simulated NSM: its attestation documents prove nothing, and only who names its root takes them";
 const DEFAULT_REGION = "us-east-1";
 
 const HELP =
@@ -58,6 +86,8 @@ const HELP =
 usage: deno task dev [options]                 serve, with the local KMS
        deno task dev --kms aws --kms-key KEY [options]
                                                serve, with KMS's API; KEY is an ARN, an id or an alias
+       deno task dev --simulate-nsm [--measurements FILE] [--nsm-root FILE] [options]
+                                               attest too, as an enclave does; deno task rehearse sets all of it up
        deno task dev tsk create --kms-local-file FILE --tsk-file FILE
                                                make a session key; prints it wrapped, for configure
 options (a flag wins over the environment):
@@ -96,7 +126,42 @@ function refuseOption(options: Options, name: string, kind: string): void {
   throw new UsageError(`Option --${name} does not go with --kms ${kind}`, "--help shows what it is for.");
 }
 
-async function openBackend(options: Options): Promise<Backend> {
+/** The simulated module; undefined where none is wanted. @throws {UsageError | EnclaveError} */
+async function openSimulatedNsm(options: Options): Promise<SimulatedNsm | undefined> {
+  const measurements = options.text("measurements");
+  const rootFile = options.text("nsm-root");
+  if (!options.on("simulate-nsm")) {
+    if (measurements === undefined && rootFile === undefined) return undefined;
+    throw new UsageError("--measurements and --nsm-root go with --simulate-nsm");
+  }
+  return await SimulatedNsm.start({
+    pcrs: measurements === undefined ? undefined : await readPcrs(measurements),
+    root: rootFile === undefined ? undefined : await openSimulatedRoot(rootFile),
+  });
+}
+
+async function readPcrs(file: string): Promise<Readonly<Record<number, string>>> {
+  let json: string;
+  try {
+    json = await Deno.readTextFile(file);
+  } catch (thrown) {
+    throw new UsageError(`Cannot read ${file} for --measurements: ${messageOf(thrown)}`, "Check the path.");
+  }
+  const [build, ...more] = readMeasurements(json);
+  if (build === undefined || more.length > 0) {
+    throw new UsageError(`${file} has the measurements of several images`, "Give those of one.");
+  }
+  const { pcr0, pcr1, pcr2, pcr8 } = build;
+  return { 0: pcr0, 1: pcr1, 2: pcr2, ...(pcr8 === undefined ? {} : { 8: pcr8 }) };
+}
+
+/** For the denials that the service explains. */
+async function measurementsOf(nsm: SimulatedNsm) {
+  const pcr = async (index: number) => encodeHex((await nsm.describePcr(index)).value);
+  return { pcrs: [await pcr(0), await pcr(1), await pcr(2)], debug: false } as const;
+}
+
+async function openBackend(options: Options, nsm: SimulatedNsm | undefined): Promise<Backend> {
   const kind = options.choice("kms", ["local", "aws"]);
   switch (kind) {
     case "local": {
@@ -116,9 +181,17 @@ async function openBackend(options: Options): Promise<Backend> {
         );
       }
       const endpoint = options.text("kms-endpoint-url");
+      if (nsm !== undefined && endpoint === undefined) {
+        throw new UsageError(
+          "--simulate-nsm with --kms aws needs --kms-endpoint-url",
+          "AWS's KMS takes no simulated documents. Start one with denclavectl emulator serve --root <the file of --nsm-root>.",
+        );
+      }
       const isReadable = endpoint !== undefined && isReadableOnTheWay(parseEndpoint(endpoint));
       return {
-        kms: AwsKms.open({ endpoint }),
+        kms: nsm === undefined
+          ? AwsKms.open({ endpoint })
+          : await SimulatedAttestedKms.open({ endpoint, nsm }),
         keys: [],
         warnings: isReadable ? ["keys and session tokens cross the network in plain text (http:)"] : [],
       };
@@ -167,13 +240,17 @@ export async function main(argv: readonly string[], work: Workflow = workflow): 
   if (options.on("version")) return stdout(`denclave-dev ${VERSION}\n`), EXIT.ok;
   const config = readConfig(options);
   using _watchdog = await startWatchdog({ silenceMs: config.silenceMs, exitCode: EXIT.software });
-  const backend = await openBackend(options);
+  using nsm = await openSimulatedNsm(options);
+  const backend = await openBackend(options, nsm);
   await using kms = backend.kms;
   // Without --kms-key, the keys that this KMS has: so the wallet works at once.
   const keys = config.keys.length > 0 ? config.keys : backend.keys;
   return await runService({ ...config, keys }, {
-    warnings: backend.warnings,
-    entropy: { kernelGenerator: undefined },
+    warnings: nsm === undefined ? backend.warnings : [SIMULATED, ...backend.warnings],
+    // The host's random numbers are the kernel's own: with a simulated module they count as the module's.
+    entropy: { kernelGenerator: nsm === undefined ? undefined : NSM_GENERATOR },
+    attester: nsm,
+    measurements: nsm === undefined ? undefined : await measurementsOf(nsm),
     stdout,
     untilSignal,
     workflow: work,

@@ -7,11 +7,11 @@
 import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../cli/options.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
-import { parseCertificate } from "../kms_emulator/certificates.ts";
 import { KmsRefusal } from "../kms_emulator/errors.ts";
 import { KmsEmulator, type KmsEmulatorOptions, type PolicyFor } from "../kms_emulator/server.ts";
 import { type AccessKey, parseAccessKeys } from "../kms_emulator/signature.ts";
 import { parseAddress } from "../wire/address.ts";
+import { readRoot } from "./attestation_options.ts";
 import type { CtlIo } from "./io.ts";
 
 /** Commands of the group. */
@@ -97,15 +97,6 @@ async function readPolicy(text: string): Promise<PolicyFor> {
   const path = text.slice(equals + 1);
   const policy = new TextDecoder().decode(await read("policy", path));
   return equals === -1 ? { policy } : { key: text.slice(0, equals), policy };
-}
-
-async function readRoot(path: string): Promise<Uint8Array> {
-  const bytes = await read("root", path);
-  try {
-    return parseCertificate(bytes);
-  } catch (thrown) {
-    throw new UsageError(`Cannot use ${path} for --root: ${messageOf(thrown)}`, "Give a certificate.");
-  }
 }
 
 async function serverOptions(options: Options): Promise<KmsEmulatorOptions> {
