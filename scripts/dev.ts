@@ -15,7 +15,7 @@ import { SimulatedNsm } from "../lib/attestation/simulated.ts";
 import { openSimulatedRoot } from "../lib/attestation/simulated_root.ts";
 import { NODE_AEAD } from "../lib/crypto/aead.ts";
 import { SimulatedAttestedKms } from "../lib/kms/attested_kms.ts";
-import { readMeasurements } from "../lib/parent/policies/measurements.ts";
+import { readOneBuild } from "../lib/ctl/one_build.ts";
 import { NSM_GENERATOR } from "../lib/service/entropy.ts";
 import { encodeHex } from "@std/encoding";
 import { AwsKms } from "../lib/kms/aws.ts";
@@ -26,7 +26,6 @@ import type { Kms } from "../lib/kms/kms.ts";
 import { LocalKms } from "../lib/kms/local.ts";
 import type { CtlIo } from "../lib/ctl/io.ts";
 import { runTsk, TSK_COMMANDS, type TskBackend } from "../lib/ctl/tsk.ts";
-import { messageOf } from "../lib/errors.ts";
 import { VERSION } from "../lib/version.ts";
 import { workflow } from "../lib/workflow.ts";
 import type { Workflow } from "../lib/workflow_context.ts";
@@ -135,24 +134,9 @@ async function openSimulatedNsm(options: Options): Promise<SimulatedNsm | undefi
     throw new UsageError("--measurements and --nsm-root go with --simulate-nsm");
   }
   return await SimulatedNsm.start({
-    pcrs: measurements === undefined ? undefined : await readPcrs(measurements),
+    pcrs: measurements === undefined ? undefined : await readOneBuild("measurements", measurements),
     root: rootFile === undefined ? undefined : await openSimulatedRoot(rootFile),
   });
-}
-
-async function readPcrs(file: string): Promise<Readonly<Record<number, string>>> {
-  let json: string;
-  try {
-    json = await Deno.readTextFile(file);
-  } catch (thrown) {
-    throw new UsageError(`Cannot read ${file} for --measurements: ${messageOf(thrown)}`, "Check the path.");
-  }
-  const [build, ...more] = readMeasurements(json);
-  if (build === undefined || more.length > 0) {
-    throw new UsageError(`${file} has the measurements of several images`, "Give those of one.");
-  }
-  const { pcr0, pcr1, pcr2, pcr8 } = build;
-  return { 0: pcr0, 1: pcr1, 2: pcr2, ...(pcr8 === undefined ? {} : { 8: pcr8 }) };
 }
 
 /** For the denials that the service explains. */

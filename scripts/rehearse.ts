@@ -8,7 +8,9 @@ import { runRehearsal } from "../lib/ctl/rehearse.ts";
 
 function untilSignal(): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>();
-  for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, () => resolve(signal));
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
+    Deno.addSignalListener(signal, () => resolve(signal));
+  }
   return promise;
 }
 

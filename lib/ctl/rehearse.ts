@@ -11,6 +11,7 @@ import { openSimulatedRoot } from "../attestation/simulated_root.ts";
 import { COMMON_OPTIONS, EXIT, helpLines, type OptionSpec, parseOptions } from "../cli/options.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
 import type { CtlIo } from "./io.ts";
+import { readOneBuild } from "./one_build.ts";
 import { formatRehearsal, rehearsalParts } from "./rehearse_commands.ts";
 
 const SPECS = [
@@ -91,6 +92,8 @@ class Tasks implements AsyncDisposable {
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
+      // Not in the terminal's group: Ctrl-C reaches this process, and this process ends them.
+      detached: true,
     }).spawn();
     this.#running.add(child);
     void child.status.then(() => this.#running.delete(child));
@@ -183,8 +186,21 @@ async function eachLine(stream: ReadableStream<Uint8Array>, take: (line: string)
   if (rest !== "") take(rest);
 }
 
-async function writeBuild(file: string, given: string | undefined, name: string): Promise<void> {
-  if (given !== undefined) return await Deno.copyFile(given, file);
+async function writeBuild(
+  file: string,
+  { given, option, name }: {
+    readonly given: string | undefined;
+    readonly option: string;
+    readonly name: string;
+  },
+): Promise<void> {
+  if (given !== undefined) {
+    const pcrs = Object.entries(await readOneBuild(option, given)).map((
+      [index, value],
+    ) => [`PCR${index}`, value]);
+    const Measurements = { HashAlgorithm: "Sha384 { ... }", ...Object.fromEntries(pcrs) };
+    return await Deno.writeTextFile(file, `${JSON.stringify({ Measurements }, null, 2)}\n`);
+  }
   const pcr = async (index: number) => {
     const text = new TextEncoder().encode(`denclave rehearsal, ${name}, PCR${index}`);
     return encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-384", text)));
@@ -256,8 +272,8 @@ async function start(
 ): Promise<string> {
   const root = `${folder}/nsm-root.pem`;
   await openSimulatedRoot(root);
-  await writeBuild(`${folder}/build-1.json`, builds[0], "build 1");
-  await writeBuild(`${folder}/build-2.json`, builds[1], "build 2");
+  await writeBuild(`${folder}/build-1.json`, { given: builds[0], option: "measurements", name: "build 1" });
+  await writeBuild(`${folder}/build-2.json`, { given: builds[1], option: "next", name: "build 2" });
   const writeEnvironments = await writeRoles(folder);
   const emulator = await tasks.serve("emulator", "ctl", [
     ...["emulator", "serve", "--listen", "tcp:127.0.0.1:0", "--account", ACCOUNT, "--region", REGION],
