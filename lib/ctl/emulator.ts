@@ -1,5 +1,5 @@
 /**
- * `denclavectl emulator serve`: the KMS for development that plays AWS's part. Of its library it takes the server alone: the enclave's side signs requests, by a
+ * `denclavectl emulator serve`: the local KMS emulator, for development. Of its library it takes the server alone: the enclave's side signs requests, by a
  * package that the parent's tools do not have.
  *
  * @module
@@ -59,10 +59,11 @@ const SPECS = [
 
 const HELP = `usage: denclavectl emulator serve [options]
 
-Plays AWS KMS's part, for development: Decrypt, Encrypt, GenerateDataKey, GenerateRandom, CreateKey, DescribeKey, ListKeys,
-GetKeyPolicy, PutKeyPolicy, EnableKey, DisableKey. Attestation documents are verified, key policies are evaluated against
-them, and attested answers are encrypted to the enclave. Writes one JSON line for each request, as CloudTrail would show it.
-Not for secrets: who can read its files or its memory has the keys.
+A local KMS emulator, for development: Decrypt, Encrypt, GenerateDataKey, GenerateRandom, CreateKey, DescribeKey, ListKeys,
+EnableKey, DisableKey, EnableKeyRotation, GetKeyPolicy, PutKeyPolicy, CreateAlias, ListAliases, ListGrants, and STS
+GetCallerIdentity. Attestation documents are verified, key policies are evaluated against them, and attested answers are
+encrypted to the enclave. Writes one JSON line for each request, as CloudTrail would show it.
+Not for secrets: who can read its files or its memory has the keys. deno task rehearse starts it with services that attest.
 
 An access keys file: {"version":1,"accessKeys":[{"accessKeyId":"AKIA...","secretAccessKey":"...",
 "arn":"arn:aws:iam::<account>:role/<name>"}]}; for a session add "sessionToken" and "expires" (2026-01-01T00:00:00Z).
