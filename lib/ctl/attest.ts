@@ -4,7 +4,6 @@
  * @module
  */
 import { decodeBase64, encodeHex } from "@std/encoding";
-import { verifyDocument } from "../attestation/document.ts";
 import type { AttestationDocument } from "../attestation/payload.ts";
 import { expectedEnclave, nonceOf, verificationTime, VERIFY_OPTIONS } from "./attestation_options.ts";
 import { EXIT, helpLines, type Options, type OptionSpec, parseOptions, UsageError } from "../cli/options.ts";
@@ -101,8 +100,7 @@ export async function runAttest(_command: string, argv: readonly string[], io: C
   const nonce = nonceOf(options);
   const at = verificationTime(options);
   const insecureSkipNonce = options.on("insecure-skip-nonce");
-  const { verify = verifyDocument } = expected;
-  const found = await verify(await readDocument(options), {
+  const found = await expected.verify(await readDocument(options), {
     ...expected,
     insecureSkipNonce,
     ...(nonce === undefined ? {} : { nonce }),

@@ -5,7 +5,7 @@
  * @module
  */
 import { decodeBase64 } from "@std/encoding";
-import { verifyDocumentOf } from "../attestation/document.ts";
+import { verifyDocument, verifyDocumentOf } from "../attestation/document.ts";
 import { expectationProblem, type ExpectedPcrs, isSignerAlone } from "../attestation/expectation.ts";
 import { type Options, type OptionSpec, UsageError } from "../cli/options.ts";
 import { parseCertificate } from "../attestation/pem.ts";
@@ -22,6 +22,13 @@ export const PCR_OPTION = {
   help: "expect this PCR; again or with commas for more. PCR0, or PCR8, is required",
 } as const satisfies OptionSpec;
 
+/** Under which root documents are verified. */
+export const ROOT_OPTION = {
+  name: "root",
+  value: "FILE",
+  help: "for development: verify under this root certificate instead of AWS's (deno task dev --nsm-root)",
+} as const satisfies OptionSpec;
+
 /** Options that say which enclave is trusted. */
 export const EXPECT_OPTIONS = [
   {
@@ -32,11 +39,7 @@ export const EXPECT_OPTIONS = [
     help: "expect one of the builds of this file: JSON of denclavectl eif build or nitro-cli describe-eif",
   },
   PCR_OPTION,
-  {
-    name: "root",
-    value: "FILE",
-    help: "for development: verify under this root certificate instead of AWS's (deno task dev --nsm-root)",
-  },
+  ROOT_OPTION,
   { name: "insecure-skip-pcrs", help: "for development: take any enclave, an attacker's too" },
   {
     name: "insecure-skip-debug-check",
@@ -62,8 +65,8 @@ export interface ExpectedEnclave {
   readonly pcrs: readonly ExpectedPcrs[];
   readonly allowDebug: boolean;
   readonly insecureSkipPcrs: boolean;
-  /** Verifies documents under the root of `--root`; undefined for AWS's. */
-  readonly verify?: DocumentVerifier;
+  /** Verifies documents: under AWS's root, or that of `--root`. */
+  readonly verify: DocumentVerifier;
 }
 
 /**
@@ -91,12 +94,19 @@ export async function expectedEnclave(
   }
   const allowDebug = options.on("insecure-skip-debug-check");
   if (allowDebug) stderr("Warning: an enclave in debug mode is taken, whose memory can be read.\n");
+  return { pcrs, allowDebug, insecureSkipPcrs, verify: await documentVerifier(options, { stderr }) };
+}
+
+/** What verifies documents: under AWS's root, or under that of {@link ROOT_OPTION}, with a warning. @throws {UsageError} */
+export async function documentVerifier(
+  options: Options,
+  { stderr }: Pick<CtlIo, "stderr">,
+): Promise<DocumentVerifier> {
   const file = options.text("root");
-  if (file === undefined) return { pcrs, allowDebug, insecureSkipPcrs };
+  if (file === undefined) return verifyDocument;
   const root = await readRoot(file);
   stderr(`Warning: documents are verified under ${file}, not under AWS's root: it proves no enclave.\n`);
-  const verify: DocumentVerifier = (document, expected) => verifyDocumentOf(root, document, expected);
-  return { pcrs, allowDebug, insecureSkipPcrs, verify };
+  return (document, expected) => verifyDocumentOf(root, document, expected);
 }
 
 /** Reads the certificate of `--root`, PEM or DER. @throws {UsageError} */

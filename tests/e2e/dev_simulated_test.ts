@@ -50,6 +50,50 @@ Deno.test("documents have the PCRs of the file, and the root is the same after a
   }
 });
 
+Deno.test("eif reproduce --attest takes the document under the named root alone", async () => {
+  const sha256 = "cd".repeat(32);
+  const deno = "0.0.1";
+  const program = {
+    file: "denclave",
+    sha256,
+    deno,
+    bundle_sha256: sha256,
+    git_commit: "ab".repeat(20),
+    dirty: false,
+  };
+  await using folder = await Folder.make({
+    "image.provenance.json": JSON.stringify({
+      image: { file: "enclave.eif", bytes: 1, sha256, architecture: "x86_64" },
+      measurements: { PCR0: PCR },
+      program: { ...program, options: { flavour: "production", "install-dir": "/app", "test-net": [] } },
+      source_date_epoch: 0,
+      compression: "none",
+      cmdline: "reboot=k",
+      cmd: ["/app/denclave"],
+      env: {},
+      metadata: {
+        ImageName: "denclave",
+        ImageVersion: "1.0",
+        BuildMetadata: { OperatingSystem: "Linux", KernelVersion: "4.14" },
+      },
+      inputs: [],
+    }),
+  });
+  const root = `${folder.path}/root.pem`;
+  await using service = await ServiceProcess.start(devLaunch(["--simulate-nsm", "--nsm-root", root]));
+  const attest = ["--attest", String(service.events("listening")[0]?.["address"])];
+  const reproduce = (...args: string[]) =>
+    runCtl(["eif", "reproduce", "image.provenance.json", ...args], { cwd: folder.path });
+  const refused = await reproduce(...attest);
+  assertEquals(refused.code, 1, refused.stderr);
+  assertMatch(refused.stderr, /its first CA is not the pinned root/);
+  // The enclave is asked first: what comes next fails.
+  const taken = await reproduce(...attest, "--root", root);
+  assertEquals(taken.code, 69, taken.stderr);
+  assertMatch(taken.stderr, /compiled by Deno 0\.0\.1/);
+  assertEquals((await reproduce("--root", root)).code, 2);
+});
+
 Deno.test("a KMS that was not given the root denies the simulated enclave", async () => {
   await using folder = await Folder.make({ "build.json": BUILD });
   const account = ["--account", "111122223333", "--listen", "tcp:127.0.0.1:0"];
