@@ -7,7 +7,7 @@
 import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../lib/cli/options.ts";
 import { runEntry } from "../lib/cli/entry.ts";
 import { giveUpPermissions } from "../lib/cli/process_guard.ts";
-import { runService } from "../lib/cli/run.ts";
+import { type RunIo, runService } from "../lib/cli/run.ts";
 import { startWatchdog } from "../ffi/watchdog.ts";
 import { COMMON_OPTIONS, takeCommand } from "../lib/cli/options.ts";
 import { readServeConfig, SERVE_OPTIONS, type ServeConfig } from "../lib/cli/serve.ts";
@@ -118,6 +118,8 @@ interface Backend {
   /** What requests may select where no key is named. */
   readonly keys: readonly KeyArn[];
   readonly warnings: readonly string[];
+  /** What the service gets of a simulated module. */
+  readonly simulated: Pick<RunIo, "attester" | "entropy" | "measurements"> | undefined;
 }
 
 function refuseOption(options: Options, name: string, kind: string): void {
@@ -139,13 +141,25 @@ async function openSimulatedNsm(options: Options): Promise<SimulatedNsm | undefi
   });
 }
 
-/** For the denials that the service explains. */
-async function measurementsOf(nsm: SimulatedNsm) {
+/** The module lives as long as the process. */
+async function openBackend(options: Options): Promise<Backend> {
+  const nsm = await openSimulatedNsm(options);
+  const backend = await openKms(options, nsm);
+  if (nsm === undefined) return { ...backend, simulated: undefined };
   const pcr = async (index: number) => encodeHex((await nsm.describePcr(index)).value);
-  return { pcrs: [await pcr(0), await pcr(1), await pcr(2)], debug: false } as const;
+  return {
+    ...backend,
+    warnings: [SIMULATED, ...backend.warnings],
+    simulated: {
+      attester: nsm,
+      // The host's random numbers are the kernel's own: with a simulated module they count as the module's.
+      entropy: { kernelGenerator: NSM_GENERATOR },
+      measurements: { pcrs: [await pcr(0), await pcr(1), await pcr(2)], debug: false },
+    },
+  };
 }
 
-async function openBackend(options: Options, nsm: SimulatedNsm | undefined): Promise<Backend> {
+async function openKms(options: Options, nsm: SimulatedNsm | undefined): Promise<Omit<Backend, "simulated">> {
   const kind = options.choice("kms", ["local", "aws"]);
   switch (kind) {
     case "local": {
@@ -224,21 +238,18 @@ export async function main(argv: readonly string[], work: Workflow = workflow): 
   if (options.on("version")) return stdout(`denclave-dev ${VERSION}\n`), EXIT.ok;
   const config = readConfig(options);
   using _watchdog = await startWatchdog({ silenceMs: config.silenceMs, exitCode: EXIT.software });
-  using nsm = await openSimulatedNsm(options);
-  const backend = await openBackend(options, nsm);
+  const backend = await openBackend(options);
   await using kms = backend.kms;
   // Without --kms-key, the keys that this KMS has: so the wallet works at once.
   const keys = config.keys.length > 0 ? config.keys : backend.keys;
   return await runService({ ...config, keys }, {
-    warnings: nsm === undefined ? backend.warnings : [SIMULATED, ...backend.warnings],
-    // The host's random numbers are the kernel's own: with a simulated module they count as the module's.
-    entropy: { kernelGenerator: nsm === undefined ? undefined : NSM_GENERATOR },
-    attester: nsm,
-    measurements: nsm === undefined ? undefined : await measurementsOf(nsm),
+    warnings: backend.warnings,
+    entropy: { kernelGenerator: undefined },
     stdout,
     untilSignal,
     workflow: work,
     isDevelopment: true,
+    ...backend.simulated,
     aead: NODE_AEAD,
     selfTest: () => Promise.resolve([]),
     openKms: () => Promise.resolve(kms),
