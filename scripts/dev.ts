@@ -4,6 +4,12 @@
  *
  * @module
  */
+import { encodeHex } from "@std/encoding";
+import { SimulatedNsm } from "../lib/attestation/simulated.ts";
+import { openSimulatedRoot } from "../lib/attestation/simulated_root.ts";
+import { SimulatedAttestedKms } from "../lib/kms/attested_kms.ts";
+import { readOneBuild } from "../lib/ctl/one_build.ts";
+import { NSM_GENERATOR } from "../lib/service/entropy.ts";
 import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../lib/cli/options.ts";
 import { runEntry } from "../lib/cli/entry.ts";
 import { giveUpPermissions } from "../lib/cli/process_guard.ts";
@@ -11,13 +17,7 @@ import { type RunIo, runService } from "../lib/cli/run.ts";
 import { startWatchdog } from "../ffi/watchdog.ts";
 import { COMMON_OPTIONS, takeCommand } from "../lib/cli/options.ts";
 import { readServeConfig, SERVE_OPTIONS, type ServeConfig } from "../lib/cli/serve.ts";
-import { SimulatedNsm } from "../lib/attestation/simulated.ts";
-import { openSimulatedRoot } from "../lib/attestation/simulated_root.ts";
 import { NODE_AEAD } from "../lib/crypto/aead.ts";
-import { SimulatedAttestedKms } from "../lib/kms/attested_kms.ts";
-import { readOneBuild } from "../lib/ctl/one_build.ts";
-import { NSM_GENERATOR } from "../lib/service/entropy.ts";
-import { encodeHex } from "@std/encoding";
 import { AwsKms } from "../lib/kms/aws.ts";
 import { isReadableOnTheWay, parseEndpoint } from "../lib/kms/aws/endpoint.ts";
 import { parseDevelopmentKey } from "../lib/kms/development_key.ts";
