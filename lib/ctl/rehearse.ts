@@ -274,6 +274,8 @@ async function start(
   await openSimulatedRoot(root);
   await writeBuild(`${folder}/build-1.json`, { given: builds[0], option: "measurements", name: "build 1" });
   await writeBuild(`${folder}/build-2.json`, { given: builds[1], option: "next", name: "build 2" });
+  // The account store: SQLite takes an empty file for a new database.
+  await Deno.writeTextFile(`${folder}/accounts.sqlite`, "", { mode: 0o600, createNew: true });
   const writeEnvironments = await writeRoles(folder);
   const emulator = await tasks.serve("emulator", "ctl", [
     ...["emulator", "serve", "--listen", "tcp:127.0.0.1:0", "--account", ACCOUNT, "--region", REGION],
@@ -322,6 +324,7 @@ async function start(
   key           ${keyArn}, policy ${folder}/first.json
   build 1       ${enclaves[0]}, log ${folder}/enclave-1.log
   build 2       ${enclaves[1]}, log ${folder}/enclave-2.log
+  accounts      ${folder}/accounts.sqlite
 
 Run the commands in the repository's folder, in order.
 

@@ -95,7 +95,7 @@ Deno.test("eif reproduce --attest takes the document under the named root alone"
 });
 
 Deno.test("a KMS that was not given the root denies the simulated enclave", async () => {
-  await using folder = await Folder.make({ "build.json": BUILD });
+  await using folder = await Folder.make({ "build.json": BUILD, "accounts.sqlite": "" });
   const account = ["--account", "111122223333", "--listen", "tcp:127.0.0.1:0"];
   await using emulator = await ServiceProcess.start(ctlLaunch(["emulator", "serve", ...account]));
   const [listening] = emulator.events("listening");
