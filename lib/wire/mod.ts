@@ -4,6 +4,9 @@
  * @module
  */
 export * from "./address.ts";
+export { ERROR_CODES } from "./error_codes.ts";
 export * from "./framing.ts";
 export * from "./messages.ts";
 export * from "./process_binding.ts";
+export * from "./protocol.ts";
+export * from "./socket.ts";
