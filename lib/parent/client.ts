@@ -21,6 +21,7 @@ import { connect } from "../wire/socket.ts";
 
 export { EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
 export type * from "../wire/protocol.ts";
+export type { Stream } from "../wire/address.ts";
 
 /** Options of {@link Client.connect}. */
 export interface ClientOptions {

@@ -4,10 +4,10 @@
  *
  * @module
  */
-import type { CredentialStrings } from "../aws/credentials.ts";
+import type { CredentialStrings } from "../aws/credential_strings.ts";
 import type { ErrorCode } from "./error_codes.ts";
 
-export type { CredentialStrings } from "../aws/credentials.ts";
+export type { CredentialStrings } from "../aws/credential_strings.ts";
 export type { ErrorCode } from "./error_codes.ts";
 
 /** A request's document, as an object of unknown fields. */
