@@ -30,12 +30,11 @@ const NAMES: readonly (readonly [string, RequestSpec, "type" | "apiRequest"])[] 
   ),
 ];
 
-/** Characters that so many bytes have, at least and at most. */
+/** Characters that so many bytes have, at least and at most. Base64 may lack its padding. */
 function charactersOf({ bytes, format }: FieldSpec): readonly [number, number] | undefined {
   if (bytes === undefined) return undefined;
   const [min, max] = typeof bytes === "number" ? [bytes, bytes] : bytes;
-  const padded = (length: number) => 4 * Math.ceil(length / 3);
-  if (format === "base64") return [padded(min), padded(max)];
+  if (format === "base64") return [Math.ceil(4 * min / 3), 4 * Math.ceil(max / 3)];
   return format === "0x-hex" ? [2 + 2 * min, 2 + 2 * max] : [2 * min, 2 * max];
 }
 

@@ -5,6 +5,7 @@ import { TSK_CONTEXT } from "../../lib/aws/tsk_context.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
 import { Bridge, parseBridgeListen } from "../../lib/parent/bridge.ts";
 import { Client } from "../../lib/parent/client.ts";
+import { exportPublicKey, importKeyPair } from "../../lib/sealed/mod.ts";
 import { formatAddress, parseAddress } from "../../lib/wire/address.ts";
 import { devLaunch } from "../helpers/ctl_process.ts";
 import { Folder } from "../helpers/folder.ts";
@@ -118,26 +119,41 @@ Deno.test({
 });
 
 Deno.test({
-  name: "the Python client verifies the enclave, seals for it, and trusts no other root or build",
+  name:
+    "the Python client verifies the enclave, seals for it with its own key, and trusts no other root or build",
   ignore: python === undefined,
   fn: async () => {
-    await using rig = await sealedRig({ sealed: { required: true } });
-    using client = await rig.connectSealed();
+    const der = new Uint8Array([
+      ...decodeHex("302e020100300506032b656e04220420"),
+      ...new Uint8Array(32).fill(7),
+    ]);
+    const clientKey = await importKeyPair(der);
+    const clientKeys = [await exportPublicKey(clientKey.publicKey)];
+    await using rig = await sealedRig({ sealed: { required: true, clientKeys } });
+    using client = await rig.connectSealed({ clientKey });
     const wrapped = await rig.kms.encrypt(rig.keyArn, decodeHex(TSK));
     await client.request({ type: "configure", encrypted_tsk: encodeBase64(wrapped), ...CREDENTIALS });
-    await using folder = await Folder.make({ "tsk.hex": `${TSK}\n` });
+    const pem = `-----BEGIN PRIVATE KEY-----\n${encodeBase64(der)}\n-----END PRIVATE KEY-----\n`;
+    await using folder = await Folder.make({ "tsk.hex": `${TSK}\n`, "client.pem": pem });
     const root = encodeHex(await crypto.subtle.digest("SHA-256", rig.nsm.root));
     const run = (pcr0: string, ...more: readonly string[]) =>
       runTool(python ?? "", [
         ...[`${EXAMPLES}/python/denclave_client.py`, formatAddress(rig.address), "process"],
         ...["--tsk-file", `${folder.path}/tsk.hex`, "--data", DATA, "--sealed", "--pcr0", pcr0, ...more],
       ]);
-    const processed = await run(PCR0, "--root-sha256", root);
+    const processed = await run(
+      PCR0,
+      "--root-sha256",
+      root,
+      "--client-key-file",
+      `${folder.path}/client.pem`,
+    );
     assertEquals([processed.code, processed.stdout.replace(/\n$/, "")], [0, DATA], processed.stderr);
     for (
       const [given, words] of [
         [[PCR0], "root is another one"],
         [["cd".repeat(48), "--root-sha256", root], "PCR 0 is"],
+        [[PCR0, "--root-sha256", root], "client_not_allowed"],
       ] as const
     ) {
       const [pcr0, ...more] = given;

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 TIMEOUT_S = 65
 MAX_REPLY = 40 * 1024 * 1024
@@ -395,6 +396,14 @@ class SealedClient:
         return checked(self.exchange(request))
 
 
+def read_client_key(path):
+    with open(path, "rb") as file:
+        key = load_pem_private_key(file.read(), password=None)
+    if not isinstance(key, X25519PrivateKey):
+        raise OSError(f"{path} holds no X25519 key")
+    return key
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("address")
@@ -403,6 +412,7 @@ def main():
     parser.add_argument("--tsk-file", help="the session key, 64 hex digits")
     parser.add_argument("--sealed", action="store_true", help="seal requests for the enclave, after it attested to its key")
     parser.add_argument("--pcr0", help="the enclave's PCR0, 96 hex digits")
+    parser.add_argument("--client-key-file", help="with --sealed: this client's X25519 key (openssl genpkey -algorithm X25519)")
     parser.add_argument("--root-sha256", default=AWS_ROOT_SHA256, help="for development: trust this simulated root")
     options = parser.parse_args()
     if options.sealed and options.pcr0 is None:
@@ -411,7 +421,10 @@ def main():
         parser.error("process needs --tsk-file")
     try:
         with Connection(options.address) as connection:
-            client = SealedClient(connection, options.pcr0, options.root_sha256) if options.sealed else connection
+            client = connection
+            if options.sealed:
+                sender_key = None if options.client_key_file is None else read_client_key(options.client_key_file)
+                client = SealedClient(connection, options.pcr0, options.root_sha256, sender_key)
             if options.command == "ping":
                 print(client.request({"type": "ping"})["msg"])
             else:

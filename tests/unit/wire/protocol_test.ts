@@ -77,10 +77,10 @@ function problemOf(value: unknown, spec: FieldSpec): string | undefined {
   const { type, format, bytes, values, items } = spec;
   if (values !== undefined && !values.includes(value as string)) return `is none of ${values.join()}`;
   const isType = type === "array"
-    ? Array.isArray(value) && value.every((item) => typeof item === items)
+    ? Array.isArray(value) && value.every((item) => String(typeof item) === items)
     : type === "integer"
     ? Number.isInteger(value)
-    : typeof value === type;
+    : String(typeof value) === type;
   if (!isType) return `is no ${type}`;
   if (format === undefined || typeof value !== "string") return undefined;
   if (!PATTERNS[format].test(value)) return `is no ${format}`;
