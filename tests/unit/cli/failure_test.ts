@@ -9,15 +9,17 @@ import { connect } from "../../../lib/wire/socket.ts";
 
 /** What SQLite throws when there is no room. */
 function sqliteFull(): unknown {
-  using database = new DatabaseSync(":memory:");
+  const database = new DatabaseSync(":memory:");
   database.exec("CREATE TABLE t (x)");
   database.exec("PRAGMA max_page_count = 2");
   try {
     database.exec("INSERT INTO t VALUES (zeroblob(100000))");
+    return undefined;
   } catch (thrown) {
     return thrown;
+  } finally {
+    database.close();
   }
-  return undefined;
 }
 
 /** What Deno throws when there is no room; tests/e2e/ctl_input_test.ts has the device. */
