@@ -5,16 +5,9 @@
  */
 import { createHash } from "node:crypto";
 import { SecretBytes } from "../crypto/secret_bytes.ts";
+import type { CredentialStrings } from "./credential_strings.ts";
 
-/** The three strings, as they come out of a request. `sessionToken` is empty for long-lived keys. */
-export interface CredentialStrings {
-  /** Such as `ASIA...`. */
-  readonly accessKeyId: string;
-  /** Never empty. */
-  readonly secretAccessKey: string;
-  /** Empty for long-lived keys. */
-  readonly sessionToken: string;
-}
+export type { CredentialStrings } from "./credential_strings.ts";
 
 /** Owns a set of credentials. `using` it wipes them. */
 export class Credentials implements Disposable {

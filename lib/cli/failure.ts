@@ -6,8 +6,40 @@
 import { EnclaveError, messageOf, positionOf } from "../errors.ts";
 import { EXIT } from "./options.ts";
 
+const DISK_FULL_HINT = "The disk is full: free space on it, then run the command again.";
+/** By the system (ENOSPC, EDQUOT) and by SQLite. */
+const DISK_FULL =
+  /os error (28|122)\)|\bENOSPC\b|\bEDQUOT\b|no space left on device|database or disk is full/i;
+const MAX_CAUSES = 8;
+
+/** Something that was thrown, and its causes. */
+function* causesOf(thrown: unknown): Generator<Error> {
+  let current = thrown;
+  for (let depth = 0; current instanceof Error && depth < MAX_CAUSES; depth++) {
+    yield current;
+    current = current.cause;
+  }
+}
+
+/** A failure as it is told: one that comes of a full disk says so, whatever was being written. */
+export function namedFailure(thrown: unknown): unknown {
+  for (const { message } of causesOf(thrown)) {
+    if (!DISK_FULL.test(message)) continue;
+    const what = thrown instanceof EnclaveError ? thrown.message : `Cannot write: ${message}`;
+    return new EnclaveError(what, { code: "disk_full", hint: DISK_FULL_HINT, cause: thrown });
+  }
+  return thrown;
+}
+
+/** Whether a file that the command line names is not there. An address is no file. */
+export function isMissingFile(thrown: unknown): boolean {
+  return thrown instanceof EnclaveError && thrown.code === "eif_unreadable" &&
+    [...causesOf(thrown)].some((cause) => cause instanceof Deno.errors.NotFound);
+}
+
 /** What to print on stderr for something that ended the program, and its exit code. */
-export function describeFailure(thrown: unknown): { readonly text: string; readonly exitCode: number } {
+export function describeFailure(failed: unknown): { readonly text: string; readonly exitCode: number } {
+  const thrown = namedFailure(failed);
   if (!(thrown instanceof EnclaveError)) {
     const position = positionOf(thrown);
     const where = position === undefined ? "" : ` (at ${position})`;
@@ -15,6 +47,6 @@ export function describeFailure(thrown: unknown): { readonly text: string; reado
   }
   const hint = thrown.hint === undefined ? "" : `\n${thrown.hint}`;
   const isUsage = ["usage", "invalid_key_arn", "invalid_address", "invalid_endpoint", "invalid_config"]
-    .includes(thrown.code);
+    .includes(thrown.code) || isMissingFile(thrown);
   return { text: `denclave: ${thrown.message}${hint}\n`, exitCode: isUsage ? EXIT.usage : EXIT.unavailable };
 }

@@ -14,7 +14,7 @@ import { Progress } from "./progress.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import { createTable } from "./table.ts";
 import { formatFields, formatTable } from "./columns.ts";
-import { messageOf } from "../errors.ts";
+import { EnclaveError, messageOf } from "../errors.ts";
 import { accountMaker, findAccount, signAll } from "../parent/accounts.ts";
 import { Client } from "../parent/client.ts";
 import { verifyAccount } from "../parent/verify_account.ts";
@@ -28,6 +28,7 @@ import {
   enclaveAddress,
   KEY_OPTION,
   openStore,
+  readInput,
   STORE_OPTIONS,
 } from "./io.ts";
 
@@ -107,8 +108,9 @@ function namesToCreate(options: Options): readonly string[] {
 
 async function readJson(file: string, option: string): Promise<unknown> {
   try {
-    return JSON.parse(await Deno.readTextFile(file));
+    return JSON.parse(await readInput(file));
   } catch (thrown) {
+    if (thrown instanceof EnclaveError) throw thrown;
     throw new UsageError(`Cannot read --${option} ${file}: ${messageOf(thrown)}`, "It must be a JSON file.");
   }
 }
@@ -179,12 +181,16 @@ async function create(argv: readonly string[], io: CtlIo): Promise<number> {
   });
   const json = options.on("json");
   const made: AccountRow[] = [];
+  let interruptedBy: string | undefined;
+  if (names.length > 1) void io.untilSignal().then((signal) => interruptedBy = signal);
   try {
     using progress = new Progress("accounts", names.length, {
       isTerminal: io.stderrIsTerminal,
       write: io.stderr,
     });
     for (const name of names) {
+      // The account under way is stored before that: its key exists nowhere else.
+      if (interruptedBy !== undefined) break;
       made.push(await make(name));
       progress.at(made.length);
     }
@@ -208,6 +214,12 @@ async function create(argv: readonly string[], io: CtlIo): Promise<number> {
         "Without an attestation document nothing can prove that these keys were made in an enclave: there is no NSM.\n",
       );
     }
+  }
+  if (made.length < names.length) {
+    io.stderr(
+      `Interrupted (${interruptedBy}): ${made.length} of ${names.length} accounts were made and stored.\n`,
+    );
+    return EXIT.failed;
   }
   return EXIT.ok;
 }

@@ -7,7 +7,8 @@ import { decodeBase64, decodeHex, encodeBase64 } from "@std/encoding";
 import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../cli/options.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import { SecretBytes } from "../crypto/secret_bytes.ts";
-import { KEY_LENGTH } from "../crypto/sealing.ts";
+import { KEY_LENGTH, NONCE_LENGTH as BLOB_NONCE_LENGTH, TAG_LENGTH } from "../crypto/sealing.ts";
+import { EnclaveError } from "../errors.ts";
 import {
   EXPECT_OPTIONS,
   type ExpectedEnclave,
@@ -16,12 +17,14 @@ import {
   nonceOf,
 } from "./attestation_options.ts";
 import { verifyAttestReply } from "../parent/attest_reply.ts";
-import { Client, type ClientOptions, type Requester } from "../parent/client.ts";
+import { Client, type ClientOptions, orThrow, type Requester } from "../parent/client.ts";
+import { exchangeWithCredentials } from "../parent/credentialed.ts";
 import { processData } from "../parent/process.ts";
 import { SealedClient } from "../parent/sealed_client.ts";
 import { type HpkeKeyPair, importKeyPair } from "../sealed/mod.ts";
 import { parseAddress } from "../wire/address.ts";
-import type { CtlIo } from "./io.ts";
+import { DEFAULT_MAX_LENGTH } from "../wire/framing.ts";
+import { credentialSource, type CtlIo, readBytes, readInput } from "./io.ts";
 import { optionalString, requiredString, type WireObject } from "../wire/messages.ts";
 
 /** Commands of the group. */
@@ -62,7 +65,11 @@ const SPECS = [
     value: "FILE",
     help: "process: seal the data with this key (hex), and open the result",
   },
-  { name: "data", value: "TEXT", help: "process: what to seal and send; needs --tsk-file" },
+  {
+    name: "data",
+    value: "TEXT",
+    help: "process: what to seal and send, or - for stdin, or @FILE; needs --tsk-file",
+  },
   { name: "unbound", help: "process: the old blob format, for a service that knows no other" },
   { name: "ciphertext", value: "HEX", help: "process: a blob that is sealed already" },
   { name: "request-id", value: "HEX", help: "process: what the blob of --ciphertext is bound to" },
@@ -86,7 +93,7 @@ const HELP = `usage: denclavectl client <command> [options]
 Talks to the session key service.
 commands: ${CLIENT_COMMANDS.join(", ")}
 attest and --sealed verify the enclave: they need its PCR0 (or PCR8), by --pcr or --measurements
-configure takes the credentials from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
+configure takes the credentials where AWS's own tools do: environment, profile, container, instance role (IMDSv2)
 options:
 ${helpLines(SPECS)}
 
@@ -94,19 +101,15 @@ exit codes: 0 the service did it, 1 the service or a check refused, 2 usage, 69 
 `;
 
 const NONCE_LENGTH = 32;
+/** Room for the other fields of a `process` request. */
+const FIELDS_LENGTH = 256;
+/** Data whose blob, in hex, still fits the largest message that a service takes unless configured. Bytes. */
+const MAX_DATA = (DEFAULT_MAX_LENGTH - FIELDS_LENGTH) / 2 - BLOB_NONCE_LENGTH - TAG_LENGTH;
 const PEM = /^-----BEGIN PRIVATE KEY-----\s+([A-Za-z0-9+/=\s]{1,200})-----END PRIVATE KEY-----\s*$/;
 
 const encoder = new TextEncoder();
 
-function environment(io: CtlIo, name: string): string {
-  const value = io.env(name);
-  if (value === undefined || value === "") {
-    throw new UsageError(`${name} must be set`, "configure sends the parent's credentials.");
-  }
-  return value;
-}
-
-function configureRequest(options: Options, io: CtlIo): WireObject {
+function configureRequest(options: Options): WireObject {
   const wrapped = options.text("encrypted-tsk");
   if (wrapped === undefined) {
     throw new UsageError("--encrypted-tsk must be set", "It is what KMS Encrypt gave for the session key.");
@@ -122,20 +125,18 @@ function configureRequest(options: Options, io: CtlIo): WireObject {
   return {
     type: "configure",
     encrypted_tsk: wrapped,
-    aws_access_key_id: environment(io, "AWS_ACCESS_KEY_ID"),
-    aws_secret_access_key: environment(io, "AWS_SECRET_ACCESS_KEY"),
-    aws_session_token: io.env("AWS_SESSION_TOKEN") ?? "",
     ...optional,
   };
 }
 
 async function tskOf(file: string): Promise<SecretBytes> {
   try {
-    const key = new SecretBytes(decodeHex((await Deno.readTextFile(file)).trim()));
+    const key = new SecretBytes(decodeHex((await readInput(file)).trim()));
     if (key.length === KEY_LENGTH) return key;
     key[Symbol.dispose]();
     throw new RangeError(`It must have ${KEY_LENGTH} bytes in hex.`);
   } catch (thrown) {
+    if (thrown instanceof EnclaveError) throw thrown;
     throw new UsageError(
       `Cannot read a session key from ${file}`,
       thrown instanceof Error ? thrown.message : undefined,
@@ -143,25 +144,61 @@ async function tskOf(file: string): Promise<SecretBytes> {
   }
 }
 
-async function process(client: Requester, options: Options): Promise<string> {
+/** What --data means: a text, or bytes of stdin or a file. @throws {EnclaveError} `usage` */
+async function dataOf(data: string): Promise<Uint8Array<ArrayBuffer>> {
+  if (data === "-") return await readBytes("-", MAX_DATA);
+  if (data.startsWith("@")) return await readBytes(data.slice(1), MAX_DATA);
+  return encoder.encode(data);
+}
+
+/** The result as it is printed: text, which in JSON may be bytes instead. @throws {EnclaveError} `usage` */
+function shownResult(opened: Uint8Array, asJson: boolean): string {
+  let text: string | undefined;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(opened);
+  } catch {
+    // It is no text.
+  }
+  if (!asJson && text !== undefined) return text;
+  if (asJson) {
+    return JSON.stringify({
+      status: "ok",
+      ...(text === undefined ? { data_base64: encodeBase64(opened) } : { data: text }),
+    });
+  }
+  throw new UsageError("The result is not UTF-8 text", "Ask with --json: its data_base64 has the bytes.");
+}
+
+/** What a `process` sends: a blob that is sealed already, or data and the key to seal it with. */
+type ProcessInput =
+  | { readonly ciphertext: string; readonly requestId: string | undefined }
+  | { readonly key: SecretBytes; readonly data: Uint8Array<ArrayBuffer> };
+
+/** @throws {EnclaveError} `usage` */
+async function processInput(options: Options): Promise<ProcessInput> {
   const ciphertext = options.text("ciphertext");
   const data = options.text("data");
   const file = options.text("tsk-file");
-  const id = options.text("request-id");
-  if (ciphertext !== undefined) {
-    const bound = id === undefined ? {} : { bind: true, request_id: id };
-    const reply = await client.request({ type: "process", ciphertext, ...bound });
-    return options.on("json") ? JSON.stringify(reply) : String(reply["result"]);
-  }
-  if (id !== undefined) throw new UsageError("--request-id goes with --ciphertext");
+  const requestId = options.text("request-id");
+  if (ciphertext !== undefined) return { ciphertext, requestId };
+  if (requestId !== undefined) throw new UsageError("--request-id goes with --ciphertext");
   if (data === undefined || file === undefined) {
     throw new UsageError("Give --data with --tsk-file, or --ciphertext");
   }
-  using key = await tskOf(file);
-  const bind = !options.on("unbound");
-  const opened = await processData(client, { key: key.expose(), data: encoder.encode(data) }, { bind });
-  const text = new TextDecoder().decode(opened);
-  return options.on("json") ? JSON.stringify({ status: "ok", data: text }) : text;
+  const bytes = await dataOf(data);
+  return { key: await tskOf(file), data: bytes };
+}
+
+async function process(client: Requester, input: ProcessInput, options: Options): Promise<string> {
+  if ("ciphertext" in input) {
+    const { ciphertext, requestId } = input;
+    const bound = requestId === undefined ? {} : { bind: true, request_id: requestId };
+    const reply = await client.request({ type: "process", ciphertext, ...bound });
+    return options.on("json") ? JSON.stringify(reply) : String(reply["result"]);
+  }
+  const { key, data } = input;
+  const opened = await processData(client, { key: key.expose(), data }, { bind: !options.on("unbound") });
+  return shownResult(opened, options.on("json"));
 }
 
 /** Asks for a document, and prints what it answers, so that it can be kept and verified (`denclavectl attest verify`). */
@@ -179,10 +216,11 @@ async function clientKeyOf(options: Options): Promise<HpkeKeyPair | undefined> {
   const file = options.text("client-key-file");
   if (file === undefined) return undefined;
   try {
-    const [, base64 = ""] = PEM.exec(await Deno.readTextFile(file)) ?? [];
+    const [, base64 = ""] = PEM.exec(await readInput(file)) ?? [];
     using der = new SecretBytes(decodeBase64(base64.replace(/\s/g, "")));
     return await importKeyPair(der.expose());
   } catch (thrown) {
+    if (thrown instanceof EnclaveError) throw thrown;
     throw new UsageError(
       `Cannot read a private key from ${file}`,
       thrown instanceof RangeError ? thrown.message : "Make one with openssl genpkey -algorithm X25519.",
@@ -227,8 +265,8 @@ async function connect(
   });
 }
 
-function requestOf(command: Command, options: Options, io: CtlIo): WireObject {
-  if (command === "configure") return configureRequest(options, io);
+function requestOf(command: Command, options: Options): WireObject {
+  if (command === "configure") return configureRequest(options);
   if (command === "attest") return attestRequest(options);
   if (command === "logs") return { type: command, limit: options.number("limit", { min: 1, max: 500 }) };
   return { type: command };
@@ -249,11 +287,18 @@ async function verifyReply(
 
 async function run(command: Command, options: Options, io: CtlIo): Promise<string> {
   // What the command line lacks is said before a connection is made.
-  const request = requestOf(command, options, io);
+  const request = requestOf(command, options);
+  const credentials = command === "configure" ? credentialSource(options, io) : undefined;
+  await credentials?.get();
   const expected = await enclaveToVerify(command, options, io);
+  using stack = new DisposableStack();
+  const input = command === "process" ? await processInput(options) : undefined;
+  if (input !== undefined && "key" in input) stack.use(input.key);
   using client = await connect(options, expected);
-  if (command === "process") return await process(client, options);
-  const reply = await client.request(request);
+  if (input !== undefined) return await process(client, input, options);
+  const reply = credentials === undefined
+    ? await client.request(request)
+    : orThrow(await exchangeWithCredentials(client, credentials, request));
   if (command === "logs" && !options.on("json")) {
     return (reply["events"] as unknown[]).map((event) => JSON.stringify(event)).join("\n");
   }

@@ -304,7 +304,7 @@ async function compile(program: ProgramRecord, clone: string, binary: string): P
     ...["run", "--quiet", "--no-prompt", ...permissions, "scripts/compile.ts", "--output", binary],
     ...options,
   ], { what: "Compiling", timeoutMs: COMPILE_MS, cwd: clone });
-  const made = parseProgramRecord(JSON.parse(await Deno.readTextFile(`${binary}.build.json`)));
+  const made = parseProgramRecord(JSON.parse(await readInput(`${binary}.build.json`)));
   if (made !== undefined) return made;
   throw new EnclaveError("The commit's compile task wrote no record of what it made", {
     code: "reproduce_failed",

@@ -30,29 +30,48 @@ export function mayColour(io: CtlIo): boolean {
 /** The largest text that a file or stdin may be. */
 const MAX_INPUT = 1_048_576;
 
+function unreadable(file: string, thrown: unknown): EnclaveError {
+  return new EnclaveError(`Cannot read ${file === "-" ? "stdin" : file}: ${messageOf(thrown)}`, {
+    code: "usage",
+    hint: "Give a file, or - for stdin.",
+    cause: thrown,
+  });
+}
+
 /**
- * Reads a file's text, or stdin's for `-`.
+ * Reads a file's bytes, or stdin's for `-`.
+ *
+ * @param max bytes
+ * @throws {EnclaveError} `usage` when it is not there, or too long.
+ */
+export async function readBytes(file: string, max: number): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    const opened = file === "-" ? undefined : await Deno.open(file);
+    const stream = opened?.readable ?? Deno.stdin.readable;
+    const chunks: Uint8Array<ArrayBuffer>[] = [];
+    let length = 0;
+    for await (const chunk of stream) {
+      length += chunk.length;
+      if (length > max) throw new Error(`it is longer than ${max} bytes`);
+      chunks.push(chunk);
+    }
+    return new Uint8Array(await new Blob(chunks).arrayBuffer());
+  } catch (thrown) {
+    throw unreadable(file, thrown);
+  }
+}
+
+/**
+ * Reads a file's text, or stdin's for `-`. A byte order mark at its beginning is dropped.
  *
  * @throws {EnclaveError} `usage` when it is not there, too long or no text.
  */
 export async function readInput(file: string): Promise<string> {
+  const bytes = await readBytes(file, MAX_INPUT);
   try {
-    const opened = file === "-" ? undefined : await Deno.open(file);
-    const stream = opened?.readable ?? Deno.stdin.readable;
-    const bytes = new Uint8Array(MAX_INPUT + 1);
-    let length = 0;
-    for await (const chunk of stream) {
-      if (length + chunk.length > MAX_INPUT) throw new Error(`it is longer than ${MAX_INPUT} bytes`);
-      bytes.set(chunk, length);
-      length += chunk.length;
-    }
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, length));
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (thrown) {
-    throw new EnclaveError(`Cannot read ${file === "-" ? "stdin" : file}: ${messageOf(thrown)}`, {
-      code: "usage",
-      hint: "Give a file, or - for stdin.",
-      cause: thrown,
-    });
+    throw unreadable(file, thrown);
   }
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { EXIT, UsageError } from "../cli/options.ts";
-import { describeFailure } from "../cli/failure.ts";
+import { describeFailure, namedFailure } from "../cli/failure.ts";
 import { takeCommand } from "../cli/options.ts";
 import { AttestationError } from "../attestation/errors.ts";
 import { EifError } from "../eif/errors.ts";
@@ -168,9 +168,10 @@ function isRefusal(thrown: unknown): boolean {
 
 /** What {@link runCtl} threw, as stderr and the exit code say it: words, or JSON where `--json` asks for it. */
 export function describeCtlFailure(
-  thrown: unknown,
+  failed: unknown,
   argv: readonly string[],
 ): { readonly text: string; readonly exitCode: number } {
+  const thrown = namedFailure(failed);
   const exitCode = ctlExitCode(thrown);
   if (!argv.includes("--json")) return { text: describeFailure(thrown).text, exitCode };
   const error = {

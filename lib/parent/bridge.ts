@@ -9,7 +9,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { EnclaveError, messageOf } from "../errors.ts";
-import { type Address, connect, formatAddress, listen, type Stream, writeAll } from "../wire/address.ts";
+import { type Address, formatAddress, type Stream, writeAll } from "../wire/address.ts";
+import { connect, listen } from "../wire/socket.ts";
 import { DEFAULT_MAX_LENGTH, FrameDecoder } from "../wire/framing.ts";
 
 /** Where the bridge listens. */

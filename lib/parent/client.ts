@@ -1,14 +1,27 @@
 /**
- * The parent's side of the session key service: a connection that sends requests and gives replies. Knows the wire, not the service.
+ * The parent's side of the session key service: a connection that sends requests and gives replies.
  *
  * @module
  */
 import { EnclaveError, messageOf } from "../errors.ts";
-import { type Address, connect, formatAddress, type Stream, writeAll } from "../wire/address.ts";
+import { type Address, formatAddress, type Stream, writeAll } from "../wire/address.ts";
 import { DEFAULT_MAX_LENGTH, encodeMessage, FrameDecoder, type Framing } from "../wire/framing.ts";
 import { parseObject, type WireObject } from "../wire/messages.ts";
+import type {
+  ExchangeOf,
+  ReplyOf,
+  RequestOf,
+  RequestType,
+  WalletExchangeOf,
+  WalletReplyOf,
+  WalletRequestOf,
+  WalletRequestType,
+} from "../wire/protocol.ts";
+import { connect } from "../wire/socket.ts";
 
 export { EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
+export type * from "../wire/protocol.ts";
+export type { Stream } from "../wire/address.ts";
 
 /** Options of {@link Client.connect}. */
 export interface ClientOptions {
@@ -21,6 +34,9 @@ export interface ClientOptions {
   /** The largest reply, bytes. */
   readonly maxLength?: number;
 }
+
+/** A little more than the service takes. */
+const DEFAULT_TIMEOUT_MS = 65_000;
 
 /** The service answered with an error. */
 export class ServiceError extends EnclaveError {
@@ -37,24 +53,61 @@ export class ServiceError extends EnclaveError {
 }
 
 /** What sends requests: a connection, or one on which they are sealed. */
-export type Requester = Pick<Client, "exchange" | "request">;
+export interface Requester {
+  /** Gives the reply, whatever its status. */
+  exchange(request: WireObject): Promise<WireObject>;
+  /** Throws an error reply. */
+  request(request: WireObject): Promise<WireObject>;
+}
+
+/** As {@link Requester}, with the types of the requests that are known: `status` tells replies from errors. */
+export interface TypedRequester extends Requester {
+  /** Gives the reply, whatever its status. */
+  exchange<T extends RequestType>(request: RequestOf<T>): Promise<ExchangeOf<T>>;
+  /** Gives the wallet's reply, whatever its status. */
+  exchange<T extends WalletRequestType>(request: WalletRequestOf<T>): Promise<WalletExchangeOf<T>>;
+  /** Of a request that is not known here. */
+  exchange(request: WireObject): Promise<WireObject>;
+  /** Throws an error reply. */
+  request<T extends RequestType>(request: RequestOf<T>): Promise<ReplyOf<T>>;
+  /** Throws the wallet's error reply. */
+  request<T extends WalletRequestType>(request: WalletRequestOf<T>): Promise<WalletReplyOf<T>>;
+  /** Of a request that is not known here. */
+  request(request: WireObject): Promise<WireObject>;
+}
+
+/**
+ * The reply, unless it is an error.
+ *
+ * @throws {ServiceError} with the service's code
+ */
+export function orThrow(reply: WireObject): WireObject {
+  const isWallets = reply["status"] === undefined && typeof reply["apiResponse"] === "string";
+  if (reply["status"] !== "ok" && !isWallets) throw new ServiceError(reply);
+  return reply;
+}
 
 /** A connection to the service. Requests on it are answered in order, one at a time. */
-export class Client implements Disposable {
+export class Client implements TypedRequester, Disposable {
   #stream: Stream;
-  #address: Address;
+  #address: Address | undefined;
   #framing: Framing;
   #timeoutMs: number;
   #decoder: FrameDecoder;
   #last: Promise<unknown> = Promise.resolve();
   #writing: Promise<void> = Promise.resolve();
 
-  private constructor(stream: Stream, address: Address, options: Required<Omit<ClientOptions, "connectMs">>) {
+  private constructor(stream: Stream, address: Address | undefined, options: ClientOptions) {
     this.#stream = stream;
     this.#address = address;
-    this.#framing = options.framing;
-    this.#timeoutMs = options.timeoutMs;
-    this.#decoder = new FrameDecoder(options.maxLength);
+    this.#framing = options.framing ?? "u32be";
+    this.#timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    this.#decoder = new FrameDecoder(options.maxLength ?? 4 * DEFAULT_MAX_LENGTH);
+  }
+
+  /** Over a stream that is there, such as one of another runtime's sockets; it is closed with this client. */
+  static over(stream: Stream, options: Omit<ClientOptions, "connectMs"> = {}): Client {
+    return new Client(stream, undefined, options);
   }
 
   /**
@@ -63,13 +116,8 @@ export class Client implements Disposable {
    * @throws {EnclaveError} `connect_failed`
    */
   static async connect(address: Address, options: ClientOptions = {}): Promise<Client> {
-    const all = {
-      framing: "u32be" as const,
-      timeoutMs: 65_000,
-      maxLength: 4 * DEFAULT_MAX_LENGTH,
-      ...options,
-    };
-    return new Client(await connect(address, options.connectMs ?? all.timeoutMs), address, all);
+    const connectMs = options.connectMs ?? options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    return new Client(await connect(address, connectMs), address, options);
   }
 
   /**
@@ -77,6 +125,9 @@ export class Client implements Disposable {
    *
    * @throws {EnclaveError} `no_reply` when the connection ended, or nothing came in time; the connection is closed then.
    */
+  exchange<T extends RequestType>(request: RequestOf<T>): Promise<ExchangeOf<T>>;
+  exchange<T extends WalletRequestType>(request: WalletRequestOf<T>): Promise<WalletExchangeOf<T>>;
+  exchange(request: WireObject): Promise<WireObject>;
   exchange(request: WireObject): Promise<WireObject> {
     const turn = this.#last.then(() => this.#exchange(request));
     this.#last = turn.catch(() => {});
@@ -88,23 +139,24 @@ export class Client implements Disposable {
    *
    * @throws {ServiceError} with the service's code
    */
+  request<T extends RequestType>(request: RequestOf<T>): Promise<ReplyOf<T>>;
+  request<T extends WalletRequestType>(request: WalletRequestOf<T>): Promise<WalletReplyOf<T>>;
+  request(request: WireObject): Promise<WireObject>;
   async request(request: WireObject): Promise<WireObject> {
-    const reply = await this.exchange(request);
-    if (reply["status"] !== "ok") throw new ServiceError(reply);
-    return reply;
+    return orThrow(await this.exchange(request));
   }
 
   async #exchange(request: WireObject): Promise<WireObject> {
-    const { promise: late, reject } = Promise.withResolvers<never>();
-    const timer = setTimeout(
-      () => reject(new Error(`nothing came within ${this.#timeoutMs} ms`)),
-      this.#timeoutMs,
-    );
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<never>((_, reject) => {
+      const give = () => reject(new Error(`nothing came within ${this.#timeoutMs} ms`));
+      timer = setTimeout(give, this.#timeoutMs);
+    });
     try {
       return await Promise.race([this.#sendAndReceive(request), late]);
     } catch (thrown) {
       this[Symbol.dispose]();
-      throw new EnclaveError(`No reply from ${formatAddress(this.#address)}: ${messageOf(thrown)}`, {
+      throw new EnclaveError(`No reply from ${this.#name}: ${messageOf(thrown)}`, {
         code: "no_reply",
         hint: "The request may or may not have been carried out. Connect again.",
         cause: thrown,
@@ -114,11 +166,19 @@ export class Client implements Disposable {
     }
   }
 
+  get #name(): string {
+    return this.#address === undefined ? "the service" : formatAddress(this.#address);
+  }
+
   async #sendAndReceive(request: WireObject): Promise<WireObject> {
     // The last request may have been refused before all of it was sent: what is left of it goes first.
     await this.#writing;
     // And this one may be: so read while writing.
-    this.#writing = writeAll(this.#stream, encodeMessage(this.#framing, request), this.#address.transport);
+    this.#writing = writeAll(
+      this.#stream,
+      encodeMessage(this.#framing, request),
+      this.#address?.transport ?? "tcp",
+    );
     this.#writing.catch(() => {});
     for (;;) {
       const frame = this.#decoder.next();

@@ -11,7 +11,8 @@ import { requiredString } from "../wire/messages.ts";
 import type { Requester } from "./client.ts";
 
 export { EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
-export { Client, type ClientOptions, type Requester, ServiceError } from "./client.ts";
+export { Client, type ClientOptions, type Requester, ServiceError, type TypedRequester } from "./client.ts";
+export type * from "../wire/protocol.ts";
 export type { Address } from "../wire/address.ts";
 export type { Framing } from "../wire/framing.ts";
 export type { WireObject } from "../wire/messages.ts";

@@ -13,8 +13,19 @@ import { SealedSender } from "../sealed/sender.ts";
 import type { Address } from "../wire/address.ts";
 import { optionalString, type WireObject } from "../wire/messages.ts";
 import { type Attested, type ExpectedReply, verifyAttestReply } from "./attest_reply.ts";
-import { Client, type ClientOptions, ServiceError } from "./client.ts";
+import type {
+  ExchangeOf,
+  ReplyOf,
+  RequestOf,
+  RequestType,
+  WalletExchangeOf,
+  WalletReplyOf,
+  WalletRequestOf,
+  WalletRequestType,
+} from "../wire/protocol.ts";
+import { Client, type ClientOptions, orThrow, ServiceError, type TypedRequester } from "./client.ts";
 
+export type * from "../wire/protocol.ts";
 export { EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
 export { Client, type ClientOptions, ServiceError } from "./client.ts";
 export { type AttestationCode, AttestationError } from "../attestation/errors.ts";
@@ -58,7 +69,7 @@ function refusedInTheOpen(cause: ServiceError): SealedError {
 }
 
 /** Requests and replies that the enclave alone can read. One request at a time, in order. */
-export class SealedClient implements Disposable {
+export class SealedClient implements TypedRequester, Disposable {
   #client: Client;
   #options: SealedClientOptions;
   #now: () => number;
@@ -127,6 +138,9 @@ export class SealedClient implements Disposable {
    * @throws {AttestationError} when the enclave is not the one expected.
    * @throws {EnclaveError} `no_reply`
    */
+  exchange<T extends RequestType>(request: RequestOf<T>): Promise<ExchangeOf<T>>;
+  exchange<T extends WalletRequestType>(request: WalletRequestOf<T>): Promise<WalletExchangeOf<T>>;
+  exchange(request: WireObject): Promise<WireObject>;
   exchange(request: WireObject): Promise<WireObject> {
     return this.#inTurn(() => this.#exchange(request));
   }
@@ -136,10 +150,11 @@ export class SealedClient implements Disposable {
    *
    * @throws {ServiceError} with the service's code
    */
+  request<T extends RequestType>(request: RequestOf<T>): Promise<ReplyOf<T>>;
+  request<T extends WalletRequestType>(request: WalletRequestOf<T>): Promise<WalletReplyOf<T>>;
+  request(request: WireObject): Promise<WireObject>;
   async request(request: WireObject): Promise<WireObject> {
-    const reply = await this.exchange(request);
-    if (reply["status"] !== "ok") throw new ServiceError(reply);
-    return reply;
+    return orThrow(await this.exchange(request));
   }
 
   /** Messages must arrive in the order of their counters. */

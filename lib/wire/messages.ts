@@ -4,43 +4,16 @@
  *
  * @module
  */
-import type { CredentialStrings } from "../aws/credentials.ts";
+import type { CredentialStrings } from "../aws/credential_strings.ts";
 import { MAX_CREDENTIAL_LENGTH } from "../aws/kms_limits.ts";
+import type { ErrorCode } from "./error_codes.ts";
 import { type JsonShape, MAX_DEPTH, measureJson } from "./json_shape.ts";
+
+export type { CredentialStrings } from "../aws/credential_strings.ts";
+export type { ErrorCode } from "./error_codes.ts";
 
 /** A request's document, as an object of unknown fields. */
 export type WireObject = Record<string, unknown>;
-
-/** Codes of error replies: stable, for programs. */
-export type ErrorCode =
-  | "invalid_json"
-  | "unknown_type"
-  | "missing_fields"
-  | "not_configured"
-  | "already_configured"
-  | "key_not_allowed"
-  | "kms_decrypt_failed"
-  | "kms_generate_failed"
-  | "credentials_expired"
-  | "clock_skew"
-  | "decrypt_failed"
-  | "rekey_required"
-  | "invalid_payload"
-  | "guard_refused"
-  | "row_rejected"
-  | "master_key_conflict"
-  | "entropy_not_trusted"
-  | "attestation_unavailable"
-  | "binding_required"
-  | "sealed_required"
-  | "sealed_key_unknown"
-  | "sealed_replayed"
-  | "client_not_allowed"
-  | "message_too_large"
-  | "busy"
-  | "timeout"
-  | "workflow_failed"
-  | "internal_error";
 
 /** The reply to a request that failed. `details` is for people: fixed words, never a stack or a secret. */
 export interface ErrorReply {
@@ -170,7 +143,8 @@ export function requiredString(object: WireObject, name: string, means: string):
   return value;
 }
 
-const SPELLINGS = [
+/** Spellings of the three credentials: at top level, or within `credential`. */
+export const CREDENTIAL_SPELLINGS = [
   ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"],
   ["access_key_id", "secret_access_key", "token"],
   ["AccessKeyId", "SecretAccessKey", "Token"],
@@ -200,7 +174,7 @@ export function takeCredentials(request: WireObject): CredentialStrings {
   delete request["credential"];
   try {
     for (const place of places) {
-      for (const [id, secret, token] of SPELLINGS) {
+      for (const [id, secret, token] of CREDENTIAL_SPELLINGS) {
         if (!Object.hasOwn(place, id) && !Object.hasOwn(place, secret)) continue;
         const accessKeyId = requiredString(place, id, "the AWS access key id");
         const secretAccessKey = requiredString(place, secret, "the AWS secret access key");
@@ -214,7 +188,7 @@ export function takeCredentials(request: WireObject): CredentialStrings {
     }
   } finally {
     for (const place of places) {
-      for (const name of SPELLINGS.flat()) delete place[name];
+      for (const name of CREDENTIAL_SPELLINGS.flat()) delete place[name];
     }
   }
   throw new WireError(

@@ -4,7 +4,10 @@
  * @module
  */
 export * from "./address.ts";
+export { ERROR_CODES } from "./error_codes.ts";
 export * from "./framing.ts";
 export * from "./json_shape.ts";
 export * from "./messages.ts";
 export * from "./process_binding.ts";
+export * from "./protocol.ts";
+export * from "./socket.ts";

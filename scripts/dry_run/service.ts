@@ -19,7 +19,8 @@ import type { SessionKeyOptions } from "../../lib/service/session_key.ts";
 import { startService } from "../../lib/service/start.ts";
 import { NO_GUARDS, type WalletGuards } from "../../lib/service/wallet_guards.ts";
 import { VERSION } from "../../lib/version.ts";
-import { type Address, listen } from "../../lib/wire/address.ts";
+import type { Address } from "../../lib/wire/address.ts";
+import { listen } from "../../lib/wire/socket.ts";
 import { workflow } from "../../lib/workflow.ts";
 
 /** A service that runs. */

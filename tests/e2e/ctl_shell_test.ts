@@ -55,7 +55,7 @@ Deno.test("with --json an error is JSON on stderr, with the exit code that it ha
   const cases: readonly (readonly [readonly string[], number, string])[] = [
     [["account", "list", "--store", "nonsense"], 2, "usage"],
     [["client", "ping", "--connect", "tcp:127.0.0.1:1"], 69, "connect_failed"],
-    [["eif", "verify", "/nonexistent.eif"], 69, "eif_unreadable"],
+    [["eif", "verify", "/nonexistent.eif"], 2, "eif_unreadable"],
   ];
   await Promise.all(cases.map(async ([args, code, name]) => {
     const [words, json] = await Promise.all([runCtl(args), runCtl([...args, "--json"])]);

@@ -226,7 +226,7 @@ const OTHER = [
 const MISTAKES: readonly (readonly [readonly string[], number, RegExp])[] = [
   [["describe"], 2, /Which image\?/],
   [["describe", "a", "b"], 2, /Unexpected argument "b"/],
-  [["describe", "/nonexistent.eif"], 69, /Cannot read \/nonexistent.eif: there is no such file/],
+  [["describe", "/nonexistent.eif"], 2, /Cannot read \/nonexistent.eif: there is no such file/],
   [["describe", "enclave.yaml"], 1, /enclave.yaml is not an enclave image\n.*begins with \.eif/],
   [["verify", "small.eif", "--pcr", "3=00"], 2, /Cannot use "3=00" for --pcr/],
   [["build"], 2, /What is the image to run\?/],

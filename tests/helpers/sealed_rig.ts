@@ -48,10 +48,10 @@ export async function sealedRig(
     now: () => new Date(Date.now() + ahead.ms),
     monotonic: () => clock.ms,
   });
-  const address: Address = service.address;
+  const { address } = service;
   const connect = () => Client.connect(address, { timeoutMs: 20_000 });
   /** A client that seals, and trusts the simulated root. */
-  const connectSealed = (options: Partial<SealedClientOptions> = {}, to = address) =>
+  const connectSealed = (options: Partial<SealedClientOptions> = {}, to: Address = address) =>
     SealedClient.connect(to, {
       timeoutMs: 20_000,
       pcrs: { 0: PCR0 },

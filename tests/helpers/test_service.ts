@@ -11,7 +11,8 @@ import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
 import { OPEN_TO_ALL } from "../../lib/service/sealed.ts";
 import { type Service, type ServiceOptions, startService } from "../../lib/service/start.ts";
 import { NO_GUARDS } from "../../lib/service/wallet_guards.ts";
-import { type Address, listen } from "../../lib/wire/address.ts";
+import type { Address } from "../../lib/wire/address.ts";
+import { listen } from "../../lib/wire/socket.ts";
 
 /** No guards, no cache, no NSM, requests sealed or not. */
 const TEST_SERVICE = {

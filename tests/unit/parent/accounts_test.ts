@@ -8,7 +8,7 @@ import { parseAddress } from "../../../lib/crypto/ethereum/address.ts";
 import { encode } from "cborg";
 import { EnclaveError } from "../../../lib/errors.ts";
 import { accountMaker, createAccount, findAccount, signAll } from "../../../lib/parent/accounts.ts";
-import { ServiceError } from "../../../lib/parent/client.ts";
+import { type Requester, ServiceError } from "../../../lib/parent/client.ts";
 import { type AccountRow, StoreError } from "../../../lib/parent/stores/account_store.ts";
 import { verifyAccount } from "../../../lib/parent/verify_account.ts";
 import { hashMessage, recoverAddress } from "../../deps/ethers.ts";
@@ -109,7 +109,7 @@ for (
 ) {
   Deno.test(`a reply that is not as it should be is refused: ${what}`, async () => {
     await using rig = await accountRig();
-    rig.client.exchange = () => Promise.resolve({ ...reply });
+    (rig.client as Requester).exchange = () => Promise.resolve({ ...reply });
     const error = await assertRejects(() => rig.wallet.generateAccount("alice", {}), EnclaveError);
     assertEquals(error.code, "unexpected_reply");
   });

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { encodeHex } from "@std/encoding";
 import { DatabaseSync } from "node:sqlite";
-import { ServiceError } from "../../../lib/parent/client.ts";
+import { type Requester, ServiceError } from "../../../lib/parent/client.ts";
 import { CredentialSource } from "../../../lib/aws/credential_source.ts";
 import { enclaveMasterKey } from "../../../lib/parent/gateway/enclave.ts";
 import { GatewayError } from "../../../lib/parent/gateway/errors.ts";
@@ -412,8 +412,9 @@ for (const [what, change] of REPLIES) {
   Deno.test(`a reply with ${what} is refused, and nothing stored`, async () => {
     using rig = await gatewayRig();
     await using enclave = await rig.boot();
-    const exchange = enclave.client.exchange.bind(enclave.client);
-    enclave.client.exchange = async (request) => ({ ...await exchange(request), ...change });
+    const client: Requester = enclave.client;
+    const exchange = client.exchange.bind(client);
+    client.exchange = async (request) => ({ ...await exchange(request), ...change });
     const error = await assertRejects(
       () => initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true }),
       GatewayError,

@@ -12,7 +12,8 @@ import { type SealedClientOptions, SealedError, ServiceError } from "../../../li
 import { WalletClient } from "../../../lib/parent/wallet_client.ts";
 import { exportPublicKey, generateKeyPair } from "../../../lib/sealed/mod.ts";
 import { KEY_GRACE_MS, KEY_LIFE_MS } from "../../../lib/service/sealed_keys.ts";
-import { type Address, listen } from "../../../lib/wire/address.ts";
+import type { Address } from "../../../lib/wire/address.ts";
+import { listen } from "../../../lib/wire/socket.ts";
 import { encodeMessage, FrameDecoder } from "../../../lib/wire/framing.ts";
 import { parseObject, type WireObject } from "../../../lib/wire/messages.ts";
 import { CONFIGURATION_HASH, PCR0, sealedRig } from "../../helpers/sealed_rig.ts";

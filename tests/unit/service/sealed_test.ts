@@ -190,7 +190,7 @@ Deno.test("a reply opens for its own request alone", async () => {
   const sender = await rig.sender(client);
   const [first, second] = [await sender.seal(PING), await sender.seal({ type: "health" })];
   const replies = [await client.exchange({ ...first.message }), await client.exchange({ ...second.message })];
-  const [toFirst = {}, toSecond = {}] = replies;
+  const [toFirst = {}, toSecond = {}]: readonly WireObject[] = replies;
   assertEquals((await assertRejects(() => first.open(toSecond), SealedError)).code, "sealed_not_opened");
   assertEquals((await assertRejects(() => second.open(toFirst), SealedError)).code, "sealed_not_opened");
   const changed = { ...toFirst, ciphertext: flipped(String(toFirst["ciphertext"]), -1) };

@@ -1,14 +1,8 @@
 /** Addresses. */
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { EnclaveError } from "../../../lib/errors.ts";
-import {
-  connect,
-  formatAddress,
-  listen,
-  parseAddress,
-  type Stream,
-  writeAll,
-} from "../../../lib/wire/address.ts";
+import { formatAddress, parseAddress, type Stream, writeAll } from "../../../lib/wire/address.ts";
+import { connect, listen } from "../../../lib/wire/socket.ts";
 import { within } from "../../helpers/deadline.ts";
 
 for (

@@ -1,0 +1,136 @@
+/**
+ * The codes of error replies, with what each means and what a client does about it. The table of docs/protocol.md and the JSON Schema are made from
+ * this one (`deno task protocol`).
+ *
+ * Runs in browsers.
+ *
+ * @module
+ */
+
+/** What a code means, and what a client does about it. */
+interface CodeWords {
+  readonly means: string;
+  readonly remedy: string;
+}
+
+/** All codes. Stable: a code is added, and none changes its meaning. */
+export const ERROR_CODES = {
+  invalid_json: {
+    means: "The message is not a JSON object in UTF-8, or is nested too deep.",
+    remedy: "Correct the message. After a broken `raw` message the connection ends.",
+  },
+  unknown_type: {
+    means: "No such `type` or `apiRequest`.",
+    remedy: "`details` lists those that there are.",
+  },
+  missing_fields: {
+    means: "A field is missing, or has another type, length or format than it must have.",
+    remedy: "`details` names the field.",
+  },
+  not_configured: {
+    means: "The service holds no session key, or no master key.",
+    remedy: "Send `configure` or `master_key.init` first.",
+  },
+  already_configured: {
+    means: "The service takes a session key once (`--configure-once`), or the epoch does not grow.",
+    remedy: "Use the key that is there, or send a larger `epoch`.",
+  },
+  key_not_allowed: {
+    means: "The KMS key or the region is not in the measured configuration.",
+    remedy: "Name a key that is.",
+  },
+  kms_decrypt_failed: {
+    means: "KMS did not open a wrapped key.",
+    remedy:
+      "`details` has the name of KMS's error: check the key policy, the credentials and the wrapped key.",
+  },
+  kms_generate_failed: {
+    means: "KMS gave no data key.",
+    remedy: "`details` has the name of KMS's error: check the key policy and the credentials.",
+  },
+  credentials_expired: {
+    means: "KMS says that the credentials of the request have expired.",
+    remedy: "Fetch new credentials and send the request once more.",
+  },
+  clock_skew: {
+    means:
+      "The enclave's clock and another one differ too much: KMS's, or that of the client which sealed the request.",
+    remedy: "`details` says by how much: correct the clock, and seal anew.",
+  },
+  decrypt_failed: {
+    means: "A blob or a sealed request does not open: another key, other additional data, or changed bytes.",
+    remedy: "Check the key and the additional data.",
+  },
+  rekey_required: {
+    means: "The session key has made as many seals as are safe (2^32).",
+    remedy: "Send `configure` with a new one.",
+  },
+  invalid_payload: {
+    means: "What is to be signed is not right.",
+    remedy: "`details` names the field.",
+  },
+  guard_refused: {
+    means: "A rule of the measured configuration forbids to sign this.",
+    remedy: "`details` names the rule.",
+  },
+  row_rejected: {
+    means: "A stored row does not open, is of an earlier epoch, or does not belong together.",
+    remedy: "`details` names the fields to look at. Do not make a new key in its place.",
+  },
+  master_key_conflict: {
+    means: "The enclave holds another master key, or another epoch of it.",
+    remedy: "Ask with `master_key.public_info`, then decide.",
+  },
+  entropy_not_trusted: {
+    means: "The kernel's random numbers are not known to be seeded from the NSM: no key is made.",
+    remedy: "Start the enclave anew, and look at `health`.",
+  },
+  attestation_unavailable: {
+    means: "There is no NSM, or it gave no document.",
+    remedy: "Ask an enclave. In one, look at `logs`.",
+  },
+  binding_required: {
+    means: "The service takes bound `process` requests alone (`--bind-process`).",
+    remedy: "Send `bind` and `request_id`, and the additional data with the blob.",
+  },
+  sealed_required: {
+    means:
+      "The service takes sealed requests alone (`--require-sealed`), but for `ping`, `health` and `attest`.",
+    remedy: "Seal the request.",
+  },
+  sealed_key_unknown: {
+    means: "The request is sealed for a key that the enclave does not have, or no longer.",
+    remedy: "Attest anew, and seal for the key of that document.",
+  },
+  sealed_replayed: {
+    means: "The counter does not grow, or the client key has begun a newer session.",
+    remedy: "Never send a sealed request again: seal a new one, with a new client id.",
+  },
+  client_not_allowed: {
+    means: "The service serves known clients, and this is none of them.",
+    remedy: "Seal with a client key that the measured configuration lists.",
+  },
+  message_too_large: {
+    means: "The message is larger than the service takes (10 MiB unless configured).",
+    remedy: "`details` says how much it takes.",
+  },
+  busy: {
+    means: "There are as many connections, batches or waiting calls as the service takes.",
+    remedy: "Try again later.",
+  },
+  timeout: {
+    means: "The rest of the message did not come in time, or the request took too long. The connection ends.",
+    remedy: "Connect again. The request may have been carried out.",
+  },
+  workflow_failed: {
+    means: "The workflow refused the data, by a code of its own.",
+    remedy: "`code` and `details` are the workflow's words.",
+  },
+  internal_error: {
+    means: "A defect, a workflow that threw, or a service that is ending.",
+    remedy: "Look at `logs`.",
+  },
+} as const satisfies Readonly<Record<string, CodeWords>>;
+
+/** Codes of error replies: stable, for programs. */
+export type ErrorCode = keyof typeof ERROR_CODES;

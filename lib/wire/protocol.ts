@@ -1,0 +1,506 @@
+/**
+ * Every request with its fields, and the fields of its reply. The types of the client are derived from these tables, and the tables of docs/protocol.md and
+ * the JSON Schema are made from them (`deno task protocol`).
+ *
+ * Runs in browsers.
+ *
+ * @module
+ */
+import type { ErrorReply, WalletErrorReply, WireObject } from "./messages.ts";
+
+/** One field. */
+export interface FieldSpec {
+  /** JSON's type; `id` is a string or a whole number, `any` is any value. */
+  readonly type: "string" | "boolean" | "integer" | "number" | "object" | "array" | "id" | "any";
+  /** Bytes are strings in one of these; for an array, what its items are. */
+  readonly format?: "hex" | "base64" | "date-time" | "0x-hex";
+  /** Bytes before encoding: exactly, or at least and at most. */
+  readonly bytes?: number | readonly [number, number];
+  /** The only values. */
+  readonly values?: readonly (string | number)[];
+  /** Of an array's items. */
+  readonly items?: "string" | "object";
+  /** May be absent. */
+  readonly optional?: true;
+  /** What it holds. */
+  readonly means: string;
+}
+
+/** Fields by name. */
+export type FieldSpecs = Readonly<Record<string, FieldSpec>>;
+
+/** A request and its reply. */
+export interface RequestSpec {
+  /** What it does. */
+  readonly means: string;
+  /** Whether it carries AWS credentials. */
+  readonly credentials?: true;
+  /** Beside `type` (or `apiRequest`) and the credentials. */
+  readonly request: FieldSpecs;
+  /** Beside `status` (or, of the wallet, within `content`). */
+  readonly reply: FieldSpecs;
+}
+
+const NONCE = {
+  type: "string",
+  format: "base64",
+  bytes: [16, 512],
+  optional: true,
+  means: "random; asks for an attestation document about the key",
+} as const;
+const REGION = {
+  type: "string",
+  optional: true,
+  means: "region of the KMS key, where several are allowed",
+} as const;
+const DOCUMENT = {
+  type: "string",
+  format: "base64",
+  optional: true,
+  means: "where the request had a nonce: the attestation document, a COSE_Sign1",
+} as const;
+const ENCLAVE_ID = { type: "id", means: "a whole number, or a name of letters, digits and `._:-`" } as const;
+const ENCLAVE_ID_TEXT = { type: "string", means: "as in the request, as text" } as const;
+const MEANT_ENCLAVE = { ...ENCLAVE_ID, optional: true, means: "refused unless it is the enclave's" } as const;
+const BOOT_ID = { type: "string", means: "random, of this run of the enclave" } as const;
+const KEY_EPOCH = { type: "integer", means: "from 1; grows by one with each rewrap" } as const;
+const PUBLIC_KEY = { type: "string", format: "base64", bytes: 33, means: "compressed, secp256k1" } as const;
+const KMS_KEY = { type: "string", means: "ARN of the KMS key" } as const;
+const ORIGIN = {
+  type: "string",
+  values: ["generated", "opened"],
+  means: "whether this run of the enclave made the key, or opened a row",
+} as const;
+const ROW = {
+  kms_encrypted_dek: {
+    type: "string",
+    format: "base64",
+    bytes: [1, 6144],
+    means: "the data key as KMS wrapped it",
+  },
+  encrypted_private_key: {
+    type: "string",
+    format: "base64",
+    bytes: 60,
+    means: "the private key, sealed under the data key",
+  },
+  public_key: PUBLIC_KEY,
+  key_epoch: KEY_EPOCH,
+} as const;
+const OPTIONAL_ROW = {
+  kms_encrypted_dek: { ...ROW.kms_encrypted_dek, optional: true },
+  encrypted_private_key: { ...ROW.encrypted_private_key, optional: true },
+  public_key: { ...PUBLIC_KEY, optional: true },
+  key_epoch: { ...KEY_EPOCH, optional: true },
+} as const;
+const ROW_REPLY = {
+  enclave_id: ENCLAVE_ID_TEXT,
+  ...ROW,
+  kms_key_id: KMS_KEY,
+  newly_generated: { type: "boolean", means: "whether this request made the key: store the row" },
+  origin: ORIGIN,
+  boot_id: BOOT_ID,
+  attestation_document: DOCUMENT,
+} as const;
+const SERVER_STATS = {
+  connections: { type: "integer", means: "open now" },
+  accepted: { type: "integer", means: "connections since the start" },
+  refused: { type: "integer", means: "connections that were answered `busy`" },
+  memory_in_flight: { type: "integer", means: "bytes reserved for arriving messages and requests under way" },
+} as const;
+const ACCOUNT = {
+  name: { type: "string", means: "of the account: up to 128 characters, no control characters" },
+  key_id: {
+    type: "string",
+    optional: true,
+    means: "ARN or id of the KMS key, where several are allowed; also `keyId`, `kms_key_id`",
+  },
+  region: REGION,
+} as const;
+const ACCOUNT_ROW = {
+  address: { type: "string", format: "0x-hex", bytes: 20, means: "of the account, with its checksum" },
+  encryptedPrivateKey: {
+    type: "string",
+    format: "base64",
+    bytes: 60,
+    means: "the private key, sealed under the data key",
+  },
+  encryptedDataKey: {
+    type: "string",
+    format: "base64",
+    bytes: [1, 6144],
+    means: "the data key as KMS wrapped it",
+  },
+} as const;
+const hex = (bytes: number) => ({ type: "string", format: "0x-hex", bytes, optional: true }) as const;
+
+/** Requests that `type` names. */
+export const REQUESTS = {
+  ping: {
+    means: "Whether the service answers.",
+    request: {},
+    reply: {
+      msg: { type: "string", values: ["pong"], means: "always" },
+      timestamp: { type: "string", format: "date-time", means: "the enclave's clock" },
+    },
+  },
+  health: {
+    means: "The state of the service.",
+    request: {},
+    reply: {
+      configured: { type: "boolean", means: "whether there is a session key" },
+      configured_at: {
+        type: "string",
+        format: "date-time",
+        optional: true,
+        means: "when the session key was taken into use",
+      },
+      epoch: { type: "integer", optional: true, means: "of the session key, where the service wants one" },
+      seals: { type: "integer", optional: true, means: "made under the session key; 2^32 is the limit" },
+      version: { type: "string", means: "of the service" },
+      uptime_s: { type: "integer", means: "seconds since the start" },
+      kms: { type: "object", means: "`backend`, `attested`, and what that backend counts" },
+      aead: { type: "string", means: "the implementation of AES-256-GCM" },
+      wallet: {
+        type: "object",
+        means: "`guarded`: whether rules are set; with a cache, `cached_keys` and `cache_hits`",
+      },
+      master_key: {
+        type: "object",
+        means: "`initialised`, `boot_id`; with a key, `enclave_id` and `key_epoch`",
+      },
+      ...SERVER_STATS,
+      log_lines_dropped: { type: "integer", means: "by the log's rate limit" },
+      warnings: { type: "array", items: "string", means: "what a person should know of the configuration" },
+      permissions: {
+        type: "array",
+        items: "string",
+        means: "kinds of permission that the process still holds",
+      },
+      self_test: {
+        type: "array",
+        items: "object",
+        optional: true,
+        means: "checks as they are now: `check`, `state` (`ok`, `warn`, `fail`, `skipped`), `seen`",
+      },
+    },
+  },
+  configure: {
+    means: "Has KMS open the session key, and takes it into use in place of the last one.",
+    credentials: true,
+    request: {
+      encrypted_tsk: {
+        type: "string",
+        format: "base64",
+        bytes: [1, 6144],
+        means: "the session key (32 bytes) as KMS Encrypt gave it",
+      },
+      kms_key_id: {
+        type: "string",
+        optional: true,
+        means: "ARN or id of the KMS key, where several are allowed; also `key_id`",
+      },
+      region: REGION,
+      epoch: {
+        type: "integer",
+        optional: true,
+        means: "a whole number that grows with every `configure`, for a service that wants one",
+      },
+    },
+    reply: {
+      msg: { type: "string", values: ["configured"], means: "always" },
+      timestamp: { type: "string", format: "date-time", means: "when the key was taken into use" },
+    },
+  },
+  process: {
+    means: "Opens a blob with the session key, runs the workflow on the data, and seals the result.",
+    request: {
+      ciphertext: { type: "string", format: "hex", means: "the blob: nonce, ciphertext, tag" },
+      bind: { type: "boolean", optional: true, means: "whether the blobs are bound to this request" },
+      request_id: {
+        type: "string",
+        format: "hex",
+        bytes: 16,
+        optional: true,
+        means: "with `bind`: random, new for each request",
+      },
+    },
+    reply: { result: { type: "string", format: "hex", means: "the result's blob" } },
+  },
+  attest: {
+    means: "An attestation document that vouches for the key that requests are sealed for.",
+    request: {
+      nonce: { type: "string", format: "base64", bytes: [16, 512], means: "random, new for each request" },
+      user_data: {
+        type: "string",
+        format: "base64",
+        bytes: [1, 256],
+        optional: true,
+        means: "the document vouches for its hash too",
+      },
+    },
+    reply: {
+      attestation_document: { type: "string", format: "base64", means: "a COSE_Sign1 of the NSM" },
+      public_key: {
+        type: "string",
+        format: "base64",
+        bytes: 32,
+        means: "X25519, to seal for; the document has it",
+      },
+      key_id: { type: "string", format: "base64", bytes: 32, means: "SHA-256 of `public_key`" },
+      expires_at: {
+        type: "string",
+        format: "date-time",
+        means: "attest anew from then on; the key is taken for 5 minutes more",
+      },
+      configuration_hash: {
+        type: "string",
+        format: "base64",
+        bytes: 32,
+        means: "SHA-256 of the measured configuration",
+      },
+    },
+  },
+  sealed: {
+    means: "A request that only the attested enclave can read.",
+    request: {
+      key_id: { type: "string", format: "base64", bytes: 32, means: "of the key that it is sealed for" },
+      client_id: { type: "string", format: "base64", bytes: [16, 32], means: "random, of this session" },
+      counter: { type: "integer", means: "from 1; grows with each request of the session" },
+      enc: { type: "string", format: "base64", bytes: 32, means: "HPKE's encapsulated key" },
+      ciphertext: { type: "string", format: "base64", means: "the sealed request" },
+      client_key: {
+        type: "string",
+        format: "base64",
+        bytes: 32,
+        optional: true,
+        means: "in auth mode: the client's public key",
+      },
+    },
+    reply: {
+      type: { type: "string", values: ["sealed"], means: "always" },
+      ciphertext: { type: "string", format: "base64", means: "the sealed reply: nonce, ciphertext, tag" },
+    },
+  },
+  logs: {
+    means: "The last events of the log, without secrets.",
+    request: {
+      limit: { type: "integer", optional: true, means: "at most so many: 1 to 500, by default 100" },
+    },
+    reply: {
+      events: {
+        type: "array",
+        items: "object",
+        means: "oldest first: `time`, `level`, `event`, and what belongs to the event",
+      },
+    },
+  },
+  metrics: {
+    means: "Counts and durations of requests since the start.",
+    request: {},
+    reply: {
+      requests: {
+        type: "object",
+        means: "by type: `ok`, `error`, `mean_ms`, `max_ms`, `p50_ms`, `p99_ms`",
+      },
+      ...SERVER_STATS,
+    },
+  },
+  "master_key.init": {
+    means: "Takes a stored master key into use; without a row, makes one.",
+    credentials: true,
+    request: {
+      enclave_id: ENCLAVE_ID,
+      kms_key_id: { ...KMS_KEY, optional: true, means: "ARN or id, where several are allowed" },
+      region: REGION,
+      ...OPTIONAL_ROW,
+      nonce: NONCE,
+    },
+    reply: ROW_REPLY,
+  },
+  "master_key.verify": {
+    means: "Whether a stored row opens. What is held stays as it is.",
+    credentials: true,
+    request: {
+      enclave_id: ENCLAVE_ID,
+      kms_key_id: { ...KMS_KEY, optional: true, means: "ARN or id, where several are allowed" },
+      region: REGION,
+      ...ROW,
+    },
+    reply: {
+      enclave_id: ENCLAVE_ID_TEXT,
+      key_epoch: KEY_EPOCH,
+      kms_key_id: KMS_KEY,
+      boot_id: BOOT_ID,
+    },
+  },
+  "master_key.rewrap": {
+    means: "Wraps the master key under another KMS key; the epoch grows by one. The reply is the new row.",
+    credentials: true,
+    request: {
+      new_kms_key_id: { type: "string", means: "ARN or id of the KMS key to wrap under" },
+      region: REGION,
+      enclave_id: MEANT_ENCLAVE,
+      key_epoch: { ...KEY_EPOCH, optional: true, means: "refused unless it is the epoch that is held" },
+      previous_document_sha256: {
+        type: "string",
+        format: "base64",
+        bytes: 32,
+        optional: true,
+        means: "of the document of the epoch before, which the new one names",
+      },
+      nonce: NONCE,
+    },
+    reply: ROW_REPLY,
+  },
+  "master_key.public_info": {
+    means: "The public part of the master key.",
+    request: { enclave_id: MEANT_ENCLAVE, nonce: NONCE },
+    reply: {
+      enclave_id: ENCLAVE_ID_TEXT,
+      public_key: PUBLIC_KEY,
+      kms_key_id: KMS_KEY,
+      key_epoch: KEY_EPOCH,
+      boot_id: BOOT_ID,
+      origin: ORIGIN,
+      attestation_document: DOCUMENT,
+    },
+  },
+  "master_key.sign": {
+    means: "Signs a digest with the master key.",
+    request: {
+      enclave_id: MEANT_ENCLAVE,
+      digest: { type: "string", means: "32 bytes, base64 or hex" },
+      scheme: {
+        type: "string",
+        values: ["ecdsa", "schnorr"],
+        optional: true,
+        means: "`ecdsa` unless given; `schnorr` is BIP-340's",
+      },
+    },
+    reply: {
+      scheme: { type: "string", values: ["ecdsa", "schnorr"], means: "that was used" },
+      public_key: PUBLIC_KEY,
+      key_epoch: KEY_EPOCH,
+      boot_id: BOOT_ID,
+      signature: { type: "string", format: "base64", bytes: 64, means: "r ‖ s; for Schnorr, BIP-340's" },
+      recovery_id: { type: "integer", values: [0, 1], optional: true, means: "of ECDSA: the parity of y" },
+    },
+  },
+} as const satisfies Readonly<Record<string, RequestSpec>>;
+
+/** Requests of the wallet, which `apiRequest` names. */
+export const WALLET_REQUESTS = {
+  generateAccount: {
+    means: "Makes an Ethereum account. It exists nowhere but in the reply: store it.",
+    credentials: true,
+    request: { ...ACCOUNT, nonce: NONCE },
+    reply: {
+      name: { type: "string", means: "as in the request" },
+      keyId: KMS_KEY,
+      ...ACCOUNT_ROW,
+      version: { type: "integer", values: [1], means: "of the row's format" },
+      attestationDocument: DOCUMENT,
+    },
+  },
+  sign: {
+    means: "Signs with an account: one of `message`, `typedData`, `transaction`, `digest`, or `items`.",
+    credentials: true,
+    request: {
+      ...ACCOUNT,
+      ...ACCOUNT_ROW,
+      version: { type: "integer", values: [1], optional: true, means: "of the row's format" },
+      message: { type: "any", optional: true, means: 'text, or `{"raw": "0x…"}` for bytes (EIP-191)' },
+      typedData: { type: "object", optional: true, means: "EIP-712" },
+      transaction: { type: "object", optional: true, means: "legacy, EIP-2930 or EIP-1559" },
+      digest: { type: "string", optional: true, means: "32 bytes, hex: signed as they are" },
+      items: {
+        type: "array",
+        items: "object",
+        optional: true,
+        means: "1 to 1,000 objects, each with one of the four",
+      },
+    },
+    reply: {
+      address: ACCOUNT_ROW.address,
+      signature: { ...hex(65), means: "r ‖ s ‖ (27 + yParity)" },
+      r: { ...hex(32), means: "of the signature" },
+      s: { ...hex(32), means: "of the signature" },
+      yParity: { type: "integer", values: [0, 1], optional: true, means: "parity of y" },
+      v: {
+        type: "integer",
+        optional: true,
+        means: "27 + yParity; in a transaction as its type has it",
+      },
+      signedTransaction: {
+        type: "string",
+        format: "0x-hex",
+        optional: true,
+        means: "of a transaction: ready to be sent",
+      },
+      transactionHash: { ...hex(32), means: "of a transaction" },
+      signatures: {
+        type: "array",
+        items: "object",
+        optional: true,
+        means: "of `items`, in their order: each with the fields above but `address`",
+      },
+    },
+  },
+} as const satisfies Readonly<Record<string, RequestSpec>>;
+
+/** The type of a field's value. */
+export type ValueOf<F> = F extends { readonly values: readonly (infer V)[] } ? V
+  : F extends { readonly type: "string" } ? string
+  : F extends { readonly type: "id" } ? string | number
+  : F extends { readonly type: "boolean" } ? boolean
+  : F extends { readonly type: "integer" | "number" } ? number
+  : F extends { readonly type: "object" } ? Readonly<WireObject>
+  : F extends { readonly type: "array"; readonly items: "string" } ? readonly string[]
+  : F extends { readonly type: "array" } ? readonly Readonly<WireObject>[]
+  : unknown;
+
+/** Names of the fields that may be absent. */
+export type OptionalNames<S> = {
+  [K in keyof S]: S[K] extends { readonly optional: true } ? K : never;
+}[keyof S];
+
+/** An object type of fields. Further fields are `unknown`: what a newer service adds. */
+export type FieldsOf<S> =
+  & { readonly [K in Exclude<keyof S, OptionalNames<S>>]: ValueOf<S[K]> }
+  & { readonly [K in OptionalNames<S>]?: ValueOf<S[K]> }
+  & Readonly<WireObject>;
+
+/** The name of a request, in `type`. */
+export type RequestType = keyof typeof REQUESTS;
+/** The name of a request of the wallet, in `apiRequest`. */
+export type WalletRequestType = keyof typeof WALLET_REQUESTS;
+
+/** A request by its `type`; credentials in any spelling come in addition. */
+export type RequestOf<T extends RequestType> =
+  & { readonly type: T }
+  & FieldsOf<(typeof REQUESTS)[T]["request"]>;
+
+/** The reply to a request that worked, by the request's `type`. */
+export type ReplyOf<T extends RequestType> =
+  & { readonly status: "ok" }
+  & FieldsOf<(typeof REQUESTS)[T]["reply"]>;
+
+/** A request of the wallet by its `apiRequest`; credentials in any spelling come in addition. */
+export type WalletRequestOf<T extends WalletRequestType> =
+  & { readonly apiRequest: T }
+  & FieldsOf<(typeof WALLET_REQUESTS)[T]["request"]>;
+
+/** The wallet's reply to a request that worked, by its `apiRequest`. */
+export type WalletReplyOf<T extends WalletRequestType> = Readonly<WireObject> & {
+  readonly status?: never;
+  readonly apiResponse: T extends "generateAccount" ? "generateResponse" : "signResponse";
+  readonly content: FieldsOf<(typeof WALLET_REQUESTS)[T]["reply"]>;
+};
+
+/** Any reply to a request, by its `type`: `status` tells them apart. */
+export type ExchangeOf<T extends RequestType> = ReplyOf<T> | (ErrorReply & Readonly<WireObject>);
+/** Any reply of the wallet: `status` is `error`, or absent. */
+export type WalletExchangeOf<T extends WalletRequestType> =
+  | WalletReplyOf<T>
+  | (WalletErrorReply & Readonly<WireObject>);

@@ -1,0 +1,83 @@
+/**
+ * Opens sockets: listeners, and connections that are given up in time. For Deno.
+ *
+ * @module
+ */
+import { EnclaveError, messageOf } from "../errors.ts";
+import { type Address, formatAddress, type Stream } from "./address.ts";
+
+/**
+ * Opens a listener. Needs net permission for the address (for a Unix socket: read and write for its path).
+ *
+ * @returns the listener, and the address with the port that was chosen where 0 was asked for
+ * @throws {EnclaveError} `listen_failed`
+ */
+export function listen(address: Address): { readonly listener: Deno.Listener; readonly address: Address } {
+  try {
+    switch (address.transport) {
+      case "vsock":
+        // deno-lint-ignore no-explicit-any -- the vsock listener's type differs between the Deno versions we support
+        return { listener: Deno.listen(address) as any, address };
+      case "tcp": {
+        const listener = Deno.listen(address);
+        return { listener, address: { ...address, port: listener.addr.port } };
+      }
+      case "unix":
+        return { listener: Deno.listen(address) as unknown as Deno.Listener, address };
+      default:
+        return address satisfies never;
+    }
+  } catch (thrown) {
+    throw new EnclaveError(`Cannot listen on ${formatAddress(address)}: ${messageOf(thrown)}`, {
+      code: "listen_failed",
+      hint: thrown instanceof Deno.errors.AddrInUse
+        ? "Another process has the address: stop it, or choose another port."
+        : thrown instanceof Deno.errors.NotCapable
+        ? "The compiled binary may listen on the vsock port that it was built for; another needs a build of its own (deno task compile --port)."
+        : "vsock needs /dev/vsock; on a host use --listen tcp:127.0.0.1:5000 or unix:<path>.",
+      cause: thrown,
+    });
+  }
+}
+
+/**
+ * Connects, or gives up.
+ *
+ * @param timeoutMs milliseconds
+ * @throws {EnclaveError} `connect_failed`
+ */
+export async function connect(address: Address, timeoutMs: number): Promise<Stream> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
+  const connecting = open(address);
+  try {
+    return await Promise.race([connecting, late]);
+  } catch (thrown) {
+    void connecting.then((stream) => stream.close(), () => {});
+    throw new EnclaveError(`Cannot connect to ${formatAddress(address)}: ${messageOf(thrown)}`, {
+      code: "connect_failed",
+      hint: address.transport === "vsock"
+        ? "Check that the enclave runs (nitro-cli describe-enclaves) with this CID, and listens on this port."
+        : "Check that the service listens there.",
+      cause: thrown,
+    });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function open(address: Address): Promise<Stream> {
+  switch (address.transport) {
+    case "vsock":
+      return await Deno.connect(address) as unknown as Stream;
+    case "tcp": {
+      const stream = await Deno.connect(address);
+      stream.setNoDelay(true);
+      return stream;
+    }
+    case "unix":
+      return await Deno.connect(address);
+    default:
+      return address satisfies never;
+  }
+}

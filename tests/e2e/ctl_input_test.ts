@@ -1,0 +1,263 @@
+/** What `denclavectl` reads and writes: stdin and files, credentials of the provider chain, interruption, a full disk, a missing file. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { decodeHex, encodeBase64 } from "@std/encoding";
+import { TSK_CONTEXT } from "../../lib/aws/tsk_context.ts";
+import { LocalKms } from "../../lib/kms/local.ts";
+import { Client } from "../../lib/parent/client.ts";
+import { formatAddress } from "../../lib/wire/address.ts";
+import { encodeMessage, FrameDecoder } from "../../lib/wire/framing.ts";
+import { parseObject, type WireObject } from "../../lib/wire/messages.ts";
+import { ctlLaunch, devLaunch, runCtl } from "../helpers/ctl_process.ts";
+import { Folder } from "../helpers/folder.ts";
+import { ServiceProcess, within } from "../helpers/service_process.ts";
+import { runTool } from "../helpers/tools.ts";
+
+const TSK = "1f".repeat(32);
+const BOM = "\ufeff";
+const LOCAL = { aws_access_key_id: "local", aws_secret_access_key: "local" };
+const PCR = "ab".repeat(48);
+/** PKCS #8 of an X25519 key. */
+const PEM = `-----BEGIN PRIVATE KEY-----\n${
+  encodeBase64(decodeHex(`302e020100300506032b656e04220420${"07".repeat(32)}`))
+}\n-----END PRIVATE KEY-----\n`;
+
+async function configuredService(folder: Folder) {
+  const file = `${folder.path}/keys.json`;
+  await folder.write("tsk.hex", `${TSK}\n`);
+  await using kms = await LocalKms.open({ region: "us-east-1", file });
+  const wrapped = await kms.encrypt(kms.keyArns[0] ?? "", decodeHex(TSK), TSK_CONTEXT);
+  const service = await ServiceProcess.start(devLaunch(["--kms-local-file", file]));
+  using client = await Client.connect(service.address, { timeoutMs: 20_000 });
+  await client.request({ type: "configure", encrypted_tsk: encodeBase64(wrapped), ...LOCAL });
+  return service;
+}
+
+Deno.test("client process takes its data from stdin or a file, byte for byte, up to what a message holds", async () => {
+  await using folder = await Folder.make();
+  await using service = await configuredService(folder);
+  const large = "x".repeat(5_242_724);
+  await folder.write("large", large);
+  await folder.write("larger", `${large}x`);
+  await folder.write("binary", new Uint8Array([0xff, 0x00, 0x80]));
+  const run = (data: string, stdin?: string, ...more: string[]) =>
+    runCtl([
+      ...["client", "process", "--connect", formatAddress(service.address)],
+      ...["--tsk-file", `${folder.path}/tsk.hex`, "--data", data, ...more],
+    ], stdin === undefined ? {} : { stdin });
+  for (const text of [`${BOM}two\nlines\n`, ""]) {
+    const result = await run("-", text, "--json");
+    assertEquals(result.code, 0, result.stderr);
+    assertEquals(JSON.parse(result.stdout), { status: "ok", data: text });
+  }
+  const whole = await run(`@${folder.path}/large`);
+  assertEquals([whole.code, whole.stdout.length], [0, large.length + 1], whole.stderr);
+  const tooLarge = await run(`@${folder.path}/larger`);
+  assertEquals(tooLarge.code, 2);
+  assertStringIncludes(tooLarge.stderr, `it is longer than ${large.length} bytes`);
+  const binary = await run(`@${folder.path}/binary`, undefined, "--json");
+  assertEquals(JSON.parse(binary.stdout), { status: "ok", data_base64: "/wCA" });
+  const unshown = await run(`@${folder.path}/binary`);
+  assertEquals(unshown.code, 2);
+  assertStringIncludes(unshown.stderr, "--json");
+});
+
+/** A service that keeps what it is asked, and says ok; `delayMs` before each reply. */
+function recordingService(answer: (request: WireObject) => WireObject | Promise<WireObject>) {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const requests: WireObject[] = [];
+  const serve = async (connection: Deno.Conn) => {
+    const decoder = new FrameDecoder(1 << 20);
+    for (let length; (length = await connection.read(decoder.space())) !== null;) {
+      decoder.commit(length);
+      for (let frame = decoder.next(); frame !== undefined; frame = decoder.next()) {
+        assert("body" in frame);
+        const request = parseObject(frame.body);
+        decoder.release();
+        requests.push(request);
+        await connection.write(encodeMessage("u32be", await answer(request)));
+      }
+    }
+    connection.close();
+  };
+  const serving = (async () => {
+    for await (const connection of listener) void serve(connection).catch(() => connection.close());
+  })();
+  return {
+    address: `tcp:127.0.0.1:${listener.addr.port}`,
+    requests,
+    async [Symbol.asyncDispose]() {
+      listener.close();
+      await serving;
+    },
+  };
+}
+
+/** Instance metadata v2, and a container's credentials. */
+function credentialServer() {
+  const shown = (id: string) => ({
+    Code: "Success",
+    Type: "AWS-HMAC",
+    AccessKeyId: id,
+    SecretAccessKey: "secret",
+    Token: "token",
+    Expiration: new Date(Date.now() + 3_600_000).toISOString(),
+    LastUpdated: new Date().toISOString(),
+  });
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/container") return Response.json(shown("FROM-CONTAINER"));
+    if (request.method === "PUT" && pathname === "/latest/api/token") return new Response("session");
+    // Version 2 alone: without its token there is nothing.
+    if (request.headers.get("x-aws-ec2-metadata-token") !== "session") {
+      return new Response(null, { status: 401 });
+    }
+    const roles = "/latest/meta-data/iam/security-credentials/";
+    if (pathname === roles) return new Response("parent");
+    if (pathname === `${roles}parent`) return Response.json(shown("FROM-IMDS"));
+    return new Response(null, { status: 404 });
+  });
+  return { url: `http://127.0.0.1:${server.addr.port}`, [Symbol.asyncDispose]: () => server.shutdown() };
+}
+
+Deno.test("client configure takes credentials from environment, profile, container and IMDSv2", async () => {
+  await using folder = await Folder.make({
+    "credentials": "[parent]\naws_access_key_id = FROM-PROFILE\naws_secret_access_key = secret\n",
+  });
+  await using server = credentialServer();
+  await using service = recordingService(() => ({ status: "ok", msg: "configured", timestamp: "" }));
+  const cases: readonly (readonly [string, Record<string, string>])[] = [
+    ["FROM-ENV", { AWS_ACCESS_KEY_ID: "FROM-ENV", AWS_SECRET_ACCESS_KEY: "secret" }],
+    ["FROM-PROFILE", { AWS_PROFILE: "parent", AWS_SHARED_CREDENTIALS_FILE: `${folder.path}/credentials` }],
+    ["FROM-CONTAINER", { AWS_CONTAINER_CREDENTIALS_FULL_URI: `${server.url}/container` }],
+    ["FROM-IMDS", { AWS_EC2_METADATA_DISABLED: "false", AWS_EC2_METADATA_SERVICE_ENDPOINT: server.url }],
+  ];
+  for (const [id, env] of cases) {
+    const result = await runCtl(
+      ["client", "configure", "--connect", service.address, "--encrypted-tsk", "AAAA"],
+      { env },
+    );
+    assertEquals(result.code, 0, `${id}: ${result.stderr}`);
+    const { credential, ...request } = service.requests.at(-1) ?? {};
+    assertEquals(request, { type: "configure", encrypted_tsk: "AAAA" });
+    assertEquals((credential as WireObject)["aws_access_key_id"], id);
+  }
+  const none = await runCtl(["client", "configure", "--connect", service.address, "--encrypted-tsk", "AAAA"]);
+  assertEquals(none.code, 69, none.stderr);
+  assertEquals(service.requests.length, cases.length);
+});
+
+Deno.test("account create that is interrupted says what it stored, and stores no more", async () => {
+  await using folder = await Folder.make();
+  const third = Promise.withResolvers<void>();
+  const interrupted = Promise.withResolvers<void>();
+  await using service = recordingService(async ({ name, nonce }) => {
+    if (nonce !== undefined) {
+      return { apiResponse: "errorResponse", status: "error", msg: "attestation_unavailable", details: "" };
+    }
+    if (name === "a-3") {
+      third.resolve();
+      await interrupted.promise;
+    }
+    const address = "0x5B38Da6a701c568545dCfcB03FcB875f56beddC4";
+    const row = { encryptedPrivateKey: "AAAA", encryptedDataKey: "AAAA", keyId: "key", version: 1 };
+    return { apiResponse: "generateResponse", content: { name, address, ...row } };
+  });
+  const store = `sqlite:${folder.path}/accounts.sqlite`;
+  const { command, args, env = {} } = ctlLaunch([
+    ...["account", "create", "-n", "a", "--count", "5000", "--json", "--store", store],
+    ...["--connect", service.address],
+  ]);
+  const child = new Deno.Command(command, {
+    args: [...args],
+    env: { ...env, AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const output = child.output();
+  void output.then(({ stderr }) => third.reject(new Error(new TextDecoder().decode(stderr))));
+  await within(60_000, "the third account", third.promise);
+  child.kill("SIGINT");
+  // The signal is there before the reply: it was sent first, and the tool looks at it before it asks for the next account.
+  interrupted.resolve();
+  const { code, stdout, stderr } = await within(60_000, "the end", output);
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  const shown = JSON.parse(text(stdout)) as readonly { readonly name: string }[];
+  assertEquals(code, 1, text(stderr));
+  assert(shown.length >= 3 && shown.length < 5_000);
+  assertStringIncludes(text(stderr), `Interrupted (SIGINT): ${shown.length} of 5000 accounts`);
+  const listed = await runCtl(["account", "list", "--json", "--store", store]);
+  const names = (rows: readonly { readonly name: string }[]) => rows.map(({ name }) => name).sort();
+  assertEquals(names(JSON.parse(listed.stdout)), names(shown));
+});
+
+Deno.test("a full disk is named as such, with an exit code of its own kind", async () => {
+  const { command, args, env = {} } = ctlLaunch(["--help"]);
+  for (
+    const [more, expected] of [[[], "The disk is full"], [
+      ["client", "ping", "--json"],
+      '"code":"disk_full"',
+    ]] as const
+  ) {
+    const given = [...args.slice(0, -1), ...more, "--help"];
+    const result = await runTool("bash", ["-c", 'exec "$0" "$@" > /dev/full', command, ...given], { env });
+    assertEquals(result.code, 69, result.stderr);
+    assertStringIncludes(result.stderr, expected);
+  }
+});
+
+Deno.test("a file that is not there ends every command with the same exit code", async () => {
+  await using folder = await Folder.make();
+  const missing = `${folder.path}/missing`;
+  const tcp = ["--connect", "tcp:127.0.0.1:1"];
+  const commands: readonly (readonly string[])[] = [
+    ["client", "process", "--tsk-file", missing, "--data", "x", ...tcp],
+    ["client", "process", "--tsk-file", missing, "--data", `@${missing}`, ...tcp],
+    ["client", "ping", "--sealed", "--pcr", `0=${PCR}`, "--client-key-file", missing, ...tcp],
+    ["client", "ping", "--sealed", "--measurements", missing, ...tcp],
+    ["account", "sign", "-n", "a", "--transaction", missing, "--store", `sqlite:${folder.path}/a.sqlite`],
+    ["account", "sign", "-n", "a", "--items", missing, "--store", `sqlite:${folder.path}/a.sqlite`],
+    ["attest", "verify", missing, "--pcr", `0=${PCR}`, "--insecure-skip-nonce"],
+    ["gateway", "status", "--config", missing],
+    ["eif", "describe", missing],
+    ["eif", "verify", missing],
+    ["tsk", "show", "--tsk-file", missing],
+    ["kms", "policy", "lint", "--policy", missing],
+    ["policy", "check", "--file", missing],
+    ["emulator", "serve", "--policy", missing],
+  ];
+  const codes: Record<string, number> = {};
+  for (const args of commands) codes[args.slice(0, 3).join(" ")] = (await runCtl(args)).code;
+  assertEquals(Object.entries(codes).filter(([, code]) => code !== 2), []);
+});
+
+Deno.test("a byte order mark at the beginning of any file that is read is dropped", async () => {
+  const builds = { Measurements: { HashAlgorithm: "Sha384 { ... }", PCR0: PCR, PCR1: PCR, PCR2: PCR } };
+  await using folder = await Folder.make({
+    "tsk.hex": `${BOM}${TSK}\n`,
+    "build.json": `${BOM}${JSON.stringify(builds)}`,
+    "key.pem": `${BOM}${PEM}`,
+    "transaction.json": `${BOM}{}`,
+    "config.yaml": BOM + (await Deno.readTextFile(new URL("../../config/development.yaml", import.meta.url))),
+  });
+  await Deno.chmod(`${folder.path}/tsk.hex`, 0o600);
+  const tcp = ["--connect", "tcp:127.0.0.1:1"];
+  const store = `sqlite:${folder.path}/a.sqlite`;
+  const commands: readonly (readonly [readonly string[], number, string])[] = [
+    [["client", "process", "--tsk-file", "tsk.hex", "--data", "x", ...tcp], 69, "Cannot connect"],
+    [["client", "ping", "--sealed", "--measurements", "build.json", ...tcp], 69, "Cannot connect"],
+    [
+      ["client", "ping", "--sealed", "--pcr", `0=${PCR}`, "--client-key-file", "key.pem", ...tcp],
+      69,
+      "Cannot connect",
+    ],
+    [["account", "sign", "-n", "a", "--transaction", "transaction.json", "--store", store], 1, "no account"],
+    [["tsk", "show", "--tsk-file", "tsk.hex"], 0, ""],
+    [["gateway", "status", "-m", "build.json", "--config", "config.yaml"], 69, ""],
+  ];
+  for (const [args, code, words] of commands) {
+    const result = await runCtl(args, { cwd: folder.path });
+    assertEquals(result.code, code, `${args.join(" ")}: ${result.stderr}`);
+    assertStringIncludes(result.stderr.toLowerCase(), words.toLowerCase());
+  }
+});

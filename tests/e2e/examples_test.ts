@@ -1,0 +1,251 @@
+/** The clients of examples/clients, run as their readers would: against the development service, and against one that attests. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
+import { TSK_CONTEXT } from "../../lib/aws/tsk_context.ts";
+import { LocalKms } from "../../lib/kms/local.ts";
+import { Bridge, parseBridgeListen } from "../../lib/parent/bridge.ts";
+import { Client } from "../../lib/parent/client.ts";
+import { exportPublicKey, importKeyPair } from "../../lib/sealed/mod.ts";
+import { formatAddress, parseAddress } from "../../lib/wire/address.ts";
+import { devLaunch } from "../helpers/ctl_process.ts";
+import { Folder } from "../helpers/folder.ts";
+import { PCR0, sealedRig } from "../helpers/sealed_rig.ts";
+import { ServiceProcess, within } from "../helpers/service_process.ts";
+import { findTool, runTool, type ToolResult } from "../helpers/tools.ts";
+
+const ROOT = new URL("../..", import.meta.url).pathname;
+const EXAMPLES = `${ROOT}examples/clients`;
+const TSK = "1f".repeat(32);
+const CREDENTIALS = { aws_access_key_id: "local", aws_secret_access_key: "local" };
+/** A thousand characters beyond ASCII, so that lengths of text and of bytes differ. */
+const DATA = "grüße ".repeat(170);
+
+const IMPORTS = "import cryptography.hazmat.primitives.asymmetric.x25519";
+const python = findTool([
+  [`${ROOT}tests/peers/build/venv/bin/python`, "-c", IMPORTS],
+  ["python3", "-c", IMPORTS],
+], "the Python client, since there is no Python with cryptography (deno task build:peers)");
+const go = findTool([["go", "version"]], "the Go client, since there is no go (Debian: golang-go)");
+const node = findTool([["node", "--version"]], "the Node client, since there is no node (Debian: nodejs)");
+const chromium = findTool([
+  ["chromium-headless-shell", "--version"],
+  ["chromium", "--version"],
+], "the page in a browser, since there is no chromium (Debian: chromium-headless-shell)");
+
+/** The development service with a session key, behind the HTTP bridge. */
+async function configuredService() {
+  await using stack = new AsyncDisposableStack();
+  const folder = stack.use(await Folder.make({ "tsk.hex": `${TSK}\n`, "other.hex": `${"2e".repeat(32)}\n` }));
+  const file = `${folder.path}/keys.json`;
+  await using kms = await LocalKms.open({ region: "us-east-1", file });
+  const wrapped = await kms.encrypt(kms.keyArns[0] ?? "", decodeHex(TSK), TSK_CONTEXT);
+  const service = stack.use(
+    await ServiceProcess.start(devLaunch(["--kms-local-file", file, "--bind-process"])),
+  );
+  {
+    using client = await Client.connect(service.address, { timeoutMs: 20_000 });
+    await client.request({ type: "configure", encrypted_tsk: encodeBase64(wrapped), ...CREDENTIALS });
+  }
+  const listen = parseBridgeListen("http://127.0.0.1:0", parseAddress);
+  const bridge = stack.use(await Bridge.start({ listen, target: service.address }));
+  const parts = {
+    folder,
+    address: formatAddress(service.address),
+    bridge: bridge.address,
+    files: { right: `${folder.path}/tsk.hex`, wrong: `${folder.path}/other.hex` },
+  };
+  const owned = stack.move();
+  return { ...parts, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+/** Ping, data there and back, and another key than the service's. */
+async function holdsUp(
+  files: { readonly right: string; readonly wrong: string },
+  run: (command: "ping" | "process", file: string) => Promise<ToolResult>,
+): Promise<void> {
+  const ping = await run("ping", files.right);
+  assertEquals([ping.code, ping.stdout.trim()], [0, "pong"], ping.stderr);
+  const processed = await run("process", files.right);
+  assertEquals([processed.code, processed.stdout.replace(/\n$/, "")], [0, DATA], processed.stderr);
+  const refused = await run("process", files.wrong);
+  assertEquals(refused.code, 1, refused.stdout);
+  assertStringIncludes(refused.stderr, "decrypt_failed");
+}
+
+Deno.test({
+  name: "the Python client pings, has data worked on, and is told of a wrong key",
+  ignore: python === undefined,
+  fn: async () => {
+    await using service = await configuredService();
+    const script = `${EXAMPLES}/python/denclave_client.py`;
+    await holdsUp(
+      service.files,
+      (command, file) =>
+        runTool(python ?? "", [script, service.address, command, "--tsk-file", file, "--data", DATA]),
+    );
+  },
+});
+
+Deno.test({
+  name: "the Go client pings, has data worked on, and is told of a wrong key",
+  ignore: go === undefined,
+  fn: async () => {
+    await using service = await configuredService();
+    const binary = `${service.folder.path}/client`;
+    const built = await runTool(go ?? "", ["build", "-o", binary, "main.go"], {
+      cwd: `${EXAMPLES}/go`,
+      env: { GOTOOLCHAIN: "local", GOFLAGS: "", CGO_ENABLED: "0" },
+    });
+    assertEquals(built.code, 0, built.stderr);
+    await holdsUp(
+      service.files,
+      (command, file) =>
+        runTool(binary, ["-connect", service.address, "-tsk-file", file, "-data", DATA, command]),
+    );
+  },
+});
+
+Deno.test({
+  name: "the Node client pings, has data worked on, and is told of a wrong key, through the HTTP bridge",
+  ignore: node === undefined,
+  fn: async () => {
+    await using service = await configuredService();
+    await holdsUp(
+      service.files,
+      (command, file) =>
+        runTool(node ?? "", [`${EXAMPLES}/node/client.mjs`, service.bridge, command, file, DATA]),
+    );
+  },
+});
+
+Deno.test({
+  name:
+    "the Python client verifies the enclave, seals for it with its own key, and trusts no other root or build",
+  ignore: python === undefined,
+  fn: async () => {
+    const der = new Uint8Array([
+      ...decodeHex("302e020100300506032b656e04220420"),
+      ...new Uint8Array(32).fill(7),
+    ]);
+    const clientKey = await importKeyPair(der);
+    const clientKeys = [await exportPublicKey(clientKey.publicKey)];
+    await using rig = await sealedRig({ sealed: { required: true, clientKeys } });
+    using client = await rig.connectSealed({ clientKey });
+    const wrapped = await rig.kms.encrypt(rig.keyArn, decodeHex(TSK));
+    await client.request({ type: "configure", encrypted_tsk: encodeBase64(wrapped), ...CREDENTIALS });
+    const pem = `-----BEGIN PRIVATE KEY-----\n${encodeBase64(der)}\n-----END PRIVATE KEY-----\n`;
+    await using folder = await Folder.make({ "tsk.hex": `${TSK}\n`, "client.pem": pem });
+    const root = encodeHex(await crypto.subtle.digest("SHA-256", rig.nsm.root));
+    const run = (pcr0: string, ...more: readonly string[]) =>
+      runTool(python ?? "", [
+        ...[`${EXAMPLES}/python/denclave_client.py`, formatAddress(rig.address), "process"],
+        ...["--tsk-file", `${folder.path}/tsk.hex`, "--data", DATA, "--sealed", "--pcr0", pcr0, ...more],
+      ]);
+    const processed = await run(
+      PCR0,
+      "--root-sha256",
+      root,
+      "--client-key-file",
+      `${folder.path}/client.pem`,
+    );
+    assertEquals([processed.code, processed.stdout.replace(/\n$/, "")], [0, DATA], processed.stderr);
+    for (
+      const [given, words] of [
+        [[PCR0], "root is another one"],
+        [["cd".repeat(48), "--root-sha256", root], "PCR 0 is"],
+        [[PCR0, "--root-sha256", root], "client_not_allowed"],
+      ] as const
+    ) {
+      const [pcr0, ...more] = given;
+      const refused = await run(pcr0, ...more);
+      assertEquals(refused.code, 1, refused.stdout);
+      assertStringIncludes(refused.stderr, words);
+    }
+  },
+});
+
+/** What Node 20 and older browsers lack is taken away before the page's script runs. */
+const PAGE = `<!doctype html><meta charset="utf-8"><script>
+  for (const name of ["fromBase64", "fromHex"]) delete Uint8Array[name];
+  for (const name of ["toBase64", "toHex"]) delete Uint8Array.prototype[name];
+  for (const name of ["union", "intersection", "difference"]) delete Set.prototype[name];
+  delete Promise.withResolvers;
+  delete Object.groupBy;
+  delete Array.fromAsync;
+</script><script type="module" src="page.js"></script>`;
+
+/** A page and its script on loopback, and what the script posts to /result. */
+function servePage(script: string) {
+  const result = Promise.withResolvers<unknown>();
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/result") result.resolve(await request.json());
+    if (pathname === "/page.js") {
+      return new Response(script, { headers: { "content-type": "text/javascript" } });
+    }
+    return new Response(PAGE, { headers: { "content-type": "text/html" } });
+  });
+  return {
+    origin: `http://127.0.0.1:${server.addr.port}`,
+    result: result.promise,
+    [Symbol.asyncDispose]: () => server.shutdown(),
+  };
+}
+
+async function bundleForBrowser(entry: string, output: string): Promise<void> {
+  const args = ["bundle", "--quiet", "--platform", "browser", "--lock=tests/deno.lock", "--frozen"];
+  const { code, stderr } = await runTool(Deno.execPath(), [...args, "--output", output, entry], {
+    cwd: ROOT,
+  });
+  assertEquals(code, 0, stderr);
+}
+
+Deno.test("the page's script can be bundled for a browser, and needs nothing of Deno's or Node's", async () => {
+  await using folder = await Folder.make();
+  await bundleForBrowser("examples/clients/browser/page.ts", `${folder.path}/page.js`);
+  const script = await Deno.readTextFile(`${folder.path}/page.js`);
+  assert(!/\bDeno\b|from\s*"node:|require\("node:/.test(script));
+});
+
+Deno.test({
+  name:
+    "a page in a browser without Uint8Array.fromBase64 verifies the enclave and seals for it, and refuses another build",
+  ignore: chromium === undefined,
+  fn: async () => {
+    await using rig = await sealedRig({ sealed: { required: true } });
+    await using folder = await Folder.make();
+    await bundleForBrowser("tests/helpers/browser_page.ts", `${folder.path}/page.js`);
+    const given = { pcr0: PCR0, root: encodeBase64(rig.nsm.root) };
+    await using page = servePage(await Deno.readTextFile(`${folder.path}/page.js`));
+    await using bridge = await Bridge.start({
+      listen: parseBridgeListen("http://127.0.0.1:0", parseAddress),
+      target: rig.address,
+      allowOrigins: [page.origin],
+    });
+    const query = new URLSearchParams({ ...given, bridge: bridge.address });
+    const child = new Deno.Command(chromium ?? "", {
+      args: [
+        ...["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"],
+        ...["--disable-background-networking", "--remote-debugging-port=0"],
+        `--user-data-dir=${folder.path}/profile`,
+        `${page.origin}/?${query}`,
+      ],
+      env: { HOME: folder.path },
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+    try {
+      assertEquals(await within(60_000, "the page's result", page.result), {
+        hasFromBase64: false,
+        module: rig.nsm.moduleId,
+        ping: "pong",
+        otherBuild: "attestation_pcr",
+        awsRoot: "attestation_root",
+      });
+    } finally {
+      child.kill("SIGKILL");
+      await child.status;
+    }
+  },
+});

@@ -1,0 +1,37 @@
+/**
+ * The script of the browser test's page: the example's own code, under a simulated root that the query names, in a browser whose newer functions were
+ * taken away.
+ *
+ * @module
+ */
+import { verifyDocumentUnder } from "../../lib/attestation/verify.ts";
+import { connectEnclave } from "../../examples/clients/browser/sealed_bridge.ts";
+
+const query = new URLSearchParams(globalThis.location.search);
+const [bridge, pcr0, root] = ["bridge", "pcr0", "root"].map((name) => query.get(name) ?? "");
+const rootDer = Uint8Array.from(atob(root ?? ""), (digit) => digit.charCodeAt(0));
+const verify = (document: Uint8Array, expected: Parameters<typeof verifyDocumentUnder>[2]) =>
+  verifyDocumentUnder(rootDer, document, expected);
+
+/** The code of the error, or the words of one without. */
+const codeOf = (thrown: unknown) =>
+  thrown instanceof Error ? ("code" in thrown ? String(thrown.code) : thrown.message) : String(thrown);
+
+async function look(): Promise<Record<string, unknown>> {
+  const options = { bridge: bridge ?? "", pcr0: pcr0 ?? "", verify };
+  const enclave = await connectEnclave(options);
+  const reply = await enclave.exchange({ type: "ping" });
+  const failed = (given: Partial<typeof options>) =>
+    connectEnclave({ ...options, ...given }).then(() => "trusted", codeOf);
+  const { verify: _, ...awsRoot } = options;
+  return {
+    hasFromBase64: "fromBase64" in Uint8Array,
+    module: enclave.document.moduleId,
+    ping: reply["msg"],
+    otherBuild: await failed({ pcr0: "cd".repeat(48) }),
+    awsRoot: await connectEnclave(awsRoot).then(() => "trusted", codeOf),
+  };
+}
+
+const result = await look().catch((thrown) => ({ error: codeOf(thrown) }));
+await fetch("/result", { method: "POST", body: JSON.stringify(result) });

@@ -1,0 +1,63 @@
+/**
+ * Programs of other people that tests run: Python, Go, Node, a browser. A test whose program is missing says so, and is skipped.
+ *
+ * @module
+ */
+import { within } from "./service_process.ts";
+
+const RUN_MS = 300_000;
+
+/** What a run gave. */
+export interface ToolResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a program to its end. */
+export async function runTool(
+  command: string,
+  args: readonly string[],
+  { cwd, env = {} }: {
+    readonly cwd?: string;
+    readonly env?: Readonly<Record<string, string>>;
+  } = {},
+): Promise<ToolResult> {
+  const child = new Deno.Command(command, {
+    args: [...args],
+    env,
+    ...(cwd === undefined ? {} : { cwd }),
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const timer = setTimeout(() => child.kill("SIGKILL"), RUN_MS);
+  try {
+    const { code, stdout, stderr } = await within(RUN_MS + 5_000, command, child.output());
+    const decoder = new TextDecoder();
+    return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * The first of these programs that runs; undefined, with a line that says so, where none does.
+ *
+ * @param what is skipped without it, and what installs it
+ */
+export function findTool(
+  candidates: readonly (readonly [string, ...string[]])[],
+  what: string,
+): string | undefined {
+  for (const [command, ...args] of candidates) {
+    try {
+      const { success } = new Deno.Command(command, { args, stdout: "null", stderr: "null" }).outputSync();
+      if (success) return command;
+    } catch {
+      // It is not there.
+    }
+  }
+  console.log(`skipped: ${what}`);
+  return undefined;
+}
