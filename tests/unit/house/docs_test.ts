@@ -91,7 +91,7 @@ async function documentsWithTest(): Promise<ReadonlySet<string>> {
   for (const path of await list("tests/e2e", "_test.ts")) {
     const source = await read(path);
     if (!source.includes("helpers/documented.ts")) continue;
-    for (const [, document = ""] of source.matchAll(/"([\w/]+\.md)"/g)) found.add(document);
+    for (const [, document = ""] of source.matchAll(/"([\w/-]+\.md)"/g)) found.add(document);
   }
   return found;
 }
@@ -114,7 +114,7 @@ Deno.test("every block of commands is run by a test, or says why not", async () 
 
 Deno.test("every message in the first column of the troubleshooting tables is in the code", async () => {
   const code = await Promise.all(
-    [...await list("lib", ".ts"), ...await list("ffi", ".ts"), ...await list("scripts", ".ts"), "main.ts"]
+    [...await list("lib", ".ts"), ...await list("ffi", ".ts"), ...await list("scripts", ""), "main.ts"]
       .map(read),
   );
   // A message that is broken over lines in the source, or quoted in it, is the same message.
