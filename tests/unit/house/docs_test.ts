@@ -85,6 +85,18 @@ for (const document of DOCUMENTS) {
   });
 }
 
+Deno.test("no statement of a sequence diagram has a semicolon, which would end it", async () => {
+  for (const document of DOCUMENTS) {
+    for (
+      const [, diagram = ""] of (await read(document)).matchAll(
+        /^```mermaid\nsequenceDiagram\n([\s\S]*?)^```/gm,
+      )
+    ) {
+      assertEquals(diagram.split("\n").filter((line) => line.includes(";")), [], document);
+    }
+  }
+});
+
 /** Documents that an end-to-end test runs. */
 async function documentsWithTest(): Promise<ReadonlySet<string>> {
   const found = new Set<string>();
