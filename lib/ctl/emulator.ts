@@ -55,7 +55,7 @@ const SPECS = [
   {
     name: "caller",
     value: "ARN",
-    help: "who everybody is without --access-keys; the account's root, unless given",
+    help: "the caller of every request without --access-keys (default the account's root)",
   },
   {
     name: "root",
@@ -67,7 +67,7 @@ const SPECS = [
 
 const HELP = `usage: denclavectl emulator serve [options]
 
-Plays AWS KMS's part, for development: Decrypt, Encrypt, GenerateDataKey, GenerateRandom, CreateKey, DescribeKey, ListKeys,
+A local KMS emulator for development: Decrypt, Encrypt, GenerateDataKey, GenerateRandom, CreateKey, DescribeKey, ListKeys,
 GetKeyPolicy, PutKeyPolicy, EnableKey, DisableKey. Attestation documents are verified, key policies are evaluated against
 them, and attested answers are encrypted to the enclave. Writes one JSON line for each request, as CloudTrail would show it.
 Not for secrets: who can read its files or its memory has the keys.
