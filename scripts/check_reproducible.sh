@@ -29,15 +29,15 @@ done
 
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
-# Kernel, init and driver: any bytes will do that look like them, for they are taken as they are.
+# Kernel, init and driver: any that look like them will do, for they are taken as they are.
 mkdir "$work/blobs"
 if [[ $(uname -m) == aarch64 ]]; then
   { head -c 56 /dev/zero; printf 'ARMd'; head -c 4096 /dev/zero; } >"$work/blobs/Image"
 else
   { head -c 510 /dev/zero; printf '\125\252\0\0HdrS'; head -c 4096 /dev/zero; } >"$work/blobs/bzImage"
 fi
-cp -L /bin/true "$work/blobs/init"
-cp -L /bin/true "$work/blobs/nsm.ko"
+printf 'void _start(void) {}' | "${CC:-cc}" -x c -nostdlib -static -o "$work/blobs/init" -
+printf 'int module;' | "${CC:-cc}" -x c -c -o "$work/blobs/nsm.ko" -
 printf 'reboot=k' >"$work/blobs/cmdline"
 
 # build CLONE UMASK MODE TIME [CACHE]: clones, changes times and modes, compiles with packages from CACHE, makes the image, each beside the clone.

@@ -120,8 +120,8 @@ function productionPermissions(options: Options, binary: string): readonly Permi
 function developmentPermissions(): readonly Permission[] {
   return [
     { flag: "--allow-net", why: "listens where --listen says, and calls the KMS of --kms-endpoint-url" },
-    { flag: "--allow-read", why: "Unix sockets, the local KMS's file" },
-    { flag: "--allow-write", why: "Unix sockets, the local KMS's file" },
+    { flag: "--allow-read", why: "Unix sockets, the files of the local KMS and of the simulated NSM" },
+    { flag: "--allow-write", why: "Unix sockets, the files of the local KMS and of the simulated NSM" },
     {
       flag: `--allow-ffi=${LIBC_PATHS.join(",")}`,
       why: "looks for /dev/nsm, where it must not run; _exit of libc. Given up before it serves",

@@ -4,10 +4,16 @@
  *
  * @module
  */
+import { encodeHex } from "@std/encoding";
+import { SimulatedNsm } from "../lib/attestation/simulated.ts";
+import { openSimulatedRoot } from "../lib/attestation/simulated_root.ts";
+import { SimulatedAttestedKms } from "../lib/kms/attested_kms.ts";
+import { readOneBuild } from "../lib/ctl/one_build.ts";
+import { NSM_GENERATOR } from "../lib/service/entropy.ts";
 import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../lib/cli/options.ts";
 import { runEntry } from "../lib/cli/entry.ts";
 import { giveUpPermissions } from "../lib/cli/process_guard.ts";
-import { runService } from "../lib/cli/run.ts";
+import { type RunIo, runService } from "../lib/cli/run.ts";
 import { startWatchdog } from "../ffi/watchdog.ts";
 import { COMMON_OPTIONS, takeCommand } from "../lib/cli/options.ts";
 import { listenOption, readServeConfig, SERVE_OPTIONS, type ServeConfig } from "../lib/cli/serve.ts";
@@ -40,7 +46,8 @@ const SPECS = [
     env: "KMS",
     value: "KIND",
     default: "local",
-    help: "which KMS: local, in this process; aws, KMS's API over HTTP(S) without attestation",
+    help:
+      "which KMS: local, in this process; aws, KMS's API over HTTP(S), with attestation documents by --simulate-nsm alone",
   },
   LOCAL_FILE,
   {
@@ -50,8 +57,28 @@ const SPECS = [
     help:
       "where KMS's API is for --kms aws, such as http://localhost:4566; else AWS's own, by the key's region",
   },
+  {
+    name: "simulate-nsm",
+    help:
+      "simulate the Nitro Security Module: attestation documents under a root that nobody trusts by itself",
+  },
+  {
+    name: "measurements",
+    short: "m",
+    value: "FILE",
+    help:
+      "with --simulate-nsm: the PCRs of this image, JSON of denclavectl eif describe; made up, unless given",
+  },
+  {
+    name: "nsm-root",
+    value: "FILE",
+    help:
+      "with --simulate-nsm: write the root certificate here, and keep its key in FILE.key for the next start",
+  },
   ...COMMON_OPTIONS,
 ] as const;
+const SIMULATED =
+  "simulated NSM: its attestation documents prove nothing, and only who names its root takes them";
 const DEFAULT_REGION = "us-east-1";
 
 const HELP =
@@ -60,6 +87,8 @@ const HELP =
 usage: deno task dev [options]                 serve, with the local KMS
        deno task dev --kms aws --kms-key KEY [options]
                                                serve, with KMS's API; KEY is an ARN, an id or an alias
+       deno task dev --simulate-nsm [--measurements FILE] [--nsm-root FILE] [options]
+                                               attest too, as an enclave does; deno task rehearse sets all of it up
        deno task dev tsk create --kms-local-file FILE --tsk-file FILE
                                                make a session key; prints it wrapped, for configure
 options (a flag wins over the environment):
@@ -91,6 +120,8 @@ interface Backend {
   /** What requests may select where no key is named. */
   readonly keys: readonly KeyArn[];
   readonly warnings: readonly string[];
+  /** What the service gets of a simulated module. */
+  readonly simulated: Pick<RunIo, "attester" | "entropy" | "measurements"> | undefined;
 }
 
 function refuseOption(options: Options, name: string, kind: string): void {
@@ -98,7 +129,39 @@ function refuseOption(options: Options, name: string, kind: string): void {
   throw new UsageError(`Option --${name} does not go with --kms ${kind}`, "--help shows what it is for.");
 }
 
+/** The simulated module; undefined where none is wanted. @throws {UsageError | EnclaveError} */
+async function openSimulatedNsm(options: Options): Promise<SimulatedNsm | undefined> {
+  const measurements = options.text("measurements");
+  const rootFile = options.text("nsm-root");
+  if (!options.on("simulate-nsm")) {
+    if (measurements === undefined && rootFile === undefined) return undefined;
+    throw new UsageError("--measurements and --nsm-root go with --simulate-nsm");
+  }
+  return await SimulatedNsm.start({
+    pcrs: measurements === undefined ? undefined : await readOneBuild("measurements", measurements),
+    root: rootFile === undefined ? undefined : await openSimulatedRoot(rootFile),
+  });
+}
+
+/** The module lives as long as the process. */
 async function openBackend(options: Options): Promise<Backend> {
+  const nsm = await openSimulatedNsm(options);
+  const backend = await openKms(options, nsm);
+  if (nsm === undefined) return { ...backend, simulated: undefined };
+  const pcr = async (index: number) => encodeHex((await nsm.describePcr(index)).value);
+  return {
+    ...backend,
+    warnings: [SIMULATED, ...backend.warnings],
+    simulated: {
+      attester: nsm,
+      // The host's random numbers are the kernel's own: with a simulated module they count as the module's.
+      entropy: { kernelGenerator: NSM_GENERATOR },
+      measurements: { pcrs: [await pcr(0), await pcr(1), await pcr(2)], debug: false },
+    },
+  };
+}
+
+async function openKms(options: Options, nsm: SimulatedNsm | undefined): Promise<Omit<Backend, "simulated">> {
   const kind = options.choice("kms", ["local", "aws"]);
   switch (kind) {
     case "local": {
@@ -118,9 +181,17 @@ async function openBackend(options: Options): Promise<Backend> {
         );
       }
       const endpoint = options.text("kms-endpoint-url");
+      if (nsm !== undefined && endpoint === undefined) {
+        throw new UsageError(
+          "--simulate-nsm with --kms aws needs --kms-endpoint-url",
+          "AWS's KMS takes no simulated documents. Start one with denclavectl emulator serve --root <the file of --nsm-root>.",
+        );
+      }
       const isReadable = endpoint !== undefined && isReadableOnTheWay(parseEndpoint(endpoint));
       return {
-        kms: AwsKms.open({ endpoint }),
+        kms: nsm === undefined
+          ? AwsKms.open({ endpoint })
+          : await SimulatedAttestedKms.open({ endpoint, nsm }),
         keys: [],
         warnings: isReadable ? ["keys and session tokens cross the network in plain text (http:)"] : [],
       };
@@ -186,6 +257,7 @@ export async function main(argv: readonly string[], work: Workflow = workflow): 
     kms,
     workflow: work,
     isDevelopment: true,
+    ...backend.simulated,
     aead: NODE_AEAD,
     selfTest: () => Promise.resolve([]),
     // What the enclave's binary does not have, a workflow does not get here either. KMS's API is called over the network.

@@ -38,6 +38,20 @@ export async function verifyDocument(
   document: Uint8Array,
   expected: TrustedAttestation,
 ): Promise<AttestationDocument> {
+  return await verifyDocumentOf(AWS_NITRO_ROOT, document, expected);
+}
+
+/**
+ * As {@link verifyDocument}, under a root that somebody named: that of a simulated NSM. Not exported from the package.
+ *
+ * @param root DER of the root certificate
+ * @throws {AttestationError | RangeError | TypeError}
+ */
+export async function verifyDocumentOf(
+  root: Uint8Array,
+  document: Uint8Array,
+  expected: TrustedAttestation,
+): Promise<AttestationDocument> {
   const problem = expectationProblem(expected.pcrs ?? {});
   if (problem !== undefined && expected.insecureSkipPcrs !== true) {
     throw new TypeError(`Cannot verify an attestation document: ${problem}`);
@@ -45,5 +59,5 @@ export async function verifyDocument(
   if (expected.nonce === undefined && expected.insecureSkipNonce !== true) {
     throw new AttestationError("attestation_nonce", "no nonce is expected, so that it may be a replay");
   }
-  return await verifyDocumentUnder(AWS_NITRO_ROOT, document, expected);
+  return await verifyDocumentUnder(root, document, expected);
 }

@@ -44,6 +44,8 @@ export interface SimulatedNsmOptions {
   readonly moduleId?: string | undefined;
   /** A module whose root is this one's too: another image, or another instance, under the same hypervisor. */
   readonly sibling?: SimulatedNsm | undefined;
+  /** The root; made on the spot, unless given. */
+  readonly root?: SimulatedRoot | undefined;
   /** The hypervisor's clock. */
   readonly now?: (() => Date) | undefined;
   /** The device whose presence means an enclave; for tests. */
@@ -66,11 +68,14 @@ const INSTANCE_NAME = "CN=instance.simulated.nitro-enclaves, OU=Simulated, O=den
 /** Fields go out in the hypervisor's order. */
 const IN_ORDER = { mapSorter: () => 0 } as const;
 
-/** A key pair and the certificate of its public half. */
+/** A private key and the certificate of its public half. */
 interface Holder {
   readonly certificate: X509Certificate;
-  readonly keys: CryptoKeyPair;
+  readonly privateKey: CryptoKey;
 }
+
+/** The root of simulated modules. */
+export type SimulatedRoot = Holder;
 
 /** What a certificate is made from. */
 interface Issue {
@@ -81,10 +86,14 @@ interface Issue {
   readonly usages: number;
   /** CA certificates that may come below it; undefined for the certificate that signs documents. */
   readonly pathLength: number | undefined;
+  /** Whether the private key can be exported. */
+  readonly extractable?: boolean;
 }
 
-async function issue({ subject, issuer, from, lifeMs, usages, pathLength }: Issue): Promise<Holder> {
-  const keys = await crypto.subtle.generateKey(ES384, false, ["sign", "verify"]);
+async function issue(
+  { subject, issuer, from, lifeMs, usages, pathLength, extractable = false }: Issue,
+): Promise<Holder> {
+  const keys = await crypto.subtle.generateKey(ES384, extractable, ["sign", "verify"]);
   const certificate = await X509CertificateGenerator.create({
     subject,
     issuer: issuer?.certificate.subject ?? subject,
@@ -92,13 +101,30 @@ async function issue({ subject, issuer, from, lifeMs, usages, pathLength }: Issu
     notAfter: new Date(from.getTime() + lifeMs),
     signingAlgorithm: ES384,
     publicKey: keys.publicKey,
-    signingKey: (issuer?.keys ?? keys).privateKey,
+    signingKey: (issuer ?? keys).privateKey,
     extensions: [
       new BasicConstraintsExtension(pathLength !== undefined, pathLength, true),
       new KeyUsagesExtension(usages, true),
     ],
   });
-  return { certificate, keys };
+  return { certificate, privateKey: keys.privateKey };
+}
+
+const CA = { usages: KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign } as const;
+
+/** Makes a root that is valid for a year. @param options.extractable whether its key can be kept */
+export function makeSimulatedRoot(
+  { from, extractable = false }: { readonly from: Date; readonly extractable?: boolean },
+): Promise<SimulatedRoot> {
+  return issue({
+    ...CA,
+    from,
+    lifeMs: CA_MS,
+    subject: ROOT_NAME,
+    issuer: undefined,
+    pathLength: 1,
+    extractable,
+  });
 }
 
 const derOf = ({ certificate }: Holder): Bytes => new Uint8Array(certificate.rawData);
@@ -175,16 +201,17 @@ export class SimulatedNsm implements Nsm {
     const moduleId = options.moduleId ?? madeUpModuleId();
     const pcrs = await firstPcrs(options, moduleId);
     const from = options.now?.() ?? new Date();
-    const ca = {
-      from,
-      lifeMs: CA_MS,
-      usages: KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign,
-    };
     const { sibling } = options;
-    const root = sibling === undefined
-      ? await issue({ ...ca, subject: ROOT_NAME, issuer: undefined, pathLength: 1 })
-      : sibling.#root;
-    const instance = await issue({ ...ca, subject: INSTANCE_NAME, issuer: root, pathLength: 0 });
+    const root = options.root ?? (sibling === undefined ? await makeSimulatedRoot({ from }) : sibling.#root);
+    const instance = await issue({
+      ...CA,
+      // No longer than the root, which may be from an earlier run.
+      lifeMs: Math.min(CA_MS, root.certificate.notAfter.getTime() - from.getTime()),
+      from,
+      subject: INSTANCE_NAME,
+      issuer: root,
+      pathLength: 0,
+    });
     const leaf = await issueLeaf(moduleId, instance, from);
     return new SimulatedNsm(options, { moduleId, root, instance, leaf, pcrs });
   }
@@ -220,7 +247,7 @@ export class SimulatedNsm implements Nsm {
       ["user_data", userData],
       ["nonce", nonce],
     ]);
-    return await signSign1(new Uint8Array(encode(payload, IN_ORDER)), leaf.keys.privateKey);
+    return await signSign1(new Uint8Array(encode(payload, IN_ORDER)), leaf.privateKey);
   }
 
   describe(): Promise<NsmDescription> {

@@ -270,7 +270,7 @@ async function enclaveToVerify(
   asked: "attest" | "verify",
 ): Promise<ExpectedEnclave | undefined> {
   if (!options.on(asked)) {
-    if (namesEnclave(options)) throw new UsageError(`--pcr and --measurements go with --${asked}`);
+    if (namesEnclave(options)) throw new UsageError(`--pcr, --measurements and --root go with --${asked}`);
     return undefined;
   }
   return options.on("insecure-skip-verification") ? undefined : await expectedEnclave(options, io);

@@ -4,7 +4,6 @@
  * @module
  */
 import { decodeBase64, encodeHex } from "@std/encoding";
-import { verifyDocument } from "../attestation/document.ts";
 import type { AttestationDocument } from "../attestation/payload.ts";
 import { expectedEnclave, nonceOf, verificationTime, VERIFY_OPTIONS } from "./attestation_options.ts";
 import { EXIT, helpLines, type Options, type OptionSpec, parseOptions, UsageError } from "../cli/options.ts";
@@ -25,7 +24,7 @@ const SPECS = [
 
 const HELP = `usage: denclavectl attest verify <file>|- [options]
 
-Verifies an attestation document up to AWS's root: the document itself, in base64, or a reply that has it.
+Verifies an attestation document up to AWS's root, or that of --root: the document itself, in base64, or a reply that has it.
 Needs PCR0 (or PCR8) and the nonce of the request. With --at a stored document is verified; it proves where it comes from, and is not fresh.
 
 ${helpLines(SPECS)}
@@ -101,7 +100,7 @@ export async function runAttest(_command: string, argv: readonly string[], io: C
   const nonce = nonceOf(options);
   const at = verificationTime(options);
   const insecureSkipNonce = options.on("insecure-skip-nonce");
-  const found = await verifyDocument(await readDocument(options), {
+  const found = await expected.verify(await readDocument(options), {
     ...expected,
     insecureSkipNonce,
     ...(nonce === undefined ? {} : { nonce }),

@@ -5,8 +5,12 @@
  * @module
  */
 import { decodeBase64 } from "@std/encoding";
+import { verifyDocument, verifyDocumentOf } from "../attestation/document.ts";
 import { expectationProblem, type ExpectedPcrs, isSignerAlone } from "../attestation/expectation.ts";
 import { type Options, type OptionSpec, UsageError } from "../cli/options.ts";
+import { parseCertificate } from "../attestation/pem.ts";
+import { messageOf } from "../errors.ts";
+import type { DocumentVerifier } from "../parent/key_origin.ts";
 import { type Measurements, readMeasurements } from "../parent/policies/measurements.ts";
 import { type CtlIo, readInput } from "./io.ts";
 
@@ -16,6 +20,13 @@ export const PCR_OPTION = {
   value: "N=HEX",
   multiple: true,
   help: "expect this PCR; again or with commas for more. PCR0, or PCR8, is required",
+} as const satisfies OptionSpec;
+
+/** Under which root documents are verified. */
+export const ROOT_OPTION = {
+  name: "root",
+  value: "FILE",
+  help: "for development: verify under this root certificate instead of AWS's (deno task dev --nsm-root)",
 } as const satisfies OptionSpec;
 
 /** Options that say which enclave is trusted. */
@@ -28,6 +39,7 @@ export const EXPECT_OPTIONS = [
     help: "expect one of the builds of this file: JSON of denclavectl eif build or nitro-cli describe-eif",
   },
   PCR_OPTION,
+  ROOT_OPTION,
   { name: "insecure-skip-pcrs", help: "for development: take any enclave, an attacker's too" },
   {
     name: "insecure-skip-debug-check",
@@ -53,6 +65,8 @@ export interface ExpectedEnclave {
   readonly pcrs: readonly ExpectedPcrs[];
   readonly allowDebug: boolean;
   readonly insecureSkipPcrs: boolean;
+  /** Verifies documents: under AWS's root, or that of `--root`. */
+  readonly verify: DocumentVerifier;
 }
 
 /**
@@ -80,12 +94,36 @@ export async function expectedEnclave(
   }
   const allowDebug = options.on("insecure-skip-debug-check");
   if (allowDebug) stderr("Warning: an enclave in debug mode is taken, whose memory can be read.\n");
-  return { pcrs, allowDebug, insecureSkipPcrs };
+  return { pcrs, allowDebug, insecureSkipPcrs, verify: await documentVerifier(options, { stderr }) };
 }
 
-/** Whether any of {@link EXPECT_OPTIONS} was given. */
+/** What verifies documents: under AWS's root, or under that of {@link ROOT_OPTION}, with a warning. @throws {UsageError} */
+export async function documentVerifier(
+  options: Options,
+  { stderr }: Pick<CtlIo, "stderr">,
+): Promise<DocumentVerifier> {
+  const file = options.text("root");
+  if (file === undefined) return verifyDocument;
+  const root = await readRoot(file);
+  stderr(`Warning: documents are verified under ${file}, not under AWS's root: it proves no enclave.\n`);
+  return (document, expected) => verifyDocumentOf(root, document, expected);
+}
+
+/** Reads the certificate of `--root`, PEM or DER. @throws {UsageError} */
+export async function readRoot(file: string): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    return parseCertificate(await Deno.readFile(file));
+  } catch (thrown) {
+    throw new UsageError(
+      `Cannot use ${file} for --root: ${messageOf(thrown)}`,
+      "Give a certificate, PEM or DER.",
+    );
+  }
+}
+
+/** Whether any of {@link EXPECT_OPTIONS} that names an enclave, or whose word is taken for it, was given. */
 export function namesEnclave(options: Options): boolean {
-  return options.text("pcr") !== undefined || options.text("measurements") !== undefined;
+  return ["pcr", "measurements", "root"].some((name) => options.text(name) !== undefined);
 }
 
 async function expectedBuilds(options: Options): Promise<readonly ExpectedPcrs[]> {

@@ -198,7 +198,9 @@ async function enclaveToVerify(
 ): Promise<ExpectedEnclave | undefined> {
   const isAttest = command === "attest" && !options.on("insecure-skip-verification");
   if (isAttest || options.on("sealed")) return await expectedEnclave(options, io);
-  if (namesEnclave(options)) throw new UsageError("--pcr and --measurements go with --sealed, or attest");
+  if (namesEnclave(options)) {
+    throw new UsageError("--pcr, --measurements and --root go with --sealed, or attest");
+  }
   return undefined;
 }
 

@@ -3,8 +3,6 @@
  *
  * @module
  */
-import { compiledPathOf } from "../compiled_path.ts";
-import { LIBRARY_FILES } from "../../ffi/constants.ts";
 import { EXIT, helpLines, type Options, type OptionSpec, parseOptions, UsageError } from "../cli/options.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import { formatFields } from "./columns.ts";
@@ -13,13 +11,18 @@ import {
   ARCHITECTURES,
   buildEif,
   type BuildPlan,
+  checkBootFile,
+  checkKernel,
+  collectRoot,
   COMPRESSIONS,
   EifError,
   type EifSigner,
   FileSource,
   hashFile,
   hiddenBy,
+  OpenFiles,
   openSigner,
+  type ProgramPlan,
   programRecord,
   provenanceOf,
   sourceState,
@@ -31,7 +34,14 @@ import {
   type Setting,
   settingEntries,
 } from "../eif/settings.ts";
-import { selectCertificates } from "./trust_store.ts";
+import {
+  checkedBundle,
+  checkProgram,
+  isFile,
+  LIBRARIES_HINT,
+  librariesIn,
+  libraryProblems,
+} from "./image_checks.ts";
 import { megabytes, printable } from "./eif.ts";
 import type { CtlIo } from "./io.ts";
 
@@ -58,6 +68,9 @@ const HELP = `usage: denclavectl eif build --binary FILE --lib-dir DIR --ca-bund
 
 Makes an image without Docker, and beside it <name>.provenance.json: what it is made of. The same inputs give the
 same bytes, but for a signature. An argument that begins with a dash is given as --cmd=--port.
+
+An image that would not work is refused: libraries, kernel, boot files, CA certificates and the service's configuration
+are checked before. The --allow options are for the odd case.
 
 ${helpLines(SPECS)}
 `;
@@ -114,10 +127,6 @@ function oneOf<T extends string>(text: string, name: string, choices: readonly T
   );
 }
 
-async function isFile(path: string): Promise<boolean> {
-  return (await Deno.stat(path).catch(() => undefined))?.isFile === true;
-}
-
 async function readSmall(path: string): Promise<Uint8Array<ArrayBuffer>> {
   using file = await FileSource.open(path);
   if (file.size > MAX_SMALL_FILE) {
@@ -137,21 +146,6 @@ async function signerOf({ sign, cert }: BuildSettings): Promise<EifSigner | unde
   }
 }
 
-/** The SDK's libraries in a folder: both, and the NSM's where it is one of its own. */
-async function librariesIn(folder: string): Promise<readonly string[]> {
-  const found: string[] = [];
-  for (const name of Object.values(LIBRARY_FILES)) {
-    const path = `${folder}/${name}`;
-    if (await isFile(path)) found.push(path);
-    else if (name !== LIBRARY_FILES.nsm) {
-      throw new EifError("library_missing", `Cannot find ${path}`, {
-        hint: "Build the AWS Nitro Enclaves SDK with shared libraries: docs/image.md says how.",
-      });
-    }
-  }
-  return found;
-}
-
 /** Kernel, init, driver and command line: those that are named, and AWS's for the rest. */
 function blobsOf(settings: BuildSettings) {
   const folder = settings.blobs ?? DEFAULT_BLOBS;
@@ -169,7 +163,10 @@ function blobsOf(settings: BuildSettings) {
       return { file, ...await kernelIdentity(file) };
     },
     init: () => blob(settings.init, "init", "init"),
-    nsm: () => blob(settings.nsm, "nsm.ko", "nsm"),
+    nsm: async () =>
+      settings.kernel_has_nsm === true && settings.nsm === undefined
+        ? undefined
+        : await blob(settings.nsm, "nsm.ko", "nsm"),
     commandLine: async () =>
       settings.cmdline ??
         new TextDecoder().decode(await readSmall(await blob(undefined, "cmdline", "cmdline"))).trim(),
@@ -195,14 +192,20 @@ async function programOf(settings: BuildSettings, binary: string, blobs: ReturnT
     }
   }
   const bundle = settings.ca_bundle === undefined ? undefined : await readSmall(settings.ca_bundle);
-  const selected = bundle === undefined || settings.all_certificates === true
-    ? bundle
-    : new TextEncoder().encode(selectCertificates(new TextDecoder().decode(bundle)));
+  const isOther = settings.allow_other_program === true;
+  if (settings.lib_dir === undefined && !isOther) {
+    throw new EifError("library_missing", "The image has no libraries of the SDK: there is no --lib-dir", {
+      hint: `${LIBRARIES_HINT} --allow-other-program is for a program that needs none.`,
+    });
+  }
   return {
     binary,
     libraries: settings.lib_dir === undefined ? [] : await librariesIn(settings.lib_dir),
     installDir: settings.install_dir,
-    caBundle: selected,
+    caBundle: checkedBundle(bundle, {
+      all: settings.all_certificates === true,
+      allowOther: settings.allow_no_kms_ca === true || (isOther && bundle === undefined),
+    }),
     sysroot: settings.sysroot,
     files: Object.entries(settings.files ?? {}).map(([path, from]) => ({ path, mode: 0o644, from })),
     init: await blobs.init(),
@@ -213,16 +216,46 @@ async function programOf(settings: BuildSettings, binary: string, blobs: ReturnT
   };
 }
 
-/** A binary of this project can start itself from one path alone: an image that has it elsewhere does not work. */
-async function checkCompiledPath(settings: BuildSettings, file: string): Promise<void> {
-  using binary = await FileSource.open(file);
-  const compiledFor = await compiledPathOf(binary);
-  const path = `${settings.install_dir ?? "/app"}/${binary.name.replace(/^.*\//, "")}`;
-  if (compiledFor === undefined || compiledFor === path) return;
-  throw new UsageError(
-    `Cannot put ${binary.name} to ${path} in the image: it was compiled for ${compiledFor}, and may start itself from there alone`,
-    "Name the file and --install-dir as they were when it was compiled, or compile it for this path.",
-  );
+/** Refuses a program's image that would not work. @throws {EnclaveError} */
+async function checkProgramPlan(
+  plan: ProgramPlan,
+  settings: BuildSettings,
+  files: OpenFiles,
+): Promise<Architecture> {
+  const open = (path: string) => files.open(path);
+  const root = await collectRoot(plan, open);
+  if (settings.allow_other_program !== true) {
+    const installDir = root.program.slice(0, root.program.lastIndexOf("/"));
+    await checkProgram({
+      binary: await open(plan.binary),
+      program: root.program,
+      libraries: (plan.libraries ?? []).map((path) => `${installDir}/${path.replace(/^.*\//, "")}`),
+      command: plan.command,
+      environment: plan.environment ?? {},
+      allowNoKeys: settings.allow_no_kms_keys === true,
+    });
+    const [problem] = await libraryProblems({
+      ...root,
+      allowMissing: settings.allow_missing_symbols === true,
+    }, open);
+    if (problem !== undefined) throw problem;
+  }
+  await checkBootFile(await open(plan.init), "init", root.architecture);
+  if (plan.nsm !== undefined) await checkBootFile(await open(plan.nsm), "nsm.ko", root.architecture);
+  return root.architecture;
+}
+
+/** Refuses an image that would not work. @throws {EnclaveError} */
+async function checkPlan(plan: BuildPlan, settings: BuildSettings): Promise<void> {
+  using files = new OpenFiles();
+  const architecture = "program" in plan.content
+    ? await checkProgramPlan(plan.content.program, settings, files)
+    : plan.architecture;
+  if (settings.allow_kernel === true) return;
+  const kernel = typeof plan.kernel === "string"
+    ? plan.kernel
+    : (await plan.kernel(architecture ?? "x86_64")).file;
+  await checkKernel(await files.open(kernel), architecture);
 }
 
 async function planOf(settings: BuildSettings): Promise<BuildPlan> {
@@ -231,7 +264,6 @@ async function planOf(settings: BuildSettings): Promise<BuildPlan> {
     throw new UsageError("What is the image to run?", "Give --binary, or --ramdisk files that are there.");
   }
   const output = settings.output ?? "enclave.eif";
-  if (binary !== undefined) await checkCompiledPath(settings, binary);
   const blobs = blobsOf(settings);
   return {
     output,
@@ -259,11 +291,13 @@ export async function build(argv: readonly string[], io: CtlIo): Promise<number>
     ? {}
     : await (await import("../eif/manifest.ts")).readManifest(manifest);
   const fromOptions = settingsOf(options);
-  const plan = await planOf({
+  const settings = {
     ...fromManifest,
     ...fromOptions,
     ...(fromManifest.env === undefined ? {} : { env: { ...fromManifest.env, ...fromOptions.env } }),
-  });
+  };
+  const plan = await planOf(settings);
+  await checkPlan(plan, settings);
   const built = await buildWithProgress(plan, io);
   const binary = "program" in plan.content ? plan.content.program.binary : undefined;
   const program = binary === undefined ? undefined : await programRecord(binary, await hashFile(binary));

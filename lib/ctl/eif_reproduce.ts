@@ -6,7 +6,7 @@
  * @module
  */
 import { decodeBase64, encodeBase64 } from "@std/encoding";
-import { verifyDocument } from "../attestation/document.ts";
+import { LIBRARY_FILES } from "../../ffi/constants.ts";
 import {
   COMMON_OPTIONS,
   EXIT,
@@ -32,9 +32,10 @@ import {
 } from "../eif/mod.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
 import { Client } from "../parent/client.ts";
+import type { DocumentVerifier } from "../parent/key_origin.ts";
 import { parseAddress } from "../wire/address.ts";
 import { requiredString } from "../wire/messages.ts";
-import { expectedPcrs, PCR_OPTION } from "./attestation_options.ts";
+import { documentVerifier, expectedPcrs, PCR_OPTION, ROOT_OPTION } from "./attestation_options.ts";
 import { formatFields } from "./columns.ts";
 import { describeWithProgress, printable } from "./eif.ts";
 import { type CtlIo, readInput } from "./io.ts";
@@ -63,6 +64,7 @@ const SPECS = [
   { name: "file", value: "PATH=FILE", multiple: true, help: "one more file, at this path in the image" },
   { name: "eif", value: "FILE", help: "compare with this image too: the one that a release publishes" },
   { name: "attest", value: "ADDRESS", help: "compare with a running enclave too: vsock:<cid>:<port>" },
+  ROOT_OPTION,
   { ...PCR_OPTION, help: "compare with this PCR too; again or with commas for more" },
   { name: "output", short: "o", value: "FILE", help: "keep the image that was made here" },
   { name: "json", help: "print the result as JSON" },
@@ -341,10 +343,6 @@ function compareProgram(recorded: ProgramRecord, here: ProgramRecord): readonly 
   }];
 }
 
-async function isFile(path: string): Promise<boolean> {
-  return (await Deno.stat(path).catch(() => undefined))?.isFile === true;
-}
-
 async function readBundle(path: string, recorded: Provenance): Promise<Uint8Array<ArrayBuffer>> {
   const encoder = new TextEncoder();
   const text = await readInput(path);
@@ -363,13 +361,10 @@ async function buildAgain(recorded: Provenance, options: Options, binary: string
     if (equals < 1) throw new UsageError(`Cannot use ${JSON.stringify(pair)} for --file`, "Write PATH=FILE.");
     return { path: pair.slice(0, equals), mode: 0o644, from: pair.slice(equals + 1) };
   });
-  const libraries: string[] = [];
-  for (const { role } of recorded.inputs) {
-    const name = role.slice(role.lastIndexOf("/") + 1);
-    const isBeside = role === `${installDir}/${name}` && name !== recorded.program.file;
-    if (libDir === undefined || !isBeside || extra.some(({ path }) => path === role)) continue;
-    if (await isFile(`${libDir}/${name}`)) libraries.push(`${libDir}/${name}`);
-  }
+  // In the order in which they are opened. What lies beside them for their sake is found from them.
+  const libraries = Object.values(LIBRARY_FILES)
+    .filter((name) => recorded.inputs.some(({ role }) => role === `${installDir}/${name}`))
+    .flatMap((name) => libDir === undefined ? [] : [`${libDir}/${name}`]);
   const blobs = options.text("blobs") ?? DEFAULT_BLOBS;
   const kernelName = recorded.image.architecture === "aarch64" ? "Image" : "bzImage";
   const bundle = options.text("ca-bundle");
@@ -389,7 +384,9 @@ async function buildAgain(recorded: Provenance, options: Options, binary: string
         sysroot: options.text("sysroot"),
         files: extra,
         init: options.text("init") ?? `${blobs}/init`,
-        nsm: options.text("nsm") ?? `${blobs}/nsm.ko`,
+        nsm: recorded.inputs.some(({ role }) => role === "nsm.ko")
+          ? options.text("nsm") ?? `${blobs}/nsm.ko`
+          : undefined,
         command: recorded.command,
         environment: recorded.environment,
         compression: recorded.compression,
@@ -398,13 +395,14 @@ async function buildAgain(recorded: Provenance, options: Options, binary: string
   });
 }
 
-/** PCRs of a running enclave, from an attestation document under AWS's root that answers a nonce of this moment. */
-async function attestedPcrs(address: string): Promise<Measurements> {
+/** PCRs of a running enclave, from an attestation document that answers a nonce of this moment. */
+async function attestedPcrs(address: string, verify: DocumentVerifier): Promise<Measurements> {
   using client = await Client.connect(parseAddress(address), { timeoutMs: ATTEST_MS });
   const nonce = crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
   const reply = await client.request({ type: "attest", nonce: encodeBase64(nonce) });
   const document = decodeBase64(requiredString(reply, "attestation_document", "the reply"));
-  const { pcrs } = await verifyDocument(document, { nonce, pcrs: {} });
+  // Whatever it runs: its PCRs are compared once the image is made.
+  const { pcrs } = await verify(document, { nonce, insecureSkipPcrs: true });
   return Object.fromEntries([...pcrs].map(([index, value]) => [`PCR${index}`, value]));
 }
 
@@ -458,7 +456,12 @@ export async function reproduce(argv: readonly string[], io: CtlIo): Promise<num
   const recorded = parseProvenance(await readInput(file));
   // What may be missing is found out before anything that takes long.
   const attest = options.text("attest");
-  const attested = attest === undefined ? undefined : await attestedPcrs(attest);
+  if (attest === undefined && options.text("root") !== undefined) {
+    throw new UsageError("--root goes with --attest");
+  }
+  const attested = attest === undefined
+    ? undefined
+    : await attestedPcrs(attest, await documentVerifier(options, io));
   await requireDeno(recorded.program.deno);
   // The folder by name: Deno takes the programs that may be run out of the write permission, and it is not whole then.
   const folder = await Deno.makeTempDir({ dir: io.env("TMPDIR") ?? "/tmp", prefix: "denclave-reproduce-" });

@@ -1,5 +1,5 @@
 /**
- * `denclavectl emulator serve`: the KMS for development that plays AWS's part. Of its library it takes the server alone: the enclave's side signs requests, by a
+ * `denclavectl emulator serve`: the local KMS emulator, for development. Of its library it takes the server alone: the enclave's side signs requests, by a
  * package that the parent's tools do not have.
  *
  * @module
@@ -7,11 +7,11 @@
 import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../cli/options.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
-import { parseCertificate } from "../kms_emulator/certificates.ts";
 import { KmsRefusal } from "../kms_emulator/errors.ts";
 import { KmsEmulator, type KmsEmulatorOptions, type PolicyFor } from "../kms_emulator/server.ts";
 import { type AccessKey, parseAccessKeys } from "../kms_emulator/signature.ts";
 import { parseAddress } from "../wire/address.ts";
+import { readRoot } from "./attestation_options.ts";
 import type { CtlIo } from "./io.ts";
 
 /** Commands of the group. */
@@ -55,7 +55,7 @@ const SPECS = [
   {
     name: "caller",
     value: "ARN",
-    help: "the caller of every request without --access-keys (default the account's root)",
+    help: "who everybody is without --access-keys; the account's root, unless given",
   },
   {
     name: "root",
@@ -67,10 +67,11 @@ const SPECS = [
 
 const HELP = `usage: denclavectl emulator serve [options]
 
-A local KMS emulator for development: Decrypt, Encrypt, GenerateDataKey, GenerateRandom, CreateKey, DescribeKey, ListKeys,
-GetKeyPolicy, PutKeyPolicy, EnableKey, DisableKey. Attestation documents are verified, key policies are evaluated against
-them, and attested answers are encrypted to the enclave. Writes one JSON line for each request, as CloudTrail would show it.
-Not for secrets: who can read its files or its memory has the keys.
+A local KMS emulator, for development: Decrypt, Encrypt, GenerateDataKey, GenerateRandom, CreateKey, DescribeKey, ListKeys,
+EnableKey, DisableKey, EnableKeyRotation, GetKeyPolicy, PutKeyPolicy, CreateAlias, ListAliases, ListGrants, and STS
+GetCallerIdentity. Attestation documents are verified, key policies are evaluated against them, and attested answers are
+encrypted to the enclave. Writes one JSON line for each request, as CloudTrail would show it.
+Not for secrets: who can read its files or its memory has the keys. deno task rehearse starts it with services that attest.
 
 An access keys file: {"version":1,"accessKeys":[{"accessKeyId":"AKIA...","secretAccessKey":"...",
 "arn":"arn:aws:iam::<account>:role/<name>"}]}; for a session add "sessionToken" and "expires" (2026-01-01T00:00:00Z).
@@ -105,15 +106,6 @@ async function readPolicy(text: string): Promise<PolicyFor> {
   const path = text.slice(equals + 1);
   const policy = new TextDecoder().decode(await read("policy", path));
   return equals === -1 ? { policy } : { key: text.slice(0, equals), policy };
-}
-
-async function readRoot(path: string): Promise<Uint8Array> {
-  const bytes = await read("root", path);
-  try {
-    return parseCertificate(bytes);
-  } catch (thrown) {
-    throw new UsageError(`Cannot use ${path} for --root: ${messageOf(thrown)}`, "Give a certificate.");
-  }
 }
 
 async function serverOptions(options: Options): Promise<KmsEmulatorOptions> {

@@ -62,6 +62,8 @@ const SUMMARIES: Readonly<Record<string, string>> = {
   "eif build": "build an image without Docker, reproducibly",
   "eif reproduce": "build an image again from its commit and inputs, and compare",
   "eif trust-store": "reduce a bundle of CA certificates to those of KMS",
+  "sdk check":
+    "check a folder of the SDK's libraries: versions, what they need, whether an image can use them",
   doctor: "check everything that an enclave needs to get a key",
   bridge: "connect a Unix socket, a TCP port or HTTP to the enclave",
   "emulator serve": "run a local KMS emulator for development, with attestation",
@@ -108,6 +110,10 @@ const GROUPS: Readonly<Record<string, Group>> = {
   tsk: { commands: TSK_COMMANDS, run: runKmsTsk },
   policy: { commands: POLICY_COMMANDS, run: runPolicy },
   eif: { commands: EIF_COMMANDS, run: runEif },
+  sdk: {
+    commands: ["check"],
+    run: async (_command, argv, io) => await (await import("./sdk_check.ts")).sdkCheck(argv, io),
+  },
   doctor: { commands: [], run: (_command, argv, io) => runDoctor(argv, io) },
   bridge: { commands: [], run: (_command, argv, io) => runBridge(argv, io) },
   emulator: { commands: EMULATOR_COMMANDS, run: (_command, argv, io) => runEmulator(argv, io) },

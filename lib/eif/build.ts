@@ -6,6 +6,7 @@
  * @module
  */
 import { VERSION } from "../version.ts";
+import { kernelArchitecture } from "./checks.ts";
 import { EifError } from "./errors.ts";
 import type { Architecture } from "./format.ts";
 import { gzipToFile } from "./gzip.ts";
@@ -21,7 +22,6 @@ import {
   hashSource,
   OpenFiles,
   piecesOf,
-  readExactly,
 } from "./source.ts";
 import { expectedSize, writeEifFile, type WrittenEif } from "./write.ts";
 
@@ -34,8 +34,8 @@ export type Compression = typeof COMPRESSIONS[number];
 export interface ProgramPlan extends RootOptions {
   /** AWS's first program. */
   readonly init: string;
-  /** The NSM's driver. */
-  readonly nsm: string;
+  /** The NSM's driver; undefined for a kernel that has it built in. */
+  readonly nsm: string | undefined;
   /** The program and its arguments; the program alone by default. */
   readonly command?: readonly string[] | undefined;
   /** Beside HOME, and SSL_CERT_FILE where there is a bundle. */
@@ -91,14 +91,6 @@ export interface BuiltEif extends WrittenEif {
 /** Told how many bytes of how many are done. */
 export type OnBuildProgress = (done: number, total: number) => void;
 
-/** The machine that a kernel is for, where its first bytes say so: x86's boot protocol, or arm64's image header. */
-async function kernelArchitecture(kernel: ByteSource): Promise<Architecture | undefined> {
-  const bytes = await readExactly(kernel, 0, Math.min(1024, kernel.size));
-  const textAt = (at: number) => String.fromCharCode(...bytes.subarray(at, at + 4));
-  if (textAt(0x202) === "HdrS") return "x86_64";
-  return textAt(0x38) === "ARM\x64" ? "aarch64" : undefined;
-}
-
 /** The files of a build: each opened once, hashed as it goes into the image, closed at the build's end. */
 class Inputs implements Disposable {
   #files = new OpenFiles();
@@ -145,7 +137,7 @@ async function programContent(
 ): Promise<Content> {
   const boot = bootRamdisk({
     init: await inputs.add("init", plan.init),
-    nsm: await inputs.add("nsm.ko", plan.nsm),
+    nsm: plan.nsm === undefined ? undefined : await inputs.add("nsm.ko", plan.nsm),
   }, time);
   const files = [];
   for (const { path, mode, from } of root.files) {

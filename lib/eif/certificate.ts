@@ -6,6 +6,7 @@
 import { type KeyObject, X509Certificate } from "node:crypto";
 import { decodeBase64 } from "@std/encoding";
 import { BerError, dottedForm, parseDer } from "../asn1/ber.ts";
+import { messageOf } from "../errors.ts";
 import { EifError } from "./errors.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -105,6 +106,21 @@ function inGmt(date: string): string {
   return date.replace(/ \+00:00$/, " GMT");
 }
 
+/** Labels under which OpenSSL takes a certificate. */
+const PEM_LABEL = /^-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----[ \t\r]*$/m;
+const PEM_CERTIFICATE =
+  /^-----BEGIN CERTIFICATE-----[ \t\r]*\n([A-Za-z0-9+/=\s]*)^-----END CERTIFICATE-----[ \t\r]*$/m;
+
+/** The first certificate, as OpenSSL would take it for PCR8; what the two could read differently is refused. */
+function firstCertificate(pem: string): { readonly block: string; readonly der: Bytes } {
+  const begin = PEM_LABEL.exec(pem);
+  if (begin === null) throw new SyntaxError("no line of it is BEGIN CERTIFICATE");
+  if (begin[1] !== "CERTIFICATE") throw new SyntaxError(`its first one is labelled ${begin[1]}`);
+  const [block, base64 = ""] = PEM_CERTIFICATE.exec(pem.slice(begin.index)) ?? [];
+  if (block === undefined) throw new SyntaxError("it has more than base64 between BEGIN and END");
+  return { block, der: decodeBase64(base64.replace(/\s/g, "")) };
+}
+
 /**
  * Reads the first certificate of a PEM file.
  *
@@ -116,11 +132,8 @@ export function parseCertificate(pem: Uint8Array, where: string): SigningCertifi
     throw new EifError("eif_signature", `${where}: its certificate has ${pem.length} bytes`);
   }
   try {
-    const [block, base64 = ""] = /-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----/
-      .exec(new TextDecoder("utf-8", { fatal: true }).decode(pem)) ?? [];
-    if (block === undefined) throw new SyntaxError("there is no BEGIN CERTIFICATE in it");
+    const { block, der } = firstCertificate(new TextDecoder("utf-8", { fatal: true }).decode(pem));
     const certificate = new X509Certificate(block);
-    const der = decodeBase64(base64.replace(/\s/g, ""));
     const { algorithm, signature } = outerParts(der);
     return {
       der,
@@ -137,6 +150,8 @@ export function parseCertificate(pem: Uint8Array, where: string): SigningCertifi
       },
     };
   } catch (thrown) {
-    throw new EifError("eif_signature", `${where}: its certificate cannot be read`, { cause: thrown });
+    throw new EifError("eif_signature", `${where}: its certificate cannot be read: ${messageOf(thrown)}`, {
+      cause: thrown,
+    });
   }
 }

@@ -19,6 +19,9 @@ export type EifCode =
   | "eif_input" // what the image is to be made of cannot be used
   | "elf_malformed" // a file is not an ELF file that this machine could load
   | "library_missing" // a library that a file needs was not found
+  | "library_version" // a library is older than a file that needs it
+  | "symbol_missing" // a library lacks a function
+  | "image_dead" // the program would not start in the image, or could not do its work
   | "blob_missing"; // kernel, init or NSM driver are not there
 
 const HINTS: Readonly<Record<EifCode, string | undefined>> = {
@@ -38,6 +41,9 @@ const HINTS: Readonly<Record<EifCode, string | undefined>> = {
   elf_malformed: "Give an ELF file for 64-bit Linux, x86-64 or aarch64.",
   library_missing:
     "Install the package that has it, or name the folder of another distribution's files with --sysroot.",
+  library_version: undefined,
+  symbol_missing: undefined,
+  image_dead: undefined,
   blob_missing:
     "Install aws-nitro-enclaves-cli-devel, or take the files from blobs/ of github.com/aws/aws-nitro-enclaves-cli, and name their folder with --blobs.",
 };

@@ -22,12 +22,21 @@ export {
   collectRoot,
   hiddenBy,
   MOUNT_POINTS,
-  type OpenFile,
   type Root,
   type RootFile,
   type RootOptions,
 } from "./rootfs.ts";
-export { type ElfFile, readElf } from "./elf.ts";
+export { type ElfFile, type ElfSymbols, type NeededVersion, readElf, readElfSymbols } from "./elf.ts";
+export {
+  compareVersions,
+  type LoadedFile,
+  loadFiles,
+  type LoadOptions,
+  type OpenFile,
+  type PlacedFile,
+} from "./loader.ts";
+export { Sysroot } from "./sysroot.ts";
+export { checkBootFile, checkKernel, closureOf, kernelArchitecture, missingSymbols } from "./checks.ts";
 export {
   gitCommit,
   parseProgramRecord,

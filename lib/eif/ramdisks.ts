@@ -12,13 +12,16 @@ import { type ByteSource, bytesSource } from "./source.ts";
 
 /** The first ramdisk: what boots. @param time seconds since 1970, of every file */
 export function bootRamdisk(
-  { init, nsm }: { readonly init: ByteSource; readonly nsm: ByteSource },
+  { init, nsm }: { readonly init: ByteSource; readonly nsm: ByteSource | undefined },
   time: number,
 ): ByteSource {
   return cpioArchive("boot ramdisk", [
     { path: "dev", mode: 0o755, kind: "directory" },
     { path: "init", mode: 0o755, kind: "file", content: init },
-    { path: "nsm.ko", mode: 0o755, kind: "file", content: nsm },
+    // AWS's init goes on without it.
+    ...nsm === undefined
+      ? []
+      : [{ path: "nsm.ko", mode: 0o755, kind: "file", content: nsm }] satisfies CpioEntry[],
   ], time);
 }
 

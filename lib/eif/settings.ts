@@ -71,6 +71,10 @@ export const SETTINGS = {
   kernel: { kind: "path", value: "FILE", help: "another kernel: a bzImage, or an Image on aarch64" },
   init: { kind: "path", value: "FILE", help: "another first program" },
   nsm: { kind: "path", value: "FILE", help: "another driver of the NSM" },
+  kernel_has_nsm: {
+    kind: "switch",
+    help: "the kernel has the NSM's driver built in: no nsm.ko, unless --nsm names one",
+  },
   cmdline: { kind: "text", value: "TEXT", help: "another command line of the kernel" },
   ramdisks: {
     kind: "paths",
@@ -96,6 +100,17 @@ export const SETTINGS = {
   image_version: { kind: "text", value: "TEXT", help: "and version (default 1.0)" },
   sign: { kind: "path", value: "FILE", help: "private key (PEM) to sign by" },
   cert: { kind: "path", value: "FILE", help: "its certificate (PEM)" },
+  allow_kernel: { kind: "switch", help: "take a kernel that looks like none" },
+  allow_missing_symbols: {
+    kind: "switch",
+    help: "take libraries that need functions which no library of the image has",
+  },
+  allow_no_kms_ca: { kind: "switch", help: "take no CA certificates, or none of KMS" },
+  allow_no_kms_keys: { kind: "switch", help: "allow an image that names no KMS key" },
+  allow_other_program: {
+    kind: "switch",
+    help: "the binary is another program than this project's: check only what every program needs",
+  },
 } as const satisfies Readonly<Record<string, Setting>>;
 
 /** A setting's name in a manifest. */

@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { decodeBase64, encodeBase64 } from "@std/encoding";
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
@@ -17,6 +16,7 @@ import {
   X509Certificate,
   X509CertificateGenerator,
 } from "../attestation/deps/x509.ts";
+import { fromPem, toPem } from "../attestation/pem.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
 
 const P256 = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
@@ -60,31 +60,6 @@ function folderError(folder: string, what: string, cause?: unknown): EnclaveErro
     hint: "Name a folder that you may write to; remove ca.pem and ca.key together to have new ones.",
     cause,
   });
-}
-
-function toPem(label: string, der: Uint8Array): string {
-  return `-----BEGIN ${label}-----\n${
-    encodeBase64(der).replace(/.{64}(?!$)/g, "$&\n")
-  }\n-----END ${label}-----\n`;
-}
-
-function fromPem(label: string, pem: string): Uint8Array<ArrayBuffer> {
-  const [, base64] =
-    new RegExp(`-----BEGIN ${label}-----([A-Za-z0-9+/=\\s]+)-----END ${label}-----`).exec(pem) ?? [];
-  if (base64 === undefined) throw new SyntaxError(`there is no ${label}`);
-  return decodeBase64(base64.replace(/\s/g, ""));
-}
-
-/** Reads DER, or the first certificate of PEM. @throws {SyntaxError} when it is not one X.509 certificate. */
-export function parseCertificate(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  const text = new TextDecoder("latin1").decode(bytes);
-  const der = text.includes("-----BEGIN") ? fromPem("CERTIFICATE", text) : new Uint8Array(bytes);
-  try {
-    new X509Certificate(der);
-  } catch (thrown) {
-    throw new SyntaxError("it is not an X.509 certificate", { cause: thrown });
-  }
-  return der;
 }
 
 /**

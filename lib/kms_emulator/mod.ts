@@ -5,7 +5,7 @@
  */
 export { SimulatedAttestedKms, type SimulatedAttestedKmsOptions } from "../kms/attested_kms.ts";
 export { type AuditEvent } from "./audit.ts";
-export { parseCertificate } from "./certificates.ts";
+export { parseCertificate } from "../attestation/pem.ts";
 export { CmsError, type CmsErrorCode, envelopData, openEnvelopedData } from "../cms/enveloped_data.ts";
 export { KmsRefusal } from "./errors.ts";
 export { HTTP_LIMITS, type HttpLimits } from "./http.ts";

@@ -3,7 +3,8 @@
  * libraries, in the folder that the binary was compiled to look in.
  */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { buildEif, describeEif } from "../../lib/eif/mod.ts";
+import { compiledPermissions } from "../../lib/ctl/image_checks.ts";
+import { buildEif, describeEif, FileSource } from "../../lib/eif/mod.ts";
 import { Client } from "../../lib/parent/client.ts";
 import { roundTrip, Tsk } from "../e2e/production_suite.ts";
 import { Folder } from "../helpers/folder.ts";
@@ -91,4 +92,12 @@ Deno.test({
     const { command, args } = image.launch(["/bin/sh", "-c", "true"]);
     assertEquals((await new Deno.Command(command, { args: [...args] }).output()).code, 127);
   },
+});
+
+Deno.test("the binary itself says which folder, port and libraries it was compiled for", async () => {
+  using file = await FileSource.open(PROGRAM);
+  const permissions = await compiledPermissions(file);
+  assertEquals(permissions?.run, [PROGRAM]);
+  assertEquals(permissions?.net.includes("vsock:-1:5000"), true);
+  for (const library of LIBRARIES) assertEquals(permissions?.ffi.includes(library), true);
 });

@@ -1,48 +1,11 @@
 /** `denclavectl eif` as a person runs it: the same bytes wherever and whenever an image is made, and what is said of images. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { encodeHex } from "@std/encoding";
-import { compiledPathArgument } from "../../lib/compiled_path.ts";
-import { elfFile } from "../fixtures/elf.ts";
-import { imageOf, SIGNING, smallParts } from "../fixtures/eif.ts";
-import { type FileContent, Folder } from "../helpers/folder.ts";
+import { kernelFile } from "../fixtures/elf.ts";
+import { imageOf, smallParts } from "../fixtures/eif.ts";
+import { INPUTS, KEYS, LOADER } from "../fixtures/image_inputs.ts";
+import { Folder } from "../helpers/folder.ts";
 import { type CtlResult, runCtl } from "../helpers/ctl_process.ts";
-
-const LOADER = "/lib64/ld-linux-x86-64.so.2";
-const NEEDED = ["libm.so.6", "libc.so.6"];
-
-/** A program, the SDK's libraries, a distribution, AWS's blobs, CA certificates. */
-const INPUTS: Readonly<Record<string, FileContent>> = {
-  "in/denclave": elfFile({ interpreter: LOADER, needed: NEEDED }),
-  "in/moved": new Uint8Array([
-    ...elfFile({ interpreter: LOADER }),
-    ...new TextEncoder().encode(`{"argv":["${compiledPathArgument("/app/denclave")}"]}`),
-  ]),
-  "in/libaws-c-common.so": elfFile({ soname: "libaws-c-common.so", needed: NEEDED }),
-  "in/libaws-nitro-enclaves-sdk-c.so": elfFile({ needed: ["libaws-c-common.so"] }),
-  "root/lib64/ld-linux-x86-64.so.2": elfFile(),
-  "root/lib64/libc.so.6": elfFile({ needed: ["ld-linux-x86-64.so.2"] }),
-  "root/lib64/libm.so.6": elfFile(),
-  "blobs/bzImage": "a kernel",
-  "blobs/bzImage.config": "#\n# made\n# Linux/x86_64 4.14.256-209.484.amzn2.x86_64 Kernel Configuration\n",
-  "blobs/init": "init",
-  "blobs/nsm.ko": "nsm",
-  "blobs/cmdline": "reboot=k panic=30\n",
-  "ca.pem": SIGNING.P256.certificate,
-  "key.pem": SIGNING.P384.key,
-  "cert.pem": SIGNING.P384.certificate,
-  "enclave.yaml": [
-    "binary: in/denclave",
-    "lib_dir: in",
-    "sysroot: root",
-    "blobs: blobs",
-    "ca_bundle: ca.pem",
-    "all_certificates: true",
-    "cmd: [/app/denclave, --port, '5000']",
-    "env: { KMS_KEYS: 'a,b', LOG_LEVEL: info }",
-    "files: { /app/more.json: in/denclave }",
-    "output: out/enclave.eif",
-  ].join("\n"),
-};
 
 async function build(
   folder: Folder,
@@ -100,7 +63,7 @@ Deno.test("the provenance says what an image is made of, and options win over th
   assertEquals(provenance.env, {
     HOME: "/",
     SSL_CERT_FILE: "/etc/pki/tls/certs/ca-bundle.crt",
-    KMS_KEYS: "a,b",
+    KMS_KEYS: KEYS,
     LOG_LEVEL: "debug",
   });
   assertEquals(
@@ -222,7 +185,7 @@ Deno.test("a signed image passes, with the PCRs of its build; one that was chang
 });
 
 Deno.test("an image of pieces is made as AWS's tool makes it, and its texts cannot steer a terminal", async () => {
-  await using folder = await Folder.make({ kernel: "k", a: "boot", b: "program" });
+  await using folder = await Folder.make({ kernel: kernelFile("aarch64"), a: "boot", b: "program" });
   const piece = (name: string) => `${folder.path}/${name}`;
   const args = [
     "--kernel",
@@ -249,6 +212,17 @@ Deno.test("an image of pieces is made as AWS's tool makes it, and its texts cann
   assertMatch(stdout, /cmdline {7}a \\u\{1b\}\[2J\n/);
 });
 
+/** For mistakes that are made with any program. */
+const OTHER = [
+  "build",
+  "-b",
+  "in/denclave",
+  "--blobs",
+  "blobs",
+  "--sysroot",
+  "root",
+  "--allow-other-program",
+];
 const MISTAKES: readonly (readonly [readonly string[], number, RegExp])[] = [
   [["describe"], 2, /Which image\?/],
   [["describe", "a", "b"], 2, /Unexpected argument "b"/],
@@ -262,39 +236,15 @@ const MISTAKES: readonly (readonly [readonly string[], number, RegExp])[] = [
     69,
     /Cannot find none\/cmdline.*\n.*aws-nitro-enclaves-cli/,
   ],
-  [["build", "--binary", "ca.pem", "--blobs", "blobs"], 1, /ca.pem: it is not an ELF file/],
-  [
-    ["build", "--binary", "in/denclave", "--blobs", "blobs", "--lib-dir", "root"],
-    69,
-    /root\/libaws-c-common.so\n/,
-  ],
-  [
-    ["build", "-b", "in/denclave", "--blobs", "blobs", "--sysroot", "in"],
-    69,
-    /the loader of \/app\/denclave\n.*--sysroot/,
-  ],
-  [
-    ["build", "-b", "in/denclave", "--blobs", "blobs", "--sign", "key.pem"],
-    2,
-    /--sign and --cert go together/,
-  ],
-  [["build", "-b", "in/denclave", "--blobs", "blobs", "--env", "A"], 2, /Cannot use "A" for --env/],
-  [
-    ["build", "-b", "in/denclave", "--blobs", "blobs", "--install-dir", "/tmp/a"],
-    2,
-    /mounts a file system on \/tmp/,
-  ],
-  [
-    ["build", "-b", "in/moved", "--blobs", "blobs"],
-    2,
-    /in\/moved to \/app\/moved in the image: it was compiled for \/app\/denclave, .*\n.*--install-dir/,
-  ],
-  [["build", "-b", "in/denclave", "--blobs", "blobs", "--compress", "xz"], 2, /"xz" for --compress/],
-  [
-    ["build", "-b", "in/denclave", "--blobs", "blobs", "--ca-bundle", "ca.pem"],
-    69,
-    /None of the 1 certificates/,
-  ],
+  [[...OTHER, "--binary", "ca.pem"], 1, /ca.pem: it is not an ELF file/],
+  [[...OTHER, "--lib-dir", "root"], 69, /root\/libaws-c-common.so\n/],
+  [[...OTHER, "--sysroot", "in"], 69, /the loader of \/app\/denclave\n.*--sysroot/],
+  [[...OTHER, "--sign", "key.pem"], 2, /--sign and --cert go together/],
+  [[...OTHER, "--env", "A"], 2, /Cannot use "A" for --env/],
+  [[...OTHER, "--install-dir", "/tmp/a"], 2, /mounts a file system on \/tmp/],
+  [[...OTHER, "--compress", "xz"], 2, /"xz" for --compress/],
+  [[...OTHER, "--ca-bundle", "ca.pem"], 69, /None of the 1 certificates/],
+  [[...OTHER, "--file", "/app/denclave=ca.pem"], 1, /Cannot put two files at \/app\/denclave\n.*--file/],
   [["build", "--manifest", "blobs/cmdline"], 1, /not a list of names/],
 ];
 

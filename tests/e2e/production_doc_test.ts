@@ -12,7 +12,8 @@ import { KmsEmulator, SimulatedAttestedKms } from "../../lib/kms_emulator/mod.ts
 import { parseAccessKeys } from "../../lib/kms_emulator/signature.ts";
 import { readMeasurements } from "../../lib/parent/policies/measurements.ts";
 import { formatAddress } from "../../lib/wire/address.ts";
-import { elfFile } from "../fixtures/elf.ts";
+import { compiledBinary, elfFile, kernelFile } from "../fixtures/elf.ts";
+import { LOADER, NEEDED } from "../fixtures/image_inputs.ts";
 import { type BlockResult, commandBlocks, installCommands, runBlock } from "../helpers/documented.ts";
 import { Folder } from "../helpers/folder.ts";
 import { accessKeysFile } from "../helpers/kms_place.ts";
@@ -36,19 +37,15 @@ function standIn(name: string, body: string): string {
 
 /** What the packages of a distribution would have put there. */
 async function prepare(folder: Folder): Promise<Readonly<Record<string, string>>> {
-  const kernel = new Uint8Array(4096);
-  kernel.set([0x55, 0xaa, 0, 0, ...new TextEncoder().encode("HdrS")], 510);
-  await folder.write("blobs/bzImage", kernel);
+  await folder.write("blobs/bzImage", kernelFile());
   await folder.write(
     "blobs/bzImage.config",
     "#\n# made\n# Linux/x86_64 4.14.256-209.484.amzn2.x86_64 Kernel Configuration\n",
   );
-  for (const name of ["init", "nsm.ko"]) await folder.write(`blobs/${name}`, elfFile());
+  await folder.write("blobs/init", elfFile());
+  await folder.write("blobs/nsm.ko", elfFile({ relocatable: true }));
   await folder.write("blobs/cmdline", "reboot=k panic=30\n");
-  await folder.write(
-    "build/denclave",
-    elfFile({ interpreter: "/lib64/ld-linux-x86-64.so.2", needed: ["libm.so.6", "libc.so.6"] }),
-  );
+  await folder.write("build/denclave", compiledBinary({ interpreter: LOADER, needed: NEEDED }));
   for (const script of ["common", "run-enclave", "vsock-proxy"]) {
     await folder.write(`scripts/${script}.sh`, await Deno.readFile(`${ROOT}scripts/${script}.sh`));
     await Deno.chmod(`${folder.path}/scripts/${script}.sh`, 0o755);

@@ -4,9 +4,16 @@ import { crc32 } from "node:zlib";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { CRC_OFFSET, HEADER_LENGTH } from "../../../lib/eif/format.ts";
-import { bytesSource, EifError, type EifParts, openSigner, readEif } from "../../../lib/eif/mod.ts";
+import {
+  type ByteSource,
+  bytesSource,
+  EifError,
+  type EifParts,
+  openSigner,
+  readEif,
+} from "../../../lib/eif/mod.ts";
 import { cpioArchive, type CpioEntry } from "../../../lib/eif/cpio.ts";
-import { readElf } from "../../../lib/eif/elf.ts";
+import { readElf, readElfSymbols } from "../../../lib/eif/elf.ts";
 import { readExactly } from "../../../lib/eif/source.ts";
 import { imageOf, METADATA, SIGNING, smallParts } from "../../fixtures/eif.ts";
 import { elfFile } from "../../fixtures/elf.ts";
@@ -139,7 +146,7 @@ const names = fc.stringMatching(/^[!-.0-~]{1,20}$/);
 
 Deno.test("any ELF file is read as it was made, and any bytes changed in one are read or refused in bounded memory", async () => {
   const list = fc.array(names, { maxLength: 10 });
-  const changes = fc.array(fc.tuple(fc.nat({ max: 600 }), fc.nat({ max: 255 })), { maxLength: 8 });
+  const changes = fc.array(fc.tuple(fc.nat({ max: 1200 }), fc.nat({ max: 255 })), { maxLength: 8 });
   await fc.assert(
     fc.asyncProperty(
       list,
@@ -148,20 +155,30 @@ Deno.test("any ELF file is read as it was made, and any bytes changed in one are
       changes,
       async (needed, soname, path, bits) => {
         const folders = path?.split(":").filter((folder) => folder !== "") ?? [];
-        const file = elfFile({ needed, soname, ...(path === undefined ? {} : { runPath: path }) });
+        const file = elfFile({
+          needed,
+          soname,
+          exported: ["f"],
+          undefined: ["g"],
+          versions: ["V_1", "V_2"],
+          neededVersions: { "a.so": ["A_1"], "b.so": ["B_1", "B_2"] },
+          ...(path === undefined ? {} : { runPath: path }),
+        });
         const { runPath, ...read } = await readElf(bytesSource(file));
         assertEquals([read.needed, read.soname, runPath], [needed, soname, folders]);
         for (const [at, value] of bits) if (at < file.length) file[at] = value;
         let asked = 0;
         const source = bytesSource(file);
         try {
-          await readElf({
+          const counted: ByteSource = {
             ...source,
             read: (at, into) => {
               asked = Math.max(asked, into.length);
               return source.read(at, into);
             },
-          });
+          };
+          await readElf(counted);
+          await readElfSymbols(counted);
         } catch (thrown) {
           assert(thrown instanceof EifError, String(thrown));
         }

@@ -43,7 +43,15 @@ Deno.test("a large image has a progress line while it is read, on a terminal alo
 
 Deno.test("a large image has a progress line while it is made", async () => {
   await using folder = await Folder.make({ kernel: new Uint8Array(4_000_000), ramdisk: "program" });
-  const args = ["--kernel", `${folder.path}/kernel`, "--cmdline", "a", "--ramdisk", `${folder.path}/ramdisk`];
+  const args = [
+    "--kernel",
+    `${folder.path}/kernel`,
+    "--cmdline",
+    "a",
+    "--ramdisk",
+    `${folder.path}/ramdisk`,
+    "--allow-kernel",
+  ];
   const { code, stderr } = await run("build", [...args, "-o", `${folder.path}/a.eif`], true);
   assertEquals(code, EXIT.ok);
   assertMatch(stderr, /^\rwriting, MB .* 4\/4\n$/s);

@@ -1,6 +1,7 @@
 /** Images: those that AWS's tool made, those that nobody should boot, and signatures. */
 import { crc32 } from "node:zlib";
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { encode } from "cborg";
 import { combineCrc } from "../../../lib/eif/crc.ts";
 import {
@@ -378,6 +379,21 @@ Deno.test("expected measurements are compared, and PCR8 is missed where nothing 
   ]);
 });
 
+/** A certificate with a byte after its end. */
+function longer(pem: string): string {
+  const [begin = "", ...base64] = pem.trim().split("\n");
+  const end = base64.pop() ?? "";
+  return [begin, encodeBase64(new Uint8Array([...decodeBase64(base64.join("")), 0])), end, ""].join("\n");
+}
+
+Deno.test("the certificate of PCR8 is the first one that begins on a line of its own, as OpenSSL takes it", async () => {
+  const { P256, P384 } = SIGNING;
+  const plain = await openSigner(text(P256.key), text(P256.certificate));
+  const before = `a comment ${P384.certificate.split("\n")[0]}\n${P256.certificate}${P384.certificate}`;
+  const found = await openSigner(text(P256.key), text(before.replaceAll("\n", "\r\n")));
+  assertEquals(found.certificate.der, plain.certificate.der);
+});
+
 Deno.test("keys and certificates that cannot sign are refused, and no word of the key is in the message", async () => {
   const { P256, P384 } = SIGNING;
   const cases: [string, string, RegExp][] = [
@@ -386,7 +402,13 @@ Deno.test("keys and certificates that cannot sign are refused, and no word of th
     ["", P256.certificate, /signing key cannot be read/],
     [P256.key.replaceAll("M", "N"), P256.certificate, /signing key cannot be read|another key/],
     [ED25519_KEY, P256.certificate, /no kind/],
-    [P256.key, "nothing", /certificate cannot be read/],
+    [P256.key, "nothing", /certificate cannot be read: no line of it is BEGIN CERTIFICATE/],
+    // Where OpenSSL, and so AWS's tools, would take another certificate or other bytes into PCR8.
+    [P256.key, `text ${P256.certificate}`, /no line of it is BEGIN CERTIFICATE/],
+    [P256.key, P256.certificate.replaceAll(" CERT", " TRUSTED CERT"), /labelled TRUSTED CERTIFICATE/],
+    [P256.key, `${P384.certificate.replaceAll(" CERT", " X509 CERT")}${P256.certificate}`, /labelled X509/],
+    [P256.key, P256.certificate.replace("\n", "\nComment: a\n"), /more than base64/],
+    [P256.key, longer(P256.certificate), /1 bytes follow the end/],
     [P256.key, P256.certificate.replaceAll("M", "N"), /certificate cannot be read/],
   ];
   for (const [key, certificate, message] of cases) {

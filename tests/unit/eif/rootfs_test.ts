@@ -258,11 +258,15 @@ Deno.test("an ELF file says what it needs", async () => {
     soname: "c",
     needed: ["a", "b"],
     runPath: ["/x", "/y"],
+    rpath: [],
+    relocatable: false,
+    neededVersions: [],
+    versions: [],
   });
-  const { architecture, runPath } = await readElf(
+  const { architecture, runPath, rpath } = await readElf(
     bytesSource(elfFile({ machine: 183, rpath: "/old", runPath: "/new" })),
   );
-  assertEquals([architecture, runPath], ["aarch64", ["/new"]]);
+  assertEquals([architecture, runPath, rpath], ["aarch64", ["/new"], []]);
 });
 
 Deno.test("an archive is sorted, of one owner and time, and has the folders that its files are in", async () => {

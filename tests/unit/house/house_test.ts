@@ -54,6 +54,8 @@ const WALLS: readonly (readonly [string, string, readonly string[]])[] = [
   ["main.ts", 'import { a } from "cborg";', []],
   ["main.ts", 'import { a } from "./lib/attestation/nsm.ts";', []],
   ["main.ts", 'import { a } from "./lib/attestation/simulated.ts";', ["import-walls"]],
+  ["main.ts", 'import { a } from "./lib/attestation/simulated_root.ts";', ["import-walls"]],
+  ["lib/service/server.ts", 'import { a } from "../attestation/pem.ts";', ["import-walls"]],
   ["main.ts", 'import { a } from "./lib/attestation/verify.ts";', ["import-walls"]],
   ["main.ts", 'import { a } from "./lib/attestation/mod.ts";', ["import-walls"]],
   ["lib/service/session_key.ts", 'import { a } from "../attestation/nsm.ts";', []],
@@ -137,7 +139,8 @@ async function graphOf(entry: URL, seen = new Set<string>()): Promise<Set<string
 Deno.test("nothing that main.ts leads to can make a document, or trust a root", async () => {
   const graph = [...await graphOf(new URL("../../../main.ts", import.meta.url))];
   assertEquals(graph.some((path) => path.endsWith("/lib/service/server.ts")), true);
-  const walled = /\/lib\/attestation\/(simulated|verify|document|certificates|mod|deps\/.*)\.ts$/;
+  const walled =
+    /\/lib\/attestation\/(simulated|simulated_root|pem|verify|document|certificates|mod|deps\/.*)\.ts$/;
   assertEquals(graph.filter((path) => walled.test(path)), []);
 });
 
@@ -145,7 +148,7 @@ Deno.test("main.ts leads to the attested KMS alone, and to no configuration file
   const graph = [...await graphOf(new URL("../../../main.ts", import.meta.url))];
   assertEquals(graph.some((path) => path.endsWith("/lib/kms/nitro.ts")), true);
   const walled =
-    /\/lib\/(config\/|kms_emulator\/|kms\/(aws|deps)\/|kms\/(local|aws|development_key|outside_enclave)\.ts)/;
+    /\/lib\/(config\/|kms_emulator\/|kms\/(aws|deps)\/|kms\/(local|aws|attested_kms|development_key|outside_enclave)\.ts)/;
   assertEquals(graph.filter((path) => walled.test(path)), []);
 });
 

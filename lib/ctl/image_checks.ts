@@ -1,0 +1,331 @@
+/**
+ * What makes an image of this program dead: libraries that the binary cannot open or use, a configuration that the service refuses, no KMS key, CA certificates
+ * that KMS's do not chain to, a folder or a port that the binary was not compiled for. What any program needs is checked by lib/eif.
+ *
+ * @module
+ */
+import { AEAD_SYMBOLS } from "../../ffi/aead.ts";
+import { LIBRARY_FILES } from "../../ffi/constants.ts";
+import { COMMON_SYMBOLS, SDK_SYMBOLS } from "../../ffi/symbols.ts";
+import { KMSTOOL_COMMANDS } from "../cli/kmstool.ts";
+import { COMMON_OPTIONS, nearest, parseOptions, takeCommand } from "../cli/options.ts";
+import { NITRO_OPTIONS, readNitroConfig, readServeConfig, SERVE_OPTIONS } from "../cli/serve.ts";
+import {
+  type ByteSource,
+  closureOf,
+  EifError,
+  type LoadedFile,
+  missingSymbols,
+  type OpenFile,
+  readElfSymbols,
+} from "../eif/mod.ts";
+import { EnclaveError, messageOf } from "../errors.ts";
+import { formatAddress } from "../wire/address.ts";
+import { selectCertificates } from "./trust_store.ts";
+
+/** Whether there is a file. */
+export async function isFile(path: string): Promise<boolean> {
+  return (await Deno.stat(path).catch(() => undefined))?.isFile === true;
+}
+
+/** What to do without the SDK's libraries. */
+export const LIBRARIES_HINT =
+  "Build the AWS Nitro Enclaves SDK with shared libraries: docs/image.md says how.";
+
+/** The SDK's libraries in a folder, in the order in which they are opened: both, and the NSM's where it is one of its own. */
+export async function librariesIn(folder: string): Promise<readonly string[]> {
+  const found: string[] = [];
+  for (const name of Object.values(LIBRARY_FILES)) {
+    const path = `${folder}/${name}`;
+    if (await isFile(path)) found.push(path);
+    else if (name !== LIBRARY_FILES.nsm) {
+      throw new EifError("library_missing", `Cannot find ${path}`, { hint: LIBRARIES_HINT });
+    }
+  }
+  return found;
+}
+
+/** Where the marker of a compiled binary's permissions is, and how long they may be. */
+const MARKER = '"permissions":{';
+const MAX_PERMISSIONS_LENGTH = 64 * 1024;
+const PIECE_LENGTH = 1024 * 1024;
+
+/** What a compiled binary may do, as Deno wrote it into the binary. */
+export interface CompiledPermissions {
+  /** `vsock:-1:5000` for any CID. */
+  readonly net: readonly string[];
+  /** Paths of the libraries that it may open. */
+  readonly ffi: readonly string[];
+  /** Paths of the programs that it may start. */
+  readonly run: readonly string[];
+}
+
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === "string");
+}
+
+function parsePermissions(text: string): CompiledPermissions | undefined {
+  // One object without others in it, so it ends at the first brace outside of a text.
+  const [json] = /^\{(?:[^"{}]|"(?:[^"\\]|\\.)*")*\}/.exec(text) ?? [];
+  if (json === undefined) return undefined;
+  try {
+    const { allow_net, allow_ffi, allow_run } = JSON.parse(json) as Record<string, unknown>;
+    // A program that may open every library is none of this project's.
+    if (!isTexts(allow_ffi) || allow_ffi.length === 0) return undefined;
+    return {
+      net: isTexts(allow_net) ? allow_net : [],
+      ffi: allow_ffi,
+      run: isTexts(allow_run) ? allow_run : [],
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Finds the permissions in a compiled binary; undefined when `deno task compile` did not make it. */
+export async function compiledPermissions(binary: ByteSource): Promise<CompiledPermissions | undefined> {
+  const decoder = new TextDecoder("latin1");
+  const piece = new Uint8Array(PIECE_LENGTH + MAX_PERMISSIONS_LENGTH);
+  for (let at = 0; at < binary.size; at += PIECE_LENGTH) {
+    let length = 0;
+    for (let count = 1; count > 0 && length < piece.length; length += count) {
+      count = await binary.read(at + length, piece.subarray(length));
+    }
+    const text = decoder.decode(piece.subarray(0, length));
+    for (let found = text.indexOf(MARKER); found >= 0; found = text.indexOf(MARKER, found + 1)) {
+      const permissions = parsePermissions(text.slice(found + MARKER.length - 1));
+      if (permissions !== undefined) return permissions;
+    }
+  }
+  return undefined;
+}
+
+/** Functions that the binary opens a library for, and those without which it does not start. */
+const FUNCTIONS = [
+  [LIBRARY_FILES.common, COMMON_SYMBOLS],
+  [LIBRARY_FILES.sdk, SDK_SYMBOLS],
+] as const satisfies readonly (readonly [string, Deno.ForeignLibraryInterface])[];
+
+function requiredNames(symbols: Deno.ForeignLibraryInterface): readonly string[] {
+  return Object.entries(symbols).filter(([, symbol]) => !("optional" in symbol && symbol.optional === true))
+    .map(([name]) => name);
+}
+
+function libraryNamed(name: string, libraries: readonly LoadedFile[]): LoadedFile | undefined {
+  return libraries.find(({ path }) => path.endsWith(`/${name}`));
+}
+
+async function exportsOf(
+  file: LoadedFile,
+  loaded: readonly LoadedFile[],
+  open: OpenFile,
+): Promise<ReadonlySet<string>> {
+  const given = new Set<string>();
+  for (const { from } of closureOf(file.path, loaded)) {
+    for (const name of (await readElfSymbols(await open(from))).exported) given.add(name);
+  }
+  return given;
+}
+
+function named(names: readonly string[]): string {
+  const shown = names.slice(0, 5).join(", ");
+  return names.length > 5 ? `${shown} and ${names.length - 5} more` : shown;
+}
+
+/** Whether the SDK's libraries export AES-256-GCM of AWS-LC. */
+export async function exportsAead(loaded: readonly LoadedFile[], open: OpenFile): Promise<boolean> {
+  const sdk = libraryNamed(LIBRARY_FILES.sdk, loaded);
+  if (sdk === undefined) return false;
+  const given = await exportsOf(sdk, loaded, open);
+  return Object.keys(AEAD_SYMBOLS).every((name) => given.has(name));
+}
+
+/**
+ * What is wrong with the SDK's libraries.
+ *
+ * @param loaded as the loader loads them
+ * @returns nothing when the binary can use them
+ */
+export async function libraryProblems(
+  { loaded, program, allowMissing = false }: {
+    readonly loaded: readonly LoadedFile[];
+    /** Its path in the image. */
+    readonly program?: string | undefined;
+    /** Not the functions that the binary opens: those that the libraries need themselves. */
+    readonly allowMissing?: boolean;
+  },
+  open: OpenFile,
+): Promise<readonly EifError[]> {
+  const problems: EifError[] = [];
+  for (const [name, symbols] of FUNCTIONS) {
+    const library = libraryNamed(name, loaded);
+    if (library === undefined) continue;
+    const given = await exportsOf(library, loaded, open);
+    const missing = requiredNames(symbols).filter((symbol) => !given.has(symbol));
+    if (missing.length === 0) continue;
+    problems.push(
+      new EifError("symbol_missing", `${library.from} lacks ${named(missing)}`, {
+        hint:
+          "Build the AWS Nitro Enclaves SDK 0.4 with shared libraries that export its functions: docs/image.md says how.",
+      }),
+    );
+  }
+  for (const name of allowMissing ? [] : Object.values(LIBRARY_FILES)) {
+    const library = libraryNamed(name, loaded);
+    if (library === undefined) continue;
+    const missing = await missingSymbols(library.path, { loaded, program }, open);
+    if (missing.length === 0) continue;
+    problems.push(
+      new EifError(
+        "symbol_missing",
+        `${library.from} needs ${named(missing)}, which none of its libraries has`,
+        {
+          hint:
+            "Link it with the libraries that have them. --allow-missing-symbols takes it as it is: a call of one ends the process.",
+        },
+      ),
+    );
+  }
+  return problems;
+}
+
+/** What is checked of an image's program. */
+export interface ProgramChecks {
+  /** Where it is on this machine. */
+  readonly binary: ByteSource;
+  /** Its path in the image. */
+  readonly program: string;
+  readonly libraries: readonly string[];
+  readonly command: readonly string[] | undefined;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly allowNoKeys: boolean;
+}
+
+/**
+ * Checks that the binary is compiled for the image, and that the service takes its configuration.
+ *
+ * @throws {EifError} `image_dead`.
+ */
+export async function checkProgram(checks: ProgramChecks): Promise<void> {
+  const { program, binary } = checks;
+  const permissions = await compiledPermissions(binary);
+  if (permissions === undefined) {
+    throw dead(
+      `${binary.name} is not a binary that deno task compile made`,
+      "Compile it, or say --allow-other-program for another program.",
+    );
+  }
+  const paths = [
+    ...permissions.run.includes(program) ? [] : [program],
+    ...checks.libraries.filter((path) => !permissions.ffi.includes(path)),
+  ];
+  if (paths.length > 0) {
+    throw dead(
+      `${binary.name} was compiled for ${permissions.run.join(", ") || "no path"} and ${
+        permissions.ffi.filter((path) => path.endsWith(`/${LIBRARY_FILES.sdk}`)).join(", ") || "no libraries"
+      }, and cannot use ${paths.join(", ")}`,
+      "Give --install-dir and the binary's name as they were when it was compiled, or compile it again: deno task compile --install-dir DIR --output FILE.",
+    );
+  }
+  checkConfiguration(checks, permissions);
+}
+
+function dead(message: string, hint: string, cause?: unknown): EifError {
+  return new EifError("image_dead", message, { hint, cause });
+}
+
+const SPECS = [...SERVE_OPTIONS, ...NITRO_OPTIONS, ...COMMON_OPTIONS];
+
+/** By the service's own table, as the binary reads it when it starts. */
+function checkConfiguration(
+  { program, command = [program], environment, allowNoKeys }: ProgramChecks,
+  { net, ffi }: CompiledPermissions,
+): void {
+  const [first, ...argv] = command;
+  if (first !== program) {
+    throw dead(
+      `The image would start ${first ?? "nothing"}, and the program is ${program}`,
+      "Begin --cmd with the program's path, or leave it out.",
+    );
+  }
+  checkNames(environment);
+  const read = () => {
+    const { command: named, rest } = takeCommand(argv, ["serve", "self-test", ...KMSTOOL_COMMANDS]);
+    if (named !== undefined && named !== "serve") return undefined;
+    const options = parseOptions(
+      SPECS,
+      rest,
+      (name) => Object.hasOwn(environment, name) ? environment[name] : undefined,
+    );
+    const config = readServeConfig(options);
+    return { config, libraryDir: readNitroConfig(options, config.limits.requestMs).libraryDir };
+  };
+  let found;
+  try {
+    found = read();
+  } catch (thrown) {
+    if (!(thrown instanceof EnclaveError)) throw thrown;
+    throw dead(`The service would not start: ${messageOf(thrown)}`, thrown.hint ?? "", thrown);
+  }
+  if (found === undefined) return;
+  const { config: { keys, address }, libraryDir } = found;
+  if (keys.length === 0 && !allowNoKeys) {
+    throw dead(
+      "The image names no KMS key, so that no request can have one",
+      "Give --env KMS_KEYS=<key arn>; --allow-no-kms-keys makes the image without.",
+    );
+  }
+  if (libraryDir !== undefined && !ffi.includes(`${libraryDir.replace(/\/+$/, "")}/${LIBRARY_FILES.sdk}`)) {
+    throw dead(
+      `The service would look for the SDK's libraries in ${libraryDir}, and may open ${ffi.join(", ")}`,
+      "Leave --library-dir and DENCLAVE_LIBRARY_DIR out.",
+    );
+  }
+  // A permission on TCP has no scheme, and may name the host alone.
+  const listen = formatAddress(address).replace(/^tcp:/, "");
+  const host = address.transport === "tcp" ? listen.replace(/:[0-9]+$/, "") : listen;
+  if (!net.includes(listen) && !net.includes(host)) {
+    throw dead(
+      `The service would listen on ${formatAddress(address)}, and was compiled for ${
+        net.join(", ") || "no address"
+      }`,
+      "Give the port that it was compiled for, or compile it for this one: deno task compile --port PORT.",
+    );
+  }
+}
+
+/** A name that is nearly one of the table's would be ignored by the service. */
+function checkNames(environment: Readonly<Record<string, string>>): void {
+  const known = SPECS.flatMap((spec) => "env" in spec ? [spec.env] : []);
+  for (const name of Object.keys(environment)) {
+    const meant = known.some((one) => one === name) ? undefined : nearest(name, known);
+    // A short name is near to many.
+    if (meant === undefined || name.length < 6) continue;
+    throw dead(
+      `The service does not read the variable ${JSON.stringify(name)}`,
+      `Did you mean ${meant}? If it is for something else, give it a name that is less alike.`,
+    );
+  }
+}
+
+/**
+ * The CA certificates that go into the image.
+ *
+ * @param bundle PEM
+ * @param all whether the bundle goes in as it is
+ * @throws {EnclaveError} `image_dead`, or `trust_store` when none is KMS's.
+ */
+export function checkedBundle(
+  bundle: Uint8Array<ArrayBuffer> | undefined,
+  { all, allowOther }: { readonly all: boolean; readonly allowOther: boolean },
+): Uint8Array<ArrayBuffer> | undefined {
+  if (allowOther && (all || bundle === undefined)) return bundle;
+  if (bundle === undefined) {
+    throw dead(
+      "The image has no CA certificates, so that TLS to KMS cannot work",
+      "Give --ca-bundle with the distribution's bundle; --allow-no-kms-ca makes the image without.",
+    );
+  }
+  const selected = new TextEncoder().encode(selectCertificates(new TextDecoder().decode(bundle)));
+  return all ? bundle : selected;
+}

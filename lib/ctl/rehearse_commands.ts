@@ -1,0 +1,170 @@
+/**
+ * The commands that a rehearsal prints: each with every option filled in, in the order in which they work.
+ *
+ * @module
+ */
+
+/** What a rehearsal has started. */
+export interface RehearsalPlace {
+  /** Holds every file of the rehearsal. */
+  readonly folder: string;
+  readonly keyArn: string;
+  /** Addresses of the service with the PCRs of the first build and of the next one. */
+  readonly enclaves: readonly [string, string];
+  /** Base64, of the document that is asked for. */
+  readonly nonce: string;
+}
+
+/** One command. */
+export interface RehearsalStep {
+  /** What it shows. */
+  readonly says: string;
+  /** One line for a shell, run in the repository's folder. */
+  readonly command: string;
+  /** The exit code; 0 unless given. */
+  readonly exitCode?: number;
+}
+
+/** Steps about one subject. */
+export interface RehearsalPart {
+  readonly title: string;
+  readonly steps: readonly RehearsalStep[];
+}
+
+/** The parts, in order: a later one needs what an earlier one made. */
+export function rehearsalParts(
+  { folder, keyArn, enclaves, nonce }: RehearsalPlace,
+): readonly RehearsalPart[] {
+  const [first, next] = enclaves;
+  const ctl = (rest: string) => `deno task --quiet ctl ${rest}`;
+  const as = (role: string, rest: string) => `env $(cat ${folder}/${role}.env) ${ctl(rest)}`;
+  const root = `--root ${folder}/nsm-root.pem`;
+  const build = (number: number) => `-m ${folder}/build-${number}.json`;
+  const trusted = `${build(1)} ${root}`;
+  const store = `--store sqlite:${folder}/accounts.sqlite`;
+  const policy = `-f ${folder}/policy.yaml`;
+  const sign = (address: string) =>
+    as("parent", `account sign --name alice --message hello --connect ${address} ${store}`);
+  const gateway = (command: string, number = 1) =>
+    as("parent", `gateway ${command} --config ${folder}/gateway-${number}.yaml`);
+  return [
+    {
+      title: "The enclave attests",
+      steps: [
+        {
+          says: "ask for a document, and verify it under the simulated root, which is named",
+          command: ctl(
+            `client attest -c ${first} ${trusted} --nonce ${nonce} --json > ${folder}/attested.json`,
+          ),
+        },
+        {
+          says: "verify the document that was kept",
+          command: ctl(`attest verify ${folder}/attested.json ${trusted} --nonce ${nonce}`),
+        },
+        {
+          says: "without --root only AWS's root is trusted: refused",
+          command: ctl(`client attest -c ${first} ${build(1)}`),
+          exitCode: 1,
+        },
+        {
+          says: "another build's PCRs: refused",
+          command: ctl(`client attest -c ${first} ${build(2)} ${root}`),
+          exitCode: 1,
+        },
+      ],
+    },
+    {
+      title: "A session key",
+      steps: [
+        {
+          says: "the owner of the data makes a key, and has KMS wrap it",
+          command: as(
+            "issuer",
+            `tsk create --kms-key ${keyArn} --tsk-file ${folder}/tsk.hex > ${folder}/tsk.wrapped`,
+          ),
+        },
+        {
+          says: "the parent hands it over; KMS unwraps it for the attested enclave",
+          command: as(
+            "parent",
+            `client configure -c ${first} --sealed ${trusted} --encrypted-tsk "$(cat ${folder}/tsk.wrapped)"`,
+          ),
+        },
+        {
+          says: "process data: the default workflow returns its input unchanged",
+          command: ctl(
+            `client process -c ${first} --sealed ${trusted} --tsk-file ${folder}/tsk.hex --data hello`,
+          ),
+        },
+      ],
+    },
+    {
+      title: "Accounts",
+      steps: [
+        {
+          says: "make an account; its attestation document is verified and stored",
+          command: as(
+            "parent",
+            `account create --name alice --attest ${trusted} --connect ${first} ${store}`,
+          ),
+        },
+        {
+          says: "verify the stored document",
+          command: ctl(`account show --name alice --verify ${trusted} ${store}`),
+        },
+        { says: "sign", command: sign(first) },
+      ],
+    },
+    {
+      title: "A master key",
+      steps: [
+        { says: "have the enclave make one, and store it", command: gateway(`init --new ${trusted}`) },
+        { says: "sign with it", command: `${gateway("sign")} --digest ${"11".repeat(32)}` },
+        { says: "what is stored and where it comes from", command: gateway(`status ${trusted}`) },
+      ],
+    },
+    {
+      title: "A new build",
+      steps: [
+        {
+          says: "the key policy does not have the next build: KMS denies it",
+          command: sign(next),
+          exitCode: 1,
+        },
+        {
+          says: "add the next build to the policy of the key",
+          command: as("admin", `policy rollover ${policy} ${build(2)} > ${folder}/both.json`),
+        },
+        {
+          says: "see what changes, and make the change",
+          command: as("admin", `policy apply ${folder}/both.json ${policy} --yes`),
+        },
+        { says: "the next build signs with the same account", command: sign(next) },
+        {
+          says: "and opens the same master key, which the first build made",
+          command: gateway(`init ${build(1)} ${build(2)} ${root}`, 2),
+        },
+        {
+          says: "take the first build out of the policy",
+          command: as("admin", `policy finalise ${policy} ${build(2)} > ${folder}/next-only.json`),
+        },
+        {
+          says: "make the change",
+          command: as("admin", `policy apply ${folder}/next-only.json ${policy} --yes`),
+        },
+        { says: "KMS denies the first build", command: sign(first), exitCode: 1 },
+      ],
+    },
+  ];
+}
+
+/** The parts for a person: a heading, and for each command a comment above it. */
+export function formatRehearsal(parts: readonly RehearsalPart[]): string {
+  return parts.map(({ title, steps }) =>
+    `${title}\n\n${
+      steps.map(({ says, command, exitCode = 0 }) =>
+        `  # ${says}${exitCode === 0 ? "" : ` (exit code ${exitCode})`}\n  ${command}\n`
+      ).join("")
+    }`
+  ).join("\n");
+}

@@ -1,0 +1,305 @@
+/**
+ * What glibc's loader loads for a program and for the libraries that it opens, and where it looks: ld.so(8), and `elf/dl-load.c` for what inherits from what.
+ * `LD_LIBRARY_PATH`, caches and `dlopen` by a bare name are not looked at: an image has none of them.
+ *
+ * Needs read permission.
+ *
+ * @module
+ */
+import { type ElfFile, readElf, withoutDetours } from "./elf.ts";
+import { EifError } from "./errors.ts";
+import type { Architecture } from "./format.ts";
+import type { ByteSource } from "./source.ts";
+import type { Sysroot } from "./sysroot.ts";
+
+/** Opens a file, which somebody else closes. */
+export type OpenFile = (path: string) => Promise<ByteSource>;
+
+/** A file of the image, and where it is on this machine. */
+export interface PlacedFile {
+  readonly path: string;
+  readonly from: string;
+}
+
+/** A file that the loader loads. */
+export interface LoadedFile extends PlacedFile {
+  readonly elf: ElfFile;
+  /** What is loaded for each name that it needs, in its order: paths in the image. */
+  readonly needs: ReadonlyMap<string, string>;
+}
+
+/** What is loaded. */
+export interface LoadOptions {
+  readonly program?: PlacedFile | undefined;
+  /** Opened by the program in this order, by their paths. */
+  readonly libraries: readonly PlacedFile[];
+  /** More files of the image. */
+  readonly files?: readonly PlacedFile[] | undefined;
+  /** Where the loader and the C library come from. */
+  readonly sysroot: Sysroot;
+}
+
+const MAX_FILES = 256;
+const TRIPLES: Readonly<Record<Architecture, string>> = {
+  x86_64: "x86_64-linux-gnu",
+  aarch64: "aarch64-linux-gnu",
+};
+/** Of a library's program that is not there to say. */
+const LOADERS: Readonly<Record<Architecture, string>> = {
+  x86_64: "/lib64/ld-linux-x86-64.so.2",
+  aarch64: "/lib/ld-linux-aarch64.so.1",
+};
+
+function baseName(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1);
+}
+
+function folderOf(path: string): string {
+  return path.slice(0, path.lastIndexOf("/"));
+}
+
+/** The loader's usual folders, those first that this loader itself is in: a loader looks nowhere else, and differs by distribution. */
+async function usualFolders(
+  sysroot: Sysroot,
+  architecture: Architecture,
+  loader: string,
+): Promise<readonly string[]> {
+  const triple = TRIPLES[architecture];
+  const folders = ["/lib64", `/lib/${triple}`, "/usr/lib", "/usr/lib64", `/usr/lib/${triple}`, "/lib"];
+  const own = folderOf(await sysroot.resolve(loader) ?? "").replace(/^\/usr/, "");
+  const isOwn = (folder: string) => folder.replace(/^\/usr/, "") === own;
+  return [...folders.filter(isOwn), ...folders.filter((folder) => !isOwn(folder))];
+}
+
+/** A file on its way. */
+interface Loading extends PlacedFile {
+  readonly elf: ElfFile;
+  readonly needs: Map<string, string>;
+  /** The one that it was loaded for; undefined for the program, and what it opens by itself. */
+  readonly by?: Loading | undefined;
+}
+
+/** A file that was found. */
+interface Found {
+  readonly elf: ElfFile;
+  /** The name that was looked for; undefined where it was opened by its path. */
+  readonly name?: string;
+  readonly by?: Loading;
+}
+
+/** One process: what it has loaded already is not looked for again. */
+class Loader {
+  readonly loaded: Loading[] = [];
+  #byName = new Map<string, Loading>();
+  #program: Loading | undefined;
+  #options: LoadOptions;
+  #open: OpenFile;
+  #architecture: Architecture;
+  #folders: readonly string[];
+
+  constructor(
+    options: LoadOptions,
+    open: OpenFile,
+    place: { readonly architecture: Architecture; readonly folders: readonly string[] },
+  ) {
+    this.#options = options;
+    this.#open = open;
+    this.#architecture = place.architecture;
+    this.#folders = place.folders;
+  }
+
+  /** The loader itself, which is there before all others. */
+  async loadInterpreter(path: string, program: PlacedFile): Promise<void> {
+    const { sysroot } = this.#options;
+    const from = await sysroot.file(path);
+    const elf = from === undefined ? undefined : await elfAt(this.#open, from);
+    if (from === undefined || elf?.architecture !== this.#architecture) {
+      throw new EifError(
+        "library_missing",
+        `Cannot find ${sysroot.hostPath(path)}, the loader of ${program.path}${
+          from === undefined ? "" : `: that file is not for ${this.#architecture}`
+        }`,
+      );
+    }
+    this.#add({ path, from }, { elf, name: baseName(path) });
+  }
+
+  /** Loads a file, and all that it needs, breadth first. */
+  async load(file: PlacedFile, elf: ElfFile): Promise<void> {
+    const item = this.#add(file, { elf });
+    if (item === undefined) return;
+    const queue = [item];
+    if (file === this.#options.program) this.#program = item;
+    for (let item = queue.shift(); item !== undefined; item = queue.shift()) {
+      for (const name of item.elf.needed) {
+        const found = this.#byName.get(name) === undefined ? await this.#find(name, item) : undefined;
+        if (found !== undefined) queue.push(found);
+        item.needs.set(name, this.#byName.get(name)?.path ?? "");
+      }
+    }
+  }
+
+  /** @returns undefined for a file that is loaded already */
+  #add(file: PlacedFile, { elf, name, by }: Found): Loading | undefined {
+    const before = this.loaded.find(({ path }) => path === file.path);
+    const loading = before ?? { ...file, elf, needs: new Map(), by };
+    // It is known by what it was asked for, its path and its SONAME; not by its file's name.
+    for (const known of [name, file.path, elf.soname]) {
+      if (known !== undefined && !this.#byName.has(known)) this.#byName.set(known, loading);
+    }
+    if (before !== undefined) return undefined;
+    this.loaded.push(loading);
+    if (this.loaded.length > MAX_FILES) {
+      throw new EifError("eif_input", `${file.path} is one of more than ${MAX_FILES} files to load`);
+    }
+    return loading;
+  }
+
+  /** The folders that the loader searches for what a file needs. */
+  #searched(item: Loading): readonly string[] {
+    const place = ({ path }: Loading, folders: readonly string[]) =>
+      folders.map((folder) => folder.replace(/\$ORIGIN|\$\{ORIGIN\}/g, folderOf(path)));
+    const inherited: string[] = [];
+    // RPATH counts for all that is loaded below it, the program's for everything, and none of them where the file has a RUNPATH.
+    if (item.elf.runPath.length === 0) {
+      for (let above: Loading | undefined = item; above !== undefined; above = above.by) {
+        inherited.push(...place(above, above.elf.rpath));
+      }
+      if (this.#program !== undefined) inherited.push(...place(this.#program, this.#program.elf.rpath));
+    }
+    return [...inherited, ...place(item, item.elf.runPath), ...this.#folders];
+  }
+
+  /** Where a path of the image comes from: what is put there, what lies beside the libraries, the distribution. */
+  async #fileAt(path: string): Promise<string | undefined> {
+    const { program, libraries, files = [], sysroot } = this.#options;
+    const placed = [...program === undefined ? [] : [program], ...libraries, ...files];
+    const given = placed.find((file) => file.path === path);
+    if (given !== undefined) return given.from;
+    for (const library of libraries) {
+      if (folderOf(library.path) !== folderOf(path)) continue;
+      const beside = `${folderOf(library.from) || "."}/${baseName(path)}`;
+      if ((await Deno.stat(beside).catch(() => undefined))?.isFile === true) return beside;
+    }
+    return await sysroot.file(path);
+  }
+
+  /** Finds and adds a file. @returns undefined for one that is loaded already, by another name */
+  async #find(name: string, item: Loading): Promise<Loading | undefined> {
+    const foreign: string[] = [];
+    for (const folder of name.includes("/") ? [""] : this.#searched(item)) {
+      const path = withoutDetours(name.includes("/") ? name : `${folder}/${name}`);
+      const from = await this.#fileAt(path);
+      if (from === undefined) continue;
+      const elf = await elfAt(this.#open, from);
+      if (elf?.architecture === this.#architecture) {
+        return this.#add({ path, from }, { elf, name, by: item });
+      }
+      // A distribution may have another machine's beside it.
+      foreign.push(`${from} is ${elf === undefined ? "not an ELF file" : `for ${elf.architecture}`}`);
+    }
+    const { sysroot, libraries } = this.#options;
+    const beside = libraries.find(({ path }) => baseName(path) === name);
+    const own = beside === undefined ? undefined : await elfAt(this.#open, beside.from);
+    if (beside !== undefined && own?.architecture === this.#architecture && own.soname === undefined) {
+      // The loader knows an open library by its SONAME. One without (Rust's libnsm.so) is not the library that is needed by that name: a second copy
+      // goes where the loader looks.
+      return this.#add({ path: `${this.#folders[0]}/${name}`, from: beside.from }, {
+        elf: own,
+        name,
+        by: item,
+      });
+    }
+    throw new EifError(
+      "library_missing",
+      `Cannot find ${JSON.stringify(name)} in the folders of ${
+        sysroot.hostPath("/")
+      }, which ${item.path} needs${foreign.map((why) => `; ${why}`).join("")}`,
+      {
+        hint: beside === undefined
+          ? undefined
+          : `${beside.path} has no such SONAME, or is opened later: give it that SONAME (-Wl,-soname,${name}), or ${item.path} the RUNPATH $ORIGIN.`,
+      },
+    );
+  }
+}
+
+/** An ELF file, or undefined. */
+async function elfAt(open: OpenFile, path: string): Promise<ElfFile | undefined> {
+  try {
+    return await readElf(await open(path));
+  } catch (thrown) {
+    if (thrown instanceof EifError) return undefined;
+    throw thrown;
+  }
+}
+
+/** Compares as the loader does what a file needs of a library's versions with those that it has. @throws {EifError} `library_version`. */
+function checkVersions(files: readonly LoadedFile[], sysroot: Sysroot): void {
+  for (const { path, elf, needs } of files) {
+    for (const { library, version } of elf.neededVersions) {
+      const needed = needs.get(library) ??
+        files.find(({ elf, path }) => elf.soname === library || baseName(path) === library)?.path;
+      const given = files.find((file) => file.path === needed);
+      if (given === undefined || given.elf.versions.length === 0 || given.elf.versions.includes(version)) {
+        continue;
+      }
+      const family = version.replace(/[^_]*$/, "");
+      const latest = given.elf.versions.filter((name) => name.startsWith(family)).toSorted(compareVersions)
+        .at(-1);
+      throw new EifError(
+        "library_version",
+        `${path} needs ${version} of ${library}, and ${given.from} has ${
+          latest === undefined ? "no such version" : `versions up to ${latest}`
+        }`,
+        {
+          hint: `Build ${baseName(path)} on the distribution that ${
+            sysroot.hostPath("/")
+          } is of, or an older one; or name the folder of a newer one with --sysroot.`,
+        },
+      );
+    }
+  }
+}
+
+/** By the numbers in them: GLIBC_2.9 is before GLIBC_2.34. */
+export function compareVersions(a: string, b: string): number {
+  const numbers = (text: string) => (text.match(/[0-9]+/g) ?? []).map(Number);
+  const [left, right] = [numbers(a), numbers(b)];
+  for (let at = 0; at < Math.max(left.length, right.length); at++) {
+    const difference = (left[at] ?? 0) - (right[at] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+/**
+ * Finds what the loader loads, in its order.
+ *
+ * @throws {EifError} `library_missing`, `library_version`, `elf_malformed`, `eif_input`, `eif_unreadable`.
+ */
+export async function loadFiles(options: LoadOptions, open: OpenFile): Promise<readonly LoadedFile[]> {
+  const { program, libraries, sysroot } = options;
+  const [first] = [...program === undefined ? [] : [program], ...libraries];
+  if (first === undefined) return [];
+  const elf = await readElf(await open(first.from));
+  const { architecture } = elf;
+  const interpreter = program === undefined ? LOADERS[architecture] : elf.interpreter;
+  const folders = await usualFolders(sysroot, architecture, interpreter ?? "");
+  const loader = new Loader(options, open, { architecture, folders });
+  if (interpreter !== undefined) await loader.loadInterpreter(interpreter, first);
+  if (program !== undefined) await loader.load(program, elf);
+  for (const library of libraries) {
+    const own = await readElf(await open(library.from));
+    if (own.architecture !== architecture) {
+      throw new EifError(
+        "eif_input",
+        `${library.from} is for ${own.architecture}, and ${first.from} for ${architecture}`,
+        { hint: "Give a program and libraries of one architecture." },
+      );
+    }
+    await loader.load(library, own);
+  }
+  checkVersions(loader.loaded, sysroot);
+  return loader.loaded;
+}

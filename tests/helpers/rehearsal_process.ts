@@ -1,0 +1,129 @@
+/**
+ * `deno task rehearse` as a person runs it, and the commands that it prints.
+ *
+ * @module
+ */
+import { within } from "./service_process.ts";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+const START_MS = 120_000;
+const RUN_MS = 60_000;
+
+/** A command as it was printed. */
+export interface PrintedCommand {
+  /** The comment above it. */
+  readonly says: string;
+  readonly line: string;
+  readonly exitCode: number;
+}
+
+/** What a command gave. */
+export interface RanCommand {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** The commands of the rehearsal's text, in order. */
+export function printedCommands(text: string): readonly PrintedCommand[] {
+  return [...text.matchAll(/^ {2}# (.*)\n {2}(.*)$/gm)].map(([, says = "", line = ""]) => ({
+    says,
+    line,
+    exitCode: Number(/\(exit code ([0-9]+)\)$/.exec(says)?.[1] ?? 0),
+  }));
+}
+
+/** Runs one line by bash, in the repository's folder. */
+export async function runLine(line: string): Promise<RanCommand> {
+  const child = new Deno.Command("/bin/bash", {
+    args: ["-c", line],
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+  }).output();
+  const { code, stdout, stderr } = await within(RUN_MS, line, child);
+  const decoder = new TextDecoder();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+/** The process, with `deno task` around it, in a process group of its own as in a terminal. */
+export class RehearsalProcess implements AsyncDisposable {
+  stdout = "";
+  stderr = "";
+  #child: Deno.ChildProcess;
+  #printed = Promise.withResolvers<void>();
+  #status: Promise<Deno.CommandStatus>;
+
+  constructor(args: readonly string[]) {
+    this.#child = new Deno.Command(Deno.execPath(), {
+      args: ["task", "--quiet", "rehearse", ...args],
+      cwd: ROOT,
+      env: { NO_COLOR: "1" },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+      detached: true,
+    }).spawn();
+    this.#printed.promise.catch(() => {});
+    this.#status = Promise.all([
+      this.#read(this.#child.stdout, (text) => {
+        this.stdout += text;
+        if (this.stdout.includes("Ctrl-C ends all of it.")) this.#printed.resolve();
+      }),
+      this.#read(this.#child.stderr, (text) => {
+        this.stderr += text;
+      }),
+    ]).then(() => this.#child.status).then((status) => {
+      this.#printed.reject(new Error(`the rehearsal ended with ${status.code}: ${this.stderr}`));
+      return status;
+    });
+  }
+
+  /** Starts it, and waits until it has printed its commands. */
+  static async start(args: readonly string[] = []): Promise<RehearsalProcess> {
+    const rehearsal = new RehearsalProcess(args);
+    try {
+      await within(START_MS, "starting the rehearsal", rehearsal.#printed.promise);
+      return rehearsal;
+    } catch (thrown) {
+      await rehearsal[Symbol.asyncDispose]();
+      throw thrown;
+    }
+  }
+
+  async #read(stream: ReadableStream<Uint8Array>, take: (text: string) => void): Promise<void> {
+    const decoder = new TextDecoder();
+    for await (const chunk of stream) take(decoder.decode(chunk, { stream: true }));
+  }
+
+  /** Ctrl-C: the terminal sends it to the whole group. */
+  interrupt(): void {
+    Deno.kill(-this.#child.pid, "SIGINT");
+  }
+
+  /** Waits for its end. */
+  ended(): Promise<Deno.CommandStatus> {
+    return within(30_000, "the end of the rehearsal", this.#status);
+  }
+
+  /** Has it end what it started, which is in groups of its own. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.interrupt();
+    } catch {
+      // It has ended.
+    }
+    await this.ended();
+  }
+}
+
+/** Ids of processes whose command line names a text. Linux. */
+export async function processesNaming(text: string): Promise<readonly number[]> {
+  const found: number[] = [];
+  for await (const { name } of Deno.readDir("/proc")) {
+    if (!/^[0-9]+$/.test(name)) continue;
+    const line = await Deno.readTextFile(`/proc/${name}/cmdline`).catch(() => "");
+    if (line.includes(text)) found.push(Number(name));
+  }
+  return found;
+}

@@ -1,0 +1,242 @@
+/** Images that would not work: `denclavectl eif build` refuses each, says what to do, and makes it where an option allows it. */
+import { assertEquals, assertMatch } from "@std/assert";
+import { build } from "../../../lib/ctl/eif_build.ts";
+import { describeCtlFailure } from "../../../lib/ctl/main.ts";
+import { compiledBinary, elfFile, kernelFile, SDK_EXPORTS } from "../../fixtures/elf.ts";
+import { INPUTS, LOADER, NEEDED } from "../../fixtures/image_inputs.ts";
+import { type FileContent, Folder } from "../../helpers/folder.ts";
+
+/** Builds in this process. @returns the exit code, and what stderr says */
+async function buildHere(folder: Folder, args: readonly string[]): Promise<readonly [number, string]> {
+  await Deno.mkdir(`${folder.path}/out`, { recursive: true });
+  const argv = ["--manifest", `${folder.path}/enclave.yaml`, ...args];
+  try {
+    return [
+      await build(argv, {
+        stdout: () => {},
+        stderr: () => {},
+        stdoutIsTerminal: false,
+        stderrIsTerminal: false,
+        env: () => undefined,
+        untilSignal: () => Promise.resolve(""),
+      }),
+      "",
+    ];
+  } catch (thrown) {
+    const { exitCode, text } = describeCtlFailure(thrown, []);
+    return [exitCode, text];
+  }
+}
+
+Deno.test("the good image is made", async () => {
+  await using folder = await Folder.make(INPUTS);
+  assertEquals(await buildHere(folder, []), [0, ""]);
+});
+
+/** What makes an image dead: changes to {@link INPUTS}, options, and what is said of them. */
+interface DeadImage {
+  readonly name: string;
+  readonly files?: Readonly<Record<string, FileContent>>;
+  readonly args?: readonly string[];
+  readonly code?: number;
+  readonly says: RegExp;
+  /** With which it is made all the same. */
+  readonly allow?: readonly string[];
+}
+
+const SDK = "in/libaws-nitro-enclaves-sdk-c.so";
+const sdkLibrary = (shape: Parameters<typeof elfFile>[0]) =>
+  elfFile({ needed: ["libaws-c-common.so.1", ...NEEDED], exported: SDK_EXPORTS.sdk, ...shape });
+const oldLibc = elfFile({
+  soname: "libc.so.6",
+  needed: ["ld-linux-x86-64.so.2"],
+  versions: ["libc.so.6", "GLIBC_2.2.5", "GLIBC_2.34"],
+});
+
+const DEAD: readonly DeadImage[] = [
+  {
+    name: "no --lib-dir",
+    files: { "enclave.yaml": String(INPUTS["enclave.yaml"]).replace("lib_dir: in\n", "") },
+    code: 69,
+    says: /no --lib-dir\n.*docs\/image\.md/,
+    allow: ["--allow-other-program"],
+  },
+  {
+    name: "a library of another machine",
+    files: { [SDK]: sdkLibrary({ machine: 183 }) },
+    says: /sdk-c\.so is for aarch64, and .*denclave for x86_64/,
+  },
+  {
+    name: "a library that lacks a function which the binary opens",
+    files: { [SDK]: sdkLibrary({ exported: SDK_EXPORTS.sdk.filter((name) => !name.endsWith("_destroy")) }) },
+    says: /sdk-c\.so lacks aws_\S+_destroy, .*\n.*docs\/image\.md/,
+  },
+  {
+    name: "a library that needs a function which nobody has",
+    files: { [SDK]: sdkLibrary({ undefined: ["s2n_init"] }) },
+    says: /sdk-c\.so needs s2n_init, which none of its libraries has\n.*--allow-missing-symbols/,
+    allow: ["--allow-missing-symbols"],
+  },
+  {
+    name: "a library that was built for a newer glibc",
+    files: {
+      [SDK]: sdkLibrary({ neededVersions: { "libc.so.6": ["GLIBC_2.38"] } }),
+      "root/lib64/libc.so.6": oldLibc,
+    },
+    says: /sdk-c\.so needs GLIBC_2\.38 of libc\.so\.6, and \S+ has versions up to GLIBC_2\.34\n.*--sysroot/,
+  },
+  {
+    name: "a binary that was built for a newer glibc",
+    files: {
+      "in/denclave": compiledBinary({
+        interpreter: LOADER,
+        needed: NEEDED,
+        neededVersions: { "libc.so.6": ["GLIBC_2.38"] },
+      }),
+      "root/lib64/libc.so.6": oldLibc,
+    },
+    says: /\/app\/denclave needs GLIBC_2\.38/,
+  },
+  {
+    name: "a library that the SDK needs and nobody has",
+    files: { [SDK]: sdkLibrary({ needed: ["libcrypto.so.3"] }) },
+    code: 69,
+    says:
+      /Cannot find "libcrypto\.so\.3" in the folders of \S+, which \/app\/libaws-nitro-enclaves-sdk-c\.so needs/,
+  },
+  {
+    name: "a kernel that is none",
+    files: { "blobs/bzImage": "a kernel" },
+    says: /bzImage is no kernel\n.*--allow-kernel/,
+    allow: ["--allow-kernel"],
+  },
+  {
+    name: "a kernel of another machine",
+    files: { "blobs/bzImage": kernelFile("aarch64") },
+    says: /bzImage is a kernel for aarch64/,
+  },
+  {
+    name: "an init that is no ELF file",
+    files: { "blobs/init": "#!/bin/sh\n" },
+    says: /init as init: it is not an ELF file/,
+  },
+  {
+    name: "an init of another machine",
+    files: { "blobs/init": elfFile({ machine: 183 }) },
+    says: /init: it is for aarch64, and the image for x86_64\n.*AWS's blobs/,
+  },
+  {
+    name: "an nsm.ko of another machine",
+    files: { "blobs/nsm.ko": elfFile({ machine: 183, relocatable: true }) },
+    says: /nsm\.ko: it is for aarch64/,
+  },
+  {
+    name: "no nsm.ko",
+    files: { "enclave.yaml": String(INPUTS["enclave.yaml"]).replace("blobs: blobs", "blobs: bare") },
+    code: 69,
+    says: /Cannot find \S+\/bare\/nsm\.ko/,
+    allow: ["--kernel-has-nsm"],
+  },
+  {
+    name: "no KMS_KEYS",
+    files: { "enclave.yaml": String(INPUTS["enclave.yaml"]).replace(/KMS_KEYS: '[^']+', /, "") },
+    says: /names no KMS key.*\n.*--env KMS_KEYS=<key arn>; --allow-no-kms-keys/,
+    allow: ["--allow-no-kms-keys"],
+  },
+  {
+    name: "KMS_KEYS that is an alias",
+    args: ["--env", "KMS_KEYS=arn:aws:kms:us-east-1:111122223333:alias/mine"],
+    says: /alias\/mine" as a KMS key\n.*give the key's own ARN/,
+  },
+  {
+    name: "a variable whose name is nearly one of the service's",
+    args: ["--env", "LOG_LEVLE=info"],
+    says: /does not read the variable "LOG_LEVLE"\nDid you mean LOG_LEVEL\?/,
+  },
+  {
+    name: "a value that the option table refuses",
+    args: ["--env", "LOG_LEVEL=loud"],
+    says: /The service would not start: Cannot use "loud" for --log-level\n.*debug, info/,
+  },
+  {
+    name: "a value of the SDK's backend that the option table refuses",
+    args: ["--env", "PROXY_PORT=70000"],
+    says: /The service would not start: Cannot use "70000" for --proxy-port/,
+  },
+  {
+    name: "an option that there is none",
+    args: ["--cmd", "/app/denclave", "--cmd=--prot=5000"],
+    says: /Unknown option --prot\nDid you mean --port\?/,
+  },
+  {
+    name: "a command that is another program",
+    args: ["--cmd", "/bin/sh"],
+    says: /would start \/bin\/sh, and the program is \/app\/denclave\n.*--cmd/,
+  },
+  {
+    name: "another port than the one that the binary was compiled for",
+    args: ["--cmd", "/app/denclave", "--cmd=--port", "--cmd", "5001"],
+    says: /listen on vsock:-1:5001, and was compiled for vsock:-1:5000\n.*compile --port/,
+  },
+  {
+    name: "another address than vsock",
+    args: ["--cmd", "/app/denclave", "--env", "LISTEN=tcp:0.0.0.0:5000"],
+    says: /listen on tcp:0\.0\.0\.0:5000, and was compiled for vsock:-1:5000/,
+  },
+  {
+    name: "another folder than the one that the binary was compiled for",
+    args: ["--install-dir", "/opt/enclave", "--cmd", "/opt/enclave/denclave"],
+    says:
+      /compiled for \/app\/denclave and \/app\/libaws\S+, and cannot use \/opt\/enclave\/denclave.*\n.*--install-dir/,
+  },
+  {
+    name: "another name than the one that the binary was compiled for",
+    files: { "in/denclave": compiledBinary({ interpreter: LOADER, program: "/app/denclave-one" }) },
+    says: /compiled for \/app\/denclave-one and/,
+  },
+  {
+    name: "a folder of libraries that the binary may not open",
+    args: ["--env", "DENCLAVE_LIBRARY_DIR=/usr/lib64"],
+    says: /libraries in \/usr\/lib64, and may open \/app\/libnsm\.so/,
+  },
+  {
+    name: "a binary that deno task compile did not make",
+    files: { "in/denclave": elfFile({ interpreter: LOADER, needed: NEEDED }) },
+    says: /denclave is not a binary that deno task compile made\n.*--allow-other-program/,
+    allow: ["--allow-other-program"],
+  },
+  {
+    name: "no CA certificates",
+    files: {
+      "enclave.yaml": String(INPUTS["enclave.yaml"]).replace("ca_bundle: ca.pem\n", "").replace(
+        "allow_no_kms_ca: true\n",
+        "",
+      ),
+    },
+    says: /no CA certificates.*\n.*--ca-bundle .*--allow-no-kms-ca/,
+    allow: ["--allow-no-kms-ca"],
+  },
+  {
+    name: "CA certificates of which none is KMS's",
+    files: { "enclave.yaml": String(INPUTS["enclave.yaml"]).replace("allow_no_kms_ca: true\n", "") },
+    code: 69,
+    says: /None of the 1 certificates is a CA of KMS/,
+    allow: ["--allow-no-kms-ca"],
+  },
+];
+for (const { name, files = {}, args = [], code = 1, says, allow } of DEAD) {
+  Deno.test(`dead image: ${name} is refused, in words${allow === undefined ? "" : `, but for ${allow.join(" ")}`}`, async () => {
+    await using folder = await Folder.make({
+      ...INPUTS,
+      "bare/bzImage": kernelFile(),
+      "bare/init": elfFile(),
+      "bare/cmdline": "reboot=k",
+      ...files,
+    });
+    const [exitCode, stderr] = await buildHere(folder, args);
+    assertEquals(exitCode, code, stderr);
+    assertMatch(stderr, says);
+    assertEquals([...Deno.readDirSync(`${folder.path}/out`)], []);
+    if (allow !== undefined) assertEquals(await buildHere(folder, [...args, ...allow]), [0, ""]);
+  });
+}
