@@ -18,8 +18,8 @@ export interface CommandBlock {
   readonly commands: string;
   /** Why it is not run; undefined for one that is. */
   readonly norun: string | undefined;
-  /** Whether it is a server, which runs until the end of the document. */
-  readonly background: boolean;
+  /** Whether it is a server, which runs until the end of the document. Not unless true. */
+  readonly background?: boolean;
 }
 
 /** The `sh` blocks of a document, in order. @param path from the repository's root */
@@ -150,7 +150,7 @@ export async function runDocument(path: string, reader: Reader): Promise<readonl
   await using servers = new AsyncDisposableStack();
   for (const block of await commandBlocks(path)) {
     if (block.norun !== undefined) continue;
-    if (block.background) {
+    if (block.background === true) {
       servers.use(await startBlock(block, reader));
       continue;
     }
