@@ -85,7 +85,7 @@ function failWith(failures: readonly Failure[]): never {
     hint: worst?.reason.startsWith("the loader")
       ? "It needs that file: put it into a folder that the loader searches (/lib64 or /usr/lib64), or build the SDK's library with a RUNPATH of $ORIGIN and put it beside. A libnsm.so without a SONAME is not found by having been opened before."
       : worst !== undefined
-      ? "The file is there but not usable: build both libraries from SDK 0.4 for this machine and put them side by side."
+      ? "The file is there but not usable: build both libraries from SDK 0.4.2 or later for this machine and put them side by side."
       : Deno.build.standalone
       ? `A compiled binary may open them in the folder alone that it was compiled for (deno task compile --install-dir): put ${LIBRARY_FILES.common} and ${LIBRARY_FILES.sdk} beside it, and leave --library-dir out.`
       : failures.every((failure) => failure.kind === "refused")

@@ -7,6 +7,7 @@ import type { Log } from "../log.ts";
 import { NitroKms } from "./nitro.ts";
 import { childStarter, type StartChild } from "./sdk_process/child.ts";
 import { SdkPool } from "./sdk_process/pool.ts";
+import { maxClientsFor } from "./sdk_process/schedule.ts";
 
 /** What the operator chooses. */
 export interface OpenNitroOptions {
@@ -24,8 +25,6 @@ const SEED_LENGTH = 1024;
 /** KMS closes a connection that is idle for long. */
 const CLIENT_IDLE_MS = 60_000;
 const MAX_WARM_CLIENTS = 32;
-/** Each holds a thread, three descriptors of the usual 1,024, and about 1 MB. */
-const MAX_CLIENTS = 64;
 /** Calls of each kind that may wait; the next one is answered `busy`. */
 const MAX_WAITING = { decrypt: 32, generateDataKey: 32, generateRandom: 8 } as const;
 const START_MS = 20_000;
@@ -61,7 +60,7 @@ export async function openNitroKms(options: OpenNitroOptions): Promise<NitroKms>
       callMs: Math.min(CALL_MS, deadlineMs / 2),
       totalMs: deadlineMs,
     },
-    maxClients: MAX_CLIENTS,
+    maxClients: maxClientsFor(navigator.hardwareConcurrency),
     maxWaiting: MAX_WAITING,
     log,
   });

@@ -36,8 +36,10 @@ export class LastLines {
 
   add(text: string): void {
     const pieces = (this.#partial + text).split("\n");
-    this.#partial = (pieces.pop() ?? "").slice(-MAX_LINE_LENGTH);
-    for (const piece of pieces) this.#lines.push(piece.trim().slice(0, MAX_LINE_LENGTH));
+    const rest = pieces.pop() ?? "";
+    // Redacted before it is cut: a piece of a key would be too short to be known for one.
+    this.#partial = rest.length > MAX_LINE_LENGTH ? redact(rest).slice(-MAX_LINE_LENGTH) : rest;
+    for (const piece of pieces) this.#lines.push(redact(piece.trim()).slice(0, MAX_LINE_LENGTH));
     this.#lines = this.#lines.filter((line) => line !== "").slice(-MAX_LINES);
   }
 

@@ -51,3 +51,18 @@ export function restartDelay(losses: number): number {
   if (losses <= 1) return 0;
   return Math.min(BACK_OFF.firstMs * 2 ** Math.min(losses - 2, 20), BACK_OFF.longestMs);
 }
+
+const MAX_CLIENTS = 64;
+/** Of the usual 1,024, which a compiled binary does not raise: the rest is for Deno, the libraries and the pipes. */
+const DESCRIPTORS = 900;
+
+/**
+ * How many clients a process may make until it is replaced. Each has an event loop for every second processor, of two descriptors and a thread,
+ * and a socket (aws-c-io: `aws_event_loop_group_new_default`).
+ *
+ * @param processors that the SDK sees
+ */
+export function maxClientsFor(processors: number): number {
+  const descriptors = 1 + 2 * Math.max(1, Math.floor(processors / 2));
+  return Math.max(1, Math.min(MAX_CLIENTS, Math.floor(DESCRIPTORS / descriptors)));
+}

@@ -15,7 +15,12 @@ import {
 import type { ChildEvents } from "../../../lib/kms/sdk_process/child.ts";
 import { SdkPool, type SdkPoolOptions } from "../../../lib/kms/sdk_process/pool.ts";
 import type { CarriedError, SdkRequest } from "../../../lib/kms/sdk_process/protocol.ts";
-import { type Candidate, chooseProcess, restartDelay } from "../../../lib/kms/sdk_process/schedule.ts";
+import {
+  type Candidate,
+  chooseProcess,
+  maxClientsFor,
+  restartDelay,
+} from "../../../lib/kms/sdk_process/schedule.ts";
 import { silentLog } from "../../../lib/log.ts";
 
 const KEY = new Uint8Array([1, 2, 3]);
@@ -226,6 +231,10 @@ for (const [what, candidates, waiting, expected] of CHOICES) {
     assertEquals(chooseProcess("A", candidates, waiting)?.name, expected);
   });
 }
+
+Deno.test("SDK pool: clients with more event loops are fewer, so that a process keeps within 1,024 descriptors", () => {
+  assertEquals([1, 2, 4, 8, 12, 16, 32, 192].map(maxClientsFor), [64, 64, 64, 64, 64, 52, 27, 4]);
+});
 
 Deno.test("SDK pool: restarts are at once, then after 100 ms, doubling to 10 s", () => {
   const delays = Array.from({ length: 10 }, (_, index) => restartDelay(index + 1));

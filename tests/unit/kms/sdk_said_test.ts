@@ -46,3 +46,16 @@ Deno.test("lines are few and short, and what could be a key is taken out", () =>
   lines.add(`nd ${token}\nAWS_IO_TLS_ERROR_NEGOTIATION_FAILURE`);
   assertEquals(lines.toString(), "half [redacted] and [redacted]; AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE");
 });
+
+for (
+  const [where, text] of [
+    ["the end of a line", `${"so it is: ".repeat(18)}${"abcdefghij".repeat(6)}\n`],
+    ["the start of what has no end yet", `${"abcdefghij".repeat(6)} ${"so it is: ".repeat(19)}`],
+  ] as const
+) {
+  Deno.test(`a key that is cut at ${where} leaves no piece`, () => {
+    const lines = new LastLines();
+    lines.add(text);
+    assertEquals(/[a-j]{5}/.test(lines.toString()), false);
+  });
+}
