@@ -15,7 +15,7 @@ export const SEALED_OPTIONS = [
     name: "require-sealed",
     env: "REQUIRE_SEALED",
     refuseEmpty: true,
-    help: "refuse requests that are not sealed, but for ping, health and attest",
+    help: "refuse requests that are not sealed, except ping, health and attest",
   },
   {
     name: "client-key",
@@ -23,7 +23,7 @@ export const SEALED_OPTIONS = [
     refuseEmpty: true,
     value: "BASE64",
     multiple: true,
-    help: "open sealed requests of this client alone (X25519 public key); again or with commas for more",
+    help: "accept sealed requests of this client only (X25519 public key); again or with commas for more",
   },
   {
     name: "max-sealed-age-ms",
@@ -31,7 +31,7 @@ export const SEALED_OPTIONS = [
     refuseEmpty: true,
     value: "MS",
     default: String(DEFAULT_MAX_SEALED_AGE_MS),
-    help: "take sealed requests for so long after they were sealed",
+    help: "maximum age of a sealed request",
   },
 ] as const satisfies readonly MeasuredOptionSpec[];
 

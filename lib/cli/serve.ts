@@ -41,7 +41,7 @@ export const SERVE_OPTIONS = [
     env: "REGION",
     refuseEmpty: false,
     value: "REGION",
-    help: "region, where the key's ARN does not say it",
+    help: "AWS region, if the KMS key does not say it",
   },
   {
     name: "kms-key",
@@ -49,7 +49,7 @@ export const SERVE_OPTIONS = [
     refuseEmpty: true,
     value: "ARN",
     multiple: true,
-    help: "a KMS key that requests may select; again or with commas for more",
+    help: "KMS key that requests may use; again or with commas for more",
   },
   {
     name: "tsk-context",
@@ -58,22 +58,21 @@ export const SERVE_OPTIONS = [
     value: "K=V,...",
     multiple: true,
     default: "app=denclave,purpose=tsk",
-    help:
-      "EncryptionContext that the trusted session key (TSK) was wrapped under; none for a key wrapped without one",
+    help: "EncryptionContext of the wrapped trusted session key (TSK); none if it was wrapped without one",
   },
   { name: "configure-once", env: "CONFIGURE_ONCE", refuseEmpty: true, help: "refuse a second configure" },
   {
     name: "require-epoch",
     env: "REQUIRE_EPOCH",
     refuseEmpty: true,
-    help: "want a growing epoch in each configure, bound by the EncryptionContext",
+    help: "require an epoch in each configure, higher than the last, as part of the EncryptionContext",
   },
   {
     name: "min-tsk-epoch",
     env: "MIN_TSK_EPOCH",
     refuseEmpty: true,
     value: "N",
-    help: "refuse session keys of an earlier epoch, also after a restart (implies --require-epoch)",
+    help: "refuse session keys of a lower epoch, also after a restart (implies --require-epoch)",
   },
   {
     name: "bind-process",
@@ -89,7 +88,7 @@ export const SERVE_OPTIONS = [
     refuseEmpty: true,
     value: "N",
     default: "1",
-    help: "refuse master keys of an earlier epoch: an old row, put back",
+    help: "refuse master keys of a lower epoch, such as an old row that was restored",
   },
   {
     name: "max-message",
@@ -105,7 +104,7 @@ export const SERVE_OPTIONS = [
     refuseEmpty: true,
     value: "N",
     default: String(DEFAULT_LIMITS.maxConnections),
-    help: "connections served at a time",
+    help: "connections served at the same time",
   },
   {
     name: "max-in-flight",
@@ -113,7 +112,7 @@ export const SERVE_OPTIONS = [
     refuseEmpty: true,
     value: "BYTES",
     default: String(DEFAULT_LIMITS.maxInFlight),
-    help: "memory for messages that are arriving and requests under way; busy beyond it",
+    help: "memory for incoming messages and requests under way; further requests are answered busy",
   },
   {
     name: "idle-ms",
@@ -121,7 +120,7 @@ export const SERVE_OPTIONS = [
     refuseEmpty: true,
     value: "MS",
     default: String(DEFAULT_LIMITS.idleMs),
-    help: "close a silent connection after",
+    help: "close a connection that sends nothing for this long",
   },
   {
     name: "request-ms",
@@ -129,7 +128,7 @@ export const SERVE_OPTIONS = [
     refuseEmpty: true,
     value: "MS",
     default: String(DEFAULT_LIMITS.requestMs),
-    help: "one request may take",
+    help: "time limit of one request",
   },
   {
     name: "silence-ms",
@@ -137,7 +136,7 @@ export const SERVE_OPTIONS = [
     refuseEmpty: true,
     value: "MS",
     default: "60000",
-    help: "end with 70 when the service's thread does nothing else for so long: a workflow that loops",
+    help: "end the process (exit code 70) when a workflow holds the thread for this long",
   },
   {
     name: "drain-ms",
@@ -145,7 +144,7 @@ export const SERVE_OPTIONS = [
     refuseEmpty: false,
     value: "MS",
     default: "5000",
-    help: "after SIGTERM, requests under way may take",
+    help: "time that requests under way have to finish after SIGTERM",
   },
   {
     name: "log-level",
@@ -165,7 +164,7 @@ export const NITRO_OPTIONS = [
     refuseEmpty: false,
     value: "DIR",
     help:
-      "folder of the SDK's .so files; else beside the binary, then /app, /usr/local/lib, /usr/lib64, /usr/lib. A compiled binary may open its own folder alone",
+      "folder of the SDK's .so files; by default the binary's, /app, /usr/local/lib, /usr/lib64, /usr/lib. A compiled binary can open only its own folder",
   },
   {
     name: "sdk-processes",
@@ -173,7 +172,7 @@ export const NITRO_OPTIONS = [
     refuseEmpty: true,
     value: "N",
     default: "1",
-    help: "processes that call KMS, 1 to 8: so many KMS calls at the same time",
+    help: "processes that call KMS, 1 to 8; each makes one call at a time",
   },
   {
     name: "proxy-port",
@@ -189,7 +188,7 @@ export const NITRO_OPTIONS = [
     refuseEmpty: true,
     value: "MS",
     default: "45000",
-    help: "one KMS call may take, second attempt included; less than --request-ms",
+    help: "time limit of one KMS call with its second attempt; less than --request-ms",
   },
 ] as const satisfies readonly MeasuredOptionSpec[];
 

@@ -17,7 +17,7 @@ export const WALLET_OPTIONS = [
     refuseEmpty: true,
     value: "ID",
     multiple: true,
-    help: "rule: sign for this chain id alone; again or with commas for more",
+    help: "rule: sign for this chain id only; again or with commas for more",
   },
   {
     name: "wallet-recipient",
@@ -25,7 +25,7 @@ export const WALLET_OPTIONS = [
     refuseEmpty: true,
     value: "ADDRESS",
     multiple: true,
-    help: "rule: a plain transfer may go here",
+    help: "rule: plain transfers to this address are allowed",
   },
   {
     name: "wallet-call",
@@ -33,14 +33,14 @@ export const WALLET_OPTIONS = [
     refuseEmpty: true,
     value: "ADDRESS:0xSELECTOR",
     multiple: true,
-    help: "rule: this function of this contract may be called",
+    help: "rule: calls of this function of this contract are allowed",
   },
   {
     name: "wallet-max-value",
     env: "WALLET_MAX_VALUE",
     refuseEmpty: true,
     value: "WEI",
-    help: "rule: value and gas of one transaction, together at most",
+    help: "rule: maximum of value and gas cost of one transaction, together",
   },
   {
     name: "wallet-verifying-contract",
@@ -48,7 +48,7 @@ export const WALLET_OPTIONS = [
     refuseEmpty: true,
     value: "ADDRESS",
     multiple: true,
-    help: "rule: typed data may be signed for this contract (with --wallet-chain)",
+    help: "rule: typed data for this contract is allowed (with --wallet-chain)",
   },
   {
     name: "wallet-permit-type",
@@ -56,8 +56,7 @@ export const WALLET_OPTIONS = [
     refuseEmpty: true,
     value: "NAME",
     multiple: true,
-    help:
-      "rule: with --wallet-max-value, this primary type of typed data may be signed although it is a permit",
+    help: "rule: with --wallet-max-value, this primary type of typed data is allowed although it is a permit",
   },
   {
     name: "wallet-message-prefix",
@@ -65,7 +64,7 @@ export const WALLET_OPTIONS = [
     refuseEmpty: true,
     value: "TEXT",
     multiple: true,
-    help: "rule: a message may begin like this, to the letter; again for more",
+    help: "rule: messages that begin with exactly this text are allowed; again for more",
   },
   {
     name: "wallet-cache",
@@ -73,7 +72,7 @@ export const WALLET_OPTIONS = [
     refuseEmpty: true,
     value: "N",
     default: "0",
-    help: "keep so many opened account keys; 0 keeps none",
+    help: "number of opened account keys to keep in memory",
   },
   {
     name: "wallet-cache-ms",
@@ -81,7 +80,7 @@ export const WALLET_OPTIONS = [
     refuseEmpty: true,
     value: "MS",
     default: "60000",
-    help: `keep an opened key so long, at most ${MAX_CACHE_MS}`,
+    help: `how long an opened key is kept, at most ${MAX_CACHE_MS}`,
   },
 ] as const satisfies readonly MeasuredOptionSpec[];
 

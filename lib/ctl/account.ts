@@ -48,7 +48,7 @@ const LIST_SPECS = [...STORE_OPTIONS, ...AWS_OPTIONS, JSON_OPTION, ...COMMON_OPT
 const CREATE_SPECS = [
   { ...NAME, help: "its name; again or with commas for more" },
   { name: "create", help: "the first time: make the SQLite database, in a folder that is there" },
-  { name: "count", value: "N", help: "make so many: <name>-1 to <name>-N" },
+  { name: "count", value: "N", help: "make N accounts: <name>-1 to <name>-N" },
   {
     name: "attest",
     help: "verify the attestation document of the address before it is stored; fail where there is no NSM",
@@ -245,7 +245,9 @@ function showSignatures(signatures: readonly AccountSignature[], row: AccountRow
 async function sign(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(SIGN_SPECS, argv, io.env);
   if (options.on("help")) {
-    return io.stdout(help("sign", "The enclave opens the account's key, signs, and forgets it.", SIGN_SPECS)),
+    return io.stdout(
+      help("sign", "The enclave opens the account's key, signs with it and wipes it.", SIGN_SPECS),
+    ),
       EXIT.ok;
   }
   const name = oneName(options);
@@ -289,7 +291,7 @@ async function enclaveToVerify(
 async function list(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(LIST_SPECS, argv, io.env);
   if (options.on("help")) {
-    return io.stdout(help("list", "The accounts that are stored.", LIST_SPECS)), EXIT.ok;
+    return io.stdout(help("list", "Lists the stored accounts.", LIST_SPECS)), EXIT.ok;
   }
   await using store = await openStore(options, io, credentialSource(options, io));
   const rows: AccountRow[] = [];

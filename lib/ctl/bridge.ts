@@ -28,20 +28,25 @@ const SPECS = [
     name: "max-connections",
     value: "N",
     default: String(BRIDGE_LIMITS.maxConnections),
-    help: "at the same time; more are closed, or answered 503",
+    help: "connections at the same time; further ones are closed, or answered 503",
   },
   {
     name: "connect-ms",
     value: "MS",
     default: String(BRIDGE_LIMITS.connectMs),
-    help: "to reach the enclave",
+    help: "time limit for connecting to the enclave",
   },
-  { name: "request-ms", value: "MS", default: String(BRIDGE_LIMITS.requestMs), help: "http: for a reply" },
+  {
+    name: "request-ms",
+    value: "MS",
+    default: String(BRIDGE_LIMITS.requestMs),
+    help: "http: time limit for a reply",
+  },
   {
     name: "idle-ms",
     value: "MS",
     default: String(BRIDGE_LIMITS.idleMs),
-    help: "unix, tcp: end a connection that is silent so long",
+    help: "unix, tcp: close a connection that sends nothing for this long",
   },
   {
     name: "max-message",
@@ -65,10 +70,10 @@ const SPECS = [
 
 const HELP = `usage: denclavectl bridge --listen ADDRESS --connect vsock:<cid>:<port> [options]
 
-Leads from a local address to the enclave. unix: and tcp: carry the bytes as they are, in any framing. http: takes one POST
-of a JSON object as one request, and answers what the enclave replied (status 200, also where the reply is an error):
+Connects a local address to the enclave. unix: and tcp: carry bytes, in any framing. http: takes one POST of a JSON object
+as one request, and returns the enclave's reply (status 200, even if the reply is an error):
   curl --json '{"type":"ping"}' http://127.0.0.1:8080
-Whoever reaches the bridge reaches the enclave: it listens on loopback alone unless told, a Unix socket has mode 0600.
+Anyone who reaches the bridge reaches the enclave. It listens on loopback only, by default; a Unix socket has mode 0600.
 
 ${helpLines(SPECS)}
 

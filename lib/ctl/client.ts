@@ -84,7 +84,7 @@ const SPECS = [
     value: "FILE",
     help: "with --sealed: this client's private key (openssl genpkey -algorithm X25519)",
   },
-  { name: "json", help: "print the reply as it came" },
+  { name: "json", help: "print the reply as JSON, unchanged" },
   ...COMMON_OPTIONS,
 ] as const;
 

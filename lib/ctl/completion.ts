@@ -18,7 +18,7 @@ export interface Group {
 
 const HELP = `usage: denclavectl completion bash
 
-Prints what completes denclavectl's groups, commands and options in bash:
+Prints the bash completion of denclavectl's groups, commands and options:
   source <(denclavectl completion bash)
   denclavectl completion bash >/etc/bash_completion.d/denclavectl
 

@@ -50,9 +50,14 @@ const SPECS = [
   { name: "memory", value: "MIB", default: "2048", help: "what the enclave needs" },
   { name: "cpus", value: "N", default: "2", help: "what the enclave needs" },
   POLICY_FILE_OPTION,
-  { name: "parent", value: "ARN", multiple: true, help: "the parent's role, which review does not excuse" },
-  { name: "reviewed", value: "ARN", multiple: true, help: "a key administrator whom somebody looked at" },
-  { name: "accept", value: "RULE", multiple: true, help: "take this rule's findings as warnings" },
+  {
+    name: "parent",
+    value: "ARN",
+    multiple: true,
+    help: "the parent's role; it must not administer the key, reviewed or not",
+  },
+  { name: "reviewed", value: "ARN", multiple: true, help: "a reviewed administrator of the key" },
+  { name: "accept", value: "RULE", multiple: true, help: "report this rule's findings as warnings" },
   ...AWS_OPTIONS,
   { name: "json", help: "print the results as JSON" },
   ...COMMON_OPTIONS,
@@ -60,8 +65,8 @@ const SPECS = [
 
 const HELP = `usage: denclavectl doctor -k <key arn> [-m <file>] [options]
 
-Looks at all that an enclave needs to get a key: memory set aside, the enclave, its port, the vsock-proxy, the way to
-KMS, clock, credentials, the key, and its policy against the image. Changes nothing. Run it on the parent instance.
+Checks everything that an enclave needs to get a key: reserved memory, the enclave, its port, the vsock-proxy, the way
+to KMS, clock, credentials, the key, and its policy against the image. Changes nothing. Run it on the parent instance.
 
 ${helpLines(SPECS)}
 

@@ -38,14 +38,14 @@ const SHARED = [
     formerEnv: "CONFIG",
     value: "FILE",
     default: "config/development.yaml",
-    help: "which KMS, which enclaves, where the database is",
+    help: "the configuration file: KMS, enclaves, database",
   },
   {
     name: "enclave",
     short: "e",
     value: "ID",
     multiple: true,
-    help: "these of the file's enclaves; by default all",
+    help: "only this enclave of the file (default all)",
   },
   { name: "json", help: "print the result as JSON" },
   ...COMMON_OPTIONS,
@@ -65,7 +65,7 @@ const ORIGIN_OPTIONS = [
 
 const SPECS = {
   init: [
-    { name: "new", help: "the first time: make the database, and keys where none is stored" },
+    { name: "new", help: "the first time: make the database, and a key for each enclave without one" },
     ...ORIGIN_OPTIONS,
     ...SHARED,
   ],
@@ -78,7 +78,7 @@ const SPECS = {
     ...SHARED,
   ],
   rewrap: [
-    { name: "to", value: "KEY", help: "the KMS key to go to, one that the enclave allows" },
+    { name: "to", value: "KEY", help: "the new KMS key, which the enclave must allow" },
     ...ORIGIN_OPTIONS,
     ...SHARED,
   ],
@@ -89,14 +89,14 @@ const ABOUT: Readonly<Record<(typeof GATEWAY_COMMANDS)[number], string>> = {
     "Puts each enclave's stored key into it; with --new, has one made where none is stored, and stores it. A key is\n" +
     "taken if its attestation document shows that a build of -m or --pcr made it; old builds are named too.",
   restore:
-    "Goes back to the row before a rewrap, when the new one does not open. The new one is kept in its stead.",
+    "Goes back to the row before a rewrap, if the new one does not open. The new row is kept as the replaced one.",
   status:
     "What is stored, where it comes from, and what the enclaves hold. Changes nothing, asks KMS nothing.",
   verify:
     "Verifies the stored documents, opens every row by KMS, has every key sign, and checks the database.",
   sign: "Has an enclave sign a digest. The signature is verified before it is shown.",
   rewrap:
-    "Moves a key under another KMS key: the same key, the epoch one more. The old row is kept until the new\n" +
+    "Moves a key to another KMS key. The public key stays the same and the epoch increases by one. The old row is kept until the new\n" +
     "one has been opened and has signed after a restart of the enclave (gateway init).",
 };
 

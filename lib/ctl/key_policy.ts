@@ -52,8 +52,8 @@ const BUILD_OPTIONS = [
 
 const STATEMENT_OPTIONS = [
   { name: "parent", value: "ARN", multiple: true, help: "the parent's role, who may use the key" },
-  { name: "image-sha384", help: "write ImageSha384 too, which is PCR0 by another name" },
-  { name: "generate-random", help: "allow GenerateRandom too" },
+  { name: "image-sha384", help: "also write ImageSha384, which equals PCR0" },
+  { name: "generate-random", help: "also allow GenerateRandom" },
 ] as const satisfies readonly OptionSpec[];
 
 const KEY_OPTION = { ...KMS_KEY_OPTION, help: "the key whose policy it is" } as const satisfies OptionSpec;
@@ -63,9 +63,9 @@ const REVIEW_OPTIONS = [
     name: "reviewed",
     value: "ARN",
     multiple: true,
-    help: "an administrator whom somebody looked at: its rights are warnings",
+    help: "a reviewed administrator: its rights are reported as warnings",
   },
-  { name: "accept", value: "RULE", multiple: true, help: "take this rule's findings as warnings" },
+  { name: "accept", value: "RULE", multiple: true, help: "report this rule's findings as warnings" },
 ] as const satisfies readonly OptionSpec[];
 
 const AFTER_OPTIONS = [POLICY_FILE_OPTION, JSON_OPTION, ...COMMON_OPTIONS] as const;
@@ -80,7 +80,7 @@ const CHANGE_OPTIONS = [
 const RENDER_SPECS = [
   ...BUILD_OPTIONS,
   ...STATEMENT_OPTIONS,
-  { name: "admin", value: "ARN", multiple: true, help: "who looks after the key, without using it" },
+  { name: "admin", value: "ARN", multiple: true, help: "an administrator of the key, who may not use it" },
   {
     name: "issuer",
     value: "ARN",
@@ -92,7 +92,12 @@ const RENDER_SPECS = [
 ] as const satisfies readonly OptionSpec[];
 
 const LINT_SPECS = [
-  { name: "parent", value: "ARN", multiple: true, help: "the parent's role, which review does not excuse" },
+  {
+    name: "parent",
+    value: "ARN",
+    multiple: true,
+    help: "the parent's role; it must not administer the key, reviewed or not",
+  },
   ...REVIEW_OPTIONS,
   { name: "origin", value: "ORIGIN", help: "where the key's material comes from, as KMS describes the key" },
   { name: "grants", value: "FILE", help: "the key's grants: JSON of aws kms list-grants" },
@@ -123,7 +128,12 @@ const FINALISE_SPECS = [
 const APPLY_SPECS = [
   KEY_OPTION,
   { name: "yes", help: "make the change; without it nothing is changed" },
-  { name: "parent", value: "ARN", multiple: true, help: "the parent's role, which review does not excuse" },
+  {
+    name: "parent",
+    value: "ARN",
+    multiple: true,
+    help: "the parent's role; it must not administer the key, reviewed or not",
+  },
   ...REVIEW_OPTIONS,
   ...AWS_OPTIONS,
   ...AFTER_OPTIONS,
@@ -153,13 +163,13 @@ use the key. PCR8 is pinned where the measurements have it.`,
   },
   rollover: {
     usage: "rollover <file|-> -m <file> | -k <key arn> -m <file>",
-    about: "Adds a build beside those that the policy has, for the time in which both run.",
+    about: "Adds a build to the policy, for the time in which the old and the new one run.",
     specs: ROLLOVER_SPECS,
     run: rollover,
   },
   finalise: {
     usage: "finalise <file|-> -m <file> | -k <key arn> -m <file>",
-    about: "Drops all builds but those that are given.",
+    about: "Removes all builds except those that are given.",
     specs: FINALISE_SPECS,
     run: finish,
   },

@@ -16,7 +16,7 @@ const SPECS = [
   { name: "alias", value: "NAME", help: "give it this alias" },
   { name: "description", value: "TEXT", help: "what it is for" },
   { name: "tag", value: "K=V", multiple: true, help: "tag it; again or with commas for more" },
-  { name: "rotation", help: "have KMS rotate the key material every year" },
+  { name: "rotation", help: "enable yearly rotation of the key material" },
   { name: "json", help: "print the result as JSON" },
   ...COMMON_OPTIONS,
 ] as const;

@@ -33,40 +33,41 @@ import { POLICY_COMMANDS, runPolicy } from "./policy.ts";
 /** What each command does, in the order of the help. A group without commands stands for itself. */
 const SUMMARIES: Readonly<Record<string, string>> = {
   "client ping|health|attest|logs|metrics|configure|process": "talk to the service",
-  "account create": "have the enclave make accounts, and store them",
-  "account sign": "sign messages, typed data, transactions or digests with one",
-  "account list": "the accounts that are stored",
-  "account show": "one of them; --verify checks that its address was made in the enclave",
-  "account create-table": "make the DynamoDB table of the accounts",
-  "attest verify": "check an attestation document, up to AWS's root",
-  "gateway init": "put the stored master keys into the enclaves; with --new, have them made",
-  "gateway status": "what is stored, and what the enclaves hold",
+  "account create": "make accounts in the enclave and store them",
+  "account sign": "sign messages, typed data, transactions or digests with an account",
+  "account list": "list the stored accounts",
+  "account show": "show an account; --verify checks that it was made in the enclave",
+  "account create-table": "create the DynamoDB table of the accounts",
+  "attest verify": "verify an attestation document up to AWS's root certificate",
+  "gateway init": "send the stored master keys to the enclaves; --new makes them",
+  "gateway status": "show which keys are stored and which the enclaves hold",
   "gateway sign": "sign a digest with a master key",
-  "gateway rewrap": "move a master key under another KMS key",
+  "gateway rewrap": "move a master key to another KMS key",
   "gateway restore": "go back to the row before a rewrap",
-  "gateway verify": "open every row, have every key sign, check the database",
-  "kms create-key": "make a symmetric KMS key",
+  "gateway verify": "open every row, sign with every key, check the database",
+  "kms create-key": "create a symmetric KMS key",
   "tsk create": "make a trusted session key, wrapped for the enclave (run by the owner of the data)",
   "tsk wrap": "wrap an existing session key for another KMS key or epoch",
   "tsk show": "print a session key's fingerprint",
   "policy init": "write denclave-policy.yaml, which the other policy commands read",
-  "policy iam": "print the policy of the parent's role, ARNs filled in",
-  "policy render": "write a key policy for builds, from their measurements",
-  "policy lint": "find what defeats attestation in a key policy",
-  "policy diff": "show what changes from one key policy to another",
-  "policy rollover": "add a build beside those that a key policy has",
-  "policy finalise": "drop all builds but those that are kept",
-  "policy apply": "give a key its policy; shows the difference, and changes it with --yes",
-  "eif describe": "what an image is made of, and the PCRs of an enclave that runs it",
-  "eif verify": "whether an image is whole, its signature holds, its PCRs are the expected ones",
-  "eif build": "make an image, without Docker: the same bytes every time",
-  "eif reproduce": "make an image again from its commit and inputs, and compare",
-  "eif trust-store": "cut a bundle of CA certificates down to those of KMS",
-  "sdk check": "whether a folder has libraries of the SDK that an image can use, and what they are",
-  doctor: "look at all that the enclave needs to get a key, and say what is wrong",
-  bridge: "lead from a Unix socket, a TCP port or HTTP to the enclave, for any language",
-  "emulator serve": "run a local KMS emulator, for development: policies on PCRs, attested answers",
-  "completion bash": "print what completes its commands and options in bash",
+  "policy iam": "print the IAM policy of the parent's role",
+  "policy render": "write a key policy from the measurements of builds",
+  "policy lint": "find statements of a key policy that defeat attestation",
+  "policy diff": "compare two key policies",
+  "policy rollover": "add a build to a key policy",
+  "policy finalise": "remove all other builds from a key policy",
+  "policy apply": "set the policy of a key; without --yes, only show the difference",
+  "eif describe": "show the parts of an image and its PCRs",
+  "eif verify": "check an image: checksum, signature, expected PCRs",
+  "eif build": "build an image without Docker, reproducibly",
+  "eif reproduce": "build an image again from its commit and inputs, and compare",
+  "eif trust-store": "reduce a bundle of CA certificates to those of KMS",
+  "sdk check":
+    "check a folder of the SDK's libraries: versions, what they need, whether an image can use them",
+  doctor: "check everything that an enclave needs to get a key",
+  bridge: "connect a Unix socket, a TCP port or HTTP to the enclave",
+  "emulator serve": "run a local KMS emulator for development, with attestation",
+  "completion bash": "print the bash completion script",
 };
 
 const SUMMARY_COLUMN = 24;
@@ -82,7 +83,7 @@ function summaryLines(group?: string): string {
     ).join("\n");
 }
 
-const HELP = `denclavectl ${VERSION}: everything outside the enclave
+const HELP = `denclavectl ${VERSION}: the tools for everything outside the enclave
 
 usage: denclavectl <group> <command> [options]      --help after a group lists its commands, after a command its options
        (from source: deno task ctl <group> <command> [options])
@@ -90,8 +91,8 @@ usage: denclavectl <group> <command> [options]      --help after a group lists i
 ${summaryLines()}
 
 With --json, an error is JSON on stderr: {"error":{"code":"...","message":"...","hint":"..."}}.
-exit codes: 0 done, 1 refused (by the enclave, the store or a check), or not what it should be, 2 usage,
-            69 something that it needs is not there: the enclave, the store, AWS
+exit codes: 0 done, 1 refused by the enclave, the store or a check, 2 usage,
+            69 the enclave, the store or AWS cannot be reached
 `;
 
 function groupHelp(name: string): string {

@@ -164,7 +164,7 @@ Deno.test("account create that is interrupted says what it stored, and stores no
   });
   const store = `sqlite:${folder.path}/accounts.sqlite`;
   const { command, args, env = {} } = ctlLaunch([
-    ...["account", "create", "-n", "a", "--count", "5000", "--json", "--store", store],
+    ...["account", "create", "--create", "-n", "a", "--count", "5000", "--json", "--store", store],
     ...["--connect", service.address],
   ]);
   const child = new Deno.Command(command, {
@@ -251,7 +251,7 @@ Deno.test("a byte order mark at the beginning of any file that is read is droppe
       69,
       "Cannot connect",
     ],
-    [["account", "sign", "-n", "a", "--transaction", "transaction.json", "--store", store], 1, "no account"],
+    [["account", "sign", "-n", "a", "--transaction", "transaction.json", "--store", store], 69, "There is no file"],
     [["tsk", "show", "--tsk-file", "tsk.hex"], 0, ""],
     [["gateway", "status", "-m", "build.json", "--config", "config.yaml"], 69, ""],
   ];

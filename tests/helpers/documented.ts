@@ -1,6 +1,6 @@
 /**
  * The commands of a document, run as its reader would run them: every `sh` block, in order, in one folder. A block that cannot be run here says
- * so in its first line, ` ```sh norun: <reason> `.
+ * so in its first line, ` ```sh norun: <reason> `. A block that serves until it is ended says ` ```sh background `.
  *
  * @module
  */
@@ -18,17 +18,26 @@ export interface CommandBlock {
   readonly commands: string;
   /** Why it is not run; undefined for one that is. */
   readonly norun: string | undefined;
+  /** Whether it is a server, which runs until the end of the document. Not unless true. */
+  readonly background?: boolean;
 }
 
 /** The `sh` blocks of a document, in order. @param path from the repository's root */
 export async function commandBlocks(path: string): Promise<readonly CommandBlock[]> {
   const blocks: CommandBlock[] = [];
   let heading = "";
-  let open: { line: number; norun: string | undefined; lines: string[] } | undefined;
+  let open: { readonly info: string; readonly line: number; readonly lines: string[] } | undefined;
   for (const [index, line] of (await Deno.readTextFile(`${ROOT}${path}`)).split("\n").entries()) {
     if (open !== undefined) {
       if (line.startsWith("```")) {
-        blocks.push({ heading, line: open.line, commands: open.lines.join("\n"), norun: open.norun });
+        const { info, lines } = open;
+        blocks.push({
+          heading,
+          line: open.line,
+          commands: lines.join("\n"),
+          norun: info.startsWith("norun:") ? info.slice(6).trim() : undefined,
+          background: info === "background",
+        });
         open = undefined;
       } else open.lines.push(line);
       continue;
@@ -37,11 +46,8 @@ export async function commandBlocks(path: string): Promise<readonly CommandBlock
     if (title !== undefined) heading = title;
     const [, info] = /^```sh\b ?(.*)$/.exec(line) ?? [];
     if (info === undefined) continue;
-    open = {
-      line: index + 2,
-      norun: info.startsWith("norun:") ? info.slice(6).trim() : undefined,
-      lines: [],
-    };
+    if (!/^(?:background|norun: \S.*)?$/.test(info)) throw new Error(`${path}:${index + 1}: sh ${info}?`);
+    open = { info, line: index + 2, lines: [] };
   }
   return blocks;
 }
@@ -49,7 +55,7 @@ export async function commandBlocks(path: string): Promise<readonly CommandBlock
 /** What a reader has: a folder, values for the placeholders, an environment. */
 export interface Reader {
   readonly cwd: string;
-  /** Such as `<key arn>`, with what the reader puts there. */
+  /** Such as `<key arn>`, with what the reader puts there; other text of the commands, too. */
   readonly placeholders?: Readonly<Record<string, string>>;
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -78,8 +84,8 @@ export async function installCommands(folder: string): Promise<string> {
   return bin;
 }
 
-/** Runs one block in bash, ending at the first command that fails. */
-export async function runBlock(block: CommandBlock, reader: Reader): Promise<BlockResult> {
+/** A block as bash runs it for this reader. */
+async function commandOf(block: CommandBlock, reader: Reader) {
   let { commands } = block;
   for (const [placeholder, value] of Object.entries(reader.placeholders ?? {})) {
     commands = commands.replaceAll(placeholder, value);
@@ -87,22 +93,67 @@ export async function runBlock(block: CommandBlock, reader: Reader): Promise<Blo
   const [unknown] = /<[a-z][a-z ]*>/.exec(commands.replace(/<<-?'?[A-Z]+'?/g, "")) ?? [];
   if (unknown !== undefined) throw new Error(`line ${block.line}: no value for the placeholder ${unknown}`);
   const bin = await installCommands(reader.cwd);
-  const child = new Deno.Command("/bin/bash", {
+  return {
     args: ["-euo", "pipefail", "-c", commands],
     cwd: reader.cwd,
     env: { PATH: `${bin}:${Deno.env.get("PATH") ?? ""}`, NO_COLOR: "1", ...reader.env },
-    stdin: "null",
-  }).output();
+    stdin: "null" as const,
+  };
+}
+
+/** Runs one block in bash, ending at the first command that fails. */
+export async function runBlock(block: CommandBlock, reader: Reader): Promise<BlockResult> {
+  const child = new Deno.Command("/bin/bash", await commandOf(block, reader)).output();
   const { code, stdout, stderr } = await within(BLOCK_MS, `the block of line ${block.line}`, child);
   const decoder = new TextDecoder();
   return { block, code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
-/** Runs every block of a document that can be run. Fails at the first that fails, with its line and what it printed. */
+/** Starts a server's block in a process group of its own, and waits until it says that it listens. */
+async function startBlock(block: CommandBlock, reader: Reader): Promise<AsyncDisposable> {
+  const { args, ...options } = await commandOf(block, reader);
+  const child = new Deno.Command("setsid", {
+    args: ["/bin/bash", ...args],
+    ...options,
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  let printed = "";
+  const { promise: listening, resolve, reject } = Promise.withResolvers<void>();
+  const reading = (async () => {
+    for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+      printed += text;
+      if (/listening|[Ll]istens/.test(printed)) resolve();
+    }
+    reject(new Error(`the block of line ${block.line} ended: ${printed}`));
+  })();
+  const stop = async () => {
+    await new Deno.Command("kill", { args: ["--", `-${child.pid}`], stderr: "null" }).output();
+    await within(
+      BLOCK_MS,
+      `the end of the block of line ${block.line}`,
+      Promise.all([child.status, reading]),
+    );
+  };
+  try {
+    await within(BLOCK_MS, `"listening" from the block of line ${block.line}`, listening);
+  } catch (thrown) {
+    await stop();
+    throw thrown;
+  }
+  return { [Symbol.asyncDispose]: stop };
+}
+
+/** Runs every block of a document that can be run, its servers until the end. Fails at the first that fails, with its line and what it printed. */
 export async function runDocument(path: string, reader: Reader): Promise<readonly BlockResult[]> {
   const results: BlockResult[] = [];
+  await using servers = new AsyncDisposableStack();
   for (const block of await commandBlocks(path)) {
     if (block.norun !== undefined) continue;
+    if (block.background === true) {
+      servers.use(await startBlock(block, reader));
+      continue;
+    }
     const result = await runBlock(block, reader);
     if (result.code !== 0) {
       throw new Error(
