@@ -12,6 +12,7 @@ import { LocalKms } from "../../../lib/kms/local.ts";
 import { Client } from "../../../lib/parent/client.ts";
 import { importPublicKey } from "../../../lib/sealed/hpke.ts";
 import { hashPublicKey, sealRequest } from "../../../lib/sealed/message.ts";
+import { EventLog } from "../../../lib/service/events.ts";
 import type { WireObject } from "../../../lib/wire/messages.ts";
 import { parseAddress } from "../../../lib/wire/address.ts";
 import { within } from "../../helpers/deadline.ts";
@@ -30,17 +31,20 @@ async function start(argv: readonly string[]) {
   const signal = Promise.withResolvers<string>();
   const flags = ["--listen=tcp:127.0.0.1:0", "--drain-ms=100", `--kms-key=${keyArn}`, ...argv];
   const running = runService(readServeConfig(parseOptions(SERVE_OPTIONS, flags)), {
-    stdout: (line) => {
-      const event = JSON.parse(line);
-      if (event.event === "listening") listening.resolve(event.address);
-    },
-    untilSignal: () => signal.promise,
+    events: new EventLog({
+      level: "info",
+      write: (line) => {
+        const event = JSON.parse(line);
+        if (event.event === "listening") listening.resolve(event.address);
+      },
+    }),
+    signalled: signal.promise,
     workflow: (plaintext) => plaintext,
     entropy: { kernelGenerator: undefined },
     attester: nsm,
     aead: NODE_AEAD,
     selfTest: () => Promise.resolve([]),
-    openKms: () => Promise.resolve(kms),
+    kms,
   });
   const client = await Client.connect(parseAddress(await within(listening.promise, "the listener")), {
     timeoutMs: 10_000,
