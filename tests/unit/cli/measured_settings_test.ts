@@ -2,12 +2,13 @@
 import { NODE_AEAD } from "../../../lib/crypto/aead.ts";
 import { SealingKey } from "../../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertNotEquals } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
+import { hashConfiguration } from "../../../lib/attestation/statement.ts";
 import { parseOptions } from "../../../lib/cli/options.ts";
 import { runService } from "../../../lib/cli/run.ts";
-import { readServeConfig, SERVE_OPTIONS } from "../../../lib/cli/serve.ts";
+import { measuredConfiguration, readServeConfig, SERVE_OPTIONS } from "../../../lib/cli/serve.ts";
 import { LocalKms } from "../../../lib/kms/local.ts";
 import { Client } from "../../../lib/parent/client.ts";
 import { importPublicKey } from "../../../lib/sealed/hpke.ts";
@@ -22,6 +23,9 @@ const TSK = new Uint8Array(32).fill(7);
 const CONTEXT = { app: "denclave", purpose: "tsk" };
 const CLIENT_KEY = encodeBase64(new Uint8Array(32).fill(9));
 
+/** Words that may be made of the data. */
+const WORDS = "words of the workflow";
+
 /** The service as its entry runs it, over the local KMS and a simulated NSM. */
 async function start(argv: readonly string[]) {
   const kms = await LocalKms.open({ region: "us-east-1" });
@@ -30,7 +34,8 @@ async function start(argv: readonly string[]) {
   const listening = Promise.withResolvers<string>();
   const signal = Promise.withResolvers<string>();
   const flags = ["--listen=tcp:127.0.0.1:0", "--drain-ms=100", `--kms-key=${keyArn}`, ...argv];
-  const running = runService(readServeConfig(parseOptions(SERVE_OPTIONS, flags)), {
+  const config = readServeConfig(parseOptions(SERVE_OPTIONS, flags));
+  const running = runService(config, {
     events: new EventLog({
       level: "info",
       write: (line) => {
@@ -39,7 +44,10 @@ async function start(argv: readonly string[]) {
       },
     }),
     signalled: signal.promise,
-    workflow: (plaintext) => plaintext,
+    workflow: (plaintext) => {
+      if (new TextDecoder().decode(plaintext) === "throw") throw new Error(WORDS);
+      return plaintext;
+    },
     entropy: { kernelGenerator: undefined },
     attester: nsm,
     aead: NODE_AEAD,
@@ -63,6 +71,7 @@ async function start(argv: readonly string[]) {
     ...(epoch === undefined ? {} : { epoch }),
   });
   return {
+    config,
     client,
     code,
     configure,
@@ -247,4 +256,24 @@ Deno.test("without --tsk-context a session key must have been wrapped as one", a
     "kms_decrypt_failed",
   );
   assertEquals(await code(await configure()), "ok");
+});
+
+Deno.test("the configuration hash that clients are told is that of the settings that the service runs with", async () => {
+  const told: unknown[] = [];
+  for (const argv of [[], ["--require-sealed"]]) {
+    await using service = await start(argv);
+    const reply = await service.client.exchange({ type: "attest", nonce: encodeBase64(new Uint8Array(16)) });
+    told.push(reply["configuration_hash"]);
+    const expected = await hashConfiguration(measuredConfiguration(service.config));
+    assertEquals(reply["configuration_hash"], encodeBase64(expected));
+  }
+  assertNotEquals(told[0], told[1]);
+});
+
+Deno.test("unless the entry says that it is for development, the log has no words of a workflow's errors", async () => {
+  await using service = await start([]);
+  await service.code(await service.configure());
+  assertEquals(await service.code({ type: "process", ciphertext: blob("throw") }), "internal_error");
+  const logs = JSON.stringify(await service.client.exchange({ type: "logs" }));
+  assertEquals([logs.includes("workflow_threw"), logs.includes(WORDS)], [true, false]);
 });
