@@ -55,7 +55,7 @@ function test(behaviour: string, run: (folder: string) => Promise<void>): void {
   });
 }
 
-test("a workflow opens no library, reads no file and no variable, and connects nowhere, whatever the process was started with", async (folder) => {
+test("a workflow opens no library, reads no file and no variable, and listens nowhere, and what it throws is not told, whatever the process was started with", async (folder) => {
   using control = new StubControl();
   const map = await importMap(folder, "lib/workflow.ts", "tests/helpers/prying_workflow.ts");
   await using service = await ServiceProcess.start({
@@ -77,9 +77,16 @@ test("a workflow opens no library, reads no file and no variable, and connects n
     aws_access_key_id: "AKID",
     aws_secret_access_key: "secret",
   });
-  const reply = await client.request({ type: "process", ciphertext: encodeHex(key.seal(new Uint8Array(1))) });
+  const ask = (plaintext: Uint8Array) =>
+    client.exchange({ type: "process", ciphertext: encodeHex(key.seal(plaintext)) });
+  const reply = await ask(new Uint8Array(1));
   const worked = new TextDecoder().decode(key.open(decodeHex(String(reply["result"]))));
   assertEquals(JSON.parse(worked), []);
+  // Nor does it tell the parent anything by what it throws.
+  const words = "words of the data";
+  assertEquals((await ask(new TextEncoder().encode(words)))["msg"], "internal_error");
+  const told = JSON.stringify([service.lines, await client.exchange({ type: "logs" })]);
+  assertEquals([told.includes("workflow_threw"), told.includes(words)], [true, false]);
   assertEquals((await service.stop()).code, 0);
 });
 
