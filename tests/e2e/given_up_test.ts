@@ -1,18 +1,18 @@
-/** What code inside of the serving process can still do: the production entry from source, with a workflow that tries. */
+/** What code inside of the processes can still do: the production entry from source, with modules that try. */
 import { assertEquals } from "@std/assert";
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { SealingKey } from "../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import { Client } from "../../lib/parent/client.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
-import { ServiceProcess } from "../helpers/service_process.ts";
+import { ServiceProcess, within } from "../helpers/service_process.ts";
 import { StubControl } from "../helpers/stub_control.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
 
 const ROOT = new URL("../..", import.meta.url);
 
-/** The imports of deno.json, with another workflow. */
-async function withPryingWorkflow(folder: string): Promise<string> {
+/** The imports of deno.json, and one module in another's place. */
+async function importMap(folder: string, module: string, inItsPlace: string): Promise<string> {
   const { imports } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
   // What Deno does with the imports of a configuration file, and not with an import map: a package's modules.
   const absolute = Object.entries(imports as Record<string, string>).flatMap(([name, target]) =>
@@ -20,56 +20,87 @@ async function withPryingWorkflow(folder: string): Promise<string> {
       ? [[name, new URL(target, ROOT).href]]
       : [[name, target], [`${name}/`, `${target.replace("npm:", "npm:/")}/`]]
   );
-  const workflow = [
-    new URL("lib/workflow.ts", ROOT).href,
-    new URL("tests/helpers/prying_workflow.ts", ROOT).href,
-  ];
+  const replaced = [new URL(module, ROOT).href, new URL(inItsPlace, ROOT).href];
   const path = `${folder}/import_map.json`;
-  await Deno.writeTextFile(path, JSON.stringify({ imports: Object.fromEntries([...absolute, workflow]) }));
+  await Deno.writeTextFile(path, JSON.stringify({ imports: Object.fromEntries([...absolute, replaced]) }));
   return path;
 }
 
-Deno.test("a workflow opens no library, reads no file and no variable, and connects nowhere, whatever the process was started with", async () => {
-  const folder = await Deno.makeTempDir({ prefix: "denclave-prying-" });
-  try {
-    using control = new StubControl();
-    await using service = await ServiceProcess.start({
-      command: Deno.execPath(),
-      args: [
-        "run",
-        "--quiet",
-        "--no-prompt",
-        `--config=${ROOT.pathname}deno.json`,
-        `--import-map=${await withPryingWorkflow(folder)}`,
-        // More than it needs: what is not given up can be used.
-        "--allow-net",
-        "--allow-ffi",
-        "--allow-env",
-        "--allow-run",
-        `--allow-read=${ROOT.pathname}`,
-        `${ROOT.pathname}main.ts`,
-        "--listen=tcp:127.0.0.1:0",
-        `--kms-key=${STUB_KEY_ARN}`,
-        `--library-dir=${NATIVE_DIR}`,
-        "--tsk-context=none",
-      ],
-      env: control.env,
-    });
-    const raw = crypto.getRandomValues(new Uint8Array(32));
-    using key = SealingKey.take(SecretBytes.copyOf(raw));
-    using client = await Client.connect(service.address);
-    await client.request({
-      type: "configure",
-      encrypted_tsk: encodeBase64(stubWrap(raw)),
-      aws_access_key_id: "AKID",
-      aws_secret_access_key: "secret",
-    });
-    const ciphertext = encodeHex(key.seal(new Uint8Array(1)));
-    const reply = await client.request({ type: "process", ciphertext });
-    const worked = new TextDecoder().decode(key.open(decodeHex(String(reply["result"]))));
-    assertEquals(JSON.parse(worked), []);
-    assertEquals((await service.stop()).code, 0);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+/** `main.ts` from source, with more permissions than it needs: what is not given up can be used. */
+function launch(map: string, args: readonly string[]): readonly string[] {
+  return [
+    "run",
+    "--quiet",
+    "--no-prompt",
+    `--config=${ROOT.pathname}deno.json`,
+    `--import-map=${map}`,
+    "--allow-net",
+    "--allow-ffi",
+    "--allow-env",
+    "--allow-run",
+    `--allow-read=${ROOT.pathname}`,
+    `${ROOT.pathname}main.ts`,
+    ...args,
+  ];
+}
+
+function test(behaviour: string, run: (folder: string) => Promise<void>): void {
+  Deno.test(behaviour, async () => {
+    const folder = await Deno.makeTempDir({ prefix: "denclave-prying-" });
+    try {
+      await run(folder);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+}
+
+test("a workflow opens no library, reads no file and no variable, and listens nowhere, and what it throws is not told, whatever the process was started with", async (folder) => {
+  using control = new StubControl();
+  const map = await importMap(folder, "lib/workflow.ts", "tests/helpers/prying_workflow.ts");
+  await using service = await ServiceProcess.start({
+    command: Deno.execPath(),
+    args: launch(map, [
+      "--listen=tcp:127.0.0.1:0",
+      `--kms-key=${STUB_KEY_ARN}`,
+      `--library-dir=${NATIVE_DIR}`,
+      "--tsk-context=none",
+    ]),
+    env: control.env,
+  });
+  const raw = crypto.getRandomValues(new Uint8Array(32));
+  using key = SealingKey.take(SecretBytes.copyOf(raw));
+  using client = await Client.connect(service.address);
+  await client.request({
+    type: "configure",
+    encrypted_tsk: encodeBase64(stubWrap(raw)),
+    aws_access_key_id: "AKID",
+    aws_secret_access_key: "secret",
+  });
+  const ask = (plaintext: Uint8Array) =>
+    client.exchange({ type: "process", ciphertext: encodeHex(key.seal(plaintext)) });
+  const reply = await ask(new Uint8Array(1));
+  const worked = new TextDecoder().decode(key.open(decodeHex(String(reply["result"]))));
+  assertEquals(JSON.parse(worked), []);
+  // Nor does it tell the parent anything by what it throws.
+  const words = "words of the data";
+  assertEquals((await ask(new TextEncoder().encode(words)))["msg"], "internal_error");
+  const told = JSON.stringify([service.lines, await client.exchange({ type: "logs" })]);
+  assertEquals([told.includes("workflow_threw"), told.includes(words)], [true, false]);
+  assertEquals((await service.stop()).code, 0);
+});
+
+test("an SDK process holds FFI and nothing else, whatever it was started with", async (folder) => {
+  const module = "lib/kms/sdk_process/process_main.ts";
+  const map = await importMap(folder, module, "tests/helpers/prying_sdk_process.ts");
+  const command = new Deno.Command(Deno.execPath(), {
+    args: [...launch(map, ["sdk-process", String(Deno.pid)])],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
+  const { code, stdout, stderr } = await within(20_000, "the SDK process", command.output());
+  assertEquals(code, 0, new TextDecoder().decode(stderr));
+  // What it reads are its own modules: the permission names their folder, and a question without a path does not see it.
+  assertEquals(JSON.parse(new TextDecoder().decode(stdout)), ["ffi"]);
 });

@@ -30,8 +30,9 @@ function tried(run: () => unknown): boolean {
   }
 }
 
-/** What worked, as JSON. */
-export function workflow(): Uint8Array<ArrayBuffer> {
+/** What worked, as JSON. With a plaintext of text, throws an error of these words. */
+export function workflow(plaintext: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  if (plaintext.length > 1) throw new Error(new TextDecoder().decode(plaintext));
   const worked = Object.entries(TRIES).filter(([, run]) => tried(run)).map(([name]) => name);
   return new TextEncoder().encode(JSON.stringify(worked));
 }

@@ -255,6 +255,30 @@ Deno.test("a simulated document is verified under its module's root, with all th
   assertEquals(found, await verifyDocumentUnder(nsm.root, document, expected));
 });
 
+Deno.test("a simulated document is refused where anything that is expected of it is another, or is not there", async () => {
+  using nsm = await SimulatedNsm.start({ pcrs: { 0: "ab".repeat(48), 8: "cd".repeat(48) } });
+  const said = { userData: new Uint8Array([1]), nonce: new Uint8Array(16), publicKey: new Uint8Array([3]) };
+  const [full, empty] = [await nsm.attest(said), await nsm.attest({ nonce: said.nonce })];
+  const expected = { ...said, pcrs: { 0: "ab".repeat(48), 8: "cd".repeat(48) } };
+  const code = async (document: Uint8Array, change: object) =>
+    await nsm.verify(document, { ...expected, ...change }).then(
+      () => "verified",
+      (thrown) => thrown instanceof AttestationError ? thrown.code : thrown,
+    );
+  assertEquals(await code(full, {}), "verified");
+  assertEquals(await code(full, { userData: new Uint8Array([2]) }), "attestation_user_data");
+  assertEquals(await code(full, { nonce: new Uint8Array(17) }), "attestation_nonce");
+  assertEquals(await code(full, { publicKey: new Uint8Array([4]) }), "attestation_public_key");
+  const other = "ef".repeat(48);
+  assertEquals(await code(full, { pcrs: { ...expected.pcrs, 8: other } }), "attestation_pcr");
+  // One build must match whole: a part of each of two is none.
+  const mixed = [{ 0: "ab".repeat(48), 8: other }, { 0: other, 8: "cd".repeat(48) }];
+  assertEquals(await code(full, { pcrs: mixed }), "attestation_pcr");
+  assertEquals(await code(full, { pcrs: [...mixed, expected.pcrs] }), "verified");
+  assertEquals(await code(empty, { publicKey: undefined }), "attestation_user_data");
+  assertEquals(await code(empty, { userData: undefined }), "attestation_public_key");
+});
+
 Deno.test("a simulated document is refused under AWS's root, and under that of another module", async () => {
   using nsm = await SimulatedNsm.start();
   using other = await SimulatedNsm.start();

@@ -2,12 +2,13 @@
 import { NODE_AEAD } from "../../../lib/crypto/aead.ts";
 import { SealingKey } from "../../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertNotEquals } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
+import { hashConfiguration } from "../../../lib/attestation/statement.ts";
 import { parseOptions } from "../../../lib/cli/options.ts";
 import { runService } from "../../../lib/cli/run.ts";
-import { readServeConfig, SERVE_OPTIONS } from "../../../lib/cli/serve.ts";
+import { measuredConfiguration, readServeConfig, SERVE_OPTIONS } from "../../../lib/cli/serve.ts";
 import { LocalKms } from "../../../lib/kms/local.ts";
 import { Client } from "../../../lib/parent/client.ts";
 import { importPublicKey } from "../../../lib/sealed/hpke.ts";
@@ -63,6 +64,7 @@ async function start(argv: readonly string[]) {
     ...(epoch === undefined ? {} : { epoch }),
   });
   return {
+    config: readServeConfig(parseOptions(SERVE_OPTIONS, flags)),
     client,
     code,
     configure,
@@ -247,4 +249,16 @@ Deno.test("without --tsk-context a session key must have been wrapped as one", a
     "kms_decrypt_failed",
   );
   assertEquals(await code(await configure()), "ok");
+});
+
+Deno.test("the configuration hash that clients are told is that of the settings that the service runs with", async () => {
+  const told: unknown[] = [];
+  for (const argv of [[], ["--require-sealed"]]) {
+    await using service = await start(argv);
+    const reply = await service.client.exchange({ type: "attest", nonce: encodeBase64(new Uint8Array(16)) });
+    told.push(reply["configuration_hash"]);
+    const expected = await hashConfiguration(measuredConfiguration(service.config));
+    assertEquals(reply["configuration_hash"], encodeBase64(expected));
+  }
+  assertNotEquals(told[0], told[1]);
 });

@@ -596,6 +596,36 @@ Deno.test("a change that nobody waits for any more is not made", async () => {
   assertEquals(rowOf(await init(rig)), row);
 });
 
+Deno.test("a key whose init nobody waits for any more is not taken into use, neither a new one nor a stored one", async () => {
+  const made = await walletRig();
+  const row = rowOf(await init(made));
+  for (const stored of [{}, row]) {
+    const { service } = restart(made);
+    const gate = Promise.withResolvers<void>();
+    const asked = Promise.withResolvers<void>();
+    const { decrypt, generateDataKey } = made.kms;
+    const slow = async () => (asked.resolve(), await gate.promise);
+    made.kms.decrypt = async (access, request) => (await slow(), await decrypt(access, request));
+    made.kms.generateDataKey = async (access, request) => (
+      await slow(), await generateDataKey(access, request)
+    );
+    const abandon = new AbortController();
+    const request = {
+      type: "master_key.init",
+      enclave_id: 1,
+      kms_key_id: made.firstArn,
+      credential: { ...CREDENTIAL },
+      ...stored,
+    };
+    const answer = service.init(request, abandon.signal).then(() => "done", (thrown) => thrown.code);
+    await asked.promise;
+    abandon.abort();
+    gate.resolve();
+    assertEquals([await answer, service.state["initialised"]], ["abandoned", false]);
+    Object.assign(made.kms, { decrypt, generateDataKey });
+  }
+});
+
 Deno.test("few changes wait for their turn; the rest are told to come back", async () => {
   using rig = await walletRig();
   await init(rig);

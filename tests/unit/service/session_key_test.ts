@@ -7,6 +7,7 @@ import { OpenError, SEAL_LIMITS, SealingKey } from "../../../lib/crypto/sealing.
 import { processData } from "../../../lib/parent/process.ts";
 import { processBinding } from "../../../lib/wire/process_binding.ts";
 import { type Aead, type AeadKey, NODE_AEAD } from "../../../lib/crypto/aead.ts";
+import { Credentials } from "../../../lib/aws/credentials.ts";
 import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
 import { PreparedReply } from "../../../lib/service/handler.ts";
 import { createDispatcher } from "../../../lib/service/dispatch.ts";
@@ -516,6 +517,31 @@ Deno.test("the credentials of a request are wiped when its configure is done, al
       [true, true],
       [true, true],
     ]);
+  }
+});
+
+Deno.test("the credentials of a configure that is refused before it waits are wiped too", async () => {
+  const { fromStrings } = Credentials;
+  const made: Credentials[] = [];
+  Credentials.fromStrings = (strings) => {
+    const credentials = fromStrings(strings);
+    made.push(credentials);
+    return credentials;
+  };
+  try {
+    const { ask } = setup({ configureOnce: true });
+    const requests = [
+      { ...CONFIGURE, kms_key_id: "another" },
+      { ...CONFIGURE, encrypted_tsk: "%" },
+      CONFIGURE,
+      CONFIGURE,
+    ];
+    const replies = [];
+    for (const request of requests) replies.push((await ask(request))["msg"]);
+    assertEquals(replies, ["key_not_allowed", "missing_fields", "configured", "already_configured"]);
+    assertEquals(made.map(({ secretAccessKey }) => secretAccessKey.isWiped), [true, true, true, true]);
+  } finally {
+    Credentials.fromStrings = fromStrings;
   }
 });
 

@@ -1,0 +1,13 @@
+/**
+ * Tells what an SDK process may do. Takes the place of `lib/kms/sdk_process/process_main.ts` in a run of `main.ts sdk-process` from source.
+ *
+ * @module
+ */
+import { heldPermissions } from "../../lib/cli/process_guard.ts";
+import type { SdkProcessStreams } from "../../lib/kms/sdk_process/process_main.ts";
+
+/** Writes the kinds of permission that are held, as JSON, and ends. */
+export function runSdkProcess({ stdout }: SdkProcessStreams): Promise<void> {
+  stdout.writeSync(new TextEncoder().encode(JSON.stringify(heldPermissions())));
+  return Promise.resolve();
+}
