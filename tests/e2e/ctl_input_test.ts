@@ -251,7 +251,11 @@ Deno.test("a byte order mark at the beginning of any file that is read is droppe
       69,
       "Cannot connect",
     ],
-    [["account", "sign", "-n", "a", "--transaction", "transaction.json", "--store", store], 69, "There is no file"],
+    [
+      ["account", "sign", "-n", "a", "--transaction", "transaction.json", "--store", store],
+      69,
+      "There is no file",
+    ],
     [["tsk", "show", "--tsk-file", "tsk.hex"], 0, ""],
     [["gateway", "status", "-m", "build.json", "--config", "config.yaml"], 69, ""],
   ];
