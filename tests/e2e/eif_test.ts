@@ -1,4 +1,4 @@
-/** `denclavectl eif` as a person runs it: the same bytes wherever and whenever an image is made, and what is said of images. */
+/** `denclavectl eif` as a person runs it: the same bytes wherever and whenever an image is made, and how images are described. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { encodeHex } from "@std/encoding";
 import { kernelFile } from "../fixtures/elf.ts";

@@ -1,5 +1,5 @@
 /**
- * The service as its own process, under 64 connections of the worst messages there are, with the heap that V8 gives itself in an enclave of 2048 MB: its
+ * The service as its own process, under 64 connections that send the worst messages, with the heap limit that V8 chooses in an enclave of 2048 MB: its
  * resident memory stays below a bound, and it goes on serving.
  */
 import { assert, assertEquals } from "@std/assert";

@@ -1,4 +1,4 @@
-/** The stores of accounts: one contract, over SQLite, dynalite and moto (both speak DynamoDB's protocol); and what only a network can do. */
+/** The stores of accounts: one contract, over SQLite, dynalite and moto (both speak DynamoDB's protocol); and failures of the network. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { CredentialSource } from "../../lib/aws/credential_source.ts";
 import { type AccountRow, type AccountStore, StoreError } from "../../lib/parent/stores/account_store.ts";
@@ -87,7 +87,7 @@ for (const [kind, place] of PLACES) {
     for (const each of rows) assertEquals(await other.get(each.name), each);
   });
 
-  test("an account that is not there is not there", async (_, store) => {
+  test("an account that does not exist is not found", async (_, store) => {
     assertEquals(await store.get("nobody"), undefined);
   });
 

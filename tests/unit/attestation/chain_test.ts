@@ -1,4 +1,4 @@
-/** Chains that lead to the right root in the wrong way; documents of the simulated module. */
+/** Invalid chains that end at the right root; documents of the simulated module. */
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
 import { decode, encode } from "cborg";

@@ -1,4 +1,4 @@
-/** A fuzz run's seed shows its finding again: inputs are derived from it, documents with their keys and signatures too. */
+/** A finding can be reproduced from a fuzz run's seed: inputs are derived from it, documents with their keys and signatures too. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
 import { withSeededCrypto } from "../../helpers/seeded_crypto.ts";

@@ -35,7 +35,7 @@ Deno.test("PCRs that are not given are the same in every run", async () => {
   }
 });
 
-Deno.test("a named root is no way around the nonce, the PCRs or the root itself", async () => {
+Deno.test("a named root does not skip the checks of the nonce, the PCRs or the root itself", async () => {
   using nsm = await SimulatedNsm.start({ nsmDevice });
   using other = await SimulatedNsm.start({ nsmDevice });
   const document = await nsm.attest({ nonce });

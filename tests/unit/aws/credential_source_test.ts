@@ -1,4 +1,4 @@
-/** The parent's credentials: kept while they are good, fetched when they are not. */
+/** The parent's credentials: kept while they are valid, and fetched again when they are not. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { EnclaveError } from "../../../lib/errors.ts";
 import { CredentialSource, type ParentCredentials } from "../../../lib/aws/credential_source.ts";

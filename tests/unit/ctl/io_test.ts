@@ -135,7 +135,7 @@ for (const [former, command, now] of FORMER) {
   });
 }
 
-Deno.test("a former name is nobody's business where its option is given, or its new name set", () => {
+Deno.test("a former name is ignored where its option or its new name is set", () => {
   const env = { REGION: "eu-west-1" };
   assertEquals(parseOptions(AWS_OPTIONS, ["-r", "us-east-1"], reader(env)).text("region"), "us-east-1");
   const both = { ...env, DENCLAVE_REGION: "us-east-2" };

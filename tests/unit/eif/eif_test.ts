@@ -1,4 +1,4 @@
-/** Images: those that AWS's tool made, those that nobody should boot, and signatures. */
+/** Images: those that AWS's tool made, invalid ones, and signatures. */
 import { crc32 } from "node:zlib";
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { decodeBase64, encodeBase64 } from "@std/encoding";

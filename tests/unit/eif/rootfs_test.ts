@@ -182,7 +182,7 @@ Deno.test("a library is looked for where the file that needs it says, beside its
   ]);
 });
 
-Deno.test("what cannot be found is named, with who needs it", async () => {
+Deno.test("a file that cannot be found is named, with the file that needs it", async () => {
   await using folder = await Folder.make(DISTRIBUTIONS.Debian.files);
   await Deno.remove(`${folder.path}/root/usr/lib/x86_64-linux-gnu/libgcc_s.so.1`);
   const error = await assertRejects(() => rootOf(folder), EifError, 'Cannot find "libgcc_s.so.1"');

@@ -1,4 +1,4 @@
-/** The house's own lint rules, the image's recipe. */
+/** The project's own lint rules, and the Dockerfile. */
 import { assertEquals } from "@std/assert";
 import plugin from "../../../scripts/lint_plugin.ts";
 
@@ -190,7 +190,7 @@ for (
     ["a type's import", 'let a: import("../../../ffi/mod.ts").A;'],
   ] as const
 ) {
-  Deno.test(`${what} does not climb a wall`, () => {
+  Deno.test(`${what} cannot bypass a rule`, () => {
     const found = Deno.lint.runPlugin(plugin, "/repo/lib/service/server.ts", source);
     assertEquals(found.map(({ id }) => id), ["house/import-walls"]);
   });

@@ -115,7 +115,7 @@ Deno.test("a GenerateDataKey gives both halves, and a GenerateRandom its bytes",
   ]);
 });
 
-/** Signature Version 4 once more, from AWS's description, as whoever answers checks it. */
+/** Signature Version 4 once more, from AWS's description, as the server checks it. */
 function expectedSignature({ headers, body }: SeenRequest, signedHeaders: string): string {
   const hash = (text: string) => createHash("sha256").update(text).digest("hex");
   const hmac = (key: string | Uint8Array, text: string) => createHmac("sha256", key).update(text).digest();
@@ -181,7 +181,7 @@ const REFUSALS: readonly (readonly [string, number, RegExp])[] = [
   ["SomethingNewException", 400, /API reference/],
 ];
 for (const [name, status, hint] of REFUSALS) {
-  Deno.test(`a ${name} comes through with KMS's name and words and a remedy, after one attempt`, async () => {
+  Deno.test(`a ${name} is reported with KMS's name and message and a remedy, after one attempt`, async () => {
     const { result, seen } = await scripted(() => kmsRefusal(name, status), failure);
     assertEquals([result.code, result.kms, seen.length], ["aws_kms", { name, message: "words of KMS" }, 1]);
     assertEquals(result.message, `KMS Decrypt failed: ${name}: words of KMS`);
@@ -416,7 +416,7 @@ for (
     ["Signature not yet current: 20261121T120000Z is still later than", -600_000, /600 s ahead/],
   ] as const
 ) {
-  Deno.test(`a clock that is off is said to be, by how much (${words.slice(0, 21)})`, async () => {
+  Deno.test(`a wrong clock is reported, with the difference (${words.slice(0, 21)})`, async () => {
     const now = Date.UTC(2026, 10, 21, 12, 0, 0);
     const fields = { __type: "InvalidSignatureException", message: words };
     const { result } = await scripted(
@@ -554,7 +554,7 @@ for (const [text, expected] of DEVELOPMENT_KEYS) {
   });
 }
 
-Deno.test("a short secret of a development KMS is not cut out of the words of KMS", async () => {
+Deno.test("a short secret of a development KMS is not redacted from KMS's messages", async () => {
   await using server = startScriptedKms(() => kmsRefusal("NotFoundException", 400, "a test failed"));
   await using kms = AwsKms.open({ endpoint: server.url });
   using credentials = Credentials.fromStrings({ ...STRINGS, secretAccessKey: "test", sessionToken: "test" });

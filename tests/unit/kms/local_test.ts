@@ -169,7 +169,7 @@ Deno.test("the local KMS's data keys have the length that was asked for", async 
   assertEquals([large.length, small.length], [32, 16]);
 });
 
-Deno.test("a local KMS that was disposed of opens nothing", async () => {
+Deno.test("a disposed local KMS decrypts nothing", async () => {
   const kms = await LocalKms.open({ region: "us-east-1" });
   const blob = await kms.encrypt(kms.keyArns[0] ?? "", new Uint8Array([1]));
   await kms[Symbol.asyncDispose]();

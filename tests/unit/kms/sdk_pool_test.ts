@@ -1,4 +1,4 @@
-/** How the pool schedules, repeats, replaces and starts SDK processes again: with children that do what a test tells them, and a clock that it turns. */
+/** How the pool schedules, repeats, replaces and starts SDK processes again: with scripted children and a clock that the test controls. */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import {
   Credentials,
@@ -27,7 +27,7 @@ const KEY = new Uint8Array([1, 2, 3]);
 const DECRYPT: KmsCall = { kind: "decrypt", ciphertext: new Uint8Array([9]) };
 const DEADLINES = { startMs: 1_000, connectMs: 35_000, callMs: 5_000, totalMs: 45_000 };
 
-/** Time that passes when it is told to. */
+/** A clock that the test moves. */
 class Clock {
   #now = 0;
   #timers = new Set<{ readonly at: number; readonly run: () => void }>();

@@ -60,7 +60,7 @@ Deno.test("a message that is cut off by the end of the stream is none", async ()
   assertEquals(await decodeAll([whole, cut.subarray(0, cut.length - 1)]), [{ id: 1 }]);
 });
 
-Deno.test("fields that are undefined are left out of a message", async () => {
+Deno.test("undefined fields are left out of a message", async () => {
   assertEquals(await decodeAll([encodeFrame({ id: 1, state: undefined })]), [{ id: 1 }]);
 });
 
@@ -88,7 +88,7 @@ Deno.test("the classes that are carried are all that the binding throws", () => 
   assertEquals(Object.fromEntries(exported), { ...errors.SDK_ERROR_CLASSES });
 });
 
-Deno.test("an error of another kind loses its class, not its words and hint, and not its cause to the other side", () => {
+Deno.test("an error of another class keeps its message and hint on the other side, but not its class or cause", () => {
   const cause = new Error(SECRET);
   const carried = packError(new EnclaveError("It broke", { code: "x", hint: "Mend it.", cause }));
   const error = unpackError(carried);
@@ -126,7 +126,7 @@ Deno.test("why KMS was not reached replaces the hint, and is told apart from wha
   ]);
 });
 
-Deno.test("a process that is gone says how, and its last words where there are some", () => {
+Deno.test("a process that ended reports how, with its last output if there is any", () => {
   assertEquals(processLost("signal 11", "").message.endsWith("signal 11"), true);
   assert(processLost("signal 11", "segfault").message.includes("(it said: segfault)"));
 });

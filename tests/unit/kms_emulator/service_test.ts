@@ -1,4 +1,4 @@
-/** The local KMS, asked as an enclave asks: by the simulated module's documents, over loopback. */
+/** The local KMS, called as an enclave calls it: with the simulated module's documents, over loopback. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { verifyDocument } from "../../../lib/attestation/document.ts";
@@ -159,7 +159,7 @@ for (const kind of ["production", "debug"] as const) {
         insecureSkipPcrs: true,
         insecureSkipNonce: true,
       });
-      // Whose enclave it was is not known, nor what its key was for: that it was come so far is what shows.
+      // These published documents may have any public key or none: the error shows that the document itself was accepted.
       const expected = publicKey === undefined ? "has no public key" : "public key cannot be used";
       assertStringIncludes(await ask(), expected);
       now = new Date(at.getTime() + 10 * 60_000);
@@ -307,7 +307,7 @@ Deno.test("a disabled key does nothing until it is enabled", async () => {
   (await place.decrypt(kms, made))[Symbol.dispose]();
 });
 
-Deno.test("a ciphertext of another key, of no key and of nobody", async () => {
+Deno.test("a ciphertext of another key, of a missing key or of no known format is refused with KMS's error name", async () => {
   const { place: opened, kms } = await KmsPlace.open(BUILD.old, { caller: `arn:aws:iam::${ACCOUNT}:root` });
   await using place = opened;
   const made = await place.dataKey(kms);
@@ -361,7 +361,7 @@ for (const [what, answer, words] of ANSWERS) {
   });
 }
 
-Deno.test("a refusal is an error with KMS's name and words", () => {
+Deno.test("a refusal is an error with KMS's name and message", () => {
   using secret = SecretBytes.fromString("s");
   const thrown = new KmsRefusal("DisabledException", `${secret} is disabled.`);
   assertEquals([thrown.code, thrown.status, thrown.kms.message], [

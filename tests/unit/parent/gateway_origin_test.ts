@@ -1,4 +1,4 @@
-/** Where a master key comes from: a key that the parent knows is not taken, and what proves the others is kept. */
+/** The origin of a master key: a key that the parent knows is refused, and the proof of origin of other keys is stored. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { encodeHex } from "@std/encoding";
 import { DatabaseSync } from "node:sqlite";
@@ -72,7 +72,7 @@ Deno.test("a private key that the parent knows, in the database with the enclave
   await refusedAsUnproven(() => rewrapMasterKey(enclave.tools, 1, rig.secondArn), "as a row");
   const status = await masterKeyStatus(enclave.tools, 1);
   assertEquals([status.ok, status.origin?.proven], [false, false]);
-  // Who says its name gets it.
+  // It is accepted if its name is given.
   const accepting = { ...enclave.tools, origin: ACCEPT };
   assertEquals((await initMasterKey(accepting, 1)).origin.proven, false);
   assertEquals((await masterKeyStatus(accepting, 1)).ok, true);
@@ -220,7 +220,7 @@ Deno.test("a gateway that dies after a rewrap leaves an enclave ahead of its row
   using rig = await attestedRig();
   await using enclave = await rig.boot();
   const { row: old } = await rig.make(enclave.tools);
-  // get, epochs, held, sign, epochs and rewrap: dead before what came is verified.
+  // get, epochs, held, sign, epochs and rewrap: killed before the reply is verified.
   const plan = { left: 2, when: "after" as const };
   const { sign, rewrap } = killAt({ ...enclave.tools.enclave }, plan);
   const dying = { ...enclave.tools, enclave: { ...enclave.tools.enclave, sign, rewrap } };
@@ -265,7 +265,7 @@ Deno.test("two gateways that rewrap the same row at once: one moves it, and one 
   }
 });
 
-Deno.test("two lives of an enclave that rewrap the same row: the table takes one of the two", async () => {
+Deno.test("two runs of an enclave that rewrap the same row: the table accepts one of the two", async () => {
   using rig = await attestedRig();
   await using first = await rig.boot();
   const { row: old } = await rig.make(first.tools);

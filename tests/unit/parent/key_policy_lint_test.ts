@@ -440,12 +440,12 @@ Deno.test("lint: KMS's default policy fails, and the finding names what it lets 
   assertEquals(wildcard?.remedy.includes("guarding Deny"), true);
 });
 
-Deno.test("lint: a policy that nobody may change is warned of", () => {
+Deno.test("lint: a policy that no principal may change causes a warning", () => {
   const policy = { Version: "2012-10-17", Statement: [good, guard] };
   assertEquals(found(policy), ["nobody-administers"]);
 });
 
-Deno.test("lint: an administrator whom nobody reviewed fails", () => {
+Deno.test("lint: an administrator that was not reviewed fails", () => {
   assertEquals(found({ Statement: [ADMINISTRATION, ...whole] }, {}), ["put-key-policy!"]);
 });
 

@@ -1,4 +1,4 @@
-/** The client that seals, against a service in this process: what it gets done, whom it refuses, what others see of it. */
+/** The client that seals, against a service in this process: what it can do, which enclaves it refuses, and what an intermediary sees. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { verifyDocument } from "../../../lib/attestation/document.ts";
@@ -23,7 +23,7 @@ const credentials = new CredentialSource(() =>
   Promise.resolve({ accessKeyId: "test", secretAccessKey: SECRET, sessionToken: SECRET })
 );
 
-/** Someone on the way: passes messages on, keeps them, and may change the replies. */
+/** An intermediary: forwards messages, records them, and may change the replies. */
 function eavesdrop(
   to: Address,
   change: (request: WireObject, reply: WireObject) => WireObject = (_, reply) => reply,
@@ -207,14 +207,14 @@ Deno.test("an enclave in debug mode is sent nothing, unless that is wanted", asy
   assertEquals((await careless.request({ type: "ping" }))["msg"], "pong");
 });
 
-/** What someone on the way may try with the reply to attest. */
+/** Changes that an intermediary may make to the reply to attest. */
 const FORGED: readonly (readonly [string, string, (reply: WireObject, own: string) => WireObject])[] = [
   ["a key of its own", "attestation_public_key", (reply, own) => ({ ...reply, public_key: own })],
   ["another configuration", "attestation_user_data", (reply, own) => ({ ...reply, configuration_hash: own })],
   ["no document", "attestation_malformed", ({ attestation_document: _, ...reply }) => reply],
   ["a key of another length", "attestation_malformed", (reply) => ({ ...reply, public_key: "AAAA" })],
 ];
-Deno.test("who is on the way cannot put a key or a configuration of its own in the document's place", async () => {
+Deno.test("an intermediary cannot substitute its own key or configuration for those of the document", async () => {
   await using rig = await sealedRig();
   const own = encodeBase64(await exportPublicKey((await generateKeyPair()).publicKey));
   for (const [what, code, forge] of FORGED) {
@@ -228,7 +228,7 @@ Deno.test("who is on the way cannot put a key or a configuration of its own in t
   }
 });
 
-Deno.test("a document that was kept does not pass for a new one", async () => {
+Deno.test("a stored document is not accepted as a new one", async () => {
   await using rig = await sealedRig();
   let kept: WireObject | undefined;
   await using parent = eavesdrop(rig.address, (_, reply) => kept ??= reply);

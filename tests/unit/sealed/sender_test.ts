@@ -1,4 +1,4 @@
-/** The sender of sealed requests: what it refuses to start with. */
+/** The sender of sealed requests: which keys and ids it refuses. */
 import { assertRejects } from "@std/assert";
 import { importPublicKey } from "../../../lib/sealed/hpke.ts";
 import { SealedSender } from "../../../lib/sealed/mod.ts";

@@ -23,7 +23,7 @@ const encoder = new TextEncoder();
 
 const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
 
-/** Gives back the request's `n`. */
+/** Returns the request's `n`. */
 const echo: Handler = (request) => ({ type: "echo", reply: { status: "ok", n: request["n"] } });
 
 interface Setup {
@@ -177,7 +177,7 @@ Deno.test("a client that goes on sending after its connection was given up is cl
   await served();
 });
 
-Deno.test("a silent connection is closed after the idle time without a word, and not before", async () => {
+Deno.test("a silent connection is closed after the idle time without a reply, and not before", async () => {
   const { peer, served, pass } = setup();
   await peer.allRead();
   pass(LIMITS.idleMs - 1);

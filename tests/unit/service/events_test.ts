@@ -40,7 +40,7 @@ Deno.test("what looks like a key or a credential is not written, and long words 
   assert((lines.at(-1)?.length ?? 0) < 700);
 });
 
-Deno.test("a flood is cut, counted and said in one line; errors pass", () => {
+Deno.test("a flood of lines is cut and its count logged in one line; errors are still logged", () => {
   const { events, lines, later } = eventLog({ linesPerSecond: 3 });
   for (let n = 0; n < 10; n++) events.log("warn", "flood");
   events.log("error", "important");

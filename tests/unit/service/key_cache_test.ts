@@ -1,4 +1,4 @@
-/** Opened keys that are kept: bounded, for a while, wiped when they go. */
+/** The cache of opened keys: bounded in size and time, and wiped on removal. */
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import { cacheId, KeyCache, MAX_CACHE_MS } from "../../../lib/service/key_cache.ts";
@@ -48,7 +48,7 @@ Deno.test("a key put in again takes the place of the old one", () => {
   assertEquals([cache.get("a")?.expose()[0], cache.stats.entries], [2, 1]);
 });
 
-Deno.test("without room nothing is kept", () => {
+Deno.test("a cache of size zero keeps nothing", () => {
   using cache = setup(0).cache;
   cache.put("a", key(1), cache.generation);
   assertEquals([cache.get("a"), cache.stats.entries, cache.enabled], [undefined, 0, false]);
@@ -63,7 +63,7 @@ Deno.test("a cleared cache has nothing, and takes keys again", () => {
   assertEquals(cache.get("a")?.expose()[0], 2);
 });
 
-Deno.test("an unused key is wiped when its time is over, without anybody looking", async () => {
+Deno.test("an unused key is wiped when it expires, without a request", async () => {
   using cache = new KeyCache({ entries: 1, maxAgeMs: 5 });
   cache.put("a", key(1), cache.generation);
   const { promise, resolve } = Promise.withResolvers<void>();

@@ -1,4 +1,4 @@
-/** The service as a whole, with a fake KMS and connections in memory: what it warns of, and what is left when it ends. */
+/** The service as a whole, with a fake KMS and connections in memory: its warnings, and what remains when it ends. */
 import type { EncryptionContext } from "../../../lib/aws/kms_limits.ts";
 import { TSK_CONTEXT } from "../../../lib/aws/tsk_context.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -54,7 +54,7 @@ async function ask(peer: Peer, request: Record<string, unknown>) {
   return await peer.receive();
 }
 
-Deno.test("a service that ends has answered, let the KMS go, and said so", async () => {
+Deno.test("a service that ends answers first, disposes of the KMS, and logs it", async () => {
   const { raw, kms, acceptor, events, service } = setup();
   const peer = acceptor.connect();
   assertEquals((await ask(peer, CONFIGURE))?.["msg"], "configured");

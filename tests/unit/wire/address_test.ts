@@ -32,7 +32,7 @@ for (
   });
 }
 
-Deno.test("connecting where nobody listens says so", async () => {
+Deno.test("connecting to an address without a listener is reported", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
   listener.close();
@@ -67,7 +67,7 @@ Deno.test("a connection that is made in time is that of the listener", async () 
   assertEquals([await accepted.read(bytes), bytes.slice(0, 3)], [3, new Uint8Array([1, 2, 3])]);
 });
 
-Deno.test("an address that is taken is said to be, with what to do", () => {
+Deno.test("an address in use is reported, with a remedy", () => {
   const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
   using _listening = listener;
   const error = assertThrows(

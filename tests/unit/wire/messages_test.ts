@@ -1,4 +1,4 @@
-/** What documents say: objects, fields, credentials. */
+/** Reading messages: objects, fields, credentials. */
 import { assertEquals, assertThrows } from "@std/assert";
 import {
   field,
