@@ -203,7 +203,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     );
   });
 
-  test("when even the reason cannot be had, the bare failure remains", () => {
+  test("if the reason cannot be obtained, the failure is reported without it", () => {
     rig.fail("aws_kms_decrypt_blocking", FAIL.withError);
     rig.fail("aws_attestation_request", FAIL.withError);
     const error = assertThrows(() => decrypt(), SdkKmsDecryptError);
@@ -211,7 +211,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     assertEquals(rig.log().slice(-RELEASE.length), RELEASE);
   });
 
-  test("a data key comes in the clear and wrapped", () => {
+  test("a data key is returned in plaintext and wrapped", () => {
     using credentials = Credentials.fromStrings(STRINGS);
     for (const [keySpec, length] of [["AES_256", 32], ["AES_128", 16]] as const) {
       const { plaintext, ciphertext } = kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, {
@@ -530,7 +530,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     assertEquals(clientsMade(), 1);
   });
 
-  test("a client that was idle for long is made anew", () => {
+  test("a client that was idle too long is replaced", () => {
     let now = 0;
     using warm = session({ now: () => now });
     callSession(warm);

@@ -157,7 +157,7 @@ Deno.test("64 connections of the worst messages leave an enclave of 2048 MB serv
     await check("incomplete");
     assert(codes.includes("timeout") && codes.includes("busy"));
   });
-  await t.step("what was held is given back", async () => {
+  await t.step("reserved memory is released", async () => {
     using client = await Client.connect(address);
     const health = await client.exchange({ type: "health" });
     assertEquals(health["configured"], true);

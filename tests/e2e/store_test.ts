@@ -100,7 +100,7 @@ for (const [kind, place] of PLACES) {
     assertEquals([error.code, await store.get("alice")], ["account_exists", row("alice")]);
   });
 
-  test("of many who take a name at once, one gets it", async (where, store) => {
+  test("of many clients that take a name at once, one gets it", async (where, store) => {
     const outcomes = await Promise.allSettled(
       Array.from({ length: 10 }, async (_, index) => {
         await using other = where.open();
@@ -113,7 +113,7 @@ for (const [kind, place] of PLACES) {
     assertEquals((await store.get("alice"))?.encryptedPrivateKey, `sealed ${won[0]?.value}`);
   });
 
-  test("a long list comes whole, page by page", async (_, store) => {
+  test("a long list is returned completely, page by page", async (_, store) => {
     const wanted = Array.from({ length: 600 }, (_, index) => `account-${String(index).padStart(4, "0")}`);
     // Rows of 4 KB: more than one page of a scan (1 MB).
     for (const name of wanted) await store.insert(row(name, { encryptedDataKey: "x".repeat(4_000) }));

@@ -143,7 +143,7 @@ async function checkSignatures(world: World, publicKey: string): Promise<void> {
 
 if (!hasMoto()) skipTests("all of these, since moto is not installed (scripts/build_peers.ts)");
 else {
-  test("made, used, and after a restart of both used again; the database is sound", async (moto) => {
+  test("a key is made, used, and used again after a restart of both sides; the database is intact", async (moto) => {
     await using world = await makeWorld(moto);
     let publicKey = "";
     {
@@ -267,7 +267,7 @@ else {
     assertEquals(rowsOf(await world.gateway("status", "--json"))[0]?.["replaced"], 0);
   });
 
-  test("a disabled KMS key is told by its name, nothing changes, and it opens when the key is back", async (moto) => {
+  test("a disabled KMS key is reported by name, nothing changes, and the row opens when the key is enabled", async (moto) => {
     // moto still serves disabled keys. This proxy refuses them as AWS does, and forwards all other requests.
     let disabled = false;
     await using kms = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {

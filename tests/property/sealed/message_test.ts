@@ -97,7 +97,7 @@ Deno.test("a request and a reply open only under their own names", async () => {
   );
 });
 
-Deno.test("any bytes in place of a request or a reply end in the protocol's own error", async () => {
+Deno.test("any bytes instead of a request or a reply cause the protocol's own error", async () => {
   const name = { keyHash, clientId: new Uint8Array(16), counter: 1 };
   const { openReply } = await sealRequest(keys.publicKey, new Uint8Array(0), { ...name, times: TIMES });
   await fc.assert(
@@ -137,7 +137,7 @@ Deno.test("whatever a request says, it is accepted from 5 s before its sealing t
   );
 });
 
-Deno.test("a request that says any times is taken within the limit of its delivery, or not at all; the error says by how much", () => {
+Deno.test("a request with any times is accepted only within the limit; the error says by how much it is off", () => {
   const time = fc.oneof(counters, near.map((offset) => NOW + offset), fc.constant(2 ** 64));
   fc.assert(
     fc.property(time, time, time, (sessionStarted, sealedAt, expiresAt) => {

@@ -19,7 +19,7 @@ for (const target of TARGETS) {
   });
 }
 
-Deno.test("seeded documents differ from seed to seed, verify, and leave WebCrypto as it was", async () => {
+Deno.test("seeded documents differ by seed, verify, and leave WebCrypto unchanged", async () => {
   const target = TARGETS.find(({ name }) => name === "document");
   assert(target !== undefined);
   const { generateKey, sign } = crypto.subtle;

@@ -83,7 +83,7 @@ for (const [what, damage, message] of DAMAGE) {
   });
 }
 
-Deno.test("a root whose time is over is refused", async () => {
+Deno.test("an expired root is refused", async () => {
   await using folder = await Folder.make();
   const file = `${folder.path}/root.pem`;
   await openSimulatedRoot(file);

@@ -19,7 +19,7 @@ const SPECS = [...SERVE_OPTIONS, ...NITRO_OPTIONS, ...COMMON_OPTIONS];
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const env = (values: Readonly<Record<string, string>>) => (name: string) => values[name];
 
-Deno.test("a flag wins over the environment, which wins over the default", () => {
+Deno.test("a flag takes precedence over the environment, and the environment over the default", () => {
   const port = (argv: readonly string[], values = {}) => parseOptions(SPECS, argv, env(values)).text("port");
   assertEquals([
     port([]),
@@ -112,7 +112,7 @@ for (
   });
 }
 
-Deno.test("a command may be left out, and one that is mistyped is suggested", () => {
+Deno.test("a command may be omitted, and a mistyped one gets a suggestion", () => {
   const commands = ["serve", "decrypt"];
   assertEquals(takeCommand(["--port", "1"], commands), { command: undefined, rest: ["--port", "1"] });
   assertEquals(takeCommand(["decrypt", "-c", "x"], commands), { command: "decrypt", rest: ["-c", "x"] });
@@ -122,7 +122,7 @@ Deno.test("a command may be left out, and one that is mistyped is suggested", ()
   );
 });
 
-Deno.test("the nearest name is near, or none", () => {
+Deno.test("the nearest name is similar, or undefined", () => {
   assertEquals([nearest("regoin", ["region", "port"]), nearest("zzzzzz", ["region", "port"])], [
     "region",
     undefined,

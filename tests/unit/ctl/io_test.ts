@@ -70,7 +70,7 @@ Deno.test("two options that contradict each other are refused, and neither is ig
   assertThrows(() => storeKind(store), UsageError, "--table does not go with --store sqlite:a");
 });
 
-Deno.test("a region in the environment never contradicts a key's ARN; one on the command line may not", () => {
+Deno.test("a region in the environment is ignored beside a key's ARN; a contradicting one on the command line is refused", () => {
   const key = parseKeyArn(KEY);
   const env = { DENCLAVE_REGION: "eu-west-1", AWS_REGION: "eu-west-2" };
   checkRegion(parseOptions(AWS_OPTIONS, [], reader(env)), key);

@@ -26,7 +26,7 @@ Deno.test("a parent that has ended already is told by its process id", () => {
   assertEquals(dieWithParent(7, libcWith(0, 1).dlopen), false);
 });
 
-Deno.test("a kernel that refuses is an error", () => {
+Deno.test("a refusal by the kernel is an error", () => {
   assertThrows(() => dieWithParent(7, libcWith(-1, 7).dlopen), EnclaveError, "PR_SET_PDEATHSIG");
 });
 

@@ -62,7 +62,7 @@ function assertNoSecrets(thrown: Error): void {
   for (const secret of [SECRET, TOKEN]) assertEquals(text.includes(secret), false, text);
 }
 
-Deno.test("a Decrypt asks for what KMS is to be asked, and gives the plaintext", async () => {
+Deno.test("a Decrypt sends the expected request, and returns the plaintext", async () => {
   const { result, seen } = await scripted(
     () => jsonAnswer({ KeyId: ARN, Plaintext: KEY, EncryptionAlgorithm: "SYMMETRIC_DEFAULT" }),
     (kms, access) => decrypt(kms, access, { context: { app: "a" } }),
@@ -218,7 +218,7 @@ for (const [what, answer] of PASSING) {
   });
 }
 
-Deno.test("a pause that would end after the deadline is not made: what is known is said at once", async () => {
+Deno.test("a pause that would end after the deadline is skipped, and the known error reported at once", async () => {
   const { result, seen, pauses } = await scripted(() => kmsRefusal("ThrottlingException"), failure, {
     random: () => 1,
     deadlineMs: 90,
@@ -254,7 +254,7 @@ function never(raw: Request): Promise<Response> {
   return promise;
 }
 
-Deno.test("an attempt that hangs is given up, and the call made again", async () => {
+Deno.test("a hanging attempt is abandoned, and the call made again", async () => {
   const { result, seen } = await scripted(
     (_, index, raw) => index === 0 ? never(raw) : jsonAnswer({ KeyId: ARN, Plaintext: KEY }),
     decrypt,
@@ -264,7 +264,7 @@ Deno.test("an attempt that hangs is given up, and the call made again", async ()
   assertEquals(seen.length, 2);
 });
 
-Deno.test("a KMS that hangs ends in kms_timeout by the call's deadline, however long an attempt may take", async () => {
+Deno.test("a KMS that hangs ends in kms_timeout at the call's deadline, even if an attempt may take longer", async () => {
   const { result, seen } = await scripted((_, __, raw) => never(raw), failure, {
     attemptMs: 60_000,
     deadlineMs: 200,
@@ -273,7 +273,7 @@ Deno.test("a KMS that hangs ends in kms_timeout by the call's deadline, however 
   assertNoSecrets(result);
 });
 
-Deno.test("an answer that never ends is given up like none", async () => {
+Deno.test("an endless answer is treated as a missing one", async () => {
   const { result } = await scripted(
     () => new Response(new ReadableStream({ start: (stream) => stream.enqueue(new Uint8Array([123])) })),
     failure,
@@ -366,7 +366,7 @@ for (const [what, answer, words] of STRANGE) {
   });
 }
 
-Deno.test("a data key of another length, or of another key, is not believed", async () => {
+Deno.test("a data key of another length, or of another key, is refused", async () => {
   const answers = [
     { KeyId: ARN, Plaintext: "AQID", CiphertextBlob: "AQID" },
     { KeyId: OTHER, Plaintext: KEY, CiphertextBlob: "AQID" },

@@ -54,7 +54,7 @@ for (const length of [2 ** 20 + 1, 2 ** 32 - 1]) {
   });
 }
 
-Deno.test("a message that is cut off by the end of the stream is none", async () => {
+Deno.test("a message that is cut off by the end of the stream is dropped", async () => {
   const whole = encodeFrame({ id: 1 });
   const cut = encodeFrame({ id: 2 });
   assertEquals(await decodeAll([whole, cut.subarray(0, cut.length - 1)]), [{ id: 1 }]);

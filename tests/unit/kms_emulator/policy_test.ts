@@ -337,7 +337,7 @@ for (const text of [" ".repeat(32 * 1024 + 1), "é".repeat(16 * 1024 + 1)]) {
   });
 }
 
-Deno.test("a condition without values fits nothing", () => {
+Deno.test("a condition without values matches nothing", () => {
   assertEquals(decide(policy(when("StringEquals", PCR(0), []))).allowed, false);
   assertEquals(
     decide(policy({}, { Effect: "Deny", ...when("StringNotEquals", PCR(0), []) })).isExplicitDeny,

@@ -127,7 +127,7 @@ Deno.test("a document under another root is refused, whatever its PCRs", async (
   assertStringIncludes(place.events[0]?.errorMessage ?? "", "attestation_root");
 });
 
-Deno.test("without a root of one's own AWS's is meant, and no simulated document is taken", async () => {
+Deno.test("without --root, AWS's root is used, and no simulated document is accepted", async () => {
   const { place: opened, kms } = await KmsPlace.open(BUILD.old, { root: undefined });
   await using place = opened;
   assertEquals(await place.refusal(() => place.dataKey(kms)), "ValidationException");
@@ -222,7 +222,7 @@ const RECIPIENTS: readonly (readonly [string, (document: string) => unknown, str
     "attestation_malformed",
   ],
 ];
-Deno.test("a Recipient that is none is refused, not passed over", async () => {
+Deno.test("an invalid Recipient is refused, not ignored", async () => {
   const { place: opened, nsm } = await KmsPlace.open(BUILD.old);
   await using place = opened;
   const document = encodeBase64(await nsm.attest({ publicKey: new Uint8Array(294) }));
@@ -252,7 +252,7 @@ Deno.test("a document without a key, or with one that is none, gets nothing", as
   }
 });
 
-Deno.test("another EncryptionContext does not open, and the policy may ask for one", async () => {
+Deno.test("a ciphertext does not open under another EncryptionContext, and the policy may require one", async () => {
   const { place: opened, kms } = await KmsPlace.open(BUILD.old, {
     policies: [{
       policy: policyFor([BUILD.old], [{

@@ -71,7 +71,7 @@ Deno.test("expired credentials are renewed once, and the request repeated", asyn
   assertEquals([made.name, asked], ["alice", 2]);
 });
 
-Deno.test("credentials that stay expired are an error, after one more try", async () => {
+Deno.test("credentials that are still expired after one more try are an error", async () => {
   let asked = 0;
   await using rig = await accountRig({
     provide: () => Promise.resolve({ accessKeyId: `key${++asked}`, secretAccessKey: "made-for-tests" }),

@@ -92,7 +92,7 @@ Deno.test("the document of another key proves nothing of this one", async () => 
   await refusedAsUnproven(() => initMasterKey(tools, 1), "another key");
 });
 
-Deno.test("a key that was generated is proven after restarts and rewraps by the document of its first hour, and all epochs are kept", async () => {
+Deno.test("the origin of a generated key is proven after restarts and rewraps by its first document, and all epochs are kept", async () => {
   using rig = await attestedRig();
   let generatedAt = "";
   {
@@ -137,7 +137,7 @@ Deno.test("a key that a build made that is not accepted is not stored", async ()
   assertEquals([rig.store.get(1), rig.store.epochs(1)], [undefined, []]);
 });
 
-Deno.test("an earlier document is not taken for a live one", async () => {
+Deno.test("an earlier document is not accepted as a live one", async () => {
   using rig = await attestedRig();
   await using enclave = await rig.boot();
   const { enclave: asked } = enclave.tools;
@@ -174,7 +174,7 @@ Deno.test("without an NSM or a named build no key is made, unless its enclave is
   assertEquals(rig.store.epochs(1).map(({ signed }) => signed), [undefined]);
 });
 
-Deno.test("a database from before documents were kept is migrated in place; its key has none, and status says so", async () => {
+Deno.test("a database from before documents were stored is migrated in place; its key has none, and status reports it", async () => {
   const file = await Deno.makeTempFile({ prefix: "denclave-origin-" });
   try {
     {
@@ -216,7 +216,7 @@ Deno.test("a rewrap whose document does not name the one before it is not verifi
   assertEquals((await initMasterKey(first.tools, 1)).origin.proven, true);
 });
 
-Deno.test("a gateway that dies after a rewrap leaves an enclave ahead of its row: the next one stores it, its document too", async () => {
+Deno.test("a gateway that is killed after a rewrap leaves an enclave ahead of its row: the next one stores the new row and its document", async () => {
   using rig = await attestedRig();
   await using enclave = await rig.boot();
   const { row: old } = await rig.make(enclave.tools);

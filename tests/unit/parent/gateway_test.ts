@@ -127,7 +127,7 @@ Deno.test("a key whose old KMS key is disabled can be moved while the enclave ho
   assertEquals((await rewrapMasterKey(enclave.tools, 1, rig.secondArn)).row.kmsKeyId, rig.secondArn);
 });
 
-Deno.test("status compares the keys, and not only whether there are any", async () => {
+Deno.test("status compares the keys, and not only their presence", async () => {
   using rig = await gatewayRig();
   using other = await gatewayRig();
   await using enclave = await rig.boot();
@@ -153,7 +153,7 @@ Deno.test("status compares the keys, and not only whether there are any", async 
   );
 });
 
-Deno.test("a database of something else is refused, and left as it is", async () => {
+Deno.test("a database of another program is refused, and not changed", async () => {
   const file = await Deno.makeTempFile({ prefix: "denclave-gateway-" });
   try {
     await openSqliteStore(file)[Symbol.asyncDispose]();
@@ -215,7 +215,7 @@ Deno.test("what the enclave lacks is reported, with the command that supplies it
   );
 });
 
-Deno.test("a signature by another key than the stored one is not given out", async () => {
+Deno.test("a signature by another key than the stored one is not returned", async () => {
   using rig = await gatewayRig();
   await using enclave = await rig.boot();
   const { row } = await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });

@@ -118,7 +118,7 @@ Deno.test("session, wallet and master key are served sealed, and nothing of them
   assertEquals([...parent.seen, ...rig.lines].filter(isSeen), []);
 });
 
-Deno.test("a client that is known is served where others are not", async () => {
+Deno.test("a listed client is served, and others are not", async () => {
   const clientKey = await generateKeyPair();
   await using rig = await sealedRig({
     sealed: { required: true, clientKeys: [await exportPublicKey(clientKey.publicKey)] },
@@ -151,7 +151,7 @@ Deno.test("requests that are made at once are answered each with its own", async
   ]);
 });
 
-Deno.test("attest gives what was verified, over the caller's data", async () => {
+Deno.test("attest returns the verified fields, for the caller's data", async () => {
   await using rig = await sealedRig();
   using client = await rig.connectSealed({ configurationHash: CONFIGURATION_HASH });
   const attested = await client.attest(new Uint8Array([1, 2, 3]));
@@ -238,7 +238,7 @@ Deno.test("a stored document is not accepted as a new one", async () => {
   assertEquals((await assertRejects(() => second.attest(), AttestationError)).code, "attestation_nonce");
 });
 
-Deno.test("a reply in the open, or of another request, is no reply; nothing is sent again by itself", async () => {
+Deno.test("an unsealed reply, or that of another request, is refused; nothing is sent again automatically", async () => {
   await using rig = await sealedRig();
   const tricks: ((reply: WireObject) => WireObject)[] = [];
   let last: WireObject = {};

@@ -219,7 +219,7 @@ Deno.test("a handler that never ends is answered timeout after the request's tim
   assertEquals(metrics.snapshot()["timed_out"]?.error, 1);
 });
 
-Deno.test("what a handler gives after its request timed out goes nowhere", async () => {
+Deno.test("what a handler returns after its request timed out is discarded", async () => {
   const late = Promise.withResolvers<void>();
   const { peer, pass, served } = setup({ handler: async (request) => (await late.promise, echo(request)) });
   peer.send({ n: 1 });
@@ -262,7 +262,7 @@ for (const framing of FRAMINGS) {
   });
 }
 
-Deno.test("a request that is whole when the client ends is answered", async () => {
+Deno.test("a request that is complete when the client ends is answered", async () => {
   const { peer, served } = setup({ framing: "raw" });
   peer.send(encoder.encode('{"n":7}'));
   peer.end();
@@ -303,7 +303,7 @@ Deno.test("a stopped connection answers the request under way, and no further on
   assertEquals(asked.length, 1);
 });
 
-Deno.test("a refused client that says nothing is closed in two seconds", async () => {
+Deno.test("the connection of a refused client that sends nothing is closed in two seconds", async () => {
   const { peer, served, pass } = setup({ refuse: true });
   await peer.allRead();
   pass(1_999);

@@ -12,7 +12,7 @@ function setup(entries = 2) {
   return { clock, cache: new KeyCache({ entries, maxAgeMs: 1_000, now: () => clock.now }) };
 }
 
-Deno.test("a key that was put in comes out, as a copy of its own", () => {
+Deno.test("a key that was put in is returned as a separate copy", () => {
   using cache = setup().cache;
   using original = key(7);
   cache.put("a", original, cache.generation);
@@ -23,7 +23,7 @@ Deno.test("a key that was put in comes out, as a copy of its own", () => {
   assertEquals(cache.get("a")?.expose()[0], 7);
 });
 
-Deno.test("a key lives from when it was put in, however often it is used", () => {
+Deno.test("a key's time in the cache counts from when it was put in, however often it is used", () => {
   const { clock, cache } = setup();
   using _ = cache;
   cache.put("a", key(1), cache.generation);
@@ -92,7 +92,7 @@ Deno.test("a key that was asked for before the cache was cleared is not kept", (
   assertEquals(cache.get("a"), undefined);
 });
 
-Deno.test("a cache that has ended keeps nothing", () => {
+Deno.test("a disposed cache keeps nothing", () => {
   const { cache } = setup();
   cache[Symbol.dispose]();
   cache.put("a", key(1), cache.generation);

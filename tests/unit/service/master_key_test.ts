@@ -126,7 +126,7 @@ Deno.test("init again without a row gives the same row: there are never two keys
   assertEquals(rig.kms.calls.generateDataKey, 1);
 });
 
-Deno.test("a part of a row is refused, and makes no key", async () => {
+Deno.test("an incomplete row is refused, and no key is made", async () => {
   const rig = await walletRig();
   const row = rowOf(await init(await walletRig()));
   for (const field of Object.keys(row)) {
@@ -415,7 +415,7 @@ for (
   });
 }
 
-Deno.test("an enclave_id that is none is refused by its name", async () => {
+Deno.test("an invalid enclave_id is refused by its name", async () => {
   const rig = await walletRig();
   for (const enclave_id of [undefined, -1, 1.5, "", "a b", "a".repeat(129), {}]) {
     const reply = await init(rig, { enclave_id });

@@ -30,7 +30,7 @@ Deno.test("a key counts for so many clients, and takes no other until it changes
   assertEquals([refused("c", 1), refused("a", 2)], ["busy", undefined]);
 });
 
-Deno.test("whoever asks at the same time is given the same key; who asks after the end, none", async () => {
+Deno.test("callers at the same time get the same key, and callers after the end get none", async () => {
   const keys = new SealedKeys({ checkEntropy: () => {}, now: () => new Date(0), monotonic: () => 0 });
   const [a, b] = await Promise.all([keys.current(), keys.current()]);
   assertEquals(a.keyId, b.keyId);

@@ -145,7 +145,7 @@ const CHANGES: readonly (readonly [string, (message: SealedRequest) => WireObjec
   ["another key's name", (m) => ({ ...m, key_id: flipped(m.key_id, 0) }), "sealed_key_unknown"],
   ["a client key where none is known", (m) => ({ ...m, client_key: m.enc }), "client_not_allowed"],
 ];
-Deno.test("a message that was changed is refused, and does not use up its counter", async () => {
+Deno.test("a changed message is refused, and does not use up its counter", async () => {
   await using rig = await sealedRig();
   using client = await rig.connect();
   const { message } = await (await rig.sender(client)).seal(PING);
@@ -374,7 +374,7 @@ Deno.test("the enclave's clock decides: what it calls late or early is refused w
   }
 });
 
-Deno.test("a client may ask for a shorter life than the service's limit, and not for a longer one", async () => {
+Deno.test("a client may ask for a shorter validity than the service's limit, but not for a longer one", async () => {
   await using rig = await sealedRig({ sealed: { maxAgeMs: 10_000 } });
   using client = await rig.connect();
   const short = await (await rig.sender(client, { lifeMs: 1_000 })).seal(PING);

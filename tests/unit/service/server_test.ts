@@ -65,7 +65,7 @@ Deno.test("one connection beyond the limit is answered busy, in each framing, an
     assertEquals(events.recent(100).filter(({ event }) => event === "connection_refused").length, 3);
   }));
 
-Deno.test("a place that becomes free is taken by the next client", () =>
+Deno.test("the next client gets a connection that becomes free", () =>
   withServer({ limits: { maxConnections: 1 } }, async ({ acceptor }) => {
     for (let n = 0; n < 5; n++) {
       const peer = acceptor.connect();

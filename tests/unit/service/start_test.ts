@@ -86,7 +86,7 @@ for (const [what, options, words] of WARNINGS) {
   });
 }
 
-Deno.test("metrics tell of requests by type, and nothing of what was in them", async () => {
+Deno.test("metrics count requests by type, and contain nothing of their contents", async () => {
   const { acceptor, service } = setup();
   const peer = acceptor.connect();
   await ask(peer, CONFIGURE);

@@ -451,7 +451,7 @@ Deno.test("a key that KMS released before a denial, and that arrives after it, i
   assertEquals(rig.wallet.state.cached_keys, 0);
 });
 
-Deno.test("KMS that is only too busy does not empty the cache", async () => {
+Deno.test("a throttling error of KMS does not empty the cache", async () => {
   using rig = await walletRig({ cache: CACHE });
   const [alice, bob] = [await rig.account("alice"), await rig.account("bob")];
   await rig.ask({ ...alice, message: "a" });

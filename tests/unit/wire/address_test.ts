@@ -43,7 +43,7 @@ Deno.test("connecting to an address without a listener is reported", async () =>
   assertEquals(error.code, "connect_failed");
 });
 
-Deno.test("connecting gives up at its deadline, and a connection that comes later is closed", async () => {
+Deno.test("connecting fails at its deadline, and a connection that is made later is closed", async () => {
   // Room for one connection that nobody accepts: Linux lets the second one wait until there is room again.
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0, tcpBacklog: 0 });
   const address = { transport: "tcp", hostname: "127.0.0.1", port: listener.addr.port } as const;
