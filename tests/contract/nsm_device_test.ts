@@ -121,7 +121,7 @@ Deno.test("a driver that claims to have written more than the buffer holds is an
   }
 });
 
-Deno.test("another path is not the device", () => {
+Deno.test("no other path opens the device", () => {
   script();
   assertThrows(() => NsmDevice.open({ dlopen, path: "/dev/nsm1" }), NsmDeviceError, "open gave ENOENT");
 });

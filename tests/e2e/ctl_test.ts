@@ -225,7 +225,7 @@ const BAD: readonly (readonly [string, readonly string[], number, string])[] = [
   ["no enclave", ["account", "create", "--name", "x", "--connect", "tcp:127.0.0.1:1"], 69, "127.0.0.1:1"],
 ];
 
-test("what goes wrong is said on stderr, with a remedy, and the exit code tells which side is at fault", async (directory) => {
+test("errors are printed on stderr, with a remedy, and the exit code tells which side is at fault", async (directory) => {
   await using enclave = await startEnclave(directory);
   const env = { ...KEYS, DENCLAVE_CONNECT: formatAddress(enclave.address) };
   assertEquals(

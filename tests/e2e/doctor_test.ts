@@ -153,7 +153,7 @@ if (hasMoto()) {
   });
 }
 
-test("the doctor finds nitro-cli, ss, ps and systemctl on PATH, wherever they are", async (directory) => {
+test("the doctor finds nitro-cli, ss, ps and systemctl anywhere on PATH", async (directory) => {
   const host = "kms.us-east-1.amazonaws.com";
   const enclave = { EnclaveName: "mine", EnclaveCID: 16, State: "RUNNING", Flags: "NONE" };
   // Stand-ins: each prints what the real one would on a parent.

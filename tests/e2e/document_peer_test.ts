@@ -79,7 +79,7 @@ async function agree(root: Uint8Array, document: Uint8Array): Promise<boolean> {
 if (!hasMoto()) {
   skipTests("the second verifier of documents, since its venv is not there (scripts/build_peers.ts)");
 } else {
-  Deno.test("second verifier: a simulated document says the same to both, and to neither under another root", async () => {
+  Deno.test("second verifier: both accept a simulated document with the same fields, and neither under another root", async () => {
     using nsm = await SimulatedNsm.start();
     using other = await SimulatedNsm.start();
     const [nonce, userData] = [crypto.getRandomValues(new Uint8Array(32)), new TextEncoder().encode("hello")];

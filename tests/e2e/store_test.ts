@@ -127,7 +127,7 @@ for (const [kind, place] of PLACES) {
   });
 }
 
-Deno.test("SQLite: the file is the owner's alone, flushed at each commit, and sound", async () => {
+Deno.test("SQLite: only the owner can read the file, and it is in WAL mode and intact", async () => {
   await using place = await sqlitePlace();
   await using store = place.open();
   await store.insert(row("alice"));

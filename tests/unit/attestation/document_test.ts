@@ -93,7 +93,7 @@ if (real !== undefined) {
     assertEquals(decodeBase64(root.replace(/-----[A-Z ]+-----|\s/g, "")), AWS_NITRO_ROOT);
   });
 
-  Deno.test("a real document is verified at its own time, and says what it says", async () => {
+  Deno.test("a real document is verified at its own time, and its fields are returned", async () => {
     const found = await verifyDocument(production.bytes, { at });
     assertEquals(
       [found.moduleId, found.timestamp, found.debug, found.pcrs.size, found.cabundle.length],

@@ -320,7 +320,7 @@ for (const [change, expected] of DEVELOPMENT_REFUSES) {
   });
 }
 
-Deno.test("every problem is told, in the file's order", () => {
+Deno.test("every problem is reported, in the file's order", () => {
   const source = changed(changed(PRODUCTION, ["cid: 16", "cid: x"]), [
     "region: us-west-2",
     "region: 1\n  more: 2",

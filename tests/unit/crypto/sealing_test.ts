@@ -154,7 +154,7 @@ Deno.test("a key's bytes are wiped as soon as it is taken, and after its scope i
   assertThrows(() => key.seal(new Uint8Array(1)), TypeError, "wiped");
 });
 
-Deno.test("secret bytes show themselves nowhere", () => {
+Deno.test("secret bytes are not printed by any conversion", () => {
   using secret = SecretBytes.fromString("hunter2");
   for (
     const shown of [

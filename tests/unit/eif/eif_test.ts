@@ -394,7 +394,7 @@ Deno.test("the certificate of PCR8 is the first one that begins on a line of its
   assertEquals(found.certificate.der, plain.certificate.der);
 });
 
-Deno.test("keys and certificates that cannot sign are refused, and no word of the key is in the message", async () => {
+Deno.test("keys and certificates that cannot sign are refused, and nothing of the key is in the message", async () => {
   const { P256, P384 } = SIGNING;
   const cases: [string, string, RegExp][] = [
     [P256.key, P384.certificate, /another key/],

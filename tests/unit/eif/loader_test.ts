@@ -97,7 +97,7 @@ Deno.test("a library that was opened by its path is known by its SONAME, and not
   await assertRejects(() => load(files("liba.so"), ["libsdk.so", "liba.so"]), EifError, "liba.so");
 });
 
-Deno.test("with $ORIGIN, what lies beside the libraries goes beside them in the image", async () => {
+Deno.test("with $ORIGIN, files beside the libraries are put beside them in the image", async () => {
   assertEquals(
     await load({
       program: program({}),

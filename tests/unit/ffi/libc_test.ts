@@ -22,7 +22,7 @@ Deno.test("the kernel is asked to kill this process with its parent: PR_SET_PDEA
   assertEquals(asked, [[1, 9n, 0n, 0n, 0n]]);
 });
 
-Deno.test("a parent that has ended already is told by its process id", () => {
+Deno.test("a parent that has ended already is detected by its process id", () => {
   assertEquals(dieWithParent(7, libcWith(0, 1).dlopen), false);
 });
 

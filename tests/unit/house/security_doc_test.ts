@@ -66,7 +66,7 @@ async function hasTest({ file, name }: NamedTest): Promise<boolean> {
     hasString(withoutInsertions(source), `…: ${name}`);
 }
 
-Deno.test("every test that the threat model names is there, and every rule has one", async () => {
+Deno.test("every test that the threat model names exists, and every rule has one", async () => {
   const rows = rowsOf(await read("docs/security.md"));
   assert(rows.length > 40, `${rows.length} rows`);
   const missing: string[] = [];

@@ -401,7 +401,7 @@ for (const [what, keyId, KeyId, works] of NAMES) {
   });
 }
 
-Deno.test("what KMS quotes of the request is told without secret and token", async () => {
+Deno.test("secret and token are redacted from what KMS quotes of the request", async () => {
   const { result } = await scripted(
     () => kmsRefusal("InvalidSignatureException", 403, `x-amz-security-token:${TOKEN} ${SECRET}`),
     failure,

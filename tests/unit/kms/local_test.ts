@@ -59,7 +59,7 @@ async function withDirectory(run: (directory: string) => Promise<void>): Promise
   }
 }
 
-Deno.test("the local KMS keeps its keys in a file that is its owner's alone", () =>
+Deno.test("the local KMS keeps its keys in a file that only its owner can read", () =>
   withDirectory(async (directory) => {
     const file = `${directory}/keys.json`;
     let blob: Uint8Array<ArrayBuffer>;

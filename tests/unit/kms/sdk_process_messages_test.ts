@@ -115,7 +115,7 @@ Deno.test("what the SDK said is the reason where KMS gave none, and only there",
   assertEquals(unpackError({ ...bare, kms: REASONS.kms }, said("words")).message, "m");
 });
 
-Deno.test("why KMS was not reached replaces the hint, and is told apart from what was printed", () => {
+Deno.test("the reason why KMS was not reached replaces the hint, and is separate from the SDK's output", () => {
   const cause = { words: "no vsock-proxy on port 8000", hint: "Start it." };
   const carried = { name: "SdkKmsClientError", message: "m", symbol: "s", hint: "Another." };
   const error = unpackError(carried, { lines: "AWS_IO_X", cause });

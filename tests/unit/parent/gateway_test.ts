@@ -107,7 +107,7 @@ Deno.test("a key whose new KMS key cannot be used goes back to the row before, a
   assertEquals((await initMasterKey(third.tools, 1)).kept, 0);
 });
 
-Deno.test("without a kept row that opens, restore says why", async () => {
+Deno.test("without a stored row that opens, restore reports the reason", async () => {
   using rig = await gatewayRig();
   await using enclave = await rig.boot();
   await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });
@@ -423,7 +423,7 @@ for (const [what, change] of REPLIES) {
   });
 }
 
-Deno.test("the store never replaces a row that is not the one it was told", async () => {
+Deno.test("the store replaces a row only if it is the expected one", async () => {
   using rig = await gatewayRig();
   const row: StoredMasterKey = {
     enclaveId: 1,

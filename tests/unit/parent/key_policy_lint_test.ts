@@ -485,7 +485,7 @@ function encryptFails(
   }).ok;
 }
 
-Deno.test("Encrypt is safe for who can wrap session keys alone, and fails in every weaker form", () => {
+Deno.test("Encrypt is accepted for a principal that can only wrap session keys, and fails in every weaker form", () => {
   const { StringEquals, "ForAllValues:StringEquals": keys } = WRAP_CONDITIONS;
   const rendered = renderKeyPolicy({
     builds: [BUILD_A],

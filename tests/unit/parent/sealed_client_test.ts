@@ -265,7 +265,7 @@ Deno.test("an unsealed reply, or that of another request, is refused; nothing is
   assertEquals((await client.request({ type: "ping" }))["msg"], "pong");
 });
 
-Deno.test("the client attests anew when its key's time is over, and goes on", async () => {
+Deno.test("the client attests again when its key has expired, and continues", async () => {
   await using rig = await sealedRig();
   await using parent = eavesdrop(rig.address);
   using client = await rig.connectSealed({}, parent.address);
@@ -280,7 +280,7 @@ Deno.test("the client attests anew when its key's time is over, and goes on", as
   assertEquals(attests(), 3);
 });
 
-Deno.test("what the reply says of the key's time is held between a second and an hour", async () => {
+Deno.test("the key's lifetime in a reply is limited to between a second and an hour", async () => {
   for (
     const [expiresAt, after, attests] of [
       ["2000-01-01T00:00:00Z", 999, 1],

@@ -313,7 +313,7 @@ Deno.test("the connection of a refused client that sends nothing is closed in tw
   await served();
 });
 
-Deno.test("a reply that was prepared as text goes out as it is, in each framing", async () => {
+Deno.test("a reply that was prepared as text is sent unchanged, in each framing", async () => {
   for (const framing of FRAMINGS) {
     const { peer, served } = setup({
       framing,

@@ -351,7 +351,7 @@ Deno.test("a configure that was kept back does not replace a newer one: an hour 
   assertEquals([await holds(client, 1), await holds(client, 2)], [false, true]);
 });
 
-Deno.test("the enclave's clock decides: what it calls late or early is refused with the difference, in a sealed reply", async () => {
+Deno.test("by the enclave's clock, a late or early request is refused with the difference, in a sealed reply", async () => {
   await using rig = await sealedRig({ sealed: { maxAgeMs: 10_000 } });
   using client = await rig.connect();
   const cases = [

@@ -82,7 +82,7 @@ async function sealed(plaintext: Uint8Array, raw = TSK): Promise<string> {
   return encodeHex(await key.seal(plaintext));
 }
 
-Deno.test("a key that KMS opens after the service was disposed of is wiped, and the client is told why", async () => {
+Deno.test("a key that KMS opens after the service was disposed of is wiped, and the client gets the reason", async () => {
   const raw = new Uint8Array(TSK);
   const answer = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
   const { session, ask } = setup({ kms: new FakeKms(() => answer.promise) });

@@ -104,7 +104,7 @@ function slowStream(
   return { stream: { read: () => Promise.resolve(null), write, close: () => {} }, lengths, taken };
 }
 
-Deno.test("over vsock no write is larger than 32 KiB; elsewhere all goes in one", async () => {
+Deno.test("over vsock no write is larger than 32 KiB; elsewhere there is one write", async () => {
   const bytes = new Uint8Array(100_000);
   const [vsock, tcp] = [slowStream(Infinity), slowStream(Infinity)];
   await writeAll(vsock.stream, bytes, "vsock");

@@ -254,7 +254,7 @@ Deno.test("raw: a scalar ends at white space, at its closing quote, or with the 
   ]);
 });
 
-Deno.test("raw: a string that is cut within an escape goes on with the next bytes", () => {
+Deno.test("raw: a string that is split within an escape continues with the next bytes", () => {
   const decoder = new FrameDecoder();
   decoder.push(encoder.encode('{"a":"\\'));
   assertEquals(decoder.next(), undefined);
