@@ -1,6 +1,6 @@
 /**
- * Async: long work in rounds, so that other requests are served in between, and so that it ends when nobody waits for it any more. Strengthens a password
- * with its salt: 16 bytes of salt, then the password, give 32 bytes.
+ * Async: long work in rounds, so that other requests are served in between, and so that it stops when the request is abandoned. Strengthens a password
+ * with a salt. The input is 16 bytes of salt, then the password; the result is 32 bytes.
  *
  * @module
  */
@@ -10,13 +10,13 @@ const SALT_LENGTH = 16;
 const ROUNDS = 1_000;
 const ROUNDS_AT_A_TIME = 100;
 
-/** Throws once the request was answered `timeout`: the error goes nowhere. */
-async function breathe(signal: AbortSignal): Promise<void> {
+/** Yields to other requests. Throws once the request was answered `timeout`; the error is then discarded. */
+async function yieldToOthers(signal: AbortSignal): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 0));
   signal.throwIfAborted();
 }
 
-/** HMAC-SHA-256 of the password under the salt, again and again. */
+/** HMAC-SHA-256 of the password under the salt, repeated `ROUNDS` times. */
 export async function workflow(
   plaintext: Uint8Array<ArrayBuffer>,
   { signal }: WorkflowContext,
@@ -33,7 +33,7 @@ export async function workflow(
   );
   let bytes = new Uint8Array(plaintext.subarray(SALT_LENGTH));
   for (let round = 0; round < ROUNDS; round++) {
-    if (round % ROUNDS_AT_A_TIME === 0) await breathe(signal);
+    if (round % ROUNDS_AT_A_TIME === 0) await yieldToOthers(signal);
     bytes = new Uint8Array(await crypto.subtle.sign("HMAC", key, bytes));
   }
   return bytes;

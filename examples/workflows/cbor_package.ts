@@ -1,5 +1,5 @@
 /**
- * With a package: CBOR in and out, by `cborg`. Another package is added by `deno task add npm:<name>`.
+ * CBOR in and out, with the npm package `cborg`. Add other packages with `deno task add npm:<name>`.
  *
  * @module
  */
@@ -17,9 +17,9 @@ function parseNames(plaintext: Uint8Array): readonly string[] {
   throw new WorkflowError("names", "The names must be an array of text");
 }
 
-/** An array of names gives them sorted, each once. */
+/** Sorts an array of names and removes duplicates. */
 export function workflow(plaintext: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const names = [...new Set(parseNames(plaintext))].sort();
-  // A copy: the package keeps memory of its own, and the result is wiped.
+  // A copy, because the result is wiped and the package may reuse its buffer.
   return new Uint8Array(encode(names));
 }

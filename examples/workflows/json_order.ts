@@ -1,5 +1,5 @@
 /**
- * JSON in, JSON out: an order is checked field by field, and its total comes back. What is wrong with an order is said in words that hold nothing of it.
+ * JSON in, JSON out: checks an order field by field and returns its total. Error messages contain nothing of the order.
  *
  * @module
  */

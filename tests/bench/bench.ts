@@ -1,5 +1,5 @@
 /**
- * The benchmark: ratios side by side in one run, since these machines are noisy. Nothing here passes or fails by time.
+ * The benchmark: compares services in one run, because single figures vary with other load on the machine. It neither passes nor fails.
  *
  * @module
  */
@@ -67,7 +67,7 @@ function rate({ requests, seconds }: LoadResult): number {
   return requests / seconds;
 }
 
-/** The round with the best rate: what else the machine does only takes away. Processor time likewise. */
+/** The round with the best rate, because other load only reduces rates. The same holds for processor time. */
 function best(rounds: readonly LoadResult[]): LoadResult {
   const [first] = rounds.toSorted((a, b) => rate(b) - rate(a));
   if (first === undefined) throw new EnclaveError("No round was measured", { code: "bench" });

@@ -10,7 +10,7 @@ import { run } from "./peers.ts";
 
 const BINARY = `${NATIVE_DIR}/denclave-test`;
 
-/** Measures and prints; says why where there is no binary. */
+/** Measures and prints; prints the reason if there is no binary. */
 export async function benchBinary(
   print: (line: string) => void,
 ): Promise<Record<string, number> | undefined> {

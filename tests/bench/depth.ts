@@ -1,5 +1,5 @@
 /**
- * What the depth limit costs and saves: the look at a document's brackets beside parsing it, and 5 million brackets refused.
+ * What the depth limit costs and saves: scanning a document's brackets compared with parsing it, and refusing 5 million brackets.
  *
  *     deno run --lock=tests/deno.lock --frozen tests/bench/depth.ts
  *

@@ -40,7 +40,7 @@ export interface LoadResult {
   readonly p50_us: number;
   readonly p99_us: number;
   readonly errors: number;
-  /** Processor time of the service, all its threads, by request: told less by what else the machine does. */
+  /** Processor time of the service, all its threads, by request: it depends less on other load on the machine. */
   readonly cpu_us: number;
 }
 
@@ -160,7 +160,7 @@ export class Peers implements AsyncDisposable {
     this.#peers = peers;
   }
 
-  /** Starts those of a list that can be had. */
+  /** Starts those of a list that are available. */
   static async start(names: readonly Peer[], { key, before, kmsMs = 0 }: PeerOptions): Promise<Peers> {
     const peers = new Map<Peer, RunningPeer>();
     for (const name of names) {

@@ -18,7 +18,7 @@ const CONNECTIONS = 8;
 const BATCH = 1_000;
 const CREDENTIAL = { aws_access_key_id: "bench", aws_secret_access_key: "bench", aws_session_token: "" };
 
-/** So many a second, of something done again and again for a while. */
+/** The rate per second of an operation that is repeated for some time. */
 async function rate(ms: number, once: () => unknown): Promise<number> {
   const started = performance.now();
   let times = 0;

@@ -1,6 +1,6 @@
 /**
- * The compiled binary, with the stand-ins for the SDK's libraries beside it. Its flavour may listen on loopback as well, which the one that ships
- * may not; else it is the same.
+ * The compiled binary, with the stand-ins for the SDK's libraries beside it. Unlike the binary that ships, it may also listen on loopback;
+ * otherwise they are the same.
  */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { Client } from "../../lib/parent/client.ts";
@@ -49,7 +49,7 @@ async function contains(binary: string, text: string): Promise<boolean> {
   return (await new Deno.Command("grep", { args: ["-q", text, binary] }).output()).success;
 }
 
-Deno.test("binary: has nothing of the development backends in it, which the development binary has", async () => {
+Deno.test("binary: contains no development backend, and the development binary does", async () => {
   const found = await Promise.all(
     [BINARY, DEV_BINARY].map((binary) => contains(binary, "denclave-local-kms")),
   );
@@ -67,7 +67,7 @@ Deno.test("development binary: serves with the local KMS, and says what it is", 
   assertEquals((await service.stop()).code, 0);
 });
 
-/** `/dev/full` refuses every byte: an error that nobody expects, at a known place. */
+/** `/dev/full` refuses every byte: an unexpected error at a known place. */
 async function failToPrint(binary: string): Promise<string> {
   const { code, stderr } = await new Deno.Command("sh", {
     args: ["-c", '"$0" --help >/dev/full', binary],

@@ -1,4 +1,4 @@
-/** The compiled `denclavectl`, on a machine that has neither Deno nor npm, nor a home: every group does something. */
+/** The compiled `denclavectl`, on a machine without Deno, npm or a home folder: a command of every group works. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Client } from "../../lib/parent/client.ts";
 import { formatAddress } from "../../lib/wire/address.ts";
@@ -113,7 +113,7 @@ Deno.test("denclavectl: emulator serves, and kms makes a key there by the AWS SD
   assertEquals((await emulator.stop("SIGINT")).code, 0);
 });
 
-Deno.test("denclavectl: doctor, gateway and DynamoDB say what is not there, in words", async () => {
+Deno.test("denclavectl: doctor, gateway and DynamoDB report what is missing", async () => {
   const key = "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000000";
   const url = ["--endpoint-url", "http://127.0.0.1:1"];
   const doctor = await ctl(["doctor", "-k", key, "--json", ...url]);

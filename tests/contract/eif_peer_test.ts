@@ -1,4 +1,4 @@
-/** Images beside AWS's own crate of the format: ours read by it, its read by ours, the same bytes and measurements. */
+/** Comparison with AWS's own crate of the image format: each reads the other's images, with the same bytes and measurements. */
 import { assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
 import {
@@ -97,7 +97,7 @@ async function prepare(directory: string, shape: Shape, index: number): Promise<
   };
 }
 
-/** What both say of an image, in the peer's words. */
+/** What both report about an image, in the peer's format. */
 function inPeersShape(description: EifDescription): Record<string, unknown> {
   const { ImageName: _name, ImageVersion: _version, Metadata: _metadata, ...shape } = nitroCliShape(
     description,

@@ -100,7 +100,7 @@ Deno.test("the real dlopen says which symbol a wrong library lacks", () => {
   assertStringIncludes(error.message, NATIVE_DIR);
 });
 
-Deno.test("a folder outside the permission is told from one without the files", () => {
+Deno.test("a folder outside the permission is distinguished from one without the files", () => {
   const error = assertThrows(() => openSdk({ libraryDir: "/somewhere/else" }), SdkLibraryError);
   assertStringIncludes(error.message, "not among the files that --allow-ffi names");
 });

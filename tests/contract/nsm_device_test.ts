@@ -113,7 +113,7 @@ for (const [name, errno] of Object.entries(ERRNO)) {
   });
 }
 
-Deno.test("a driver that claims to have written more than its room is not believed", () => {
+Deno.test("a driver that claims to have written more than the buffer holds is an error", () => {
   for (const claimed of [BigInt(NSM_RESPONSE_MAX_LENGTH) + 1n, 2n ** 63n]) {
     script({ claimed });
     using device = NsmDevice.open({ dlopen });
@@ -121,7 +121,7 @@ Deno.test("a driver that claims to have written more than its room is not believ
   }
 });
 
-Deno.test("another path is not the device", () => {
+Deno.test("no other path opens the device", () => {
   script();
   assertThrows(() => NsmDevice.open({ dlopen, path: "/dev/nsm1" }), NsmDeviceError, "open gave ENOENT");
 });

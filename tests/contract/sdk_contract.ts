@@ -1,5 +1,5 @@
 /**
- * What the binding promises, whatever is behind `dlopen`: run against the mock, and against the C stub with real `Deno.dlopen`.
+ * The contract of the binding, independent of the library behind `dlopen`: run against the mock, and against the C stub with real `Deno.dlopen`.
  *
  * @module
  */
@@ -64,7 +64,7 @@ type FailureCase = {
   readonly calls: readonly string[];
 };
 
-/** Each step of F4 that can fail: what is called until then, and what is released after. */
+/** Each step of a one-shot call that can fail: what is called before it, and what is released after it. */
 const FAILURES: readonly FailureCase[] = [
   {
     name: "the allocator",
@@ -96,7 +96,7 @@ const FAILURES: readonly FailureCase[] = [
   },
 ];
 
-/** The symbols that the asking for a reason goes through, after a call that failed. */
+/** The symbols that are called to get KMS's reason after a call has failed. */
 const REASON = new Set([
   "aws_http_connection_is_open",
   "aws_http_connection_new_requests_allowed",
@@ -126,7 +126,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     return new Uint8Array(plaintext.expose());
   }
 
-  test("one call decrypts, and acquires and releases in the order of F4", () => {
+  test("one call decrypts, acquires in order, and releases in reverse order", () => {
     assertEquals(decrypt(), PLAINTEXT);
     assertEquals(rig.log(), [
       ...ACQUIRE,
@@ -177,7 +177,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     });
   }
 
-  test("a client that fails without a word is an error without the SDK's name", () => {
+  test("a client that fails without an error code is an error without the SDK's name", () => {
     rig.fail("aws_nitro_enclaves_kms_client_new", FAIL.silently);
     assertEquals(assertThrows(() => decrypt(), SdkKmsClientError).sdk, undefined);
   });
@@ -195,7 +195,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     assertEquals(calls.slice(ACQUIRE.length + 1, -RELEASE.length).filter((call) => !REASON.has(call)), []);
   });
 
-  test("another key than the named one is said by KMS's own name", () => {
+  test("a key other than the named one is reported with KMS's own error name", () => {
     const other = STUB_KEY_ARN.replace("1234abcd", "99999999");
     assertEquals(
       assertThrows(() => decrypt({ keyId: other }), SdkKmsDecryptError).kms?.name,
@@ -203,7 +203,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     );
   });
 
-  test("when even the reason cannot be had, the bare failure remains", () => {
+  test("if the reason cannot be obtained, the failure is reported without it", () => {
     rig.fail("aws_kms_decrypt_blocking", FAIL.withError);
     rig.fail("aws_attestation_request", FAIL.withError);
     const error = assertThrows(() => decrypt(), SdkKmsDecryptError);
@@ -211,7 +211,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     assertEquals(rig.log().slice(-RELEASE.length), RELEASE);
   });
 
-  test("a data key comes in the clear and wrapped", () => {
+  test("a data key is returned in plaintext and wrapped", () => {
     using credentials = Credentials.fromStrings(STRINGS);
     for (const [keySpec, length] of [["AES_256", 32], ["AES_128", 16]] as const) {
       const { plaintext, ciphertext } = kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, {
@@ -304,7 +304,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     assertThrows(() => kmsDecrypt(REGION, credentials, stubWrap(PLAINTEXT), { sdk }), SdkInitError);
   });
 
-  test("an SDK that was closed is not called any more", () => {
+  test("a closed SDK is not called any more", () => {
     const sdk = rig.open();
     sdk[Symbol.dispose]();
     sdk[Symbol.dispose]();
@@ -324,7 +324,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     assertEquals(rig.log().filter((call) => call === STRING_DESTROY).length, 2);
   });
 
-  // The warm session (F7).
+  // The warm session.
 
   function session(options: Partial<WarmSessionOptions> = {}): WarmSession {
     return new WarmSession({
@@ -433,7 +433,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     assertEquals([clientsMade(), warm.state.clientsSetAside, count(REQUEST)], [2, 1, 2]);
   });
 
-  test("so is a client whose connection takes no new requests, though it is open", () => {
+  test("a client whose connection is open but takes no new requests is replaced too", () => {
     using warm = session();
     callSession(warm);
     rig.fail("aws_http_connection_new_requests_allowed", FAIL.closed);
@@ -495,7 +495,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
         [1, 0, 0],
       );
       assert(warm.state.blockingBecause?.includes("client"), warm.state.blockingBecause);
-      // Nothing of an unknown layout is read for a reason either.
+      // With an unknown layout, the reason is not read from the struct either.
       using credentials = Credentials.fromStrings(STRINGS);
       const ciphertext = new TextEncoder().encode("no ciphertext of the stand-in");
       const error = assertThrows(
@@ -530,7 +530,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     assertEquals(clientsMade(), 1);
   });
 
-  test("a client that was idle for long is made anew", () => {
+  test("a client that was idle too long is replaced", () => {
     let now = 0;
     using warm = session({ now: () => now });
     callSession(warm);

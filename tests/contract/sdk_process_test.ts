@@ -1,4 +1,4 @@
-/** SDK processes as children of this one. The SDK is the C stand-in, which fails, hangs and crashes as it is told. */
+/** SDK processes as children of this one. The SDK is the C stand-in, which fails, hangs and crashes as scripted. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { LIBC_PATHS } from "../../ffi/libc.ts";
 import {
@@ -82,7 +82,7 @@ function printed(command: string, ...args: readonly string[]): string {
   return new TextDecoder().decode(stdout);
 }
 
-/** Whether a process is there, and is no zombie. */
+/** Whether a process exists and is not a zombie. */
 function isAlive(pid: number): boolean {
   return /^State:\s+[^ZX]/m.test(printed("cat", `/proc/${pid}/status`));
 }
@@ -271,7 +271,7 @@ for (const [what, mode] of [["aborts", MODE.abort], ["crashes", MODE.segfault]] 
   });
 }
 
-test("one that crashes again and again is an error with its last words", async ({ pool, control }) => {
+test("a process that crashes repeatedly is an error with its last output", async ({ pool, control }) => {
   await pool.start();
   control.script([REQUEST, MODE.abort + 100]);
   const error = await assertRejects(() => decrypt(pool), SdkProcessError);

@@ -1,5 +1,5 @@
 /**
- * What the tests alone ask KMS: of the package that the parent uses.
+ * KMS commands that only the tests use, from the package that the parent uses.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * A dependency of the tests alone: a DynamoDB server, to speak the real protocol with.
+ * A dependency of the tests only: a DynamoDB server, to test the real protocol.
  *
  * @module
  */

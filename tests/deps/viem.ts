@@ -1,5 +1,5 @@
 /**
- * A dependency of the benchmark alone: viem's local accounts.
+ * A dependency of the benchmark only: viem's local accounts.
  *
  * @module
  */

@@ -42,7 +42,7 @@ Deno.test("a package is added by one command, exactly, to every lock file that n
   }
 });
 
-Deno.test("what is no package of npm is refused", async () => {
+Deno.test("a name that is not an npm package is refused", async () => {
   for (const args of [[], ["zod"], ["jsr:@std/assert"], ["npm:zod", "npm:ms"], ["npm:../zod"]]) {
     const { code } = await new Deno.Command(Deno.execPath(), {
       args: [

@@ -138,7 +138,7 @@ for (const [name, open] of PLACES) {
     for (const call of calls) await assertRejects(call, SdkArgumentError);
   });
 
-  test("it says that it attests nothing", ({ kms }) => {
+  test("the backend reports that it attests nothing", ({ kms }) => {
     assertEquals([kms.attested, kms.health()["attested"]], [false, false]);
     return Promise.resolve();
   });

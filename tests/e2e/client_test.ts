@@ -1,4 +1,4 @@
-/** `deno task ctl client` as a person runs it: what it does in the open, and what it wants before it seals. */
+/** `deno task ctl client` as a person runs it: unsealed requests, and what it requires before it seals. */
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
 import { formatAddress } from "../../lib/wire/address.ts";
@@ -48,7 +48,7 @@ const CASES: readonly (readonly [string, readonly string[], number, string])[] =
   ],
 ];
 
-Deno.test("the client says what it did, or what it lacks, and whose fault it is", async () => {
+Deno.test("the client reports what it did, or what is missing and which side is at fault", async () => {
   const directory = await Deno.makeTempDir({ prefix: "denclavectl client-" });
   try {
     await Deno.writeTextFile(`${directory}/key.pem`, PEM);

@@ -191,7 +191,7 @@ Deno.test("account create that is interrupted says what it stored, and stores no
   assertEquals(names(JSON.parse(listed.stdout)), names(shown));
 });
 
-Deno.test("a full disk is named as such, with an exit code of its own kind", async () => {
+Deno.test("a full disk is reported as such, with its own exit code", async () => {
   const { command, args, env = {} } = ctlLaunch(["--help"]);
   for (
     const [more, expected] of [[[], "The disk is full"], [

@@ -1,6 +1,6 @@
 /**
- * The wallet end to end: the service as a process, the parent's tool as another, DynamoDB and KMS servers of others, credentials from the
- * places where AWS puts them.
+ * The wallet end to end: the service as a process, the parent's tool as another, DynamoDB and KMS servers of other projects, credentials from the
+ * sources that AWS provides.
  */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { createAccount, findAccount } from "../../lib/parent/accounts.ts";
@@ -225,7 +225,7 @@ const BAD: readonly (readonly [string, readonly string[], number, string])[] = [
   ["no enclave", ["account", "create", "--name", "x", "--connect", "tcp:127.0.0.1:1"], 69, "127.0.0.1:1"],
 ];
 
-test("what goes wrong is said on stderr, with a remedy, and the exit code tells whose fault it is", async (directory) => {
+test("errors are printed on stderr, with a remedy, and the exit code tells which side is at fault", async (directory) => {
   await using enclave = await startEnclave(directory);
   const env = { ...KEYS, DENCLAVE_CONNECT: formatAddress(enclave.address) };
   assertEquals(

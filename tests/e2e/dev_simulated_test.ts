@@ -32,7 +32,7 @@ for (
   });
 }
 
-Deno.test("documents have the PCRs of the file, and the root is the same after a restart", async () => {
+Deno.test("documents have the file's PCRs, and the root is the same after a restart", async () => {
   await using folder = await Folder.make({ "build.json": BUILD });
   const root = `${folder.path}/root.pem`;
   const args = ["--simulate-nsm", "-m", `${folder.path}/build.json`, "--nsm-root", root];

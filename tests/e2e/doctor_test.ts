@@ -84,7 +84,7 @@ if (hasMoto()) {
     await admin.putPolicy(formatKeyPolicy(rendered));
   };
 
-  test("with a service, a key and a policy for the image all that is looked at is well", async (directory) => {
+  test("with a service, a key and a policy for the image, every check is ok", async (directory) => {
     await using moto = await freshMoto();
     await using service = await ServiceProcess.start(
       devLaunch(["--kms-local-file", `${directory}/keys.json`]),
@@ -105,7 +105,7 @@ if (hasMoto()) {
     assertMatch(check(stdout, "credentials")?.reason ?? "", /^arn:aws:sts::123456789012:/);
   });
 
-  test("a policy for another build is told from one that lets everybody in", async (directory) => {
+  test("a policy for another build is distinguished from one that admits everyone", async (directory) => {
     await using moto = await freshMoto();
     const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url };
     const key = await newKey(moto.url);
@@ -128,7 +128,7 @@ if (hasMoto()) {
     assertMatch(check(other.stdout, "pcrs")?.remedy ?? "", /policy rollover/);
   });
 
-  test("a disabled key, a key that is not there and a region that is not the key's are told apart", async () => {
+  test("a disabled key, a missing key and a wrong region have different errors", async () => {
     await using moto = await freshMoto();
     const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url, AWS_REGION: "eu-west-1" };
     const key = await newKey(moto.url);
@@ -153,7 +153,7 @@ if (hasMoto()) {
   });
 }
 
-test("the doctor finds nitro-cli, ss, ps and systemctl on PATH, wherever they are", async (directory) => {
+test("the doctor finds nitro-cli, ss, ps and systemctl anywhere on PATH", async (directory) => {
   const host = "kms.us-east-1.amazonaws.com";
   const enclave = { EnclaveName: "mine", EnclaveCID: 16, State: "RUNNING", Flags: "NONE" };
   // Stand-ins: each prints what the real one would on a parent.

@@ -1,4 +1,4 @@
-/** Attestation documents, judged by a second verifier in another language with other libraries: it says yes and no where ours does. */
+/** Attestation documents, judged by a second verifier in another language with other libraries: both must agree. */
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";
 import { AttestationError, AWS_NITRO_ROOT } from "../../lib/attestation/mod.ts";
@@ -79,7 +79,7 @@ async function agree(root: Uint8Array, document: Uint8Array): Promise<boolean> {
 if (!hasMoto()) {
   skipTests("the second verifier of documents, since its venv is not there (scripts/build_peers.ts)");
 } else {
-  Deno.test("second verifier: a simulated document says the same to both, and to neither under another root", async () => {
+  Deno.test("second verifier: both accept a simulated document with the same fields, and neither under another root", async () => {
     using nsm = await SimulatedNsm.start();
     using other = await SimulatedNsm.start();
     const [nonce, userData] = [crypto.getRandomValues(new Uint8Array(32)), new TextEncoder().encode("hello")];

@@ -1,4 +1,4 @@
-/** `denclavectl eif` as a person runs it: the same bytes wherever and whenever an image is made, and what is said of images. */
+/** `denclavectl eif` as a person runs it: the same bytes wherever and whenever an image is made, and how images are described. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { encodeHex } from "@std/encoding";
 import { kernelFile } from "../fixtures/elf.ts";
@@ -54,7 +54,7 @@ Deno.test("in another folder, at another time, under another umask, locale and z
   assertEquals(JSON.parse(made[0]?.[1] ?? "").image.sha256, made[0]?.[0]);
 });
 
-Deno.test("the provenance says what an image is made of, and options win over the manifest", async () => {
+Deno.test("the provenance lists what an image is made of, and options take precedence over the manifest", async () => {
   await using folder = await Folder.make(INPUTS);
   const args = ["--env", "LOG_LEVEL=debug", "--source-date-epoch", "86400", "--name", "mine", "--json"];
   const { code, stdout, stderr } = await build(folder, args);
@@ -248,7 +248,7 @@ const MISTAKES: readonly (readonly [readonly string[], number, RegExp])[] = [
   [["build", "--manifest", "blobs/cmdline"], 1, /not a list of names/],
 ];
 
-Deno.test("each mistake has its exit code, and a sentence that says what to do", async () => {
+Deno.test("each mistake has its own exit code, and a message with the remedy", async () => {
   await using folder = await Folder.make({ ...INPUTS, "small.eif": await imageOf(smallParts()) });
   for (const [args, code, message] of MISTAKES) {
     const result = await runCtl(["eif", ...args], { cwd: folder.path });

@@ -116,7 +116,7 @@ Deno.test("config/development.yaml works against the emulator as shipped, but fo
   assertEquals(signed.code, 0, signed.stdout + signed.stderr);
 });
 
-Deno.test("a root that is no certificate is refused", async () => {
+Deno.test("a root that is not a certificate is refused", async () => {
   await using folder = await Folder.make({ "root.der": "garbage" });
   const { code, stderr } = await runCtl([
     "emulator",

@@ -1,4 +1,4 @@
-/** What code inside of the processes can still do: the production entry from source, with modules that try. */
+/** What code inside the processes can still do: the production entry from source, with modules that try it. */
 import { assertEquals } from "@std/assert";
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { SealingKey } from "../../lib/crypto/sealing.ts";
@@ -55,7 +55,7 @@ function test(behaviour: string, run: (folder: string) => Promise<void>): void {
   });
 }
 
-test("a workflow opens no library, reads no file and no variable, and listens nowhere, and what it throws is not told, whatever the process was started with", async (folder) => {
+test("a workflow opens no library, reads no file and no variable, and listens nowhere, and what it throws is not reported, whatever the process was started with", async (folder) => {
   using control = new StubControl();
   const map = await importMap(folder, "lib/workflow.ts", "tests/helpers/prying_workflow.ts");
   await using service = await ServiceProcess.start({
@@ -82,7 +82,7 @@ test("a workflow opens no library, reads no file and no variable, and listens no
   const reply = await ask(new Uint8Array(1));
   const worked = new TextDecoder().decode(key.open(decodeHex(String(reply["result"]))));
   assertEquals(JSON.parse(worked), []);
-  // Nor does it tell the parent anything by what it throws.
+  // The message that it throws is not passed to the parent.
   const words = "words of the data";
   assertEquals((await ask(new TextEncoder().encode(words)))["msg"], "internal_error");
   const told = JSON.stringify([service.lines, await client.exchange({ type: "logs" })]);

@@ -1,5 +1,5 @@
 /**
- * The service as its own process, under 64 connections of the worst messages there are, with the heap that V8 gives itself in an enclave of 2048 MB: its
+ * The service as its own process, under 64 connections that send the worst messages, with the heap limit that V8 chooses in an enclave of 2048 MB: its
  * resident memory stays below a bound, and it goes on serving.
  */
 import { assert, assertEquals } from "@std/assert";
@@ -157,7 +157,7 @@ Deno.test("64 connections of the worst messages leave an enclave of 2048 MB serv
     await check("incomplete");
     assert(codes.includes("timeout") && codes.includes("busy"));
   });
-  await t.step("what was held is given back", async () => {
+  await t.step("reserved memory is released", async () => {
     using client = await Client.connect(address);
     const health = await client.exchange({ type: "health" });
     assertEquals(health["configured"], true);

@@ -162,7 +162,7 @@ if (hasMoto()) {
     inspect: true,
   });
 
-  test("apply shows the difference and changes nothing, until it is told to", async (cwd) => {
+  test("apply shows the difference, and changes nothing without --yes", async (cwd) => {
     await using moto = await freshMoto();
     const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url };
     const key = await newKey(moto.url);
@@ -237,7 +237,7 @@ if (hasMoto()) {
     assertEquals(readKeyPolicy(await admin.getPolicy()), other);
   });
 
-  test("a key that is not there, and a KMS that is not there, are told apart", async () => {
+  test("a missing key and an unreachable KMS have different errors", async () => {
     await using moto = await freshMoto();
     const key = parseKeyArn(
       "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",

@@ -237,7 +237,7 @@ export function testProduction(program: Program): void {
     assertStringIncludes(service.stderr, "--request-ms");
   });
 
-  test("KMS's own refusal is told by its name", [], async ({ service, tsk }) => {
+  test("KMS's own refusal is reported by its name", [], async ({ service, tsk }) => {
     using client = await Client.connect(service.address);
     for (
       const [request, name] of [
@@ -270,7 +270,7 @@ export function testProduction(program: Program): void {
     });
   });
 
-  test("no credential, key or plaintext is in the log or in what the service tells of itself", [
+  test("no credential, key or plaintext is in the log or in the service's status replies", [
     "--log-level",
     "debug",
   ], async ({ service, tsk }) => {
@@ -350,7 +350,7 @@ export function testProduction(program: Program): void {
     assertStringIncludes(service.stderr, "Did you mean --kms-key?");
   });
 
-  // kmstool_enclave_cli's interface (F9).
+  // kmstool_enclave_cli's interface.
 
   const kmstool = async (args: readonly string[], env: Readonly<Record<string, string>> = {}) => {
     const command = new Deno.Command(program.command, {

@@ -1,4 +1,4 @@
-/** `deno task rehearse` as a person uses it: its printed commands, documents under a root that nobody named, Ctrl-C. */
+/** `deno task rehearse` as a person uses it: its printed commands, documents under a root that was not named, Ctrl-C. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Folder } from "../helpers/folder.ts";
 import { printedCommands, processesNaming, RehearsalProcess, runLine } from "../helpers/rehearsal_process.ts";

@@ -176,7 +176,7 @@ Deno.test("run-enclave.sh gives up in time, and names the doctor", async () => {
   assertMatch(stderr, /no connection[^]*deno task --quiet ctl doctor --cid 16/);
 });
 
-Deno.test("run-enclave.sh ends as nitro-cli does when that fails, and waits for nobody", async () => {
+Deno.test("run-enclave.sh ends with nitro-cli's exit code when that fails, and does not wait", async () => {
   await using programs = await standIns({ "nitro-cli": "echo E36 >&2; exit 36", deno: "" });
   await Deno.writeTextFile(`${programs.folder}/e.eif`, "an image");
   const { code, stderr } = await runScript("run-enclave", ["--eif", "e.eif"], {

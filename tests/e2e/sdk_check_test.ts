@@ -1,4 +1,4 @@
-/** `denclavectl sdk check`: what is said of a folder of libraries, those of the tests among them. Needs the stand-ins, binutils and a C compiler. */
+/** `denclavectl sdk check`: the report on a folder of libraries, including those of the tests. Needs the stand-ins, binutils and a C compiler. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { FileSource, readElf, readElfSymbols } from "../../lib/eif/mod.ts";
 import { elfFile, SDK_EXPORTS } from "../fixtures/elf.ts";

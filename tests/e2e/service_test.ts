@@ -262,7 +262,7 @@ test("--configure-once takes one key only", ["--configure-once"], async ({ clien
   assertEquals((await client.exchange(configure))["msg"], "already_configured");
 });
 
-test("a stopped service is gone for its clients", [], async ({ service, client }) => {
+test("clients cannot reach a stopped service", [], async ({ service, client }) => {
   assertEquals((await service.stop()).code, 0);
   const gone = await client.exchange({ type: "ping" }).then(() => false, () => true);
   assert(gone);

@@ -1,4 +1,4 @@
-/** The stores of accounts: one contract, over SQLite, dynalite and moto (both speak DynamoDB's protocol); and what only a network can do. */
+/** The stores of accounts: one contract, over SQLite, dynalite and moto (both speak DynamoDB's protocol); and failures of the network. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { CredentialSource } from "../../lib/aws/credential_source.ts";
 import { type AccountRow, type AccountStore, StoreError } from "../../lib/parent/stores/account_store.ts";
@@ -87,7 +87,7 @@ for (const [kind, place] of PLACES) {
     for (const each of rows) assertEquals(await other.get(each.name), each);
   });
 
-  test("an account that is not there is not there", async (_, store) => {
+  test("an account that does not exist is not found", async (_, store) => {
     assertEquals(await store.get("nobody"), undefined);
   });
 
@@ -100,7 +100,7 @@ for (const [kind, place] of PLACES) {
     assertEquals([error.code, await store.get("alice")], ["account_exists", row("alice")]);
   });
 
-  test("of many who take a name at once, one gets it", async (where, store) => {
+  test("of many clients that take a name at once, one gets it", async (where, store) => {
     const outcomes = await Promise.allSettled(
       Array.from({ length: 10 }, async (_, index) => {
         await using other = where.open();
@@ -113,7 +113,7 @@ for (const [kind, place] of PLACES) {
     assertEquals((await store.get("alice"))?.encryptedPrivateKey, `sealed ${won[0]?.value}`);
   });
 
-  test("a long list comes whole, page by page", async (_, store) => {
+  test("a long list is returned completely, page by page", async (_, store) => {
     const wanted = Array.from({ length: 600 }, (_, index) => `account-${String(index).padStart(4, "0")}`);
     // Rows of 4 KB: more than one page of a scan (1 MB).
     for (const name of wanted) await store.insert(row(name, { encryptedDataKey: "x".repeat(4_000) }));
@@ -127,7 +127,7 @@ for (const [kind, place] of PLACES) {
   });
 }
 
-Deno.test("SQLite: the file is the owner's alone, flushed at each commit, and sound", async () => {
+Deno.test("SQLite: only the owner can read the file, and it is in WAL mode and intact", async () => {
   await using place = await sqlitePlace();
   await using store = place.open();
   await store.insert(row("alice"));

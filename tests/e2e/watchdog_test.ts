@@ -32,7 +32,7 @@ async function ended(child: Deno.ChildProcess): Promise<number | string> {
   return result;
 }
 
-Deno.test("a process that was stopped for longer than its main thread may be silent goes on", async () => {
+Deno.test("a process that was stopped for longer than --silence-ms continues", async () => {
   const child = await start("400");
   for (let count = 0; count < STOPS; count++) {
     child.kill("SIGSTOP");

@@ -34,7 +34,7 @@ Deno.test("workflows that misbehave leave the service serving and the key in pla
     assertEquals(await rig.ask("never ends", other), "error timeout");
     assertEquals(await rig.ask("was aborted"), "true");
   });
-  await t.step("refuses: code and words reach the client", async () => {
+  await t.step("refuses: code and text reach the client", async () => {
     const { msg, code, details } = await rig.request("refuses");
     assertEquals([msg, code, details], [
       "workflow_failed",

@@ -1,6 +1,6 @@
 /**
  * The parsers that are fuzzed, each with good examples to damage. Examples are derived from a number: the same number gives the same bytes, so that a
- * finding can be shown again.
+ * finding can be reproduced.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
  * The script of the browser test's page: the example's own code, under a simulated root that the query names, in a browser whose newer functions were
- * taken away.
+ * removed.
  *
  * @module
  */
@@ -13,7 +13,7 @@ const rootDer = Uint8Array.from(atob(root ?? ""), (digit) => digit.charCodeAt(0)
 const verify = (document: Uint8Array, expected: Parameters<typeof verifyDocumentUnder>[2]) =>
   verifyDocumentUnder(rootDer, document, expected);
 
-/** The code of the error, or the words of one without. */
+/** The error's code, or its message if it has none. */
 const codeOf = (thrown: unknown) =>
   thrown instanceof Error ? ("code" in thrown ? String(thrown.code) : thrown.message) : String(thrown);
 

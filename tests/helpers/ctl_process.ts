@@ -65,7 +65,7 @@ export async function runCtl(
   const child = command.spawn();
   if (options.stdin !== undefined) {
     const writer = child.stdin.getWriter();
-    // A tool that ends before it has read all of it has its own answer.
+    // A tool may end before it has read all of its stdin.
     await writer.write(new TextEncoder().encode(options.stdin)).then(() => writer.close()).catch(() => {});
   }
   const { code, stdout, stderr } = await within(RUN_MS, `host ${args.join(" ")}`, child.output());

@@ -124,7 +124,7 @@ class ServiceEnd implements Stream {
 
 /** The client's end. Every wait has a deadline. */
 export class Peer {
-  /** The other end, for whom it is to be served by. */
+  /** The other end, to be served. */
   readonly stream: Stream;
   #outgoing = new Pipe();
   #incoming = new Pipe();
@@ -192,7 +192,7 @@ export class Peer {
     this.#outgoing.end();
   }
 
-  /** Is gone, without a word. */
+  /** Breaks the connection. */
   vanish(): void {
     const gone = new Deno.errors.ConnectionReset("the client is gone");
     this.#outgoing.break(gone);

@@ -1,5 +1,5 @@
 /**
- * Images that AWS's `eif_build` made, from outside this repository; undefined where they are not there, which is said.
+ * Images that AWS's `eif_build` made, from outside this repository; undefined if they are missing, which is reported.
  *
  * @module
  */

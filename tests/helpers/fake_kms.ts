@@ -1,5 +1,5 @@
 /**
- * A Kms port that does what a test tells it, typed by the port.
+ * A fake of the `Kms` interface whose answers a test scripts, typed by the interface.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * A folder with files in it, gone when the test ends.
+ * A temporary folder with files, removed when the test ends.
  *
  * @module
  */

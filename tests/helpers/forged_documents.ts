@@ -1,5 +1,5 @@
 /**
- * Documents under chains that a test makes to its taste: each certificate as it should be, but for what the test changes.
+ * Documents under certificate chains made by tests: each certificate is valid except for what the test changes.
  *
  * @module
  */
@@ -28,7 +28,7 @@ export interface Unusual {
   readonly more?: readonly Extension[];
   readonly key?: EcKeyGenParams | RsaHashedKeyGenParams;
   readonly hash?: string;
-  /** Signed by a key that nobody vouches for. */
+  /** Signed by a key that no certificate covers. */
   readonly signedByAnother?: boolean;
   readonly issuerName?: string;
 }

@@ -1,5 +1,5 @@
 /**
- * A master key's row as a parent can make it up that may call KMS Encrypt: around a private key that it knows, under a data key of its own.
+ * A master key's row that a parent forges with `kms:Encrypt`: it holds a private key that the parent knows, under a data key that the parent made.
  *
  * @module
  */

@@ -19,7 +19,7 @@ const credentials = new CredentialSource(() =>
   Promise.resolve({ accessKeyId: "test", secretAccessKey: "test" })
 );
 
-/** There is no NSM, and that will do. */
+/** There is no NSM, and the tools accept that. */
 const UNPROVEN: OriginPolicy = { expected: undefined, acceptUnproven: true };
 
 /** Makes it, with two KMS keys and a database in memory. */
@@ -32,7 +32,7 @@ export async function gatewayRig(
   const [firstArn = "", secondArn = ""] = local.keyArns;
   const kms = countCalls(local);
 
-  /** One life of the enclave. */
+  /** One run of the enclave. */
   async function boot(enclaveId = 1) {
     const service = startTestService({
       // The KMS outlives it.

@@ -1,5 +1,5 @@
 /**
- * The local KMS with a simulated module that it believes, and policies as the parent's tools write them.
+ * The local KMS with a simulated module whose root it trusts, and policies as the parent's tools write them.
  *
  * @module
  */
@@ -151,7 +151,7 @@ export class KmsPlace implements AsyncDisposable {
     return kmsErrorName(await within(assertRejects(run, EnclaveError), "the refusal"));
   }
 
-  /** A request as it is, signed by nobody. */
+  /** An unsigned request, sent unchanged. */
   async ask(
     operation: string,
     fields: unknown,

@@ -1,5 +1,5 @@
 /**
- * A TCP proxy that loses things when a test says so: between a client and a real server.
+ * A TCP proxy between a client and a real server, which drops requests or replies as a test scripts.
  *
  * @module
  */
@@ -51,7 +51,7 @@ export function startLossyProxy(target: string): LossyProxy {
           length !== null;
           length = await upstream.read(buffer)
         ) {
-          // The server has done it; nobody hears.
+          // The server has handled the request; the reply is dropped.
           if (losing) return;
           await write(client, buffer.subarray(0, length));
         }

@@ -1,5 +1,5 @@
 /**
- * A store of accounts in memory, which fails when a test says so.
+ * A store of accounts in memory, with failures that a test scripts.
  *
  * @module
  */

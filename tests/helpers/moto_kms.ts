@@ -1,5 +1,5 @@
 /**
- * What a person does to a KMS beforehand, done to moto's: keys, aliases, users. Plain requests, since moto looks at their service and region alone.
+ * Sets up moto's KMS: keys, aliases, users. The requests have a placeholder signature, since moto reads only their service and region.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Real protocol servers of others, as processes of the test's own: moto (KMS, DynamoDB) and dynalite (DynamoDB).
+ * Protocol servers of other projects, each run as a process of the test: moto (KMS, DynamoDB) and dynalite (DynamoDB).
  *
  * @module
  */
@@ -56,7 +56,7 @@ async function start(
     url = /http:\/\/127\.0\.0\.1:[0-9]+/.exec(text)?.[0];
   }
   clearTimeout(timer);
-  // Its log of requests is read away, so that it never waits for us.
+  // Its request log is read and discarded, so that the server does not block on a full pipe.
   const drained = (async () => {
     while (!(await reader.read()).done);
   })();

@@ -1,5 +1,5 @@
 /**
- * Bytes in pieces, for what reads a stream.
+ * Splits bytes into pieces, to test readers of streams.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Tells what an SDK process may do. Takes the place of `lib/kms/sdk_process/process_main.ts` in a run of `main.ts sdk-process` from source.
+ * Reports the permissions of an SDK process. It replaces `lib/kms/sdk_process/process_main.ts` in a run of `main.ts sdk-process` from source.
  *
  * @module
  */

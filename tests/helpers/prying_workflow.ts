@@ -1,5 +1,5 @@
 /**
- * A workflow that tries what a process may do while it holds FFI, and tells which of it worked. Takes the place of `lib/workflow.ts` in a run of
+ * A workflow that tries what a process may do while it holds FFI, and reports which of it worked. It replaces `lib/workflow.ts` in a run of
  * `main.ts` from source.
  *
  * @module
@@ -30,7 +30,7 @@ function tried(run: () => unknown): boolean {
   }
 }
 
-/** What worked, as JSON. With a plaintext of text, throws an error of these words. */
+/** What worked, as JSON. With a plaintext of text, throws an error with this message. */
 export function workflow(plaintext: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   if (plaintext.length > 1) throw new Error(new TextDecoder().decode(plaintext));
   const worked = Object.entries(TRIES).filter(([, run]) => tried(run)).map(([name]) => name);

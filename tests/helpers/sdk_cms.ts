@@ -6,7 +6,7 @@
  */
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** What it takes out. */
+/** The fields that it reads. */
 export interface SdkEnvelope {
   readonly cipherKey: Bytes;
   readonly iv: Bytes;
@@ -70,7 +70,7 @@ function expectHex(bytes: Bytes, wanted: string): void {
   if (hexOf(bytes) !== wanted) throw new Error(`${hexOf(bytes)}, not ${wanted}`);
 }
 
-/** Walks through it. Throws where the SDK would give up. */
+/** Reads an envelope. Throws where the SDK would fail. */
 export function readAsSdk(envelope: Bytes): SdkEnvelope {
   const cms = new Cursor(envelope);
   cms.enter(0x30);

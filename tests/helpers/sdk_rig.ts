@@ -1,5 +1,5 @@
 /**
- * What the contract suite needs of a stand-in for the SDK, whichever it is.
+ * The interface between the contract suite and a stand-in for the SDK.
  *
  * @module
  */

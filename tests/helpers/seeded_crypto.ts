@@ -1,6 +1,6 @@
 /**
- * WebCrypto that gives the same each time: P-384 keys and random bytes derived from a seed, ECDSA with the deterministic nonce of RFC 6979. For corpora that
- * have to be made again; its keys are no secret.
+ * WebCrypto with the same results each time: P-384 keys and random bytes derived from a seed, ECDSA with the deterministic nonce of RFC 6979. For corpora that
+ * must be reproducible; its keys are not secret.
  *
  * @module
  */

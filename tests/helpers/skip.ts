@@ -1,5 +1,5 @@
 /**
- * Tests that cannot run on this machine, said so that nobody overlooks it: `deno task test` lists them, and CI fails.
+ * Reports tests that cannot run on this machine, so that they are not overlooked: `deno task test` lists them, and CI fails.
  *
  * @module
  */

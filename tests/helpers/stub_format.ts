@@ -1,6 +1,6 @@
 /**
- * The ciphertext format of the stand-ins for the SDK (tests/native and the mock): what AWS KMS would do, made simple enough to be written
- * twice. Nothing here is secret from anybody.
+ * The ciphertext format of the stand-ins for the SDK (tests/native and the mock): it replaces what AWS KMS does, and is simple enough to be
+ * implemented twice. Nothing here is secret.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * The one place where tests put a service together: what a test does not say has the defaults below.
+ * The one place where tests assemble a service. What a test does not set has the defaults below.
  *
  * @module
  */
@@ -33,7 +33,7 @@ const TEST_SERVICE = {
   version: "test",
 } as const satisfies Partial<ServiceOptions>;
 
-/** No allowed keys; gives back what it gets. */
+/** No allowed keys, and a workflow that returns its input. */
 const TEST_SESSION: ServiceOptions["session"] = {
   keys: [],
   region: undefined,
@@ -43,7 +43,7 @@ const TEST_SESSION: ServiceOptions["session"] = {
   workflow: (plaintext) => plaintext,
 };
 
-/** What a test may say of its service. */
+/** What a test may set for its service. */
 export type TestServiceOptions = Partial<Omit<ServiceOptions, "session" | "transport">> & {
   readonly kms: Kms;
   readonly session?: Partial<ServiceOptions["session"]>;

@@ -1,5 +1,5 @@
 /**
- * Programs of other people that tests run: Python, Go, Node, a browser. A test whose program is missing says so, and is skipped.
+ * Other programs that tests run: Python, Go, Node, a browser. A test whose program is missing is skipped, and the run reports it.
  *
  * @module
  */

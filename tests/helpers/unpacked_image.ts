@@ -21,7 +21,7 @@ mount --rbind /dev "$root/dev"
 exec chroot "$root" "$@"
 `;
 
-/** Whether this machine lets a test have a file system of its own; says so when not. */
+/** Whether a test can have its own root file system on this machine; reports it if not. */
 export async function canEnter(): Promise<boolean> {
   const { success } = await new Deno.Command("unshare", { args: ["--mount", "true"] }).output()
     .catch(() => ({ success: false }));

@@ -1,5 +1,5 @@
 /**
- * Real attestation documents, from outside this repository; undefined where they are not there, which is said.
+ * Real attestation documents, from outside this repository; undefined if they are missing, which is reported.
  *
  * @module
  */

@@ -1,4 +1,4 @@
-/** A program that is watched: writes more than a pipe takes where it is told to, and waits until its stdin ends. */
+/** A program that is watched: writes more than a pipe can hold if told to, and waits until its stdin ends. */
 import { startWatchdog } from "../../ffi/watchdog.ts";
 
 const [silenceMs, ...rest] = Deno.args;

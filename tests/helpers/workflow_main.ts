@@ -1,5 +1,5 @@
 /**
- * `dev` with a workflow that misbehaves as the plaintext says: the service is what ships.
+ * `dev` with a workflow that misbehaves as the plaintext asks. The service is the one that ships.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * The master key end to end, as the seed has it: moto's server as the KMS (a stand-in for AWS's), the enclave app as a process of its own, the
- * gateway as another, SQLite on disk.
+ * The master key end to end: moto's server stands in for AWS KMS, the enclave app and the gateway run as separate processes, and SQLite is on
+ * disk.
  */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
@@ -37,7 +37,7 @@ interface World extends AsyncDisposable {
   gateway(...args: string[]): Promise<CtlResult>;
 }
 
-/** moto's enclave has no NSM: nothing can show where its keys come from. */
+/** The service has no NSM here, so nothing proves the origin of its keys. */
 function acceptUnproven(command: string): readonly string[] {
   return ["init", "status", "verify", "rewrap"].includes(command) ? ["--accept-unproven-origin", "1,2"] : [];
 }
@@ -107,7 +107,7 @@ async function makeWorld(moto: PeerServer, endpoint: string = moto.url): Promise
   };
 }
 
-/** The rows of a result, which must be well. */
+/** The rows of a successful result. */
 function rowsOf(result: CtlResult): readonly Record<string, unknown>[] {
   assertEquals(result.code, 0, result.stdout + result.stderr);
   return JSON.parse(result.stdout).enclaves;
@@ -143,7 +143,7 @@ async function checkSignatures(world: World, publicKey: string): Promise<void> {
 
 if (!hasMoto()) skipTests("all of these, since moto is not installed (scripts/build_peers.ts)");
 else {
-  test("made, used, and after a restart of both used again; the database is sound", async (moto) => {
+  test("a key is made, used, and used again after a restart of both sides; the database is intact", async (moto) => {
     await using world = await makeWorld(moto);
     let publicKey = "";
     {
@@ -169,7 +169,7 @@ else {
 
     const database = new DatabaseSync(world.database);
     try {
-      // The seed's own query.
+      // Read by plain SQL, as other programs read the table.
       const rows = database.prepare(
         "SELECT enclave_id, length(encrypted_private_key) AS length FROM enclave_master_keys",
       ).all();
@@ -267,8 +267,8 @@ else {
     assertEquals(rowsOf(await world.gateway("status", "--json"))[0]?.["replaced"], 0);
   });
 
-  test("a disabled KMS key is told by its name, nothing changes, and it opens when the key is back", async (moto) => {
-    // moto serves disabled keys as if nothing were: so this answers as AWS does, and passes the rest on.
+  test("a disabled KMS key is reported by name, nothing changes, and the row opens when the key is enabled", async (moto) => {
+    // moto still serves disabled keys. This proxy refuses them as AWS does, and forwards all other requests.
     let disabled = false;
     await using kms = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
       const body = new Uint8Array(await request.arrayBuffer());
@@ -296,7 +296,7 @@ else {
     );
   });
 
-  test("a KMS that is away is told to be; it opens when KMS is back", async (moto) => {
+  test("an unreachable KMS is reported; the row opens when KMS is back", async (moto) => {
     using proxy = startLossyProxy(moto.url);
     await using world = await makeWorld(moto, proxy.url);
     await using first = await world.startEnclave();
@@ -315,7 +315,7 @@ else {
     );
   });
 
-  test("a configuration by the seed's alias works in development", async (moto) => {
+  test("a configuration that names the KMS key by its alias works in development", async (moto) => {
     await using world = await makeWorld(moto);
     const alias = "alias/denclave-master-key";
     await using enclave = await ServiceProcess.start(
@@ -361,7 +361,7 @@ else {
         const now = readStored(world.database);
         if (publicKey !== undefined) assertEquals(now?.publicKey, publicKey, `round ${round}`);
         publicKey ??= now?.publicKey;
-        // A slow machine: no run has got as far as its first row.
+        // On a slow machine no run may have reached its first row.
         if (publicKey === undefined) windowMs += 250;
       }
       assert(publicKey !== undefined, "no round got as far as a row");

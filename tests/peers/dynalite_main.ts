@@ -1,5 +1,5 @@
 /**
- * dynalite as a process of its own, since it wants native code loaded: prints its port.
+ * dynalite as a separate process, because it loads native code. Prints its port.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * An enclave behind the HTTP bridge, as a web page talks to it: the page verifies the enclave's attestation document itself and seals its requests,
+ * A web page's client for an enclave behind the HTTP bridge. The page verifies the enclave's attestation document itself and seals its requests,
  * so that neither the bridge nor the parent instance is trusted. The bridge must allow the page's origin:
  *
  *     denclavectl bridge --listen http://127.0.0.1:8080 --connect vsock:16:5000 --allow-origin https://example.org
@@ -49,7 +49,7 @@ export interface Enclave {
   readonly exchange: (request: WireObject) => Promise<WireObject>;
 }
 
-/** Has the enclave attest, verifies its document, and gives a way to talk to it. @throws {Error} when it is not the one expected. */
+/** Has the enclave attest, verifies its document, and returns a client for it. @throws {Error} when it is not the one expected. */
 export async function connectEnclave(
   { bridge, pcr0, verify = verifyDocument }: EnclaveOptions,
 ): Promise<Enclave> {

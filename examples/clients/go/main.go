@@ -1,5 +1,5 @@
-// A client of denclave in Go, with the standard library alone: docs/protocol.md. It connects to TCP or a Unix socket;
-// `denclavectl bridge` leads from there to an enclave's vsock.
+// A client of denclave in Go that needs the standard library only; docs/protocol.md has the protocol. It connects to TCP or a
+// Unix socket, which `denclavectl bridge` forwards to an enclave's vsock.
 //
 //	go run main.go -connect tcp:127.0.0.1:5000 ping
 //	go run main.go -connect unix:/run/denclave.sock -tsk-file tsk.hex -data hello process
@@ -102,7 +102,7 @@ func binding(direction byte, requestID []byte) []byte {
 	return append(append([]byte("denclave-process"), 1, direction), requestID...)
 }
 
-// Process has the service work on data: sealed under the session key, bound to this request.
+// Process seals data under the session key, bound to this request, sends it, and opens the result.
 func (c *Client) Process(key, data []byte) ([]byte, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {

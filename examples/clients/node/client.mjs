@@ -30,7 +30,7 @@ export async function request(bridge, message) {
     signal: AbortSignal.timeout(TIMEOUT_MS),
   });
   const reply = await response.json();
-  // What the bridge itself refuses has another status than 200.
+  // A request that the bridge itself refuses has another status than 200.
   if (!response.ok) throw new ServiceError(reply.error.code, reply.error.message);
   if (reply.status !== "ok" && reply.apiResponse === undefined) {
     throw new ServiceError(reply.msg, reply.details);
@@ -58,7 +58,7 @@ function open(key, blob, additional) {
   return Buffer.concat([decipher.update(blob.subarray(NONCE_LENGTH, -TAG_LENGTH)), decipher.final()]);
 }
 
-/** Has the service work on data: sealed under the session key (32 bytes), bound to this request. */
+/** Seals data under the session key (32 bytes), bound to this request, sends it, and opens the result. */
 export async function processData(bridge, key, data) {
   const id = randomBytes(16);
   const { result } = await request(bridge, {

@@ -260,7 +260,7 @@ def verify_document(document, *, nonce, public_key, user_data, pcr0, root_sha256
         raise
     except InvalidSignature:
         raise NotTrusted("The attestation document is refused: a signature is wrong") from None
-    except Exception as problem:  # whatever a parser says of it, it is not a document to trust
+    except Exception as problem:  # any parser error means that the document is not trusted
         raise NotTrusted(f"The attestation document is refused: {problem}") from problem
     need(made <= now + 300, "it is from the future")
     need(all(any(pcrs.get(index, b"")) for index in (0, 1, 2)), "debug mode")

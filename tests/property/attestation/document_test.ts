@@ -1,4 +1,4 @@
-/** Whatever bytes come: a document is refused by the verifier's own error, and never hangs or breaks it. */
+/** Arbitrary bytes as a document are refused with the verifier's own error, and never make it hang or crash. */
 import { assert, assertEquals } from "@std/assert";
 import { encode } from "cborg";
 import fc from "fast-check";

@@ -11,7 +11,7 @@ const ARNS = ["us-east-1", "eu-west-1"].flatMap((region) =>
   ["a", "b"].map((letter) => `arn:aws:kms:${region}:111122223333:key/${letter.repeat(8)}`)
 );
 
-Deno.test("whatever a request says, the key that it gets is an allowed one, and the one that it named", () => {
+Deno.test("whatever a request says, it gets only an allowed key, and only the one that it named", () => {
   const anything = fc.oneof(
     fc.string(),
     fc.constantFrom(...ARNS, "aaaaaaaa", "bbbbbbbb", "alias/mine", "constructor", undefined),

@@ -1,4 +1,4 @@
-/** Properties of images: what is written is read again, and no bytes at all do anything but that or an error. */
+/** Properties of images: what is written is read again, and any other bytes are an error. */
 import { createHash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { assert, assertEquals } from "@std/assert";

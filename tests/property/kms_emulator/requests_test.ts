@@ -1,4 +1,4 @@
-/** What comes to the local KMS from outside is read, or refused by name, whatever it is. */
+/** Any input to the local KMS is read, or refused with a named error. */
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import fc from "fast-check";
 import { BerError, parseBer } from "../../../lib/asn1/ber.ts";

@@ -1,4 +1,4 @@
-/** Whatever is sealed opens to the same, once and for one; whatever else comes is refused by the protocol's own error. */
+/** What is sealed opens to the same bytes, once and for one recipient; any other input is refused with the protocol's own error. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { exportPublicKey, generateKeyPair } from "../../../lib/sealed/hpke.ts";
@@ -78,7 +78,7 @@ Deno.test("any bit that is changed keeps a request and its reply shut", async ()
   );
 });
 
-Deno.test("a request opens under its own name alone, and a reply too", async () => {
+Deno.test("a request and a reply open only under their own names", async () => {
   await fc.assert(
     fc.asyncProperty(clientIds, counters, clientIds, counters, async (idA, counterA, idB, counterB) => {
       fc.pre(counterA !== counterB || idA.join() !== idB.join());
@@ -97,7 +97,7 @@ Deno.test("a request opens under its own name alone, and a reply too", async () 
   );
 });
 
-Deno.test("any bytes in place of a request or a reply end in the protocol's own error", async () => {
+Deno.test("any bytes instead of a request or a reply cause the protocol's own error", async () => {
   const name = { keyHash, clientId: new Uint8Array(16), counter: 1 };
   const { openReply } = await sealRequest(keys.publicKey, new Uint8Array(0), { ...name, times: TIMES });
   await fc.assert(
@@ -117,7 +117,7 @@ const near = fc.oneof(
   fc.constantFrom(-5_001, -5_000, -1, 0, 1, 5_000, 5_001, 60_000, 65_000, 65_001),
 );
 
-Deno.test("whatever a request says, it is taken from 5 s before its sealing to 5 s after its expiry, and never beyond the limit", () => {
+Deno.test("whatever a request says, it is accepted from 5 s before its sealing to 5 s after its expiry, and never beyond the limit", () => {
   fc.assert(
     fc.property(
       near,
@@ -137,7 +137,7 @@ Deno.test("whatever a request says, it is taken from 5 s before its sealing to 5
   );
 });
 
-Deno.test("a request that says any times is taken within the limit of its delivery, or not at all; the error says by how much", () => {
+Deno.test("a request with any times is accepted only within the limit; the error says by how much it is off", () => {
   const time = fc.oneof(counters, near.map((offset) => NOW + offset), fc.constant(2 ** 64));
   fc.assert(
     fc.property(time, time, time, (sessionStarted, sealedAt, expiresAt) => {

@@ -1,4 +1,4 @@
-/** A connection under any bytes at all: it answers or closes, and never fails, hangs or asks the handler for what is no object. */
+/** A connection that receives any bytes: it answers or closes, and never fails, hangs or passes anything but an object to the handler. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Connection } from "../../../lib/service/connection.ts";
@@ -59,7 +59,7 @@ Deno.test("any requests in any split are answered, each once, in order", async (
   );
 });
 
-Deno.test("any bytes at all are answered or closed upon, and what the handler is asked is an object", async () => {
+Deno.test("any bytes lead to a reply or a closed connection, and the handler gets objects only", async () => {
   const anything = fc.oneof(
     fc.uint8Array({ maxLength: 2_000 }),
     fc.string({ maxLength: 500 }).map((text) => new TextEncoder().encode(text)),

@@ -1,4 +1,4 @@
-/** Chains that lead to the right root in the wrong way; documents of the simulated module. */
+/** Invalid chains that end at the right root; documents of the simulated module. */
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
 import { decode, encode } from "cborg";
@@ -186,12 +186,12 @@ for (const [what, place, unusual, code, message] of CHAINS) {
   });
 }
 
-Deno.test("an extension that is unknown and not critical is left alone", async () => {
+Deno.test("an unknown extension that is not critical is ignored", async () => {
   const { root, document, at } = await forge({ 2: { more: [unknownExtension(false)] } });
   await verifyDocumentUnder(root, document, { at });
 });
 
-Deno.test("a document of minutes ahead is one of a fast clock, and of more is refused", async () => {
+Deno.test("a document that is up to five minutes ahead is accepted, and one that is further ahead is refused", async () => {
   const { root, document, at } = await forge();
   await verifyDocumentUnder(root, document, { at: new Date(at.getTime() - 300_000) });
   const error = await assertRejects(
@@ -374,7 +374,7 @@ Deno.test("a simulated module refuses what the real one would, and gives random 
   assertEquals([a.length, encodeHex(a) === encodeHex(b)], [256, false]);
 });
 
-Deno.test("a simulated module is not started with PCRs that are none", async () => {
+Deno.test("a simulated module is not started with invalid PCRs", async () => {
   for (const pcrs of [{ 32: "00".repeat(48) }, { 0: "00" }, { [-1]: "00".repeat(48) }]) {
     await assertRejects(() => SimulatedNsm.start({ pcrs }), RangeError);
   }

@@ -93,7 +93,7 @@ if (real !== undefined) {
     assertEquals(decodeBase64(root.replace(/-----[A-Z ]+-----|\s/g, "")), AWS_NITRO_ROOT);
   });
 
-  Deno.test("a real document is verified at its own time, and says what it says", async () => {
+  Deno.test("a real document is verified at its own time, and its fields are returned", async () => {
     const found = await verifyDocument(production.bytes, { at });
     assertEquals(
       [found.moduleId, found.timestamp, found.debug, found.pcrs.size, found.cabundle.length],
@@ -255,7 +255,7 @@ if (real !== undefined) {
     ) assert((codes.get(code) ?? 0) > 0, `no ${code} among ${[...codes]}`);
   });
 
-  Deno.test("a document that was cut, or goes on, is refused", async () => {
+  Deno.test("a document that was truncated, or has trailing bytes, is refused", async () => {
     for (let length = 0; length < production.bytes.length; length += 37) {
       await refused(production.bytes.slice(0, length), { at }, "attestation_malformed");
     }
@@ -404,7 +404,7 @@ if (real !== undefined) {
     });
   }
 
-  Deno.test("a document of more than 16 KiB is not looked at", async () => {
+  Deno.test("a document of more than 16 KiB is not parsed", async () => {
     const large = changed((map) => map.set("padding", new Uint8Array(16 * 1024)));
     await refused(large, { at }, "attestation_malformed", "16384 are the most");
   });

@@ -1,4 +1,4 @@
-/** A fuzz run's seed shows its finding again: inputs are derived from it, documents with their keys and signatures too. */
+/** A finding can be reproduced from a fuzz run's seed: inputs are derived from it, documents with their keys and signatures too. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
 import { withSeededCrypto } from "../../helpers/seeded_crypto.ts";
@@ -19,7 +19,7 @@ for (const target of TARGETS) {
   });
 }
 
-Deno.test("seeded documents differ from seed to seed, verify, and leave WebCrypto as it was", async () => {
+Deno.test("seeded documents differ by seed, verify, and leave WebCrypto unchanged", async () => {
   const target = TARGETS.find(({ name }) => name === "document");
   assert(target !== undefined);
   const { generateKey, sign } = crypto.subtle;

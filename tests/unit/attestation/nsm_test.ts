@@ -142,7 +142,7 @@ for (const [what, response] of NO_ANSWERS) {
   });
 }
 
-Deno.test("a description with a field of another type is none", async () => {
+Deno.test("a description with a field of another type is refused", async () => {
   const wrong = [
     { version_major: -1 },
     { version_minor: 0x1_0000 },
@@ -160,7 +160,7 @@ Deno.test("a description with a field of another type is none", async () => {
   }
 });
 
-Deno.test("lengths at the module's limits go through, and the largest request fits", async () => {
+Deno.test("lengths at the module's limits are accepted, and the largest request fits", async () => {
   const { nsm, requests } = answering(encode({ Attestation: { document: PCR } }));
   using _ = nsm;
   const [userData, nonce, publicKey] = [new Uint8Array(512), new Uint8Array(512), new Uint8Array(1024)];

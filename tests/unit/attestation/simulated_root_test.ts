@@ -35,7 +35,7 @@ Deno.test("PCRs that are not given are the same in every run", async () => {
   }
 });
 
-Deno.test("a named root is no way around the nonce, the PCRs or the root itself", async () => {
+Deno.test("a named root does not skip the checks of the nonce, the PCRs or the root itself", async () => {
   using nsm = await SimulatedNsm.start({ nsmDevice });
   using other = await SimulatedNsm.start({ nsmDevice });
   const document = await nsm.attest({ nonce });
@@ -83,7 +83,7 @@ for (const [what, damage, message] of DAMAGE) {
   });
 }
 
-Deno.test("a root whose time is over is refused", async () => {
+Deno.test("an expired root is refused", async () => {
   await using folder = await Folder.make();
   const file = `${folder.path}/root.pem`;
   await openSimulatedRoot(file);

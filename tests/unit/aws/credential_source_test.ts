@@ -1,4 +1,4 @@
-/** The parent's credentials: kept while they are good, fetched when they are not. */
+/** The parent's credentials: kept while they are valid, and fetched again when they are not. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { EnclaveError } from "../../../lib/errors.ts";
 import { CredentialSource, type ParentCredentials } from "../../../lib/aws/credential_source.ts";
@@ -48,7 +48,7 @@ Deno.test("refresh fetches fresh ones, whatever is held", async () => {
   assertEquals([(await source.refresh()).accessKeyId, (await source.get()).accessKeyId], ["key 2", "key 2"]);
 });
 
-Deno.test("while the provider is away, what is held is used as long as it is good, and not a moment longer", async () => {
+Deno.test("while the provider is unreachable, the held credentials are used until they expire", async () => {
   const { state, source } = setup(10);
   await source.get();
   state.fail = true;
@@ -61,7 +61,7 @@ Deno.test("while the provider is away, what is held is used as long as it is goo
   assertEquals((await source.get()).accessKeyId, "key 2");
 });
 
-Deno.test("a provider that hangs is given up", async () => {
+Deno.test("a call of a hanging provider is abandoned", async () => {
   const source = new CredentialSource(() => new Promise(() => {}), { deadlineMs: 5 });
   await assertRejects(() => source.get(), EnclaveError, "5 ms");
 });

@@ -1,4 +1,4 @@
-/** The table of AWS's errors: one meaning for each, whoever asks. */
+/** The table of AWS's errors: one meaning for each, for all callers. */
 import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { awsAdvice, type AwsMeaning, type HintReader } from "../../../lib/aws/errors.ts";
 import { hintFor } from "../../../lib/aws/kms_reasons.ts";

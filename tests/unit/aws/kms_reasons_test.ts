@@ -13,7 +13,7 @@ Deno.test("KMS's answer gives its error name and message, with any prefix cut of
   }
 });
 
-Deno.test("the hint for a denied call speaks of PCRs, and there always is one", () => {
+Deno.test("the hint for a denied call names PCRs, and every error has a hint", () => {
   assertMatch(hintFor({ name: "AccessDeniedException", message: "" }), /PCR/);
   for (const reason of [undefined, { name: "Unheard", message: "" }]) assertMatch(hintFor(reason), /\w/);
 });

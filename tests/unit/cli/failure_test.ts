@@ -1,4 +1,4 @@
-/** What a command line says of an error, and its exit code. */
+/** How a program reports an error, and its exit code. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { describeFailure } from "../../../lib/cli/failure.ts";
@@ -41,7 +41,7 @@ for (const [what, cause] of [["SQLite's", sqliteFull()], ["the system's", SYSTEM
   });
 }
 
-Deno.test("a file that is not there is a mistake in the command line; an address that nobody listens on is not", async () => {
+Deno.test("a file that is not there is a mistake in the command line; an address without a listener is not", async () => {
   const codeOf = async (run: () => Promise<unknown>) => {
     try {
       await run();

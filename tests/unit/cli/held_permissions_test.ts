@@ -1,4 +1,4 @@
-/** What a process says of the permissions that it holds. */
+/** How a process reports the permissions that it holds. */
 import { assertEquals } from "@std/assert";
 import { LIBC_PATHS } from "../../../ffi/libc.ts";
 import { heldPermissions } from "../../../lib/cli/process_guard.ts";

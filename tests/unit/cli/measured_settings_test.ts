@@ -251,7 +251,7 @@ Deno.test("without --tsk-context a session key must have been wrapped as one", a
   assertEquals(await code(await configure()), "ok");
 });
 
-Deno.test("the configuration hash that clients are told is that of the settings that the service runs with", async () => {
+Deno.test("the configuration hash in the reply is that of the settings that the service runs with", async () => {
   const told: unknown[] = [];
   for (const argv of [[], ["--require-sealed"]]) {
     await using service = await start(argv);

@@ -19,7 +19,7 @@ const SPECS = [...SERVE_OPTIONS, ...NITRO_OPTIONS, ...COMMON_OPTIONS];
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const env = (values: Readonly<Record<string, string>>) => (name: string) => values[name];
 
-Deno.test("a flag wins over the environment, which wins over the default", () => {
+Deno.test("a flag takes precedence over the environment, and the environment over the default", () => {
   const port = (argv: readonly string[], values = {}) => parseOptions(SPECS, argv, env(values)).text("port");
   assertEquals([
     port([]),
@@ -48,7 +48,7 @@ Deno.test("a value that begins with a dash is taken after an equals sign", () =>
   assertEquals(parseOptions(SPECS, ["--listen=-x"]).text("listen"), "-x");
 });
 
-Deno.test("a switch is on by 1, true or yes in the environment, and other words are refused", () => {
+Deno.test("a switch is on by 1, true or yes in the environment, and other values are refused", () => {
   const once = (word: string) => parseOptions(SPECS, [], env({ CONFIGURE_ONCE: word })).on("configure-once");
   assertEquals([once("1"), once("TRUE"), once("0"), once("no")], [true, true, false, false]);
   assertThrows(() => once("maybe"), UsageError, "CONFIGURE_ONCE");
@@ -77,7 +77,7 @@ Deno.test("--port and --listen together are refused, since one of them would be 
   assertThrows(() => readServeConfig(options), UsageError, "--port does not go with --listen");
 });
 
-Deno.test("the configuration listens on vsock port 5000 by default, with DESIGN's limits", () => {
+Deno.test("the configuration listens on vsock port 5000 by default, with the documented limits", () => {
   const config = readServeConfig(parseOptions(SPECS, ["--kms-key", ARN]));
   assertEquals(config.address, { transport: "vsock", cid: -1, port: 5000 });
   assertEquals(config.limits, {
@@ -112,7 +112,7 @@ for (
   });
 }
 
-Deno.test("a command may be left out, and one that is mistyped is suggested", () => {
+Deno.test("a command may be omitted, and a mistyped one gets a suggestion", () => {
   const commands = ["serve", "decrypt"];
   assertEquals(takeCommand(["--port", "1"], commands), { command: undefined, rest: ["--port", "1"] });
   assertEquals(takeCommand(["decrypt", "-c", "x"], commands), { command: "decrypt", rest: ["-c", "x"] });
@@ -122,7 +122,7 @@ Deno.test("a command may be left out, and one that is mistyped is suggested", ()
   );
 });
 
-Deno.test("the nearest name is near, or none", () => {
+Deno.test("the nearest name is similar, or undefined", () => {
   assertEquals([nearest("regoin", ["region", "port"]), nearest("zzzzzz", ["region", "port"])], [
     "region",
     undefined,
@@ -285,11 +285,11 @@ Deno.test("an alias in KMS_KEYS is refused with the reason", () => {
   assertEquals([error.code, error.hint?.includes("alias can be moved")], ["invalid_key_arn", true]);
 });
 
-Deno.test("a word that every object has is no word for a switch", () => {
+Deno.test("a name that every object inherits is not a value for a switch", () => {
   const constructor = env({ CONFIGURE_ONCE: "constructor" });
   assertThrows(() => parseOptions(SERVE_OPTIONS, [], constructor), UsageError, "CONFIGURE_ONCE");
 });
-Deno.test("a least epoch of session keys wants epochs, whatever REQUIRE_EPOCH says", () => {
+Deno.test("a least epoch of session keys implies --require-epoch, whatever REQUIRE_EPOCH says", () => {
   const config = readServeConfig(
     parseOptions(SPECS, ["--min-tsk-epoch", "5"], env({ REQUIRE_EPOCH: "0" })),
   );
@@ -382,7 +382,7 @@ for (const spec of MEASURED) {
   }
 }
 
-/** What an attestation document says nothing of: it changes nothing that is done with a key. */
+/** Options that the configuration hash does not cover, because they do not affect the use of keys. */
 const NOT_MEASURED = ["port", "listen", "drain-ms", "log-level"];
 
 for (const spec of MEASURED) {
@@ -397,7 +397,7 @@ for (const spec of MEASURED) {
   });
 }
 
-Deno.test("--wallet-permit-type without --wallet-max-value is refused: it would look like a rule, and be none", () => {
+Deno.test("--wallet-permit-type without --wallet-max-value is refused, because it would have no effect", () => {
   assertThrows(() => readServe(["--wallet-permit-type=Permit"]), UsageError, "--wallet-max-value");
   assertThrows(() => readServe([], { WALLET_PERMIT_TYPES: "Permit" }), UsageError, "--wallet-max-value");
   readServe(["--wallet-permit-type=Permit", CEILING]);

@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { Report, stepPrinter } from "../../../lib/cli/report.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
 
-Deno.test("a report goes on after a step that fails, says why, and is not ok", async () => {
+Deno.test("a report continues after a failed step, gives the reason, and is not ok", async () => {
   const printed: string[] = [];
   const report = new Report(stepPrinter((text) => printed.push(text), false));
   report.section("Part");

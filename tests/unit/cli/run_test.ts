@@ -58,7 +58,7 @@ Deno.test("the service says where it listens, answers there, and ends with 0 on 
 });
 
 /** 192.0.2.0/24 is for documentation (RFC 5737): no host has it. */
-Deno.test("when the address cannot be had, the KMS is let go and nothing was given up", async () => {
+Deno.test("if the service cannot listen, the KMS is disposed of and no permission has been revoked", async () => {
   let gaveUp = false;
   const { kms, ended } = start("tcp:192.0.2.1:0", { onListening: () => gaveUp = true });
   assertEquals((await assertRejects(ended, EnclaveError)).code, "listen_failed");

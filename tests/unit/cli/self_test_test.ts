@@ -1,4 +1,4 @@
-/** What the enclave finds out about itself, and what it makes of KMS's denials. */
+/** The enclave's self-test, and how it explains KMS's denials. */
 import { assert, assertEquals } from "@std/assert";
 import type { Nsm } from "../../../lib/attestation/nsm.ts";
 import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
@@ -171,7 +171,7 @@ const WORDS: readonly (readonly [string, number | undefined])[] = [
 ];
 
 for (const [message, seconds] of WORDS) {
-  Deno.test(`KMS's words give the clock's skew: ${seconds ?? "none"} (${message.slice(0, 30)})`, () => {
+  Deno.test(`KMS's message gives the clock's skew: ${seconds ?? "none"} (${message.slice(0, 30)})`, () => {
     assertEquals(clockSkewOf({ name: "InvalidSignatureException", message }), seconds);
   });
 }
@@ -188,7 +188,7 @@ Deno.test("a skewed clock is answered clock_skew, with how far and which way", (
 
 const MEASURED: Measurements = { pcrs: [PCR("a"), PCR("b"), PCR("c")], debug: false };
 
-Deno.test("a denial is told with this image's PCRs; in debug mode with the reason", async () => {
+Deno.test("a denial is reported with this image's PCRs; in debug mode with the reason", async () => {
   using rig = await walletRig();
   const row = await rig.account("alice");
   rig.kms.fail = new KmsRefusal("AccessDeniedException");

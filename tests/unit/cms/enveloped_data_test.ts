@@ -40,7 +40,7 @@ Deno.test("the form is the one that the SDK's parser walks through", async () =>
   }
 });
 
-Deno.test("it begins as KMS's own: indefinite lengths, versions 2, algorithms in full", () => {
+Deno.test("an envelope begins like KMS's: indefinite lengths, versions 2, algorithms in full", () => {
   const hex = encodeHex(ENVELOPE);
   assertEquals(hex.startsWith("308006092a864886f70d010703a080308002010231"), true, hex);
   assertEquals(
@@ -71,12 +71,12 @@ Deno.test("the plaintext is the caller's, and left alone", async () => {
 const refused = async (envelope: Uint8Array, key = KEYS.privateKey) =>
   (await assertRejects(() => openEnvelopedData(key, envelope), CmsError)).code;
 
-Deno.test("another key does not open it", async () => {
+Deno.test("a different key does not open it", async () => {
   const { privateKey } = await newKeys();
   assertEquals(await refused(ENVELOPE, privateKey), "cms_open");
 });
 
-Deno.test("no part of it opens", async () => {
+Deno.test("no part of an envelope opens", async () => {
   for (let length = 0; length < ENVELOPE.length; length++) {
     assertEquals(await refused(ENVELOPE.subarray(0, length)), "cms_malformed", String(length));
   }

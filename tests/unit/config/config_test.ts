@@ -320,7 +320,7 @@ for (const [change, expected] of DEVELOPMENT_REFUSES) {
   });
 }
 
-Deno.test("every problem is told, in the file's order", () => {
+Deno.test("every problem is reported, in the file's order", () => {
   const source = changed(changed(PRODUCTION, ["cid: 16", "cid: x"]), [
     "region: us-west-2",
     "region: 1\n  more: 2",
@@ -333,7 +333,7 @@ Deno.test("every problem is told, in the file's order", () => {
   ]);
 });
 
-Deno.test("of many problems twenty are told, and how many more there are", () => {
+Deno.test("of many problems, twenty are reported, with the number of the others", () => {
   const lines = Array.from({ length: 30 }, (_, index) => `unknown_${index}: 1\n`).join("");
   const error = assertThrows(
     () => parseConfig(PRODUCTION + lines.replaceAll("unknown", "zzz"), "p.yaml"),
@@ -381,7 +381,7 @@ Deno.test("a file that is too long, no text, or not there is refused by its name
   }
 });
 
-Deno.test("a wrong configuration ends a program as a wrong command line does", () => {
+Deno.test("a wrong configuration has the same exit code as a wrong command line", () => {
   const error = assertThrows(() => parseConfig("", "p.yaml"), ConfigError);
   assertEquals(describeFailure(error).exitCode, EXIT.usage);
 });

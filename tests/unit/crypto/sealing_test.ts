@@ -154,7 +154,7 @@ Deno.test("a key's bytes are wiped as soon as it is taken, and after its scope i
   assertThrows(() => key.seal(new Uint8Array(1)), TypeError, "wiped");
 });
 
-Deno.test("secret bytes show themselves nowhere", () => {
+Deno.test("secret bytes are not printed by any conversion", () => {
   using secret = SecretBytes.fromString("hunter2");
   for (
     const shown of [
@@ -193,7 +193,7 @@ Deno.test("a wiped key opens nothing, and may be wiped again", () => {
   assertThrows(() => key.open(blob), TypeError, "wiped");
 });
 
-Deno.test("a blob that does not open leaves the key as it was", () => {
+Deno.test("a blob that does not open leaves the key unchanged", () => {
   using key = keyOf("77".repeat(32));
   const blob = key.seal(new Uint8Array([1, 2, 3]));
   assertThrows(() => key.open(new Uint8Array(40)), OpenError);
@@ -211,7 +211,7 @@ Deno.test("sealing leaves the plaintext, and opening the blob, as they were", ()
   }
 });
 
-Deno.test("an error of opening says nothing of the bytes, and carries its code and a hint", () => {
+Deno.test("an error of opening contains nothing of the bytes, and has a code and a hint", () => {
   using key = keyOf("79".repeat(32));
   for (const length of [3, 40, 16_384]) {
     const error = assertThrows(

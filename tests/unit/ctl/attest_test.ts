@@ -126,7 +126,7 @@ if (real !== undefined) {
   });
 }
 
-Deno.test("what is no document is refused as such, by the file's name", async () => {
+Deno.test("a file that is not a document is refused, by its name", async () => {
   for (const content of ["", "%%%", "{}", '{"attestation_document":7}', "A".repeat(70_000)]) {
     await using file = await fileOf(content);
     const error = await assertRejects(

@@ -28,12 +28,12 @@ async function buildHere(folder: Folder, args: readonly string[]): Promise<reado
   }
 }
 
-Deno.test("the good image is made", async () => {
+Deno.test("the unchanged image is built", async () => {
   await using folder = await Folder.make(INPUTS);
   assertEquals(await buildHere(folder, []), [0, ""]);
 });
 
-/** What makes an image dead: changes to {@link INPUTS}, options, and what is said of them. */
+/** What makes an image unusable: changes to {@link INPUTS}, options, and the expected message. */
 interface DeadImage {
   readonly name: string;
   readonly files?: Readonly<Record<string, FileContent>>;
@@ -225,7 +225,7 @@ const DEAD: readonly DeadImage[] = [
   },
 ];
 for (const { name, files = {}, args = [], code = 1, says, allow } of DEAD) {
-  Deno.test(`dead image: ${name} is refused, in words${allow === undefined ? "" : `, but for ${allow.join(" ")}`}`, async () => {
+  Deno.test(`dead image: ${name} is refused with a reason${allow === undefined ? "" : `, but for ${allow.join(" ")}`}`, async () => {
     await using folder = await Folder.make({
       ...INPUTS,
       "bare/bzImage": kernelFile(),

@@ -57,7 +57,7 @@ Deno.test("a large image has a progress line while it is made", async () => {
   assertMatch(stderr, /^\rwriting, MB .* 4\/4\n$/s);
 });
 
-Deno.test("each keeps a value's commas, where list separates at them", () => {
+Deno.test("each keeps the commas of a value, and list separates at them", () => {
   const options = parseOptions(
     [{ name: "env", value: "NAME=VALUE", multiple: true, help: "" }],
     ["--env", "KEYS=a,b", "--env=X=1"],

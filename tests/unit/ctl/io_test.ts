@@ -70,7 +70,7 @@ Deno.test("two options that contradict each other are refused, and neither is ig
   assertThrows(() => storeKind(store), UsageError, "--table does not go with --store sqlite:a");
 });
 
-Deno.test("a region in the environment never contradicts a key's ARN; one on the command line may not", () => {
+Deno.test("a region in the environment is ignored beside a key's ARN; a contradicting one on the command line is refused", () => {
   const key = parseKeyArn(KEY);
   const env = { DENCLAVE_REGION: "eu-west-1", AWS_REGION: "eu-west-2" };
   checkRegion(parseOptions(AWS_OPTIONS, [], reader(env)), key);
@@ -135,7 +135,7 @@ for (const [former, command, now] of FORMER) {
   });
 }
 
-Deno.test("a former name is nobody's business where its option is given, or its new name set", () => {
+Deno.test("a former name is ignored where its option or its new name is set", () => {
   const env = { REGION: "eu-west-1" };
   assertEquals(parseOptions(AWS_OPTIONS, ["-r", "us-east-1"], reader(env)).text("region"), "us-east-1");
   const both = { ...env, DENCLAVE_REGION: "us-east-2" };

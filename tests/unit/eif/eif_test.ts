@@ -1,4 +1,4 @@
-/** Images: those that AWS's tool made, those that nobody should boot, and signatures. */
+/** Images: those that AWS's tool made, invalid ones, and signatures. */
 import { crc32 } from "node:zlib";
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { decodeBase64, encodeBase64 } from "@std/encoding";
@@ -268,7 +268,7 @@ Deno.test("what would have to be held in memory is refused before it is read", a
   assertEquals([error.code, Math.max(...asked)], ["eif_too_large", HEADER_LENGTH]);
 });
 
-Deno.test("an image whose CRC is wrong is described, and does not pass", async () => {
+Deno.test("an image with a wrong CRC is described, and is not valid", async () => {
   const image = await imageOf(smallParts());
   image[image.length - 1] = 9;
   const description = await read(image);
@@ -335,14 +335,14 @@ for (const curve of ["P256", "P384", "P521"] as const) {
   });
 }
 
-Deno.test("an image that was changed after it was signed does not pass", async () => {
+Deno.test("an image that was changed after signing is refused", async () => {
   const image = await imageOf(smallParts({ signer: await signerOf("P384") }));
   image[HEADER_LENGTH + 20] = 9;
   const { crc, signature } = await read(mend(image));
   assertEquals([crc.ok, signature?.problem?.startsWith("it is over other measurements")], [true, true]);
 });
 
-Deno.test("a signature by another key than its certificate's does not pass", async () => {
+Deno.test("a signature by another key than its certificate's is refused", async () => {
   const own = await signerOf("P256");
   const { privateKey } = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, false, [
     "sign",
@@ -359,7 +359,7 @@ Deno.test("a signature by another key than its certificate's does not pass", asy
   );
 });
 
-Deno.test("a certificate is valid between its dates alone", async () => {
+Deno.test("a certificate is valid only between its dates", async () => {
   const description = await read(await imageOf(smallParts({ signer: await signerOf("P256") })));
   const problems = (now: Date) => checkEif(description, { now }).map(({ problem }) => problem);
   assertEquals(problems(new Date("2050-01-01")), [undefined, undefined, undefined]);
@@ -394,7 +394,7 @@ Deno.test("the certificate of PCR8 is the first one that begins on a line of its
   assertEquals(found.certificate.der, plain.certificate.der);
 });
 
-Deno.test("keys and certificates that cannot sign are refused, and no word of the key is in the message", async () => {
+Deno.test("keys and certificates that cannot sign are refused, and nothing of the key is in the message", async () => {
   const { P256, P384 } = SIGNING;
   const cases: [string, string, RegExp][] = [
     [P256.key, P384.certificate, /another key/],
@@ -419,7 +419,7 @@ Deno.test("keys and certificates that cannot sign are refused, and no word of th
   }
 });
 
-Deno.test("signature sections that are none are refused", async () => {
+Deno.test("invalid signature sections are refused", async () => {
   const parts = smallParts();
   const signed = await imageOf({ ...parts, signer: await signerOf("P256") });
   const { sections } = await read(signed);
@@ -450,7 +450,7 @@ Deno.test("signature sections that are none are refused", async () => {
   assertMatch((await read(image)).signature?.problem ?? "", /no COSE_Sign1/);
 });
 
-Deno.test("parts that make no image are refused", async () => {
+Deno.test("parts that do not form an image are refused", async () => {
   const ramdisk = bytesSource(new Uint8Array(1));
   const cases: [Parameters<typeof smallParts>[0], string][] = [
     [{ ramdisks: [] }, "no ramdisk"],

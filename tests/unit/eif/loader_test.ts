@@ -97,7 +97,7 @@ Deno.test("a library that was opened by its path is known by its SONAME, and not
   await assertRejects(() => load(files("liba.so"), ["libsdk.so", "liba.so"]), EifError, "liba.so");
 });
 
-Deno.test("with $ORIGIN, what lies beside the libraries goes beside them in the image", async () => {
+Deno.test("with $ORIGIN, files beside the libraries are put beside them in the image", async () => {
   assertEquals(
     await load({
       program: program({}),
@@ -176,7 +176,7 @@ Deno.test("symbols and versions are read", async () => {
   ]]);
 });
 
-Deno.test("a function that neither a library's own libraries nor the program's have is missing", async () => {
+Deno.test("a function that is in neither a library's own libraries nor the program's is reported as missing", async () => {
   const source = (name: string) => {
     const files: Record<string, Uint8Array<ArrayBuffer>> = {
       program: elfFile({ exported: ["of_program"] }),
@@ -199,13 +199,13 @@ Deno.test("a function that neither a library's own libraries nor the program's h
     await file("other"),
   ];
   assertEquals(await missingSymbols("/sdk", { loaded, program: "/program" }, source), [
-    // It is loaded, but by nobody whose functions the SDK's library sees.
+    // It is loaded, but not by a file whose functions the SDK's library can use.
     "of_other",
     "of_nobody",
   ]);
 });
 
-/** Tables that claim too much. */
+/** Tables with sizes that are too large. */
 const BAD_TABLES: readonly (readonly [string, (bytes: Uint8Array<ArrayBuffer>) => void, RegExp])[] = [
   ["a chain of versions without end", (bytes) => set(bytes, 0x6fff_fffe, 12, 0x0100_0000), /beyond its end/],
   ["a million symbols", (bytes) => set(bytes, 4, 4, 0xff_ffff), /claims 16777215 symbols/],

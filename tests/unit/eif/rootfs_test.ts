@@ -146,7 +146,7 @@ Deno.test("from Amazon Linux, the files are those of the Dockerfile's last stage
   );
 });
 
-Deno.test("a library without a SONAME lies where the loader looks as well, but for one that is told to look beside itself", async () => {
+Deno.test("a library without a SONAME is also put where the loader looks, unless the library that needs it has RUNPATH $ORIGIN", async () => {
   for (const [runPath, again] of [[undefined, ["/lib64/libnsm.so"]], ["$ORIGIN", []]] as const) {
     const sdk = elfFile({ needed: ["libnsm.so"], ...(runPath === undefined ? {} : { runPath }) });
     await using folder = await Folder.make({
@@ -164,7 +164,7 @@ Deno.test("a library without a SONAME lies where the loader looks as well, but f
   }
 });
 
-Deno.test("a library is looked for where the file that needs it says, beside itself first", async () => {
+Deno.test("a library is looked for in the folders that the file that needs it names, its own folder first", async () => {
   await using folder = await Folder.make({
     ...DISTRIBUTIONS.Debian.files,
     "build/denclave": elfFile({
@@ -182,7 +182,7 @@ Deno.test("a library is looked for where the file that needs it says, beside its
   ]);
 });
 
-Deno.test("what cannot be found is named, with who needs it", async () => {
+Deno.test("a file that cannot be found is named, with the file that needs it", async () => {
   await using folder = await Folder.make(DISTRIBUTIONS.Debian.files);
   await Deno.remove(`${folder.path}/root/usr/lib/x86_64-linux-gnu/libgcc_s.so.1`);
   const error = await assertRejects(() => rootOf(folder), EifError, 'Cannot find "libgcc_s.so.1"');
@@ -251,7 +251,7 @@ for (const [what, bytes, message] of BAD_ELF) {
   });
 }
 
-Deno.test("an ELF file says what it needs", async () => {
+Deno.test("the needed libraries of an ELF file are read", async () => {
   assertEquals(await readElf(bytesSource(shaped())), {
     architecture: "x86_64",
     interpreter: LOADER,
@@ -346,7 +346,7 @@ Deno.test("arguments and variables that init would read as something else are re
   assertThrows(() => make(["a"], { A: "b\nC=d" }), EifError, "a variable");
 });
 
-Deno.test("what is compressed says neither when nor where, and a kernel finds the next archive", async () => {
+Deno.test("compressed data contains neither time nor name, and a kernel finds the next archive", async () => {
   await using folder = await Folder.make();
   const bytes = crypto.getRandomValues(new Uint8Array(30_000)).map((byte) => byte & 3);
   const archive = Uint8Array.from({ length: 3_000_000 }, (_, index) => bytes[index % bytes.length] ?? 0);
@@ -441,7 +441,7 @@ Deno.test("a build opens its kernel, its program and each library once", async (
   }
 });
 
-Deno.test("a kernel that is chosen by architecture is told the program's, and its version is in the metadata", async () => {
+Deno.test("a kernel that is chosen by architecture is that of the program, and its version is in the metadata", async () => {
   await using folder = await Folder.make({ ...DISTRIBUTIONS.Debian.files, ...BLOBS });
   const asked: string[] = [];
   const { metadata } = await buildEif(planIn(folder, {

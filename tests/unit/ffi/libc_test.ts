@@ -22,11 +22,11 @@ Deno.test("the kernel is asked to kill this process with its parent: PR_SET_PDEA
   assertEquals(asked, [[1, 9n, 0n, 0n, 0n]]);
 });
 
-Deno.test("a parent that has ended already is told by its process id", () => {
+Deno.test("a parent that has ended already is detected by its process id", () => {
   assertEquals(dieWithParent(7, libcWith(0, 1).dlopen), false);
 });
 
-Deno.test("a kernel that refuses is an error", () => {
+Deno.test("a refusal by the kernel is an error", () => {
   assertThrows(() => dieWithParent(7, libcWith(-1, 7).dlopen), EnclaveError, "PR_SET_PDEATHSIG");
 });
 

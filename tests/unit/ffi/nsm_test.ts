@@ -89,7 +89,7 @@ for (
   });
 }
 
-Deno.test("a driver that claims more than there is room for is not believed", () => {
+Deno.test("a driver that claims a length beyond the buffer is an error", () => {
   for (const claimedLength of [12_289n, 2n ** 64n - 1n]) {
     const mock = new MockNsm(() => ({ claimedLength }));
     using device = NsmDevice.open({ dlopen: mock.dlopen });
@@ -125,7 +125,7 @@ Deno.test("the real C library opens no device where there is none, and the error
   assertEquals([error.errno, errnoName(error.errno ?? 0)], [2, "ENOENT"]);
 });
 
-Deno.test("a file that is no device of the kind is told from one", () => {
+Deno.test("a file that is not such a device is distinguished from one", () => {
   using device = NsmDevice.open({ path: "/dev/null" });
   const error = assertThrows(() => device.request(new Uint8Array(1)), NsmDeviceError, "ioctl gave ENOTTY");
   assertMatch(error.hint ?? "", /not the NSM's device/);

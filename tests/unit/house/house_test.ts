@@ -1,4 +1,4 @@
-/** The house's own lint rules, the image's recipe. */
+/** The project's own lint rules, and the Dockerfile. */
 import { assertEquals } from "@std/assert";
 import plugin from "../../../scripts/lint_plugin.ts";
 
@@ -136,7 +136,7 @@ async function graphOf(entry: URL, seen = new Set<string>()): Promise<Set<string
   return seen;
 }
 
-Deno.test("nothing that main.ts leads to can make a document, or trust a root", async () => {
+Deno.test("nothing that main.ts imports can make a document, or trust a root", async () => {
   const graph = [...await graphOf(new URL("../../../main.ts", import.meta.url))];
   assertEquals(graph.some((path) => path.endsWith("/lib/service/server.ts")), true);
   const walled =
@@ -144,7 +144,7 @@ Deno.test("nothing that main.ts leads to can make a document, or trust a root", 
   assertEquals(graph.filter((path) => walled.test(path)), []);
 });
 
-Deno.test("main.ts leads to the attested KMS alone, and to no configuration file", async () => {
+Deno.test("main.ts imports only the attested KMS, and no configuration file", async () => {
   const graph = [...await graphOf(new URL("../../../main.ts", import.meta.url))];
   assertEquals(graph.some((path) => path.endsWith("/lib/kms/nitro.ts")), true);
   const walled =
@@ -152,7 +152,7 @@ Deno.test("main.ts leads to the attested KMS alone, and to no configuration file
   assertEquals(graph.filter((path) => walled.test(path)), []);
 });
 
-Deno.test("neither main.ts nor the dry run leads to the AWS SDK for JavaScript, and denclavectl does", async () => {
+Deno.test("neither main.ts nor the dry run imports the AWS SDK for JavaScript, and denclavectl does", async () => {
   const leads = async (entry: string) =>
     [...await graphOf(new URL(`../../../${entry}`, import.meta.url))].some((path) =>
       path.endsWith("/lib/aws/deps/aws_sdk.ts")
@@ -190,7 +190,7 @@ for (
     ["a type's import", 'let a: import("../../../ffi/mod.ts").A;'],
   ] as const
 ) {
-  Deno.test(`${what} does not climb a wall`, () => {
+  Deno.test(`${what} cannot bypass a rule`, () => {
     const found = Deno.lint.runPlugin(plugin, "/repo/lib/service/server.ts", source);
     assertEquals(found.map(({ id }) => id), ["house/import-walls"]);
   });

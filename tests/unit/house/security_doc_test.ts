@@ -66,7 +66,7 @@ async function hasTest({ file, name }: NamedTest): Promise<boolean> {
     hasString(withoutInsertions(source), `…: ${name}`);
 }
 
-Deno.test("every test that the threat model names is there, and every rule has one", async () => {
+Deno.test("every test that the threat model names exists, and every rule has one", async () => {
   const rows = rowsOf(await read("docs/security.md"));
   assert(rows.length > 40, `${rows.length} rows`);
   const missing: string[] = [];
@@ -79,10 +79,10 @@ Deno.test("every test that the threat model names is there, and every rule has o
   assertEquals(missing, []);
 });
 
-Deno.test("a test that is not there is noticed, whatever its quotes and insertions", async () => {
+Deno.test("a missing test is found, whatever its quotes and insertions", async () => {
   const file = "tests/unit/house/security_doc_test.ts";
   assert(
-    await hasTest({ file, name: "a test that is not there is noticed, whatever its quotes and insertions" }),
+    await hasTest({ file, name: "a missing test is found, whatever its quotes and insertions" }),
   );
   assertEquals(await hasTest({ file, name: ["a test", "that was renamed"].join(" ") }), false);
   assertEquals(await hasTest({ file: "tests/unit/house/gone_test.ts", name: "x" }), false);

@@ -62,7 +62,7 @@ function assertNoSecrets(thrown: Error): void {
   for (const secret of [SECRET, TOKEN]) assertEquals(text.includes(secret), false, text);
 }
 
-Deno.test("a Decrypt asks for what KMS is to be asked, and gives the plaintext", async () => {
+Deno.test("a Decrypt sends the expected request, and returns the plaintext", async () => {
   const { result, seen } = await scripted(
     () => jsonAnswer({ KeyId: ARN, Plaintext: KEY, EncryptionAlgorithm: "SYMMETRIC_DEFAULT" }),
     (kms, access) => decrypt(kms, access, { context: { app: "a" } }),
@@ -115,7 +115,7 @@ Deno.test("a GenerateDataKey gives both halves, and a GenerateRandom its bytes",
   ]);
 });
 
-/** Signature Version 4 once more, from AWS's description, as whoever answers checks it. */
+/** Signature Version 4 once more, from AWS's description, as the server checks it. */
 function expectedSignature({ headers, body }: SeenRequest, signedHeaders: string): string {
   const hash = (text: string) => createHash("sha256").update(text).digest("hex");
   const hmac = (key: string | Uint8Array, text: string) => createHmac("sha256", key).update(text).digest();
@@ -181,7 +181,7 @@ const REFUSALS: readonly (readonly [string, number, RegExp])[] = [
   ["SomethingNewException", 400, /API reference/],
 ];
 for (const [name, status, hint] of REFUSALS) {
-  Deno.test(`a ${name} comes through with KMS's name and words and a remedy, after one attempt`, async () => {
+  Deno.test(`a ${name} is reported with KMS's name and message and a remedy, after one attempt`, async () => {
     const { result, seen } = await scripted(() => kmsRefusal(name, status), failure);
     assertEquals([result.code, result.kms, seen.length], ["aws_kms", { name, message: "words of KMS" }, 1]);
     assertEquals(result.message, `KMS Decrypt failed: ${name}: words of KMS`);
@@ -218,7 +218,7 @@ for (const [what, answer] of PASSING) {
   });
 }
 
-Deno.test("a pause that would end after the deadline is not made: what is known is said at once", async () => {
+Deno.test("a pause that would end after the deadline is skipped, and the known error reported at once", async () => {
   const { result, seen, pauses } = await scripted(() => kmsRefusal("ThrottlingException"), failure, {
     random: () => 1,
     deadlineMs: 90,
@@ -254,7 +254,7 @@ function never(raw: Request): Promise<Response> {
   return promise;
 }
 
-Deno.test("an attempt that hangs is given up, and the call made again", async () => {
+Deno.test("a hanging attempt is abandoned, and the call made again", async () => {
   const { result, seen } = await scripted(
     (_, index, raw) => index === 0 ? never(raw) : jsonAnswer({ KeyId: ARN, Plaintext: KEY }),
     decrypt,
@@ -264,7 +264,7 @@ Deno.test("an attempt that hangs is given up, and the call made again", async ()
   assertEquals(seen.length, 2);
 });
 
-Deno.test("a KMS that hangs ends in kms_timeout by the call's deadline, however long an attempt may take", async () => {
+Deno.test("a KMS that hangs ends in kms_timeout at the call's deadline, even if an attempt may take longer", async () => {
   const { result, seen } = await scripted((_, __, raw) => never(raw), failure, {
     attemptMs: 60_000,
     deadlineMs: 200,
@@ -273,7 +273,7 @@ Deno.test("a KMS that hangs ends in kms_timeout by the call's deadline, however 
   assertNoSecrets(result);
 });
 
-Deno.test("an answer that never ends is given up like none", async () => {
+Deno.test("an endless answer is treated as a missing one", async () => {
   const { result } = await scripted(
     () => new Response(new ReadableStream({ start: (stream) => stream.enqueue(new Uint8Array([123])) })),
     failure,
@@ -366,7 +366,7 @@ for (const [what, answer, words] of STRANGE) {
   });
 }
 
-Deno.test("a data key of another length, or of another key, is not believed", async () => {
+Deno.test("a data key of another length, or of another key, is refused", async () => {
   const answers = [
     { KeyId: ARN, Plaintext: "AQID", CiphertextBlob: "AQID" },
     { KeyId: OTHER, Plaintext: KEY, CiphertextBlob: "AQID" },
@@ -401,7 +401,7 @@ for (const [what, keyId, KeyId, works] of NAMES) {
   });
 }
 
-Deno.test("what KMS quotes of the request is told without secret and token", async () => {
+Deno.test("secret and token are redacted from what KMS quotes of the request", async () => {
   const { result } = await scripted(
     () => kmsRefusal("InvalidSignatureException", 403, `x-amz-security-token:${TOKEN} ${SECRET}`),
     failure,
@@ -416,7 +416,7 @@ for (
     ["Signature not yet current: 20261121T120000Z is still later than", -600_000, /600 s ahead/],
   ] as const
 ) {
-  Deno.test(`a clock that is off is said to be, by how much (${words.slice(0, 21)})`, async () => {
+  Deno.test(`a wrong clock is reported, with the difference (${words.slice(0, 21)})`, async () => {
     const now = Date.UTC(2026, 10, 21, 12, 0, 0);
     const fields = { __type: "InvalidSignatureException", message: words };
     const { result } = await scripted(
@@ -554,7 +554,7 @@ for (const [text, expected] of DEVELOPMENT_KEYS) {
   });
 }
 
-Deno.test("a short secret of a development KMS is not cut out of the words of KMS", async () => {
+Deno.test("a short secret of a development KMS is not redacted from KMS's messages", async () => {
   await using server = startScriptedKms(() => kmsRefusal("NotFoundException", 400, "a test failed"));
   await using kms = AwsKms.open({ endpoint: server.url });
   using credentials = Credentials.fromStrings({ ...STRINGS, secretAccessKey: "test", sessionToken: "test" });

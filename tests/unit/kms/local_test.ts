@@ -59,7 +59,7 @@ async function withDirectory(run: (directory: string) => Promise<void>): Promise
   }
 }
 
-Deno.test("the local KMS keeps its keys in a file that is its owner's alone", () =>
+Deno.test("the local KMS keeps its keys in a file that only its owner can read", () =>
   withDirectory(async (directory) => {
     const file = `${directory}/keys.json`;
     let blob: Uint8Array<ArrayBuffer>;
@@ -101,7 +101,7 @@ Deno.test("the local KMS does not run where there is an NSM", () =>
 
 const LOCAL_ARN = "arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
-Deno.test("a blob of another local KMS is of a key that does not exist", async () => {
+Deno.test("a blob of another local KMS is refused, because its key does not exist", async () => {
   await using kms = await LocalKms.open({ region: "us-east-1" });
   await using other = await LocalKms.open({ region: "us-east-1" });
   const blob = await other.encrypt(other.keyArns[0] ?? "", new Uint8Array([1]));
@@ -122,7 +122,7 @@ Deno.test("a blob of which any byte was changed, or that was cut, does not open"
   }
 });
 
-Deno.test("a lone surrogate in an EncryptionContext is refused: another context would open what it sealed", async () => {
+Deno.test("a lone surrogate in an EncryptionContext is refused, because another context would encode to the same bytes", async () => {
   await using kms = await LocalKms.open({ region: "us-east-1" });
   const [keyArn = ""] = kms.keyArns;
   const contexts = [{ a: "\ud800" }, { "\udc00": "a" }, { a: "x\udc00\ud800" }];
@@ -134,7 +134,7 @@ Deno.test("a lone surrogate in an EncryptionContext is refused: another context 
       ]
     ) assertEquals((await assertRejects(run, LocalKmsError)).kms.name, "ValidationException");
   }
-  // What an encoder writes in a lone surrogate's place, and a pair that says something.
+  // The replacement character, which an encoder writes for a lone surrogate, and a valid pair.
   for (const a of ["\ufffd", "\ud83d\ude00"]) {
     const ciphertext = await kms.encrypt(keyArn, new Uint8Array([7]), { a });
     using opened = await kms.decrypt(access, { ciphertext, context: { a } });
@@ -169,7 +169,7 @@ Deno.test("the local KMS's data keys have the length that was asked for", async 
   assertEquals([large.length, small.length], [32, 16]);
 });
 
-Deno.test("a local KMS that was disposed of opens nothing", async () => {
+Deno.test("a disposed local KMS decrypts nothing", async () => {
   const kms = await LocalKms.open({ region: "us-east-1" });
   const blob = await kms.encrypt(kms.keyArns[0] ?? "", new Uint8Array([1]));
   await kms[Symbol.asyncDispose]();

@@ -1,4 +1,4 @@
-/** How the pool schedules, repeats, replaces and starts SDK processes again: with children that do what a test tells them, and a clock that it turns. */
+/** How the pool schedules, repeats, replaces and starts SDK processes again: with scripted children and a clock that the test controls. */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import {
   Credentials,
@@ -27,7 +27,7 @@ const KEY = new Uint8Array([1, 2, 3]);
 const DECRYPT: KmsCall = { kind: "decrypt", ciphertext: new Uint8Array([9]) };
 const DEADLINES = { startMs: 1_000, connectMs: 35_000, callMs: 5_000, totalMs: 45_000 };
 
-/** Time that passes when it is told to. */
+/** A clock that the test moves. */
 class Clock {
   #now = 0;
   #timers = new Set<{ readonly at: number; readonly run: () => void }>();
@@ -242,7 +242,7 @@ Deno.test("SDK pool: restarts are at once, then after 100 ms, doubling to 10 s",
   assertEquals(restartDelay(1_000), 10_000);
 });
 
-Deno.test("SDK pool: a call goes to the process and its answer comes back", async () => {
+Deno.test("SDK pool: a call is sent to the process and its answer returned", async () => {
   using rig = await started();
   const result = rig.call();
   const request = rig.child(0).current;
@@ -330,7 +330,7 @@ for (
   });
 }
 
-Deno.test("SDK pool: a second process that is up takes the call over without a start", async () => {
+Deno.test("SDK pool: a second running process takes over the call without a start", async () => {
   using rig = await started({ processes: 2 });
   const result = rig.call();
   rig.child(0).end();
@@ -379,7 +379,7 @@ Deno.test("SDK pool: processes that are lost again and again are started with gr
   assertEquals(rig.children.length, before + 1);
 });
 
-Deno.test("SDK pool: at 64 clients a new process is started first, and the old one goes when it is ready", async () => {
+Deno.test("SDK pool: at 64 clients a new process is started first, and the old one ends when it is ready", async () => {
   using rig = await started();
   const first = rig.call();
   rig.child(0).answer(63);
@@ -483,7 +483,7 @@ Deno.test("SDK pool: a process that does not open the SDK in time is killed", as
   assertEquals(rig.child(0).isKilled, true);
 });
 
-Deno.test("SDK pool: a process that cannot be started at all is tried again later, and harms nothing", async () => {
+Deno.test("SDK pool: a process that cannot be started is tried again later, without affecting others", async () => {
   let isPossible = true;
   const children: FakeChild[] = [];
   const clock = new Clock();
@@ -512,7 +512,7 @@ Deno.test("SDK pool: a process that cannot be started at all is tried again late
   assertEquals(await plaintextOf(result), KEY);
 });
 
-Deno.test("SDK pool: what clients that were set aside print is no reason for a failed call", async () => {
+Deno.test("SDK pool: output of replaced clients is not reported as the reason of a failed call", async () => {
   using rig = await started();
   const result = rig.call();
   rig.child(0).phase("connecting");

@@ -54,13 +54,13 @@ for (const length of [2 ** 20 + 1, 2 ** 32 - 1]) {
   });
 }
 
-Deno.test("a message that is cut off by the end of the stream is none", async () => {
+Deno.test("a message that is cut off by the end of the stream is dropped", async () => {
   const whole = encodeFrame({ id: 1 });
   const cut = encodeFrame({ id: 2 });
   assertEquals(await decodeAll([whole, cut.subarray(0, cut.length - 1)]), [{ id: 1 }]);
 });
 
-Deno.test("fields that are undefined are left out of a message", async () => {
+Deno.test("undefined fields are left out of a message", async () => {
   assertEquals(await decodeAll([encodeFrame({ id: 1, state: undefined })]), [{ id: 1 }]);
 });
 
@@ -88,7 +88,7 @@ Deno.test("the classes that are carried are all that the binding throws", () => 
   assertEquals(Object.fromEntries(exported), { ...errors.SDK_ERROR_CLASSES });
 });
 
-Deno.test("an error of another kind loses its class, not its words and hint, and not its cause to the other side", () => {
+Deno.test("an error of another class keeps its message and hint on the other side, but not its class or cause", () => {
   const cause = new Error(SECRET);
   const carried = packError(new EnclaveError("It broke", { code: "x", hint: "Mend it.", cause }));
   const error = unpackError(carried);
@@ -115,7 +115,7 @@ Deno.test("what the SDK said is the reason where KMS gave none, and only there",
   assertEquals(unpackError({ ...bare, kms: REASONS.kms }, said("words")).message, "m");
 });
 
-Deno.test("why KMS was not reached replaces the hint, and is told apart from what was printed", () => {
+Deno.test("the reason why KMS was not reached replaces the hint, and is separate from the SDK's output", () => {
   const cause = { words: "no vsock-proxy on port 8000", hint: "Start it." };
   const carried = { name: "SdkKmsClientError", message: "m", symbol: "s", hint: "Another." };
   const error = unpackError(carried, { lines: "AWS_IO_X", cause });
@@ -126,7 +126,7 @@ Deno.test("why KMS was not reached replaces the hint, and is told apart from wha
   ]);
 });
 
-Deno.test("a process that is gone says how, and its last words where there are some", () => {
+Deno.test("a process that ended reports how, with its last output if there is any", () => {
   assertEquals(processLost("signal 11", "").message.endsWith("signal 11"), true);
   assert(processLost("signal 11", "segfault").message.includes("(it said: segfault)"));
 });

@@ -1,4 +1,4 @@
-/** What the SDK prints, and what it means for a person. */
+/** Explanations of what the SDK prints. */
 import { assert, assertEquals } from "@std/assert";
 import { explain, LastLines } from "../../../lib/kms/sdk_process/said.ts";
 
@@ -23,14 +23,14 @@ const CASES: readonly (readonly [string, RegExp])[] = [
   ["s2n: Certificate is untrusted", /the CA that signed KMS's certificate is not trusted$/],
 ];
 for (const [lines, words] of CASES) {
-  Deno.test(`the SDK's words are explained: ${lines.slice(0, 90)}`, () => {
+  Deno.test(`the SDK's output is explained: ${lines.slice(0, 90)}`, () => {
     const { cause } = explain(lines, PROXY);
     assert(cause !== undefined && words.test(cause.words), cause?.words);
     assert(cause.hint.length > 0 && !cause.hint.includes("--sdk-"), cause.hint);
   });
 }
 
-Deno.test("words that say nothing of the connection are not explained", () => {
+Deno.test("output that is unrelated to the connection is not explained", () => {
   for (const lines of ["", "Connected.", "Got non-200 answer from KMS: 400"]) {
     assertEquals(explain(lines, PROXY).cause, undefined);
   }

@@ -297,7 +297,7 @@ for (const [name, condition, words] of UNKNOWN) {
     assert(allowing.notes[0]?.includes(words), allowing.notes[0]);
     const denying = decide(policy({}, { Sid: "Guard", Effect: "Deny", ...condition }));
     assertEquals([denying.allowed, denying.by], [false, "Guard"]);
-    // Beside an Allow that is known, an Allow that is not is no harm.
+    // An Allow with an unknown condition does not matter if another Allow applies.
     assertEquals(decide(policy(condition, {})).allowed, true);
   });
 }
@@ -337,7 +337,7 @@ for (const text of [" ".repeat(32 * 1024 + 1), "é".repeat(16 * 1024 + 1)]) {
   });
 }
 
-Deno.test("a condition without values fits nothing", () => {
+Deno.test("a condition without values matches nothing", () => {
   assertEquals(decide(policy(when("StringEquals", PCR(0), []))).allowed, false);
   assertEquals(
     decide(policy({}, { Effect: "Deny", ...when("StringNotEquals", PCR(0), []) })).isExplicitDeny,
@@ -371,6 +371,6 @@ for (const [pattern, text, expected] of LIKE) {
   });
 }
 
-Deno.test("a pattern made to be slow is not", () => {
+Deno.test("a pattern that is built to be slow is matched fast", () => {
   assertEquals(like("*a".repeat(500) + "b", "a".repeat(8_000)), false);
 });

@@ -302,7 +302,7 @@ Deno.test("what is not as KMS takes it is refused by KMS's name", async () => {
   }
 });
 
-Deno.test("what fails here is KMS's internal failure to the client, and told to the one who runs it", async () => {
+Deno.test("a failure of the emulator is KMSInternalException to the client, and is logged for the operator", async () => {
   const folder = await Deno.makeTempDir();
   const keysFile = `${folder}/keys.json`;
   const { place: opened } = await KmsPlace.open(BUILD.old, { keysFile });

@@ -1,4 +1,4 @@
-/** The local KMS, asked as an enclave asks: by the simulated module's documents, over loopback. */
+/** The local KMS, called as an enclave calls it: with the simulated module's documents, over loopback. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { verifyDocument } from "../../../lib/attestation/document.ts";
@@ -127,7 +127,7 @@ Deno.test("a document under another root is refused, whatever its PCRs", async (
   assertStringIncludes(place.events[0]?.errorMessage ?? "", "attestation_root");
 });
 
-Deno.test("without a root of one's own AWS's is meant, and no simulated document is taken", async () => {
+Deno.test("without --root, AWS's root is used, and no simulated document is accepted", async () => {
   const { place: opened, kms } = await KmsPlace.open(BUILD.old, { root: undefined });
   await using place = opened;
   assertEquals(await place.refusal(() => place.dataKey(kms)), "ValidationException");
@@ -159,7 +159,7 @@ for (const kind of ["production", "debug"] as const) {
         insecureSkipPcrs: true,
         insecureSkipNonce: true,
       });
-      // Whose enclave it was is not known, nor what its key was for: that it was come so far is what shows.
+      // These published documents may have any public key or none: the error shows that the document itself was accepted.
       const expected = publicKey === undefined ? "has no public key" : "public key cannot be used";
       assertStringIncludes(await ask(), expected);
       now = new Date(at.getTime() + 10 * 60_000);
@@ -222,7 +222,7 @@ const RECIPIENTS: readonly (readonly [string, (document: string) => unknown, str
     "attestation_malformed",
   ],
 ];
-Deno.test("a Recipient that is none is refused, not passed over", async () => {
+Deno.test("an invalid Recipient is refused, not ignored", async () => {
   const { place: opened, nsm } = await KmsPlace.open(BUILD.old);
   await using place = opened;
   const document = encodeBase64(await nsm.attest({ publicKey: new Uint8Array(294) }));
@@ -252,7 +252,7 @@ Deno.test("a document without a key, or with one that is none, gets nothing", as
   }
 });
 
-Deno.test("another EncryptionContext does not open, and the policy may ask for one", async () => {
+Deno.test("a ciphertext does not open under another EncryptionContext, and the policy may require one", async () => {
   const { place: opened, kms } = await KmsPlace.open(BUILD.old, {
     policies: [{
       policy: policyFor([BUILD.old], [{
@@ -307,7 +307,7 @@ Deno.test("a disabled key does nothing until it is enabled", async () => {
   (await place.decrypt(kms, made))[Symbol.dispose]();
 });
 
-Deno.test("a ciphertext of another key, of no key and of nobody", async () => {
+Deno.test("a ciphertext of another key, of a missing key or of no known format is refused with KMS's error name", async () => {
   const { place: opened, kms } = await KmsPlace.open(BUILD.old, { caller: `arn:aws:iam::${ACCOUNT}:root` });
   await using place = opened;
   const made = await place.dataKey(kms);
@@ -361,7 +361,7 @@ for (const [what, answer, words] of ANSWERS) {
   });
 }
 
-Deno.test("a refusal is an error with KMS's name and words", () => {
+Deno.test("a refusal is an error with KMS's name and message", () => {
   using secret = SecretBytes.fromString("s");
   const thrown = new KmsRefusal("DisabledException", `${secret} is disabled.`);
   assertEquals([thrown.code, thrown.status, thrown.kms.message], [

@@ -1,4 +1,4 @@
-/** The local KMS's connections: TLS, HTTP, limits; and what it does not start with. */
+/** The local KMS's connections: TLS, HTTP, limits; and configurations with which it does not start. */
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { EnclaveError } from "../../../lib/errors.ts";
 import { AwsKms } from "../../../lib/kms/aws.ts";
@@ -145,7 +145,7 @@ for (const [what, options, words] of OPTIONS) {
   });
 }
 
-Deno.test("a port that is taken is said to be", async () => {
+Deno.test("a port in use is reported", async () => {
   await using server = await KmsEmulator.start();
   const thrown = await assertRejects(() => KmsEmulator.start({ port: server.port }), EnclaveError);
   assertEquals(thrown.code, "listen_failed");

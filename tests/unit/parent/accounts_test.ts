@@ -52,7 +52,7 @@ for (const call of ["get", "insert"] as const) {
   });
 }
 
-Deno.test("an account that is not there is said not to be, by its name and the store's", async () => {
+Deno.test("a missing account is reported, with its name and the store's", async () => {
   const error = await assertRejects(() => findAccount(new MemoryStore(), "nobody"), StoreError, "nobody");
   assertEquals([error.code, error.message.includes("a store in memory")], ["account_not_found", true]);
 });
@@ -71,7 +71,7 @@ Deno.test("expired credentials are renewed once, and the request repeated", asyn
   assertEquals([made.name, asked], ["alice", 2]);
 });
 
-Deno.test("credentials that stay expired are an error, after one more try", async () => {
+Deno.test("credentials that are still expired after one more try are an error", async () => {
   let asked = 0;
   await using rig = await accountRig({
     provide: () => Promise.resolve({ accessKeyId: `key${++asked}`, secretAccessKey: "made-for-tests" }),
@@ -81,7 +81,7 @@ Deno.test("credentials that stay expired are an error, after one more try", asyn
   assertEquals([error.code, asked, rig.kms.calls.generateDataKey], ["credentials_expired", 2, 2]);
 });
 
-Deno.test("a list of payloads longer than a batch is signed whole, in order, with progress", async () => {
+Deno.test("a list of payloads longer than a batch is signed completely, in order, with progress", async () => {
   await using rig = await accountRig();
   const store = new MemoryStore();
   const account = await createAccount({ store, wallet: rig.wallet }, "alice");

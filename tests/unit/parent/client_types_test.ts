@@ -69,7 +69,7 @@ Deno.test("a client works over a stream that the caller brings, and closes it", 
   assertEquals(closed, 1);
 });
 
-Deno.test("a stream that ends, or says nothing in time, is no reply", async () => {
+Deno.test("a stream that ends, or sends nothing in time, is an error", async () => {
   const silent = {
     read: () => new Promise<null>(() => {}),
     write: (bytes: Uint8Array) => Promise.resolve(bytes.length),

@@ -1,4 +1,4 @@
-/** The doctor: each check, as it should be and failing, with a world made for it. */
+/** The doctor: each check, passing and failing, in a simulated environment. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { EnclaveError } from "../../../lib/errors.ts";
 import {
@@ -60,7 +60,7 @@ const described: KeyDescription = {
   multiRegion: false,
 };
 
-/** What differs from a parent on which all is well. */
+/** What differs from a parent without problems. */
 interface Ailment {
   /** Programs' output; undefined: there is no such program. */
   readonly programs?: Partial<Record<Program, Partial<CommandResult> | undefined>>;
@@ -158,7 +158,7 @@ const thrown = (code: string) => () => Promise.reject(new EnclaveError(`${code}!
 const noKey: Ailment = { withoutKey: true };
 const onHost: Ailment = { target: { address: { transport: "tcp", hostname: "127.0.0.1", port: 5000 } } };
 
-/** The check, what ails the parent, what the check says, and of what its reason or remedy speaks. */
+/** The check, the problem, the check's result, and a text in its reason or remedy. */
 const CASES: readonly (readonly [string, string, Ailment, Status, RegExp])[] = [
   [
     "allocator-service",
@@ -564,7 +564,7 @@ const CASES: readonly (readonly [string, string, Ailment, Status, RegExp])[] = [
   ],
 ];
 
-Deno.test("on a parent where all is well, every check says so", async () => {
+Deno.test("on a parent without problems, every check is ok", async () => {
   const results = await look();
   assertEquals(results.filter(({ status }) => status !== "ok"), []);
   assertEquals(results.map(({ id }) => id), CHECKS.map(({ id }) => id));
@@ -595,13 +595,13 @@ Deno.test("doctor: every check has a case in which it fails, or warns", () => {
   assertEquals(CHECKS.map(({ id }) => id).filter((id) => !ailing.has(id)), []);
 });
 
-Deno.test("doctor: what hangs is given up, and the rest is looked at", async () => {
+Deno.test("doctor: a hanging check is stopped, and the others run", async () => {
   const results = await look({ world: { connectTls: () => new Promise(() => {}) } }, 50);
   assertEquals(results.filter(({ status }) => status === "fail").map(({ id }) => id), ["tls"]);
   assertMatch(results.find(({ id }) => id === "tls")?.reason ?? "", /longer than 50 ms/);
 });
 
-Deno.test("doctor: nitro-cli, ps and KMS are asked once each, however many checks want to know", async () => {
+Deno.test("doctor: nitro-cli, ps and KMS are called once each, however many checks need them", async () => {
   const asked: string[] = [];
   await look({
     world: {

@@ -1,4 +1,4 @@
-/** Where a master key comes from: a key that the parent knows is not taken, and what proves the others is kept. */
+/** The origin of a master key: a key that the parent knows is refused, and the proof of origin of other keys is stored. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { encodeHex } from "@std/encoding";
 import { DatabaseSync } from "node:sqlite";
@@ -72,7 +72,7 @@ Deno.test("a private key that the parent knows, in the database with the enclave
   await refusedAsUnproven(() => rewrapMasterKey(enclave.tools, 1, rig.secondArn), "as a row");
   const status = await masterKeyStatus(enclave.tools, 1);
   assertEquals([status.ok, status.origin?.proven], [false, false]);
-  // Who says its name gets it.
+  // It is accepted if its name is given.
   const accepting = { ...enclave.tools, origin: ACCEPT };
   assertEquals((await initMasterKey(accepting, 1)).origin.proven, false);
   assertEquals((await masterKeyStatus(accepting, 1)).ok, true);
@@ -92,7 +92,7 @@ Deno.test("the document of another key proves nothing of this one", async () => 
   await refusedAsUnproven(() => initMasterKey(tools, 1), "another key");
 });
 
-Deno.test("a key that was generated is proven after restarts and rewraps by the document of its first hour, and all epochs are kept", async () => {
+Deno.test("the origin of a generated key is proven after restarts and rewraps by its first document, and all epochs are kept", async () => {
   using rig = await attestedRig();
   let generatedAt = "";
   {
@@ -137,7 +137,7 @@ Deno.test("a key that a build made that is not accepted is not stored", async ()
   assertEquals([rig.store.get(1), rig.store.epochs(1)], [undefined, []]);
 });
 
-Deno.test("an earlier document is not taken for a live one", async () => {
+Deno.test("an earlier document is not accepted as a live one", async () => {
   using rig = await attestedRig();
   await using enclave = await rig.boot();
   const { enclave: asked } = enclave.tools;
@@ -174,7 +174,7 @@ Deno.test("without an NSM or a named build no key is made, unless its enclave is
   assertEquals(rig.store.epochs(1).map(({ signed }) => signed), [undefined]);
 });
 
-Deno.test("a database from before documents were kept is migrated in place; its key has none, and status says so", async () => {
+Deno.test("a database from before documents were stored is migrated in place; its key has none, and status reports it", async () => {
   const file = await Deno.makeTempFile({ prefix: "denclave-origin-" });
   try {
     {
@@ -216,11 +216,11 @@ Deno.test("a rewrap whose document does not name the one before it is not verifi
   assertEquals((await initMasterKey(first.tools, 1)).origin.proven, true);
 });
 
-Deno.test("a gateway that dies after a rewrap leaves an enclave ahead of its row: the next one stores it, its document too", async () => {
+Deno.test("a gateway that is killed after a rewrap leaves an enclave ahead of its row: the next one stores the new row and its document", async () => {
   using rig = await attestedRig();
   await using enclave = await rig.boot();
   const { row: old } = await rig.make(enclave.tools);
-  // get, epochs, held, sign, epochs and rewrap: dead before what came is verified.
+  // get, epochs, held, sign, epochs and rewrap: killed before the reply is verified.
   const plan = { left: 2, when: "after" as const };
   const { sign, rewrap } = killAt({ ...enclave.tools.enclave }, plan);
   const dying = { ...enclave.tools, enclave: { ...enclave.tools.enclave, sign, rewrap } };
@@ -265,7 +265,7 @@ Deno.test("two gateways that rewrap the same row at once: one moves it, and one 
   }
 });
 
-Deno.test("two lives of an enclave that rewrap the same row: the table takes one of the two", async () => {
+Deno.test("two runs of an enclave that rewrap the same row: the table accepts one of the two", async () => {
   using rig = await attestedRig();
   await using first = await rig.boot();
   const { row: old } = await rig.make(first.tools);

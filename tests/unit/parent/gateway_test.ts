@@ -1,4 +1,4 @@
-/** The gateway: master keys stored before anybody hears of them, opened after a restart, moved, and never lost or two of them wherever it dies. */
+/** The gateway: it stores a master key before showing it, opens it after a restart, moves it, and neither loses nor duplicates it if it is killed. */
 import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { encodeHex } from "@std/encoding";
 import { DatabaseSync } from "node:sqlite";
@@ -76,7 +76,7 @@ Deno.test("the store drops what was replaced only for the row that was proven", 
   using rig = await gatewayRig();
   await using first = await rig.boot();
   const { row: old } = await initMasterKey(first.tools, 1, { keyId: rig.firstArn, allowNew: true });
-  // Another gateway's rewrap lands between this one's opening of the old row, in another life, and its proof.
+  // Another gateway's rewrap happens after this one opened the old row in another run, and before the proof.
   const { row: moved, boot } = await first.tools.enclave.rewrap(rig.secondArn, { keyEpoch: 1 });
   await using second = await rig.boot();
   await second.tools.enclave.init({ row: old });
@@ -107,7 +107,7 @@ Deno.test("a key whose new KMS key cannot be used goes back to the row before, a
   assertEquals((await initMasterKey(third.tools, 1)).kept, 0);
 });
 
-Deno.test("without a kept row that opens, restore says why", async () => {
+Deno.test("without a stored row that opens, restore reports the reason", async () => {
   using rig = await gatewayRig();
   await using enclave = await rig.boot();
   await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });
@@ -127,7 +127,7 @@ Deno.test("a key whose old KMS key is disabled can be moved while the enclave ho
   assertEquals((await rewrapMasterKey(enclave.tools, 1, rig.secondArn)).row.kmsKeyId, rig.secondArn);
 });
 
-Deno.test("status compares the keys, and not only whether there are any", async () => {
+Deno.test("status compares the keys, and not only their presence", async () => {
   using rig = await gatewayRig();
   using other = await gatewayRig();
   await using enclave = await rig.boot();
@@ -153,7 +153,7 @@ Deno.test("status compares the keys, and not only whether there are any", async 
   );
 });
 
-Deno.test("a database of something else is refused, and left as it is", async () => {
+Deno.test("a database of another program is refused, and not changed", async () => {
   const file = await Deno.makeTempFile({ prefix: "denclave-gateway-" });
   try {
     await openSqliteStore(file)[Symbol.asyncDispose]();
@@ -164,7 +164,7 @@ Deno.test("a database of something else is refused, and left as it is", async ()
   }
 });
 
-Deno.test("a database that is not there is not made by who only looks", () => {
+Deno.test("a missing database is not created by a command that only reads", () => {
   const error = assertThrows(() => openMasterKeyStore("/nonexistent/keys.db", { create: false }), StoreError);
   assertEquals([error.code, error.message.includes("/nonexistent/keys.db")], ["store_missing", true]);
   assertEquals(error.hint?.includes("gateway init --new"), true);
@@ -182,7 +182,7 @@ Deno.test("rewrap keeps the old row until the new one has signed in another life
       encodeHex(old.publicKey),
     ]);
     assert(isSameRow(rig.store.history(1)[0]?.row ?? row, old));
-    // The same life: opening it again proves nothing.
+    // In the same run, opening it again proves nothing.
     assertEquals((await initMasterKey(enclave.tools, 1, { keyId: rig.secondArn, allowNew: true })).kept, 1);
     assertEquals(
       (await verifyMasterKey(enclave.tools, 1)).words,
@@ -194,7 +194,7 @@ Deno.test("rewrap keeps the old row until the new one has signed in another life
   assertEquals(rig.store.history(1), []);
 });
 
-Deno.test("what the enclave does not have is said, with the command that puts it there", async () => {
+Deno.test("what the enclave lacks is reported, with the command that supplies it", async () => {
   using rig = await gatewayRig();
   await using enclave = await rig.boot();
   const missing = await assertRejects(
@@ -215,7 +215,7 @@ Deno.test("what the enclave does not have is said, with the command that puts it
   );
 });
 
-Deno.test("a signature by another key than the stored one is not given out", async () => {
+Deno.test("a signature by another key than the stored one is not returned", async () => {
   using rig = await gatewayRig();
   await using enclave = await rig.boot();
   const { row } = await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });
@@ -301,7 +301,7 @@ Deno.test("rows of two enclaves, swapped, open for neither", async () => {
   );
 });
 
-Deno.test("a KMS that is away or denies leaves the row, and it opens when KMS is back", async () => {
+Deno.test("an unreachable or denying KMS leaves the row unchanged, and it opens when KMS is back", async () => {
   using rig = await gatewayRig();
   {
     await using enclave = await rig.boot();
@@ -423,7 +423,7 @@ for (const [what, change] of REPLIES) {
   });
 }
 
-Deno.test("the store never replaces a row that is not the one it was told", async () => {
+Deno.test("the store replaces a row only if it is the expected one", async () => {
   using rig = await gatewayRig();
   const row: StoredMasterKey = {
     enclaveId: 1,

@@ -109,7 +109,7 @@ const only = (principal: string) =>
     }],
   });
 
-Deno.test("a right that only this session has is none tomorrow", () => {
+Deno.test("a right of the current session alone does not count", () => {
   assertEquals(lockedOut(only(ADMIN), SESSION), undefined);
   assert(lockedOut(only(SESSION), SESSION) !== undefined);
 });

@@ -440,12 +440,12 @@ Deno.test("lint: KMS's default policy fails, and the finding names what it lets 
   assertEquals(wildcard?.remedy.includes("guarding Deny"), true);
 });
 
-Deno.test("lint: a policy that nobody may change is warned of", () => {
+Deno.test("lint: a policy that no principal may change causes a warning", () => {
   const policy = { Version: "2012-10-17", Statement: [good, guard] };
   assertEquals(found(policy), ["nobody-administers"]);
 });
 
-Deno.test("lint: an administrator whom nobody reviewed fails", () => {
+Deno.test("lint: an administrator that was not reviewed fails", () => {
   assertEquals(found({ Statement: [ADMINISTRATION, ...whole] }, {}), ["put-key-policy!"]);
 });
 
@@ -485,7 +485,7 @@ function encryptFails(
   }).ok;
 }
 
-Deno.test("Encrypt is safe for who can wrap session keys alone, and fails in every weaker form", () => {
+Deno.test("Encrypt is accepted for a principal that can only wrap session keys, and fails in every weaker form", () => {
   const { StringEquals, "ForAllValues:StringEquals": keys } = WRAP_CONDITIONS;
   const rendered = renderKeyPolicy({
     builds: [BUILD_A],

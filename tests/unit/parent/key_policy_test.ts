@@ -416,7 +416,7 @@ Deno.test("a difference names the statement, and shows the lines that change in 
   assertMatch(formatDiff(diffKeyPolicies(rendered, after), true), /\x1b\[32m\+ /);
 });
 
-Deno.test("order, and a list of one, are no difference", () => {
+Deno.test("neither order nor a list of one value is a difference", () => {
   const shuffled: KeyPolicy = {
     Version: "2012-10-17",
     Statement: [...rendered.Statement].reverse().map((statement) => ({

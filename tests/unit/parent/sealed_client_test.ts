@@ -1,4 +1,4 @@
-/** The client that seals, against a service in this process: what it gets done, whom it refuses, what others see of it. */
+/** The client that seals, against a service in this process: what it can do, which enclaves it refuses, and what an intermediary sees. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { verifyDocument } from "../../../lib/attestation/document.ts";
@@ -23,7 +23,7 @@ const credentials = new CredentialSource(() =>
   Promise.resolve({ accessKeyId: "test", secretAccessKey: SECRET, sessionToken: SECRET })
 );
 
-/** Someone on the way: passes messages on, keeps them, and may change the replies. */
+/** An intermediary: forwards messages, records them, and may change the replies. */
 function eavesdrop(
   to: Address,
   change: (request: WireObject, reply: WireObject) => WireObject = (_, reply) => reply,
@@ -118,7 +118,7 @@ Deno.test("session, wallet and master key are served sealed, and nothing of them
   assertEquals([...parent.seen, ...rig.lines].filter(isSeen), []);
 });
 
-Deno.test("a client that is known is served where others are not", async () => {
+Deno.test("a listed client is served, and others are not", async () => {
   const clientKey = await generateKeyPair();
   await using rig = await sealedRig({
     sealed: { required: true, clientKeys: [await exportPublicKey(clientKey.publicKey)] },
@@ -151,7 +151,7 @@ Deno.test("requests that are made at once are answered each with its own", async
   ]);
 });
 
-Deno.test("attest gives what was verified, over the caller's data", async () => {
+Deno.test("attest returns the verified fields, for the caller's data", async () => {
   await using rig = await sealedRig();
   using client = await rig.connectSealed({ configurationHash: CONFIGURATION_HASH });
   const attested = await client.attest(new Uint8Array([1, 2, 3]));
@@ -207,14 +207,14 @@ Deno.test("an enclave in debug mode is sent nothing, unless that is wanted", asy
   assertEquals((await careless.request({ type: "ping" }))["msg"], "pong");
 });
 
-/** What someone on the way may try with the reply to attest. */
+/** Changes that an intermediary may make to the reply to attest. */
 const FORGED: readonly (readonly [string, string, (reply: WireObject, own: string) => WireObject])[] = [
   ["a key of its own", "attestation_public_key", (reply, own) => ({ ...reply, public_key: own })],
   ["another configuration", "attestation_user_data", (reply, own) => ({ ...reply, configuration_hash: own })],
   ["no document", "attestation_malformed", ({ attestation_document: _, ...reply }) => reply],
   ["a key of another length", "attestation_malformed", (reply) => ({ ...reply, public_key: "AAAA" })],
 ];
-Deno.test("who is on the way cannot put a key or a configuration of its own in the document's place", async () => {
+Deno.test("an intermediary cannot substitute its own key or configuration for those of the document", async () => {
   await using rig = await sealedRig();
   const own = encodeBase64(await exportPublicKey((await generateKeyPair()).publicKey));
   for (const [what, code, forge] of FORGED) {
@@ -228,7 +228,7 @@ Deno.test("who is on the way cannot put a key or a configuration of its own in t
   }
 });
 
-Deno.test("a document that was kept does not pass for a new one", async () => {
+Deno.test("a stored document is not accepted as a new one", async () => {
   await using rig = await sealedRig();
   let kept: WireObject | undefined;
   await using parent = eavesdrop(rig.address, (_, reply) => kept ??= reply);
@@ -238,7 +238,7 @@ Deno.test("a document that was kept does not pass for a new one", async () => {
   assertEquals((await assertRejects(() => second.attest(), AttestationError)).code, "attestation_nonce");
 });
 
-Deno.test("a reply in the open, or of another request, is no reply; nothing is sent again by itself", async () => {
+Deno.test("an unsealed reply, or that of another request, is refused; nothing is sent again automatically", async () => {
   await using rig = await sealedRig();
   const tricks: ((reply: WireObject) => WireObject)[] = [];
   let last: WireObject = {};
@@ -265,7 +265,7 @@ Deno.test("a reply in the open, or of another request, is no reply; nothing is s
   assertEquals((await client.request({ type: "ping" }))["msg"], "pong");
 });
 
-Deno.test("the client attests anew when its key's time is over, and goes on", async () => {
+Deno.test("the client attests again when its key has expired, and continues", async () => {
   await using rig = await sealedRig();
   await using parent = eavesdrop(rig.address);
   using client = await rig.connectSealed({}, parent.address);
@@ -280,7 +280,7 @@ Deno.test("the client attests anew when its key's time is over, and goes on", as
   assertEquals(attests(), 3);
 });
 
-Deno.test("what the reply says of the key's time is held between a second and an hour", async () => {
+Deno.test("the key's lifetime in a reply is limited to between a second and an hour", async () => {
   for (
     const [expiresAt, after, attests] of [
       ["2000-01-01T00:00:00Z", 999, 1],

@@ -59,7 +59,7 @@ Deno.test("private keys cannot be exported, made or imported", async () => {
   }
 });
 
-/** RFC 7748, section 6.1: the shared secret would be zero, and known to everybody. */
+/** RFC 7748, section 6.1: the shared secret would be zero, so anyone would know it. */
 Deno.test("points of low order are refused as encapsulated keys and as recipients", async () => {
   const keys = await generateKeyPair();
   const info = new Uint8Array(0);

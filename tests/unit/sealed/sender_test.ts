@@ -1,9 +1,9 @@
-/** The sender of sealed requests: what it refuses to start with. */
+/** The sender of sealed requests: which keys and ids it refuses. */
 import { assertRejects } from "@std/assert";
 import { importPublicKey } from "../../../lib/sealed/hpke.ts";
 import { SealedSender } from "../../../lib/sealed/mod.ts";
 
-Deno.test("a sender refuses ids and keys that are none", async () => {
+Deno.test("a sender refuses invalid ids and keys", async () => {
   const key = new Uint8Array(32).fill(9);
   await assertRejects(() => SealedSender.create(key, { clientId: new Uint8Array(15) }), RangeError);
   await assertRejects(() => SealedSender.create(key, { lastCounter: -1 }), RangeError);

@@ -23,7 +23,7 @@ const encoder = new TextEncoder();
 
 const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
 
-/** Gives back the request's `n`. */
+/** Returns the request's `n`. */
 const echo: Handler = (request) => ({ type: "echo", reply: { status: "ok", n: request["n"] } });
 
 interface Setup {
@@ -177,7 +177,7 @@ Deno.test("a client that goes on sending after its connection was given up is cl
   await served();
 });
 
-Deno.test("a silent connection is closed after the idle time without a word, and not before", async () => {
+Deno.test("a silent connection is closed after the idle time without a reply, and not before", async () => {
   const { peer, served, pass } = setup();
   await peer.allRead();
   pass(LIMITS.idleMs - 1);
@@ -219,7 +219,7 @@ Deno.test("a handler that never ends is answered timeout after the request's tim
   assertEquals(metrics.snapshot()["timed_out"]?.error, 1);
 });
 
-Deno.test("what a handler gives after its request timed out goes nowhere", async () => {
+Deno.test("what a handler returns after its request timed out is discarded", async () => {
   const late = Promise.withResolvers<void>();
   const { peer, pass, served } = setup({ handler: async (request) => (await late.promise, echo(request)) });
   peer.send({ n: 1 });
@@ -262,7 +262,7 @@ for (const framing of FRAMINGS) {
   });
 }
 
-Deno.test("a request that is whole when the client ends is answered", async () => {
+Deno.test("a request that is complete when the client ends is answered", async () => {
   const { peer, served } = setup({ framing: "raw" });
   peer.send(encoder.encode('{"n":7}'));
   peer.end();
@@ -303,7 +303,7 @@ Deno.test("a stopped connection answers the request under way, and no further on
   assertEquals(asked.length, 1);
 });
 
-Deno.test("a refused client that says nothing is closed in two seconds", async () => {
+Deno.test("the connection of a refused client that sends nothing is closed in two seconds", async () => {
   const { peer, served, pass } = setup({ refuse: true });
   await peer.allRead();
   pass(1_999);
@@ -313,7 +313,7 @@ Deno.test("a refused client that says nothing is closed in two seconds", async (
   await served();
 });
 
-Deno.test("a reply that was prepared as text goes out as it is, in each framing", async () => {
+Deno.test("a reply that was prepared as text is sent unchanged, in each framing", async () => {
   for (const framing of FRAMINGS) {
     const { peer, served } = setup({
       framing,

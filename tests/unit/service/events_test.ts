@@ -40,7 +40,7 @@ Deno.test("what looks like a key or a credential is not written, and long words 
   assert((lines.at(-1)?.length ?? 0) < 700);
 });
 
-Deno.test("a flood is cut, counted and said in one line; errors pass", () => {
+Deno.test("a flood of lines is cut and its count logged in one line; errors are still logged", () => {
   const { events, lines, later } = eventLog({ linesPerSecond: 3 });
   for (let n = 0; n < 10; n++) events.log("warn", "flood");
   events.log("error", "important");
@@ -78,7 +78,7 @@ Deno.test("PCRs are written whole, however many; other hex of a key's length or 
   }
 });
 
-Deno.test("lines that the rate limit dropped are told by level, also when nothing comes after them", () => {
+Deno.test("lines that the rate limit dropped are counted by level, also when no line follows", () => {
   const { events, lines, later } = eventLog({ linesPerSecond: 2 });
   for (let n = 0; n < 5; n++) events.log("info", "request");
   events.log("warn", "slow");
@@ -108,7 +108,7 @@ Deno.test("a writer that fails stops nothing, and the ring still has the event",
   assertEquals(events.recent(1)[0]?.event, "kept");
 });
 
-Deno.test("errors are never lost to the level", () => {
+Deno.test("errors are logged at every level", () => {
   const { events, lines } = eventLog({ level: "error" });
   for (const level of ["debug", "info", "warn", "error"] as const) events.log(level, level);
   assertEquals(lines.length, 1);
@@ -120,7 +120,7 @@ Deno.test("a flood of errors is written whole, and the ring does not grow by it"
   assertEquals([lines.length, events.recent(10_000).length], [1_000, 10]);
 });
 
-Deno.test("a clock that goes back stops no event", () => {
+Deno.test("events are logged after the clock was set back", () => {
   const { events, lines, later } = eventLog({ linesPerSecond: 1 });
   later(10_000);
   events.log("info", "before");

@@ -1,4 +1,4 @@
-/** What a parent may write into a request that should not matter: keys for documents, settings, too much of everything. */
+/** Request fields from the parent that must have no effect: keys for documents, settings, oversized values. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
@@ -104,7 +104,7 @@ Deno.test("a wrapped session key that is longer than KMS takes is refused before
   assertEquals([(await send(6_144)).msg, rig.kms.calls.decrypt], ["kms_decrypt_failed", 1]);
 });
 
-Deno.test("a request that waits for KMS has been emptied, and its memory is given back", async () => {
+Deno.test("a request that waits for KMS is emptied, and its memory released", async () => {
   using rig = await walletRig();
   const asked = Promise.withResolvers<void>();
   const answer = Promise.withResolvers<never>();
@@ -269,7 +269,7 @@ const TYPES = [
   "master_key.sign",
 ] as const;
 
-Deno.test("a field of any type in any request is refused by a code of its own, and never fails inside", async () => {
+Deno.test("a field of any type in any request is refused with a specific code, and never causes internal_error", async () => {
   const nsm = await SimulatedNsm.start({ nsmDevice: "/nonexistent" });
   using rig = await walletRig({ attester: nsm });
   const account = await rig.account("alice");

@@ -1,4 +1,4 @@
-/** Opened keys that are kept: bounded, for a while, wiped when they go. */
+/** The cache of opened keys: bounded in size and time, and wiped on removal. */
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import { cacheId, KeyCache, MAX_CACHE_MS } from "../../../lib/service/key_cache.ts";
@@ -12,7 +12,7 @@ function setup(entries = 2) {
   return { clock, cache: new KeyCache({ entries, maxAgeMs: 1_000, now: () => clock.now }) };
 }
 
-Deno.test("a key that was put in comes out, as a copy of its own", () => {
+Deno.test("a key that was put in is returned as a separate copy", () => {
   using cache = setup().cache;
   using original = key(7);
   cache.put("a", original, cache.generation);
@@ -23,7 +23,7 @@ Deno.test("a key that was put in comes out, as a copy of its own", () => {
   assertEquals(cache.get("a")?.expose()[0], 7);
 });
 
-Deno.test("a key lives from when it was put in, however often it is used", () => {
+Deno.test("a key's time in the cache counts from when it was put in, however often it is used", () => {
   const { clock, cache } = setup();
   using _ = cache;
   cache.put("a", key(1), cache.generation);
@@ -48,7 +48,7 @@ Deno.test("a key put in again takes the place of the old one", () => {
   assertEquals([cache.get("a")?.expose()[0], cache.stats.entries], [2, 1]);
 });
 
-Deno.test("without room nothing is kept", () => {
+Deno.test("a cache of size zero keeps nothing", () => {
   using cache = setup(0).cache;
   cache.put("a", key(1), cache.generation);
   assertEquals([cache.get("a"), cache.stats.entries, cache.enabled], [undefined, 0, false]);
@@ -63,7 +63,7 @@ Deno.test("a cleared cache has nothing, and takes keys again", () => {
   assertEquals(cache.get("a")?.expose()[0], 2);
 });
 
-Deno.test("an unused key is wiped when its time is over, without anybody looking", async () => {
+Deno.test("an unused key is wiped when it expires, without a request", async () => {
   using cache = new KeyCache({ entries: 1, maxAgeMs: 5 });
   cache.put("a", key(1), cache.generation);
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -92,7 +92,7 @@ Deno.test("a key that was asked for before the cache was cleared is not kept", (
   assertEquals(cache.get("a"), undefined);
 });
 
-Deno.test("a cache that has ended keeps nothing", () => {
+Deno.test("a disposed cache keeps nothing", () => {
   const { cache } = setup();
   cache[Symbol.dispose]();
   cache.put("a", key(1), cache.generation);

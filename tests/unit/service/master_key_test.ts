@@ -1,4 +1,4 @@
-/** The master key: made once, opened again after a restart, never two, and nothing taken from a row that was changed. */
+/** The master key: made once, opened again after a restart, never duplicated, and never taken from a changed row. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { verifyDigest, verifySchnorr } from "../../../lib/crypto/secp256k1.ts";
@@ -30,7 +30,7 @@ function init(rig: Rig, more: WireObject = {}) {
   });
 }
 
-/** The same KMS, another life of the enclave. */
+/** The same KMS, another run of the enclave. */
 function restart(rig: Rig, minEpoch = 1) {
   const service = plainMasterKey(rig.kms, rig.events.log, {
     minEpoch,
@@ -126,7 +126,7 @@ Deno.test("init again without a row gives the same row: there are never two keys
   assertEquals(rig.kms.calls.generateDataKey, 1);
 });
 
-Deno.test("a part of a row is refused, and makes no key", async () => {
+Deno.test("an incomplete row is refused, and no key is made", async () => {
   const rig = await walletRig();
   const row = rowOf(await init(await walletRig()));
   for (const field of Object.keys(row)) {
@@ -279,7 +279,7 @@ Deno.test("a service that holds a key refuses the row of another", async () => {
   assertEquals((await init(rig, other)).msg, "master_key_conflict");
 });
 
-Deno.test("before init nothing is signed, told or rewrapped", async () => {
+Deno.test("before init, requests to sign, show or rewrap are refused", async () => {
   const rig = await walletRig();
   for (
     const request of [
@@ -415,7 +415,7 @@ for (
   });
 }
 
-Deno.test("an enclave_id that is none is refused by its name", async () => {
+Deno.test("an invalid enclave_id is refused by its name", async () => {
   const rig = await walletRig();
   for (const enclave_id of [undefined, -1, 1.5, "", "a b", "a".repeat(129), {}]) {
     const reply = await init(rig, { enclave_id });
@@ -473,7 +473,7 @@ async function forged(rig: Rig, othersPublicKey?: Uint8Array<ArrayBuffer>): Prom
   };
 }
 
-Deno.test("a private key that the parent knows is not taken for one whose public key is known already", async () => {
+Deno.test("a private key that the parent knows is not accepted for a public key that is known already", async () => {
   const rig = await walletRig();
   const stored = rowOf(await init(rig));
   const row = await forged(rig, decodeBase64(String(stored["public_key"])));
@@ -555,7 +555,7 @@ Deno.test("a nonce where there is no NSM makes no key", async () => {
   assertEquals(rig.kms.calls.generateDataKey, 0);
 });
 
-Deno.test("health tells the epoch and the boot, and no key", async () => {
+Deno.test("health reports the epoch and the boot id, and no key", async () => {
   const rig = await walletRig();
   await init(rig);
   const { master_key } = (await rig.ask({ type: "health" })) as WireObject;
@@ -576,7 +576,7 @@ Deno.test("with a measured least epoch, what init makes init opens again", async
   assertEquals((await strict.ask({ ...request, type: "master_key.verify" }))["msg"], "row_rejected");
 });
 
-Deno.test("a change that nobody waits for any more is not made", async () => {
+Deno.test("a change whose request was abandoned is not made", async () => {
   using rig = await walletRig();
   const row = rowOf(await init(rig));
   const gate = Promise.withResolvers<void>();
@@ -596,7 +596,7 @@ Deno.test("a change that nobody waits for any more is not made", async () => {
   assertEquals(rowOf(await init(rig)), row);
 });
 
-Deno.test("a key whose init nobody waits for any more is not taken into use, neither a new one nor a stored one", async () => {
+Deno.test("a key whose init was abandoned is not taken into use, neither a new one nor a stored one", async () => {
   const made = await walletRig();
   const row = rowOf(await init(made));
   for (const stored of [{}, row]) {
@@ -626,7 +626,7 @@ Deno.test("a key whose init nobody waits for any more is not taken into use, nei
   }
 });
 
-Deno.test("few changes wait for their turn; the rest are told to come back", async () => {
+Deno.test("a few changes are queued; the rest are answered busy", async () => {
   using rig = await walletRig();
   await init(rig);
   const replies = await Promise.all(

@@ -1,4 +1,4 @@
-/** Memory has a budget: who waits holds little, and who would take too much is told so. */
+/** The memory budget: a waiting request holds little, and a request that would need too much is refused. */
 import { type Aead, NODE_AEAD } from "../../../lib/crypto/aead.ts";
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";

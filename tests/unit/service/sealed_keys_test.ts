@@ -30,7 +30,7 @@ Deno.test("a key counts for so many clients, and takes no other until it changes
   assertEquals([refused("c", 1), refused("a", 2)], ["busy", undefined]);
 });
 
-Deno.test("whoever asks at the same time is given the same key; who asks after the end, none", async () => {
+Deno.test("callers at the same time get the same key, and callers after the end get none", async () => {
   const keys = new SealedKeys({ checkEntropy: () => {}, now: () => new Date(0), monotonic: () => 0 });
   const [a, b] = await Promise.all([keys.current(), keys.current()]);
   assertEquals(a.keyId, b.keyId);
@@ -39,7 +39,7 @@ Deno.test("whoever asks at the same time is given the same key; who asks after t
   assertEquals((await assertRejects(() => keys.current(), WireError)).code, "internal_error");
 });
 
-Deno.test("no key is made where random numbers are not to be trusted", async () => {
+Deno.test("no key is made when the random number generator is not trusted", async () => {
   const refusal = new WireError("entropy_not_trusted", "No");
   await using keys = new SealedKeys({
     checkEntropy: () => {
@@ -51,7 +51,7 @@ Deno.test("no key is made where random numbers are not to be trusted", async () 
   assertEquals(await assertRejects(() => keys.current(), WireError), refusal);
 });
 
-Deno.test("of two sessions of a client key that say the same beginning, the second is refused", async () => {
+Deno.test("of two sessions of a client key with the same start time, the second is refused", async () => {
   await using keys = new SealedKeys({ checkEntropy: () => {}, now: () => new Date(0), monotonic: () => 0 });
   const key = await keys.current();
   const message = { clientKey: "K", counter: 1, sessionStarted: 5 };

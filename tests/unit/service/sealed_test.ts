@@ -1,4 +1,4 @@
-/** Sealed requests as they come over the wire: what opens, what is refused, what is said of it. */
+/** Sealed requests as they come over the wire: what opens, what is refused, and with which error. */
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { encode } from "cborg";
@@ -67,7 +67,7 @@ const BAD_ATTEST: readonly (readonly [string, WireObject])[] = [
   ["user data that is too long", { nonce: NONCE, user_data: encodeBase64(new Uint8Array(257)) }],
   ["user data that is no text", { nonce: NONCE, user_data: 7 }],
 ];
-Deno.test("attest refuses what it was not asked properly, by the field's name", async () => {
+Deno.test("attest refuses an invalid field, and names it", async () => {
   await using rig = await sealedRig();
   using client = await rig.connect();
   for (const [what, request] of BAD_ATTEST) {
@@ -84,7 +84,7 @@ Deno.test("without an NSM, attest and sealed are refused as attestation_unavaila
   assertEquals(await codeOf(client, { ...message }), "attestation_unavailable");
 });
 
-Deno.test("a message that was taken is refused when it comes again, on whatever connection", async () => {
+Deno.test("a message that was accepted is refused when it is sent again, on any connection", async () => {
   await using rig = await sealedRig();
   using client = await rig.connect();
   using other = await rig.connect();
@@ -145,7 +145,7 @@ const CHANGES: readonly (readonly [string, (message: SealedRequest) => WireObjec
   ["another key's name", (m) => ({ ...m, key_id: flipped(m.key_id, 0) }), "sealed_key_unknown"],
   ["a client key where none is known", (m) => ({ ...m, client_key: m.enc }), "client_not_allowed"],
 ];
-Deno.test("a message that was changed is refused, and does not use up its counter", async () => {
+Deno.test("a changed message is refused, and does not use up its counter", async () => {
   await using rig = await sealedRig();
   using client = await rig.connect();
   const { message } = await (await rig.sender(client)).seal(PING);
@@ -184,7 +184,7 @@ Deno.test("a request of another type, sealed for the same key, does not open", a
   }, Error);
 });
 
-Deno.test("a reply opens for its own request alone", async () => {
+Deno.test("a reply opens only for its own request", async () => {
   await using rig = await sealedRig();
   using client = await rig.connect();
   const sender = await rig.sender(client);
@@ -245,7 +245,7 @@ Deno.test("the last counter is used once, and then no more", async () => {
   assertEquals((await assertRejects(() => sender.seal(PING), SealedError)).code, "sealed_counter");
 });
 
-Deno.test("the key changes after an hour; the old one is taken for five minutes more, its counters with it", async () => {
+Deno.test("the key changes after an hour; the old one is accepted for five more minutes, with its counters", async () => {
   await using rig = await sealedRig();
   using client = await rig.connect();
   const first = await rig.publicKey(client);
@@ -266,7 +266,7 @@ Deno.test("the key changes after an hour; the old one is taken for five minutes 
   assertEquals(await codeOf(client, { ...(await (await rig.sender(client)).seal(PING)).message }), "ok");
 });
 
-Deno.test("a key that nobody asked to replace is gone all the same when its time is over", async () => {
+Deno.test("a key expires on time even if no request asks for a new one", async () => {
   await using rig = await sealedRig();
   using client = await rig.connect();
   const { message } = await (await rig.sender(client)).seal(PING);
@@ -274,7 +274,7 @@ Deno.test("a key that nobody asked to replace is gone all the same when its time
   assertEquals(await codeOf(client, { ...message }), "sealed_key_unknown");
 });
 
-Deno.test("--require-sealed serves ping, health and attest in the open, and nothing else", async () => {
+Deno.test("--require-sealed serves ping, health and attest unsealed, and nothing else", async () => {
   await using rig = await sealedRig({ sealed: { required: true } });
   using client = await rig.connect();
   for (const request of [PING, { type: "health" }, { type: "attest", nonce: NONCE }]) {
@@ -290,7 +290,7 @@ Deno.test("--require-sealed serves ping, health and attest in the open, and noth
   assertEquals((await open(await client.exchange({ ...message })))["status"], "ok");
 });
 
-Deno.test("with client keys, what others seal is refused, whatever key they name", async () => {
+Deno.test("with client keys, requests sealed by others are refused, whatever key they name", async () => {
   const [known, stranger] = [await generateKeyPair(), await generateKeyPair()];
   const publicKey = await exportPublicKey(known.publicKey);
   await using rig = await sealedRig({ sealed: { clientKeys: [publicKey] } });
@@ -339,7 +339,7 @@ async function holds(client: Client, byte: number): Promise<boolean> {
 Deno.test("a configure that was kept back does not replace a newer one: an hour later it has expired", async () => {
   await using rig = await sealedRig();
   using client = await rig.connect();
-  // Kept back by whoever carries it.
+  // Held back by the intermediary.
   const { message, open } = await (await rig.sender(client)).seal(await configureWith(rig, 1));
   const newer = await (await rig.sender(client)).seal(await configureWith(rig, 2));
   assertEquals(await codeOf(client, { ...newer.message }), "ok");
@@ -351,7 +351,7 @@ Deno.test("a configure that was kept back does not replace a newer one: an hour 
   assertEquals([await holds(client, 1), await holds(client, 2)], [false, true]);
 });
 
-Deno.test("the enclave's clock decides: what it calls late or early is refused with the difference, in a sealed reply", async () => {
+Deno.test("by the enclave's clock, a late or early request is refused with the difference, in a sealed reply", async () => {
   await using rig = await sealedRig({ sealed: { maxAgeMs: 10_000 } });
   using client = await rig.connect();
   const cases = [
@@ -374,7 +374,7 @@ Deno.test("the enclave's clock decides: what it calls late or early is refused w
   }
 });
 
-Deno.test("a client may ask for a shorter life than the service's limit, and not for a longer one", async () => {
+Deno.test("a client may ask for a shorter validity than the service's limit, but not for a longer one", async () => {
   await using rig = await sealedRig({ sealed: { maxAgeMs: 10_000 } });
   using client = await rig.connect();
   const short = await (await rig.sender(client, { lifeMs: 1_000 })).seal(PING);

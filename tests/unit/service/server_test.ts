@@ -1,4 +1,4 @@
-/** The server: how many it serves, whom it refuses, how it ends. Connections are in memory; the sweep's timer is real and short. */
+/** The server: how many connections it serves, which it refuses, how it ends. Connections are in memory; the sweep's timer is real and short. */
 import { assert, assertEquals } from "@std/assert";
 import type { Handler } from "../../../lib/service/handler.ts";
 import { EventLog } from "../../../lib/service/events.ts";
@@ -65,7 +65,7 @@ Deno.test("one connection beyond the limit is answered busy, in each framing, an
     assertEquals(events.recent(100).filter(({ event }) => event === "connection_refused").length, 3);
   }));
 
-Deno.test("a place that becomes free is taken by the next client", () =>
+Deno.test("the next client gets a connection that becomes free", () =>
   withServer({ limits: { maxConnections: 1 } }, async ({ acceptor }) => {
     for (let n = 0; n < 5; n++) {
       const peer = acceptor.connect();
@@ -75,7 +75,7 @@ Deno.test("a place that becomes free is taken by the next client", () =>
     }
   }));
 
-Deno.test("refusals are bounded too: beyond 256 at a time a connection is closed without a word", () =>
+Deno.test("refusals are bounded too: beyond 256 at a time a connection is closed without a reply", () =>
   withServer({ limits: { maxConnections: 1 } }, async ({ acceptor }) => {
     const served = acceptor.connect();
     assertEquals(await ask(served, 1), 1);
@@ -86,7 +86,7 @@ Deno.test("refusals are bounded too: beyond 256 at a time a connection is closed
     assertEquals((await refused[0]?.receive())?.["msg"], "busy");
   }));
 
-Deno.test("silent connections are closed, and unfinished requests answered timeout, without anybody's doing", () =>
+Deno.test("silent connections are closed, and unfinished requests answered timeout, without any further request", () =>
   withServer({ limits: { idleMs: 40 } }, async ({ acceptor, server }) => {
     const silent = acceptor.connect();
     const unfinished = acceptor.connect();
@@ -106,7 +106,7 @@ Deno.test("an accept that fails is logged and tried again", () =>
     );
   }));
 
-Deno.test("a drain lets the request under way end, closes the silent, and takes nobody new", async () => {
+Deno.test("a drain lets the request under way end, closes idle connections, and accepts no new ones", async () => {
   const gate = Promise.withResolvers<void>();
   const begun = Promise.withResolvers<void>();
   const handler: Handler = async (request) => {

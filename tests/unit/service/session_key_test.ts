@@ -82,7 +82,7 @@ async function sealed(plaintext: Uint8Array, raw = TSK): Promise<string> {
   return encodeHex(await key.seal(plaintext));
 }
 
-Deno.test("a key that KMS opens after the service was disposed of is wiped, and the client is told why", async () => {
+Deno.test("a key that KMS opens after the service was disposed of is wiped, and the client gets the reason", async () => {
   const raw = new Uint8Array(TSK);
   const answer = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
   const { session, ask } = setup({ kms: new FakeKms(() => answer.promise) });
@@ -168,7 +168,7 @@ Deno.test("what does not open is answered decrypt_failed", async () => {
   assertEquals((await ask({ type: "process", ciphertext: 5 }))["msg"], "missing_fields");
 });
 
-Deno.test("a workflow that throws, at once or later, is answered internal_error without its words", async () => {
+Deno.test("a workflow that throws, at once or later, is answered internal_error without its message", async () => {
   for (
     const workflow of [() => {
       throw new Error(SECRET);
@@ -201,7 +201,7 @@ const KMS_FAILURES: readonly (readonly [string, Error, string, string])[] = [
   ["anything else", new Error(SECRET), "internal_error", "see logs"],
 ];
 for (const [what, error, code, words] of KMS_FAILURES) {
-  Deno.test(`${what} of KMS is answered ${code}, with fixed words`, async () => {
+  Deno.test(`${what} of KMS is answered ${code}, with a fixed text`, async () => {
     const { ask } = setup({ kms: new FakeKms(() => Promise.reject(error)) });
     const reply = await ask(CONFIGURE);
     assertEquals([reply["msg"], JSON.stringify(reply).includes(SECRET)], [code, false]);
@@ -289,7 +289,7 @@ const FAILING: readonly (readonly [string, SessionKeyOptions["workflow"]])[] = [
   ["rejects", (plaintext) => Promise.reject(new Error(`${plaintext.length}`))],
 ];
 for (const [how, workflow] of FAILING) {
-  Deno.test(`a workflow that ${how} leaves no plaintext behind, and its key is let go`, async () => {
+  Deno.test(`a workflow that ${how} leaves no plaintext behind, and releases its key`, async () => {
     const seen: Uint8Array[] = [];
     const aead = new CountingAead();
     const { ask } = setup({
@@ -316,7 +316,7 @@ Deno.test("--configure-once refuses the second key, without asking KMS", async (
   assertEquals([(await ask(CONFIGURE))["msg"], kms.asked.length], ["already_configured", 1]);
 });
 
-Deno.test("--require-epoch wants an epoch that grows, and binds it", async () => {
+Deno.test("--require-epoch requires an increasing epoch, and binds it", async () => {
   const { ask, kms } = setup({ requireEpoch: true, context: { app: "denclave" } });
   assertEquals((await ask(CONFIGURE))["msg"], "missing_fields");
   assertEquals((await ask({ ...CONFIGURE, epoch: 5 }))["msg"], "configured");
@@ -329,7 +329,7 @@ Deno.test("--require-epoch wants an epoch that grows, and binds it", async () =>
   }]);
 });
 
-Deno.test("with an attested KMS and no allowed key, every configure is refused; a development KMS takes any", async () => {
+Deno.test("with an attested KMS and no allowed key, every configure is refused; a development KMS accepts any key", async () => {
   assertEquals((await setup({ keys: [] }).ask(CONFIGURE))["msg"], "key_not_allowed");
   const development = setup({
     keys: [],
@@ -339,7 +339,7 @@ Deno.test("with an attested KMS and no allowed key, every configure is refused; 
   assertEquals(development.kms.asked[0]?.region, "eu-west-1");
 });
 
-Deno.test("nothing secret is in any reply or event of a whole life", async () => {
+Deno.test("no reply or event contains a secret", async () => {
   const { ask, events } = setup();
   const replies = [
     await ask(CONFIGURE),
@@ -354,7 +354,7 @@ Deno.test("nothing secret is in any reply or event of a whole life", async () =>
   }
 });
 
-Deno.test("health says what a person would ask first", async () => {
+Deno.test("health reports the most important state", async () => {
   const { ask } = setup();
   const before = await ask({ type: "health" });
   assertEquals([before["status"], before["configured"], before["connections"]], ["ok", false, 1]);
@@ -453,7 +453,7 @@ Deno.test("after a restart, an older wrapped session key is refused by a measure
   const configured = { ...CONFIGURE, epoch: 5 };
   const before = setup({ requireEpoch: true, minEpoch: 5 });
   assertEquals((await before.ask(configured))["msg"], "configured");
-  // The restart has forgotten the epoch that it held: the floor is all that is left.
+  // After the restart the held epoch is lost; only the measured minimum remains.
   const after = setup({ minEpoch: 5 });
   const refused = await after.ask({ ...CONFIGURE, epoch: 4 });
   assertEquals([refused["msg"], String(refused["details"]).includes("at least 5"), after.kms.asked.length], [
@@ -556,7 +556,7 @@ Deno.test("logs give the newest events, as many as asked for, and never more tha
   }
 });
 
-Deno.test("every reply is a status, and every error a code and words, without a stack or a path", async () => {
+Deno.test("every reply has a status, and every error a code and a text, without a stack or a path", async () => {
   const failing = setup({
     kms: new FakeKms(() => Promise.reject(new TypeError(`${SECRET} at file:///lib/x.ts:1:1`))),
   });
@@ -634,7 +634,7 @@ Deno.test("a reply sent back as a request is refused where blobs are bound; the 
       ...requesterOf(ask),
       request: async (request: WireObject) => {
         const reply = await ask(request);
-        // Whoever carries the messages sends the reply's blob as a request of the same id.
+        // An intermediary sends the reply's blob as a request with the same id.
         reflected = await ask({ ...request, ciphertext: reply["result"] });
         return reply;
       },
@@ -702,7 +702,7 @@ Deno.test("of two configures of the same epoch sent at once, the second is refus
   ], 1]);
 });
 
-Deno.test("a key that has made many seals is warned of once, and health tells how many", async () => {
+Deno.test("a key that has made many seals causes one warning, and health reports how many", async () => {
   const limits: { warnAt: number } = SEAL_LIMITS;
   const { warnAt } = limits;
   try {

@@ -1,4 +1,4 @@
-/** The service as a whole, with a fake KMS and connections in memory: what it warns of, and what is left when it ends. */
+/** The service as a whole, with a fake KMS and connections in memory: its warnings, and what remains when it ends. */
 import type { EncryptionContext } from "../../../lib/aws/kms_limits.ts";
 import { TSK_CONTEXT } from "../../../lib/aws/tsk_context.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -54,7 +54,7 @@ async function ask(peer: Peer, request: Record<string, unknown>) {
   return await peer.receive();
 }
 
-Deno.test("a service that ends has answered, let the KMS go, and said so", async () => {
+Deno.test("a service that ends answers first, disposes of the KMS, and logs it", async () => {
   const { raw, kms, acceptor, events, service } = setup();
   const peer = acceptor.connect();
   assertEquals((await ask(peer, CONFIGURE))?.["msg"], "configured");
@@ -86,7 +86,7 @@ for (const [what, options, words] of WARNINGS) {
   });
 }
 
-Deno.test("metrics tell of requests by type, and nothing of what was in them", async () => {
+Deno.test("metrics count requests by type, and contain nothing of their contents", async () => {
   const { acceptor, service } = setup();
   const peer = acceptor.connect();
   await ask(peer, CONFIGURE);

@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import { createTurnEnd } from "../../../lib/service/turn.ts";
 import { within } from "../../helpers/deadline.ts";
 
-Deno.test("all that asks in one turn waits for the same end, and the next turn has another", async () => {
+Deno.test("all callers in one turn wait for the same end, and those of the next turn for another", async () => {
   const turnEnd = createTurnEnd();
   const first = turnEnd();
   await Promise.resolve();

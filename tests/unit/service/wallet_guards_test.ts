@@ -1,4 +1,4 @@
-/** The wallet's rules: what each lets pass, what it refuses, and that a refusal names it. */
+/** The wallet's rules: what each allows, what it refuses, and that a refusal names the rule. */
 import { assertEquals } from "@std/assert";
 import { NO_GUARDS, type WalletGuards } from "../../../lib/service/wallet_guards.ts";
 import { EIP712_MAIL } from "../../fixtures/ethereum.ts";
@@ -171,7 +171,7 @@ Deno.test("a rule cannot be lifted by the request", async () => {
   assertEquals(reply.msg, "guard_refused");
 });
 
-Deno.test("with rules, a cached key is not signed with for what they refuse", async () => {
+Deno.test("with rules, a cached key does not sign what they refuse", async () => {
   using rig = await walletRig({
     guards: { ...NO_GUARDS, ...chains },
     cache: { entries: 1, maxAgeMs: 1000 },

@@ -451,7 +451,7 @@ Deno.test("a key that KMS released before a denial, and that arrives after it, i
   assertEquals(rig.wallet.state.cached_keys, 0);
 });
 
-Deno.test("KMS that is only too busy does not empty the cache", async () => {
+Deno.test("a throttling error of KMS does not empty the cache", async () => {
   using rig = await walletRig({ cache: CACHE });
   const [alice, bob] = [await rig.account("alice"), await rig.account("bob")];
   await rig.ask({ ...alice, message: "a" });
@@ -484,7 +484,7 @@ Deno.test("others are answered while a batch is signed", async () => {
   assert(turns > 3, `${turns} turns`);
 });
 
-Deno.test("a batch that nobody waits for is given up, and its key wiped", async () => {
+Deno.test("a batch is stopped when its request is abandoned, and its key wiped", async () => {
   using rig = await walletRig();
   const row = await rig.account("alice");
   const abandon = new AbortController();
@@ -495,7 +495,7 @@ Deno.test("a batch that nobody waits for is given up, and its key wiped", async 
   assertEquals(error.code, "abandoned");
 });
 
-Deno.test("of many batches at once a few are signed, the rest told to wait, and single payloads pass", async () => {
+Deno.test("of many batches at once a few are signed, the rest are answered busy, and single payloads are signed", async () => {
   using rig = await walletRig();
   const row = await rig.account("alice");
   const items = Array.from({ length: 50 }, () => ({ message: "a" }));
@@ -509,7 +509,7 @@ Deno.test("of many batches at once a few are signed, the rest told to wait, and 
 
 Deno.test("a row that was sealed for the address of another key does not sign", async () => {
   using rig = await walletRig();
-  // As a parent makes it up that may call KMS Encrypt: all is bound, and the key is not the address's.
+  // A row that a parent forges with kms:Encrypt: everything is bound, but the key is not that of the address.
   const { address, ...row } = await rig.account("alice");
   using privateKey = newSecretKey();
   using dataKey = new SecretBytes(crypto.getRandomValues(new Uint8Array(32)));

@@ -75,7 +75,7 @@ function checkAll(): void {
 
 Deno.test("hex and base64 are made and read as @std/encoding does, with what it refuses", checkAll);
 
-Deno.test("and the same where the runtime has no functions of its own for it", () => {
+Deno.test("the same holds where the runtime has no such functions of its own", () => {
   const removed: [object, string, PropertyDescriptor][] = [];
   for (
     const [owner, names] of [

@@ -32,7 +32,7 @@ for (
   });
 }
 
-Deno.test("connecting where nobody listens says so", async () => {
+Deno.test("connecting to an address without a listener is reported", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
   listener.close();
@@ -43,7 +43,7 @@ Deno.test("connecting where nobody listens says so", async () => {
   assertEquals(error.code, "connect_failed");
 });
 
-Deno.test("connecting gives up at its deadline, and a connection that comes later is closed", async () => {
+Deno.test("connecting fails at its deadline, and a connection that is made later is closed", async () => {
   // Room for one connection that nobody accepts: Linux lets the second one wait until there is room again.
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0, tcpBacklog: 0 });
   const address = { transport: "tcp", hostname: "127.0.0.1", port: listener.addr.port } as const;
@@ -67,7 +67,7 @@ Deno.test("a connection that is made in time is that of the listener", async () 
   assertEquals([await accepted.read(bytes), bytes.slice(0, 3)], [3, new Uint8Array([1, 2, 3])]);
 });
 
-Deno.test("an address that is taken is said to be, with what to do", () => {
+Deno.test("an address in use is reported, with a remedy", () => {
   const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
   using _listening = listener;
   const error = assertThrows(
@@ -104,7 +104,7 @@ function slowStream(
   return { stream: { read: () => Promise.resolve(null), write, close: () => {} }, lengths, taken };
 }
 
-Deno.test("over vsock no write is larger than 32 KiB; elsewhere all goes in one", async () => {
+Deno.test("over vsock no write is larger than 32 KiB; elsewhere there is one write", async () => {
   const bytes = new Uint8Array(100_000);
   const [vsock, tcp] = [slowStream(Infinity), slowStream(Infinity)];
   await writeAll(vsock.stream, bytes, "vsock");

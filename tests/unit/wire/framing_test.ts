@@ -230,7 +230,7 @@ Deno.test("an oversized u64 message is thrown away as well, and the next one dec
   assertEquals([problem(decoder.next()), text(decoder.next())], ["too_large, recoverable", '{"b":2}']);
 });
 
-Deno.test("a framed mebibyte in pieces of one byte is taken in time that grows with its length", () => {
+Deno.test("a framed mebibyte in pieces of one byte is read in linear time", () => {
   const message = encodeMessage("u32be", { a: "x".repeat(1_000_000) });
   const decoder = new FrameDecoder(2 * 1_024 * 1_024);
   const started = performance.now();
@@ -254,7 +254,7 @@ Deno.test("raw: a scalar ends at white space, at its closing quote, or with the 
   ]);
 });
 
-Deno.test("raw: a string that is cut within an escape goes on with the next bytes", () => {
+Deno.test("raw: a string that is split within an escape continues with the next bytes", () => {
   const decoder = new FrameDecoder();
   decoder.push(encoder.encode('{"a":"\\'));
   assertEquals(decoder.next(), undefined);

@@ -1,4 +1,4 @@
-/** What a document would cost, found before it is parsed. */
+/** The memory cost of a document, estimated before it is parsed. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { encodeMessage, FrameDecoder, type Framing } from "../../../lib/wire/framing.ts";
 import { MAX_DEPTH, measureJson } from "../../../lib/wire/json_shape.ts";

@@ -1,4 +1,4 @@
-/** What documents say: objects, fields, credentials. */
+/** Reading messages: objects, fields, credentials. */
 import { assertEquals, assertThrows } from "@std/assert";
 import {
   field,
@@ -68,7 +68,7 @@ Deno.test("what an object inherits is no field of a request", () => {
   ]);
 });
 
-Deno.test("a field that is empty is missing, and the message says what it holds", () => {
+Deno.test("an empty field is missing, and the message describes what it must hold", () => {
   assertThrows(
     () => requiredString({ a: "" }, "a", "the letter"),
     WireError,
