@@ -39,6 +39,8 @@ export const EXIT = {
   unavailable: 69,
   /** It had to end itself. */
   software: 70,
+  /** Whatever read its output has closed it: as of a program that SIGPIPE ended. */
+  closedPipe: 141,
 } as const;
 
 /** The command line or an environment variable is wrong. */

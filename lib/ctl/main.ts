@@ -172,6 +172,8 @@ export function describeCtlFailure(
   failed: unknown,
   argv: readonly string[],
 ): { readonly text: string; readonly exitCode: number } {
+  // Standard output: errors of sockets come wrapped. `head` has read what it wanted, so there is nothing to say.
+  if (failed instanceof Deno.errors.BrokenPipe) return { text: "", exitCode: EXIT.closedPipe };
   const thrown = namedFailure(failed);
   const exitCode = ctlExitCode(thrown);
   if (!argv.includes("--json")) return { text: describeFailure(thrown).text, exitCode };

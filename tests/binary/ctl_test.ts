@@ -28,6 +28,14 @@ async function ctl(args: readonly string[], cwd = "/") {
 const startService = () =>
   ServiceProcess.start({ command: `${NATIVE_DIR}/denclave-dev`, args: ["--listen", "tcp:127.0.0.1:0"] });
 
+Deno.test("denclavectl: output that is closed early, as by head, ends it without an error message", async () => {
+  const { stderr } = await new Deno.Command("sh", {
+    args: ["-c", '(sleep 1; "$0" --help; echo $? >&2) | true', CTL],
+    stdin: "null",
+  }).output();
+  assertEquals(new TextDecoder().decode(stderr), "141\n");
+});
+
 Deno.test("denclavectl: client, account and bridge reach a service; stores are relative to the caller's folder", async () => {
   await using folder = await Folder.make();
   await using service = await startService();
@@ -35,7 +43,7 @@ Deno.test("denclavectl: client, account and bridge reach a service; stores are r
   const ping = await ctl(["client", "ping", "--json", ...connect]);
   assertEquals([ping.code, ping.stderr, JSON.parse(ping.stdout).msg], [0, "", "pong"]);
   const bare = await ctl(["account", "list", "--store", "sqlite:a.sqlite"], folder.path);
-  assertStringIncludes(bare.stdout + bare.stderr, "SQLite file a.sqlite");
+  assertStringIncludes(bare.stdout + bare.stderr, `There is no file ${folder.path}/a.sqlite`);
   await using bridge = await ServiceProcess.start({
     command: CTL,
     args: ["bridge", "--listen", "tcp:127.0.0.1:0", ...connect, "--json"],
