@@ -28,7 +28,7 @@ const SPECS = [
     name: "flavour",
     value: "NAME",
     default: "production",
-    help: "production: main.ts, attested KMS alone; dev: scripts/dev.ts; ctl: scripts/ctl.ts",
+    help: "production: main.ts, with attested KMS only; dev: scripts/dev.ts; ctl: scripts/ctl.ts",
   },
   {
     name: "output",
@@ -41,9 +41,9 @@ const SPECS = [
     value: "DIR",
     default: "/app",
     help:
-      "absolute folder where the binary will be: it may open the SDK's libraries there, and start itself from there",
+      "absolute folder that the binary will run from: it may load the SDK's libraries and start itself only there",
   },
-  { name: "port", value: "PORT", default: "5000", help: "the vsock port that it may listen on" },
+  { name: "port", value: "PORT", default: "5000", help: "the vsock port that the binary may listen on" },
   {
     name: "target",
     value: "TRIPLE",
@@ -53,7 +53,7 @@ const SPECS = [
     name: "test-net",
     value: "HOST:PORT",
     multiple: true,
-    help: "for tests only: may also listen here; such a binary says so in its name (-test)",
+    help: "for tests only: an address that the binary may also listen on; its name then ends in -test",
   },
   { name: "json", help: "print the result as JSON" },
   ...COMMON_OPTIONS,

@@ -24,7 +24,7 @@ const SPECS = [
 
 const HELP = `usage: denclavectl attest verify <file>|- [options]
 
-Verifies an attestation document up to AWS's root, or that of --root: the document itself, in base64, or a reply that has it.
+Verifies an attestation document up to AWS's root, or the root given with --root. The file holds the document, its base64, or a reply with it.
 Needs PCR0 (or PCR8) and the nonce of the request. With --at a stored document is verified; it proves where it comes from, and is not fresh.
 
 ${helpLines(SPECS)}
@@ -65,7 +65,7 @@ async function readDocument(options: Options): Promise<Uint8Array<ArrayBuffer>> 
   } catch (thrown) {
     throw new UsageError(
       `Cannot read a document from ${file}: ${messageOf(thrown)}`,
-      "It must be the document itself, in base64, or in a reply's attestation_document.",
+      "It must be the document itself, its base64, or a reply with attestation_document.",
     );
   }
 }
@@ -108,9 +108,11 @@ export async function runAttest(_command: string, argv: readonly string[], io: C
   });
   const fields = fieldsOf(found, { fresh: nonce !== undefined && at === undefined });
   io.stdout(options.on("json") ? `${JSON.stringify(fields, null, 2)}\n` : `${formatFields(fields)}\n`);
-  if (nonce === undefined) io.stderr("Warning: its nonce was not compared: it may be a replay.\n");
+  if (nonce === undefined) {
+    io.stderr("Warning: the nonce was not checked, so the document may be a replay.\n");
+  }
   if (at !== undefined) {
-    io.stderr("Not fresh: it proves where it comes from, and not that the enclave runs now.\n");
+    io.stderr("Not fresh: the document proves its origin, but not that the enclave is running now.\n");
   }
   return EXIT.ok;
 }

@@ -19,7 +19,7 @@ export const PCR_OPTION = {
   name: "pcr",
   value: "N=HEX",
   multiple: true,
-  help: "expect this PCR; again or with commas for more. PCR0, or PCR8, is required",
+  help: "expect this PCR; repeat it or separate with commas for more. PCR0 or PCR8 is required",
 } as const satisfies OptionSpec;
 
 /** Under which root documents are verified. */
@@ -36,14 +36,14 @@ export const EXPECT_OPTIONS = [
     short: "m",
     value: "FILE",
     multiple: true,
-    help: "expect one of the builds of this file: JSON of denclavectl eif build or nitro-cli describe-eif",
+    help: "expect one of the builds in this file: JSON from denclavectl eif build or nitro-cli describe-eif",
   },
   PCR_OPTION,
   ROOT_OPTION,
-  { name: "insecure-skip-pcrs", help: "for development: take any enclave, an attacker's too" },
+  { name: "insecure-skip-pcrs", help: "for development: accept any enclave, including an attacker's" },
   {
     name: "insecure-skip-debug-check",
-    help: "for development: take an enclave in debug mode, whose memory can be read",
+    help: "for development: accept an enclave in debug mode, whose console the parent can read",
   },
 ] as const satisfies readonly OptionSpec[];
 
@@ -54,9 +54,9 @@ export const VERIFY_OPTIONS = [
   {
     name: "at",
     value: "TIME",
-    help: "a stored document: verify as of this time (ISO 8601), or of when it was made (made)",
+    help: "for a stored document: verify as of this time (ISO 8601), or as of its own timestamp (made)",
   },
-  { name: "insecure-skip-nonce", help: "for development: take a document that may be a replay" },
+  { name: "insecure-skip-nonce", help: "for development: accept a document that may be a replay" },
 ] as const satisfies readonly OptionSpec[];
 
 /** Which enclave is trusted. */
@@ -88,12 +88,13 @@ export async function expectedEnclave(
       "Give --pcr 0=<96 hex digits> or --measurements <file> of the build.",
     );
   }
-  if (problem !== undefined) stderr(`Warning: any enclave is taken, an attacker's too: ${problem}\n`);
-  else if (isSignerAlone(pcrs)) {
-    stderr("Warning: PCR8 alone takes every image that was ever signed with that key. Add PCR0.\n");
+  if (problem !== undefined) {
+    stderr(`Warning: any enclave is accepted, including an attacker's: ${problem}\n`);
+  } else if (isSignerAlone(pcrs)) {
+    stderr("Warning: PCR8 alone accepts every image that was ever signed with that key. Add PCR0.\n");
   }
   const allowDebug = options.on("insecure-skip-debug-check");
-  if (allowDebug) stderr("Warning: an enclave in debug mode is taken, whose memory can be read.\n");
+  if (allowDebug) stderr("Warning: an enclave in debug mode is accepted; the parent can read its console.\n");
   return { pcrs, allowDebug, insecureSkipPcrs, verify: await documentVerifier(options, { stderr }) };
 }
 
@@ -105,7 +106,9 @@ export async function documentVerifier(
   const file = options.text("root");
   if (file === undefined) return verifyDocument;
   const root = await readRoot(file);
-  stderr(`Warning: documents are verified under ${file}, not under AWS's root: it proves no enclave.\n`);
+  stderr(
+    `Warning: documents are verified under ${file}, not under AWS's root: they do not prove a real enclave.\n`,
+  );
   return (document, expected) => verifyDocumentOf(root, document, expected);
 }
 

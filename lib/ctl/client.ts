@@ -50,16 +50,16 @@ const SPECS = [
     help: "vsock:<cid>:<port>, tcp:<host>:<port> or unix:<path>",
   },
   { name: "framing", value: "NAME", default: "u32be", help: "framing: u32be, u64le or raw" },
-  { name: "timeout-ms", value: "MS", default: "65000", help: "wait for a reply" },
-  { name: "encrypted-tsk", value: "BASE64", help: "configure: the session key as KMS wrapped it" },
-  { name: "kms-key-id", value: "KEY", help: "configure: which of the allowed keys, where there are several" },
+  { name: "timeout-ms", value: "MS", default: "65000", help: "how long to wait for a reply" },
+  { name: "encrypted-tsk", value: "BASE64", help: "configure: the session key, wrapped by KMS" },
+  { name: "kms-key-id", value: "KEY", help: "configure: which KMS key, if the service allows several" },
   {
     name: "region",
     short: "r",
     value: "REGION",
-    help: "configure: the key's region, where it is not in the ARN",
+    help: "configure: the key's region, if no ARN gives it",
   },
-  { name: "epoch", value: "N", help: "configure: for a service that wants one" },
+  { name: "epoch", value: "N", help: "configure: the key's epoch, for a service that requires one" },
   {
     name: "tsk-file",
     value: "FILE",
@@ -68,16 +68,24 @@ const SPECS = [
   {
     name: "data",
     value: "TEXT",
-    help: "process: what to seal and send, or - for stdin, or @FILE; needs --tsk-file",
+    help: "process: the data to seal and send; - for stdin, @FILE for a file; needs --tsk-file",
   },
-  { name: "unbound", help: "process: the old blob format, for a service that knows no other" },
-  { name: "ciphertext", value: "HEX", help: "process: a blob that is sealed already" },
-  { name: "request-id", value: "HEX", help: "process: what the blob of --ciphertext is bound to" },
-  { name: "limit", value: "N", default: "100", help: "logs: at most so many events" },
+  { name: "unbound", help: "process: use the old blob format, for a service that supports no other" },
+  { name: "ciphertext", value: "HEX", help: "process: an already sealed blob" },
+  {
+    name: "request-id",
+    value: "HEX",
+    help: "process: the request id that the blob of --ciphertext is bound to",
+  },
+  { name: "limit", value: "N", default: "100", help: "logs: maximum number of events" },
   { name: "nonce", value: "BASE64", help: "attest: the document's nonce; random, unless given" },
-  { name: "user-data", value: "TEXT", help: "attest: what the document shall vouch for, up to 256 bytes" },
+  {
+    name: "user-data",
+    value: "TEXT",
+    help: "attest: text to include in the document as user data, up to 256 bytes",
+  },
   { name: "insecure-skip-verification", help: "for development: attest: print the document unverified" },
-  { name: "sealed", help: "seal requests for the enclave, after it attested to its key" },
+  { name: "sealed", help: "seal requests for the enclave after verifying its attestation" },
   ...EXPECT_OPTIONS,
   {
     name: "client-key-file",
@@ -112,7 +120,10 @@ const encoder = new TextEncoder();
 function configureRequest(options: Options): WireObject {
   const wrapped = options.text("encrypted-tsk");
   if (wrapped === undefined) {
-    throw new UsageError("--encrypted-tsk must be set", "It is what KMS Encrypt gave for the session key.");
+    throw new UsageError(
+      "--encrypted-tsk must be set",
+      "It is the output of KMS Encrypt for the session key.",
+    );
   }
   const optional: WireObject = {};
   const region = options.text("region");
@@ -166,7 +177,7 @@ function shownResult(opened: Uint8Array, asJson: boolean): string {
       ...(text === undefined ? { data_base64: encodeBase64(opened) } : { data: text }),
     });
   }
-  throw new UsageError("The result is not UTF-8 text", "Ask with --json: its data_base64 has the bytes.");
+  throw new UsageError("The result is not UTF-8 text", "Use --json: data_base64 has the bytes.");
 }
 
 /** What a `process` sends: a blob that is sealed already, or data and the key to seal it with. */

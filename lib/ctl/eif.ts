@@ -27,7 +27,12 @@ ${helpLines(DESCRIBE_SPECS)}
 `;
 
 const VERIFY_SPECS = [
-  { name: "pcr", value: "N=HEX", multiple: true, help: "that it must have: 0, 1, 2 or 8; again for more" },
+  {
+    name: "pcr",
+    value: "N=HEX",
+    multiple: true,
+    help: "a PCR that the image must have: 0, 1, 2 or 8; repeat for more",
+  },
   { name: "json", help: "print the checks as JSON" },
   ...COMMON_OPTIONS,
 ] as const;
@@ -131,7 +136,7 @@ function expectedMeasurements(options: Options): Partial<Measurements> {
       if (index === undefined || hex === undefined) {
         throw new UsageError(
           `Cannot use ${JSON.stringify(pair)} for --pcr`,
-          "Write <index>=<96 hex digits>; an image says PCR 0, 1, 2 and 8.",
+          "Write <index>=<96 hex digits>; an image determines PCR 0, 1, 2 and 8.",
         );
       }
       return [PCRS[index as keyof typeof PCRS], hex.toLowerCase()];

@@ -50,8 +50,16 @@ const NONCE_LENGTH = 32;
 const SPECS = [
   { name: "source", value: "DIR", default: ".", help: "a clone of the repository that has the commit" },
   { name: "lib-dir", value: "DIR", help: "folder of the SDK's libraries" },
-  { name: "ca-bundle", value: "FILE", help: "PEM: the bundle that the image's was taken from" },
-  { name: "sysroot", value: "DIR", help: "where loader and C library come from (default /)" },
+  {
+    name: "ca-bundle",
+    value: "FILE",
+    help: "PEM: the CA bundle that the image's certificates were taken from",
+  },
+  {
+    name: "sysroot",
+    value: "DIR",
+    help: "root of the file tree with the loader and the C library (default /)",
+  },
   {
     name: "blobs",
     env: "NITRO_CLI_BLOBS",
@@ -59,14 +67,14 @@ const SPECS = [
     help: `AWS's kernel, init and nsm.ko (default ${DEFAULT_BLOBS})`,
   },
   { name: "kernel", value: "FILE", help: "another kernel" },
-  { name: "init", value: "FILE", help: "another first program" },
-  { name: "nsm", value: "FILE", help: "another driver of the NSM" },
-  { name: "file", value: "PATH=FILE", multiple: true, help: "one more file, at this path in the image" },
-  { name: "eif", value: "FILE", help: "compare with this image too: the one that a release publishes" },
-  { name: "attest", value: "ADDRESS", help: "compare with a running enclave too: vsock:<cid>:<port>" },
+  { name: "init", value: "FILE", help: "another init program" },
+  { name: "nsm", value: "FILE", help: "another NSM driver" },
+  { name: "file", value: "PATH=FILE", multiple: true, help: "an additional file, at this path in the image" },
+  { name: "eif", value: "FILE", help: "also compare with this image, such as a published release" },
+  { name: "attest", value: "ADDRESS", help: "also compare with a running enclave: vsock:<cid>:<port>" },
   ROOT_OPTION,
-  { ...PCR_OPTION, help: "compare with this PCR too; again or with commas for more" },
-  { name: "output", short: "o", value: "FILE", help: "keep the image that was made here" },
+  { ...PCR_OPTION, help: "also compare with this PCR; repeat it or separate with commas for more" },
+  { name: "output", short: "o", value: "FILE", help: "write the rebuilt image here" },
   { name: "json", help: "print the result as JSON" },
   ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
@@ -146,8 +154,8 @@ function sourceOf(value: unknown): Provenance["program"] {
     throw new EifError(
       "eif_input",
       git_commit === null
-        ? "The program was compiled outside of a git repository: its source is not known"
-        : `The program was compiled from changes beside commit ${git_commit}: nobody else has them`,
+        ? "The program was compiled outside a git repository, so its source is not known"
+        : `The program was compiled from uncommitted changes to ${git_commit}: they cannot be reproduced`,
       { hint: "Commit everything, compile and build again." },
     );
   }
@@ -164,7 +172,7 @@ export function parseProvenance(text: string): Provenance {
   try {
     value = JSON.parse(text);
   } catch (thrown) {
-    throw new EifError("eif_input", `The provenance is no JSON: ${messageOf(thrown)}`, { cause: thrown });
+    throw new EifError("eif_input", `The provenance is not JSON: ${messageOf(thrown)}`, { cause: thrown });
   }
   const all = fieldsOf(value, "fields");
   const image = fieldsOf(all["image"], "image");
@@ -214,7 +222,7 @@ export function compareInputs(
   const compared = recorded.map(({ role, bytes, sha256 }): Comparison => {
     const input = byRole.get(role);
     byRole.delete(role);
-    if (input === undefined) return { name: role, difference: "recorded, and not among the inputs here" };
+    if (input === undefined) return { name: role, difference: "recorded, but not among the inputs here" };
     if (input.sha256 === sha256) return { name: role, difference: undefined };
     return {
       name: role,
@@ -226,7 +234,10 @@ export function compareInputs(
   });
   return [
     ...compared,
-    ...[...byRole.keys()].map((role) => ({ name: role, difference: "here, and not recorded" })),
+    ...[...byRole.keys()].map((role) => ({
+      name: role,
+      difference: "among the inputs here, but not recorded",
+    })),
   ];
 }
 
@@ -269,7 +280,7 @@ async function runProgram(
   if (output.success) return decoder.decode(output.stdout);
   throw new EnclaveError(
     `${what} failed: ${printable(decoder.decode(output.stderr).trim().split("\n").slice(-5).join(" "))}`,
-    { code: "reproduce_failed", hint: `It was ${program} ${args.join(" ")}` },
+    { code: "reproduce_failed", hint: `The command was: ${program} ${args.join(" ")}` },
   );
 }
 
@@ -451,7 +462,7 @@ export async function reproduce(argv: readonly string[], io: CtlIo): Promise<num
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
   const [file, unexpected] = options.positionals;
   if (file === undefined || unexpected !== undefined) {
-    throw new UsageError("Which provenance?", "Give the .provenance.json that lies beside the image.");
+    throw new UsageError("Which provenance?", "Give the image's .provenance.json.");
   }
   const recorded = parseProvenance(await readInput(file));
   // What may be missing is found out before anything that takes long.

@@ -212,7 +212,7 @@ export async function checkProgram(checks: ProgramChecks): Promise<void> {
   if (permissions === undefined) {
     throw dead(
       `${binary.name} is not a binary that deno task compile made`,
-      "Compile it, or say --allow-other-program for another program.",
+      "Compile it, or give --allow-other-program for another program.",
     );
   }
   const paths = [

@@ -83,13 +83,13 @@ export const AWS_OPTIONS = [
     env: "DENCLAVE_REGION",
     formerEnv: "REGION",
     value: "REGION",
-    help: "AWS region, where no key's ARN has it; AWS_REGION is read too",
+    help: "AWS region, if no key's ARN gives it; AWS_REGION is also read",
   },
   {
     name: "endpoint-url",
     env: "AWS_ENDPOINT_URL",
     value: "URL",
-    help: "another endpoint than AWS's, for development",
+    help: "an endpoint to use instead of AWS's, for development",
   },
 ] as const satisfies readonly OptionSpec[];
 
@@ -120,7 +120,7 @@ export const STORE_OPTIONS = [
     env: "DENCLAVE_STORE",
     formerEnv: "STORE",
     value: "STORE",
-    help: "dynamodb or sqlite:<file>; by default sqlite:accounts.sqlite, with -t dynamodb",
+    help: "dynamodb or sqlite:<file>; the default is sqlite:accounts.sqlite, or dynamodb with -t",
   },
   TABLE_OPTION,
 ] as const satisfies readonly OptionSpec[];
@@ -134,7 +134,7 @@ export const ENCLAVE_OPTIONS = [
     formerEnv: "CID",
     value: "CID",
     default: "16",
-    help: "the enclave's CID; the option wins over DENCLAVE_CONNECT",
+    help: "the enclave's CID; overrides DENCLAVE_CONNECT",
   },
   {
     name: "port",
@@ -143,16 +143,16 @@ export const ENCLAVE_OPTIONS = [
     formerEnv: "PORT",
     value: "PORT",
     default: "5000",
-    help: "its vsock port; the option wins over DENCLAVE_CONNECT",
+    help: "the enclave's vsock port; overrides DENCLAVE_CONNECT",
   },
   {
     name: "connect",
     env: "DENCLAVE_CONNECT",
     formerEnv: "CONNECT",
     value: "ADDRESS",
-    help: "another address: tcp:<host>:<port>, unix:<path>, for a service on a host",
+    help: "the service's address if it is not an enclave: tcp:<host>:<port> or unix:<path>",
   },
-  { name: "timeout-ms", value: "MS", default: "65000", help: "wait for a reply" },
+  { name: "timeout-ms", value: "MS", default: "65000", help: "how long to wait for a reply" },
 ] as const satisfies readonly OptionSpec[];
 
 const DEFAULT_TABLE = "AccountTable";
@@ -203,7 +203,7 @@ export function checkRegion(options: Options, key: KeyArn): void {
   const region = options.text("region");
   if (!options.isFlag("region") || region === key.region) return;
   throw new UsageError(
-    `--region is ${region}, and the key's ARN says ${key.region}`,
+    `--region is ${region}, but the key's ARN says ${key.region}`,
     "Leave --region out: the ARN has it.",
   );
 }
@@ -232,7 +232,7 @@ export function storeKind(options: Options): string {
     if (options.isFlag("store") && store !== "dynamodb") {
       throw new UsageError(
         `--table does not go with --store ${store}`,
-        "A table is DynamoDB's: give one of the two.",
+        "Tables are for DynamoDB: give only one of the two.",
       );
     }
     return "dynamodb";

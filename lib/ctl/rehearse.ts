@@ -19,13 +19,13 @@ const SPECS = [
     name: "measurements",
     short: "m",
     value: "FILE",
-    help: "PCRs of the first build: JSON of denclavectl eif describe; made up, unless given",
+    help: "PCRs of the first build: JSON from denclavectl eif describe; invented by default",
   },
-  { name: "next", value: "FILE", help: "PCRs of the next build; made up, unless given" },
+  { name: "next", value: "FILE", help: "PCRs of the next build; invented by default" },
   {
     name: "dir",
     value: "DIR",
-    help: "keep the files here, in a folder that is not there yet; else in one that is removed at the end",
+    help: "keep the files in this folder, which must not exist yet; by default they are deleted at the end",
   },
   ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
@@ -362,7 +362,7 @@ async function makeFolder(dir: string | undefined): Promise<string> {
   } catch (thrown) {
     throw new EnclaveError(`Cannot make ${dir}: ${messageOf(thrown)}`, {
       code: "usage",
-      hint: "Name a folder that is not there yet.",
+      hint: "Name a folder that does not exist yet.",
       cause: thrown,
     });
   }

@@ -27,7 +27,11 @@ import { exportsAead, librariesIn, libraryProblems } from "./image_checks.ts";
 import type { CtlIo } from "./io.ts";
 
 const SPECS = [
-  { name: "sysroot", value: "DIR", help: "where loader and C library come from (default /)" },
+  {
+    name: "sysroot",
+    value: "DIR",
+    help: "root of the file tree with the loader and the C library (default /)",
+  },
   { name: "json", help: "print the result as JSON" },
   ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];

@@ -28,7 +28,7 @@ export async function createTable(argv: readonly string[], io: CtlIo): Promise<n
   io.stdout(
     options.on("json")
       ? `${JSON.stringify({ store: store.description, outcome })}\n`
-      : `${store.description}: ${outcome === "created" ? "created" : "was there already"}\n`,
+      : `${store.description}: ${outcome === "created" ? "created" : "exists already"}\n`,
   );
   return EXIT.ok;
 }

@@ -58,7 +58,7 @@ const DEAD: readonly DeadImage[] = [
     name: "no --lib-dir",
     files: { "enclave.yaml": String(INPUTS["enclave.yaml"]).replace("lib_dir: in\n", "") },
     code: 69,
-    says: /no --lib-dir\n.*docs\/image\.md/,
+    says: /--lib-dir is not set\n.*docs\/image\.md/,
     allow: ["--allow-other-program"],
   },
   {
