@@ -106,7 +106,7 @@ function productionPermissions(options: Options, binary: string): readonly Permi
     {
       flag: `--allow-ffi=${[...libraries, ...LIBC_PATHS].join(",")}`,
       why:
-        "calls the AWS Nitro Enclaves SDK; opens /dev/nsm and _exit of libc. Who holds FFI can read files and run any code: given up before it serves",
+        "calls the AWS Nitro Enclaves SDK; opens /dev/nsm and _exit of libc. FFI allows reading files and running any code, so it is given up before serving",
     },
     {
       flag: `--allow-run=${directory}/${binary}`,

@@ -46,7 +46,7 @@ async function main(argv: readonly string[]): Promise<number> {
   if (json) {
     stdout(`${JSON.stringify({ ok: report.ok, ms, version: VERSION, steps: report.results }, null, 2)}\n`);
   } else {stdout(
-      `\n${report.results.length - failed} of ${report.results.length} steps as they should be, ${ms} ms\n`,
+      `\n${report.results.length - failed} of ${report.results.length} steps as expected, ${ms} ms\n`,
     );}
   return report.ok ? EXIT.ok : EXIT.failed;
 }

@@ -178,10 +178,10 @@ export async function libraryProblems(
     problems.push(
       new EifError(
         "symbol_missing",
-        `${library.from} needs ${named(missing)}, which none of its libraries has`,
+        `${library.from} needs ${named(missing)}, which none of its libraries exports`,
         {
           hint:
-            "Link it with the libraries that have them. --allow-missing-symbols takes it as it is: a call of one ends the process.",
+            "Link it with the libraries that export them. --allow-missing-symbols accepts it as it is; calling a missing function ends the process.",
         },
       ),
     );
@@ -224,7 +224,7 @@ export async function checkProgram(checks: ProgramChecks): Promise<void> {
       `${binary.name} was compiled for ${permissions.run.join(", ") || "no path"} and ${
         permissions.ffi.filter((path) => path.endsWith(`/${LIBRARY_FILES.sdk}`)).join(", ") || "no libraries"
       }, and cannot use ${paths.join(", ")}`,
-      "Give --install-dir and the binary's name as they were when it was compiled, or compile it again: deno task compile --install-dir DIR --output FILE.",
+      "Give the --install-dir and binary name that it was compiled with, or recompile it: deno task compile --install-dir DIR --output FILE.",
     );
   }
   checkConfiguration(checks, permissions);
@@ -244,7 +244,7 @@ function checkConfiguration(
   const [first, ...argv] = command;
   if (first !== program) {
     throw dead(
-      `The image would start ${first ?? "nothing"}, and the program is ${program}`,
+      `The image would start ${first ?? "nothing"}, but the program is ${program}`,
       "Begin --cmd with the program's path, or leave it out.",
     );
   }
@@ -271,13 +271,13 @@ function checkConfiguration(
   const { config: { keys, address }, libraryDir } = found;
   if (keys.length === 0 && !allowNoKeys) {
     throw dead(
-      "The image names no KMS key, so that no request can have one",
-      "Give --env KMS_KEYS=<key arn>; --allow-no-kms-keys makes the image without.",
+      "The image names no KMS key, so every request would be refused",
+      "Give --env KMS_KEYS=<key arn>, or --allow-no-kms-keys to build the image without one.",
     );
   }
   if (libraryDir !== undefined && !ffi.includes(`${libraryDir.replace(/\/+$/, "")}/${LIBRARY_FILES.sdk}`)) {
     throw dead(
-      `The service would look for the SDK's libraries in ${libraryDir}, and may open ${ffi.join(", ")}`,
+      `The service would look for the SDK's libraries in ${libraryDir}, but may open only ${ffi.join(", ")}`,
       "Leave --library-dir and DENCLAVE_LIBRARY_DIR out.",
     );
   }
@@ -286,10 +286,10 @@ function checkConfiguration(
   const host = address.transport === "tcp" ? listen.replace(/:[0-9]+$/, "") : listen;
   if (!net.includes(listen) && !net.includes(host)) {
     throw dead(
-      `The service would listen on ${formatAddress(address)}, and was compiled for ${
+      `The service would listen on ${formatAddress(address)}, but was compiled for ${
         net.join(", ") || "no address"
       }`,
-      "Give the port that it was compiled for, or compile it for this one: deno task compile --port PORT.",
+      "Give the port that it was compiled for, or recompile it: deno task compile --port PORT.",
     );
   }
 }
@@ -303,7 +303,7 @@ function checkNames(environment: Readonly<Record<string, string>>): void {
     if (meant === undefined || name.length < 6) continue;
     throw dead(
       `The service does not read the variable ${JSON.stringify(name)}`,
-      `Did you mean ${meant}? If it is for something else, give it a name that is less alike.`,
+      `Did you mean ${meant}? If it is for something else, choose a less similar name.`,
     );
   }
 }
@@ -322,8 +322,8 @@ export function checkedBundle(
   if (allowOther && (all || bundle === undefined)) return bundle;
   if (bundle === undefined) {
     throw dead(
-      "The image has no CA certificates, so that TLS to KMS cannot work",
-      "Give --ca-bundle with the distribution's bundle; --allow-no-kms-ca makes the image without.",
+      "The image has no CA certificates, so TLS to KMS cannot work",
+      "Give --ca-bundle with the distribution's bundle, or --allow-no-kms-ca to build the image without one.",
     );
   }
   const selected = new TextEncoder().encode(selectCertificates(new TextDecoder().decode(bundle)));

@@ -31,10 +31,10 @@ export async function checkKernel(kernel: ByteSource, architecture?: Architectur
   if (found !== undefined && found === (architecture ?? found)) return;
   throw new EifError(
     "eif_input",
-    `${kernel.name} is ${found === undefined ? "no kernel" : `a kernel for ${found}`}`,
+    `${kernel.name} is ${found === undefined ? "not a kernel" : `a kernel for ${found}`}`,
     {
       hint:
-        "Give a bzImage for x86_64, or an uncompressed Image for aarch64. --allow-kernel takes the file as it is.",
+        "Give a bzImage for x86_64, or an uncompressed Image for aarch64. --allow-kernel accepts the file as it is.",
     },
   );
 }

@@ -26,17 +26,16 @@ export type EifCode =
 
 const HINTS: Readonly<Record<EifCode, string | undefined>> = {
   eif_unreadable: undefined,
-  eif_magic:
-    "Give an image as nitro-cli build-enclave or denclavectl eif build makes them: it begins with .eif.",
-  eif_version: "Versions 2 to 4 are known: build the image again with a current tool.",
+  eif_magic: "Give an image made by nitro-cli build-enclave or denclavectl eif build: it begins with .eif.",
+  eif_version: "Versions 2 to 4 are supported: rebuild the image with a current tool.",
   eif_truncated: "Copy the image again: a part of it is missing.",
   eif_layout:
     "Do not run this image: what is measured and what is booted could differ. Build or copy it again.",
   eif_sections: "An image has one kernel, then one command line, then ramdisks: build it again.",
-  eif_too_large: "Build the image again: no real one has such a section.",
+  eif_too_large: "Build the image again: this section is larger than in any valid image.",
   eif_metadata: "Build the image again: its metadata are not what nitro-cli writes.",
   eif_signature:
-    "Sign by a key on P-256, P-384 or P-521, with the certificate (PEM) of that very key, valid today.",
+    "Sign with a key on P-256, P-384 or P-521 and that key's certificate (PEM), which must be valid today.",
   eif_input: undefined,
   elf_malformed: "Give an ELF file for 64-bit Linux, x86-64 or aarch64.",
   library_missing:

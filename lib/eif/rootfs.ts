@@ -100,7 +100,7 @@ export async function collectRoot(options: RootOptions, open: OpenFile): Promise
     const before = files.get(file.path);
     if (before !== undefined && before.from !== file.from) {
       throw new EifError("eif_input", `Cannot put two files at ${file.path}`, {
-        hint: "Leave the one out that --file puts there.",
+        hint: "Remove the --file with that path.",
       });
     }
     files.set(file.path, file);

@@ -95,10 +95,10 @@ export async function openSigner(keyPem: Uint8Array, certificatePem: Uint8Array)
   }
   const curve = curveOf(key);
   if (curve === undefined) {
-    throw new EifError("eif_signature", "The signing key is of no kind that an image can be signed by");
+    throw new EifError("eif_signature", "The signing key is of a kind that cannot sign images");
   }
   if (!equalBytes(publicKeyInfo(createPublicKey(key)), certificate.publicKey)) {
-    throw new EifError("eif_signature", "The signing certificate is of another key than the signing key");
+    throw new EifError("eif_signature", "The signing certificate does not belong to the signing key");
   }
   const pkcs8 = new Uint8Array(key.export({ type: "pkcs8", format: "der" }));
   try {

@@ -168,7 +168,7 @@ export function hashSource(source: ByteSource): HashedSource {
 
 function changed(name: string): EifError {
   return new EifError("eif_unreadable", `Cannot read ${name}: it became shorter while it was read`, {
-    hint: "Try again when nothing writes to it.",
+    hint: "Try again when no program is writing to it.",
   });
 }
 

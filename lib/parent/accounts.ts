@@ -87,7 +87,7 @@ export async function findAccount(store: AccountStore, name: string): Promise<Ac
   if (row !== undefined) return row;
   throw new StoreError(`There is no account ${JSON.stringify(name)} in ${store.description}`, {
     code: "account_not_found",
-    hint: "account list shows those that are there.",
+    hint: "account list shows the stored accounts.",
   });
 }
 

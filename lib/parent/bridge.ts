@@ -76,7 +76,7 @@ export function parseBridgeListen(text: string, parseAddress: (text: string) => 
   const [, hostname, port] = /^http:\/\/(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})\/?$/.exec(text) ??
     [];
   if (hostname === undefined || port === undefined || Number(port) > 0xffff) {
-    throw invalidAddress(text, "Write http://127.0.0.1:<port>; the bridge speaks no TLS.");
+    throw invalidAddress(text, "Write http://127.0.0.1:<port>; the bridge does not support TLS.");
   }
   return { kind: "http", hostname: hostname.replace(/^\[(.*)\]$/, "$1"), port: Number(port) };
 }
@@ -157,7 +157,7 @@ export class Bridge implements AsyncDisposable {
     if (!isLoopback(hostname) && options.allowAnyAddress !== true) {
       throw invalidAddress(
         hostname,
-        "Other machines reach it, and with it the enclave: give a loopback address, or say --insecure-listen-any.",
+        "Other machines could reach the enclave through it: give a loopback address, or set --insecure-listen-any.",
       );
     }
     return where.kind === "http" ? await startHttp(options, where) : startRaw(options, where.address);
@@ -362,7 +362,7 @@ export class Bridge implements AsyncDisposable {
         403,
         "origin_refused",
         `Origin ${JSON.stringify(origin)} may not use this bridge`,
-        "Start it with --allow-origin for each web page that may.",
+        "Start it with --allow-origin for each permitted origin.",
       );
     }
     if (request.method === "OPTIONS" && isAllowed) return;

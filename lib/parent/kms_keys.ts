@@ -42,13 +42,13 @@ export async function createKey(options: CreateKeyOptions): Promise<CreatedKey> 
       const name = thrown instanceof Error ? thrown.name : "";
       throw new EnclaveError(
         `Cannot ${what} in ${region}: ${name}: ${messageOf(thrown)}${
-          arn === "" ? "" : ` (the key is there: ${arn})`
+          arn === "" ? "" : ` (the key was created: ${arn})`
         }`,
         {
           code: "kms_create_key",
           hint: arn === ""
             ? awsAdvice(name, "createKey").hint
-            : "Do this step by hand for that key, rather than make another one.",
+            : "Do this step manually for that key instead of creating another one.",
           cause: thrown,
         },
       );

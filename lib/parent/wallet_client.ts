@@ -28,9 +28,9 @@ export interface AccountSignature {
 export type SigningPayload = Readonly<Record<string, unknown>>;
 
 function unexpected(what: string): EnclaveError {
-  return new EnclaveError(`The enclave's reply is not as it should be: ${what}`, {
+  return new EnclaveError(`The enclave's reply is malformed: ${what}`, {
     code: "unexpected_reply",
-    hint: "Check that client and enclave are of the same version, and that this is the wallet's port.",
+    hint: "Check that the client and the enclave have the same version, and that this is the wallet's port.",
   });
 }
 

@@ -146,7 +146,7 @@ async function dryRunSealed(report: Report, nsm: SimulatedNsm): Promise<void> {
 
 /** Runs the section. */
 export async function dryRunAttestation(report: Report): Promise<void> {
-  report.section("Attestation (a simulated NSM, and a KMS that plays AWS's part: stand-ins)");
+  report.section("Attestation (stand-ins: a simulated NSM and a local KMS emulator)");
   using old = await SimulatedNsm.start({ pcrs: build("a") });
   using fresh = await SimulatedNsm.start({ pcrs: build("b"), sibling: old });
   await dryRunPolicies(report, { old, fresh });

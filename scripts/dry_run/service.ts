@@ -77,7 +77,7 @@ export async function startDryRunService(
   return { address, [Symbol.asyncDispose]: () => service.stop(1_000) };
 }
 
-/** The local KMS asks nobody who they are. */
+/** The local KMS does not check credentials. */
 export function dryRunCredentials(): CredentialSource {
   return new CredentialSource(() => Promise.resolve({ accessKeyId: "dry-run", secretAccessKey: "dry-run" }));
 }

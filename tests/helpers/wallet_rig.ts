@@ -22,7 +22,7 @@ import { type WalletOptions, WalletService } from "../../lib/service/wallet.ts";
 import { NO_GUARDS, type WalletGuards } from "../../lib/service/wallet_guards.ts";
 import type { WireObject } from "../../lib/wire/messages.ts";
 
-/** Credentials as a request has them. The local KMS asks nobody who they are. */
+/** Credentials as a request has them. The local KMS does not check credentials. */
 export const CREDENTIAL = {
   AccessKeyId: "ASIATEST",
   SecretAccessKey: "NEVER-SEEN-SECRET",

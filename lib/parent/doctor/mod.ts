@@ -44,13 +44,13 @@ const DEADLINE_MS = 30_000;
 async function within(ms: number, run: () => Promise<Verdict>): Promise<Verdict> {
   const { promise: late, resolve } = Promise.withResolvers<Verdict>();
   const timer = setTimeout(
-    () => resolve(fail(`it took longer than ${ms} ms`, "Something hangs: look at it by hand.")),
+    () => resolve(fail(`it took longer than ${ms} ms`, "Check it manually.")),
     ms,
   );
   try {
     return await Promise.race([run(), late]);
   } catch (thrown) {
-    return fail(messageOf(thrown), "Look at it by hand.");
+    return fail(messageOf(thrown), "Check it manually.");
   } finally {
     clearTimeout(timer);
   }

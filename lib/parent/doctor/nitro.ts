@@ -122,7 +122,7 @@ async function allocatorConfig(context: DoctorContext): Promise<Verdict> {
     const seen = `${memoryMib} MiB and ${cpus} CPUs are set aside`;
     const remedy =
       `Set memory_mib: ${wantedMib} and cpu_count: ${wantedCpus} in ${ALLOCATOR_CONFIG}, then sudo systemctl restart ${ALLOCATOR_SERVICE}.`;
-    if (memoryMib < MIN_MEMORY_MIB) return fail(`${seen}: no enclave of ours boots in that`, remedy);
+    if (memoryMib < MIN_MEMORY_MIB) return fail(`${seen}: too little for this enclave to boot`, remedy);
     if (memoryMib < wantedMib || cpus < wantedCpus) {
       return warn(`${seen}; ${wantedMib} MiB and ${wantedCpus} CPUs are wanted`, remedy);
     }

@@ -52,9 +52,9 @@ const LENGTHS = {
 const MAX_DOCUMENT_LENGTH = 16_384;
 
 function unexpected(what: string): GatewayError {
-  return new GatewayError(`The enclave's reply is not as it should be: ${what}`, {
+  return new GatewayError(`The enclave's reply is malformed: ${what}`, {
     code: "unexpected_reply",
-    hint: "Check that gateway and enclave are of the same version. Nothing was stored.",
+    hint: "Check that the gateway and the enclave have the same version. Nothing was stored.",
   });
 }
 
@@ -202,10 +202,12 @@ export function enclaveMasterKey(
         return { scheme, signature, publicKey, boot: textOf(reply, "boot_id") };
       }
       throw new GatewayError(
-        `Enclave ${enclaveId} gave a signature that is not by the stored key ${encodeHex(publicKey)}`,
+        `Enclave ${enclaveId} returned a signature that does not match the stored key ${
+          encodeHex(publicKey)
+        }`,
         {
           code: "signature_wrong",
-          hint: "Do not use it. Another key is in the enclave: restart it and run gateway init.",
+          hint: "Do not use it. The enclave holds another key: restart it and run gateway init.",
         },
       );
     },

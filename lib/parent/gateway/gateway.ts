@@ -85,7 +85,7 @@ export async function initMasterKey(
     refuse: ({ from }) =>
       from.origin === "generated"
         ? undefined
-        : "the enclave did not make it: it was given as a row before. Restart the enclave, then try again",
+        : "the enclave did not make it but opened it from a row. Restart the enclave, then try again",
   });
   store.insert(made.row, signed);
   const kept = await prove(tools, made.row);
@@ -113,7 +113,7 @@ async function catchUp(
 }
 
 function otherKey({ enclaveId }: StoredMasterKey): GatewayError {
-  return new GatewayError(`Enclave ${enclaveId} answered with another row than was sent`, {
+  return new GatewayError(`Enclave ${enclaveId} answered with a different row than the one sent`, {
     code: "master_key_changed",
     hint: "Nothing was stored. Restart the enclave and run gateway init.",
   });
@@ -126,7 +126,7 @@ export function requireStored(store: MasterKeyStore, enclaveId: number): StoredM
   throw new GatewayError(`There is no master key of enclave ${enclaveId} in ${store.file}`, {
     code: "master_key_missing",
     hint:
-      "If this is the first time: gateway init --new. Else this is another database than the one that has the key: a new key would be a second one.",
+      "If this is the first time: gateway init --new. Otherwise this is not the database that holds the key, and --new would create a second one.",
   });
 }
 

@@ -106,9 +106,9 @@ export function isSameRow(a: StoredMasterKey, b: StoredMasterKey): boolean {
 }
 
 function changed(enclaveId: number): GatewayError {
-  return new GatewayError(`The stored key of enclave ${enclaveId} is not the one that this was begun with`, {
+  return new GatewayError(`The stored key of enclave ${enclaveId} changed during this operation`, {
     code: "master_key_changed",
-    hint: "Another gateway was at work: nothing was changed. Look with gateway status, then try again.",
+    hint: "Another gateway changed it. Nothing was changed here. Check gateway status, then try again.",
   });
 }
 
@@ -132,7 +132,7 @@ function parseRow(file: string, value: unknown): StoredMasterKey {
   }
   throw new StoreError(`A row of enclave_master_keys in ${file} has a column of another type`, {
     code: "store_row_damaged",
-    hint: "Restore the database from a backup: nothing else has the key.",
+    hint: "Restore the database from a backup: the key exists nowhere else.",
   });
 }
 
@@ -155,7 +155,7 @@ function parseEpoch(file: string, value: unknown): StoredEpoch {
   }
   throw new StoreError(`A row of enclave_master_key_epochs in ${file} has a column of another type`, {
     code: "store_row_damaged",
-    hint: "Restore the database from a backup: nothing else has the documents.",
+    hint: "Restore the database from a backup: the documents exist nowhere else.",
   });
 }
 
@@ -199,7 +199,7 @@ export function openMasterKeyStore(
       if (thrown instanceof StoreError || thrown instanceof GatewayError) throw thrown;
       throw new StoreError(`Cannot ${doing} in ${file}: ${messageOf(thrown)}`, {
         code: "store_unavailable",
-        hint: "Check that the file is there, that its disk has space, and that no other program holds it.",
+        hint: "Check that the file exists, that its disk has space, and that no other program has locked it.",
         cause: thrown,
       });
     }

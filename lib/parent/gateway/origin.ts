@@ -59,7 +59,7 @@ function unproven(enclaveId: number, why: string): GatewayError {
   return new GatewayError(`Cannot show where the master key of enclave ${enclaveId} comes from: ${why}`, {
     code: "origin_unproven",
     hint:
-      "Whoever made it up may know it. Name the build that made it (-m, --pcr), old builds included; in development, without an NSM, accept it " +
+      "Somebody outside the enclave may know the key. Name the build that made it (-m, --pcr), old builds included; in development, without an NSM, accept it " +
       `by name: --accept-unproven-origin ${enclaveId}.`,
   });
 }

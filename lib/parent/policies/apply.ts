@@ -74,9 +74,9 @@ export async function applyChange(
   const { polls = POLLS, sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms)) } = options;
   const now = readKeyPolicy(await admin.getPolicy());
   if (diffKeyPolicies(before, now).length > 0) {
-    throw new PolicyError("The key's policy was changed by somebody else just now", {
+    throw new PolicyError("The key's policy was changed in the meantime", {
       code: "policy_changed",
-      hint: "Nothing was changed. Look at the difference again.",
+      hint: "Nothing was changed. Review the difference again.",
     });
   }
   await admin.putPolicy(formatKeyPolicy(after));

@@ -47,7 +47,7 @@ export function parsePcr(name: string, input: unknown): string {
   if (input === ZERO_PCR) {
     throw invalid(
       `Cannot use ${name}: it is all zeros`,
-      "That is an enclave in debug mode, whose PCRs say nothing. Take the measurements from the EIF.",
+      "An enclave in debug mode has these PCRs. Use the EIF's measurements.",
     );
   }
   return input.toLowerCase();

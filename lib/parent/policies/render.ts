@@ -158,7 +158,7 @@ export function renderKeyPolicy(options: RenderOptions): KeyPolicy {
   if (both !== undefined) {
     throw refused(
       `Cannot make ${both} both parent and administrator`,
-      "Who has the parent could change the policy: let another role look after the key.",
+      "An attacker on the parent could change the policy: let another role administer the key.",
     );
   }
   if (issuers.length > 0) checkPrincipals(issuers, "an issuer of session keys");
@@ -166,7 +166,7 @@ export function renderKeyPolicy(options: RenderOptions): KeyPolicy {
   if (issuing !== undefined) {
     throw refused(
       `Cannot make ${issuing} both parent and issuer of session keys`,
-      "Session keys belong to the owner of the data: a parent that wraps its own knows them.",
+      "Session keys belong to the owner of the data: a parent that wraps its own keys knows them.",
     );
   }
   const statements: KeyPolicyStatement[] = [{
@@ -264,7 +264,7 @@ export function rollOver(
   if (refusedBy.length > 0) {
     throw refused(
       `The policy would not admit the build: the Deny ${refusedBy.join(", ")} may refuse it`,
-      "Take that Deny out, or write the policy anew: denclavectl policy render.",
+      "Remove that Deny, or write a new policy: denclavectl policy render.",
     );
   }
   return sized(rolled);

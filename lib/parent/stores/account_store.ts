@@ -101,7 +101,7 @@ export function fromColumns(columns: Readonly<Record<string, unknown>>): Account
       `The row of account ${JSON.stringify(String(columns[COLUMNS.name]).slice(0, 128))} has no ${
         COLUMNS[field]
       }`,
-      { code: "store_row_damaged", hint: "Restore the row from a backup: nothing else has the key." },
+      { code: "store_row_damaged", hint: "Restore the row from a backup: the key exists nowhere else." },
     );
   };
   const [attestation, nonce] = [text("attestation"), text("nonce")];
@@ -121,6 +121,6 @@ export function fromColumns(columns: Readonly<Record<string, unknown>>): Account
 export function accountExists(name: string): StoreError {
   return new StoreError(`There is an account ${JSON.stringify(name)} already`, {
     code: "account_exists",
-    hint: "It was not touched. Choose another name, or see it: account show.",
+    hint: "It was not changed. Choose another name, or inspect it with account show.",
   });
 }

@@ -60,7 +60,7 @@ export function openSqliteStore(file: string, options: { readonly create?: boole
       if (thrown instanceof StoreError) throw thrown;
       throw new StoreError(`Cannot ${doing} in ${file}: ${messageOf(thrown)}`, {
         code: "store_unavailable",
-        hint: "Check that the file is there, that its disk has space, and that no other program holds it.",
+        hint: "Check that the file exists, that its disk has space, and that no other program has locked it.",
         cause: thrown,
       });
     }

@@ -65,12 +65,12 @@ function migrate(
   };
   const version = () => pragma(database, "user_version");
   if (version() > 0 && pragma(database, "application_id") !== applicationId) {
-    refuse("it is a database of something else", "Name another file.");
+    refuse("it is another program's database", "Name another file.");
   }
   if (version() > migrations.length) {
     refuse(
       "it was written by a newer version of this program",
-      "Use that version, or restore a copy from before.",
+      "Use that version, or restore an older copy.",
     );
   }
   if (version() === migrations.length) return;
@@ -107,7 +107,7 @@ export function openSqliteFile(file: string, options: SqliteFileOptions): Databa
     throw new StoreError(`Cannot open the SQLite file ${file}: ${messageOf(thrown)}`, {
       code: "store_unavailable",
       hint: thrown instanceof Deno.errors.NotFound
-        ? `Make the folder ${dirname(resolve(file))} first, with mode 0700; or name a file elsewhere.`
+        ? `Make the folder ${dirname(resolve(file))} first, with mode 0700, or name a file elsewhere.`
         : "Check the path, its folder's permissions and space, and that it is a SQLite file.",
       cause: thrown,
     });
