@@ -1,5 +1,5 @@
 /**
- * `denclavectl attest verify`: whether a document is of the enclave that it should be.
+ * `denclavectl attest verify`: checks that a document comes from the expected enclave.
  *
  * @module
  */
@@ -32,7 +32,7 @@ ${helpLines(SPECS)}
 
 /** A document has 16 KiB at most; in base64, in a reply, a little more. */
 const MAX_LENGTH = 64 * 1024;
-/** COSE_Sign1 is an array of four, tagged or not: neither byte begins text. */
+/** First byte of a COSE_Sign1, an array of four, tagged or untagged. Text starts with neither. */
 const COSE_BEGINNINGS: readonly (number | undefined)[] = [0x84, 0xd2];
 
 async function readAll(stream: ReadableStream<Uint8Array>): Promise<Uint8Array<ArrayBuffer>> {
@@ -46,7 +46,7 @@ async function readAll(stream: ReadableStream<Uint8Array>): Promise<Uint8Array<A
   return bytes.slice(0, length);
 }
 
-/** The document, however it comes. */
+/** Reads the document from any of the accepted forms. */
 function documentOf(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   if (COSE_BEGINNINGS.includes(bytes[0])) return bytes;
   const text = new TextDecoder().decode(bytes).trim();

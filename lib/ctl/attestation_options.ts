@@ -1,6 +1,6 @@
 /**
- * Options that say what an attestation document must be: shared by all tools that verify one, so that none of them trusts an enclave that nothing
- * identifies.
+ * Options for what an attestation document must contain. All tools that verify documents share them, so that none of them trusts an unidentified
+ * enclave.
  *
  * @module
  */
@@ -22,7 +22,7 @@ export const PCR_OPTION = {
   help: "expect this PCR; repeat it or separate with commas for more. PCR0 or PCR8 is required",
 } as const satisfies OptionSpec;
 
-/** Under which root documents are verified. */
+/** The root certificate for verifying documents. */
 export const ROOT_OPTION = {
   name: "root",
   value: "FILE",
@@ -47,7 +47,7 @@ export const EXPECT_OPTIONS = [
   },
 ] as const satisfies readonly OptionSpec[];
 
-/** Options of those who verify a document that was kept. */
+/** Options for verifying a stored document. */
 export const VERIFY_OPTIONS = [
   { name: "nonce", value: "BASE64", help: "the nonce of the request that the document answers" },
   ...EXPECT_OPTIONS,
@@ -61,7 +61,7 @@ export const VERIFY_OPTIONS = [
 
 /** Which enclave is trusted. */
 export interface ExpectedEnclave {
-  /** The builds that will do. */
+  /** The accepted builds. */
   readonly pcrs: readonly ExpectedPcrs[];
   readonly allowDebug: boolean;
   readonly insecureSkipPcrs: boolean;
@@ -70,7 +70,7 @@ export interface ExpectedEnclave {
 }
 
 /**
- * Reads {@link EXPECT_OPTIONS}, and warns on stderr of what they give up.
+ * Reads {@link EXPECT_OPTIONS}, and warns on stderr about the checks that they disable.
  *
  * @throws {UsageError} when they identify no enclave: neither PCR0 nor PCR8, or a PCR of zeros.
  * @throws {EnclaveError} `measurements_invalid`
@@ -124,7 +124,7 @@ export async function readRoot(file: string): Promise<Uint8Array<ArrayBuffer>> {
   }
 }
 
-/** Whether any of {@link EXPECT_OPTIONS} that names an enclave, or whose word is taken for it, was given. */
+/** Whether any of {@link EXPECT_OPTIONS} that identifies an enclave or a root was given. */
 export function namesEnclave(options: Options): boolean {
   return ["pcr", "measurements", "root"].some((name) => options.text(name) !== undefined);
 }

@@ -1,5 +1,5 @@
 /**
- * `denclavectl bridge`: a local address that leads to the enclave, for programs in any language.
+ * `denclavectl bridge`: forwards a local address to the enclave, for programs in any language.
  *
  * @module
  */
@@ -81,7 +81,7 @@ ${helpLines(SPECS)}
 exit codes: 0 ended by a signal, 2 usage, 69 it cannot listen
 `;
 
-/** Carries connections until the process is told to end. */
+/** Forwards connections until the process is signalled to stop. */
 export async function runBridge(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(SPECS, argv, io.env);
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;

@@ -1,5 +1,5 @@
 /**
- * A client of the session key service for the command line: what a parent instance does, by hand.
+ * A command-line client of the session key service: sends the requests that a parent instance sends.
  *
  * @module
  */
@@ -155,20 +155,20 @@ async function tskOf(file: string): Promise<SecretBytes> {
   }
 }
 
-/** What --data means: a text, or bytes of stdin or a file. @throws {EnclaveError} `usage` */
+/** The bytes that --data names: its text, stdin or a file. @throws {EnclaveError} `usage` */
 async function dataOf(data: string): Promise<Uint8Array<ArrayBuffer>> {
   if (data === "-") return await readBytes("-", MAX_DATA);
   if (data.startsWith("@")) return await readBytes(data.slice(1), MAX_DATA);
   return encoder.encode(data);
 }
 
-/** The result as it is printed: text, which in JSON may be bytes instead. @throws {EnclaveError} `usage` */
+/** The result as it is printed: text, or with JSON also bytes. @throws {EnclaveError} `usage` */
 function shownResult(opened: Uint8Array, asJson: boolean): string {
   let text: string | undefined;
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(opened);
   } catch {
-    // It is no text.
+    // It is not UTF-8 text.
   }
   if (!asJson && text !== undefined) return text;
   if (asJson) {
@@ -180,7 +180,7 @@ function shownResult(opened: Uint8Array, asJson: boolean): string {
   throw new UsageError("The result is not UTF-8 text", "Use --json: data_base64 has the bytes.");
 }
 
-/** What a `process` sends: a blob that is sealed already, or data and the key to seal it with. */
+/** What `process` sends: an already sealed blob, or data and the key to seal it with. */
 type ProcessInput =
   | { readonly ciphertext: string; readonly requestId: string | undefined }
   | { readonly key: SecretBytes; readonly data: Uint8Array<ArrayBuffer> };
@@ -212,7 +212,7 @@ async function process(client: Requester, input: ProcessInput, options: Options)
   return shownResult(opened, options.on("json"));
 }
 
-/** Asks for a document, and prints what it answers, so that it can be kept and verified (`denclavectl attest verify`). */
+/** Requests a document and prints it with its nonce, so that it can be stored and verified (`denclavectl attest verify`). */
 function attestRequest(options: Options): WireObject {
   const nonce = nonceOf(options) ?? crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
   const userData = options.text("user-data");
@@ -239,7 +239,7 @@ async function clientKeyOf(options: Options): Promise<HpkeKeyPair | undefined> {
   }
 }
 
-/** The enclave that is verified; undefined where nothing is. @throws {UsageError} */
+/** The expected enclave; undefined if nothing is verified. @throws {UsageError} */
 async function enclaveToVerify(
   command: Command,
   options: Options,
@@ -297,7 +297,7 @@ async function verifyReply(
 }
 
 async function run(command: Command, options: Options, io: CtlIo): Promise<string> {
-  // What the command line lacks is said before a connection is made.
+  // Report missing options before connecting.
   const request = requestOf(command, options);
   const credentials = command === "configure" ? credentialSource(options, io) : undefined;
   await credentials?.get();
@@ -316,7 +316,7 @@ async function run(command: Command, options: Options, io: CtlIo): Promise<strin
   if (command === "attest" && expected !== undefined) {
     if (!options.on("insecure-skip-verification")) await verifyReply({ request, reply }, expected);
   }
-  // A document is worth nothing without the nonce that it answers.
+  // A document cannot be checked for freshness without its nonce.
   const shown = command === "attest" ? { ...reply, nonce: request["nonce"] } : reply;
   return options.on("json") ? JSON.stringify(shown) : JSON.stringify(shown, null, 2);
 }

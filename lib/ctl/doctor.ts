@@ -139,7 +139,7 @@ async function readTarget(options: Options, io: CtlIo): Promise<DoctorTarget> {
   return {
     address: enclaveAddress(options),
     key: key === undefined ? undefined : parseKeyArn(key),
-    // The environment's region is for what names none: a key's ARN does.
+    // A key's ARN takes precedence over the environment's region.
     region: key === undefined || options.isFlag("region") ? regionOf(options, io) : undefined,
     endpoint: options.text("endpoint-url"),
     measurements,

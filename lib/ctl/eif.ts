@@ -56,12 +56,12 @@ export function oneFile(options: Options): string {
   return file;
 }
 
-/** A text out of a file, without what could steer a terminal. */
+/** Text from a file, without terminal control characters. */
 export function printable(text: string): string {
   return text.replace(/\p{C}/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16) ?? ""}}`);
 }
 
-/** A progress line in megabytes, for what takes long. */
+/** A progress line in megabytes, for long operations. */
 export function megabytes(label: string, bytes: number, io: CtlIo): Disposable & { at(done: number): void } {
   const total = Math.round(bytes / 1e6);
   const progress = new Progress(`${label}, MB`, total, { isTerminal: io.stderrIsTerminal, write: io.stderr });

@@ -1,5 +1,5 @@
 /**
- * `denclavectl eif build`: an image from a program and AWS's blobs, or from ramdisks that are there.
+ * `denclavectl eif build`: an image from a program and AWS's blobs, or from existing ramdisks.
  *
  * @module
  */
@@ -114,7 +114,7 @@ function settingOf(options: Options, option: string, { kind, value, max = 0 }: S
   }
 }
 
-/** What the options say; what they do not is left out, so that it does not hide the manifest's. */
+/** The settings that options give. Others are absent, so that they do not override the manifest's. */
 function settingsOf(options: Options): BuildSettings {
   return Object.fromEntries(
     settingEntries()
@@ -221,7 +221,7 @@ async function programOf(settings: BuildSettings, binary: string, blobs: ReturnT
   };
 }
 
-/** Refuses a program's image that would not work. @throws {EnclaveError} */
+/** Checks the image of a program. @throws {EnclaveError} if it would not work. */
 async function checkProgramPlan(
   plan: ProgramPlan,
   settings: BuildSettings,
@@ -250,7 +250,7 @@ async function checkProgramPlan(
   return root.architecture;
 }
 
-/** Refuses an image that would not work. @throws {EnclaveError} */
+/** Checks an image. @throws {EnclaveError} if it would not work. */
 async function checkPlan(plan: BuildPlan, settings: BuildSettings): Promise<void> {
   using files = new OpenFiles();
   const architecture = "program" in plan.content

@@ -100,7 +100,7 @@ export interface Comparison {
 
 type Measurements = Readonly<Record<string, string>>;
 
-/** What is read of a provenance. */
+/** The parts of a provenance that are read. */
 export interface Provenance {
   readonly image: { readonly sha256: string; readonly architecture: Architecture };
   readonly measurements: Measurements;
@@ -165,7 +165,7 @@ function sourceOf(value: unknown): Provenance["program"] {
 /**
  * Reads a provenance.
  *
- * @throws {EifError} `eif_input` that names what it lacks, or why it cannot be reproduced.
+ * @throws {EifError} `eif_input` that names what is missing, or why the image cannot be reproduced.
  */
 export function parseProvenance(text: string): Provenance {
   let value: unknown;
@@ -241,7 +241,7 @@ export function compareInputs(
   ];
 }
 
-/** Compares PCR 0 to 2: PCR 8 is of who signed. */
+/** Compares PCR 0 to 2. PCR 8 depends on the signer. */
 export function comparePcrs(name: string, theirs: Measurements, here: Measurements): readonly Comparison[] {
   return ["PCR0", "PCR1", "PCR2"].flatMap((pcr) => {
     const wanted = theirs[pcr]?.toLowerCase();
@@ -284,9 +284,9 @@ async function runProgram(
   );
 }
 
-/** The commit's files, in a folder of their own. */
+/** Checks out the commit's files into a separate folder. */
 async function checkOut(source: string, commit: string, folder: string): Promise<void> {
-  // Nothing of the user's settings changes the files; nothing of the clone is run.
+  // The user's git settings must not change the files, and no hook or filter of the clone may run.
   const settings = [
     "-c",
     "core.autocrlf=false",
@@ -372,7 +372,7 @@ async function buildAgain(recorded: Provenance, options: Options, binary: string
     if (equals < 1) throw new UsageError(`Cannot use ${JSON.stringify(pair)} for --file`, "Write PATH=FILE.");
     return { path: pair.slice(0, equals), mode: 0o644, from: pair.slice(equals + 1) };
   });
-  // In the order in which they are opened. What lies beside them for their sake is found from them.
+  // In the order in which they are opened. Their own dependencies are found from them.
   const libraries = Object.values(LIBRARY_FILES)
     .filter((name) => recorded.inputs.some(({ role }) => role === `${installDir}/${name}`))
     .flatMap((name) => libDir === undefined ? [] : [`${libDir}/${name}`]);
@@ -406,18 +406,18 @@ async function buildAgain(recorded: Provenance, options: Options, binary: string
   });
 }
 
-/** PCRs of a running enclave, from an attestation document that answers a nonce of this moment. */
+/** PCRs of a running enclave, from an attestation document with a new nonce. */
 async function attestedPcrs(address: string, verify: DocumentVerifier): Promise<Measurements> {
   using client = await Client.connect(parseAddress(address), { timeoutMs: ATTEST_MS });
   const nonce = crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
   const reply = await client.request({ type: "attest", nonce: encodeBase64(nonce) });
   const document = decodeBase64(requiredString(reply, "attestation_document", "the reply"));
-  // Whatever it runs: its PCRs are compared once the image is made.
+  // Accept any image here: its PCRs are compared after the image is built.
   const { pcrs } = await verify(document, { nonce, insecureSkipPcrs: true });
   return Object.fromEntries([...pcrs].map(([index, value]) => [`PCR${index}`, value]));
 }
 
-/** What others say that the image measures: a published file, a running enclave, the command line. */
+/** Measurements to compare with: a published file's, a running enclave's, those on the command line. */
 async function compareWithOthers(
   options: Options,
   { recorded, here, attested }: {
@@ -465,7 +465,7 @@ export async function reproduce(argv: readonly string[], io: CtlIo): Promise<num
     throw new UsageError("Which provenance?", "Give the image's .provenance.json.");
   }
   const recorded = parseProvenance(await readInput(file));
-  // What may be missing is found out before anything that takes long.
+  // Check for missing inputs before the slow steps.
   const attest = options.text("attest");
   if (attest === undefined && options.text("root") !== undefined) {
     throw new UsageError("--root goes with --attest");

@@ -1,6 +1,6 @@
 /**
- * `denclavectl emulator serve`: the local KMS emulator, for development. Of its library it takes the server alone: the enclave's side signs requests, by a
- * package that the parent's tools do not have.
+ * `denclavectl emulator serve`: the local KMS emulator, for development. Imports only the server: the client side signs requests with a
+ * package that the parent's tools do not include.
  *
  * @module
  */
@@ -138,12 +138,12 @@ async function serverOptions(options: Options): Promise<KmsEmulatorOptions> {
     policies,
     caller: options.text("caller"),
     root: root === undefined ? undefined : await readRoot(root),
-    // Last, so that nothing else can fail before the server takes them over.
+    // Last, so that nothing can fail between reading the keys and giving them to the server.
     accessKeys: accessKeys === undefined ? undefined : await readAccessKeys(accessKeys),
   };
 }
 
-/** Serves until the process is told to end. */
+/** Serves until the process is signalled to stop. */
 export async function runEmulator(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(SPECS, argv, io.env);
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;

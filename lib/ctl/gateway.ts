@@ -51,7 +51,7 @@ const SHARED = [
   ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
-/** Options of the commands that want to know where a key comes from. */
+/** Options of the commands that verify a key's origin. */
 const ORIGIN_OPTIONS = [
   ...EXPECT_OPTIONS,
   {
@@ -100,17 +100,17 @@ const ABOUT: Readonly<Record<(typeof GATEWAY_COMMANDS)[number], string>> = {
     "one has been opened and has signed after a restart of the enclave (gateway init).",
 };
 
-/** One line of what came of an enclave. */
+/** The result for one enclave, printed as one line. */
 interface Line {
   readonly enclave: number;
   readonly ok: boolean;
   readonly outcome: string;
   readonly fields?: Readonly<Record<string, string | number>>;
-  /** It could not be asked at all. */
+  /** Whether it could not be reached. */
   readonly away?: boolean;
 }
 
-/** Codes of what is not there, as opposed to what refuses. */
+/** Codes that mean that something is missing or unreachable, as opposed to refused. */
 const AWAY: readonly string[] = ["connect_failed", "no_reply", "no_credentials"];
 
 function enclavesOf(config: Config, options: Options): readonly EnclaveConfig[] {
@@ -244,7 +244,7 @@ function workOf(command: (typeof GATEWAY_COMMANDS)[number], config: Config, opti
   }
 }
 
-/** One enclave; what goes wrong with it is its line, and the others go on. */
+/** Runs the command for one enclave. An error becomes its line, and the other enclaves continue. */
 async function runOne(
   { enclaveId, address }: EnclaveConfig,
   { config, store, credentials, origin, work }: {

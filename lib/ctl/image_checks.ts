@@ -1,6 +1,6 @@
 /**
- * What makes an image of this program dead: libraries that the binary cannot open or use, a configuration that the service refuses, no KMS key, CA certificates
- * that KMS's do not chain to, a folder or a port that the binary was not compiled for. What any program needs is checked by lib/eif.
+ * Finds what would keep an image of this program from working: libraries that the binary cannot open or use, a configuration that the service rejects, no
+ * KMS key, no CA certificates for KMS, a folder or a port that the binary was not compiled for. lib/eif has the checks for any program.
  *
  * @module
  */
@@ -65,12 +65,12 @@ function isTexts(value: unknown): value is readonly string[] {
 }
 
 function parsePermissions(text: string): CompiledPermissions | undefined {
-  // One object without others in it, so it ends at the first brace outside of a text.
+  // The object has no nested objects, so it ends at the first brace outside a string.
   const [json] = /^\{(?:[^"{}]|"(?:[^"\\]|\\.)*")*\}/.exec(text) ?? [];
   if (json === undefined) return undefined;
   try {
     const { allow_net, allow_ffi, allow_run } = JSON.parse(json) as Record<string, unknown>;
-    // A program that may open every library is none of this project's.
+    // This project's binaries never have permission for every library.
     if (!isTexts(allow_ffi) || allow_ffi.length === 0) return undefined;
     return {
       net: isTexts(allow_net) ? allow_net : [],
@@ -236,7 +236,7 @@ function dead(message: string, hint: string, cause?: unknown): EifError {
 
 const SPECS = [...SERVE_OPTIONS, ...NITRO_OPTIONS, ...COMMON_OPTIONS];
 
-/** By the service's own table, as the binary reads it when it starts. */
+/** Checks the configuration with the service's own option table, as the binary does at start. */
 function checkConfiguration(
   { program, command = [program], environment, allowNoKeys }: ProgramChecks,
   { net, ffi }: CompiledPermissions,
@@ -294,12 +294,12 @@ function checkConfiguration(
   }
 }
 
-/** A name that is nearly one of the table's would be ignored by the service. */
+/** Rejects a variable whose name is nearly an option's: the service would ignore it. */
 function checkNames(environment: Readonly<Record<string, string>>): void {
   const known = SPECS.flatMap((spec) => "env" in spec ? [spec.env] : []);
   for (const name of Object.keys(environment)) {
     const meant = known.some((one) => one === name) ? undefined : nearest(name, known);
-    // A short name is near to many.
+    // Short names resemble many others.
     if (meant === undefined || name.length < 6) continue;
     throw dead(
       `The service does not read the variable ${JSON.stringify(name)}`,

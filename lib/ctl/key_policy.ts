@@ -236,7 +236,7 @@ async function openAdmin(options: Options, io: CtlIo): Promise<KeyAdmin> {
   });
 }
 
-/** The one file that is named. */
+/** The file on the command line. */
 function onePositional(options: Options): string {
   const [file, ...more] = options.positionals;
   if (file !== undefined && more.length === 0) return file;
@@ -327,7 +327,7 @@ function lintOptions(options: Options): LintOptions {
 
 const SEVERITY_COLOUR = { fail: "\x1b[31m", warn: "\x1b[33m" } as const;
 
-/** Findings as a person reads them: what, where, what to do. */
+/** Formats findings for a person: what, where, what to do. */
 function formatLint({ findings, ok }: LintReport, colour: boolean): string {
   const lines = findings.map(({ severity, rule, statement, message, remedy }) => {
     const mark = severity === "fail" ? "FAIL" : "warn";
@@ -340,7 +340,7 @@ function formatLint({ findings, ok }: LintReport, colour: boolean): string {
   return `${[...lines, `${ok ? "ok" : "not ok"}: ${count}`].join("\n")}\n`;
 }
 
-/** Prints a policy that was made, and what the linter says of it on stderr. */
+/** Prints a new policy, and the linter's findings on stderr. */
 function showPolicy(policy: KeyPolicy, report: LintReport, options: Options, io: CtlIo): number {
   if (options.on("json")) io.stdout(`${JSON.stringify({ policy, lint: report }, null, 2)}\n`);
   else {
@@ -371,7 +371,7 @@ function field(input: unknown, name: string): unknown {
     : undefined;
 }
 
-/** What the options say of the key. */
+/** The facts about the key from the options. */
 async function givenFacts(options: Options): Promise<KeyFacts> {
   const file = options.text("grants");
   const origin = options.text("origin");

@@ -71,7 +71,7 @@ export async function policyInit(argv: readonly string[], io: CtlIo): Promise<nu
     inspect: !options.on("no-inspect"),
     builds: builds.length === 0 ? ["build/enclave.json"] : builds,
   });
-  // What is missing is said before anything is written.
+  // Report missing options before writing.
   parsePolicyIntent(text, file);
   try {
     await Deno.writeTextFile(file, text, { createNew: true });

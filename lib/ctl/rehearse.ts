@@ -56,7 +56,7 @@ function failed(what: string, hint: string): EnclaveError {
 /** Tasks of `deno.json`, by name. */
 type TaskTable = Readonly<Record<string, { readonly command: string }>>;
 
-/** Runs tasks of `deno.json`, as a person would, and ends those that still run. */
+/** Runs tasks of `deno.json`, and stops those that are still running at the end. */
 class Tasks implements AsyncDisposable {
   /** Rejects when a service ends by itself. */
   readonly broken: Promise<never>;
@@ -164,7 +164,7 @@ class Tasks implements AsyncDisposable {
         try {
           child.kill(name);
         } catch {
-          // It has ended.
+          // It has already ended.
         }
       }
     };

@@ -84,7 +84,7 @@ async function versionByName(path: string): Promise<string | undefined> {
   return version;
 }
 
-/** What there is to say of a library. */
+/** What is reported about a library. */
 interface Described {
   readonly file: string;
   readonly architecture: string;
@@ -138,7 +138,7 @@ interface Report {
   readonly warnings: readonly string[];
 }
 
-/** Looks at a folder. @throws {EifError} when its libraries cannot be loaded. */
+/** Examines a folder. @throws {EifError} when its libraries cannot be loaded. */
 async function checkFolder(folder: string, sysroot: string): Promise<Report> {
   using files = new OpenFiles();
   const open = (path: string) => files.open(path);
@@ -150,7 +150,7 @@ async function checkFolder(folder: string, sysroot: string): Promise<Report> {
   let awsLc: string | undefined;
   let openSsl: string | undefined = systemOpenSsl(loaded);
   for (const file of loaded) {
-    // The distribution's own libraries are not looked into.
+    // Skip the distribution's own libraries.
     if (!file.from.startsWith(`${folder}/`)) continue;
     const texts = await textsIn(await open(file.from));
     awsLc ??= texts.awsLc;

@@ -17,7 +17,7 @@ const SPECS = [
   ...COMMON_OPTIONS,
 ];
 
-/** Makes the table, or finds it there. */
+/** Creates the table if it does not exist. */
 export async function createTable(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(SPECS, argv, io.env);
   if (options.on("help")) {

@@ -40,7 +40,7 @@ export interface CommandResult {
   readonly stderr: string;
 }
 
-/** The world, as the entry gives it. Each of these has a deadline of its own. */
+/** The environment that the entry point provides. Each function has its own deadline. */
 export interface DoctorWorld {
   /** Runs one of {@link PROGRAMS}. @throws {Deno.errors.NotFound} when there is no such program. */
   readonly run: (program: Program, args: readonly string[]) => Promise<CommandResult>;

@@ -52,7 +52,7 @@ export class StoreError extends EnclaveError {
 export interface AccountStore extends AsyncDisposable {
   /** For people: what and where. */
   readonly description: string;
-  /** Makes the table, or finds it there. */
+  /** Creates the table if it does not exist. */
   createTable(): Promise<"created" | "exists">;
   get(name: string): Promise<AccountRow | undefined>;
   /**
