@@ -181,7 +181,7 @@ export function nonceOf(options: Options): Uint8Array<ArrayBuffer> | undefined {
     const nonce = decodeBase64(text);
     if (nonce.length > 0) return nonce;
   } catch {
-    // Said below.
+    // The error below reports it.
   }
   throw new UsageError(
     `Cannot use ${JSON.stringify(text)} for --nonce`,

@@ -212,7 +212,7 @@ async function process(client: Requester, input: ProcessInput, options: Options)
   return shownResult(opened, options.on("json"));
 }
 
-/** Requests a document and prints it with its nonce, so that it can be stored and verified (`denclavectl attest verify`). */
+/** The `attest` request. Its nonce is printed with the reply, so that the document can be stored and verified (`denclavectl attest verify`). */
 function attestRequest(options: Options): WireObject {
   const nonce = nonceOf(options) ?? crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
   const userData = options.text("user-data");

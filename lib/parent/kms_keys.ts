@@ -26,7 +26,7 @@ export interface CreatedKey {
 }
 
 /**
- * Makes a key, then what belongs to it.
+ * Makes a key, then its alias and rotation.
  *
  * @throws {EnclaveError} `kms_create_key`. When the key was made but its alias or rotation was not, the message has the key's ARN: nothing
  * is lost, and it is not made twice.

@@ -1,5 +1,5 @@
 /**
- * Master keys in SQLite: a table of rows; beside it the rows that were replaced, until the new one has proven itself, and the history of
+ * Master keys in SQLite: a table of rows; beside it the replaced rows, until the new one has been used after a restart, and the history of
  * epochs with their attestation documents, which is kept.
  *
  * @module
@@ -39,20 +39,20 @@ export interface MasterKeyStore extends Disposable {
   /** Adds the first row of an enclave. @throws {GatewayError} `master_key_changed` when another key is there */
   insert(row: StoredMasterKey, signed?: SignedStatement): void;
   /**
-   * Puts a row in the place of one, which is kept: a compare-and-swap on the row and its epoch. Again with the same row it changes nothing.
+   * Replaces a row, which is kept in the history: a compare-and-swap on the row and its epoch. Repeating it with the same row changes nothing.
    *
-   * @param boot in which life of the enclave it was made: only another one proves it
+   * @param boot the enclave's boot in which the row was made: it counts as proven only in a later one
    * @throws {GatewayError} `master_key_changed` when what is there is not the old row.
    */
   replace(old: StoredMasterKey, row: StoredMasterKey, boot: string, signed?: SignedStatement): void;
   /** Epochs that the enclave's keys have had, oldest first; none from before they were kept. */
   epochs(enclaveId: number): readonly StoredEpoch[];
-  /** Rows that were replaced, oldest first, and in which life of the enclave. */
+  /** Replaced rows, oldest first, with the enclave's boot in which each was replaced. */
   history(enclaveId: number): readonly { readonly row: StoredMasterKey; readonly boot: string }[];
-  /** This row was opened, and signed, in this life of the enclave: if it is the present one, rows that were replaced in another are dropped. */
+  /** Records that this row was opened and signed in this boot of the enclave: if it is the current row, rows replaced in other boots are deleted. */
   prove(row: StoredMasterKey, boot: string): void;
   /**
-   * Puts a row that was replaced back in the place of the present one, which is kept in its stead.
+   * Restores a replaced row. The current row is kept in the history.
    *
    * @throws {GatewayError} `master_key_changed` when either is not there.
    */
@@ -242,7 +242,7 @@ export function openMasterKeyStore(
       attempt("write", () =>
         inTransaction(database, () => {
           const present = get(row.enclaveId);
-          // The enclave gives the same row to whoever asks at the same time.
+          // The enclave returns the same row to concurrent requests.
           if (present !== undefined && isSameRow(present, row)) return;
           if (present !== undefined) throw changed(row.enclaveId);
           database.prepare(`INSERT INTO enclave_master_keys (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)`).run(
@@ -254,7 +254,7 @@ export function openMasterKeyStore(
       attempt("write", () =>
         inTransaction(database, () => {
           const present = get(old.enclaveId);
-          // Another gateway has found the enclave ahead of its row, and stored what it holds.
+          // Another gateway found the enclave ahead of its row, and stored the new row.
           if (present !== undefined && isSameRow(present, row)) return;
           if (present === undefined || !isSameRow(present, old)) throw changed(old.enclaveId);
           keep(old, boot);

@@ -1,5 +1,5 @@
 /**
- * Giving a key its policy: what would change is worked out and shown first, and nobody locks themselves out.
+ * Applies a key policy: computes and shows the changes first, and refuses a policy that locks the caller out.
  *
  * @module
  */
@@ -37,7 +37,7 @@ export async function keyFacts(admin: KeyAdmin): Promise<KeyFacts> {
 }
 
 /**
- * Works out a change. Nothing is changed.
+ * Computes a change without applying it.
  *
  * @throws {PolicyError} `locks_out` when the caller could not change the policy again.
  */
@@ -61,7 +61,7 @@ export async function planChange(
 }
 
 /**
- * Makes a change that was shown.
+ * Applies a change that was computed and shown.
  *
  * @returns whether the new policy was seen; KMS may take a while
  * @throws {PolicyError} `policy_changed` when the policy is no longer what the change was worked out from.

@@ -82,7 +82,7 @@ function field(input: unknown, name: string): unknown {
 }
 
 /**
- * Reads an object with `Measurements: {PCR0, PCR1, PCR2, PCR8?}`, or what is in `Measurements` alone (`jq .Measurements`). Other fields are other people's, and ignored.
+ * Reads an object with `Measurements: {PCR0, PCR1, PCR2, PCR8?}`, or what is in `Measurements` alone (`jq .Measurements`). Other fields are ignored.
  *
  * @throws {PolicyError} `measurements_invalid`
  */

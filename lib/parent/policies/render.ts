@@ -31,7 +31,7 @@ export interface BuildStatementOptions {
 /** What a policy is made from. */
 export interface RenderOptions extends BuildStatementOptions {
   readonly builds: readonly Measurements[];
-  /** ARNs of the roles and users that look after the key. */
+  /** ARNs of the roles and users that administer the key. */
   readonly administrators: readonly string[];
   /** ARNs of the roles that may wrap session keys. */
   readonly issuers?: readonly string[];
@@ -225,7 +225,7 @@ function withValues(
 }
 
 /**
- * Adds a build beside those that are there, for the time in which both run: an Allow of its own, and its PCR0 in the guarding Denies. A policy
+ * Adds a build beside those that are there, so that both can run: an Allow of its own, and its PCR0 in the guarding Denies. A policy
  * that admits it already comes back as it is.
  *
  * @throws {PolicyError} `policy_refused`

@@ -1,6 +1,6 @@
 /**
- * Where the parent keeps accounts: what any store does, and what can go wrong. The rows are sealed and bound; a store that is lost loses the
- * accounts, a store that is read gives nothing away but names and addresses.
+ * Where the parent stores accounts: the interface of a store, and its errors. Rows are encrypted and authenticated. Losing the store loses the
+ * accounts; reading it reveals only names and addresses.
  *
  * @module
  */
@@ -37,7 +37,7 @@ export type StoreErrorCode =
   | "store_row_damaged"
   | "store_failed";
 
-/** A store did not do what it was asked. */
+/** A store operation failed. */
 export class StoreError extends EnclaveError {
   declare readonly code: StoreErrorCode;
   constructor(
@@ -65,7 +65,7 @@ export interface AccountStore extends AsyncDisposable {
   list(): AsyncIterable<AccountRow>;
 }
 
-/** Names of the columns, as the seed has them. */
+/** Names of the columns. */
 export const COLUMNS = {
   name: "Name",
   keyId: "KeyId",
