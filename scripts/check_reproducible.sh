@@ -29,7 +29,7 @@ done
 
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
-# Kernel, init and driver: any that look like them will do, for they are taken as they are.
+# Kernel, init and driver: stand-ins of the right format are enough, since they are copied unchanged.
 mkdir "$work/blobs"
 if [[ $(uname -m) == aarch64 ]]; then
   { head -c 56 /dev/zero; printf 'ARMd'; head -c 4096 /dev/zero; } >"$work/blobs/Image"

@@ -196,7 +196,7 @@ async function compile(options: Options): Promise<number> {
       "compile",
       "--quiet",
       "--no-prompt",
-      // The bundle is all there is: no configuration, no packages, no types.
+      // Only the bundle is compiled: no configuration, no packages, no types.
       ...["--no-config", "--no-lock", "--no-check", "--unstable-vsock"],
       // Else it reads compiled code from a fixed name in the folder for temporary files, where any user of the machine may have put it.
       "--no-code-cache",

@@ -1,6 +1,6 @@
 /**
- * The same service with development backends, for a host: the embedded KMS, which needs no AWS account, or a KMS over plain HTTPS. Also makes what
- * a first try needs: a session key, wrapped.
+ * The same service with development backends, for use on a host: the embedded KMS, which needs no AWS account, or a KMS over plain HTTPS. Also makes
+ * a wrapped session key for trying it out.
  *
  * @module
  */
@@ -120,7 +120,7 @@ interface Backend {
   /** What requests may select where no key is named. */
   readonly keys: readonly KeyArn[];
   readonly warnings: readonly string[];
-  /** What the service gets of a simulated module. */
+  /** The parts of a simulated module that the service uses. */
   readonly simulated: Pick<RunIo, "attester" | "entropy" | "measurements"> | undefined;
 }
 
@@ -143,7 +143,7 @@ async function openSimulatedNsm(options: Options): Promise<SimulatedNsm | undefi
   });
 }
 
-/** The module lives as long as the process. */
+/** The module exists as long as the process. */
 async function openBackend(options: Options): Promise<Backend> {
   const nsm = await openSimulatedNsm(options);
   const backend = await openKms(options, nsm);
@@ -201,7 +201,7 @@ async function openKms(options: Options, nsm: SimulatedNsm | undefined): Promise
   }
 }
 
-/** Aliases and ids name no region: they are in that of --region. */
+/** Aliases and ids contain no region: they are in that of --region. */
 function readConfig(options: Options): ServeConfig {
   const region = options.text("region") ?? DEFAULT_REGION;
   const config = options.text("kms") === "aws"
@@ -260,7 +260,7 @@ export async function main(argv: readonly string[], work: Workflow = workflow): 
     ...backend.simulated,
     aead: NODE_AEAD,
     selfTest: () => Promise.resolve([]),
-    // What the enclave's binary does not have, a workflow does not get here either. KMS's API is called over the network.
+    // Workflows get only the permissions that they have in the enclave's binary, plus the network for KMS's API.
     onListening: () =>
       giveUpPermissions([
         "read",

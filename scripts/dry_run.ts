@@ -1,6 +1,6 @@
 /**
- * The whole flow on this host, with embedded defaults: no enclave, no AWS account, no network beyond loopback. Shows what happened; exit code
- * 0 only if every step did what it should.
+ * The whole flow on this host, with embedded defaults: no enclave, no AWS account, no network beyond loopback. Prints each step's result; the exit code is
+ * 0 only if every step succeeded.
  *
  * @module
  */

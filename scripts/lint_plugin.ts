@@ -1,5 +1,5 @@
 /**
- * The house's own lint rules: who may import whom, and where a pointer may be named (docs/architecture.md, "Who may import whom").
+ * This project's own lint rules: who may import whom, and where a pointer may be named (docs/architecture.md, "Who may import whom").
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What reading, making or checking an enclave's image can fail at.
+ * Errors from reading, making or checking an enclave's image.
  *
  * @module
  */
@@ -8,15 +8,15 @@ import { EnclaveError } from "../errors.ts";
 /** What was wrong. */
 export type EifCode =
   | "eif_unreadable" // the file is not there, is no file, changed while it was read, or cannot be written
-  | "eif_magic" // no image at all
+  | "eif_magic" // not an image
   | "eif_version" // an image of a version that is not known
   | "eif_truncated" // the file ends before the image does
   | "eif_layout" // sections that overlap, leave gaps, or are not where the header says
   | "eif_sections" // a kind or an order of sections that no enclave boots from
   | "eif_too_large" // a part that has to be held in memory is larger than any real one
-  | "eif_metadata" // the metadata section is not what it has to be
-  | "eif_signature" // the signature section is not what it has to be, or the signing key and its certificate do not fit
-  | "eif_input" // what the image is to be made of cannot be used
+  | "eif_metadata" // the metadata section is invalid
+  | "eif_signature" // the signature section is invalid, or the signing key and its certificate do not belong together
+  | "eif_input" // an input of the image cannot be used
   | "elf_malformed" // a file is not an ELF file that this machine could load
   | "library_missing" // a library that a file needs was not found
   | "library_version" // a library is older than a file that needs it

@@ -100,7 +100,7 @@ export const SETTINGS = {
     kind: "number",
     env: "SOURCE_DATE_EPOCH",
     value: "SECONDS",
-    // As a cpio archive can say it.
+    // The largest time in a cpio archive.
     max: 0xffff_ffff,
     help: "timestamp of the build and of every file (default 0)",
   },
@@ -124,7 +124,7 @@ export const SETTINGS = {
 /** A setting's name in a manifest. */
 export type SettingName = keyof typeof SETTINGS;
 
-/** What a build is told, by manifest or options. */
+/** A build's settings, from the manifest and the options. */
 export type BuildSettings = {
   readonly [name in SettingName]?: SettingValues[(typeof SETTINGS)[name]["kind"]];
 };
