@@ -23,7 +23,7 @@ export interface Bundle {
 export interface BundleOptions {
   /** Relative to the repository. */
   readonly entry: string;
-  /** Lock file, relative to the repository: packages are those of this file alone. */
+  /** Lock file, relative to the repository: only this file's packages are used. */
   readonly lock: string;
   /** The bundle is made here. */
   readonly folder: string;

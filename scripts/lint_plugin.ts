@@ -62,7 +62,7 @@ const WALLS: readonly { readonly from: RegExp; readonly to: RegExp; readonly why
   {
     from: /^(main\.ts$|ffi\/|lib\/(service|kms|aws_ne|cli|wire|crypto|sealed|attestation)\/)/,
     to: /^lib\/aws\/(clients\.ts$|provider_chain\.ts$|deps\/)/,
-    why: "the AWS SDK for JavaScript is for the parent's side alone",
+    why: "only the parent's side may use the AWS SDK for JavaScript",
   },
   { from: /^(lib|ffi)\//, to: /^(scripts|tests)\//, why: "libraries do not know who uses them" },
   {

@@ -61,7 +61,7 @@ make_key() {
   fi
   local init=("${ctl[@]}" policy init -k "$key" --parent "$parent" --admin "$admin" --file "$file")
   if [[ -n $issuer ]]; then init+=(--issuer "$issuer"); fi
-  # On stderr: stdout is the ARN alone.
+  # On stderr: stdout has only the ARN.
   if $dry_run; then run "${init[@]}"; else "${init[@]}" >&2 || die 1 "the key $key was made, $file was not: continue with denclavectl policy init -k $key"; fi
   $dry_run || printf '%s\n' "$key"
 }

@@ -1,7 +1,7 @@
 /**
  * `denclavectl eif reproduce`: makes an image again from its commit and its inputs, and says whether it is the same, or what differs.
  *
- * Runs git and Deno. The clone that it is given is read alone: the commit is checked out into a folder of its own.
+ * Runs git and Deno. It only reads the given clone: the commit is checked out into a separate folder.
  *
  * @module
  */

@@ -281,7 +281,7 @@ function checkConfiguration(
       "Leave --library-dir and DENCLAVE_LIBRARY_DIR out.",
     );
   }
-  // A permission on TCP has no scheme, and may name the host alone.
+  // A permission for TCP has no scheme, and may consist of the host only.
   const listen = formatAddress(address).replace(/^tcp:/, "");
   const host = address.transport === "tcp" ? listen.replace(/:[0-9]+$/, "") : listen;
   if (!net.includes(listen) && !net.includes(host)) {

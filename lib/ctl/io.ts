@@ -241,7 +241,7 @@ export function storeKind(options: Options): string {
 }
 
 /**
- * Opens the store that the options name. The AWS SDK is loaded for DynamoDB alone.
+ * Opens the store that the options name. The AWS SDK is loaded only for DynamoDB.
  *
  * @param options.create whether to create a missing SQLite file
  * @throws {UsageError | StoreError}

@@ -101,7 +101,7 @@ class HttpProblem extends Error {
 }
 
 const PIECE = 32 * 1024;
-/** Owner alone. */
+/** Access for the owner only. */
 const SOCKET_MASK = 0o177;
 /** How long connections may continue after the bridge was told to stop. */
 const DRAIN_MS = 2_000;

@@ -1,5 +1,5 @@
 /**
- * A client that talks to the enclave alone, through any untrusted carrier: it has the enclave attest to a key, verifies the document, seals its requests for
+ * A client with an end-to-end encrypted connection to the enclave: it has the enclave attest to a key, verifies the document, seals its requests for
  * that key and opens the replies. The parent instance sees only lengths and times, and can withhold messages.
  *
  * @module

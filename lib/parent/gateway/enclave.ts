@@ -148,7 +148,7 @@ function rowFields(row: StoredMasterKey): WireObject {
   };
 }
 
-/** Those that are there. */
+/** The defined fields, in base64. */
 function base64Fields(fields: Readonly<Record<string, Uint8Array | undefined>>): WireObject {
   return Object.fromEntries(
     Object.entries(fields).flatMap(([name, bytes]) =>

@@ -241,8 +241,8 @@ function roleOf(arn: string): string {
 }
 
 /**
- * Why somebody could no longer change a policy that is in force; undefined when they can. Statements with conditions are taken for the
- * worse: an Allow with one does not count, a Deny with one does.
+ * Why somebody could no longer change a policy that is in force; undefined when they can. Statements with conditions are assumed to
+ * act against the caller: an Allow with one does not count, a Deny with one does.
  *
  * @param callerArn as STS names it
  */

@@ -43,7 +43,7 @@ export interface KeyFacts {
 export interface LintOptions {
   /** ARNs of the parent's roles, which review does not excuse. */
   readonly parents?: readonly string[];
-  /** ARNs of principals that somebody looked at: administrators. */
+  /** ARNs of reviewed administrators. */
   readonly reviewed?: readonly string[];
   /** Rules whose findings are taken as warnings. */
   readonly accepted?: readonly RuleId[];
@@ -152,7 +152,7 @@ function allowFindings(
     const explained = onConditions.some(({ severity }) => severity === "fail")
       ? new Set<KmsAction>(ATTESTED_USE)
       : new Set<KmsAction>();
-    // Encrypt for session keys alone forges no row of the wallet or the master key.
+    // Encrypt restricted to session keys cannot forge rows of the wallet or the master key.
     if (wrapsSessionKeysAlone(statement)) explained.add("Encrypt");
     found.push(...dangerFindings(statement, name, context, explained));
   } else {

@@ -225,7 +225,7 @@ function withValues(
 }
 
 /**
- * Adds a build beside those that are there, so that both can run: an Allow of its own, and its PCR0 in the guarding Denies. A policy
+ * Adds a build beside the existing ones, so that both can run: an Allow of its own, and its PCR0 in the guarding Denies. A policy
  * that admits it already comes back as it is.
  *
  * @throws {PolicyError} `policy_refused`
@@ -248,7 +248,7 @@ export function rollOver(
   );
   const allows = attestedAllows(policy);
   const added = buildStatement(build, sidsOf(statements), options);
-  // After the builds that are there, so that the list reads in order.
+  // After the existing builds, so that the list is in order.
   const last = allows.at(-1)?.index ?? statements.length - 1;
   statements.splice(last + 1, 0, added);
   const covered = ATTESTED_USE.every((action) =>
