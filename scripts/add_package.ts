@@ -27,7 +27,7 @@ const LOCKS: readonly (readonly [string, string])[] = [
 const CTL = ["ctl.lock", "scripts/ctl.ts"] as const;
 const SPECIFIER = /^npm:((?:@[a-z0-9][a-z0-9._-]*\/)?[a-z0-9][a-z0-9._-]*)(?:@([^/\s]+))?$/;
 
-/** Runs deno; its words when it fails. */
+/** Runs deno. @throws {EnclaveError} with its output when it fails. */
 async function deno(args: readonly string[]): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args: [...args] }).output();
   if (success) return new TextDecoder().decode(stdout);

@@ -4,11 +4,11 @@
 #   scripts/build-eif.sh --lib-dir DIR --ca-bundle FILE [options] [-- options of denclavectl eif build]
 #   scripts/build-eif.sh --docker IMAGE [options]
 #
-#   --lib-dir DIR     the SDK's libraries: no Docker, the same bytes on any machine (denclavectl eif build)
+#   --lib-dir DIR     the SDK's libraries: build without Docker, with the same bytes on any machine (denclavectl eif build)
 #   --ca-bundle FILE  CA certificates, PEM; those of KMS are taken from it
-#   --docker IMAGE    make the image by nitro-cli build-enclave, from this Docker image (docker build it first)
+#   --docker IMAGE    build the image with nitro-cli build-enclave from this Docker image (docker build it first)
 #   --output FILE     the image (default build/enclave.eif); measurements go to the same name with .json
-#   --dry-run         print the commands, run none
+#   --dry-run         print the commands without running them
 #   --help            this text
 set -euo pipefail
 folder=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")

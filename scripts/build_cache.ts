@@ -1,6 +1,6 @@
 /**
  * What the tests' peers are built into, kept across clones: a folder of the user's cache (`$XDG_CACHE_HOME/denclave`), one for each state of the
- * inputs. Nothing of it is part of the program.
+ * inputs. It is not part of the program.
  *
  * @module
  */

@@ -35,7 +35,7 @@ const built = await buildOnce({
 });
 if ("folder" in built) await linkTo(`${built.folder}/eif_peer`, PROGRAM);
 else {
-  // One of other sources would prove nothing.
+  // A peer built from other sources must not be used.
   await Deno.remove(PROGRAM, { recursive: true }).catch(() => {});
   console.error(`Could not build it; the tests that need it are skipped. ${built.problem}`);
 }

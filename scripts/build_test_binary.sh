@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compiles the binaries that tests/binary runs: the enclave's as it ships, but it may also listen on loopback, and the stand-ins lie beside it.
-# A second one looks in the folder of a library that is not the SDK; a third has the development backends; the last is denclavectl.
+# A second one looks in a folder whose library is not the SDK; a third has the development backends; the last is denclavectl.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 deno=${DENO:-deno}

@@ -1,5 +1,5 @@
 /**
- * One JavaScript file out of an entry point and all that it imports, and the source map that leads back. The same source gives the same bytes,
+ * Bundles an entry point and everything that it imports into one JavaScript file, with a source map. The same source gives the same bytes,
  * wherever the repository and Deno's cache are.
  *
  * Needs permission to run Deno, and to read and write the folder.
@@ -23,7 +23,7 @@ export interface Bundle {
 export interface BundleOptions {
   /** Relative to the repository. */
   readonly entry: string;
-  /** Lock file, relative to the repository: packages are those of this file alone. */
+  /** Lock file, relative to the repository: only this file's packages are used. */
   readonly lock: string;
   /** The bundle is made here. */
   readonly folder: string;
@@ -60,7 +60,7 @@ export async function sha256(path: string): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", await Deno.readFile(path))).toHex();
 }
 
-/** A source's name that says nothing of this machine: within the repository, or within a package. */
+/** A source's name without paths of this machine: relative to the repository or to a package. */
 export function sourceName(source: string, folder: string): string {
   const path = source.startsWith("file:")
     ? new URL(source).pathname
@@ -126,7 +126,7 @@ export async function bundle({ entry, lock, folder, name }: BundleOptions): Prom
   return { path, sha256: await sha256(path), map: { ...map, file: name } };
 }
 
-/** What a binary was made from: who has the same can make the same bytes, and compare. */
+/** What a binary was made from: the same inputs give the same bytes, which can be compared. */
 export interface BuildRecord {
   readonly file: string;
   readonly bytes: number;
@@ -153,7 +153,7 @@ export async function sourceState(): Promise<Pick<BuildRecord, "git_commit" | "d
       return { git_commit: commit, dirty: status.stdout !== "" };
     }
   } catch {
-    // There is no git.
+    // git is not installed.
   }
   return { git_commit: null, dirty: null };
 }

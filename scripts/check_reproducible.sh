@@ -6,7 +6,7 @@
 #
 #   --lib-dir DIR     the SDK's libraries (default tests/native/build: the stand-ins of the tests)
 #   --ca-bundle FILE  CA certificates (default /etc/ssl/certs/ca-certificates.crt)
-#   --ctl FILE        a compiled denclavectl: then eif reproduce is tried with it too, once as it should be and once with another library
+#   --ctl FILE        a compiled denclavectl: also test its eif reproduce, once with the same libraries and once with a changed one
 #   --help            this text
 #
 # DENO names the Deno that compiles (default deno). Changes that are not committed are not part of it.
@@ -29,7 +29,7 @@ done
 
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
-# Kernel, init and driver: any that look like them will do, for they are taken as they are.
+# Kernel, init and driver: stand-ins of the right format are enough, since they are copied unchanged.
 mkdir "$work/blobs"
 if [[ $(uname -m) == aarch64 ]]; then
   { head -c 56 /dev/zero; printf 'ARMd'; head -c 4096 /dev/zero; } >"$work/blobs/Image"

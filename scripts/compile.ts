@@ -28,7 +28,7 @@ const SPECS = [
     name: "flavour",
     value: "NAME",
     default: "production",
-    help: "production: main.ts, attested KMS alone; dev: scripts/dev.ts; ctl: scripts/ctl.ts",
+    help: "production: main.ts, with attested KMS only; dev: scripts/dev.ts; ctl: scripts/ctl.ts",
   },
   {
     name: "output",
@@ -41,9 +41,9 @@ const SPECS = [
     value: "DIR",
     default: "/app",
     help:
-      "absolute folder where the binary will be: it may open the SDK's libraries there, and start itself from there",
+      "absolute folder that the binary will run from: it may load the SDK's libraries and start itself only there",
   },
-  { name: "port", value: "PORT", default: "5000", help: "the vsock port that it may listen on" },
+  { name: "port", value: "PORT", default: "5000", help: "the vsock port that the binary may listen on" },
   {
     name: "target",
     value: "TRIPLE",
@@ -53,7 +53,7 @@ const SPECS = [
     name: "test-net",
     value: "HOST:PORT",
     multiple: true,
-    help: "for tests only: may also listen here; such a binary says so in its name (-test)",
+    help: "for tests only: an address that the binary may also listen on; its name then ends in -test",
   },
   { name: "json", help: "print the result as JSON" },
   ...COMMON_OPTIONS,
@@ -106,7 +106,7 @@ function productionPermissions(options: Options, binary: string): readonly Permi
     {
       flag: `--allow-ffi=${[...libraries, ...LIBC_PATHS].join(",")}`,
       why:
-        "calls the AWS Nitro Enclaves SDK; opens /dev/nsm and _exit of libc. Who holds FFI can read files and run any code: given up before it serves",
+        "calls the AWS Nitro Enclaves SDK; opens /dev/nsm and _exit of libc. FFI allows reading files and running any code, so it is given up before serving",
     },
     {
       flag: `--allow-run=${directory}/${binary}`,
@@ -196,7 +196,7 @@ async function compile(options: Options): Promise<number> {
       "compile",
       "--quiet",
       "--no-prompt",
-      // The bundle is all there is: no configuration, no packages, no types.
+      // Only the bundle is compiled: no configuration, no packages, no types.
       ...["--no-config", "--no-lock", "--no-check", "--unstable-vsock"],
       // Else it reads compiled code from a fixed name in the folder for temporary files, where any user of the machine may have put it.
       "--no-code-cache",

@@ -1,5 +1,5 @@
 /**
- * The entry point of `denclavectl`, the command line for everybody outside the enclave.
+ * The entry point of `denclavectl`, the command line for use outside the enclave.
  *
  * @module
  */

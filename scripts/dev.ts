@@ -1,6 +1,6 @@
 /**
- * The same service with development backends, for a host: the embedded KMS, which needs no AWS account, or a KMS over plain HTTPS. Also makes what
- * a first try needs: a session key, wrapped.
+ * The same service with development backends, for use on a host: the embedded KMS, which needs no AWS account, or a KMS over plain HTTPS. Also makes
+ * a wrapped session key for trying it out.
  *
  * @module
  */
@@ -35,11 +35,11 @@ const LOCAL_FILE = {
   name: "kms-local-file",
   env: "KMS_LOCAL_FILE",
   value: "FILE",
-  help: "keys of the local KMS, mode 0600, made when missing; without it they live in memory",
+  help: "keys of the local KMS, mode 0600, created if missing; without it they are kept in memory",
 } as const;
 const SPECS = [
   ...SERVE_OPTIONS.map((spec) =>
-    spec.name === "port" ? { ...spec, help: "TCP port to listen on, of 127.0.0.1" } : spec
+    spec.name === "port" ? { ...spec, help: "TCP port to listen on at 127.0.0.1" } : spec
   ),
   {
     name: "kms",
@@ -47,7 +47,7 @@ const SPECS = [
     value: "KIND",
     default: "local",
     help:
-      "which KMS: local, in this process; aws, KMS's API over HTTP(S), with attestation documents by --simulate-nsm alone",
+      "which KMS: local, in this process; aws, the KMS API over HTTP(S), with attestation documents only if --simulate-nsm is set",
   },
   LOCAL_FILE,
   {
@@ -55,19 +55,19 @@ const SPECS = [
     env: "KMS_ENDPOINT_URL",
     value: "URL",
     help:
-      "where KMS's API is for --kms aws, such as http://localhost:4566; else AWS's own, by the key's region",
+      "with --kms aws: the KMS API's URL, such as http://localhost:4566; the default is AWS's, in the key's region",
   },
   {
     name: "simulate-nsm",
     help:
-      "simulate the Nitro Security Module: attestation documents under a root that nobody trusts by itself",
+      "simulate the Nitro Security Module: its attestation documents have a root that clients do not trust by default",
   },
   {
     name: "measurements",
     short: "m",
     value: "FILE",
     help:
-      "with --simulate-nsm: the PCRs of this image, JSON of denclavectl eif describe; made up, unless given",
+      "with --simulate-nsm: the PCRs of this image, JSON from denclavectl eif describe; invented by default",
   },
   {
     name: "nsm-root",
@@ -78,7 +78,7 @@ const SPECS = [
   ...COMMON_OPTIONS,
 ] as const;
 const SIMULATED =
-  "simulated NSM: its attestation documents prove nothing, and only who names its root takes them";
+  "simulated NSM: its attestation documents prove nothing; only clients given its root accept them";
 const DEFAULT_REGION = "us-east-1";
 
 const HELP =
@@ -120,7 +120,7 @@ interface Backend {
   /** What requests may select where no key is named. */
   readonly keys: readonly KeyArn[];
   readonly warnings: readonly string[];
-  /** What the service gets of a simulated module. */
+  /** The parts of a simulated module that the service uses. */
   readonly simulated: Pick<RunIo, "attester" | "entropy" | "measurements"> | undefined;
 }
 
@@ -143,7 +143,7 @@ async function openSimulatedNsm(options: Options): Promise<SimulatedNsm | undefi
   });
 }
 
-/** The module lives as long as the process. */
+/** The module exists as long as the process. */
 async function openBackend(options: Options): Promise<Backend> {
   const nsm = await openSimulatedNsm(options);
   const backend = await openKms(options, nsm);
@@ -184,7 +184,7 @@ async function openKms(options: Options, nsm: SimulatedNsm | undefined): Promise
       if (nsm !== undefined && endpoint === undefined) {
         throw new UsageError(
           "--simulate-nsm with --kms aws needs --kms-endpoint-url",
-          "AWS's KMS takes no simulated documents. Start one with denclavectl emulator serve --root <the file of --nsm-root>.",
+          "AWS's KMS rejects simulated documents. Start an emulator with denclavectl emulator serve --root <the file of --nsm-root>.",
         );
       }
       const isReadable = endpoint !== undefined && isReadableOnTheWay(parseEndpoint(endpoint));
@@ -201,7 +201,7 @@ async function openKms(options: Options, nsm: SimulatedNsm | undefined): Promise
   }
 }
 
-/** Aliases and ids name no region: they are in that of --region. */
+/** Aliases and ids contain no region: they are in that of --region. */
 function readConfig(options: Options): ServeConfig {
   const region = options.text("region") ?? DEFAULT_REGION;
   const config = options.text("kms") === "aws"
@@ -260,7 +260,7 @@ export async function main(argv: readonly string[], work: Workflow = workflow): 
     ...backend.simulated,
     aead: NODE_AEAD,
     selfTest: () => Promise.resolve([]),
-    // What the enclave's binary does not have, a workflow does not get here either. KMS's API is called over the network.
+    // Workflows get only the permissions that they have in the enclave's binary, plus the network for KMS's API.
     onListening: () =>
       giveUpPermissions([
         "read",

@@ -1,6 +1,6 @@
 /**
- * The whole flow on this host, with embedded defaults: no enclave, no AWS account, no network beyond loopback. Shows what happened; exit code
- * 0 only if every step did what it should.
+ * The whole flow on this host, with embedded defaults: no enclave, no AWS account, no network beyond loopback. Prints each step's result; the exit code is
+ * 0 only if every step succeeded.
  *
  * @module
  */
@@ -46,7 +46,7 @@ async function main(argv: readonly string[]): Promise<number> {
   if (json) {
     stdout(`${JSON.stringify({ ok: report.ok, ms, version: VERSION, steps: report.results }, null, 2)}\n`);
   } else {stdout(
-      `\n${report.results.length - failed} of ${report.results.length} steps as they should be, ${ms} ms\n`,
+      `\n${report.results.length - failed} of ${report.results.length} steps as expected, ${ms} ms\n`,
     );}
   return report.ok ? EXIT.ok : EXIT.failed;
 }

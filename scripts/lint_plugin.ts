@@ -1,5 +1,5 @@
 /**
- * The house's own lint rules: who may import whom, and where a pointer may be named (docs/architecture.md, "Who may import whom").
+ * This project's own lint rules: who may import whom, and where a pointer may be named (docs/architecture.md, "Who may import whom").
  *
  * @module
  */
@@ -9,7 +9,7 @@ const WALLS: readonly { readonly from: RegExp; readonly to: RegExp; readonly why
   {
     from: /^ffi\//,
     to: /^lib\/(?!errors\.ts$|crypto\/secret_bytes\.ts$)/,
-    why: "ffi/ knows nothing of the app: error and secret types alone",
+    why: "ffi/ is independent of the app: it may import only error and secret types",
   },
   { from: /^lib\/service\//, to: /^ffi\//, why: "the service gets its ports (Kms, clock) from outside" },
   {
@@ -26,28 +26,28 @@ const WALLS: readonly { readonly from: RegExp; readonly to: RegExp; readonly why
     from: /^main\.ts$/,
     to:
       /^lib\/(parent|ctl|eif)\/|^lib\/kms\/(local|aws|attested_kms|development_key)\.ts$|^lib\/kms\/(aws|deps)\/|^scripts\//,
-    why: "what is measured stays small, and attested",
+    why: "the measured code stays small and uses only the attested KMS",
   },
   {
     from: /^(main\.ts$|lib\/(service|wire|aws_ne)\/)/,
     to:
       /^lib\/attestation\/(simulated|simulated_root|pem|verify|document|certificates|mod)\.ts$|^lib\/attestation\/deps\//,
-    why: "the enclave verifies nobody's documents, and trusts no root but AWS's",
+    why: "the enclave does not verify documents, and trusts no root but AWS's",
   },
   {
     from: /^lib\/attestation\/(mod|document|expectation|verify|certificates|cose|payload|errors|root)\.ts$/,
     to: /^ffi\/|^lib\/attestation\/(nsm|simulated|simulated_root)\.ts$/,
-    why: "who verifies documents may be a browser, and knows no module",
+    why: "documents are also verified in browsers, where there is no NSM",
   },
   {
     from: /^(main\.ts$|ffi\/|lib\/(?!kms_emulator\/|ctl\/))/,
     to: /^lib\/kms_emulator\//,
-    why: "what plays AWS's part is for development, and for scripts and tests alone",
+    why: "the KMS emulator is for development: only scripts and tests may import it",
   },
   {
     from: /^(main\.ts$|lib\/(service|wire|aws_ne|crypto|kms|cli)\/)/,
     to: /^lib\/config\//,
-    why: "files that the parent's owner writes configure no enclave",
+    why: "configuration files on the parent must not configure an enclave",
   },
   {
     from: /^lib\/(service|wire|aws_ne|kms|crypto|cli)\//,
@@ -57,25 +57,29 @@ const WALLS: readonly { readonly from: RegExp; readonly to: RegExp; readonly why
   {
     from: /^lib\/eif\//,
     to: /^ffi\/|^lib\/(service|parent|ctl|kms|aws_ne|cli)\//,
-    why: "images of any program: it knows neither this one nor its libraries",
+    why: "lib/eif builds images of any program, so it must not depend on this one",
   },
   {
     from: /^(main\.ts$|ffi\/|lib\/(service|kms|aws_ne|cli|wire|crypto|sealed|attestation)\/)/,
     to: /^lib\/aws\/(clients\.ts$|provider_chain\.ts$|deps\/)/,
-    why: "the AWS SDK for JavaScript is for the parent's side alone",
+    why: "only the parent's side may use the AWS SDK for JavaScript",
   },
   { from: /^(lib|ffi)\//, to: /^(scripts|tests)\//, why: "libraries do not know who uses them" },
   {
     from: /^lib\/sealed\//,
     to: /^ffi\/|^lib\/(service|parent|ctl|kms|cli)\//,
-    why: "who seals may be a browser, and is on either side",
+    why: "sealing is used on both sides, and in browsers",
   },
   {
     from: /^lib\/(asn1|cose)\/|^lib\/bytes\.ts$/,
     to: /^ffi\/|^lib\/(?!asn1\/|cose\/|std\/|bytes\.ts$|errors\.ts$)/,
-    why: "encodings know nothing of what is encoded",
+    why: "encodings do not depend on what they encode",
   },
-  { from: /^lib\/wire\//, to: /^lib\/(service|parent|ctl|kms|cli)\//, why: "the wire is for both sides" },
+  {
+    from: /^lib\/wire\//,
+    to: /^lib\/(service|parent|ctl|kms|cli)\//,
+    why: "the wire protocol is shared by both sides",
+  },
 ];
 
 /** A file's path from the root of the repository. */
@@ -147,7 +151,7 @@ const plugin: Deno.lint.Plugin = {
       create: (context) => {
         const report = (node: Deno.lint.Node) => {
           if (/^(ffi|tests)\//.test(repoPath(context.filename))) return;
-          context.report({ node, message: "Deno.dlopen is named in ffi/ alone" });
+          context.report({ node, message: "Only ffi/ may use Deno.dlopen" });
         };
         return {
           MemberExpression: (node) => {

@@ -177,7 +177,7 @@ export async function optionTables(): Promise<string> {
   ].join("\n\n");
 }
 
-/** The document with its generated part as it should be. */
+/** The document with an up-to-date generated part. */
 export async function configurationDocument(): Promise<string> {
   const text = await Deno.readTextFile(FILE);
   const [begin, end] = [text.indexOf(BEGIN), text.indexOf(END)];

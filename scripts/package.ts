@@ -1,6 +1,6 @@
 /**
- * `deno task package`: the client's side of the library as an npm tarball, ES modules and types. What is Deno's alone stays out: the package opens no
- * sockets, and its client is made over a stream. Needs npm, and its registry.
+ * `deno task package`: the client's side of the library as an npm tarball, ES modules and types. Code that only works in Deno is left out: the package opens no
+ * sockets, and its client uses a stream. Needs npm and its registry.
  *
  * @module
  */
@@ -60,7 +60,7 @@ async function stage(path: string, staged: Staged): Promise<void> {
   const imports: Readonly<Record<string, string>> = config.imports;
   const found: string[] = [];
   const text = (await Deno.readTextFile(`${ROOT}${file}`))
-    // What opens sockets is the client's own affair here.
+    // The package does not open sockets: its users provide a stream.
     .replace(path === "lib/wire/mod.ts" ? 'export * from "./socket.ts";\n' : "\0", "")
     .replace(SPECIFIER, (_whole, keyword: string, specifier: string) => {
       const mapped = imports[specifier] ?? specifier;

@@ -1,6 +1,6 @@
 /**
- * What is made from the tables of `lib/wire`: the tables of docs/protocol.md, and docs/protocol.schema.json. `deno task protocol` writes both; a test holds
- * them equal.
+ * Generates the tables of docs/protocol.md, and docs/protocol.schema.json, from the tables of `lib/wire`. `deno task protocol` writes both; a test checks that
+ * they are up to date.
  *
  * @module
  */
@@ -30,7 +30,7 @@ const NAMES: readonly (readonly [string, RequestSpec, "type" | "apiRequest"])[] 
   ),
 ];
 
-/** Characters that so many bytes have, at least and at most. Base64 may lack its padding. */
+/** The minimum and maximum length of encoded bytes, in characters. Base64 may lack its padding. */
 function charactersOf({ bytes, format }: FieldSpec): readonly [number, number] | undefined {
   if (bytes === undefined) return undefined;
   const [min, max] = typeof bytes === "number" ? [bytes, bytes] : bytes;
@@ -191,7 +191,7 @@ function requestSection([name, spec, by]: typeof NAMES[number]): string {
   ].join("\n\n");
 }
 
-/** What stands between the marks of docs/protocol.md, by the mark's name. */
+/** The text between the marks of docs/protocol.md, by the mark's name. */
 export function protocolTables(): Readonly<Record<string, string>> {
   return {
     requests: NAMES.map(requestSection).join("\n\n"),
@@ -210,7 +210,7 @@ export function protocolTables(): Readonly<Record<string, string>> {
   };
 }
 
-/** The document with its tables made anew. @throws {TypeError} when a mark is missing. */
+/** The document with regenerated tables. @throws {TypeError} when a mark is missing. */
 export function withTables(document: string): string {
   let text = document;
   for (const [name, table] of Object.entries(protocolTables())) {

@@ -8,8 +8,8 @@
 #   --memory MIB    memory (default 2048; at least 384)
 #   --cid CID       its address on vsock (default 16)
 #   --port PORT     the port that its service listens on (default 5000)
-#   --timeout S     wait so long for the service, seconds (default 60)
-#   --dry-run       print the commands, run none
+#   --timeout S     how long to wait for the service, seconds (default 60)
+#   --dry-run       print the commands without running them
 #   --help          this text
 #
 # There is no option for debug mode: an enclave in debug mode has zeros for PCRs, and gets no key.

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# The enclave's KMS key, in two steps: the key before the image, which has its ARN; the policy after, which has the image's measurements.
+# Sets up the enclave's KMS key in two steps: create the key before the image, which contains its ARN; set its policy after, from the image's measurements.
 #
 #   scripts/setup-kms.sh key --region REGION --parent ARN --admin ARN [options]   makes the key, writes the policy file, prints the key's ARN
 #   scripts/setup-kms.sh policy [options]                                         renders the policy for the policy file's builds, and applies it
 #
-#   --region REGION  key: where to make it
+#   --region REGION  key: the region to create it in
 #   --parent ARN     key: the role of the instance that the enclave runs on
-#   --admin ARN      key: the role that looks after it; you must be it, to change the policy
+#   --admin ARN      key: the role that administers it; changing the policy requires this role
 #   --issuer ARN     key: a role that may wrap session keys
 #   --alias NAME     key: its alias
 #   --file FILE      the policy file (default denclave-policy.yaml)
-#   --policy FILE    policy: where it is written (default build/key-policy.json)
-#   --yes            policy: give it to the key; without it the difference is shown alone
+#   --policy FILE    policy: the file to write (default build/key-policy.json)
+#   --yes            policy: apply it to the key; without this option, only show the difference
 #   --dry-run        print the commands, run none
 #   --help           this text
 set -euo pipefail
@@ -47,7 +47,7 @@ make_key() {
   # Checked before the key is made: a mistake must not leave one behind.
   local arn='^arn:aws[a-z-]*:iam::[0-9]{12}:[a-z-]+(/[^[:space:]]+)?$' given
   for given in "$parent" "$admin" ${issuer:+"$issuer"}; do
-    [[ $given =~ $arn ]] || usage_error "$given is no ARN of IAM, such as arn:aws:iam::111122223333:role/Name"
+    [[ $given =~ $arn ]] || usage_error "$given is not an IAM ARN, such as arn:aws:iam::111122223333:role/Name"
   done
   [[ ! -e $file ]] || die 1 "$file is there already: it names a key"
   local create=("${ctl[@]}" kms create-key --region "$region" --json) key
@@ -61,8 +61,8 @@ make_key() {
   fi
   local init=("${ctl[@]}" policy init -k "$key" --parent "$parent" --admin "$admin" --file "$file")
   if [[ -n $issuer ]]; then init+=(--issuer "$issuer"); fi
-  # On stderr: stdout is the ARN alone.
-  if $dry_run; then run "${init[@]}"; else "${init[@]}" >&2 || die 1 "the key $key was made, $file was not: go on with denclavectl policy init -k $key"; fi
+  # On stderr: stdout has only the ARN.
+  if $dry_run; then run "${init[@]}"; else "${init[@]}" >&2 || die 1 "the key $key was made, $file was not: continue with denclavectl policy init -k $key"; fi
   $dry_run || printf '%s\n' "$key"
 }
 

@@ -24,7 +24,7 @@ interface Suite {
   readonly name: string;
   readonly permissions: readonly string[];
   readonly why: string;
-  /** Whether each test must have ended what it began. Not where libraries and processes are shared by tests: those count what is left themselves. */
+  /** Whether each test must have ended what it began. False where tests share libraries and processes: those tests count leaks themselves. */
   readonly sanitized?: boolean;
   /** Whether its files run side by side, a thread for each core: where they share nothing and measure no time. */
   readonly parallel?: boolean;

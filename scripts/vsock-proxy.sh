@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts the vsock-proxy that the enclave reaches KMS by, and becomes it. TLS ends in the enclave: the proxy sees bytes alone.
+# Runs the vsock-proxy through which the enclave reaches KMS, in place of this script (exec). TLS ends in the enclave: the proxy sees only encrypted bytes.
 #
 #   scripts/vsock-proxy.sh --region REGION [options]
 #
@@ -7,7 +7,7 @@
 #   --port PORT       vsock port that the enclave connects to (default 8000)
 #   --workers N       connections at once (default 20)
 #   --config FILE     allow-list (default /etc/nitro_enclaves/vsock-proxy.yaml)
-#   --dry-run         print the command, do not run it
+#   --dry-run         print the command without running it
 #   --help            this text
 set -euo pipefail
 folder=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
@@ -28,7 +28,7 @@ while [[ $# -gt 0 ]]; do
 done
 [[ -n $region ]] || usage_error "--region must be given${REGION:+; the variable REGION is now called DENCLAVE_REGION}"
 # It becomes part of a host name.
-[[ ${#region} -le 32 && $region =~ ^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$ ]] || usage_error "$region is no region"
+[[ ${#region} -le 32 && $region =~ ^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$ ]] || usage_error "$region is not a region"
 number_of --port "$port" 1 4294967295
 number_of --workers "$workers" 1 10000
 

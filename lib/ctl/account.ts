@@ -40,18 +40,18 @@ const NAME = { name: "name", short: "n", value: "NAME", multiple: true, help: "t
 const KEY = {
   ...KEY_OPTION,
   value: "KEY",
-  help: "KMS key, ARN or id, where the enclave allows several",
+  help: "KMS key, ARN or id; needed if the enclave allows several",
 } as const;
 
 const LIST_SPECS = [...STORE_OPTIONS, ...AWS_OPTIONS, JSON_OPTION, ...COMMON_OPTIONS] as const;
 
 const CREATE_SPECS = [
-  { ...NAME, help: "its name; again or with commas for more" },
-  { name: "create", help: "the first time: make the SQLite database, in a folder that is there" },
+  { ...NAME, help: "the account's name; repeat it or separate with commas for more" },
+  { name: "create", help: "create the SQLite database, in an existing folder" },
   { name: "count", value: "N", help: "make N accounts: <name>-1 to <name>-N" },
   {
     name: "attest",
-    help: "verify the attestation document of the address before it is stored; fail where there is no NSM",
+    help: "verify the attestation document of the address before storing it; fail if there is no NSM",
   },
   ...EXPECT_OPTIONS,
   { name: "insecure-skip-verification", help: "for development: with --attest, keep an unverified document" },
@@ -77,7 +77,7 @@ const SIGN_SPECS = [
 
 const SHOW_SPECS = [
   NAME,
-  { name: "verify", help: "verify the row's attestation document, up to AWS's root" },
+  { name: "verify", help: "verify the account's attestation document up to AWS's root" },
   ...EXPECT_OPTIONS,
   ...LIST_SPECS,
 ] as const satisfies readonly OptionSpec[];
@@ -145,7 +145,7 @@ async function payloadsOf(
       if (!Array.isArray(items) || items.length === 0) {
         throw new UsageError(
           `Cannot use --items ${text}`,
-          "It must be a JSON array with a payload at least.",
+          "It must be a JSON array with at least one payload.",
         );
       }
       return { payloads: items as SigningPayload[], isBatch: true };
@@ -165,7 +165,11 @@ async function create(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(CREATE_SPECS, argv, io.env);
   if (options.on("help")) {
     return io.stdout(
-      help("create", "A row is written before its address is shown; none is ever overwritten.", CREATE_SPECS),
+      help(
+        "create",
+        "Stores each account before it prints the address. Existing accounts are never overwritten.",
+        CREATE_SPECS,
+      ),
     ),
       EXIT.ok;
   }
@@ -211,7 +215,7 @@ async function create(argv: readonly string[], io: CtlIo): Promise<number> {
     }
     if (made.some(({ attestation }) => attestation === undefined)) {
       io.stderr(
-        "Without an attestation document nothing can prove that these keys were made in an enclave: there is no NSM.\n",
+        "There is no NSM, so there is no attestation document and nothing proves that these keys were made in an enclave.\n",
       );
     }
   }
@@ -246,7 +250,7 @@ async function sign(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(SIGN_SPECS, argv, io.env);
   if (options.on("help")) {
     return io.stdout(
-      help("sign", "The enclave opens the account's key, signs with it and wipes it.", SIGN_SPECS),
+      help("sign", "The enclave decrypts the account's key, signs with it and wipes it.", SIGN_SPECS),
     ),
       EXIT.ok;
   }

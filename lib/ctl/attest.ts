@@ -1,5 +1,5 @@
 /**
- * `denclavectl attest verify`: whether a document is of the enclave that it should be.
+ * `denclavectl attest verify`: checks that a document comes from the expected enclave.
  *
  * @module
  */
@@ -24,7 +24,7 @@ const SPECS = [
 
 const HELP = `usage: denclavectl attest verify <file>|- [options]
 
-Verifies an attestation document up to AWS's root, or that of --root: the document itself, in base64, or a reply that has it.
+Verifies an attestation document up to AWS's root, or the root given with --root. The file holds the document, its base64, or a reply with it.
 Needs PCR0 (or PCR8) and the nonce of the request. With --at a stored document is verified; it proves where it comes from, and is not fresh.
 
 ${helpLines(SPECS)}
@@ -32,7 +32,7 @@ ${helpLines(SPECS)}
 
 /** A document has 16 KiB at most; in base64, in a reply, a little more. */
 const MAX_LENGTH = 64 * 1024;
-/** COSE_Sign1 is an array of four, tagged or not: neither byte begins text. */
+/** First byte of a COSE_Sign1, an array of four, tagged or untagged. Text starts with neither. */
 const COSE_BEGINNINGS: readonly (number | undefined)[] = [0x84, 0xd2];
 
 async function readAll(stream: ReadableStream<Uint8Array>): Promise<Uint8Array<ArrayBuffer>> {
@@ -46,7 +46,7 @@ async function readAll(stream: ReadableStream<Uint8Array>): Promise<Uint8Array<A
   return bytes.slice(0, length);
 }
 
-/** The document, however it comes. */
+/** Reads the document from any of the accepted forms. */
 function documentOf(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   if (COSE_BEGINNINGS.includes(bytes[0])) return bytes;
   const text = new TextDecoder().decode(bytes).trim();
@@ -65,7 +65,7 @@ async function readDocument(options: Options): Promise<Uint8Array<ArrayBuffer>> 
   } catch (thrown) {
     throw new UsageError(
       `Cannot read a document from ${file}: ${messageOf(thrown)}`,
-      "It must be the document itself, in base64, or in a reply's attestation_document.",
+      "It must be the document itself, its base64, or a reply with attestation_document.",
     );
   }
 }
@@ -108,9 +108,11 @@ export async function runAttest(_command: string, argv: readonly string[], io: C
   });
   const fields = fieldsOf(found, { fresh: nonce !== undefined && at === undefined });
   io.stdout(options.on("json") ? `${JSON.stringify(fields, null, 2)}\n` : `${formatFields(fields)}\n`);
-  if (nonce === undefined) io.stderr("Warning: its nonce was not compared: it may be a replay.\n");
+  if (nonce === undefined) {
+    io.stderr("Warning: the nonce was not checked, so the document may be a replay.\n");
+  }
   if (at !== undefined) {
-    io.stderr("Not fresh: it proves where it comes from, and not that the enclave runs now.\n");
+    io.stderr("Not fresh: the document proves its origin, but not that the enclave is running now.\n");
   }
   return EXIT.ok;
 }

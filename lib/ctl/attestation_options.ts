@@ -1,6 +1,6 @@
 /**
- * Options that say what an attestation document must be: shared by all tools that verify one, so that none of them trusts an enclave that nothing
- * identifies.
+ * Options for what an attestation document must contain. All tools that verify documents share them, so that none of them trusts an unidentified
+ * enclave.
  *
  * @module
  */
@@ -19,10 +19,10 @@ export const PCR_OPTION = {
   name: "pcr",
   value: "N=HEX",
   multiple: true,
-  help: "expect this PCR; again or with commas for more. PCR0, or PCR8, is required",
+  help: "expect this PCR; repeat it or separate with commas for more. PCR0 or PCR8 is required",
 } as const satisfies OptionSpec;
 
-/** Under which root documents are verified. */
+/** The root certificate for verifying documents. */
 export const ROOT_OPTION = {
   name: "root",
   value: "FILE",
@@ -36,32 +36,32 @@ export const EXPECT_OPTIONS = [
     short: "m",
     value: "FILE",
     multiple: true,
-    help: "expect one of the builds of this file: JSON of denclavectl eif build or nitro-cli describe-eif",
+    help: "expect one of the builds in this file: JSON from denclavectl eif build or nitro-cli describe-eif",
   },
   PCR_OPTION,
   ROOT_OPTION,
-  { name: "insecure-skip-pcrs", help: "for development: take any enclave, an attacker's too" },
+  { name: "insecure-skip-pcrs", help: "for development: accept any enclave, including an attacker's" },
   {
     name: "insecure-skip-debug-check",
-    help: "for development: take an enclave in debug mode, whose memory can be read",
+    help: "for development: accept an enclave in debug mode, whose console the parent can read",
   },
 ] as const satisfies readonly OptionSpec[];
 
-/** Options of those who verify a document that was kept. */
+/** Options for verifying a stored document. */
 export const VERIFY_OPTIONS = [
   { name: "nonce", value: "BASE64", help: "the nonce of the request that the document answers" },
   ...EXPECT_OPTIONS,
   {
     name: "at",
     value: "TIME",
-    help: "a stored document: verify as of this time (ISO 8601), or of when it was made (made)",
+    help: "for a stored document: verify as of this time (ISO 8601), or as of its own timestamp (made)",
   },
-  { name: "insecure-skip-nonce", help: "for development: take a document that may be a replay" },
+  { name: "insecure-skip-nonce", help: "for development: accept a document that may be a replay" },
 ] as const satisfies readonly OptionSpec[];
 
 /** Which enclave is trusted. */
 export interface ExpectedEnclave {
-  /** The builds that will do. */
+  /** The accepted builds. */
   readonly pcrs: readonly ExpectedPcrs[];
   readonly allowDebug: boolean;
   readonly insecureSkipPcrs: boolean;
@@ -70,7 +70,7 @@ export interface ExpectedEnclave {
 }
 
 /**
- * Reads {@link EXPECT_OPTIONS}, and warns on stderr of what they give up.
+ * Reads {@link EXPECT_OPTIONS}, and warns on stderr about the checks that they disable.
  *
  * @throws {UsageError} when they identify no enclave: neither PCR0 nor PCR8, or a PCR of zeros.
  * @throws {EnclaveError} `measurements_invalid`
@@ -88,12 +88,13 @@ export async function expectedEnclave(
       "Give --pcr 0=<96 hex digits> or --measurements <file> of the build.",
     );
   }
-  if (problem !== undefined) stderr(`Warning: any enclave is taken, an attacker's too: ${problem}\n`);
-  else if (isSignerAlone(pcrs)) {
-    stderr("Warning: PCR8 alone takes every image that was ever signed with that key. Add PCR0.\n");
+  if (problem !== undefined) {
+    stderr(`Warning: any enclave is accepted, including an attacker's: ${problem}\n`);
+  } else if (isSignerAlone(pcrs)) {
+    stderr("Warning: PCR8 alone accepts every image that was ever signed with that key. Add PCR0.\n");
   }
   const allowDebug = options.on("insecure-skip-debug-check");
-  if (allowDebug) stderr("Warning: an enclave in debug mode is taken, whose memory can be read.\n");
+  if (allowDebug) stderr("Warning: an enclave in debug mode is accepted; the parent can read its console.\n");
   return { pcrs, allowDebug, insecureSkipPcrs, verify: await documentVerifier(options, { stderr }) };
 }
 
@@ -105,7 +106,9 @@ export async function documentVerifier(
   const file = options.text("root");
   if (file === undefined) return verifyDocument;
   const root = await readRoot(file);
-  stderr(`Warning: documents are verified under ${file}, not under AWS's root: it proves no enclave.\n`);
+  stderr(
+    `Warning: documents are verified under ${file}, not under AWS's root: they do not prove a real enclave.\n`,
+  );
   return (document, expected) => verifyDocumentOf(root, document, expected);
 }
 
@@ -121,7 +124,7 @@ export async function readRoot(file: string): Promise<Uint8Array<ArrayBuffer>> {
   }
 }
 
-/** Whether any of {@link EXPECT_OPTIONS} that names an enclave, or whose word is taken for it, was given. */
+/** Whether any of {@link EXPECT_OPTIONS} that identifies an enclave or a root was given. */
 export function namesEnclave(options: Options): boolean {
   return ["pcr", "measurements", "root"].some((name) => options.text(name) !== undefined);
 }
@@ -178,7 +181,7 @@ export function nonceOf(options: Options): Uint8Array<ArrayBuffer> | undefined {
     const nonce = decodeBase64(text);
     if (nonce.length > 0) return nonce;
   } catch {
-    // Said below.
+    // The error below reports it.
   }
   throw new UsageError(
     `Cannot use ${JSON.stringify(text)} for --nonce`,

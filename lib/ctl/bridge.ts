@@ -1,5 +1,5 @@
 /**
- * `denclavectl bridge`: a local address that leads to the enclave, for programs in any language.
+ * `denclavectl bridge`: forwards a local address to the enclave, for programs in any language.
  *
  * @module
  */
@@ -28,7 +28,7 @@ const SPECS = [
     name: "max-connections",
     value: "N",
     default: String(BRIDGE_LIMITS.maxConnections),
-    help: "connections at the same time; further ones are closed, or answered 503",
+    help: "maximum number of connections; further ones are closed (unix, tcp) or answered with 503 (http)",
   },
   {
     name: "connect-ms",
@@ -58,13 +58,14 @@ const SPECS = [
     name: "allow-origin",
     value: "ORIGIN",
     multiple: true,
-    help: "http: a web page's origin that may use it (CORS), such as http://localhost:3000; again for more",
+    help:
+      "http: an origin that web pages may call from (CORS), such as http://localhost:3000; repeat for more",
   },
   {
     name: "insecure-listen-any",
-    help: "listen on an address that other machines reach: there is no TLS, and no check of who calls",
+    help: "allow an address that other machines can reach: there is no TLS and no authentication of callers",
   },
-  { name: "json", help: "print where it listens as JSON" },
+  { name: "json", help: "print the listening address as JSON" },
   ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
@@ -80,7 +81,7 @@ ${helpLines(SPECS)}
 exit codes: 0 ended by a signal, 2 usage, 69 it cannot listen
 `;
 
-/** Carries connections until the process is told to end. */
+/** Forwards connections until the process is signalled to stop. */
 export async function runBridge(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(SPECS, argv, io.env);
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;

@@ -1,5 +1,5 @@
 /**
- * A client of the session key service for the command line: what a parent instance does, by hand.
+ * A command-line client of the session key service: sends the requests that a parent instance sends.
  *
  * @module
  */
@@ -50,16 +50,16 @@ const SPECS = [
     help: "vsock:<cid>:<port>, tcp:<host>:<port> or unix:<path>",
   },
   { name: "framing", value: "NAME", default: "u32be", help: "framing: u32be, u64le or raw" },
-  { name: "timeout-ms", value: "MS", default: "65000", help: "wait for a reply" },
-  { name: "encrypted-tsk", value: "BASE64", help: "configure: the session key as KMS wrapped it" },
-  { name: "kms-key-id", value: "KEY", help: "configure: which of the allowed keys, where there are several" },
+  { name: "timeout-ms", value: "MS", default: "65000", help: "how long to wait for a reply" },
+  { name: "encrypted-tsk", value: "BASE64", help: "configure: the session key, wrapped by KMS" },
+  { name: "kms-key-id", value: "KEY", help: "configure: which KMS key, if the service allows several" },
   {
     name: "region",
     short: "r",
     value: "REGION",
-    help: "configure: the key's region, where it is not in the ARN",
+    help: "configure: the key's region, if no ARN gives it",
   },
-  { name: "epoch", value: "N", help: "configure: for a service that wants one" },
+  { name: "epoch", value: "N", help: "configure: the key's epoch, for a service that requires one" },
   {
     name: "tsk-file",
     value: "FILE",
@@ -68,16 +68,24 @@ const SPECS = [
   {
     name: "data",
     value: "TEXT",
-    help: "process: what to seal and send, or - for stdin, or @FILE; needs --tsk-file",
+    help: "process: the data to seal and send; - for stdin, @FILE for a file; needs --tsk-file",
   },
-  { name: "unbound", help: "process: the old blob format, for a service that knows no other" },
-  { name: "ciphertext", value: "HEX", help: "process: a blob that is sealed already" },
-  { name: "request-id", value: "HEX", help: "process: what the blob of --ciphertext is bound to" },
-  { name: "limit", value: "N", default: "100", help: "logs: at most so many events" },
+  { name: "unbound", help: "process: use the old blob format, for a service that supports no other" },
+  { name: "ciphertext", value: "HEX", help: "process: an already sealed blob" },
+  {
+    name: "request-id",
+    value: "HEX",
+    help: "process: the request id that the blob of --ciphertext is bound to",
+  },
+  { name: "limit", value: "N", default: "100", help: "logs: maximum number of events" },
   { name: "nonce", value: "BASE64", help: "attest: the document's nonce; random, unless given" },
-  { name: "user-data", value: "TEXT", help: "attest: what the document shall vouch for, up to 256 bytes" },
+  {
+    name: "user-data",
+    value: "TEXT",
+    help: "attest: text to include in the document as user data, up to 256 bytes",
+  },
   { name: "insecure-skip-verification", help: "for development: attest: print the document unverified" },
-  { name: "sealed", help: "seal requests for the enclave, after it attested to its key" },
+  { name: "sealed", help: "seal requests for the enclave after verifying its attestation" },
   ...EXPECT_OPTIONS,
   {
     name: "client-key-file",
@@ -112,7 +120,10 @@ const encoder = new TextEncoder();
 function configureRequest(options: Options): WireObject {
   const wrapped = options.text("encrypted-tsk");
   if (wrapped === undefined) {
-    throw new UsageError("--encrypted-tsk must be set", "It is what KMS Encrypt gave for the session key.");
+    throw new UsageError(
+      "--encrypted-tsk must be set",
+      "It is the output of KMS Encrypt for the session key.",
+    );
   }
   const optional: WireObject = {};
   const region = options.text("region");
@@ -144,20 +155,20 @@ async function tskOf(file: string): Promise<SecretBytes> {
   }
 }
 
-/** What --data means: a text, or bytes of stdin or a file. @throws {EnclaveError} `usage` */
+/** The bytes that --data names: its text, stdin or a file. @throws {EnclaveError} `usage` */
 async function dataOf(data: string): Promise<Uint8Array<ArrayBuffer>> {
   if (data === "-") return await readBytes("-", MAX_DATA);
   if (data.startsWith("@")) return await readBytes(data.slice(1), MAX_DATA);
   return encoder.encode(data);
 }
 
-/** The result as it is printed: text, which in JSON may be bytes instead. @throws {EnclaveError} `usage` */
+/** The result as it is printed: text, or with JSON also bytes. @throws {EnclaveError} `usage` */
 function shownResult(opened: Uint8Array, asJson: boolean): string {
   let text: string | undefined;
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(opened);
   } catch {
-    // It is no text.
+    // It is not UTF-8 text.
   }
   if (!asJson && text !== undefined) return text;
   if (asJson) {
@@ -166,10 +177,10 @@ function shownResult(opened: Uint8Array, asJson: boolean): string {
       ...(text === undefined ? { data_base64: encodeBase64(opened) } : { data: text }),
     });
   }
-  throw new UsageError("The result is not UTF-8 text", "Ask with --json: its data_base64 has the bytes.");
+  throw new UsageError("The result is not UTF-8 text", "Use --json: data_base64 has the bytes.");
 }
 
-/** What a `process` sends: a blob that is sealed already, or data and the key to seal it with. */
+/** What `process` sends: an already sealed blob, or data and the key to seal it with. */
 type ProcessInput =
   | { readonly ciphertext: string; readonly requestId: string | undefined }
   | { readonly key: SecretBytes; readonly data: Uint8Array<ArrayBuffer> };
@@ -201,7 +212,7 @@ async function process(client: Requester, input: ProcessInput, options: Options)
   return shownResult(opened, options.on("json"));
 }
 
-/** Asks for a document, and prints what it answers, so that it can be kept and verified (`denclavectl attest verify`). */
+/** The `attest` request. Its nonce is printed with the reply, so that the document can be stored and verified (`denclavectl attest verify`). */
 function attestRequest(options: Options): WireObject {
   const nonce = nonceOf(options) ?? crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
   const userData = options.text("user-data");
@@ -228,7 +239,7 @@ async function clientKeyOf(options: Options): Promise<HpkeKeyPair | undefined> {
   }
 }
 
-/** The enclave that is verified; undefined where nothing is. @throws {UsageError} */
+/** The expected enclave; undefined if nothing is verified. @throws {UsageError} */
 async function enclaveToVerify(
   command: Command,
   options: Options,
@@ -286,7 +297,7 @@ async function verifyReply(
 }
 
 async function run(command: Command, options: Options, io: CtlIo): Promise<string> {
-  // What the command line lacks is said before a connection is made.
+  // Report missing options before connecting.
   const request = requestOf(command, options);
   const credentials = command === "configure" ? credentialSource(options, io) : undefined;
   await credentials?.get();
@@ -305,7 +316,7 @@ async function run(command: Command, options: Options, io: CtlIo): Promise<strin
   if (command === "attest" && expected !== undefined) {
     if (!options.on("insecure-skip-verification")) await verifyReply({ request, reply }, expected);
   }
-  // A document is worth nothing without the nonce that it answers.
+  // A document cannot be checked for freshness without its nonce.
   const shown = command === "attest" ? { ...reply, nonce: request["nonce"] } : reply;
   return options.on("json") ? JSON.stringify(shown) : JSON.stringify(shown, null, 2);
 }

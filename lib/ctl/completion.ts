@@ -25,7 +25,7 @@ Prints the bash completion of denclavectl's groups, commands and options:
 ${helpLines(COMMON_OPTIONS)}
 `;
 
-/** An option as a line of help says it. */
+/** An option, parsed from a line of help. */
 interface HelpOption {
   readonly flags: readonly string[];
   /** Its placeholder; undefined for a switch. */
@@ -34,7 +34,7 @@ interface HelpOption {
 
 const HELP_LINE = /^ {2}(?:-(\w), | {4})--([a-z0-9-]+)(?: (\S+))?(?: {2}|$)/;
 
-/** The options of a command, as its help has them. */
+/** The options in a command's help. */
 async function optionsOf(group: Group, command: string, io: CtlIo): Promise<readonly HelpOption[]> {
   let text = "";
   await group.run(command, ["--help"], { ...io, stdout: (piece) => void (text += piece) });

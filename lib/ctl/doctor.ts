@@ -33,28 +33,28 @@ import {
 } from "./io.ts";
 
 const SPECS = [
-  { ...KEY_OPTION, help: "the key that the enclave is to get" },
+  { ...KEY_OPTION, help: "the enclave's KMS key" },
   {
     name: "measurements",
     short: "m",
     value: "FILE",
-    help: "of the EIF that should run: JSON of nitro-cli describe-eif",
+    help: "measurements of the EIF that should be running: JSON from nitro-cli describe-eif",
   },
   ...ENCLAVE_OPTIONS.map((spec) => spec.name === "timeout-ms" ? { ...spec, default: "5000" } : spec),
   {
     name: "proxy-port",
     value: "PORT",
     default: "8000",
-    help: "the vsock port that the enclave reaches KMS by",
+    help: "the vsock-proxy's port, through which the enclave reaches KMS",
   },
-  { name: "memory", value: "MIB", default: "2048", help: "what the enclave needs" },
-  { name: "cpus", value: "N", default: "2", help: "what the enclave needs" },
+  { name: "memory", value: "MIB", default: "2048", help: "memory that the enclave needs" },
+  { name: "cpus", value: "N", default: "2", help: "CPUs that the enclave needs" },
   POLICY_FILE_OPTION,
   {
     name: "parent",
     value: "ARN",
     multiple: true,
-    help: "the parent's role; it must not administer the key, reviewed or not",
+    help: "the parent's role, which must not administer the key even if reviewed",
   },
   { name: "reviewed", value: "ARN", multiple: true, help: "a reviewed administrator of the key" },
   { name: "accept", value: "RULE", multiple: true, help: "report this rule's findings as warnings" },
@@ -139,7 +139,7 @@ async function readTarget(options: Options, io: CtlIo): Promise<DoctorTarget> {
   return {
     address: enclaveAddress(options),
     key: key === undefined ? undefined : parseKeyArn(key),
-    // The environment's region is for what names none: a key's ARN does.
+    // A key's ARN takes precedence over the environment's region.
     region: key === undefined || options.isFlag("region") ? regionOf(options, io) : undefined,
     endpoint: options.text("endpoint-url"),
     measurements,

@@ -27,7 +27,12 @@ ${helpLines(DESCRIBE_SPECS)}
 `;
 
 const VERIFY_SPECS = [
-  { name: "pcr", value: "N=HEX", multiple: true, help: "that it must have: 0, 1, 2 or 8; again for more" },
+  {
+    name: "pcr",
+    value: "N=HEX",
+    multiple: true,
+    help: "a PCR that the image must have: 0, 1, 2 or 8; repeat for more",
+  },
   { name: "json", help: "print the checks as JSON" },
   ...COMMON_OPTIONS,
 ] as const;
@@ -51,12 +56,12 @@ export function oneFile(options: Options): string {
   return file;
 }
 
-/** A text out of a file, without what could steer a terminal. */
+/** Text from a file, without terminal control characters. */
 export function printable(text: string): string {
   return text.replace(/\p{C}/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16) ?? ""}}`);
 }
 
-/** A progress line in megabytes, for what takes long. */
+/** A progress line in megabytes, for long operations. */
 export function megabytes(label: string, bytes: number, io: CtlIo): Disposable & { at(done: number): void } {
   const total = Math.round(bytes / 1e6);
   const progress = new Progress(`${label}, MB`, total, { isTerminal: io.stderrIsTerminal, write: io.stderr });
@@ -131,7 +136,7 @@ function expectedMeasurements(options: Options): Partial<Measurements> {
       if (index === undefined || hex === undefined) {
         throw new UsageError(
           `Cannot use ${JSON.stringify(pair)} for --pcr`,
-          "Write <index>=<96 hex digits>; an image says PCR 0, 1, 2 and 8.",
+          "Write <index>=<96 hex digits>; an image determines PCR 0, 1, 2 and 8.",
         );
       }
       return [PCRS[index as keyof typeof PCRS], hex.toLowerCase()];

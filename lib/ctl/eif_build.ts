@@ -1,5 +1,5 @@
 /**
- * `denclavectl eif build`: an image from a program and AWS's blobs, or from ramdisks that are there.
+ * `denclavectl eif build`: an image from a program and AWS's blobs, or from existing ramdisks.
  *
  * @module
  */
@@ -49,7 +49,12 @@ const MAX_SMALL_FILE = 4 * 1024 * 1024;
 
 /** The table of settings as options. */
 const SPECS: readonly OptionSpec[] = [
-  { name: "manifest", short: "m", value: "FILE", help: "enclave.yaml, which says the rest; options win" },
+  {
+    name: "manifest",
+    short: "m",
+    value: "FILE",
+    help: "enclave.yaml with the settings; options override it",
+  },
   ...settingEntries().map(([name, { kind, short, env, value, help }]): OptionSpec => ({
     name: optionName(name),
     ...(short === undefined ? {} : { short }),
@@ -109,7 +114,7 @@ function settingOf(options: Options, option: string, { kind, value, max = 0 }: S
   }
 }
 
-/** What the options say; what they do not is left out, so that it does not hide the manifest's. */
+/** The settings that options give. Others are absent, so that they do not override the manifest's. */
 function settingsOf(options: Options): BuildSettings {
   return Object.fromEntries(
     settingEntries()
@@ -130,7 +135,7 @@ function oneOf<T extends string>(text: string, name: string, choices: readonly T
 async function readSmall(path: string): Promise<Uint8Array<ArrayBuffer>> {
   using file = await FileSource.open(path);
   if (file.size > MAX_SMALL_FILE) {
-    throw new EifError("eif_input", `${path} is larger than any file of its kind`);
+    throw new EifError("eif_input", `${path} is too large`);
   }
   return await Deno.readFile(path);
 }
@@ -187,14 +192,14 @@ async function programOf(settings: BuildSettings, binary: string, blobs: ReturnT
     const mount = hiddenBy(path);
     if (mount !== undefined) {
       throw new UsageError(
-        `Cannot put anything at ${path}: init mounts a file system on ${mount}, which hides it`,
+        `Cannot put anything at ${path}: init mounts a file system on ${mount} that hides it`,
       );
     }
   }
   const bundle = settings.ca_bundle === undefined ? undefined : await readSmall(settings.ca_bundle);
   const isOther = settings.allow_other_program === true;
   if (settings.lib_dir === undefined && !isOther) {
-    throw new EifError("library_missing", "The image has no libraries of the SDK: there is no --lib-dir", {
+    throw new EifError("library_missing", "The image lacks the SDK's libraries: --lib-dir is not set", {
       hint: `${LIBRARIES_HINT} --allow-other-program is for a program that needs none.`,
     });
   }
@@ -216,7 +221,7 @@ async function programOf(settings: BuildSettings, binary: string, blobs: ReturnT
   };
 }
 
-/** Refuses a program's image that would not work. @throws {EnclaveError} */
+/** Checks the image of a program. @throws {EnclaveError} if it would not work. */
 async function checkProgramPlan(
   plan: ProgramPlan,
   settings: BuildSettings,
@@ -245,7 +250,7 @@ async function checkProgramPlan(
   return root.architecture;
 }
 
-/** Refuses an image that would not work. @throws {EnclaveError} */
+/** Checks an image. @throws {EnclaveError} if it would not work. */
 async function checkPlan(plan: BuildPlan, settings: BuildSettings): Promise<void> {
   using files = new OpenFiles();
   const architecture = "program" in plan.content
@@ -261,7 +266,10 @@ async function checkPlan(plan: BuildPlan, settings: BuildSettings): Promise<void
 async function planOf(settings: BuildSettings): Promise<BuildPlan> {
   const { binary, ramdisks } = settings;
   if ((binary === undefined) === (ramdisks === undefined)) {
-    throw new UsageError("What is the image to run?", "Give --binary, or --ramdisk files that are there.");
+    throw new UsageError(
+      "Which program should the image run?",
+      "Give --binary, or existing --ramdisk files.",
+    );
   }
   const output = settings.output ?? "enclave.eif";
   const blobs = blobsOf(settings);

@@ -1,7 +1,7 @@
 /**
  * `denclavectl eif reproduce`: makes an image again from its commit and its inputs, and says whether it is the same, or what differs.
  *
- * Runs git and Deno. The clone that it is given is read alone: the commit is checked out into a folder of its own.
+ * Runs git and Deno. It only reads the given clone: the commit is checked out into a separate folder.
  *
  * @module
  */
@@ -50,8 +50,16 @@ const NONCE_LENGTH = 32;
 const SPECS = [
   { name: "source", value: "DIR", default: ".", help: "a clone of the repository that has the commit" },
   { name: "lib-dir", value: "DIR", help: "folder of the SDK's libraries" },
-  { name: "ca-bundle", value: "FILE", help: "PEM: the bundle that the image's was taken from" },
-  { name: "sysroot", value: "DIR", help: "where loader and C library come from (default /)" },
+  {
+    name: "ca-bundle",
+    value: "FILE",
+    help: "PEM: the CA bundle that the image's certificates were taken from",
+  },
+  {
+    name: "sysroot",
+    value: "DIR",
+    help: "root of the file tree with the loader and the C library (default /)",
+  },
   {
     name: "blobs",
     env: "NITRO_CLI_BLOBS",
@@ -59,14 +67,14 @@ const SPECS = [
     help: `AWS's kernel, init and nsm.ko (default ${DEFAULT_BLOBS})`,
   },
   { name: "kernel", value: "FILE", help: "another kernel" },
-  { name: "init", value: "FILE", help: "another first program" },
-  { name: "nsm", value: "FILE", help: "another driver of the NSM" },
-  { name: "file", value: "PATH=FILE", multiple: true, help: "one more file, at this path in the image" },
-  { name: "eif", value: "FILE", help: "compare with this image too: the one that a release publishes" },
-  { name: "attest", value: "ADDRESS", help: "compare with a running enclave too: vsock:<cid>:<port>" },
+  { name: "init", value: "FILE", help: "another init program" },
+  { name: "nsm", value: "FILE", help: "another NSM driver" },
+  { name: "file", value: "PATH=FILE", multiple: true, help: "an additional file, at this path in the image" },
+  { name: "eif", value: "FILE", help: "also compare with this image, such as a published release" },
+  { name: "attest", value: "ADDRESS", help: "also compare with a running enclave: vsock:<cid>:<port>" },
   ROOT_OPTION,
-  { ...PCR_OPTION, help: "compare with this PCR too; again or with commas for more" },
-  { name: "output", short: "o", value: "FILE", help: "keep the image that was made here" },
+  { ...PCR_OPTION, help: "also compare with this PCR; repeat it or separate with commas for more" },
+  { name: "output", short: "o", value: "FILE", help: "write the rebuilt image here" },
   { name: "json", help: "print the result as JSON" },
   ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
@@ -92,7 +100,7 @@ export interface Comparison {
 
 type Measurements = Readonly<Record<string, string>>;
 
-/** What is read of a provenance. */
+/** The parts of a provenance that are read. */
 export interface Provenance {
   readonly image: { readonly sha256: string; readonly architecture: Architecture };
   readonly measurements: Measurements;
@@ -146,8 +154,8 @@ function sourceOf(value: unknown): Provenance["program"] {
     throw new EifError(
       "eif_input",
       git_commit === null
-        ? "The program was compiled outside of a git repository: its source is not known"
-        : `The program was compiled from changes beside commit ${git_commit}: nobody else has them`,
+        ? "The program was compiled outside a git repository, so its source is not known"
+        : `The program was compiled from uncommitted changes to ${git_commit}: they cannot be reproduced`,
       { hint: "Commit everything, compile and build again." },
     );
   }
@@ -157,14 +165,14 @@ function sourceOf(value: unknown): Provenance["program"] {
 /**
  * Reads a provenance.
  *
- * @throws {EifError} `eif_input` that names what it lacks, or why it cannot be reproduced.
+ * @throws {EifError} `eif_input` that names what is missing, or why the image cannot be reproduced.
  */
 export function parseProvenance(text: string): Provenance {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (thrown) {
-    throw new EifError("eif_input", `The provenance is no JSON: ${messageOf(thrown)}`, { cause: thrown });
+    throw new EifError("eif_input", `The provenance is not JSON: ${messageOf(thrown)}`, { cause: thrown });
   }
   const all = fieldsOf(value, "fields");
   const image = fieldsOf(all["image"], "image");
@@ -214,7 +222,7 @@ export function compareInputs(
   const compared = recorded.map(({ role, bytes, sha256 }): Comparison => {
     const input = byRole.get(role);
     byRole.delete(role);
-    if (input === undefined) return { name: role, difference: "recorded, and not among the inputs here" };
+    if (input === undefined) return { name: role, difference: "recorded, but not among the inputs here" };
     if (input.sha256 === sha256) return { name: role, difference: undefined };
     return {
       name: role,
@@ -226,11 +234,14 @@ export function compareInputs(
   });
   return [
     ...compared,
-    ...[...byRole.keys()].map((role) => ({ name: role, difference: "here, and not recorded" })),
+    ...[...byRole.keys()].map((role) => ({
+      name: role,
+      difference: "among the inputs here, but not recorded",
+    })),
   ];
 }
 
-/** Compares PCR 0 to 2: PCR 8 is of who signed. */
+/** Compares PCR 0 to 2. PCR 8 depends on the signer. */
 export function comparePcrs(name: string, theirs: Measurements, here: Measurements): readonly Comparison[] {
   return ["PCR0", "PCR1", "PCR2"].flatMap((pcr) => {
     const wanted = theirs[pcr]?.toLowerCase();
@@ -269,13 +280,13 @@ async function runProgram(
   if (output.success) return decoder.decode(output.stdout);
   throw new EnclaveError(
     `${what} failed: ${printable(decoder.decode(output.stderr).trim().split("\n").slice(-5).join(" "))}`,
-    { code: "reproduce_failed", hint: `It was ${program} ${args.join(" ")}` },
+    { code: "reproduce_failed", hint: `The command was: ${program} ${args.join(" ")}` },
   );
 }
 
-/** The commit's files, in a folder of their own. */
+/** Checks out the commit's files into a separate folder. */
 async function checkOut(source: string, commit: string, folder: string): Promise<void> {
-  // Nothing of the user's settings changes the files; nothing of the clone is run.
+  // The user's git settings must not change the files, and no hook or filter of the clone may run.
   const settings = [
     "-c",
     "core.autocrlf=false",
@@ -361,7 +372,7 @@ async function buildAgain(recorded: Provenance, options: Options, binary: string
     if (equals < 1) throw new UsageError(`Cannot use ${JSON.stringify(pair)} for --file`, "Write PATH=FILE.");
     return { path: pair.slice(0, equals), mode: 0o644, from: pair.slice(equals + 1) };
   });
-  // In the order in which they are opened. What lies beside them for their sake is found from them.
+  // In the order in which they are opened. Their own dependencies are found from them.
   const libraries = Object.values(LIBRARY_FILES)
     .filter((name) => recorded.inputs.some(({ role }) => role === `${installDir}/${name}`))
     .flatMap((name) => libDir === undefined ? [] : [`${libDir}/${name}`]);
@@ -395,18 +406,18 @@ async function buildAgain(recorded: Provenance, options: Options, binary: string
   });
 }
 
-/** PCRs of a running enclave, from an attestation document that answers a nonce of this moment. */
+/** PCRs of a running enclave, from an attestation document with a new nonce. */
 async function attestedPcrs(address: string, verify: DocumentVerifier): Promise<Measurements> {
   using client = await Client.connect(parseAddress(address), { timeoutMs: ATTEST_MS });
   const nonce = crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
   const reply = await client.request({ type: "attest", nonce: encodeBase64(nonce) });
   const document = decodeBase64(requiredString(reply, "attestation_document", "the reply"));
-  // Whatever it runs: its PCRs are compared once the image is made.
+  // Accept any image here: its PCRs are compared after the image is built.
   const { pcrs } = await verify(document, { nonce, insecureSkipPcrs: true });
   return Object.fromEntries([...pcrs].map(([index, value]) => [`PCR${index}`, value]));
 }
 
-/** What others say that the image measures: a published file, a running enclave, the command line. */
+/** Measurements to compare with: a published file's, a running enclave's, those on the command line. */
 async function compareWithOthers(
   options: Options,
   { recorded, here, attested }: {
@@ -451,10 +462,10 @@ export async function reproduce(argv: readonly string[], io: CtlIo): Promise<num
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
   const [file, unexpected] = options.positionals;
   if (file === undefined || unexpected !== undefined) {
-    throw new UsageError("Which provenance?", "Give the .provenance.json that lies beside the image.");
+    throw new UsageError("Which provenance?", "Give the image's .provenance.json.");
   }
   const recorded = parseProvenance(await readInput(file));
-  // What may be missing is found out before anything that takes long.
+  // Check for missing inputs before the slow steps.
   const attest = options.text("attest");
   if (attest === undefined && options.text("root") !== undefined) {
     throw new UsageError("--root goes with --attest");

@@ -1,6 +1,6 @@
 /**
- * `denclavectl emulator serve`: the local KMS emulator, for development. Of its library it takes the server alone: the enclave's side signs requests, by a
- * package that the parent's tools do not have.
+ * `denclavectl emulator serve`: the local KMS emulator, for development. Imports only the server: the client side signs requests with a
+ * package that the parent's tools do not include.
  *
  * @module
  */
@@ -26,26 +26,30 @@ const SPECS = [
     formerEnv: "REGION",
     value: "REGION",
     default: "us-east-1",
-    help: "of its keys",
+    help: "region of the keys",
   },
-  { name: "account", value: "ID", default: "000000000000", help: "of new keys" },
+  { name: "account", value: "ID", default: "000000000000", help: "AWS account of new keys" },
   {
     name: "tls-dir",
     value: "DIR",
-    help: "speak TLS under a CA that is kept here: ca.pem, to be trusted, and ca.key",
+    help: "use TLS, with a CA in this folder: ca.pem, which clients must trust, and ca.key",
   },
   {
     name: "tls-name",
     value: "NAME",
     multiple: true,
-    help: "another name or address of the certificate; again for more",
+    help: "an additional host name or address in the certificate; repeat for more",
   },
-  { name: "keys-file", value: "FILE", help: "keep keys here, mode 0600; without it they live in memory" },
+  {
+    name: "keys-file",
+    value: "FILE",
+    help: "store keys in this file, mode 0600; without it they are kept in memory",
+  },
   {
     name: "policy",
     value: "[KEY=]FILE",
     multiple: true,
-    help: "a key policy, for one key or for all that there are at the start; again for more",
+    help: "a key policy, for one key or for all keys that exist at the start; repeat for more",
   },
   {
     name: "access-keys",
@@ -55,12 +59,12 @@ const SPECS = [
   {
     name: "caller",
     value: "ARN",
-    help: "who everybody is without --access-keys; the account's root, unless given",
+    help: "the identity of every caller if there are no --access-keys; the default is the account's root",
   },
   {
     name: "root",
     value: "FILE",
-    help: "root certificate of the attestation documents, PEM or DER; AWS's Nitro root, unless given",
+    help: "root certificate for attestation documents, PEM or DER; the default is AWS's Nitro root",
   },
   ...COMMON_OPTIONS,
 ] as const;
@@ -111,13 +115,16 @@ async function readPolicy(text: string): Promise<PolicyFor> {
 async function serverOptions(options: Options): Promise<KmsEmulatorOptions> {
   const address = parseAddress(options.text("listen") ?? "");
   if (address.transport !== "tcp") {
-    throw new UsageError("--listen must be tcp:<host>:<port>", "An enclave comes through the vsock-proxy.");
+    throw new UsageError(
+      "--listen must be tcp:<host>:<port>",
+      "An enclave connects through the vsock-proxy.",
+    );
   }
   const policies: PolicyFor[] = [];
   for (const text of options.list("policy")) policies.push(await readPolicy(text));
   const accessKeys = options.text("access-keys");
   if (accessKeys !== undefined && options.text("caller") !== undefined) {
-    throw new UsageError("--caller does not go with --access-keys", "The file says whose each key is.");
+    throw new UsageError("--caller does not go with --access-keys", "That file gives each key's identity.");
   }
   const root = options.text("root");
   return {
@@ -131,12 +138,12 @@ async function serverOptions(options: Options): Promise<KmsEmulatorOptions> {
     policies,
     caller: options.text("caller"),
     root: root === undefined ? undefined : await readRoot(root),
-    // Last, so that nothing else can fail before the server takes them over.
+    // Last, so that nothing can fail between reading the keys and giving them to the server.
     accessKeys: accessKeys === undefined ? undefined : await readAccessKeys(accessKeys),
   };
 }
 
-/** Serves until the process is told to end. */
+/** Serves until the process is signalled to stop. */
 export async function runEmulator(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(SPECS, argv, io.env);
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;

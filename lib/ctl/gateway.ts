@@ -45,13 +45,13 @@ const SHARED = [
     short: "e",
     value: "ID",
     multiple: true,
-    help: "only this enclave of the file (default all)",
+    help: "only this enclave of the configuration file (default all)",
   },
   { name: "json", help: "print the result as JSON" },
   ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
-/** Options of the commands that want to know where a key comes from. */
+/** Options of the commands that verify a key's origin. */
 const ORIGIN_OPTIONS = [
   ...EXPECT_OPTIONS,
   {
@@ -59,13 +59,13 @@ const ORIGIN_OPTIONS = [
     value: "ID",
     multiple: true,
     help:
-      "take this enclave's key though nothing shows that an enclave made it; again or with commas for more",
+      "accept this enclave's key without proof that an enclave made it; repeat it or separate with commas for more",
   },
 ] as const satisfies readonly OptionSpec[];
 
 const SPECS = {
   init: [
-    { name: "new", help: "the first time: make the database, and a key for each enclave without one" },
+    { name: "new", help: "create the database, and a key for each enclave without one" },
     ...ORIGIN_OPTIONS,
     ...SHARED,
   ],
@@ -86,31 +86,31 @@ const SPECS = {
 
 const ABOUT: Readonly<Record<(typeof GATEWAY_COMMANDS)[number], string>> = {
   init:
-    "Puts each enclave's stored key into it; with --new, has one made where none is stored, and stores it. A key is\n" +
-    "taken if its attestation document shows that a build of -m or --pcr made it; old builds are named too.",
+    "Sends each enclave its stored key; with --new, creates and stores a key for each enclave without one. A key is\n" +
+    "accepted if its attestation document shows that a build of -m or --pcr made it. Name old builds too.",
   restore:
-    "Goes back to the row before a rewrap, if the new one does not open. The new row is kept as the replaced one.",
+    "Goes back to the row before a rewrap, if the new row does not open. The new row is kept in the history.",
   status:
-    "What is stored, where it comes from, and what the enclaves hold. Changes nothing, asks KMS nothing.",
+    "Shows the stored keys, their origin, and the keys that the enclaves hold. Changes nothing and does not call KMS.",
   verify:
-    "Verifies the stored documents, opens every row by KMS, has every key sign, and checks the database.",
+    "Verifies the stored documents, opens every row through KMS, signs with every key, and checks the database.",
   sign: "Has an enclave sign a digest. The signature is verified before it is shown.",
   rewrap:
     "Moves a key to another KMS key. The public key stays the same and the epoch increases by one. The old row is kept until the new\n" +
     "one has been opened and has signed after a restart of the enclave (gateway init).",
 };
 
-/** One line of what came of an enclave. */
+/** The result for one enclave, printed as one line. */
 interface Line {
   readonly enclave: number;
   readonly ok: boolean;
   readonly outcome: string;
   readonly fields?: Readonly<Record<string, string | number>>;
-  /** It could not be asked at all. */
+  /** Whether it could not be reached. */
   readonly away?: boolean;
 }
 
-/** Codes of what is not there, as opposed to what refuses. */
+/** Codes that mean that something is missing or unreachable, as opposed to refused. */
 const AWAY: readonly string[] = ["connect_failed", "no_reply", "no_credentials"];
 
 function enclavesOf(config: Config, options: Options): readonly EnclaveConfig[] {
@@ -214,7 +214,7 @@ function workOf(command: (typeof GATEWAY_COMMANDS)[number], config: Config, opti
       };
     case "rewrap": {
       const to = options.text("to");
-      if (to === undefined) throw new UsageError("Rewrap under which KMS key?", "Give --to <key arn>.");
+      if (to === undefined) throw new UsageError("Which KMS key should wrap it?", "Give --to <key arn>.");
       return async (tools, id) => {
         const { row } = await rewrapMasterKey(tools, id, to);
         return {
@@ -244,7 +244,7 @@ function workOf(command: (typeof GATEWAY_COMMANDS)[number], config: Config, opti
   }
 }
 
-/** One enclave; what goes wrong with it is its line, and the others go on. */
+/** Runs the command for one enclave. An error becomes its line, and the other enclaves continue. */
 async function runOne(
   { enclaveId, address }: EnclaveConfig,
   { config, store, credentials, origin, work }: {
@@ -260,10 +260,10 @@ async function runOne(
     using client = await Client.connect(address, { connectMs, timeoutMs: requestMs });
     const enclave = enclaveMasterKey(enclaveId, client, credentials);
     if (config.kms.enableAttestation && !await enclave.isAttested()) {
-      throw new GatewayError(`The service at ${formatAddress(address)} has a KMS that attests nothing`, {
+      throw new GatewayError(`The service at ${formatAddress(address)} uses a KMS without attestation`, {
         code: "not_attested",
         hint:
-          "The configuration wants attestation: this is a development service, and must not get keys or give any.",
+          "The configuration requires attestation, but this is a development service: it must neither receive nor create keys.",
       });
     }
     return { enclave: enclaveId, ...await work({ store, enclave, origin }, enclaveId) };

@@ -1,6 +1,6 @@
 /**
- * What makes an image of this program dead: libraries that the binary cannot open or use, a configuration that the service refuses, no KMS key, CA certificates
- * that KMS's do not chain to, a folder or a port that the binary was not compiled for. What any program needs is checked by lib/eif.
+ * Finds what would keep an image of this program from working: libraries that the binary cannot open or use, a configuration that the service rejects, no
+ * KMS key, no CA certificates for KMS, a folder or a port that the binary was not compiled for. lib/eif has the checks for any program.
  *
  * @module
  */
@@ -65,12 +65,12 @@ function isTexts(value: unknown): value is readonly string[] {
 }
 
 function parsePermissions(text: string): CompiledPermissions | undefined {
-  // One object without others in it, so it ends at the first brace outside of a text.
+  // The object has no nested objects, so it ends at the first brace outside a string.
   const [json] = /^\{(?:[^"{}]|"(?:[^"\\]|\\.)*")*\}/.exec(text) ?? [];
   if (json === undefined) return undefined;
   try {
     const { allow_net, allow_ffi, allow_run } = JSON.parse(json) as Record<string, unknown>;
-    // A program that may open every library is none of this project's.
+    // This project's binaries never have permission for every library.
     if (!isTexts(allow_ffi) || allow_ffi.length === 0) return undefined;
     return {
       net: isTexts(allow_net) ? allow_net : [],
@@ -178,10 +178,10 @@ export async function libraryProblems(
     problems.push(
       new EifError(
         "symbol_missing",
-        `${library.from} needs ${named(missing)}, which none of its libraries has`,
+        `${library.from} needs ${named(missing)}, which none of its libraries exports`,
         {
           hint:
-            "Link it with the libraries that have them. --allow-missing-symbols takes it as it is: a call of one ends the process.",
+            "Link it with the libraries that export them. --allow-missing-symbols accepts it as it is; calling a missing function ends the process.",
         },
       ),
     );
@@ -212,7 +212,7 @@ export async function checkProgram(checks: ProgramChecks): Promise<void> {
   if (permissions === undefined) {
     throw dead(
       `${binary.name} is not a binary that deno task compile made`,
-      "Compile it, or say --allow-other-program for another program.",
+      "Compile it, or give --allow-other-program for another program.",
     );
   }
   const paths = [
@@ -224,7 +224,7 @@ export async function checkProgram(checks: ProgramChecks): Promise<void> {
       `${binary.name} was compiled for ${permissions.run.join(", ") || "no path"} and ${
         permissions.ffi.filter((path) => path.endsWith(`/${LIBRARY_FILES.sdk}`)).join(", ") || "no libraries"
       }, and cannot use ${paths.join(", ")}`,
-      "Give --install-dir and the binary's name as they were when it was compiled, or compile it again: deno task compile --install-dir DIR --output FILE.",
+      "Give the --install-dir and binary name that it was compiled with, or recompile it: deno task compile --install-dir DIR --output FILE.",
     );
   }
   checkConfiguration(checks, permissions);
@@ -236,7 +236,7 @@ function dead(message: string, hint: string, cause?: unknown): EifError {
 
 const SPECS = [...SERVE_OPTIONS, ...NITRO_OPTIONS, ...COMMON_OPTIONS];
 
-/** By the service's own table, as the binary reads it when it starts. */
+/** Checks the configuration with the service's own option table, as the binary does at start. */
 function checkConfiguration(
   { program, command = [program], environment, allowNoKeys }: ProgramChecks,
   { net, ffi }: CompiledPermissions,
@@ -244,7 +244,7 @@ function checkConfiguration(
   const [first, ...argv] = command;
   if (first !== program) {
     throw dead(
-      `The image would start ${first ?? "nothing"}, and the program is ${program}`,
+      `The image would start ${first ?? "nothing"}, but the program is ${program}`,
       "Begin --cmd with the program's path, or leave it out.",
     );
   }
@@ -271,39 +271,39 @@ function checkConfiguration(
   const { config: { keys, address }, libraryDir } = found;
   if (keys.length === 0 && !allowNoKeys) {
     throw dead(
-      "The image names no KMS key, so that no request can have one",
-      "Give --env KMS_KEYS=<key arn>; --allow-no-kms-keys makes the image without.",
+      "The image names no KMS key, so every request would be refused",
+      "Give --env KMS_KEYS=<key arn>, or --allow-no-kms-keys to build the image without one.",
     );
   }
   if (libraryDir !== undefined && !ffi.includes(`${libraryDir.replace(/\/+$/, "")}/${LIBRARY_FILES.sdk}`)) {
     throw dead(
-      `The service would look for the SDK's libraries in ${libraryDir}, and may open ${ffi.join(", ")}`,
+      `The service would look for the SDK's libraries in ${libraryDir}, but may open only ${ffi.join(", ")}`,
       "Leave --library-dir and DENCLAVE_LIBRARY_DIR out.",
     );
   }
-  // A permission on TCP has no scheme, and may name the host alone.
+  // A permission for TCP has no scheme, and may consist of the host only.
   const listen = formatAddress(address).replace(/^tcp:/, "");
   const host = address.transport === "tcp" ? listen.replace(/:[0-9]+$/, "") : listen;
   if (!net.includes(listen) && !net.includes(host)) {
     throw dead(
-      `The service would listen on ${formatAddress(address)}, and was compiled for ${
+      `The service would listen on ${formatAddress(address)}, but was compiled for ${
         net.join(", ") || "no address"
       }`,
-      "Give the port that it was compiled for, or compile it for this one: deno task compile --port PORT.",
+      "Give the port that it was compiled for, or recompile it: deno task compile --port PORT.",
     );
   }
 }
 
-/** A name that is nearly one of the table's would be ignored by the service. */
+/** Rejects a variable whose name is nearly an option's: the service would ignore it. */
 function checkNames(environment: Readonly<Record<string, string>>): void {
   const known = SPECS.flatMap((spec) => "env" in spec ? [spec.env] : []);
   for (const name of Object.keys(environment)) {
     const meant = known.some((one) => one === name) ? undefined : nearest(name, known);
-    // A short name is near to many.
+    // Short names resemble many others.
     if (meant === undefined || name.length < 6) continue;
     throw dead(
       `The service does not read the variable ${JSON.stringify(name)}`,
-      `Did you mean ${meant}? If it is for something else, give it a name that is less alike.`,
+      `Did you mean ${meant}? If it is for something else, choose a less similar name.`,
     );
   }
 }
@@ -322,8 +322,8 @@ export function checkedBundle(
   if (allowOther && (all || bundle === undefined)) return bundle;
   if (bundle === undefined) {
     throw dead(
-      "The image has no CA certificates, so that TLS to KMS cannot work",
-      "Give --ca-bundle with the distribution's bundle; --allow-no-kms-ca makes the image without.",
+      "The image has no CA certificates, so TLS to KMS cannot work",
+      "Give --ca-bundle with the distribution's bundle, or --allow-no-kms-ca to build the image without one.",
     );
   }
   const selected = new TextEncoder().encode(selectCertificates(new TextDecoder().decode(bundle)));

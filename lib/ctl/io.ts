@@ -11,7 +11,7 @@ import { EnclaveError, messageOf } from "../errors.ts";
 import type { AccountStore } from "../parent/stores/account_store.ts";
 import { type Address, parseAddress } from "../wire/address.ts";
 
-/** The world, as the entry gives it. */
+/** The environment that the entry point provides. */
 export interface CtlIo {
   readonly stdout: (text: string) => void;
   readonly stderr: (text: string) => void;
@@ -42,7 +42,7 @@ function unreadable(file: string, thrown: unknown): EnclaveError {
  * Reads a file's bytes, or stdin's for `-`.
  *
  * @param max bytes
- * @throws {EnclaveError} `usage` when it is not there, or too long.
+ * @throws {EnclaveError} `usage` when it is missing or too long.
  */
 export async function readBytes(file: string, max: number): Promise<Uint8Array<ArrayBuffer>> {
   try {
@@ -64,7 +64,7 @@ export async function readBytes(file: string, max: number): Promise<Uint8Array<A
 /**
  * Reads a file's text, or stdin's for `-`. A byte order mark at its beginning is dropped.
  *
- * @throws {EnclaveError} `usage` when it is not there, too long or no text.
+ * @throws {EnclaveError} `usage` when it is missing, too long or not text.
  */
 export async function readInput(file: string): Promise<string> {
   const bytes = await readBytes(file, MAX_INPUT);
@@ -75,7 +75,7 @@ export async function readInput(file: string): Promise<string> {
   }
 }
 
-/** Options of all that talks to AWS. */
+/** Options of all commands that call AWS. */
 export const AWS_OPTIONS = [
   {
     name: "region",
@@ -83,13 +83,13 @@ export const AWS_OPTIONS = [
     env: "DENCLAVE_REGION",
     formerEnv: "REGION",
     value: "REGION",
-    help: "AWS region, where no key's ARN has it; AWS_REGION is read too",
+    help: "AWS region, if no key's ARN gives it; AWS_REGION is also read",
   },
   {
     name: "endpoint-url",
     env: "AWS_ENDPOINT_URL",
     value: "URL",
-    help: "another endpoint than AWS's, for development",
+    help: "an endpoint to use instead of AWS's, for development",
   },
 ] as const satisfies readonly OptionSpec[];
 
@@ -120,7 +120,7 @@ export const STORE_OPTIONS = [
     env: "DENCLAVE_STORE",
     formerEnv: "STORE",
     value: "STORE",
-    help: "dynamodb or sqlite:<file>; by default sqlite:accounts.sqlite, with -t dynamodb",
+    help: "dynamodb or sqlite:<file>; the default is sqlite:accounts.sqlite, or dynamodb with -t",
   },
   TABLE_OPTION,
 ] as const satisfies readonly OptionSpec[];
@@ -134,7 +134,7 @@ export const ENCLAVE_OPTIONS = [
     formerEnv: "CID",
     value: "CID",
     default: "16",
-    help: "the enclave's CID; the option wins over DENCLAVE_CONNECT",
+    help: "the enclave's CID; overrides DENCLAVE_CONNECT",
   },
   {
     name: "port",
@@ -143,16 +143,16 @@ export const ENCLAVE_OPTIONS = [
     formerEnv: "PORT",
     value: "PORT",
     default: "5000",
-    help: "its vsock port; the option wins over DENCLAVE_CONNECT",
+    help: "the enclave's vsock port; overrides DENCLAVE_CONNECT",
   },
   {
     name: "connect",
     env: "DENCLAVE_CONNECT",
     formerEnv: "CONNECT",
     value: "ADDRESS",
-    help: "another address: tcp:<host>:<port>, unix:<path>, for a service on a host",
+    help: "the service's address if it is not an enclave: tcp:<host>:<port> or unix:<path>",
   },
-  { name: "timeout-ms", value: "MS", default: "65000", help: "wait for a reply" },
+  { name: "timeout-ms", value: "MS", default: "65000", help: "how long to wait for a reply" },
 ] as const satisfies readonly OptionSpec[];
 
 const DEFAULT_TABLE = "AccountTable";
@@ -176,7 +176,7 @@ export function enclaveAddress(options: Options): Address {
   };
 }
 
-/** The region, by option or environment; undefined when nobody says. @throws {UsageError} */
+/** The region from the option or the environment; undefined if neither is set. @throws {UsageError} */
 export function regionOf(options: Options, io: CtlIo): string | undefined {
   const region = options.text("region") ?? io.env("AWS_REGION") ?? io.env("AWS_DEFAULT_REGION");
   if (region === undefined || region === "") return undefined;
@@ -187,7 +187,7 @@ export function regionOf(options: Options, io: CtlIo): string | undefined {
   );
 }
 
-/** As {@link regionOf}, for what cannot do without. @throws {UsageError} */
+/** As {@link regionOf}, but required. @throws {UsageError} */
 export function requireRegion(options: Options, io: CtlIo): string {
   const region = regionOf(options, io);
   if (region !== undefined) return region;
@@ -203,7 +203,7 @@ export function checkRegion(options: Options, key: KeyArn): void {
   const region = options.text("region");
   if (!options.isFlag("region") || region === key.region) return;
   throw new UsageError(
-    `--region is ${region}, and the key's ARN says ${key.region}`,
+    `--region is ${region}, but the key's ARN says ${key.region}`,
     "Leave --region out: the ARN has it.",
   );
 }
@@ -213,7 +213,7 @@ export function credentialSource(options: Options, io: CtlIo): CredentialSource 
   let chain: (() => Promise<ParentCredentials>) | undefined;
   const region = regionOf(options, io);
   return new CredentialSource(async () => {
-    // The AWS SDK is loaded by those who need it.
+    // Load the AWS SDK only when it is needed.
     const { providerChain } = await import("../aws/provider_chain.ts");
     chain ??= providerChain(region);
     return await chain();
@@ -225,14 +225,14 @@ export function tableName(options: Options): string {
   return options.text("table") ?? DEFAULT_TABLE;
 }
 
-/** Which store: --table names DynamoDB, over the environment's DENCLAVE_STORE. @throws {UsageError} */
+/** The store to use: --table selects DynamoDB and overrides DENCLAVE_STORE. @throws {UsageError} */
 export function storeKind(options: Options): string {
   const store = options.text("store");
   if (options.isFlag("table")) {
     if (options.isFlag("store") && store !== "dynamodb") {
       throw new UsageError(
         `--table does not go with --store ${store}`,
-        "A table is DynamoDB's: give one of the two.",
+        "Tables are for DynamoDB: give only one of the two.",
       );
     }
     return "dynamodb";
@@ -241,9 +241,9 @@ export function storeKind(options: Options): string {
 }
 
 /**
- * Opens the store that the options name. The AWS SDK is loaded for DynamoDB alone.
+ * Opens the store that the options name. The AWS SDK is loaded only for DynamoDB.
  *
- * @param options.create whether a SQLite file that is not there is made
+ * @param options.create whether to create a missing SQLite file
  * @throws {UsageError | StoreError}
  */
 export async function openStore(

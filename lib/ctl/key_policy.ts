@@ -38,25 +38,28 @@ const BUILD_OPTIONS = [
     short: "m",
     value: "FILE",
     multiple: true,
-    help: "a build: JSON of nitro-cli describe-eif or denclavectl eif describe; again for more",
+    help: "a build: JSON from nitro-cli describe-eif or denclavectl eif describe; repeat for more",
   },
-  { name: "pcr", value: "N=HEX", multiple: true, help: "a build by its PCRs; 0, 1 and 2 are needed" },
-  { name: "role-arn", value: "ARN", help: "pin PCR3: the parent's role; it is also taken for --parent" },
+  { name: "pcr", value: "N=HEX", multiple: true, help: "a build by its PCRs; 0, 1 and 2 are required" },
+  { name: "role-arn", value: "ARN", help: "pin PCR3, the parent's role; also used as --parent" },
   {
     name: "instance-id",
     value: "ID",
     multiple: true,
-    help: "pin PCR4: the parent instance; again for more, each gets a statement",
+    help: "pin PCR4, the parent instance; repeat for more, each gets a statement",
   },
 ] as const satisfies readonly OptionSpec[];
 
 const STATEMENT_OPTIONS = [
-  { name: "parent", value: "ARN", multiple: true, help: "the parent's role, who may use the key" },
+  { name: "parent", value: "ARN", multiple: true, help: "the parent's role, which may use the key" },
   { name: "image-sha384", help: "also write ImageSha384, which equals PCR0" },
   { name: "generate-random", help: "also allow GenerateRandom" },
 ] as const satisfies readonly OptionSpec[];
 
-const KEY_OPTION = { ...KMS_KEY_OPTION, help: "the key whose policy it is" } as const satisfies OptionSpec;
+const KEY_OPTION = {
+  ...KMS_KEY_OPTION,
+  help: "the key that the policy is for",
+} as const satisfies OptionSpec;
 
 const REVIEW_OPTIONS = [
   {
@@ -72,7 +75,7 @@ const AFTER_OPTIONS = [POLICY_FILE_OPTION, JSON_OPTION, ...COMMON_OPTIONS] as co
 
 const CHANGE_OPTIONS = [
   ...REVIEW_OPTIONS,
-  { ...KEY_OPTION, help: "begin with the policy of this key" },
+  { ...KEY_OPTION, help: "start from the policy of this key" },
   ...AWS_OPTIONS,
   ...AFTER_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
@@ -80,12 +83,17 @@ const CHANGE_OPTIONS = [
 const RENDER_SPECS = [
   ...BUILD_OPTIONS,
   ...STATEMENT_OPTIONS,
-  { name: "admin", value: "ARN", multiple: true, help: "an administrator of the key, who may not use it" },
+  {
+    name: "admin",
+    value: "ARN",
+    multiple: true,
+    help: "an administrator, who may manage the key but not use it",
+  },
   {
     name: "issuer",
     value: "ARN",
     multiple: true,
-    help: "who may wrap session keys, and nothing else (denclavectl tsk)",
+    help: "a principal that may wrap session keys and nothing else (denclavectl tsk)",
   },
   { name: "inspect", help: "let the parent read the key's state and policy, for denclavectl doctor" },
   ...AFTER_OPTIONS,
@@ -96,7 +104,7 @@ const LINT_SPECS = [
     name: "parent",
     value: "ARN",
     multiple: true,
-    help: "the parent's role; it must not administer the key, reviewed or not",
+    help: "the parent's role, which must not administer the key even if reviewed",
   },
   ...REVIEW_OPTIONS,
   { name: "origin", value: "ORIGIN", help: "where the key's material comes from, as KMS describes the key" },
@@ -132,7 +140,7 @@ const APPLY_SPECS = [
     name: "parent",
     value: "ARN",
     multiple: true,
-    help: "the parent's role; it must not administer the key, reviewed or not",
+    help: "the parent's role, which must not administer the key even if reviewed",
   },
   ...REVIEW_OPTIONS,
   ...AWS_OPTIONS,
@@ -163,7 +171,7 @@ use the key. PCR8 is pinned where the measurements have it.`,
   },
   rollover: {
     usage: "rollover <file|-> -m <file> | -k <key arn> -m <file>",
-    about: "Adds a build to the policy, for the time in which the old and the new one run.",
+    about: "Adds a build to the policy, so that the old and the new build can both run.",
     specs: ROLLOVER_SPECS,
     run: rollover,
   },
@@ -228,7 +236,7 @@ async function openAdmin(options: Options, io: CtlIo): Promise<KeyAdmin> {
   });
 }
 
-/** The one file that is named. */
+/** The file on the command line. */
 function onePositional(options: Options): string {
   const [file, ...more] = options.positionals;
   if (file !== undefined && more.length === 0) return file;
@@ -319,7 +327,7 @@ function lintOptions(options: Options): LintOptions {
 
 const SEVERITY_COLOUR = { fail: "\x1b[31m", warn: "\x1b[33m" } as const;
 
-/** Findings as a person reads them: what, where, what to do. */
+/** Formats findings for a person: what, where, what to do. */
 function formatLint({ findings, ok }: LintReport, colour: boolean): string {
   const lines = findings.map(({ severity, rule, statement, message, remedy }) => {
     const mark = severity === "fail" ? "FAIL" : "warn";
@@ -332,7 +340,7 @@ function formatLint({ findings, ok }: LintReport, colour: boolean): string {
   return `${[...lines, `${ok ? "ok" : "not ok"}: ${count}`].join("\n")}\n`;
 }
 
-/** Prints a policy that was made, and what the linter says of it on stderr. */
+/** Prints a new policy, and the linter's findings on stderr. */
 function showPolicy(policy: KeyPolicy, report: LintReport, options: Options, io: CtlIo): number {
   if (options.on("json")) io.stdout(`${JSON.stringify({ policy, lint: report }, null, 2)}\n`);
   else {
@@ -363,7 +371,7 @@ function field(input: unknown, name: string): unknown {
     : undefined;
 }
 
-/** What the options say of the key. */
+/** The facts about the key from the options. */
 async function givenFacts(options: Options): Promise<KeyFacts> {
   const file = options.text("grants");
   const origin = options.text("origin");

@@ -14,8 +14,13 @@ export const KMS_COMMANDS = ["create-key"] as const;
 const SPECS = [
   ...AWS_OPTIONS,
   { name: "alias", value: "NAME", help: "give it this alias" },
-  { name: "description", value: "TEXT", help: "what it is for" },
-  { name: "tag", value: "K=V", multiple: true, help: "tag it; again or with commas for more" },
+  { name: "description", value: "TEXT", help: "the key's description" },
+  {
+    name: "tag",
+    value: "K=V",
+    multiple: true,
+    help: "add a tag; repeat it or separate with commas for more",
+  },
   { name: "rotation", help: "enable yearly rotation of the key material" },
   { name: "json", help: "print the result as JSON" },
   ...COMMON_OPTIONS,

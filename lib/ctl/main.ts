@@ -1,5 +1,5 @@
 /**
- * `denclavectl`: the command line for everybody outside the enclave. Finds the group and the command, and runs it.
+ * `denclavectl`: the command line for use outside the enclave. Finds the group and the command, and runs it.
  *
  * @module
  */
@@ -153,7 +153,7 @@ export async function runCtl(argv: readonly string[], io: CtlIo): Promise<number
   return await group.run(command, options, io);
 }
 
-/** The enclave, the store or a check said no: as opposed to something that is not there. */
+/** Codes that mean that the enclave, the store or a check refused, as opposed to something missing. */
 function isRefusal(thrown: unknown): boolean {
   if (thrown instanceof StoreError) {
     return ["account_exists", "account_not_found", "store_row_damaged", "store_denied", "store_failed"]
@@ -167,7 +167,7 @@ function isRefusal(thrown: unknown): boolean {
   );
 }
 
-/** What {@link runCtl} threw, as stderr and the exit code say it: words, or JSON where `--json` asks for it. */
+/** Formats what {@link runCtl} threw for stderr: text, or JSON with `--json`. */
 export function describeCtlFailure(
   failed: unknown,
   argv: readonly string[],

@@ -1,5 +1,5 @@
 /**
- * The measurements of one build, for a simulated NSM. Apart from what reads them for `denclavectl`, so that the development service does without
+ * The measurements of one build, for a simulated NSM. Separate from `denclavectl`'s reader, so that the development service does not import
  * the AWS SDK.
  *
  * @module

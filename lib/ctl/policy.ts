@@ -26,16 +26,16 @@ const SPECS = [
     ...KEY_OPTION,
     formerEnv: "KMS_KEYS",
     multiple: true,
-    help: "a KMS key; again for more",
+    help: "a KMS key; repeat for more",
   },
   TABLE_OPTION,
-  { name: "no-table", help: "the accounts are not in DynamoDB" },
+  { name: "no-table", help: "do not allow DynamoDB: the accounts are stored elsewhere" },
   ...COMMON_OPTIONS,
 ] as const;
 
 const HELP = `usage: denclavectl policy iam -k <key arn> [-t <table>]
 
-Prints the policy of the parent's role. It lets the parent ask KMS; what it gets is decided by the key's own policy.
+Prints the IAM policy of the parent's role. It lets the parent call KMS; the key's own policy decides what KMS returns.
 
 ${helpLines(SPECS)}
 `;

@@ -1,5 +1,5 @@
 /**
- * Fills the options of a command from `denclave-policy.yaml`, so that what the file says need not be said again. Flags and environment win.
+ * Fills a command's options from `denclave-policy.yaml`. Flags and environment variables override the file.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import { parsePolicyIntent, POLICY_FILE, type PolicyIntent } from "../config/pol
 import { type Options, type OptionSpec, parseOptions, UsageError } from "../cli/options.ts";
 import { type CtlIo, readInput } from "./io.ts";
 
-/** Which file says who may do what. */
+/** The option that names the policy file. */
 export const POLICY_FILE_OPTION = {
   name: "file",
   short: "f",
@@ -38,7 +38,7 @@ function valuesOf(intent: PolicyIntent, file: string): ReadonlyMap<string, reado
 }
 
 /**
- * Parses a command line, and takes from the policy file what it leaves open.
+ * Parses a command line, and takes missing options from the policy file.
  *
  * @param take the names of the options that the file may fill for this command line
  * @throws {UsageError | ConfigError}

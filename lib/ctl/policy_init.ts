@@ -18,21 +18,26 @@ import { type CtlIo, KEY_OPTION } from "./io.ts";
 
 const SPECS = [
   KEY_OPTION,
-  { name: "parent", value: "ARN", multiple: true, help: "the parent instance's role; again for more" },
+  { name: "parent", value: "ARN", multiple: true, help: "the parent instance's role; repeat for more" },
   {
     name: "admin",
     value: "ARN",
     multiple: true,
-    help: "a reviewed administrator of the key; again for more",
+    help: "a reviewed administrator of the key; repeat for more",
   },
-  { name: "issuer", value: "ARN", multiple: true, help: "who may wrap session keys; again for more" },
+  {
+    name: "issuer",
+    value: "ARN",
+    multiple: true,
+    help: "a principal that may wrap session keys; repeat for more",
+  },
   { name: "no-inspect", help: "do not let the parent read the key's state and policy (doctor needs it)" },
   {
     name: "measurements",
     short: "m",
     value: "FILE",
     multiple: true,
-    help: "a build, the newest last; again for more",
+    help: "a build, the newest last; repeat for more",
   },
   { name: "file", short: "f", value: "FILE", default: POLICY_FILE, help: "the file to write" },
   ...COMMON_OPTIONS,
@@ -66,7 +71,7 @@ export async function policyInit(argv: readonly string[], io: CtlIo): Promise<nu
     inspect: !options.on("no-inspect"),
     builds: builds.length === 0 ? ["build/enclave.json"] : builds,
   });
-  // What is missing is said before anything is written.
+  // Report missing options before writing.
   parsePolicyIntent(text, file);
   try {
     await Deno.writeTextFile(file, text, { createNew: true });

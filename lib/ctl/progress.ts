@@ -1,5 +1,5 @@
 /**
- * How far something is that takes long: one line on stderr that is written over, on a terminal alone.
+ * Progress of a long operation: one line on stderr that is overwritten, only on a terminal.
  *
  * @module
  */
@@ -25,9 +25,9 @@ export class Progress implements Disposable {
     this.#output = output;
   }
 
-  /** So many are done. */
+  /** Shows the number of completed items. */
   at(done: number): void {
-    // For one thing a line would be gone before it is read.
+    // For a single item the line would disappear before it can be read.
     if (!this.#output.isTerminal || this.#total < 2) return;
     const filled = Math.round((done / this.#total) * WIDTH);
     const bar = "#".repeat(filled) + ".".repeat(WIDTH - filled);

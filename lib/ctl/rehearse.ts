@@ -19,13 +19,13 @@ const SPECS = [
     name: "measurements",
     short: "m",
     value: "FILE",
-    help: "PCRs of the first build: JSON of denclavectl eif describe; made up, unless given",
+    help: "PCRs of the first build: JSON from denclavectl eif describe; invented by default",
   },
-  { name: "next", value: "FILE", help: "PCRs of the next build; made up, unless given" },
+  { name: "next", value: "FILE", help: "PCRs of the next build; invented by default" },
   {
     name: "dir",
     value: "DIR",
-    help: "keep the files here, in a folder that is not there yet; else in one that is removed at the end",
+    help: "keep the files in this folder, which must not exist yet; by default they are deleted at the end",
   },
   ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
@@ -56,7 +56,7 @@ function failed(what: string, hint: string): EnclaveError {
 /** Tasks of `deno.json`, by name. */
 type TaskTable = Readonly<Record<string, { readonly command: string }>>;
 
-/** Runs tasks of `deno.json`, as a person would, and ends those that still run. */
+/** Runs tasks of `deno.json`, and stops those that are still running at the end. */
 class Tasks implements AsyncDisposable {
   /** Rejects when a service ends by itself. */
   readonly broken: Promise<never>;
@@ -164,7 +164,7 @@ class Tasks implements AsyncDisposable {
         try {
           child.kill(name);
         } catch {
-          // It has ended.
+          // It has already ended.
         }
       }
     };
@@ -362,7 +362,7 @@ async function makeFolder(dir: string | undefined): Promise<string> {
   } catch (thrown) {
     throw new EnclaveError(`Cannot make ${dir}: ${messageOf(thrown)}`, {
       code: "usage",
-      hint: "Name a folder that is not there yet.",
+      hint: "Name a folder that does not exist yet.",
       cause: thrown,
     });
   }

@@ -27,7 +27,11 @@ import { exportsAead, librariesIn, libraryProblems } from "./image_checks.ts";
 import type { CtlIo } from "./io.ts";
 
 const SPECS = [
-  { name: "sysroot", value: "DIR", help: "where loader and C library come from (default /)" },
+  {
+    name: "sysroot",
+    value: "DIR",
+    help: "root of the file tree with the loader and the C library (default /)",
+  },
   { name: "json", help: "print the result as JSON" },
   ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
@@ -80,7 +84,7 @@ async function versionByName(path: string): Promise<string | undefined> {
   return version;
 }
 
-/** What there is to say of a library. */
+/** What is reported about a library. */
 interface Described {
   readonly file: string;
   readonly architecture: string;
@@ -134,7 +138,7 @@ interface Report {
   readonly warnings: readonly string[];
 }
 
-/** Looks at a folder. @throws {EifError} when its libraries cannot be loaded. */
+/** Examines a folder. @throws {EifError} when its libraries cannot be loaded. */
 async function checkFolder(folder: string, sysroot: string): Promise<Report> {
   using files = new OpenFiles();
   const open = (path: string) => files.open(path);
@@ -146,7 +150,7 @@ async function checkFolder(folder: string, sysroot: string): Promise<Report> {
   let awsLc: string | undefined;
   let openSsl: string | undefined = systemOpenSsl(loaded);
   for (const file of loaded) {
-    // The distribution's own libraries are not looked into.
+    // Skip the distribution's own libraries.
     if (!file.from.startsWith(`${folder}/`)) continue;
     const texts = await textsIn(await open(file.from));
     awsLc ??= texts.awsLc;

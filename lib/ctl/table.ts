@@ -17,7 +17,7 @@ const SPECS = [
   ...COMMON_OPTIONS,
 ];
 
-/** Makes the table, or finds it there. */
+/** Creates the table if it does not exist. */
 export async function createTable(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(SPECS, argv, io.env);
   if (options.on("help")) {
@@ -28,7 +28,7 @@ export async function createTable(argv: readonly string[], io: CtlIo): Promise<n
   io.stdout(
     options.on("json")
       ? `${JSON.stringify({ store: store.description, outcome })}\n`
-      : `${store.description}: ${outcome === "created" ? "created" : "was there already"}\n`,
+      : `${store.description}: ${outcome === "created" ? "created" : "exists already"}\n`,
   );
   return EXIT.ok;
 }

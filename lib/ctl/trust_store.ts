@@ -30,7 +30,7 @@ export function selectCertificates(bundle: string): string {
   if (selected.length === 0) {
     throw new EnclaveError(`None of the ${certificates.length} certificates is a CA of KMS`, {
       code: "trust_store",
-      hint: "Pass the distribution's whole bundle of certificates.",
+      hint: "Give the distribution's complete bundle of CA certificates.",
     });
   }
   return `${selected.join("\n")}\n`;

@@ -1,5 +1,5 @@
 /**
- * `denclavectl tsk` with the KMS of AWS. Apart from `tsk.ts`, so that the development service has the same commands without the AWS SDK.
+ * `denclavectl tsk` with the KMS of AWS. Separate from `tsk.ts`, so that the development service has the same commands without the AWS SDK.
  *
  * @module
  */

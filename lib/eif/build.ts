@@ -1,5 +1,5 @@
 /**
- * Makes an image from files, without Docker, root or mounts. The same inputs give the same bytes: sorted, owned by root, of one time.
+ * Makes an image from files, without Docker, root or mounts. The same inputs give the same bytes: files are sorted, owned by root, with one timestamp.
  *
  * Needs read and write permission.
  *
@@ -56,9 +56,9 @@ export interface BuildPlan {
   /** Its file, or what chooses one for the architecture that the plan or the program says. */
   readonly kernel: string | ((architecture: Architecture) => Promise<KernelPlan>);
   readonly commandLine: string;
-  /** Files of ramdisks that are there, or what to make two of. */
+  /** Existing ramdisk files, or what to make two ramdisks from. */
   readonly content: { readonly ramdisks: readonly string[] } | { readonly program: ProgramPlan };
-  /** Told by the program and the kernel when it is not said. */
+  /** By default that of the program and the kernel. */
   readonly architecture?: Architecture | undefined;
   /** Seconds since 1970: the time of every file, and the build's. */
   readonly time: number;
@@ -78,17 +78,17 @@ export interface BuildInput {
   readonly sha256: string;
 }
 
-/** An image, made. */
+/** A finished image. */
 export interface BuiltEif extends WrittenEif {
   readonly architecture: Architecture;
   readonly metadata: EifMetadata;
-  /** As they are in the image; undefined for ramdisks that were there. */
+  /** As they are in the image; undefined for existing ramdisks. */
   readonly command: readonly string[] | undefined;
   readonly environment: Readonly<Record<string, string>> | undefined;
   readonly inputs: readonly BuildInput[];
 }
 
-/** Told how many bytes of how many are done. */
+/** Called with the number of bytes done, and of the total. */
 export type OnBuildProgress = (done: number, total: number) => void;
 
 /** The files of a build: each opened once, hashed as it goes into the image, closed at the build's end. */
@@ -240,7 +240,7 @@ export async function buildEif(
   };
 }
 
-/** Compresses into files beside the output, which are gone when the build ends. */
+/** Compresses into files beside the output, which are removed when the build ends. */
 async function compressAll(
   ramdisks: readonly ByteSource[],
   output: string,

@@ -1,5 +1,5 @@
 /**
- * The certificate that an image is signed with, as `nitro-cli describe-eif` tells of it.
+ * The certificate that an image is signed with, as `nitro-cli describe-eif` shows it.
  *
  * @module
  */
@@ -29,7 +29,7 @@ export interface CertificateInfo {
 /** Curves that images are signed on, as WebCrypto calls them. */
 export type Curve = "P-256" | "P-384" | "P-521";
 
-/** The names that versions of the runtime have for them. */
+/** Their names in different versions of the runtime. */
 const CURVES: Readonly<Record<string, Curve>> = {
   prime256v1: "P-256",
   p256: "P-256",
@@ -111,7 +111,7 @@ const PEM_LABEL = /^-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----[ \t\r]*$/m;
 const PEM_CERTIFICATE =
   /^-----BEGIN CERTIFICATE-----[ \t\r]*\n([A-Za-z0-9+/=\s]*)^-----END CERTIFICATE-----[ \t\r]*$/m;
 
-/** The first certificate, as OpenSSL would take it for PCR8; what the two could read differently is refused. */
+/** The first certificate, as OpenSSL reads it for PCR8. Input that OpenSSL might read differently is refused. */
 function firstCertificate(pem: string): { readonly block: string; readonly der: Bytes } {
   const begin = PEM_LABEL.exec(pem);
   if (begin === null) throw new SyntaxError("no line of it is BEGIN CERTIFICATE");

@@ -1,5 +1,5 @@
 /**
- * What makes an image that does not start, for any program: a kernel that is none, boot files of another machine, functions that no library has.
+ * Checks that an image of any program can start: a valid kernel, boot files for the same machine, no functions missing from its libraries.
  *
  * @module
  */
@@ -21,7 +21,7 @@ export async function kernelArchitecture(kernel: ByteSource): Promise<Architectu
 }
 
 /**
- * Refuses a file that no enclave boots.
+ * Checks that a file is a kernel that an enclave can boot.
  *
  * @param architecture the image's; undefined for any
  * @throws {EifError} `eif_input`.
@@ -31,17 +31,17 @@ export async function checkKernel(kernel: ByteSource, architecture?: Architectur
   if (found !== undefined && found === (architecture ?? found)) return;
   throw new EifError(
     "eif_input",
-    `${kernel.name} is ${found === undefined ? "no kernel" : `a kernel for ${found}`}`,
+    `${kernel.name} is ${found === undefined ? "not a kernel" : `a kernel for ${found}`}`,
     {
       hint:
-        "Give a bzImage for x86_64, or an uncompressed Image for aarch64. --allow-kernel takes the file as it is.",
+        "Give a bzImage for x86_64, or an uncompressed Image for aarch64. --allow-kernel accepts the file as it is.",
     },
   );
 }
 
 /**
- * Refuses a first program or a driver that cannot run: of another machine, a first program that needs a loader, which the first ramdisk does not have, a
- * driver that is no kernel module.
+ * Checks that the init program or a driver can run: it must be for the same machine; init must not need a loader, which the first ramdisk does not have; a
+ * driver must be a kernel module.
  *
  * @throws {EifError} `eif_input`.
  */
@@ -75,7 +75,7 @@ export async function checkBootFile(
 /** The files that a file needs, itself first: where `dlsym` looks for its functions. */
 export function closureOf(path: string, loaded: readonly LoadedFile[]): readonly LoadedFile[] {
   const paths = new Set([path]);
-  // A Set gives what is added while it is walked.
+  // Iterating over a Set includes entries added during the iteration.
   for (const next of paths) {
     for (const needed of loaded.find((file) => file.path === next)?.needs.values() ?? []) paths.add(needed);
   }
@@ -83,7 +83,7 @@ export function closureOf(path: string, loaded: readonly LoadedFile[]): readonly
 }
 
 /**
- * Functions and variables that a library needs and nobody gives: neither what it needs itself, nor the program and what that needs.
+ * Functions and variables that a library needs and that neither its own libraries, nor the program and its libraries, export.
  *
  * @param program its path; undefined where it is not known
  */

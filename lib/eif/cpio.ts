@@ -17,7 +17,7 @@ export type CpioEntry =
 
 const MAX_FILE_LENGTH = 0xffff_ffff;
 const MAX_PATH_LENGTH = 1024;
-/** The next archive must begin at a multiple of four; tools make it one of their block. */
+/** The next archive must begin at a multiple of four; tools pad to a multiple of their block size. */
 const BLOCK = 512;
 const DIRECTORY = 0o040000;
 const REGULAR = 0o100000;
@@ -91,7 +91,7 @@ function withParents(entries: readonly CpioEntry[]): readonly CpioEntry[] {
 }
 
 /**
- * An archive, to be read: nothing of the files is held. Folders above an entry need not be named.
+ * An archive as a source to read from, without holding files in memory. Parent folders need not be listed.
  *
  * @param time of every entry, in seconds since 1970
  * @throws {EifError} `eif_input` for paths that clash, or files of 4 GiB or more.

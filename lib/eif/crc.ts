@@ -1,5 +1,5 @@
 /**
- * CRC-32 (IEEE 802.3, as zlib has it) of two parts from the CRC of each: the header, which has the sections' sizes in it, is known last.
+ * Combines the CRC-32 (IEEE 802.3, as in zlib) of two parts. The header contains the sections' sizes, so its CRC is known last.
  *
  * @module
  */

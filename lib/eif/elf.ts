@@ -15,7 +15,7 @@ export interface NeededVersion {
   readonly version: string;
 }
 
-/** What there is to know of an ELF file. */
+/** The parts of an ELF file that are read. */
 export interface ElfFile {
   readonly architecture: Architecture;
   /** Whether it is a relocatable object (`ET_REL`), as kernel modules are. */
@@ -39,7 +39,7 @@ export interface ElfFile {
 /** The symbols of an ELF file that a loader looks at. */
 export interface ElfSymbols {
   readonly exported: ReadonlySet<string>;
-  /** Those that other files must give. Weak ones, which may be missing, are left out. */
+  /** Symbols that other files must export, without weak ones, which may be missing. */
   readonly undefined: readonly string[];
 }
 
@@ -55,7 +55,7 @@ const MAX_VERSIONS = 4096;
 const MAX_SYMBOLS = 1 << 20;
 const SYMBOL_LENGTH = 24;
 const ET_REL = 1;
-/** The loader needs no such version where it is not there. */
+/** The loader does not require a version with this flag. */
 const VERSION_WEAK = 2;
 /** Bindings of symbols. */
 const STB = { local: 0, weak: 2 } as const;
@@ -199,7 +199,7 @@ export async function readElfSymbols(source: ByteSource): Promise<ElfSymbols> {
   const count = await symbolCount(dynamic);
   const table = await reader.view(dynamic.place(at), count * SYMBOL_LENGTH, "its table of symbols");
   const names = await dynamic.strings();
-  // The first one is no symbol.
+  // The first entry is not a symbol.
   for (let index = 1; index < count; index++) {
     const begin = index * SYMBOL_LENGTH;
     const binding = table.getUint8(begin + 4) >> 4;
@@ -211,12 +211,12 @@ export async function readElfSymbols(source: ByteSource): Promise<ElfSymbols> {
   return { exported, undefined: missing };
 }
 
-/** An absolute path without detours. */
+/** Whether it is an absolute path without `.` and `..` segments. */
 export function isPlainPath(path: string): boolean {
   return /^(\/[^/\0]+)+$/.test(path) && !path.split("/").some((part) => part === "." || part === "..");
 }
 
-/** A path without its detours: `/app/../lib` is `/lib`. Links are not looked at. */
+/** A path without `.` and `..` segments: `/app/../lib` is `/lib`. Links are not resolved. */
 export function withoutDetours(path: string): string {
   const parts: string[] = [];
   for (const part of path.split("/")) {
@@ -316,7 +316,7 @@ class Dynamic {
     return texts;
   }
 
-  /** The whole table of strings, for those who need many of them. */
+  /** The whole string table, for reading many names. */
   async strings(): Promise<(at: number) => string> {
     const { begin, length } = this.#strings();
     const { buffer } = await this.reader.view(begin, Number(length), "its table of strings");
@@ -330,7 +330,7 @@ class Dynamic {
   }
 }
 
-/** Entries that may still be read: chains of chains would be endless otherwise. */
+/** Limits the number of entries read, since chains can be cyclic. */
 class Budget {
   #left = MAX_VERSIONS;
 
@@ -385,7 +385,7 @@ async function readVersions(dynamic: Dynamic): Promise<readonly string[]> {
   return found;
 }
 
-/** How many symbols there are: the hash tables alone say so. */
+/** The number of symbols, which only the hash tables give. */
 async function symbolCount(dynamic: Dynamic): Promise<number> {
   const { reader } = dynamic;
   const limited = (count: number) => {
@@ -406,7 +406,7 @@ async function symbolCount(dynamic: Dynamic): Promise<number> {
   const table = await reader.view(bucketsAt, 4 * buckets, "its hash table");
   let last = 0;
   for (let at = 0; at < table.byteLength; at += 4) last = Math.max(last, table.getUint32(at, true));
-  // Nothing is exported. How many there are before is not said, but for the first ones.
+  // Nothing is exported. Only the number of the symbols before the hashed ones is known.
   if (last < first) return first;
   const chainsAt = bucketsAt + 4n * BigInt(buckets);
   for (; last < MAX_SYMBOLS; last++) {

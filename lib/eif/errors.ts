@@ -1,5 +1,5 @@
 /**
- * What reading, making or checking an enclave's image can fail at.
+ * Errors from reading, making or checking an enclave's image.
  *
  * @module
  */
@@ -8,15 +8,15 @@ import { EnclaveError } from "../errors.ts";
 /** What was wrong. */
 export type EifCode =
   | "eif_unreadable" // the file is not there, is no file, changed while it was read, or cannot be written
-  | "eif_magic" // no image at all
+  | "eif_magic" // not an image
   | "eif_version" // an image of a version that is not known
   | "eif_truncated" // the file ends before the image does
   | "eif_layout" // sections that overlap, leave gaps, or are not where the header says
   | "eif_sections" // a kind or an order of sections that no enclave boots from
   | "eif_too_large" // a part that has to be held in memory is larger than any real one
-  | "eif_metadata" // the metadata section is not what it has to be
-  | "eif_signature" // the signature section is not what it has to be, or the signing key and its certificate do not fit
-  | "eif_input" // what the image is to be made of cannot be used
+  | "eif_metadata" // the metadata section is invalid
+  | "eif_signature" // the signature section is invalid, or the signing key and its certificate do not belong together
+  | "eif_input" // an input of the image cannot be used
   | "elf_malformed" // a file is not an ELF file that this machine could load
   | "library_missing" // a library that a file needs was not found
   | "library_version" // a library is older than a file that needs it
@@ -26,17 +26,16 @@ export type EifCode =
 
 const HINTS: Readonly<Record<EifCode, string | undefined>> = {
   eif_unreadable: undefined,
-  eif_magic:
-    "Give an image as nitro-cli build-enclave or denclavectl eif build makes them: it begins with .eif.",
-  eif_version: "Versions 2 to 4 are known: build the image again with a current tool.",
+  eif_magic: "Give an image made by nitro-cli build-enclave or denclavectl eif build: it begins with .eif.",
+  eif_version: "Versions 2 to 4 are supported: rebuild the image with a current tool.",
   eif_truncated: "Copy the image again: a part of it is missing.",
   eif_layout:
     "Do not run this image: what is measured and what is booted could differ. Build or copy it again.",
   eif_sections: "An image has one kernel, then one command line, then ramdisks: build it again.",
-  eif_too_large: "Build the image again: no real one has such a section.",
+  eif_too_large: "Build the image again: this section is larger than in any valid image.",
   eif_metadata: "Build the image again: its metadata are not what nitro-cli writes.",
   eif_signature:
-    "Sign by a key on P-256, P-384 or P-521, with the certificate (PEM) of that very key, valid today.",
+    "Sign with a key on P-256, P-384 or P-521 and that key's certificate (PEM), which must be valid today.",
   eif_input: undefined,
   elf_malformed: "Give an ELF file for 64-bit Linux, x86-64 or aarch64.",
   library_missing:

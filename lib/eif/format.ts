@@ -153,7 +153,7 @@ export function decodeSectionHeader(
   for (const [type, known] of Object.entries(SECTION_TYPES)) {
     if (known === number) return { type: type as SectionType, size: view.getBigUint64(4) };
   }
-  throw new EifError("eif_sections", `${where} is of kind ${number}, which is none`);
+  throw new EifError("eif_sections", `${where} is of unknown kind ${number}`);
 }
 
 /** Writes a section's header. */

@@ -1,6 +1,6 @@
 /**
- * gzip that says neither when nor where it was made (RFC 1952): no time, no name, unknown system. The compressed bytes are those of the runtime's
- * zlib: the same for the same version of Deno, and not promised for another one. What is not compressed is the same everywhere.
+ * Reproducible gzip (RFC 1952): no time, no name, unknown system. The compressed bytes are those of the runtime's
+ * zlib: the same for the same version of Deno, but possibly not for another. The uncompressed data is always the same.
  *
  * Needs write permission for the file.
  *
@@ -10,7 +10,7 @@ import { once } from "node:events";
 import { crc32, createDeflateRaw } from "node:zlib";
 import { type ByteSource, piecesOf } from "./source.ts";
 
-/** The kernel looks for the next archive at a multiple of four, and takes zeros until there. */
+/** The kernel expects the next archive at a multiple of four, with zeros before it. */
 const ALIGNMENT = 4;
 const LEVEL = 6;
 
@@ -28,7 +28,7 @@ export async function gzipToFile(source: ByteSource, path: string): Promise<void
   const feed = async () => {
     for await (const piece of piecesOf(source)) {
       crc = crc32(piece, crc);
-      // A copy: the piece is written over while the stream still holds it.
+      // Copy the piece: its buffer is overwritten while the stream still holds it.
       if (!deflate.write(piece.slice())) await once(deflate, "drain");
     }
     deflate.end();

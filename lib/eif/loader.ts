@@ -12,7 +12,7 @@ import type { Architecture } from "./format.ts";
 import type { ByteSource } from "./source.ts";
 import type { Sysroot } from "./sysroot.ts";
 
-/** Opens a file, which somebody else closes. */
+/** Opens a file. The caller does not close it. */
 export type OpenFile = (path: string) => Promise<ByteSource>;
 
 /** A file of the image, and where it is on this machine. */
@@ -44,7 +44,7 @@ const TRIPLES: Readonly<Record<Architecture, string>> = {
   x86_64: "x86_64-linux-gnu",
   aarch64: "aarch64-linux-gnu",
 };
-/** Of a library's program that is not there to say. */
+/** Used for a library without a program. */
 const LOADERS: Readonly<Record<Architecture, string>> = {
   x86_64: "/lib64/ld-linux-x86-64.so.2",
   aarch64: "/lib/ld-linux-aarch64.so.1",
@@ -71,7 +71,7 @@ async function usualFolders(
   return [...folders.filter(isOwn), ...folders.filter((folder) => !isOwn(folder))];
 }
 
-/** A file on its way. */
+/** A file that is being loaded. */
 interface Loading extends PlacedFile {
   readonly elf: ElfFile;
   readonly needs: Map<string, string>;
@@ -87,7 +87,7 @@ interface Found {
   readonly by?: Loading;
 }
 
-/** One process: what it has loaded already is not looked for again. */
+/** One process: libraries that it has already loaded are not searched again. */
 class Loader {
   readonly loaded: Loading[] = [];
   #byName = new Map<string, Loading>();
@@ -108,7 +108,7 @@ class Loader {
     this.#folders = place.folders;
   }
 
-  /** The loader itself, which is there before all others. */
+  /** The loader itself, which is loaded first. */
   async loadInterpreter(path: string, program: PlacedFile): Promise<void> {
     const { sysroot } = this.#options;
     const from = await sysroot.file(path);
@@ -143,7 +143,7 @@ class Loader {
   #add(file: PlacedFile, { elf, name, by }: Found): Loading | undefined {
     const before = this.loaded.find(({ path }) => path === file.path);
     const loading = before ?? { ...file, elf, needs: new Map(), by };
-    // It is known by what it was asked for, its path and its SONAME; not by its file's name.
+    // The loader knows it by the requested name, its path and its SONAME, not by its file name.
     for (const known of [name, file.path, elf.soname]) {
       if (known !== undefined && !this.#byName.has(known)) this.#byName.set(known, loading);
     }
@@ -160,7 +160,7 @@ class Loader {
     const place = ({ path }: Loading, folders: readonly string[]) =>
       folders.map((folder) => folder.replace(/\$ORIGIN|\$\{ORIGIN\}/g, folderOf(path)));
     const inherited: string[] = [];
-    // RPATH counts for all that is loaded below it, the program's for everything, and none of them where the file has a RUNPATH.
+    // RPATH applies to everything loaded below it, the program's to all files. A file with a RUNPATH ignores all of them.
     if (item.elf.runPath.length === 0) {
       for (let above: Loading | undefined = item; above !== undefined; above = above.by) {
         inherited.push(...place(above, above.elf.rpath));
@@ -170,7 +170,7 @@ class Loader {
     return [...inherited, ...place(item, item.elf.runPath), ...this.#folders];
   }
 
-  /** Where a path of the image comes from: what is put there, what lies beside the libraries, the distribution. */
+  /** Where a path of the image comes from: an added file, a file beside the libraries, or the distribution. */
   async #fileAt(path: string): Promise<string | undefined> {
     const { program, libraries, files = [], sysroot } = this.#options;
     const placed = [...program === undefined ? [] : [program], ...libraries, ...files];
@@ -195,7 +195,7 @@ class Loader {
       if (elf?.architecture === this.#architecture) {
         return this.#add({ path, from }, { elf, name, by: item });
       }
-      // A distribution may have another machine's beside it.
+      // A distribution may also have libraries for another machine.
       foreign.push(`${from} is ${elf === undefined ? "not an ELF file" : `for ${elf.architecture}`}`);
     }
     const { sysroot, libraries } = this.#options;
@@ -262,7 +262,7 @@ function checkVersions(files: readonly LoadedFile[], sysroot: Sysroot): void {
   }
 }
 
-/** By the numbers in them: GLIBC_2.9 is before GLIBC_2.34. */
+/** Compares versions numerically: GLIBC_2.9 is before GLIBC_2.34. */
 export function compareVersions(a: string, b: string): number {
   const numbers = (text: string) => (text.match(/[0-9]+/g) ?? []).map(Number);
   const [left, right] = [numbers(a), numbers(b)];

@@ -41,7 +41,7 @@ export class Measurer {
   /** A section begins. */
   begin(type: SectionType): void {
     if (type !== "ramdisk") return;
-    // PCR1 is of all that PCR0 is of, up to the end of the first ramdisk: one hash does for both until then.
+    // PCR1 covers the same data as PCR0 up to the end of the first ramdisk, so one hash serves both until then.
     if (++this.#ramdisks === 2) this.#boot = this.#image.copy();
   }
 

@@ -1,5 +1,5 @@
 /**
- * The metadata section: JSON that says how an image was made. Nothing of it is measured.
+ * The metadata section: JSON that says how an image was made. It is not measured.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What an image was made from, as a file beside it: who has the same inputs can make the same bytes, and compare.
+ * The provenance of an image, a file beside it that records its inputs: the same inputs give the same bytes, which can be compared.
  *
  * Needs read permission on the repository, and may run git there.
  *
@@ -10,7 +10,7 @@ import type { BuiltEif } from "./build.ts";
 
 const COMMIT = /^[0-9a-f]{40}([0-9a-f]{24})?$/;
 
-/** What is told beside what the build knows. */
+/** Facts about the image that the build does not know. */
 export interface ProvenanceOptions {
   /** The image's file name, and its SHA-256. */
   readonly file: string;
@@ -24,7 +24,7 @@ export interface ProvenanceOptions {
   readonly program: ProgramRecord | undefined;
 }
 
-/** A repository's commit, and whether there were changes beside it; undefined where that cannot be known. */
+/** A repository's commit, and whether there were uncommitted changes; undefined if unknown. */
 export interface SourceState {
   readonly commit: string | undefined;
   readonly dirty: boolean | undefined;
@@ -49,7 +49,7 @@ function isText(value: unknown): value is string {
   return typeof value === "string";
 }
 
-/** Reads a record of a program; undefined when it is none. */
+/** Reads a program's record; undefined when it is not one. */
 export function parseProgramRecord(value: unknown): ProgramRecord | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const { file, sha256, deno, bundle_sha256, git_commit, dirty, options } = value as Record<string, unknown>;
@@ -70,7 +70,7 @@ export function parseProgramRecord(value: unknown): ProgramRecord | undefined {
   };
 }
 
-/** What the compile task wrote beside a program, when it is of that very program. */
+/** The compile task's record of a program, if it matches that program. */
 export async function programRecord(binary: string, sha256: string): Promise<ProgramRecord | undefined> {
   try {
     const record = parseProgramRecord(JSON.parse(await Deno.readTextFile(`${binary}.build.json`)));
@@ -80,7 +80,7 @@ export async function programRecord(binary: string, sha256: string): Promise<Pro
   }
 }
 
-/** The provenance, as it is written. It says nothing of when and where: the same build, the same text. */
+/** The provenance, as it is written. It contains no time and no place, so the same build gives the same text. */
 export function provenanceOf(
   built: BuiltEif,
   options: ProvenanceOptions,
@@ -111,7 +111,7 @@ export function provenanceOf(
 }
 
 /**
- * The state of a folder's repository: its commit, and what `git status` says of changes. Files that git ignores are no changes.
+ * The state of a folder's repository: its commit, and what `git status` says of changes. Ignored files do not count as changes.
  *
  * @param folder absolute
  */

@@ -18,7 +18,7 @@ export function bootRamdisk(
   return cpioArchive("boot ramdisk", [
     { path: "dev", mode: 0o755, kind: "directory" },
     { path: "init", mode: 0o755, kind: "file", content: init },
-    // AWS's init goes on without it.
+    // AWS's init continues without it.
     ...nsm === undefined
       ? []
       : [{ path: "nsm.ko", mode: 0o755, kind: "file", content: nsm }] satisfies CpioEntry[],
@@ -34,7 +34,7 @@ export interface ProgramOptions {
   readonly files: readonly { readonly path: string; readonly mode: number; readonly content: ByteSource }[];
 }
 
-/** Lines that `init` reads as they are: it knows no quotes. */
+/** Lines that `init` reads literally, without quoting. */
 function lines(texts: readonly string[], what: string): ByteSource {
   for (const text of texts) {
     if (/[\n\0]/.test(text) || text === "") {

@@ -1,5 +1,5 @@
 /**
- * Reads an image once, from its begin to its end: header, sections, measurements, CRC, signature. Memory does not grow with the image.
+ * Reads an image once, from start to end: header, sections, measurements, CRC, signature. Memory does not grow with the image.
  *
  * @module
  */
@@ -61,7 +61,7 @@ export interface EifDescription {
     | undefined;
 }
 
-/** What may come after what. A ramdisk before the command line would be measured in another order than it is booted in. */
+/** Checks the order of sections. A ramdisk before the command line would be measured in a different order than it is booted. */
 function checkOrder(before: readonly EifSection[], type: SectionType, where: string): void {
   const has = (wanted: SectionType) => before.some((section) => section.type === wanted);
   if (type !== "ramdisk" && has(type)) throw new EifError("eif_sections", `${where} is a second ${type}`);
@@ -75,7 +75,7 @@ function checkOrder(before: readonly EifSection[], type: SectionType, where: str
 /**
  * Reads an image.
  *
- * @throws {EifError} when it is not one, or none that an enclave would boot from. A wrong CRC or signature is in the result.
+ * @throws {EifError} when it is not an image, or not one that an enclave can boot. A wrong CRC or signature is in the result.
  */
 export async function readEif(
   source: ByteSource,
@@ -176,17 +176,17 @@ export async function describeEif(path: string, onProgress?: OnProgress): Promis
   return await readEif(file, onProgress);
 }
 
-/** One thing that was looked at. */
+/** One check. */
 export interface EifCheck {
   readonly name: string;
   readonly problem: string | undefined;
 }
 
 /**
- * What has to hold of an image before it is run.
+ * Checks an image before it is run.
  *
  * @param expected measurements that it must have, such as those of a provenance file
- * @param now against which the certificate's dates are held
+ * @param now the time to check the certificate's validity at
  */
 export function checkEif(
   description: EifDescription,

@@ -1,5 +1,5 @@
 /**
- * The enclave's root file system: a program, what it needs to be loaded, and the few files that a C library looks at. No shell, nothing else.
+ * The enclave's root file system: a program, the libraries that it needs, and the few files that a C library reads. No shell and nothing else.
  *
  * Needs read permission.
  *
@@ -24,7 +24,7 @@ export interface RootFile {
 export interface RootOptions {
   /** The program. */
   readonly binary: string;
-  /** Libraries that it opens by itself in this order, to lie beside it. Where their RUNPATH leads beside them, what they need is taken from their folder. */
+  /** Libraries that it opens by itself in this order, to lie beside it. If their RUNPATH leads beside them, their dependencies are taken from their folder. */
   readonly libraries?: readonly string[] | undefined;
   /** Folder of both in the image. */
   readonly installDir?: string | undefined;
@@ -49,7 +49,7 @@ export interface Root {
 
 /** Where the SDK's TLS looks for CA certificates, by itself or as SSL_CERT_FILE says. */
 export const CA_BUNDLE_PATH = "/etc/pki/tls/certs/ca-bundle.crt";
-/** Folders that are there, empty: the kernel's file systems are mounted on them. */
+/** Empty folders, on which the kernel's file systems are mounted. */
 export const MOUNT_POINTS = ["/dev", "/proc", "/run", "/sys", "/tmp", "/var"] as const;
 
 /** What AWS's init mounts a file system of its own on. */
@@ -100,7 +100,7 @@ export async function collectRoot(options: RootOptions, open: OpenFile): Promise
     const before = files.get(file.path);
     if (before !== undefined && before.from !== file.from) {
       throw new EifError("eif_input", `Cannot put two files at ${file.path}`, {
-        hint: "Leave the one out that --file puts there.",
+        hint: "Remove the --file with that path.",
       });
     }
     files.set(file.path, file);

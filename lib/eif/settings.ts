@@ -38,30 +38,38 @@ export const DEFAULT_BLOBS = "/usr/share/nitro_enclaves/blobs";
 
 /** All settings, in the order of the help. */
 export const SETTINGS = {
-  output: { kind: "path", short: "o", value: "FILE", help: "the image (default enclave.eif)" },
+  output: { kind: "path", short: "o", value: "FILE", help: "the image to write (default enclave.eif)" },
   binary: {
     kind: "path",
     short: "b",
     value: "FILE",
     help: "the enclave's entrypoint, as deno task compile makes it",
   },
-  lib_dir: { kind: "path", value: "DIR", help: "folder of the SDK's libraries, to lie beside it" },
+  lib_dir: {
+    kind: "path",
+    value: "DIR",
+    help: "folder of the SDK's libraries, which are placed beside the binary",
+  },
   install_dir: {
     kind: "text",
     value: "DIR",
-    help: "folder of both in the image, as it was compiled (default /app)",
+    help: "folder in the image for the binary and the libraries, as given when compiling (default /app)",
   },
-  ca_bundle: { kind: "path", value: "FILE", help: "PEM: cut down to the CA certificates of KMS" },
-  all_certificates: { kind: "switch", help: "take the bundle as it is" },
-  sysroot: { kind: "path", value: "DIR", help: "where loader and C library come from (default /)" },
+  ca_bundle: { kind: "path", value: "FILE", help: "PEM bundle; reduced to the CA certificates of KMS" },
+  all_certificates: { kind: "switch", help: "include the whole bundle" },
+  sysroot: {
+    kind: "path",
+    value: "DIR",
+    help: "root of the file tree with the loader and the C library (default /)",
+  },
   files: {
     kind: "paths by name",
     option: "file",
     value: "PATH=FILE",
-    help: "one more file, at this path in the image",
+    help: "an additional file, at this path in the image",
   },
-  cmd: { kind: "texts", value: "ARG", help: "program and arguments, one each time (default the binary)" },
-  env: { kind: "map", short: "e", value: "NAME=VALUE", help: "a variable of its environment" },
+  cmd: { kind: "texts", value: "ARG", help: "program and arguments, one per option (default the binary)" },
+  env: { kind: "map", short: "e", value: "NAME=VALUE", help: "an environment variable of the program" },
   blobs: {
     kind: "path",
     env: "NITRO_CLI_BLOBS",
@@ -69,54 +77,54 @@ export const SETTINGS = {
     help: `AWS's kernel, init, nsm.ko and cmdline (default ${DEFAULT_BLOBS})`,
   },
   kernel: { kind: "path", value: "FILE", help: "another kernel: a bzImage, or an Image on aarch64" },
-  init: { kind: "path", value: "FILE", help: "another first program" },
-  nsm: { kind: "path", value: "FILE", help: "another driver of the NSM" },
+  init: { kind: "path", value: "FILE", help: "another init program" },
+  nsm: { kind: "path", value: "FILE", help: "another NSM driver" },
   kernel_has_nsm: {
     kind: "switch",
-    help: "the kernel has the NSM's driver built in: no nsm.ko, unless --nsm names one",
+    help: "the kernel has a built-in NSM driver: include no nsm.ko unless --nsm names one",
   },
-  cmdline: { kind: "text", value: "TEXT", help: "another command line of the kernel" },
+  cmdline: { kind: "text", value: "TEXT", help: "another kernel command line" },
   ramdisks: {
     kind: "paths",
     option: "ramdisk",
     value: "FILE",
-    help: "a ramdisk that is there, in place of a binary",
+    help: "an existing ramdisk, instead of a binary",
   },
-  arch: { kind: "text", value: "NAME", help: "x86_64 or aarch64; by default as binary and kernel say" },
+  arch: { kind: "text", value: "NAME", help: "x86_64 or aarch64; by default that of the binary and kernel" },
   compress: {
     kind: "text",
     value: "NAME",
-    help: "none or gzip (default none: the same bytes whatever the Deno)",
+    help: "none or gzip (default none, which gives the same bytes with every Deno version)",
   },
   source_date_epoch: {
     kind: "number",
     env: "SOURCE_DATE_EPOCH",
     value: "SECONDS",
-    // As a cpio archive can say it.
+    // The largest time in a cpio archive.
     max: 0xffff_ffff,
-    help: "time of the build and of every file (default 0)",
+    help: "timestamp of the build and of every file (default 0)",
   },
   name: { kind: "text", value: "TEXT", help: "the image's name (default the binary's)" },
-  image_version: { kind: "text", value: "TEXT", help: "and version (default 1.0)" },
-  sign: { kind: "path", value: "FILE", help: "private key (PEM) to sign by" },
-  cert: { kind: "path", value: "FILE", help: "its certificate (PEM)" },
-  allow_kernel: { kind: "switch", help: "take a kernel that looks like none" },
+  image_version: { kind: "text", value: "TEXT", help: "the image's version (default 1.0)" },
+  sign: { kind: "path", value: "FILE", help: "private key (PEM) to sign the image with" },
+  cert: { kind: "path", value: "FILE", help: "certificate (PEM) of the signing key" },
+  allow_kernel: { kind: "switch", help: "accept a kernel file that is not recognised as a kernel" },
   allow_missing_symbols: {
     kind: "switch",
-    help: "take libraries that need functions which no library of the image has",
+    help: "accept libraries that need functions which no library in the image has",
   },
-  allow_no_kms_ca: { kind: "switch", help: "take no CA certificates, or none of KMS" },
+  allow_no_kms_ca: { kind: "switch", help: "allow an image without CA certificates for KMS" },
   allow_no_kms_keys: { kind: "switch", help: "allow an image that names no KMS key" },
   allow_other_program: {
     kind: "switch",
-    help: "the binary is another program than this project's: check only what every program needs",
+    help: "the binary is not this project's program: run only the checks that apply to any program",
   },
 } as const satisfies Readonly<Record<string, Setting>>;
 
 /** A setting's name in a manifest. */
 export type SettingName = keyof typeof SETTINGS;
 
-/** What a build is told, by manifest or options. */
+/** A build's settings, from the manifest and the options. */
 export type BuildSettings = {
   readonly [name in SettingName]?: SettingValues[(typeof SETTINGS)[name]["kind"]];
 };

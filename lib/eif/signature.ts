@@ -45,7 +45,7 @@ const ALGORITHMS = {
   "P-521": "ES512",
 } as const satisfies Readonly<Record<Curve, CoseAlgorithm>>;
 
-/** Who signs images. */
+/** An image's signer. */
 export interface EifSigner {
   /** The PEM file, whole: it goes into the image. */
   readonly certificatePem: Bytes;
@@ -59,7 +59,7 @@ export interface EifSigner {
 export interface EifSignature {
   readonly certificate: SigningCertificate;
   readonly PCR8: string;
-  /** Why it does not hold for an image; undefined when it does. The certificate's dates are not looked at. */
+  /** Why it is not valid for an image; undefined when it is valid. The certificate's dates are not checked. */
   readonly check: (measurements: Measurements) => Promise<string | undefined>;
 }
 
@@ -78,7 +78,7 @@ function payloadOf({ PCR0 }: Measurements): Bytes {
  * Takes a signing key and its certificate.
  *
  * @param keyPem SEC 1 or PKCS #8, not encrypted; wiping it is up to the caller
- * @throws {EifError} `eif_signature` when they do not fit, or are of no use.
+ * @throws {EifError} `eif_signature` when they do not belong together or cannot be used.
  */
 export async function openSigner(keyPem: Uint8Array, certificatePem: Uint8Array): Promise<EifSigner> {
   const certificate = parseCertificate(certificatePem, "The signing certificate's file");
@@ -87,7 +87,7 @@ export async function openSigner(keyPem: Uint8Array, certificatePem: Uint8Array)
     if (keyPem.length > MAX_KEY_LENGTH) throw new RangeError("it is too long");
     key = createPrivateKey({ key: new TextDecoder().decode(keyPem), format: "pem" });
   } catch (thrown) {
-    // Its text is a secret: no word of the reason that might quote it.
+    // The text is secret, so leave out the cause, which might quote it.
     throw new EifError("eif_signature", "The signing key cannot be read", {
       hint: "Give a PEM file with a private key that is not encrypted.",
       cause: thrown instanceof RangeError ? thrown : undefined,
@@ -95,10 +95,10 @@ export async function openSigner(keyPem: Uint8Array, certificatePem: Uint8Array)
   }
   const curve = curveOf(key);
   if (curve === undefined) {
-    throw new EifError("eif_signature", "The signing key is of no kind that an image can be signed by");
+    throw new EifError("eif_signature", "The signing key is of a kind that cannot sign images");
   }
   if (!equalBytes(publicKeyInfo(createPublicKey(key)), certificate.publicKey)) {
-    throw new EifError("eif_signature", "The signing certificate is of another key than the signing key");
+    throw new EifError("eif_signature", "The signing certificate does not belong to the signing key");
   }
   const pkcs8 = new Uint8Array(key.export({ type: "pkcs8", format: "der" }));
   try {
@@ -136,7 +136,7 @@ function integersOf(value: unknown): Bytes {
   return new Uint8Array(value);
 }
 
-/** Why a COSE_Sign1 does not hold for a payload. */
+/** Why a COSE_Sign1 is not valid for a payload. */
 async function checkCose(
   cose: Bytes,
   payload: Bytes,
@@ -166,7 +166,7 @@ async function checkCose(
  * Reads the section.
  *
  * @param name of the file, for the message
- * @throws {EifError} `eif_signature` when it is not of its form; whether it holds is what `check` tells.
+ * @throws {EifError} `eif_signature` when it is malformed; `check` tells whether it is valid.
  */
 export function decodeSignature(bytes: Uint8Array, name: string): EifSignature {
   let pem: Bytes;

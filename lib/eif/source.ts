@@ -28,7 +28,7 @@ export interface ByteSource {
   read(at: number, into: Bytes): Promise<number>;
 }
 
-/** Said once the bytes up to a place are through. */
+/** Called with the position up to which bytes have been read. */
 export type OnProgress = (done: number) => void;
 
 function unreadable(name: string, thrown: unknown): EifError {
@@ -56,7 +56,7 @@ export class FileSource implements ByteSource, Disposable {
   /** Opens it. @throws {EifError} `eif_unreadable`. */
   static async open(path: string): Promise<FileSource> {
     try {
-      // Looked at first: to open a pipe would wait for its other end.
+      // Check the type first: opening a pipe would block until its other end is opened.
       const { isFile } = await Deno.stat(path);
       if (!isFile) throw new Error("it is not a file");
       using opened = new DisposableStack();
@@ -87,11 +87,11 @@ export class FileSource implements ByteSource, Disposable {
   }
 }
 
-/** Files that are open together, each once. `using` closes them. */
+/** A set of open files, each opened once. `using` closes them. */
 export class OpenFiles implements Disposable {
   #files = new Map<string, FileSource>();
 
-  /** Opens a file, or finds it open. @throws {EifError} `eif_unreadable`. */
+  /** Opens a file, or returns the open one. @throws {EifError} `eif_unreadable`. */
   async open(path: string): Promise<FileSource> {
     const file = this.#files.get(path) ?? await FileSource.open(path);
     this.#files.set(path, file);
@@ -121,7 +121,7 @@ export function concatSources(name: string, sources: readonly ByteSource[]): Byt
   const ends: number[] = [];
   let size = 0;
   for (const source of sources) ends.push(size += source.size);
-  // Reads go forward as a rule: the search begins where the last one ended.
+  // Reads usually go forward, so the search begins where the last one ended.
   let index = 0;
   return {
     name,
@@ -139,7 +139,7 @@ export function concatSources(name: string, sources: readonly ByteSource[]): Byt
   };
 }
 
-/** A source that is read from its begin to its end, once, and hashed on the way. */
+/** A source that is read once from start to end, and hashed while it is read. */
 export interface HashedSource extends ByteSource {
   /** SHA-256, hex. @throws {Error} before all of it was read. */
   digest(): string;
@@ -168,7 +168,7 @@ export function hashSource(source: ByteSource): HashedSource {
 
 function changed(name: string): EifError {
   return new EifError("eif_unreadable", `Cannot read ${name}: it became shorter while it was read`, {
-    hint: "Try again when nothing writes to it.",
+    hint: "Try again when no program is writing to it.",
   });
 }
 

@@ -1,5 +1,5 @@
 /**
- * Files of a distribution: this machine's, or those in a folder. Links are followed within the folder, whatever they say.
+ * Files of a distribution: this machine's, or those in a folder. Links are resolved within the folder, and cannot lead out of it.
  *
  * Needs read permission.
  *

@@ -31,7 +31,7 @@ import { type ByteSource, bytesSource, type OnProgress, piecesOf } from "./sourc
 
 /** Where an image goes. */
 export interface ByteSink {
-  /** Writes all of it, after what was written last. The bytes are the caller's again afterwards. */
+  /** Writes all of it, after what was written last. The caller may reuse the bytes afterwards. */
   append(bytes: Uint8Array): Promise<void>;
   /** Writes over the file's first bytes. Called once, last. */
   overwriteBegin(bytes: Uint8Array): Promise<void>;
@@ -46,7 +46,7 @@ export interface EifParts {
   readonly ramdisks: readonly ByteSource[];
   readonly metadata: EifMetadata;
   readonly signer?: EifSigner | undefined;
-  /** Bytes, and CPUs: nitro-cli goes by its own options instead. */
+  /** Memory in bytes, and CPUs. nitro-cli uses its own options instead. */
   readonly defaultMemory?: number | undefined;
   readonly defaultCpus?: number | undefined;
 }
@@ -165,7 +165,7 @@ async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
 }
 
 /**
- * Writes an image's file. It appears whole, or not at all: until then it has another name beside its own.
+ * Writes an image's file. It appears only when it is complete: until then it has a temporary name in the same folder.
  *
  * @throws {EifError} as {@link writeEif}.
  */

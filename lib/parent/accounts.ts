@@ -20,8 +20,8 @@ const BATCH = 1_000;
 const NONCE_LENGTH = 32;
 
 /**
- * Makes an account and stores it. When this returns, the row is on disk; when it throws, the address was shown to nobody, so nothing that
- * matters is lost.
+ * Makes an account and stores it. When this returns, the row is on disk; when it throws, the address has not been shown, so nothing
+ * of value is lost.
  *
  * @param options.nonce base64: asks for an attestation document over the address, which goes into the row
  * @param options.check is given the row before it is stored: what it throws leaves nothing stored
@@ -37,7 +37,7 @@ export async function createAccount(
     readonly check?: ((row: AccountRow) => Promise<unknown>) | undefined;
   } = {},
 ): Promise<AccountRow> {
-  // Looked up first to spare the enclave the work; the store's own condition is what keeps the old row.
+  // Look the name up first to avoid the enclave's work. The store's own condition protects the old row.
   if (await store.get(name) !== undefined) throw accountExists(name);
   const row: AccountRow = { ...await wallet.generateAccount(name, options), created: now().toISOString() };
   await check?.(row);
@@ -87,7 +87,7 @@ export async function findAccount(store: AccountStore, name: string): Promise<Ac
   if (row !== undefined) return row;
   throw new StoreError(`There is no account ${JSON.stringify(name)} in ${store.description}`, {
     code: "account_not_found",
-    hint: "account list shows those that are there.",
+    hint: "account list shows the stored accounts.",
   });
 }
 

@@ -1,5 +1,5 @@
 /**
- * The reply to `attest`, verified: the document, and that it vouches for the key and the configuration hash beside it.
+ * Verifies the reply to `attest`: the document, and that it covers the key and the configuration hash beside it.
  *
  * @module
  */
@@ -18,9 +18,9 @@ export interface ExpectedReply {
   readonly pcrs: ExpectedPcrs | readonly ExpectedPcrs[];
   /** What its measured configuration must hash to, 32 bytes; any will do, unless given. */
   readonly configurationHash?: Uint8Array;
-  /** Whether an enclave in debug mode will do, whose memory can be read. Not unless true. */
+  /** Whether to accept an enclave in debug mode, whose console the parent can read. Default false. */
   readonly allowDebug?: boolean;
-  /** Takes any enclave, an attacker's too: for development. */
+  /** Accepts any enclave, including an attacker's: for development. */
   readonly insecureSkipPcrs?: boolean;
   /** Verifies documents: under AWS's root, unless a test or a dry run gives another. */
   readonly verify?: (document: Uint8Array, expected: TrustedAttestation) => Promise<AttestationDocument>;
@@ -45,7 +45,7 @@ function bytesOf(reply: WireObject, name: string, length?: number): Uint8Array<A
     const bytes = decodeBase64(requiredString(reply, name, "base64"));
     if (length === undefined || bytes.length === length) return bytes;
   } catch {
-    // Said below.
+    // The error below reports it.
   }
   throw new AttestationError(
     "attestation_malformed",
@@ -57,7 +57,7 @@ function bytesOf(reply: WireObject, name: string, length?: number): Uint8Array<A
  * Verifies a reply.
  *
  * @param expected.nonce that of the request
- * @param expected.userData the bytes that the request had vouched for
+ * @param expected.userData the bytes in the request's `user_data`
  * @throws {AttestationError} whose code says which check failed.
  */
 export async function verifyAttestReply(

@@ -18,7 +18,7 @@ export type BridgeListen =
   | { readonly kind: "raw"; readonly address: Address }
   | { readonly kind: "http"; readonly hostname: string; readonly port: number };
 
-/** What connections are held to. */
+/** Limits of connections. */
 export interface BridgeLimits {
   /** At the same time; more are closed at once, or answered 503. */
   readonly maxConnections: number;
@@ -28,13 +28,13 @@ export interface BridgeLimits {
   readonly requestMs: number;
   /** HTTP: for a request's head, and between two requests. Milliseconds. */
   readonly headMs: number;
-  /** A raw connection may be silent so long, in both directions. Milliseconds. */
+  /** How long a raw connection may be idle in both directions. Milliseconds. */
   readonly idleMs: number;
   /** HTTP: the largest body, bytes; a reply may have four times as many. */
   readonly maxLength: number;
 }
 
-/** What is usual. */
+/** The default limits. */
 export const BRIDGE_LIMITS: BridgeLimits = {
   maxConnections: 64,
   connectMs: 10_000,
@@ -50,11 +50,11 @@ export interface BridgeOptions {
   /** Where the enclave is. */
   readonly target: Address;
   readonly limits?: Partial<BridgeLimits>;
-  /** HTTP: origins of web pages that may ask, such as `http://localhost:3000`. None by default. */
+  /** HTTP: origins of web pages that may send requests, such as `http://localhost:3000`. None by default. */
   readonly allowOrigins?: readonly string[];
   /** Allows an address that other machines reach. Whoever reaches the bridge reaches the enclave. */
   readonly allowAnyAddress?: boolean;
-  /** Told of connections that ended badly. */
+  /** Called for each connection that failed. */
   readonly onProblem?: (what: string) => void;
 }
 
@@ -76,7 +76,7 @@ export function parseBridgeListen(text: string, parseAddress: (text: string) => 
   const [, hostname, port] = /^http:\/\/(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})\/?$/.exec(text) ??
     [];
   if (hostname === undefined || port === undefined || Number(port) > 0xffff) {
-    throw invalidAddress(text, "Write http://127.0.0.1:<port>; the bridge speaks no TLS.");
+    throw invalidAddress(text, "Write http://127.0.0.1:<port>; the bridge does not support TLS.");
   }
   return { kind: "http", hostname: hostname.replace(/^\[(.*)\]$/, "$1"), port: Number(port) };
 }
@@ -101,9 +101,9 @@ class HttpProblem extends Error {
 }
 
 const PIECE = 32 * 1024;
-/** Owner alone. */
+/** Access for the owner only. */
 const SOCKET_MASK = 0o177;
-/** What is left of a connection after the bridge was told to end. */
+/** How long connections may continue after the bridge was told to stop. */
 const DRAIN_MS = 2_000;
 /** For a request's body to arrive. */
 const BODY_MS = 20_000;
@@ -123,7 +123,7 @@ async function endWriting(stream: Stream): Promise<void> {
   await half.closeWrite?.();
 }
 
-/** A bridge that runs. Disposing of it stops listening, and ends what is open. */
+/** A running bridge. Disposing of it stops listening and closes open connections. */
 export class Bridge implements AsyncDisposable {
   /** Where it listens, with the port that was chosen where 0 was asked for. */
   readonly address: string;
@@ -143,7 +143,7 @@ export class Bridge implements AsyncDisposable {
   }
 
   /**
-   * Starts to listen. The enclave is connected to when somebody comes.
+   * Starts to listen. Connects to the enclave once for each incoming connection or request.
    *
    * @throws {EnclaveError} `invalid_address` for one that other machines reach, `listen_failed`.
    */
@@ -157,13 +157,13 @@ export class Bridge implements AsyncDisposable {
     if (!isLoopback(hostname) && options.allowAnyAddress !== true) {
       throw invalidAddress(
         hostname,
-        "Other machines reach it, and with it the enclave: give a loopback address, or say --insecure-listen-any.",
+        "Other machines could reach the enclave through it: give a loopback address, or set --insecure-listen-any.",
       );
     }
     return where.kind === "http" ? await startHttp(options, where) : startRaw(options, where.address);
 
     function startRaw(options: BridgeOptions, wanted: Address): Bridge {
-      // A socket of this user alone, from the moment that it is there.
+      // Only this user may access the socket, from its creation on.
       const before = wanted.transport === "unix" ? Deno.umask(SOCKET_MASK) : undefined;
       let opened: ReturnType<typeof listen>;
       try {
@@ -342,7 +342,7 @@ export class Bridge implements AsyncDisposable {
       response.writeHead(problem.status, {
         ...headers,
         "content-type": "application/json",
-        // What was not read of the body would be taken for the next request.
+        // The unread rest of the body would be parsed as the next request.
         connection: "close",
         ...(problem.status === 405 ? { allow: "POST" } : {}),
       }).end(`${JSON.stringify({ error: { code, message, ...(hint === undefined ? {} : { hint }) } })}\n`);
@@ -351,7 +351,7 @@ export class Bridge implements AsyncDisposable {
     }
   }
 
-  /** Refuses what a web page could send without being asked for: another origin, another host's name (DNS rebinding), a form's body. */
+  /** Refuses requests that any web page could send: another origin, another host's name (DNS rebinding), a form's body. */
   #check(request: IncomingMessage, names: readonly string[], isAllowed: boolean): void {
     const { origin, host = "" } = request.headers;
     if (this.#options.allowAnyAddress !== true && !names.includes(host.toLowerCase())) {
@@ -362,7 +362,7 @@ export class Bridge implements AsyncDisposable {
         403,
         "origin_refused",
         `Origin ${JSON.stringify(origin)} may not use this bridge`,
-        "Start it with --allow-origin for each web page that may.",
+        "Start it with --allow-origin for each permitted origin.",
       );
     }
     if (request.method === "OPTIONS" && isAllowed) return;
@@ -420,7 +420,7 @@ export class Bridge implements AsyncDisposable {
     const message = new Uint8Array(4 + body.length);
     new DataView(message.buffer).setUint32(0, body.length);
     message.set(body, 4);
-    // A request may be refused before all of it was sent: so read while writing.
+    // A request may be refused before it was fully sent, so read while writing.
     writeAll(stream, message, this.#options.target.transport).catch(() => {}).finally(() => {
       message.fill(0);
       body.fill(0);
@@ -445,7 +445,7 @@ export class Bridge implements AsyncDisposable {
     const stopped = this.#stop();
     let timer: ReturnType<typeof setTimeout> | undefined;
     const drained = new Promise<void>((resolve) => timer = setTimeout(resolve, DRAIN_MS));
-    // A raw connection may be open for hours: only requests of HTTP have an end to wait for.
+    // Raw connections may stay open for hours, so wait only for HTTP requests.
     if (this.#options.listen.kind === "http") await Promise.race([Promise.all(this.#running), drained]);
     clearTimeout(timer);
     for (const stream of this.#streams) closeQuietly(stream);

@@ -43,7 +43,7 @@ export class ServiceError extends EnclaveError {
   /** The reply as it came. */
   readonly reply: WireObject;
 
-  /** Takes code and words from the reply. */
+  /** Takes the code and the message from the reply. */
   constructor(reply: WireObject) {
     const code = typeof reply["msg"] === "string" ? reply["msg"] : "unknown";
     const details = typeof reply["details"] === "string" ? reply["details"] : "";
@@ -105,7 +105,7 @@ export class Client implements TypedRequester, Disposable {
     this.#decoder = new FrameDecoder(options.maxLength ?? 4 * DEFAULT_MAX_LENGTH);
   }
 
-  /** Over a stream that is there, such as one of another runtime's sockets; it is closed with this client. */
+  /** Uses an existing stream, such as another runtime's socket; it is closed with this client. */
   static over(stream: Stream, options: Omit<ClientOptions, "connectMs"> = {}): Client {
     return new Client(stream, undefined, options);
   }
@@ -171,9 +171,9 @@ export class Client implements TypedRequester, Disposable {
   }
 
   async #sendAndReceive(request: WireObject): Promise<WireObject> {
-    // The last request may have been refused before all of it was sent: what is left of it goes first.
+    // The last request may have been refused before it was fully sent: send its rest first.
     await this.#writing;
-    // And this one may be: so read while writing.
+    // This request may be refused early too, so read while writing.
     this.#writing = writeAll(
       this.#stream,
       encodeMessage(this.#framing, request),

@@ -1,5 +1,5 @@
 /**
- * Looking after a KMS key from the parent or an administrator's machine: its state, policy and grants, and who is asking. What does it is in
+ * Administration of a KMS key from the parent or an administrator's machine: its state, policy and grants, and the caller's identity. The implementation is
  * `open_key_admin.ts`, which needs the AWS SDK.
  *
  * @module
@@ -16,7 +16,7 @@ export type KeyAdminCode =
   | "credentials_refused"
   | "kms_unavailable";
 
-/** KMS or STS said no, or did not answer. */
+/** KMS or STS refused, or did not answer. */
 export class KeyAdminError extends EnclaveError {
   /** One of {@link KeyAdminCode}. */
   declare readonly code: KeyAdminCode;
@@ -46,7 +46,7 @@ export interface KeyAdmin extends Disposable {
   readonly describe: () => Promise<KeyDescription>;
   /** The policy's text. @throws {KeyAdminError} */
   readonly getPolicy: () => Promise<string>;
-  /** KMS's own check against locking the caller out stays on. @throws {KeyAdminError} */
+  /** Keeps KMS's own lockout check enabled. @throws {KeyAdminError} */
   readonly putPolicy: (policy: string) => Promise<void>;
   /** @throws {KeyAdminError} */
   readonly listGrants: () => Promise<readonly GrantFact[]>;

@@ -1,9 +1,9 @@
 /**
- * Where a key comes from: the attestation document about it, verified. A parent that can call KMS Encrypt can make up a row around a private key
- * that it knows, and an enclave that opened it attests to it; only the run that made a key says `generated`.
+ * Verifies where a key comes from, by the attestation document about it. A parent that can call KMS Encrypt can forge a row with a private key
+ * that it knows, and an enclave that opens the row attests to it; only the enclave that generated a key says `generated`.
  *
- * A document is verified live, with a nonce of the moment, or as it was stored, with its nonce and at its own time. The second proves where the
- * key comes from, and not that the enclave still runs.
+ * A document is verified live, with a new nonce, or from storage, with its nonce and as of its own time. The latter proves where the
+ * key comes from, but not that the enclave is still running.
  *
  * @module
  */
@@ -21,11 +21,11 @@ export type DocumentVerifier = (
   expected: TrustedAttestation,
 ) => Promise<AttestationDocument>;
 
-/** Whose documents are taken. */
+/** Which enclaves' documents are accepted. */
 export interface OriginExpectation {
   /** Hex, by index: PCR0 or PCR8 at least. Of several builds, old ones included, one must match. */
   readonly pcrs: ExpectedPcrs | readonly ExpectedPcrs[];
-  /** Takes the document of any enclave, an attacker's too: for development. */
+  /** Accepts the document of any enclave, including an attacker's: for development. */
   readonly insecureSkipPcrs?: boolean;
   readonly allowDebug?: boolean;
   readonly verify?: DocumentVerifier;
@@ -57,7 +57,7 @@ export interface AttestedKey {
 const HASH_LENGTH = 32;
 const USER_DATA_LIMITS = { maxBytes: 512, maxDepth: 2 } as const;
 
-/** The part of `user_data` that is said in the clear. */
+/** The fields of `user_data` that are readable as they are. */
 function saidOf(
   { userData }: AttestationDocument,
 ): Pick<AttestedKey, "from" | "configuration" | "previous"> {

@@ -26,7 +26,7 @@ export interface CreatedKey {
 }
 
 /**
- * Makes a key, then what belongs to it.
+ * Makes a key, then its alias and rotation.
  *
  * @throws {EnclaveError} `kms_create_key`. When the key was made but its alias or rotation was not, the message has the key's ARN: nothing
  * is lost, and it is not made twice.
@@ -42,13 +42,13 @@ export async function createKey(options: CreateKeyOptions): Promise<CreatedKey> 
       const name = thrown instanceof Error ? thrown.name : "";
       throw new EnclaveError(
         `Cannot ${what} in ${region}: ${name}: ${messageOf(thrown)}${
-          arn === "" ? "" : ` (the key is there: ${arn})`
+          arn === "" ? "" : ` (the key was created: ${arn})`
         }`,
         {
           code: "kms_create_key",
           hint: arn === ""
             ? awsAdvice(name, "createKey").hint
-            : "Do this step by hand for that key, rather than make another one.",
+            : "Do this step manually for that key instead of creating another one.",
           cause: thrown,
         },
       );

@@ -19,7 +19,7 @@ export type { WireObject } from "../wire/messages.ts";
 
 /** Options of {@link processData}. */
 export interface ProcessOptions {
-  /** Whether the blobs are bound to their direction and request. Yes, unless false: for services that know the old format alone. */
+  /** Whether the blobs are bound to their direction and request (default true). False is for services that support only the old format. */
   readonly bind?: boolean;
 }
 

@@ -1,6 +1,6 @@
 /**
- * A client that talks to the enclave alone, whoever carries its messages: it has the enclave attest to a key, verifies the document, seals its requests for
- * that key and opens the replies. The parent instance sees lengths and times, and can keep messages back; no more.
+ * A client with an end-to-end encrypted connection to the enclave: it has the enclave attest to a key, verifies the document, seals its requests for
+ * that key and opens the replies. The parent instance sees only lengths and times, and can withhold messages.
  *
  * @module
  */
@@ -41,9 +41,9 @@ export type { WireObject } from "../wire/messages.ts";
 
 /** Options of {@link SealedClient}. */
 export interface SealedClientOptions extends ClientOptions, ExpectedReply {
-  /** For a service that knows its clients. */
+  /** This client's key pair, for a service with a list of client keys. */
   readonly clientKey?: HpkeKeyPair;
-  /** A sealed request is good for so long: milliseconds, 60,000 unless given. The service's own limit holds too. */
+  /** How long a sealed request is valid: milliseconds, 60,000 by default. The service's own limit holds too. */
   readonly requestLifeMs?: number;
   /** This clock, milliseconds since 1970: the enclave's may be 5 seconds off it. */
   readonly clock?: () => number;
@@ -52,9 +52,9 @@ export interface SealedClientOptions extends ClientOptions, ExpectedReply {
 }
 
 const NONCE_LENGTH = 32;
-/** A key is asked for anew after so long, whatever the reply says. Milliseconds. */
+/** The longest time before the key is requested again, whatever the reply says. Milliseconds. */
 const MAX_KEY_MS = 3_600_000;
-/** And no sooner than this: what the reply says is not proven. Milliseconds. */
+/** The shortest time, since the reply is not authenticated. Milliseconds. */
 const MIN_KEY_MS = 1_000;
 
 /** How long a key may be used, by its reply and its document, whose clocks are the enclave's. */
@@ -63,7 +63,7 @@ function lifeOf(reply: WireObject, { timestamp }: AttestationDocument): number {
   return Number.isNaN(life) ? MAX_KEY_MS : Math.min(Math.max(life, MIN_KEY_MS), MAX_KEY_MS);
 }
 
-/** What came in the open is not the enclave's word, as a {@link ServiceError} out of a sealed reply is. */
+/** An unsealed error is not authenticated, unlike a {@link ServiceError} from a sealed reply. */
 function refusedInTheOpen(cause: ServiceError): SealedError {
   return new SealedError("sealed_refused", `${cause.message} (in the open)`, { cause });
 }
@@ -77,9 +77,9 @@ export class SealedClient implements TypedRequester, Disposable {
   #last: Promise<unknown> = Promise.resolve();
 
   /**
-   * Over a connection that is there; it goes with this client.
+   * Uses an existing connection, which is closed with this client.
    *
-   * @throws {SealedError} `sealed_expectation` when neither PCR0 nor PCR8 is expected: any enclave would do, an attacker's too.
+   * @throws {SealedError} `sealed_expectation` when neither PCR0 nor PCR8 is expected: any enclave would match, including an attacker's.
    */
   constructor(client: Client, options: SealedClientOptions) {
     const problem = expectationProblem(options.pcrs);
@@ -109,7 +109,7 @@ export class SealedClient implements TypedRequester, Disposable {
   /**
    * Has the enclave attest, to its key and to some bytes of the caller's, and verifies the document.
    *
-   * @param userData up to 256 bytes that the document shall vouch for
+   * @param userData up to 256 bytes to include in the document
    * @throws {AttestationError} whose code says which check failed.
    * @throws {ServiceError} when the service has no document to give.
    */
@@ -129,9 +129,9 @@ export class SealedClient implements TypedRequester, Disposable {
   }
 
   /**
-   * Seals a request, sends it, and opens the reply, whatever its status. Attests first when there is no key, or its time is over.
+   * Seals a request, sends it, and opens the reply, whatever its status. Attests first if there is no key or it has expired.
    *
-   * A request that was answered in the open is not sent again: that answer proves nothing, and the request may have been carried out.
+   * A request that received an unsealed answer is not sent again: the answer is not authenticated, and the request may have been carried out.
    *
    * @throws {SealedError} when the reply is not this request's; `sealed_refused` when there is an error in the open, which is the cause.
    * @throws {ServiceError} when the service has no document to give.
@@ -146,7 +146,7 @@ export class SealedClient implements TypedRequester, Disposable {
   }
 
   /**
-   * As {@link exchange}, but an error reply is thrown: one that was sealed, so that it is the enclave's word.
+   * As {@link exchange}, but an error reply is thrown: it was sealed, so it comes from the enclave.
    *
    * @throws {ServiceError} with the service's code
    */
@@ -172,7 +172,7 @@ export class SealedClient implements TypedRequester, Disposable {
       if (reply["status"] !== "ok") throw refusedInTheOpen(new ServiceError(reply));
       return await open(reply);
     } catch (thrown) {
-      // The key may be gone, with the enclave that had it.
+      // The enclave may have restarted with another key.
       this.#sender = undefined;
       throw thrown;
     }

@@ -68,7 +68,7 @@ export async function createSessionKey(
   try {
     await Deno.writeTextFile(file, `${encodeHex(key.expose())}\n`, { mode: FILE_MODE, createNew: true });
   } catch (thrown) {
-    // A part of a key is none: where there was no room for all of it, nothing stays.
+    // Remove a partly written key, for example when the disk is full.
     if (!(thrown instanceof Deno.errors.AlreadyExists)) await Deno.remove(file).catch(() => {});
     throw new EnclaveError(`Cannot write ${file}: ${messageOf(thrown)}`, {
       code: "tsk_file",

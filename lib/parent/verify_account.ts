@@ -37,7 +37,7 @@ export async function verifyAccount(
   if (row.attestation === undefined || row.nonce === undefined) {
     throw new StoreError(`Account ${JSON.stringify(row.name)} has no attestation document`, {
       code: "store_row_damaged",
-      hint: "It was made where there is no NSM, or by an earlier version: its origin cannot be proven.",
+      hint: "The account was created without an NSM, or by an earlier version: its origin cannot be proven.",
     });
   }
   const signed = { document: decodeBase64(row.attestation), nonce: decodeBase64(row.nonce) };

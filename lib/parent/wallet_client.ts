@@ -1,5 +1,5 @@
 /**
- * The parent's side of the wallet: requests with fresh credentials, replies read and checked.
+ * The parent's side of the wallet: sends requests with fresh credentials, and parses and checks the replies.
  *
  * @module
  */
@@ -10,10 +10,10 @@ import { exchangeWithCredentials } from "./credentialed.ts";
 import type { CredentialSource } from "../aws/credential_source.ts";
 import type { AccountRow } from "./stores/account_store.ts";
 
-/** What the enclave gives for a new account. */
+/** The enclave's reply for a new account. */
 export type GeneratedAccount = Omit<AccountRow, "created">;
 
-/** A signature as the enclave gives it. */
+/** A signature from the enclave's reply. */
 export interface AccountSignature {
   readonly signature: string;
   readonly r: string;
@@ -28,9 +28,9 @@ export interface AccountSignature {
 export type SigningPayload = Readonly<Record<string, unknown>>;
 
 function unexpected(what: string): EnclaveError {
-  return new EnclaveError(`The enclave's reply is not as it should be: ${what}`, {
+  return new EnclaveError(`The enclave's reply is malformed: ${what}`, {
     code: "unexpected_reply",
-    hint: "Check that client and enclave are of the same version, and that this is the wallet's port.",
+    hint: "Check that the client and the enclave have the same version, and that this is the wallet's port.",
   });
 }
 
@@ -70,14 +70,14 @@ export class WalletClient {
   #client: Requester;
   #credentials: CredentialSource;
 
-  /** Borrows both. */
+  /** Borrows the client and the credentials. */
   constructor(client: Requester, credentials: CredentialSource) {
     this.#client = client;
     this.#credentials = credentials;
   }
 
   /**
-   * Has an account made. It exists nowhere but in the answer: store it.
+   * Has the enclave make an account. Only the reply contains it, so store it.
    *
    * @param options.nonce base64, 16 to 512 bytes: asks for an attestation document over the address
    * @throws {ServiceError | EnclaveError}

@@ -1,6 +1,6 @@
 /**
- * The dry run's attestation section: a KMS that plays AWS's part and verifies documents, key policies for builds, a roll-over from one to the next;
- * then a client that verifies the enclave, and seals for it. The NSM and the KMS are stand-ins: simulated, with a root that nobody else trusts.
+ * The dry run's attestation section: a local KMS emulator that verifies documents, key policies for builds, a rollover from one build to the next;
+ * then a client that verifies the enclave and seals requests for it. The NSM and the KMS are simulated, under a root that only the dry run trusts.
  *
  * @module
  */
@@ -26,7 +26,7 @@ const PARENT = `arn:aws:iam::${ACCOUNT}:role/Parent`;
 const ADMINISTRATOR = `arn:aws:iam::${ACCOUNT}:role/KeyAdmin`;
 const CONTEXT = { app: "denclave", purpose: "master", enclave_id: "1" };
 
-/** PCRs of a build that was never made. */
+/** PCRs of an invented build. */
 function build(digit: string): Readonly<Record<number, string>> {
   return { 0: `${digit}0`.repeat(48), 1: `${digit}1`.repeat(48), 2: `${digit}2`.repeat(48) };
 }
@@ -146,7 +146,7 @@ async function dryRunSealed(report: Report, nsm: SimulatedNsm): Promise<void> {
 
 /** Runs the section. */
 export async function dryRunAttestation(report: Report): Promise<void> {
-  report.section("Attestation (a simulated NSM, and a KMS that plays AWS's part: stand-ins)");
+  report.section("Attestation (stand-ins: a simulated NSM and a local KMS emulator)");
   using old = await SimulatedNsm.start({ pcrs: build("a") });
   using fresh = await SimulatedNsm.start({ pcrs: build("b"), sibling: old });
   await dryRunPolicies(report, { old, fresh });

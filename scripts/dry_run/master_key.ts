@@ -24,7 +24,7 @@ const REGION = "us-east-1";
 const ENCLAVE = 1;
 const DIGEST = new Uint8Array(32).fill(7);
 
-/** One life of the enclave, and the gateway's tools for it. */
+/** One boot of the enclave, and the gateway's tools for it. */
 async function boot(kms: LocalKms, store: MasterKeyStore, nsm: SimulatedNsm) {
   const service = await startDryRunService(kms, { attester: nsm });
   const client = await Client.connect(service.address, { timeoutMs: 10_000 });
@@ -100,7 +100,7 @@ export async function dryRunMasterKey(report: Report): Promise<void> {
     return `epoch ${row.keyEpoch}, the old row kept`;
   });
   await using third = await boot(kms, store, nsm);
-  await report.step("restart: the new row proves itself", async () => {
+  await report.step("restart: the new row opens and signs", async () => {
     const { kept } = await initMasterKey(third.tools, ENCLAVE);
     if (kept > 0) throw new Error("the old row is kept still");
     return `${(await verifyMasterKey(third.tools, ENCLAVE)).words}; the old row is gone`;

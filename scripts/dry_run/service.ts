@@ -44,7 +44,7 @@ export async function startDryRunService(
       decrypt: (access, request) => kms.decrypt(access, request),
       generateDataKey: (access, request) => kms.generateDataKey(access, request),
       health: () => kms.health(),
-      // It is the dry run's own.
+      // The error is the dry run's own.
       [Symbol.asyncDispose]: () => Promise.resolve(),
     },
     acceptor: listener,
@@ -77,12 +77,12 @@ export async function startDryRunService(
   return { address, [Symbol.asyncDispose]: () => service.stop(1_000) };
 }
 
-/** The local KMS asks nobody who they are. */
+/** The local KMS does not check credentials. */
 export function dryRunCredentials(): CredentialSource {
   return new CredentialSource(() => Promise.resolve({ accessKeyId: "dry-run", secretAccessKey: "dry-run" }));
 }
 
-/** What was seen, when something is refused by this code; anything else throws. */
+/** Describes the refusal if the call fails with this code; throws otherwise. */
 export async function expectRefusal(code: string, run: () => Promise<unknown>): Promise<string> {
   try {
     await run();

@@ -18,7 +18,7 @@ import { workflow } from "../../lib/workflow.ts";
 import { startDryRunService } from "./service.ts";
 
 const REGION = "us-east-1";
-/** The local KMS asks nobody who they are. */
+/** The local KMS does not check credentials. */
 const CREDENTIALS = {
   aws_access_key_id: "dry-run",
   aws_secret_access_key: "dry-run",
@@ -78,7 +78,7 @@ async function exchangeRaw(address: Address, bytes: Uint8Array): Promise<string>
 /** Runs the section. */
 export async function dryRunSession(report: Report): Promise<void> {
   report.section(
-    "Session key service (TCP loopback, local KMS: a stand-in for AWS KMS, nothing is attested)",
+    "Session key service (TCP loopback; the local KMS stands in for AWS KMS, without attestation)",
   );
   await using kms = await LocalKms.open({ region: REGION });
   const [keyArn = ""] = kms.keyArns;

@@ -44,7 +44,7 @@ Deno.test("documents have the file's PCRs, and the root is the same after a rest
       ...["--pcr", `0=${PCR}`, "--pcr", `8=${PCR}`],
     ]);
     assertEquals(verified.code, 0, verified.stderr);
-    assertMatch(verified.stderr, /not under AWS's root: it proves no enclave/);
+    assertMatch(verified.stderr, /not under AWS's root: they do not prove a real enclave/);
     const health = await runCtl(["client", "health", ...connect]);
     assertMatch(health.stdout, /simulated NSM: its attestation documents prove nothing/);
   }

@@ -48,7 +48,7 @@ async function follow(document: string): Promise<string> {
 
 /** Documents, with what their commands must print. */
 const FOLLOWED: readonly (readonly [string, readonly RegExp[]])[] = [
-  ["docs/getting-started.md", [/^(\d+) of \1 steps as they should be/m, /^hello$/m, /^HELLO$/m]],
+  ["docs/getting-started.md", [/^(\d+) of \1 steps as expected/m, /^hello$/m, /^HELLO$/m]],
   ["docs/workflows.md", [/^\{"lines":\[\]\}$/m, /"event": ?"configured"/]],
   ["docs/session_keys.md", [/"epoch": 2/, /^hello$/m]],
   ["docs/wallet.md", [/^alice +0x[0-9a-fA-F]{40}/m, /^signature +0x[0-9a-f]{130}$/m]],

@@ -229,8 +229,8 @@ const MISTAKES: readonly (readonly [readonly string[], number, RegExp])[] = [
   [["describe", "/nonexistent.eif"], 2, /Cannot read \/nonexistent.eif: there is no such file/],
   [["describe", "enclave.yaml"], 1, /enclave.yaml is not an enclave image\n.*begins with \.eif/],
   [["verify", "small.eif", "--pcr", "3=00"], 2, /Cannot use "3=00" for --pcr/],
-  [["build"], 2, /What is the image to run\?/],
-  [["build", "--binary", "in/denclave", "--ramdisk", "ca.pem"], 2, /What is the image to run\?/],
+  [["build"], 2, /Which program should the image run\?/],
+  [["build", "--binary", "in/denclave", "--ramdisk", "ca.pem"], 2, /Which program should the image run\?/],
   [
     ["build", "--binary", "in/denclave", "--blobs", "none"],
     69,

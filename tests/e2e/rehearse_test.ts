@@ -64,7 +64,7 @@ Deno.test("Ctrl-C while it starts ends all of it too", async () => {
 
 for (
   const [what, args, message] of [
-    ["a folder that is there", (path: string) => ["--dir", path], /Name a folder that is not there yet/],
+    ["a folder that is there", (path: string) => ["--dir", path], /Name a folder that does not exist yet/],
     [
       "measurements that are none",
       (path: string) => ["-m", `${path}/garbage.json`],

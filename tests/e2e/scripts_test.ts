@@ -130,7 +130,7 @@ const WRONG: readonly (readonly [(typeof NAMES)[number], readonly string[], numb
   ["setup-kms", ["key", "--region", "us-east-1", "--parent", "p", "--admin", ROOT], 2, "p is no ARN"],
   ["setup-kms", ["policy", "--file", "/nonexistent"], 69, "setup-kms.sh key writes it"],
   ["vsock-proxy", [], 2, "--region must be given"],
-  ["vsock-proxy", ["--region", "us-east-1.evil.example"], 2, "is no region"],
+  ["vsock-proxy", ["--region", "us-east-1.evil.example"], 2, "is not a region"],
   [
     "vsock-proxy",
     ["--region", "us-east-1", "--config", "/nonexistent"],

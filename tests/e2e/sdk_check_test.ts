@@ -142,7 +142,7 @@ Deno.test("libraries that the binary cannot use are refused as an image's build 
   assertEquals([lacking.code, lacking.report.ok], [1, false]);
   assertMatch(
     lacking.report.problems.map(({ message }: { readonly message: string }) => message).join("\n"),
-    /lacks aws_nitro_enclaves_library_init\n.*needs s2n_init, which none of its libraries has/,
+    /lacks aws_nitro_enclaves_library_init\n.*needs s2n_init, which none of its libraries exports/,
   );
   const newer = await check({
     "root/lib64/libc.so.6": elfFile({ soname: "libc.so.6", versions: ["GLIBC_2.17"] }),

@@ -203,7 +203,7 @@ else {
     await Deno.writeTextFile(file, strict);
     const refused = await world.gateway("init", "--new");
     assertEquals(
-      [refused.code, refused.stdout.includes("attests nothing")],
+      [refused.code, refused.stdout.includes("without attestation")],
       [1, true],
       refused.stdout + refused.stderr,
     );

@@ -142,7 +142,7 @@ func (c *Client) Process(key, data []byte) ([]byte, error) {
 func run() error {
 	address := flag.String("connect", "tcp:127.0.0.1:5000", "tcp:<host>:<port> or unix:<path>")
 	file := flag.String("tsk-file", "", "process: the session key, 64 hex digits")
-	data := flag.String("data", "", "process: what to seal and send")
+	data := flag.String("data", "", "process: the data to seal and send")
 	flag.Parse()
 	client, err := Connect(*address)
 	if err != nil {

@@ -410,7 +410,7 @@ def main():
     parser.add_argument("command", choices=("ping", "process"))
     parser.add_argument("--data", default="")
     parser.add_argument("--tsk-file", help="the session key, 64 hex digits")
-    parser.add_argument("--sealed", action="store_true", help="seal requests for the enclave, after it attested to its key")
+    parser.add_argument("--sealed", action="store_true", help="seal requests for the enclave after verifying its attestation")
     parser.add_argument("--pcr0", help="the enclave's PCR0, 96 hex digits")
     parser.add_argument("--client-key-file", help="with --sealed: this client's X25519 key (openssl genpkey -algorithm X25519)")
     parser.add_argument("--root-sha256", default=AWS_ROOT_SHA256, help="for development: trust this simulated root")

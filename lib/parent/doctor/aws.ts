@@ -117,7 +117,7 @@ async function key(context: DoctorContext): Promise<Verdict> {
   }
 }
 
-/** What KMS does not let the caller see is no fault: the parent needs no right to look. */
+/** Access denied is not a failure: the parent does not need permission to read the key. */
 function noLook(thrown: unknown, right: string): Verdict {
   if (thrown instanceof KeyAdminError && thrown.code === "kms_denied") {
     return skipped(
@@ -142,7 +142,7 @@ async function keyPolicy(context: DoctorContext): Promise<Verdict> {
   } catch (thrown) {
     return noLook(thrown, "kms:GetKeyPolicy");
   }
-  // Without the facts, the policy itself can be linted all the same.
+  // The policy can be linted without the facts.
   const facts: KeyFacts | undefined = await keyFacts(admin).catch(() => undefined);
   const { ok: passes, findings } = lintKeyPolicy(policy, {
     parents: [...target.parents, ...parentsOf(policy)],
@@ -151,7 +151,7 @@ async function keyPolicy(context: DoctorContext): Promise<Verdict> {
     ...(facts === undefined ? {} : { facts }),
   });
   const severity = passes ? "warn" : "fail";
-  // That somebody administers the key is as it must be: for the linter's reader, not for each visit.
+  // Every key has an administrator, so the doctor does not repeat that warning.
   const worst = findings.filter((one) =>
     one.severity === severity && (one.rule !== "administrator" || !passes)
   );
@@ -180,7 +180,7 @@ function describeRefusal({ differences, refusedBy }: Admission): string {
   return `${first.statement} wants PCR${first.pcr} ${wanted}, and it is ${short(first.measured)}`;
 }
 
-/** The measurements of what runs, when nitro-cli tells them and they are no debug enclave's. */
+/** The running enclave's measurements, if nitro-cli reports them and it is not in debug mode. */
 async function runningMeasurements(context: DoctorContext): Promise<Measurements | undefined> {
   const found = await targetEnclave(context);
   if (found === undefined || found.isDebug === true || found.measurements === undefined) return undefined;

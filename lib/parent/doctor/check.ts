@@ -1,5 +1,5 @@
 /**
- * What a check of the doctor is: a look at one thing, through seams, that says how it is and what to do about it.
+ * The interface of the doctor's checks: each examines one thing through injected functions and reports its state and a remedy.
  *
  * @module
  */
@@ -12,15 +12,15 @@ import type { KeyAdmin } from "../key_admin.ts";
 import type { Measurements } from "../policies/measurements.ts";
 import type { RuleId } from "../policies/rules.ts";
 
-/** How a thing is. `skipped` means that it could not be looked at, or need not be. */
+/** The result of a check. `skipped` means that it could not run or does not apply. */
 export type Status = "ok" | "warn" | "fail" | "skipped";
 
-/** What a check says. */
+/** A check's report. */
 export interface Verdict {
   readonly status: Status;
   /** What was seen. */
   readonly reason: string;
-  /** What to do, where something is to be done. */
+  /** The remedy, if one is needed. */
   readonly remedy?: string;
 }
 
@@ -40,7 +40,7 @@ export interface CommandResult {
   readonly stderr: string;
 }
 
-/** The world, as the entry gives it. Each of these has a deadline of its own. */
+/** The environment that the entry point provides. Each function has its own deadline. */
 export interface DoctorWorld {
   /** Runs one of {@link PROGRAMS}. @throws {Deno.errors.NotFound} when there is no such program. */
   readonly run: (program: Program, args: readonly string[]) => Promise<CommandResult>;
@@ -57,7 +57,7 @@ export interface DoctorWorld {
   readonly now: () => number;
 }
 
-/** What is looked at. */
+/** What the checks examine. */
 export interface DoctorTarget {
   /** Where the service is. Not vsock: a service on a host, and no enclave. */
   readonly address: Address;
@@ -78,13 +78,13 @@ export interface DoctorTarget {
   readonly accepted: readonly RuleId[];
 }
 
-/** What checks share: the world, the target, and what several of them need, looked at once. */
+/** What checks share: the environment, the target, and results that several of them need. */
 export interface DoctorContext {
   readonly world: DoctorWorld;
   readonly target: DoctorTarget;
   /** Of the key; undefined when none is named. */
   readonly admin: KeyAdmin | undefined;
-  /** What the function gives, from the first time it was asked for under this name. */
+  /** Calls the function once for each name and returns the cached result. */
   readonly once: <T>(name: string, look: () => Promise<T>) => Promise<T>;
 }
 
@@ -95,12 +95,12 @@ export interface Check {
   readonly look: (context: DoctorContext) => Promise<Verdict>;
 }
 
-/** As it should be. */
+/** The check passed. */
 export function ok(reason: string): Verdict {
   return { status: "ok", reason };
 }
 
-/** It works, and a person should know this. */
+/** It works, but needs attention. */
 export function warn(reason: string, remedy: string): Verdict {
   return { status: "warn", reason, remedy };
 }
@@ -110,12 +110,12 @@ export function fail(reason: string, remedy: string): Verdict {
   return { status: "fail", reason, remedy };
 }
 
-/** It was not looked at. */
+/** It was not checked. */
 export function skipped(reason: string): Verdict {
   return { status: "skipped", reason };
 }
 
-/** A failure made of what was thrown, with its own hint where it has one. */
+/** A failure from a thrown value, with that error's hint if it has one. */
 export function failedBy(thrown: unknown, remedy: string): Verdict {
   return fail(messageOf(thrown), thrown instanceof EnclaveError ? thrown.hint ?? remedy : remedy);
 }
@@ -125,7 +125,7 @@ export function firstLine(text: string): string {
   return (text.trim().split("\n")[0] ?? "").slice(0, 200);
 }
 
-/** Makes a context. What a look threw is thrown again to all who ask for it. */
+/** Makes a context. A cached call that failed throws the same error to every caller. */
 export function createContext(
   world: DoctorWorld,
   target: DoctorTarget,
@@ -138,7 +138,7 @@ export function createContext(
     admin,
     once: <T>(name: string, look: () => Promise<T>): Promise<T> => {
       const before = looked.get(name);
-      // The name stands for one look, and so for one type.
+      // Each name belongs to one function, so to one type.
       if (before !== undefined) return before as Promise<T>;
       const first = look();
       first.catch(() => {});

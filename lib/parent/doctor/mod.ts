@@ -1,5 +1,5 @@
 /**
- * The doctor: looks at all that an enclave needs to get a key, and says which of it is not as it should be.
+ * The doctor: checks everything that an enclave needs to get a key, and reports problems.
  *
  * @module
  */
@@ -24,7 +24,7 @@ export type { Status, Verdict } from "./check.ts";
 /** All checks, in the order in which a person would look. */
 export const CHECKS: readonly Check[] = [...NITRO_CHECKS, ...PROXY_CHECKS, ...AWS_CHECKS];
 
-/** What came of a check. */
+/** The result of a check. */
 export interface CheckResult extends Verdict {
   readonly id: string;
   readonly ms: number;
@@ -33,7 +33,7 @@ export interface CheckResult extends Verdict {
 /** Options of {@link examine}. */
 export interface ExamineOptions {
   readonly checks?: readonly Check[];
-  /** For each check, what it waits for with it. Milliseconds. */
+  /** Time limit for each check, including the calls that it waits for. Milliseconds. */
   readonly deadlineMs?: number;
   /** Called as each is done. */
   readonly onDone?: (result: CheckResult) => void;
@@ -44,19 +44,19 @@ const DEADLINE_MS = 30_000;
 async function within(ms: number, run: () => Promise<Verdict>): Promise<Verdict> {
   const { promise: late, resolve } = Promise.withResolvers<Verdict>();
   const timer = setTimeout(
-    () => resolve(fail(`it took longer than ${ms} ms`, "Something hangs: look at it by hand.")),
+    () => resolve(fail(`it took longer than ${ms} ms`, "Check it manually.")),
     ms,
   );
   try {
     return await Promise.race([run(), late]);
   } catch (thrown) {
-    return fail(messageOf(thrown), "Look at it by hand.");
+    return fail(messageOf(thrown), "Check it manually.");
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** Runs the checks side by side. Results come in the checks' order; a check that throws has failed. */
+/** Runs the checks concurrently. Results come in the checks' order; a check that throws has failed. */
 export async function examine(
   world: DoctorWorld,
   target: DoctorTarget,
@@ -77,7 +77,7 @@ export async function examine(
 const COLOUR = { ok: "\x1b[32m", warn: "\x1b[33m", fail: "\x1b[31m", skipped: "\x1b[90m" } as const;
 const RESET = "\x1b[0m";
 
-/** Results as a person reads them: mark, name and reason in columns, remedies below. */
+/** Formats results: mark, name and reason in columns, remedies below. */
 export function formatResults(results: readonly CheckResult[], colour: boolean): string {
   const width = Math.max(0, ...results.map(({ id }) => id.length));
   const lines = results.map(({ id, status, reason, remedy }) => {

@@ -32,7 +32,7 @@ export interface RunningEnclave {
 
 const ALLOCATOR_CONFIG = "/etc/nitro_enclaves/allocator.yaml";
 const ALLOCATOR_SERVICE = "nitro-enclaves-allocator.service";
-/** With less the binary does not boot (measured). */
+/** The binary does not boot with less (measured). */
 const MIN_MEMORY_MIB = 384;
 const INSTALL = "Install it: sudo dnf install aws-nitro-enclaves-cli aws-nitro-enclaves-cli-devel.";
 const RUN_ENCLAVE = "Start it: scripts/run-enclave.sh; nitro-cli describe-enclaves shows those that run.";
@@ -122,7 +122,7 @@ async function allocatorConfig(context: DoctorContext): Promise<Verdict> {
     const seen = `${memoryMib} MiB and ${cpus} CPUs are set aside`;
     const remedy =
       `Set memory_mib: ${wantedMib} and cpu_count: ${wantedCpus} in ${ALLOCATOR_CONFIG}, then sudo systemctl restart ${ALLOCATOR_SERVICE}.`;
-    if (memoryMib < MIN_MEMORY_MIB) return fail(`${seen}: no enclave of ours boots in that`, remedy);
+    if (memoryMib < MIN_MEMORY_MIB) return fail(`${seen}: too little for this enclave to boot`, remedy);
     if (memoryMib < wantedMib || cpus < wantedCpus) {
       return warn(`${seen}; ${wantedMib} MiB and ${wantedCpus} CPUs are wanted`, remedy);
     }
@@ -202,12 +202,12 @@ function enclaves(context: DoctorContext): Promise<readonly RunningEnclave[]> {
   });
 }
 
-/** How many enclaves run; undefined when nobody knows. */
+/** How many enclaves run; undefined if unknown. */
 export function enclaveCount(context: DoctorContext): Promise<number | undefined> {
   return enclaves(context).then(({ length }) => length, () => undefined);
 }
 
-/** The enclave that the target is; undefined when it does not run, or nobody knows. */
+/** The target enclave; undefined when it does not run or cannot be determined. */
 export async function targetEnclave(context: DoctorContext): Promise<RunningEnclave | undefined> {
   const { address } = context.target;
   if (address.transport !== "vsock") return undefined;

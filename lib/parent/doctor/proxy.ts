@@ -108,7 +108,7 @@ async function service(context: DoctorContext): Promise<Verdict> {
     if (warnings.length > 0) {
       return warn(
         `${seen}; it warns: ${warnings.map((text) => String(text).slice(0, 200)).slice(0, 5).join("; ")}`,
-        "Look at each warning: docs/security.md.",
+        "Review each warning: docs/security.md.",
       );
     }
     return ok(seen);
@@ -118,7 +118,7 @@ async function service(context: DoctorContext): Promise<Verdict> {
       thrown,
       code === "connect_failed"
         ? "Check CID and port: nitro-cli describe-enclaves, and the port that the image listens on."
-        : "Something listens there that is not this service, or it hangs: look at its logs.",
+        : "Another program listens there, or the service hangs: check its logs.",
     );
   }
 }
@@ -176,7 +176,7 @@ async function proxyRegion(context: DoctorContext): Promise<Verdict> {
   }
   return fail(
     `vsock-proxy leads to ${proxy.host}:${proxy.remotePort}, and the key is at ${wanted}:443`,
-    `Stop it, and ${startProxy(context, region).replace("Start it", "start it anew")}`,
+    `Stop it, and ${startProxy(context, region).replace("Start it", "start it again")}`,
   );
 }
 

@@ -1,5 +1,5 @@
 /**
- * An enclave's master key, from the parent's side: requests out, replies read and checked.
+ * An enclave's master key, from the parent's side: sends requests, and parses and checks the replies.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import type { CredentialSource } from "../../aws/credential_source.ts";
 import { GatewayError } from "./errors.ts";
 import type { StoredMasterKey } from "./master_key_store.ts";
 
-/** What an enclave's reply says of its key, and in which life of the enclave. */
+/** An enclave's reply about its key, with an id of the enclave's current boot. */
 export interface EnclaveKey {
   readonly row: StoredMasterKey;
   readonly boot: string;
@@ -52,9 +52,9 @@ const LENGTHS = {
 const MAX_DOCUMENT_LENGTH = 16_384;
 
 function unexpected(what: string): GatewayError {
-  return new GatewayError(`The enclave's reply is not as it should be: ${what}`, {
+  return new GatewayError(`The enclave's reply is malformed: ${what}`, {
     code: "unexpected_reply",
-    hint: "Check that gateway and enclave are of the same version. Nothing was stored.",
+    hint: "Check that the gateway and the enclave have the same version. Nothing was stored.",
   });
 }
 
@@ -109,7 +109,7 @@ function parseKey(reply: WireObject, enclaveId: number): EnclaveKey {
 
 /** Talks to one enclave about its master key. */
 export interface EnclaveMasterKey {
-  /** Gives the row, or has one made; without a key id, the enclave's only one. */
+  /** Sends the row, or requests a new one. Without a key id, the enclave's only KMS key is used. */
   init(
     options: {
       readonly row?: StoredMasterKey | undefined;
@@ -118,7 +118,7 @@ export interface EnclaveMasterKey {
       readonly nonce?: Uint8Array | undefined;
     },
   ): Promise<EnclaveKey>;
-  /** Whether the row opens; nothing is taken into use. Throws when it does not. */
+  /** Checks that the row opens, without using its key. Throws when it does not. */
   verify(row: StoredMasterKey): Promise<void>;
   /** Moves the key that is held, if it is of that epoch. */
   rewrap(
@@ -132,7 +132,7 @@ export interface EnclaveMasterKey {
   ): Promise<EnclaveKey>;
   /** Signs, and checks the signature against the public key that is expected. */
   sign(publicKey: Uint8Array, digest: Uint8Array, scheme: Scheme): Promise<MasterKeySignature>;
-  /** What the enclave holds, asking KMS nothing; undefined when it holds no key. Throws when it holds another enclave's. */
+  /** The key that the enclave holds, without calling KMS; undefined when it holds none. Throws when it holds another enclave's. */
   held(): Promise<HeldMasterKey | undefined>;
   /** Whether its KMS releases keys to an attested enclave only, as `health` says. */
   isAttested(): Promise<boolean>;
@@ -148,7 +148,7 @@ function rowFields(row: StoredMasterKey): WireObject {
   };
 }
 
-/** Those that are there. */
+/** The defined fields, in base64. */
 function base64Fields(fields: Readonly<Record<string, Uint8Array | undefined>>): WireObject {
   return Object.fromEntries(
     Object.entries(fields).flatMap(([name, bytes]) =>
@@ -202,10 +202,12 @@ export function enclaveMasterKey(
         return { scheme, signature, publicKey, boot: textOf(reply, "boot_id") };
       }
       throw new GatewayError(
-        `Enclave ${enclaveId} gave a signature that is not by the stored key ${encodeHex(publicKey)}`,
+        `Enclave ${enclaveId} returned a signature that does not match the stored key ${
+          encodeHex(publicKey)
+        }`,
         {
           code: "signature_wrong",
-          hint: "Do not use it. Another key is in the enclave: restart it and run gateway init.",
+          hint: "Do not use it. The enclave holds another key: restart it and run gateway init.",
         },
       );
     },

@@ -1,11 +1,11 @@
 /**
- * The gateway: between the enclaves' master keys and the database. A key that was made is stored before anybody hears of it; a row that was
- * replaced is kept until the new one has been opened and has signed in another life of the enclave.
+ * The gateway: stores the enclaves' master keys in the database. A new key is stored before it is reported; a replaced row
+ * is kept until the new one has been opened and has signed after a restart of the enclave.
  *
- * What a gateway that dies leaves behind: before the first row is stored, an enclave with a key that it gives again to whoever asks; after a rewrap, an
- * enclave that is one epoch ahead of its row, which the next gateway stores. After a restart of the enclave the old row still opens.
+ * If a gateway crashes before the first row is stored, the enclave returns the same key to the next request. If it crashes after a rewrap, the enclave is
+ * one epoch ahead of its row, and the next gateway stores the new row. After a restart of the enclave the old row still opens.
  *
- * A key is taken when it is proven that an accepted build made it, or when the operator accepts it by name.
+ * A key is accepted when it is proven that an accepted build made it, or when the operator names its enclave explicitly.
  *
  * @module
  */
@@ -46,13 +46,13 @@ export interface InitOutcome {
 export interface InitOptions {
   /** For a new key: an ARN, or in development an id or alias. A stored key is opened under its own. */
   readonly keyId?: string | undefined;
-  /** Whether a key may be made where none is stored: else a database that is not there would make a second one. */
+  /** Whether to make a key if none is stored. Otherwise a missing database would lead to a second key. */
   readonly allowNew?: boolean;
 }
 
 const PROOF_LENGTH = 32;
 
-/** Has the key sign, and drops what was replaced in another life of the enclave. */
+/** Signs with the key, and deletes rows that were replaced before the enclave's restart. */
 async function prove({ store, enclave }: GatewayTools, row: StoredMasterKey): Promise<number> {
   const digest = crypto.getRandomValues(new Uint8Array(PROOF_LENGTH));
   const { boot } = await enclave.sign(row.publicKey, digest, "ecdsa");
@@ -61,7 +61,7 @@ async function prove({ store, enclave }: GatewayTools, row: StoredMasterKey): Pr
 }
 
 /**
- * Puts the stored key into the enclave; where none is stored and it may, has one made and stores it.
+ * Sends the stored key to the enclave. If none is stored and the options allow a new one, has one made and stores it.
  *
  * @throws {GatewayError | StoreError | ServiceError}; the database then is as it was.
  */
@@ -85,7 +85,7 @@ export async function initMasterKey(
     refuse: ({ from }) =>
       from.origin === "generated"
         ? undefined
-        : "the enclave did not make it: it was given as a row before. Restart the enclave, then try again",
+        : "the enclave did not make it but opened it from a row. Restart the enclave, then try again",
   });
   store.insert(made.row, signed);
   const kept = await prove(tools, made.row);
@@ -93,7 +93,7 @@ export async function initMasterKey(
   return { row: made.row, how: made.newlyGenerated ? "generated" : "recovered", kept, origin };
 }
 
-/** Stores what an enclave holds that is ahead of its row, after a gateway died in a rewrap. */
+/** Stores the row of an enclave that is ahead of the database, after a gateway crashed during a rewrap. */
 async function catchUp(
   { store, enclave, origin }: GatewayTools,
   stored: StoredMasterKey,
@@ -113,7 +113,7 @@ async function catchUp(
 }
 
 function otherKey({ enclaveId }: StoredMasterKey): GatewayError {
-  return new GatewayError(`Enclave ${enclaveId} answered with another row than was sent`, {
+  return new GatewayError(`Enclave ${enclaveId} answered with a different row than the one sent`, {
     code: "master_key_changed",
     hint: "Nothing was stored. Restart the enclave and run gateway init.",
   });
@@ -126,7 +126,7 @@ export function requireStored(store: MasterKeyStore, enclaveId: number): StoredM
   throw new GatewayError(`There is no master key of enclave ${enclaveId} in ${store.file}`, {
     code: "master_key_missing",
     hint:
-      "If this is the first time: gateway init --new. Else this is another database than the one that has the key: a new key would be a second one.",
+      "If this is the first time: gateway init --new. Otherwise this is not the database that holds the key, and --new would create a second one.",
   });
 }
 
@@ -147,7 +147,7 @@ export async function rewrapMasterKey(
   await requireOrigin(tools, stored);
   const { row: old, isHeld } = await catchUp(tools, stored);
   if (!isHeld) await enclave.init({ row: old });
-  // That it holds the key, and not only says so.
+  // Verify that the enclave really holds the key.
   await enclave.sign(old.publicKey, crypto.getRandomValues(new Uint8Array(PROOF_LENGTH)), "ecdsa");
   const document = documentOf(store, old);
   const previous = document === undefined ? undefined : await documentHash(document);
@@ -160,15 +160,15 @@ export async function rewrapMasterKey(
   });
   const { row } = fresh;
   if (!equalBytes(row.publicKey, old.publicKey) || row.keyEpoch <= old.keyEpoch) throw otherKey(old);
-  // It opens, before it takes the old one's place.
+  // Check that it opens before it replaces the old row.
   await enclave.verify(row);
   store.replace(old, row, fresh.boot, signed);
   return fresh;
 }
 
 /**
- * Goes back to the newest row that was replaced and still opens: for a key that was moved to where it cannot be used. The present row is kept in
- * its stead.
+ * Goes back to the newest replaced row that still opens, for a key that was moved to an unusable KMS key. The current row is kept in
+ * the history.
  *
  * @throws {GatewayError} `restore_failed` when there is none
  */
@@ -200,7 +200,7 @@ export async function restoreMasterKey(tools: GatewayTools, enclaveId: number): 
   );
 }
 
-/** How what is stored and what the enclave holds go together. */
+/** The stored key compared with the key that the enclave holds. */
 export interface MasterKeyStatus {
   readonly stored: StoredMasterKey | undefined;
   readonly held: HeldMasterKey | undefined;
@@ -214,7 +214,7 @@ export interface MasterKeyStatus {
   readonly words: string;
 }
 
-/** Compares them. Changes nothing, asks KMS nothing. @throws {ServiceError} when the enclave holds another enclave's key */
+/** Compares them. Changes nothing and does not call KMS. @throws {ServiceError} when the enclave holds another enclave's key */
 export async function masterKeyStatus(
   tools: GatewayTools,
   enclaveId: number,
@@ -257,7 +257,7 @@ export async function signWithMasterKey(
  * the enclave holds it.
  *
  * @returns what was seen; the words are for a person
- * @throws {GatewayError | StoreError | ServiceError} at the first thing that is not as it should be.
+ * @throws {GatewayError | StoreError | ServiceError} at the first problem.
  */
 export async function verifyMasterKey(
   tools: GatewayTools,

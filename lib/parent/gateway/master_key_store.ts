@@ -1,5 +1,5 @@
 /**
- * Master keys in SQLite: a table of rows; beside it the rows that were replaced, until the new one has proven itself, and the history of
+ * Master keys in SQLite: a table of rows; beside it the replaced rows, until the new one has been used after a restart, and the history of
  * epochs with their attestation documents, which is kept.
  *
  * @module
@@ -39,20 +39,20 @@ export interface MasterKeyStore extends Disposable {
   /** Adds the first row of an enclave. @throws {GatewayError} `master_key_changed` when another key is there */
   insert(row: StoredMasterKey, signed?: SignedStatement): void;
   /**
-   * Puts a row in the place of one, which is kept: a compare-and-swap on the row and its epoch. Again with the same row it changes nothing.
+   * Replaces a row, which is kept in the history: a compare-and-swap on the row and its epoch. Repeating it with the same row changes nothing.
    *
-   * @param boot in which life of the enclave it was made: only another one proves it
+   * @param boot the enclave's boot in which the row was made: it counts as proven only in a later one
    * @throws {GatewayError} `master_key_changed` when what is there is not the old row.
    */
   replace(old: StoredMasterKey, row: StoredMasterKey, boot: string, signed?: SignedStatement): void;
   /** Epochs that the enclave's keys have had, oldest first; none from before they were kept. */
   epochs(enclaveId: number): readonly StoredEpoch[];
-  /** Rows that were replaced, oldest first, and in which life of the enclave. */
+  /** Replaced rows, oldest first, with the enclave's boot in which each was replaced. */
   history(enclaveId: number): readonly { readonly row: StoredMasterKey; readonly boot: string }[];
-  /** This row was opened, and signed, in this life of the enclave: if it is the present one, rows that were replaced in another are dropped. */
+  /** Records that this row was opened and signed in this boot of the enclave: if it is the current row, rows replaced in other boots are deleted. */
   prove(row: StoredMasterKey, boot: string): void;
   /**
-   * Puts a row that was replaced back in the place of the present one, which is kept in its stead.
+   * Restores a replaced row. The current row is kept in the history.
    *
    * @throws {GatewayError} `master_key_changed` when either is not there.
    */
@@ -106,9 +106,9 @@ export function isSameRow(a: StoredMasterKey, b: StoredMasterKey): boolean {
 }
 
 function changed(enclaveId: number): GatewayError {
-  return new GatewayError(`The stored key of enclave ${enclaveId} is not the one that this was begun with`, {
+  return new GatewayError(`The stored key of enclave ${enclaveId} changed during this operation`, {
     code: "master_key_changed",
-    hint: "Another gateway was at work: nothing was changed. Look with gateway status, then try again.",
+    hint: "Another gateway changed it. Nothing was changed here. Check gateway status, then try again.",
   });
 }
 
@@ -132,7 +132,7 @@ function parseRow(file: string, value: unknown): StoredMasterKey {
   }
   throw new StoreError(`A row of enclave_master_keys in ${file} has a column of another type`, {
     code: "store_row_damaged",
-    hint: "Restore the database from a backup: nothing else has the key.",
+    hint: "Restore the database from a backup: the key exists nowhere else.",
   });
 }
 
@@ -155,7 +155,7 @@ function parseEpoch(file: string, value: unknown): StoredEpoch {
   }
   throw new StoreError(`A row of enclave_master_key_epochs in ${file} has a column of another type`, {
     code: "store_row_damaged",
-    hint: "Restore the database from a backup: nothing else has the documents.",
+    hint: "Restore the database from a backup: the documents exist nowhere else.",
   });
 }
 
@@ -199,7 +199,7 @@ export function openMasterKeyStore(
       if (thrown instanceof StoreError || thrown instanceof GatewayError) throw thrown;
       throw new StoreError(`Cannot ${doing} in ${file}: ${messageOf(thrown)}`, {
         code: "store_unavailable",
-        hint: "Check that the file is there, that its disk has space, and that no other program holds it.",
+        hint: "Check that the file exists, that its disk has space, and that no other program has locked it.",
         cause: thrown,
       });
     }
@@ -242,7 +242,7 @@ export function openMasterKeyStore(
       attempt("write", () =>
         inTransaction(database, () => {
           const present = get(row.enclaveId);
-          // The enclave gives the same row to whoever asks at the same time.
+          // The enclave returns the same row to concurrent requests.
           if (present !== undefined && isSameRow(present, row)) return;
           if (present !== undefined) throw changed(row.enclaveId);
           database.prepare(`INSERT INTO enclave_master_keys (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)`).run(
@@ -254,7 +254,7 @@ export function openMasterKeyStore(
       attempt("write", () =>
         inTransaction(database, () => {
           const present = get(old.enclaveId);
-          // Another gateway has found the enclave ahead of its row, and stored what it holds.
+          // Another gateway found the enclave ahead of its row, and stored the new row.
           if (present !== undefined && isSameRow(present, row)) return;
           if (present === undefined || !isSameRow(present, old)) throw changed(old.enclaveId);
           keep(old, boot);

@@ -1,6 +1,6 @@
 /**
- * Where a master key comes from: documents asked for with a nonce of the moment, verified, and stored; stored ones verified again, as of their own
- * time, which proves the origin and not that the enclave still runs.
+ * The origin of a master key: requests documents with a new nonce, verifies and stores them; verifies stored documents again as of their own
+ * time, which proves the origin but not that the enclave is still running.
  *
  * @module
  */
@@ -19,11 +19,11 @@ import type { EnclaveKey } from "./enclave.ts";
 import { GatewayError } from "./errors.ts";
 import type { MasterKeyStore, StoredEpoch, StoredMasterKey } from "./master_key_store.ts";
 
-/** What is asked of a key's origin. */
+/** Requirements for a key's origin. */
 export interface OriginPolicy {
   /** Undefined when no build is named that may have made the key: then no origin can be shown. */
   readonly expected: OriginExpectation | undefined;
-  /** Whether a key is taken whose origin cannot be shown. */
+  /** Whether a key without a proven origin is accepted. */
   readonly acceptUnproven: boolean;
 }
 
@@ -59,14 +59,14 @@ function unproven(enclaveId: number, why: string): GatewayError {
   return new GatewayError(`Cannot show where the master key of enclave ${enclaveId} comes from: ${why}`, {
     code: "origin_unproven",
     hint:
-      "Whoever made it up may know it. Name the build that made it (-m, --pcr), old builds included; in development, without an NSM, accept it " +
+      "Somebody outside the enclave may know the key. Name the build that made it (-m, --pcr), old builds included; in development, without an NSM, accept it " +
       `by name: --accept-unproven-origin ${enclaveId}.`,
   });
 }
 
 const NO_BUILD = "no build is named to verify its attestation document against";
 
-/** SHA-256 of a document: what the next one names. */
+/** SHA-256 of a document, which the next document contains. */
 export async function documentHash({ document }: SignedStatement): Promise<Uint8Array<ArrayBuffer>> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", new Uint8Array(document)));
 }
@@ -157,7 +157,7 @@ export interface AttestedReply {
  * Asks the enclave for a row with an attestation document, and verifies that live.
  *
  * @param ask is called with a new nonce; without one where there is no NSM and that is accepted
- * @param refuse says why a verified document will not do
+ * @param refuse returns why a verified document is not accepted
  * @throws {GatewayError} `origin_unproven`
  */
 export async function askAttested(
@@ -168,7 +168,7 @@ export async function askAttested(
     readonly refuse?: (attested: AttestedKey) => string | undefined;
   },
 ): Promise<AttestedReply> {
-  // Before a key is made that would not be taken.
+  // Check this before making a key that would be refused.
   if (expected === undefined && !acceptUnproven) throw unproven(enclaveId, NO_BUILD);
   const nonce = crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
   let key: EnclaveKey;

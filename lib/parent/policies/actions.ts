@@ -67,7 +67,7 @@ export const KMS_ACTIONS = [
 /** One of KMS's actions, without `kms:`. */
 export type KmsAction = (typeof KMS_ACTIONS)[number];
 
-/** With an attestation document these answer to the enclave alone; without, to whoever asks. */
+/** With an attestation document only the enclave can read their results; without one, any permitted caller can. */
 export const ATTESTED_USE = [
   "Decrypt",
   "DeriveSharedSecret",
@@ -78,7 +78,7 @@ export const ATTESTED_USE = [
 /** Actions that take an attestation document. GenerateRandom uses no key. */
 export const ATTESTING: ReadonlySet<KmsAction> = new Set([...ATTESTED_USE, "GenerateRandom"]);
 
-/** Actions that get around attestation, with the rule that says so. */
+/** Actions that bypass attestation, with the rule that reports them. */
 export const DANGEROUS = {
   Decrypt: "unattested-use",
   DeriveSharedSecret: "unattested-use",
@@ -98,10 +98,10 @@ export const DANGEROUS = {
   GenerateDataKeyWithoutPlaintext: "data-key-without-plaintext",
 } as const satisfies Partial<Record<KmsAction, string>>;
 
-/** An action that gets around attestation. */
+/** An action that bypasses attestation. */
 export type DangerousAction = keyof typeof DANGEROUS;
 
-/** Whether an action gets around attestation. */
+/** Whether an action bypasses attestation. */
 export function isDangerous(action: KmsAction): action is DangerousAction {
   return Object.hasOwn(DANGEROUS, action);
 }
@@ -111,7 +111,7 @@ export function hasWildcard(pattern: string): boolean {
   return /[*?]/.test(pattern);
 }
 
-/** Matches as IAM does: `*` is any run of characters, `?` is any one. No backtracking: the pattern is somebody else's. */
+/** Matches as IAM does: `*` is any run of characters, `?` is any one. No backtracking, since the pattern is untrusted. */
 function matches(pattern: string, name: string): boolean {
   let reached = [0];
   for (const sign of pattern) {
@@ -130,7 +130,7 @@ const LOWER: readonly (readonly [string, KmsAction])[] = KMS_ACTIONS.map((action
 
 /** The KMS actions that a pattern stands for, letters' case aside; none for other services' and misspelt ones. */
 export function expandAction(pattern: string): readonly KmsAction[] {
-  // A run of stars is one star.
+  // Consecutive stars are equivalent to one.
   const lower = pattern.toLowerCase().replace(/\*{2,}/g, "*");
   const fits = hasWildcard(lower) ? (name: string) => matches(lower, name) : (name: string) => name === lower;
   return LOWER.filter(([name]) => fits(name)).map(([, action]) => action);

@@ -1,5 +1,5 @@
 /**
- * Giving a key its policy: what would change is worked out and shown first, and nobody locks themselves out.
+ * Applies a key policy: computes and shows the changes first, and refuses a policy that locks the caller out.
  *
  * @module
  */
@@ -37,7 +37,7 @@ export async function keyFacts(admin: KeyAdmin): Promise<KeyFacts> {
 }
 
 /**
- * Works out a change. Nothing is changed.
+ * Computes a change without applying it.
  *
  * @throws {PolicyError} `locks_out` when the caller could not change the policy again.
  */
@@ -61,7 +61,7 @@ export async function planChange(
 }
 
 /**
- * Makes a change that was shown.
+ * Applies a change that was computed and shown.
  *
  * @returns whether the new policy was seen; KMS may take a while
  * @throws {PolicyError} `policy_changed` when the policy is no longer what the change was worked out from.
@@ -74,9 +74,9 @@ export async function applyChange(
   const { polls = POLLS, sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms)) } = options;
   const now = readKeyPolicy(await admin.getPolicy());
   if (diffKeyPolicies(before, now).length > 0) {
-    throw new PolicyError("The key's policy was changed by somebody else just now", {
+    throw new PolicyError("The key's policy was changed in the meantime", {
       code: "policy_changed",
-      hint: "Nothing was changed. Look at the difference again.",
+      hint: "Nothing was changed. Review the difference again.",
     });
   }
   await admin.putPolicy(formatKeyPolicy(after));

@@ -72,12 +72,12 @@ export function attestationConditions({ Condition = {} }: KeyPolicyStatement): A
   });
 }
 
-/** Whether it asks for one of its values. */
+/** Whether it requires one of its values. */
 export function isEquality({ base }: AttestationCondition): boolean {
   return EQUALS.includes(base);
 }
 
-/** Whether it asks for none of its values. */
+/** Whether it excludes its values. */
 export function isNegated({ base }: AttestationCondition): boolean {
   return NEGATED.includes(base);
 }
@@ -89,7 +89,7 @@ export function needsDocument(condition: AttestationCondition): boolean {
     condition.qualifier !== "all";
 }
 
-/** Whether its operator tells cases apart. KMS has measurements in lower case. */
+/** Whether its operator is case-sensitive. KMS compares measurements in lower case. */
 export function isExact({ base }: AttestationCondition): boolean {
   return !base.endsWith("ignorecase");
 }

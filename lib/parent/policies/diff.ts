@@ -128,7 +128,7 @@ export function diffKeyPolicies(before: KeyPolicy, after: KeyPolicy): readonly D
   return lines;
 }
 
-/** A text without the characters that would move the cursor: a policy is what somebody else wrote. */
+/** A text without terminal control characters: policies are untrusted input. */
 export function printable(text: string): string {
   // deno-lint-ignore no-control-regex
   return text.replace(/[\x00-\x1f\x7f-\x9f]/g, "?");

@@ -1,5 +1,5 @@
 /**
- * What goes wrong with key policies beside what they are written in (`KeyPolicyError`).
+ * Errors about key policies other than their syntax (`KeyPolicyError`).
  *
  * @module
  */
@@ -13,7 +13,7 @@ export type PolicyErrorCode =
   | "build_unknown"
   | "locks_out";
 
-/** A policy or a measurement is not what it must be, or what is asked for would harm. */
+/** A policy or a measurement is invalid, or the requested change would be unsafe. */
 export class PolicyError extends EnclaveError {
   /** One of {@link PolicyErrorCode}. */
   declare readonly code: PolicyErrorCode;

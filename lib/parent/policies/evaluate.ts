@@ -41,7 +41,7 @@ export function takenFrom(denials: readonly Denial[], principal: string): Readon
   );
 }
 
-/** The Deny statements without conditions. Those that spare somebody do not count. */
+/** The Deny statements without conditions. Those that exempt a principal do not count. */
 export function denialsOf(policy: KeyPolicy): readonly Denial[] {
   return policy.Statement.filter((statement) =>
     statement.Effect === "Deny" && statement.Condition === undefined && isAboutTheKey(statement) &&
@@ -73,7 +73,7 @@ function guardedBuilds(statement: KeyPolicyStatement): ReadonlySet<string> | und
     return undefined;
   }
   const builds = new Set(usableValues(condition));
-  // A value that is no measurement is for the linter; a guard that lets zeros through is none.
+  // The linter reports values that are not measurements. A Deny that permits all-zero PCRs protects nothing.
   return builds.size === new Set(condition.values.map((value) => value.toLowerCase())).size
     ? builds
     : undefined;
@@ -241,8 +241,8 @@ function roleOf(arn: string): string {
 }
 
 /**
- * Why somebody could no longer change a policy that is in force; undefined when they can. Statements with conditions are taken for the
- * worse: an Allow with one does not count, a Deny with one does.
+ * Why somebody could no longer change a policy that is in force; undefined when they can. Statements with conditions are assumed to
+ * act against the caller: an Allow with one does not count, a Deny with one does.
  *
  * @param callerArn as STS names it
  */
@@ -263,7 +263,7 @@ export function lockedOut(policy: KeyPolicy, callerArn: string): string | undefi
   const keeps = policy.Statement.some((statement) =>
     statement.Effect === "Allow" && statement.Condition === undefined && isAboutTheKey(statement) &&
     statement.Principal !== undefined && actionsOf(statement).has("PutKeyPolicy") &&
-    // A session's name is another at the next login.
+    // The session's name changes at the next login.
     principalsOf(statement).some((principal) => means(principal) && !principal.includes(":assumed-role/"))
   );
   return keeps ? undefined : `no statement allows kms:PutKeyPolicy to ${callerArn}`;

@@ -1,5 +1,5 @@
 /**
- * The policy of the parent's IAM role: what the instance may do, and no more. That it may call Decrypt is not what lets it see a key: the
+ * The policy of the parent's IAM role: what the instance may do, and no more. Permission to call Decrypt does not let it see a key: the
  * key's own policy, with its conditions on PCRs, decides that.
  *
  * @module

@@ -1,6 +1,6 @@
 /**
  * The linter of key policies: finds what defeats attestation, and what keeps the enclave out. It reads the policy alone, and the facts of the
- * key that it is given; IAM policies and service control policies it does not see.
+ * key that it is given; it does not see IAM policies and service control policies.
  *
  * @module
  */
@@ -43,14 +43,14 @@ export interface KeyFacts {
 export interface LintOptions {
   /** ARNs of the parent's roles, which review does not excuse. */
   readonly parents?: readonly string[];
-  /** ARNs of principals that somebody looked at: administrators. */
+  /** ARNs of reviewed administrators. */
   readonly reviewed?: readonly string[];
   /** Rules whose findings are taken as warnings. */
   readonly accepted?: readonly RuleId[];
   readonly facts?: KeyFacts;
 }
 
-/** What came of it. */
+/** The result. */
 export interface LintReport {
   /** No finding fails. */
   readonly ok: boolean;
@@ -95,7 +95,7 @@ function severityOf(
   return isExcused ? { severity: "warn", rule: "administrator" } : { severity: "fail", rule };
 }
 
-/** Findings on what an Allow gives to who brings no document. */
+/** Findings about what an Allow permits without an attestation document. */
 function dangerFindings(
   statement: KeyPolicyStatement,
   name: string,
@@ -152,13 +152,13 @@ function allowFindings(
     const explained = onConditions.some(({ severity }) => severity === "fail")
       ? new Set<KmsAction>(ATTESTED_USE)
       : new Set<KmsAction>();
-    // Encrypt for session keys alone forges no row of the wallet or the master key.
+    // Encrypt restricted to session keys cannot forge rows of the wallet or the master key.
     if (wrapsSessionKeysAlone(statement)) explained.add("Encrypt");
     found.push(...dangerFindings(statement, name, context, explained));
   } else {
     found.push(...pinFindings(conditions, name), ...neverMetFindings(statement, name));
   }
-  // Of actions that KMS does not have yet, nobody can say what they do.
+  // The effect of actions that KMS does not have yet is unknown.
   if (
     statement.NotAction !== undefined && !found.some(({ rule }) => rule === "not-action") && actions.size > 0
   ) {
@@ -171,7 +171,7 @@ function allowFindings(
 function neverMetFindings(statement: KeyPolicyStatement, name: string): readonly Finding[] {
   const never = [...actionsOf(statement)].filter((action) => !ATTESTING.has(action));
   if (never.length === 0) return [];
-  // kms:GenerateDataKey* is how many write the one that they mean.
+  // Many policies write kms:GenerateDataKey* for the single action.
   const isHarmless = never.every((action) => action.endsWith("WithoutPlaintext"));
   const listed = never.length > 6 ? `${never.slice(0, 6).join(", ")} and ${never.length - 6} more` : never;
   return [finding("condition-never-met", name, String(listed), isHarmless ? "warn" : "fail")];

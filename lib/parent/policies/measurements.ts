@@ -47,7 +47,7 @@ export function parsePcr(name: string, input: unknown): string {
   if (input === ZERO_PCR) {
     throw invalid(
       `Cannot use ${name}: it is all zeros`,
-      "That is an enclave in debug mode, whose PCRs say nothing. Take the measurements from the EIF.",
+      "An enclave in debug mode has these PCRs. Use the EIF's measurements.",
     );
   }
   return input.toLowerCase();
@@ -82,7 +82,7 @@ function field(input: unknown, name: string): unknown {
 }
 
 /**
- * Reads an object with `Measurements: {PCR0, PCR1, PCR2, PCR8?}`, or what is in `Measurements` alone (`jq .Measurements`). Other fields are other people's, and ignored.
+ * Reads an object with `Measurements: {PCR0, PCR1, PCR2, PCR8?}`, or what is in `Measurements` alone (`jq .Measurements`). Other fields are ignored.
  *
  * @throws {PolicyError} `measurements_invalid`
  */

@@ -31,7 +31,7 @@ export interface BuildStatementOptions {
 /** What a policy is made from. */
 export interface RenderOptions extends BuildStatementOptions {
   readonly builds: readonly Measurements[];
-  /** ARNs of the roles and users that look after the key. */
+  /** ARNs of the roles and users that administer the key. */
   readonly administrators: readonly string[];
   /** ARNs of the roles that may wrap session keys. */
   readonly issuers?: readonly string[];
@@ -158,7 +158,7 @@ export function renderKeyPolicy(options: RenderOptions): KeyPolicy {
   if (both !== undefined) {
     throw refused(
       `Cannot make ${both} both parent and administrator`,
-      "Who has the parent could change the policy: let another role look after the key.",
+      "An attacker on the parent could change the policy: let another role administer the key.",
     );
   }
   if (issuers.length > 0) checkPrincipals(issuers, "an issuer of session keys");
@@ -166,7 +166,7 @@ export function renderKeyPolicy(options: RenderOptions): KeyPolicy {
   if (issuing !== undefined) {
     throw refused(
       `Cannot make ${issuing} both parent and issuer of session keys`,
-      "Session keys belong to the owner of the data: a parent that wraps its own knows them.",
+      "Session keys belong to the owner of the data: a parent that wraps its own keys knows them.",
     );
   }
   const statements: KeyPolicyStatement[] = [{
@@ -225,7 +225,7 @@ function withValues(
 }
 
 /**
- * Adds a build beside those that are there, for the time in which both run: an Allow of its own, and its PCR0 in the guarding Denies. A policy
+ * Adds a build beside the existing ones, so that both can run: an Allow of its own, and its PCR0 in the guarding Denies. A policy
  * that admits it already comes back as it is.
  *
  * @throws {PolicyError} `policy_refused`
@@ -248,7 +248,7 @@ export function rollOver(
   );
   const allows = attestedAllows(policy);
   const added = buildStatement(build, sidsOf(statements), options);
-  // After the builds that are there, so that the list reads in order.
+  // After the existing builds, so that the list is in order.
   const last = allows.at(-1)?.index ?? statements.length - 1;
   statements.splice(last + 1, 0, added);
   const covered = ATTESTED_USE.every((action) =>
@@ -264,7 +264,7 @@ export function rollOver(
   if (refusedBy.length > 0) {
     throw refused(
       `The policy would not admit the build: the Deny ${refusedBy.join(", ")} may refuse it`,
-      "Take that Deny out, or write the policy anew: denclavectl policy render.",
+      "Remove that Deny, or write a new policy: denclavectl policy render.",
     );
   }
   return sized(rolled);

@@ -16,7 +16,7 @@ export interface Rule {
 }
 
 const ATTEST =
-  "Allow it with kms:RecipientAttestation:PCR0, PCR1 and PCR2 under StringEqualsIgnoreCase (denclavectl policy render).";
+  "Allow it with conditions on kms:RecipientAttestation:PCR0, PCR1 and PCR2, with StringEqualsIgnoreCase (denclavectl policy render).";
 
 /** All rules, by id. */
 export const RULES = {
@@ -27,27 +27,27 @@ export const RULES = {
   },
   "principal-wildcard": {
     severity: "fail",
-    about: "A principal with a wildcard, which no policy expands",
+    about: "A principal with a wildcard: KMS does not expand it",
     remedy: "Name each role.",
   },
   "not-principal": {
     severity: "fail",
     about: "An Allow for everyone but those named",
-    remedy: "Write Principal, with the roles that are meant.",
+    remedy: "Use Principal, with the intended roles.",
   },
   "not-action": {
     severity: "fail",
-    about: "An Allow of everything but what is named, actions that KMS will have with it",
-    remedy: "Write Action, with the actions that are meant.",
+    about: "An Allow with NotAction: it allows every other action, including future ones",
+    remedy: "Use Action, with the intended actions.",
   },
   "not-resource": {
     severity: "fail",
-    about: "An Allow by what the key is not",
+    about: "An Allow with NotResource",
     remedy: 'Write "Resource": "*", which in a key policy is the key.',
   },
   "wildcard-action": {
     severity: "fail",
-    about: "A wildcard that takes in actions that get around attestation",
+    about: "A wildcard that includes actions that bypass attestation",
     remedy:
       "List the actions: for the parent kms:Decrypt and kms:GenerateDataKey with conditions, for administrators those of denclavectl policy render. If kms:* must stay for the account's root, add the guarding Deny that denclavectl policy render writes.",
   },
@@ -59,19 +59,20 @@ export const RULES = {
   },
   "re-encrypt": {
     severity: "fail",
-    about: "ReEncrypt takes no attestation document: ciphertexts are moved to a key of the attacker's",
+    about:
+      "ReEncrypt takes no attestation document: an attacker can re-encrypt ciphertexts under another key",
     remedy: "Remove kms:ReEncryptFrom and kms:ReEncryptTo.",
   },
   "create-grant": {
     severity: "fail",
-    about: "A grant gives use of the key past the policy's conditions",
+    about: "A grant allows use of the key without the policy's conditions",
     remedy: "Remove kms:CreateGrant.",
   },
   "put-key-policy": {
     severity: "fail",
-    about: "Who may change the policy may remove its conditions",
+    about: "A principal that may change the policy can remove its conditions",
     remedy:
-      "Leave kms:PutKeyPolicy to an administrator who is not the parent, and name that one with --reviewed.",
+      "Allow kms:PutKeyPolicy only to an administrator who is not the parent, and name it with --reviewed.",
   },
   "replicate-key": {
     severity: "fail",
@@ -85,32 +86,33 @@ export const RULES = {
   },
   "import-key-material": {
     severity: "fail",
-    about: "Who may import key material may choose it, and so knows the key",
-    remedy: "Remove kms:ImportKeyMaterial; leave it to people, for keys of origin EXTERNAL alone.",
+    about: "A principal that may import key material can choose the key, and so knows it",
+    remedy: "Remove kms:ImportKeyMaterial; allow it only to people, for keys with origin EXTERNAL.",
   },
   "update-alias": {
     severity: "fail",
-    about: "Who may move an alias chooses the key for whoever goes by the alias",
-    remedy: "Remove kms:UpdateAlias; go by the key's ARN.",
+    about: "A principal that may move an alias chooses the key for every request that uses the alias",
+    remedy: "Remove kms:UpdateAlias; use the key's ARN.",
   },
   "data-key-without-plaintext": {
     severity: "warn",
-    about: "Data keys without plaintext: attested they are not, and nobody here needs them",
+    about: "Data keys without plaintext are not attested, and denclave does not use them",
     remedy: "Remove the action.",
   },
   "administrator": {
     severity: "warn",
-    about: "A reviewed principal may change the policy, or get around it",
-    remedy: "Somebody must be able to. Keep the role for people, behind a second factor, and watch its use.",
+    about: "A reviewed principal may change the policy or bypass it",
+    remedy:
+      "An administrator is necessary. Reserve the role for people, require a second factor, and monitor its use.",
   },
   "relies-on-deny": {
     severity: "warn",
     about: "An Allow without conditions that only the guarding Deny makes harmless",
-    remedy: "Remove the Allow of these actions: a Deny that is edited away must not open the key.",
+    remedy: "Remove the Allow of these actions, so that removing the Deny does not open the key.",
   },
   "condition-never-met": {
     severity: "fail",
-    about: "An attestation condition on actions that take no document: they are never allowed",
+    about: "An attestation condition on actions that take no document: it never allows them",
     remedy:
       "Leave Decrypt, GenerateDataKey, GenerateDataKeyPair, DeriveSharedSecret and GenerateRandom in the statement; move the others to one of their own, or remove them.",
   },
@@ -141,7 +143,7 @@ export const RULES = {
   },
   "null-condition": {
     severity: "fail",
-    about: "Null asks whether there is a document, not of which image",
+    about: "Null tests whether there is a document, but not which image it is for",
     remedy: "Use StringEqualsIgnoreCase with the builds' values.",
   },
   "wrong-operator": {
@@ -151,7 +153,7 @@ export const RULES = {
   },
   "nitrotpm": {
     severity: "fail",
-    about: "NitroTPMPCR is of instances with a TPM, not of enclaves",
+    about: "NitroTPMPCR is for instances with a TPM, not for enclaves",
     remedy: "Use kms:RecipientAttestation:PCR0, PCR1, PCR2.",
   },
   "unknown-attestation-key": {
@@ -161,7 +163,7 @@ export const RULES = {
   },
   "pcr-value": {
     severity: "fail",
-    about: "A value that is no measurement",
+    about: "A value that is not a measurement",
     remedy: "A PCR is 96 hex digits: no 0x, no space, no wildcard.",
   },
   "no-values": {
@@ -171,23 +173,23 @@ export const RULES = {
   },
   "zero-pcr": {
     severity: "fail",
-    about: "All zeros is every enclave in debug mode, whose memory the parent can read",
+    about: "All zeros matches every enclave in debug mode, whose console the parent can read",
     remedy: "Take the measurements of the EIF (denclavectl eif describe), and run it without --debug-mode.",
   },
   "pcr-case": {
     severity: "warn",
-    about: "Upper-case hex under an operator that minds case: KMS compares with lower case",
+    about: "Upper-case hex with a case-sensitive operator: KMS compares with lower case",
     remedy: "Use StringEqualsIgnoreCase, or write the value in lower case.",
   },
   "mixed-pcrs": {
     severity: "fail",
-    about: "Lists for several PCRs in one statement: registers of different builds mix",
+    about: "Lists for several PCRs in one statement: they also match a mixture of builds",
     remedy: "Write one statement for each build (denclavectl policy rollover).",
   },
   "contradiction": {
     severity: "fail",
-    about: "Conditions that no build meets together",
-    remedy: "Leave one condition for each PCR; ImageSha384 is PCR0.",
+    about: "Conditions that no build can meet together",
+    remedy: "Keep one condition for each PCR; ImageSha384 is PCR0.",
   },
   "pcr0-alone": {
     severity: "warn",
@@ -211,17 +213,17 @@ export const RULES = {
   },
   "only-pcr3-pcr4": {
     severity: "fail",
-    about: "Only PCR3 or PCR4: any enclave of that role or instance has them, one in debug mode too",
+    about: "Only PCR3 or PCR4: any enclave of that role or instance has them, even in debug mode",
     remedy: "Add PCR0, PCR1 and PCR2.",
   },
   "pcr8-alone": {
     severity: "warn",
-    about: "PCR8 without PCR0: every image that was ever signed with the certificate, old ones too",
+    about: "PCR8 without PCR0: it matches every image ever signed with the certificate, including old ones",
     remedy: "Add PCR0, PCR1 and PCR2, or retire the certificate with the images.",
   },
   "other-pcrs-only": {
     severity: "fail",
-    about: "Registers that the image's software fills, and nothing about the image",
+    about: "Only PCRs that the image's software sets, and none that identifies the image",
     remedy: "Add PCR0, PCR1 and PCR2.",
   },
   "deny-several-negated": {
@@ -231,12 +233,12 @@ export const RULES = {
   },
   "deny-for-any-value": {
     severity: "fail",
-    about: "ForAnyValue with a negated operator in a Deny: it does not deny who brings no document",
+    about: "ForAnyValue with a negated operator in a Deny: it does not deny requests without a document",
     remedy: "Use StringNotEqualsIgnoreCase without a qualifier.",
   },
   "deny-exempts": {
     severity: "warn",
-    about: "A Deny that spares principals",
+    about: "A Deny that exempts principals",
     remedy: 'Write "Principal": {"AWS": "*"}.',
   },
   "deny-locks-out": {
@@ -246,18 +248,18 @@ export const RULES = {
   },
   "no-guard": {
     severity: "warn",
-    about: "No guarding Deny: a grant, or an Allow added later, goes past the conditions",
+    about: "No guarding Deny: a grant or a later Allow bypasses the conditions",
     remedy:
       "Add the Deny of denclavectl policy render (StringNotEqualsIgnoreCase on PCR0 with the builds) for all four actions that use the key.",
   },
   "deny-refuses-build": {
     severity: "fail",
-    about: "A build that an Allow admits and another Deny refuses",
-    remedy: "Remove that Deny, or make it fit: denclavectl policy render writes one guarding Deny, on PCR0.",
+    about: "A build that an Allow admits but another Deny refuses",
+    remedy: "Remove or correct that Deny: denclavectl policy render writes one guarding Deny, on PCR0.",
   },
   "guard-misses-build": {
     severity: "fail",
-    about: "A build that an Allow admits and the guarding Deny refuses",
+    about: "A build that an Allow admits but the guarding Deny refuses",
     remedy: "Add its PCR0 to the Deny's list (denclavectl policy rollover does both).",
   },
   "guard-stale": {
@@ -267,13 +269,13 @@ export const RULES = {
   },
   "nobody-administers": {
     severity: "warn",
-    about: "Nobody may change the policy, ever",
+    about: "Nobody can ever change the policy",
     remedy: "Allow kms:PutKeyPolicy to an administrator who is not the parent.",
   },
   "duplicate-sid": {
     severity: "warn",
-    about: "Two statements with one Sid",
-    remedy: "Give each its own.",
+    about: "Two statements with the same Sid",
+    remedy: "Give each statement its own Sid.",
   },
   "unknown-action": {
     severity: "warn",
@@ -282,17 +284,17 @@ export const RULES = {
   },
   "external-origin": {
     severity: "warn",
-    about: "The key material came from outside AWS: there may be copies",
-    remedy: "Use a key whose material KMS made (Origin AWS_KMS), unless you trust where it was made.",
+    about: "The key material was created outside AWS: copies may exist",
+    remedy: "Use a key whose material KMS created (Origin AWS_KMS), unless you trust its source.",
   },
   "multi-region": {
     severity: "warn",
-    about: "A multi-Region key: each replica has a policy of its own",
+    about: "A multi-Region key: each replica has its own policy",
     remedy: "Lint the policy of every replica.",
   },
   "live-grant": {
     severity: "fail",
-    about: "A grant gives use of the key past the policy's conditions",
+    about: "A grant allows use of the key without the policy's conditions",
     remedy: "Revoke it: aws kms revoke-grant.",
   },
 } as const satisfies Readonly<Record<string, Rule>>;

@@ -1,6 +1,6 @@
 /**
  * The statement that lets an issuer wrap trusted session keys: kms:Encrypt on condition of the EncryptionContext that the enclave expects of a
- * session key. With it nobody can wrap the data keys of the wallet or the master key.
+ * session key. It does not allow wrapping the data keys of the wallet or the master key.
  *
  * @module
  */

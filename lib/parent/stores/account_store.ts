@@ -1,6 +1,6 @@
 /**
- * Where the parent keeps accounts: what any store does, and what can go wrong. The rows are sealed and bound; a store that is lost loses the
- * accounts, a store that is read gives nothing away but names and addresses.
+ * Where the parent stores accounts: the interface of a store, and its errors. Rows are encrypted and authenticated. Losing the store loses the
+ * accounts; reading it reveals only names and addresses.
  *
  * @module
  */
@@ -37,7 +37,7 @@ export type StoreErrorCode =
   | "store_row_damaged"
   | "store_failed";
 
-/** A store did not do what it was asked. */
+/** A store operation failed. */
 export class StoreError extends EnclaveError {
   declare readonly code: StoreErrorCode;
   constructor(
@@ -52,7 +52,7 @@ export class StoreError extends EnclaveError {
 export interface AccountStore extends AsyncDisposable {
   /** For people: what and where. */
   readonly description: string;
-  /** Makes the table, or finds it there. */
+  /** Creates the table if it does not exist. */
   createTable(): Promise<"created" | "exists">;
   get(name: string): Promise<AccountRow | undefined>;
   /**
@@ -65,7 +65,7 @@ export interface AccountStore extends AsyncDisposable {
   list(): AsyncIterable<AccountRow>;
 }
 
-/** Names of the columns, as the seed has them. */
+/** Names of the columns. */
 export const COLUMNS = {
   name: "Name",
   keyId: "KeyId",
@@ -101,7 +101,7 @@ export function fromColumns(columns: Readonly<Record<string, unknown>>): Account
       `The row of account ${JSON.stringify(String(columns[COLUMNS.name]).slice(0, 128))} has no ${
         COLUMNS[field]
       }`,
-      { code: "store_row_damaged", hint: "Restore the row from a backup: nothing else has the key." },
+      { code: "store_row_damaged", hint: "Restore the row from a backup: the key exists nowhere else." },
     );
   };
   const [attestation, nonce] = [text("attestation"), text("nonce")];
@@ -121,6 +121,6 @@ export function fromColumns(columns: Readonly<Record<string, unknown>>): Account
 export function accountExists(name: string): StoreError {
   return new StoreError(`There is an account ${JSON.stringify(name)} already`, {
     code: "account_exists",
-    hint: "It was not touched. Choose another name, or see it: account show.",
+    hint: "It was not changed. Choose another name, or inspect it with account show.",
   });
 }

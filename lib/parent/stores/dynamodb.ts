@@ -31,7 +31,7 @@ export interface DynamoDbStoreOptions extends AwsClientOptions {
   readonly table: string;
 }
 
-/** A new table is looked at this often, and so long. */
+/** Interval in milliseconds, and number, of the polls of a new table. */
 const TABLE_POLL_MS = 500;
 const TABLE_POLLS = 60;
 
@@ -48,7 +48,7 @@ function nameOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.name : "";
 }
 
-/** What DynamoDB's failure means to a person. */
+/** Turns a DynamoDB failure into an error with a hint. */
 function translate(thrown: unknown, table: string, doing: string): StoreError {
   if (thrown instanceof StoreError) return thrown;
   const name = nameOf(thrown);
@@ -129,7 +129,7 @@ export function openDynamoDbStore(options: DynamoDbStoreOptions): AccountStore {
           );
         } catch (thrown) {
           if (nameOf(thrown) !== "ConditionalCheckFailedException") throw thrown;
-          // The answer to a first try may have been lost: then the row that is there is this one.
+          // The reply to a first attempt may have been lost: then the stored row is this one.
           const present = await get(row.name);
           if (present?.encryptedPrivateKey !== row.encryptedPrivateKey) throw accountExists(row.name);
         }

@@ -1,5 +1,5 @@
 /**
- * Accounts in a SQLite file: the same columns as in DynamoDB. The store for one host, and for trying things.
+ * Accounts in a SQLite file: the same columns as in DynamoDB. The store for a single host, and for development.
  *
  * @module
  */
@@ -36,7 +36,7 @@ const PRIMARY_KEY_TAKEN = 1555;
 /**
  * Opens the file.
  *
- * @param options.create whether it is made where it is missing (true unless given); its folder never is
+ * @param options.create whether a missing file is created (default true); its folder never is
  * @throws {StoreError} with the file's name.
  */
 export function openSqliteStore(file: string, options: { readonly create?: boolean } = {}): AccountStore {
@@ -60,7 +60,7 @@ export function openSqliteStore(file: string, options: { readonly create?: boole
       if (thrown instanceof StoreError) throw thrown;
       throw new StoreError(`Cannot ${doing} in ${file}: ${messageOf(thrown)}`, {
         code: "store_unavailable",
-        hint: "Check that the file is there, that its disk has space, and that no other program holds it.",
+        hint: "Check that the file exists, that its disk has space, and that no other program has locked it.",
         cause: thrown,
       });
     }

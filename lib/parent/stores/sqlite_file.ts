@@ -1,5 +1,5 @@
 /**
- * A SQLite file as this program wants it: written ahead, flushed at every commit, foreign keys held, a version to migrate by.
+ * Opens SQLite files with this program's settings: write-ahead log, flush at every commit, foreign keys enforced, a schema version for migrations.
  *
  * @module
  */
@@ -32,7 +32,7 @@ export function inTransaction<T>(database: DatabaseSync, run: () => T): T {
     try {
       database.exec("ROLLBACK");
     } catch {
-      // SQLite has rolled back by itself, on a full disk for one: what was thrown first is what matters.
+      // SQLite may have rolled back by itself, for example on a full disk. Report the first error.
     }
     throw thrown;
   }
@@ -43,7 +43,7 @@ export interface SqliteFileOptions {
   readonly migrations: Migrations;
   /** Tells this program's kinds of files apart (PRAGMA application_id). */
   readonly applicationId: number;
-  /** Whether it may be made. */
+  /** Whether the file may be created. */
   readonly create?: boolean;
   /** What to do where the file is missing because nothing was stored yet. */
   readonly firstTime?: string;
@@ -65,17 +65,17 @@ function migrate(
   };
   const version = () => pragma(database, "user_version");
   if (version() > 0 && pragma(database, "application_id") !== applicationId) {
-    refuse("it is a database of something else", "Name another file.");
+    refuse("it is another program's database", "Name another file.");
   }
   if (version() > migrations.length) {
     refuse(
       "it was written by a newer version of this program",
-      "Use that version, or restore a copy from before.",
+      "Use that version, or restore an older copy.",
     );
   }
   if (version() === migrations.length) return;
   inTransaction(database, () => {
-    // Looked at again inside: another process may have been faster.
+    // Check again inside the transaction: another process may have migrated it.
     for (const [index, step] of migrations.entries()) if (index >= version()) database.exec(step);
     database.exec(`PRAGMA user_version = ${migrations.length}; PRAGMA application_id = ${applicationId}`);
   });
@@ -107,7 +107,7 @@ export function openSqliteFile(file: string, options: SqliteFileOptions): Databa
     throw new StoreError(`Cannot open the SQLite file ${file}: ${messageOf(thrown)}`, {
       code: "store_unavailable",
       hint: thrown instanceof Deno.errors.NotFound
-        ? `Make the folder ${dirname(resolve(file))} first, with mode 0700; or name a file elsewhere.`
+        ? `Make the folder ${dirname(resolve(file))} first, with mode 0700, or name a file elsewhere.`
         : "Check the path, its folder's permissions and space, and that it is a SQLite file.",
       cause: thrown,
     });
@@ -116,7 +116,7 @@ export function openSqliteFile(file: string, options: SqliteFileOptions): Databa
 
 function prepareFile(file: string, create: boolean, firstTime: string | undefined): void {
   if (create) {
-    // Made with its mode first: SQLite would make it readable by all.
+    // Create the file with its mode first: SQLite would make it readable by all users.
     Deno.openSync(file, { write: true, create: true, append: true, mode: FILE_MODE }).close();
     return;
   }

@@ -58,7 +58,7 @@ const DEAD: readonly DeadImage[] = [
     name: "no --lib-dir",
     files: { "enclave.yaml": String(INPUTS["enclave.yaml"]).replace("lib_dir: in\n", "") },
     code: 69,
-    says: /no --lib-dir\n.*docs\/image\.md/,
+    says: /--lib-dir is not set\n.*docs\/image\.md/,
     allow: ["--allow-other-program"],
   },
   {
@@ -74,7 +74,7 @@ const DEAD: readonly DeadImage[] = [
   {
     name: "a library that needs a function which nobody has",
     files: { [SDK]: sdkLibrary({ undefined: ["s2n_init"] }) },
-    says: /sdk-c\.so needs s2n_init, which none of its libraries has\n.*--allow-missing-symbols/,
+    says: /sdk-c\.so needs s2n_init, which none of its libraries exports\n.*--allow-missing-symbols/,
     allow: ["--allow-missing-symbols"],
   },
   {
@@ -107,7 +107,7 @@ const DEAD: readonly DeadImage[] = [
   {
     name: "a kernel that is none",
     files: { "blobs/bzImage": "a kernel" },
-    says: /bzImage is no kernel\n.*--allow-kernel/,
+    says: /bzImage is not a kernel\n.*--allow-kernel/,
     allow: ["--allow-kernel"],
   },
   {
@@ -140,7 +140,7 @@ const DEAD: readonly DeadImage[] = [
   {
     name: "no KMS_KEYS",
     files: { "enclave.yaml": String(INPUTS["enclave.yaml"]).replace(/KMS_KEYS: '[^']+', /, "") },
-    says: /names no KMS key.*\n.*--env KMS_KEYS=<key arn>; --allow-no-kms-keys/,
+    says: /names no KMS key.*\n.*--env KMS_KEYS=<key arn>, or --allow-no-kms-keys/,
     allow: ["--allow-no-kms-keys"],
   },
   {
@@ -171,17 +171,17 @@ const DEAD: readonly DeadImage[] = [
   {
     name: "a command that is another program",
     args: ["--cmd", "/bin/sh"],
-    says: /would start \/bin\/sh, and the program is \/app\/denclave\n.*--cmd/,
+    says: /would start \/bin\/sh, but the program is \/app\/denclave\n.*--cmd/,
   },
   {
     name: "another port than the one that the binary was compiled for",
     args: ["--cmd", "/app/denclave", "--cmd=--port", "--cmd", "5001"],
-    says: /listen on vsock:-1:5001, and was compiled for vsock:-1:5000\n.*compile --port/,
+    says: /listen on vsock:-1:5001, but was compiled for vsock:-1:5000\n.*compile --port/,
   },
   {
     name: "another address than vsock",
     args: ["--cmd", "/app/denclave", "--env", "LISTEN=tcp:0.0.0.0:5000"],
-    says: /listen on tcp:0\.0\.0\.0:5000, and was compiled for vsock:-1:5000/,
+    says: /listen on tcp:0\.0\.0\.0:5000, but was compiled for vsock:-1:5000/,
   },
   {
     name: "another folder than the one that the binary was compiled for",
@@ -197,7 +197,7 @@ const DEAD: readonly DeadImage[] = [
   {
     name: "a folder of libraries that the binary may not open",
     args: ["--env", "DENCLAVE_LIBRARY_DIR=/usr/lib64"],
-    says: /libraries in \/usr\/lib64, and may open \/app\/libnsm\.so/,
+    says: /libraries in \/usr\/lib64, but may open only \/app\/libnsm\.so/,
   },
   {
     name: "a binary that deno task compile did not make",

@@ -44,18 +44,18 @@ const REFUSED: readonly (readonly [string, unknown, RegExp])[] = [
   [
     "changes that were not committed",
     { program: { ...PROVENANCE.program, dirty: true } },
-    /changes beside commit ab/,
+    /uncommitted changes to ab/,
   ],
   [
     "an unknown state of the work tree",
     { program: { ...PROVENANCE.program, dirty: null } },
-    /changes beside commit/,
+    /uncommitted changes to/,
   ],
-  ["no commit", { program: { ...PROVENANCE.program, git_commit: null } }, /outside of a git repository/],
+  ["no commit", { program: { ...PROVENANCE.program, git_commit: null } }, /outside a git repository/],
   [
     "a commit that is an option of git",
     { program: { ...PROVENANCE.program, git_commit: "--upload-pack=x" } },
-    /outside of a git repository/,
+    /outside a git repository/,
   ],
   ["no record of the program", { program: null }, /does not say what the program was made from/],
   ["ramdisks", { cmd: null }, /made from ramdisks/],
@@ -76,12 +76,12 @@ Deno.test("inputs are compared by role: one that differs, one that lacks, one to
   const here = [input("kernel", "a"), input("/app/lib.so", "d", 11), input("/app/more", "e")];
   assertEquals(compareInputs(recorded, here), [
     { name: "kernel", difference: undefined },
-    { name: "init", difference: "recorded, and not among the inputs here" },
+    { name: "init", difference: "recorded, but not among the inputs here" },
     {
       name: "/app/lib.so",
       difference: "recorded 10 bytes, SHA-256 c; here 11 bytes, SHA-256 d (/app/lib.so.file)",
     },
-    { name: "/app/more", difference: "here, and not recorded" },
+    { name: "/app/more", difference: "among the inputs here, but not recorded" },
   ]);
 });
 

@@ -10,11 +10,11 @@ Deno.test("a kernel has the magic numbers of its machine: two on x86-64, one on 
   await checkKernel(source(kernelFile("aarch64")), "aarch64");
   await checkKernel(source(kernelFile("aarch64")));
   const refused: readonly (readonly [Uint8Array, "x86_64" | "aarch64", string])[] = [
-    [kernelFile().map((byte, at) => at === 0x1fe ? 0 : byte), "x86_64", "no kernel"],
-    [kernelFile().map((byte, at) => at === 0x202 ? 0 : byte), "x86_64", "no kernel"],
-    [kernelFile("aarch64").map((byte, at) => at === 56 ? 0 : byte), "aarch64", "no kernel"],
-    [elfFile(), "x86_64", "no kernel"],
-    [new Uint8Array(0), "x86_64", "no kernel"],
+    [kernelFile().map((byte, at) => at === 0x1fe ? 0 : byte), "x86_64", "not a kernel"],
+    [kernelFile().map((byte, at) => at === 0x202 ? 0 : byte), "x86_64", "not a kernel"],
+    [kernelFile("aarch64").map((byte, at) => at === 56 ? 0 : byte), "aarch64", "not a kernel"],
+    [elfFile(), "x86_64", "not a kernel"],
+    [new Uint8Array(0), "x86_64", "not a kernel"],
     [kernelFile(), "aarch64", "a kernel for x86_64"],
   ];
   for (const [bytes, architecture, words] of refused) {

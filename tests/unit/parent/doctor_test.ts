@@ -230,7 +230,7 @@ const CASES: readonly (readonly [string, string, Ailment, Status, RegExp])[] = [
       files: { [ALLOCATOR]: "memory_mib: 256\ncpu_count: 2\n" },
     },
     "fail",
-    /boots/,
+    /too little for this enclave to boot/,
   ],
   ["allocator-config", "aliases", { files: { [ALLOCATOR]: "a: &a [1]\nb: *a\n" } }, "fail", /YAML/],
   ["hugepages", "none", { programs: { grep: { stdout: "Hugetlb: 0 kB\n" } } }, "fail", /0 MiB/],

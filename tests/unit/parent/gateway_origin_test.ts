@@ -56,7 +56,7 @@ Deno.test("a private key that the parent knows, given to the enclave before the 
   await using enclave = await rig.boot();
   const forged = await forgedRow(rig.local, rig.firstArn, 1);
   await enclave.tools.enclave.init({ row: forged });
-  await refusedAsUnproven(() => rig.make(enclave.tools), "given as a row");
+  await refusedAsUnproven(() => rig.make(enclave.tools), "opened it from a row");
   assertEquals(rig.store.get(1), undefined);
 });
 

@@ -157,7 +157,7 @@ Deno.test("a database of another program is refused, and not changed", async () 
   const file = await Deno.makeTempFile({ prefix: "denclave-gateway-" });
   try {
     await openSqliteStore(file)[Symbol.asyncDispose]();
-    const error = assertThrows(() => openMasterKeyStore(file), StoreError, "something else");
+    const error = assertThrows(() => openMasterKeyStore(file), StoreError, "another program");
     assertEquals(error.code, "store_failed");
   } finally {
     for (const suffix of ["", "-wal", "-shm"]) await Deno.remove(`${file}${suffix}`).catch(() => {});
