@@ -1,5 +1,5 @@
 /**
- * What a verification of an attestation document can fail at.
+ * The errors of verifying an attestation document.
  *
  * Runs in browsers.
  *
@@ -7,12 +7,12 @@
  */
 import { EnclaveError } from "../errors.ts";
 
-/** The check that failed, in the order in which they are made. */
+/** The check that failed, listed in the order of the checks. */
 export type AttestationCode =
-  | "attestation_malformed" // too large, not the CBOR that it has to be, a field missing or of another type
+  | "attestation_malformed" // too large, not the required CBOR, or with a field missing or of another type
   | "attestation_algorithm" // not signed by ES384
   | "attestation_root" // does not begin at the pinned root
-  | "attestation_chain" // a certificate is not signed by the one before, or may not do what it does
+  | "attestation_chain" // a certificate is not signed by the one before, or is not allowed at its place
   | "attestation_expired" // a certificate is not valid at the document's time, or at the time of verification
   | "attestation_signature" // the document is not signed by its certificate
   | "attestation_stale" // older than allowed, or of the future
@@ -46,7 +46,7 @@ export class AttestationError extends EnclaveError {
   declare readonly code: AttestationCode;
 
   /**
-   * Of one check.
+   * Made for one check.
    *
    * @param message says what was found
    */
