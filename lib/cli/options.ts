@@ -11,7 +11,7 @@ export interface OptionSpec {
   readonly name: string;
   readonly short?: string;
   readonly env?: string;
-  /** The former name of `env`: an error if it is set. */
+  /** The former name of `env`: an error if only this one is set. */
   readonly formerEnv?: string;
   /** Placeholder for the help, such as `PORT`. */
   readonly value?: string;
