@@ -55,7 +55,7 @@ export interface SdkPoolOptions {
 
 /** The state of a pool. */
 export interface SdkPoolState {
-  /** Ids of the serving processes. */
+  /** Sessions of the serving processes. */
   readonly sessions: readonly WarmSessionState[];
   /** Processes started so far. */
   readonly started: number;
@@ -295,7 +295,7 @@ export class SdkPool implements Disposable {
       member.isConnecting = message.phase === "connecting";
       const { connectMs, callMs } = this.#options.deadlines;
       this.#setDeadline(member, member.isConnecting ? connectMs : callMs);
-      // Calls that waited for this connection can be made now.
+      // Waiting calls may now use this connection, or need another process.
       return this.#dispatch();
     }
     member.cancelDeadline();
