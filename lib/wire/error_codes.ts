@@ -1,19 +1,19 @@
 /**
- * The codes of error replies, with what each means and what a client does about it. The table of docs/protocol.md and the JSON Schema are made from
- * this one (`deno task protocol`).
+ * The codes of error replies, with what each means and what a client does about it. The table of docs/protocol.md and the JSON Schema are generated from
+ * this table (`deno task protocol`).
  *
  * Runs in browsers.
  *
  * @module
  */
 
-/** What a code means, and what a client does about it. */
+/** A code's meaning, and what a client should do. */
 interface CodeWords {
   readonly means: string;
   readonly remedy: string;
 }
 
-/** All codes. Stable: a code is added, and none changes its meaning. */
+/** All codes. Stable: codes may be added, but none changes its meaning. */
 export const ERROR_CODES = {
   invalid_json: {
     means: "The message is not a JSON object in UTF-8, or is nested too deep.",

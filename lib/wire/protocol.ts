@@ -16,9 +16,9 @@ export interface FieldSpec {
   readonly format?: "hex" | "base64" | "date-time" | "0x-hex";
   /** Bytes before encoding: exactly, or at least and at most. */
   readonly bytes?: number | readonly [number, number];
-  /** The only values. */
+  /** The only allowed values. */
   readonly values?: readonly (string | number)[];
-  /** Of an array's items. */
+  /** Type of an array's items. */
   readonly items?: "string" | "object";
   /** May be absent. */
   readonly optional?: true;
