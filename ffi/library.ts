@@ -87,7 +87,7 @@ function failWith(failures: readonly Failure[]): never {
       : worst !== undefined
       ? "The file is there but not usable: build both libraries from SDK 0.4.2 or later for this machine and put them side by side."
       : Deno.build.standalone
-      ? `A compiled binary may open them in the folder alone that it was compiled for (deno task compile --install-dir): put ${LIBRARY_FILES.common} and ${LIBRARY_FILES.sdk} beside it, and leave --library-dir out.`
+      ? `A compiled binary can open them only in the folder that it was compiled for (deno task compile --install-dir): put ${LIBRARY_FILES.common} and ${LIBRARY_FILES.sdk} beside it, and leave --library-dir out.`
       : failures.every((failure) => failure.kind === "refused")
       ? "Allow FFI on the files: --allow-ffi=<their absolute paths>."
       : `Put ${LIBRARY_FILES.common} and ${LIBRARY_FILES.sdk} beside the binary, or name their folder with --library-dir.`,

@@ -99,7 +99,7 @@ function openHint(errno: number): string {
     case ERRNO.ENOENT:
     case ERRNO.ENXIO:
     case ERRNO.ENODEV:
-      return "The device is in Nitro Enclaves alone: run there, with a kernel that has the nsm driver loaded before this program starts.";
+      return "The device exists only in Nitro Enclaves: run there, with a kernel that has the nsm driver loaded before this program starts.";
     case ERRNO.EACCES:
     case ERRNO.EPERM:
       return "Run as root, or give this user the device.";

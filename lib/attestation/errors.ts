@@ -24,7 +24,7 @@ export type AttestationCode =
 
 const HINTS: Readonly<Record<AttestationCode, string>> = {
   attestation_malformed: "Check that the bytes are an attestation document, whole, decoded from base64 once.",
-  attestation_algorithm: "Documents of the Nitro hypervisor are signed by ES384: this is none.",
+  attestation_algorithm: "Documents of the Nitro hypervisor are signed with ES384, and this one is not.",
   attestation_root:
     "Documents of AWS's commercial partitions begin at its Nitro root G1: this one is simulated, or of another partition.",
   attestation_chain: "Do not trust this document: its certificates do not lead to the root.",
@@ -35,7 +35,7 @@ const HINTS: Readonly<Record<AttestationCode, string>> = {
   attestation_debug:
     "Run the enclave without --debug-mode: in debug mode its memory can be read, and PCRs 0 to 2 are zero.",
   attestation_nonce: "Send a fresh nonce with each request, and compare with that one: this may be a replay.",
-  attestation_user_data: "The enclave vouches for something else than expected: compare what was hashed.",
+  attestation_user_data: "The document has other user data than expected: compare what was hashed.",
   attestation_public_key: "The enclave holds another key: do not encrypt to the one expected.",
   attestation_pcr: "Compare with the measurements of the build (nitro-cli describe-eif): another image runs.",
 };

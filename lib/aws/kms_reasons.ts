@@ -53,7 +53,7 @@ export function describeSkew(seconds: number): string {
 /** What a person can do about a refusal, or about a failure without one. */
 export function hintFor(reason: KmsReason | undefined): string {
   if (reason === undefined) {
-    return "KMS's own reason could not be had. Look at the SDK's lines on stderr, and run the same call against AWS from the parent.";
+    return "KMS's own error is not known. Look at the SDK's lines on stderr, and run the same call against AWS from the parent.";
   }
   const skew = clockSkewOf(reason);
   if (skew !== undefined) {

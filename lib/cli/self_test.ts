@@ -223,7 +223,7 @@ export function checkLibraries(
     return [libraries, requests, {
       check: "seeding by the SDK",
       state: seeded ? "ok" : "warn",
-      seen: seeded ? `${SEED_LENGTH} bytes from the NSM` : "it did not work: outside of an enclave it cannot",
+      seen: seeded ? `${SEED_LENGTH} bytes from the NSM` : "it failed: it works only in an enclave",
     }, chooseAead(openAead()).check];
   } catch (thrown) {
     return [{ check: "libraries", state: "fail", seen: messageOf(thrown) }];

@@ -120,7 +120,7 @@ function call(text: string): WalletGuards["calls"][number] {
 function messagePrefixes(options: Options): readonly string[] {
   const prefixes = options.each("wallet-message-prefix");
   for (const [index, text] of prefixes.entries()) {
-    if (text === "") refuse("wallet-message-prefix", text, "Every message begins like this.");
+    if (text === "") refuse("wallet-message-prefix", text, "An empty prefix would allow every message.");
     if (prefixes.indexOf(text) < index) refuse("wallet-message-prefix", text, "It is there twice.");
   }
   return prefixes;

@@ -250,7 +250,7 @@ function readAddress(section: Section, environment: Environment): Address | unde
   const kind = transport.value;
   if (kind === undefined) return undefined;
   if (environment === "production" && kind !== "vsock") {
-    section.refuse(transport, "must be vsock in production: an enclave has no other way in");
+    section.refuse(transport, "must be vsock in production: an enclave cannot be reached in another way");
   }
   const known: readonly string[] = TRANSPORT_FIELDS[kind];
   for (const name of new Set(Object.values(TRANSPORT_FIELDS).flat())) {

@@ -46,7 +46,7 @@ export const SimulatedAttestedKms = {
     refuseInEnclave({
       name: "simulated attested KMS",
       code: "simulated_kms_refused",
-      why: "Its documents are of a module that nobody should trust.",
+      why: "Its attestation documents come from a simulated module and prove nothing.",
       nsmDevice,
     });
     const keys = await crypto.subtle.generateKey(RSA_2048, false, ["encrypt", "decrypt"]);

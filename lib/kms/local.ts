@@ -72,7 +72,7 @@ export class LocalKms implements Kms {
     refuseInEnclave({
       name: "local KMS",
       code: "local_kms_refused",
-      why: "It releases keys to anybody.",
+      why: "It releases keys to any caller.",
       nsmDevice: options.nsmDevice,
     });
     const keys = options.file === undefined ? new Map<string, SealingKey>() : await readKeys(options.file);

@@ -113,7 +113,7 @@ export class KmsEmulator implements AsyncDisposable {
     if (!isRegion(region)) throw usage("the region is none", "Give a region's name such as us-west-2.");
     if (!/^[0-9]{12}$/.test(account)) throw usage("the account is none", "An account has 12 digits.");
     if (tlsFolder === undefined && !LOOPBACK.test(hostname)) {
-      throw usage("without TLS it listens on this machine alone", "Name a folder for TLS, or 127.0.0.1.");
+      throw usage("without TLS it can listen only on this machine", "Name a folder for TLS, or 127.0.0.1.");
     }
     const caller = parseCaller(options.caller ?? `arn:aws:iam::${account}:root`);
     const keys = stack.use(

@@ -197,7 +197,7 @@ export class KmsService {
         this.#authorisedKey(call).enabled = false;
         return {};
       default:
-        throw new KmsRefusal("UnknownOperationException", "The local KMS has no such operation");
+        throw new KmsRefusal("UnknownOperationException", "The local KMS does not support this operation");
     }
   }
 

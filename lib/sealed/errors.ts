@@ -18,10 +18,10 @@ export type SealedCode =
 const HINTS: Readonly<Record<SealedCode, string>> = {
   sealed_not_opened: "Do not trust what came: it is not the enclave's answer to this request.",
   sealed_reply:
-    "Whoever carries the messages answered, and not the enclave: nothing in this reply is proven.",
+    "The reply did not come from the enclave, but from whoever carries the messages: do not trust it.",
   sealed_refused:
     "Nothing proves that the enclave said so, or that the request was not carried out. The next request attests anew.",
-  sealed_counter: "Begin anew with another client id.",
+  sealed_counter: "Start again with another client id.",
   sealed_expectation: "Say which PCRs the enclave must have, PCR0 at least.",
 };
 

@@ -123,7 +123,7 @@ export class Connection {
         if (!await this.#readMore()) return;
       }
       await this.#send(
-        errorReply("busy", "The service has as many connections as it takes: try again later"),
+        errorReply("busy", "The service has reached its limit of connections: try again later"),
       );
       await this.#drain();
     } catch {

@@ -109,5 +109,5 @@ export function noMemoryReply(cost: number, limit: number): ErrorReply {
       "message_too_large",
       `The message has so many values that it would take ${cost} bytes of memory; all requests together may take ${limit}`,
     )
-    : errorReply("busy", "Requests under way take all the memory for them: try again later");
+    : errorReply("busy", "Requests in progress use all available memory: try again later");
 }

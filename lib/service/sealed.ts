@@ -118,7 +118,7 @@ export class SealedService implements AsyncDisposable {
     }
     return errorReply(
       "sealed_required",
-      "Seal this request: ping, health and attest alone are served in the open",
+      "Seal this request: only ping, health and attest are served unsealed",
     );
   }
 

@@ -163,7 +163,7 @@ export class SessionKeyService implements Disposable {
 
   #refuseSecond(): void {
     if (!this.#options.configureOnce || this.#held === undefined) return;
-    throw new WireError("already_configured", "The service is configured, and was told to take a key once");
+    throw new WireError("already_configured", "The service is configured, and accepts a key only once");
   }
 
   async #configure(

@@ -134,7 +134,7 @@ export function checkGuards(guards: WalletGuards, payload: Payload): void {
   if (!isGuarded(guards)) return;
   switch (payload.kind) {
     case "digest":
-      return refuse("digest", "with rules set, a digest is not signed: nobody can see what it is of");
+      return refuse("digest", "with rules set, a digest is not signed: its contents cannot be checked");
     case "message":
       return checkMessage(guards, payload.bytes);
     case "typedData":

@@ -30,7 +30,7 @@ const HEADER_LENGTH = { u64le: 8, u32be: 4, raw: 0 } as const;
 const INITIAL_CAPACITY = 16 * 1024;
 /** Once this much of a framed document has arrived, its header's length is allocated: a client that sends less uses at most twice this much memory. */
 const TRUSTED_LENGTH = 64 * 1024;
-const NO_MEMORY = "Other messages that are arriving take all the memory for them: try again later";
+const NO_MEMORY = "Other arriving messages use all available memory: try again later";
 const NOT_JSON_DEPTH = `JSON is nested deeper than ${MAX_DEPTH}`;
 
 const NUL = 0x00;

@@ -148,11 +148,11 @@ const PRODUCTION_REFUSES: readonly (readonly [Change, string])[] = [
   [[`  key_id: ${ARN}\n`, ""], "3:3: kms.key_id: is missing"],
   [
     ["transport: vsock\n    cid: 16", "transport: tcp\n    host: localhost"],
-    "9:16: enclaves[0].transport: must be vsock in production: an enclave has no other way in",
+    "9:16: enclaves[0].transport: must be vsock in production: an enclave cannot be reached in another way",
   ],
   [
     ["transport: vsock\n    cid: 16\n    port: 5000", "transport: unix\n    path: /a"],
-    "9:16: enclaves[0].transport: must be vsock in production: an enclave has no other way in",
+    "9:16: enclaves[0].transport: must be vsock in production: an enclave cannot be reached in another way",
   ],
   [
     ["/var/lib/gateway.sqlite", '":memory:"'],

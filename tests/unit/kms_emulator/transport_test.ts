@@ -127,7 +127,7 @@ Deno.test("the server ends while connections are open", async () => {
 });
 
 const OPTIONS: readonly (readonly [string, KmsEmulatorOptions, string])[] = [
-  ["plain HTTP for others", { hostname: "0.0.0.0" }, "this machine alone"],
+  ["plain HTTP for others", { hostname: "0.0.0.0" }, "only on this machine"],
   ["a region that is none", { region: "mars" }, "the region is none"],
   ["an account that is none", { account: "1" }, "the account is none"],
   ["a caller that is none", { caller: "alice" }, "no ARN of a caller"],
