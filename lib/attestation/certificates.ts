@@ -45,7 +45,7 @@ function nameAt(index: number, count: number): string {
 async function readCertificate(der: Bytes, name: string): Promise<Certificate> {
   // The library also accepts PEM, BER and trailing bytes.
   try {
-    if (parseDer(der).tag !== TAG.sequence) throw new BerError("it is no sequence");
+    if (parseDer(der).tag !== TAG.sequence) throw new BerError("it is not a sequence");
   } catch (thrown) {
     throw refuse(`${name} is not one DER sequence`, thrown);
   }
@@ -156,7 +156,7 @@ export async function verifyChain(
   if (first === undefined || !equalBytes(first, root)) {
     throw new AttestationError("attestation_root", "its first CA is not the pinned root");
   }
-  if (chain.length < 2) throw refuse("there is a root alone");
+  if (chain.length < 2) throw refuse("it has only a root");
   const certificates: Certificate[] = [];
   for (const [index, der] of chain.entries()) {
     certificates.push(await readCertificate(der, nameAt(index, chain.length)));

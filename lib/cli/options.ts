@@ -90,7 +90,7 @@ export class Options {
     const parts = (given ?? []).flatMap((value) => value.split(",")).map((part) => part.trim())
       .filter((part) => part !== "");
     if (given === undefined || parts.length > 0) return parts;
-    throw new UsageError(`--${name} was given, but nothing is in it`, "Give a value, or leave it out.");
+    throw new UsageError(`--${name} was given without a value`, "Give a value, or leave it out.");
   }
 
   /**
@@ -110,7 +110,7 @@ export class Options {
       const id = identity(value);
       if (found.has(id)) {
         throw new UsageError(
-          `Cannot use ${JSON.stringify(text)} for --${name}: it is there twice`,
+          `Cannot use ${JSON.stringify(text)} for --${name}: it is given twice`,
           "Name each value once.",
         );
       }
@@ -221,7 +221,7 @@ export function parseOptions(
     }
     if (token.value === "" && spec.refuseEmpty === true) {
       throw new UsageError(
-        `${token.rawName} is given, but nothing is in it`,
+        `${token.rawName} is given without a value`,
         "Give it a value, or leave it out.",
       );
     }
@@ -235,7 +235,7 @@ export function parseOptions(
     if (given > 0) continue;
     const fromEnv = spec.env === undefined ? undefined : env(spec.env);
     if (fromEnv === "" && spec.refuseEmpty === true) {
-      throw new UsageError(`${spec.env} is set, but nothing is in it`, "Give it a value, or unset it.");
+      throw new UsageError(`${spec.env} is set, but empty`, "Give it a value, or unset it.");
     }
     const isMissing = (fromEnv ?? "") === "" && !flags.has("help");
     if (isMissing && spec.formerEnv !== undefined && (env(spec.formerEnv) ?? "") !== "") {

@@ -121,7 +121,7 @@ function messagePrefixes(options: Options): readonly string[] {
   const prefixes = options.each("wallet-message-prefix");
   for (const [index, text] of prefixes.entries()) {
     if (text === "") refuse("wallet-message-prefix", text, "An empty prefix would allow every message.");
-    if (prefixes.indexOf(text) < index) refuse("wallet-message-prefix", text, "It is there twice.");
+    if (prefixes.indexOf(text) < index) refuse("wallet-message-prefix", text, "It is given twice.");
   }
   return prefixes;
 }

@@ -79,7 +79,7 @@ function syntaxProblem({ code, message }: { readonly code: string; readonly mess
   // The parser is recursive, and reports a stack overflow.
   if (/call stack/.test(message)) return "it is nested too deeply";
   const [line = ""] = message.split("\n");
-  return `it is no YAML: ${line.slice(0, MAX_MESSAGE_LENGTH)}`;
+  return `it is not valid YAML: ${line.slice(0, MAX_MESSAGE_LENGTH)}`;
 }
 
 interface Place {
@@ -117,9 +117,9 @@ function convert(node: unknown, place: Place, conversion: Conversion): ConfigVal
     return typeof value === "string" || typeof value === "number" || typeof value === "boolean" ||
         value === null
       ? { kind: "scalar", at, value }
-      : refuse("it is no text, number or truth value");
+      : refuse("it is not a text, number or truth value");
   }
-  if (!isSeq(node) && !isMap(node)) return refuse("it is no value of a configuration");
+  if (!isSeq(node) && !isMap(node)) return refuse("it is not a supported value");
   if (node.anchor !== undefined) return refuse("anchors (&name) are not taken");
   if (node.tag !== undefined) return refuse("tags (!name) are not taken");
   if (isSeq(node)) {
@@ -140,7 +140,7 @@ function convert(node: unknown, place: Place, conversion: Conversion): ConfigVal
     if (name === "<<") {
       problems.push({ ...keyAt, field: path, what: "merges (<<) are not taken" });
     } else if (entries.has(name)) {
-      problems.push({ ...keyAt, field, what: "it is there twice" });
+      problems.push({ ...keyAt, field, what: "it is given twice" });
     } else {
       const converted = convert(value, { path: field, depth: depth + 1, at: keyAt }, conversion);
       entries.set(name, { at: keyAt, value: converted });

@@ -189,7 +189,7 @@ function parseBlob(
   blob: Uint8Array<ArrayBuffer>,
 ): { readonly arn: string; readonly sealed: Uint8Array<ArrayBuffer> } {
   const fail = (): never => {
-    throw new LocalKmsError("InvalidCiphertextException", "This is no ciphertext of the local KMS");
+    throw new LocalKmsError("InvalidCiphertextException", "This is not a ciphertext of the local KMS");
   };
   if (blob.length < HEADER_LENGTH || MAGIC.some((byte, index) => blob[index] !== byte)) return fail();
   const nameLength = new DataView(blob.buffer, blob.byteOffset).getUint16(MAGIC.length);

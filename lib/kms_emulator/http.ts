@@ -293,19 +293,19 @@ function endOfHead(bytes: Bytes, from: number): number {
 function parseHead(text: string): Omit<ReadRequest, "body"> & { readonly length: number } {
   const [first = "", ...lines] = text.split("\r\n");
   const [, method, target, minor] = REQUEST_LINE.exec(first) ?? [];
-  if (method === undefined || target === undefined) throw malformed("its first line is none");
+  if (method === undefined || target === undefined) throw malformed("its first line is not a request line");
   const headers = new Map<string, string>();
   for (const line of lines) {
     const [, name, value = ""] = HEADER.exec(line) ?? [];
-    if (name === undefined) throw malformed("a header is none");
+    if (name === undefined) throw malformed("a line is not a header");
     const lower = name.toLowerCase();
     const earlier = headers.get(lower);
     if (earlier !== undefined && SINGLE_HEADERS.includes(lower)) throw malformed(`${lower} came twice`);
     headers.set(lower, earlier === undefined ? value.trimEnd() : `${earlier},${value.trimEnd()}`);
   }
-  if (headers.has("transfer-encoding")) throw malformed("only a Content-Length says where it ends");
+  if (headers.has("transfer-encoding")) throw malformed("only Content-Length is supported");
   const length = headers.get("content-length") ?? "0";
-  if (!/^[0-9]{1,9}$/.test(length)) throw malformed("its Content-Length is no number");
+  if (!/^[0-9]{1,9}$/.test(length)) throw malformed("its Content-Length is not a number");
   const connection = headers.get("connection")?.toLowerCase() ?? "";
   return {
     method,

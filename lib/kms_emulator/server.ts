@@ -110,8 +110,8 @@ export class KmsEmulator implements AsyncDisposable {
     const accessKeys = options.accessKeys === undefined
       ? undefined
       : stack.use(new AccessKeys(options.accessKeys, { region, now }));
-    if (!isRegion(region)) throw usage("the region is none", "Give a region's name such as us-west-2.");
-    if (!/^[0-9]{12}$/.test(account)) throw usage("the account is none", "An account has 12 digits.");
+    if (!isRegion(region)) throw usage("the region is not valid", "Give a region's name such as us-west-2.");
+    if (!/^[0-9]{12}$/.test(account)) throw usage("the account is not valid", "An account has 12 digits.");
     if (tlsFolder === undefined && !LOOPBACK.test(hostname)) {
       throw usage("without TLS it can listen only on this machine", "Name a folder for TLS, or 127.0.0.1.");
     }

@@ -267,7 +267,7 @@ const USAGE: readonly (readonly [readonly string[], string])[] = [
   [["--access-keys", `${ROOT}deno.json`], "access keys"],
   [["--access-keys", "a", "--caller", "b"], "--caller does not go with --access-keys"],
   [["--caller", "alice"], "no ARN of a caller"],
-  [["--account", "1"], "the account is none"],
+  [["--account", "1"], "the account is not valid"],
   [["--key", "a"], "Unknown option --key"],
   [["more"], 'Unexpected argument "more"'],
 ];

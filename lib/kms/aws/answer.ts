@@ -26,7 +26,7 @@ export function takeBytes(
   const text = answer[field];
   delete answer[field];
   const bytes = typeof text === "string" ? decode(text) : undefined;
-  if (bytes === undefined) throw unbelievable(operation, `${field} is missing, or no base64`);
+  if (bytes === undefined) throw unbelievable(operation, `${field} is missing or not base64`);
   if (bytes.length >= min && bytes.length <= max) return bytes;
   bytes.fill(0);
   throw unbelievable(operation, `${field} has ${bytes.length} bytes`);

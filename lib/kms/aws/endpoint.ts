@@ -14,7 +14,7 @@ import { EnclaveError } from "../../errors.ts";
 export function parseEndpoint(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const problem = url === undefined
-    ? "it is no URL"
+    ? "it is not a URL"
     : url.username !== "" || url.password !== ""
     ? "it has a user name or password"
     : !["http:", "https:"].includes(url.protocol)
