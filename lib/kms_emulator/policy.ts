@@ -81,9 +81,13 @@ const CALLER = /^arn:aws[a-z-]*:iam::([0-9]{12}):(?:root|(?:role|user)\/[\x21-\x
 export function parseCaller(arn: string): Caller {
   const [, account] = CALLER.exec(arn) ?? [];
   if (account !== undefined) return { arn, account };
-  throw new KmsRefusal("ValidationException", `${JSON.stringify(arn.slice(0, 128))} is not the ARN of a caller`, {
-    hint: "Write arn:aws:iam::<account>:role/<name>, …:user/<name> or …:root.",
-  });
+  throw new KmsRefusal(
+    "ValidationException",
+    `${JSON.stringify(arn.slice(0, 128))} is not the ARN of a caller`,
+    {
+      hint: "Write arn:aws:iam::<account>:role/<name>, …:user/<name> or …:root.",
+    },
+  );
 }
 
 /**

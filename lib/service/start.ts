@@ -87,7 +87,9 @@ function warningsOf(options: ServiceOptions): readonly string[] {
     );
   }
   if (sealed.clientKeys.length > 0 && !sealed.required) {
-    warnings.push("client keys are configured, but clients that do not seal their requests need none (add --require-sealed)");
+    warnings.push(
+      "client keys are configured, but clients that do not seal their requests need none (add --require-sealed)",
+    );
   }
   if ((sealed.required || sealed.clientKeys.length > 0) && options.attester === undefined) {
     warnings.push("sealed requests are required, but there is no NSM to attest to a key: none can be served");

@@ -119,7 +119,8 @@ export const ERROR_CODES = {
     remedy: "Try again later.",
   },
   timeout: {
-    means: "The rest of the message did not arrive in time, or the request took too long. The connection ends.",
+    means:
+      "The rest of the message did not arrive in time, or the request took too long. The connection ends.",
     remedy: "Connect again. The request may have been carried out.",
   },
   workflow_failed: {

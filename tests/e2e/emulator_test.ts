@@ -266,7 +266,7 @@ const USAGE: readonly (readonly [readonly string[], string])[] = [
   [["--policy", `${ROOT}deno.json`], "Policy contains a statement or field"],
   [["--access-keys", `${ROOT}deno.json`], "access keys"],
   [["--access-keys", "a", "--caller", "b"], "--caller does not go with --access-keys"],
-  [["--caller", "alice"], "no ARN of a caller"],
+  [["--caller", "alice"], "not the ARN of a caller"],
   [["--account", "1"], "the account is not valid"],
   [["--key", "a"], "Unknown option --key"],
   [["more"], 'Unexpected argument "more"'],
