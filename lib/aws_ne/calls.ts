@@ -101,7 +101,7 @@ export class ConnectionLost extends Error {
   /** The error to throw where no further attempt is made. */
   override readonly cause: SdkError;
 
-  /** @param cause the error of the call that was not answered */
+  /** Made for a call that KMS did not answer. @param cause the error to throw in the end */
   constructor(cause: SdkError) {
     super("KMS did not answer");
     this.cause = cause;
