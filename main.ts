@@ -1,6 +1,6 @@
 /**
- * The enclave's binary: reads the command line and the environment, builds the ports, starts the service. It knows the attested backend
- * alone; `scripts/dev.ts` composes the same service for development.
+ * The enclave's binary: reads the command line and the environment, builds the ports, starts the service. It imports only the attested
+ * backend; `scripts/dev.ts` composes the same service for development.
  *
  * @module
  */
@@ -60,7 +60,7 @@ function untilSignal(): Promise<string> {
   return promise;
 }
 
-/** The permissions that this program is run or compiled with, each by what it names. */
+/** The permissions that this program is run or compiled with, one descriptor for each value. */
 function grantsOf(): readonly Deno.PermissionDescriptor[] {
   const folders = [dirname(Deno.execPath()), ...DEFAULT_LIBRARY_DIRS];
   const libraries = folders.flatMap((folder) =>
@@ -73,7 +73,7 @@ function grantsOf(): readonly Deno.PermissionDescriptor[] {
   ];
 }
 
-/** Gives permissions up for good. Measured with 2.6 and 2.9: without a path this takes those that name one as well. */
+/** Gives permissions up for good. Measured with Deno 2.6 and 2.9: revoking without a path also revokes grants that name a path. */
 function giveUp(...names: readonly ("net" | "run" | "env" | "ffi")[]): void {
   for (const name of names) Deno.permissions.revokeSync({ name });
 }
@@ -103,7 +103,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const { compiledFor, rest: own } = takeCompiledPath(argv);
   const { command, rest } = takeCommand(own, ["serve", "self-test", "sdk-process", ...KMSTOOL_COMMANDS]);
   if (command === "sdk-process") {
-    // The SDK's own connections are not Deno's: FFI is all that this process needs.
+    // The SDK opens its own connections, outside of Deno: this process needs only FFI.
     giveUp("net", "run", "env");
     await runSdkProcess({ stdin: Deno.stdin.readable, stdout: Deno.stdout }, Number(rest[0]));
     return EXIT.ok;
@@ -123,15 +123,15 @@ async function main(argv: readonly string[]): Promise<number> {
   checkOwnPath(compiledFor);
   const signalled = untilSignal();
   const events = new EventLog({ write: stdout, level: config.logLevel });
-  // Its processes take longest to start: the rest is opened meanwhile.
+  // The SDK processes take longest to start, so the rest is opened meanwhile.
   const kms = openNitroKms({ ...nitro, log: events.log });
   kms.catch(() => {});
-  // It needs libc, which the ports give up.
+  // This needs libc; opening the ports revokes that permission.
   using _watchdog = await startWatchdog({ silenceMs: config.silenceMs, exitCode: EXIT.software });
-  // While FFI is allowed: it is given up once the NSM and this are open.
+  // Must happen while FFI is allowed: the permission is revoked once the NSM and these libraries are open.
   const { aead, check } = chooseAead(openAead({ libraryDir: options.text("library-dir") }));
   using ports = await openNsmPorts();
-  // What this process needs of it is open; the SDK's libraries are for its children. It keeps run, to start them again.
+  // This process has opened all libraries that it needs; only its children load the SDK. It keeps the run permission to restart them.
   giveUp("ffi");
   return await runService(config, {
     events,
@@ -145,7 +145,7 @@ async function main(argv: readonly string[]): Promise<number> {
     selfTest: async () => [...await ports.selfTest(), check],
     warnings: [...ports.warnings, ...(check.state === "ok" ? [] : [`${check.check}: ${check.seen}`])],
     grants: grantsOf(),
-    // Connections come in through the open listener; nothing goes out, and the options are read.
+    // The listener is open, the service makes no outgoing connections, and the options have been read.
     onListening: () => giveUp("net", "env"),
   });
 }

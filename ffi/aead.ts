@@ -2,7 +2,7 @@
  * AES-256-GCM of the AWS-LC that the SDK is built with: in the SDK's own library where AWS-LC is linked into it, else in the `libcrypto.so` that it
  * depends on, which `dlsym` searches as well. Keys live in C memory, are wiped there when they are disposed, and never cross back.
  *
- * Thread: any; contexts are not changed by seal and open. Permission: FFI on the SDK's files, when it is opened and not after.
+ * Thread: any; contexts are not changed by seal and open. Permission: FFI on the SDK's files, only while it is opened.
  *
  * @module
  */
@@ -80,7 +80,7 @@ const OK = 1;
 
 /** What a key is applied to. */
 export interface AwsLcInput {
-  /** 12 bytes, never twice under one key. */
+  /** 12 bytes; must not be reused with the same key. */
   readonly nonce: Bytes;
   /** Plaintext when sealing, ciphertext ‖ tag when opening. */
   readonly text: Bytes;
@@ -94,7 +94,7 @@ export class AwsLcKey implements Disposable {
   #context: bigint;
   #written = stableBytes(SIZE_LENGTH);
 
-  /** Takes a context over. */
+  /** Takes ownership of a context. */
   constructor(symbols: AeadSymbols, context: bigint) {
     this.#symbols = symbols;
     this.#context = context;
@@ -103,7 +103,7 @@ export class AwsLcKey implements Disposable {
   /**
    * Encrypts and authenticates.
    *
-   * @param out ciphertext ‖ tag: as long as the plaintext, and 16 bytes
+   * @param out ciphertext ‖ tag: 16 bytes longer than the plaintext
    * @throws {RangeError} when a length does not fit, or `out` shares memory with the text.
    * @throws {TypeError} after it was disposed.
    * @throws {SdkGenericError} when AWS-LC refuses.
@@ -207,7 +207,7 @@ export class AwsLcAead {
 }
 
 /**
- * One of NIST's vectors (CAVP, gcmEncryptExtIV256.rsp, PTlen 128, AADlen 128, Count 0): a library that gets it wrong must not see a key.
+ * One of NIST's vectors (CAVP, gcmEncryptExtIV256.rsp, PTlen 128, AADlen 128, Count 0): a library that gets it wrong must not be given a key.
  * Hex.
  */
 const KNOWN_ANSWER = {
@@ -226,7 +226,7 @@ function equal(a: Bytes, b: Bytes): boolean {
   return a.length === b.length && a.every((byte, index) => byte === b[index]);
 }
 
-/** Whether it seals and opens a known answer, and refuses a changed one. */
+/** Whether it seals and opens a known test vector, and refuses a modified one. */
 function isRight(aead: AwsLcAead): boolean {
   using key = aead.newKey(bytesOf(KNOWN_ANSWER.key));
   const [nonce, data] = [bytesOf(KNOWN_ANSWER.nonce), bytesOf(KNOWN_ANSWER.data)];
@@ -242,7 +242,7 @@ function isRight(aead: AwsLcAead): boolean {
 /**
  * AES-256-GCM of a library that is named by its path.
  *
- * @param path absolute; what it depends on must be open already
+ * @param path absolute; its dependencies must already be open
  * @returns undefined when it lacks one of the functions
  * @throws {SdkLibraryError} when it cannot be opened, or gives a wrong result for a known vector.
  */

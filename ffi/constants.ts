@@ -19,12 +19,12 @@ export const AWS_ADDRESS_MAX_LEN = 108;
 /** `enum aws_key_spec` (aws/nitro_enclaves/kms.h). */
 export const AWS_KEY_SPEC = { AES_256: 0, AES_128: 1 } as const;
 
-/** What the SDK's functions return when they worked (aws-c-common, common.h). */
+/** The return value of the SDK's functions on success (aws-c-common, common.h). */
 export const AWS_OP_SUCCESS = 0;
 
 /** Names of the shared libraries, in the order in which they are opened: each needs the ones before it. */
 export const LIBRARY_FILES = {
-  /** Only where the SDK was built as its own container file does; otherwise it is inside the last. */
+  /** Only where the SDK was built as in its own Dockerfile; otherwise it is linked into the SDK's library. */
   nsm: "libnsm.so",
   common: "libaws-c-common.so",
   sdk: "libaws-nitro-enclaves-sdk-c.so",

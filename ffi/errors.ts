@@ -6,7 +6,7 @@
  */
 import { EnclaveError } from "../lib/errors.ts";
 
-/** `aws_last_error()` with its name and text, as the SDK gives them. */
+/** `aws_last_error()` with its name and text from the SDK. */
 export interface SdkReason {
   /** `aws_last_error()`, not 0. */
   readonly code: number;
@@ -32,7 +32,7 @@ export interface SdkErrorOptions {
   readonly cause?: unknown;
 }
 
-/** The layer's own class: everything that the binding throws on purpose. */
+/** The base class of all errors that the binding throws on purpose. */
 export class SdkError extends EnclaveError {
   /** The C function that failed, or the parameter that was refused. */
   readonly symbol: string;
@@ -44,7 +44,7 @@ export class SdkError extends EnclaveError {
   readonly connection: string | undefined;
 
   /**
-   * Of a class below this one.
+   * Called by the subclasses.
    *
    * @param message says what failed, on which input
    */

@@ -3,7 +3,7 @@
  * x86-64 and aarch64 Linux agree on all of these (LP64, little-endian); `tests/contract/layout_test.ts` compares
  * them with a compiled probe.
  *
- * A struct whose address the SDK keeps must be in memory that does not move: `stableBytes` gives such memory.
+ * A struct whose address the SDK keeps must be in memory that does not move: `stableBytes` allocates such memory.
  *
  * @module
  */

@@ -1,7 +1,7 @@
 /**
- * The little that is needed of the C library: Deno refuses `/dev` and `/sys` to any program without all permissions (measured with 2.9.6:
- * "Requires all access", whatever `--allow-read` names), so that a look at `/dev/nsm` goes through `access(2)`, and a file of `/sys`
- * is read by `open(2)` and `read(2)`.
+ * The few functions of the C library that are needed: Deno denies access to `/dev` and `/sys` unless a program has all permissions (measured
+ * with 2.9.6: "Requires all access", whatever `--allow-read` names). So `/dev/nsm` is checked with `access(2)`, and files in `/sys` are read
+ * with `open(2)` and `read(2)`.
  *
  * Permission: FFI on one of {@link LIBC_PATHS}.
  *
@@ -30,7 +30,7 @@ export const LIBC_SYMBOLS = {
   },
 } as const satisfies Deno.ForeignLibraryInterface;
 
-/** errno.h, and the copy that reads what it points at. */
+/** errno.h, and the memcpy that reads the value at its address. */
 export const ERRNO_SYMBOLS = {
   __errno_location: { parameters: [], result: "usize" }, // int *: this thread's
   read_memory: {
@@ -101,7 +101,7 @@ const SIGKILL = 9n;
 /** fcntl.h, the same on x86-64 and aarch64. */
 export const OPEN_FLAGS = { readOnly: 0, readWrite: 2, nonBlocking: 0o4000, closeOnExec: 0o2000000 } as const;
 
-/** Numbers of errno.h that are spoken of here; x86-64 and aarch64 share them. */
+/** The errno.h numbers that errors here name; they are the same on x86-64 and aarch64. */
 export const ERRNO = {
   EPERM: 1,
   ENOENT: 2,
@@ -125,13 +125,13 @@ export const ERRNO = {
 const F_OK = 0;
 const INT_LENGTH = 4;
 
-/** An error number by its name, or as a number where it has none here. */
+/** The name of an error number, or the number itself where no name is listed here. */
 export function errnoName(errno: number): string {
   const known = Object.entries(ERRNO).find(([, value]) => value === errno);
   return known?.[0] ?? `errno ${errno}`;
 }
 
-/** `errno` of this thread: to be asked for at once after the call that failed. */
+/** `errno` of this thread: read it immediately after the call that failed. */
 export function lastErrno(symbols: Deno.DynamicLibrary<typeof ERRNO_SYMBOLS>["symbols"]): number {
   const number = stableBytes(INT_LENGTH);
   symbols.read_memory(number, symbols.__errno_location(), BigInt(INT_LENGTH));
@@ -179,12 +179,12 @@ export function openLibc<const S extends Deno.ForeignLibraryInterface>(
   });
 }
 
-/** The C library, open for looking at files: what was opened works on after the FFI permission is given up. Disposing closes it. */
+/** The C library, opened for reading files: it keeps working after the FFI permission is revoked. Disposing closes it. */
 export interface SmallFiles extends Disposable {
   /** Whether a path exists, `/dev` and `/sys` included. */
   exists(path: string): boolean;
   /**
-   * Reads a file whole, `/dev` and `/sys` included. It never waits: a pipe without a writer is empty, or an error.
+   * Reads a whole file, `/dev` and `/sys` included. It never waits: a pipe without a writer is empty, or an error.
    *
    * @param maxBytes a larger file is refused
    * @returns the bytes, or undefined when there is no such file
@@ -194,7 +194,7 @@ export interface SmallFiles extends Disposable {
 }
 
 /**
- * Opens the C library for looking at files.
+ * Opens the C library for reading files.
  *
  * @param purpose for the message, such as `look for /dev/nsm`
  * @throws {EnclaveError} `libc` when it cannot be opened.
@@ -219,11 +219,11 @@ export function pathExists(path: string, dlopen: Dlopen = Deno.dlopen): boolean 
 }
 
 /**
- * Has the kernel kill this process when its parent ends, whatever either is doing then. Linux sends the signal when the *thread* that started this
+ * Makes the kernel kill this process when its parent ends, even if either is blocked. Linux sends the signal when the *thread* that started this
  * process ends: Deno starts children from its main thread.
  *
- * @param parentPid the process that started this one, as that process knows itself
- * @returns false when the parent has ended already: then this process should end itself
+ * @param parentPid id of the process that started this one, as that process reported it
+ * @returns false when the parent has already ended: this process should then exit
  * @throws {EnclaveError} `libc` when the C library cannot be opened, or refuses.
  */
 export function dieWithParent(parentPid: number, dlopen: Dlopen = Deno.dlopen): boolean {
@@ -238,17 +238,17 @@ export function dieWithParent(parentPid: number, dlopen: Dlopen = Deno.dlopen): 
   return libc.symbols.getppid() === parentPid;
 }
 
-/** Tells whether memory may be read without a crash. */
+/** Checks whether memory can be read without a crash. */
 export type IsMapped = (address: bigint, length: number) => boolean;
 
-/** The memory of this process, as far as it is mapped. Disposing closes the C library. */
+/** The mapped memory of this process. Disposing closes the C library. */
 export interface MemoryMap extends Disposable {
   /** Whether memory may be read without a crash. */
   readonly isMapped: IsMapped;
 }
 
 /**
- * Asks the kernel which addresses are mapped (`mincore`), so that a pointer of an unknown struct is not followed into nothing.
+ * Asks the kernel which addresses are mapped (`mincore`), so that a pointer in an unknown struct is not followed to an unmapped address.
  *
  * @throws {EnclaveError} `libc` when the C library cannot be opened.
  */
@@ -279,7 +279,7 @@ function readWhole(
   }
   using stack = new DisposableStack();
   stack.defer(() => symbols.close(fd));
-  // One byte more than allowed tells a file of the largest size from a larger one.
+  // Reading one byte more than allowed distinguishes a file of the maximum size from a larger one.
   const buffer = stableBytes(maxBytes + 1);
   let length = 0;
   while (length < buffer.length) {

@@ -1,6 +1,6 @@
 /**
- * Finds and opens the SDK's shared libraries: by absolute path, in a stated order, without reading the disk (a try of
- * `dlopen` tells, and needs no permission but FFI's on those files).
+ * Finds and opens the SDK's shared libraries: by absolute path, in a stated order, without reading the disk (trying
+ * `dlopen` is enough, and needs only the FFI permission on those files).
  *
  * @module
  */
@@ -32,7 +32,7 @@ export interface OpenLibraries {
 
 /** Options of {@link openLibraries}. */
 export interface OpenLibrariesOptions {
-  /** An absolute folder; then no other is looked at. */
+  /** An absolute folder; if given, it is the only one searched. */
   readonly libraryDir?: string | undefined;
   /** `Deno.dlopen`, or a mock. */
   readonly dlopen?: Dlopen | undefined;
@@ -87,7 +87,7 @@ function failWith(failures: readonly Failure[]): never {
       : worst !== undefined
       ? "The file is there but not usable: build both libraries from SDK 0.4.2 or later for this machine and put them side by side."
       : Deno.build.standalone
-      ? `A compiled binary may open them in the folder alone that it was compiled for (deno task compile --install-dir): put ${LIBRARY_FILES.common} and ${LIBRARY_FILES.sdk} beside it, and leave --library-dir out.`
+      ? `A compiled binary can open them only in the folder that it was compiled for (deno task compile --install-dir): put ${LIBRARY_FILES.common} and ${LIBRARY_FILES.sdk} beside it, and leave --library-dir out.`
       : failures.every((failure) => failure.kind === "refused")
       ? "Allow FFI on the files: --allow-ffi=<their absolute paths>."
       : `Put ${LIBRARY_FILES.common} and ${LIBRARY_FILES.sdk} beside the binary, or name their folder with --library-dir.`,
@@ -97,7 +97,7 @@ function failWith(failures: readonly Failure[]): never {
 /**
  * Opens libnsm (where there is one), aws-c-common and the SDK, in that order, from the first folder that has them.
  *
- * @throws {SdkLibraryError} with every path that was tried and, where that is it, the symbol that is missing.
+ * @throws {SdkLibraryError} with every path that was tried and, if that is the cause, the missing symbol.
  */
 export function openLibraries(options: OpenLibrariesOptions = {}): OpenLibraries {
   const dlopen: Dlopen = options.dlopen ?? Deno.dlopen;
@@ -118,7 +118,7 @@ export function openLibraries(options: OpenLibrariesOptions = {}): OpenLibraries
     } catch (thrown) {
       const failure = explain(current, thrown);
       failures.push(failure);
-      // A file that is there and does not fit ends the search: another copy must not be taken silently.
+      // An unusable file ends the search: another copy must not be used silently.
       if (failure.kind === "unusable") break;
     }
   }

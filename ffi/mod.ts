@@ -1,5 +1,5 @@
 /**
- * The unsafe room's front door.
+ * The public entry point of `ffi/`, the only folder that calls native code.
  *
  * @module
  */

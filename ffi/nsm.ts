@@ -1,9 +1,9 @@
 /**
- * The Nitro Security Module, as its driver shows it: a device that takes a request and gives a response, both CBOR, by `ioctl(2)`. What the
- * bytes mean is `lib/attestation/nsm.ts`'s business. Source: aws-nitro-enclaves-nsm-api 0.5.1, src/driver/mod.rs; Linux, include/uapi/linux/nsm.h.
+ * The Nitro Security Module through its driver: a device that takes a request and returns a response, both CBOR, by `ioctl(2)`.
+ * `lib/attestation/nsm.ts` encodes and decodes them. Source: aws-nitro-enclaves-nsm-api 0.5.1, src/driver/mod.rs; Linux, include/uapi/linux/nsm.h.
  *
- * Thread: a request blocks the one that makes it, for milliseconds as a rule (Linux's own driver gives up after two minutes), and `errno` belongs to
- * that thread. Permission: FFI on one of the C library's paths; the device itself is root's.
+ * Thread: a request blocks the calling thread, usually for milliseconds (Linux's driver times out after two minutes), and `errno` belongs to
+ * that thread. Permission: FFI on one of the C library's paths; the device itself is readable only by root.
  *
  * @module
  */
@@ -56,7 +56,7 @@ export const NSM_SYMBOLS = {
   address_of: {
     name: "memmove",
     parameters: [
-      "buffer", // void *dest: what the address of is wanted
+      "buffer", // void *dest: the buffer whose address is wanted
       "buffer", // const void *src: the same
       "usize", // size_t n: 0
     ],
@@ -83,7 +83,7 @@ export class NsmDeviceError extends EnclaveError {
   readonly errno: number | undefined;
 
   /**
-   * Of one call.
+   * Describes one failed call.
    *
    * @param message says which call failed, on which device
    */
@@ -99,7 +99,7 @@ function openHint(errno: number): string {
     case ERRNO.ENOENT:
     case ERRNO.ENXIO:
     case ERRNO.ENODEV:
-      return "The device is in Nitro Enclaves alone: run there, with a kernel that has the nsm driver loaded before this program starts.";
+      return "The device exists only in Nitro Enclaves: run there, with a kernel that has the nsm driver loaded before this program starts.";
     case ERRNO.EACCES:
     case ERRNO.EPERM:
       return "Run as root, or give this user the device.";
@@ -137,7 +137,7 @@ export class NsmDevice implements Disposable {
   #libc: OpenLibc<typeof NSM_SYMBOLS>;
   #life: DisposableStack;
   #fd: number;
-  // These three are the owner's as long as it lives, since the message holds the addresses of the other two.
+  // This object must keep all three alive, since the message holds the addresses of the other two.
   #request = stableBytes(NSM_REQUEST_MAX_LENGTH);
   #response = stableBytes(NSM_RESPONSE_MAX_LENGTH);
   #message = stableBytes(NSM_MESSAGE.size);
@@ -181,7 +181,7 @@ export class NsmDevice implements Disposable {
    * @returns CBOR, at most {@link NSM_RESPONSE_MAX_LENGTH} bytes, a copy
    * @throws {RangeError} on another length.
    * @throws {TypeError} after the device was closed.
-   * @throws {NsmDeviceError} `nsm_ioctl` when the driver refused, or said to have written more than there is room for.
+   * @throws {NsmDeviceError} `nsm_ioctl` when the driver refused, or reported a longer response than there is room for.
    */
   request(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
     if (this.#life.disposed) throw new TypeError(`Cannot use ${this.path}: it was closed`);
@@ -214,7 +214,7 @@ export class NsmDevice implements Disposable {
       }
       return this.#response.slice(0, Number(length));
     } finally {
-      // Random bytes of the module's may be in it.
+      // The buffer may hold random bytes from the module.
       this.#request.fill(0);
       this.#response.fill(0);
     }

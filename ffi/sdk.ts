@@ -1,5 +1,5 @@
 /**
- * The SDK as objects that release themselves. Nothing here knows what a KMS call is for; `lib/aws_ne` does.
+ * The SDK as disposable objects. This module only wraps the C calls; `lib/aws_ne` makes KMS calls of them.
  *
  * Thread: all calls of one process must come from one thread, since `aws_last_error()` belongs to a thread, and since
  * init and clean-up are process-wide. Permission: FFI on the two (or three) files.
@@ -45,7 +45,7 @@ export type HandleKind =
 /** An address of a C object of one kind. */
 export type Pointer<Kind extends string> = bigint & { readonly addressOf?: Kind };
 
-/** What an attested request needs of a client's insides. Made, and checked, by {@link NitroSdk.internalsOf}. */
+/** The internals of a client that an attested request needs. Found and checked by {@link NitroSdk.internalsOf}. */
 export interface ClientInternals {
   /** The `aws_nitro_enclaves_rest_client *` of the client. */
   readonly restClient: Pointer<"aws_nitro_enclaves_rest_client">;
@@ -71,7 +71,7 @@ export class Handle<Kind extends HandleKind> implements Disposable {
   #address: bigint;
   #release: (address: bigint) => void;
 
-  /** Takes the object over. */
+  /** Takes ownership of the object. */
   constructor(kind: Kind, address: bigint, release: (address: bigint) => void) {
     this.kind = kind;
     this.#address = address;
@@ -134,13 +134,13 @@ export class OutBuffer implements Disposable {
   }
 }
 
-/** Our bytes as an `aws_byte_buf` without allocator: borrowed by the SDK for a call. Wiped when disposed. */
+/** Caller's bytes as an `aws_byte_buf` without an allocator: the SDK borrows them for a call. Wiped when disposed. */
 export class InBuffer implements Disposable {
   /** The struct itself, for passing to the SDK. */
   readonly struct: Uint8Array<ArrayBuffer>;
   #bytes: Uint8Array<ArrayBuffer>;
 
-  /** Takes over bytes that do not move, and the struct that points at them. */
+  /** Takes ownership of bytes that do not move, and of the struct that points at them. */
   constructor(bytes: Uint8Array<ArrayBuffer>, struct: Uint8Array<ArrayBuffer>) {
     this.#bytes = bytes;
     this.struct = struct;
@@ -159,14 +159,14 @@ export class InBuffer implements Disposable {
 
 /** The initialised library, process-wide. Disposing releases what is still held, newest first, then cleans up. */
 export class SdkLibrary implements Disposable {
-  /** The SDK's own, which nobody frees. */
+  /** The SDK's own allocator; it must not be freed. */
   readonly allocator: Pointer<"aws_allocator">;
   #sdk: NitroSdk;
   #cleanUp: () => void;
   #held = new Set<Disposable>();
   #disposed = false;
 
-  /** Takes over a library that was initialised. */
+  /** Takes ownership of an initialised library. */
   constructor(sdk: NitroSdk, allocator: Pointer<"aws_allocator">, cleanUp: () => void) {
     this.#sdk = sdk;
     this.allocator = allocator;
@@ -174,9 +174,9 @@ export class SdkLibrary implements Disposable {
   }
 
   /**
-   * A handle whose life ends with this library's at the latest.
+   * A handle that is released when this library is disposed, if not earlier.
    *
-   * @param release called once, with the address; what it closes over lives as long as the handle
+   * @param release called once, with the address; everything it closes over stays alive as long as the handle
    */
   own<Kind extends HandleKind>(
     kind: Kind,
@@ -230,9 +230,9 @@ export class NitroSdk implements Disposable {
   #initialised = false;
 
   /**
-   * Takes open libraries over.
+   * Takes ownership of open libraries.
    *
-   * @param isMapped asked before a pointer that the SDK did not hand out itself is followed
+   * @param isMapped called before following a pointer that the SDK did not return itself
    */
   constructor(libraries: OpenLibraries, isMapped: IsMapped = () => true) {
     this.#libraries = libraries;
@@ -255,7 +255,7 @@ export class NitroSdk implements Disposable {
     if (this.#closed) throw new TypeError("Cannot use the SDK: it was closed");
   }
 
-  /** Unloads the libraries. Only for a process that is done with KMS. */
+  /** Unloads the libraries. Only for a process that makes no more KMS calls. */
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -408,7 +408,7 @@ export class NitroSdk implements Disposable {
     const { endpoint, region } = parts;
     return library.own("aws_nitro_enclaves_kms_client_configuration", address, (owned) => {
       this.#sdk.aws_nitro_enclaves_kms_client_config_destroy(owned);
-      // The SDK points at both until here: naming them keeps the collector away, and finds a region released too early.
+      // The SDK points at both until here: using them keeps them from being collected, and throws if the region was released too early.
       endpoint.fill(0);
       void region.address;
     });
@@ -422,7 +422,7 @@ export class NitroSdk implements Disposable {
   /**
    * `aws_nitro_enclaves_kms_client_new`: makes a key pair, connects to the proxy, does the TLS handshake. Blocks.
    *
-   * @param owner `library` ties the client's life to the library's; `process` keeps it until the process ends
+   * @param owner `library` releases the client with the library; `process` keeps it until the process ends
    * @throws {SdkKmsClientError} when the SDK gave NULL.
    */
   newClient(library: SdkLibrary, config: KmsClientConfig, owner: "library" | "process"): KmsClient {
@@ -442,7 +442,7 @@ export class NitroSdk implements Disposable {
       : new Handle("aws_nitro_enclaves_kms_client", address, release);
   }
 
-  /** `aws_kms_decrypt_blocking` or, with a context, `_with_context`. Whether it worked; `out` then holds the plaintext. */
+  /** `aws_kms_decrypt_blocking` or, with a context, `_with_context`. Returns whether it succeeded; `out` then holds the plaintext. */
   decrypt(client: KmsClient, parts: {
     readonly ciphertext: InBuffer;
     readonly keyId: AwsString | undefined;
@@ -466,7 +466,7 @@ export class NitroSdk implements Disposable {
     return status === AWS_OP_SUCCESS;
   }
 
-  /** `aws_kms_generate_data_key_blocking`. Whether it worked. */
+  /** `aws_kms_generate_data_key_blocking`. Returns whether it succeeded. */
   generateDataKey(client: KmsClient, parts: {
     readonly keyId: AwsString;
     readonly keySpec: number;
@@ -482,12 +482,12 @@ export class NitroSdk implements Disposable {
     ) === AWS_OP_SUCCESS;
   }
 
-  /** `aws_kms_generate_random_blocking`. Whether it worked. */
+  /** `aws_kms_generate_random_blocking`. Returns whether it succeeded. */
   generateRandom(client: KmsClient, length: number, out: OutBuffer): boolean {
     return this.#sdk.aws_kms_generate_random_blocking(client.address, length, out.struct) === AWS_OP_SUCCESS;
   }
 
-  /** What these libraries lack for {@link request} and {@link openEnvelope}; undefined when it is all there. */
+  /** What these libraries lack for {@link request} and {@link openEnvelope}; undefined when nothing is missing. */
   missingForRequests(): string | undefined {
     const { aws_http_connection_is_open, aws_cms_parse_enveloped_data } = this.#sdk;
     const { aws_attestation_rsa_decrypt, aws_cms_cipher_decrypt } = this.#sdk;
@@ -499,12 +499,12 @@ export class NitroSdk implements Disposable {
   }
 
   /**
-   * Looks into a client for what {@link request} needs. The offsets are internal to the SDK, so that each is checked before it is used: the three
+   * Finds the internals of a client that {@link request} needs. The offsets are internal to the SDK, so each is checked before it is used: the three
    * structs must point back to the allocator, the mutex and the condition variable must be initialised, and the strings after the
    * connection must be the service and the region.
    *
    * @param region of the client
-   * @returns what was found; or, with another layout or missing functions, why it cannot be used
+   * @returns the internals; or, with another layout or missing functions, why they cannot be used
    */
   internalsOf(
     library: SdkLibrary,
@@ -562,7 +562,7 @@ export class NitroSdk implements Disposable {
 
   /**
    * `aws_http_connection_is_open` and `_new_requests_allowed`: a request on a connection that is closed, or that takes no more of them, never
-   * returns. With HTTP/2 the two differ after the peer's GOAWAY; where the second is not exported, the first has to do. Both lock, and may be called from any thread.
+   * returns. With HTTP/2 the two differ after the peer's GOAWAY; where the second is not exported, only the first is checked. Both lock, and may be called from any thread.
    */
   isConnectionOpen({ connection }: ClientInternals): boolean {
     const { aws_http_connection_is_open, aws_http_connection_new_requests_allowed } = this.#sdk;
@@ -579,7 +579,7 @@ export class NitroSdk implements Disposable {
 
   /**
    * A request to KMS's JSON API over the client's connection (`aws_nitro_enclaves_rest_client_request_blocking`), signed by the SDK. It has
-   * no time-out: {@link isConnectionOpen} is asked first, and the caller's process is the one to be killed.
+   * no time-out: {@link isConnectionOpen} is checked first, and a hanging call is ended by killing its process.
    *
    * @param target such as `TrentService.Decrypt`
    * @returns the answer's body, whatever its status; undefined when there was no answer
@@ -653,7 +653,7 @@ export class NitroSdk implements Disposable {
       "aws_cms_parse_enveloped_data",
       aws_cms_parse_enveloped_data?.(input.struct, wrappedKey.struct, iv.struct, ciphertext.struct) ===
           AWS_OP_SUCCESS &&
-        // The SDK reads this many bytes of the IV without a look at its length.
+        // The SDK reads this many bytes of the IV without checking its length.
         readWord(iv.struct, AWS_BYTE_BUF.len) === IV_LENGTH &&
         readWord(wrappedKey.struct, AWS_BYTE_BUF.len) !== 0n &&
         readWord(ciphertext.struct, AWS_BYTE_BUF.len) !== 0n,
@@ -678,7 +678,7 @@ const IV_LENGTH = 16n;
 
 /** Options of {@link openSdk}. */
 export interface OpenSdkOptions extends OpenLibrariesOptions {
-  /** Asked before a pointer that the SDK did not hand out itself is followed; without it, every plausible one is. */
+  /** Called before following a pointer that the SDK did not return itself; without it, every plausible one is followed. */
   readonly isMapped?: IsMapped | undefined;
 }
 

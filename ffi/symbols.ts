@@ -1,6 +1,6 @@
 /**
- * The SDK's functions, one table a shared library, in the form that `Deno.dlopen` takes. Beside each parameter stands its
- * C type and whose the memory is: *borrowed* for the call, *kept* after it, *consumed* by it, *out* written by it.
+ * The SDK's functions, one table a shared library, in the form that `Deno.dlopen` takes. The comment beside each parameter gives its
+ * C type and who owns the memory: *borrowed* for the call, *kept* after it, *consumed* by it, *out* written by it.
  *
  * A pointer is declared `usize`, so that it is a bigint here, which can be put into a struct and read from one without
  * a `Deno.Unsafe*` call.
@@ -59,7 +59,7 @@ export const COMMON_SYMBOLS = {
 
 /**
  * libaws-nitro-enclaves-sdk-c.so: aws/nitro_enclaves/{nitro_enclaves,kms,attestation,rest}.h, internal/cms.h; aws/http/connection.h. The
- * three that open an envelope are optional, since a header named `internal` promises nothing, and so are the functions of aws-c-http, which a
+ * three that open an envelope are optional, since an `internal` header has no stability guarantee, and so are the functions of aws-c-http, which a
  * build need not export.
  */
 export const SDK_SYMBOLS = {

@@ -1,10 +1,10 @@
 /**
  * Ends the process with a stated exit code when its main thread is stuck: a workflow that loops, or one that allocates until V8 would abort.
- * Nothing in the main thread can do that, so a second thread watches it. `Deno.exit` in a worker ends the worker alone (measured with 2.9.6), and a signal has
- * an exit code of its own; so the thread calls `_exit(2)` of the C library.
+ * The main thread cannot do that itself, so a second thread watches it. `Deno.exit` in a worker ends only the worker (measured with 2.9.6), and a signal
+ * sets its own exit code; so the thread calls `_exit(2)` of the C library.
  *
- * Permission: FFI on one of {@link LIBC_PATHS}, while it starts. The threads share their permissions (measured with 2.9.6): what the main thread gives up
- * afterwards, this one has no more.
+ * Permission: FFI on one of {@link LIBC_PATHS}, while it starts. The threads share their permissions (measured with 2.9.6): what the main thread revokes
+ * afterwards is revoked here too.
  *
  * @module
  */
@@ -28,11 +28,11 @@ const EXIT_SYMBOLS = {
   },
 } as const satisfies Deno.ForeignLibraryInterface;
 
-/** The main thread says that often that it is alive. Milliseconds. */
+/** Interval of the main thread's heartbeat. Milliseconds. */
 const BEAT_MS = 100;
-/** The watching thread looks that often. Milliseconds. */
+/** Interval of the watching thread's checks. Milliseconds. */
 const LOOK_MS = 25;
-/** Standard output may take so long until it takes the last line. Milliseconds. */
+/** How long to wait for standard output to accept the last line. Milliseconds. */
 const LINE_MS = 500;
 /** The part of V8's heap limit at which the process ends: above it, V8 aborts the process itself, without a line in the log. */
 const HEAP_SHARE = 0.85;
@@ -40,13 +40,13 @@ const START_MS = 10_000;
 
 /** Options of {@link startWatchdog}. */
 export interface WatchdogOptions {
-  /** The main thread may be silent for so long. Milliseconds. */
+  /** Longest time without a heartbeat from the main thread. Milliseconds. */
   readonly silenceMs: number;
-  /** What the process ends with. */
+  /** The exit code of the process. */
   readonly exitCode: number;
 }
 
-/** What the thread is given. The words of `shared`: beats, heap used, resident memory at that time (bytes), and whether the watch is over. */
+/** The thread's input. The words of `shared`: beats, heap used, resident memory at that time (bytes), and whether the watch is over. */
 interface Setup extends WatchdogOptions {
   readonly shared: SharedArrayBuffer;
   readonly paths: readonly string[];
@@ -57,7 +57,7 @@ interface Setup extends WatchdogOptions {
 }
 
 /**
- * The thread. Its source text is what runs, so that a bundled or compiled program needs no file for it: it may use nothing from outside of itself.
+ * The thread's code. It runs from its own source text, so that a bundled or compiled program needs no file for it: it must not refer to anything outside itself.
  */
 function watch(): void {
   const scope = globalThis as unknown as {
@@ -84,7 +84,7 @@ function watch(): void {
     const writable = new Uint8Array(new Int32Array([1, 4]).buffer);
     const end = (event: string, fields: Record<string, number>) => {
       const line = { time: new Date().toISOString(), level: "error", event, ...fields };
-      // A pipe that nobody reads may be what the main thread is stuck in: then the line is left out, and the process ends all the same.
+      // The main thread may be blocked on a full pipe: then the line is left out, and the process still ends.
       if (poll(writable, 1n, lineMs) === 1) {
         Deno.stdout.writeSync(new TextEncoder().encode(`${JSON.stringify(line)}\n`));
       }
@@ -94,15 +94,15 @@ function watch(): void {
     let silent = 0;
     let lookedAt = performance.now();
     for (;;) {
-      // A sleep, until the watch is over.
+      // Sleeps until the next check or the end of the watch.
       if (Atomics.wait(words, 3, 0n, lookMs) !== "timed-out") return scope.close();
       const now = performance.now();
-      // Time in which this thread did not run either (a paused virtual machine, a stopped process) counts for little.
+      // Time in which this thread did not run either (a paused virtual machine, a stopped process) hardly counts.
       silent = Atomics.load(words, 0) === beats ? silent + Math.min(now - lookedAt, 4 * lookMs) : 0;
       beats = Atomics.load(words, 0);
       lookedAt = now;
       if (silent > silenceMs) end("main_thread_silent", { silent_ms: Math.round(silent) });
-      // What the process has grown by since the last beat is taken to be heap: a thread that is busy allocating does not say.
+      // Growth of the process since the last beat is counted as heap: a thread that is busy allocating sends no beats.
       const grown = Deno.memoryUsage().rss - Number(Atomics.load(words, 2));
       const heap = Number(Atomics.load(words, 1)) + (silent > 2 * lookMs ? Math.max(0, grown) : 0);
       if (heap > heapLimit) end("out_of_memory", { heap_bytes: heap, heap_limit: heapLimit });
@@ -116,7 +116,7 @@ export class Watchdog implements Disposable {
   #words: BigInt64Array;
   #timer: ReturnType<typeof setInterval>;
 
-  /** @param words as the thread reads them */
+  /** @param words the shared memory that the thread reads */
   constructor(worker: Worker, words: BigInt64Array) {
     this.#worker = worker;
     this.#words = words;

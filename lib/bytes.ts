@@ -1,10 +1,10 @@
 /**
- * Byte strings: joined, and compared. Runs in browsers.
+ * Joins and compares byte strings. Runs in browsers.
  *
  * @module
  */
 
-/** Byte strings after one another. */
+/** Concatenates byte strings. */
 export function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
@@ -15,7 +15,7 @@ export function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   return joined;
 }
 
-/** Whether two byte strings are equal; for what is no secret. */
+/** Whether two byte strings are equal. Not constant-time: not for secrets. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, index) => byte === b[index]);
 }

@@ -1,5 +1,5 @@
 /**
- * Where a compiled binary has to be. Its permissions name that path: it may start itself and open libraries there and nowhere else. `deno compile` puts the
+ * The path where a compiled binary must be installed. Its permissions name that path: only there can it start itself and open libraries. `deno compile` puts the
  * argument of {@link compiledPathArgument} into the binary, where the program reads it.
  *
  * @module
@@ -24,7 +24,7 @@ export function takeCompiledPath(
 }
 
 /**
- * Refuses to go on in a binary that is not where it was compiled for.
+ * Throws in a binary that is not at the path that it was compiled for.
  *
  * @throws {EnclaveError} `moved_binary`, with both paths.
  */

@@ -11,7 +11,7 @@ export interface EnclaveErrorOptions {
   readonly code: string;
   /** What a person can do about it, one sentence. */
   readonly hint?: string | undefined;
-  /** What it was made of. */
+  /** The underlying error. */
   readonly cause?: unknown;
 }
 
@@ -23,7 +23,7 @@ export class EnclaveError extends Error {
   readonly hint: string | undefined;
 
   /**
-   * Named after the class that is made.
+   * Sets `name` to the name of the constructed class.
    *
    * @param message says what failed, on which input
    */
@@ -41,13 +41,13 @@ export function messageOf(thrown: unknown): string {
 }
 
 /**
- * Where something was thrown in the program's own files, such as `denclave.js:12:3456`: a file's name, a line, a column, and nothing of the
- * message. Undefined where it does not say.
+ * Where an error was thrown in the program's own files, such as `denclave.js:12:3456`: file name, line and column, without the
+ * message. Undefined where the stack does not show it.
  */
 export function positionOf(thrown: unknown): string | undefined {
   if (!(thrown instanceof Error)) return undefined;
   const stack = thrown.stack ?? "";
-  // The message comes first, and may have any text in it.
+  // The message comes first, and may contain any text.
   const message = stack.indexOf(thrown.message);
   const frames = stack.slice(message < 0 ? 0 : message + thrown.message.length).split("\n");
   for (const frame of frames) {

@@ -1,5 +1,5 @@
 /**
- * The program's version, in the one place beside `deno.json` that a test compares with it.
+ * The program's version. A test compares it with `deno.json`.
  *
  * @module
  */

@@ -1,8 +1,8 @@
 /**
- * The workflow: what this enclave does with the data. Replace the body of this one function with your own; `examples/workflows/` has some.
+ * The workflow: it defines what this enclave does with the data. Replace the body of this one function with your own; `examples/workflows/` has some.
  *
  * It gets the opened plaintext and gives the plaintext that is sealed for the answer. Neither leaves the enclave in the clear. It may be
- * async. A thrown `WorkflowError` reaches the client with its code and words; nothing of any other error does.
+ * async. A thrown `WorkflowError` reaches the client with its code and message; other errors are not disclosed.
  *
  * @module
  */

@@ -1,15 +1,15 @@
 /**
- * What a workflow is given and may throw. `lib/workflow.ts` holds the workflow itself.
+ * The context of a workflow, and the error that it may throw. `lib/workflow.ts` holds the workflow itself.
  *
  * @module
  */
 import type { Log } from "./log.ts";
 
-/** What a workflow is told beside the plaintext. */
+/** A workflow's input in addition to the plaintext. */
 export interface WorkflowContext {
-  /** Another for each request of this run. */
+  /** Unique for each request of this run. */
   readonly requestId: string;
-  /** Aborted when the request was answered `timeout`, or its client has disconnected: the result is not used any more. */
+  /** Aborted when the request was answered `timeout`, or its client has disconnected: the result is then no longer used. */
   readonly signal: AbortSignal;
   /**
    * Writes a line to the service's log, which the parent can read: never a secret.
@@ -21,7 +21,7 @@ export interface WorkflowContext {
 }
 
 /**
- * What the enclave does with the data: plaintext in, plaintext out, at once or later. The input is wiped when the request ends, and the result once it was
+ * What the enclave does with the data: plaintext in, plaintext out, synchronously or as a promise. The input is wiped when the request ends, and the result once it was
  * sealed: return the input, or a new array for each request.
  *
  * @throws {WorkflowError} with a code and words for the client; of any other error, the client gets `internal_error`
@@ -34,7 +34,7 @@ export type Workflow = (
 const CODE = /^[A-Za-z0-9_.-]{1,64}$/;
 const MAX_WORDS = 1_000;
 
-/** A refusal that the client may know: it gets `workflow_failed` with this code and these words, in the open. */
+/** A refusal for the client: it gets `workflow_failed` with this code and message, unencrypted. */
 export class WorkflowError extends Error {
   /** The class. */
   override name = "WorkflowError";

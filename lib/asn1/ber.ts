@@ -1,6 +1,6 @@
 /**
- * The little of ASN.1's encodings that CMS and certificates need: a writer of definite and indefinite lengths, a reader of both, and one of DER
- * alone. ITU-T X.690.
+ * The subset of the ASN.1 encodings that CMS and certificates need: a BER writer and reader with definite and indefinite lengths, and a reader
+ * that accepts only definite lengths. ITU-T X.690.
  *
  * Runs in browsers.
  *
@@ -34,7 +34,7 @@ const END_OF_CONTENTS = new Uint8Array(2);
 /** Envelopes nest six deep, certificates seven. */
 const MAX_DEPTH = 12;
 
-/** The bytes are not BER as it is read here. */
+/** The bytes are not in the supported subset of BER. */
 export class BerError extends EnclaveError {
   constructor(message: string) {
     super(`Cannot read BER: ${message}`, {
@@ -44,13 +44,13 @@ export class BerError extends EnclaveError {
   }
 }
 
-/** An element of definite length, the shortest form of it. */
+/** An element of definite length, with the length in its shortest form. */
 export function element(tag: number, ...contents: readonly Uint8Array[]): Bytes {
   const length = contents.reduce((sum, part) => sum + part.length, 0);
   return concat([new Uint8Array([tag, ...lengthOctets(length)]), ...contents]);
 }
 
-/** A constructed element of indefinite length, with its end. */
+/** A constructed element of indefinite length, with its end-of-contents octets. */
 export function indefinite(tag: number, ...contents: readonly Uint8Array[]): Bytes {
   return concat([new Uint8Array([tag, INDEFINITE]), ...contents, END_OF_CONTENTS]);
 }
@@ -92,19 +92,19 @@ export function dottedForm(contents: Uint8Array): string {
   return arcs.join(".");
 }
 
-/** An element that was read. */
+/** A parsed element. */
 export interface BerElement {
   readonly tag: number;
   /** Identifier, length and contents. */
   readonly raw: Bytes;
-  /** The contents of a primitive one; empty for a constructed one. */
+  /** The contents of a primitive element; empty for a constructed one. */
   readonly contents: Bytes;
-  /** What is in a constructed one; empty for a primitive one. */
+  /** The elements inside a constructed element; empty for a primitive one. */
   readonly children: readonly BerElement[];
 }
 
 /**
- * Reads one element, and nothing after it. Definite lengths have to be in their shortest form.
+ * Reads one element; trailing bytes are an error. Definite lengths must be in their shortest form.
  *
  * @throws {BerError}
  */
@@ -113,7 +113,7 @@ export function parseBer(bytes: Bytes): BerElement {
 }
 
 /**
- * Reads one element as {@link parseBer} does, and takes definite lengths alone. What DER says of values is not looked at.
+ * Reads one element as {@link parseBer} does, but accepts only definite lengths. DER's rules for values are not checked.
  *
  * @throws {BerError}
  */
@@ -130,7 +130,7 @@ function readWhole(bytes: Bytes, allowIndefinite: boolean): BerElement {
   return whole;
 }
 
-/** What is read, and how. */
+/** The input, and how to read it. */
 interface Input {
   readonly bytes: Bytes;
   readonly allowIndefinite: boolean;

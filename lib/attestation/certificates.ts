@@ -1,6 +1,6 @@
 /**
  * The chain from a root to the certificate that signed a document: as strict as the Nitro hypervisor's own certificates allow. RFC 5280, section
- * 6.1, without what they have no use for (policies, name constraints, revocation: they live for hours).
+ * 6.1, without the parts that they do not use (policies, name constraints, and revocation, since they are valid for hours).
  *
  * Runs in browsers.
  *
@@ -19,7 +19,7 @@ import { AttestationError } from "./errors.ts";
 type Bytes = Uint8Array<ArrayBuffer>;
 
 const P384 = { name: "ECDSA", namedCurve: "P-384" } as const;
-/** Extensions that are looked at below; any other critical one would have to be understood. */
+/** Extensions that are checked below; any other critical extension is refused. */
 const BASIC_CONSTRAINTS = "2.5.29.19";
 const KEY_USAGE = "2.5.29.15";
 
@@ -27,7 +27,7 @@ function refuse(what: string, cause?: unknown): AttestationError {
   return new AttestationError("attestation_chain", what, cause);
 }
 
-/** One certificate, with what is checked of it. */
+/** One certificate, with the parts of it that are checked. */
 interface Certificate {
   readonly name: string;
   readonly x509: X509Certificate;
@@ -37,15 +37,15 @@ interface Certificate {
   readonly usages: number;
 }
 
-/** Where in the chain, for messages. */
+/** The certificate's place in the chain, for messages. */
 function nameAt(index: number, count: number): string {
   return index === 0 ? "the root" : index === count - 1 ? "the document's certificate" : `CA ${index}`;
 }
 
 async function readCertificate(der: Bytes, name: string): Promise<Certificate> {
-  // The library reads PEM too, and BER, and does not look behind the end.
+  // The library also accepts PEM, BER and trailing bytes.
   try {
-    if (parseDer(der).tag !== TAG.sequence) throw new BerError("it is no sequence");
+    if (parseDer(der).tag !== TAG.sequence) throw new BerError("it is not a sequence");
   } catch (thrown) {
     throw refuse(`${name} is not one DER sequence`, thrown);
   }
@@ -85,7 +85,7 @@ function readExtensions(
   return { isCa: constraints.ca, pathLength: constraints.pathLength, usages: usage.usages };
 }
 
-/** May the certificate stand where it stands? */
+/** Checks that the certificate may be used at its place in the chain. */
 function checkRole(
   certificate: Certificate,
   { intermediatesBelow }: { readonly intermediatesBelow: number | undefined },
@@ -133,7 +133,7 @@ function checkValidity({ name, x509 }: Certificate, times: readonly (readonly [s
 
 /** What a chain is checked against. */
 export interface ChainOptions {
-  /** DER of the one certificate that a chain may begin with. */
+  /** DER of the only certificate that a chain may begin with. */
   readonly root: Uint8Array;
   /** When the document was made. */
   readonly madeAt: Date;
@@ -142,7 +142,7 @@ export interface ChainOptions {
 }
 
 /**
- * Follows a chain from its root.
+ * Verifies a chain from its root.
  *
  * @param chain DER, the root first, the document's certificate last
  * @returns the key of the last certificate
@@ -156,7 +156,7 @@ export async function verifyChain(
   if (first === undefined || !equalBytes(first, root)) {
     throw new AttestationError("attestation_root", "its first CA is not the pinned root");
   }
-  if (chain.length < 2) throw refuse("there is a root alone");
+  if (chain.length < 2) throw refuse("it has only a root");
   const certificates: Certificate[] = [];
   for (const [index, der] of chain.entries()) {
     certificates.push(await readCertificate(der, nameAt(index, chain.length)));
@@ -166,7 +166,7 @@ export async function verifyChain(
   for (const [index, certificate] of certificates.entries()) {
     const isLast = index === certificates.length - 1;
     checkRole(certificate, { intermediatesBelow: isLast ? undefined : certificates.length - 2 - index });
-    // The root is pinned, and needs no signature; below it nobody signs for itself.
+    // The root is pinned, so its signature is not checked; below it, self-signed certificates are refused.
     if (parent !== undefined) await checkIssued(certificate, parent);
     parent = certificate;
     key = certificate.key;

@@ -1,5 +1,5 @@
 /**
- * COSE_Sign1 as the Nitro hypervisor makes it: ES384, and an unprotected header with nothing in it.
+ * COSE_Sign1 as the Nitro hypervisor makes it: ES384, and an empty unprotected header.
  *
  * Runs in browsers.
  *
@@ -12,11 +12,11 @@ export { type Sign1, verifySign1 } from "../cose/sign1.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Bytes of the largest document that is looked at. */
+/** Bytes of the largest document that is read. */
 export const MAX_DOCUMENT_LENGTH = 16 * 1024;
 
 /**
- * Takes a message apart.
+ * Parses a message.
  *
  * @throws {AttestationError} `attestation_malformed`; `attestation_algorithm` when its protected header is not {1: -35}, ES384.
  */

@@ -1,7 +1,7 @@
 /**
- * The verification of an attestation document under AWS's Nitro root: what a client does before it trusts the enclave that it talks to.
+ * Verifies an attestation document under AWS's Nitro root: a client does this before it trusts an enclave.
  *
- * Runs in browsers. Never part of the enclave's binary, which verifies nobody's documents.
+ * Runs in browsers. Never part of the enclave's binary, which verifies no documents.
  *
  * @module
  */
@@ -15,19 +15,19 @@ export type { AttestationDocument } from "./payload.ts";
 export type { ExpectedAttestation } from "./verify.ts";
 export type { ExpectedPcrs } from "./expectation.ts";
 
-/** What a client expects of a document, and the checks that it gives up by name. */
+/** What a client expects of a document, and the checks that it explicitly skips. */
 export interface TrustedAttestation extends ExpectedAttestation {
-  /** Takes a document that may be an answer to somebody else, or a replay: for development. */
+  /** Accepts a document that may answer another client's request, or be a replay: for development. */
   readonly insecureSkipNonce?: boolean;
-  /** Takes the document of any enclave, an attacker's too: for development. */
+  /** Accepts the document of any enclave, also an attacker's: for development. */
   readonly insecureSkipPcrs?: boolean;
 }
 
 /**
- * Verifies a document: its form, its certificates up to AWS's Nitro root G1, its signature, and what is expected of it.
+ * Verifies a document: its form, its certificates up to AWS's Nitro root G1, its signature, and the expected values.
  *
- * Needs PCR0, or PCR8, and the nonce of the request: without PCRs the document may be of any enclave, without a nonce a replay. One that was kept is
- * verified with its nonce and `at`; that shows where it comes from, and not that the enclave still runs.
+ * Needs PCR0, or PCR8, and the nonce of the request: without PCRs the document may be of any enclave, without a nonce a replay. A stored document is
+ * verified with its nonce and `at`; that proves its origin, but not that the enclave still runs.
  *
  * @param document the COSE_Sign1 that the Nitro Security Module gave, at most 16 KiB
  * @throws {AttestationError} whose code says which check failed.
@@ -42,7 +42,7 @@ export async function verifyDocument(
 }
 
 /**
- * As {@link verifyDocument}, under a root that somebody named: that of a simulated NSM. Not exported from the package.
+ * As {@link verifyDocument}, under a root given by the caller: that of a simulated NSM. Not exported from the package.
  *
  * @param root DER of the root certificate
  * @throws {AttestationError | RangeError | TypeError}

@@ -1,5 +1,5 @@
 /**
- * What a verification of an attestation document can fail at.
+ * The errors of verifying an attestation document.
  *
  * Runs in browsers.
  *
@@ -7,12 +7,12 @@
  */
 import { EnclaveError } from "../errors.ts";
 
-/** The check that failed, in the order in which they are made. */
+/** The check that failed, listed in the order of the checks. */
 export type AttestationCode =
-  | "attestation_malformed" // too large, not the CBOR that it has to be, a field missing or of another type
+  | "attestation_malformed" // too large, not the required CBOR, or with a field missing or of another type
   | "attestation_algorithm" // not signed by ES384
   | "attestation_root" // does not begin at the pinned root
-  | "attestation_chain" // a certificate is not signed by the one before, or may not do what it does
+  | "attestation_chain" // a certificate is not signed by the one before, or is not allowed at its place
   | "attestation_expired" // a certificate is not valid at the document's time, or at the time of verification
   | "attestation_signature" // the document is not signed by its certificate
   | "attestation_stale" // older than allowed, or of the future
@@ -24,7 +24,7 @@ export type AttestationCode =
 
 const HINTS: Readonly<Record<AttestationCode, string>> = {
   attestation_malformed: "Check that the bytes are an attestation document, whole, decoded from base64 once.",
-  attestation_algorithm: "Documents of the Nitro hypervisor are signed by ES384: this is none.",
+  attestation_algorithm: "Documents of the Nitro hypervisor are signed with ES384, and this one is not.",
   attestation_root:
     "Documents of AWS's commercial partitions begin at its Nitro root G1: this one is simulated, or of another partition.",
   attestation_chain: "Do not trust this document: its certificates do not lead to the root.",
@@ -35,7 +35,7 @@ const HINTS: Readonly<Record<AttestationCode, string>> = {
   attestation_debug:
     "Run the enclave without --debug-mode: in debug mode its memory can be read, and PCRs 0 to 2 are zero.",
   attestation_nonce: "Send a fresh nonce with each request, and compare with that one: this may be a replay.",
-  attestation_user_data: "The enclave vouches for something else than expected: compare what was hashed.",
+  attestation_user_data: "The document has other user data than expected: compare what was hashed.",
   attestation_public_key: "The enclave holds another key: do not encrypt to the one expected.",
   attestation_pcr: "Compare with the measurements of the build (nitro-cli describe-eif): another image runs.",
 };
@@ -46,7 +46,7 @@ export class AttestationError extends EnclaveError {
   declare readonly code: AttestationCode;
 
   /**
-   * Of one check.
+   * Made for one check.
    *
    * @param message says what was found
    */

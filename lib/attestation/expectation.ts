@@ -1,5 +1,5 @@
 /**
- * Whether what a client expects of an enclave identifies it. PCR0 is the image; PCR8 is whoever signed it, so every image ever signed with that key
+ * Checks that the expected PCRs identify an enclave. PCR0 measures the image; PCR8 identifies its signer, so every image ever signed with that key
  * passes. The other registers identify no code: an enclave in debug mode has the same PCR3 (role) and PCR4 (instance), whatever it runs.
  *
  * Runs in browsers.
@@ -13,7 +13,7 @@ export type ExpectedPcrs = Readonly<Record<number, string>>;
 const IMAGE_PCR = 0;
 const SIGNER_PCR = 8;
 
-/** The builds that will do: one, or any of several. */
+/** The accepted builds: one, or any of several. */
 export function buildsOf(pcrs: ExpectedPcrs | readonly ExpectedPcrs[]): readonly ExpectedPcrs[] {
   return Array.isArray(pcrs) ? pcrs as readonly ExpectedPcrs[] : [pcrs as ExpectedPcrs];
 }
@@ -35,7 +35,7 @@ export function expectationProblem(pcrs: ExpectedPcrs | readonly ExpectedPcrs[])
   return undefined;
 }
 
-/** Whether some build is named by its signer alone: every image ever signed with that key passes. */
+/** Whether some build is identified only by its signer: every image ever signed with that key passes. */
 export function isSignerAlone(pcrs: ExpectedPcrs | readonly ExpectedPcrs[]): boolean {
   return buildsOf(pcrs).some((build) => !Object.hasOwn(build, IMAGE_PCR) && Object.hasOwn(build, SIGNER_PCR));
 }

@@ -1,5 +1,5 @@
 /**
- * Attestation for clients: verify that the peer is the enclave that it should be. Runs in browsers.
+ * Attestation for clients: verify that the peer is the expected enclave. Runs in browsers.
  *
  * @module
  */

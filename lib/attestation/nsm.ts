@@ -1,6 +1,6 @@
 /**
- * The Nitro Security Module as the app sees it: a port, and the one that talks to `/dev/nsm`. The wire is that of AWS's nsm-api 0.5.1
- * (src/api/mod.rs): serde's enums in CBOR, so that a request without fields is a text, and any other a map of one entry.
+ * The Nitro Security Module as the app sees it: a port, and the one that talks to `/dev/nsm`. The encoding is that of AWS's nsm-api 0.5.1
+ * (src/api/mod.rs): serde enums in CBOR, so a request without fields is a text, and any other request is a map with one entry.
  *
  * @module
  */
@@ -16,7 +16,7 @@ import { asBytes, decodeStrict } from "../cose/cbor.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** What goes into an attestation document; each may be left out. */
+/** The optional fields of an attestation document. */
 export interface AttestRequest {
   /** At most 512 bytes. */
   readonly userData?: Uint8Array | undefined;
@@ -26,15 +26,15 @@ export interface AttestRequest {
   readonly publicKey?: Uint8Array | undefined;
 }
 
-/** What the module says of itself. */
+/** The module's description of itself. */
 export interface NsmDescription {
   /** Major, minor, patch. */
   readonly version: readonly [number, number, number];
   /** `<instance id>-enc<enclave id>`. */
   readonly moduleId: string;
-  /** PCRs there are. */
+  /** Number of PCRs. */
   readonly maxPcrs: number;
-  /** Those that can no longer be extended. */
+  /** Indexes of the PCRs that can no longer be extended. */
   readonly lockedPcrs: readonly number[];
   /** The hash of the PCRs, such as `SHA384`. */
   readonly digest: string;
@@ -56,7 +56,7 @@ export interface Nsm extends Disposable {
   describe(): Promise<NsmDescription>;
   /** @param index 0 to 31 */
   describePcr(index: number): Promise<PcrState>;
-  /** Random bytes of the module's; how many is its own choice (256, as a rule). */
+  /** Random bytes from the module, which chooses how many (usually 256). */
   random(): Promise<Bytes>;
   /** PCR = SHA-384(PCR ‖ data). @param index 16 to 31, not locked @param data 1 to 512 bytes @returns the new value */
   extendPcr(index: number, data: Uint8Array): Promise<Bytes>;
@@ -64,7 +64,7 @@ export interface Nsm extends Disposable {
   lockPcr(index: number): Promise<void>;
 }
 
-/** The lengths that the module takes. Bytes. AWS, docs/attestation_process.md; for the data of a PCR, QEMU's module, since AWS names none. */
+/** The lengths that the module accepts. Bytes. AWS, docs/attestation_process.md; for the data of a PCR, QEMU's module, since AWS names none. */
 export const NSM_LIMITS = { userData: 512, nonce: 512, publicKey: 1024, pcrData: 512, pcrs: 32 } as const;
 
 /** The names of nsm-api's `ErrorCode`. */
@@ -79,16 +79,16 @@ export const NSM_ERROR_NAMES = [
   "InternalError",
 ] as const;
 
-/** One of nsm-api's errors; `Unknown` for one that it has no name for. */
+/** One of nsm-api's errors; `Unknown` for any other name. */
 export type NsmErrorName = (typeof NSM_ERROR_NAMES)[number] | "Unknown";
 
-/** The module refused, or gave what is no answer. */
+/** The module refused, or returned an invalid response. */
 export class NsmError extends EnclaveError {
-  /** nsm-api's name; undefined where the answer was none. */
+  /** nsm-api's name; undefined for an invalid response. */
   readonly nsm: NsmErrorName | undefined;
 
   /**
-   * For one request.
+   * Made for one request.
    *
    * @param message says what was asked
    */
@@ -136,19 +136,19 @@ export function checkAttestRequest({ userData, nonce, publicKey }: AttestRequest
   }
 }
 
-/** @throws {RangeError} on an index that no PCR has. */
+/** @throws {RangeError} on an index out of range. */
 export function checkPcrIndex(index: number): void {
   if (Number.isInteger(index) && index >= 0 && index < NSM_LIMITS.pcrs) return;
   throw new RangeError(`Cannot use PCR ${index}: there are 0 to ${NSM_LIMITS.pcrs - 1}`);
 }
 
-/** @throws {RangeError} on data that the module refuses to extend a PCR with. */
+/** @throws {RangeError} on a length of data that the module refuses. */
 export function checkPcrData(data: Uint8Array): void {
   if (data.length >= 1 && data.length <= NSM_LIMITS.pcrData) return;
   throw new RangeError(`Cannot extend a PCR with ${data.length} bytes: it takes 1 to ${NSM_LIMITS.pcrData}`);
 }
 
-/** Fields of an answer, by name. */
+/** Fields of a response, by name. */
 type Fields = ReadonlyMap<unknown, unknown>;
 
 /** A request on the wire: its variant's name, and its fields where it has any. */
@@ -158,7 +158,7 @@ interface Request {
 }
 
 const MAX_DEPTH = 4;
-/** Fields go out in the order of nsm-api's own structs, byte for byte what AWS's library sends. */
+/** Fields are sent in the order of nsm-api's own structs, so the bytes equal those that AWS's library sends. */
 const IN_ORDER = { mapSorter: () => 0 } as const;
 const NO_FIELDS: Fields = new Map();
 const DIGEST_LENGTHS: readonly number[] = [32, 48, 64];
@@ -171,7 +171,7 @@ class DeviceNsm implements Nsm {
     this.#device = device;
   }
 
-  // Async, so that what it throws comes as a rejection, like what another module throws later.
+  // Async, so that errors are rejections, as with the other module.
   // deno-lint-ignore require-await
   async #ask<T>({ variant, fields }: Request, parse: (fields: Fields) => T | undefined): Promise<T> {
     const bytes = encode(fields === undefined ? variant : { [variant]: fields }, IN_ORDER);
@@ -269,7 +269,7 @@ function parseDescription(fields: Fields): NsmDescription | undefined {
 }
 
 /**
- * The module of this enclave. A request blocks the thread that it is made on, as `ffi/nsm.ts` says; keep it open for the life of the service.
+ * The module of this enclave. A request blocks the calling thread (see `ffi/nsm.ts`). Keep the module open for the life of the service.
  *
  * @throws {NsmDeviceError} `nsm_open` when there is no device, or this user may not open it.
  */

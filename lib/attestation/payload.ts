@@ -12,15 +12,15 @@ import { AttestationError } from "./errors.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** What a document says. */
+/** The contents of a document. */
 export interface AttestationDocument {
   /** `<instance id>-enc<enclave id>`. */
   readonly moduleId: string;
   /** When it was made, by the hypervisor's clock. */
   readonly timestamp: Date;
-  /** Lower-case hex by index; those that the document has, 0 to 15 as a rule. */
+  /** Lower-case hex by index; the PCRs that the document has, usually 0 to 15. */
   readonly pcrs: ReadonlyMap<number, string>;
-  /** Whether PCR 0, 1 or 2 is zero, which they are in debug mode alone. */
+  /** Whether PCR 0, 1 or 2 is zero, which happens only in debug mode. */
   readonly debug: boolean;
   /** DER of the certificate whose key signed. */
   readonly certificate: Uint8Array<ArrayBuffer>;
@@ -36,7 +36,7 @@ export interface AttestationDocument {
 
 /** Bytes of a PCR: those of the digest, SHA-384. */
 export const PCR_LENGTH = 48;
-/** PCRs there are. */
+/** Number of PCRs. */
 export const PCR_COUNT = 32;
 
 const MAX_DEPTH = 2;
@@ -44,7 +44,7 @@ const MAX_CERTIFICATE_LENGTH = 1024;
 const MAX_CA_CERTIFICATES = 8;
 const MAX_MODULE_ID_LENGTH = 256;
 const MAX_FIELD_LENGTH = 1024;
-/** Those that measure the image; zero in debug mode. */
+/** The PCRs that measure the image; zero in debug mode. */
 const IMAGE_PCRS = [0, 1, 2] as const;
 const ZERO_PCR = "00".repeat(PCR_LENGTH);
 
@@ -107,7 +107,7 @@ function parsePcrs(value: unknown): ReadonlyMap<number, string> {
     if (bytes === undefined) throw malformed(`PCR ${index} has not ${PCR_LENGTH} bytes`);
     pcrs.set(index, encodeHex(bytes));
   }
-  // Without them nothing could be said of debug mode.
+  // Without them debug mode cannot be detected.
   for (const index of IMAGE_PCRS) if (!pcrs.has(index)) throw malformed(`it lacks PCR ${index}`);
   return pcrs;
 }
@@ -125,7 +125,7 @@ function parseCaBundle(value: unknown): readonly Bytes[] {
   return value.map((certificate) => parseCertificate(certificate, "cabundle"));
 }
 
-/** Absent and null are the same: the hypervisor writes null. */
+/** Absent and null mean the same: the hypervisor writes null. */
 function parseOptional(value: unknown, field: string, min: number): Bytes | undefined {
   if (value === undefined || value === null) return undefined;
   const bytes = asBytes(value, min, MAX_FIELD_LENGTH);

@@ -1,5 +1,5 @@
 /**
- * AWS's Nitro root certificate G1, of the commercial partitions: what every real attestation document leads to. Published by AWS at
+ * AWS's Nitro root certificate G1, of the commercial partitions: every real attestation document chains to it. Published by AWS at
  * https://aws-nitro-enclaves.amazonaws.com/AWS_NitroEnclaves_Root-G1.zip, valid until 2049.
  *
  * Runs in browsers.

@@ -1,6 +1,6 @@
 /**
- * The root of simulated modules, kept in files: the certificate, which a KMS emulator or a verifier is given by name, and beside it the private
- * key, so that a service that starts again signs under the same root.
+ * The root of simulated modules, kept in files: the certificate, whose path is given to a KMS emulator or a verifier, and beside it the private
+ * key, so that a restarted service signs under the same root.
  *
  * Permission: read and write of the two files.
  *
@@ -24,7 +24,7 @@ async function readIfThere(path: string): Promise<string | undefined> {
 }
 
 /**
- * Opens the root of `<file>` and `<file>.key`, or makes it where neither is there.
+ * Opens the root in `<file>` and `<file>.key`, or makes it if neither exists.
  *
  * @param file the certificate, PEM; its key is in `<file>.key`, PKCS #8, mode 0600
  * @throws {EnclaveError} `simulated_root` when the files cannot be used.
@@ -79,7 +79,7 @@ async function keep(file: string, from: Date): Promise<SimulatedRoot> {
   const root = await makeSimulatedRoot({ from, extractable: true });
   const pkcs8 = new Uint8Array(await crypto.subtle.exportKey("pkcs8", root.privateKey));
   try {
-    // The key first: a certificate without one would be trusted for nothing.
+    // The key is written first, so that no certificate is left without its key.
     await Deno.writeTextFile(`${file}.key`, toPem("PRIVATE KEY", pkcs8), { mode: 0o600, createNew: true });
     await Deno.writeTextFile(file, toPem("CERTIFICATE", new Uint8Array(root.certificate.rawData)), {
       createNew: true,

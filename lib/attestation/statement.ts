@@ -1,24 +1,24 @@
 /**
- * What the service says in an attestation document beside the measurements: `user_data`, a CBOR map {v, purpose, config, data}, where `config`
- * is a hash of the measured configuration and `data` a hash of what the document is about. A document about a key also has {origin, generated_at,
- * previous}. Made in the enclave, made again by who verifies.
+ * The `user_data` of the service's attestation documents: a CBOR map {v, purpose, config, data}, where `config` is a hash of the measured
+ * configuration and `data` a hash of the document's subject. A document about a key also has {origin, generated_at, previous}. The enclave
+ * makes it, and a verifier computes it again to compare.
  *
  * @module
  */
 import { encode } from "cborg";
 
-/** What a document about a key is about. */
+/** The subject of a document about a key. */
 export type StatementPurpose = "wallet" | "master";
 
 /**
- * How a key came into the run of the enclave that attests to it. `generated`: this run made it, so nobody else has ever had it. `opened`: it came
- * in as a row, which a parent that can call KMS Encrypt can make of a private key that it knows.
+ * How the attesting run of the enclave got the key. `generated`: this run made it, so it has never existed elsewhere. `opened`: it came from a
+ * stored row, which a parent that can call KMS Encrypt can make from a private key that it knows.
  */
 export type KeyOrigin =
   | { readonly origin: "generated"; readonly generatedAt: Date }
   | { readonly origin: "opened" };
 
-/** What a document says of a key. */
+/** A document's statement about a key. */
 export interface KeyStatement {
   /** Which service. */
   readonly purpose: StatementPurpose;
@@ -28,16 +28,16 @@ export interface KeyStatement {
   readonly publicPart: Uint8Array;
   /** ARN of the KMS key that wraps it. */
   readonly keyArn: string;
-  /** 0 for what cannot be rewrapped. */
+  /** 0 for keys that cannot be rewrapped. */
   readonly epoch: number;
-  /** Where the enclave has the key from. */
+  /** How the enclave got the key. */
   readonly from: KeyOrigin;
   /** For a rewrapped key: SHA-256 of the document of the epoch before, as the request gave it. 32 bytes. */
   readonly previous?: Uint8Array | undefined;
 }
 
 const VERSION = 1;
-/** 1 said nothing of the origin. */
+/** Version 1 did not have the origin. */
 const KEY_VERSION = 2;
 
 async function sha256(bytes: Uint8Array): Promise<Uint8Array<ArrayBuffer>> {
@@ -45,7 +45,7 @@ async function sha256(bytes: Uint8Array): Promise<Uint8Array<ArrayBuffer>> {
 }
 
 /**
- * Hash of a configuration: of its JSON, keys as they come.
+ * Hash of a configuration: of its JSON, with the keys in their given order.
  *
  * @param configuration flat and without secrets; the same object in the same order gives the same hash
  * @returns 32 bytes

@@ -1,6 +1,6 @@
 /**
- * The verification of a document under a root of the caller's choice: for simulated documents, in tests and dry runs. Who means AWS's root
- * calls `verifyDocument` of `document.ts`; this module is not exported, so that no client comes to trust another root by mistake.
+ * Verifies a document under a root chosen by the caller: for simulated documents, in tests and dry runs. For AWS's root, call
+ * `verifyDocument` of `document.ts`; this module is not exported, so that no client trusts another root by mistake.
  *
  * Runs in browsers.
  *
@@ -13,19 +13,19 @@ import { AttestationError } from "./errors.ts";
 import { buildsOf, type ExpectedPcrs } from "./expectation.ts";
 import { type AttestationDocument, parsePayload, PCR_COUNT, PCR_LENGTH } from "./payload.ts";
 
-/** What a client expects of a document. What is left out is not checked. */
+/** What a client expects of a document. Omitted fields are not checked. */
 export interface ExpectedAttestation {
   /** The bytes that were sent with the request: at least 16, random. */
   readonly nonce?: Uint8Array;
-  /** What the enclave should vouch for. */
+  /** The expected user data. */
   readonly userData?: Uint8Array;
-  /** The key that the enclave should hold. */
+  /** The expected public key. */
   readonly publicKey?: Uint8Array;
   /** Hex of 96 digits, by index 0 to 31; of several builds, one must match in all of its PCRs. */
   readonly pcrs?: ExpectedPcrs | readonly ExpectedPcrs[];
-  /** The time to verify at; now, unless given. `made` is the document's own, for one that was kept: its certificates live for hours. */
+  /** The time to verify at; now by default. `made` is the document's own time, for a stored document: its certificates are valid for hours. */
   readonly at?: Date | "made";
-  /** Whether an enclave in debug mode will do. Not unless true. */
+  /** Whether to accept an enclave in debug mode; false by default. */
   readonly allowDebug?: boolean;
   /** A document may be no older than this when it is verified. Milliseconds. */
   readonly maxAgeMs?: number;
@@ -39,7 +39,7 @@ const MAX_SKEW_MS = 5 * 60_000;
  *
  * @param root DER of the root certificate
  * @throws {AttestationError} whose code says which check failed.
- * @throws {RangeError | TypeError} when what is expected makes no sense.
+ * @throws {RangeError | TypeError} when the expectation is invalid.
  */
 export async function verifyDocumentUnder(
   root: Uint8Array,
@@ -53,7 +53,7 @@ export async function verifyDocumentUnder(
     return await verifyParsed(root, document, { ...expected, at, builds });
   } catch (thrown) {
     if (thrown instanceof AttestationError) throw thrown;
-    // What a parser throws at a document is a refusal of that document, whatever it is.
+    // Any error of a parser means that the document is refused.
     throw new AttestationError("attestation_malformed", "it cannot be read", thrown);
   }
 }

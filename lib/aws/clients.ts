@@ -7,7 +7,7 @@
 import type { CredentialSource } from "./credential_source.ts";
 import { DynamoDBClient, KMSClient, STSClient } from "./deps/aws_sdk.ts";
 
-/** Where a client connects, and as whom. */
+/** Where a client connects, and with which credentials. */
 export interface AwsClientOptions {
   readonly region: string;
   readonly credentials: CredentialSource;
@@ -19,7 +19,7 @@ export interface AwsClientOptions {
 
 const CONNECT_MS = 3_000;
 const REQUEST_MS = 10_000;
-/** In all, the SDK's own retries among them. */
+/** Attempts in all, including the SDK's own retries. */
 const ATTEMPTS = 3;
 
 function settingsOf({ region, credentials, endpoint, requestMs = REQUEST_MS }: AwsClientOptions) {

@@ -1,6 +1,6 @@
 /**
- * The parent's AWS credentials: kept until shortly before they expire, renewed when somebody says that they have. Where they come from is
- * `provider_chain.ts`'s business.
+ * The parent's AWS credentials: kept until shortly before they expire, and renewed early when a caller reports that they have expired.
+ * `provider_chain.ts` fetches them.
  *
  * @module
  */
@@ -18,9 +18,9 @@ export interface ParentCredentials {
 
 /** Options of {@link CredentialSource}. */
 export interface CredentialSourceOptions {
-  /** Fresh ones are asked for so long before the old ones expire. Milliseconds. */
+  /** How long before expiry fresh credentials are fetched. Milliseconds. */
   readonly earlyMs?: number;
-  /** The provider may take so long. Milliseconds. */
+  /** Time limit of the provider. Milliseconds. */
   readonly deadlineMs?: number;
   readonly now?: () => number;
 }
@@ -38,7 +38,7 @@ export class CredentialSource {
   }
 
   /**
-   * Credentials that are good for a while.
+   * Credentials that are not about to expire.
    *
    * @throws {EnclaveError} `no_credentials`
    */
@@ -49,14 +49,14 @@ export class CredentialSource {
     try {
       return await this.refresh();
     } catch (thrown) {
-      // The provider is away, and what is there still works.
+      // The provider failed, but the current credentials are still valid.
       if (held !== undefined && left > 0) return held;
       throw thrown;
     }
   }
 
   /**
-   * Fresh ones, whatever is held: somebody said that those have expired. Several who ask at once share one answer.
+   * Fetches fresh credentials, even if the current ones look valid: the caller reports that they have expired. Concurrent calls share one fetch.
    *
    * @throws {EnclaveError} `no_credentials`
    */

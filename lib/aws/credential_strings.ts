@@ -4,7 +4,7 @@
  * @module
  */
 
-/** The three strings, as they come out of a request. `sessionToken` is empty for long-lived keys. */
+/** The three strings of a request. `sessionToken` is empty for long-lived keys. */
 export interface CredentialStrings {
   /** Such as `ASIA...`. */
   readonly accessKeyId: string;

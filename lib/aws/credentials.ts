@@ -9,7 +9,7 @@ import type { CredentialStrings } from "./credential_strings.ts";
 
 export type { CredentialStrings } from "./credential_strings.ts";
 
-/** Owns a set of credentials. `using` it wipes them. */
+/** Owns a set of credentials. Disposing wipes them. */
 export class Credentials implements Disposable {
   /** UTF-8. */
   readonly accessKeyId: SecretBytes;
@@ -18,7 +18,7 @@ export class Credentials implements Disposable {
   /** UTF-8; empty for long-lived keys. */
   readonly sessionToken: SecretBytes;
 
-  /** Takes the three over. */
+  /** Takes ownership of the three. */
   constructor(accessKeyId: SecretBytes, secretAccessKey: SecretBytes, sessionToken: SecretBytes) {
     this.accessKeyId = accessKeyId;
     this.secretAccessKey = secretAccessKey;
@@ -34,14 +34,14 @@ export class Credentials implements Disposable {
     );
   }
 
-  /** A second owner of the same credentials. */
+  /** A copy with its own memory. */
   clone(): Credentials {
     return new Credentials(this.accessKeyId.clone(), this.secretAccessKey.clone(), this.sessionToken.clone());
   }
 
   /**
-   * SHA-256 over all three and the region, for looking up what belongs to them. Each part goes in with its length,
-   * so that no two sets run together.
+   * SHA-256 over all three and the region, for looking up what belongs to them. Each part is hashed with its length,
+   * so that different sets never give the same input.
    *
    * @returns hex
    */

@@ -1,23 +1,23 @@
 /**
- * AWS's error names (KMS, STS and DynamoDB API references, Common errors): what each means, and what its reader can do about it. The enclave
- * and the parent read the same table.
+ * AWS's error names (KMS, STS and DynamoDB API references, Common errors): what each means, and what to do about it. The enclave
+ * and the parent use the same table.
  *
  * @module
  */
 
-/** What an error of AWS means, whatever the service. */
+/** What an AWS error means, for any service. */
 export type AwsMeaning =
   /** The caller may not do this. */
   | "denied"
-  /** The credentials were good, and are no longer. */
+  /** The credentials have expired. */
   | "expired"
   /** AWS does not accept the credentials or the signature. */
   | "credentials"
-  /** What the request names does not exist. */
+  /** The named resource does not exist. */
   | "missing"
-  /** The request or the state of what it names does not allow this. */
+  /** The request is invalid, or the state of the resource does not allow it. */
   | "refused"
-  /** The service did not answer, or cannot just now. */
+  /** The service did not answer, or is temporarily unavailable. */
   | "unavailable";
 
 /**
@@ -35,7 +35,7 @@ export interface AwsAdvice {
 interface Row {
   readonly meaning: AwsMeaning;
   readonly enclave: string;
-  /** For every reader at the parent who has no hint of their own. */
+  /** For every reader on the parent without a hint of their own. */
   readonly parent: string;
   readonly key?: string;
   readonly createKey?: string;
@@ -97,7 +97,7 @@ function refused(hint: string, own: Pick<Row, "table"> = {}): Row {
 
 const ROWS: Readonly<Record<string, Row>> = {
   AccessDeniedException: DENIED,
-  // STS has its errors without "Exception".
+  // The names of STS errors have no "Exception" suffix.
   AccessDenied: DENIED,
   ExpiredTokenException: EXPIRED,
   ExpiredToken: EXPIRED,
@@ -140,7 +140,7 @@ const UNKNOWN: Row = {
 };
 
 /**
- * What to do about an error of AWS.
+ * What to do about an AWS error.
  *
  * @param name such as `AccessDeniedException`; others than AWS's count as `unavailable`
  */

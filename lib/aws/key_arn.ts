@@ -1,13 +1,13 @@
 /**
- * KMS keys as a measured configuration names them, and how a request selects among them (SECURITY 1 and 2): a parent that could name
- * a key of its own would get the data key by a plain Decrypt.
+ * KMS keys as a measured configuration names them, and how a request selects among them (SECURITY 1 and 2): if a parent could name
+ * its own key, it could get the data key with a plain Decrypt.
  *
  * @module
  */
 import { isRegion } from "./region.ts";
 import { EnclaveError } from "../errors.ts";
 
-/** A KMS key's ARN, taken apart. */
+/** A parsed KMS key ARN. */
 export interface KeyArn {
   readonly arn: string;
   readonly partition: string;
@@ -20,7 +20,7 @@ export interface KeyArn {
 const ARN = /^arn:(aws[a-z-]*):kms:([^:]+):([0-9]{12}):key\/([A-Za-z0-9-]{1,128})$/;
 
 /**
- * Reads a key ARN. Aliases are not keys: whoever may move an alias would choose the key.
+ * Reads a key ARN. Aliases are refused: whoever can move an alias could choose the key.
  *
  * @throws {EnclaveError} `invalid_key_arn`
  */
@@ -48,9 +48,9 @@ export interface KeySelection {
 }
 
 /**
- * The allowed key that a request selects. With one allowed key nothing need be said.
+ * The allowed key that a request selects. With one allowed key, the request need not name it.
  *
- * @throws {EnclaveError} `key_not_allowed` when none or more than one fits.
+ * @throws {EnclaveError} `key_not_allowed` when no key or more than one matches.
  */
 export function selectKey(allowed: readonly KeyArn[], selection: KeySelection): KeyArn {
   if (allowed.length === 0) {

@@ -1,9 +1,9 @@
 /**
- * KMS key policies as data: read strictly, written the same way always. What is not in the grammar of policies is refused, not skipped: a
- * misspelt `Condtion` would be a policy without one.
+ * Reads and writes KMS key policies. Parsing is strict, and the output is canonical. Unknown elements are refused, not skipped: a statement
+ * with a misspelt `Condtion` would be one without a condition.
  *
- * The parent's tools and the KMS emulator read policies here, and decide by them each in its own way (`lib/parent/policies/evaluate.ts`,
- * `lib/kms_emulator/policy.ts`): a test compares what they decide.
+ * The parent's tools and the KMS emulator parse policies here, and evaluate them independently (`lib/parent/policies/evaluate.ts`,
+ * `lib/kms_emulator/policy.ts`): a test compares their decisions.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { EnclaveError, messageOf } from "../errors.ts";
 /** Codes of {@link KeyPolicyError}. */
 export type KeyPolicyErrorCode = "policy_invalid" | "policy_too_large";
 
-/** A text is no key policy, or no policy that KMS would take. */
+/** A text is not a key policy, or not one that KMS would accept. */
 export class KeyPolicyError extends EnclaveError {
   /** One of {@link KeyPolicyErrorCode}. */
   declare readonly code: KeyPolicyErrorCode;
@@ -32,7 +32,7 @@ export class KeyPolicyError extends EnclaveError {
 /** Kinds of principals. */
 export const PRINCIPAL_KINDS = ["AWS", "Service", "Federated", "CanonicalUser"] as const;
 
-/** Who: everyone, or lists by kind. */
+/** The principals: everyone, or lists by kind. */
 export type Principals =
   | "*"
   | Readonly<Partial<Record<(typeof PRINCIPAL_KINDS)[number], readonly string[]>>>;
@@ -40,7 +40,7 @@ export type Principals =
 /** Conditions: operator, key, values. */
 export type Conditions = Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
 
-/** A statement of a key policy. Lists are always lists. */
+/** A statement of a key policy. A single value is read as a list of one. */
 export interface KeyPolicyStatement {
   readonly Sid?: string;
   readonly Effect: "Allow" | "Deny";
@@ -60,10 +60,10 @@ export interface KeyPolicy {
   readonly Statement: readonly KeyPolicyStatement[];
 }
 
-/** The largest policy that KMS takes, in bytes. */
+/** The largest policy that KMS accepts, in bytes. */
 export const MAX_POLICY_BYTES = 32_768;
 
-/** A text may have white space beside the policy. */
+/** Allows for white space around the policy. */
 const MAX_TEXT = 131_072;
 const MAX_STATEMENTS = 500;
 const MAX_LIST = 1_000;
@@ -116,7 +116,7 @@ function list(input: unknown, where: string): readonly string[] {
   return items.map((item) => text(item, where));
 }
 
-/** Condition values may be empty lists, numbers and booleans too. */
+/** Condition values may also be empty lists, numbers and booleans. */
 function values(input: unknown, where: string): readonly string[] {
   const items: readonly unknown[] = Array.isArray(input) ? input : [input];
   if (items.length > MAX_LIST) throw invalid(`${where} must have at most ${MAX_LIST} values`);
@@ -165,7 +165,7 @@ function statement(input: unknown, index: number): KeyPolicyStatement {
   const some = <T>(name: string, read: (value: unknown, where: string) => T): Record<string, T> =>
     Object.hasOwn(input, name) ? { [name]: read(input[name], `${where}.${name}`) } : {};
   return {
-    // A Sid may be empty, which is as if there were none.
+    // An empty Sid counts as none.
     ...(own(input, "Sid") === "" ? {} : some("Sid", text)),
     Effect: effect,
     ...some("Principal", principals),
@@ -179,7 +179,7 @@ function statement(input: unknown, index: number): KeyPolicyStatement {
 }
 
 /**
- * Reads a key policy that JSON gave.
+ * Reads a key policy from a parsed JSON value.
  *
  * @throws {KeyPolicyError} `policy_invalid`, naming the element.
  */
@@ -203,7 +203,7 @@ export function parseKeyPolicy(input: unknown): KeyPolicy {
   };
 }
 
-/** The first name that an object of a JSON text has twice: JSON.parse keeps the last, and others the first. */
+/** The first duplicate name in an object of a JSON text: JSON.parse keeps the last value, other parsers the first. */
 function duplicateName(json: string): string | undefined {
   const scopes: (Set<string> | undefined)[] = [];
   const tokens = /"(?:[^"\\]|\\.)*"|[{}[\]]/gs;
@@ -227,7 +227,7 @@ function duplicateName(json: string): string | undefined {
   return undefined;
 }
 
-/** JSON in which no object has a name twice. */
+/** Parses JSON and refuses duplicate names. */
 function parseJson(json: string): unknown {
   if (json.length > MAX_TEXT) throw invalid(`it is longer than ${MAX_TEXT} characters`);
   let input: unknown;
@@ -242,7 +242,7 @@ function parseJson(json: string): unknown {
 }
 
 /**
- * Reads a key policy's text, as KMS takes it.
+ * Reads a key policy's text, as KMS accepts it.
  *
  * @throws {KeyPolicyError} `policy_invalid`
  */
@@ -277,7 +277,7 @@ export function formatKeyPolicy(policy: KeyPolicy): string {
   return JSON.stringify(policy, null, 2);
 }
 
-/** How a person finds a statement: its Sid, or its place. */
+/** Identifies a statement for a reader: its Sid, or its position. */
 export function statementName({ Sid }: KeyPolicyStatement, index: number): string {
   return Sid ?? `#${index + 1}`;
 }

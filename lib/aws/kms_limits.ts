@@ -1,5 +1,5 @@
 /**
- * Limits of the KMS API (AWS KMS API reference), and of what goes with a request.
+ * Limits of the KMS API (AWS KMS API reference), and of the credentials of a request.
  *
  * @module
  */
@@ -10,7 +10,7 @@ export const MAX_CIPHERTEXT_LENGTH = 6144;
 export const MAX_RANDOM_LENGTH = 1024;
 /** KMS's limit on a `KeyId`, characters. */
 export const MAX_KEY_ID_LENGTH = 2048;
-/** IAM's limits, with room: access key ids have 20 characters, secrets 40, session tokens a few thousand. */
+/** IAM's limits, with a margin: access key ids have 20 characters, secrets 40, session tokens a few thousand. */
 export const MAX_CREDENTIAL_LENGTH = {
   accessKeyId: 128,
   secretAccessKey: 256,

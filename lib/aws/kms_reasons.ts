@@ -1,11 +1,11 @@
 /**
- * KMS's refusals as its JSON answers have them, read in the enclave.
+ * Reads KMS's refusals from its JSON responses.
  *
  * @module
  */
 import { awsAdvice } from "./errors.ts";
 
-/** KMS's own refusal: `__type` and `message` of its answer. */
+/** KMS's own refusal: `__type` and `message` of its response. */
 export interface KmsReason {
   /** Such as `AccessDeniedException`. */
   readonly name: string;
@@ -15,7 +15,7 @@ export interface KmsReason {
 
 const MAX_MESSAGE_LENGTH = 500;
 
-/** The `__type` and `message` of KMS's answer, cut to what a log can take. Undefined when it has none. */
+/** The `__type` and `message` of KMS's response, shortened for the log. Undefined when it has none. */
 export function parseKmsReason(answer: Readonly<Record<string, unknown>>): KmsReason | undefined {
   const type = answer["__type"];
   if (typeof type !== "string") return undefined;
@@ -32,9 +32,9 @@ function timeOf(stamp: string | undefined): number {
 }
 
 /**
- * How far this clock is off, by KMS's own words: "Signature expired: <ours> is now earlier than … (<KMS's> - 5 min.)", or "not yet current".
+ * How far this clock is off, according to KMS's message: "Signature expired: <ours> is now earlier than … (<KMS's> - 5 min.)", or "not yet current".
  *
- * @returns seconds, positive when this clock is ahead; undefined when the words are about something else.
+ * @returns seconds, positive when this clock is ahead; undefined when the message is about something else.
  */
 export function clockSkewOf({ message }: KmsReason): number | undefined {
   const [, ours, theirs] =
@@ -45,7 +45,7 @@ export function clockSkewOf({ message }: KmsReason): number | undefined {
   return Number.isNaN(seconds) ? undefined : seconds;
 }
 
-/** The skew as words for a person. */
+/** Describes the skew. */
 export function describeSkew(seconds: number): string {
   return `the enclave's clock is ${Math.abs(seconds)} s ${seconds < 0 ? "behind" : "ahead of"} KMS's`;
 }
@@ -53,7 +53,7 @@ export function describeSkew(seconds: number): string {
 /** What a person can do about a refusal, or about a failure without one. */
 export function hintFor(reason: KmsReason | undefined): string {
   if (reason === undefined) {
-    return "KMS's own reason could not be had. Look at the SDK's lines on stderr, and run the same call against AWS from the parent.";
+    return "KMS's own error is not known. Look at the SDK's lines on stderr, and run the same call against AWS from the parent.";
   }
   const skew = clockSkewOf(reason);
   if (skew !== undefined) {

@@ -1,5 +1,5 @@
 /**
- * Credentials as AWS's own provider chain gives them: environment, SSO, container, instance metadata v2.
+ * Credentials from AWS's own provider chain: environment, SSO, container, instance metadata v2.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { fromNodeProviderChain } from "./deps/aws_sdk.ts";
 
 const ATTEMPT_MS = 2_000;
 
-/** AWS's provider chain, asked anew each time. */
+/** AWS's provider chain, without caching. */
 export function providerChain(region: string | undefined): () => Promise<ParentCredentials> {
   const chain = fromNodeProviderChain({
     timeout: ATTEMPT_MS,

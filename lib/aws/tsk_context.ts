@@ -1,12 +1,12 @@
 /**
  * The EncryptionContext that a trusted session key (TSK) is wrapped under. With it a key policy can limit the issuer's `kms:Encrypt` to session
- * keys, so that nobody but the enclave can wrap rows of the wallet or the master key.
+ * keys, so that only the enclave can wrap rows of the wallet or the master key.
  *
  * @module
  */
 import type { EncryptionContext } from "./kms_limits.ts";
 
-/** What the enclave expects unless `--tsk-context` says otherwise. */
+/** What the enclave expects unless `--tsk-context` is given. */
 export const TSK_CONTEXT = { app: "denclave", purpose: "tsk" } as const satisfies EncryptionContext;
 
 /**

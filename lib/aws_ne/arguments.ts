@@ -1,5 +1,5 @@
 /**
- * Checks of what goes to the SDK, made before any C code sees it: each names the parameter and the remedy.
+ * Checks of the SDK's arguments, made before any C code sees them: each error names the parameter and the remedy.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { isRegion } from "../aws/region.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
 import { SdkArgumentError } from "./errors.ts";
 
-/** Algorithms that Decrypt through the SDK knows. */
+/** Algorithms that the SDK's Decrypt supports. */
 export const ENCRYPTION_ALGORITHMS: readonly string[] = [
   "SYMMETRIC_DEFAULT",
   "RSAES_OAEP_SHA_1",

@@ -1,13 +1,13 @@
 /**
- * The one way in which a warm client calls KMS: a request that we write, over the SDK's connection and signed by it, with the Recipient that makes
- * it attested; the answer's envelope opened by the SDK. In place of the SDK's own `…_blocking` functions, because:
+ * How a warm client calls KMS: this module writes the request, with the Recipient that makes it attested; the SDK signs it, sends it over its
+ * connection and opens the envelope of the response. This replaces the SDK's own `…_blocking` functions, because:
  *
- * - a request on a closed connection never returns, so that the connection is looked at first;
- * - an answer without a well-formed `CiphertextForRecipient` crashes them, so that the field is looked at first;
- * - they drop KMS's own reason, which is in the same answer here;
+ * - a request on a closed connection never returns, so the connection is checked first;
+ * - an answer without a well-formed `CiphertextForRecipient` crashes them, so the field is checked first;
+ * - they drop KMS's error name and message, which this module reads from the response;
  * - their GenerateDataKey cannot carry an EncryptionContext.
  *
- * An answer can still be missed by the SDK, and the call block for ever: the process is then to be killed from outside.
+ * The SDK can still miss a response and block for ever: the process must then be killed from outside.
  *
  * @module
  */
@@ -28,13 +28,13 @@ import { SdkGenericError } from "./errors.ts";
 
 const SYMBOL = "aws_nitro_enclaves_rest_client_request_blocking";
 
-/** No envelope of KMS is as large: 1,024 random bytes take less than 2 KiB. */
+/** All envelopes of KMS are smaller: 1,024 random bytes take less than 2 KiB. */
 const MAX_ENVELOPE_LENGTH = 16 * 1024;
 
 /** OBJECT IDENTIFIER 1.2.840.113549.1.7.3, pkcs7-envelopedData, as DER. */
 const ENVELOPED_DATA = [0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x03];
 
-/** A client whose insides are known. */
+/** A client whose internals are known. */
 export type AttestedConnection = Connection & { readonly internals: ClientInternals };
 
 /** Whether attested requests can be made on a client. */
@@ -70,7 +70,7 @@ export function requestBody(call: KmsCall): Record<string, unknown> {
 /**
  * Makes one attested request.
  *
- * @returns the answer's members; empty when it is no JSON object
+ * @returns the members of the response; empty when it is not a JSON object
  * @throws {ConnectionLost} when the connection is closed, or there was no answer.
  * @throws {SdkGenericError} when the NSM gave no attestation document.
  */
@@ -89,7 +89,7 @@ function request({ sdk, library, internals }: AttestedConnection, call: KmsCall)
     Recipient: { AttestationDocument: encodeBase64(document), KeyEncryptionAlgorithm: "RSAES_OAEP_SHA_256" },
   });
   const target = `TrentService.${operationOf(call)}`;
-  // As late as can be: the NSM takes its time for the document.
+  // Checked as late as possible, since the NSM is slow to make the document.
   if (!sdk.isConnectionOpen(internals)) throw lost();
   const answer = sdk.request(library, internals, target, new TextEncoder().encode(body));
   if (answer === undefined) throw lost();
@@ -101,7 +101,7 @@ function request({ sdk, library, internals }: AttestedConnection, call: KmsCall)
   }
 }
 
-/** Bytes of a base64 member; undefined when it is none, empty, or longer than it can be. */
+/** Bytes of a base64 member; undefined when it is not base64, empty, or too long. */
 function bytesOf(member: unknown, maxLength: number): Uint8Array<ArrayBuffer> | undefined {
   if (typeof member !== "string" || member === "" || member.length > 2 * maxLength) return undefined;
   try {
@@ -116,17 +116,17 @@ function bytesOf(member: unknown, maxLength: number): Uint8Array<ArrayBuffer> | 
 export function isEnvelopedData(bytes: Uint8Array): boolean {
   const [tag, length] = bytes;
   if (tag !== 0x30 || length === undefined) return false;
-  // 0x80 is the indefinite form; above it come so many octets of length.
+  // 0x80 is the indefinite form; a larger value gives the number of length octets.
   const start = 2 + (length > 0x80 ? length & 0x7f : 0);
   return ENVELOPED_DATA.every((byte, index) => bytes[start + index] === byte);
 }
 
 /**
- * Runs a call by one attested request.
+ * Makes a call with one attested request.
  *
  * @throws {ConnectionLost} when the connection is closed, or there was no answer.
- * @throws {SdkKmsDecryptError | SdkKmsDataKeyError | SdkKmsRandomError} with KMS's reason where KMS refused.
- * @throws {SdkGenericError} when the NSM or the envelope is at fault.
+ * @throws {SdkKmsDecryptError | SdkKmsDataKeyError | SdkKmsRandomError} with KMS's error where KMS refused.
+ * @throws {SdkGenericError} when the NSM fails or the envelope is invalid.
  */
 export function runAttested(connection: AttestedConnection, call: KmsCall): KmsCallResult {
   const answer = request(connection, call);
@@ -156,7 +156,7 @@ export function runAttested(connection: AttestedConnection, call: KmsCall): KmsC
 }
 
 /**
- * Asks KMS why it refused a call that a `…_blocking` function made: the same request once more.
+ * Finds out why KMS refused a call of a `…_blocking` function, by making the same request again.
  *
  * @throws {ConnectionLost} as {@link runAttested}
  */

@@ -1,5 +1,5 @@
 /**
- * KMS calls by the SDK's own `…_blocking` functions: for the one-shot functions, and for warm clients whose insides are not known.
+ * KMS calls with the SDK's own `…_blocking` functions: for the one-shot functions, and for warm clients whose internals are not known.
  *
  * @module
  */
@@ -19,10 +19,10 @@ import {
 import { type KmsReason, SdkGenericError, SdkKmsDataKeyError } from "./errors.ts";
 
 /**
- * Runs a call on a client.
+ * Makes a call on a client.
  *
  * @throws {ConnectionLost} when there was no answer at all.
- * @throws {SdkKmsDecryptError | SdkKmsDataKeyError | SdkKmsRandomError} with KMS's reason where that could be had.
+ * @throws {SdkKmsDecryptError | SdkKmsDataKeyError | SdkKmsRandomError} with KMS's error where it is known.
  */
 export function runBlocking(connection: Connection, call: KmsCall): KmsCallResult {
   switch (call.kind) {
@@ -93,7 +93,7 @@ function random(connection: Connection, call: RandomCall): KmsCallResult {
   throw failure(connection, call, "aws_kms_generate_random_blocking");
 }
 
-/** The SDK drops KMS's reason, so that it is asked for once more where that is possible. */
+/** The SDK drops KMS's error, so the call is repeated to get it where that is possible. */
 function failure(connection: Connection, call: KmsCall, symbol: string): Error {
   const sdk = connection.sdk.lastError();
   let reason: KmsReason | undefined;

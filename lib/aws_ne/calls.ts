@@ -1,6 +1,6 @@
 /**
- * What a KMS call is, the checks before it, and the making of a client. `attested_request.ts` and `blocking_calls.ts` run calls; the warm session
- * and the one-shot functions are made of these.
+ * The types of KMS calls, their checks, and the creation of a client. `attested_request.ts` and `blocking_calls.ts` make the calls; the warm
+ * session and the one-shot functions use all of these.
  *
  * @module
  */
@@ -43,7 +43,7 @@ export interface DecryptCall {
   readonly kind: "decrypt";
   /** KMS's CiphertextBlob, 1 to 6144 bytes. */
   readonly ciphertext: Uint8Array<ArrayBuffer>;
-  /** The key's ARN. Omitted only where the ciphertext alone is to say. */
+  /** The key's ARN. Omitted only where the ciphertext identifies the key. */
   readonly keyId?: string | undefined;
   /** Defaults to SYMMETRIC_DEFAULT where a key id is given. */
   readonly algorithm?: string | undefined;
@@ -74,7 +74,7 @@ export interface RandomCall {
 /** Any call. */
 export type KmsCall = DecryptCall | DataKeyCall | RandomCall;
 
-/** What a call gives. `ciphertext` is there for a data key only. */
+/** The result of a call. Only a data key has `ciphertext`. */
 export interface KmsCallResult {
   /** The caller's to dispose. */
   readonly plaintext: SecretBytes;
@@ -82,18 +82,18 @@ export interface KmsCallResult {
   readonly ciphertext?: Uint8Array<ArrayBuffer>;
 }
 
-/** An initialised SDK with a client on it. */
+/** An initialised SDK with a client. */
 export interface Connection {
   readonly sdk: NitroSdk;
   readonly library: SdkLibrary;
   readonly client: KmsClient;
-  /** What an attested request needs of the client; or why it cannot be made with these libraries. */
+  /** The client's internals for attested requests; or why these libraries do not support them. */
   readonly internals: ClientInternals | { readonly unknown: string };
 }
 
 /**
- * There was no answer from KMS: the connection is gone. The call may be made again on a new one, since all of them are idempotent. Its `cause` is
- * the error to throw where that is final.
+ * KMS did not answer, and the connection is lost. The call may be repeated on a new one, since all calls are idempotent. `cause` is the error
+ * to throw when no further attempt is made.
  */
 export class ConnectionLost extends Error {
   /** Of the class. */
@@ -101,7 +101,7 @@ export class ConnectionLost extends Error {
   /** The error to throw where no further attempt is made. */
   override readonly cause: SdkError;
 
-  /** Of a call that was not answered. */
+  /** Made for a call that KMS did not answer. @param cause the error to throw in the end */
   constructor(cause: SdkError) {
     super("KMS did not answer");
     this.cause = cause;
@@ -140,7 +140,7 @@ export function callError(
   });
 }
 
-/** @throws {SdkArgumentError} that names the first parameter that cannot be right. */
+/** @throws {SdkArgumentError} that names the first invalid parameter. */
 export function checkCall(region: string, credentials: Credentials, call: KmsCall): void {
   checkRegion(region);
   checkCredentials(credentials);

@@ -1,7 +1,6 @@
 /**
- * What can go wrong between here and KMS through the SDK, one class a step. Each carries the failed symbol, the
- * SDK's own error where it has one (often it has none: `aws_last_error()` stays 0) and KMS's own words where they
- * could be had.
+ * The errors of KMS calls through the SDK, one class for each step. Each carries the failed symbol, the SDK's own
+ * error where it has one (often `aws_last_error()` stays 0), and KMS's error name and message where they are known.
  *
  * @module
  */
@@ -24,25 +23,25 @@ export class SdkArgumentError extends SdkError {
   override readonly code = "invalid_argument";
 }
 
-/** A Decrypt did not work. */
+/** A Decrypt failed. */
 export class SdkKmsDecryptError extends SdkError {
   /** Stable, for programs. */
   override readonly code = "sdk_kms_decrypt";
 }
 
-/** A GenerateDataKey did not work. */
+/** A GenerateDataKey failed. */
 export class SdkKmsDataKeyError extends SdkError {
   /** Stable, for programs. */
   override readonly code = "sdk_kms_data_key";
 }
 
-/** A GenerateRandom did not work. */
+/** A GenerateRandom failed. */
 export class SdkKmsRandomError extends SdkError {
   /** Stable, for programs. */
   override readonly code = "sdk_kms_random";
 }
 
-/** The SDK did not come back before the deadline. */
+/** The SDK did not return before the deadline. */
 export class SdkTimeoutError extends SdkError {
   /** Stable, for programs. */
   override readonly code = "kms_timeout";
@@ -54,7 +53,7 @@ export class SdkProcessError extends SdkError {
   override readonly code = "sdk_process";
 }
 
-/** As many calls wait for the SDK as may wait. */
+/** The queue of calls to the SDK is full. */
 export class SdkBusyError extends SdkError {
   /** Stable, for programs. */
   override readonly code = "sdk_busy";
@@ -76,7 +75,7 @@ export const SDK_ERROR_CLASSES = {
   SdkBusyError,
 } as const;
 
-// A bundler that makes names short makes those of classes short as well: errors cross processes by these.
+// A minifier also shortens class names, and errors are sent between processes by these names.
 for (const [name, errorClass] of Object.entries(SDK_ERROR_CLASSES)) {
   Object.defineProperty(errorClass, "name", { value: name });
 }

@@ -58,12 +58,12 @@ export { WarmSession, type WarmSessionOptions, type WarmSessionState } from "./w
 export interface CallKmsDecryptOptions extends DecryptOptions {
   /** Such as `us-west-2`. */
   readonly region: string;
-  /** Of the parent's IAM role. */
+  /** Those of the parent's IAM role. */
   readonly credentials: CredentialStrings;
 }
 
 /**
- * What an app calls: bytes in, bytes out, in place of running `kmstool_enclave_cli decrypt` and cutting "PLAINTEXT: " off its output.
+ * KMS Decrypt for an app: bytes in, bytes out. Replaces running `kmstool_enclave_cli decrypt` and cutting "PLAINTEXT: " off its output.
  *
  * @param ciphertext KMS's CiphertextBlob, 1 to 6144 bytes
  * @returns the plaintext, the caller's to wipe

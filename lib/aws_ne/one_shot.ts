@@ -1,7 +1,7 @@
 /**
- * KMS in one call each: library init to library clean-up, everything released in reverse order whatever happens. Plain
- * synchronous functions that block; for a process that ends after, since destroying a client races with its event
- * loop (upstream issue 95). A service uses the warm session.
+ * One-shot KMS calls: each initialises the library, makes the call, and releases everything in reverse order, also after
+ * an error. The functions are synchronous and block. Use them in a process that ends afterwards, since destroying a
+ * client races with its event loop (upstream issue 95). A service uses the warm session.
  *
  * @module
  */
@@ -21,7 +21,7 @@ import { runBlocking } from "./blocking_calls.ts";
 import type { Credentials } from "../aws/credentials.ts";
 import { SdkKmsDataKeyError } from "./errors.ts";
 
-/** The parent's vsock-proxy where the SDK's own tools expect it. */
+/** The address where the SDK's own tools expect the parent's vsock-proxy. */
 export const DEFAULT_ENDPOINT: ProxyEndpoint = {
   cid: AWS_NE_VSOCK_PROXY_ADDR,
   port: AWS_NE_VSOCK_PROXY_PORT,
@@ -29,11 +29,11 @@ export const DEFAULT_ENDPOINT: ProxyEndpoint = {
 
 /** Options of every one-shot call. */
 export interface OneShotOptions {
-  /** Already open libraries; without, they are opened in the stated order. */
+  /** Already open libraries; by default, they are searched in the usual folders. */
   readonly sdk?: NitroSdk | undefined;
   /** The parent's vsock-proxy; CID 3, port 8000 by default. */
   readonly endpoint?: ProxyEndpoint | undefined;
-  /** Bytes to seed the kernel's entropy pool with before the call. Outside an enclave that does nothing. */
+  /** Bytes to seed the kernel's entropy pool with before the call. Outside an enclave this has no effect. */
   readonly seedBytes?: number;
 }
 
@@ -75,7 +75,7 @@ function oneShot(
 }
 
 /**
- * KMS Decrypt with attestation, in one call (F4).
+ * KMS Decrypt with attestation, in one call.
  *
  * @param region such as `us-west-2`
  * @param credentials borrowed; wiping them stays the caller's
@@ -96,9 +96,9 @@ export function kmsDecrypt(
 
 /** A data key: in the clear, and wrapped by the KMS key. */
 export interface DataKey {
-  /** The key itself, the caller's to dispose. */
+  /** The plaintext key, the caller's to dispose. */
   readonly plaintext: SecretBytes;
-  /** The key as KMS wrapped it: KMS's CiphertextBlob. */
+  /** The wrapped key: KMS's CiphertextBlob. */
   readonly ciphertext: Uint8Array<ArrayBuffer>;
 }
 

@@ -1,12 +1,12 @@
 /**
- * The warm session (F7): the library initialised once, a client kept for each set of credentials. Synchronous and blocking: it lives in an SDK process,
- * never in the process that serves.
+ * The warm session: the library initialised once, a client kept for each set of credentials. Synchronous and blocking: it runs in an SDK process,
+ * never in the service's process.
  *
- * It makes each call once. A client whose connection is closed, or that was idle for long, is replaced before a call; after a call without an
- * answer the client is dropped and {@link ConnectionLost} thrown: who asked makes the call again.
+ * It makes each call once. A client whose connection is closed, or that was idle for long, is replaced before a call. After a call without an
+ * answer, it drops the client and throws {@link ConnectionLost}: the caller then repeats the call.
  *
- * It never destroys a client, since that races with the client's event loop and can crash the process (upstream issue 95). Clients that were
- * replaced are set aside and counted; the process is replaced when it has made so many.
+ * It never destroys a client, since that races with the client's event loop and can crash the process (upstream issue 95). Replaced
+ * clients are kept and counted; the process is replaced when it has made too many.
  *
  * @module
  */
@@ -32,17 +32,17 @@ export interface WarmSessionOptions {
   readonly endpoint: ProxyEndpoint;
   /** Bytes to seed the kernel's entropy pool with at the start; 0 for none. */
   readonly seedBytes: number;
-  /** A client that was not used for this long is made anew: KMS closes idle connections. Milliseconds. */
+  /** A client that was idle for this long is replaced: KMS closes idle connections. Milliseconds. */
   readonly idleMs: number;
-  /** Clients warm at a time. */
+  /** Warm clients to keep at a time. */
   readonly maxWarm: number;
   /** Milliseconds on a monotonic clock. */
   readonly now: () => number;
-  /** Told before a client is made, which may take half a minute, and after: a call itself should be fast. */
+  /** Called before and after a client is made, which may take half a minute, unlike a call itself. */
   readonly onPhase?: (phase: "connecting" | "calling") => void;
 }
 
-/** What a session tells of itself. */
+/** The state of a session. */
 export interface WarmSessionState {
   /** Where the libraries were found. */
   readonly directory: string;
@@ -52,9 +52,9 @@ export interface WarmSessionState {
   readonly clientsWarm: number;
   /** Clients that were replaced, and live until the process ends. */
   readonly clientsSetAside: number;
-  /** Clients made, or tried to: each leaves something behind. */
+  /** Clients made, including failed attempts: each leaks some resources. */
   readonly clientsMade: number;
-  /** Why the last client was called by the `…_blocking` functions; undefined where attested requests can be made. */
+  /** Why the last client uses the `…_blocking` functions; undefined where it supports attested requests. */
   readonly blockingBecause?: string;
 }
 
@@ -70,7 +70,7 @@ export class WarmSession implements Disposable {
   #library: SdkLibrary;
   #entropySeeded: boolean;
   #warm = new Map<string, WarmClient>();
-  /** Held so that nothing of them is collected while their threads run. */
+  /** Keeps their memory from being collected while their threads run. */
   #setAside: KmsClient[] = [];
   #made = 0;
   #blockingBecause: string | undefined;
@@ -87,11 +87,11 @@ export class WarmSession implements Disposable {
     this.#library = stack.use(this.#sdk.initLibrary());
     this.#entropySeeded = options.seedBytes > 0 && this.#sdk.seedEntropy(options.seedBytes);
     this.#blockingBecause = this.#sdk.missingForRequests();
-    // Neither is ever closed: clients are left to the end of the process, and they need both.
+    // Neither is ever closed: clients exist until the process ends, and they need both.
     stack.move();
   }
 
-  /** What it tells of itself. */
+  /** The state of this session. */
   get state(): WarmSessionState {
     return {
       directory: this.#sdk.directory,
@@ -104,7 +104,7 @@ export class WarmSession implements Disposable {
   }
 
   /**
-   * Runs a call, on a warm client where there is one whose connection is open.
+   * Makes a call, on a warm client if there is one with an open connection.
    *
    * @throws {ConnectionLost} when KMS did not answer; the next call opens a new client.
    * @throws {SdkError} of the step that failed
@@ -133,7 +133,7 @@ export class WarmSession implements Disposable {
       this.#setAsideClient(key);
       return undefined;
     }
-    // Re-inserted, so that the map's order is that of use.
+    // Re-inserted, so that the map is ordered by last use.
     this.#warm.delete(key);
     this.#warm.set(key, warm);
     return warm;

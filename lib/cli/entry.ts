@@ -1,5 +1,5 @@
 /**
- * The end of every entry point: runs a command line, prints what it failed with, and exits. The only module of `lib/` that ends the process.
+ * Runs an entry point's command line, prints its error, and exits. The only module of `lib/` that ends the process.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import { describeFailure } from "./failure.ts";
 import { exitProcess } from "./process_guard.ts";
 
 /**
- * Runs `main` and exits with its code. A thrown error goes to stderr as words.
+ * Runs `main` and exits with its code. A thrown error is described on stderr.
  *
  * @param describe what to print for an error, and its exit code; by default {@link describeFailure}
  */

@@ -7,12 +7,12 @@ import { EnclaveError, messageOf, positionOf } from "../errors.ts";
 import { EXIT } from "./options.ts";
 
 const DISK_FULL_HINT = "The disk is full: free space on it, then run the command again.";
-/** By the system (ENOSPC, EDQUOT) and by SQLite. */
+/** The messages of the system (ENOSPC, EDQUOT) and of SQLite. */
 const DISK_FULL =
   /os error (28|122)\)|\bENOSPC\b|\bEDQUOT\b|no space left on device|database or disk is full/i;
 const MAX_CAUSES = 8;
 
-/** Something that was thrown, and its causes. */
+/** A thrown value and its causes. */
 function* causesOf(thrown: unknown): Generator<Error> {
   let current = thrown;
   for (let depth = 0; current instanceof Error && depth < MAX_CAUSES; depth++) {
@@ -21,7 +21,7 @@ function* causesOf(thrown: unknown): Generator<Error> {
   }
 }
 
-/** A failure as it is told: one that comes of a full disk says so, whatever was being written. */
+/** Describes a failure. One that was caused by a full disk says so. */
 export function namedFailure(thrown: unknown): unknown {
   for (const { message } of causesOf(thrown)) {
     if (!DISK_FULL.test(message)) continue;
@@ -31,13 +31,13 @@ export function namedFailure(thrown: unknown): unknown {
   return thrown;
 }
 
-/** Whether a file that the command line names is not there. An address is no file. */
+/** Whether a file named on the command line does not exist. Addresses are not files. */
 export function isMissingFile(thrown: unknown): boolean {
   return thrown instanceof EnclaveError && thrown.code === "eif_unreadable" &&
     [...causesOf(thrown)].some((cause) => cause instanceof Deno.errors.NotFound);
 }
 
-/** What to print on stderr for something that ended the program, and its exit code. */
+/** What to print on stderr for an error that ended the program, and its exit code. */
 export function describeFailure(failed: unknown): { readonly text: string; readonly exitCode: number } {
   const thrown = namedFailure(failed);
   if (!(thrown instanceof EnclaveError)) {

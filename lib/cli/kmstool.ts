@@ -1,6 +1,6 @@
 /**
  * `decrypt`, `genkey` and `genrandom` with the options, output lines and exit codes of AWS's `kmstool_enclave_cli`, so that a caller of
- * that program can switch by changing a path. Unlike it, a failure says why, on stderr.
+ * that program can switch by changing a path. Unlike that program, it prints the reason of a failure on stderr.
  *
  * @module
  */
@@ -20,18 +20,18 @@ import { helpLines, type Options, type OptionSpec, parseOptions, UsageError } fr
 export const KMSTOOL_COMMANDS = ["decrypt", "genkey", "genrandom"] as const;
 export type KmstoolCommand = typeof KMSTOOL_COMMANDS[number];
 
-/** What the drop-in needs of its process. */
+/** The process's functions that the drop-in uses. */
 export interface KmstoolIo {
   readonly stdout: (text: string) => void;
   readonly stderr: (text: string) => void;
-  /** Opens the SDK; called only after the options were found right. */
+  /** Opens the SDK; called only after the options were checked. */
   readonly openSdk: () => NitroSdk;
 }
 
-/** As the original does before its first TLS handshake. */
+/** Seeds the kernel's pool, as the original does before its first TLS handshake. */
 const SEED_LENGTH = 1024;
 const USAGE_EXIT = 1;
-/** The original returns -1 from main. */
+/** The original returns -1 from main, so the shell sees 255. */
 const FAILURE_EXIT = 255;
 
 const SHARED: readonly OptionSpec[] = [
@@ -77,7 +77,7 @@ function required(options: Options, name: string): string {
   return value;
 }
 
-/** What the options ask for, checked before the SDK is opened. */
+/** The call that the options describe, checked before the SDK is opened. */
 function prepare(
   command: KmstoolCommand,
   options: Options,

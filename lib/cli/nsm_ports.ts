@@ -1,6 +1,6 @@
 /**
- * What the production entry learns of the machine at its start: the NSM, opened; whose random numbers the kernel has; the self-test. All through
- * libc, whose permission is given up after: what was opened stays open.
+ * What the production entry opens and checks at its start: the NSM, the source of the kernel's random numbers, the self-test. All of it goes through
+ * libc; its permission is revoked afterwards, and open files stay open.
  *
  * @module
  */
@@ -20,19 +20,19 @@ export interface NsmPorts extends Disposable {
   /** Undefined on a host. */
   readonly nsm: Nsm | undefined;
   readonly entropy: EntropySource;
-  /** At the start. */
+  /** The checks at the start. */
   readonly measurements: Measurements | undefined;
   /** The checks as they are now. */
   readonly selfTest: () => Promise<readonly SelfCheck[]>;
-  /** What a person should know: why there is none where there should be one. */
+  /** A warning for the operator: why there is no NSM where one is expected. */
   readonly warnings: readonly string[];
 }
 
-/** Opens them. Never throws: a service without attestation documents still serves keys. */
+/** Opens the ports. Never throws: a service without attestation documents still serves keys. */
 export async function openNsmPorts(): Promise<NsmPorts> {
   using opened = new DisposableStack();
   try {
-    // Stays open, since `health` reads again what it shows.
+    // Stays open, since `health` runs the checks again.
     const files = opened.use(openSmallFiles(`look for ${NSM_DEVICE}`));
     const readText = (path: string) => {
       const bytes = files.read(path, MAX_FILE_LENGTH);
@@ -70,7 +70,7 @@ export async function openNsmPorts(): Promise<NsmPorts> {
       [Symbol.dispose]: () => {},
     };
   } finally {
-    // Symbols that are open stay so.
+    // Open symbols keep working.
     for (const path of LIBC_PATHS) Deno.permissions.revokeSync({ name: "ffi", path });
   }
 }

@@ -11,19 +11,19 @@ export interface OptionSpec {
   readonly name: string;
   readonly short?: string;
   readonly env?: string;
-  /** What `env` was called before: refused where it would have been read. */
+  /** The former name of `env`: an error if only this one is set. */
   readonly formerEnv?: string;
   /** Placeholder for the help, such as `PORT`. */
   readonly value?: string;
-  /** May be given again; in the environment, and within one value, commas separate. */
+  /** May be repeated; commas separate values in the environment and within one value. */
   readonly multiple?: boolean;
   readonly default?: string;
-  /** An empty value is an error, and not as if there was none; so is a single-valued flag given twice: for what must not go missing by a slip. */
+  /** An empty value is an error, instead of counting as none; so is a single-valued flag given twice. For options that must not be lost by mistake. */
   readonly refuseEmpty?: boolean;
   readonly help: string;
 }
 
-/** An option of the measured configuration: its table says of each whether it may be empty. */
+/** An option of the measured configuration: it must state whether it may be empty. */
 export interface MeasuredOptionSpec extends OptionSpec {
   readonly refuseEmpty: boolean;
 }
@@ -31,13 +31,13 @@ export interface MeasuredOptionSpec extends OptionSpec {
 /** Exit codes of every command but the kmstool drop-in. */
 export const EXIT = {
   ok: 0,
-  /** It ran, and what it looked at is not as it should be. */
+  /** The command ran, and a check failed. */
   failed: 1,
   /** The command line or the configuration is wrong. */
   usage: 2,
-  /** Something that it needs is not there: libraries, an address, a service. */
+  /** Something required is unavailable: libraries, an address, a service. */
   unavailable: 69,
-  /** It had to end itself. */
+  /** Fatal internal error. */
   software: 70,
   /** Whatever read its output has closed it: as of a program that SIGPIPE ended. */
   closedPipe: 141,
@@ -50,13 +50,13 @@ export class UsageError extends EnclaveError {
   }
 }
 
-/** The options, read. */
+/** The parsed options. */
 export class Options {
   #values: ReadonlyMap<string, readonly string[]>;
   #flags: ReadonlySet<string>;
   readonly positionals: readonly string[];
 
-  /** @param flags names of those that the command line has, as opposed to the environment or a default */
+  /** @param flags names of the options given on the command line, as opposed to the environment or a default */
   constructor(
     values: ReadonlyMap<string, readonly string[]>,
     positionals: readonly string[],
@@ -67,12 +67,12 @@ export class Options {
     this.positionals = positionals;
   }
 
-  /** Whether the command line has the option: it then wins over the environment's value of any other. */
+  /** Whether the option was given on the command line: it then takes precedence over the environment. */
   isFlag(name: string): boolean {
     return this.#flags.has(name);
   }
 
-  /** As these options, with values for the names that have none. */
+  /** A copy of these options with defaults for names without a value. */
   filled(values: ReadonlyMap<string, readonly string[]>): Options {
     return new Options(new Map([...values, ...this.#values]), this.positionals, this.#flags);
   }
@@ -83,23 +83,23 @@ export class Options {
   }
 
   /**
-   * All values of an option that may be given again; commas separate.
+   * All values of a repeatable option; commas separate values.
    *
-   * @throws {UsageError} when it was given, and holds nothing: whoever wrote it meant something.
+   * @throws {UsageError} when it was given without any value, which is a mistake.
    */
   list(name: string): readonly string[] {
     const given = this.#values.get(name);
     const parts = (given ?? []).flatMap((value) => value.split(",")).map((part) => part.trim())
       .filter((part) => part !== "");
     if (given === undefined || parts.length > 0) return parts;
-    throw new UsageError(`--${name} was given, but nothing is in it`, "Give a value, or leave it out.");
+    throw new UsageError(`--${name} was given without a value`, "Give a value, or leave it out.");
   }
 
   /**
    * As {@link list}, each parsed.
    *
    * @param identity the same text for the same value, however it was written
-   * @throws {UsageError} when a value is there twice: one of the two is a mistake.
+   * @throws {UsageError} when a value is repeated, which is a mistake.
    */
   distinct<T>(
     name: string,
@@ -112,7 +112,7 @@ export class Options {
       const id = identity(value);
       if (found.has(id)) {
         throw new UsageError(
-          `Cannot use ${JSON.stringify(text)} for --${name}: it is there twice`,
+          `Cannot use ${JSON.stringify(text)} for --${name}: it is given twice`,
           "Name each value once.",
         );
       }
@@ -121,7 +121,7 @@ export class Options {
     return [...found.values()];
   }
 
-  /** As {@link list}, for values that may have commas in them: each as it was given. */
+  /** As {@link list}, for values that may contain commas: they are not split. */
   each(name: string): readonly string[] {
     return this.#values.get(name) ?? [];
   }
@@ -175,8 +175,8 @@ const SWITCH_WORDS: Readonly<Record<string, string>> = {
 /**
  * Reads options.
  *
- * @param env gives an environment variable; asked only for those of the table
- * @throws {UsageError} that names what is unknown, and the nearest that is known.
+ * @param env reads an environment variable; called only for those of the table
+ * @throws {UsageError} that names an unknown option, and the nearest known one.
  */
 export function parseOptions(
   specs: readonly OptionSpec[],
@@ -216,14 +216,14 @@ export function parseOptions(
       given.push("true");
       continue;
     }
-    // "-" followed by more would be the next option, eaten by accident; "--name=-x" says that it is meant.
+    // A value that starts with "-" is probably the next option; "--name=-x" makes it explicit.
     const eaten = token.value?.startsWith("-") && token.value !== "-" && !token.inlineValue;
     if (token.value === undefined || eaten) {
       throw new UsageError(`Option ${token.rawName} needs a value`, `${token.rawName} ${spec.value}`);
     }
     if (token.value === "" && spec.refuseEmpty === true) {
       throw new UsageError(
-        `${token.rawName} is given, but nothing is in it`,
+        `${token.rawName} is given without a value`,
         "Give it a value, or leave it out.",
       );
     }
@@ -237,7 +237,7 @@ export function parseOptions(
     if (given > 0) continue;
     const fromEnv = spec.env === undefined ? undefined : env(spec.env);
     if (fromEnv === "" && spec.refuseEmpty === true) {
-      throw new UsageError(`${spec.env} is set, but nothing is in it`, "Give it a value, or unset it.");
+      throw new UsageError(`${spec.env} is set, but empty`, "Give it a value, or unset it.");
     }
     const isMissing = (fromEnv ?? "") === "" && !flags.has("help");
     if (isMissing && spec.formerEnv !== undefined && (env(spec.formerEnv) ?? "") !== "") {
@@ -272,7 +272,7 @@ function suggestion(name: string, specs: readonly OptionSpec[]): string {
     : `Did you mean --${near}? --help lists the options.`;
 }
 
-/** The candidate with the smallest edit distance, if it is near enough to be what was meant. */
+/** The candidate with the smallest edit distance, if it is near enough to be a suggestion. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
@@ -321,7 +321,7 @@ export const COMMON_OPTIONS = [
 ] as const satisfies readonly OptionSpec[];
 
 /**
- * Takes the command off the front of a command line; without one, `serve`.
+ * Splits the command from a command line; `serve` by default.
  *
  * @throws {UsageError} with the nearest command.
  */

@@ -1,12 +1,12 @@
 /**
- * Keeps the workflow, which is others' code, from ending the process: the keys are in its memory alone.
+ * Keeps the workflow, which is third-party code, from ending the process: the keys exist only in its memory.
  *
  * @module
  */
 import process from "node:process";
 import type { Log } from "../log.ts";
 
-/** Deno's own, taken before it is replaced. */
+/** Deno's own function, saved before it is replaced. */
 const exit = Deno.exit;
 
 /** Ends the process, also while it is guarded. */
@@ -21,13 +21,13 @@ function refuse(): never {
 /** Options of {@link guardProcess}. */
 export interface GuardOptions {
   readonly log: Log;
-  /** Whether the log shows an error's words. Never in production: they may be made of the data, and the parent reads the log. */
+  /** Whether the log shows error messages. Never in production: they may contain data, and the parent reads the log. */
   readonly isDevelopment: boolean;
 }
 
 /**
- * From here on `Deno.exit` throws, and a rejection or an exception that nobody caught is logged and does not end the process. Disposing of it
- * undoes that.
+ * Makes `Deno.exit` throw, and logs unhandled rejections and uncaught exceptions instead of ending the process. Disposing the result
+ * undoes this.
  */
 export function guardProcess({ log, isDevelopment }: GuardOptions): Disposable {
   const undo = new DisposableStack();
@@ -64,7 +64,7 @@ export function guardProcess({ log, isDevelopment }: GuardOptions): Disposable {
 const PERMISSIONS = ["read", "write", "net", "env", "run", "ffi", "sys"] as const;
 
 /**
- * The kinds of permission that the process holds.
+ * The names of the permissions that the process holds.
  *
  * @param grants what the process was started with. A query without a path does not see a grant that names one (measured with 2.6 and 2.9), so
  * each has to be asked for.
@@ -79,7 +79,7 @@ export function heldPermissions(grants: readonly Deno.PermissionDescriptor[] = [
   );
 }
 
-/** Gives permissions up for good. Without a path this takes those that name one as well (measured with 2.6 and 2.9). */
+/** Gives permissions up for good. Revoking without a path also revokes grants that name a path (measured with Deno 2.6 and 2.9). */
 export function giveUpPermissions(names: readonly (typeof PERMISSIONS)[number][]): void {
   for (const name of names) Deno.permissions.revokeSync({ name });
 }

@@ -1,11 +1,11 @@
 /**
- * A report of steps: aligned for a person, JSON for a script. A step does what it should, or says what it did instead.
+ * A report of steps: aligned text for people, JSON for scripts.
  *
  * @module
  */
 import { EnclaveError, messageOf } from "../errors.ts";
 
-/** One step, done. */
+/** The result of one step. */
 export interface StepResult {
   readonly section: string;
   readonly step: string;
@@ -20,7 +20,7 @@ const RED = "\x1b[31m";
 const BOLD = "\x1b[1m";
 const RESET = "\x1b[0m";
 
-/** Runs steps and keeps what came of them. */
+/** Runs steps and keeps their results. */
 export class Report {
   readonly results: StepResult[] = [];
   #onStep: (result: StepResult) => void;
@@ -40,9 +40,9 @@ export class Report {
   }
 
   /**
-   * Runs a step. What it throws makes it a failed one, and the run goes on.
+   * Runs a step. If it throws, the step is recorded as failed, and the run goes on.
    *
-   * @param run gives what was seen, or throws
+   * @param run returns what was seen, or throws
    */
   async step(step: string, run: () => Promise<string> | string): Promise<void> {
     const started = performance.now();

@@ -1,5 +1,5 @@
 /**
- * Runs the service from its configuration until it is told to end. What both entries do alike.
+ * Runs the service from its configuration until it is told to end. Used by the production and the development entry.
  *
  * @module
  */
@@ -19,39 +19,39 @@ import { guardProcess, heldPermissions } from "./process_guard.ts";
 import type { SelfCheck } from "./self_test.ts";
 import { measuredConfiguration, type ServeConfig } from "./serve.ts";
 
-/** What an entry gives. */
+/** What an entry provides. */
 export interface RunIo {
   readonly events: EventLog;
-  /** Resolves when the service is to end. Asked for before anything else starts: a signal must not end the process half-way. */
+  /** Resolves when the service is to end. Called before anything else starts, so that a signal cannot end the process half-way. */
   readonly signalled: Promise<string>;
   readonly workflow: SessionKeyOptions["workflow"];
   /** What is known of the kernel's random numbers. */
   readonly entropy: EntropySource;
   /** The NSM, where there is one. */
   readonly attester?: Attester | undefined;
-  /** AES-256-GCM; `node:crypto` unless given. */
+  /** AES-256-GCM; `node:crypto` by default. */
   readonly aead: Aead;
-  /** Of this image, where there is an NSM. */
+  /** The PCRs of this image, where there is an NSM. */
   readonly measurements?: Measurements | undefined;
-  /** Run for every `health`. */
+  /** The self-test, run for every `health`. */
   readonly selfTest: () => Promise<readonly SelfCheck[]>;
-  /** Shown in `health`, and logged. */
+  /** Warnings, shown in `health` and logged. */
   readonly warnings?: readonly string[];
-  /** What the process was started with, for saying what it still holds. */
+  /** The permissions that the process was started with, to report which ones it still holds. */
   readonly grants?: readonly Deno.PermissionDescriptor[];
-  /** Called once the listener is open: permissions that are no longer needed can go. */
+  /** Called once the listener is open, to revoke permissions that are no longer needed. */
   readonly onListening?: () => void;
-  /** Whether the log shows the words of the workflow's errors. Never in production. */
+  /** Whether the log shows the messages of the workflow's errors. Never in production. */
   readonly isDevelopment?: boolean;
-  /** The KMS, or its being opened: that goes on while the entry opens the rest. */
+  /** The KMS, or a promise of it: it opens while the entry opens the rest. */
   readonly kms: Kms | Promise<Kms>;
 }
 
 /**
- * Waits for the KMS, listens, serves, drains. Takes the KMS over.
+ * Waits for the KMS, listens, serves, drains. Takes ownership of the KMS.
  *
  * @returns the exit code
- * @throws {EnclaveError} when something that it needs is not there.
+ * @throws {EnclaveError} when something required is unavailable.
  */
 export async function runService(config: ServeConfig, io: RunIo): Promise<number> {
   const { events } = io;

@@ -1,5 +1,5 @@
 /**
- * The options of sealed requests. Part of the measured configuration, in every entry.
+ * The options of sealed requests: part of the measured configuration of every entry.
  *
  * @module
  */
@@ -42,7 +42,7 @@ function clientKey(text: string): Uint8Array {
     const key = decodeBase64(text);
     if (key.length === PUBLIC_KEY_LENGTH) return key;
   } catch {
-    // Said below.
+    // Reported below.
   }
   throw new UsageError(
     `Cannot use ${JSON.stringify(text)} for --client-key`,

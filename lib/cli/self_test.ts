@@ -1,5 +1,5 @@
 /**
- * What an enclave can find out about itself before anybody asks: the NSM, debug mode, the clock, random numbers, CA certificates, libraries, memory.
+ * The enclave's checks of itself: the NSM, debug mode, the clock, random numbers, CA certificates, libraries, memory.
  * `health` shows it, and `denclave self-test` prints it.
  *
  * @module
@@ -17,7 +17,7 @@ import { NSM_GENERATOR } from "../service/entropy.ts";
 export interface SelfCheck {
   readonly check: string;
   readonly state: "ok" | "warn" | "fail" | "skipped";
-  /** What was seen, and what to do about it. */
+  /** The finding, and what to do about it. */
   readonly seen: string;
 }
 
@@ -25,13 +25,13 @@ export interface SelfCheck {
 export interface SelfTestSeams {
   readonly nsm: Nsm | undefined;
   readonly kernelGenerator: string | undefined;
-  /** A small file's text; undefined when it is not there. */
+  /** A small file's text; undefined when it does not exist. */
   readonly readText: (path: string) => string | undefined;
   readonly exists: (path: string) => boolean;
   readonly now: () => Date;
 }
 
-/** What was found. */
+/** The results of the self-test. */
 export interface SelfTest {
   readonly checks: readonly SelfCheck[];
   readonly measurements: Measurements | undefined;
@@ -39,9 +39,9 @@ export interface SelfTest {
 
 /** Where the SDK looks for CA certificates (s2n and its build for Amazon Linux and Debian). */
 const TRUST_STORES = ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt"];
-/** KMS allows five minutes. Seconds. */
+/** Clock skew in seconds. KMS allows five minutes. */
 const SKEW = { warn: 60, fail: 240 } as const;
-/** Below this the next large message may be the last. MiB. */
+/** Below this, the next large message may exhaust the memory. MiB. */
 const MEMORY_WARN_MIB = 64;
 /** The NSM answers in milliseconds; its driver would wait for two minutes. */
 const NSM_MS = 5_000;
@@ -155,11 +155,11 @@ export async function runSelfTest(seams: SelfTestSeams): Promise<SelfTest> {
   };
 }
 
-/** An NSM takes milliseconds to sign: who asks more often is shown what was seen last. */
+/** An NSM takes milliseconds to sign: more frequent requests get the last results. */
 const RECHECK_MS = 1_000;
 
 /**
- * The checks, run again whenever they are asked for, at most once a second.
+ * The checks, run again at each request, at most once a second.
  *
  * @param monotonic milliseconds
  */
@@ -176,7 +176,7 @@ export function createSelfTest(
 }
 
 /**
- * Which AES-256-GCM a service uses.
+ * Chooses the AES-256-GCM of a service.
  *
  * @param opened AWS-LC's, of the SDK's libraries; undefined where they do not export it
  */
@@ -200,8 +200,8 @@ const SEED_LENGTH = 256;
 /**
  * Opens the SDK, and has it seed the kernel's pool from the NSM. Not while a service runs in this process.
  *
- * @param open throws when the libraries are not there
- * @param openAead throws when they are not, or when they give wrong results
+ * @param open throws when the libraries are missing
+ * @param openAead throws when they are missing, or give wrong results
  */
 export function checkLibraries(
   open: () => NitroSdk,
@@ -223,7 +223,7 @@ export function checkLibraries(
     return [libraries, requests, {
       check: "seeding by the SDK",
       state: seeded ? "ok" : "warn",
-      seen: seeded ? `${SEED_LENGTH} bytes from the NSM` : "it did not work: outside of an enclave it cannot",
+      seen: seeded ? `${SEED_LENGTH} bytes from the NSM` : "it failed: it works only in an enclave",
     }, chooseAead(openAead()).check];
   } catch (thrown) {
     return [{ check: "libraries", state: "fail", seen: messageOf(thrown) }];

@@ -1,5 +1,5 @@
 /**
- * The options of `serve`, and what they say: the measured configuration. Shared by the production entry and the development one.
+ * The options of `serve`, parsed into the measured configuration. Shared by the production and the development entry.
  *
  * @module
  */
@@ -192,7 +192,7 @@ export const NITRO_OPTIONS = [
   },
 ] as const satisfies readonly MeasuredOptionSpec[];
 
-/** What the options of the SDK's backend say. */
+/** The parsed options of the SDK's backend. */
 export interface NitroConfig {
   readonly processes: number;
   readonly libraryDir: string | undefined;
@@ -203,7 +203,7 @@ export interface NitroConfig {
 /**
  * Reads the options of the SDK's backend.
  *
- * @param requestMs what one request may take
+ * @param requestMs time limit of one request
  * @throws {UsageError} that names the option.
  */
 export function readNitroConfig(options: Options, requestMs: number): NitroConfig {
@@ -222,7 +222,7 @@ export function readNitroConfig(options: Options, requestMs: number): NitroConfi
   };
 }
 
-/** What the options of `serve` say. */
+/** The parsed options of `serve`. */
 export interface ServeConfig {
   readonly address: Address;
   readonly region: string | undefined;
@@ -230,16 +230,16 @@ export interface ServeConfig {
   readonly context: EncryptionContext | undefined;
   readonly configureOnce: boolean;
   readonly requireEpoch: boolean;
-  /** Undefined where any epoch will do. */
+  /** Undefined where any epoch is accepted. */
   readonly minTskEpoch: number | undefined;
   readonly bindProcess: boolean;
   readonly sealed: SealedConfig;
   readonly wallet: WalletConfig;
   readonly minEpoch: number;
   readonly limits: Limits;
-  /** The settings of the SDK's backend as they are written, by option; undefined in an entry that has none. */
+  /** The settings of the SDK's backend as text, by option; undefined in an entry without that backend. */
   readonly sdk: Readonly<Record<string, string | undefined>>;
-  /** The service's thread may be stuck for so long. Milliseconds. */
+  /** How long the service's thread may be blocked. Milliseconds. */
   readonly silenceMs: number;
   readonly drainMs: number;
   readonly logLevel: LogLevel;
@@ -251,7 +251,7 @@ const MAX_TIMEOUT_MS = 3_600_000;
 /**
  * Reads the options.
  *
- * @param parseKey reads a key's name; in the production entry an ARN, and nothing else
+ * @param parseKey reads a key's name; the production entry accepts only an ARN
  * @throws {UsageError | EnclaveError} that names the option.
  */
 export function readServeConfig(
@@ -297,7 +297,7 @@ export function readServeConfig(
 function readLimits(options: Options): Limits {
   const maxMessage = options.number("max-message", { min: 64, max: 256 * 1024 * 1024 });
   const maxInFlight = options.number("max-in-flight", { min: 1024 * 1024, max: 2 ** 40 });
-  // Half of it is for requests under way: one message of the largest size must fit.
+  // Half of it is for requests in progress: one message of the largest size must fit.
   const least = 2 * BYTE_COST * maxMessage;
   if (maxInFlight < least) {
     throw new UsageError(
@@ -315,9 +315,9 @@ function readLimits(options: Options): Limits {
 }
 
 /**
- * The value of --listen or its variable; undefined when --port applies. Of the two, the one on the command line wins over the other's variable.
+ * The value of --listen or its variable; undefined when --port applies. A flag takes precedence over the other option's variable.
  *
- * @throws {UsageError} when both are there.
+ * @throws {UsageError} when both are given.
  */
 export function listenOption(options: Options): string | undefined {
   if (!options.isFlag("port")) return options.text("listen");
@@ -338,7 +338,7 @@ function contextPair(pair: string): readonly [string, string] {
   throw new UsageError(`Cannot use ${JSON.stringify(pair)} for --tsk-context`, "Write name=value.");
 }
 
-/** The configuration but for where it listens and how it logs and ends: hashed into attestation documents. */
+/** The configuration without its listening, logging and shutdown settings: hashed into attestation documents. */
 export function measuredConfiguration(config: ServeConfig): Readonly<Record<string, unknown>> {
   const { keys, region, context, configureOnce, requireEpoch, minTskEpoch, bindProcess } = config;
   const { sealed, wallet, minEpoch, limits, sdk } = config;

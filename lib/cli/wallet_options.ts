@@ -84,7 +84,7 @@ export const WALLET_OPTIONS = [
   },
 ] as const satisfies readonly MeasuredOptionSpec[];
 
-/** What the wallet's options say. */
+/** The parsed options of the wallet. */
 export interface WalletConfig {
   readonly guards: WalletGuards;
   readonly cache: { readonly entries: number; readonly maxAgeMs: number };
@@ -116,12 +116,12 @@ function call(text: string): WalletGuards["calls"][number] {
   return { contract: address("wallet-call", contract), selector: selector.toLowerCase() };
 }
 
-/** As they are, spaces and commas included. */
+/** The values unchanged, spaces and commas included. */
 function messagePrefixes(options: Options): readonly string[] {
   const prefixes = options.each("wallet-message-prefix");
   for (const [index, text] of prefixes.entries()) {
-    if (text === "") refuse("wallet-message-prefix", text, "Every message begins like this.");
-    if (prefixes.indexOf(text) < index) refuse("wallet-message-prefix", text, "It is there twice.");
+    if (text === "") refuse("wallet-message-prefix", text, "An empty prefix would allow every message.");
+    if (prefixes.indexOf(text) < index) refuse("wallet-message-prefix", text, "It is given twice.");
   }
   return prefixes;
 }

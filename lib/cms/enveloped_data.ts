@@ -1,7 +1,7 @@
 /**
- * The envelope that KMS answers an attested request with, `CiphertextForRecipient`: CMS EnvelopedData (RFC 5652, section 6) for one recipient, in the
- * form that the enclave's SDK reads. Its parser walks from header to header, so ContentInfo, EnvelopedData and EncryptedContentInfo have to
- * have indefinite lengths, and all that is between them definite ones.
+ * The envelope in KMS's response to an attested request, `CiphertextForRecipient`: CMS EnvelopedData (RFC 5652, section 6) for one recipient, in the
+ * form that the enclave's SDK reads. Its parser walks from header to header, so ContentInfo, EnvelopedData and EncryptedContentInfo must
+ * have indefinite lengths, and all elements between them definite ones.
  *
  * @module
  */
@@ -20,13 +20,13 @@ import { EnclaveError } from "../errors.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** The one way in which KMS encrypts to a recipient, by its own name. */
+/** The only algorithm with which KMS encrypts to a recipient, by KMS's name. */
 export const KEY_ENCRYPTION_ALGORITHM = "RSAES_OAEP_SHA_256";
 
-/** Bits of a recipient's RSA key. */
+/** Size of a recipient's RSA key in bits. */
 const MODULUS_LENGTH = { min: 2048, max: 4096 } as const;
 const MAX_ENVELOPE_LENGTH = 16 * 1024;
-/** A content has pieces of so many bytes; KMS's largest plaintext has five. */
+/** Bytes of each piece of the content; KMS's largest plaintext has five pieces. */
 const PIECE_LENGTH = 1024;
 const BLOCK_LENGTH = 16;
 const CONTENT_KEY_LENGTH = 32;
@@ -35,7 +35,7 @@ const VERSION = 2;
 
 const OAEP: RsaHashedImportParams = { name: "RSA-OAEP", hash: "SHA-256" };
 
-/** RFC 4055, section 4.1: hash [0] and mask generation [1], both of them said. */
+/** RFC 4055, section 4.1: hash [0] and mask generation [1], both explicit. */
 function rsaesOaep(parameters: Bytes): Bytes {
   const sha256 = element(TAG.sequence, objectIdentifier("2.16.840.1.101.3.4.2.1"), parameters);
   return element(
@@ -54,13 +54,13 @@ function rsaesOaep(parameters: Bytes): Bytes {
 
 /** As KMS writes it: SHA-256 with NULL for parameters. */
 const RSAES_OAEP = rsaesOaep(element(TAG.null));
-/** As others do: without. RFC 4055, section 2.1, has both read. */
+/** Without parameters, as others write it. RFC 4055, section 2.1, requires readers to accept both. */
 const RSAES_OAEP_BARE = rsaesOaep(new Uint8Array(0));
 const AES_256_CBC = objectIdentifier("2.16.840.1.101.3.4.1.42");
 const ENVELOPED_DATA = objectIdentifier("1.2.840.113549.1.7.3");
 const DATA = objectIdentifier("1.2.840.113549.1.7.1");
 
-/** What can be wrong with an envelope: its form, its recipient's key, or that it does not open. */
+/** The errors of an envelope: its form, its recipient's key, or that it cannot be opened. */
 export type CmsErrorCode = "cms_malformed" | "cms_recipient_key" | "cms_open";
 
 const HINTS: Readonly<Record<CmsErrorCode, string>> = {
@@ -69,7 +69,7 @@ const HINTS: Readonly<Record<CmsErrorCode, string>> = {
   cms_open: "It was made for another key, or a byte of it changed on the way.",
 };
 
-/** An envelope that cannot be made, or opened. Never says what was in it. */
+/** An envelope cannot be made or opened. Never quotes its contents. */
 export class CmsError extends EnclaveError {
   /** What is wrong. */
   declare readonly code: CmsErrorCode;
@@ -95,7 +95,7 @@ async function importRecipient(spki: Uint8Array): Promise<CryptoKey> {
 }
 
 /**
- * Puts a plaintext into an envelope for one recipient: AES-256-CBC under a key of its own, which RSAES-OAEP wraps.
+ * Encrypts a plaintext into an envelope for one recipient: AES-256-CBC under a fresh key, which RSAES-OAEP wraps.
  *
  * @param recipient DER of the recipient's SubjectPublicKeyInfo, an RSA key
  * @param plaintext borrowed
@@ -120,7 +120,7 @@ export async function envelopData(recipient: Uint8Array, plaintext: Uint8Array):
   }
 }
 
-/** What an envelope is made of. */
+/** The parts of an envelope. */
 interface Envelope {
   readonly keyIdentifier: Bytes;
   readonly wrappedKey: Bytes;
@@ -177,7 +177,7 @@ function childrenOf(found: BerElement | undefined, tag: number, what: string): r
   return found.children;
 }
 
-/** The contents of a constructed element that has just so many parts: nothing is passed over. */
+/** The parts of a constructed element that must have exactly this many. */
 function parts(
   found: BerElement | undefined,
   tag: number,
@@ -236,7 +236,7 @@ function parse(bytes: Bytes): Envelope {
  *
  * @param privateKey of the recipient: RSA-OAEP with SHA-256, for decrypting
  * @returns the plaintext, which is the caller's to wipe
- * @throws {CmsError} `cms_malformed`; `cms_open`, which does not say at what.
+ * @throws {CmsError} `cms_malformed`; `cms_open`, without a detailed reason.
  */
 export async function openEnvelopedData(privateKey: CryptoKey, envelope: Uint8Array): Promise<Bytes> {
   const { wrappedKey, iv, encrypted } = parse(new Uint8Array(envelope));
@@ -247,7 +247,7 @@ export async function openEnvelopedData(privateKey: CryptoKey, envelope: Uint8Ar
     const aes = await crypto.subtle.importKey("raw", contentKey, "AES-CBC", false, ["decrypt"]);
     return new Uint8Array(await crypto.subtle.decrypt({ name: "AES-CBC", iv }, aes, encrypted));
   } catch {
-    // One error for key, length and padding: more would be an oracle.
+    // One error for key, length and padding: different errors would be a padding oracle.
     throw new CmsError("cms_open", "Cannot open the envelope");
   } finally {
     contentKey?.fill(0);

@@ -1,6 +1,6 @@
 /**
- * The configuration file of the parent and of development: which KMS, which enclaves, where the database is. An enclave reads none: what it may
- * do is in its image (docs/security.md).
+ * The configuration file of the parent and of development: which KMS, which enclaves, where the database is. An enclave reads no such file: its
+ * configuration is in its image (docs/security.md).
  *
  * @module
  */
@@ -15,27 +15,27 @@ import { type Field, Mismatch, type Parser, Section, text, truth, whole, word } 
 
 const ENVIRONMENTS = ["development", "production"] as const;
 
-/** What a configuration is for: in production, nothing is taken that would weaken it. */
+/** The environment of a configuration: in production, settings that weaken security are refused. */
 export type Environment = (typeof ENVIRONMENTS)[number];
 
-/** Which KMS, and how. */
+/** The KMS and its settings. */
 export interface KmsConfig {
   /** The key: its full ARN in production; an id or alias too in development. Undefined: the enclave's only key, in development. */
   readonly keyId: string | undefined;
-  /** Whether KMS wants an attestation document before it releases a key. */
+  /** Whether KMS requires an attestation document before it releases a key. */
   readonly enableAttestation: boolean;
-  /** The key's. */
+  /** The key's region. */
   readonly region: string;
 }
 
-/** An enclave, and how it is reached. */
+/** An enclave and its address. */
 export interface EnclaveConfig {
   /** The row's primary key. */
   readonly enclaveId: number;
   readonly address: Address;
 }
 
-/** How long things may take, milliseconds. */
+/** Time limits, milliseconds. */
 export interface ConfigLimits {
   /** Connecting to an enclave. */
   readonly connectMs: number;
@@ -47,7 +47,7 @@ export interface ConfigLimits {
   readonly credentialsMs: number;
 }
 
-/** A configuration file, read and checked. */
+/** A parsed and checked configuration file. */
 export interface Config {
   readonly environment: Environment;
   readonly kms: KmsConfig;
@@ -69,7 +69,7 @@ const REMOVED = {
   endpoint_url:
     "delete the line; the enclave calls KMS, the gateway does not (deno task dev --kms-endpoint-url)",
 } as const;
-/** As that of the local KMS's keys, and LocalStack's. */
+/** The account of the keys of the local KMS and of LocalStack. */
 const NOBODYS_ACCOUNT = "000000000000";
 const FALLBACK_REGION = "us-east-1";
 
@@ -115,7 +115,7 @@ export async function readConfigFile(file: string): Promise<Config> {
   let bytes: Uint8Array;
   try {
     using handle = await Deno.open(file);
-    // One more than may be: so a file that grows, or a device, is cut off as well.
+    // Reads at most one byte more than allowed, which also bounds growing files and devices.
     const buffer = new Uint8Array(MAX_CONFIG_LENGTH + 1);
     let length = 0;
     for (let read: number | null = 0; read !== null && length < buffer.length; length += read ?? 0) {
@@ -137,7 +137,7 @@ export async function readConfigFile(file: string): Promise<Config> {
   return parseConfig(source, file);
 }
 
-/** What a thrower says, as a mismatch. */
+/** Turns an exception into a mismatch. */
 function attempt<T>(run: () => T, what: (message: string) => string): T | Mismatch {
   try {
     return run();
@@ -199,7 +199,7 @@ function readKey(
     if (isNeeded) kms.refuse(keyId, "is missing");
     return undefined;
   }
-  // Not a text: that is told already.
+  // Not a text: already reported.
   if (keyId.value === "") return undefined;
   const why = keyId.value.includes("alias/")
     ? "an alias can be moved to another key"
@@ -240,7 +240,7 @@ function readEnclaves(root: Section, environment: Environment): readonly Enclave
   });
 }
 
-/** Undefined when something is wrong with it, which is told. */
+/** Undefined when it is invalid, which has then been reported. */
 function readAddress(section: Section, environment: Environment): Address | undefined {
   const transport = section.required<(typeof TRANSPORTS)[number] | undefined>(
     "transport",
@@ -250,7 +250,7 @@ function readAddress(section: Section, environment: Environment): Address | unde
   const kind = transport.value;
   if (kind === undefined) return undefined;
   if (environment === "production" && kind !== "vsock") {
-    section.refuse(transport, "must be vsock in production: an enclave has no other way in");
+    section.refuse(transport, "must be vsock in production: an enclave cannot be reached in another way");
   }
   const known: readonly string[] = TRANSPORT_FIELDS[kind];
   for (const name of new Set(Object.values(TRANSPORT_FIELDS).flat())) {
@@ -270,7 +270,7 @@ function readAddress(section: Section, environment: Environment): Address | unde
       return hostname === "" || port === 0 ? undefined : { transport: kind, hostname, port };
     }
     case "unix": {
-      // sun_path has 108 bytes, one of them for the end (unix(7)).
+      // sun_path has 108 bytes including the terminating NUL (unix(7)).
       const path = section.required("path", text(107), "").value;
       return path === "" ? undefined : { transport: kind, path };
     }

@@ -1,6 +1,6 @@
 /**
- * A YAML text as plain values with their positions. Of YAML only that is taken which a configuration needs: no anchors, aliases, merges, tags,
- * directives or further documents, and no key twice.
+ * Parses a YAML text into plain values with their positions. Only the subset of YAML that a configuration needs is accepted: no anchors, aliases,
+ * merges, tags, directives, further documents or duplicate keys.
  *
  * @module
  */
@@ -13,7 +13,7 @@ const MAX_DEPTH = 8;
 const MAX_MESSAGE_LENGTH = 200;
 const START: Position = { line: 1, column: 1 };
 
-/** A value that has no parts. */
+/** A scalar value. */
 export type Scalar = string | number | boolean | null;
 
 /** A value and where it begins. */
@@ -25,7 +25,7 @@ export type ConfigValue =
     | { readonly kind: "map"; readonly entries: ReadonlyMap<string, ConfigEntry> }
   );
 
-/** A key's place, and its value. */
+/** A key's position, and its value. */
 export interface ConfigEntry {
   readonly at: Position;
   readonly value: ConfigValue;
@@ -53,7 +53,7 @@ export function parseYaml(text: string, file: string): ConfigValue {
   const document = parseDocument(text, {
     lineCounter: lines,
     prettyErrors: false,
-    // Told below, with the key's name.
+    // Reported below, with the key's name.
     uniqueKeys: false,
     merge: false,
     version: "1.2",
@@ -61,7 +61,7 @@ export function parseYaml(text: string, file: string): ConfigValue {
   });
   const [broken] = [...document.errors, ...document.warnings];
   if (broken !== undefined) {
-    // The first alone: what follows a broken place would only repeat it.
+    // Only the first error: later ones are usually consequences of it.
     throw new ConfigError(file, [{ ...positionOf(broken.pos[0]), field: "", what: syntaxProblem(broken) }]);
   }
   if (document.directives?.yaml.explicit === true) {
@@ -73,19 +73,19 @@ export function parseYaml(text: string, file: string): ConfigValue {
   return value;
 }
 
-/** The parser's words on one line. */
+/** The parser's message on one line. */
 function syntaxProblem({ code, message }: { readonly code: string; readonly message: string }): string {
   if (code === "MULTIPLE_DOCS") return "a second document begins here";
-  // The parser calls itself for every level, and tells so.
+  // The parser is recursive, and reports a stack overflow.
   if (/call stack/.test(message)) return "it is nested too deeply";
   const [line = ""] = message.split("\n");
-  return `it is no YAML: ${line.slice(0, MAX_MESSAGE_LENGTH)}`;
+  return `it is not valid YAML: ${line.slice(0, MAX_MESSAGE_LENGTH)}`;
 }
 
 interface Place {
   readonly path: string;
   readonly depth: number;
-  /** Where it would be if it is not there. */
+  /** The position to report if it is missing. */
   readonly at: Position;
 }
 
@@ -117,9 +117,9 @@ function convert(node: unknown, place: Place, conversion: Conversion): ConfigVal
     return typeof value === "string" || typeof value === "number" || typeof value === "boolean" ||
         value === null
       ? { kind: "scalar", at, value }
-      : refuse("it is no text, number or truth value");
+      : refuse("it is not a text, number or truth value");
   }
-  if (!isSeq(node) && !isMap(node)) return refuse("it is no value of a configuration");
+  if (!isSeq(node) && !isMap(node)) return refuse("it is not a supported value");
   if (node.anchor !== undefined) return refuse("anchors (&name) are not taken");
   if (node.tag !== undefined) return refuse("tags (!name) are not taken");
   if (isSeq(node)) {
@@ -140,7 +140,7 @@ function convert(node: unknown, place: Place, conversion: Conversion): ConfigVal
     if (name === "<<") {
       problems.push({ ...keyAt, field: path, what: "merges (<<) are not taken" });
     } else if (entries.has(name)) {
-      problems.push({ ...keyAt, field, what: "it is there twice" });
+      problems.push({ ...keyAt, field, what: "it is given twice" });
     } else {
       const converted = convert(value, { path: field, depth: depth + 1, at: keyAt }, conversion);
       entries.set(name, { at: keyAt, value: converted });

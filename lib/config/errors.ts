@@ -1,11 +1,11 @@
 /**
- * What is wrong with a configuration file: every problem with its line, column and field, so that one reading mends all.
+ * The problems of a configuration file, each with its line, column and field, so that all can be corrected at once.
  *
  * @module
  */
 import { EnclaveError } from "../errors.ts";
 
-/** A place in a file; both count from 1. */
+/** A position in a file; both numbers count from 1. */
 export interface Position {
   readonly line: number;
   readonly column: number;
@@ -15,7 +15,7 @@ export interface Position {
 export interface ConfigProblem extends Position {
   /** Such as `kms.key_id` or `enclaves[0].port`; empty for the file as a whole. */
   readonly field: string;
-  /** What is wrong, and why; quotes no value that may be a secret. */
+  /** The problem and its reason; quotes no value that may be a secret. */
   readonly what: string;
 }
 

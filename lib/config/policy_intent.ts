@@ -1,5 +1,5 @@
 /**
- * `denclave-policy.yaml`: who may do what with one KMS key, said once for every command that writes, checks or changes its policy.
+ * `denclave-policy.yaml`: who may do what with one KMS key. All commands that write, check or change its policy read this file.
  *
  * @module
  */
@@ -9,16 +9,16 @@ import { parseYaml } from "./document.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
 import { Mismatch, type Parser, Section, text, truth } from "./section.ts";
 
-/** Where the commands look for the file, in the current folder. */
+/** The file's name in the current folder. */
 export const POLICY_FILE = "denclave-policy.yaml";
 
-/** The file, read and checked. */
+/** The parsed and checked file. */
 export interface PolicyIntent {
   /** The KMS key's ARN. */
   readonly key: string;
-  /** ARNs of the roles of the parent instances. One at least. */
+  /** ARNs of the roles of the parent instances. At least one. */
   readonly parents: readonly string[];
-  /** ARNs of the key's administrators, whom somebody has reviewed. One at least. */
+  /** ARNs of the key's administrators, as reviewed. At least one. */
   readonly administrators: readonly string[];
   /** ARNs of the roles that may wrap session keys. */
   readonly issuers: readonly string[];

@@ -1,5 +1,5 @@
 /**
- * Reads the fields of a section of a configuration, and gathers what is wrong with them: types, ranges, unknown keys.
+ * Reads the fields of a section of a configuration, and collects their problems: types, ranges, unknown keys.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import { nearest } from "../cli/options.ts";
 import { type ConfigEntry, type ConfigValue, join, type Scalar } from "./document.ts";
 import type { ConfigProblem, Position } from "./errors.ts";
 
-/** A field that was read. Where it was not to be had, `value` is what stands for it, and the problem is told. */
+/** A field that was read. If it is missing or invalid, `value` is the fallback, and the problem is reported. */
 export interface Field<T> {
   readonly value: T;
   readonly at: Position;
@@ -15,7 +15,7 @@ export interface Field<T> {
   readonly path: string;
 }
 
-/** Says what is wrong with a value. */
+/** Describes what is wrong with a value. */
 export class Mismatch {
   readonly what: string;
   constructor(what: string) {
@@ -23,7 +23,7 @@ export class Mismatch {
   }
 }
 
-/** Makes a value of what the file has. */
+/** Parses a value of the file. */
 export type Parser<T> = (value: Exclude<Scalar, null>) => T | Mismatch;
 
 /** A section: a map with known keys. */
@@ -44,14 +44,14 @@ export class Section {
     this.#problems = problems;
   }
 
-  /** Opens a value as a section; tells when it is none, and which keys are unknown. */
+  /** Opens a value as a section; reports when it is not one, and unknown keys. */
   static open(
     value: ConfigValue,
     options: {
       readonly path: string;
       readonly known: readonly string[];
       readonly problems: ConfigProblem[];
-      /** Fields of earlier versions, with what to do instead. */
+      /** Fields that were removed, with what to do instead. */
       readonly removed?: Readonly<Record<string, string>>;
     },
   ): Section {
@@ -77,18 +77,18 @@ export class Section {
     return new Section(value, path, problems);
   }
 
-  /** Tells a problem of a field. */
+  /** Reports a problem of a field. */
   refuse({ at, path }: Pick<Field<unknown>, "at" | "path">, what: string): void {
     this.#problems.push({ ...at, field: path, what });
   }
 
-  /** Whether the file says something for a field; null is nothing. */
+  /** Whether the file has a value for a field; null counts as none. */
   has(name: string): boolean {
     const entry = this.#entries.get(name);
     return entry !== undefined && !(entry.value.kind === "scalar" && entry.value.value === null);
   }
 
-  /** A field that may be missing. */
+  /** An optional field. */
   optional<T>(name: string, parse: Parser<T>, missing: T): Field<T> {
     const entry = this.#entries.get(name);
     const field = { path: join(this.path, name), at: entry?.value.at ?? this.at };
@@ -101,14 +101,14 @@ export class Section {
     return { ...field, value: missing };
   }
 
-  /** A field that must be there. `instead` stands for it when it is not, so that reading goes on. */
+  /** A required field. If it is missing, `instead` is the value, so that reading goes on. */
   required<T>(name: string, parse: Parser<T>, instead: T): Field<T> {
     const field = this.optional(name, parse, instead);
     if (!this.has(name)) this.refuse(field, "is missing");
     return field;
   }
 
-  /** The values of a list. Without it, none. */
+  /** The values of a list; none if it is missing. */
   texts<T>(name: string, parse: Parser<T>): readonly Field<T>[] {
     const value = this.has(name) ? this.#entries.get(name)?.value : undefined;
     const path = join(this.path, name);
@@ -128,7 +128,7 @@ export class Section {
     });
   }
 
-  /** A section within this one. Without it, an empty one. */
+  /** A section within this one; empty if it is missing. */
   section(
     name: string,
     known: readonly string[],
@@ -140,7 +140,7 @@ export class Section {
     return new Section({ at: this.at, entries: new Map() }, path, this.#problems);
   }
 
-  /** The sections of a list. Without it, none. */
+  /** The sections of a list; none if it is missing. */
   sections(name: string, known: readonly string[]): readonly Section[] {
     const value = this.has(name) ? this.#entries.get(name)?.value : undefined;
     const path = join(this.path, name);

@@ -1,6 +1,6 @@
 /**
- * CBOR as attestation needs it: definite lengths, shortest heads, no key twice, no floats, nothing after the end, and no deeper than it has to be.
- * The order of keys is left alone, since the NSM's own is not the sorted one. RFC 8949, section 4.2.
+ * The strict subset of CBOR that attestation needs: definite lengths, shortest heads, no duplicate keys, no floats, no trailing bytes, limited depth.
+ * The order of keys is not checked, since the NSM does not sort them. RFC 8949, section 4.2.
  *
  * Runs in browsers.
  *
@@ -8,15 +8,15 @@
  */
 import { decode, type Token, Tokenizer, Type } from "cborg";
 
-/** What a text of CBOR is held to. */
+/** Limits of a CBOR item. */
 export interface CborLimits {
-  /** Bytes of the whole. */
+  /** Bytes of the whole item. */
   readonly maxBytes: number;
-  /** Arrays and maps within one another. */
+  /** Nesting depth of arrays and maps. */
   readonly maxDepth: number;
 }
 
-/** The part of cborg's options that says what is taken. */
+/** cborg's options that restrict the accepted input. */
 const STRICT = {
   strict: true,
   allowIndefinite: false,
@@ -28,14 +28,14 @@ const STRICT = {
   retainStringBytes: true,
 } as const;
 
-/** The library's own decoder replaces what is no UTF-8, and drops a byte order mark: two texts would become one. */
+/** The library's own decoder replaces invalid UTF-8 and drops a byte order mark, so that different texts would be equal. */
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** cborg's tokens, with what it has no option for: depth, floats, keys that are neither text nor numbers, texts that are no UTF-8. */
+/** cborg's tokens, with the checks that it has no option for: depth, floats, keys that are neither text nor numbers, invalid UTF-8. */
 class LimitedTokenizer {
   #tokens: Tokenizer;
   #maxDepth: number;
-  /** For each array and map around: the items that are still to come, and whether it is a map. */
+  /** For each enclosing array and map: the remaining items, and whether it is a map. */
   #open: { left: number; readonly isMap: boolean }[] = [];
 
   constructor(bytes: Uint8Array, maxDepth: number) {
@@ -61,7 +61,7 @@ class LimitedTokenizer {
       throw new SyntaxError("a text is not UTF-8 as it should be");
     }
     const around = this.#open.at(-1);
-    // The items of a map are keys and values in turn, so that an even number is left before a key.
+    // The items of a map alternate between keys and values, so an even number remains before a key.
     if (around?.isMap && around.left % 2 === 0 && !isKey(type)) {
       throw new SyntaxError(`a key may not be ${type.name}`);
     }
@@ -81,7 +81,7 @@ function isKey(type: Type): boolean {
 }
 
 /**
- * Decodes one item, whole.
+ * Decodes exactly one item.
  *
  * @returns maps as `Map`, byte strings as `Uint8Array`
  * @throws {SyntaxError} on anything else, with the reason.
@@ -99,7 +99,7 @@ export function decodeStrict(bytes: Uint8Array, { maxBytes, maxDepth }: CborLimi
   }
 }
 
-/** A byte string of a length between the two, or undefined. Its memory is its own. */
+/** A copy of a byte string with a length in the range, or undefined. */
 export function asBytes(value: unknown, min: number, max: number): Uint8Array<ArrayBuffer> | undefined {
   if (!(value instanceof Uint8Array) || value.length < min || value.length > max) return undefined;
   return new Uint8Array(value);

@@ -1,6 +1,6 @@
 /**
  * COSE_Sign1 with ECDSA: an array, untagged or tagged 18, of protected header, unprotected header, payload and signature. RFC 9052, section 4.2;
- * RFC 9053, section 2.1. Attestation documents and the signatures of images are read and written here.
+ * RFC 9053, section 2.1. Used for attestation documents and the signatures of images.
  *
  * Runs in browsers.
  *
@@ -27,10 +27,10 @@ const TAG_18 = 0xd2;
 const PARTS = 4;
 const MAX_DEPTH = 2;
 
-/** The form of the bytes, or the algorithm in their header. */
+/** Malformed bytes, or another algorithm in the header. */
 export type CoseErrorCode = "cose_malformed" | "cose_algorithm";
 
-/** The bytes are no COSE_Sign1 as it is read here. */
+/** The bytes are not a supported COSE_Sign1. */
 export class CoseError extends EnclaveError {
   /** What is wrong. */
   declare readonly code: CoseErrorCode;
@@ -44,7 +44,7 @@ export class CoseError extends EnclaveError {
   }
 }
 
-/** A signed message, of which the signature is not verified yet. */
+/** A signed message whose signature is not yet verified. */
 export interface Sign1 {
   readonly algorithm: CoseAlgorithm;
   /** What is signed. */
@@ -53,16 +53,16 @@ export interface Sign1 {
   readonly signature: Bytes;
 }
 
-/** A message that was read. */
+/** A parsed message. */
 export interface ParsedSign1 extends Sign1 {
-  /** The header that nothing signs. */
+  /** The header that is not covered by the signature. */
   readonly unprotected: ReadonlyMap<unknown, unknown>;
 }
 
 /**
- * Takes a message apart.
+ * Parses a message.
  *
- * @param algorithm that its protected header must name, and nothing else
+ * @param algorithm the only content that its protected header may have
  * @throws {CoseError} `cose_malformed`, `cose_algorithm`
  */
 export function parseSign1(

@@ -1,5 +1,5 @@
 /**
- * AES-256-GCM as a port: a service is given the implementation, AWS-LC of the SDK's library (`ffi/aead.ts`) or `node:crypto`, which is here.
+ * AES-256-GCM as a port: a service is given the implementation, either AWS-LC of the SDK's library (`ffi/aead.ts`) or `node:crypto` (this module).
  *
  * @module
  */
@@ -19,11 +19,11 @@ export interface AeadKey extends Disposable {
   /**
    * Encrypts and authenticates.
    *
-   * @param out ciphertext ‖ tag: as long as the plaintext, and 16 bytes; must not overlap it
+   * @param out ciphertext ‖ tag: 16 bytes longer than the plaintext; must not overlap it
    */
   seal(out: Bytes, input: AeadInput): void;
   /**
-   * Authenticates and decrypts. Without effect on `out`, but for zeros, when the tag does not match.
+   * Authenticates and decrypts. When the tag does not match, `out` is unchanged or zeroed.
    *
    * @param out the plaintext: 16 bytes shorter than the text; must not overlap it
    * @returns whether the tag matched
@@ -33,7 +33,7 @@ export interface AeadKey extends Disposable {
 
 /** What a key is applied to. */
 export interface AeadInput {
-  /** 12 bytes, never twice under one key. */
+  /** 12 bytes; must not be reused with the same key. */
   readonly nonce: Bytes;
   /** Plaintext when sealing, ciphertext ‖ tag when opening. */
   readonly text: Bytes;
@@ -93,5 +93,5 @@ class NodeKey implements AeadKey {
   }
 }
 
-/** Deno's own implementation: for development, and where the SDK's library has no AES-256-GCM to offer. */
+/** Deno's own implementation: for development, and where the SDK's library does not export AES-256-GCM. */
 export const NODE_AEAD: Aead = { name: "node:crypto", newKey: (raw) => new NodeKey(raw) };

@@ -1,6 +1,6 @@
 /**
- * A private key sealed into a row: under a key derived from a KMS data key, and bound to what else the row says. A row that was swapped or
- * edited does not open. Shared by the wallet and the master key.
+ * Seals a private key into a row, under a key derived from a KMS data key, and bound to the row's other fields. A swapped or edited row
+ * does not open. Shared by the wallet and the master key.
  *
  * Sealing key: HKDF-SHA-256 (RFC 5869) of the data key, no salt, info `denclave/<purpose>/1`. Blob: nonce (12) ‖ ciphertext (32) ‖ tag (16).
  * Additional data: a CBOR array [version, purpose, subject, account, region or null, key id, public part, epoch or null].
@@ -13,12 +13,12 @@ import type { Aead } from "./aead.ts";
 import { KEY_LENGTH, SealingKey } from "./sealing.ts";
 import { SecretBytes } from "./secret_bytes.ts";
 
-/** Version of what is bound, and of the rows that hold it. A later one must still open this one. */
+/** Version of the binding and of the rows. Later versions must still open rows of this one. */
 export const BOUND_KEY_VERSION = 1;
 
-/** What a sealed private key is bound to. PCRs are not among it: a new build must open an old row. */
+/** What a sealed private key is bound to. PCRs are not included, since a new build must open old rows. */
 export interface Binding {
-  /** Which service: a wallet's data key opens no master key. */
+  /** The service: a wallet's data key cannot open a master key. */
   readonly purpose: "wallet" | "master";
   /** The account's name, or the enclave's id. */
   readonly subject: string;
@@ -30,10 +30,10 @@ export interface Binding {
   readonly epoch?: number | undefined;
 }
 
-/** How a private key is sealed and opened. */
+/** Options of sealing and opening. */
 export interface BoundKeyOptions {
   readonly binding: Binding;
-  /** The implementation of AES-256-GCM; `node:crypto` unless given. */
+  /** The implementation of AES-256-GCM; `node:crypto` by default. */
   readonly aead?: Aead | undefined;
 }
 
@@ -75,11 +75,11 @@ export function sealPrivateKey(
 }
 
 /**
- * Opens what {@link sealPrivateKey} made.
+ * Opens a private key that {@link sealPrivateKey} sealed.
  *
  * @param dataKey 32 bytes, borrowed
  * @returns the private key, the caller's to dispose
- * @throws {OpenError} when the blob, the data key or anything that is bound is not what it was sealed with.
+ * @throws {OpenError} when the blob, the data key or a bound value differs from when it was sealed.
  * @throws {RangeError} on a data key of another length.
  */
 export function openPrivateKey(

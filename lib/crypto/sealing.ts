@@ -9,7 +9,7 @@ import type { SecretBytes } from "./secret_bytes.ts";
 
 export { KEY_LENGTH, NONCE_LENGTH, TAG_LENGTH };
 
-/** Seals under one key after which a warning is due, and after which none is made: random 96-bit nonces, SP 800-38D section 8.3. */
+/** The number of seals under one key that causes a warning, and the maximum: random 96-bit nonces, SP 800-38D section 8.3. */
 export const SEAL_LIMITS = { warnAt: 2 ** 31, refuseAt: 2 ** 32 } as const;
 
 /** The blob did not open: another key, other additional data, or changed bytes. AES-GCM cannot say which. */
@@ -27,13 +27,13 @@ const NO_DATA: Bytes = new Uint8Array(0);
 
 /** Options of {@link SealingKey.take}. */
 export interface SealingKeyOptions {
-  /** The implementation; `node:crypto` unless given. */
+  /** The implementation; `node:crypto` by default. */
   readonly aead?: Aead | undefined;
-  /** Seals made under the key already. */
+  /** Seals already made under the key. */
   readonly seals?: number;
 }
 
-/** An AES-256-GCM key that seals and opens, and counts its seals. `using` it wipes it. */
+/** An AES-256-GCM key that seals and opens, and counts its seals. Disposing wipes it. */
 export class SealingKey implements Disposable {
   #key: AeadKey;
   #seals: number;
@@ -44,7 +44,7 @@ export class SealingKey implements Disposable {
   }
 
   /**
-   * Takes a key over: the implementation keeps it, and the bytes given are wiped, whatever happens.
+   * Takes ownership of a key: the implementation keeps it, and the given bytes are always wiped.
    *
    * @throws {RangeError} unless it has 32 bytes.
    */
@@ -64,7 +64,7 @@ export class SealingKey implements Disposable {
   /**
    * Seals under a fresh nonce.
    *
-   * @param data additional data that must be the same when it is opened
+   * @param data additional data, which must be the same when opening
    * @throws {EnclaveError} `rekey_required` after 2^32 seals.
    * @throws {TypeError} after it was wiped.
    */
@@ -83,7 +83,7 @@ export class SealingKey implements Disposable {
   }
 
   /**
-   * Opens what {@link seal} made.
+   * Opens a blob that {@link seal} made.
    *
    * @throws {OpenError} when it does not open.
    * @throws {TypeError} after it was wiped.

@@ -1,7 +1,7 @@
 /**
  * Keys and signatures on secp256k1 (SEC 2), by noble: ECDSA with low s and a deterministic nonce (RFC 6979), BIP-340 Schnorr.
  *
- * A secret key becomes a bigint inside noble, which cannot be wiped: what is wiped here is the bytes.
+ * A secret key becomes a bigint inside noble, which cannot be wiped; only the bytes are wiped here.
  *
  * @module
  */
@@ -26,7 +26,7 @@ export interface RecoverableSignature {
 
 /** A fresh secret key from the runtime's CSPRNG, the caller's to dispose. Uniform in 1..n-1. */
 export function newSecretKey(): SecretBytes {
-  // The seed is made here, since noble would not wipe its own.
+  // The random bytes are made here, since noble would not wipe its own.
   using seed = new SecretBytes(crypto.getRandomValues(new Uint8Array(SEED_LENGTH)));
   return new SecretBytes(secp256k1.utils.randomSecretKey(seed.expose()) as Uint8Array<ArrayBuffer>);
 }
@@ -49,7 +49,7 @@ export function publicKeyOf(
 }
 
 /**
- * ECDSA over a digest that is there already.
+ * ECDSA over a given digest.
  *
  * @param digest 32 bytes
  * @throws {RangeError} on another length.
@@ -61,7 +61,7 @@ export function signDigest(secretKey: SecretBytes, digest: Uint8Array): Recovera
     lowS: true,
     format: "recovered",
   });
-  // Recovery ids 2 and 3 need an r beyond the order: nobody has ever seen one.
+  // Recovery ids 2 and 3 need an r above the group's order, which is practically impossible.
   if (bytes[0] !== 0 && bytes[0] !== 1) throw new RangeError("Cannot sign: the nonce point is out of range");
   return {
     yParity: bytes[0],
@@ -74,7 +74,7 @@ export function signDigest(secretKey: SecretBytes, digest: Uint8Array): Recovera
  * BIP-340 Schnorr over a digest.
  *
  * @param digest 32 bytes
- * @param auxiliary 32 bytes of randomness; fresh ones, unless a test vector has its own
+ * @param auxiliary 32 bytes of randomness; fresh by default, given for test vectors
  * @returns 64 bytes
  * @throws {RangeError} on another length.
  */
@@ -88,7 +88,7 @@ export function signSchnorr(
 }
 
 /**
- * Whether an ECDSA signature, r ‖ s with s in the lower half, is of this digest and by this key. Anything that is malformed is not.
+ * Whether an ECDSA signature, r ‖ s with s in the lower half, is valid for this digest and key. Malformed input is invalid.
  *
  * @param publicKey compressed or uncompressed
  */
@@ -96,15 +96,15 @@ export function verifyDigest(publicKey: Uint8Array, digest: Uint8Array, signatur
   try {
     return secp256k1.verify(signature, digest, publicKey, { prehash: false, lowS: true, format: "compact" });
   } catch {
-    // Not a point, not a signature: noble throws on shapes.
+    // noble throws on malformed points and signatures.
     return false;
   }
 }
 
 /**
- * Whether a BIP-340 signature is of this message and by this key. Anything that is malformed is not.
+ * Whether a BIP-340 signature is valid for this message and key. Malformed input is invalid.
  *
- * @param publicKey compressed (33 bytes), or its x alone (32 bytes)
+ * @param publicKey compressed (33 bytes), or only its x coordinate (32 bytes)
  */
 export function verifySchnorr(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   try {

@@ -1,40 +1,40 @@
 /**
- * Bytes that must not be seen: private, redacted wherever a value is printed, wiped at the end of their scope.
+ * Secret bytes: private, redacted wherever a value is printed, wiped at the end of their scope.
  *
  * What JavaScript cannot promise: a garbage collector may have moved a small array before it was wiped, and a
- * string that a secret came in (JSON) cannot be wiped at all. Wiping shortens the time and the number of places;
- * it does not reach zero.
+ * string that a secret came in (JSON) cannot be wiped at all. Wiping reduces how long and in how many
+ * places a secret exists; it cannot remove every copy.
  *
  * @module
  */
 
 const REDACTED = "[secret]";
 
-/** Owns a buffer with a secret. `using` it wipes it. */
+/** Owns a buffer with a secret. Disposing wipes it. */
 export class SecretBytes implements Disposable {
   #bytes: Uint8Array<ArrayBuffer> | undefined;
 
-  /** Takes the buffer over: the caller must not keep a copy. */
+  /** Takes ownership of the buffer: the caller must not keep a copy. */
   constructor(bytes: Uint8Array<ArrayBuffer>) {
     this.#bytes = bytes;
   }
 
-  /** The UTF-8 bytes of a string. The string itself stays where it is. */
+  /** The UTF-8 bytes of a string. The string itself is not wiped. */
   static fromString(text: string): SecretBytes {
     return new SecretBytes(new TextEncoder().encode(text));
   }
 
-  /** A copy of the bytes, which stay the caller's to wipe. */
+  /** Holds a copy of the bytes; the caller must wipe the original. */
   static copyOf(bytes: Uint8Array): SecretBytes {
     return new SecretBytes(new Uint8Array(bytes));
   }
 
-  /** Bytes. */
+  /** Length in bytes. */
   get length(): number {
     return this.expose().length;
   }
 
-  /** Whether there is nothing left to read. */
+  /** Whether the bytes were wiped. */
   get isWiped(): boolean {
     return this.#bytes === undefined;
   }
@@ -49,7 +49,7 @@ export class SecretBytes implements Disposable {
     return this.#bytes;
   }
 
-  /** A second owner of the same secret, with memory of its own. */
+  /** A copy of the secret with its own memory. */
   clone(): SecretBytes {
     return SecretBytes.copyOf(this.expose());
   }

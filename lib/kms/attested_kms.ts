@@ -1,5 +1,5 @@
 /**
- * An enclave's side of attested calls, in TypeScript, for tests and dry runs: what the enclave's SDK does, with a simulated module in place of the NSM. It is not in the
+ * The enclave's side of attested calls in TypeScript, for tests and dry runs: it does what the enclave's SDK does, with a simulated module instead of the NSM. It is not in the
  * graph of the production entry, and refuses to start where there is an NSM. Needs net permission for the endpoint and `--allow-ffi` for libc.
  *
  * @module
@@ -30,13 +30,13 @@ export interface SimulatedAttestedKmsOptions extends KmsApiOptions {
   readonly nsmDevice?: string;
 }
 
-/** KMS, asked with attestation documents. */
+/** KMS over HTTPS, with simulated attestation documents. */
 export type SimulatedAttestedKms = HttpsKms;
 
 /** Opens {@link SimulatedAttestedKms}. */
 export const SimulatedAttestedKms = {
   /**
-   * Makes its RSA-2048 key pair, one for its life, as the SDK's client does. Nothing is sent.
+   * Makes one RSA-2048 key pair for the life of the object, as the SDK's client does. Sends nothing.
    *
    * @throws {EnclaveError} `simulated_kms_refused` in an enclave, `invalid_endpoint`.
    */
@@ -46,7 +46,7 @@ export const SimulatedAttestedKms = {
     refuseInEnclave({
       name: "simulated attested KMS",
       code: "simulated_kms_refused",
-      why: "Its documents are of a module that nobody should trust.",
+      why: "Its attestation documents come from a simulated module and prove nothing.",
       nsmDevice,
     });
     const keys = await crypto.subtle.generateKey(RSA_2048, false, ["encrypt", "decrypt"]);
@@ -54,7 +54,7 @@ export const SimulatedAttestedKms = {
     return new HttpsKms(options, {
       backend: "simulated",
       attested: true,
-      // Each call has a document of its own, since KMS takes none that is older than five minutes.
+      // Each call uses a new document, since KMS refuses documents older than five minutes.
       fields: async () => ({
         Recipient: {
           AttestationDocument: encodeBase64(await nsm.attest({ publicKey })),

@@ -1,8 +1,8 @@
 /**
- * The Kms port over KMS's JSON API, for development: AWS's own KMS or one that speaks like it (LocalStack, moto), no attestation. It is not in the
+ * The Kms port over KMS's JSON API, for development: AWS's own KMS or a compatible one (LocalStack, moto), without attestation. It is not in the
  * graph of the production entry, and refuses to start where there is an NSM. Needs net permission for the endpoint and `--allow-ffi` for libc.
  *
- * A plaintext key comes in JSON, so as a string, which cannot be wiped: it is let go at once, and the bytes that it came in are wiped.
+ * A plaintext key arrives in JSON as a string, which cannot be wiped: it is released at once, and the bytes of the response are wiped.
  *
  * @module
  */

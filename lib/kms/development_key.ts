@@ -1,6 +1,6 @@
 /**
- * KMS keys as a development configuration names them: by alias or id too. Not in the graph of the production entry, since whoever may move an
- * alias would choose the key.
+ * Names of KMS keys in a development configuration, which may also be aliases or ids. Not in the graph of the production entry, since whoever
+ * can move an alias could choose the key.
  *
  * @module
  */
@@ -10,13 +10,13 @@ import { type KeyArn, parseKeyArn } from "../aws/key_arn.ts";
 
 const ALIAS = /^(?:arn:(aws[a-z-]*):kms:([^:]+):([0-9]{12}):)?(alias\/[A-Za-z0-9/_-]{1,250})$/;
 const ID = /^(?:mrk-[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
-/** Stands for the account that only KMS knows. What is sealed is bound to it, so a row that was made under an alias opens under the same alias. */
+/** Placeholder for the account, which only KMS knows. Rows are bound to it, so a row that was made under an alias opens only under the same alias. */
 const UNKNOWN_ACCOUNT = "000000000000";
 
 /**
- * Reads a key's ARN, an alias's ARN, an alias or a key's id. `arn` of the result is the text: what KMS is asked with.
+ * Reads a key's ARN, an alias's ARN, an alias or a key's id. `arn` of the result is the given text, which is sent to KMS.
  *
- * @param region where an alias or id is, which do not say it
+ * @param region of an alias or id, which do not contain it
  * @throws {EnclaveError} `invalid_key_arn`
  */
 export function parseDevelopmentKey(text: string, region: string): KeyArn {

@@ -1,6 +1,6 @@
 /**
- * The Kms port: what the services need of a key management service. Four backends implement it: `nitro` (through the SDK,
- * attested), `local` (embedded, for development) and, over HTTPS, `aws` (plain) and `simulated` (attested by a stand-in, for tests and dry runs).
+ * The Kms port: the interface that the services need of a key management service. Four backends implement it: `nitro` (through the SDK,
+ * attested), `local` (embedded, for development) and, over HTTPS, `aws` (plain) and `simulated` (with simulated attestation, for tests and dry runs).
  *
  * @module
  */
@@ -12,13 +12,13 @@ import type { SecretBytes } from "../crypto/secret_bytes.ts";
 
 export type { DataKey, EncryptionContext };
 
-/** Who asks, and where. The credentials are borrowed for the call. */
+/** The credentials and region of a call. The credentials are borrowed for the call. */
 export interface KmsAccess {
   readonly region: string;
   readonly credentials: Credentials;
 }
 
-/** What a Decrypt is told. */
+/** The parameters of a Decrypt. */
 export interface DecryptRequest {
   /** KMS's CiphertextBlob, 1 to 6144 bytes. */
   readonly ciphertext: Uint8Array<ArrayBuffer>;
@@ -27,17 +27,17 @@ export interface DecryptRequest {
   readonly context?: EncryptionContext | undefined;
 }
 
-/** What a GenerateDataKey is told. */
+/** The parameters of a GenerateDataKey. */
 export interface DataKeyRequest {
   readonly keyId: string;
   readonly keySpec: "AES_256" | "AES_128";
   readonly context?: EncryptionContext | undefined;
 }
 
-/** What a backend tells of itself in `health`: flat and printable. */
+/** A backend's state in `health`: flat and printable. */
 export type KmsHealth = Readonly<Record<string, string | number | boolean>>;
 
-/** KMS's own name for its refusal, in the error of any backend; undefined where KMS did not answer. */
+/** KMS's error name in the error of any backend; undefined where KMS did not answer. */
 export function kmsErrorName(thrown: unknown): string | undefined {
   if (!(thrown instanceof EnclaveError) || !("kms" in thrown)) return undefined;
   const { kms } = thrown;
@@ -48,7 +48,7 @@ export function kmsErrorName(thrown: unknown): string | undefined {
 
 /** A key management service. Every call ends within the backend's deadline. */
 export interface Kms extends AsyncDisposable {
-  /** Whether keys are released to an attested enclave only. */
+  /** Whether keys are released only to an attested enclave. */
   readonly attested: boolean;
   /** @throws {EnclaveError} with KMS's error name in `kms`, where there is one */
   decrypt(access: KmsAccess, request: DecryptRequest): Promise<SecretBytes>;

@@ -28,10 +28,10 @@ import type {
 const MAGIC = new TextEncoder().encode("DLK1");
 const HEADER_LENGTH = MAGIC.length + 2;
 const FILE_MODE = 0o600;
-/** The account that no one has. */
+/** An account number that AWS does not assign. */
 export const LOCAL_ACCOUNT = "000000000000";
 
-/** The local KMS refused, in the words that AWS would use. */
+/** The local KMS refused, with AWS's error names. */
 export class LocalKmsError extends EnclaveError {
   readonly kms: { readonly name: string; readonly message: string };
   constructor(name: string, message: string) {
@@ -43,9 +43,9 @@ export class LocalKmsError extends EnclaveError {
 /** Options of {@link LocalKms.open}. */
 export interface LocalKmsOptions {
   readonly region: string;
-  /** Of new keys, 12 digits; {@link LOCAL_ACCOUNT}, unless given. */
+  /** The account of new keys, 12 digits; {@link LOCAL_ACCOUNT} by default. */
   readonly account?: string | undefined;
-  /** Keys are kept here, mode 0600. Without it they live in memory. */
+  /** Keys are kept here, mode 0600. Without it they exist only in memory. */
   readonly file?: string | undefined;
   /** The device whose presence means an enclave; for tests. */
   readonly nsmDevice?: string;
@@ -64,7 +64,7 @@ export class LocalKms implements Kms {
   }
 
   /**
-   * Opens it, with the keys of the file where there is one, and one key at least.
+   * Opens it with the keys of the file, if there is one, and makes a key if there is none.
    *
    * @throws {EnclaveError} `local_kms_refused` in an enclave, `local_kms_file` when the file cannot be used.
    */
@@ -72,7 +72,7 @@ export class LocalKms implements Kms {
     refuseInEnclave({
       name: "local KMS",
       code: "local_kms_refused",
-      why: "It releases keys to anybody.",
+      why: "It releases keys to any caller.",
       nsmDevice: options.nsmDevice,
     });
     const keys = options.file === undefined ? new Map<string, SealingKey>() : await readKeys(options.file);
@@ -86,7 +86,7 @@ export class LocalKms implements Kms {
     return [...this.#keys.keys()];
   }
 
-  /** Makes a key, one at a time, since the file is written whole. @returns its ARN */
+  /** Makes a key. Calls run one at a time, since each rewrites the whole file. @returns its ARN */
   createKey(): Promise<string> {
     const turn = this.#making.then(() => this.#createKey());
     this.#making = turn.catch(() => {});
@@ -102,8 +102,8 @@ export class LocalKms implements Kms {
     return arn;
   }
 
-  /** KMS Encrypt: what a person does once, to wrap a key. */
-  // Async, as a KMS is: what it throws comes as a rejection.
+  /** KMS Encrypt: used once, to wrap a key. */
+  // Async, so that errors are rejections, as with a remote KMS.
   // deno-lint-ignore require-await
   async encrypt(
     keyId: string,
@@ -171,7 +171,7 @@ export class LocalKms implements Kms {
   }
 }
 
-/** A lone surrogate has no UTF-8: encoders write U+FFFD in its place, so that two contexts would be one. @throws {LocalKmsError} */
+/** A lone surrogate has no UTF-8 encoding: encoders replace it by U+FFFD, so that different contexts would be equal. @throws {LocalKmsError} */
 function additionalData(arn: string, context: EncryptionContext): Uint8Array<ArrayBuffer> {
   if (!Object.entries(context).flat().every((text) => text.isWellFormed())) {
     throw new LocalKmsError("ValidationException", "A text of EncryptionContext has a lone surrogate");
@@ -180,7 +180,7 @@ function additionalData(arn: string, context: EncryptionContext): Uint8Array<Arr
   return new Uint8Array(encode(["denclave-local-kms", 1, arn, entries]));
 }
 
-/** The key that a blob says it was made by. @throws {LocalKmsError} `InvalidCiphertextException` */
+/** The key that a blob names. @throws {LocalKmsError} `InvalidCiphertextException` */
 export function keyArnOf(blob: Uint8Array<ArrayBuffer>): string {
   return parseBlob(blob).arn;
 }
@@ -189,7 +189,7 @@ function parseBlob(
   blob: Uint8Array<ArrayBuffer>,
 ): { readonly arn: string; readonly sealed: Uint8Array<ArrayBuffer> } {
   const fail = (): never => {
-    throw new LocalKmsError("InvalidCiphertextException", "This is no ciphertext of the local KMS");
+    throw new LocalKmsError("InvalidCiphertextException", "This is not a ciphertext of the local KMS");
   };
   if (blob.length < HEADER_LENGTH || MAGIC.some((byte, index) => blob[index] !== byte)) return fail();
   const nameLength = new DataView(blob.buffer, blob.byteOffset).getUint16(MAGIC.length);
@@ -270,7 +270,7 @@ async function readKeys(file: string): Promise<Map<string, SealingKey>> {
   return opened;
 }
 
-/** Whole or not at all: a new file beside it, flushed, then renamed over it. */
+/** Writes atomically: a new file beside it, flushed, then renamed over it. */
 async function appendKey(file: string, arn: string, material: Uint8Array): Promise<void> {
   const { keys } = await readFile(file);
   const content = JSON.stringify({ version: 1, keys: { ...keys, [arn]: encodeBase64(material) } }, null, 2);

@@ -8,13 +8,13 @@ import type { DataKey, DataKeyRequest, DecryptRequest, Kms, KmsAccess, KmsHealth
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
 import type { SdkPool } from "./sdk_process/pool.ts";
 
-/** KMS through the attested SDK, in its processes. */
+/** KMS through the attested SDK, in the SDK processes. */
 export class NitroKms implements Kms {
   readonly attested = true;
   #pool: SdkPool;
   #entropySeeded: boolean;
 
-  /** Takes over a pool that was started. */
+  /** Takes ownership of a started pool. */
   constructor(pool: SdkPool) {
     this.#pool = pool;
     this.#entropySeeded = pool.state.sessions.some(({ entropySeeded }) => entropySeeded);
@@ -39,7 +39,7 @@ export class NitroKms implements Kms {
     const { sessions, started, hung, lost, replaced, waiting } = this.#pool.state;
     const sum = (count: (session: (typeof sessions)[number]) => number) =>
       sessions.reduce((total, session) => total + count(session), 0);
-    // The kernel's pool stays seeded when the process that seeded it is lost.
+    // The kernel's pool stays seeded after the process that seeded it has ended.
     this.#entropySeeded ||= sessions.some(({ entropySeeded }) => entropySeeded);
     const blocking = sessions.find(({ blockingBecause }) => blockingBecause !== undefined)?.blockingBecause;
     return {

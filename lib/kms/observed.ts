@@ -1,27 +1,27 @@
 /**
- * A Kms that tells when it denies something, and what the denial is to be compared with: what was kept from an earlier answer may no longer be
- * kept, and a policy that does not know this image's PCRs is what is behind most denials.
+ * A Kms that reports denials, and adds this image's PCRs to them: cached keys must be dropped after a denial, and most denials come from a key
+ * policy that does not list this image's PCRs.
  *
  * @module
  */
 import { EnclaveError } from "../errors.ts";
 import { type Kms, kmsErrorName } from "./kms.ts";
 
-/** What the NSM says of this image: PCRs 0 to 2, hex. */
+/** The NSM's measurements of this image: PCRs 0 to 2, hex. */
 export interface Measurements {
   readonly pcrs: readonly [string, string, string];
-  /** In debug mode they are zeros, and say nothing. */
+  /** Whether the enclave is in debug mode: then the PCRs are zeros. */
   readonly debug: boolean;
 }
 
-/** KMS answered, and it was not about who asks or for what. */
+/** KMS's errors that are not about the caller's rights or the request. */
 const NO_DENIAL = /Throttl|LimitExceeded|Internal|Timeout|Unavailable/;
 
-/** KMS denied access to an attested enclave: with what its policy would have to allow. */
+/** KMS denied access to an attested enclave. The message has the PCRs that the policy must allow. */
 export class AttestedDenial extends EnclaveError {
-  /** KMS's own words. */
+  /** KMS's own error. */
   readonly kms: unknown;
-  /** For the client: measurements are no secret. */
+  /** Sent to the client: measurements are not secret. */
   readonly comparison: string;
 
   constructor(denial: EnclaveError, { pcrs, debug }: Measurements) {
@@ -38,7 +38,7 @@ export class AttestedDenial extends EnclaveError {
 /**
  * Wraps a backend.
  *
- * @param onDenied is called when KMS itself refused, not when it could not be reached or was too busy
+ * @param onDenied called when KMS itself refused, not when it was unreachable or too busy
  * @param measurements of this image, where there is an NSM
  */
 export function observeDenials(kms: Kms, onDenied: () => void, measurements?: Measurements): Kms {

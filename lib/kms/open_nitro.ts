@@ -1,5 +1,5 @@
 /**
- * Starts the SDK processes, and gives the Kms port over them.
+ * Starts the SDK processes and returns a Kms port that uses them.
  *
  * @module
  */
@@ -9,20 +9,20 @@ import { childStarter, type StartChild } from "./sdk_process/child.ts";
 import { SdkPool } from "./sdk_process/pool.ts";
 import { maxClientsFor } from "./sdk_process/schedule.ts";
 
-/** What the operator chooses. */
+/** The operator's settings. */
 export interface OpenNitroOptions {
   /** SDK processes, 1 to 8. */
   readonly processes: number;
   readonly libraryDir: string | undefined;
   readonly proxyPort: number;
-  /** One KMS call in all, milliseconds. */
+  /** Time limit of one KMS call with its retry, milliseconds. */
   readonly deadlineMs: number;
   readonly log: Log;
 }
 
-/** Bytes to seed the kernel's entropy pool with: as much as AWS's own tools take. */
+/** Bytes to seed the kernel's entropy pool with: the same number as in AWS's own tools. */
 const SEED_LENGTH = 1024;
-/** KMS closes a connection that is idle for long. */
+/** KMS closes connections that are idle for long. */
 const CLIENT_IDLE_MS = 60_000;
 const MAX_WARM_CLIENTS = 32;
 /** Calls of each kind that may wait; the next one is answered `busy`. */
@@ -30,7 +30,7 @@ const MAX_WAITING = { decrypt: 32, generateDataKey: 32, generateRandom: 8 } as c
 const START_MS = 20_000;
 /** A failed TLS handshake takes 10 to 30 s. */
 const CONNECT_MS = 35_000;
-/** Before the call is made once more. */
+/** Time limit of one attempt, before the call is repeated. */
 const CALL_MS = 5_000;
 
 /** How this program starts itself again as an SDK process: compiled, or run from source. */
@@ -56,7 +56,7 @@ export async function openNitroKms(options: OpenNitroOptions): Promise<NitroKms>
     deadlines: {
       startMs: START_MS,
       connectMs: Math.min(CONNECT_MS, deadlineMs),
-      // Less where the whole is short, so that there is time for the second attempt.
+      // Shorter for a short total, so that there is time for the second attempt.
       callMs: Math.min(CALL_MS, deadlineMs / 2),
       totalMs: deadlineMs,
     },

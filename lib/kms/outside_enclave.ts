@@ -1,5 +1,5 @@
 /**
- * What a development backend looks at before it starts: whether this is an enclave, where it must not run. Needs `--allow-ffi` for libc.
+ * Keeps development backends from starting in an enclave. Needs `--allow-ffi` for libc.
  *
  * @module
  */
@@ -8,13 +8,13 @@ import { EnclaveError } from "../errors.ts";
 
 const NSM_DEVICE = "/dev/nsm";
 
-/** Who asks. */
+/** The backend that is checked. */
 export interface DevelopmentBackend {
   /** For the message, such as `local KMS`. */
   readonly name: string;
-  /** Of the error. */
+  /** Code of the error. */
   readonly code: string;
-  /** What would be wrong with it in an enclave, one sentence. */
+  /** Why it must not run in an enclave, one sentence. */
   readonly why: string;
   /** The device whose presence means an enclave; for tests. */
   readonly nsmDevice?: string | undefined;
@@ -22,7 +22,7 @@ export interface DevelopmentBackend {
 
 /** @throws {EnclaveError} with the backend's code, where there is an NSM. */
 export function refuseInEnclave({ name, code, why, nsmDevice = NSM_DEVICE }: DevelopmentBackend): void {
-  // Nitro enclaves are Linux: elsewhere there is nothing to look for.
+  // Nitro enclaves run Linux: other systems need no check.
   if (Deno.build.os !== "linux" || !pathExists(nsmDevice)) return;
   throw new EnclaveError(`The ${name} does not run in an enclave (${nsmDevice} is there)`, {
     code,

@@ -1,5 +1,5 @@
 /**
- * The local KMS's event log: what CloudTrail would show of each request. Never a plaintext, a ciphertext, a key or a credential but the access key's id.
+ * The local KMS's event log: what CloudTrail would show of each request. It never has plaintexts, ciphertexts, keys or credentials, except the access key's id.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import type { Decision } from "./policy.ts";
 import type { Recipient } from "./recipient.ts";
 import type { Identity } from "./signature.ts";
 
-/** What CloudTrail calls the parameters. */
+/** CloudTrail's names of the parameters. */
 export interface RequestParameters {
   keyId?: string;
   keySpec?: string;
@@ -18,7 +18,7 @@ export interface RequestParameters {
   encryptionContext?: EncryptionContext;
 }
 
-/** What is known of a request while it is answered. */
+/** The facts of a request that is being answered. */
 export interface AuditDraft {
   readonly operation: string;
   readonly requestId: string;
@@ -46,7 +46,7 @@ export interface AuditEvent {
   readonly resources?: readonly Readonly<Record<string, string>>[];
 }
 
-/** PCRs beside 0 that CloudTrail shows. */
+/** PCRs that CloudTrail shows in addition to PCR0. */
 const SHOWN_PCRS = [1, 2, 3, 4, 8] as const;
 const WRITING = /^(Create|Put|Enable|Disable)/;
 const MAX_NAME_LENGTH = 64;
@@ -64,7 +64,7 @@ function recipientData({ document }: Recipient): Readonly<Record<string, string>
   };
 }
 
-/** Of a decision what a person has to know: who reads the log of AWS's has to guess. */
+/** The statement that decided, and notes, which AWS's log does not show. */
 function decisionData({ by, notes }: Decision): Readonly<Record<string, unknown>> {
   return { decidedBy: by ?? "no statement", ...(notes.length === 0 ? {} : { notes }) };
 }

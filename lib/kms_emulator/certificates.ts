@@ -1,5 +1,5 @@
 /**
- * The CA that the local KMS's certificate is under. It is kept in a folder, so that clients and images that trust it need it once; the server's certificate
+ * The CA of the local KMS's certificate. It is kept in a folder, so that clients and images need to be given it only once; the server's certificate
  * is made at each start, and its key never leaves this process.
  *
  * @module
@@ -34,9 +34,9 @@ export interface ServerCertificate {
   readonly cert: string;
   /** PEM of its key. */
   readonly key: string;
-  /** PEM of the CA: what a client has to trust. */
+  /** PEM of the CA, which clients must trust. */
   readonly ca: string;
-  /** Where that is. */
+  /** Path of that file. */
   readonly caFile: string;
 }
 
@@ -47,7 +47,7 @@ interface Ca {
 
 /** Options of {@link serverCertificate}. */
 export interface ServerCertificateOptions {
-  /** Holds `ca.pem` and `ca.key` (mode 0600); both are made where they are missing. */
+  /** Holds `ca.pem` and `ca.key` (mode 0600); both are made if they are missing. */
   readonly folder: string;
   /** DNS names and IP addresses of the server. */
   readonly names: readonly string[];
@@ -63,7 +63,7 @@ function folderError(folder: string, what: string, cause?: unknown): EnclaveErro
 }
 
 /**
- * Makes a server's certificate under the folder's CA, which is made too where there is none.
+ * Makes a server's certificate under the folder's CA, which is also made if there is none.
  *
  * @throws {EnclaveError} `kms_emulator_tls`
  */
@@ -154,7 +154,7 @@ async function makeCa(folder: string, now: Date): Promise<Ca> {
   const key = new Uint8Array(await crypto.subtle.exportKey("pkcs8", keys.privateKey));
   try {
     await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
-    // The key first: a certificate without one would be trusted for nothing.
+    // The key is written first, so that no certificate is left without its key.
     await Deno.writeTextFile(`${folder}/${KEY_FILE}`, toPem("PRIVATE KEY", key), {
       mode: 0o600,
       createNew: true,

@@ -1,12 +1,12 @@
 /**
- * Conditions of a key policy: operators and keys, as IAM evaluates them. What is not known here is said to be unknown, and never guessed.
+ * Conditions of a key policy: operators and keys, as IAM evaluates them. Unsupported ones are reported as unknown, never guessed.
  *
  * Sources: IAM's reference of policy elements ("Condition operators", "Multivalued context keys"); KMS's of its condition keys.
  *
  * @module
  */
 
-/** What a request says for each condition key: lower-case names, since names have no case. A key that is not in it is absent. */
+/** A request's values of each condition key. Names are in lower case, since they are case-insensitive. A missing key is absent from the request. */
 export type ConditionValues = ReadonlyMap<string, readonly string[]>;
 
 /** One line of a Condition block. */
@@ -15,22 +15,22 @@ export interface Condition {
   readonly operator: string;
   /** As it was written, such as `kms:RecipientAttestation:PCR0`. */
   readonly key: string;
-  /** Without one, none fits. */
+  /** Values to compare with; without any, none matches. */
   readonly values: readonly string[];
 }
 
-/** Whether a condition holds; `unknown` says what is not known. */
+/** Whether a condition holds; `unknown` names what is not supported. */
 export type Verdict = true | false | { readonly unknown: string };
 
 type Match = (wanted: string, found: string) => boolean;
 
-/** What an operator compares by, and whether it is the opposite that is asked. */
+/** An operator's comparison, and whether it is negated. */
 interface Comparison {
   readonly match: Match;
   readonly negated: boolean;
 }
 
-/** Lower case of ASCII letters alone, as IAM folds case: Unicode's rules would make a Kelvin sign a k. */
+/** Converts only ASCII letters to lower case, as IAM does: Unicode's rules would turn a Kelvin sign into a k. */
 export function foldCase(text: string): string {
   return text.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
 }
@@ -48,19 +48,19 @@ const COMPARISONS: Readonly<Record<string, Comparison>> = {
   Bool: { match: equalsIgnoringCase, negated: false },
 };
 
-/** Keys that this KMS fills in, or knows to be absent. */
+/** Keys that this KMS sets, or knows to be absent. */
 const KNOWN_KEYS =
   /^(kms:recipientattestation:(pcr([0-9]|[12][0-9]|3[01])|imagesha384)|kms:encryptioncontext:.+|kms:encryptioncontextkeys|kms:viaservice|kms:calleraccount|kms:encryptionalgorithm|aws:principalarn|aws:principalaccount|aws:securetransport)$/;
 const OPERATOR = /^(?:(ForAllValues|ForAnyValue):)?([A-Za-z]+?)(IfExists)?$/;
-/** Several of its values are one request's: single-valued operators say nothing of them. */
+/** Keys with several values in one request: single-valued operators are undefined for them. */
 const MULTIVALUED = "kms:encryptioncontextkeys";
 
-/** Whether a text is like a pattern with `*` (any characters) and `?` (any one), in time linear in their product. */
+/** Whether a text matches a pattern with `*` (any characters) and `?` (any one), in time linear in their product. */
 export function like(pattern: string, text: string): boolean {
   let [at, star, resume] = [0, -1, 0];
   for (let index = 0; index < text.length;) {
     const wanted = pattern[at];
-    // The star first: a text may hold one too.
+    // The star is checked first, since the text may also contain one.
     if (wanted === "*") {
       [star, resume] = [at, index];
       at++;
@@ -95,7 +95,7 @@ export function holds({ operator, key, values }: Condition, found: ConditionValu
       return present === undefined || present.length === 0 ? ifExists !== undefined : present.some(fits);
     default: {
       const [value, ...others] = present ?? [];
-      // A negated operator holds where there is nothing to compare: IAM says so, and policies fall over it.
+      // As in IAM, a negated operator holds where the key is absent: a common mistake in policies.
       if (value === undefined) return ifExists !== undefined || negated;
       if (name === MULTIVALUED || others.length > 0) {
         return { unknown: `${operator} on several values of ${key}` };
@@ -117,7 +117,7 @@ function isNull(
   return (present === undefined) === (wanted === "true");
 }
 
-/** All of them: false as soon as one is, for then what is unknown does not matter. */
+/** Whether all hold: false as soon as one is false, since unknown ones then do not matter. */
 export function allHold(conditions: readonly Condition[], found: ConditionValues): Verdict {
   const verdicts = conditions.map((condition) => holds(condition, found));
   if (verdicts.includes(false)) return false;

@@ -1,11 +1,11 @@
 /**
- * How the local KMS says no: by AWS's names, in AWS's words where they are known.
+ * The local KMS's errors, with AWS's names, and AWS's messages where they are known.
  *
  * @module
  */
 import { EnclaveError } from "../errors.ts";
 
-/** Statuses that are not 400, which is what KMS's JSON protocol gives every refusal that is the client's doing. */
+/** Errors with a status other than 400, the status of client errors in KMS's JSON protocol. */
 const STATUSES: Readonly<Record<string, number>> = {
   UnknownOperationException: 404,
   RequestTimeoutException: 408,
@@ -14,16 +14,16 @@ const STATUSES: Readonly<Record<string, number>> = {
   ServiceUnavailableException: 503,
 };
 
-/** A request was refused. Its message goes to the client: it never holds a secret. */
+/** A request was refused. The message is sent to the client and never holds a secret. */
 export class KmsRefusal extends EnclaveError {
-  /** AWS's name for it, and the words that the client gets. */
+  /** AWS's name of the error, and the message for the client. */
   readonly kms: { readonly name: string; readonly message: string };
 
   /**
-   * By its name.
+   * Made with AWS's error name.
    *
    * @param name AWS's, such as `AccessDeniedException`
-   * @param hint for the one who runs the server
+   * @param hint for the operator of the server
    */
   constructor(name: string, message: string, { hint, cause }: { hint?: string; cause?: unknown } = {}) {
     super(`${name}: ${message}`, { code: "kms_refused", hint, cause });
@@ -36,7 +36,7 @@ export class KmsRefusal extends EnclaveError {
   }
 }
 
-/** A parameter of the request is not as KMS takes it. */
+/** A parameter of the request is not valid for KMS. */
 export function invalid(message: string, cause?: unknown): KmsRefusal {
   return new KmsRefusal("ValidationException", message, { cause });
 }

@@ -1,5 +1,5 @@
 /**
- * The parameters of a request, read: KMS's types and limits.
+ * Parses the parameters of a request, with KMS's types and limits.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import { decodeBase64 } from "@std/encoding";
 import type { EncryptionContext } from "../kms/kms.ts";
 import { invalid } from "./errors.ts";
 
-/** A request's parameters, as they came. */
+/** A request's unchecked parameters. */
 export type Fields = Readonly<Record<string, unknown>>;
 
 /** KMS's limits. */
@@ -20,9 +20,9 @@ export function parseFields(body: Uint8Array): Fields {
     const parsed: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
     if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return { ...parsed };
   } catch {
-    // The engine's own message would quote the request, which may hold a plaintext.
+    // The JSON parser's message would quote the request, which may hold a plaintext.
   }
-  throw invalid("The body of the request is no JSON object");
+  throw invalid("The body of the request is not a JSON object");
 }
 
 function own(fields: Fields, name: string): unknown {
@@ -76,10 +76,10 @@ export function flag(fields: Fields, name: string): boolean {
   throw invalid(`${name} is neither true nor false`);
 }
 
-/** Bytes, in base64. What is wrong with them is said without them. @throws {KmsRefusal} `ValidationException` */
+/** Bytes, in base64. Errors do not quote them. @throws {KmsRefusal} `ValidationException` */
 export function bytes(fields: Fields, name: string, max: number): Uint8Array<ArrayBuffer> {
   const value = own(fields, name);
-  if (typeof value !== "string") throw invalid(`${name} is missing, or no base64`);
+  if (typeof value !== "string") throw invalid(`${name} is missing or not base64`);
   let decoded: Uint8Array<ArrayBuffer>;
   try {
     decoded = decodeBase64(value);
@@ -104,9 +104,9 @@ export function encryptionContext(fields: Fields): EncryptionContext {
   if (pairs.length > MAX_CONTEXT_PAIRS) throw invalid(`EncryptionContext has ${pairs.length} pairs`);
   let length = 0;
   const read = pairs.map(([key, value]) => {
-    if (typeof value !== "string") throw invalid("A value of EncryptionContext is no text");
+    if (typeof value !== "string") throw invalid("A value of EncryptionContext is not a text");
     if (!key.isWellFormed() || !value.isWellFormed()) {
-      throw invalid("A text of EncryptionContext has a lone surrogate, which UTF-8 cannot say");
+      throw invalid("A text of EncryptionContext has a lone surrogate, which UTF-8 cannot encode");
     }
     length += key.length + value.length;
     return [key, value] as const;

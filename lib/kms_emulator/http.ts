@@ -1,5 +1,5 @@
 /**
- * The little of HTTP/1.1 that KMS's JSON API needs, with what Deno's own server has no limits for: connections, idle ones, requests that come slowly, lengths.
+ * The subset of HTTP/1.1 that KMS's JSON API needs, with limits that Deno's own server does not have: on connections, idle time, slow requests and lengths.
  * Bodies have a Content-Length; RFC 9112.
  *
  * @module
@@ -11,12 +11,12 @@ import { KmsRefusal } from "./errors.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** A request that came whole. */
+/** A complete request. */
 export interface HttpRequest {
   readonly method: string;
   /** Path and query. */
   readonly target: string;
-  /** By lower-case name; those that came twice joined by commas. */
+  /** By lower-case name; repeated ones are joined by commas. */
   readonly headers: ReadonlyMap<string, string>;
   readonly body: Bytes;
 }
@@ -28,20 +28,20 @@ export interface HttpResponse {
   readonly body: string;
 }
 
-/** What connections are held to. */
+/** Limits of connections. */
 export interface HttpLimits {
   /** Bytes of a request's head. */
   readonly maxHead: number;
   /** Bytes of a request's body. */
   readonly maxBody: number;
   readonly maxConnections: number;
-  /** A connection may be silent so long, the TLS handshake included. Milliseconds. */
+  /** Longest time that a connection may be idle, including the TLS handshake. Milliseconds. */
   readonly idleMs: number;
-  /** A request that has begun may take so long to come, to be answered, and its answer to be taken, each. Milliseconds. */
+  /** Time limit, each, for receiving the rest of a request, answering it, and sending the response. Milliseconds. */
   readonly requestMs: number;
 }
 
-/** KMS's own request limit is not published; nothing that it takes comes near this one. */
+/** KMS's own request limit is not published; valid requests are far below this one. */
 export const HTTP_LIMITS: HttpLimits = {
   maxHead: 32 * 1024,
   maxBody: 64 * 1024,
@@ -52,11 +52,11 @@ export const HTTP_LIMITS: HttpLimits = {
 
 /** Options of {@link HttpServer}. */
 export interface HttpServerOptions {
-  /** Taken over. */
+  /** The listener; the server takes ownership of it. */
   readonly listener: Deno.Listener<Deno.Conn>;
   readonly answer: (request: HttpRequest) => Promise<HttpResponse>;
   readonly limits: HttpLimits;
-  /** Told of connections that ended badly. */
+  /** Called for connections that ended with an error. */
   readonly onProblem: (what: string) => void;
 }
 
@@ -68,11 +68,11 @@ const HEADER = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)$/
 const REQUEST_LINE = /^([A-Z]{1,16}) (\/[\x21-\x7e]{0,2000}) HTTP\/1\.([01])$/;
 const REASONS: Readonly<Record<number, string>> = { 200: "OK", 400: "Bad Request", 404: "Not Found" };
 const READ_LENGTH = 16 * 1024;
-/** After a connection could not be accepted. Milliseconds. */
+/** Pause after a failed accept. Milliseconds. */
 const ACCEPT_PAUSE_MS = 100;
 const CRLF_CRLF = [13, 10, 13, 10] as const;
 
-/** Serves until it is disposed of. */
+/** Serves until it is disposed. */
 export class HttpServer implements AsyncDisposable {
   #options: HttpServerOptions;
   #connections = new Set<Deno.Conn>();
@@ -97,7 +97,7 @@ export class HttpServer implements AsyncDisposable {
         connection = await listener.accept();
       } catch (thrown) {
         if (this.#isClosed) return;
-        // A client that went away before it was accepted, or no descriptor left: it is no use to go on at once.
+        // The client disconnected before it was accepted, or no descriptors are left: pause before the next attempt.
         onProblem(`a connection was not accepted: ${messageOf(thrown)}`);
         await sleep(ACCEPT_PAUSE_MS, this.#closed.signal);
         continue;
@@ -166,7 +166,7 @@ function close(connection: Deno.Conn): void {
   }
 }
 
-/** Closes a connection after a time, unless it is disposed of before: whatever waits for it fails then. */
+/** Closes a connection after a time, unless it is disposed before: pending reads and writes then fail. */
 function closeLater(connection: Deno.Conn, ms: number): Disposable & { readonly isOver: boolean } {
   let isOver = false;
   const timer = setTimeout(() => {
@@ -203,7 +203,7 @@ async function send(
   bytes.fill(0);
 }
 
-/** What came, and whether another may follow. */
+/** A parsed request, and whether another may follow on the connection. */
 interface ReadRequest extends HttpRequest {
   readonly isLast: boolean;
 }
@@ -222,7 +222,7 @@ class RequestReader {
     this.#limits = limits;
   }
 
-  /** The next request; undefined where the client has no more. @throws {KmsRefusal} */
+  /** The next request; undefined when the client sends no more. @throws {KmsRefusal} */
   async next(): Promise<ReadRequest | undefined> {
     if (this.#rest.length === 0) {
       using silence = closeLater(this.#connection, this.#limits.idleMs);
@@ -239,7 +239,7 @@ class RequestReader {
     return { ...head, body };
   }
 
-  /** Up to the empty line, which goes too. */
+  /** Reads the head up to and including the empty line. */
   async #readHead(): Promise<string> {
     const { maxHead } = this.#limits;
     for (let from = 0;;) {
@@ -293,19 +293,19 @@ function endOfHead(bytes: Bytes, from: number): number {
 function parseHead(text: string): Omit<ReadRequest, "body"> & { readonly length: number } {
   const [first = "", ...lines] = text.split("\r\n");
   const [, method, target, minor] = REQUEST_LINE.exec(first) ?? [];
-  if (method === undefined || target === undefined) throw malformed("its first line is none");
+  if (method === undefined || target === undefined) throw malformed("its first line is not a request line");
   const headers = new Map<string, string>();
   for (const line of lines) {
     const [, name, value = ""] = HEADER.exec(line) ?? [];
-    if (name === undefined) throw malformed("a header is none");
+    if (name === undefined) throw malformed("a line is not a header");
     const lower = name.toLowerCase();
     const earlier = headers.get(lower);
     if (earlier !== undefined && SINGLE_HEADERS.includes(lower)) throw malformed(`${lower} came twice`);
     headers.set(lower, earlier === undefined ? value.trimEnd() : `${earlier},${value.trimEnd()}`);
   }
-  if (headers.has("transfer-encoding")) throw malformed("only a Content-Length says where it ends");
+  if (headers.has("transfer-encoding")) throw malformed("only Content-Length is supported");
   const length = headers.get("content-length") ?? "0";
-  if (!/^[0-9]{1,9}$/.test(length)) throw malformed("its Content-Length is no number");
+  if (!/^[0-9]{1,9}$/.test(length)) throw malformed("its Content-Length is not a number");
   const connection = headers.get("connection")?.toLowerCase() ?? "";
   return {
     method,

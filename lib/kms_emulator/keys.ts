@@ -1,6 +1,6 @@
 /**
- * The keys of the local KMS, with what KMS keeps beside the material: a policy, and whether the key is enabled. The material is the embedded KMS's, in memory or in
- * its file; policies and states live in memory alone.
+ * The keys of the local KMS, with what KMS keeps beside the material: a policy, and whether the key is enabled. The embedded KMS holds the material, in memory or in
+ * its file; policies and states exist only in memory.
  *
  * @module
  */
@@ -33,7 +33,7 @@ export interface KmsKey {
   policy: KeyPolicy;
 }
 
-/** What a new key is told. */
+/** The parameters of a new key. */
 export interface NewKey {
   readonly policy?: KeyPolicy | undefined;
   readonly description?: string | undefined;
@@ -70,7 +70,7 @@ export class KeyRing implements AsyncDisposable {
   private constructor(kms: LocalKms, { region, now }: KeyRingOptions) {
     this.#kms = kms;
     this.#now = now;
-    // The embedded KMS looks at the form of credentials alone: who may ask was decided before.
+    // The embedded KMS checks only the form of credentials: the caller was authorised before.
     const nobody = { accessKeyId: "local", secretAccessKey: "local", sessionToken: "" };
     this.#access = { region, credentials: Credentials.fromStrings(nobody) };
     for (const arn of kms.keyArns) this.#add(arn, {});
@@ -79,7 +79,7 @@ export class KeyRing implements AsyncDisposable {
   }
 
   /**
-   * Opens it, with one key at least.
+   * Opens it, with at least one key.
    *
    * @throws {EnclaveError} `local_kms_refused` in an enclave, `local_kms_file` when the file cannot be used.
    */
@@ -116,12 +116,12 @@ export class KeyRing implements AsyncDisposable {
     return this.#add(await this.#kms.createKey(), key);
   }
 
-  /** By name, in the order they were made. */
+  /** Aliases by name, in the order of their creation. */
   get aliases(): ReadonlyMap<string, KmsKey> {
     return this.#aliases;
   }
 
-  /** Gives a key a name. @throws {KmsRefusal} `ValidationException`, `AlreadyExistsException` or `LimitExceededException` */
+  /** Creates an alias of a key. @throws {KmsRefusal} `ValidationException`, `AlreadyExistsException` or `LimitExceededException` */
   addAlias(name: string, key: KmsKey): void {
     if (!ALIAS.test(name)) {
       throw new KmsRefusal("ValidationException", "Alias must start with alias/ and not with alias/aws/");
@@ -135,7 +135,7 @@ export class KeyRing implements AsyncDisposable {
     this.#aliases.set(name, key);
   }
 
-  /** By ARN, id, alias or an alias's ARN. @throws {KmsRefusal} `NotFoundException` */
+  /** Finds a key by ARN, id, alias or an alias's ARN. @throws {KmsRefusal} `NotFoundException` */
   find(keyId: string): KmsKey {
     const alias = keyId.slice(keyId.indexOf(":alias/") + 1);
     const found = this.#keys.get(keyId) ?? this.keys.find(({ id }) => id === keyId) ??
@@ -179,7 +179,7 @@ function asRefusal<T>(run: () => T): T {
   }
 }
 
-/** What the embedded KMS refuses has KMS's name already. */
+/** Errors of the embedded KMS already have KMS's names. */
 function refusalOf(thrown: unknown): unknown {
   if (!(thrown instanceof LocalKmsError)) return thrown;
   // KMS itself gives no message with this one.

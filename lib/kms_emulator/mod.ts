@@ -1,5 +1,5 @@
 /**
- * A KMS for development that plays AWS's part in attested calls, and an enclave's side of them. For scripts and tests alone.
+ * A local KMS emulator with attested calls, and the enclave's side of such calls. Only for scripts and tests.
  *
  * @module
  */

@@ -1,12 +1,12 @@
 /**
- * Key policies, as KMS evaluates them: a Deny that matches decides; else an Allow that matches; else nothing is allowed. It fails closed: a statement whose
- * conditions this module does not know allows nothing and denies all that it speaks of, and the decision says so.
+ * Evaluates key policies as KMS does: a matching Deny decides; else a matching Allow; else the request is denied. It fails closed: an Allow with
+ * conditions that this module does not know does not match, and a Deny with such conditions does; the decision says so.
  *
- * There are no IAM policies here. A statement for the account (`arn:aws:iam::<account>:root`) hands the decision to them, so it counts as if each of the
- * account's principals had one that allows everything: the worst that can happen.
+ * There are no IAM policies here. A statement for the account (`arn:aws:iam::<account>:root`) delegates to them, so it is evaluated as if each of the
+ * account's principals had an IAM policy that allows everything: the worst case.
  *
- * The parent's tools have an evaluator of their own (`lib/parent/policies/evaluate.ts`), which says before a policy is in force what it would do. The two
- * share the parser and nothing else, so that each is a check of the other.
+ * The parent's tools have an evaluator of their own (`lib/parent/policies/evaluate.ts`), which predicts a policy's effect before it is put into force. The two
+ * share only the parser, so that each checks the other.
  *
  * @module
  */
@@ -20,22 +20,22 @@ import {
 import { allHold, type Condition, type ConditionValues, foldCase, like } from "./conditions.ts";
 import { KmsRefusal } from "./errors.ts";
 
-/** Who asks. */
+/** The caller. */
 export interface Caller {
-  /** Of a role, a user or the account's root: `arn:aws:iam::111122223333:role/enclave`. */
+  /** ARN of a role, a user or the account's root: `arn:aws:iam::111122223333:role/enclave`. */
   readonly arn: string;
   readonly account: string;
 }
 
-/** A name list that a statement is about, or about all but which it is. */
+/** A list of names that a statement applies to, or that it excludes. */
 interface Names {
   readonly negated: boolean;
   readonly names: readonly string[];
 }
 
-/** A statement, read. */
+/** A parsed statement. */
 export interface Statement {
-  /** Its Sid, or its place: for decisions. */
+  /** Its Sid, or its position, for decisions. */
   readonly name: string;
   readonly effect: "Allow" | "Deny";
   readonly principals: Names;
@@ -44,14 +44,14 @@ export interface Statement {
   readonly conditions: readonly Condition[];
 }
 
-/** A key policy, read. */
+/** A parsed key policy. */
 export interface KeyPolicy {
-  /** As it was written. */
+  /** Its original text. */
   readonly text: string;
   readonly statements: readonly Statement[];
 }
 
-/** What is to be decided. */
+/** The request to decide on. */
 export interface PolicyRequest {
   readonly caller: Caller;
   /** Such as `kms:Decrypt`. */
@@ -61,29 +61,33 @@ export interface PolicyRequest {
   readonly values: ConditionValues;
 }
 
-/** What a policy says. */
+/** A policy's decision. */
 export interface Decision {
   readonly allowed: boolean;
-  /** The statement that decided, and how it did; undefined when none allowed it. */
+  /** The statement that decided, and its effect; undefined when no statement matched. */
   readonly by: string | undefined;
   readonly isExplicitDeny: boolean;
-  /** What was not known, and so counted against the caller. */
+  /** Unknown conditions, which counted against the caller. */
   readonly notes: readonly string[];
 }
 
 const CALLER = /^arn:aws[a-z-]*:iam::([0-9]{12}):(?:root|(?:role|user)\/[\x21-\x7e]{1,600})$/;
 
 /**
- * Reads who may ask.
+ * Parses a caller's ARN.
  *
- * @throws {KmsRefusal} when it is no ARN of a role, a user or a root.
+ * @throws {KmsRefusal} when it is not the ARN of a role, a user or a root.
  */
 export function parseCaller(arn: string): Caller {
   const [, account] = CALLER.exec(arn) ?? [];
   if (account !== undefined) return { arn, account };
-  throw new KmsRefusal("ValidationException", `${JSON.stringify(arn.slice(0, 128))} is no ARN of a caller`, {
-    hint: "Write arn:aws:iam::<account>:role/<name>, …:user/<name> or …:root.",
-  });
+  throw new KmsRefusal(
+    "ValidationException",
+    `${JSON.stringify(arn.slice(0, 128))} is not the ARN of a caller`,
+    {
+      hint: "Write arn:aws:iam::<account>:role/<name>, …:user/<name> or …:root.",
+    },
+  );
 }
 
 /**
@@ -107,7 +111,7 @@ export function parseKeyPolicy(text: string): KeyPolicy {
   }
 }
 
-/** The parser has seen to it that a statement has one of the two. */
+/** The parser ensures that a statement has one of the two. */
 function namesOf(names: readonly string[] | undefined, others: readonly string[] = []): Names {
   return { negated: names === undefined, names: names ?? others };
 }
@@ -126,7 +130,7 @@ function statementOf(statement: KeyPolicyStatement, index: number): Statement {
   };
 }
 
-/** Those of AWS's accounts: services and other identities do not come here, and keep their kind before their name. */
+/** The names of AWS principals. Services and other identities never call this KMS; they keep their kind as a prefix. */
 function principalNames(principals: Principals | undefined): readonly string[] | undefined {
   if (principals === undefined || principals === "*") return principals && ["*"];
   return Object.entries(principals).flatMap(([kind, names]) =>
@@ -146,7 +150,7 @@ function isAbout({ principals, actions, resources }: Statement, request: PolicyR
     resources.names.some((name) => like(name, resource)) !== resources.negated;
 }
 
-/** Decides. */
+/** Decides on a request. */
 export function evaluatePolicy({ statements }: KeyPolicy, request: PolicyRequest): Decision {
   const notes: string[] = [];
   let allowedBy: string | undefined;

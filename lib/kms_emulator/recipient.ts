@@ -1,5 +1,5 @@
 /**
- * The `Recipient` of a request: an attestation document, verified, and the key in it that the answer is encrypted to.
+ * The `Recipient` of a request: the attestation document is verified, and the response is encrypted to the key in it.
  *
  * @module
  */
@@ -10,31 +10,31 @@ import { KEY_ENCRYPTION_ALGORITHM } from "../cms/enveloped_data.ts";
 import { invalid } from "./errors.ts";
 import { bytes, type Fields, optionalChoice, optionalObject } from "./fields.ts";
 
-/** KMS takes documents of five minutes at the most. */
+/** KMS accepts documents up to five minutes old. */
 const MAX_AGE_MS = 5 * 60_000;
 /** KMS's limit on `AttestationDocument`, bytes. */
 const MAX_DOCUMENT_LENGTH = 262_144;
 
-/** Who gets the answer: an enclave whose document was verified. */
+/** The receiver of the response: an enclave whose document was verified. */
 export interface Recipient {
   readonly document: AttestationDocument;
   /** DER of its SubjectPublicKeyInfo. */
   readonly publicKey: Uint8Array<ArrayBuffer>;
 }
 
-/** By what a document is verified. */
+/** What a document is verified with. */
 export interface RecipientOptions {
-  /** DER of the certificate that its chain has to begin at. */
+  /** DER of the certificate that its chain must begin with. */
   readonly root: Uint8Array;
   readonly now: Date;
 }
 
 /**
- * Reads and verifies it. A document of an enclave in debug mode is taken, as KMS does: it is for the policy to refuse its PCRs, which are zero.
+ * Parses and verifies it. Like KMS, it accepts a document of an enclave in debug mode: the policy must refuse its PCRs, which are zero.
  *
- * AWS does not say by which name KMS refuses a document; here it is `ValidationException`, with the check that failed.
+ * AWS does not document the error for a refused document; here it is `ValidationException`, with the check that failed.
  *
- * @returns undefined where the request has none
+ * @returns undefined when the request has none
  * @throws {KmsRefusal} `ValidationException`
  */
 export async function readRecipient(

@@ -1,5 +1,5 @@
 /**
- * A KMS for development that plays AWS's part: KMS's JSON API over HTTPS, or over HTTP on this machine alone. It is not in the graph of the production entry, and
+ * A local KMS emulator: KMS's JSON API over HTTPS, or over HTTP on this machine only. It is not in the graph of the production entry, and
  * refuses to start where there is an NSM. Needs net permission for its address, read and write for its files, and `--allow-ffi` for libc.
  *
  * @module
@@ -16,7 +16,7 @@ import { type Caller, type KeyPolicy, parseCaller, parseKeyPolicy } from "./poli
 import { KmsService } from "./service.ts";
 import { type AccessKey, AccessKeys } from "./signature.ts";
 
-/** A key policy, and the key that it is of: ARN or id; each key, where none is named. */
+/** A key policy, and its key by ARN or id; without a key, it applies to all keys. */
 export interface PolicyFor {
   readonly key?: string | undefined;
   /** JSON. */
@@ -25,32 +25,32 @@ export interface PolicyFor {
 
 /** Options of {@link KmsEmulator.start}. */
 export interface KmsEmulatorOptions {
-  /** 127.0.0.1, unless given. */
+  /** 127.0.0.1 by default. */
   readonly hostname?: string | undefined;
-  /** One of the system's choice, unless given. */
+  /** Chosen by the system by default. */
   readonly port?: number | undefined;
-  /** us-east-1, unless given. */
+  /** us-east-1 by default. */
   readonly region?: string | undefined;
-  /** Of new keys, 12 digits. */
+  /** The account of new keys, 12 digits. */
   readonly account?: string | undefined;
-  /** With it the server speaks TLS: `ca.pem` and `ca.key` are kept here. */
+  /** Enables TLS: `ca.pem` and `ca.key` are kept in this folder. */
   readonly tlsFolder?: string | undefined;
-  /** Names that the certificate is for, beside the address, `localhost` and KMS's own in this region. */
+  /** Further names in the certificate, in addition to the address, `localhost` and KMS's own name in this region. */
   readonly tlsNames?: readonly string[] | undefined;
-  /** Keys are kept here, mode 0600. Without it they live in memory. */
+  /** Keys are kept here, mode 0600. Without it they exist only in memory. */
   readonly keysFile?: string | undefined;
-  /** Later ones win. KMS's default policy, unless given. */
+  /** A later policy replaces an earlier one of the same key. KMS's default policy if none is given. */
   readonly policies?: readonly PolicyFor[] | undefined;
-  /** Whose signatures are checked; taken over. Without them everybody is `caller`. */
+  /** Access keys to check signatures with; the server takes ownership. Without them, every caller is `caller`. */
   readonly accessKeys?: readonly AccessKey[] | undefined;
-  /** Who asks where signatures are not checked: an ARN. The account's root, unless given. */
+  /** ARN of the caller where signatures are not checked; the account's root by default. */
   readonly caller?: string | undefined;
-  /** DER of the root of the attestation documents. AWS's, unless given. */
+  /** DER of the root of the attestation documents; AWS's by default. */
   readonly root?: Uint8Array | undefined;
   readonly limits?: Partial<HttpLimits> | undefined;
-  /** Takes each event. Must not throw. */
+  /** Receives each event. Must not throw. */
   readonly onEvent?: ((event: AuditEvent) => void) | undefined;
-  /** Told of connections that ended badly, and of what failed here. Must not throw. */
+  /** Called for connections that ended with an error, and for internal errors. Must not throw. */
   readonly onProblem?: ((what: string) => void) | undefined;
   /** For tests. */
   readonly now?: (() => Date) | undefined;
@@ -69,15 +69,15 @@ function usage(what: string, hint: string, cause?: unknown): EnclaveError {
   });
 }
 
-/** The server. `await using` it ends it. */
+/** The server. Disposing stops it. */
 export class KmsEmulator implements AsyncDisposable {
   /** Such as `https://localhost:4599`. */
   readonly url: string;
   readonly hostname: string;
   readonly port: number;
-  /** PEM of the CA that its certificate is under; undefined without TLS. */
+  /** PEM of the CA of its certificate; undefined without TLS. */
   readonly ca: string | undefined;
-  /** Where that is. */
+  /** Path of that file. */
   readonly caFile: string | undefined;
   #keys: KeyRing;
   #running: AsyncDisposableStack;
@@ -100,20 +100,20 @@ export class KmsEmulator implements AsyncDisposable {
    * Starts it.
    *
    * @throws {EnclaveError} `local_kms_refused` in an enclave, `local_kms_file`, `kms_emulator_tls`, `kms_emulator_options`, `listen_failed`.
-   * @throws {KmsRefusal} on a policy that is none.
+   * @throws {KmsRefusal} on an invalid policy.
    */
   static async start(options: KmsEmulatorOptions = {}): Promise<KmsEmulator> {
     const { hostname = "127.0.0.1", region = DEFAULT_REGION, account = LOCAL_ACCOUNT } = options;
     const { now = () => new Date(), tlsFolder, onProblem = () => {} } = options;
     await using stack = new AsyncDisposableStack();
-    // First of all, so that the keys are wiped whatever fails.
+    // Comes first, so that the keys are wiped if anything fails.
     const accessKeys = options.accessKeys === undefined
       ? undefined
       : stack.use(new AccessKeys(options.accessKeys, { region, now }));
-    if (!isRegion(region)) throw usage("the region is none", "Give a region's name such as us-west-2.");
-    if (!/^[0-9]{12}$/.test(account)) throw usage("the account is none", "An account has 12 digits.");
+    if (!isRegion(region)) throw usage("the region is not valid", "Give a region's name such as us-west-2.");
+    if (!/^[0-9]{12}$/.test(account)) throw usage("the account is not valid", "An account has 12 digits.");
     if (tlsFolder === undefined && !LOOPBACK.test(hostname)) {
-      throw usage("without TLS it listens on this machine alone", "Name a folder for TLS, or 127.0.0.1.");
+      throw usage("without TLS it can listen only on this machine", "Name a folder for TLS, or 127.0.0.1.");
     }
     const caller = parseCaller(options.caller ?? `arn:aws:iam::${account}:root`);
     const keys = stack.use(
@@ -171,7 +171,7 @@ export class KmsEmulator implements AsyncDisposable {
     return this.#keys.keys.map(({ arn }) => arn);
   }
 
-  /** As PutKeyPolicy, by who owns the server. @throws {KmsRefusal} */
+  /** As PutKeyPolicy, but without an authorisation check. @throws {KmsRefusal} */
   putPolicy(key: string, policy: string): void {
     this.#keys.find(key).policy = parseKeyPolicy(policy);
   }

@@ -1,5 +1,5 @@
 /**
- * What the local KMS does with a request: who asks, what the key's policy says of it, the operation itself, the event. It knows nothing of connections.
+ * Handles a request of the local KMS: authentication, the key policy's decision, the operation itself, the event. Connections are handled elsewhere.
  *
  * @module
  */
@@ -29,7 +29,7 @@ import { readRecipient, type Recipient } from "./recipient.ts";
 import type { AwsService, Identity, SignedRequest } from "./signature.ts";
 import { callerIdentity, isStsRequest, stsAction, stsError } from "./sts.ts";
 
-/** A request, as the transport gives it. */
+/** A request from the transport. */
 export interface KmsRequest extends SignedRequest {
   /** Whether it came over TLS. */
   readonly isSecure: boolean;
@@ -47,20 +47,20 @@ export interface KmsServiceOptions {
   /** Borrowed. */
   readonly keys: KeyRing;
   readonly region: string;
-  /** Says who asks. @throws {KmsRefusal} */
+  /** Authenticates the caller. @throws {KmsRefusal} */
   readonly identify: (request: SignedRequest, service: AwsService) => Identity;
   /** DER of the root certificate of the attestation documents. */
   readonly root: Uint8Array;
   readonly now: () => Date;
-  /** Takes each event. Must not throw. */
+  /** Receives each event. Must not throw. */
   readonly onEvent: (event: AuditEvent) => void;
-  /** Told what failed here, which is nobody's business but the one's who runs the server. Must not throw. */
+  /** Called with internal errors, which only the operator may see. Must not throw. */
   readonly onProblem: (what: string) => void;
 }
 
 type AnswerBody = Readonly<Record<string, unknown>>;
 
-/** A request under way. */
+/** A request in progress. */
 interface Call {
   readonly fields: Fields;
   readonly draft: AuditDraft;
@@ -68,7 +68,7 @@ interface Call {
   readonly isSecure: boolean;
 }
 
-/** What goes into the conditions, beside who asks. */
+/** Values for the conditions, in addition to the caller. */
 interface Circumstances {
   readonly context?: EncryptionContext;
   readonly recipient?: Recipient | undefined;
@@ -86,7 +86,7 @@ const MAX_POLICY_TEXT_LENGTH = 131_072;
 const PAGE = { usual: 100, max: 1000 } as const;
 const KEY_LENGTHS = { AES_256: 32, AES_128: 16 } as const;
 
-/** The operations of KMS, as far as they are here. */
+/** The supported operations of KMS. */
 export class KmsService {
   #options: KmsServiceOptions;
 
@@ -94,7 +94,7 @@ export class KmsService {
     this.#options = options;
   }
 
-  /** Answers a request. Whatever goes wrong is an answer too. */
+  /** Answers a request. Errors are answers too. */
   async answer(request: KmsRequest): Promise<KmsResponse> {
     const requestId = crypto.randomUUID();
     if (isStsRequest(request)) return this.#answerSts(request, requestId);
@@ -150,7 +150,7 @@ export class KmsService {
   }
 
   #fault(operation: string, thrown: unknown): KmsRefusal {
-    // Another's message may quote what it was given.
+    // The message of another error may quote its input.
     const what = thrown instanceof EnclaveError
       ? thrown.message
       : thrown instanceof Error
@@ -181,7 +181,7 @@ export class KmsService {
       case "ListAliases":
         return this.#listAliases(call);
       case "ListGrants":
-        // CreateGrant is not served: there are none.
+        // CreateGrant is not supported, so there are none.
         return this.#authorisedKey(call) && { Grants: [], Truncated: false };
       case "EnableKeyRotation":
         this.#authorisedKey(call).rotation = true;
@@ -197,7 +197,7 @@ export class KmsService {
         this.#authorisedKey(call).enabled = false;
         return {};
       default:
-        throw new KmsRefusal("UnknownOperationException", "The local KMS has no such operation");
+        throw new KmsRefusal("UnknownOperationException", "The local KMS does not support this operation");
     }
   }
 
@@ -264,7 +264,7 @@ export class KmsService {
     };
   }
 
-  /** No key, so no key policy: on AWS the role's own policy decides. */
+  /** Without a key there is no key policy: on AWS the role's own policy decides. */
   async #generateRandom({ fields, draft }: Call): Promise<AnswerBody> {
     const length = optionalNumber(fields, "NumberOfBytes", { min: 1, max: MAX_RANDOM_LENGTH });
     if (length === undefined) throw invalid("NumberOfBytes is missing");
@@ -347,7 +347,7 @@ export class KmsService {
     return {};
   }
 
-  /** KMS refuses a policy under which the caller could not put another one. */
+  /** KMS refuses a policy that would not allow the caller to change it again. */
   #checkLockout(call: Call, policy: KeyPolicy, resource: string): void {
     if (flag(call.fields, "BypassPolicyLockoutSafetyCheck")) return;
     const { caller } = call.identity;
@@ -359,7 +359,7 @@ export class KmsService {
     );
   }
 
-  /** The key that an operation on keys is about, once the caller may. */
+  /** The key of a key management operation, after authorisation. */
   #authorisedKey(call: Call): KmsKey {
     const key = this.#options.keys.find(text(call.fields, "KeyId", MAX_KEY_ID_LENGTH));
     this.#authorise(call, key, {});
@@ -442,7 +442,7 @@ function readContext(fields: Fields, draft: AuditDraft): EncryptionContext {
   return context;
 }
 
-/** What the answer holds of a plaintext: an envelope for an attested enclave, and then nothing else. */
+/** The fields of a plaintext in a response: for an attested enclave, only an envelope. */
 async function handOver(plaintext: SecretBytes, recipient: Recipient | undefined): Promise<AnswerBody> {
   if (recipient === undefined) return { Plaintext: encodeBase64(plaintext.expose()) };
   try {
@@ -472,7 +472,7 @@ function conditionValues(
   if (keys.length > 0) values.set("kms:encryptioncontextkeys", keys);
   for (const [key, value] of Object.entries(context)) {
     const name = `kms:encryptioncontext:${foldCase(key)}`;
-    // Two keys that differ in case alone are several values of one condition key.
+    // Keys that differ only in case are several values of one condition key.
     values.set(name, [...values.get(name) ?? [], value]);
   }
   if (recipient === undefined) return values;

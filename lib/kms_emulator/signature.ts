@@ -1,6 +1,6 @@
 /**
- * The check of a request's signature: AWS's Signature Version 4 in the Authorization header, and the access keys that are known here. AWS General Reference,
- * "Signature Version 4"; refusals in AWS's names and words.
+ * Checks a request's signature: AWS's Signature Version 4 in the Authorization header, and the access keys that are known here. AWS General Reference,
+ * "Signature Version 4"; errors have AWS's names and messages.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { EnclaveError } from "../errors.ts";
 import { KmsRefusal } from "./errors.ts";
 import { type Caller, parseCaller } from "./policy.ts";
 
-/** A request before anybody knows whose it is. Header names are lower-case. */
+/** A request before authentication. Header names are lower-case. */
 export interface SignedRequest {
   readonly method: string;
   readonly target: string;
@@ -26,15 +26,15 @@ export type AwsService = "kms" | "sts";
 /** Who signed a request. */
 export interface Identity {
   readonly caller: Caller;
-  /** As it is logged; empty where signatures are not checked. */
+  /** The access key's id in the log; empty where signatures are not checked. */
   readonly accessKeyId: string;
 }
 
-/** An access key, as the file has it. */
+/** An access key of the file. */
 export interface AccessKey {
   readonly accessKeyId: string;
   readonly secretAccessKey: SecretBytes;
-  /** Of a role's session; empty for a key that lives long. */
+  /** Session token of a role's session; empty for a long-lived key. */
   readonly sessionToken: SecretBytes;
   readonly expires: Date | undefined;
   readonly caller: Caller;
@@ -52,13 +52,13 @@ const hmac = (key: string | Uint8Array, data: string) => createHmac("sha256", ke
 const unknownKey = () =>
   new KmsRefusal("UnrecognizedClientException", "The security token included in the request is invalid.");
 
-/** The access keys that are known. `using` it wipes them. */
+/** The known access keys. Disposing wipes them. */
 export class AccessKeys implements Disposable {
   #keys: ReadonlyMap<string, AccessKey>;
   #region: string;
   #now: () => Date;
 
-  /** Takes the keys over. */
+  /** Takes ownership of the keys. */
   constructor(keys: readonly AccessKey[], { region, now }: { region: string; now: () => Date }) {
     this.#keys = new Map(keys.map((key) => [key.accessKeyId, key]));
     this.#region = region;
@@ -66,10 +66,10 @@ export class AccessKeys implements Disposable {
   }
 
   /**
-   * Says who signed a request.
+   * Finds out who signed a request.
    *
-   * @param service that the signature must be for
-   * @throws {KmsRefusal} by AWS's name for what is wrong with its signature.
+   * @param service the service that the signature must be for
+   * @throws {KmsRefusal} with AWS's error name for the problem.
    */
   identify(request: SignedRequest, expectedService: AwsService = "kms"): Identity {
     const { headers } = request;
@@ -160,7 +160,7 @@ export class AccessKeys implements Disposable {
   }
 }
 
-/** What a signature is over, beside the request. */
+/** The signed values in addition to the request. */
 interface Scope {
   readonly stamp: string;
   readonly date: string;
@@ -205,9 +205,9 @@ const ENTRY_FIELDS: readonly string[] = [
 ];
 
 /**
- * Reads a file of access keys. What is wrong with it is said without its secrets.
+ * Reads a file of access keys. Errors do not quote its secrets.
  *
- * @returns keys that are the caller's to dispose
+ * @returns the keys, the caller's to dispose
  * @throws {EnclaveError} `access_keys_file`
  */
 export function parseAccessKeys(text: string): readonly AccessKey[] {

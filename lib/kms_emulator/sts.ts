@@ -1,5 +1,5 @@
 /**
- * GetCallerIdentity of STS, which the administrator's tools ask who they are: the AWS Query protocol, a form in and XML out.
+ * GetCallerIdentity of STS, which the administrator's tools call to learn their own ARN. AWS Query protocol: a form in, XML out.
  *
  * @module
  */
@@ -39,7 +39,7 @@ function sessionArn({ arn }: Caller): string {
   );
 }
 
-/** Who asks. */
+/** The response with the caller's identity. */
 export function callerIdentity(caller: Caller, requestId: string): StsResponse {
   return {
     contentType: "text/xml",
@@ -52,7 +52,7 @@ export function callerIdentity(caller: Caller, requestId: string): StsResponse {
   };
 }
 
-/** A refusal. */
+/** An error response. */
 export function stsError({ kms }: KmsRefusal, requestId: string): StsResponse {
   return {
     contentType: "text/xml",

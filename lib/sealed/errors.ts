@@ -1,5 +1,5 @@
 /**
- * What can go wrong with sealed messages.
+ * The errors of sealed messages.
  *
  * Runs in browsers.
  *
@@ -10,18 +10,18 @@ import { EnclaveError } from "../errors.ts";
 /** What went wrong. */
 export type SealedCode =
   | "sealed_not_opened" // sealed for another key or message, by another sender, or changed on the way
-  | "sealed_reply" // no sealed reply at all
-  | "sealed_refused" // an error in the open, where a sealed reply should be; the cause has it
-  | "sealed_counter" // the last counter was used
-  | "sealed_expectation"; // what is expected of the enclave says nothing, or a key that cannot be used
+  | "sealed_reply" // the answer is not a sealed reply
+  | "sealed_refused" // an unencrypted error instead of a sealed reply; it is the cause
+  | "sealed_counter" // no counters are left
+  | "sealed_expectation"; // the expectation does not identify an enclave, or a key cannot be used
 
 const HINTS: Readonly<Record<SealedCode, string>> = {
   sealed_not_opened: "Do not trust what came: it is not the enclave's answer to this request.",
   sealed_reply:
-    "Whoever carries the messages answered, and not the enclave: nothing in this reply is proven.",
+    "The reply did not come from the enclave, but from whoever carries the messages: do not trust it.",
   sealed_refused:
     "Nothing proves that the enclave said so, or that the request was not carried out. The next request attests anew.",
-  sealed_counter: "Begin anew with another client id.",
+  sealed_counter: "Start again with another client id.",
   sealed_expectation: "Say which PCRs the enclave must have, PCR0 at least.",
 };
 
@@ -31,7 +31,7 @@ export class SealedError extends EnclaveError {
   declare readonly code: SealedCode;
 
   /**
-   * With the code's own hint, unless another is given.
+   * Uses the code's default hint, unless one is given.
    *
    * @param message says what failed
    */

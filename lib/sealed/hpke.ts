@@ -1,7 +1,7 @@
 /**
- * HPKE (RFC 9180) with the one suite in use: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM. A thin layer over `@hpke/core`, which computes with
- * WebCrypto alone; private keys that are made here cannot be exported. A context here
- * serves one message.
+ * HPKE (RFC 9180) with the one suite in use: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM. A thin layer over `@hpke/core`, which uses
+ * only WebCrypto; private keys that are made here cannot be exported. Each context
+ * is for one message.
  *
  * Runs in browsers.
  *
@@ -11,7 +11,7 @@ import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256 } from "@hpke
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Bytes of a public key, and of an encapsulated one. */
+/** Bytes of a public key, and of an encapsulated key. */
 export const PUBLIC_KEY_LENGTH = 32;
 /** Bytes that sealing adds. */
 export const HPKE_TAG_LENGTH = 16;
@@ -33,9 +33,9 @@ export interface HpkeKeyPair {
   readonly publicKey: CryptoKey;
 }
 
-/** One message's secrets: what it is sealed or opened with, and what is derived from it. */
+/** One message's secrets: for sealing or opening it, and for deriving another secret. */
 export interface HpkeContext {
-  /** Seals or opens, in the order of the messages. */
+  /** Seals or opens a message. */
   readonly apply: (text: Uint8Array, additionalData: Uint8Array) => Promise<Uint8Array<ArrayBuffer>>;
   /** A secret of 32 bytes that both sides have. */
   readonly exportSecret: (context: Uint8Array) => Promise<Uint8Array<ArrayBuffer>>;
@@ -90,8 +90,8 @@ export async function importKeyPair(pkcs8: Uint8Array): Promise<HpkeKeyPair> {
 /**
  * The sender's side.
  *
- * @param options.senderKey for auth mode: the recipient then knows who sends
- * @param options.ephemeral for test vectors alone
+ * @param options.senderKey for auth mode, which authenticates the sender
+ * @param options.ephemeral only for test vectors
  */
 export async function setupSender(
   recipient: CryptoKey,
@@ -119,8 +119,8 @@ export async function setupSender(
  * The recipient's side.
  *
  * @param options.enc the encapsulated key, 32 bytes
- * @param options.senderPublicKey for auth mode: nothing opens that this key's holder did not seal
- * @throws {Error} on a key that is none, low-order points included.
+ * @param options.senderPublicKey for auth mode: only messages sealed with this key's private key open
+ * @throws {Error} on an invalid key, including low-order points.
  */
 export async function setupRecipient(
   keys: HpkeKeyPair,

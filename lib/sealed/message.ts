@@ -1,15 +1,15 @@
 /**
- * Sealed messages: what is bound to what. A request is sealed by HPKE for the key that the enclave attested to; the reply under a secret that only the two
- * sides of that request have.
+ * Sealed messages and their bindings. A request is sealed with HPKE for the key that the enclave attested to; the reply is sealed under a secret that
+ * only the two sides of that request have.
  *
- * - `info` of HPKE: protocol version, request type, hash of the attested key. So nothing opens as a message of another kind, or for another key.
- * - Additional data of a request: client id and counter, which the enclave lets grow only. So nothing opens twice.
+ * - `info` of HPKE: protocol version, request type, hash of the attested key. This prevents opening it as another kind of message, or with another key.
+ * - Additional data of a request: client id and counter, which must grow. This prevents replays.
  * - Inside the ciphertext, before the request's bytes: when the client's session began, when the request was sealed and when it expires, each as
- *   milliseconds since 1970, 8 bytes big-endian. So whoever carries the messages cannot deliver one later than the enclave allows.
- * - The reply's key comes from HPKE's exporter, by client id and counter, which are its additional data too. So no reply passes for that of another
- *   request. Its nonce is random, so that no two replies could ever share one.
+ *   milliseconds since 1970, 8 bytes big-endian. This prevents whoever carries the messages from delivering one later than the enclave allows.
+ * - The reply's key comes from HPKE's exporter, with client id and counter as context; they are also the reply's additional data. So a reply cannot be
+ *   used for another request. Its nonce is random, so that two replies never use the same one.
  *
- * Lengths and times are not hidden, and nothing is padded: who carries the messages can tell a large request from a small one, and mostly its kind.
+ * Lengths and timing are not hidden, and messages are not padded: whoever carries them can see a request's size, and often guess its type.
  *
  * Runs in browsers.
  *
@@ -21,7 +21,7 @@ import { type HpkeContext, type HpkeKeyPair, setupRecipient, setupSender } from 
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Bytes that a client id has. At random: who else has the same is locked out by its counters. */
+/** Length of a client id in bytes. It must be random: two clients with the same id would block each other's counters. */
 export const CLIENT_ID_LENGTH = { min: 16, max: 32 } as const;
 /** The largest counter. */
 export const MAX_COUNTER: number = Number.MAX_SAFE_INTEGER;
@@ -29,13 +29,13 @@ export const MAX_COUNTER: number = Number.MAX_SAFE_INTEGER;
 export const KEY_HASH_LENGTH = 32;
 
 const PROTOCOL = "denclave-sealed";
-/** Version 1 had no times. */
+/** Version of the format; version 1 had no times. */
 const VERSION = 2;
 const NONCE_LENGTH = 12;
 
-/** Which message it is. */
+/** What identifies a message. */
 export interface MessageName {
-  /** {@link hashPublicKey} of the recipient's. */
+  /** {@link hashPublicKey} of the recipient's key. */
   readonly keyHash: Uint8Array;
   /** 16 to 32 bytes. */
   readonly clientId: Uint8Array;
@@ -43,22 +43,22 @@ export interface MessageName {
   readonly counter: number;
 }
 
-/** When a request is good, by its sender's clock. Milliseconds since 1970. */
+/** When a request is valid, by its sender's clock. Milliseconds since 1970. */
 export interface MessageTimes {
   /** When the session (a client id for one key) began. */
   readonly sessionStarted: number;
   /** When the request was sealed. */
   readonly sealedAt: number;
-  /** When it must not be taken any more. */
+  /** When it expires. */
   readonly expiresAt: number;
 }
 
 /** Bytes of the three times, in front of the request. */
 export const TIMES_LENGTH = 24;
 
-/** A request as it was opened, and the way to answer it. */
+/** An opened request, and the function that seals its reply. */
 export interface OpenedRequest {
-  /** What the sender's clock said. */
+  /** The times of the sender's clock. */
   readonly times: MessageTimes;
   /** The caller's to wipe. */
   readonly plaintext: Uint8Array<ArrayBuffer>;
@@ -66,17 +66,17 @@ export interface OpenedRequest {
   readonly sealReply: (plaintext: Uint8Array<ArrayBuffer>) => Promise<Uint8Array<ArrayBuffer>>;
 }
 
-/** A request as it was sealed, and the way to read its answer. */
+/** A sealed request, and the function that opens its reply. */
 export interface SealedBytes {
   /** The encapsulated key. */
   readonly enc: Uint8Array<ArrayBuffer>;
-  /** With its tag. */
+  /** Ciphertext with its tag. */
   readonly ciphertext: Uint8Array<ArrayBuffer>;
   /** Opens the reply. @throws {SealedError} `sealed_not_opened` */
   readonly openReply: (sealed: Uint8Array) => Promise<Uint8Array<ArrayBuffer>>;
 }
 
-/** What a key is called: SHA-256 of its 32 bytes. */
+/** Identifies a key: SHA-256 of its 32 bytes. */
 export async function hashPublicKey(publicKey: Uint8Array): Promise<Uint8Array<ArrayBuffer>> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", new Uint8Array(publicKey)));
 }
@@ -100,7 +100,7 @@ function withTimes(plaintext: Uint8Array, times: MessageTimes): Bytes {
   return whole;
 }
 
-/** Times beyond the whole numbers are as late as any; who sealed them is refused for that. */
+/** Times above the safe integers are read as very late; the request is then refused. */
 function timesOf(whole: Bytes): MessageTimes {
   if (whole.length < TIMES_LENGTH) {
     throw new SealedError("sealed_not_opened", "The sealed request has no times");
@@ -156,7 +156,7 @@ export async function sealRequest(
 }
 
 /**
- * Opens a request. That it was not opened before, and that it comes in time, is for the caller to know.
+ * Opens a request. The caller must check that it is not a replay, and that it is not late.
  *
  * @param options.senderPublicKey of the client that must have sealed it (HPKE's auth mode)
  * @throws {SealedError} `sealed_not_opened`

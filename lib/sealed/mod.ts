@@ -1,5 +1,5 @@
 /**
- * Sealed messages for clients: requests that only the attested enclave can read, replies that only the sender can. Runs in browsers.
+ * Sealed messages for clients: requests that only the attested enclave can read, and replies that only the sender can read. Runs in browsers.
  *
  * @module
  */

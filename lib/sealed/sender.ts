@@ -1,6 +1,6 @@
 /**
- * The client's half of sealed messages: JSON in, JSON out, whatever carries them. The key that it seals for must come out of an attestation document that
- * was verified (`lib/parent/sealed_client.ts` does both).
+ * The client's side of sealed messages: JSON in, JSON out, over any transport. The key that it seals for must come from a verified attestation
+ * document (`lib/parent/sealed_client.ts` does both).
  *
  * Runs in browsers.
  *
@@ -12,13 +12,13 @@ import { SealedError } from "./errors.ts";
 import { exportPublicKey, type HpkeKeyPair, importPublicKey } from "./hpke.ts";
 import { CLIENT_ID_LENGTH, hashPublicKey, MAX_COUNTER, sealRequest } from "./message.ts";
 
-/** A sealed request as it goes out. Bytes in base64. */
+/** A sealed request in its sent form. Bytes in base64. */
 export interface SealedRequest {
-  /** What it is. */
+  /** The request's type. */
   readonly type: "sealed";
   /** SHA-256 of the key that it is sealed for. */
   readonly key_id: string;
-  /** Whose counter it is. */
+  /** The client's id, which the counter belongs to. */
   readonly client_id: string;
   /** Grows with each request. */
   readonly counter: number;
@@ -30,14 +30,14 @@ export interface SealedRequest {
   readonly client_key?: string;
 }
 
-/** A request that was sealed, and the way to read its answer. */
+/** A sealed request, and the function that opens its reply. */
 export interface SealedExchange {
-  /** To be sent. */
+  /** The message to send. */
   readonly message: SealedRequest;
   /**
    * Opens the answer.
    *
-   * @throws {SealedError} `sealed_reply` when it is none, `sealed_not_opened` when it is not this request's.
+   * @throws {SealedError} `sealed_reply` when it is not a sealed reply, `sealed_not_opened` when it is not for this request.
    */
   readonly open: (reply: WireObject) => Promise<WireObject>;
 }
@@ -46,22 +46,22 @@ export interface SealedExchange {
 export interface SealedSenderOptions {
   /** For a service that knows its clients (HPKE's auth mode). */
   readonly clientKey?: HpkeKeyPair | undefined;
-  /** Random, unless given. 16 to 32 bytes. */
+  /** 16 to 32 bytes; random by default. */
   readonly clientId?: Uint8Array | undefined;
-  /** The last counter that was used with this client id and key; 0, unless given. */
+  /** The last counter that was used with this client id and key; 0 by default. */
   readonly lastCounter?: number | undefined;
-  /** Until when each request is good, from its sealing on: milliseconds, {@link DEFAULT_LIFE_MS} unless given. The service's own limit holds too. */
+  /** How long each request is valid after sealing: milliseconds, {@link DEFAULT_LIFE_MS} by default. The service also has its own limit. */
   readonly lifeMs?: number | undefined;
-  /** This clock, milliseconds since 1970. */
+  /** The client's clock, milliseconds since 1970. */
   readonly clock?: (() => number) | undefined;
 }
 
-/** A sealed request is good for so long. Milliseconds. */
+/** How long a sealed request is valid by default. Milliseconds. */
 export const DEFAULT_LIFE_MS = 60_000;
-/** The longest that may be asked for. Milliseconds. */
+/** The longest allowed validity. Milliseconds. */
 const MAX_LIFE_MS = 3_600_000;
 
-/** Sessions of one process begin one after the other, also within a millisecond: with a client key, each voids those before it. */
+/** Sessions of one process begin one after the other, also within a millisecond: with a client key, each invalidates the earlier ones. */
 let lastStart = 0;
 
 function nextStart(): number {
@@ -109,9 +109,9 @@ export class SealedSender {
   }
 
   /**
-   * For a key that the enclave attested to.
+   * Makes a sender for a key that the enclave attested to.
    *
-   * @param publicKey 32 bytes, from a document that was verified
+   * @param publicKey 32 bytes, from a verified document
    * @throws {RangeError} on another length, or on options out of range.
    */
   static async create(publicKey: Uint8Array, options: SealedSenderOptions = {}): Promise<SealedSender> {
@@ -182,7 +182,7 @@ function sealedReply(reply: WireObject): Uint8Array {
     try {
       return decodeBase64(ciphertext);
     } catch {
-      // Said below.
+      // Reported below.
     }
   }
   throw new SealedError("sealed_reply", "There is no sealed reply in the answer");

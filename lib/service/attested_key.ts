@@ -1,5 +1,5 @@
 /**
- * Attestation documents about keys that were made in here: the same for accounts and for the master key.
+ * Attestation documents about keys that the enclave made, for accounts and for the master key.
  *
  * @module
  */
@@ -10,14 +10,14 @@ import type { Log } from "../log.ts";
 import { WireError } from "../wire/messages.ts";
 import type { Attester } from "./ports.ts";
 
-/** What documents are made with. */
+/** The inputs of documents. */
 export interface AttestedKeyOptions {
   readonly attester: Attester | undefined;
   readonly configurationHash: Uint8Array<ArrayBuffer>;
   readonly log: Log;
 }
 
-/** The NSM, for a request with a nonce: asked for before a key is made. @throws {WireError} `attestation_unavailable` */
+/** The NSM, for a request with a nonce: checked before a key is made. @throws {WireError} `attestation_unavailable` */
 export function requireAttester(attester: Attester | undefined): Attester {
   if (attester !== undefined) return attester;
   throw new WireError(

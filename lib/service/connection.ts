@@ -1,5 +1,5 @@
 /**
- * One connection: documents in, replies out, in order. The only timers are the server's sweep, which looks at `deadline`.
+ * One connection: documents in, replies out, in order. It has no timers of its own; the server's sweep checks `deadline`.
  *
  * @module
  */
@@ -38,15 +38,15 @@ export interface ConnectionContext {
   readonly metrics: Metrics;
   /** Milliseconds, monotonic. */
   readonly now: () => number;
-  /** Resolves when all that arrived in this turn of the event loop has been worked on. */
+  /** Resolves when everything that arrived in this turn of the event loop has been processed. */
   readonly turnEnd: () => Promise<void>;
 }
 
-/** After a reply that ends a connection, what the client is still sending is read for this long, so that it sees the reply. */
+/** After a reply that ends a connection, the client's remaining input is read for this long, so that the client receives the reply. */
 const DRAIN_MS = 2_000;
-/** A document that may be whole already (`1`, `{}`) is waited for no longer than this. */
+/** How long to wait for more of a document that may already be complete (`1`, `{}`). */
 const AMBIGUOUS_MS = 250;
-/** Buffers up to here are kept between requests, since allocating large ones is slow; larger ones are given back. Bytes. */
+/** Buffers up to here are kept between requests, since allocating large ones is slow; larger ones are released. Bytes. */
 const KEPT_LENGTH = 2 * 1024 * 1024;
 
 const PROBLEM_CODES: Readonly<Record<FrameProblem, ErrorCode>> = {
@@ -65,23 +65,23 @@ export class Connection {
   #decoder: FrameDecoder;
   /** The decoder's buffer. */
   #buffered: Reservation;
-  /** The request under way. */
+  /** The request in progress. */
   #charge: Reservation | undefined;
   #encoder = new MessageEncoder();
   #phase: Phase = "idle";
   /** When the sweep ends the present phase. Milliseconds on the context's clock. */
   #deadline: number;
-  /** When the first byte of the request under way came; undefined for one that came together with the last. */
+  /** When the first byte of the request in progress arrived; undefined for one that arrived together with the last. */
   #requestStarted: number | undefined;
   #requests = 0;
   #closed = false;
   #stopping = false;
-  /** The sweep has answered: what still comes is nobody's request. */
+  /** The sweep has answered: further input is ignored. */
   #overdue = false;
-  /** The answer of the sweep, until it was written. */
+  /** The sweep's reply, until it is written. */
   #lastWords: Promise<void> | undefined;
   #onClose: () => void = () => {};
-  /** A request that is given up takes its connection with it: one signal does for all of them. */
+  /** Abandoning a request also ends its connection, so one signal is enough for all requests. */
   #abandoned = new AbortController();
 
   constructor(id: number, stream: Stream, context: ConnectionContext) {
@@ -93,7 +93,7 @@ export class Connection {
     this.#deadline = context.now() + context.limits.idleMs;
   }
 
-  /** Serves until the client goes, a limit ends it, or it is stopped. Never rejects. */
+  /** Serves until the client disconnects, a limit ends the connection, or it is stopped. Never rejects. */
   async serve(): Promise<void> {
     try {
       while (!this.#closed) {
@@ -103,12 +103,12 @@ export class Connection {
         if (this.#stopping) break;
       }
     } catch (thrown) {
-      // The client vanished, or the sweep closed the stream under a read: there is nobody to tell.
+      // The client has disconnected, or the sweep closed the stream during a read: no reply is possible.
       this.#context.log("debug", "connection_lost", { connection: this.id, reason: messageOf(thrown) });
     } finally {
       this.#decoder.release();
       this.#buffered[Symbol.dispose]();
-      // A handler that obeys the signal ends before the sweep's answer was written.
+      // A handler that honours the signal can end before the sweep's reply is written.
       await this.#lastWords;
       this.close();
     }
@@ -123,18 +123,18 @@ export class Connection {
         if (!await this.#readMore()) return;
       }
       await this.#send(
-        errorReply("busy", "The service has as many connections as it takes: try again later"),
+        errorReply("busy", "The service has reached its limit of connections: try again later"),
       );
       await this.#drain();
     } catch {
-      // It went away by itself.
+      // The client disconnected first.
     } finally {
       this.#buffered[Symbol.dispose]();
       this.close();
     }
   }
 
-  /** Lets the request under way end, then closes; at once when there is none. */
+  /** Lets the request in progress end, then closes; closes immediately when there is none. */
   stop(): void {
     this.#stopping = true;
     if (this.#phase !== "handling" && this.#phase !== "writing") this.close();
@@ -164,7 +164,7 @@ export class Connection {
     this.close();
   }
 
-  /** Closes the stream; what waits on it ends. */
+  /** Closes the stream, which ends pending reads and writes. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -177,9 +177,9 @@ export class Connection {
     }
   }
 
-  /** Reads until a document is there. Undefined when the client is done. */
+  /** Reads until a document is complete. Undefined when the client has ended its stream. */
   async #receive(): Promise<Frame | undefined> {
-    // A part of the next request may have come with the last one, or the rest of one that was refused may still be to come.
+    // A part of the next request may have arrived with the last one, or the rest of a refused one may still arrive.
     this.#phase = this.#decoder.pending ? "receiving" : "idle";
     this.#requestStarted = this.#context.now();
     this.#deadline = this.#requestStarted + this.#context.limits.idleMs;
@@ -209,7 +209,7 @@ export class Connection {
     return true;
   }
 
-  /** As {@link #readMore}, but gives up soon; the connection ends after, since the read is still under way. */
+  /** As {@link #readMore}, but with a short time-out, after which the connection ends, since the read is still pending. */
   async #readAmbiguous(): Promise<boolean> {
     const { promise: waited, resolve } = Promise.withResolvers<false>();
     const timer = setTimeout(() => {
@@ -234,7 +234,7 @@ export class Connection {
     const charge = this.#charge;
     this.#charge = undefined;
     const answer = answered instanceof Promise ? await this.#orClosed(answered) : answered;
-    // The sweep may have answered meanwhile. What the handler holds then, it holds until it ends.
+    // The sweep may have answered meanwhile. The handler's reservation then lasts until the handler ends.
     if (answer === undefined || this.#closed || this.#phase !== "handling") {
       void Promise.resolve(answered).then(() => charge?.[Symbol.dispose]());
       return;
@@ -287,7 +287,7 @@ export class Connection {
     });
   }
 
-  /** Not async: what a caller of this waits with must not hold the request. */
+  /** Not async, so that a waiting caller's frame does not keep the request alive. */
   #answer(body: Uint8Array): Answer | Promise<Answer> {
     const { requests } = this.#context.memory;
     const shape = measureJson(body);
@@ -317,7 +317,7 @@ export class Connection {
     return this.#context.turnEnd().then(() => writeAll(this.#stream, message, this.#context.transport));
   }
 
-  /** Throws away what still comes, until the client is done or the sweep closes: closing at once could take the reply with it. */
+  /** Discards further input until the client ends its stream or the sweep closes it: closing immediately could lose the reply. */
   async #drain(): Promise<void> {
     const sink = new Uint8Array(64 * 1024);
     while (!this.#closed && await this.#stream.read(sink) !== null);

@@ -1,5 +1,5 @@
 /**
- * From a request's `type` (or the wallet's `apiRequest`) to the part that answers it, and from whatever that throws to an error reply.
+ * Dispatches a request by its `type` (or the wallet's `apiRequest`) to its handler, and turns errors into error replies.
  *
  * @module
  */
@@ -34,34 +34,34 @@ import type { WalletService } from "./wallet.ts";
 import { WorkflowError } from "../workflow_context.ts";
 import { WorkflowFault } from "./workflow_call.ts";
 
-/** What the dispatcher connects. */
+/** The parts that the dispatcher connects. */
 export interface DispatchOptions {
   readonly session: SessionKeyService;
   readonly wallet: WalletService;
   readonly masterKey: MasterKeyService;
   readonly sealed: SealedService;
   readonly kms: Kms;
-  /** Named by `health`. */
+  /** Shown by `health`. */
   readonly aead?: Aead | undefined;
   readonly events: EventLog;
   readonly metrics: Metrics;
   readonly version: string;
-  /** What `health` warns of: things in the configuration that a person should know. */
+  /** Warnings about the configuration, shown by `health`. */
   readonly warnings: readonly string[];
   /** The self-test as `health` shows it, run for every `health`. */
   readonly selfTest?: (() => Promise<readonly object[]>) | undefined;
   readonly serverStats: () => Readonly<Record<string, number>>;
   readonly log: Log;
   readonly now: () => Date;
-  /** What requests that come sealed may take once they are open. Without it, as much as by default. */
+  /** Memory budget of opened sealed requests; the default limit without it. */
   readonly requestMemory?: MemoryBudget | undefined;
-  /** Whether the log shows the words of the workflow's errors. Never in production. */
+  /** Whether the log shows the messages of the workflow's errors. Never in production. */
   readonly isDevelopment?: boolean;
   /** Kinds of permission that the process holds; shown in `health`. */
   readonly permissions?: readonly string[] | undefined;
 }
 
-/** Requests that hold as much as their message while they wait; all others hold a few small fields. */
+/** Requests that keep their whole message in memory while they wait; all others keep a few small fields. */
 const LARGE: readonly string[] = ["process", "sealed", "sign"];
 
 const MAX_EVENTS = 500;
@@ -133,7 +133,7 @@ export function createDispatcher(options: DispatchOptions): Handler {
     try {
       const reply = route(request, signal);
       if (!(reply instanceof Promise)) return { type: name, reply };
-      // It has taken the fields that it needs, and waits with those alone.
+      // The handler has taken the fields that it needs, and keeps only those.
       dropFields(request);
       if (!LARGE.includes(name)) dropped();
       return reply.then((settled): Answer => ({ type: name, reply: settled }), failed);
@@ -155,7 +155,7 @@ export function createDispatcher(options: DispatchOptions): Handler {
     return answered instanceof Promise ? answered.then(inWalletShape) : inWalletShape(answered);
   }
 
-  /** A request that was sealed: its values take memory from when it is parsed, as those of one that was not. */
+  /** Answers an opened sealed request: its values count towards the memory budget once it is parsed, as for an unsealed one. */
   function handleSealed(body: Uint8Array, signal: AbortSignal): Answer | Promise<Answer> {
     const shape = measureJson(body);
     const cost = requestCost(0, shape);
@@ -183,10 +183,10 @@ export function createDispatcher(options: DispatchOptions): Handler {
   };
 }
 
-/** How a request waits. */
+/** Callbacks of a waiting request. */
 interface Waiting {
   readonly signal: AbortSignal;
-  /** Called when all that is held of it is a few small fields. */
+  /** Called when only a few small fields of the request are still held. */
   readonly dropped: () => void;
 }
 
@@ -197,7 +197,7 @@ function unknownReply(name: unknown, field: string, among: ReadonlyMap<string, R
     : errorReply("unknown_type", `Known values of ${field}: ${known}`);
 }
 
-/** The wallet's clients tell replies apart by `apiResponse`. */
+/** The wallet's clients distinguish replies by `apiResponse`. */
 function inWalletShape(answer: Answer): Answer {
   const { type, reply } = answer;
   if (reply instanceof PreparedReply || !isErrorReply(reply)) return answer;
@@ -212,10 +212,10 @@ function limitOf(request: WireObject): number {
   return Math.min(limit, MAX_EVENTS);
 }
 
-/** Codes of errors that say what the client may know. */
+/** Codes of errors whose messages the client may see. */
 const OWN_CODES = ["rekey_required", "key_not_allowed"] as const;
 
-/** The wire gets a code and fixed words; the cause stays in the log. */
+/** The reply has a code and a fixed message; only the log has the cause. */
 function replyTo(
   thrown: unknown,
   type: string,
@@ -234,7 +234,7 @@ function replyTo(
   if (thrown instanceof EnclaveError) {
     const code = OWN_CODES.find((own) => own === thrown.code);
     if (code !== undefined) return errorReply(code, thrown.message);
-    // Nobody reads it.
+    // The client has disconnected.
     if (thrown.code === "abandoned") return errorReply("timeout", thrown.message);
   }
   if (thrown instanceof EnclaveError && type === "configure") {

@@ -1,6 +1,6 @@
 /**
- * Whether keys may be made and data sealed: an enclave has no source of randomness but the NSM. Either the SDK seeded the kernel's pool from it, or the
- * kernel's own generator is the NSM's.
+ * Whether keys may be made and data sealed: an enclave's only source of randomness is the NSM. Either the SDK has seeded the kernel's pool from it, or
+ * the kernel's hardware generator is the NSM's.
  *
  * @module
  */
@@ -11,18 +11,18 @@ import type { EntropySource } from "./ports.ts";
 /** The name of the NSM's generator in the kernel (drivers/misc/nsm.c). */
 export const NSM_GENERATOR = "nsm-hwrng";
 
-/** Whether the random numbers are to be trusted. On a host they are the kernel's business. */
+/** Whether the random numbers are trusted. On a host they always are. */
 export function isEntropyTrusted(kms: Kms, source: EntropySource): boolean {
   if (!kms.attested) return true;
   return kms.health()["entropy_seeded"] === true || source.kernelGenerator === NSM_GENERATOR;
 }
 
-/** For making keys. @throws {WireError} `entropy_not_trusted` */
+/** Checks that keys may be made. @throws {WireError} `entropy_not_trusted` */
 export function checkEntropy(kms: Kms, source: EntropySource): void {
   requireEntropy(kms, source, "No key is made");
 }
 
-/** @param refusal what is not done, for the message; @throws {WireError} `entropy_not_trusted` */
+/** @param refusal the refused action, for the message; @throws {WireError} `entropy_not_trusted` */
 export function requireEntropy(kms: Kms, source: EntropySource, refusal: string): void {
   if (isEntropyTrusted(kms, source)) return;
   throw new WireError(

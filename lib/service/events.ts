@@ -1,11 +1,11 @@
 /**
- * What the service says: one JSON line an event, and a bounded ring of the last ones, since a production enclave has no console.
+ * The service's log: one JSON line for each event, and a bounded ring of the last ones, since a production enclave has no console.
  *
  * @module
  */
 import type { Log, LogFields, LogLevel } from "../log.ts";
 
-/** An event, as it is kept and written. */
+/** An event of the log. */
 export interface ServiceEvent {
   readonly time: string;
   readonly level: LogLevel;
@@ -15,24 +15,24 @@ export interface ServiceEvent {
 
 /** Options of an {@link EventLog}. */
 export interface EventLogOptions {
-  /** Takes a line, newline included. Synchronous, so that the last line before a crash is not lost. */
+  /** Writes a line, including the newline. Synchronous, so that the last line before a crash is not lost. */
   readonly write: (line: string) => void;
   readonly level: LogLevel;
-  /** Events kept. */
+  /** Number of events kept. */
   readonly keep?: number;
-  /** Lines a second; the rest is counted and said in one line, so that bad requests cannot flood the log. */
+  /** Lines per second; the rest is counted and reported in one line, so that bad requests cannot flood the log. */
   readonly linesPerSecond?: number;
   readonly now?: () => Date;
 }
 
 const ORDER: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
 const MAX_FIELD_LENGTH = 500;
-/** Access key ids, and runs of hex or base64 as long as a key's: of what belongs into a log, PCRs alone look like these. */
+/** Access key ids, and runs of hex or base64 as long as a key: the only legitimate log values that match are PCRs. */
 const LOOKS_SECRET = /A[KS]IA[A-Z0-9]{8,}|[A-Za-z0-9+/]{40,}={0,2}/g;
-/** A PCR is a SHA-384 hash, and public. No key or signature in here has 48 bytes. */
+/** A PCR is a public SHA-384 hash. No key or signature of this program has 48 bytes. */
 const PCR = /^[0-9a-f]{96}$/;
 
-/** A long path is made of the same letters as base64, but of small ones. */
+/** A long path uses the same characters as base64, but mostly lower-case letters. */
 function hide(run: string): string {
   if (PCR.test(run)) return run;
   return /[a-z]/.test(run) && !/[A-Z]/.test(run) && !/[0-9a-f]{64,}/.test(run) ? run : "[redacted]";
@@ -45,7 +45,7 @@ export class EventLog {
   #oldest = 0;
   #second = 0;
   #linesThisSecond = 0;
-  /** Lines that the rate limit dropped and that no line has told of yet, by level. */
+  /** Lines that the rate limit dropped and that were not yet reported, by level. */
   #suppressed = { debug: 0, info: 0, warn: 0 };
   #dropped = 0;
 
@@ -53,7 +53,7 @@ export class EventLog {
     this.#options = { keep: 500, linesPerSecond: 200, now: () => new Date(), ...options };
   }
 
-  /** The function to hand to others. */
+  /** The log function for other modules. */
   readonly log: Log = (level, event, fields = {}) => {
     if (ORDER[level] < ORDER[this.#options.level]) return;
     const time = this.#options.now();
@@ -71,7 +71,7 @@ export class EventLog {
     this.#put({ time: time.toISOString(), level, event, ...redact(fields) });
   };
 
-  /** Lines that the rate limit has dropped, in all. */
+  /** Total number of lines that the rate limit has dropped. */
   get dropped(): number {
     return this.#dropped;
   }
@@ -96,11 +96,11 @@ export class EventLog {
     try {
       this.#options.write(`${JSON.stringify(event)}\n`);
     } catch {
-      // Nobody reads: the ring still has it, and a service does not stop for that.
+      // The reader has closed the pipe: the ring still has the event, and the service goes on.
     }
   }
 
-  /** The newest events, oldest first; what the rate limit has dropped so far is told in one of them. */
+  /** The newest events, oldest first; one of them reports what the rate limit has dropped so far. */
   recent(limit: number): readonly ServiceEvent[] {
     this.#tellSuppressed(this.#options.now());
     const ordered = [...this.#ring.slice(this.#oldest), ...this.#ring.slice(0, this.#oldest)];
@@ -118,7 +118,7 @@ function redact(fields: LogFields): LogFields {
 }
 
 function redactText(text: string): string {
-  // What is cut off may have been the rest of a long run: then its beginning goes as well.
+  // The cut may have split a long run that would have been redacted: then its beginning is removed as well.
   const looked = text.length <= 2 * MAX_FIELD_LENGTH
     ? text
     : text.slice(0, 2 * MAX_FIELD_LENGTH).replace(/[A-Za-z0-9+/=]+$/, "");

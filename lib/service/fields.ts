@@ -1,5 +1,5 @@
 /**
- * Fields that the wallet and the master key have alike, read.
+ * Parses the fields that the wallet and the master key have in common.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { NONCE_LENGTH, TAG_LENGTH } from "../crypto/sealing.ts";
 import { SCALAR_LENGTH } from "../crypto/secp256k1.ts";
 import { field, requiredString, WireError, type WireObject } from "../wire/messages.ts";
 
-/** Bytes that a field may have. */
+/** Allowed length of a field in bytes. */
 export interface LengthRange {
   readonly min: number;
   readonly max: number;
@@ -22,13 +22,13 @@ export const SEALED_KEY_RANGE: LengthRange = {
 };
 /** A data key as KMS wrapped it. */
 export const WRAPPED_KEY_RANGE: LengthRange = { min: 1, max: MAX_CIPHERTEXT_LENGTH };
-/** A nonce for an attestation document: enough not to repeat, and what the NSM takes. */
+/** A nonce for an attestation document: long enough not to repeat, and within the NSM's limit. */
 const ATTESTATION_NONCE_RANGE: LengthRange = { min: 16, max: 512 };
 
 /**
- * Bytes in base64 that must be there.
+ * Required bytes in base64.
  *
- * @param means what they are, for the message
+ * @param means describes them in the message
  * @throws {WireError} `missing_fields`, with the field's name.
  */
 export function base64Field(

@@ -1,12 +1,12 @@
 /**
- * What a connection asks of the services behind it: a request goes in, an answer comes out.
+ * The interface between connections and the services: a request in, a reply out.
  *
  * @module
  */
 import type { JsonPiece } from "../wire/framing.ts";
 import type { Reply, WireObject } from "../wire/messages.ts";
 
-/** A reply that is JSON text already, in pieces: spares a large string a second pass. */
+/** A reply that already is JSON text, in pieces: this saves encoding a large string again. */
 export class PreparedReply {
   readonly json: readonly JsonPiece[];
   constructor(json: readonly JsonPiece[]) {
@@ -23,8 +23,8 @@ export interface Answer {
 /**
  * Answers a request. Never throws or rejects.
  *
- * @param signal says that nobody waits for the answer any more
- * @param dropped is called when all that is still held of the request is a few small fields, so that its memory counts no more
+ * @param signal aborted when the client no longer waits for the reply
+ * @param dropped called when only a few small fields of the request are still held, so that its memory no longer counts
  */
 export type Handler = (
   request: WireObject,

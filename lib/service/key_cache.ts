@@ -1,8 +1,8 @@
 /**
- * Opened keys, kept for a while for those who sign often: bounded in number and time, wiped when they go. Off unless it is given room.
+ * A cache of opened keys for frequent signing: limited in number and time, wiped on removal. Off by default.
  *
- * A key is looked up by a hash of everything that its release depended on, so that a hit never skips a check that a miss would have made,
- * but for the time that it lives.
+ * A key is looked up by a hash of everything that its release depended on, so a hit never skips a check that a miss would have made, except
+ * for changes on KMS's side while the key is cached.
  *
  * @module
  */
@@ -15,15 +15,15 @@ export const MAX_CACHE_MS = 300_000;
 
 /** Options of {@link KeyCache}. */
 export interface KeyCacheOptions {
-  /** Keys at a time; 0 is off. */
+  /** Maximum number of keys; 0 is off. */
   readonly entries: number;
-  /** A key lives so long from when it was put in, however often it is used. Milliseconds, up to {@link MAX_CACHE_MS}. */
+  /** A key is kept this long after it was added, however often it is used. Milliseconds, up to {@link MAX_CACHE_MS}. */
   readonly maxAgeMs: number;
   /** Milliseconds, monotonic. */
   readonly now?: () => number;
 }
 
-/** Keeps nothing. */
+/** A cache that keeps nothing. */
 export const NO_CACHE: KeyCacheOptions = { entries: 0, maxAgeMs: 0 };
 
 interface Entry {
@@ -37,13 +37,13 @@ export function cacheId(parts: readonly (string | number | Uint8Array)[]): strin
   return createHash("sha256").update(encode(parts)).digest("hex");
 }
 
-/** The keys. `using` it wipes them. */
+/** The cache. Disposing wipes the keys. */
 export class KeyCache implements Disposable {
   #options: Required<KeyCacheOptions>;
   /** In the order of their last use. */
   #entries = new Map<string, Entry>();
   #hits = 0;
-  /** Raised whenever all keys go: what was asked for before is not kept. */
+  /** Incremented whenever all keys are wiped: keys requested before are then not kept. */
   #generation = 0;
   #disposed = false;
 
@@ -54,7 +54,7 @@ export class KeyCache implements Disposable {
     this.#options = { now: () => performance.now(), ...options };
   }
 
-  /** Whether it keeps anything at all. */
+  /** Whether the cache is on. */
   get enabled(): boolean {
     return this.#options.entries > 0;
   }
@@ -63,7 +63,7 @@ export class KeyCache implements Disposable {
     return { entries: this.#entries.size, hits: this.#hits };
   }
 
-  /** A copy of the key, the caller's to dispose; undefined when it is not there, or no longer. */
+  /** A copy of the key, the caller's to dispose; undefined when it is not cached. */
   get(id: string): SecretBytes | undefined {
     const entry = this.#entries.get(id);
     if (entry === undefined) return undefined;
@@ -77,15 +77,15 @@ export class KeyCache implements Disposable {
     return entry.key.clone();
   }
 
-  /** To be taken before a key is asked for, and given to {@link put} with it. */
+  /** Read this before requesting a key, and pass it to {@link put} with the key. */
   get generation(): number {
     return this.#generation;
   }
 
   /**
-   * Keeps a copy of the key; the one used longest ago makes room.
+   * Keeps a copy of the key; the least recently used key is removed if the cache is full.
    *
-   * @param generation of when it was asked for: after a denial in between, the key is not kept
+   * @param generation its value when the key was requested: the key is not kept if there was a denial in between
    */
   put(id: string, key: SecretBytes, generation: number): void {
     if (!this.enabled || this.#disposed || generation !== this.#generation) return;
@@ -101,7 +101,7 @@ export class KeyCache implements Disposable {
       expires: now() + maxAgeMs,
       timer: setTimeout(() => this.#drop(id, entry), maxAgeMs),
     };
-    // A key in the cache must not keep a process alive that is done.
+    // A cached key must not keep the process alive.
     Deno.unrefTimer(Number(entry.timer));
     this.#entries.set(id, entry);
   }
@@ -112,13 +112,13 @@ export class KeyCache implements Disposable {
     if (this.#entries.get(id) === entry) this.#entries.delete(id);
   }
 
-  /** Wipes all of them: KMS has denied something, and what it would say of these is not known. */
+  /** Wipes all keys: after a denial by KMS, it is unknown whether KMS would still release these. */
   clear(): void {
     this.#generation++;
     for (const [id, entry] of [...this.#entries]) this.#drop(id, entry);
   }
 
-  /** For good: a request that is still under way puts nothing in. */
+  /** Wipes all keys for good: requests still in progress add none. */
   [Symbol.dispose](): void {
     this.#disposed = true;
     this.clear();

@@ -1,5 +1,5 @@
 /**
- * What a KMS failure becomes on the wire: a code and fixed words, with KMS's error name, which tells no secret.
+ * Turns a KMS failure into an error reply: a code and a fixed message with KMS's error name, which is not secret.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { type EncryptionContext, kmsErrorName } from "../kms/kms.ts";
 import { AttestedDenial } from "../kms/observed.ts";
 import { type ErrorCode, WireError } from "../wire/messages.ts";
 
-/** How far KMS says that this clock is off. */
+/** The clock skew that KMS's error reports. */
 function skewOf(thrown: EnclaveError): number | undefined {
   const kms: unknown = "kms" in thrown ? thrown.kms : undefined;
   if (typeof kms !== "object" || kms === null || !("name" in kms) || !("message" in kms)) return undefined;
@@ -51,7 +51,7 @@ export function kmsFailure(thrown: EnclaveError, failed: ErrorCode): WireError {
 }
 
 /**
- * The failure of a `configure`: KMS does not say whether a wrapped key was changed or wrapped under another EncryptionContext, so the reply names
+ * The failure of a `configure`: KMS does not report whether a wrapped key was changed or wrapped under another EncryptionContext, so the reply names
  * the context that was used.
  */
 export function tskFailure(thrown: unknown, context: EncryptionContext | undefined): unknown {
@@ -67,11 +67,11 @@ export function tskFailure(thrown: unknown, context: EncryptionContext | undefin
   );
 }
 
-/** What KMS's refusal to open a row's data key says of the row. */
+/** Which field of a row is wrong, by KMS's error when opening its data key. */
 export interface RowSuspects {
-  /** What the data key is, and what it is bound to. */
+  /** Names the data key's field and what it is bound to. */
   readonly InvalidCiphertextException: string;
-  /** Where the KMS key is named. */
+  /** Names the KMS key's field. */
   readonly IncorrectKeyException: string;
 }
 
@@ -80,12 +80,12 @@ export function rowRejected(fields: string): WireError {
   return new WireError("row_rejected", `Cannot trust ${fields}`);
 }
 
-/** What a call about a row failed to do. */
+/** How a failed call about a row is reported. */
 export type RowKmsCode = "kms_decrypt_failed" | "kms_generate_failed";
 
 /**
- * The failure of a call about a row, logged, as an error reply: expired credentials, a row that cannot be trusted, or KMS's own. What is no failure of
- * KMS is given back.
+ * The failure of a call about a row, logged, as an error reply: expired credentials, a row that cannot be trusted, or KMS's own. Other errors are
+ * returned unchanged.
  *
  * @param failed the code of the request's own failure
  */

@@ -15,11 +15,11 @@ export interface Limits {
   readonly idleMs: number;
   /** From the first byte of a request to the last of its reply. Milliseconds. */
   readonly requestMs: number;
-  /** Memory for messages that are arriving and requests under way, over all connections; `busy` beyond it. Bytes. */
+  /** Memory for messages that are arriving and requests in progress, over all connections; `busy` beyond it. Bytes. */
   readonly maxInFlight: number;
 }
 
-/** What holds unless told otherwise. */
+/** The default limits. */
 export const DEFAULT_LIMITS: Limits = {
   maxMessage: DEFAULT_MAX_LENGTH,
   maxConnections: 64,

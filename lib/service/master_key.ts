@@ -1,8 +1,8 @@
 /**
- * The master key (K): one secp256k1 key a service, made in here, held in memory, given out sealed for the parent to store, and opened again after
- * a restart.
+ * The master key: one secp256k1 key per service, made in the enclave and held in memory. The parent stores it sealed, and the enclave opens it
+ * again after a restart.
  *
- * `master_key.sign` signs any digest for whoever holds the vsock: what it is of, nobody in here can see.
+ * `master_key.sign` signs any digest for whoever can reach the vsock port: the enclave cannot know what was hashed.
  *
  * @module
  */
@@ -40,13 +40,13 @@ export interface MasterKeyOptions {
   readonly kms: Kms;
   /** Keys that a request may select, rewrapping included. */
   readonly keys: readonly KeyArn[];
-  /** Rows of an earlier epoch are refused: this enclave has no other way to tell an old row from the newest. */
+  /** Rows of an earlier epoch are refused: the enclave cannot otherwise distinguish an old row from the newest. */
   readonly minEpoch: number;
   readonly entropy: EntropySource;
   readonly attester: Attester | undefined;
-  /** Goes into attestation documents. 32 bytes. */
+  /** Configuration hash for attestation documents. 32 bytes. */
   readonly configurationHash: Uint8Array<ArrayBuffer>;
-  /** Seals rows; `node:crypto` unless given. */
+  /** Seals rows; `node:crypto` by default. */
   readonly aead?: Aead | undefined;
   readonly log: Log;
   readonly now: () => Date;
@@ -60,7 +60,7 @@ interface HeldKey {
   readonly privateKey: SecretBytes;
   /** Whether this run made the key. */
   readonly from: KeyOrigin;
-  /** SHA-256 of the document of the epoch before, where this run rewrapped the key and was told it. */
+  /** SHA-256 of the document of the epoch before, where this run rewrapped the key and the request had it. */
   readonly previous?: Uint8Array<ArrayBuffer> | undefined;
 }
 
@@ -69,7 +69,7 @@ const SUSPECTS: RowSuspects = {
   IncorrectKeyException: "kms_key_id, or kms_encrypted_dek: the data key was wrapped by another KMS key",
 };
 
-/** Changes that may wait for their turn. */
+/** Maximum number of waiting changes. */
 const MAX_WAITING = 8;
 
 function contextOf(enclaveId: string): EncryptionContext {
@@ -84,9 +84,9 @@ function bindingOf(enclaveId: string, key: KeyArn, row: Pick<MasterKeyRow, "publ
 export class MasterKeyService implements Disposable {
   #options: MasterKeyOptions;
   #held: HeldKey | undefined;
-  /** Told in replies: after a restart it is another, which is how the parent knows that a row was opened anew. */
+  /** Sent in replies. It changes with each restart, so the parent can see that a row was opened again. */
   #bootId = crypto.randomUUID();
-  /** `init` and `rewrap` run one at a time: of two that find no key, one makes it and the other gets the same. */
+  /** `init` and `rewrap` run one at a time: if two arrive when there is no key, the first makes it and the second gets the same. */
   #changing: Promise<unknown> = Promise.resolve();
   #waiting = 0;
   #disposed = false;
@@ -103,13 +103,13 @@ export class MasterKeyService implements Disposable {
   }
 
   /**
-   * Takes the stored key into use; without a row, makes one. Asked again without a row, it gives the row of the key that it holds: the answer to
-   * the first time may have been lost, and there must not be two keys.
+   * Takes the stored key into use; without a row, makes a key. A repeated call without a row returns the row of the held key: the first reply
+   * may have been lost, and there must not be two keys.
    *
-   * @throws {WireError | EnclaveError}; what is held then stays as it was.
+   * @throws {WireError | EnclaveError}; the held key is then unchanged.
    */
   async init(request: WireObject, signal: AbortSignal = NEVER): Promise<Reply> {
-    // First of all, so that they are off the request whatever happens next.
+    // Comes first, so that the request never keeps them, whatever happens next.
     using credentials = Credentials.fromStrings(takeCredentials(request));
     const parsed = parseInitRequest(request);
     const key = selectKey(this.#options.keys, { key: parsed.keyId, region: parsed.region });
@@ -117,7 +117,7 @@ export class MasterKeyService implements Disposable {
     return await this.#oneAtATime(signal, () => this.#init(parsed, { key, credentials, signal }));
   }
 
-  /** Those that wait hold credentials, and KMS may be slow: so few wait, and not for longer than somebody waits for them. */
+  /** Waiting changes hold credentials, and KMS may be slow: so only a few may wait, and only as long as their clients do. */
   #oneAtATime(signal: AbortSignal, run: () => Promise<Reply>): Promise<Reply> {
     if (this.#waiting >= MAX_WAITING) {
       throw new WireError("busy", `${MAX_WAITING} changes of the master key are waiting: try again later`);
@@ -175,7 +175,7 @@ export class MasterKeyService implements Disposable {
     old?.privateKey[Symbol.dispose]();
   }
 
-  /** One service, one key, and no step back: another enclave's id, another KMS key without a row, another public key, an older row. */
+  /** Refuses to replace the held key: another enclave's id, another KMS key without a row, another public key, or an older row. */
   #refuseOther({ enclaveId, row }: InitRequest, key: KeyArn): void {
     if (row !== undefined) this.#checkEpoch(row);
     const held = this.#held;
@@ -252,7 +252,7 @@ export class MasterKeyService implements Disposable {
     return { encryptedDataKey: dataKey.ciphertext, encryptedPrivateKey, publicKey, epoch };
   }
 
-  /** A row's private key. Changes nothing. */
+  /** Opens a row's private key, without taking it into use. */
   async #open(
     { enclaveId }: InitRequest,
     row: MasterKeyRow,
@@ -292,7 +292,7 @@ export class MasterKeyService implements Disposable {
   }
 
   /**
-   * Opens a row and holds it against its public key, without taking it into use.
+   * Opens a row and compares it with its public key, without taking it into use.
    *
    * @throws {WireError | EnclaveError}
    */
@@ -317,10 +317,10 @@ export class MasterKeyService implements Disposable {
   }
 
   /**
-   * The same private key under a new data key of another KMS key; the epoch grows by one. The old row still opens. Of two that were asked for
-   * while the same row was held, the second is refused.
+   * The same private key under a new data key of another KMS key; the epoch grows by one. The old row still opens. Of two requests for
+   * the same epoch, the second is refused.
    *
-   * @throws {WireError | EnclaveError}; what is held then stays as it was.
+   * @throws {WireError | EnclaveError}; the held key is then unchanged.
    */
   async rewrap(request: WireObject, signal: AbortSignal = NEVER): Promise<Reply> {
     using credentials = Credentials.fromStrings(takeCredentials(request));
@@ -329,7 +329,7 @@ export class MasterKeyService implements Disposable {
     const nonce = parseNonce(request);
     if (nonce !== undefined) requireAttester(this.#options.attester);
     const from = epoch ?? this.#held?.row.epoch;
-    // Who waits for a turn holds this field, and not the request.
+    // Read now, so that a waiting call does not hold the request.
     const named = { enclave_id: field(request, "enclave_id") };
     return await this.#oneAtATime(signal, async () => {
       const { row: old, ...held } = this.#require(named);
@@ -340,7 +340,7 @@ export class MasterKeyService implements Disposable {
         );
       }
       const { enclaveId } = held;
-      // A copy: the old one is wiped when this one takes its place.
+      // A copy, since the old one is wiped when this one replaces it.
       const privateKey = held.privateKey.clone();
       try {
         const row = await this.#wrap({ enclaveId, key, epoch: old.epoch + 1, privateKey }, credentials);
@@ -361,7 +361,7 @@ export class MasterKeyService implements Disposable {
     });
   }
 
-  /** What anybody may know. @throws {WireError} */
+  /** The public part of the key. @throws {WireError} */
   async publicInfo(request: WireObject): Promise<Reply> {
     const held = this.#require(request);
     const nonce = parseNonce(request);

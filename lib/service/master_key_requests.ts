@@ -1,5 +1,5 @@
 /**
- * The master key's requests, read: unknown in, parsed out.
+ * Parses the master key's requests.
  *
  * @module
  */
@@ -15,7 +15,7 @@ export const PUBLIC_KEY_LENGTH = 33;
 export const FIRST_EPOCH = 1;
 const MAX_ID_LENGTH = 128;
 
-/** What is stored of a master key. */
+/** The stored row of a master key. */
 export interface MasterKeyRow {
   readonly encryptedDataKey: Uint8Array<ArrayBuffer>;
   readonly encryptedPrivateKey: Uint8Array<ArrayBuffer>;
@@ -31,9 +31,9 @@ export function isSameRow(a: MasterKeyRow, b: MasterKeyRow): boolean {
     timingSafeEqual(a.encryptedDataKey, b.encryptedDataKey);
 }
 
-/** `master_key.init` and `master_key.verify`, read. */
+/** A parsed `master_key.init` or `master_key.verify`. */
 export interface InitRequest {
-  /** Digits or a name: a number and its digits are the same id. */
+  /** Digits or a name: a number and its decimal text are the same id. */
   readonly enclaveId: string;
   readonly keyId: string | undefined;
   readonly region: string | undefined;
@@ -70,7 +70,7 @@ function parseEpoch(request: WireObject): number {
 function parseRow(request: WireObject): MasterKeyRow | undefined {
   const given = ROW_FIELDS.filter((name) => (field(request, name) ?? undefined) !== undefined);
   if (given.length === 0) return undefined;
-  // A part of a row is a mistake: taken as none, it would make a new key.
+  // An incomplete row is an error: treating it as no row would make a new key.
   const missing = ROW_FIELDS.filter((name) => !given.includes(name));
   if (missing.length > 0) {
     throw new WireError(
@@ -110,14 +110,14 @@ export function parseInitRequest(request: WireObject): InitRequest {
   };
 }
 
-/** `master_key.rewrap`, read. */
+/** A parsed `master_key.rewrap`. */
 export interface RewrapRequest {
-  /** The KMS key to go to. */
+  /** The KMS key to wrap under. */
   readonly newKeyId: string;
   readonly region: string | undefined;
-  /** The epoch of the row that is to be moved; undefined for whichever is held when the request comes. */
+  /** The epoch of the row to rewrap; undefined for the one that is held when the request arrives. */
   readonly epoch: number | undefined;
-  /** SHA-256 of the attestation document of that epoch, which the new one is to name. */
+  /** SHA-256 of the attestation document of that epoch, for the new document to name. */
   readonly previous: Uint8Array<ArrayBuffer> | undefined;
 }
 
@@ -136,7 +136,7 @@ export function parseRewrapRequest(request: WireObject): RewrapRequest {
   };
 }
 
-/** Whether a request that may name an enclave means this one. @throws {WireError} `missing_fields` */
+/** Whether a request names no enclave, or this one. @throws {WireError} `missing_fields` */
 export function meansEnclave(request: WireObject, enclaveId: string): boolean {
   return (field(request, "enclave_id") ?? undefined) === undefined || parseEnclaveId(request) === enclaveId;
 }
@@ -150,13 +150,13 @@ export function parseSignRequest(
   if (scheme !== "ecdsa" && scheme !== "schnorr") {
     throw new WireError("missing_fields", "Field scheme must be ecdsa or schnorr");
   }
-  // 32 bytes are 64 digits of hex and 44 characters of base64: no text is both.
+  // 32 bytes are 64 hex digits or 44 base64 characters, so the length is unambiguous.
   const isHex = /^(0x)?[0-9a-fA-F]{64}$/.test(text);
   try {
     const digest = isHex ? decodeHex(text.slice(-64)) : decodeBase64(text);
     if (digest.length === SCALAR_LENGTH) return { digest, scheme };
   } catch {
-    // Neither: below.
+    // Neither: reported below.
   }
   throw new WireError("missing_fields", `Field digest must be ${SCALAR_LENGTH} bytes, base64 or hex`);
 }

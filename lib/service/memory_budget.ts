@@ -1,9 +1,8 @@
 /**
  * How much memory requests may hold at a time, over all connections. Every buffer has a cap of its own; this bounds their sum, so that 64
- * connections of the largest message do not end an enclave.
+ * connections with the largest message do not exhaust an enclave's memory.
  *
- * Half of it is for bytes that are arriving, half for requests that are being worked on: messages that are not complete cannot keep complete
- * ones from being served.
+ * Half of it is for arriving bytes, half for requests in progress: incomplete messages cannot block complete ones.
  *
  * @module
  */
@@ -22,12 +21,12 @@ export const BYTE_COST = 7;
  */
 export const TOKEN_COST = 72;
 
-/** Part of a budget that somebody holds. Disposing of it gives it back; again is harmless. */
+/** A reserved part of a budget. Disposing releases it; disposing again has no effect. */
 export class Reservation implements Disposable {
   #budget: MemoryBudget;
   #bytes = 0;
 
-  /** Of nothing, yet. */
+  /** Starts with no bytes. */
   constructor(budget: MemoryBudget) {
     this.#budget = budget;
   }
@@ -38,7 +37,7 @@ export class Reservation implements Disposable {
   }
 
   /**
-   * Changes what is held.
+   * Changes the number of reserved bytes.
    *
    * @param bytes whole, from 0
    * @returns false when the budget does not allow it; then nothing changed. Holding less is always allowed.
@@ -70,14 +69,14 @@ export class MemoryBudget {
     return this.#used;
   }
 
-  /** For {@link Reservation} alone: adds to what is used, or takes from it. */
+  /** Only for {@link Reservation}: changes the number of used bytes. */
   take(bytes: number): boolean {
     if (bytes > 0 && this.#used + bytes > this.limit) return false;
     this.#used += bytes;
     return true;
   }
 
-  /** Reserves bytes; undefined when they are not to be had. */
+  /** Reserves bytes; undefined when not enough are free. */
   reserve(bytes: number): Reservation | undefined {
     const reservation = new Reservation(this);
     return reservation.resize(bytes) ? reservation : undefined;
@@ -86,9 +85,9 @@ export class MemoryBudget {
 
 /** The budgets of a service. */
 export interface ServiceMemory {
-  /** Bytes that are arriving. */
+  /** For arriving bytes. */
   readonly buffers: MemoryBudget;
-  /** Requests that are being worked on. */
+  /** For requests in progress. */
   readonly requests: MemoryBudget;
 }
 
@@ -98,7 +97,7 @@ export function createMemory(maxInFlight: number): ServiceMemory {
   return { buffers: new MemoryBudget(half), requests: new MemoryBudget(half) };
 }
 
-/** What a request takes: known before it is parsed. Bytes. */
+/** Memory that a request needs, computed before it is parsed. Bytes. */
 export function requestCost(length: number, { tokens }: JsonShape): number {
   return BYTE_COST * length + TOKEN_COST * tokens;
 }
@@ -110,5 +109,5 @@ export function noMemoryReply(cost: number, limit: number): ErrorReply {
       "message_too_large",
       `The message has so many values that it would take ${cost} bytes of memory; all requests together may take ${limit}`,
     )
-    : errorReply("busy", "Requests under way take all the memory for them: try again later");
+    : errorReply("busy", "Requests in progress use all available memory: try again later");
 }

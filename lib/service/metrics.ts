@@ -15,7 +15,7 @@ interface Series {
   readonly buckets: number[];
 }
 
-/** What `metrics` tells of one type. Quantiles are upper bounds of a power-of-two bucket, milliseconds. */
+/** The metrics of one type. Quantiles are upper bounds of a power-of-two bucket, milliseconds. */
 export interface RequestMetrics {
   readonly ok: number;
   readonly error: number;
@@ -25,7 +25,7 @@ export interface RequestMetrics {
   readonly p99_ms: number;
 }
 
-/** Types are the service's own names, never a client's words, so their number is bounded. */
+/** Types are the service's own names, never a client's text, so their number is bounded. */
 export class Metrics {
   #series = new Map<string, Series>();
 
@@ -44,7 +44,7 @@ export class Metrics {
     series.buckets[bucket] = (series.buckets[bucket] ?? 0) + 1;
   }
 
-  /** All of it. */
+  /** The metrics of all types. */
   snapshot(): Record<string, RequestMetrics> {
     return Object.fromEntries([...this.#series].map(([type, series]) => [type, summary(series)]));
   }

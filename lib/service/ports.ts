@@ -1,17 +1,17 @@
 /**
- * What the services need of the world beside a Kms: given from outside, so that tests and dry runs give others.
+ * The ports of the services other than the Kms, injected so that tests and dry runs can replace them.
  *
  * @module
  */
 
-/** Gives attestation documents: the NSM, or a stand-in. */
+/** Makes attestation documents: the NSM, or a stand-in. */
 export interface Attester {
   /**
-   * A signed document over the measurements, with this in it.
+   * Makes a signed document with the measurements and these fields.
    *
    * @param userData up to 512 bytes
    * @param nonce up to 512 bytes
-   * @param publicKey the service's own, which is none that KMS would encrypt to
+   * @param publicKey the service's own key, of a type that KMS cannot encrypt to
    */
   attest(
     statement: {
@@ -22,11 +22,11 @@ export interface Attester {
   ): Promise<Uint8Array<ArrayBuffer>>;
 }
 
-/** What is known of the random numbers that keys are made of. */
+/** The source of the random numbers for keys. */
 export interface EntropySource {
-  /** The kernel's generator of hardware randomness, as `/sys/class/misc/hw_random/rng_current` names it; undefined when it names none. */
+  /** The kernel's generator of hardware randomness, from `/sys/class/misc/hw_random/rng_current`; undefined when that names none. */
   readonly kernelGenerator: string | undefined;
 }
 
-/** Nothing is known. */
+/** An unknown source. */
 export const UNKNOWN_ENTROPY: EntropySource = { kernelGenerator: undefined };

@@ -1,6 +1,6 @@
 /**
- * What makes the enclave's word good for its clients: `attest` gives a document that binds a key of the service's own, `sealed` takes requests that were
- * sealed for it, so that nobody on the way reads them, replays them, or answers in its place.
+ * End-to-end protection for clients: `attest` returns a document that binds a key of the service, and `sealed` accepts requests that are sealed for
+ * that key, so that nobody between client and enclave can read, replay or answer them.
  *
  * @module
  */
@@ -37,11 +37,11 @@ import { DEFAULT_MAX_SEALED_AGE_MS, timeProblem } from "./sealed_time.ts";
 
 /** The measured configuration of sealed requests. */
 export interface SealedConfig {
-  /** Refuse requests that are not sealed, but for `ping`, `health` and `attest`. */
+  /** Refuse requests that are not sealed, except `ping`, `health` and `attest`. */
   readonly required: boolean;
-  /** Public keys of the clients, 32 bytes each: with any, sealed requests of others are refused. */
+  /** Public keys of the clients, 32 bytes each: if any are set, sealed requests of other clients are refused. */
   readonly clientKeys: readonly Uint8Array[];
-  /** Sealed requests are taken for so long after they were sealed. Milliseconds. */
+  /** Maximum age of a sealed request. Milliseconds. */
   readonly maxAgeMs: number;
 }
 
@@ -50,7 +50,7 @@ export interface SealedOptions extends SealedConfig {
   readonly kms: Kms;
   readonly entropy: EntropySource;
   readonly attester: Attester | undefined;
-  /** Goes into attestation documents. 32 bytes. */
+  /** Configuration hash for attestation documents. 32 bytes. */
   readonly configurationHash: Uint8Array<ArrayBuffer>;
   readonly log: Log;
   readonly now: () => Date;
@@ -59,7 +59,7 @@ export interface SealedOptions extends SealedConfig {
   readonly maxClients?: number | undefined;
 }
 
-/** Nothing asked for: requests may come sealed or not, from anybody. */
+/** The default: requests may be sealed or not, from any client. */
 export const OPEN_TO_ALL: SealedConfig = {
   required: false,
   clientKeys: [],
@@ -71,13 +71,13 @@ const KEY_HASH_RANGE = { min: KEY_HASH_LENGTH, max: KEY_HASH_LENGTH } as const;
 const PUBLIC_KEY_RANGE = { min: PUBLIC_KEY_LENGTH, max: PUBLIC_KEY_LENGTH } as const;
 /** Bytes of a `u32be` length. */
 const LENGTH_HEADER = 4;
-/** What may come in the open whatever is configured. */
+/** Requests that never need to be sealed. */
 const ALWAYS_OPEN: readonly unknown[] = ["ping", "health", "attest", "sealed"];
 
-/** Parses the request that was inside, and answers it. The bytes are borrowed until it returns. */
+/** Parses and answers the inner request. The bytes are borrowed until it returns. */
 type Ask = (body: Uint8Array) => Answer | Promise<Answer>;
 
-/** A sealed request's fields, read. */
+/** The parsed fields of a sealed request. */
 interface Parsed {
   readonly key: ServiceKey;
   readonly clientId: Uint8Array<ArrayBuffer>;
@@ -87,11 +87,11 @@ interface Parsed {
   readonly clientKey: string | undefined;
 }
 
-/** Attests, and serves what was sealed for what it attests to. */
+/** Attests keys, and serves requests that are sealed for them. */
 export class SealedService implements AsyncDisposable {
   #options: SealedOptions;
   #keys: SealedKeys;
-  /** By base64. Imported once. */
+  /** Client keys by base64, imported once. */
   #clientKeys: ReadonlyMap<string, Promise<CryptoKey>>;
   #encoder = new MessageEncoder();
 
@@ -106,11 +106,11 @@ export class SealedService implements AsyncDisposable {
     });
     this.#clientKeys = new Map(options.clientKeys.map((raw) => [encodeBase64(raw), importPublicKey(raw)]));
     for (const imported of this.#clientKeys.values()) imported.catch(() => {});
-    // Without documents nobody could know it. Where none may be made, those who ask are told.
+    // Without documents clients cannot learn the key. If a key cannot be made, requests report the error.
     if (options.attester !== undefined) this.#keys.current().catch(() => {});
   }
 
-  /** The answer to a request that should have come sealed; undefined for one that may come as it is. */
+  /** The error reply to a request that must be sealed; undefined for one that need not be. */
   refusal(request: WireObject): ErrorReply | undefined {
     if (!this.#options.required) return undefined;
     if (field(request, "apiRequest") === undefined && ALWAYS_OPEN.includes(field(request, "type"))) {
@@ -118,12 +118,12 @@ export class SealedService implements AsyncDisposable {
     }
     return errorReply(
       "sealed_required",
-      "Seal this request: ping, health and attest alone are served in the open",
+      "Seal this request: only ping, health and attest are served unsealed",
     );
   }
 
   /**
-   * Gives a document that binds the service's key.
+   * Returns a document that binds the service's key.
    *
    * @throws {WireError}
    */
@@ -163,9 +163,9 @@ export class SealedService implements AsyncDisposable {
   }
 
   /**
-   * Opens a sealed request, has it answered, and seals the answer, whatever it is. What goes wrong before that is answered in the open.
+   * Opens a sealed request, has it answered, and seals the reply, also an error reply. Errors before that are answered unsealed.
    *
-   * @param ask answers the request that was inside
+   * @param ask answers the inner request
    * @throws {WireError}
    */
   async serve(request: WireObject, ask: Ask): Promise<PreparedReply> {
@@ -176,10 +176,10 @@ export class SealedService implements AsyncDisposable {
     const { reply, type } = answer;
     const isPrepared = reply instanceof PreparedReply;
     if (!isPrepared && isErrorReply(reply)) {
-      // The reply is sealed: who runs the enclave sees no other sign of it.
+      // The reply is sealed, so the operator can see the error only in the log.
       this.#options.log("warn", "sealed_request_failed", { type, code: reply.msg });
     }
-    // Without the length in front; a copy, since the encoder's memory is for the next one.
+    // Without the length prefix; a copy, since the encoder reuses its memory.
     const framed = this.#encoder.encode("u32be", isPrepared ? reply.json : [JSON.stringify(reply)]);
     const json = framed.slice(LENGTH_HEADER);
     framed.fill(0);
@@ -211,14 +211,14 @@ export class SealedService implements AsyncDisposable {
     };
   }
 
-  /** Opens a request and counts it; one that does not come in time is answered, and does nothing else. */
+  /** Opens a request and counts it; a late one gets an error reply and has no other effect. */
   async #open(
     parsed: Parsed,
   ): Promise<{ readonly opened: OpenedRequest; readonly late: Answer | undefined }> {
     const { key, clientId, counter, clientKey } = parsed;
     const senderPublicKey = await this.#senderKey(clientKey);
     const message = { client: encodeBase64(clientId), clientKey, counter };
-    // Before the work, and again after it: another copy may have been opened meanwhile.
+    // Checked before opening, and again after it, since another copy may have been opened meanwhile.
     this.#keys.check(key, message);
     let opened: OpenedRequest;
     try {
@@ -247,14 +247,14 @@ export class SealedService implements AsyncDisposable {
     }
   }
 
-  /** Sealed like any answer: so the client knows that the enclave's clock says so, and not whoever carried the request. */
+  /** This reply is also sealed, so the client knows that it comes from the enclave. */
   #lateAnswer({ times }: OpenedRequest): Answer | undefined {
     const { now, maxAgeMs } = this.#options;
     const problem = timeProblem(times, { now: now().getTime(), maxAgeMs });
     return problem === undefined ? undefined : { type: "late", reply: errorReply("clock_skew", problem) };
   }
 
-  /** The key that the request must have been sealed with; undefined where anybody may seal. */
+  /** The client key that the request must be sealed with; undefined where any client may seal. */
   async #senderKey(clientKey: string | undefined): Promise<CryptoKey | undefined> {
     if (clientKey === undefined && this.#clientKeys.size === 0) return undefined;
     const known = clientKey === undefined ? undefined : this.#clientKeys.get(clientKey);
@@ -267,13 +267,13 @@ export class SealedService implements AsyncDisposable {
     );
   }
 
-  /** Lets its keys go: what was sealed for them opens no more. */
+  /** Drops its keys: requests sealed for them no longer open. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#keys[Symbol.asyncDispose]();
   }
 }
 
-/** The request's bytes are parsed at once, and are not held while it is answered. */
+/** The request's bytes are parsed immediately, and not kept while it is answered. */
 function askAndWipe(plaintext: Uint8Array, ask: Ask): Answer | Promise<Answer> {
   try {
     return ask(plaintext);

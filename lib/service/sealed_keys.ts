@@ -1,9 +1,9 @@
 /**
- * The service's own key pairs, which clients seal for, and how far each client has counted. A pair is made at the start and again every hour; the last one
- * is taken for a short while more, then it is gone, and what was sealed for it with it. Counters live as long as their key: nothing is forgotten that
- * could then be sent again.
+ * The service's key pairs, which clients seal for, and each client's counter. A pair is made at the start and again every hour; the previous one
+ * is accepted for a short time and then dropped, after which requests sealed for it no longer open. Counters are kept as long as their key, so no
+ * request can be replayed.
  *
- * A client key has one session, over all pairs: the one that began last. Older ones are void, so that none of their messages takes effect after the new
+ * A client key has one session, over all pairs: the one that began last. Older ones are invalid, so that none of their messages takes effect after the new
  * session's.
  *
  * @module
@@ -13,11 +13,11 @@ import { exportPublicKey, generateKeyPair, type HpkeKeyPair } from "../sealed/hp
 import { hashPublicKey } from "../sealed/message.ts";
 import { WireError } from "../wire/messages.ts";
 
-/** A pair is given to clients for so long. Milliseconds. */
+/** How long a pair is given to clients. Milliseconds. */
 export const KEY_LIFE_MS = 3_600_000;
-/** And taken for so much longer. Milliseconds; less than {@link KEY_LIFE_MS}, so that there are never more than two. */
+/** How much longer it is accepted. Milliseconds; less than {@link KEY_LIFE_MS}, so that there are never more than two. */
 export const KEY_GRACE_MS = 300_000;
-/** Clients that one key counts for. About 10 MB. */
+/** Maximum number of client counters per key. About 10 MB. */
 export const MAX_CLIENTS = 65_536;
 
 /** One pair. */
@@ -29,18 +29,18 @@ export interface ServiceKey {
   readonly keyHash: Uint8Array<ArrayBuffer>;
   /** The hash, base64. */
   readonly keyId: string;
-  /** When clients should ask for the next one. */
+  /** When clients should request the next one. */
   readonly expires: Date;
 }
 
 interface HeldKey extends ServiceKey {
-  /** On the monotonic clock. */
+  /** Expiry on the monotonic clock. */
   readonly madeAt: number;
   /** The last counter of each client. */
   readonly counters: Map<string, number>;
 }
 
-/** Whose message it is, and which. */
+/** Identifies a client's message. */
 export interface CountedMessage {
   /** The client's id, which is one session's. */
   readonly client: string;
@@ -49,13 +49,13 @@ export interface CountedMessage {
   readonly counter: number;
 }
 
-/** A message that was opened: its sender says when the session began. */
+/** An opened message, with its sender's session start. */
 export interface OpenedMessage extends CountedMessage {
   /** Milliseconds since 1970. */
   readonly sessionStarted: number;
 }
 
-/** The one session of a client key that is served. */
+/** The only session of a client key that is served. */
 interface Session {
   readonly keyId: string;
   readonly client: string;
@@ -63,14 +63,14 @@ interface Session {
   readonly counter: number;
 }
 
-/** What the keys need. */
+/** Options of the keys. */
 export interface SealedKeysOptions {
-  /** Throws where no key may be made. */
+  /** Throws if no key may be made. */
   readonly checkEntropy: () => void;
   readonly now: () => Date;
-  /** Milliseconds, monotonic: what decides, since the wall clock can be moved. */
+  /** Milliseconds, monotonic: decides on expiry, since the wall clock can be changed. */
   readonly monotonic: () => number;
-  /** {@link MAX_CLIENTS}, unless a test says otherwise. */
+  /** {@link MAX_CLIENTS} by default. For tests. */
   readonly maxClients?: number | undefined;
 }
 
@@ -79,7 +79,7 @@ export class SealedKeys implements AsyncDisposable {
   #options: SealedKeysOptions;
   /** The newest first, at most two. */
   #held: readonly HeldKey[] = [];
-  /** Of each client key; as many as the configuration lists. */
+  /** The session of each client key; at most as many as the configuration lists. */
   #sessions = new Map<string, Session>();
   #making: Promise<HeldKey> | undefined;
   #timers = new Set<ReturnType<typeof setTimeout>>();
@@ -89,7 +89,7 @@ export class SealedKeys implements AsyncDisposable {
     this.#options = options;
   }
 
-  /** The pair that clients should seal for; made when there is none, or when its time is over. @throws {WireError} */
+  /** The pair that clients should seal for; made if there is none or it has expired. @throws {WireError} */
   async current(): Promise<ServiceKey> {
     const [newest] = this.#held;
     if (newest !== undefined && this.#age(newest) < KEY_LIFE_MS) return newest;
@@ -97,7 +97,7 @@ export class SealedKeys implements AsyncDisposable {
     return await this.#making;
   }
 
-  /** The pair of this name; undefined when there is none, or no longer. */
+  /** The pair with this id; undefined when it is unknown or has expired. */
   find(keyId: string): ServiceKey | undefined {
     this.#dropOld();
     return this.#held.find((held) => held.keyId === keyId);
@@ -127,7 +127,7 @@ export class SealedKeys implements AsyncDisposable {
   /**
    * As {@link check}, and from now on the counter is used. A new session of a client key voids those that began before it.
    *
-   * @throws {WireError} `sealed_replayed` for a session that is void, too
+   * @throws {WireError} `sealed_replayed`, also for an invalidated session
    */
   use(key: ServiceKey, message: OpenedMessage): void {
     this.check(key, message);
@@ -148,7 +148,7 @@ export class SealedKeys implements AsyncDisposable {
     this.#sessions.set(clientKey, { keyId, client, counter, started: isSame ? session.started : started });
   }
 
-  /** Of a key that went meanwhile, nothing is known any more: so nothing is taken. */
+  /** Refuses messages for a key that was dropped meanwhile, since its counters are gone. */
   #countersOf(key: ServiceKey): Map<string, number> {
     const held = this.#held.find(({ keyId }) => keyId === key.keyId);
     if (held !== undefined) return held.counters;
@@ -184,25 +184,25 @@ export class SealedKeys implements AsyncDisposable {
     return made;
   }
 
-  /** A key goes when its time is over, also when nobody asks for it. */
+  /** Drops a key when it expires, also without a request. */
   #dropInTime(): void {
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
       this.#dropOld();
     }, KEY_LIFE_MS + KEY_GRACE_MS + 1);
-    // It must not keep a process alive that is done.
+    // The timer must not keep the process alive.
     Deno.unrefTimer(Number(timer));
     this.#timers.add(timer);
   }
 
-  /** The keys cannot be exported, and go with it. */
+  /** Drops the keys, which cannot be exported. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#disposed = true;
     this.#held = [];
     this.#sessions.clear();
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
-    // One that is being made is thrown away when it is there.
+    // A key that is still being made is discarded.
     await this.#making?.catch(() => {});
   }
 }
@@ -212,7 +212,7 @@ function checkGrows(counter: number, last: number): void {
   throw new WireError("sealed_replayed", `The counter must grow: ${counter} is not above ${last}`);
 }
 
-/** The key that a client means is not there, or no longer. */
+/** The client's key is unknown or has expired. */
 export function unknownKey(): WireError {
   return new WireError(
     "sealed_key_unknown",

@@ -1,19 +1,19 @@
 /**
- * Whether a sealed request comes in time, by the enclave's clock: whoever carries it could otherwise keep it back and deliver it when it does harm, such
- * as an old `configure` after a newer one.
+ * Checks that a sealed request is not late, by the enclave's clock: otherwise whoever carries it could hold it back and deliver it at a harmful time,
+ * such as an old `configure` after a newer one.
  *
  * @module
  */
 import type { MessageTimes } from "../sealed/message.ts";
 
-/** A sealed request is taken for so long after it was sealed. Milliseconds. */
+/** Default maximum age of a sealed request. Milliseconds. */
 export const DEFAULT_MAX_SEALED_AGE_MS = 60_000;
-/** The client's clock may be off by so much, in either direction. Milliseconds. */
+/** Tolerated skew of the client's clock, in either direction. Milliseconds. */
 export const CLOCK_TOLERANCE_MS = 5_000;
 
 /**
- * Why a request is not taken; undefined when it comes in time. It is good from {@link CLOCK_TOLERANCE_MS} before it was sealed until the same after it
- * expires, and it expires after `maxAgeMs` at the latest, whatever it says.
+ * Why a request is refused for its times; undefined when it is in time. It is valid from {@link CLOCK_TOLERANCE_MS} before it was sealed until the same after it
+ * expires, and it expires after `maxAgeMs` at the latest, whatever its own expiry.
  *
  * @param now milliseconds since 1970, by the enclave's clock
  */

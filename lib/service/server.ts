@@ -1,5 +1,5 @@
 /**
- * Accepts connections, keeps their number within the limit, ends what takes too long, and drains at the end.
+ * Accepts connections, limits their number, ends requests that take too long, and drains at shutdown.
  *
  * @module
  */
@@ -7,12 +7,12 @@ import { messageOf } from "../errors.ts";
 import type { Stream } from "../wire/address.ts";
 import { Connection, type ConnectionContext } from "./connection.ts";
 
-/** Refusals under way at a time: beyond it a connection is closed without a word. */
+/** Maximum number of refusals in progress: further connections are closed without a reply. */
 const MAX_REFUSALS = 256;
-/** After a failed accept (no descriptors left, say) it is tried again. Milliseconds. */
+/** Pause before retrying a failed accept (for example without free descriptors). Milliseconds. */
 const ACCEPT_RETRY_MS = 100;
 
-/** What accepts connections: a `Deno.Listener`, or a stand-in of the tests. */
+/** Accepts connections: a `Deno.Listener`, or a stand-in of the tests. */
 export interface Acceptor {
   accept(): Promise<Stream>;
   close(): void;
@@ -31,7 +31,7 @@ export class Server {
   #sweepTimer: ReturnType<typeof setInterval>;
   #accepting: Promise<void>;
 
-  /** Takes an open listener over and starts to serve. */
+  /** Takes ownership of an open listener and starts to serve. */
   constructor(acceptor: Acceptor, context: ConnectionContext) {
     this.#acceptor = acceptor;
     this.#context = context;
@@ -93,9 +93,9 @@ export class Server {
   }
 
   /**
-   * Stops accepting, lets requests under way end, closes the rest.
+   * Stops accepting, lets requests in progress end, closes the rest.
    *
-   * @param withinMs milliseconds after which what is left is closed all the same
+   * @param withinMs milliseconds after which the remaining connections are closed
    */
   async drain(withinMs: number): Promise<void> {
     this.#stopping = true;
@@ -111,7 +111,7 @@ export class Server {
     clearTimeout(timer);
     for (const connection of [...this.#connections, ...this.#refusals]) connection.close();
     clearInterval(this.#sweepTimer);
-    // Not for a handler that never ends: its connection is closed, and its answer would go nowhere.
+    // Does not wait for a handler that never ends: its connection is closed, so it cannot reply.
     await this.#accepting;
   }
 }

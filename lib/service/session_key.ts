@@ -1,5 +1,5 @@
 /**
- * The session key service (T): `configure` has KMS release the trusted session key (TSK), which is held in memory only; `process` opens
+ * The session key service: `configure` has KMS release the trusted session key (TSK), which is held in memory only; `process` opens
  * data with it, runs the workflow and seals the result.
  *
  * @module
@@ -31,33 +31,33 @@ import { checkWaitedFor, NEVER } from "./pace.ts";
 import type { EntropySource } from "./ports.ts";
 import { WorkflowCaller } from "./workflow_call.ts";
 
-/** The measured configuration of the service: nothing of it comes out of a request. */
+/** The measured configuration of the service: no request can change it. */
 export interface SessionKeyOptions {
   readonly kms: Kms;
   /** Keys that a request may select. With an attested KMS, an empty list refuses every `configure`. */
   readonly keys: readonly KeyArn[];
-  /** The region, where the key does not say it. */
+  /** The region, where the key does not contain it. */
   readonly region: string | undefined;
   /** EncryptionContext that the TSK was wrapped with. */
   readonly context: EncryptionContext | undefined;
   /** Refuse a second `configure`. */
   readonly configureOnce: boolean;
-  /** Want a growing `epoch` in each `configure`, bound by the EncryptionContext: an old one cannot be replayed. */
+  /** Require a growing `epoch` in each `configure`, bound by the EncryptionContext, so that an old one cannot be replayed. */
   readonly requireEpoch: boolean;
   /** Refuse session keys of an earlier epoch, also after a restart, which forgets the last one. Implies `requireEpoch`. */
   readonly minEpoch?: number | undefined;
-  /** Refuse `process` requests whose blobs are not bound to their direction and request. Not unless true. */
+  /** Refuse `process` requests whose blobs are not bound to their direction and request; false by default. */
   readonly bindProcess?: boolean;
   readonly workflow: Workflow;
   /** Opens and seals with the TSK. */
   readonly aead: Aead;
-  /** What is known of the kernel's random numbers. */
+  /** The source of the kernel's random numbers. */
   readonly entropy: EntropySource;
   readonly log: Log;
   readonly now: () => Date;
 }
 
-/** The key in use, kept until the last request that took it is done. */
+/** The key in use, kept until the last request that uses it is done. */
 interface HeldKey {
   readonly key: SealingKey;
   readonly since: string;
@@ -67,13 +67,13 @@ interface HeldKey {
   warned: boolean;
 }
 
-/** The key that a request took, and what its blobs are bound to. */
+/** The key that a request uses, and what its blobs are bound to. */
 interface KeyUse {
   readonly held: HeldKey;
   readonly bound: BoundBlobs | undefined;
 }
 
-/** A `configure`, read. */
+/** A parsed `configure`. */
 interface ConfigureRequest {
   readonly ciphertext: Uint8Array<ArrayBuffer>;
   readonly epoch: number | undefined;
@@ -81,26 +81,26 @@ interface ConfigureRequest {
   readonly region: string;
 }
 
-/** `configure`s under way and waiting for their turn. */
+/** Maximum number of running and waiting `configure` requests. */
 const MAX_WAITING = 8;
 
 /** Plain KMS calls without an allowed key still need a region. */
 const FALLBACK_REGION = "us-east-1";
-/** Bytes of the scratch memory that are kept when no large blobs come. */
+/** Bytes of scratch memory to keep when no large blobs arrive. */
 const SCRATCH_LENGTH = 64 * 1024;
 
 /** Holds the TSK and serves with it. */
 export class SessionKeyService implements Disposable {
   #options: SessionKeyOptions;
   #held: HeldKey | undefined;
-  /** `configure` runs one at a time, so that the last one asked for is the one that stays. */
+  /** `configure` requests run one at a time, so that the last one determines the key. */
   #configuring: Promise<unknown> = Promise.resolve();
   #waiting = 0;
   #disposed = false;
-  /** Where blobs are decoded: fresh memory for each costs as much as opening it (measured). Never holds plaintext. */
+  /** Memory for decoding blobs, reused since allocating it costs as much as opening a blob (measured). Never holds plaintext. */
   #scratch = new Uint8Array(SCRATCH_LENGTH);
   #workflow: WorkflowCaller;
-  /** Asked once: what the kernel's pool was seeded with does not change for the worse. */
+  /** Cached once true: a seeded pool stays seeded. */
   #isEntropyTrusted = false;
 
   constructor(options: SessionKeyOptions) {
@@ -126,15 +126,15 @@ export class SessionKeyService implements Disposable {
   }
 
   /**
-   * Has KMS open the TSK and takes it into use. Until then the old one serves; if anything fails, it stays. So it does when nobody waits for the answer
-   * any more: a `configure` that was answered `timeout` never takes effect.
+   * Has KMS open the TSK and takes it into use. Until then, and after any failure, the old key stays in use. A `configure` that was answered `timeout`
+   * never takes effect.
    *
-   * Not async: who waits for a turn holds the fields that were read, and not the request.
+   * Not async, so that a waiting call holds only the parsed fields, and not the request.
    *
    * @throws {WireError | EnclaveError} (or rejects)
    */
   configure(request: WireObject, signal: AbortSignal = NEVER): Promise<Reply> {
-    // First of all, so that they are off the request whatever happens next.
+    // Comes first, so that the request never keeps them, whatever happens next.
     const credentials = Credentials.fromStrings(takeCredentials(request));
     let parsed: ConfigureRequest;
     try {
@@ -163,7 +163,7 @@ export class SessionKeyService implements Disposable {
 
   #refuseSecond(): void {
     if (!this.#options.configureOnce || this.#held === undefined) return;
-    throw new WireError("already_configured", "The service is configured, and was told to take a key once");
+    throw new WireError("already_configured", "The service is configured, and accepts a key only once");
   }
 
   async #configure(
@@ -173,7 +173,7 @@ export class SessionKeyService implements Disposable {
   ): Promise<Reply> {
     const { kms, log, now } = this.#options;
     checkWaitedFor(signal);
-    // Again: those before it may have changed what is held.
+    // Checked again, since earlier calls may have changed the held key.
     this.#refuseSecond();
     this.#checkEpoch(epoch);
     const context = tskContext(this.#options.context, epoch);
@@ -205,7 +205,7 @@ export class SessionKeyService implements Disposable {
     return { status: "ok", msg: "configured", timestamp: this.#held.since };
   }
 
-  /** Wipes a secret that came too late to be used. */
+  /** Wipes a secret that arrived too late to be used. */
   #throwIfEnding(secret: Disposable): void {
     if (!this.#disposed) return;
     secret[Symbol.dispose]();
@@ -250,8 +250,8 @@ export class SessionKeyService implements Disposable {
   }
 
   /**
-   * Opens, works, seals. Answers at once when the workflow does: as an async function, it made the service's resident memory grow to 160 MB
-   * instead of 90 at full load (measured).
+   * Opens the blob, runs the workflow, seals the result. Synchronous if the workflow is: an async function made the service's resident memory grow
+   * to 160 MB instead of 90 MB at full load (measured).
    *
    * @param signal ends the wait for the workflow
    * @throws {WireError | EnclaveError | WorkflowError | WorkflowFault} (or rejects)
@@ -281,7 +281,7 @@ export class SessionKeyService implements Disposable {
     }
   }
 
-  /** The nonce of the answer is random: where random numbers are not to be trusted, nothing is sealed. @throws {WireError} `entropy_not_trusted` */
+  /** The reply's nonce is random, so nothing is sealed unless the random numbers are trusted. @throws {WireError} `entropy_not_trusted` */
   #checkEntropy(): void {
     const { kms, entropy } = this.#options;
     this.#isEntropyTrusted ||= isEntropyTrusted(kms, entropy);
@@ -315,7 +315,7 @@ export class SessionKeyService implements Disposable {
     }
   }
 
-  /** Wipes the key, also from under a workflow that does not end. */
+  /** Wipes the key, even if a workflow is still running. */
   [Symbol.dispose](): void {
     this.#disposed = true;
     this.#held?.key[Symbol.dispose]();

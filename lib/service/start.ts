@@ -1,5 +1,5 @@
 /**
- * Puts the service together from its parts and starts it; the counterpart ends it without losing what is under way.
+ * Assembles the service from its parts and starts it; stopping it lets requests in progress end.
  *
  * @module
  */
@@ -21,7 +21,7 @@ import { type SealedConfig, SealedService } from "./sealed.ts";
 import { createTurnEnd } from "./turn.ts";
 import { type WalletOptions, WalletService } from "./wallet.ts";
 
-/** What a service is made of. */
+/** The parts of a service. */
 export interface ServiceOptions {
   readonly kms: Kms;
   readonly acceptor: Acceptor;
@@ -32,21 +32,21 @@ export interface ServiceOptions {
   /** Master keys of an earlier epoch are refused. */
   readonly minEpoch: number;
   readonly sealed: SealedConfig;
-  /** What is known of the kernel's random numbers. */
+  /** The source of the kernel's random numbers. */
   readonly entropy: EntropySource;
   /** The NSM; undefined outside an enclave: no attestation documents. */
   readonly attester: Attester | undefined;
-  /** Of this image, where there is an NSM: shown when KMS denies access. */
+  /** PCRs of this image, where there is an NSM: shown when KMS denies access. */
   readonly measurements: Measurements | undefined;
-  /** Goes into attestation documents. 32 bytes. */
+  /** Configuration hash for attestation documents. 32 bytes. */
   readonly configurationHash: Uint8Array<ArrayBuffer>;
   /** The self-test as `health` shows it, run for every `health`. */
   readonly selfTest: () => Promise<readonly object[]>;
-  /** AES-256-GCM of the session key and of sealed rows. */
+  /** AES-256-GCM for the session key and for sealed rows. */
   readonly aead: Aead;
   /** Further warnings, logged and shown in `health`. */
   readonly warnings: readonly string[];
-  /** Whether the log shows the words of the workflow's errors. Never in production: they may be made of the data. */
+  /** Whether the log shows the messages of the workflow's errors. Never in production, since they may contain data. */
   readonly isDevelopment: boolean;
   /** Kinds of permission that the process holds while it serves; shown in `health`. */
   readonly permissions: readonly string[];
@@ -57,9 +57,9 @@ export interface ServiceOptions {
   readonly monotonic?: () => number;
 }
 
-/** A service that runs. */
+/** A running service. */
 export interface Service {
-  /** Lets requests under way end, for so many milliseconds; then wipes the keys and lets the KMS go. */
+  /** Lets requests in progress end, for at most this many milliseconds; then wipes the keys and closes the KMS. */
   stop(withinMs: number): Promise<void>;
 }
 
@@ -87,10 +87,12 @@ function warningsOf(options: ServiceOptions): readonly string[] {
     );
   }
   if (sealed.clientKeys.length > 0 && !sealed.required) {
-    warnings.push("client keys are configured, but whoever does not seal needs none (--require-sealed)");
+    warnings.push(
+      "client keys are configured, but clients that do not seal their requests need none (add --require-sealed)",
+    );
   }
   if ((sealed.required || sealed.clientKeys.length > 0) && options.attester === undefined) {
-    warnings.push("sealed requests are wanted, but there is no NSM to attest to a key: none is served");
+    warnings.push("sealed requests are required, but there is no NSM to attest to a key: none can be served");
   }
   return warnings;
 }

@@ -1,6 +1,6 @@
 /**
- * Replies leave together: what arrived in one turn of the event loop is worked on before the first reply is written. A write wakes the client,
- * and on two cores that costs as much as the work itself; measured with 64 connections, a quarter more requests a second.
+ * Sends replies together: all requests that arrived in one turn of the event loop are processed before the first reply is written. A write wakes
+ * the client, which on two cores costs as much as the work itself; measured with 64 connections, this gives 25 % more requests per second.
  *
  * @module
  */

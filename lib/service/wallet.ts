@@ -1,6 +1,6 @@
 /**
- * The wallet (W): Ethereum accounts that are made and used in here. `generateAccount` gives a row to store: the private key sealed under a
- * data key that KMS wrapped; `sign` takes the row back. Nothing is kept, but for an optional cache of opened keys.
+ * The wallet: Ethereum accounts that are made and used in the enclave. `generateAccount` returns a row to store: the private key sealed under a
+ * data key that KMS wrapped; `sign` takes the row as input. The enclave stores nothing, except an optional cache of opened keys.
  *
  * @module
  */
@@ -33,20 +33,20 @@ export interface WalletOptions {
   /** Keys that a request may select. An empty list refuses every request. */
   readonly keys: readonly KeyArn[];
   readonly guards: WalletGuards;
-  /** Opened keys kept: how many, how long. */
+  /** The cache of opened keys: number and time. */
   readonly cache: { readonly entries: number; readonly maxAgeMs: number };
   readonly entropy: EntropySource;
-  /** Signs what a new account's address is; undefined where there is no NSM. */
+  /** Attests a new account's address; undefined where there is no NSM. */
   readonly attester: Attester | undefined;
-  /** Goes into attestation documents. 32 bytes. */
+  /** Configuration hash for attestation documents. 32 bytes. */
   readonly configurationHash: Uint8Array<ArrayBuffer>;
-  /** Seals rows; `node:crypto` unless given. */
+  /** Seals rows; `node:crypto` by default. */
   readonly aead?: Aead | undefined;
   readonly log: Log;
   readonly now: () => Date;
 }
 
-/** Batches under way at a time. */
+/** Maximum number of batches at a time. */
 const MAX_BATCHES = 4;
 
 function contextOf(name: string): EncryptionContext {
@@ -78,13 +78,13 @@ export class WalletService implements Disposable {
   }
 
   /**
-   * Makes an account. The private key leaves sealed, or not at all.
+   * Makes an account. The private key leaves the enclave only sealed.
    *
    * @throws {WireError | EnclaveError}
    */
   async generateAccount(request: WireObject): Promise<WalletReply> {
     const { kms, keys, log } = this.#options;
-    // First of all, so that they are off the request whatever happens next.
+    // Comes first, so that the request never keeps them, whatever happens next.
     using credentials = Credentials.fromStrings(takeCredentials(request));
     const { name, keyId, region, nonce } = parseGenerateRequest(request);
     const key = selectKey(keys, { key: keyId, region });
@@ -133,7 +133,7 @@ export class WalletService implements Disposable {
   /**
    * Signs with an account's key.
    *
-   * @param signal ends a batch that nobody waits for any more
+   * @param signal ends a batch whose client no longer waits
    * @throws {WireError | EnclaveError}
    */
   async sign(request: WireObject, signal: AbortSignal = NEVER): Promise<WalletReply> {
@@ -141,7 +141,7 @@ export class WalletService implements Disposable {
     if (field(request, "items") === undefined) {
       return await this.#sign(request, credentials, createPace(signal));
     }
-    // A message holds a thousand payloads: few such at a time, whoever sends them.
+    // A message can hold a thousand payloads, so only a few batches run at a time.
     if (this.#batches >= MAX_BATCHES) {
       throw new WireError("busy", `${MAX_BATCHES} batches are being signed: wait`);
     }
@@ -196,7 +196,7 @@ export class WalletService implements Disposable {
     return opened;
   }
 
-  /** Has KMS open the data key, opens the private key with it, and holds it against the address. */
+  /** Has KMS open the data key, opens the private key with it, and compares it with the address. */
   async #releaseKey(row: SignRequest, access: KmsAccess, key: KeyArn): Promise<SecretBytes> {
     using dataKey = await this.#options.kms.decrypt(access, {
       ciphertext: row.encryptedDataKey,
@@ -211,7 +211,7 @@ export class WalletService implements Disposable {
     const { name, address } = row;
     const binding: Binding = { purpose: "wallet", subject: name, key, publicPart: address.bytes };
     const privateKey = this.#openPrivateKey(dataKey, row.encryptedPrivateKey, binding);
-    // The row opened, so it was sealed with this address; that the key is the address's own is looked at all the same.
+    // The row opened, so it was sealed with this address; the key is still compared with it.
     if (isSecretKey(privateKey.expose()) && timingSafeEqual(addressOf(privateKey).bytes, address.bytes)) {
       return privateKey;
     }

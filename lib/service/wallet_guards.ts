@@ -1,8 +1,8 @@
 /**
- * What an account may not sign, whoever asks: rules of the measured configuration (SECURITY, Use). Off unless configured; with any of them
- * set, what no rule can look into is refused.
+ * Rules of the measured configuration that restrict what accounts may sign. Off unless configured; with any of them
+ * set, payloads that no rule can inspect are refused.
  *
- * A ceiling is per transaction: repeats are not limited. What a contract does with a call that is allowed is its business.
+ * The maximum value is per transaction: repeats are not limited. The effects of an allowed call of a contract are not checked.
  *
  * @module
  */
@@ -11,20 +11,20 @@ import type { TransactionIntent } from "../crypto/ethereum/transaction.ts";
 import type { TypedDataIntent } from "../crypto/ethereum/typed_data.ts";
 import { WireError } from "../wire/messages.ts";
 
-/** The rules. An empty list is no rule. */
+/** The rules. An empty list means no rule. */
 export interface WalletGuards {
   readonly chains: readonly bigint[];
-  /** Who may receive a plain transfer. With checksums. */
+  /** Addresses that may receive a plain transfer. With checksums. */
   readonly recipients: readonly string[];
-  /** Which functions of which contracts may be called. */
+  /** Contract functions that may be called. */
   readonly calls: readonly { readonly contract: string; readonly selector: string }[];
   /** Contracts for which typed data may be signed. With checksums. */
   readonly verifyingContracts: readonly string[];
-  /** What a message may begin with. */
+  /** Allowed beginnings of a message. */
   readonly messagePrefixes: readonly string[];
-  /** Value and the most that the gas may cost, together. Wei. */
+  /** Maximum of value and gas cost together. Wei. */
   readonly maxValue: bigint | undefined;
-  /** Primary types of typed data that are signed although they let somebody else move value, with {@link maxValue} set. */
+  /** With {@link maxValue} set: primary types that may be signed although they let another account move value. */
   readonly permitTypes: readonly string[];
 }
 
@@ -72,9 +72,9 @@ function checkTransaction(
   }
 }
 
-/** Structs by which value is moved or an allowance given: those of EIP-2612, DAI and Permit2 are all called permits; then those of EIP-3009. */
+/** Structs that move value or give an allowance: those of EIP-2612, DAI and Permit2 are all called permits; then those of EIP-3009. */
 const PERMIT_NAME = /permit|withauthorization$/i;
-/** Members that an allowance needs, whatever its struct is called: who may take, and until when. */
+/** Members that identify an allowance under any struct name: the spender and the expiry. */
 const TAKERS: readonly string[] = ["spender", "operator"];
 const DEADLINES: readonly string[] = [
   "deadline",
@@ -87,8 +87,8 @@ const DEADLINES: readonly string[] = [
 ];
 
 /**
- * Whether signing lets another account move value: an allowance, which no ceiling of a transaction sees. Looked for in every struct that is declared, since
- * a permit may be inside of another message; by name, and by members, since a contract may call it something else.
+ * Whether signing lets another account move value: an allowance, which the maximum per transaction does not cover. Every declared struct is checked,
+ * since a permit may be nested in another message; by name, and by members, since a contract may use another name.
  */
 function isPermit({ primaryType, members }: TypedDataIntent): boolean {
   if (PERMIT_NAME.test(primaryType)) return true;
@@ -134,7 +134,7 @@ export function checkGuards(guards: WalletGuards, payload: Payload): void {
   if (!isGuarded(guards)) return;
   switch (payload.kind) {
     case "digest":
-      return refuse("digest", "with rules set, a digest is not signed: nobody can see what it is of");
+      return refuse("digest", "with rules set, a digest is not signed: its contents cannot be checked");
     case "message":
       return checkMessage(guards, payload.bytes);
     case "typedData":

@@ -1,5 +1,5 @@
 /**
- * The wallet's requests, read: unknown in, parsed out.
+ * Parses the wallet's requests.
  *
  * @module
  */
@@ -15,26 +15,26 @@ export const MAX_BATCH = 1_000;
 /** Characters of an account's name. */
 const MAX_NAME_LENGTH = 128;
 
-/** Which account, under which key. */
+/** The account and its KMS key. */
 export interface AccountSelection {
   readonly name: string;
-  /** ARN or id of one of the allowed keys; may be left out where one is allowed. */
+  /** ARN or id of one of the allowed keys; optional where only one is allowed. */
   readonly keyId: string | undefined;
   readonly region: string | undefined;
 }
 
-/** `generateAccount`, read. */
+/** A parsed `generateAccount`. */
 export interface GenerateRequest extends AccountSelection {
   readonly nonce: Uint8Array<ArrayBuffer> | undefined;
 }
 
-/** `sign`, read. */
+/** A parsed `sign`. */
 export interface SignRequest extends AccountSelection {
   readonly address: EthereumAddress;
   readonly encryptedPrivateKey: Uint8Array<ArrayBuffer>;
   readonly encryptedDataKey: Uint8Array<ArrayBuffer>;
   readonly payloads: readonly Payload[];
-  /** Whether the payloads came as `items`: the reply has `signatures` then. */
+  /** Whether the payloads were given as `items`: the reply then has `signatures`. */
   readonly isBatch: boolean;
 }
 
@@ -66,7 +66,7 @@ export function parseGenerateRequest(request: WireObject): GenerateRequest {
 
 function checkVersion(request: WireObject): void {
   const version = field(request, "version") ?? BOUND_KEY_VERSION;
-  // Rows out of a store may have it as text.
+  // Stored rows may have it as text.
   if (version === BOUND_KEY_VERSION || version === String(BOUND_KEY_VERSION)) return;
   throw new WireError(
     "row_rejected",
@@ -100,7 +100,7 @@ async function parsePayloads(
   return { payloads, isBatch: true };
 }
 
-/** Runs something for an item of a batch; its error says which item it was. */
+/** Runs a function for an item of a batch; its error names the item. */
 export function ofItem<T>(index: number, run: () => T): T {
   try {
     return run();
@@ -115,7 +115,7 @@ export function ofItem<T>(index: number, run: () => T): T {
 /**
  * Reads a `sign`.
  *
- * @param breathe is awaited between the items of a batch
+ * @param breathe awaited between the items of a batch
  * @throws {WireError | PayloadError} that names the field.
  */
 export async function parseSignRequest(

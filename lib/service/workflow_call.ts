@@ -1,5 +1,5 @@
 /**
- * Calls the workflow, and holds it to what it promises: it ends or is given up, its result is new bytes, and what it throws says no more than it may.
+ * Calls the workflow and enforces its contract: it ends or is abandoned, its result is new bytes, and its errors disclose nothing to the client.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import { EnclaveError } from "../errors.ts";
 import type { Log, LogFields, LogLevel } from "../log.ts";
 import { type Workflow, WorkflowError } from "../workflow_context.ts";
 
-/** The workflow threw something that the client may not know, or gave something that is no result. */
+/** The workflow threw an error that the client may not see, or returned an invalid result. */
 export class WorkflowFault extends Error {
   override name = "WorkflowFault";
   /** As in the workflow's context. */
@@ -21,7 +21,7 @@ export class WorkflowFault extends Error {
   /**
    * Fields for the log.
    *
-   * @param isDevelopment whether to show the words of the error. Never in production: they may be made of the data, and the parent reads the log.
+   * @param isDevelopment whether to show the error's message. Never in production: it may contain data, and the parent reads the log.
    */
   describe(isDevelopment: boolean): LogFields {
     const { cause, requestId } = this;
@@ -41,7 +41,7 @@ export class WorkflowCaller {
   #workflow: Workflow;
   #log: Log;
   #requests = 0;
-  /** Arrays that were sealed and wiped: one that comes again would be sealed as zeros. */
+  /** Arrays that were sealed and wiped: if one is returned again, zeros would be sealed. */
   #wiped = new WeakSet<Uint8Array>();
 
   constructor(workflow: Workflow, log: Log) {
@@ -52,7 +52,7 @@ export class WorkflowCaller {
   /**
    * Runs it.
    *
-   * @param plaintext borrowed until the result is there
+   * @param plaintext borrowed until the result is returned
    * @param signal ends the wait for it
    * @returns the result, the caller's to wipe
    * @throws {WorkflowError | WorkflowFault | EnclaveError} or rejects with it; the last is `abandoned`
@@ -76,7 +76,7 @@ export class WorkflowCaller {
     return orAbandoned(settled, signal);
   }
 
-  /** @throws {TypeError} when it is no result */
+  /** @throws {TypeError} on an invalid result */
   #check(result: unknown, plaintext: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
     if (!(result instanceof Uint8Array)) {
       throw new TypeError(
@@ -99,15 +99,15 @@ export class WorkflowCaller {
 
 const LEVELS: readonly unknown[] = ["debug", "info", "warn", "error"];
 const MAX_FIELDS = 32;
-/** Fields of every line of the log: a workflow does not set them. */
+/** Fields of every log line, which a workflow cannot set. */
 const OWN_FIELDS: readonly string[] = ["time", "level", "event"];
 
-/** A workflow may be plain JavaScript: what it says is not checked by its types. */
+/** A workflow may be plain JavaScript, so its types are not checked. */
 function asLevel(level: LogLevel): LogLevel {
   return LEVELS.includes(level) ? level : "info";
 }
 
-/** The workflow's event and fields, such that one line of the log holds them. Long text is cut by the log itself. */
+/** The workflow's event and fields, limited to fit one log line. The log itself shortens long text. */
 function plainFields(event: unknown, fields: unknown): LogFields {
   const entries = typeof fields === "object" && fields !== null ? Object.entries(fields) : [];
   const plain = entries.filter(([name]) => !OWN_FIELDS.includes(name)).slice(0, MAX_FIELDS).map((
@@ -118,7 +118,7 @@ function plainFields(event: unknown, fields: unknown): LogFields {
       typeof value === "number" || typeof value === "boolean" ? value : String(value),
     ] as const
   );
-  // Last, so that no field takes its place.
+  // Last, so that no field replaces it.
   return { ...Object.fromEntries(plain), said: String(event) };
 }
 
@@ -126,7 +126,7 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }
 
-/** The result; or, once nobody waits for it, an error: the key and the plaintext must not wait for a workflow that never ends. */
+/** The result; or an error once the client no longer waits, so that a workflow that never ends does not keep the key and the plaintext. */
 function orAbandoned<T>(working: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const abandon = () => reject(new EnclaveError("The workflow did not end in time", { code: "abandoned" }));

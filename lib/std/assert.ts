@@ -24,7 +24,7 @@ export function assert(value: unknown, message = ""): asserts value {
   if (!value) throw new AssertionError(message);
 }
 
-/** Own and inherited names and symbols, but for those of all objects and arrays. */
+/** Own and inherited names and symbols, except those of all objects and arrays. */
 function keysOf(object: object): Set<string | symbol> {
   const keys = new Set<string | symbol>();
   for (
@@ -38,7 +38,7 @@ function keysOf(object: object): Set<string | symbol> {
 }
 
 function haveEqualPrototypes(a: object, b: object): boolean {
-  // Without a prototype is as good as plain.
+  // An object without a prototype counts as plain.
   const [ofA, ofB] = [a, b].map((object) => Object.getPrototypeOf(object) ?? Object.prototype);
   return ofA === ofB;
 }
@@ -56,7 +56,7 @@ function haveEqualItems(a: Iterable<unknown>, b: Iterable<unknown>, same: Compar
 
 type Compare = (a: unknown, b: unknown) => boolean;
 
-/** Deep equality: of prototypes, properties (a getter's value too), items, bytes; an error is equal to itself alone, since its stack counts. */
+/** Deep equality: of prototypes, properties (a getter's value too), items, bytes; an error is equal only to itself, since its stack counts. */
 function equal(first: unknown, second: unknown): boolean {
   const seen = new Map<object, unknown>();
   const same: Compare = (a, b) => {
@@ -86,7 +86,7 @@ function equal(first: unknown, second: unknown): boolean {
   return same(first, second);
 }
 
-/** What `node:assert` says of two that differ; nothing where it calls them equal. */
+/** The differences that `node:assert` reports; empty where it finds the values equal. */
 function differences(actual: unknown, expected: unknown): string {
   try {
     nodeAssert.deepStrictEqual(actual, expected);

@@ -6,7 +6,7 @@
 import { timingSafeEqual as equalBytes } from "node:crypto";
 
 /**
- * Whether two byte strings of one length are equal, in time that depends on the length alone.
+ * Whether two byte strings of one length are equal, in time that depends only on the length.
  *
  * @throws {TypeError} on different lengths: compare these first.
  */

@@ -1,13 +1,13 @@
 /**
  * The part of `@std/encoding` that this program uses: same names, same contracts (tests/unit/std/encoding_test.ts). It uses the runtime's own
- * functions where there are any, and works where there are none (Node 20, older browsers).
+ * functions where these exist, and also works without them (Node 20, older browsers).
  *
  * `@std/*` lives on JSR, which not every build machine reaches; `deno.jsr.json` maps the same specifiers to it.
  *
  * @module
  */
 
-/** What newer runtimes have. The types of Deno 2.6's TypeScript do not know it yet. */
+/** Functions of newer runtimes. The TypeScript types of Deno 2.6 do not declare them yet. */
 interface BuiltIn {
   readonly toHex?: () => string;
   readonly toBase64?: () => string;
@@ -28,7 +28,7 @@ function bytesOf(data: ArrayBuffer | Uint8Array | string): Uint8Array {
   return data instanceof ArrayBuffer ? new Uint8Array(data) : data;
 }
 
-/** The bytes of digits that stand for so many bits each; bits that fill no byte are dropped. */
+/** The bytes of digits that stand for so many bits each; incomplete bytes are dropped. */
 function decodeDigits(
   text: string,
   format: "hex" | "base64",
@@ -57,7 +57,7 @@ export function encodeHex(data: ArrayBuffer | Uint8Array | string): string {
 }
 
 /**
- * The bytes that a hex string (either case) stands for.
+ * Decodes a hex string (either case).
  *
  * @throws {RangeError} on an odd length.
  * @throws {TypeError} on a character that is not hex.
@@ -66,7 +66,7 @@ export function decodeHex(text: string): Uint8Array<ArrayBuffer> {
   try {
     if (builtIn.fromHex !== undefined) return builtIn.fromHex(text);
   } catch {
-    // Refused below, by the contract's classes.
+    // Refused below, with the contract's error classes.
   }
   const { length } = new TextEncoder().encode(text);
   if (length % 2 === 1) {
@@ -86,9 +86,9 @@ export function encodeBase64(data: ArrayBuffer | Uint8Array | string): string {
 }
 
 /**
- * The bytes that standard base64 stands for. The padding may be missing; white space is refused.
+ * Decodes standard base64. The padding may be missing; white space is refused.
  *
- * @throws {RangeError} on a length that no bytes have.
+ * @throws {RangeError} on an impossible length.
  * @throws {TypeError} on a character outside the alphabet.
  */
 export function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
@@ -96,7 +96,7 @@ export function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
     // The built-in function skips white space.
     if (builtIn.fromBase64 !== undefined && !/[\t\n\f\r ]/.test(text)) return builtIn.fromBase64(text);
   } catch {
-    // Padding that is too short is taken below, and the rest refused by the contract's classes.
+    // Incomplete padding is accepted below; other input is refused with the contract's error classes.
   }
   const digits = text.replace(/={1,2}$/, "");
   const { length } = new TextEncoder().encode(digits);

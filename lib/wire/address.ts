@@ -9,22 +9,22 @@ import { EnclaveError } from "../errors.ts";
 
 const MAX_U32 = 0xffff_ffff;
 
-/** CID that means any, for listening. */
+/** The wildcard CID, for listening. */
 export const VMADDR_CID_ANY: number = -1;
 
-/** An address, taken apart. */
+/** A parsed address. */
 export type Address =
   | { readonly transport: "vsock"; readonly cid: number; readonly port: number }
   | { readonly transport: "tcp"; readonly hostname: string; readonly port: number }
   | { readonly transport: "unix"; readonly path: string };
 
-/** A stream of bytes: what both sides use of a `Deno.Conn`, or of what stands for one. */
+/** A stream of bytes: the subset of `Deno.Conn` that both sides use. */
 export interface Stream {
-  /** Bytes that were read into it, or null at the end. */
+  /** Reads into the buffer; returns the number of bytes, or null at the end. */
   read(into: Uint8Array): Promise<number | null>;
-  /** Bytes that were taken. */
+  /** Writes bytes; returns how many were written. */
   write(bytes: Uint8Array): Promise<number>;
-  /** Ends it. */
+  /** Closes the stream. */
   close(): void;
 }
 
@@ -58,7 +58,7 @@ export function parseAddress(text: string): Address {
   return fail();
 }
 
-/** An address as {@link parseAddress} reads it. */
+/** Formats an address for {@link parseAddress}. */
 export function formatAddress(address: Address): string {
   switch (address.transport) {
     case "vsock":
@@ -77,7 +77,7 @@ export function formatAddress(address: Address): string {
 /** Kernels lose larger packets on vsock. */
 const VSOCK_WRITE_LENGTH = 32 * 1024;
 
-/** Writes all of it, in pieces that the transport can take. */
+/** Writes all bytes, in pieces that the transport can send. */
 export async function writeAll(
   stream: Stream,
   bytes: Uint8Array,

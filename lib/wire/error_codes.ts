@@ -1,19 +1,19 @@
 /**
- * The codes of error replies, with what each means and what a client does about it. The table of docs/protocol.md and the JSON Schema are made from
- * this one (`deno task protocol`).
+ * The codes of error replies, with what each means and what a client does about it. The table of docs/protocol.md and the JSON Schema are generated from
+ * this table (`deno task protocol`).
  *
  * Runs in browsers.
  *
  * @module
  */
 
-/** What a code means, and what a client does about it. */
+/** A code's meaning, and what a client should do. */
 interface CodeWords {
   readonly means: string;
   readonly remedy: string;
 }
 
-/** All codes. Stable: a code is added, and none changes its meaning. */
+/** All codes. Stable: codes may be added, but none changes its meaning. */
 export const ERROR_CODES = {
   invalid_json: {
     means: "The message is not a JSON object in UTF-8, or is nested too deep.",
@@ -21,10 +21,10 @@ export const ERROR_CODES = {
   },
   unknown_type: {
     means: "No such `type` or `apiRequest`.",
-    remedy: "`details` lists those that there are.",
+    remedy: "`details` lists the known names.",
   },
   missing_fields: {
-    means: "A field is missing, or has another type, length or format than it must have.",
+    means: "A field is missing, or has a wrong type, length or format.",
     remedy: "`details` names the field.",
   },
   not_configured: {
@@ -33,11 +33,11 @@ export const ERROR_CODES = {
   },
   already_configured: {
     means: "The service takes a session key once (`--configure-once`), or the epoch does not grow.",
-    remedy: "Use the key that is there, or send a larger `epoch`.",
+    remedy: "Use the current key, or send a larger `epoch`.",
   },
   key_not_allowed: {
     means: "The KMS key or the region is not in the measured configuration.",
-    remedy: "Name a key that is.",
+    remedy: "Name a key that is listed there.",
   },
   kms_decrypt_failed: {
     means: "KMS did not open a wrapped key.",
@@ -66,15 +66,15 @@ export const ERROR_CODES = {
     remedy: "Send `configure` with a new one.",
   },
   invalid_payload: {
-    means: "What is to be signed is not right.",
+    means: "The payload to sign is not valid.",
     remedy: "`details` names the field.",
   },
   guard_refused: {
-    means: "A rule of the measured configuration forbids to sign this.",
+    means: "A rule of the measured configuration forbids signing this.",
     remedy: "`details` names the rule.",
   },
   row_rejected: {
-    means: "A stored row does not open, is of an earlier epoch, or does not belong together.",
+    means: "A stored row does not open, is of an earlier epoch, or its fields do not match.",
     remedy: "`details` names the fields to look at. Do not make a new key in its place.",
   },
   master_key_conflict: {
@@ -83,23 +83,23 @@ export const ERROR_CODES = {
   },
   entropy_not_trusted: {
     means: "The kernel's random numbers are not known to be seeded from the NSM: no key is made.",
-    remedy: "Start the enclave anew, and look at `health`.",
+    remedy: "Restart the enclave, and look at `health`.",
   },
   attestation_unavailable: {
     means: "There is no NSM, or it gave no document.",
-    remedy: "Ask an enclave. In one, look at `logs`.",
+    remedy: "Send the request to an enclave. If it is one, look at `logs`.",
   },
   binding_required: {
-    means: "The service takes bound `process` requests alone (`--bind-process`).",
+    means: "The service accepts only bound `process` requests (`--bind-process`).",
     remedy: "Send `bind` and `request_id`, and the additional data with the blob.",
   },
   sealed_required: {
     means:
-      "The service takes sealed requests alone (`--require-sealed`), but for `ping`, `health` and `attest`.",
+      "The service accepts only sealed requests (`--require-sealed`), except `ping`, `health` and `attest`.",
     remedy: "Seal the request.",
   },
   sealed_key_unknown: {
-    means: "The request is sealed for a key that the enclave does not have, or no longer.",
+    means: "The request is sealed for a key that the enclave does not have, or no longer has.",
     remedy: "Attest anew, and seal for the key of that document.",
   },
   sealed_replayed: {
@@ -107,24 +107,25 @@ export const ERROR_CODES = {
     remedy: "Never send a sealed request again: seal a new one, with a new client id.",
   },
   client_not_allowed: {
-    means: "The service serves known clients, and this is none of them.",
+    means: "The service serves only known clients, and this is not one of them.",
     remedy: "Seal with a client key that the measured configuration lists.",
   },
   message_too_large: {
-    means: "The message is larger than the service takes (10 MiB unless configured).",
-    remedy: "`details` says how much it takes.",
+    means: "The message is larger than the service accepts (10 MiB by default).",
+    remedy: "`details` has the limit.",
   },
   busy: {
-    means: "There are as many connections, batches or waiting calls as the service takes.",
+    means: "The service has reached its limit of connections, batches or waiting calls.",
     remedy: "Try again later.",
   },
   timeout: {
-    means: "The rest of the message did not come in time, or the request took too long. The connection ends.",
+    means:
+      "The rest of the message did not arrive in time, or the request took too long. The connection ends.",
     remedy: "Connect again. The request may have been carried out.",
   },
   workflow_failed: {
-    means: "The workflow refused the data, by a code of its own.",
-    remedy: "`code` and `details` are the workflow's words.",
+    means: "The workflow refused the data, with its own code.",
+    remedy: "`code` and `details` come from the workflow.",
   },
   internal_error: {
     means: "A defect, a workflow that threw, or a service that is ending.",

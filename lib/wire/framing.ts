@@ -13,24 +13,24 @@
 import { encodeHex } from "@std/encoding";
 import { closingQuote, MAX_DEPTH } from "./json_shape.ts";
 
-/** How documents are set apart. */
+/** How documents are delimited. */
 export type Framing = "u64le" | "u32be" | "raw";
 
-/** Why a document could not be had. */
+/** Why a document could not be decoded. */
 export type FrameProblem = "too_large" | "not_json" | "no_memory";
 
-/** A document's bytes (borrowed until the decoder is used again), or what was wrong with it. */
+/** A document's bytes (borrowed until the decoder is used again), or its problem. */
 export type Frame =
   | { readonly body: Uint8Array<ArrayBuffer> }
   | { readonly problem: FrameProblem; readonly details: string; readonly recoverable: boolean };
 
-/** The largest document, unless told otherwise: 10 MiB. */
+/** The default size limit of a document: 10 MiB. */
 export const DEFAULT_MAX_LENGTH = 10 * 1024 * 1024;
 const HEADER_LENGTH = { u64le: 8, u32be: 4, raw: 0 } as const;
 const INITIAL_CAPACITY = 16 * 1024;
-/** When so much of a framed document has arrived, its header is believed: a client that sends less holds no more memory than this, twice. */
+/** Once this much of a framed document has arrived, its header's length is allocated: a client that sends less uses at most twice this much memory. */
 const TRUSTED_LENGTH = 64 * 1024;
-const NO_MEMORY = "Other messages that are arriving take all the memory for them: try again later";
+const NO_MEMORY = "Other arriving messages use all available memory: try again later";
 const NOT_JSON_DEPTH = `JSON is nested deeper than ${MAX_DEPTH}`;
 
 const NUL = 0x00;
@@ -54,7 +54,7 @@ function isSpace(byte: number): boolean {
 }
 
 /**
- * What the first bytes of a connection say. Bytes 4 to 7 all NUL: `u64le`; else, if no JSON begins with the first four:
+ * Detects the framing from the first bytes of a connection. Bytes 4 to 7 all NUL: `u64le`; else, if no JSON begins with the first four:
  * `u32be`; else `raw`. Decides as soon as it can: a fifth byte that is not NUL rules `u64le` out.
  *
  * @returns undefined while more bytes are needed.
@@ -75,16 +75,16 @@ export function encodeMessage(framing: Framing, value: unknown): Uint8Array<Arra
   return new MessageEncoder().encode(framing, [JSON.stringify(value) ?? "null"]).slice();
 }
 
-/** A piece of JSON text; bytes stand for their hex. */
+/** A piece of JSON text; bytes are encoded as hex. */
 export type JsonPiece = string | Uint8Array;
 
 const HEX_CHUNK = 16 * 1024;
 
-/** Encodes messages into memory of its own, again and again: fresh memory costs more than the encoding of a large message (measured). */
+/** Encodes messages into reused memory, since allocating it costs more than encoding a large message (measured). */
 export class MessageEncoder {
   #buffer = new Uint8Array(INITIAL_CAPACITY);
 
-  /** Gives memory back beyond so many bytes. What {@link encode} gave is then no longer borrowed. */
+  /** Releases memory above this many bytes. The result of {@link encode} must no longer be in use. */
   trim(keep: number): void {
     if (this.#buffer.length > Math.max(keep, INITIAL_CAPACITY)) {
       this.#buffer = new Uint8Array(INITIAL_CAPACITY);
@@ -102,7 +102,7 @@ export class MessageEncoder {
       (sum, piece) => sum + (typeof piece === "string" ? piece.length : 2 * piece.length),
       0,
     );
-    // Text beyond ASCII needs up to three bytes a character.
+    // Non-ASCII text needs up to three bytes per character.
     return this.#tryEncode(framing, pieces, length) ?? this.#tryEncode(framing, pieces, 3 * length) ??
       new Uint8Array(0);
   }
@@ -129,7 +129,7 @@ export class MessageEncoder {
   }
 }
 
-/** Hex of bytes, in strings that are short enough for the collector's nursery. */
+/** Hex of bytes, in strings that are short enough for the garbage collector's nursery. */
 function* hexChunks(bytes: Uint8Array): Generator<string> {
   for (let at = 0; at < bytes.length; at += HEX_CHUNK) yield encodeHex(bytes.subarray(at, at + HEX_CHUNK));
 }
@@ -156,13 +156,13 @@ export class FrameDecoder {
   #end = 0;
   /** Bytes of the framed document that is arriving, header included; 0 when that is not known. */
   #declared = 0;
-  /** Bytes of an oversized framed document that are still to be thrown away. */
+  /** Remaining bytes of an oversized framed document to discard. */
   #toDiscard = 0;
   #ended = false;
   #lost = false;
-  /** There was no memory for the document that was arriving: to be said. */
+  /** There was no memory for the arriving document, which is still to be reported. */
   #refused = false;
-  // The raw scanner: everything before `scanned` was looked at.
+  // The raw scanner: everything before `scanned` has been scanned.
   #scanned = 0;
   #depth = 0;
   #inString = false;
@@ -170,7 +170,7 @@ export class FrameDecoder {
   #inScalar = false;
 
   /**
-   * Empty, and of no framing yet.
+   * Starts empty, with the framing not yet known.
    *
    * @param maxLength the largest document, bytes
    * @param mayHold told how much memory is held, in bytes, before it grows and after it shrinks; false refuses to let it grow: the document
@@ -181,7 +181,7 @@ export class FrameDecoder {
     this.#mayHold = mayHold;
   }
 
-  /** The framing, once it is known. */
+  /** The framing; undefined until it is known. */
   get framing(): Framing | undefined {
     return this.#framing;
   }
@@ -217,7 +217,7 @@ export class FrameDecoder {
   #nextCapacity(pending: number, limit: number): number {
     const doubled = this.#buffer.length * 2;
     const wanted = pending >= TRUSTED_LENGTH ? Math.max(this.#declared, doubled) : doubled;
-    // At the limit there is a document to be taken; who goes on without taking it gets the room all the same.
+    // At the limit a document can be taken; a caller that does not take it still gets room.
     return pending >= limit ? doubled : Math.min(wanted, Math.max(limit, INITIAL_CAPACITY));
   }
 
@@ -257,7 +257,7 @@ export class FrameDecoder {
     }
   }
 
-  /** Adds bytes, for callers that have them already. */
+  /** Adds bytes that the caller already has. */
   push(bytes: Uint8Array): void {
     for (let taken = 0; taken < bytes.length;) {
       const space = this.space();
@@ -268,7 +268,7 @@ export class FrameDecoder {
     }
   }
 
-  /** The next document, or undefined when more bytes are needed (or the place in the stream was lost). */
+  /** The next document, or undefined when more bytes are needed (or the stream can no longer be decoded). */
   next(): Frame | undefined {
     if (this.#refused) {
       this.#refused = false;
@@ -286,13 +286,13 @@ export class FrameDecoder {
     return this.#framing === "raw" ? this.#nextRaw() : this.#nextFramed(this.#framing);
   }
 
-  /** Forgets a document that {@link next} gave, and zeroes its bytes. */
+  /** Drops a document that {@link next} returned, and zeroes its bytes. */
   #consume(length: number): void {
     this.#buffer.fill(0, this.#start, this.#start + length);
     this.#start += length;
     if (this.#start === this.#end) {
       this.#start = this.#end = 0;
-      // Who sends large documents sends more of them; fresh memory is dear. Who does not gives it back.
+      // A client that sends large documents usually sends more of them, and allocating large buffers is slow; otherwise the memory is released.
       const isLarge = this.#buffer.length > INITIAL_CAPACITY;
       if (isLarge && length < this.#buffer.length / 4) this.#shrink();
     }
@@ -304,14 +304,14 @@ export class FrameDecoder {
     this.#mayHold(INITIAL_CAPACITY);
   }
 
-  /** Gives memory back beyond so many bytes, if nothing is in it. */
+  /** Releases memory above this many bytes, if the buffer is empty. */
   trim(keep: number): void {
     if (this.#end === this.#start && this.#buffer.length > Math.max(keep, INITIAL_CAPACITY)) this.#shrink();
   }
 
   #given: number | undefined;
 
-  /** Zeroes the document given last and makes its room free. Call it when the body is no longer needed. */
+  /** Zeroes the last document and frees its room. Call it when the body is no longer needed. */
   release(): void {
     if (this.#given === undefined) return;
     const length = this.#given;
@@ -338,7 +338,7 @@ export class FrameDecoder {
     const declared = framing === "u64le" ? Number(view.getBigUint64(0, true)) : view.getUint32(0);
     if (declared > this.#maxLength) {
       this.#consume(header);
-      // Beyond what a number counts exactly there is no finding the end again.
+      // Above the safe integers, the end of the document cannot be found.
       this.#lost = !Number.isSafeInteger(declared);
       this.#toDiscard = this.#lost ? 0 : declared;
       return this.#tooLarge(`${declared} bytes`, !this.#lost);
@@ -383,7 +383,7 @@ export class FrameDecoder {
     return this.#lose({ problem: "not_json", details: "The JSON document is cut off", recoverable: false });
   }
 
-  /** A raw stream has no way back to the start of a document once the place is lost. */
+  /** After an error, a raw stream cannot find the start of the next document. */
   #lose(frame: Frame): Frame {
     this.#lost = true;
     this.#consume(this.#end - this.#start);

@@ -1,10 +1,10 @@
 /**
- * What a JSON document would cost to parse, found without parsing it: how deep it is nested, and how many values it holds.
+ * Estimates the cost of parsing a JSON document without parsing it: how deep it is nested, and how many values it holds.
  *
  * @module
  */
 
-/** Brackets within brackets, at most, in any document. */
+/** Maximum nesting depth of brackets in any document. */
 export const MAX_DEPTH = 128;
 
 const QUOTE = 0x22;
@@ -18,7 +18,7 @@ const CLOSE_BRACE = 0x7d;
 
 /** The shape of a document. */
 export interface JsonShape {
-  /** Brackets within brackets. Counting stops at the first that is deeper than {@link MAX_DEPTH}. */
+  /** Nesting depth of brackets. Counting stops at the first that is deeper than {@link MAX_DEPTH}. */
   readonly depth: number;
   /** Brackets that open, commas and colons, outside of strings: an upper bound of what the parser allocates. */
   readonly tokens: number;
@@ -34,7 +34,7 @@ export function closingQuote(bytes: Uint8Array, from: number): number | undefine
   return undefined;
 }
 
-/** Looks at a document's brackets. Linear, and allocates nothing; a document that is not JSON gets some shape. */
+/** Scans a document's brackets. Linear, and allocates nothing; the result for a document that is not JSON is arbitrary. */
 export function measureJson(bytes: Uint8Array): JsonShape {
   let depth = 0;
   let deepest = 0;

@@ -1,6 +1,6 @@
 /**
- * What the documents say: shapes of requests and replies, the error codes, and the spellings of credentials
- * that clients in the field use.
+ * The contents of documents: shapes of requests and replies, the error codes, and the spellings of credentials
+ * that existing clients use.
  *
  * @module
  */
@@ -17,7 +17,7 @@ export type WireObject = Record<string, unknown>;
 
 /** The reply to a request that failed. `details` is for people: fixed words, never a stack or a secret. */
 export interface ErrorReply {
-  /** Tells it from a reply that worked. */
+  /** Distinguishes it from a successful reply. */
   readonly status: "error";
   /** For programs. */
   readonly msg: ErrorCode;
@@ -27,7 +27,7 @@ export interface ErrorReply {
   readonly code?: string;
 }
 
-/** The wallet's reply to a request that worked. */
+/** The wallet's reply to a successful request. */
 export interface WalletReply {
   /** Such as `generateResponse`. */
   readonly apiResponse: string;
@@ -35,9 +35,9 @@ export interface WalletReply {
   readonly content: Readonly<Record<string, unknown>>;
 }
 
-/** The wallet's reply to a request that failed. */
+/** The wallet's reply to a failed request. */
 export interface WalletErrorReply extends ErrorReply {
-  /** Tells it from the other services' replies. */
+  /** Distinguishes it from the other services' replies. */
   readonly apiResponse: "errorResponse";
 }
 
@@ -58,7 +58,7 @@ export function errorReply(msg: ErrorCode, details: string): ErrorReply {
   return { status: "error", msg, details };
 }
 
-/** Why a document is no request. */
+/** The error of an invalid request. */
 export class WireError extends Error {
   /** The class. */
   override name = "WireError";
@@ -79,16 +79,16 @@ export class WireError extends Error {
 const utf8 = new TextDecoder();
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true });
 
-/** Text of bytes that must be UTF-8. The strict decoder takes ten times as long (measured), so it is asked in doubt alone. */
+/** Text of bytes that must be UTF-8. The strict decoder takes ten times as long (measured), so it is used only in doubt. */
 function decodeUtf8(body: Uint8Array): string {
   const text = utf8.decode(body);
   return text.includes("\ufffd") ? strictUtf8.decode(body) : text;
 }
 
 /**
- * Reads a document as an object. One that is nested too deep never reaches the parser.
+ * Reads a document as an object. One that is nested too deeply is refused before parsing.
  *
- * @param shape of the document, where it is known already
+ * @param shape of the document, if already known
  * @throws {WireError} `invalid_json`
  */
 export function parseObject(body: Uint8Array, shape: JsonShape = measureJson(body)): WireObject {
@@ -107,7 +107,7 @@ export function parseObject(body: Uint8Array, shape: JsonShape = measureJson(bod
   return value as WireObject;
 }
 
-/** Takes all fields off a request, so that whoever still refers to it holds none of them. */
+/** Removes all fields of a request, so that remaining references to it do not keep them. */
 export function dropFields(request: WireObject): void {
   for (const name of Object.keys(request)) delete request[name];
 }
@@ -120,7 +120,7 @@ export function field(object: WireObject, name: string): unknown {
 /**
  * A string field; undefined when it is absent or null.
  *
- * @throws {WireError} `missing_fields` when it is there and no string.
+ * @throws {WireError} `missing_fields` when it is present but not a string.
  */
 export function optionalString(object: WireObject, name: string): string | undefined {
   const value = field(object, name);
@@ -130,7 +130,7 @@ export function optionalString(object: WireObject, name: string): string | undef
 }
 
 /**
- * A string field that must be there and not empty.
+ * A required, non-empty string field.
  *
  * @param means what it holds, for the message
  * @throws {WireError} `missing_fields`
@@ -160,7 +160,7 @@ function checkLength(name: string, text: string, limit: number): void {
 }
 
 /**
- * Takes the credentials off a request, in any spelling, at top level or under `credential`: after this the request no longer holds
+ * Removes the credentials from a request and returns them, in any spelling, at top level or under `credential`: after this the request no longer holds
  * them.
  *
  * @throws {WireError} `missing_fields` that names what is missing, or too long to be a credential.
@@ -179,7 +179,7 @@ export function takeCredentials(request: WireObject): CredentialStrings {
         const accessKeyId = requiredString(place, id, "the AWS access key id");
         const secretAccessKey = requiredString(place, secret, "the AWS secret access key");
         const sessionToken = optionalString(place, token) ?? "";
-        // Requests hold their credentials while they wait for KMS: whoever sends megabytes is refused before.
+        // Requests hold their credentials while they wait for KMS, so oversized ones are refused first.
         checkLength(id, accessKeyId, MAX_CREDENTIAL_LENGTH.accessKeyId);
         checkLength(secret, secretAccessKey, MAX_CREDENTIAL_LENGTH.secretAccessKey);
         checkLength(token, sessionToken, MAX_CREDENTIAL_LENGTH.sessionToken);

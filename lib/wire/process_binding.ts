@@ -1,6 +1,6 @@
 /**
- * What a `process` blob is bound to. The old format has no additional data, so that a reply opens as a request: whoever carries the blobs can have the
- * service work on its own results. With `bind: true` each blob says in its additional data which direction it goes, and which request it belongs to.
+ * Binds the blobs of `process`. The old format has no additional data, so a reply also opens as a request: whoever carries the blobs can have the
+ * service process its own results. With `bind: true` each blob says in its additional data its direction, and the request that it belongs to.
  *
  * Additional data of AES-256-GCM, 34 bytes:
  *
@@ -27,7 +27,7 @@ const DIRECTIONS: Readonly<Record<Direction, number>> = { request: 1, reply: 2 }
 const DIRECTION_AT = LABEL.length + 1;
 const ID_AT = DIRECTION_AT + 1;
 
-/** Which way a blob goes. */
+/** Direction of a blob. */
 export type Direction = "request" | "reply";
 
 /**
@@ -86,7 +86,7 @@ function idOf(text: string): Uint8Array {
     const id = decodeHex(text);
     if (id.length === REQUEST_ID_LENGTH) return id;
   } catch {
-    // Said below.
+    // Reported below.
   }
   throw new WireError("missing_fields", `Field request_id must be hex of ${REQUEST_ID_LENGTH} random bytes`);
 }

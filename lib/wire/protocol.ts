@@ -16,9 +16,9 @@ export interface FieldSpec {
   readonly format?: "hex" | "base64" | "date-time" | "0x-hex";
   /** Bytes before encoding: exactly, or at least and at most. */
   readonly bytes?: number | readonly [number, number];
-  /** The only values. */
+  /** The only allowed values. */
   readonly values?: readonly (string | number)[];
-  /** Of an array's items. */
+  /** Type of an array's items. */
   readonly items?: "string" | "object";
   /** May be absent. */
   readonly optional?: true;
@@ -62,7 +62,7 @@ const DOCUMENT = {
 const ENCLAVE_ID = { type: "id", means: "a whole number, or a name of letters, digits and `._:-`" } as const;
 const ENCLAVE_ID_TEXT = { type: "string", means: "as in the request, as text" } as const;
 const MEANT_ENCLAVE = { ...ENCLAVE_ID, optional: true, means: "refused unless it is the enclave's" } as const;
-const BOOT_ID = { type: "string", means: "random, of this run of the enclave" } as const;
+const BOOT_ID = { type: "string", means: "random; identifies this run of the enclave" } as const;
 const KEY_EPOCH = { type: "integer", means: "from 1; grows by one with each rewrap" } as const;
 const PUBLIC_KEY = { type: "string", format: "base64", bytes: 33, means: "compressed, secp256k1" } as const;
 const KMS_KEY = { type: "string", means: "ARN of the KMS key" } as const;
@@ -155,7 +155,7 @@ export const REQUESTS = {
         optional: true,
         means: "when the session key was taken into use",
       },
-      epoch: { type: "integer", optional: true, means: "of the session key, where the service wants one" },
+      epoch: { type: "integer", optional: true, means: "of the session key, where the service requires one" },
       seals: { type: "integer", optional: true, means: "made under the session key; 2^32 is the limit" },
       version: { type: "string", means: "of the service" },
       uptime_s: { type: "integer", means: "seconds since the start" },
@@ -171,7 +171,7 @@ export const REQUESTS = {
       },
       ...SERVER_STATS,
       log_lines_dropped: { type: "integer", means: "by the log's rate limit" },
-      warnings: { type: "array", items: "string", means: "what a person should know of the configuration" },
+      warnings: { type: "array", items: "string", means: "warnings about the configuration" },
       permissions: {
         type: "array",
         items: "string",
@@ -186,7 +186,7 @@ export const REQUESTS = {
     },
   },
   configure: {
-    means: "Has KMS open the session key, and takes it into use in place of the last one.",
+    means: "Has KMS open the session key, and uses it in place of the previous one.",
     credentials: true,
     request: {
       encrypted_tsk: {
@@ -204,7 +204,7 @@ export const REQUESTS = {
       epoch: {
         type: "integer",
         optional: true,
-        means: "a whole number that grows with every `configure`, for a service that wants one",
+        means: "a whole number that grows with every `configure`, for a service that requires one",
       },
     },
     reply: {
@@ -236,7 +236,7 @@ export const REQUESTS = {
         format: "base64",
         bytes: [1, 256],
         optional: true,
-        means: "the document vouches for its hash too",
+        means: "the document also contains its hash",
       },
     },
     reply: {
@@ -251,7 +251,7 @@ export const REQUESTS = {
       expires_at: {
         type: "string",
         format: "date-time",
-        means: "attest anew from then on; the key is taken for 5 minutes more",
+        means: "attest again from then on; the key is accepted for 5 more minutes",
       },
       configuration_hash: {
         type: "string",
@@ -285,13 +285,13 @@ export const REQUESTS = {
   logs: {
     means: "The last events of the log, without secrets.",
     request: {
-      limit: { type: "integer", optional: true, means: "at most so many: 1 to 500, by default 100" },
+      limit: { type: "integer", optional: true, means: "maximum number of events: 1 to 500, by default 100" },
     },
     reply: {
       events: {
         type: "array",
         items: "object",
-        means: "oldest first: `time`, `level`, `event`, and what belongs to the event",
+        means: "oldest first: `time`, `level`, `event`, and the event's own fields",
       },
     },
   },
@@ -319,7 +319,7 @@ export const REQUESTS = {
     reply: ROW_REPLY,
   },
   "master_key.verify": {
-    means: "Whether a stored row opens. What is held stays as it is.",
+    means: "Checks whether a stored row opens. The held key does not change.",
     credentials: true,
     request: {
       enclave_id: ENCLAVE_ID,
@@ -443,7 +443,7 @@ export const WALLET_REQUESTS = {
         type: "array",
         items: "object",
         optional: true,
-        means: "of `items`, in their order: each with the fields above but `address`",
+        means: "of `items`, in their order: each with the fields above except `address`",
       },
     },
   },

@@ -1,5 +1,5 @@
 /**
- * Opens sockets: listeners, and connections that are given up in time. For Deno.
+ * Opens sockets: listeners, and connections with a time-out. For Deno.
  *
  * @module
  */
@@ -41,7 +41,7 @@ export function listen(address: Address): { readonly listener: Deno.Listener; re
 }
 
 /**
- * Connects, or gives up.
+ * Connects, with a time-out.
  *
  * @param timeoutMs milliseconds
  * @throws {EnclaveError} `connect_failed`

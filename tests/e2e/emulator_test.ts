@@ -261,13 +261,13 @@ Deno.test("emulator serve --help says what it is for, and what an access keys fi
 
 const USAGE: readonly (readonly [readonly string[], string])[] = [
   [["--listen", "vsock:3:4599"], "--listen must be tcp:"],
-  [["--listen", "tcp:0.0.0.0:0"], "without TLS it listens on this machine alone"],
+  [["--listen", "tcp:0.0.0.0:0"], "without TLS it can listen only on this machine"],
   [["--policy", "/nonexistent/policy"], "Cannot read /nonexistent/policy for --policy"],
   [["--policy", `${ROOT}deno.json`], "Policy contains a statement or field"],
   [["--access-keys", `${ROOT}deno.json`], "access keys"],
   [["--access-keys", "a", "--caller", "b"], "--caller does not go with --access-keys"],
-  [["--caller", "alice"], "no ARN of a caller"],
-  [["--account", "1"], "the account is none"],
+  [["--caller", "alice"], "not the ARN of a caller"],
+  [["--account", "1"], "the account is not valid"],
   [["--key", "a"], "Unknown option --key"],
   [["more"], 'Unexpected argument "more"'],
 ];

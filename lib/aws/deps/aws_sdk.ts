@@ -1,6 +1,6 @@
 /**
- * The parts of the AWS SDK that the parent uses. In a lock file of their own (`ctl.lock`): nothing of it is in the enclave, and who runs the
- * dry run need not fetch it.
+ * The parts of the AWS SDK that the parent uses. In a lock file of their own (`ctl.lock`): none of it is in the enclave, and the dry run
+ * does not need to fetch it.
  *
  * @module
  */

@@ -9,23 +9,23 @@ import { publicKeyOf } from "../secp256k1.ts";
 import type { SecretBytes } from "../secret_bytes.ts";
 import { PayloadError } from "./payload_error.ts";
 
-/** An address, read. */
+/** A parsed address. */
 export interface EthereumAddress {
   /** 20 bytes. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** `0x` and 40 hex digits, in the case that EIP-55 gives them. */
+  /** `0x` and 40 hex digits, with the EIP-55 checksum case. */
   readonly text: string;
 }
 
 const SHAPE = /^0x[0-9a-fA-F]{40}$/;
 
-/** Whether all letters are of one case: then there is no checksum in it. */
+/** Whether all letters have the same case: such an address has no checksum. */
 function isOneCase(digits: string): boolean {
   return digits === digits.toLowerCase() || digits === digits.toUpperCase();
 }
 
 /**
- * Reads an address. In mixed case its checksum must fit.
+ * Reads an address. An address in mixed case must have a valid checksum.
  *
  * @param name of the field, for the message
  * @throws {PayloadError}

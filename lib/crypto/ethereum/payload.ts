@@ -1,6 +1,6 @@
 /**
- * What an account can sign: a message (EIP-191), typed data (EIP-712), a transaction, or a digest. Exactly one of them; read before the key
- * is there, signed once it is.
+ * What an account can sign: a message (EIP-191), typed data (EIP-712), a transaction, or a digest. Exactly one of them. It is parsed before the key
+ * is opened, and signed afterwards.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { parseHex } from "./quantity.ts";
 import { type ParsedTransaction, parseTransaction } from "./transaction.ts";
 import { type ParsedTypedData, parseTypedData } from "./typed_data.ts";
 
-/** A payload, read. */
+/** A parsed payload. */
 export type Payload =
   | { readonly kind: "message"; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly kind: "typedData"; readonly data: ParsedTypedData }
@@ -24,7 +24,7 @@ export type Payload =
 /** The kinds of payload: names of the fields that hold them. */
 export const PAYLOAD_KINDS = ["message", "typedData", "transaction", "digest"] as const;
 
-/** A signature as the wire has it. Hex with `0x`. */
+/** A signature in the format of the protocol. Hex with `0x`. */
 export interface SignedPayload {
   /** r ‖ s ‖ (27 + yParity), 65 bytes. */
   readonly signature: string;
@@ -33,7 +33,7 @@ export interface SignedPayload {
   /** 32 bytes. */
   readonly s: string;
   readonly yParity: 0 | 1;
-  /** 27 + yParity; in a transaction what its type has: 35 + 2 * chain id + yParity (EIP-155), or yParity. */
+  /** 27 + yParity; in a transaction as its type requires: 35 + 2 * chain id + yParity (EIP-155), or yParity. */
   readonly v: number;
   /** Ready to be sent (EIP-2718). Transactions only. */
   readonly signedTransaction?: string;
@@ -61,7 +61,7 @@ function parseDigest(value: unknown): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Reads the one payload of a request.
+ * Reads the payload of a request.
  *
  * @param from the address that will sign, with its checksum
  * @throws {PayloadError} that names the field.
@@ -107,7 +107,7 @@ function format({ r, s, yParity }: RecoverableSignature, v = 27 + yParity): Sign
 function signTypedData({ typed }: ParsedTypedData, secretKey: SecretBytes): RecoverableSignature {
   let hex: string;
   try {
-    // Without extra entropy the nonce is RFC 6979's alone.
+    // Without extra entropy the nonce is exactly that of RFC 6979.
     hex = signTyped(typed, secretKey.expose(), false).slice(2);
   } catch (thrown) {
     throw new PayloadError(

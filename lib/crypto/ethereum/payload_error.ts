@@ -1,11 +1,11 @@
 /**
- * What is wrong with something that was to be signed.
+ * The error of a payload that cannot be signed.
  *
  * @module
  */
 import { EnclaveError } from "../../errors.ts";
 
-/** A payload, or a field of it, that cannot be signed. The message names the field; it is meant for the client. */
+/** A payload, or a field of it, cannot be signed. The message names the field and is sent to the client. */
 export class PayloadError extends EnclaveError {
   constructor(message: string, cause?: unknown) {
     super(message, { code: "invalid_payload", cause });

@@ -1,5 +1,5 @@
 /**
- * Numbers and bytes as JSON has them: a quantity in hex (`0x5208`), a decimal string, or a number that JSON keeps exactly; bytes as `0x` and hex.
+ * Parses numbers and bytes of JSON: a quantity in hex (`0x5208`), a decimal string, or an exact JSON number; bytes as `0x` and hex.
  *
  * @module
  */
@@ -49,7 +49,7 @@ export function parseQuantity(value: unknown, name: string, bits: number): bigin
  * Reads bytes.
  *
  * @param name of the field, for the message
- * @param limits `length` when there must be exactly so many, else `max`
+ * @param limits `length` for an exact number of bytes, else `max`
  * @returns `0x` and hex in lower case
  * @throws {PayloadError} that names the field.
  */
@@ -62,7 +62,7 @@ export function parseHex(
   const wants = `Field ${name} must be 0x and hex of ${
     limits.length === undefined ? "at most " : ""
   }${max} bytes`;
-  // The length first: what a regular expression does on megabytes is its own business.
+  // The length is checked first, to keep the regular expression from running on megabytes.
   if (typeof value !== "string" || value.length > 2 + 2 * max || value.length % 2 !== 0) {
     throw new PayloadError(wants);
   }

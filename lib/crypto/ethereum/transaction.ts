@@ -1,5 +1,5 @@
 /**
- * Transactions to sign: legacy with EIP-155, EIP-2930, EIP-1559. Read strictly, since a field that was ignored could change what is signed;
+ * Transactions to sign: legacy with EIP-155, EIP-2930, EIP-1559. Parsed strictly, since an ignored field could change what is signed;
  * encoded by micro-eth-signer.
  *
  * @module
@@ -10,10 +10,10 @@ import { parseAddress } from "./address.ts";
 import { PayloadError } from "./payload_error.ts";
 import { parseHex, parseQuantity } from "./quantity.ts";
 
-/** Types that can be signed, by their name here. */
+/** Names of the types that can be signed. */
 export type TransactionType = "legacy" | "eip2930" | "eip1559";
 
-/** What guards look at. */
+/** The fields that the wallet's rules check. */
 export interface TransactionIntent {
   readonly type: TransactionType;
   readonly chainId: bigint;
@@ -23,25 +23,25 @@ export interface TransactionIntent {
   readonly value: bigint;
   /** `0x` and hex. */
   readonly data: string;
-  /** What the gas may cost at most, wei. */
+  /** The maximum cost of the gas, wei. */
   readonly maxFee: bigint;
 }
 
-/** micro-eth-signer's, of a type that is not narrowed: its methods are all that is used. */
+/** micro-eth-signer's transaction; its type is not narrowed, since only its methods are used. */
 export type UnsignedTransaction = ReturnType<typeof Transaction.fromBytes>;
 
-/** A transaction, read. */
+/** A parsed transaction. */
 export interface ParsedTransaction {
   readonly intent: TransactionIntent;
   /** Without a signature. */
   readonly unsigned: UnsignedTransaction;
 }
 
-/** The largest chain id for which `v` (2 * id + 36) is still a number that JSON keeps exactly; other wallets draw the same line. */
+/** The largest chain id for which `v` (2 * id + 36) is still an exact JSON number; other wallets have the same limit. */
 const MAX_CHAIN_ID = (BigInt(Number.MAX_SAFE_INTEGER) - 36n) / 2n;
-/** Bytes of call data: what fits in a block is far below it, and so is a message. */
+/** Bytes of call data: more than fits in a block or in a message. */
 const MAX_DATA_LENGTH = 1024 * 1024;
-/** Of one transaction: each address costs two hashes here, and gas there. */
+/** Limits of one transaction: each address costs two hashes here, and gas on the chain. */
 const MAX_ACCESS_LIST = { addresses: 256, storageKeys: 1_024 } as const;
 
 const TYPES: Readonly<Record<string, TransactionType>> = {
@@ -74,14 +74,14 @@ const FIELDS: Readonly<Record<TransactionType, readonly string[]>> = {
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
-/** Names that others use for the same field. */
+/** Alternative names of the same field. */
 const ALIASES: Readonly<Record<string, string>> = { gas: "gasLimit", input: "data" };
 
 function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Own fields that are not null, under the names used here. */
+/** Own fields that are not null, under their canonical names. */
 function normalise(input: JsonObject): ReadonlyMap<string, unknown> {
   const fields = new Map<string, unknown>();
   for (const [given, value] of Object.entries(input)) {
@@ -131,7 +131,7 @@ function parseAccessList(value: unknown): { address: string; storageKeys: string
 }
 
 /**
- * Reads a transaction as JSON-RPC and the libraries write it. Amounts are wei.
+ * Reads a transaction in the format of JSON-RPC and common libraries. Amounts are wei.
  *
  * @param from the address that will sign, with its checksum: where the transaction names one, it must be this
  * @throws {PayloadError} that names the field.
@@ -178,7 +178,7 @@ export function parseTransaction(input: unknown, from: string): ParsedTransactio
   }
   const list = type === "legacy" ? {} : { accessList: parseAccessList(fields.get("accessList")) };
   try {
-    // Not its strict mode, which is made for forms: limits on fees and nonces are the guards' business.
+    // Not in its strict mode, which is for user input forms: the wallet's rules limit fees.
     const unsigned: UnsignedTransaction = Transaction.prepare(
       { type, ...shared, ...gas, ...list } as never,
       false,

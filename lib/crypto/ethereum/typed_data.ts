@@ -1,7 +1,7 @@
 /**
- * Typed structured data (EIP-712) as `eth_signTypedData_v4` takes it. Read strictly and bounded here, encoded by micro-eth-signer: that one's time
+ * Typed structured data (EIP-712) as `eth_signTypedData_v4` accepts it. Parsed strictly and bounded here, encoded by micro-eth-signer: its run time
  * grows with the length of type names and cubically with the number of types (measured: 250 types that refer to each other hold the thread for
- * 0.3 s, one type with 100,000 brackets for 4 s), and it signs values that other implementations refuse.
+ * 0.3 s, one type with 100,000 brackets for 4 s), and it signs values that other implementations reject.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { parseAddress } from "./address.ts";
 import { PayloadError } from "./payload_error.ts";
 import { parseHex, parseInteger } from "./quantity.ts";
 
-/** What guards look at. */
+/** The fields that the wallet's rules check. */
 export interface TypedDataIntent {
   readonly chainId: bigint | undefined;
   /** With its checksum. */
@@ -20,13 +20,13 @@ export interface TypedDataIntent {
   readonly members: ReadonlyMap<string, readonly { readonly name: string; readonly type: string }[]>;
 }
 
-/** Typed data, read. */
+/** Parsed typed data. */
 export interface ParsedTypedData {
   readonly intent: TypedDataIntent;
   readonly typed: Parameters<typeof signTyped>[0];
 }
 
-/** The fields that a domain may have, and their types (EIP-712, "Definition of domainSeparator"), in the order that it gives them. */
+/** The fields that a domain may have, and their types (EIP-712, "Definition of domainSeparator"), in the standard's order. */
 const DOMAIN_TYPES: Readonly<Record<string, string>> = {
   name: "string",
   version: "string",
@@ -36,7 +36,7 @@ const DOMAIN_TYPES: Readonly<Record<string, string>> = {
 };
 const DOMAIN = "EIP712Domain";
 
-/** Far above what is in use: an order of Seaport's has 6 types and some 40 values. */
+/** Far above practical use: a Seaport order has 6 types and about 40 values. */
 const LIMITS = {
   types: 32,
   fields: 256,
@@ -48,7 +48,7 @@ const LIMITS = {
 } as const;
 
 const IDENTIFIER = /^[A-Za-z_$][A-Za-z0-9_$]{0,63}$/;
-/** Names of types that are not structs, `uint` and `int` without a width among them: the standard knows no such aliases. */
+/** Names of types that are not structs, including `uint` and `int` without a width, since the standard has no such aliases. */
 const ELEMENTARY = /^(string|bool|address|bytes[0-9]*|u?int[0-9]*)$/;
 const WIDTHS =
   /^(u?)int(8|16|24|32|40|48|56|64|72|80|88|96|104|112|120|128|136|144|152|160|168|176|184|192|200|208|216|224|232|240|248|256)$/;
@@ -56,7 +56,7 @@ const FIXED_BYTES = /^bytes([1-9]|[12][0-9]|3[0-2])$/;
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
-/** A type's name, taken apart: `Order[2][]` is an array, of any length, of arrays of two orders. */
+/** A parsed type name: `Order[2][]` is an array, of any length, of arrays of two orders. */
 interface TypeName {
   readonly base: string;
   /** Innermost first; undefined is any length. */
@@ -141,7 +141,7 @@ function isElementary(base: string): boolean {
   return ["string", "bool", "address", "bytes"].includes(base) || WIDTHS.test(base) || FIXED_BYTES.test(base);
 }
 
-/** Reads values by their types, and counts them. */
+/** Parses values by their types, and counts them. */
 class ValueReader {
   #structs: Structs;
   #values = 0;
@@ -171,7 +171,7 @@ class ValueReader {
     }));
   }
 
-  /** @param dimensions of the type that are still to be read, outermost last */
+  /** @param dimensions the type's remaining dimensions, outermost last */
   #value(type: TypeName, dimensions: number, value: unknown, path: string, depth: number): unknown {
     if (++this.#values > LIMITS.values) return refuse(path, `is beyond ${LIMITS.values} values`);
     if (dimensions === 0) return this.#element(type.base, value, path, depth);
@@ -214,7 +214,7 @@ class ValueReader {
   }
 }
 
-/** What `types` says of the domain must be what the domain has, under the standard's types: else a guard would look at other bytes than are signed. */
+/** The domain's entry in `types` must list exactly the domain's fields, with the standard's types: otherwise a rule would check other bytes than are signed. */
 function checkDomainType(declared: readonly Field[] | undefined, domain: JsonObject): void {
   if (declared === undefined) return;
   const fits = declared.length === Object.keys(domain).length &&
@@ -244,7 +244,7 @@ function readDomain(domain: JsonObject): { readonly fields: readonly Field[]; re
 }
 
 /**
- * Reads typed data, whole: what comes out fits its types.
+ * Reads typed data and checks every value against its type.
  *
  * @throws {PayloadError} that names the field.
  */

@@ -1,5 +1,5 @@
 /**
- * What is taken out of KMS's answers, checked.
+ * Reads and checks the fields of KMS's responses.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { SecretBytes } from "../../crypto/secret_bytes.ts";
 import { type KmsAnswer, unbelievable } from "./api.ts";
 import type { KmsOperation } from "./sign.ts";
 
-/** The bytes of `Plaintext`, which is not in the answer after it. @throws {AwsKmsError} */
+/** The bytes of `Plaintext`, which is removed from the response. @throws {AwsKmsError} */
 export function takeSecret(
   operation: KmsOperation,
   answer: KmsAnswer,
@@ -17,7 +17,7 @@ export function takeSecret(
   return new SecretBytes(takeBytes(operation, answer, { ...lengths, field: "Plaintext" }));
 }
 
-/** The bytes of a field, which is not in the answer after it. What is wrong with them is said without them. @throws {AwsKmsError} */
+/** The bytes of a field, which is removed from the response. Errors do not quote them. @throws {AwsKmsError} */
 export function takeBytes(
   operation: KmsOperation,
   answer: KmsAnswer,
@@ -26,7 +26,7 @@ export function takeBytes(
   const text = answer[field];
   delete answer[field];
   const bytes = typeof text === "string" ? decode(text) : undefined;
-  if (bytes === undefined) throw unbelievable(operation, `${field} is missing, or no base64`);
+  if (bytes === undefined) throw unbelievable(operation, `${field} is missing or not base64`);
   if (bytes.length >= min && bytes.length <= max) return bytes;
   bytes.fill(0);
   throw unbelievable(operation, `${field} has ${bytes.length} bytes`);
@@ -41,7 +41,7 @@ function decode(text: string): Uint8Array<ArrayBuffer> | undefined {
 }
 
 /**
- * Compares the key that KMS used with the one that was asked for. An alias says nothing of the key behind it.
+ * Compares the key that KMS used with the requested one. A request by alias cannot be compared.
  *
  * @throws {AwsKmsError}
  */

@@ -1,6 +1,6 @@
 /**
- * Calls to KMS's JSON API over HTTP(S): signed, with a deadline for each attempt and for all of them, the answer read up to a cap, and tried
- * again where that can help. Needs net permission for the endpoint.
+ * Calls to KMS's JSON API over HTTP(S): signed, with a deadline for each attempt and for the whole call, a cap on the response, and retries
+ * where these can help. Needs net permission for the endpoint.
  *
  * @module
  */
@@ -12,45 +12,45 @@ import { parseEndpoint, regionEndpoint } from "./endpoint.ts";
 import { AwsKmsError } from "./errors.ts";
 import { type KmsOperation, signRequest } from "./sign.ts";
 
-/** The largest answer: a CiphertextBlob of 6144 bytes in base64 has an eighth of it. */
+/** The largest response: eight times a CiphertextBlob of 6144 bytes in base64. */
 const MAX_ANSWER_LENGTH = 64 * 1024;
 const MAX_ATTEMPTS = 3;
 const PAUSE_MS = { first: 100, longest: 2_000 } as const;
-/** AWS's secrets have 40 characters; the invented ones of a development KMS may be a word of any message. */
+/** AWS's secrets have 40 characters; short invented ones of a development KMS could occur in any message. */
 const MIN_SECRET_LENGTH = 12;
 const POOL = { poolMaxIdlePerHost: 4, poolIdleTimeout: 20_000 } as const;
-/** Beside HTTP's 429 and 5xx. */
+/** Retryable errors, in addition to HTTP status 429 and 5xx. */
 const THROTTLING = /^(Throttling(Exception)?|RequestThrottled(Exception)?|TooManyRequestsException)$/;
 
 /** Options of {@link KmsApi}. */
 export interface KmsApiOptions {
   /** Another endpoint than AWS's, for development: `http://localhost:4566`. */
   readonly endpoint?: string | undefined;
-  /** PEM of a CA to trust beside the public ones, for a development KMS that has one of its own. */
+  /** PEM of a CA to trust in addition to the public ones, for a development KMS with its own CA. */
   readonly ca?: string | undefined;
-  /** One attempt may take so long, connecting included. Milliseconds. */
+  /** Time limit of one attempt, including connecting. Milliseconds. */
   readonly attemptMs?: number;
-  /** A call may take so long, its repeats and the pauses between them included. Milliseconds. */
+  /** Time limit of a call, including its retries and the pauses between them. Milliseconds. */
   readonly deadlineMs?: number;
   /** Pauses between attempts; ends early when the signal aborts. For tests. */
   readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
-  /** From 0 to 1. For tests. */
+  /** Random numbers from 0 to 1. For tests. */
   readonly random?: () => number;
   /** Wall clock, milliseconds since 1970. For tests. */
   readonly now?: () => number;
 }
 
-/** What KMS answered; a plaintext in it is its reader's to take out. */
+/** The members of KMS's response; the reader must remove a plaintext from it. */
 export type KmsAnswer = Record<string, unknown>;
 
-/** How an attempt ended that gave no answer to use. */
+/** The outcome of a failed attempt. */
 interface Failure {
   readonly error: AwsKmsError;
-  /** Whether another attempt may end differently. */
+  /** Whether a retry may succeed. */
   readonly isPassing: boolean;
 }
 
-/** What an attempt is told. */
+/** The parameters of an attempt. */
 interface Attempt {
   readonly operation: KmsOperation;
   readonly access: KmsAccess;
@@ -58,7 +58,7 @@ interface Attempt {
   readonly deadline: Deadline;
 }
 
-/** KMS's answer before anybody looked into it. */
+/** KMS's response before it is parsed. */
 interface RawAnswer {
   readonly status: number;
   readonly date: string | undefined;
@@ -67,7 +67,7 @@ interface RawAnswer {
 
 /** KMS's JSON API. */
 export class KmsApi implements Disposable {
-  /** The endpoint that was named, or undefined for AWS's own. */
+  /** The configured endpoint, or undefined for AWS's own. */
   readonly endpoint: string | undefined;
   #options: Required<Omit<KmsApiOptions, "endpoint" | "ca">>;
   #closed = new AbortController();
@@ -88,7 +88,7 @@ export class KmsApi implements Disposable {
     };
   }
 
-  /** How many calls were made, in how many attempts, and how many failed. */
+  /** Number of calls, attempts and failures. */
   get counts(): Readonly<{ calls: number; attempts: number; failed: number }> {
     return { ...this.#counts };
   }
@@ -123,7 +123,7 @@ export class KmsApi implements Disposable {
       const { error, isPassing } = outcome;
       if (!isPassing || attempt === MAX_ATTEMPTS || overall.signal.aborted) throw error;
       const pause = this.#options.random() * Math.min(PAUSE_MS.longest, PAUSE_MS.first * 2 ** (attempt - 1));
-      // A pause that ends after the deadline would only hide what is known now.
+      // A pause that ends after the deadline would replace the known error by a time-out.
       if (pause >= overall.remainingMs) throw error;
       await this.#options.sleep(pause, overall.signal);
       if (overall.isOver) throw error;
@@ -150,7 +150,7 @@ export class KmsApi implements Disposable {
     }
   }
 
-  /** Whatever the network throws comes out as it is. */
+  /** Network errors are thrown unchanged. */
   async #send(attempt: Attempt): Promise<KmsAnswer | Failure> {
     const { operation, access, body, deadline } = attempt;
     const url = this.endpoint ?? regionEndpoint(access.region);
@@ -163,7 +163,7 @@ export class KmsApi implements Disposable {
       method: "POST",
       headers,
       body,
-      // A signed request is for nobody else.
+      // A signed request must not be redirected to another host.
       redirect: "manual",
       signal: deadline.signal,
       client: this.#client,
@@ -201,7 +201,7 @@ function isFailure(outcome: KmsAnswer | Failure): outcome is Failure {
   return "error" in outcome && outcome.error instanceof AwsKmsError;
 }
 
-/** A body that was read; `using` it wipes it. */
+/** A body that was read; disposing wipes it. */
 interface CappedBody extends Disposable {
   readonly isTooLong: boolean;
   readonly contents: Uint8Array<ArrayBuffer>;
@@ -237,7 +237,7 @@ async function readCapped(response: Response): Promise<CappedBody> {
 function parseObject(bytes: Uint8Array): KmsAnswer | undefined {
   try {
     const parsed: unknown = JSON.parse(new TextDecoder().decode(bytes));
-    // The engine's own message would quote the answer, which may hold a key: it goes no further.
+    // The JSON parser's message would quote the response, which may hold a key: it is dropped.
     return typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)
       ? { ...parsed }
       : undefined;
@@ -272,7 +272,7 @@ function refusal({ operation, access }: Attempt, { status, date, parsed }: RawAn
   return { error, isPassing: isThrottling || status >= 500 };
 }
 
-/** A refusal of a signature may quote the request's headers, the session token among them. */
+/** Removes credentials: a signature error may quote the request's headers, including the session token. */
 function redactedReason(answer: KmsAnswer, { credentials }: KmsAccess): KmsReason | undefined {
   const secrets = [credentials.secretAccessKey, credentials.sessionToken]
     .filter(({ length }) => length >= MIN_SECRET_LENGTH)
@@ -288,7 +288,7 @@ function redactedReason(answer: KmsAnswer, { credentials }: KmsAccess): KmsReaso
   });
 }
 
-/** What to do when KMS refused since this machine's clock is off; undefined when that was not why. */
+/** What to do when KMS refused because this machine's clock is off; undefined for other refusals. */
 function clockSkew(kms: KmsReason, date: string | undefined, now: number): string | undefined {
   if (!/signature.*(expired|not yet current)/i.test(kms.message)) return undefined;
   const theirs = date === undefined ? NaN : Date.parse(date);
@@ -299,12 +299,12 @@ function clockSkew(kms: KmsReason, date: string | undefined, now: number): strin
   } KMS's: set it.`;
 }
 
-/** What answered is not KMS, or not as it should be. */
+/** An invalid response: possibly not from KMS. */
 function strange(operation: KmsOperation, what: string): Failure {
   return { error: unbelievable(operation, what), isPassing: false };
 }
 
-/** An error about an answer that is not to be believed. */
+/** The error for a response that must not be trusted. */
 export function unbelievable(operation: KmsOperation, what: string): AwsKmsError {
   return new AwsKmsError(`Cannot use KMS's answer to ${operation}: ${what}`, {
     code: "aws_kms",

@@ -1,10 +1,10 @@
 /**
- * A time by which something must have ended, as a signal to abort it.
+ * A deadline as an abort signal.
  *
  * @module
  */
 
-/** `using` it ends the timer. */
+/** A running deadline. Disposing stops its timer. */
 export class Deadline implements Disposable {
   #controller = new AbortController();
   #timer: ReturnType<typeof setTimeout>;
@@ -14,10 +14,10 @@ export class Deadline implements Disposable {
   #isOver = false;
 
   /**
-   * Starts.
+   * Starts the timer.
    *
    * @param ms milliseconds from now
-   * @param outer ends it earlier
+   * @param outer aborts earlier
    */
   constructor(ms: number, outer: AbortSignal) {
     this.#endsAt = performance.now() + ms;
@@ -35,12 +35,12 @@ export class Deadline implements Disposable {
     return this.#controller.signal;
   }
 
-  /** Whether the time itself is over. */
+  /** Whether the deadline has passed. */
   get isOver(): boolean {
     return this.#isOver;
   }
 
-  /** Milliseconds that are left, 0 or more. */
+  /** Remaining milliseconds, 0 or more. */
   get remainingMs(): number {
     return Math.max(0, this.#endsAt - performance.now());
   }

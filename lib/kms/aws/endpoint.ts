@@ -1,12 +1,12 @@
 /**
- * Where KMS's API is: AWS's own endpoint of a region, or one that a person names for development.
+ * The endpoint of KMS's API: AWS's own endpoint of a region, or a configured one for development.
  *
  * @module
  */
 import { EnclaveError } from "../../errors.ts";
 
 /**
- * Reads an endpoint. Credentials, a path, a query or a fragment in it are refused: none of them would be part of a KMS endpoint.
+ * Reads an endpoint. Credentials, a path, a query or a fragment are refused, since a KMS endpoint has none of them.
  *
  * @returns such as `http://localhost:4566/`
  * @throws {EnclaveError} `invalid_endpoint`, without the text where it may hold a password.
@@ -14,7 +14,7 @@ import { EnclaveError } from "../../errors.ts";
 export function parseEndpoint(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const problem = url === undefined
-    ? "it is no URL"
+    ? "it is not a URL"
     : url.username !== "" || url.password !== ""
     ? "it has a user name or password"
     : !["http:", "https:"].includes(url.protocol)
@@ -31,12 +31,12 @@ export function parseEndpoint(text: string): string {
   });
 }
 
-/** AWS's own endpoint of a region. Partitions beyond the commercial one, GovCloud and China need theirs named. */
+/** AWS's own endpoint of a region. Partitions other than the commercial one, GovCloud and China need a configured endpoint. */
 export function regionEndpoint(region: string): string {
   return `https://kms.${region}.amazonaws.com${region.startsWith("cn-") ? ".cn" : ""}/`;
 }
 
-/** Whether what goes to an endpoint can be read on its way: `http:`, and not this machine. */
+/** Whether traffic to an endpoint can be read on the network: `http:`, and not to this machine. */
 export function isReadableOnTheWay(endpoint: string): boolean {
   const { protocol, hostname } = new URL(endpoint);
   return protocol === "http:" && !/^(localhost|127(\.[0-9]+){3}|\[::1\])$/.test(hostname);

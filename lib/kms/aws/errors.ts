@@ -1,5 +1,5 @@
 /**
- * What can go wrong with KMS over plain HTTPS.
+ * The errors of KMS over plain HTTPS.
  *
  * @module
  */
@@ -7,12 +7,12 @@ import type { KmsReason } from "../../aws/kms_reasons.ts";
 import { EnclaveError } from "../../errors.ts";
 
 /**
- * What a program may compare against:
- * - `aws_kms`: KMS refused (`kms` says how), or what answered is not to be believed (`kms` is undefined)
+ * Stable codes:
+ * - `aws_kms`: KMS refused (`kms` has its error), or the response is invalid (`kms` is undefined)
  * - `kms_timeout`: no answer before the deadline
  * - `kms_unreachable`: no connection
  * - `kms_closed`: the backend was disposed of
- * - `clock_skew`: KMS refused since this machine's clock is off
+ * - `clock_skew`: KMS refused because this machine's clock is off
  */
 export type AwsKmsErrorCode = "aws_kms" | "kms_timeout" | "kms_unreachable" | "kms_closed" | "clock_skew";
 
@@ -24,7 +24,7 @@ export interface AwsKmsErrorOptions {
   readonly cause?: unknown;
 }
 
-/** A call to KMS over plain HTTPS did not work. Holds no credentials and no key. */
+/** A call to KMS over plain HTTPS failed. Holds no credentials and no key. */
 export class AwsKmsError extends EnclaveError {
   /** KMS's refusal, where it answered with one. */
   readonly kms: KmsReason | undefined;

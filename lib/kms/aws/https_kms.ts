@@ -1,5 +1,5 @@
 /**
- * The Kms port over KMS's JSON API, whoever reads its answers: {@link AnswerReader} says how a plaintext comes back.
+ * The Kms port over KMS's JSON API; an {@link AnswerReader} defines how plaintexts are requested and read.
  *
  * @module
  */
@@ -12,22 +12,22 @@ import { checkKey, takeBytes } from "./answer.ts";
 import { type KmsAnswer, KmsApi, type KmsApiOptions } from "./api.ts";
 import type { KmsOperation } from "./sign.ts";
 
-/** KMS's limit on what Encrypt takes, and so on what Decrypt gives, bytes. */
+/** KMS's limit on the plaintext of Encrypt, and therefore of Decrypt, bytes. */
 const MAX_PLAINTEXT_LENGTH = 4096;
 
-/** How many bytes a plaintext may have. */
+/** The allowed length of a plaintext, bytes. */
 export interface Lengths {
   readonly min: number;
   readonly max: number;
 }
 
-/** How requests ask for a plaintext, and how it is taken out of an answer. */
+/** How a plaintext is requested, and how it is read from a response. */
 export interface AnswerReader {
   /** As `health` names the backend. */
   readonly backend: string;
   /** Whether requests carry attestation documents. */
   readonly attested: boolean;
-  /** What each request has beside its own fields. */
+  /** Additional fields of each request. */
   readonly fields: () => Promise<Readonly<Record<string, unknown>>>;
   /** The plaintext, the caller's to wipe. @throws {AwsKmsError} */
   readonly take: (operation: KmsOperation, answer: KmsAnswer, lengths: Lengths) => Promise<SecretBytes>;
@@ -40,7 +40,7 @@ export class HttpsKms implements Kms {
   #reader: AnswerReader;
 
   /**
-   * Nothing is sent: the credentials come with each call.
+   * Sends nothing: credentials are given with each call.
    *
    * @throws {EnclaveError} `invalid_endpoint`
    */
@@ -91,8 +91,8 @@ export class HttpsKms implements Kms {
   }
 
   /**
-   * KMS's GenerateRandom, which the services do not use: the call that needs no key, for finding out whether an endpoint, its credentials and
-   * its clock are good.
+   * KMS's GenerateRandom, which the services do not use. It needs no key, so it can test an endpoint, the credentials and
+   * the clock.
    *
    * @param length bytes, 1 to 1024
    */

@@ -1,8 +1,8 @@
 /**
  * A request to KMS's JSON API, signed (AWS General Reference, Signature Version 4).
  *
- * The signer takes strings, which cannot be wiped: they are made for one signature and let go after it. What it derives from the secret lies in
- * a cache of its own, which is a new one each time here, and wiped.
+ * The signer needs strings, which cannot be wiped: they are made for one signature and released after it. The signer caches what it derives
+ * from the secret; each signature here uses a new cache, which is then wiped.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { AwsV4Signer } from "../deps/aws4fetch.ts";
 /** An operation of KMS. */
 export type KmsOperation = "Decrypt" | "GenerateDataKey" | "GenerateRandom";
 
-/** What is signed. */
+/** The request to sign. */
 export interface UnsignedRequest {
   /** The endpoint. */
   readonly url: string;
@@ -27,7 +27,7 @@ export interface UnsignedRequest {
 }
 
 /**
- * The headers of a signed POST, every one that is set here among what is signed.
+ * The headers of a signed POST; the signature covers all headers that are set here.
  *
  * @throws {SdkArgumentError} when a credential has characters that a header cannot carry.
  */
@@ -61,7 +61,7 @@ export async function signRequest(request: UnsignedRequest, credentials: Credent
   }
 }
 
-/** A runtime that refuses a header prints its value: so such values do not get there. */
+/** Checks values first, since the runtime's error for an invalid header would print the value. */
 function headerText(name: string, secret: SecretBytes): string {
   if (secret.expose().every((byte) => byte >= 0x21 && byte <= 0x7e)) {
     return new TextDecoder().decode(secret.expose());

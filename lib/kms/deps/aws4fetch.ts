@@ -1,6 +1,6 @@
 /**
- * The signer of AWS's Signature Version 4: `aws4fetch` (MIT, no dependencies). Of it the signer alone is used: its client keeps credentials and
- * retries ten times. Not in `deno.json`'s import map and not in `enclave.lock`, since the enclave's SDK signs for itself.
+ * The signer of AWS's Signature Version 4: `aws4fetch` (MIT, no dependencies). Only its signer is used: its client keeps credentials and
+ * retries ten times. Not in `deno.json`'s import map and not in `enclave.lock`, since the enclave's SDK signs its own requests.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * An SDK process as the service sees it: a child of the same binary, which can be killed, so that a hang or a crash of the SDK costs one call's time
+ * The service's handle of an SDK process: a child of the same binary, which can be killed, so that a hang or a crash of the SDK costs one call's time
  * and never the keys in this process's memory. Needs run permission for the binary itself.
  *
  * @module
@@ -9,10 +9,10 @@ import { decodeFrames, encodeFrame } from "./frames.ts";
 import { type SdkMessage, type SdkRequest, secretsOf } from "./protocol.ts";
 import { LastLines } from "./said.ts";
 
-/** What a child reports. Nothing after `ended`, and nothing after it was killed. */
+/** Callbacks of a child. None is called after `ended`, or after the child was killed. */
 export interface ChildEvents {
   message(message: SdkMessage): void;
-  /** It ended without having been killed by us. */
+  /** It ended, and was not killed by this process. */
   ended(how: string): void;
 }
 
@@ -22,9 +22,9 @@ export interface Child {
   readonly pid: number;
   /** Sends a request; secret bytes in it are wiped. */
   post(request: SdkRequest): void;
-  /** Ends it at once, whatever it is doing. */
+  /** Kills it immediately. */
   kill(): void;
-  /** The last lines that the SDK printed since the last request. */
+  /** The last lines that the SDK has printed since the last request. */
   said(): string;
 }
 
@@ -35,7 +35,7 @@ export type StartChild = (events: ChildEvents) => Child;
  * Makes the function that starts children.
  *
  * @param command the binary
- * @param args such that it becomes an SDK process; this process's id is added
+ * @param args arguments that make it an SDK process; this process's id is appended
  */
 export function childStarter(command: string, args: readonly string[]): StartChild {
   return (events) => {
@@ -97,7 +97,7 @@ async function readText(stream: ReadableStream<Uint8Array>, take: (text: string)
   try {
     for await (const chunk of stream) take(decoder.decode(chunk, { stream: true }));
   } catch {
-    // The process is gone; its status says how.
+    // The process has ended; its status has the reason.
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * The inside of an SDK process: one warm session, one call at a time, synchronously, on one thread.
+ * The request handler of an SDK process: one warm session, one call at a time, synchronously, on one thread.
  *
  * @module
  */
@@ -19,10 +19,10 @@ import {
 /**
  * Makes the function that answers requests.
  *
- * @param tell sends progress, at once
+ * @param tell sends progress immediately
  */
 export function createEngine(tell: (progress: SdkProgress) => void): (request: SdkRequest) => SdkResponse {
-  // Open as long as this process lives.
+  // Open until this process ends.
   const { isMapped } = openMemoryMap();
   let session: WarmSession | undefined;
   let current = 0;
@@ -47,7 +47,7 @@ export function createEngine(tell: (progress: SdkProgress) => void): (request: S
       new SecretBytes(sessionToken),
     );
     const result = session.call(request.region, credentials, request.call);
-    // Whoever writes the response wipes it then.
+    // The writer of the response wipes it afterwards.
     const plaintext = new Uint8Array(result.plaintext.expose());
     result.plaintext[Symbol.dispose]();
     const { ciphertext } = result;

@@ -1,16 +1,16 @@
 /**
- * Messages on a pipe: u32 big-endian length, then CBOR, which carries bytes as they are (base64 in JSON would leave
+ * Messages on a pipe: u32 big-endian length, then CBOR, which carries raw bytes (base64 in JSON would leave
  * secrets in strings that cannot be wiped).
  *
  * @module
  */
 import { decode, encode } from "cborg";
 
-/** No message of the protocol comes near this. */
+/** Well above the largest message of the protocol. */
 const MAX_FRAME_LENGTH = 1 << 20;
 const HEADER_LENGTH = 4;
 
-/** A message as it goes onto the pipe. The caller wipes it after. */
+/** A message encoded for the pipe. The caller wipes it after writing. */
 export function encodeFrame(message: unknown): Uint8Array<ArrayBuffer> {
   const body = encode(message, { ignoreUndefinedProperties: true });
   const frame = new Uint8Array(HEADER_LENGTH + body.length);
@@ -20,7 +20,7 @@ export function encodeFrame(message: unknown): Uint8Array<ArrayBuffer> {
   return frame;
 }
 
-/** Yields each message that arrives. Ends with the stream; what of it was wiped is no more to be had. */
+/** Yields each message that arrives, until the stream ends. Its buffer is wiped after each message. */
 export async function* decodeFrames(stream: ReadableStream<Uint8Array>): AsyncGenerator<unknown> {
   let pending = new Uint8Array(0);
   for await (const chunk of stream) {

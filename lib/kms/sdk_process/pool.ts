@@ -1,9 +1,9 @@
 /**
- * Keeps SDK processes alive and gives each one call at a time, with deadlines. The SDK's own waits have no end, so that a call that is late costs
- * its process: it is killed, and another one started in its place.
+ * Keeps SDK processes running and gives each one call at a time, with deadlines. The SDK has no time-outs of its own, so the process of a late
+ * call is killed, and another one is started in its place.
  *
- * Retries are made here and nowhere below: a call whose process was lost or hung, or whose connection was lost, is made once more. An SDK process
- * makes each call once (it opens a new client first where the old one's connection is closed), and the SDK itself repeats nothing.
+ * Only this module retries: a call whose process was lost or hung, or whose connection was lost, is made once more. An SDK process
+ * makes each call once (it opens a new client first where the old one's connection is closed), and the SDK itself does not retry.
  *
  * @module
  */
@@ -25,15 +25,15 @@ import { type OpenRequest, processLost, type SdkMessage, type SdkResponse, unpac
 import { explain, type Said } from "./said.ts";
 import { chooseProcess, restartDelay } from "./schedule.ts";
 
-/** How long each step may take, milliseconds. */
+/** Time limits of each step, milliseconds. */
 export interface SdkDeadlines {
   /** Starting a process and opening the SDK in it. */
   readonly startMs: number;
   /** Making a client: a failed TLS handshake takes 10 to 30 s. */
   readonly connectMs: number;
-  /** One attempt at a call, on a client that is there. */
+  /** One attempt at a call, on an existing client. */
   readonly callMs: number;
-  /** A call in all, from the moment it was asked for. */
+  /** A whole call, including the time that it waits for a process. */
   readonly totalMs: number;
 }
 
@@ -44,18 +44,18 @@ export interface SdkPoolOptions {
   /** Processes that make calls at the same time. */
   readonly processes: number;
   readonly deadlines: SdkDeadlines;
-  /** A process is replaced when it has made so many clients: they cannot be destroyed safely. */
+  /** A process is replaced after making this many clients, since clients cannot be destroyed safely. */
   readonly maxClients: number;
   /** Calls of each kind that may wait for their turn. */
   readonly maxWaiting: Readonly<Record<KmsCall["kind"], number>>;
   readonly log: Log;
-  /** Calls back after so many milliseconds; gives the function that prevents it. For tests. */
+  /** Calls back after this many milliseconds; returns the function that cancels it. For tests. */
   readonly after?: (ms: number, run: () => void) => () => void;
 }
 
-/** What a pool tells of itself. */
+/** The state of a pool. */
 export interface SdkPoolState {
-  /** Of the processes that serve. */
+  /** Sessions of the serving processes. */
   readonly sessions: readonly WarmSessionState[];
   /** Processes started so far. */
   readonly started: number;
@@ -63,9 +63,9 @@ export interface SdkPoolState {
   readonly hung: number;
   /** Processes that ended by themselves. */
   readonly lost: number;
-  /** Processes replaced because of the clients that they had made. */
+  /** Processes replaced because they had made too many clients. */
   readonly replaced: number;
-  /** Calls that wait. */
+  /** Waiting calls. */
   readonly waiting: number;
 }
 
@@ -79,11 +79,11 @@ interface Job {
   expired: boolean;
 }
 
-/** Where a process is kept: each place has one that serves, and at times its successor. */
+/** A slot for a process: each has one that serves, and sometimes its successor. */
 interface Place {
   serving: Member | undefined;
   starting: Member | undefined;
-  /** Processes lost here since one answered. */
+  /** Processes lost in this slot since one last answered. */
   losses: number;
   cancelRestart: (() => void) | undefined;
 }
@@ -97,7 +97,7 @@ interface Member {
   requestId: number;
   job: Job | undefined;
   isConnecting: boolean;
-  /** Another one serves in its place: it ends after its call. */
+  /** Another process has replaced it: it ends after its call. */
   isRetired: boolean;
   cancelDeadline: () => void;
   /** For candidates of {@link chooseProcess}. */
@@ -109,12 +109,12 @@ function afterTimeout(ms: number, run: () => void): () => void {
   return () => clearTimeout(timer);
 }
 
-/** The SDK, at arm's length. */
+/** A pool of SDK processes. */
 export class SdkPool implements Disposable {
   #options: SdkPoolOptions;
   #after: NonNullable<SdkPoolOptions["after"]>;
   #places: Place[];
-  /** Retired ones with a call under way. */
+  /** Replaced processes with a call in progress. */
   #retired = new Set<Member>();
   #queue: Job[] = [];
   #closed = false;
@@ -155,8 +155,8 @@ export class SdkPool implements Disposable {
   /**
    * Starts the processes.
    *
-   * @returns when the first one has opened the SDK
-   * @throws {SdkLibraryError | SdkInitError | SdkTimeoutError | SdkProcessError} when the first one that says so cannot.
+   * @returns once the first one has opened the SDK
+   * @throws {SdkLibraryError | SdkInitError | SdkTimeoutError | SdkProcessError} with the first failure, when the SDK cannot be opened.
    */
   async start(): Promise<void> {
     if (this.#closed) throw closedError();
@@ -171,9 +171,9 @@ export class SdkPool implements Disposable {
   }
 
   /**
-   * A KMS call. Credentials are borrowed until it is settled.
+   * Makes a KMS call. Credentials are borrowed until it is settled.
    *
-   * @throws {SdkBusyError} when as many calls of its kind wait as may.
+   * @throws {SdkBusyError} when the queue for calls of its kind is full.
    * @throws {SdkTimeoutError} after the deadline.
    * @throws {SdkError} of the step that failed.
    */
@@ -244,7 +244,7 @@ export class SdkPool implements Disposable {
     member.cancelDeadline = this.#after(ms, () => this.#late(member));
   }
 
-  // What a process says.
+  // Messages from a process.
 
   #launch(place: Place): void {
     place.cancelRestart?.();
@@ -295,7 +295,7 @@ export class SdkPool implements Disposable {
       member.isConnecting = message.phase === "connecting";
       const { connectMs, callMs } = this.#options.deadlines;
       this.#setDeadline(member, member.isConnecting ? connectMs : callMs);
-      // Other calls need not wait for this connection any more, or can have it.
+      // Waiting calls may now use this connection, or need another process.
       return this.#dispatch();
     }
     member.cancelDeadline();
@@ -304,7 +304,7 @@ export class SdkPool implements Disposable {
     this.#answered(member, message);
   }
 
-  /** A process has opened the SDK, or could not. */
+  /** A process has opened the SDK, or failed to. */
   #opened(member: Member, response: SdkResponse): void {
     const { place } = member;
     place.starting = undefined;
@@ -351,7 +351,7 @@ export class SdkPool implements Disposable {
     this.#dispatch();
   }
 
-  /** Remembers which credentials a process has a client for; the oldest go first, as in the process. */
+  /** Remembers which credentials a process has a client for; the oldest are dropped first, as in the process. */
   #noteWarm({ warm }: Member, fingerprint: string): void {
     warm.delete(fingerprint);
     warm.add(fingerprint);
@@ -365,9 +365,9 @@ export class SdkPool implements Disposable {
     this.#launch(place);
   }
 
-  // What goes wrong.
+  // Failures.
 
-  /** What the SDK printed. It means something for the connection only while one is made: clients that were set aside print as well. */
+  /** What the SDK printed. It explains a connection's failure only while one is being made, since replaced clients also print. */
   #said(member: Member, job: Job): Said {
     const lines = member.child.said();
     const proxy = { port: this.#options.open.proxyPort, region: job.region };
@@ -394,7 +394,7 @@ export class SdkPool implements Disposable {
     this.#gone(member, processLost(how, said));
   }
 
-  /** A process is no more: its call is made again elsewhere, and another one started. */
+  /** A process has ended: its call is repeated in another one, and a replacement is started. */
   #gone(member: Member, error: SdkError): void {
     const { place, job } = member;
     member.cancelDeadline();
@@ -453,12 +453,12 @@ export class SdkPool implements Disposable {
     const plaintext = new SecretBytes(response.plaintext ?? new Uint8Array(0));
     const { ciphertext } = response;
     job.settle.resolve({ plaintext, ...(ciphertext === undefined ? {} : { ciphertext }) });
-    // Nobody waits for it any more.
+    // Its caller no longer waits.
     if (job.expired) plaintext[Symbol.dispose]();
     job.credentials[Symbol.dispose]();
   }
 
-  /** Ends the processes, and refuses what waits. */
+  /** Ends the processes, and rejects waiting calls. */
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;

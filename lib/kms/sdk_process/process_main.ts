@@ -1,7 +1,7 @@
 /**
  * An SDK process: reads requests on stdin, answers on stdout. What the SDK prints goes to stderr, where the service reads it.
  *
- * It never outlives the service: it ends with its stdin, and the kernel kills it with its parent, also while a call of the SDK hangs.
+ * It never outlives the service: it ends when its stdin closes, and the kernel kills it when its parent ends, also while a call of the SDK hangs.
  *
  * Permission: FFI on the SDK's libraries and on libc.
  *
@@ -19,10 +19,10 @@ export interface SdkProcessStreams {
 }
 
 /**
- * Answers until stdin ends, or until there is no parent.
+ * Answers requests until stdin ends, or until the parent has ended.
  *
  * @param parentPid the process id of the service
- * @throws {EnclaveError} `libc` when it cannot be made to end with its parent.
+ * @throws {EnclaveError} `libc` when the kernel cannot be told to end it with its parent.
  */
 export async function runSdkProcess({ stdin, stdout }: SdkProcessStreams, parentPid: number): Promise<void> {
   if (!dieWithParent(parentPid)) return;

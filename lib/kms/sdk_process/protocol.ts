@@ -1,5 +1,5 @@
 /**
- * What the service and an SDK process say to each other.
+ * The messages between the service and an SDK process.
  *
  * @module
  */
@@ -37,7 +37,7 @@ export interface CallRequest {
 
 export type SdkRequest = OpenRequest | CallRequest;
 
-/** An error, as it crosses. */
+/** A serialised error. */
 export interface CarriedError {
   readonly name: string;
   readonly message: string;
@@ -60,18 +60,18 @@ export type SdkResponse =
     readonly id: number;
     readonly ok: false;
     readonly error: CarriedError;
-    /** KMS did not answer, and the client is gone: the call may be made again. */
+    /** KMS did not answer, and the client was dropped: the call may be repeated. */
     readonly connectionLost?: boolean;
     readonly state?: WarmSessionState;
   };
 
-/** Sent before the answer: the request of that id now makes a client, or has done so. */
+/** Sent before the response: the request of that id is making a client, or has made one. */
 export interface SdkProgress {
   readonly id: number;
   readonly phase: "connecting" | "calling";
 }
 
-/** Whatever comes from an SDK process. */
+/** Any message from an SDK process. */
 export type SdkMessage = SdkResponse | SdkProgress;
 
 /** The buffers of a request that hold secrets. */
@@ -81,7 +81,7 @@ export function secretsOf(request: SdkRequest): readonly Uint8Array<ArrayBuffer>
   return [accessKeyId, secretAccessKey, sessionToken];
 }
 
-/** Takes an error apart for the way. What is not an {@link SdkError} loses its class, not its words. */
+/** Serialises an error. One that is not an {@link SdkError} loses its class, but keeps its message. */
 export function packError(thrown: unknown): CarriedError {
   if (thrown instanceof ConnectionLost) return packError(thrown.cause);
   if (thrown instanceof SdkError) {
@@ -93,9 +93,9 @@ export function packError(thrown: unknown): CarriedError {
 }
 
 /**
- * Puts an error together again.
+ * Restores a serialised error.
  *
- * @param said what the SDK printed meanwhile, and what that means
+ * @param said what the SDK printed meanwhile, and its meaning
  */
 export function unpackError(carried: CarriedError, said?: Said): SdkError {
   const name = Object.hasOwn(SDK_ERROR_CLASSES, carried.name)

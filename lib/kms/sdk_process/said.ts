@@ -1,5 +1,5 @@
 /**
- * What the SDK printed, kept short and free of secrets, and what it means: the SDK gives the reason of a failed connection on stderr alone.
+ * Shortens, redacts and interprets what the SDK printed: the SDK reports the reason of a failed connection only on stderr.
  *
  * @module
  */
@@ -9,19 +9,19 @@ const MAX_LINE_LENGTH = 200;
 
 /** Why KMS was not reached. */
 export interface ConnectionCause {
-  /** Fixed words, fit for a reply. */
+  /** Fixed text that may be sent in a reply. */
   readonly words: string;
   /** What a person can do about it. */
   readonly hint: string;
 }
 
-/** What was printed, and what it means where that is known. */
+/** What was printed, and its meaning where that is known. */
 export interface Said {
   readonly lines: string;
   readonly cause: ConnectionCause | undefined;
 }
 
-/** Takes out what could be a key or a token. Names of errors have underscores, and stay. */
+/** Removes what could be a key or a token. Error names contain underscores and are kept. */
 function redact(line: string): string {
   return line.replace(/\b(?:AKIA|ASIA)[A-Z0-9]{8,}/g, "[redacted]").replace(
     /[A-Za-z0-9+/=]{24,}/g,
@@ -37,7 +37,7 @@ export class LastLines {
   add(text: string): void {
     const pieces = (this.#partial + text).split("\n");
     const rest = pieces.pop() ?? "";
-    // Redacted before it is cut: a piece of a key would be too short to be known for one.
+    // Redacted before it is cut, since a part of a key might be too short to be recognised.
     this.#partial = rest.length > MAX_LINE_LENGTH ? redact(rest).slice(-MAX_LINE_LENGTH) : rest;
     for (const piece of pieces) this.#lines.push(redact(piece.trim()).slice(0, MAX_LINE_LENGTH));
     this.#lines = this.#lines.filter((line) => line !== "").slice(-MAX_LINES);
@@ -53,7 +53,7 @@ export class LastLines {
   }
 }
 
-/** Where the connection went. */
+/** The target of the connection. */
 export interface Proxy {
   readonly port: number;
   readonly region: string;
@@ -64,7 +64,7 @@ type Explain = (proxy: Proxy) => ConnectionCause;
 const start = ({ port, region }: Proxy) =>
   `Start \`vsock-proxy ${port} kms.${region}.amazonaws.com 443\` on the parent (in China: amazonaws.com.cn).`;
 
-/** By the names of aws-c-io's errors, and by s2n's words; the first that fits. */
+/** Causes by aws-c-io's error names and s2n's messages; the first match counts. */
 const CAUSES: readonly (readonly [RegExp, Explain])[] = [
   [/TRUST_STORE_NOT_FOUND|certificate is untrusted|CERT_UNTRUSTED|unable to get.*issuer/i, () => ({
     words: "TLS failed: the CA that signed KMS's certificate is not trusted",
@@ -102,7 +102,7 @@ const CAUSES: readonly (readonly [RegExp, Explain])[] = [
   })],
 ];
 
-/** What the SDK's lines mean for a connection. */
+/** The reason of a failed connection according to the SDK's lines. */
 export function explain(lines: string, proxy: Proxy): Said {
   const known = CAUSES.find(([pattern]) => pattern.test(lines));
   return { lines, cause: known?.[1](proxy) };

@@ -1,12 +1,12 @@
 /**
- * Which SDK process makes a call, and when a lost one is started again. Pure, so that the rules can be tested alone.
+ * Which SDK process makes a call, and when a lost one is started again. Pure functions, so that the rules can be tested separately.
  *
  * @module
  */
 
-/** A process, as far as the choice needs it. */
+/** The state of a process that the choice depends on. */
 export interface Candidate {
-  /** Fingerprint of the credentials of the call that it makes; undefined when it is idle. */
+  /** Fingerprint of the credentials of its current call; undefined when it is idle. */
   readonly busyWith: string | undefined;
   /** Whether that call is still waiting for its connection. */
   readonly isConnecting: boolean;
@@ -14,15 +14,15 @@ export interface Candidate {
   readonly warm: ReadonlySet<string>;
 }
 
-/** Calls of the same credentials that wait for a warm client; the next one opens another client in an idle process. */
+/** How many calls with the same credentials may wait for a warm client; the next one opens another client in an idle process. */
 const MAX_WAITING_FOR_WARM = 1;
 
 /**
  * The process for a call: an idle one with a warm client for its credentials; else the call waits for a busy one that has such a client, or is making
- * it, unless others wait for that already; else an idle one with the fewest warm clients.
+ * one, unless enough others already wait for it; else an idle one with the fewest warm clients.
  *
- * @param waiting calls with the same credentials that wait, and go before this one
- * @returns undefined when the call is to wait
+ * @param waiting calls with the same credentials that wait and come before this one
+ * @returns undefined when the call must wait
  */
 export function chooseProcess<T extends Candidate>(
   fingerprint: string,
@@ -53,14 +53,14 @@ export function restartDelay(losses: number): number {
 }
 
 const MAX_CLIENTS = 64;
-/** Of the usual 1,024, which a compiled binary does not raise: the rest is for Deno, the libraries and the pipes. */
+/** File descriptors for clients, of the usual limit of 1,024, which a compiled binary does not raise: the rest is for Deno, the libraries and the pipes. */
 const DESCRIPTORS = 900;
 
 /**
- * How many clients a process may make until it is replaced. Each has an event loop for every second processor, of two descriptors and a thread,
- * and a socket (aws-c-io: `aws_event_loop_group_new_default`).
+ * How many clients a process may make until it is replaced. Each has a socket, and an event loop with two descriptors and a thread for every
+ * second processor (aws-c-io: `aws_event_loop_group_new_default`).
  *
- * @param processors that the SDK sees
+ * @param processors number that the SDK sees
  */
 export function maxClientsFor(processors: number): number {
   const descriptors = 1 + 2 * Math.max(1, Math.floor(processors / 2));

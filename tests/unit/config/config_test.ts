@@ -148,11 +148,11 @@ const PRODUCTION_REFUSES: readonly (readonly [Change, string])[] = [
   [[`  key_id: ${ARN}\n`, ""], "3:3: kms.key_id: is missing"],
   [
     ["transport: vsock\n    cid: 16", "transport: tcp\n    host: localhost"],
-    "9:16: enclaves[0].transport: must be vsock in production: an enclave has no other way in",
+    "9:16: enclaves[0].transport: must be vsock in production: an enclave cannot be reached in another way",
   ],
   [
     ["transport: vsock\n    cid: 16\n    port: 5000", "transport: unix\n    path: /a"],
-    "9:16: enclaves[0].transport: must be vsock in production: an enclave has no other way in",
+    "9:16: enclaves[0].transport: must be vsock in production: an enclave cannot be reached in another way",
   ],
   [
     ["/var/lib/gateway.sqlite", '":memory:"'],
@@ -190,8 +190,8 @@ const EITHER_REFUSES: readonly (readonly [Change, string])[] = [
     ["  port: 5000\n  -", "  ports: 5000\n  -"],
     "8:5: enclaves[0].port: is missing\np.yaml:11:5: enclaves[0].ports: there is no such field: did you mean port?",
   ],
-  [["region: us-west-2", "region: us-west-2\n  region: us-west-2"], "4:3: kms.region: it is there twice"],
-  [["database:", "kms:"], "16:1: kms: it is there twice"],
+  [["region: us-west-2", "region: us-west-2\n  region: us-west-2"], "4:3: kms.region: it is given twice"],
+  [["database:", "kms:"], "16:1: kms: it is given twice"],
   [
     ["enable_attestation: true", "enable_attestation: yes"],
     "6:23: kms.enable_attestation: must be true or false",
@@ -265,7 +265,7 @@ const EITHER_REFUSES: readonly (readonly [Change, string])[] = [
   [["environment:", "%YAML 1.1\n---\nenvironment:"], "1:1: YAML directives are not taken"],
   [["database:", "---\ndatabase:"], "16:1: a second document begins here"],
   [["region: us-west-2", "1: true"], "3:3: kms: a key must be a text"],
-  [["/var/lib/gateway.sqlite", "'data"], "20:1: it is no YAML: Missing closing 'quote"],
+  [["/var/lib/gateway.sqlite", "'data"], "20:1: it is not valid YAML: Missing closing 'quote"],
   [
     ["/var/lib/gateway.sqlite", "[".repeat(5) + "{a: ".repeat(5) + "}".repeat(5) + "]".repeat(5)],
     "17:22: database.path[0][0][0][0][0].a.a: it is nested too deeply",

@@ -26,7 +26,7 @@ for (
   const [what, change, words] of [
     ["without a key", ["key:", "# key:"], /key: is missing/],
     ["with an alias for a key", [INTENT.key, "alias/mine"], /key: Cannot use "alias\/mine"/],
-    ["without parents", ["parents:", "# parents:"], /parents|no YAML/],
+    ["without parents", ["parents:", "# parents:"], /parents|not valid YAML/],
     ["with one text where a list belongs", ["issuers: []", "issuers: me"], /issuers: must be a list/],
     ["with a misspelt field", ["inspect:", "inspct:"], /did you mean inspect/],
     ["with a word for a truth value", ["inspect: true", "inspect: maybe"], /inspect: must be true or false/],

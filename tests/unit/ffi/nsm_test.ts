@@ -48,7 +48,7 @@ Deno.test("what went through the device's buffers does not stay in them", () => 
 
 for (
   const [errno, name, hint] of [
-    [2, "ENOENT", /Nitro Enclaves alone/],
+    [2, "ENOENT", /only in Nitro Enclaves/],
     [13, "EACCES", /root/],
     [16, "EBUSY", /other users/],
     [75, "errno 75", /kernel's log/],

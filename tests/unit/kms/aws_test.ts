@@ -349,7 +349,7 @@ const STRANGE: readonly (readonly [string, () => Response, string])[] = [
   ["a key id alone", () => jsonAnswer({ KeyId: ARN.slice(-36), Plaintext: KEY }), "it names"],
   ["no plaintext", () => jsonAnswer({ KeyId: ARN }), "Plaintext is missing"],
   ["an empty plaintext", () => jsonAnswer({ KeyId: ARN, Plaintext: "" }), "Plaintext has 0 bytes"],
-  ["a plaintext that is no base64", () => jsonAnswer({ KeyId: ARN, Plaintext: "***" }), "no base64"],
+  ["a plaintext that is no base64", () => jsonAnswer({ KeyId: ARN, Plaintext: "***" }), "not base64"],
   [
     "a plaintext beyond KMS's limit",
     () => jsonAnswer({ KeyId: ARN, Plaintext: encodeBase64(new Uint8Array(4097)) }),

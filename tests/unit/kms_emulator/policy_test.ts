@@ -347,7 +347,7 @@ Deno.test("a condition without values matches nothing", () => {
 
 for (const arn of ["", "*", "alice", "arn:aws:iam::1:role/a", "arn:aws:sts::111122223333:assumed-role/a/b"]) {
   Deno.test(`${JSON.stringify(arn)} is no caller`, () => {
-    assertThrows(() => parseCaller(arn), KmsRefusal, "no ARN of a caller");
+    assertThrows(() => parseCaller(arn), KmsRefusal, "not the ARN of a caller");
   });
 }
 

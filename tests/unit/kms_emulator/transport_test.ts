@@ -61,10 +61,10 @@ const RAW: readonly (readonly [string, readonly string[], string])[] = [
   ["is of HTTP/1.0", [`${head(BODY.length).replace("1.1", "1.0")}\r\n${BODY}`], "HTTP/1.1 200"],
   ["is no HTTP", ["hello\r\n\r\n"], "MalformedHttpRequestException"],
   ["has no head that ends", [head(0).padEnd(32 * 1024 + 1, "a")], "MalformedHttpRequestException"],
-  ["has a header that is none", [head(0, "no header\r\n\r\n")], "a header is none"],
+  ["has a header that is none", [head(0, "no header\r\n\r\n")], "a line is not a header"],
   ["has two lengths", [head(0, "content-length: 1\r\n\r\n")], "content-length came twice"],
-  ["has no number for a length", [head("1a", "\r\n")], "Content-Length is no number"],
-  ["is chunked", [head(0, "transfer-encoding: chunked\r\n\r\n")], "Content-Length says where it ends"],
+  ["has no number for a length", [head("1a", "\r\n")], "Content-Length is not a number"],
+  ["is chunked", [head(0, "transfer-encoding: chunked\r\n\r\n")], "only Content-Length is supported"],
   ["is too long", [head(64 * 1024 + 1, "\r\n")], "HTTP/1.1 413"],
 ];
 for (const [what, parts, expected] of RAW) {
@@ -127,10 +127,10 @@ Deno.test("the server ends while connections are open", async () => {
 });
 
 const OPTIONS: readonly (readonly [string, KmsEmulatorOptions, string])[] = [
-  ["plain HTTP for others", { hostname: "0.0.0.0" }, "this machine alone"],
-  ["a region that is none", { region: "mars" }, "the region is none"],
-  ["an account that is none", { account: "1" }, "the account is none"],
-  ["a caller that is none", { caller: "alice" }, "no ARN of a caller"],
+  ["plain HTTP for others", { hostname: "0.0.0.0" }, "only on this machine"],
+  ["a region that is none", { region: "mars" }, "the region is not valid"],
+  ["an account that is none", { account: "1" }, "the account is not valid"],
+  ["a caller that is none", { caller: "alice" }, "not the ARN of a caller"],
   [
     "a policy for a key that is not there",
     { policies: [{ key: "x", policy: policyFor([ZERO]) }] },

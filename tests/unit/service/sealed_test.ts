@@ -314,7 +314,7 @@ Deno.test("client keys without --require-sealed, and either without an NSM, are 
   await using rig = await sealedRig({ sealed: { clientKeys: [publicKey] }, withNsm: false });
   using client = await rig.connect();
   const { warnings } = await client.request({ type: "health" });
-  assertStringIncludes(String(warnings), "whoever does not seal needs none");
+  assertStringIncludes(String(warnings), "clients that do not seal their requests need none");
   assertStringIncludes(String(warnings), "no NSM to attest");
 });
 
