@@ -127,7 +127,7 @@ const WRONG: readonly (readonly [(typeof NAMES)[number], readonly string[], numb
   ["build-eif", [], 2, "--lib-dir and --ca-bundle, or --docker"],
   ["setup-kms", [], 2, "which step"],
   ["setup-kms", ["key", "--admin", ROOT], 2, "--region, --parent and --admin"],
-  ["setup-kms", ["key", "--region", "us-east-1", "--parent", "p", "--admin", ROOT], 2, "p is no ARN"],
+  ["setup-kms", ["key", "--region", "us-east-1", "--parent", "p", "--admin", ROOT], 2, "p is not an IAM ARN"],
   ["setup-kms", ["policy", "--file", "/nonexistent"], 69, "setup-kms.sh key writes it"],
   ["vsock-proxy", [], 2, "--region must be given"],
   ["vsock-proxy", ["--region", "us-east-1.evil.example"], 2, "is not a region"],
