@@ -53,7 +53,7 @@ function decodeSegment(text: string): readonly number[] {
   let scale = 1;
   for (const character of text) {
     const digit = DIGITS.indexOf(character);
-    if (digit < 0) throw new RangeError(`${JSON.stringify(character)} in the mappings is no base 64 digit`);
+    if (digit < 0) throw new RangeError(`${JSON.stringify(character)} in the mappings is not a base64 digit`);
     value += (digit % CONTINUES) * scale;
     scale *= 32;
     if (digit >= CONTINUES) continue;
@@ -95,7 +95,7 @@ async function readMap(path: string): Promise<SourceMap & { readonly binary_sha2
   try {
     const map = JSON.parse(await Deno.readTextFile(path)) as SourceMap;
     if (typeof map.mappings === "string" && Array.isArray(map.sources)) return map;
-    throw new TypeError("it is no source map");
+    throw new TypeError("it is not a source map");
   } catch (thrown) {
     throw new UsageError(
       `Cannot read ${path}: ${messageOf(thrown)}`,

@@ -104,7 +104,7 @@ function parsePcrs(value: unknown): ReadonlyMap<number, string> {
       throw malformed(`one of its pcrs has no index of 0 to ${PCR_COUNT - 1}`);
     }
     const bytes = asBytes(content, PCR_LENGTH, PCR_LENGTH);
-    if (bytes === undefined) throw malformed(`PCR ${index} has not ${PCR_LENGTH} bytes`);
+    if (bytes === undefined) throw malformed(`PCR ${index} does not have ${PCR_LENGTH} bytes`);
     pcrs.set(index, encodeHex(bytes));
   }
   // Without them debug mode cannot be detected.
@@ -114,7 +114,7 @@ function parsePcrs(value: unknown): ReadonlyMap<number, string> {
 
 function parseCertificate(value: unknown, field: string): Bytes {
   const bytes = asBytes(value, 1, MAX_CERTIFICATE_LENGTH);
-  if (bytes === undefined) throw malformed(`its ${field} has not 1 to ${MAX_CERTIFICATE_LENGTH} bytes`);
+  if (bytes === undefined) throw malformed(`its ${field} does not have 1 to ${MAX_CERTIFICATE_LENGTH} bytes`);
   return bytes;
 }
 
@@ -129,6 +129,6 @@ function parseCaBundle(value: unknown): readonly Bytes[] {
 function parseOptional(value: unknown, field: string, min: number): Bytes | undefined {
   if (value === undefined || value === null) return undefined;
   const bytes = asBytes(value, min, MAX_FIELD_LENGTH);
-  if (bytes === undefined) throw malformed(`its ${field} has not ${min} to ${MAX_FIELD_LENGTH} bytes`);
+  if (bytes === undefined) throw malformed(`its ${field} does not have ${min} to ${MAX_FIELD_LENGTH} bytes`);
   return bytes;
 }

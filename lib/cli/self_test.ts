@@ -141,7 +141,7 @@ export async function runSelfTest(seams: SelfTestSeams): Promise<SelfTest> {
   const nsm = seams.nsm === undefined
     ? {
       measurements: undefined,
-      checks: [{ check: "NSM", state: "skipped", seen: "no /dev/nsm: this is no enclave" } as const],
+      checks: [{ check: "NSM", state: "skipped", seen: "no /dev/nsm: this is not an enclave" } as const],
     }
     : await nsmChecks(seams.nsm, seams.now);
   return {

@@ -84,7 +84,11 @@ async function importRecipient(spki: Uint8Array): Promise<CryptoKey> {
   try {
     key = await crypto.subtle.importKey("spki", new Uint8Array(spki), OAEP, false, ["encrypt"]);
   } catch (thrown) {
-    throw new CmsError("cms_recipient_key", "Cannot encrypt to the recipient: its key is no RSA key", thrown);
+    throw new CmsError(
+      "cms_recipient_key",
+      "Cannot encrypt to the recipient: its key is not an RSA key",
+      thrown,
+    );
   }
   const { modulusLength } = key.algorithm as RsaHashedKeyAlgorithm;
   if (modulusLength >= MODULUS_LENGTH.min && modulusLength <= MODULUS_LENGTH.max) return key;

@@ -92,7 +92,7 @@ export function parseSign1(
   const signature = asBytes(last, length, length);
   if (payload === undefined) throw new CoseError("cose_malformed", "it has no payload");
   if (signature === undefined) {
-    throw new CoseError("cose_malformed", `its signature has not ${length} bytes`);
+    throw new CoseError("cose_malformed", `its signature does not have ${length} bytes`);
   }
   return { algorithm, unprotected, payload, signature };
 }

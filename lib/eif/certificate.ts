@@ -85,7 +85,7 @@ const ALGORITHMS: Readonly<Record<string, string>> = {
 function outerParts(der: Bytes): { readonly algorithm: string; readonly signature: Bytes } {
   const [, algorithm, signature] = parseDer(der).children;
   const [identifier] = algorithm?.children ?? [];
-  if (identifier === undefined || signature === undefined) throw new BerError("it is no certificate");
+  if (identifier === undefined || signature === undefined) throw new BerError("it is not a certificate");
   const oid = dottedForm(identifier.contents);
   // The first byte of a BIT STRING says how many bits at its end are not used.
   return { algorithm: ALGORITHMS[oid] ?? oid, signature: signature.contents.slice(1) };

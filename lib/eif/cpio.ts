@@ -67,7 +67,7 @@ function withParents(entries: readonly CpioEntry[]): readonly CpioEntry[] {
     ) {
       throw new EifError(
         "eif_input",
-        `Cannot put ${JSON.stringify(entry.path)} into an archive: it is no path`,
+        `Cannot put ${JSON.stringify(entry.path)} into an archive: it is not a path`,
       );
     }
     const same = all.get(entry.path);

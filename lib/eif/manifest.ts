@@ -109,7 +109,7 @@ export async function readManifest(path: string): Promise<BuildSettings> {
   let text: string;
   try {
     const { size, isFile } = await Deno.stat(path);
-    if (!isFile || size > MAX_MANIFEST_LENGTH) throw new RangeError("it is no file, or too long");
+    if (!isFile || size > MAX_MANIFEST_LENGTH) throw new RangeError("it is not a file, or too long");
     text = await Deno.readTextFile(path);
   } catch (thrown) {
     throw new EifError("eif_unreadable", `Cannot read ${path}: ${messageOf(thrown)}`, { cause: thrown });

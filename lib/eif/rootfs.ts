@@ -81,7 +81,7 @@ export async function collectRoot(options: RootOptions, open: OpenFile): Promise
   if (!isPlainPath(installDir)) {
     throw new EifError(
       "eif_input",
-      `Cannot install to ${JSON.stringify(installDir)}: it is no absolute path`,
+      `Cannot install to ${JSON.stringify(installDir)}: it is not an absolute path`,
     );
   }
   const program = `${installDir}/${baseName(options.binary)}`;

@@ -151,7 +151,7 @@ async function checkCose(
     if (!(thrown instanceof CoseError)) throw thrown;
     return thrown.code === "cose_algorithm"
       ? `its algorithm is not its certificate's, ${algorithm}`
-      : `it is no COSE_Sign1: ${thrown.message}`;
+      : `it is not a COSE_Sign1: ${thrown.message}`;
   }
   if (!equalBytes(message.payload, payload)) {
     return "it is over other measurements: the image was changed after it was signed";

@@ -84,10 +84,10 @@ export function bytes(fields: Fields, name: string, max: number): Uint8Array<Arr
   try {
     decoded = decodeBase64(value);
   } catch {
-    throw invalid(`${name} is no base64`);
+    throw invalid(`${name} is not base64`);
   }
   if (decoded.length >= 1 && decoded.length <= max) return decoded;
-  throw invalid(`${name} has not 1 to ${max} bytes`);
+  throw invalid(`${name} does not have 1 to ${max} bytes`);
 }
 
 /** An object, or undefined where there is none. @throws {KmsRefusal} `ValidationException` */
@@ -95,7 +95,7 @@ export function optionalObject(fields: Fields, name: string): Fields | undefined
   const value = own(fields, name);
   if (value === undefined) return undefined;
   if (typeof value === "object" && !Array.isArray(value)) return { ...value };
-  throw invalid(`${name} is no object`);
+  throw invalid(`${name} is not an object`);
 }
 
 /** The EncryptionContext; empty where there is none. @throws {KmsRefusal} `ValidationException` */

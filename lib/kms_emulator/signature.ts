@@ -215,14 +215,14 @@ export function parseAccessKeys(text: string): readonly AccessKey[] {
   try {
     parsed = JSON.parse(text);
   } catch {
-    throw badFile("it is no JSON");
+    throw badFile("it is not JSON");
   }
   if (typeof parsed !== "object" || parsed === null || !("version" in parsed) || parsed.version !== 1) {
     throw badFile("it is not of version 1");
   }
   const list: unknown = "accessKeys" in parsed ? parsed.accessKeys : undefined;
   if (!Array.isArray(list) || list.length === 0 || list.length > MAX_ACCESS_KEYS) {
-    throw badFile(`it has not 1 to ${MAX_ACCESS_KEYS} access keys`);
+    throw badFile(`it does not have 1 to ${MAX_ACCESS_KEYS} access keys`);
   }
   const keys = list.map(parseAccessKey);
   if (new Set(keys.map(({ accessKeyId }) => accessKeyId)).size !== keys.length) {
@@ -233,7 +233,7 @@ export function parseAccessKeys(text: string): readonly AccessKey[] {
 
 function parseAccessKey(value: unknown, index: number): AccessKey {
   const place = `access key ${index + 1}`;
-  if (typeof value !== "object" || value === null) throw badFile(`${place} is no object`);
+  if (typeof value !== "object" || value === null) throw badFile(`${place} is not an object`);
   const entry: Readonly<Record<string, unknown>> = { ...value };
   const unknown = Object.keys(entry).find((field) => !ENTRY_FIELDS.includes(field));
   if (unknown !== undefined) throw badFile(`${JSON.stringify(unknown)} of ${place} is unknown`);
@@ -243,9 +243,9 @@ function parseAccessKey(value: unknown, index: number): AccessKey {
     throw badFile(`${place} has no ${name}`);
   };
   const accessKeyId = field("accessKeyId");
-  if (!/^[A-Za-z0-9]{4,128}$/.test(accessKeyId)) throw badFile(`the id of ${place} is none`);
+  if (!/^[A-Za-z0-9]{4,128}$/.test(accessKeyId)) throw badFile(`the id of ${place} is not an access key id`);
   const expires = field("expires", true);
-  if (expires !== "" && Number.isNaN(Date.parse(expires))) throw badFile(`expires of ${place} is no time`);
+  if (expires !== "" && Number.isNaN(Date.parse(expires))) throw badFile(`expires of ${place} is not a date`);
   const arn = field("arn");
   let caller: Caller;
   try {

@@ -102,7 +102,7 @@ for (const [name, open] of PLACES) {
   });
 
   test(
-    "a key that is not there, and a ciphertext that is none, are refused by KMS's names",
+    "a key that is not there, and an invalid ciphertext, are refused by KMS's names",
     async (place, access) => {
       const { kms, keyArn } = place;
       const keyId = `${keyArn.slice(0, -36)}00000000-0000-0000-0000-000000000000`;

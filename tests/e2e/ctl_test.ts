@@ -217,7 +217,7 @@ const BAD: readonly (readonly [string, readonly string[], number, string])[] = [
   ],
   ["an enclave that nothing identifies", ["account", "show", "--name", "alice", "--verify"], 2, "PCR0"],
   ["an attester that nothing identifies", ["account", "create", "--name", "eve", "--attest"], 2, "PCR0"],
-  ["a PCR that is none", ["account", "show", "--name", "alice", "--verify", "--pcr", "0=ab"], 2, "--pcr"],
+  ["an invalid PCR", ["account", "show", "--name", "alice", "--verify", "--pcr", "0=ab"], 2, "--pcr"],
   ["no name", ["account", "create"], 2, "--name"],
   ["an unknown option", ["account", "create", "--nmae", "x"], 2, "--name"],
   ["an unknown store", ["account", "list", "--store", "mysql"], 2, "dynamodb or sqlite"],

@@ -121,7 +121,7 @@ function parseStructs(types: JsonObject): Structs {
   let count = 0;
   for (const name of names) {
     if (!IDENTIFIER.test(name) || ELEMENTARY.test(name)) {
-      refuse("typedData.types", "has a type with a name that is no struct's");
+      refuse("typedData.types", "has a type whose name is not a struct name");
     }
     const fields = parseFields(types[name], `typedData.types.${name}`);
     count += fields.length;
@@ -158,7 +158,7 @@ class ValueReader {
     const known = new Set(fields.map((field) => field.name));
     for (const given of Object.keys(value)) {
       if (!known.has(given)) {
-        return refuse(`${path}.${given.slice(0, LIMITS.nameLength)}`, `is no field of ${name}`);
+        return refuse(`${path}.${given.slice(0, LIMITS.nameLength)}`, `is not a field of ${name}`);
       }
     }
     return Object.fromEntries(fields.map((field) => {
@@ -227,7 +227,7 @@ function checkDomainType(declared: readonly Field[] | undefined, domain: JsonObj
 function readDomain(domain: JsonObject): { readonly fields: readonly Field[]; readonly domain: JsonObject } {
   for (const name of Object.keys(domain)) {
     if (!Object.hasOwn(DOMAIN_TYPES, name)) {
-      refuse(`typedData.domain.${name.slice(0, 64)}`, "is none of EIP-712's");
+      refuse(`typedData.domain.${name.slice(0, 64)}`, "is not a field of EIP-712's domain");
     }
   }
   const fields = Object.entries(DOMAIN_TYPES).filter(([name]) => Object.hasOwn(domain, name)).map((

@@ -56,7 +56,7 @@ const CHAINS: readonly (readonly [string, 0 | 1 | 2 | 3, Unusual, AttestationCod
     "CA 1 allows 0",
   ],
   [
-    "a CA that is none",
+    "an invalid CA",
     2,
     {
       basicConstraints: new BasicConstraintsExtension(false, undefined, true),

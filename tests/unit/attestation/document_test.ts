@@ -78,7 +78,7 @@ if (real !== undefined) {
   const { at } = production;
   const fields = () =>
     decode(parseSign1(production.bytes).payload, { useMaps: true }) as Map<unknown, unknown>;
-  /** The document with some of its fields changed, and so with a signature that is none. */
+  /** The document with some of its fields changed, and so with an invalid signature. */
   const changed = (change: (fields: Map<unknown, unknown>) => void): Bytes => {
     const map = fields();
     change(map);

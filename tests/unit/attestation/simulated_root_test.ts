@@ -58,7 +58,7 @@ const DAMAGE: readonly (readonly [string, (file: string) => Promise<void>, RegEx
   ["without its certificate", (file) => Deno.remove(file), /the certificate is missing beside its key/],
   ["with a key that others can read", (file) => Deno.chmod(`${file}.key`, 0o644), /chmod 600/],
   [
-    "with a certificate that is none",
+    "with an invalid certificate",
     (file) => Deno.writeTextFile(file, "garbage"),
     /there is no CERTIFICATE/,
   ],

@@ -44,7 +44,7 @@ const MALFORMED: readonly (readonly [string, unknown, string])[] = [
   ["three parts", [HEADER, new Map(), PAYLOAD], "array of 4"],
   ["a list as its unprotected header", [HEADER, [], PAYLOAD, SIGNATURE], "not a map"],
   ["no payload", [HEADER, new Map(), null, SIGNATURE], "no payload"],
-  ["a short signature", [HEADER, new Map(), PAYLOAD, SIGNATURE.subarray(1)], "has not 64 bytes"],
+  ["a short signature", [HEADER, new Map(), PAYLOAD, SIGNATURE.subarray(1)], "does not have 64 bytes"],
   ["more bytes than are allowed", [HEADER, new Map(), new Uint8Array(2000), SIGNATURE], "1024 are the most"],
 ];
 for (const [what, parts, words] of MALFORMED) {

@@ -378,7 +378,7 @@ for (const [type, value] of BAD_VALUES) {
 for (
   const [what, message, words] of [
     ["a field missing", { from: MAIL.message.from, to: MAIL.message.to }, "contents is missing"],
-    ["a field too many", { ...MAIL.message, extra: "x" }, "extra is no field of Mail"],
+    ["a field too many", { ...MAIL.message, extra: "x" }, "extra is not a field of Mail"],
     ["a struct that is null", { ...MAIL.message, to: null }, "message.to must be an object"],
   ] as const
 ) {
@@ -390,7 +390,7 @@ for (
 Deno.test("a struct that takes the name of a type of the standard is refused", () => {
   const types = { T: [{ name: "x", type: "uint256" }], uint256: [{ name: "y", type: "string" }] };
   const typedData = { types, primaryType: "T", domain: {}, message: { x: { y: "a" } } };
-  assertThrows(() => parsePayload({ typedData }, ADDRESS), PayloadError, "no struct's");
+  assertThrows(() => parsePayload({ typedData }, ADDRESS), PayloadError, "not a struct name");
 });
 
 Deno.test("types that refer to themselves are bounded by depth, and types by number, fields by number, values by number", () => {

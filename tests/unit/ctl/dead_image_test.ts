@@ -105,7 +105,7 @@ const DEAD: readonly DeadImage[] = [
       /Cannot find "libcrypto\.so\.3" in the folders of \S+, which \/app\/libaws-nitro-enclaves-sdk-c\.so needs/,
   },
   {
-    name: "a kernel that is none",
+    name: "an invalid kernel",
     files: { "blobs/bzImage": "a kernel" },
     says: /bzImage is not a kernel\n.*--allow-kernel/,
     allow: ["--allow-kernel"],
@@ -164,7 +164,7 @@ const DEAD: readonly DeadImage[] = [
     says: /The service would not start: Cannot use "70000" for --proxy-port/,
   },
   {
-    name: "an option that there is none",
+    name: "an unknown option",
     args: ["--cmd", "/app/denclave", "--cmd=--prot=5000"],
     says: /Unknown option --prot\nDid you mean --port\?/,
   },

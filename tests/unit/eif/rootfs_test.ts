@@ -205,7 +205,7 @@ Deno.test("links in circles, files for two machines and paths that are none are 
     "is for aarch64",
   );
   for (const installDir of ["app", "/", "/app/../etc", "/app/", ""]) {
-    await assertRejects(() => rootOf(folder, { installDir }), EifError, "no absolute path");
+    await assertRejects(() => rootOf(folder, { installDir }), EifError, "not an absolute path");
   }
   const files = [{ path: "/a/../b", mode: 0o644, from: text("") }];
   await assertRejects(() => rootOf(folder, { files }), EifError, "Cannot put a file at");
@@ -234,7 +234,11 @@ const BAD_ELF: readonly (readonly [string, () => Uint8Array, RegExp])[] = [
   ["with a dynamic section of 2^64", () => set(shaped(), DYNAMIC + 32, ...FF8), /too large/],
   ["with an interpreter near 2^64", () => set(shaped(), DYNAMIC + 56 + 8, ...FF8), /interpreter is beyond/],
   ["with an interpreter without end", () => set(shaped(), DYNAMIC + 56 + 32, 3), /interpreter does not end/],
-  ["with an interpreter that is no path", () => elfFile({ interpreter: "ld.so" }), /interpreter is "ld.so"/],
+  [
+    "with an interpreter that is not a path",
+    () => elfFile({ interpreter: "ld.so" }),
+    /interpreter is "ld.so"/,
+  ],
   [
     "with strings nowhere",
     () => set(shaped(), ELF_AT.firstEntry + 32, ...[0, 0, 0, 0, 0, 0, 0, 0]),

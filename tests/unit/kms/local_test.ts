@@ -188,7 +188,7 @@ const DAMAGED: readonly (readonly [string, string, number])[] = [
   ["no keys", '{"version":1}', 0o600],
   ["keys that are null", '{"version":1,"keys":null}', 0o600],
   ["a key that is a number", `{"version":1,"keys":{"${LOCAL_ARN}":1}}`, 0o600],
-  ["a key that is no base64", `{"version":1,"keys":{"${LOCAL_ARN}":"***"}}`, 0o600],
+  ["a key that is not base64", `{"version":1,"keys":{"${LOCAL_ARN}":"***"}}`, 0o600],
   ["a key that is too short", `{"version":1,"keys":{"${LOCAL_ARN}":"AAAA"}}`, 0o600],
   ["a group that may read", '{"version":1,"keys":{}}', 0o640],
   ["others who may write", '{"version":1,"keys":{}}', 0o602],

@@ -356,15 +356,15 @@ Deno.test("nothing secret is in an event: neither plaintext, ciphertext, secret 
 });
 
 const KEY_FILES: readonly (readonly [string, string, string])[] = [
-  ["no JSON", "{", "no JSON"],
+  ["no JSON", "{", "not JSON"],
   ["another version", '{"version":2}', "version 1"],
   ["no keys", '{"version":1,"accessKeys":[]}', "1 to 1000"],
   ["a key twice", accessKeysFile(SESSION, SESSION), "twice"],
   ["no secret", accessKeysFile({ ...SESSION, secretAccessKey: "" }), "no secretAccessKey"],
-  ["a time that is none", accessKeysFile({ ...SESSION, expires: "soon" }), "no time"],
-  ["an ARN that is none", accessKeysFile({ ...SESSION, arn: "alice" }), "no role, user or root"],
+  ["an invalid time", accessKeysFile({ ...SESSION, expires: "soon" }), "not a date"],
+  ["an invalid ARN", accessKeysFile({ ...SESSION, arn: "alice" }), "no role, user or root"],
   ["an unknown field", accessKeysFile({ ...SESSION, token: "a" }), '"token"'],
-  ["an id that is none", accessKeysFile({ ...SESSION, accessKeyId: "a/b" }), "the id of access key 1"],
+  ["an invalid id", accessKeysFile({ ...SESSION, accessKeyId: "a/b" }), "the id of access key 1"],
 ];
 for (const [what, text, words] of KEY_FILES) {
   Deno.test(`a file of access keys with ${what} is refused, without its secrets`, () => {

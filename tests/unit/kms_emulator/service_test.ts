@@ -205,7 +205,7 @@ Deno.test("a parent that replays a fresh document gets what it cannot open", asy
 });
 
 const RECIPIENTS: readonly (readonly [string, (document: string) => unknown, string])[] = [
-  ["a text", (document) => document, "no object"],
+  ["a text", (document) => document, "not an object"],
   ["no algorithm", (document) => ({ AttestationDocument: document }), "no KeyEncryptionAlgorithm"],
   [
     "another algorithm",
@@ -236,7 +236,7 @@ Deno.test("an invalid Recipient is refused, not ignored", async () => {
   }
 });
 
-Deno.test("a document without a key, or with one that is none, gets nothing", async () => {
+Deno.test("a document without a key, or with an invalid one, gets nothing", async () => {
   const { place: opened, nsm } = await KmsPlace.open(BUILD.old);
   await using place = opened;
   const ecKeys = await crypto.subtle.generateKey({ name: "ECDH", namedCurve: "P-256" }, true, ["deriveBits"]);
@@ -343,7 +343,7 @@ Deno.test("the simulated enclave does not run in one", async () => {
 const ANSWERS: readonly (readonly [string, Fields, string])[] = [
   ["a plaintext", { Plaintext: "AQID" }, "only this enclave may read it"],
   ["nothing", {}, "CiphertextForRecipient is missing"],
-  ["an envelope that is none", { CiphertextForRecipient: "AQID" }, "Cannot read the envelope"],
+  ["an invalid envelope", { CiphertextForRecipient: "AQID" }, "Cannot read the envelope"],
   ["an envelope beyond all measure", {
     CiphertextForRecipient: encodeBase64(new Uint8Array(17_000)),
   }, "has 17000 bytes"],

@@ -35,7 +35,7 @@ const FOLDERS: readonly (readonly [string, (folder: string) => Promise<void>, st
     await Deno.writeTextFile(`${folder}/ca.pem`, "x");
     await Deno.writeTextFile(`${folder}/ca.key`, "x", { mode: 0o644 });
   }, "chmod 600"],
-  ["a CA that is none", async (folder) => {
+  ["an invalid CA", async (folder) => {
     await Deno.writeTextFile(`${folder}/ca.pem`, "x");
     await Deno.writeTextFile(`${folder}/ca.key`, "x", { mode: 0o600 });
   }, "no CERTIFICATE"],
@@ -61,7 +61,7 @@ const RAW: readonly (readonly [string, readonly string[], string])[] = [
   ["is of HTTP/1.0", [`${head(BODY.length).replace("1.1", "1.0")}\r\n${BODY}`], "HTTP/1.1 200"],
   ["is no HTTP", ["hello\r\n\r\n"], "MalformedHttpRequestException"],
   ["has no head that ends", [head(0).padEnd(32 * 1024 + 1, "a")], "MalformedHttpRequestException"],
-  ["has a header that is none", [head(0, "no header\r\n\r\n")], "a line is not a header"],
+  ["has an invalid header", [head(0, "no header\r\n\r\n")], "a line is not a header"],
   ["has two lengths", [head(0, "content-length: 1\r\n\r\n")], "content-length came twice"],
   ["has no number for a length", [head("1a", "\r\n")], "Content-Length is not a number"],
   ["is chunked", [head(0, "transfer-encoding: chunked\r\n\r\n")], "only Content-Length is supported"],
@@ -128,15 +128,15 @@ Deno.test("the server ends while connections are open", async () => {
 
 const OPTIONS: readonly (readonly [string, KmsEmulatorOptions, string])[] = [
   ["plain HTTP for others", { hostname: "0.0.0.0" }, "only on this machine"],
-  ["a region that is none", { region: "mars" }, "the region is not valid"],
-  ["an account that is none", { account: "1" }, "the account is not valid"],
-  ["a caller that is none", { caller: "alice" }, "not the ARN of a caller"],
+  ["an invalid region", { region: "mars" }, "the region is not valid"],
+  ["an invalid account", { account: "1" }, "the account is not valid"],
+  ["an invalid caller", { caller: "alice" }, "not the ARN of a caller"],
   [
     "a policy for a key that is not there",
     { policies: [{ key: "x", policy: policyFor([ZERO]) }] },
     "does not exist",
   ],
-  ["a policy that is none", { policies: [{ policy: "{" }] }, "Cannot read the key policy"],
+  ["an invalid policy", { policies: [{ policy: "{" }] }, "Cannot read the key policy"],
   ["an enclave around it", { nsmDevice: "/dev/null" }, "does not run in an enclave"],
 ];
 for (const [what, options, words] of OPTIONS) {

@@ -259,7 +259,7 @@ const CASES: readonly (readonly [string, string, Ailment, Status, RegExp])[] = [
     /E36/,
   ],
   ["enclave", "output that is no list", { programs: { "nitro-cli": { stdout: "{}" } } }, "fail", /no list/],
-  ["enclave", "output that is no JSON", { programs: { "nitro-cli": { stdout: "x" } } }, "fail", /JSON/],
+  ["enclave", "output that is not JSON", { programs: { "nitro-cli": { stdout: "x" } } }, "fail", /JSON/],
   ["enclave", "an entry without CID", enclaves({ State: "RUNNING" }), "fail", /EnclaveCID/],
   ["enclave", "a service on a host", onHost, "skipped", /not in an enclave/],
   ["debug-mode", "on", enclaves(DEBUGGED), "fail", /zeros.*--debug-mode/s],

@@ -404,7 +404,7 @@ const REPLIES: readonly (readonly [string, Record<string, unknown>])[] = [
   ["another enclave's id", { enclave_id: "2" }],
   ["a public key of 32 bytes", { public_key: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" }],
   ["no sealed key", { encrypted_private_key: undefined }],
-  ["an epoch that is none", { key_epoch: "1" }],
+  ["an invalid epoch", { key_epoch: "1" }],
   ["no boot id", { boot_id: undefined }],
 ];
 

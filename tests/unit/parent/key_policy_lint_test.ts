@@ -248,7 +248,7 @@ const CASES: readonly (readonly [string, readonly KeyPolicyStatement[], readonly
       allow(USE, { [SAME]: { ...onBuild(BUILD_A), "kms:RecipientAttestation:NitroTPMPCR7": [A] } }),
       guard,
     ], ["nitrotpm!"]],
-    ["a register that is none", [
+    ["an invalid register", [
       under(SAME, { "kms:RecipientAttestation:PCR32": [A] }),
     ], ["no-guard", "unknown-attestation-key!"]],
     ["a misspelt key", [
@@ -394,7 +394,7 @@ const CASES: readonly (readonly [string, readonly KeyPolicyStatement[], readonly
     ]],
     ["a Deny of PutKeyPolicy to all", [...whole, deny(["kms:Put*"])], ["deny-locks-out!"]],
     ["one Sid twice", [good, { ...allow(USE, attested), Sid: "Good" }, guard], ["duplicate-sid"]],
-    ["an action that is none", [...whole, allow(["kms:Decypt"])], ["unknown-action"]],
+    ["an invalid action", [...whole, allow(["kms:Decypt"])], ["unknown-action"]],
     ["material from outside", whole, ["external-origin"], withFacts({ origin: "EXTERNAL" })],
     ["a key store outside", whole, ["external-origin"], withFacts({ origin: "EXTERNAL_KEY_STORE" })],
     ["material of KMS's own", whole, [], withFacts({ origin: "AWS_KMS", multiRegion: false, grants: [] })],

@@ -128,7 +128,7 @@ for (const framing of FRAMINGS) {
     assertEquals([asked, metrics.snapshot()["incomplete"]?.error], [[], 1]);
   });
 
-  Deno.test(`${framing}: a document that is no object is answered invalid_json, and the next one served`, async () => {
+  Deno.test(`${framing}: a document that is not an object is answered invalid_json, and the next one served`, async () => {
     const { peer, served } = setup({ framing });
     peer.send(encodeMessage(framing, ["no", "object"]));
     peer.send({ n: 2 });

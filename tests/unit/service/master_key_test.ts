@@ -407,7 +407,7 @@ for (
     7,
   ]
 ) {
-  Deno.test(`a digest that is none is refused: ${String(digest).slice(0, 20)}`, async () => {
+  Deno.test(`an invalid digest is refused: ${String(digest).slice(0, 20)}`, async () => {
     const rig = await walletRig();
     await init(rig);
     const reply = await rig.ask({ type: "master_key.sign", digest });

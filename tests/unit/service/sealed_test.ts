@@ -63,7 +63,7 @@ const BAD_ATTEST: readonly (readonly [string, WireObject])[] = [
   ["no nonce", {}],
   ["a short nonce", { nonce: encodeBase64(new Uint8Array(15)) }],
   ["a nonce that the NSM would not take", { nonce: encodeBase64(new Uint8Array(513)) }],
-  ["a nonce that is no base64", { nonce: "%%%" }],
+  ["a nonce that is not base64", { nonce: "%%%" }],
   ["user data that is too long", { nonce: NONCE, user_data: encodeBase64(new Uint8Array(257)) }],
   ["user data that is no text", { nonce: NONCE, user_data: 7 }],
 ];

@@ -124,10 +124,10 @@ const REFUSALS: readonly (readonly [string, WireObject, string])[] = [
   ["process before configure", { type: "process", ciphertext: "00" }, "not_configured"],
   ["configure without credentials", { type: "configure", encrypted_tsk: "AAAA" }, "missing_fields"],
   ["configure without a key", { ...CONFIGURE, encrypted_tsk: undefined }, "missing_fields"],
-  ["configure with a key that is no base64", { ...CONFIGURE, encrypted_tsk: "***" }, "missing_fields"],
+  ["configure with a key that is not base64", { ...CONFIGURE, encrypted_tsk: "***" }, "missing_fields"],
   ["configure for another KMS key", { ...CONFIGURE, kms_key_id: "alias/mine" }, "key_not_allowed"],
   ["configure for another region", { ...CONFIGURE, region: "eu-west-1" }, "key_not_allowed"],
-  ["logs with a limit that is none", { type: "logs", limit: 0 }, "missing_fields"],
+  ["logs with an invalid limit", { type: "logs", limit: 0 }, "missing_fields"],
 ];
 for (const [what, request, code] of REFUSALS) {
   Deno.test(`${what} is answered ${code}`, async () => {
@@ -466,7 +466,7 @@ Deno.test("after a restart, an older wrapped session key is refused by a measure
 });
 
 for (const epoch of [-1, 1.5, "1", null, 2 ** 53]) {
-  Deno.test(`an epoch of ${JSON.stringify(epoch)} is none`, async () => {
+  Deno.test(`an epoch of ${JSON.stringify(epoch)} is refused`, async () => {
     const { ask, kms } = setup({ requireEpoch: true });
     assertEquals([(await ask({ ...CONFIGURE, epoch }))["msg"], kms.asked.length], ["missing_fields", 0]);
   });

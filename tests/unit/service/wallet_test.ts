@@ -234,7 +234,12 @@ const BAD_ROWS: readonly (readonly [string, WireObject, string, string])[] = [
     "invalid_payload",
     "address",
   ],
-  ["a sealed key that is no base64", { encryptedPrivateKey: "***" }, "missing_fields", "encryptedPrivateKey"],
+  [
+    "a sealed key that is not base64",
+    { encryptedPrivateKey: "***" },
+    "missing_fields",
+    "encryptedPrivateKey",
+  ],
   [
     "a sealed key of 59 bytes",
     { encryptedPrivateKey: encodeBase64(new Uint8Array(59)) },

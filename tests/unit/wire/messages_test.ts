@@ -59,7 +59,7 @@ Deno.test("bytes that are not UTF-8 are no request", () => {
   assertThrows(() => parseObject(new Uint8Array([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d])), WireError);
 });
 
-Deno.test("what an object inherits is no field of a request", () => {
+Deno.test("what an object inherits is not a field of a request", () => {
   const request = parseObject(encoder.encode('{"__proto__":{"type":"process"},"a":1}'));
   assertEquals([field(request, "type"), field(request, "constructor"), field(request, "toString")], [
     undefined,
