@@ -17,12 +17,8 @@ options:
 ${helpLines(COMMON_OPTIONS)}
 `;
 
-/** The lock files of programs that contain the workflow, each with an entry point. */
-const LOCKS: readonly (readonly [string, string])[] = [
-  ["enclave.lock", "main.ts"],
-  ["deno.lock", "scripts/dev.ts"],
-  ["tests/deno.lock", "main.ts"],
-];
+/** The lock files of programs that contain the workflow. */
+const LOCKS = ["enclave.lock", "deno.lock", "tests/deno.lock"] as const;
 /** Does not contain it, but every lock file lists the imports of deno.json, and a frozen one is refused when they differ. */
 const CTL = ["ctl.lock", "scripts/ctl.ts"] as const;
 const SPECIFIER = /^npm:((?:@[a-z0-9][a-z0-9._-]*\/)?[a-z0-9][a-z0-9._-]*)(?:@([^/\s]+))?$/;
@@ -68,11 +64,10 @@ async function main(argv: readonly string[]): Promise<number> {
   const specifier = `npm:${name}@${await resolve(wanted, name)}`;
   const config = await Deno.readTextFile("deno.json");
   await Deno.writeTextFile("deno.json", withImport(config, name, specifier));
-  for (const [lock, entry] of LOCKS) {
-    await deno(["cache", "--quiet", `--lock=${lock}`, "--frozen=false", entry, specifier]);
-  }
+  // The package alone: with an entry point, packages that are imported only for their types would be added as well.
+  for (const lock of LOCKS) await deno(["cache", "--quiet", `--lock=${lock}`, "--frozen=false", specifier]);
   await deno(["cache", "--quiet", `--lock=${CTL[0]}`, "--frozen=false", CTL[1]]);
-  console.log(`${specifier}: in deno.json, ${LOCKS.map(([lock]) => lock).join(", ")}`);
+  console.log(`${specifier}: in deno.json, ${[...LOCKS, CTL[0]].join(", ")}`);
   return EXIT.ok;
 }
 

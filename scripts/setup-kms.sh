@@ -50,7 +50,7 @@ make_key() {
     [[ $given =~ $arn ]] || usage_error "$given is not an IAM ARN, such as arn:aws:iam::111122223333:role/Name"
   done
   [[ ! -e $file ]] || die 1 "$file is there already: it names a key"
-  local create=("${ctl[@]}" kms create-key --region "$region" --json) key
+  local create=("${ctl[@]}" kms create-key --region "$region" --rotation --json) key
   if [[ -n $alias ]]; then create+=(--alias "$alias"); fi
   if $dry_run; then
     run "${create[@]}"

@@ -37,7 +37,8 @@ const HINTS: Readonly<Record<AttestationCode, string>> = {
   attestation_nonce: "Send a fresh nonce with each request, and compare with that one: this may be a replay.",
   attestation_user_data: "The document has other user data than expected: compare what was hashed.",
   attestation_public_key: "The enclave holds another key: do not encrypt to the one expected.",
-  attestation_pcr: "Compare with the measurements of the build (nitro-cli describe-eif): another image runs.",
+  attestation_pcr:
+    "Compare with the measurements of the build (denclavectl eif describe): another image runs.",
 };
 
 /** An attestation document was refused; `code` says by which check. */

@@ -46,7 +46,8 @@ export function describeFailure(failed: unknown): { readonly text: string; reado
     return { text: `denclave: internal error: ${messageOf(thrown)}${where}\n`, exitCode: EXIT.software };
   }
   const hint = thrown.hint === undefined ? "" : `\n${thrown.hint}`;
-  const isUsage = ["usage", "invalid_key_arn", "invalid_address", "invalid_endpoint", "invalid_config"]
-    .includes(thrown.code) || isMissingFile(thrown);
+  const isUsage =
+    ["usage", "tsk_exists", "invalid_key_arn", "invalid_address", "invalid_endpoint", "invalid_config"]
+      .includes(thrown.code) || isMissingFile(thrown);
   return { text: `denclave: ${thrown.message}${hint}\n`, exitCode: isUsage ? EXIT.usage : EXIT.unavailable };
 }

@@ -133,7 +133,7 @@ async function expectedBuilds(options: Options): Promise<readonly ExpectedPcrs[]
   const named = expectedPcrs(options);
   const builds: ExpectedPcrs[] = [];
   for (const file of options.list("measurements")) {
-    builds.push(...readMeasurements(await readInput(file)).map(pcrsOf));
+    builds.push(...readMeasurements(await readInput(file), file).map(pcrsOf));
   }
   for (const build of builds) {
     for (const [index, value] of Object.entries(named)) {

@@ -134,7 +134,7 @@ async function readTarget(options: Options, io: CtlIo): Promise<DoctorTarget> {
   const key = options.text("key");
   // The newest build is the last one of the policy file.
   const file = options.text("measurements");
-  const [measurements, ...more] = file === undefined ? [] : readMeasurements(await readInput(file));
+  const [measurements, ...more] = file === undefined ? [] : readMeasurements(await readInput(file), file);
   if (more.length > 0) throw new UsageError("--measurements must be of one image");
   return {
     address: enclaveAddress(options),

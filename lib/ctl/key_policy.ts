@@ -283,7 +283,9 @@ function pcrPairs(options: Options): ReadonlyMap<number, string> {
 /** The builds of the options: each measured image, with the role and under each instance that is given. */
 async function givenBuilds(options: Options): Promise<readonly Measurements[]> {
   const builds: Measurements[] = [];
-  for (const file of options.list("measurements")) builds.push(...readMeasurements(await readInput(file)));
+  for (const file of options.list("measurements")) {
+    builds.push(...readMeasurements(await readInput(file), file));
+  }
   const pcrs = pcrPairs(options);
   if (pcrs.size > 0) builds.push(measurementsOf(pcrs));
   if (builds.length === 0) throw new UsageError("Which build?", "Give -m <file>, or --pcr 0=…,1=…,2=….");

@@ -31,12 +31,17 @@ export interface RehearsalPart {
   readonly steps: readonly RehearsalStep[];
 }
 
+/** How the printed commands start Deno: npx keeps it in a folder of its own, which is not on the PATH of another terminal. */
+export function denoCommand(execPath: string): string {
+  return execPath.includes("/_npx/") ? `npx --yes deno@${Deno.version.deno}` : "deno";
+}
+
 /** The parts, in order: a later one needs what an earlier one made. */
 export function rehearsalParts(
   { folder, keyArn, enclaves, nonce }: RehearsalPlace,
 ): readonly RehearsalPart[] {
   const [first, next] = enclaves;
-  const ctl = (rest: string) => `deno task --quiet ctl ${rest}`;
+  const ctl = (rest: string) => `${denoCommand(Deno.execPath())} task --quiet ctl ${rest}`;
   const as = (role: string, rest: string) => `env $(cat ${folder}/${role}.env) ${ctl(rest)}`;
   const root = `--root ${folder}/nsm-root.pem`;
   const build = (number: number) => `-m ${folder}/build-${number}.json`;
@@ -136,7 +141,7 @@ export function rehearsalParts(
           command: as("admin", `policy rollover ${policy} ${build(2)} > ${folder}/both.json`),
         },
         {
-          says: "see what changes, and make the change",
+          says: "make the change; without --yes it is only shown",
           command: as("admin", `policy apply ${folder}/both.json ${policy} --yes`),
         },
         { says: "the next build signs with the same account", command: sign(next) },

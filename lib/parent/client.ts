@@ -47,7 +47,8 @@ export class ServiceError extends EnclaveError {
   constructor(reply: WireObject) {
     const code = typeof reply["msg"] === "string" ? reply["msg"] : "unknown";
     const details = typeof reply["details"] === "string" ? reply["details"] : "";
-    super(`The service answered ${code}${details === "" ? "" : `: ${details}`}`, { code });
+    const own = typeof reply["code"] === "string" ? ` (${reply["code"]})` : "";
+    super(`The service answered ${code}${own}${details === "" ? "" : `: ${details}`}`, { code });
     this.reply = reply;
   }
 }

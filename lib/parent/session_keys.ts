@@ -57,7 +57,7 @@ export function fingerprint(key: SecretBytes): string {
 /**
  * Makes a session key, writes it to a file that must not exist, and wraps it. When KMS refuses, the file is removed again.
  *
- * @throws {EnclaveError} `tsk_file` when the file exists or cannot be written; the wrapper's errors.
+ * @throws {EnclaveError} `tsk_exists`, or `tsk_file` when the file cannot be written; the wrapper's errors.
  */
 export async function createSessionKey(
   file: string,
@@ -71,7 +71,7 @@ export async function createSessionKey(
     // Remove a partly written key, for example when the disk is full.
     if (!(thrown instanceof Deno.errors.AlreadyExists)) await Deno.remove(file).catch(() => {});
     throw new EnclaveError(`Cannot write ${file}: ${messageOf(thrown)}`, {
-      code: "tsk_file",
+      code: thrown instanceof Deno.errors.AlreadyExists ? "tsk_exists" : "tsk_file",
       hint: thrown instanceof Deno.errors.AlreadyExists
         ? "A session key is never overwritten: name another file, or wrap the existing key with tsk wrap."
         : "Name a file that does not exist yet, in an existing folder that you may write to.",

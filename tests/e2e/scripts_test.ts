@@ -94,7 +94,7 @@ const DRY_RUNS: readonly (readonly [(typeof NAMES)[number], readonly string[], r
     "nitro-cli describe-eif --eif-path /x/e.eif > /x/e.json",
   ]],
   ["setup-kms", ["key", "--region", "us-east-1", "--parent", PARENT, "--admin", ROOT, "--alias", "x"], [
-    "deno task --quiet ctl kms create-key --region us-east-1 --json --alias x",
+    "deno task --quiet ctl kms create-key --region us-east-1 --rotation --json --alias x",
     `deno task --quiet ctl policy init -k arn:aws:kms:us-east-1:111122223333:key/the-new-one --parent ${PARENT} --admin ${ROOT} --file /tmp/denclave-policy.yaml`,
   ]],
   ["setup-kms", ["policy", "--yes"], [

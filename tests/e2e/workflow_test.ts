@@ -1,5 +1,6 @@
 /** Workflows that misbehave leave the service serving and the key in place; those that hold its thread end it as documented. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { ServiceError } from "../../lib/parent/client.ts";
 import { WorkflowRig } from "../helpers/workflow_rig.ts";
 
 const MAIN = "tests/helpers/workflow_main.ts";
@@ -35,12 +36,16 @@ Deno.test("workflows that misbehave leave the service serving and the key in pla
     assertEquals(await rig.ask("was aborted"), "true");
   });
   await t.step("refuses: code and text reach the client", async () => {
-    const { msg, code, details } = await rig.request("refuses");
-    assertEquals([msg, code, details], [
+    const reply = await rig.request("refuses");
+    assertEquals([reply["msg"], reply["code"], reply["details"]], [
       "workflow_failed",
       "order.too_large",
       "Orders have at most 10 lines",
     ]);
+    assertEquals(
+      new ServiceError(reply).message,
+      "The service answered workflow_failed (order.too_large): Orders have at most 10 lines",
+    );
   });
   const health = await rig.health();
   assertEquals([health["configured"], health["configured_at"]], [true, configuredAt]);

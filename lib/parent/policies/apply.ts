@@ -53,7 +53,7 @@ export async function planChange(
     throw new PolicyError(`Refused to apply the policy: ${reason}`, {
       code: "locks_out",
       hint:
-        "Make the change as an administrator whom the new policy allows kms:PutKeyPolicy without a condition, or add one: --admin.",
+        "Make the change as an administrator whom the new policy allows kms:PutKeyPolicy without a condition, or add yours to administrators in the policy file (without one: --admin of policy render).",
     });
   }
   const lint = lintKeyPolicy(after, { ...options, facts: await keyFacts(admin) });

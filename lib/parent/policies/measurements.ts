@@ -109,19 +109,20 @@ export function parseMeasurements(input: unknown): Measurements {
 /**
  * Reads measurements from a tool's output: of one image, or of several (a list).
  *
+ * @param what names the text in errors
  * @throws {PolicyError} `measurements_invalid`
  */
-export function readMeasurements(json: string): readonly Measurements[] {
+export function readMeasurements(json: string, what = "the measurements"): readonly Measurements[] {
   if (json.length > MAX_TEXT) {
-    throw invalid("Cannot read the measurements: too long", `At most ${MAX_TEXT} characters.`);
+    throw invalid(`Cannot read ${what}: too long`, `At most ${MAX_TEXT} characters.`);
   }
   let input: unknown;
   try {
     input = JSON.parse(json);
   } catch (thrown) {
     throw invalid(
-      `Cannot read the measurements: ${messageOf(thrown)}`,
-      "It must be the JSON that nitro-cli describe-eif prints.",
+      `Cannot read ${what}: ${messageOf(thrown)}`,
+      "It must be the JSON that denclavectl eif describe --json or nitro-cli describe-eif prints.",
       thrown,
     );
   }

@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { decodeBase64, decodeHex } from "@std/encoding";
 import { Credentials } from "../../../lib/aws/credentials.ts";
+import { describeFailure } from "../../../lib/cli/failure.ts";
 import { parseOptions } from "../../../lib/cli/options.ts";
 import { readServeConfig, SERVE_OPTIONS } from "../../../lib/cli/serve.ts";
 import type { CtlIo } from "../../../lib/ctl/io.ts";
@@ -74,6 +75,7 @@ Deno.test("a session key's file is never overwritten, and the key in it stays", 
   const before = await Deno.readTextFile(file);
   const refused = await assertRejects(() => tsk("create", ["--tsk-file", file], kms), EnclaveError, file);
   assertMatch(refused.hint ?? "", /never overwritten/);
+  assertEquals(describeFailure(refused).exitCode, 2);
   assertEquals(await Deno.readTextFile(file), before);
 });
 

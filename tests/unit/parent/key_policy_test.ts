@@ -358,6 +358,10 @@ Deno.test("measurements are read from what nitro-cli prints, of one image or sev
   ]);
 });
 
+Deno.test("an error about measurements names their file", () => {
+  refused(() => readMeasurements("", "build/enclave.json"), "measurements_invalid", "build/enclave.json");
+});
+
 const MEASUREMENTS: readonly (readonly [string, string, string])[] = [
   ["no JSON", "x", "Cannot read"],
   ["no measurements", "{}", "Cannot find"],
