@@ -135,7 +135,7 @@ export interface BuildRecord {
   /** The version that bundled and compiled. */
   readonly deno: string;
   readonly bundle_sha256: string;
-  /** Of the repository; null where it is none, or git is missing. */
+  /** The commit of the repository; null outside a repository, or without git. */
   readonly git_commit: string | null;
   /** Whether the work tree had changes that the commit does not have. */
   readonly dirty: boolean | null;

@@ -1,4 +1,4 @@
-# Not run in this repository: read the plan before you apply it.
+# Not run in this repository: check the output of `terraform plan` before you apply it.
 terraform {
   required_version = ">= 1.5"
   required_providers {

@@ -13,7 +13,7 @@ export function toPem(label: string, der: Uint8Array): string {
   }\n-----END ${label}-----\n`;
 }
 
-/** DER of the first block with this label. @throws {SyntaxError} when there is none. */
+/** DER of the first block with this label. @throws {SyntaxError} without such a block. */
 export function fromPem(label: string, pem: string): Uint8Array<ArrayBuffer> {
   const [, base64] =
     new RegExp(`-----BEGIN ${label}-----([A-Za-z0-9+/=\\s]+)-----END ${label}-----`).exec(pem) ?? [];

@@ -7,21 +7,13 @@
  * @module
  */
 import { EnclaveError, messageOf } from "../errors.ts";
+import { readIfThere } from "../files.ts";
 import { X509Certificate } from "./deps/x509.ts";
 import { fromPem, toPem } from "./pem.ts";
 import { makeSimulatedRoot, type SimulatedRoot } from "./simulated.ts";
 
 const ES384 = { name: "ECDSA", namedCurve: "P-384", hash: "SHA-384" } as const;
 const PROBE = new Uint8Array(32);
-
-async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (thrown) {
-    if (thrown instanceof Deno.errors.NotFound) return undefined;
-    throw thrown;
-  }
-}
 
 /**
  * Opens the root in `<file>` and `<file>.key`, or makes it if neither exists.

@@ -53,7 +53,7 @@ export interface KernelPlan {
 /** What an image is made of. */
 export interface BuildPlan {
   readonly output: string;
-  /** Its file, or what chooses one for the architecture that the plan or the program says. */
+  /** The kernel file, or a function that chooses one for the image's architecture. */
   readonly kernel: string | ((architecture: Architecture) => Promise<KernelPlan>);
   readonly commandLine: string;
   /** Existing ramdisk files, or what to make two ramdisks from. */

@@ -64,7 +64,7 @@ export class LocalKms implements Kms {
   }
 
   /**
-   * Opens it with the keys of the file, if there is one, and makes a key if there is none.
+   * Opens the local KMS with the keys of the file, if it exists. Without any keys, makes one.
    *
    * @throws {EnclaveError} `local_kms_refused` in an enclave, `local_kms_file` when the file cannot be used.
    */

@@ -18,6 +18,7 @@ import {
 } from "../attestation/deps/x509.ts";
 import { fromPem, toPem } from "../attestation/pem.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
+import { readIfThere } from "../files.ts";
 
 const P256 = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 const DAY_MS = 24 * 3_600_000;
@@ -63,7 +64,7 @@ function folderError(folder: string, what: string, cause?: unknown): EnclaveErro
 }
 
 /**
- * Makes a server's certificate under the folder's CA, which is also made if there is none.
+ * Makes a server's certificate under the folder's CA. Makes the CA as well if the folder has none.
  *
  * @throws {EnclaveError} `kms_emulator_tls`
  */
@@ -103,15 +104,6 @@ export async function serverCertificate(options: ServerCertificateOptions): Prom
 
 function isAddress(name: string): boolean {
   return name.includes(":") || /^[0-9]+(\.[0-9]+){3}$/.test(name);
-}
-
-async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (thrown) {
-    if (thrown instanceof Deno.errors.NotFound) return undefined;
-    throw thrown;
-  }
 }
 
 async function readCa(folder: string): Promise<Ca | undefined> {

@@ -181,7 +181,7 @@ export class KmsService {
       case "ListAliases":
         return this.#listAliases(call);
       case "ListGrants":
-        // CreateGrant is not supported, so there are none.
+        // CreateGrant is not supported, so a key has no grants.
         return this.#authorisedKey(call) && { Grants: [], Truncated: false };
       case "EnableKeyRotation":
         this.#authorisedKey(call).rotation = true;

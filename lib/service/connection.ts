@@ -134,7 +134,7 @@ export class Connection {
     }
   }
 
-  /** Lets the request in progress end, then closes; closes immediately when there is none. */
+  /** Lets a request in progress end, then closes; when idle, closes immediately. */
   stop(): void {
     this.#stopping = true;
     if (this.#phase !== "handling" && this.#phase !== "writing") this.close();

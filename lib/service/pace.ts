@@ -14,7 +14,7 @@ export const NEVER: AbortSignal = new AbortController().signal;
 /** Keeps an action from taking effect after its request was answered `timeout`. @throws {EnclaveError} `abandoned` */
 export function checkWaitedFor(signal: AbortSignal): void {
   if (!signal.aborted) return;
-  throw new EnclaveError("Nobody waits for this any more", { code: "abandoned" });
+  throw new EnclaveError("The client no longer waits for the reply", { code: "abandoned" });
 }
 
 /** Makes a function to await between short steps. @throws {EnclaveError} `abandoned` */

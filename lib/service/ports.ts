@@ -27,6 +27,3 @@ export interface EntropySource {
   /** The kernel's generator of hardware randomness, from `/sys/class/misc/hw_random/rng_current`; undefined when that names none. */
   readonly kernelGenerator: string | undefined;
 }
-
-/** An unknown source. */
-export const UNKNOWN_ENTROPY: EntropySource = { kernelGenerator: undefined };

@@ -89,7 +89,7 @@ export class SealedKeys implements AsyncDisposable {
     this.#options = options;
   }
 
-  /** The pair that clients should seal for; made if there is none or it has expired. @throws {WireError} */
+  /** The key pair that clients should seal for. Makes a new one when the newest has expired, and at first use. @throws {WireError} */
   async current(): Promise<ServiceKey> {
     const [newest] = this.#held;
     if (newest !== undefined && this.#age(newest) < KEY_LIFE_MS) return newest;
