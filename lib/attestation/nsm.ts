@@ -12,7 +12,7 @@ import {
   type NsmDeviceOptions,
 } from "../../ffi/nsm.ts";
 import { EnclaveError } from "../errors.ts";
-import { asBytes, decodeStrict } from "../cose/cbor.ts";
+import { asBytes, decodeCbor } from "../cose/cbor.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -184,7 +184,7 @@ class DeviceNsm implements Nsm {
     const response = this.#device.request(bytes);
     let answer: unknown;
     try {
-      answer = decodeStrict(response, { maxBytes: NSM_RESPONSE_MAX_LENGTH, maxDepth: MAX_DEPTH });
+      answer = decodeCbor(response, { maxBytes: NSM_RESPONSE_MAX_LENGTH, maxDepth: MAX_DEPTH });
     } catch (thrown) {
       throw new NsmError(`Cannot read the NSM's answer to ${variant}`, undefined, thrown);
     }

@@ -6,7 +6,7 @@
  * @module
  */
 import { encodeHex } from "@std/encoding";
-import { asBytes, decodeStrict } from "../cose/cbor.ts";
+import { asBytes, decodeCbor } from "../cose/cbor.ts";
 import { MAX_DOCUMENT_LENGTH } from "./cose.ts";
 import { AttestationError } from "./errors.ts";
 
@@ -60,7 +60,7 @@ function malformed(what: string, cause?: unknown): AttestationError {
 export function parsePayload(payload: Uint8Array): AttestationDocument {
   let fields: unknown;
   try {
-    fields = decodeStrict(payload, { maxBytes: MAX_DOCUMENT_LENGTH, maxDepth: MAX_DEPTH });
+    fields = decodeCbor(payload, { maxBytes: MAX_DOCUMENT_LENGTH, maxDepth: MAX_DEPTH });
   } catch (thrown) {
     throw malformed(
       `its payload is not CBOR as it should be: ${thrown instanceof Error ? thrown.message : ""}`,

@@ -7,23 +7,24 @@
  * @module
  */
 import { encode } from "cborg";
-import { equalBytes } from "../bytes.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
-import { asBytes, decodeStrict } from "./cbor.ts";
+import { asBytes, decodeCbor } from "./cbor.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** The algorithms: hash, bytes of a signature (r ‖ s), and the protected header {1: algorithm}. */
+/** The algorithms: hash, bytes of a signature (r ‖ s), and COSE's number. */
 const ALGORITHMS = {
-  ES256: { hash: "SHA-256", length: 64, header: new Uint8Array([0xa1, 0x01, 0x26]) },
-  ES384: { hash: "SHA-384", length: 96, header: new Uint8Array([0xa1, 0x01, 0x38, 0x22]) },
-  ES512: { hash: "SHA-512", length: 132, header: new Uint8Array([0xa1, 0x01, 0x38, 0x23]) },
+  ES256: { hash: "SHA-256", length: 64, number: -7 },
+  ES384: { hash: "SHA-384", length: 96, number: -35 },
+  ES512: { hash: "SHA-512", length: 132, number: -36 },
 } as const;
 
 /** An algorithm, by COSE's name. */
 export type CoseAlgorithm = keyof typeof ALGORITHMS;
 
-const TAG_18 = 0xd2;
+const TAG = 18;
+/** The label of the algorithm in a header. */
+const ALGORITHM = 1;
 const PARTS = 4;
 const MAX_DEPTH = 2;
 
@@ -47,6 +48,8 @@ export class CoseError extends EnclaveError {
 /** A signed message whose signature is not yet verified. */
 export interface Sign1 {
   readonly algorithm: CoseAlgorithm;
+  /** The protected header, as it was encoded: the signature covers these bytes. */
+  readonly header: Bytes;
   /** What is signed. */
   readonly payload: Bytes;
   /** r ‖ s. */
@@ -59,8 +62,18 @@ export interface ParsedSign1 extends Sign1 {
   readonly unprotected: ReadonlyMap<unknown, unknown>;
 }
 
+/** Whether a protected header says the algorithm, and that alone. */
+function isHeaderOf(algorithm: CoseAlgorithm, header: Bytes): boolean {
+  try {
+    const map = decodeCbor(header, { maxBytes: header.length, maxDepth: 1 });
+    return map instanceof Map && map.size === 1 && map.get(ALGORITHM) === ALGORITHMS[algorithm].number;
+  } catch {
+    return false;
+  }
+}
+
 /**
- * Parses a message.
+ * Parses a message, in any encoding that RFC 8949 allows: signed bytes are kept as they are.
  *
  * @param algorithm the only content that its protected header may have
  * @throws {CoseError} `cose_malformed`, `cose_algorithm`
@@ -69,11 +82,10 @@ export function parseSign1(
   bytes: Uint8Array,
   { algorithm, maxBytes }: { readonly algorithm: CoseAlgorithm; readonly maxBytes: number },
 ): ParsedSign1 {
-  const { header, length } = ALGORITHMS[algorithm];
-  const untagged = bytes[0] === TAG_18 ? bytes.subarray(1) : bytes;
+  const { length } = ALGORITHMS[algorithm];
   let parts: unknown;
   try {
-    parts = decodeStrict(untagged, { maxBytes, maxDepth: MAX_DEPTH });
+    parts = decodeCbor(bytes, { maxBytes, maxDepth: MAX_DEPTH, tag: TAG });
   } catch (thrown) {
     throw new CoseError("cose_malformed", `it is not the CBOR of a COSE_Sign1: ${messageOf(thrown)}`, thrown);
   }
@@ -81,8 +93,8 @@ export function parseSign1(
     throw new CoseError("cose_malformed", `it is not a COSE_Sign1, an array of ${PARTS}`);
   }
   const [signed, unprotected, body, last] = parts as readonly unknown[];
-  const protectedHeader = asBytes(signed, 0, maxBytes);
-  if (protectedHeader === undefined || !equalBytes(protectedHeader, header)) {
+  const header = asBytes(signed, 0, maxBytes);
+  if (header === undefined || !isHeaderOf(algorithm, header)) {
     throw new CoseError("cose_algorithm", `its protected header does not say ${algorithm}, and that alone`);
   }
   if (!(unprotected instanceof Map)) {
@@ -94,7 +106,7 @@ export function parseSign1(
   if (signature === undefined) {
     throw new CoseError("cose_malformed", `its signature does not have ${length} bytes`);
   }
-  return { algorithm, unprotected, payload, signature };
+  return { algorithm, header, unprotected, payload, signature };
 }
 
 /** What is signed in place of the payload: RFC 9052, section 4.4. */
@@ -103,8 +115,11 @@ function sigStructure(header: Bytes, payload: Bytes): Bytes {
 }
 
 /** Whether the message is signed by the key. */
-export function verifySign1({ algorithm, payload, signature }: Sign1, key: CryptoKey): Promise<boolean> {
-  const { hash, header } = ALGORITHMS[algorithm];
+export function verifySign1(
+  { algorithm, header, payload, signature }: Sign1,
+  key: CryptoKey,
+): Promise<boolean> {
+  const { hash } = ALGORITHMS[algorithm];
   return crypto.subtle.verify({ name: "ECDSA", hash }, key, signature, sigStructure(header, payload));
 }
 
@@ -113,7 +128,8 @@ export async function signSign1(
   payload: Bytes,
   { algorithm, key }: { readonly algorithm: CoseAlgorithm; readonly key: CryptoKey },
 ): Promise<Bytes> {
-  const { hash, header } = ALGORITHMS[algorithm];
+  const { hash, number } = ALGORITHMS[algorithm];
+  const header = new Uint8Array(encode(new Map([[ALGORITHM, number]])));
   const signature = await crypto.subtle.sign({ name: "ECDSA", hash }, key, sigStructure(header, payload));
   return new Uint8Array(encode([header, new Map(), payload, new Uint8Array(signature)]));
 }

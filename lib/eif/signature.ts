@@ -9,7 +9,7 @@ import { createPrivateKey, createPublicKey, type KeyObject } from "node:crypto";
 import { decodeHex } from "@std/encoding";
 import { encode } from "cborg";
 import { equalBytes } from "../bytes.ts";
-import { decodeStrict } from "../cose/cbor.ts";
+import { decodeCbor } from "../cose/cbor.ts";
 import {
   type CoseAlgorithm,
   CoseError,
@@ -172,7 +172,7 @@ export function decodeSignature(bytes: Uint8Array, name: string): EifSignature {
   let pem: Bytes;
   let cose: Bytes;
   try {
-    const parts = decodeStrict(bytes, { maxBytes: MAX_SIGNATURE_LENGTH, maxDepth: 3 });
+    const parts = decodeCbor(bytes, { maxBytes: MAX_SIGNATURE_LENGTH, maxDepth: 3 });
     if (!Array.isArray(parts) || parts.length !== 1 || !(parts[0] instanceof Map)) {
       throw new SyntaxError("it is not an array of one map");
     }

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { asBytes, decodeStrict } from "../cose/cbor.ts";
+import { asBytes, decodeCbor } from "../cose/cbor.ts";
 import { equalBytes } from "../bytes.ts";
 import { type TrustedAttestation, verifyDocument } from "../attestation/document.ts";
 import { AttestationError } from "../attestation/errors.ts";
@@ -63,7 +63,7 @@ function saidOf(
 ): Pick<AttestedKey, "from" | "configuration" | "previous"> {
   let map: unknown;
   try {
-    map = userData === undefined ? undefined : decodeStrict(userData, USER_DATA_LIMITS);
+    map = userData === undefined ? undefined : decodeCbor(userData, USER_DATA_LIMITS);
   } catch (thrown) {
     throw new AttestationError("attestation_user_data", "what it says of a key cannot be read", thrown);
   }

@@ -42,15 +42,21 @@ export interface Forged {
 
 const P384: EcKeyGenParams = { name: "ECDSA", namedCurve: "P-384" };
 
+function writeShortest(payload: ReadonlyMap<string, unknown>, key: CryptoKey): Promise<Bytes> {
+  return signSign1(new Uint8Array(encode(payload)), key);
+}
+
 /**
  * A document, whose chain is root, CA, CA, leaf.
  *
  * @param unusual by place in the chain, 0 to 3
  * @param fields of the payload
+ * @param write signs and encodes the payload; by default as signSign1, in the shortest form
  */
 export async function forge(
   unusual: Readonly<Partial<Record<0 | 1 | 2 | 3, Unusual>>> = {},
   fields: Readonly<Record<string, unknown>> = {},
+  write: (payload: ReadonlyMap<string, unknown>, key: CryptoKey) => Promise<Bytes> = writeShortest,
 ): Promise<Forged> {
   const at = new Date(1_700_000_000_000);
   const chain: Bytes[] = [];
@@ -101,5 +107,5 @@ export async function forge(
     ? issuer?.key
     : (await crypto.subtle.generateKey(P384, false, ["sign", "verify"])).privateKey;
   if (chain[0] === undefined || signer === undefined) throw new Error("no chain was made");
-  return { root: chain[0], document: await signSign1(new Uint8Array(encode(payload)), signer), at };
+  return { root: chain[0], document: await write(payload, signer), at };
 }

@@ -12,13 +12,18 @@ export interface RealDocument {
   readonly at: Date;
 }
 
-/** The real documents: one of a production enclave, one of an enclave in debug mode. */
+/** The real documents, of production enclaves and of enclaves in debug mode. AWS writes the payload as a map of indefinite length since 2025. */
 export interface RealDocuments {
   readonly production: RealDocument;
   readonly debug: RealDocument;
+  readonly production2025: RealDocument;
+  readonly debug2025: RealDocument;
   /** PEM, as AWS publishes it. */
   readonly root: string;
 }
+
+/** The names of the documents. */
+export const REAL_DOCUMENTS = ["production", "debug", "production2025", "debug2025"] as const;
 
 /** Reads them, if the folder is there. */
 export function realDocuments(): RealDocuments | undefined {
@@ -27,6 +32,8 @@ export function realDocuments(): RealDocuments | undefined {
     return {
       production: { bytes: read("real-1.bin"), at: new Date(1_665_651_482_136) },
       debug: { bytes: read("real-debug.bin"), at: new Date(1_665_582_606_081) },
+      production2025: { bytes: read("real-2025-12.bin"), at: new Date(1_766_678_659_346) },
+      debug2025: { bytes: read("real-2025-08-debug.bin"), at: new Date(1_755_506_509_491) },
       root: new TextDecoder().decode(read("aws-nitro-root-g1.pem")),
     };
   } catch (thrown) {

@@ -1,16 +1,18 @@
 /** Arbitrary bytes as a document are refused with the verifier's own error, and never make it hang or crash. */
-import { assert, assertEquals } from "@std/assert";
-import { encode } from "cborg";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { decode, encode } from "cborg";
 import fc from "fast-check";
-import { decodeStrict } from "../../../lib/cose/cbor.ts";
+import { decodeCbor } from "../../../lib/cose/cbor.ts";
 import { parseSign1, signSign1 } from "../../../lib/attestation/cose.ts";
 import { AttestationError } from "../../../lib/attestation/errors.ts";
 import { parsePayload } from "../../../lib/attestation/payload.ts";
 import { verifyDocumentUnder } from "../../../lib/attestation/verify.ts";
+import { type Choose, encodeForm } from "../../helpers/cbor_forms.ts";
 import { forge } from "../../helpers/forged_documents.ts";
 import { runs } from "../../helpers/effort.ts";
 
 const LIMITS = { maxBytes: 16 * 1024, maxDepth: 8 };
+const IN_ORDER = { mapSorter: () => 0 } as const;
 
 /** Bytes that are CBOR more often than chance has it. */
 const almostCbor = fc.oneof(
@@ -59,19 +61,74 @@ Deno.test("any bytes are a message and a payload, or are refused as none", () =>
   );
 });
 
-Deno.test("what strict CBOR takes is the shortest form of itself", () => {
+Deno.test("what is read as CBOR, another decoder reads the same, and its shortest form too", () => {
   fc.assert(
     fc.property(almostCbor, (bytes) => {
       let value: unknown;
       try {
-        value = decodeStrict(bytes, LIMITS);
+        value = decodeCbor(bytes, LIMITS);
       } catch (thrown) {
         assert(thrown instanceof SyntaxError, String(thrown));
         return;
       }
-      assertEquals(new Uint8Array(encode(value, { mapSorter: () => 0 })), new Uint8Array(bytes));
+      assertEquals(decode(bytes, { useMaps: true, rejectDuplicateMapKeys: true }), value);
+      assertEquals(decodeCbor(encode(value, IN_ORDER), LIMITS), value);
     }),
     runs(5_000),
+  );
+});
+
+const integer = fc.oneof(
+  fc.integer({ min: -300, max: 300 }),
+  fc.maxSafeInteger(),
+  fc.bigInt({ min: -(2n ** 64n), max: 2n ** 64n - 1n }).map((value) =>
+    Number.isSafeInteger(Number(value)) ? Number(value) : value
+  ),
+);
+const { value: anyValue } = fc.letrec<{ value: unknown; leaf: unknown; list: unknown; map: unknown }>(
+  (tie) => ({
+    value: fc.oneof({ maxDepth: 4, withCrossShrink: true }, tie("leaf"), tie("list"), tie("map")),
+    leaf: fc.oneof(
+      integer,
+      fc.string({ unit: "binary" }),
+      fc.uint8Array({ maxLength: 40 }),
+      fc.boolean(),
+      fc.constant(null),
+    ),
+    list: fc.array(tie("value"), { maxLength: 30 }),
+    map: fc.array(fc.tuple(fc.oneof(fc.string({ unit: "binary" }), integer), tie("value")), { maxLength: 30 })
+      .map((pairs) => new Map(pairs)),
+  }),
+);
+/** Picks encodings by a list of numbers, over and over. */
+const chooser = fc.array(fc.nat(), { minLength: 1, maxLength: 40 }).map((numbers): Choose => {
+  let at = 0;
+  return (below) => (numbers[at++ % numbers.length] ?? 0) % below;
+});
+
+Deno.test("a value reads the same in every encoding, of definite or indefinite lengths, with heads of any width", () => {
+  fc.assert(
+    fc.property(anyValue, chooser, (value, choose) => {
+      const limits = { maxBytes: 1 << 20, maxDepth: 8 };
+      const shortest = new Uint8Array(encode(value, IN_ORDER));
+      assertEquals(decodeCbor(shortest, limits), value);
+      const found = decodeCbor(encodeForm(value, choose), limits);
+      assertEquals(found, value);
+      assertEquals(new Uint8Array(encode(found, IN_ORDER)), shortest);
+    }),
+    runs(2_000),
+  );
+});
+
+Deno.test("an encoding that is cut off anywhere, or goes on after its end, is refused", () => {
+  fc.assert(
+    fc.property(anyValue, chooser, fc.nat(), (value, choose, place) => {
+      const bytes = encodeForm(value, choose);
+      const limits = { maxBytes: 1 << 20, maxDepth: 8 };
+      assertThrows(() => decodeCbor(bytes.subarray(0, place % bytes.length), limits), SyntaxError, "cut off");
+      assertThrows(() => decodeCbor(new Uint8Array([...bytes, 0xff]), limits), SyntaxError, "follow its end");
+    }),
+    runs(1_000),
   );
 });
 
@@ -80,7 +137,7 @@ Deno.test("lists in one another, however deep, are refused without a fall throug
     const bytes = new Uint8Array(depth).fill(head);
     let message = "";
     try {
-      decodeStrict(bytes, LIMITS);
+      decodeCbor(bytes, LIMITS);
     } catch (thrown) {
       message = String(thrown);
     }

@@ -15,6 +15,7 @@ import { NsmError } from "../../../lib/attestation/nsm.ts";
 import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
 import { verifyDocumentUnder } from "../../../lib/attestation/verify.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
+import { type Choose, encodeForm, INDEFINITE, WIDEST } from "../../helpers/cbor_forms.ts";
 import { forge, type Unusual } from "../../helpers/forged_documents.ts";
 import { realDocuments } from "../../helpers/vectors.ts";
 
@@ -25,6 +26,25 @@ Deno.test("a chain of two CA certificates below its root is followed", async () 
   const found = await verifyDocumentUnder(root, document, { at });
   assertEquals([found.moduleId, found.timestamp, found.publicKey], ["i-forged", at, undefined]);
 });
+
+/** Signs as RFC 9052 says, over the header's own bytes, with every part in another encoding. */
+const writeIn = (choose: Choose) => async (payload: ReadonlyMap<string, unknown>, key: CryptoKey) => {
+  const [header, body] = [encodeForm(new Map([[1, -35]]), choose), encodeForm(payload, choose)];
+  const signed = new Uint8Array(encode(["Signature1", header, new Uint8Array(0), body]));
+  const signature = new Uint8Array(await crypto.subtle.sign({ name: "ECDSA", hash: "SHA-384" }, key, signed));
+  return encodeForm([header, new Map(), body, signature], choose);
+};
+for (
+  const [what, choose] of [["of indefinite lengths", INDEFINITE], ["with the widest heads", WIDEST]] as const
+) {
+  Deno.test(`a document in an encoding ${what}, in all of its parts, is verified`, async () => {
+    const { root, document, at } = await forge({}, {}, writeIn(choose));
+    for (const tag of [[], [0xd2], [0xd9, 0, 18]]) {
+      const found = await verifyDocumentUnder(root, new Uint8Array([...tag, ...document]), { at });
+      assertEquals([found.moduleId, found.timestamp], ["i-forged", at]);
+    }
+  });
+}
 
 const T = 1_700_000_000_000;
 const unknownExtension = (critical: boolean) => new Extension("1.2.3.4", critical, new Uint8Array([5, 0]));

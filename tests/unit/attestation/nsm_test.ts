@@ -3,6 +3,7 @@ import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { encodeHex } from "@std/encoding";
 import { encode } from "cborg";
 import { type Nsm, NSM_ERROR_NAMES, NsmError, openNsm } from "../../../lib/attestation/nsm.ts";
+import { encodeForm, INDEFINITE, WIDEST } from "../../helpers/cbor_forms.ts";
 import { MockNsm } from "../../helpers/mock_nsm.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -104,15 +105,24 @@ for (const [what, call, request, answer, expected] of CALLS) {
     assertEquals(await call(nsm), expected);
     assertEquals(requests.map(encodeHex), [request]);
   });
+  Deno.test(`where ${what}, the answer may be in any encoding`, async () => {
+    for (const choose of [INDEFINITE, WIDEST]) {
+      const { nsm } = answering(encodeForm(answer, choose));
+      using _ = nsm;
+      assertEquals(await call(nsm), expected);
+    }
+  });
 }
 
 for (const name of [...NSM_ERROR_NAMES, "Surprise"] as const) {
   Deno.test(`a refusal of the module, ${name}, comes by its name, with a remedy`, async () => {
-    const { nsm } = answering(encode({ Error: name }));
-    using _ = nsm;
-    const error = await assertRejects(() => nsm.attest(), NsmError, `refused Attestation: "${name}"`);
-    assertEquals([error.code, error.nsm], ["nsm_refused", name === "Surprise" ? "Unknown" : name]);
-    assertMatch(error.hint ?? "", /\w/);
+    for (const response of [encode({ Error: name }), encodeForm({ Error: name }, INDEFINITE)]) {
+      const { nsm } = answering(response);
+      using _ = nsm;
+      const error = await assertRejects(() => nsm.attest(), NsmError, `refused Attestation: "${name}"`);
+      assertEquals([error.code, error.nsm], ["nsm_refused", name === "Surprise" ? "Unknown" : name]);
+      assertMatch(error.hint ?? "", /\w/);
+    }
   });
 }
 
@@ -128,7 +138,15 @@ const NO_ANSWERS: readonly (readonly [string, Uint8Array])[] = [
   ["two variants at once", encode({ DescribePCR: { lock: true, data: PCR }, LockPCR: {} })],
   ["an error that is no text", encode({ Error: 1 })],
   ["more after the answer", new Uint8Array([...encode({ DescribePCR: { lock: true, data: PCR } }), 0])],
-  ["an indefinite length", new Uint8Array([0xbf, 0xff])],
+  ["an empty map", new Uint8Array([0xbf, 0xff])],
+  [
+    "a map of indefinite length without its end",
+    encodeForm({ DescribePCR: { lock: true, data: PCR } }, INDEFINITE).slice(0, -1),
+  ],
+  [
+    "two variants at once in a map of indefinite length",
+    encodeForm({ DescribePCR: { lock: true, data: PCR }, LockPCR: {} }, INDEFINITE),
+  ],
   ["ten thousand lists in one another", new Uint8Array(10_000).fill(0x81)],
   ["a text of four gigabytes", new Uint8Array([0x7a, 0xff, 0xff, 0xff, 0xff])],
   ["a list of four gigabytes", new Uint8Array([0x9a, 0xff, 0xff, 0xff, 0xff])],

@@ -1,6 +1,6 @@
 /** The enclave's self-test, and how it explains KMS's denials. */
 import { assert, assertEquals } from "@std/assert";
-import type { Nsm } from "../../../lib/attestation/nsm.ts";
+import { type Nsm, openNsm } from "../../../lib/attestation/nsm.ts";
 import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
 import { clockSkewOf, hintFor } from "../../../lib/aws/kms_reasons.ts";
 import {
@@ -13,6 +13,9 @@ import {
 import { NODE_AEAD } from "../../../lib/crypto/aead.ts";
 import { AttestedDenial, type Measurements, observeDenials } from "../../../lib/kms/observed.ts";
 import { kmsFailure } from "../../../lib/service/kms_failure.ts";
+import { encodeForm, INDEFINITE } from "../../helpers/cbor_forms.ts";
+import { MockNsm } from "../../helpers/mock_nsm.ts";
+import { REAL_DOCUMENTS, realDocuments } from "../../helpers/vectors.ts";
 import { CREDENTIAL, KmsRefusal, walletRig } from "../../helpers/wallet_rig.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
 
@@ -84,6 +87,44 @@ Deno.test("debug mode shows as a failure, with its remedy", async () => {
     true,
   ]);
 });
+
+/** A module behind its device, which gives this document, and everything in maps of indefinite length. */
+function deviceWith(document: Uint8Array): Nsm {
+  const description = {
+    version_major: 1,
+    version_minor: 0,
+    version_patch: 0,
+    module_id: "i-0123456789abcdef0-enc0123456789abcdef",
+    max_pcrs: 32,
+    locked_pcrs: [0, 1, 2],
+    digest: "SHA384",
+  };
+  const mock = new MockNsm((request) => {
+    const isDescribe = new TextDecoder().decode(request).includes("DescribeNSM");
+    const answer = isDescribe ? { DescribeNSM: description } : { Attestation: { document } };
+    return { response: encodeForm(answer, INDEFINITE) };
+  });
+  return openNsm({ dlopen: mock.dlopen });
+}
+
+const real = realDocuments();
+for (const name of real === undefined ? [] : REAL_DOCUMENTS) {
+  Deno.test(`in an enclave whose NSM gives the real document ${name}, debug mode, clock and PCRs are known`, async () => {
+    const { bytes, at } = real?.[name] ?? { bytes: new Uint8Array(), at: new Date() };
+    using nsm = deviceWith(bytes);
+    const { checks, measurements } = await runSelfTest(seams(nsm, { now: () => at }));
+    const isDebug = name.startsWith("debug");
+    assertEquals(checks.slice(0, 3).map(({ check, state }) => [check, state]), [
+      ["NSM", "ok"],
+      ["debug mode", isDebug ? "fail" : "ok"],
+      ["clock", "ok"],
+    ]);
+    assertEquals(measurements?.debug, isDebug);
+    assertEquals(measurements?.pcrs.every((pcr) => /^0{96}$/.test(pcr)), isDebug);
+    const ahead = await states(seams(nsm, { now: () => new Date(at.getTime() + 120_000) }));
+    assertEquals(ahead["clock"], "warn");
+  });
+}
 
 Deno.test("on a host the NSM's checks are skipped, not failed", async () => {
   assertEquals((await states(seams(undefined)))["NSM"], "skipped");

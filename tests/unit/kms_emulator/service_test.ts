@@ -9,7 +9,7 @@ import { EnclaveError } from "../../../lib/errors.ts";
 import { kmsErrorName } from "../../../lib/kms/kms.ts";
 import { KmsRefusal, SimulatedAttestedKms } from "../../../lib/kms_emulator/mod.ts";
 import { jsonAnswer, startScriptedKms } from "../../helpers/scripted_kms.ts";
-import { realDocuments } from "../../helpers/vectors.ts";
+import { REAL_DOCUMENTS, realDocuments } from "../../helpers/vectors.ts";
 import {
   ACCOUNT,
   BUILD,
@@ -133,9 +133,9 @@ Deno.test("without --root, AWS's root is used, and no simulated document is acce
   assertEquals(await place.refusal(() => place.dataKey(kms)), "ValidationException");
 });
 
-for (const kind of ["production", "debug"] as const) {
+for (const kind of REAL_DOCUMENTS) {
   Deno.test({
-    name: `a real document of a ${kind} enclave is verified under AWS's root, and within five minutes alone`,
+    name: `the real document ${kind} is verified under AWS's root, and within five minutes alone`,
     ignore: REAL === undefined,
     fn: async () => {
       assert(REAL !== undefined);
