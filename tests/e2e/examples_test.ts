@@ -164,6 +164,43 @@ Deno.test({
   },
 });
 
+const CBOR_SCRIPT = `import json, sys
+from denclave_client import cbor_whole
+def read(text):
+    try:
+        return repr(cbor_whole(bytes.fromhex(text)))
+    except Exception:
+        return None
+print(json.dumps([read(text) for text in sys.argv[1:]]))`;
+/** Python's notation of what is read; null where it is refused. */
+const CBOR: readonly (readonly [string, string | null])[] = [
+  ["a161618101", "{'a': [1]}"],
+  ["bf61619f01ffff", "{'a': [1]}"],
+  ["bf7801619b00000000000000011801ff", "{'a': [1]}"],
+  ["a1013822", "{1: -35}"],
+  ["bf616101616102ff", null],
+  ["a20001180001", null],
+  ["bf6161ff", null],
+  ["bf616101", null],
+  ["a16161ff", null],
+  ["bf616101ff00", null],
+  ["5f4101ff", null],
+  ["7f6161ff", null],
+  ["9f9f9f9f9f00ffffffffff", null],
+];
+
+Deno.test({
+  name: "the Python client reads CBOR of definite and indefinite lengths, and refuses what is malformed",
+  ignore: python === undefined,
+  fn: async () => {
+    const read = await runTool(python ?? "", ["-c", CBOR_SCRIPT, ...CBOR.map(([hex]) => hex)], {
+      env: { PYTHONPATH: `${EXAMPLES}/python`, PYTHONDONTWRITEBYTECODE: "1" },
+    });
+    assertEquals(read.code, 0, read.stderr);
+    assertEquals(JSON.parse(read.stdout), CBOR.map(([, value]) => value));
+  },
+});
+
 /** What Node 20 and older browsers lack is taken away before the page's script runs. */
 const PAGE = `<!doctype html><meta charset="utf-8"><script>
   for (const name of ["fromBase64", "fromHex"]) delete Uint8Array[name];

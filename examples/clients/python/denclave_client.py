@@ -167,34 +167,36 @@ def cbor(value):
 
 
 def cbor_read(data, at=0, depth=4):
-    """One item and where it ends. Definite lengths, unsigned numbers, bytes, text, arrays, maps, null."""
+    """One item and where it ends: integers, bytes, text, arrays, maps, null. Arrays and maps may end with a break: AWS's maps do."""
     first = data[at]
     kind, value, at = first >> 5, first & 31, at + 1
     if first == 0xF6:
         return None, at
+    to_break = value == 31 and kind in (4, 5)
     if 24 <= value <= 27:
         size = 1 << value - 24
         value, at = int.from_bytes(data[at : at + size], "big"), at + size
-    elif value > 27:
+    elif value > 27 and not to_break:
         raise ValueError("No definite length")
-    if kind == 0:
-        return value, at
+    if kind in (0, 1):
+        return (-1 - value if kind else value), at
     if kind in (2, 3):
         raw = data[at : at + value]
         if len(raw) != value:
             raise ValueError("Cut off")
         return (raw if kind == 2 else raw.decode()), at + value
-    if kind not in (4, 5) or depth == 0 or value > len(data):
+    if kind not in (4, 5) or depth == 0:
         raise ValueError("Not allowed here")
     items = []
-    for _ in range(value * (kind - 3)):
+    while data[at] != 0xFF if to_break else len(items) < value * (kind - 3):
         item, at = cbor_read(data, at, depth - 1)
         items.append(item)
+    at += to_break
     if kind == 4:
         return items, at
     pairs = dict(zip(items[::2], items[1::2]))
-    if len(pairs) != value:
-        raise ValueError("A key is there twice")
+    if 2 * len(pairs) != len(items):
+        raise ValueError("A key is there twice, or without a value")
     return pairs, at
 
 
@@ -207,7 +209,7 @@ def cbor_whole(data):
 
 # Attestation documents
 
-PROTECTED = bytes.fromhex("a1013822")
+PROTECTED = {1: -35}  # ES384
 KNOWN_EXTENSIONS = (x509.BasicConstraints.oid, x509.KeyUsage.oid)
 
 
@@ -248,7 +250,7 @@ def verify_document(document, *, nonce, public_key, user_data, pcr0, root_sha256
         found = cbor_whole(payload)
         pcrs = found["pcrs"]
         chain = [*found["cabundle"], found["certificate"]]
-        need(protected == PROTECTED and unprotected == {} and len(signature) == 96, "its header or signature")
+        need(cbor_whole(protected) == PROTECTED and unprotected == {} and len(signature) == 96, "its header or signature")
         need(found["digest"] == "SHA384", "its digest is not SHA384")
         need(hashlib.sha256(chain[0]).hexdigest() == root_sha256, "its root is another one")
         made, now = found["timestamp"] / 1000, time.time()
