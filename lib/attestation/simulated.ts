@@ -48,6 +48,8 @@ export interface SimulatedNsmOptions {
   readonly root?: SimulatedRoot | undefined;
   /** The hypervisor's clock. */
   readonly now?: (() => Date) | undefined;
+  /** Writes documents as the hypervisor did until spring 2025: the payload is a map of definite length. */
+  readonly definiteLength?: boolean | undefined;
   /** The device whose presence means an enclave; for tests. */
   readonly nsmDevice?: string | undefined;
 }
@@ -67,6 +69,8 @@ const ROOT_NAME = "CN=simulated.nitro-enclaves, OU=Simulated, O=denclave";
 const INSTANCE_NAME = "CN=instance.simulated.nitro-enclaves, OU=Simulated, O=denclave";
 /** Fields are encoded in the hypervisor's order. */
 const IN_ORDER = { mapSorter: () => 0 } as const;
+/** Begins and ends a CBOR map of indefinite length. */
+const INDEFINITE_MAP = { begin: 0xbf, end: 0xff } as const;
 
 /** A private key and the certificate of its public half. */
 interface Holder {
@@ -170,6 +174,7 @@ export class SimulatedNsm implements Nsm {
   #pcrs: Bytes[];
   #locked = new Set(Array.from({ length: FIRST_FREE_PCR }, (_, index) => index));
   #now: () => Date;
+  #definiteLength: boolean;
   #disposed = false;
 
   private constructor(
@@ -188,6 +193,7 @@ export class SimulatedNsm implements Nsm {
     this.#leaf = made.leaf;
     this.#pcrs = made.pcrs;
     this.#now = options.now ?? (() => new Date());
+    this.#definiteLength = options.definiteLength ?? false;
   }
 
   /**
@@ -247,7 +253,7 @@ export class SimulatedNsm implements Nsm {
       ["user_data", userData],
       ["nonce", nonce],
     ]);
-    return await signSign1(new Uint8Array(encode(payload, IN_ORDER)), leaf.privateKey);
+    return await signSign1(encodePayload(payload, this.#definiteLength), leaf.privateKey);
   }
 
   describe(): Promise<NsmDescription> {
@@ -317,6 +323,12 @@ export class SimulatedNsm implements Nsm {
   [Symbol.dispose](): void {
     this.#disposed = true;
   }
+}
+
+function encodePayload(payload: ReadonlyMap<string, unknown>, definiteLength: boolean): Bytes {
+  if (definiteLength) return new Uint8Array(encode(payload, IN_ORDER));
+  const fields = [...payload].flatMap((pair) => pair.flatMap((item) => [...encode(item, IN_ORDER)]));
+  return new Uint8Array([INDEFINITE_MAP.begin, ...fields, INDEFINITE_MAP.end]);
 }
 
 function issueLeaf(moduleId: string, issuer: Holder, from: Date): Promise<Holder> {

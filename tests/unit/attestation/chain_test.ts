@@ -251,8 +251,24 @@ Deno.test("a simulated document has the shape of a real one: no tag, the hypervi
   ]);
   assertEquals(keys(document).slice(-3).map(([, value]) => value), [null, null, null]);
   if (real === undefined) return;
-  assertEquals(keys(real.production.bytes).map(([key]) => key), keys(document).map(([key]) => key));
-  assertEquals(encodeHex(real.production.bytes.subarray(0, 6)), encodeHex(document.subarray(0, 6)));
+  const { bytes } = real.production2025;
+  assertEquals(keys(bytes).map(([key]) => key), keys(document).map(([key]) => key));
+  assertEquals(encodeHex(bytes.subarray(0, 6)), encodeHex(document.subarray(0, 6)));
+});
+
+Deno.test("a simulated document is a map of indefinite length, as AWS's now are, or one of nine pairs, as they were", async () => {
+  using nsm = await SimulatedNsm.start();
+  using old = await SimulatedNsm.start({ sibling: nsm, definiteLength: true });
+  const ends = (document: Uint8Array) => {
+    const { payload } = parseSign1(document);
+    return [payload[0], payload.at(-1)];
+  };
+  const [now, before] = [await nsm.attest(), await old.attest()];
+  // The last field is a nonce of null.
+  assertEquals([ends(now), ends(before)], [[0xbf, 0xff], [0xa9, 0xf6]]);
+  for (const document of [now, before]) await nsm.verify(document, { maxAgeMs: 60_000 });
+  if (real === undefined) return;
+  assertEquals([ends(real.production2025.bytes), ends(real.production.bytes)[0]], [ends(now), 0xa9]);
 });
 
 Deno.test("a simulated document is verified under its module's root, with all that was asked for", async () => {
