@@ -3,15 +3,15 @@
  *
  * @module
  */
-import { decodeBase64, encodeHex } from "@std/encoding";
+import { encodeHex } from "@std/encoding";
 import type { AttestationDocument } from "../attestation/payload.ts";
 import { expectedEnclave, nonceOf, verificationTime, VERIFY_OPTIONS } from "./attestation_options.ts";
 import { EXIT, helpLines, type Options, type OptionSpec, parseOptions, UsageError } from "../cli/options.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import { formatFields } from "./columns.ts";
 import { messageOf } from "../errors.ts";
-import { parseObject, requiredString } from "../wire/messages.ts";
-import type { CtlIo } from "./io.ts";
+import { DOCUMENT_FORMS, documentOf } from "./document_input.ts";
+import { type CtlIo, readBytes } from "./io.ts";
 
 /** Commands of the group. */
 export const ATTEST_COMMANDS = ["verify"] as const;
@@ -24,49 +24,26 @@ const SPECS = [
 
 const HELP = `usage: denclavectl attest verify <file>|- [options]
 
-Verifies an attestation document up to AWS's root, or the root given with --root. The file holds the document, its base64, or a reply with it.
+Verifies an attestation document up to AWS's root, or the root given with --root. The file holds the document, its hex, base64 or
+base64url, or JSON with one of these as attestation_document or attestation_doc.
 Needs PCR0 (or PCR8) and the nonce of the request. With --at a stored document is verified; it proves where it comes from, and is not fresh.
 
 ${helpLines(SPECS)}
 `;
 
-/** A document has 16 KiB at most; in base64, in a reply, a little more. */
+/** A document has 16 KiB at most; in hex, in a reply, a little more than twice that. */
 const MAX_LENGTH = 64 * 1024;
-/** First byte of a COSE_Sign1, an array of four, tagged or untagged. Text starts with neither. */
-const COSE_BEGINNINGS: readonly (number | undefined)[] = [0x84, 0xd2];
-
-async function readAll(stream: ReadableStream<Uint8Array>): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = new Uint8Array(MAX_LENGTH);
-  let length = 0;
-  for await (const chunk of stream) {
-    if (length + chunk.length > MAX_LENGTH) throw new RangeError(`it has more than ${MAX_LENGTH} bytes`);
-    bytes.set(chunk, length);
-    length += chunk.length;
-  }
-  return bytes.slice(0, length);
-}
-
-/** Reads the document from any of the accepted forms. */
-function documentOf(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  if (COSE_BEGINNINGS.includes(bytes[0])) return bytes;
-  const text = new TextDecoder().decode(bytes).trim();
-  if (!text.startsWith("{")) return decodeBase64(text.replace(/\s/g, "")); // base64(1) wraps lines
-  return decodeBase64(requiredString(parseObject(bytes), "attestation_document", "the document"));
-}
 
 async function readDocument(options: Options): Promise<Uint8Array<ArrayBuffer>> {
   const [file, unexpected] = options.positionals;
   if (file === undefined || unexpected !== undefined) {
     throw new UsageError("Which document?", "Give one file, or - for standard input.");
   }
+  const bytes = await readBytes(file, MAX_LENGTH);
   try {
-    if (file === "-") return documentOf(await readAll(Deno.stdin.readable));
-    return documentOf(await readAll((await Deno.open(file)).readable));
+    return documentOf(bytes);
   } catch (thrown) {
-    throw new UsageError(
-      `Cannot read a document from ${file}: ${messageOf(thrown)}`,
-      "It must be the document itself, its base64, or a reply with attestation_document.",
-    );
+    throw new UsageError(`Cannot read a document from ${file}: ${messageOf(thrown)}`, DOCUMENT_FORMS);
   }
 }
 

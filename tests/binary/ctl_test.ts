@@ -1,5 +1,6 @@
 /** The compiled `denclavectl`, on a machine without Deno, npm or a home folder: a command of every group works. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { encodeHex } from "@std/encoding";
 import { Client } from "../../lib/parent/client.ts";
 import { formatAddress } from "../../lib/wire/address.ts";
 import { BUILD_A, PARENT, ROOT } from "../fixtures/key_policies.ts";
@@ -7,6 +8,7 @@ import { imageOf, smallParts } from "../fixtures/eif.ts";
 import { Folder } from "../helpers/folder.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { ServiceProcess, within } from "../helpers/service_process.ts";
+import { realDocuments } from "../helpers/vectors.ts";
 
 const CTL = `${NATIVE_DIR}/denclavectl`;
 const RUN_MS = 60_000;
@@ -60,10 +62,38 @@ Deno.test("denclavectl: eif and attest read files by relative paths", async () =
   assertMatch(JSON.parse(described.stdout).Measurements.PCR0, /^[0-9a-f]{96}$/);
   assertEquals((await ctl(["eif", "verify", "a.eif"], folder.path)).code, 0);
   const attest = await ctl(["attest", "verify", "document", "--pcr", `0=${"ab".repeat(48)}`], folder.path);
-  assertEquals([attest.code, attest.stdout], [1, ""], attest.stderr);
+  assertEquals([attest.code, attest.stdout], [2, ""], attest.stderr);
+  assertStringIncludes(attest.stderr, "Cannot read a document from document: it is text");
   const reproduce = await ctl(["eif", "reproduce", "none.json"], folder.path);
   assertEquals([reproduce.code, reproduce.stderr.includes("Cannot read none.json")], [2, true]);
 });
+
+const real = realDocuments();
+if (real !== undefined) {
+  Deno.test("denclavectl: a document that AWS signed in December 2025 is verified, and a debug enclave's is refused", async () => {
+    const { production2025, debug2025 } = real;
+    await using folder = await Folder.make({
+      "document": production2025.bytes,
+      "hex.json": JSON.stringify({ attestation_doc: encodeHex(production2025.bytes) }),
+      "debug": debug2025.bytes,
+    });
+    const pcr0 =
+      "eb7d0dab08ff41546d7e5659aee883af7b32bb2e58e46815b719f9f7bfae7b880188a10d86317e6509923740526cf74a";
+    const verify = (file: string) =>
+      ctl(
+        ["attest", "verify", file, "--pcr", `0=${pcr0}`, "--at", "made", "--insecure-skip-nonce"],
+        folder.path,
+      );
+    for (const file of ["document", "hex.json"]) {
+      const verified = await verify(file);
+      assertEquals(verified.code, 0, verified.stderr);
+      assertStringIncludes(verified.stdout, pcr0);
+    }
+    const refused = await verify("debug");
+    assertEquals([refused.code, refused.stdout], [1, ""], refused.stderr);
+    assertStringIncludes(refused.stderr, "debug mode");
+  });
+}
 
 Deno.test("denclavectl: eif reproduce names Deno where there is none", async () => {
   const provenance = {

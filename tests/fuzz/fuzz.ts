@@ -46,7 +46,7 @@ async function fuzz(target: Target, seconds: number, firstSeed: number): Promise
     }
   }
   console.log(
-    `${target.name.padEnd(12)} ${inputs} damaged inputs, seeds ${firstSeed} to ${seed - 1}: refused or read`,
+    `${target.name.padEnd(14)} ${inputs} damaged inputs, seeds ${firstSeed} to ${seed - 1}: refused or read`,
   );
 }
 

@@ -8,6 +8,7 @@ import { AttestationError } from "../../lib/attestation/errors.ts";
 import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
 import { verifyDocumentUnder } from "../../lib/attestation/verify.ts";
 import { parseConfig } from "../../lib/config/mod.ts";
+import { documentOf } from "../../lib/ctl/document_input.ts";
 import { parsePayload } from "../../lib/crypto/ethereum/payload.ts";
 import { bytesSource, EifError, MemorySink, readEif, writeEif } from "../../lib/eif/mod.ts";
 import { EnclaveError } from "../../lib/errors.ts";
@@ -125,6 +126,23 @@ const FIXED: readonly FixedTarget[] = [
     },
   },
   {
+    name: "document-input",
+    seeds: () =>
+      Promise.resolve([
+        encoder.encode('{"status":"ok","attestation_doc":"hEShATgioEC/"}'),
+        encoder.encode("0x8444a1013822a040ff\n"),
+        encoder.encode("hEShATgioEC_\n"),
+        new Uint8Array([0x84, 0x44, 0xa1, 0x01, 0x38, 0x22, 0xa0, 0x40]),
+      ]),
+    run: (bytes) => {
+      try {
+        documentOf(bytes);
+      } catch (thrown) {
+        if (!(thrown instanceof SyntaxError)) throw thrown;
+      }
+    },
+  },
+  {
     name: "policy",
     seeds: () =>
       Promise.resolve([
@@ -148,12 +166,15 @@ const DOCUMENT: Target = {
   name: "document",
   open: (number) =>
     withSeededCrypto(number, async () => {
-      using nsm = await SimulatedNsm.start({ nsmDevice: "/nonexistent", now: () => MADE_AT });
+      const options = { nsmDevice: "/nonexistent", now: () => MADE_AT };
+      using nsm = await SimulatedNsm.start(options);
+      using old = await SimulatedNsm.start({ ...options, sibling: nsm, definiteLength: true });
       const { root } = nsm;
       return {
         examples: [
           await nsm.attest(),
           await nsm.attest({ nonce: new Uint8Array(32), userData: new Uint8Array(9) }),
+          await old.attest(),
         ],
         run: async (bytes: Bytes) => {
           try {

@@ -1,5 +1,5 @@
 /** `denclavectl attest verify` on a real document, and the options that say what it must be. */
-import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";
 import { verifyDocument } from "../../../lib/attestation/document.ts";
 import { AttestationError } from "../../../lib/attestation/errors.ts";
@@ -13,6 +13,8 @@ import {
 } from "../../../lib/ctl/attestation_options.ts";
 import { parseOptions, UsageError } from "../../../lib/cli/options.ts";
 import { runAttest } from "../../../lib/ctl/attest.ts";
+import { AWS_NITRO_ROOT } from "../../../lib/attestation/root.ts";
+import { encodeForm, INDEFINITE } from "../../helpers/cbor_forms.ts";
 import { realDocuments } from "../../helpers/vectors.ts";
 
 const options = (...argv: string[]) => parseOptions(VERIFY_OPTIONS, argv);
@@ -41,11 +43,26 @@ const real = realDocuments();
 if (real !== undefined) {
   const { bytes, at } = real.production;
   const base64 = encodeBase64(bytes);
+  const base64url = base64.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  const hex = encodeHex(bytes);
   const forms = [
     ["the document itself", bytes],
+    ["the tagged document", new Uint8Array([0xd2, ...bytes])],
     ["base64", base64],
     ["base64 and a newline", `${base64}\n`],
+    ["base64 in lines", base64.replace(/.{76}/g, "$&\n")],
+    ["base64 in quotes", JSON.stringify(base64)],
+    ["base64url without padding", base64url],
+    ["hex", hex],
+    ["hex in upper case, in lines", `${hex.toUpperCase().replace(/.{60}/g, "$&\r\n")}\r\n`],
+    ["hex in pairs", hex.replace(/../g, "$& ")],
+    ["hex after 0x", `0x${hex}`],
     ["a reply", JSON.stringify({ status: "ok", attestation_document: base64 }, null, 2)],
+    ["a wallet's reply", JSON.stringify({ attestationDocument: base64 })],
+    ["a request to KMS", JSON.stringify({ AttestationDocument: base64 })],
+    ["another tool's JSON with base64", JSON.stringify({ attestation_doc: base64 })],
+    ["another tool's JSON with base64url", `\ufeff${JSON.stringify({ attestation_doc: base64url })}`],
+    ["another tool's JSON with hex", JSON.stringify({ attestation_doc: hex })],
   ] as const;
   /** What the document says: what its caller knew. */
   const said = async () => {
@@ -115,6 +132,17 @@ if (real !== undefined) {
     assertStringIncludes(await run("--pcr", "0=PCR0", "--insecure-skip-nonce"), "replay");
   });
 
+  Deno.test("a real document of December 2025 is verified, and one of a debug enclave of August is refused", async () => {
+    const pcr0 =
+      "eb7d0dab08ff41546d7e5659aee883af7b32bb2e58e46815b719f9f7bfae7b880188a10d86317e6509923740526cf74a";
+    const stored = ["--at", "made", "--insecure-skip-nonce", "--pcr", `0=${pcr0}`];
+    await using current = await fileOf(real.production2025.bytes);
+    assertEquals((await verify(current.path, ...stored)).code, 0);
+    await using inDebug = await fileOf(real.debug2025.bytes);
+    const error = await assertRejects(() => verify(inDebug.path, ...stored), AttestationError, "debug mode");
+    assertEquals(error.code, "attestation_debug");
+  });
+
   Deno.test("a real document of a debug enclave is refused, unless that is wanted", async () => {
     await using file = await fileOf(real.debug.bytes);
     const skip = ["--at", "made", "--insecure-skip-pcrs", "--insecure-skip-nonce"];
@@ -126,19 +154,62 @@ if (real !== undefined) {
   });
 }
 
-Deno.test("a file that is not a document is refused, by its name", async () => {
-  for (const content of ["", "%%%", "{}", '{"attestation_document":7}', "A".repeat(70_000)]) {
+const CERTIFICATE = encodeBase64(AWS_NITRO_ROOT);
+const NO_DOCUMENTS: readonly (readonly [string, Uint8Array | string, string])[] = [
+  ["nothing", "", "it is empty"],
+  ["a newline", "\n", "it is empty"],
+  ["0x alone", "0x", "it is empty"],
+  ["words", "no document", "neither hex nor base64"],
+  ["signs", "%%%", "neither hex nor base64"],
+  ["hex of an odd length", "84a", "neither hex nor base64, or it is cut off"],
+  ["JSON without fields", "{}", "it has no fields"],
+  [
+    "another reply",
+    '{"status":"ok","msg":"pong","\\u001b[2J":1}',
+    "JSON without a document; it has status, msg",
+  ],
+  [
+    "JSON with a document that is a number",
+    '{"attestation_document":7}',
+    "its attestation_document is not a text",
+  ],
+  ["JSON with a document in a list", '{"attestation_doc":[132,68]}', "its attestation_doc is not a text"],
+  ["JSON with an empty document", '{"attestation_doc":""}', "it is empty"],
+  ["half of a JSON object", '{"attestation_document":"hE', "JSON and is not valid"],
+  ["a JSON list", "[132,68]", "a JSON list"],
+  [
+    "a certificate in PEM",
+    `-----BEGIN CERTIFICATE-----\n${CERTIFICATE}\n-----END CERTIFICATE-----\n`,
+    "PEM of a certificate",
+  ],
+  ["a certificate in DER", AWS_NITRO_ROOT, "it is bytes that are not a COSE_Sign1: they begin with 30820211"],
+  ["a certificate in base64", CERTIFICATE, "it is base64 of bytes that are not a COSE_Sign1"],
+  [
+    "base64 of base64",
+    encodeBase64("hEShATgioFkRQr9pbW9kdWxlX2lk"),
+    "base64 of bytes that are not a COSE_Sign1",
+  ],
+  ["a payload without its signature", encodeForm({ module_id: "i" }, INDEFINITE), "it is a CBOR map"],
+  ["a payload in hex", encodeHex(encodeForm({ module_id: "i" }, INDEFINITE)), "it is hex of a CBOR map"],
+  ["too much", "A".repeat(70_000), "longer than 65536 bytes"],
+];
+for (const [what, content, words] of NO_DOCUMENTS) {
+  Deno.test(`a file that holds ${what} is refused by its name, and the error says what it holds`, async () => {
     await using file = await fileOf(content);
     const error = await assertRejects(
       () => verify(file.path, "--nonce", "AAAA", "--pcr", `0=${"ab".repeat(48)}`),
       EnclaveError,
+      words,
     );
-    assert(["usage", "attestation_malformed"].includes(error.code), error.code);
-  }
-  assertStringIncludes(
-    (await assertRejects(() => verify("/none/such", "--pcr", `0=${"ab".repeat(48)}`), UsageError)).message,
-    "/none/such",
-  );
+    assertEquals([error.code, error.message.includes(file.path)], ["usage", true]);
+    // deno-lint-ignore no-control-regex
+    assertEquals(/[\x00-\x1f]/.test(error.message), false);
+  });
+}
+
+Deno.test("a file that is missing, and none or two, are refused", async () => {
+  const missing = () => verify("/none/such", "--pcr", `0=${"ab".repeat(48)}`);
+  assertEquals((await assertRejects(missing, EnclaveError, "/none/such")).code, "usage");
   await assertRejects(() => verify(), UsageError);
   await assertRejects(() => verify("a", "b"), UsageError);
 });
