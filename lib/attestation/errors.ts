@@ -11,6 +11,7 @@ import { EnclaveError } from "../errors.ts";
 export type AttestationCode =
   | "attestation_malformed" // too large, not the required CBOR, or with a field missing or of another type
   | "attestation_algorithm" // not signed by ES384
+  | "attestation_nitrotpm" // of an EC2 instance's NitroTPM, not of an enclave
   | "attestation_root" // does not begin at the pinned root
   | "attestation_chain" // a certificate is not signed by the one before, or is not allowed at its place
   | "attestation_expired" // a certificate is not valid at the document's time, or at the time of verification
@@ -25,6 +26,8 @@ export type AttestationCode =
 const HINTS: Readonly<Record<AttestationCode, string>> = {
   attestation_malformed: "Check that the bytes are an attestation document, whole, decoded from base64 once.",
   attestation_algorithm: "Documents of the Nitro hypervisor are signed with ES384, and this one is not.",
+  attestation_nitrotpm:
+    "Ask the enclave for its own document: a NitroTPM attests to what an EC2 instance booted, not to an enclave in it.",
   attestation_root:
     "Documents of AWS's commercial partitions begin at its Nitro root G1: this one is simulated, or of another partition.",
   attestation_chain: "Do not trust this document: its certificates do not lead to the root.",

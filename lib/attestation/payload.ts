@@ -55,7 +55,7 @@ function malformed(what: string, cause?: unknown): AttestationError {
 /**
  * Reads the payload.
  *
- * @throws {AttestationError} `attestation_malformed`, with the field.
+ * @throws {AttestationError} `attestation_malformed`, with the field; `attestation_nitrotpm`
  */
 export function parsePayload(payload: Uint8Array): AttestationDocument {
   let fields: unknown;
@@ -68,6 +68,13 @@ export function parsePayload(payload: Uint8Array): AttestationDocument {
     );
   }
   if (!(fields instanceof Map)) throw malformed("its payload is not a map");
+  // A NitroTPM's document is signed under the same root.
+  if (fields.has("nitrotpm_pcrs")) {
+    throw new AttestationError(
+      "attestation_nitrotpm",
+      "it is of an instance's NitroTPM, not of an enclave: it has nitrotpm_pcrs",
+    );
+  }
   if (fields.get("digest") !== "SHA384") throw malformed("its digest is not SHA384");
   const pcrs = parsePcrs(fields.get("pcrs"));
   return {

@@ -248,6 +248,7 @@ def verify_document(document, *, nonce, public_key, user_data, pcr0, root_sha256
     try:
         protected, unprotected, payload, signature = cbor_whole(document)
         found = cbor_whole(payload)
+        need("nitrotpm_pcrs" not in found, "it is of an instance's NitroTPM, not of an enclave")
         pcrs = found["pcrs"]
         chain = [*found["cabundle"], found["certificate"]]
         need(cbor_whole(protected) == PROTECTED and unprotected == {} and len(signature) == 96, "its header or signature")

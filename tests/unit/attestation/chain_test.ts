@@ -46,6 +46,32 @@ for (
   });
 }
 
+/** Fields of a NitroTPM's document. AWS, EC2 User Guide, "Validate a NitroTPM Attestation Document". */
+const NITROTPM = {
+  module_id: "i-0123456789abcdef0-tpm0000000000000000",
+  nitrotpm_pcrs: new Map(Array.from({ length: 24 }, (_, index) => [index, new Uint8Array(48).fill(7)])),
+};
+for (
+  const [what, fields] of [
+    ["without pcrs", { ...NITROTPM, pcrs: undefined }],
+    ["with the PCRs of an enclave too", NITROTPM],
+  ] as const
+) {
+  Deno.test(`the document of an instance's NitroTPM, ${what}, is refused by that name`, async () => {
+    const write = (payload: ReadonlyMap<string, unknown>, key: CryptoKey) => {
+      const present = [...payload].filter(([, value]) => value !== undefined);
+      return signSign1(encodeForm(new Map(present), INDEFINITE), key);
+    };
+    const { root, document, at } = await forge({}, fields, write);
+    const error = await assertRejects(
+      () => verifyDocumentUnder(root, document, { at }),
+      AttestationError,
+      "it is of an instance's NitroTPM, not of an enclave",
+    );
+    assertEquals(error.code, "attestation_nitrotpm");
+  });
+}
+
 const T = 1_700_000_000_000;
 const unknownExtension = (critical: boolean) => new Extension("1.2.3.4", critical, new Uint8Array([5, 0]));
 const RSA = {
