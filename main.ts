@@ -12,6 +12,7 @@ import { checkOwnPath, takeCompiledPath } from "./lib/compiled_path.ts";
 import { KMSTOOL_COMMANDS, runKmstool } from "./lib/cli/kmstool.ts";
 import { openNsmPorts } from "./lib/cli/nsm_ports.ts";
 import { checkLibraries, chooseAead, formatChecks } from "./lib/cli/self_test.ts";
+import { replaceGlobalGenerator } from "./lib/crypto/random.ts";
 import { EXIT, helpLines, parseOptions } from "./lib/cli/options.ts";
 import { runEntry } from "./lib/cli/entry.ts";
 import { exitProcess } from "./lib/cli/process_guard.ts";
@@ -131,6 +132,7 @@ async function main(argv: readonly string[]): Promise<number> {
   // Must happen while FFI is allowed: the permission is revoked once the NSM and these libraries are open.
   const { aead, check } = chooseAead(openAead({ libraryDir: options.text("library-dir") }));
   using ports = await openNsmPorts();
+  replaceGlobalGenerator(ports.entropy.random.fill);
   // This process has opened all libraries that it needs; only its children load the SDK. It keeps the run permission to restart them.
   giveUp("ffi");
   return await runService(config, {

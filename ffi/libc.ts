@@ -93,6 +93,19 @@ export const MEMORY_SYMBOLS = {
   getpagesize: { parameters: [], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
+/** sys/random.h. */
+export const RANDOM_SYMBOLS = {
+  getrandom: {
+    parameters: [
+      "buffer", // void *buf: out
+      "usize", // size_t buflen
+      "u32", // unsigned int flags
+    ],
+    result: "isize", // bytes; -1 with errno
+  },
+  ...ERRNO_SYMBOLS,
+} as const satisfies Deno.ForeignLibraryInterface;
+
 /** linux/prctl.h: the signal that this process gets when the thread that started it ends. */
 const PR_SET_PDEATHSIG = 1;
 /** signal.h. */
@@ -263,6 +276,52 @@ export function openMemoryMap(dlopen: Dlopen = Deno.dlopen): MemoryMap {
     },
     [Symbol.dispose]: () => libc[Symbol.dispose](),
   };
+}
+
+/** The kernel's random number generator: it keeps working after the FFI permission is revoked. Disposing closes the C library. */
+export interface KernelRandom extends Disposable {
+  /**
+   * Overwrites all bytes with random ones (about 1 µs for a nonce).
+   *
+   * @throws {EnclaveError} `getrandom` when the kernel gives none: the bytes must not be used then.
+   */
+  readonly fill: (bytes: Uint8Array<ArrayBuffer>) => void;
+}
+
+/**
+ * Opens the C library for `getrandom(2)`.
+ *
+ * @throws {EnclaveError} `libc` when it cannot be opened.
+ */
+export function openKernelRandom(dlopen: Dlopen = Deno.dlopen): KernelRandom {
+  const libc = openLibc(RANDOM_SYMBOLS, "read random numbers of the kernel", dlopen);
+  return {
+    fill: (bytes) => fillFromKernel(libc.symbols, bytes),
+    [Symbol.dispose]: () => libc[Symbol.dispose](),
+  };
+}
+
+/** A signal may interrupt `getrandom(2)`, before any byte or after some. */
+function fillFromKernel(
+  symbols: Deno.DynamicLibrary<typeof RANDOM_SYMBOLS>["symbols"],
+  bytes: Uint8Array<ArrayBuffer>,
+): void {
+  let filled = 0;
+  while (filled < bytes.length) {
+    const got = Number(symbols.getrandom(bytes.subarray(filled), BigInt(bytes.length - filled), 0));
+    if (got > 0) {
+      filled += got;
+      continue;
+    }
+    const errno = got < 0 ? lastErrno(symbols) : undefined;
+    if (errno === ERRNO.EINTR) continue;
+    throw new EnclaveError(
+      `The kernel gave no random numbers: getrandom gave ${
+        errno === undefined ? "no byte" : errnoName(errno)
+      }`,
+      { code: "getrandom", hint: "A seccomp filter may forbid getrandom." },
+    );
+  }
 }
 
 /** @see {@link SmallFiles.read} */

@@ -18,6 +18,7 @@ import { startWatchdog } from "../ffi/watchdog.ts";
 import { COMMON_OPTIONS, takeCommand } from "../lib/cli/options.ts";
 import { listenOption, readServeConfig, SERVE_OPTIONS, type ServeConfig } from "../lib/cli/serve.ts";
 import { NODE_AEAD } from "../lib/crypto/aead.ts";
+import { HOST_RANDOM } from "../lib/crypto/host_random.ts";
 import { AwsKms } from "../lib/kms/aws.ts";
 import { isReadableOnTheWay, parseEndpoint } from "../lib/kms/aws/endpoint.ts";
 import { parseDevelopmentKey } from "../lib/kms/development_key.ts";
@@ -155,7 +156,7 @@ async function openBackend(options: Options): Promise<Backend> {
     simulated: {
       attester: nsm,
       // The host's random numbers are the kernel's own: with a simulated module they count as the module's.
-      entropy: { kernelGenerator: NSM_GENERATOR },
+      entropy: { kernelGenerator: NSM_GENERATOR, random: HOST_RANDOM },
       measurements: { pcrs: [await pcr(0), await pcr(1), await pcr(2)], debug: false },
     },
   };
@@ -251,7 +252,7 @@ export async function main(argv: readonly string[], work: Workflow = workflow): 
   const keys = config.keys.length > 0 ? config.keys : backend.keys;
   return await runService({ ...config, keys }, {
     warnings: backend.warnings,
-    entropy: { kernelGenerator: undefined },
+    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     events: new EventLog({ write: stdout, level: config.logLevel }),
     signalled: untilSignal(),
     kms,

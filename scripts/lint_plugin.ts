@@ -1,5 +1,6 @@
 /**
- * This project's own lint rules: who may import whom, and where a pointer may be named (docs/architecture.md, "Who may import whom").
+ * This project's own lint rules: who may import whom, where a pointer may be named, and where random numbers come from (docs/architecture.md,
+ * "Who may import whom").
  *
  * @module
  */
@@ -64,6 +65,11 @@ const WALLS: readonly { readonly from: RegExp; readonly to: RegExp; readonly why
     to: /^lib\/aws\/(clients\.ts$|provider_chain\.ts$|deps\/)/,
     why: "only the parent's side may use the AWS SDK for JavaScript",
   },
+  {
+    from: /^(main\.ts$|ffi\/|lib\/(service|aws_ne|cli|crypto|sealed|wire)\/)/,
+    to: /^lib\/crypto\/host_random\.ts$/,
+    why: "the enclave's random numbers come from its own port (lib/crypto/random.ts)",
+  },
   { from: /^(lib|ffi)\//, to: /^(scripts|tests)\//, why: "libraries do not know who uses them" },
   {
     from: /^lib\/sealed\//,
@@ -80,6 +86,24 @@ const WALLS: readonly { readonly from: RegExp; readonly to: RegExp; readonly why
     to: /^lib\/(service|parent|ctl|kms|cli)\//,
     why: "the wire protocol is shared by both sides",
   },
+];
+
+/** What of lib/ may draw random numbers: the port, and what never runs in the enclave. */
+const MAY_DRAW: readonly RegExp[] = [
+  /^lib\/crypto\/(host_)?random\.ts$/,
+  /^lib\/(cms|config|ctl|eif|kms_emulator|parent)\//,
+  /^lib\/kms\/(aws|deps)\/|^lib\/kms\/(local|aws|attested_kms)\.ts$/,
+  /^lib\/attestation\/simulated(_root)?\.ts$/,
+  /^lib\/sealed\/(mod|sender)\.ts$/,
+  /^ffi\/\w+_test\.ts$/, // the tests of ffi/, in a folder of that name
+];
+
+/** What draws random numbers of its own, by its name: of the Web, of Node, of noble. */
+const DRAWS: readonly RegExp[] = [
+  /^(getRandomValues|randomUUID|keygen)$/,
+  /^random(Bytes|Fill|FillSync|Int|SecretKey|PrivateKey)$/,
+  /^generate(Key|KeyPair|Prime)(Sync)?$/,
+  /^create(ECDH|DiffieHellman|DiffieHellmanGroup)$/,
 ];
 
 /** A file's path from the root of the repository. */
@@ -162,6 +186,31 @@ const plugin: Deno.lint.Plugin = {
             for (const property of node.id.properties) {
               if (property.type === "Property" && nameOf(property.key) === "dlopen") report(property);
             }
+          },
+        };
+      },
+    },
+    "one-source-of-randomness": {
+      create: (context) => {
+        const from = repoPath(context.filename);
+        const isEnclave = /^(main\.ts$|ffi\/|lib\/)/.test(from) && !MAY_DRAW.some((path) => path.test(from));
+        if (!isEnclave) return {};
+        const check = (node: Deno.lint.Node, name: unknown) => {
+          if (typeof name !== "string" || !DRAWS.some((known) => known.test(name))) return;
+          context.report({ node, message: `No ${name}: random numbers come from lib/crypto/random.ts` });
+        };
+        return {
+          Identifier: (node) => check(node, node.name),
+          Literal: (node) => check(node, node.value),
+          'Identifier[name="Math"]': (node: Deno.lint.Identifier) => {
+            // Math is only used with a member's name, so that `random` cannot hide.
+            const { parent } = node;
+            const member = parent.type === "MemberExpression" ? nameOf(parent.property) : "random";
+            if (typeof member === "string" && member !== "random") return;
+            context.report({
+              node,
+              message: "No Math.random: random numbers come from lib/crypto/random.ts",
+            });
           },
         };
       },

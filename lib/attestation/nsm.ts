@@ -182,21 +182,12 @@ class DeviceNsm implements Nsm {
       );
     }
     const response = this.#device.request(bytes);
-    let answer: unknown;
     try {
-      answer = decodeCbor(response, { maxBytes: NSM_RESPONSE_MAX_LENGTH, maxDepth: MAX_DEPTH });
-    } catch (thrown) {
-      throw new NsmError(`Cannot read the NSM's answer to ${variant}`, undefined, thrown);
+      return parsed(variant, parse(fieldsOf(variant, response)));
+    } finally {
+      // It may hold random bytes.
+      response.fill(0);
     }
-    if (answer === variant) return parsed(variant, parse(NO_FIELDS));
-    const [entry] = answer instanceof Map && answer.size === 1 ? answer : [];
-    if (entry?.[0] === variant && entry[1] instanceof Map) return parsed(variant, parse(entry[1]));
-    if (entry?.[0] === "Error" && typeof entry[1] === "string") {
-      const said = entry[1];
-      const name = NSM_ERROR_NAMES.find((known) => known === said) ?? "Unknown";
-      throw new NsmError(`The NSM refused ${variant}: ${JSON.stringify(said.slice(0, 64))}`, name);
-    }
-    throw new NsmError(`The NSM gave something else than an answer to ${variant}`, undefined);
   }
 
   async attest(request: AttestRequest = {}): Promise<Bytes> {
@@ -242,6 +233,25 @@ class DeviceNsm implements Nsm {
   [Symbol.dispose](): void {
     this.#device[Symbol.dispose]();
   }
+}
+
+/** The fields of an answer; byte strings are views of it. @throws {NsmError} */
+function fieldsOf(variant: Request["variant"], response: Bytes): Fields {
+  let answer: unknown;
+  try {
+    answer = decodeCbor(response, { maxBytes: NSM_RESPONSE_MAX_LENGTH, maxDepth: MAX_DEPTH });
+  } catch (thrown) {
+    throw new NsmError(`Cannot read the NSM's answer to ${variant}`, undefined, thrown);
+  }
+  if (answer === variant) return NO_FIELDS;
+  const [entry] = answer instanceof Map && answer.size === 1 ? answer : [];
+  if (entry?.[0] === variant && entry[1] instanceof Map) return entry[1];
+  if (entry?.[0] === "Error" && typeof entry[1] === "string") {
+    const said = entry[1];
+    const name = NSM_ERROR_NAMES.find((known) => known === said) ?? "Unknown";
+    throw new NsmError(`The NSM refused ${variant}: ${JSON.stringify(said.slice(0, 64))}`, name);
+  }
+  throw new NsmError(`The NSM gave something else than an answer to ${variant}`, undefined);
 }
 
 function parsed<T>(variant: string, value: T | undefined): T {

@@ -4,9 +4,10 @@
  *
  * @module
  */
-import { LIBC_PATHS, openSmallFiles } from "../../ffi/libc.ts";
+import { LIBC_PATHS, openKernelRandom, openSmallFiles } from "../../ffi/libc.ts";
 import { NSM_DEVICE } from "../../ffi/nsm.ts";
 import { type Nsm, openNsm } from "../attestation/nsm.ts";
+import { type FillRandom, Random } from "../crypto/random.ts";
 import { messageOf } from "../errors.ts";
 import type { EntropySource } from "../service/ports.ts";
 import type { Measurements } from "../kms/observed.ts";
@@ -28,9 +29,28 @@ export interface NsmPorts extends Disposable {
   readonly warnings: readonly string[];
 }
 
-/** Opens the ports. Never throws: a service without attestation documents still serves keys. */
+/**
+ * Opens the ports. If the NSM fails, the session key is still served, without attestation documents, and no key is made.
+ *
+ * @throws {EnclaveError} `libc` when the C library cannot be opened.
+ */
 export async function openNsmPorts(): Promise<NsmPorts> {
   using opened = new DisposableStack();
+  try {
+    const kernel = opened.use(openKernelRandom());
+    const found = await lookForNsm(opened, kernel.fill);
+    const life = opened.move();
+    return { ...found, [Symbol.dispose]: () => life.dispose() };
+  } finally {
+    // Open symbols keep working.
+    for (const path of LIBC_PATHS) Deno.permissions.revokeSync({ name: "ffi", path });
+  }
+}
+
+async function lookForNsm(
+  opened: DisposableStack,
+  kernel: FillRandom,
+): Promise<Omit<NsmPorts, keyof Disposable>> {
   try {
     // Stays open, since `health` runs the checks again.
     const files = opened.use(openSmallFiles(`look for ${NSM_DEVICE}`));
@@ -48,14 +68,12 @@ export async function openNsmPorts(): Promise<NsmPorts> {
       now: () => new Date(),
     });
     const { measurements } = await selfTest();
-    const life = opened.move();
     return {
       nsm,
-      entropy: { kernelGenerator },
+      entropy: { kernelGenerator, random: new Random({ kernel, nsm }) },
       measurements,
       selfTest: async () => (await selfTest()).checks,
       warnings: [],
-      [Symbol.dispose]: () => life.dispose(),
     };
   } catch (thrown) {
     const seen = `no attestation documents, and nothing known of the kernel's random numbers: ${
@@ -63,14 +81,14 @@ export async function openNsmPorts(): Promise<NsmPorts> {
     }`;
     return {
       nsm: undefined,
-      entropy: { kernelGenerator: undefined },
+      // The NSM may be there: a key that was made without it would be a weaker one.
+      entropy: {
+        kernelGenerator: undefined,
+        random: new Random({ kernel, nsm: { random: () => Promise.reject(thrown) } }),
+      },
       measurements: undefined,
       selfTest: () => Promise.resolve([{ check: "NSM", state: "fail", seen }]),
       warnings: [seen],
-      [Symbol.dispose]: () => {},
     };
-  } finally {
-    // Open symbols keep working.
-    for (const path of LIBC_PATHS) Deno.permissions.revokeSync({ name: "ffi", path });
   }
 }

@@ -11,6 +11,7 @@ import { encode } from "cborg";
 import { hkdfSync } from "node:crypto";
 import type { Aead } from "./aead.ts";
 import { KEY_LENGTH, SealingKey } from "./sealing.ts";
+import type { FillRandom } from "./random.ts";
 import { SecretBytes } from "./secret_bytes.ts";
 
 /** Version of the binding and of the rows. Later versions must still open rows of this one. */
@@ -33,6 +34,8 @@ export interface Binding {
 /** Options of sealing and opening. */
 export interface BoundKeyOptions {
   readonly binding: Binding;
+  /** Makes the nonces. */
+  readonly random: FillRandom;
   /** The implementation of AES-256-GCM; `node:crypto` by default. */
   readonly aead?: Aead | undefined;
 }
@@ -49,13 +52,16 @@ function additionalData({ purpose, subject, key, publicPart, epoch }: Binding): 
   );
 }
 
-function sealingKey(dataKey: SecretBytes, { binding: { purpose }, aead }: BoundKeyOptions): SealingKey {
+function sealingKey(
+  dataKey: SecretBytes,
+  { binding: { purpose }, aead, random }: BoundKeyOptions,
+): SealingKey {
   if (dataKey.length !== KEY_LENGTH) {
     throw new RangeError(`Cannot seal with a data key of ${dataKey.length} bytes: AES_256 has ${KEY_LENGTH}`);
   }
   const info = `denclave/${purpose}/${BOUND_KEY_VERSION}`;
   const derived = hkdfSync("sha256", dataKey.expose(), new Uint8Array(0), info, KEY_LENGTH);
-  return SealingKey.take(new SecretBytes(new Uint8Array(derived)), { aead });
+  return SealingKey.take(new SecretBytes(new Uint8Array(derived)), { aead, random });
 }
 
 /**

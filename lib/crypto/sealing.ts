@@ -5,6 +5,7 @@
  */
 import { EnclaveError } from "../errors.ts";
 import { type Aead, type AeadKey, KEY_LENGTH, NODE_AEAD, NONCE_LENGTH, TAG_LENGTH } from "./aead.ts";
+import type { FillRandom } from "./random.ts";
 import type { SecretBytes } from "./secret_bytes.ts";
 
 export { KEY_LENGTH, NONCE_LENGTH, TAG_LENGTH };
@@ -27,6 +28,8 @@ const NO_DATA: Bytes = new Uint8Array(0);
 
 /** Options of {@link SealingKey.take}. */
 export interface SealingKeyOptions {
+  /** Makes the nonces. */
+  readonly random: FillRandom;
   /** The implementation; `node:crypto` by default. */
   readonly aead?: Aead | undefined;
   /** Seals already made under the key. */
@@ -36,10 +39,12 @@ export interface SealingKeyOptions {
 /** An AES-256-GCM key that seals and opens, and counts its seals. Disposing wipes it. */
 export class SealingKey implements Disposable {
   #key: AeadKey;
+  #random: FillRandom;
   #seals: number;
 
-  private constructor(key: AeadKey, seals: number) {
+  private constructor(key: AeadKey, random: FillRandom, seals: number) {
     this.#key = key;
+    this.#random = random;
     this.#seals = seals;
   }
 
@@ -48,12 +53,12 @@ export class SealingKey implements Disposable {
    *
    * @throws {RangeError} unless it has 32 bytes.
    */
-  static take(key: SecretBytes, { aead = NODE_AEAD, seals = 0 }: SealingKeyOptions = {}): SealingKey {
+  static take(key: SecretBytes, { random, aead = NODE_AEAD, seals = 0 }: SealingKeyOptions): SealingKey {
     using raw = key;
     if (raw.length !== KEY_LENGTH) {
       throw new RangeError(`Cannot seal with a key of ${raw.length} bytes: AES-256 has ${KEY_LENGTH}`);
     }
-    return new SealingKey(aead.newKey(raw.expose()), seals);
+    return new SealingKey(aead.newKey(raw.expose()), random, seals);
   }
 
   /** Seals made so far. */
@@ -76,7 +81,8 @@ export class SealingKey implements Disposable {
       });
     }
     const blob = new Uint8Array(NONCE_LENGTH + plaintext.length + TAG_LENGTH);
-    const nonce = crypto.getRandomValues(blob.subarray(0, NONCE_LENGTH));
+    const nonce = blob.subarray(0, NONCE_LENGTH);
+    this.#random(nonce);
     this.#key.seal(blob.subarray(NONCE_LENGTH), { nonce, text: plaintext as Bytes, data });
     this.#seals++;
     return blob;

@@ -5,14 +5,15 @@
  *
  * @module
  */
+import { mapHashToField } from "@noble/curves/abstract/modular.js";
 import { schnorr, secp256k1 } from "@noble/curves/secp256k1.js";
 import { SecretBytes } from "./secret_bytes.ts";
 
 /** Bytes of a secret key, of a digest, and of each half of a signature. */
 export const SCALAR_LENGTH = 32;
 
-/** Bytes from which a scalar is made without bias (FIPS 186-5, A.2.1). */
-const SEED_LENGTH = 48;
+/** Bytes from which a secret key is made without bias (FIPS 186-5, A.2.1). */
+export const SEED_LENGTH = 48;
 
 /** An ECDSA signature from which the public key can be recovered. */
 export interface RecoverableSignature {
@@ -24,11 +25,18 @@ export interface RecoverableSignature {
   readonly yParity: 0 | 1;
 }
 
-/** A fresh secret key from the runtime's CSPRNG, the caller's to dispose. Uniform in 1..n-1. */
-export function newSecretKey(): SecretBytes {
-  // The random bytes are made here, since noble would not wipe its own.
-  using seed = new SecretBytes(crypto.getRandomValues(new Uint8Array(SEED_LENGTH)));
-  return new SecretBytes(secp256k1.utils.randomSecretKey(seed.expose()) as Uint8Array<ArrayBuffer>);
+/**
+ * The secret key of a seed, uniform in 1..n-1.
+ *
+ * @param seed {@link SEED_LENGTH} random bytes; borrowed
+ * @returns the caller's to dispose
+ * @throws {RangeError} on another length.
+ */
+export function secretKeyOf(seed: SecretBytes): SecretBytes {
+  if (seed.length !== SEED_LENGTH) {
+    throw new RangeError(`Cannot make a key of ${seed.length} bytes: a seed has ${SEED_LENGTH}`);
+  }
+  return new SecretBytes(mapHashToField(seed.expose(), secp256k1.Point.Fn.ORDER) as Uint8Array<ArrayBuffer>);
 }
 
 /** Whether the bytes are a scalar in 1..n-1. */
@@ -74,14 +82,14 @@ export function signDigest(secretKey: SecretBytes, digest: Uint8Array): Recovera
  * BIP-340 Schnorr over a digest.
  *
  * @param digest 32 bytes
- * @param auxiliary 32 bytes of randomness; fresh by default, given for test vectors
+ * @param auxiliary 32 fresh random bytes
  * @returns 64 bytes
  * @throws {RangeError} on another length.
  */
 export function signSchnorr(
   secretKey: SecretBytes,
   digest: Uint8Array,
-  auxiliary: Uint8Array = crypto.getRandomValues(new Uint8Array(SCALAR_LENGTH)),
+  auxiliary: Uint8Array,
 ): Uint8Array<ArrayBuffer> {
   checkDigest(digest);
   return new Uint8Array(schnorr.sign(digest, secretKey.expose(), auxiliary));

@@ -10,6 +10,7 @@
 import { encode } from "cborg";
 import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { checkCall } from "../aws_ne/calls.ts";
+import { HOST_RANDOM } from "../crypto/host_random.ts";
 import { SecretBytes } from "../crypto/secret_bytes.ts";
 import { KEY_LENGTH, OpenError, SealingKey } from "../crypto/sealing.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
@@ -98,7 +99,7 @@ export class LocalKms implements Kms {
     const { arn } = parseKeyArn(`arn:aws:kms:${region}:${account}:key/${crypto.randomUUID()}`);
     const material = crypto.getRandomValues(new Uint8Array(KEY_LENGTH));
     if (this.#options.file !== undefined) await appendKey(this.#options.file, arn, material);
-    this.#keys.set(arn, SealingKey.take(new SecretBytes(material)));
+    this.#keys.set(arn, SealingKey.take(new SecretBytes(material), { random: HOST_RANDOM.fill }));
     return arn;
   }
 
@@ -262,7 +263,7 @@ async function readKeys(file: string): Promise<Map<string, SealingKey>> {
   const opened = new Map<string, SealingKey>();
   for (const [arn, material] of Object.entries(keys)) {
     try {
-      opened.set(arn, SealingKey.take(new SecretBytes(decodeBase64(material))));
+      opened.set(arn, SealingKey.take(new SecretBytes(decodeBase64(material)), { random: HOST_RANDOM.fill }));
     } catch (thrown) {
       throw fileError(file, `the key ${arn} is damaged`, "Restore it from a copy.", thrown);
     }

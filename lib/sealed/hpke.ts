@@ -7,12 +7,16 @@
  *
  * @module
  */
+import { decodeHex } from "@std/encoding";
 import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256 } from "@hpke/core";
+import { concat } from "../bytes.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Bytes of a public key, and of an encapsulated key. */
 export const PUBLIC_KEY_LENGTH = 32;
+/** Bytes of a private key. */
+export const PRIVATE_KEY_LENGTH = 32;
 /** Bytes that sealing adds. */
 export const HPKE_TAG_LENGTH = 16;
 
@@ -22,8 +26,10 @@ const SUITE = new CipherSuite({
   kdf: new HkdfSha256(),
   aead: new Aes256Gcm(),
 });
-/** PKCS #8 of an X25519 key, up to the key's 32 bytes. RFC 8410. */
-const PKCS8_LENGTH = 48;
+/** PKCS #8 of an X25519 key, before the key's bytes. RFC 8410. */
+const PKCS8_HEAD = decodeHex("302e020100300506032b656e04220420");
+const BASE_POINT = new Uint8Array(PUBLIC_KEY_LENGTH);
+BASE_POINT[0] = 9;
 
 /** A key pair. */
 export interface HpkeKeyPair {
@@ -39,13 +45,6 @@ export interface HpkeContext {
   readonly apply: (text: Uint8Array, additionalData: Uint8Array) => Promise<Uint8Array<ArrayBuffer>>;
   /** A secret of 32 bytes that both sides have. */
   readonly exportSecret: (context: Uint8Array) => Promise<Uint8Array<ArrayBuffer>>;
-}
-
-/** Makes a key pair. */
-export async function generateKeyPair(): Promise<HpkeKeyPair> {
-  const keys = await crypto.subtle.generateKey(X25519, false, ["deriveBits"]);
-  if (!("privateKey" in keys)) throw new TypeError("X25519 gives a pair");
-  return keys;
 }
 
 /** A public key of 32 bytes. @throws {RangeError} */
@@ -68,22 +67,36 @@ export async function exportPublicKey(key: CryptoKey): Promise<Uint8Array<ArrayB
  * @throws {RangeError | DOMException} when it is no X25519 key.
  */
 export async function importKeyPair(pkcs8: Uint8Array): Promise<HpkeKeyPair> {
-  if (pkcs8.length !== PKCS8_LENGTH) {
+  const length = PKCS8_HEAD.length + PRIVATE_KEY_LENGTH;
+  if (pkcs8.length !== length) {
     throw new RangeError(
-      `Cannot use a private key of ${pkcs8.length} bytes: X25519 has ${PKCS8_LENGTH} in PKCS #8`,
+      `Cannot use a private key of ${pkcs8.length} bytes: X25519 has ${length} in PKCS #8`,
     );
   }
   const der = new Uint8Array(pkcs8);
   try {
-    const readable = await crypto.subtle.importKey("pkcs8", der, X25519, true, ["deriveBits"]);
-    const { kty, crv, x } = await crypto.subtle.exportKey("jwk", readable);
-    const jwk = { kty, crv, x } as JsonWebKey;
-    return {
-      privateKey: await crypto.subtle.importKey("pkcs8", der, X25519, false, ["deriveBits"]),
-      publicKey: await crypto.subtle.importKey("jwk", jwk, X25519, true, []),
-    };
+    const privateKey = await crypto.subtle.importKey("pkcs8", der, X25519, false, ["deriveBits"]);
+    // The public key is the product with the base point: RFC 7748, section 6.1.
+    const basePoint = { name: X25519, public: await importPublicKey(BASE_POINT) };
+    const publicKey = await crypto.subtle.deriveBits(basePoint, privateKey, 8 * PUBLIC_KEY_LENGTH);
+    return { privateKey, publicKey: await importPublicKey(new Uint8Array(publicKey)) };
   } finally {
     der.fill(0);
+  }
+}
+
+/**
+ * A key pair from the bytes of its private key.
+ *
+ * @param secret any {@link PRIVATE_KEY_LENGTH} bytes are a key of X25519; the caller wipes them
+ * @throws {RangeError} on another length.
+ */
+export async function keyPairOf(secret: Uint8Array): Promise<HpkeKeyPair> {
+  const pkcs8 = concat([PKCS8_HEAD, secret]);
+  try {
+    return await importKeyPair(pkcs8);
+  } finally {
+    pkcs8.fill(0);
   }
 }
 

@@ -31,7 +31,8 @@ export const KEY_HASH_LENGTH = 32;
 const PROTOCOL = "denclave-sealed";
 /** Version of the format; version 1 had no times. */
 const VERSION = 2;
-const NONCE_LENGTH = 12;
+/** Bytes of a reply's nonce. */
+export const NONCE_LENGTH = 12;
 
 /** What identifies a message. */
 export interface MessageName {
@@ -62,8 +63,8 @@ export interface OpenedRequest {
   readonly times: MessageTimes;
   /** The caller's to wipe. */
   readonly plaintext: Uint8Array<ArrayBuffer>;
-  /** Seals the reply: nonce, ciphertext, tag. */
-  readonly sealReply: (plaintext: Uint8Array<ArrayBuffer>) => Promise<Uint8Array<ArrayBuffer>>;
+  /** Seals the reply: nonce, ciphertext, tag. @param nonce {@link NONCE_LENGTH} random bytes */
+  readonly sealReply: (plaintext: Bytes, nonce: Bytes) => Promise<Bytes>;
 }
 
 /** A sealed request, and the function that opens its reply. */
@@ -178,8 +179,7 @@ export async function openRequest(
   return {
     times: timesOf(whole),
     plaintext: whole.subarray(TIMES_LENGTH),
-    sealReply: async (reply) => {
-      const nonce = crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
+    sealReply: async (reply, nonce) => {
       const key = await replyKey(context, options);
       const sealed = await crypto.subtle.encrypt(cipherOf(nonce, options), key, reply);
       const whole = new Uint8Array(nonce.length + sealed.byteLength);

@@ -5,10 +5,11 @@
  */
 export { type EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
 export { type SealedCode, SealedError } from "./errors.ts";
-export { exportPublicKey, generateKeyPair, type HpkeKeyPair, importKeyPair } from "./hpke.ts";
+export { exportPublicKey, type HpkeKeyPair, importKeyPair } from "./hpke.ts";
 export { CLIENT_ID_LENGTH, MAX_COUNTER } from "./message.ts";
 export {
   DEFAULT_LIFE_MS,
+  generateKeyPair,
   type SealedExchange,
   type SealedRequest,
   SealedSender,

@@ -61,6 +61,13 @@ export const DEFAULT_LIFE_MS = 60_000;
 /** The longest allowed validity. Milliseconds. */
 const MAX_LIFE_MS = 3_600_000;
 
+/** Makes a key pair, for a client. The enclave's pairs are not made here. */
+export async function generateKeyPair(): Promise<HpkeKeyPair> {
+  const keys = await crypto.subtle.generateKey("X25519", false, ["deriveBits"]);
+  if (!("privateKey" in keys)) throw new TypeError("X25519 gives a pair");
+  return keys;
+}
+
 /** Sessions of one process begin one after the other, also within a millisecond: with a client key, each invalidates the earlier ones. */
 let lastStart = 0;
 

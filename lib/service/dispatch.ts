@@ -5,6 +5,7 @@
  */
 import { PayloadError } from "../crypto/ethereum/payload_error.ts";
 import { type Aead, NODE_AEAD } from "../crypto/aead.ts";
+import type { Random } from "../crypto/random.ts";
 import { OpenError } from "../crypto/sealing.ts";
 import { EnclaveError, messageOf, positionOf } from "../errors.ts";
 import type { Kms } from "../kms/kms.ts";
@@ -43,6 +44,8 @@ export interface DispatchOptions {
   readonly kms: Kms;
   /** Shown by `health`. */
   readonly aead?: Aead | undefined;
+  /** The source of random numbers, shown in `health`. */
+  readonly random: Pick<Random, "sources">;
   readonly events: EventLog;
   readonly metrics: Metrics;
   readonly version: string;
@@ -84,6 +87,7 @@ export function createDispatcher(options: DispatchOptions): Handler {
     uptime_s: Math.floor((now().getTime() - started.getTime()) / 1000),
     kms: kms.health(),
     aead: (options.aead ?? NODE_AEAD).name,
+    random: options.random.sources,
     wallet: wallet.state,
     master_key: masterKey.state,
     ...options.serverStats(),

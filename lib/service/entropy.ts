@@ -4,6 +4,8 @@
  *
  * @module
  */
+import type { SecretBytes } from "../crypto/secret_bytes.ts";
+import { messageOf } from "../errors.ts";
 import type { Kms } from "../kms/kms.ts";
 import { WireError } from "../wire/messages.ts";
 import type { EntropySource } from "./ports.ts";
@@ -17,9 +19,24 @@ export function isEntropyTrusted(kms: Kms, source: EntropySource): boolean {
   return kms.health()["entropy_seeded"] === true || source.kernelGenerator === NSM_GENERATOR;
 }
 
-/** Checks that keys may be made. @throws {WireError} `entropy_not_trusted` */
-export function checkEntropy(kms: Kms, source: EntropySource): void {
-  requireEntropy(kms, source, "No key is made");
+/**
+ * A new key, or the seed of one.
+ *
+ * @param purpose what it is for: see {@link Random.secret}
+ * @returns the caller's to dispose
+ * @throws {WireError} `entropy_not_trusted`, also when the NSM gives no random numbers
+ */
+export async function drawSecret(
+  { kms, entropy }: { readonly kms: Kms; readonly entropy: EntropySource },
+  purpose: string,
+  length: number,
+): Promise<SecretBytes> {
+  requireEntropy(kms, entropy, "No key is made");
+  try {
+    return await entropy.random.secret(purpose, length);
+  } catch (thrown) {
+    throw new WireError("entropy_not_trusted", `No key is made: ${messageOf(thrown)}`);
+  }
 }
 
 /** @param refusal the refused action, for the message; @throws {WireError} `entropy_not_trusted` */

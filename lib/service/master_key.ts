@@ -6,21 +6,29 @@
  *
  * @module
  */
-import { encodeBase64 } from "@std/encoding";
+import { encodeBase64, encodeHex } from "@std/encoding";
 import { timingSafeEqual } from "@std/crypto";
 import type { KeyOrigin } from "../attestation/statement.ts";
 import { Credentials } from "../aws/credentials.ts";
 import type { Aead } from "../crypto/aead.ts";
 import { type Binding, openPrivateKey, sealPrivateKey } from "../crypto/bound_key.ts";
 import { KEY_LENGTH, OpenError } from "../crypto/sealing.ts";
-import { isSecretKey, newSecretKey, publicKeyOf, signDigest, signSchnorr } from "../crypto/secp256k1.ts";
+import {
+  isSecretKey,
+  publicKeyOf,
+  SCALAR_LENGTH,
+  secretKeyOf,
+  SEED_LENGTH,
+  signDigest,
+  signSchnorr,
+} from "../crypto/secp256k1.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
 import { type KeyArn, selectKey } from "../aws/key_arn.ts";
 import type { EncryptionContext, Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
 import { field, type Reply, takeCredentials, WireError, type WireObject } from "../wire/messages.ts";
 import { attestKey, requireAttester } from "./attested_key.ts";
-import { checkEntropy } from "./entropy.ts";
+import { drawSecret } from "./entropy.ts";
 import { parseNonce } from "./fields.ts";
 import { type RowKmsCode, rowKmsFailure, rowRejected, type RowSuspects } from "./kms_failure.ts";
 import {
@@ -69,6 +77,8 @@ const SUSPECTS: RowSuspects = {
   IncorrectKeyException: "kms_key_id, or kms_encrypted_dek: the data key was wrapped by another KMS key",
 };
 
+/** Bytes. */
+const BOOT_ID_LENGTH = 16;
 /** Maximum number of waiting changes. */
 const MAX_WAITING = 8;
 
@@ -85,7 +95,7 @@ export class MasterKeyService implements Disposable {
   #options: MasterKeyOptions;
   #held: HeldKey | undefined;
   /** Sent in replies. It changes with each restart, so the parent can see that a row was opened again. */
-  #bootId = crypto.randomUUID();
+  #bootId: string;
   /** `init` and `rewrap` run one at a time: if two arrive when there is no key, the first makes it and the second gets the same. */
   #changing: Promise<unknown> = Promise.resolve();
   #waiting = 0;
@@ -93,6 +103,7 @@ export class MasterKeyService implements Disposable {
 
   constructor(options: MasterKeyOptions) {
     this.#options = options;
+    this.#bootId = encodeHex(options.entropy.random.bytes(BOOT_ID_LENGTH));
   }
 
   /** What `health` tells of it. */
@@ -210,8 +221,8 @@ export class MasterKeyService implements Disposable {
   }
 
   async #generate(enclaveId: string, key: KeyArn, credentials: Credentials): Promise<HeldKey> {
-    checkEntropy(this.#options.kms, this.#options.entropy);
-    const privateKey = newSecretKey();
+    using seed = await drawSecret(this.#options, "master", SEED_LENGTH);
+    const privateKey = secretKeyOf(seed);
     try {
       const row = await this.#wrap(
         { enclaveId, key, epoch: this.#options.minEpoch, privateKey },
@@ -248,7 +259,8 @@ export class MasterKeyService implements Disposable {
     using plaintext = dataKey.plaintext;
     const publicKey = publicKeyOf(privateKey, "compressed");
     const binding = bindingOf(enclaveId, key, { publicKey, epoch });
-    const encryptedPrivateKey = sealPrivateKey(plaintext, privateKey, { binding, aead: this.#options.aead });
+    const { aead, entropy: { random } } = this.#options;
+    const encryptedPrivateKey = sealPrivateKey(plaintext, privateKey, { binding, aead, random: random.fill });
     return { encryptedDataKey: dataKey.ciphertext, encryptedPrivateKey, publicKey, epoch };
   }
 
@@ -281,8 +293,9 @@ export class MasterKeyService implements Disposable {
   }
 
   #openPrivateKey(dataKey: SecretBytes, row: MasterKeyRow, binding: Binding): SecretBytes {
+    const { aead, entropy: { random } } = this.#options;
     try {
-      return openPrivateKey(dataKey, row.encryptedPrivateKey, { binding, aead: this.#options.aead });
+      return openPrivateKey(dataKey, row.encryptedPrivateKey, { binding, aead, random: random.fill });
     } catch (thrown) {
       if (!(thrown instanceof OpenError)) throw thrown;
       throw rowRejected(
@@ -388,7 +401,10 @@ export class MasterKeyService implements Disposable {
       key_epoch: row.epoch,
       boot_id: this.#bootId,
     } as const;
-    if (scheme === "schnorr") return { ...shared, signature: encodeBase64(signSchnorr(privateKey, digest)) };
+    if (scheme === "schnorr") {
+      const auxiliary = this.#options.entropy.random.bytes(SCALAR_LENGTH);
+      return { ...shared, signature: encodeBase64(signSchnorr(privateKey, digest, auxiliary)) };
+    }
     const { r, s, yParity } = signDigest(privateKey, digest);
     const signature = new Uint8Array(r.length + s.length);
     signature.set(r);

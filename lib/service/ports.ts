@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Random } from "../crypto/random.ts";
 
 /** Makes attestation documents: the NSM, or a stand-in. */
 export interface Attester {
@@ -22,8 +23,9 @@ export interface Attester {
   ): Promise<Uint8Array<ArrayBuffer>>;
 }
 
-/** The source of the random numbers for keys. */
+/** The source of all random numbers. */
 export interface EntropySource {
   /** The kernel's generator of hardware randomness, from `/sys/class/misc/hw_random/rng_current`; undefined when that names none. */
   readonly kernelGenerator: string | undefined;
+  readonly random: Random;
 }

@@ -10,11 +10,18 @@ import { messageOf } from "../errors.ts";
 import type { Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
 import { SealedError } from "../sealed/errors.ts";
-import { HPKE_TAG_LENGTH, importPublicKey, PUBLIC_KEY_LENGTH } from "../sealed/hpke.ts";
+import {
+  HPKE_TAG_LENGTH,
+  importPublicKey,
+  keyPairOf,
+  PRIVATE_KEY_LENGTH,
+  PUBLIC_KEY_LENGTH,
+} from "../sealed/hpke.ts";
 import {
   CLIENT_ID_LENGTH,
   KEY_HASH_LENGTH,
   MAX_COUNTER,
+  NONCE_LENGTH,
   type OpenedRequest,
   openRequest,
 } from "../sealed/message.ts";
@@ -29,7 +36,7 @@ import {
   type WireObject,
 } from "../wire/messages.ts";
 import { type Answer, PreparedReply } from "./handler.ts";
-import { checkEntropy } from "./entropy.ts";
+import { drawSecret } from "./entropy.ts";
 import { base64Field, parseNonce } from "./fields.ts";
 import type { Attester, EntropySource } from "./ports.ts";
 import { SealedKeys, type ServiceKey, unknownKey } from "./sealed_keys.ts";
@@ -96,10 +103,13 @@ export class SealedService implements AsyncDisposable {
   #encoder = new MessageEncoder();
 
   constructor(options: SealedOptions) {
-    const { kms, entropy, now, monotonic, maxClients } = options;
+    const { now, monotonic, maxClients } = options;
     this.#options = options;
     this.#keys = new SealedKeys({
-      checkEntropy: () => checkEntropy(kms, entropy),
+      makeKeyPair: async () => {
+        using secret = await drawSecret(options, "sealed", PRIVATE_KEY_LENGTH);
+        return await keyPairOf(secret.expose());
+      },
       now,
       monotonic,
       maxClients,
@@ -179,11 +189,12 @@ export class SealedService implements AsyncDisposable {
       // The reply is sealed, so the operator can see the error only in the log.
       this.#options.log("warn", "sealed_request_failed", { type, code: reply.msg });
     }
+    const nonce = this.#options.entropy.random.bytes(NONCE_LENGTH);
     // Without the length prefix; a copy, since the encoder reuses its memory.
     const framed = this.#encoder.encode("u32be", isPrepared ? reply.json : [JSON.stringify(reply)]);
     const json = framed.slice(LENGTH_HEADER);
     framed.fill(0);
-    const sealed = await sealReply(json).finally(() => json.fill(0));
+    const sealed = await sealReply(json, nonce).finally(() => json.fill(0));
     return new PreparedReply(['{"status":"ok","type":"sealed","ciphertext":"', encodeBase64(sealed), '"}']);
   }
 

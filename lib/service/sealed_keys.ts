@@ -9,7 +9,7 @@
  * @module
  */
 import { encodeBase64 } from "@std/encoding";
-import { exportPublicKey, generateKeyPair, type HpkeKeyPair } from "../sealed/hpke.ts";
+import { exportPublicKey, type HpkeKeyPair } from "../sealed/hpke.ts";
 import { hashPublicKey } from "../sealed/message.ts";
 import { WireError } from "../wire/messages.ts";
 
@@ -65,8 +65,8 @@ interface Session {
 
 /** Options of the keys. */
 export interface SealedKeysOptions {
-  /** Throws if no key may be made. */
-  readonly checkEntropy: () => void;
+  /** Makes a new pair. @throws {WireError} if none may be made */
+  readonly makeKeyPair: () => Promise<HpkeKeyPair>;
   readonly now: () => Date;
   /** Milliseconds, monotonic: decides on expiry, since the wall clock can be changed. */
   readonly monotonic: () => number;
@@ -164,8 +164,7 @@ export class SealedKeys implements AsyncDisposable {
   }
 
   async #make(): Promise<HeldKey> {
-    this.#options.checkEntropy();
-    const keys = await generateKeyPair();
+    const keys = await this.#options.makeKeyPair();
     const publicKey = await exportPublicKey(keys.publicKey);
     const keyHash = await hashPublicKey(publicKey);
     if (this.#disposed) throw new WireError("internal_error", "The service is ending");

@@ -194,7 +194,8 @@ export class SessionKeyService implements Disposable {
         `KMS opened it, but the TSK must have exactly ${KEY_LENGTH} bytes, not ${length}`,
       );
     }
-    const sealing = SealingKey.take(plaintext, { aead: this.#options.aead });
+    const { aead, entropy: { random } } = this.#options;
+    const sealing = SealingKey.take(plaintext, { aead, random: random.fill });
     if (signal.aborted) sealing[Symbol.dispose]();
     checkWaitedFor(signal);
     this.#throwIfEnding(sealing);

@@ -134,6 +134,7 @@ export function startService(options: ServiceOptions): Service {
     sealed,
     kms,
     aead,
+    random: entropy.random,
     events,
     metrics,
     log,

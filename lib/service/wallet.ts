@@ -12,14 +12,14 @@ import { type Binding, BOUND_KEY_VERSION, openPrivateKey, sealPrivateKey } from 
 import { addressOf } from "../crypto/ethereum/address.ts";
 import { type SignedPayload, signPayload } from "../crypto/ethereum/payload.ts";
 import { KEY_LENGTH, OpenError } from "../crypto/sealing.ts";
-import { isSecretKey, newSecretKey } from "../crypto/secp256k1.ts";
+import { isSecretKey, secretKeyOf, SEED_LENGTH } from "../crypto/secp256k1.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
 import { type KeyArn, selectKey } from "../aws/key_arn.ts";
 import type { EncryptionContext, Kms, KmsAccess } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
 import { field, takeCredentials, type WalletReply, WireError, type WireObject } from "../wire/messages.ts";
 import { attestKey, requireAttester } from "./attested_key.ts";
-import { checkEntropy } from "./entropy.ts";
+import { drawSecret } from "./entropy.ts";
 import { cacheId, KeyCache } from "./key_cache.ts";
 import { type RowKmsCode, rowKmsFailure, rowRejected, type RowSuspects } from "./kms_failure.ts";
 import { createPace, NEVER } from "./pace.ts";
@@ -88,8 +88,8 @@ export class WalletService implements Disposable {
     using credentials = Credentials.fromStrings(takeCredentials(request));
     const { name, keyId, region, nonce } = parseGenerateRequest(request);
     const key = selectKey(keys, { key: keyId, region });
-    checkEntropy(kms, this.#options.entropy);
     if (nonce !== undefined) requireAttester(this.#options.attester);
+    using seed = await drawSecret(this.#options, "wallet", SEED_LENGTH);
 
     const dataKey = await kms.generateDataKey({ region: key.region, credentials }, {
       keyId: key.arn,
@@ -97,10 +97,11 @@ export class WalletService implements Disposable {
       context: contextOf(name),
     }).catch((thrown) => this.#kmsFailed(thrown, "kms_generate_failed"));
     using plaintext = dataKey.plaintext;
-    using privateKey = newSecretKey();
+    using privateKey = secretKeyOf(seed);
     const address = addressOf(privateKey);
     const binding: Binding = { purpose: "wallet", subject: name, key, publicPart: address.bytes };
-    const sealed = sealPrivateKey(plaintext, privateKey, { binding, aead: this.#options.aead });
+    const { aead, entropy: { random } } = this.#options;
+    const sealed = sealPrivateKey(plaintext, privateKey, { binding, aead, random: random.fill });
     const document = nonce === undefined
       ? {}
       : { attestationDocument: await this.#attestAddress(name, key, address.bytes, nonce) };
@@ -220,8 +221,9 @@ export class WalletService implements Disposable {
   }
 
   #openPrivateKey(dataKey: SecretBytes, blob: Uint8Array<ArrayBuffer>, binding: Binding): SecretBytes {
+    const { aead, entropy: { random } } = this.#options;
     try {
-      return openPrivateKey(dataKey, blob, { binding, aead: this.#options.aead });
+      return openPrivateKey(dataKey, blob, { binding, aead, random: random.fill });
     } catch (thrown) {
       if (!(thrown instanceof OpenError)) throw thrown;
       throw rowRejected(

@@ -82,7 +82,8 @@ export const ERROR_CODES = {
     remedy: "Ask with `master_key.public_info`, then decide.",
   },
   entropy_not_trusted: {
-    means: "The kernel's random numbers are not known to be seeded from the NSM: no key is made.",
+    means:
+      "The kernel's random numbers are not known to be seeded from the NSM, or the NSM gave none: no key is made.",
     remedy: "Restart the enclave, and look at `health`.",
   },
   attestation_unavailable: {

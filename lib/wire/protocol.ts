@@ -161,6 +161,7 @@ export const REQUESTS = {
       uptime_s: { type: "integer", means: "seconds since the start" },
       kms: { type: "object", means: "`backend`, `attested`, and what that backend counts" },
       aead: { type: "string", means: "the implementation of AES-256-GCM" },
+      random: { type: "string", means: "what new keys are made of: `NSM, kernel, runtime` in an enclave" },
       wallet: {
         type: "object",
         means: "`guarded`: whether rules are set; with a cache, `cached_keys` and `cache_hits`",

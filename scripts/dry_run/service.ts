@@ -13,6 +13,7 @@ import type { LocalKms } from "../../lib/kms/local.ts";
 import { EventLog } from "../../lib/service/events.ts";
 import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
 import { NODE_AEAD } from "../../lib/crypto/aead.ts";
+import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
 import type { Attester } from "../../lib/service/ports.ts";
 import { OPEN_TO_ALL } from "../../lib/service/sealed.ts";
 import type { SessionKeyOptions } from "../../lib/service/session_key.ts";
@@ -64,7 +65,7 @@ export async function startDryRunService(
     wallet: { guards: options.guards ?? NO_GUARDS, cache: { entries: 16, maxAgeMs: 60_000 } },
     sealed: OPEN_TO_ALL,
     minEpoch: 1,
-    entropy: { kernelGenerator: undefined },
+    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     attester: options.attester,
     measurements: undefined,
     configurationHash: await hashConfiguration({ dry_run: true }),

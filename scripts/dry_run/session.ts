@@ -7,6 +7,7 @@ import { TSK_CONTEXT } from "../../lib/aws/tsk_context.ts";
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { timingSafeEqual } from "@std/crypto";
 import type { Report } from "../../lib/cli/report.ts";
+import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import { KEY_LENGTH, SealingKey } from "../../lib/crypto/sealing.ts";
 import { Client } from "../../lib/parent/client.ts";
@@ -28,7 +29,7 @@ const CREDENTIALS = {
 /** A key as the client of the service has it. */
 function newKey(): { readonly raw: Uint8Array<ArrayBuffer>; readonly key: SealingKey } {
   const raw = crypto.getRandomValues(new Uint8Array(KEY_LENGTH));
-  return { raw, key: SealingKey.take(SecretBytes.copyOf(raw)) };
+  return { raw, key: SealingKey.take(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill }) };
 }
 
 function expectError(reply: WireObject, code: string): string {

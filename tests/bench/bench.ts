@@ -7,6 +7,7 @@ import { decodeHex, encodeHex } from "@std/encoding";
 import { EXIT, helpLines, parseOptions } from "../../lib/cli/options.ts";
 import { describeFailure } from "../../lib/cli/failure.ts";
 import { COMMON_OPTIONS } from "../../lib/cli/options.ts";
+import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import { SealingKey } from "../../lib/crypto/sealing.ts";
 import { EnclaveError } from "../../lib/errors.ts";
@@ -87,7 +88,7 @@ interface ServiceBench {
 async function benchService({ quick, before, print }: ServiceBench): Promise<Record<string, unknown>[]> {
   await buildPeers();
   const rawKey = encodeHex(crypto.getRandomValues(new Uint8Array(32)));
-  using key = SealingKey.take(new SecretBytes(decodeHex(rawKey)));
+  using key = SealingKey.take(new SecretBytes(decodeHex(rawKey)), { random: HOST_RANDOM.fill });
   await using peers = await Peers.start(["ours", "before", "rust", "python"], { key: rawKey, before });
   const { names } = peers;
   const [rounds, ms] = quick ? [1, 300] : [8, 600];

@@ -5,7 +5,7 @@
  * @module
  */
 import { decodeHex, encodeHex } from "@std/encoding";
-import { newSecretKey, signDigest } from "../../lib/crypto/secp256k1.ts";
+import { signDigest } from "../../lib/crypto/secp256k1.ts";
 import { EnclaveError } from "../../lib/errors.ts";
 import { Client } from "../../lib/parent/client.ts";
 import { encodeMessage } from "../../lib/wire/framing.ts";
@@ -13,6 +13,7 @@ import type { WireObject } from "../../lib/wire/messages.ts";
 import { SigningKey } from "../deps/ethers.ts";
 import { privateKeyToAccount } from "../deps/viem.ts";
 import { BUILD, buildPeers, type LoadResult, run, start } from "./peers.ts";
+import { newSecretKey } from "../helpers/new_secret_key.ts";
 
 const CONNECTIONS = 8;
 const BATCH = 1_000;

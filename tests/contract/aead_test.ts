@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { AwsLcKey, openAead, openAeadLibrary } from "../../ffi/mod.ts";
 import { type Aead, NODE_AEAD } from "../../lib/crypto/aead.ts";
 import { type Binding, openPrivateKey, sealPrivateKey } from "../../lib/crypto/bound_key.ts";
+import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
 import { OpenError, SealingKey } from "../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import { CAVP_VECTORS } from "../fixtures/gcm_cavp.ts";
@@ -64,7 +65,10 @@ for (const [name, implementation, ignore] of IMPLEMENTATIONS) {
 
   for (const length of [0, 1, 15, 16, 17, 65_536, 10 * MIB]) {
     Deno.test({ name: `${name}: ${length} bytes are sealed and opened`, ignore }, () => {
-      using key = SealingKey.take(new SecretBytes(random(32)), { aead: implementation() });
+      using key = SealingKey.take(new SecretBytes(random(32)), {
+        random: HOST_RANDOM.fill,
+        aead: implementation(),
+      });
       const plaintext = random(length);
       const blob = key.seal(plaintext);
       assertEquals(blob.length, length + 28);
@@ -73,7 +77,10 @@ for (const [name, implementation, ignore] of IMPLEMENTATIONS) {
   }
 
   Deno.test({ name: `${name}: a bit changed anywhere does not open`, ignore }, () => {
-    using key = SealingKey.take(new SecretBytes(random(32)), { aead: implementation() });
+    using key = SealingKey.take(new SecretBytes(random(32)), {
+      random: HOST_RANDOM.fill,
+      aead: implementation(),
+    });
     const data = filled(3, 1);
     const blob = key.seal(filled(20, 7), data);
     for (let bit = 0; bit < blob.length * 8; bit++) {
@@ -128,12 +135,21 @@ for (const [name, implementation, ignore] of IMPLEMENTATIONS) {
     };
     using dataKey = new SecretBytes(filled(32, 1));
     using privateKey = new SecretBytes(filled(32, 2));
-    const blob = sealPrivateKey(dataKey, privateKey, { binding, aead: implementation() });
-    using opened = openPrivateKey(dataKey, blob, { binding, aead: NODE_AEAD });
-    using again = openPrivateKey(dataKey, sealPrivateKey(dataKey, privateKey, { binding }), {
+    const blob = sealPrivateKey(dataKey, privateKey, {
+      random: HOST_RANDOM.fill,
       binding,
       aead: implementation(),
     });
+    using opened = openPrivateKey(dataKey, blob, { random: HOST_RANDOM.fill, binding, aead: NODE_AEAD });
+    using again = openPrivateKey(
+      dataKey,
+      sealPrivateKey(dataKey, privateKey, { random: HOST_RANDOM.fill, binding }),
+      {
+        random: HOST_RANDOM.fill,
+        binding,
+        aead: implementation(),
+      },
+    );
     assertEquals([opened.expose(), again.expose()], [filled(32, 2), filled(32, 2)]);
   });
 }
@@ -177,8 +193,8 @@ Deno.test({
       fc.nat(),
       fc.nat({ max: 255 }),
       (raw, text, data, place, flip) => {
-        using ours = SealingKey.take(SecretBytes.copyOf(raw), { aead: real() });
-        using node = SealingKey.take(SecretBytes.copyOf(raw));
+        using ours = SealingKey.take(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill, aead: real() });
+        using node = SealingKey.take(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill });
         const blob = node.seal(text, data);
         const at = place % blob.length;
         blob[at] = (blob[at] ?? 0) ^ flip;

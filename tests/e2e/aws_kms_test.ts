@@ -3,6 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";
 import { SdkArgumentError } from "../../lib/aws_ne/errors.ts";
 import { Credentials } from "../../lib/aws_ne/mod.ts";
+import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import { SealingKey } from "../../lib/crypto/sealing.ts";
 import { EnclaveError } from "../../lib/errors.ts";
@@ -205,7 +206,7 @@ if (hasMoto()) {
         context: { app: "denclave", purpose: "tsk" },
       });
       using raw = made.plaintext;
-      const key = await SealingKey.take(SecretBytes.copyOf(raw.expose()));
+      const key = await SealingKey.take(SecretBytes.copyOf(raw.expose()), { random: HOST_RANDOM.fill });
       const launch = devLaunch([
         "--kms",
         "aws",

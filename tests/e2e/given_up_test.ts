@@ -1,6 +1,7 @@
 /** What code inside the processes can still do: the production entry from source, with modules that try it. */
 import { assertEquals } from "@std/assert";
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
+import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
 import { SealingKey } from "../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import { Client } from "../../lib/parent/client.ts";
@@ -69,7 +70,7 @@ test("a workflow opens no library, reads no file and no variable, and listens no
     env: control.env,
   });
   const raw = crypto.getRandomValues(new Uint8Array(32));
-  using key = SealingKey.take(SecretBytes.copyOf(raw));
+  using key = SealingKey.take(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill });
   using client = await Client.connect(service.address);
   await client.request({
     type: "configure",

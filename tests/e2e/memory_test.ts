@@ -8,6 +8,7 @@ import { Client } from "../../lib/parent/client.ts";
 import { type Address, writeAll } from "../../lib/wire/address.ts";
 import { encodeMessage, FrameDecoder } from "../../lib/wire/framing.ts";
 import { parseObject } from "../../lib/wire/messages.ts";
+import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
 import { SealingKey } from "../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import { jsonAnswer, startScriptedKms } from "../helpers/scripted_kms.ts";
@@ -145,7 +146,7 @@ Deno.test("64 connections of the worst messages leave an enclave of 2048 MB serv
   });
   await t.step("process of 10 MiB", async () => {
     using secret = new SecretBytes(new Uint8Array(TSK));
-    using key = await SealingKey.take(secret);
+    using key = await SealingKey.take(secret, { random: HOST_RANDOM.fill });
     const ciphertext = encodeHex(await key.seal(new Uint8Array(LENGTH / 2 - 4096)));
     const codes = await flood(address, encodeMessage("u32be", { type: "process", ciphertext }));
     await check("process");

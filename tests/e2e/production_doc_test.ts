@@ -20,6 +20,7 @@ import { accessKeysFile } from "../helpers/kms_place.ts";
 import { createMotoKey } from "../helpers/moto_kms.ts";
 import { hasMoto, startMoto } from "../helpers/peers.ts";
 import { startTestService } from "../helpers/test_service.ts";
+import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
 
 const DOCUMENT = "docs/production.md";
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -176,7 +177,7 @@ Deno.test({
         startTestService({
           kms,
           attester: nsm,
-          entropy: { kernelGenerator: "nsm-hwrng" },
+          entropy: { kernelGenerator: "nsm-hwrng", random: HOST_RANDOM },
           session: { keys, context: TSK_CONTEXT },
         }),
       );

@@ -6,6 +6,7 @@
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { TSK_CONTEXT } from "../../lib/aws/tsk_context.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import { SealingKey } from "../../lib/crypto/sealing.ts";
 import { Client } from "../../lib/parent/client.ts";
@@ -47,12 +48,12 @@ export class Tsk implements Disposable {
   #key: SealingKey | undefined;
 
   seal(plaintext: Uint8Array): string {
-    this.#key ??= SealingKey.take(SecretBytes.copyOf(this.raw));
+    this.#key ??= SealingKey.take(SecretBytes.copyOf(this.raw), { random: HOST_RANDOM.fill });
     return encodeHex(this.#key.seal(plaintext));
   }
 
   open(hex: unknown): Uint8Array {
-    this.#key ??= SealingKey.take(SecretBytes.copyOf(this.raw));
+    this.#key ??= SealingKey.take(SecretBytes.copyOf(this.raw), { random: HOST_RANDOM.fill });
     return this.#key.open(decodeHex(String(hex)));
   }
 

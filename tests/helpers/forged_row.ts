@@ -5,10 +5,12 @@
  */
 import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { sealPrivateKey } from "../../lib/crypto/bound_key.ts";
-import { newSecretKey, publicKeyOf } from "../../lib/crypto/secp256k1.ts";
+import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
+import { publicKeyOf } from "../../lib/crypto/secp256k1.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import type { LocalKms } from "../../lib/kms/local.ts";
 import type { StoredMasterKey } from "../../lib/parent/gateway/master_key_store.ts";
+import { newSecretKey } from "./new_secret_key.ts";
 
 /** Makes it, of epoch 1; for the public key of another private key, where one is given. */
 export async function forgedRow(
@@ -26,6 +28,7 @@ export async function forgedRow(
     enclave_id: String(enclaveId),
   });
   const encryptedPrivateKey = sealPrivateKey(dataKey, privateKey, {
+    random: HOST_RANDOM.fill,
     binding: {
       purpose: "master",
       subject: String(enclaveId),

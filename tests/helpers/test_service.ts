@@ -13,6 +13,7 @@ import { type Service, type ServiceOptions, startService } from "../../lib/servi
 import { NO_GUARDS } from "../../lib/service/wallet_guards.ts";
 import type { Address } from "../../lib/wire/address.ts";
 import { listen } from "../../lib/wire/socket.ts";
+import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
 
 /** No guards, no cache, no NSM, requests sealed or not. */
 const TEST_SERVICE = {
@@ -21,7 +22,7 @@ const TEST_SERVICE = {
   wallet: { guards: NO_GUARDS, cache: NO_CACHE },
   minEpoch: 1,
   sealed: OPEN_TO_ALL,
-  entropy: { kernelGenerator: undefined },
+  entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
   attester: undefined,
   measurements: undefined,
   configurationHash: new Uint8Array(32),

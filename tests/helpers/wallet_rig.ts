@@ -21,6 +21,7 @@ import { OPEN_TO_ALL, type SealedOptions, SealedService } from "../../lib/servic
 import { type WalletOptions, WalletService } from "../../lib/service/wallet.ts";
 import { NO_GUARDS, type WalletGuards } from "../../lib/service/wallet_guards.ts";
 import type { WireObject } from "../../lib/wire/messages.ts";
+import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
 
 /** Credentials as a request has them. The local KMS does not check credentials. */
 export const CREDENTIAL = {
@@ -37,7 +38,7 @@ export function plainWallet(kms: Kms, log: Log, options: Partial<WalletOptions> 
     keys: [],
     guards: NO_GUARDS,
     cache: NO_CACHE,
-    entropy: { kernelGenerator: undefined },
+    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     attester: undefined,
     configurationHash: new Uint8Array(32),
     now: () => new Date(0),
@@ -56,7 +57,7 @@ export function plainMasterKey(
     log,
     keys: [],
     minEpoch: 1,
-    entropy: { kernelGenerator: undefined },
+    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     attester: undefined,
     configurationHash: new Uint8Array(32),
     now: () => new Date(0),
@@ -70,7 +71,7 @@ export function plainSealed(kms: Kms, log: Log, options: Partial<SealedOptions> 
     ...OPEN_TO_ALL,
     kms,
     log,
-    entropy: { kernelGenerator: undefined },
+    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     attester: undefined,
     configurationHash: new Uint8Array(32),
     now: () => new Date(0),
@@ -131,7 +132,7 @@ export async function walletRig(
   const masterKey = plainMasterKey(observed, events.log, { keys, ...options });
   const session = new SessionKeyService({
     aead: NODE_AEAD,
-    entropy: { kernelGenerator: undefined },
+    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     kms: observed,
     keys,
     region: undefined,
@@ -147,6 +148,7 @@ export async function walletRig(
     wallet,
     masterKey,
     sealed: plainSealed(observed, events.log),
+    random: HOST_RANDOM,
     kms: observed,
     events,
     metrics: new Metrics(),

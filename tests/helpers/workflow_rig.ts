@@ -5,6 +5,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
+import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
 import { SealingKey } from "../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import { Client } from "../../lib/parent/client.ts";
@@ -73,7 +74,7 @@ export class WorkflowRig implements AsyncDisposable {
       }),
     );
     const tsk = decodeHex((await Deno.readTextFile(`${folder}/tsk`)).trim());
-    const key = await SealingKey.take(new SecretBytes(tsk));
+    const key = await SealingKey.take(new SecretBytes(tsk), { random: HOST_RANDOM.fill });
     stack.use(key);
     const client = stack.use(await Client.connect(service.address));
     const reply = await client.exchange({

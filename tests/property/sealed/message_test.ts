@@ -1,9 +1,10 @@
 /** What is sealed opens to the same bytes, once and for one recipient; any other input is refused with the protocol's own error. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
-import { exportPublicKey, generateKeyPair } from "../../../lib/sealed/hpke.ts";
+import { HOST_RANDOM } from "../../../lib/crypto/host_random.ts";
+import { exportPublicKey } from "../../../lib/sealed/hpke.ts";
 import { hashPublicKey, MAX_COUNTER, openRequest, sealRequest } from "../../../lib/sealed/message.ts";
-import { SealedError } from "../../../lib/sealed/mod.ts";
+import { generateKeyPair, SealedError } from "../../../lib/sealed/mod.ts";
 import { CLOCK_TOLERANCE_MS, timeProblem } from "../../../lib/service/sealed_time.ts";
 import { runs } from "../../helpers/effort.ts";
 
@@ -43,7 +44,7 @@ Deno.test("any request and any reply are opened as they were sealed, in both mod
         });
         assertEquals(opened.plaintext, request);
         assertEquals(opened.times, times);
-        assertEquals(await sealed.openReply(await opened.sealReply(reply)), reply);
+        assertEquals(await sealed.openReply(await opened.sealReply(reply, HOST_RANDOM.bytes(12))), reply);
       },
     ),
     runs(50),
@@ -57,7 +58,7 @@ Deno.test("any bit that is changed keeps a request and its reply shut", async ()
     times: TIMES,
   });
   const opened = await openRequest(keys, { enc, ciphertext }, name);
-  const reply = await opened.sealReply(new Uint8Array(9));
+  const reply = await opened.sealReply(new Uint8Array(9), HOST_RANDOM.bytes(12));
   const flip = (whole: Bytes, bit: number): Bytes => {
     const copy = new Uint8Array(whole);
     const at = (bit >> 3) % whole.length;
@@ -90,7 +91,10 @@ Deno.test("a request and a reply open only under their own names", async () => {
       const sealed = await sealRequest(keys.publicKey, new Uint8Array(1), { ...a, times: TIMES });
       await assertRejects(() => openRequest(keys, sealed, b), SealedError);
       const other = await sealRequest(keys.publicKey, new Uint8Array(1), { ...b, times: TIMES });
-      const reply = await (await openRequest(keys, other, b)).sealReply(new Uint8Array(1));
+      const reply = await (await openRequest(keys, other, b)).sealReply(
+        new Uint8Array(1),
+        HOST_RANDOM.bytes(12),
+      );
       await assertRejects(() => sealed.openReply(reply), SealedError);
     }),
     runs(50),

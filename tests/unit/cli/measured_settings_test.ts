@@ -1,5 +1,6 @@
 /** Settings from the command line to the service that runs with them: each is attacked over its socket. */
 import { NODE_AEAD } from "../../../lib/crypto/aead.ts";
+import { HOST_RANDOM } from "../../../lib/crypto/host_random.ts";
 import { SealingKey } from "../../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import { assertEquals, assertNotEquals } from "@std/assert";
@@ -41,7 +42,7 @@ async function start(argv: readonly string[]) {
     }),
     signalled: signal.promise,
     workflow: (plaintext) => plaintext,
-    entropy: { kernelGenerator: undefined },
+    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     attester: nsm,
     aead: NODE_AEAD,
     selfTest: () => Promise.resolve([]),
@@ -88,7 +89,7 @@ async function account({ client }: Started): Promise<WireObject> {
 }
 
 function blob(text: string): string {
-  using key = SealingKey.take(SecretBytes.copyOf(TSK));
+  using key = SealingKey.take(SecretBytes.copyOf(TSK), { random: HOST_RANDOM.fill });
   return encodeHex(key.seal(new TextEncoder().encode(text)));
 }
 

@@ -12,6 +12,7 @@ import { VERSION } from "../../../lib/version.ts";
 import { parseAddress } from "../../../lib/wire/address.ts";
 import { within } from "../../helpers/deadline.ts";
 import { FakeKms } from "../../helpers/fake_kms.ts";
+import { HOST_RANDOM } from "../../../lib/crypto/host_random.ts";
 
 const config = (listen: string) =>
   readServeConfig(parseOptions(SERVE_OPTIONS, ["--listen", listen, "--drain-ms", "100"]));
@@ -32,7 +33,7 @@ function start(listen = "tcp:127.0.0.1:0", io: Partial<RunIo> = {}) {
     }),
     signalled: signal.promise,
     workflow: (plaintext) => plaintext,
-    entropy: { kernelGenerator: undefined },
+    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     aead: NODE_AEAD,
     selfTest: () => Promise.resolve([]),
     kms,

@@ -2,6 +2,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
 import { type Binding, openPrivateKey, sealPrivateKey } from "../../../lib/crypto/bound_key.ts";
+import { HOST_RANDOM } from "../../../lib/crypto/host_random.ts";
 import { OpenError } from "../../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 
@@ -18,9 +19,12 @@ function secret(byte: number, length = 32): SecretBytes {
 }
 
 Deno.test("a sealed key opens under the same data key and binding: nonce, ciphertext, tag", () => {
-  const blob = sealPrivateKey(secret(1), secret(2), { binding: BINDING });
+  const blob = sealPrivateKey(secret(1), secret(2), { random: HOST_RANDOM.fill, binding: BINDING });
   assertEquals(blob.length, 12 + 32 + 16);
-  assertEquals(openPrivateKey(secret(1), blob, { binding: BINDING }).expose(), secret(2).expose());
+  assertEquals(
+    openPrivateKey(secret(1), blob, { random: HOST_RANDOM.fill, binding: BINDING }).expose(),
+    secret(2).expose(),
+  );
 });
 
 const OTHERS: readonly (readonly [string, Partial<Binding>])[] = [
@@ -36,31 +40,54 @@ const OTHERS: readonly (readonly [string, Partial<Binding>])[] = [
 
 for (const [what, change] of OTHERS) {
   Deno.test(`a sealed key does not open under another ${what}`, () => {
-    const blob = sealPrivateKey(secret(1), secret(2), { binding: BINDING });
-    assertThrows(() => openPrivateKey(secret(1), blob, { binding: { ...BINDING, ...change } }), OpenError);
+    const blob = sealPrivateKey(secret(1), secret(2), { random: HOST_RANDOM.fill, binding: BINDING });
+    assertThrows(
+      () => openPrivateKey(secret(1), blob, { random: HOST_RANDOM.fill, binding: { ...BINDING, ...change } }),
+      OpenError,
+    );
   });
 }
 
 Deno.test("a sealed key does not open under another epoch", () => {
-  const blob = sealPrivateKey(secret(1), secret(2), { binding: { ...BINDING, epoch: 1 } });
-  assertThrows(() => openPrivateKey(secret(1), blob, { binding: { ...BINDING, epoch: 2 } }), OpenError);
+  const blob = sealPrivateKey(secret(1), secret(2), {
+    random: HOST_RANDOM.fill,
+    binding: { ...BINDING, epoch: 1 },
+  });
+  assertThrows(
+    () => openPrivateKey(secret(1), blob, { random: HOST_RANDOM.fill, binding: { ...BINDING, epoch: 2 } }),
+    OpenError,
+  );
 });
 
 Deno.test("a sealed key does not open under another data key, nor under the data key itself", () => {
-  const blob = sealPrivateKey(secret(1), secret(2), { binding: BINDING });
-  assertThrows(() => openPrivateKey(secret(3), blob, { binding: BINDING }), OpenError);
+  const blob = sealPrivateKey(secret(1), secret(2), { random: HOST_RANDOM.fill, binding: BINDING });
+  assertThrows(
+    () => openPrivateKey(secret(3), blob, { random: HOST_RANDOM.fill, binding: BINDING }),
+    OpenError,
+  );
 });
 
 Deno.test("a multi-Region key's replica opens what the primary's data key sealed", () => {
   const key = { ...KEY, id: `mrk-${"0".repeat(32)}` };
-  const blob = sealPrivateKey(secret(1), secret(2), { binding: { ...BINDING, key } });
+  const blob = sealPrivateKey(secret(1), secret(2), {
+    random: HOST_RANDOM.fill,
+    binding: { ...BINDING, key },
+  });
   const replica = { ...key, region: "eu-west-1" };
-  assertEquals(openPrivateKey(secret(1), blob, { binding: { ...BINDING, key: replica } }).expose()[0], 2);
+  assertEquals(
+    openPrivateKey(secret(1), blob, { random: HOST_RANDOM.fill, binding: { ...BINDING, key: replica } })
+      .expose()[0],
+    2,
+  );
 });
 
 for (const length of [0, 16, 31, 33]) {
   Deno.test(`a data key of ${length} bytes is refused`, () => {
-    assertThrows(() => sealPrivateKey(secret(1, length), secret(2), { binding: BINDING }), RangeError, "32");
+    assertThrows(
+      () => sealPrivateKey(secret(1, length), secret(2), { random: HOST_RANDOM.fill, binding: BINDING }),
+      RangeError,
+      "32",
+    );
   });
 }
 
@@ -86,7 +113,7 @@ const FIXTURES: readonly { readonly binding: Binding; readonly blob: string }[] 
 
 for (const { binding, blob } of FIXTURES) {
   Deno.test(`the ${binding.purpose} row of version 1 still opens`, () => {
-    const opened = openPrivateKey(secret(1), decodeHex(blob), { binding });
+    const opened = openPrivateKey(secret(1), decodeHex(blob), { random: HOST_RANDOM.fill, binding });
     assertEquals(encodeHex(opened.expose()), "02".repeat(32));
   });
 }

@@ -4,7 +4,7 @@ import { decodeHex, encodeHex } from "@std/encoding";
 import { addressOf, parseAddress } from "../../../lib/crypto/ethereum/address.ts";
 import { parsePayload, signPayload } from "../../../lib/crypto/ethereum/payload.ts";
 import { PayloadError } from "../../../lib/crypto/ethereum/payload_error.ts";
-import { isSecretKey, newSecretKey, publicKeyOf } from "../../../lib/crypto/secp256k1.ts";
+import { isSecretKey, publicKeyOf } from "../../../lib/crypto/secp256k1.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import {
   getAddress,
@@ -16,6 +16,7 @@ import {
   Wallet,
 } from "../../deps/ethers.ts";
 import { CHECKSUMMED_ADDRESSES, EIP155, EIP191, EIP712_MAIL } from "../../fixtures/ethereum.ts";
+import { newSecretKey } from "../../helpers/new_secret_key.ts";
 
 const HALF_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0n;
 

@@ -2,6 +2,7 @@
 import { inspect } from "node:util";
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
+import { HOST_RANDOM } from "../../../lib/crypto/host_random.ts";
 import { OpenError, SEAL_LIMITS, SealingKey } from "../../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
@@ -51,7 +52,7 @@ const VECTORS = [
 ] as const;
 
 function keyOf(hex: string): SealingKey {
-  return SealingKey.take(new SecretBytes(decodeHex(hex)));
+  return SealingKey.take(new SecretBytes(decodeHex(hex)), { random: HOST_RANDOM.fill });
 }
 
 for (const vector of VECTORS) {
@@ -81,7 +82,7 @@ for (const length of [0, 1, 100, 8_192, 100_000]) {
 
 Deno.test("what WebCrypto made opens, and the other way round", async () => {
   const raw = decodeHex("22".repeat(32));
-  using key = SealingKey.take(SecretBytes.copyOf(raw));
+  using key = SealingKey.take(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill });
   const web = await crypto.subtle.importKey("raw", raw, "AES-GCM", false, ["encrypt", "decrypt"]);
   for (const length of [10, 16_384]) {
     const plaintext = new Uint8Array(length).fill(3);
@@ -130,7 +131,10 @@ Deno.test("every seal has a nonce of its own, and is counted", () => {
 });
 
 Deno.test("a key that has made 2^32 seals makes no more, and still opens", () => {
-  using key = SealingKey.take(new SecretBytes(new Uint8Array(32)), { seals: SEAL_LIMITS.refuseAt - 1 });
+  using key = SealingKey.take(new SecretBytes(new Uint8Array(32)), {
+    random: HOST_RANDOM.fill,
+    seals: SEAL_LIMITS.refuseAt - 1,
+  });
   const last = key.seal(new Uint8Array(5));
   const error = assertThrows(() => key.seal(new Uint8Array(5)), EnclaveError);
   assertEquals([error.code, SEAL_LIMITS.refuseAt, SEAL_LIMITS.warnAt], ["rekey_required", 2 ** 32, 2 ** 31]);
@@ -140,14 +144,14 @@ Deno.test("a key that has made 2^32 seals makes no more, and still opens", () =>
 for (const length of [0, 16, 31, 33]) {
   Deno.test(`a key of ${length} bytes is refused and wiped`, () => {
     const secret = new SecretBytes(new Uint8Array(length).fill(1));
-    assertThrows(() => SealingKey.take(secret), RangeError, "AES-256");
+    assertThrows(() => SealingKey.take(secret, { random: HOST_RANDOM.fill }), RangeError, "AES-256");
     assert(secret.isWiped);
   });
 }
 
 Deno.test("a key's bytes are wiped as soon as it is taken, and after its scope it seals nothing", () => {
   const raw = new Uint8Array(32).fill(6);
-  const key = SealingKey.take(new SecretBytes(raw));
+  const key = SealingKey.take(new SecretBytes(raw), { random: HOST_RANDOM.fill });
   assertEquals(raw, new Uint8Array(32));
   assertEquals(key.open(key.seal(raw)), raw);
   key[Symbol.dispose]();
@@ -227,13 +231,18 @@ Deno.test("an error of opening contains nothing of the bytes, and has a code and
 });
 
 Deno.test("the seals made before are counted on", () => {
-  using key = SealingKey.take(new SecretBytes(new Uint8Array(32)), { seals: SEAL_LIMITS.warnAt - 1 });
+  using key = SealingKey.take(new SecretBytes(new Uint8Array(32)), {
+    random: HOST_RANDOM.fill,
+    seals: SEAL_LIMITS.warnAt - 1,
+  });
   key.seal(new Uint8Array(1));
   assertEquals(key.seals, SEAL_LIMITS.warnAt);
 });
 
 Deno.test("a wiped key opens and seals nothing, however long", () => {
-  const key = SealingKey.take(SecretBytes.copyOf(new Uint8Array(32).fill(0xa5)));
+  const key = SealingKey.take(SecretBytes.copyOf(new Uint8Array(32).fill(0xa5)), {
+    random: HOST_RANDOM.fill,
+  });
   const blob = key.seal(new Uint8Array(20_000));
   key[Symbol.dispose]();
   assertThrows(() => key.seal(new Uint8Array(20_000)), TypeError, "wiped");

@@ -3,7 +3,6 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
 import {
   isSecretKey,
-  newSecretKey,
   publicKeyOf,
   signDigest,
   signSchnorr,
@@ -12,6 +11,7 @@ import {
 } from "../../../lib/crypto/secp256k1.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import { SIGNING } from "../../fixtures/bip340.ts";
+import { newSecretKey } from "../../helpers/new_secret_key.ts";
 
 const ORDER = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141";
 const FIELD_SIZE = "fffffffffffffffffffffffffffffffffffffffffffffffffffffffefffffc2f";
@@ -110,7 +110,7 @@ for (const length of [0, 31, 33, 64]) {
   Deno.test(`a digest of ${length} bytes is not signed`, () => {
     using key = newSecretKey();
     assertThrows(() => signDigest(key, new Uint8Array(length)), RangeError, "32");
-    assertThrows(() => signSchnorr(key, new Uint8Array(length)), RangeError, "32");
+    assertThrows(() => signSchnorr(key, new Uint8Array(length), new Uint8Array(32)), RangeError, "32");
   });
 }
 

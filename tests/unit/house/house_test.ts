@@ -88,6 +88,8 @@ const WALLS: readonly (readonly [string, string, readonly string[]])[] = [
   ["ffi/sdk.ts", "Deno.UnsafePointer.of(a);", ["no-unsafe-pointers"]],
   ["lib/service/server.ts", "Deno.exit(1);", ["process-in-entries"]],
   ["main.ts", "Deno.exit(1);", []],
+  ["lib/service/wallet.ts", 'import { a } from "../crypto/host_random.ts";', ["import-walls"]],
+  ["lib/kms/local.ts", 'import { a } from "../crypto/host_random.ts";', []],
 ];
 for (const [file, source, broken] of WALLS) {
   Deno.test(`in ${file}, ${source} breaks ${broken.length === 0 ? "nothing" : broken.join()}`, () => {
@@ -134,6 +136,56 @@ async function graphOf(entry: URL, seen = new Set<string>()): Promise<Set<string
     await graphOf(new URL(specifier, entry), seen);
   }
   return seen;
+}
+
+// Each other source of random numbers, as a line of code that draws from it.
+for (
+  const source of [
+    "crypto.getRandomValues(a);",
+    'crypto["getRandomValues"](a);',
+    "const { getRandomValues } = globalThis.crypto;",
+    "crypto.randomUUID();",
+    "Math.random();",
+    'Math["random"]();',
+    "const { random } = Math;",
+    'crypto.subtle.generateKey("X25519", false, []);',
+    'import { randomBytes } from "node:crypto";',
+    'import { randomBytes as bytes } from "@noble/hashes/utils.js";',
+    'import * as node from "node:crypto"; node.randomInt(9);',
+    'import { randomFillSync } from "node:crypto";',
+    'import { randomUUID } from "node:crypto";',
+    'import { generateKeyPairSync } from "node:crypto";',
+    'import { generateKeyPair } from "./sender.ts";',
+    'import { createECDH } from "node:crypto";',
+    "secp256k1.utils.randomSecretKey();",
+    "secp256k1.keygen();",
+  ]
+) {
+  Deno.test(`${source} is seen wherever the enclave's code is`, () => {
+    for (const file of ["main.ts", "ffi/libc.ts", "lib/service/wallet.ts", "lib/sealed/hpke.ts"]) {
+      assertEquals([...new Set(rulesBroken(file, source))], ["one-source-of-randomness"], file);
+    }
+    for (const file of ["lib/crypto/random.ts", "lib/parent/accounts.ts", "tests/unit/ffi/nsm_test.ts"]) {
+      assertEquals(rulesBroken(file, source), [], file);
+    }
+  });
+}
+
+Deno.test("nothing that main.ts imports may draw random numbers, except the port", async () => {
+  const graph = [...await graphOf(new URL("../../../main.ts", import.meta.url))];
+  const root = new URL("../../../", import.meta.url).pathname;
+  const free = graph.map((path) => path.slice(root.length)).filter((file) =>
+    rulesBroken(file, "crypto.getRandomValues(a);").length === 0
+  );
+  assertEquals(free, ["lib/crypto/random.ts"]);
+});
+
+for (
+  const source of ["Math.min(1, 2);", "random.bytes(12);", "await nsm.random();", "kms.generateDataKey(a);"]
+) {
+  Deno.test(`${source} draws nothing of its own`, () => {
+    assertEquals(rulesBroken("lib/service/wallet.ts", source), []);
+  });
 }
 
 Deno.test("nothing that main.ts imports can make a document, or trust a root", async () => {

@@ -4,6 +4,7 @@ import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { verifyDocument } from "../../../lib/attestation/document.ts";
 import { AttestationError } from "../../../lib/attestation/errors.ts";
 import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
+import { HOST_RANDOM } from "../../../lib/crypto/host_random.ts";
 import { SealingKey } from "../../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import { CredentialSource } from "../../../lib/aws/credential_source.ts";
@@ -88,7 +89,7 @@ Deno.test("session, wallet and master key are served sealed, and nothing of them
       aws_session_token: SECRET,
     });
     assertEquals(reply["msg"], "configured");
-    using key = await SealingKey.take(new SecretBytes(tsk));
+    using key = await SealingKey.take(new SecretBytes(tsk), { random: HOST_RANDOM.fill });
     // Large enough that its hex does not fit where small replies are made.
     const data = new TextEncoder().encode(SECRET.repeat(10_000));
     const sealed = await key.seal(data);

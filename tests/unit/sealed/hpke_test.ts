@@ -3,13 +3,13 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
 import {
   exportPublicKey,
-  generateKeyPair,
   type HpkeKeyPair,
   importKeyPair,
   importPublicKey,
   setupRecipient,
   setupSender,
 } from "../../../lib/sealed/hpke.ts";
+import { generateKeyPair } from "../../../lib/sealed/sender.ts";
 import { HPKE_VECTORS } from "../../fixtures/hpke.ts";
 
 const PKCS8_HEAD = "302e020100300506032b656e04220420";

@@ -1,6 +1,7 @@
 /** The master key: made once, opened again after a restart, never duplicated, and never taken from a changed row. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
+import { HOST_RANDOM } from "../../../lib/crypto/host_random.ts";
 import { verifyDigest, verifySchnorr } from "../../../lib/crypto/secp256k1.ts";
 import { decodeCbor } from "../../../lib/cose/cbor.ts";
 import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
@@ -431,7 +432,10 @@ Deno.test("an invalid enclave_id is refused by its name", async () => {
 Deno.test("no key is made where the kernel's random numbers are not the NSM's, but a stored one opens", async () => {
   const rig = await walletRig({ attested: true });
   assertEquals((await init(rig)).msg, "entropy_not_trusted");
-  const trusted = await walletRig({ attested: true, entropy: { kernelGenerator: "nsm-hwrng" } });
+  const trusted = await walletRig({
+    attested: true,
+    entropy: { kernelGenerator: "nsm-hwrng", random: HOST_RANDOM },
+  });
   assertEquals((await init(trusted))["status"], "ok");
 });
 

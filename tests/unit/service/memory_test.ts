@@ -14,6 +14,7 @@ import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
 import { within } from "../../helpers/deadline.ts";
 import { Peer } from "../../helpers/duplex.ts";
 import { FakeKms } from "../../helpers/fake_kms.ts";
+import { HOST_RANDOM } from "../../../lib/crypto/host_random.ts";
 
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const OK: Answer = { type: "x", reply: { status: "ok" } };
@@ -118,7 +119,7 @@ function slowSession(aead: Aead = NODE_AEAD): {
     configureOnce: false,
     requireEpoch: false,
     aead,
-    entropy: { kernelGenerator: undefined },
+    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     workflow: (plaintext) => plaintext,
     log: () => {},
     now: () => new Date(0),

@@ -1,12 +1,13 @@
 /** The service's key pairs: one at a time, each with its clients' counters, none without entropy. */
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { KEY_LIFE_MS, SealedKeys } from "../../../lib/service/sealed_keys.ts";
+import { generateKeyPair } from "../../../lib/sealed/sender.ts";
 import { WireError } from "../../../lib/wire/messages.ts";
 
 Deno.test("a key counts for so many clients, and takes no other until it changes: none is forgotten", async () => {
   const clock = { ms: 0 };
   await using keys = new SealedKeys({
-    checkEntropy: () => {},
+    makeKeyPair: generateKeyPair,
     now: () => new Date(0),
     monotonic: () => clock.ms,
     maxClients: 2,
@@ -31,7 +32,7 @@ Deno.test("a key counts for so many clients, and takes no other until it changes
 });
 
 Deno.test("callers at the same time get the same key, and callers after the end get none", async () => {
-  const keys = new SealedKeys({ checkEntropy: () => {}, now: () => new Date(0), monotonic: () => 0 });
+  const keys = new SealedKeys({ makeKeyPair: generateKeyPair, now: () => new Date(0), monotonic: () => 0 });
   const [a, b] = await Promise.all([keys.current(), keys.current()]);
   assertEquals(a.keyId, b.keyId);
   await keys[Symbol.asyncDispose]();
@@ -42,9 +43,7 @@ Deno.test("callers at the same time get the same key, and callers after the end 
 Deno.test("no key is made when the random number generator is not trusted", async () => {
   const refusal = new WireError("entropy_not_trusted", "No");
   await using keys = new SealedKeys({
-    checkEntropy: () => {
-      throw refusal;
-    },
+    makeKeyPair: () => Promise.reject(refusal),
     now: () => new Date(0),
     monotonic: () => 0,
   });
@@ -52,7 +51,11 @@ Deno.test("no key is made when the random number generator is not trusted", asyn
 });
 
 Deno.test("of two sessions of a client key with the same start time, the second is refused", async () => {
-  await using keys = new SealedKeys({ checkEntropy: () => {}, now: () => new Date(0), monotonic: () => 0 });
+  await using keys = new SealedKeys({
+    makeKeyPair: generateKeyPair,
+    now: () => new Date(0),
+    monotonic: () => 0,
+  });
   const key = await keys.current();
   const message = { clientKey: "K", counter: 1, sessionStarted: 5 };
   keys.use(key, { ...message, client: "a" });
@@ -63,7 +66,11 @@ Deno.test("of two sessions of a client key with the same start time, the second 
 });
 
 Deno.test("of one message that is opened twice at the same time, the second is refused", async () => {
-  await using keys = new SealedKeys({ checkEntropy: () => {}, now: () => new Date(0), monotonic: () => 0 });
+  await using keys = new SealedKeys({
+    makeKeyPair: generateKeyPair,
+    now: () => new Date(0),
+    monotonic: () => 0,
+  });
   const key = await keys.current();
   for (const clientKey of [undefined, "K"]) {
     const message = { client: "a", clientKey, counter: 1, sessionStarted: 5 };

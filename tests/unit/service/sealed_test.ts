@@ -4,12 +4,19 @@ import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { encode } from "cborg";
 import { attestUserData } from "../../../lib/attestation/statement.ts";
 import { decodeCbor } from "../../../lib/cose/cbor.ts";
+import { HOST_RANDOM } from "../../../lib/crypto/host_random.ts";
 import { SealingKey } from "../../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import type { Client } from "../../../lib/parent/client.ts";
-import { exportPublicKey, generateKeyPair, setupRecipient, setupSender } from "../../../lib/sealed/hpke.ts";
+import { exportPublicKey, setupRecipient, setupSender } from "../../../lib/sealed/hpke.ts";
 import { hashPublicKey, openRequest, sealRequest } from "../../../lib/sealed/message.ts";
-import { MAX_COUNTER, SealedError, type SealedRequest, SealedSender } from "../../../lib/sealed/mod.ts";
+import {
+  generateKeyPair,
+  MAX_COUNTER,
+  SealedError,
+  type SealedRequest,
+  SealedSender,
+} from "../../../lib/sealed/mod.ts";
 import { KEY_GRACE_MS, KEY_LIFE_MS } from "../../../lib/service/sealed_keys.ts";
 import type { WireObject } from "../../../lib/wire/messages.ts";
 import { CONFIGURATION_HASH, sealedRig } from "../../helpers/sealed_rig.ts";
@@ -331,7 +338,9 @@ async function configureWith(rig: Awaited<ReturnType<typeof sealedRig>>, byte: n
 
 /** Whether the service has the session key of this byte. */
 async function holds(client: Client, byte: number): Promise<boolean> {
-  using key = await SealingKey.take(new SecretBytes(new Uint8Array(32).fill(byte)));
+  using key = await SealingKey.take(new SecretBytes(new Uint8Array(32).fill(byte)), {
+    random: HOST_RANDOM.fill,
+  });
   const ciphertext = encodeHex(await key.seal(new Uint8Array(1)));
   return await codeOf(client, { type: "process", ciphertext }) === "ok";
 }

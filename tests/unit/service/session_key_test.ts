@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { SdkBusyError, SdkKmsDecryptError, SdkTimeoutError } from "../../../lib/aws_ne/errors.ts";
+import { HOST_RANDOM } from "../../../lib/crypto/host_random.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import { OpenError, SEAL_LIMITS, SealingKey } from "../../../lib/crypto/sealing.ts";
 import { processData } from "../../../lib/parent/process.ts";
@@ -50,7 +51,7 @@ function setup(options: Partial<SessionKeyOptions> & { readonly kms?: FakeKms } 
     log: events.log,
     now: () => new Date("2026-01-02T03:04:05Z"),
     aead: NODE_AEAD,
-    entropy: { kernelGenerator: undefined },
+    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     ...options,
     kms,
   });
@@ -59,6 +60,7 @@ function setup(options: Partial<SessionKeyOptions> & { readonly kms?: FakeKms } 
     wallet: plainWallet(kms, events.log),
     masterKey: plainMasterKey(kms, events.log),
     sealed: plainSealed(kms, events.log),
+    random: HOST_RANDOM,
     kms,
     events,
     metrics: new Metrics(),
@@ -78,7 +80,7 @@ function setup(options: Partial<SessionKeyOptions> & { readonly kms?: FakeKms } 
 }
 
 async function sealed(plaintext: Uint8Array, raw = TSK): Promise<string> {
-  using key = await SealingKey.take(SecretBytes.copyOf(raw));
+  using key = await SealingKey.take(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill });
   return encodeHex(await key.seal(plaintext));
 }
 
@@ -142,7 +144,7 @@ for (const [what, request, code] of REFUSALS) {
 Deno.test("process opens, works and seals under a fresh nonce", async () => {
   const { ask } = setup({ workflow: (plaintext) => plaintext.map((byte) => byte + 1) });
   await ask(CONFIGURE);
-  using key = await SealingKey.take(SecretBytes.copyOf(TSK));
+  using key = await SealingKey.take(SecretBytes.copyOf(TSK), { random: HOST_RANDOM.fill });
   for (const size of [1, 20_000]) {
     const ciphertext = await sealed(new Uint8Array(size).fill(7));
     const [first, second] = [
@@ -649,7 +651,7 @@ Deno.test("a reply sent back as a request is refused where blobs are bound; the 
 Deno.test("a bound blob opens for its own direction, id and format alone", async () => {
   const { ask } = setup();
   await ask(CONFIGURE);
-  using key = await SealingKey.take(SecretBytes.copyOf(TSK));
+  using key = await SealingKey.take(SecretBytes.copyOf(TSK), { random: HOST_RANDOM.fill });
   const data = processBinding("request", decodeHex(ID));
   const ciphertext = encodeHex(await key.seal(new Uint8Array(3), data));
   const bound = { type: "process", ciphertext, bind: true, request_id: ID };
@@ -682,10 +684,10 @@ Deno.test("process is refused while the kernel's random numbers are not trusted,
   const kms = new FakeKms(() => Promise.resolve(new Uint8Array(TSK)));
   let isSeeded = false;
   kms.health = () => ({ entropy_seeded: isSeeded });
-  const { session, ask } = setup({ kms, entropy: { kernelGenerator: "virtio_rng.0" } });
+  const { session, ask } = setup({ kms, entropy: { kernelGenerator: "virtio_rng.0", random: HOST_RANDOM } });
   using _ = session;
   assertEquals((await ask(CONFIGURE))["status"], "ok");
-  using key = await SealingKey.take(new SecretBytes(new Uint8Array(TSK)));
+  using key = await SealingKey.take(new SecretBytes(new Uint8Array(TSK)), { random: HOST_RANDOM.fill });
   const request = { type: "process", ciphertext: encodeHex(await key.seal(new Uint8Array(4))) };
   assertEquals((await ask(request))["msg"], "entropy_not_trusted");
   isSeeded = true;

@@ -4,13 +4,14 @@ import { decodeBase64, decodeHex, encodeBase64, encodeHex } from "@std/encoding"
 import { Credentials } from "../../../lib/aws/credentials.ts";
 import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
 import { sealPrivateKey } from "../../../lib/crypto/bound_key.ts";
-import { newSecretKey } from "../../../lib/crypto/secp256k1.ts";
+import { HOST_RANDOM } from "../../../lib/crypto/host_random.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
 import { MAX_BATCH } from "../../../lib/service/wallet_requests.ts";
 import type { WireObject } from "../../../lib/wire/messages.ts";
 import { hashMessage, recoverAddress } from "../../deps/ethers.ts";
 import { CREDENTIAL, KmsRefusal, walletRig } from "../../helpers/wallet_rig.ts";
+import { newSecretKey } from "../../helpers/new_secret_key.ts";
 
 const CACHE = { entries: 4, maxAgeMs: 60_000 };
 
@@ -409,9 +410,15 @@ Deno.test("no key is made where the kernel's random numbers are not the NSM's", 
   const unseeded = await walletRig({ attested: true });
   const reply = await unseeded.generate("alice");
   assertEquals([reply.msg, unseeded.kms.calls.generateDataKey], ["entropy_not_trusted", 0]);
-  const other = await walletRig({ attested: true, entropy: { kernelGenerator: "virtio_rng.0" } });
+  const other = await walletRig({
+    attested: true,
+    entropy: { kernelGenerator: "virtio_rng.0", random: HOST_RANDOM },
+  });
   assertEquals((await other.generate("alice")).msg, "entropy_not_trusted");
-  const nsm = await walletRig({ attested: true, entropy: { kernelGenerator: "nsm-hwrng" } });
+  const nsm = await walletRig({
+    attested: true,
+    entropy: { kernelGenerator: "nsm-hwrng", random: HOST_RANDOM },
+  });
   assertEquals((await nsm.generate("alice"))["apiResponse"], "generateResponse");
 });
 
@@ -530,7 +537,9 @@ Deno.test("a row that was sealed for the address of another key does not sign", 
     ...row,
     address,
     encryptedDataKey: encodeBase64(wrapped),
-    encryptedPrivateKey: encodeBase64(sealPrivateKey(dataKey, privateKey, { binding })),
+    encryptedPrivateKey: encodeBase64(
+      sealPrivateKey(dataKey, privateKey, { random: HOST_RANDOM.fill, binding }),
+    ),
     message: "a",
   });
   assertEquals([reply.msg, reply.details], [

@@ -1,6 +1,7 @@
 /** What `process` blobs are bound to: the bytes, the fields that ask for it, and the worked example of the docs. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
+import { HOST_RANDOM } from "../../../lib/crypto/host_random.ts";
 import { SealingKey } from "../../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import { WireError, type WireObject } from "../../../lib/wire/messages.ts";
@@ -24,7 +25,9 @@ const EXAMPLES = [
 for (const [direction, data, blob] of EXAMPLES) {
   Deno.test(`the worked example of a ${direction} opens, and docs/protocol.md shows it`, async () => {
     assertEquals(encodeHex(processBinding(direction, decodeHex(ID))), data);
-    using key = await SealingKey.take(new SecretBytes(Uint8Array.from({ length: 32 }, (_, index) => index)));
+    using key = await SealingKey.take(new SecretBytes(Uint8Array.from({ length: 32 }, (_, index) => index)), {
+      random: HOST_RANDOM.fill,
+    });
     const opened = await key.open(decodeHex(blob), processBinding(direction, decodeHex(ID)));
     assertEquals(new TextDecoder().decode(opened), "hello");
     const docs = await Deno.readTextFile(new URL("../../../docs/protocol.md", import.meta.url));

@@ -13,6 +13,7 @@ import {
 } from "../../../lib/wire/protocol.ts";
 import { PROTOCOL_FILES, schemaText, withTables } from "../../../scripts/protocol.ts";
 import { processBinding } from "../../../lib/wire/process_binding.ts";
+import { HOST_RANDOM } from "../../../lib/crypto/host_random.ts";
 import { SealingKey } from "../../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import { sealedRig } from "../../helpers/sealed_rig.ts";
@@ -126,7 +127,7 @@ Deno.test("what a service replies has the listed fields and no others, of the li
   await ask({ type: "health" });
   await ask({ type: "configure", encrypted_tsk: encodeBase64(wrapped), ...CREDENTIALS });
   await ask({ type: "health" });
-  using key = SealingKey.take(SecretBytes.copyOf(tsk));
+  using key = SealingKey.take(SecretBytes.copyOf(tsk), { random: HOST_RANDOM.fill });
   const id = new Uint8Array(16);
   const blob = key.seal(encoder.encode("data"), processBinding("request", id));
   await ask({ type: "process", ciphertext: encodeHex(blob), bind: true, request_id: encodeHex(id) });

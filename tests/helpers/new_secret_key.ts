@@ -1,0 +1,14 @@
+/**
+ * A fresh key of secp256k1, as tests need many.
+ *
+ * @module
+ */
+import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
+import { secretKeyOf, SEED_LENGTH } from "../../lib/crypto/secp256k1.ts";
+import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
+
+/** Makes one. The caller's to dispose. */
+export function newSecretKey(): SecretBytes {
+  using seed = new SecretBytes(HOST_RANDOM.bytes(SEED_LENGTH));
+  return secretKeyOf(seed);
+}
