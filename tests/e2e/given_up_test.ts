@@ -1,5 +1,5 @@
 /** What code inside the processes can still do: the production entry from source, with modules that try it. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertNotEquals } from "@std/assert";
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
 import { SealingKey } from "../../lib/crypto/sealing.ts";
@@ -11,6 +11,13 @@ import { StubControl } from "../helpers/stub_control.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
 
 const ROOT = new URL("../..", import.meta.url);
+const SERVE = [
+  "--listen=tcp:127.0.0.1:0",
+  `--kms-key=${STUB_KEY_ARN}`,
+  `--library-dir=${NATIVE_DIR}`,
+  "--tsk-context=none",
+];
+const CREDENTIALS = { aws_access_key_id: "AKID", aws_secret_access_key: "secret" };
 
 /** The imports of deno.json, and one module in another's place. */
 async function importMap(folder: string, module: string, inItsPlace: string): Promise<string> {
@@ -61,23 +68,13 @@ test("a workflow opens no library, reads no file and no variable, and listens no
   const map = await importMap(folder, "lib/workflow.ts", "tests/helpers/prying_workflow.ts");
   await using service = await ServiceProcess.start({
     command: Deno.execPath(),
-    args: launch(map, [
-      "--listen=tcp:127.0.0.1:0",
-      `--kms-key=${STUB_KEY_ARN}`,
-      `--library-dir=${NATIVE_DIR}`,
-      "--tsk-context=none",
-    ]),
+    args: launch(map, SERVE),
     env: control.env,
   });
   const raw = crypto.getRandomValues(new Uint8Array(32));
   using key = SealingKey.take(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill });
   using client = await Client.connect(service.address);
-  await client.request({
-    type: "configure",
-    encrypted_tsk: encodeBase64(stubWrap(raw)),
-    aws_access_key_id: "AKID",
-    aws_secret_access_key: "secret",
-  });
+  await client.request({ type: "configure", encrypted_tsk: encodeBase64(stubWrap(raw)), ...CREDENTIALS });
   const ask = (plaintext: Uint8Array) =>
     client.exchange({ type: "process", ciphertext: encodeHex(key.seal(plaintext)) });
   const reply = await ask(new Uint8Array(1));
@@ -89,6 +86,26 @@ test("a workflow opens no library, reads no file and no variable, and listens no
   const told = JSON.stringify([service.lines, await client.exchange({ type: "logs" })]);
   assertEquals([told.includes("workflow_threw"), told.includes(words)], [true, false]);
   assertEquals((await service.stop()).code, 0);
+});
+
+test("a workflow's crypto.getRandomValues reads the kernel, and not the runtime's generator", async (folder) => {
+  const map = await importMap(folder, "lib/workflow.ts", "tests/helpers/drawing_workflow.ts");
+  const drawn = async () => {
+    using control = new StubControl();
+    await using service = await ServiceProcess.start({
+      command: Deno.execPath(),
+      args: launch(map, SERVE),
+      env: { ...control.env, LD_PRELOAD: `${NATIVE_DIR}/libfixed-random.so` },
+    });
+    const raw = new Uint8Array(32).fill(7);
+    using key = SealingKey.take(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill });
+    using client = await Client.connect(service.address);
+    await client.request({ type: "configure", encrypted_tsk: encodeBase64(stubWrap(raw)), ...CREDENTIALS });
+    const ciphertext = encodeHex(key.seal(new Uint8Array(1)));
+    const { result } = await client.request({ type: "process", ciphertext });
+    return encodeHex(key.open(decodeHex(String(result))));
+  };
+  assertNotEquals(await drawn(), await drawn());
 });
 
 test("an SDK process holds FFI and nothing else, whatever it was started with", async (folder) => {

@@ -5,7 +5,7 @@
  */
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { TSK_CONTEXT } from "../../lib/aws/tsk_context.ts";
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import { SealingKey } from "../../lib/crypto/sealing.ts";
@@ -14,6 +14,7 @@ import type { Address } from "../../lib/wire/address.ts";
 import type { Framing } from "../../lib/wire/framing.ts";
 import { type Launch, ServiceProcess, within } from "../helpers/service_process.ts";
 import { count } from "../helpers/effort.ts";
+import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { MODE, StubControl } from "../helpers/stub_control.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
 
@@ -35,6 +36,7 @@ const CREDENTIALS = {
   aws_session_token: "made-for-tests",
 };
 const PROCESSES = ["1", "2"] as const;
+const FIXED_RANDOM = `${NATIVE_DIR}/libfixed-random.so`;
 
 interface Setup {
   readonly service: ServiceProcess & { readonly address: Address };
@@ -325,6 +327,47 @@ export function testProduction(program: Program): void {
         assert(service.events("draining").length === 1);
       },
     );
+  }
+
+  Deno.test(`${program.name}: with the runtime's generators fixed, two runs have no key, nonce or id in common`, async () => {
+    const folder = await Deno.makeTempDir({ prefix: "denclave-fixed-" });
+    try {
+      const [first, second] = [await made(`${folder}/1`), await made(`${folder}/2`)];
+      for (const [what, value] of Object.entries(first)) {
+        assertEquals([what, typeof value], [what, "string"]);
+        assertNotEquals(value, second[what], what);
+      }
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+
+  /** One of each that a run makes. @param seen a file that is written when the runtime took the fixed numbers */
+  async function made(seen: string): Promise<Readonly<Record<string, unknown>>> {
+    using control = new StubControl();
+    using tsk = new Tsk();
+    const env = { ...control.env, LD_PRELOAD: FIXED_RANDOM, FIXED_RANDOM_SEEN: seen };
+    await using service = await ServiceProcess.start(launch(serveArgs, env));
+    using client = await Client.connect(service.address);
+    await client.request(tsk.configure());
+    const processed = await client.request({ type: "process", ciphertext: tsk.seal(new Uint8Array(4)) });
+    const { random, kms } = await client.request({ type: "health" });
+    assertEquals(random, "no NSM, kernel, runtime");
+    assertEquals((kms as Record<string, unknown>)["entropy_seeded"], true);
+    const key = { kms_key_id: STUB_KEY_ARN, credential: CREDENTIALS };
+    const master = await client.request({ type: "master_key.init", enclave_id: 1, ...key });
+    const { content } = await client.request({ apiRequest: "generateAccount", name: "alice", ...key });
+    const account = content as Record<string, unknown>;
+    await Deno.stat(seen);
+    const nonceOf = (base64: unknown) => String(base64).slice(0, 16);
+    return {
+      "master key": master["public_key"],
+      "nonce of the master key's row": nonceOf(master["encrypted_private_key"]),
+      "boot id": master["boot_id"],
+      "account": account["address"],
+      "nonce of the account's row": nonceOf(account["encryptedPrivateKey"]),
+      "nonce of a result": String(processed["result"]).slice(0, 24),
+    };
   }
 
   // Ends before it listens.
