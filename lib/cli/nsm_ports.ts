@@ -5,6 +5,7 @@
  * @module
  */
 import { LIBC_PATHS, openKernelRandom, openSmallFiles } from "../../ffi/libc.ts";
+import type { Dlopen } from "../../ffi/library.ts";
 import { NSM_DEVICE } from "../../ffi/nsm.ts";
 import { type Nsm, openNsm } from "../attestation/nsm.ts";
 import { type FillRandom, Random } from "../crypto/random.ts";
@@ -34,11 +35,11 @@ export interface NsmPorts extends Disposable {
  *
  * @throws {EnclaveError} `libc` when the C library cannot be opened.
  */
-export async function openNsmPorts(): Promise<NsmPorts> {
+export async function openNsmPorts(dlopen?: Dlopen): Promise<NsmPorts> {
   using opened = new DisposableStack();
   try {
-    const kernel = opened.use(openKernelRandom());
-    const found = await lookForNsm(opened, kernel.fill);
+    const kernel = opened.use(openKernelRandom(dlopen));
+    const found = await lookForNsm(opened, kernel.fill, dlopen);
     const life = opened.move();
     return { ...found, [Symbol.dispose]: () => life.dispose() };
   } finally {
@@ -50,16 +51,17 @@ export async function openNsmPorts(): Promise<NsmPorts> {
 async function lookForNsm(
   opened: DisposableStack,
   kernel: FillRandom,
+  dlopen: Dlopen | undefined,
 ): Promise<Omit<NsmPorts, keyof Disposable>> {
   try {
     // Stays open, since `health` runs the checks again.
-    const files = opened.use(openSmallFiles(`look for ${NSM_DEVICE}`));
+    const files = opened.use(openSmallFiles(`look for ${NSM_DEVICE}`, dlopen));
     const readText = (path: string) => {
       const bytes = files.read(path, MAX_FILE_LENGTH);
       return bytes === undefined ? undefined : new TextDecoder().decode(bytes);
     };
     const kernelGenerator = readText(RNG_CURRENT)?.trim();
-    const nsm = files.exists(NSM_DEVICE) ? opened.use(openNsm()) : undefined;
+    const nsm = files.exists(NSM_DEVICE) ? opened.use(openNsm({ dlopen })) : undefined;
     const selfTest = createSelfTest({
       nsm,
       kernelGenerator,
@@ -76,9 +78,7 @@ async function lookForNsm(
       warnings: [],
     };
   } catch (thrown) {
-    const seen = `no attestation documents, and nothing known of the kernel's random numbers: ${
-      messageOf(thrown).split("\n", 1)[0] ?? ""
-    }`;
+    const seen = `no attestation documents and no new keys: ${messageOf(thrown).split("\n", 1)[0] ?? ""}`;
     return {
       nsm: undefined,
       // The NSM may be there: a key that was made without it would be a weaker one.
