@@ -1,6 +1,7 @@
 /*
  * Fixes the random numbers that a process takes from the kernel, where it asks through the C library's symbols: Deno's own generators do. What is
- * looked up in an opened libc.so.6 is not affected. For LD_PRELOAD; writes the file that FIXED_RANDOM_SEEN names when it was asked.
+ * looked up in an opened libc.so.6 is not affected. For LD_PRELOAD, which it takes out of the environment: with it, Deno would start no other
+ * program. Writes the file that FIXED_RANDOM_SEEN names when it was asked.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -11,6 +12,8 @@
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+__attribute__((constructor)) static void hide(void) { unsetenv("LD_PRELOAD"); }
 
 static void fix(void *bytes, size_t len) {
     const char *seen = getenv("FIXED_RANDOM_SEEN");
