@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { LIBC_PATHS } from "../../ffi/libc.ts";
 import { EnclaveError } from "../../lib/errors.ts";
 import { cargoBuild } from "../../scripts/cargo.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
@@ -142,7 +143,7 @@ async function startOurs(checkout: string, key: string, kmsMs: number): Promise<
     "--no-prompt",
     "--no-lock",
     "--allow-net=127.0.0.1",
-    ...library.map((path) => `--allow-ffi=${path}`),
+    `--allow-ffi=${[...library, ...LIBC_PATHS].join(",")}`,
     `${checkout}/tests/bench/service_main.ts`,
     key,
     String(kmsMs),

@@ -5,7 +5,9 @@
  * @module
  */
 import { decodeHex } from "@std/encoding";
+import { openKernelRandom } from "../../ffi/libc.ts";
 import { NODE_AEAD } from "../../lib/crypto/aead.ts";
+import { Random } from "../../lib/crypto/random.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
 import { workflow } from "../../lib/workflow.ts";
@@ -27,6 +29,10 @@ const { address } = startTestService({
     [Symbol.asyncDispose]: () => Promise.resolve(),
   },
   aead,
+  entropy: {
+    kernelGenerator: undefined,
+    random: new Random({ kernel: openKernelRandom().fill, nsm: undefined }),
+  },
   limits: { ...DEFAULT_LIMITS, maxConnections: 256 },
   session: { workflow },
 });
