@@ -278,7 +278,7 @@ export function openMemoryMap(dlopen: Dlopen = Deno.dlopen): MemoryMap {
   };
 }
 
-/** The kernel's random number generator: it keeps working after the FFI permission is revoked. Disposing closes the C library. */
+/** The kernel's random number generator, which works after the FFI permission is revoked. Disposing closes libc. */
 export interface KernelRandom extends Disposable {
   /**
    * Overwrites all bytes with random ones (about 1 µs for a nonce).

@@ -1,6 +1,6 @@
 /**
- * This project's own lint rules: who may import whom, where a pointer may be named, and where random numbers come from (docs/architecture.md,
- * "Who may import whom").
+ * This project's own lint rules: who may import whom, where a pointer may be named, and where random numbers come
+ * from (docs/architecture.md, "Who may import whom").
  *
  * @module
  */

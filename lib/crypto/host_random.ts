@@ -1,5 +1,6 @@
 /**
- * Random numbers for programs on a host: denclavectl, clients, the development service, tests. Never in the enclave.
+ * Random numbers for programs on a host: denclavectl, clients, the development service, tests. Never in the
+ * enclave.
  *
  * @module
  */
