@@ -357,7 +357,6 @@ export function measuredConfiguration(config: ServeConfig): Readonly<Record<stri
     wallet_calls: guards.calls,
     wallet_verifying_contracts: guards.verifyingContracts,
     wallet_message_prefixes: guards.messagePrefixes,
-    wallet_permit_types: guards.permitTypes,
     wallet_max_value: guards.maxValue?.toString() ?? null,
     wallet_cache: cache.entries,
     wallet_cache_ms: cache.maxAgeMs,

@@ -46,17 +46,9 @@ export const WALLET_OPTIONS = [
     name: "wallet-verifying-contract",
     env: "WALLET_VERIFYING_CONTRACTS",
     refuseEmpty: true,
-    value: "ADDRESS",
+    value: "ADDRESS:TYPE",
     multiple: true,
-    help: "rule: typed data for this contract is allowed (with --wallet-chain)",
-  },
-  {
-    name: "wallet-permit-type",
-    env: "WALLET_PERMIT_TYPES",
-    refuseEmpty: true,
-    value: "NAME",
-    multiple: true,
-    help: "rule: with --wallet-max-value, this primary type of typed data is allowed although it is a permit",
+    help: "rule: typed data for this contract with this primary type is allowed (with --wallet-chain)",
   },
   {
     name: "wallet-message-prefix",
@@ -108,12 +100,24 @@ function wholeNumber(option: string, text: string): bigint {
   return /^[0-9]{1,78}$/.test(text) ? BigInt(text) : refuse(option, text, "Give a whole number.");
 }
 
+/** A contract's address, a colon, and a name of this shape. The name of a type may contain further colons. */
+function ofContract(option: string, text: string, shape: RegExp, hint: string) {
+  const [, contract = "", name = ""] = /^([^:]*):(.*)$/.exec(text) ?? [];
+  if (!shape.test(name)) refuse(option, text, hint);
+  return { contract: address(option, contract), name };
+}
+
 function call(text: string): WalletGuards["calls"][number] {
-  const [contract = "", selector = "", ...rest] = text.split(":");
-  if (rest.length > 0 || !/^0x[0-9a-fA-F]{8}$/.test(selector)) {
-    refuse("wallet-call", text, "Write <contract's address>:<selector>, as in 0x…:0xa9059cbb (transfer).");
-  }
-  return { contract: address("wallet-call", contract), selector: selector.toLowerCase() };
+  const hint = "Write <contract's address>:<selector>, as in 0x…:0xa9059cbb (transfer).";
+  const { contract, name } = ofContract("wallet-call", text, /^0x[0-9a-fA-F]{8}$/, hint);
+  return { contract, selector: name.toLowerCase() };
+}
+
+function verifyingContract(text: string): WalletGuards["verifyingContracts"][number] {
+  const option = "wallet-verifying-contract";
+  const hint = "Write <contract's address>:<primary type>, as in 0x…:Order.";
+  const { contract, name } = ofContract(option, text, /^[A-Za-z_$][A-Za-z0-9_$:]*$/, hint);
+  return { contract, primaryType: name };
 }
 
 /** The values unchanged, spaces and commas included. */
@@ -126,21 +130,9 @@ function messagePrefixes(options: Options): readonly string[] {
   return prefixes;
 }
 
-function permitType(text: string): string {
-  return /^[A-Za-z_$][A-Za-z0-9_$]{0,63}$/.test(text)
-    ? text
-    : refuse("wallet-permit-type", text, "Give the name of a primary type, such as Permit or PermitSingle.");
-}
-
 /** @throws {UsageError} that names the option. */
 export function readWalletConfig(options: Options): WalletConfig {
   const maxValue = options.text("wallet-max-value");
-  if (maxValue === undefined && options.text("wallet-permit-type") !== undefined) {
-    throw new UsageError(
-      "--wallet-permit-type does nothing without --wallet-max-value: it names exceptions, and no rule",
-      "Give --wallet-max-value as well, or leave it out.",
-    );
-  }
   return {
     guards: {
       chains: options.distinct("wallet-chain", (text) => wholeNumber("wallet-chain", text)),
@@ -148,10 +140,10 @@ export function readWalletConfig(options: Options): WalletConfig {
       calls: options.distinct("wallet-call", call, ({ contract, selector }) => `${contract}:${selector}`),
       verifyingContracts: options.distinct(
         "wallet-verifying-contract",
-        (text) => address("wallet-verifying-contract", text),
+        verifyingContract,
+        ({ contract, primaryType }) => `${contract}:${primaryType}`,
       ),
       messagePrefixes: messagePrefixes(options),
-      permitTypes: options.distinct("wallet-permit-type", permitType),
       maxValue: maxValue === undefined ? undefined : wholeNumber("wallet-max-value", maxValue),
     },
     cache: {

@@ -20,6 +20,7 @@ import { type SessionKeyOptions, SessionKeyService } from "./session_key.ts";
 import { type SealedConfig, SealedService } from "./sealed.ts";
 import { createTurnEnd } from "./turn.ts";
 import { type WalletOptions, WalletService } from "./wallet.ts";
+import { likelyAllowances } from "./wallet_guards.ts";
 
 /** The parts of a service. */
 export interface ServiceOptions {
@@ -64,7 +65,7 @@ export interface Service {
 }
 
 function warningsOf(options: ServiceOptions): readonly string[] {
-  const { kms, session, entropy, sealed } = options;
+  const { kms, session, entropy, sealed, wallet } = options;
   const warnings: string[] = [];
   if (!kms.attested) warnings.push("development KMS: keys are not bound to an attested enclave");
   if (kms.attested && session.keys.length === 0) {
@@ -93,6 +94,14 @@ function warningsOf(options: ServiceOptions): readonly string[] {
   }
   if ((sealed.required || sealed.clientKeys.length > 0) && options.attester === undefined) {
     warnings.push("sealed requests are required, but there is no NSM to attest to a key: none can be served");
+  }
+  const allowances = likelyAllowances(wallet.guards);
+  if (allowances.length > 0) {
+    warnings.push(
+      `typed data that looks like an allowance is allowed, and its spender and amount are not checked: ${
+        allowances.join(", ")
+      }`,
+    );
   }
   return warnings;
 }

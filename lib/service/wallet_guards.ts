@@ -2,7 +2,8 @@
  * Rules of the measured configuration that restrict what accounts may sign. Off unless configured; with any of them
  * set, payloads that no rule can inspect are refused.
  *
- * The maximum value is per transaction: repeats are not limited. The effects of an allowed call of a contract are not checked.
+ * The maximum value is per transaction: repeats are not limited. The arguments of an allowed call and the values of
+ * allowed typed data are not checked.
  *
  * @module
  */
@@ -18,14 +19,12 @@ export interface WalletGuards {
   readonly recipients: readonly string[];
   /** Contract functions that may be called. */
   readonly calls: readonly { readonly contract: string; readonly selector: string }[];
-  /** Contracts for which typed data may be signed. With checksums. */
-  readonly verifyingContracts: readonly string[];
+  /** Typed data that may be signed: the domain's contract and the primary type. */
+  readonly verifyingContracts: readonly { readonly contract: string; readonly primaryType: string }[];
   /** Allowed beginnings of a message. */
   readonly messagePrefixes: readonly string[];
   /** Maximum of value and gas cost together. Wei. */
   readonly maxValue: bigint | undefined;
-  /** With {@link maxValue} set: primary types that may be signed although they let another account move value. */
-  readonly permitTypes: readonly string[];
 }
 
 /** No rule at all. */
@@ -36,13 +35,21 @@ export const NO_GUARDS: WalletGuards = {
   verifyingContracts: [],
   messagePrefixes: [],
   maxValue: undefined,
-  permitTypes: [],
 };
 
 /** Whether any rule is set. */
 export function isGuarded(guards: WalletGuards): boolean {
-  const { maxValue, permitTypes: _, ...lists } = guards;
+  const { maxValue, ...lists } = guards;
   return maxValue !== undefined || Object.values(lists).some((list) => list.length > 0);
+}
+
+/** Names that allowances have: permits (EIP-2612, DAI, Permit2), authorizations (EIP-3009), delegations. */
+const ALLOWANCE_NAME = /permit|authoriz|allow|approv|delegat/i;
+
+/** Listed typed data that looks like an allowance, for a warning. Types with other names may be allowances as well. */
+export function likelyAllowances({ verifyingContracts }: WalletGuards): readonly string[] {
+  return verifyingContracts.filter(({ primaryType }) => ALLOWANCE_NAME.test(primaryType))
+    .map(({ contract, primaryType }) => `${contract}:${primaryType}`);
 }
 
 /** Bytes of a function's selector, as hex digits. */
@@ -72,52 +79,23 @@ function checkTransaction(
   }
 }
 
-/** Structs that move value or give an allowance: those of EIP-2612, DAI and Permit2 are all called permits; then those of EIP-3009. */
-const PERMIT_NAME = /permit|withauthorization$/i;
-/** Members that identify an allowance under any struct name: the spender and the expiry. */
-const TAKERS: readonly string[] = ["spender", "operator"];
-const DEADLINES: readonly string[] = [
-  "deadline",
-  "expiry",
-  "expiration",
-  "sigDeadline",
-  "validTo",
-  "nonce",
-  "nonces",
-];
-
-/**
- * Whether signing lets another account move value: an allowance, which the maximum per transaction does not cover. Every declared struct is checked,
- * since a permit may be nested in another message; by name, and by members, since a contract may use another name.
- */
-function isPermit({ primaryType, members }: TypedDataIntent): boolean {
-  if (PERMIT_NAME.test(primaryType)) return true;
-  return [...members].some(([struct, fields]) => {
-    const has = (names: readonly string[]) => fields.some(({ name }) => names.includes(name));
-    return PERMIT_NAME.test(struct) || has(TAKERS) && has(DEADLINES);
-  });
-}
-
-function checkPermit({ maxValue, permitTypes }: WalletGuards, intent: TypedDataIntent): void {
-  if (maxValue === undefined || permitTypes.includes(intent.primaryType) || !isPermit(intent)) return;
-  refuse(
-    "max-value",
-    `typed data ${intent.primaryType} lets another account move value, which the ceiling does not limit; wallet-permit-type names those that are allowed`,
-  );
-}
-
-function checkTypedData(guards: WalletGuards, intent: TypedDataIntent): void {
-  const { chainId, verifyingContract } = intent;
+function checkTypedData(
+  guards: WalletGuards,
+  { chainId, verifyingContract, primaryType }: TypedDataIntent,
+): void {
   if (chainId === undefined || !guards.chains.includes(chainId)) {
     refuse(
       "chains",
       `typed data for ${chainId === undefined ? "no chain" : `chain id ${chainId}`} is not allowed`,
     );
   }
-  if (verifyingContract === undefined || !guards.verifyingContracts.includes(verifyingContract)) {
-    refuse("verifying-contracts", `typed data for ${verifyingContract ?? "no contract"} is not allowed`);
+  const isListed = guards.verifyingContracts.some((listed) =>
+    listed.contract === verifyingContract && listed.primaryType === primaryType
+  );
+  if (!isListed) {
+    const where = verifyingContract ?? "no contract";
+    refuse("verifying-contracts", `typed data ${primaryType} for ${where} is not allowed`);
   }
-  checkPermit(guards, intent);
 }
 
 function checkMessage(guards: WalletGuards, bytes: Uint8Array): void {

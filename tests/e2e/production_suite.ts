@@ -36,6 +36,7 @@ const CREDENTIALS = {
   aws_session_token: "made-for-tests",
 };
 const PROCESSES = ["1", "2"] as const;
+const CONTRACT = "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359";
 const FIXED_RANDOM = `${NATIVE_DIR}/libfixed-random.so`;
 
 interface Setup {
@@ -370,7 +371,47 @@ export function testProduction(program: Program): void {
     };
   }
 
+  test("typed data is signed only for a listed pair, and a listed allowance causes a warning", [
+    "--wallet-chain=1",
+    "--wallet-recipient",
+    CONTRACT,
+    `--wallet-verifying-contract=${CONTRACT}:Mail,${CONTRACT}:Permit`,
+  ], async ({ service }) => {
+    using client = await Client.connect(service.address);
+    const key = { key_id: STUB_KEY_ARN, credential: CREDENTIALS };
+    const { content } = await client.request({ apiRequest: "generateAccount", name: "alice", ...key });
+    const outcome = async (primaryType: string) => {
+      const reply = await client.exchange({
+        apiRequest: "sign",
+        ...content as Record<string, unknown>,
+        ...key,
+        typedData: {
+          types: { [primaryType]: [{ name: "spender", type: "address" }] },
+          primaryType,
+          domain: { chainId: 1, verifyingContract: CONTRACT },
+          message: { spender: CONTRACT },
+        },
+      });
+      return reply["details"] ?? reply["apiResponse"];
+    };
+    assertEquals([await outcome("Mail"), await outcome("Grant")], [
+      "signResponse",
+      `Rule verifying-contracts: typed data Grant for ${CONTRACT} is not allowed`,
+    ]);
+    const { warnings } = await client.request({ type: "health" });
+    const found = (warnings as string[]).filter((text) => text.includes("allowance"));
+    assertEquals(found.map((text) => text.split(": ").slice(1)), [[`${CONTRACT}:Permit`]]);
+  });
+
   // Ends before it listens.
+
+  Deno.test(`${program.name}: a verifying contract without a type is refused, with the form that has one`, async () => {
+    await using service = ServiceProcess.spawn(
+      launch([...serveArgs, "--wallet-verifying-contract", CONTRACT]),
+    );
+    assertEquals((await service.ended()).code, 2);
+    assertStringIncludes(service.stderr, "<contract's address>:<primary type>");
+  });
 
   Deno.test(`${program.name}: without libraries it ends at once, and says every path that it tried`, async () => {
     await using service = ServiceProcess.spawn(

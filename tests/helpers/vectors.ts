@@ -1,10 +1,11 @@
 /**
- * Real attestation documents, from outside this repository; undefined if they are missing, which is reported.
+ * Data from outside this repository: real attestation documents, typed data. Undefined if they are missing, which is reported.
  *
  * @module
  */
 import { skipTests } from "./skip.ts";
 const FOLDER = new URL("../../../shared/vectors/attestation/", import.meta.url);
+const TYPED_DATA = new URL("../../../shared/vectors/typed_data/", import.meta.url);
 
 /** A real document, and a time at which its certificates were valid. */
 export interface RealDocument {
@@ -39,6 +40,26 @@ export function realDocuments(): RealDocuments | undefined {
   } catch (thrown) {
     if (!(thrown instanceof Deno.errors.NotFound)) throw thrown;
     skipTests("the real attestation documents, since there is no ../shared/vectors/attestation");
+    return undefined;
+  }
+}
+
+/** Typed data as applications send it. */
+export interface TypedDataVector {
+  readonly primaryType: string;
+  readonly domain: { readonly chainId: number; readonly verifyingContract: string };
+}
+
+/** Reads them by file name, if the folder is there. */
+export function typedDataVectors(): Readonly<Record<string, TypedDataVector>> | undefined {
+  try {
+    const read = (name: string) => JSON.parse(Deno.readTextFileSync(new URL(name, TYPED_DATA)));
+    return Object.fromEntries(
+      ["hyperliquid_usdsend.json", "seaport_bulk_5.json"].map((name) => [name, read(name)]),
+    );
+  } catch (thrown) {
+    if (!(thrown instanceof Deno.errors.NotFound)) throw thrown;
+    skipTests("typed data of others, since there is no ../shared/vectors/typed_data");
     return undefined;
   }
 }

@@ -16,8 +16,6 @@ export interface TypedDataIntent {
   /** With its checksum. */
   readonly verifyingContract: string | undefined;
   readonly primaryType: string;
-  /** Each struct's members, by the struct's name. */
-  readonly members: ReadonlyMap<string, readonly { readonly name: string; readonly type: string }[]>;
 }
 
 /** Parsed typed data. */
@@ -274,7 +272,6 @@ export function parseTypedData(input: unknown): ParsedTypedData {
       chainId: typeof chainId === "bigint" ? chainId : undefined,
       verifyingContract: typeof verifyingContract === "string" ? verifyingContract : undefined,
       primaryType,
-      members: new Map([...structs].map(([name, fields]) => [name, toJson(fields)])),
     },
     // The order of the domain's fields is part of its hash: the declared one, or the standard's.
     typed: { types: { [DOMAIN]: toJson(fields), ...types }, domain, message, primaryType } as never,

@@ -188,7 +188,10 @@ const SETTINGS: readonly {
       { transaction: transfer({ data: "0xa9059cbb" }) },
     ],
     ["--wallet-max-value=21004", { transaction: transfer({}) }],
-    ["--wallet-verifying-contract=0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359", { digest: "00".repeat(32) }],
+    [
+      "--wallet-verifying-contract=0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359:Order",
+      { digest: "00".repeat(32) },
+    ],
     ["--wallet-message-prefix=Sign in", { message: "sign in" }],
   ] as const).map(([flag, payload]) => ({
     argv: [flag],

@@ -15,6 +15,7 @@ import { formatAddress } from "../../../lib/wire/address.ts";
 
 /** From EIP-55. */
 const CHECKSUMMED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
+const CONTRACT = "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359";
 const SPECS = [...SERVE_OPTIONS, ...NITRO_OPTIONS, ...COMMON_OPTIONS];
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const env = (values: Readonly<Record<string, string>>) => (name: string) => values[name];
@@ -195,7 +196,7 @@ Deno.test("the environment configures all of the service", () => {
       WALLET_CHAINS: "1,137",
       WALLET_RECIPIENTS: "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed",
       WALLET_CALLS: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed:0xA9059CBB",
-      WALLET_VERIFYING_CONTRACTS: "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359",
+      WALLET_VERIFYING_CONTRACTS: `${CONTRACT}:Order, ${CONTRACT.toLowerCase()}:Hyperliquid:UsdSend`,
       WALLET_MESSAGE_PREFIX: "Sign in to , ",
       WALLET_MAX_VALUE: "1000000000000000000",
       MIN_EPOCH: "7",
@@ -220,9 +221,11 @@ Deno.test("the environment configures all of the service", () => {
         chains: [1n, 137n],
         recipients: [CHECKSUMMED],
         calls: [{ contract: CHECKSUMMED, selector: "0xa9059cbb" }],
-        verifyingContracts: ["0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359"],
+        verifyingContracts: [
+          { contract: CONTRACT, primaryType: "Order" },
+          { contract: CONTRACT, primaryType: "Hyperliquid:UsdSend" },
+        ],
         messagePrefixes: ["Sign in to , "],
-        permitTypes: [],
         maxValue: 10n ** 18n,
       },
       cache: { entries: 8, maxAgeMs: 300_000 },
@@ -264,6 +267,13 @@ for (
     ["CLIENT_KEYS", "not base64!", "--client-key"],
     ["WALLET_RECIPIENTS", "0x5AAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "--wallet-recipient"],
     ["WALLET_CALLS", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "--wallet-call"],
+    ["WALLET_CALLS", `${CONTRACT}:0xa9059cbb:0xa9059cbb`, "--wallet-call"],
+    ["WALLET_VERIFYING_CONTRACTS", `${CONTRACT}:`, "--wallet-verifying-contract"],
+    ["WALLET_VERIFYING_CONTRACTS", ":Order", "--wallet-verifying-contract"],
+    ["WALLET_VERIFYING_CONTRACTS", "Order", "--wallet-verifying-contract"],
+    ["WALLET_VERIFYING_CONTRACTS", `${CONTRACT}:Order[]`, "--wallet-verifying-contract"],
+    ["WALLET_VERIFYING_CONTRACTS", `${CONTRACT}:*`, "--wallet-verifying-contract"],
+    ["WALLET_VERIFYING_CONTRACTS", `${CONTRACT}:0xa9059cbb`, "--wallet-verifying-contract"],
     ["WALLET_MAX_VALUE", "1e18", "--wallet-max-value"],
     ["WALLET_CACHE_MS", "300001", "--wallet-cache-ms"],
   ] as const
@@ -276,6 +286,11 @@ for (
     );
   });
 }
+
+Deno.test("a verifying contract without a type is refused, and the error has the form with a type", () => {
+  const error = assertThrows(() => read([`--wallet-verifying-contract=${CONTRACT}`]), UsageError);
+  assertEquals(error.hint?.includes("<contract's address>:<primary type>"), true);
+});
 
 Deno.test("an alias in KMS_KEYS is refused with the reason", () => {
   const error = assertThrows(
@@ -311,7 +326,7 @@ const VALUES: Readonly<Record<string, readonly [string, string]>> = {
   "wallet-recipient": [CHECKSUMMED, "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359"],
   "wallet-call": [`${CHECKSUMMED}:0xa9059cbb`, `${CHECKSUMMED}:0x095ea7b3`],
   "wallet-max-value": ["1", "2"],
-  "wallet-verifying-contract": [CHECKSUMMED, "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359"],
+  "wallet-verifying-contract": [`${CONTRACT}:Order`, `${CONTRACT}:Permit`],
   "wallet-message-prefix": ["Sign in", "Log in"],
   "wallet-cache": ["1", "2"],
   "wallet-cache-ms": ["1", "2"],
@@ -320,7 +335,6 @@ const VALUES: Readonly<Record<string, readonly [string, string]>> = {
   "max-connections": ["1", "2"],
   "max-in-flight": ["536870912", "536870913"],
   "silence-ms": ["100", "101"],
-  "wallet-permit-type": ["Permit", "PermitSingle"],
   "idle-ms": ["10", "11"],
   "request-ms": ["10", "11"],
   "drain-ms": ["1", "2"],
@@ -330,17 +344,7 @@ const VALUES: Readonly<Record<string, readonly [string, string]>> = {
   "proxy-port": ["8000", "8001"],
   "kms-deadline-ms": ["10", "11"],
 };
-/** A list of exceptions is refused where there is no rule that they are of. */
-const CEILING = "--wallet-max-value=1";
 const read = (argv: readonly string[], values = {}) =>
-  readServe(
-    argv.some((flag) => flag.startsWith("--wallet-permit-type")) ||
-      Object.hasOwn(values, "WALLET_PERMIT_TYPES")
-      ? [CEILING, ...argv]
-      : argv,
-    values,
-  );
-const readServe = (argv: readonly string[], values = {}) =>
   readServeConfig(parseOptions(SPECS, argv, env(values)));
 
 /** Where it listens, how it logs and ends, and what only says where something is: these alone fall back to their defaults. */
@@ -396,9 +400,3 @@ for (const spec of MEASURED) {
     assertEquals(first !== second, isMeasured);
   });
 }
-
-Deno.test("--wallet-permit-type without --wallet-max-value is refused, because it would have no effect", () => {
-  assertThrows(() => readServe(["--wallet-permit-type=Permit"]), UsageError, "--wallet-max-value");
-  assertThrows(() => readServe([], { WALLET_PERMIT_TYPES: "Permit" }), UsageError, "--wallet-max-value");
-  readServe(["--wallet-permit-type=Permit", CEILING]);
-});

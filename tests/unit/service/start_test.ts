@@ -6,7 +6,8 @@ import { encodeBase64, encodeHex } from "@std/encoding";
 import { SdkTimeoutError } from "../../../lib/aws_ne/errors.ts";
 import { LocalKms } from "../../../lib/kms/local.ts";
 import { Client } from "../../../lib/parent/client.ts";
-import { NO_GUARDS } from "../../../lib/service/wallet_guards.ts";
+import { NO_CACHE } from "../../../lib/service/key_cache.ts";
+import { NO_GUARDS, type WalletGuards } from "../../../lib/service/wallet_guards.ts";
 import { countCalls, CREDENTIAL, KmsRefusal } from "../../helpers/wallet_rig.ts";
 import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
 import { EventLog } from "../../../lib/service/events.ts";
@@ -30,9 +31,10 @@ function setup(
     readonly keys?: string[];
     readonly attested?: boolean;
     readonly context?: EncryptionContext | undefined;
+    readonly verifyingContracts?: WalletGuards["verifyingContracts"];
   } & Partial<Pick<ServiceOptions, "aead" | "selfTest">> = {},
 ) {
-  const { keys = [ARN], attested = true, context: given, ...more } = options;
+  const { keys = [ARN], attested = true, context: given, verifyingContracts = [], ...more } = options;
   const context = "context" in options ? given : TSK_CONTEXT;
   const raw = new Uint8Array(32).fill(0xa5);
   const kms = new FakeKms(() => Promise.resolve(raw), attested);
@@ -45,6 +47,7 @@ function setup(
     events,
     version: "1.2.3",
     session: { keys: keys.map(parseKeyArn), context },
+    wallet: { guards: { ...NO_GUARDS, verifyingContracts }, cache: NO_CACHE },
   });
   return { raw, kms, acceptor, events, service };
 }
@@ -65,11 +68,35 @@ Deno.test("a service that ends answers first, disposes of the KMS, and logs it",
   assertEquals(await peer.receiveAll(), []);
 });
 
+function typed(...primaryTypes: readonly string[]): WalletGuards["verifyingContracts"] {
+  return primaryTypes.map((primaryType) => ({ contract: "0xA", primaryType }));
+}
+
 const WARNINGS: readonly (readonly [string, Parameters<typeof setup>[0], RegExp | undefined])[] = [
   ["an attested KMS with a key", {}, undefined],
   ["an attested KMS without a key", { keys: [] }, /no KMS key is allowed/],
   ["a session key without an EncryptionContext", { context: undefined }, /--tsk-context none/],
   ["a development KMS", { attested: false }, /development KMS/],
+  [
+    "a rule for typed data that is no allowance by its name",
+    { verifyingContracts: typed("Order") },
+    undefined,
+  ],
+  [
+    "a rule for typed data that is called like an allowance",
+    {
+      verifyingContracts: typed(
+        "Permit",
+        "Order",
+        "PermitSingle",
+        "PermitBatch",
+        "PermitWitnessTransferFrom",
+        "TransferWithAuthorization",
+        "DelegationWithSig",
+      ),
+    },
+    /spender and amount are not checked: 0xA:Permit, 0xA:PermitSingle, 0xA:PermitBatch, 0xA:PermitWitnessTransferFrom, 0xA:TransferWithAuthorization, 0xA:DelegationWithSig$/,
+  ],
 ];
 for (const [what, options, words] of WARNINGS) {
   Deno.test(`${what} is ${words === undefined ? "nothing to warn of" : "warned of, in the log and in health"}`, async () => {

@@ -28,7 +28,7 @@ const calls: Partial<WalletGuards> = { calls: [{ contract: TOKEN, selector: "0xa
 const ceiling: Partial<WalletGuards> = { maxValue: BigInt(FEE + 5) };
 const contracts: Partial<WalletGuards> = {
   chains: [1n],
-  verifyingContracts: [MAIL.domain.verifyingContract],
+  verifyingContracts: [{ contract: MAIL.domain.verifyingContract, primaryType: "Mail" }],
 };
 const prefixes: Partial<WalletGuards> = { messagePrefixes: ["Sign in to "] };
 
@@ -120,6 +120,9 @@ const CASES:
     }, "chains"],
     ["contracts, another contract", contracts, {
       typedData: { ...MAIL, domain: { ...MAIL.domain, verifyingContract: STRANGER } },
+    }, "verifying-contracts"],
+    ["contracts, another type of the contract", contracts, {
+      typedData: { ...MAIL, primaryType: "Person", message: MAIL.message.to },
     }, "verifying-contracts"],
     ["prefixes, the prefix", prefixes, { message: "Sign in to example.org" }, undefined],
     [
