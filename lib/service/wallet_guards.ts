@@ -2,8 +2,8 @@
  * Rules of the measured configuration that restrict what accounts may sign. Off unless configured; with any of them
  * set, payloads that no rule can inspect are refused.
  *
- * The maximum value is per transaction: repeats are not limited. The arguments of an allowed call and the values of
- * allowed typed data are not checked.
+ * The maximum value is per transaction: repeats are not limited. The arguments of an allowed call and the
+ * values of allowed typed data are not checked.
  *
  * @module
  */
@@ -19,7 +19,7 @@ export interface WalletGuards {
   readonly recipients: readonly string[];
   /** Contract functions that may be called. */
   readonly calls: readonly { readonly contract: string; readonly selector: string }[];
-  /** Typed data that may be signed: the domain's contract and the primary type. */
+  /** Typed data that may be signed: the domain's contract, with its checksum, and the primary type. */
   readonly verifyingContracts: readonly { readonly contract: string; readonly primaryType: string }[];
   /** Allowed beginnings of a message. */
   readonly messagePrefixes: readonly string[];
@@ -46,7 +46,7 @@ export function isGuarded(guards: WalletGuards): boolean {
 /** Names that allowances have: permits (EIP-2612, DAI, Permit2), authorizations (EIP-3009), delegations. */
 const ALLOWANCE_NAME = /permit|authoriz|allow|approv|delegat/i;
 
-/** Listed typed data that looks like an allowance, for a warning. Types with other names may be allowances as well. */
+/** Listed typed data that is named like an allowance, for a warning. Other types may be allowances as well. */
 export function likelyAllowances({ verifyingContracts }: WalletGuards): readonly string[] {
   return verifyingContracts.filter(({ primaryType }) => ALLOWANCE_NAME.test(primaryType))
     .map(({ contract, primaryType }) => `${contract}:${primaryType}`);

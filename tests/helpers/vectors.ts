@@ -1,5 +1,5 @@
 /**
- * Data from outside this repository: real attestation documents, typed data. Undefined if they are missing, which is reported.
+ * Data from outside this repository: real attestation documents, typed data. Undefined if missing, which is reported.
  *
  * @module
  */

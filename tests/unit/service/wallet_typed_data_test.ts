@@ -1,6 +1,6 @@
 /**
- * Typed data in the forms that wallets are asked to sign, most of which can move value: under any rule it is signed only
- * if its contract and type are listed.
+ * Typed data in the forms that wallets are asked to sign, most of which can move value: under any rule it is
+ * signed only if its contract and type are listed.
  */
 import { assertEquals, assertThrows } from "@std/assert";
 import { parseAddress } from "../../../lib/crypto/ethereum/address.ts";
