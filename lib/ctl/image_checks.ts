@@ -18,6 +18,7 @@ import {
   missingSymbols,
   type OpenFile,
   readElfSymbols,
+  textPieces,
 } from "../eif/mod.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
 import { formatAddress } from "../wire/address.ts";
@@ -48,7 +49,6 @@ export async function librariesIn(folder: string): Promise<readonly string[]> {
 /** Where the marker of a compiled binary's permissions is, and how long they may be. */
 const MARKER = '"permissions":{';
 const MAX_PERMISSIONS_LENGTH = 64 * 1024;
-const PIECE_LENGTH = 1024 * 1024;
 
 /** What a compiled binary may do, as Deno wrote it into the binary. */
 export interface CompiledPermissions {
@@ -84,14 +84,7 @@ function parsePermissions(text: string): CompiledPermissions | undefined {
 
 /** Finds the permissions in a compiled binary; undefined when `deno task compile` did not make it. */
 export async function compiledPermissions(binary: ByteSource): Promise<CompiledPermissions | undefined> {
-  const decoder = new TextDecoder("latin1");
-  const piece = new Uint8Array(PIECE_LENGTH + MAX_PERMISSIONS_LENGTH);
-  for (let at = 0; at < binary.size; at += PIECE_LENGTH) {
-    let length = 0;
-    for (let count = 1; count > 0 && length < piece.length; length += count) {
-      count = await binary.read(at + length, piece.subarray(length));
-    }
-    const text = decoder.decode(piece.subarray(0, length));
+  for await (const text of textPieces(binary, MAX_PERMISSIONS_LENGTH)) {
     for (let found = text.indexOf(MARKER); found >= 0; found = text.indexOf(MARKER, found + 1)) {
       const permissions = parsePermissions(text.slice(found + MARKER.length - 1));
       if (permissions !== undefined) return permissions;

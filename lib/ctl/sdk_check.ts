@@ -20,6 +20,7 @@ import {
   loadFiles,
   OpenFiles,
   Sysroot,
+  textPieces,
 } from "../eif/mod.ts";
 import { formatTable } from "./columns.ts";
 import { printable } from "./eif.ts";
@@ -47,9 +48,8 @@ exit codes: 0 they can be used, 1 they cannot, 2 usage, 69 one is not there
 
 /** Folder of the image; which one makes no difference here. */
 const INSTALL_DIR = "/app";
-const PIECE_LENGTH = 1024 * 1024;
 /** No version is longer. */
-const OVERLAP = 256;
+const MAX_TEXT_LENGTH = 256;
 
 /** Texts in a library that say what it was made from. */
 const TEXTS = {
@@ -65,14 +65,7 @@ type Texts = { readonly [name in keyof typeof TEXTS]: string | undefined };
 
 async function textsIn(file: ByteSource): Promise<Texts> {
   const found: Record<string, string | undefined> = {};
-  const decoder = new TextDecoder("latin1");
-  const piece = new Uint8Array(PIECE_LENGTH + OVERLAP);
-  for (let at = 0; at < file.size; at += PIECE_LENGTH) {
-    let length = 0;
-    for (let count = 1; count > 0 && length < piece.length; length += count) {
-      count = await file.read(at + length, piece.subarray(length));
-    }
-    const text = decoder.decode(piece.subarray(0, length));
+  for await (const text of textPieces(file, MAX_TEXT_LENGTH)) {
     for (const [name, pattern] of Object.entries(TEXTS)) found[name] ??= pattern.exec(text)?.[1];
   }
   return { sdk: undefined, awsLc: undefined, openSsl: undefined, compiler: undefined, ...found };

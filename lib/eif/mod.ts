@@ -69,6 +69,7 @@ export {
   hashSource,
   type OnProgress,
   OpenFiles,
+  textPieces,
 } from "./source.ts";
 export {
   type ByteSink,

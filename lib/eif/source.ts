@@ -205,3 +205,18 @@ export async function readExactly(source: ByteSource, at: number, length: number
   }
   return bytes;
 }
+
+/**
+ * The whole of a source as text, a byte each character, in pieces to look for short texts in: each piece repeats the end of the one before.
+ *
+ * @param overlap bytes that are repeated: no text that is looked for may be longer
+ */
+export async function* textPieces(source: ByteSource, overlap: number): AsyncGenerator<string> {
+  const decoder = new TextDecoder("latin1");
+  let end = "";
+  for await (const piece of piecesOf(source)) {
+    const text = end + decoder.decode(piece);
+    yield text;
+    end = text.slice(-overlap);
+  }
+}
