@@ -29,15 +29,20 @@ done
 
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
-# Kernel, init and driver: stand-ins of the right format are enough, since they are copied unchanged.
+# Kernel, init and driver: stand-ins of the right format are enough, since they are copied unchanged. As in AWS's blobs, the kernel's configuration is there.
 mkdir "$work/blobs"
+zeros() { head -c "$1" /dev/zero; }
+kernel=$work/blobs/bzImage
 if [[ $(uname -m) == aarch64 ]]; then
-  { head -c 56 /dev/zero; printf 'ARMd'; head -c 4096 /dev/zero; } >"$work/blobs/Image"
+  kernel=$work/blobs/Image
+  { zeros 56; printf 'ARMd'; zeros 4096; printf 'Linux version 6.6.79 (made)'; } >"$kernel"
 else
-  { head -c 510 /dev/zero; printf '\125\252\0\0HdrS'; head -c 4096 /dev/zero; } >"$work/blobs/bzImage"
+  { zeros 510; printf '\125\252\0\0HdrS'; zeros 8; printf '\0\1'; zeros 240; printf '6.6.79 (made)'; zeros 4096; } >"$kernel"
 fi
+printf '#\n#\n# Linux/%s 6.6.79 Kernel Configuration\n' "$(uname -m)" >"$kernel.config"
 printf 'void _start(void) {}' | "${CC:-cc}" -x c -nostdlib -static -o "$work/blobs/init" -
-printf 'int module;' | "${CC:-cc}" -x c -c -o "$work/blobs/nsm.ko" -
+printf '__attribute__((section(".modinfo"), used)) static const char info[] = "vermagic=6.6.79 SMP";' |
+  "${CC:-cc}" -x c -c -o "$work/blobs/nsm.ko" -
 printf 'reboot=k' >"$work/blobs/cmdline"
 
 # build CLONE UMASK MODE TIME [CACHE]: clones, changes times and modes, compiles with packages from CACHE, makes the image, each beside the clone.
@@ -63,15 +68,15 @@ for file in denclave denclave.map enclave.eif enclave.provenance.json; do
 done
 
 if [[ -n $compiled_ctl ]]; then
-  # Deno by its usual name, as eif reproduce looks for it. A compiled program may write to no folder that holds a program that it may run.
-  mkdir "$work/bin" "$work/tmp" "$work/other-libraries"
+  # Deno by its usual name, as eif reproduce looks for it, in the folder for temporary files.
+  mkdir "$work/bin" "$work/other-libraries"
   ln -s -- "$(readlink -f -- "$(command -v "$compiler")")" "$work/bin/deno"
   cp -L -- "$lib_dir"/libaws-*.so "$work/other-libraries/"
   printf 'one more byte' >>"$work/other-libraries/libaws-c-common.so"
   # reproduce LIBRARIES: by a relative path from elsewhere, with nothing but git and Deno on PATH.
   reproduce() (
     cd "$work/one.out"
-    PATH=$work/bin:/usr/bin:/bin TMPDIR=$work/tmp "$compiled_ctl" eif reproduce enclave.provenance.json --source ../one --lib-dir "$1" --blobs ../blobs \
+    PATH=$work/bin:/usr/bin:/bin TMPDIR=$work "$compiled_ctl" eif reproduce enclave.provenance.json --source ../one --lib-dir "$1" --blobs ../blobs \
       --ca-bundle "$ca_bundle" --eif ../deeper/folder/two.out/enclave.eif
   )
   reproduce "$lib_dir" || status=1

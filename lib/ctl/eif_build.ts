@@ -257,10 +257,8 @@ async function checkPlan(plan: BuildPlan, settings: BuildSettings): Promise<void
     ? await checkProgramPlan(plan.content.program, settings, files)
     : plan.architecture;
   if (settings.allow_kernel === true) return;
-  const kernel = typeof plan.kernel === "string"
-    ? plan.kernel
-    : (await plan.kernel(architecture ?? "x86_64")).file;
-  await checkKernel(await files.open(kernel), architecture);
+  const { file } = await plan.kernel(architecture ?? "x86_64");
+  await checkKernel(await files.open(file), architecture);
 }
 
 async function planOf(settings: BuildSettings): Promise<BuildPlan> {

@@ -27,9 +27,11 @@ import {
   describeEif,
   EifError,
   hashFile,
+  type KernelPlan,
   parseProgramRecord,
   type ProgramRecord,
 } from "../eif/mod.ts";
+import { DEFAULT_BLOBS } from "../eif/settings.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
 import { Client } from "../parent/client.ts";
 import type { DocumentVerifier } from "../parent/key_origin.ts";
@@ -41,7 +43,6 @@ import { describeWithProgress, printable } from "./eif.ts";
 import { type CtlIo, readInput } from "./io.ts";
 import { selectCertificates } from "./trust_store.ts";
 
-const DEFAULT_BLOBS = "/usr/share/nitro_enclaves/blobs";
 const GIT_MS = 300_000;
 const COMPILE_MS = 900_000;
 const ATTEST_MS = 30_000;
@@ -110,12 +111,9 @@ export interface Provenance {
   readonly commandLine: string;
   readonly command: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
-  readonly metadata: {
-    readonly name: string;
-    readonly version: string;
-    readonly operatingSystem: string;
-    readonly kernelVersion: string;
-  };
+  readonly name: string;
+  readonly version: string;
+  readonly kernel: Omit<KernelPlan, "file">;
   readonly inputs: readonly Omit<BuildInput, "file">[];
 }
 
@@ -196,9 +194,9 @@ export function parseProvenance(text: string): Provenance {
     commandLine: requiredText(all["cmdline"], "cmdline"),
     command: cmd.map((argument) => requiredText(argument, "cmd")),
     environment: textsOf(all["env"], "env"),
-    metadata: {
-      name: requiredText(metadata["ImageName"], "metadata.ImageName"),
-      version: requiredText(metadata["ImageVersion"], "metadata.ImageVersion"),
+    name: requiredText(metadata["ImageName"], "metadata.ImageName"),
+    version: requiredText(metadata["ImageVersion"], "metadata.ImageVersion"),
+    kernel: {
       operatingSystem: requiredText(build["OperatingSystem"], "metadata.BuildMetadata"),
       kernelVersion: requiredText(build["KernelVersion"], "metadata.BuildMetadata"),
     },
@@ -377,15 +375,20 @@ async function buildAgain(recorded: Provenance, options: Options, binary: string
     .filter((name) => recorded.inputs.some(({ role }) => role === `${installDir}/${name}`))
     .flatMap((name) => libDir === undefined ? [] : [`${libDir}/${name}`]);
   const blobs = options.text("blobs") ?? DEFAULT_BLOBS;
-  const kernelName = recorded.image.architecture === "aarch64" ? "Image" : "bzImage";
+  const kernel = {
+    ...recorded.kernel,
+    file: options.text("kernel") ??
+      `${blobs}/${recorded.image.architecture === "aarch64" ? "Image" : "bzImage"}`,
+  };
   const bundle = options.text("ca-bundle");
   return await buildEif({
     output,
-    kernel: options.text("kernel") ?? `${blobs}/${kernelName}`,
+    kernel: () => Promise.resolve(kernel),
     commandLine: recorded.commandLine,
     architecture: recorded.image.architecture,
     time: recorded.time,
-    ...recorded.metadata,
+    name: recorded.name,
+    version: recorded.version,
     content: {
       program: {
         binary,
@@ -456,6 +459,17 @@ async function compareImages(
   return compared;
 }
 
+/**
+ * A new folder of its own. Not Deno.makeTempDir: Deno takes the programs that may be run out of the write permission, and some versions of it then refuse
+ * makeTempDir in every folder above one.
+ */
+async function makeFolder(io: CtlIo): Promise<string> {
+  const above = await Deno.realPath(io.env("TMPDIR") || "/tmp");
+  const folder = `${above}/denclave-reproduce-${crypto.randomUUID()}`;
+  await Deno.mkdir(folder, { mode: 0o700 });
+  return folder;
+}
+
 /** Makes an image again, and compares. */
 export async function reproduce(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(SPECS, argv, io.env);
@@ -474,8 +488,7 @@ export async function reproduce(argv: readonly string[], io: CtlIo): Promise<num
     ? undefined
     : await attestedPcrs(attest, await documentVerifier(options, io));
   await requireDeno(recorded.program.deno);
-  // The folder by name: Deno takes the programs that may be run out of the write permission, and it is not whole then.
-  const folder = await Deno.makeTempDir({ dir: io.env("TMPDIR") ?? "/tmp", prefix: "denclave-reproduce-" });
+  const folder = await makeFolder(io);
   try {
     const note = (text: string) => io.stderr(`${text}\n`);
     note(`checking out ${recorded.program.git_commit}`);

@@ -43,7 +43,7 @@ export interface ProgramPlan extends RootOptions {
   readonly compression?: Compression | undefined;
 }
 
-/** A kernel, with what goes into the metadata about it. */
+/** A kernel, with what goes into the metadata about it: the only place where these are given. */
 export interface KernelPlan {
   readonly file: string;
   readonly operatingSystem?: string | undefined;
@@ -53,8 +53,8 @@ export interface KernelPlan {
 /** What an image is made of. */
 export interface BuildPlan {
   readonly output: string;
-  /** The kernel file, or a function that chooses one for the image's architecture. */
-  readonly kernel: string | ((architecture: Architecture) => Promise<KernelPlan>);
+  /** Chooses the kernel for the image's architecture. */
+  readonly kernel: (architecture: Architecture) => Promise<KernelPlan>;
   readonly commandLine: string;
   /** Existing ramdisk files, or what to make two ramdisks from. */
   readonly content: { readonly ramdisks: readonly string[] } | { readonly program: ProgramPlan };
@@ -194,9 +194,7 @@ export async function buildEif(
   const root = "program" in plan.content
     ? await collectRoot(plan.content.program, (path) => inputs.open(path))
     : undefined;
-  const kernel: KernelPlan = typeof plan.kernel === "string"
-    ? { file: plan.kernel }
-    : await plan.kernel(plan.architecture ?? root?.architecture ?? "x86_64");
+  const kernel = await plan.kernel(plan.architecture ?? root?.architecture ?? "x86_64");
   const architecture = chooseArchitecture(plan, [
     [kernel.file, await kernelArchitecture(await inputs.open(kernel.file))],
     ["The program", root?.architecture],

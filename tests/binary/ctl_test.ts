@@ -7,6 +7,7 @@ import { BUILD_A, PARENT, ROOT } from "../fixtures/key_policies.ts";
 import { imageOf, smallParts } from "../fixtures/eif.ts";
 import { Folder } from "../helpers/folder.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
+import { makeReproduction } from "../helpers/reproduction.ts";
 import { ServiceProcess, within } from "../helpers/service_process.ts";
 import { realDocuments } from "../helpers/vectors.ts";
 
@@ -21,8 +22,14 @@ const ENV = {
   AWS_REGION: "us-east-1",
 };
 
-async function ctl(args: readonly string[], cwd = "/") {
-  const command = new Deno.Command(CTL, { args: [...args], cwd, env: ENV, clearEnv: true, stdin: "null" });
+async function ctl(args: readonly string[], cwd = "/", env: Readonly<Record<string, string>> = {}) {
+  const command = new Deno.Command(CTL, {
+    args: [...args],
+    cwd,
+    env: { ...ENV, ...env },
+    clearEnv: true,
+    stdin: "null",
+  });
   const { code, stdout, stderr } = await within(RUN_MS, args.join(" "), command.output());
   return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
 }
@@ -122,6 +129,18 @@ Deno.test("denclavectl: eif reproduce names Deno where there is none", async () 
   const attest = ["--attest", formatAddress(service.address), "--json"];
   const refused = await ctl(["eif", "reproduce", "p.json", ...attest], folder.path);
   assertEquals([refused.code, JSON.parse(refused.stderr).error.code], [1, "attestation_unavailable"]);
+});
+
+Deno.test("denclavectl: eif reproduce works where Deno lies in the folder for temporary files", async () => {
+  const { folder, args, path } = await makeReproduction();
+  await using _removed = folder;
+  await Deno.mkdir(`${folder.path}/out`);
+  const built = await ctl(["eif", "build", "--manifest", `${folder.path}/enclave.yaml`]);
+  assertEquals(built.code, 0, built.stderr);
+  const { code, stdout, stderr } = await ctl(args, "/", { PATH: path, TMPDIR: folder.path });
+  assertEquals([code, stdout.endsWith("The same image.\n")], [0, true], stdout + stderr);
+  const left = [...Deno.readDirSync(folder.path)].filter(({ name }) => name.startsWith("denclave-"));
+  assertEquals(left, []);
 });
 
 Deno.test("denclavectl: policy render makes what policy lint reads", async () => {

@@ -24,7 +24,7 @@ async function makeImage(folder: Folder, command?: readonly string[]): Promise<U
   const output = `${folder.path}/a.eif`;
   await buildEif({
     output,
-    kernel: `${folder.path}/kernel`,
+    kernel: () => Promise.resolve({ file: `${folder.path}/kernel` }),
     commandLine: "",
     time: 0,
     name: "test",

@@ -6,6 +6,7 @@ import { imageOf, smallParts } from "../fixtures/eif.ts";
 import { INPUTS, KEYS, LOADER } from "../fixtures/image_inputs.ts";
 import { Folder } from "../helpers/folder.ts";
 import { type CtlResult, runCtl } from "../helpers/ctl_process.ts";
+import { git, makeReproduction } from "../helpers/reproduction.ts";
 
 async function build(
   folder: Folder,
@@ -103,12 +104,6 @@ Deno.test("the provenance lists what an image is made of, and options take prece
 });
 
 Deno.test("the provenance says whether the work tree had changes, and believes a record of the very binary alone", async () => {
-  const git = async (folder: string, ...args: readonly string[]) => {
-    const identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"];
-    const { success, stderr } = await new Deno.Command("git", { args: ["-C", folder, ...identity, ...args] })
-      .output();
-    assertEquals(success, true, new TextDecoder().decode(stderr));
-  };
   await using folder = await Folder.make(INPUTS);
   await git(folder.path, "init", "--quiet");
   await folder.write(".gitignore", "/out/\n");
@@ -148,6 +143,19 @@ Deno.test("the provenance says whether the work tree had changes, and believes a
   ]);
 });
 
+Deno.test("an image is reproduced from the same inputs, also without the configuration that lay beside its kernel", async () => {
+  const { folder, args, path } = await makeReproduction();
+  await using _removed = folder;
+  const { code, stdout, stderr } = await build(folder, ["--json"]);
+  assertEquals([code, JSON.parse(stdout).metadata.BuildMetadata.KernelVersion], [0, "4.14.256"], stderr);
+  for (const config of ["there", "removed"]) {
+    if (config === "removed") await Deno.remove(`${folder.path}/blobs/bzImage.config`);
+    const result = await runCtl(args, { env: { PATH: path } });
+    assertEquals([result.code, /^DIFFERS .*$/m.exec(result.stdout)], [0, null], result.stderr);
+    assertMatch(result.stdout, /^same {4}image$/m);
+  }
+});
+
 Deno.test("a signed image passes, with the PCRs of its build; one that was changed does not", async () => {
   await using folder = await Folder.make(INPUTS);
   const sign = ["--sign", `${folder.path}/key.pem`, "--cert", `${folder.path}/cert.pem`, "--json"];
@@ -185,7 +193,11 @@ Deno.test("a signed image passes, with the PCRs of its build; one that was chang
 });
 
 Deno.test("an image of pieces is made as AWS's tool makes it, and its texts cannot steer a terminal", async () => {
-  await using folder = await Folder.make({ kernel: kernelFile("aarch64"), a: "boot", b: "program" });
+  await using folder = await Folder.make({
+    kernel: kernelFile("aarch64"),
+    a: "boot",
+    b: "program",
+  });
   const piece = (name: string) => `${folder.path}/${name}`;
   const args = [
     "--kernel",

@@ -32,7 +32,7 @@ const PROVENANCE = {
 
 Deno.test("a provenance as eif build writes it is read", () => {
   const read = parseProvenance(JSON.stringify(PROVENANCE));
-  assertEquals([read.program.git_commit, read.command, read.metadata.kernelVersion, read.program.options], [
+  assertEquals([read.program.git_commit, read.command, read.kernel.kernelVersion, read.program.options], [
     COMMIT,
     ["/app/denclave"],
     "4.14",

@@ -363,10 +363,12 @@ Deno.test("compressed data contains neither time nor name, and a kernel finds th
   assertEquals(new Uint8Array(gunzipSync(a)), archive);
 });
 
+const kernelAt = (file: string) => () => Promise.resolve({ file });
+
 function planIn(folder: Folder, changes: Partial<BuildPlan> = {}): BuildPlan {
   return {
     output: `${folder.path}/out.eif`,
-    kernel: `${folder.path}/blobs/bzImage`,
+    kernel: kernelAt(`${folder.path}/blobs/bzImage`),
     commandLine: "reboot=k",
     content: {
       program: {
@@ -415,7 +417,7 @@ Deno.test("a kernel of another machine is refused, and a program's machine is th
     ...BLOBS,
     "arm/Image": ARM_KERNEL,
   });
-  const kernel = `${folder.path}/arm/Image`;
+  const kernel = kernelAt(`${folder.path}/arm/Image`);
   await assertRejects(() => buildEif(planIn(folder, { kernel })), EifError, "The program is for x86_64");
   await assertRejects(
     () => buildEif(planIn(folder, { architecture: "aarch64" })),
