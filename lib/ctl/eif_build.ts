@@ -12,6 +12,9 @@ import {
   buildEif,
   type BuildPlan,
   checkBootFile,
+  checkCertificateFile,
+  checkCommandLine,
+  checkDriver,
   checkKernel,
   collectRoot,
   COMPRESSIONS,
@@ -245,20 +248,25 @@ async function checkProgramPlan(
     }, open);
     if (problem !== undefined) throw problem;
   }
+  checkCertificateFile(plan.environment ?? {}, root.files);
   await checkBootFile(await open(plan.init), "init", root.architecture);
   if (plan.nsm !== undefined) await checkBootFile(await open(plan.nsm), "nsm.ko", root.architecture);
   return root.architecture;
 }
 
-/** Checks an image. @throws {EnclaveError} if it would not work. */
-async function checkPlan(plan: BuildPlan, settings: BuildSettings): Promise<void> {
+/** Checks an image. @returns what could not be checked. @throws {EnclaveError} if it would not work. */
+async function checkPlan(plan: BuildPlan, settings: BuildSettings): Promise<string | undefined> {
   using files = new OpenFiles();
+  checkCommandLine(plan.commandLine);
   const architecture = "program" in plan.content
     ? await checkProgramPlan(plan.content.program, settings, files)
     : plan.architecture;
-  if (settings.allow_kernel === true) return;
-  const { file } = await plan.kernel(architecture ?? "x86_64");
-  await checkKernel(await files.open(file), architecture);
+  if (settings.allow_kernel === true) return undefined;
+  const kernel = await files.open((await plan.kernel(architecture ?? "x86_64")).file);
+  await checkKernel(kernel, architecture);
+  const driver = "program" in plan.content ? plan.content.program.nsm : undefined;
+  if (driver === undefined || await checkDriver(await files.open(driver), kernel)) return undefined;
+  return `${kernel.name} does not say its version: whether ${driver} is for it was not checked`;
 }
 
 async function planOf(settings: BuildSettings): Promise<BuildPlan> {
@@ -303,7 +311,8 @@ export async function build(argv: readonly string[], io: CtlIo): Promise<number>
     ...(fromManifest.env === undefined ? {} : { env: { ...fromManifest.env, ...fromOptions.env } }),
   };
   const plan = await planOf(settings);
-  await checkPlan(plan, settings);
+  const unchecked = await checkPlan(plan, settings);
+  if (unchecked !== undefined) io.stderr(`warning: ${printable(unchecked)}\n`);
   const built = await buildWithProgress(plan, io);
   const binary = "program" in plan.content ? plan.content.program.binary : undefined;
   const program = binary === undefined ? undefined : await programRecord(binary, await hashFile(binary));

@@ -8,7 +8,7 @@ import { AEAD_SYMBOLS } from "../../ffi/aead.ts";
 import { LIBRARY_FILES } from "../../ffi/constants.ts";
 import { COMMON_SYMBOLS, SDK_SYMBOLS } from "../../ffi/symbols.ts";
 import { KMSTOOL_COMMANDS } from "../cli/kmstool.ts";
-import { COMMON_OPTIONS, nearest, parseOptions, takeCommand } from "../cli/options.ts";
+import { COMMON_OPTIONS, nearest, parseOptions, takeCommand, UsageError } from "../cli/options.ts";
 import { NITRO_OPTIONS, readNitroConfig, readServeConfig, SERVE_OPTIONS } from "../cli/serve.ts";
 import {
   type ByteSource,
@@ -250,6 +250,8 @@ function checkConfiguration(
       rest,
       (name) => Object.hasOwn(environment, name) ? environment[name] : undefined,
     );
+    const ends = ["help", "version"].find((name) => options.on(name));
+    if (ends !== undefined) throw new UsageError(`--${ends} prints a text and ends`, "Leave it out.");
     const config = readServeConfig(options);
     return { config, libraryDir: readNitroConfig(options, config.limits.requestMs).libraryDir };
   };
@@ -287,10 +289,19 @@ function checkConfiguration(
   }
 }
 
-/** Rejects a variable whose name is nearly an option's: the service would ignore it. */
+/** Variables with which Deno starts no process unless it may run every program. The service calls KMS in processes of its own. */
+const LOADER_VARIABLE = /^(?:DY)?LD_/i;
+
+/** Rejects the loader's variables, and a variable whose name is nearly an option's: the service would ignore it. */
 function checkNames(environment: Readonly<Record<string, string>>): void {
   const known = SPECS.flatMap((spec) => "env" in spec ? [spec.env] : []);
   for (const name of Object.keys(environment)) {
+    if (LOADER_VARIABLE.test(name)) {
+      throw dead(
+        `The service could not start its SDK processes: Deno refuses to start any with ${name} set`,
+        "Leave it out: the SDK's libraries are opened by their paths, and what they need is found beside them.",
+      );
+    }
     const meant = known.some((one) => one === name) ? undefined : nearest(name, known);
     // Short names resemble many others.
     if (meant === undefined || name.length < 6) continue;

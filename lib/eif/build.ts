@@ -6,7 +6,7 @@
  * @module
  */
 import { VERSION } from "../version.ts";
-import { kernelArchitecture } from "./checks.ts";
+import { kernelHead } from "./checks.ts";
 import { EifError } from "./errors.ts";
 import type { Architecture } from "./format.ts";
 import { gzipToFile } from "./gzip.ts";
@@ -196,7 +196,7 @@ export async function buildEif(
     : undefined;
   const kernel = await plan.kernel(plan.architecture ?? root?.architecture ?? "x86_64");
   const architecture = chooseArchitecture(plan, [
-    [kernel.file, await kernelArchitecture(await inputs.open(kernel.file))],
+    [kernel.file, (await kernelHead(await inputs.open(kernel.file)))?.architecture],
     ["The program", root?.architecture],
   ]);
   const kernelSource = await inputs.add("kernel", kernel.file);

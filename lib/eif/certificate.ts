@@ -63,6 +63,18 @@ export interface SigningCertificate {
   readonly notAfter: Date;
 }
 
+/** Why a certificate is not valid at a time; undefined when it is. */
+export function validityProblem(
+  { notBefore, notAfter }: Pick<SigningCertificate, "notBefore" | "notAfter">,
+  now: Date,
+): string | undefined {
+  if (now >= notBefore && now <= notAfter) return undefined;
+  const when = now < notBefore
+    ? `is not valid before ${notBefore.toISOString()}`
+    : `expired at ${notAfter.toISOString()}`;
+  return `it ${when}: nitro-cli does not run the image`;
+}
+
 const LONG_NAMES: Readonly<Record<string, string>> = {
   C: "countryName",
   CN: "commonName",

@@ -1,7 +1,7 @@
 /**
- * What an ELF file needs to be loaded: its interpreter, its libraries, where they are looked for, the versions and symbols that it needs and gives. 64-bit
- * Linux on x86-64 and aarch64; System V ABI, generic part, chapters 4 and 5; symbol versions and hash tables as glibc has them. Reads the tables that it
- * needs, each with a limit, whatever the file's size and whatever it claims.
+ * What an ELF file needs to be loaded: its interpreter, its libraries, where they are looked for, the versions and symbols that it needs and gives, and
+ * whether all of it is there. 64-bit Linux on x86-64 and aarch64; System V ABI, generic part, chapters 4 and 5; symbol versions and hash tables as glibc has
+ * them. Reads the tables that it needs, each with a limit, whatever the file's size and whatever it claims.
  *
  * @module
  */
@@ -46,6 +46,7 @@ export interface ElfSymbols {
 const MACHINES: Readonly<Record<number, Architecture>> = { 62: "x86_64", 183: "aarch64" };
 const HEADER_LENGTH = 64;
 const PROGRAM_HEADER_LENGTH = 56;
+const SECTION_HEADER_LENGTH = 64;
 const MAX_PROGRAM_HEADERS = 128;
 const MAX_DYNAMIC_LENGTH = 64 * 1024;
 const MAX_STRINGS_LENGTH = 16 * 1024 * 1024;
@@ -55,6 +56,8 @@ const MAX_VERSIONS = 4096;
 const MAX_SYMBOLS = 1 << 20;
 const SYMBOL_LENGTH = 24;
 const ET_REL = 1;
+/** A section that takes no bytes of the file. */
+const SHT_NOBITS = 8;
 /** The loader does not require a version with this flag. */
 const VERSION_WEAK = 2;
 /** Bindings of symbols. */
@@ -82,7 +85,15 @@ interface ProgramHeader {
   readonly type: number;
   readonly offset: bigint;
   readonly address: bigint;
-  readonly fileSize: bigint;
+  readonly size: bigint;
+}
+
+interface Section {
+  /** Where its name is in the table of names. */
+  readonly name: number;
+  readonly offset: bigint;
+  /** Bytes of the file. */
+  readonly size: bigint;
 }
 
 /** The bytes of a file, each read checked against its length. */
@@ -95,6 +106,14 @@ class Reader {
 
   refuse(why: string): EifError {
     return new EifError("elf_malformed", `Cannot read ${this.#source.name}: ${why}`);
+  }
+
+  /** Refuses a file that ends before one of its parts does. */
+  requireWhole(parts: readonly { readonly offset: bigint; readonly size: bigint }[]): void {
+    for (const { offset, size } of parts) {
+      if (size === 0n || offset + size <= BigInt(this.#source.size)) continue;
+      throw this.refuse(`it was cut short: it has ${this.#source.size} of at least ${offset + size} bytes`);
+    }
   }
 
   async view(at: bigint, length: number, what: string): Promise<DataView> {
@@ -127,6 +146,7 @@ interface Opened {
   readonly reader: Reader;
   readonly architecture: Architecture;
   readonly relocatable: boolean;
+  readonly header: DataView;
   readonly headers: readonly ProgramHeader[];
   readonly dynamic: Dynamic | undefined;
 }
@@ -148,6 +168,7 @@ async function open(source: ByteSource): Promise<Opened> {
     reader,
     architecture,
     relocatable,
+    header,
     headers,
     dynamic: dynamic === undefined ? undefined : await Dynamic.read(reader, dynamic, headers),
   };
@@ -159,11 +180,12 @@ async function open(source: ByteSource): Promise<Opened> {
  * @throws {EifError} `elf_malformed`.
  */
 export async function readElf(source: ByteSource): Promise<ElfFile> {
-  const { reader, architecture, relocatable, headers, dynamic } = await open(source);
+  const opened = await open(source);
+  const { reader, architecture, relocatable, headers, dynamic } = opened;
   const interp = headers.find(({ type }) => type === PT.interp);
   const interpreter = interp === undefined
     ? undefined
-    : await reader.text(interp.offset, interp.offset + interp.fileSize, "its interpreter");
+    : await reader.text(interp.offset, interp.offset + interp.size, "its interpreter");
   if (interpreter !== undefined && !isPlainPath(interpreter)) {
     throw reader.refuse(`its interpreter is ${JSON.stringify(interpreter)}`);
   }
@@ -171,6 +193,7 @@ export async function readElf(source: ByteSource): Promise<ElfFile> {
   if (needed.length > MAX_NEEDED) throw reader.refuse(`it needs ${needed.length} libraries`);
   const folders = async (tag: number) => (await dynamic?.texts(tag))?.[0]?.split(":").filter(Boolean);
   const runPath = await folders(DT.runpath);
+  await sectionsOf(opened);
   return {
     architecture,
     relocatable,
@@ -211,6 +234,25 @@ export async function readElfSymbols(source: ByteSource): Promise<ElfSymbols> {
   return { exported, undefined: missing };
 }
 
+/**
+ * Reads the contents of a section as text, a byte each character; undefined when there is no such section.
+ *
+ * @throws {EifError} `elf_malformed`.
+ */
+export async function readElfSection(source: ByteSource, name: string): Promise<string | undefined> {
+  const opened = await open(source);
+  const sections = await sectionsOf(opened);
+  const text = async ({ offset, size }: Section, what: string) => {
+    if (size > MAX_STRINGS_LENGTH) throw opened.reader.refuse(`${what} is too large`);
+    return new TextDecoder("latin1").decode(await opened.reader.view(offset, Number(size), what));
+  };
+  const table = sections[opened.header.getUint16(62, true)];
+  if (table === undefined) return undefined;
+  const names = await text(table, "its table of names");
+  const found = sections.find((section) => names.startsWith(`${name}\0`, section.name));
+  return found === undefined ? undefined : await text(found, name);
+}
+
 /** Whether it is an absolute path without `.` and `..` segments. */
 export function isPlainPath(path: string): boolean {
   return /^(\/[^/\0]+)+$/.test(path) && !path.split("/").some((part) => part === "." || part === "..");
@@ -239,9 +281,30 @@ async function programHeaders(reader: Reader, header: DataView): Promise<readonl
       type: table.getUint32(begin, true),
       offset: table.getBigUint64(begin + 8, true),
       address: table.getBigUint64(begin + 16, true),
-      fileSize: table.getBigUint64(begin + 32, true),
+      size: table.getBigUint64(begin + 32, true),
     };
   });
+}
+
+/** The sections of a file, all of which is there. @throws {EifError} `elf_malformed` when it was cut short. */
+async function sectionsOf({ reader, header, headers }: Opened): Promise<readonly Section[]> {
+  const offset = header.getBigUint64(40, true);
+  const [length, count] = [header.getUint16(58, true), offset === 0n ? 0 : header.getUint16(60, true)];
+  if (count > 0 && length !== SECTION_HEADER_LENGTH) {
+    throw reader.refuse(`it claims sections of ${length} bytes`);
+  }
+  reader.requireWhole([...headers, { offset, size: BigInt(count * SECTION_HEADER_LENGTH) }]);
+  const table = await reader.view(offset, count * SECTION_HEADER_LENGTH, "its table of sections");
+  const sections = Array.from({ length: count }, (_, index) => {
+    const begin = index * SECTION_HEADER_LENGTH;
+    return {
+      name: table.getUint32(begin, true),
+      offset: table.getBigUint64(begin + 24, true),
+      size: table.getUint32(begin + 4, true) === SHT_NOBITS ? 0n : table.getBigUint64(begin + 32, true),
+    };
+  });
+  reader.requireWhole(sections);
+  return sections;
 }
 
 /** The dynamic section: values by tag, and what they point to. */
@@ -265,8 +328,8 @@ class Dynamic {
     section: ProgramHeader,
     headers: readonly ProgramHeader[],
   ): Promise<Dynamic> {
-    if (section.fileSize > MAX_DYNAMIC_LENGTH) throw reader.refuse("its dynamic section is too large");
-    const table = await reader.view(section.offset, Number(section.fileSize), "its dynamic section");
+    if (section.size > MAX_DYNAMIC_LENGTH) throw reader.refuse("its dynamic section is too large");
+    const table = await reader.view(section.offset, Number(section.size), "its dynamic section");
     const values = new Map<number, bigint[]>();
     for (let at = 0; at + 16 <= table.byteLength; at += 16) {
       const tag = Number(table.getBigUint64(at, true));
@@ -286,7 +349,7 @@ class Dynamic {
   /** Where an address is in the file. */
   place(address: bigint): bigint {
     const segment = this.#segments.find((candidate) =>
-      address >= candidate.address && address - candidate.address < candidate.fileSize
+      address >= candidate.address && address - candidate.address < candidate.size
     );
     if (segment === undefined) throw this.reader.refuse("a table of its dynamic section is nowhere");
     return segment.offset + (address - segment.address);

@@ -112,7 +112,7 @@ class Loader {
   async loadInterpreter(path: string, program: PlacedFile): Promise<void> {
     const { sysroot } = this.#options;
     const from = await sysroot.file(path);
-    const elf = from === undefined ? undefined : await elfAt(this.#open, from);
+    const elf = from === undefined ? undefined : await readElf(await this.#open(from));
     if (from === undefined || elf?.architecture !== this.#architecture) {
       throw new EifError(
         "library_missing",
@@ -192,15 +192,15 @@ class Loader {
       const from = await this.#fileAt(path);
       if (from === undefined) continue;
       const elf = await elfAt(this.#open, from);
-      if (elf?.architecture === this.#architecture) {
+      if (!(elf instanceof EifError) && elf.architecture === this.#architecture) {
         return this.#add({ path, from }, { elf, name, by: item });
       }
       // A distribution may also have libraries for another machine.
-      foreign.push(`${from} is ${elf === undefined ? "not an ELF file" : `for ${elf.architecture}`}`);
+      foreign.push(elf instanceof EifError ? elf.message : `${from} is for ${elf.architecture}`);
     }
     const { sysroot, libraries } = this.#options;
     const beside = libraries.find(({ path }) => baseName(path) === name);
-    const own = beside === undefined ? undefined : await elfAt(this.#open, beside.from);
+    const own = beside === undefined ? undefined : await readElf(await this.#open(beside.from));
     if (beside !== undefined && own?.architecture === this.#architecture && own.soname === undefined) {
       // The loader knows an open library by its SONAME. One without (Rust's libnsm.so) is not the library that is needed by that name: a second copy
       // goes where the loader looks.
@@ -217,21 +217,26 @@ class Loader {
       }, which ${item.path} needs${foreign.map((why) => `; ${why}`).join("")}`,
       {
         hint: beside === undefined
-          ? undefined
+          ? libraries.some(({ path }) => path === item.path) ? missingHint(name) : undefined
           : `${beside.path} has no such SONAME, or is opened later: give it that SONAME (-Wl,-soname,${name}), or ${item.path} the RUNPATH $ORIGIN.`,
       },
     );
   }
 }
 
-/** An ELF file, or undefined. */
-async function elfAt(open: OpenFile, path: string): Promise<ElfFile | undefined> {
+/** An ELF file, or why it is none. */
+async function elfAt(open: OpenFile, path: string): Promise<ElfFile | EifError> {
   try {
     return await readElf(await open(path));
   } catch (thrown) {
-    if (thrown instanceof EifError) return undefined;
+    if (thrown instanceof EifError) return thrown;
     throw thrown;
   }
+}
+
+/** What to do when a library that the program opens needs one that is missing. */
+function missingHint(name: string): string {
+  return `Put ${name} into the folder of --lib-dir, or install the package that has it and name its distribution's files with --sysroot. In the folder of --lib-dir, libraries that the program does not open itself are found only through a RUNPATH $ORIGIN.`;
 }
 
 /** Compares as the loader does what a file needs of a library's versions with those that it has. @throws {EifError} `library_version`. */

@@ -36,7 +36,15 @@ export {
   type PlacedFile,
 } from "./loader.ts";
 export { Sysroot } from "./sysroot.ts";
-export { checkBootFile, checkKernel, closureOf, kernelArchitecture, missingSymbols } from "./checks.ts";
+export {
+  checkBootFile,
+  checkCertificateFile,
+  checkCommandLine,
+  checkDriver,
+  checkKernel,
+  closureOf,
+  missingSymbols,
+} from "./checks.ts";
 export {
   gitCommit,
   parseProgramRecord,

@@ -4,6 +4,7 @@
  * @module
  */
 import { crc32 } from "node:zlib";
+import { validityProblem } from "./certificate.ts";
 import { EifError } from "./errors.ts";
 import {
   type Architecture,
@@ -200,15 +201,10 @@ export function checkEif(
     problem: crc.ok ? undefined : `the header says ${hex(crc.stored)}, the bytes make ${hex(crc.computed)}`,
   }];
   if (signature !== undefined) {
-    const { notBefore, notAfter } = signature.certificate;
-    checks.push({ name: "signature", problem: signature.problem }, {
-      name: "certificate",
-      problem: now < notBefore
-        ? `it is not valid before ${notBefore.toISOString()}`
-        : now > notAfter
-        ? `it expired at ${notAfter.toISOString()}: nitro-cli does not run the image`
-        : undefined,
-    });
+    checks.push(
+      { name: "signature", problem: signature.problem },
+      { name: "certificate", problem: validityProblem(signature.certificate, now) },
+    );
   }
   for (const pcr of ["PCR0", "PCR1", "PCR2", "PCR8"] as const) {
     const wanted = expected[pcr];

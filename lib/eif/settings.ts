@@ -108,7 +108,7 @@ export const SETTINGS = {
   image_version: { kind: "text", value: "TEXT", help: "the image's version (default 1.0)" },
   sign: { kind: "path", value: "FILE", help: "private key (PEM) to sign the image with" },
   cert: { kind: "path", value: "FILE", help: "certificate (PEM) of the signing key" },
-  allow_kernel: { kind: "switch", help: "accept a kernel file that is not recognised as a kernel" },
+  allow_kernel: { kind: "switch", help: "accept the kernel as it is, and an nsm.ko of another version" },
   allow_missing_symbols: {
     kind: "switch",
     help: "accept libraries that need functions which no library in the image has",

@@ -26,6 +26,7 @@ import {
   parseCertificate,
   publicKeyInfo,
   type SigningCertificate,
+  validityProblem,
 } from "./certificate.ts";
 import { EifError } from "./errors.ts";
 import { measureCertificate, type Measurements } from "./measure.ts";
@@ -78,10 +79,19 @@ function payloadOf({ PCR0 }: Measurements): Bytes {
  * Takes a signing key and its certificate.
  *
  * @param keyPem SEC 1 or PKCS #8, not encrypted; wiping it is up to the caller
+ * @param now the time to check the certificate's validity at
  * @throws {EifError} `eif_signature` when they do not belong together or cannot be used.
  */
-export async function openSigner(keyPem: Uint8Array, certificatePem: Uint8Array): Promise<EifSigner> {
+export async function openSigner(
+  keyPem: Uint8Array,
+  certificatePem: Uint8Array,
+  { now = new Date() }: { readonly now?: Date } = {},
+): Promise<EifSigner> {
   const certificate = parseCertificate(certificatePem, "The signing certificate's file");
+  const problem = validityProblem(certificate, now);
+  if (problem !== undefined) {
+    throw new EifError("eif_signature", `Cannot sign with the certificate: ${problem}`);
+  }
   let key: KeyObject;
   try {
     if (keyPem.length > MAX_KEY_LENGTH) throw new RangeError("it is too long");

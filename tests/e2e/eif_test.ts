@@ -194,7 +194,7 @@ Deno.test("a signed image passes, with the PCRs of its build; one that was chang
 
 Deno.test("an image of pieces is made as AWS's tool makes it, and its texts cannot steer a terminal", async () => {
   await using folder = await Folder.make({
-    kernel: kernelFile("aarch64"),
+    kernel: kernelFile({ machine: "aarch64" }),
     a: "boot",
     b: "program",
   });

@@ -12,7 +12,7 @@ import { KmsEmulator, SimulatedAttestedKms } from "../../lib/kms_emulator/mod.ts
 import { parseAccessKeys } from "../../lib/kms_emulator/signature.ts";
 import { readMeasurements } from "../../lib/parent/policies/measurements.ts";
 import { formatAddress } from "../../lib/wire/address.ts";
-import { compiledBinary, elfFile, kernelFile } from "../fixtures/elf.ts";
+import { compiledBinary, elfFile, kernelFile, moduleFile } from "../fixtures/elf.ts";
 import { LOADER, NEEDED } from "../fixtures/image_inputs.ts";
 import { type BlockResult, commandBlocks, installCommands, runBlock } from "../helpers/documented.ts";
 import { Folder } from "../helpers/folder.ts";
@@ -44,7 +44,7 @@ async function prepare(folder: Folder): Promise<Readonly<Record<string, string>>
     "#\n# made\n# Linux/x86_64 4.14.256-209.484.amzn2.x86_64 Kernel Configuration\n",
   );
   await folder.write("blobs/init", elfFile());
-  await folder.write("blobs/nsm.ko", elfFile({ relocatable: true }));
+  await folder.write("blobs/nsm.ko", moduleFile());
   await folder.write("blobs/cmdline", "reboot=k panic=30\n");
   await folder.write("build/denclave", compiledBinary({ interpreter: LOADER, needed: NEEDED }));
   for (const script of ["common", "run-enclave", "vsock-proxy"]) {

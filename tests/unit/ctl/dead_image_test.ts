@@ -2,7 +2,9 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { build } from "../../../lib/ctl/eif_build.ts";
 import { describeCtlFailure } from "../../../lib/ctl/main.ts";
-import { compiledBinary, elfFile, kernelFile, SDK_EXPORTS } from "../../fixtures/elf.ts";
+import { encodeBase64 } from "@std/encoding";
+import { X509CertificateGenerator } from "../../../lib/attestation/deps/x509.ts";
+import { compiledBinary, elfFile, kernelFile, moduleFile, SDK_EXPORTS } from "../../fixtures/elf.ts";
 import { INPUTS, LOADER, NEEDED } from "../../fixtures/image_inputs.ts";
 import { type FileContent, Folder } from "../../helpers/folder.ts";
 
@@ -10,18 +12,17 @@ import { type FileContent, Folder } from "../../helpers/folder.ts";
 async function buildHere(folder: Folder, args: readonly string[]): Promise<readonly [number, string]> {
   await Deno.mkdir(`${folder.path}/out`, { recursive: true });
   const argv = ["--manifest", `${folder.path}/enclave.yaml`, ...args];
+  let warnings = "";
   try {
-    return [
-      await build(argv, {
-        stdout: () => {},
-        stderr: () => {},
-        stdoutIsTerminal: false,
-        stderrIsTerminal: false,
-        env: () => undefined,
-        untilSignal: () => Promise.resolve(""),
-      }),
-      "",
-    ];
+    const code = await build(argv, {
+      stdout: () => {},
+      stderr: (text) => warnings += text,
+      stdoutIsTerminal: false,
+      stderrIsTerminal: false,
+      env: () => undefined,
+      untilSignal: () => Promise.resolve(""),
+    });
+    return [code, warnings];
   } catch (thrown) {
     const { exitCode, text } = describeCtlFailure(thrown, []);
     return [exitCode, text];
@@ -98,6 +99,12 @@ const DEAD: readonly DeadImage[] = [
     says: /\/app\/denclave needs GLIBC_2\.38/,
   },
   {
+    name: "a libnsm.so that the SDK needs and nobody has",
+    files: { [SDK]: sdkLibrary({ needed: ["libnsm.so"] }) },
+    code: 69,
+    says: /Cannot find "libnsm\.so" in .*\nPut libnsm\.so into the folder of --lib-dir/,
+  },
+  {
     name: "a library that the SDK needs and nobody has",
     files: { [SDK]: sdkLibrary({ needed: ["libcrypto.so.3"] }) },
     code: 69,
@@ -112,13 +119,13 @@ const DEAD: readonly DeadImage[] = [
   },
   {
     name: "a kernel of another machine",
-    files: { "blobs/bzImage": kernelFile("aarch64") },
+    files: { "blobs/bzImage": kernelFile({ machine: "aarch64" }) },
     says: /bzImage is a kernel for aarch64/,
   },
   {
     name: "an init that is no ELF file",
     files: { "blobs/init": "#!/bin/sh\n" },
-    says: /init as init: it is not an ELF file/,
+    says: /Cannot read \S+\/init: it is not an ELF file\n.*AWS's blobs/,
   },
   {
     name: "an init of another machine",
@@ -127,8 +134,51 @@ const DEAD: readonly DeadImage[] = [
   },
   {
     name: "an nsm.ko of another machine",
-    files: { "blobs/nsm.ko": elfFile({ machine: 183, relocatable: true }) },
+    files: { "blobs/nsm.ko": moduleFile({ machine: 183 }) },
     says: /nsm\.ko: it is for aarch64/,
+  },
+  {
+    name: "a kernel that was cut short",
+    files: { "blobs/bzImage": kernelFile().slice(0, -1) },
+    says: /bzImage was cut short: it has 4095 of at least 4096 bytes\n.*--allow-kernel/,
+    allow: ["--allow-kernel"],
+  },
+  {
+    name: "an init that was cut short",
+    files: { "blobs/init": elfFile().slice(0, -1) },
+    says: /init: it was cut short: it has \d+ of at least \d+ bytes\n.*AWS's blobs/,
+  },
+  {
+    name: "an nsm.ko that was cut short",
+    files: { "blobs/nsm.ko": moduleFile().slice(0, -1) },
+    says: /nsm\.ko: it was cut short: it has \d+ of at least \d+ bytes\n.*AWS's blobs/,
+  },
+  {
+    name: "a C library that was cut short",
+    files: { "root/lib64/libc.so.6": elfFile({ soname: "libc.so.6" }).slice(0, -1) },
+    code: 69,
+    says: /Cannot find "libc\.so\.6" .*; Cannot read \S+\/libc\.so\.6: it was cut short/,
+  },
+  {
+    name: "an nsm.ko of another kernel",
+    files: { "blobs/nsm.ko": moduleFile({ info: ["vermagic=6.6.79 SMP mod_unload "] }) },
+    says: /nsm\.ko is for kernel 6\.6\.79, and \S+\/bzImage is 4\.14\.256-209\S+\n.*--allow-kernel/,
+    allow: ["--allow-kernel"],
+  },
+  {
+    name: "an nsm.ko without modinfo",
+    files: { "blobs/nsm.ko": moduleFile({ info: undefined }) },
+    says: /nsm\.ko: it has no \.modinfo with a vermagic, so the kernel would not load it/,
+  },
+  {
+    name: "an empty kernel command line",
+    files: { "blobs/cmdline": "\n" },
+    says: /The kernel command line is empty\n.*--cmdline/,
+  },
+  {
+    name: "a kernel command line of 2048 bytes",
+    args: ["--cmdline", "a".repeat(2048)],
+    says: /The kernel command line has 2048 bytes, and kernels take 2047\n.*--cmdline/,
   },
   {
     name: "no nsm.ko",
@@ -153,6 +203,19 @@ const DEAD: readonly DeadImage[] = [
     args: ["--env", "LOG_LEVLE=info"],
     says: /does not read the variable "LOG_LEVLE"\nDid you mean LOG_LEVEL\?/,
   },
+  ...["LD_LIBRARY_PATH", "LD_PRELOAD", "ld_debug", "DYLD_INSERT_LIBRARIES"].map((name): DeadImage => ({
+    name: `the variable ${name}`,
+    args: ["--env", `${name}=/app`],
+    says: new RegExp(
+      `could not start its SDK processes: Deno refuses to start any with ${name} set\nLeave it out`,
+    ),
+  })),
+  {
+    name: "a file of CA certificates that is not in the image",
+    args: ["--env", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"],
+    says:
+      /SSL_CERT_FILE is "\/etc\/ssl\/certs\/ca-certificates\.crt", and the image has no such file\n.*--ca-bundle/,
+  },
   {
     name: "a value that the option table refuses",
     args: ["--env", "LOG_LEVEL=loud"],
@@ -168,6 +231,11 @@ const DEAD: readonly DeadImage[] = [
     args: ["--cmd", "/app/denclave", "--cmd=--prot=5000"],
     says: /Unknown option --prot\nDid you mean --port\?/,
   },
+  ...["--help", "-h", "--version"].map((option): DeadImage => ({
+    name: `a command that ends with ${option}`,
+    args: ["--cmd", "/app/denclave", "--cmd", "serve", `--cmd=${option}`],
+    says: /would not start: --(help|version) prints a text and ends\nLeave it out/,
+  })),
   {
     name: "a command that is another program",
     args: ["--cmd", "/bin/sh"],
@@ -240,3 +308,53 @@ for (const { name, files = {}, args = [], code = 1, says, allow } of DEAD) {
     if (allow !== undefined) assertEquals(await buildHere(folder, [...args, ...allow]), [0, ""]);
   });
 }
+
+Deno.test("the image's own file of CA certificates may be named, also one that is added", async () => {
+  await using folder = await Folder.make(INPUTS);
+  for (const path of ["/etc/pki/tls/certs/ca-bundle.crt", "/app/more.json"]) {
+    assertEquals(await buildHere(folder, ["--env", `SSL_CERT_FILE=${path}`]), [0, ""], path);
+  }
+});
+
+const DAY_MS = 86_400_000;
+const pem = (label: string, der: ArrayBuffer) =>
+  `-----BEGIN ${label}-----\n${encodeBase64(new Uint8Array(der))}\n-----END ${label}-----\n`;
+/** When a certificate begins and ends, in days from now. */
+const VALIDITIES = [
+  ["tomorrow", 1, 2, /Cannot sign with the certificate: it is not valid before \S+: nitro-cli does not run/],
+  ["until yesterday", -2, -1, /Cannot sign with the certificate: it expired at \S+: nitro-cli does not run/],
+  ["today", -1, 1, undefined],
+] as const;
+for (const [when, from, to, says] of VALIDITIES) {
+  Deno.test(`a signing certificate that is valid ${when} is ${says === undefined ? "taken" : "refused"}`, async () => {
+    const algorithm = { name: "ECDSA", namedCurve: "P-384" };
+    const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+    const certificate = await X509CertificateGenerator.create({
+      ...{ subject: "CN=signer", issuer: "CN=signer" },
+      notBefore: new Date(Date.now() + from * DAY_MS),
+      notAfter: new Date(Date.now() + to * DAY_MS),
+      signingAlgorithm: { name: "ECDSA", hash: "SHA-384" },
+      publicKey: keys.publicKey,
+      signingKey: keys.privateKey,
+    });
+    await using folder = await Folder.make({
+      ...INPUTS,
+      "key.pem": pem("PRIVATE KEY", await crypto.subtle.exportKey("pkcs8", keys.privateKey)),
+      "cert.pem": pem("CERTIFICATE", certificate.rawData),
+    });
+    const args = ["--sign", `${folder.path}/key.pem`, "--cert", `${folder.path}/cert.pem`];
+    const [exitCode, stderr] = await buildHere(folder, args);
+    assertEquals(exitCode, says === undefined ? 0 : 1, stderr);
+    if (says !== undefined) assertMatch(stderr, says);
+  });
+}
+
+Deno.test("a kernel that does not say its version is taken, with a warning that nsm.ko was not compared", async () => {
+  await using folder = await Folder.make({ ...INPUTS, "blobs/bzImage": kernelFile({ version: undefined }) });
+  const [exitCode, warnings] = await buildHere(folder, []);
+  assertEquals(exitCode, 0);
+  assertMatch(
+    warnings,
+    /^warning: \S+\/bzImage does not say its version: whether \S+\/nsm\.ko is for it was not checked\n$/,
+  );
+});
