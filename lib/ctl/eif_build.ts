@@ -28,6 +28,7 @@ import {
   type ProgramPlan,
   programRecord,
   provenanceOf,
+  type RootFile,
   sourceState,
 } from "../eif/mod.ts";
 import {
@@ -84,7 +85,7 @@ ${helpLines(SPECS)}
 `;
 
 /** `NAME=VALUE` each. */
-function pairs(given: readonly string[], option: string, form = ""): Record<string, string> {
+export function pairs(given: readonly string[], option: string, form = ""): Record<string, string> {
   return Object.fromEntries(given.map((pair) => {
     const equals = pair.indexOf("=");
     if (equals < 1) {
@@ -92,6 +93,11 @@ function pairs(given: readonly string[], option: string, form = ""): Record<stri
     }
     return [pair.slice(0, equals), pair.slice(equals + 1)];
   }));
+}
+
+/** The additional files of an image, by their path in it. */
+export function addedFiles(files: Readonly<Record<string, string>>): readonly RootFile[] {
+  return Object.entries(files).map(([path, from]) => ({ path, mode: 0o644, from }));
 }
 
 /** What an option gives as its setting; undefined when it was not given. */
@@ -154,8 +160,13 @@ async function signerOf({ sign, cert }: BuildSettings): Promise<EifSigner | unde
   }
 }
 
+/** The settings that {@link blobsOf} reads. */
+type BlobSettings =
+  & { readonly [name in "blobs" | "kernel" | "init" | "nsm" | "cmdline"]?: string | undefined }
+  & Pick<BuildSettings, "kernel_has_nsm">;
+
 /** Kernel, init, driver and command line: those that are named, and AWS's for the rest. */
-function blobsOf(settings: BuildSettings) {
+export function blobsOf(settings: BlobSettings) {
   const folder = settings.blobs ?? DEFAULT_BLOBS;
   const blob = async (named: string | undefined, name: string, option: string): Promise<string> => {
     const path = named ?? `${folder}/${name}`;
@@ -215,7 +226,7 @@ async function programOf(settings: BuildSettings, binary: string, blobs: ReturnT
       allowOther: settings.allow_no_kms_ca === true || (isOther && bundle === undefined),
     }),
     sysroot: settings.sysroot,
-    files: Object.entries(settings.files ?? {}).map(([path, from]) => ({ path, mode: 0o644, from })),
+    files: addedFiles(settings.files ?? {}),
     init: await blobs.init(),
     nsm: await blobs.nsm(),
     command: settings.cmd,

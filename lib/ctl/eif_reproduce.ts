@@ -40,6 +40,7 @@ import { requiredString } from "../wire/messages.ts";
 import { documentVerifier, expectedPcrs, PCR_OPTION, ROOT_OPTION } from "./attestation_options.ts";
 import { formatFields } from "./columns.ts";
 import { describeWithProgress, printable } from "./eif.ts";
+import { addedFiles, blobsOf, pairs } from "./eif_build.ts";
 import { type CtlIo, readInput } from "./io.ts";
 import { selectCertificates } from "./trust_store.ts";
 
@@ -365,25 +366,21 @@ async function readBundle(path: string, recorded: Provenance): Promise<Uint8Arra
 async function buildAgain(recorded: Provenance, options: Options, binary: string, output: string) {
   const installDir = String(recorded.program.options["install-dir"] ?? "/app");
   const libDir = options.text("lib-dir");
-  const extra = options.each("file").map((pair) => {
-    const equals = pair.indexOf("=");
-    if (equals < 1) throw new UsageError(`Cannot use ${JSON.stringify(pair)} for --file`, "Write PATH=FILE.");
-    return { path: pair.slice(0, equals), mode: 0o644, from: pair.slice(equals + 1) };
-  });
   // In the order in which they are opened. Their own dependencies are found from them.
   const libraries = Object.values(LIBRARY_FILES)
     .filter((name) => recorded.inputs.some(({ role }) => role === `${installDir}/${name}`))
     .flatMap((name) => libDir === undefined ? [] : [`${libDir}/${name}`]);
-  const blobs = options.text("blobs") ?? DEFAULT_BLOBS;
-  const kernel = {
-    ...recorded.kernel,
-    file: options.text("kernel") ??
-      `${blobs}/${recorded.image.architecture === "aarch64" ? "Image" : "bzImage"}`,
-  };
+  const blobs = blobsOf({
+    blobs: options.text("blobs"),
+    kernel: options.text("kernel"),
+    init: options.text("init"),
+    nsm: options.text("nsm"),
+    kernel_has_nsm: !recorded.inputs.some(({ role }) => role === "nsm.ko"),
+  });
   const bundle = options.text("ca-bundle");
   return await buildEif({
     output,
-    kernel: () => Promise.resolve(kernel),
+    kernel: async (architecture) => ({ ...await blobs.kernel(architecture), ...recorded.kernel }),
     commandLine: recorded.commandLine,
     architecture: recorded.image.architecture,
     time: recorded.time,
@@ -396,11 +393,9 @@ async function buildAgain(recorded: Provenance, options: Options, binary: string
         installDir,
         caBundle: bundle === undefined ? undefined : await readBundle(bundle, recorded),
         sysroot: options.text("sysroot"),
-        files: extra,
-        init: options.text("init") ?? `${blobs}/init`,
-        nsm: recorded.inputs.some(({ role }) => role === "nsm.ko")
-          ? options.text("nsm") ?? `${blobs}/nsm.ko`
-          : undefined,
+        files: addedFiles(pairs(options.each("file"), "file", "PATH=FILE")),
+        init: await blobs.init(),
+        nsm: await blobs.nsm(),
         command: recorded.command,
         environment: recorded.environment,
         compression: recorded.compression,
