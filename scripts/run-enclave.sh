@@ -5,7 +5,7 @@
 #
 #   --eif FILE      the image (default build/enclave.eif)
 #   --cpus N        CPUs (default 2)
-#   --memory MIB    memory (default 2048; at least 384)
+#   --memory MIB    memory (default 2048; the least is in enclave_memory.json)
 #   --cid CID       its address on vsock (default 16)
 #   --port PORT     the port that its service listens on (default 5000)
 #   --timeout S     how long to wait for the service, seconds (default 60)
@@ -33,7 +33,8 @@ while [[ $# -gt 0 ]]; do
   esac
 done
 number_of --cpus "$cpus" 1 4096
-number_of --memory "$memory" 384 16777216
+least=$(sed -nE 's/^ *"minimum_mib": ([0-9]+),$/\1/p' "$folder/enclave_memory.json")
+number_of --memory "$memory" "$least" 16777216
 # 0 to 3 are the hypervisor's, the local one and the host's.
 number_of --cid "$cid" 4 4294967294
 number_of --port "$port" 1 4294967295

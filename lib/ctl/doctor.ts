@@ -14,6 +14,7 @@ import {
   type DoctorWorld,
   examine,
   formatResults,
+  MIN_MEMORY_MIB,
   type Program,
 } from "../parent/doctor/mod.ts";
 import { parseWithPolicyFile, POLICY_FILE_OPTION } from "./policy_file.ts";
@@ -47,7 +48,12 @@ const SPECS = [
     default: "8000",
     help: "the vsock-proxy's port, through which the enclave reaches KMS",
   },
-  { name: "memory", value: "MIB", default: "2048", help: "memory that the enclave needs" },
+  {
+    name: "memory",
+    value: "MIB",
+    default: "2048",
+    help: `memory that the enclave needs, at least ${MIN_MEMORY_MIB}`,
+  },
   { name: "cpus", value: "N", default: "2", help: "CPUs that the enclave needs" },
   POLICY_FILE_OPTION,
   {
@@ -144,7 +150,7 @@ async function readTarget(options: Options, io: CtlIo): Promise<DoctorTarget> {
     endpoint: options.text("endpoint-url"),
     measurements,
     proxyPort: options.number("proxy-port", { min: 1, max: 0xffff_ffff }),
-    memoryMib: options.number("memory", { min: 1, max: 16_777_216 }),
+    memoryMib: options.number("memory", { min: MIN_MEMORY_MIB, max: 16_777_216 }),
     cpus: options.number("cpus", { min: 1, max: 4_096 }),
     parents: options.list("parent"),
     reviewed: options.list("reviewed"),

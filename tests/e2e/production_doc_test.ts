@@ -47,9 +47,9 @@ async function prepare(folder: Folder): Promise<Readonly<Record<string, string>>
   await folder.write("blobs/nsm.ko", moduleFile());
   await folder.write("blobs/cmdline", "reboot=k panic=30\n");
   await folder.write("build/denclave", compiledBinary({ interpreter: LOADER, needed: NEEDED }));
-  for (const script of ["common", "run-enclave", "vsock-proxy"]) {
-    await folder.write(`scripts/${script}.sh`, await Deno.readFile(`${ROOT}scripts/${script}.sh`));
-    await Deno.chmod(`${folder.path}/scripts/${script}.sh`, 0o755);
+  for (const file of ["common.sh", "run-enclave.sh", "vsock-proxy.sh", "enclave_memory.json"]) {
+    await folder.write(`scripts/${file}`, await Deno.readFile(`${ROOT}scripts/${file}`));
+    await Deno.chmod(`${folder.path}/scripts/${file}`, 0o755);
   }
   const describe = `[{"EnclaveName":"enclave","EnclaveCID":16,"State":"RUNNING","Flags":"NONE"}]`;
   const programs = {

@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { CredentialSource } from "../../lib/aws/credential_source.ts";
 import { openKeyAdmin } from "../../lib/parent/open_key_admin.ts";
+import { MIN_MEMORY_MIB } from "../../lib/parent/doctor/mod.ts";
 import { readKeyPolicy } from "../../lib/aws/key_policy.ts";
 import { renderKeyPolicy } from "../../lib/parent/policies/render.ts";
 import { parseKeyArn } from "../../lib/aws/key_arn.ts";
@@ -120,7 +121,7 @@ for (const [name, args, lines] of DRY_RUNS) {
 
 const WRONG: readonly (readonly [(typeof NAMES)[number], readonly string[], number, string])[] = [
   ["run-enclave", ["--cid", "3"], 2, "--cid must be a whole number from 4"],
-  ["run-enclave", ["--memory", "256"], 2, "from 384"],
+  ["run-enclave", ["--memory", String(MIN_MEMORY_MIB - 1)], 2, `from ${MIN_MEMORY_MIB} to`],
   ["run-enclave", ["--cpus", "08; reboot"], 2, "--cpus"],
   ["run-enclave", ["--eif", "/nonexistent.eif"], 69, "build-eif.sh makes it"],
   ["run-enclave", ["--debug-mode"], 2, "unknown option"],
@@ -144,6 +145,18 @@ for (const [name, args, code, message] of WRONG) {
     assertEquals([result.code, result.stderr.includes(message)], [code, true], result.stderr);
   });
 }
+
+Deno.test("the least memory of an enclave is the same in run-enclave.sh and in the documents", async () => {
+  const { code, stderr } = await runScript("run-enclave", ["--dry-run", "--memory", String(MIN_MEMORY_MIB)]);
+  assertEquals([code, stderr], [0, ""]);
+  const operations = await Deno.readTextFile(`${SCRIPTS}../docs/operations.md`);
+  assertEquals(
+    new Set(operations.match(/(?<=less than |at least )[0-9]+(?= MiB)/g)),
+    new Set([`${MIN_MEMORY_MIB}`]),
+  );
+  const options = await Deno.readTextFile(`${SCRIPTS}../docs/configuration.md`);
+  assertMatch(options, new RegExp(`memory that the enclave needs, at least ${MIN_MEMORY_MIB} `));
+});
 
 Deno.test("run-enclave.sh waits until the service answers", async () => {
   await using programs = await standIns({

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import memory from "../../../scripts/enclave_memory.json" with { type: "json" };
 import { messageOf } from "../../errors.ts";
 import { parse as parseYaml } from "../../config/deps/yaml.ts";
 import {
@@ -32,8 +33,8 @@ export interface RunningEnclave {
 
 const ALLOCATOR_CONFIG = "/etc/nitro_enclaves/allocator.yaml";
 const ALLOCATOR_SERVICE = "nitro-enclaves-allocator.service";
-/** The binary does not boot with less (measured). */
-const MIN_MEMORY_MIB = 384;
+/** An enclave does not run with less. Its file, which scripts/run-enclave.sh reads as well, has the reasons. */
+export const MIN_MEMORY_MIB = memory.minimum_mib;
 const INSTALL = "Install it: sudo dnf install aws-nitro-enclaves-cli aws-nitro-enclaves-cli-devel.";
 const RUN_ENCLAVE = "Start it: scripts/run-enclave.sh; nitro-cli describe-enclaves shows those that run.";
 const MAX_ENCLAVES = 64;
@@ -122,7 +123,9 @@ async function allocatorConfig(context: DoctorContext): Promise<Verdict> {
     const seen = `${memoryMib} MiB and ${cpus} CPUs are set aside`;
     const remedy =
       `Set memory_mib: ${wantedMib} and cpu_count: ${wantedCpus} in ${ALLOCATOR_CONFIG}, then sudo systemctl restart ${ALLOCATOR_SERVICE}.`;
-    if (memoryMib < MIN_MEMORY_MIB) return fail(`${seen}: too little for this enclave to boot`, remedy);
+    if (memoryMib < MIN_MEMORY_MIB) {
+      return fail(`${seen}; ${MIN_MEMORY_MIB} MiB are the least: ${memory.reasons.join("; ")}`, remedy);
+    }
     if (memoryMib < wantedMib || cpus < wantedCpus) {
       return warn(`${seen}; ${wantedMib} MiB and ${wantedCpus} CPUs are wanted`, remedy);
     }
