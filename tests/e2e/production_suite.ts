@@ -99,6 +99,7 @@ export function testProduction(program: Program): void {
     Deno.test(`${program.name}: ${behaviour}`, async () => {
       using control = new StubControl();
       await using service = await ServiceProcess.start(launch([...serveArgs, ...args], control.env));
+      await service.logged("sdk_open");
       using tsk = new Tsk();
       await run({ service, control, tsk });
     });
