@@ -56,7 +56,7 @@ async function openingService(kernelGenerator?: string) {
 const NONCE = encodeBase64(new Uint8Array(16).fill(7));
 /** Requests that make a key, and how their replies say that they have. */
 const MAKING: readonly (readonly [what: string, request: WireObject, field: string])[] = [
-  ["generateAccount", { apiRequest: "generateAccount", credential: CREDENTIAL, name: "a" }, "apiResponse"],
+  ["generateAccount", { apiRequest: "generateAccount", credential: CREDENTIAL, name: "a" }, "content"],
   [
     "master_key.init",
     { type: "master_key.init", credential: CREDENTIAL, enclave_id: "a" },
