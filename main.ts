@@ -124,12 +124,12 @@ async function main(argv: readonly string[]): Promise<number> {
   checkOwnPath(compiledFor);
   const signalled = untilSignal();
   const events = new EventLog({ write: stdout, level: config.logLevel });
-  // The SDK processes take longest to start, so the rest is opened meanwhile.
+  // The service listens before they have opened the SDK.
   const kms = openNitroKms({ ...nitro, log: events.log });
-  kms.catch(() => {});
   // This needs libc; opening the ports revokes that permission.
   using _watchdog = await startWatchdog({ silenceMs: config.silenceMs, exitCode: EXIT.software });
-  // Must happen while FFI is allowed: the permission is revoked once the NSM and these libraries are open.
+  // Must happen while FFI is allowed: the permission is revoked once the NSM and these libraries are open. A missing file or symbol of the SDK ends
+  // the service here, with the reason.
   const { aead, check } = chooseAead(openAead({ libraryDir: options.text("library-dir") }));
   using ports = await openNsmPorts();
   replaceGlobalGenerator(ports.entropy.random.fill);

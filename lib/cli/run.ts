@@ -43,12 +43,16 @@ export interface RunIo {
   readonly onListening?: () => void;
   /** Whether the log shows the messages of the workflow's errors. Never in production. */
   readonly isDevelopment?: boolean;
-  /** The KMS, or a promise of it: it opens while the entry opens the rest. */
-  readonly kms: Kms | Promise<Kms>;
+  readonly kms: Kms;
+}
+
+/** Rejects when a KMS that opens while the service listens cannot be opened. Never resolves. */
+function failureOf({ opened }: Kms): Promise<never> {
+  return new Promise((_, reject) => void opened?.catch(reject));
 }
 
 /**
- * Waits for the KMS, listens, serves, drains. Takes ownership of the KMS.
+ * Listens, serves, drains. Takes ownership of the KMS.
  *
  * @returns the exit code
  * @throws {EnclaveError} when something required is unavailable.
@@ -58,8 +62,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
   const { log } = events;
   const { isDevelopment = false } = io;
   await using opened = new AsyncDisposableStack();
-  const kms = await io.kms;
-  opened.use(kms);
+  const kms = opened.use(io.kms);
   const { listener, address } = listen(config.address);
   io.onListening?.();
   const permissions = heldPermissions(io.grants);
@@ -100,7 +103,10 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
     kms_keys: config.keys.length,
     permissions: permissions.join(","),
   });
-  log("info", "signal", { signal: await io.signalled });
-  await service.stop(config.drainMs);
+  try {
+    log("info", "signal", { signal: await Promise.race([io.signalled, failureOf(kms)]) });
+  } finally {
+    await service.stop(config.drainMs);
+  }
   return EXIT.ok;
 }

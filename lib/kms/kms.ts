@@ -50,6 +50,8 @@ export function kmsErrorName(thrown: unknown): string | undefined {
 export interface Kms extends AsyncDisposable {
   /** Whether keys are released only to an attested enclave. */
   readonly attested: boolean;
+  /** Of a backend that opens while the service already listens: resolves when it is open, and rejects if it cannot be. Calls wait for it. */
+  readonly opened?: Promise<void> | undefined;
   /** @throws {EnclaveError} with KMS's error name in `kms`, where there is one */
   decrypt(access: KmsAccess, request: DecryptRequest): Promise<SecretBytes>;
   generateDataKey(access: KmsAccess, request: DataKeyRequest): Promise<DataKey>;

@@ -11,13 +11,25 @@ import type { SdkPool } from "./sdk_process/pool.ts";
 /** KMS through the attested SDK, in the SDK processes. */
 export class NitroKms implements Kms {
   readonly attested = true;
+  readonly opened: Promise<void>;
   #pool: SdkPool;
-  #entropySeeded: boolean;
+  /** Undefined until the first process has opened the SDK. The kernel's pool stays seeded after the process that seeded it has ended. */
+  #entropySeeded: boolean | undefined;
 
-  /** Takes ownership of a started pool. */
-  constructor(pool: SdkPool) {
+  /**
+   * Takes ownership of a pool.
+   *
+   * @param started of the pool
+   */
+  constructor(pool: SdkPool, started: Promise<void>) {
     this.#pool = pool;
-    this.#entropySeeded = pool.state.sessions.some(({ entropySeeded }) => entropySeeded);
+    this.opened = started.then(() => this.#noteSeeding());
+    // The service waits for it only once it listens.
+    this.opened.catch(() => {});
+  }
+
+  #noteSeeding(): void {
+    this.#entropySeeded ||= this.#pool.state.sessions.some(({ entropySeeded }) => entropySeeded);
   }
 
   async decrypt({ region, credentials }: KmsAccess, request: DecryptRequest): Promise<SecretBytes> {
@@ -39,14 +51,15 @@ export class NitroKms implements Kms {
     const { sessions, started, hung, lost, replaced, waiting } = this.#pool.state;
     const sum = (count: (session: (typeof sessions)[number]) => number) =>
       sessions.reduce((total, session) => total + count(session), 0);
-    // The kernel's pool stays seeded after the process that seeded it has ended.
-    this.#entropySeeded ||= sessions.some(({ entropySeeded }) => entropySeeded);
+    if (this.#entropySeeded === false) this.#noteSeeding();
     const blocking = sessions.find(({ blockingBecause }) => blockingBecause !== undefined)?.blockingBecause;
     return {
       backend: "nitro",
       attested: true,
-      entropy_seeded: this.#entropySeeded,
-      requests: blocking === undefined ? "attested requests" : `the SDK's blocking calls: ${blocking}`,
+      ...(this.#entropySeeded === undefined ? {} : {
+        entropy_seeded: this.#entropySeeded,
+        requests: blocking === undefined ? "attested requests" : `the SDK's blocking calls: ${blocking}`,
+      }),
       sdk_processes: sessions.length,
       clients_warm: sum(({ clientsWarm }) => clientsWarm),
       clients_set_aside: sum(({ clientsSetAside }) => clientsSetAside),

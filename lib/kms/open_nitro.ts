@@ -40,8 +40,8 @@ function startSelf(): StartChild {
   return childStarter(self, ["run", "--allow-ffi", "--no-prompt", Deno.mainModule, "sdk-process"]);
 }
 
-/** @throws {SdkError} when the SDK cannot be opened. */
-export async function openNitroKms(options: OpenNitroOptions): Promise<NitroKms> {
+/** Starts the SDK processes, and returns at once. The result's `opened` rejects with an `SdkError` when the SDK cannot be opened. */
+export function openNitroKms(options: OpenNitroOptions): NitroKms {
   const { libraryDir, proxyPort, deadlineMs, log, processes } = options;
   const pool = new SdkPool({
     start: startSelf(),
@@ -64,18 +64,14 @@ export async function openNitroKms(options: OpenNitroOptions): Promise<NitroKms>
     maxWaiting: MAX_WAITING,
     log,
   });
-  try {
-    await pool.start();
-  } catch (thrown) {
-    pool[Symbol.dispose]();
-    throw thrown;
-  }
-  const [session] = pool.state.sessions;
-  log("info", "sdk_open", {
-    processes,
-    directory: session?.directory,
-    entropy_seeded: session?.entropySeeded,
-    ...(session?.blockingBecause === undefined ? {} : { blocking_because: session.blockingBecause }),
+  const started = pool.start().then(() => {
+    const [session] = pool.state.sessions;
+    log("info", "sdk_open", {
+      processes,
+      directory: session?.directory,
+      entropy_seeded: session?.entropySeeded,
+      ...(session?.blockingBecause === undefined ? {} : { blocking_because: session.blockingBecause }),
+    });
   });
-  return new NitroKms(pool);
+  return new NitroKms(pool, started);
 }

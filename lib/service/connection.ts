@@ -13,19 +13,17 @@ import {
   type Framing,
   MessageEncoder,
 } from "../wire/framing.ts";
-import { measureJson } from "../wire/json_shape.ts";
 import {
   type ErrorCode,
   errorReply,
   isErrorReply,
-  parseObject,
   type Reply,
   WireError,
   type WireObject,
 } from "../wire/messages.ts";
 import { type Answer, type Handler, PreparedReply } from "./handler.ts";
 import type { Limits } from "./limits.ts";
-import { noMemoryReply, requestCost, Reservation, type ServiceMemory } from "./memory_budget.ts";
+import { parseReserved, Reservation, type ServiceMemory } from "./memory_budget.ts";
 import type { Metrics } from "./metrics.ts";
 
 /** What all connections of a server share. */
@@ -47,7 +45,12 @@ const DRAIN_MS = 2_000;
 /** How long to wait for more of a document that may already be complete (`1`, `{}`). */
 const AMBIGUOUS_MS = 250;
 /** Buffers up to here are kept between requests, since allocating large ones is slow; larger ones are released. Bytes. */
-const KEPT_LENGTH = 2 * 1024 * 1024;
+const KEPT_LENGTH = {
+  /** Room for 1 MiB as hex. */
+  arriving: 2.25 * 1024 * 1024,
+  /** Less, since it does not count towards the memory budget. */
+  leaving: 2 * 1024 * 1024,
+} as const;
 
 const PROBLEM_CODES: Readonly<Record<FrameProblem, ErrorCode>> = {
   too_large: "message_too_large",
@@ -240,13 +243,13 @@ export class Connection {
       return;
     }
     this.#decoder.release();
-    this.#decoder.trim(KEPT_LENGTH);
+    this.#decoder.trim(KEPT_LENGTH.arriving);
     this.#phase = "writing";
     this.#deadline = now() + limits.requestMs;
     try {
       await this.#send(answer.reply);
     } finally {
-      this.#encoder.trim(KEPT_LENGTH);
+      this.#encoder.trim(KEPT_LENGTH.leaving);
       charge?.[Symbol.dispose]();
     }
     const took = now() - started;
@@ -289,15 +292,11 @@ export class Connection {
 
   /** Not async, so that a waiting caller's frame does not keep the request alive. */
   #answer(body: Uint8Array): Answer | Promise<Answer> {
-    const { requests } = this.#context.memory;
-    const shape = measureJson(body);
-    const cost = requestCost(body.length, shape);
-    const charge = requests.reserve(cost);
-    if (charge === undefined) return { type: "broken", reply: noMemoryReply(cost, requests.limit) };
+    const charge = new Reservation(this.#context.memory.requests);
     this.#charge = charge;
     let request: WireObject;
     try {
-      request = parseObject(body, shape);
+      request = parseReserved(body, charge, body.length);
     } catch (thrown) {
       if (!(thrown instanceof WireError)) throw thrown;
       return { type: "broken", reply: errorReply(thrown.code, thrown.message) };

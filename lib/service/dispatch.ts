@@ -10,20 +10,18 @@ import { OpenError } from "../crypto/sealing.ts";
 import { EnclaveError, messageOf, positionOf } from "../errors.ts";
 import type { Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
-import { measureJson } from "../wire/json_shape.ts";
 import {
   dropFields,
   errorReply,
   field,
   isErrorReply,
-  parseObject,
   type Reply,
   WireError,
   type WireObject,
 } from "../wire/messages.ts";
 import { type Answer, type Handler, PreparedReply } from "./handler.ts";
 import { DEFAULT_LIMITS } from "./limits.ts";
-import { createMemory, type MemoryBudget, noMemoryReply, requestCost } from "./memory_budget.ts";
+import { createMemory, type MemoryBudget, parseReserved, Reservation } from "./memory_budget.ts";
 import type { EventLog } from "./events.ts";
 import type { MasterKeyService } from "./master_key.ts";
 import type { SealedService } from "./sealed.ts";
@@ -161,14 +159,11 @@ export function createDispatcher(options: DispatchOptions): Handler {
 
   /** Answers an opened sealed request: its values count towards the memory budget once it is parsed, as for an unsealed one. */
   function handleSealed(body: Uint8Array, signal: AbortSignal): Answer | Promise<Answer> {
-    const shape = measureJson(body);
-    const cost = requestCost(0, shape);
-    const charge = requestMemory.reserve(cost);
-    if (charge === undefined) return { type: "broken", reply: noMemoryReply(cost, requestMemory.limit) };
+    const charge = new Reservation(requestMemory);
     const release = () => charge[Symbol.dispose]();
     let answered: Answer | Promise<Answer>;
     try {
-      answered = handle(parseObject(body, shape), { signal, dropped: release }, routes);
+      answered = handle(parseReserved(body, charge, 0), { signal, dropped: release }, routes);
     } catch (thrown) {
       release();
       if (!(thrown instanceof WireError)) throw thrown;

@@ -20,7 +20,7 @@ export function isEntropyTrusted(kms: Kms, source: EntropySource): boolean {
 }
 
 /**
- * A new key, or the seed of one.
+ * A new key, or the seed of one. Waits for the SDK's seeding, if it may still come.
  *
  * @param purpose what it is for: see {@link Random.secret}
  * @returns the caller's to dispose
@@ -31,6 +31,7 @@ export async function drawSecret(
   purpose: string,
   length: number,
 ): Promise<SecretBytes> {
+  if (!isEntropyTrusted(kms, entropy)) await kms.opened?.catch(() => {});
   requireEntropy(kms, entropy, "No key is made");
   try {
     return await entropy.random.secret(purpose, length);

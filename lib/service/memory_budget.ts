@@ -6,8 +6,8 @@
  *
  * @module
  */
-import type { JsonShape } from "../wire/json_shape.ts";
-import { type ErrorReply, errorReply } from "../wire/messages.ts";
+import { type JsonShape, measureJson } from "../wire/json_shape.ts";
+import { decodeText, parseText, WireError, type WireObject } from "../wire/messages.ts";
 
 /**
  * Memory that a request takes for each byte of its message, while it is served: its text twice (decoded, and as a value), the bytes that a field
@@ -29,6 +29,11 @@ export class Reservation implements Disposable {
   /** Starts with no bytes. */
   constructor(budget: MemoryBudget) {
     this.#budget = budget;
+  }
+
+  /** Bytes of the budget. */
+  get limit(): number {
+    return this.#budget.limit;
   }
 
   /** Bytes held. */
@@ -102,12 +107,29 @@ export function requestCost(length: number, { tokens }: JsonShape): number {
   return BYTE_COST * length + TOKEN_COST * tokens;
 }
 
-/** The answer to a request that costs more than is free: `busy`, or `message_too_large` where it costs more than all requests may. Bytes. */
-export function noMemoryReply(cost: number, limit: number): ErrorReply {
-  return cost > limit
-    ? errorReply(
-      "message_too_large",
-      `The message has so many values that it would take ${cost} bytes of memory; all requests together may take ${limit}`,
-    )
-    : errorReply("busy", "Requests in progress use all available memory: try again later");
+/**
+ * Parses a message within a budget: reserves memory for its bytes before it decodes them, and for its values before it parses them.
+ *
+ * @param reservation what the request takes; the caller's to dispose of, also after an error; a refused request holds nothing
+ * @param counted bytes that are not reserved yet
+ * @throws {WireError} `invalid_json`; `busy`, or `message_too_large` where it costs more than all requests together may
+ */
+export function parseReserved(body: Uint8Array, reservation: Reservation, counted: number): WireObject {
+  reserve(reservation, BYTE_COST * counted);
+  const text = decodeText(body);
+  const shape = measureJson(text);
+  reserve(reservation, requestCost(counted, shape));
+  return parseText(text, shape);
+}
+
+function reserve(reservation: Reservation, cost: number): void {
+  if (reservation.resize(cost)) return;
+  reservation[Symbol.dispose]();
+  if (cost <= reservation.limit) {
+    throw new WireError("busy", "Requests in progress use all available memory: try again later");
+  }
+  throw new WireError(
+    "message_too_large",
+    `The message would take ${cost} bytes of memory; all requests together may take ${reservation.limit}`,
+  );
 }

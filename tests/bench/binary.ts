@@ -1,44 +1,72 @@
 /**
- * The compiled binary: size, time to listening, resident memory. Looks for the one that `scripts/build_test_binary.sh` makes.
+ * The compiled binary: size, time to its first answer and to an open SDK process, resident memory. Looks for the one that
+ * `scripts/build_test_binary.sh` makes, in this checkout and in another one.
  *
  * @module
  */
 import { Client } from "../../lib/parent/client.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";
-import { run } from "./peers.ts";
+import { isFile, run } from "./peers.ts";
 
-const BINARY = `${NATIVE_DIR}/denclave-test`;
+const BINARY = "denclave-test";
+const ROUNDS = 10;
 
-/** Measures and prints; prints the reason if there is no binary. */
+/** One start. Milliseconds, and MB when idle. */
+interface Start {
+  readonly first_answer_ms: number;
+  readonly sdk_open_ms: number;
+  readonly resident_mb: number;
+}
+
+async function start(binary: string): Promise<Start> {
+  const started = performance.now();
+  await using service = await ServiceProcess.start({
+    command: binary,
+    args: ["--listen", "tcp:127.0.0.1:0"],
+  });
+  const opened = service.logged("sdk_open").then(() => performance.now() - started);
+  using client = await Client.connect(service.address);
+  await client.request({ type: "ping" });
+  const first_answer_ms = performance.now() - started;
+  const sdk_open_ms = await opened;
+  const resident_mb = Number(await run("ps", ["-o", "rss=", "-p", String(service.pid)])) / 1024;
+  return { first_answer_ms, sdk_open_ms, resident_mb };
+}
+
+function median(values: readonly number[]): number {
+  return Math.round(values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN);
+}
+
+/** Measures and prints; prints the reason if there is no binary. Those of two checkouts are started in turns. */
 export async function benchBinary(
+  before: string | undefined,
   print: (line: string) => void,
-): Promise<Record<string, number> | undefined> {
-  const file = await Deno.stat(BINARY).catch(() => undefined);
-  if (file === undefined) {
-    print("binary: skipped, since there is none (scripts/build_test_binary.sh makes it)");
-    return undefined;
+): Promise<Record<string, unknown> | undefined> {
+  const binaries = new Map([["ours", `${NATIVE_DIR}/${BINARY}`]]);
+  if (before !== undefined) binaries.set("before", `${before}/tests/native/build/${BINARY}`);
+  for (const [name, path] of binaries) {
+    if (await isFile(path)) continue;
+    print(`binary (${name}): skipped, since there is none (scripts/build_test_binary.sh makes it)`);
+    binaries.delete(name);
   }
-  const starts: number[] = [];
-  let residentMb = 0;
-  for (let round = 0; round < 5; round++) {
-    const started = performance.now();
-    await using service = await ServiceProcess.start({
-      command: BINARY,
-      args: ["--listen", "tcp:127.0.0.1:0"],
-    });
-    using client = await Client.connect(service.address);
-    await client.request({ type: "ping" });
-    starts.push(performance.now() - started);
-    residentMb = Math.round(Number(await run("ps", ["-o", "rss=", "-p", String(service.pid)])) / 1024);
+  const starts = new Map<string, Start[]>([...binaries.keys()].map((name) => [name, []]));
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const [name, path] of binaries) starts.get(name)?.push(await start(path));
   }
-  const figures = {
-    size_mb: Math.round(file.size / 1e5) / 10,
-    start_to_first_answer_ms: Math.round(Math.min(...starts)),
-    resident_idle_mb: residentMb,
-  };
-  print(
-    `binary: ${figures.size_mb} MB, ${figures.start_to_first_answer_ms} ms from start to its first answer, ${residentMb} MB resident when idle`,
-  );
+  const figures: Record<string, unknown> = {};
+  for (const [name, path] of binaries) {
+    const all = starts.get(name) ?? [];
+    const found = {
+      size_mb: Math.round((await Deno.stat(path)).size / 1e5) / 10,
+      first_answer_ms: median(all.map(({ first_answer_ms }) => first_answer_ms)),
+      sdk_open_ms: median(all.map(({ sdk_open_ms }) => sdk_open_ms)),
+      resident_mb: median(all.map(({ resident_mb }) => resident_mb)),
+    };
+    figures[name] = found;
+    print(
+      `binary (${name}): ${found.size_mb} MB; medians of ${ROUNDS} starts: ${found.first_answer_ms} ms to the first answer, ${found.sdk_open_ms} ms to an open SDK process, ${found.resident_mb} MB resident when idle`,
+    );
+  }
   return figures;
 }

@@ -18,7 +18,7 @@ Deno.test("binary: finds the libraries beside itself", async () => {
     command: BINARY,
     args: ["--listen", "tcp:127.0.0.1:0"],
   });
-  assertEquals(service.events("sdk_open")[0]?.["directory"], NATIVE_DIR);
+  assertEquals((await service.logged("sdk_open"))["directory"], NATIVE_DIR);
   assertEquals((await service.stop()).code, 0);
 });
 

@@ -77,7 +77,7 @@ Deno.test({
     using client = await Client.connect(service.address);
     assertEquals((await client.request(tsk.configure()))["msg"], "configured");
     await roundTrip(client, tsk, 60_000);
-    assertEquals(service.events("sdk_open")[0]?.["directory"], NATIVE_DIR);
+    assertEquals((await service.logged("sdk_open"))["directory"], NATIVE_DIR);
     assertEquals((await service.stop()).code, 0);
   },
 });

@@ -30,6 +30,8 @@ export interface Program {
 
 const REQUEST = "aws_nitro_enclaves_rest_client_request_blocking";
 const CLIENT_NEW = "aws_nitro_enclaves_kms_client_new";
+const LIBRARY_INIT = "aws_nitro_enclaves_library_init";
+const SEED_ENTROPY = "aws_nitro_enclaves_library_seed_entropy";
 const CREDENTIALS = {
   aws_access_key_id: "AKIDTEST",
   aws_secret_access_key: "made-for-tests",
@@ -97,6 +99,7 @@ export function testProduction(program: Program): void {
     Deno.test(`${program.name}: ${behaviour}`, async () => {
       using control = new StubControl();
       await using service = await ServiceProcess.start(launch([...serveArgs, ...args], control.env));
+      await service.logged("sdk_open");
       using tsk = new Tsk();
       await run({ service, control, tsk });
     });
@@ -401,6 +404,45 @@ export function testProduction(program: Program): void {
     const { warnings } = await client.request({ type: "health" });
     const found = (warnings as string[]).filter((text) => text.includes("allowance"));
     assertEquals(found.map((text) => text.split(": ").slice(1)), [[`${CONTRACT}:Permit`]]);
+  });
+
+  // Starts.
+
+  Deno.test(`${program.name}: listens before its first SDK process is open; requests for keys wait for it`, async () => {
+    using control = new StubControl();
+    control.script([LIBRARY_INIT, MODE.slow], [SEED_ENTROPY, MODE.slow]);
+    await using service = await ServiceProcess.start(launch(serveArgs, control.env));
+    using tsk = new Tsk();
+    using client = await Client.connect(service.address);
+    using second = await Client.connect(service.address);
+    const credential = CREDENTIALS;
+    const [configured, account] = await Promise.all([
+      client.request(tsk.configure()),
+      second.exchange({ apiRequest: "generateAccount", credential, name: "alice" }),
+    ]);
+    assertEquals([configured["msg"], account["apiResponse"]], ["configured", "generateResponse"]);
+    await roundTrip(client, tsk);
+    const events = service.lines.map(({ event }) => event);
+    assert(events.indexOf("listening") < events.indexOf("sdk_open"), events.join());
+  });
+
+  Deno.test(`${program.name}: SIGTERM while the first SDK process hangs ends with 0`, async () => {
+    using control = new StubControl();
+    control.script([LIBRARY_INIT, MODE.hang]);
+    await using service = await ServiceProcess.start(launch(serveArgs, control.env));
+    await control.called(LIBRARY_INIT);
+    using client = await Client.connect(service.address);
+    const kms = (await client.exchange({ type: "health" }))["kms"] as Record<string, unknown>;
+    assertEquals([kms["sdk_processes"], "entropy_seeded" in kms], [0, false]);
+    assertEquals((await service.stop()).code, 0);
+  });
+
+  Deno.test(`${program.name}: a first SDK process that cannot open the SDK ends the service with 69 and the reason`, async () => {
+    using control = new StubControl();
+    control.script([LIBRARY_INIT, MODE.abort]);
+    await using service = ServiceProcess.spawn(launch(serveArgs, control.env));
+    assertEquals((await service.ended()).code, 69);
+    assertStringIncludes(service.stderr, "An SDK process ended: signal SIGABRT");
   });
 
   // Ends before it listens.

@@ -34,6 +34,7 @@ export class ServiceProcess implements AsyncDisposable {
   stderr = "";
   #child: Deno.ChildProcess;
   #listening = Promise.withResolvers<Address>();
+  #awaited = new Map<string, PromiseWithResolvers<LogLine>>();
   #ended: Promise<Deno.CommandStatus>;
 
   private constructor(launch: Launch) {
@@ -80,6 +81,16 @@ export class ServiceProcess implements AsyncDisposable {
   #take(line: LogLine): void {
     this.lines.push(line);
     if (line["event"] === "listening") this.#listening.resolve(parseAddress(String(line["address"])));
+    this.#awaited.get(String(line["event"]))?.resolve(line);
+  }
+
+  /** Waits until the log has a line of this event; gives the first one. */
+  logged(name: string): Promise<LogLine> {
+    const line = this.events(name)[0];
+    if (line !== undefined) return Promise.resolve(line);
+    const awaited = this.#awaited.get(name) ?? Promise.withResolvers<LogLine>();
+    this.#awaited.set(name, awaited);
+    return within(START_MS, `${name} in the log`, awaited.promise);
   }
 
   async #readStderr(): Promise<void> {

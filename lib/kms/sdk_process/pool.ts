@@ -153,7 +153,7 @@ export class SdkPool implements Disposable {
   }
 
   /**
-   * Starts the processes.
+   * Starts the processes. Calls may be made at once: they wait for the first one.
    *
    * @returns once the first one has opened the SDK
    * @throws {SdkLibraryError | SdkInitError | SdkTimeoutError | SdkProcessError} with the first failure, when the SDK cannot be opened.
@@ -413,7 +413,10 @@ export class SdkPool implements Disposable {
 
   #failed(place: Place, error: SdkError): void {
     this.#lastLoss = error;
-    if (this.#opening !== undefined) return this.#opening.reject(error);
+    if (this.#opening !== undefined) {
+      for (const job of this.#queue.splice(0)) this.#fail(job, error);
+      return this.#opening.reject(error);
+    }
     if (this.#closed || place.starting !== undefined) return;
     place.losses++;
     const delay = restartDelay(place.losses);

@@ -58,6 +58,32 @@ Deno.test("the service says where it listens, answers there, and ends with 0 on 
   assertEquals(events.find(({ event }) => event === "listening")?.["version"], VERSION);
 });
 
+/** A KMS that a test opens, or fails to. */
+function opening() {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const kms = Object.assign(new FakeKms(() => Promise.reject(new Error("unused"))), { opened: promise });
+  return { kms, resolve, reject };
+}
+
+Deno.test("the service listens before its KMS is open, and a signal ends it then too", async () => {
+  const { kms } = opening();
+  const { signal, listening, ended } = start(undefined, { kms });
+  using client = await Client.connect(parseAddress(await listening()), { timeoutMs: 5_000 });
+  assertEquals((await client.exchange({ type: "ping" }))["msg"], "pong");
+  signal("SIGTERM");
+  assertEquals([await ended(), kms.disposed], [EXIT.ok, true]);
+});
+
+Deno.test("a KMS that cannot be opened ends the service with its error, and is disposed of", async () => {
+  const { kms, reject } = opening();
+  const { events, listening, ended } = start(undefined, { kms });
+  await listening();
+  const failure = new EnclaveError("no libraries", { code: "sdk_library" });
+  reject(failure);
+  assertEquals(await assertRejects(ended, EnclaveError), failure);
+  assertEquals([kms.disposed, events.at(-1)?.["event"]], [true, "stopped"]);
+});
+
 /** 192.0.2.0/24 is for documentation (RFC 5737): no host has it. */
 Deno.test("if the service cannot listen, the KMS is disposed of and no permission has been revoked", async () => {
   let gaveUp = false;

@@ -475,6 +475,37 @@ Deno.test("SDK pool: a first process that cannot open the SDK is the error of th
   assertEquals([rig.child(0).isKilled, rig.children.length], [true, 1]);
 });
 
+Deno.test("SDK pool: a call before the first process has opened the SDK is made when it has", async () => {
+  using rig = makePool();
+  const opening = rig.pool.start();
+  const result = rig.call();
+  assertEquals([rig.child(0).posted.length, rig.pool.state.waiting], [1, 1]);
+  rig.child(0).opened();
+  rig.child(0).answer();
+  assertEquals(await plaintextOf(result), KEY);
+  await opening;
+});
+
+Deno.test("SDK pool: a call before a first process that does not open in time fails at its own deadline, if that is earlier", async () => {
+  using rig = makePool({ deadlines: { ...DEADLINES, totalMs: 500 } });
+  const opening = rig.pool.start();
+  const result = rig.call();
+  rig.clock.advance(500);
+  assertInstanceOf(await errorOf(result), SdkTimeoutError);
+  rig.child(0).opened();
+  await opening;
+  assertEquals([rig.child(0).posted.length, rig.pool.state.waiting], [1, 0]);
+});
+
+Deno.test("SDK pool: calls that wait for a first process that cannot open the SDK get its reason", async () => {
+  using rig = makePool();
+  const opening = rig.pool.start();
+  const result = rig.call();
+  rig.child(0).refuse({ name: "SdkInitError", message: "no init" });
+  await assertRejects(() => opening, SdkError, "no init");
+  assertEquals([(await errorOf(result)).message, rig.pool.state.waiting], ["no init", 0]);
+});
+
 Deno.test("SDK pool: a process that does not open the SDK in time is killed", async () => {
   using rig = makePool();
   const opening = rig.pool.start();

@@ -84,6 +84,43 @@ Deno.test("a request that does not fit beside those under way is answered busy, 
   await end(second);
 });
 
+/** Sends a request to a service with little memory, and counts how often anything is decoded and parsed until the reply arrives. */
+async function refused(request: WireObject): Promise<Readonly<Record<string, number | boolean>>> {
+  const memory = createMemory(2 * 50_000);
+  const one = serve(memory, () => OK);
+  const { decode } = TextDecoder.prototype;
+  const { parse } = JSON;
+  let [decoded, parsed] = [0, 0];
+  TextDecoder.prototype.decode = function (...args) {
+    decoded++;
+    return decode.apply(this, args);
+  };
+  JSON.parse = (...args) => {
+    parsed++;
+    return parse(...args);
+  };
+  const reply = new Uint8Array(1024);
+  try {
+    one.peer.send(request);
+    await one.peer.read(reply);
+  } finally {
+    TextDecoder.prototype.decode = decode;
+    JSON.parse = parse;
+  }
+  const { used } = memory.requests;
+  await end(one);
+  return { decoded, parsed, used, tooLarge: new TextDecoder().decode(reply).includes("message_too_large") };
+}
+
+Deno.test("a message whose bytes do not fit into the memory is not decoded", async () => {
+  assertEquals(await refused(filler(10_000)), { decoded: 0, parsed: 0, used: 0, tooLarge: true });
+});
+
+Deno.test("a message whose values do not fit into the memory is not parsed", async () => {
+  const values = { x: Array.from({ length: 1_000 }, () => ({})) };
+  assertEquals(await refused(values), { decoded: 1, parsed: 0, used: 0, tooLarge: true });
+});
+
 Deno.test("a request that has taken its fields holds no memory while it waits, neither its values nor its bytes", async () => {
   const memory = createMemory(64 * 2 ** 20);
   const done = Promise.withResolvers<Answer>();
