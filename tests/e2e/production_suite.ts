@@ -30,6 +30,8 @@ export interface Program {
 
 const REQUEST = "aws_nitro_enclaves_rest_client_request_blocking";
 const CLIENT_NEW = "aws_nitro_enclaves_kms_client_new";
+const CLIENT_DESTROY = "aws_nitro_enclaves_kms_client_destroy";
+const CLEAN_UP = "aws_nitro_enclaves_library_clean_up";
 const CREDENTIALS = {
   aws_access_key_id: "AKIDTEST",
   aws_secret_access_key: "made-for-tests",
@@ -116,8 +118,7 @@ export function testProduction(program: Program): void {
           await roundTrip(client, tsk);
           await roundTrip(client, tsk, 60_000);
         }
-        assertEquals(control.count("aws_nitro_enclaves_kms_client_new"), 1);
-        assertEquals(control.count("aws_nitro_enclaves_kms_client_destroy"), 0);
+        assertEquals([control.count(CLIENT_NEW), control.count(CLIENT_DESTROY)], [1, 0]);
         assertEquals((await service.stop()).code, 0);
         assertEquals(service.lines.at(-1)?.["event"], "stopped");
       },
@@ -513,6 +514,26 @@ export function testProduction(program: Program): void {
     const [, random = ""] = /^PLAINTEXT: (\S+)\n$/.exec(stdout) ?? [];
     assertEquals([code, atob(random).length], [0, 33]);
   });
+
+  const commands: readonly (readonly [readonly string[], number, RegExp])[] = [
+    [["decrypt", ...keys, "-c", wrapped], 0, new RegExp(`^${plaintextLine.replace("+", "\\+")}$`)],
+    [["genkey", ...keys, "-K", STUB_KEY_ARN, "-p", "AES-256"], 0, /^CIPHERTEXT: \S+\nPLAINTEXT: \S+\n$/],
+    [["genrandom", ...keys, "-l", "33"], 0, /^PLAINTEXT: \S+\n$/],
+    [["decrypt", ...keys, "-c", encodeBase64(new Uint8Array(40))], 255, /^$/],
+  ];
+  for (const [args, expected, output] of commands) {
+    Deno.test(`${program.name}: ${args[0]} that ends with ${expected} does not destroy the client, which may crash`, async () => {
+      using control = new StubControl();
+      control.script([CLIENT_DESTROY, MODE.segfault + 100], [CLEAN_UP, MODE.segfault + 100]);
+      const { code, stdout } = await kmstool(args, control.env);
+      assertEquals([code, output.test(stdout)], [expected, true], stdout);
+      const counts = (...symbols: readonly string[]) => symbols.map((symbol) => control.count(symbol));
+      assertEquals(counts(CLIENT_NEW, CLIENT_DESTROY, CLEAN_UP), [1, 0, 0]);
+      // The credentials are wiped all the same.
+      const [made = 0, wiped] = counts("aws_string_new_from_array", "aws_string_destroy_secure");
+      assertEquals([made >= 4, wiped], [true, made]);
+    });
+  }
 
   const usageErrors: readonly (readonly [readonly string[], string])[] = [
     [["decrypt", "-c", wrapped], "--aws-access-key-id must be set"],
