@@ -415,6 +415,37 @@ function resources(): { readonly descriptors: number; readonly kilobytes: number
   return { descriptors, kilobytes: Number(kilobytes) };
 }
 
+const KILLS = 40;
+const LOSSES: readonly (readonly [string, Partial<SdkPoolOptions>, (rig: Rig) => Promise<void>])[] = [
+  ["end", {}, async ({ pool }) => {
+    const [pid] = pool.pids;
+    const lost = pool.state.lost;
+    if (pid !== undefined) Deno.kill(pid, "SIGKILL");
+    await until("the loss to be seen", () => pool.state.lost > lost);
+    assertEquals(await decrypt(pool), PLAINTEXT);
+  }],
+  ["hang and are killed", { deadlines: { ...DEADLINES, callMs: 100 } }, async ({ pool, control }) => {
+    const calls = control.count(REQUEST);
+    control.script([REQUEST, MODE.hang]);
+    const opened = decrypt(pool);
+    await control.called(REQUEST, calls + 1);
+    control.script();
+    assertEquals(await opened, PLAINTEXT);
+  }],
+];
+for (const [how, options, lose] of LOSSES) {
+  test(`of ${KILLS} processes that ${how} no descriptor stays open`, async (rig) => {
+    await rig.pool.start();
+    await decrypt(rig.pool);
+    const before = resources().descriptors;
+    for (let kill = 0; kill < KILLS; kill++) await lose(rig);
+    assertEquals(rig.pool.state.lost + rig.pool.state.hung, KILLS);
+    // Counted at once, since what is collected later was open until then. The last one's three pipes may still be read to their ends.
+    const left = resources().descriptors - before;
+    assert(left <= 3, `${left} more descriptors`);
+  }, options);
+}
+
 const MIXED = { startMs: 20_000, connectMs: 1_500, callMs: 400, totalMs: 4_000 };
 
 test(

@@ -72,6 +72,12 @@ export class Tsk implements Disposable {
   }
 }
 
+/** The number of a process's open descriptors. */
+function descriptorsOf(pid: number): number {
+  const { stdout } = new Deno.Command("ls", { args: [`/proc/${pid}/fd`] }).outputSync();
+  return new TextDecoder().decode(stdout).trim().split("\n").length;
+}
+
 /** Sends data through `process`, and checks what comes back. */
 export async function roundTrip(client: Client, tsk: Tsk, size = 64): Promise<void> {
   const plaintext = crypto.getRandomValues(new Uint8Array(Math.min(size, 65_536)));
@@ -186,6 +192,27 @@ export function testProduction(program: Program): void {
       await client.request(tsk.configure());
       assert(service.events("sdk_process_lost").length >= 1);
       assertStringIncludes(String(service.events("sdk_process_lost")[0]?.["said"]), "Fatal error condition");
+    },
+  );
+
+  test(
+    "processes that are lost leave no descriptor open",
+    [],
+    async ({ service, control, tsk }) => {
+      using client = await Client.connect(service.address);
+      await client.request(tsk.configure());
+      const before = descriptorsOf(service.pid);
+      const rounds = count(20, 5);
+      for (let round = 0; round < rounds; round++) {
+        control.script([REQUEST, MODE.abort + 100]);
+        assertEquals((await client.exchange(tsk.configure()))["msg"], "kms_decrypt_failed");
+        control.script();
+        await client.request(tsk.configure());
+      }
+      assertEquals(service.events("sdk_process_lost").length, 2 * rounds);
+      // The last one's three pipes may still be read to their ends.
+      const left = descriptorsOf(service.pid) - before;
+      assert(left <= 3, `${left} more descriptors after ${2 * rounds} processes`);
     },
   );
 

@@ -49,10 +49,15 @@ export function childStarter(command: string, args: readonly string[]): StartChi
     const writer = child.stdin.getWriter();
     writer.closed.catch(() => {});
     let over = false;
-    const end = (how: string) => {
-      if (over) return;
+    const release = () => {
       over = true;
       kill(child);
+      // Without this the pipe stays open until the writer is collected.
+      writer.abort().catch(() => {});
+    };
+    const end = (how: string) => {
+      if (over) return;
+      release();
       events.ended(how);
     };
 
@@ -70,15 +75,11 @@ export function childStarter(command: string, args: readonly string[]): StartChi
         lastLines.clear();
         const frame = encodeFrame(request);
         for (const secret of secretsOf(request)) secret.fill(0);
-        writer.write(frame).then(
-          () => frame.fill(0),
-          (thrown) => end(`cannot write to it: ${messageOf(thrown)}`),
-        );
+        void writer.write(frame)
+          .catch((thrown) => end(`cannot write to it: ${messageOf(thrown)}`))
+          .finally(() => frame.fill(0));
       },
-      kill: () => {
-        over = true;
-        kill(child);
-      },
+      kill: release,
       said: () => lastLines.toString(),
     };
   };
