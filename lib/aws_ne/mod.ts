@@ -31,7 +31,7 @@ export { SecretBytes } from "../crypto/secret_bytes.ts";
 export { EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
 export { type EncryptionContext } from "../aws/kms_limits.ts";
 export { isRegion } from "../aws/region.ts";
-export { ConnectionLost } from "./calls.ts";
+export { callError, ConnectionLost } from "./calls.ts";
 export type {
   DataKeyCall,
   DecryptCall,

@@ -75,7 +75,6 @@ export async function openNitroKms(options: OpenNitroOptions): Promise<NitroKms>
     processes,
     directory: session?.directory,
     entropy_seeded: session?.entropySeeded,
-    ...(session?.blockingBecause === undefined ? {} : { blocking_because: session.blockingBecause }),
   });
   return new NitroKms(pool);
 }

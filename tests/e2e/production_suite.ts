@@ -221,7 +221,7 @@ export function testProduction(program: Program): void {
     [],
     async ({ service, control, tsk }) => {
       using client = await Client.connect(service.address);
-      control.script([CLIENT_NEW, MODE.refused]);
+      control.script([CLIENT_NEW, MODE.refused + 100]);
       const reply = await client.exchange(tsk.configure());
       assertEquals([reply["msg"], reply["details"]], [
         "kms_decrypt_failed",
@@ -243,6 +243,74 @@ export function testProduction(program: Program): void {
       await roundTrip(client, tsk);
       const health = await client.exchange({ type: "health" });
       assertStringIncludes(JSON.stringify(health), "the SDK's blocking calls: the rest client");
+    },
+  );
+
+  test(
+    "an answer of an unknown layout is asked for again by the SDK's own functions, with one warning",
+    [],
+    async ({ service, control, tsk }) => {
+      using client = await Client.connect(service.address);
+      control.script([REQUEST, MODE.answer + 100]);
+      for (let configure = 0; configure < 3; configure++) await client.request(tsk.configure());
+      await roundTrip(client, tsk);
+      const health = await client.exchange({ type: "health" });
+      assertStringIncludes(
+        JSON.stringify(health),
+        "the SDK's blocking calls: KMS's answer has another layout",
+      );
+      assertEquals([control.count(REQUEST), service.events("sdk_blocking_calls").length], [1, 1]);
+    },
+  );
+
+  test(
+    "a hang that the SDK announces on stderr ends at once, and the reply has the reason",
+    [],
+    async ({ service, control, tsk }) => {
+      using client = await Client.connect(service.address);
+      const began = performance.now();
+      for (
+        const [symbol, mode, words] of [
+          [CLIENT_NEW, MODE.refusedHang, "no vsock-proxy on port 8000"],
+          [
+            REQUEST,
+            MODE.disconnected,
+            "the connection through the vsock-proxy on port 8000 closed before KMS answered",
+          ],
+          [
+            REQUEST,
+            MODE.reset,
+            "the connection through the vsock-proxy on port 8000 was reset before KMS answered",
+          ],
+        ] as const
+      ) {
+        control.script([symbol, mode + 100]);
+        const reply = await client.exchange(tsk.configure());
+        assertEquals([reply["msg"], reply["details"]], [
+          "kms_decrypt_failed",
+          `KMS was not reached: ${words}`,
+        ]);
+      }
+      // Two attempts each, of 35 s and twice 5 s by the deadlines.
+      const took = performance.now() - began;
+      assert(took < 20_000, `it took ${took} ms`);
+      assertEquals(service.events("sdk_process_hung").length, 6);
+      control.script();
+      await client.request(tsk.configure());
+    },
+  );
+
+  test(
+    "when no SDK process can be started, the reply says so",
+    ["--kms-deadline-ms", "1500"],
+    async ({ service, control, tsk }) => {
+      using client = await Client.connect(service.address);
+      control.script(["aws_nitro_enclaves_library_init", MODE.abort + 100], [REQUEST, MODE.abort + 100]);
+      const reply = await client.exchange(tsk.configure());
+      assertEquals([reply["msg"], reply["details"]], [
+        "timeout",
+        "KMS was not reached: no SDK process is running",
+      ]);
     },
   );
 

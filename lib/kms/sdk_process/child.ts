@@ -12,6 +12,8 @@ import { LastLines } from "./said.ts";
 /** Callbacks of a child. None is called after `ended`, or after the child was killed. */
 export interface ChildEvents {
   message(message: SdkMessage): void;
+  /** The SDK has printed something. */
+  heard(): void;
   /** It ended, and was not killed by this process. */
   ended(how: string): void;
 }
@@ -61,7 +63,10 @@ export function childStarter(command: string, args: readonly string[]): StartChi
       events.ended(how);
     };
 
-    const stderrDone = readText(child.stderr, (text) => lastLines.add(text));
+    const stderrDone = readText(child.stderr, (text) => {
+      lastLines.add(text);
+      if (!over) events.heard();
+    });
     void readMessages(child.stdout, (message) => over || events.message(message))
       .catch((thrown) => end(messageOf(thrown)));
     void child.status.then(async ({ code, signal }) => {
