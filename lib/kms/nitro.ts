@@ -11,12 +11,14 @@ import type { SdkPool } from "./sdk_process/pool.ts";
 /** KMS through the attested SDK, in the SDK processes. */
 export class NitroKms implements Kms {
   readonly attested = true;
+  readonly callsAtOnce: number;
   #pool: SdkPool;
   #entropySeeded: boolean;
 
   /** Takes ownership of a started pool. */
   constructor(pool: SdkPool) {
     this.#pool = pool;
+    this.callsAtOnce = pool.callsAtOnce;
     this.#entropySeeded = pool.state.sessions.some(({ entropySeeded }) => entropySeeded);
   }
 

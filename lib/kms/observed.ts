@@ -56,6 +56,7 @@ export function observeDenials(kms: Kms, onDenied: () => void, measurements?: Me
   };
   return {
     attested: kms.attested,
+    callsAtOnce: kms.callsAtOnce ?? 1,
     decrypt: (access, request) => watch(kms.decrypt(access, request)),
     generateDataKey: (access, request) => watch(kms.generateDataKey(access, request)),
     health: () => kms.health(),

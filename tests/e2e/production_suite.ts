@@ -196,6 +196,28 @@ export function testProduction(program: Program): void {
   );
 
   test(
+    "two SDK processes make configures at the same time, and the last to arrive is in use",
+    ["--sdk-processes", "2", "--kms-deadline-ms", "6000"],
+    async ({ service, control, tsk }) => {
+      using clients = new DisposableStack();
+      const connect = async () => clients.use(await Client.connect(service.address));
+      const [slow, one, two] = [await connect(), await connect(), await connect()];
+      using first = new Tsk();
+      control.script([REQUEST, MODE.hang]);
+      let slowIsDone = false;
+      const slowly = slow.exchange(first.configure()).finally(() => slowIsDone = true);
+      await control.called(REQUEST);
+      control.script();
+      // With the same credentials: one of them waits for the client of the call that hangs, the other gets a client in the other process.
+      await Promise.all([one.request(tsk.configure()), two.request(tsk.configure())]);
+      assertEquals(slowIsDone, false);
+      assertEquals((await slowly)["msg"], "configured");
+      await roundTrip(one, tsk);
+      assertEquals(service.events("configured").at(-1)?.["overtaken"], true);
+    },
+  );
+
+  test(
     "processes that are lost leave no descriptor open",
     [],
     async ({ service, control, tsk }) => {

@@ -33,7 +33,7 @@ import {
   unpackError,
 } from "./protocol.ts";
 import { type ConnectionCause, explain, explainLoss, type Said, saysLost } from "./said.ts";
-import { chooseProcess, restartDelay } from "./schedule.ts";
+import { chooseProcess, MAX_WAITING_FOR_WARM, restartDelay } from "./schedule.ts";
 
 /** Time limits of each step, milliseconds. */
 export interface SdkDeadlines {
@@ -149,6 +149,12 @@ export class SdkPool implements Disposable {
       { length: options.processes },
       () => ({ serving: undefined, starting: undefined, losses: 0, cancelRestart: undefined }),
     );
+  }
+
+  /** How many calls with the same credentials it needs so that every process makes one: some wait for a warm client before another is made. */
+  get callsAtOnce(): number {
+    const { length } = this.#places;
+    return length === 1 ? 1 : length + MAX_WAITING_FOR_WARM;
   }
 
   get state(): SdkPoolState {

@@ -276,6 +276,14 @@ Deno.test("SDK pool: many calls of the same credentials use every process", asyn
   for (const result of results) assertEquals(await plaintextOf(result), KEY);
 });
 
+Deno.test("SDK pool: as many calls as it takes at once, of the same credentials, give every process one", async () => {
+  for (const processes of [1, 2, 4, 8]) {
+    using rig = await started({ processes });
+    for (let call = 0; call < rig.pool.callsAtOnce; call++) rig.call();
+    assertEquals(rig.children.map(({ current }) => current.op), rig.children.map(() => "call"));
+  }
+});
+
 Deno.test("SDK pool: while one process connects, calls with other credentials go to the other", async () => {
   using rig = await started({ processes: 2 });
   const hung = rig.call("A");
