@@ -65,7 +65,8 @@ const start = ({ port, region }: Proxy) =>
   `Start \`vsock-proxy ${port} kms.${region}.amazonaws.com 443\` on the parent (in China: amazonaws.com.cn).`;
 
 const reaches = ({ region }: Proxy) =>
-  `Look at the vsock-proxy's log on the parent: its allow-list must have kms.${region}.amazonaws.com, and it must reach it.`;
+  `Look at the vsock-proxy's log on the parent: its allow-list must have kms.${region}.amazonaws.com, and the ` +
+  "parent must reach it.";
 
 /** A connection that the peer reset: aws-c-io passes the failed system call on. */
 const RESET = /AWS_ERROR_SYS_CALL_FAILURE|ECONNRESET/;
@@ -78,8 +79,7 @@ const CAUSES: readonly (readonly [RegExp, Explain])[] = [
   })],
   [/CERT(?:IFICATE)?[ _](?:has )?(?:EXPIRED|(?:is )?NOT[ _]YET[ _]VALID)/i, () => ({
     words: "TLS failed: the certificate has expired by the enclave's clock, or is not valid yet",
-    hint:
-      "Compare the enclave's clock (health, self_test) with the parent's, and check that the vsock-proxy leads to KMS itself.",
+    hint: "Check the enclave's clock (health, self_test), and that the vsock-proxy leads to KMS itself.",
   })],
   [/host ?name|CERT_.*HOST|not valid for/i, ({ region }) => ({
     words: `TLS failed: the proxy's certificate is for another region than ${region}, or for another host`,
@@ -91,9 +91,11 @@ const CAUSES: readonly (readonly [RegExp, Explain])[] = [
   })],
   [/AWS_IO_TLS|S2N|\bTLS\b/, ({ port, region }) => ({
     words:
-      `TLS failed on port ${port}: the proxy's certificate is for another region than ${region}, or its CA is not trusted, or it has expired`,
+      `TLS failed on port ${port}: the proxy's certificate is for another region than ${region}, or its CA is not ` +
+      "trusted, or it has expired",
     hint:
-      `The parent's vsock-proxy must lead to kms.${region}.amazonaws.com, the image needs the CA certificates that KMS chains to, and the enclave's clock must be right.`,
+      `The parent's vsock-proxy must lead to kms.${region}.amazonaws.com, the image needs the CA certificates that KMS ` +
+      "chains to, and the enclave's clock must be right.",
   })],
   [/AWS_IO_DNS|getaddrinfo|name resolution/i, ({ region }) => ({
     words: `the name of KMS in ${region} does not resolve`,
@@ -103,13 +105,13 @@ const CAUSES: readonly (readonly [RegExp, Explain])[] = [
     words: `no answer from the parent's port ${proxy.port} in 3 s`,
     hint: start(proxy),
   })],
-  [RESET, (proxy) => ({
-    words: `the vsock-proxy on port ${proxy.port} reset the connection`,
-    hint: reaches(proxy),
-  })],
   [/CONNECTION_REFUSED|SOCKET_NOT_CONNECTED|SOCKET_CONNECT_ABORTED|ECONNREFUSED/, (proxy) => ({
     words: `no vsock-proxy on port ${proxy.port}`,
     hint: start(proxy),
+  })],
+  [RESET, (proxy) => ({
+    words: `the vsock-proxy on port ${proxy.port} reset the connection`,
+    hint: reaches(proxy),
   })],
   [/SOCKET_CLOSED|CONNECTION_CLOSED/, (proxy) => ({
     words: `no vsock-proxy on port ${proxy.port}, or it closed the connection`,
@@ -131,8 +133,9 @@ export function explainLoss(lines: string, proxy: Proxy): Said {
 }
 
 /**
- * Whether the SDK's lines since the request say that its connection is lost: the SDK may then wait for ever. A connection that is closed prints "Disconnected.",
- * and also "Connection failed…" if it broke; before this request's own client has printed "Connected.", these are about clients that were replaced.
+ * Whether the SDK's lines since the request say that its connection is lost: the SDK may then wait for ever. For a
+ * connection that closes it prints "Disconnected.", and then "Connection failed…" if it broke. Before "Connected.", these
+ * two are about clients that were replaced.
  */
 export function saysLost(lines: string, isConnecting: boolean): boolean {
   return isConnecting

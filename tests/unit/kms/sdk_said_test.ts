@@ -30,6 +30,13 @@ const CASES: readonly (readonly [string, RegExp])[] = [
     "Connection failed with error aws-c-common: AWS_ERROR_SYS_CALL_FAILURE, System call failure",
     /^the vsock-proxy on port 8000 reset the connection$/,
   ],
+  [
+    // A client that was replaced, and the one that is made.
+    `Disconnected.; Connection failed with error aws-c-common: AWS_ERROR_SYS_CALL_FAILURE; ${
+      failed("AWS_IO_SOCKET_CONNECTION_REFUSED")
+    }`,
+    /^no vsock-proxy on port 8000$/,
+  ],
   ["s2n: Certificate is untrusted", /the CA that signed KMS's certificate is not trusted$/],
 ];
 for (const [lines, words] of CASES) {
