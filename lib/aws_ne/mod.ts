@@ -64,7 +64,7 @@ export interface CallKmsDecryptOptions extends DecryptOptions {
 
 /**
  * KMS Decrypt for an app: bytes in, bytes out. Replaces running `kmstool_enclave_cli decrypt` and cutting "PLAINTEXT: " off its output.
- * Not for a service: releasing the client can crash the process. Use {@link WarmSession} there.
+ * Not for a service, which uses {@link WarmSession}: releasing the client can crash the process.
  *
  * @param ciphertext KMS's CiphertextBlob, 1 to 6144 bytes
  * @returns the plaintext, the caller's to wipe

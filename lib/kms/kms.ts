@@ -50,7 +50,7 @@ export function kmsErrorName(thrown: unknown): string | undefined {
 export interface Kms extends AsyncDisposable {
   /** Whether keys are released only to an attested enclave. */
   readonly attested: boolean;
-  /** How many calls to give it at the same time, so that it does all that it can; one unless it says otherwise. */
+  /** How many calls to give it at the same time; one by default. */
   readonly callsAtOnce?: number;
   /** @throws {EnclaveError} with KMS's error name in `kms`, where there is one */
   decrypt(access: KmsAccess, request: DecryptRequest): Promise<SecretBytes>;

@@ -135,8 +135,8 @@ export class SessionKeyService implements Disposable {
    * Has KMS open the TSK and takes it into use. Until then, and after any failure, the old key stays in use. A `configure` that was answered `timeout`
    * never takes effect.
    *
-   * Several run at the same time. In the end the highest epoch is in use; where there are no epochs, the last one that arrived, as if each had waited for the one
-   * before it.
+   * Several run at the same time. In the end the highest epoch is in use; without epochs, the last one that arrived, as
+   * if each had waited for the one before it.
    *
    * Not async, so that a waiting call holds only the parsed fields, and not the request.
    *

@@ -496,7 +496,7 @@ for (const [how, lose] of LOSSES) {
     const before = resources().descriptors;
     for (let kill = 0; kill < KILLS; kill++) await lose(rig);
     assertEquals(rig.pool.state.lost + rig.pool.state.hung, KILLS);
-    // Counted at once, since what is collected later was open until then. The last one's three pipes may still be read to their ends.
+    // Counted at once: what is collected later was open until then. The last one's three pipes may still be read.
     const left = resources().descriptors - before;
     assert(left <= 3, `${left} more descriptors`);
   });
@@ -519,9 +519,12 @@ test(
       [REQUEST, MODE.noEnvelope + 200, 20],
       [REQUEST, MODE.envelope + 200, 20],
       [REQUEST, MODE.noAnswer + 200, 20],
+      [REQUEST, MODE.disconnected + 200, 10],
+      [REQUEST, MODE.reset + 200, 10],
       [REQUEST, MODE.segfault + 200, 10],
       [CLIENT_NEW, MODE.tls + 200, 20],
       [CLIENT_NEW, MODE.hang + 200, 10],
+      [CLIENT_NEW, MODE.refusedHang + 200, 10],
       ["aws_cms_parse_enveloped_data", MODE.fail + 200, 10],
       ["aws_attestation_request", MODE.fail + 200, 10],
     );

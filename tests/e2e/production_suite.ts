@@ -208,7 +208,7 @@ export function testProduction(program: Program): void {
       const slowly = slow.exchange(first.configure()).finally(() => slowIsDone = true);
       await control.called(REQUEST);
       control.script();
-      // With the same credentials: one of them waits for the client of the call that hangs, the other gets a client in the other process.
+      // With the same credentials: one waits for the client of the call that hangs, the other gets a new one.
       await Promise.all([one.request(tsk.configure()), two.request(tsk.configure())]);
       assertEquals(slowIsDone, false);
       assertEquals((await slowly)["msg"], "configured");

@@ -16,7 +16,10 @@ import {
   type SdkResponse,
 } from "./protocol.ts";
 
-/** A connection that failed sooner than this may have met a proxy that was just restarting. The SDK gives up connecting after 3 s. Milliseconds. */
+/**
+ * A connection that failed sooner than this is tried once more, since the proxy may just have been restarting. The SDK
+ * gives up connecting after 3 s. Milliseconds.
+ */
 const QUICK_MS = 2_000;
 
 /**

@@ -116,7 +116,7 @@ interface Member {
   readonly busyWith: string | undefined;
 }
 
-/** How long a process whose SDK has printed that the connection is lost has to answer all the same. Milliseconds. */
+/** How long a process has to answer after its SDK has printed that the connection is lost. Milliseconds. */
 const LOST_MS = 200;
 
 function afterTimeout(ms: number, run: () => void): () => void {
@@ -151,7 +151,7 @@ export class SdkPool implements Disposable {
     );
   }
 
-  /** How many calls with the same credentials it needs so that every process makes one: some wait for a warm client before another is made. */
+  /** How many calls with the same credentials give every process one: another client is made only if a call waits. */
   get callsAtOnce(): number {
     const { length } = this.#places;
     return length === 1 ? 1 : length + MAX_WAITING_FOR_WARM;
@@ -405,7 +405,7 @@ export class SdkPool implements Disposable {
 
   // Failures.
 
-  /** The SDK may wait for ever after it has printed that a connection is lost: then its process is not given the whole time. */
+  /** After it has printed that a connection is lost, the SDK may wait for ever: its process gets little time. */
   #heard(member: Member): void {
     if (member.job === undefined || member.isLost) return;
     if (!saysLost(member.child.said(), member.isConnecting)) return;
@@ -413,7 +413,10 @@ export class SdkPool implements Disposable {
     this.#setDeadline(member, LOST_MS);
   }
 
-  /** What the SDK printed. It explains a failure only where a connection is being made or was lost, since replaced clients also print. */
+  /**
+   * What the SDK printed. It explains a failure only where a connection is being made or was lost, since replaced
+   * clients also print.
+   */
   #said({ child, isConnecting, isLost }: Member, job: Job): Said {
     const lines = child.said();
     const proxy = { port: this.#options.open.proxyPort, region: job.region };
@@ -548,7 +551,8 @@ function connectionLost({ call }: Job, isConnecting: boolean): SdkError {
 const NO_PROCESS: ConnectionCause = {
   words: "no SDK process is running",
   hint:
-    "The log has the last words of each (sdk_process_lost, sdk_process_restart). The enclave may be out of memory (run-enclave --memory).",
+    "The log has the last words of each (sdk_process_lost, sdk_process_restart). The enclave may be out of memory " +
+    "(run-enclave --memory).",
 };
 
 function timeout(why: string, said: Said | undefined): SdkTimeoutError {

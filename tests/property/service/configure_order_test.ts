@@ -1,6 +1,6 @@
 /**
- * Which session key is in use when several `configure`s run at the same time. They arrive, are answered by KMS and are abandoned in any order; after each
- * step, a model says which replies were right and which key is in use.
+ * Which session key is in use when several `configure`s run at the same time. They arrive, are answered by KMS and are
+ * abandoned in any order; after each step, a model says which replies were right and which key is in use.
  */
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
