@@ -24,6 +24,7 @@ import { runSdkProcess } from "./lib/kms/sdk_process/process_main.ts";
 import { EventLog } from "./lib/service/events.ts";
 import { VERSION } from "./lib/version.ts";
 import { workflow } from "./lib/workflow.ts";
+import { writeAll } from "./lib/write_all.ts";
 
 const SPECS = [...SERVE_OPTIONS, ...NITRO_OPTIONS, ...COMMON_OPTIONS];
 
@@ -44,8 +45,8 @@ exit codes: 0 stopped by a signal, 2 usage, 69 libraries or address not availabl
 `;
 
 const encoder = new TextEncoder();
-const stdout = (text: string) => void Deno.stdout.writeSync(encoder.encode(text));
-const stderr = (text: string) => void Deno.stderr.writeSync(encoder.encode(text));
+const stdout = (text: string) => writeAll((bytes) => Deno.stdout.writeSync(bytes), encoder.encode(text));
+const stderr = (text: string) => writeAll((bytes) => Deno.stderr.writeSync(bytes), encoder.encode(text));
 
 /** Signals that end the service, the second one at once. */
 function untilSignal(): Promise<string> {

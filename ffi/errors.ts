@@ -75,6 +75,9 @@ export class SdkGenericError extends SdkError {
   override readonly code = "sdk_generic";
 }
 
+/** KMS's answer cannot be read: its struct has another layout. The SDK's own functions may still work. */
+export class SdkLayoutError extends SdkGenericError {}
+
 /** `aws_nitro_enclaves_kms_client_config_default` gave NULL. */
 export class SdkKmsConfigError extends SdkError {
   /** Stable, for programs. */

@@ -11,6 +11,7 @@ import {
   SdkInitError,
   SdkKmsClientError,
   SdkKmsConfigError,
+  SdkLayoutError,
   type SdkReason,
 } from "./errors.ts";
 import { AWS_OP_SUCCESS, AWS_SOCKET_VSOCK_DOMAIN } from "./constants.ts";
@@ -583,7 +584,7 @@ export class NitroSdk implements Disposable {
    *
    * @param target such as `TrentService.Decrypt`
    * @returns the answer's body, whatever its status; undefined when there was no answer
-   * @throws {SdkGenericError} when the answer has another layout.
+   * @throws {SdkLayoutError} when the answer has another layout.
    */
   request(
     library: SdkLibrary,
@@ -612,17 +613,19 @@ export class NitroSdk implements Disposable {
     const struct = this.readMemory(response.address, BigInt(REST_RESPONSE.size));
     const answer = struct.subarray(REST_RESPONSE.data);
     const length = readWord(answer, AWS_BYTE_BUF.len);
+    const start = readWord(answer, AWS_BYTE_BUF.buffer);
     if (
       readWord(struct, REST_RESPONSE.allocator) !== library.allocator ||
       readWord(answer, AWS_BYTE_BUF.allocator) !== library.allocator ||
-      length > readWord(answer, AWS_BYTE_BUF.capacity)
+      length > readWord(answer, AWS_BYTE_BUF.capacity) || length > BigInt(MAX_RESULT_LENGTH) ||
+      (length > 0n && !(isPlausiblePointer(start) && this.#isMapped(start, Number(length))))
     ) {
-      throw new SdkGenericError("Cannot read KMS's answer: it has another layout than SDK 0.4's", {
+      throw new SdkLayoutError("Cannot read KMS's answer: it has another layout than SDK 0.4's", {
         symbol: "aws_nitro_enclaves_rest_client_request_blocking",
         hint: "Build both libraries from SDK 0.4.",
       });
     }
-    return this.readMemory(readWord(answer, AWS_BYTE_BUF.buffer), length);
+    return this.readMemory(start, length);
   }
 
   /**

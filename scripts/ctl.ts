@@ -6,11 +6,12 @@
 import { runEntry } from "../lib/cli/entry.ts";
 import type { CtlIo } from "../lib/ctl/io.ts";
 import { describeCtlFailure, runCtl } from "../lib/ctl/main.ts";
+import { writeAll } from "../lib/write_all.ts";
 
 const encoder = new TextEncoder();
 const io: CtlIo = {
-  stdout: (text) => void Deno.stdout.writeSync(encoder.encode(text)),
-  stderr: (text) => void Deno.stderr.writeSync(encoder.encode(text)),
+  stdout: (text) => writeAll((bytes) => Deno.stdout.writeSync(bytes), encoder.encode(text)),
+  stderr: (text) => writeAll((bytes) => Deno.stderr.writeSync(bytes), encoder.encode(text)),
   stdoutIsTerminal: Deno.stdout.isTerminal(),
   stderrIsTerminal: Deno.stderr.isTerminal(),
   env: (name) => Deno.env.get(name),

@@ -31,6 +31,7 @@ import { EventLog } from "../lib/service/events.ts";
 import { VERSION } from "../lib/version.ts";
 import { workflow } from "../lib/workflow.ts";
 import type { Workflow } from "../lib/workflow_context.ts";
+import { writeAll } from "../lib/write_all.ts";
 
 const LOCAL_FILE = {
   name: "kms-local-file",
@@ -97,7 +98,7 @@ ${helpLines(SPECS)}
 `;
 
 const encoder = new TextEncoder();
-const stdout = (text: string) => void Deno.stdout.writeSync(encoder.encode(text));
+const stdout = (text: string) => writeAll((bytes) => Deno.stdout.writeSync(bytes), encoder.encode(text));
 
 function untilSignal(): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>();
@@ -108,7 +109,7 @@ function untilSignal(): Promise<string> {
 /** For the commands that it shares with `denclavectl`. */
 const io: CtlIo = {
   stdout,
-  stderr: (text) => void Deno.stderr.writeSync(encoder.encode(text)),
+  stderr: (text) => writeAll((bytes) => Deno.stderr.writeSync(bytes), encoder.encode(text)),
   stdoutIsTerminal: false,
   stderrIsTerminal: false,
   env: (name) => Deno.env.get(name),

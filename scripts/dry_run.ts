@@ -9,6 +9,7 @@ import { Report, stepPrinter } from "../lib/cli/report.ts";
 import { runEntry } from "../lib/cli/entry.ts";
 import { COMMON_OPTIONS } from "../lib/cli/options.ts";
 import { VERSION } from "../lib/version.ts";
+import { writeAll } from "../lib/write_all.ts";
 import { dryRunAttestation } from "./dry_run/attestation.ts";
 import { dryRunMasterKey } from "./dry_run/master_key.ts";
 import { dryRunSession } from "./dry_run/session.ts";
@@ -27,7 +28,8 @@ ${helpLines(SPECS)}
 exit codes: 0 every step did what it should, 1 one did not, 2 usage
 `;
 
-const stdout = (text: string) => void Deno.stdout.writeSync(new TextEncoder().encode(text));
+const stdout = (text: string) =>
+  writeAll((bytes) => Deno.stdout.writeSync(bytes), new TextEncoder().encode(text));
 
 async function main(argv: readonly string[]): Promise<number> {
   const options = parseOptions(SPECS, argv);

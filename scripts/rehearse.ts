@@ -5,6 +5,7 @@
  */
 import { runEntry } from "../lib/cli/entry.ts";
 import { runRehearsal } from "../lib/ctl/rehearse.ts";
+import { writeAll } from "../lib/write_all.ts";
 
 function untilSignal(): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>();
@@ -14,6 +15,7 @@ function untilSignal(): Promise<string> {
   return promise;
 }
 
-const stdout = (text: string) => void Deno.stdout.writeSync(new TextEncoder().encode(text));
+const stdout = (text: string) =>
+  writeAll((bytes) => Deno.stdout.writeSync(bytes), new TextEncoder().encode(text));
 
 if (import.meta.main) await runEntry((argv) => runRehearsal(argv, { stdout, untilSignal }));

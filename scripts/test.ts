@@ -8,6 +8,7 @@ import { runEntry } from "../lib/cli/entry.ts";
 import { COMMON_OPTIONS } from "../lib/cli/options.ts";
 import { LIBC_PATHS } from "../ffi/libc.ts";
 import { LIBRARY_FILES } from "../ffi/constants.ts";
+import { writeAll } from "../lib/write_all.ts";
 
 const NATIVE = new URL("../tests/native/build", import.meta.url).pathname;
 const STAND_INS = [
@@ -151,7 +152,7 @@ async function runSuite(suite: Suite, { filter, soak }: Run): Promise<Count> {
   }).spawn();
   let text = "";
   for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
-    Deno.stdout.writeSync(new TextEncoder().encode(chunk));
+    writeAll((bytes) => Deno.stdout.writeSync(bytes), new TextEncoder().encode(chunk));
     text += chunk;
   }
   const { success } = await child.status;

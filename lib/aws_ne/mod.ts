@@ -31,7 +31,7 @@ export { SecretBytes } from "../crypto/secret_bytes.ts";
 export { EnclaveError, type EnclaveErrorOptions } from "../errors.ts";
 export { type EncryptionContext } from "../aws/kms_limits.ts";
 export { isRegion } from "../aws/region.ts";
-export { ConnectionLost } from "./calls.ts";
+export { callError, ConnectionLost } from "./calls.ts";
 export type {
   DataKeyCall,
   DecryptCall,
@@ -64,6 +64,7 @@ export interface CallKmsDecryptOptions extends DecryptOptions {
 
 /**
  * KMS Decrypt for an app: bytes in, bytes out. Replaces running `kmstool_enclave_cli decrypt` and cutting "PLAINTEXT: " off its output.
+ * Not for a service, which uses {@link WarmSession}: releasing the client can crash the process.
  *
  * @param ciphertext KMS's CiphertextBlob, 1 to 6144 bytes
  * @returns the plaintext, the caller's to wipe

@@ -1,7 +1,11 @@
 /**
  * One-shot KMS calls: each initialises the library, makes the call, and releases everything in reverse order, also after
- * an error. The functions are synchronous and block. Use them in a process that ends afterwards, since destroying a
- * client races with its event loop (upstream issue 95). A service uses the warm session.
+ * an error. The functions are synchronous and block.
+ *
+ * Releasing includes `aws_nitro_enclaves_kms_client_destroy`, which races with the client's event loop and can crash
+ * the process before it uses the result (upstream issue 95). So do not use these functions in a service, or anywhere
+ * else where a crash costs more than the call. A service uses the warm session, in a process of its own; a command that
+ * ends after its call sets `leaveOpen`.
  *
  * @module
  */
@@ -35,6 +39,11 @@ export interface OneShotOptions {
   readonly endpoint?: ProxyEndpoint | undefined;
   /** Bytes to seed the kernel's entropy pool with before the call. Outside an enclave this has no effect. */
   readonly seedBytes?: number;
+  /**
+   * Neither destroys the client nor cleans up the library, also after an error: for a process that uses the result
+   * and ends. False by default.
+   */
+  readonly leaveOpen?: boolean;
 }
 
 /** Options of {@link kmsDecrypt}. */
@@ -54,19 +63,21 @@ function oneShot(
   options: OneShotOptions,
 ): KmsCallResult {
   checkCall(region, credentials, call);
+  const { leaveOpen = false } = options;
   using stack = new DisposableStack();
   // Never closed: unloading code that a thread of the SDK may still be in would crash the process.
   const sdk = options.sdk ?? openSdk();
-  const library = stack.use(sdk.initLibrary());
+  const library = sdk.initLibrary();
+  if (!leaveOpen) stack.use(library);
   if (options.seedBytes !== undefined) sdk.seedEntropy(options.seedBytes);
   const client = connect(stack, sdk, {
     library,
     region,
     credentials,
     endpoint: options.endpoint ?? DEFAULT_ENDPOINT,
-    owner: "library",
+    owner: leaveOpen ? "process" : "library",
   });
-  stack.use(client);
+  if (!leaveOpen) stack.use(client);
   try {
     return runBlocking({ sdk, library, client, internals: sdk.internalsOf(library, client, region) }, call);
   } catch (thrown) {
@@ -75,7 +86,8 @@ function oneShot(
 }
 
 /**
- * KMS Decrypt with attestation, in one call.
+ * KMS Decrypt with attestation, in one call. Not for a service, which uses {@link WarmSession}: releasing the client
+ * can crash the process.
  *
  * @param region such as `us-west-2`
  * @param credentials borrowed; wiping them stays the caller's

@@ -10,6 +10,7 @@
  *
  * @module
  */
+import { SdkLayoutError } from "../../ffi/errors.ts";
 import type { KmsClient, NitroSdk, SdkLibrary } from "../../ffi/mod.ts";
 import type { Credentials } from "../aws/credentials.ts";
 import { isAttestable, runAttested } from "./attested_request.ts";
@@ -59,7 +60,7 @@ export interface WarmSessionState {
 }
 
 interface WarmClient {
-  readonly connection: Connection;
+  connection: Connection;
   lastUsed: number;
 }
 
@@ -74,6 +75,8 @@ export class WarmSession implements Disposable {
   #setAside: KmsClient[] = [];
   #made = 0;
   #blockingBecause: string | undefined;
+  /** In the place of every client's internals, once an answer had another layout. */
+  #unknownAnswers: { readonly unknown: string } | undefined;
 
   /**
    * Opens the SDK and initialises it.
@@ -113,14 +116,27 @@ export class WarmSession implements Disposable {
     checkCall(region, credentials, call);
     const key = credentials.fingerprint(region);
     const warm = this.#takeWarm(key) ?? this.#connect(key, region, credentials);
-    const { connection } = warm;
     try {
-      return isAttestable(connection) ? runAttested(connection, call) : runBlocking(connection, call);
+      return this.#run(warm, call);
     } catch (thrown) {
       if (thrown instanceof ConnectionLost) this.#setAsideClient(key);
       throw thrown;
     } finally {
       warm.lastUsed = this.#options.now();
+    }
+  }
+
+  #run(warm: WarmClient, call: KmsCall): KmsCallResult {
+    const { connection } = warm;
+    if (!isAttestable(connection)) return runBlocking(connection, call);
+    try {
+      return runAttested(connection, call);
+    } catch (thrown) {
+      if (!(thrown instanceof SdkLayoutError)) throw thrown;
+      this.#blockingBecause = "KMS's answer has another layout than SDK 0.4's";
+      const internals = this.#unknownAnswers = { unknown: this.#blockingBecause };
+      warm.connection = { ...connection, internals };
+      return runBlocking(warm.connection, call);
     }
   }
 
@@ -155,7 +171,7 @@ export class WarmSession implements Disposable {
       const [oldest] = this.#warm.keys();
       if (oldest !== undefined) this.#setAsideClient(oldest);
     }
-    const internals = this.#sdk.internalsOf(this.#library, client, region);
+    const internals = this.#unknownAnswers ?? this.#sdk.internalsOf(this.#library, client, region);
     this.#blockingBecause = "unknown" in internals ? internals.unknown : undefined;
     const warm: WarmClient = {
       connection: { sdk: this.#sdk, library: this.#library, client, internals },

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { writeAll } from "../write_all.ts";
 import { describeFailure } from "./failure.ts";
 import { exitProcess } from "./process_guard.ts";
 
@@ -23,7 +24,7 @@ export async function runEntry(
     exitCode = await main(Deno.args);
   } catch (thrown) {
     const failure = describe(thrown, Deno.args);
-    Deno.stderr.writeSync(new TextEncoder().encode(failure.text));
+    writeAll((bytes) => Deno.stderr.writeSync(bytes), new TextEncoder().encode(failure.text));
     exitCode = failure.exitCode;
   }
   exitProcess(exitCode);

@@ -162,9 +162,9 @@ export function runKmstool(command: KmstoolCommand, argv: readonly string[], io:
     const port = options.number("proxy-port", { min: 1, max: 65_535 });
     const run = prepare(command, options);
     const endpoint = { cid: AWS_NE_VSOCK_PROXY_ADDR, port };
-    io.stdout(
-      run(credentials, required(options, "region"), { sdk: io.openSdk(), endpoint, seedBytes: SEED_LENGTH }),
-    );
+    // This process ends after its call. Destroying the client could crash it before it has printed the result.
+    const common = { sdk: io.openSdk(), endpoint, seedBytes: SEED_LENGTH, leaveOpen: true };
+    io.stdout(run(credentials, required(options, "region"), common));
     return 0;
   } catch (thrown) {
     if (!(thrown instanceof EnclaveError)) throw thrown;

@@ -52,6 +52,8 @@ export interface Kms extends AsyncDisposable {
   readonly attested: boolean;
   /** Of a backend that opens while the service already listens: resolves when it is open, and rejects if it cannot be. Calls wait for it. */
   readonly opened?: Promise<void> | undefined;
+  /** How many calls to give it at the same time; one by default. */
+  readonly callsAtOnce?: number;
   /** @throws {EnclaveError} with KMS's error name in `kms`, where there is one */
   decrypt(access: KmsAccess, request: DecryptRequest): Promise<SecretBytes>;
   generateDataKey(access: KmsAccess, request: DataKeyRequest): Promise<DataKey>;

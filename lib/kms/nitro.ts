@@ -12,6 +12,7 @@ import type { SdkPool } from "./sdk_process/pool.ts";
 export class NitroKms implements Kms {
   readonly attested = true;
   readonly opened: Promise<void>;
+  readonly callsAtOnce: number;
   #pool: SdkPool;
   /** Undefined until the first process has opened the SDK. The kernel's pool stays seeded after the process that seeded it has ended. */
   #entropySeeded: boolean | undefined;
@@ -23,6 +24,7 @@ export class NitroKms implements Kms {
    */
   constructor(pool: SdkPool, started: Promise<void>) {
     this.#pool = pool;
+    this.callsAtOnce = pool.callsAtOnce;
     this.opened = started.then(() => this.#noteSeeding());
     // The service waits for it only once it listens.
     this.opened.catch(() => {});

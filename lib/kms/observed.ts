@@ -57,6 +57,7 @@ export function observeDenials(kms: Kms, onDenied: () => void, measurements?: Me
   return {
     attested: kms.attested,
     opened: kms.opened,
+    callsAtOnce: kms.callsAtOnce ?? 1,
     decrypt: (access, request) => watch(kms.decrypt(access, request)),
     generateDataKey: (access, request) => watch(kms.generateDataKey(access, request)),
     health: () => kms.health(),

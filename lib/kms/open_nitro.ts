@@ -70,7 +70,6 @@ export function openNitroKms(options: OpenNitroOptions): NitroKms {
       processes,
       directory: session?.directory,
       entropy_seeded: session?.entropySeeded,
-      ...(session?.blockingBecause === undefined ? {} : { blocking_because: session.blockingBecause }),
     });
   });
   return new NitroKms(pool, started);

@@ -62,6 +62,8 @@ interface HeldKey {
   readonly key: SealingKey;
   readonly since: string;
   readonly epoch: number | undefined;
+  /** The place of its `configure` in the order of arrival. */
+  readonly order: number;
   users: number;
   retired: boolean;
   warned: boolean;
@@ -75,6 +77,8 @@ interface KeyUse {
 
 /** A parsed `configure`. */
 interface ConfigureRequest {
+  /** Its place in the order of arrival. */
+  readonly order: number;
   readonly ciphertext: Uint8Array<ArrayBuffer>;
   readonly epoch: number | undefined;
   readonly key: KeyArn | undefined;
@@ -93,9 +97,11 @@ const SCRATCH_LENGTH = 64 * 1024;
 export class SessionKeyService implements Disposable {
   #options: SessionKeyOptions;
   #held: HeldKey | undefined;
-  /** `configure` requests run one at a time, so that the last one determines the key. */
-  #configuring: Promise<unknown> = Promise.resolve();
-  #waiting = 0;
+  #arrived = 0;
+  /** `configure` requests that call KMS: as many at once as it takes calls. */
+  #running = 0;
+  /** Start those that wait for their turn. */
+  #turns: (() => void)[] = [];
   #disposed = false;
   /** Memory for decoding blobs, reused since allocating it costs as much as opening a blob (measured). Never holds plaintext. */
   #scratch = new Uint8Array(SCRATCH_LENGTH);
@@ -129,6 +135,9 @@ export class SessionKeyService implements Disposable {
    * Has KMS open the TSK and takes it into use. Until then, and after any failure, the old key stays in use. A `configure` that was answered `timeout`
    * never takes effect.
    *
+   * Several run at the same time. In the end the highest epoch is in use; without epochs, the last one that arrived, as
+   * if each had waited for the one before it.
+   *
    * Not async, so that a waiting call holds only the parsed fields, and not the request.
    *
    * @throws {WireError | EnclaveError} (or rejects)
@@ -140,25 +149,34 @@ export class SessionKeyService implements Disposable {
     try {
       this.#refuseSecond();
       parsed = this.#parse(request);
-      if (this.#waiting >= MAX_WAITING) {
+      if (this.#running + this.#turns.length >= MAX_WAITING) {
         throw new WireError("busy", `${MAX_WAITING} configures are waiting: try again later`);
       }
     } catch (thrown) {
       credentials[Symbol.dispose]();
       throw thrown;
     }
-    this.#waiting++;
-    const turn = this.#configuring.then(() => this.#configure(parsed, credentials, signal)).finally(() => {
-      this.#waiting--;
-      credentials[Symbol.dispose]();
-    });
-    this.#configuring = turn.catch(() => {});
-    return turn;
+    return this.#inTurn(() => this.#configure(parsed, credentials, signal))
+      .finally(() => credentials[Symbol.dispose]());
+  }
+
+  /** Waits for a turn: they are given in the order of arrival. */
+  async #inTurn(run: () => Promise<Reply>): Promise<Reply> {
+    if (this.#running < (this.#options.kms.callsAtOnce ?? 1)) this.#running++;
+    else await new Promise<void>((resolve) => this.#turns.push(resolve));
+    try {
+      return await run();
+    } finally {
+      const next = this.#turns.shift();
+      if (next === undefined) this.#running--;
+      else next();
+    }
   }
 
   #parse(request: WireObject): ConfigureRequest {
     const ciphertext = base64Field(request, "encrypted_tsk", "the TSK as KMS wrapped it", WRAPPED_KEY_RANGE);
-    return { ciphertext, epoch: this.#epochOf(request), ...this.#select(request) };
+    const epoch = this.#epochOf(request);
+    return { ...this.#select(request), ciphertext, epoch, order: ++this.#arrived };
   }
 
   #refuseSecond(): void {
@@ -167,15 +185,13 @@ export class SessionKeyService implements Disposable {
   }
 
   async #configure(
-    { ciphertext, epoch, key, region }: ConfigureRequest,
+    { ciphertext, epoch, key, region, order }: ConfigureRequest,
     credentials: Credentials,
     signal: AbortSignal,
   ): Promise<Reply> {
     const { kms, log, now } = this.#options;
-    checkWaitedFor(signal);
-    // Checked again, since earlier calls may have changed the held key.
-    this.#refuseSecond();
-    this.#checkEpoch(epoch);
+    // Others may have taken effect while this one waited for its turn, and again while KMS worked on it.
+    this.#checkTimely(epoch, signal);
     const context = tskContext(this.#options.context, epoch);
 
     const plaintext = await kms.decrypt({ region, credentials }, {
@@ -196,14 +212,30 @@ export class SessionKeyService implements Disposable {
     }
     const { aead, entropy: { random } } = this.#options;
     const sealing = SealingKey.take(plaintext, { aead, random: random.fill });
-    if (signal.aborted) sealing[Symbol.dispose]();
-    checkWaitedFor(signal);
-    this.#throwIfEnding(sealing);
+    try {
+      this.#checkTimely(epoch, signal);
+    } catch (thrown) {
+      sealing[Symbol.dispose]();
+      throw thrown;
+    }
+    const since = now().toISOString();
     const old = this.#held;
-    this.#held = { key: sealing, since: now().toISOString(), epoch, users: 0, retired: false, warned: false };
-    if (old !== undefined) retire(old);
-    log("info", "configured", { rotated: old !== undefined, region, key: key?.arn, epoch });
-    return { status: "ok", msg: "configured", timestamp: this.#held.since };
+    // The key of a later request, which KMS answered first, has replaced this one already.
+    const overtaken = epoch === undefined && old !== undefined && old.order > order;
+    if (overtaken) sealing[Symbol.dispose]();
+    else {
+      this.#held = { key: sealing, since, epoch, order, users: 0, retired: false, warned: false };
+      if (old !== undefined) retire(old);
+    }
+    log("info", "configured", { rotated: old !== undefined, overtaken, region, key: key?.arn, epoch });
+    return { status: "ok", msg: "configured", timestamp: since };
+  }
+
+  /** @throws {WireError | EnclaveError} when a key may no longer take effect. */
+  #checkTimely(epoch: number | undefined, signal: AbortSignal): void {
+    checkWaitedFor(signal);
+    this.#refuseSecond();
+    this.#checkEpoch(epoch);
   }
 
   /** Wipes a secret that arrived too late to be used. */

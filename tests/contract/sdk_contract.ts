@@ -517,6 +517,25 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     });
   }
 
+  test("an answer of an unknown layout is asked for again by the SDK's own functions, for every client from then on", () => {
+    using warm = session();
+    callSession(warm, { ...STRINGS, accessKeyId: "AKID1" });
+    rig.fail(REQUEST, FAIL.answer);
+    assertEquals(callSession(warm, { ...STRINGS, accessKeyId: "AKID1" }), PLAINTEXT);
+    assertEquals(callSession(warm, { ...STRINGS, accessKeyId: "AKID2" }), PLAINTEXT);
+    assertEquals([count(REQUEST), count("aws_kms_decrypt_blocking"), clientsMade()], [2, 2, 2]);
+    assert(warm.state.blockingBecause?.includes("answer"), warm.state.blockingBecause);
+  });
+
+  test("a one-shot call whose reason has an unknown layout fails without it", () => {
+    rig.fail(REQUEST, FAIL.answer);
+    const error = assertThrows(
+      () => decrypt({}, new TextEncoder().encode("no ciphertext")),
+      SdkKmsDecryptError,
+    );
+    assertEquals([error.kms, rig.log().slice(-RELEASE.length)], [undefined, RELEASE]);
+  });
+
   test("a refusal by KMS keeps the client", () => {
     using warm = session();
     using credentials = Credentials.fromStrings(STRINGS);

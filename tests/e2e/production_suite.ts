@@ -32,6 +32,8 @@ const REQUEST = "aws_nitro_enclaves_rest_client_request_blocking";
 const CLIENT_NEW = "aws_nitro_enclaves_kms_client_new";
 const LIBRARY_INIT = "aws_nitro_enclaves_library_init";
 const SEED_ENTROPY = "aws_nitro_enclaves_library_seed_entropy";
+const CLIENT_DESTROY = "aws_nitro_enclaves_kms_client_destroy";
+const CLEAN_UP = "aws_nitro_enclaves_library_clean_up";
 const CREDENTIALS = {
   aws_access_key_id: "AKIDTEST",
   aws_secret_access_key: "made-for-tests",
@@ -70,6 +72,12 @@ export class Tsk implements Disposable {
   [Symbol.dispose](): void {
     this.#key?.[Symbol.dispose]();
   }
+}
+
+/** The number of a process's open descriptors. */
+function descriptorsOf(pid: number): number {
+  const { stdout } = new Deno.Command("ls", { args: [`/proc/${pid}/fd`] }).outputSync();
+  return new TextDecoder().decode(stdout).trim().split("\n").length;
 }
 
 /** Sends data through `process`, and checks what comes back. */
@@ -119,8 +127,7 @@ export function testProduction(program: Program): void {
           await roundTrip(client, tsk);
           await roundTrip(client, tsk, 60_000);
         }
-        assertEquals(control.count("aws_nitro_enclaves_kms_client_new"), 1);
-        assertEquals(control.count("aws_nitro_enclaves_kms_client_destroy"), 0);
+        assertEquals([control.count(CLIENT_NEW), control.count(CLIENT_DESTROY)], [1, 0]);
         assertEquals((await service.stop()).code, 0);
         assertEquals(service.lines.at(-1)?.["event"], "stopped");
       },
@@ -192,11 +199,54 @@ export function testProduction(program: Program): void {
   );
 
   test(
+    "two SDK processes make configures at the same time, and the last to arrive is in use",
+    ["--sdk-processes", "2", "--kms-deadline-ms", "6000"],
+    async ({ service, control, tsk }) => {
+      using clients = new DisposableStack();
+      const connect = async () => clients.use(await Client.connect(service.address));
+      const [slow, one, two] = [await connect(), await connect(), await connect()];
+      using first = new Tsk();
+      control.script([REQUEST, MODE.hang]);
+      let slowIsDone = false;
+      const slowly = slow.exchange(first.configure()).finally(() => slowIsDone = true);
+      await control.called(REQUEST);
+      control.script();
+      // With the same credentials: one waits for the client of the call that hangs, the other gets a new one.
+      await Promise.all([one.request(tsk.configure()), two.request(tsk.configure())]);
+      assertEquals(slowIsDone, false);
+      assertEquals((await slowly)["msg"], "configured");
+      await roundTrip(one, tsk);
+      assertEquals(service.events("configured").at(-1)?.["overtaken"], true);
+    },
+  );
+
+  test(
+    "processes that are lost leave no descriptor open",
+    [],
+    async ({ service, control, tsk }) => {
+      using client = await Client.connect(service.address);
+      await client.request(tsk.configure());
+      const before = descriptorsOf(service.pid);
+      const rounds = count(20, 5);
+      for (let round = 0; round < rounds; round++) {
+        control.script([REQUEST, MODE.abort + 100]);
+        assertEquals((await client.exchange(tsk.configure()))["msg"], "kms_decrypt_failed");
+        control.script();
+        await client.request(tsk.configure());
+      }
+      assertEquals(service.events("sdk_process_lost").length, 2 * rounds);
+      // The last one's three pipes may still be read to their ends.
+      const left = descriptorsOf(service.pid) - before;
+      assert(left <= 3, `${left} more descriptors after ${2 * rounds} processes`);
+    },
+  );
+
+  test(
     "a proxy that is not there is told in the reply, and in logs",
     [],
     async ({ service, control, tsk }) => {
       using client = await Client.connect(service.address);
-      control.script([CLIENT_NEW, MODE.refused]);
+      control.script([CLIENT_NEW, MODE.refused + 100]);
       const reply = await client.exchange(tsk.configure());
       assertEquals([reply["msg"], reply["details"]], [
         "kms_decrypt_failed",
@@ -218,6 +268,74 @@ export function testProduction(program: Program): void {
       await roundTrip(client, tsk);
       const health = await client.exchange({ type: "health" });
       assertStringIncludes(JSON.stringify(health), "the SDK's blocking calls: the rest client");
+    },
+  );
+
+  test(
+    "an answer of an unknown layout is asked for again by the SDK's own functions, with one warning",
+    [],
+    async ({ service, control, tsk }) => {
+      using client = await Client.connect(service.address);
+      control.script([REQUEST, MODE.answer + 100]);
+      for (let configure = 0; configure < 3; configure++) await client.request(tsk.configure());
+      await roundTrip(client, tsk);
+      const health = await client.exchange({ type: "health" });
+      assertStringIncludes(
+        JSON.stringify(health),
+        "the SDK's blocking calls: KMS's answer has another layout",
+      );
+      assertEquals([control.count(REQUEST), service.events("sdk_blocking_calls").length], [1, 1]);
+    },
+  );
+
+  test(
+    "a hang that the SDK announces on stderr ends at once, and the reply has the reason",
+    [],
+    async ({ service, control, tsk }) => {
+      using client = await Client.connect(service.address);
+      const began = performance.now();
+      for (
+        const [symbol, mode, words] of [
+          [CLIENT_NEW, MODE.refusedHang, "no vsock-proxy on port 8000"],
+          [
+            REQUEST,
+            MODE.disconnected,
+            "the connection through the vsock-proxy on port 8000 closed before KMS answered",
+          ],
+          [
+            REQUEST,
+            MODE.reset,
+            "the connection through the vsock-proxy on port 8000 was reset before KMS answered",
+          ],
+        ] as const
+      ) {
+        control.script([symbol, mode + 100]);
+        const reply = await client.exchange(tsk.configure());
+        assertEquals([reply["msg"], reply["details"]], [
+          "kms_decrypt_failed",
+          `KMS was not reached: ${words}`,
+        ]);
+      }
+      // Two attempts each, of 35 s and twice 5 s by the deadlines.
+      const took = performance.now() - began;
+      assert(took < 20_000, `it took ${took} ms`);
+      assertEquals(service.events("sdk_process_hung").length, 6);
+      control.script();
+      await client.request(tsk.configure());
+    },
+  );
+
+  test(
+    "when no SDK process can be started, the reply says so",
+    ["--kms-deadline-ms", "1500"],
+    async ({ service, control, tsk }) => {
+      using client = await Client.connect(service.address);
+      control.script(["aws_nitro_enclaves_library_init", MODE.abort + 100], [REQUEST, MODE.abort + 100]);
+      const reply = await client.exchange(tsk.configure());
+      assertEquals([reply["msg"], reply["details"]], [
+        "timeout",
+        "KMS was not reached: no SDK process is running",
+      ]);
     },
   );
 
@@ -555,6 +673,26 @@ export function testProduction(program: Program): void {
     const [, random = ""] = /^PLAINTEXT: (\S+)\n$/.exec(stdout) ?? [];
     assertEquals([code, atob(random).length], [0, 33]);
   });
+
+  const commands: readonly (readonly [readonly string[], number, RegExp])[] = [
+    [["decrypt", ...keys, "-c", wrapped], 0, new RegExp(`^${plaintextLine.replace("+", "\\+")}$`)],
+    [["genkey", ...keys, "-K", STUB_KEY_ARN, "-p", "AES-256"], 0, /^CIPHERTEXT: \S+\nPLAINTEXT: \S+\n$/],
+    [["genrandom", ...keys, "-l", "33"], 0, /^PLAINTEXT: \S+\n$/],
+    [["decrypt", ...keys, "-c", encodeBase64(new Uint8Array(40))], 255, /^$/],
+  ];
+  for (const [args, expected, output] of commands) {
+    Deno.test(`${program.name}: ${args[0]} that ends with ${expected} does not destroy the client, which may crash`, async () => {
+      using control = new StubControl();
+      control.script([CLIENT_DESTROY, MODE.segfault + 100], [CLEAN_UP, MODE.segfault + 100]);
+      const { code, stdout } = await kmstool(args, control.env);
+      assertEquals([code, output.test(stdout)], [expected, true], stdout);
+      const counts = (...symbols: readonly string[]) => symbols.map((symbol) => control.count(symbol));
+      assertEquals(counts(CLIENT_NEW, CLIENT_DESTROY, CLEAN_UP), [1, 0, 0]);
+      // The credentials are wiped all the same.
+      const [made = 0, wiped] = counts("aws_string_new_from_array", "aws_string_destroy_secure");
+      assertEquals([made >= 4, wiped], [true, made]);
+    });
+  }
 
   const usageErrors: readonly (readonly [readonly string[], string])[] = [
     [["decrypt", "-c", wrapped], "--aws-access-key-id must be set"],

@@ -325,7 +325,9 @@ export class MockSdk implements SdkRig {
       const connection = readWord(rest, REST_CLIENT_LAYOUTS[Deno.build.arch].connection);
       if (this.#closed.has(connection)) throw new Error("this request would never return");
       if (mode === FAIL.noAnswer) this.#closed.add(connection);
-      if (mode !== undefined && mode !== FAIL.envelope && mode !== FAIL.noEnvelope) return 0n;
+      if (
+        mode !== undefined && mode !== FAIL.envelope && mode !== FAIL.noEnvelope && mode !== FAIL.answer
+      ) return 0n;
       const answer = mode === FAIL.noEnvelope
         ? { KeyId: "a", Plaintext: "" }
         : mode === FAIL.envelope
@@ -337,7 +339,7 @@ export class MockSdk implements SdkRig {
       const struct = response.subarray(REST_RESPONSE.data) as Bytes;
       writeWord(struct, AWS_BYTE_BUF.len, BigInt(body.length));
       writeWord(struct, AWS_BYTE_BUF.capacity, BigInt(body.length));
-      writeWord(struct, AWS_BYTE_BUF.allocator, ALLOCATOR);
+      writeWord(struct, AWS_BYTE_BUF.allocator, mode === FAIL.answer ? 8n : ALLOCATOR);
       writeWord(struct, AWS_BYTE_BUF.buffer, this.#place(body));
       return this.#allocate("response", response);
     },

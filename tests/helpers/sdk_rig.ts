@@ -15,6 +15,7 @@ export const FAIL = {
   envelope: 10,
   noEnvelope: 11,
   noAnswer: 15,
+  answer: 20,
 } as const;
 
 /** A stand-in, with its controls. */

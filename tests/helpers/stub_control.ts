@@ -22,6 +22,11 @@ export const MODE = {
   refused: 13,
   dns: 14,
   noAnswer: 15,
+  refusedHang: 16,
+  disconnected: 17,
+  reset: 18,
+  expired: 19,
+  answer: 20,
 } as const;
 
 /** A script and a log for the stand-ins of other processes. */

@@ -75,6 +75,8 @@ struct response {
     void *message;
     struct aws_byte_cursor cursor;
     struct aws_byte_buf data;
+    /* From here on it is the stand-in's own, whatever the layout before. */
+    uint8_t *body;
 };
 
 static struct aws_allocator s_allocator;
@@ -154,10 +156,19 @@ static struct aws_string *clone_string(const uint8_t *bytes, size_t len) {
 }
 
 /* What the real one prints, as aws_error_debug_str has it. */
+static void say_failed(const char *error) {
+    fprintf(stderr, "Connection failed with error %s, told so by the script\n", error);
+}
+
 static struct client *no_connection(const char *error) {
-    fprintf(stderr, "Connection failed with error aws-c-io: %s, told so by the script\n", error);
+    say_failed(error);
     stub_set_error(0);
     return NULL;
+}
+
+/* What the real one does where nobody wakes the waiting thread, or where it was woken before it waited. */
+static void wait_for_ever(void) {
+    for (;;) sleep(3600);
 }
 
 struct client *aws_nitro_enclaves_kms_client_new(struct config *config) {
@@ -165,10 +176,16 @@ struct client *aws_nitro_enclaves_kms_client_new(struct config *config) {
     int mode = stub_enter("aws_nitro_enclaves_kms_client_new");
     if (mode == STUB_TLS) {
         milliseconds("STUB_TLS_MS");
-        return no_connection("AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE");
+        return no_connection("aws-c-io: AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE");
     }
-    if (mode == STUB_REFUSED) return no_connection("AWS_IO_SOCKET_CONNECTION_REFUSED");
-    if (mode == STUB_DNS) return no_connection("AWS_IO_DNS_INVALID_NAME");
+    if (mode == STUB_REFUSED) return no_connection("aws-c-io: AWS_IO_SOCKET_CONNECTION_REFUSED");
+    if (mode == STUB_REFUSED_HANG) {
+        say_failed("aws-c-io: AWS_IO_SOCKET_CONNECTION_REFUSED");
+        wait_for_ever();
+    }
+    if (mode == STUB_DNS) return no_connection("aws-c-io: AWS_IO_DNS_INVALID_NAME");
+    if (mode == STUB_RESET) return no_connection("aws-c-common: AWS_ERROR_SYS_CALL_FAILURE");
+    if (mode == STUB_EXPIRED) return no_connection("aws-c-io: AWS_IO_TLS_CERTIFICATE_EXPIRED");
     if (mode != STUB_WORKS && mode != STUB_LAYOUT && mode != STUB_SHIFTED) return NULL;
     /* Region and endpoint are read here, not before, as the real one does: one that is gone by now shows up. */
     const struct endpoint *endpoint = config->endpoint;
@@ -223,9 +240,9 @@ void aws_nitro_enclaves_kms_client_destroy(struct client *client) {
     free(copy.rest);
 }
 
-/* What the real one does with a request on a closed connection: nobody wakes the waiting thread. */
-static void wait_for_ever(void) {
-    for (;;) sleep(3600);
+static void request_on_closed(void) {
+    fprintf(stderr, "failed to create request.");
+    wait_for_ever();
 }
 
 /* What the real ones do with an answer that has no envelope: they clean up buffers that nobody initialised. */
@@ -304,7 +321,7 @@ static bool reaches_kms(struct client *client, const char *symbol) {
     need_library();
     int mode = stub_enter(symbol);
     if (mode == STUB_CLOSED) client->rest->connection->closed = true;
-    if (client->rest->connection->closed) wait_for_ever();
+    if (client->rest->connection->closed) request_on_closed();
     if (mode == STUB_ENVELOPE || mode == STUB_NO_ENVELOPE) crash();
     milliseconds("STUB_KMS_MS");
     return mode == STUB_WORKS;
@@ -470,13 +487,18 @@ struct response *aws_nitro_enclaves_rest_client_request_blocking(
     int mode = stub_enter("aws_nitro_enclaves_rest_client_request_blocking");
     if (rest->head.service != rest->strings[0] || rest->head.connection != rest->connection) stub_note_misuse();
     if (mode == STUB_CLOSED) rest->connection->closed = true;
-    if (rest->connection->closed) wait_for_ever();
+    if (rest->connection->closed) request_on_closed();
+    if (mode == STUB_DISCONNECTED || mode == STUB_RESET) {
+        fprintf(stderr, "Disconnected.\n");
+        if (mode == STUB_RESET) say_failed("aws-c-common: AWS_ERROR_SYS_CALL_FAILURE");
+        wait_for_ever();
+    }
     if (mode == STUB_NO_ANSWER) {
         rest->connection->closed = true;
         fprintf(stderr, "failed  to process request");
     }
     milliseconds("STUB_KMS_MS");
-    if (mode != STUB_WORKS && mode != STUB_ENVELOPE && mode != STUB_NO_ENVELOPE) return NULL;
+    if (mode != STUB_WORKS && mode != STUB_ENVELOPE && mode != STUB_NO_ENVELOPE && mode != STUB_ANSWER) return NULL;
     if (!text_equals("POST", method.ptr, method.len) || !text_equals("/", path.ptr, path.len)) return NULL;
     char out[MAX_BLOB * 5];
     const struct json_text body = {(const char *)data.ptr, data.len};
@@ -490,14 +512,17 @@ struct response *aws_nitro_enclaves_rest_client_request_blocking(
     if (response == NULL) return NULL;
     size_t len = strlen(out);
     response->allocator = &s_allocator;
-    response->data = (struct aws_byte_buf){.len = len, .buffer = (uint8_t *)strdup(out), .capacity = len, .allocator = &s_allocator};
+    response->body = (uint8_t *)strdup(out);
+    response->data = (struct aws_byte_buf){.len = len, .buffer = response->body, .capacity = len, .allocator = &s_allocator};
+    /* One more member before the message. */
+    if (mode == STUB_ANSWER) memmove(&response->cursor, &response->message, offsetof(struct response, body) - 16);
     return response;
 }
 
 void aws_nitro_enclaves_rest_response_destroy(struct response *response) {
     stub_enter("aws_nitro_enclaves_rest_response_destroy");
-    uint8_t *data = response->data.buffer;
-    if (stub_release(STUB_RESPONSE, response, NULL, 0)) free(data);
+    uint8_t *body = response->body;
+    if (stub_release(STUB_RESPONSE, response, NULL, 0)) free(body);
 }
 
 int aws_cms_parse_enveloped_data(

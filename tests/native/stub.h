@@ -79,7 +79,12 @@ enum stub_mode {
     STUB_TLS = 12,     /* the TLS handshake fails, after STUB_TLS_MS milliseconds */
     STUB_REFUSED = 13, /* nobody listens on the proxy's port */
     STUB_DNS = 14,     /* the name does not resolve */
-    STUB_NO_ANSWER = 15 /* the connection breaks in the middle of the request: no answer */
+    STUB_NO_ANSWER = 15, /* the connection breaks in the middle of the request: no answer */
+    STUB_REFUSED_HANG = 16, /* nobody listens on the proxy's port; it says so, and never comes back */
+    STUB_DISCONNECTED = 17, /* the connection closes in the middle of the request; it says so, and never comes back */
+    STUB_RESET = 18,   /* the connection is reset: while it is made, or in the middle of the request, after which it never comes back */
+    STUB_EXPIRED = 19, /* the certificate has expired */
+    STUB_ANSWER = 20   /* the answer's struct is another one */
 };
 
 #define STUB_ERROR_CODE 34

@@ -12,6 +12,8 @@ import { LastLines } from "./said.ts";
 /** Callbacks of a child. None is called after `ended`, or after the child was killed. */
 export interface ChildEvents {
   message(message: SdkMessage): void;
+  /** The SDK has printed something. */
+  heard(): void;
   /** It ended, and was not killed by this process. */
   ended(how: string): void;
 }
@@ -49,14 +51,22 @@ export function childStarter(command: string, args: readonly string[]): StartChi
     const writer = child.stdin.getWriter();
     writer.closed.catch(() => {});
     let over = false;
-    const end = (how: string) => {
-      if (over) return;
+    const release = () => {
       over = true;
       kill(child);
+      // Without this the pipe stays open until the writer is collected.
+      writer.abort().catch(() => {});
+    };
+    const end = (how: string) => {
+      if (over) return;
+      release();
       events.ended(how);
     };
 
-    const stderrDone = readText(child.stderr, (text) => lastLines.add(text));
+    const stderrDone = readText(child.stderr, (text) => {
+      lastLines.add(text);
+      if (!over) events.heard();
+    });
     void readMessages(child.stdout, (message) => over || events.message(message))
       .catch((thrown) => end(messageOf(thrown)));
     void child.status.then(async ({ code, signal }) => {
@@ -70,15 +80,11 @@ export function childStarter(command: string, args: readonly string[]): StartChi
         lastLines.clear();
         const frame = encodeFrame(request);
         for (const secret of secretsOf(request)) secret.fill(0);
-        writer.write(frame).then(
-          () => frame.fill(0),
-          (thrown) => end(`cannot write to it: ${messageOf(thrown)}`),
-        );
+        void writer.write(frame)
+          .catch((thrown) => end(`cannot write to it: ${messageOf(thrown)}`))
+          .finally(() => frame.fill(0));
       },
-      kill: () => {
-        over = true;
-        kill(child);
-      },
+      kill: release,
       said: () => lastLines.toString(),
     };
   };

@@ -5,7 +5,7 @@
  */
 import { openMemoryMap } from "../../../ffi/libc.ts";
 import { AWS_NE_VSOCK_PROXY_ADDR, openSdk } from "../../../ffi/mod.ts";
-import { ConnectionLost, Credentials, WarmSession } from "../../aws_ne/mod.ts";
+import { ConnectionLost, Credentials, SdkKmsClientError, WarmSession } from "../../aws_ne/mod.ts";
 import { SecretBytes } from "../../crypto/secret_bytes.ts";
 import {
   type CallRequest,
@@ -17,6 +17,12 @@ import {
 } from "./protocol.ts";
 
 /**
+ * A connection that failed sooner than this is tried once more, since the proxy may just have been restarting. The SDK
+ * gives up connecting after 3 s. Milliseconds.
+ */
+const QUICK_MS = 2_000;
+
+/**
  * Makes the function that answers requests.
  *
  * @param tell sends progress immediately
@@ -26,6 +32,7 @@ export function createEngine(tell: (progress: SdkProgress) => void): (request: S
   const { isMapped } = openMemoryMap();
   let session: WarmSession | undefined;
   let current = 0;
+  let connectingSince = 0;
 
   function open(request: OpenRequest): SdkResponse {
     session = new WarmSession({
@@ -33,7 +40,10 @@ export function createEngine(tell: (progress: SdkProgress) => void): (request: S
       open: () => openSdk({ libraryDir: request.libraryDir, isMapped }),
       endpoint: { cid: AWS_NE_VSOCK_PROXY_ADDR, port: request.proxyPort },
       now: () => performance.now(),
-      onPhase: (phase) => tell({ id: current, phase }),
+      onPhase: (phase) => {
+        if (phase === "connecting") connectingSince = performance.now();
+        tell({ id: current, phase });
+      },
     });
     return { id: request.id, ok: true, state: session.state };
   }
@@ -65,11 +75,13 @@ export function createEngine(tell: (progress: SdkProgress) => void): (request: S
     try {
       return request.op === "open" ? open(request) : call(request);
     } catch (thrown) {
+      const failedQuickly = thrown instanceof SdkKmsClientError &&
+        performance.now() - connectingSince < QUICK_MS;
       return {
         id: request.id,
         ok: false,
         error: packError(thrown),
-        ...(thrown instanceof ConnectionLost ? { connectionLost: true } : {}),
+        ...(thrown instanceof ConnectionLost || failedQuickly ? { connectionLost: true } : {}),
         ...(session === undefined ? {} : { state: session.state }),
       };
     }

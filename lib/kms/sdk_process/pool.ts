@@ -8,11 +8,13 @@
  * @module
  */
 import {
+  callError,
   type Credentials,
   type KmsCall,
   type KmsCallResult,
   SdkBusyError,
   type SdkError,
+  SdkKmsClientError,
   SdkProcessError,
   SdkTimeoutError,
   type WarmSessionState,
@@ -21,9 +23,17 @@ import { SecretBytes } from "../../crypto/secret_bytes.ts";
 import { messageOf } from "../../errors.ts";
 import type { Log } from "../../log.ts";
 import type { Child, StartChild } from "./child.ts";
-import { type OpenRequest, processLost, type SdkMessage, type SdkResponse, unpackError } from "./protocol.ts";
-import { explain, type Said } from "./said.ts";
-import { chooseProcess, restartDelay } from "./schedule.ts";
+import {
+  type OpenRequest,
+  packError,
+  processLost,
+  saidWords,
+  type SdkMessage,
+  type SdkResponse,
+  unpackError,
+} from "./protocol.ts";
+import { type ConnectionCause, explain, explainLoss, type Said, saysLost } from "./said.ts";
+import { chooseProcess, MAX_WAITING_FOR_WARM, restartDelay } from "./schedule.ts";
 
 /** Time limits of each step, milliseconds. */
 export interface SdkDeadlines {
@@ -97,12 +107,17 @@ interface Member {
   requestId: number;
   job: Job | undefined;
   isConnecting: boolean;
+  /** The SDK has printed that the connection of the current call is lost. */
+  isLost: boolean;
   /** Another process has replaced it: it ends after its call. */
   isRetired: boolean;
   cancelDeadline: () => void;
   /** For candidates of {@link chooseProcess}. */
   readonly busyWith: string | undefined;
 }
+
+/** How long a process has to answer after its SDK has printed that the connection is lost. Milliseconds. */
+const LOST_MS = 200;
 
 function afterTimeout(ms: number, run: () => void): () => void {
   const timer = setTimeout(run, ms);
@@ -124,6 +139,7 @@ export class SdkPool implements Disposable {
   #lost = 0;
   #replaced = 0;
   #lastLoss: SdkError | undefined;
+  #warnedOfBlocking = false;
   #opening: PromiseWithResolvers<void> | undefined;
 
   constructor(options: SdkPoolOptions) {
@@ -133,6 +149,12 @@ export class SdkPool implements Disposable {
       { length: options.processes },
       () => ({ serving: undefined, starting: undefined, losses: 0, cancelRestart: undefined }),
     );
+  }
+
+  /** How many calls with the same credentials give every process one: another client is made only if a call waits. */
+  get callsAtOnce(): number {
+    const { length } = this.#places;
+    return length === 1 ? 1 : length + MAX_WAITING_FOR_WARM;
   }
 
   get state(): SdkPoolState {
@@ -222,6 +244,7 @@ export class SdkPool implements Disposable {
   #assign(member: Member, job: Job): void {
     job.attempts++;
     member.job = job;
+    member.isLost = false;
     member.requestId = this.#nextId++;
     this.#setDeadline(member, this.#options.deadlines.callMs);
     const copy = (secret: SecretBytes) => new Uint8Array(secret.expose());
@@ -254,6 +277,7 @@ export class SdkPool implements Disposable {
     try {
       child = this.#options.start({
         message: (message) => this.#arrived(member, message),
+        heard: () => this.#heard(member),
         ended: (how) => this.#ended(member, how),
       });
     } catch (thrown) {
@@ -275,6 +299,7 @@ export class SdkPool implements Disposable {
       requestId: this.#nextId++,
       job: undefined,
       isConnecting: false,
+      isLost: false,
       isRetired: false,
       cancelDeadline: () => {},
       get busyWith() {
@@ -293,15 +318,27 @@ export class SdkPool implements Disposable {
     }
     if ("phase" in message) {
       member.isConnecting = message.phase === "connecting";
+      member.isLost = false;
       const { connectMs, callMs } = this.#options.deadlines;
       this.#setDeadline(member, member.isConnecting ? connectMs : callMs);
+      // The SDK's words may arrive before its process's message.
+      this.#heard(member);
       // Waiting calls may now use this connection, or need another process.
       return this.#dispatch();
     }
     member.cancelDeadline();
-    if (message.state !== undefined) member.session = message.state;
+    if (message.state !== undefined) this.#noteState(member, message.state);
     if (member.place.starting === member) return this.#opened(member, message);
     this.#answered(member, message);
+  }
+
+  /** Keeps a process's state. The SDK's own functions can hang and crash, so their first use is a warning. */
+  #noteState(member: Member, state: WarmSessionState): void {
+    member.session = state;
+    const { blockingBecause } = state;
+    if (blockingBecause === undefined || this.#warnedOfBlocking) return;
+    this.#warnedOfBlocking = true;
+    this.#options.log("warn", "sdk_blocking_calls", { because: blockingBecause });
   }
 
   /** A process has opened the SDK, or failed to. */
@@ -331,6 +368,7 @@ export class SdkPool implements Disposable {
   #answered(member: Member, response: SdkResponse): void {
     const { job, place } = member;
     if (job === undefined) return;
+    member.isLost = !response.ok && response.connectionLost === true;
     const said = this.#said(member, job);
     member.job = undefined;
     member.isConnecting = false;
@@ -367,15 +405,27 @@ export class SdkPool implements Disposable {
 
   // Failures.
 
-  /** What the SDK printed. It explains a connection's failure only while one is being made, since replaced clients also print. */
-  #said(member: Member, job: Job): Said {
-    const lines = member.child.said();
+  /** After it has printed that a connection is lost, the SDK may wait for ever: its process gets little time. */
+  #heard(member: Member): void {
+    if (member.job === undefined || member.isLost) return;
+    if (!saysLost(member.child.said(), member.isConnecting)) return;
+    member.isLost = true;
+    this.#setDeadline(member, LOST_MS);
+  }
+
+  /**
+   * What the SDK printed. It explains a failure only where a connection is being made or was lost, since replaced
+   * clients also print.
+   */
+  #said({ child, isConnecting, isLost }: Member, job: Job): Said {
+    const lines = child.said();
     const proxy = { port: this.#options.open.proxyPort, region: job.region };
-    return member.isConnecting ? explain(lines, proxy) : { lines, cause: undefined };
+    if (isConnecting) return explain(lines, proxy);
+    return isLost ? explainLoss(lines, proxy) : { lines, cause: undefined };
   }
 
   #late(member: Member): void {
-    const { job, isConnecting } = member;
+    const { job, isConnecting, isLost } = member;
     const { connectMs, callMs, startMs } = this.#options.deadlines;
     const lines = member.child.said();
     const doing = job === undefined ? "opening the SDK" : isConnecting ? "connecting" : job.call.kind;
@@ -384,7 +434,10 @@ export class SdkPool implements Disposable {
     member.child.kill();
     const limit = job === undefined ? startMs : isConnecting ? connectMs : callMs;
     const said = job === undefined ? undefined : this.#said(member, job);
-    this.#gone(member, timeout(`${doing} took longer than ${limit} ms`, said));
+    const error = job !== undefined && isLost
+      ? unpackError(packError(connectionLost(job, isConnecting)), said)
+      : timeout(`${doing} took longer than ${limit} ms`, said);
+    this.#gone(member, error);
   }
 
   #ended(member: Member, how: string): void {
@@ -437,10 +490,13 @@ export class SdkPool implements Disposable {
     const member = this.#places.find(({ serving }) => serving?.job === job)?.serving;
     const said = member === undefined ? undefined : this.#said(member, job);
     const serves = this.#places.some(({ serving }) => serving !== undefined);
-    const why = serves || this.#lastLoss === undefined
-      ? `KMS did not answer within ${totalMs} ms`
-      : `no SDK process is running after ${totalMs} ms; the last one: ${this.#lastLoss.message}`;
-    job.settle.reject(timeout(why, said));
+    const error = serves || this.#lastLoss === undefined
+      ? timeout(`KMS did not answer within ${totalMs} ms`, said)
+      : timeout(`no SDK process is running after ${totalMs} ms; the last one: ${this.#lastLoss.message}`, {
+        lines: "",
+        cause: NO_PROCESS,
+      });
+    job.settle.reject(error);
     const index = this.#queue.indexOf(job);
     if (index < 0) return;
     this.#queue.splice(index, 1);
@@ -486,9 +542,24 @@ function closedError(): SdkProcessError {
   return new SdkProcessError("Cannot call KMS: the service is shutting down", { symbol: "sdk_process" });
 }
 
+/** What the SDK would have returned, had it not hung. */
+function connectionLost({ call }: Job, isConnecting: boolean): SdkError {
+  return isConnecting
+    ? new SdkKmsClientError("Cannot connect to KMS through the parent's vsock-proxy", {
+      symbol: "aws_nitro_enclaves_kms_client_new",
+    })
+    : callError(call, undefined, { symbol: "aws_nitro_enclaves_rest_client_request_blocking" });
+}
+
+const NO_PROCESS: ConnectionCause = {
+  words: "no SDK process is running",
+  hint:
+    "The log has the last words of each (sdk_process_lost, sdk_process_restart). The enclave may be out of memory " +
+    "(run-enclave --memory).",
+};
+
 function timeout(why: string, said: Said | undefined): SdkTimeoutError {
-  const words = said === undefined || said.lines === "" ? "" : ` (the SDK said: ${said.lines})`;
-  return new SdkTimeoutError(`Cannot call KMS: ${why}${words}`, {
+  return new SdkTimeoutError(`Cannot call KMS: ${why}${saidWords(said)}`, {
     symbol: "sdk_process",
     connection: said?.cause?.words,
     hint: said?.cause?.hint ??

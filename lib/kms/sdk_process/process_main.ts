@@ -8,6 +8,7 @@
  * @module
  */
 import { dieWithParent } from "../../../ffi/libc.ts";
+import { writeAll } from "../../write_all.ts";
 import { createEngine } from "./engine.ts";
 import { decodeFrames, encodeFrame } from "./frames.ts";
 import type { SdkMessage, SdkRequest } from "./protocol.ts";
@@ -28,7 +29,7 @@ export async function runSdkProcess({ stdin, stdout }: SdkProcessStreams, parent
   if (!dieWithParent(parentPid)) return;
   const write = (message: SdkMessage) => {
     const frame = encodeFrame(message);
-    for (let written = 0; written < frame.length;) written += stdout.writeSync(frame.subarray(written));
+    writeAll((bytes) => stdout.writeSync(bytes), frame);
     frame.fill(0);
   };
   const answer = createEngine(write);

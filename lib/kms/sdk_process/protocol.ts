@@ -60,7 +60,7 @@ export type SdkResponse =
     readonly id: number;
     readonly ok: false;
     readonly error: CarriedError;
-    /** KMS did not answer, and the client was dropped: the call may be repeated. */
+    /** KMS did not answer, and the client was dropped, or none could be made: the call may be repeated. */
     readonly connectionLost?: boolean;
     readonly state?: WarmSessionState;
   };
@@ -92,6 +92,11 @@ export function packError(thrown: unknown): CarriedError {
   return { name: "SdkProcessError", message: messageOf(thrown), symbol: "sdk_process", hint };
 }
 
+/** What the SDK printed, for the end of a message. */
+export function saidWords(said: Said | undefined): string {
+  return said === undefined || said.lines === "" ? "" : ` (the SDK said: ${said.lines})`;
+}
+
 /**
  * Restores a serialised error.
  *
@@ -101,9 +106,9 @@ export function unpackError(carried: CarriedError, said?: Said): SdkError {
   const name = Object.hasOwn(SDK_ERROR_CLASSES, carried.name)
     ? carried.name as keyof typeof SDK_ERROR_CLASSES
     : "SdkProcessError";
-  const isUnexplained = carried.kms === undefined && said !== undefined && said.lines !== "";
-  const words = isUnexplained ? ` (the SDK said: ${said.lines})` : "";
-  const cause = isUnexplained ? said.cause : undefined;
+  const unexplained = carried.kms === undefined ? said : undefined;
+  const words = saidWords(unexplained);
+  const cause = unexplained?.cause;
   return new SDK_ERROR_CLASSES[name](carried.message + words, {
     ...carried,
     ...(cause === undefined ? {} : { connection: cause.words, hint: cause.hint }),

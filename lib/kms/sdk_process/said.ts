@@ -64,11 +64,22 @@ type Explain = (proxy: Proxy) => ConnectionCause;
 const start = ({ port, region }: Proxy) =>
   `Start \`vsock-proxy ${port} kms.${region}.amazonaws.com 443\` on the parent (in China: amazonaws.com.cn).`;
 
+const reaches = ({ region }: Proxy) =>
+  `Look at the vsock-proxy's log on the parent: its allow-list must have kms.${region}.amazonaws.com, and the ` +
+  "parent must reach it.";
+
+/** A connection that the peer reset: aws-c-io passes the failed system call on. */
+const RESET = /AWS_ERROR_SYS_CALL_FAILURE|ECONNRESET/;
+
 /** Causes by aws-c-io's error names and s2n's messages; the first match counts. */
 const CAUSES: readonly (readonly [RegExp, Explain])[] = [
   [/TRUST_STORE_NOT_FOUND|certificate is untrusted|CERT_UNTRUSTED|unable to get.*issuer/i, () => ({
     words: "TLS failed: the CA that signed KMS's certificate is not trusted",
     hint: "Build the image with the CA certificates that KMS chains to (eif build --ca-bundle).",
+  })],
+  [/CERT(?:IFICATE)?[ _](?:has )?(?:EXPIRED|(?:is )?NOT[ _]YET[ _]VALID)/i, () => ({
+    words: "TLS failed: the certificate has expired by the enclave's clock, or is not valid yet",
+    hint: "Check the enclave's clock (health, self_test), and that the vsock-proxy leads to KMS itself.",
   })],
   [/host ?name|CERT_.*HOST|not valid for/i, ({ region }) => ({
     words: `TLS failed: the proxy's certificate is for another region than ${region}, or for another host`,
@@ -80,9 +91,11 @@ const CAUSES: readonly (readonly [RegExp, Explain])[] = [
   })],
   [/AWS_IO_TLS|S2N|\bTLS\b/, ({ port, region }) => ({
     words:
-      `TLS failed on port ${port}: the proxy's certificate is for another region than ${region}, or its CA is not trusted`,
+      `TLS failed on port ${port}: the proxy's certificate is for another region than ${region}, or its CA is not ` +
+      "trusted, or it has expired",
     hint:
-      `The parent's vsock-proxy must lead to kms.${region}.amazonaws.com, and the image needs the CA certificates that KMS chains to.`,
+      `The parent's vsock-proxy must lead to kms.${region}.amazonaws.com, the image needs the CA certificates that KMS ` +
+      "chains to, and the enclave's clock must be right.",
   })],
   [/AWS_IO_DNS|getaddrinfo|name resolution/i, ({ region }) => ({
     words: `the name of KMS in ${region} does not resolve`,
@@ -92,9 +105,13 @@ const CAUSES: readonly (readonly [RegExp, Explain])[] = [
     words: `no answer from the parent's port ${proxy.port} in 3 s`,
     hint: start(proxy),
   })],
-  [/CONNECTION_REFUSED|SOCKET_NOT_CONNECTED|SOCKET_CONNECT_ABORTED|ECONNREFUSED|ECONNRESET/, (proxy) => ({
+  [/CONNECTION_REFUSED|SOCKET_NOT_CONNECTED|SOCKET_CONNECT_ABORTED|ECONNREFUSED/, (proxy) => ({
     words: `no vsock-proxy on port ${proxy.port}`,
     hint: start(proxy),
+  })],
+  [RESET, (proxy) => ({
+    words: `the vsock-proxy on port ${proxy.port} reset the connection`,
+    hint: reaches(proxy),
   })],
   [/SOCKET_CLOSED|CONNECTION_CLOSED/, (proxy) => ({
     words: `no vsock-proxy on port ${proxy.port}, or it closed the connection`,
@@ -102,8 +119,26 @@ const CAUSES: readonly (readonly [RegExp, Explain])[] = [
   })],
 ];
 
-/** The reason of a failed connection according to the SDK's lines. */
+/** The reason of a connection that could not be made, according to the SDK's lines. */
 export function explain(lines: string, proxy: Proxy): Said {
   const known = CAUSES.find(([pattern]) => pattern.test(lines));
   return { lines, cause: known?.[1](proxy) };
+}
+
+/** The reason of a call whose connection was lost before KMS answered. */
+export function explainLoss(lines: string, proxy: Proxy): Said {
+  const how = RESET.test(lines) ? "was reset" : "closed";
+  const words = `the connection through the vsock-proxy on port ${proxy.port} ${how} before KMS answered`;
+  return { lines, cause: { words, hint: `The call can be repeated. ${reaches(proxy)}` } };
+}
+
+/**
+ * Whether the SDK's lines since the request say that its connection is lost: the SDK may then wait for ever. For a
+ * connection that closes it prints "Disconnected.", and then "Connection failed…" if it broke. Before "Connected.", these
+ * two are about clients that were replaced.
+ */
+export function saysLost(lines: string, isConnecting: boolean): boolean {
+  return isConnecting
+    ? /CONNECTION_REFUSED|(?<!Disconnected\.; )Connection failed with error/.test(lines)
+    : /(?:Disconnected\.|failed to create request)(?!.*Connected\.)/.test(lines);
 }

@@ -15,7 +15,7 @@ export interface Candidate {
 }
 
 /** How many calls with the same credentials may wait for a warm client; the next one opens another client in an idle process. */
-const MAX_WAITING_FOR_WARM = 1;
+export const MAX_WAITING_FOR_WARM = 1;
 
 /**
  * The process for a call: an idle one with a warm client for its credentials; else the call waits for a busy one that has such a client, or is making

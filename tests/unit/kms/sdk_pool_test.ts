@@ -6,6 +6,7 @@ import {
   type KmsCallResult,
   SdkBusyError,
   SdkError,
+  SdkKmsClientError,
   SdkKmsDecryptError,
   SdkLibraryError,
   SdkProcessError,
@@ -93,6 +94,11 @@ class FakeChild {
     return this.words;
   }
 
+  prints(words: string): void {
+    this.words = words;
+    this.#events.heard();
+  }
+
   opened(): void {
     this.#events.message({ id: this.current.id, ok: true, state: NO_SESSION });
   }
@@ -101,11 +107,11 @@ class FakeChild {
     this.#events.message({ id: this.current.id, phase });
   }
 
-  answer(clientsMade = 1): void {
+  answer(clientsMade = 1, blockingBecause?: string): void {
     this.#events.message({
       id: this.current.id,
       ok: true,
-      state: { ...NO_SESSION, clientsMade },
+      state: { ...NO_SESSION, clientsMade, ...(blockingBecause === undefined ? {} : { blockingBecause }) },
       plaintext: new Uint8Array(KEY),
     });
   }
@@ -268,6 +274,14 @@ Deno.test("SDK pool: many calls of the same credentials use every process", asyn
   assertEquals(rig.children.map(({ posted }) => posted.length), [2, 2, 2, 2]);
   for (let round = 0; round < 2; round++) for (const child of rig.children) child.answer();
   for (const result of results) assertEquals(await plaintextOf(result), KEY);
+});
+
+Deno.test("SDK pool: as many calls as it takes at once, of the same credentials, give every process one", async () => {
+  for (const processes of [1, 2, 4, 8]) {
+    using rig = await started({ processes });
+    for (let call = 0; call < rig.pool.callsAtOnce; call++) rig.call();
+    assertEquals(rig.children.map(({ current }) => current.op), rig.children.map(() => "call"));
+  }
 });
 
 Deno.test("SDK pool: while one process connects, calls with other credentials go to the other", async () => {
@@ -450,6 +464,10 @@ Deno.test("SDK pool: a call that waits while no process can be started says why"
   const error = await errorOf(result);
   assert(error.message.includes("no SDK process is running"), error.message);
   assert(error.message.includes("exit code 1"), error.message);
+  assertEquals(
+    [error.connection, error.hint?.includes("vsock-proxy"), error.hint?.includes("sdk_process_lost")],
+    ["no SDK process is running", false, true],
+  );
 });
 
 Deno.test("SDK pool: a time-out while connecting carries what the SDK said of the proxy", async () => {
@@ -465,6 +483,125 @@ Deno.test("SDK pool: a time-out while connecting carries what the SDK said of th
   const error = await errorOf(result);
   assertInstanceOf(error, SdkTimeoutError);
   assert(error.connection?.includes("did not answer the handshake"), error.connection);
+});
+
+const REFUSED =
+  "Connection failed with error aws-c-io: AWS_IO_SOCKET_CONNECTION_REFUSED, socket connection refused.";
+
+for (
+  const [what, words, isConnecting, connection] of [
+    ["a connect that was refused", REFUSED, true, /^no vsock-proxy on port 8000$/],
+    ["a call whose connection closed", "Disconnected.", false, /closed before KMS answered$/],
+  ] as const
+) {
+  Deno.test(`SDK pool: ${what} has 200 ms to end, and is then made in another process, once`, async () => {
+    using rig = await started();
+    const result = rig.call();
+    for (const index of [0, 1]) {
+      if (index > 0) rig.child(index).opened();
+      if (isConnecting) rig.child(index).phase("connecting");
+      rig.child(index).prints(words);
+      rig.clock.advance(199);
+      // What is printed later gives no more time.
+      rig.child(index).prints(words);
+      assertEquals(rig.child(index).isKilled, false);
+      rig.clock.advance(1);
+      assertEquals(rig.child(index).isKilled, true);
+      // The second process in a row is started after 100 ms.
+      rig.clock.advance(100);
+    }
+    const error = await errorOf(result);
+    assertInstanceOf(error, isConnecting ? SdkKmsClientError : SdkKmsDecryptError);
+    assert(connection.test(error.connection ?? ""), error.connection);
+    assertEquals([error.message.includes(words), rig.pool.state.hung], [true, 2]);
+  });
+
+  Deno.test(`SDK pool: ${what} that ends by itself costs no process`, async () => {
+    using rig = await started();
+    const result = rig.call();
+    if (isConnecting) rig.child(0).phase("connecting");
+    rig.child(0).prints(words);
+    rig.clock.advance(199);
+    rig.child(0).answer();
+    assertEquals(await plaintextOf(result), KEY);
+    rig.clock.advance(1_000);
+    assertEquals([rig.child(0).isKilled, rig.pool.state.hung], [false, 0]);
+    // Nor does the next call end for it.
+    const next = rig.call();
+    rig.clock.advance(1_000);
+    rig.child(0).answer();
+    assertEquals(await plaintextOf(next), KEY);
+  });
+}
+
+Deno.test("SDK pool: words that arrive before the message that a client is being made count as well", async () => {
+  using rig = await started();
+  rig.call();
+  rig.child(0).prints(REFUSED);
+  rig.child(0).phase("connecting");
+  rig.clock.advance(200);
+  assertEquals(rig.child(0).isKilled, true);
+});
+
+Deno.test("SDK pool: a replaced client that disconnects ends neither the making of the next nor its call", async () => {
+  using rig = await started();
+  const result = rig.call();
+  rig.child(0).prints("Disconnected.");
+  rig.child(0).phase("connecting");
+  rig.child(0).prints(
+    "Disconnected.; Connection failed with error aws-c-io: AWS_IO_SOCKET_CLOSED, socket is closed.",
+  );
+  rig.clock.advance(5_000);
+  rig.child(0).prints(`${rig.child(0).words}; Connected.`);
+  rig.child(0).phase("calling");
+  rig.clock.advance(1_000);
+  rig.child(0).answer();
+  assertEquals(await plaintextOf(result), KEY);
+});
+
+Deno.test("SDK pool: a process that prints while it has no call is left alone", async () => {
+  using rig = makePool();
+  const opening = rig.pool.start();
+  rig.child(0).prints("Disconnected.");
+  rig.clock.advance(999);
+  rig.child(0).opened();
+  await opening;
+  rig.child(0).prints("Disconnected.");
+  rig.clock.advance(10_000);
+  assertEquals(rig.child(0).isKilled, false);
+});
+
+Deno.test("SDK pool: a failure that is not a lost connection is not explained by one", async () => {
+  using rig = await started();
+  const result = rig.call();
+  rig.child(0).prints("Disconnected.");
+  rig.child(0).refuse({ name: "SdkGenericError", message: "no envelope" });
+  assertEquals((await errorOf(result)).connection, undefined);
+});
+
+Deno.test("SDK pool: a call that got no answer twice says that its connection was lost", async () => {
+  using rig = await started();
+  const result = rig.call();
+  for (let attempt = 0; attempt < 2; attempt++) {
+    rig.child(0).words =
+      "Disconnected.; Connection failed with error aws-c-common: AWS_ERROR_SYS_CALL_FAILURE, …";
+    rig.child(0).refuse({}, true);
+  }
+  assert((await errorOf(result)).connection?.includes("was reset before KMS answered"));
+});
+
+Deno.test("SDK pool: the first use of the SDK's own functions is one warning", async () => {
+  const logged: unknown[] = [];
+  using rig = await started({
+    processes: 2,
+    log: (level, event, fields) => void logged.push([level, event, fields?.["because"]]),
+  });
+  for (const child of [0, 1, 0]) {
+    const result = rig.call(`AKID${child}`);
+    rig.child(child).answer(1, "another layout");
+    await plaintextOf(result);
+  }
+  assertEquals(logged, [["warn", "sdk_blocking_calls", "another layout"]]);
 });
 
 Deno.test("SDK pool: a first process that cannot open the SDK is the error of the start", async () => {

@@ -199,6 +199,12 @@ const KMS_FAILURES: readonly (readonly [string, Error, string, string])[] = [
     "see logs",
   ],
   ["a deadline", new SdkTimeoutError("m", { symbol: "s" }), "timeout", "in time"],
+  [
+    "a deadline with a reason",
+    new SdkTimeoutError("m", { symbol: "s", connection: "no SDK process is running" }),
+    "timeout",
+    "KMS was not reached: no SDK process is running",
+  ],
   ["a full queue", new SdkBusyError("m", { symbol: "s" }), "busy", "waiting"],
   ["anything else", new Error(SECRET), "internal_error", "see logs"],
 ];
@@ -427,6 +433,80 @@ Deno.test("configures are worked on one after the other, and the last one asked 
     2,
   ]);
 });
+
+/** Two configures at the same time: what KMS answers first, the replies, and the first byte of the key in use. */
+const AT_ONCE: readonly (readonly [string, Partial<SessionKeyOptions>, {
+  readonly epochs: readonly [number, number];
+  readonly firstAnswered: 0 | 1;
+  readonly replies: readonly [string, string];
+  readonly inUse: 1 | 2;
+}])[] = [
+  ["the last to arrive stays, answered last", {}, {
+    epochs: [0, 0],
+    firstAnswered: 0,
+    replies: ["configured", "configured"],
+    inUse: 2,
+  }],
+  ["the last to arrive stays, answered first", {}, {
+    epochs: [0, 0],
+    firstAnswered: 1,
+    replies: ["configured", "configured"],
+    inUse: 2,
+  }],
+  ["the higher epoch follows the lower", { requireEpoch: true }, {
+    epochs: [5, 6],
+    firstAnswered: 0,
+    replies: ["configured", "configured"],
+    inUse: 2,
+  }],
+  ["the lower epoch is overtaken by the higher", { requireEpoch: true }, {
+    epochs: [5, 6],
+    firstAnswered: 1,
+    replies: ["already_configured", "configured"],
+    inUse: 2,
+  }],
+  ["the lower epoch is overtaken although it arrived last", { requireEpoch: true }, {
+    epochs: [6, 5],
+    firstAnswered: 0,
+    replies: ["configured", "already_configured"],
+    inUse: 1,
+  }],
+  ["of one epoch, the one that KMS answers first is taken", { requireEpoch: true }, {
+    epochs: [7, 7],
+    firstAnswered: 1,
+    replies: ["already_configured", "configured"],
+    inUse: 2,
+  }],
+  ["--configure-once takes the one that KMS answers first", { configureOnce: true }, {
+    epochs: [0, 0],
+    firstAnswered: 1,
+    replies: ["already_configured", "configured"],
+    inUse: 2,
+  }],
+];
+for (const [rule, options, { epochs, firstAnswered, replies, inUse }] of AT_ONCE) {
+  Deno.test(`two configures at the same time: ${rule}`, async () => {
+    const gates = [1, 2].map(() => Promise.withResolvers<void>());
+    let calls = 0;
+    const kms = Object.assign(
+      new FakeKms(async () => {
+        const number = ++calls;
+        await gates[number - 1]?.promise;
+        return new Uint8Array(32).fill(number);
+      }),
+      { callsAtOnce: 2 },
+    );
+    const { ask } = setup({ ...options, kms });
+    const asked = epochs.map((epoch) => ask({ ...CONFIGURE, epoch }));
+    gates[firstAnswered]?.resolve();
+    await asked[firstAnswered];
+    gates[1 - firstAnswered]?.resolve();
+    const answered = await Promise.all(asked);
+    assertEquals([answered.map((reply) => reply["msg"]), calls], [[...replies], 2]);
+    const ciphertext = await sealed(new Uint8Array(3), new Uint8Array(32).fill(inUse));
+    assertEquals((await ask({ type: "process", ciphertext }))["status"], "ok");
+  });
+}
 
 Deno.test("of two configures sent at once, --configure-once takes the first", async () => {
   const { ask, kms } = setup({ configureOnce: true });
