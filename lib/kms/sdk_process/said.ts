@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { kmsHost } from "../../aws/partitions.ts";
 
 const MAX_LINES = 8;
 const MAX_LINE_LENGTH = 200;
@@ -62,7 +63,7 @@ export interface Proxy {
 type Explain = (proxy: Proxy) => ConnectionCause;
 
 const start = ({ port, region }: Proxy) =>
-  `Start \`vsock-proxy ${port} kms.${region}.amazonaws.com 443\` on the parent (in China: amazonaws.com.cn).`;
+  `Start \`vsock-proxy ${port} ${kmsHost(region)} 443\` on the parent.`;
 
 /** Causes by aws-c-io's error names and s2n's messages; the first match counts. */
 const CAUSES: readonly (readonly [RegExp, Explain])[] = [
@@ -72,7 +73,7 @@ const CAUSES: readonly (readonly [RegExp, Explain])[] = [
   })],
   [/host ?name|CERT_.*HOST|not valid for/i, ({ region }) => ({
     words: `TLS failed: the proxy's certificate is for another region than ${region}, or for another host`,
-    hint: `The parent's vsock-proxy must lead to kms.${region}.amazonaws.com.`,
+    hint: `The parent's vsock-proxy must lead to ${kmsHost(region)}.`,
   })],
   [/TLS_NEGOTIATION_TIMEOUT/, ({ port }) => ({
     words: `TLS failed: what is behind the vsock-proxy on port ${port} did not answer the handshake`,
@@ -81,8 +82,9 @@ const CAUSES: readonly (readonly [RegExp, Explain])[] = [
   [/AWS_IO_TLS|S2N|\bTLS\b/, ({ port, region }) => ({
     words:
       `TLS failed on port ${port}: the proxy's certificate is for another region than ${region}, or its CA is not trusted`,
-    hint:
-      `The parent's vsock-proxy must lead to kms.${region}.amazonaws.com, and the image needs the CA certificates that KMS chains to.`,
+    hint: `The parent's vsock-proxy must lead to ${
+      kmsHost(region)
+    }, and the image needs the CA certificates that KMS chains to.`,
   })],
   [/AWS_IO_DNS|getaddrinfo|name resolution/i, ({ region }) => ({
     words: `the name of KMS in ${region} does not resolve`,

@@ -4,6 +4,7 @@
  * @module
  */
 import { awsAdvice } from "../../aws/errors.ts";
+import { kmsHost } from "../../aws/partitions.ts";
 import { messageOf } from "../../errors.ts";
 import { KeyAdminError } from "../key_admin.ts";
 import { keyFacts } from "../policies/apply.ts";
@@ -14,7 +15,7 @@ import { type Measurements, parseMeasurements } from "../policies/measurements.t
 import { parentsOf } from "../policies/render.ts";
 import { type Check, type DoctorContext, fail, failedBy, ok, skipped, type Verdict, warn } from "./check.ts";
 import { targetEnclave } from "./nitro.ts";
-import { kmsHost, regionOfTarget } from "./proxy.ts";
+import { regionOfTarget } from "./proxy.ts";
 
 /** SigV4 allows five minutes. */
 const MAX_OFFSET_MS = 300_000;
@@ -38,7 +39,7 @@ async function tls(context: DoctorContext): Promise<Verdict> {
   const wanted = regionOfTarget(context);
   if (wanted === undefined) return skipped("no key and no region is given");
   if (context.target.endpoint !== undefined) return skipped(`${context.target.endpoint} stands in for KMS`);
-  const host = kmsHost(wanted, context.target.key?.partition);
+  const host = kmsHost(wanted);
   try {
     await context.world.connectTls(host, 443);
     return ok(`${host}:443`);
@@ -54,7 +55,7 @@ async function clock(context: DoctorContext): Promise<Verdict> {
   const { target, world } = context;
   const wanted = regionOfTarget(context);
   if (wanted === undefined && target.endpoint === undefined) return skipped("no key and no region is given");
-  const url = target.endpoint ?? `https://${kmsHost(wanted ?? "", target.key?.partition)}/`;
+  const url = target.endpoint ?? `https://${kmsHost(wanted ?? "")}/`;
   let date: string | undefined;
   try {
     date = await world.fetchDate(url);
