@@ -12,7 +12,6 @@ import { type Admission, admission } from "../policies/evaluate.ts";
 import { type KeyPolicy, readKeyPolicy } from "../../aws/key_policy.ts";
 import { type KeyFacts, lintKeyPolicy } from "../policies/lint.ts";
 import { type Measurements, parseMeasurements } from "../policies/measurements.ts";
-import { parentsOf } from "../policies/render.ts";
 import { type Check, type DoctorContext, fail, failedBy, ok, skipped, type Verdict, warn } from "./check.ts";
 import { targetEnclave } from "./nitro.ts";
 import { regionOfTarget } from "./proxy.ts";
@@ -146,7 +145,7 @@ async function keyPolicy(context: DoctorContext): Promise<Verdict> {
   // The policy can be linted without the facts.
   const facts: KeyFacts | undefined = await keyFacts(admin).catch(() => undefined);
   const { ok: passes, findings } = lintKeyPolicy(policy, {
-    parents: [...target.parents, ...parentsOf(policy)],
+    parents: target.parents,
     reviewed: target.reviewed,
     accepted: target.accepted,
     ...(facts === undefined ? {} : { facts }),
