@@ -432,8 +432,7 @@ export class NitroSdk implements Disposable {
       throw new SdkKmsClientError("Cannot connect to KMS through the parent's vsock-proxy", {
         symbol: "aws_nitro_enclaves_kms_client_new",
         sdk: this.lastError(),
-        hint:
-          "Start `vsock-proxy 8000 kms.<region>.amazonaws.com 443` on the parent, for this very region; " +
+        hint: "Start a vsock-proxy on the parent that leads to KMS in this very region; " +
           "the image needs a CA bundle that KMS chains to.",
       });
     }

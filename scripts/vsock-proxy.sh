@@ -32,8 +32,17 @@ done
 number_of --port "$port" 1 4294967295
 number_of --workers "$workers" 1 10000
 
-host=kms.$region.amazonaws.com
-if [[ $region == cn-* ]]; then host+=.cn; fi
+# As lib/aws/partitions.ts has them.
+case $region in
+  cn-*) suffix=amazonaws.com.cn ;;
+  eusc-*) suffix=amazonaws.eu ;;
+  us-iso-*) suffix=c2s.ic.gov ;;
+  us-isob-*) suffix=sc2s.sgov.gov ;;
+  eu-isoe-*) suffix=cloud.adc-e.uk ;;
+  us-isof-*) suffix=csp.hci.ic.gov ;;
+  *) suffix=amazonaws.com ;;
+esac
+host=kms.$region.$suffix
 if ! $dry_run && ! grep -sv '^[[:space:]]*#' "$config" | grep -qF "$host"; then
   die 69 "$config does not allow $host. Add to its allowlist:
 - {address: $host, port: 443}"

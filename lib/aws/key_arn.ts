@@ -4,8 +4,9 @@
  *
  * @module
  */
-import { isRegion } from "./region.ts";
 import { EnclaveError } from "../errors.ts";
+import { partitionOf } from "./partitions.ts";
+import { isRegion } from "./region.ts";
 
 /** A parsed KMS key ARN. */
 export interface KeyArn {
@@ -28,13 +29,13 @@ export function parseKeyArn(text: string): KeyArn {
   const [arn, partition, region, account, id] = ARN.exec(text) ?? [];
   if (
     arn === undefined || partition === undefined || region === undefined || account === undefined ||
-    id === undefined || !isRegion(region)
+    id === undefined || !isRegion(region) || partitionOf(region).name !== partition
   ) {
     throw new EnclaveError(`Cannot use ${JSON.stringify(text.slice(0, 128))} as a KMS key`, {
       code: "invalid_key_arn",
       hint: text.includes("alias/")
         ? "An alias can be moved to another key: give the key's own ARN (aws kms describe-key prints it)."
-        : "Give the key's full ARN: arn:aws:kms:<region>:<account>:key/<id>.",
+        : "Give the key's full ARN, with its region's partition: arn:aws:kms:<region>:<account>:key/<id>.",
     });
   }
   return { arn, partition, region, account, id };

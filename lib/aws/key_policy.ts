@@ -277,6 +277,11 @@ export function formatKeyPolicy(policy: KeyPolicy): string {
   return JSON.stringify(policy, null, 2);
 }
 
+/** The lower case of ASCII letters, as IAM compares names: by Unicode's rules a Kelvin sign would be a k. */
+export function foldCase(text: string): string {
+  return text.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
+}
+
 /** Identifies a statement for a reader: its Sid, or its position. */
 export function statementName({ Sid }: KeyPolicyStatement, index: number): string {
   return Sid ?? `#${index + 1}`;

@@ -476,12 +476,7 @@ async function rollover(options: Options, io: CtlIo): Promise<number> {
 
 async function finish(options: Options, io: CtlIo): Promise<number> {
   const policy = finalise(await givenPolicy(options, io), await givenBuilds(options));
-  return showPolicy(
-    policy,
-    lintKeyPolicy(policy, { ...lintOptions(options), parents: parentsOf(policy) }),
-    options,
-    io,
-  );
+  return showPolicy(policy, lintKeyPolicy(policy, lintOptions(options)), options, io);
 }
 
 async function apply(options: Options, io: CtlIo): Promise<number> {
@@ -489,11 +484,7 @@ async function apply(options: Options, io: CtlIo): Promise<number> {
   const file = onePositional(options);
   using admin = await openAdmin(options, io);
   const after = await readPolicy(file);
-  const given = lintOptions(options);
-  const change = await planChange(admin, after, {
-    ...given,
-    parents: [...given.parents ?? [], ...parentsOf(after)],
-  });
+  const change = await planChange(admin, after, lintOptions(options));
   const { difference, lint: report, callerArn } = change;
   const json = options.on("json");
   if (!json) {

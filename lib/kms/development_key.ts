@@ -4,9 +4,10 @@
  *
  * @module
  */
+import { type KeyArn, parseKeyArn } from "../aws/key_arn.ts";
+import { partitionOf } from "../aws/partitions.ts";
 import { isRegion } from "../aws/region.ts";
 import { EnclaveError } from "../errors.ts";
-import { type KeyArn, parseKeyArn } from "../aws/key_arn.ts";
 
 const ALIAS = /^(?:arn:(aws[a-z-]*):kms:([^:]+):([0-9]{12}):)?(alias\/[A-Za-z0-9/_-]{1,250})$/;
 const ID = /^(?:mrk-[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
@@ -20,12 +21,14 @@ const UNKNOWN_ACCOUNT = "000000000000";
  * @throws {EnclaveError} `invalid_key_arn`
  */
 export function parseDevelopmentKey(text: string, region: string): KeyArn {
-  const [alias, partition = "aws", aliasRegion = region, account = UNKNOWN_ACCOUNT, name] =
-    ALIAS.exec(text) ?? [];
-  if (alias !== undefined && name !== undefined && isRegion(aliasRegion)) {
-    return { arn: text, partition, region: aliasRegion, account, id: name };
-  }
-  if (ID.test(text)) return { arn: text, partition: "aws", region, account: UNKNOWN_ACCOUNT, id: text };
+  const own = partitionOf(region).name;
+  const [alias, partition = own, aliasRegion = region, account = UNKNOWN_ACCOUNT, name] = ALIAS.exec(text) ??
+    [];
+  if (
+    alias !== undefined && name !== undefined && isRegion(aliasRegion) &&
+    partitionOf(aliasRegion).name === partition
+  ) return { arn: text, partition, region: aliasRegion, account, id: name };
+  if (ID.test(text)) return { arn: text, partition: own, region, account: UNKNOWN_ACCOUNT, id: text };
   if (text.startsWith("arn:") && !text.includes("alias/")) return parseKeyArn(text);
   throw new EnclaveError(`Cannot use ${JSON.stringify(text.slice(0, 128))} as a KMS key`, {
     code: "invalid_key_arn",

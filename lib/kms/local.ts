@@ -15,6 +15,7 @@ import { SecretBytes } from "../crypto/secret_bytes.ts";
 import { KEY_LENGTH, OpenError, SealingKey } from "../crypto/sealing.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
 import { parseKeyArn } from "../aws/key_arn.ts";
+import { partitionOf } from "../aws/partitions.ts";
 import { refuseInEnclave } from "./outside_enclave.ts";
 import type {
   DataKey,
@@ -96,7 +97,9 @@ export class LocalKms implements Kms {
 
   async #createKey(): Promise<string> {
     const { region, account = LOCAL_ACCOUNT } = this.#options;
-    const { arn } = parseKeyArn(`arn:aws:kms:${region}:${account}:key/${crypto.randomUUID()}`);
+    const { arn } = parseKeyArn(
+      `arn:${partitionOf(region).name}:kms:${region}:${account}:key/${crypto.randomUUID()}`,
+    );
     const material = crypto.getRandomValues(new Uint8Array(KEY_LENGTH));
     if (this.#options.file !== undefined) await appendKey(this.#options.file, arn, material);
     this.#keys.set(arn, SealingKey.take(new SecretBytes(material), { random: HOST_RANDOM.fill }));

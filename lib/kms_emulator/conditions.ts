@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { foldCase } from "../aws/key_policy.ts";
 
 /** A request's values of each condition key. Names are in lower case, since they are case-insensitive. A missing key is absent from the request. */
 export type ConditionValues = ReadonlyMap<string, readonly string[]>;
@@ -28,11 +29,6 @@ type Match = (wanted: string, found: string) => boolean;
 interface Comparison {
   readonly match: Match;
   readonly negated: boolean;
-}
-
-/** Converts only ASCII letters to lower case, as IAM does: Unicode's rules would turn a Kelvin sign into a k. */
-export function foldCase(text: string): string {
-  return text.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
 }
 
 const equals: Match = (wanted, found) => wanted === found;

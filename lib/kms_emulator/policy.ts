@@ -11,13 +11,14 @@
  * @module
  */
 import {
+  foldCase,
   KeyPolicyError,
   type KeyPolicyStatement,
   MAX_POLICY_BYTES,
   parseKeyPolicyText,
   type Principals,
 } from "../aws/key_policy.ts";
-import { allHold, type Condition, type ConditionValues, foldCase, like } from "./conditions.ts";
+import { allHold, type Condition, type ConditionValues, like } from "./conditions.ts";
 import { KmsRefusal } from "./errors.ts";
 
 /** The caller. */
@@ -138,8 +139,17 @@ function principalNames(principals: Principals | undefined): readonly string[] |
   );
 }
 
-function isPrincipal(name: string, { arn, account }: Caller): boolean {
-  if (name === "*" || name === arn || name === account) return true;
+/** The ARN of a role's session, as STS shows it. */
+export function sessionArn({ arn }: Caller): string {
+  return arn.replace(
+    /^arn:([a-z-]+):iam::([0-9]{12}):role\/(?:.*\/)?([^/]+)$/,
+    "arn:$1:sts::$2:assumed-role/$3/emulator",
+  );
+}
+
+function isPrincipal(name: string, caller: Caller): boolean {
+  const { arn, account } = caller;
+  if (name === "*" || name === arn || name === account || name === sessionArn(caller)) return true;
   return /^arn:aws[a-z-]*:iam::([0-9]{12}):root$/.exec(name)?.[1] === account;
 }
 

@@ -5,6 +5,7 @@
  * @module
  */
 import { AWS_NITRO_ROOT } from "../attestation/root.ts";
+import { kmsHost } from "../aws/partitions.ts";
 import { isRegion } from "../aws/region.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
 import { LOCAL_ACCOUNT } from "../kms/local.ts";
@@ -128,7 +129,7 @@ export class KmsEmulator implements AsyncDisposable {
     putPolicies(keys, options.policies ?? []);
     const certificate = tlsFolder === undefined ? undefined : await serverCertificate({
       folder: tlsFolder,
-      names: [`kms.${region}.amazonaws.com`, "localhost", "127.0.0.1", hostname, ...options.tlsNames ?? []],
+      names: [kmsHost(region), "localhost", "127.0.0.1", hostname, ...options.tlsNames ?? []],
       now,
     });
     const listener = listen({ hostname, port: options.port ?? 0 }, certificate);

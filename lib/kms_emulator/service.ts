@@ -10,7 +10,7 @@ import { EnclaveError } from "../errors.ts";
 import type { EncryptionContext } from "../kms/kms.ts";
 import { type AuditDraft, type AuditEvent, auditEvent } from "./audit.ts";
 import { CmsError, envelopData } from "../cms/enveloped_data.ts";
-import { foldCase } from "./conditions.ts";
+import { foldCase } from "../aws/key_policy.ts";
 import { invalid, KmsRefusal } from "./errors.ts";
 import {
   bytes,

@@ -4,7 +4,7 @@
  * @module
  */
 import type { KmsRefusal } from "./errors.ts";
-import type { Caller } from "./policy.ts";
+import { type Caller, sessionArn } from "./policy.ts";
 import type { SignedRequest } from "./signature.ts";
 
 const FORM_TYPE = "application/x-www-form-urlencoded";
@@ -29,14 +29,6 @@ export function stsAction({ body }: SignedRequest): string | undefined {
 
 function escapeXml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
-}
-
-/** A role's own ARN becomes that of a session, as STS shows it. */
-function sessionArn({ arn }: Caller): string {
-  return arn.replace(
-    /^arn:([a-z-]+):iam::([0-9]{12}):role\/(?:.*\/)?([^/]+)$/,
-    "arn:$1:sts::$2:assumed-role/$3/emulator",
-  );
 }
 
 /** The response with the caller's identity. */

@@ -8,7 +8,19 @@ import { PolicyError } from "../../lib/parent/policies/errors.ts";
 import { formatKeyPolicy, readKeyPolicy } from "../../lib/aws/key_policy.ts";
 import { renderKeyPolicy } from "../../lib/parent/policies/render.ts";
 import { parseKeyArn } from "../../lib/aws/key_arn.ts";
-import { ADMIN, BUILD_A, BUILD_B, DEFAULT_POLICY, PARENT, policyOf, ROOT } from "../fixtures/key_policies.ts";
+import {
+  ADMIN,
+  allow,
+  BUILD_A,
+  BUILD_B,
+  DEFAULT_POLICY,
+  deny,
+  onBuild,
+  PARENT,
+  policyOf,
+  ROOT,
+  USE,
+} from "../fixtures/key_policies.ts";
 import { runCtl } from "../helpers/ctl_process.ts";
 import { hasMoto, shareMoto } from "../helpers/peers.ts";
 
@@ -93,6 +105,16 @@ test("lint exits 1 for what defeats attestation, as text and as JSON, and 0 for 
   assertEquals([json.code, JSON.parse(json.stdout).ok], [1, false]);
   const accepted = await runCtl(["policy", "lint", "-", "--accept", "wildcard-action"], { stdin });
   assertEquals(accepted.code, 0, accepted.stdout);
+  const typo = policyOf(
+    allow(USE, { StringEqualsIgnoreCase: onBuild(BUILD_A) }),
+    deny(USE, { Null: { "kms:RecipientAttestation:PCRO": ["true"] } }),
+  );
+  const lockedOut = await runCtl(["policy", "lint", "-", "--parent", PARENT, "--reviewed", ADMIN], {
+    stdin: formatKeyPolicy(typo),
+  });
+  assertEquals(lockedOut.code, 1);
+  assertMatch(lockedOut.stdout, /^FAIL unknown-condition-key in Denied$/m);
+  assertMatch(lockedOut.stdout, /^FAIL deny-refuses-build in Tried$/m);
   const unknown = await runCtl(["policy", "lint", "-", "--accept", "x"], { stdin });
   assertEquals([unknown.code, unknown.stderr.includes("--rules")], [2, true]);
   const rules = await runCtl(["policy", "lint", "--rules"]);

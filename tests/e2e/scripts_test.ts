@@ -7,6 +7,7 @@ import { readKeyPolicy } from "../../lib/aws/key_policy.ts";
 import { renderKeyPolicy } from "../../lib/parent/policies/render.ts";
 import { parseKeyArn } from "../../lib/aws/key_arn.ts";
 import { BUILD_A, BUILD_B, PARENT, ROOT } from "../fixtures/key_policies.ts";
+import { KMS_HOSTS } from "../fixtures/regions.ts";
 import { hasMoto, shellcheckPath, startMoto } from "../helpers/peers.ts";
 import { within } from "../helpers/service_process.ts";
 
@@ -106,8 +107,8 @@ const DRY_RUNS: readonly (readonly [(typeof NAMES)[number], readonly string[], r
   ["vsock-proxy", ["--region", "us-east-1"], [
     "vsock-proxy --num_workers 20 --config /etc/nitro_enclaves/vsock-proxy.yaml 8000 kms.us-east-1.amazonaws.com 443",
   ]],
-  ["vsock-proxy", ["--region", "cn-north-1", "--port", "9000", "--workers", "4", "--config", "/x"], [
-    "vsock-proxy --num_workers 4 --config /x 9000 kms.cn-north-1.amazonaws.com.cn 443",
+  ["vsock-proxy", ["--region", "us-east-1", "--port", "9000", "--workers", "4", "--config", "/x"], [
+    "vsock-proxy --num_workers 4 --config /x 9000 kms.us-east-1.amazonaws.com 443",
   ]],
 ];
 for (const [name, args, lines] of DRY_RUNS) {
@@ -118,6 +119,13 @@ for (const [name, args, lines] of DRY_RUNS) {
     assertEquals(await programs.calls(), [""]);
   });
 }
+
+Deno.test("vsock-proxy.sh leads to the host that the SDK asks for, in every partition", async () => {
+  for (const [region, , host] of KMS_HOSTS) {
+    const { stdout } = await runScript("vsock-proxy", ["--dry-run", "--region", region]);
+    assertEquals(stdout.trim().split(" ").slice(-2), [host, "443"]);
+  }
+});
 
 const WRONG: readonly (readonly [(typeof NAMES)[number], readonly string[], number, string])[] = [
   ["run-enclave", ["--cid", "3"], 2, "--cid must be a whole number from 4"],

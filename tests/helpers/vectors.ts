@@ -1,11 +1,12 @@
 /**
- * Data from outside this repository: real attestation documents, typed data. Undefined if missing, which is reported.
+ * Data from outside this repository: real attestation documents, typed data, key policies. Undefined if missing, which is reported.
  *
  * @module
  */
 import { skipTests } from "./skip.ts";
 const FOLDER = new URL("../../../shared/vectors/attestation/", import.meta.url);
 const TYPED_DATA = new URL("../../../shared/vectors/typed_data/", import.meta.url);
+const POLICIES = new URL("../../../shared/vectors/policies/", import.meta.url);
 
 /** A real document, and a time at which its certificates were valid. */
 export interface RealDocument {
@@ -60,6 +61,17 @@ export function typedDataVectors(): Readonly<Record<string, TypedDataVector>> | 
   } catch (thrown) {
     if (!(thrown instanceof Deno.errors.NotFound)) throw thrown;
     skipTests("typed data of others, since there is no ../shared/vectors/typed_data");
+    return undefined;
+  }
+}
+
+/** A key policy's text by its file's name, if the folder is there. */
+export function policyVector(name: string): string | undefined {
+  try {
+    return Deno.readTextFileSync(new URL(name, POLICIES));
+  } catch (thrown) {
+    if (!(thrown instanceof Deno.errors.NotFound)) throw thrown;
+    skipTests(`the key policy ${name}, since there is no ../shared/vectors/policies`);
     return undefined;
   }
 }

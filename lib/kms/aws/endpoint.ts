@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { kmsHost } from "../../aws/partitions.ts";
 import { EnclaveError } from "../../errors.ts";
 
 /**
@@ -31,9 +32,9 @@ export function parseEndpoint(text: string): string {
   });
 }
 
-/** AWS's own endpoint of a region. Partitions other than the commercial one, GovCloud and China need a configured endpoint. */
+/** AWS's own endpoint of a region. */
 export function regionEndpoint(region: string): string {
-  return `https://kms.${region}.amazonaws.com${region.startsWith("cn-") ? ".cn" : ""}/`;
+  return `https://${kmsHost(region)}/`;
 }
 
 /** Whether traffic to an endpoint can be read on the network: `http:`, and not to this machine. */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { kmsHost } from "../../aws/partitions.ts";
 
 const MAX_LINES = 8;
 const MAX_LINE_LENGTH = 200;
@@ -62,10 +63,10 @@ export interface Proxy {
 type Explain = (proxy: Proxy) => ConnectionCause;
 
 const start = ({ port, region }: Proxy) =>
-  `Start \`vsock-proxy ${port} kms.${region}.amazonaws.com 443\` on the parent (in China: amazonaws.com.cn).`;
+  `Start \`vsock-proxy ${port} ${kmsHost(region)} 443\` on the parent.`;
 
 const reaches = ({ region }: Proxy) =>
-  `Look at the vsock-proxy's log on the parent: its allow-list must have kms.${region}.amazonaws.com, and the ` +
+  `Look at the vsock-proxy's log on the parent: its allow-list must have ${kmsHost(region)}, and the ` +
   "parent must reach it.";
 
 /** A connection that the peer reset: aws-c-io passes the failed system call on. */
@@ -83,7 +84,7 @@ const CAUSES: readonly (readonly [RegExp, Explain])[] = [
   })],
   [/host ?name|CERT_.*HOST|not valid for/i, ({ region }) => ({
     words: `TLS failed: the proxy's certificate is for another region than ${region}, or for another host`,
-    hint: `The parent's vsock-proxy must lead to kms.${region}.amazonaws.com.`,
+    hint: `The parent's vsock-proxy must lead to ${kmsHost(region)}.`,
   })],
   [/TLS_NEGOTIATION_TIMEOUT/, ({ port }) => ({
     words: `TLS failed: what is behind the vsock-proxy on port ${port} did not answer the handshake`,
@@ -94,7 +95,9 @@ const CAUSES: readonly (readonly [RegExp, Explain])[] = [
       `TLS failed on port ${port}: the proxy's certificate is for another region than ${region}, or its CA is not ` +
       "trusted, or it has expired",
     hint:
-      `The parent's vsock-proxy must lead to kms.${region}.amazonaws.com, the image needs the CA certificates that KMS ` +
+      `The parent's vsock-proxy must lead to ${
+        kmsHost(region)
+      }, the image needs the CA certificates that KMS ` +
       "chains to, and the enclave's clock must be right.",
   })],
   [/AWS_IO_DNS|getaddrinfo|name resolution/i, ({ region }) => ({

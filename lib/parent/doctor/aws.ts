@@ -4,6 +4,7 @@
  * @module
  */
 import { awsAdvice } from "../../aws/errors.ts";
+import { kmsHost } from "../../aws/partitions.ts";
 import { messageOf } from "../../errors.ts";
 import { KeyAdminError } from "../key_admin.ts";
 import { keyFacts } from "../policies/apply.ts";
@@ -11,10 +12,9 @@ import { type Admission, admission } from "../policies/evaluate.ts";
 import { type KeyPolicy, readKeyPolicy } from "../../aws/key_policy.ts";
 import { type KeyFacts, lintKeyPolicy } from "../policies/lint.ts";
 import { type Measurements, parseMeasurements } from "../policies/measurements.ts";
-import { parentsOf } from "../policies/render.ts";
 import { type Check, type DoctorContext, fail, failedBy, ok, skipped, type Verdict, warn } from "./check.ts";
 import { targetEnclave } from "./nitro.ts";
-import { kmsHost, regionOfTarget } from "./proxy.ts";
+import { regionOfTarget } from "./proxy.ts";
 
 /** SigV4 allows five minutes. */
 const MAX_OFFSET_MS = 300_000;
@@ -38,7 +38,7 @@ async function tls(context: DoctorContext): Promise<Verdict> {
   const wanted = regionOfTarget(context);
   if (wanted === undefined) return skipped("no key and no region is given");
   if (context.target.endpoint !== undefined) return skipped(`${context.target.endpoint} stands in for KMS`);
-  const host = kmsHost(wanted, context.target.key?.partition);
+  const host = kmsHost(wanted);
   try {
     await context.world.connectTls(host, 443);
     return ok(`${host}:443`);
@@ -54,7 +54,7 @@ async function clock(context: DoctorContext): Promise<Verdict> {
   const { target, world } = context;
   const wanted = regionOfTarget(context);
   if (wanted === undefined && target.endpoint === undefined) return skipped("no key and no region is given");
-  const url = target.endpoint ?? `https://${kmsHost(wanted ?? "", target.key?.partition)}/`;
+  const url = target.endpoint ?? `https://${kmsHost(wanted ?? "")}/`;
   let date: string | undefined;
   try {
     date = await world.fetchDate(url);
@@ -145,7 +145,7 @@ async function keyPolicy(context: DoctorContext): Promise<Verdict> {
   // The policy can be linted without the facts.
   const facts: KeyFacts | undefined = await keyFacts(admin).catch(() => undefined);
   const { ok: passes, findings } = lintKeyPolicy(policy, {
-    parents: [...target.parents, ...parentsOf(policy)],
+    parents: target.parents,
     reviewed: target.reviewed,
     accepted: target.accepted,
     ...(facts === undefined ? {} : { facts }),

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { kmsHost, partitionOf } from "../../aws/partitions.ts";
 import { EnclaveError, messageOf } from "../../errors.ts";
 import { formatAddress } from "../../wire/address.ts";
 import { parse as parseYaml } from "../../config/deps/yaml.ts";
@@ -32,11 +33,6 @@ const DEFAULT_CONFIG = "/etc/nitro_enclaves/vsock-proxy.yaml";
 /** Without `-w`. */
 const DEFAULT_WORKERS = 4;
 const MAX_ALLOWED = 10_000;
-
-/** KMS's host name in a region. */
-export function kmsHost(region: string, partition = region.startsWith("cn-") ? "aws-cn" : "aws"): string {
-  return `kms.${region}.amazonaws.com${partition === "aws-cn" ? ".cn" : ""}`;
-}
 
 /** The region of the requests, as far as it is known. */
 export function regionOfTarget({ target }: DoctorContext): string | undefined {
@@ -162,6 +158,16 @@ async function proxyListens(context: DoctorContext): Promise<Verdict> {
   }
 }
 
+/**
+ * Whether a host is a VPC endpoint of KMS: `vpce-<id>.kms.<region>.vpce.<suffix>`, where the zone's name may
+ * follow the id.
+ */
+function isVpcEndpoint(host: string, region: string): boolean {
+  const [endpoint = "", service, ...rest] = host.split(".");
+  return /^vpce-[0-9a-z-]+$/.test(endpoint) && (service === "kms" || service === "kms-fips") &&
+    rest.join(".") === `${region}.vpce.${partitionOf(region).suffix}`;
+}
+
 async function proxyRegion(context: DoctorContext): Promise<Verdict> {
   const none = notVsock(context);
   if (none !== undefined) return none;
@@ -169,10 +175,17 @@ async function proxyRegion(context: DoctorContext): Promise<Verdict> {
   const proxy = await proxyOnPort(context);
   if (proxy === undefined) return skipped("no such vsock-proxy runs");
   if (region === undefined) return skipped("no key and no region is given");
-  const wanted = kmsHost(region, context.target.key?.partition);
+  const wanted = kmsHost(region);
   const fips = wanted.replace(/^kms\./, "kms-fips.");
   if ([wanted, fips].includes(proxy.host) && proxy.remotePort === 443) {
     return ok(`${proxy.host} is of the key's region`);
+  }
+  if (isVpcEndpoint(proxy.host, region) && proxy.remotePort === 443) {
+    return warn(
+      `vsock-proxy leads to ${proxy.host}, a VPC endpoint in the key's region`,
+      "Check that it is an endpoint of this VPC and that its policy allows the key. " +
+        `With private DNS, ${wanted} leads to it as well.`,
+    );
   }
   return fail(
     `vsock-proxy leads to ${proxy.host}:${proxy.remotePort}, and the key is at ${wanted}:443`,
@@ -193,7 +206,7 @@ async function proxyAllowList(context: DoctorContext): Promise<Verdict> {
   const proxy = await proxyOnPort(context);
   const file = proxy?.config ?? DEFAULT_CONFIG;
   const host = proxy?.host ??
-    (region === undefined ? undefined : kmsHost(region, context.target.key?.partition));
+    (region === undefined ? undefined : kmsHost(region));
   if (host === undefined) return skipped("no key and no region is given");
   let text: string;
   try {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { KeyPolicyStatement } from "../../aws/key_policy.ts";
+import { foldCase, type KeyPolicyStatement } from "../../aws/key_policy.ts";
 
 /** KMS's actions (Service Authorization Reference). */
 export const KMS_ACTIONS = [
@@ -125,13 +125,16 @@ function matches(pattern: string, name: string): boolean {
 }
 
 const LOWER: readonly (readonly [string, KmsAction])[] = KMS_ACTIONS.map((action) =>
-  [`kms:${action.toLowerCase()}`, action] as const
+  [`kms:${foldCase(action)}`, action] as const
 );
 
-/** The KMS actions that a pattern stands for, letters' case aside; none for other services' and misspelt ones. */
+/**
+ * The KMS actions that a pattern stands for, whatever the case of ASCII letters; none for other services'
+ * and misspelt ones.
+ */
 export function expandAction(pattern: string): readonly KmsAction[] {
   // Consecutive stars are equivalent to one.
-  const lower = pattern.toLowerCase().replace(/\*{2,}/g, "*");
+  const lower = foldCase(pattern).replace(/\*{2,}/g, "*");
   const fits = hasWildcard(lower) ? (name: string) => matches(lower, name) : (name: string) => name === lower;
   return LOWER.filter(([name]) => fits(name)).map(([, action]) => action);
 }

@@ -1,137 +1,18 @@
 /**
- * What a key policy lets happen: what its Deny statements take away, which builds it admits, and who keeps the right to change it.
+ * What a key policy lets happen: which builds it admits, and who keeps the right to change it.
  *
- * The KMS emulator evaluates policies in its own way (`lib/kms_emulator/policy.ts`), request by request as KMS does. The two share the parser and nothing
- * else, so that each is a check of the other.
+ * The KMS emulator evaluates policies in its own way (`lib/kms_emulator/policy.ts`), request by request as
+ * KMS does. This module, `denials.ts` and the linter share the parser with it and nothing else, so that
+ * each is a check of the other.
  *
  * @module
  */
-import { actionsOf, ATTESTED_USE, type KmsAction } from "./actions.ts";
-import {
-  type AttestationCondition,
-  attestationConditions,
-  isExact,
-  isNegated,
-  needsDocument,
-  pinnedRegisters,
-  usableValues,
-} from "./conditions.ts";
-import { type KeyPolicy, type KeyPolicyStatement, statementName } from "../../aws/key_policy.ts";
+import { actionsOf, ATTESTED_USE, hasWildcard } from "./actions.ts";
+import { attestationConditions, conditionsOf, needsDocument, pinnedRegisters } from "./conditions.ts";
+import { denialsOf, guardsAmong, isAboutTheKey, refusalsOf } from "./denials.ts";
+import { foldCase, type KeyPolicy, type KeyPolicyStatement, statementName } from "../../aws/key_policy.ts";
 import type { Measurements } from "./measurements.ts";
-import { accountOf, EVERYONE, isCaller, isSamePrincipal, principalsOf } from "./principals.ts";
-
-/** Whether a statement is about the key whatever its ARN is. */
-function isAboutTheKey({ Resource, NotResource }: KeyPolicyStatement): boolean {
-  return NotResource === undefined && (Resource ?? []).includes("*");
-}
-
-/** What a Deny takes away, and from whom. */
-export interface Denial {
-  readonly actions: ReadonlySet<KmsAction>;
-  readonly isForEveryone: boolean;
-  readonly principals: readonly string[];
-}
-
-/** The actions that Denies take from a principal: all of them, or (of guards) all without the document of a listed build. */
-export function takenFrom(denials: readonly Denial[], principal: string): ReadonlySet<KmsAction> {
-  return new Set(
-    denials.filter(({ isForEveryone, principals }) =>
-      isForEveryone || principals.some((denied) => isSamePrincipal(denied, principal))
-    ).flatMap(({ actions }) => [...actions]),
-  );
-}
-
-/** The Deny statements without conditions. Those that exempt a principal do not count. */
-export function denialsOf(policy: KeyPolicy): readonly Denial[] {
-  return policy.Statement.filter((statement) =>
-    statement.Effect === "Deny" && statement.Condition === undefined && isAboutTheKey(statement) &&
-    statement.NotPrincipal === undefined
-  ).map((statement) => {
-    const principals = principalsOf(statement);
-    return { actions: actionsOf(statement), isForEveryone: principals.includes(EVERYONE), principals };
-  });
-}
-
-/** A Deny that keeps all but a list of builds from using the key. */
-export interface Guard extends Denial {
-  readonly statement: string;
-  readonly index: number;
-  /** PCR0 of the builds, lower case. */
-  readonly builds: ReadonlySet<string>;
-}
-
-/** The statement's builds, when it is a Deny with nothing but one negated condition on PCR0. */
-function guardedBuilds(statement: KeyPolicyStatement): ReadonlySet<string> | undefined {
-  const conditions = attestationConditions(statement);
-  const [condition] = conditions;
-  const keys = Object.values(statement.Condition ?? {}).flatMap((entry) => Object.keys(entry));
-  if (
-    statement.Effect !== "Deny" || condition === undefined || keys.length !== 1 || !isNegated(condition) ||
-    condition.qualifier === "any" || condition.register.kind !== "pcr" || condition.register.index !== 0
-  ) return undefined;
-  if (condition.base === "stringnotlike" && condition.values.some((value) => /[*?]/.test(value))) {
-    return undefined;
-  }
-  const builds = new Set(usableValues(condition));
-  // The linter reports values that are not measurements. A Deny that permits all-zero PCRs protects nothing.
-  return builds.size === new Set(condition.values.map((value) => value.toLowerCase())).size
-    ? builds
-    : undefined;
-}
-
-/** The guards of a policy. */
-export function guardsOf(policy: KeyPolicy): readonly Guard[] {
-  return policy.Statement.flatMap((statement, index) => {
-    const builds = guardedBuilds(statement);
-    if (builds === undefined || !isAboutTheKey(statement) || statement.NotPrincipal !== undefined) return [];
-    const principals = principalsOf(statement);
-    return [{
-      statement: statementName(statement, index),
-      index,
-      actions: actionsOf(statement),
-      builds,
-      isForEveryone: principals.includes(EVERYONE),
-      principals,
-    }];
-  });
-}
-
-/** Whether one condition of a Deny holds for a request with the document of a build; what is not known may hold. */
-function mayHold(condition: AttestationCondition, measured: ReadonlyMap<number, string>): boolean {
-  const { register, base, values } = condition;
-  const exact = isExact(condition);
-  // With a document every register of the kind is there.
-  if (base === "null") return values.some((value) => value.toLowerCase() === "false");
-  if (register.kind !== "pcr" || values.some((value) => /[*?]/.test(value))) return true;
-  const value = measured.get(register.index);
-  if (value === undefined) return true;
-  const listed = values.some((each) => (exact ? each : each.toLowerCase()) === value);
-  return isNegated(condition) ? !listed : listed;
-}
-
-/**
- * Deny statements, other than guards on PCR0, that may refuse a build the use of the key. Those with conditions on something else than attestation are left
- * alone: what they look at is not in the measurements.
- */
-export function denialsOfBuild(policy: KeyPolicy, measured: ReadonlyMap<number, string>): readonly string[] {
-  const users = attestedAllows(policy).flatMap(({ statement }) => principalsOf(statement));
-  return policy.Statement.flatMap((statement, index) => {
-    if (statement.Effect !== "Deny" || !isAboutTheKey(statement) || guardedBuilds(statement) !== undefined) {
-      return [];
-    }
-    const actions = actionsOf(statement);
-    if (!ATTESTED_USE.some((action) => actions.has(action))) return [];
-    const principals = principalsOf(statement);
-    const concerned = statement.NotPrincipal !== undefined || principals.includes(EVERYONE) ||
-      principals.some((denied) => users.some((user) => isSamePrincipal(denied, user)));
-    const keys = Object.values(statement.Condition ?? {}).flatMap((entry) => Object.keys(entry));
-    const conditions = attestationConditions(statement);
-    if (!concerned || keys.length !== conditions.length) return [];
-    return conditions.every((condition) => mayHold(condition, measured))
-      ? [statementName(statement, index)]
-      : [];
-  });
-}
+import { covers, isSamePrincipal, isSession, principalsOf } from "./principals.ts";
 
 /** How a statement does not fit a build. */
 export interface Difference {
@@ -166,7 +47,7 @@ export function measuredRegisters(measurements: Measurements): ReadonlyMap<numbe
     [8, pcr8],
   ];
   return new Map(
-    all.flatMap(([index, value]) => (value === undefined ? [] : [[index, value.toLowerCase()]])),
+    all.flatMap(([index, value]) => (value === undefined ? [] : [[index, foldCase(value)]])),
   );
 }
 
@@ -178,7 +59,10 @@ export function admission(policy: KeyPolicy, measurements: Measurements): Admiss
   const unknown: { statement: string; pcr: number }[] = [];
   let allowed = false;
   for (const [index, statement] of policy.Statement.entries()) {
-    if (statement.Effect !== "Allow" || !actionsOf(statement).has("Decrypt")) continue;
+    if (
+      statement.Effect !== "Allow" || !actionsOf(statement).has("Decrypt") ||
+      isAboutTheKey(statement) === false
+    ) continue;
     const name = statementName(statement, index);
     const conditions = attestationConditions(statement);
     if (!conditions.some(needsDocument)) {
@@ -201,18 +85,26 @@ export function admission(policy: KeyPolicy, measurements: Measurements): Admiss
       ...pins.filter(([pcr]) => !measured.has(pcr)).map(([pcr]) => ({ statement: name, pcr })),
     );
   }
-  const refusing = guardsOf(policy).filter(({ actions, builds }) =>
-    actions.has("Decrypt") && !builds.has(measurements.pcr0.toLowerCase())
+  const denials = denialsOf(policy);
+  const refusing = guardsAmong(denials).filter(({ actions, builds }) =>
+    actions.has("Decrypt") && !builds.has(foldCase(measurements.pcr0))
   );
   for (const { statement, builds } of refusing) {
     differences.push({
       statement,
       pcr: 0,
       wanted: [...builds],
-      measured: measurements.pcr0.toLowerCase(),
+      measured: foldCase(measurements.pcr0),
     });
   }
-  const refusedBy = denialsOfBuild(policy, measured);
+  const allows = attestedAllows(policy).map(({ statement }) => statement);
+  const use = {
+    users: allows.flatMap(principalsOf),
+    actions: new Set(allows.flatMap((statement) => [...actionsOf(statement)])),
+  };
+  const refusedBy = refusalsOf(denials, measured, use)
+    .filter(({ isGuard, dependsOn }) => !isGuard && dependsOn.length === 0)
+    .map(({ statement }) => statement);
   const admitted = allowed && refusing.length === 0 && refusedBy.length === 0;
   return { admitted, differences, unattested, refusedBy, unknown };
 }
@@ -224,20 +116,13 @@ export function attestedAllows(policy: KeyPolicy): readonly {
   readonly pins: ReadonlyMap<number, ReadonlySet<string>>;
 }[] {
   return policy.Statement.flatMap((statement, index) => {
-    if (statement.Effect !== "Allow") return [];
+    if (statement.Effect !== "Allow" || isAboutTheKey(statement) === false) return [];
     const conditions = attestationConditions(statement);
     const actions = actionsOf(statement);
     return conditions.some(needsDocument) && ATTESTED_USE.some((action) => actions.has(action))
       ? [{ index, statement, pins: pinnedRegisters(conditions) }]
       : [];
   });
-}
-
-/** The name of the role of a session, or of a role; the ARN itself for what is neither. */
-function roleOf(arn: string): string {
-  const [, account, name] =
-    /^arn:aws[a-z-]*:(?:iam|sts)::([0-9]{12}):(?:assumed-role\/|role\/(?:.*\/)?)([^/]+)/.exec(arn) ?? [];
-  return account === undefined || name === undefined ? arn : `${account}/${name}`;
 }
 
 /**
@@ -247,24 +132,22 @@ function roleOf(arn: string): string {
  * @param callerArn as STS names it
  */
 export function lockedOut(policy: KeyPolicy, callerArn: string): string | undefined {
-  const account = /^arn:aws[a-z-]*:(?:iam|sts)::([0-9]{12}):/.exec(callerArn)?.[1];
-  const means = (principal: string) =>
-    principal === EVERYONE || isCaller(principal, callerArn) ||
-    (account !== undefined && accountOf(principal) === account);
+  const means = (principal: string) => covers(principal, callerArn);
   for (const [index, statement] of policy.Statement.entries()) {
     if (statement.Effect !== "Deny" || !actionsOf(statement).has("PutKeyPolicy")) continue;
     // Another session of the same role, and what cannot be told apart from the caller, count too.
     const mayMean = (principal: string) =>
-      means(principal) || /[*?]/.test(principal) || roleOf(principal) === roleOf(callerArn);
+      means(principal) || hasWildcard(principal) || isSamePrincipal(principal, callerArn);
     if (statement.NotPrincipal !== undefined || principalsOf(statement).some(mayMean)) {
       return `the Deny ${statementName(statement, index)} may refuse kms:PutKeyPolicy to ${callerArn}`;
     }
   }
   const keeps = policy.Statement.some((statement) =>
-    statement.Effect === "Allow" && statement.Condition === undefined && isAboutTheKey(statement) &&
+    statement.Effect === "Allow" && conditionsOf(statement).length === 0 &&
+    isAboutTheKey(statement) === true &&
     statement.Principal !== undefined && actionsOf(statement).has("PutKeyPolicy") &&
     // The session's name changes at the next login.
-    principalsOf(statement).some((principal) => means(principal) && !principal.includes(":assumed-role/"))
+    principalsOf(statement).some((principal) => means(principal) && !isSession(principal))
   );
   return keeps ? undefined : `no statement allows kms:PutKeyPolicy to ${callerArn}`;
 }

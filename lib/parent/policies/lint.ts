@@ -16,11 +16,41 @@ import {
   KMS_ACTIONS,
   type KmsAction,
 } from "./actions.ts";
-import { attestationConditions, isNegated, needsDocument } from "./conditions.ts";
-import { attestedAllows, denialsOf, denialsOfBuild, guardsOf, takenFrom } from "./evaluate.ts";
+import {
+  attestationConditions,
+  conditionsOf,
+  holdsWhenAbsent,
+  isAboutAttestation,
+  needsDocument,
+} from "./conditions.ts";
+import {
+  type Denial,
+  denialsOf,
+  type Guard,
+  guardsAmong,
+  holdsFor,
+  isAboutTheKey,
+  refusalsOf,
+  takenFrom,
+  unconditional,
+} from "./denials.ts";
+import { attestedAllows } from "./evaluate.ts";
 import { type KeyPolicy, type KeyPolicyStatement, statementName } from "../../aws/key_policy.ts";
-import { allowConditionFindings, denyConditionFindings, pinFindings } from "./lint_conditions.ts";
-import { accountOf, EVERYONE, isSamePrincipal, principalsOf } from "./principals.ts";
+import {
+  allowConditionFindings,
+  denyConditionFindings,
+  keyFindings,
+  pinFindings,
+} from "./lint_conditions.ts";
+import {
+  accountOf,
+  covers,
+  EVERYONE,
+  isNotAws,
+  isSamePrincipal,
+  isSession,
+  principalsOf,
+} from "./principals.ts";
 import { wrapsSessionKeysAlone } from "./session_key_statement.ts";
 import { type Finding, finding, type RuleId, type Severity } from "./rules.ts";
 
@@ -41,7 +71,7 @@ export interface KeyFacts {
 
 /** Options of {@link lintKeyPolicy}. */
 export interface LintOptions {
-  /** ARNs of the parent's roles, which review does not excuse. */
+  /** ARNs of the parent's roles, which review does not excuse; users of attested Allows count too. */
   readonly parents?: readonly string[];
   /** ARNs of reviewed administrators. */
   readonly reviewed?: readonly string[];
@@ -60,6 +90,8 @@ export interface LintReport {
 type Standing = "reviewed" | "root" | "unreviewed";
 
 interface Context {
+  readonly denials: readonly Denial[];
+  readonly guards: readonly Guard[];
   /** What the policy's Denies take from a principal. */
   readonly denied: (principal: string) => ReadonlySet<KmsAction>;
   readonly guarded: (principal: string) => ReadonlySet<KmsAction>;
@@ -69,8 +101,12 @@ interface Context {
 
 /** How far a principal is trusted. Reviewed root is still everyone in the account whom an IAM policy lets. */
 function standingOf(principal: string, { parents, reviewed }: Context): Standing {
-  const isIn = (list: readonly string[]) => list.some((one) => isSamePrincipal(one, principal));
-  if (principal === EVERYONE || isIn(parents) || !isIn(reviewed)) return "unreviewed";
+  const isParent = parents.some((one) => isSamePrincipal(one, principal));
+  // A session of a reviewed role is reviewed; the role of a reviewed session is not.
+  const isReviewed = reviewed.some((one) =>
+    one === principal || (!isSession(one) && isSamePrincipal(one, principal))
+  );
+  if (principal === EVERYONE || isParent || !isReviewed) return "unreviewed";
   return accountOf(principal) === undefined ? "reviewed" : "root";
 }
 
@@ -147,6 +183,9 @@ function allowFindings(
   const conditions = attestationConditions(statement);
   const onConditions = allowConditionFindings(conditions, name);
   found.push(...onConditions);
+  if (wrapsSessionKeysAlone(statement) && actions.has("Encrypt")) {
+    found.push(...issuerFindings(principals, name, context));
+  }
   if (!conditions.some(needsDocument)) {
     // Conditions that do not hold what they promise are the finding, for the actions that they are meant for.
     const explained = onConditions.some(({ severity }) => severity === "fail")
@@ -156,7 +195,11 @@ function allowFindings(
     if (wrapsSessionKeysAlone(statement)) explained.add("Encrypt");
     found.push(...dangerFindings(statement, name, context, explained));
   } else {
-    found.push(...pinFindings(conditions, name), ...neverMetFindings(statement, name));
+    found.push(
+      ...pinFindings(conditions, name),
+      ...neverMetFindings(statement, name),
+      ...unusableFindings(statement, name),
+    );
   }
   // The effect of actions that KMS does not have yet is unknown.
   if (
@@ -165,6 +208,41 @@ function allowFindings(
     found.push(finding("not-action", name, ""));
   }
   return found;
+}
+
+/** A parent among those who may wrap session keys. */
+function issuerFindings(
+  principals: readonly string[],
+  name: string,
+  { parents, denied }: Context,
+): readonly Finding[] {
+  const isIssuer = (parent: string) =>
+    principals.some((principal) => covers(principal, parent) || isSamePrincipal(principal, parent));
+  return [...new Set(parents)].filter((parent) => isIssuer(parent) && !denied(parent).has("Encrypt"))
+    .map((parent) => finding("parent-issues", name, parent));
+}
+
+/** What keeps every enclave from using an Allow that asks for a document, beside the measurements. */
+function unusableFindings(statement: KeyPolicyStatement, name: string): readonly Finding[] {
+  const principals = principalsOf(statement);
+  const unmet = conditionsOf(statement).filter((condition) =>
+    condition.subject.kind === "fixed" && holdsFor(condition, new Map()) === false
+  );
+  return [
+    ...(principals.every(isNotAws)
+      ? [finding("allows-nobody", name, principals.join(", ").slice(0, 128))]
+      : []),
+    ...unmet.map(({ operator, key }) => finding("allows-nobody", name, `${operator} ${key}`.slice(0, 128))),
+  ];
+}
+
+/** A Resource that is not the key, or may not be. */
+function resourceFindings(statement: KeyPolicyStatement, name: string): readonly Finding[] {
+  const { Resource } = statement;
+  const applies = isAboutTheKey(statement);
+  if (Resource === undefined || applies === true) return [];
+  const rule = applies === false ? "other-resource" : "resource-by-arn";
+  return [finding(rule, name, Resource.join(", ").slice(0, 256))];
 }
 
 /** Actions that take no document, in an Allow that asks for one. */
@@ -181,8 +259,10 @@ function denyFindings(statement: KeyPolicyStatement, name: string): readonly Fin
   const conditions = attestationConditions(statement);
   const found: Finding[] = [...denyConditionFindings(conditions, name)];
   if (statement.NotPrincipal !== undefined) found.push(finding("deny-exempts", name, ""));
-  const keys = Object.values(statement.Condition ?? {}).flatMap((entry) => Object.keys(entry));
-  const isCertain = keys.length === 0 || (keys.length === conditions.length && conditions.every(isNegated));
+  // PutKeyPolicy takes no document.
+  const isCertain = conditionsOf(statement).every((condition) =>
+    (isAboutAttestation(condition) || condition.subject.kind === "unknown") && holdsWhenAbsent(condition)
+  );
   if (
     isCertain && statement.NotPrincipal === undefined && principalsOf(statement).includes(EVERYONE) &&
     actionsOf(statement).has("PutKeyPolicy")
@@ -190,54 +270,60 @@ function denyFindings(statement: KeyPolicyStatement, name: string): readonly Fin
   return found;
 }
 
+/** Actions that KMS does not have. Beside attestation conditions, one keeps the enclave out. */
 function unknownActions(statement: KeyPolicyStatement, name: string): readonly Finding[] {
+  const isUse = statement.Effect === "Allow" && attestationConditions(statement).length > 0;
   return [...statement.Action ?? [], ...statement.NotAction ?? []]
     .filter((pattern) => expandAction(pattern).length === 0)
-    .map((pattern) => finding("unknown-action", name, pattern.slice(0, 64)));
+    .map((pattern) => finding("unknown-action", name, pattern.slice(0, 64), isUse ? "fail" : "warn"));
 }
 
-/** Findings on how Allows and guarding Denies fit together. */
-function guardFindings(policy: KeyPolicy): readonly Finding[] {
+/** The builds that registers pin. Lists for several registers, which admit mixtures, are found elsewhere. */
+function buildsOf(pins: ReadonlyMap<number, ReadonlySet<string>>): readonly ReadonlyMap<number, string>[] {
+  const pinned = [...pins].filter(([, values]) => values.size > 0);
+  if (pinned.length === 0 || pinned.filter(([, values]) => values.size > 1).length > 1) return [];
+  return pinned.reduce<readonly ReadonlyMap<number, string>[]>(
+    (builds, [pcr, values]) =>
+      builds.flatMap((build) => [...values].map((value) => new Map([...build, [pcr, value]]))),
+    [new Map()],
+  );
+}
+
+/** Findings on how Allows and Denies fit together. */
+function guardFindings(policy: KeyPolicy, context: Context): readonly Finding[] {
+  const { parents, denials, guards, denied, guarded } = context;
   const allows = attestedAllows(policy);
-  const guards = guardsOf(policy);
   const found: Finding[] = [];
   const unguarded = ATTESTED_USE.filter((action) =>
-    !guards.some(({ isForEveryone, actions }) => isForEveryone && actions.has(action)) &&
-    !takenFrom(denialsOf(policy), EVERYONE).has(action)
+    !denied(EVERYONE).has(action) && !guarded(EVERYONE).has(action)
   );
   if (allows.length > 0 && unguarded.length > 0) {
     found.push(finding("no-guard", undefined, `${unguarded.join(", ")} unguarded`));
   }
-  const admitted = new Set<string>();
   for (const { index, statement, pins } of allows) {
-    const builds = pins.get(0);
-    for (const build of builds ?? []) admitted.add(build);
-    const refused = [...builds ?? []].filter((build) =>
-      guards.some((guard) =>
-        !guard.builds.has(build) && ATTESTED_USE.some((action) => guard.actions.has(action))
-      )
-    );
-    if (refused.length > 0) {
-      found.push(
-        finding(
-          "guard-misses-build",
-          statementName(statement, index),
-          refused.map((pcr) => `${pcr.slice(0, 16)}…`).join(", "),
-        ),
-      );
+    const name = statementName(statement, index);
+    const named = principalsOf(statement);
+    const users = [...named, ...parents.filter((parent) => named.some((one) => covers(one, parent)))];
+    const use = { users, actions: actionsOf(statement) };
+    const missed: string[] = [];
+    const refusing = new Set<string>();
+    const depending = new Set<string>();
+    for (const measured of buildsOf(pins)) {
+      for (const refusal of refusalsOf(denials, measured, use)) {
+        if (refusal.isGuard) missed.push(measured.get(0) ?? "");
+        else if (refusal.dependsOn.length === 0) refusing.add(refusal.statement);
+        else depending.add(`${refusal.statement} on ${refusal.dependsOn.join(", ")}`);
+      }
     }
+    const at = (rule: RuleId, seen: Iterable<string>) => {
+      const text = [...new Set(seen)].join("; ");
+      if (text !== "") found.push(finding(rule, name, text.slice(0, 256)));
+    };
+    at("guard-misses-build", missed.map((pcr) => `${pcr.slice(0, 16)}…`));
+    at("deny-refuses-build", refusing);
+    at("deny-depends", depending);
   }
-  for (const { index, statement, pins } of allows) {
-    // Of a statement that admits one build; lists that admit a mixture are found elsewhere.
-    const measured = new Map(
-      [...pins].flatMap(([pcr, values]) => values.size === 1 ? [[pcr, [...values][0] ?? ""] as const] : []),
-    );
-    if (measured.size !== pins.size || pins.size === 0) continue;
-    const refusing = denialsOfBuild(policy, measured);
-    if (refusing.length > 0) {
-      found.push(finding("deny-refuses-build", statementName(statement, index), `by ${refusing.join(", ")}`));
-    }
-  }
+  const admitted = new Set(allows.flatMap(({ pins }) => [...pins.get(0) ?? []]));
   for (const guard of allows.length === 0 ? [] : guards) {
     const stale = [...guard.builds].filter((build) => !admitted.has(build));
     // An Allow by other registers than PCR0 may be what admits them.
@@ -250,19 +336,20 @@ function guardFindings(policy: KeyPolicy): readonly Finding[] {
   return found;
 }
 
-function factFindings(policy: KeyPolicy, { origin, multiRegion, grants = [] }: KeyFacts): readonly Finding[] {
+function factFindings(
+  { denied, guarded }: Context,
+  { origin, multiRegion, grants = [] }: KeyFacts,
+): readonly Finding[] {
   const found: Finding[] = [];
   if (origin === "EXTERNAL" || origin === "EXTERNAL_KEY_STORE") {
     found.push(finding("external-origin", undefined, origin));
   }
   if (multiRegion === true) found.push(finding("multi-region", undefined, ""));
-  const guarded = takenFrom(guardsOf(policy), EVERYONE);
-  const denied = takenFrom(denialsOf(policy), EVERYONE);
   for (const { id, grantee, operations } of grants) {
     const known = KMS_ACTIONS.filter((action) => operations.includes(action));
-    const dangerous = known.filter((action) => isDangerous(action) && !denied.has(action));
+    const dangerous = known.filter((action) => isDangerous(action) && !denied(EVERYONE).has(action));
     if (dangerous.length === 0) continue;
-    const severity = dangerous.every((action) => guarded.has(action)) ? "warn" : "fail";
+    const severity = dangerous.every((action) => guarded(EVERYONE).has(action)) ? "warn" : "fail";
     found.push(
       finding(
         "live-grant",
@@ -290,11 +377,15 @@ function remembered<T>(compute: (key: string) => T): (key: string) => T {
 export function lintKeyPolicy(policy: KeyPolicy, options: LintOptions = {}): LintReport {
   const { parents = [], reviewed = [], accepted = [], facts = {} } = options;
   const denials = denialsOf(policy);
-  const guards = guardsOf(policy);
+  const guards = guardsAmong(denials);
+  const always = unconditional(denials);
+  const users = attestedAllows(policy).flatMap(({ statement }) => principalsOf(statement));
   const context: Context = {
-    parents,
+    denials,
+    guards,
+    parents: [...parents, ...users],
     reviewed,
-    denied: remembered((principal) => takenFrom(denials, principal)),
+    denied: remembered((principal) => takenFrom(always, principal)),
     guarded: remembered((principal) => takenFrom(guards, principal)),
   };
   const found: Finding[] = [];
@@ -309,6 +400,9 @@ export function lintKeyPolicy(policy: KeyPolicy, options: LintOptions = {}): Lin
       ...(statement.Effect === "Allow"
         ? allowFindings(statement, name, context)
         : denyFindings(statement, name)),
+      ...conditionsOf(statement).filter((condition) => !isAboutAttestation(condition))
+        .flatMap((condition) => keyFindings(condition, name)),
+      ...resourceFindings(statement, name),
       ...unknownActions(statement, name),
     );
   }
@@ -316,7 +410,7 @@ export function lintKeyPolicy(policy: KeyPolicy, options: LintOptions = {}): Lin
     statement.Effect === "Allow" && actionsOf(statement).has("PutKeyPolicy")
   );
   if (!administers) found.push(finding("nobody-administers", undefined, ""));
-  found.push(...guardFindings(policy), ...factFindings(policy, facts));
+  found.push(...guardFindings(policy, context), ...factFindings(context, facts));
   const findings = found.map((one) =>
     accepted.includes(one.rule) ? { ...one, severity: "warn" as const } : one
   );

@@ -4,7 +4,8 @@
  * @module
  */
 import {
-  type AttestationCondition,
+  asksForAbsence,
+  type Condition,
   isEquality,
   isNegated,
   PCR_HEX,
@@ -15,40 +16,48 @@ import { type Finding, finding, type RuleId } from "./rules.ts";
 
 const MAX_SHOWN = 32;
 
-function shown({ operator, key }: AttestationCondition): string {
+function shown({ operator, key }: Condition): string {
   return `${operator} ${key}`.slice(0, 128);
 }
 
 /** The findings about the values that registers are compared with. */
-function valueFindings(condition: AttestationCondition, statement: string): readonly Finding[] {
+function valueFindings(condition: Condition, statement: string): readonly Finding[] {
   const { values, base, key } = condition;
   const at = (rule: RuleId, value: string) => finding(rule, statement, `${key} ${value}`.trimEnd());
   if (values.length === 0) return [at("no-values", "")];
   return values.flatMap((value) => {
     const short = JSON.stringify(value.slice(0, MAX_SHOWN));
-    if (base.endsWith("like") && /[*?]/.test(value)) return [at("like-wildcard", short)];
+    if (base.endsWith("Like") && /[*?]/.test(value)) return [at("like-wildcard", short)];
     if (!PCR_HEX.test(value)) return [at("pcr-value", short)];
     if (value === ZERO_PCR) return [at("zero-pcr", "")];
-    return /[A-F]/.test(value) && !base.endsWith("ignorecase") ? [at("pcr-case", short)] : [];
+    return /[A-F]/.test(value) && !base.endsWith("IgnoreCase") ? [at("pcr-case", short)] : [];
   });
 }
 
-function keyFindings(condition: AttestationCondition, statement: string): readonly Finding[] {
-  switch (condition.register.kind) {
+/** What is wrong with the key of a condition. */
+export function keyFindings(condition: Condition, statement: string): readonly Finding[] {
+  switch (condition.subject.kind) {
     case "tpm":
       return [finding("nitrotpm", statement, shown(condition))];
     case "unknown":
-      return [finding("unknown-attestation-key", statement, shown(condition))];
+      return [finding("unknown-condition-key", statement, shown(condition))];
     case "pcr":
+    case "fixed":
+    case "other":
       return [];
     default:
-      return condition.register satisfies never;
+      return condition.subject satisfies never;
   }
+}
+
+/** Whether an operator compares measurements, or tests whether there are any. */
+function isComparison(condition: Condition): boolean {
+  return isEquality(condition) || isNegated(condition) || ["StringLike", "Null"].includes(condition.base);
 }
 
 /** What is wrong with each condition of an Allow. */
 export function allowConditionFindings(
-  conditions: readonly AttestationCondition[],
+  conditions: readonly Condition[],
   statement: string,
 ): readonly Finding[] {
   const isPinned = pinnedRegisters(conditions).size > 0;
@@ -56,12 +65,11 @@ export function allowConditionFindings(
     const at = (rule: RuleId) => finding(rule, statement, shown(condition));
     const onKey = keyFindings(condition, statement);
     if (onKey.length > 0) return onKey;
-    if (condition.base === "null") {
-      const asksForOne = condition.values.every((value) => value.toLowerCase() === "false");
-      return asksForOne && isPinned ? [] : [at("null-condition")];
+    if (condition.base === "Null") {
+      return asksForAbsence(condition) === false && isPinned ? [] : [at("null-condition")];
     }
     if (isNegated(condition)) return [at("negated-operator")];
-    if (!isEquality(condition) && condition.base !== "stringlike") return [at("wrong-operator")];
+    if (!isComparison(condition)) return [at("wrong-operator")];
     return [
       ...(condition.ifExists ? [at("if-exists")] : []),
       ...(condition.qualifier === "all" ? [at("for-all-values")] : []),
@@ -73,7 +81,7 @@ export function allowConditionFindings(
 
 /** Whether the registers that an Allow pins are those of an image. */
 export function pinFindings(
-  conditions: readonly AttestationCondition[],
+  conditions: readonly Condition[],
   statement: string,
 ): readonly Finding[] {
   const pins = pinnedRegisters(conditions);
@@ -82,7 +90,9 @@ export function pinFindings(
   if (lists.length > 1) found.push(finding("mixed-pcrs", statement, lists.join(", ")));
   const empty = [...pins].filter(([, values]) => values.size === 0).map(([index]) => `PCR${index}`);
   // An empty pin of values that are wrong in themselves has its finding; one of right values contradicts itself.
-  const wrongValues = conditions.some((condition) => valueFindings(condition, statement).length > 0);
+  const wrongValues = conditions.some((condition) =>
+    valueFindings(condition, statement).some(({ rule }) => rule !== "pcr-case")
+  );
   if (empty.length > 0 && !wrongValues) found.push(finding("contradiction", statement, empty.join(", ")));
   const rule = imageRule((index) => pins.has(index));
   const names = [...pins.keys()].map((index) => `PCR${index}`).join(", ");
@@ -101,21 +111,27 @@ function imageRule(has: (index: number) => boolean): RuleId | undefined {
 
 /** What is wrong with the conditions of a Deny. */
 export function denyConditionFindings(
-  conditions: readonly AttestationCondition[],
+  conditions: readonly Condition[],
   statement: string,
 ): readonly Finding[] {
   const negated = conditions.filter(isNegated);
   const registers = new Set(
-    negated.map(({ register, key }) => (register.kind === "pcr" ? String(register.index) : key)),
+    negated.map(({ subject, key }) => (subject.kind === "pcr" ? String(subject.index) : key)),
   );
   return [
     ...(registers.size > 1
       ? [finding("deny-several-negated", statement, negated.map(({ key }) => key).join(", ").slice(0, 256))]
       : []),
-    ...negated.flatMap((condition) => [
-      ...keyFindings(condition, statement),
-      ...(condition.qualifier === "any" ? [finding("deny-for-any-value", statement, shown(condition))] : []),
-      ...valueFindings(condition, statement),
-    ]),
+    ...conditions.flatMap((condition) => {
+      const at = (rule: RuleId) => finding(rule, statement, shown(condition));
+      const onKey = keyFindings(condition, statement);
+      if (onKey.length > 0) return onKey;
+      if (!isComparison(condition)) return [at("wrong-operator")];
+      if (!isNegated(condition)) return [];
+      return [
+        ...(condition.qualifier === "any" ? [at("deny-for-any-value")] : []),
+        ...valueFindings(condition, statement),
+      ];
+    }),
   ];
 }

@@ -12,12 +12,17 @@ const ROOT = /^arn:aws[a-z-]*:iam::([0-9]{12}):root$/;
 const ROLE = /^arn:(aws[a-z-]*):iam::([0-9]{12}):role\/(?:.*\/)?([^/]+)$/;
 const SESSION = /^arn:(aws[a-z-]*):sts::([0-9]{12}):assumed-role\/([^/]+)\/.+$/;
 
-/** The principals of a list, one text each. Those that are no ARN say their kind: `Service:logs.amazonaws.com`. */
+/** The principals of a list, one text each. Those of other kinds name it: `Service:logs.amazonaws.com`. */
 export function flattenPrincipals(principals: Principals): readonly string[] {
   if (principals === "*") return [EVERYONE];
   return Object.entries(principals).flatMap(([kind, names]) =>
     names.map((name) => (kind === "AWS" ? name : `${kind}:${name}`))
   );
+}
+
+/** Whether a principal is a service or an identity of another provider: it sends no attestation document. */
+export function isNotAws(principal: string): boolean {
+  return /^(?:Service|Federated|CanonicalUser):/.test(principal);
 }
 
 /** The principals that a statement names; everyone, when it names those that it spares. */
@@ -30,21 +35,29 @@ export function accountOf(principal: string): string | undefined {
   return /^[0-9]{12}$/.test(principal) ? principal : ROOT.exec(principal)?.[1];
 }
 
-/** Whether two ways of writing a principal mean the same. */
-export function isSamePrincipal(a: string, b: string): boolean {
-  if (a === b) return true;
-  const account = accountOf(a);
-  return account !== undefined && account === accountOf(b);
+/** Whether a principal is one session of a role, and not the role. */
+export function isSession(principal: string): boolean {
+  return SESSION.test(principal);
 }
 
-/**
- * Whether a principal as a policy writes it is the caller as STS names it: itself, or the role of its session. STS leaves the role's path
- * out.
- */
-export function isCaller(principal: string, callerArn: string): boolean {
-  if (principal === callerArn) return true;
-  const [, partition, account, role] = ROLE.exec(principal) ?? [];
-  const session = SESSION.exec(callerArn);
-  return role !== undefined && session !== null && session[1] === partition && session[2] === account &&
-    session[3] === role;
+/** The role that a principal is, or is a session of; without its path, which the ARN of a session lacks. */
+function roleOf(principal: string): string | undefined {
+  return (ROLE.exec(principal) ?? SESSION.exec(principal))?.slice(1).join(":");
+}
+
+/** Whether two principals are one account, one role (or sessions of it), or the same text. */
+export function isSamePrincipal(a: string, b: string): boolean {
+  if (a === b) return true;
+  const [account, role] = [accountOf(a), roleOf(a)];
+  return (account !== undefined && account === accountOf(b)) || (role !== undefined && role === roleOf(b));
+}
+
+/** Whether a principal includes another: everyone, its account, itself, or the role of its session. */
+export function covers(principal: string, other: string): boolean {
+  if (principal === EVERYONE) return true;
+  const account = accountOf(principal);
+  if (account !== undefined) {
+    return account === (accountOf(other) ?? /^arn:[^:]*:[^:]*::([0-9]{12}):/.exec(other)?.[1]);
+  }
+  return principal === other || (!isSession(principal) && isSamePrincipal(principal, other));
 }

@@ -5,9 +5,10 @@
  * @module
  */
 import { ATTESTED_USE } from "./actions.ts";
-import { attestationConditions, isNegated } from "./conditions.ts";
+import { attestationConditions } from "./conditions.ts";
+import { guardsOf } from "./denials.ts";
 import { PolicyError } from "./errors.ts";
-import { admission, attestedAllows, guardsOf } from "./evaluate.ts";
+import { admission, attestedAllows } from "./evaluate.ts";
 import {
   type Conditions,
   formatKeyPolicy,
@@ -15,7 +16,7 @@ import {
   type KeyPolicyStatement,
 } from "../../aws/key_policy.ts";
 import type { Measurements } from "./measurements.ts";
-import { isSamePrincipal } from "./principals.ts";
+import { EVERYONE, isSamePrincipal } from "./principals.ts";
 import { sessionKeyStatement } from "./session_key_statement.ts";
 
 /** How the statements of builds are written. */
@@ -204,7 +205,7 @@ function uniqueBuilds(builds: readonly Measurements[]): readonly Measurements[] 
 /** Replaces the values of every condition on a register, in one statement. */
 function withValues(
   statement: KeyPolicyStatement,
-  replace: (index: number, values: readonly string[], isNegation: boolean) => readonly string[],
+  replace: (index: number, values: readonly string[]) => readonly string[],
 ): KeyPolicyStatement {
   const conditions = attestationConditions(statement);
   const entries = Object.entries(statement.Condition ?? {}).map(([operator, keys]) =>
@@ -213,9 +214,7 @@ function withValues(
       Object.fromEntries(
         Object.entries(keys).map(([key, values]) => {
           const found = conditions.find((one) => one.operator === operator && one.key === key);
-          return found === undefined || found.register.kind !== "pcr"
-            ? [key, values]
-            : [key, replace(found.register.index, values, isNegated(found))];
+          return found?.subject.kind === "pcr" ? [key, replace(found.subject.index, values)] : [key, values];
         }),
       ),
     ] as const
@@ -252,7 +251,7 @@ export function rollOver(
   const last = allows.at(-1)?.index ?? statements.length - 1;
   statements.splice(last + 1, 0, added);
   const covered = ATTESTED_USE.every((action) =>
-    guards.some((guard) => guard.isForEveryone && guard.actions.has(action))
+    guards.some((guard) => guard.principals.includes(EVERYONE) && guard.actions.has(action))
   );
   const known = allows.flatMap(({ pins }) => [...pins.get(0) ?? []]);
   // Where old builds are not known by PCR0, a guard on PCR0 would keep them out.

@@ -45,6 +45,16 @@ export const RULES = {
     about: "An Allow with NotResource",
     remedy: 'Write "Resource": "*", which in a key policy is the key.',
   },
+  "other-resource": {
+    severity: "fail",
+    about: "A Resource that is not the key: the statement never applies",
+    remedy: 'Write "Resource": "*", which in a key policy is the key.',
+  },
+  "resource-by-arn": {
+    severity: "warn",
+    about: "A Resource by ARN: the statement applies only if that is this key's",
+    remedy: 'Write "Resource": "*", which in a key policy is the key.',
+  },
   "wildcard-action": {
     severity: "fail",
     about: "A wildcard that includes actions that bypass attestation",
@@ -156,10 +166,21 @@ export const RULES = {
     about: "NitroTPMPCR is for instances with a TPM, not for enclaves",
     remedy: "Use kms:RecipientAttestation:PCR0, PCR1, PCR2.",
   },
-  "unknown-attestation-key": {
+  "unknown-condition-key": {
     severity: "fail",
-    about: "A condition key that KMS does not have",
-    remedy: "Use kms:RecipientAttestation:PCR0, PCR1, PCR2, PCR3, PCR4, PCR8 or ImageSha384.",
+    about: "A condition key that no request to KMS has",
+    remedy:
+      "Correct its spelling: kms:RecipientAttestation:PCR0, PCR1, PCR2, PCR3, PCR4, PCR8 or ImageSha384.",
+  },
+  "allows-nobody": {
+    severity: "fail",
+    about: "An Allow that asks for a document, and that no enclave can use",
+    remedy: "Name the parent's role, and leave out conditions that the enclave's requests cannot meet.",
+  },
+  "parent-issues": {
+    severity: "warn",
+    about: "The parent may wrap session keys, and so can know them",
+    remedy: "Let a role of the data's owner wrap them (--issuer of denclavectl policy render).",
   },
   "pcr-value": {
     severity: "fail",
@@ -256,6 +277,11 @@ export const RULES = {
     severity: "fail",
     about: "A build that an Allow admits but another Deny refuses",
     remedy: "Remove or correct that Deny: denclavectl policy render writes one guarding Deny, on PCR0.",
+  },
+  "deny-depends": {
+    severity: "warn",
+    about: "A Deny that may refuse the enclave, depending on more than its measurements",
+    remedy: "Check that the enclave's requests do not meet its conditions, or remove it.",
   },
   "guard-misses-build": {
     severity: "fail",

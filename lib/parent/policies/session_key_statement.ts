@@ -5,7 +5,8 @@
  * @module
  */
 import { TSK_CONTEXT } from "../../aws/tsk_context.ts";
-import type { KeyPolicyStatement } from "../../aws/key_policy.ts";
+import { foldCase, type KeyPolicyStatement } from "../../aws/key_policy.ts";
+import { conditionsOf } from "./conditions.ts";
 
 const CONTEXT_KEY = "kms:EncryptionContext:";
 const CONTEXT_KEYS = "kms:EncryptionContextKeys";
@@ -32,17 +33,14 @@ export function sessionKeyStatement(issuers: readonly string[]): KeyPolicyStatem
 
 /** The values that a statement's conditions compare a key with, exactly; undefined without such a condition. */
 function valuesOf(
-  { Condition = {} }: KeyPolicyStatement,
+  statement: KeyPolicyStatement,
   operator: string,
   key: string,
 ): readonly string[] | undefined {
-  for (const [name, keys] of Object.entries(Condition)) {
-    if (name.toLowerCase() !== operator.toLowerCase()) continue;
-    for (const [given, values] of Object.entries(keys)) {
-      if (given.toLowerCase() === key.toLowerCase()) return values;
-    }
-  }
-  return undefined;
+  return conditionsOf(statement).find((one) =>
+    one.operator === operator && foldCase(one.key) === foldCase(key)
+  )
+    ?.values;
 }
 
 /** Whether what a statement allows can wrap session keys and nothing else. Further conditions only narrow it. */

@@ -21,6 +21,10 @@ for (
     "arn:aws:kms::111122223333:key/a",
     "arn:aws:kms:us-east-1:1111:key/a",
     "arn:aws:s3:us-east-1:111122223333:key/a",
+    // A region of another partition.
+    A.replace("arn:aws:", "arn:aws-cn:"),
+    A.replace("us-east-1", "eusc-de-east-1"),
+    C.replace("aws-us-gov", "aws"),
     `${A} `,
     `${A}\n`,
   ]

@@ -483,10 +483,10 @@ Deno.test("plain KMS does not run where there is an NSM", async () => {
 });
 
 Deno.test("AWS's own endpoint is the region's", () => {
-  assertEquals(["us-west-2", "us-gov-west-1", "cn-north-1"].map(regionEndpoint), [
+  assertEquals(["us-west-2", "cn-north-1", "eusc-de-east-1"].map(regionEndpoint), [
     "https://kms.us-west-2.amazonaws.com/",
-    "https://kms.us-gov-west-1.amazonaws.com/",
     "https://kms.cn-north-1.amazonaws.com.cn/",
+    "https://kms.eusc-de-east-1.amazonaws.eu/",
   ]);
 });
 

@@ -47,6 +47,12 @@ for (const [lines, words] of CASES) {
   });
 }
 
+Deno.test("a hint names KMS's host as the SDK does in that region", () => {
+  const hint = explain(failed("AWS_IO_SOCKET_CONNECTION_REFUSED"), { port: 8000, region: "eusc-de-east-1" })
+    .cause?.hint;
+  assert(hint?.includes("`vsock-proxy 8000 kms.eusc-de-east-1.amazonaws.eu 443`"), hint);
+});
+
 Deno.test("output that is unrelated to the connection is not explained", () => {
   for (const lines of ["", "Connected.", "Got non-200 answer from KMS: 400"]) {
     assertEquals(explain(lines, PROXY).cause, undefined);

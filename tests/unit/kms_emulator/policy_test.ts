@@ -92,6 +92,12 @@ const ROWS: readonly Row[] = [
   ["another account's root", [{ Principal: { AWS: "arn:aws:iam::444455556666:root" } }], false],
   ["another role", [{ Principal: { AWS: `${ROLE}2` } }], false],
   ["the role among others", [{ Principal: { AWS: [USER, ROLE] } }], true],
+  ["the role's session, as STS names it", [{
+    Principal: { AWS: `arn:aws:sts::${ACCOUNT}:assumed-role/enclave/emulator` },
+  }], true],
+  ["another session of the role", [{
+    Principal: { AWS: `arn:aws:sts::${ACCOUNT}:assumed-role/enclave/another` },
+  }], false],
   ["a role whose name is a pattern", [{
     Principal: { AWS: `arn:aws:iam::${ACCOUNT}:role/*` },
   }], false],

@@ -335,6 +335,33 @@ const CASES: readonly (readonly [string, string, Ailment, Status, RegExp])[] = [
     "ok",
     /fips/,
   ],
+  [
+    "vsock-proxy-region",
+    "a VPC endpoint",
+    proxyOf("vsock-proxy 8000 vpce-0a1b2c3d4e5f-8k2m.kms.us-east-1.vpce.amazonaws.com 443"),
+    "warn",
+    /VPC endpoint(?!.*Stop)/s,
+  ],
+  [
+    "vsock-proxy-region",
+    "a VPC endpoint in one zone, for FIPS",
+    proxyOf("vsock-proxy 8000 vpce-0a1b2c3d4e5f-8k2m-us-east-1a.kms-fips.us-east-1.vpce.amazonaws.com 443"),
+    "warn",
+    /VPC endpoint(?!.*Stop)/s,
+  ],
+  ...[
+    "vpce-0a1b-8k2m.kms.eu-west-1.vpce.amazonaws.com",
+    "vpce-0a1b-8k2m.sts.us-east-1.vpce.amazonaws.com",
+    "vpce-0a1b-8k2m.kms.us-east-1.vpce.amazonaws.com.evil.example",
+  ].map((host) =>
+    [
+      "vsock-proxy-region",
+      `the VPC endpoint ${host}`,
+      proxyOf(`vsock-proxy 8000 ${host} 443`),
+      "fail",
+      /Stop it/,
+    ] as const
+  ),
   ["vsock-proxy-region", "no proxy", proxyOf(""), "skipped", /no such/],
   ["vsock-proxy-region", "no key", noKey, "skipped", /no key/],
   [
@@ -346,6 +373,16 @@ const CASES: readonly (readonly [string, string, Ailment, Status, RegExp])[] = [
     },
     "ok",
     /amazonaws\.com\.cn/,
+  ],
+  [
+    "vsock-proxy-region",
+    "the European sovereign cloud",
+    {
+      ...proxyOf("vsock-proxy 8000 kms.eusc-de-east-1.amazonaws.eu 443"),
+      target: { key: parseKeyArn(ARN.replace("aws:kms:us-east-1", "aws-eusc:kms:eusc-de-east-1")) },
+    },
+    "ok",
+    /amazonaws\.eu/,
   ],
   ["vsock-proxy-allow-list", "no file", { files: { [PROXY]: undefined } }, "fail", /refuses everything/],
   ["vsock-proxy-allow-list", "no YAML", { files: { [PROXY]: "a: [" } }, "fail", /YAML/],

@@ -5,7 +5,9 @@ import { renderKeyPolicy } from "../../../lib/parent/policies/render.ts";
 import type { KeyPolicy, KeyPolicyStatement } from "../../../lib/aws/key_policy.ts";
 import { lintKeyPolicy, type LintOptions } from "../../../lib/parent/policies/lint.ts";
 import { RULES } from "../../../lib/parent/policies/rules.ts";
+import { sessionKeyStatement } from "../../../lib/parent/policies/session_key_statement.ts";
 import {
+  ACCOUNT,
   ADMIN,
   ADMINISTRATION,
   ALL_USE,
@@ -36,6 +38,17 @@ const whole = [good, guard];
 function under(operator: string, condition: Record<string, readonly string[]>): KeyPolicyStatement {
   return allow(["kms:Decrypt"], { [operator]: condition });
 }
+
+/** The condition key of PCR0, with a Kelvin sign: by Unicode's rules its lower case is a k. */
+const KELVIN = "\u212ams:RecipientAttestation:PCR0";
+const ALIAS = `arn:aws:kms:us-east-1:${ACCOUNT}:alias/mine`;
+const KEY = `arn:aws:kms:us-east-1:${ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab`;
+const sessionOf = (role: string) => `arn:aws:sts::${ACCOUNT}:assumed-role/${role}/i-1234`;
+const SESSION = sessionOf("EnclaveRole");
+const ADMIN_SESSION = sessionOf("KeyAdmin");
+const OTHER_ROLE = `arn:aws:iam::${ACCOUNT}:role/Other`;
+const putKeyPolicy = (principal: string) =>
+  allow(["kms:PutKeyPolicy"], undefined, { Principal: { AWS: [principal] } });
 
 const reviewed: LintOptions = { reviewed: [ADMIN], parents: [PARENT] };
 const withFacts = (facts: LintOptions["facts"]): LintOptions => ({
@@ -250,10 +263,10 @@ const CASES: readonly (readonly [string, readonly KeyPolicyStatement[], readonly
     ], ["nitrotpm!"]],
     ["an invalid register", [
       under(SAME, { "kms:RecipientAttestation:PCR32": [A] }),
-    ], ["no-guard", "unknown-attestation-key!"]],
+    ], ["no-guard", "unknown-condition-key!"]],
     ["a misspelt key", [
       under(SAME, { "kms:RecipientAttestation:ImageSha256": [A] }),
-    ], ["no-guard", "unknown-attestation-key!"]],
+    ], ["no-guard", "unknown-condition-key!"]],
     ["a value too short", [under(SAME, { ...onBuild(BUILD_A), [pcr(0)]: [A.slice(2)] })], [
       "no-guard",
       "pcr-value!",
@@ -282,7 +295,11 @@ const CASES: readonly (readonly [string, readonly KeyPolicyStatement[], readonly
     ["upper case where case matters", [
       under("StringEquals", { ...onBuild(BUILD_A), [pcr(0)]: [A.toUpperCase()] }),
       guard,
-    ], ["guard-stale", "pcr-case"]],
+    ], ["contradiction!", "guard-stale", "pcr-case"]],
+    ["upper case where case matters, beside lower case", [
+      under("StringEquals", { ...onBuild(BUILD_A), [pcr(0)]: [A, B.toUpperCase()] }),
+      guard,
+    ], ["pcr-case"]],
     ["upper case where it does not", [
       under(SAME, { ...onBuild(BUILD_A), [pcr(0)]: [A.toUpperCase()] }),
       guard,
@@ -403,6 +420,195 @@ const CASES: readonly (readonly [string, readonly KeyPolicyStatement[], readonly
     ["a grant of Decrypt under the guard", whole, ["live-grant"], live("Decrypt")],
     ["a grant of ReEncryptFrom under the guard", whole, ["live-grant!"], live("Decrypt", "ReEncryptFrom")],
     ["a grant of DescribeKey", whole, [], live("DescribeKey", "RetireGrant")],
+    ...[
+      "kms:RecipientAttestation",
+      "kms:RecipientAttestation:PCRO",
+      "kms:EncryptionContex:app",
+      "PCR0",
+      KELVIN,
+    ]
+      .flatMap((key) => [
+        [`a Deny where ${key} is absent`, [...whole, deny(USE, { Null: { [key]: ["true"] } })], [
+          "deny-refuses-build!",
+          "unknown-condition-key!",
+        ]] as const,
+        [`a Deny where ${key} is another value`, [...whole, deny(USE, { [OTHER]: { [key]: [A] } })], [
+          "deny-refuses-build!",
+          "unknown-condition-key!",
+        ]] as const,
+      ]),
+    ["an Allow by a Kelvin sign", [under(SAME, { [KELVIN]: [A] })], [
+      "unattested-use!",
+      "unknown-condition-key!",
+    ]],
+    ["a guard by a Kelvin sign", [good, deny(ALL_USE, { [OTHER]: { [KELVIN]: [A] } })], [
+      "deny-refuses-build!",
+      "no-guard",
+      "unknown-condition-key!",
+    ]],
+    ["an action by a Kelvin sign", [...whole, allow(["\u212ams:Decrypt"], attested)], ["unknown-action!"]],
+    ["a Deny where NitroTPM's registers are absent", [
+      ...whole,
+      deny(USE, { Null: { "kms:RecipientAttestation:NitroTPMPCR4": ["true"] } }),
+    ], ["deny-refuses-build!", "nitrotpm!"]],
+    ["a Deny of all but requests through a service", [
+      ...whole,
+      deny(USE, { StringNotEquals: { "kms:ViaService": ["s3.us-east-1.amazonaws.com"] } }),
+    ], ["deny-refuses-build!"]],
+    ["a Deny of requests through a service", [
+      ...whole,
+      deny(USE, { StringEquals: { "kms:ViaService": ["s3.us-east-1.amazonaws.com"] } }),
+    ], []],
+    ["a Deny without TLS", [...whole, deny(["kms:*"], { Bool: { "aws:SecureTransport": ["false"] } })], []],
+    ["a Deny by network", [
+      ...whole,
+      deny(USE, { StringNotEquals: { "aws:SourceVpc": ["vpc-1"] } }),
+    ], ["deny-depends"]],
+    ["a Deny by network, of another build", [
+      ...whole,
+      deny(USE, { StringNotEquals: { "aws:SourceVpc": ["vpc-1"] }, StringEquals: { [pcr(0)]: [B] } }),
+    ], []],
+    ["a Deny where a register that the software fills is absent", [
+      ...whole,
+      deny(USE, { Null: { [pcr(16)]: ["true"] } }),
+    ], ["deny-refuses-build!"]],
+    ["a Deny for the account", [
+      ...whole,
+      deny(USE, { StringEquals: { [pcr(0)]: [A] } }, { Principal: { AWS: [ROOT] } }),
+    ], ["deny-refuses-build!"]],
+    ["a Deny for a session of the parent", [
+      ...whole,
+      deny(USE, undefined, { Principal: { AWS: [SESSION] } }),
+    ], ["deny-refuses-build!"]],
+    ["a Deny for the parent, whose account the Allow names", [
+      { ...good, Principal: { AWS: [ROOT] } },
+      guard,
+      deny(USE, undefined, { Principal: { AWS: [PARENT] } }),
+    ], ["deny-refuses-build!"]],
+    ["a Deny of one of the builds in a list", [
+      allow(USE, { [SAME]: { ...onBuild(BUILD_A), [pcr(0)]: [A, B] } }),
+      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A, B] } }, { Sid: "Guard" }),
+      deny(USE, { StringEquals: { [pcr(0)]: [B] } }),
+    ], ["deny-refuses-build!"]],
+    ["a Deny with an operator that there is not", [
+      ...whole,
+      deny(USE, { StringNotEqual: { [pcr(1)]: [BUILD_A.pcr1] } }),
+    ], ["deny-refuses-build!", "wrong-operator!"]],
+    ["an operator in other letters", [under("stringequals", onBuild(BUILD_A)), guard], ["wrong-operator!"]],
+    ["Null with an unknown value, beside the PCRs", [
+      allow(USE, { ...attested, Null: { [pcr(0)]: ["false", "true"] } }),
+      guard,
+    ], ["null-condition!"]],
+    ["an administrator under conditions on keys that requests may have", [
+      ...whole,
+      allow(
+        ["kms:DescribeKey"],
+        {
+          StringEquals: Object.fromEntries(
+            [
+              "aws:PrincipalTag/team",
+              "AWS:PRINCIPALORGID",
+              "accounts.google.com:aud",
+              "ec2:SourceInstanceArn",
+              "kms:EncryptionContext:any",
+              "kms:GrantOperations",
+            ].map((key) => [key, ["x"]]),
+          ),
+        },
+      ),
+    ], []],
+    ["keys that nearly are ones that requests may have", [
+      ...whole,
+      allow(["kms:DescribeKey"], { StringEquals: { "aws:PrincipalTag": ["x"] } }),
+      allow(["kms:DescribeKey"], { StringEquals: { "kms.RecipientAttestation:PCR0": ["x"] } }, { Sid: "B" }),
+    ], ["unknown-condition-key!"]],
+    ["Decrypt under a key that KMS may have since", [
+      allow(["kms:Decrypt"], { StringEquals: { "aws:New": ["x"] } }),
+    ], [
+      "unattested-use!",
+      "unknown-condition-key",
+    ], { ...reviewed, accepted: ["unknown-condition-key"] }],
+    ["a service, attested", [{ ...good, Principal: { Service: ["ec2.amazonaws.com"] } }, guard], [
+      "allows-nobody!",
+    ]],
+    ["a service beside the parent, attested", [
+      { ...good, Principal: { Service: ["ec2.amazonaws.com"], AWS: [PARENT] } },
+      guard,
+    ], []],
+    ["requests through a service alone, attested", [
+      allow(USE, { ...attested, StringEquals: { "kms:ViaService": ["s3.us-east-1.amazonaws.com"] } }),
+      guard,
+    ], ["allows-nobody!"]],
+    ["a misspelt action beside another, attested", [
+      allow(["kms:Decypt", "kms:GenerateDataKey"], attested),
+      guard,
+    ], ["unknown-action!"]],
+    ["an alias as Resource", [{ ...good, Resource: [ALIAS] }, guard], ["other-resource!"]],
+    ["an alias as Resource of the guard", [good, { ...guard, Resource: [ALIAS] }], [
+      "no-guard",
+      "other-resource!",
+    ]],
+    ["all aliases as Resource", [{ ...good, Resource: [ALIAS.replace("mine", "*")] }, guard], [
+      "other-resource!",
+    ]],
+    ["another service's Resource", [{ ...good, Resource: ["arn:aws:s3:::*"] }, guard], ["other-resource!"]],
+    ["an alias beside the key", [{ ...good, Resource: ["*", ALIAS] }, guard], []],
+    ["a key's ARN as Resource", [{ ...good, Resource: [KEY] }, guard], ["resource-by-arn"]],
+    ["a key's ARN as Resource of a Deny", [...whole, { ...deny(USE), Resource: [KEY] }], [
+      "deny-refuses-build!",
+      "resource-by-arn",
+    ]],
+    ["a key's ARN as Resource of the guard", [good, { ...guard, Resource: [KEY] }], [
+      "no-guard",
+      "resource-by-arn",
+    ]],
+    ["a Deny for all but an alias", [
+      ...whole,
+      { Effect: "Deny", Principal: "*", Action: USE, NotResource: [ALIAS] },
+    ], ["deny-refuses-build!"]],
+    ["the parent as issuer of session keys", [...whole, sessionKeyStatement([PARENT])], ["parent-issues"]],
+    ["a session of the parent as issuer", [...whole, sessionKeyStatement([SESSION])], ["parent-issues"]],
+    ["the parent's account as issuer", [...whole, sessionKeyStatement([ROOT])], ["parent-issues"]],
+    ["the account as issuer, and a Deny for the parent", [
+      ...whole,
+      sessionKeyStatement([ROOT]),
+      deny(["kms:Encrypt"], undefined, { Principal: { AWS: [PARENT] } }),
+    ], []],
+    ["another issuer", [...whole, sessionKeyStatement([ADMIN])], []],
+    ["the user of an Allow as issuer, with no parent named", [...whole, sessionKeyStatement([PARENT])], [
+      "parent-issues",
+    ], { reviewed: [ADMIN] }],
+    ["PutKeyPolicy for a reviewed session of the parent", [...whole, putKeyPolicy(SESSION)], [
+      "put-key-policy!",
+    ], { reviewed: [ADMIN, SESSION], parents: [PARENT] }],
+    ["PutKeyPolicy for the reviewed role of a parent's session", [guard, putKeyPolicy(PARENT)], [
+      "put-key-policy!",
+    ], { reviewed: [ADMIN, PARENT], parents: [SESSION] }],
+    ["PutKeyPolicy for the user of an Allow, reviewed, with no parent named", [
+      ...whole,
+      putKeyPolicy(PARENT),
+    ], [
+      "put-key-policy!",
+    ], { reviewed: [ADMIN, PARENT] }],
+    ["PutKeyPolicy for a session of the reviewed administrator", [...whole, putKeyPolicy(ADMIN_SESSION)], [
+      "administrator",
+    ]],
+    ["PutKeyPolicy for a role of which a session was reviewed", [guard, putKeyPolicy(OTHER_ROLE)], [
+      "put-key-policy!",
+    ], { reviewed: [ADMIN, sessionOf("Other")] }],
+    ["CreateGrant, and a Deny of it to a session", [
+      ...whole,
+      allow(["kms:CreateGrant"]),
+      deny(["kms:CreateGrant"], undefined, { Principal: { AWS: [SESSION] } }),
+    ], ["create-grant!"]],
+    ["CreateGrant for a session, and a Deny of it to the role", [
+      ...whole,
+      allow(["kms:CreateGrant"], undefined, { Principal: { AWS: [SESSION] } }),
+      deny(["kms:CreateGrant"], undefined, { Principal: { AWS: [PARENT] } }),
+    ], []],
+    ["a Deny that locks out by Null", [...whole, deny(["kms:Put*"], { Null: { [pcr(0)]: ["true"] } })], [
+      "deny-locks-out!",
+    ]],
     ["a failing rule, accepted", [...whole, allow(["kms:Encrypt"])], ["encrypt"], {
       ...reviewed,
       accepted: ["encrypt"],
@@ -513,6 +719,8 @@ Deno.test("Encrypt is accepted for a principal that can only wrap session keys, 
       "ForAllValues:StringEquals": { "kms:EncryptionContextKeys": ["app", "purpose", "name"] },
     },
     { StringEquals, "ForAnyValue:StringEquals": keys },
+    // Without the key in the request ForAllValues holds.
+    { StringEquals, "ForAllValues:StringEquals": { "\u212ams:EncryptionContextKeys": ["app", "purpose"] } },
   ];
   for (const Condition of weaker) assertEquals(encryptFails(Condition), true, JSON.stringify(Condition));
 });
