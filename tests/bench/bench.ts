@@ -67,21 +67,13 @@ async function requestFile(key: SealingKey, size: number): Promise<string> {
   return path;
 }
 
-/**
- * The round with the best rate, because other load only reduces rates. Processor time is that of all rounds, since one round has few ticks of the
- * kernel's clock.
- */
+/** The round with the best rate: other load on the machine reduces rates, and makes each request take more processor time. */
 function best(rounds: readonly LoadResult[]): Measured {
-  const sum = (of: (round: LoadResult) => number) => rounds.reduce((total, round) => total + of(round), 0);
   const rate = ({ requests, seconds }: LoadResult) => requests / seconds;
   const [first] = rounds.toSorted((a, b) => rate(b) - rate(a));
   if (first === undefined) throw new EnclaveError("No round was measured", { code: "bench" });
-  return {
-    per_second: rate(first),
-    p50_us: first.p50_us,
-    p99_us: first.p99_us,
-    cpu_us: sum(({ cpu_seconds }) => cpu_seconds) / sum(({ requests }) => requests) * 1e6,
-  };
+  const { p50_us, p99_us, cpu_seconds, requests } = first;
+  return { per_second: rate(first), p50_us, p99_us, cpu_us: cpu_seconds / requests * 1e6 };
 }
 
 function cell(value: number, width: number, digits = 0): string {
@@ -120,7 +112,7 @@ async function benchService({ quick, before, docs, print }: ServiceBench): Promi
   const [rounds, ms] = quick ? [1, 300] : [8, 600];
   const rows: Row[] = [];
   print(
-    `process, requests a second (best of ${rounds} interleaved rounds), and ours by theirs; cpu is of all rounds`,
+    `process, requests a second (best of ${rounds} interleaved rounds), and ours by theirs`,
   );
   print(
     `     bytes  conn${
