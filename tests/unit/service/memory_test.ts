@@ -8,7 +8,7 @@ import { DEFAULT_LIMITS, type Limits } from "../../../lib/service/limits.ts";
 import { createMemory, requestCost, type ServiceMemory } from "../../../lib/service/memory_budget.ts";
 import { Metrics } from "../../../lib/service/metrics.ts";
 import { SessionKeyService } from "../../../lib/service/session_key.ts";
-import { encodeMessage } from "../../../lib/wire/framing.ts";
+import { encodeMessage, type Framing } from "../../../lib/wire/framing.ts";
 import { dropFields, WireError, type WireObject } from "../../../lib/wire/messages.ts";
 import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
 import { within } from "../../helpers/deadline.ts";
@@ -25,8 +25,8 @@ interface Served {
   readonly serving: Promise<void>;
 }
 
-function serve(memory: ServiceMemory, handler: Handler): Served {
-  const peer = new Peer("u32be");
+function serve(memory: ServiceMemory, handler: Handler, framing: Framing = "u32be"): Served {
+  const peer = new Peer(framing);
   const connection = new Connection(1, peer.stream, {
     handler,
     limits: LIMITS,
@@ -120,6 +120,19 @@ Deno.test("a message whose values do not fit into the memory is not parsed", asy
   const values = { x: Array.from({ length: 1_000 }, () => ({})) };
   assertEquals(await refused(values), { decoded: 1, parsed: 0, used: 0, tooLarge: true });
 });
+
+for (const framing of ["u32be", "u64le", "raw"] as const) {
+  Deno.test(`a ${framing} message that does not fit into the memory is refused, and its connection serves on`, async () => {
+    const one = serve(createMemory(2 * 50_000), () => OK, framing);
+    for (const large of [filler(10_000), { x: Array.from({ length: 1_000 }, () => ({})) }]) {
+      one.peer.send(large);
+      assertEquals((await one.peer.receive())?.["msg"], "message_too_large");
+      one.peer.send({});
+      assertEquals((await one.peer.receive())?.["status"], "ok");
+    }
+    await end(one);
+  });
+}
 
 Deno.test("a request that has taken its fields holds no memory while it waits, neither its values nor its bytes", async () => {
   const memory = createMemory(64 * 2 ** 20);
