@@ -14,18 +14,7 @@ import {
 } from "../lib/cli/options.ts";
 import { runEntry } from "../lib/cli/entry.ts";
 import { LIBC_PATHS } from "../ffi/libc.ts";
-import { LIBRARY_FILES } from "../ffi/constants.ts";
 import { writeAll } from "../lib/write_all.ts";
-
-const NATIVE = new URL("../tests/native/build", import.meta.url).pathname;
-const STAND_INS = [
-  ...Object.values(LIBRARY_FILES),
-  "aws-crt-nodejs.node",
-  "libnsm-libc-stub.so",
-  "libaws_lc_plain.so",
-].map((
-  file,
-) => `${NATIVE}/${file}`);
 
 /** A folder of tests. */
 interface Suite {
@@ -59,7 +48,7 @@ const SUITES: readonly Suite[] = [
   {
     name: "contract",
     permissions: [
-      `--allow-ffi=${STAND_INS.join(",")}`,
+      "--allow-ffi=tests/native/build",
       "--allow-read",
       "--allow-write",
       "--allow-run",
