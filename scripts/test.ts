@@ -37,10 +37,10 @@ const SUITES: readonly Suite[] = [
       "--allow-write",
       `--allow-ffi=${LIBC_PATHS.join(",")}`,
       "--allow-net=127.0.0.1",
-      "--allow-env=WS_NO_BUFFER_UTIL,WS_NO_UTF_8_VALIDATE,LOG_STREAM,LOG_TOKENS",
+      "--allow-env=WS_NO_BUFFER_UTIL,WS_NO_UTF_8_VALIDATE,LOG_STREAM,LOG_TOKENS,DENCLAVE_VECTORS",
     ],
     why:
-      "files of the local KMS, access(2) through libc, a deadline on a loopback connect; variables that ethers and the YAML parser look at",
+      "files of the local KMS, access(2) through libc, a deadline on a loopback connect; variables that ethers and the YAML parser look at, and the vectors' folder",
     sanitized: true,
     parallel: true,
   },
@@ -94,8 +94,9 @@ const SUITES: readonly Suite[] = [
       "--allow-run",
       "--allow-read",
       "--allow-write",
+      "--allow-env=DENCLAVE_VECTORS",
     ],
-    why: "the compiled binary as a process (made by scripts/build_test_binary.sh, in .ci/run)",
+    why: "the compiled binary as a process (scripts/build_test_binary.sh makes it); the vectors' folder",
     needs: ["build:native"],
   },
 ];
