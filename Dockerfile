@@ -1,10 +1,10 @@
-# The enclave's image: the binary, the SDK's libraries, the C runtime, the authorities that KMS's certificates chain to. Nothing else: no
+# The enclave's image: the binary, the SDK's libraries, the C runtime, the CA certificates that KMS's certificates chain to. Nothing else: no
 # shell, no package manager, no kmstool.
 #
-#   docker build --build-arg SDK_IMAGE=<an image with the SDK's .so files in /usr/lib64> -t denclave .
+#   docker build --build-arg SDK_IMAGE=<image> --build-arg KMS_KEYS=<key arn> -t denclave .
 #
-# SDK_IMAGE is yours: AWS publishes no image with the shared libraries. Build it from aws-nitro-enclaves-sdk-c 0.4 with
-# BUILD_SHARED_LIBS=ON for aws-c-common and the SDK; docs/image.md says what must be in it.
+# SDK_IMAGE is an image of your own with the SDK's .so files in /usr/lib64: AWS publishes none. docs/image.md says how to build it.
+# KMS_KEYS: the ARN of the KMS key, or several with commas between them. It is part of the image, and so of its measurements.
 
 ARG DENO_IMAGE=denoland/deno:debian-2.9.6
 ARG RUNTIME_IMAGE=public.ecr.aws/amazonlinux/amazonlinux:2023
@@ -13,18 +13,29 @@ ARG SDK_IMAGE
 #   docker build --build-arg SOURCE_DATE_EPOCH=0 --build-arg RUNTIME_IMAGE=…@sha256:… --output type=docker,rewrite-timestamp=true …
 ARG SOURCE_DATE_EPOCH=0
 
-# The C runtime and the certificates, from the distribution that the SDK is built for.
+# The C runtime and the CA certificates, from the distribution that the SDK is built for. The keys are checked here, before anything takes long.
 FROM ${RUNTIME_IMAGE} AS runtime
+ARG KMS_KEYS
+RUN case "$KMS_KEYS" in \
+      arn:aws*:kms:*:key/?*) ;; \
+      *) echo "KMS_KEYS is not the ARN of a KMS key, so every request would be refused: give --build-arg KMS_KEYS=<key arn>" >&2; exit 1 ;; \
+    esac
 ARG SOURCE_DATE_EPOCH
-RUN mkdir -p /rootfs/lib64 \
- && for file in ld-linux-x86-64.so.2 libc.so.6 libdl.so.2 libgcc_s.so.1 libm.so.6 libpthread.so.0 librt.so.1; do \
+RUN case "$(uname -m)" in \
+      x86_64) folder=lib64 loader=ld-linux-x86-64.so.2 ;; \
+      aarch64) folder=lib loader=ld-linux-aarch64.so.1 ;; \
+      *) echo "No enclave runs on $(uname -m): build for x86_64 or aarch64" >&2; exit 1 ;; \
+    esac \
+ && mkdir -p /rootfs/lib64 "/rootfs/$folder" \
+ && cp -L "/$folder/$loader" "/rootfs/$folder/" \
+ && for file in libc.so.6 libdl.so.2 libgcc_s.so.1 libm.so.6 libpthread.so.0 librt.so.1; do \
       cp -L "/lib64/$file" /rootfs/lib64/ || exit 1; \
     done \
  && cp -L /etc/pki/tls/certs/ca-bundle.crt /ca-bundle.crt \
- && touch -h -d "@$SOURCE_DATE_EPOCH" /rootfs/lib64/* /rootfs/lib64 /rootfs
+ && touch -h -d "@$SOURCE_DATE_EPOCH" /rootfs/*/* /rootfs/* /rootfs
 
-# The SDK's libraries. libnsm.so is a library of its own in some builds, and inside the SDK's in others. It has no SONAME, so that the loader
-# does not see that it is open already, and looks for it in its own folders.
+# The SDK's libraries. libnsm.so is a library of its own in some builds, and inside the SDK's in others. The loader cannot match the copy in /app,
+# because it has no SONAME: a second copy goes to the folder that the loader searches.
 FROM ${SDK_IMAGE} AS sdk
 ARG SOURCE_DATE_EPOCH
 RUN mkdir -p /sdk /loader/lib64 \
@@ -34,11 +45,11 @@ RUN mkdir -p /sdk /loader/lib64 \
  && if [ -e /sdk/libnsm.so ]; then touch -h -d "@$SOURCE_DATE_EPOCH" /loader/lib64/libnsm.so; fi \
  && touch -h -d "@$SOURCE_DATE_EPOCH" /loader/lib64
 
-# The binary, and of all authorities only those that KMS uses.
+# The binary, and of the CA certificates only those of KMS.
 FROM ${DENO_IMAGE} AS binary
 ARG SOURCE_DATE_EPOCH
 WORKDIR /src
-COPY deno.json deno.lock enclave.lock main.ts ./
+COPY deno.json deno.lock enclave.lock ctl.lock main.ts ./
 COPY ffi ffi
 COPY lib lib
 COPY scripts scripts
@@ -52,6 +63,7 @@ COPY --from=sdk /loader /
 COPY --from=sdk /sdk /app
 COPY --from=binary /out/denclave /app/denclave
 COPY --from=binary /out/ca-bundle.crt /etc/pki/tls/certs/ca-bundle.crt
-ENV HOME=/ SSL_CERT_FILE=/etc/pki/tls/certs/ca-bundle.crt
-# The measured configuration: bake KMS_KEYS and the rest in an image of your own that starts FROM this one, or pass them in the EIF's env.
+# The measured configuration. An image of your own that starts FROM this one can set more variables.
+ARG KMS_KEYS
+ENV HOME=/ SSL_CERT_FILE=/etc/pki/tls/certs/ca-bundle.crt KMS_KEYS=${KMS_KEYS}
 ENTRYPOINT ["/app/denclave"]

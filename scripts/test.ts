@@ -1,30 +1,28 @@
 /**
- * Runs the tests, each folder under its own permissions, and counts them. A folder's permissions are what its tests need, with the reason.
+ * Runs the tests, each folder under its own permissions, and counts them. A folder's permissions are what its tests need, with the reason. What has
+ * to be built for a suite is built before it, after the suites that need nothing.
  *
  * @module
  */
-import { EXIT, helpLines, type OptionSpec, parseOptions, UsageError } from "../lib/cli/options.ts";
+import {
+  COMMON_OPTIONS,
+  EXIT,
+  helpLines,
+  type OptionSpec,
+  parseOptions,
+  UsageError,
+} from "../lib/cli/options.ts";
 import { runEntry } from "../lib/cli/entry.ts";
-import { COMMON_OPTIONS } from "../lib/cli/options.ts";
 import { LIBC_PATHS } from "../ffi/libc.ts";
-import { LIBRARY_FILES } from "../ffi/constants.ts";
 import { writeAll } from "../lib/write_all.ts";
-
-const NATIVE = new URL("../tests/native/build", import.meta.url).pathname;
-const STAND_INS = [
-  ...Object.values(LIBRARY_FILES),
-  "aws-crt-nodejs.node",
-  "libnsm-libc-stub.so",
-  "libaws_lc_plain.so",
-].map((
-  file,
-) => `${NATIVE}/${file}`);
 
 /** A folder of tests. */
 interface Suite {
   readonly name: string;
   readonly permissions: readonly string[];
   readonly why: string;
+  /** Tasks that build what its tests use. */
+  readonly needs?: readonly string[];
   /** Whether each test must have ended what it began. False where tests share libraries and processes: those tests count leaks themselves. */
   readonly sanitized?: boolean;
   /** Whether its files run side by side, a thread for each core: where they share nothing and measure no time. */
@@ -39,10 +37,10 @@ const SUITES: readonly Suite[] = [
       "--allow-write",
       `--allow-ffi=${LIBC_PATHS.join(",")}`,
       "--allow-net=127.0.0.1",
-      "--allow-env=WS_NO_BUFFER_UTIL,WS_NO_UTF_8_VALIDATE,LOG_STREAM,LOG_TOKENS",
+      "--allow-env=WS_NO_BUFFER_UTIL,WS_NO_UTF_8_VALIDATE,LOG_STREAM,LOG_TOKENS,DENCLAVE_VECTORS",
     ],
     why:
-      "files of the local KMS, access(2) through libc, a deadline on a loopback connect; variables that ethers and the YAML parser look at",
+      "files of the local KMS, access(2) through libc, a deadline on a loopback connect; variables that ethers and the YAML parser look at, and the vectors' folder",
     sanitized: true,
     parallel: true,
   },
@@ -50,7 +48,7 @@ const SUITES: readonly Suite[] = [
   {
     name: "contract",
     permissions: [
-      `--allow-ffi=${STAND_INS.join(",")}`,
+      "--allow-ffi=tests/native/build",
       "--allow-read",
       "--allow-write",
       "--allow-run",
@@ -58,6 +56,7 @@ const SUITES: readonly Suite[] = [
     ],
     why:
       "the stand-ins for the SDK and the NSM's device, the real aws-c-common and AWS-LC; SDK processes as children; control files, named by environment variables",
+    needs: ["build:native", "build:aws-lc", "build:eif-peer"],
   },
   {
     name: "e2e",
@@ -72,6 +71,7 @@ const SUITES: readonly Suite[] = [
     ],
     why:
       "services, clients and other people's servers as processes of their own, over loopback and Unix sockets",
+    needs: ["build:native", "build:peers"],
     parallel: true,
   },
   {
@@ -85,6 +85,7 @@ const SUITES: readonly Suite[] = [
       "--allow-sys",
     ],
     why: "enclave app, gateway and moto's KMS as processes of their own, SQLite on disk",
+    needs: ["build:peers"],
   },
   {
     name: "binary",
@@ -93,8 +94,10 @@ const SUITES: readonly Suite[] = [
       "--allow-run",
       "--allow-read",
       "--allow-write",
+      "--allow-env=DENCLAVE_VECTORS",
     ],
-    why: "the compiled binary as a process (made by scripts/build_test_binary.sh, in .ci/run)",
+    why: "the compiled binary as a process (scripts/build_test_binary.sh makes it); the vectors' folder",
+    needs: ["build:native"],
   },
 ];
 const DEFAULT_SUITES = ["unit", "property", "contract", "e2e", "kms_e2e"];
@@ -115,10 +118,12 @@ ${helpLines(SPECS)}
 exit codes: 0 all passed, 1 some failed, 2 usage
 `;
 
-interface Count {
+interface Outcome {
   readonly passed: number;
   readonly failed: number;
-  readonly skipped: number;
+  /** Names, with their places; the steps of one test each have one. */
+  readonly failures: readonly string[];
+  readonly skipped: readonly string[];
 }
 
 /** How a run was asked for. */
@@ -127,8 +132,27 @@ interface Run {
   readonly soak: boolean;
 }
 
-/** Runs a suite with its output as it comes, and reads the counts of its last line. */
-async function runSuite(suite: Suite, { filter, soak }: Run): Promise<Count> {
+/** Runs build tasks side by side, and says which are still running. */
+async function build(tasks: readonly string[]): Promise<Outcome> {
+  console.log(`\n== builds for the suites that follow, kept for other clones: ${tasks.join(", ")}`);
+  const begun = performance.now();
+  const running = new Set(tasks);
+  const say = (what: string) => console.log(`${Math.round((performance.now() - begun) / 1_000)} s: ${what}`);
+  const timer = setInterval(() => say(`still building ${[...running].join(", ")}`), 30_000);
+  const failures: string[] = [];
+  await Promise.all(tasks.map(async (task) => {
+    const args = ["task", "--quiet", task];
+    const { success } = await new Deno.Command(Deno.execPath(), { args, stdin: "null" }).spawn().status;
+    running.delete(task);
+    say(`${task} ${success ? "is ready" : "failed"}`);
+    if (!success) failures.push(`${task}, so the suites that need it were not run`);
+  }));
+  clearInterval(timer);
+  return { passed: 0, failed: failures.length, failures, skipped: [] };
+}
+
+/** Runs a suite with its output as it comes. */
+async function runSuite(suite: Suite, { filter, soak }: Run): Promise<Outcome> {
   console.log(`\n== ${suite.name}: ${suite.why}`);
   const child = new Deno.Command(Deno.execPath(), {
     args: [
@@ -157,17 +181,25 @@ async function runSuite(suite: Suite, { filter, soak }: Run): Promise<Count> {
   }
   const { success } = await child.status;
   // deno-lint-ignore no-control-regex
-  const plain = text.replace(/\x1b\[[0-9;]*m/g, "");
-  const [, passed = "0", failed = "0", ignored = "0"] =
-    /(\d+) passed(?: \(\d+ steps?\))? \| (\d+) failed(?: \(\d+ steps?\))?(?: \| (\d+) ignored)?/.exec(
-      plain,
+  return outcomeOf(text.replace(/\x1b\[[0-9;]*m/g, ""), success);
+}
+
+/** Reads what Deno printed: the tests that it ignored, its last section and its last line. */
+function outcomeOf(text: string, success: boolean): Outcome {
+  const [, failures = "", passed = "0", failed = "0"] =
+    /(?:^ FAILURES \n\n([^]*?)\n\n)?^(?:ok|FAILED) \| (\d+) passed.*? \| (\d+) failed.*\n*$/m.exec(
+      text.slice(Math.max(0, text.lastIndexOf("\n FAILURES \n"))),
     ) ?? [];
-  for (const [, name] of plain.matchAll(/^(?:\S+ => )?(.*) \.\.\. ignored \(/gm)) {
-    console.log(`skipped: ${name}`);
-  }
+  const names = failures.split("\n").filter((name) => name !== "");
+  const skipped = [...text.matchAll(/^(.*) \.\.\. ignored \(/gm)].map(([, name = ""]) => name);
   // A suite that fails without a failed test did not run to its end: that counts.
-  const failures = Number(failed) === 0 && !success ? 1 : Number(failed);
-  return { passed: Number(passed), failed: failures, skipped: Number(ignored) };
+  if (!success && names.length === 0) names.push("the suite did not run to its end");
+  return {
+    passed: Number(passed),
+    failed: success ? 0 : Math.max(1, Number(failed)),
+    failures: names,
+    skipped,
+  };
 }
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -184,24 +216,30 @@ async function main(argv: readonly string[]): Promise<number> {
     }
     return suite;
   });
-  const total = { passed: 0, failed: 0, skipped: 0 };
   const run = { filter: options.text("filter"), soak: options.on("soak") };
-  const times: string[] = [];
-  for (const suite of suites) {
+  const ready = suites.filter(({ needs }) => needs === undefined);
+  const waiting = suites.filter(({ needs }) => needs !== undefined);
+  const needed = [...new Set(waiting.flatMap(({ needs = [] }) => needs))];
+  const step = (suite: Suite) => ({ name: suite.name, work: () => runSuite(suite, run) });
+  const steps = [...ready.map(step), { name: "builds", work: () => build(needed) }, ...waiting.map(step)];
+  let [passed, failed] = [0, 0];
+  const [times, failures, skipped]: [string[], string[], string[]] = [[], [], []];
+  for (const { name, work } of waiting.length === 0 ? steps.slice(0, -1) : steps) {
     const begun = performance.now();
-    const count = await runSuite(suite, run);
-    times.push(`${suite.name} ${Math.round((performance.now() - begun) / 1_000)} s`);
-    total.passed += count.passed;
-    total.failed += count.failed;
-    total.skipped += count.skipped;
+    const outcome = await work();
+    times.push(`${name} ${Math.round((performance.now() - begun) / 1_000)} s`);
+    passed += outcome.passed;
+    failed += outcome.failed;
+    failures.push(...outcome.failures.map((failure) => `failed: ${name}: ${failure}`));
+    skipped.push(...outcome.skipped.map((test) => `skipped: ${name}: ${test}`));
+    if (name === "builds" && outcome.failed > 0) break;
   }
   console.log(`\nwall time: ${times.join(", ")}`);
-  console.log(
-    `\n${total.passed} passed, ${total.failed} failed${
-      total.skipped === 0 ? "" : `, ${total.skipped} skipped`
-    }`,
-  );
-  return total.failed === 0 ? EXIT.ok : EXIT.failed;
+  if (skipped.length > 0) console.log(`\n${skipped.join("\n")}\n${skipped.length} skipped`);
+  if (failures.length > 0) console.log(`\n${failures.join("\n")}`);
+  // The last line, alone: .ci/run reads it.
+  console.log(`\n${passed} passed, ${failed} failed`);
+  return failed === 0 ? EXIT.ok : EXIT.failed;
 }
 
 if (import.meta.main) await runEntry(main);

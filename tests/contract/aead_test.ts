@@ -10,6 +10,7 @@ import { OpenError, SealingKey } from "../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
 import { CAVP_VECTORS } from "../fixtures/gcm_cavp.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
+import { skipTests } from "../helpers/skip.ts";
 
 const LIBRARY = `${NATIVE_DIR}/libaws_lc_plain.so`;
 const MIB = 1024 * 1024;
@@ -23,7 +24,7 @@ function exists(path: string): boolean {
 }
 
 const hasAwsLc = exists(LIBRARY);
-if (!hasAwsLc) console.log(`skipped: AWS-LC was not built (deno task build:aws-lc says why)`);
+if (!hasAwsLc) skipTests("the tests with AWS-LC, since it was not built (deno task build:aws-lc says why)");
 const awsLc = hasAwsLc ? openAeadLibrary(LIBRARY) : undefined;
 
 function real(): Aead {

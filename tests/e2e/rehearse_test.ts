@@ -1,50 +1,63 @@
 /** `deno task rehearse` as a person uses it: its printed commands, documents under a root that was not named, Ctrl-C. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Folder } from "../helpers/folder.ts";
-import { printedCommands, processesNaming, RehearsalProcess, runLine } from "../helpers/rehearsal_process.ts";
+import {
+  makeLauncher,
+  printedCommands,
+  processesNaming,
+  RehearsalProcess,
+  runLine,
+} from "../helpers/rehearsal_process.ts";
 
 /** Without what follows it. */
 const withoutRoot = (line: string) => line.replace(/ --root \S+/, "");
 
-Deno.test("every printed command works, in order; no document is taken without naming its root; Ctrl-C ends all", async (t) => {
-  await using rehearsal = await RehearsalProcess.start();
-  const [, folder = ""] = /^Rehearsal in (\S+):/.exec(rehearsal.stdout) ?? [];
-  assert(folder !== "");
-  const commands = printedCommands(rehearsal.stdout);
-  assertEquals(commands.length, rehearsal.stdout.match(/^ {2}(deno|env) /gm)?.length);
-  assert(commands.length > 15);
-  const refused: string[] = [];
-  for (const { says, line, exitCode } of commands) {
-    await t.step(says, async () => {
-      if (exitCode === 0 && line.includes(" --root ")) {
-        const { code, stdout, stderr } = await runLine(withoutRoot(line).replace(/ > \S+$/, ""));
-        const said = `${stdout}${stderr}`;
-        assertEquals(code, 1, said);
-        assertMatch(said, /its first CA is not the pinned root/);
-        refused.push(/ ctl (\S+ \S+)/.exec(line)?.[1] ?? "");
-      }
-      const { code, stdout, stderr } = await runLine(line);
-      assertEquals(code, exitCode, `${line}\n${stdout}${stderr}`);
-    });
-  }
-  assertEquals([...new Set(refused)].sort(), [
-    "account create",
-    "account show",
-    "attest verify",
-    "client attest",
-    "client configure",
-    "client process",
-    "gateway init",
-    "gateway status",
-  ]);
-  const log = await Deno.readTextFile(`${folder}/emulator.log`);
-  assertMatch(log, /"AccessDenied/);
-  rehearsal.interrupt();
-  const { code } = await rehearsal.ended();
-  assertEquals([code, rehearsal.stderr], [0, ""]);
-  assertEquals(await processesNaming(folder), []);
-  assertEquals(await Deno.stat(folder).then(() => true, () => false), false);
-});
+for (const by of ["deno", "npx"] as const) {
+  Deno.test(`started by ${by}, every printed command works, in order; no document is taken without naming its root; Ctrl-C ends all`, async (t) => {
+    await using place = await Folder.make();
+    const launcher = await makeLauncher(place, by);
+    await using rehearsal = await RehearsalProcess.start(launcher);
+    const [, folder = ""] = /^Rehearsal in (\S+):/.exec(rehearsal.stdout) ?? [];
+    assert(folder !== "");
+    const [, printed = ""] = rehearsal.stdout.split("Run the commands");
+    const commands = printedCommands(printed);
+    assertEquals(commands.map(({ line }) => line), printed.match(/(?<=^ {2})[^# ].*$/gm) ?? []);
+    assert(commands.length > 15);
+    const refused: string[] = [];
+    for (const { says, line, exitCode } of commands) {
+      await t.step(says, async () => {
+        assertStringIncludes(line, `${launcher.words} task --quiet ctl `);
+        if (exitCode === 0 && line.includes(" --root ")) {
+          const without = withoutRoot(line).replace(/ > \S+$/, "");
+          const { code, stdout, stderr } = await runLine(without, launcher.otherPath);
+          const said = `${stdout}${stderr}`;
+          assertEquals(code, 1, said);
+          assertMatch(said, /its first CA is not the pinned root/);
+          refused.push(/ ctl (\S+ \S+)/.exec(line)?.[1] ?? "");
+        }
+        const { code, stdout, stderr } = await runLine(line, launcher.otherPath);
+        assertEquals(code, exitCode, `${line}\n${stdout}${stderr}`);
+      });
+    }
+    assertEquals([...new Set(refused)].sort(), [
+      "account create",
+      "account show",
+      "attest verify",
+      "client attest",
+      "client configure",
+      "client process",
+      "gateway init",
+      "gateway status",
+    ]);
+    const log = await Deno.readTextFile(`${folder}/emulator.log`);
+    assertMatch(log, /"AccessDenied/);
+    rehearsal.interrupt();
+    const { code } = await rehearsal.ended();
+    assertEquals([code, rehearsal.stderr], [0, ""]);
+    assertEquals(await processesNaming(folder), []);
+    assertEquals(await Deno.stat(folder).then(() => true, () => false), false);
+  });
+}
 
 Deno.test("Ctrl-C while it starts ends all of it too", async () => {
   await using folder = await Folder.make();

@@ -6,7 +6,6 @@ import { openDynamoDbStore } from "../../lib/parent/stores/dynamodb.ts";
 import { openSqliteStore } from "../../lib/parent/stores/sqlite.ts";
 import { startLossyProxy } from "../helpers/lossy_proxy.ts";
 import { hasMoto, type PeerServer, shareDynalite, shareMoto } from "../helpers/peers.ts";
-import { skipTests } from "../helpers/skip.ts";
 
 const credentials = new CredentialSource(() =>
   Promise.resolve({ accessKeyId: "test", secretAccessKey: "test" })
@@ -61,9 +60,6 @@ const PLACES: readonly (readonly [string, () => Promise<Place>])[] = [
   ["dynalite", serverPlace(freshDynalite)],
   ...(hasMoto() ? [["moto", serverPlace(shareMoto())] as const] : []),
 ];
-if (!hasMoto()) {
-  skipTests("the tests against moto, since it is not installed (scripts/build_peers.ts)");
-}
 
 for (const [kind, place] of PLACES) {
   const test = (behaviour: string, run: (place: Place, store: AccountStore) => Promise<void>) => {

@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { skipTests } from "./skip.ts";
-const FOLDER = new URL("../../../shared/vectors/eif/", import.meta.url);
+import { readVectors } from "./vectors.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -24,21 +23,15 @@ const INPUTS = [
   { name: "v2-two-ramdisks", kernel: "kernel-b", ramdisks: ["ramdisk-0", "ramdisk-1"] },
 ];
 
-/** Reads them, if the folder is there. */
+/** Reads them, if they are there. */
 export function eifVectors(): readonly EifVector[] | undefined {
-  const read = (name: string) => Deno.readFileSync(new URL(name, FOLDER));
-  try {
-    return INPUTS.map(({ name, kernel, ramdisks }) => ({
+  return readVectors("the images that eif_build made", (file) =>
+    INPUTS.map(({ name, kernel, ramdisks }) => ({
       name,
-      image: read(`${name}.eif`),
-      kernel: read(`in/${kernel}`),
-      ramdisks: ramdisks.map((ramdisk) => read(`in/${ramdisk}`)),
-      metadata: read(`${name}.metadata.json`),
-      measurements: JSON.parse(new TextDecoder().decode(read(`${name}.json`))),
-    }));
-  } catch (thrown) {
-    if (!(thrown instanceof Deno.errors.NotFound)) throw thrown;
-    skipTests("the images that eif_build made, since there is no ../shared/vectors/eif");
-    return undefined;
-  }
+      image: file(`eif/${name}.eif`),
+      kernel: file(`eif/in/${kernel}`),
+      ramdisks: ramdisks.map((ramdisk) => file(`eif/in/${ramdisk}`)),
+      metadata: file(`eif/${name}.metadata.json`),
+      measurements: JSON.parse(new TextDecoder().decode(file(`eif/${name}.json`))),
+    })));
 }

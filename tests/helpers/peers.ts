@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { skipTests } from "./skip.ts";
+
 const ROOT = new URL("../..", import.meta.url).pathname;
 const MOTO = `${ROOT}tests/peers/build/venv/bin/moto_server`;
 const SHELLCHECK = `${ROOT}tests/peers/build/venv/bin/shellcheck`;
@@ -22,14 +24,23 @@ function isFile(path: string): boolean {
   }
 }
 
-/** Whether moto was installed (scripts/build_peers.ts). */
+let isReported = false;
+
+/** Whether moto was installed (scripts/build_peers.ts); reports it if not, once for each file of tests. */
 export function hasMoto(): boolean {
-  return isFile(MOTO);
+  if (isFile(MOTO)) return true;
+  if (!isReported) {
+    skipTests("the tests against moto, since it is not installed (deno task build:peers says why)");
+  }
+  isReported = true;
+  return false;
 }
 
-/** Where shellcheck is, if it was installed with moto. */
+/** Where shellcheck is, if it was installed with moto; reports it if not. */
 export function shellcheckPath(): string | undefined {
-  return isFile(SHELLCHECK) ? SHELLCHECK : undefined;
+  if (isFile(SHELLCHECK)) return SHELLCHECK;
+  skipTests("the check of shell scripts, since shellcheck is not installed (deno task build:peers says why)");
+  return undefined;
 }
 
 /** Starts a server that says its address on one of its streams. */

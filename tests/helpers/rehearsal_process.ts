@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Folder } from "./folder.ts";
 import { within } from "./service_process.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -33,12 +34,40 @@ export function printedCommands(text: string): readonly PrintedCommand[] {
   }));
 }
 
+/** How a person starts Deno. */
+export interface Launcher {
+  /** What a command line begins with. */
+  readonly words: string;
+  readonly deno: string;
+  /** PATH of the rehearsal. */
+  readonly path: string;
+  /** PATH of the other terminal, in which the commands are tried. */
+  readonly otherPath: string;
+}
+
+/** Deno as it is installed, or as npx keeps it: there no other terminal has it on PATH. */
+export async function makeLauncher(folder: Folder, by: "deno" | "npx"): Promise<Launcher> {
+  const bin = `${folder.path}/bin`;
+  const home = by === "deno" ? bin : `${folder.path}/_npx/0`;
+  const words = by === "deno" ? "deno" : `npx --yes deno@${Deno.version.deno}`;
+  const [path, otherPath] = [`${home}:${bin}:/usr/bin:/bin`, `${bin}:/usr/bin:/bin`];
+  // The program that is called by this name; npx gives it its own folder on PATH.
+  const npx =
+    `#!/bin/sh\n[ "npx $1 $2" = "${words}" ] || exit 64\nshift 2\nPATH=${path} exec ${home}/deno "$@"\n`;
+  await folder.write("bin/npx", npx);
+  await Deno.chmod(`${bin}/npx`, 0o755);
+  await Deno.mkdir(home, { recursive: true });
+  const deno = `${home}/deno`;
+  await Deno.link(Deno.execPath(), deno).catch(() => Deno.copyFile(Deno.execPath(), deno));
+  return { words, deno, path, otherPath };
+}
+
 /** Runs one line by bash, in the repository's folder. */
-export async function runLine(line: string): Promise<RanCommand> {
+export async function runLine(line: string, path: string): Promise<RanCommand> {
   const child = new Deno.Command("/bin/bash", {
     args: ["-c", line],
     cwd: ROOT,
-    env: { NO_COLOR: "1" },
+    env: { NO_COLOR: "1", PATH: path },
     stdin: "null",
   }).output();
   const { code, stdout, stderr } = await within(RUN_MS, line, child);
@@ -54,11 +83,11 @@ export class RehearsalProcess implements AsyncDisposable {
   #printed = Promise.withResolvers<void>();
   #status: Promise<Deno.CommandStatus>;
 
-  constructor(args: readonly string[]) {
-    this.#child = new Deno.Command(Deno.execPath(), {
+  constructor(args: readonly string[], launcher?: Launcher) {
+    this.#child = new Deno.Command(launcher?.deno ?? Deno.execPath(), {
       args: ["task", "--quiet", "rehearse", ...args],
       cwd: ROOT,
-      env: { NO_COLOR: "1" },
+      env: { NO_COLOR: "1", ...(launcher === undefined ? {} : { PATH: launcher.path }) },
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
@@ -80,8 +109,8 @@ export class RehearsalProcess implements AsyncDisposable {
   }
 
   /** Starts it, and waits until it has printed its commands. */
-  static async start(args: readonly string[] = []): Promise<RehearsalProcess> {
-    const rehearsal = new RehearsalProcess(args);
+  static async start(launcher: Launcher): Promise<RehearsalProcess> {
+    const rehearsal = new RehearsalProcess([], launcher);
     try {
       await within(START_MS, "starting the rehearsal", rehearsal.#printed.promise);
       return rehearsal;

@@ -4,6 +4,7 @@
  * @module
  */
 import { within } from "./service_process.ts";
+import { skipTests } from "./skip.ts";
 
 const RUN_MS = 300_000;
 
@@ -42,7 +43,7 @@ export async function runTool(
 }
 
 /**
- * The first of these programs that runs; undefined, with a line that says so, where none does.
+ * The first of these programs that runs; undefined, which is reported, where none does.
  *
  * @param what is skipped without it, and what installs it
  */
@@ -58,6 +59,6 @@ export function findTool(
       // It is not there.
     }
   }
-  console.log(`skipped: ${what}`);
+  skipTests(what);
   return undefined;
 }

@@ -29,6 +29,27 @@ export async function canEnter(): Promise<boolean> {
   return success;
 }
 
+/** How to run a program in a root file system that has `/proc` and `/dev`. @param environment each `NAME=value` */
+export function launchIn(root: string, environment: readonly string[], command: readonly string[]): Launch {
+  const path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+  return {
+    command: "unshare",
+    args: [
+      "--mount",
+      "env",
+      "--ignore-environment",
+      path,
+      ...environment,
+      "sh",
+      "-c",
+      ENTER,
+      "sh",
+      root,
+      ...command,
+    ],
+  };
+}
+
 /** A root file system, unpacked. */
 export class UnpackedImage implements AsyncDisposable {
   #folder: Folder;
@@ -63,22 +84,7 @@ export class UnpackedImage implements AsyncDisposable {
 
   /** How to run a program of it. */
   launch(command: readonly string[]): Launch {
-    return {
-      command: "unshare",
-      args: [
-        "--mount",
-        "env",
-        "--ignore-environment",
-        "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
-        ...this.environment,
-        "sh",
-        "-c",
-        ENTER,
-        "sh",
-        `${this.#folder.path}/rootfs`,
-        ...command,
-      ],
-    };
+    return launchIn(`${this.#folder.path}/rootfs`, this.environment, command);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -14,7 +14,6 @@ import { count } from "../helpers/effort.ts";
 import { startLossyProxy } from "../helpers/lossy_proxy.ts";
 import { hasMoto, type PeerServer, shareMoto } from "../helpers/peers.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";
-import { skipTests } from "../helpers/skip.ts";
 
 const REGION = "us-west-2";
 const AWS = {
@@ -141,8 +140,7 @@ async function checkSignatures(world: World, publicKey: string): Promise<void> {
   assert(verifySchnorr(decodeHex(publicKey), decodeHex(DIGEST), decodeHex(String(schnorr?.["signature"]))));
 }
 
-if (!hasMoto()) skipTests("all of these, since moto is not installed (scripts/build_peers.ts)");
-else {
+if (hasMoto()) {
   test("a key is made, used, and used again after a restart of both sides; the database is intact", async (moto) => {
     await using world = await makeWorld(moto);
     let publicKey = "";

@@ -123,29 +123,6 @@ for (const [name, { folder: libraries, files }] of Object.entries(DISTRIBUTIONS)
   });
 }
 
-Deno.test("from Amazon Linux, the files are those of the Dockerfile's last stage, and /etc", async () => {
-  const dockerfile = await Deno.readTextFile(new URL("../../../Dockerfile", import.meta.url));
-  const [, runtime = ""] = /for file in ([^;]+); do/.exec(dockerfile) ?? [];
-  const [, sdk = ""] = /cp -L (\/usr\/lib64\/libaws\S+ \/usr\/lib64\/libaws\S+) \/sdk\//.exec(dockerfile) ??
-    [];
-  const copied = [
-    ...dockerfile.slice(dockerfile.lastIndexOf("\nFROM ")).matchAll(/^COPY .* (\/\S+\.?\S*)$/gm),
-  ]
-    .map(([, path = ""]) => path).filter((path) => path !== "/app");
-  await using folder = await Folder.make(DISTRIBUTIONS["Amazon Linux"].files);
-  const { files } = await rootOf(folder);
-  assertEquals(
-    files.map(({ path }) => path).filter((path) =>
-      !["/etc/group", "/etc/hosts", "/etc/passwd"].includes(path)
-    ),
-    [
-      ...runtime.split(" ").map((name) => `/lib64/${name}`),
-      ...sdk.split(" ").map((path) => path.replace("/usr/lib64", "/app")),
-      ...copied,
-    ].sort(),
-  );
-});
-
 Deno.test("a library without a SONAME is also put where the loader looks, unless the library that needs it has RUNPATH $ORIGIN", async () => {
   for (const [runPath, again] of [[undefined, ["/lib64/libnsm.so"]], ["$ORIGIN", []]] as const) {
     const sdk = elfFile({ needed: ["libnsm.so"], ...(runPath === undefined ? {} : { runPath }) });

@@ -24,6 +24,7 @@ const DOCUMENTS = [
   "SECURITY.md",
   ...await list("docs", ".md"),
   ...await list("examples", ".md"),
+  "tests/README.md",
 ];
 
 /** A document's lines that are text, without code. */

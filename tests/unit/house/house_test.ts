@@ -1,6 +1,7 @@
 /** The project's own lint rules, and the Dockerfile. */
 import { assertEquals } from "@std/assert";
 import plugin from "../../../scripts/lint_plugin.ts";
+import { parseCopy, readDockerfile, readIgnored } from "../../helpers/dockerfile.ts";
 
 function rulesBroken(file: string, source: string): string[] {
   return Deno.lint.runPlugin(plugin, `/repo/${file}`, source).map(({ id }) => id.replace("house/", ""));
@@ -103,16 +104,25 @@ for (const [file, source, broken] of WALLS) {
 
 Deno.test("the image's last stage begins from nothing, runs nothing, and takes no kmstool", async () => {
   const dockerfile = await Deno.readTextFile(new URL("../../../Dockerfile", import.meta.url));
-  const last = dockerfile.slice(dockerfile.lastIndexOf("\nFROM ") + 1).split("\n").filter((line) =>
-    line !== "" && !line.startsWith("#")
-  );
-  assertEquals(last[0], "FROM scratch");
-  assertEquals([...new Set(last.slice(1).map((line) => line.split(" ")[0]))].sort(), [
-    "COPY",
-    "ENTRYPOINT",
-    "ENV",
-  ]);
-  assertEquals(/kmstool|bash|busybox/.test(last.join("\n")), false);
+  assertEquals(dockerfile.match(/^FROM .*$/gm)?.at(-1), "FROM scratch");
+  const last = (await readDockerfile()).stages.at(-1)?.instructions ?? [];
+  assertEquals([...new Set(last.map(({ name }) => name))].sort(), ["ARG", "COPY", "ENTRYPOINT", "ENV"]);
+  assertEquals(/kmstool|bash|busybox/.test(last.map(({ text }) => text).join("\n")), false);
+});
+
+Deno.test("the context of the Docker build holds what the Dockerfile copies, and no secret that git ignores", async () => {
+  const isIgnored = await readIgnored();
+  const copied = (await readDockerfile()).stages.flatMap(({ instructions }) => instructions)
+    .filter(({ name }) => name === "COPY").map(({ text }) => parseCopy(text))
+    .flatMap(({ from, sources }) => from === undefined ? sources : []);
+  assertEquals(copied.includes("lib"), true);
+  assertEquals(copied.filter((source) => isIgnored(source)), []);
+  assertEquals(["lib/workflow.ts", "scripts/ctl.ts"].filter(isIgnored), []);
+  const secrets = (await Deno.readTextFile(new URL("../../../.gitignore", import.meta.url))).split("\n")
+    .filter((line) => line !== "" && !/^[#/]/.test(line)).map((line) => line.replace("*", "a"));
+  assertEquals(secrets.includes("tsk.hex"), true);
+  const places = ["", "lib/", "scripts/dry_run/"].flatMap((folder) => secrets.map((name) => folder + name));
+  assertEquals([...places, ".git/config", "data/a", "notes.txt"].filter((path) => !isIgnored(path)), []);
 });
 
 Deno.test("no line of the program names a pointer of Deno's", async () => {
