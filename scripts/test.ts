@@ -93,8 +93,10 @@ const SUITES: readonly Suite[] = [
       "--allow-run",
       "--allow-read",
       "--allow-write",
+      "--allow-env=DENO",
     ],
-    why: "the compiled binary as a process (made by scripts/build_test_binary.sh, in .ci/run)",
+    why:
+      "the compiled binary as a process (made by scripts/build_test_binary.sh, in .ci/run); bundles by the Deno that DENO names",
   },
 ];
 const DEFAULT_SUITES = ["unit", "property", "contract", "e2e", "kms_e2e"];
