@@ -7,6 +7,7 @@ import { SOURCES } from "../../scripts/compile.ts";
 import { type SourceMap, sourcePosition } from "../../scripts/source_position.ts";
 import { Folder } from "../helpers/folder.ts";
 import { skipTests } from "../helpers/skip.ts";
+import { WorkflowRig } from "../helpers/workflow_rig.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 const SHAPES = "tests/fixtures/bundle/shapes.ts";
@@ -46,6 +47,24 @@ for (const [version, deno] of versions) {
     const { path } = await bundleBy(deno, { entry: SHAPES, lock: "tests/deno.lock" }, folder);
     const [source, bundled] = await Promise.all([run(deno, SHAPES), run(deno, "--no-config", path)]);
     assertEquals(bundled.split("\n"), source.split("\n"));
+  });
+
+  Deno.test(`bundle by Deno ${version}: the log has the names that error classes set, also where the bundle renames them`, async () => {
+    await using folder = await Folder.make();
+    const entry = "tests/helpers/workflow_main.ts";
+    const { path, code } = await bundleBy(deno, { entry, lock: "tests/deno.lock" }, folder);
+    assert(/\bOpenError[0-9] = class\b/.test(code), "no class was renamed");
+    await using rig = await WorkflowRig.start({ entry: path, isBundle: true });
+    await rig.ask("throws a class of its own");
+    await rig.ask("throws");
+    await rig.ask("rejects late");
+    await rig.ask("async");
+    const logged = (event: string) => rig.service.events(event).map((line) => line["class"]);
+    assertEquals([logged("workflow_threw"), logged("uncaught")], [["OpenError", "Error"], [
+      "OpenError",
+      "Error",
+      "Error",
+    ]]);
   });
 
   for (const [flavour, source] of Object.entries(SOURCES)) {
