@@ -104,6 +104,10 @@ const DEFAULT_SUITES = ["unit", "property", "contract", "e2e", "kms_e2e"];
 const SPECS = [
   { name: "filter", value: "TEXT", help: "only tests whose name contains this" },
   { name: "soak", help: "full counts of kills, faults and random inputs, instead of the shortened ones" },
+  {
+    name: "compiled",
+    help: "e2e and kms_e2e start the compiled binaries (scripts/build_test_binary.sh) instead of the sources",
+  },
   ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
@@ -127,10 +131,11 @@ interface Count {
 interface Run {
   readonly filter: string | undefined;
   readonly soak: boolean;
+  readonly compiled: boolean;
 }
 
 /** Runs a suite with its output as it comes, and reads the counts of its last line. */
-async function runSuite(suite: Suite, { filter, soak }: Run): Promise<Count> {
+async function runSuite(suite: Suite, { filter, soak, compiled }: Run): Promise<Count> {
   console.log(`\n== ${suite.name}: ${suite.why}`);
   const child = new Deno.Command(Deno.execPath(), {
     args: [
@@ -145,8 +150,10 @@ async function runSuite(suite: Suite, { filter, soak }: Run): Promise<Count> {
       ...suite.permissions,
       ...(filter === undefined ? [] : [`--filter=${filter}`]),
       `tests/${suite.name}/`,
-      // What tests/helpers/effort.ts reads.
-      ...(soak ? ["--", "--soak"] : []),
+      // What tests/helpers/effort.ts and tests/helpers/ctl_process.ts read.
+      "--",
+      ...(soak ? ["--soak"] : []),
+      ...(compiled ? ["--compiled"] : []),
     ],
     stdin: "null",
     stdout: "piped",
@@ -187,7 +194,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return suite;
   });
   const total = { passed: 0, failed: 0, skipped: 0 };
-  const run = { filter: options.text("filter"), soak: options.on("soak") };
+  const run = { filter: options.text("filter"), soak: options.on("soak"), compiled: options.on("compiled") };
   const times: string[] = [];
   for (const suite of suites) {
     const begun = performance.now();
