@@ -11,6 +11,7 @@ import { WorkflowRig } from "../helpers/workflow_rig.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 const SHAPES = "tests/fixtures/bundle/shapes.ts";
+const WORKFLOW = { entry: "tests/helpers/workflow_main.ts", lock: "tests/deno.lock" };
 const compiler = Deno.env.get("DENO");
 
 async function output(command: string, args: readonly string[]): Promise<string> {
@@ -51,8 +52,7 @@ for (const [version, deno] of versions) {
 
   Deno.test(`bundle by Deno ${version}: the log has the names that error classes set, also where the bundle renames them`, async () => {
     await using folder = await Folder.make();
-    const entry = "tests/helpers/workflow_main.ts";
-    const { path, code } = await bundleBy(deno, { entry, lock: "tests/deno.lock" }, folder);
+    const { path, code } = await bundleBy(deno, WORKFLOW, folder);
     assert(/\bOpenError[0-9] = class\b/.test(code), "no class was renamed");
     await using rig = await WorkflowRig.start({ entry: path, isBundle: true });
     await rig.ask("throws a class of its own");
@@ -65,6 +65,15 @@ for (const [version, deno] of versions) {
       "Error",
       "Error",
     ]]);
+  });
+
+  Deno.test(`bundle by Deno ${version}: the watching thread runs from its bundled source text, and ends a service that is stuck`, async () => {
+    await using folder = await Folder.make();
+    const { path } = await bundleBy(deno, WORKFLOW, folder);
+    await using rig = await WorkflowRig.start({ entry: path, isBundle: true, flags: ["--silence-ms=700"] });
+    rig.ask("loops").catch(() => {});
+    assertEquals((await rig.service.ended(30_000)).code, 70);
+    assertEquals(rig.service.events("main_thread_silent").length, 1);
   });
 
   for (const [flavour, source] of Object.entries(SOURCES)) {
