@@ -68,6 +68,11 @@ export class StubControl implements Disposable {
     return this.#lines().map(([, symbol = ""]) => symbol);
   }
 
+  /** Empties the log. */
+  forget(): void {
+    Deno.writeTextFileSync(`${this.directory}/log`, "");
+  }
+
   /** How many objects of the stand-ins, keys of AWS-LC among them, were alive at each process's last call. By process id. */
   live(): ReadonlyMap<number, number> {
     return new Map(this.#lines().map(([pid, , live]) => [Number(pid), Number(live)]));
