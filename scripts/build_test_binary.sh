@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Compiles the binaries that tests/binary runs: the enclave's as it ships, but it may also listen on loopback, and the stand-ins lie beside it.
-# A second one looks in a folder whose library is not the SDK, a third in one whose library has AWS-LC, where that was built. The others have the
-# development backends and denclavectl.
+# Compiles the binaries that tests/binary runs: the enclave's as it ships, but it may also listen on loopback, and the
+# stand-ins lie beside it; the same beside a library that is not the SDK, and beside one with AWS-LC, where that was
+# built; the development service; denclavectl.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 deno=${DENO:-deno}

@@ -222,7 +222,7 @@ const plugin: Deno.lint.Plugin = {
       create: (context) => {
         if (!/^(main\.ts$|(ffi|lib|scripts)\/)/.test(repoPath(context.filename))) return {};
         const message =
-          "A bundle may rename a class: an error sets its own name (override name = …), and no other name is used";
+          "A bundle may rename a class: an error sets its name (override name = …), and no other is used";
         return {
           ClassDeclaration: (node) => {
             if (node.superClass === null || node.id === null) return;

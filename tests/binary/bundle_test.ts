@@ -1,6 +1,6 @@
 /**
- * The bundles that are compiled: they behave as their sources, and are made of nothing else. With the Deno that runs the tests, and with the one that
- * compiled the binaries, which the variable DENO names (in .ci/run).
+ * The bundles that are compiled behave as their sources, and differ from no other machine's. Made by the Deno that runs
+ * the tests, and by the one that compiled the binaries, which the variable DENO names (in .ci/run).
  */
 import { assert, assertEquals } from "@std/assert";
 import { SOURCES } from "../../scripts/compile.ts";

@@ -1,6 +1,6 @@
 /**
- * What requests leave behind in the compiled binary: open descriptors of its processes, keys in AWS-LC's memory, objects of the SDK. Each must be as
- * many after a thousand requests of a type as before them.
+ * What requests leave behind in the compiled binary: open descriptors of its processes, keys in AWS-LC's memory,
+ * objects of the SDK. After a thousand requests of a type there must be as many as before.
  */
 import { assert, assertEquals } from "@std/assert";
 import { decodeBase64, decodeHex, encodeBase64 } from "@std/encoding";
@@ -22,7 +22,6 @@ const REQUESTS = count(10_000, 1_000);
 const HEALTH_MS = 3_500;
 const CREDENTIAL = { AccessKeyId: "AKIDTEST", SecretAccessKey: "made-for-tests", Token: "made-for-tests" };
 const NONCE = encodeBase64(new Uint8Array(16));
-const SECOND_ID = "another";
 
 /** Makes the requests of one type, one after the other. */
 type Make = () => WireObject | Promise<WireObject>;
@@ -35,7 +34,7 @@ interface Given {
   readonly attests: boolean;
 }
 
-/** The requests of every type, in the order in which they can be made. What each answers is that of `expected`. */
+/** The requests of every type, in an order in which each is answered, and whether the answer is an error. */
 async function requestsOf(client: Client, { tsk, configure, attests }: Given) {
   const credential = { credential: CREDENTIAL };
   const init = { type: "master_key.init", enclave_id: 1, ...credential };
@@ -75,7 +74,7 @@ async function requestsOf(client: Client, { tsk, configure, attests }: Given) {
     }),
     "process, with a blob that does not open": () => ({ type: "process", ciphertext: "ab".repeat(60) }),
     "sign, with the row of another name": () => ({
-      ...{ apiRequest: "sign", ...account, name: SECOND_ID, message: "words", ...credential },
+      ...{ apiRequest: "sign", ...account, name: "another", message: "words", ...credential },
     }),
     "master_key.verify, with a changed row": () => ({
       ...{ ...row, type: "master_key.verify", encrypted_private_key: encodeBase64(new Uint8Array(60)) },
@@ -88,7 +87,7 @@ async function requestsOf(client: Client, { tsk, configure, attests }: Given) {
   ];
 }
 
-/** What a service's processes hold: how many descriptors lead to what, how many objects were alive at the last call of the stand-ins. */
+/** How many descriptors of these processes lead to what, and how many objects were alive at their last calls of C. */
 async function heldBy(pids: readonly number[], control: StubControl): Promise<ReadonlyMap<string, number>> {
   const live = control.live();
   const held = new Map([...live].map(([process, objects]) => [`${process} objects`, objects]));
@@ -102,7 +101,7 @@ async function heldBy(pids: readonly number[], control: StubControl): Promise<Re
   return held;
 }
 
-/** Runs every type of request against one service, and compares what is held before and after. Returns how many keys AWS-LC was given. */
+/** Compares what is held before and after requests of each type. Returns how many keys AWS-LC was given. */
 async function compare(launch: Launch, control: StubControl, given: Given): Promise<number> {
   await using service = await ServiceProcess.start(launch);
   using client = await Client.connect(service.address);
@@ -135,7 +134,7 @@ async function compare(launch: Launch, control: StubControl, given: Given): Prom
 
 const DEV = `${NATIVE_DIR}/denclave-dev`;
 
-Deno.test("development binary: requests of no type leave a descriptor behind, those that need an NSM among them", async () => {
+Deno.test("development binary: with a simulated NSM, requests of no type leave a descriptor behind", async () => {
   await using folder = await Folder.make();
   const keys = `--kms-local-file=${folder.path}/keys.json`;
   const { stdout } = await new Deno.Command(DEV, {

@@ -73,7 +73,7 @@ export class StubControl implements Disposable {
     Deno.writeTextFileSync(`${this.directory}/log`, "");
   }
 
-  /** How many objects of the stand-ins, keys of AWS-LC among them, were alive at each process's last call. By process id. */
+  /** How many objects, keys of AWS-LC included, were alive at each process's last call of C. By process id. */
   live(): ReadonlyMap<number, number> {
     return new Map(this.#lines().map(([pid, , live]) => [Number(pid), Number(live)]));
   }

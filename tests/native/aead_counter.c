@@ -1,6 +1,6 @@
 /*
- * Counts the keys that are in AWS-LC's memory. The functions that make and free them are AWS-LC's own (tests/native/aws_lc), found behind these in the
- * order of the libraries, as are the others of its AEAD.
+ * Counts the keys in AWS-LC's memory. The loader finds these functions before AWS-LC's own (tests/native/aws_lc), which
+ * they call; the other functions of its AEAD are found there at once.
  */
 #define _GNU_SOURCE
 #include "stub.h"
