@@ -34,6 +34,8 @@ export interface SdkErrorOptions {
 
 /** The base class of all errors that the binding throws on purpose. */
 export class SdkError extends EnclaveError {
+  /** The class. */
+  override name = "SdkError";
   /** The C function that failed, or the parameter that was refused. */
   readonly symbol: string;
   /** The SDK's own error, where it set one. */
@@ -59,33 +61,46 @@ export class SdkError extends EnclaveError {
 
 /** The shared libraries could not be found, opened, or lack a symbol. */
 export class SdkLibraryError extends SdkError {
+  /** The class. */
+  override name = "SdkLibraryError";
   /** Stable, for programs. */
   override readonly code = "sdk_library";
 }
 
 /** `aws_nitro_enclaves_library_init` or `_get_allocator` gave nothing. */
 export class SdkInitError extends SdkError {
+  /** The class. */
+  override name = "SdkInitError";
   /** Stable, for programs. */
   override readonly code = "sdk_init";
 }
 
 /** An allocation or another small step failed. */
 export class SdkGenericError extends SdkError {
+  /** The class. */
+  override name = "SdkGenericError";
   /** Stable, for programs. */
   override readonly code = "sdk_generic";
 }
 
 /** KMS's answer cannot be read: its struct has another layout. The SDK's own functions may still work. */
-export class SdkLayoutError extends SdkGenericError {}
+export class SdkLayoutError extends SdkGenericError {
+  /** The class. */
+  override name = "SdkLayoutError";
+}
 
 /** `aws_nitro_enclaves_kms_client_config_default` gave NULL. */
 export class SdkKmsConfigError extends SdkError {
+  /** The class. */
+  override name = "SdkKmsConfigError";
   /** Stable, for programs. */
   override readonly code = "sdk_kms_config";
 }
 
 /** `aws_nitro_enclaves_kms_client_new` gave NULL: no connection or no TLS to KMS. */
 export class SdkKmsClientError extends SdkError {
+  /** The class. */
+  override name = "SdkKmsClientError";
   /** Stable, for programs. */
   override readonly code = "sdk_kms_client";
 }

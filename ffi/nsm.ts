@@ -77,6 +77,7 @@ export interface NsmDeviceErrorOptions {
 
 /** The device could not be opened, or did not answer as a device of its kind. */
 export class NsmDeviceError extends EnclaveError {
+  override name = "NsmDeviceError";
   /** The call that failed. */
   readonly symbol: "open" | "ioctl";
   /** Its `errno`; undefined where the call itself succeeded. */

@@ -17,19 +17,20 @@ export interface EnclaveErrorOptions {
 
 /** An error with a stable code, a message that names the input, and a remedy. Never holds a secret. */
 export class EnclaveError extends Error {
+  /** The class. */
+  override name = "EnclaveError";
   /** Stable, snake_case: what a program may compare against. */
   readonly code: string;
   /** What a person can do about it. */
   readonly hint: string | undefined;
 
   /**
-   * Sets `name` to the name of the constructed class.
+   * Made with a code.
    *
    * @param message says what failed, on which input
    */
   constructor(message: string, options: EnclaveErrorOptions) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
-    this.name = new.target.name;
     this.code = options.code;
     this.hint = options.hint;
   }
@@ -38,6 +39,17 @@ export class EnclaveError extends Error {
 /** The message of anything that was thrown. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
+const NAME = /^[A-Za-z_$][\w$]{0,63}$/;
+
+/**
+ * What kind of thing was thrown, for the log: the `name` that the error's class sets, or `Error` where that is not
+ * a name. Not the constructor's name, which a bundle changes where two modules have a class of the same name.
+ */
+export function kindOf(thrown: unknown): string {
+  if (!(thrown instanceof Error)) return typeof thrown;
+  return NAME.test(thrown.name) ? thrown.name : "Error";
 }
 
 /**

@@ -67,31 +67,36 @@ export function sourceName(source: string, folder: string): string {
     : new URL(source, `file://${folder}/`).pathname;
   if (path.startsWith(`${REPOSITORY}/`)) return path.slice(REPOSITORY.length + 1);
   // In Deno's cache: <cache>/npm/<registry>/<package>/<version>/<file>.
-  const [, inPackage] = /\/npm\/[^/]+\/(.+)$/.exec(path) ?? [];
+  const [, inPackage] = /.*\/npm\/[^/]+\/(.+)$/.exec(path) ?? [];
   return inPackage === undefined ? path.replace(/^.*\//, "") : `npm:${inPackage}`;
 }
 
-/** CommonJS packages within a bundle ask for Node's modules by `require`, which the older bundler does not provide. One line. */
-const REQUIRE =
-  'import{createRequire as createRequire_}from"node:module";const require=createRequire_(import.meta.url);\n';
+/** Where a bundle names a package's module: in the comment before it, and in the key of the function around it. */
+const CACHED_MODULE = /^(\/\/ | {2}"(?=[^"\n]*"\())[^"\n]*\/npm\/[^"/\n]+\//gm;
 
-async function readMap(path: string, folder: string, isShifted: boolean): Promise<Bundle["map"]> {
+/** Deno puts three lines in the place of the six of esbuild's `require`, and leaves the map as it was. */
+const OWN_REQUIRE = "\nvar __require = __deno_internal_createRequire(import.meta.url);\n";
+const REQUIRE_SHIFT = ";;;";
+
+async function readMap(path: string, folder: string, code: string): Promise<Bundle["map"]> {
   const { sources, names, mappings } = JSON.parse(await Deno.readTextFile(path)) as {
     readonly sources: readonly string[];
     readonly names: readonly string[];
     readonly mappings: string;
   };
+  const isShifted = code.includes(OWN_REQUIRE) && mappings.startsWith(REQUIRE_SHIFT);
   // Without the sources' text, which is in the repository.
   return {
     version: 3,
     sources: sources.map((source) => sourceName(source, folder)),
     names,
-    mappings: isShifted ? `;${mappings}` : mappings,
+    mappings: isShifted ? mappings.slice(REQUIRE_SHIFT.length) : mappings,
   };
 }
 
 /**
- * Bundles with the Deno that runs this, and so with the one that compiles.
+ * Bundles with the Deno that runs this, and so with the one that compiles. Not minified: where only the next
+ * expression uses the value of a `using`, `--minify` (esbuild 0.25.5, in Deno 2.6.10 and 2.9.6) drops its disposal.
  *
  * @throws {EnclaveError} `compile_failed`
  */
@@ -100,7 +105,6 @@ export async function bundle({ entry, lock, folder, name }: BundleOptions): Prom
   const { ok, stderr } = await run(Deno.execPath(), [
     "bundle",
     "--quiet",
-    "--minify",
     "--sourcemap=external",
     `--lock=${lock}`,
     "--frozen",
@@ -118,9 +122,8 @@ export async function bundle({ entry, lock, folder, name }: BundleOptions): Prom
     });
   }
   const code = await Deno.readTextFile(path);
-  const needsRequire = code.includes("Dynamic require of ");
-  if (needsRequire) await Deno.writeTextFile(path, REQUIRE + code);
-  const map = await readMap(`${path}.map`, folder, needsRequire);
+  await Deno.writeTextFile(path, code.replace(CACHED_MODULE, "$1npm:"));
+  const map = await readMap(`${path}.map`, folder, code);
   await Deno.remove(`${path}.map`);
   await Deno.utime(path, FIXED_TIME, FIXED_TIME);
   return { path, sha256: await sha256(path), map: { ...map, file: name } };

@@ -75,7 +75,7 @@ const FLAVOURS = ["production", "dev", "ctl"] as const;
 type Flavour = typeof FLAVOURS[number];
 
 /** What each flavour is made of. A lock file of its own holds the packages that the flavour may use. */
-const SOURCES: Readonly<
+export const SOURCES: Readonly<
   Record<Flavour, { readonly entry: string; readonly lock: string; readonly name: string }>
 > = {
   production: { entry: "main.ts", lock: "enclave.lock", name: "denclave" },

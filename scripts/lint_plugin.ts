@@ -1,6 +1,6 @@
 /**
- * This project's own lint rules: who may import whom, where a pointer may be named, and where random numbers come
- * from (docs/architecture.md, "Who may import whom").
+ * This project's own lint rules: who may import whom, what may be named where, and where random numbers come from
+ * (docs/architecture.md, "Who may import whom").
  *
  * @module
  */
@@ -214,6 +214,31 @@ const plugin: Deno.lint.Plugin = {
               node,
               message: "No Math.random: random numbers come from lib/crypto/random.ts",
             });
+          },
+        };
+      },
+    },
+    "error-names": {
+      create: (context) => {
+        if (!/^(main\.ts$|(ffi|lib|scripts)\/)/.test(repoPath(context.filename))) return {};
+        const message =
+          "A bundle may rename a class: an error sets its name (override name = …), and no other is used";
+        return {
+          ClassDeclaration: (node) => {
+            if (node.superClass === null || node.id === null) return;
+            const setsName = node.body.body.some((member) =>
+              member.type === "PropertyDefinition" && nameOf(member.key) === "name" &&
+              member.value !== null &&
+              literal(member.value) === node.id?.name
+            );
+            if (!setsName) context.report({ node, message });
+          },
+          MemberExpression: (node) => {
+            if (nameOf(node.property) !== "name") return;
+            const { object } = node;
+            const isClass = object.type === "MetaProperty" ||
+              object.type === "MemberExpression" && nameOf(object.property) === "constructor";
+            if (isClass) context.report({ node, message });
           },
         };
       },

@@ -94,9 +94,10 @@ const SUITES: readonly Suite[] = [
       "--allow-run",
       "--allow-read",
       "--allow-write",
-      "--allow-env=DENCLAVE_VECTORS",
+      "--allow-env=DENCLAVE_VECTORS,DENO",
     ],
-    why: "the compiled binary as a process (scripts/build_test_binary.sh makes it); the vectors' folder",
+    why:
+      "the compiled binary as a process (scripts/build_test_binary.sh makes it); the vectors' folder; bundles by the Deno that DENO names",
     needs: ["build:native"],
   },
 ];
@@ -105,6 +106,10 @@ const DEFAULT_SUITES = ["unit", "property", "contract", "e2e", "kms_e2e"];
 const SPECS = [
   { name: "filter", value: "TEXT", help: "only tests whose name contains this" },
   { name: "soak", help: "full counts of kills, faults and random inputs, instead of the shortened ones" },
+  {
+    name: "compiled",
+    help: "e2e and kms_e2e start the compiled binaries (scripts/build_test_binary.sh) instead of the sources",
+  },
   ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
@@ -130,6 +135,7 @@ interface Outcome {
 interface Run {
   readonly filter: string | undefined;
   readonly soak: boolean;
+  readonly compiled: boolean;
 }
 
 /** Runs build tasks side by side, and says which are still running. */
@@ -152,7 +158,7 @@ async function build(tasks: readonly string[]): Promise<Outcome> {
 }
 
 /** Runs a suite with its output as it comes. */
-async function runSuite(suite: Suite, { filter, soak }: Run): Promise<Outcome> {
+async function runSuite(suite: Suite, { filter, soak, compiled }: Run): Promise<Outcome> {
   console.log(`\n== ${suite.name}: ${suite.why}`);
   const child = new Deno.Command(Deno.execPath(), {
     args: [
@@ -167,8 +173,10 @@ async function runSuite(suite: Suite, { filter, soak }: Run): Promise<Outcome> {
       ...suite.permissions,
       ...(filter === undefined ? [] : [`--filter=${filter}`]),
       `tests/${suite.name}/`,
-      // What tests/helpers/effort.ts reads.
-      ...(soak ? ["--", "--soak"] : []),
+      // What tests/helpers/effort.ts and tests/helpers/ctl_process.ts read.
+      "--",
+      ...(soak ? ["--soak"] : []),
+      ...(compiled ? ["--compiled"] : []),
     ],
     stdin: "null",
     stdout: "piped",
@@ -216,7 +224,7 @@ async function main(argv: readonly string[]): Promise<number> {
     }
     return suite;
   });
-  const run = { filter: options.text("filter"), soak: options.on("soak") };
+  const run = { filter: options.text("filter"), soak: options.on("soak"), compiled: options.on("compiled") };
   const ready = suites.filter(({ needs }) => needs === undefined);
   const waiting = suites.filter(({ needs }) => needs !== undefined);
   const needed = [...new Set(waiting.flatMap(({ needs = [] }) => needs))];

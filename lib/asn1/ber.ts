@@ -36,6 +36,7 @@ const MAX_DEPTH = 12;
 
 /** The bytes are not in the supported subset of BER. */
 export class BerError extends EnclaveError {
+  override name = "BerError";
   constructor(message: string) {
     super(`Cannot read BER: ${message}`, {
       code: "ber_malformed",

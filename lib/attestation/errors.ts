@@ -46,6 +46,8 @@ const HINTS: Readonly<Record<AttestationCode, string>> = {
 
 /** An attestation document was refused; `code` says by which check. */
 export class AttestationError extends EnclaveError {
+  /** The class. */
+  override name = "AttestationError";
   /** The check that failed. */
   declare readonly code: AttestationCode;
 

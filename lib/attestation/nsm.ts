@@ -84,6 +84,7 @@ export type NsmErrorName = (typeof NSM_ERROR_NAMES)[number] | "Unknown";
 
 /** The module refused, or returned an invalid response. */
 export class NsmError extends EnclaveError {
+  override name = "NsmError";
   /** nsm-api's name; undefined for an invalid response. */
   readonly nsm: NsmErrorName | undefined;
 

@@ -14,6 +14,7 @@ export type KeyPolicyErrorCode = "policy_invalid" | "policy_too_large";
 
 /** A text is not a key policy, or not one that KMS would accept. */
 export class KeyPolicyError extends EnclaveError {
+  override name = "KeyPolicyError";
   /** One of {@link KeyPolicyErrorCode}. */
   declare readonly code: KeyPolicyErrorCode;
 

@@ -19,42 +19,56 @@ export type { KmsReason } from "../aws/kms_reasons.ts";
 
 /** An argument was refused before any C code saw it. `symbol` names the parameter. */
 export class SdkArgumentError extends SdkError {
+  /** The class. */
+  override name = "SdkArgumentError";
   /** Stable, for programs. */
   override readonly code = "invalid_argument";
 }
 
 /** A Decrypt failed. */
 export class SdkKmsDecryptError extends SdkError {
+  /** The class. */
+  override name = "SdkKmsDecryptError";
   /** Stable, for programs. */
   override readonly code = "sdk_kms_decrypt";
 }
 
 /** A GenerateDataKey failed. */
 export class SdkKmsDataKeyError extends SdkError {
+  /** The class. */
+  override name = "SdkKmsDataKeyError";
   /** Stable, for programs. */
   override readonly code = "sdk_kms_data_key";
 }
 
 /** A GenerateRandom failed. */
 export class SdkKmsRandomError extends SdkError {
+  /** The class. */
+  override name = "SdkKmsRandomError";
   /** Stable, for programs. */
   override readonly code = "sdk_kms_random";
 }
 
 /** The SDK did not return before the deadline. */
 export class SdkTimeoutError extends SdkError {
+  /** The class. */
+  override name = "SdkTimeoutError";
   /** Stable, for programs. */
   override readonly code = "kms_timeout";
 }
 
 /** An SDK process ended in the middle of a call, or cannot be started. */
 export class SdkProcessError extends SdkError {
+  /** The class. */
+  override name = "SdkProcessError";
   /** Stable, for programs. */
   override readonly code = "sdk_process";
 }
 
 /** The queue of calls to the SDK is full. */
 export class SdkBusyError extends SdkError {
+  /** The class. */
+  override name = "SdkBusyError";
   /** Stable, for programs. */
   override readonly code = "sdk_busy";
 }
@@ -74,8 +88,3 @@ export const SDK_ERROR_CLASSES = {
   SdkProcessError,
   SdkBusyError,
 } as const;
-
-// A minifier also shortens class names, and errors are sent between processes by these names.
-for (const [name, errorClass] of Object.entries(SDK_ERROR_CLASSES)) {
-  Object.defineProperty(errorClass, "name", { value: name });
-}

@@ -45,6 +45,7 @@ export const EXIT = {
 
 /** The command line or an environment variable is wrong. */
 export class UsageError extends EnclaveError {
+  override name = "UsageError";
   constructor(message: string, hint?: string) {
     super(message, { code: "usage", hint });
   }

@@ -4,6 +4,7 @@
  * @module
  */
 import process from "node:process";
+import { kindOf } from "../errors.ts";
 import type { Log } from "../log.ts";
 
 /** Deno's own function, saved before it is replaced. */
@@ -41,7 +42,7 @@ export function guardProcess({ log, isDevelopment }: GuardOptions): Disposable {
   }
   const say = (thrown: unknown) =>
     log("error", "uncaught", {
-      class: thrown instanceof Error ? thrown.constructor.name : typeof thrown,
+      class: kindOf(thrown),
       ...(isDevelopment && thrown instanceof Error ? { message: thrown.message, stack: thrown.stack } : {}),
     });
   const onRejection = (event: PromiseRejectionEvent) => {

@@ -71,6 +71,7 @@ const HINTS: Readonly<Record<CmsErrorCode, string>> = {
 
 /** An envelope cannot be made or opened. Never quotes its contents. */
 export class CmsError extends EnclaveError {
+  override name = "CmsError";
   /** What is wrong. */
   declare readonly code: CmsErrorCode;
 

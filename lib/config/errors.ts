@@ -23,6 +23,7 @@ const MAX_TOLD = 20;
 
 /** A configuration file cannot be used. */
 export class ConfigError extends EnclaveError {
+  override name = "ConfigError";
   readonly file: string;
   /** In the file's order. */
   readonly problems: readonly ConfigProblem[];

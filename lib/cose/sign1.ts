@@ -33,6 +33,7 @@ export type CoseErrorCode = "cose_malformed" | "cose_algorithm";
 
 /** The bytes are not a supported COSE_Sign1. */
 export class CoseError extends EnclaveError {
+  override name = "CoseError";
   /** What is wrong. */
   declare readonly code: CoseErrorCode;
 

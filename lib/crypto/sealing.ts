@@ -15,6 +15,7 @@ export const SEAL_LIMITS = { warnAt: 2 ** 31, refuseAt: 2 ** 32 } as const;
 
 /** The blob did not open: another key, other additional data, or changed bytes. AES-GCM cannot say which. */
 export class OpenError extends EnclaveError {
+  override name = "OpenError";
   constructor(message: string) {
     super(message, {
       code: "decrypt_failed",

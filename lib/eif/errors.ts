@@ -49,6 +49,7 @@ const HINTS: Readonly<Record<EifCode, string | undefined>> = {
 
 /** An image cannot be read, made or trusted; `code` says why. */
 export class EifError extends EnclaveError {
+  override name = "EifError";
   /** What was wrong. */
   declare readonly code: EifCode;
 

@@ -35,6 +35,7 @@ export const LOCAL_ACCOUNT = "000000000000";
 
 /** The local KMS refused, with AWS's error names. */
 export class LocalKmsError extends EnclaveError {
+  override name = "LocalKmsError";
   readonly kms: { readonly name: string; readonly message: string };
   constructor(name: string, message: string) {
     super(`Local KMS: ${name}: ${message}`, { code: "local_kms" });

@@ -19,6 +19,7 @@ const NO_DENIAL = /Throttl|LimitExceeded|Internal|Timeout|Unavailable/;
 
 /** KMS denied access to an attested enclave. The message has the PCRs that the policy must allow. */
 export class AttestedDenial extends EnclaveError {
+  override name = "AttestedDenial";
   /** KMS's own error. */
   readonly kms: unknown;
   /** Sent to the client: measurements are not secret. */

@@ -16,6 +16,7 @@ const STATUSES: Readonly<Record<string, number>> = {
 
 /** A request was refused. The message is sent to the client and never holds a secret. */
 export class KmsRefusal extends EnclaveError {
+  override name = "KmsRefusal";
   /** AWS's name of the error, and the message for the client. */
   readonly kms: { readonly name: string; readonly message: string };
 

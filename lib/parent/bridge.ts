@@ -88,6 +88,7 @@ function isLoopback(hostname: string): boolean {
 
 /** A failure of the bridge itself, as HTTP says it. */
 class HttpProblem extends Error {
+  override name = "HttpProblem";
   readonly status: number;
   readonly code: string;
   readonly hint: string | undefined;

@@ -40,6 +40,8 @@ const DEFAULT_TIMEOUT_MS = 65_000;
 
 /** The service answered with an error. */
 export class ServiceError extends EnclaveError {
+  /** The class. */
+  override name = "ServiceError";
   /** The reply as it came. */
   readonly reply: WireObject;
 

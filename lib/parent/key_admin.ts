@@ -18,6 +18,7 @@ export type KeyAdminCode =
 
 /** KMS or STS refused, or did not answer. */
 export class KeyAdminError extends EnclaveError {
+  override name = "KeyAdminError";
   /** One of {@link KeyAdminCode}. */
   declare readonly code: KeyAdminCode;
 

@@ -27,6 +27,8 @@ const HINTS: Readonly<Record<SealedCode, string>> = {
 
 /** A sealed message was refused, or cannot be made. */
 export class SealedError extends EnclaveError {
+  /** The class. */
+  override name = "SealedError";
   /** What went wrong. */
   declare readonly code: SealedCode;
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { EnclaveError } from "../errors.ts";
+import { EnclaveError, kindOf } from "../errors.ts";
 import type { Log, LogFields, LogLevel } from "../log.ts";
 import { type Workflow, WorkflowError } from "../workflow_context.ts";
 
@@ -28,12 +28,8 @@ export class WorkflowFault extends Error {
     const shown = isDevelopment
       ? cause instanceof Error ? { message: cause.message, stack: cause.stack } : { message: String(cause) }
       : {};
-    return { request_id: requestId, class: classOf(cause), ...shown };
+    return { request_id: requestId, class: kindOf(cause), ...shown };
   }
-}
-
-function classOf(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.constructor.name : typeof thrown;
 }
 
 /** Calls one workflow. */
@@ -80,7 +76,7 @@ export class WorkflowCaller {
   #check(result: unknown, plaintext: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
     if (!(result instanceof Uint8Array)) {
       throw new TypeError(
-        `The workflow must return a Uint8Array, not ${result === null ? "null" : classOf(result)}`,
+        `The workflow must return a Uint8Array, not ${result === null ? "null" : kindOf(result)}`,
       );
     }
     if (!(result.buffer instanceof ArrayBuffer)) {

@@ -51,8 +51,13 @@ interface Setup {
 
 /** A session key, as its owner has it. */
 export class Tsk implements Disposable {
-  readonly raw: Uint8Array<ArrayBuffer> = crypto.getRandomValues(new Uint8Array(32));
+  readonly raw: Uint8Array<ArrayBuffer>;
   #key: SealingKey | undefined;
+
+  /** A random one, unless it is given. */
+  constructor(raw: Uint8Array<ArrayBuffer> = crypto.getRandomValues(new Uint8Array(32))) {
+    this.raw = raw;
+  }
 
   seal(plaintext: Uint8Array): string {
     this.#key ??= SealingKey.take(SecretBytes.copyOf(this.raw), { random: HOST_RANDOM.fill });

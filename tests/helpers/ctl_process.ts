@@ -1,10 +1,12 @@
 /**
- * The parent's tool and the development service as processes, as a person runs them.
+ * The parent's tool and the development service as processes, as a person runs them: from source, or the compiled
+ * binaries (`deno task test e2e --compiled`).
  *
  * @module
  */
 import { LIBC_PATHS } from "../../ffi/libc.ts";
 import { PROGRAMS } from "../../lib/parent/doctor/check.ts";
+import { NATIVE_DIR } from "./native_sdk.ts";
 import { type Launch, within } from "./service_process.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
@@ -24,12 +26,18 @@ const NO_AWS = {
   AWS_SHARED_CREDENTIALS_FILE: "/nonexistent/credentials",
 };
 
-function ctlArguments(args: readonly string[]): string[] {
-  return [
-    "run",
-    "--quiet",
-    "--no-prompt",
-    `--config=${ROOT}deno.json`,
+/** An argument of the test modules, as in effort.ts. */
+const IS_COMPILED = Deno.args.includes("--compiled");
+
+/** A program from source, with the permissions that its compiled binary has. */
+function fromSource(entry: string, permissions: readonly string[], args: readonly string[]): Launch {
+  const options = ["run", "--quiet", "--no-prompt", `--config=${ROOT}deno.json`];
+  return { command: Deno.execPath(), args: [...options, ...permissions, `${ROOT}${entry}`, ...args] };
+}
+
+/** How `denclavectl` is started. */
+export function ctlLaunch(args: readonly string[]): Launch {
+  const launch = IS_COMPILED ? { command: `${NATIVE_DIR}/denclavectl`, args } : fromSource("scripts/ctl.ts", [
     `--lock=${ROOT}ctl.lock`,
     "--frozen",
     "--allow-net",
@@ -39,12 +47,11 @@ function ctlArguments(args: readonly string[]): string[] {
     "--allow-sys",
     `--allow-run=${[...PROGRAMS, "git", "deno"].join(",")}`,
     `--allow-ffi=${LIBC_PATHS.join(",")}`,
-    `${ROOT}scripts/ctl.ts`,
-    ...args,
-  ];
+  ], args);
+  return { ...launch, env: NO_AWS };
 }
 
-/** Runs `scripts/ctl.ts` to its end. */
+/** Runs `denclavectl` to its end. */
 export async function runCtl(
   args: readonly string[],
   options: {
@@ -54,9 +61,10 @@ export async function runCtl(
     readonly stdin?: string;
   } = {},
 ): Promise<CtlResult> {
-  const command = new Deno.Command(Deno.execPath(), {
-    args: ctlArguments(args),
-    env: { ...NO_AWS, ...options.env },
+  const launch = ctlLaunch(args);
+  const command = new Deno.Command(launch.command, {
+    args: [...launch.args],
+    env: { ...launch.env, ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     stdin: options.stdin === undefined ? "null" : "piped",
     stdout: "piped",
@@ -73,39 +81,28 @@ export async function runCtl(
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
-/** Starts `scripts/ctl.ts`, for a test that does not let it end. */
+/** Starts `denclavectl`, for a test that does not let it end. */
 export function spawnCtl(args: readonly string[], env: Readonly<Record<string, string>>): Deno.ChildProcess {
-  return new Deno.Command(Deno.execPath(), {
-    args: ctlArguments(args),
-    env: { ...NO_AWS, ...env },
+  const launch = ctlLaunch(args);
+  return new Deno.Command(launch.command, {
+    args: [...launch.args],
+    env: { ...launch.env, ...env },
     stdin: "null",
     stdout: "null",
     stderr: "null",
   }).spawn();
 }
 
-/** How `scripts/dev.ts` is started: directly, so that a signal reaches the service itself; on a port of loopback, unless told where. */
+/** How the development service is started: on a port of loopback unless told where; a signal reaches it directly. */
 export function devLaunch(args: readonly string[]): Launch {
-  return {
-    command: Deno.execPath(),
-    args: [
-      "run",
-      "--quiet",
-      "--no-prompt",
-      `--config=${ROOT}deno.json`,
-      "--allow-net",
-      "--allow-read",
-      "--allow-write",
-      "--allow-env",
-      `--allow-ffi=${LIBC_PATHS.join(",")}`,
-      `${ROOT}scripts/dev.ts`,
-      ...(["--listen", "--port"].some((name) => args.includes(name)) ? [] : ["--listen", "tcp:127.0.0.1:0"]),
-      ...args,
-    ],
-  };
-}
-
-/** How `scripts/ctl.ts` is started for a service of its own, such as `emulator serve`. */
-export function ctlLaunch(args: readonly string[]): Launch {
-  return { command: Deno.execPath(), args: ctlArguments(args), env: NO_AWS };
+  const isPlaced = ["--listen", "--port"].some((name) => args.includes(name));
+  const given = [...(isPlaced ? [] : ["--listen", "tcp:127.0.0.1:0"]), ...args];
+  if (IS_COMPILED) return { command: `${NATIVE_DIR}/denclave-dev`, args: given };
+  return fromSource("scripts/dev.ts", [
+    "--allow-net",
+    "--allow-read",
+    "--allow-write",
+    "--allow-env",
+    `--allow-ffi=${LIBC_PATHS.join(",")}`,
+  ], given);
 }

@@ -52,15 +52,30 @@ export class StubControl implements Disposable {
     Deno.renameSync(`${this.directory}/control.new`, `${this.directory}/control`);
   }
 
-  /** The names of the calls, of all processes, in order. */
-  calls(): string[] {
+  /** The lines of the log: process, symbol, objects that were alive. */
+  #lines(): readonly string[][] {
     try {
       const text = Deno.readTextFileSync(`${this.directory}/log`);
-      return text.split("\n").filter((line) => line !== "").map((line) => line.split(" ")[1] ?? "");
+      return text.split("\n").filter((line) => line !== "").map((line) => line.split(" "));
     } catch (thrown) {
       if (thrown instanceof Deno.errors.NotFound) return [];
       throw thrown;
     }
+  }
+
+  /** The names of the calls, of all processes, in order. */
+  calls(): string[] {
+    return this.#lines().map(([, symbol = ""]) => symbol);
+  }
+
+  /** Empties the log. */
+  forget(): void {
+    Deno.writeTextFileSync(`${this.directory}/log`, "");
+  }
+
+  /** How many objects, keys of AWS-LC included, were alive at each process's last call of C. By process id. */
+  live(): ReadonlyMap<number, number> {
+    return new Map(this.#lines().map(([pid, , live]) => [Number(pid), Number(live)]));
   }
 
   /** How often a symbol was called. */

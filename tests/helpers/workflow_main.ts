@@ -13,6 +13,11 @@ const kept: Uint8Array<ArrayBuffer>[] = [];
 const constant = text("always the same");
 let aborted = "";
 
+/** Modules of the service have classes of this name too: a bundle renames all but one. */
+class OpenError extends Error {
+  override name = "OpenError";
+}
+
 /** Ways to misbehave, and some to behave. */
 const WAYS: Readonly<
   Record<string, (plaintext: Uint8Array<ArrayBuffer>, context: WorkflowContext) => unknown>
@@ -20,6 +25,12 @@ const WAYS: Readonly<
   echo: (plaintext) => plaintext,
   throws: () => {
     throw new Error("words that production keeps");
+  },
+  "throws a class of its own": () => {
+    setTimeout(() => {
+      throw new OpenError("thrown when nobody waits");
+    }, 1);
+    throw new OpenError("words that production keeps");
   },
   refuses: () => {
     throw new WorkflowError("order.too_large", "Orders have at most 10 lines");

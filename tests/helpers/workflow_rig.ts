@@ -16,6 +16,8 @@ import { ServiceProcess } from "./service_process.ts";
 export interface RigOptions {
   /** `scripts/dev.ts`, or a program like it. */
   readonly entry: string;
+  /** Whether it is a bundle, which has its packages within. */
+  readonly isBundle?: boolean;
   readonly flags?: readonly string[];
   /** A flag for V8. */
   readonly v8?: string;
@@ -41,7 +43,9 @@ export class WorkflowRig implements AsyncDisposable {
     this.#stack = stack;
   }
 
-  static async start({ entry, flags = [], v8 = "", env = {} }: RigOptions): Promise<WorkflowRig> {
+  static async start(
+    { entry, isBundle = false, flags = [], v8 = "", env = {} }: RigOptions,
+  ): Promise<WorkflowRig> {
     await using stack = new AsyncDisposableStack();
     const folder = await Deno.makeTempDir();
     stack.defer(() => Deno.remove(folder, { recursive: true }));
@@ -49,8 +53,7 @@ export class WorkflowRig implements AsyncDisposable {
       "run",
       "--no-prompt",
       "--quiet",
-      "--lock=tests/deno.lock",
-      "--frozen",
+      ...(isBundle ? ["--no-config"] : ["--lock=tests/deno.lock", "--frozen"]),
       "-A",
       ...(v8 === "" ? [] : [v8]),
     ];

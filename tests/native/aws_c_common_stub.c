@@ -44,6 +44,7 @@ static __thread int s_last_error;
 
 /* ---- the log ---- */
 
+/* Appends "<pid> <symbol> <objects that are alive>" to the log of other processes. */
 static void log_line(const char *symbol) {
     size_t len = strlen(symbol);
     if (s_log_len + len + 1 <= LOG_CAPACITY) {
@@ -55,8 +56,10 @@ static void log_line(const char *symbol) {
     if (path == NULL) return;
     int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0) return;
-    char line[SYMBOL_LENGTH + 32];
-    int written = snprintf(line, sizeof(line), "%d %s\n", (int)getpid(), symbol);
+    long long live = 0;
+    for (int kind = 0; kind < STUB_KINDS; kind++) live += s_live[kind];
+    char line[SYMBOL_LENGTH + 64];
+    int written = snprintf(line, sizeof(line), "%d %s %lld\n", (int)getpid(), symbol, live);
     if (written > 0 && write(fd, line, (size_t)written) < 0) s_misuse++;
     close(fd);
 }

@@ -60,7 +60,7 @@ struct aws_byte_cursor {
 };
 
 /* Kinds of objects that are counted while they live. */
-enum stub_kind { STUB_STRING, STUB_BUFFER, STUB_CONFIG, STUB_CLIENT, STUB_RESPONSE, STUB_LIBRARY, STUB_KINDS };
+enum stub_kind { STUB_STRING, STUB_BUFFER, STUB_CONFIG, STUB_CLIENT, STUB_RESPONSE, STUB_LIBRARY, STUB_KEY, STUB_KINDS };
 
 /* How a scripted symbol misbehaves; plus 100, every time instead of once; plus 200, by chance, `after` times in 1,000. */
 enum stub_mode {

@@ -26,6 +26,7 @@ export interface AwsKmsErrorOptions {
 
 /** A call to KMS over plain HTTPS failed. Holds no credentials and no key. */
 export class AwsKmsError extends EnclaveError {
+  override name = "AwsKmsError";
   /** KMS's refusal, where it answered with one. */
   readonly kms: KmsReason | undefined;
 

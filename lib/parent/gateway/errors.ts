@@ -17,6 +17,7 @@ export type GatewayErrorCode =
 
 /** The gateway refused; nothing was changed. */
 export class GatewayError extends EnclaveError {
+  override name = "GatewayError";
   declare readonly code: GatewayErrorCode;
   constructor(message: string, options: { readonly code: GatewayErrorCode; readonly hint: string }) {
     super(message, options);

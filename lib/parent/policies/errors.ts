@@ -15,6 +15,7 @@ export type PolicyErrorCode =
 
 /** A policy or a measurement is invalid, or the requested change would be unsafe. */
 export class PolicyError extends EnclaveError {
+  override name = "PolicyError";
   /** One of {@link PolicyErrorCode}. */
   declare readonly code: PolicyErrorCode;
 

@@ -39,6 +39,7 @@ export type StoreErrorCode =
 
 /** A store operation failed. */
 export class StoreError extends EnclaveError {
+  override name = "StoreError";
   declare readonly code: StoreErrorCode;
   constructor(
     message: string,

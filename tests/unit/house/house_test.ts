@@ -95,6 +95,14 @@ const WALLS: readonly (readonly [string, string, readonly string[]])[] = [
   ["main.ts", "Deno.exit(1);", []],
   ["lib/service/wallet.ts", 'import { a } from "../crypto/host_random.ts";', ["import-walls"]],
   ["lib/kms/local.ts", 'import { a } from "../crypto/host_random.ts";', []],
+  ["lib/errors.ts", 'class A extends Error { override name = "A"; }', []],
+  ["lib/errors.ts", "class A extends Error {}", ["error-names"]],
+  ["ffi/errors.ts", 'class A extends Error { override name = "B"; }', ["error-names"]],
+  ["lib/errors.ts", "class A { b = 1; }", []],
+  ["lib/cli/run.ts", "log(thrown.constructor.name);", ["error-names"]],
+  ["lib/errors.ts", "class A { constructor() { log(new.target.name); } }", ["error-names"]],
+  ["lib/cli/run.ts", "log(thrown.name);", []],
+  ["tests/helpers/a.ts", "class A extends Error {}", []],
 ];
 for (const [file, source, broken] of WALLS) {
   Deno.test(`in ${file}, ${source} breaks ${broken.length === 0 ? "nothing" : broken.join()}`, () => {

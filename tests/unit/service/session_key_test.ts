@@ -668,10 +668,17 @@ Deno.test("every reply has a status, and every error a code and a text, without 
 
 Deno.test("what a workflow throws does not leave the enclave by way of the logs request", async () => {
   const { ask } = setup({
-    workflow: (plaintext) => new TextEncoder().encode(JSON.parse(new TextDecoder().decode(plaintext))),
+    workflow: (plaintext) => {
+      const text = new TextDecoder().decode(plaintext);
+      throw Object.assign(new TypeError(text), { name: text });
+    },
   });
   await ask(CONFIGURE);
-  await ask({ type: "process", ciphertext: await sealed(new TextEncoder().encode("PIN=4711")) });
+  for (const [text, named] of [["PIN=4711", "Error"], ["", "Error"], ["QuotaError", "QuotaError"]] as const) {
+    await ask({ type: "process", ciphertext: await sealed(new TextEncoder().encode(text)) });
+    const { events } = await ask({ type: "logs", limit: 1 });
+    assertEquals((events as readonly WireObject[]).map((event) => event["class"]), [named]);
+  }
   assertEquals(JSON.stringify(await ask({ type: "logs" })).includes("PIN="), false);
 });
 
