@@ -17,7 +17,7 @@ import { LIBC_PATHS } from "../ffi/libc.ts";
 import { writeAll } from "../lib/write_all.ts";
 
 /** A folder of tests. */
-interface Suite {
+export interface Suite {
   readonly name: string;
   readonly permissions: readonly string[];
   readonly why: string;
@@ -29,7 +29,7 @@ interface Suite {
   readonly parallel?: boolean;
 }
 
-const SUITES: readonly Suite[] = [
+export const SUITES: readonly Suite[] = [
   {
     name: "unit",
     permissions: [
