@@ -17,4 +17,6 @@ export interface Mutant {
   readonly test: string;
   /** Part of the names of the tests to run, where the whole file takes long. */
   readonly filter?: string;
+  /** The part of the product that it is in, where docs/security.md has no rule for it. Without this, the page names the mutant. */
+  readonly of?: "FFI" | "key path";
 }
