@@ -18,7 +18,7 @@ export async function forgedRow(
   kmsKeyId: string,
   enclaveId: number,
   othersPublicKey?: Uint8Array<ArrayBuffer>,
-): Promise<StoredMasterKey> {
+): Promise<StoredMasterKey & { readonly dataKey: Uint8Array<ArrayBuffer> }> {
   using privateKey = newSecretKey();
   using dataKey = new SecretBytes(crypto.getRandomValues(new Uint8Array(32)));
   const publicKey = othersPublicKey ?? publicKeyOf(privateKey, "compressed");
@@ -37,5 +37,13 @@ export async function forgedRow(
       epoch: 1,
     },
   });
-  return { enclaveId, kmsEncryptedDek, encryptedPrivateKey, publicKey, kmsKeyId, keyEpoch: 1 };
+  return {
+    enclaveId,
+    kmsEncryptedDek,
+    encryptedPrivateKey,
+    publicKey,
+    kmsKeyId,
+    keyEpoch: 1,
+    dataKey: dataKey.expose().slice(),
+  };
 }

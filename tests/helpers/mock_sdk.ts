@@ -25,6 +25,7 @@ import {
   type SdkSymbols,
   type SymbolName,
 } from "../../ffi/symbols.ts";
+import type { IsMapped } from "../../ffi/libc.ts";
 import { FAIL, type SdkRig } from "./sdk_rig.ts";
 import { contextHash, stubParse, stubWrap } from "./stub_format.ts";
 
@@ -72,9 +73,16 @@ export class MockSdk implements SdkRig {
   #notWiped = 0;
   #doubleFree = 0;
   #misuse = 0;
+  /** Which memory is mapped; all of it by default. */
+  isMapped: IsMapped = () => true;
+  /** Changes the `aws_nitro_enclaves_rest_response` of each answer. */
+  changeResponse: (struct: Bytes) => void = () => {};
+  /** Bytes of the IV in each envelope. */
+  ivLength = 16;
 
   open(): NitroSdk {
-    return openSdk({ libraryDir: "/mock", dlopen: this.dlopen });
+    const isMapped: IsMapped = (address, length) => this.isMapped(address, length);
+    return openSdk({ libraryDir: "/mock", dlopen: this.dlopen, isMapped });
   }
 
   fail(symbol: SymbolName, mode: number, after = 0): void {
@@ -341,6 +349,7 @@ export class MockSdk implements SdkRig {
       writeWord(struct, AWS_BYTE_BUF.capacity, BigInt(body.length));
       writeWord(struct, AWS_BYTE_BUF.allocator, mode === FAIL.answer ? 8n : ALLOCATOR);
       writeWord(struct, AWS_BYTE_BUF.buffer, this.#place(body));
+      this.changeResponse(response);
       return this.#allocate("response", response);
     },
     aws_nitro_enclaves_rest_response_destroy: (address) => {
@@ -350,7 +359,7 @@ export class MockSdk implements SdkRig {
     aws_cms_parse_enveloped_data: (input, key, iv, ciphertext) => {
       if (this.#called("aws_cms_parse_enveloped_data") !== undefined) return -1;
       this.#fill(key, new Uint8Array(32));
-      this.#fill(iv, new Uint8Array(16));
+      this.#fill(iv, new Uint8Array(this.ivLength));
       this.#fill(ciphertext, this.#read(input).slice(ENVELOPE_HEAD.length));
       return 0;
     },

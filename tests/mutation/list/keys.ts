@@ -91,9 +91,9 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "attested-key-of-the-request",
     breaks: "the document binds a public key that the request brings",
-    from: "      document = await attester.attest({ userData, nonce, publicKey });",
+    from: "    const { publicKey, keyId, expires } = await this.#keys.current();",
     to:
-      '      document = await attester.attest({ userData, nonce, publicKey: field(request, "public_key") === undefined ? publicKey : base64Field(request, "public_key", "", PUBLIC_KEY_RANGE) });',
+      '    const own = this.#keys.current(); const brought = field(request, "public_key") === undefined ? {} : { publicKey: base64Field(request, "public_key", "", { min: 1, max: 1024 }) }; const { publicKey, keyId, expires } = { ...await own, ...brought };',
     test: "unit/service/hostile_requests_test.ts",
     filter: "no attestation document names",
   },
@@ -185,7 +185,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     from: "      context: contextOf(row.name),",
     to: "      context: contextOf(row.name), keyId: undefined,",
     test: "unit/service/wallet_test.ts",
-    filter: "names the key",
+    filter: "not allowed opens",
   },
   {
     name: "request-without-key",
@@ -343,14 +343,15 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a document about another key proves an origin",
     from: "  if (!equalBytes(userData, found.userData ?? new Uint8Array())) {",
     to: "  if (false) {",
-    test: "unit/parent/accounts_test.ts",
-    filter: "a document about something else",
+    test: "unit/parent/gateway_origin_test.ts",
+    filter: "another key proves",
   },
   {
     name: "origin-of-any-build",
     breaks: "a key that any build made is stored",
     from: "  const found = await verify(document, { nonce, pcrs, insecureSkipPcrs, allowDebug, at });",
-    to: "  const found = await verify(document, { nonce, pcrs, insecureSkipPcrs: true, allowDebug, at });",
+    to:
+      "  const found = await verify(document, { nonce, pcrs: [], insecureSkipPcrs: true, allowDebug, at });",
     test: "unit/parent/gateway_origin_test.ts",
     filter: "a build made that is not accepted",
   },
@@ -385,8 +386,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "of two configures at once, --configure-once and the epoch are not checked when KMS has answered",
     from: "      this.#checkTimely(epoch, signal);",
     to: "",
-    test: "unit/service/session_key_test.ts",
-    filter: "sent at once",
+    test: "property/service/configure_order_test.ts",
   },
   {
     name: "same-epoch-again",
@@ -442,7 +442,15 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     from: "      this.#abandoned.abort();",
     to: "",
     test: "unit/service/connection_test.ts",
-    filter: "timeout",
+    filter: "told to stop",
+  },
+  {
+    name: "abort-lost",
+    breaks: "what a request began is never told to stop",
+    from: "    return this.#context.handler(request, this.#abandoned.signal, () => {",
+    to: "    return this.#context.handler(request, new AbortController().signal, () => {",
+    test: "unit/service/connection_test.ts",
+    filter: "told to stop",
   },
   {
     name: "overtaking-configure",
@@ -466,7 +474,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     from: "        checkWaitedFor(signal);",
     to: "",
     test: "unit/service/master_key_test.ts",
-    filter: "rewrap was abandoned",
+    filter: "a rewrap that was abandoned",
   },
   {
     name: "least-epoch-off",
@@ -482,7 +490,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     from: "    this.#checkEpoch(row);",
     to: "",
     test: "unit/service/master_key_test.ts",
-    filter: "a measured least epoch refuses",
+    filter: "what init makes init opens again",
   },
   {
     name: "older-row-over-a-newer",
@@ -506,7 +514,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     from: "      : !timingSafeEqual(row.publicKey, held.row.publicKey)",
     to: "      : false",
     test: "unit/service/master_key_test.ts",
-    filter: "refuses the row of another",
+    filter: "of a later epoch",
   },
   {
     name: "second-rewrap-of-an-epoch",
@@ -525,11 +533,11 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   },
   {
     name: "swap-without-compare",
-    breaks: "the table takes a row whatever it holds",
-    from: "       WHERE enclave_id = ? AND key_epoch = ?`,",
-    to: "       WHERE enclave_id = ? AND key_epoch <> -?`,",
+    breaks: "the table replaces another row of the epoch than the one that was read",
+    from: "          if (present === undefined || !isSameRow(present, old)) throw changed(old.enclaveId);",
+    to: "          if (present === undefined) throw changed(old.enclaveId);",
     test: "unit/parent/gateway_origin_test.ts",
-    filter: "the table accepts one",
+    filter: "has taken its place",
   },
   {
     name: "reply-bound-as-request",
@@ -693,7 +701,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     from: "    this.#bootId = encodeHex(options.entropy.random.bytes(BOOT_ID_LENGTH));",
     to: "    this.#bootId = crypto.randomUUID();",
     test: "unit/house/house_test.ts",
-    filter: "may draw random numbers",
+    filter: "draws random numbers of its own",
   },
   {
     name: "retired-key-kept",
@@ -701,7 +709,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     from: "  if (held.users === 0) held.key[Symbol.dispose]();",
     to: "",
     test: "unit/service/session_key_test.ts",
-    filter: "health reports the most important",
+    filter: "where no request uses it",
   },
   {
     name: "used-key-kept",
@@ -934,7 +942,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a plaintext is sealed onto itself",
     from: '    if (overlaps(out, text)) throw new RangeError("Cannot seal or open in place");',
     to: "",
-    test: "contract/aead_test.ts",
+    test: "unit/ffi/aead_test.ts",
     of: "FFI",
   },
   {
@@ -1009,8 +1017,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "credentials that were sent to an SDK process stay in memory",
     from: "        for (const secret of secretsOf(request)) secret.fill(0);",
     to: "",
-    test: "contract/sdk_process_test.ts",
-    filter: "wiped",
+    test: "unit/kms/sdk_child_test.ts",
     of: "key path",
   },
   {
@@ -1018,8 +1025,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "the message with credentials to an SDK process stays in memory",
     from: "          .finally(() => frame.fill(0));",
     to: ";",
-    test: "contract/sdk_process_test.ts",
-    filter: "wiped",
+    test: "unit/kms/sdk_child_test.ts",
     of: "key path",
   },
   {
@@ -1027,7 +1033,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a process makes the service hold any number of bytes",
     from: "      if (length > MAX_FRAME_LENGTH) {",
     to: "      if (false) {",
-    test: "property/kms/sdk_process_messages_test.ts",
+    test: "unit/kms/sdk_process_messages_test.ts",
     of: "key path",
   },
   {
@@ -1037,23 +1043,6 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     to: "    if (job.expired || this.#closed) return this.#fail(job, error);",
     test: "unit/kms/sdk_pool_test.ts",
     filter: "as well fails",
-    of: "key path",
-  },
-  {
-    name: "reply-without-name",
-    breaks: "a sealed reply names neither its request nor its client",
-    from:
-      '  return { name: "AES-GCM", iv: nonce, additionalData: new Uint8Array(dataOf("reply", name)) } as const;',
-    to: '  return { name: "AES-GCM", iv: nonce, additionalData: new Uint8Array() } as const;',
-    test: "property/sealed/message_test.ts",
-    of: "key path",
-  },
-  {
-    name: "reply-key-without-name",
-    breaks: "the key of a sealed reply is derived without the request's name",
-    from: '  const secret = await context.exportSecret(dataOf("reply", name));',
-    to: "  const secret = await context.exportSecret(new Uint8Array());",
-    test: "property/sealed/message_test.ts",
     of: "key path",
   },
 ];

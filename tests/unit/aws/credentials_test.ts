@@ -3,12 +3,24 @@ import { assertEquals } from "@std/assert";
 import { Credentials } from "../../../lib/aws/credentials.ts";
 
 Deno.test("credentials have one fingerprint for each set and region", () => {
-  const fingerprint = (accessKeyId: string, secretAccessKey: string, region: string) => {
-    using credentials = Credentials.fromStrings({ accessKeyId, secretAccessKey, sessionToken: "" });
+  const fingerprint = (
+    accessKeyId: string,
+    secretAccessKey: string,
+    sessionToken: string,
+    region: string,
+  ) => {
+    using credentials = Credentials.fromStrings({ accessKeyId, secretAccessKey, sessionToken });
     return credentials.fingerprint(region);
   };
-  const prints = [fingerprint("AB", "C", "r"), fingerprint("A", "BC", "r"), fingerprint("AB", "C", "s")];
-  assertEquals([new Set(prints).size, fingerprint("AB", "C", "r")], [3, prints[0]]);
+  const prints = [
+    fingerprint("AB", "C", "T", "r"),
+    fingerprint("A", "BC", "T", "r"),
+    fingerprint("AB", "CT", "", "r"),
+    fingerprint("AB", "C", "U", "r"),
+    fingerprint("AB", "C", "T", "s"),
+    fingerprint("AB", "C", "", "Tr"),
+  ];
+  assertEquals([new Set(prints).size, fingerprint("AB", "C", "T", "r")], [prints.length, prints[0]]);
 });
 
 Deno.test("a clone of credentials outlives its original", () => {

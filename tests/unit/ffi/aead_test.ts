@@ -132,6 +132,18 @@ Deno.test("a context that cannot be made, a seal that fails and a length that is
   assertThrows(() => aead?.newKey(new Uint8Array(32)), SdkGenericError, "no AES-256-GCM context");
 });
 
+Deno.test("AWS-LC is not asked to seal or open in place, which its contract forbids", () => {
+  using key = new MockAwsLc().open()?.newKey(new Uint8Array(32));
+  const memory = new Uint8Array(64);
+  const rest = { nonce: new Uint8Array(12), data: new Uint8Array(0) };
+  for (const at of [0, 1, 20]) {
+    const [plaintext, blob] = [memory.subarray(at, at + 16), memory.subarray(8, 40)];
+    assertThrows(() => key?.seal(blob, { ...rest, text: plaintext }), RangeError, "in place");
+    assertThrows(() => key?.open(plaintext, { ...rest, text: blob }), RangeError, "in place");
+  }
+  key?.seal(memory.subarray(16, 48), { ...rest, text: memory.subarray(0, 16) });
+});
+
 Deno.test("a key is freed once, and its context never used after", () => {
   const mock = new MockAwsLc();
   const key = mock.open()?.newKey(new Uint8Array(32));

@@ -202,6 +202,16 @@ Deno.test("nothing that main.ts imports may draw random numbers, except the port
   assertEquals(free, ["lib/crypto/random.ts"]);
 });
 
+Deno.test("nothing that main.ts imports draws random numbers of its own", async () => {
+  const root = new URL("../../../", import.meta.url).pathname;
+  const drawing: string[] = [];
+  for (const path of await graphOf(new URL("../../../main.ts", import.meta.url))) {
+    const broken = rulesBroken(path.slice(root.length), await Deno.readTextFile(path));
+    if (broken.includes("one-source-of-randomness")) drawing.push(path.slice(root.length));
+  }
+  assertEquals(drawing, []);
+});
+
 for (
   const source of ["Math.min(1, 2);", "random.bytes(12);", "await nsm.random();", "kms.generateDataKey(a);"]
 ) {

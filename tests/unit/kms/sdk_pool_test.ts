@@ -116,6 +116,11 @@ class FakeChild {
     });
   }
 
+  /** Answers a request of its choice. */
+  answerTo(id: number, plaintext: Uint8Array<ArrayBuffer>): void {
+    this.#events.message({ id, ok: true, state: NO_SESSION, plaintext });
+  }
+
   refuse(error: Partial<CarriedError> = {}, connectionLost = false): void {
     const carried = { name: "SdkKmsDecryptError", message: "no", symbol: "s", ...error };
     this.#events.message({ id: this.current.id, ok: false, error: carried, connectionLost });
@@ -699,4 +704,29 @@ Deno.test("SDK pool: closing kills every process, refuses what waits, and leaves
   for (const result of results) assertInstanceOf(await errorOf(result), SdkProcessError);
   assertInstanceOf(await errorOf(rig.call()), SdkProcessError);
   assertEquals([rig.children.every(({ isKilled }) => isKilled), rig.clock.pending], [true, 0]);
+});
+
+Deno.test("SDK pool: an answer to an earlier request is not that of the present one, and is wiped", async () => {
+  using rig = await started();
+  const child = rig.child(0);
+  const first = rig.call();
+  const { id } = child.current;
+  child.answer();
+  assertEquals(await plaintextOf(first), KEY);
+  const second = rig.call();
+  const stale = new Uint8Array(32).fill(9);
+  child.answerTo(id, stale);
+  assertEquals(stale, new Uint8Array(32));
+  child.answer();
+  assertEquals(await plaintextOf(second), KEY);
+});
+
+Deno.test("SDK pool: a key that comes when nobody waits for it any more is wiped", async () => {
+  using rig = await started({ deadlines: { ...DEADLINES, callMs: 60_000 } });
+  const late = rig.call();
+  rig.clock.advance(DEADLINES.totalMs);
+  assertInstanceOf(await errorOf(late), SdkTimeoutError);
+  const key = new Uint8Array(32).fill(9);
+  rig.child(0).answerTo(rig.child(0).current.id, key);
+  assertEquals(key, new Uint8Array(32));
 });

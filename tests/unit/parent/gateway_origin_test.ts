@@ -78,6 +78,41 @@ Deno.test("a private key that the parent knows, in the database with the enclave
   assertEquals((await masterKeyStatus(accepting, 1)).ok, true);
 });
 
+Deno.test("a private key that the parent knows does not take over the origin of the key whose row it replaced", async () => {
+  using rig = await attestedRig();
+  await using honest = await rig.boot();
+  const { row } = await rig.make(honest.tools);
+  const forged = await forgedRow(rig.local, rig.firstArn, 1);
+  await using enclave = await rig.boot();
+  const nonce = crypto.getRandomValues(new Uint8Array(32));
+  const { document = new Uint8Array(), boot } = await enclave.tools.enclave.init({ row: forged, nonce });
+  // The documents of the replaced key stay in the table: one of them says that it was generated.
+  rig.store.replace(row, forged, boot, { document, nonce });
+  assertEquals(rig.store.epochs(1).length, 2);
+  await refusedAsUnproven(() => initMasterKey(enclave.tools, 1), "came into the enclave as a row");
+  await refusedAsUnproven(() => rewrapMasterKey(enclave.tools, 1, rig.secondArn), "as a row");
+  const status = await masterKeyStatus(enclave.tools, 1);
+  assertEquals([status.ok, status.origin?.proven], [false, false]);
+});
+
+Deno.test("a row is not replaced once another row of its epoch has taken its place", async () => {
+  using rig = await attestedRig();
+  await using enclave = await rig.boot();
+  const { row: old } = await rig.make(enclave.tools);
+  const other = { ...await forgedRow(rig.local, rig.firstArn, 1), publicKey: old.publicKey };
+  rig.store.replace(old, other, "another boot");
+  const { row, boot } = await enclave.tools.enclave.rewrap(rig.secondArn, { keyEpoch: 1 });
+  let refused: unknown;
+  try {
+    rig.store.replace(old, row, boot);
+  } catch (thrown) {
+    refused = thrown;
+  }
+  assert(refused instanceof GatewayError);
+  assertEquals(refused.code, "master_key_changed");
+  assertEquals(requireStored(rig.store, 1).encryptedPrivateKey, other.encryptedPrivateKey);
+});
+
 Deno.test("the document of another key proves nothing of this one", async () => {
   using rig = await attestedRig();
   await using honest = await rig.boot();

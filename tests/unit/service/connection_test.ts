@@ -52,9 +52,9 @@ function setup(
   const asked: WireObject[] = [];
   let now = 0;
   const connection = new Connection(1, peer.stream, {
-    handler: (request) => {
+    handler: (request, ...more) => {
       asked.push(request);
-      return handler(request);
+      return handler(request, ...more);
     },
     limits: LIMITS,
     memory: createMemory(LIMITS.maxInFlight),
@@ -217,6 +217,30 @@ Deno.test("a handler that never ends is answered timeout after the request's tim
   assertStringIncludes(String(reply?.["details"]), "longer than 5000 ms");
   await peer.closedByService();
   assertEquals(metrics.snapshot()["timed_out"]?.error, 1);
+});
+
+Deno.test("what a request began is told to stop at its deadline, before the client is told so", async () => {
+  const told = Promise.withResolvers<AbortSignal>();
+  const { peer, pass } = setup({ handler: (_, signal) => (told.resolve(signal), new Promise(() => {})) });
+  peer.send({ n: 1 });
+  const signal = await within(told.promise, "the handler");
+  pass(LIMITS.requestMs - 1);
+  assertEquals(signal.aborted, false);
+  pass(1);
+  // The reply is written in a later turn: an action that ends between the two must not take effect.
+  assertEquals(signal.aborted, true);
+  assertEquals((await peer.receive())?.["msg"], "timeout");
+});
+
+Deno.test("what a request began is told to stop when its client vanishes", async () => {
+  const told = Promise.withResolvers<AbortSignal>();
+  const { connection, peer } = setup({
+    handler: (_, signal) => (told.resolve(signal), new Promise(() => {})),
+  });
+  peer.send({ n: 1 });
+  const signal = await within(told.promise, "the handler");
+  connection.close();
+  assertEquals(signal.aborted, true);
 });
 
 Deno.test("what a handler returns after its request timed out is discarded", async () => {

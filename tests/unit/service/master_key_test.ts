@@ -280,6 +280,26 @@ Deno.test("a service that holds a key refuses the row of another", async () => {
   assertEquals((await init(rig, other)).msg, "master_key_conflict");
 });
 
+Deno.test("a service that holds a key refuses the row of another, also one of a later epoch", async () => {
+  const rig = await walletRig();
+  const row = rowOf(await init(rig));
+  const other = rowOf(
+    await restart(rig, 7).ask({
+      type: "master_key.init",
+      enclave_id: 1,
+      kms_key_id: rig.firstArn,
+      credential: CREDENTIAL,
+    }),
+  );
+  assertEquals(other["key_epoch"], 7);
+  const reply = await init(rig, other);
+  assertEquals([reply.msg, String(reply.details).includes("another public key")], [
+    "master_key_conflict",
+    true,
+  ]);
+  assertEquals(rowOf(await init(rig)), row);
+});
+
 Deno.test("before init, requests to sign, show or rewrap are refused", async () => {
   const rig = await walletRig();
   for (
@@ -380,21 +400,36 @@ for (
 
 Deno.test("a data key of the wallet opens no master key", async () => {
   const rig = await walletRig();
-  const row = rowOf(await init(rig));
-  const wrapped = await rig.local.encrypt(rig.firstArn, new Uint8Array(32), {
-    app: "denclave",
-    purpose: "wallet",
-    name: "1",
-  });
-  const reply = await restart(rig).ask({
+  const { publicKey, encryptedPrivateKey, kmsEncryptedDek, dataKey } = await forgedRow(
+    rig.local,
+    rig.firstArn,
+    1,
+  );
+  const request = {
     type: "master_key.init",
     enclave_id: 1,
     kms_key_id: rig.firstArn,
     credential: CREDENTIAL,
-    ...row,
-    kms_encrypted_dek: encodeBase64(wrapped),
-  });
-  assertEquals(reply["msg"], "row_rejected");
+    encrypted_private_key: encodeBase64(encryptedPrivateKey),
+    public_key: encodeBase64(publicKey),
+    key_epoch: 1,
+  };
+  const others = [
+    { app: "denclave", purpose: "wallet", name: "1" },
+    { app: "denclave", purpose: "master" },
+    {},
+  ];
+  for (const context of others) {
+    const wrapped = await rig.local.encrypt(rig.firstArn, dataKey.slice(), context);
+    const reply = await restart(rig).ask({ ...request, kms_encrypted_dek: encodeBase64(wrapped) });
+    assertEquals([reply["msg"], String(reply["details"]).includes("kms_encrypted_dek, or")], [
+      "row_rejected",
+      true,
+    ]);
+  }
+  // The same data key in its own context opens.
+  const own = { ...request, kms_encrypted_dek: encodeBase64(kmsEncryptedDek) };
+  assertEquals((await restart(rig).ask(own))["status"], "ok");
 });
 
 for (
@@ -628,6 +663,29 @@ Deno.test("a key whose init was abandoned is not taken into use, neither a new o
     assertEquals([await answer, service.state["initialised"]], ["abandoned", false]);
     Object.assign(made.kms, { decrypt, generateDataKey });
   }
+});
+
+Deno.test("a rewrap that was abandoned while KMS made its data key is not held: signing goes on under the old row", async () => {
+  using rig = await walletRig();
+  const made = await init(rig);
+  const asked = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<void>();
+  const { generateDataKey } = rig.kms;
+  rig.kms.generateDataKey = async (access, request) => {
+    asked.resolve();
+    await gate.promise;
+    return await generateDataKey(access, request);
+  };
+  const abandon = new AbortController();
+  const request = { type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: { ...CREDENTIAL } };
+  const answer = rig.masterKey.rewrap(request, abandon.signal).then(() => "done", (thrown) => thrown.code);
+  await asked.promise;
+  abandon.abort();
+  gate.resolve();
+  assertEquals(await answer, "abandoned");
+  // The client never got the row of epoch 2: an enclave that held it would refuse the only row that is stored.
+  assertEquals(rowOf(await init(rig, rowOf(made))), rowOf(made));
+  assertEquals((await rig.ask({ type: "master_key.sign", digest: DIGEST }))["key_epoch"], 1);
 });
 
 Deno.test("a few changes are queued; the rest are answered busy", async () => {

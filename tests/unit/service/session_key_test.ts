@@ -279,6 +279,15 @@ Deno.test("a rotation lets a request in flight end with the old key, then wipes 
   );
 });
 
+Deno.test("a rotation wipes the old key at once where no request uses it", async () => {
+  const aead = new CountingAead();
+  const { ask } = setup({ aead, kms: new FakeKms(() => Promise.resolve(new Uint8Array(TSK))) });
+  await ask(CONFIGURE);
+  await ask({ type: "process", ciphertext: await sealed(new Uint8Array([1])) });
+  await ask(CONFIGURE);
+  assertEquals(aead.keys, 1);
+});
+
 Deno.test("the key is wiped when the service ends, and what KMS gave as soon as it is taken", async () => {
   const raw = new Uint8Array(TSK);
   const aead = new CountingAead();

@@ -4,6 +4,7 @@ import { decodeBase64, decodeHex, encodeBase64, encodeHex } from "@std/encoding"
 import { Credentials } from "../../../lib/aws/credentials.ts";
 import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
 import { sealPrivateKey } from "../../../lib/crypto/bound_key.ts";
+import { addressOf } from "../../../lib/crypto/ethereum/address.ts";
 import { HOST_RANDOM } from "../../../lib/crypto/host_random.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
@@ -176,20 +177,59 @@ Deno.test("the two rows of one name cannot be mixed", async () => {
   }
 });
 
+/** A row that a parent forges with `kms:Encrypt`: it knows the data key and the private key. */
+async function forgedAccount(
+  rig: Awaited<ReturnType<typeof walletRig>>,
+  { context, wrappedBy = rig.firstArn }: {
+    readonly context: Record<string, string>;
+    readonly wrappedBy?: string;
+  },
+): Promise<WireObject> {
+  using privateKey = newSecretKey();
+  using dataKey = new SecretBytes(crypto.getRandomValues(new Uint8Array(32)));
+  const address = addressOf(privateKey);
+  const binding = {
+    purpose: "wallet",
+    subject: "alice",
+    key: parseKeyArn(rig.firstArn),
+    publicPart: address.bytes,
+  } as const;
+  const wrapped = await rig.local.encrypt(wrappedBy, dataKey.expose().slice(), context);
+  return {
+    ...await rig.account("alice"),
+    address: address.text,
+    encryptedDataKey: encodeBase64(wrapped),
+    encryptedPrivateKey: encodeBase64(
+      sealPrivateKey(dataKey, privateKey, { random: HOST_RANDOM.fill, binding }),
+    ),
+    message: "a",
+  };
+}
+
+const OWN_CONTEXT = { app: "denclave", purpose: "wallet", name: "alice" };
+
 Deno.test("a data key of the session service, or of another app, opens no account", async () => {
   using rig = await walletRig();
-  const row = await rig.account("alice");
-  for (
-    const context of [{ app: "denclave", purpose: "tsk", name: "alice" }, {
-      app: "x",
-      purpose: "wallet",
-      name: "alice",
-    }, {}]
-  ) {
-    const wrapped = await rig.local.encrypt(rig.firstArn, new Uint8Array(32), context);
-    const reply = await rig.ask({ ...row, encryptedDataKey: encodeBase64(wrapped), message: "a" });
+  const others = [{ ...OWN_CONTEXT, purpose: "tsk" }, { ...OWN_CONTEXT, app: "x" }, {
+    ...OWN_CONTEXT,
+    name: "bob",
+  }, {}];
+  for (const context of others) {
+    const reply = await rig.ask(await forgedAccount(rig, { context }));
     assertEquals(reply.msg, "row_rejected");
+    assertMatch(String(reply.details), /encryptedDataKey, or the name/);
   }
+  // The same row in the account's own context signs.
+  const own = await rig.ask(await forgedAccount(rig, { context: OWN_CONTEXT }));
+  assertEquals(own["apiResponse"], "signResponse");
+});
+
+Deno.test("a data key under a KMS key that is not allowed opens no account, although the credentials may use that key", async () => {
+  using rig = await walletRig();
+  const wrappedBy = await rig.local.createKey();
+  const reply = await rig.ask(await forgedAccount(rig, { context: OWN_CONTEXT, wrappedBy }));
+  assertEquals(reply.msg, "row_rejected");
+  assertMatch(String(reply.details), /wrapped by another KMS key/);
 });
 
 Deno.test("a data key of 16 bytes opens no account", async () => {
