@@ -1,5 +1,7 @@
-/** The threat model (docs/security.md) names, for each rule, the tests that attack it: they exist. */
+/** The threat model (docs/security.md) names, for each rule, the tests that attack it and the mutants that break it: they exist. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { KEY_MUTANTS } from "../../mutation/list/keys.ts";
+import { MUTANTS } from "../../mutation/mutants.ts";
 
 const ROOT = new URL("../../../", import.meta.url);
 const read = (path: string) => Deno.readTextFile(new URL(path, ROOT));
@@ -10,27 +12,32 @@ interface NamedTest {
   readonly name: string;
 }
 
-/** A row: its rule, and what attacks it. */
+/** A row: its rule, what attacks it, and its last cell; undefined in a table without that column. */
 interface Row {
   readonly rule: string;
   readonly tests: readonly NamedTest[];
+  readonly mutants: string | undefined;
 }
 
-/** The rows of all tables whose last column is headed `attacked by`. A test is written as `file`: name; `<br>` separates them. */
+/**
+ * The rows of all tables that have a column `attacked by`, and perhaps `mutants` after it. A test is written as `file`: name; `<br>` separates them.
+ */
 function rowsOf(page: string): readonly Row[] {
   const rows: Row[] = [];
-  let inTable = false;
+  const cellsOf = (line: string) => line.slice(1, -1).split(" | ").map((cell) => cell.trim());
+  let columns: readonly string[] | undefined;
   for (const line of page.split("\n")) {
-    if (!line.startsWith("|")) inTable = false;
-    else if (/\| attacked by \|$/.test(line)) inTable = true;
-    else if (inTable && !/^\|[-|]+\|$/.test(line)) {
-      const cells = line.slice(1, -1).split(" | ").map((cell) => cell.trim());
-      const [rule = ""] = cells;
-      const tests = (cells.at(-1) ?? "").split("<br>").map((text) => {
+    if (!line.startsWith("|")) columns = undefined;
+    else if (/\| attacked by \|( mutants \|)?$/.test(line)) columns = cellsOf(line);
+    else if (columns !== undefined && !/^\|[-|]+\|$/.test(line)) {
+      const cells = cellsOf(line);
+      const cell = (name: string) => cells[columns?.indexOf(name) ?? -1];
+      const tests = (cell("attacked by") ?? "").split("<br>").map((text) => {
         const [, file = "", name = ""] = /^`([^`]+)`: (.+)$/.exec(text.trim()) ?? [];
         return { file: `tests/${file}`, name };
       });
-      rows.push({ rule, tests });
+      const mutants = columns.includes("mutants") ? cell("mutants") ?? "" : undefined;
+      rows.push({ rule: cells[0] ?? "", tests, mutants });
     }
   }
   return rows;
@@ -79,6 +86,25 @@ Deno.test("every test that the threat model names exists, and every rule has one
   assertEquals(missing, []);
 });
 
+/** The mutants that a cell names; `none: ` and a reason where no change of one line breaks the rule. */
+function mutantsOf(cell: string): readonly string[] {
+  return /^none: ./.test(cell) ? [] : cell.split(", ").map((text) => /^`([^`]+)`$/.exec(text)?.[1] ?? text);
+}
+
+Deno.test("every rule names a mutant or the reason why there is none, and every mutant that it names exists", async () => {
+  const known = new Set(MUTANTS.map(({ name }) => name));
+  const cells = rowsOf(await read("docs/security.md")).flatMap(({ mutants }) => mutants ?? []);
+  assert(cells.length > 30, `${cells.length} rows`);
+  assertEquals(cells.flatMap(mutantsOf).filter((name) => !known.has(name)), []);
+});
+
+Deno.test("every mutant is named beside its rule, or says which part of the product it is in", async () => {
+  const rows = rowsOf(await read("docs/security.md"));
+  const named = new Set(rows.flatMap(({ mutants }) => mutants === undefined ? [] : mutantsOf(mutants)));
+  const unnamed = KEY_MUTANTS.filter(({ name, of }) => named.has(name) === (of !== undefined));
+  assertEquals(unnamed.map(({ name }) => name), []);
+});
+
 Deno.test("a missing test is found, whatever its quotes and insertions", async () => {
   const file = "tests/unit/house/security_doc_test.ts";
   assert(
@@ -87,11 +113,14 @@ Deno.test("a missing test is found, whatever its quotes and insertions", async (
   assertEquals(await hasTest({ file, name: ["a test", "that was renamed"].join(" ") }), false);
   assertEquals(await hasTest({ file: "tests/unit/house/gone_test.ts", name: "x" }), false);
   assertEquals(withoutInsertions("`a ${b({ c: `d` })} e`"), "`a … e`");
+  const row = "R | `a_test.ts`: one<br>`b_test.ts`: two";
+  const tests = [{ file: "tests/a_test.ts", name: "one" }, { file: "tests/b_test.ts", name: "two" }];
+  assertEquals(rowsOf(`| rule | attacked by |\n|---|---|\n| ${row} |\n\nend`), [
+    { rule: "R", tests, mutants: undefined },
+  ]);
   assertEquals(
-    rowsOf("| rule | attacked by |\n|---|---|\n| R | `a_test.ts`: one<br>`b_test.ts`: two |\n\nend"),
-    [{
-      rule: "R",
-      tests: [{ file: "tests/a_test.ts", name: "one" }, { file: "tests/b_test.ts", name: "two" }],
-    }],
+    rowsOf(`| rule | attacked by | mutants |\n|---|---|---|\n| ${row} | \`m\`, \`n\` |\n| ${row} |`),
+    [{ rule: "R", tests, mutants: "`m`, `n`" }, { rule: "R", tests, mutants: "" }],
   );
+  assertEquals(["`m`, `n`", "none: the page says so", ""].map(mutantsOf), [["m", "n"], [], [""]]);
 });
