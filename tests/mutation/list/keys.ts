@@ -188,6 +188,15 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     filter: "not allowed opens",
   },
   {
+    name: "master-decrypt-without-key",
+    breaks: "Decrypt of the master key's data key names no key",
+    from: "    using dataKey = await this.#options.kms.decrypt({ region: key.region, credentials }, {",
+    to:
+      "    using dataKey = await ((a, { keyId: _, ...b }) => this.#options.kms.decrypt(a, b))({ region: key.region, credentials }, {",
+    test: "unit/service/master_key_test.ts",
+    filter: "not allowed opens",
+  },
+  {
     name: "request-without-key",
     breaks: "the attested request leaves the key out",
     from: "        ...(call.keyId === undefined ? {} : { KeyId: call.keyId }),",
@@ -351,7 +360,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a key that any build made is stored",
     from: "  const found = await verify(document, { nonce, pcrs, insecureSkipPcrs, allowDebug, at });",
     to:
-      "  const found = await verify(document, { nonce, pcrs: [], insecureSkipPcrs: true, allowDebug, at });",
+      "  const found = await verify(document, { nonce, pcrs: {}, insecureSkipPcrs: true, allowDebug, at });",
     test: "unit/parent/gateway_origin_test.ts",
     filter: "a build made that is not accepted",
   },

@@ -6,6 +6,7 @@ import { EventLog } from "../../../lib/service/events.ts";
 import type { Limits } from "../../../lib/service/limits.ts";
 import { createMemory } from "../../../lib/service/memory_budget.ts";
 import { Metrics } from "../../../lib/service/metrics.ts";
+import { NEVER } from "../../../lib/service/pace.ts";
 import { encodeMessage, type Framing } from "../../../lib/wire/framing.ts";
 import type { WireObject } from "../../../lib/wire/messages.ts";
 import { within } from "../../helpers/deadline.ts";
@@ -221,7 +222,9 @@ Deno.test("a handler that never ends is answered timeout after the request's tim
 
 Deno.test("what a request began is told to stop at its deadline, before the client is told so", async () => {
   const told = Promise.withResolvers<AbortSignal>();
-  const { peer, pass } = setup({ handler: (_, signal) => (told.resolve(signal), new Promise(() => {})) });
+  const { peer, pass } = setup({
+    handler: (_, signal = NEVER) => (told.resolve(signal), new Promise(() => {})),
+  });
   peer.send({ n: 1 });
   const signal = await within(told.promise, "the handler");
   pass(LIMITS.requestMs - 1);
@@ -235,7 +238,7 @@ Deno.test("what a request began is told to stop at its deadline, before the clie
 Deno.test("what a request began is told to stop when its client vanishes", async () => {
   const told = Promise.withResolvers<AbortSignal>();
   const { connection, peer } = setup({
-    handler: (_, signal) => (told.resolve(signal), new Promise(() => {})),
+    handler: (_, signal = NEVER) => (told.resolve(signal), new Promise(() => {})),
   });
   peer.send({ n: 1 });
   const signal = await within(told.promise, "the handler");

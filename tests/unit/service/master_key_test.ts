@@ -432,6 +432,27 @@ Deno.test("a data key of the wallet opens no master key", async () => {
   assertEquals((await restart(rig).ask(own))["status"], "ok");
 });
 
+Deno.test("a data key under a KMS key that is not allowed opens no master key, although the credentials may use that key", async () => {
+  const rig = await walletRig();
+  const allowed = restart(rig);
+  const { publicKey, encryptedPrivateKey, dataKey } = await forgedRow(rig.local, rig.firstArn, 1);
+  const context = { app: "denclave", purpose: "master", enclave_id: "1" };
+  const reply = await allowed.ask({
+    type: "master_key.init",
+    enclave_id: 1,
+    kms_key_id: rig.firstArn,
+    credential: CREDENTIAL,
+    kms_encrypted_dek: encodeBase64(await rig.local.encrypt(await rig.local.createKey(), dataKey, context)),
+    encrypted_private_key: encodeBase64(encryptedPrivateKey),
+    public_key: encodeBase64(publicKey),
+    key_epoch: 1,
+  });
+  assertEquals([reply["msg"], String(reply["details"]).includes("wrapped by another KMS key")], [
+    "row_rejected",
+    true,
+  ]);
+});
+
 for (
   const digest of [
     undefined,
