@@ -365,11 +365,18 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     filter: "a build made that is not accepted",
   },
   {
-    name: "origin-of-an-earlier-nonce",
-    breaks: "an earlier document is taken for a live one",
-    from:
-      "const attested = await verifyKeyDocument(signed, subjectOf(row), { ...expected, at: new Date() });",
-    to: "",
+    name: "origin-nonce-repeated",
+    breaks: "the gateway asks with the same nonce each time, so that an earlier document answers",
+    from: "    key = await ask(nonce);",
+    to: "    key = await ask(nonce.fill(0));",
+    test: "unit/parent/gateway_origin_test.ts",
+    filter: "an earlier question",
+  },
+  {
+    name: "origin-without-document",
+    breaks: "a key without a document is stored as one that the enclave made",
+    from: "    if (acceptUnproven) return { key, signed: undefined };",
+    to: "    return { key, signed: undefined };",
     test: "unit/parent/gateway_origin_test.ts",
     filter: "an earlier document",
   },

@@ -194,6 +194,25 @@ Deno.test("an earlier document is not accepted as a live one", async () => {
   assertEquals(rig.store.get(1), undefined);
 });
 
+Deno.test("the document of an earlier question of the gateway does not answer a later one", async () => {
+  using rig = await attestedRig();
+  await using enclave = await rig.boot();
+  const { enclave: asked } = enclave.tools;
+  let recorded: Uint8Array | undefined;
+  const replaying = {
+    ...asked,
+    init: async (options: Parameters<typeof asked.init>[0]) => {
+      const key = await asked.init(options);
+      recorded ??= key.document;
+      return { ...key, document: recorded };
+    },
+  };
+  await rig.make({ ...enclave.tools, enclave: replaying });
+  using store = openMasterKeyStore(":memory:");
+  await refusedAsUnproven(() => rig.make({ ...enclave.tools, enclave: replaying, store }), "nonce");
+  assertEquals(store.get(1), undefined);
+});
+
 Deno.test("without an NSM or a named build no key is made, unless its enclave is accepted by name", async () => {
   const { trust } = await nsms();
   using rig = await gatewayRig(openMasterKeyStore(":memory:"));
