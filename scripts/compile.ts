@@ -262,10 +262,6 @@ async function main(argv: readonly string[]): Promise<number> {
   const options = parseOptions(SPECS, argv);
   if (options.on("help")) return console.log(HELP), EXIT.ok;
   if (options.on("version")) return console.log(VERSION), EXIT.ok;
-  const [unexpected] = options.positionals;
-  if (unexpected !== undefined) {
-    throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`, "--help shows the usage.");
-  }
   return await compile(options);
 }
 

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { COMMON_OPTIONS, EXIT, helpLines, parseOptions, UsageError } from "../cli/options.ts";
+import { COMMON_OPTIONS, EXIT, helpLines, parseOptions } from "../cli/options.ts";
 import type { CtlIo } from "./io.ts";
 
 /** Commands of the group. */
@@ -127,8 +127,6 @@ export async function runCompletion(
 ): Promise<number> {
   const options = parseOptions(COMMON_OPTIONS, argv);
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
-  const [unexpected] = options.positionals;
-  if (unexpected !== undefined) throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`);
   io.stdout(await bashCompletion(groups, io));
   return EXIT.ok;
 }
