@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { KeyArn } from "../aws/key_arn.ts";
+import { type KeyArn, parseKeyArn } from "../aws/key_arn.ts";
 import { isRegion } from "../aws/region.ts";
 import { type Options, type OptionSpec, UsageError } from "../cli/options.ts";
 import { CredentialSource, type ParentCredentials } from "../aws/credential_source.ts";
@@ -176,10 +176,21 @@ export function enclaveAddress(options: Options): Address {
   };
 }
 
-/** The region from the option or the environment; undefined if neither is set. @throws {UsageError} */
+/** The region in the ARN of --key; undefined where that is no ARN. */
+function regionOfKey(options: Options): string | undefined {
+  const key = options.text("key");
+  try {
+    return key === undefined ? undefined : parseKeyArn(key).region;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The region from the option, the environment or the key's ARN; undefined if none has it. @throws {UsageError} */
 export function regionOf(options: Options, io: CtlIo): string | undefined {
-  const region = options.text("region") ?? io.env("AWS_REGION") ?? io.env("AWS_DEFAULT_REGION");
-  if (region === undefined || region === "") return undefined;
+  const region = options.text("region") || io.env("AWS_REGION") || io.env("AWS_DEFAULT_REGION") ||
+    regionOfKey(options);
+  if (region === undefined) return undefined;
   if (isRegion(region)) return region;
   throw new UsageError(
     `Cannot use ${JSON.stringify(region)} for --region`,
@@ -191,7 +202,10 @@ export function regionOf(options: Options, io: CtlIo): string | undefined {
 export function requireRegion(options: Options, io: CtlIo): string {
   const region = regionOf(options, io);
   if (region !== undefined) return region;
-  throw new UsageError("Which region?", "Give -r <region>, or set DENCLAVE_REGION or AWS_REGION.");
+  throw new UsageError(
+    "Which region?",
+    "Give -r <region>, or set DENCLAVE_REGION or AWS_REGION.",
+  );
 }
 
 /**

@@ -118,6 +118,12 @@ Deno.test("the measured EncryptionContext goes with the call, and a request cann
   assertEquals(kms.asked[0]?.request.context, { app: "denclave" });
 });
 
+for (const name of ["kms_key_id", "key_id", "region"]) {
+  Deno.test(`configure with an empty ${name} is as one without it`, async () => {
+    assertEquals((await setup().ask({ ...CONFIGURE, [name]: "" }))["msg"], "configured");
+  });
+}
+
 const REFUSALS: readonly (readonly [string, WireObject, string])[] = [
   ["a type that is missing", {}, "missing_fields"],
   ["a type that is unknown", { type: "nonsense" }, "unknown_type"],
