@@ -30,10 +30,21 @@ export function mayColour(io: CtlIo): boolean {
 /** The largest text that a file or stdin may be. */
 const MAX_INPUT = 1_048_576;
 
+/** How an input is called in errors. */
+export function inputName(file: string): string {
+  return file === "-" ? "stdin" : file;
+}
+
 function unreadable(file: string, thrown: unknown): EnclaveError {
-  return new EnclaveError(`Cannot read ${file === "-" ? "stdin" : file}: ${messageOf(thrown)}`, {
+  return new EnclaveError(`Cannot read ${inputName(file)}: ${messageOf(thrown)}`, {
     code: "usage",
-    hint: "Give a file, or - for stdin.",
+    hint: thrown instanceof Deno.errors.NotFound
+      ? "Check the path, which is relative to the current folder, and that the step which makes the file has run."
+      : thrown instanceof RangeError
+      ? "Check that this is the right input."
+      : thrown instanceof TypeError
+      ? "It must be text in UTF-8."
+      : "Check that it is a file, and its permissions.",
     cause: thrown,
   });
 }
@@ -52,7 +63,7 @@ export async function readBytes(file: string, max: number): Promise<Uint8Array<A
     let length = 0;
     for await (const chunk of stream) {
       length += chunk.length;
-      if (length > max) throw new Error(`it is longer than ${max} bytes`);
+      if (length > max) throw new RangeError(`it is longer than ${max} bytes`);
       chunks.push(chunk);
     }
     return new Uint8Array(await new Blob(chunks).arrayBuffer());
@@ -231,7 +242,7 @@ export function credentialSource(options: Options, io: CtlIo): CredentialSource 
     const { providerChain } = await import("../aws/provider_chain.ts");
     chain ??= providerChain(region);
     return await chain();
-  });
+  }, { profile: io.env("AWS_PROFILE") || undefined });
 }
 
 /** The DynamoDB table's name. */

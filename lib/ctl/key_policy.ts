@@ -7,7 +7,7 @@ import { EXIT, helpLines, type Options, type OptionSpec, UsageError } from "../c
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import type { KeyAdmin } from "../parent/key_admin.ts";
 import { diffKeyPolicies, formatDiff, printable } from "../parent/policies/diff.ts";
-import { formatKeyPolicy, type KeyPolicy, readKeyPolicy } from "../aws/key_policy.ts";
+import { formatKeyPolicy, type KeyPolicy, KeyPolicyError, readKeyPolicy } from "../aws/key_policy.ts";
 import { type KeyFacts, lintKeyPolicy, type LintOptions, type LintReport } from "../parent/policies/lint.ts";
 import {
   type Measurements,
@@ -25,6 +25,7 @@ import {
   checkRegion,
   credentialSource,
   type CtlIo,
+  inputName,
   KEY_OPTION as KMS_KEY_OPTION,
   mayColour,
   readInput,
@@ -255,13 +256,24 @@ function onePositional(options: Options): string {
   throw new UsageError("Which policy?", "Give one file, or - for stdin.");
 }
 
+/** As {@link readKeyPolicy}, with the input's name in its errors. */
+function policyOf(text: string, file: string): KeyPolicy {
+  try {
+    return readKeyPolicy(text);
+  } catch (thrown) {
+    if (!(thrown instanceof KeyPolicyError)) throw thrown;
+    const { code, hint, message } = thrown;
+    throw new KeyPolicyError(`${inputName(file)}: ${message}`, { code, hint, cause: thrown });
+  }
+}
+
 async function readPolicy(file: string): Promise<KeyPolicy> {
-  return readKeyPolicy(await readInput(file));
+  return policyOf(await readInput(file), file);
 }
 
 async function policyOfStdin(): Promise<KeyPolicy> {
   const text = await readInput("-");
-  if (text.trim() !== "") return readKeyPolicy(text);
+  if (text.trim() !== "") return policyOf(text, "-");
   throw new UsageError(
     "Which policy? Stdin is empty",
     "Give a file, pipe a policy in, or give -k <key arn> or --live.",

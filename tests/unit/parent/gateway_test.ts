@@ -178,10 +178,9 @@ for (const [what, columns, opens] of TABLES) {
   Deno.test(`a database whose table was made by another program is ${opens ? "used" : "refused"} ${what}`, async () => {
     const file = await Deno.makeTempFile({ prefix: "denclave-gateway-" });
     try {
-      {
-        using database = new DatabaseSync(file);
-        database.exec(`CREATE TABLE enclave_master_keys (${columns})`);
-      }
+      const database = new DatabaseSync(file);
+      database.exec(`CREATE TABLE enclave_master_keys (${columns})`);
+      database.close();
       if (!opens) {
         const error = assertThrows(() => openMasterKeyStore(file), StoreError, "no such column");
         assertEquals([error.code, error.message.includes(file)], ["store_unavailable", true]);

@@ -202,7 +202,7 @@ const KMS_FAILURES: readonly (readonly [string, Error, string, string])[] = [
     "a failure without a reason",
     new SdkKmsDecryptError(SECRET, { symbol: "s" }),
     "kms_decrypt_failed",
-    "see logs",
+    "denclavectl client logs says why",
   ],
   ["a deadline", new SdkTimeoutError("m", { symbol: "s" }), "timeout", "in time"],
   [
@@ -212,7 +212,7 @@ const KMS_FAILURES: readonly (readonly [string, Error, string, string])[] = [
     "KMS was not reached: no SDK process is running",
   ],
   ["a full queue", new SdkBusyError("m", { symbol: "s" }), "busy", "waiting"],
-  ["anything else", new Error(SECRET), "internal_error", "see logs"],
+  ["anything else", new Error(SECRET), "internal_error", "denclavectl client logs says why"],
 ];
 for (const [what, error, code, words] of KMS_FAILURES) {
   Deno.test(`${what} of KMS is answered ${code}, with a fixed text`, async () => {
