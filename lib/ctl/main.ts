@@ -92,7 +92,7 @@ usage: denclavectl <group> <command> [options]      --help after a group lists i
 ${summaryLines()}
 
 With --json, an error is JSON on stderr: {"error":{"code":"...","message":"...","hint":"..."}}.
-exit codes: 0 done, 1 refused by the enclave, the store or a check, 2 usage,
+exit codes: 0 done, 1 refused by the enclave, the store, AWS or a check, 2 usage,
             69 the enclave, the store or AWS cannot be reached
 `;
 
