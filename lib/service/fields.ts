@@ -61,7 +61,8 @@ export function base64Field(
 export function keySelection(request: WireObject, names: readonly string[]): KeySelection {
   const given = (name: string) => optionalString(request, name) || undefined;
   const name = names.find((candidate) => given(candidate) !== undefined);
-  return { key: name === undefined ? undefined : given(name), region: given("region"), field: name };
+  const region = optionalString(request, "region") || undefined;
+  return { key: name === undefined ? undefined : given(name), region, field: name };
 }
 
 /**
