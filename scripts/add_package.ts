@@ -51,13 +51,13 @@ export function withImport(text: string, name: string, specifier: string): strin
 }
 
 async function main(argv: readonly string[]): Promise<number> {
-  const options = parseOptions(COMMON_OPTIONS, argv);
+  const options = parseOptions(COMMON_OPTIONS, argv, undefined, { positionals: 1 });
   if (options.on("help")) return console.log(HELP), EXIT.ok;
-  const [wanted = "", ...rest] = options.positionals;
+  const [wanted = ""] = options.positionals;
   const [, name] = SPECIFIER.exec(wanted) ?? [];
-  if (name === undefined || rest.length > 0) {
+  if (name === undefined) {
     throw new UsageError(
-      `Cannot add ${JSON.stringify(options.positionals.join(" "))}`,
+      `Cannot add ${JSON.stringify(wanted)}`,
       "Give one package of npm, such as npm:zod or npm:zod@4.1.12.",
     );
   }

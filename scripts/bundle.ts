@@ -7,6 +7,7 @@
  * @module
  */
 import { EnclaveError } from "../lib/errors.ts";
+import { packageHint } from "./package_hint.ts";
 import { VERSION } from "../lib/version.ts";
 
 /** A bundle's files. */
@@ -116,9 +117,10 @@ export async function bundle({ entry, lock, folder, name }: BundleOptions): Prom
   if (!ok) {
     throw new EnclaveError(`deno bundle failed:\n${stderr.trim()}`, {
       code: "compile_failed",
-      hint: /esbuild/.test(stderr)
-        ? "deno bundle takes esbuild from the npm registry; where a proxy signs the registry's answers, set DENO_TLS_CA_STORE=system."
-        : undefined,
+      hint: packageHint(stderr) ??
+        (/esbuild/.test(stderr)
+          ? "deno bundle takes esbuild from the npm registry; where a proxy signs the registry's answers, set DENO_TLS_CA_STORE=system."
+          : undefined),
     });
   }
   const code = await Deno.readTextFile(path);
@@ -127,6 +129,23 @@ export async function bundle({ entry, lock, folder, name }: BundleOptions): Prom
   await Deno.remove(`${path}.map`);
   await Deno.utime(path, FIXED_TIME, FIXED_TIME);
   return { path, sha256: await sha256(path), map: { ...map, file: name } };
+}
+
+/**
+ * Checks the types of the workflow, which bundling does not.
+ *
+ * @param lock relative to the repository
+ * @throws {EnclaveError} `compile_failed`
+ */
+export async function checkWorkflow(lock: string): Promise<void> {
+  const { ok, stderr } = await run(Deno.execPath(), [
+    ...["check", "--quiet", `--lock=${lock}`, "--frozen", "lib/workflow.ts"],
+  ]);
+  if (ok) return;
+  throw new EnclaveError(`The workflow does not pass the type check:\n${stderr.trim()}`, {
+    code: "compile_failed",
+    hint: "Correct lib/workflow.ts; deno check lib/workflow.ts shows whether it passes.",
+  });
 }
 
 /** What a binary was made from: the same inputs give the same bytes, which can be compared. */

@@ -21,7 +21,7 @@ import { compiledPathArgument } from "../lib/compiled_path.ts";
 import { EnclaveError } from "../lib/errors.ts";
 import { PROGRAMS } from "../lib/parent/doctor/check.ts";
 import { VERSION } from "../lib/version.ts";
-import { buildRecord, bundle, run } from "./bundle.ts";
+import { buildRecord, bundle, checkWorkflow, run } from "./bundle.ts";
 
 const SPECS = [
   {
@@ -191,7 +191,15 @@ async function compile(options: Options): Promise<number> {
   await Deno.mkdir(output.replace(/[^/]*$/, ""), { recursive: true });
   const folder = await Deno.makeTempDir({ prefix: "denclave-compile-" });
   try {
-    const made = await bundle({ ...source, name: `${source.name}.js`, folder });
+    const checking = flavour === "ctl" ? Promise.resolve() : checkWorkflow(source.lock);
+    const [bundled, checked] = await Promise.allSettled([
+      bundle({ ...source, name: `${source.name}.js`, folder }),
+      checking,
+    ]);
+    // The bundler's error comes first: it says which package is missing.
+    if (bundled.status === "rejected") throw bundled.reason;
+    if (checked.status === "rejected") throw checked.reason;
+    const made = bundled.value;
     const { ok, stderr } = await run(Deno.execPath(), [
       "compile",
       "--quiet",
@@ -262,10 +270,6 @@ async function main(argv: readonly string[]): Promise<number> {
   const options = parseOptions(SPECS, argv);
   if (options.on("help")) return console.log(HELP), EXIT.ok;
   if (options.on("version")) return console.log(VERSION), EXIT.ok;
-  const [unexpected] = options.positionals;
-  if (unexpected !== undefined) {
-    throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`, "--help shows the usage.");
-  }
   return await compile(options);
 }
 

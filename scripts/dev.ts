@@ -10,7 +10,14 @@ import { openSimulatedRoot } from "../lib/attestation/simulated_root.ts";
 import { SimulatedAttestedKms } from "../lib/kms/attested_kms.ts";
 import { readOneBuild } from "../lib/ctl/one_build.ts";
 import { NSM_GENERATOR } from "../lib/service/entropy.ts";
-import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../lib/cli/options.ts";
+import {
+  EXIT,
+  helpLines,
+  type Options,
+  type OptionSpec,
+  parseOptions,
+  UsageError,
+} from "../lib/cli/options.ts";
 import { runEntry } from "../lib/cli/entry.ts";
 import { giveUpPermissions } from "../lib/cli/process_guard.ts";
 import { type RunIo, runService } from "../lib/cli/run.ts";
@@ -40,9 +47,12 @@ const LOCAL_FILE = {
   help: "keys of the local KMS, mode 0600, created if missing; without it they are kept in memory",
 } as const;
 const SPECS = [
-  ...SERVE_OPTIONS.map((spec) =>
-    spec.name === "port" ? { ...spec, help: "TCP port to listen on at 127.0.0.1" } : spec
-  ),
+  ...SERVE_OPTIONS.map((spec): OptionSpec => {
+    if (spec.name !== "port") return spec;
+    // Other tools export PORT for programs of their own, which must not move this one.
+    const { env: _, ...own } = spec;
+    return { ...own, help: "TCP port to listen on at 127.0.0.1; the variable PORT is not read" };
+  }),
   {
     name: "kms",
     env: "KMS",

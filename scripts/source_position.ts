@@ -105,7 +105,7 @@ async function readMap(path: string): Promise<SourceMap & { readonly binary_sha2
 }
 
 async function main(argv: readonly string[]): Promise<number> {
-  const options = parseOptions(SPECS, argv);
+  const options = parseOptions(SPECS, argv, undefined, { positionals: Infinity });
   if (options.on("help")) return console.log(HELP), EXIT.ok;
   if (options.on("version")) return console.log(VERSION), EXIT.ok;
   if (options.positionals.length === 0) {

@@ -211,7 +211,7 @@ function outcomeOf(text: string, success: boolean): Outcome {
 }
 
 async function main(argv: readonly string[]): Promise<number> {
-  const options = parseOptions(SPECS, argv);
+  const options = parseOptions(SPECS, argv, undefined, { positionals: Infinity });
   if (options.on("help")) return console.log(HELP), EXIT.ok;
   const wanted = options.positionals.length === 0 ? DEFAULT_SUITES : options.positionals;
   const suites = wanted.map((name) => {

@@ -23,12 +23,14 @@ export interface CredentialSourceOptions {
   /** Time limit of the provider. Milliseconds. */
   readonly deadlineMs?: number;
   readonly now?: () => number;
+  /** The profile that the provider was told to use, for errors. */
+  readonly profile?: string | undefined;
 }
 
 /** Keeps credentials, and fetches fresh ones when they are about to expire. */
 export class CredentialSource {
   #provide: () => Promise<ParentCredentials>;
-  #options: Required<CredentialSourceOptions>;
+  #options: Required<Omit<CredentialSourceOptions, "profile">> & Pick<CredentialSourceOptions, "profile">;
   #held: ParentCredentials | undefined;
   #fetching: Promise<ParentCredentials> | undefined;
 
@@ -66,7 +68,7 @@ export class CredentialSource {
   }
 
   async #fetch(): Promise<ParentCredentials> {
-    const { deadlineMs } = this.#options;
+    const { deadlineMs, profile } = this.#options;
     const { promise: late, reject } = Promise.withResolvers<never>();
     const timer = setTimeout(() => reject(new Error(`nothing came within ${deadlineMs} ms`)), deadlineMs);
     try {
@@ -75,8 +77,9 @@ export class CredentialSource {
     } catch (thrown) {
       throw new EnclaveError(`There are no AWS credentials: ${messageOf(thrown)}`, {
         code: "no_credentials",
-        hint:
-          "On an instance attach an IAM role (and let the metadata service answer: hop limit 2 in a container); elsewhere set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in with SSO.",
+        hint: profile !== undefined
+          ? `AWS_PROFILE is ${profile}: check that the AWS configuration has this profile and that it is logged in, or unset AWS_PROFILE.`
+          : "On an instance attach an IAM role (and let the metadata service answer: hop limit 2 in a container); elsewhere set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in with SSO.",
         cause: thrown,
       });
     } finally {

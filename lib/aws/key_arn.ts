@@ -46,6 +46,22 @@ export interface KeySelection {
   /** ARN, or the id at the end of one. */
   readonly key?: string | undefined;
   readonly region?: string | undefined;
+  /** The field that has the key, for errors. */
+  readonly field?: string | undefined;
+}
+
+/** Why no allowed key fits. */
+function mismatch(allowed: readonly KeyArn[], { key, field = "kms_key_id" }: KeySelection): string {
+  if (key === undefined || allowed.some(({ arn, id }) => key === arn || key === id)) {
+    return "Field region does not name the region of an allowed KMS key";
+  }
+  const [, , keyRegion = "", account] = ARN.exec(key) ?? [];
+  const isElsewhere = account !== undefined && isRegion(keyRegion) &&
+    !allowed.some((candidate) => candidate.account === account && candidate.region === keyRegion);
+  return isElsewhere
+    ? `Field ${field} names a KMS key of account ${account} in ${keyRegion}, where no KMS key is allowed: ` +
+      "a row that names it was made for another configuration"
+    : `Field ${field} names a KMS key that is not among the allowed ones`;
 }
 
 /**
@@ -69,7 +85,7 @@ export function selectKey(allowed: readonly KeyArn[], selection: KeySelection): 
   if (first !== undefined && fitting.length === 1) return first;
   throw new EnclaveError(
     fitting.length === 0
-      ? "The KMS key or region that the request names is not among the allowed ones"
+      ? mismatch(allowed, selection)
       : "Several KMS keys are allowed and the request does not say which",
     {
       code: "key_not_allowed",

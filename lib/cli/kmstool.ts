@@ -152,8 +152,6 @@ export function runKmstool(command: KmstoolCommand, argv: readonly string[], io:
       io.stderr(`usage: denclave ${command} [options]\n\n${helpLines(specs)}\n`);
       return USAGE_EXIT;
     }
-    const [unexpected] = options.positionals;
-    if (unexpected !== undefined) throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`);
     using credentials = Credentials.fromStrings({
       accessKeyId: required(options, "aws-access-key-id"),
       secretAccessKey: required(options, "aws-secret-access-key"),

@@ -177,12 +177,14 @@ const SWITCH_WORDS: Readonly<Record<string, string>> = {
  * Reads options.
  *
  * @param env reads an environment variable; called only for those of the table
- * @throws {UsageError} that names an unknown option, and the nearest known one.
+ * @param positionals how many arguments that are no options the command takes at most
+ * @throws {UsageError} that names an unknown option and the nearest known one, or an argument too many.
  */
 export function parseOptions(
   specs: readonly OptionSpec[],
   argv: readonly string[],
   env: (name: string) => string | undefined = () => undefined,
+  { positionals: most = 0 }: { readonly positionals?: number } = {},
 ): Options {
   const byName = new Map(specs.map((spec) => [spec.name, spec]));
   const config = Object.fromEntries(
@@ -229,6 +231,10 @@ export function parseOptions(
       );
     }
     given.push(token.value);
+  }
+  const unexpected = positionals[most];
+  if (unexpected !== undefined && !flags.has("help")) {
+    throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`, "--help shows the usage.");
   }
   for (const spec of specs) {
     const given = values.get(spec.name)?.length ?? 0;

@@ -258,10 +258,6 @@ export function readServeConfig(
   options: Options,
   parseKey: (text: string) => KeyArn = parseKeyArn,
 ): ServeConfig {
-  const [unexpected] = options.positionals;
-  if (unexpected !== undefined) {
-    throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`, "--help shows the usage.");
-  }
   const region = options.text("region");
   if (region !== undefined && !isRegion(region)) {
     throw new UsageError(

@@ -6,6 +6,7 @@
  */
 import { isRegion } from "../aws/region.ts";
 import { messageOf } from "../errors.ts";
+import { parseEndpoint } from "../kms/aws/endpoint.ts";
 import { parseDevelopmentKey } from "../kms/development_key.ts";
 import { type KeyArn, parseKeyArn } from "../aws/key_arn.ts";
 import { type Address, formatAddress } from "../wire/address.ts";
@@ -24,7 +25,7 @@ export interface KmsConfig {
   readonly keyId: string | undefined;
   /** Whether KMS requires an attestation document before it releases a key. */
   readonly enableAttestation: boolean;
-  /** The key's region. */
+  /** The key's region; us-east-1 where neither the key nor the file gives one, in development. */
   readonly region: string;
 }
 
@@ -63,12 +64,6 @@ const MAX_U32 = 0xffff_ffff;
 /** 0 to 2 are reserved, 3 is the parent (vsock(7), Nitro Enclaves User Guide). */
 const MIN_ENCLAVE_CID = 4;
 const MAX_MS = 3_600_000;
-/** Fields of `kms` in files of earlier versions. */
-const REMOVED = {
-  enabled: "delete the line; for a service with the local KMS leave key_id out",
-  endpoint_url:
-    "delete the line; the enclave calls KMS, the gateway does not (deno task dev --kms-endpoint-url)",
-} as const;
 /** The account of the keys of the local KMS and of LocalStack. */
 const NOBODYS_ACCOUNT = "000000000000";
 const FALLBACK_REGION = "us-east-1";
@@ -146,15 +141,27 @@ function attempt<T>(run: () => T, what: (message: string) => string): T | Mismat
   }
 }
 
+const enclaveCid: Parser<number> = (value) =>
+  typeof value === "number" && value >= 0 && value < MIN_ENCLAVE_CID
+    ? new Mismatch(
+      `must be ${MIN_ENCLAVE_CID} or more: 0 to 2 are reserved by vsock, and 3 is the parent instance`,
+    )
+    : whole(MIN_ENCLAVE_CID, MAX_U32 - 1)(value);
+
 const region: Parser<string | undefined> = (value) =>
   typeof value === "string" && isRegion(value)
     ? value
     : new Mismatch("must be a region's name, such as us-west-2");
 
+const url: Parser<string | undefined> = (value) =>
+  attempt(() => parseEndpoint(String(value)), (message) => `must be null or a URL (${message})`);
+
 function readKms(root: Section, environment: Environment): KmsConfig {
   const isProduction = environment === "production";
   if (!root.has("kms")) root.refuse({ at: root.at, path: "kms" }, "is missing");
-  const kms = root.section("kms", ["key_id", "enable_attestation", "region"], REMOVED);
+  const kms = root.section("kms", ["enabled", "endpoint_url", "key_id", "enable_attestation", "region"]);
+  checkEnabled(kms);
+  checkEndpoint(kms, isProduction);
   const keyId = kms.optional("key_id", text(2048), "");
   const attestation = kms.optional("enable_attestation", truth, isProduction);
   const named = kms.optional("region", region, undefined);
@@ -174,15 +181,25 @@ function readKms(root: Section, environment: Environment): KmsConfig {
   if (key !== undefined && named.value !== undefined && named.value !== key.region) {
     kms.refuse(named, `must be ${key.region}, as the key's ARN says`);
   }
-  const tellsRegion = key?.arn.startsWith("arn:") ?? true;
-  if (!tellsRegion && named.value === undefined) {
-    kms.refuse({ at: keyId.at, path: `${kms.path}.region` }, "is missing: an alias or id does not say it");
-  }
   return {
     keyId: key?.arn,
     enableAttestation: attestation.value,
     region: key?.region ?? named.value ?? FALLBACK_REGION,
   };
+}
+
+/** Keys are always kept under a KMS, so the field can only confirm that. */
+function checkEnabled(kms: Section): void {
+  const enabled = kms.optional("enabled", truth, true);
+  if (enabled.value) return;
+  kms.refuse(enabled, "must be true: the enclave always uses a KMS; for its local one leave key_id out");
+}
+
+/** The gateway does not call KMS, the enclave does: the field says which KMS a development service was started with. */
+function checkEndpoint(kms: Section, isProduction: boolean): void {
+  const endpoint = kms.optional("endpoint_url", url, undefined);
+  if (endpoint.value === undefined || !isProduction) return;
+  kms.refuse(endpoint, "must be null in production: the enclave calls AWS's KMS, in the key's region");
 }
 
 function readKey(
@@ -260,7 +277,7 @@ function readAddress(section: Section, environment: Environment): Address | unde
   }
   switch (kind) {
     case "vsock": {
-      const cid = section.required("cid", whole(MIN_ENCLAVE_CID, MAX_U32 - 1), 0).value;
+      const cid = section.required("cid", enclaveCid, 0).value;
       const port = section.required("port", whole(1, MAX_U32 - 1), 0).value;
       return cid === 0 || port === 0 ? undefined : { transport: kind, cid, port };
     }

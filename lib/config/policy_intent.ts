@@ -4,6 +4,7 @@
  * @module
  */
 import { parseKeyArn } from "../aws/key_arn.ts";
+import { isPrincipalArn, PRINCIPAL_FORM } from "../aws/principal_arn.ts";
 import { messageOf } from "../errors.ts";
 import { parseYaml } from "./document.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
@@ -29,8 +30,10 @@ export interface PolicyIntent {
 }
 
 const FIELDS = ["key", "parents", "administrators", "issuers", "inspect", "builds"];
-const MAX_ARN_LENGTH = 700;
 const MAX_PATH_LENGTH = 4096;
+
+const principalArn: Parser<string> = (value) =>
+  typeof value === "string" && isPrincipalArn(value) ? value : new Mismatch(`must be ${PRINCIPAL_FORM}`);
 
 const keyArn: Parser<string> = (value) => {
   try {
@@ -49,7 +52,7 @@ const keyArn: Parser<string> = (value) => {
 export function parsePolicyIntent(source: string, file: string): PolicyIntent {
   const problems: ConfigProblem[] = [];
   const section = Section.open(parseYaml(source, file), { path: "", known: FIELDS, problems });
-  const arns = (name: string) => section.texts(name, text(MAX_ARN_LENGTH)).map(({ value }) => value);
+  const arns = (name: string) => section.texts(name, principalArn).map(({ value }) => value);
   const intent: PolicyIntent = {
     key: section.required("key", keyArn, "").value,
     parents: arns("parents"),

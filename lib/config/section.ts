@@ -51,25 +51,20 @@ export class Section {
       readonly path: string;
       readonly known: readonly string[];
       readonly problems: ConfigProblem[];
-      /** Fields that were removed, with what to do instead. */
-      readonly removed?: Readonly<Record<string, string>>;
     },
   ): Section {
-    const { path, known, problems, removed = {} } = options;
+    const { path, known, problems } = options;
     if (value.kind !== "map") {
       problems.push({ ...value.at, field: path, what: `must have fields: ${known.join(", ")}` });
       return new Section({ at: value.at, entries: new Map() }, path, []);
     }
     for (const [name, { at }] of value.entries) {
       if (known.includes(name)) continue;
-      const instead = Object.hasOwn(removed, name) ? removed[name] : undefined;
       const near = nearest(name, known);
       problems.push({
         ...at,
         field: join(path, name.slice(0, 64)),
-        what: instead !== undefined
-          ? `was removed: ${instead}`
-          : near === undefined
+        what: near === undefined
           ? `there is no such field: ${known.join(", ")}`
           : `there is no such field: did you mean ${near}?`,
       });
@@ -129,14 +124,10 @@ export class Section {
   }
 
   /** A section within this one; empty if it is missing. */
-  section(
-    name: string,
-    known: readonly string[],
-    removed: Readonly<Record<string, string>> = {},
-  ): Section {
+  section(name: string, known: readonly string[]): Section {
     const path = join(this.path, name);
     const value = this.has(name) ? this.#entries.get(name)?.value : undefined;
-    if (value !== undefined) return Section.open(value, { path, known, problems: this.#problems, removed });
+    if (value !== undefined) return Section.open(value, { path, known, problems: this.#problems });
     return new Section({ at: this.at, entries: new Map() }, path, this.#problems);
   }
 

@@ -35,8 +35,8 @@ ${helpLines(SPECS)}
 const MAX_LENGTH = 64 * 1024;
 
 async function readDocument(options: Options): Promise<Uint8Array<ArrayBuffer>> {
-  const [file, unexpected] = options.positionals;
-  if (file === undefined || unexpected !== undefined) {
+  const [file] = options.positionals;
+  if (file === undefined) {
     throw new UsageError("Which document?", "Give one file, or - for standard input.");
   }
   const bytes = await readBytes(file, MAX_LENGTH);
@@ -71,7 +71,7 @@ function fieldsOf(
 
 /** Runs a command of the group. */
 export async function runAttest(_command: string, argv: readonly string[], io: CtlIo): Promise<number> {
-  const options = parseOptions(SPECS, argv, io.env);
+  const options = parseOptions(SPECS, argv, io.env, { positionals: 1 });
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
   const expected = await expectedEnclave(options, io);
   const nonce = nonceOf(options);

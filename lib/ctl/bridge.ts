@@ -85,8 +85,6 @@ exit codes: 0 ended by a signal, 2 usage, 69 it cannot listen
 export async function runBridge(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(SPECS, argv, io.env);
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
-  const [unexpected] = options.positionals;
-  if (unexpected !== undefined) throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`);
   const [listen, connect] = ["listen", "connect"].map((name) => {
     const text = options.text(name);
     if (text !== undefined) return text;

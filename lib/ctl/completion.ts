@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { COMMON_OPTIONS, EXIT, helpLines, parseOptions, UsageError } from "../cli/options.ts";
+import { COMMON_OPTIONS, EXIT, helpLines, parseOptions } from "../cli/options.ts";
 import type { CtlIo } from "./io.ts";
 
 /** Commands of the group. */
@@ -13,6 +13,8 @@ export const COMPLETION_COMMANDS = ["bash"] as const;
 /** A group of commands. One without commands stands for itself. */
 export interface Group {
   readonly commands: readonly string[];
+  /** What the commands are, where they are not actions: an unknown one is then refused with their list, and without a suggestion. */
+  readonly kind?: string;
   readonly run: (command: string, argv: readonly string[], io: CtlIo) => Promise<number>;
 }
 
@@ -127,8 +129,6 @@ export async function runCompletion(
 ): Promise<number> {
   const options = parseOptions(COMMON_OPTIONS, argv);
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
-  const [unexpected] = options.positionals;
-  if (unexpected !== undefined) throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`);
   io.stdout(await bashCompletion(groups, io));
   return EXIT.ok;
 }

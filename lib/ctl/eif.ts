@@ -48,11 +48,8 @@ const PCRS = { "0": "PCR0", "1": "PCR1", "2": "PCR2", "8": "PCR8" } as const;
 
 /** The one file that a command line names. @throws {UsageError} */
 export function oneFile(options: Options): string {
-  const [file, ...rest] = options.positionals;
+  const [file] = options.positionals;
   if (file === undefined) throw new UsageError("Which image?", "Give the path of an .eif file.");
-  if (rest.length > 0) {
-    throw new UsageError(`Unexpected argument ${JSON.stringify(rest[0])}`, "One file at a time.");
-  }
   return file;
 }
 
@@ -117,7 +114,7 @@ function showDescription(file: string, description: EifDescription): string {
 }
 
 async function describe(argv: readonly string[], io: CtlIo): Promise<number> {
-  const options = parseOptions(DESCRIBE_SPECS, argv, io.env);
+  const options = parseOptions(DESCRIBE_SPECS, argv, io.env, { positionals: 1 });
   if (options.on("help")) return io.stdout(DESCRIBE_HELP), EXIT.ok;
   const file = oneFile(options);
   const description = await describeWithProgress(file, io);
@@ -145,7 +142,7 @@ function expectedMeasurements(options: Options): Partial<Measurements> {
 }
 
 async function verify(argv: readonly string[], io: CtlIo): Promise<number> {
-  const options = parseOptions(VERIFY_SPECS, argv, io.env);
+  const options = parseOptions(VERIFY_SPECS, argv, io.env, { positionals: 1 });
   if (options.on("help")) return io.stdout(VERIFY_HELP), EXIT.ok;
   const file = oneFile(options);
   const expected = expectedMeasurements(options);

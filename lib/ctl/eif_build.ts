@@ -309,8 +309,6 @@ async function planOf(settings: BuildSettings): Promise<BuildPlan> {
 export async function build(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(SPECS, argv, io.env);
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
-  const [unexpected] = options.positionals;
-  if (unexpected !== undefined) throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`);
   const manifest = options.text("manifest");
   const fromManifest = manifest === undefined
     ? {}

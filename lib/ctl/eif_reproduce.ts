@@ -467,12 +467,10 @@ async function makeFolder(io: CtlIo): Promise<string> {
 
 /** Makes an image again, and compares. */
 export async function reproduce(argv: readonly string[], io: CtlIo): Promise<number> {
-  const options = parseOptions(SPECS, argv, io.env);
+  const options = parseOptions(SPECS, argv, io.env, { positionals: 1 });
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
-  const [file, unexpected] = options.positionals;
-  if (file === undefined || unexpected !== undefined) {
-    throw new UsageError("Which provenance?", "Give the image's .provenance.json.");
-  }
+  const [file] = options.positionals;
+  if (file === undefined) throw new UsageError("Which provenance?", "Give the image's .provenance.json.");
   const recorded = parseProvenance(await readInput(file));
   // Check for missing inputs before the slow steps.
   const attest = options.text("attest");

@@ -147,8 +147,6 @@ async function serverOptions(options: Options): Promise<KmsEmulatorOptions> {
 export async function runEmulator(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(SPECS, argv, io.env);
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
-  const [unexpected] = options.positionals;
-  if (unexpected !== undefined) throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`);
   const ended = io.untilSignal();
   const line = (fields: object) => io.stdout(`${JSON.stringify(fields)}\n`);
   try {

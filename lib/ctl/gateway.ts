@@ -125,14 +125,14 @@ function enclavesOf(config: Config, options: Options): readonly EnclaveConfig[] 
   });
 }
 
-function credentialsOf(config: Config): CredentialSource {
+function credentialsOf(config: Config, io: CtlIo): CredentialSource {
   const { kms, limits } = config;
   let chain: ReturnType<typeof import("../aws/provider_chain.ts").providerChain> | undefined;
   return new CredentialSource(async () => {
     const { providerChain } = await import("../aws/provider_chain.ts");
     chain ??= providerChain(kms.region);
     return await chain();
-  }, { deadlineMs: limits.credentialsMs });
+  }, { deadlineMs: limits.credentialsMs, profile: io.env("AWS_PROFILE") || undefined });
 }
 
 /** What a command does with one enclave. */
@@ -296,7 +296,7 @@ export async function runGateway(command: string, argv: readonly string[], io: C
     : undefined;
   const create = known === "init" && options.on("new");
   using store = openMasterKeyStore(config.database.path, { create, busyMs: config.limits.databaseMs });
-  const credentials = credentialsOf(config);
+  const credentials = credentialsOf(config, io);
   const lines: Line[] = [];
   for (const enclave of enclaves) {
     const origin = { expected, acceptUnproven: accepted.includes(String(enclave.enclaveId)) };

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { KeyArn } from "../aws/key_arn.ts";
+import { type KeyArn, parseKeyArn } from "../aws/key_arn.ts";
 import { isRegion } from "../aws/region.ts";
 import { type Options, type OptionSpec, UsageError } from "../cli/options.ts";
 import { CredentialSource, type ParentCredentials } from "../aws/credential_source.ts";
@@ -30,10 +30,21 @@ export function mayColour(io: CtlIo): boolean {
 /** The largest text that a file or stdin may be. */
 const MAX_INPUT = 1_048_576;
 
+/** How an input is called in errors. */
+export function inputName(file: string): string {
+  return file === "-" ? "stdin" : file;
+}
+
 function unreadable(file: string, thrown: unknown): EnclaveError {
-  return new EnclaveError(`Cannot read ${file === "-" ? "stdin" : file}: ${messageOf(thrown)}`, {
+  return new EnclaveError(`Cannot read ${inputName(file)}: ${messageOf(thrown)}`, {
     code: "usage",
-    hint: "Give a file, or - for stdin.",
+    hint: thrown instanceof Deno.errors.NotFound
+      ? "Check the path, which is relative to the current folder, and that the step which makes the file has run."
+      : thrown instanceof RangeError
+      ? "Check that this is the right input."
+      : thrown instanceof TypeError
+      ? "It must be text in UTF-8."
+      : "Check that it is a file, and its permissions.",
     cause: thrown,
   });
 }
@@ -52,7 +63,7 @@ export async function readBytes(file: string, max: number): Promise<Uint8Array<A
     let length = 0;
     for await (const chunk of stream) {
       length += chunk.length;
-      if (length > max) throw new Error(`it is longer than ${max} bytes`);
+      if (length > max) throw new RangeError(`it is longer than ${max} bytes`);
       chunks.push(chunk);
     }
     return new Uint8Array(await new Blob(chunks).arrayBuffer());
@@ -176,10 +187,21 @@ export function enclaveAddress(options: Options): Address {
   };
 }
 
-/** The region from the option or the environment; undefined if neither is set. @throws {UsageError} */
+/** The region in the ARN of --key; undefined where that is no ARN. */
+function regionOfKey(options: Options): string | undefined {
+  const key = options.text("key");
+  try {
+    return key === undefined ? undefined : parseKeyArn(key).region;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The region from the option, the environment or the key's ARN; undefined if none has it. @throws {UsageError} */
 export function regionOf(options: Options, io: CtlIo): string | undefined {
-  const region = options.text("region") ?? io.env("AWS_REGION") ?? io.env("AWS_DEFAULT_REGION");
-  if (region === undefined || region === "") return undefined;
+  const region = options.text("region") || io.env("AWS_REGION") || io.env("AWS_DEFAULT_REGION") ||
+    regionOfKey(options);
+  if (region === undefined) return undefined;
   if (isRegion(region)) return region;
   throw new UsageError(
     `Cannot use ${JSON.stringify(region)} for --region`,
@@ -191,7 +213,10 @@ export function regionOf(options: Options, io: CtlIo): string | undefined {
 export function requireRegion(options: Options, io: CtlIo): string {
   const region = regionOf(options, io);
   if (region !== undefined) return region;
-  throw new UsageError("Which region?", "Give -r <region>, or set DENCLAVE_REGION or AWS_REGION.");
+  throw new UsageError(
+    "Which region?",
+    "Give -r <region>, or set DENCLAVE_REGION or AWS_REGION.",
+  );
 }
 
 /**
@@ -217,7 +242,7 @@ export function credentialSource(options: Options, io: CtlIo): CredentialSource 
     const { providerChain } = await import("../aws/provider_chain.ts");
     chain ??= providerChain(region);
     return await chain();
-  });
+  }, { profile: io.env("AWS_PROFILE") || undefined });
 }
 
 /** The DynamoDB table's name. */

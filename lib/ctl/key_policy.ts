@@ -7,7 +7,7 @@ import { EXIT, helpLines, type Options, type OptionSpec, UsageError } from "../c
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import type { KeyAdmin } from "../parent/key_admin.ts";
 import { diffKeyPolicies, formatDiff, printable } from "../parent/policies/diff.ts";
-import { formatKeyPolicy, type KeyPolicy, readKeyPolicy } from "../aws/key_policy.ts";
+import { formatKeyPolicy, type KeyPolicy, KeyPolicyError, readKeyPolicy } from "../aws/key_policy.ts";
 import { type KeyFacts, lintKeyPolicy, type LintOptions, type LintReport } from "../parent/policies/lint.ts";
 import {
   type Measurements,
@@ -25,6 +25,7 @@ import {
   checkRegion,
   credentialSource,
   type CtlIo,
+  inputName,
   KEY_OPTION as KMS_KEY_OPTION,
   mayColour,
   readInput,
@@ -154,6 +155,7 @@ const COMMANDS = {
       `Writes a key policy: an Allow for each build, a Deny that keeps all others out, and administrators who may not
 use the key. PCR8 is pinned where the measurements have it.`,
     specs: RENDER_SPECS,
+    positionals: 0,
     run: render,
   },
   lint: {
@@ -161,24 +163,28 @@ use the key. PCR8 is pinned where the measurements have it.`,
     about:
       `Finds what defeats attestation in a key policy: of a file, of stdin, or of a key. Exit code 1 when a finding fails.`,
     specs: LINT_SPECS,
+    positionals: 1,
     run: lint,
   },
   diff: {
     usage: "diff <file|-> <file|-> | -k <key arn> <file|->",
     about: "Shows what changes from the first policy to the second.",
     specs: DIFF_SPECS,
+    positionals: 2,
     run: diff,
   },
   rollover: {
     usage: "rollover <file|-> -m <file> | -k <key arn> -m <file>",
     about: "Adds a build to the policy, so that the old and the new build can both run.",
     specs: ROLLOVER_SPECS,
+    positionals: 1,
     run: rollover,
   },
   finalise: {
     usage: "finalise <file|-> -m <file> | -k <key arn> -m <file>",
     about: "Removes all builds except those that are given.",
     specs: FINALISE_SPECS,
+    positionals: 1,
     run: finish,
   },
   apply: {
@@ -187,6 +193,7 @@ use the key. PCR8 is pinned where the measurements have it.`,
       `Shows what would change, and what the linter says; with --yes changes it. Refused when a finding fails, or when
 the caller could not change the policy again.`,
     specs: APPLY_SPECS,
+    positionals: 1,
     run: apply,
   },
 } as const satisfies Readonly<
@@ -194,6 +201,8 @@ the caller could not change the policy again.`,
     readonly usage: string;
     readonly about: string;
     readonly specs: readonly OptionSpec[];
+    /** How many arguments it takes at most. */
+    readonly positionals: number;
     readonly run: (options: Options, io: CtlIo) => Promise<number>;
   }>
 >;
@@ -202,12 +211,16 @@ the caller could not change the policy again.`,
 export async function runKeyPolicy(name: string, argv: readonly string[], io: CtlIo): Promise<number> {
   if (!Object.hasOwn(COMMANDS, name)) throw new UsageError(`Unknown command policy ${name}`);
   const command = COMMANDS[name as keyof typeof COMMANDS];
-  const { specs, usage, about, run } = command;
+  const { specs, usage, about, positionals, run } = command;
   const options = await parseWithPolicyFile(
     specs,
     argv,
     io,
-    (given) => specs.map(({ name: option }) => option).filter((option) => !leavesOpen(name, option, given)),
+    {
+      positionals,
+      take: (given) =>
+        specs.map(({ name: option }) => option).filter((option) => !leavesOpen(name, option, given)),
+    },
   );
   if (options.on("help")) {
     return io.stdout(
@@ -238,18 +251,29 @@ async function openAdmin(options: Options, io: CtlIo): Promise<KeyAdmin> {
 
 /** The file on the command line. */
 function onePositional(options: Options): string {
-  const [file, ...more] = options.positionals;
-  if (file !== undefined && more.length === 0) return file;
+  const [file] = options.positionals;
+  if (file !== undefined) return file;
   throw new UsageError("Which policy?", "Give one file, or - for stdin.");
 }
 
+/** As {@link readKeyPolicy}, with the input's name in its errors. */
+function policyOf(text: string, file: string): KeyPolicy {
+  try {
+    return readKeyPolicy(text);
+  } catch (thrown) {
+    if (!(thrown instanceof KeyPolicyError)) throw thrown;
+    const { code, hint, message } = thrown;
+    throw new KeyPolicyError(`${inputName(file)}: ${message}`, { code, hint, cause: thrown });
+  }
+}
+
 async function readPolicy(file: string): Promise<KeyPolicy> {
-  return readKeyPolicy(await readInput(file));
+  return policyOf(await readInput(file), file);
 }
 
 async function policyOfStdin(): Promise<KeyPolicy> {
   const text = await readInput("-");
-  if (text.trim() !== "") return readKeyPolicy(text);
+  if (text.trim() !== "") return policyOf(text, "-");
   throw new UsageError(
     "Which policy? Stdin is empty",
     "Give a file, pipe a policy in, or give -k <key arn> or --live.",
@@ -444,7 +468,7 @@ async function diff(options: Options, io: CtlIo): Promise<number> {
   const files = options.positionals;
   const fromKey = options.text("key") !== undefined && files.length === 1;
   const [first, second] = files;
-  if (first === undefined || (!fromKey && (second === undefined || files.length > 2))) {
+  if (first === undefined || (!fromKey && second === undefined)) {
     throw new UsageError("Which policies?", "Give two files (- for stdin), or -k <key arn> and one.");
   }
   if (first === "-" && second === "-") throw new UsageError("Only one of the policies can be stdin");

@@ -9,6 +9,7 @@ import { takeCommand } from "../cli/options.ts";
 import { AttestationError } from "../attestation/errors.ts";
 import { EifError } from "../eif/errors.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
+import { KeyAdminError } from "../parent/key_admin.ts";
 import { ServiceError } from "../parent/client.ts";
 import { KeyPolicyError } from "../aws/key_policy.ts";
 import { PolicyError } from "../parent/policies/errors.ts";
@@ -91,7 +92,7 @@ usage: denclavectl <group> <command> [options]      --help after a group lists i
 ${summaryLines()}
 
 With --json, an error is JSON on stderr: {"error":{"code":"...","message":"...","hint":"..."}}.
-exit codes: 0 done, 1 refused by the enclave, the store or a check, 2 usage,
+exit codes: 0 done, 1 refused by the enclave, the store, AWS or a check, 2 usage,
             69 the enclave, the store or AWS cannot be reached
 `;
 
@@ -119,6 +120,7 @@ const GROUPS: Readonly<Record<string, Group>> = {
   emulator: { commands: EMULATOR_COMMANDS, run: (_command, argv, io) => runEmulator(argv, io) },
   completion: {
     commands: COMPLETION_COMMANDS,
+    kind: "shell",
     run: (_command, argv, io) => runCompletion(argv, io, GROUPS),
   },
 };
@@ -145,6 +147,13 @@ export async function runCtl(argv: readonly string[], io: CtlIo): Promise<number
     );
   }
   if (group.commands.length === 0) return await group.run("", rest, io);
+  const [word = "-"] = rest;
+  if (group.kind !== undefined && !word.startsWith("-") && !group.commands.includes(word)) {
+    throw new UsageError(
+      `Unknown ${group.kind} ${JSON.stringify(word)}`,
+      `${name} knows: ${group.commands.join(", ")}.`,
+    );
+  }
   const { command, rest: options } = takeCommand<string>(rest, group.commands);
   if (command === undefined) {
     if (options[0] === "--help" || options[0] === "-h") return io.stdout(groupHelp(name ?? "")), EXIT.ok;
@@ -159,6 +168,7 @@ function isRefusal(thrown: unknown): boolean {
     return ["account_exists", "account_not_found", "store_row_damaged", "store_denied", "store_failed"]
       .includes(thrown.code);
   }
+  if (thrown instanceof KeyAdminError) return !["kms_not_found", "kms_unavailable"].includes(thrown.code);
   if (thrown instanceof EifError) {
     return !["eif_unreadable", "library_missing", "blob_missing"].includes(thrown.code);
   }

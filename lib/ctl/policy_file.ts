@@ -40,6 +40,7 @@ function valuesOf(intent: PolicyIntent, file: string): ReadonlyMap<string, reado
 /**
  * Parses a command line, and takes missing options from the policy file.
  *
+ * @param positionals how many arguments that are no options the command takes at most
  * @param take the names of the options that the file may fill for this command line
  * @throws {UsageError | ConfigError}
  */
@@ -47,9 +48,12 @@ export async function parseWithPolicyFile(
   specs: readonly OptionSpec[],
   argv: readonly string[],
   io: CtlIo,
-  take: (options: Options) => readonly string[] = () => specs.map(({ name }) => name),
+  { positionals = 0, take = () => specs.map(({ name }) => name) }: {
+    readonly positionals?: number;
+    readonly take?: (options: Options) => readonly string[];
+  } = {},
 ): Promise<Options> {
-  const options = parseOptions(specs, argv, io.env);
+  const options = parseOptions(specs, argv, io.env, { positionals });
   const given = options.text("file");
   if (options.on("help") || (given === undefined && !await isFile(POLICY_FILE))) return options;
   const file = given ?? POLICY_FILE;

@@ -55,8 +55,6 @@ ${helpLines(SPECS)}
 export async function policyInit(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(SPECS, argv, io.env);
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
-  const [unexpected] = options.positionals;
-  if (unexpected !== undefined) throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`);
   const key = options.text("key");
   if (key === undefined) {
     throw new UsageError("Which KMS key?", "Give -k <key arn>: denclavectl kms create-key prints it.");

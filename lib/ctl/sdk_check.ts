@@ -200,10 +200,10 @@ function show(report: Report): string {
 
 /** `denclavectl sdk check`. */
 export async function sdkCheck(argv: readonly string[], io: CtlIo): Promise<number> {
-  const options = parseOptions(SPECS, argv, io.env);
+  const options = parseOptions(SPECS, argv, io.env, { positionals: 1 });
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
-  const [folder, unexpected] = options.positionals;
-  if (folder === undefined || unexpected !== undefined) {
+  const [folder] = options.positionals;
+  if (folder === undefined) {
     throw new UsageError("Which folder?", "Give the one folder that has libaws-nitro-enclaves-sdk-c.so.");
   }
   const report = await checkFolder(folder.replace(/(?<=.)\/+$/, ""), options.text("sysroot") ?? "/");

@@ -45,10 +45,10 @@ ${helpLines(COMMON_OPTIONS)}
 
 /** `denclavectl eif trust-store`. */
 export async function trustStore(argv: readonly string[], io: CtlIo): Promise<number> {
-  const options = parseOptions(COMMON_OPTIONS, argv);
+  const options = parseOptions(COMMON_OPTIONS, argv, io.env, { positionals: 2 });
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
-  const [from, to, ...rest] = options.positionals;
-  if (from === undefined || to === undefined || rest.length > 0) {
+  const [from, to] = options.positionals;
+  if (from === undefined || to === undefined) {
     throw new UsageError(
       "Give two files: a bundle of certificates, and the file to write",
       "--help shows the usage.",

@@ -77,8 +77,6 @@ export async function runTsk(
 ): Promise<number> {
   const options = parseOptions([...backend.options, ...TSK_OPTIONS], argv, io.env);
   if (options.on("help")) return io.stdout(help(backend)), EXIT.ok;
-  const [unexpected] = options.positionals;
-  if (unexpected !== undefined) throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`);
   const file = options.text("tsk-file");
   if (file === undefined) throw new UsageError("--tsk-file must be set", "It names the session key's file.");
   const epoch = epochOf(options);

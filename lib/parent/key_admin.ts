@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { AwsMeaning } from "../aws/errors.ts";
 import { EnclaveError } from "../errors.ts";
 import type { GrantFact } from "./policies/lint.ts";
 
@@ -15,6 +16,16 @@ export type KeyAdminCode =
   | "credentials_expired"
   | "credentials_refused"
   | "kms_unavailable";
+
+/** The code of each meaning of an AWS error. */
+export const KMS_CODES: Readonly<Record<AwsMeaning, KeyAdminCode>> = {
+  denied: "kms_denied",
+  expired: "credentials_expired",
+  credentials: "credentials_refused",
+  missing: "kms_not_found",
+  refused: "kms_refused",
+  unavailable: "kms_unavailable",
+};
 
 /** KMS or STS refused, or did not answer. */
 export class KeyAdminError extends EnclaveError {

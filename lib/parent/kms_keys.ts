@@ -7,6 +7,7 @@ import { EnclaveError, messageOf } from "../errors.ts";
 import { type AwsClientOptions, kmsClient } from "../aws/clients.ts";
 import { CreateAliasCommand, CreateKeyCommand, EnableKeyRotationCommand } from "../aws/deps/aws_sdk.ts";
 import { awsAdvice } from "../aws/errors.ts";
+import { KeyAdminError, KMS_CODES } from "./key_admin.ts";
 
 /** What to make. */
 export interface CreateKeyOptions extends AwsClientOptions {
@@ -28,7 +29,7 @@ export interface CreatedKey {
 /**
  * Makes a key, then its alias and rotation.
  *
- * @throws {EnclaveError} `kms_create_key`. When the key was made but its alias or rotation was not, the message has the key's ARN: nothing
+ * @throws {KeyAdminError} When the key was made but its alias or rotation was not, the message has the key's ARN: nothing
  * is lost, and it is not made twice.
  */
 export async function createKey(options: CreateKeyOptions): Promise<CreatedKey> {
@@ -39,16 +40,16 @@ export async function createKey(options: CreateKeyOptions): Promise<CreatedKey> 
     try {
       await run();
     } catch (thrown) {
+      if (thrown instanceof EnclaveError) throw thrown;
       const name = thrown instanceof Error ? thrown.name : "";
-      throw new EnclaveError(
+      const { meaning, hint } = awsAdvice(name, "createKey");
+      throw new KeyAdminError(
         `Cannot ${what} in ${region}: ${name}: ${messageOf(thrown)}${
           arn === "" ? "" : ` (the key was created: ${arn})`
         }`,
         {
-          code: "kms_create_key",
-          hint: arn === ""
-            ? awsAdvice(name, "createKey").hint
-            : "Do this step manually for that key instead of creating another one.",
+          code: KMS_CODES[meaning],
+          hint: arn === "" ? hint : "Do this step manually for that key instead of creating another one.",
           cause: thrown,
         },
       );

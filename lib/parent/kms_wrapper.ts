@@ -9,6 +9,7 @@ import { EncryptCommand } from "../aws/deps/aws_sdk.ts";
 import { awsAdvice } from "../aws/errors.ts";
 import type { KeyArn } from "../aws/key_arn.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
+import { KeyAdminError, KMS_CODES } from "./key_admin.ts";
 import type { KeyWrapper } from "./session_keys.ts";
 
 /** Options of {@link openKmsWrapper}. */
@@ -36,11 +37,15 @@ export function openKmsWrapper({ key, credentials, endpoint }: KmsWrapperOptions
       } catch (thrown) {
         if (thrown instanceof EnclaveError) throw thrown;
         const name = thrown instanceof Error ? thrown.name : "";
-        throw new EnclaveError(`Cannot wrap the session key with ${key.arn}: ${name}: ${messageOf(thrown)}`, {
-          code: "kms_encrypt",
-          hint: awsAdvice(name, "wrap").hint,
-          cause: thrown,
-        });
+        const { meaning, hint } = awsAdvice(name, "wrap");
+        throw new KeyAdminError(
+          `Cannot wrap the session key with ${key.arn}: ${name}: ${messageOf(thrown)}`,
+          {
+            code: KMS_CODES[meaning],
+            hint,
+            cause: thrown,
+          },
+        );
       }
     },
     [Symbol.asyncDispose]: () => Promise.resolve(client.destroy()),

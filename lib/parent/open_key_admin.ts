@@ -5,7 +5,7 @@
  */
 import { EnclaveError, messageOf } from "../errors.ts";
 import { type AwsClientOptions, kmsClient, stsClient } from "../aws/clients.ts";
-import { awsAdvice, type AwsMeaning } from "../aws/errors.ts";
+import { awsAdvice } from "../aws/errors.ts";
 import type { KeyArn } from "../aws/key_arn.ts";
 import {
   DescribeKeyCommand,
@@ -14,7 +14,7 @@ import {
   ListGrantsCommand,
   PutKeyPolicyCommand,
 } from "../aws/deps/aws_sdk.ts";
-import { type KeyAdmin, type KeyAdminCode, KeyAdminError } from "./key_admin.ts";
+import { type KeyAdmin, KeyAdminError, KMS_CODES } from "./key_admin.ts";
 import type { GrantFact } from "./policies/lint.ts";
 
 /** Options of {@link openKeyAdmin}. */
@@ -26,21 +26,12 @@ export interface KeyAdminOptions extends Omit<AwsClientOptions, "region"> {
 const GRANTS_PER_PAGE = 100;
 const MAX_GRANT_PAGES = 100;
 
-const CODES: Readonly<Record<AwsMeaning, KeyAdminCode>> = {
-  denied: "kms_denied",
-  expired: "credentials_expired",
-  credentials: "credentials_refused",
-  missing: "kms_not_found",
-  refused: "kms_refused",
-  unavailable: "kms_unavailable",
-};
-
 function translate(thrown: unknown, doing: string): EnclaveError {
   if (thrown instanceof EnclaveError) return thrown;
   const name = thrown instanceof Error ? thrown.name : "";
   const { meaning, hint } = awsAdvice(name, "key");
   return new KeyAdminError(`Cannot ${doing}: ${name}: ${messageOf(thrown)}`, {
-    code: CODES[meaning],
+    code: KMS_CODES[meaning],
     hint,
     cause: thrown,
   });

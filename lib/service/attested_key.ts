@@ -38,6 +38,9 @@ export async function attestKey(
     return encodeBase64(await nsm.attest({ userData, nonce }));
   } catch (thrown) {
     log("error", "attestation_failed", { reason: messageOf(thrown) });
-    throw new WireError("attestation_unavailable", "The NSM gave no attestation document: see logs");
+    throw new WireError(
+      "attestation_unavailable",
+      "The NSM gave no attestation document; denclavectl client logs says why",
+    );
   }
 }

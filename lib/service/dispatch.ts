@@ -225,7 +225,7 @@ function replyTo(
   }
   if (thrown instanceof WorkflowFault) {
     log("error", "workflow_threw", thrown.describe(isDevelopment));
-    return errorReply("internal_error", "The workflow failed: see logs");
+    return errorReply("internal_error", "The workflow failed; denclavectl client logs says why");
   }
   if (thrown instanceof WireError) return errorReply(thrown.code, thrown.message);
   if (thrown instanceof OpenError) return errorReply("decrypt_failed", thrown.message);
@@ -242,5 +242,5 @@ function replyTo(
     return errorReply(wire.code, wire.message);
   }
   log("error", "internal_error", { type, reason: messageOf(thrown), at: positionOf(thrown) });
-  return errorReply("internal_error", "The request failed inside: see logs");
+  return errorReply("internal_error", "The request failed inside; denclavectl client logs says why");
 }

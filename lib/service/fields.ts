@@ -4,10 +4,11 @@
  * @module
  */
 import { decodeBase64 } from "@std/encoding";
+import type { KeySelection } from "../aws/key_arn.ts";
 import { MAX_CIPHERTEXT_LENGTH } from "../aws/kms_limits.ts";
 import { NONCE_LENGTH, TAG_LENGTH } from "../crypto/sealing.ts";
 import { SCALAR_LENGTH } from "../crypto/secp256k1.ts";
-import { field, requiredString, WireError, type WireObject } from "../wire/messages.ts";
+import { field, optionalString, requiredString, WireError, type WireObject } from "../wire/messages.ts";
 
 /** Allowed length of a field in bytes. */
 export interface LengthRange {
@@ -49,6 +50,19 @@ export function base64Field(
     "missing_fields",
     `Field ${name} must have ${min === max ? min : `${min} to ${max}`} bytes, not ${bytes.length}`,
   );
+}
+
+/**
+ * The KMS key and the region that a request selects. An empty field counts as absent.
+ *
+ * @param names fields that may have the key; the first that is given counts
+ * @throws {WireError} `missing_fields`
+ */
+export function keySelection(request: WireObject, names: readonly string[]): KeySelection {
+  const given = (name: string) => optionalString(request, name) || undefined;
+  const name = names.find((candidate) => given(candidate) !== undefined);
+  const region = optionalString(request, "region") || undefined;
+  return { key: name === undefined ? undefined : given(name), region, field: name };
 }
 
 /**

@@ -46,7 +46,9 @@ export function kmsFailure(thrown: EnclaveError, failed: ErrorCode): WireError {
   if (name !== undefined) return new WireError(failed, `KMS refused: ${name}`);
   return new WireError(
     failed,
-    failed === "kms_decrypt_failed" ? "KMS did not open the key: see logs" : "KMS gave no data key: see logs",
+    failed === "kms_decrypt_failed"
+      ? "KMS did not open the key; denclavectl client logs says why"
+      : "KMS gave no data key; denclavectl client logs says why",
   );
 }
 

@@ -123,7 +123,7 @@ export class MasterKeyService implements Disposable {
     // Comes first, so that the request never keeps them, whatever happens next.
     using credentials = Credentials.fromStrings(takeCredentials(request));
     const parsed = parseInitRequest(request);
-    const key = selectKey(this.#options.keys, { key: parsed.keyId, region: parsed.region });
+    const key = selectKey(this.#options.keys, parsed.selection);
     if (parsed.nonce !== undefined) requireAttester(this.#options.attester);
     return await this.#oneAtATime(signal, () => this.#init(parsed, { key, credentials, signal }));
   }
@@ -316,7 +316,7 @@ export class MasterKeyService implements Disposable {
     if (row === undefined) {
       throw new WireError("missing_fields", "Field kms_encrypted_dek and the rest of the row are missing");
     }
-    const key = selectKey(this.#options.keys, { key: parsed.keyId, region: parsed.region });
+    const key = selectKey(this.#options.keys, parsed.selection);
     this.#checkEpoch(row);
     const privateKey = await this.#open(parsed, row, key, credentials);
     privateKey[Symbol.dispose]();
@@ -337,8 +337,8 @@ export class MasterKeyService implements Disposable {
    */
   async rewrap(request: WireObject, signal: AbortSignal = NEVER): Promise<Reply> {
     using credentials = Credentials.fromStrings(takeCredentials(request));
-    const { newKeyId, region, epoch, previous } = parseRewrapRequest(request);
-    const key = selectKey(this.#options.keys, { key: newKeyId, region });
+    const { selection, epoch, previous } = parseRewrapRequest(request);
+    const key = selectKey(this.#options.keys, selection);
     const nonce = parseNonce(request);
     if (nonce !== undefined) requireAttester(this.#options.attester);
     const from = epoch ?? this.#held?.row.epoch;

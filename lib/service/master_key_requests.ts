@@ -5,9 +5,10 @@
  */
 import { timingSafeEqual } from "@std/crypto";
 import { decodeBase64, decodeHex } from "@std/encoding";
+import type { KeySelection } from "../aws/key_arn.ts";
 import { SCALAR_LENGTH } from "../crypto/secp256k1.ts";
-import { field, optionalString, requiredString, WireError, type WireObject } from "../wire/messages.ts";
-import { base64Field, parseNonce, SEALED_KEY_RANGE, WRAPPED_KEY_RANGE } from "./fields.ts";
+import { field, requiredString, WireError, type WireObject } from "../wire/messages.ts";
+import { base64Field, keySelection, parseNonce, SEALED_KEY_RANGE, WRAPPED_KEY_RANGE } from "./fields.ts";
 
 /** Bytes of a compressed public key. */
 export const PUBLIC_KEY_LENGTH = 33;
@@ -35,8 +36,7 @@ export function isSameRow(a: MasterKeyRow, b: MasterKeyRow): boolean {
 export interface InitRequest {
   /** Digits or a name: a number and its decimal text are the same id. */
   readonly enclaveId: string;
-  readonly keyId: string | undefined;
-  readonly region: string | undefined;
+  readonly selection: KeySelection;
   /** Undefined when there is none yet. */
   readonly row: MasterKeyRow | undefined;
   readonly nonce: Uint8Array<ArrayBuffer> | undefined;
@@ -103,8 +103,7 @@ function parseRow(request: WireObject): MasterKeyRow | undefined {
 export function parseInitRequest(request: WireObject): InitRequest {
   return {
     enclaveId: parseEnclaveId(request),
-    keyId: optionalString(request, "kms_key_id"),
-    region: optionalString(request, "region"),
+    selection: keySelection(request, ["kms_key_id"]),
     row: parseRow(request),
     nonce: parseNonce(request),
   };
@@ -113,8 +112,7 @@ export function parseInitRequest(request: WireObject): InitRequest {
 /** A parsed `master_key.rewrap`. */
 export interface RewrapRequest {
   /** The KMS key to wrap under. */
-  readonly newKeyId: string;
-  readonly region: string | undefined;
+  readonly selection: KeySelection;
   /** The epoch of the row to rewrap; undefined for the one that is held when the request arrives. */
   readonly epoch: number | undefined;
   /** SHA-256 of the attestation document of that epoch, for the new document to name. */
@@ -126,9 +124,9 @@ const SHA256_RANGE = { min: 32, max: 32 } as const;
 /** @throws {WireError} that names the field. */
 export function parseRewrapRequest(request: WireObject): RewrapRequest {
   const given = (name: string) => (field(request, name) ?? undefined) !== undefined;
+  requiredString(request, "new_kms_key_id", "the KMS key to wrap under");
   return {
-    newKeyId: requiredString(request, "new_kms_key_id", "the KMS key to wrap under"),
-    region: optionalString(request, "region"),
+    selection: keySelection(request, ["new_kms_key_id"]),
     epoch: given("key_epoch") ? parseEpoch(request) : undefined,
     previous: given("previous_document_sha256")
       ? base64Field(request, "previous_document_sha256", "a SHA-256 digest", SHA256_RANGE)

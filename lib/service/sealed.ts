@@ -154,7 +154,10 @@ export class SealedService implements AsyncDisposable {
       document = await attester.attest({ userData, nonce, publicKey });
     } catch (thrown) {
       log("error", "attestation_failed", { reason: messageOf(thrown) });
-      throw new WireError("attestation_unavailable", "The NSM gave no attestation document: see logs");
+      throw new WireError(
+        "attestation_unavailable",
+        "The NSM gave no attestation document; denclavectl client logs says why",
+      );
     }
     return {
       status: "ok",

@@ -14,7 +14,6 @@ import type { Log } from "../log.ts";
 import { decodeHexInto } from "../crypto/hex.ts";
 import {
   field,
-  optionalString,
   type Reply,
   requiredString,
   takeCredentials,
@@ -24,7 +23,7 @@ import {
 import { type BoundBlobs, readProcessBinding } from "../wire/process_binding.ts";
 import type { Workflow } from "../workflow_context.ts";
 import { isEntropyTrusted, requireEntropy } from "./entropy.ts";
-import { base64Field, WRAPPED_KEY_RANGE } from "./fields.ts";
+import { base64Field, keySelection, WRAPPED_KEY_RANGE } from "./fields.ts";
 import { PreparedReply } from "./handler.ts";
 import { tskFailure } from "./kms_failure.ts";
 import { checkWaitedFor, NEVER } from "./pace.ts";
@@ -246,14 +245,14 @@ export class SessionKeyService implements Disposable {
   }
 
   #select(request: WireObject): { readonly key: KeyArn | undefined; readonly region: string } {
-    const wanted = optionalString(request, "kms_key_id") ?? optionalString(request, "key_id");
-    const region = optionalString(request, "region");
+    const selection = keySelection(request, ["kms_key_id", "key_id"]);
+    const { region } = selection;
     const { kms, keys } = this.#options;
     if (!kms.attested && keys.length === 0) {
       return { key: undefined, region: region ?? this.#options.region ?? FALLBACK_REGION };
     }
     const key = selectKey(keys, {
-      key: wanted,
+      ...selection,
       region: region ?? (keys.length > 1 ? this.#options.region : undefined),
     });
     return { key, region: key.region };

@@ -86,8 +86,8 @@ export class WalletService implements Disposable {
     const { kms, keys, log } = this.#options;
     // Comes first, so that the request never keeps them, whatever happens next.
     using credentials = Credentials.fromStrings(takeCredentials(request));
-    const { name, keyId, region, nonce } = parseGenerateRequest(request);
-    const key = selectKey(keys, { key: keyId, region });
+    const { name, selection, nonce } = parseGenerateRequest(request);
+    const key = selectKey(keys, selection);
     if (nonce !== undefined) requireAttester(this.#options.attester);
     using seed = await drawSecret(this.#options, "wallet", SEED_LENGTH);
 
@@ -160,7 +160,7 @@ export class WalletService implements Disposable {
     breathe: () => Promise<void>,
   ): Promise<WalletReply> {
     const parsed = await parseSignRequest(request, breathe);
-    const key = selectKey(this.#options.keys, { key: parsed.keyId, region: parsed.region });
+    const key = selectKey(this.#options.keys, parsed.selection);
     for (const [index, payload] of parsed.payloads.entries()) {
       if (parsed.isBatch) ofItem(index, () => checkGuards(this.#options.guards, payload));
       else checkGuards(this.#options.guards, payload);

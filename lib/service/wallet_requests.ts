@@ -3,12 +3,13 @@
  *
  * @module
  */
+import type { KeySelection } from "../aws/key_arn.ts";
 import { BOUND_KEY_VERSION } from "../crypto/bound_key.ts";
 import { type EthereumAddress, parseAddress } from "../crypto/ethereum/address.ts";
 import { parsePayload, type Payload, PAYLOAD_KINDS } from "../crypto/ethereum/payload.ts";
 import { PayloadError } from "../crypto/ethereum/payload_error.ts";
-import { base64Field, parseNonce, SEALED_KEY_RANGE, WRAPPED_KEY_RANGE } from "./fields.ts";
-import { field, optionalString, requiredString, WireError, type WireObject } from "../wire/messages.ts";
+import { base64Field, keySelection, parseNonce, SEALED_KEY_RANGE, WRAPPED_KEY_RANGE } from "./fields.ts";
+import { field, requiredString, WireError, type WireObject } from "../wire/messages.ts";
 
 /** Items of a batch. */
 export const MAX_BATCH = 1_000;
@@ -18,9 +19,8 @@ const MAX_NAME_LENGTH = 128;
 /** The account and its KMS key. */
 export interface AccountSelection {
   readonly name: string;
-  /** ARN or id of one of the allowed keys; optional where only one is allowed. */
-  readonly keyId: string | undefined;
-  readonly region: string | undefined;
+  /** One of the allowed keys; optional where only one is allowed. */
+  readonly selection: KeySelection;
 }
 
 /** A parsed `generateAccount`. */
@@ -53,9 +53,7 @@ function parseName(request: WireObject): string {
 function parseSelection(request: WireObject): AccountSelection {
   return {
     name: parseName(request),
-    keyId: optionalString(request, "key_id") ?? optionalString(request, "keyId") ??
-      optionalString(request, "kms_key_id"),
-    region: optionalString(request, "region"),
+    selection: keySelection(request, ["key_id", "keyId", "kms_key_id"]),
   };
 }
 

@@ -25,11 +25,21 @@ export class WorkflowFault extends Error {
    */
   describe(isDevelopment: boolean): LogFields {
     const { cause, requestId } = this;
-    const shown = isDevelopment
-      ? cause instanceof Error ? { message: cause.message, stack: cause.stack } : { message: String(cause) }
-      : {};
+    const shown = !isDevelopment
+      ? {}
+      : cause instanceof Deno.errors.NotCapable
+      ? { message: withoutAdvice(cause.message) }
+      : cause instanceof Error
+      ? { message: cause.message, stack: cause.stack }
+      : { message: String(cause) };
     return { request_id: requestId, class: kindOf(cause), ...shown };
   }
+}
+
+/** What Deno says of a missing permission, without its advice to allow it: no option gives a workflow permissions. */
+function withoutAdvice(message: string): string {
+  const [what] = message.split(/, (?:run again|specify)/);
+  return `${what}: a workflow may use no files, no network and no programs, as in the enclave`;
 }
 
 /** Calls one workflow. */

@@ -34,6 +34,10 @@ export function listen(address: Address): { readonly listener: Deno.Listener; re
         ? "Another process has the address: stop it, or choose another port."
         : thrown instanceof Deno.errors.NotCapable
         ? "The compiled binary may listen on the vsock port that it was built for; another needs a build of its own (deno task compile --port)."
+        : address.transport === "unix"
+        ? "Check that the socket's folder exists and may be written to."
+        : address.transport === "tcp"
+        ? "Check that this machine has the address, and that the port may be used."
         : "vsock needs /dev/vsock; on a host use --listen tcp:127.0.0.1:5000 or unix:<path>.",
       cause: thrown,
     });

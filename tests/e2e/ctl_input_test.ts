@@ -265,3 +265,67 @@ Deno.test("a byte order mark at the beginning of any file that is read is droppe
     assertStringIncludes(result.stderr.toLowerCase(), words.toLowerCase());
   }
 });
+
+const KEY = "arn:aws:kms:us-west-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+const KEYS_OF_ENV = { AWS_ACCESS_KEY_ID: "AKID", AWS_SECRET_ACCESS_KEY: "secret" };
+
+/** A command line, its environment, the exit code, and what is said. `@` is the folder of the test. */
+const MISTAKES: readonly (readonly [string, readonly string[], Record<string, string>, number, string])[] = [
+  [
+    "a profile that is not there is named",
+    ["client", "configure", "--encrypted-tsk", "AAAA"],
+    { AWS_PROFILE: "nosuch" },
+    69,
+    "AWS_PROFILE is nosuch: check that the AWS configuration has this profile",
+  ],
+  [
+    "a socket in a folder that is not there: the folder is named, and not vsock",
+    ["bridge", "--listen", "unix:@/nodir/x", "--connect", "tcp:127.0.0.1:1"],
+    {},
+    69,
+    "Check that the socket's folder exists and may be written to.",
+  ],
+  [
+    "a table needs no region beside the ARN of the key",
+    [
+      ...["account", "create", "-n", "a", "-k", KEY, "-t", "T"],
+      ...["--connect", "tcp:127.0.0.1:1", "--endpoint-url", "http://127.0.0.1:1"],
+    ],
+    KEYS_OF_ENV,
+    69,
+    "Cannot connect to tcp:127.0.0.1:1",
+  ],
+];
+for (const [what, argv, env, code, words] of MISTAKES) {
+  Deno.test(`denclavectl ${argv.slice(0, 2).join(" ")}: ${what}`, async () => {
+    await using folder = await Folder.make();
+    const result = await runCtl(argv.map((word) => word.replace("@", folder.path)), { env });
+    assertStringIncludes(result.stderr, words);
+    assertEquals([result.code, result.stderr.includes("/dev/vsock")], [code, false]);
+  });
+}
+
+Deno.test("KMS denying tsk create and kms create-key exits 1, as other refusals do", async () => {
+  await using folder = await Folder.make();
+  await using server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    () => Response.json({ __type: "AccessDeniedException", message: "no" }, { status: 400 }),
+  );
+  const more = ["--endpoint-url", `http://127.0.0.1:${server.addr.port}`];
+  const commands = [
+    ["tsk", "create", "--tsk-file", `${folder.path}/tsk`, "-k", KEY],
+    ["kms", "create-key", "-r", "us-west-2"],
+  ];
+  for (const command of commands) {
+    const { code, stderr } = await runCtl([...command, ...more], { env: KEYS_OF_ENV });
+    assertStringIncludes(stderr, "AccessDeniedException");
+    assertEquals(code, 1, command.join(" "));
+  }
+});
+
+Deno.test("deno task dev does not read PORT, which other programs export", async () => {
+  const launch = devLaunch([]);
+  await using service = await ServiceProcess.start({ ...launch, env: { ...launch.env, PORT: "not a port" } });
+  using client = await Client.connect(service.address, { timeoutMs: 20_000 });
+  assertEquals((await client.request({ type: "ping" }))["msg"], "pong");
+});

@@ -113,10 +113,50 @@ Deno.test({
     await holdsUp(
       service.files,
       (command, file) =>
-        runTool(node ?? "", [`${EXAMPLES}/node/client.mjs`, service.bridge, command, file, DATA]),
+        runTool(node ?? "", [
+          ...[`${EXAMPLES}/node/client.mjs`, service.bridge, command],
+          ...(command === "process" ? [file, DATA] : []),
+        ]),
     );
   },
 });
+
+/** A client with a wrong command line, and what it says; nothing listens at those ports. */
+const MISTAKES = [
+  ["python", ["nonsense", "ping"], "denclave_client: cannot use address 'nonsense'"],
+  ["python", ["tcp:127.0.0.1:http", "ping"], "denclave_client: cannot use address 'tcp:127.0.0.1:http'"],
+  ["python", ["tcp:127.0.0.1:70000", "ping"], "denclave_client: cannot use address"],
+  [
+    "node",
+    ["http://127.0.0.1:65500", "ping"],
+    "cannot reach the bridge at http://127.0.0.1:65500: connect ECONNREFUSED",
+  ],
+  ["node", ["http://127.0.0.1:1", "ping", "extra"], "usage: "],
+  ["go", ["-connect", "tcp:127.0.0.1:1", "ping", "extra"], 'unexpected argument "extra"'],
+  ["go", ["ping", "-connect", "tcp:127.0.0.1:1"], 'unexpected argument "-connect"'],
+  ["go", ["nonsense"], "which command?"],
+  ["go", ["-nonsense", "ping"], "flag provided but not defined"],
+] as const;
+const COMMANDS = {
+  python: [python, `${EXAMPLES}/python/denclave_client.py`],
+  node: [node, `${EXAMPLES}/node/client.mjs`],
+  go: [go, "run", `${EXAMPLES}/go/main.go`],
+} as const;
+for (const [language, args, words] of MISTAKES) {
+  const [tool, ...before] = COMMANDS[language];
+  Deno.test({
+    name: `the ${language} client says what is wrong with ${args.join(" ")}`,
+    ignore: tool === undefined,
+    fn: async () => {
+      const { code, stderr } = await runTool(tool ?? "", [...before, ...args], {
+        env: { GOTOOLCHAIN: "local", GOFLAGS: "", CGO_ENABLED: "0" },
+      });
+      assertStringIncludes(stderr, words);
+      // `go run` exits 1 for any exit code of the program.
+      assertEquals([code, /Traceback|fetch failed/.test(stderr)], [1, false]);
+    },
+  });
+}
 
 Deno.test({
   name:

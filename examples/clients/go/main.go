@@ -144,13 +144,18 @@ func run() error {
 	file := flag.String("tsk-file", "", "process: the session key, 64 hex digits")
 	data := flag.String("data", "", "process: the data to seal and send")
 	flag.Parse()
+	if command := flag.Arg(0); command != "ping" && command != "process" {
+		return errors.New("which command? ping or process, after the flags")
+	}
+	if flag.NArg() > 1 {
+		return fmt.Errorf("unexpected argument %q: flags come before the command", flag.Arg(1))
+	}
 	client, err := Connect(*address)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	switch flag.Arg(0) {
-	case "ping":
+	if flag.Arg(0) == "ping" {
 		var reply struct {
 			Msg string `json:"msg"`
 		}
@@ -159,24 +164,21 @@ func run() error {
 		}
 		fmt.Println(reply.Msg)
 		return nil
-	case "process":
-		text, err := os.ReadFile(*file)
-		if err != nil {
-			return err
-		}
-		key, err := hex.DecodeString(strings.TrimSpace(string(text)))
-		if err != nil || len(key) != 32 {
-			return fmt.Errorf("%s must hold 64 hex digits", *file)
-		}
-		result, err := client.Process(key, []byte(*data))
-		if err != nil {
-			return err
-		}
-		fmt.Println(string(result))
-		return nil
-	default:
-		return errors.New("which command? ping or process")
 	}
+	text, err := os.ReadFile(*file)
+	if err != nil {
+		return err
+	}
+	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(key) != 32 {
+		return fmt.Errorf("%s must hold 64 hex digits", *file)
+	}
+	result, err := client.Process(key, []byte(*data))
+	if err != nil {
+		return err
+	}
+	fmt.Println(string(result))
+	return nil
 }
 
 func main() {

@@ -28,6 +28,10 @@ export async function request(bridge, message) {
     headers: { "content-type": "application/json" },
     body: JSON.stringify(message),
     signal: AbortSignal.timeout(TIMEOUT_MS),
+  }).catch((problem) => {
+    // fetch says only that it failed; its cause says why.
+    const cause = problem.cause?.message || problem.cause?.code || problem.message;
+    throw new Error(`cannot reach the bridge at ${bridge}: ${cause}`, { cause: problem });
   });
   const reply = await response.json();
   // A request that the bridge itself refuses has another status than 200.
@@ -70,9 +74,9 @@ export async function processData(bridge, key, data) {
   return open(key, Buffer.from(result, "hex"), binding(2, id));
 }
 
-async function main([bridge, command, file, data = ""]) {
-  if (command === "ping") return (await request(bridge, { type: "ping" })).msg;
-  if (command === "process" && file !== undefined) {
+async function main([bridge, command, file, data = "", ...more]) {
+  if (command === "ping" && file === undefined) return (await request(bridge, { type: "ping" })).msg;
+  if (command === "process" && file !== undefined && more.length === 0) {
     const key = Buffer.from((await readFile(file, "ascii")).trim(), "hex");
     return (await processData(bridge, key, Buffer.from(data))).toString();
   }

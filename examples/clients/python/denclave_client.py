@@ -51,19 +51,18 @@ class Connection:
 
     def __init__(self, address):
         kind, _, rest = address.partition(":")
-        if kind == "unix":
+        host, _, port = rest.rpartition(":")
+        if kind == "unix" and rest:
             self._socket = socket.socket(socket.AF_UNIX)
             target = rest
+        elif kind == "vsock" and host.isdecimal() and port.isdecimal():
+            self._socket = socket.socket(socket.AF_VSOCK)
+            target = (int(host), int(port))
+        elif kind == "tcp" and host and port.isdecimal() and int(port) <= 65535:
+            self._socket = socket.socket()
+            target = (host, int(port))
         else:
-            host, _, port = rest.rpartition(":")
-            if kind == "vsock":
-                self._socket = socket.socket(socket.AF_VSOCK)
-                target = (int(host), int(port))
-            elif kind == "tcp":
-                self._socket = socket.socket()
-                target = (host, int(port))
-            else:
-                raise ValueError(f"Cannot use address {address!r}")
+            raise ValueError(f"cannot use address {address!r}: write vsock:<cid>:<port>, tcp:<host>:<port> or unix:<path>")
         self._socket.settimeout(TIMEOUT_S)
         self._socket.connect(target)
 
@@ -434,7 +433,7 @@ def main():
                 with open(options.tsk_file, encoding="ascii") as file:
                     key = bytes.fromhex(file.read().strip())
                 print(process(client, key, options.data.encode()).decode())
-    except (ServiceError, NotTrusted, OSError) as problem:
+    except (ServiceError, NotTrusted, OSError, ValueError) as problem:
         sys.exit(f"denclave_client: {problem}")
 
 

@@ -62,7 +62,8 @@ export interface MasterKeyStore extends Disposable {
 }
 
 const MIGRATIONS: Migrations = [
-  `CREATE TABLE enclave_master_keys (
+  // Other programs make this table too. It is taken as it is, if it has the columns.
+  `CREATE TABLE IF NOT EXISTS enclave_master_keys (
      enclave_id INTEGER PRIMARY KEY,
      kms_encrypted_dek BLOB NOT NULL,
      encrypted_private_key BLOB NOT NULL,
@@ -70,6 +71,8 @@ const MIGRATIONS: Migrations = [
      kms_key_id TEXT NOT NULL,
      key_epoch INTEGER DEFAULT 1
    );
+   SELECT enclave_id, kms_encrypted_dek, encrypted_private_key, public_key, kms_key_id, key_epoch
+     FROM enclave_master_keys LIMIT 0;
    CREATE TABLE enclave_master_key_history (
      id INTEGER PRIMARY KEY AUTOINCREMENT,
      enclave_id INTEGER NOT NULL REFERENCES enclave_master_keys (enclave_id),

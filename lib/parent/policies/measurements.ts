@@ -31,7 +31,7 @@ const ROLE_ARN = /^arn:aws[a-z-]*:iam::[0-9]{12}:role\/[\x21-\x7e]{1,576}$/;
 const INSTANCE_ID = /^i-(?:[0-9a-f]{8}|[0-9a-f]{17})$/;
 const DIGEST_LENGTH = 48;
 
-function invalid(message: string, hint: string, cause?: unknown): PolicyError {
+function invalid(message: string, hint: string | undefined, cause?: unknown): PolicyError {
   return new PolicyError(message, { code: "measurements_invalid", hint, cause });
 }
 
@@ -133,7 +133,12 @@ export function readMeasurements(json: string, what = "the measurements"): reado
       `There must be 1 to ${MAX_BUILDS} of them.`,
     );
   }
-  return items.map(parseMeasurements);
+  try {
+    return items.map(parseMeasurements);
+  } catch (thrown) {
+    if (!(thrown instanceof PolicyError)) throw thrown;
+    throw invalid(`${what}: ${thrown.message}`, thrown.hint, thrown);
+  }
 }
 
 /** The register after it was extended once: no hash of the text itself comes before, unlike with PCR0, 1, 2 and 8. */

@@ -15,6 +15,7 @@ import {
   type KeyPolicy,
   type KeyPolicyStatement,
 } from "../../aws/key_policy.ts";
+import { isPrincipalArn, PRINCIPAL_FORM } from "../../aws/principal_arn.ts";
 import type { Measurements } from "./measurements.ts";
 import { EVERYONE, isSamePrincipal } from "./principals.ts";
 import { sessionKeyStatement } from "./session_key_statement.ts";
@@ -42,8 +43,6 @@ export interface RenderOptions extends BuildStatementOptions {
 
 const PREFIX = "kms:RecipientAttestation:";
 const GUARD_SID = "OnlyTheseBuilds";
-const PRINCIPAL =
-  /^arn:aws[a-z-]*:iam::[0-9]{12}:(?:(?:role|user)\/[\x21-\x29\x2b-\x3e\x40-\x7e]{1,576}|root)$/;
 
 /** Nothing that uses the key, makes a grant, or copies it. */
 const ADMINISTRATION = [
@@ -76,11 +75,11 @@ function checkPrincipals(arns: readonly string[], what: string): void {
   if (arns.length === 0) {
     throw refused(`Cannot write a key policy without ${what}`, "Give the ARN of a role.");
   }
-  const wrong = arns.find((arn) => !PRINCIPAL.test(arn));
+  const wrong = arns.find((arn) => !isPrincipalArn(arn));
   if (wrong === undefined) return;
   throw refused(
     `Cannot use ${JSON.stringify(wrong.slice(0, 128))} as ${what}`,
-    "Give the ARN of a role or user: arn:aws:iam::<account>:role/<name>; not that of a session or an instance profile.",
+    `Give ${PRINCIPAL_FORM}.`,
   );
 }
 
@@ -274,7 +273,7 @@ export function parentsOf(policy: KeyPolicy): readonly string[] {
   const named = attestedAllows(policy).flatMap(({ statement: { Principal } }) =>
     Principal === undefined || Principal === "*" ? [] : Principal.AWS ?? []
   );
-  return [...new Set(named)].filter((principal) => PRINCIPAL.test(principal));
+  return [...new Set(named)].filter(isPrincipalArn);
 }
 
 /**

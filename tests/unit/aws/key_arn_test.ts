@@ -55,3 +55,33 @@ for (const [what, allowed, selection, expected] of SELECTIONS) {
     else assertEquals(assertThrows(select, EnclaveError).code, "key_not_allowed");
   });
 }
+
+/** Of what a request gives: the words of the refusal. */
+const REASONS: readonly (readonly [{ key?: string; region?: string }, string])[] = [
+  [{ key: "alias/mine" }, "Field key_id names a KMS key that is not among the allowed ones"],
+  [{ key: "1234abcd" }, "Field key_id names a KMS key that is not among the allowed ones"],
+  [
+    { key: A.replace(":111122223333:", ":999988887777:") },
+    "Field key_id names a KMS key of account 999988887777 in us-east-1, where no KMS key is allowed: " +
+    "a row that names it was made for another configuration",
+  ],
+  [
+    { key: A.replace("us-east-1", "eu-west-1") },
+    "Field key_id names a KMS key of account 111122223333 in eu-west-1, where no KMS key is allowed: " +
+    "a row that names it was made for another configuration",
+  ],
+  [
+    { region: "eu-west-1" },
+    "Field region does not name the region of an allowed KMS key",
+  ],
+  [
+    { key: A, region: "eu-west-1" },
+    "Field region does not name the region of an allowed KMS key",
+  ],
+];
+for (const [selection, message] of REASONS) {
+  Deno.test(`a request with ${JSON.stringify(selection)} is told why no KMS key fits`, () => {
+    const select = () => selectKey([parseKeyArn(A)], { ...selection, field: "key_id" });
+    assertEquals(assertThrows(select, EnclaveError).message, message);
+  });
+}

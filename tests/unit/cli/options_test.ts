@@ -141,19 +141,25 @@ Deno.test("the version is that of deno.json", async () => {
   assertEquals(VERSION, version);
 });
 
-const READ: readonly (readonly [readonly string[], string | undefined])[] = [
+const READ: readonly (readonly [readonly string[], string])[] = [
   [["--listen", "unix:/a"], "unix:/a"],
   [["--listen=unix:/a=b"], "unix:/a=b"],
   [["--listen", "unix:/a", "--listen", "unix:/b"], "unix:/b"],
   [["--listen="], ""],
   [["--listen", "-"], "-"],
-  [["--", "--listen", "unix:/a"], undefined],
 ];
 for (const [argv, expected] of READ) {
   Deno.test(`${argv.join(" ")} gives ${JSON.stringify(expected)}`, () => {
     assertEquals(parseOptions(SPECS, argv).text("listen"), expected);
   });
 }
+
+Deno.test("what follows -- is no option, and is refused where a command takes no arguments", () => {
+  const argv = ["--", "--listen", "unix:/a"];
+  assertThrows(() => parseOptions(SPECS, argv), UsageError, 'Unexpected argument "--listen"');
+  const options = parseOptions(SPECS, argv, undefined, { positionals: 2 });
+  assertEquals([options.positionals, options.text("listen")], [["--listen", "unix:/a"], undefined]);
+});
 
 Deno.test("short options take their value beside or after them", () => {
   assertEquals([["-p", "7"], ["-p7"]].map((argv) => parseOptions(SPECS, argv).text("port")), ["7", "7"]);

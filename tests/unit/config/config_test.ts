@@ -175,12 +175,16 @@ const EITHER_REFUSES: readonly (readonly [Change, string])[] = [
     "3:3: kms.regio: there is no such field: did you mean region?",
   ],
   [
-    ["region: us-west-2", "enabled: true"],
-    "3:3: kms.enabled: was removed: delete the line; for a service with the local KMS leave key_id out",
+    ["region: us-west-2", "enabled: false"],
+    "3:12: kms.enabled: must be true: the enclave always uses a KMS; for its local one leave key_id out",
   ],
   [
-    ["region: us-west-2", "endpoint_url: null"],
-    "3:3: kms.endpoint_url: was removed: delete the line; the enclave calls KMS, the gateway does not (deno task dev --kms-endpoint-url)",
+    ["region: us-west-2", 'endpoint_url: "http://localhost:4566"'],
+    "3:17: kms.endpoint_url: must be null in production: the enclave calls AWS's KMS, in the key's region",
+  ],
+  [
+    ["region: us-west-2", "endpoint_url: localhost"],
+    "3:17: kms.endpoint_url: must be null or a URL (Cannot use this endpoint of KMS: it is not a URL)",
   ],
   [
     ["request_ms", "wait"],
@@ -213,7 +217,10 @@ const EITHER_REFUSES: readonly (readonly [Change, string])[] = [
     ["enclave_id: 1\n", "enclave_id: '1'\n"],
     "8:17: enclaves[0].enclave_id: must be a whole number from 0 to 2147483647",
   ],
-  [["cid: 16", "cid: 3"], "10:10: enclaves[0].cid: must be a whole number from 4 to 4294967294"],
+  [
+    ["cid: 16", "cid: 2"],
+    "10:10: enclaves[0].cid: must be 4 or more: 0 to 2 are reserved by vsock, and 3 is the parent instance",
+  ],
   [["cid: 16", "cid: 1e400"], "10:10: enclaves[0].cid: must be a whole number from 4 to 4294967294"],
   [
     ["cid: 16\n    port: 5000", "cid: 16\n    port: 0"],
@@ -290,14 +297,41 @@ for (const [change, expected] of [...PRODUCTION_REFUSES, ...EITHER_REFUSES]) {
   });
 }
 
+/** Sections that name the endpoint and that KMS is used, which other gateways' files have. */
+const SECTIONS: readonly (readonly [string, string, string])[] = [
+  [
+    "development",
+    DEVELOPMENT,
+    `kms:
+  enabled: true
+  endpoint_url: "http://localhost:4566"
+  key_id: "alias/master-key"
+  enable_attestation: false
+`,
+  ],
+  [
+    "production",
+    PRODUCTION,
+    `kms:
+  enabled: true
+  endpoint_url: null
+  key_id: "${ARN}"
+  enable_attestation: true
+`,
+  ],
+];
+for (const [environment, source, section] of SECTIONS) {
+  Deno.test(`a section kms with enabled, endpoint_url and no region is taken in ${environment}`, () => {
+    const { kms } = parseConfig(source.replace(/kms:\n(?: .*\n)+/, section), "a.yaml");
+    assertEquals(kms.keyId, /key_id: "(.*)"/.exec(section)?.[1]);
+    assertEquals(kms.region, environment === "production" ? "us-west-2" : "us-east-1");
+  });
+}
+
 const DEVELOPMENT_REFUSES: readonly (readonly [Change, string])[] = [
   [
     ["key_id: alias/mine", "key_id: mine"],
     "5:11: kms.key_id: must be a key's ARN or id, or an alias such as alias/mine",
-  ],
-  [
-    ["  region: us-east-1\n", ""],
-    "4:11: kms.region: is missing: an alias or id does not say it",
   ],
   [
     [

@@ -8,6 +8,7 @@ import {
   type CtlIo,
   ENCLAVE_OPTIONS,
   enclaveAddress,
+  KEY_OPTION,
   regionOf,
   STORE_OPTIONS,
   storeKind,
@@ -82,6 +83,15 @@ Deno.test("a region in the environment is ignored beside a key's ARN; a contradi
   );
   assertEquals(regions, ["us-east-1", "eu-west-1"]);
   assertEquals(regionOf(parseOptions(AWS_OPTIONS, []), ioOf({ AWS_REGION: "eu-west-2" })), "eu-west-2");
+});
+
+Deno.test("where nothing else gives a region, that of the key's ARN counts, and an id has none", () => {
+  const specs = [...AWS_OPTIONS, KEY_OPTION];
+  const given = [[{}, KEY], [{}, "mrk-1234"], [{ AWS_REGION: "eu-west-1" }, KEY]] as const;
+  assertEquals(
+    given.map(([env, key]) => regionOf(parseOptions(specs, ["-k", key], reader(env)), ioOf(env))),
+    ["us-west-2", undefined, "eu-west-1"],
+  );
 });
 
 /** Every command that has options of its own. */

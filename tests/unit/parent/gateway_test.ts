@@ -164,6 +164,38 @@ Deno.test("a database of another program is refused, and not changed", async () 
   }
 });
 
+/** Tables named as the gateway's that another program made before it. */
+const TABLES: readonly (readonly [string, string, boolean])[] = [
+  [
+    "with the gateway's columns",
+    `enclave_id INTEGER PRIMARY KEY, kms_encrypted_dek BLOB NOT NULL, encrypted_private_key BLOB NOT NULL,
+     public_key BLOB NOT NULL, kms_key_id TEXT NOT NULL, key_epoch INTEGER DEFAULT 1`,
+    true,
+  ],
+  ["without a column", "enclave_id INTEGER PRIMARY KEY, public_key BLOB NOT NULL", false],
+];
+for (const [what, columns, opens] of TABLES) {
+  Deno.test(`a database whose table was made by another program is ${opens ? "used" : "refused"} ${what}`, async () => {
+    const file = await Deno.makeTempFile({ prefix: "denclave-gateway-" });
+    try {
+      const database = new DatabaseSync(file);
+      database.exec(`CREATE TABLE enclave_master_keys (${columns})`);
+      database.close();
+      if (!opens) {
+        const error = assertThrows(() => openMasterKeyStore(file), StoreError, "no such column");
+        assertEquals([error.code, error.message.includes(file)], ["store_unavailable", true]);
+        return;
+      }
+      using rig = await gatewayRig(openMasterKeyStore(file));
+      await using enclave = await rig.boot();
+      const { how } = await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });
+      assertEquals([how, rig.store.problems()], ["generated", []]);
+    } finally {
+      for (const suffix of ["", "-wal", "-shm"]) await Deno.remove(`${file}${suffix}`).catch(() => {});
+    }
+  });
+}
+
 Deno.test("a missing database is not created by a command that only reads", () => {
   const error = assertThrows(() => openMasterKeyStore("/nonexistent/keys.db", { create: false }), StoreError);
   assertEquals([error.code, error.message.includes("/nonexistent/keys.db")], ["store_missing", true]);

@@ -118,6 +118,12 @@ Deno.test("the measured EncryptionContext goes with the call, and a request cann
   assertEquals(kms.asked[0]?.request.context, { app: "denclave" });
 });
 
+for (const name of ["kms_key_id", "key_id", "region"]) {
+  Deno.test(`configure with an empty ${name} is as one without it`, async () => {
+    assertEquals((await setup().ask({ ...CONFIGURE, [name]: "" }))["msg"], "configured");
+  });
+}
+
 const REFUSALS: readonly (readonly [string, WireObject, string])[] = [
   ["a type that is missing", {}, "missing_fields"],
   ["a type that is unknown", { type: "nonsense" }, "unknown_type"],
@@ -196,7 +202,7 @@ const KMS_FAILURES: readonly (readonly [string, Error, string, string])[] = [
     "a failure without a reason",
     new SdkKmsDecryptError(SECRET, { symbol: "s" }),
     "kms_decrypt_failed",
-    "see logs",
+    "denclavectl client logs says why",
   ],
   ["a deadline", new SdkTimeoutError("m", { symbol: "s" }), "timeout", "in time"],
   [
@@ -206,7 +212,7 @@ const KMS_FAILURES: readonly (readonly [string, Error, string, string])[] = [
     "KMS was not reached: no SDK process is running",
   ],
   ["a full queue", new SdkBusyError("m", { symbol: "s" }), "busy", "waiting"],
-  ["anything else", new Error(SECRET), "internal_error", "see logs"],
+  ["anything else", new Error(SECRET), "internal_error", "denclavectl client logs says why"],
 ];
 for (const [what, error, code, words] of KMS_FAILURES) {
   Deno.test(`${what} of KMS is answered ${code}, with a fixed text`, async () => {

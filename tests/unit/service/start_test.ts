@@ -13,6 +13,7 @@ import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
 import { EventLog } from "../../../lib/service/events.ts";
 import type { ServiceOptions } from "../../../lib/service/start.ts";
 import { NODE_AEAD } from "../../../lib/crypto/aead.ts";
+import { encodeMessage } from "../../../lib/wire/framing.ts";
 import { within } from "../../helpers/deadline.ts";
 import { MemoryAcceptor, type Peer } from "../../helpers/duplex.ts";
 import { FakeKms } from "../../helpers/fake_kms.ts";
@@ -172,3 +173,14 @@ Deno.test("a configure that KMS denies empties the wallet's cache, and a time-ou
   await configureWith(new KmsRefusal("AccessDeniedException"));
   assertEquals([await asked(), await asked()], [1, 0]);
 });
+
+for (const framing of ["u32be", "u64le", "raw"] as const) {
+  Deno.test(`${framing}: a client that reads to the end has its replies once it has closed its side`, async () => {
+    await using service = startTestService({ kms: new FakeKms(() => Promise.reject(new Error("unused"))) });
+    using connection = await Deno.connect(service.address);
+    for (let n = 0; n < 3; n++) await connection.write(encodeMessage(framing, { type: "ping" }));
+    await connection.closeWrite();
+    const text = await within(new Response(connection.readable).text(), "the end of the stream");
+    assertEquals(text.split('"msg":"pong"').length - 1, 3);
+  });
+}

@@ -250,6 +250,7 @@ const BAD: readonly (readonly [string, WireObject, string, string])[] = [
   ["a name with a space at its end", { name: "a " }, "missing_fields", "name"],
   ["a name of half a surrogate pair", { name: "\ud800" }, "missing_fields", "name"],
   ["a region that is not the key's", { region: "eu-west-1" }, "key_not_allowed", "region"],
+  ["an empty key id where several are allowed", { key_id: "" }, "key_not_allowed", "does not say which"],
   ["no key id where several are allowed", { key_id: undefined }, "key_not_allowed", "does not say which"],
 ];
 

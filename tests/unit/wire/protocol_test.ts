@@ -53,6 +53,9 @@ Deno.test("every field that the service reads is in the tables, and every field 
   for (const file of files) sources += await Deno.readTextFile(file);
   const reads = /\b(?:field|optionalString|requiredString|base64Field)\(\s*request,\s*"(\w+)"/g;
   for (const [, name = ""] of sources.matchAll(reads)) found.add(name);
+  for (const [, names = ""] of sources.matchAll(/\bkeySelection\(\s*request,\s*\[([^\]]*)\]/g)) {
+    for (const [, name = ""] of names.matchAll(/"(\w+)"/g)) found.add(name);
+  }
   const unlisted = [...found].filter((name) => !listed.has(name) && !ALSO_READ.includes(name));
   assertEquals(unlisted, []);
   // The kinds of payload are read by a list of their own.
