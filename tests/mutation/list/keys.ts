@@ -35,9 +35,9 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "rewrap-to-any-key",
     breaks: "a rewrap goes to a key that is not measured",
-    from: "    const key = selectKey(this.#options.keys, { key: newKeyId, region });",
+    from: "    const key = selectKey(this.#options.keys, selection);",
     to:
-      '    const [, p = "", , r = "", account = "", id = ""] = newKeyId.split(/:key\\/|:/); const key = { arn: newKeyId, partition: p, region: region ?? r, account, id };',
+      '    const { key: arn = "" } = selection; const [, partition = "", , region = "", account = "", id = ""] = arn.split(/:key\\/|:/); const key = { arn, partition, region, account, id };',
     test: "unit/service/master_key_test.ts",
     filter: "rewrap goes only",
   },
