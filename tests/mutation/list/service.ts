@@ -201,6 +201,14 @@ const CLIENTS: readonly Mutant[] = [
     filter: "trusts no enclave",
   },
   {
+    name: "expect-signer-unwarned",
+    breaks: "PCR8 alone, which every image of a signer has, causes no warning",
+    from: "} else if (isSignerAlone(pcrs)) {",
+    to: "} else if (false) {",
+    test: "unit/ctl/attest_test.ts",
+    filter: "PCR8 alone causes",
+  },
+  {
     name: "expect-no-nonce",
     breaks: "a document is verified without a nonce",
     from: "if (expected.nonce === undefined && expected.insecureSkipNonce !== true) {",
@@ -223,6 +231,14 @@ const CLIENTS: readonly Mutant[] = [
     to: "",
     test: CLIENT,
     filter: "cannot substitute",
+  },
+  {
+    name: "document-other-data",
+    breaks: "a document with other user data is accepted",
+    from: `checkField("attestation_user_data", "user data", expected.userData, found.userData);`,
+    to: "",
+    test: DOCUMENTS,
+    filter: "anything that is expected",
   },
   {
     name: "document-missing-key",
