@@ -652,10 +652,18 @@ const SERVICE_DENIAL: readonly Mutant[] = [
     filter: "many batches",
   },
   {
-    name: "workflow-loops-for-ever",
-    breaks: "a main thread that is stuck does not end the process",
-    from: "if (silent > silenceMs) end(",
-    to: "if (silent > 1e9) end(",
+    name: "workflow-loops-to-success",
+    breaks: "a process whose main thread is stuck ends as if nothing was wrong",
+    from: "_exit(exitCode);",
+    to: "_exit(0);",
+    test: "e2e/workflow_test.ts",
+    filter: "loops",
+  },
+  {
+    name: "workflow-loops-unreported",
+    breaks: "a process whose main thread is stuck ends without a line in the log",
+    from: "if (poll(writable, 1n, lineMs) === 1) {",
+    to: "if (poll(writable, 1n, lineMs) === 2) {",
     test: "e2e/workflow_test.ts",
     filter: "loops",
   },
@@ -780,9 +788,9 @@ const KEY_POLICIES: readonly Mutant[] = [
   {
     name: "lint-if-exists",
     breaks: "IfExists, which holds without a document, is not found",
-    from: "return ifExists || qualifier ===",
-    to: "return qualifier ===",
-    test: VERDICTS,
+    from: `...(condition.ifExists ? [at("if-exists")] : []),`,
+    to: "",
+    test: LINT,
   },
   {
     name: "lint-zero-pcrs",
@@ -845,7 +853,7 @@ const KEY_POLICIES: readonly Mutant[] = [
     breaks: "lists for several registers, which admit mixtures of builds, are not found",
     from: `if (lists.length > 1) found.push(finding("mixed-pcrs", statement, lists.join(", ")));`,
     to: "",
-    test: VERDICTS,
+    test: LINT,
   },
   {
     name: "lint-deny-in-another-case",
@@ -853,6 +861,20 @@ const KEY_POLICIES: readonly Mutant[] = [
     from: "values.map((value) => isExact(condition) ? value : foldCase(value))",
     to: "values.map((value) => foldCase(value))",
     test: DENIALS,
+  },
+  {
+    name: "lint-all-ok",
+    breaks: "every policy is ok",
+    from: `return { ok: findings.every(({ severity }) => severity === "warn"), findings };`,
+    to: "return { ok: true, findings };",
+    test: VERDICTS,
+  },
+  {
+    name: "lint-deny-for-somebody-else",
+    breaks: "a Deny for somebody else protects the key from everyone",
+    from: "denials.filter(({ principals }) => principals.some((denied) => covers(denied, principal)))",
+    to: "denials",
+    test: VERDICTS,
   },
   {
     name: "render-without-pcr2",
@@ -934,7 +956,7 @@ const LOG: readonly Mutant[] = [
     from: `"The request failed inside`,
     to: `messageOf(thrown) + "The request failed inside`,
     test: SESSION,
-    filter: "secret",
+    filter: "every reply has a status",
   },
   {
     name: "log-flood",
@@ -993,7 +1015,7 @@ const PERMISSIONS: readonly Mutant[] = [
     from: "if (this.#wiped.has(result)) {",
     to: "if (false) {",
     test: SESSION,
-    filter: "workflow",
+    filter: "that was wiped is refused",
   },
   {
     name: "workflow-ends-process",
