@@ -257,6 +257,36 @@ Deno.test("a document is in debug mode with any of the image's PCRs zero", async
   }
 });
 
+Deno.test("a document that lacks one of the image's PCRs is refused, since it would hide debug mode", async () => {
+  for (const absent of [0, 1, 2]) {
+    const present = [0, 1, 2].filter((index) => index !== absent);
+    const pcrs = new Map(present.map((index) => [index, new Uint8Array(48).fill(7)]));
+    const { root, document, at } = await forge({}, { pcrs });
+    const error = await assertRejects(
+      () => verifyDocumentUnder(root, document, { at, allowDebug: true }),
+      AttestationError,
+      `it lacks PCR ${absent}`,
+    );
+    assertEquals(error.code, "attestation_malformed");
+  }
+});
+
+Deno.test("a document to which somebody added an unprotected header is refused, though its signature holds", async () => {
+  using nsm = await SimulatedNsm.start();
+  const { header, payload, signature } = parseSign1(await nsm.attest());
+  const written = (unprotected: ReadonlyMap<unknown, unknown>) =>
+    new Uint8Array(encode([header, unprotected, payload, signature]));
+  await nsm.verify(written(new Map()));
+  for (const unprotected of [new Map([[1, -35]]), new Map([[4, new Uint8Array(32)]])]) {
+    const error = await assertRejects(
+      () => nsm.verify(written(unprotected)),
+      AttestationError,
+      "its unprotected header is not an empty map",
+    );
+    assertEquals(error.code, "attestation_malformed");
+  }
+});
+
 Deno.test("a simulated document has the shape of a real one: no tag, the hypervisor's order, explicit nulls", async () => {
   using nsm = await SimulatedNsm.start();
   const document = await nsm.attest();

@@ -230,6 +230,18 @@ Deno.test("PCRs, nonce and time are read, or refused by the option's name", () =
   assertThrows(() => verificationTime(options("--at", "soon")), UsageError, "--at");
 });
 
+Deno.test("PCR8 alone causes a warning, PCR0 beside it none, and PCR3 and PCR4 alone are a usage error", async () => {
+  const pcr = "ab".repeat(48);
+  const warningOf = async (...argv: string[]) => {
+    let said = "";
+    await expectedEnclave(options(...argv), { stderr: (text) => void (said += text) });
+    return said;
+  };
+  assertStringIncludes(await warningOf("--pcr", `8=${pcr}`), "PCR8 alone accepts every image");
+  assertEquals(await warningOf("--pcr", `0=${pcr},8=${pcr}`), "");
+  await assertRejects(() => warningOf("--pcr", `3=${pcr},4=${pcr}`), UsageError, "neither PCR0");
+});
+
 Deno.test("measurement files are expected as builds; they and --pcr may not disagree", async () => {
   const measured = (digit: string) => ({
     Measurements: {

@@ -562,6 +562,18 @@ const CASES: readonly (readonly [string, readonly KeyPolicyStatement[], readonly
       "no-guard",
       "resource-by-arn",
     ]],
+    // What denies nothing of the key takes nothing away, and refuses no build.
+    ["an alias as Resource of a Deny", [...whole, { ...deny(USE), Resource: [ALIAS] }], ["other-resource!"]],
+    ["CreateGrant, and a Deny of it for an alias", [
+      ...whole,
+      allow(["kms:CreateGrant"]),
+      { ...deny(["kms:CreateGrant"]), Resource: [ALIAS] },
+    ], ["create-grant!", "other-resource!"]],
+    ["CreateGrant, and a Deny of it for a key by its ARN", [
+      ...whole,
+      allow(["kms:CreateGrant"]),
+      { ...deny(["kms:CreateGrant"]), Resource: [KEY] },
+    ], ["create-grant!", "resource-by-arn"]],
     ["a Deny for all but an alias", [
       ...whole,
       { Effect: "Deny", Principal: "*", Action: USE, NotResource: [ALIAS] },

@@ -216,6 +216,47 @@ Deno.test("a reply opens only for its own request", async () => {
   ]);
 });
 
+Deno.test("a reply whose key or whose additional data is of another request does not open", async () => {
+  const keys = await generateKeyPair();
+  const keyHash = await hashPublicKey(await exportPublicKey(keys.publicKey));
+  const name = { keyHash, clientId: new Uint8Array(16), counter: 2 };
+  const { enc, openReply } = await sealRequest(keys.publicKey, new Uint8Array(1), {
+    ...name,
+    times: { sessionStarted: 1, sealedAt: 1, expiresAt: 1 },
+  });
+  const about = (counter: number) =>
+    new Uint8Array(encode(["denclave-sealed", 2, "reply", keyHash, name.clientId, counter]));
+  /** A reply of somebody who can open the request, by docs/protocol.md. */
+  const sealReply = async (exporterContext: Uint8Array, additionalData: Uint8Array<ArrayBuffer>) => {
+    const recipient = await setupRecipient(keys, {
+      info: encode(["denclave-sealed", 2, "sealed", keyHash]),
+      enc,
+    });
+    const secret = await recipient.exportSecret(exporterContext);
+    const key = await crypto.subtle.importKey("raw", secret, "AES-GCM", false, ["encrypt"]);
+    const iv = new Uint8Array(12);
+    const sealed = await crypto.subtle.encrypt(
+      { name: "AES-GCM", iv, additionalData },
+      key,
+      new Uint8Array([7]),
+    );
+    return new Uint8Array([...iv, ...new Uint8Array(sealed)]);
+  };
+  assertEquals(await openReply(await sealReply(about(2), about(2))), new Uint8Array([7]));
+  const nothing = new Uint8Array(0);
+  for (
+    const [exporterContext, additionalData] of [
+      [about(1), about(2)],
+      [about(2), about(1)],
+      [nothing, about(2)],
+      [about(2), nothing],
+    ] as const
+  ) {
+    const reply = await sealReply(exporterContext, additionalData);
+    assertEquals((await assertRejects(() => openReply(reply), SealedError)).code, "sealed_not_opened");
+  }
+});
+
 Deno.test("sealed requests do not nest, and what is wrong inside is answered inside", async () => {
   await using rig = await sealedRig();
   using client = await rig.connect();

@@ -598,6 +598,20 @@ Deno.test("the opened plaintext and the workflow's result are wiped once the res
   }
 });
 
+Deno.test("a workflow that returns an array again that was wiped is refused, and zeros are not sealed as its result", async () => {
+  const always = new TextEncoder().encode("always the same");
+  const { ask } = setup({ workflow: () => always });
+  await ask(CONFIGURE);
+  const replies = [];
+  for (let count = 0; count < 2; count++) {
+    replies.push(await ask({ type: "process", ciphertext: await sealed(new Uint8Array(1)) }));
+  }
+  assertEquals(replies.map(({ status, msg }) => [status, msg]), [["ok", undefined], [
+    "error",
+    "internal_error",
+  ]]);
+});
+
 Deno.test("the credentials of a request are wiped when its configure is done, also when it failed", async () => {
   for (const fails of [false, true]) {
     const held: Uint8Array[] = [];

@@ -425,6 +425,17 @@ for (const field of ["AccessKeyId", "SecretAccessKey", "Token"]) {
   });
 }
 
+for (const field of ["name", "address", "encryptedDataKey", "encryptedPrivateKey"] as const) {
+  Deno.test(`a cached key is not found by a row with another ${field}`, async () => {
+    using rig = await walletRig({ cache: CACHE });
+    const row = await rig.account("alice");
+    const other = await rig.account(field === "name" ? "bob" : "alice");
+    await rig.ask({ ...row, message: "a" });
+    const reply = await rig.ask({ ...row, [field]: other[field], message: "a" });
+    assertEquals(reply.msg, "row_rejected");
+  });
+}
+
 Deno.test("a denial of anything empties the cache, a time-out does not", async () => {
   using rig = await walletRig({ cache: CACHE });
   const [alice, bob] = [await rig.account("alice"), await rig.account("bob")];
