@@ -1,6 +1,5 @@
 /** The threat model (docs/security.md) names, for each rule, the tests that attack it and the mutants that break it: they exist. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { KEY_MUTANTS } from "../../mutation/list/keys.ts";
 import { MUTANTS } from "../../mutation/mutants.ts";
 
 const ROOT = new URL("../../../", import.meta.url);
@@ -12,23 +11,21 @@ interface NamedTest {
   readonly name: string;
 }
 
-/** A row: its rule, what attacks it, and its last cell; undefined in a table without that column. */
+/** A row: its rule, what attacks it, and the cell of its mutants. */
 interface Row {
   readonly rule: string;
   readonly tests: readonly NamedTest[];
-  readonly mutants: string | undefined;
+  readonly mutants: string;
 }
 
-/**
- * The rows of all tables that have a column `attacked by`, and perhaps `mutants` after it. A test is written as `file`: name; `<br>` separates them.
- */
+/** The rows of all tables that have a column `attacked by`. A test is written as `file`: name; `<br>` separates them. */
 function rowsOf(page: string): readonly Row[] {
   const rows: Row[] = [];
   const cellsOf = (line: string) => line.slice(1, -1).split(" | ").map((cell) => cell.trim());
   let columns: readonly string[] | undefined;
   for (const line of page.split("\n")) {
     if (!line.startsWith("|")) columns = undefined;
-    else if (/\| attacked by \|( mutants \|)?$/.test(line)) columns = cellsOf(line);
+    else if (/\| attacked by \|/.test(line)) columns = cellsOf(line);
     else if (columns !== undefined && !/^\|[-|]+\|$/.test(line)) {
       const cells = cellsOf(line);
       const cell = (name: string) => cells[columns?.indexOf(name) ?? -1];
@@ -36,8 +33,7 @@ function rowsOf(page: string): readonly Row[] {
         const [, file = "", name = ""] = /^`([^`]+)`: (.+)$/.exec(text.trim()) ?? [];
         return { file: `tests/${file}`, name };
       });
-      const mutants = columns.includes("mutants") ? cell("mutants") ?? "" : undefined;
-      rows.push({ rule: cells[0] ?? "", tests, mutants });
+      rows.push({ rule: cells[0] ?? "", tests, mutants: cell("mutants") ?? "" });
     }
   }
   return rows;
@@ -93,15 +89,15 @@ function mutantsOf(cell: string): readonly string[] {
 
 Deno.test("every rule names a mutant or the reason why there is none, and every mutant that it names exists", async () => {
   const known = new Set(MUTANTS.map(({ name }) => name));
-  const cells = rowsOf(await read("docs/security.md")).flatMap(({ mutants }) => mutants ?? []);
-  assert(cells.length > 30, `${cells.length} rows`);
+  const cells = rowsOf(await read("docs/security.md")).map(({ mutants }) => mutants);
+  assert(cells.length > 60, `${cells.length} rows`);
   assertEquals(cells.flatMap(mutantsOf).filter((name) => !known.has(name)), []);
 });
 
 Deno.test("every mutant is named beside its rule, or says which part of the product it is in", async () => {
   const rows = rowsOf(await read("docs/security.md"));
-  const named = new Set(rows.flatMap(({ mutants }) => mutants === undefined ? [] : mutantsOf(mutants)));
-  const unnamed = KEY_MUTANTS.filter(({ name, of }) => named.has(name) === (of !== undefined));
+  const named = new Set(rows.flatMap(({ mutants }) => mutantsOf(mutants)));
+  const unnamed = MUTANTS.filter(({ name, of }) => named.has(name) === (of !== undefined));
   assertEquals(unnamed.map(({ name }) => name), []);
 });
 
@@ -116,7 +112,7 @@ Deno.test("a missing test is found, whatever its quotes and insertions", async (
   const row = "R | `a_test.ts`: one<br>`b_test.ts`: two";
   const tests = [{ file: "tests/a_test.ts", name: "one" }, { file: "tests/b_test.ts", name: "two" }];
   assertEquals(rowsOf(`| rule | attacked by |\n|---|---|\n| ${row} |\n\nend`), [
-    { rule: "R", tests, mutants: undefined },
+    { rule: "R", tests, mutants: "" },
   ]);
   assertEquals(
     rowsOf(`| rule | attacked by | mutants |\n|---|---|---|\n| ${row} | \`m\`, \`n\` |\n| ${row} |`),
