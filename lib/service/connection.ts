@@ -81,6 +81,8 @@ export class Connection {
   #stopping = false;
   /** The sweep has answered: further input is ignored. */
   #overdue = false;
+  /** No further document can be taken from the stream: further input is ignored. */
+  #lost = false;
   /** The sweep's reply, until it is written. */
   #lastWords: Promise<void> | undefined;
   #onClose: () => void = () => {};
@@ -233,6 +235,7 @@ export class Connection {
     const started = now();
     this.#phase = "handling";
     this.#deadline = (this.#requestStarted ?? started) + limits.requestMs;
+    this.#lost = "problem" in frame && !frame.recoverable;
     const answered = "problem" in frame ? answerProblem(frame) : this.#answer(frame.body);
     const charge = this.#charge;
     this.#charge = undefined;
@@ -274,7 +277,7 @@ export class Connection {
       });
     }
     this.#requestStarted = undefined;
-    if ("problem" in frame && !frame.recoverable) {
+    if (this.#lost) {
       this.#stopping = true;
       this.#phase = "draining";
       this.#deadline = now() + DRAIN_MS;
@@ -299,6 +302,8 @@ export class Connection {
       request = parseReserved(body, charge, body.length);
     } catch (thrown) {
       if (!(thrown instanceof WireError)) throw thrown;
+      // Brackets that balance do not make a document: what follows may be the text of another protocol.
+      this.#lost = this.#decoder.framing === "raw";
       return { type: "broken", reply: errorReply(thrown.code, thrown.message) };
     } finally {
       this.#decoder.release();

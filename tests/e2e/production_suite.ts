@@ -17,6 +17,7 @@ import { count } from "../helpers/effort.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { MODE, StubControl } from "../helpers/stub_control.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
+import { assertPostCarriesOutNothing } from "../helpers/web_page.ts";
 
 /** How the program under test is started. */
 export interface Program {
@@ -385,6 +386,10 @@ export function testProduction(program: Program): void {
       assertEquals(/^KMS refused: (\w+)/.exec(String(reply["details"]))?.[1], name);
     }
     assertEquals((await client.exchange({ type: "health" }))["configured"], false);
+  });
+
+  test("a web page's POST of 23 requests carries out none of them", [], async ({ service }) => {
+    await assertPostCarriesOutNothing(service.address);
   });
 
   test("a request does not choose the key or the region", [], async ({ service, tsk }) => {
