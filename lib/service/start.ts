@@ -175,7 +175,7 @@ export function startService(options: ServiceOptions): Service {
   });
 
   return {
-    stop: async (withinMs) => {
+    stop: async (withinMs: number) => {
       log("info", "draining", { connections: server.stats.connections });
       await server.drain(withinMs);
       session[Symbol.dispose]();
