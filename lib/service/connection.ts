@@ -303,7 +303,7 @@ export class Connection {
     } catch (thrown) {
       if (!(thrown instanceof WireError)) throw thrown;
       // Brackets that balance do not make a document: what follows may be the text of another protocol.
-      this.#lost = this.#decoder.framing === "raw";
+      this.#lost = this.#decoder.framing === "raw" && thrown.code === "invalid_json";
       return { type: "broken", reply: errorReply(thrown.code, thrown.message) };
     } finally {
       this.#decoder.release();

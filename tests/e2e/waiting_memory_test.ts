@@ -8,10 +8,10 @@ import { ServiceProcess, within } from "../helpers/service_process.ts";
 
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const CREDENTIALS = { aws_access_key_id: "AKID", aws_secret_access_key: "secret" };
-const HEAP_LIMIT_MIB = 160;
+const HEAP_LIMIT_MIB = 128;
 const BUDGET = 140 * 1024 * 1024;
 /** Of the objects that JSON can make, these take most memory for their length; half of the budget allows this many in one message. */
-const OBJECTS = Array.from({ length: 140_000 }, () => ({ 34: 0 }));
+const OBJECTS = Array.from({ length: 75_000 }, () => ({ 34: 0 }));
 const WAIT_MS = 60_000;
 
 /** Resolves when a request is answered, or has been read and waits: by then the service has answered many others. */
