@@ -151,6 +151,20 @@ Deno.test("memory grows with what arrives, not with what is promised, and shrink
   assert(decoder.capacity < 100_000);
 });
 
+Deno.test("memory that a decoder or an encoder gives up is free at once, whoever still refers to a part of it", () => {
+  const message = encodeMessage("u32be", { a: "x".repeat(1_000_000) });
+  const decoder = new FrameDecoder();
+  decoder.push(message);
+  const frame = decoder.next();
+  assert(frame !== undefined && "body" in frame && frame.body.length > 1_000_000);
+  decoder.release();
+  decoder.trim(0);
+  const messageEncoder = new MessageEncoder();
+  const encoded = messageEncoder.encode("u32be", ["x".repeat(1_000_000)]);
+  messageEncoder.trim(0);
+  assertEquals([frame.body.buffer.byteLength, encoded.buffer.byteLength], [0, 0]);
+});
+
 Deno.test("raw: newline, white space and NUL between documents are passed over", () => {
   assertEquals(decodeAll(encoder.encode('{"a":1}\n\r\n\0 {"b":2}\0{"c":3}')), [
     '{"a":1}',
