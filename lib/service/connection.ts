@@ -51,6 +51,8 @@ const KEPT_LENGTH = {
   /** Less, since it does not count towards the memory budget. */
   leaving: 2 * 1024 * 1024,
 } as const;
+/** What all connections together may keep in either of them, as a share of the memory for messages. */
+const KEPT_SHARE = 0.3;
 
 const PROBLEM_CODES: Readonly<Record<FrameProblem, ErrorCode>> = {
   too_large: "message_too_large",
@@ -64,6 +66,7 @@ type Phase = "idle" | "receiving" | "handling" | "writing" | "draining";
 export class Connection {
   readonly id: number;
   #context: ConnectionContext;
+  #keptShare: number;
   #stream: Stream;
   #decoder: FrameDecoder;
   /** The decoder's buffer. */
@@ -93,6 +96,8 @@ export class Connection {
     this.id = id;
     this.#stream = stream;
     this.#context = context;
+    const { maxInFlight, maxConnections } = context.limits;
+    this.#keptShare = KEPT_SHARE * maxInFlight / maxConnections;
     this.#buffered = new Reservation(context.memory.buffers);
     this.#decoder = new FrameDecoder(context.limits.maxMessage, (bytes) => this.#buffered.resize(bytes));
     this.#deadline = context.now() + context.limits.idleMs;
@@ -246,13 +251,13 @@ export class Connection {
       return;
     }
     this.#decoder.release();
-    this.#decoder.trim(KEPT_LENGTH.arriving);
+    this.#decoder.trim(Math.min(KEPT_LENGTH.arriving, this.#keptShare));
     this.#phase = "writing";
     this.#deadline = now() + limits.requestMs;
     try {
       await this.#send(answer.reply);
     } finally {
-      this.#encoder.trim(KEPT_LENGTH.leaving);
+      this.#encoder.trim(Math.min(KEPT_LENGTH.leaving, this.#keptShare));
       charge?.[Symbol.dispose]();
     }
     const took = now() - started;

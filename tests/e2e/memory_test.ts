@@ -11,6 +11,7 @@ import { parseObject } from "../../lib/wire/messages.ts";
 import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
 import { SealingKey } from "../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
+import { peakResident } from "../helpers/memory.ts";
 import { jsonAnswer, startScriptedKms } from "../helpers/scripted_kms.ts";
 import { ServiceProcess, within } from "../helpers/service_process.ts";
 
@@ -51,15 +52,6 @@ function stuffed(request: Readonly<Record<string, unknown>>, item: string, lengt
   new DataView(framed.buffer).setUint32(0, body.length);
   framed.set(body, 4);
   return framed;
-}
-
-/** The most memory that a process has had. Bytes. */
-async function peakResident(pid: number): Promise<number> {
-  // By another program: Deno reads /proc only with every permission.
-  const { stdout } = await new Deno.Command("cat", { args: [`/proc/${pid}/status`] }).output();
-  const [, kilobytes = ""] = /VmHWM:\s+(\d+) kB/.exec(new TextDecoder().decode(stdout)) ?? [];
-  assert(kilobytes !== "");
-  return Number(kilobytes) * 1024;
 }
 
 /** The code of the reply; `closed` when the service closed first. */
