@@ -1,13 +1,9 @@
 /** What a document leaves in V8's heap once it is parsed is no more than half of its cost in the memory budget. */
 import { assert } from "@std/assert";
-import { runInNewContext } from "node:vm";
-import { setFlagsFromString } from "node:v8";
 import { requestCost } from "../../../lib/service/memory_budget.ts";
 import { measureJson } from "../../../lib/wire/json_shape.ts";
 import { parseText } from "../../../lib/wire/messages.ts";
-
-setFlagsFromString("--expose-gc");
-const collectGarbage: () => void = runInNewContext("gc");
+import { collectGarbage } from "../../helpers/garbage.ts";
 
 /** Items of a list, by index. V8 makes an array of 67 slots for an object of which the only key is 34. */
 const KINDS: Readonly<Record<string, (index: number) => string>> = {
@@ -38,12 +34,10 @@ for (const [kind, item] of Object.entries(KINDS)) {
     const items = Array.from({ length: Math.ceil(1_000_000 / length) }, (_, index) => item(index));
     const text = `{"x":[${items.join()}]}`;
     const cost = requestCost(text.length, measureJson(text));
-    await new Promise((resolve) => setTimeout(resolve, 0));
-    collectGarbage();
+    await collectGarbage();
     const before = Deno.memoryUsage().heapUsed;
     const kept = parseText(text);
-    await new Promise((resolve) => setTimeout(resolve, 0));
-    collectGarbage();
+    await collectGarbage();
     const held = Deno.memoryUsage().heapUsed - before;
     assert(held <= cost / 2, `${held} bytes are held, and ${cost} counted`);
     assert(Object.hasOwn(kept, "x"));

@@ -1,15 +1,11 @@
 /** A request that waits keeps nothing of its JSON but the parsed fields: by then its memory counts no longer. */
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
-import { runInNewContext } from "node:vm";
-import { setFlagsFromString } from "node:v8";
 import { REQUESTS, WALLET_REQUESTS } from "../../../lib/wire/protocol.ts";
 import type { WireObject } from "../../../lib/wire/messages.ts";
 import { within } from "../../helpers/deadline.ts";
+import { collectGarbage } from "../../helpers/garbage.ts";
 import { CREDENTIAL, walletRig } from "../../helpers/wallet_rig.ts";
-
-setFlagsFromString("--expose-gc");
-const collectGarbage: () => void = runInNewContext("gc");
 
 type Rig = Awaited<ReturnType<typeof walletRig>>;
 
@@ -65,8 +61,7 @@ Deno.test("a request that waits for KMS keeps nothing of a list that it was sent
   );
   let waiting = sent.length;
   for (const { answer } of sent) void answer.then(() => waiting--);
-  await new Promise((resolve) => setTimeout(resolve, 0));
-  collectGarbage();
+  await collectGarbage();
   const kept = sent.filter(({ list }) => list.deref() !== undefined);
   assertEquals(kept.map(({ base, name }) => [base["type"] ?? base["apiRequest"], name]), []);
   // Those with a list beside their credentials, and in a field that does not exist, wait.
