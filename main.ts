@@ -144,6 +144,7 @@ async function main(argv: readonly string[]): Promise<number> {
     aead,
     entropy: ports.entropy,
     attester: ports.nsm,
+    memory: ports.memory,
     measurements: ports.measurements,
     selfTest: async () => [...await ports.selfTest(), check],
     warnings: [...ports.warnings, ...(check.state === "ok" ? [] : [`${check.check}: ${check.seen}`])],

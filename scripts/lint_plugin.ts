@@ -1,6 +1,6 @@
 /**
- * This project's own lint rules: who may import whom, what may be named where, and where random numbers come from
- * (docs/architecture.md, "Who may import whom").
+ * This project's own lint rules: who may import whom, what may be named where, where random numbers come from, and what
+ * a waiting request may hold (docs/architecture.md, "Who may import whom").
  *
  * @module
  */
@@ -153,6 +153,57 @@ function checkImport(context: Deno.lint.RuleContext, node: Deno.lint.Node, speci
   }
 }
 
+type FunctionNode =
+  | Deno.lint.FunctionDeclaration
+  | Deno.lint.FunctionExpression
+  | Deno.lint.ArrowFunctionExpression;
+
+const RAW = /\b(WireObject|unknown)\b/;
+const IN_TURN =
+  "what waits gets parsed values only, since the memory of a request that waits is no longer counted";
+
+function isFunction(node: Deno.lint.Node): node is FunctionNode {
+  return /^(FunctionDeclaration|FunctionExpression|ArrowFunctionExpression)$/.test(node.type);
+}
+
+/** The text of each parameter's type; empty where it is inferred. */
+function parameterTypes(context: Deno.lint.RuleContext, { params }: FunctionNode): readonly string[] {
+  return params.map((given) => {
+    const whole = given.type === "TSParameterProperty" ? given.parameter : given;
+    const parameter = whole.type === "AssignmentPattern" ? whole.left : whole;
+    const { typeAnnotation } = parameter;
+    return typeAnnotation === undefined ? "" : context.sourceCode.getText(typeAnnotation);
+  });
+}
+
+/** In the service, JSON that is not parsed stays in functions that neither wait nor make functions that could keep it. */
+function checkFunction(context: Deno.lint.RuleContext, node: FunctionNode): void {
+  for (const type of node.async ? parameterTypes(context, node) : []) {
+    if (type !== "" && !RAW.test(type)) continue;
+    const message = `An async function takes no WireObject, no unknown and no inferred type: ${IN_TURN}`;
+    context.report({ node, message });
+  }
+  const isInside = context.sourceCode.getAncestors(node).some((outer) =>
+    isFunction(outer) && parameterTypes(context, outer).some((type) => /\bWireObject\b/.test(type))
+  );
+  if (isInside) {
+    context.report({
+      node,
+      message: `A function that takes a WireObject makes no other function: ${IN_TURN}`,
+    });
+  }
+}
+
+/** What is declared in the service to be kept. */
+function checkKept(
+  context: Deno.lint.RuleContext,
+  node: Deno.lint.TSPropertySignature | Deno.lint.PropertyDefinition,
+): void {
+  const type = node.typeAnnotation === undefined ? "" : context.sourceCode.getText(node.typeAnnotation);
+  if (!RAW.test(type.replaceAll("Promise<unknown>", ""))) return;
+  context.report({ node, message: `No property is a WireObject or unknown: ${IN_TURN}` });
+}
+
 const plugin: Deno.lint.Plugin = {
   name: "house",
   rules: {
@@ -164,6 +215,21 @@ const plugin: Deno.lint.Plugin = {
         ImportExpression: (node) => checkImport(context, node, literal(node.source)),
         TSImportType: (node) => checkImport(context, node, literal(node.argument)),
       }),
+    },
+    "parsed-before-waiting": {
+      create: (context) => {
+        if (!repoPath(context.filename).startsWith("lib/service/")) return {};
+        return {
+          FunctionDeclaration: (node) => checkFunction(context, node),
+          FunctionExpression: (node) => checkFunction(context, node),
+          ArrowFunctionExpression: (node) => checkFunction(context, node),
+          PropertyDefinition: (node) => checkKept(context, node),
+          "TSInterfaceBody > TSPropertySignature": (node: Deno.lint.TSPropertySignature) =>
+            checkKept(context, node),
+          "TSTypeAliasDeclaration TSPropertySignature": (node: Deno.lint.TSPropertySignature) =>
+            checkKept(context, node),
+        };
+      },
     },
     "no-unsafe-pointers": {
       create: (context) => ({

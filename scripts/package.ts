@@ -121,7 +121,7 @@ function compilerConfig() {
       ...config.compilerOptions,
       strict: true,
       target: "es2022",
-      lib: ["es2023", "esnext.disposable", "dom"],
+      lib: ["es2023", "es2024.arraybuffer", "esnext.disposable", "dom"],
       module: "nodenext",
       types: [],
       verbatimModuleSyntax: true,

@@ -12,7 +12,7 @@ import { type FillRandom, Random } from "../crypto/random.ts";
 import { messageOf } from "../errors.ts";
 import type { EntropySource } from "../service/ports.ts";
 import type { Measurements } from "../kms/observed.ts";
-import { createSelfTest, type SelfCheck } from "./self_test.ts";
+import { createSelfTest, memoryOf, type SelfCheck } from "./self_test.ts";
 
 const RNG_CURRENT = "/sys/class/misc/hw_random/rng_current";
 const MAX_FILE_LENGTH = 16_384;
@@ -22,6 +22,8 @@ export interface NsmPorts extends Disposable {
   /** Undefined on a host. */
   readonly nsm: Nsm | undefined;
   readonly entropy: EntropySource;
+  /** The machine's memory. Bytes; undefined where the kernel does not say. */
+  readonly memory: number | undefined;
   /** The checks at the start. */
   readonly measurements: Measurements | undefined;
   /** The checks as they are now. */
@@ -74,6 +76,7 @@ async function lookForNsm(
     return {
       nsm,
       entropy: { kernelGenerator, random: new Random({ kernel, nsm }) },
+      memory: memoryOf(readText, "MemTotal"),
       measurements,
       selfTest: async () => (await selfTest()).checks,
       warnings: [],
@@ -87,6 +90,7 @@ async function lookForNsm(
         kernelGenerator: undefined,
         random: new Random({ kernel, nsm: { random: () => Promise.reject(thrown) } }),
       },
+      memory: undefined,
       measurements: undefined,
       selfTest: () => Promise.resolve([{ check: "NSM", state: "fail", seen }]),
       warnings: [seen],

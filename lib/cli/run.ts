@@ -10,6 +10,7 @@ import type { Measurements } from "../kms/observed.ts";
 import type { EventLog } from "../service/events.ts";
 import type { Attester, EntropySource } from "../service/ports.ts";
 import type { SessionKeyOptions } from "../service/session_key.ts";
+import { limitsFor, memoryWarnings } from "../service/limits.ts";
 import { startService } from "../service/start.ts";
 import { formatAddress } from "../wire/address.ts";
 import { listen } from "../wire/socket.ts";
@@ -37,6 +38,8 @@ export interface RunIo {
   readonly selfTest: () => Promise<readonly SelfCheck[]>;
   /** Warnings, shown in `health` and logged. */
   readonly warnings?: readonly string[];
+  /** The machine's memory, where it is known. Bytes. */
+  readonly memory?: number | undefined;
   /** The permissions that the process was started with, to report which ones it still holds. */
   readonly grants?: readonly Deno.PermissionDescriptor[];
   /** Called once the listener is open, to revoke permissions that are no longer needed. */
@@ -67,11 +70,13 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
   io.onListening?.();
   const permissions = heldPermissions(io.grants);
   opened.use(guardProcess({ log, isDevelopment }));
+  const limits = limitsFor(config.limits, io.memory);
   const service = startService({
     kms,
     acceptor: listener,
     transport: address.transport,
-    limits: config.limits,
+    limits,
+    memory: io.memory,
     events,
     version: VERSION,
     session: {
@@ -90,7 +95,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
     configurationHash: await hashConfiguration(measuredConfiguration(config)),
     entropy: io.entropy,
     attester: io.attester,
-    warnings: io.warnings ?? [],
+    warnings: [...io.warnings ?? [], ...memoryWarnings(limits, io.memory)],
     aead: io.aead,
     measurements: io.measurements,
     selfTest: io.selfTest,

@@ -43,6 +43,7 @@ const TRUST_STORES = ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-cer
 const SKEW = { warn: 60, fail: 240 } as const;
 /** Below this, the next large message may exhaust the memory. MiB. */
 const MEMORY_WARN_MIB = 64;
+const MIB = 1024 * 1024;
 /** The NSM answers in milliseconds; its driver would wait for two minutes. */
 const NSM_MS = 5_000;
 
@@ -122,18 +123,24 @@ function trustStoreCheck(exists: SelfTestSeams["exists"]): SelfCheck {
     : { check: "CA certificates", state: "ok", seen: found };
 }
 
+/** The machine's memory, or what is left of it. Bytes; undefined where the kernel does not say. */
+export function memoryOf(
+  readText: SelfTestSeams["readText"],
+  name: "MemTotal" | "MemAvailable",
+): number | undefined {
+  const [, kib] = new RegExp(`^${name}:\\s+([0-9]+) kB$`, "m").exec(readText("/proc/meminfo") ?? "") ?? [];
+  return kib === undefined ? undefined : Number(kib) * 1024;
+}
+
 function memoryCheck(readText: SelfTestSeams["readText"]): SelfCheck {
   const check = "memory";
-  const [, kib] = /^MemAvailable:\s+([0-9]+) kB$/m.exec(readText("/proc/meminfo") ?? "") ?? [];
-  if (kib === undefined) return { check, state: "skipped", seen: "/proc/meminfo does not say" };
-  const mib = Math.floor(Number(kib) / 1024);
+  const available = memoryOf(readText, "MemAvailable");
+  if (available === undefined) return { check, state: "skipped", seen: "/proc/meminfo does not say" };
+  const mib = Math.floor(available / MIB);
+  const seen = `${mib} of ${Math.floor((memoryOf(readText, "MemTotal") ?? available) / MIB)} MiB left`;
   return mib < MEMORY_WARN_MIB
-    ? {
-      check,
-      state: "warn",
-      seen: `${mib} MiB left: give the enclave more (nitro-cli run-enclave --memory)`,
-    }
-    : { check, state: "ok", seen: `${mib} MiB left` };
+    ? { check, state: "warn", seen: `${seen}: give the enclave more (nitro-cli run-enclave --memory)` }
+    : { check, state: "ok", seen };
 }
 
 /** Runs the checks. Never throws. */

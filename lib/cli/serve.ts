@@ -9,7 +9,7 @@ import { isRegion } from "../aws/region.ts";
 import { type KeyArn, parseKeyArn } from "../aws/key_arn.ts";
 import type { LogLevel } from "../log.ts";
 import type { SealedConfig } from "../service/sealed.ts";
-import { DEFAULT_LIMITS, type Limits } from "../service/limits.ts";
+import { DEFAULT_LIMITS, type LimitOptions } from "../service/limits.ts";
 import { BYTE_COST } from "../service/memory_budget.ts";
 import { VERSION } from "../version.ts";
 import { type Address, parseAddress, VMADDR_CID_ANY } from "../wire/address.ts";
@@ -111,8 +111,8 @@ export const SERVE_OPTIONS = [
     env: "MAX_IN_FLIGHT",
     refuseEmpty: true,
     value: "BYTES",
-    default: String(DEFAULT_LIMITS.maxInFlight),
-    help: "memory for incoming messages and requests under way; further requests are answered busy",
+    help:
+      "memory for incoming messages and requests under way; further requests are answered busy; by default half of the memory beyond 190 MiB, at most 512 MiB",
   },
   {
     name: "idle-ms",
@@ -236,7 +236,7 @@ export interface ServeConfig {
   readonly sealed: SealedConfig;
   readonly wallet: WalletConfig;
   readonly minEpoch: number;
-  readonly limits: Limits;
+  readonly limits: LimitOptions;
   /** The settings of the SDK's backend as text, by option; undefined in an entry without that backend. */
   readonly sdk: Readonly<Record<string, string | undefined>>;
   /** How long the service's thread may be blocked. Milliseconds. */
@@ -290,12 +290,14 @@ export function readServeConfig(
   };
 }
 
-function readLimits(options: Options): Limits {
+function readLimits(options: Options): LimitOptions {
   const maxMessage = options.number("max-message", { min: 64, max: 256 * 1024 * 1024 });
-  const maxInFlight = options.number("max-in-flight", { min: 1024 * 1024, max: 2 ** 40 });
+  const maxInFlight = options.text("max-in-flight") === undefined
+    ? undefined
+    : options.number("max-in-flight", { min: 1024 * 1024, max: 2 ** 40 });
   // Half of it is for requests in progress: one message of the largest size must fit.
   const least = 2 * BYTE_COST * maxMessage;
-  if (maxInFlight < least) {
+  if (maxInFlight !== undefined && maxInFlight < least) {
     throw new UsageError(
       `--max-in-flight ${maxInFlight} is too little for --max-message ${maxMessage}`,
       `Give at least ${least}, ${2 * BYTE_COST} times the largest message, or lower --max-message.`,
@@ -360,7 +362,8 @@ export function measuredConfiguration(config: ServeConfig): Readonly<Record<stri
     require_sealed: sealed.required,
     client_keys: sealed.clientKeys.map(encodeBase64),
     max_sealed_age_ms: sealed.maxAgeMs,
-    limits,
+    // As given: the parent, which chooses the memory, must not be able to change the hash.
+    limits: { ...limits, maxInFlight: limits.maxInFlight ?? null },
     silence_ms: config.silenceMs,
     sdk: NITRO_OPTIONS.map(({ name }) => [name, sdk[name] ?? null]),
   };

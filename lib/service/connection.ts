@@ -51,6 +51,8 @@ const KEPT_LENGTH = {
   /** Less, since it does not count towards the memory budget. */
   leaving: 2 * 1024 * 1024,
 } as const;
+/** What all connections together may keep in either of them, as a share of the memory for messages. */
+const KEPT_SHARE = 0.3;
 
 const PROBLEM_CODES: Readonly<Record<FrameProblem, ErrorCode>> = {
   too_large: "message_too_large",
@@ -64,6 +66,7 @@ type Phase = "idle" | "receiving" | "handling" | "writing" | "draining";
 export class Connection {
   readonly id: number;
   #context: ConnectionContext;
+  #keptShare: number;
   #stream: Stream;
   #decoder: FrameDecoder;
   /** The decoder's buffer. */
@@ -81,6 +84,8 @@ export class Connection {
   #stopping = false;
   /** The sweep has answered: further input is ignored. */
   #overdue = false;
+  /** No further document can be taken from the stream: further input is ignored. */
+  #lost = false;
   /** The sweep's reply, until it is written. */
   #lastWords: Promise<void> | undefined;
   #onClose: () => void = () => {};
@@ -91,6 +96,8 @@ export class Connection {
     this.id = id;
     this.#stream = stream;
     this.#context = context;
+    const { maxInFlight, maxConnections } = context.limits;
+    this.#keptShare = KEPT_SHARE * maxInFlight / maxConnections;
     this.#buffered = new Reservation(context.memory.buffers);
     this.#decoder = new FrameDecoder(context.limits.maxMessage, (bytes) => this.#buffered.resize(bytes));
     this.#deadline = context.now() + context.limits.idleMs;
@@ -233,6 +240,7 @@ export class Connection {
     const started = now();
     this.#phase = "handling";
     this.#deadline = (this.#requestStarted ?? started) + limits.requestMs;
+    this.#lost = "problem" in frame && !frame.recoverable;
     const answered = "problem" in frame ? answerProblem(frame) : this.#answer(frame.body);
     const charge = this.#charge;
     this.#charge = undefined;
@@ -243,13 +251,13 @@ export class Connection {
       return;
     }
     this.#decoder.release();
-    this.#decoder.trim(KEPT_LENGTH.arriving);
+    this.#decoder.trim(Math.min(KEPT_LENGTH.arriving, this.#keptShare));
     this.#phase = "writing";
     this.#deadline = now() + limits.requestMs;
     try {
       await this.#send(answer.reply);
     } finally {
-      this.#encoder.trim(KEPT_LENGTH.leaving);
+      this.#encoder.trim(Math.min(KEPT_LENGTH.leaving, this.#keptShare));
       charge?.[Symbol.dispose]();
     }
     const took = now() - started;
@@ -274,7 +282,7 @@ export class Connection {
       });
     }
     this.#requestStarted = undefined;
-    if ("problem" in frame && !frame.recoverable) {
+    if (this.#lost) {
       this.#stopping = true;
       this.#phase = "draining";
       this.#deadline = now() + DRAIN_MS;
@@ -299,6 +307,8 @@ export class Connection {
       request = parseReserved(body, charge, body.length);
     } catch (thrown) {
       if (!(thrown instanceof WireError)) throw thrown;
+      // Brackets that balance do not make a document: what follows may be the text of another protocol.
+      this.#lost = this.#decoder.framing === "raw" && thrown.code === "invalid_json";
       return { type: "broken", reply: errorReply(thrown.code, thrown.message) };
     } finally {
       this.#decoder.release();

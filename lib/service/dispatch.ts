@@ -131,18 +131,22 @@ export function createDispatcher(options: DispatchOptions): Handler {
     if (typeof name !== "string" || route === undefined) {
       return { type: "unknown", reply: unknownReply(name, field, among) };
     }
-    const failed = (thrown: unknown): Answer => ({ type: name, reply: replyTo(thrown, name, options) });
     try {
       const reply = route(request, signal);
       if (!(reply instanceof Promise)) return { type: name, reply };
       // The handler has taken the fields that it needs, and keeps only those.
       dropFields(request);
       if (!LARGE.includes(name)) dropped();
-      return reply.then((settled): Answer => ({ type: name, reply: settled }), failed);
+      return settled(name, reply);
     } catch (thrown) {
-      return failed(thrown);
+      return failed(name, thrown);
     }
   }
+
+  const failed = (type: string, thrown: unknown): Answer => ({ type, reply: replyTo(thrown, type, options) });
+
+  const settled = (type: string, waiting: Promise<Reply | PreparedReply>): Promise<Answer> =>
+    waiting.then((reply): Answer => ({ type, reply }), (thrown) => failed(type, thrown));
 
   function handle(
     request: WireObject,

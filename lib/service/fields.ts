@@ -4,11 +4,19 @@
  * @module
  */
 import { decodeBase64 } from "@std/encoding";
+import { Credentials } from "../aws/credentials.ts";
 import type { KeySelection } from "../aws/key_arn.ts";
 import { MAX_CIPHERTEXT_LENGTH } from "../aws/kms_limits.ts";
 import { NONCE_LENGTH, TAG_LENGTH } from "../crypto/sealing.ts";
 import { SCALAR_LENGTH } from "../crypto/secp256k1.ts";
-import { field, optionalString, requiredString, WireError, type WireObject } from "../wire/messages.ts";
+import {
+  field,
+  optionalString,
+  requiredString,
+  takeCredentials,
+  WireError,
+  type WireObject,
+} from "../wire/messages.ts";
 
 /** Allowed length of a field in bytes. */
 export interface LengthRange {
@@ -25,6 +33,32 @@ export const SEALED_KEY_RANGE: LengthRange = {
 export const WRAPPED_KEY_RANGE: LengthRange = { min: 1, max: MAX_CIPHERTEXT_LENGTH };
 /** A nonce for an attestation document: long enough not to repeat, and within the NSM's limit. */
 const ATTESTATION_NONCE_RANGE: LengthRange = { min: 16, max: 512 };
+
+/** Whether a field is present and not null. */
+export function isGiven(request: WireObject, name: string): boolean {
+  return (field(request, name) ?? undefined) !== undefined;
+}
+
+/** A parsed request, and the credentials that came with it, which whoever gets it disposes of. */
+export type Credentialed<T> = T & { readonly credentials: Credentials };
+
+/**
+ * Takes the credentials off a request before anything else, so that the request never keeps them, and parses the rest.
+ *
+ * @throws {WireError} that names the field.
+ */
+export function parseCredentialed<T>(
+  request: WireObject,
+  parse: (request: WireObject) => T,
+): Credentialed<T> {
+  const credentials = Credentials.fromStrings(takeCredentials(request));
+  try {
+    return { ...parse(request), credentials };
+  } catch (thrown) {
+    credentials[Symbol.dispose]();
+    throw thrown;
+  }
+}
 
 /**
  * Required bytes in base64.
@@ -59,10 +93,12 @@ export function base64Field(
  * @throws {WireError} `missing_fields`
  */
 export function keySelection(request: WireObject, names: readonly string[]): KeySelection {
-  const given = (name: string) => optionalString(request, name) || undefined;
-  const name = names.find((candidate) => given(candidate) !== undefined);
   const region = optionalString(request, "region") || undefined;
-  return { key: name === undefined ? undefined : given(name), region, field: name };
+  for (const name of names) {
+    const key = optionalString(request, name) || undefined;
+    if (key !== undefined) return { key, region, field: name };
+  }
+  return { key: undefined, region, field: undefined };
 }
 
 /**
@@ -71,6 +107,6 @@ export function keySelection(request: WireObject, names: readonly string[]): Key
  * @throws {WireError} `missing_fields`
  */
 export function parseNonce(request: WireObject): Uint8Array<ArrayBuffer> | undefined {
-  if ((field(request, "nonce") ?? undefined) === undefined) return undefined;
+  if (!isGiven(request, "nonce")) return undefined;
   return base64Field(request, "nonce", "a nonce for the attestation document", ATTESTATION_NONCE_RANGE);
 }

@@ -9,7 +9,7 @@
 import { encodeBase64, encodeHex } from "@std/encoding";
 import { timingSafeEqual } from "@std/crypto";
 import type { KeyOrigin } from "../attestation/statement.ts";
-import { Credentials } from "../aws/credentials.ts";
+import type { Credentials } from "../aws/credentials.ts";
 import type { Aead } from "../crypto/aead.ts";
 import { type Binding, openPrivateKey, sealPrivateKey } from "../crypto/bound_key.ts";
 import { KEY_LENGTH, OpenError } from "../crypto/sealing.ts";
@@ -26,19 +26,21 @@ import type { SecretBytes } from "../crypto/secret_bytes.ts";
 import { type KeyArn, selectKey } from "../aws/key_arn.ts";
 import type { EncryptionContext, Kms } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
-import { field, type Reply, takeCredentials, WireError, type WireObject } from "../wire/messages.ts";
+import { type Reply, WireError, type WireObject } from "../wire/messages.ts";
 import { attestKey, requireAttester } from "./attested_key.ts";
 import { drawSecret } from "./entropy.ts";
-import { parseNonce } from "./fields.ts";
+import { type Credentialed, parseCredentialed } from "./fields.ts";
 import { type RowKmsCode, rowKmsFailure, rowRejected, type RowSuspects } from "./kms_failure.ts";
 import {
   type InitRequest,
   isSameRow,
   type MasterKeyRow,
-  meansEnclave,
   parseInitRequest,
+  parsePublicInfoRequest,
   parseRewrapRequest,
   parseSignRequest,
+  type PublicInfoRequest,
+  type RewrapRequest,
 } from "./master_key_requests.ts";
 import { checkWaitedFor, NEVER } from "./pace.ts";
 import type { Attester, EntropySource } from "./ports.ts";
@@ -117,12 +119,14 @@ export class MasterKeyService implements Disposable {
    * Takes the stored key into use; without a row, makes a key. A repeated call without a row returns the row of the held key: the first reply
    * may have been lost, and there must not be two keys.
    *
-   * @throws {WireError | EnclaveError}; the held key is then unchanged.
+   * @throws {WireError | EnclaveError} (or rejects); the held key is then unchanged.
    */
-  async init(request: WireObject, signal: AbortSignal = NEVER): Promise<Reply> {
-    // Comes first, so that the request never keeps them, whatever happens next.
-    using credentials = Credentials.fromStrings(takeCredentials(request));
-    const parsed = parseInitRequest(request);
+  init(request: WireObject, signal: AbortSignal = NEVER): Promise<Reply> {
+    return this.#takeKey(parseCredentialed(request, parseInitRequest), signal);
+  }
+
+  async #takeKey(parsed: Credentialed<InitRequest>, signal: AbortSignal): Promise<Reply> {
+    using credentials = parsed.credentials;
     const key = selectKey(this.#options.keys, parsed.selection);
     if (parsed.nonce !== undefined) requireAttester(this.#options.attester);
     return await this.#oneAtATime(signal, () => this.#init(parsed, { key, credentials, signal }));
@@ -307,11 +311,14 @@ export class MasterKeyService implements Disposable {
   /**
    * Opens a row and compares it with its public key, without taking it into use.
    *
-   * @throws {WireError | EnclaveError}
+   * @throws {WireError | EnclaveError} (or rejects)
    */
-  async verify(request: WireObject): Promise<Reply> {
-    using credentials = Credentials.fromStrings(takeCredentials(request));
-    const parsed = parseInitRequest(request);
+  verify(request: WireObject): Promise<Reply> {
+    return this.#verify(parseCredentialed(request, parseInitRequest));
+  }
+
+  async #verify(parsed: Credentialed<InitRequest>): Promise<Reply> {
+    using credentials = parsed.credentials;
     const { row } = parsed;
     if (row === undefined) {
       throw new WireError("missing_fields", "Field kms_encrypted_dek and the rest of the row are missing");
@@ -333,19 +340,20 @@ export class MasterKeyService implements Disposable {
    * The same private key under a new data key of another KMS key; the epoch grows by one. The old row still opens. Of two requests for
    * the same epoch, the second is refused.
    *
-   * @throws {WireError | EnclaveError}; the held key is then unchanged.
+   * @throws {WireError | EnclaveError} (or rejects); the held key is then unchanged.
    */
-  async rewrap(request: WireObject, signal: AbortSignal = NEVER): Promise<Reply> {
-    using credentials = Credentials.fromStrings(takeCredentials(request));
-    const { selection, epoch, previous } = parseRewrapRequest(request);
+  rewrap(request: WireObject, signal: AbortSignal = NEVER): Promise<Reply> {
+    return this.#rewrap(parseCredentialed(request, parseRewrapRequest), signal);
+  }
+
+  async #rewrap(parsed: Credentialed<RewrapRequest>, signal: AbortSignal): Promise<Reply> {
+    using credentials = parsed.credentials;
+    const { selection, epoch, previous, nonce } = parsed;
     const key = selectKey(this.#options.keys, selection);
-    const nonce = parseNonce(request);
     if (nonce !== undefined) requireAttester(this.#options.attester);
     const from = epoch ?? this.#held?.row.epoch;
-    // Read now, so that a waiting call does not hold the request.
-    const named = { enclave_id: field(request, "enclave_id") };
     return await this.#oneAtATime(signal, async () => {
-      const { row: old, ...held } = this.#require(named);
+      const { row: old, ...held } = this.#require(parsed.enclaveId);
       if (from !== undefined && from !== old.epoch) {
         throw new WireError(
           "master_key_conflict",
@@ -374,10 +382,13 @@ export class MasterKeyService implements Disposable {
     });
   }
 
-  /** The public part of the key. @throws {WireError} */
-  async publicInfo(request: WireObject): Promise<Reply> {
-    const held = this.#require(request);
-    const nonce = parseNonce(request);
+  /** The public part of the key. @throws {WireError} (or rejects) */
+  publicInfo(request: WireObject): Promise<Reply> {
+    return this.#publicInfo(parsePublicInfoRequest(request));
+  }
+
+  async #publicInfo({ enclaveId, nonce }: PublicInfoRequest): Promise<Reply> {
+    const held = this.#require(enclaveId);
     return {
       status: "ok",
       enclave_id: held.enclaveId,
@@ -392,8 +403,8 @@ export class MasterKeyService implements Disposable {
 
   /** Signs a digest. @throws {WireError} */
   sign(request: WireObject): Reply {
-    const { digest, scheme } = parseSignRequest(request);
-    const { privateKey, row } = this.#require(request);
+    const { enclaveId, digest, scheme } = parseSignRequest(request);
+    const { privateKey, row } = this.#require(enclaveId);
     const shared = {
       status: "ok",
       scheme,
@@ -412,12 +423,13 @@ export class MasterKeyService implements Disposable {
     return { ...shared, signature: encodeBase64(signature), recovery_id: yParity };
   }
 
-  #require(request: WireObject): HeldKey {
+  /** @param enclaveId undefined for whichever is held */
+  #require(enclaveId: string | undefined): HeldKey {
     const held = this.#held;
     if (held === undefined) {
       throw new WireError("not_configured", "Send master_key.init first: there is no master key yet");
     }
-    if (meansEnclave(request, held.enclaveId)) return held;
+    if (enclaveId === undefined || enclaveId === held.enclaveId) return held;
     throw new WireError(
       "master_key_conflict",
       `The key of enclave ${JSON.stringify(held.enclaveId)} is held`,

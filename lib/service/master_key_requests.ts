@@ -8,7 +8,14 @@ import { decodeBase64, decodeHex } from "@std/encoding";
 import type { KeySelection } from "../aws/key_arn.ts";
 import { SCALAR_LENGTH } from "../crypto/secp256k1.ts";
 import { field, requiredString, WireError, type WireObject } from "../wire/messages.ts";
-import { base64Field, keySelection, parseNonce, SEALED_KEY_RANGE, WRAPPED_KEY_RANGE } from "./fields.ts";
+import {
+  base64Field,
+  isGiven,
+  keySelection,
+  parseNonce,
+  SEALED_KEY_RANGE,
+  WRAPPED_KEY_RANGE,
+} from "./fields.ts";
 
 /** Bytes of a compressed public key. */
 export const PUBLIC_KEY_LENGTH = 33;
@@ -61,6 +68,10 @@ function parseEnclaveId(request: WireObject): string {
   );
 }
 
+function parseOptionalEnclaveId(request: WireObject): string | undefined {
+  return isGiven(request, "enclave_id") ? parseEnclaveId(request) : undefined;
+}
+
 function parseEpoch(request: WireObject): number {
   const epoch = field(request, "key_epoch");
   if (typeof epoch === "number" && Number.isSafeInteger(epoch) && epoch >= FIRST_EPOCH) return epoch;
@@ -68,10 +79,10 @@ function parseEpoch(request: WireObject): number {
 }
 
 function parseRow(request: WireObject): MasterKeyRow | undefined {
-  const given = ROW_FIELDS.filter((name) => (field(request, name) ?? undefined) !== undefined);
-  if (given.length === 0) return undefined;
+  const missing: string[] = [];
+  for (const name of ROW_FIELDS) if (!isGiven(request, name)) missing.push(name);
+  if (missing.length === ROW_FIELDS.length) return undefined;
   // An incomplete row is an error: treating it as no row would make a new key.
-  const missing = ROW_FIELDS.filter((name) => !given.includes(name));
   if (missing.length > 0) {
     throw new WireError(
       "missing_fields",
@@ -109,8 +120,20 @@ export function parseInitRequest(request: WireObject): InitRequest {
   };
 }
 
+/** A parsed `master_key.public_info`. */
+export interface PublicInfoRequest {
+  /** Undefined for whichever is held. */
+  readonly enclaveId: string | undefined;
+  readonly nonce: Uint8Array<ArrayBuffer> | undefined;
+}
+
+/** @throws {WireError} that names the field. */
+export function parsePublicInfoRequest(request: WireObject): PublicInfoRequest {
+  return { enclaveId: parseOptionalEnclaveId(request), nonce: parseNonce(request) };
+}
+
 /** A parsed `master_key.rewrap`. */
-export interface RewrapRequest {
+export interface RewrapRequest extends PublicInfoRequest {
   /** The KMS key to wrap under. */
   readonly selection: KeySelection;
   /** The epoch of the row to rewrap; undefined for the one that is held when the request arrives. */
@@ -123,26 +146,29 @@ const SHA256_RANGE = { min: 32, max: 32 } as const;
 
 /** @throws {WireError} that names the field. */
 export function parseRewrapRequest(request: WireObject): RewrapRequest {
-  const given = (name: string) => (field(request, name) ?? undefined) !== undefined;
   requiredString(request, "new_kms_key_id", "the KMS key to wrap under");
   return {
+    ...parsePublicInfoRequest(request),
     selection: keySelection(request, ["new_kms_key_id"]),
-    epoch: given("key_epoch") ? parseEpoch(request) : undefined,
-    previous: given("previous_document_sha256")
+    epoch: isGiven(request, "key_epoch") ? parseEpoch(request) : undefined,
+    previous: isGiven(request, "previous_document_sha256")
       ? base64Field(request, "previous_document_sha256", "a SHA-256 digest", SHA256_RANGE)
       : undefined,
   };
 }
 
-/** Whether a request names no enclave, or this one. @throws {WireError} `missing_fields` */
-export function meansEnclave(request: WireObject, enclaveId: string): boolean {
-  return (field(request, "enclave_id") ?? undefined) === undefined || parseEnclaveId(request) === enclaveId;
+/** A parsed `master_key.sign`. */
+export interface SignRequest {
+  /** Undefined for whichever is held. */
+  readonly enclaveId: string | undefined;
+  /** 32 bytes. */
+  readonly digest: Uint8Array<ArrayBuffer>;
+  readonly scheme: SignatureScheme;
 }
 
 /** `master_key.sign`. The digest is base64, as bytes are in these requests, or hex. @throws {WireError} that names the field. */
-export function parseSignRequest(
-  request: WireObject,
-): { readonly digest: Uint8Array<ArrayBuffer>; readonly scheme: SignatureScheme } {
+export function parseSignRequest(request: WireObject): SignRequest {
+  const enclaveId = parseOptionalEnclaveId(request);
   const text = requiredString(request, "digest", `${SCALAR_LENGTH} bytes, base64 or hex`);
   const scheme = field(request, "scheme") ?? "ecdsa";
   if (scheme !== "ecdsa" && scheme !== "schnorr") {
@@ -152,7 +178,7 @@ export function parseSignRequest(
   const isHex = /^(0x)?[0-9a-fA-F]{64}$/.test(text);
   try {
     const digest = isHex ? decodeHex(text.slice(-64)) : decodeBase64(text);
-    if (digest.length === SCALAR_LENGTH) return { digest, scheme };
+    if (digest.length === SCALAR_LENGTH) return { enclaveId, digest, scheme };
   } catch {
     // Neither: reported below.
   }

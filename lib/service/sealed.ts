@@ -37,7 +37,7 @@ import {
 } from "../wire/messages.ts";
 import { type Answer, PreparedReply } from "./handler.ts";
 import { drawSecret } from "./entropy.ts";
-import { base64Field, parseNonce } from "./fields.ts";
+import { base64Field, isGiven, parseNonce } from "./fields.ts";
 import type { Attester, EntropySource } from "./ports.ts";
 import { SealedKeys, type ServiceKey, unknownKey } from "./sealed_keys.ts";
 import { DEFAULT_MAX_SEALED_AGE_MS, timeProblem } from "./sealed_time.ts";
@@ -135,16 +135,20 @@ export class SealedService implements AsyncDisposable {
   /**
    * Returns a document that binds the service's key.
    *
-   * @throws {WireError}
+   * @throws {WireError} (or rejects)
    */
-  async attest(request: WireObject): Promise<Reply> {
+  attest(request: WireObject): Promise<Reply> {
     const nonce = parseNonce(request);
     if (nonce === undefined) {
       throw new WireError("missing_fields", "Field nonce (at least 16 random bytes, base64) is missing");
     }
-    const data = (field(request, "user_data") ?? undefined) === undefined
-      ? new Uint8Array(0)
-      : base64Field(request, "user_data", "what the document should vouch for", USER_DATA_RANGE);
+    const data = isGiven(request, "user_data")
+      ? base64Field(request, "user_data", "what the document should vouch for", USER_DATA_RANGE)
+      : new Uint8Array(0);
+    return this.#attest(nonce, data);
+  }
+
+  async #attest(nonce: Uint8Array<ArrayBuffer>, data: Uint8Array<ArrayBuffer>): Promise<Reply> {
     const attester = this.#requireAttester();
     const { publicKey, keyId, expires } = await this.#keys.current();
     const { configurationHash, log } = this.#options;
@@ -179,11 +183,14 @@ export class SealedService implements AsyncDisposable {
    * Opens a sealed request, has it answered, and seals the reply, also an error reply. Errors before that are answered unsealed.
    *
    * @param ask answers the inner request
-   * @throws {WireError}
+   * @throws {WireError} (or rejects)
    */
-  async serve(request: WireObject, ask: Ask): Promise<PreparedReply> {
+  serve(request: WireObject, ask: Ask): Promise<PreparedReply> {
     this.#requireAttester();
-    const parsed = this.#parse(request);
+    return this.#serve(this.#parse(request), ask);
+  }
+
+  async #serve(parsed: Parsed, ask: Ask): Promise<PreparedReply> {
     const { opened: { plaintext, sealReply }, late } = await this.#open(parsed);
     const answer = late ?? await askAndWipe(plaintext, ask);
     const { reply, type } = answer;
@@ -209,7 +216,6 @@ export class SealedService implements AsyncDisposable {
     if (typeof counter !== "number" || !Number.isSafeInteger(counter) || counter < 1) {
       throw new WireError("missing_fields", `Field counter must be a whole number from 1 to ${MAX_COUNTER}`);
     }
-    const isAuthenticated = (field(request, "client_key") ?? undefined) !== undefined;
     return {
       key,
       counter,
@@ -219,7 +225,7 @@ export class SealedService implements AsyncDisposable {
         min: HPKE_TAG_LENGTH,
         max: Number.MAX_SAFE_INTEGER,
       }),
-      clientKey: isAuthenticated
+      clientKey: isGiven(request, "client_key")
         ? encodeBase64(base64Field(request, "client_key", "the client's public key", PUBLIC_KEY_RANGE))
         : undefined,
     };

@@ -155,16 +155,16 @@ export class SessionKeyService implements Disposable {
       credentials[Symbol.dispose]();
       throw thrown;
     }
-    return this.#inTurn(() => this.#configure(parsed, credentials, signal))
-      .finally(() => credentials[Symbol.dispose]());
+    return this.#inTurn(parsed, credentials, signal);
   }
 
-  /** Waits for a turn: they are given in the order of arrival. */
-  async #inTurn(run: () => Promise<Reply>): Promise<Reply> {
+  /** Waits for a turn: they are given in the order of arrival. Disposes of the credentials. */
+  async #inTurn(parsed: ConfigureRequest, credentials: Credentials, signal: AbortSignal): Promise<Reply> {
+    using _taken = credentials;
     if (this.#running < (this.#options.kms.callsAtOnce ?? 1)) this.#running++;
     else await new Promise<void>((resolve) => this.#turns.push(resolve));
     try {
-      return await run();
+      return await this.#configure(parsed, credentials, signal);
     } finally {
       const next = this.#turns.shift();
       if (next === undefined) this.#running--;
@@ -297,6 +297,14 @@ export class SessionKeyService implements Disposable {
     const hex = requiredString(request, "ciphertext", "nonce ‖ ciphertext ‖ tag, hex");
     const bound = readProcessBinding(request, { required: this.#options.bindProcess === true });
     const plaintext = held.key.open(this.#parseBlob(hex), bound?.request);
+    return this.#work(plaintext, { held, bound }, signal);
+  }
+
+  #work(
+    plaintext: Uint8Array<ArrayBuffer>,
+    { held, bound }: KeyUse,
+    signal: AbortSignal,
+  ): PreparedReply | Promise<PreparedReply> {
     held.users++;
     const end = () => {
       plaintext.fill(0);

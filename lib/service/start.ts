@@ -28,6 +28,8 @@ export interface ServiceOptions {
   readonly acceptor: Acceptor;
   readonly transport: Address["transport"];
   readonly limits: Limits;
+  /** The machine's memory, where it is known: shown beside what messages may take of it. Bytes. */
+  readonly memory?: number | undefined;
   readonly session: Omit<SessionKeyOptions, "kms" | "aead" | "entropy" | "log" | "now">;
   readonly wallet: Pick<WalletOptions, "guards" | "cache">;
   /** Master keys of an earlier epoch are refused. */
@@ -158,6 +160,8 @@ export function startService(options: ServiceOptions): Service {
     serverStats: () => ({
       ...server.stats,
       memory_in_flight: memory.buffers.used + memory.requests.used,
+      memory_budget: limits.maxInFlight,
+      ...(options.memory === undefined ? {} : { memory_total: options.memory }),
     }),
     requestMemory: memory.requests,
     isDevelopment: options.isDevelopment,
@@ -175,7 +179,7 @@ export function startService(options: ServiceOptions): Service {
   });
 
   return {
-    stop: async (withinMs) => {
+    stop: async (withinMs: number) => {
       log("info", "draining", { connections: server.stats.connections });
       await server.drain(withinMs);
       session[Symbol.dispose]();

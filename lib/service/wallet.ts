@@ -6,26 +6,35 @@
  */
 import { encodeBase64 } from "@std/encoding";
 import { timingSafeEqual } from "@std/crypto";
-import { Credentials } from "../aws/credentials.ts";
+import type { Credentials } from "../aws/credentials.ts";
 import type { Aead } from "../crypto/aead.ts";
 import { type Binding, BOUND_KEY_VERSION, openPrivateKey, sealPrivateKey } from "../crypto/bound_key.ts";
 import { addressOf } from "../crypto/ethereum/address.ts";
-import { type SignedPayload, signPayload } from "../crypto/ethereum/payload.ts";
+import { type Payload, type SignedPayload, signPayload } from "../crypto/ethereum/payload.ts";
 import { KEY_LENGTH, OpenError } from "../crypto/sealing.ts";
 import { isSecretKey, secretKeyOf, SEED_LENGTH } from "../crypto/secp256k1.ts";
 import type { SecretBytes } from "../crypto/secret_bytes.ts";
 import { type KeyArn, selectKey } from "../aws/key_arn.ts";
 import type { EncryptionContext, Kms, KmsAccess } from "../kms/kms.ts";
 import type { Log } from "../log.ts";
-import { field, takeCredentials, type WalletReply, WireError, type WireObject } from "../wire/messages.ts";
+import { type WalletReply, WireError, type WireObject } from "../wire/messages.ts";
 import { attestKey, requireAttester } from "./attested_key.ts";
 import { drawSecret } from "./entropy.ts";
+import { type Credentialed, parseCredentialed } from "./fields.ts";
 import { cacheId, KeyCache } from "./key_cache.ts";
 import { type RowKmsCode, rowKmsFailure, rowRejected, type RowSuspects } from "./kms_failure.ts";
 import { createPace, NEVER } from "./pace.ts";
 import type { Attester, EntropySource } from "./ports.ts";
 import { checkGuards, isGuarded, type WalletGuards } from "./wallet_guards.ts";
-import { ofItem, parseGenerateRequest, parseSignRequest, type SignRequest } from "./wallet_requests.ts";
+import {
+  type AccountRow,
+  type GenerateRequest,
+  ofItem,
+  parseGenerateRequest,
+  parseItems,
+  parseSignRequest,
+  type SignRequest,
+} from "./wallet_requests.ts";
 
 /** The measured configuration of the wallet, and its ports. */
 export interface WalletOptions {
@@ -80,13 +89,16 @@ export class WalletService implements Disposable {
   /**
    * Makes an account. The private key leaves the enclave only sealed.
    *
-   * @throws {WireError | EnclaveError}
+   * @throws {WireError | EnclaveError} (or rejects)
    */
-  async generateAccount(request: WireObject): Promise<WalletReply> {
+  generateAccount(request: WireObject): Promise<WalletReply> {
+    return this.#generateAccount(parseCredentialed(request, parseGenerateRequest));
+  }
+
+  async #generateAccount(parsed: Credentialed<GenerateRequest>): Promise<WalletReply> {
     const { kms, keys, log } = this.#options;
-    // Comes first, so that the request never keeps them, whatever happens next.
-    using credentials = Credentials.fromStrings(takeCredentials(request));
-    const { name, selection, nonce } = parseGenerateRequest(request);
+    using credentials = parsed.credentials;
+    const { name, selection, nonce } = parsed;
     const key = selectKey(keys, selection);
     if (nonce !== undefined) requireAttester(this.#options.attester);
     using seed = await drawSecret(this.#options, "wallet", SEED_LENGTH);
@@ -135,12 +147,18 @@ export class WalletService implements Disposable {
    * Signs with an account's key.
    *
    * @param signal ends a batch whose client no longer waits
-   * @throws {WireError | EnclaveError}
+   * @throws {WireError | EnclaveError | PayloadError} (or rejects)
    */
-  async sign(request: WireObject, signal: AbortSignal = NEVER): Promise<WalletReply> {
-    using credentials = Credentials.fromStrings(takeCredentials(request));
-    if (field(request, "items") === undefined) {
-      return await this.#sign(request, credentials, createPace(signal));
+  sign(request: WireObject, signal: AbortSignal = NEVER): Promise<WalletReply> {
+    return this.#sign(parseCredentialed(request, parseSignRequest), createPace(signal));
+  }
+
+  async #sign(parsed: Credentialed<SignRequest>, breathe: () => Promise<void>): Promise<WalletReply> {
+    using credentials = parsed.credentials;
+    const { address, payload } = parsed;
+    if (payload !== undefined) {
+      const [signed] = await this.#signAll(parsed, [payload], { credentials, breathe });
+      return { apiResponse: "signResponse", content: { address: address.text, ...signed } };
     }
     // A message can hold a thousand payloads, so only a few batches run at a time.
     if (this.#batches >= MAX_BATCHES) {
@@ -148,37 +166,39 @@ export class WalletService implements Disposable {
     }
     this.#batches++;
     try {
-      return await this.#sign(request, credentials, createPace(signal));
+      const payloads = await parseItems(parsed, breathe);
+      const signatures = await this.#signAll(parsed, payloads, { credentials, breathe });
+      return { apiResponse: "signResponse", content: { address: address.text, signatures } };
     } finally {
       this.#batches--;
     }
   }
 
-  async #sign(
-    request: WireObject,
-    credentials: Credentials,
-    breathe: () => Promise<void>,
-  ): Promise<WalletReply> {
-    const parsed = await parseSignRequest(request, breathe);
-    const key = selectKey(this.#options.keys, parsed.selection);
-    for (const [index, payload] of parsed.payloads.entries()) {
-      if (parsed.isBatch) ofItem(index, () => checkGuards(this.#options.guards, payload));
-      else checkGuards(this.#options.guards, payload);
+  /** Signs payloads with the key of one row. */
+  async #signAll(
+    row: SignRequest,
+    payloads: readonly Payload[],
+    { credentials, breathe }: {
+      readonly credentials: Credentials;
+      readonly breathe: () => Promise<void>;
+    },
+  ): Promise<readonly SignedPayload[]> {
+    const key = selectKey(this.#options.keys, row.selection);
+    const inItem = <T>(index: number, run: () => T) => row.payload === undefined ? ofItem(index, run) : run();
+    for (const [index, payload] of payloads.entries()) {
+      inItem(index, () => checkGuards(this.#options.guards, payload));
     }
-    using privateKey = await this.#openKey(parsed, key, credentials);
-    const signed = await signAll(parsed, privateKey, breathe);
-    const { address } = parsed;
-    const [first] = signed;
-    return {
-      apiResponse: "signResponse",
-      content: parsed.isBatch
-        ? { address: address.text, signatures: signed }
-        : { address: address.text, ...first },
-    };
+    using privateKey = await this.#openKey(row, key, credentials);
+    const signed: SignedPayload[] = [];
+    for (const [index, payload] of payloads.entries()) {
+      await breathe();
+      signed.push(inItem(index, () => signPayload(payload, privateKey)));
+    }
+    return signed;
   }
 
   /** The row's private key, from the cache or by KMS. */
-  async #openKey(row: SignRequest, key: KeyArn, credentials: Credentials): Promise<SecretBytes> {
+  async #openKey(row: AccountRow, key: KeyArn, credentials: Credentials): Promise<SecretBytes> {
     if (!this.#cache.enabled) return await this.#releaseKey(row, { region: key.region, credentials }, key);
     const id = cacheId([
       credentials.fingerprint(key.region),
@@ -198,7 +218,7 @@ export class WalletService implements Disposable {
   }
 
   /** Has KMS open the data key, opens the private key with it, and compares it with the address. */
-  async #releaseKey(row: SignRequest, access: KmsAccess, key: KeyArn): Promise<SecretBytes> {
+  async #releaseKey(row: AccountRow, access: KmsAccess, key: KeyArn): Promise<SecretBytes> {
     using dataKey = await this.#options.kms.decrypt(access, {
       ciphertext: row.encryptedDataKey,
       keyId: key.arn,
@@ -249,18 +269,3 @@ const SUSPECTS: RowSuspects = {
   InvalidCiphertextException: "encryptedDataKey, or the name that it is bound to",
   IncorrectKeyException: "key_id, or encryptedDataKey: the data key was wrapped by another KMS key",
 };
-
-async function signAll(
-  { payloads, isBatch }: SignRequest,
-  privateKey: SecretBytes,
-  breathe: () => Promise<void>,
-): Promise<readonly SignedPayload[]> {
-  const signed: SignedPayload[] = [];
-  for (const [index, payload] of payloads.entries()) {
-    await breathe();
-    signed.push(
-      isBatch ? ofItem(index, () => signPayload(payload, privateKey)) : signPayload(payload, privateKey),
-    );
-  }
-  return signed;
-}

@@ -8,7 +8,14 @@ import { BOUND_KEY_VERSION } from "../crypto/bound_key.ts";
 import { type EthereumAddress, parseAddress } from "../crypto/ethereum/address.ts";
 import { parsePayload, type Payload, PAYLOAD_KINDS } from "../crypto/ethereum/payload.ts";
 import { PayloadError } from "../crypto/ethereum/payload_error.ts";
-import { base64Field, keySelection, parseNonce, SEALED_KEY_RANGE, WRAPPED_KEY_RANGE } from "./fields.ts";
+import {
+  base64Field,
+  isGiven,
+  keySelection,
+  parseNonce,
+  SEALED_KEY_RANGE,
+  WRAPPED_KEY_RANGE,
+} from "./fields.ts";
 import { field, requiredString, WireError, type WireObject } from "../wire/messages.ts";
 
 /** Items of a batch. */
@@ -28,14 +35,23 @@ export interface GenerateRequest extends AccountSelection {
   readonly nonce: Uint8Array<ArrayBuffer> | undefined;
 }
 
-/** A parsed `sign`. */
-export interface SignRequest extends AccountSelection {
+/** The stored row of an account. */
+export interface AccountRow extends AccountSelection {
   readonly address: EthereumAddress;
   readonly encryptedPrivateKey: Uint8Array<ArrayBuffer>;
   readonly encryptedDataKey: Uint8Array<ArrayBuffer>;
-  readonly payloads: readonly Payload[];
-  /** Whether the payloads were given as `items`: the reply then has `signatures`. */
-  readonly isBatch: boolean;
+}
+
+/** A parsed `sign`. */
+export interface SignRequest extends AccountRow {
+  /** Undefined where `items` are given: the reply then has `signatures`. */
+  readonly payload: Payload | undefined;
+  /**
+   * The payloads of a batch, not parsed, because parsing a thousand at once would hold the thread: {@link parseItems} does it in slices. Meanwhile they
+   * count towards the memory budget, as all of a `sign` does until it is answered.
+   */
+  // deno-lint-ignore house/parsed-before-waiting
+  readonly items: readonly unknown[];
 }
 
 /** Names are shown, stored and bound: well-formed text without control characters or space at its ends. */
@@ -72,30 +88,17 @@ function checkVersion(request: WireObject): void {
   );
 }
 
-async function parsePayloads(
-  request: WireObject,
-  from: string,
-  breathe: () => Promise<void>,
-): Promise<{ readonly payloads: readonly Payload[]; readonly isBatch: boolean }> {
-  const items = field(request, "items");
-  if (items === undefined || items === null) {
-    return { payloads: [parsePayload(request, from)], isBatch: false };
-  }
-  if (PAYLOAD_KINDS.some((kind) => (field(request, kind) ?? undefined) !== undefined)) {
-    throw new PayloadError(`Give items, or one of ${PAYLOAD_KINDS.join(", ")}, not both`);
-  }
-  if (!Array.isArray(items) || items.length === 0 || items.length > MAX_BATCH) {
-    throw new PayloadError(`Field items must be an array of 1 to ${MAX_BATCH} payloads`);
-  }
-  const payloads: Payload[] = [];
-  for (const [index, item] of (items as readonly unknown[]).entries()) {
-    await breathe();
-    if (typeof item !== "object" || item === null || Array.isArray(item)) {
-      throw new PayloadError(`Field items[${index}] must be an object`);
+/** The items of a batch, not parsed; undefined for a single payload. @throws {PayloadError} */
+function itemsOf(request: WireObject): readonly unknown[] | undefined {
+  const items = field(request, "items") ?? undefined;
+  if (items === undefined) return undefined;
+  for (const kind of PAYLOAD_KINDS) {
+    if (isGiven(request, kind)) {
+      throw new PayloadError(`Give items, or one of ${PAYLOAD_KINDS.join(", ")}, not both`);
     }
-    payloads.push(ofItem(index, () => parsePayload(item as WireObject, from)));
   }
-  return { payloads, isBatch: true };
+  if (Array.isArray(items) && items.length > 0 && items.length <= MAX_BATCH) return items;
+  throw new PayloadError(`Field items must be an array of 1 to ${MAX_BATCH} payloads`);
 }
 
 /** Runs a function for an item of a batch; its error names the item. */
@@ -110,19 +113,11 @@ export function ofItem<T>(index: number, run: () => T): T {
   }
 }
 
-/**
- * Reads a `sign`.
- *
- * @param breathe awaited between the items of a batch
- * @throws {WireError | PayloadError} that names the field.
- */
-export async function parseSignRequest(
-  request: WireObject,
-  breathe: () => Promise<void>,
-): Promise<SignRequest> {
+/** Reads a `sign`. @throws {WireError | PayloadError} that names the field. */
+export function parseSignRequest(request: WireObject): SignRequest {
   checkVersion(request);
   const address = parseAddress(field(request, "address"), "address");
-  const row = {
+  const row: AccountRow = {
     ...parseSelection(request),
     address,
     encryptedPrivateKey: base64Field(
@@ -138,5 +133,28 @@ export async function parseSignRequest(
       WRAPPED_KEY_RANGE,
     ),
   };
-  return { ...row, ...await parsePayloads(request, address.text, breathe) };
+  const items = itemsOf(request);
+  if (items !== undefined) return { ...row, payload: undefined, items };
+  return { ...row, payload: parsePayload(request, address.text), items: [] };
+}
+
+/**
+ * Reads the items of a batch.
+ *
+ * @param breathe awaited between the items
+ * @throws {PayloadError} that names the item and the field.
+ */
+export async function parseItems(
+  { items, address }: SignRequest,
+  breathe: () => Promise<void>,
+): Promise<readonly Payload[]> {
+  const payloads: Payload[] = [];
+  for (const [index, item] of items.entries()) {
+    await breathe();
+    if (typeof item !== "object" || item === null || Array.isArray(item)) {
+      throw new PayloadError(`Field items[${index}] must be an object`);
+    }
+    payloads.push(ofItem(index, () => parsePayload(item as WireObject, address.text)));
+  }
+  return payloads;
 }

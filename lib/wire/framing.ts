@@ -3,7 +3,8 @@
  *
  * - `u64le`: u64 little-endian length, then JSON (the wallet's socket protocol helpers);
  * - `u32be`: u32 big-endian length, then JSON;
- * - `raw`: JSON alone, complete when its brackets balance; newline, other white space or NUL may follow.
+ * - `raw`: a JSON object alone, complete when its brackets balance; newline, other white space or NUL may follow. What is not one ends the
+ *   stream: of an HTTP request, for example, the body would otherwise be read as further documents.
  *
  * JSON never contains a NUL, so the first eight bytes of a connection decide (see {@link detectFraming}), once.
  *
@@ -32,6 +33,14 @@ const INITIAL_CAPACITY = 16 * 1024;
 const TRUSTED_LENGTH = 64 * 1024;
 const NO_MEMORY = "Other arriving messages use all available memory: try again later";
 const NOT_JSON_DEPTH = `JSON is nested deeper than ${MAX_DEPTH}`;
+const NOT_AN_OBJECT = "A message without a length before it must be a JSON object, which begins with {";
+
+/** How clients of other protocols begin, one character a byte; five are enough. */
+const OTHER_PROTOCOLS: readonly (readonly [string, readonly string[]])[] = [
+  ["HTTP", ["GET ", "HEAD ", "POST ", "PUT ", "PATCH", "DELET", "OPTIO", "TRACE", "CONNE", "PRI "]],
+  ["TLS", ["\x16\x03"]],
+  ["SSH", ["SSH-"]],
+];
 
 const NUL = 0x00;
 const JSON_SPACES: readonly number[] = [0x20, 0x09, 0x0a, 0x0d];
@@ -50,6 +59,13 @@ function mayBeJson(bytes: Uint8Array): boolean {
   return (bytes[0] ?? NUL) >= 0x20 || bytes.every((byte) => byte >= 0x20 || JSON_SPACES.includes(byte));
 }
 
+/** The other protocol that begins with these bytes. */
+function otherProtocol(bytes: Uint8Array): string | undefined {
+  const text = String.fromCharCode(...bytes.subarray(0, 5));
+  return OTHER_PROTOCOLS.find(([, beginnings]) => beginnings.some((beginning) => text.startsWith(beginning)))
+    ?.[0];
+}
+
 function isSpace(byte: number): boolean {
   return byte === 0x20 || (byte >= 0x09 && byte <= 0x0d) || byte === NUL;
 }
@@ -65,8 +81,8 @@ function closingQuote(bytes: Uint8Array, from: number): number | undefined {
 }
 
 /**
- * Detects the framing from the first bytes of a connection. Bytes 4 to 7 all NUL: `u64le`; else, if no JSON begins with the first four:
- * `u32be`; else `raw`. Decides as soon as it can: a fifth byte that is not NUL rules `u64le` out.
+ * Detects the framing from the first bytes of a connection. Bytes 4 to 7 all NUL: `u64le`; else, if neither JSON nor another protocol begins
+ * with the first four: `u32be`; else `raw`. Decides as soon as it can: a fifth byte that is not NUL rules `u64le` out.
  *
  * @returns undefined while more bytes are needed.
  */
@@ -74,7 +90,9 @@ export function detectFraming(bytes: Uint8Array): Framing | undefined {
   for (let index = 4; index < 8; index++) {
     const byte = bytes[index];
     if (byte === undefined) return undefined;
-    if (byte !== NUL) return mayBeJson(bytes.subarray(0, 4)) ? "raw" : "u32be";
+    if (byte === NUL) continue;
+    const first = bytes.subarray(0, 4);
+    return mayBeJson(first) || otherProtocol(first) !== undefined ? "raw" : "u32be";
   }
   return "u64le";
 }
@@ -91,15 +109,24 @@ export type JsonPiece = string | Uint8Array;
 
 const HEX_CHUNK = 16 * 1024;
 
+/** Frees a buffer at once. Without this it would stay as long as anything refers to it, such as the suspended loop of an idle connection. */
+function free({ buffer }: Uint8Array<ArrayBuffer>): void {
+  // Node 20 does not have it, and leaves this to its garbage collector.
+  buffer.transfer?.(0);
+}
+
 /** Encodes messages into reused memory, since allocating it costs more than encoding a large message (measured). */
 export class MessageEncoder {
   #buffer = new Uint8Array(INITIAL_CAPACITY);
 
   /** Releases memory above this many bytes. The result of {@link encode} must no longer be in use. */
   trim(keep: number): void {
-    if (this.#buffer.length > Math.max(keep, INITIAL_CAPACITY)) {
-      this.#buffer = new Uint8Array(INITIAL_CAPACITY);
-    }
+    if (this.#buffer.length > Math.max(keep, INITIAL_CAPACITY)) this.#allocate(INITIAL_CAPACITY);
+  }
+
+  #allocate(length: number): void {
+    free(this.#buffer);
+    this.#buffer = new Uint8Array(length);
   }
 
   /**
@@ -125,8 +152,8 @@ export class MessageEncoder {
   ): Uint8Array<ArrayBuffer> | undefined {
     const header = HEADER_LENGTH[framing];
     const isWasteful = this.#buffer.length > INITIAL_CAPACITY && header + length < this.#buffer.length / 4;
-    if (isWasteful) this.#buffer = new Uint8Array(INITIAL_CAPACITY);
-    if (this.#buffer.length < header + length) this.#buffer = new Uint8Array(header + length);
+    if (isWasteful) this.#allocate(INITIAL_CAPACITY);
+    if (this.#buffer.length < header + length) this.#allocate(header + length);
     let end = header;
     for (const piece of pieces) {
       for (const text of typeof piece === "string" ? [piece] : hexChunks(piece)) {
@@ -177,8 +204,6 @@ export class FrameDecoder {
   #scanned = 0;
   #depth = 0;
   #inString = false;
-  /** A raw document that is neither object nor array: it ends at white space, or with its closing quote. */
-  #inScalar = false;
 
   /**
    * Starts empty, with the framing not yet known.
@@ -208,12 +233,11 @@ export class FrameDecoder {
   }
 
   /**
-   * Whether what has arrived may be a whole document which only the end of the stream would tell: too short to say the framing, or a bare
-   * `1`. A reader waits for a moment, then calls {@link end}.
+   * Whether what has arrived may be a whole document that is too short to say the framing (`{}`). A reader waits for a moment, then calls
+   * {@link end}.
    */
   get ambiguous(): boolean {
-    if (!this.pending) return false;
-    if (this.#framing !== undefined) return this.#framing === "raw" && this.#inScalar;
+    if (!this.pending || this.#framing !== undefined) return false;
     const bytes = this.#buffer.subarray(this.#start, this.#end);
     return mayBeJson(bytes) && !bytes.includes(NUL);
   }
@@ -244,11 +268,14 @@ export class FrameDecoder {
       this.#consume(pending);
       return;
     }
-    const target = capacity > this.#buffer.length ? new Uint8Array(capacity) : this.#buffer;
-    target.set(this.#buffer.subarray(this.#start, this.#end));
-    if (target === this.#buffer) this.#buffer.fill(0, pending, this.#end);
-    else this.#buffer.fill(0);
-    this.#buffer = target;
+    const old = this.#buffer;
+    this.#buffer = capacity > old.length ? new Uint8Array(capacity) : old;
+    this.#buffer.set(old.subarray(this.#start, this.#end));
+    if (this.#buffer === old) old.fill(0, pending, this.#end);
+    else {
+      old.fill(0);
+      free(old);
+    }
     this.#scanned -= this.#start;
     this.#start = 0;
     this.#end = pending;
@@ -311,6 +338,7 @@ export class FrameDecoder {
   }
 
   #shrink(): void {
+    free(this.#buffer);
     this.#buffer = new Uint8Array(INITIAL_CAPACITY);
     this.#mayHold(INITIAL_CAPACITY);
   }
@@ -369,15 +397,16 @@ export class FrameDecoder {
 
   #nextRaw(): Frame | undefined {
     this.release();
-    if (this.#depth === 0 && !this.#inScalar) {
+    if (this.#depth === 0) {
       while (this.#start < this.#end && isSpace(this.#buffer[this.#start] ?? NUL)) this.#start++;
       if (this.#start === this.#end) {
         this.#consume(0);
         return undefined;
       }
+      if (this.#buffer[this.#start] !== OPEN_BRACE) return this.#lose(this.#notAnObject());
       this.#scanned = Math.max(this.#scanned, this.#start);
     }
-    const end = this.#inScalar || !this.#startsStructure() ? this.#scanScalar() : this.#scanStructure();
+    const end = this.#scanObject();
     if (end === "too_deep") {
       return this.#lose({ problem: "not_json", details: NOT_JSON_DEPTH, recoverable: false });
     }
@@ -385,11 +414,7 @@ export class FrameDecoder {
     if (length > this.#maxLength) {
       return this.#lose(this.#tooLarge(`more than ${this.#maxLength} bytes`, false));
     }
-    if (end !== undefined) {
-      this.#depth = 0;
-      this.#inString = this.#inScalar = false;
-      return this.#give(this.#start, length);
-    }
+    if (end !== undefined) return this.#give(this.#start, length);
     if (!this.#ended) return undefined;
     return this.#lose({ problem: "not_json", details: "The JSON document is cut off", recoverable: false });
   }
@@ -401,13 +426,14 @@ export class FrameDecoder {
     return frame;
   }
 
-  #startsStructure(): boolean {
-    const first = this.#buffer[this.#start];
-    return first === OPEN_BRACE || first === OPEN_BRACKET;
+  #notAnObject(): Frame {
+    const protocol = otherProtocol(this.#buffer.subarray(this.#start, this.#end));
+    const named = protocol === undefined ? "" : `This port does not speak ${protocol}. `;
+    return { problem: "not_json", details: `${named}${NOT_AN_OBJECT}`, recoverable: false };
   }
 
-  /** Where the object or array ends, if it does. */
-  #scanStructure(): number | "too_deep" | undefined {
+  /** Where the object ends, if it does. */
+  #scanObject(): number | "too_deep" | undefined {
     const bytes = this.#buffer.subarray(0, this.#end);
     let at = this.#scanned;
     while (at < bytes.length) {
@@ -423,21 +449,6 @@ export class FrameDecoder {
       else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
         if (++this.#depth > MAX_DEPTH) return "too_deep";
       } else if ((byte === CLOSE_BRACE || byte === CLOSE_BRACKET) && --this.#depth === 0) return at;
-    }
-    this.#scanned = bytes.length;
-    return undefined;
-  }
-
-  #scanScalar(): number | undefined {
-    this.#inScalar = true;
-    const bytes = this.#buffer.subarray(0, this.#end);
-    if (bytes[this.#start] === QUOTE) {
-      const quote = closingQuote(bytes, Math.max(this.#scanned, this.#start + 1));
-      if (quote !== undefined) return quote + 1;
-    } else {
-      let at = this.#scanned;
-      while (at < bytes.length && !isSpace(bytes[at] ?? NUL)) at++;
-      if (at < bytes.length || this.#ended) return at;
     }
     this.#scanned = bytes.length;
     return undefined;

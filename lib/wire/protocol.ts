@@ -107,6 +107,8 @@ const SERVER_STATS = {
   accepted: { type: "integer", means: "connections since the start" },
   refused: { type: "integer", means: "connections that were answered `busy`" },
   memory_in_flight: { type: "integer", means: "bytes reserved for arriving messages and requests under way" },
+  memory_budget: { type: "integer", means: "bytes that these may take together (`--max-in-flight`)" },
+  memory_total: { type: "integer", optional: true, means: "bytes of memory that there are, where known" },
 } as const;
 const ACCOUNT = {
   name: { type: "string", means: "of the account: up to 128 characters, no control characters" },

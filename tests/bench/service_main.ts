@@ -33,7 +33,7 @@ const { address } = startTestService({
     kernelGenerator: undefined,
     random: new Random({ kernel: openKernelRandom().fill, nsm: undefined }),
   },
-  limits: { ...DEFAULT_LIMITS, maxConnections: 256 },
+  limits: { ...DEFAULT_LIMITS, maxConnections: 72 },
   session: { workflow },
 });
 console.log(address.port);

@@ -6,6 +6,7 @@ import { type Address, formatAddress, parseAddress } from "../../lib/wire/addres
 import { ctlLaunch, devLaunch, runCtl } from "../helpers/ctl_process.ts";
 import { Folder } from "../helpers/folder.ts";
 import { ServiceProcess, within } from "../helpers/service_process.ts";
+import { assertPostCarriesOutNothing } from "../helpers/web_page.ts";
 
 const PING = JSON.stringify({ type: "ping" });
 const JSON_TYPE = { "content-type": "application/json" };
@@ -245,6 +246,20 @@ Deno.test("denclavectl bridge: says where it listens, serves, and ends with 0 on
   assertEquals((await client.request({ type: "ping" }))["msg"], "pong");
   const { code } = await bridge.stop("SIGINT");
   assertEquals([code, bridge.stderr], [0, ""]);
+});
+
+Deno.test("bridge: a web page's POST of 23 requests to a TCP port carries out none of them", async () => {
+  await using service = await ServiceProcess.start(devLaunch([]));
+  const args = [
+    "bridge",
+    "--listen",
+    "tcp:127.0.0.1:0",
+    "--connect",
+    formatAddress(service.address),
+    "--json",
+  ];
+  await using bridge = await ServiceProcess.start(ctlLaunch(args));
+  await assertPostCarriesOutNothing(bridge.address, service.address);
 });
 
 const TARGET = ["--connect", "tcp:127.0.0.1:9"];

@@ -13,10 +13,13 @@ import { Client } from "../../lib/parent/client.ts";
 import type { Address } from "../../lib/wire/address.ts";
 import type { Framing } from "../../lib/wire/framing.ts";
 import { type Launch, ServiceProcess, within } from "../helpers/service_process.ts";
+import { hasNamespaces, onMachineWith, peakResident } from "../helpers/memory.ts";
 import { count } from "../helpers/effort.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
+import { skipTests } from "../helpers/skip.ts";
 import { MODE, StubControl } from "../helpers/stub_control.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
+import { assertPostCarriesOutNothing } from "../helpers/web_page.ts";
 
 /** How the program under test is started. */
 export interface Program {
@@ -42,6 +45,13 @@ const CREDENTIALS = {
 const PROCESSES = ["1", "2"] as const;
 const CONTRACT = "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359";
 const FIXED_RANDOM = `${NATIVE_DIR}/libfixed-random.so`;
+const MIB = 1024 * 1024;
+/** What the kernel of an enclave of 512 MB states. */
+const SMALL_MEMORY = 480 * MIB;
+/** Of which the image's files and the kernel itself take about 140 MiB, and an SDK process 30. */
+const SMALL_RESIDENT = 310 * MIB;
+const canBeSmall = await hasNamespaces();
+if (!canBeSmall) skipTests("the service on a machine with less memory, since there are no user namespaces");
 
 interface Setup {
   readonly service: ServiceProcess & { readonly address: Address };
@@ -385,6 +395,51 @@ export function testProduction(program: Program): void {
       assertEquals(/^KMS refused: (\w+)/.exec(String(reply["details"]))?.[1], name);
     }
     assertEquals((await client.exchange({ type: "health" }))["configured"], false);
+  });
+
+  test(
+    "connections that have sent the largest messages keep little of them",
+    ["--max-connections", "64"],
+    async ({ service }) => {
+      using clients = new DisposableStack();
+      const filler = "x".repeat(10 * MIB - 100);
+      for (let count = 0; count < 60; count++) {
+        const client = clients.use(await Client.connect(service.address));
+        assertEquals((await client.exchange({ type: "ping", filler }))["status"], "ok");
+      }
+      const peak = await peakResident(service.pid);
+      assert(peak < SMALL_RESIDENT, `${Math.round(peak / MIB)} MiB`);
+    },
+  );
+
+  Deno.test({
+    name: `${program.name}: with 512 MB, 60 messages of 10 MiB at once are served or answered busy`,
+    ignore: !canBeSmall,
+    fn: async () => {
+      using control = new StubControl();
+      await using service = await ServiceProcess.start(
+        onMachineWith(SMALL_MEMORY, launch(serveArgs, control.env)),
+      );
+      using tsk = new Tsk();
+      using client = await Client.connect(service.address);
+      await client.request(tsk.configure());
+      const health = await client.request({ type: "health" });
+      assertEquals([health.memory_total, health.memory_budget], [SMALL_MEMORY, 145 * MIB]);
+      const ciphertext = tsk.seal(new Uint8Array(5 * MIB - 4096));
+      const codes = await Promise.all(Array.from({ length: 60 }, async () => {
+        using client = await Client.connect(service.address, { timeoutMs: 60_000 });
+        const reply = await client.exchange({ type: "process", ciphertext });
+        return reply["status"] === "ok" ? "ok" : reply["msg"];
+      }));
+      assertEquals([...new Set(codes)].sort(), ["busy", "ok"]);
+      const peak = await peakResident(service.pid);
+      assert(peak < SMALL_RESIDENT, `${Math.round(peak / MIB)} MiB`);
+      await roundTrip(client, tsk);
+    },
+  });
+
+  test("a web page's POST of 23 requests carries out none of them", [], async ({ service }) => {
+    await assertPostCarriesOutNothing(service.address);
   });
 
   test("a request does not choose the key or the region", [], async ({ service, tsk }) => {

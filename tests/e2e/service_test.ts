@@ -13,6 +13,7 @@ import { devLaunch } from "../helpers/ctl_process.ts";
 import { ServiceProcess, within } from "../helpers/service_process.ts";
 import { roundTrip, Tsk } from "./production_suite.ts";
 import { skipTests } from "../helpers/skip.ts";
+import { assertPostCarriesOutNothing } from "../helpers/web_page.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 const CREDENTIALS = { AccessKeyId: "ASIATEST", SecretAccessKey: "made-for-tests", Token: "made-for-tests" };
@@ -130,6 +131,11 @@ test("interleaved clients each get their own answers", [], async ({ service, cli
     for (let request = 0; request < 20; request++) await roundTrip(each, tsk, 100 * index + request);
     each[Symbol.dispose]();
   }));
+});
+
+Deno.test("a web page's POST of 23 requests to the development service carries out none of them", async () => {
+  await using service = await ServiceProcess.start(devLaunch([]));
+  await assertPostCarriesOutNothing(service.address);
 });
 
 test("a request that arrives a byte at a time is answered", [], async ({ service }) => {

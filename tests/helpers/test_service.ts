@@ -19,6 +19,7 @@ import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
 const TEST_SERVICE = {
   transport: "tcp",
   limits: DEFAULT_LIMITS,
+  memory: 2 ** 31,
   wallet: { guards: NO_GUARDS, cache: NO_CACHE },
   minEpoch: 1,
   sealed: OPEN_TO_ALL,

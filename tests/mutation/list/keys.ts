@@ -74,9 +74,9 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "guards-of-the-request",
     breaks: "fields of a request replace the wallet's rules",
-    from: "    const parsed = await parseSignRequest(request, breathe);",
+    from: "    return this.#sign(parseCredentialed(request, parseSignRequest), createPace(signal));",
     to:
-      "    this.#options = { ...this.#options, ...request }; const parsed = await parseSignRequest(request, breathe);",
+      "    this.#options = { ...this.#options, ...request }; return this.#sign(parseCredentialed(request, parseSignRequest), createPace(signal));",
     test: "unit/service/wallet_guards_test.ts",
     filter: "lifted by the request",
   },
@@ -800,8 +800,8 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "credentials-kept-after-configure",
     breaks: "credentials are not wiped after the call",
-    from: "      .finally(() => credentials[Symbol.dispose]());",
-    to: ";",
+    from: "    using _taken = credentials;",
+    to: "",
     test: "unit/service/session_key_test.ts",
     filter: "credentials",
   },

@@ -8,14 +8,14 @@ import { runs } from "../../helpers/effort.ts";
 const framings = fc.constantFrom<Framing>("u64le", "u32be", "raw");
 const RUNS = runs(500);
 
-Deno.test("any JSON value, in any framing and any split, comes out as it went in", () => {
+Deno.test("any JSON object, in any framing and any split, comes out as it went in", () => {
   fc.assert(
     fc.property(
-      fc.array(fc.json(), { minLength: 1, maxLength: 4 }),
+      fc.array(fc.dictionary(fc.string(), fc.jsonValue()), { minLength: 1, maxLength: 4 }),
       framings,
       cuts,
       (documents, framing, lengths) => {
-        const values = documents.map((document) => JSON.parse(document));
+        const values = documents.map((document) => JSON.parse(JSON.stringify(document)));
         const decoder = new FrameDecoder();
         const seen: unknown[] = [];
         const take = () => {

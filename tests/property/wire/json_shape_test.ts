@@ -19,7 +19,7 @@ function shapeOfBytes(bytes: Uint8Array): { readonly depth: number; readonly tok
       else if (character === '"') isString = false;
     } else if (character === '"') isString = true;
     else if ("[{".includes(character)) {
-      tokens++;
+      tokens += character === "{" ? 10 : 1;
       deepest = Math.max(deepest, ++depth);
       if (deepest > MAX_DEPTH) break;
     } else if ("]}".includes(character)) depth--;

@@ -3,7 +3,7 @@ import { NODE_AEAD } from "../../../lib/crypto/aead.ts";
 import { HOST_RANDOM } from "../../../lib/crypto/host_random.ts";
 import { SealingKey } from "../../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
-import { assertEquals, assertNotEquals } from "@std/assert";
+import { assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
 import { hashConfiguration } from "../../../lib/attestation/statement.ts";
@@ -25,7 +25,7 @@ const CONTEXT = { app: "denclave", purpose: "tsk" };
 const CLIENT_KEY = encodeBase64(new Uint8Array(32).fill(9));
 
 /** The service as its entry runs it, over the local KMS and a simulated NSM. */
-async function start(argv: readonly string[]) {
+async function start(argv: readonly string[], memory?: number) {
   const kms = await LocalKms.open({ region: "us-east-1" });
   const [keyArn = ""] = kms.keyArns;
   const nsm = await SimulatedNsm.start({ nsmDevice: "/nonexistent" });
@@ -46,6 +46,7 @@ async function start(argv: readonly string[]) {
     attester: nsm,
     aead: NODE_AEAD,
     selfTest: () => Promise.resolve([]),
+    memory,
     kms,
   });
   const client = await Client.connect(parseAddress(await within(listening.promise, "the listener")), {
@@ -265,4 +266,26 @@ Deno.test("the configuration hash in the reply is that of the settings that the 
     assertEquals(reply["configuration_hash"], encodeBase64(expected));
   }
   assertNotEquals(told[0], told[1]);
+});
+
+Deno.test("the machine's memory decides on the memory for messages, and does not change the configuration hash", async () => {
+  const memory = 480 * 2 ** 20;
+  await using small = await start([], memory);
+  const health = await small.client.request({ type: "health" });
+  assertEquals([health.memory_total, Math.floor(health.memory_budget / 2 ** 20), health.warnings.length], [
+    memory,
+    145,
+    1,
+  ]);
+  const reply = await small.client.exchange({ type: "attest", nonce: encodeBase64(new Uint8Array(16)) });
+  const expected = await hashConfiguration(measuredConfiguration(small.config));
+  assertEquals(reply["configuration_hash"], encodeBase64(expected));
+});
+
+Deno.test("a --max-in-flight that is too large for the machine's memory is warned of in the log and in health", async () => {
+  await using service = await start(["--max-in-flight=536870912"], 480 * 2 ** 20);
+  const { warnings } = await service.client.request({ type: "health" });
+  assertEquals(warnings.filter((warning) => warning.includes("512 MiB (--max-in-flight)")).length, 1);
+  const { events } = await service.client.request({ type: "logs" });
+  assertStringIncludes(JSON.stringify(events), "512 MiB (--max-in-flight)");
 });

@@ -86,7 +86,7 @@ Deno.test("the configuration listens on vsock port 5000 by default, with the doc
     maxConnections: 64,
     idleMs: 30_000,
     requestMs: 60_000,
-    maxInFlight: 512 * 1024 * 1024,
+    maxInFlight: undefined,
   });
   assertEquals([config.keys[0]?.region, config.configureOnce, config.requireEpoch], [
     "us-east-1",
@@ -237,7 +237,7 @@ Deno.test("the environment configures all of the service", () => {
       cache: { entries: 8, maxAgeMs: 300_000 },
     },
     minEpoch: 7,
-    limits: { maxMessage: 64, maxConnections: 1, idleMs: 10, requestMs: 3_600_000, maxInFlight: 536_870_912 },
+    limits: { maxMessage: 64, maxConnections: 1, idleMs: 10, requestMs: 3_600_000, maxInFlight: undefined },
     sdk: { ...config.sdk, "sdk-processes": "2", "proxy-port": "8000" },
     silenceMs: 60_000,
     drainMs: 0,

@@ -145,6 +145,11 @@ Deno.test("an NSM that fails is one failed check, and the others are made", asyn
   assertEquals([found["NSM"], found["memory"]], ["fail", "ok"]);
 });
 
+Deno.test("what is left of the memory is shown beside all of it", async () => {
+  const { checks } = await runSelfTest(seams(undefined));
+  assertEquals(checks.find(({ check }) => check === "memory")?.seen, "200 of 488 MiB left");
+});
+
 Deno.test("memory and clock are read again whenever the checks are asked for, at most once a second", async () => {
   using nsm = await simulated();
   let kib = 204_800;

@@ -103,6 +103,40 @@ const WALLS: readonly (readonly [string, string, readonly string[]])[] = [
   ["lib/errors.ts", "class A { constructor() { log(new.target.name); } }", ["error-names"]],
   ["lib/cli/run.ts", "log(thrown.name);", []],
   ["tests/helpers/a.ts", "class A extends Error {}", []],
+  ["lib/service/a.ts", "async function f(request: WireObject) {}", ["parsed-before-waiting"]],
+  ["lib/service/a.ts", "const f = async (request: WireObject) => {};", ["parsed-before-waiting"]],
+  ["lib/service/a.ts", "class A { async #f(a: A, request: WireObject) {} }", ["parsed-before-waiting"]],
+  ["lib/service/a.ts", "async function f({ named }: { readonly named: unknown }) {}", [
+    "parsed-before-waiting",
+  ]],
+  ["lib/service/a.ts", "async function f(items: readonly unknown[]) {}", ["parsed-before-waiting"]],
+  ["lib/service/a.ts", "const f: Route = async (request) => {};", ["parsed-before-waiting"]],
+  ["lib/service/a.ts", "function f(request: WireObject) { return () => request; }", [
+    "parsed-before-waiting",
+  ]],
+  [
+    "lib/service/a.ts",
+    "class A { f(request: WireObject) { const named = { id: field(request, 'id') }; this.wait(() => named); } }",
+    ["parsed-before-waiting"],
+  ],
+  ["lib/service/a.ts", "function f(a: Readonly<WireObject>) { async function g() {} }", [
+    "parsed-before-waiting",
+  ]],
+  ["lib/service/a.ts", "interface Parsed { readonly id: unknown }", ["parsed-before-waiting"]],
+  ["lib/service/a.ts", "type Parsed = { readonly items: readonly WireObject[] };", ["parsed-before-waiting"]],
+  ["lib/service/a.ts", "class A { #last: WireObject | undefined; }", ["parsed-before-waiting"]],
+  ["lib/service/a.ts", "class A { f(request: WireObject) { return this.#f(parse(request)); } }", []],
+  [
+    "lib/service/a.ts",
+    "class A { #turn: Promise<unknown> = Promise.resolve(); async #f(parsed: Parsed) {} }",
+    [],
+  ],
+  [
+    "lib/service/a.ts",
+    "function f(waiting: Promise<Reply>) { waiting.catch((thrown: unknown) => { throw thrown; }); }",
+    [],
+  ],
+  ["lib/parent/a.ts", "async function f(request: WireObject) {}", []],
 ];
 for (const [file, source, broken] of WALLS) {
   Deno.test(`in ${file}, ${source} breaks ${broken.length === 0 ? "nothing" : broken.join()}`, () => {

@@ -128,18 +128,45 @@ for (const framing of FRAMINGS) {
     await served();
     assertEquals([asked, metrics.snapshot()["incomplete"]?.error], [[], 1]);
   });
+}
 
-  Deno.test(`${framing}: a document that is not an object is answered invalid_json, and the next one served`, async () => {
-    const { peer, served } = setup({ framing });
-    peer.send(encodeMessage(framing, ["no", "object"]));
+/** What is not a JSON object although its brackets balance; a character is a byte. */
+const BROKEN = ["{'a': 1}", '{"a":[1}]', "{]", '{"a":1 "b":2}', '{"a":"\xff"}', "{]{]{]"];
+
+/** A message of these bytes. */
+function framed(framing: Framing, body: string): Uint8Array {
+  // The message of a text that is as long, with the body in the text's place.
+  const message = encodeMessage(framing, "x".repeat(body.length - 2));
+  const end = message.length - (framing === "raw" ? 1 : 0);
+  message.set(Uint8Array.from(body, (character) => character.charCodeAt(0)), end - body.length);
+  return message;
+}
+
+for (const body of BROKEN) {
+  Deno.test(`raw: ${JSON.stringify(body)} is answered invalid_json, and what follows is thrown away`, async () => {
+    const { peer, served, asked, metrics } = setup({ framing: "raw" });
+    peer.send(new Uint8Array([...framed("raw", body), ...encodeMessage("raw", { n: 1 })]));
+    assertEquals((await peer.receive())?.["msg"], "invalid_json");
     peer.send({ n: 2 });
-    assertEquals([(await peer.receive())?.["msg"], (await peer.receive())?.["n"]], ["invalid_json", 2]);
+    await peer.allRead();
     peer.end();
+    assertEquals([await peer.receive(), asked, metrics.snapshot()["broken"]?.error], [undefined, [], 1]);
     await served();
   });
 }
 
 for (const framing of ["u64le", "u32be"] as const) {
+  for (const body of [...BROKEN, "[1,2,3]", "{}}", "GET / HTTP/1.1"]) {
+    Deno.test(`${framing}: ${JSON.stringify(body)} is answered invalid_json, and the next message served`, async () => {
+      const { peer, served } = setup({ framing });
+      peer.send(framed(framing, body));
+      peer.send({ n: 2 });
+      assertEquals([(await peer.receive())?.["msg"], (await peer.receive())?.["n"]], ["invalid_json", 2]);
+      peer.end();
+      await served();
+    });
+  }
+
   Deno.test(`${framing}: a message that is too large is answered so while it arrives, and the next one served`, async () => {
     const { peer, served, asked } = setup({ framing });
     const large = encodeMessage(framing, { text: "x".repeat(LIMITS.maxMessage) });

@@ -66,7 +66,7 @@ Deno.test("a message that does not fit beside those that are arriving is answere
 
 Deno.test("a request that does not fit beside those under way is answered busy, and is taken when they are done", async () => {
   const request = filler(10_000);
-  const cost = requestCost(JSON.stringify(request).length, { depth: 1, tokens: 2 });
+  const cost = requestCost(JSON.stringify(request).length, { depth: 1, tokens: 11 });
   const memory = createMemory(2 * Math.floor(1.5 * cost));
   const done = Promise.withResolvers<Answer>();
   const first = serve(memory, () => done.promise);
