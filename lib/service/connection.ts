@@ -42,7 +42,7 @@ export interface ConnectionContext {
 
 /** After a reply that ends a connection, the client's remaining input is read for this long, so that the client receives the reply. */
 const DRAIN_MS = 2_000;
-/** How long to wait for more of a document that may already be complete (`1`, `{}`). */
+/** How long to wait for more of a document that may already be complete (`{}`). */
 const AMBIGUOUS_MS = 250;
 /** Buffers up to here are kept between requests, since allocating large ones is slow; larger ones are released. Bytes. */
 const KEPT_LENGTH = {
@@ -116,10 +116,10 @@ export class Connection {
       // The client has disconnected, or the sweep closed the stream during a read: no reply is possible.
       this.#context.log("debug", "connection_lost", { connection: this.id, reason: messageOf(thrown) });
     } finally {
-      this.#decoder.release();
-      this.#buffered[Symbol.dispose]();
+      this.#freeArrived();
       // A handler that honours the signal can end before the sweep's reply is written.
       await this.#lastWords;
+      this.#encoder.trim(0);
       this.close();
     }
   }
@@ -139,9 +139,15 @@ export class Connection {
     } catch {
       // The client disconnected first.
     } finally {
-      this.#buffered[Symbol.dispose]();
+      this.#freeArrived();
       this.close();
     }
+  }
+
+  /** Frees the buffer before its reservation: the garbage collector would free it later. */
+  #freeArrived(): void {
+    this.#decoder[Symbol.dispose]();
+    this.#buffered[Symbol.dispose]();
   }
 
   /** Lets a request in progress end, then closes; when idle, closes immediately. */

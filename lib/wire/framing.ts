@@ -4,7 +4,7 @@
  * - `u64le`: u64 little-endian length, then JSON (the wallet's socket protocol helpers);
  * - `u32be`: u32 big-endian length, then JSON;
  * - `raw`: a JSON object alone, complete when its brackets balance; newline, other white space or NUL may follow. What is not one ends the
- *   stream: of an HTTP request, for example, the body would otherwise be read as further documents.
+ *   stream. Otherwise the body of an HTTP request, for example, would be read as further documents.
  *
  * JSON never contains a NUL, so the first eight bytes of a connection decide (see {@link detectFraming}), once.
  *
@@ -184,7 +184,7 @@ function writeLength(framing: Framing, message: Uint8Array<ArrayBuffer>, length:
  *
  * Write into {@link space}, say how much with {@link commit}, take documents with {@link next} until it gives undefined.
  */
-export class FrameDecoder {
+export class FrameDecoder implements Disposable {
   readonly #maxLength: number;
   readonly #mayHold: (bytes: number) => boolean;
   #framing: Framing | undefined;
@@ -356,6 +356,13 @@ export class FrameDecoder {
     const length = this.#given;
     this.#given = undefined;
     this.#consume(length);
+  }
+
+  /** Zeroes and frees all that has arrived. The decoder must not be used after it. */
+  [Symbol.dispose](): void {
+    this.#given = undefined;
+    this.#consume(this.#end - this.#start);
+    this.trim(0);
   }
 
   #give(from: number, length: number): Frame {

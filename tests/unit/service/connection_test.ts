@@ -41,10 +41,11 @@ interface Setup {
 }
 
 function setup(
-  { handler = echo, framing, refuse = false }: {
+  { handler = echo, framing, refuse = false, limits = LIMITS }: {
     readonly handler?: Handler;
     readonly framing?: Framing;
     readonly refuse?: boolean;
+    readonly limits?: Limits;
   } = {},
 ): Setup {
   const peer = new Peer(framing);
@@ -57,8 +58,8 @@ function setup(
       asked.push(request);
       return handler(request, ...more);
     },
-    limits: LIMITS,
-    memory: createMemory(LIMITS.maxInFlight),
+    limits,
+    memory: createMemory(limits.maxInFlight),
     transport: "tcp",
     log: events.log,
     metrics,
@@ -261,6 +262,22 @@ Deno.test("what a request began is told to stop at its deadline, before the clie
   assertEquals(signal.aborted, true);
   assertEquals((await peer.receive())?.["msg"], "timeout");
 });
+
+for (const how of ["ends its stream", "vanishes"] as const) {
+  Deno.test(`a client that ${how} within a large message leaves no buffer to the garbage collector`, async () => {
+    const { peer, served } = setup({ limits: { ...LIMITS, maxMessage: 2 ** 20, maxInFlight: 2 ** 25 } });
+    let last: Uint8Array = new Uint8Array(0);
+    const read = peer.stream.read.bind(peer.stream);
+    Object.assign(peer.stream, { read: (into: Uint8Array) => read(last = into) });
+    peer.send(encodeMessage("u32be", { text: "x".repeat(1_000_000) }).subarray(0, -1));
+    await peer.allRead();
+    assert(last.buffer.byteLength > 1_000_000);
+    if (how === "vanishes") peer.vanish();
+    else peer.end();
+    await served();
+    assertEquals(last.buffer.byteLength, 0);
+  });
+}
 
 Deno.test("what a request began is told to stop when its client vanishes", async () => {
   const told = Promise.withResolvers<AbortSignal>();
