@@ -145,6 +145,7 @@ async function main(argv: readonly string[]): Promise<number> {
     entropy: ports.entropy,
     attester: ports.nsm,
     memory: ports.memory,
+    sdkProcesses: nitro.processes,
     measurements: ports.measurements,
     selfTest: async () => [...await ports.selfTest(), check],
     warnings: [...ports.warnings, ...(check.state === "ok" ? [] : [`${check.check}: ${check.seen}`])],

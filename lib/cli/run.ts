@@ -40,6 +40,8 @@ export interface RunIo {
   readonly warnings?: readonly string[];
   /** The machine's memory, where it is known. Bytes. */
   readonly memory?: number | undefined;
+  /** Processes that share the memory. */
+  readonly sdkProcesses?: number;
   /** The permissions that the process was started with, to report which ones it still holds. */
   readonly grants?: readonly Deno.PermissionDescriptor[];
   /** Called once the listener is open, to revoke permissions that are no longer needed. */
@@ -70,7 +72,8 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
   io.onListening?.();
   const permissions = heldPermissions(io.grants);
   opened.use(guardProcess({ log, isDevelopment }));
-  const limits = limitsFor(config.limits, io.memory);
+  const machine = { memory: io.memory, sdkProcesses: io.sdkProcesses };
+  const limits = limitsFor(config.limits, machine);
   const service = startService({
     kms,
     acceptor: listener,
@@ -95,7 +98,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
     configurationHash: await hashConfiguration(measuredConfiguration(config)),
     entropy: io.entropy,
     attester: io.attester,
-    warnings: [...io.warnings ?? [], ...memoryWarnings(limits, io.memory)],
+    warnings: [...io.warnings ?? [], ...memoryWarnings(limits, machine)],
     aead: io.aead,
     measurements: io.measurements,
     selfTest: io.selfTest,

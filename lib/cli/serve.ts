@@ -112,7 +112,7 @@ export const SERVE_OPTIONS = [
     refuseEmpty: true,
     value: "BYTES",
     help:
-      "memory for incoming messages and requests under way; further requests are answered busy; by default half of the memory beyond 190 MiB, at most 512 MiB",
+      "memory for incoming messages and requests under way; further requests are answered busy; by default half of the memory beyond 190 MiB and 55 for each further SDK process, at most 512 MiB",
   },
   {
     name: "idle-ms",

@@ -33,36 +33,45 @@ export const DEFAULT_LIMITS: Limits = {
 export type LimitOptions = Omit<Limits, "maxInFlight"> & { readonly maxInFlight: number | undefined };
 
 const MIB = 1024 * 1024;
-/** What the kernel, the image's files, the service and one SDK process need. Bytes. */
+/** What is kept for the kernel, the image's files, the service and one SDK process: with it, 512 MB hold (production_suite.ts). Bytes. */
 const OWN_MEMORY = 190 * MIB;
+/** What each further SDK process needs (docs/benchmarks.md). Bytes. */
+const SDK_PROCESS_MEMORY = 55 * MIB;
 /** The least that is given to messages, however little memory there is. Bytes. */
 const LEAST_IN_FLIGHT = 16 * MIB;
 
-/** What messages and requests can take: half of what is left, since V8 keeps about as much garbage. Bytes. */
-function roomFor(memory: number): number {
-  return Math.max(0, Math.floor((memory - OWN_MEMORY) / 2));
+/** A machine's memory, and what shares it with the service. */
+export interface MachineMemory {
+  /** Bytes; undefined where it is not known. */
+  readonly memory: number | undefined;
+  /** SDK processes; one unless given. */
+  readonly sdkProcesses?: number | undefined;
 }
 
-/**
- * The limits on a machine with this much memory.
- *
- * @param memory bytes; undefined where it is not known
- */
-export function limitsFor(options: LimitOptions, memory: number | undefined): Limits {
-  const room = memory === undefined ? DEFAULT_LIMITS.maxInFlight : Math.max(LEAST_IN_FLIGHT, roomFor(memory));
+/** What messages and requests can take: half of what is left, since V8 keeps about as much garbage. Bytes; undefined where it is not known. */
+function roomFor({ memory, sdkProcesses = 1 }: MachineMemory): number | undefined {
+  if (memory === undefined) return undefined;
+  const left = memory - OWN_MEMORY - (sdkProcesses - 1) * SDK_PROCESS_MEMORY;
+  return Math.max(0, Math.floor(left / 2));
+}
+
+/** The limits on a machine. */
+export function limitsFor(options: LimitOptions, machine: MachineMemory): Limits {
+  const room = Math.max(LEAST_IN_FLIGHT, roomFor(machine) ?? DEFAULT_LIMITS.maxInFlight);
   return { ...options, maxInFlight: options.maxInFlight ?? Math.min(DEFAULT_LIMITS.maxInFlight, room) };
 }
 
 /** Warnings about limits that do not fit the machine's memory. */
-export function memoryWarnings(limits: Limits, memory: number | undefined): readonly string[] {
+export function memoryWarnings(limits: Limits, machine: MachineMemory): readonly string[] {
+  const room = roomFor(machine);
   const { maxInFlight, maxMessage } = limits;
   const inMib = (bytes: number) => `${Math.floor(bytes / MIB)} MiB`;
   const warnings: string[] = [];
-  if (memory !== undefined && maxInFlight > roomFor(memory)) {
+  if (room !== undefined && maxInFlight > room) {
     warnings.push(
       `messages may take ${inMib(maxInFlight)} (--max-in-flight), more than the ${
-        inMib(roomFor(memory))
-      } that a memory of ${inMib(memory)} has room for: the kernel may end the service`,
+        inMib(room)
+      } that a memory of ${inMib(machine.memory ?? 0)} has room for: the kernel may end the service`,
     );
   }
   const largest = Math.floor(maxInFlight / (2 * BYTE_COST));

@@ -48,8 +48,8 @@ const FIXED_RANDOM = `${NATIVE_DIR}/libfixed-random.so`;
 const MIB = 1024 * 1024;
 /** What the kernel of an enclave of 512 MB states. */
 const SMALL_MEMORY = 480 * MIB;
-/** Of which the image's files and the kernel itself take about 140 MiB, and an SDK process 30. */
-const SMALL_RESIDENT = 310 * MIB;
+/** Of which the image's files and the kernel itself take about 140 MiB, and an SDK process 55. */
+const SMALL_RESIDENT = 285 * MIB;
 const canBeSmall = await hasNamespaces();
 if (!canBeSmall) skipTests("the service on a machine with less memory, since there are no user namespaces");
 

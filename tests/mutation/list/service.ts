@@ -575,7 +575,7 @@ const SERVICE_DENIAL: readonly Mutant[] = [
   {
     name: "memory-default-too-large",
     breaks: "a small enclave gives messages as much memory as a large one",
-    from: "return Math.max(0, Math.floor((memory - OWN_MEMORY) / 2));",
+    from: "return Math.max(0, Math.floor(left / 2));",
     to: "return memory;",
     test: "unit/service/limits_test.ts",
   },
@@ -586,6 +586,14 @@ const SERVICE_DENIAL: readonly Mutant[] = [
     to: "",
     test: "e2e/source_test.ts",
     filter: "keep little of them",
+  },
+  {
+    name: "ended-connection-keeps-buffer",
+    breaks: "the buffer of a connection that ended stays until garbage is collected, and counts no more",
+    from: "    this.#decoder[Symbol.dispose]();",
+    to: "",
+    test: "unit/service/connection_test.ts",
+    filter: "garbage collector",
   },
   {
     name: "encoder-keeps-buffer",

@@ -18,33 +18,43 @@ const BUDGETS: readonly (readonly [string, number | undefined, number])[] = [
 ];
 for (const [machine, memory, budget] of BUDGETS) {
   Deno.test(`on ${machine}, messages may take ${budget} MiB`, () => {
-    const { maxInFlight } = limitsFor(OPTIONS, memory === undefined ? undefined : memory * MIB);
+    const { maxInFlight } = limitsFor(OPTIONS, {
+      memory: memory === undefined ? undefined : memory * MIB,
+    });
     assertEquals(Math.floor(maxInFlight / MIB), budget);
   });
 }
 
+Deno.test("each SDK process after the first leaves messages less memory, and may leave too little", () => {
+  const budgetOf = (sdkProcesses: number) =>
+    limitsFor(OPTIONS, { memory: 480 * MIB, sdkProcesses }).maxInFlight;
+  assertEquals([1, 2, 4].map(budgetOf).map((bytes) => bytes / MIB), [145, 117.5, 62.5]);
+  const machine = { memory: 480 * MIB, sdkProcesses: 8 };
+  assertStringIncludes(memoryWarnings(limitsFor(OPTIONS, machine), machine).join(), "has room for");
+});
+
 Deno.test("a given --max-in-flight is used, whatever the memory, and other limits are not changed", () => {
   const given = { ...DEFAULT_LIMITS, maxInFlight: 700 * MIB };
-  assertEquals(limitsFor(given, 480 * MIB), given);
+  assertEquals(limitsFor(given, { memory: 480 * MIB }), given);
 });
 
 Deno.test("there is no warning where the memory suffices, or is not known", () => {
   for (const memory of [480 * MIB, 1990 * MIB, 64_000 * MIB, undefined]) {
-    assertEquals(memoryWarnings(limitsFor(OPTIONS, memory), memory), []);
+    assertEquals(memoryWarnings(limitsFor(OPTIONS, { memory }), { memory }), []);
   }
   const explicit = { ...DEFAULT_LIMITS, maxInFlight: 800 * MIB };
-  assertEquals(memoryWarnings(explicit, 1990 * MIB), []);
+  assertEquals(memoryWarnings(explicit, { memory: 1990 * MIB }), []);
 });
 
 Deno.test("a given --max-in-flight that is too large for the memory is warned of, with both numbers", () => {
-  const [warning = "", ...others] = memoryWarnings(DEFAULT_LIMITS, 480 * MIB);
+  const [warning = "", ...others] = memoryWarnings(DEFAULT_LIMITS, { memory: 480 * MIB });
   assertEquals(others, []);
   for (const part of ["512 MiB (--max-in-flight)", "145 MiB", "480 MiB"]) assertStringIncludes(warning, part);
 });
 
 Deno.test("memory in which the largest message has no room is warned of, with the length that has", () => {
   const memory = 355 * MIB;
-  const [warning = "", ...others] = memoryWarnings(limitsFor(OPTIONS, memory), memory);
+  const [warning = "", ...others] = memoryWarnings(limitsFor(OPTIONS, { memory }), { memory });
   assertEquals(others, []);
   assertStringIncludes(warning, "--max-message 10485760: those of more than 6179108 bytes are refused");
 });
