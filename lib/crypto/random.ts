@@ -86,15 +86,26 @@ export class Random {
 }
 
 /**
- * Has `crypto.getRandomValues` fill from the kernel, for code that draws its own numbers: noble, which blinds its
+ * Has `crypto.getRandomValues` and `crypto.randomUUID` draw from the kernel, for code that draws its own numbers: noble, which blinds its
  * scalars, and workflows.
  *
  * @param fill of {@link Random}
  */
 export function replaceGlobalGenerator(fill: FillRandom): void {
-  const getRandomValues = <A extends ArrayBufferView<ArrayBuffer>>(array: A): A => {
+  const getRandomValues = (array: Uint8Array<ArrayBuffer>) => {
+    // It checks the type and the length, as outside the enclave.
+    runtimeGenerator(array);
     fill(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
     return array;
   };
-  Object.assign(crypto, { getRandomValues });
+  const randomUUID = () => {
+    const bytes = new Uint8Array(16);
+    fill(bytes);
+    const view = new DataView(bytes.buffer);
+    // Version 4 and variant: RFC 9562, section 5.4.
+    view.setUint8(6, view.getUint8(6) & 0x0f | 0x40);
+    view.setUint8(8, view.getUint8(8) & 0x3f | 0x80);
+    return bytes.toHex().replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+  };
+  Object.assign(crypto, { getRandomValues, randomUUID });
 }

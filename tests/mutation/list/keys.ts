@@ -707,7 +707,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "library-draws-for-itself",
     breaks: "libraries and workflows draw from the runtime's generator",
-    from: "  Object.assign(crypto, { getRandomValues });",
+    from: "  Object.assign(crypto, { getRandomValues, randomUUID });",
     to: "",
     test: "unit/crypto/random_test.ts",
   },

@@ -128,7 +128,7 @@ Deno.test("the port says what it has: on a host, no NSM", () => {
 
 Deno.test("libraries that draw for themselves get the port's numbers", () => {
   const drawn: number[] = [];
-  const { getRandomValues } = crypto;
+  const { getRandomValues, randomUUID } = crypto;
   using key = newSecretKey();
   try {
     replaceGlobalGenerator((bytes) => {
@@ -139,9 +139,14 @@ Deno.test("libraries that draw for themselves get the port's numbers", () => {
     const words = new Uint32Array(3);
     assertEquals(crypto.getRandomValues(words.subarray(1, 2))[0], 0x09090909);
     assertEquals([...words], [0, 0x09090909, 0]);
+    assertEquals(crypto.randomUUID(), "09090909-0909-4909-8909-090909090909");
+    // What the runtime refuses is refused.
+    for (const wrong of [new Uint8Array(65_537), new Float64Array(1)]) {
+      assertThrows(() => crypto.getRandomValues(wrong as Uint8Array<ArrayBuffer>), Error);
+    }
   } finally {
-    Object.assign(crypto, { getRandomValues });
+    Object.assign(crypto, { getRandomValues, randomUUID });
   }
   // The signature was blinded: noble drew at least once.
-  assertEquals([drawn.length > 1, drawn.at(-1)], [true, 4]);
+  assertEquals([drawn.length > 2, ...drawn.slice(-2)], [true, 4, 16]);
 });
