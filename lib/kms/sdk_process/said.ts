@@ -141,7 +141,8 @@ export function explainLoss(lines: string, proxy: Proxy): Said {
  * two are about clients that were replaced.
  */
 export function saysLost(lines: string, isConnecting: boolean): boolean {
-  return isConnecting
-    ? /CONNECTION_REFUSED|(?<!Disconnected\.; )Connection failed with error/.test(lines)
-    : /(?:Disconnected\.|failed to create request)(?!.*Connected\.)/.test(lines);
+  if (!isConnecting) return /(?:Disconnected\.|failed to create request)(?!.*Connected\.)/.test(lines);
+  const count = (pattern: RegExp) => lines.match(pattern)?.length ?? 0;
+  return lines.includes("CONNECTION_REFUSED") ||
+    count(/Connection failed with error/g) > count(/Disconnected\./g);
 }

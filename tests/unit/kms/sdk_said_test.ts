@@ -82,6 +82,12 @@ const SIGNS: readonly (readonly [string, "making a client" | "a call", boolean])
   // A client that was replaced.
   ["Disconnected.", "making a client", false],
   [BROKE, "making a client", false],
+  // Two that were replaced, whose lines mix.
+  [
+    "Disconnected.; Disconnected.; Connection failed with error X; Connection failed with error X",
+    "making a client",
+    false,
+  ],
   [`${BROKE}; ${failed("AWS_IO_SOCKET_CONNECTION_REFUSED")}`, "making a client", true],
   ["Connected.", "making a client", false],
   ["", "making a client", false],
