@@ -16,10 +16,11 @@ ARG SOURCE_DATE_EPOCH=0
 # The C runtime and the CA certificates, from the distribution that the SDK is built for. The keys are checked here, before anything takes long.
 FROM ${RUNTIME_IMAGE} AS runtime
 ARG KMS_KEYS
-RUN case "$KMS_KEYS" in \
+RUN case "$KMS_KEYS" in ""|,*|*,,*|*,) set -- none ;; *) IFS=,; set -- $KMS_KEYS ;; esac; \
+    for key; do case "$key" in \
       arn:aws*:kms:*:key/?*) ;; \
       *) echo "KMS_KEYS is not the ARN of a KMS key, so every request would be refused: give --build-arg KMS_KEYS=<key arn>" >&2; exit 1 ;; \
-    esac
+    esac; done
 ARG SOURCE_DATE_EPOCH
 RUN case "$(uname -m)" in \
       x86_64) folder=lib64 loader=ld-linux-x86-64.so.2 ;; \

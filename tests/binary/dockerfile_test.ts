@@ -56,7 +56,10 @@ for (const architecture of ["x86_64", "aarch64"] as const) {
 }
 
 for (
-  const [what, keys] of [["no KMS key", ""], ["an alias", "arn:aws:kms:us-east-1:111122223333:alias/a"], [
+  const [what, keys] of [["no KMS key", ""], ["a second entry that is none", `${KMS_KEYS},foo`], [
+    "an alias",
+    "arn:aws:kms:us-east-1:111122223333:alias/a",
+  ], [
     "an id",
     "1",
   ]] as const
