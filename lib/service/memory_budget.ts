@@ -16,7 +16,7 @@ import { decodeText, parseText, WireError, type WireObject } from "../wire/messa
  */
 export const BYTE_COST = 7;
 /**
- * Memory that the parser takes for each token ({@link JsonShape}). Of no kind of document stays more than half of what is counted
+ * Memory that the parser takes for each token ({@link JsonShape}). At most half of what is counted stays in use, for every kind of document
  * (`tests/unit/service/memory_cost_test.ts`); the rest is for the parser's own needs, and for garbage of earlier requests.
  */
 export const TOKEN_COST = 72;

@@ -7,7 +7,7 @@
 /** Maximum nesting depth of brackets in any document. */
 export const MAX_DEPTH = 128;
 
-/** What an object counts: of one whose only key is `"34"`, V8 keeps 360 bytes, six times as much as of an empty one (measured). */
+/** What an object counts: V8 keeps 360 bytes of one whose only key is `"34"`, six times as much as of an empty one (measured). */
 const OBJECT_TOKENS = 10;
 
 const QUOTE = 0x22;
