@@ -18,7 +18,12 @@ export { verifyDocumentUnder } from "../../../lib/attestation/verify.ts";
 export { hashConfiguration } from "../../../lib/attestation/statement.ts";
 export { runKmstool } from "../../../lib/cli/kmstool.ts";
 export { parseOptions } from "../../../lib/cli/options.ts";
-export { measuredConfiguration, readServeConfig, SERVE_OPTIONS } from "../../../lib/cli/serve.ts";
+export {
+  measuredConfiguration,
+  NITRO_OPTIONS,
+  readServeConfig,
+  SERVE_OPTIONS,
+} from "../../../lib/cli/serve.ts";
 export { buildEif, hashFile } from "../../../lib/eif/mod.ts";
 export { verifyKeyDocument } from "../../../lib/parent/key_origin.ts";
 export { exportPublicKey, importPublicKey, keyPairOf } from "../../../lib/sealed/hpke.ts";
