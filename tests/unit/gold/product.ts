@@ -16,7 +16,7 @@ import { startTestService, type TestServiceOptions } from "../../helpers/test_se
 export { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
 export { verifyDocumentUnder } from "../../../lib/attestation/verify.ts";
 export { hashConfiguration } from "../../../lib/attestation/statement.ts";
-export { runKmstool } from "../../../lib/cli/kmstool.ts";
+export { type KmstoolCommand, runKmstool } from "../../../lib/cli/kmstool.ts";
 export { parseOptions } from "../../../lib/cli/options.ts";
 export {
   measuredConfiguration,
@@ -35,7 +35,6 @@ export { processBinding } from "../../../lib/wire/process_binding.ts";
 export { Folder, LocalKms, SecretBytes, type WireObject };
 export { INPUTS as IMAGE_INPUTS } from "../../fixtures/image_inputs.ts";
 export { MockSdk } from "../../helpers/mock_sdk.ts";
-export { STUB_KEY_ARN, stubWrap } from "../../helpers/stub_format.ts";
 
 const GOLD = new URL("../../fixtures/gold/", import.meta.url);
 
@@ -155,7 +154,7 @@ export interface Gold {
   readonly attest: { readonly document: string; readonly nonce: string; readonly publicKey: string };
 }
 
-/** Reads the committed gold. */
-export async function readGold(): Promise<Gold> {
-  return JSON.parse(await Deno.readTextFile(new URL("gold.json", GOLD)));
+/** Reads a committed file. */
+export async function readGold<T>(name: string): Promise<T> {
+  return JSON.parse(await Deno.readTextFile(new URL(name, GOLD)));
 }

@@ -2,6 +2,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import {
   CONFIGURATION_HASH,
+  type Gold,
   NOW,
   readGold,
   startGold,
@@ -9,7 +10,7 @@ import {
   verifyKeyDocument,
 } from "./product.ts";
 
-const gold = await readGold();
+const gold: Gold = await readGold("gold.json");
 const root = Uint8Array.fromBase64(gold.root);
 /** PCR0 of the documents. */
 const PCR0 =
