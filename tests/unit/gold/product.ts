@@ -6,12 +6,13 @@
 import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
 import { Random } from "../../../lib/crypto/random.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
-import type { Kms } from "../../../lib/kms/kms.ts";
 import { LocalKms } from "../../../lib/kms/local.ts";
 import { Client } from "../../../lib/parent/client.ts";
+import type { AttestedSubject } from "../../../lib/parent/key_origin.ts";
+import type { Attester } from "../../../lib/service/ports.ts";
 import type { WireObject } from "../../../lib/wire/messages.ts";
 import { Folder } from "../../helpers/folder.ts";
-import { startTestService, type TestServiceOptions } from "../../helpers/test_service.ts";
+import { startTestService } from "../../helpers/test_service.ts";
 
 export { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
 export { verifyDocumentUnder } from "../../../lib/attestation/verify.ts";
@@ -32,7 +33,7 @@ export { SealingKey } from "../../../lib/crypto/sealing.ts";
 export { ERROR_CODES } from "../../../lib/wire/error_codes.ts";
 export { REQUESTS, WALLET_REQUESTS } from "../../../lib/wire/protocol.ts";
 export { processBinding } from "../../../lib/wire/process_binding.ts";
-export { Folder, LocalKms, SecretBytes, type WireObject };
+export { Folder, SecretBytes, type WireObject };
 export { INPUTS as IMAGE_INPUTS } from "../../fixtures/image_inputs.ts";
 export { MockSdk } from "../../helpers/mock_sdk.ts";
 
@@ -57,53 +58,39 @@ export interface Settings {
 }
 
 /** Opens the development KMS on a copy of the gold's key file. */
-export async function openGoldKms(): Promise<Kms & Pick<LocalKms, "encrypt" | "keyArns">> {
+export async function openGoldKms(): Promise<LocalKms> {
   await using folder = await Folder.make();
   const file = `${folder.path}/keys.json`;
   await Deno.writeTextFile(file, await Deno.readTextFile(new URL("keys.json", GOLD)), { mode: 0o600 });
   return await LocalKms.open({ region: "us-east-1", file });
 }
 
-function withFixedDataKey(kms: Kms): Kms {
-  return {
-    attested: kms.attested,
-    decrypt: (access, request) => kms.decrypt(access, request),
-    generateDataKey: () =>
-      Promise.resolve({
-        plaintext: new SecretBytes(new Uint8Array(32).fill(0x33)),
-        ciphertext: new Uint8Array(8).fill(0x44),
-      }),
-    health: () => kms.health(),
-    [Symbol.asyncDispose]: () => kms[Symbol.asyncDispose](),
-  };
-}
+const fixedDataKey = () =>
+  Promise.resolve({
+    plaintext: new SecretBytes(new Uint8Array(32).fill(0x33)),
+    ciphertext: new Uint8Array(8).fill(0x44),
+  });
+/** Gives the user data in place of a document. */
+const ECHO: Attester = { attest: ({ userData }) => Promise.resolve(userData) };
 
 /** A service with fixed clock and random numbers on loopback, and a client of it. */
 export async function startGold(
   settings: Settings,
-  { attester = { attest: ({ userData }) => Promise.resolve(userData) } }: Pick<
-    TestServiceOptions,
-    "attester"
-  > = {},
+  { attester = ECHO }: { readonly attester?: Attester } = {},
 ) {
   const kms = await openGoldKms();
-  const { requireEpoch = false, noContext = false, clientKey, fixedDataKey = false } = settings;
+  if (settings.fixedDataKey) kms.generateDataKey = fixedDataKey;
+  const random = new Random({ kernel: FIXED_FILL, nsm: undefined, runtime: FIXED_FILL });
+  const clientKeys = settings.clientKey === undefined ? [] : [Uint8Array.fromBase64(settings.clientKey)];
   const service = startTestService({
-    kms: fixedDataKey ? withFixedDataKey(kms) : kms,
+    kms,
     session: {
       keys: kms.keyArns.map(parseKeyArn),
-      context: noContext ? undefined : { app: "denclave", purpose: "tsk" },
-      requireEpoch,
+      context: settings.noContext ? undefined : { app: "denclave", purpose: "tsk" },
+      requireEpoch: settings.requireEpoch ?? false,
     },
-    sealed: {
-      required: false,
-      clientKeys: clientKey === undefined ? [] : [Uint8Array.fromBase64(clientKey)],
-      maxAgeMs: 60_000,
-    },
-    entropy: {
-      kernelGenerator: undefined,
-      random: new Random({ kernel: FIXED_FILL, nsm: undefined, runtime: FIXED_FILL }),
-    },
+    sealed: { required: false, clientKeys, maxAgeMs: 60_000 },
+    entropy: { kernelGenerator: undefined, random },
     attester,
     configurationHash: CONFIGURATION_HASH,
     now: () => NOW,
@@ -112,9 +99,9 @@ export async function startGold(
   const client = await Client.connect(service.address, { timeoutMs: 10_000 });
   return {
     ask: (request: WireObject): Promise<WireObject> => client.exchange(structuredClone(request)),
-    [Symbol.asyncDispose]: async () => {
+    [Symbol.asyncDispose]: () => {
       client[Symbol.dispose]();
-      await service.stop(1_000);
+      return service.stop(1_000);
     },
   };
 }
@@ -131,26 +118,18 @@ export interface KeyDocument {
   readonly title: string;
   readonly document: string;
   readonly nonce: string;
-  readonly subject: {
-    readonly purpose: "wallet" | "master";
-    readonly subject: string;
-    readonly publicPart: string;
-    readonly keyArn: string;
-    readonly epoch: number;
-  };
-  /** Base64, of `previous`; null where it names none. */
+  readonly subject: Omit<AttestedSubject, "publicPart"> & { readonly publicPart: string };
   readonly previous: string | null;
   readonly origin: "generated" | "opened";
 }
 
-/** The contents of gold.json. */
+/** The contents of gold.json. Bytes are base64. */
 export interface Gold {
   readonly commit: string;
-  /** DER of the simulated root, base64. */
+  /** DER of the simulated root's certificate. */
   readonly root: string;
   readonly conversations: readonly Conversation[];
   readonly keyDocuments: readonly KeyDocument[];
-  /** The document of `attest`, its nonce and the service's key. */
   readonly attest: { readonly document: string; readonly nonce: string; readonly publicKey: string };
 }
 

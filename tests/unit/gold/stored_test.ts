@@ -1,16 +1,8 @@
 /** Rows, blobs, sealed requests and documents of an earlier build: they open, and every reply is the same. */
 import { assertEquals, assertRejects } from "@std/assert";
-import {
-  CONFIGURATION_HASH,
-  type Gold,
-  NOW,
-  readGold,
-  startGold,
-  verifyDocumentUnder,
-  verifyKeyDocument,
-} from "./product.ts";
+import * as product from "./product.ts";
 
-const gold: Gold = await readGold("gold.json");
+const gold: product.Gold = await product.readGold("gold.json");
 const root = Uint8Array.fromBase64(gold.root);
 /** PCR0 of the documents. */
 const PCR0 =
@@ -18,7 +10,7 @@ const PCR0 =
 
 for (const { title, settings, exchanges } of gold.conversations) {
   Deno.test(`gold: ${title}`, async () => {
-    await using service = await startGold(settings);
+    await using service = await product.startGold(settings);
     for (const { request, reply } of exchanges) assertEquals(await service.ask(request), reply);
   });
 }
@@ -28,34 +20,29 @@ for (const { title, document, nonce, subject, previous, origin } of gold.keyDocu
     const signed = { document: Uint8Array.fromBase64(document), nonce: Uint8Array.fromBase64(nonce) };
     const about = { ...subject, publicPart: Uint8Array.fromBase64(subject.publicPart) };
     const verify = (epoch: number) =>
-      verifyKeyDocument(signed, { ...about, epoch }, {
+      product.verifyKeyDocument(signed, { ...about, epoch }, {
         pcrs: { 0: PCR0 },
         at: "made",
-        verify: (bytes, expected) => verifyDocumentUnder(root, bytes, expected),
+        verify: (bytes, expected) => product.verifyDocumentUnder(root, bytes, expected),
       });
     const said = await verify(subject.epoch);
-    assertEquals(
-      [said.from, said.at, said.configuration, said.previous?.toBase64() ?? null],
-      [
-        origin === "generated" ? { origin, generatedAt: NOW } : { origin },
-        NOW,
-        CONFIGURATION_HASH,
-        previous,
-      ],
-    );
+    const from = origin === "generated" ? { origin, generatedAt: product.NOW } : { origin };
+    assertEquals([said.from, said.at], [from, product.NOW]);
+    assertEquals(said.configuration, product.CONFIGURATION_HASH);
+    assertEquals(said.previous?.toBase64() ?? null, previous);
     await assertRejects(() => verify(subject.epoch + 1), Error, "another row");
   });
 }
 
 Deno.test("gold: the document of attest is verified", async () => {
   const { document, nonce, publicKey } = gold.attest;
-  const found = await verifyDocumentUnder(root, Uint8Array.fromBase64(document), {
+  const found = await product.verifyDocumentUnder(root, Uint8Array.fromBase64(document), {
     nonce: Uint8Array.fromBase64(nonce),
     publicKey: Uint8Array.fromBase64(publicKey),
     pcrs: { 0: PCR0 },
     at: "made",
   });
-  assertEquals(found.timestamp, NOW);
+  assertEquals(found.timestamp, product.NOW);
   // CBOR of {v: 1, purpose: "attest", config, data: SHA-256 of the user data}.
   assertEquals(
     found.userData?.toHex(),
