@@ -7,9 +7,8 @@ const ROOT = new URL("../../../", import.meta.url).pathname;
 async function sources(path: string): Promise<string[]> {
   const found: string[] = [];
   for await (const { name, isDirectory } of Deno.readDir(`${ROOT}${path}`)) {
-    const inner = `${path}/${name}`;
-    if (isDirectory) found.push(...await sources(inner));
-    else if (name.endsWith(".ts")) found.push(await Deno.readTextFile(`${ROOT}${inner}`));
+    if (isDirectory) found.push(...await sources(`${path}/${name}`));
+    else if (name.endsWith(".ts")) found.push(await Deno.readTextFile(`${ROOT}${path}/${name}`));
   }
   return found;
 }

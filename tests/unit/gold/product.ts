@@ -36,7 +36,6 @@ export { processBinding } from "../../../lib/wire/process_binding.ts";
 export { Folder, SecretBytes, type WireObject };
 export { INPUTS as IMAGE_INPUTS } from "../../fixtures/image_inputs.ts";
 export { MockSdk } from "../../helpers/mock_sdk.ts";
-
 const GOLD = new URL("../../fixtures/gold/", import.meta.url);
 
 /** The time of every service and document of the gold. */
