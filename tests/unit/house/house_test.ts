@@ -325,7 +325,7 @@ for (
 
 Deno.test("every folder of unit and property tests has the name of a room, and every test file is in one", async () => {
   const root = new URL("../../../", import.meta.url).pathname;
-  const rooms = new Set(["ffi", "house"]);
+  const rooms = new Set(["ffi", "gold", "house"]);
   for await (const { name, isDirectory } of Deno.readDir(`${root}lib`)) if (isDirectory) rooms.add(name);
   for (const folder of ["unit", "property"]) {
     const entries = [...Deno.readDirSync(`${root}tests/${folder}`)];
