@@ -60,7 +60,7 @@ export interface Settings {
 export async function openGoldKms(): Promise<LocalKms> {
   await using folder = await Folder.make();
   const file = `${folder.path}/keys.json`;
-  await Deno.writeTextFile(file, await Deno.readTextFile(new URL("keys.json", GOLD)), { mode: 0o600 });
+  await Deno.writeTextFile(file, await Deno.readTextFile(new URL("kms_keys.json", GOLD)), { mode: 0o600 });
   return await LocalKms.open({ region: "us-east-1", file });
 }
 
