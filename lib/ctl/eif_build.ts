@@ -5,6 +5,8 @@
  */
 import { EXIT, helpLines, type Options, type OptionSpec, parseOptions, UsageError } from "../cli/options.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
+import { messageOf } from "../errors.ts";
+import { readSecretFile } from "../files.ts";
 import { formatFields } from "./columns.ts";
 import {
   type Architecture,
@@ -46,7 +48,8 @@ import {
   librariesIn,
   libraryProblems,
 } from "./image_checks.ts";
-import { megabytes, printable } from "./eif.ts";
+import { megabytes } from "./eif.ts";
+import { oneLine } from "./printing.ts";
 import type { CtlIo } from "./io.ts";
 
 const MAX_SMALL_FILE = 4 * 1024 * 1024;
@@ -152,9 +155,15 @@ async function readSmall(path: string): Promise<Uint8Array<ArrayBuffer>> {
 async function signerOf({ sign, cert }: BuildSettings): Promise<EifSigner | undefined> {
   if (sign === undefined && cert === undefined) return undefined;
   if (sign === undefined || cert === undefined) throw new UsageError("--sign and --cert go together");
-  const key = await readSmall(sign);
+  const certificate = await readSmall(cert);
+  const key = await readSecretFile(sign, MAX_SMALL_FILE).catch((thrown: unknown) => {
+    throw new UsageError(
+      `Cannot read the signing key ${sign}: ${messageOf(thrown)}`,
+      "--sign names a private key in PEM.",
+    );
+  });
   try {
-    return await openSigner(key, await readSmall(cert));
+    return await openSigner(key, certificate);
   } finally {
     key.fill(0);
   }
@@ -321,7 +330,7 @@ export async function build(argv: readonly string[], io: CtlIo): Promise<number>
   };
   const plan = await planOf(settings);
   const unchecked = await checkPlan(plan, settings);
-  if (unchecked !== undefined) io.stderr(`warning: ${printable(unchecked)}\n`);
+  if (unchecked !== undefined) io.stderr(`warning: ${oneLine(unchecked)}\n`);
   const built = await buildWithProgress(plan, io);
   const binary = "program" in plan.content ? plan.content.program.binary : undefined;
   const program = binary === undefined ? undefined : await programRecord(binary, await hashFile(binary));
@@ -343,12 +352,12 @@ export async function build(argv: readonly string[], io: CtlIo): Promise<number>
   io.stdout(
     options.on("json") ? text : `${
       formatFields({
-        image: printable(plan.output),
+        image: plan.output,
         bytes: built.size,
         architecture: built.architecture,
         files: built.inputs.length,
         ...built.measurements,
-        provenance: printable(beside),
+        provenance: beside,
       })
     }\n`,
   );

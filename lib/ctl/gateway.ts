@@ -27,6 +27,7 @@ import { type Origin, type OriginPolicy, originWords } from "../parent/gateway/o
 import { formatAddress } from "../wire/address.ts";
 import { EXPECT_OPTIONS, expectedEnclave, namesEnclave } from "./attestation_options.ts";
 import type { CtlIo } from "./io.ts";
+import { oneLine } from "./printing.ts";
 
 /** Commands of the group. */
 export const GATEWAY_COMMANDS = ["init", "status", "sign", "rewrap", "restore", "verify"] as const;
@@ -47,12 +48,7 @@ const SHARED = [
     multiple: true,
     help: "only this enclave of the configuration file (default all)",
   },
-  { name: "json", help: "print the result as JSON" },
-  ...COMMON_OPTIONS,
-] as const satisfies readonly OptionSpec[];
-
-/** Options of the commands that verify a key's origin. */
-const ORIGIN_OPTIONS = [
+  // Every command verifies where a key comes from.
   ...EXPECT_OPTIONS,
   {
     name: "accept-unproven-origin",
@@ -61,17 +57,18 @@ const ORIGIN_OPTIONS = [
     help:
       "accept this enclave's key without proof that an enclave made it; repeat it or separate with commas for more",
   },
+  { name: "json", help: "print the result as JSON" },
+  ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
 const SPECS = {
   init: [
     { name: "new", help: "create the database, and a key for each enclave without one" },
-    ...ORIGIN_OPTIONS,
     ...SHARED,
   ],
-  status: [...ORIGIN_OPTIONS, ...SHARED],
+  status: SHARED,
   restore: SHARED,
-  verify: [...ORIGIN_OPTIONS, ...SHARED],
+  verify: SHARED,
   sign: [
     { name: "digest", value: "HEX", help: "32 bytes" },
     { name: "scheme", value: "NAME", default: "ecdsa", help: "ecdsa (low s) or schnorr (BIP-340)" },
@@ -79,7 +76,6 @@ const SPECS = {
   ],
   rewrap: [
     { name: "to", value: "KEY", help: "the new KMS key, which the enclave must allow" },
-    ...ORIGIN_OPTIONS,
     ...SHARED,
   ],
 } as const satisfies Record<(typeof GATEWAY_COMMANDS)[number], readonly OptionSpec[]>;
@@ -334,7 +330,8 @@ function print(
   }
   const [only] = lines;
   if (command === "sign" && only !== undefined) {
-    (only.ok ? io.stdout : io.stderr)(`${only.outcome}\n`);
+    if (only.ok) io.stdout(`${only.outcome}\n`);
+    else io.stderr(`${oneLine(only.outcome)}\n`);
     return;
   }
   const address = (id: number) => {
@@ -349,5 +346,5 @@ function print(
       ) => [String(line.enclave), address(line.enclave), line.ok ? "ok" : "FAIL", line.outcome]),
     )
   }\n`);
-  for (const problem of problems) io.stderr(`${config.database.path}: ${problem}\n`);
+  for (const problem of problems) io.stderr(`${config.database.path}: ${oneLine(problem)}\n`);
 }

@@ -4,6 +4,8 @@
  * @module
  */
 import type { Log, LogFields, LogLevel } from "../log.ts";
+import { redactText } from "./redaction.ts";
+import { isSecurityEvent, SecurityEvents } from "./security_events.ts";
 
 /** An event of the log. */
 export interface ServiceEvent {
@@ -26,20 +28,11 @@ export interface EventLogOptions {
 }
 
 const ORDER: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
-const MAX_FIELD_LENGTH = 500;
-/** Access key ids, and runs of hex or base64 as long as a key: the only legitimate log values that match are PCRs. */
-const LOOKS_SECRET = /A[KS]IA[A-Z0-9]{8,}|[A-Za-z0-9+/]{40,}={0,2}/g;
-/** A PCR is a public SHA-384 hash. No key or signature of this program has 48 bytes. */
-const PCR = /^[0-9a-f]{96}$/;
-
-/** A long path uses the same characters as base64, but mostly lower-case letters. */
-function hide(run: string): string {
-  if (PCR.test(run)) return run;
-  return /[a-z]/.test(run) && !/[A-Z]/.test(run) && !/[0-9a-f]{64,}/.test(run) ? run : "[redacted]";
-}
 
 /** Keeps and writes events. */
 export class EventLog {
+  /** Those that no number of requests displaces. */
+  readonly security: SecurityEvents = new SecurityEvents();
   #options: Required<EventLogOptions>;
   #ring: ServiceEvent[] = [];
   #oldest = 0;
@@ -55,8 +48,13 @@ export class EventLog {
 
   /** The log function for other modules. */
   readonly log: Log = (level, event, fields = {}) => {
-    if (ORDER[level] < ORDER[this.#options.level]) return;
+    const isHidden = ORDER[level] < ORDER[this.#options.level];
+    const isSecurity = isSecurityEvent(event);
+    if (isHidden && !isSecurity) return;
     const time = this.#options.now();
+    const make = (): ServiceEvent => ({ time: time.toISOString(), level, event, ...redact(fields) });
+    if (isSecurity) this.security.keep({ event, fields, time }, make);
+    if (isHidden) return;
     const second = Math.floor(time.getTime() / 1000);
     if (second !== this.#second) {
       this.#second = second;
@@ -68,7 +66,7 @@ export class EventLog {
       this.#dropped++;
       return;
     }
-    this.#put({ time: time.toISOString(), level, event, ...redact(fields) });
+    this.#put(make());
   };
 
   /** Total number of lines that the rate limit has dropped. */
@@ -115,12 +113,4 @@ function redact(fields: LogFields): LogFields {
       typeof value === "string" ? redactText(value) : value,
     ]),
   );
-}
-
-function redactText(text: string): string {
-  // The cut may have split a long run that would have been redacted: then its beginning is removed as well.
-  const looked = text.length <= 2 * MAX_FIELD_LENGTH
-    ? text
-    : text.slice(0, 2 * MAX_FIELD_LENGTH).replace(/[A-Za-z0-9+/=]+$/, "");
-  return looked.replace(LOOKS_SECRET, hide).slice(0, MAX_FIELD_LENGTH);
 }

@@ -5,10 +5,10 @@ import { TSK_CONTEXT } from "../../lib/aws/tsk_context.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
 import { Client } from "../../lib/parent/client.ts";
 import { formatAddress } from "../../lib/wire/address.ts";
-import { encodeMessage, FrameDecoder } from "../../lib/wire/framing.ts";
-import { parseObject, type WireObject } from "../../lib/wire/messages.ts";
+import type { WireObject } from "../../lib/wire/messages.ts";
 import { ctlLaunch, devLaunch, runCtl } from "../helpers/ctl_process.ts";
 import { Folder } from "../helpers/folder.ts";
+import { recordingService } from "../helpers/recording_service.ts";
 import { ServiceProcess, within } from "../helpers/service_process.ts";
 import { runTool } from "../helpers/tools.ts";
 
@@ -16,6 +16,7 @@ const TSK = "1f".repeat(32);
 const BOM = "\ufeff";
 const LOCAL = { aws_access_key_id: "local", aws_secret_access_key: "local" };
 const PCR = "ab".repeat(48);
+const KMS_KEY = "arn:aws:kms:us-west-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 /** PKCS #8 of an X25519 key. */
 const PEM = `-----BEGIN PRIVATE KEY-----\n${
   encodeBase64(decodeHex(`302e020100300506032b656e04220420${"07".repeat(32)}`))
@@ -60,37 +61,6 @@ Deno.test("client process takes its data from stdin or a file, byte for byte, up
   assertEquals(unshown.code, 2);
   assertStringIncludes(unshown.stderr, "--json");
 });
-
-/** A service that keeps what it is asked, and says ok; `delayMs` before each reply. */
-function recordingService(answer: (request: WireObject) => WireObject | Promise<WireObject>) {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const requests: WireObject[] = [];
-  const serve = async (connection: Deno.Conn) => {
-    const decoder = new FrameDecoder(1 << 20);
-    for (let length; (length = await connection.read(decoder.space())) !== null;) {
-      decoder.commit(length);
-      for (let frame = decoder.next(); frame !== undefined; frame = decoder.next()) {
-        assert("body" in frame);
-        const request = parseObject(frame.body);
-        decoder.release();
-        requests.push(request);
-        await connection.write(encodeMessage("u32be", await answer(request)));
-      }
-    }
-    connection.close();
-  };
-  const serving = (async () => {
-    for await (const connection of listener) void serve(connection).catch(() => connection.close());
-  })();
-  return {
-    address: `tcp:127.0.0.1:${listener.addr.port}`,
-    requests,
-    async [Symbol.asyncDispose]() {
-      listener.close();
-      await serving;
-    },
-  };
-}
 
 /** Instance metadata v2, and a container's credentials. */
 function credentialServer() {
@@ -231,6 +201,33 @@ Deno.test("a file that is not there ends every command with the same exit code",
   assertEquals(Object.entries(codes).filter(([, code]) => code !== 2), []);
 });
 
+Deno.test("a file with a key that other users may use is refused by every command that reads one", async () => {
+  await using folder = await Folder.make({
+    "tsk.hex": `${TSK}\n`,
+    "client.pem": PEM,
+    "access.json": '{"version":1,"accessKeys":[]}',
+    "keys.json": '{"version":1,"keys":{}}',
+  });
+  const tcp = ["--connect", "tcp:127.0.0.1:1"];
+  const readers: readonly (readonly [string, readonly string[]])[] = [
+    ["tsk.hex", ["client", "process", "--tsk-file", "tsk.hex", "--data", "x", ...tcp]],
+    ["client.pem", [
+      ...["client", "ping", "--sealed", "--pcr", `0=${PCR}`, ...tcp],
+      ...["--client-key-file", "client.pem"],
+    ]],
+    ["tsk.hex", ["tsk", "show", "--tsk-file", "tsk.hex"]],
+    ["tsk.hex", ["tsk", "wrap", "--tsk-file", "tsk.hex", "-k", KMS_KEY]],
+    ["access.json", ["emulator", "serve", "--access-keys", "access.json"]],
+    ["keys.json", ["emulator", "serve", "--keys-file", "keys.json", "--listen", "tcp:127.0.0.1:0"]],
+  ];
+  for (const [file, args] of readers) {
+    await Deno.chmod(`${folder.path}/${file}`, 0o640);
+    const { code, stdout, stderr } = await runCtl(args, { cwd: folder.path });
+    assertEquals([code === 0, stdout], [false, ""], args.join(" "));
+    assertStringIncludes(stderr, `other users may use it (mode 640): chmod 600 ${file}`);
+  }
+});
+
 Deno.test("a byte order mark at the beginning of any file that is read is dropped", async () => {
   const builds = { Measurements: { HashAlgorithm: "Sha384 { ... }", PCR0: PCR, PCR1: PCR, PCR2: PCR } };
   await using folder = await Folder.make({
@@ -240,7 +237,6 @@ Deno.test("a byte order mark at the beginning of any file that is read is droppe
     "transaction.json": `${BOM}{}`,
     "config.yaml": BOM + (await Deno.readTextFile(new URL("../../config/development.yaml", import.meta.url))),
   });
-  await Deno.chmod(`${folder.path}/tsk.hex`, 0o600);
   const tcp = ["--connect", "tcp:127.0.0.1:1"];
   const store = `sqlite:${folder.path}/a.sqlite`;
   const commands: readonly (readonly [readonly string[], number, string])[] = [

@@ -156,6 +156,15 @@ Deno.test("an image is reproduced from the same inputs, also without the configu
   }
 });
 
+Deno.test("a signing key that other users may use is refused", async () => {
+  await using folder = await Folder.make(INPUTS);
+  const key = `${folder.path}/key.pem`;
+  await Deno.chmod(key, 0o640);
+  const { code, stderr } = await build(folder, ["--sign", key, "--cert", `${folder.path}/cert.pem`]);
+  assertEquals(code, 2);
+  assertStringIncludes(stderr, `other users may use it (mode 640): chmod 600 ${key}`);
+});
+
 Deno.test("a signed image passes, with the PCRs of its build; one that was changed does not", async () => {
   await using folder = await Folder.make(INPUTS);
   const sign = ["--sign", `${folder.path}/key.pem`, "--cert", `${folder.path}/cert.pem`, "--json"];
@@ -221,7 +230,7 @@ Deno.test("an image of pieces is made as AWS's tool makes it, and its texts cann
   assertEquals(code, 0, stderr);
   const { stdout } = await runCtl(["eif", "describe", piece("x.eif")]);
   assertMatch(stdout, /architecture {2}aarch64/);
-  assertMatch(stdout, /cmdline {7}a \\u\{1b\}\[2J\n/);
+  assertMatch(stdout, /cmdline {7}a \\u001b\[2J\n/);
 });
 
 /** For mistakes that are made with any program. */

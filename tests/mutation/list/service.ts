@@ -1,4 +1,4 @@
-/** Signing, clients and attestation, denial of service, key policies, the log, permissions. */
+/** Signing, clients and attestation, denial of service, key policies, the log, the tools outside the enclave, permissions. */
 import type { Mutant } from "../mutant.ts";
 
 const GUARDS = "unit/service/wallet_guards_test.ts";
@@ -958,6 +958,41 @@ const LOG: readonly Mutant[] = [
     test: EVENTS,
   },
   {
+    name: "log-hex-with-separators",
+    breaks: "a key in hex with something between its digits is written into the log",
+    from: "const MIN_DIGITS = 40;",
+    to: "const MIN_DIGITS = 400;",
+    test: EVENTS,
+  },
+  {
+    name: "log-decimal-array",
+    breaks: "a key as an array of short numbers is written into the log",
+    from: "const MIN_NUMBERS = 16;",
+    to: "const MIN_NUMBERS = 160;",
+    test: EVENTS,
+  },
+  {
+    name: "log-base64url",
+    breaks: "a key in base64url is written into the log",
+    from: "[/[\\w-]{40,}/g,",
+    to: "[/[\\w-]{400,}/g,",
+    test: EVENTS,
+  },
+  {
+    name: "log-base32",
+    breaks: "a key in base32 in lower case is written into the log",
+    from: "[a-z2-7]{40}/",
+    to: "[a-z2-7]{400}/",
+    test: EVENTS,
+  },
+  {
+    name: "log-cut-key",
+    breaks: "the beginning of a key that was cut in two is written into the log",
+    from: "const MAX_UNSEEN = 200;",
+    to: "const MAX_UNSEEN = 1;",
+    test: EVENTS,
+  },
+  {
     name: "log-pcr-redacted",
     breaks: "PCRs are redacted",
     from: "[0-9a-f]{96}$/;",
@@ -1008,6 +1043,27 @@ const LOG: readonly Mutant[] = [
     from: "if (this.#ring.length < this.#options.keep) this.#ring.push(event);",
     to: "if (true) this.#ring.push(event);",
     test: EVENTS,
+  },
+  {
+    name: "security-event-hidden",
+    breaks: "events about keys below the log's level are not kept",
+    from: "    if (isHidden && !isSecurity) return;",
+    to: "    if (isHidden) return;",
+    test: "unit/service/security_events_test.ts",
+  },
+  {
+    name: "security-events-grow",
+    breaks: "the kept events about keys grow without end",
+    from: ".slice(-KEPT_OF_EACH)",
+    to: ".slice(0)",
+    test: "unit/service/security_events_test.ts",
+  },
+  {
+    name: "refusals-not-counted",
+    breaks: "each refusal takes the place of the one before it",
+    from: "    if (same === undefined) this.#refusals.set(kind, { first: make(), count: 1, last: time });",
+    to: "    if (same?.count !== 0) this.#refusals.set(kind, { first: make(), count: 1, last: time });",
+    test: "unit/service/security_events_test.ts",
   },
   {
     name: "clock-skew-untold",
@@ -1064,6 +1120,46 @@ const PERMISSIONS: readonly Mutant[] = [
   },
 ];
 
+const TOOLS: readonly Mutant[] = [
+  {
+    name: "print-unescaped",
+    breaks: "denclavectl prints texts of others as they are",
+    from: '    if (typeof piece === "string") return printable(piece);',
+    to: '    if (typeof piece === "string") return piece;',
+    test: "unit/ctl/printing_test.ts",
+  },
+  {
+    name: "print-value-unescaped",
+    breaks: "a value may begin another line of a table",
+    from: "  const all = [headings, ...rows].map((row) => row.map(oneLine));",
+    to: "  const all = [headings, ...rows];",
+    test: "e2e/printing_test.ts",
+    filter: "stored accounts",
+  },
+  {
+    name: "print-data-on-terminal",
+    breaks: "the result of process is written to a terminal as it is",
+    from: 'write("stdout", isTerminal("stdout") ? printable(text) : text)',
+    to: 'write("stdout", text)',
+    test: "unit/ctl/printing_test.ts",
+  },
+  {
+    name: "print-error-of-several-lines",
+    breaks: "an error of the service may look like several lines of the program",
+    from: "    const show = thrown instanceof ConfigError ? printable : oneLine;",
+    to: "    const show = printable;",
+    test: "e2e/printing_test.ts",
+    filter: "a service's errors",
+  },
+  {
+    name: "secret-file-of-any-mode",
+    breaks: "a file with a key is read though other users may read or write it",
+    from: "  if (mode !== null && (mode & 0o077) !== 0) {",
+    to: "  if (mode === 0) {",
+    test: "unit/ctl/secret_file_test.ts",
+  },
+];
+
 export const SERVICE_MUTANTS: readonly Mutant[] = [
   {
     name: "origin-of-another-key",
@@ -1078,4 +1174,5 @@ export const SERVICE_MUTANTS: readonly Mutant[] = [
   ...KEY_POLICIES,
   ...LOG,
   ...PERMISSIONS,
+  ...TOOLS,
 ];
