@@ -47,12 +47,7 @@ const SHARED = [
     multiple: true,
     help: "only this enclave of the configuration file (default all)",
   },
-  { name: "json", help: "print the result as JSON" },
-  ...COMMON_OPTIONS,
-] as const satisfies readonly OptionSpec[];
-
-/** Options of the commands that verify a key's origin. */
-const ORIGIN_OPTIONS = [
+  // Every command verifies where a key comes from.
   ...EXPECT_OPTIONS,
   {
     name: "accept-unproven-origin",
@@ -61,17 +56,18 @@ const ORIGIN_OPTIONS = [
     help:
       "accept this enclave's key without proof that an enclave made it; repeat it or separate with commas for more",
   },
+  { name: "json", help: "print the result as JSON" },
+  ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
 const SPECS = {
   init: [
     { name: "new", help: "create the database, and a key for each enclave without one" },
-    ...ORIGIN_OPTIONS,
     ...SHARED,
   ],
-  status: [...ORIGIN_OPTIONS, ...SHARED],
+  status: SHARED,
   restore: SHARED,
-  verify: [...ORIGIN_OPTIONS, ...SHARED],
+  verify: SHARED,
   sign: [
     { name: "digest", value: "HEX", help: "32 bytes" },
     { name: "scheme", value: "NAME", default: "ecdsa", help: "ecdsa (low s) or schnorr (BIP-340)" },
@@ -79,7 +75,6 @@ const SPECS = {
   ],
   rewrap: [
     { name: "to", value: "KEY", help: "the new KMS key, which the enclave must allow" },
-    ...ORIGIN_OPTIONS,
     ...SHARED,
   ],
 } as const satisfies Record<(typeof GATEWAY_COMMANDS)[number], readonly OptionSpec[]>;

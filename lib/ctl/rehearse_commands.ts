@@ -124,7 +124,7 @@ export function rehearsalParts(
       title: "A master key",
       steps: [
         { says: "have the enclave make one, and store it", command: gateway(`init --new ${trusted}`) },
-        { says: "sign with it", command: `${gateway("sign")} --digest ${"11".repeat(32)}` },
+        { says: "sign with it", command: `${gateway(`sign ${trusted}`)} --digest ${"11".repeat(32)}` },
         { says: "what is stored and where it comes from", command: gateway(`status ${trusted}`) },
       ],
     },

@@ -109,10 +109,11 @@ Deno.test("config/development.yaml works against the emulator as shipped, but fo
     cwd: folder.path,
   });
   assertEquals(made.code, 0, made.stdout + made.stderr);
-  const signed = await runCtl(
-    ["gateway", "sign", "--config", "gateway.yaml", "--digest", `0x${"11".repeat(32)}`],
-    { env, cwd: folder.path },
-  );
+  const sign = ["gateway", "sign", "--config", "gateway.yaml", "--digest", `0x${"11".repeat(32)}`];
+  const unproven = await runCtl(sign, { env, cwd: folder.path });
+  assertEquals([unproven.code, unproven.stdout], [1, ""]);
+  assert(unproven.stderr.startsWith("Cannot show where the master key of enclave 1 comes from"));
+  const signed = await runCtl([...sign, "--accept-unproven-origin", "1"], { env, cwd: folder.path });
   assertEquals(signed.code, 0, signed.stdout + signed.stderr);
 });
 

@@ -47,6 +47,7 @@ for (const by of ["deno", "npx"] as const) {
       "client configure",
       "client process",
       "gateway init",
+      "gateway sign",
       "gateway status",
     ]);
     const log = await Deno.readTextFile(`${folder}/emulator.log`);

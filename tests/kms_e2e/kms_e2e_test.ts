@@ -37,9 +37,7 @@ interface World extends AsyncDisposable {
 }
 
 /** The service has no NSM here, so nothing proves the origin of its keys. */
-function acceptUnproven(command: string): readonly string[] {
-  return ["init", "status", "verify", "rewrap"].includes(command) ? ["--accept-unproven-origin", "1,2"] : [];
-}
+const ACCEPT = ["--accept-unproven-origin", "1,2"];
 
 type Enclave = Awaited<ReturnType<typeof ServiceProcess.start>>;
 
@@ -98,7 +96,7 @@ async function makeWorld(moto: PeerServer, endpoint: string = moto.url): Promise
       );
     },
     gateway: (command = "", ...args) =>
-      runCtl(["gateway", command, "--config", file, ...acceptUnproven(command), ...args], { env: AWS }),
+      runCtl(["gateway", command, "--config", file, ...ACCEPT, ...args], { env: AWS }),
     [Symbol.asyncDispose]: async () => {
       kms.destroy();
       await Deno.remove(directory, { recursive: true });
@@ -353,7 +351,7 @@ if (hasMoto()) {
         const command = stored === undefined || round % 2 === 0 ? ["init", "--new"] : ["rewrap", "--to", to];
         const ended = await killSoon([
           ...["gateway", ...command, "--config", `${world.directory}/config.yaml`],
-          ...acceptUnproven("init"),
+          ...ACCEPT,
         ], windowMs);
         if (ended) landed++;
         const now = readStored(world.database);

@@ -170,11 +170,12 @@ export async function rewrapMasterKey(
  * Goes back to the newest replaced row that still opens, for a key that was moved to an unusable KMS key. The current row is kept in
  * the history.
  *
- * @throws {GatewayError} `restore_failed` when there is none
+ * @throws {GatewayError} `restore_failed` when there is none; `origin_unproven`
  */
 export async function restoreMasterKey(tools: GatewayTools, enclaveId: number): Promise<StoredMasterKey> {
   const { store, enclave } = tools;
   const present = requireStored(store, enclaveId);
+  await requireOrigin(tools, present);
   const reasons: string[] = [];
   for (const { row } of store.history(enclaveId).toReversed()) {
     if (!equalBytes(row.publicKey, present.publicKey)) continue;
@@ -241,15 +242,17 @@ export async function masterKeyStatus(
 /**
  * Signs a digest with the stored key of an enclave.
  *
- * @throws {GatewayError} when the signature is not by that key
+ * @throws {GatewayError} `origin_unproven`, or when the signature is not by that key
  * @throws {ServiceError} `not_configured` when the enclave was restarted: run `init`
  */
 export async function signWithMasterKey(
-  { store, enclave }: GatewayTools,
+  tools: GatewayTools,
   enclaveId: number,
   { digest, scheme }: { readonly digest: Uint8Array; readonly scheme: Scheme },
 ): Promise<MasterKeySignature> {
-  return await enclave.sign(requireStored(store, enclaveId).publicKey, digest, scheme);
+  const row = requireStored(tools.store, enclaveId);
+  await requireOrigin(tools, row);
+  return await tools.enclave.sign(row.publicKey, digest, scheme);
 }
 
 /**

@@ -373,6 +373,20 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     filter: "an earlier question",
   },
   {
+    name: "sign-without-origin",
+    breaks: "the gateway signs with a key whose origin is not proven",
+    from: "  await requireOrigin(tools, row);",
+    to: "",
+    test: "unit/parent/gateway_origin_test.ts",
+  },
+  {
+    name: "restore-without-origin",
+    breaks: "the gateway restores a key whose origin is not proven",
+    from: "  await requireOrigin(tools, present);",
+    to: "",
+    test: "unit/parent/gateway_origin_test.ts",
+  },
+  {
     name: "origin-without-document",
     breaks: "a key without a document is stored as one that the enclave made",
     from: "    if (acceptUnproven) return { key, signed: undefined };",

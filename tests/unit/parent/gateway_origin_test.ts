@@ -10,10 +10,12 @@ import {
   initMasterKey,
   masterKeyStatus,
   requireStored,
+  restoreMasterKey,
   rewrapMasterKey,
+  signWithMasterKey,
   verifyMasterKey,
 } from "../../../lib/parent/gateway/gateway.ts";
-import { openMasterKeyStore } from "../../../lib/parent/gateway/master_key_store.ts";
+import { openMasterKeyStore, type StoredMasterKey } from "../../../lib/parent/gateway/master_key_store.ts";
 import { documentHash, type OriginPolicy } from "../../../lib/parent/gateway/origin.ts";
 import { forgedRow } from "../../helpers/forged_row.ts";
 import { gatewayRig, killAt, Killed } from "../../helpers/gateway_rig.ts";
@@ -51,6 +53,34 @@ async function refusedAsUnproven(run: () => Promise<unknown>, words: string): Pr
 
 const ACCEPT: OriginPolicy = { expected: undefined, acceptUnproven: true };
 
+/** What each command does with a key; none of them may use one whose origin is not proven. */
+const USES: readonly (readonly [string, (tools: GatewayTools, newKey: string) => Promise<unknown>])[] = [
+  ["init", (tools) => initMasterKey(tools, 1)],
+  ["verify", (tools) => verifyMasterKey(tools, 1)],
+  ["rewrap", (tools, newKey) => rewrapMasterKey(tools, 1, newKey)],
+  ["restore", (tools) => restoreMasterKey(tools, 1)],
+  ["sign", (tools) => signWithMasterKey(tools, 1, { digest: new Uint8Array(32), scheme: "ecdsa" })],
+];
+
+/** Puts a row in the place of the stored ones, replaced ones too, as whoever can write to the database does. */
+function overwriteRows(file: string, row: StoredMasterKey): void {
+  const database = new DatabaseSync(file);
+  for (const table of ["enclave_master_keys", "enclave_master_key_history"]) {
+    database.prepare(
+      `UPDATE ${table} SET kms_encrypted_dek = ?, encrypted_private_key = ?, public_key = ?, kms_key_id = ?,
+       key_epoch = ? WHERE enclave_id = ?`,
+    ).run(
+      row.kmsEncryptedDek,
+      row.encryptedPrivateKey,
+      row.publicKey,
+      row.kmsKeyId,
+      row.keyEpoch,
+      row.enclaveId,
+    );
+  }
+  database.close();
+}
+
 Deno.test("a private key that the parent knows, given to the enclave before the first init, is not stored as the enclave's", async () => {
   using rig = await attestedRig();
   await using enclave = await rig.boot();
@@ -60,16 +90,16 @@ Deno.test("a private key that the parent knows, given to the enclave before the 
   assertEquals(rig.store.get(1), undefined);
 });
 
-Deno.test("a private key that the parent knows, in the database with the enclave's own document about it, is refused by init, status, verify and rewrap", async () => {
+Deno.test("a private key that the parent knows, in the database with the enclave's own document about it, is used by no command", async () => {
   using rig = await attestedRig();
   const forged = await forgedRow(rig.local, rig.firstArn, 1);
   await using enclave = await rig.boot();
   const nonce = crypto.getRandomValues(new Uint8Array(32));
   const { document = new Uint8Array() } = await enclave.tools.enclave.init({ row: forged, nonce });
   rig.store.insert(forged, { document, nonce });
-  await refusedAsUnproven(() => initMasterKey(enclave.tools, 1), "came into the enclave as a row");
-  await refusedAsUnproven(() => verifyMasterKey(enclave.tools, 1), "as a row");
-  await refusedAsUnproven(() => rewrapMasterKey(enclave.tools, 1, rig.secondArn), "as a row");
+  for (const [, use] of USES) {
+    await refusedAsUnproven(() => use(enclave.tools, rig.secondArn), "came into the enclave as a row");
+  }
   const status = await masterKeyStatus(enclave.tools, 1);
   assertEquals([status.ok, status.origin?.proven], [false, false]);
   // It is accepted if its name is given.
@@ -112,6 +142,28 @@ Deno.test("a row is not replaced once another row of its epoch has taken its pla
   assertEquals(refused.code, "master_key_changed");
   assertEquals(requireStored(rig.store, 1).encryptedPrivateKey, other.encryptedPrivateKey);
 });
+
+for (const [command, use] of USES) {
+  Deno.test(`${command} refuses a row that the parent made, stored in the place of the enclave's own, whose documents are kept`, async () => {
+    const file = await Deno.makeTempFile({ prefix: "denclave-origin-" });
+    try {
+      using rig = await attestedRig(file);
+      await using honest = await rig.boot();
+      await rig.make(honest.tools);
+      await rewrapMasterKey(honest.tools, 1, rig.secondArn);
+      overwriteRows(file, await forgedRow(rig.local, rig.firstArn, 1));
+      // The enclave is restarted and holds the forged key.
+      await using enclave = await rig.boot();
+      await enclave.tools.enclave.init({ row: requireStored(rig.store, 1) });
+      await refusedAsUnproven(
+        () => use(enclave.tools, rig.secondArn),
+        "no attestation document of it is stored",
+      );
+    } finally {
+      for (const suffix of ["", "-wal", "-shm"]) await Deno.remove(`${file}${suffix}`).catch(() => {});
+    }
+  });
+}
 
 Deno.test("the document of another key proves nothing of this one", async () => {
   using rig = await attestedRig();
