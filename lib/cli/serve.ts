@@ -7,6 +7,7 @@ import { encodeBase64 } from "@std/encoding";
 import type { EncryptionContext } from "../aws/kms_limits.ts";
 import { isRegion } from "../aws/region.ts";
 import { type KeyArn, parseKeyArn } from "../aws/key_arn.ts";
+import { isOtherKeysContext } from "../aws/tsk_context.ts";
 import type { LogLevel } from "../log.ts";
 import type { SealedConfig } from "../service/sealed.ts";
 import { DEFAULT_LIMITS, type LimitOptions } from "../service/limits.ts";
@@ -327,7 +328,15 @@ function readContext(options: Options): EncryptionContext | undefined {
   const given = options.list("tsk-context");
   if (given.length === 1 && given[0] === "none") return undefined;
   const pairs = options.distinct("tsk-context", contextPair, ([name]) => name);
-  return pairs.length === 0 ? undefined : Object.fromEntries(pairs);
+  if (pairs.length === 0) return undefined;
+  const context = Object.fromEntries(pairs);
+  if (!isOtherKeysContext(context)) return context;
+  throw new UsageError(
+    `Cannot use --tsk-context ${given.join(",")}: it is the context of the ${
+      context["purpose"]
+    } keys of this service`,
+    "Their wrapped data keys would be accepted as session keys. Use another purpose, such as the default purpose=tsk.",
+  );
 }
 
 function contextPair(pair: string): readonly [string, string] {

@@ -251,6 +251,22 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     filter: "a data key of the wallet",
   },
   {
+    name: "tsk-context-of-the-wallet",
+    breaks: "--tsk-context may name the context of an account's data key",
+    from: 'const OTHER_PURPOSES: readonly unknown[] = ["wallet", "master"];',
+    to: 'const OTHER_PURPOSES: readonly unknown[] = ["master"];',
+    test: "unit/cli/measured_settings_test.ts",
+    filter: "may not be",
+  },
+  {
+    name: "tsk-context-of-the-master-key",
+    breaks: "--tsk-context may name the context of the master key's data key",
+    from: 'const OTHER_PURPOSES: readonly unknown[] = ["wallet", "master"];',
+    to: 'const OTHER_PURPOSES: readonly unknown[] = ["wallet"];',
+    test: "unit/cli/measured_settings_test.ts",
+    filter: "may not be",
+  },
+  {
     name: "no-context-without-warning",
     breaks: "--tsk-context none is not reported",
     from: "  if (kms.attested && session.context === undefined) {",

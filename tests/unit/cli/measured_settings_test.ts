@@ -3,13 +3,14 @@ import { NODE_AEAD } from "../../../lib/crypto/aead.ts";
 import { HOST_RANDOM } from "../../../lib/crypto/host_random.ts";
 import { SealingKey } from "../../../lib/crypto/sealing.ts";
 import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
-import { assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertNotEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
 import { hashConfiguration } from "../../../lib/attestation/statement.ts";
-import { parseOptions } from "../../../lib/cli/options.ts";
+import { parseOptions, UsageError } from "../../../lib/cli/options.ts";
 import { runService } from "../../../lib/cli/run.ts";
 import { measuredConfiguration, readServeConfig, SERVE_OPTIONS } from "../../../lib/cli/serve.ts";
+import { Credentials } from "../../../lib/aws/credentials.ts";
 import { LocalKms } from "../../../lib/kms/local.ts";
 import { Client } from "../../../lib/parent/client.ts";
 import { importPublicKey } from "../../../lib/sealed/hpke.ts";
@@ -70,6 +71,7 @@ async function start(argv: readonly string[], memory?: number) {
     client,
     code,
     configure,
+    kms,
     [Symbol.asyncDispose]: async () => {
       client[Symbol.dispose]();
       signal.resolve("SIGTERM");
@@ -255,6 +257,42 @@ Deno.test("without --tsk-context a session key must have been wrapped as one", a
   );
   assertEquals(await code(await configure()), "ok");
 });
+
+for (
+  const [of, context, dataKeyOf] of [
+    [
+      "an account's",
+      "app=denclave,purpose=wallet,name=alice",
+      async (service: Started) => (await account(service))["encryptedDataKey"],
+    ],
+    [
+      "the master key's",
+      "enclave_id=1,purpose=master,app=denclave",
+      async ({ client }: Started) =>
+        (await client.exchange({ type: "master_key.init", enclave_id: 1, credential: { ...CREDENTIAL } }))[
+          "kms_encrypted_dek"
+        ],
+    ],
+  ] as const
+) {
+  Deno.test(`--tsk-context may not be ${of} context, under which a stored data key would open as a session key`, async () => {
+    await using service = await start([]);
+    const wrapped = decodeBase64(String(await dataKeyOf(service)));
+    using credentials = Credentials.fromStrings({ accessKeyId: "A", secretAccessKey: "s", sessionToken: "" });
+    using opened = await service.kms.decrypt({ region: "us-east-1", credentials }, {
+      ciphertext: wrapped,
+      context: Object.fromEntries(context.split(",").map((pair) => pair.split("="))),
+    });
+    assertEquals(opened.length, TSK.length);
+    for (const more of [[], ["--require-epoch"]]) {
+      assertThrows(
+        () => readServeConfig(parseOptions(SERVE_OPTIONS, [`--tsk-context=${context}`, ...more])),
+        UsageError,
+        `--tsk-context ${context}`,
+      );
+    }
+  });
+}
 
 Deno.test("the configuration hash in the reply is that of the settings that the service runs with", async () => {
   const told: unknown[] = [];
