@@ -7,7 +7,7 @@
  * @module
  */
 import { EnclaveError, messageOf } from "../errors.ts";
-import { readIfThere } from "../files.ts";
+import { readIfThere, readSecretText } from "../files.ts";
 import { X509Certificate } from "./deps/x509.ts";
 import { fromPem, toPem } from "./pem.ts";
 import { makeSimulatedRoot, type SimulatedRoot } from "./simulated.ts";
@@ -28,14 +28,10 @@ export async function openSimulatedRoot(
   const keyFile = `${file}.key`;
   try {
     const certificate = await readIfThere(file);
-    const key = await readIfThere(keyFile);
+    const key = await readIfThere(keyFile, readSecretText);
     if (certificate === undefined && key === undefined) return await keep(file, now);
     if (certificate === undefined) throw new TypeError("the certificate is missing beside its key");
     if (key === undefined) throw new TypeError(`its key ${keyFile} is missing`);
-    const { mode } = await Deno.stat(keyFile);
-    if (mode !== null && (mode & 0o077) !== 0) {
-      throw new TypeError(`others can read ${keyFile}: chmod 600 it`);
-    }
     return await parse({ certificate, key, now });
   } catch (thrown) {
     throw new EnclaveError(`Cannot use ${file} for --nsm-root: ${messageOf(thrown)}`, {

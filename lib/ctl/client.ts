@@ -3,12 +3,13 @@
  *
  * @module
  */
-import { decodeBase64, decodeHex, encodeBase64 } from "@std/encoding";
+import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../cli/options.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import { SecretBytes } from "../crypto/secret_bytes.ts";
-import { KEY_LENGTH, NONCE_LENGTH as BLOB_NONCE_LENGTH, TAG_LENGTH } from "../crypto/sealing.ts";
-import { EnclaveError } from "../errors.ts";
+import { NONCE_LENGTH as BLOB_NONCE_LENGTH, TAG_LENGTH } from "../crypto/sealing.ts";
+import { messageOf } from "../errors.ts";
+import { readSecretFile } from "../files.ts";
 import {
   EXPECT_OPTIONS,
   type ExpectedEnclave,
@@ -21,10 +22,11 @@ import { Client, type ClientOptions, orThrow, type Requester } from "../parent/c
 import { exchangeWithCredentials } from "../parent/credentialed.ts";
 import { processData } from "../parent/process.ts";
 import { SealedClient } from "../parent/sealed_client.ts";
+import { readSessionKey } from "../parent/session_keys.ts";
 import { type HpkeKeyPair, importKeyPair } from "../sealed/mod.ts";
 import { parseAddress } from "../wire/address.ts";
 import { DEFAULT_MAX_LENGTH } from "../wire/framing.ts";
-import { credentialSource, type CtlIo, readBytes, readInput } from "./io.ts";
+import { credentialSource, type CtlIo, readBytes } from "./io.ts";
 import { optionalString, requiredString, type WireObject } from "../wire/messages.ts";
 
 /** Commands of the group. */
@@ -90,7 +92,7 @@ const SPECS = [
   {
     name: "client-key-file",
     value: "FILE",
-    help: "with --sealed: this client's private key (openssl genpkey -algorithm X25519)",
+    help: "with --sealed: this client's private key (openssl genpkey -algorithm X25519 -out FILE)",
   },
   { name: "json", help: "print the reply as JSON, unchanged" },
   ...COMMON_OPTIONS,
@@ -113,6 +115,7 @@ const NONCE_LENGTH = 32;
 const FIELDS_LENGTH = 256;
 /** Data whose blob, in hex, still fits the largest message that a service takes unless configured. Bytes. */
 const MAX_DATA = (DEFAULT_MAX_LENGTH - FIELDS_LENGTH) / 2 - BLOB_NONCE_LENGTH - TAG_LENGTH;
+const MAX_PEM_LENGTH = 1_024;
 const PEM = /^-----BEGIN PRIVATE KEY-----\s+([A-Za-z0-9+/=\s]{1,200})-----END PRIVATE KEY-----\s*$/;
 
 const encoder = new TextEncoder();
@@ -138,21 +141,6 @@ function configureRequest(options: Options): WireObject {
     encrypted_tsk: wrapped,
     ...optional,
   };
-}
-
-async function tskOf(file: string): Promise<SecretBytes> {
-  try {
-    const key = new SecretBytes(decodeHex((await readInput(file)).trim()));
-    if (key.length === KEY_LENGTH) return key;
-    key[Symbol.dispose]();
-    throw new RangeError(`It must have ${KEY_LENGTH} bytes in hex.`);
-  } catch (thrown) {
-    if (thrown instanceof EnclaveError) throw thrown;
-    throw new UsageError(
-      `Cannot read a session key from ${file}`,
-      thrown instanceof Error ? thrown.message : undefined,
-    );
-  }
 }
 
 /** The bytes that --data names: its text, stdin or a file. @throws {EnclaveError} `usage` */
@@ -197,7 +185,7 @@ async function processInput(options: Options): Promise<ProcessInput> {
     throw new UsageError("Give --data with --tsk-file, or --ciphertext");
   }
   const bytes = await dataOf(data);
-  return { key: await tskOf(file), data: bytes };
+  return { key: await readSessionKey(file), data: bytes };
 }
 
 async function process(client: Requester, input: ProcessInput, options: Options): Promise<string> {
@@ -227,14 +215,15 @@ async function clientKeyOf(options: Options): Promise<HpkeKeyPair | undefined> {
   const file = options.text("client-key-file");
   if (file === undefined) return undefined;
   try {
-    const [, base64 = ""] = PEM.exec(await readInput(file)) ?? [];
+    using bytes = new SecretBytes(await readSecretFile(file, MAX_PEM_LENGTH));
+    const [, base64] = PEM.exec(new TextDecoder().decode(bytes.expose())) ?? [];
+    if (base64 === undefined) throw new TypeError("it is not a private key in PEM");
     using der = new SecretBytes(decodeBase64(base64.replace(/\s/g, "")));
     return await importKeyPair(der.expose());
   } catch (thrown) {
-    if (thrown instanceof EnclaveError) throw thrown;
     throw new UsageError(
-      `Cannot read a private key from ${file}`,
-      thrown instanceof RangeError ? thrown.message : "Make one with openssl genpkey -algorithm X25519.",
+      `Cannot read a private key from ${file}: ${messageOf(thrown)}`,
+      "Make one with openssl genpkey -algorithm X25519 -out FILE.",
     );
   }
 }

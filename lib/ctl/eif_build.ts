@@ -5,6 +5,8 @@
  */
 import { EXIT, helpLines, type Options, type OptionSpec, parseOptions, UsageError } from "../cli/options.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
+import { messageOf } from "../errors.ts";
+import { readSecretFile } from "../files.ts";
 import { formatFields } from "./columns.ts";
 import {
   type Architecture,
@@ -152,9 +154,15 @@ async function readSmall(path: string): Promise<Uint8Array<ArrayBuffer>> {
 async function signerOf({ sign, cert }: BuildSettings): Promise<EifSigner | undefined> {
   if (sign === undefined && cert === undefined) return undefined;
   if (sign === undefined || cert === undefined) throw new UsageError("--sign and --cert go together");
-  const key = await readSmall(sign);
+  const certificate = await readSmall(cert);
+  const key = await readSecretFile(sign, MAX_SMALL_FILE).catch((thrown: unknown) => {
+    throw new UsageError(
+      `Cannot read the signing key ${sign}: ${messageOf(thrown)}`,
+      "--sign names a private key in PEM.",
+    );
+  });
   try {
-    return await openSigner(key, await readSmall(cert));
+    return await openSigner(key, certificate);
   } finally {
     key.fill(0);
   }

@@ -7,6 +7,7 @@
 import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../cli/options.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
+import { readSecretFile } from "../files.ts";
 import { KmsRefusal } from "../kms_emulator/errors.ts";
 import { KmsEmulator, type KmsEmulatorOptions, type PolicyFor } from "../kms_emulator/server.ts";
 import { type AccessKey, parseAccessKeys } from "../kms_emulator/signature.ts";
@@ -16,6 +17,9 @@ import type { CtlIo } from "./io.ts";
 
 /** Commands of the group. */
 export const EMULATOR_COMMANDS = ["serve"] as const;
+
+/** Bytes. */
+const MAX_ACCESS_KEYS_LENGTH = 1_048_576;
 
 const SPECS = [
   { name: "listen", value: "ADDRESS", default: "tcp:127.0.0.1:4599", help: "tcp:<host>:<port>" },
@@ -83,21 +87,21 @@ An access keys file: {"version":1,"accessKeys":[{"accessKeyId":"AKIA...","secret
 ${helpLines(SPECS)}
 `;
 
-async function read(option: string, path: string): Promise<Uint8Array<ArrayBuffer>> {
+async function read(
+  option: string,
+  path: string,
+  readFile: (path: string) => Promise<Uint8Array<ArrayBuffer>> = Deno.readFile,
+): Promise<Uint8Array<ArrayBuffer>> {
   try {
-    return await Deno.readFile(path);
+    return await readFile(path);
   } catch (thrown) {
     throw new UsageError(`Cannot read ${path} for --${option}: ${messageOf(thrown)}`, "Check the path.");
   }
 }
 
 async function readAccessKeys(path: string): Promise<readonly AccessKey[]> {
-  const bytes = await read("access-keys", path);
+  const bytes = await read("access-keys", path, (file) => readSecretFile(file, MAX_ACCESS_KEYS_LENGTH));
   try {
-    const { mode } = await Deno.stat(path);
-    if (mode !== null && (mode & 0o077) !== 0) {
-      throw new UsageError(`Others can read the access keys in ${path}`, `chmod 600 ${path}`);
-    }
     return parseAccessKeys(new TextDecoder().decode(bytes));
   } finally {
     bytes.fill(0);

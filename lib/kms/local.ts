@@ -14,6 +14,7 @@ import { HOST_RANDOM } from "../crypto/host_random.ts";
 import { SecretBytes } from "../crypto/secret_bytes.ts";
 import { KEY_LENGTH, OpenError, SealingKey } from "../crypto/sealing.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
+import { readSecretText } from "../files.ts";
 import { parseKeyArn } from "../aws/key_arn.ts";
 import { partitionOf } from "../aws/partitions.ts";
 import { refuseInEnclave } from "./outside_enclave.ts";
@@ -219,18 +220,9 @@ function fileError(file: string, what: string, hint: string, cause?: unknown): E
 async function readFile(file: string): Promise<KeyFile> {
   let text: string;
   try {
-    const { mode } = await Deno.stat(file);
-    if (mode !== null && (mode & 0o077) !== 0) {
-      throw fileError(
-        file,
-        `its mode is ${(mode & 0o777).toString(8)}`,
-        `Others could read the keys: chmod 600 ${file}`,
-      );
-    }
-    text = await Deno.readTextFile(file);
+    text = await readSecretText(file);
   } catch (thrown) {
     if (thrown instanceof Deno.errors.NotFound) return { version: 1, keys: {} };
-    if (thrown instanceof EnclaveError) throw thrown;
     throw fileError(file, messageOf(thrown), "Check the path and its permissions.", thrown);
   }
   const damaged = (cause?: unknown) =>

@@ -18,7 +18,7 @@ import {
 } from "../attestation/deps/x509.ts";
 import { fromPem, toPem } from "../attestation/pem.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
-import { readIfThere } from "../files.ts";
+import { readIfThere, readSecretText } from "../files.ts";
 
 const P256 = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 const DAY_MS = 24 * 3_600_000;
@@ -109,14 +109,10 @@ function isAddress(name: string): boolean {
 async function readCa(folder: string): Promise<Ca | undefined> {
   try {
     const certificate = await readIfThere(`${folder}/${CERTIFICATE_FILE}`);
-    const key = await readIfThere(`${folder}/${KEY_FILE}`);
+    const key = await readIfThere(`${folder}/${KEY_FILE}`, readSecretText);
     if (certificate === undefined && key === undefined) return undefined;
     if (certificate === undefined || key === undefined) {
       throw new TypeError(`one of ${CERTIFICATE_FILE} and ${KEY_FILE} is missing`);
-    }
-    const { mode } = await Deno.stat(`${folder}/${KEY_FILE}`);
-    if (mode !== null && (mode & 0o077) !== 0) {
-      throw new TypeError(`others can read ${KEY_FILE}: chmod 600 it`);
     }
     return {
       certificate: new X509Certificate(fromPem("CERTIFICATE", certificate)),

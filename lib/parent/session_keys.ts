@@ -11,6 +11,7 @@ import { TSK_CONTEXT, tskContext } from "../aws/tsk_context.ts";
 import { KEY_LENGTH } from "../crypto/sealing.ts";
 import { SecretBytes } from "../crypto/secret_bytes.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
+import { readSecretFile } from "../files.ts";
 
 /** KMS Encrypt under one KMS key. */
 export interface KeyWrapper extends AsyncDisposable {
@@ -105,23 +106,19 @@ export async function wrapSessionKey(
 /**
  * Reads a session key's file: 64 hex digits.
  *
- * @throws {EnclaveError} `usage` when it cannot be read, holds something else, or can be read by other users.
+ * @throws {EnclaveError} `usage` when it cannot be read, holds something else, or can be used by other users.
  */
 export async function readSessionKey(file: string): Promise<SecretBytes> {
-  const refuse = (why: string, hint: string, cause?: unknown) =>
-    new EnclaveError(`Cannot read a session key from ${file}: ${why}`, { code: "usage", hint, cause });
-  let text: string;
   try {
-    const { mode, size } = await Deno.stat(file);
-    if (mode !== null && (mode & 0o077) !== 0) throw refuse("other users can read it", `chmod 600 ${file}`);
-    if (size > MAX_FILE_LENGTH) throw refuse(`it has ${size} bytes`, "Give the file that tsk create wrote.");
-    text = (await Deno.readTextFile(file)).trim();
+    using bytes = new SecretBytes(await readSecretFile(file, MAX_FILE_LENGTH));
+    const text = new TextDecoder().decode(bytes.expose()).trim();
+    if (/^[0-9a-fA-F]{64}$/.test(text)) return new SecretBytes(decodeHex(text));
+    throw new TypeError(`it must hold ${2 * KEY_LENGTH} hex digits`);
   } catch (thrown) {
-    if (thrown instanceof EnclaveError) throw thrown;
-    throw refuse(messageOf(thrown), "Make one with tsk create.", thrown);
+    throw new EnclaveError(`Cannot read a session key from ${file}: ${messageOf(thrown)}`, {
+      code: "usage",
+      hint: "Give the file that tsk create wrote.",
+      cause: thrown,
+    });
   }
-  if (!/^[0-9a-fA-F]{64}$/.test(text)) {
-    throw refuse(`it must hold ${2 * KEY_LENGTH} hex digits`, "Give the file that tsk create wrote.");
-  }
-  return new SecretBytes(decodeHex(text));
 }

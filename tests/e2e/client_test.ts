@@ -51,7 +51,7 @@ const CASES: readonly (readonly [string, readonly string[], number, string])[] =
 Deno.test("the client reports what it did, or what is missing and which side is at fault", async () => {
   const directory = await Deno.makeTempDir({ prefix: "denclavectl client-" });
   try {
-    await Deno.writeTextFile(`${directory}/key.pem`, PEM);
+    await Deno.writeTextFile(`${directory}/key.pem`, PEM, { mode: 0o600 });
     await using service = await ServiceProcess.start(
       devLaunch(["--kms-local-file", `${directory}/keys.json`]),
     );

@@ -16,6 +16,7 @@ const TSK = "1f".repeat(32);
 const BOM = "\ufeff";
 const LOCAL = { aws_access_key_id: "local", aws_secret_access_key: "local" };
 const PCR = "ab".repeat(48);
+const KMS_KEY = "arn:aws:kms:us-west-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 /** PKCS #8 of an X25519 key. */
 const PEM = `-----BEGIN PRIVATE KEY-----\n${
   encodeBase64(decodeHex(`302e020100300506032b656e04220420${"07".repeat(32)}`))
@@ -231,6 +232,33 @@ Deno.test("a file that is not there ends every command with the same exit code",
   assertEquals(Object.entries(codes).filter(([, code]) => code !== 2), []);
 });
 
+Deno.test("a file with a key that other users may use is refused by every command that reads one", async () => {
+  await using folder = await Folder.make({
+    "tsk.hex": `${TSK}\n`,
+    "client.pem": PEM,
+    "access.json": '{"version":1,"accessKeys":[]}',
+    "keys.json": '{"version":1,"keys":{}}',
+  });
+  const tcp = ["--connect", "tcp:127.0.0.1:1"];
+  const readers: readonly (readonly [string, readonly string[]])[] = [
+    ["tsk.hex", ["client", "process", "--tsk-file", "tsk.hex", "--data", "x", ...tcp]],
+    ["client.pem", [
+      ...["client", "ping", "--sealed", "--pcr", `0=${PCR}`, ...tcp],
+      ...["--client-key-file", "client.pem"],
+    ]],
+    ["tsk.hex", ["tsk", "show", "--tsk-file", "tsk.hex"]],
+    ["tsk.hex", ["tsk", "wrap", "--tsk-file", "tsk.hex", "-k", KMS_KEY]],
+    ["access.json", ["emulator", "serve", "--access-keys", "access.json"]],
+    ["keys.json", ["emulator", "serve", "--keys-file", "keys.json", "--listen", "tcp:127.0.0.1:0"]],
+  ];
+  for (const [file, args] of readers) {
+    await Deno.chmod(`${folder.path}/${file}`, 0o640);
+    const { code, stdout, stderr } = await runCtl(args, { cwd: folder.path });
+    assertEquals([code === 0, stdout], [false, ""], args.join(" "));
+    assertStringIncludes(stderr, `other users may use it (mode 640): chmod 600 ${file}`);
+  }
+});
+
 Deno.test("a byte order mark at the beginning of any file that is read is dropped", async () => {
   const builds = { Measurements: { HashAlgorithm: "Sha384 { ... }", PCR0: PCR, PCR1: PCR, PCR2: PCR } };
   await using folder = await Folder.make({
@@ -240,7 +268,6 @@ Deno.test("a byte order mark at the beginning of any file that is read is droppe
     "transaction.json": `${BOM}{}`,
     "config.yaml": BOM + (await Deno.readTextFile(new URL("../../config/development.yaml", import.meta.url))),
   });
-  await Deno.chmod(`${folder.path}/tsk.hex`, 0o600);
   const tcp = ["--connect", "tcp:127.0.0.1:1"];
   const store = `sqlite:${folder.path}/a.sqlite`;
   const commands: readonly (readonly [readonly string[], number, string])[] = [

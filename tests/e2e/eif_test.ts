@@ -156,6 +156,15 @@ Deno.test("an image is reproduced from the same inputs, also without the configu
   }
 });
 
+Deno.test("a signing key that other users may use is refused", async () => {
+  await using folder = await Folder.make(INPUTS);
+  const key = `${folder.path}/key.pem`;
+  await Deno.chmod(key, 0o640);
+  const { code, stderr } = await build(folder, ["--sign", key, "--cert", `${folder.path}/cert.pem`]);
+  assertEquals(code, 2);
+  assertStringIncludes(stderr, `other users may use it (mode 640): chmod 600 ${key}`);
+});
+
 Deno.test("a signed image passes, with the PCRs of its build; one that was changed does not", async () => {
   await using folder = await Folder.make(INPUTS);
   const sign = ["--sign", `${folder.path}/key.pem`, "--cert", `${folder.path}/cert.pem`, "--json"];

@@ -23,12 +23,12 @@ export class Folder implements AsyncDisposable {
     return folder;
   }
 
-  /** Puts a file there, and the folders above it. */
+  /** Puts a file there, for its owner alone, and the folders above it. */
   async write(path: string, content: FileContent): Promise<void> {
     const full = `${this.path}/${path}`;
     await Deno.mkdir(full.slice(0, full.lastIndexOf("/")), { recursive: true });
-    if (typeof content === "string") await Deno.writeTextFile(full, content);
-    else if (content instanceof Uint8Array) await Deno.writeFile(full, content);
+    if (typeof content === "string") await Deno.writeTextFile(full, content, { mode: 0o600 });
+    else if (content instanceof Uint8Array) await Deno.writeFile(full, content, { mode: 0o600 });
     else await Deno.symlink(content.link, full);
   }
 

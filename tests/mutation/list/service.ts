@@ -1,4 +1,4 @@
-/** Signing, clients and attestation, denial of service, key policies, the log, permissions. */
+/** Signing, clients and attestation, denial of service, key policies, the log, the tools outside the enclave, permissions. */
 import type { Mutant } from "../mutant.ts";
 
 const GUARDS = "unit/service/wallet_guards_test.ts";
@@ -1064,6 +1064,16 @@ const PERMISSIONS: readonly Mutant[] = [
   },
 ];
 
+const TOOLS: readonly Mutant[] = [
+  {
+    name: "secret-file-of-any-mode",
+    breaks: "a file with a key is read though other users may read or write it",
+    from: "  if (mode !== null && (mode & 0o077) !== 0) {",
+    to: "  if (mode === 0) {",
+    test: "unit/ctl/secret_file_test.ts",
+  },
+];
+
 export const SERVICE_MUTANTS: readonly Mutant[] = [
   {
     name: "origin-of-another-key",
@@ -1078,4 +1088,5 @@ export const SERVICE_MUTANTS: readonly Mutant[] = [
   ...KEY_POLICIES,
   ...LOG,
   ...PERMISSIONS,
+  ...TOOLS,
 ];

@@ -105,8 +105,8 @@ Deno.test("wrap binds the same key to another epoch, and show prints the fingerp
 for (
   const [what, content, mode, words] of [
     ["holds too few digits", "ab", 0o600, /64 hex digits/],
-    ["can be read by others", "ab".repeat(32), 0o644, /other users can read it/],
-    ["is far too long", "a".repeat(1_000), 0o600, /1000 bytes/],
+    ["can be read by others", "ab".repeat(32), 0o644, /other users may use it/],
+    ["is far too long", "a".repeat(1_000), 0o600, /more than 256 bytes/],
   ] as const
 ) {
   Deno.test(`a session key file that ${what} is refused`, async () => {
