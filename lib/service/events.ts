@@ -4,6 +4,7 @@
  * @module
  */
 import type { Log, LogFields, LogLevel } from "../log.ts";
+import { redactText } from "./redaction.ts";
 
 /** An event of the log. */
 export interface ServiceEvent {
@@ -26,17 +27,6 @@ export interface EventLogOptions {
 }
 
 const ORDER: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
-const MAX_FIELD_LENGTH = 500;
-/** Access key ids, and runs of hex or base64 as long as a key: the only legitimate log values that match are PCRs. */
-const LOOKS_SECRET = /A[KS]IA[A-Z0-9]{8,}|[A-Za-z0-9+/]{40,}={0,2}/g;
-/** A PCR is a public SHA-384 hash. No key or signature of this program has 48 bytes. */
-const PCR = /^[0-9a-f]{96}$/;
-
-/** A long path uses the same characters as base64, but mostly lower-case letters. */
-function hide(run: string): string {
-  if (PCR.test(run)) return run;
-  return /[a-z]/.test(run) && !/[A-Z]/.test(run) && !/[0-9a-f]{64,}/.test(run) ? run : "[redacted]";
-}
 
 /** Keeps and writes events. */
 export class EventLog {
@@ -115,12 +105,4 @@ function redact(fields: LogFields): LogFields {
       typeof value === "string" ? redactText(value) : value,
     ]),
   );
-}
-
-function redactText(text: string): string {
-  // The cut may have split a long run that would have been redacted: then its beginning is removed as well.
-  const looked = text.length <= 2 * MAX_FIELD_LENGTH
-    ? text
-    : text.slice(0, 2 * MAX_FIELD_LENGTH).replace(/[A-Za-z0-9+/=]+$/, "");
-  return looked.replace(LOOKS_SECRET, hide).slice(0, MAX_FIELD_LENGTH);
 }

@@ -1,6 +1,6 @@
 /** The event log: lines, the ring, redaction, floods. */
 import { assert, assertEquals } from "@std/assert";
-import { encodeBase64 } from "@std/encoding";
+import { encodeBase64, encodeHex } from "@std/encoding";
 import { EventLog } from "../../../lib/service/events.ts";
 
 function eventLog(options: Partial<ConstructorParameters<typeof EventLog>[0]> = {}) {
@@ -137,22 +137,73 @@ Deno.test("numbers and switches are written as they are, and what looks innocent
   assertEquals([ms, ok, written], [1.5, true, reason]);
 });
 
-const KEY_HEX = "ab".repeat(32);
-const KEY_BASE64 = encodeBase64(new Uint8Array(32).fill(0xa5));
+const KEY = new Uint8Array(32).map((_, index) => (index * 89 + 165) % 256);
+const KEY_HEX = encodeHex(KEY);
 const SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+const base64url = (bytes: Uint8Array) =>
+  encodeBase64(bytes).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+const separated = (separator: string, write = (byte: number) => byte.toString(16).padStart(2, "0")) =>
+  [...KEY].map(write).join(separator);
+/** RFC 4648, without padding. */
+const base32 = (bytes: Uint8Array) =>
+  [...bytes].map((byte) => byte.toString(2).padStart(8, "0")).join("").match(/.{1,5}/g)?.map((bits) =>
+    "abcdefghijklmnopqrstuvwxyz234567"[parseInt(bits.padEnd(5, "0"), 2)]
+  ).join("") ?? "";
 for (
   const [what, before, secret] of [
     ["hex of a key after 0x", "0x", KEY_HEX],
     ["hex of a key after an underscore", "key_", KEY_HEX],
     ["hex of a key across the place where long words are cut", "x ".repeat(230), KEY_HEX],
     ["hex of a key behind a long run that is cut out", `${"A".repeat(940)} `, KEY_HEX],
-    ["base64 of a key", "key: ", KEY_BASE64],
+    ["hex with colons behind a long run that is cut out", `${"A".repeat(960)} `, separated(":")],
+    ["hex with colons", "key ", separated(":")],
+    ["hex with spaces, in capitals", "key ", separated(" ").toUpperCase()],
+    ["hex with 0x and commas", "key {", separated(", ", (byte) => `0x${byte.toString(16)}`)],
+    ["hex with \\\\x", "key ", `\\x${separated("\\x")}`],
+    ["hex in groups of 16 bytes", "key ", KEY_HEX.replace(/(.{32})(?!$)/g, "$1\n")],
+    ["hex in groups of 4 digits", "key ", KEY_HEX.replace(/(.{4})(?!$)/g, "$1-")],
+    ["a decimal array", "key [", separated(",", String)],
+    ["a decimal array over several lines", "Uint8Array(32) [\n", separated(",\n     ", String)],
+    [
+      "a decimal array of 16 bytes of one digit",
+      "key [",
+      [...KEY].slice(16).map((byte) => byte % 10).join(", "),
+    ],
+    ["a typed array in JSON", "key ", JSON.stringify(KEY)],
+    ["base64 of a key", "key: ", encodeBase64(new Uint8Array(32).fill(0xa5))],
+    ["base64url of a key", "key: ", base64url(KEY.map((byte) => byte | 0xf8))],
+    ["base64url of a key after an underscore", "key_", base64url(KEY)],
+    ["base64url of 64 bytes with a hyphen near its end", "key: ", `${"Ab3".repeat(17)}-${"xY9".repeat(11)}`],
+    ["base32 of a key", "key: ", base32(KEY).toUpperCase()],
+    ["base32 of a key in lower case", "key: ", base32(KEY)],
     ["an AWS secret access key (40 characters)", "secret: ", SECRET_KEY],
   ] as const
 ) {
   Deno.test(`${what} is not written into the log`, () => {
-    const { events, lines } = eventLog();
-    events.log("info", "e", { reason: before + secret });
-    assertEquals(lines.join("").includes(secret.slice(0, 20)), false);
+    const { events } = eventLog();
+    events.log("info", "e", { reason: `${before}${secret} after` });
+    const reason = String(events.recent(1)[0]?.["reason"]);
+    for (let at = 0; at + 12 <= secret.length; at++) {
+      assertEquals(reason.includes(secret.slice(at, at + 12)), false, reason);
+    }
+  });
+}
+
+for (
+  const innocent of [
+    "User: arn:aws:sts::111122223333:assumed-role/Denclave-Parent/i-0123456789abcdef0 is not authorized to " +
+    "perform: kms:Decrypt on resource: arn:aws:kms:us-east-1:111122223333:key/mrk-0123456789abcdef0123456789abcdef",
+    "RequestID: 1234abcd-12ab-34cd-56ef-1234567890ab, 400",
+    "Signature not yet current: 20260101T000000Z is still later than 20251231T235500Z (20251231T235000Z + 5 min.)",
+    "from 2026-01-01 00:00:00.000 to 2026-01-01 00:05:00.000, on 10.0.0.1 and fe80::1:2",
+    `PCR0_${"0a".repeat(48)}, PCR1-${"1b".repeat(48)}; 0: ${"2c".repeat(48)} 3`,
+    "/usr/lib/x86_64-linux-gnu/libaws-nitro-enclaves-sdk-c.so.0 needs libaws_nitro_enclaves_sdk_c.so",
+    "AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE_OF_THE_CONNECTION",
+  ]
+) {
+  Deno.test(`what looks innocent is written as it is: ${innocent.slice(0, 40)}`, () => {
+    const { events } = eventLog();
+    events.log("info", "e", { reason: innocent });
+    assertEquals(events.recent(1)[0]?.["reason"], innocent);
   });
 }
