@@ -80,6 +80,7 @@ const SPECS = [
     help: "process: the request id that the blob of --ciphertext is bound to",
   },
   { name: "limit", value: "N", default: "100", help: "logs: maximum number of events" },
+  { name: "security", help: "logs: only events about keys and refusals, which no flood displaces" },
   { name: "nonce", value: "BASE64", help: "attest: the document's nonce; random, unless given" },
   {
     name: "user-data",
@@ -268,7 +269,11 @@ async function connect(
 function requestOf(command: Command, options: Options): WireObject {
   if (command === "configure") return configureRequest(options);
   if (command === "attest") return attestRequest(options);
-  if (command === "logs") return { type: command, limit: options.number("limit", { min: 1, max: 500 }) };
+  if (command === "logs") {
+    const security = options.on("security");
+    const limit = options.number("limit", { min: 1, max: 500 });
+    return { type: command, security, ...(security && !options.isFlag("limit") ? {} : { limit }) };
+  }
   return { type: command };
 }
 

@@ -65,6 +65,7 @@ export interface DispatchOptions {
 /** Requests that keep their whole message in memory while they wait; all others keep a few small fields. */
 const LARGE: readonly string[] = ["process", "sealed", "sign"];
 
+const DEFAULT_EVENTS = 100;
 const MAX_EVENTS = 500;
 
 type Route = (
@@ -105,7 +106,7 @@ export function createDispatcher(options: DispatchOptions): Handler {
     ["master_key.rewrap", (request, signal) => masterKey.rewrap(request, signal)],
     ["master_key.public_info", (request) => masterKey.publicInfo(request)],
     ["master_key.sign", (request) => masterKey.sign(request)],
-    ["logs", (request) => ({ status: "ok", events: events.recent(limitOf(request)) })],
+    ["logs", (request) => ({ status: "ok", events: eventsFor(request, events) })],
     ["metrics", () => ({ status: "ok", requests: metrics.snapshot(), ...options.serverStats() })],
     ["attest", (request) => sealed.attest(request)],
   ]);
@@ -207,12 +208,16 @@ function inWalletShape(answer: Answer): Answer {
   return { type, reply: { apiResponse: "errorResponse", ...reply } };
 }
 
-function limitOf(request: WireObject): number {
-  const limit = field(request, "limit") ?? 100;
+function eventsFor(request: WireObject, events: EventLog): readonly object[] {
+  const security = field(request, "security") ?? false;
+  if (typeof security !== "boolean") {
+    throw new WireError("missing_fields", "Field security must be true or false");
+  }
+  const limit = field(request, "limit") ?? (security ? MAX_EVENTS : DEFAULT_EVENTS);
   if (typeof limit !== "number" || !Number.isInteger(limit) || limit < 1) {
     throw new WireError("missing_fields", "Field limit must be a whole number from 1");
   }
-  return Math.min(limit, MAX_EVENTS);
+  return (security ? events.security : events).recent(Math.min(limit, MAX_EVENTS));
 }
 
 /** Codes of errors whose messages the client may see. */

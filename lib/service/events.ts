@@ -5,6 +5,7 @@
  */
 import type { Log, LogFields, LogLevel } from "../log.ts";
 import { redactText } from "./redaction.ts";
+import { isSecurityEvent, SecurityEvents } from "./security_events.ts";
 
 /** An event of the log. */
 export interface ServiceEvent {
@@ -30,6 +31,8 @@ const ORDER: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, 
 
 /** Keeps and writes events. */
 export class EventLog {
+  /** Those that no number of requests displaces. */
+  readonly security: SecurityEvents = new SecurityEvents();
   #options: Required<EventLogOptions>;
   #ring: ServiceEvent[] = [];
   #oldest = 0;
@@ -45,8 +48,13 @@ export class EventLog {
 
   /** The log function for other modules. */
   readonly log: Log = (level, event, fields = {}) => {
-    if (ORDER[level] < ORDER[this.#options.level]) return;
+    const isHidden = ORDER[level] < ORDER[this.#options.level];
+    const isSecurity = isSecurityEvent(event);
+    if (isHidden && !isSecurity) return;
     const time = this.#options.now();
+    const make = (): ServiceEvent => ({ time: time.toISOString(), level, event, ...redact(fields) });
+    if (isSecurity) this.security.keep({ event, fields, time }, make);
+    if (isHidden) return;
     const second = Math.floor(time.getTime() / 1000);
     if (second !== this.#second) {
       this.#second = second;
@@ -58,7 +66,7 @@ export class EventLog {
       this.#dropped++;
       return;
     }
-    this.#put({ time: time.toISOString(), level, event, ...redact(fields) });
+    this.#put(make());
   };
 
   /** Total number of lines that the rate limit has dropped. */

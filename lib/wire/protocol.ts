@@ -288,7 +288,16 @@ export const REQUESTS = {
   logs: {
     means: "The last events of the log, without secrets.",
     request: {
-      limit: { type: "integer", optional: true, means: "maximum number of events: 1 to 500, by default 100" },
+      limit: {
+        type: "integer",
+        optional: true,
+        means: "maximum number of events: 1 to 500, by default 100; with `security` 500",
+      },
+      security: {
+        type: "boolean",
+        optional: true,
+        means: "only events about keys and refusals, which no flood of requests displaces",
+      },
     },
     reply: {
       events: {

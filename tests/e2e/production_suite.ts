@@ -455,6 +455,25 @@ export function testProduction(program: Program): void {
     });
   });
 
+  test("a flood of bad requests displaces no security event", [], async ({ service, tsk }) => {
+    using client = await Client.connect(service.address);
+    const flood = async () => {
+      for (let n = 0; n < 300; n++) await client.exchange({ type: `none ${n}` });
+    };
+    // The configure is in the second whose lines have been used up.
+    await flood();
+    await client.request(tsk.configure());
+    await client.exchange({ ...tsk.configure(), kms_key_id: "another" });
+    await flood();
+    const { events } = await client.request({ type: "logs", security: true });
+    const told = events.map(({ event, type, code, count }) => [event, type, code, count]);
+    assertEquals(told, [
+      ["request_failed", "unknown", "unknown_type", 600],
+      ["configured", undefined, undefined, undefined],
+      ["request_failed", "configure", "key_not_allowed", 1],
+    ]);
+  });
+
   test("no credential, key or plaintext is in the log or in the service's status replies", [
     "--log-level",
     "debug",

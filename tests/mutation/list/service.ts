@@ -1045,6 +1045,27 @@ const LOG: readonly Mutant[] = [
     test: EVENTS,
   },
   {
+    name: "security-event-hidden",
+    breaks: "events about keys below the log's level are not kept",
+    from: "    if (isHidden && !isSecurity) return;",
+    to: "    if (isHidden) return;",
+    test: "unit/service/security_events_test.ts",
+  },
+  {
+    name: "security-events-grow",
+    breaks: "the kept events about keys grow without end",
+    from: ".slice(-KEPT_OF_EACH)",
+    to: ".slice(0)",
+    test: "unit/service/security_events_test.ts",
+  },
+  {
+    name: "refusals-not-counted",
+    breaks: "each refusal takes the place of the one before it",
+    from: "    if (same === undefined) this.#refusals.set(kind, { first: make(), count: 1, last: time });",
+    to: "    if (same?.count !== 0) this.#refusals.set(kind, { first: make(), count: 1, last: time });",
+    test: "unit/service/security_events_test.ts",
+  },
+  {
     name: "clock-skew-untold",
     breaks: "a clock that KMS finds wrong is answered as any failure",
     from: "if (skew !== undefined) return new WireError(",
