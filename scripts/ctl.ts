@@ -4,16 +4,14 @@
  * @module
  */
 import { runEntry } from "../lib/cli/entry.ts";
-import type { CtlIo } from "../lib/ctl/io.ts";
+import { openIo } from "../lib/ctl/printing.ts";
 import { describeCtlFailure, runCtl } from "../lib/ctl/main.ts";
 import { writeAll } from "../lib/write_all.ts";
 
 const encoder = new TextEncoder();
-const io: CtlIo = {
-  stdout: (text) => writeAll((bytes) => Deno.stdout.writeSync(bytes), encoder.encode(text)),
-  stderr: (text) => writeAll((bytes) => Deno.stderr.writeSync(bytes), encoder.encode(text)),
-  stdoutIsTerminal: Deno.stdout.isTerminal(),
-  stderrIsTerminal: Deno.stderr.isTerminal(),
+const io = openIo({
+  write: (to, text) => writeAll((bytes) => Deno[to].writeSync(bytes), encoder.encode(text)),
+  isTerminal: (stream) => Deno[stream].isTerminal(),
   env: (name) => Deno.env.get(name),
   untilSignal: () => {
     const { promise, resolve } = Promise.withResolvers<string>();
@@ -22,6 +20,6 @@ const io: CtlIo = {
     }
     return promise;
   },
-};
+});
 
 if (import.meta.main) await runEntry((argv) => runCtl(argv, io), describeCtlFailure);

@@ -32,7 +32,7 @@ import { parseDevelopmentKey } from "../lib/kms/development_key.ts";
 import { type KeyArn, parseKeyArn } from "../lib/aws/key_arn.ts";
 import type { Kms } from "../lib/kms/kms.ts";
 import { LocalKms } from "../lib/kms/local.ts";
-import type { CtlIo } from "../lib/ctl/io.ts";
+import { openIo } from "../lib/ctl/printing.ts";
 import { runTsk, TSK_COMMANDS, type TskBackend } from "../lib/ctl/tsk.ts";
 import { EventLog } from "../lib/service/events.ts";
 import { VERSION } from "../lib/version.ts";
@@ -108,7 +108,6 @@ ${helpLines(SPECS)}
 `;
 
 const encoder = new TextEncoder();
-const stdout = (text: string) => writeAll((bytes) => Deno.stdout.writeSync(bytes), encoder.encode(text));
 
 function untilSignal(): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>();
@@ -117,14 +116,12 @@ function untilSignal(): Promise<string> {
 }
 
 /** For the commands that it shares with `denclavectl`. */
-const io: CtlIo = {
-  stdout,
-  stderr: (text) => writeAll((bytes) => Deno.stderr.writeSync(bytes), encoder.encode(text)),
-  stdoutIsTerminal: false,
-  stderrIsTerminal: false,
+const io = openIo({
+  write: (to, text) => writeAll((bytes) => Deno[to].writeSync(bytes), encoder.encode(text)),
+  isTerminal: () => false,
   env: (name) => Deno.env.get(name),
   untilSignal,
-};
+});
 
 /** A development KMS, and what goes with it. */
 interface Backend {
@@ -253,8 +250,8 @@ export async function main(argv: readonly string[], work: Workflow = workflow): 
     return await runTsk(of ?? "show", of === undefined ? ["--help"] : given, io, LOCAL_TSK);
   }
   const options = parseOptions(SPECS, rest, (name) => Deno.env.get(name));
-  if (options.on("help")) return stdout(HELP), EXIT.ok;
-  if (options.on("version")) return stdout(`denclave-dev ${VERSION}\n`), EXIT.ok;
+  if (options.on("help")) return io.stdout(HELP), EXIT.ok;
+  if (options.on("version")) return io.stdout(`denclave-dev ${VERSION}\n`), EXIT.ok;
   const config = readConfig(options);
   using _watchdog = await startWatchdog({ silenceMs: config.silenceMs, exitCode: EXIT.software });
   const backend = await openBackend(options);
@@ -264,7 +261,7 @@ export async function main(argv: readonly string[], work: Workflow = workflow): 
   return await runService({ ...config, keys }, {
     warnings: backend.warnings,
     entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
-    events: new EventLog({ write: stdout, level: config.logLevel }),
+    events: new EventLog({ write: io.stdout, level: config.logLevel }),
     signalled: untilSignal(),
     kms,
     workflow: work,

@@ -15,7 +15,7 @@ import {
 import { runEntry } from "../lib/cli/entry.ts";
 import { KMSTOOL_COMMANDS, runKmstool } from "../lib/cli/kmstool.ts";
 import { NITRO_OPTIONS, SERVE_OPTIONS } from "../lib/cli/serve.ts";
-import type { CtlIo } from "../lib/ctl/io.ts";
+import { openIo } from "../lib/ctl/printing.ts";
 import { runCtl } from "../lib/ctl/main.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
@@ -69,14 +69,12 @@ const tableOf = (specs: readonly OptionSpec[]) => table(rowsOf(helpLines(specs))
 /** What denclavectl prints. */
 async function ctlHelp(argv: readonly string[]): Promise<string> {
   let text = "";
-  const io: CtlIo = {
-    stdout: (piece) => void (text += piece),
-    stderr: () => {},
-    stdoutIsTerminal: false,
-    stderrIsTerminal: false,
+  const io = openIo({
+    write: (_to, piece) => void (text += piece),
+    isTerminal: () => false,
     env: () => undefined,
     untilSignal: () => Promise.reject(new Error("no command is run here")),
-  };
+  });
   await runCtl([...argv, "--help"], io);
   return text;
 }

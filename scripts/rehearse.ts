@@ -4,6 +4,7 @@
  * @module
  */
 import { runEntry } from "../lib/cli/entry.ts";
+import { openIo } from "../lib/ctl/printing.ts";
 import { runRehearsal } from "../lib/ctl/rehearse.ts";
 import { writeAll } from "../lib/write_all.ts";
 
@@ -15,7 +16,11 @@ function untilSignal(): Promise<string> {
   return promise;
 }
 
-const stdout = (text: string) =>
-  writeAll((bytes) => Deno.stdout.writeSync(bytes), new TextEncoder().encode(text));
+const io = openIo({
+  write: (to, text) => writeAll((bytes) => Deno[to].writeSync(bytes), new TextEncoder().encode(text)),
+  isTerminal: () => false,
+  env: () => undefined,
+  untilSignal,
+});
 
-if (import.meta.main) await runEntry((argv) => runRehearsal(argv, { stdout, untilSignal }));
+if (import.meta.main) await runEntry((argv) => runRehearsal(argv, io));

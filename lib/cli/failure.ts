@@ -37,17 +37,27 @@ export function isMissingFile(thrown: unknown): boolean {
     [...causesOf(thrown)].some((cause) => cause instanceof Deno.errors.NotFound);
 }
 
-/** What to print on stderr for an error that ended the program, and its exit code. */
-export function describeFailure(failed: unknown): { readonly text: string; readonly exitCode: number } {
+/** What to say about an error that ended the program, each its own line, and its exit code. */
+export function failureLines(
+  failed: unknown,
+): { readonly lines: readonly string[]; readonly exitCode: number } {
   const thrown = namedFailure(failed);
   if (!(thrown instanceof EnclaveError)) {
     const position = positionOf(thrown);
     const where = position === undefined ? "" : ` (at ${position})`;
-    return { text: `denclave: internal error: ${messageOf(thrown)}${where}\n`, exitCode: EXIT.software };
+    return { lines: [`denclave: internal error: ${messageOf(thrown)}${where}`], exitCode: EXIT.software };
   }
-  const hint = thrown.hint === undefined ? "" : `\n${thrown.hint}`;
   const isUsage =
     ["usage", "tsk_exists", "invalid_key_arn", "invalid_address", "invalid_endpoint", "invalid_config"]
       .includes(thrown.code) || isMissingFile(thrown);
-  return { text: `denclave: ${thrown.message}${hint}\n`, exitCode: isUsage ? EXIT.usage : EXIT.unavailable };
+  return {
+    lines: [`denclave: ${thrown.message}`, ...(thrown.hint === undefined ? [] : [thrown.hint])],
+    exitCode: isUsage ? EXIT.usage : EXIT.unavailable,
+  };
+}
+
+/** What to print on stderr for an error that ended the program, and its exit code. */
+export function describeFailure(failed: unknown): { readonly text: string; readonly exitCode: number } {
+  const { lines, exitCode } = failureLines(failed);
+  return { text: lines.map((line) => `${line}\n`).join(""), exitCode };
 }

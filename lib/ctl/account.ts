@@ -188,10 +188,7 @@ async function create(argv: readonly string[], io: CtlIo): Promise<number> {
   let interruptedBy: string | undefined;
   if (names.length > 1) void io.untilSignal().then((signal) => interruptedBy = signal);
   try {
-    using progress = new Progress("accounts", names.length, {
-      isTerminal: io.stderrIsTerminal,
-      write: io.stderr,
-    });
+    using progress = new Progress("accounts", names.length, io);
     for (const name of names) {
       // The account under way is stored before that: its key exists nowhere else.
       if (interruptedBy !== undefined) break;
@@ -261,10 +258,7 @@ async function sign(argv: readonly string[], io: CtlIo): Promise<number> {
   const row = await findAccount(store, name);
   using client = await connect(options);
   const wallet = new WalletClient(client, credentials);
-  using progress = new Progress("signatures", payloads.length, {
-    isTerminal: io.stderrIsTerminal,
-    write: io.stderr,
-  });
+  using progress = new Progress("signatures", payloads.length, io);
   const [only] = payloads;
   const signatures = isBatch || only === undefined
     ? await signAll({ store, wallet }, row, payloads, (done) => progress.at(done))

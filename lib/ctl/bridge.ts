@@ -14,6 +14,7 @@ import {
 import { Bridge, BRIDGE_LIMITS, parseBridgeListen } from "../parent/bridge.ts";
 import { formatAddress, parseAddress } from "../wire/address.ts";
 import type { CtlIo } from "./io.ts";
+import { oneLine } from "./printing.ts";
 
 const MAX_MS = 86_400_000;
 
@@ -119,7 +120,7 @@ export async function runBridge(argv: readonly string[], io: CtlIo): Promise<num
     },
     allowOrigins: origins,
     allowAnyAddress: options.on("insecure-listen-any"),
-    onProblem: (what) => io.stderr(`denclavectl bridge: ${what}\n`),
+    onProblem: (what) => io.stderr(`denclavectl bridge: ${oneLine(what)}\n`),
   });
   io.stdout(
     options.on("json")

@@ -27,6 +27,7 @@ import { type HpkeKeyPair, importKeyPair } from "../sealed/mod.ts";
 import { parseAddress } from "../wire/address.ts";
 import { DEFAULT_MAX_LENGTH } from "../wire/framing.ts";
 import { credentialSource, type CtlIo, readBytes } from "./io.ts";
+import { oneLine } from "./printing.ts";
 import { optionalString, requiredString, type WireObject } from "../wire/messages.ts";
 
 /** Commands of the group. */
@@ -194,7 +195,7 @@ async function process(client: Requester, input: ProcessInput, options: Options)
     const { ciphertext, requestId } = input;
     const bound = requestId === undefined ? {} : { bind: true, request_id: requestId };
     const reply = await client.request({ type: "process", ciphertext, ...bound });
-    return options.on("json") ? JSON.stringify(reply) : String(reply["result"]);
+    return options.on("json") ? JSON.stringify(reply) : oneLine(String(reply["result"]));
   }
   const { key, data } = input;
   const opened = await processData(client, { key: key.expose(), data }, { bind: !options.on("unbound") });
@@ -321,6 +322,9 @@ export async function runClient(name: string, argv: readonly string[], io: CtlIo
   if (command === undefined) throw new UsageError("Which command?", `One of: ${CLIENT_COMMANDS.join(", ")}.`);
   const options = parseOptions(SPECS, argv, io.env);
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
-  io.stdout(`${await run(command, options, io)}\n`);
+  const text = `${await run(command, options, io)}\n`;
+  // The result of the workflow is the user's own data.
+  if (command === "process" && !options.on("json")) io.data(text);
+  else io.stdout(text);
   return EXIT.ok;
 }

@@ -4,9 +4,11 @@
  * @module
  */
 
+import { oneLine } from "./printing.ts";
+
 /** Aligns rows under their headings. Every row has as many cells as there are headings. */
 export function formatTable(headings: readonly string[], rows: readonly (readonly string[])[]): string {
-  const all = [headings, ...rows];
+  const all = [headings, ...rows].map((row) => row.map(oneLine));
   const widths = headings.map((_, column) => Math.max(...all.map((row) => [...row[column] ?? ""].length)));
   return all.map((row) =>
     row.map((cell, column) => cell + " ".repeat((widths[column] ?? 0) - [...cell].length)).join("  ")
@@ -18,5 +20,5 @@ export function formatTable(headings: readonly string[], rows: readonly (readonl
 export function formatFields(fields: Readonly<Record<string, string | number | undefined>>): string {
   const given = Object.entries(fields).filter(([, value]) => value !== undefined);
   const width = Math.max(0, ...given.map(([name]) => name.length));
-  return given.map(([name, value]) => `${name.padEnd(width)}  ${String(value)}`).join("\n");
+  return given.map(([name, value]) => `${name.padEnd(width)}  ${oneLine(String(value))}`).join("\n");
 }

@@ -8,12 +8,12 @@ import { Progress } from "./progress.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import { Client } from "../parent/client.ts";
 import {
+  type CheckResult,
   CHECKS,
   type CommandResult,
   type DoctorTarget,
   type DoctorWorld,
   examine,
-  formatResults,
   MIN_MEMORY_MIB,
   type Program,
 } from "../parent/doctor/mod.ts";
@@ -28,10 +28,11 @@ import {
   ENCLAVE_OPTIONS,
   enclaveAddress,
   KEY_OPTION,
-  mayColour,
   readInput,
   regionOf,
 } from "./io.ts";
+
+import { oneLine, type Text } from "./printing.ts";
 
 const SPECS = [
   { ...KEY_OPTION, help: "the enclave's KMS key" },
@@ -164,6 +165,25 @@ async function readTarget(options: Options, io: CtlIo): Promise<DoctorTarget> {
   };
 }
 
+const COLOURS = { ok: "green", warn: "yellow", fail: "red", skipped: "grey" } as const;
+
+/** Formats results: mark, name and reason in columns, remedies below. */
+export function formatResults(results: readonly CheckResult[]): Text {
+  const width = Math.max(0, ...results.map(({ id }) => id.length));
+  const lines = results.flatMap(({ id, status, reason, remedy }) => {
+    const below = remedy === undefined ? [] : `→ ${remedy}`.split("\n");
+    const text = [reason, ...below].map(oneLine).join(`\n${" ".repeat(width + 11)}`);
+    return [
+      { colour: COLOURS[status], text: (status === "fail" ? "FAIL" : status).padEnd(7) },
+      `  ${id.padEnd(width)}  ${text}\n`,
+    ];
+  });
+  const summary = (["ok", "warn", "fail", "skipped"] as const).map((wanted) =>
+    `${results.filter(({ status }) => status === wanted).length} ${wanted}`
+  );
+  return [...lines, `\n${summary.join(", ")}\n`];
+}
+
 /** Runs the checks and prints what came of them. */
 export async function runDoctor(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = await parseWithPolicyFile(SPECS, argv, io);
@@ -188,10 +208,7 @@ export async function runDoctor(argv: readonly string[], io: CtlIo): Promise<num
   const admin = key === undefined ? undefined : stack.use(
     (await import("../parent/open_key_admin.ts")).openKeyAdmin({ key, credentials, endpoint }),
   );
-  using progress = new Progress("checks", CHECKS.length, {
-    isTerminal: io.stderrIsTerminal,
-    write: io.stderr,
-  });
+  using progress = new Progress("checks", CHECKS.length, io);
   let done = 0;
   const results = await examine(world, target, admin, { onDone: () => progress.at(++done) });
   progress[Symbol.dispose]();
@@ -199,7 +216,7 @@ export async function runDoctor(argv: readonly string[], io: CtlIo): Promise<num
   io.stdout(
     options.on("json")
       ? `${JSON.stringify({ ok: isWell, checks: results }, null, 2)}\n`
-      : formatResults(results, mayColour(io)),
+      : formatResults(results),
   );
   return isWell ? EXIT.ok : EXIT.failed;
 }

@@ -9,6 +9,7 @@ import { COMMON_OPTIONS } from "../cli/options.ts";
 import { formatFields, formatTable } from "./columns.ts";
 import { checkEif, describeEif, type EifDescription, type Measurements, nitroCliShape } from "../eif/mod.ts";
 import type { CtlIo } from "./io.ts";
+import { oneLine } from "./printing.ts";
 import { trustStore } from "./trust_store.ts";
 
 /** Commands of the group. */
@@ -53,15 +54,10 @@ export function oneFile(options: Options): string {
   return file;
 }
 
-/** Text from a file, without terminal control characters. */
-export function printable(text: string): string {
-  return text.replace(/\p{C}/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16) ?? ""}}`);
-}
-
 /** A progress line in megabytes, for long operations. */
 export function megabytes(label: string, bytes: number, io: CtlIo): Disposable & { at(done: number): void } {
   const total = Math.round(bytes / 1e6);
-  const progress = new Progress(`${label}, MB`, total, { isTerminal: io.stderrIsTerminal, write: io.stderr });
+  const progress = new Progress(`${label}, MB`, total, io);
   let shown = -1;
   return {
     at: (done) => {
@@ -84,26 +80,26 @@ function showDescription(file: string, description: EifDescription): string {
   const { measurements, metadata, signature } = description;
   const build = metadata?.BuildMetadata;
   const fields = formatFields({
-    image: printable(file),
+    image: file,
     version: description.version,
     architecture: description.architecture,
-    name: metadata === undefined ? undefined : printable(`${metadata.ImageName} ${metadata.ImageVersion}`),
+    name: metadata === undefined ? undefined : `${metadata.ImageName} ${metadata.ImageVersion}`,
     built: build === undefined
       ? undefined
-      : printable(`${build.BuildTime} by ${build.BuildTool} ${build.BuildToolVersion}`),
-    kernel: build === undefined ? undefined : printable(`${build.OperatingSystem} ${build.KernelVersion}`),
-    cmdline: printable(description.commandLine),
+      : `${build.BuildTime} by ${build.BuildTool} ${build.BuildToolVersion}`,
+    kernel: build === undefined ? undefined : `${build.OperatingSystem} ${build.KernelVersion}`,
+    cmdline: description.commandLine,
     crc: description.crc.ok ? "right" : "WRONG",
     signature: signature === undefined
       ? "none"
       : signature.problem === undefined
       ? "holds"
-      : `DOES NOT HOLD: ${printable(signature.problem)}`,
-    signer: signature === undefined ? undefined : printable(
-      `${
+      : `DOES NOT HOLD: ${signature.problem}`,
+    signer: signature === undefined
+      ? undefined
+      : `${
         Object.values(signature.certificate.info.IssuerName).join(", ")
       }, until ${signature.certificate.info.NotAfter}`,
-    ),
     ...measurements,
   });
   const sections = formatTable(
@@ -153,7 +149,7 @@ async function verify(argv: readonly string[], io: CtlIo): Promise<number> {
       ? `${JSON.stringify({ ok, checks }, null, 2)}\n`
       : `${
         checks.map(({ name, problem }) =>
-          problem === undefined ? `ok    ${name}` : `FAIL  ${name}: ${printable(problem)}`
+          problem === undefined ? `ok    ${name}` : `FAIL  ${name}: ${oneLine(problem)}`
         ).join("\n")
       }\n`,
   );

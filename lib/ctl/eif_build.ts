@@ -48,7 +48,8 @@ import {
   librariesIn,
   libraryProblems,
 } from "./image_checks.ts";
-import { megabytes, printable } from "./eif.ts";
+import { megabytes } from "./eif.ts";
+import { oneLine } from "./printing.ts";
 import type { CtlIo } from "./io.ts";
 
 const MAX_SMALL_FILE = 4 * 1024 * 1024;
@@ -329,7 +330,7 @@ export async function build(argv: readonly string[], io: CtlIo): Promise<number>
   };
   const plan = await planOf(settings);
   const unchecked = await checkPlan(plan, settings);
-  if (unchecked !== undefined) io.stderr(`warning: ${printable(unchecked)}\n`);
+  if (unchecked !== undefined) io.stderr(`warning: ${oneLine(unchecked)}\n`);
   const built = await buildWithProgress(plan, io);
   const binary = "program" in plan.content ? plan.content.program.binary : undefined;
   const program = binary === undefined ? undefined : await programRecord(binary, await hashFile(binary));
@@ -351,12 +352,12 @@ export async function build(argv: readonly string[], io: CtlIo): Promise<number>
   io.stdout(
     options.on("json") ? text : `${
       formatFields({
-        image: printable(plan.output),
+        image: plan.output,
         bytes: built.size,
         architecture: built.architecture,
         files: built.inputs.length,
         ...built.measurements,
-        provenance: printable(beside),
+        provenance: beside,
       })
     }\n`,
   );

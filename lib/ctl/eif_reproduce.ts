@@ -39,7 +39,8 @@ import { parseAddress } from "../wire/address.ts";
 import { requiredString } from "../wire/messages.ts";
 import { documentVerifier, expectedPcrs, PCR_OPTION, ROOT_OPTION } from "./attestation_options.ts";
 import { formatFields } from "./columns.ts";
-import { describeWithProgress, printable } from "./eif.ts";
+import { describeWithProgress } from "./eif.ts";
+import { oneLine } from "./printing.ts";
 import { addedFiles, blobsOf, pairs } from "./eif_build.ts";
 import { type CtlIo, readInput } from "./io.ts";
 import { selectCertificates } from "./trust_store.ts";
@@ -278,7 +279,7 @@ async function runProgram(
   const decoder = new TextDecoder();
   if (output.success) return decoder.decode(output.stdout);
   throw new EnclaveError(
-    `${what} failed: ${printable(decoder.decode(output.stderr).trim().split("\n").slice(-5).join(" "))}`,
+    `${what} failed: ${oneLine(decoder.decode(output.stderr).trim().split("\n").slice(-5).join(" "))}`,
     { code: "reproduce_failed", hint: `The command was: ${program} ${args.join(" ")}` },
   );
 }
@@ -429,7 +430,7 @@ async function compareWithOthers(
   const eif = options.text("eif");
   if (eif !== undefined) {
     const { measurements } = await describeWithProgress(eif, io);
-    compared.push(...comparePcrs(printable(eif), { ...measurements }, here));
+    compared.push(...comparePcrs(oneLine(eif), { ...measurements }, here));
   }
   if (attested !== undefined) compared.push(...comparePcrs(options.text("attest") ?? "", attested, here));
   const pcrs = Object.entries(expectedPcrs(options)).map(([index, value]) => [`PCR${index}`, value]);
@@ -449,7 +450,7 @@ async function compareImages(
   if (recorded.measurements["PCR8"] === undefined) compare("image", recorded.image.sha256);
   const eif = options.text("eif");
   if (eif !== undefined && (await describeEif(eif)).signature === undefined) {
-    compare(printable(eif), await hashFile(eif));
+    compare(oneLine(eif), await hashFile(eif));
   }
   return compared;
 }
@@ -506,8 +507,8 @@ export async function reproduce(argv: readonly string[], io: CtlIo): Promise<num
         : `${
           compared.map(({ name, difference }) =>
             difference === undefined
-              ? `same    ${printable(name)}`
-              : `DIFFERS ${printable(name)}: ${printable(difference)}`
+              ? `same    ${oneLine(name)}`
+              : `DIFFERS ${oneLine(name)}: ${oneLine(difference)}`
           ).join("\n")
         }\n${formatFields(measurements)}\n${same ? "The same image." : "Not the same image."}\n`,
     );

@@ -27,6 +27,7 @@ import { type Origin, type OriginPolicy, originWords } from "../parent/gateway/o
 import { formatAddress } from "../wire/address.ts";
 import { EXPECT_OPTIONS, expectedEnclave, namesEnclave } from "./attestation_options.ts";
 import type { CtlIo } from "./io.ts";
+import { oneLine } from "./printing.ts";
 
 /** Commands of the group. */
 export const GATEWAY_COMMANDS = ["init", "status", "sign", "rewrap", "restore", "verify"] as const;
@@ -329,7 +330,8 @@ function print(
   }
   const [only] = lines;
   if (command === "sign" && only !== undefined) {
-    (only.ok ? io.stdout : io.stderr)(`${only.outcome}\n`);
+    if (only.ok) io.stdout(`${only.outcome}\n`);
+    else io.stderr(`${oneLine(only.outcome)}\n`);
     return;
   }
   const address = (id: number) => {
@@ -344,5 +346,5 @@ function print(
       ) => [String(line.enclave), address(line.enclave), line.ok ? "ok" : "FAIL", line.outcome]),
     )
   }\n`);
-  for (const problem of problems) io.stderr(`${config.database.path}: ${problem}\n`);
+  for (const problem of problems) io.stderr(`${config.database.path}: ${oneLine(problem)}\n`);
 }

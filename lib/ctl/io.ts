@@ -10,22 +10,9 @@ import { CredentialSource, type ParentCredentials } from "../aws/credential_sour
 import { EnclaveError, messageOf } from "../errors.ts";
 import type { AccountStore } from "../parent/stores/account_store.ts";
 import { type Address, parseAddress } from "../wire/address.ts";
+import type { CtlIo } from "./printing.ts";
 
-/** The environment that the entry point provides. */
-export interface CtlIo {
-  readonly stdout: (text: string) => void;
-  readonly stderr: (text: string) => void;
-  readonly stdoutIsTerminal: boolean;
-  readonly stderrIsTerminal: boolean;
-  readonly env: (name: string) => string | undefined;
-  /** Resolves with the signal's name when the process is told to end. */
-  readonly untilSignal: () => Promise<string>;
-}
-
-/** Whether what goes to stdout may have colours. */
-export function mayColour(io: CtlIo): boolean {
-  return io.stdoutIsTerminal && (io.env("NO_COLOR") ?? "") === "";
-}
+export type { CtlIo } from "./printing.ts";
 
 /** The largest text that a file or stdin may be. */
 const MAX_INPUT = 1_048_576;

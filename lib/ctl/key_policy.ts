@@ -6,7 +6,7 @@
 import { EXIT, helpLines, type Options, type OptionSpec, UsageError } from "../cli/options.ts";
 import { COMMON_OPTIONS } from "../cli/options.ts";
 import type { KeyAdmin } from "../parent/key_admin.ts";
-import { diffKeyPolicies, formatDiff, printable } from "../parent/policies/diff.ts";
+import { diffKeyPolicies } from "../parent/policies/diff.ts";
 import { formatKeyPolicy, type KeyPolicy, KeyPolicyError, readKeyPolicy } from "../aws/key_policy.ts";
 import { type KeyFacts, lintKeyPolicy, type LintOptions, type LintReport } from "../parent/policies/lint.ts";
 import {
@@ -27,9 +27,9 @@ import {
   type CtlIo,
   inputName,
   KEY_OPTION as KMS_KEY_OPTION,
-  mayColour,
   readInput,
 } from "./io.ts";
+import { formatDiff, formatLint } from "./policy_text.ts";
 
 const JSON_OPTION = { name: "json", help: "print the result as JSON" } as const;
 
@@ -351,27 +351,12 @@ function lintOptions(options: Options): LintOptions {
   };
 }
 
-const SEVERITY_COLOUR = { fail: "\x1b[31m", warn: "\x1b[33m" } as const;
-
-/** Formats findings for a person: what, where, what to do. */
-function formatLint({ findings, ok }: LintReport, colour: boolean): string {
-  const lines = findings.map(({ severity, rule, statement, message, remedy }) => {
-    const mark = severity === "fail" ? "FAIL" : "warn";
-    const painted = colour ? `${SEVERITY_COLOUR[severity]}${mark}\x1b[0m` : mark;
-    const where = statement === undefined ? "" : ` in ${printable(statement)}`;
-    return `${painted} ${rule}${where}\n     ${printable(message)}\n     ${remedy}`;
-  });
-  const failed = findings.filter(({ severity }) => severity === "fail").length;
-  const count = `${failed} failed, ${findings.length - failed} to look at`;
-  return `${[...lines, `${ok ? "ok" : "not ok"}: ${count}`].join("\n")}\n`;
-}
-
 /** Prints a new policy, and the linter's findings on stderr. */
 function showPolicy(policy: KeyPolicy, report: LintReport, options: Options, io: CtlIo): number {
   if (options.on("json")) io.stdout(`${JSON.stringify({ policy, lint: report }, null, 2)}\n`);
   else {
     io.stdout(`${formatKeyPolicy(policy)}\n`);
-    io.stderr(formatLint(report, io.stderrIsTerminal));
+    io.stderr(formatLint(report));
   }
   return report.ok ? EXIT.ok : EXIT.failed;
 }
@@ -459,7 +444,7 @@ async function lint(options: Options, io: CtlIo): Promise<number> {
   }
   const report = lintKeyPolicy(policy, { ...lintOptions(options), facts });
   io.stdout(
-    options.on("json") ? `${JSON.stringify(report, null, 2)}\n` : formatLint(report, mayColour(io)),
+    options.on("json") ? `${JSON.stringify(report, null, 2)}\n` : formatLint(report),
   );
   return report.ok ? EXIT.ok : EXIT.failed;
 }
@@ -478,7 +463,7 @@ async function diff(options: Options, io: CtlIo): Promise<number> {
   io.stdout(
     options.on("json")
       ? `${JSON.stringify({ changed: lines.length > 0, lines }, null, 2)}\n`
-      : `${lines.length === 0 ? "no difference" : formatDiff(lines, mayColour(io))}\n`,
+      : formatDiff(lines),
   );
   return EXIT.ok;
 }
@@ -512,11 +497,9 @@ async function apply(options: Options, io: CtlIo): Promise<number> {
   const { difference, lint: report, callerArn } = change;
   const json = options.on("json");
   if (!json) {
-    io.stdout(
-      `${difference.length === 0 ? "no difference" : formatDiff(difference, mayColour(io))}\n\n${
-        formatLint(report, mayColour(io))
-      }`,
-    );
+    io.stdout(formatDiff(difference));
+    io.stdout("\n");
+    io.stdout(formatLint(report));
   }
   const isWanted = options.on("yes") && report.ok && difference.length > 0;
   const seen = isWanted ? await applyChange(admin, change) : false;

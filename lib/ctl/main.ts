@@ -4,9 +4,10 @@
  * @module
  */
 import { EXIT, UsageError } from "../cli/options.ts";
-import { describeFailure, namedFailure } from "../cli/failure.ts";
+import { failureLines, namedFailure } from "../cli/failure.ts";
 import { takeCommand } from "../cli/options.ts";
 import { AttestationError } from "../attestation/errors.ts";
+import { ConfigError } from "../config/errors.ts";
 import { EifError } from "../eif/errors.ts";
 import { EnclaveError, messageOf } from "../errors.ts";
 import { KeyAdminError } from "../parent/key_admin.ts";
@@ -28,6 +29,7 @@ import { EMULATOR_COMMANDS, runEmulator } from "./emulator.ts";
 import { runDoctor } from "./doctor.ts";
 import { GATEWAY_COMMANDS, runGateway } from "./gateway.ts";
 import type { CtlIo } from "./io.ts";
+import { oneLine, printable } from "./printing.ts";
 import { KMS_COMMANDS, runKms } from "./kms.ts";
 import { POLICY_COMMANDS, runPolicy } from "./policy.ts";
 
@@ -186,16 +188,20 @@ export function describeCtlFailure(
   if (failed instanceof Deno.errors.BrokenPipe) return { text: "", exitCode: EXIT.closedPipe };
   const thrown = namedFailure(failed);
   const exitCode = ctlExitCode(thrown);
-  if (!argv.includes("--json")) return { text: describeFailure(thrown).text, exitCode };
+  if (!argv.includes("--json")) {
+    // The errors of a configuration file are lines; all others are one.
+    const show = thrown instanceof ConfigError ? printable : oneLine;
+    return { text: failureLines(thrown).lines.map((line) => `${show(line)}\n`).join(""), exitCode };
+  }
   const error = {
     code: thrown instanceof EnclaveError ? thrown.code : "internal_error",
     message: messageOf(thrown),
     hint: thrown instanceof EnclaveError ? thrown.hint : undefined,
   };
-  return { text: `${JSON.stringify({ error })}\n`, exitCode };
+  return { text: `${printable(JSON.stringify({ error }))}\n`, exitCode };
 }
 
 /** The exit code of what {@link runCtl} threw. */
 export function ctlExitCode(thrown: unknown): number {
-  return isRefusal(thrown) ? EXIT.failed : describeFailure(thrown).exitCode;
+  return isRefusal(thrown) ? EXIT.failed : failureLines(thrown).exitCode;
 }

@@ -3,12 +3,7 @@
  *
  * @module
  */
-
-/** Where a progress line goes. */
-export interface ProgressOutput {
-  readonly isTerminal: boolean;
-  readonly write: (text: string) => void;
-}
+import type { CtlIo } from "./printing.ts";
 
 const WIDTH = 24;
 
@@ -16,27 +11,27 @@ const WIDTH = 24;
 export class Progress implements Disposable {
   #label: string;
   #total: number;
-  #output: ProgressOutput;
+  #io: Pick<CtlIo, "overwrite" | "stderr">;
   #shown = false;
 
-  constructor(label: string, total: number, output: ProgressOutput) {
+  constructor(label: string, total: number, io: Pick<CtlIo, "overwrite" | "stderr">) {
     this.#label = label;
     this.#total = total;
-    this.#output = output;
+    this.#io = io;
   }
 
   /** Shows the number of completed items. */
   at(done: number): void {
     // For a single item the line would disappear before it can be read.
-    if (!this.#output.isTerminal || this.#total < 2) return;
+    if (this.#io.overwrite === undefined || this.#total < 2) return;
     const filled = Math.round((done / this.#total) * WIDTH);
     const bar = "#".repeat(filled) + ".".repeat(WIDTH - filled);
-    this.#output.write(`\r${this.#label} [${bar}] ${done}/${this.#total}`);
+    this.#io.overwrite(`${this.#label} [${bar}] ${done}/${this.#total}`);
     this.#shown = true;
   }
 
   [Symbol.dispose](): void {
-    if (this.#shown) this.#output.write("\n");
+    if (this.#shown) this.#io.stderr("\n");
     this.#shown = false;
   }
 }

@@ -23,7 +23,7 @@ import {
   textPieces,
 } from "../eif/mod.ts";
 import { formatTable } from "./columns.ts";
-import { printable } from "./eif.ts";
+import { oneLine } from "./printing.ts";
 import { exportsAead, librariesIn, libraryProblems } from "./image_checks.ts";
 import type { CtlIo } from "./io.ts";
 
@@ -171,26 +171,26 @@ async function checkFolder(folder: string, sysroot: string): Promise<Report> {
 
 function show(report: Report): string {
   const rows = report.libraries.map(({ file, version, soname, architecture, glibc, compiler }) => [
-    printable(file.replace(/^.*\//, "")),
-    printable(version ?? "?"),
-    printable(soname ?? "none"),
+    file.replace(/^.*\//, ""),
+    version ?? "?",
+    soname ?? "none",
     architecture,
-    printable(glibc ?? "none"),
-    printable(compiler ?? "?"),
+    glibc ?? "none",
+    compiler ?? "?",
   ]);
   const needs = report.libraries.flatMap(({ file, needs }) =>
     Object.entries(needs).map((
       [name, from],
-    ) => [printable(file.replace(/^.*\//, "")), printable(name), printable(from)])
+    ) => [file.replace(/^.*\//, ""), name, from])
   );
   const lines = [
-    `AWS-LC: ${printable(report.awsLc ?? "version not found")}; AES-256-GCM exported: ${
+    `AWS-LC: ${oneLine(report.awsLc ?? "version not found")}; AES-256-GCM exported: ${
       report.aead ? "yes" : "no"
     }`,
-    ...report.warnings.map((text) => `warn  ${printable(text)}`),
+    ...report.warnings.map((text) => `warn  ${oneLine(text)}`),
     ...report.problems.flatMap((
       { message, hint = "" },
-    ) => [`FAIL  ${printable(message)}`, `      ${printable(hint)}`]),
+    ) => [`FAIL  ${oneLine(message)}`, `      ${oneLine(hint)}`]),
     ...report.ok ? ["ok    these libraries can be used"] : [],
   ];
   return `${formatTable(["LIBRARY", "VERSION", "SONAME", "MACHINE", "GLIBC", "COMPILER"], rows)}\n\n${

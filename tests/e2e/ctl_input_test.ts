@@ -5,10 +5,10 @@ import { TSK_CONTEXT } from "../../lib/aws/tsk_context.ts";
 import { LocalKms } from "../../lib/kms/local.ts";
 import { Client } from "../../lib/parent/client.ts";
 import { formatAddress } from "../../lib/wire/address.ts";
-import { encodeMessage, FrameDecoder } from "../../lib/wire/framing.ts";
-import { parseObject, type WireObject } from "../../lib/wire/messages.ts";
+import type { WireObject } from "../../lib/wire/messages.ts";
 import { ctlLaunch, devLaunch, runCtl } from "../helpers/ctl_process.ts";
 import { Folder } from "../helpers/folder.ts";
+import { recordingService } from "../helpers/recording_service.ts";
 import { ServiceProcess, within } from "../helpers/service_process.ts";
 import { runTool } from "../helpers/tools.ts";
 
@@ -61,37 +61,6 @@ Deno.test("client process takes its data from stdin or a file, byte for byte, up
   assertEquals(unshown.code, 2);
   assertStringIncludes(unshown.stderr, "--json");
 });
-
-/** A service that keeps what it is asked, and says ok; `delayMs` before each reply. */
-function recordingService(answer: (request: WireObject) => WireObject | Promise<WireObject>) {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const requests: WireObject[] = [];
-  const serve = async (connection: Deno.Conn) => {
-    const decoder = new FrameDecoder(1 << 20);
-    for (let length; (length = await connection.read(decoder.space())) !== null;) {
-      decoder.commit(length);
-      for (let frame = decoder.next(); frame !== undefined; frame = decoder.next()) {
-        assert("body" in frame);
-        const request = parseObject(frame.body);
-        decoder.release();
-        requests.push(request);
-        await connection.write(encodeMessage("u32be", await answer(request)));
-      }
-    }
-    connection.close();
-  };
-  const serving = (async () => {
-    for await (const connection of listener) void serve(connection).catch(() => connection.close());
-  })();
-  return {
-    address: `tcp:127.0.0.1:${listener.addr.port}`,
-    requests,
-    async [Symbol.asyncDispose]() {
-      listener.close();
-      await serving;
-    },
-  };
-}
 
 /** Instance metadata v2, and a container's credentials. */
 function credentialServer() {

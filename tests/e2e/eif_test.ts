@@ -230,7 +230,7 @@ Deno.test("an image of pieces is made as AWS's tool makes it, and its texts cann
   assertEquals(code, 0, stderr);
   const { stdout } = await runCtl(["eif", "describe", piece("x.eif")]);
   assertMatch(stdout, /architecture {2}aarch64/);
-  assertMatch(stdout, /cmdline {7}a \\u\{1b\}\[2J\n/);
+  assertMatch(stdout, /cmdline {7}a \\u001b\[2J\n/);
 });
 
 /** For mistakes that are made with any program. */

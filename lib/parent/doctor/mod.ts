@@ -12,7 +12,6 @@ import {
   type DoctorTarget,
   type DoctorWorld,
   fail,
-  type Status,
   type Verdict,
 } from "./check.ts";
 import { NITRO_CHECKS } from "./nitro.ts";
@@ -73,27 +72,4 @@ export async function examine(
     onDone(result);
     return result;
   }));
-}
-
-const COLOUR = { ok: "\x1b[32m", warn: "\x1b[33m", fail: "\x1b[31m", skipped: "\x1b[90m" } as const;
-const RESET = "\x1b[0m";
-
-/** Formats results: mark, name and reason in columns, remedies below. */
-export function formatResults(results: readonly CheckResult[], colour: boolean): string {
-  const width = Math.max(0, ...results.map(({ id }) => id.length));
-  const lines = results.map(({ id, status, reason, remedy }) => {
-    const mark = (status === "fail" ? "FAIL" : status).padEnd(7);
-    const painted = colour ? `${COLOUR[status]}${mark}${RESET}` : mark;
-    const indent = " ".repeat(width + 11);
-    // What other programs printed may hold characters that move the cursor.
-    const text = `${reason}${remedy === undefined ? "" : `\n→ ${remedy}`}`
-      // deno-lint-ignore no-control-regex
-      .replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f]/g, "?").replaceAll("\n", `\n${indent}`);
-    return `${painted}  ${id.padEnd(width)}  ${text}`;
-  });
-  const counted = (wanted: Status) => results.filter(({ status }) => status === wanted).length;
-  const summary = (["ok", "warn", "fail", "skipped"] as const).map((status) =>
-    `${counted(status)} ${status}`
-  );
-  return `${[...lines, "", summary.join(", ")].join("\n")}\n`;
 }

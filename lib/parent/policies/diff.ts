@@ -12,10 +12,6 @@ export interface DiffLine {
   readonly text: string;
 }
 
-const GREEN = "\x1b[32m";
-const RED = "\x1b[31m";
-const BOLD = "\x1b[1m";
-const RESET = "\x1b[0m";
 const MAX_CELLS = 4_000_000;
 
 function sorted(input: unknown): unknown {
@@ -126,30 +122,4 @@ export function diffKeyPolicies(before: KeyPolicy, after: KeyPolicy): readonly D
     if (after[name] !== undefined) lines.push({ kind: "added", text: after[name] });
   }
   return lines;
-}
-
-/** A text without terminal control characters: policies are untrusted input. */
-export function printable(text: string): string {
-  // deno-lint-ignore no-control-regex
-  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, "?");
-}
-
-/** A difference as text, a line each, coloured on a terminal. */
-export function formatDiff(lines: readonly DiffLine[], colour: boolean): string {
-  const paint = (code: string, text: string) => (colour ? `${code}${text}${RESET}` : text);
-  return lines.map(({ kind, text }) => {
-    const shown = printable(text);
-    switch (kind) {
-      case "heading":
-        return paint(BOLD, shown);
-      case "added":
-        return paint(GREEN, `+ ${shown}`);
-      case "removed":
-        return paint(RED, `- ${shown}`);
-      case "same":
-        return `  ${shown}`;
-      default:
-        return kind satisfies never;
-    }
-  }).join("\n");
 }

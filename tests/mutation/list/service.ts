@@ -1122,6 +1122,36 @@ const PERMISSIONS: readonly Mutant[] = [
 
 const TOOLS: readonly Mutant[] = [
   {
+    name: "print-unescaped",
+    breaks: "denclavectl prints texts of others as they are",
+    from: '    if (typeof piece === "string") return printable(piece);',
+    to: '    if (typeof piece === "string") return piece;',
+    test: "unit/ctl/printing_test.ts",
+  },
+  {
+    name: "print-value-unescaped",
+    breaks: "a value may begin another line of a table",
+    from: "  const all = [headings, ...rows].map((row) => row.map(oneLine));",
+    to: "  const all = [headings, ...rows];",
+    test: "e2e/printing_test.ts",
+    filter: "stored accounts",
+  },
+  {
+    name: "print-data-on-terminal",
+    breaks: "the result of process is written to a terminal as it is",
+    from: 'write("stdout", isTerminal("stdout") ? printable(text) : text)',
+    to: 'write("stdout", text)',
+    test: "unit/ctl/printing_test.ts",
+  },
+  {
+    name: "print-error-of-several-lines",
+    breaks: "an error of the service may look like several lines of the program",
+    from: "    const show = thrown instanceof ConfigError ? printable : oneLine;",
+    to: "    const show = printable;",
+    test: "e2e/printing_test.ts",
+    filter: "a service's errors",
+  },
+  {
     name: "secret-file-of-any-mode",
     breaks: "a file with a key is read though other users may read or write it",
     from: "  if (mode !== null && (mode & 0o077) !== 0) {",

@@ -13,6 +13,7 @@ import {
 } from "../../../lib/ctl/attestation_options.ts";
 import { parseOptions, UsageError } from "../../../lib/cli/options.ts";
 import { runAttest } from "../../../lib/ctl/attest.ts";
+import { openIo } from "../../../lib/ctl/printing.ts";
 import { AWS_NITRO_ROOT } from "../../../lib/attestation/root.ts";
 import { encodeForm, INDEFINITE } from "../../helpers/cbor_forms.ts";
 import { realDocuments } from "../../helpers/vectors.ts";
@@ -21,14 +22,13 @@ const options = (...argv: string[]) => parseOptions(VERIFY_OPTIONS, argv);
 
 async function verify(...argv: string[]) {
   const out = { stdout: "", stderr: "" };
-  const code = await runAttest("verify", argv, {
-    stdout: (text) => void (out.stdout += text),
-    stderr: (text) => void (out.stderr += text),
-    stdoutIsTerminal: false,
-    stderrIsTerminal: false,
+  const io = openIo({
+    write: (to, text) => void (out[to] += text),
+    isTerminal: () => false,
     env: () => undefined,
     untilSignal: () => Promise.resolve("SIGTERM"),
   });
+  const code = await runAttest("verify", argv, io);
   return { code, ...out };
 }
 

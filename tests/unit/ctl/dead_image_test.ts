@@ -1,6 +1,7 @@
 /** Images that would not work: `denclavectl eif build` refuses each, says what to do, and makes it where an option allows it. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { build } from "../../../lib/ctl/eif_build.ts";
+import { openIo } from "../../../lib/ctl/printing.ts";
 import { describeCtlFailure } from "../../../lib/ctl/main.ts";
 import { encodeBase64 } from "@std/encoding";
 import { X509CertificateGenerator } from "../../../lib/attestation/deps/x509.ts";
@@ -14,14 +15,13 @@ async function buildHere(folder: Folder, args: readonly string[]): Promise<reado
   const argv = ["--manifest", `${folder.path}/enclave.yaml`, ...args];
   let warnings = "";
   try {
-    const code = await build(argv, {
-      stdout: () => {},
-      stderr: (text) => warnings += text,
-      stdoutIsTerminal: false,
-      stderrIsTerminal: false,
+    const io = openIo({
+      write: (to, text) => void (warnings += to === "stderr" ? text : ""),
+      isTerminal: () => false,
       env: () => undefined,
       untilSignal: () => Promise.resolve(""),
     });
+    const code = await build(argv, io);
     return [code, warnings];
   } catch (thrown) {
     const { exitCode, text } = describeCtlFailure(thrown, []);

@@ -3,20 +3,18 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { EXIT, parseOptions } from "../../../lib/cli/options.ts";
 import { bytesSource } from "../../../lib/eif/mod.ts";
 import { runEif } from "../../../lib/ctl/eif.ts";
-import type { CtlIo } from "../../../lib/ctl/io.ts";
+import { openIo } from "../../../lib/ctl/printing.ts";
 import { imageOf, smallParts } from "../../fixtures/eif.ts";
 import { Folder } from "../../helpers/folder.ts";
 
 async function run(command: string, args: readonly string[], stderrIsTerminal: boolean) {
   const shown = { stdout: "", stderr: "" };
-  const io: CtlIo = {
-    stdout: (text) => void (shown.stdout += text),
-    stderr: (text) => void (shown.stderr += text),
-    stdoutIsTerminal: false,
-    stderrIsTerminal,
+  const io = openIo({
+    write: (to, text) => void (shown[to] += text),
+    isTerminal: (stream) => stream === "stderr" && stderrIsTerminal,
     env: () => undefined,
     untilSignal: () => Promise.resolve("SIGTERM"),
-  };
+  });
   return { code: await runEif(command, args, io), ...shown };
 }
 

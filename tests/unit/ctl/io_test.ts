@@ -15,6 +15,7 @@ import {
   tableName,
 } from "../../../lib/ctl/io.ts";
 import { runCtl } from "../../../lib/ctl/main.ts";
+import { openIo } from "../../../lib/ctl/printing.ts";
 import { formatAddress } from "../../../lib/wire/address.ts";
 
 const KEY = "arn:aws:kms:us-west-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
@@ -23,14 +24,12 @@ type Environment = Readonly<Record<string, string>>;
 const reader = (env: Environment) => (name: string) => env[name];
 
 function ioOf(env: Environment, print: (text: string) => void = () => {}): CtlIo {
-  return {
-    stdout: print,
-    stderr: () => {},
-    stdoutIsTerminal: false,
-    stderrIsTerminal: false,
+  return openIo({
+    write: (to, text) => to === "stdout" && print(text),
+    isTerminal: () => false,
     env: reader(env),
     untilSignal: () => Promise.resolve("SIGTERM"),
-  };
+  });
 }
 
 const ADDRESSES: readonly (readonly [string, readonly string[], Environment, string])[] = [

@@ -1,21 +1,19 @@
 /** What `denclavectl` says about mistakes of a command line. */
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { EXIT, UsageError } from "../../../lib/cli/options.ts";
-import type { CtlIo } from "../../../lib/ctl/io.ts";
 import { ctlExitCode, describeCtlFailure, runCtl } from "../../../lib/ctl/main.ts";
+import { type CtlIo, openIo } from "../../../lib/ctl/printing.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
 import { KeyAdminError, KMS_CODES } from "../../../lib/parent/key_admin.ts";
 import { Folder } from "../../helpers/folder.ts";
 
 function ioOf(print: (text: string) => void = () => {}): CtlIo {
-  return {
-    stdout: print,
-    stderr: () => {},
-    stdoutIsTerminal: false,
-    stderrIsTerminal: false,
+  return openIo({
+    write: (to, text) => to === "stdout" && print(text),
+    isTerminal: () => false,
     env: () => undefined,
     untilSignal: () => Promise.resolve("SIGTERM"),
-  };
+  });
 }
 
 /** Every command that the help lists, as its words. */

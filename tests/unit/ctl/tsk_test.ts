@@ -5,7 +5,7 @@ import { Credentials } from "../../../lib/aws/credentials.ts";
 import { describeFailure } from "../../../lib/cli/failure.ts";
 import { parseOptions } from "../../../lib/cli/options.ts";
 import { readServeConfig, SERVE_OPTIONS } from "../../../lib/cli/serve.ts";
-import type { CtlIo } from "../../../lib/ctl/io.ts";
+import { openIo } from "../../../lib/ctl/printing.ts";
 import { runTsk, type TskBackend } from "../../../lib/ctl/tsk.ts";
 import { EnclaveError } from "../../../lib/errors.ts";
 import { LocalKms } from "../../../lib/kms/local.ts";
@@ -14,14 +14,12 @@ import { Folder } from "../../helpers/folder.ts";
 /** Runs a command against a local KMS, and says what it printed. */
 async function tsk(command: string, args: readonly string[], kms: LocalKms | EnclaveError) {
   let stdout = "";
-  const io: CtlIo = {
-    stdout: (text) => void (stdout += text),
-    stderr: () => {},
-    stdoutIsTerminal: false,
-    stderrIsTerminal: false,
+  const io = openIo({
+    write: (to, text) => void (stdout += to === "stdout" ? text : ""),
+    isTerminal: () => false,
     env: () => undefined,
     untilSignal: () => Promise.resolve("SIGTERM"),
-  };
+  });
   const keyArn = kms instanceof LocalKms ? kms.keyArns[0] ?? "" : "";
   const backend: TskBackend = {
     command: "denclavectl tsk",

@@ -1,4 +1,6 @@
 /** The doctor: each check, passing and failing, in a simulated environment. */
+import { formatResults } from "../../../lib/ctl/doctor.ts";
+import { render } from "../../../lib/ctl/printing.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { EnclaveError } from "../../../lib/errors.ts";
 import {
@@ -8,7 +10,6 @@ import {
   type DoctorTarget,
   type DoctorWorld,
   examine,
-  formatResults,
   MIN_MEMORY_MIB,
   type Program,
   PROGRAMS,
@@ -665,12 +666,12 @@ Deno.test("doctor: nitro-cli, ps and KMS are called once each, however many chec
 
 Deno.test("doctor: a report has its columns, a remedy below its reason, and no character that moves the cursor", async () => {
   const results = await look(enclaves(running(BUILD_A, { EnclaveName: "\x1b[2J", EnclaveCID: 17 })));
-  const text = formatResults(results, false);
+  const text = render(formatResults(results), false);
   assertEquals(text.includes("\x1b"), false);
   assertMatch(text, /^FAIL {5}enclave {17}no enclave has CID 16/m);
   assertMatch(text, /^ +→ Give the enclave's CID/m);
   assertMatch(text, /[0-9]+ ok, [0-9]+ warn, [0-9]+ fail, [0-9]+ skipped\n$/);
-  assert(formatResults(results, true).includes("\x1b[31mFAIL"));
+  assert(render(formatResults(results), true).includes("\x1b[31mFAIL"));
 });
 
 Deno.test("a vsock-proxy's arguments are read as its own parser reads them", () => {

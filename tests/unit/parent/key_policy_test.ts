@@ -3,7 +3,9 @@ import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "
 import { decode } from "cborg";
 import { EnclaveError } from "../../../lib/errors.ts";
 import { parseSign1 } from "../../../lib/attestation/cose.ts";
-import { diffKeyPolicies, formatDiff } from "../../../lib/parent/policies/diff.ts";
+import { formatDiff } from "../../../lib/ctl/policy_text.ts";
+import { render } from "../../../lib/ctl/printing.ts";
+import { diffKeyPolicies } from "../../../lib/parent/policies/diff.ts";
 import { PolicyError, type PolicyErrorCode } from "../../../lib/parent/policies/errors.ts";
 import { admission, lockedOut } from "../../../lib/parent/policies/evaluate.ts";
 import {
@@ -409,15 +411,15 @@ if (real !== undefined) {
 
 Deno.test("a difference names the statement, and shows the lines that change in it", () => {
   const after = rollOver(rendered, BUILD_B, { parents: [PARENT] });
-  const text = formatDiff(diffKeyPolicies(rendered, after), false);
+  const text = render(formatDiff(diffKeyPolicies(rendered, after)), false);
   assertMatch(text, /^new statement EnclaveBuilde77498f3e26d84fb$/m);
   assertMatch(text, /^changed statement OnlyTheseBuilds$/m);
   assertMatch(text, new RegExp(`^\\+ .*${BUILD_B.pcr0}`, "m"));
   assertEquals(/Administrators/.test(text), false);
-  const back = formatDiff(diffKeyPolicies(after, rendered), false);
+  const back = render(formatDiff(diffKeyPolicies(after, rendered)), false);
   assertMatch(back, /^dropped statement EnclaveBuilde77498f3e26d84fb$/m);
   // deno-lint-ignore no-control-regex
-  assertMatch(formatDiff(diffKeyPolicies(rendered, after), true), /\x1b\[32m\+ /);
+  assertMatch(render(formatDiff(diffKeyPolicies(rendered, after)), true), /\x1b\[32m\+ /);
 });
 
 Deno.test("neither order nor a list of one value is a difference", () => {
@@ -433,6 +435,6 @@ Deno.test("neither order nor a list of one value is a difference", () => {
 
 Deno.test("what a policy's author wrote cannot move the cursor", () => {
   const policy = policyOf({ ...ADMINISTRATION, Sid: "a\x1b[2Jb" });
-  const text = formatDiff(diffKeyPolicies(DEFAULT_POLICY, policy), false);
+  const text = render(formatDiff(diffKeyPolicies(DEFAULT_POLICY, policy)), false);
   assertEquals(text.includes("\x1b"), false);
 });
