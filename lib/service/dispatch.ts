@@ -70,7 +70,7 @@ const MAX_EVENTS = 500;
 
 type Route = (
   request: WireObject,
-  signal: AbortSignal,
+  waiting: Waiting,
 ) => Reply | PreparedReply | Promise<Reply | PreparedReply>;
 
 /** Makes the handler of all requests. */
@@ -99,11 +99,11 @@ export function createDispatcher(options: DispatchOptions): Handler {
   const routes = new Map<string, Route>([
     ["ping", () => ({ status: "ok", msg: "pong", timestamp: now().toISOString() })],
     ["health", () => options.selfTest?.().then(health) ?? health()],
-    ["configure", (request, signal) => session.configure(request, signal)],
-    ["process", (request, signal) => session.process(request, signal)],
-    ["master_key.init", (request, signal) => masterKey.init(request, signal)],
+    ["configure", (request, { signal, sealedAt }) => session.configure(request, signal, sealedAt)],
+    ["process", (request, { signal }) => session.process(request, signal)],
+    ["master_key.init", (request, { signal }) => masterKey.init(request, signal)],
     ["master_key.verify", (request) => masterKey.verify(request)],
-    ["master_key.rewrap", (request, signal) => masterKey.rewrap(request, signal)],
+    ["master_key.rewrap", (request, { signal }) => masterKey.rewrap(request, signal)],
     ["master_key.public_info", (request) => masterKey.publicInfo(request)],
     ["master_key.sign", (request) => masterKey.sign(request)],
     ["logs", (request) => ({ status: "ok", events: eventsFor(request, events) })],
@@ -112,11 +112,15 @@ export function createDispatcher(options: DispatchOptions): Handler {
   ]);
   const openRoutes = new Map<string, Route>([
     ...routes,
-    ["sealed", (request, signal) => sealed.serve(request, (inner) => handleSealed(inner, signal))],
+    [
+      "sealed",
+      (request, { signal }) =>
+        sealed.serve(request, (inner, sealedAt) => handleSealed(inner, { signal, sealedAt })),
+    ],
   ]);
   const walletRoutes = new Map<string, Route>([
     ["generateAccount", (request) => wallet.generateAccount(request)],
-    ["sign", (request, signal) => wallet.sign(request, signal)],
+    ["sign", (request, { signal }) => wallet.sign(request, signal)],
   ]);
 
   function answer(
@@ -126,18 +130,18 @@ export function createDispatcher(options: DispatchOptions): Handler {
       readonly among: ReadonlyMap<string, Route>;
     },
     request: WireObject,
-    { signal, dropped }: Waiting,
+    waiting: Waiting,
   ): Answer | Promise<Answer> {
     const route = typeof name === "string" ? among.get(name) : undefined;
     if (typeof name !== "string" || route === undefined) {
       return { type: "unknown", reply: unknownReply(name, field, among) };
     }
     try {
-      const reply = route(request, signal);
+      const reply = route(request, waiting);
       if (!(reply instanceof Promise)) return { type: name, reply };
       // The handler has taken the fields that it needs, and keeps only those.
       dropFields(request);
-      if (!LARGE.includes(name)) dropped();
+      if (!LARGE.includes(name)) waiting.dropped();
       return settled(name, reply);
     } catch (thrown) {
       return failed(name, thrown);
@@ -163,12 +167,12 @@ export function createDispatcher(options: DispatchOptions): Handler {
   }
 
   /** Answers an opened sealed request: its values count towards the memory budget once it is parsed, as for an unsealed one. */
-  function handleSealed(body: Uint8Array, signal: AbortSignal): Answer | Promise<Answer> {
+  function handleSealed(body: Uint8Array, waiting: Omit<Waiting, "dropped">): Answer | Promise<Answer> {
     const charge = new Reservation(requestMemory);
     const release = () => charge[Symbol.dispose]();
     let answered: Answer | Promise<Answer>;
     try {
-      answered = handle(parseReserved(body, charge, 0), { signal, dropped: release }, routes);
+      answered = handle(parseReserved(body, charge, 0), { ...waiting, dropped: release }, routes);
     } catch (thrown) {
       release();
       if (!(thrown instanceof WireError)) throw thrown;
@@ -187,9 +191,11 @@ export function createDispatcher(options: DispatchOptions): Handler {
   };
 }
 
-/** Callbacks of a waiting request. */
+/** What goes with a request. */
 interface Waiting {
   readonly signal: AbortSignal;
+  /** When the client sealed the request, by its clock; undefined if it is not sealed. Milliseconds since 1970. */
+  readonly sealedAt?: number;
   /** Called when only a few small fields of the request are still held. */
   readonly dropped: () => void;
 }

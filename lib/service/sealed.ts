@@ -81,8 +81,12 @@ const LENGTH_HEADER = 4;
 /** Requests that never need to be sealed. */
 const ALWAYS_OPEN: readonly unknown[] = ["ping", "health", "attest", "sealed"];
 
-/** Parses and answers the inner request. The bytes are borrowed until it returns. */
-type Ask = (body: Uint8Array) => Answer | Promise<Answer>;
+/**
+ * Parses and answers the inner request. The bytes are borrowed until it returns.
+ *
+ * @param sealedAt by the client's clock: milliseconds since 1970
+ */
+type Ask = (body: Uint8Array, sealedAt: number) => Answer | Promise<Answer>;
 
 /** The parsed fields of a sealed request. */
 interface Parsed {
@@ -191,8 +195,8 @@ export class SealedService implements AsyncDisposable {
   }
 
   async #serve(parsed: Parsed, ask: Ask): Promise<PreparedReply> {
-    const { opened: { plaintext, sealReply }, late } = await this.#open(parsed);
-    const answer = late ?? await askAndWipe(plaintext, ask);
+    const { opened, late } = await this.#open(parsed);
+    const answer = late ?? await askAndWipe(opened, ask);
     const { reply, type } = answer;
     const isPrepared = reply instanceof PreparedReply;
     if (!isPrepared && isErrorReply(reply)) {
@@ -204,7 +208,7 @@ export class SealedService implements AsyncDisposable {
     const framed = this.#encoder.encode("u32be", isPrepared ? reply.json : [JSON.stringify(reply)]);
     const json = framed.slice(LENGTH_HEADER);
     framed.fill(0);
-    const sealed = await sealReply(json, nonce).finally(() => json.fill(0));
+    const sealed = await opened.sealReply(json, nonce).finally(() => json.fill(0));
     return new PreparedReply(['{"status":"ok","type":"sealed","ciphertext":"', encodeBase64(sealed), '"}']);
   }
 
@@ -294,9 +298,9 @@ export class SealedService implements AsyncDisposable {
 }
 
 /** The request's bytes are parsed immediately, and not kept while it is answered. */
-function askAndWipe(plaintext: Uint8Array, ask: Ask): Answer | Promise<Answer> {
+function askAndWipe({ plaintext, times }: OpenedRequest, ask: Ask): Answer | Promise<Answer> {
   try {
-    return ask(plaintext);
+    return ask(plaintext, times.sealedAt);
   } finally {
     plaintext.fill(0);
   }

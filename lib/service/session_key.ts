@@ -56,13 +56,19 @@ export interface SessionKeyOptions {
   readonly now: () => Date;
 }
 
+/** Which `configure` is the newer one. */
+interface ConfigureOrder {
+  /** Its place in the order of arrival. */
+  readonly order: number;
+  /** When its client sealed it; undefined if it is not sealed. Milliseconds since 1970. */
+  readonly sealedAt: number | undefined;
+}
+
 /** The key in use, kept until the last request that uses it is done. */
-interface HeldKey {
+interface HeldKey extends ConfigureOrder {
   readonly key: SealingKey;
   readonly since: string;
   readonly epoch: number | undefined;
-  /** The place of its `configure` in the order of arrival. */
-  readonly order: number;
   users: number;
   retired: boolean;
   warned: boolean;
@@ -75,9 +81,7 @@ interface KeyUse {
 }
 
 /** A parsed `configure`. */
-interface ConfigureRequest {
-  /** Its place in the order of arrival. */
-  readonly order: number;
+interface ConfigureRequest extends ConfigureOrder {
   readonly ciphertext: Uint8Array<ArrayBuffer>;
   readonly epoch: number | undefined;
   readonly key: KeyArn | undefined;
@@ -97,6 +101,8 @@ export class SessionKeyService implements Disposable {
   #options: SessionKeyOptions;
   #held: HeldKey | undefined;
   #arrived = 0;
+  /** When the last of the sealed `configure`s was sealed that took effect. */
+  #lastSealedAt = 0;
   /** `configure` requests that call KMS: as many at once as it takes calls. */
   #running = 0;
   /** Start those that wait for their turn. */
@@ -135,19 +141,21 @@ export class SessionKeyService implements Disposable {
    * never takes effect.
    *
    * Several run at the same time. In the end the highest epoch is in use; without epochs, the last one that arrived, as
-   * if each had waited for the one before it.
+   * if each had waited for the one before it. Of sealed ones it is the last one that was sealed, since whoever carries
+   * them can keep one back.
    *
    * Not async, so that a waiting call holds only the parsed fields, and not the request.
    *
+   * @param sealedAt when the client sealed the request; undefined if it is not sealed
    * @throws {WireError | EnclaveError} (or rejects)
    */
-  configure(request: WireObject, signal: AbortSignal = NEVER): Promise<Reply> {
+  configure(request: WireObject, signal: AbortSignal = NEVER, sealedAt?: number): Promise<Reply> {
     // Comes first, so that the request never keeps them, whatever happens next.
     const credentials = Credentials.fromStrings(takeCredentials(request));
     let parsed: ConfigureRequest;
     try {
       this.#refuseSecond();
-      parsed = this.#parse(request);
+      parsed = this.#parse(request, sealedAt);
       if (this.#running + this.#turns.length >= MAX_WAITING) {
         throw new WireError("busy", `${MAX_WAITING} configures are waiting: try again later`);
       }
@@ -172,10 +180,12 @@ export class SessionKeyService implements Disposable {
     }
   }
 
-  #parse(request: WireObject): ConfigureRequest {
+  #parse(request: WireObject, sealedAt: number | undefined): ConfigureRequest {
     const ciphertext = base64Field(request, "encrypted_tsk", "the TSK as KMS wrapped it", WRAPPED_KEY_RANGE);
     const epoch = this.#epochOf(request);
-    return { ...this.#select(request), ciphertext, epoch, order: ++this.#arrived };
+    const parsed = { ...this.#select(request), ciphertext, epoch, sealedAt, order: ++this.#arrived };
+    this.#checkSealed(parsed);
+    return parsed;
   }
 
   #refuseSecond(): void {
@@ -184,13 +194,14 @@ export class SessionKeyService implements Disposable {
   }
 
   async #configure(
-    { ciphertext, epoch, key, region, order }: ConfigureRequest,
+    parsed: ConfigureRequest,
     credentials: Credentials,
     signal: AbortSignal,
   ): Promise<Reply> {
     const { kms, log, now } = this.#options;
+    const { ciphertext, epoch, key, region, order, sealedAt } = parsed;
     // Others may have taken effect while this one waited for its turn, and again while KMS worked on it.
-    this.#checkTimely(epoch, signal);
+    this.#checkTimely(parsed, signal);
     const context = tskContext(this.#options.context, epoch);
 
     const plaintext = await kms.decrypt({ region, credentials }, {
@@ -212,7 +223,7 @@ export class SessionKeyService implements Disposable {
     const { aead, entropy: { random } } = this.#options;
     const sealing = SealingKey.take(plaintext, { aead, random: random.fill });
     try {
-      this.#checkTimely(epoch, signal);
+      this.#checkTimely(parsed, signal);
     } catch (thrown) {
       sealing[Symbol.dispose]();
       throw thrown;
@@ -220,10 +231,11 @@ export class SessionKeyService implements Disposable {
     const since = now().toISOString();
     const old = this.#held;
     // The key of a later request, which KMS answered first, has replaced this one already.
-    const overtaken = epoch === undefined && old !== undefined && old.order > order;
+    const overtaken = epoch === undefined && old !== undefined && isNewer(old, parsed);
+    if (sealedAt !== undefined) this.#lastSealedAt = Math.max(sealedAt, this.#lastSealedAt);
     if (overtaken) sealing[Symbol.dispose]();
     else {
-      this.#held = { key: sealing, since, epoch, order, users: 0, retired: false, warned: false };
+      this.#held = { key: sealing, since, epoch, order, sealedAt, users: 0, retired: false, warned: false };
       if (old !== undefined) retire(old);
     }
     log("info", "configured", { rotated: old !== undefined, overtaken, region, key: key?.arn, epoch });
@@ -231,10 +243,21 @@ export class SessionKeyService implements Disposable {
   }
 
   /** @throws {WireError | EnclaveError} when a key may no longer take effect. */
-  #checkTimely(epoch: number | undefined, signal: AbortSignal): void {
+  #checkTimely(parsed: ConfigureRequest, signal: AbortSignal): void {
     checkWaitedFor(signal);
     this.#refuseSecond();
-    this.#checkEpoch(epoch);
+    this.#checkEpoch(parsed.epoch);
+    this.#checkSealed(parsed);
+  }
+
+  /** Without epochs, a `configure` that was kept back must not replace one that was sealed after it. */
+  #checkSealed({ epoch, sealedAt }: ConfigureRequest): void {
+    if (epoch !== undefined || sealedAt === undefined || sealedAt >= this.#lastSealedAt) return;
+    const ms = this.#lastSealedAt - sealedAt;
+    throw new WireError(
+      "sealed_replayed",
+      `A configure that was sealed ${ms} ms later has taken effect: seal this one anew if it is the newer one`,
+    );
   }
 
   /** Wipes a secret that arrived too late to be used. */
@@ -361,6 +384,12 @@ export class SessionKeyService implements Disposable {
     this.#held?.key[Symbol.dispose]();
     this.#held = undefined;
   }
+}
+
+/** Whether the first is to stay in use. */
+function isNewer(a: ConfigureOrder, b: ConfigureOrder): boolean {
+  const areSealed = a.sealedAt !== undefined && b.sealedAt !== undefined && a.sealedAt !== b.sealedAt;
+  return areSealed ? a.sealedAt > b.sealedAt : a.order > b.order;
 }
 
 function retire(held: HeldKey): void {

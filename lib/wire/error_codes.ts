@@ -104,7 +104,8 @@ export const ERROR_CODES = {
     remedy: "Attest anew, and seal for the key of that document.",
   },
   sealed_replayed: {
-    means: "The counter does not grow, or the client key has begun a newer session.",
+    means:
+      "The counter does not grow, the client key has begun a newer session, or a `configure` that was sealed later has taken effect.",
     remedy: "Never send a sealed request again: seal a new one, with a new client id.",
   },
   client_not_allowed: {

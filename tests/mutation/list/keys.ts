@@ -66,8 +66,8 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "settings-of-the-request",
     breaks: "fields of a request replace settings of the session keys",
-    from: "      parsed = this.#parse(request);",
-    to: "      this.#options = { ...this.#options, ...request }; parsed = this.#parse(request);",
+    from: "      parsed = this.#parse(request, sealedAt);",
+    to: "      this.#options = { ...this.#options, ...request }; parsed = this.#parse(request, sealedAt);",
     test: "unit/service/hostile_requests_test.ts",
     filter: "full of settings",
   },
@@ -430,7 +430,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "configure-once-checked-early-only",
     breaks: "of two configures at once, --configure-once and the epoch are not checked when KMS has answered",
-    from: "      this.#checkTimely(epoch, signal);",
+    from: "      this.#checkTimely(parsed, signal);",
     to: "",
     test: "property/service/configure_order_test.ts",
   },
@@ -501,7 +501,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "overtaking-configure",
     breaks: "a configure that KMS answered late replaces a later one",
-    from: "    const overtaken = epoch === undefined && old !== undefined && old.order > order;",
+    from: "    const overtaken = epoch === undefined && old !== undefined && isNewer(old, parsed);",
     to: "    const overtaken = false;",
     test: "property/service/configure_order_test.ts",
   },

@@ -379,8 +379,8 @@ const CLIENTS: readonly Mutant[] = [
   {
     name: "sealed-late-is-served",
     breaks: "a late sealed request is opened and served",
-    from: "const answer = late ?? await askAndWipe(plaintext, ask);",
-    to: "const answer = await askAndWipe(plaintext, ask);",
+    from: "const answer = late ?? await askAndWipe(opened, ask);",
+    to: "const answer = await askAndWipe(opened, ask);",
     test: SEALED,
     filter: "kept back",
   },
@@ -398,6 +398,22 @@ const CLIENTS: readonly Mutant[] = [
     from: "    this.check(key, message);",
     to: "",
     test: SEALED_KEYS,
+  },
+  {
+    name: "kept-configure",
+    breaks: "a sealed configure that was kept back replaces a newer one",
+    from: "sealedAt >= this.#lastSealedAt) return;",
+    to: "sealedAt >= 0) return;",
+    test: "unit/service/sealed_test.ts",
+    filter: "kept back",
+  },
+  {
+    name: "sealed-configures-by-arrival",
+    breaks: "of sealed configures that run at the same time, the last to arrive is in use",
+    from: "  return areSealed ? a.sealedAt > b.sealedAt : a.order > b.order;",
+    to: "  return a.order > b.order;",
+    test: "unit/service/session_key_test.ts",
+    filter: "two configures at the same time",
   },
   {
     name: "sealed-older-session",
@@ -567,7 +583,7 @@ const SERVICE_DENIAL: readonly Mutant[] = [
   {
     name: "waiting-keeps-memory",
     breaks: "a request keeps its memory reserved while it waits for KMS",
-    from: "if (!LARGE.includes(name)) dropped();",
+    from: "if (!LARGE.includes(name)) waiting.dropped();",
     to: "",
     test: HOSTILE,
     filter: "is emptied",

@@ -20,11 +20,11 @@ const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234
 /** Running and waiting at the same time. */
 const MOST = 8;
 
-const MODES = ["last", "highest epoch", "once"] as const;
+const MODES = ["last", "last sealed", "highest epoch", "once"] as const;
 type Mode = typeof MODES[number];
 
 type Step =
-  | { readonly kind: "send"; readonly epoch: number }
+  | { readonly kind: "send"; readonly epoch: number; readonly sealedAt: number }
   /** KMS opens or refuses one that it works on, or a client gives up on its reply. */
   | { readonly kind: "open" | "refuse" | "abandon"; readonly which: number };
 
@@ -32,7 +32,11 @@ const which = fc.nat(20);
 const STEP: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 4,
-    arbitrary: fc.record({ kind: fc.constant("send" as const), epoch: fc.integer({ min: 1, max: 6 }) }),
+    arbitrary: fc.record({
+      kind: fc.constant("send" as const),
+      epoch: fc.integer({ min: 1, max: 6 }),
+      sealedAt: fc.integer({ min: 1, max: 6 }),
+    }),
   },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant("open" as const), which }) },
   {
@@ -45,6 +49,7 @@ const STEP: fc.Arbitrary<Step> = fc.oneof(
 interface Sent {
   readonly number: number;
   readonly epoch: number;
+  readonly sealedAt: number;
   readonly client: AbortController;
   /** "configured" or an error's code; undefined before the reply. */
   reply: string | undefined;
@@ -100,16 +105,24 @@ function makeService(mode: Mode, kms: HeldKms) {
 }
 
 /** Starts a `configure`; its reply is noted when it comes. */
-function send(service: SessionKeyService, number: number, epoch: number): Sent {
-  const sent: Sent = { number, epoch, client: new AbortController(), reply: undefined };
+function send(
+  service: SessionKeyService,
+  mode: Mode,
+  { number, epoch, sealedAt }: Pick<Sent, "number" | "epoch" | "sealedAt">,
+): Sent {
+  const sent: Sent = { number, epoch, sealedAt, client: new AbortController(), reply: undefined };
   const configure = async () =>
-    await service.configure({
-      type: "configure",
-      encrypted_tsk: encodeBase64(new Uint8Array(8).fill(number)),
-      aws_access_key_id: "AKID",
-      aws_secret_access_key: "secret",
-      epoch,
-    }, sent.client.signal);
+    await service.configure(
+      {
+        type: "configure",
+        encrypted_tsk: encodeBase64(new Uint8Array(8).fill(number)),
+        aws_access_key_id: "AKID",
+        aws_secret_access_key: "secret",
+        epoch,
+      },
+      sent.client.signal,
+      mode === "last sealed" ? sealedAt : undefined,
+    );
   configure().then(
     () => sent.reply = "configured",
     (thrown) =>
@@ -127,17 +140,21 @@ async function run(mode: Mode, callsAtOnce: number, steps: readonly Step[]): Pro
   const unanswered = () => all.filter(({ reply }) => reply === undefined);
   let inUse: Sent | undefined;
 
-  /** Whether a key comes too late for the one in use. */
-  const isLate = ({ epoch }: Sent) =>
-    inUse !== undefined && (mode === "once" || (mode === "highest epoch" && epoch <= inUse.epoch));
+  /** The code for a key that comes too late for the one in use. */
+  const lateCode = ({ epoch, sealedAt }: Sent): string | undefined => {
+    if (inUse === undefined) return undefined;
+    if (mode === "last sealed") return sealedAt < inUse.sealedAt ? "sealed_replayed" : undefined;
+    const isLate = mode === "once" || (mode === "highest epoch" && epoch <= inUse.epoch);
+    return isLate ? "already_configured" : undefined;
+  };
 
   for (const step of steps) {
     if (step.kind === "send") {
       const isBusy = unanswered().length >= MOST;
-      const sent = send(rig.service, all.length + 1, step.epoch);
+      const sent = send(rig.service, mode, { ...step, number: all.length + 1 });
       await settle();
       all.push(sent);
-      assertEquals(sent.reply, isLate(sent) ? "already_configured" : isBusy ? "busy" : undefined);
+      assertEquals(sent.reply, lateCode(sent) ?? (isBusy ? "busy" : undefined));
     } else if (step.kind === "abandon") {
       const among = unanswered();
       among[step.which % Math.max(1, among.length)]?.client.abort();
@@ -156,19 +173,18 @@ async function run(mode: Mode, callsAtOnce: number, steps: readonly Step[]): Pro
           ? "sdk_kms_decrypt"
           : sent.client.signal.aborted
           ? "abandoned"
-          : isLate(sent)
-          ? "already_configured"
-          : "configured",
+          : lateCode(sent) ?? "configured",
       );
-      const wasOvertaken = mode === "last" && inUse !== undefined && inUse.number > sent.number;
+      const wasOvertaken = inUse !== undefined && inUse.number > sent.number &&
+        (mode === "last" || (mode === "last sealed" && inUse.sealedAt === sent.sealedAt));
       if (sent.reply === "configured" && !wasOvertaken) inUse = sent;
     }
 
     // The one in use is the right one by the replies alone, and no other key is in memory.
     const accepted = all.filter(({ reply }) => reply === "configured");
-    const last = mode === "highest epoch"
-      ? accepted.toSorted((a, b) => a.epoch - b.epoch).at(-1)
-      : accepted.at(-1);
+    const last = accepted.toSorted((a, b) =>
+      mode === "highest epoch" ? a.epoch - b.epoch : mode === "last sealed" ? a.sealedAt - b.sealedAt : 0
+    ).at(-1);
     assertEquals([inUse?.number, [...rig.keys]], [last?.number, last === undefined ? [] : [last.number]]);
     if (mode === "once") assert(accepted.length <= 1);
     // None waits while KMS could make another call.

@@ -401,6 +401,37 @@ Deno.test("a configure that was kept back does not replace a newer one: an hour 
   assertEquals([await holds(client, 1), await holds(client, 2)], [false, true]);
 });
 
+for (
+  const [what, between] of [
+    ["for the same key", () => {}],
+    [
+      "for the key of before",
+      (rig: Awaited<ReturnType<typeof sealedRig>>) => void (rig.clock.ms += KEY_LIFE_MS),
+    ],
+  ] as const
+) {
+  Deno.test(`a configure that was kept back does not replace one that the same client sealed after it, in a new session ${what}`, async () => {
+    await using rig = await sealedRig();
+    using client = await rig.connect();
+    const started = Date.now();
+    const sealedBefore = async (ms: number, byte: number) =>
+      await (await rig.sender(client, { clock: () => started - ms })).seal(await configureWith(rig, byte));
+    // The client got no reply, and began anew; nothing shows that it is the same one.
+    const kept = await sealedBefore(2_000, 1);
+    between(rig);
+    const newer = await sealedBefore(1_000, 2);
+    assertEquals(await codeOf(client, { ...newer.message }), "ok");
+    const reply = await kept.open(await client.exchange({ ...kept.message }));
+    assertEquals(reply["msg"], "sealed_replayed");
+    assertMatch(String(reply["details"]), /sealed 1000 ms later has taken effect/);
+    assertEquals([await holds(client, 1), await holds(client, 2)], [false, true]);
+    // In order they replace each other.
+    const newest = await sealedBefore(0, 3);
+    assertEquals(await codeOf(client, { ...newest.message }), "ok");
+    assertEquals(await holds(client, 3), true);
+  });
+}
+
 Deno.test("by the enclave's clock, a late or early request is refused with the difference, in a sealed reply", async () => {
   await using rig = await sealedRig({ sealed: { maxAgeMs: 10_000 } });
   using client = await rig.connect();

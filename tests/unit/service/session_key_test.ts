@@ -452,6 +452,8 @@ Deno.test("configures are worked on one after the other, and the last one asked 
 /** Two configures at the same time: what KMS answers first, the replies, and the first byte of the key in use. */
 const AT_ONCE: readonly (readonly [string, Partial<SessionKeyOptions>, {
   readonly epochs: readonly [number, number];
+  /** When they were sealed, where they are. */
+  readonly sealedAt?: readonly [number, number];
   readonly firstAnswered: 0 | 1;
   readonly replies: readonly [string, string];
   readonly inUse: 1 | 2;
@@ -492,6 +494,34 @@ const AT_ONCE: readonly (readonly [string, Partial<SessionKeyOptions>, {
     replies: ["already_configured", "configured"],
     inUse: 2,
   }],
+  ["the one that was sealed last stays, though it arrived first and was answered last", {}, {
+    epochs: [0, 0],
+    sealedAt: [2_000, 1_000],
+    firstAnswered: 1,
+    replies: ["configured", "configured"],
+    inUse: 1,
+  }],
+  ["the one that was sealed last stays, and the other is refused", {}, {
+    epochs: [0, 0],
+    sealedAt: [2_000, 1_000],
+    firstAnswered: 0,
+    replies: ["configured", "sealed_replayed"],
+    inUse: 1,
+  }],
+  ["of two sealed in the same millisecond the last to arrive stays", {}, {
+    epochs: [0, 0],
+    sealedAt: [1_000, 1_000],
+    firstAnswered: 1,
+    replies: ["configured", "configured"],
+    inUse: 2,
+  }],
+  ["an epoch counts more than the time of sealing", { requireEpoch: true }, {
+    epochs: [5, 6],
+    sealedAt: [2_000, 1_000],
+    firstAnswered: 0,
+    replies: ["configured", "configured"],
+    inUse: 2,
+  }],
   ["--configure-once takes the one that KMS answers first", { configureOnce: true }, {
     epochs: [0, 0],
     firstAnswered: 1,
@@ -499,7 +529,7 @@ const AT_ONCE: readonly (readonly [string, Partial<SessionKeyOptions>, {
     inUse: 2,
   }],
 ];
-for (const [rule, options, { epochs, firstAnswered, replies, inUse }] of AT_ONCE) {
+for (const [rule, options, { epochs, sealedAt = [], firstAnswered, replies, inUse }] of AT_ONCE) {
   Deno.test(`two configures at the same time: ${rule}`, async () => {
     const gates = [1, 2].map(() => Promise.withResolvers<void>());
     let calls = 0;
@@ -511,8 +541,13 @@ for (const [rule, options, { epochs, firstAnswered, replies, inUse }] of AT_ONCE
       }),
       { callsAtOnce: 2 },
     );
-    const { ask } = setup({ ...options, kms });
-    const asked = epochs.map((epoch) => ask({ ...CONFIGURE, epoch }));
+    const { ask, session } = setup({ ...options, kms });
+    const configure = async (epoch: number, sealed: number | undefined): Promise<WireObject> => {
+      if (sealed === undefined) return await ask({ ...CONFIGURE, epoch });
+      const reply = session.configure({ ...CONFIGURE, epoch }, undefined, sealed);
+      return await reply.then(() => ({ msg: "configured" }), (thrown) => ({ msg: thrown.code }));
+    };
+    const asked = epochs.map((epoch, index) => configure(epoch, sealedAt[index]));
     gates[firstAnswered]?.resolve();
     await asked[firstAnswered];
     gates[1 - firstAnswered]?.resolve();
