@@ -278,7 +278,10 @@ export function openMemoryMap(dlopen: Dlopen = Deno.dlopen): MemoryMap {
   };
 }
 
-/** The kernel's random number generator, which works after the FFI permission is revoked. Disposing closes libc. */
+/**
+ * The kernel's random number generator, which works after the FFI permission is revoked. Disposing closes
+ * libc.
+ */
 export interface KernelRandom extends Disposable {
   /**
    * Overwrites all bytes with random ones (about 1 µs for a nonce).

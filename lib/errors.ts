@@ -44,8 +44,9 @@ export function messageOf(thrown: unknown): string {
 const NAME = /^[A-Za-z_$][\w$]{0,63}$/;
 
 /**
- * What kind of thing was thrown, for the log: the `name` that the error's class sets, or `Error` where that is not
- * a name. Not the constructor's name, which a bundle changes where two modules have a class of the same name.
+ * What kind of thing was thrown, for the log: the `name` that the error's class sets, or `Error` where that
+ * is not a name. Not the constructor's name, which a bundle changes where two modules have a class of the
+ * same name.
  */
 export function kindOf(thrown: unknown): string {
   if (!(thrown instanceof Error)) return typeof thrown;

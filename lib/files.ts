@@ -25,7 +25,8 @@ export async function readIfThere(
  *
  * @param max bytes
  * @returns the bytes, which the caller wipes
- * @throws {TypeError} when others may use the file; {RangeError} when it is too long; the system's errors as they are
+ * @throws {TypeError} when others may use the file; {RangeError} when it is too long; the system's errors as
+ * they are
  */
 export async function readSecretFile(path: string, max: number): Promise<Uint8Array<ArrayBuffer>> {
   using file = await Deno.open(path);

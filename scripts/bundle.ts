@@ -72,7 +72,10 @@ export function sourceName(source: string, folder: string): string {
   return inPackage === undefined ? path.replace(/^.*\//, "") : `npm:${inPackage}`;
 }
 
-/** Where a bundle names a package's module: in the comment before it, and in the key of the function around it. */
+/**
+ * Where a bundle names a package's module: in the comment before it, and in the key of the function around
+ * it.
+ */
 const CACHED_MODULE = /^(\/\/ | {2}"(?=[^"\n]*"\())[^"\n]*\/npm\/[^"/\n]+\//gm;
 
 /** Deno puts three lines in the place of the six of esbuild's `require`, and leaves the map as it was. */
@@ -97,7 +100,8 @@ async function readMap(path: string, folder: string, code: string): Promise<Bund
 
 /**
  * Bundles with the Deno that runs this, and so with the one that compiles. Not minified: where only the next
- * expression uses the value of a `using`, `--minify` (esbuild 0.25.5, in Deno 2.6.10 and 2.9.6) drops its disposal.
+ * expression uses the value of a `using`, `--minify` (esbuild 0.25.5, in Deno 2.6.10 and 2.9.6) drops its
+ * disposal.
  *
  * @throws {EnclaveError} `compile_failed`
  */

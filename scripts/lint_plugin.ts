@@ -1,6 +1,6 @@
 /**
- * This project's own lint rules: who may import whom, what may be named where, where random numbers come from, and what
- * a waiting request may hold (docs/architecture.md, "Who may import whom").
+ * This project's own lint rules: who may import whom, what may be named where, where random numbers come
+ * from, and what a waiting request may hold (docs/architecture.md, "Who may import whom").
  *
  * @module
  */
@@ -176,7 +176,10 @@ function parameterTypes(context: Deno.lint.RuleContext, { params }: FunctionNode
   });
 }
 
-/** In the service, JSON that is not parsed stays in functions that neither wait nor make functions that could keep it. */
+/**
+ * In the service, JSON that is not parsed stays in functions that neither wait nor make functions that could
+ * keep it.
+ */
 function checkFunction(context: Deno.lint.RuleContext, node: FunctionNode): void {
   for (const type of node.async ? parameterTypes(context, node) : []) {
     if (type !== "" && !RAW.test(type)) continue;

@@ -1,6 +1,6 @@
 /**
- * Says how to add a package that a workflow imports. As a program it reads what `deno info` printed from stdin; `deno task dev` runs it before
- * the service. Needs no permission.
+ * Says how to add a package that a workflow imports. As a program it reads what `deno info` printed from
+ * stdin; `deno task dev` runs it before the service. Needs no permission.
  *
  * @module
  */

@@ -1,6 +1,7 @@
 /**
- * Runs the tests, each folder under its own permissions, and counts them. A folder's permissions are what its tests need, with the reason. What has
- * to be built for a suite is built before it, after the suites that need nothing.
+ * Runs the tests, each folder under its own permissions, and counts them. A folder's permissions are what its
+ * tests need, with the reason. What has to be built for a suite is built before it, after the suites that
+ * need nothing.
  *
  * @module
  */

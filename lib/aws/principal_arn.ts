@@ -1,5 +1,6 @@
 /**
- * ARNs of those that a key policy may name: roles, users and accounts. Not sessions or instance profiles, which KMS would refuse or which end.
+ * ARNs of those that a key policy may name: roles, users and accounts. Not sessions or instance profiles,
+ * which KMS would refuse or which end.
  *
  * @module
  */

@@ -9,7 +9,10 @@ import type { EncryptionContext } from "./kms_limits.ts";
 /** What the enclave expects unless `--tsk-context` is given. */
 export const TSK_CONTEXT = { app: "denclave", purpose: "tsk" } as const satisfies EncryptionContext;
 
-/** Purposes of this program's other data keys: under the context of one of them, the data key of a stored row would open as a session key. */
+/**
+ * Purposes of this program's other data keys: under the context of one of them, the data key of a stored row
+ * would open as a session key.
+ */
 const OTHER_PURPOSES: readonly unknown[] = ["wallet", "master"];
 
 /** Whether a context is that of an account's or the master key's data key. */

@@ -1,11 +1,11 @@
 /**
- * One-shot KMS calls: each initialises the library, makes the call, and releases everything in reverse order, also after
- * an error. The functions are synchronous and block.
+ * One-shot KMS calls: each initialises the library, makes the call, and releases everything in reverse order,
+ * also after an error. The functions are synchronous and block.
  *
- * Releasing includes `aws_nitro_enclaves_kms_client_destroy`, which races with the client's event loop and can crash
- * the process before it uses the result (upstream issue 95). So do not use these functions in a service, or anywhere
- * else where a crash costs more than the call. A service uses the warm session, in a process of its own; a command that
- * ends after its call sets `leaveOpen`.
+ * Releasing includes `aws_nitro_enclaves_kms_client_destroy`, which races with the client's event loop and
+ * can crash the process before it uses the result (upstream issue 95). So do not use these functions in a
+ * service, or anywhere else where a crash costs more than the call. A service uses the warm session, in a
+ * process of its own; a command that ends after its call sets `leaveOpen`.
  *
  * @module
  */
@@ -40,8 +40,8 @@ export interface OneShotOptions {
   /** Bytes to seed the kernel's entropy pool with before the call. Outside an enclave this has no effect. */
   readonly seedBytes?: number;
   /**
-   * Neither destroys the client nor cleans up the library, also after an error: for a process that uses the result
-   * and ends. False by default.
+   * Neither destroys the client nor cleans up the library, also after an error: for a process that uses the
+   * result and ends. False by default.
    */
   readonly leaveOpen?: boolean;
 }
@@ -86,8 +86,8 @@ function oneShot(
 }
 
 /**
- * KMS Decrypt with attestation, in one call. Not for a service, which uses {@link WarmSession}: releasing the client
- * can crash the process.
+ * KMS Decrypt with attestation, in one call. Not for a service, which uses {@link WarmSession}: releasing the
+ * client can crash the process.
  *
  * @param region such as `us-west-2`
  * @param credentials borrowed; wiping them stays the caller's

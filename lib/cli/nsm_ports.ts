@@ -33,8 +33,8 @@ export interface NsmPorts extends Disposable {
 }
 
 /**
- * Opens the ports. If the NSM fails, the session key is still served, without attestation documents, and no key is
- * made.
+ * Opens the ports. If the NSM fails, the session key is still served, without attestation documents, and no
+ * key is made.
  *
  * @throws {EnclaveError} `libc` when the C library cannot be opened.
  */

@@ -195,7 +195,10 @@ function checkEnabled(kms: Section): void {
   kms.refuse(enabled, "must be true: the enclave always uses a KMS; for its local one leave key_id out");
 }
 
-/** The gateway does not call KMS, the enclave does: the field says which KMS a development service was started with. */
+/**
+ * The gateway does not call KMS, the enclave does: the field says which KMS a development service was started
+ * with.
+ */
 function checkEndpoint(kms: Section, isProduction: boolean): void {
   const endpoint = kms.optional("endpoint_url", url, undefined);
   if (endpoint.value === undefined || !isProduction) return;

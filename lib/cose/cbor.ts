@@ -1,8 +1,9 @@
 /**
- * CBOR of signed data and of the NSM. AWS chooses the encoding and has changed it, so every well-formed encoding of a value is read: heads of any width,
- * arrays and maps of definite or indefinite length (RFC 8949). What a value may be is limited: integers, byte strings, texts, arrays, maps, booleans
- * and null; keys are texts or integers and occur once; nothing follows the item; size and depth are bounded. Byte strings and texts of indefinite
- * length are refused: nothing that is read here has them.
+ * CBOR of signed data and of the NSM. AWS chooses the encoding and has changed it, so every well-formed
+ * encoding of a value is read: heads of any width, arrays and maps of definite or indefinite length (RFC
+ * 8949). What a value may be is limited: integers, byte strings, texts, arrays, maps, booleans and null; keys
+ * are texts or integers and occur once; nothing follows the item; size and depth are bounded. Byte strings
+ * and texts of indefinite length are refused: nothing that is read here has them.
  *
  * Runs in browsers.
  *
@@ -135,7 +136,8 @@ function narrow(value: bigint): number | bigint {
 /**
  * Decodes exactly one item.
  *
- * @returns maps as `Map`, byte strings as views of `bytes`, integers as `bigint` where a number would not be exact
+ * @returns maps as `Map`, byte strings as views of `bytes`, integers as `bigint` where a number would not be
+ * exact
  * @throws {SyntaxError} on anything else, with the reason.
  */
 export function decodeCbor(bytes: Uint8Array, { maxBytes, maxDepth, tag }: CborLimits): unknown {

@@ -1,8 +1,9 @@
 /**
  * The enclave's only source of random numbers; a lint rule keeps all others out of its code.
  *
- * The runtime's generator (`crypto.getRandomValues`) takes 32 bytes from the kernel when it is first used. noble uses it when
- * it is imported: before the NSM has seeded the kernel. So nothing is made of its numbers alone.
+ * The runtime's generator (`crypto.getRandomValues`) takes 32 bytes from the kernel when it is first used.
+ * noble uses it when it is imported: before the NSM has seeded the kernel. So nothing is made of its numbers
+ * alone.
  *
  * @module
  */
@@ -60,8 +61,8 @@ export class Random {
   }
 
   /**
-   * A key, or the seed of one: HKDF-SHA-256 over NSM ‖ kernel ‖ runtime, drawn now. Knowing all sources but one
-   * does not help to guess it.
+   * A key, or the seed of one: HKDF-SHA-256 over NSM ‖ kernel ‖ runtime, drawn now. Knowing all sources but
+   * one does not help to guess it.
    *
    * @param purpose secrets for different purposes are independent, even if all sources repeat themselves
    * @returns the caller's to dispose
@@ -86,8 +87,8 @@ export class Random {
 }
 
 /**
- * Has `crypto.getRandomValues` and `crypto.randomUUID` draw from the kernel, for code that draws its own numbers: noble, which blinds its
- * scalars, and workflows.
+ * Has `crypto.getRandomValues` and `crypto.randomUUID` draw from the kernel, for code that draws its own
+ * numbers: noble, which blinds its scalars, and workflows.
  *
  * @param fill of {@link Random}
  */

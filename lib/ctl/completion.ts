@@ -13,7 +13,10 @@ export const COMPLETION_COMMANDS = ["bash"] as const;
 /** A group of commands. One without commands stands for itself. */
 export interface Group {
   readonly commands: readonly string[];
-  /** What the commands are, where they are not actions: an unknown one is then refused with their list, and without a suggestion. */
+  /**
+   * What the commands are, where they are not actions: an unknown one is then refused with their list, and
+   * without a suggestion.
+   */
   readonly kind?: string;
   readonly run: (command: string, argv: readonly string[], io: CtlIo) => Promise<number>;
 }

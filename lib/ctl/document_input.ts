@@ -1,5 +1,6 @@
 /**
- * An attestation document in the forms in which tools print it: the bytes themselves, hex, base64, base64url, or JSON with one of these.
+ * An attestation document in the forms in which tools print it: the bytes themselves, hex, base64, base64url,
+ * or JSON with one of these.
  *
  * @module
  */

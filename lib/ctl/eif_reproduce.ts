@@ -456,8 +456,8 @@ async function compareImages(
 }
 
 /**
- * A new folder of its own. Not Deno.makeTempDir: Deno takes the programs that may be run out of the write permission, and some versions of it then refuse
- * makeTempDir in every folder above one.
+ * A new folder of its own. Not Deno.makeTempDir: Deno takes the programs that may be run out of the write
+ * permission, and some versions of it then refuse makeTempDir in every folder above one.
  */
 async function makeFolder(io: CtlIo): Promise<string> {
   const above = await Deno.realPath(io.env("TMPDIR") || "/tmp");

@@ -289,10 +289,16 @@ function checkConfiguration(
   }
 }
 
-/** Variables with which Deno starts no process unless it may run every program. The service calls KMS in processes of its own. */
+/**
+ * Variables with which Deno starts no process unless it may run every program. The service calls KMS in
+ * processes of its own.
+ */
 const LOADER_VARIABLE = /^(?:DY)?LD_/i;
 
-/** Rejects the loader's variables, and a variable whose name is nearly an option's: the service would ignore it. */
+/**
+ * Rejects the loader's variables, and a variable whose name is nearly an option's: the service would ignore
+ * it.
+ */
 function checkNames(environment: Readonly<Record<string, string>>): void {
   const known = SPECS.flatMap((spec) => "env" in spec ? [spec.env] : []);
   for (const name of Object.keys(environment)) {

@@ -184,7 +184,10 @@ function regionOfKey(options: Options): string | undefined {
   }
 }
 
-/** The region from the option, the environment or the key's ARN; undefined if none has it. @throws {UsageError} */
+/**
+ * The region from the option, the environment or the key's ARN; undefined if none has it. @throws
+ * {UsageError}
+ */
 export function regionOf(options: Options, io: CtlIo): string | undefined {
   const region = options.text("region") || io.env("AWS_REGION") || io.env("AWS_DEFAULT_REGION") ||
     regionOfKey(options);

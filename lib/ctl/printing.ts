@@ -1,12 +1,16 @@
 /**
- * What `denclavectl` prints. Replies, stores, images and policies come from others: a character in them that a terminal does not show as itself could
- * move the cursor, hide or turn text, or begin a line that looks like the program's own. Such characters are escaped here, in everything that is
- * printed, as `\u` and four hex digits: within JSON the value stays the same.
+ * What `denclavectl` prints. Replies, stores, images and policies come from others: a character in them that
+ * a terminal does not show as itself could move the cursor, hide or turn text, or begin a line that looks
+ * like the program's own. Such characters are escaped here, in everything that is printed, as `\u` and four
+ * hex digits: within JSON the value stays the same.
  *
  * @module
  */
 
-/** Control and format characters, those without a meaning yet, halves of surrogate pairs; separators of lines; what has no width. */
+/**
+ * Control and format characters, those without a meaning yet, halves of surrogate pairs; separators of lines;
+ * what has no width.
+ */
 const UNSEEN = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
 
 function escape(character: string): string {

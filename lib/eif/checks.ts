@@ -1,6 +1,6 @@
 /**
- * Checks that an image of any program can start: a kernel that is whole, boot files for the same machine and kernel, a command line that a kernel takes, no
- * functions missing from its libraries.
+ * Checks that an image of any program can start: a kernel that is whole, boot files for the same machine and
+ * kernel, a command line that a kernel takes, no functions missing from its libraries.
  *
  * @module
  */
@@ -49,8 +49,9 @@ function peLength(head: DataView): number | undefined {
 }
 
 /**
- * The machine that a kernel is for, where its first bytes say so: x86's boot protocol (0xAA55 at 0x1fe, `HdrS` at 0x202), or arm64's image header
- * (`ARM\x64` at 56). The protocol has the length of the file; of arm64 kernels, those that EFI can start have it.
+ * The machine that a kernel is for, where its first bytes say so: x86's boot protocol (0xAA55 at 0x1fe,
+ * `HdrS` at 0x202), or arm64's image header (`ARM\x64` at 56). The protocol has the length of the file; of
+ * arm64 kernels, those that EFI can start have it.
  */
 export async function kernelHead(kernel: ByteSource): Promise<KernelHead | undefined> {
   const head = await viewAt(kernel, 0, KERNEL_HEAD_LENGTH);
@@ -62,7 +63,10 @@ export async function kernelHead(kernel: ByteSource): Promise<KernelHead | undef
   return { architecture: "aarch64", length: peLength(head) };
 }
 
-/** A kernel's version: in the header on x86; on arm64, which has none there, in the text that the kernel prints first. */
+/**
+ * A kernel's version: in the header on x86; on arm64, which has none there, in the text that the kernel
+ * prints first.
+ */
 async function kernelVersion(kernel: ByteSource): Promise<string | undefined> {
   if ((await kernelHead(kernel))?.architecture === "x86_64") {
     const offset = (await viewAt(kernel, 0x20e, 2)).getUint16(0, true);
@@ -135,7 +139,9 @@ export function checkCommandLine(commandLine: string): void {
   );
 }
 
-/** Checks that the image has the CA certificates that SSL_CERT_FILE names. @throws {EifError} `image_dead`. */
+/**
+ * Checks that the image has the CA certificates that SSL_CERT_FILE names. @throws {EifError} `image_dead`.
+ */
 export function checkCertificateFile(
   { SSL_CERT_FILE }: Readonly<Record<string, string>>,
   files: readonly RootFile[],
@@ -150,8 +156,9 @@ export function checkCertificateFile(
 }
 
 /**
- * Checks that the init program or a driver can run: it must be whole and for the same machine; init must not need a loader, which the first ramdisk does not
- * have; a driver must be a kernel module, with the information that the kernel reads.
+ * Checks that the init program or a driver can run: it must be whole and for the same machine; init must not
+ * need a loader, which the first ramdisk does not have; a driver must be a kernel module, with the
+ * information that the kernel reads.
  *
  * @throws {EifError} `eif_input`.
  */

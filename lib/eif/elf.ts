@@ -1,7 +1,8 @@
 /**
- * What an ELF file needs to be loaded: its interpreter, its libraries, where they are looked for, the versions and symbols that it needs and gives, and
- * whether all of it is there. 64-bit Linux on x86-64 and aarch64; System V ABI, generic part, chapters 4 and 5; symbol versions and hash tables as glibc has
- * them. Reads the tables that it needs, each with a limit, whatever the file's size and whatever it claims.
+ * What an ELF file needs to be loaded: its interpreter, its libraries, where they are looked for, the
+ * versions and symbols that it needs and gives, and whether all of it is there. 64-bit Linux on x86-64 and
+ * aarch64; System V ABI, generic part, chapters 4 and 5; symbol versions and hash tables as glibc has them.
+ * Reads the tables that it needs, each with a limit, whatever the file's size and whatever it claims.
  *
  * @module
  */
@@ -286,7 +287,9 @@ async function programHeaders(reader: Reader, header: DataView): Promise<readonl
   });
 }
 
-/** The sections of a file, all of which is there. @throws {EifError} `elf_malformed` when it was cut short. */
+/**
+ * The sections of a file, all of which is there. @throws {EifError} `elf_malformed` when it was cut short.
+ */
 async function sectionsOf({ reader, header, headers }: Opened): Promise<readonly Section[]> {
   const offset = header.getBigUint64(40, true);
   const [length, count] = [header.getUint16(58, true), offset === 0n ? 0 : header.getUint16(60, true)];

@@ -207,7 +207,8 @@ export async function readExactly(source: ByteSource, at: number, length: number
 }
 
 /**
- * The whole of a source as text, a byte each character, in pieces to look for short texts in: each piece repeats the end of the one before.
+ * The whole of a source as text, a byte each character, in pieces to look for short texts in: each piece
+ * repeats the end of the one before.
  *
  * @param overlap bytes that are repeated: no text that is looked for may be longer
  */

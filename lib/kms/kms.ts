@@ -50,7 +50,10 @@ export function kmsErrorName(thrown: unknown): string | undefined {
 export interface Kms extends AsyncDisposable {
   /** Whether keys are released only to an attested enclave. */
   readonly attested: boolean;
-  /** Of a backend that opens while the service already listens: resolves when it is open, and rejects if it cannot be. Calls wait for it. */
+  /**
+   * Of a backend that opens while the service already listens: resolves when it is open, and rejects if it
+   * cannot be. Calls wait for it.
+   */
   readonly opened?: Promise<void> | undefined;
   /** How many calls to give it at the same time; one by default. */
   readonly callsAtOnce?: number;

@@ -14,7 +14,10 @@ export class NitroKms implements Kms {
   readonly opened: Promise<void>;
   readonly callsAtOnce: number;
   #pool: SdkPool;
-  /** Undefined until the first process has opened the SDK. The kernel's pool stays seeded after the process that seeded it has ended. */
+  /**
+   * Undefined until the first process has opened the SDK. The kernel's pool stays seeded after the process
+   * that seeded it has ended.
+   */
   #entropySeeded: boolean | undefined;
 
   /**

@@ -40,7 +40,10 @@ function startSelf(): StartChild {
   return childStarter(self, ["run", "--allow-ffi", "--no-prompt", Deno.mainModule, "sdk-process"]);
 }
 
-/** Starts the SDK processes, and returns at once. The result's `opened` rejects with an `SdkError` when the SDK cannot be opened. */
+/**
+ * Starts the SDK processes, and returns at once. The result's `opened` rejects with an `SdkError` when the
+ * SDK cannot be opened.
+ */
 export function openNitroKms(options: OpenNitroOptions): NitroKms {
   const { libraryDir, proxyPort, deadlineMs, log, processes } = options;
   const pool = new SdkPool({

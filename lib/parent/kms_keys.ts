@@ -29,8 +29,8 @@ export interface CreatedKey {
 /**
  * Makes a key, then its alias and rotation.
  *
- * @throws {KeyAdminError} When the key was made but its alias or rotation was not, the message has the key's ARN: nothing
- * is lost, and it is not made twice.
+ * @throws {KeyAdminError} When the key was made but its alias or rotation was not, the message has the key's
+ * ARN: nothing is lost, and it is not made twice.
  */
 export async function createKey(options: CreateKeyOptions): Promise<CreatedKey> {
   const { region, credentials, endpoint, alias, tags = {}, rotation = false } = options;

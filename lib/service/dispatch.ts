@@ -194,7 +194,9 @@ export function createDispatcher(options: DispatchOptions): Handler {
 /** What goes with a request. */
 interface Waiting {
   readonly signal: AbortSignal;
-  /** When the client sealed the request, by its clock; undefined if it is not sealed. Milliseconds since 1970. */
+  /**
+   * When the client sealed the request, by its clock; undefined if it is not sealed. Milliseconds since 1970.
+   */
   readonly sealedAt?: number;
   /** Called when only a few small fields of the request are still held. */
   readonly dropped: () => void;

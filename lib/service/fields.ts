@@ -43,7 +43,8 @@ export function isGiven(request: WireObject, name: string): boolean {
 export type Credentialed<T> = T & { readonly credentials: Credentials };
 
 /**
- * Takes the credentials off a request before anything else, so that the request never keeps them, and parses the rest.
+ * Takes the credentials off a request before anything else, so that the request never keeps them, and parses
+ * the rest.
  *
  * @throws {WireError} that names the field.
  */

@@ -33,7 +33,10 @@ export const DEFAULT_LIMITS: Limits = {
 export type LimitOptions = Omit<Limits, "maxInFlight"> & { readonly maxInFlight: number | undefined };
 
 const MIB = 1024 * 1024;
-/** What is kept for the kernel, the image's files, the service and one SDK process: with it, 512 MB hold (production_suite.ts). Bytes. */
+/**
+ * What is kept for the kernel, the image's files, the service and one SDK process: with it, 512 MB hold
+ * (production_suite.ts). Bytes.
+ */
 const OWN_MEMORY = 190 * MIB;
 /** What each further SDK process needs (docs/benchmarks.md). Bytes. */
 const SDK_PROCESS_MEMORY = 55 * MIB;
@@ -48,7 +51,10 @@ export interface MachineMemory {
   readonly sdkProcesses?: number | undefined;
 }
 
-/** What messages and requests can take: half of what is left, since V8 keeps about as much garbage. Bytes; undefined where it is not known. */
+/**
+ * What messages and requests can take: half of what is left, since V8 keeps about as much garbage. Bytes;
+ * undefined where it is not known.
+ */
 function roomFor({ memory, sdkProcesses = 1 }: MachineMemory): number | undefined {
   if (memory === undefined) return undefined;
   const left = memory - OWN_MEMORY - (sdkProcesses - 1) * SDK_PROCESS_MEMORY;

@@ -16,8 +16,9 @@ import { decodeText, parseText, WireError, type WireObject } from "../wire/messa
  */
 export const BYTE_COST = 7;
 /**
- * Memory that the parser takes for each token ({@link JsonShape}). At most half of what is counted stays in use, for every kind of document
- * (`tests/unit/service/memory_cost_test.ts`); the rest is for the parser's own needs, and for garbage of earlier requests.
+ * Memory that the parser takes for each token ({@link JsonShape}). At most half of what is counted stays in
+ * use, for every kind of document (`tests/unit/service/memory_cost_test.ts`); the rest is for the parser's
+ * own needs, and for garbage of earlier requests.
  */
 export const TOKEN_COST = 72;
 
@@ -108,11 +109,14 @@ export function requestCost(length: number, { tokens }: JsonShape): number {
 }
 
 /**
- * Parses a message within a budget: reserves memory for its bytes before it decodes them, and for its values before it parses them.
+ * Parses a message within a budget: reserves memory for its bytes before it decodes them, and for its values
+ * before it parses them.
  *
- * @param reservation what the request takes; the caller's to dispose of, also after an error; a refused request holds nothing
+ * @param reservation what the request takes; the caller's to dispose of, also after an error; a refused
+ * request holds nothing
  * @param counted bytes that are not reserved yet
- * @throws {WireError} `invalid_json`; `busy`, or `message_too_large` where it costs more than all requests together may
+ * @throws {WireError} `invalid_json`; `busy`, or `message_too_large` where it costs more than all requests
+ * together may
  */
 export function parseReserved(body: Uint8Array, reservation: Reservation, counted: number): WireObject {
   reserve(reservation, BYTE_COST * counted);

@@ -1,6 +1,6 @@
 /**
- * Removes from a text of the log what may be a key or a credential, however it is written. Nothing secret is logged on purpose: this is for texts of
- * others, such as KMS's and the SDK's errors.
+ * Removes from a text of the log what may be a key or a credential, however it is written. Nothing secret is
+ * logged on purpose: this is for texts of others, such as KMS's and the SDK's errors.
  *
  * @module
  */

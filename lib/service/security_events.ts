@@ -1,6 +1,6 @@
 /**
- * The events that an operator must still find after an attack: about keys, and about what was refused. They are kept apart from the log's ring and its
- * rate limit, so that no number of requests displaces them.
+ * The events that an operator must still find after an attack: about keys, and about what was refused. They
+ * are kept apart from the log's ring and its rate limit, so that no number of requests displaces them.
  *
  * @module
  */
@@ -15,7 +15,10 @@ const KEY_EVENTS: readonly string[] = [
   "master_key_rewrapped",
 ];
 const KEPT_OF_EACH = 32;
-/** A client can cause any number of these, so the first of each `type` and `code` is kept and the others are counted. Both are constants of this program. */
+/**
+ * A client can cause any number of these, so the first of each `type` and `code` is kept and the others are
+ * counted. Both are constants of this program.
+ */
 const REFUSALS: readonly string[] = [
   "request_failed",
   "sealed_request_failed",

@@ -137,12 +137,12 @@ export class SessionKeyService implements Disposable {
   }
 
   /**
-   * Has KMS open the TSK and takes it into use. Until then, and after any failure, the old key stays in use. A `configure` that was answered `timeout`
-   * never takes effect.
+   * Has KMS open the TSK and takes it into use. Until then, and after any failure, the old key stays in use.
+   * A `configure` that was answered `timeout` never takes effect.
    *
-   * Several run at the same time. In the end the highest epoch is in use; without epochs, the last one that arrived, as
-   * if each had waited for the one before it. Of sealed ones it is the last one that was sealed, since whoever carries
-   * them can keep one back.
+   * Several run at the same time. In the end the highest epoch is in use; without epochs, the last one that
+   * arrived, as if each had waited for the one before it. Of sealed ones it is the last one that was sealed,
+   * since whoever carries them can keep one back.
    *
    * Not async, so that a waiting call holds only the parsed fields, and not the request.
    *

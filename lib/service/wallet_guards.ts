@@ -46,7 +46,9 @@ export function isGuarded(guards: WalletGuards): boolean {
 /** Names that allowances have: permits (EIP-2612, DAI, Permit2), authorizations (EIP-3009), delegations. */
 const ALLOWANCE_NAME = /permit|authoriz|allow|approv|delegat/i;
 
-/** Listed typed data that is named like an allowance, for a warning. Other types may be allowances as well. */
+/**
+ * Listed typed data that is named like an allowance, for a warning. Other types may be allowances as well.
+ */
 export function likelyAllowances({ verifyingContracts }: WalletGuards): readonly string[] {
   return verifyingContracts.filter(({ primaryType }) => ALLOWANCE_NAME.test(primaryType))
     .map(({ contract, primaryType }) => `${contract}:${primaryType}`);

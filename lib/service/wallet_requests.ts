@@ -47,8 +47,9 @@ export interface SignRequest extends AccountRow {
   /** Undefined where `items` are given: the reply then has `signatures`. */
   readonly payload: Payload | undefined;
   /**
-   * The payloads of a batch, not parsed, because parsing a thousand at once would hold the thread: {@link parseItems} does it in slices. Meanwhile they
-   * count towards the memory budget, as all of a `sign` does until it is answered.
+   * The payloads of a batch, not parsed, because parsing a thousand at once would hold the thread: {@link
+   * parseItems} does it in slices. Meanwhile they count towards the memory budget, as all of a `sign` does
+   * until it is answered.
    */
   // deno-lint-ignore house/parsed-before-waiting
   readonly items: readonly unknown[];

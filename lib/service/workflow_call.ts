@@ -36,7 +36,10 @@ export class WorkflowFault extends Error {
   }
 }
 
-/** What Deno says of a missing permission, without its advice to allow it: no option gives a workflow permissions. */
+/**
+ * What Deno says of a missing permission, without its advice to allow it: no option gives a workflow
+ * permissions.
+ */
 function withoutAdvice(message: string): string {
   const [what] = message.split(/, (?:run again|specify)/);
   return `${what}: a workflow may use no files, no network and no programs, as in the enclave`;

@@ -1,12 +1,15 @@
 /**
- * How JSON documents travel on a stream. One port speaks three framings, and a reply uses that of its request:
+ * How JSON documents travel on a stream. One port speaks three framings, and a reply uses that of its
+ * request:
  *
  * - `u64le`: u64 little-endian length, then JSON (the wallet's socket protocol helpers);
  * - `u32be`: u32 big-endian length, then JSON;
- * - `raw`: a JSON object alone, complete when its brackets balance; newline, other white space or NUL may follow. What is not one ends the
- *   stream. Otherwise the body of an HTTP request, for example, would be read as further documents.
+ * - `raw`: a JSON object alone, complete when its brackets balance; newline, other white space or NUL may
+ *   follow. What is not one ends the stream. Otherwise the body of an HTTP request, for example, would be
+ *   read as further documents.
  *
- * JSON never contains a NUL, so the first eight bytes of a connection decide (see {@link detectFraming}), once.
+ * JSON never contains a NUL, so the first eight bytes of a connection decide (see {@link detectFraming}),
+ * once.
  *
  * @module
  */
@@ -81,8 +84,9 @@ function closingQuote(bytes: Uint8Array, from: number): number | undefined {
 }
 
 /**
- * Detects the framing from the first bytes of a connection. Bytes 4 to 7 all NUL: `u64le`; else, if neither JSON nor another protocol begins
- * with the first four: `u32be`; else `raw`. Decides as soon as it can: a fifth byte that is not NUL rules `u64le` out.
+ * Detects the framing from the first bytes of a connection. Bytes 4 to 7 all NUL: `u64le`; else, if neither
+ * JSON nor another protocol begins with the first four: `u32be`; else `raw`. Decides as soon as it can: a
+ * fifth byte that is not NUL rules `u64le` out.
  *
  * @returns undefined while more bytes are needed.
  */
@@ -109,7 +113,10 @@ export type JsonPiece = string | Uint8Array;
 
 const HEX_CHUNK = 16 * 1024;
 
-/** Frees a buffer at once. Without this it would stay as long as anything refers to it, such as the suspended loop of an idle connection. */
+/**
+ * Frees a buffer at once. Without this it would stay as long as anything refers to it, such as the suspended
+ * loop of an idle connection.
+ */
 function free({ buffer }: Uint8Array<ArrayBuffer>): void {
   // Node 20 does not have it, and leaves this to its garbage collector.
   buffer.transfer?.(0);
@@ -233,8 +240,8 @@ export class FrameDecoder implements Disposable {
   }
 
   /**
-   * Whether what has arrived may be a whole document that is too short to say the framing (`{}`). A reader waits for a moment, then calls
-   * {@link end}.
+   * Whether what has arrived may be a whole document that is too short to say the framing (`{}`). A reader
+   * waits for a moment, then calls {@link end}.
    */
   get ambiguous(): boolean {
     if (!this.pending || this.#framing !== undefined) return false;

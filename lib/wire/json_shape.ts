@@ -7,7 +7,10 @@
 /** Maximum nesting depth of brackets in any document. */
 export const MAX_DEPTH = 128;
 
-/** What an object counts: V8 keeps 360 bytes of one whose only key is `"34"`, six times as much as of an empty one (measured). */
+/**
+ * What an object counts: V8 keeps 360 bytes of one whose only key is `"34"`, six times as much as of an empty
+ * one (measured).
+ */
 const OBJECT_TOKENS = 10;
 
 const QUOTE = 0x22;
@@ -23,7 +26,10 @@ const CLOSE_BRACE = 0x7d;
 export interface JsonShape {
   /** Nesting depth of brackets. Counting stops at the first that is deeper than {@link MAX_DEPTH}. */
   readonly depth: number;
-  /** Brackets that open, commas and colons, outside of strings, an object as ten: an upper bound of what the parser allocates. */
+  /**
+   * Brackets that open, commas and colons, outside of strings, an object as ten: an upper bound of what the
+   * parser allocates.
+   */
   readonly tokens: number;
 }
 
@@ -38,8 +44,9 @@ function closingQuote(text: string, from: number): number | undefined {
 }
 
 /**
- * Scans a document's brackets. Linear, and allocates nothing; the result for a document that is not JSON is arbitrary. Takes the decoded text because
- * `Uint8Array.prototype.indexOf` takes fifty times as long as that of strings (measured).
+ * Scans a document's brackets. Linear, and allocates nothing; the result for a document that is not JSON is
+ * arbitrary. Takes the decoded text because `Uint8Array.prototype.indexOf` takes fifty times as long as that
+ * of strings (measured).
  */
 export function measureJson(text: string): JsonShape {
   let depth = 0;

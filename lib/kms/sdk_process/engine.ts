@@ -17,8 +17,8 @@ import {
 } from "./protocol.ts";
 
 /**
- * A connection that failed sooner than this is tried once more, since the proxy may just have been restarting. The SDK
- * gives up connecting after 3 s. Milliseconds.
+ * A connection that failed sooner than this is tried once more, since the proxy may just have been
+ * restarting. The SDK gives up connecting after 3 s. Milliseconds.
  */
 const QUICK_MS = 2_000;
 

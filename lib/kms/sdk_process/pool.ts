@@ -151,7 +151,10 @@ export class SdkPool implements Disposable {
     );
   }
 
-  /** How many calls with the same credentials give every process one: another client is made only if a call waits. */
+  /**
+   * How many calls with the same credentials give every process one: another client is made only if a call
+   * waits.
+   */
   get callsAtOnce(): number {
     const { length } = this.#places;
     return length === 1 ? 1 : length + MAX_WAITING_FOR_WARM;
@@ -405,7 +408,9 @@ export class SdkPool implements Disposable {
 
   // Failures.
 
-  /** After it has printed that a connection is lost, the SDK may wait for ever: its process gets little time. */
+  /**
+   * After it has printed that a connection is lost, the SDK may wait for ever: its process gets little time.
+   */
   #heard(member: Member): void {
     if (member.job === undefined || member.isLost) return;
     if (!saysLost(member.child.said(), member.isConnecting)) return;
@@ -414,8 +419,8 @@ export class SdkPool implements Disposable {
   }
 
   /**
-   * What the SDK printed. It explains a failure only where a connection is being made or was lost, since replaced
-   * clients also print.
+   * What the SDK printed. It explains a failure only where a connection is being made or was lost, since
+   * replaced clients also print.
    */
   #said({ child, isConnecting, isLost }: Member, job: Job): Said {
     const lines = child.said();

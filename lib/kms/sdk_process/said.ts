@@ -136,9 +136,9 @@ export function explainLoss(lines: string, proxy: Proxy): Said {
 }
 
 /**
- * Whether the SDK's lines since the request say that its connection is lost: the SDK may then wait for ever. For a
- * connection that closes it prints "Disconnected.", and then "Connection failed…" if it broke. Before "Connected.", these
- * two are about clients that were replaced.
+ * Whether the SDK's lines since the request say that its connection is lost: the SDK may then wait for ever.
+ * For a connection that closes it prints "Disconnected.", and then "Connection failed…" if it broke. Before
+ * "Connected.", these two are about clients that were replaced.
  */
 export function saysLost(lines: string, isConnecting: boolean): boolean {
   if (!isConnecting) return /(?:Disconnected\.|failed to create request)(?!.*Connected\.)/.test(lines);

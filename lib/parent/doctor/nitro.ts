@@ -33,7 +33,9 @@ export interface RunningEnclave {
 
 const ALLOCATOR_CONFIG = "/etc/nitro_enclaves/allocator.yaml";
 const ALLOCATOR_SERVICE = "nitro-enclaves-allocator.service";
-/** An enclave does not run with less. Its file, which scripts/run-enclave.sh reads as well, has the reasons. */
+/**
+ * An enclave does not run with less. Its file, which scripts/run-enclave.sh reads as well, has the reasons.
+ */
 export const MIN_MEMORY_MIB = memory.minimum_mib;
 const INSTALL = "Install it: sudo dnf install aws-nitro-enclaves-cli aws-nitro-enclaves-cli-devel.";
 const RUN_ENCLAVE = "Start it: scripts/run-enclave.sh; nitro-cli describe-enclaves shows those that run.";
