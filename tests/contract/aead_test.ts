@@ -244,7 +244,7 @@ Deno.test({ name: "AWS-LC is given no length that does not fit", ignore: !hasAws
   assertThrows(() => key.seal(gone, input), RangeError);
 });
 
-Deno.test({ name: "ten thousand keys made and disposed leave no memory behind", ignore: !hasAwsLc }, () => {
+Deno.test({ name: "fifty thousand keys made and disposed leave no memory behind", ignore: !hasAwsLc }, () => {
   const raw = random(32);
   const resident = () => Deno.memoryUsage().rss;
   const make = (count: number) => {
@@ -252,9 +252,9 @@ Deno.test({ name: "ten thousand keys made and disposed leave no memory behind", 
   };
   make(2_000);
   const before = resident();
-  make(10_000);
-  // A context has some 600 bytes: leaked, they would be 6 MB.
-  assert(resident() - before < 4_000_000, `${resident() - before} bytes more`);
+  make(50_000);
+  // A context has some 600 bytes: leaked, they would be 30 MB. The rest is room for what V8 does meanwhile.
+  assert(resident() - before < 12_000_000, `${resident() - before} bytes more`);
 });
 
 Deno.test({ name: "a key of AWS-LC is one in C memory", ignore: !hasAwsLc }, () => {
