@@ -91,9 +91,9 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "attested-key-of-the-request",
     breaks: "the document binds a public key that the request brings",
-    from: "    const { publicKey, keyId, expires } = await this.#keys.current();",
+    from: "    return this.#attest(nonce, data);",
     to:
-      '    const own = this.#keys.current(); const brought = field(request, "public_key") === undefined ? {} : { publicKey: base64Field(request, "public_key", "", { min: 1, max: 1024 }) }; const { publicKey, keyId, expires } = { ...await own, ...brought };',
+      '    if (isGiven(request, "public_key")) { const own = this.#keys.current(); const publicKey = base64Field(request, "public_key", "", { min: 1, max: 1024 }); this.#keys.current = async () => ({ ...await own, publicKey }); } return this.#attest(nonce, data);',
     test: "unit/service/hostile_requests_test.ts",
     filter: "no attestation document names",
   },
