@@ -95,7 +95,10 @@ async function read(
   try {
     return await readFile(path);
   } catch (thrown) {
-    throw new UsageError(`Cannot read ${path} for --${option}: ${messageOf(thrown)}`, "Check the path.");
+    throw new UsageError(
+      `Cannot read ${path} for --${option}: ${messageOf(thrown)}`,
+      "Check the path and its permissions.",
+    );
   }
 }
 

@@ -7,6 +7,7 @@ import { EnclaveError } from "../../lib/errors.ts";
 import { AwsKms } from "../../lib/kms/aws.ts";
 import { kmsErrorName } from "../../lib/kms/kms.ts";
 import { SimulatedAttestedKms } from "../../lib/kms_emulator/mod.ts";
+import { Folder } from "../helpers/folder.ts";
 import { ctlLaunch, runCtl } from "../helpers/ctl_process.ts";
 import { hasMoto } from "../helpers/peers.ts";
 import { ServiceProcess, within } from "../helpers/service_process.ts";
@@ -264,13 +265,24 @@ const USAGE: readonly (readonly [readonly string[], string])[] = [
   [["--listen", "tcp:0.0.0.0:0"], "without TLS it can listen only on this machine"],
   [["--policy", "/nonexistent/policy"], "Cannot read /nonexistent/policy for --policy"],
   [["--policy", `${ROOT}deno.json`], "Policy contains a statement or field"],
-  [["--access-keys", `${ROOT}deno.json`], "access keys"],
+  [["--access-keys", `${ROOT}deno.json`], "chmod 600"],
   [["--access-keys", "a", "--caller", "b"], "--caller does not go with --access-keys"],
   [["--caller", "alice"], "not the ARN of a caller"],
   [["--account", "1"], "the account is not valid"],
   [["--key", "a"], "Unknown option --key"],
   [["more"], 'Unexpected argument "more"'],
 ];
+Deno.test("emulator serve with a file of its owner's that holds no access keys is refused", async () => {
+  await using folder = await Folder.make({ "keys.json": "{}" });
+  const { code, stdout, stderr } = await runCtl([
+    "emulator",
+    "serve",
+    "--access-keys",
+    `${folder.path}/keys.json`,
+  ]);
+  assertEquals([code, stdout, stderr.includes("access keys")], [2, "", true], stderr);
+});
+
 for (const [args, words] of USAGE) {
   Deno.test(`emulator serve ${args.join(" ").replaceAll(ROOT, "")} is refused`, async () => {
     const { code, stdout, stderr } = await runCtl(["emulator", "serve", ...args]);
