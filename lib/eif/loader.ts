@@ -224,7 +224,7 @@ class Loader {
   }
 }
 
-/** An ELF file, or why it is none. */
+/** An ELF file, or the reason why it cannot be read as one. */
 async function elfAt(open: OpenFile, path: string): Promise<ElfFile | EifError> {
   try {
     return await readElf(await open(path));

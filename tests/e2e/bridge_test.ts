@@ -231,17 +231,15 @@ for (const kind of ["tcp:127.0.0.1:0", "http://127.0.0.1:0"]) {
   });
 }
 
+/** `denclavectl bridge` on a TCP port, as a process. */
+function startBridgeProcess(to: Address) {
+  const connect = ["--connect", formatAddress(to)];
+  return ServiceProcess.start(ctlLaunch(["bridge", "--listen", "tcp:127.0.0.1:0", ...connect, "--json"]));
+}
+
 Deno.test("denclavectl bridge: says where it listens, serves, and ends with 0 on Ctrl-C", async () => {
   await using service = await ServiceProcess.start(devLaunch([]));
-  const args = [
-    "bridge",
-    "--listen",
-    "tcp:127.0.0.1:0",
-    "--connect",
-    formatAddress(service.address),
-    "--json",
-  ];
-  await using bridge = await ServiceProcess.start(ctlLaunch(args));
+  await using bridge = await startBridgeProcess(service.address);
   using client = await Client.connect(bridge.address, { timeoutMs: WAIT_MS });
   assertEquals((await client.request({ type: "ping" }))["msg"], "pong");
   const { code } = await bridge.stop("SIGINT");
@@ -250,15 +248,7 @@ Deno.test("denclavectl bridge: says where it listens, serves, and ends with 0 on
 
 Deno.test("bridge: a web page's POST of 23 requests to a TCP port carries out none of them", async () => {
   await using service = await ServiceProcess.start(devLaunch([]));
-  const args = [
-    "bridge",
-    "--listen",
-    "tcp:127.0.0.1:0",
-    "--connect",
-    formatAddress(service.address),
-    "--json",
-  ];
-  await using bridge = await ServiceProcess.start(ctlLaunch(args));
+  await using bridge = await startBridgeProcess(service.address);
   await assertPostCarriesOutNothing(bridge.address, service.address);
 });
 

@@ -170,7 +170,7 @@ export async function rewrapMasterKey(
  * Goes back to the newest replaced row that still opens, for a key that was moved to an unusable KMS key. The current row is kept in
  * the history.
  *
- * @throws {GatewayError} `restore_failed` when there is none; `origin_unproven`
+ * @throws {GatewayError} `restore_failed` when no replaced row opens; `origin_unproven`
  */
 export async function restoreMasterKey(tools: GatewayTools, enclaveId: number): Promise<StoredMasterKey> {
   const { store, enclave } = tools;
