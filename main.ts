@@ -8,23 +8,29 @@ import { dirname } from "node:path/posix";
 import { LIBC_PATHS } from "./ffi/libc.ts";
 import { DEFAULT_LIBRARY_DIRS, LIBRARY_FILES, openAead, openSdk } from "./ffi/mod.ts";
 import { startWatchdog } from "./ffi/watchdog.ts";
-import { checkOwnPath, takeCompiledPath } from "./lib/compiled_path.ts";
-import { KMSTOOL_COMMANDS, runKmstool } from "./lib/cli/kmstool.ts";
-import { openNsmPorts } from "./lib/cli/nsm_ports.ts";
-import { checkLibraries, chooseAead, formatChecks } from "./lib/cli/self_test.ts";
-import { replaceGlobalGenerator } from "./lib/crypto/random.ts";
-import { EXIT, helpLines, parseOptions } from "./lib/cli/options.ts";
-import { runEntry } from "./lib/cli/entry.ts";
-import { exitProcess } from "./lib/cli/process_guard.ts";
-import { runService } from "./lib/cli/run.ts";
-import { COMMON_OPTIONS, takeCommand } from "./lib/cli/options.ts";
-import { NITRO_OPTIONS, readNitroConfig, readServeConfig, SERVE_OPTIONS } from "./lib/cli/serve.ts";
-import { openNitroKms } from "./lib/kms/open_nitro.ts";
-import { runSdkProcess } from "./lib/kms/sdk_process/process_main.ts";
-import { EventLog } from "./lib/service/events.ts";
-import { VERSION } from "./lib/version.ts";
+import { checkOwnPath, takeCompiledPath } from "./lib/enclave/cli/compiled_path.ts";
+import { runKmstool } from "./lib/enclave/cli/kmstool.ts";
+import { KMSTOOL_COMMANDS } from "./lib/shared/cli/serve_options.ts";
+import { openNsmPorts } from "./lib/enclave/cli/nsm_ports.ts";
+import { checkLibraries, chooseAead, formatChecks } from "./lib/enclave/cli/self_test.ts";
+import { replaceGlobalGenerator } from "./lib/shared/crypto/random.ts";
+import { EXIT, helpLines, parseOptions } from "./lib/shared/cli/options.ts";
+import { runEntry } from "./lib/shared/cli/entry.ts";
+import { exitProcess } from "./lib/shared/cli/entry.ts";
+import { runService } from "./lib/enclave/cli/run.ts";
+import { COMMON_OPTIONS, takeCommand } from "./lib/shared/cli/options.ts";
+import {
+  NITRO_OPTIONS,
+  readNitroConfig,
+  readServeConfig,
+  SERVE_OPTIONS,
+} from "./lib/shared/cli/serve_options.ts";
+import { openNitroKms } from "./lib/enclave/kms/open_nitro.ts";
+import { runSdkProcess } from "./lib/enclave/kms/sdk_process/process_main.ts";
+import { EventLog } from "./lib/enclave/server/events.ts";
+import { VERSION } from "./lib/shared/version.ts";
 import { workflow } from "./lib/workflow.ts";
-import { writeAll } from "./lib/write_all.ts";
+import { writeAll } from "./lib/shared/write_all.ts";
 
 const SPECS = [...SERVE_OPTIONS, ...NITRO_OPTIONS, ...COMMON_OPTIONS];
 

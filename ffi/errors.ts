@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { EnclaveError } from "../lib/errors.ts";
+import { EnclaveError } from "../lib/shared/errors.ts";
 
 /** `aws_last_error()` with its name and text from the SDK. */
 export interface SdkReason {

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { EnclaveError, messageOf } from "../lib/errors.ts";
+import { EnclaveError, messageOf } from "../lib/shared/errors.ts";
 import { stableBytes } from "./layout.ts";
 import type { Dlopen } from "./library.ts";
 

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { messageOf } from "../lib/errors.ts";
+import { messageOf } from "../lib/shared/errors.ts";
 import { SdkLibraryError } from "./errors.ts";
 import { LIBRARY_FILES } from "./constants.ts";
 import { COMMON_SYMBOLS, type CommonSymbols, SDK_SYMBOLS, type SdkSymbols } from "./symbols.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 export * from "./constants.ts";
-export { AEAD_SYMBOLS, AwsLcAead, type AwsLcInput, AwsLcKey, openAead, openAeadLibrary } from "./aead.ts";
+export { AwsLcAead, type AwsLcInput, AwsLcKey, openAead, openAeadLibrary } from "./aead.ts";
+export { AEAD_SYMBOLS } from "./symbols.ts";
 export type { IsMapped } from "./libc.ts";
 export {
   DEFAULT_LIBRARY_DIRS,

@@ -1,13 +1,13 @@
 /**
  * The Nitro Security Module through its driver: a device that takes a request and returns a response, both CBOR, by `ioctl(2)`.
- * `lib/attestation/nsm.ts` encodes and decodes them. Source: aws-nitro-enclaves-nsm-api 0.5.1, src/driver/mod.rs; Linux, include/uapi/linux/nsm.h.
+ * `lib/enclave/cli/nsm.ts` encodes and decodes them. Source: aws-nitro-enclaves-nsm-api 0.5.1, src/driver/mod.rs; Linux, include/uapi/linux/nsm.h.
  *
  * Thread: a request blocks the calling thread, usually for milliseconds (Linux's driver times out after two minutes), and `errno` belongs to
  * that thread. Permission: FFI on one of the C library's paths; the device itself is readable only by root.
  *
  * @module
  */
-import { EnclaveError } from "../lib/errors.ts";
+import { EnclaveError } from "../lib/shared/errors.ts";
 import { readWord, stableBytes, writeWord } from "./layout.ts";
 import {
   cPath,

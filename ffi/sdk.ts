@@ -1,5 +1,5 @@
 /**
- * The SDK as disposable objects. This module only wraps the C calls; `lib/aws_ne` makes KMS calls of them.
+ * The SDK as disposable objects. This module only wraps the C calls; `lib/enclave/kms/aws_ne` makes KMS calls of them.
  *
  * Thread: all calls of one process must come from one thread, since `aws_last_error()` belongs to a thread, and since
  * init and clean-up are process-wide. Permission: FFI on the two (or three) files.

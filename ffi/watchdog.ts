@@ -9,7 +9,7 @@
  * @module
  */
 import { getHeapStatistics } from "node:v8";
-import { EnclaveError } from "../lib/errors.ts";
+import { EnclaveError } from "../lib/shared/errors.ts";
 import { LIBC_PATHS } from "./libc.ts";
 
 /** unistd.h and poll.h. */

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { EXIT, helpLines, parseOptions, UsageError } from "../lib/cli/options.ts";
-import { COMMON_OPTIONS } from "../lib/cli/options.ts";
-import { runEntry } from "../lib/cli/entry.ts";
-import { EnclaveError } from "../lib/errors.ts";
+import { EXIT, helpLines, parseOptions, UsageError } from "../lib/shared/cli/options.ts";
+import { COMMON_OPTIONS } from "../lib/shared/cli/options.ts";
+import { runEntry } from "../lib/shared/cli/entry.ts";
+import { EnclaveError } from "../lib/shared/errors.ts";
 
 const HELP = `usage: deno task add npm:<name>[@<version>]
 

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { EnclaveError } from "../lib/errors.ts";
-import { describeFailure } from "../lib/cli/failure.ts";
+import { EnclaveError } from "../lib/shared/errors.ts";
+import { describeFailure } from "../lib/shared/cli/failure.ts";
 
 const BUILD = "tests/native/build";
 const AWS_CRT = "aws-crt/1.33.2/dist/bin/linux-x64-glibc/aws-crt-nodejs.node";

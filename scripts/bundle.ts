@@ -6,9 +6,9 @@
  *
  * @module
  */
-import { EnclaveError } from "../lib/errors.ts";
+import { EnclaveError } from "../lib/shared/errors.ts";
 import { packageHint } from "./package_hint.ts";
-import { VERSION } from "../lib/version.ts";
+import { VERSION } from "../lib/shared/version.ts";
 
 /** A bundle's files. */
 export interface Bundle {

@@ -11,16 +11,16 @@ import {
   type OptionSpec,
   parseOptions,
   UsageError,
-} from "../lib/cli/options.ts";
-import { runEntry } from "../lib/cli/entry.ts";
-import { COMMON_OPTIONS } from "../lib/cli/options.ts";
-import { NITRO_OPTIONS, SERVE_OPTIONS } from "../lib/cli/serve.ts";
+} from "../lib/shared/cli/options.ts";
+import { runEntry } from "../lib/shared/cli/entry.ts";
+import { COMMON_OPTIONS } from "../lib/shared/cli/options.ts";
+import { NITRO_OPTIONS, SERVE_OPTIONS } from "../lib/shared/cli/serve_options.ts";
 import { LIBRARY_FILES } from "../ffi/constants.ts";
 import { LIBC_PATHS } from "../ffi/libc.ts";
-import { compiledPathArgument } from "../lib/compiled_path.ts";
-import { EnclaveError } from "../lib/errors.ts";
-import { PROGRAMS } from "../lib/parent/doctor/check.ts";
-import { VERSION } from "../lib/version.ts";
+import { compiledPathArgument } from "../lib/enclave/cli/compiled_path.ts";
+import { EnclaveError } from "../lib/shared/errors.ts";
+import { PROGRAMS } from "../lib/ctl/doctor/check.ts";
+import { VERSION } from "../lib/shared/version.ts";
 import { buildRecord, bundle, checkWorkflow, run } from "./bundle.ts";
 
 const SPECS = [

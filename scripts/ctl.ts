@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { runEntry } from "../lib/cli/entry.ts";
-import { openIo } from "../lib/ctl/printing.ts";
-import { describeCtlFailure, runCtl } from "../lib/ctl/main.ts";
-import { writeAll } from "../lib/write_all.ts";
+import { runEntry } from "../lib/shared/cli/entry.ts";
+import { openIo } from "../lib/ctl/terminal/printing.ts";
+import { describeCtlFailure, runCtl } from "../lib/ctl/commands/main.ts";
+import { writeAll } from "../lib/shared/write_all.ts";
 
 const encoder = new TextEncoder();
 const io = openIo({

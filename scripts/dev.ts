@@ -5,11 +5,11 @@
  * @module
  */
 import { encodeHex } from "@std/encoding";
-import { SimulatedNsm } from "../lib/attestation/simulated.ts";
-import { openSimulatedRoot } from "../lib/attestation/simulated_root.ts";
-import { SimulatedAttestedKms } from "../lib/kms/attested_kms.ts";
-import { readOneBuild } from "../lib/ctl/one_build.ts";
-import { NSM_GENERATOR } from "../lib/service/entropy.ts";
+import { SimulatedNsm } from "../lib/dev/nsm/simulated.ts";
+import { openSimulatedRoot } from "../lib/dev/nsm/simulated_root.ts";
+import { SimulatedAttestedKms } from "../lib/dev/kms/attested_kms.ts";
+import { readOneBuild } from "../lib/ctl/policy/one_build.ts";
+import { NSM_GENERATOR } from "../lib/enclave/server/entropy.ts";
 import {
   EXIT,
   helpLines,
@@ -17,28 +17,33 @@ import {
   type OptionSpec,
   parseOptions,
   UsageError,
-} from "../lib/cli/options.ts";
-import { runEntry } from "../lib/cli/entry.ts";
-import { giveUpPermissions } from "../lib/cli/process_guard.ts";
-import { type RunIo, runService } from "../lib/cli/run.ts";
+} from "../lib/shared/cli/options.ts";
+import { runEntry } from "../lib/shared/cli/entry.ts";
+import { giveUpPermissions } from "../lib/enclave/cli/process_guard.ts";
+import { type RunIo, runService } from "../lib/enclave/cli/run.ts";
 import { startWatchdog } from "../ffi/watchdog.ts";
-import { COMMON_OPTIONS, takeCommand } from "../lib/cli/options.ts";
-import { listenOption, readServeConfig, SERVE_OPTIONS, type ServeConfig } from "../lib/cli/serve.ts";
-import { NODE_AEAD } from "../lib/crypto/aead.ts";
-import { HOST_RANDOM } from "../lib/crypto/host_random.ts";
-import { AwsKms } from "../lib/kms/aws.ts";
-import { isReadableOnTheWay, parseEndpoint } from "../lib/kms/aws/endpoint.ts";
-import { parseDevelopmentKey } from "../lib/kms/development_key.ts";
-import { type KeyArn, parseKeyArn } from "../lib/aws/key_arn.ts";
-import type { Kms } from "../lib/kms/kms.ts";
-import { LocalKms } from "../lib/kms/local.ts";
-import { openIo } from "../lib/ctl/printing.ts";
-import { runTsk, TSK_COMMANDS, type TskBackend } from "../lib/ctl/tsk.ts";
-import { EventLog } from "../lib/service/events.ts";
-import { VERSION } from "../lib/version.ts";
+import { COMMON_OPTIONS, takeCommand } from "../lib/shared/cli/options.ts";
+import {
+  listenOption,
+  readServeConfig,
+  SERVE_OPTIONS,
+  type ServeConfig,
+} from "../lib/shared/cli/serve_options.ts";
+import { NODE_AEAD } from "../lib/shared/crypto/aead.ts";
+import { HOST_RANDOM } from "../lib/shared/crypto/host_random.ts";
+import { AwsKms } from "../lib/dev/kms/aws.ts";
+import { isReadableOnTheWay, parseEndpoint } from "../lib/shared/aws/endpoint.ts";
+import { parseDevelopmentKey } from "../lib/shared/aws/development_key.ts";
+import { type KeyArn, parseKeyArn } from "../lib/shared/aws/key_arn.ts";
+import type { Kms } from "../lib/enclave/kms/kms.ts";
+import { LocalKms } from "../lib/dev/kms/local.ts";
+import { openIo } from "../lib/ctl/terminal/printing.ts";
+import { runTsk, TSK_COMMANDS, type TskBackend } from "../lib/ctl/commands/tsk.ts";
+import { EventLog } from "../lib/enclave/server/events.ts";
+import { VERSION } from "../lib/shared/version.ts";
 import { workflow } from "../lib/workflow.ts";
-import type { Workflow } from "../lib/workflow_context.ts";
-import { writeAll } from "../lib/write_all.ts";
+import type { Workflow } from "../lib/enclave/session_key/workflow_context.ts";
+import { writeAll } from "../lib/shared/write_all.ts";
 
 const LOCAL_FILE = {
   name: "kms-local-file",

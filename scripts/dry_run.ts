@@ -4,16 +4,16 @@
  *
  * @module
  */
-import { EXIT, helpLines, parseOptions } from "../lib/cli/options.ts";
-import { Report, stepPrinter } from "../lib/cli/report.ts";
-import { runEntry } from "../lib/cli/entry.ts";
-import { COMMON_OPTIONS } from "../lib/cli/options.ts";
-import { VERSION } from "../lib/version.ts";
-import { writeAll } from "../lib/write_all.ts";
-import { dryRunAttestation } from "./dry_run/attestation.ts";
-import { dryRunMasterKey } from "./dry_run/master_key.ts";
-import { dryRunSession } from "./dry_run/session.ts";
-import { dryRunWallet } from "./dry_run/wallet.ts";
+import { EXIT, helpLines, parseOptions } from "../lib/shared/cli/options.ts";
+import { Report, stepPrinter } from "../lib/dev/dry_run/report.ts";
+import { runEntry } from "../lib/shared/cli/entry.ts";
+import { COMMON_OPTIONS } from "../lib/shared/cli/options.ts";
+import { VERSION } from "../lib/shared/version.ts";
+import { writeAll } from "../lib/shared/write_all.ts";
+import { dryRunAttestation } from "../lib/dev/dry_run/attestation.ts";
+import { dryRunMasterKey } from "../lib/dev/dry_run/master_key.ts";
+import { dryRunSession } from "../lib/dev/dry_run/session.ts";
+import { dryRunWallet } from "../lib/dev/dry_run/wallet.ts";
 
 const SPECS = [
   { name: "json", help: "print the report as JSON" },

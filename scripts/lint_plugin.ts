@@ -5,99 +5,93 @@
  * @module
  */
 
-/** Folders that may not import from some others, with the reason that the message gives. */
-const WALLS: readonly { readonly from: RegExp; readonly to: RegExp; readonly why: string }[] = [
+/** What of lib/shared the enclave may not import: documents are verified outside, and random numbers come from its own port. */
+export const UNMEASURED =
+  /^lib\/shared\/(attestation\/(certificates|deps\/.*|document|mod|pem|verify)|crypto\/host_random)(\.ts)?$/;
+
+/** What a room may import: the first entry whose `from` matches applies. Everything may import `lib/std/`. */
+export const WALLS: readonly {
+  readonly from: RegExp;
+  readonly to: RegExp;
+  readonly except?: RegExp;
+  readonly why: string;
+}[] = [
   {
     from: /^ffi\//,
-    to: /^lib\/(?!errors\.ts$|crypto\/secret_bytes\.ts$)/,
-    why: "ffi/ is independent of the app: it may import only error and secret types",
+    to: /^ffi\/|^lib\/shared\/errors\.ts$/,
+    why: "ffi/ is independent of the app: it may import only the error type",
   },
-  { from: /^lib\/service\//, to: /^ffi\//, why: "the service gets its ports (Kms, clock) from outside" },
+  { from: /^lib\/std\//, to: /^lib\/std\//, why: "lib/std stands for a library of others" },
   {
-    from: /^lib\/service\//,
-    to: /^lib\/parent\//,
-    why: "enclave and parent meet in lib/wire, lib/crypto and lib/attestation",
-  },
-  {
-    from: /^lib\/parent\//,
-    to: /^lib\/service\//,
-    why: "enclave and parent meet in lib/wire, lib/crypto and lib/attestation",
-  },
-  {
-    from: /^main\.ts$/,
-    to:
-      /^lib\/(parent|ctl|eif)\/|^lib\/kms\/(local|aws|attested_kms|development_key)\.ts$|^lib\/kms\/(aws|deps)\/|^scripts\//,
-    why: "the measured code stays small and uses only the attested KMS",
-  },
-  {
-    from: /^(main\.ts$|lib\/(service|wire|aws_ne)\/)/,
-    to:
-      /^lib\/attestation\/(simulated|simulated_root|pem|verify|document|certificates|mod)\.ts$|^lib\/attestation\/deps\//,
-    why: "the enclave does not verify documents, and trusts no root but AWS's",
-  },
-  {
-    from: /^lib\/attestation\/(mod|document|expectation|verify|certificates|cose|payload|errors|root)\.ts$/,
-    to: /^ffi\/|^lib\/attestation\/(nsm|simulated|simulated_root)\.ts$/,
-    why: "documents are also verified in browsers, where there is no NSM",
-  },
-  {
-    from: /^(main\.ts$|ffi\/|lib\/(?!kms_emulator\/|ctl\/))/,
-    to: /^lib\/kms_emulator\//,
-    why: "the KMS emulator is for development: only scripts and tests may import it",
-  },
-  {
-    from: /^(main\.ts$|lib\/(service|wire|aws_ne|crypto|kms|cli)\/)/,
-    to: /^lib\/config\//,
-    why: "configuration files on the parent must not configure an enclave",
-  },
-  {
-    from: /^lib\/(service|wire|aws_ne|kms|crypto|cli)\//,
-    to: /^lib\/eif\//,
-    why: "images are made and measured outside of the enclave",
-  },
-  {
-    from: /^lib\/eif\//,
-    to: /^ffi\/|^lib\/(service|parent|ctl|kms|aws_ne|cli)\//,
-    why: "lib/eif builds images of any program, so it must not depend on this one",
-  },
-  {
-    from: /^(main\.ts$|ffi\/|lib\/(service|kms|aws_ne|cli|wire|crypto|sealed|attestation)\/)/,
-    to: /^lib\/aws\/(clients\.ts$|provider_chain\.ts$|deps\/)/,
-    why: "only the parent's side may use the AWS SDK for JavaScript",
-  },
-  {
-    from: /^(main\.ts$|ffi\/|lib\/(service|aws_ne|cli|crypto|sealed|wire)\/)/,
-    to: /^lib\/crypto\/host_random\.ts$/,
-    why: "the enclave's random numbers come from its own port (lib/crypto/random.ts)",
-  },
-  // A number that a shell script needs as well is a JSON file in scripts/, which is copied to the parent without lib/.
-  { from: /^lib\/parent\//, to: /^scripts\/(?!\w+\.json$)/, why: "libraries do not know who uses them" },
-  { from: /^(lib\/(?!parent\/)|ffi\/)/, to: /^scripts\//, why: "libraries do not know who uses them" },
-  { from: /^(lib|ffi)\//, to: /^tests\//, why: "libraries do not know who uses them" },
-  {
-    from: /^lib\/sealed\//,
-    to: /^ffi\/|^lib\/(service|parent|ctl|kms|cli)\//,
-    why: "sealing is used on both sides, and in browsers",
-  },
-  {
-    from: /^lib\/(asn1|cose)\/|^lib\/bytes\.ts$/,
-    to: /^ffi\/|^lib\/(?!asn1\/|cose\/|std\/|bytes\.ts$|errors\.ts$)/,
+    from: /^lib\/shared\/attestation\/(cbor|sign1|ber)\.ts$|^lib\/shared\/bytes\.ts$/,
+    to: /^lib\/shared\/attestation\/(cbor|sign1|ber)\.ts$|^lib\/shared\/(bytes|errors)\.ts$/,
     why: "encodings do not depend on what they encode",
   },
   {
-    from: /^lib\/wire\//,
-    to: /^lib\/(service|parent|ctl|kms|cli)\//,
-    why: "the wire protocol is shared by both sides",
+    from: /^lib\/shared\//,
+    to: /^lib\/shared\//,
+    why: "both sides and browsers use lib/shared, so it imports no other room",
   },
+  {
+    from: /^lib\/enclave\/(kms|cli)\//,
+    to: /^lib\/(enclave|shared)\/|^ffi\//,
+    except: UNMEASURED,
+    why:
+      "the measured code imports lib/shared and ffi alone, and nothing that verifies or simulates documents",
+  },
+  {
+    from: /^lib\/enclave\//,
+    to: /^lib\/(enclave|shared)\//,
+    except: UNMEASURED,
+    why:
+      "features get what calls C from outside (main.ts), and import nothing that verifies or simulates documents",
+  },
+  {
+    from: /^main\.ts$/,
+    to: /^lib\/(enclave|shared)\/|^lib\/workflow\.ts$|^ffi\//,
+    except: UNMEASURED,
+    why:
+      "the measured code imports lib/shared and ffi alone, and nothing that verifies or simulates documents",
+  },
+  {
+    from: /^lib\/workflow\.ts$/,
+    to: /^lib\/enclave\/session_key\/workflow_context\.ts$/,
+    why: "a workflow sees plaintexts and nothing else",
+  },
+  {
+    from: /^lib\/ctl\/eif\//,
+    to: /^lib\/ctl\/(eif|config\/deps)\/|^lib\/shared\//,
+    why: "lib/ctl/eif builds images of any program, so it must not depend on this one",
+  },
+  {
+    from: /^lib\/ctl\/commands\/emulator\.ts$/,
+    to: /^lib\/(ctl|dev|shared)\//,
+    why: "this command alone starts what is simulated",
+  },
+  {
+    from: /^lib\/ctl\/commands\//,
+    to: /^lib\/(ctl|shared)\/|^ffi\/(symbols|constants)\.ts$/,
+    why: "outside the enclave nothing of the enclave is imported but names of libraries and symbols",
+  },
+  {
+    from: /^lib\/ctl\//,
+    // A number that a shell script needs as well is a JSON file in scripts/, which is copied to the parent without lib/.
+    to: /^lib\/ctl\/(?!commands\/)|^lib\/shared\/|^scripts\/\w+\.json$/,
+    why: "outside the enclave nothing of the enclave is imported, and libraries do not know the commands",
+  },
+  {
+    from: /^lib\/dev\//,
+    to: /^lib\/(dev|enclave|shared)\/|^lib\/ctl\/(?!commands\/)|^lib\/workflow\.ts$|^ffi\//,
+    why: "what is simulated composes the other rooms, and does not know the commands",
+  },
+  { from: /^(?:lib|scripts)\//, to: /^(?!tests\/)/, why: "the product does not know its tests" },
 ];
 
 /** What of lib/ may draw random numbers: the port, and what never runs in the enclave. */
 const MAY_DRAW: readonly RegExp[] = [
-  /^lib\/crypto\/(host_)?random\.ts$/,
-  /^lib\/(cms|config|ctl|eif|kms_emulator|parent)\//,
-  /^lib\/kms\/(aws|deps)\/|^lib\/kms\/(local|aws|attested_kms)\.ts$/,
-  /^lib\/attestation\/simulated(_root)?\.ts$/,
-  /^lib\/sealed\/(mod|sender)\.ts$/,
+  /^lib\/shared\/crypto\/(host_)?random\.ts$/,
+  /^lib\/(ctl|dev)\//,
+  /^lib\/shared\/sealed\/(mod|sender)\.ts$/,
   /^ffi\/\w+_test\.ts$/, // the tests of ffi/, in a folder of that name
 ];
 
@@ -109,10 +103,11 @@ const DRAWS: readonly RegExp[] = [
   /^create(ECDH|DiffieHellman|DiffieHellmanGroup)$/,
 ];
 
+const ROOT = new URL("../", import.meta.url).pathname;
+
 /** A file's path from the root of the repository. */
 function repoPath(filename: string): string {
-  const match = /(?:^|.*\/)((?:ffi|lib|scripts|tests)\/.*|main\.ts)$/.exec(filename.replaceAll("\\", "/"));
-  return match?.[1] ?? filename;
+  return filename.startsWith(ROOT) ? filename.slice(ROOT.length) : filename;
 }
 
 /** Where an import leads, from the root; undefined for packages. */
@@ -146,11 +141,10 @@ function checkImport(context: Deno.lint.RuleContext, node: Deno.lint.Node, speci
   const from = repoPath(context.filename);
   const to = typeof specifier === "string" ? target(from, specifier) : undefined;
   if (to === undefined) return;
-  for (const wall of WALLS) {
-    if (wall.from.test(from) && wall.to.test(to)) {
-      context.report({ node, message: `${from} must not import ${to}: ${wall.why}` });
-    }
-  }
+  const wall = WALLS.find((candidate) => candidate.from.test(from));
+  if (wall === undefined || to.startsWith("lib/std/")) return;
+  if (wall.to.test(to) && wall.except?.test(to) !== true) return;
+  context.report({ node, message: `${from} must not import ${to}: ${wall.why}` });
 }
 
 type FunctionNode =
@@ -221,7 +215,7 @@ const plugin: Deno.lint.Plugin = {
     },
     "parsed-before-waiting": {
       create: (context) => {
-        if (!repoPath(context.filename).startsWith("lib/service/")) return {};
+        if (!/^lib\/enclave\/(?!kms\/|cli\/)/.test(repoPath(context.filename))) return {};
         return {
           FunctionDeclaration: (node) => checkFunction(context, node),
           FunctionExpression: (node) => checkFunction(context, node),
@@ -269,7 +263,10 @@ const plugin: Deno.lint.Plugin = {
         if (!isEnclave) return {};
         const check = (node: Deno.lint.Node, name: unknown) => {
           if (typeof name !== "string" || !DRAWS.some((known) => known.test(name))) return;
-          context.report({ node, message: `No ${name}: random numbers come from lib/crypto/random.ts` });
+          context.report({
+            node,
+            message: `No ${name}: random numbers come from lib/shared/crypto/random.ts`,
+          });
         };
         return {
           Identifier: (node) => check(node, node.name),
@@ -281,7 +278,7 @@ const plugin: Deno.lint.Plugin = {
             if (typeof member === "string" && member !== "random") return;
             context.report({
               node,
-              message: "No Math.random: random numbers come from lib/crypto/random.ts",
+              message: "No Math.random: random numbers come from lib/shared/crypto/random.ts",
             });
           },
         };
@@ -318,14 +315,15 @@ const plugin: Deno.lint.Plugin = {
           node: Deno.lint.MemberExpression,
         ) => {
           if (
-            /^(main\.ts$|scripts\/|tests\/|lib\/cli\/(entry|process_guard)\.ts$)/.test(
-              repoPath(context.filename),
-            )
+            /^(main\.ts$|scripts\/|tests\/|lib\/shared\/cli\/entry\.ts$|lib\/enclave\/cli\/process_guard\.ts$)/
+              .test(
+                repoPath(context.filename),
+              )
           ) return;
           context.report({
             node,
             message:
-              "Environment, exit and signals belong to the entries: main.ts, scripts/, lib/cli/entry.ts and lib/cli/process_guard.ts",
+              "Environment, exit and signals belong to the entries: main.ts, scripts/, lib/shared/cli/entry.ts and lib/enclave/cli/process_guard.ts",
           });
         },
       }),

@@ -11,12 +11,13 @@ import {
   type OptionSpec,
   parseOptions,
   UsageError,
-} from "../lib/cli/options.ts";
-import { runEntry } from "../lib/cli/entry.ts";
-import { KMSTOOL_COMMANDS, runKmstool } from "../lib/cli/kmstool.ts";
-import { NITRO_OPTIONS, SERVE_OPTIONS } from "../lib/cli/serve.ts";
-import { openIo } from "../lib/ctl/printing.ts";
-import { runCtl } from "../lib/ctl/main.ts";
+} from "../lib/shared/cli/options.ts";
+import { runEntry } from "../lib/shared/cli/entry.ts";
+import { runKmstool } from "../lib/enclave/cli/kmstool.ts";
+import { KMSTOOL_COMMANDS } from "../lib/shared/cli/serve_options.ts";
+import { NITRO_OPTIONS, SERVE_OPTIONS } from "../lib/shared/cli/serve_options.ts";
+import { openIo } from "../lib/ctl/terminal/printing.ts";
+import { runCtl } from "../lib/ctl/commands/main.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
 const FILE = `${ROOT}docs/configuration.md`;

@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { runEntry } from "../lib/cli/entry.ts";
-import { COMMON_OPTIONS, EXIT, helpLines, parseOptions } from "../lib/cli/options.ts";
-import { EnclaveError } from "../lib/errors.ts";
+import { runEntry } from "../lib/shared/cli/entry.ts";
+import { COMMON_OPTIONS, EXIT, helpLines, parseOptions } from "../lib/shared/cli/options.ts";
+import { EnclaveError } from "../lib/shared/errors.ts";
 import config from "../deno.json" with { type: "json" };
 
 const ROOT = new URL("..", import.meta.url).pathname;
@@ -14,7 +14,9 @@ const TYPESCRIPT = "5.9.3";
 /** Entries of the package, by their names in `deno.json`. */
 const ENTRIES = ["./wire", "./attestation", "./sealed", "./client", "./sealed_client"] as const;
 /** What is another file in the package. */
-const REPLACED: Readonly<Record<string, string>> = { "lib/wire/socket.ts": "scripts/package/socket.ts" };
+const REPLACED: Readonly<Record<string, string>> = {
+  "lib/shared/wire/socket.ts": "scripts/package/socket.ts",
+};
 const SPECIFIER = /((?:\bfrom|^import)\s*)"([^"]+)"/gm;
 
 const SPECS = [
@@ -61,7 +63,7 @@ async function stage(path: string, staged: Staged): Promise<void> {
   const found: string[] = [];
   const text = (await Deno.readTextFile(`${ROOT}${file}`))
     // The package does not open sockets: its users provide a stream.
-    .replace(path === "lib/wire/mod.ts" ? 'export * from "./socket.ts";\n' : "\0", "")
+    .replace(path === "lib/shared/wire/mod.ts" ? 'export * from "./socket.ts";\n' : "\0", "")
     .replace(SPECIFIER, (_whole, keyword: string, specifier: string) => {
       const mapped = imports[specifier] ?? specifier;
       if (mapped.startsWith("npm:")) {

@@ -1,18 +1,18 @@
 /**
- * Generates the tables of docs/protocol.md, and docs/protocol.schema.json, from the tables of `lib/wire`. `deno task protocol` writes both; a test checks that
+ * Generates the tables of docs/protocol.md, and docs/protocol.schema.json, from the tables of `lib/shared/wire`. `deno task protocol` writes both; a test checks that
  * they are up to date.
  *
  * @module
  */
-import { ERROR_CODES } from "../lib/wire/error_codes.ts";
-import { CREDENTIAL_SPELLINGS } from "../lib/wire/messages.ts";
+import { ERROR_CODES } from "../lib/shared/wire/error_codes.ts";
+import { CREDENTIAL_SPELLINGS } from "../lib/shared/wire/messages.ts";
 import {
   type FieldSpec,
   type FieldSpecs,
   REQUESTS,
   type RequestSpec,
   WALLET_REQUESTS,
-} from "../lib/wire/protocol.ts";
+} from "../lib/shared/wire/protocol.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -128,7 +128,7 @@ export function protocolSchema(): Json {
     $schema: "https://json-schema.org/draft/2020-12/schema",
     title: "Requests and replies of denclave",
     description:
-      "A document is a request; $defs has the reply to each. Further fields are ignored. Made from lib/wire/protocol.ts by `deno task protocol`.",
+      "A document is a request; $defs has the reply to each. Further fields are ignored. Made from lib/shared/wire/protocol.ts by `deno task protocol`.",
     oneOf: NAMES.map(([name]) => ({ $ref: `#/$defs/request.${name}` })),
     $defs: {
       ...Object.fromEntries(definitions),

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { runEntry } from "../lib/cli/entry.ts";
-import { openIo } from "../lib/ctl/printing.ts";
-import { runRehearsal } from "../lib/ctl/rehearse.ts";
-import { writeAll } from "../lib/write_all.ts";
+import { runEntry } from "../lib/shared/cli/entry.ts";
+import { openIo } from "../lib/ctl/terminal/printing.ts";
+import { runRehearsal } from "../lib/dev/rehearse.ts";
+import { writeAll } from "../lib/shared/write_all.ts";
 
 function untilSignal(): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>();

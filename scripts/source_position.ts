@@ -10,10 +10,10 @@ import {
   type OptionSpec,
   parseOptions,
   UsageError,
-} from "../lib/cli/options.ts";
-import { runEntry } from "../lib/cli/entry.ts";
-import { messageOf } from "../lib/errors.ts";
-import { VERSION } from "../lib/version.ts";
+} from "../lib/shared/cli/options.ts";
+import { runEntry } from "../lib/shared/cli/entry.ts";
+import { messageOf } from "../lib/shared/errors.ts";
+import { VERSION } from "../lib/shared/version.ts";
 import { sha256 } from "./bundle.ts";
 
 const SPECS = [

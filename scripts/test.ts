@@ -12,10 +12,10 @@ import {
   type OptionSpec,
   parseOptions,
   UsageError,
-} from "../lib/cli/options.ts";
-import { runEntry } from "../lib/cli/entry.ts";
+} from "../lib/shared/cli/options.ts";
+import { runEntry } from "../lib/shared/cli/entry.ts";
 import { LIBC_PATHS } from "../ffi/libc.ts";
-import { writeAll } from "../lib/write_all.ts";
+import { writeAll } from "../lib/shared/write_all.ts";
 
 /** A folder of tests. */
 export interface Suite {
@@ -31,6 +31,13 @@ export interface Suite {
 }
 
 export const SUITES: readonly Suite[] = [
+  {
+    name: "house",
+    permissions: ["--allow-read", "--allow-env=DENCLAVE_VECTORS"],
+    why: "the sources, the documents, and the vectors' folder",
+    sanitized: true,
+    parallel: true,
+  },
   {
     name: "unit",
     permissions: [
@@ -102,7 +109,7 @@ export const SUITES: readonly Suite[] = [
     needs: ["build:native"],
   },
 ];
-const DEFAULT_SUITES = ["unit", "property", "contract", "e2e", "kms_e2e"];
+const DEFAULT_SUITES = ["house", "unit", "property", "contract", "e2e", "kms_e2e"];
 
 const SPECS = [
   { name: "filter", value: "TEXT", help: "only tests whose name contains this" },

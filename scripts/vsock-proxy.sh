@@ -32,7 +32,7 @@ done
 number_of --port "$port" 1 4294967295
 number_of --workers "$workers" 1 10000
 
-# As lib/aws/partitions.ts has them.
+# As lib/shared/aws/partitions.ts has them.
 case $region in
   cn-*) suffix=amazonaws.com.cn ;;
   eusc-*) suffix=amazonaws.eu ;;

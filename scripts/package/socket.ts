@@ -1,10 +1,10 @@
 /**
- * Takes the place of `lib/wire/socket.ts` in the npm package, which opens no sockets.
+ * Takes the place of `lib/shared/wire/socket.ts` in the npm package, which opens no sockets.
  *
  * @module
  */
-import { EnclaveError } from "../../lib/errors.ts";
-import { type Address, formatAddress, type Stream } from "../../lib/wire/address.ts";
+import { EnclaveError } from "../../lib/shared/errors.ts";
+import { type Address, formatAddress, type Stream } from "../../lib/shared/wire/address.ts";
 
 /**
  * Opens nothing.

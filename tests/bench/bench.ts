@@ -4,18 +4,18 @@
  * @module
  */
 import { decodeHex, encodeHex } from "@std/encoding";
-import { EXIT, helpLines, parseOptions } from "../../lib/cli/options.ts";
-import { describeFailure } from "../../lib/cli/failure.ts";
-import { COMMON_OPTIONS } from "../../lib/cli/options.ts";
-import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
-import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
-import { SealingKey } from "../../lib/crypto/sealing.ts";
-import { EnclaveError } from "../../lib/errors.ts";
+import { EXIT, helpLines, parseOptions } from "../../lib/shared/cli/options.ts";
+import { describeFailure } from "../../lib/shared/cli/failure.ts";
+import { COMMON_OPTIONS } from "../../lib/shared/cli/options.ts";
+import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
+import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
+import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
+import { EnclaveError } from "../../lib/shared/errors.ts";
 import { benchBinary } from "./binary.ts";
 import { benchCrypto } from "./crypto.ts";
 import { benchFfi } from "./ffi.ts";
 import { benchKms } from "./kms.ts";
-import { Client } from "../../lib/parent/client.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
 import {
   BUILD,
   buildPeers,
@@ -28,7 +28,7 @@ import {
 } from "./peers.ts";
 import { type Measured, ratio, readmeTable, type Row, serviceReport, withGenerated } from "./report.ts";
 import { benchWallet } from "./wallet.ts";
-import { DEFAULT_MAX_LENGTH, encodeMessage } from "../../lib/wire/framing.ts";
+import { DEFAULT_MAX_LENGTH, encodeMessage } from "../../lib/shared/wire/framing.ts";
 
 const SPECS = [
   { name: "quick", help: "short rounds: to see that it works" },

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Client } from "../../lib/parent/client.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";
 import { isFile, run } from "./peers.ts";

@@ -4,10 +4,10 @@
  * @module
  */
 import { openAeadLibrary } from "../../ffi/mod.ts";
-import { type Aead, NODE_AEAD } from "../../lib/crypto/aead.ts";
-import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
-import { SealingKey } from "../../lib/crypto/sealing.ts";
-import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
+import { type Aead, NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
+import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
+import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
+import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
 import { AWS_LC, isFile } from "./peers.ts";
 
 const SIZES = [64, 1024, 8192, 65_536, 1_048_576, 10_485_760];

@@ -5,8 +5,8 @@
  *
  * @module
  */
-import { measureJson } from "../../lib/wire/json_shape.ts";
-import { decodeText, parseObject, WireError } from "../../lib/wire/messages.ts";
+import { measureJson } from "../../lib/shared/wire/json_shape.ts";
+import { decodeText, parseObject, WireError } from "../../lib/shared/wire/messages.ts";
 
 const LENGTH = 10 * 1024 * 1024;
 const ROUNDS = 5;

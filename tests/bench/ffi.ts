@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Credentials, kmsDecrypt, openSdk, WarmSession } from "../../lib/aws_ne/mod.ts";
+import { Credentials, kmsDecrypt, openSdk, WarmSession } from "../../lib/enclave/kms/aws_ne/mod.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
 

@@ -4,10 +4,10 @@
  * @module
  */
 import { LIBC_PATHS } from "../../ffi/libc.ts";
-import { Credentials } from "../../lib/aws_ne/mod.ts";
-import { childStarter } from "../../lib/kms/sdk_process/child.ts";
-import { SdkPool } from "../../lib/kms/sdk_process/pool.ts";
-import { silentLog } from "../../lib/log.ts";
+import { Credentials } from "../../lib/enclave/kms/aws_ne/mod.ts";
+import { childStarter } from "../../lib/enclave/kms/sdk_process/child.ts";
+import { SdkPool } from "../../lib/enclave/kms/sdk_process/pool.ts";
+import { silentLog } from "../../lib/shared/log.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { LIBC_PATHS } from "../../ffi/libc.ts";
-import { EnclaveError } from "../../lib/errors.ts";
+import { EnclaveError } from "../../lib/shared/errors.ts";
 import { cargoBuild } from "../../scripts/cargo.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 
@@ -135,7 +135,7 @@ export const CONFIGURE = {
 
 /** Sends one request on a connection of its own, u32be, and reads some of the reply. */
 async function send(port: number, request: Record<string, unknown>): Promise<void> {
-  const { Client } = await import("../../lib/parent/client.ts");
+  const { Client } = await import("../../lib/ctl/client/client.ts");
   using client = await Client.connect({ transport: "tcp", hostname: "127.0.0.1", port });
   await client.request(request);
 }

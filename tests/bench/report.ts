@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { EnclaveError } from "../../lib/errors.ts";
+import { EnclaveError } from "../../lib/shared/errors.ts";
 
 /** What one service did with requests of one size. */
 export interface Measured {

@@ -6,10 +6,10 @@
  */
 import { decodeHex } from "@std/encoding";
 import { openKernelRandom } from "../../ffi/libc.ts";
-import { NODE_AEAD } from "../../lib/crypto/aead.ts";
-import { Random } from "../../lib/crypto/random.ts";
-import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
-import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
+import { NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
+import { Random } from "../../lib/shared/crypto/random.ts";
+import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
+import { DEFAULT_LIMITS } from "../../lib/shared/cli/limits.ts";
 import { workflow } from "../../lib/workflow.ts";
 import { startTestService } from "../helpers/test_service.ts";
 

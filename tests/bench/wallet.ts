@@ -5,11 +5,11 @@
  * @module
  */
 import { decodeHex, encodeHex } from "@std/encoding";
-import { signDigest } from "../../lib/crypto/secp256k1.ts";
-import { EnclaveError } from "../../lib/errors.ts";
-import { Client } from "../../lib/parent/client.ts";
-import { encodeMessage } from "../../lib/wire/framing.ts";
-import type { WireObject } from "../../lib/wire/messages.ts";
+import { signDigest } from "../../lib/shared/crypto/secp256k1.ts";
+import { EnclaveError } from "../../lib/shared/errors.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
+import { encodeMessage } from "../../lib/shared/wire/framing.ts";
+import type { WireObject } from "../../lib/shared/wire/messages.ts";
 import { SigningKey } from "../deps/ethers.ts";
 import { privateKeyToAccount } from "../deps/viem.ts";
 import { BUILD, buildPeers, type LoadResult, run, start } from "./peers.ts";

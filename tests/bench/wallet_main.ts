@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { parseKeyArn } from "../../lib/aws/key_arn.ts";
-import { LocalKms } from "../../lib/kms/local.ts";
-import { NO_GUARDS } from "../../lib/service/wallet_guards.ts";
+import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
+import { LocalKms } from "../../lib/dev/kms/local.ts";
+import { NO_GUARDS } from "../../lib/shared/cli/wallet_options.ts";
 import { startTestService } from "../helpers/test_service.ts";
 
 const kms = await LocalKms.open({ region: "us-east-1" });

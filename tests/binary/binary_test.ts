@@ -3,7 +3,7 @@
  * otherwise they are the same.
  */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { Client } from "../../lib/parent/client.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
 import { testProduction } from "../e2e/production_suite.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";

@@ -1,8 +1,8 @@
 /** The compiled `denclavectl`, on a machine without Deno, npm or a home folder: a command of every group works. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { encodeHex } from "@std/encoding";
-import { Client } from "../../lib/parent/client.ts";
-import { formatAddress } from "../../lib/wire/address.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
+import { formatAddress } from "../../lib/shared/wire/address.ts";
 import { BUILD_A, PARENT, ROOT } from "../fixtures/key_policies.ts";
 import { imageOf, smallParts } from "../fixtures/eif.ts";
 import { Folder } from "../helpers/folder.ts";

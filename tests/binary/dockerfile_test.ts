@@ -1,6 +1,6 @@
 /** The Dockerfile, without Docker: the commands of each stage, run with what that stage copies, and the image that they make. */
 import { assertEquals, assertRejects } from "@std/assert";
-import { collectRoot, OpenFiles } from "../../lib/eif/mod.ts";
+import { collectRoot, OpenFiles } from "../../lib/ctl/eif/mod.ts";
 import { buildStages, filesOf } from "../helpers/dockerfile.ts";
 import { Folder } from "../helpers/folder.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";

@@ -4,10 +4,10 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { decodeBase64, decodeHex, encodeBase64 } from "@std/encoding";
-import { Client } from "../../lib/parent/client.ts";
-import { SealedSender } from "../../lib/sealed/mod.ts";
-import type { WireObject } from "../../lib/wire/messages.ts";
-import type { RequestType, WalletRequestType } from "../../lib/wire/protocol.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
+import { SealedSender } from "../../lib/shared/sealed/mod.ts";
+import type { WireObject } from "../../lib/shared/wire/messages.ts";
+import type { RequestType, WalletRequestType } from "../../lib/shared/wire/protocol.ts";
 import { Tsk } from "../e2e/production_suite.ts";
 import { count } from "../helpers/effort.ts";
 import { Folder } from "../helpers/folder.ts";

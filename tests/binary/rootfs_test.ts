@@ -3,10 +3,10 @@
  * libraries, in the folder that the binary was compiled to look in.
  */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { compiledPermissions } from "../../lib/ctl/image_checks.ts";
-import { MIN_MEMORY_MIB } from "../../lib/parent/doctor/mod.ts";
-import { buildEif, describeEif, FileSource } from "../../lib/eif/mod.ts";
-import { Client } from "../../lib/parent/client.ts";
+import { compiledPermissions } from "../../lib/ctl/commands/image_checks.ts";
+import { MIN_MEMORY_MIB } from "../../lib/ctl/doctor/mod.ts";
+import { buildEif, describeEif, FileSource } from "../../lib/ctl/eif/mod.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
 import { roundTrip, Tsk } from "../e2e/production_suite.ts";
 import { Folder } from "../helpers/folder.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";

@@ -10,7 +10,7 @@ import {
   nitroCliShape,
   openSigner,
   writeEifFile,
-} from "../../lib/eif/mod.ts";
+} from "../../lib/ctl/eif/mod.ts";
 import { METADATA, SIGNING, smallParts } from "../fixtures/eif.ts";
 import { count } from "../helpers/effort.ts";
 import { type BuildJob, hasEifPeer, type PeerResult, runEifPeer } from "../helpers/eif_peer.ts";

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { Credentials } from "../../lib/aws_ne/mod.ts";
-import { childStarter } from "../../lib/kms/sdk_process/child.ts";
-import { SdkPool } from "../../lib/kms/sdk_process/pool.ts";
-import { silentLog } from "../../lib/log.ts";
+import { Credentials } from "../../lib/enclave/kms/aws_ne/mod.ts";
+import { childStarter } from "../../lib/enclave/kms/sdk_process/child.ts";
+import { SdkPool } from "../../lib/enclave/kms/sdk_process/pool.ts";
+import { silentLog } from "../../lib/shared/log.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { MODE, StubControl } from "../helpers/stub_control.ts";
 import { stubWrap } from "../helpers/stub_format.ts";

@@ -1,7 +1,7 @@
 /** Finding and opening the libraries. */
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { DEFAULT_LIBRARY_DIRS, type Dlopen, openSdk } from "../../ffi/mod.ts";
-import { SdkLibraryError } from "../../lib/aws_ne/errors.ts";
+import { SdkLibraryError } from "../../lib/enclave/kms/aws_ne/errors.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { MockSdk } from "../helpers/mock_sdk.ts";
 

@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { AWS_BYTE_BUF, readWord, REST_RESPONSE, writeWord } from "../../ffi/layout.ts";
-import { Credentials, SdkGenericError, WarmSession } from "../../lib/aws_ne/mod.ts";
+import { Credentials, SdkGenericError, WarmSession } from "../../lib/enclave/kms/aws_ne/mod.ts";
 import { MockSdk } from "../helpers/mock_sdk.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
 import { testSdkContract } from "./sdk_contract.ts";

@@ -11,7 +11,7 @@ import {
   NsmDevice,
   NsmDeviceError,
 } from "../../ffi/nsm.ts";
-import { NsmError, openNsm } from "../../lib/attestation/nsm.ts";
+import { NsmError, openNsm } from "../../lib/enclave/cli/nsm.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 
 const STUB = `${NATIVE_DIR}/libnsm-libc-stub.so`;

@@ -3,8 +3,8 @@ import { assertEquals, assertNotEquals, assertRejects, assertStringIncludes } fr
 import { encode } from "cborg";
 import type { Dlopen } from "../../ffi/library.ts";
 import { ERRNO } from "../../ffi/libc.ts";
-import { openNsmPorts } from "../../lib/cli/nsm_ports.ts";
-import { EnclaveError } from "../../lib/errors.ts";
+import { openNsmPorts } from "../../lib/enclave/cli/nsm_ports.ts";
+import { EnclaveError } from "../../lib/shared/errors.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 
 const STUB = `${NATIVE_DIR}/libnsm-libc-stub.so`;

@@ -21,7 +21,7 @@ import {
   SdkKmsRandomError,
   WarmSession,
   type WarmSessionOptions,
-} from "../../lib/aws_ne/mod.ts";
+} from "../../lib/enclave/kms/aws_ne/mod.ts";
 import { FAIL, type SdkRig } from "../helpers/sdk_rig.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
 

@@ -14,10 +14,10 @@ import {
   SdkLibraryError,
   SdkProcessError,
   SdkTimeoutError,
-} from "../../lib/aws_ne/mod.ts";
-import { childStarter } from "../../lib/kms/sdk_process/child.ts";
-import { SdkPool, type SdkPoolOptions } from "../../lib/kms/sdk_process/pool.ts";
-import type { Log } from "../../lib/log.ts";
+} from "../../lib/enclave/kms/aws_ne/mod.ts";
+import { childStarter } from "../../lib/enclave/kms/sdk_process/child.ts";
+import { SdkPool, type SdkPoolOptions } from "../../lib/enclave/kms/sdk_process/pool.ts";
+import type { Log } from "../../lib/shared/log.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { count } from "../helpers/effort.ts";
 import { MODE, StubControl } from "../helpers/stub_control.ts";

@@ -1,16 +1,16 @@
 /** One contract of the development KMS backends, over the local KMS and moto's; and the development service with moto as its KMS, as a process. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";
-import { SdkArgumentError } from "../../lib/aws_ne/errors.ts";
-import { Credentials } from "../../lib/aws_ne/mod.ts";
-import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
-import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
-import { SealingKey } from "../../lib/crypto/sealing.ts";
-import { EnclaveError } from "../../lib/errors.ts";
-import { Client } from "../../lib/parent/client.ts";
-import { AwsKms } from "../../lib/kms/aws.ts";
-import { type Kms, type KmsAccess, kmsErrorName } from "../../lib/kms/kms.ts";
-import { LocalKms } from "../../lib/kms/local.ts";
+import { SdkArgumentError } from "../../lib/enclave/kms/aws_ne/errors.ts";
+import { Credentials } from "../../lib/enclave/kms/aws_ne/mod.ts";
+import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
+import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
+import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
+import { EnclaveError } from "../../lib/shared/errors.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
+import { AwsKms } from "../../lib/dev/kms/aws.ts";
+import { type Kms, type KmsAccess, kmsErrorName } from "../../lib/enclave/kms/kms.ts";
+import { LocalKms } from "../../lib/dev/kms/local.ts";
 import { devLaunch } from "../helpers/ctl_process.ts";
 import { createMotoKey, requireSignatures } from "../helpers/moto_kms.ts";
 import { hasMoto, shareMoto, startMoto } from "../helpers/peers.ts";

@@ -1,8 +1,8 @@
 /** `denclavectl bridge` in front of the development service: bytes as they are over a Unix socket and TCP, and HTTP for everything else. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { Bridge, type BridgeOptions, parseBridgeListen } from "../../lib/parent/bridge.ts";
-import { Client } from "../../lib/parent/client.ts";
-import { type Address, formatAddress, parseAddress } from "../../lib/wire/address.ts";
+import { Bridge, type BridgeOptions, parseBridgeListen } from "../../lib/ctl/bridge/bridge.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
+import { type Address, formatAddress, parseAddress } from "../../lib/shared/wire/address.ts";
 import { ctlLaunch, devLaunch, runCtl } from "../helpers/ctl_process.ts";
 import { Folder } from "../helpers/folder.ts";
 import { ServiceProcess, within } from "../helpers/service_process.ts";

@@ -1,7 +1,7 @@
 /** `deno task ctl client` as a person runs it: unsealed requests, and what it requires before it seals. */
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
-import { formatAddress } from "../../lib/wire/address.ts";
+import { formatAddress } from "../../lib/shared/wire/address.ts";
 import { devLaunch, runCtl } from "../helpers/ctl_process.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";
 

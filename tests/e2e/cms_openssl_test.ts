@@ -1,7 +1,7 @@
 /** The envelope of KMS's answers, opened and read by OpenSSL. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
-import { envelopData, openEnvelopedData } from "../../lib/cms/enveloped_data.ts";
+import { envelopData, openEnvelopedData } from "../../lib/dev/kms_emulator/enveloped_data.ts";
 import { within } from "../helpers/deadline.ts";
 import { skipTests } from "../helpers/skip.ts";
 

@@ -1,11 +1,11 @@
 /** What `denclavectl` reads and writes: stdin and files, credentials of the provider chain, interruption, a full disk, a missing file. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { decodeHex, encodeBase64 } from "@std/encoding";
-import { TSK_CONTEXT } from "../../lib/aws/tsk_context.ts";
-import { LocalKms } from "../../lib/kms/local.ts";
-import { Client } from "../../lib/parent/client.ts";
-import { formatAddress } from "../../lib/wire/address.ts";
-import type { WireObject } from "../../lib/wire/messages.ts";
+import { TSK_CONTEXT } from "../../lib/shared/aws/tsk_context.ts";
+import { LocalKms } from "../../lib/dev/kms/local.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
+import { formatAddress } from "../../lib/shared/wire/address.ts";
+import type { WireObject } from "../../lib/shared/wire/messages.ts";
 import { ctlLaunch, devLaunch, runCtl } from "../helpers/ctl_process.ts";
 import { Folder } from "../helpers/folder.ts";
 import { recordingService } from "../helpers/recording_service.ts";

@@ -3,14 +3,14 @@
  * sources that AWS provides.
  */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { createAccount, findAccount } from "../../lib/parent/accounts.ts";
-import { Client, ServiceError } from "../../lib/parent/client.ts";
-import { CredentialSource } from "../../lib/aws/credential_source.ts";
-import { type AccountRow, type AccountStore, StoreError } from "../../lib/parent/stores/account_store.ts";
-import { openDynamoDbStore } from "../../lib/parent/stores/dynamodb.ts";
-import { openSqliteStore } from "../../lib/parent/stores/sqlite.ts";
-import { WalletClient } from "../../lib/parent/wallet_client.ts";
-import { formatAddress } from "../../lib/wire/address.ts";
+import { createAccount, findAccount } from "../../lib/ctl/client/accounts.ts";
+import { Client, ServiceError } from "../../lib/ctl/client/client.ts";
+import { CredentialSource } from "../../lib/ctl/aws/credential_source.ts";
+import { type AccountRow, type AccountStore, StoreError } from "../../lib/ctl/stores/account_store.ts";
+import { openDynamoDbStore } from "../../lib/ctl/stores/dynamodb.ts";
+import { openSqliteStore } from "../../lib/ctl/stores/sqlite.ts";
+import { WalletClient } from "../../lib/ctl/client/wallet_client.ts";
+import { formatAddress } from "../../lib/shared/wire/address.ts";
 import { getAddress, hashMessage, recoverAddress, Transaction } from "../deps/ethers.ts";
 import { EIP155 } from "../fixtures/ethereum.ts";
 import { devLaunch, runCtl } from "../helpers/ctl_process.ts";
@@ -336,7 +336,7 @@ if (hasMoto()) {
     const again = await runCtl(args, { env });
     assertEquals([again.code, again.stdout], [69, ""]);
     assertMatch(again.stderr, /AlreadyExistsException.*the key was created: arn:aws:kms:ap-east-1/s);
-    const { KMSClient } = await import("../../lib/aws/deps/aws_sdk.ts");
+    const { KMSClient } = await import("../../lib/ctl/aws/deps/aws_sdk.ts");
     const { DescribeKeyCommand, ListAliasesCommand, GetKeyRotationStatusCommand } = await import(
       "../deps/aws_kms.ts"
     );

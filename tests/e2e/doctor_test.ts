@@ -1,11 +1,11 @@
 /** The doctor as a process, against moto's KMS and STS and the service on this host: no enclave, so its own checks are skipped. */
 import { assertEquals, assertMatch } from "@std/assert";
-import { CredentialSource } from "../../lib/aws/credential_source.ts";
-import { openKeyAdmin } from "../../lib/parent/open_key_admin.ts";
-import { formatKeyPolicy } from "../../lib/aws/key_policy.ts";
-import { renderKeyPolicy } from "../../lib/parent/policies/render.ts";
-import { parseKeyArn } from "../../lib/aws/key_arn.ts";
-import { formatAddress } from "../../lib/wire/address.ts";
+import { CredentialSource } from "../../lib/ctl/aws/credential_source.ts";
+import { openKeyAdmin } from "../../lib/ctl/client/open_key_admin.ts";
+import { formatKeyPolicy } from "../../lib/ctl/aws/key_policy.ts";
+import { renderKeyPolicy } from "../../lib/ctl/policy/render.ts";
+import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
+import { formatAddress } from "../../lib/shared/wire/address.ts";
 import { DisableKeyCommand } from "../deps/aws_kms.ts";
 import { BUILD_A, BUILD_B, PARENT, ROOT } from "../fixtures/key_policies.ts";
 import { devLaunch, runCtl } from "../helpers/ctl_process.ts";
@@ -132,7 +132,7 @@ if (hasMoto()) {
     await using moto = await freshMoto();
     const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url, AWS_REGION: "eu-west-1" };
     const key = await newKey(moto.url);
-    const { KMSClient } = await import("../../lib/aws/deps/aws_sdk.ts");
+    const { KMSClient } = await import("../../lib/ctl/aws/deps/aws_sdk.ts");
     const client = new KMSClient({ region: "us-east-1", endpoint: moto.url, credentials: identity });
     // By its id: moto answers an ARN with a stack trace here.
     await client.send(new DisableKeyCommand({ KeyId: key.split("/").at(-1) }));

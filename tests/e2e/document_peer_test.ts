@@ -1,9 +1,9 @@
 /** Attestation documents, judged by a second verifier in another language with other libraries: both must agree. */
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";
-import { AttestationError, AWS_NITRO_ROOT } from "../../lib/attestation/mod.ts";
-import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
-import { verifyDocumentUnder } from "../../lib/attestation/verify.ts";
+import { AttestationError, AWS_NITRO_ROOT } from "../../lib/shared/attestation/mod.ts";
+import { SimulatedNsm } from "../../lib/dev/nsm/simulated.ts";
+import { verifyDocumentUnder } from "../../lib/shared/attestation/verify.ts";
 import { hasMoto } from "../helpers/peers.ts";
 import { within } from "../helpers/service_process.ts";
 import { REAL_DOCUMENTS, realDocuments } from "../helpers/vectors.ts";

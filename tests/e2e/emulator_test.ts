@@ -1,12 +1,12 @@
 /** `denclavectl emulator serve` as a process, asked by the simulated enclave, by the plain backend and by boto3. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
-import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
-import { Credentials } from "../../lib/aws_ne/mod.ts";
-import { EnclaveError } from "../../lib/errors.ts";
-import { AwsKms } from "../../lib/kms/aws.ts";
-import { kmsErrorName } from "../../lib/kms/kms.ts";
-import { SimulatedAttestedKms } from "../../lib/kms_emulator/mod.ts";
+import { SimulatedNsm } from "../../lib/dev/nsm/simulated.ts";
+import { Credentials } from "../../lib/enclave/kms/aws_ne/mod.ts";
+import { EnclaveError } from "../../lib/shared/errors.ts";
+import { AwsKms } from "../../lib/dev/kms/aws.ts";
+import { kmsErrorName } from "../../lib/enclave/kms/kms.ts";
+import { SimulatedAttestedKms } from "../../lib/dev/kms_emulator/mod.ts";
 import { Folder } from "../helpers/folder.ts";
 import { ctlLaunch, runCtl } from "../helpers/ctl_process.ts";
 import { hasMoto } from "../helpers/peers.ts";

@@ -1,12 +1,12 @@
 /** The clients of examples/clients, run as their readers would: against the development service, and against one that attests. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
-import { TSK_CONTEXT } from "../../lib/aws/tsk_context.ts";
-import { LocalKms } from "../../lib/kms/local.ts";
-import { Bridge, parseBridgeListen } from "../../lib/parent/bridge.ts";
-import { Client } from "../../lib/parent/client.ts";
-import { exportPublicKey, importKeyPair } from "../../lib/sealed/mod.ts";
-import { formatAddress, parseAddress } from "../../lib/wire/address.ts";
+import { TSK_CONTEXT } from "../../lib/shared/aws/tsk_context.ts";
+import { LocalKms } from "../../lib/dev/kms/local.ts";
+import { Bridge, parseBridgeListen } from "../../lib/ctl/bridge/bridge.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
+import { exportPublicKey, importKeyPair } from "../../lib/shared/sealed/mod.ts";
+import { formatAddress, parseAddress } from "../../lib/shared/wire/address.ts";
 import { devLaunch } from "../helpers/ctl_process.ts";
 import { Folder } from "../helpers/folder.ts";
 import { PCR0, sealedRig } from "../helpers/sealed_rig.ts";

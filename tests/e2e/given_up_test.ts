@@ -1,10 +1,10 @@
 /** What code inside the processes can still do: the production entry from source, with modules that try it. */
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
-import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
-import { SealingKey } from "../../lib/crypto/sealing.ts";
-import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
-import { Client } from "../../lib/parent/client.ts";
+import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
+import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
+import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { ServiceProcess, within } from "../helpers/service_process.ts";
 import { StubControl } from "../helpers/stub_control.ts";
@@ -109,7 +109,7 @@ test("a workflow's crypto.getRandomValues reads the kernel, and not the runtime'
 });
 
 test("an SDK process holds FFI and nothing else, whatever it was started with", async (folder) => {
-  const module = "lib/kms/sdk_process/process_main.ts";
+  const module = "lib/enclave/kms/sdk_process/process_main.ts";
   const map = await importMap(folder, module, "tests/helpers/prying_sdk_process.ts");
   const command = new Deno.Command(Deno.execPath(), {
     args: [...launch(map, ["sdk-process", String(Deno.pid)])],

@@ -1,7 +1,7 @@
 /** docs/key_policies.md, run command by command, against moto and against the project's own KMS emulator. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { imageOf, smallParts } from "../fixtures/eif.ts";
-import { bytesSource } from "../../lib/eif/mod.ts";
+import { bytesSource } from "../../lib/ctl/eif/mod.ts";
 import { ctlLaunch } from "../helpers/ctl_process.ts";
 import { runDocument } from "../helpers/documented.ts";
 import { Folder } from "../helpers/folder.ts";

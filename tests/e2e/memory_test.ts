@@ -4,13 +4,13 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";
-import { Client } from "../../lib/parent/client.ts";
-import { type Address, writeAll } from "../../lib/wire/address.ts";
-import { encodeMessage, FrameDecoder } from "../../lib/wire/framing.ts";
-import { parseObject } from "../../lib/wire/messages.ts";
-import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
-import { SealingKey } from "../../lib/crypto/sealing.ts";
-import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
+import { type Address, writeAll } from "../../lib/shared/wire/address.ts";
+import { encodeMessage, FrameDecoder } from "../../lib/shared/wire/framing.ts";
+import { parseObject } from "../../lib/shared/wire/messages.ts";
+import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
+import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
+import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
 import { peakResident } from "../helpers/memory.ts";
 import { jsonAnswer, startScriptedKms } from "../helpers/scripted_kms.ts";
 import { ServiceProcess, within } from "../helpers/service_process.ts";

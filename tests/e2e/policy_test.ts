@@ -1,13 +1,13 @@
 /** Key policies with the tool as a process, and against moto's KMS and STS. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { CredentialSource } from "../../lib/aws/credential_source.ts";
-import { KeyAdminError } from "../../lib/parent/key_admin.ts";
-import { openKeyAdmin } from "../../lib/parent/open_key_admin.ts";
-import { applyChange, planChange } from "../../lib/parent/policies/apply.ts";
-import { PolicyError } from "../../lib/parent/policies/errors.ts";
-import { formatKeyPolicy, readKeyPolicy } from "../../lib/aws/key_policy.ts";
-import { renderKeyPolicy } from "../../lib/parent/policies/render.ts";
-import { parseKeyArn } from "../../lib/aws/key_arn.ts";
+import { CredentialSource } from "../../lib/ctl/aws/credential_source.ts";
+import { KeyAdminError } from "../../lib/ctl/client/key_admin.ts";
+import { openKeyAdmin } from "../../lib/ctl/client/open_key_admin.ts";
+import { applyChange, planChange } from "../../lib/ctl/policy/apply.ts";
+import { PolicyError } from "../../lib/ctl/policy/errors.ts";
+import { formatKeyPolicy, readKeyPolicy } from "../../lib/ctl/aws/key_policy.ts";
+import { renderKeyPolicy } from "../../lib/ctl/policy/render.ts";
+import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
 import {
   ADMIN,
   allow,

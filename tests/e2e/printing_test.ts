@@ -1,7 +1,7 @@
 /** What `denclavectl` prints of replies, stores and policies that a hostile parent made: nothing that a terminal would act on, hide or turn. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { openSqliteStore } from "../../lib/parent/stores/sqlite.ts";
-import { openMasterKeyStore } from "../../lib/parent/gateway/master_key_store.ts";
+import { openSqliteStore } from "../../lib/ctl/stores/sqlite.ts";
+import { openMasterKeyStore } from "../../lib/ctl/gateway/master_key_store.ts";
 import { imageOf, METADATA, smallParts } from "../fixtures/eif.ts";
 import { runCtl } from "../helpers/ctl_process.ts";
 import { Folder } from "../helpers/folder.ts";

@@ -5,13 +5,13 @@
  * that has the measurements of the image that the document builds.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
-import { parseKeyArn } from "../../lib/aws/key_arn.ts";
-import { TSK_CONTEXT } from "../../lib/aws/tsk_context.ts";
-import { KmsEmulator, SimulatedAttestedKms } from "../../lib/kms_emulator/mod.ts";
-import { parseAccessKeys } from "../../lib/kms_emulator/signature.ts";
-import { readMeasurements } from "../../lib/parent/policies/measurements.ts";
-import { formatAddress } from "../../lib/wire/address.ts";
+import { SimulatedNsm } from "../../lib/dev/nsm/simulated.ts";
+import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
+import { TSK_CONTEXT } from "../../lib/shared/aws/tsk_context.ts";
+import { KmsEmulator, SimulatedAttestedKms } from "../../lib/dev/kms_emulator/mod.ts";
+import { parseAccessKeys } from "../../lib/dev/kms_emulator/signature.ts";
+import { readMeasurements } from "../../lib/ctl/policy/measurements.ts";
+import { formatAddress } from "../../lib/shared/wire/address.ts";
 import { compiledBinary, elfFile, kernelFile, moduleFile } from "../fixtures/elf.ts";
 import { LOADER, NEEDED } from "../fixtures/image_inputs.ts";
 import { type BlockResult, commandBlocks, installCommands, runBlock } from "../helpers/documented.ts";
@@ -20,7 +20,7 @@ import { accessKeysFile } from "../helpers/kms_place.ts";
 import { createMotoKey } from "../helpers/moto_kms.ts";
 import { hasMoto, startMoto } from "../helpers/peers.ts";
 import { startTestService } from "../helpers/test_service.ts";
-import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
+import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
 
 const DOCUMENT = "docs/production.md";
 const ROOT = new URL("../../", import.meta.url).pathname;

@@ -4,14 +4,14 @@
  * @module
  */
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
-import { TSK_CONTEXT } from "../../lib/aws/tsk_context.ts";
+import { TSK_CONTEXT } from "../../lib/shared/aws/tsk_context.ts";
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
-import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
-import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
-import { SealingKey } from "../../lib/crypto/sealing.ts";
-import { Client } from "../../lib/parent/client.ts";
-import type { Address } from "../../lib/wire/address.ts";
-import type { Framing } from "../../lib/wire/framing.ts";
+import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
+import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
+import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
+import type { Address } from "../../lib/shared/wire/address.ts";
+import type { Framing } from "../../lib/shared/wire/framing.ts";
 import { type Launch, ServiceProcess, within } from "../helpers/service_process.ts";
 import { hasNamespaces, onMachineWith, peakResident } from "../helpers/memory.ts";
 import { count } from "../helpers/effort.ts";

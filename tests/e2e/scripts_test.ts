@@ -1,11 +1,11 @@
 /** The scripts of operation: their help, what they would run, and what they do with programs that stand in for the real ones. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { CredentialSource } from "../../lib/aws/credential_source.ts";
-import { openKeyAdmin } from "../../lib/parent/open_key_admin.ts";
-import { MIN_MEMORY_MIB } from "../../lib/parent/doctor/mod.ts";
-import { readKeyPolicy } from "../../lib/aws/key_policy.ts";
-import { renderKeyPolicy } from "../../lib/parent/policies/render.ts";
-import { parseKeyArn } from "../../lib/aws/key_arn.ts";
+import { CredentialSource } from "../../lib/ctl/aws/credential_source.ts";
+import { openKeyAdmin } from "../../lib/ctl/client/open_key_admin.ts";
+import { MIN_MEMORY_MIB } from "../../lib/ctl/doctor/mod.ts";
+import { readKeyPolicy } from "../../lib/ctl/aws/key_policy.ts";
+import { renderKeyPolicy } from "../../lib/ctl/policy/render.ts";
+import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
 import { BUILD_A, BUILD_B, PARENT, ROOT } from "../fixtures/key_policies.ts";
 import { KMS_HOSTS } from "../fixtures/regions.ts";
 import { hasMoto, shellcheckPath, startMoto } from "../helpers/peers.ts";

@@ -1,6 +1,6 @@
 /** `denclavectl sdk check`: the report on a folder of libraries, including those of the tests. Needs the stand-ins, binutils and a C compiler. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { FileSource, readElf, readElfSymbols } from "../../lib/eif/mod.ts";
+import { FileSource, readElf, readElfSymbols } from "../../lib/ctl/eif/mod.ts";
 import { elfFile, SDK_EXPORTS } from "../fixtures/elf.ts";
 import { runCtl } from "../helpers/ctl_process.ts";
 import { type FileContent, Folder } from "../helpers/folder.ts";

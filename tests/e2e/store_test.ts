@@ -1,9 +1,9 @@
 /** The stores of accounts: one contract, over SQLite, dynalite and moto (both speak DynamoDB's protocol); and failures of the network. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { CredentialSource } from "../../lib/aws/credential_source.ts";
-import { type AccountRow, type AccountStore, StoreError } from "../../lib/parent/stores/account_store.ts";
-import { openDynamoDbStore } from "../../lib/parent/stores/dynamodb.ts";
-import { openSqliteStore } from "../../lib/parent/stores/sqlite.ts";
+import { CredentialSource } from "../../lib/ctl/aws/credential_source.ts";
+import { type AccountRow, type AccountStore, StoreError } from "../../lib/ctl/stores/account_store.ts";
+import { openDynamoDbStore } from "../../lib/ctl/stores/dynamodb.ts";
+import { openSqliteStore } from "../../lib/ctl/stores/sqlite.ts";
 import { startLossyProxy } from "../helpers/lossy_proxy.ts";
 import { hasMoto, type PeerServer, shareDynalite, shareMoto } from "../helpers/peers.ts";
 
@@ -237,7 +237,7 @@ networkTest("a table that is missing is named, with the command that makes it", 
 
 networkTest("a row that lacks a column is named", async (server) => {
   const { DynamoDBClient, DynamoDBDocumentClient, PutCommand } = await import(
-    "../../lib/aws/deps/aws_sdk.ts"
+    "../../lib/ctl/aws/deps/aws_sdk.ts"
   );
   const client = DynamoDBDocumentClient.from(
     new DynamoDBClient({
@@ -255,7 +255,7 @@ networkTest("a row that lacks a column is named", async (server) => {
 
 networkTest("the seed's own rows, without version and date, are read", async (server) => {
   const { DynamoDBClient, DynamoDBDocumentClient, PutCommand } = await import(
-    "../../lib/aws/deps/aws_sdk.ts"
+    "../../lib/ctl/aws/deps/aws_sdk.ts"
   );
   const client = DynamoDBDocumentClient.from(
     new DynamoDBClient({

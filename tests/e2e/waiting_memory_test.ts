@@ -1,7 +1,7 @@
 /** The development service as its own process, with a small heap and a KMS that does not answer: what waits keeps little. */
 import { assertEquals } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
-import { Client } from "../../lib/parent/client.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
 import { devLaunch } from "../helpers/ctl_process.ts";
 import { jsonAnswer, startScriptedKms } from "../helpers/scripted_kms.ts";
 import { ServiceProcess, within } from "../helpers/service_process.ts";

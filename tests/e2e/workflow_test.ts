@@ -1,6 +1,6 @@
 /** Workflows that misbehave leave the service serving and the key in place; those that hold its thread end it as documented. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { ServiceError } from "../../lib/parent/client.ts";
+import { ServiceError } from "../../lib/ctl/client/client.ts";
 import { WorkflowRig } from "../helpers/workflow_rig.ts";
 
 const MAIN = "tests/helpers/workflow_main.ts";

@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { describeFailure } from "../../lib/cli/failure.ts";
-import { COMMON_OPTIONS, EXIT, helpLines, parseOptions } from "../../lib/cli/options.ts";
-import { EnclaveError } from "../../lib/errors.ts";
+import { describeFailure } from "../../lib/shared/cli/failure.ts";
+import { COMMON_OPTIONS, EXIT, helpLines, parseOptions } from "../../lib/shared/cli/options.ts";
+import { EnclaveError } from "../../lib/shared/errors.ts";
 import { Inputs } from "./inputs.ts";
 import { type Target, TARGETS } from "./targets.ts";
 

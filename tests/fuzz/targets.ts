@@ -4,16 +4,16 @@
  *
  * @module
  */
-import { AttestationError } from "../../lib/attestation/errors.ts";
-import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
-import { verifyDocumentUnder } from "../../lib/attestation/verify.ts";
-import { parseConfig } from "../../lib/config/mod.ts";
-import { documentOf } from "../../lib/ctl/document_input.ts";
-import { parsePayload } from "../../lib/crypto/ethereum/payload.ts";
-import { bytesSource, EifError, MemorySink, readEif, writeEif } from "../../lib/eif/mod.ts";
-import { EnclaveError } from "../../lib/errors.ts";
-import { readKeyPolicy } from "../../lib/aws/key_policy.ts";
-import { FrameDecoder } from "../../lib/wire/framing.ts";
+import { AttestationError } from "../../lib/shared/attestation/errors.ts";
+import { SimulatedNsm } from "../../lib/dev/nsm/simulated.ts";
+import { verifyDocumentUnder } from "../../lib/shared/attestation/verify.ts";
+import { parseConfig } from "../../lib/ctl/config/mod.ts";
+import { documentOf } from "../../lib/ctl/commands/document_input.ts";
+import { parsePayload } from "../../lib/enclave/wallet/ethereum/payload.ts";
+import { bytesSource, EifError, MemorySink, readEif, writeEif } from "../../lib/ctl/eif/mod.ts";
+import { EnclaveError } from "../../lib/shared/errors.ts";
+import { readKeyPolicy } from "../../lib/ctl/aws/key_policy.ts";
+import { FrameDecoder } from "../../lib/shared/wire/framing.ts";
 import { EIP712_MAIL } from "../fixtures/ethereum.ts";
 import { withSeededCrypto } from "../helpers/seeded_crypto.ts";
 

@@ -3,12 +3,12 @@
  *
  * @module
  */
-import type { Attester } from "../../lib/service/ports.ts";
-import { Client } from "../../lib/parent/client.ts";
-import { CredentialSource, type ParentCredentials } from "../../lib/aws/credential_source.ts";
-import { WalletClient } from "../../lib/parent/wallet_client.ts";
-import { parseKeyArn } from "../../lib/aws/key_arn.ts";
-import { LocalKms } from "../../lib/kms/local.ts";
+import type { Attester } from "../../lib/enclave/server/ports.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
+import { CredentialSource, type ParentCredentials } from "../../lib/ctl/aws/credential_source.ts";
+import { WalletClient } from "../../lib/ctl/client/wallet_client.ts";
+import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
+import { LocalKms } from "../../lib/dev/kms/local.ts";
 import { startTestService } from "./test_service.ts";
 import { countCalls } from "./wallet_rig.ts";
 

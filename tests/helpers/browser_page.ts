@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { verifyDocumentUnder } from "../../lib/attestation/verify.ts";
+import { verifyDocumentUnder } from "../../lib/shared/attestation/verify.ts";
 import { connectEnclave } from "../../examples/clients/browser/sealed_bridge.ts";
 
 const query = new URLSearchParams(globalThis.location.search);

@@ -5,7 +5,7 @@
  * @module
  */
 import { LIBC_PATHS } from "../../ffi/libc.ts";
-import { PROGRAMS } from "../../lib/parent/doctor/check.ts";
+import { PROGRAMS } from "../../lib/ctl/doctor/check.ts";
 import { NATIVE_DIR } from "./native_sdk.ts";
 import { type Launch, within } from "./service_process.ts";
 

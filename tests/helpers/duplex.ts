@@ -4,10 +4,10 @@
  *
  * @module
  */
-import type { Acceptor } from "../../lib/service/server.ts";
-import type { Stream } from "../../lib/wire/address.ts";
-import { encodeMessage, FrameDecoder, type Framing } from "../../lib/wire/framing.ts";
-import { parseObject, type WireObject } from "../../lib/wire/messages.ts";
+import type { Acceptor } from "../../lib/enclave/server/server.ts";
+import type { Stream } from "../../lib/shared/wire/address.ts";
+import { encodeMessage, FrameDecoder, type Framing } from "../../lib/shared/wire/framing.ts";
+import { parseObject, type WireObject } from "../../lib/shared/wire/messages.ts";
 import { within } from "./deadline.ts";
 
 interface Chunk {

@@ -5,7 +5,7 @@
  */
 import { NATIVE_DIR } from "./native_sdk.ts";
 import { within } from "./deadline.ts";
-import type { EifMetadata } from "../../lib/eif/mod.ts";
+import type { EifMetadata } from "../../lib/ctl/eif/mod.ts";
 import { skipTests } from "./skip.ts";
 
 const PEER = `${NATIVE_DIR}/eif_peer`;

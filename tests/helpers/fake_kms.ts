@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
-import type { DataKey, DecryptRequest, Kms, KmsAccess, KmsHealth } from "../../lib/kms/kms.ts";
+import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
+import type { DataKey, DecryptRequest, Kms, KmsAccess, KmsHealth } from "../../lib/enclave/kms/kms.ts";
 
 /** Answers decrypts by a function, and notes what it was asked. */
 export class FakeKms implements Kms {

@@ -4,14 +4,14 @@
  * @module
  */
 import { encode } from "cborg";
-import { signSign1 } from "../../lib/attestation/cose.ts";
+import { signSign1 } from "../../lib/shared/attestation/cose.ts";
 import {
   BasicConstraintsExtension,
   type Extension,
   KeyUsageFlags,
   KeyUsagesExtension,
   X509CertificateGenerator,
-} from "../../lib/attestation/deps/x509.ts";
+} from "../../lib/shared/attestation/deps/x509.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { parseKeyArn } from "../../lib/aws/key_arn.ts";
-import { sealPrivateKey } from "../../lib/crypto/bound_key.ts";
-import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
-import { publicKeyOf } from "../../lib/crypto/secp256k1.ts";
-import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
-import type { LocalKms } from "../../lib/kms/local.ts";
-import type { StoredMasterKey } from "../../lib/parent/gateway/master_key_store.ts";
+import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
+import { sealPrivateKey } from "../../lib/shared/crypto/bound_key.ts";
+import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
+import { publicKeyOf } from "../../lib/shared/crypto/secp256k1.ts";
+import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
+import type { LocalKms } from "../../lib/dev/kms/local.ts";
+import type { StoredMasterKey } from "../../lib/ctl/gateway/master_key_store.ts";
 import { newSecretKey } from "./new_secret_key.ts";
 
 /** Makes it, of epoch 1; for the public key of another private key, where one is given. */

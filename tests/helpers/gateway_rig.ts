@@ -3,15 +3,15 @@
  *
  * @module
  */
-import { Client } from "../../lib/parent/client.ts";
-import { CredentialSource } from "../../lib/aws/credential_source.ts";
-import { enclaveMasterKey } from "../../lib/parent/gateway/enclave.ts";
-import type { GatewayTools } from "../../lib/parent/gateway/gateway.ts";
-import type { OriginPolicy } from "../../lib/parent/gateway/origin.ts";
-import type { Attester } from "../../lib/service/ports.ts";
-import { type MasterKeyStore, openMasterKeyStore } from "../../lib/parent/gateway/master_key_store.ts";
-import { parseKeyArn } from "../../lib/aws/key_arn.ts";
-import { LocalKms } from "../../lib/kms/local.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
+import { CredentialSource } from "../../lib/ctl/aws/credential_source.ts";
+import { enclaveMasterKey } from "../../lib/ctl/gateway/enclave.ts";
+import type { GatewayTools } from "../../lib/ctl/gateway/gateway.ts";
+import type { OriginPolicy } from "../../lib/ctl/gateway/origin.ts";
+import type { Attester } from "../../lib/enclave/server/ports.ts";
+import { type MasterKeyStore, openMasterKeyStore } from "../../lib/ctl/gateway/master_key_store.ts";
+import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
+import { LocalKms } from "../../lib/dev/kms/local.ts";
 import { startTestService } from "./test_service.ts";
 import { countCalls } from "./wallet_rig.ts";
 

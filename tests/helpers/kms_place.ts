@@ -4,17 +4,17 @@
  * @module
  */
 import { assert, assertRejects } from "@std/assert";
-import { SimulatedNsm, type SimulatedNsmOptions } from "../../lib/attestation/simulated.ts";
-import { Credentials } from "../../lib/aws_ne/mod.ts";
-import { EnclaveError } from "../../lib/errors.ts";
-import { AwsKms } from "../../lib/kms/aws.ts";
-import { type DataKey, type Kms, type KmsAccess, kmsErrorName } from "../../lib/kms/kms.ts";
+import { SimulatedNsm, type SimulatedNsmOptions } from "../../lib/dev/nsm/simulated.ts";
+import { Credentials } from "../../lib/enclave/kms/aws_ne/mod.ts";
+import { EnclaveError } from "../../lib/shared/errors.ts";
+import { AwsKms } from "../../lib/dev/kms/aws.ts";
+import { type DataKey, type Kms, type KmsAccess, kmsErrorName } from "../../lib/enclave/kms/kms.ts";
 import {
   type AuditEvent,
   KmsEmulator,
   type KmsEmulatorOptions,
   SimulatedAttestedKms,
-} from "../../lib/kms_emulator/mod.ts";
+} from "../../lib/dev/kms_emulator/mod.ts";
 import { within } from "./deadline.ts";
 
 /** Of the server. */

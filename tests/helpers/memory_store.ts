@@ -8,7 +8,7 @@ import {
   type AccountRow,
   type AccountStore,
   StoreError,
-} from "../../lib/parent/stores/account_store.ts";
+} from "../../lib/ctl/stores/account_store.ts";
 
 /** The store. */
 export class MemoryStore implements AccountStore {

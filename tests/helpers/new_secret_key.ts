@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
-import { secretKeyOf, SEED_LENGTH } from "../../lib/crypto/secp256k1.ts";
-import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
+import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
+import { secretKeyOf, SEED_LENGTH } from "../../lib/shared/crypto/secp256k1.ts";
+import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
 
 /** Makes one. The caller's to dispose. */
 export function newSecretKey(): SecretBytes {

@@ -1,10 +1,10 @@
 /**
- * Reports the permissions of an SDK process. It replaces `lib/kms/sdk_process/process_main.ts` in a run of `main.ts sdk-process` from source.
+ * Reports the permissions of an SDK process. It replaces `lib/enclave/kms/sdk_process/process_main.ts` in a run of `main.ts sdk-process` from source.
  *
  * @module
  */
-import { heldPermissions } from "../../lib/cli/process_guard.ts";
-import type { SdkProcessStreams } from "../../lib/kms/sdk_process/process_main.ts";
+import { heldPermissions } from "../../lib/enclave/cli/process_guard.ts";
+import type { SdkProcessStreams } from "../../lib/enclave/kms/sdk_process/process_main.ts";
 
 /** Writes the kinds of permission that are held, as JSON, and ends. */
 export function runSdkProcess({ stdout }: SdkProcessStreams): Promise<void> {

@@ -4,8 +4,8 @@
  * @module
  */
 import { assert } from "@std/assert";
-import { encodeMessage, FrameDecoder } from "../../lib/wire/framing.ts";
-import { parseObject, type WireObject } from "../../lib/wire/messages.ts";
+import { encodeMessage, FrameDecoder } from "../../lib/shared/wire/framing.ts";
+import { parseObject, type WireObject } from "../../lib/shared/wire/messages.ts";
 
 /** Starts it on a port of loopback. */
 export function recordingService(answer: (request: WireObject) => WireObject | Promise<WireObject>) {

@@ -4,16 +4,16 @@
  * @module
  */
 import { decodeBase64, encodeBase64 } from "@std/encoding";
-import { SimulatedNsm } from "../../lib/attestation/simulated.ts";
-import { Client } from "../../lib/parent/client.ts";
-import { SealedClient, type SealedClientOptions } from "../../lib/parent/sealed_client.ts";
-import { parseKeyArn } from "../../lib/aws/key_arn.ts";
-import { LocalKms } from "../../lib/kms/local.ts";
-import { SealedSender, type SealedSenderOptions } from "../../lib/sealed/mod.ts";
-import { EventLog } from "../../lib/service/events.ts";
-import { DEFAULT_LIMITS, type Limits } from "../../lib/service/limits.ts";
-import { OPEN_TO_ALL, type SealedConfig } from "../../lib/service/sealed.ts";
-import type { Address } from "../../lib/wire/address.ts";
+import { SimulatedNsm } from "../../lib/dev/nsm/simulated.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
+import { SealedClient, type SealedClientOptions } from "../../lib/ctl/client/sealed_client.ts";
+import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
+import { LocalKms } from "../../lib/dev/kms/local.ts";
+import { SealedSender, type SealedSenderOptions } from "../../lib/shared/sealed/mod.ts";
+import { EventLog } from "../../lib/enclave/server/events.ts";
+import { DEFAULT_LIMITS, type Limits } from "../../lib/shared/cli/limits.ts";
+import { OPEN_TO_ALL, type SealedConfig } from "../../lib/shared/cli/sealed_options.ts";
+import type { Address } from "../../lib/shared/wire/address.ts";
 import { startTestService } from "./test_service.ts";
 
 /** PCR0 of the simulated image. */

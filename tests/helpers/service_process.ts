@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Address, parseAddress } from "../../lib/wire/address.ts";
+import { type Address, parseAddress } from "../../lib/shared/wire/address.ts";
 
 /** How to start it. */
 export interface Launch {

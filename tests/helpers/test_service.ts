@@ -3,17 +3,17 @@
  *
  * @module
  */
-import { NODE_AEAD } from "../../lib/crypto/aead.ts";
-import type { Kms } from "../../lib/kms/kms.ts";
-import { EventLog } from "../../lib/service/events.ts";
-import { NO_CACHE } from "../../lib/service/key_cache.ts";
-import { DEFAULT_LIMITS } from "../../lib/service/limits.ts";
-import { OPEN_TO_ALL } from "../../lib/service/sealed.ts";
-import { type Service, type ServiceOptions, startService } from "../../lib/service/start.ts";
-import { NO_GUARDS } from "../../lib/service/wallet_guards.ts";
-import type { Address } from "../../lib/wire/address.ts";
-import { listen } from "../../lib/wire/socket.ts";
-import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
+import { NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
+import type { Kms } from "../../lib/enclave/kms/kms.ts";
+import { EventLog } from "../../lib/enclave/server/events.ts";
+import { NO_CACHE } from "../../lib/enclave/wallet/key_cache.ts";
+import { DEFAULT_LIMITS } from "../../lib/shared/cli/limits.ts";
+import { OPEN_TO_ALL } from "../../lib/shared/cli/sealed_options.ts";
+import { type Service, type ServiceOptions, startService } from "../../lib/enclave/server/start.ts";
+import { NO_GUARDS } from "../../lib/shared/cli/wallet_options.ts";
+import type { Address } from "../../lib/shared/wire/address.ts";
+import { listen } from "../../lib/shared/wire/socket.ts";
+import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
 
 /** No guards, no cache, no NSM, requests sealed or not. */
 const TEST_SERVICE = {

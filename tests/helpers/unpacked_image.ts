@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { type EifDescription, FileSource } from "../../lib/eif/mod.ts";
-import { readExactly } from "../../lib/eif/source.ts";
+import { type EifDescription, FileSource } from "../../lib/ctl/eif/mod.ts";
+import { readExactly } from "../../lib/ctl/eif/source.ts";
 import { unpackCpio } from "./cpio.ts";
 import { Folder } from "./folder.ts";
 import type { Launch } from "./service_process.ts";

@@ -3,25 +3,26 @@
  *
  * @module
  */
-import { NODE_AEAD } from "../../lib/crypto/aead.ts";
-import { EnclaveError } from "../../lib/errors.ts";
-import { parseKeyArn } from "../../lib/aws/key_arn.ts";
-import type { Kms } from "../../lib/kms/kms.ts";
-import { LocalKms } from "../../lib/kms/local.ts";
-import { observeDenials } from "../../lib/kms/observed.ts";
-import type { Log } from "../../lib/log.ts";
-import { PreparedReply } from "../../lib/service/handler.ts";
-import { createDispatcher } from "../../lib/service/dispatch.ts";
-import { EventLog } from "../../lib/service/events.ts";
-import { NO_CACHE } from "../../lib/service/key_cache.ts";
-import { type MasterKeyOptions, MasterKeyService } from "../../lib/service/master_key.ts";
-import { Metrics } from "../../lib/service/metrics.ts";
-import { SessionKeyService } from "../../lib/service/session_key.ts";
-import { OPEN_TO_ALL, type SealedOptions, SealedService } from "../../lib/service/sealed.ts";
-import { type WalletOptions, WalletService } from "../../lib/service/wallet.ts";
-import { NO_GUARDS, type WalletGuards } from "../../lib/service/wallet_guards.ts";
-import type { WireObject } from "../../lib/wire/messages.ts";
-import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
+import { NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
+import { EnclaveError } from "../../lib/shared/errors.ts";
+import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
+import type { Kms } from "../../lib/enclave/kms/kms.ts";
+import { LocalKms } from "../../lib/dev/kms/local.ts";
+import { observeDenials } from "../../lib/enclave/kms/observed.ts";
+import type { Log } from "../../lib/shared/log.ts";
+import { PreparedReply } from "../../lib/enclave/server/handler.ts";
+import { createDispatcher } from "../../lib/enclave/server/dispatch.ts";
+import { EventLog } from "../../lib/enclave/server/events.ts";
+import { NO_CACHE } from "../../lib/enclave/wallet/key_cache.ts";
+import { type MasterKeyOptions, MasterKeyService } from "../../lib/enclave/master_key/master_key.ts";
+import { Metrics } from "../../lib/enclave/server/metrics.ts";
+import { SessionKeyService } from "../../lib/enclave/session_key/session_key.ts";
+import { type SealedOptions, SealedService } from "../../lib/enclave/sealed/sealed.ts";
+import { OPEN_TO_ALL } from "../../lib/shared/cli/sealed_options.ts";
+import { type WalletOptions, WalletService } from "../../lib/enclave/wallet/wallet.ts";
+import { NO_GUARDS, type WalletGuards } from "../../lib/shared/cli/wallet_options.ts";
+import type { WireObject } from "../../lib/shared/wire/messages.ts";
+import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
 
 /** Credentials as a request has them. The local KMS does not check credentials. */
 export const CREDENTIAL = {

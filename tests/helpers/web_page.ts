@@ -5,8 +5,8 @@
  * @module
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { Client } from "../../lib/parent/client.ts";
-import type { Address } from "../../lib/wire/address.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
+import type { Address } from "../../lib/shared/wire/address.ts";
 import { within } from "./service_process.ts";
 
 const WAIT_MS = 15_000;

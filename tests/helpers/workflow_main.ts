@@ -4,8 +4,12 @@
  * @module
  */
 import { main } from "../../scripts/dev.ts";
-import { runEntry } from "../../lib/cli/entry.ts";
-import { type Workflow, type WorkflowContext, WorkflowError } from "../../lib/workflow_context.ts";
+import { runEntry } from "../../lib/shared/cli/entry.ts";
+import {
+  type Workflow,
+  type WorkflowContext,
+  WorkflowError,
+} from "../../lib/enclave/session_key/workflow_context.ts";
 
 const encoder = new TextEncoder();
 const text = (value: unknown) => encoder.encode(String(value));

@@ -5,11 +5,11 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
-import { HOST_RANDOM } from "../../lib/crypto/host_random.ts";
-import { SealingKey } from "../../lib/crypto/sealing.ts";
-import { SecretBytes } from "../../lib/crypto/secret_bytes.ts";
-import { Client } from "../../lib/parent/client.ts";
-import type { WireObject } from "../../lib/wire/messages.ts";
+import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
+import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
+import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
+import type { WireObject } from "../../lib/shared/wire/messages.ts";
 import { ServiceProcess } from "./service_process.ts";
 
 /** How to start it. */

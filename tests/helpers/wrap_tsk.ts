@@ -4,8 +4,8 @@
  * @module
  */
 import { decodeHex, encodeBase64 } from "@std/encoding";
-import { TSK_CONTEXT } from "../../lib/aws/tsk_context.ts";
-import { LocalKms } from "../../lib/kms/local.ts";
+import { TSK_CONTEXT } from "../../lib/shared/aws/tsk_context.ts";
+import { LocalKms } from "../../lib/dev/kms/local.ts";
 
 const [file = "", tsk = ""] = Deno.args;
 await using kms = await LocalKms.open({ region: "us-east-1", file });

@@ -5,8 +5,8 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
 import { DatabaseSync } from "node:sqlite";
-import { verifyDigest, verifySchnorr } from "../../lib/crypto/secp256k1.ts";
-import { KMSClient } from "../../lib/aws/deps/aws_sdk.ts";
+import { verifyDigest, verifySchnorr } from "../../lib/shared/crypto/secp256k1.ts";
+import { KMSClient } from "../../lib/ctl/aws/deps/aws_sdk.ts";
 import { CreateAliasCommand, CreateKeyCommand } from "../deps/aws_kms.ts";
 import { SigningKey } from "../deps/ethers.ts";
 import { type CtlResult, devLaunch, runCtl, spawnCtl } from "../helpers/ctl_process.ts";

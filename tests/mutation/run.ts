@@ -6,8 +6,14 @@
  *
  * @module
  */
-import { COMMON_OPTIONS, EXIT, helpLines, type OptionSpec, parseOptions } from "../../lib/cli/options.ts";
-import { runEntry } from "../../lib/cli/entry.ts";
+import {
+  COMMON_OPTIONS,
+  EXIT,
+  helpLines,
+  type OptionSpec,
+  parseOptions,
+} from "../../lib/shared/cli/options.ts";
+import { runEntry } from "../../lib/shared/cli/entry.ts";
 import { SUITES } from "../../scripts/test.ts";
 import type { Mutant } from "./mutant.ts";
 import { MUTANTS } from "./mutants.ts";

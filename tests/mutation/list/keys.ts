@@ -8,28 +8,28 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a request selects no key by its name, but gets the one that is there",
     from: "    (key === undefined || key === candidate.arn || key === candidate.id) &&",
     to: "    true &&",
-    test: "property/aws/key_arn_test.ts",
+    test: "property/shared/aws/key_arn_test.ts",
   },
   {
     name: "region-of-the-request",
     breaks: "a request's region is not compared with the key's",
     from: "    (region === undefined || region === candidate.region)",
     to: "    true",
-    test: "property/aws/key_arn_test.ts",
+    test: "property/shared/aws/key_arn_test.ts",
   },
   {
     name: "alias-as-key",
     breaks: "an alias, which can be moved to another key, may be allowed",
     from: "kms:([^:]+):([0-9]{12}):key\\/([A-Za-z0-9-]{1,128})$/;",
     to: "kms:([^:]+):([0-9]{12}):(?:key|alias)\\/([A-Za-z0-9-]{1,128})$/;",
-    test: "unit/aws/key_arn_test.ts",
+    test: "unit/shared/aws/key_arn_test.ts",
   },
   {
     name: "no-key-is-any-key",
     breaks: "with an attested KMS, an empty list of keys allows any key",
     from: "    if (!kms.attested && keys.length === 0) {",
     to: "    if (keys.length === 0) {",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "no allowed key",
   },
   {
@@ -38,7 +38,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     from: "    const key = selectKey(this.#options.keys, selection);",
     to:
       '    const { key: arn = "" } = selection; const [, partition = "", , region = "", account = "", id = ""] = arn.split(/:key\\/|:/); const key = { arn, partition, region, account, id };',
-    test: "unit/service/master_key_test.ts",
+    test: "unit/enclave/master_key/master_key_test.ts",
     filter: "rewrap goes only",
   },
   {
@@ -46,14 +46,14 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a region may hold anything that changes the host name",
     from: "  return region.length <= MAX_REGION_LENGTH && REGION.test(region);",
     to: "  return region.length <= MAX_REGION_LENGTH;",
-    test: "unit/aws/region_test.ts",
+    test: "unit/shared/aws/region_test.ts",
   },
   {
     name: "region-with-a-tail",
     breaks: "a region's name may go on, as a host name does",
     from: "const REGION = /^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$/;",
     to: "const REGION = /^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}/;",
-    test: "unit/aws/region_test.ts",
+    test: "unit/shared/aws/region_test.ts",
   },
   {
     name: "region-unchecked-before-the-sdk",
@@ -68,7 +68,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "fields of a request replace settings of the session keys",
     from: "      parsed = this.#parse(request, sealedAt);",
     to: "      this.#options = { ...this.#options, ...request }; parsed = this.#parse(request, sealedAt);",
-    test: "unit/service/hostile_requests_test.ts",
+    test: "unit/enclave/server/hostile_requests_test.ts",
     filter: "full of settings",
   },
   {
@@ -77,15 +77,15 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     from: "    return this.#sign(parseCredentialed(request, parseSignRequest), createPace(signal));",
     to:
       "    this.#options = { ...this.#options, ...request }; return this.#sign(parseCredentialed(request, parseSignRequest), createPace(signal));",
-    test: "unit/service/wallet_guards_test.ts",
+    test: "unit/enclave/wallet/wallet_guards_test.ts",
     filter: "lifted by the request",
   },
   {
     name: "local-kms-in-the-enclave",
     breaks: "the production entry contains a KMS that does not attest",
-    from: 'import { openNitroKms } from "./lib/kms/open_nitro.ts";',
-    to: 'import { openNitroKms } from "./lib/kms/open_nitro.ts"; import "./lib/kms/local.ts";',
-    test: "unit/house/house_test.ts",
+    from: 'import { openNitroKms } from "./lib/enclave/kms/open_nitro.ts";',
+    to: 'import { openNitroKms } from "./lib/enclave/kms/open_nitro.ts"; import "./lib/dev/kms/local.ts";',
+    test: "house/house_test.ts",
     filter: "main.ts imports only",
   },
   {
@@ -94,7 +94,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     from: "    return this.#attest(nonce, data);",
     to:
       '    if (isGiven(request, "public_key")) { const own = this.#keys.current(); const publicKey = base64Field(request, "public_key", "", { min: 1, max: 1024 }); this.#keys.current = async () => ({ ...await own, publicKey }); } return this.#attest(nonce, data);',
-    test: "unit/service/hostile_requests_test.ts",
+    test: "unit/enclave/server/hostile_requests_test.ts",
     filter: "no attestation document names",
   },
   // Settings.
@@ -103,7 +103,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "--configure-once does not reach the service",
     from: "      configureOnce: config.configureOnce,",
     to: "      configureOnce: false,",
-    test: "unit/cli/measured_settings_test.ts",
+    test: "unit/enclave/cli/measured_settings_test.ts",
     filter: "--configure-once",
   },
   {
@@ -111,7 +111,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "--min-tsk-epoch does not reach the service",
     from: "      minEpoch: config.minTskEpoch,",
     to: "",
-    test: "unit/cli/measured_settings_test.ts",
+    test: "unit/enclave/cli/measured_settings_test.ts",
     filter: "--min-tsk-epoch",
   },
   {
@@ -119,7 +119,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "--bind-process does not reach the service",
     from: "      bindProcess: config.bindProcess,",
     to: "",
-    test: "unit/cli/measured_settings_test.ts",
+    test: "unit/enclave/cli/measured_settings_test.ts",
     filter: "--bind-process",
   },
   {
@@ -127,7 +127,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "--min-epoch does not reach the service",
     from: "    minEpoch: config.minEpoch,",
     to: "    minEpoch: 1,",
-    test: "unit/cli/measured_settings_test.ts",
+    test: "unit/enclave/cli/measured_settings_test.ts",
     filter: "--min-epoch",
   },
   {
@@ -135,7 +135,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a flag with an empty value counts as not given",
     from: '    if (token.value === "" && spec.refuseEmpty === true) {',
     to: '    if (token.value === "") continue; if (false) {',
-    test: "unit/cli/options_test.ts",
+    test: "unit/shared/cli/options_test.ts",
     filter: "is refused by its name",
   },
   {
@@ -143,7 +143,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "an empty variable counts as not set",
     from: '    if (fromEnv === "" && spec.refuseEmpty === true) {',
     to: "    if (false) {",
-    test: "unit/cli/options_test.ts",
+    test: "unit/shared/cli/options_test.ts",
     filter: "is refused by its name",
   },
   {
@@ -151,7 +151,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "of a setting that is given twice one is ignored",
     from: "    if (given > 1 && spec.multiple !== true && spec.refuseEmpty === true) {",
     to: "    if (false) {",
-    test: "unit/cli/options_test.ts",
+    test: "unit/shared/cli/options_test.ts",
     filter: "given twice",
   },
   {
@@ -159,7 +159,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "the configuration hash leaves a setting out",
     from: "    bind_process: bindProcess,",
     to: "",
-    test: "unit/cli/options_test.ts",
+    test: "unit/shared/cli/options_test.ts",
     filter: "the measured configuration",
   },
   {
@@ -167,7 +167,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "documents carry the hash of another configuration than the one that runs",
     from: "    configurationHash: await hashConfiguration(measuredConfiguration(config)),",
     to: "    configurationHash: await hashConfiguration({}),",
-    test: "unit/cli/measured_settings_test.ts",
+    test: "unit/enclave/cli/measured_settings_test.ts",
     filter: "the configuration hash",
   },
   // Binding.
@@ -176,7 +176,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "Decrypt of a session key names no key, so that any key's ciphertext is taken",
     from: "      ...(key === undefined ? {} : { keyId: key.arn }),",
     to: "",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "configure asks KMS",
   },
   {
@@ -184,7 +184,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "Decrypt of an account's data key names no key",
     from: "      context: contextOf(row.name),",
     to: "      context: contextOf(row.name), keyId: undefined,",
-    test: "unit/service/wallet_test.ts",
+    test: "unit/enclave/wallet/wallet_test.ts",
     filter: "not allowed opens",
   },
   {
@@ -193,7 +193,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     from: "    using dataKey = await this.#options.kms.decrypt({ region: key.region, credentials }, {",
     to:
       "    using dataKey = await ((a, { keyId: _, ...b }) => this.#options.kms.decrypt(a, b))({ region: key.region, credentials }, {",
-    test: "unit/service/master_key_test.ts",
+    test: "unit/enclave/master_key/master_key_test.ts",
     filter: "not allowed opens",
   },
   {
@@ -201,14 +201,14 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "the attested request leaves the key out",
     from: "        ...(call.keyId === undefined ? {} : { KeyId: call.keyId }),",
     to: "",
-    test: "unit/aws_ne/attested_request_test.ts",
+    test: "unit/enclave/kms/aws_ne/attested_request_test.ts",
   },
   {
     name: "request-without-algorithm",
     breaks: "the attested request leaves the algorithm out",
     from: "        ...(algorithm === undefined ? {} : { EncryptionAlgorithm: algorithm }),",
     to: "",
-    test: "unit/aws_ne/attested_request_test.ts",
+    test: "unit/enclave/kms/aws_ne/attested_request_test.ts",
   },
   {
     name: "sdk-decrypt-without-algorithm",
@@ -223,7 +223,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a session key is opened without its EncryptionContext",
     from: "      ...(context === undefined ? {} : { context }),",
     to: "",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "the measured EncryptionContext",
   },
   {
@@ -231,7 +231,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "without --tsk-context a session key needs no EncryptionContext",
     from: '    default: "app=denclave,purpose=tsk",',
     to: '    default: "none",',
-    test: "unit/cli/measured_settings_test.ts",
+    test: "unit/enclave/cli/measured_settings_test.ts",
     filter: "without --tsk-context",
   },
   {
@@ -239,7 +239,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "the wallet's data keys have the context of other services",
     from: '  return { app: "denclave", purpose: "wallet", name };',
     to: '  return { app: "denclave", purpose: "tsk", name };',
-    test: "unit/service/wallet_test.ts",
+    test: "unit/enclave/wallet/wallet_test.ts",
     filter: "a data key of the session service",
   },
   {
@@ -247,7 +247,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "the wallet's data keys open master keys",
     from: '  return { app: "denclave", purpose: "master", enclave_id: enclaveId };',
     to: '  return { app: "denclave", purpose: "wallet", name: enclaveId };',
-    test: "unit/service/master_key_test.ts",
+    test: "unit/enclave/master_key/master_key_test.ts",
     filter: "a data key of the wallet",
   },
   {
@@ -255,7 +255,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "--tsk-context may name the context of an account's data key",
     from: 'const OTHER_PURPOSES: readonly unknown[] = ["wallet", "master"];',
     to: 'const OTHER_PURPOSES: readonly unknown[] = ["master"];',
-    test: "unit/cli/measured_settings_test.ts",
+    test: "unit/enclave/cli/measured_settings_test.ts",
     filter: "may not be",
   },
   {
@@ -263,7 +263,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "--tsk-context may name the context of the master key's data key",
     from: 'const OTHER_PURPOSES: readonly unknown[] = ["wallet", "master"];',
     to: 'const OTHER_PURPOSES: readonly unknown[] = ["wallet"];',
-    test: "unit/cli/measured_settings_test.ts",
+    test: "unit/enclave/cli/measured_settings_test.ts",
     filter: "may not be",
   },
   {
@@ -271,14 +271,14 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "--tsk-context none is not reported",
     from: "  if (kms.attested && session.context === undefined) {",
     to: "  if (false) {",
-    test: "unit/service/start_test.ts",
+    test: "unit/enclave/server/start_test.ts",
   },
   {
     name: "row-bound-to-no-purpose",
     breaks: "the key that seals rows is the same for all purposes",
     from: "  const info = `denclave/${purpose}/${BOUND_KEY_VERSION}`;",
     to: "  const info = `denclave/${BOUND_KEY_VERSION}`;",
-    test: "unit/crypto/bound_key_test.ts",
+    test: "unit/shared/crypto/bound_key_test.ts",
   },
   {
     name: "row-bound-to-no-subject",
@@ -287,7 +287,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
       "    encode([BOUND_KEY_VERSION, purpose, subject, key.account, region, key.id, publicPart, epoch ?? null]),",
     to:
       "    encode([BOUND_KEY_VERSION, purpose, null, key.account, region, key.id, publicPart, epoch ?? null]),",
-    test: "unit/crypto/bound_key_test.ts",
+    test: "unit/shared/crypto/bound_key_test.ts",
   },
   {
     name: "row-bound-to-no-account",
@@ -295,7 +295,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     from:
       "    encode([BOUND_KEY_VERSION, purpose, subject, key.account, region, key.id, publicPart, epoch ?? null]),",
     to: "    encode([BOUND_KEY_VERSION, purpose, subject, null, region, key.id, publicPart, epoch ?? null]),",
-    test: "unit/crypto/bound_key_test.ts",
+    test: "unit/shared/crypto/bound_key_test.ts",
   },
   {
     name: "row-bound-to-no-key",
@@ -304,7 +304,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
       "    encode([BOUND_KEY_VERSION, purpose, subject, key.account, region, key.id, publicPart, epoch ?? null]),",
     to:
       "    encode([BOUND_KEY_VERSION, purpose, subject, key.account, region, null, publicPart, epoch ?? null]),",
-    test: "unit/crypto/bound_key_test.ts",
+    test: "unit/shared/crypto/bound_key_test.ts",
   },
   {
     name: "row-bound-to-no-public-part",
@@ -313,7 +313,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
       "    encode([BOUND_KEY_VERSION, purpose, subject, key.account, region, key.id, publicPart, epoch ?? null]),",
     to:
       "    encode([BOUND_KEY_VERSION, purpose, subject, key.account, region, key.id, null, epoch ?? null]),",
-    test: "unit/crypto/bound_key_test.ts",
+    test: "unit/shared/crypto/bound_key_test.ts",
   },
   {
     name: "row-bound-to-no-epoch",
@@ -321,14 +321,14 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     from:
       "    encode([BOUND_KEY_VERSION, purpose, subject, key.account, region, key.id, publicPart, epoch ?? null]),",
     to: "    encode([BOUND_KEY_VERSION, purpose, subject, key.account, region, key.id, publicPart, null]),",
-    test: "unit/crypto/bound_key_test.ts",
+    test: "unit/shared/crypto/bound_key_test.ts",
   },
   {
     name: "row-bound-to-no-region",
     breaks: "a sealed private key opens for the key of another region",
     from: "  const region = isMultiRegion(key.id) ? null : key.region;",
     to: "  const region = null;",
-    test: "unit/crypto/bound_key_test.ts",
+    test: "unit/shared/crypto/bound_key_test.ts",
   },
   {
     name: "address-of-another-key",
@@ -336,7 +336,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     from:
       "    if (isSecretKey(privateKey.expose()) && timingSafeEqual(addressOf(privateKey).bytes, address.bytes)) {",
     to: "    if (isSecretKey(privateKey.expose())) {",
-    test: "unit/service/wallet_test.ts",
+    test: "unit/enclave/wallet/wallet_test.ts",
     filter: "the address of another key",
   },
   {
@@ -344,7 +344,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a row with another private key is taken for a known public key",
     from: '      timingSafeEqual(publicKeyOf(privateKey, "compressed"), row.publicKey)',
     to: "      true",
-    test: "unit/service/master_key_test.ts",
+    test: "unit/enclave/master_key/master_key_test.ts",
     filter: "a private key that the parent knows is not accepted",
   },
   {
@@ -352,7 +352,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a document about a key that came in a row says generated",
     from: '    const from = held?.from ?? { origin: "opened" };',
     to: '    const from = held?.from ?? { origin: "generated", generatedAt: this.#options.now() };',
-    test: "unit/service/master_key_test.ts",
+    test: "unit/enclave/master_key/master_key_test.ts",
     filter: "its document says opened",
   },
   {
@@ -360,7 +360,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a document that says opened proves an origin",
     from: '  if (from.origin === "generated") return { ...attested, generatedAt: from.generatedAt };',
     to: "  return { ...attested, generatedAt: new Date(0) };",
-    test: "unit/parent/accounts_test.ts",
+    test: "unit/ctl/client/accounts_test.ts",
     filter: "a document about something else",
   },
   {
@@ -368,7 +368,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a document about another key proves an origin",
     from: "  if (!equalBytes(userData, found.userData ?? new Uint8Array())) {",
     to: "  if (false) {",
-    test: "unit/parent/gateway_origin_test.ts",
+    test: "unit/ctl/gateway/gateway_origin_test.ts",
     filter: "another key proves",
   },
   {
@@ -377,7 +377,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     from: "  const found = await verify(document, { nonce, pcrs, insecureSkipPcrs, allowDebug, at });",
     to:
       "  const found = await verify(document, { nonce, pcrs: {}, insecureSkipPcrs: true, allowDebug, at });",
-    test: "unit/parent/gateway_origin_test.ts",
+    test: "unit/ctl/gateway/gateway_origin_test.ts",
     filter: "a build made that is not accepted",
   },
   {
@@ -385,7 +385,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "the gateway asks with the same nonce each time, so that an earlier document answers",
     from: "    key = await ask(nonce);",
     to: "    key = await ask(nonce.fill(0));",
-    test: "unit/parent/gateway_origin_test.ts",
+    test: "unit/ctl/gateway/gateway_origin_test.ts",
     filter: "an earlier question",
   },
   {
@@ -393,21 +393,21 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "the gateway signs with a key whose origin is not proven",
     from: "  await requireOrigin(tools, row);",
     to: "",
-    test: "unit/parent/gateway_origin_test.ts",
+    test: "unit/ctl/gateway/gateway_origin_test.ts",
   },
   {
     name: "restore-without-origin",
     breaks: "the gateway restores a key whose origin is not proven",
     from: "  await requireOrigin(tools, present);",
     to: "",
-    test: "unit/parent/gateway_origin_test.ts",
+    test: "unit/ctl/gateway/gateway_origin_test.ts",
   },
   {
     name: "origin-without-document",
     breaks: "a key without a document is stored as one that the enclave made",
     from: "    if (acceptUnproven) return { key, signed: undefined };",
     to: "    return { key, signed: undefined };",
-    test: "unit/parent/gateway_origin_test.ts",
+    test: "unit/ctl/gateway/gateway_origin_test.ts",
     filter: "an earlier document",
   },
   {
@@ -415,7 +415,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a rewrap's document need not name the one before it",
     from: "      if (before.size > 0 && (named === undefined || !before.has(named))) {",
     to: "      if (false) {",
-    test: "unit/parent/gateway_origin_test.ts",
+    test: "unit/ctl/gateway/gateway_origin_test.ts",
     filter: "does not name the one before",
   },
   // Replay and rollback.
@@ -424,7 +424,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "--configure-once refuses nothing",
     from: "    if (!this.#options.configureOnce || this.#held === undefined) return;",
     to: "    return;",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "--configure-once",
   },
   {
@@ -432,14 +432,14 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "of two configures at once, --configure-once and the epoch are not checked when KMS has answered",
     from: "      this.#checkTimely(parsed, signal);",
     to: "",
-    test: "property/service/configure_order_test.ts",
+    test: "property/enclave/server/configure_order_test.ts",
   },
   {
     name: "same-epoch-again",
     breaks: "a session key of the same epoch is taken again",
     from: "    if (epoch === undefined || current === undefined || epoch > current) return;",
     to: "    if (epoch === undefined || current === undefined || epoch >= current) return;",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "--require-epoch requires",
   },
   {
@@ -447,7 +447,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "the epoch is not part of the EncryptionContext",
     from: "  return epoch === undefined ? context : { ...context, epoch: String(epoch) };",
     to: "  return context;",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "--require-epoch requires",
   },
   {
@@ -455,7 +455,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a session key from before the measured epoch is taken after a restart",
     from: "    if (minEpoch !== undefined && epoch < minEpoch) {",
     to: "    if (false) {",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "after a restart",
   },
   {
@@ -463,7 +463,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "--min-tsk-epoch does not imply --require-epoch",
     from: '    requireEpoch: options.on("require-epoch") || minTskEpoch !== undefined,',
     to: '    requireEpoch: options.on("require-epoch"),',
-    test: "unit/cli/options_test.ts",
+    test: "unit/shared/cli/options_test.ts",
     filter: "implies --require-epoch",
   },
   {
@@ -471,7 +471,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a change whose request was answered timeout takes effect",
     from: "  if (!signal.aborted) return;",
     to: "  return;",
-    test: "unit/service/memory_test.ts",
+    test: "unit/enclave/server/memory_test.ts",
     filter: "answered timeout never takes effect",
   },
   {
@@ -479,7 +479,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "the key of a configure that was answered timeout stays in memory",
     from: "      sealing[Symbol.dispose]();",
     to: "",
-    test: "unit/service/memory_test.ts",
+    test: "unit/enclave/server/memory_test.ts",
     filter: "answered timeout is wiped",
   },
   {
@@ -487,7 +487,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "what a request began is told to stop only after it was answered timeout",
     from: "      this.#abandoned.abort();",
     to: "",
-    test: "unit/service/connection_test.ts",
+    test: "unit/enclave/server/connection_test.ts",
     filter: "told to stop",
   },
   {
@@ -495,7 +495,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "what a request began is never told to stop",
     from: "    return this.#context.handler(request, this.#abandoned.signal, () => {",
     to: "    return this.#context.handler(request, new AbortController().signal, () => {",
-    test: "unit/service/connection_test.ts",
+    test: "unit/enclave/server/connection_test.ts",
     filter: "told to stop",
   },
   {
@@ -503,7 +503,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a configure that KMS answered late replaces a later one",
     from: "    const overtaken = epoch === undefined && old !== undefined && isNewer(old, parsed);",
     to: "    const overtaken = false;",
-    test: "property/service/configure_order_test.ts",
+    test: "property/enclave/server/configure_order_test.ts",
   },
   {
     name: "abandoned-init-held",
@@ -511,7 +511,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     from: "      const reply = await this.#rowReply(fresh, { newlyGenerated: row === undefined, nonce });",
     to:
       "      const reply = await this.#rowReply(fresh, { newlyGenerated: row === undefined, nonce }); this.#hold(fresh);",
-    test: "unit/service/master_key_test.ts",
+    test: "unit/enclave/master_key/master_key_test.ts",
     filter: "init was abandoned",
   },
   {
@@ -519,7 +519,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a rewrap that was answered timeout is held",
     from: "        checkWaitedFor(signal);",
     to: "",
-    test: "unit/service/master_key_test.ts",
+    test: "unit/enclave/master_key/master_key_test.ts",
     filter: "a rewrap that was abandoned",
   },
   {
@@ -527,7 +527,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a row of the master key from before the measured epoch opens",
     from: "    if (row !== undefined) this.#checkEpoch(row);",
     to: "",
-    test: "unit/service/master_key_test.ts",
+    test: "unit/enclave/master_key/master_key_test.ts",
     filter: "a measured least epoch refuses",
   },
   {
@@ -535,7 +535,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "master_key.verify calls a row from before the measured epoch good",
     from: "    this.#checkEpoch(row);",
     to: "",
-    test: "unit/service/master_key_test.ts",
+    test: "unit/enclave/master_key/master_key_test.ts",
     filter: "what init makes init opens again",
   },
   {
@@ -543,7 +543,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "while a rewrapped key is held, the row from before it is taken",
     from: "      : row.epoch < held.row.epoch",
     to: "      : false",
-    test: "unit/service/master_key_test.ts",
+    test: "unit/enclave/master_key/master_key_test.ts",
     filter: "while a rewrapped key is held",
   },
   {
@@ -551,7 +551,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "while a key is held, another row of its epoch is taken",
     from: "      : row.epoch === held.row.epoch && !isSameRow(row, held.row)",
     to: "      : false",
-    test: "unit/service/master_key_test.ts",
+    test: "unit/enclave/master_key/master_key_test.ts",
     filter: "while a rewrapped key is held",
   },
   {
@@ -559,7 +559,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "the row of another public key replaces the held key",
     from: "      : !timingSafeEqual(row.publicKey, held.row.publicKey)",
     to: "      : false",
-    test: "unit/service/master_key_test.ts",
+    test: "unit/enclave/master_key/master_key_test.ts",
     filter: "of a later epoch",
   },
   {
@@ -567,7 +567,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "the second of two rewraps of an epoch succeeds",
     from: "      if (from !== undefined && from !== old.epoch) {",
     to: "      if (false) {",
-    test: "unit/service/master_key_test.ts",
+    test: "unit/enclave/master_key/master_key_test.ts",
     filter: "two rewraps",
   },
   {
@@ -575,14 +575,14 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "changes of the master key run at the same time",
     from: "    const turn = this.#changing.then(() => {",
     to: "    const turn = Promise.resolve().then(() => {",
-    test: "unit/service/master_key_test.ts",
+    test: "unit/enclave/master_key/master_key_test.ts",
   },
   {
     name: "swap-without-compare",
     breaks: "the table replaces another row of the epoch than the one that was read",
     from: "          if (present === undefined || !isSameRow(present, old)) throw changed(old.enclaveId);",
     to: "          if (present === undefined) throw changed(old.enclaveId);",
-    test: "unit/parent/gateway_origin_test.ts",
+    test: "unit/ctl/gateway/gateway_origin_test.ts",
     filter: "has taken its place",
   },
   {
@@ -590,7 +590,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a bound reply opens as a request",
     from: "      const sealed = held.key.seal(result, bound?.reply);",
     to: "      const sealed = held.key.seal(result, bound?.request);",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "bound",
   },
   {
@@ -598,21 +598,21 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a bound blob says no direction",
     from: "  data[DIRECTION_AT] = DIRECTIONS[direction];",
     to: "",
-    test: "unit/wire/process_binding_test.ts",
+    test: "unit/shared/wire/process_binding_test.ts",
   },
   {
     name: "blob-without-request-id",
     breaks: "a bound blob names no request",
     from: "  data.set(requestId, ID_AT);",
     to: "",
-    test: "unit/wire/process_binding_test.ts",
+    test: "unit/shared/wire/process_binding_test.ts",
   },
   {
     name: "bind-process-off",
     breaks: "--bind-process takes blobs that are not bound",
     from: "    if (!required) return undefined;",
     to: "    return undefined;",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "--bind-process",
   },
   // Keys and random numbers.
@@ -621,21 +621,21 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "seals under one key are not counted",
     from: "    this.#seals++;",
     to: "",
-    test: "unit/crypto/sealing_test.ts",
+    test: "unit/shared/crypto/sealing_test.ts",
   },
   {
     name: "seal-without-limit",
     breaks: "a key seals on after 2^32 random nonces",
     from: "    if (this.#seals >= SEAL_LIMITS.refuseAt) {",
     to: "    if (false) {",
-    test: "unit/crypto/sealing_test.ts",
+    test: "unit/shared/crypto/sealing_test.ts",
   },
   {
     name: "seal-without-warning",
     breaks: "many seals under one key cause no warning",
     from: "      if (!held.warned && held.key.seals >= SEAL_LIMITS.warnAt) {",
     to: "      if (false) {",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "many seals",
   },
   {
@@ -643,14 +643,14 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "nonces count from 0 for each key, and repeat when a key is configured again",
     from: "    this.#random(nonce);",
     to: "    new DataView(nonce.buffer).setUint32(0, this.#seals);",
-    test: "unit/crypto/sealing_test.ts",
+    test: "unit/shared/crypto/sealing_test.ts",
   },
   {
     name: "entropy-of-any-generator",
     breaks: "any hardware generator of the kernel is trusted",
     from: '  return kms.health()["entropy_seeded"] === true || source.kernelGenerator === NSM_GENERATOR;',
     to: '  return kms.health()["entropy_seeded"] === true || source.kernelGenerator !== undefined;',
-    test: "unit/service/wallet_test.ts",
+    test: "unit/enclave/wallet/wallet_test.ts",
     filter: "no key is made where",
   },
   {
@@ -658,7 +658,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "keys are made from random numbers that are not trusted",
     from: '  requireEntropy(kms, entropy, "No key is made");',
     to: "",
-    test: "unit/service/wallet_test.ts",
+    test: "unit/enclave/wallet/wallet_test.ts",
     filter: "no key is made where",
   },
   {
@@ -666,7 +666,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "replies are sealed under nonces that are not trusted",
     from: '    if (!this.#isEntropyTrusted) requireEntropy(kms, entropy, "Nothing is sealed");',
     to: "",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "process is refused while",
   },
   {
@@ -674,35 +674,35 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a request for a key does not wait for the SDK's seeding",
     from: "  if (!isEntropyTrusted(kms, entropy)) await kms.opened?.catch(() => {});",
     to: "",
-    test: "unit/service/opening_kms_test.ts",
+    test: "unit/enclave/server/opening_kms_test.ts",
   },
   {
     name: "secret-without-nsm",
     breaks: "keys do not depend on the NSM",
     from: "    bytes.set(fromNsm.expose());",
     to: "",
-    test: "unit/crypto/random_test.ts",
+    test: "unit/shared/crypto/random_test.ts",
   },
   {
     name: "secret-without-kernel",
     breaks: "keys do not depend on the kernel",
     from: "    this.fill(bytes.subarray(fromNsm.length, fromNsm.length + SOURCE_LENGTH));",
     to: "",
-    test: "unit/crypto/random_test.ts",
+    test: "unit/shared/crypto/random_test.ts",
   },
   {
     name: "secret-without-runtime",
     breaks: "keys do not depend on the runtime's generator",
     from: "    this.#runtime(bytes.subarray(fromNsm.length + SOURCE_LENGTH));",
     to: "",
-    test: "unit/crypto/random_test.ts",
+    test: "unit/shared/crypto/random_test.ts",
   },
   {
     name: "secret-of-a-short-answer",
     breaks: "an NSM that gives too few bytes makes keys",
     from: "    if (this.#nsm !== undefined && fromNsm.length < SOURCE_LENGTH) {",
     to: "    if (false) {",
-    test: "unit/service/randomness_test.ts",
+    test: "unit/enclave/server/randomness_test.ts",
     filter: "an NSM whose GetRandom",
   },
   {
@@ -717,7 +717,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "nonces and ids come from the runtime's generator",
     from: "    this.fill = kernel ?? runtime;",
     to: "    this.fill = runtime;",
-    test: "unit/crypto/random_test.ts",
+    test: "unit/shared/crypto/random_test.ts",
   },
   {
     name: "short-getrandom",
@@ -739,14 +739,14 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "libraries and workflows draw from the runtime's generator",
     from: "  Object.assign(crypto, { getRandomValues, randomUUID });",
     to: "",
-    test: "unit/crypto/random_test.ts",
+    test: "unit/shared/crypto/random_test.ts",
   },
   {
     name: "id-of-the-runtime",
     breaks: "the enclave's code draws an id from the runtime's generator",
     from: "    this.#bootId = encodeHex(options.entropy.random.bytes(BOOT_ID_LENGTH));",
     to: "    this.#bootId = crypto.randomUUID();",
-    test: "unit/house/house_test.ts",
+    test: "house/house_test.ts",
     filter: "draws random numbers of its own",
   },
   {
@@ -754,7 +754,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a session key that nobody uses is not wiped at rotation",
     from: "  if (held.users === 0) held.key[Symbol.dispose]();",
     to: "",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "where no request uses it",
   },
   {
@@ -762,7 +762,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a replaced session key is not wiped when its last request is done",
     from: "  if (held.retired && held.users === 0) held.key[Symbol.dispose]();",
     to: "",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "rotation",
   },
   {
@@ -770,7 +770,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a session key is wiped while a request uses it",
     from: "    held.users++;",
     to: "",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "rotation",
   },
   {
@@ -778,7 +778,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "the session key is not wiped when the service ends",
     from: "    this.#held?.key[Symbol.dispose]();",
     to: "",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "the service ends",
   },
   {
@@ -786,21 +786,21 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "the bytes of a key stay in memory beside the key",
     from: "    using raw = key;",
     to: "    const raw = key;",
-    test: "unit/crypto/sealing_test.ts",
+    test: "unit/shared/crypto/sealing_test.ts",
   },
   {
     name: "late-key-kept",
     breaks: "a key that KMS gives after the end is taken",
     from: "    this.#throwIfEnding(plaintext);",
     to: "",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
   },
   {
     name: "plaintext-kept",
     breaks: "an opened plaintext is not wiped",
     from: "    const end = () => {",
     to: "    const end = () => { return letGo(held);",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "plaintext",
   },
   {
@@ -808,7 +808,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a workflow's result is not wiped",
     from: "      result.fill(0);",
     to: "",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "plaintext",
   },
   {
@@ -816,7 +816,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a request keeps the credentials that were taken from it",
     from: "      for (const name of CREDENTIAL_SPELLINGS.flat()) delete place[name];",
     to: "",
-    test: "unit/wire/messages_test.ts",
+    test: "unit/shared/wire/messages_test.ts",
     filter: "credential",
   },
   {
@@ -824,7 +824,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a request keeps the credentials under credential",
     from: '  delete request["credential"];',
     to: "",
-    test: "unit/wire/messages_test.ts",
+    test: "unit/shared/wire/messages_test.ts",
     filter: "credential",
   },
   {
@@ -832,7 +832,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "credentials are not wiped after the call",
     from: "    using _taken = credentials;",
     to: "",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "credentials",
   },
   {
@@ -840,7 +840,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "credentials of a configure that is refused at once are not wiped",
     from: "      credentials[Symbol.dispose]();",
     to: "",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "credentials",
   },
   {
@@ -848,21 +848,21 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "credentials with another session token get the same client",
     from: "    for (const part of [this.accessKeyId, this.secretAccessKey, this.sessionToken]) {",
     to: "    for (const part of [this.accessKeyId, this.secretAccessKey]) {",
-    test: "unit/aws/credentials_test.ts",
+    test: "unit/shared/aws/credentials_test.ts",
   },
   {
     name: "fingerprint-without-lengths",
     breaks: "credentials that are cut elsewhere get the same client",
     from: "      hash.update(`${part.length}:`).update(part.expose());",
     to: "      hash.update(part.expose());",
-    test: "unit/aws/credentials_test.ts",
+    test: "unit/shared/aws/credentials_test.ts",
   },
   {
     name: "fingerprint-without-region",
     breaks: "another region gets the same client",
     from: '    return hash.update(region).digest("hex");',
     to: '    return hash.digest("hex");',
-    test: "unit/aws/credentials_test.ts",
+    test: "unit/shared/aws/credentials_test.ts",
   },
   // FFI.
   {
@@ -1039,7 +1039,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "an answer to an earlier request is taken for the present one's",
     from: "    if (message.id !== member.requestId) {",
     to: "    if (false) {",
-    test: "unit/kms/sdk_pool_test.ts",
+    test: "unit/enclave/kms/sdk_pool_test.ts",
     of: "key path",
   },
   {
@@ -1047,7 +1047,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a plaintext that answers an earlier request is not wiped",
     from: '      if ("ok" in message && message.ok) message.plaintext?.fill(0);',
     to: "",
-    test: "unit/kms/sdk_pool_test.ts",
+    test: "unit/enclave/kms/sdk_pool_test.ts",
     of: "key path",
   },
   {
@@ -1055,7 +1055,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a plaintext that nobody waits for is not wiped",
     from: "    if (job.expired) plaintext[Symbol.dispose]();",
     to: "",
-    test: "unit/kms/sdk_pool_test.ts",
+    test: "unit/enclave/kms/sdk_pool_test.ts",
     of: "key path",
   },
   {
@@ -1063,7 +1063,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "credentials that were sent to an SDK process stay in memory",
     from: "        for (const secret of secretsOf(request)) secret.fill(0);",
     to: "",
-    test: "unit/kms/sdk_child_test.ts",
+    test: "unit/enclave/kms/sdk_child_test.ts",
     of: "key path",
   },
   {
@@ -1071,7 +1071,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "the message with credentials to an SDK process stays in memory",
     from: "          .finally(() => frame.fill(0));",
     to: ";",
-    test: "unit/kms/sdk_child_test.ts",
+    test: "unit/enclave/kms/sdk_child_test.ts",
     of: "key path",
   },
   {
@@ -1079,7 +1079,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a process makes the service hold any number of bytes",
     from: "      if (length > MAX_FRAME_LENGTH) {",
     to: "      if (false) {",
-    test: "unit/kms/sdk_process_messages_test.ts",
+    test: "unit/enclave/kms/sdk_process_messages_test.ts",
     of: "key path",
   },
   {
@@ -1087,7 +1087,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a call that was lost twice is made again",
     from: "    if (job.attempts > 1 || job.expired || this.#closed) return this.#fail(job, error);",
     to: "    if (job.expired || this.#closed) return this.#fail(job, error);",
-    test: "unit/kms/sdk_pool_test.ts",
+    test: "unit/enclave/kms/sdk_pool_test.ts",
     filter: "as well fails",
     of: "key path",
   },

@@ -1,11 +1,11 @@
 /** Signing, clients and attestation, denial of service, key policies, the log, the tools outside the enclave, permissions. */
 import type { Mutant } from "../mutant.ts";
 
-const GUARDS = "unit/service/wallet_guards_test.ts";
-const TYPED_DATA = "unit/service/wallet_typed_data_test.ts";
-const WALLET = "unit/service/wallet_test.ts";
-const CACHE = "unit/service/key_cache_test.ts";
-const START = "unit/service/start_test.ts";
+const GUARDS = "unit/enclave/wallet/wallet_guards_test.ts";
+const TYPED_DATA = "unit/enclave/wallet/wallet_typed_data_test.ts";
+const WALLET = "unit/enclave/wallet/wallet_test.ts";
+const CACHE = "unit/enclave/wallet/key_cache_test.ts";
+const START = "unit/enclave/server/start_test.ts";
 
 const SIGNING: readonly Mutant[] = [
   {
@@ -70,7 +70,7 @@ const SIGNING: readonly Mutant[] = [
     breaks: "a legacy transaction without a chain id is signed for chain 1",
     from: `const chainId = number("chainId", 64);`,
     to: `const chainId = fields.has("chainId") ? number("chainId", 64) : 1n;`,
-    test: "unit/crypto/ethereum_test.ts",
+    test: "unit/enclave/wallet/ethereum_test.ts",
   },
   {
     name: "sign-typed-data-of-any-contract",
@@ -98,7 +98,7 @@ const SIGNING: readonly Mutant[] = [
     breaks: "a verifying contract without a primary type is taken at start",
     from: "/^[A-Za-z_$][A-Za-z0-9_$:]*$/",
     to: "/^[A-Za-z0-9_$:]*$/",
-    test: "unit/cli/options_test.ts",
+    test: "unit/shared/cli/options_test.ts",
   },
   {
     name: "sign-allowances-unwarned",
@@ -168,12 +168,12 @@ const SIGNING: readonly Mutant[] = [
   },
 ];
 
-const DOCUMENTS = "unit/attestation/chain_test.ts";
-const DOCUMENT_OF = "unit/attestation/document_test.ts";
-const SEALED = "unit/service/sealed_test.ts";
-const SEALED_KEYS = "unit/service/sealed_keys_test.ts";
-const CLIENT = "unit/parent/sealed_client_test.ts";
-const MESSAGES = "property/sealed/message_test.ts";
+const DOCUMENTS = "unit/shared/attestation/chain_test.ts";
+const DOCUMENT_OF = "unit/shared/attestation/document_test.ts";
+const SEALED = "unit/enclave/sealed/sealed_test.ts";
+const SEALED_KEYS = "unit/enclave/sealed/sealed_keys_test.ts";
+const CLIENT = "unit/ctl/client/sealed_client_test.ts";
+const MESSAGES = "property/shared/sealed/message_test.ts";
 
 const CLIENTS: readonly Mutant[] = [
   {
@@ -205,7 +205,7 @@ const CLIENTS: readonly Mutant[] = [
     breaks: "PCR8 alone, which every image of a signer has, causes no warning",
     from: "} else if (isSignerAlone(pcrs)) {",
     to: "} else if (false) {",
-    test: "unit/ctl/attest_test.ts",
+    test: "unit/ctl/commands/attest_test.ts",
     filter: "PCR8 alone causes",
   },
   {
@@ -357,7 +357,7 @@ const CLIENTS: readonly Mutant[] = [
     breaks: "PCR3 is not extended from 48 zero bytes",
     from: "input.set(bytes, DIGEST_LENGTH);",
     to: "input.set(bytes);",
-    test: "unit/parent/key_policy_test.ts",
+    test: "unit/ctl/policy/key_policy_test.ts",
     filter: "PCR3",
   },
   {
@@ -404,7 +404,7 @@ const CLIENTS: readonly Mutant[] = [
     breaks: "a sealed configure that was kept back replaces a newer one",
     from: "sealedAt >= this.#lastSealedAt) return;",
     to: "sealedAt >= 0) return;",
-    test: "unit/service/sealed_test.ts",
+    test: "unit/enclave/sealed/sealed_test.ts",
     filter: "kept back",
   },
   {
@@ -412,7 +412,7 @@ const CLIENTS: readonly Mutant[] = [
     breaks: "of sealed configures that run at the same time, the last to arrive is in use",
     from: "  return areSealed ? a.sealedAt > b.sealedAt : a.order > b.order;",
     to: "  return a.order > b.order;",
-    test: "unit/service/session_key_test.ts",
+    test: "unit/enclave/session_key/session_key_test.ts",
     filter: "two configures at the same time",
   },
   {
@@ -527,10 +527,10 @@ const CLIENTS: readonly Mutant[] = [
   },
 ];
 
-const MEMORY = "unit/service/memory_test.ts";
-const HOSTILE = "unit/service/hostile_requests_test.ts";
-const CONNECTION = "unit/service/connection_test.ts";
-const POOL = "unit/kms/sdk_pool_test.ts";
+const MEMORY = "unit/enclave/server/memory_test.ts";
+const HOSTILE = "unit/enclave/server/hostile_requests_test.ts";
+const CONNECTION = "unit/enclave/server/connection_test.ts";
+const POOL = "unit/enclave/kms/sdk_pool_test.ts";
 
 const SERVICE_DENIAL: readonly Mutant[] = [
   {
@@ -562,7 +562,7 @@ const SERVICE_DENIAL: readonly Mutant[] = [
     breaks: "values of an array take no memory of the budget",
     from: "      case COMMA:",
     to: "",
-    test: "property/wire/json_shape_test.ts",
+    test: "property/shared/wire/json_shape_test.ts",
   },
   {
     name: "memory-sealed-uncounted",
@@ -593,7 +593,7 @@ const SERVICE_DENIAL: readonly Mutant[] = [
     breaks: "a small enclave gives messages as much memory as a large one",
     from: "return Math.max(0, Math.floor(left / 2));",
     to: "return memory;",
-    test: "unit/service/limits_test.ts",
+    test: "unit/shared/cli/limits_test.ts",
   },
   {
     name: "decoder-keeps-buffer",
@@ -608,7 +608,7 @@ const SERVICE_DENIAL: readonly Mutant[] = [
     breaks: "the buffer of a connection that ended stays until garbage is collected, and counts no more",
     from: "    this.#decoder[Symbol.dispose]();",
     to: "",
-    test: "unit/service/connection_test.ts",
+    test: "unit/enclave/server/connection_test.ts",
     filter: "garbage collector",
   },
   {
@@ -616,14 +616,14 @@ const SERVICE_DENIAL: readonly Mutant[] = [
     breaks: "an idle connection keeps the buffer of its largest reply",
     from: "if (this.#buffer.length > Math.max(keep, INITIAL_CAPACITY)) this.#allocate(INITIAL_CAPACITY);",
     to: "",
-    test: "unit/wire/framing_test.ts",
+    test: "unit/shared/wire/framing_test.ts",
   },
   {
     name: "raw-survives-garbage",
     breaks: "after raw bytes that are not JSON, the rest of the stream is read as further requests",
     from: 'this.#lost = this.#decoder.framing === "raw" && thrown.code === "invalid_json";',
     to: "this.#lost = false;",
-    test: "unit/service/connection_test.ts",
+    test: "unit/enclave/server/connection_test.ts",
   },
   {
     name: "waiting-large-credential",
@@ -646,7 +646,7 @@ const SERVICE_DENIAL: readonly Mutant[] = [
     breaks: "JSON of any depth reaches the parser",
     from: "if (shape.depth > MAX_DEPTH) {",
     to: "if (false) {",
-    test: "unit/wire/json_shape_test.ts",
+    test: "unit/shared/wire/json_shape_test.ts",
   },
   {
     name: "framing-without-cap",
@@ -661,7 +661,7 @@ const SERVICE_DENIAL: readonly Mutant[] = [
     breaks: "a raw document may have any length",
     from: "if (length > this.#maxLength) {",
     to: "if (false) {",
-    test: "unit/wire/framing_test.ts",
+    test: "unit/shared/wire/framing_test.ts",
   },
   {
     name: "field-of-any-type",
@@ -685,7 +685,7 @@ const SERVICE_DENIAL: readonly Mutant[] = [
     breaks: "there is no limit of connections",
     from: "if (this.#connections.size < this.#context.limits.maxConnections) {",
     to: "if (true) {",
-    test: "unit/service/server_test.ts",
+    test: "unit/enclave/server/server_test.ts",
     filter: "one connection beyond",
   },
   {
@@ -738,11 +738,11 @@ const SERVICE_DENIAL: readonly Mutant[] = [
   },
 ];
 
-const ENVELOPES = "unit/aws_ne/attested_request_test.ts";
-const LINT = "unit/parent/key_policy_lint_test.ts";
-const DENIALS = "unit/parent/key_policy_denials_test.ts";
-const VERDICTS = "property/parent/lint_verdict_test.ts";
-const RENDERED = "property/parent/key_policy_test.ts";
+const ENVELOPES = "unit/enclave/kms/aws_ne/attested_request_test.ts";
+const LINT = "unit/ctl/policy/key_policy_lint_test.ts";
+const DENIALS = "unit/ctl/policy/key_policy_denials_test.ts";
+const VERDICTS = "property/ctl/policy/lint_verdict_test.ts";
+const RENDERED = "property/ctl/policy/key_policy_test.ts";
 
 const KEY_POLICIES: readonly Mutant[] = [
   {
@@ -750,7 +750,7 @@ const KEY_POLICIES: readonly Mutant[] = [
     breaks: "a CA whose name contains that of Amazon is one of KMS",
     from: "/^O=Amazon$/m",
     to: "/O=Amazon/m",
-    test: "unit/ctl/trust_store_test.ts",
+    test: "unit/ctl/commands/trust_store_test.ts",
   },
   {
     name: "envelope-of-any-content",
@@ -949,14 +949,14 @@ const KEY_POLICIES: readonly Mutant[] = [
     from: "return { CiphertextForRecipient: encodeBase64(envelope) };",
     to:
       "return { CiphertextForRecipient: encodeBase64(envelope), Plaintext: encodeBase64(plaintext.expose()) };",
-    test: "unit/kms_emulator/service_test.ts",
+    test: "unit/dev/kms_emulator/service_test.ts",
     filter: "replays a fresh",
   },
 ];
 
-const EVENTS = "unit/service/events_test.ts";
-const SESSION = "unit/service/session_key_test.ts";
-const SELF_TEST = "unit/cli/self_test_test.ts";
+const EVENTS = "unit/enclave/server/events_test.ts";
+const SESSION = "unit/enclave/session_key/session_key_test.ts";
+const SELF_TEST = "unit/enclave/cli/self_test_test.ts";
 
 const LOG: readonly Mutant[] = [
   {
@@ -1065,21 +1065,21 @@ const LOG: readonly Mutant[] = [
     breaks: "events about keys below the log's level are not kept",
     from: "    if (isHidden && !isSecurity) return;",
     to: "    if (isHidden) return;",
-    test: "unit/service/security_events_test.ts",
+    test: "unit/enclave/server/security_events_test.ts",
   },
   {
     name: "security-events-grow",
     breaks: "the kept events about keys grow without end",
     from: ".slice(-KEPT_OF_EACH)",
     to: ".slice(0)",
-    test: "unit/service/security_events_test.ts",
+    test: "unit/enclave/server/security_events_test.ts",
   },
   {
     name: "refusals-not-counted",
     breaks: "each refusal takes the place of the one before it",
     from: "    if (same === undefined) this.#refusals.set(kind, { first: make(), count: 1, last: time });",
     to: "    if (same?.count !== 0) this.#refusals.set(kind, { first: make(), count: 1, last: time });",
-    test: "unit/service/security_events_test.ts",
+    test: "unit/enclave/server/security_events_test.ts",
   },
   {
     name: "clock-skew-untold",
@@ -1142,7 +1142,7 @@ const TOOLS: readonly Mutant[] = [
     breaks: "denclavectl prints texts of others as they are",
     from: '    if (typeof piece === "string") return printable(piece);',
     to: '    if (typeof piece === "string") return piece;',
-    test: "unit/ctl/printing_test.ts",
+    test: "unit/ctl/terminal/printing_test.ts",
   },
   {
     name: "print-value-unescaped",
@@ -1157,7 +1157,7 @@ const TOOLS: readonly Mutant[] = [
     breaks: "the result of process is written to a terminal as it is",
     from: 'write("stdout", isTerminal("stdout") ? printable(text) : text)',
     to: 'write("stdout", text)',
-    test: "unit/ctl/printing_test.ts",
+    test: "unit/ctl/terminal/printing_test.ts",
   },
   {
     name: "print-error-of-several-lines",
@@ -1172,7 +1172,7 @@ const TOOLS: readonly Mutant[] = [
     breaks: "a file with a key is read though other users may read or write it",
     from: "  if (mode !== null && (mode & 0o077) !== 0) {",
     to: "  if (mode === 0) {",
-    test: "unit/ctl/secret_file_test.ts",
+    test: "unit/ctl/commands/secret_file_test.ts",
   },
 ];
 
@@ -1182,7 +1182,7 @@ export const SERVICE_MUTANTS: readonly Mutant[] = [
     breaks: "documents of another public key of the same enclave count as those of the row's key",
     from: "epochs(enclaveId).filter((epoch) => encodeHex(epoch.publicKey) === wanted)",
     to: "epochs(enclaveId).filter(() => wanted !== undefined)",
-    test: "unit/parent/gateway_origin_test.ts",
+    test: "unit/ctl/gateway/gateway_origin_test.ts",
   },
   ...SIGNING,
   ...CLIENTS,

@@ -1,7 +1,8 @@
 /** The binding of AWS-LC's AEAD, through a mocked library: what it does when the library is not as it should be. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { createCipheriv, createDecipheriv } from "node:crypto";
-import { AEAD_SYMBOLS, type AwsLcAead, openAead, openAeadLibrary } from "../../../ffi/aead.ts";
+import { type AwsLcAead, openAead, openAeadLibrary } from "../../../ffi/aead.ts";
+import { AEAD_SYMBOLS } from "../../../ffi/symbols.ts";
 import { SdkGenericError, SdkLibraryError } from "../../../ffi/errors.ts";
 import { writeWord } from "../../../ffi/layout.ts";
 import type { Dlopen } from "../../../ffi/library.ts";

@@ -2,7 +2,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { dieWithParent, ERRNO, openKernelRandom, openMemoryMap } from "../../../ffi/libc.ts";
 import type { Dlopen } from "../../../ffi/mod.ts";
-import { EnclaveError } from "../../../lib/errors.ts";
+import { EnclaveError } from "../../../lib/shared/errors.ts";
 
 /** A C library that notes what it was asked. */
 function libcWith(prctl: number, getppid: number): { readonly dlopen: Dlopen; readonly asked: unknown[][] } {

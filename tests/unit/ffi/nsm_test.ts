@@ -8,7 +8,7 @@ import {
   NsmDevice,
   NsmDeviceError,
 } from "../../../ffi/nsm.ts";
-import { EnclaveError } from "../../../lib/errors.ts";
+import { EnclaveError } from "../../../lib/shared/errors.ts";
 import { MockNsm } from "../../helpers/mock_nsm.ts";
 
 function readSmallFile(path: string, maxBytes: number) {

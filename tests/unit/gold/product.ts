@@ -3,36 +3,36 @@
  *
  * @module
  */
-import { parseKeyArn } from "../../../lib/aws/key_arn.ts";
-import { Random } from "../../../lib/crypto/random.ts";
-import { SecretBytes } from "../../../lib/crypto/secret_bytes.ts";
-import { LocalKms } from "../../../lib/kms/local.ts";
-import { Client } from "../../../lib/parent/client.ts";
-import type { AttestedSubject } from "../../../lib/parent/key_origin.ts";
-import type { Attester } from "../../../lib/service/ports.ts";
-import type { WireObject } from "../../../lib/wire/messages.ts";
+import { parseKeyArn } from "../../../lib/shared/aws/key_arn.ts";
+import { Random } from "../../../lib/shared/crypto/random.ts";
+import { SecretBytes } from "../../../lib/shared/crypto/secret_bytes.ts";
+import { LocalKms } from "../../../lib/dev/kms/local.ts";
+import { Client } from "../../../lib/ctl/client/client.ts";
+import type { AttestedSubject } from "../../../lib/ctl/client/key_origin.ts";
+import type { Attester } from "../../../lib/enclave/server/ports.ts";
+import type { WireObject } from "../../../lib/shared/wire/messages.ts";
 import { Folder } from "../../helpers/folder.ts";
 import { startTestService } from "../../helpers/test_service.ts";
 
-export { SimulatedNsm } from "../../../lib/attestation/simulated.ts";
-export { verifyDocumentUnder } from "../../../lib/attestation/verify.ts";
-export { hashConfiguration } from "../../../lib/attestation/statement.ts";
-export { type KmstoolCommand, runKmstool } from "../../../lib/cli/kmstool.ts";
-export { parseOptions } from "../../../lib/cli/options.ts";
+export { SimulatedNsm } from "../../../lib/dev/nsm/simulated.ts";
+export { verifyDocumentUnder } from "../../../lib/shared/attestation/verify.ts";
+export { hashConfiguration } from "../../../lib/shared/attestation/statement.ts";
+export { type KmstoolCommand, runKmstool } from "../../../lib/enclave/cli/kmstool.ts";
+export { parseOptions } from "../../../lib/shared/cli/options.ts";
 export {
   measuredConfiguration,
   NITRO_OPTIONS,
   readServeConfig,
   SERVE_OPTIONS,
-} from "../../../lib/cli/serve.ts";
-export { buildEif, hashFile } from "../../../lib/eif/mod.ts";
-export { verifyKeyDocument } from "../../../lib/parent/key_origin.ts";
-export { exportPublicKey, importPublicKey, keyPairOf } from "../../../lib/sealed/hpke.ts";
-export { hashPublicKey, sealRequest } from "../../../lib/sealed/message.ts";
-export { SealingKey } from "../../../lib/crypto/sealing.ts";
-export { ERROR_CODES } from "../../../lib/wire/error_codes.ts";
-export { REQUESTS, WALLET_REQUESTS } from "../../../lib/wire/protocol.ts";
-export { processBinding } from "../../../lib/wire/process_binding.ts";
+} from "../../../lib/shared/cli/serve_options.ts";
+export { buildEif, hashFile } from "../../../lib/ctl/eif/mod.ts";
+export { verifyKeyDocument } from "../../../lib/ctl/client/key_origin.ts";
+export { exportPublicKey, importPublicKey, keyPairOf } from "../../../lib/shared/sealed/hpke.ts";
+export { hashPublicKey, sealRequest } from "../../../lib/shared/sealed/message.ts";
+export { SealingKey } from "../../../lib/shared/crypto/sealing.ts";
+export { ERROR_CODES } from "../../../lib/shared/wire/error_codes.ts";
+export { REQUESTS, WALLET_REQUESTS } from "../../../lib/shared/wire/protocol.ts";
+export { processBinding } from "../../../lib/shared/wire/process_binding.ts";
 export { Folder, SecretBytes, type WireObject };
 export { INPUTS as IMAGE_INPUTS } from "../../fixtures/image_inputs.ts";
 export { MockSdk } from "../../helpers/mock_sdk.ts";

@@ -1,0 +1,89 @@
+/**
+ * The parent's AWS credentials: kept until shortly before they expire, and renewed early when a caller reports that they have expired.
+ * `provider_chain.ts` fetches them.
+ *
+ * @module
+ */
+import { EnclaveError, messageOf } from "../../shared/errors.ts";
+
+/** A set of credentials. */
+export interface ParentCredentials {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  /** Absent for long-lived keys. */
+  readonly sessionToken?: string;
+  /** Absent for long-lived keys. */
+  readonly expiration?: Date;
+}
+
+/** Options of {@link CredentialSource}. */
+export interface CredentialSourceOptions {
+  /** How long before expiry fresh credentials are fetched. Milliseconds. */
+  readonly earlyMs?: number;
+  /** Time limit of the provider. Milliseconds. */
+  readonly deadlineMs?: number;
+  readonly now?: () => number;
+  /** The profile that the provider was told to use, for errors. */
+  readonly profile?: string | undefined;
+}
+
+/** Keeps credentials, and fetches fresh ones when they are about to expire. */
+export class CredentialSource {
+  #provide: () => Promise<ParentCredentials>;
+  #options: Required<Omit<CredentialSourceOptions, "profile">> & Pick<CredentialSourceOptions, "profile">;
+  #held: ParentCredentials | undefined;
+  #fetching: Promise<ParentCredentials> | undefined;
+
+  constructor(provide: () => Promise<ParentCredentials>, options: CredentialSourceOptions = {}) {
+    this.#provide = provide;
+    this.#options = { earlyMs: 300_000, deadlineMs: 15_000, now: () => Date.now(), ...options };
+  }
+
+  /**
+   * Credentials that are not about to expire.
+   *
+   * @throws {EnclaveError} `no_credentials`
+   */
+  async get(): Promise<ParentCredentials> {
+    const held = this.#held;
+    const left = held === undefined ? 0 : (held.expiration?.getTime() ?? Infinity) - this.#options.now();
+    if (held !== undefined && left > this.#options.earlyMs) return held;
+    try {
+      return await this.refresh();
+    } catch (thrown) {
+      // The provider failed, but the current credentials are still valid.
+      if (held !== undefined && left > 0) return held;
+      throw thrown;
+    }
+  }
+
+  /**
+   * Fetches fresh credentials, even if the current ones look valid: the caller reports that they have expired. Concurrent calls share one fetch.
+   *
+   * @throws {EnclaveError} `no_credentials`
+   */
+  refresh(): Promise<ParentCredentials> {
+    this.#fetching ??= this.#fetch().finally(() => this.#fetching = undefined);
+    return this.#fetching;
+  }
+
+  async #fetch(): Promise<ParentCredentials> {
+    const { deadlineMs, profile } = this.#options;
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const timer = setTimeout(() => reject(new Error(`nothing came within ${deadlineMs} ms`)), deadlineMs);
+    try {
+      this.#held = await Promise.race([this.#provide(), late]);
+      return this.#held;
+    } catch (thrown) {
+      throw new EnclaveError(`There are no AWS credentials: ${messageOf(thrown)}`, {
+        code: "no_credentials",
+        hint: profile !== undefined
+          ? `AWS_PROFILE is ${profile}: check that the AWS configuration has this profile and that it is logged in, or unset AWS_PROFILE.`
+          : "On an instance attach an IAM role (and let the metadata service answer: hop limit 2 in a container); elsewhere set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in with SSO.",
+        cause: thrown,
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * Accounts from the parent's side: made in the enclave and stored before they are shown; fetched and signed with.
+ *
+ * @module
+ */
+import { encodeBase64 } from "@std/encoding";
+import { ServiceError } from "./client.ts";
+import { accountExists, type AccountRow, type AccountStore, StoreError } from "../stores/account_store.ts";
+import type { AccountSignature, SigningPayload, WalletClient } from "./wallet_client.ts";
+
+/** What accounts are made and used with. Borrowed. */
+export interface AccountTools {
+  readonly store: AccountStore;
+  readonly wallet: WalletClient;
+  readonly now?: () => Date;
+}
+
+/** Payloads that the enclave signs under one KMS call. */
+const BATCH = 1_000;
+const NONCE_LENGTH = 32;
+
+/**
+ * Makes an account and stores it. When this returns, the row is on disk; when it throws, the address has not been shown, so nothing
+ * of value is lost.
+ *
+ * @param options.nonce base64: asks for an attestation document over the address, which goes into the row
+ * @param options.check is given the row before it is stored: what it throws leaves nothing stored
+ * @throws {StoreError} `account_exists` and others
+ * @throws {ServiceError} when the enclave refuses
+ */
+export async function createAccount(
+  { store, wallet, now = () => new Date() }: AccountTools,
+  name: string,
+  { check, ...options }: {
+    readonly keyId?: string | undefined;
+    readonly nonce?: string | undefined;
+    readonly check?: ((row: AccountRow) => Promise<unknown>) | undefined;
+  } = {},
+): Promise<AccountRow> {
+  // Look the name up first to avoid the enclave's work. The store's own condition protects the old row.
+  if (await store.get(name) !== undefined) throw accountExists(name);
+  const row: AccountRow = { ...await wallet.generateAccount(name, options), created: now().toISOString() };
+  await check?.(row);
+  await store.insert(row);
+  return row;
+}
+
+/** What {@link accountMaker} is told. */
+export interface AccountMakerOptions {
+  readonly keyId?: string | undefined;
+  /** Whether an account without an attestation document is refused. */
+  readonly mustAttest: boolean;
+  /** As that of {@link createAccount}, for accounts with a document. */
+  readonly check?: ((row: AccountRow) => Promise<unknown>) | undefined;
+}
+
+/**
+ * Makes accounts as {@link createAccount} does, each with an attestation document that answers a nonce of its own. Where there is no NSM they have
+ * none, unless that is refused.
+ */
+export function accountMaker(
+  tools: AccountTools,
+  { keyId, mustAttest, check }: AccountMakerOptions,
+): (name: string) => Promise<AccountRow> {
+  let hasNsm = true;
+  return async (name) => {
+    if (!hasNsm) return await createAccount(tools, name, { keyId });
+    const nonce = encodeBase64(crypto.getRandomValues(new Uint8Array(NONCE_LENGTH)));
+    try {
+      return await createAccount(tools, name, { keyId, nonce, check });
+    } catch (thrown) {
+      const isUnavailable = thrown instanceof ServiceError && thrown.code === "attestation_unavailable";
+      if (mustAttest || !isUnavailable) throw thrown;
+      hasNsm = false;
+      return await createAccount(tools, name, { keyId });
+    }
+  };
+}
+
+/**
+ * The account of a name.
+ *
+ * @throws {StoreError} `account_not_found` and others
+ */
+export async function findAccount(store: AccountStore, name: string): Promise<AccountRow> {
+  const row = await store.get(name);
+  if (row !== undefined) return row;
+  throw new StoreError(`There is no account ${JSON.stringify(name)} in ${store.description}`, {
+    code: "account_not_found",
+    hint: "account list shows the stored accounts.",
+  });
+}
+
+/**
+ * Signs payloads with an account, in order, a thousand at a time.
+ *
+ * @param onProgress is told how many are done
+ * @throws {StoreError | ServiceError | EnclaveError}
+ */
+export async function signAll(
+  { wallet }: AccountTools,
+  row: AccountRow,
+  payloads: readonly SigningPayload[],
+  onProgress: (done: number) => void = () => {},
+): Promise<readonly AccountSignature[]> {
+  const signatures: AccountSignature[] = [];
+  for (let at = 0; at < payloads.length; at += BATCH) {
+    signatures.push(...await wallet.signBatch(row, payloads.slice(at, at + BATCH)));
+    onProgress(signatures.length);
+  }
+  return signatures;
+}

@@ -1,0 +1,33 @@
+/**
+ * Requests that carry the parent's credentials: sent once more with fresh ones, when the enclave says that KMS called them expired.
+ *
+ * @module
+ */
+import type { WireObject } from "../../shared/wire/messages.ts";
+import type { Requester } from "./client.ts";
+import type { CredentialSource } from "../aws/credential_source.ts";
+
+type ParentCredentials = Awaited<ReturnType<CredentialSource["get"]>>;
+
+function onTheWire({ accessKeyId, secretAccessKey, sessionToken }: ParentCredentials): WireObject {
+  return {
+    aws_access_key_id: accessKeyId,
+    aws_secret_access_key: secretAccessKey,
+    aws_session_token: sessionToken ?? "",
+  };
+}
+
+/**
+ * Sends a request with credentials, and gives the reply, whatever its status.
+ *
+ * @throws {EnclaveError} `no_credentials` or `no_reply`
+ */
+export async function exchangeWithCredentials(
+  client: Requester,
+  credentials: CredentialSource,
+  request: WireObject,
+): Promise<WireObject> {
+  const first = await client.exchange({ ...request, credential: onTheWire(await credentials.get()) });
+  if (first["msg"] !== "credentials_expired") return first;
+  return await client.exchange({ ...request, credential: onTheWire(await credentials.refresh()) });
+}

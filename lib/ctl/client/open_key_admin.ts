@@ -1,0 +1,113 @@
+/**
+ * The KMS and STS of AWS behind {@link KeyAdmin}.
+ *
+ * @module
+ */
+import { EnclaveError, messageOf } from "../../shared/errors.ts";
+import { type AwsClientOptions, kmsClient, stsClient } from "../aws/clients.ts";
+import { awsAdvice } from "../../shared/aws/errors.ts";
+import type { KeyArn } from "../../shared/aws/key_arn.ts";
+import {
+  DescribeKeyCommand,
+  GetCallerIdentityCommand,
+  GetKeyPolicyCommand,
+  ListGrantsCommand,
+  PutKeyPolicyCommand,
+} from "../aws/deps/aws_sdk.ts";
+import { type KeyAdmin, KeyAdminError, KMS_CODES } from "./key_admin.ts";
+import type { GrantFact } from "../policy/lint.ts";
+
+/** Options of {@link openKeyAdmin}. */
+export interface KeyAdminOptions extends Omit<AwsClientOptions, "region"> {
+  /** Its ARN names the region. */
+  readonly key: KeyArn;
+}
+
+const GRANTS_PER_PAGE = 100;
+const MAX_GRANT_PAGES = 100;
+
+function translate(thrown: unknown, doing: string): EnclaveError {
+  if (thrown instanceof EnclaveError) return thrown;
+  const name = thrown instanceof Error ? thrown.name : "";
+  const { meaning, hint } = awsAdvice(name, "key");
+  return new KeyAdminError(`Cannot ${doing}: ${name}: ${messageOf(thrown)}`, {
+    code: KMS_CODES[meaning],
+    hint,
+    cause: thrown,
+  });
+}
+
+/** Opens the clients for one key. Nothing is sent yet. */
+export function openKeyAdmin(options: KeyAdminOptions): KeyAdmin {
+  const { key: { arn, region }, ...client } = options;
+  const kms = kmsClient({ ...client, region });
+  const sts = stsClient({ ...client, region });
+
+  async function attempt<T>(doing: string, run: () => Promise<T>): Promise<T> {
+    try {
+      return await run();
+    } catch (thrown) {
+      throw translate(thrown, doing);
+    }
+  }
+
+  return {
+    describe: () =>
+      attempt(`describe ${arn}`, async () => {
+        const { KeyMetadata } = await kms.send(new DescribeKeyCommand({ KeyId: arn }));
+        if (KeyMetadata === undefined) throw new Error("KMS answered without the key");
+        return {
+          arn: KeyMetadata.Arn ?? arn,
+          state: KeyMetadata.KeyState ?? "unknown",
+          usage: KeyMetadata.KeyUsage ?? "unknown",
+          spec: KeyMetadata.KeySpec ?? "unknown",
+          origin: KeyMetadata.Origin ?? "unknown",
+          multiRegion: KeyMetadata.MultiRegion ?? false,
+        };
+      }),
+    getPolicy: () =>
+      attempt(`read the policy of ${arn}`, async () => {
+        const { Policy } = await kms.send(new GetKeyPolicyCommand({ KeyId: arn, PolicyName: "default" }));
+        if (Policy === undefined) throw new Error("KMS answered without a policy");
+        return Policy;
+      }),
+    putPolicy: (policy) =>
+      attempt(`change the policy of ${arn}`, async () => {
+        await kms.send(new PutKeyPolicyCommand({ KeyId: arn, PolicyName: "default", Policy: policy }));
+      }),
+    listGrants: () =>
+      attempt(`list the grants of ${arn}`, async () => {
+        const grants: GrantFact[] = [];
+        let marker: string | undefined;
+        for (let page = 0; page < MAX_GRANT_PAGES; page++) {
+          const answer = await kms.send(
+            new ListGrantsCommand({
+              KeyId: arn,
+              Limit: GRANTS_PER_PAGE,
+              ...(marker === undefined ? {} : { Marker: marker }),
+            }),
+          );
+          grants.push(
+            ...(answer.Grants ?? []).map(({ GrantId, GranteePrincipal, Operations }) => ({
+              id: GrantId ?? "unknown",
+              grantee: GranteePrincipal ?? "unknown",
+              operations: Operations ?? [],
+            })),
+          );
+          if (answer.Truncated !== true || answer.NextMarker === undefined) return grants;
+          marker = answer.NextMarker;
+        }
+        throw new Error(`there are more than ${GRANTS_PER_PAGE * MAX_GRANT_PAGES}`);
+      }),
+    callerArn: () =>
+      attempt("ask STS who the caller is", async () => {
+        const { Arn } = await sts.send(new GetCallerIdentityCommand({}));
+        if (Arn === undefined) throw new Error("STS answered without an ARN");
+        return Arn;
+      }),
+    [Symbol.dispose]: () => {
+      kms.destroy();
+      sts.destroy();
+    },
+  };
+}

@@ -1,0 +1,222 @@
+/**
+ * `denclavectl doctor`.
+ *
+ * @module
+ */
+import { EXIT, helpLines, type Options, type OptionSpec, UsageError } from "../../shared/cli/options.ts";
+import { Progress } from "../terminal/progress.ts";
+import { COMMON_OPTIONS } from "../../shared/cli/options.ts";
+import { Client } from "../client/client.ts";
+import {
+  type CheckResult,
+  CHECKS,
+  type CommandResult,
+  type DoctorTarget,
+  type DoctorWorld,
+  examine,
+  MIN_MEMORY_MIB,
+  type Program,
+} from "../doctor/mod.ts";
+import { parseWithPolicyFile, POLICY_FILE_OPTION } from "./policy_file.ts";
+import { readMeasurements } from "../policy/measurements.ts";
+import { isRuleId } from "../policy/rules.ts";
+import { parseKeyArn } from "../../shared/aws/key_arn.ts";
+import {
+  AWS_OPTIONS,
+  credentialSource,
+  type CtlIo,
+  ENCLAVE_OPTIONS,
+  enclaveAddress,
+  KEY_OPTION,
+  readInput,
+  regionOf,
+} from "../terminal/io.ts";
+
+import { oneLine, type Text } from "../terminal/printing.ts";
+
+const SPECS = [
+  { ...KEY_OPTION, help: "the enclave's KMS key" },
+  {
+    name: "measurements",
+    short: "m",
+    value: "FILE",
+    help: "measurements of the EIF that should be running: JSON from nitro-cli describe-eif",
+  },
+  ...ENCLAVE_OPTIONS.map((spec) => spec.name === "timeout-ms" ? { ...spec, default: "5000" } : spec),
+  {
+    name: "proxy-port",
+    value: "PORT",
+    default: "8000",
+    help: "the vsock-proxy's port, through which the enclave reaches KMS",
+  },
+  {
+    name: "memory",
+    value: "MIB",
+    default: "2048",
+    help: `memory that the enclave needs, at least ${MIN_MEMORY_MIB}`,
+  },
+  { name: "cpus", value: "N", default: "2", help: "CPUs that the enclave needs" },
+  POLICY_FILE_OPTION,
+  {
+    name: "parent",
+    value: "ARN",
+    multiple: true,
+    help: "the parent's role, which must not administer the key even if reviewed",
+  },
+  { name: "reviewed", value: "ARN", multiple: true, help: "a reviewed administrator of the key" },
+  { name: "accept", value: "RULE", multiple: true, help: "report this rule's findings as warnings" },
+  ...AWS_OPTIONS,
+  { name: "json", help: "print the results as JSON" },
+  ...COMMON_OPTIONS,
+] as const satisfies readonly OptionSpec[];
+
+const HELP = `usage: denclavectl doctor -k <key arn> [-m <file>] [options]
+
+Checks everything that an enclave needs to get a key: reserved memory, the enclave, its port, the vsock-proxy, the way
+to KMS, clock, credentials, the key, and its policy against the image. Changes nothing. Run it on the parent instance.
+
+${helpLines(SPECS)}
+
+exit codes: 0 nothing fails, 1 a check fails, 2 usage
+`;
+
+const RUN_MS = 10_000;
+const TLS_MS = 5_000;
+const FETCH_MS = 5_000;
+const MAX_OUTPUT = 1_048_576;
+
+async function readAll(stream: ReadableStream<Uint8Array>): Promise<string> {
+  let text = "";
+  for await (const chunk of stream.pipeThrough(new TextDecoderStream())) {
+    if (text.length < MAX_OUTPUT) text += chunk;
+  }
+  return text.slice(0, MAX_OUTPUT);
+}
+
+async function run(program: Program, args: readonly string[]): Promise<CommandResult> {
+  const child = new Deno.Command(program, {
+    args: [...args],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    signal: AbortSignal.timeout(RUN_MS),
+  }).spawn();
+  const [{ code, signal }, stdout, stderr] = await Promise.all([
+    child.status,
+    readAll(child.stdout),
+    readAll(child.stderr),
+  ]);
+  if (signal !== null) throw new Error(`${program} did not end within ${RUN_MS} ms`);
+  return { code, stdout, stderr };
+}
+
+async function connectTls(hostname: string, port: number): Promise<void> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`no connection within ${TLS_MS} ms`)), TLS_MS);
+  const connecting = Deno.connectTls({ hostname, port }).then(async (stream) => {
+    using connection = stream;
+    await connection.handshake();
+  });
+  connecting.catch(() => {});
+  try {
+    await Promise.race([connecting, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function fetchDate(url: string): Promise<string | undefined> {
+  const response = await fetch(url, { signal: AbortSignal.timeout(FETCH_MS), redirect: "manual" });
+  await response.body?.cancel();
+  return response.headers.get("date") ?? undefined;
+}
+
+async function readText(path: string): Promise<string> {
+  const { size } = await Deno.stat(path);
+  if (size > MAX_OUTPUT) throw new Error(`${path} is longer than ${MAX_OUTPUT} bytes`);
+  return await Deno.readTextFile(path);
+}
+
+async function readTarget(options: Options, io: CtlIo): Promise<DoctorTarget> {
+  const key = options.text("key");
+  // The newest build is the last one of the policy file.
+  const file = options.text("measurements");
+  const [measurements, ...more] = file === undefined ? [] : readMeasurements(await readInput(file), file);
+  if (more.length > 0) throw new UsageError("--measurements must be of one image");
+  return {
+    address: enclaveAddress(options),
+    key: key === undefined ? undefined : parseKeyArn(key),
+    // A key's ARN takes precedence over the environment's region.
+    region: key === undefined || options.isFlag("region") ? regionOf(options, io) : undefined,
+    endpoint: options.text("endpoint-url"),
+    measurements,
+    proxyPort: options.number("proxy-port", { min: 1, max: 0xffff_ffff }),
+    memoryMib: options.number("memory", { min: MIN_MEMORY_MIB, max: 16_777_216 }),
+    cpus: options.number("cpus", { min: 1, max: 4_096 }),
+    parents: options.list("parent"),
+    reviewed: options.list("reviewed"),
+    accepted: options.list("accept").map((name) => {
+      if (isRuleId(name)) return name;
+      throw new UsageError(
+        `Cannot use ${JSON.stringify(name)} for --accept`,
+        "denclavectl policy lint --rules lists the rules.",
+      );
+    }),
+  };
+}
+
+const COLOURS = { ok: "green", warn: "yellow", fail: "red", skipped: "grey" } as const;
+
+/** Formats results: mark, name and reason in columns, remedies below. */
+export function formatResults(results: readonly CheckResult[]): Text {
+  const width = Math.max(0, ...results.map(({ id }) => id.length));
+  const lines = results.flatMap(({ id, status, reason, remedy }) => {
+    const below = remedy === undefined ? [] : `→ ${remedy}`.split("\n");
+    const text = [reason, ...below].map(oneLine).join(`\n${" ".repeat(width + 11)}`);
+    return [
+      { colour: COLOURS[status], text: (status === "fail" ? "FAIL" : status).padEnd(7) },
+      `  ${id.padEnd(width)}  ${text}\n`,
+    ];
+  });
+  const summary = (["ok", "warn", "fail", "skipped"] as const).map((wanted) =>
+    `${results.filter(({ status }) => status === wanted).length} ${wanted}`
+  );
+  return [...lines, `\n${summary.join(", ")}\n`];
+}
+
+/** Runs the checks and prints what came of them. */
+export async function runDoctor(argv: readonly string[], io: CtlIo): Promise<number> {
+  const options = await parseWithPolicyFile(SPECS, argv, io);
+  if (options.on("help")) return io.stdout(HELP), EXIT.ok;
+  const target = await readTarget(options, io);
+  const timeoutMs = options.number("timeout-ms", { min: 1, max: 600_000 });
+  const credentials = credentialSource(options, io);
+  const world: DoctorWorld = {
+    run,
+    readText,
+    connectTls,
+    fetchDate,
+    askHealth: async (address) => {
+      using client = await Client.connect(address, { timeoutMs });
+      return await client.request({ type: "health" });
+    },
+    credentials: () => credentials.get(),
+    now: () => Date.now(),
+  };
+  using stack = new DisposableStack();
+  const { key, endpoint } = target;
+  const admin = key === undefined ? undefined : stack.use(
+    (await import("../client/open_key_admin.ts")).openKeyAdmin({ key, credentials, endpoint }),
+  );
+  using progress = new Progress("checks", CHECKS.length, io);
+  let done = 0;
+  const results = await examine(world, target, admin, { onDone: () => progress.at(++done) });
+  progress[Symbol.dispose]();
+  const isWell = results.every(({ status }) => status !== "fail");
+  io.stdout(
+    options.on("json")
+      ? `${JSON.stringify({ ok: isWell, checks: results }, null, 2)}\n`
+      : formatResults(results),
+  );
+  return isWell ? EXIT.ok : EXIT.failed;
+}

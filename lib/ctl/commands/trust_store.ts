@@ -1,0 +1,61 @@
+/**
+ * `denclavectl eif trust-store`: cuts a bundle of CA certificates down to those that KMS's certificates chain to. TLS alone authenticates
+ * KMS's answers, so every further CA could forge them.
+ *
+ * @module
+ */
+import { X509Certificate } from "node:crypto";
+import { EXIT, helpLines, parseOptions, UsageError } from "../../shared/cli/options.ts";
+import { COMMON_OPTIONS } from "../../shared/cli/options.ts";
+import { EnclaveError } from "../../shared/errors.ts";
+import { type CtlIo, readInput } from "../terminal/io.ts";
+
+/** Amazon Trust Services (https://www.amazontrust.com/repository/), commercial partitions. */
+const KMS_CA_SUBJECTS: readonly RegExp[] = [
+  /^O=Amazon$/m,
+  /^CN=Starfield Services Root Certificate Authority - G2$/m,
+];
+
+/**
+ * The certificates of a PEM bundle whose subject is one of {@link KMS_CA_SUBJECTS}, as they stand.
+ *
+ * @throws {EnclaveError} `trust_store` when none is there.
+ */
+export function selectCertificates(bundle: string): string {
+  const certificates = bundle.match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g) ?? [];
+  const selected = certificates.filter((pem) => {
+    const { subject } = new X509Certificate(pem);
+    return KMS_CA_SUBJECTS.some((pattern) => pattern.test(subject));
+  });
+  if (selected.length === 0) {
+    throw new EnclaveError(`None of the ${certificates.length} certificates is a CA of KMS`, {
+      code: "trust_store",
+      hint: "Give the distribution's complete bundle of CA certificates.",
+    });
+  }
+  return `${selected.join("\n")}\n`;
+}
+
+const HELP = `usage: denclavectl eif trust-store <bundle.pem> <output.pem>
+
+Cuts a bundle of CA certificates down to those that KMS's certificates chain to (Amazon Trust Services).
+
+${helpLines(COMMON_OPTIONS)}
+`;
+
+/** `denclavectl eif trust-store`. */
+export async function trustStore(argv: readonly string[], io: CtlIo): Promise<number> {
+  const options = parseOptions(COMMON_OPTIONS, argv, io.env, { positionals: 2 });
+  if (options.on("help")) return io.stdout(HELP), EXIT.ok;
+  const [from, to] = options.positionals;
+  if (from === undefined || to === undefined) {
+    throw new UsageError(
+      "Give two files: a bundle of certificates, and the file to write",
+      "--help shows the usage.",
+    );
+  }
+  const selected = selectCertificates(await readInput(from));
+  await Deno.writeTextFile(to, selected);
+  io.stdout(`${to}: ${selected.split("BEGIN CERTIFICATE").length - 1} CA certificates\n`);
+  return EXIT.ok;
+}

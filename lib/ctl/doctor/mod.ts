@@ -1,0 +1,75 @@
+/**
+ * The doctor: checks everything that an enclave needs to get a key, and reports problems.
+ *
+ * @module
+ */
+import { messageOf } from "../../shared/errors.ts";
+import type { KeyAdmin } from "../client/key_admin.ts";
+import { AWS_CHECKS } from "./aws.ts";
+import {
+  type Check,
+  createContext,
+  type DoctorTarget,
+  type DoctorWorld,
+  fail,
+  type Verdict,
+} from "./check.ts";
+import { NITRO_CHECKS } from "./nitro.ts";
+import { PROXY_CHECKS } from "./proxy.ts";
+
+export { type CommandResult, type DoctorTarget, type DoctorWorld, type Program, PROGRAMS } from "./check.ts";
+export type { Status, Verdict } from "./check.ts";
+export { MIN_MEMORY_MIB } from "./nitro.ts";
+
+/** All checks, in the order in which a person would look. */
+export const CHECKS: readonly Check[] = [...NITRO_CHECKS, ...PROXY_CHECKS, ...AWS_CHECKS];
+
+/** The result of a check. */
+export interface CheckResult extends Verdict {
+  readonly id: string;
+  readonly ms: number;
+}
+
+/** Options of {@link examine}. */
+export interface ExamineOptions {
+  readonly checks?: readonly Check[];
+  /** Time limit for each check, including the calls that it waits for. Milliseconds. */
+  readonly deadlineMs?: number;
+  /** Called as each is done. */
+  readonly onDone?: (result: CheckResult) => void;
+}
+
+const DEADLINE_MS = 30_000;
+
+async function within(ms: number, run: () => Promise<Verdict>): Promise<Verdict> {
+  const { promise: late, resolve } = Promise.withResolvers<Verdict>();
+  const timer = setTimeout(
+    () => resolve(fail(`it took longer than ${ms} ms`, "Check it manually.")),
+    ms,
+  );
+  try {
+    return await Promise.race([run(), late]);
+  } catch (thrown) {
+    return fail(messageOf(thrown), "Check it manually.");
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Runs the checks concurrently. Results come in the checks' order; a check that throws has failed. */
+export async function examine(
+  world: DoctorWorld,
+  target: DoctorTarget,
+  admin: KeyAdmin | undefined,
+  options: ExamineOptions = {},
+): Promise<readonly CheckResult[]> {
+  const { checks = CHECKS, deadlineMs = DEADLINE_MS, onDone = () => {} } = options;
+  const context = createContext(world, target, admin);
+  return await Promise.all(checks.map(async ({ id, look }) => {
+    const started = performance.now();
+    const verdict = await within(deadlineMs, () => look(context));
+    const result = { id, ...verdict, ms: Math.round(performance.now() - started) };
+    onDone(result);
+    return result;
+  }));
+}

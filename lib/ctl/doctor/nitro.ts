@@ -1,0 +1,273 @@
+/**
+ * Checks of the parent instance: what is set aside for enclaves, nitro-cli, and the enclave that runs.
+ *
+ * @module
+ */
+import memory from "../../../scripts/enclave_memory.json" with { type: "json" };
+import { messageOf } from "../../shared/errors.ts";
+import { parse as parseYaml } from "../config/deps/yaml.ts";
+import {
+  type Check,
+  type DoctorContext,
+  fail,
+  failedBy,
+  firstLine,
+  ok,
+  skipped,
+  type Verdict,
+  warn,
+} from "./check.ts";
+
+/** An enclave as `nitro-cli describe-enclaves` prints it. */
+export interface RunningEnclave {
+  readonly name: string;
+  readonly cid: number;
+  readonly state: string;
+  /** Undefined when nitro-cli does not say. */
+  readonly isDebug: boolean | undefined;
+  readonly memoryMib: number | undefined;
+  readonly cpus: number | undefined;
+  /** The JSON's `Measurements`, as it came; nitro-cli prints them since 1.2. */
+  readonly measurements: unknown;
+}
+
+const ALLOCATOR_CONFIG = "/etc/nitro_enclaves/allocator.yaml";
+const ALLOCATOR_SERVICE = "nitro-enclaves-allocator.service";
+/**
+ * An enclave does not run with less. Its file, which scripts/run-enclave.sh reads as well, has the reasons.
+ */
+export const MIN_MEMORY_MIB = memory.minimum_mib;
+const INSTALL = "Install it: sudo dnf install aws-nitro-enclaves-cli aws-nitro-enclaves-cli-devel.";
+const RUN_ENCLAVE = "Start it: scripts/run-enclave.sh; nitro-cli describe-enclaves shows those that run.";
+const MAX_ENCLAVES = 64;
+
+function field(input: unknown, name: string): unknown {
+  return typeof input === "object" && input !== null && Object.hasOwn(input, name)
+    ? (input as Readonly<Record<string, unknown>>)[name]
+    : undefined;
+}
+
+function number(input: unknown): number | undefined {
+  return typeof input === "number" && Number.isFinite(input) ? input : undefined;
+}
+
+/** Whether the target is an enclave at all. */
+function noEnclave({ target }: DoctorContext): Verdict | undefined {
+  return target.address.transport === "vsock"
+    ? undefined
+    : skipped("the service is not in an enclave: its address is not vsock");
+}
+
+async function allocatorService(context: DoctorContext): Promise<Verdict> {
+  const none = noEnclave(context);
+  if (none !== undefined) return none;
+  try {
+    const { stdout, stderr } = await context.world.run("systemctl", ["is-active", ALLOCATOR_SERVICE]);
+    const state = firstLine(stdout);
+    if (state === "") return skipped(`systemctl does not say: ${firstLine(stderr)}`);
+    if (state === "active") return ok(`${ALLOCATOR_SERVICE} is active`);
+    return fail(
+      `${ALLOCATOR_SERVICE} is ${state}`,
+      `sudo systemctl enable --now ${ALLOCATOR_SERVICE}; journalctl -u ${ALLOCATOR_SERVICE} says why it fails.`,
+    );
+  } catch (thrown) {
+    if (thrown instanceof Deno.errors.NotFound) return skipped("there is no systemctl here");
+    throw thrown;
+  }
+}
+
+interface Allocation {
+  readonly memoryMib: number;
+  readonly cpus: number;
+}
+
+/** Reads `2,3,6-9`. */
+function poolSize(pool: string): number {
+  return pool.split(",").reduce((sum, part) => {
+    const [, from = "", to = from] = /^\s*([0-9]{1,4})(?:-([0-9]{1,4}))?\s*$/.exec(part) ?? [];
+    return from === "" ? Number.NaN : sum + Number(to) - Number(from) + 1;
+  }, 0);
+}
+
+/** What allocator.yaml sets aside: one enclave's, or a list of several. @throws {Error} naming what is wrong. */
+function readAllocation(text: string): Allocation {
+  const input: unknown = parseYaml(text, { maxAliasCount: 0 });
+  const items: readonly unknown[] = Array.isArray(input) ? input : [input];
+  return items.map((item) => {
+    const memoryMib = number(field(item, "memory_mib"));
+    const [count, pool] = [field(item, "cpu_count"), field(item, "cpu_pool")];
+    if (memoryMib === undefined) throw new Error("memory_mib is missing");
+    if (count !== undefined && pool !== undefined) {
+      throw new Error("cpu_count and cpu_pool exclude each other");
+    }
+    const cpus = pool === undefined ? number(count) : poolSize(String(pool));
+    if (cpus === undefined || Number.isNaN(cpus)) throw new Error("cpu_count or cpu_pool is missing");
+    return { memoryMib, cpus };
+  }).reduce((sum, { memoryMib, cpus }) => ({
+    memoryMib: sum.memoryMib + memoryMib,
+    cpus: sum.cpus + cpus,
+  }), { memoryMib: 0, cpus: 0 });
+}
+
+function allocation(context: DoctorContext): Promise<Allocation> {
+  return context.once(
+    "allocation",
+    async () => readAllocation(await context.world.readText(ALLOCATOR_CONFIG)),
+  );
+}
+
+async function allocatorConfig(context: DoctorContext): Promise<Verdict> {
+  const none = noEnclave(context);
+  if (none !== undefined) return none;
+  const { memoryMib: wantedMib, cpus: wantedCpus } = context.target;
+  try {
+    const { memoryMib, cpus } = await allocation(context);
+    const seen = `${memoryMib} MiB and ${cpus} CPUs are set aside`;
+    const remedy =
+      `Set memory_mib: ${wantedMib} and cpu_count: ${wantedCpus} in ${ALLOCATOR_CONFIG}, then sudo systemctl restart ${ALLOCATOR_SERVICE}.`;
+    if (memoryMib < MIN_MEMORY_MIB) {
+      return fail(`${seen}; ${MIN_MEMORY_MIB} MiB are the least: ${memory.reasons.join("; ")}`, remedy);
+    }
+    if (memoryMib < wantedMib || cpus < wantedCpus) {
+      return warn(`${seen}; ${wantedMib} MiB and ${wantedCpus} CPUs are wanted`, remedy);
+    }
+    return ok(seen);
+  } catch (thrown) {
+    if (thrown instanceof Deno.errors.NotFound) return fail(`there is no ${ALLOCATOR_CONFIG}`, INSTALL);
+    return fail(`${ALLOCATOR_CONFIG}: ${firstLine(messageOf(thrown))}`, "Correct the file; it is YAML.");
+  }
+}
+
+async function hugepages(context: DoctorContext): Promise<Verdict> {
+  const none = noEnclave(context);
+  if (none !== undefined) return none;
+  const { stdout } = await context.world.run("grep", ["-s", "^Hugetlb:", "/proc/meminfo"]);
+  const [, kib] = /^Hugetlb:\s*([0-9]{1,15}) kB$/m.exec(stdout) ?? [];
+  if (kib === undefined) return skipped("the kernel does not say how many huge pages there are");
+  const reserved = Math.floor(Number(kib) / 1024);
+  const wanted = await allocation(context).then(({ memoryMib }) => memoryMib, () => undefined);
+  const seen = `${reserved} MiB of huge pages`;
+  if (reserved === 0 || (wanted !== undefined && reserved < wanted)) {
+    return fail(
+      wanted === undefined ? seen : `${seen}, of ${wanted} MiB that allocator.yaml asks for`,
+      `sudo systemctl restart ${ALLOCATOR_SERVICE}; where memory is fragmented, after a reboot. The instance needs enough memory.`,
+    );
+  }
+  return ok(seen);
+}
+
+async function nitroCli(context: DoctorContext): Promise<Verdict> {
+  const none = noEnclave(context);
+  if (none !== undefined) return none;
+  try {
+    const { code, stdout, stderr } = await context.world.run("nitro-cli", ["--version"]);
+    if (code === 0) return ok(firstLine(stdout));
+    return fail(`nitro-cli ended with ${code}: ${firstLine(stderr)}`, INSTALL);
+  } catch (thrown) {
+    if (thrown instanceof Deno.errors.NotFound) return fail("there is no nitro-cli here", INSTALL);
+    throw thrown;
+  }
+}
+
+/** By its flags, or by PCRs that are zeros. */
+function debugOf(item: unknown): boolean | undefined {
+  const pcr0 = field(field(item, "Measurements"), "PCR0");
+  if (typeof pcr0 === "string" && /^0+$/.test(pcr0)) return true;
+  const flags = field(item, "Flags");
+  return typeof flags === "string" ? flags.includes("DEBUG_MODE") : undefined;
+}
+
+/** Reads what `nitro-cli describe-enclaves` prints. @throws {Error} when it is not that. */
+export function readEnclaves(json: string): readonly RunningEnclave[] {
+  const input: unknown = JSON.parse(json);
+  if (!Array.isArray(input)) throw new Error("nitro-cli describe-enclaves printed no list");
+  const items: readonly unknown[] = input.slice(0, MAX_ENCLAVES);
+  return items.map((item) => {
+    const cid = number(field(item, "EnclaveCID"));
+    if (cid === undefined) {
+      throw new Error("nitro-cli describe-enclaves printed an enclave without EnclaveCID");
+    }
+    return {
+      name: String(field(item, "EnclaveName") ?? field(item, "EnclaveID") ?? "unnamed").slice(0, 128),
+      cid,
+      state: String(field(item, "State")).slice(0, 32),
+      isDebug: debugOf(item),
+      memoryMib: number(field(item, "MemoryMiB")),
+      cpus: number(field(item, "NumberOfCPUs")),
+      measurements: field(item, "Measurements") === undefined ? undefined : item,
+    };
+  });
+}
+
+function enclaves(context: DoctorContext): Promise<readonly RunningEnclave[]> {
+  return context.once("enclaves", async () => {
+    const { code, stdout, stderr } = await context.world.run("nitro-cli", ["describe-enclaves"]);
+    if (code !== 0) throw new Error(`nitro-cli describe-enclaves ended with ${code}: ${firstLine(stderr)}`);
+    return readEnclaves(stdout);
+  });
+}
+
+/** How many enclaves run; undefined if unknown. */
+export function enclaveCount(context: DoctorContext): Promise<number | undefined> {
+  return enclaves(context).then(({ length }) => length, () => undefined);
+}
+
+/** The target enclave; undefined when it does not run or cannot be determined. */
+export async function targetEnclave(context: DoctorContext): Promise<RunningEnclave | undefined> {
+  const { address } = context.target;
+  if (address.transport !== "vsock") return undefined;
+  const all = await enclaves(context).catch(() => []);
+  return all.find(({ cid }) => cid === address.cid);
+}
+
+async function enclave(context: DoctorContext): Promise<Verdict> {
+  const { address } = context.target;
+  if (address.transport !== "vsock") return noEnclave(context) ?? skipped("");
+  let all: readonly RunningEnclave[];
+  try {
+    all = await enclaves(context);
+  } catch (thrown) {
+    if (thrown instanceof Deno.errors.NotFound) return skipped("there is no nitro-cli here");
+    return failedBy(
+      thrown,
+      "Run nitro-cli describe-enclaves: the user must be in the group ne, and the instance launched with enclave support.",
+    );
+  }
+  if (all.length === 0) return fail("no enclave runs", RUN_ENCLAVE);
+  const found = all.find(({ cid }) => cid === address.cid);
+  if (found === undefined) {
+    const others = all.map(({ name, cid }) => `${name} has ${cid}`).join(", ");
+    return fail(
+      `no enclave has CID ${address.cid}: ${others}`,
+      "Give the enclave's CID (--cid), or start it with this one.",
+    );
+  }
+  const seen = `${found.name}, CID ${found.cid}, ${found.memoryMib ?? "?"} MiB, ${found.cpus ?? "?"} CPUs`;
+  return found.state === "RUNNING" ? ok(seen) : fail(
+    `${seen}: its state is ${found.state}`,
+    "nitro-cli console says why, for an enclave in debug mode; then terminate it and start it again.",
+  );
+}
+
+async function debugMode(context: DoctorContext): Promise<Verdict> {
+  const none = noEnclave(context);
+  if (none !== undefined) return none;
+  const found = await targetEnclave(context);
+  if (found === undefined) return skipped("no such enclave runs");
+  if (found.isDebug === undefined) return skipped("nitro-cli does not say");
+  if (!found.isDebug) return ok("off");
+  return fail(
+    "the enclave is in debug mode: its PCRs are zeros, which no key policy may allow, and the parent can read its console",
+    "Terminate it and start it without --debug-mode.",
+  );
+}
+
+/** In the order in which a person would look. */
+export const NITRO_CHECKS: readonly Check[] = [
+  { id: "allocator-service", look: allocatorService },
+  { id: "allocator-config", look: allocatorConfig },
+  { id: "hugepages", look: hugepages },
+  { id: "nitro-cli", look: nitroCli },
+  { id: "enclave", look: enclave },
+  { id: "debug-mode", look: debugMode },
+];

@@ -1,0 +1,108 @@
+/**
+ * Accounts in a SQLite file: the same columns as in DynamoDB. The store for a single host, and for development.
+ *
+ * @module
+ */
+import { messageOf } from "../../shared/errors.ts";
+import {
+  accountExists,
+  type AccountStore,
+  COLUMNS,
+  fromColumns,
+  StoreError,
+  toColumns,
+} from "./account_store.ts";
+import { asRow, type Migrations, openSqliteFile } from "./sqlite_file.ts";
+
+const MIGRATIONS: Migrations = [
+  `CREATE TABLE accounts (
+     Name TEXT PRIMARY KEY NOT NULL CHECK (Name <> ''),
+     KeyId TEXT NOT NULL,
+     EncryptedPrivateKey TEXT NOT NULL,
+     Address TEXT NOT NULL,
+     EncryptedDataKey TEXT NOT NULL,
+     version INTEGER NOT NULL,
+     created TEXT NOT NULL,
+     attestation TEXT,
+     nonce TEXT
+   ) STRICT`,
+];
+
+/** "dcac". */
+const APPLICATION_ID = 0x64636163;
+/** SQLITE_CONSTRAINT_PRIMARYKEY (sqlite.org/rescode.html). */
+const PRIMARY_KEY_TAKEN = 1555;
+
+/**
+ * Opens the file.
+ *
+ * @param options.create whether a missing file is created (default true); its folder never is
+ * @throws {StoreError} with the file's name.
+ */
+export function openSqliteStore(file: string, options: { readonly create?: boolean } = {}): AccountStore {
+  const database = openSqliteFile(file, {
+    migrations: MIGRATIONS,
+    applicationId: APPLICATION_ID,
+    firstTime: "If this is the first time: account create --create makes it.",
+    ...options,
+  });
+  const columns = Object.values(COLUMNS);
+  const insert = database.prepare(
+    `INSERT INTO accounts (${columns.join(", ")}) VALUES (${columns.map((name) => `:${name}`).join(", ")})`,
+  );
+  const select = database.prepare("SELECT * FROM accounts WHERE Name = ?");
+  const after = database.prepare("SELECT * FROM accounts WHERE Name > ? ORDER BY Name LIMIT 500");
+
+  function attempt<T>(doing: string, run: () => T): T {
+    try {
+      return run();
+    } catch (thrown) {
+      if (thrown instanceof StoreError) throw thrown;
+      throw new StoreError(`Cannot ${doing} in ${file}: ${messageOf(thrown)}`, {
+        code: "store_unavailable",
+        hint: "Check that the file exists, that its disk has space, and that no other program has locked it.",
+        cause: thrown,
+      });
+    }
+  }
+
+  return {
+    description: `SQLite file ${file}`,
+    createTable: () => Promise.resolve("exists"),
+    get: (name) =>
+      Promise.resolve().then(() =>
+        attempt("read", () => {
+          const row = asRow(select.get(name));
+          return row === undefined ? undefined : fromColumns(row);
+        })
+      ),
+    insert: (row) =>
+      Promise.resolve().then(() =>
+        attempt("write", () => {
+          const given = toColumns(row);
+          try {
+            insert.run(Object.fromEntries(columns.map((name) => [name, given[name] ?? null])));
+          } catch (thrown) {
+            const code = thrown instanceof Error && "errcode" in thrown ? thrown.errcode : undefined;
+            if (code === PRIMARY_KEY_TAKEN) throw accountExists(row.name);
+            throw thrown;
+          }
+        })
+      ),
+    async *list() {
+      let last = "";
+      for (;;) {
+        const from = last;
+        const page = await Promise.resolve(attempt("list", () => after.all(from)));
+        for (const row of page) yield fromColumns(asRow(row) ?? {});
+        const name = asRow(page.at(-1))?.[COLUMNS.name];
+        if (typeof name !== "string") return;
+        last = name;
+      }
+    },
+    [Symbol.asyncDispose]: () => {
+      database.close();
+      return Promise.resolve();
+    },
+  };
+}

@@ -1,0 +1,96 @@
+/**
+ * The service as the dry run starts it: on a loopback socket, over a local KMS that outlives it.
+ *
+ * @module
+ */
+import { hashConfiguration } from "../../shared/attestation/statement.ts";
+import { EnclaveError } from "../../shared/errors.ts";
+import { ServiceError } from "../../ctl/client/client.ts";
+import { CredentialSource } from "../../ctl/aws/credential_source.ts";
+import { TSK_CONTEXT } from "../../shared/aws/tsk_context.ts";
+import { parseKeyArn } from "../../shared/aws/key_arn.ts";
+import type { LocalKms } from "../kms/local.ts";
+import { EventLog } from "../../enclave/server/events.ts";
+import { DEFAULT_LIMITS } from "../../shared/cli/limits.ts";
+import { NODE_AEAD } from "../../shared/crypto/aead.ts";
+import { HOST_RANDOM } from "../../shared/crypto/host_random.ts";
+import type { Attester } from "../../enclave/server/ports.ts";
+import { OPEN_TO_ALL } from "../../shared/cli/sealed_options.ts";
+import type { SessionKeyOptions } from "../../enclave/session_key/session_key.ts";
+import { startService } from "../../enclave/server/start.ts";
+import { NO_GUARDS, type WalletGuards } from "../../shared/cli/wallet_options.ts";
+import { VERSION } from "../../shared/version.ts";
+import type { Address } from "../../shared/wire/address.ts";
+import { listen } from "../../shared/wire/socket.ts";
+import { workflow } from "../../workflow.ts";
+
+/** A service that runs. */
+export interface DryRunService extends AsyncDisposable {
+  readonly address: Address;
+}
+
+/** Starts it. */
+export async function startDryRunService(
+  kms: LocalKms,
+  options: {
+    readonly guards?: WalletGuards;
+    readonly attester?: Attester;
+    readonly session?: Partial<SessionKeyOptions>;
+  } = {},
+): Promise<DryRunService> {
+  const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
+  const service = startService({
+    kms: {
+      attested: kms.attested,
+      decrypt: (access, request) => kms.decrypt(access, request),
+      generateDataKey: (access, request) => kms.generateDataKey(access, request),
+      health: () => kms.health(),
+      // The error is the dry run's own.
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    },
+    acceptor: listener,
+    transport: "tcp",
+    limits: DEFAULT_LIMITS,
+    events: new EventLog({ write: () => {}, level: "info" }),
+    version: VERSION,
+    session: {
+      keys: kms.keyArns.map(parseKeyArn),
+      region: undefined,
+      context: TSK_CONTEXT,
+      configureOnce: false,
+      requireEpoch: false,
+      workflow,
+      ...options.session,
+    },
+    wallet: { guards: options.guards ?? NO_GUARDS, cache: { entries: 16, maxAgeMs: 60_000 } },
+    sealed: OPEN_TO_ALL,
+    minEpoch: 1,
+    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
+    attester: options.attester,
+    measurements: undefined,
+    configurationHash: await hashConfiguration({ dry_run: true }),
+    selfTest: () => Promise.resolve([]),
+    aead: NODE_AEAD,
+    isDevelopment: true,
+    permissions: [],
+    warnings: [],
+  });
+  return { address, [Symbol.asyncDispose]: () => service.stop(1_000) };
+}
+
+/** The local KMS does not check credentials. */
+export function dryRunCredentials(): CredentialSource {
+  return new CredentialSource(() => Promise.resolve({ accessKeyId: "dry-run", secretAccessKey: "dry-run" }));
+}
+
+/** Describes the refusal if the call fails with this code; throws otherwise. */
+export async function expectRefusal(code: string, run: () => Promise<unknown>): Promise<string> {
+  try {
+    await run();
+  } catch (thrown) {
+    if (!(thrown instanceof EnclaveError) || thrown.code !== code) throw thrown;
+    const [, why = ""] = thrown instanceof ServiceError ? /: (.*)$/.exec(thrown.message) ?? [] : [];
+    return `refused: ${code}${why === "" ? "" : ` (${why})`}`;
+  }
+  throw new Error(`expected ${code}, but it was done`);
+}

@@ -1,0 +1,209 @@
+/**
+ * The dry run's first section: the session key service, from its start to its end, over a real socket, with the local KMS.
+ *
+ * @module
+ */
+import { TSK_CONTEXT } from "../../shared/aws/tsk_context.ts";
+import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
+import { timingSafeEqual } from "@std/crypto";
+import type { Report } from "./report.ts";
+import { HOST_RANDOM } from "../../shared/crypto/host_random.ts";
+import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
+import { KEY_LENGTH, SealingKey } from "../../shared/crypto/sealing.ts";
+import { Client } from "../../ctl/client/client.ts";
+import { LocalKms } from "../kms/local.ts";
+import { DEFAULT_LIMITS } from "../../shared/cli/limits.ts";
+import { type Address, formatAddress } from "../../shared/wire/address.ts";
+import type { WireObject } from "../../shared/wire/messages.ts";
+import { workflow } from "../../workflow.ts";
+import { startDryRunService } from "./service.ts";
+
+const REGION = "us-east-1";
+/** The local KMS does not check credentials. */
+const CREDENTIALS = {
+  aws_access_key_id: "dry-run",
+  aws_secret_access_key: "dry-run",
+  aws_session_token: "dry-run",
+};
+
+/** A key as the client of the service has it. */
+function newKey(): { readonly raw: Uint8Array<ArrayBuffer>; readonly key: SealingKey } {
+  const raw = crypto.getRandomValues(new Uint8Array(KEY_LENGTH));
+  return { raw, key: SealingKey.take(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill }) };
+}
+
+function expectError(reply: WireObject, code: string): string {
+  if (reply["status"] === "error" && reply["msg"] === code) return `refused: ${code}`;
+  throw new Error(`expected ${code}, got ${JSON.stringify(reply).slice(0, 200)}`);
+}
+
+function expectOk(reply: WireObject): WireObject {
+  if (reply["status"] === "ok") return reply;
+  throw new Error(`expected ok, got ${JSON.stringify(reply).slice(0, 200)}`);
+}
+
+async function processPayload(client: Client, key: SealingKey, size: number): Promise<string> {
+  const payload = new Uint8Array(size);
+  // getRandomValues gives 64 KiB at most.
+  for (let at = 0; at < size; at += 65_536) crypto.getRandomValues(payload.subarray(at, at + 65_536));
+  const ciphertext = encodeHex(key.seal(payload));
+  const reply = expectOk(await client.exchange({ type: "process", ciphertext }));
+  if (reply["result"] === ciphertext) throw new Error("the result was not sealed anew");
+  const opened = key.open(decodeHex(String(reply["result"])));
+  const expected = await workflow(payload, {
+    requestId: "dry run",
+    signal: new AbortController().signal,
+    log: () => {},
+  });
+  if (opened.length !== expected.length || !timingSafeEqual(opened, expected)) {
+    throw new Error("the result is not what the workflow makes of it");
+  }
+  return `${size} bytes opened, processed, sealed under a fresh nonce`;
+}
+
+/** Sends bytes as they are on a connection of their own, and gives what comes back until the first newline or the end. */
+async function exchangeRaw(address: Address, bytes: Uint8Array): Promise<string> {
+  if (address.transport !== "tcp") throw new TypeError("the dry run listens on TCP");
+  using stream = await Deno.connect(address);
+  await stream.write(bytes);
+  const buffer = new Uint8Array(4096);
+  let text = "";
+  while (!text.includes("\n")) {
+    const length = await stream.read(buffer);
+    if (length === null) break;
+    text += new TextDecoder().decode(buffer.subarray(0, length));
+  }
+  return text;
+}
+
+/** Runs the section. */
+export async function dryRunSession(report: Report): Promise<void> {
+  report.section(
+    "Session key service (TCP loopback; the local KMS stands in for AWS KMS, without attestation)",
+  );
+  await using kms = await LocalKms.open({ region: REGION });
+  const [keyArn = ""] = kms.keyArns;
+  const service = await startDryRunService(kms, { session: { region: REGION, context: TSK_CONTEXT } });
+  const { address } = service;
+  const client = await Client.connect(address, { timeoutMs: 10_000 });
+  const tsk = newKey();
+  const other = newKey();
+  const configure = (wrapped: Uint8Array) =>
+    client.exchange({ type: "configure", encrypted_tsk: encodeBase64(wrapped), ...CREDENTIALS });
+  const wrapped = await kms.encrypt(keyArn, tsk.raw, TSK_CONTEXT);
+
+  await report.step(
+    "listening",
+    async () =>
+      `${formatAddress(address)}, ${String(expectOk(await client.exchange({ type: "ping" }))["msg"])}`,
+  );
+  await report.step(
+    "process before configure",
+    async () =>
+      expectError(await client.exchange({ type: "process", ciphertext: "00".repeat(28) }), "not_configured"),
+  );
+  await report.step("configure, wrapped key tampered with", async () => {
+    const tampered = wrapped.with(wrapped.length - 1, (wrapped.at(-1) ?? 0) ^ 1);
+    return `${
+      expectError(await configure(new Uint8Array(tampered)), "kms_decrypt_failed")
+    } (InvalidCiphertextException)`;
+  });
+  await report.step(
+    "configure, wrapped for another purpose",
+    async () =>
+      expectError(
+        await configure(await kms.encrypt(keyArn, tsk.raw, { app: "denclave", purpose: "wallet" })),
+        "kms_decrypt_failed",
+      ),
+  );
+  await report.step(
+    "configure, key of 16 bytes",
+    async () =>
+      expectError(
+        await configure(await kms.encrypt(keyArn, tsk.raw.subarray(0, 16), TSK_CONTEXT)),
+        "kms_decrypt_failed",
+      ),
+  );
+  await report.step(
+    "configure: the KMS releases the key",
+    async () => `key held in memory since ${String(expectOk(await configure(wrapped))["timestamp"])}`,
+  );
+  await report.step("process 1 KiB", () => processPayload(client, tsk.key, 1024));
+  await report.step("process 1 MiB", () => processPayload(client, tsk.key, 1024 * 1024));
+  await report.step(
+    "process, sealed under another key",
+    async () =>
+      expectError(
+        await client.exchange({
+          type: "process",
+          ciphertext: encodeHex(other.key.seal(new Uint8Array(64))),
+        }),
+        "decrypt_failed",
+      ),
+  );
+  await report.step("process, one bit of the blob changed", async () => {
+    const blob = tsk.key.seal(new Uint8Array(64));
+    blob[20] = (blob[20] ?? 0) ^ 1;
+    return expectError(
+      await client.exchange({ type: "process", ciphertext: encodeHex(blob) }),
+      "decrypt_failed",
+    );
+  });
+  await report.step(
+    "message over 10 MiB",
+    async () =>
+      expectError(
+        await client.exchange({ type: "process", ciphertext: "00".repeat(DEFAULT_LIMITS.maxMessage / 2) }),
+        "message_too_large",
+      ),
+  );
+  await report.step("same connection still serves", () => processPayload(client, tsk.key, 64));
+  await report.step(
+    "wrong JSON",
+    async () =>
+      expectError(
+        JSON.parse(await exchangeRaw(address, new TextEncoder().encode('{"type": ping}\n'))),
+        "invalid_json",
+      ),
+  );
+  await report.step(
+    "unknown type",
+    async () => expectError(await client.exchange({ type: "proces" }), "unknown_type"),
+  );
+  await report.step(
+    "fields missing",
+    async () => expectError(await client.exchange({ type: "configure" }), "missing_fields"),
+  );
+  for (const framing of ["raw", "u64le"] as const) {
+    await report.step(`the same port, framing ${framing}`, async () => {
+      using speaker = await Client.connect(address, { framing, timeoutMs: 10_000 });
+      return `${String(expectOk(await speaker.exchange({ type: "ping" }))["msg"])}, in kind`;
+    });
+  }
+  await report.step("rotate: a new key while serving", async () => {
+    expectOk(await configure(await kms.encrypt(keyArn, other.raw, TSK_CONTEXT)));
+    expectError(
+      await client.exchange({
+        type: "process",
+        ciphertext: encodeHex(tsk.key.seal(new Uint8Array(8))),
+      }),
+      "decrypt_failed",
+    );
+    return `${await processPayload(client, other.key, 1024)}; the old key is gone`;
+  });
+  await report.step("health", async () => {
+    const { configured, seals } = expectOk(await client.exchange({ type: "health" }));
+    return `configured ${String(configured)}, ${String(seals)} seals under this key`;
+  });
+  await report.step("shut down", async () => {
+    await service[Symbol.asyncDispose]();
+    const gone = await client.exchange({ type: "ping" }).then(() => false, () => true);
+    if (!gone) throw new Error("the connection is still served");
+    return "drained, keys wiped, connection closed";
+  });
+  client[Symbol.dispose]();
+  for (const { raw, key } of [tsk, other]) {
+    raw.fill(0);
+    key[Symbol.dispose]();
+  }
+}

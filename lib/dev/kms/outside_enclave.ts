@@ -1,0 +1,31 @@
+/**
+ * Keeps development backends from starting in an enclave. Needs `--allow-ffi` for libc.
+ *
+ * @module
+ */
+import { pathExists } from "../../../ffi/libc.ts";
+import { EnclaveError } from "../../shared/errors.ts";
+
+const NSM_DEVICE = "/dev/nsm";
+
+/** The backend that is checked. */
+export interface DevelopmentBackend {
+  /** For the message, such as `local KMS`. */
+  readonly name: string;
+  /** Code of the error. */
+  readonly code: string;
+  /** Why it must not run in an enclave, one sentence. */
+  readonly why: string;
+  /** The device whose presence means an enclave; for tests. */
+  readonly nsmDevice?: string | undefined;
+}
+
+/** @throws {EnclaveError} with the backend's code, where there is an NSM. */
+export function refuseInEnclave({ name, code, why, nsmDevice = NSM_DEVICE }: DevelopmentBackend): void {
+  // Nitro enclaves run Linux: other systems need no check.
+  if (Deno.build.os !== "linux" || !pathExists(nsmDevice)) return;
+  throw new EnclaveError(`The ${name} does not run in an enclave (${nsmDevice} is there)`, {
+    code,
+    hint: `${why} In an enclave run the production binary.`,
+  });
+}

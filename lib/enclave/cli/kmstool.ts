@@ -1,0 +1,177 @@
+/**
+ * `decrypt`, `genkey` and `genrandom` with the options, output lines and exit codes of AWS's `kmstool_enclave_cli`, so that a caller of
+ * that program can switch by changing a path. Unlike that program, it prints the reason of a failure on stderr.
+ *
+ * @module
+ */
+import { decodeBase64, encodeBase64 } from "@std/encoding";
+import { AWS_NE_VSOCK_PROXY_ADDR, type NitroSdk } from "../../../ffi/mod.ts";
+import {
+  Credentials,
+  kmsDecrypt,
+  kmsGenerateDataKey,
+  kmsGenerateRandom,
+  type OneShotOptions,
+} from "../kms/aws_ne/mod.ts";
+import { KMSTOOL_COMMANDS } from "../../shared/cli/serve_options.ts";
+import { EnclaveError } from "../../shared/errors.ts";
+import {
+  helpLines,
+  type Options,
+  type OptionSpec,
+  parseOptions,
+  UsageError,
+} from "../../shared/cli/options.ts";
+
+export type KmstoolCommand = typeof KMSTOOL_COMMANDS[number];
+
+/** The process's functions that the drop-in uses. */
+export interface KmstoolIo {
+  readonly stdout: (text: string) => void;
+  readonly stderr: (text: string) => void;
+  /** Opens the SDK; called only after the options were checked. */
+  readonly openSdk: () => NitroSdk;
+}
+
+/** Seeds the kernel's pool, as the original does before its first TLS handshake. */
+const SEED_LENGTH = 1024;
+const USAGE_EXIT = 1;
+/** The original returns -1 from main, so the shell sees 255. */
+const FAILURE_EXIT = 255;
+
+const SHARED: readonly OptionSpec[] = [
+  { name: "region", short: "r", value: "REGION", default: "us-east-1", help: "AWS region to use for KMS" },
+  {
+    name: "proxy-port",
+    short: "x",
+    value: "PORT",
+    default: "8000",
+    help: "port of the parent's vsock-proxy",
+  },
+  { name: "aws-access-key-id", short: "k", value: "ID", help: "AWS access key id" },
+  { name: "aws-secret-access-key", short: "s", value: "SECRET", help: "AWS secret access key" },
+  { name: "aws-session-token", short: "t", value: "TOKEN", help: "session token that goes with them" },
+];
+const HELP: OptionSpec = { name: "help", short: "h", help: "show this and end" };
+
+const SPECS: Readonly<Record<KmstoolCommand, readonly OptionSpec[]>> = {
+  decrypt: [
+    ...SHARED,
+    { name: "ciphertext", short: "c", value: "BASE64", help: "KMS's CiphertextBlob" },
+    {
+      name: "key-id",
+      short: "K",
+      value: "KEY",
+      help: "the key that must have made it; needs --encryption-algorithm",
+    },
+    { name: "encryption-algorithm", short: "a", value: "NAME", help: "such as SYMMETRIC_DEFAULT" },
+    HELP,
+  ],
+  genkey: [
+    ...SHARED,
+    { name: "key-id", short: "K", value: "KEY", help: "the KMS key that wraps the data key" },
+    { name: "key-spec", short: "p", value: "SPEC", help: "AES-256 or AES-128" },
+    HELP,
+  ],
+  genrandom: [...SHARED, { name: "length", short: "l", value: "BYTES", help: "1 to 1024" }, HELP],
+};
+
+function required(options: Options, name: string): string {
+  const value = options.text(name);
+  if (value === undefined) throw new UsageError(`--${name} must be set`);
+  return value;
+}
+
+/** The call that the options describe, checked before the SDK is opened. */
+function prepare(
+  command: KmstoolCommand,
+  options: Options,
+): (credentials: Credentials, region: string, common: OneShotOptions) => string {
+  switch (command) {
+    case "decrypt": {
+      const ciphertext = base64(required(options, "ciphertext"));
+      const keyId = options.text("key-id");
+      const algorithm = options.text("encryption-algorithm");
+      if (keyId !== undefined && algorithm === undefined) {
+        throw new UsageError(
+          "--encryption-algorithm must be set with --key-id",
+          "For a symmetric key: SYMMETRIC_DEFAULT.",
+        );
+      }
+      return (credentials, region, common) => {
+        using plaintext = kmsDecrypt(region, credentials, ciphertext, {
+          ...common,
+          keyId,
+          algorithm: keyId && algorithm,
+        });
+        return `PLAINTEXT: ${encodeBase64(plaintext.expose())}\n`;
+      };
+    }
+    case "genkey": {
+      const keyId = required(options, "key-id");
+      const spec = required(options, "key-spec");
+      if (spec !== "AES-256" && spec !== "AES-128") {
+        throw new UsageError(`Unknown key spec: ${spec}`, "Use AES-256 or AES-128.");
+      }
+      return (credentials, region, common) => {
+        const keySpec = spec === "AES-256" ? "AES_256" : "AES_128";
+        const { plaintext, ciphertext } = kmsGenerateDataKey(region, credentials, keyId, {
+          ...common,
+          keySpec,
+        });
+        using _wiped = plaintext;
+        return `CIPHERTEXT: ${encodeBase64(ciphertext)}\nPLAINTEXT: ${encodeBase64(plaintext.expose())}\n`;
+      };
+    }
+    case "genrandom": {
+      required(options, "length");
+      const length = options.number("length", { min: 1, max: 1024 });
+      return (credentials, region, common) => {
+        using plaintext = kmsGenerateRandom(region, credentials, length, common);
+        return `PLAINTEXT: ${encodeBase64(plaintext.expose())}\n`;
+      };
+    }
+    default:
+      return command satisfies never;
+  }
+}
+
+function base64(text: string): Uint8Array<ArrayBuffer> {
+  try {
+    return decodeBase64(text);
+  } catch {
+    throw new UsageError("--ciphertext is not a base64 string");
+  }
+}
+
+/**
+ * Runs a command.
+ *
+ * @returns the exit code: 0, 1 for usage, 255 for a failure at run time
+ */
+export function runKmstool(command: KmstoolCommand, argv: readonly string[], io: KmstoolIo): number {
+  const specs = SPECS[command];
+  try {
+    const options = parseOptions(specs, argv);
+    if (options.on("help")) {
+      io.stderr(`usage: denclave ${command} [options]\n\n${helpLines(specs)}\n`);
+      return USAGE_EXIT;
+    }
+    using credentials = Credentials.fromStrings({
+      accessKeyId: required(options, "aws-access-key-id"),
+      secretAccessKey: required(options, "aws-secret-access-key"),
+      sessionToken: required(options, "aws-session-token"),
+    });
+    const port = options.number("proxy-port", { min: 1, max: 65_535 });
+    const run = prepare(command, options);
+    const endpoint = { cid: AWS_NE_VSOCK_PROXY_ADDR, port };
+    // This process ends after its call. Destroying the client could crash it before it has printed the result.
+    const common = { sdk: io.openSdk(), endpoint, seedBytes: SEED_LENGTH, leaveOpen: true };
+    io.stdout(run(credentials, required(options, "region"), common));
+    return 0;
+  } catch (thrown) {
+    if (!(thrown instanceof EnclaveError)) throw thrown;
+    io.stderr(`${thrown.message}\n${thrown.hint === undefined ? "" : `${thrown.hint}\n`}`);
+    return thrown instanceof UsageError || thrown.code === "invalid_argument" ? USAGE_EXIT : FAILURE_EXIT;
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * What the production entry opens and checks at its start: the NSM, the source of the kernel's random numbers, the self-test. All of it goes through
+ * libc; its permission is revoked afterwards, and open files stay open.
+ *
+ * @module
+ */
+import { LIBC_PATHS, openKernelRandom, openSmallFiles } from "../../../ffi/libc.ts";
+import type { Dlopen } from "../../../ffi/library.ts";
+import { NSM_DEVICE } from "../../../ffi/nsm.ts";
+import { type Nsm, openNsm } from "./nsm.ts";
+import { type FillRandom, Random } from "../../shared/crypto/random.ts";
+import { messageOf } from "../../shared/errors.ts";
+import type { EntropySource } from "../server/ports.ts";
+import type { Measurements } from "../kms/observed.ts";
+import { createSelfTest, memoryOf, type SelfCheck } from "./self_test.ts";
+
+const RNG_CURRENT = "/sys/class/misc/hw_random/rng_current";
+const MAX_FILE_LENGTH = 16_384;
+
+/** The ports. Disposing closes the NSM and the C library. */
+export interface NsmPorts extends Disposable {
+  /** Undefined on a host. */
+  readonly nsm: Nsm | undefined;
+  readonly entropy: EntropySource;
+  /** The machine's memory. Bytes; undefined where the kernel does not say. */
+  readonly memory: number | undefined;
+  /** The checks at the start. */
+  readonly measurements: Measurements | undefined;
+  /** The checks as they are now. */
+  readonly selfTest: () => Promise<readonly SelfCheck[]>;
+  /** A warning for the operator: why there is no NSM where one is expected. */
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Opens the ports. If the NSM fails, the session key is still served, without attestation documents, and no
+ * key is made.
+ *
+ * @throws {EnclaveError} `libc` when the C library cannot be opened.
+ */
+export async function openNsmPorts(dlopen?: Dlopen): Promise<NsmPorts> {
+  using opened = new DisposableStack();
+  try {
+    const kernel = opened.use(openKernelRandom(dlopen));
+    const found = await lookForNsm(opened, kernel.fill, dlopen);
+    const life = opened.move();
+    return { ...found, [Symbol.dispose]: () => life.dispose() };
+  } finally {
+    // Open symbols keep working.
+    for (const path of LIBC_PATHS) Deno.permissions.revokeSync({ name: "ffi", path });
+  }
+}
+
+async function lookForNsm(
+  opened: DisposableStack,
+  kernel: FillRandom,
+  dlopen: Dlopen | undefined,
+): Promise<Omit<NsmPorts, keyof Disposable>> {
+  try {
+    // Stays open, since `health` runs the checks again.
+    const files = opened.use(openSmallFiles(`look for ${NSM_DEVICE}`, dlopen));
+    const readText = (path: string) => {
+      const bytes = files.read(path, MAX_FILE_LENGTH);
+      return bytes === undefined ? undefined : new TextDecoder().decode(bytes);
+    };
+    const kernelGenerator = readText(RNG_CURRENT)?.trim();
+    const nsm = files.exists(NSM_DEVICE) ? opened.use(openNsm({ dlopen })) : undefined;
+    const selfTest = createSelfTest({
+      nsm,
+      kernelGenerator,
+      readText,
+      exists: files.exists,
+      now: () => new Date(),
+    });
+    const { measurements } = await selfTest();
+    return {
+      nsm,
+      entropy: { kernelGenerator, random: new Random({ kernel, nsm }) },
+      memory: memoryOf(readText, "MemTotal"),
+      measurements,
+      selfTest: async () => (await selfTest()).checks,
+      warnings: [],
+    };
+  } catch (thrown) {
+    const seen = `no attestation documents and no new keys: ${messageOf(thrown).split("\n", 1)[0] ?? ""}`;
+    return {
+      nsm: undefined,
+      // The NSM may be there: a key that was made without it would be a weaker one.
+      entropy: {
+        kernelGenerator: undefined,
+        random: new Random({ kernel, nsm: { random: () => Promise.reject(thrown) } }),
+      },
+      memory: undefined,
+      measurements: undefined,
+      selfTest: () => Promise.resolve([{ check: "NSM", state: "fail", seen }]),
+      warnings: [seen],
+    };
+  }
+}

@@ -1,0 +1,246 @@
+/**
+ * The enclave's checks of itself: the NSM, debug mode, the clock, random numbers, CA certificates, libraries, memory.
+ * `health` shows it, and `denclave self-test` prints it.
+ *
+ * @module
+ */
+import type { NitroSdk } from "../../../ffi/mod.ts";
+import { type Aead, NODE_AEAD } from "../../shared/crypto/aead.ts";
+import { parseSign1 } from "../../shared/attestation/cose.ts";
+import type { Nsm } from "./nsm.ts";
+import { type AttestationDocument, parsePayload } from "../../shared/attestation/payload.ts";
+import { messageOf } from "../../shared/errors.ts";
+import type { Measurements } from "../kms/observed.ts";
+import { NSM_GENERATOR } from "../server/entropy.ts";
+
+/** One check. */
+export interface SelfCheck {
+  readonly check: string;
+  readonly state: "ok" | "warn" | "fail" | "skipped";
+  /** The finding, and what to do about it. */
+  readonly seen: string;
+}
+
+/** What the checks look at. */
+export interface SelfTestSeams {
+  readonly nsm: Nsm | undefined;
+  readonly kernelGenerator: string | undefined;
+  /** A small file's text; undefined when it does not exist. */
+  readonly readText: (path: string) => string | undefined;
+  readonly exists: (path: string) => boolean;
+  readonly now: () => Date;
+}
+
+/** The results of the self-test. */
+export interface SelfTest {
+  readonly checks: readonly SelfCheck[];
+  readonly measurements: Measurements | undefined;
+}
+
+/** Where the SDK looks for CA certificates (s2n and its build for Amazon Linux and Debian). */
+const TRUST_STORES = ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt"];
+/** Clock skew in seconds. KMS allows five minutes. */
+const SKEW = { warn: 60, fail: 240 } as const;
+/** Below this, the next large message may exhaust the memory. MiB. */
+const MEMORY_WARN_MIB = 64;
+const MIB = 1024 * 1024;
+/** The NSM answers in milliseconds; its driver would wait for two minutes. */
+const NSM_MS = 5_000;
+
+async function within<T>(promise: Promise<T>): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`no answer within ${NSM_MS} ms`)), NSM_MS);
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function debugCheck({ debug, pcrs }: AttestationDocument): SelfCheck {
+  return debug
+    ? {
+      check: "debug mode",
+      state: "fail",
+      seen:
+        "PCRs are zeros: its memory can be read, and no sound key policy knows it. Run it without --debug-mode.",
+    }
+    : { check: "debug mode", state: "ok", seen: `off; PCR0 ${pcrs.get(0)?.slice(0, 16)}…` };
+}
+
+function clockCheck({ timestamp }: AttestationDocument, now: Date): SelfCheck {
+  const seconds = Math.round((now.getTime() - timestamp.getTime()) / 1000);
+  const off = Math.abs(seconds);
+  const state = off >= SKEW.fail ? "fail" : off >= SKEW.warn ? "warn" : "ok";
+  const remedy = state === "ok" ? "" : ": KMS allows five minutes; keep it by chrony with /dev/ptp0";
+  return {
+    check: "clock",
+    state,
+    seen: `${off} s ${seconds < 0 ? "behind" : "ahead of"} the NSM's${remedy}`,
+  };
+}
+
+async function nsmChecks(nsm: Nsm, now: () => Date): Promise<SelfTest> {
+  try {
+    const { moduleId, version } = await within(nsm.describe());
+    const document = parsePayload(parseSign1(await within(nsm.attest())).payload);
+    const pcr = (index: number) => document.pcrs.get(index) ?? "";
+    return {
+      measurements: { pcrs: [pcr(0), pcr(1), pcr(2)], debug: document.debug },
+      checks: [
+        { check: "NSM", state: "ok", seen: `${moduleId}, version ${version.join(".")}` },
+        debugCheck(document),
+        clockCheck(document, now()),
+      ],
+    };
+  } catch (thrown) {
+    return { measurements: undefined, checks: [{ check: "NSM", state: "fail", seen: messageOf(thrown) }] };
+  }
+}
+
+function entropyCheck(kernelGenerator: string | undefined): SelfCheck {
+  const check = "random numbers";
+  if (kernelGenerator === NSM_GENERATOR) {
+    return { check, state: "ok", seen: `the kernel's generator is ${NSM_GENERATOR}` };
+  }
+  return {
+    check,
+    state: "warn",
+    seen: `the kernel's generator is ${
+      kernelGenerator ?? "none"
+    }: keys are made only if the SDK seeded the pool (health, kms.entropy_seeded)`,
+  };
+}
+
+function trustStoreCheck(exists: SelfTestSeams["exists"]): SelfCheck {
+  const found = TRUST_STORES.find((path) => exists(path));
+  return found === undefined
+    ? {
+      check: "CA certificates",
+      state: "fail",
+      seen: `none of ${TRUST_STORES.join(", ")}: TLS to KMS cannot work`,
+    }
+    : { check: "CA certificates", state: "ok", seen: found };
+}
+
+/** The machine's memory, or what is left of it. Bytes; undefined where the kernel does not say. */
+export function memoryOf(
+  readText: SelfTestSeams["readText"],
+  name: "MemTotal" | "MemAvailable",
+): number | undefined {
+  const [, kib] = new RegExp(`^${name}:\\s+([0-9]+) kB$`, "m").exec(readText("/proc/meminfo") ?? "") ?? [];
+  return kib === undefined ? undefined : Number(kib) * 1024;
+}
+
+function memoryCheck(readText: SelfTestSeams["readText"]): SelfCheck {
+  const check = "memory";
+  const available = memoryOf(readText, "MemAvailable");
+  if (available === undefined) return { check, state: "skipped", seen: "/proc/meminfo does not say" };
+  const mib = Math.floor(available / MIB);
+  const seen = `${mib} of ${Math.floor((memoryOf(readText, "MemTotal") ?? available) / MIB)} MiB left`;
+  return mib < MEMORY_WARN_MIB
+    ? { check, state: "warn", seen: `${seen}: give the enclave more (nitro-cli run-enclave --memory)` }
+    : { check, state: "ok", seen };
+}
+
+/** Runs the checks. Never throws. */
+export async function runSelfTest(seams: SelfTestSeams): Promise<SelfTest> {
+  const nsm = seams.nsm === undefined
+    ? {
+      measurements: undefined,
+      checks: [{ check: "NSM", state: "skipped", seen: "no /dev/nsm: this is not an enclave" } as const],
+    }
+    : await nsmChecks(seams.nsm, seams.now);
+  return {
+    measurements: nsm.measurements,
+    checks: [
+      ...nsm.checks,
+      entropyCheck(seams.kernelGenerator),
+      trustStoreCheck(seams.exists),
+      memoryCheck(seams.readText),
+    ],
+  };
+}
+
+/** An NSM takes milliseconds to sign: more frequent requests get the last results. */
+const RECHECK_MS = 1_000;
+
+/**
+ * The checks, run again at each request, at most once a second.
+ *
+ * @param monotonic milliseconds
+ */
+export function createSelfTest(
+  seams: SelfTestSeams,
+  monotonic: () => number = () => performance.now(),
+): () => Promise<SelfTest> {
+  let last: { readonly at: number; readonly result: Promise<SelfTest> } | undefined;
+  return () => {
+    const at = monotonic();
+    if (last === undefined || at - last.at >= RECHECK_MS) last = { at, result: runSelfTest(seams) };
+    return last.result;
+  };
+}
+
+/**
+ * Chooses the AES-256-GCM of a service.
+ *
+ * @param opened AWS-LC's, of the SDK's libraries; undefined where they do not export it
+ */
+export function chooseAead(opened: Aead | undefined): { readonly aead: Aead; readonly check: SelfCheck } {
+  const check = "AES-256-GCM";
+  if (opened !== undefined) {
+    return { aead: opened, check: { check, state: "ok", seen: `${opened.name}, of the SDK's libraries` } };
+  }
+  return {
+    aead: NODE_AEAD,
+    check: {
+      check,
+      state: "warn",
+      seen: `${NODE_AEAD.name}, which is slow: the SDK's libraries do not export AWS-LC's EVP_AEAD functions`,
+    },
+  };
+}
+
+const SEED_LENGTH = 256;
+
+/**
+ * Opens the SDK, and has it seed the kernel's pool from the NSM. Not while a service runs in this process.
+ *
+ * @param open throws when the libraries are missing
+ * @param openAead throws when they are missing, or give wrong results
+ */
+export function checkLibraries(
+  open: () => NitroSdk,
+  openAead: () => Aead | undefined,
+): readonly SelfCheck[] {
+  try {
+    using sdk = open();
+    const libraries: SelfCheck = { check: "libraries", state: "ok", seen: sdk.directory };
+    const missing = sdk.missingForRequests();
+    const requests: SelfCheck = {
+      check: "KMS requests",
+      state: missing === undefined ? "ok" : "warn",
+      seen: missing === undefined
+        ? "attested requests; each client's layout is checked when it is made (health, kms.requests)"
+        : `the SDK's blocking calls, which can hang on a closed connection: ${missing}`,
+    };
+    using _library = sdk.initLibrary();
+    const seeded = sdk.seedEntropy(SEED_LENGTH);
+    return [libraries, requests, {
+      check: "seeding by the SDK",
+      state: seeded ? "ok" : "warn",
+      seen: seeded ? `${SEED_LENGTH} bytes from the NSM` : "it failed: it works only in an enclave",
+    }, chooseAead(openAead()).check];
+  } catch (thrown) {
+    return [{ check: "libraries", state: "fail", seen: messageOf(thrown) }];
+  }
+}
+
+/** The checks as aligned lines. */
+export function formatChecks(checks: readonly SelfCheck[]): string {
+  const width = Math.max(...checks.map(({ check }) => check.length));
+  return checks.map(({ check, state, seen }) => `${state.padEnd(8)}${check.padEnd(width + 2)}${seen}`).join(
+    "\n",
+  );
+}

@@ -1,0 +1,201 @@
+/**
+ * The warm session: the library initialised once, a client kept for each set of credentials. Synchronous and blocking: it runs in an SDK process,
+ * never in the service's process.
+ *
+ * It makes each call once. A client whose connection is closed, or that was idle for long, is replaced before a call. After a call without an
+ * answer, it drops the client and throws {@link ConnectionLost}: the caller then repeats the call.
+ *
+ * It never destroys a client, since that races with the client's event loop and can crash the process (upstream issue 95). Replaced
+ * clients are kept and counted; the process is replaced when it has made too many.
+ *
+ * @module
+ */
+import { SdkLayoutError } from "../../../../ffi/errors.ts";
+import type { KmsClient, NitroSdk, SdkLibrary } from "../../../../ffi/mod.ts";
+import type { Credentials } from "../../../shared/aws/credentials.ts";
+import { isAttestable, runAttested } from "./attested_request.ts";
+import { runBlocking } from "./blocking_calls.ts";
+import {
+  checkCall,
+  connect,
+  type Connection,
+  ConnectionLost,
+  type KmsCall,
+  type KmsCallResult,
+  type ProxyEndpoint,
+} from "./calls.ts";
+
+/** Options of a {@link WarmSession}. */
+export interface WarmSessionOptions {
+  /** Opens the libraries. */
+  readonly open: () => NitroSdk;
+  /** The parent's vsock-proxy. */
+  readonly endpoint: ProxyEndpoint;
+  /** Bytes to seed the kernel's entropy pool with at the start; 0 for none. */
+  readonly seedBytes: number;
+  /** A client that was idle for this long is replaced: KMS closes idle connections. Milliseconds. */
+  readonly idleMs: number;
+  /** Warm clients to keep at a time. */
+  readonly maxWarm: number;
+  /** Milliseconds on a monotonic clock. */
+  readonly now: () => number;
+  /** Called before and after a client is made, which may take half a minute, unlike a call itself. */
+  readonly onPhase?: (phase: "connecting" | "calling") => void;
+}
+
+/** The state of a session. */
+export interface WarmSessionState {
+  /** Where the libraries were found. */
+  readonly directory: string;
+  /** Whether the kernel's pool was seeded from the NSM. */
+  readonly entropySeeded: boolean;
+  /** Clients in use. */
+  readonly clientsWarm: number;
+  /** Clients that were replaced, and live until the process ends. */
+  readonly clientsSetAside: number;
+  /** Clients made, including failed attempts: each leaks some resources. */
+  readonly clientsMade: number;
+  /** Why the last client uses the `…_blocking` functions; undefined where it supports attested requests. */
+  readonly blockingBecause?: string;
+}
+
+interface WarmClient {
+  connection: Connection;
+  lastUsed: number;
+}
+
+/** Keeps the SDK initialised and its clients warm. */
+export class WarmSession implements Disposable {
+  #options: WarmSessionOptions;
+  #sdk: NitroSdk;
+  #library: SdkLibrary;
+  #entropySeeded: boolean;
+  #warm = new Map<string, WarmClient>();
+  /** Keeps their memory from being collected while their threads run. */
+  #setAside: KmsClient[] = [];
+  #made = 0;
+  #blockingBecause: string | undefined;
+  /** In the place of every client's internals, once an answer had another layout. */
+  #unknownAnswers: { readonly unknown: string } | undefined;
+
+  /**
+   * Opens the SDK and initialises it.
+   *
+   * @throws {SdkLibraryError | SdkInitError} when the SDK cannot be opened or initialised.
+   */
+  constructor(options: WarmSessionOptions) {
+    this.#options = options;
+    using stack = new DisposableStack();
+    this.#sdk = stack.use(options.open());
+    this.#library = stack.use(this.#sdk.initLibrary());
+    this.#entropySeeded = options.seedBytes > 0 && this.#sdk.seedEntropy(options.seedBytes);
+    this.#blockingBecause = this.#sdk.missingForRequests();
+    // Neither is ever closed: clients exist until the process ends, and they need both.
+    stack.move();
+  }
+
+  /** The state of this session. */
+  get state(): WarmSessionState {
+    return {
+      directory: this.#sdk.directory,
+      entropySeeded: this.#entropySeeded,
+      clientsWarm: this.#warm.size,
+      clientsSetAside: this.#setAside.length,
+      clientsMade: this.#made,
+      ...(this.#blockingBecause === undefined ? {} : { blockingBecause: this.#blockingBecause }),
+    };
+  }
+
+  /**
+   * Makes a call, on a warm client if there is one with an open connection.
+   *
+   * @throws {ConnectionLost} when KMS did not answer; the next call opens a new client.
+   * @throws {SdkError} of the step that failed
+   */
+  call(region: string, credentials: Credentials, call: KmsCall): KmsCallResult {
+    checkCall(region, credentials, call);
+    const key = credentials.fingerprint(region);
+    const warm = this.#takeWarm(key) ?? this.#connect(key, region, credentials);
+    try {
+      return this.#run(warm, call);
+    } catch (thrown) {
+      if (thrown instanceof ConnectionLost) this.#setAsideClient(key);
+      throw thrown;
+    } finally {
+      warm.lastUsed = this.#options.now();
+    }
+  }
+
+  #run(warm: WarmClient, call: KmsCall): KmsCallResult {
+    const { connection } = warm;
+    if (!isAttestable(connection)) return runBlocking(connection, call);
+    try {
+      return runAttested(connection, call);
+    } catch (thrown) {
+      if (!(thrown instanceof SdkLayoutError)) throw thrown;
+      this.#blockingBecause = "KMS's answer has another layout than SDK 0.4's";
+      const internals = this.#unknownAnswers = { unknown: this.#blockingBecause };
+      warm.connection = { ...connection, internals };
+      return runBlocking(warm.connection, call);
+    }
+  }
+
+  #takeWarm(key: string): WarmClient | undefined {
+    const warm = this.#warm.get(key);
+    if (warm === undefined) return undefined;
+    const { connection } = warm;
+    const isIdle = this.#options.now() - warm.lastUsed > this.#options.idleMs;
+    if (isIdle || (isAttestable(connection) && !this.#sdk.isConnectionOpen(connection.internals))) {
+      this.#setAsideClient(key);
+      return undefined;
+    }
+    // Re-inserted, so that the map is ordered by last use.
+    this.#warm.delete(key);
+    this.#warm.set(key, warm);
+    return warm;
+  }
+
+  #connect(key: string, region: string, credentials: Credentials): WarmClient {
+    this.#options.onPhase?.("connecting");
+    this.#made++;
+    using stack = new DisposableStack();
+    const { endpoint } = this.#options;
+    const client = connect(stack, this.#sdk, {
+      library: this.#library,
+      region,
+      credentials,
+      endpoint,
+      owner: "process",
+    });
+    if (this.#warm.size >= this.#options.maxWarm) {
+      const [oldest] = this.#warm.keys();
+      if (oldest !== undefined) this.#setAsideClient(oldest);
+    }
+    const internals = this.#unknownAnswers ?? this.#sdk.internalsOf(this.#library, client, region);
+    this.#blockingBecause = "unknown" in internals ? internals.unknown : undefined;
+    const warm: WarmClient = {
+      connection: { sdk: this.#sdk, library: this.#library, client, internals },
+      lastUsed: this.#options.now(),
+    };
+    this.#warm.set(key, warm);
+    this.#options.onPhase?.("calling");
+    return warm;
+  }
+
+  #setAsideClient(key: string): void {
+    const warm = this.#warm.get(key);
+    if (warm === undefined) return;
+    this.#warm.delete(key);
+    this.#setAside.push(warm.connection.client);
+  }
+
+  /** Releases everything, clients included. For tests and one-off programs: a service ends its process instead. */
+  [Symbol.dispose](): void {
+    for (const { connection } of this.#warm.values()) connection.client[Symbol.dispose]();
+    for (const client of this.#setAside) client[Symbol.dispose]();
+    this.#warm.clear();
+    this.#setAside = [];
+    this.#library[Symbol.dispose]();
+    this.#sdk[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * Shortens, redacts and interprets what the SDK printed: the SDK reports the reason of a failed connection only on stderr.
+ *
+ * @module
+ */
+import { kmsHost } from "../../../shared/aws/partitions.ts";
+
+const MAX_LINES = 8;
+const MAX_LINE_LENGTH = 200;
+
+/** Why KMS was not reached. */
+export interface ConnectionCause {
+  /** Fixed text that may be sent in a reply. */
+  readonly words: string;
+  /** What a person can do about it. */
+  readonly hint: string;
+}
+
+/** What was printed, and its meaning where that is known. */
+export interface Said {
+  readonly lines: string;
+  readonly cause: ConnectionCause | undefined;
+}
+
+/** Removes what could be a key or a token. Error names contain underscores and are kept. */
+function redact(line: string): string {
+  return line.replace(/\b(?:AKIA|ASIA)[A-Z0-9]{8,}/g, "[redacted]").replace(
+    /[A-Za-z0-9+/=]{24,}/g,
+    "[redacted]",
+  );
+}
+
+/** Keeps the last lines of a stream: few, short, redacted. */
+export class LastLines {
+  #lines: string[] = [];
+  #partial = "";
+
+  add(text: string): void {
+    const pieces = (this.#partial + text).split("\n");
+    const rest = pieces.pop() ?? "";
+    // Redacted before it is cut, since a part of a key might be too short to be recognised.
+    this.#partial = rest.length > MAX_LINE_LENGTH ? redact(rest).slice(-MAX_LINE_LENGTH) : rest;
+    for (const piece of pieces) this.#lines.push(redact(piece.trim()).slice(0, MAX_LINE_LENGTH));
+    this.#lines = this.#lines.filter((line) => line !== "").slice(-MAX_LINES);
+  }
+
+  clear(): void {
+    this.#lines = [];
+    this.#partial = "";
+  }
+
+  toString(): string {
+    return [...this.#lines, this.#partial].filter((line) => line !== "").map(redact).join("; ");
+  }
+}
+
+/** The target of the connection. */
+export interface Proxy {
+  readonly port: number;
+  readonly region: string;
+}
+
+type Explain = (proxy: Proxy) => ConnectionCause;
+
+const start = ({ port, region }: Proxy) =>
+  `Start \`vsock-proxy ${port} ${kmsHost(region)} 443\` on the parent.`;
+
+const reaches = ({ region }: Proxy) =>
+  `Look at the vsock-proxy's log on the parent: its allow-list must have ${kmsHost(region)}, and the ` +
+  "parent must reach it.";
+
+/** A connection that the peer reset: aws-c-io passes the failed system call on. */
+const RESET = /AWS_ERROR_SYS_CALL_FAILURE|ECONNRESET/;
+
+/** Causes by aws-c-io's error names and s2n's messages; the first match counts. */
+const CAUSES: readonly (readonly [RegExp, Explain])[] = [
+  [/TRUST_STORE_NOT_FOUND|certificate is untrusted|CERT_UNTRUSTED|unable to get.*issuer/i, () => ({
+    words: "TLS failed: the CA that signed KMS's certificate is not trusted",
+    hint: "Build the image with the CA certificates that KMS chains to (eif build --ca-bundle).",
+  })],
+  [/CERT(?:IFICATE)?[ _](?:has )?(?:EXPIRED|(?:is )?NOT[ _]YET[ _]VALID)/i, () => ({
+    words: "TLS failed: the certificate has expired by the enclave's clock, or is not valid yet",
+    hint: "Check the enclave's clock (health, self_test), and that the vsock-proxy leads to KMS itself.",
+  })],
+  [/host ?name|CERT_.*HOST|not valid for/i, ({ region }) => ({
+    words: `TLS failed: the proxy's certificate is for another region than ${region}, or for another host`,
+    hint: `The parent's vsock-proxy must lead to ${kmsHost(region)}.`,
+  })],
+  [/TLS_NEGOTIATION_TIMEOUT/, ({ port }) => ({
+    words: `TLS failed: what is behind the vsock-proxy on port ${port} did not answer the handshake`,
+    hint: "Check that the vsock-proxy leads to KMS's port 443, and that the parent reaches it.",
+  })],
+  [/AWS_IO_TLS|S2N|\bTLS\b/, ({ port, region }) => ({
+    words:
+      `TLS failed on port ${port}: the proxy's certificate is for another region than ${region}, or its CA is not ` +
+      "trusted, or it has expired",
+    hint:
+      `The parent's vsock-proxy must lead to ${
+        kmsHost(region)
+      }, the image needs the CA certificates that KMS ` +
+      "chains to, and the enclave's clock must be right.",
+  })],
+  [/AWS_IO_DNS|getaddrinfo|name resolution/i, ({ region }) => ({
+    words: `the name of KMS in ${region} does not resolve`,
+    hint: "The vsock-proxy resolves it on the parent: check the region's name and the parent's DNS.",
+  })],
+  [/SOCKET_TIMEOUT|SOCKET_NO_ROUTE|ETIMEDOUT/, (proxy) => ({
+    words: `no answer from the parent's port ${proxy.port} in 3 s`,
+    hint: start(proxy),
+  })],
+  [/CONNECTION_REFUSED|SOCKET_NOT_CONNECTED|SOCKET_CONNECT_ABORTED|ECONNREFUSED/, (proxy) => ({
+    words: `no vsock-proxy on port ${proxy.port}`,
+    hint: start(proxy),
+  })],
+  [RESET, (proxy) => ({
+    words: `the vsock-proxy on port ${proxy.port} reset the connection`,
+    hint: reaches(proxy),
+  })],
+  [/SOCKET_CLOSED|CONNECTION_CLOSED/, (proxy) => ({
+    words: `no vsock-proxy on port ${proxy.port}, or it closed the connection`,
+    hint: `${start(proxy)} Its allow-list must have KMS's name, and the parent must resolve and reach it.`,
+  })],
+];
+
+/** The reason of a connection that could not be made, according to the SDK's lines. */
+export function explain(lines: string, proxy: Proxy): Said {
+  const known = CAUSES.find(([pattern]) => pattern.test(lines));
+  return { lines, cause: known?.[1](proxy) };
+}
+
+/** The reason of a call whose connection was lost before KMS answered. */
+export function explainLoss(lines: string, proxy: Proxy): Said {
+  const how = RESET.test(lines) ? "was reset" : "closed";
+  const words = `the connection through the vsock-proxy on port ${proxy.port} ${how} before KMS answered`;
+  return { lines, cause: { words, hint: `The call can be repeated. ${reaches(proxy)}` } };
+}
+
+/**
+ * Whether the SDK's lines since the request say that its connection is lost: the SDK may then wait for ever.
+ * For a connection that closes it prints "Disconnected.", and then "Connection failed…" if it broke. Before
+ * "Connected.", these two are about clients that were replaced.
+ */
+export function saysLost(lines: string, isConnecting: boolean): boolean {
+  if (!isConnecting) return /(?:Disconnected\.|failed to create request)(?!.*Connected\.)/.test(lines);
+  const count = (pattern: RegExp) => lines.match(pattern)?.length ?? 0;
+  return lines.includes("CONNECTION_REFUSED") ||
+    count(/Connection failed with error/g) > count(/Disconnected\./g);
+}

@@ -1,0 +1,291 @@
+/**
+ * End-to-end protection for clients: `attest` returns a document that binds a key of the service, and `sealed` accepts requests that are sealed for
+ * that key, so that nobody between client and enclave can read, replay or answer them.
+ *
+ * @module
+ */
+import { encodeBase64 } from "@std/encoding";
+import { attestUserData } from "../../shared/attestation/statement.ts";
+import { messageOf } from "../../shared/errors.ts";
+import type { Kms } from "../kms/kms.ts";
+import type { Log } from "../../shared/log.ts";
+import { SealedError } from "../../shared/sealed/errors.ts";
+import {
+  HPKE_TAG_LENGTH,
+  importPublicKey,
+  keyPairOf,
+  PRIVATE_KEY_LENGTH,
+  PUBLIC_KEY_LENGTH,
+} from "../../shared/sealed/hpke.ts";
+import {
+  CLIENT_ID_LENGTH,
+  KEY_HASH_LENGTH,
+  MAX_COUNTER,
+  NONCE_LENGTH,
+  type OpenedRequest,
+  openRequest,
+} from "../../shared/sealed/message.ts";
+import { MessageEncoder } from "../../shared/wire/framing.ts";
+import {
+  type ErrorReply,
+  errorReply,
+  field,
+  isErrorReply,
+  type Reply,
+  WireError,
+  type WireObject,
+} from "../../shared/wire/messages.ts";
+import { type Answer, PreparedReply } from "../server/handler.ts";
+import { drawSecret } from "../server/entropy.ts";
+import { base64Field, isGiven, parseNonce } from "../server/fields.ts";
+import type { Attester, EntropySource } from "../server/ports.ts";
+import { SealedKeys, type ServiceKey, unknownKey } from "./sealed_keys.ts";
+import { timeProblem } from "./sealed_time.ts";
+import type { SealedConfig } from "../../shared/cli/sealed_options.ts";
+
+/** The configuration, and the ports. */
+export interface SealedOptions extends SealedConfig {
+  readonly kms: Kms;
+  readonly entropy: EntropySource;
+  readonly attester: Attester | undefined;
+  /** Configuration hash for attestation documents. 32 bytes. */
+  readonly configurationHash: Uint8Array<ArrayBuffer>;
+  readonly log: Log;
+  readonly now: () => Date;
+  /** Milliseconds. */
+  readonly monotonic: () => number;
+  readonly maxClients?: number | undefined;
+}
+
+const USER_DATA_RANGE = { min: 1, max: 256 } as const;
+const KEY_HASH_RANGE = { min: KEY_HASH_LENGTH, max: KEY_HASH_LENGTH } as const;
+const PUBLIC_KEY_RANGE = { min: PUBLIC_KEY_LENGTH, max: PUBLIC_KEY_LENGTH } as const;
+/** Bytes of a `u32be` length. */
+const LENGTH_HEADER = 4;
+/** Requests that never need to be sealed. */
+const ALWAYS_OPEN: readonly unknown[] = ["ping", "health", "attest", "sealed"];
+
+/**
+ * Parses and answers the inner request. The bytes are borrowed until it returns.
+ *
+ * @param sealedAt by the client's clock: milliseconds since 1970
+ */
+type Ask = (body: Uint8Array, sealedAt: number) => Answer | Promise<Answer>;
+
+/** The parsed fields of a sealed request. */
+interface Parsed {
+  readonly key: ServiceKey;
+  readonly clientId: Uint8Array<ArrayBuffer>;
+  readonly counter: number;
+  readonly enc: Uint8Array<ArrayBuffer>;
+  readonly ciphertext: Uint8Array<ArrayBuffer>;
+  readonly clientKey: string | undefined;
+}
+
+/** Attests keys, and serves requests that are sealed for them. */
+export class SealedService implements AsyncDisposable {
+  #options: SealedOptions;
+  #keys: SealedKeys;
+  /** Client keys by base64, imported once. */
+  #clientKeys: ReadonlyMap<string, Promise<CryptoKey>>;
+  #encoder = new MessageEncoder();
+
+  constructor(options: SealedOptions) {
+    const { now, monotonic, maxClients } = options;
+    this.#options = options;
+    this.#keys = new SealedKeys({
+      makeKeyPair: async () => {
+        using secret = await drawSecret(options, "sealed", PRIVATE_KEY_LENGTH);
+        return await keyPairOf(secret.expose());
+      },
+      now,
+      monotonic,
+      maxClients,
+    });
+    this.#clientKeys = new Map(options.clientKeys.map((raw) => [encodeBase64(raw), importPublicKey(raw)]));
+    for (const imported of this.#clientKeys.values()) imported.catch(() => {});
+    // Without documents clients cannot learn the key. If a key cannot be made, requests report the error.
+    if (options.attester !== undefined) this.#keys.current().catch(() => {});
+  }
+
+  /** The error reply to a request that must be sealed; undefined for one that need not be. */
+  refusal(request: WireObject): ErrorReply | undefined {
+    if (!this.#options.required) return undefined;
+    if (field(request, "apiRequest") === undefined && ALWAYS_OPEN.includes(field(request, "type"))) {
+      return undefined;
+    }
+    return errorReply(
+      "sealed_required",
+      "Seal this request: only ping, health and attest are served unsealed",
+    );
+  }
+
+  /**
+   * Returns a document that binds the service's key.
+   *
+   * @throws {WireError} (or rejects)
+   */
+  attest(request: WireObject): Promise<Reply> {
+    const nonce = parseNonce(request);
+    if (nonce === undefined) {
+      throw new WireError("missing_fields", "Field nonce (at least 16 random bytes, base64) is missing");
+    }
+    const data = isGiven(request, "user_data")
+      ? base64Field(request, "user_data", "what the document should vouch for", USER_DATA_RANGE)
+      : new Uint8Array(0);
+    return this.#attest(nonce, data);
+  }
+
+  async #attest(nonce: Uint8Array<ArrayBuffer>, data: Uint8Array<ArrayBuffer>): Promise<Reply> {
+    const attester = this.#requireAttester();
+    const { publicKey, keyId, expires } = await this.#keys.current();
+    const { configurationHash, log } = this.#options;
+    const userData = await attestUserData(data, configurationHash);
+    let document: Uint8Array<ArrayBuffer>;
+    try {
+      document = await attester.attest({ userData, nonce, publicKey });
+    } catch (thrown) {
+      log("error", "attestation_failed", { reason: messageOf(thrown) });
+      throw new WireError(
+        "attestation_unavailable",
+        "The NSM gave no attestation document; denclavectl client logs says why",
+      );
+    }
+    return {
+      status: "ok",
+      attestation_document: encodeBase64(document),
+      public_key: encodeBase64(publicKey),
+      key_id: keyId,
+      expires_at: expires.toISOString(),
+      configuration_hash: encodeBase64(configurationHash),
+    };
+  }
+
+  #requireAttester(): Attester {
+    const { attester } = this.#options;
+    if (attester !== undefined) return attester;
+    throw new WireError("attestation_unavailable", "There is no NSM here to sign an attestation document");
+  }
+
+  /**
+   * Opens a sealed request, has it answered, and seals the reply, also an error reply. Errors before that are answered unsealed.
+   *
+   * @param ask answers the inner request
+   * @throws {WireError} (or rejects)
+   */
+  serve(request: WireObject, ask: Ask): Promise<PreparedReply> {
+    this.#requireAttester();
+    return this.#serve(this.#parse(request), ask);
+  }
+
+  async #serve(parsed: Parsed, ask: Ask): Promise<PreparedReply> {
+    const { opened, late } = await this.#open(parsed);
+    const answer = late ?? await askAndWipe(opened, ask);
+    const { reply, type } = answer;
+    const isPrepared = reply instanceof PreparedReply;
+    if (!isPrepared && isErrorReply(reply)) {
+      // The reply is sealed, so the operator can see the error only in the log.
+      this.#options.log("warn", "sealed_request_failed", { type, code: reply.msg });
+    }
+    const nonce = this.#options.entropy.random.bytes(NONCE_LENGTH);
+    // Without the length prefix; a copy, since the encoder reuses its memory.
+    const framed = this.#encoder.encode("u32be", isPrepared ? reply.json : [JSON.stringify(reply)]);
+    const json = framed.slice(LENGTH_HEADER);
+    framed.fill(0);
+    const sealed = await opened.sealReply(json, nonce).finally(() => json.fill(0));
+    return new PreparedReply(['{"status":"ok","type":"sealed","ciphertext":"', encodeBase64(sealed), '"}']);
+  }
+
+  #parse(request: WireObject): Parsed {
+    const keyId = encodeBase64(base64Field(request, "key_id", "the key's hash", KEY_HASH_RANGE));
+    const key = this.#keys.find(keyId);
+    if (key === undefined) throw unknownKey();
+    const counter = field(request, "counter");
+    if (typeof counter !== "number" || !Number.isSafeInteger(counter) || counter < 1) {
+      throw new WireError("missing_fields", `Field counter must be a whole number from 1 to ${MAX_COUNTER}`);
+    }
+    return {
+      key,
+      counter,
+      clientId: base64Field(request, "client_id", "the client's id", CLIENT_ID_LENGTH),
+      enc: base64Field(request, "enc", "the encapsulated key", PUBLIC_KEY_RANGE),
+      ciphertext: base64Field(request, "ciphertext", "the sealed request", {
+        min: HPKE_TAG_LENGTH,
+        max: Number.MAX_SAFE_INTEGER,
+      }),
+      clientKey: isGiven(request, "client_key")
+        ? encodeBase64(base64Field(request, "client_key", "the client's public key", PUBLIC_KEY_RANGE))
+        : undefined,
+    };
+  }
+
+  /** Opens a request and counts it; a late one gets an error reply and has no other effect. */
+  async #open(
+    parsed: Parsed,
+  ): Promise<{ readonly opened: OpenedRequest; readonly late: Answer | undefined }> {
+    const { key, clientId, counter, clientKey } = parsed;
+    const senderPublicKey = await this.#senderKey(clientKey);
+    const message = { client: encodeBase64(clientId), clientKey, counter };
+    // Checked before opening, and again after it, since another copy may have been opened meanwhile.
+    this.#keys.check(key, message);
+    let opened: OpenedRequest;
+    try {
+      opened = await openRequest(key.keys, parsed, {
+        keyHash: key.keyHash,
+        clientId,
+        counter,
+        senderPublicKey,
+      });
+    } catch (thrown) {
+      if (!(thrown instanceof SealedError)) throw thrown;
+      throw new WireError(
+        "decrypt_failed",
+        "The request does not open: it was sealed for another key, client id or counter, by another client, or changed on the way",
+      );
+    }
+    try {
+      const late = this.#lateAnswer(opened);
+      if (late === undefined) {
+        this.#keys.use(key, { ...message, sessionStarted: opened.times.sessionStarted });
+      } else opened.plaintext.fill(0);
+      return { opened, late };
+    } catch (thrown) {
+      opened.plaintext.fill(0);
+      throw thrown;
+    }
+  }
+
+  /** This reply is also sealed, so the client knows that it comes from the enclave. */
+  #lateAnswer({ times }: OpenedRequest): Answer | undefined {
+    const { now, maxAgeMs } = this.#options;
+    const problem = timeProblem(times, { now: now().getTime(), maxAgeMs });
+    return problem === undefined ? undefined : { type: "late", reply: errorReply("clock_skew", problem) };
+  }
+
+  /** The client key that the request must be sealed with; undefined where any client may seal. */
+  async #senderKey(clientKey: string | undefined): Promise<CryptoKey | undefined> {
+    if (clientKey === undefined && this.#clientKeys.size === 0) return undefined;
+    const known = clientKey === undefined ? undefined : this.#clientKeys.get(clientKey);
+    if (known !== undefined) return await known;
+    throw new WireError(
+      "client_not_allowed",
+      clientKey === undefined
+        ? "Only known clients are served: seal with a client key, and name it in client_key"
+        : "This client key is not among those of the configuration",
+    );
+  }
+
+  /** Drops its keys: requests sealed for them no longer open. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#keys[Symbol.asyncDispose]();
+  }
+}
+
+/** The request's bytes are parsed immediately, and not kept while it is answered. */
+function askAndWipe({ plaintext, times }: OpenedRequest, ask: Ask): Answer | Promise<Answer> {
+  try {
+    return ask(plaintext, times.sealedAt);
+  } finally {
+    plaintext.fill(0);
+  }
+}

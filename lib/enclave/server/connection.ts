@@ -1,0 +1,344 @@
+/**
+ * One connection: documents in, replies out, in order. It has no timers of its own; the server's sweep checks `deadline`.
+ *
+ * @module
+ */
+import { messageOf } from "../../shared/errors.ts";
+import type { Log } from "../../shared/log.ts";
+import { type Address, type Stream, writeAll } from "../../shared/wire/address.ts";
+import {
+  type Frame,
+  FrameDecoder,
+  type FrameProblem,
+  type Framing,
+  MessageEncoder,
+} from "../../shared/wire/framing.ts";
+import {
+  type ErrorCode,
+  errorReply,
+  isErrorReply,
+  type Reply,
+  WireError,
+  type WireObject,
+} from "../../shared/wire/messages.ts";
+import { type Answer, type Handler, PreparedReply } from "./handler.ts";
+import type { Limits } from "../../shared/cli/limits.ts";
+import { parseReserved, Reservation, type ServiceMemory } from "./memory_budget.ts";
+import type { Metrics } from "./metrics.ts";
+
+/** What all connections of a server share. */
+export interface ConnectionContext {
+  readonly handler: Handler;
+  readonly limits: Limits;
+  readonly memory: ServiceMemory;
+  readonly transport: Address["transport"];
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** Milliseconds, monotonic. */
+  readonly now: () => number;
+  /** Resolves when everything that arrived in this turn of the event loop has been processed. */
+  readonly turnEnd: () => Promise<void>;
+}
+
+/** After a reply that ends a connection, the client's remaining input is read for this long, so that the client receives the reply. */
+const DRAIN_MS = 2_000;
+/** How long to wait for more of a document that may already be complete (`{}`). */
+const AMBIGUOUS_MS = 250;
+/** Buffers up to here are kept between requests, since allocating large ones is slow; larger ones are released. Bytes. */
+const KEPT_LENGTH = {
+  /** Room for 1 MiB as hex. */
+  arriving: 2.25 * 1024 * 1024,
+  /** Less, since it does not count towards the memory budget. */
+  leaving: 2 * 1024 * 1024,
+} as const;
+/** What all connections together may keep in either of them, as a share of the memory for messages. */
+const KEPT_SHARE = 0.3;
+
+const PROBLEM_CODES: Readonly<Record<FrameProblem, ErrorCode>> = {
+  too_large: "message_too_large",
+  not_json: "invalid_json",
+  no_memory: "busy",
+};
+
+type Phase = "idle" | "receiving" | "handling" | "writing" | "draining";
+
+/** Serves one connection. */
+export class Connection {
+  readonly id: number;
+  #context: ConnectionContext;
+  #keptShare: number;
+  #stream: Stream;
+  #decoder: FrameDecoder;
+  /** The decoder's buffer. */
+  #buffered: Reservation;
+  /** The request in progress. */
+  #charge: Reservation | undefined;
+  #encoder = new MessageEncoder();
+  #phase: Phase = "idle";
+  /** When the sweep ends the present phase. Milliseconds on the context's clock. */
+  #deadline: number;
+  /** When the first byte of the request in progress arrived; undefined for one that arrived together with the last. */
+  #requestStarted: number | undefined;
+  #requests = 0;
+  #closed = false;
+  #stopping = false;
+  /** The sweep has answered: further input is ignored. */
+  #overdue = false;
+  /** No further document can be taken from the stream: further input is ignored. */
+  #lost = false;
+  /** The sweep's reply, until it is written. */
+  #lastWords: Promise<void> | undefined;
+  #onClose: () => void = () => {};
+  /** Abandoning a request also ends its connection, so one signal is enough for all requests. */
+  #abandoned = new AbortController();
+
+  constructor(id: number, stream: Stream, context: ConnectionContext) {
+    this.id = id;
+    this.#stream = stream;
+    this.#context = context;
+    const { maxInFlight, maxConnections } = context.limits;
+    this.#keptShare = KEPT_SHARE * maxInFlight / maxConnections;
+    this.#buffered = new Reservation(context.memory.buffers);
+    this.#decoder = new FrameDecoder(context.limits.maxMessage, (bytes) => this.#buffered.resize(bytes));
+    this.#deadline = context.now() + context.limits.idleMs;
+  }
+
+  /** Serves until the client disconnects, a limit ends the connection, or it is stopped. Never rejects. */
+  async serve(): Promise<void> {
+    try {
+      while (!this.#closed) {
+        const frame = this.#decoder.next() ?? await this.#receive();
+        if (frame === undefined || this.#overdue) break;
+        await this.#serveFrame(frame);
+        if (this.#stopping) break;
+      }
+    } catch (thrown) {
+      // The client has disconnected, or the sweep closed the stream during a read: no reply is possible.
+      this.#context.log("debug", "connection_lost", { connection: this.id, reason: messageOf(thrown) });
+    } finally {
+      this.#freeArrived();
+      // A handler that honours the signal can end before the sweep's reply is written.
+      await this.#lastWords;
+      this.#encoder.trim(0);
+      this.close();
+    }
+  }
+
+  /** Answers one request with `busy`, or waits a moment for it, and closes. */
+  async refuse(): Promise<void> {
+    this.#deadline = this.#context.now() + DRAIN_MS;
+    this.#phase = "draining";
+    try {
+      while (this.#decoder.framing === undefined && this.#decoder.next() === undefined) {
+        if (!await this.#readMore()) return;
+      }
+      await this.#send(
+        errorReply("busy", "The service has reached its limit of connections: try again later"),
+      );
+      await this.#drain();
+    } catch {
+      // The client disconnected first.
+    } finally {
+      this.#freeArrived();
+      this.close();
+    }
+  }
+
+  /** Frees the buffer before its reservation: the garbage collector would free it later. */
+  #freeArrived(): void {
+    this.#decoder[Symbol.dispose]();
+    this.#buffered[Symbol.dispose]();
+  }
+
+  /** Lets a request in progress end, then closes; when idle, closes immediately. */
+  stop(): void {
+    this.#stopping = true;
+    if (this.#phase !== "handling" && this.#phase !== "writing") this.close();
+  }
+
+  /** Ends a phase that took too long. Called by the server's sweep. */
+  sweep(now: number): void {
+    if (now < this.#deadline || this.#closed) return;
+    const { requestMs, idleMs } = this.#context.limits;
+    if (this.#phase === "receiving" || this.#phase === "handling") {
+      const what = this.#phase === "handling"
+        ? `The request took longer than ${requestMs} ms`
+        : `The rest of the message did not arrive in time (${idleMs} ms without a byte, or ${requestMs} ms in all)`;
+      this.#context.metrics.count(
+        this.#phase === "handling" ? "timed_out" : "incomplete",
+        false,
+        now - (this.#requestStarted ?? now),
+      );
+      this.#phase = "writing";
+      this.#deadline = now + DRAIN_MS;
+      this.#stopping = this.#overdue = true;
+      this.#abandoned.abort();
+      this.#decoder.end();
+      this.#lastWords = this.#send(errorReply("timeout", what)).catch(() => {}).finally(() => this.close());
+      return;
+    }
+    this.close();
+  }
+
+  /** Closes the stream, which ends pending reads and writes. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#abandoned.abort();
+    this.#onClose();
+    try {
+      this.#stream.close();
+    } catch {
+      // It was closed by the other side.
+    }
+  }
+
+  /** Reads until a document is complete. Undefined when the client has ended its stream. */
+  async #receive(): Promise<Frame | undefined> {
+    // A part of the next request may have arrived with the last one, or the rest of a refused one may still arrive.
+    this.#phase = this.#decoder.pending ? "receiving" : "idle";
+    this.#requestStarted = this.#context.now();
+    this.#deadline = this.#requestStarted + this.#context.limits.idleMs;
+    for (;;) {
+      const more = this.#decoder.ambiguous ? await this.#readAmbiguous() : await this.#readMore();
+      if (!more) {
+        this.#decoder.end();
+        return this.#decoder.pending ? this.#decoder.next() : undefined;
+      }
+      const { limits, now } = this.#context;
+      const time = now();
+      if (this.#phase === "idle") {
+        this.#phase = "receiving";
+        this.#requestStarted = time;
+      }
+      this.#deadline = Math.min(time + limits.idleMs, (this.#requestStarted ?? time) + limits.requestMs);
+      const frame = this.#decoder.next();
+      if (frame !== undefined) return frame;
+      if (!this.#decoder.pending) this.#phase = "idle";
+    }
+  }
+
+  async #readMore(): Promise<boolean> {
+    const length = await this.#stream.read(this.#decoder.space());
+    if (length === null) return false;
+    this.#decoder.commit(length);
+    return true;
+  }
+
+  /** As {@link #readMore}, but with a short time-out, after which the connection ends, since the read is still pending. */
+  async #readAmbiguous(): Promise<boolean> {
+    const { promise: waited, resolve } = Promise.withResolvers<false>();
+    const timer = setTimeout(() => {
+      this.#stopping = true;
+      resolve(false);
+    }, AMBIGUOUS_MS);
+    const reading = this.#readMore();
+    reading.catch(() => {});
+    try {
+      return await Promise.race([reading, waited]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #serveFrame(frame: Frame): Promise<void> {
+    const { now, limits, metrics } = this.#context;
+    const started = now();
+    this.#phase = "handling";
+    this.#deadline = (this.#requestStarted ?? started) + limits.requestMs;
+    this.#lost = "problem" in frame && !frame.recoverable;
+    const answered = "problem" in frame ? answerProblem(frame) : this.#answer(frame.body);
+    const charge = this.#charge;
+    this.#charge = undefined;
+    const answer = answered instanceof Promise ? await this.#orClosed(answered) : answered;
+    // The sweep may have answered meanwhile. The handler's reservation then lasts until the handler ends.
+    if (answer === undefined || this.#closed || this.#phase !== "handling") {
+      void Promise.resolve(answered).then(() => charge?.[Symbol.dispose]());
+      return;
+    }
+    this.#decoder.release();
+    this.#decoder.trim(Math.min(KEPT_LENGTH.arriving, this.#keptShare));
+    this.#phase = "writing";
+    this.#deadline = now() + limits.requestMs;
+    try {
+      await this.#send(answer.reply);
+    } finally {
+      this.#encoder.trim(Math.min(KEPT_LENGTH.leaving, this.#keptShare));
+      charge?.[Symbol.dispose]();
+    }
+    const took = now() - started;
+    const { reply } = answer;
+    const failed = !(reply instanceof PreparedReply) && isErrorReply(reply);
+    metrics.count(answer.type, !failed, took);
+    if (failed) {
+      this.#context.log("warn", "request_failed", {
+        connection: this.id,
+        number: ++this.#requests,
+        type: answer.type,
+        code: reply.msg,
+        ms: Math.round(took * 100) / 100,
+      });
+    } else {
+      this.#requests++;
+      this.#context.log("debug", "request", {
+        connection: this.id,
+        number: this.#requests,
+        type: answer.type,
+        ms: took,
+      });
+    }
+    this.#requestStarted = undefined;
+    if (this.#lost) {
+      this.#stopping = true;
+      this.#phase = "draining";
+      this.#deadline = now() + DRAIN_MS;
+      await this.#drain();
+    }
+  }
+
+  /** The answer, or undefined once the connection is closed: a handler that never ends must not keep the connection's place. */
+  #orClosed(answering: Promise<Answer>): Promise<Answer | undefined> {
+    return new Promise((resolve) => {
+      this.#onClose = () => resolve(undefined);
+      void answering.then(resolve);
+    });
+  }
+
+  /** Not async, so that a waiting caller's frame does not keep the request alive. */
+  #answer(body: Uint8Array): Answer | Promise<Answer> {
+    const charge = new Reservation(this.#context.memory.requests);
+    this.#charge = charge;
+    let request: WireObject;
+    try {
+      request = parseReserved(body, charge, body.length);
+    } catch (thrown) {
+      if (!(thrown instanceof WireError)) throw thrown;
+      // Brackets that balance do not make a document: what follows may be the text of another protocol.
+      this.#lost = this.#decoder.framing === "raw" && thrown.code === "invalid_json";
+      return { type: "broken", reply: errorReply(thrown.code, thrown.message) };
+    } finally {
+      this.#decoder.release();
+    }
+    return this.#context.handler(request, this.#abandoned.signal, () => {
+      charge[Symbol.dispose]();
+      this.#decoder.trim(0);
+    });
+  }
+
+  #send(reply: Reply | PreparedReply): Promise<void> {
+    const framing: Framing = this.#decoder.framing ?? "raw";
+    const json = reply instanceof PreparedReply ? reply.json : [JSON.stringify(reply)];
+    const message = this.#encoder.encode(framing, json);
+    return this.#context.turnEnd().then(() => writeAll(this.#stream, message, this.#context.transport));
+  }
+
+  /** Discards further input until the client ends its stream or the sweep closes it: closing immediately could lose the reply. */
+  async #drain(): Promise<void> {
+    const sink = new Uint8Array(64 * 1024);
+    while (!this.#closed && await this.#stream.read(sink) !== null);
+  }
+}
+
+function answerProblem(frame: Extract<Frame, { problem: string }>): Answer {
+  return { type: "broken", reply: errorReply(PROBLEM_CODES[frame.problem], frame.details) };
+}

@@ -1,0 +1,134 @@
+/**
+ * How much memory requests may hold at a time, over all connections. Every buffer has a cap of its own; this bounds their sum, so that 64
+ * connections with the largest message do not exhaust an enclave's memory.
+ *
+ * Half of it is for arriving bytes, half for requests in progress: incomplete messages cannot block complete ones.
+ *
+ * @module
+ */
+import { type JsonShape, measureJson } from "../../shared/wire/json_shape.ts";
+import { BYTE_COST } from "../../shared/cli/limits.ts";
+import { decodeText, parseText, WireError, type WireObject } from "../../shared/wire/messages.ts";
+
+/**
+ * Memory that the parser takes for each token ({@link JsonShape}). At most half of what is counted stays in
+ * use, for every kind of document (`tests/unit/enclave/server/memory_cost_test.ts`); the rest is for the parser's
+ * own needs, and for garbage of earlier requests.
+ */
+export const TOKEN_COST = 72;
+
+/** A reserved part of a budget. Disposing releases it; disposing again has no effect. */
+export class Reservation implements Disposable {
+  #budget: MemoryBudget;
+  #bytes = 0;
+
+  /** Starts with no bytes. */
+  constructor(budget: MemoryBudget) {
+    this.#budget = budget;
+  }
+
+  /** Bytes of the budget. */
+  get limit(): number {
+    return this.#budget.limit;
+  }
+
+  /** Bytes held. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /**
+   * Changes the number of reserved bytes.
+   *
+   * @param bytes whole, from 0
+   * @returns false when the budget does not allow it; then nothing changed. Holding less is always allowed.
+   */
+  resize(bytes: number): boolean {
+    if (!this.#budget.take(bytes - this.#bytes)) return false;
+    this.#bytes = bytes;
+    return true;
+  }
+
+  [Symbol.dispose](): void {
+    this.resize(0);
+  }
+}
+
+/** A number of bytes that reservations share. */
+export class MemoryBudget {
+  /** Bytes. */
+  readonly limit: number;
+  #used = 0;
+
+  /** @param limit bytes, whole */
+  constructor(limit: number) {
+    this.limit = limit;
+  }
+
+  /** Bytes reserved. */
+  get used(): number {
+    return this.#used;
+  }
+
+  /** Only for {@link Reservation}: changes the number of used bytes. */
+  take(bytes: number): boolean {
+    if (bytes > 0 && this.#used + bytes > this.limit) return false;
+    this.#used += bytes;
+    return true;
+  }
+
+  /** Reserves bytes; undefined when not enough are free. */
+  reserve(bytes: number): Reservation | undefined {
+    const reservation = new Reservation(this);
+    return reservation.resize(bytes) ? reservation : undefined;
+  }
+}
+
+/** The budgets of a service. */
+export interface ServiceMemory {
+  /** For arriving bytes. */
+  readonly buffers: MemoryBudget;
+  /** For requests in progress. */
+  readonly requests: MemoryBudget;
+}
+
+/** @param maxInFlight bytes, for both together */
+export function createMemory(maxInFlight: number): ServiceMemory {
+  const half = Math.floor(maxInFlight / 2);
+  return { buffers: new MemoryBudget(half), requests: new MemoryBudget(half) };
+}
+
+/** Memory that a request needs, computed before it is parsed. Bytes. */
+export function requestCost(length: number, { tokens }: JsonShape): number {
+  return BYTE_COST * length + TOKEN_COST * tokens;
+}
+
+/**
+ * Parses a message within a budget: reserves memory for its bytes before it decodes them, and for its values
+ * before it parses them.
+ *
+ * @param reservation what the request takes; the caller's to dispose of, also after an error; a refused
+ * request holds nothing
+ * @param counted bytes that are not reserved yet
+ * @throws {WireError} `invalid_json`; `busy`, or `message_too_large` where it costs more than all requests
+ * together may
+ */
+export function parseReserved(body: Uint8Array, reservation: Reservation, counted: number): WireObject {
+  reserve(reservation, BYTE_COST * counted);
+  const text = decodeText(body);
+  const shape = measureJson(text);
+  reserve(reservation, requestCost(counted, shape));
+  return parseText(text, shape);
+}
+
+function reserve(reservation: Reservation, cost: number): void {
+  if (reservation.resize(cost)) return;
+  reservation[Symbol.dispose]();
+  if (cost <= reservation.limit) {
+    throw new WireError("busy", "Requests in progress use all available memory: try again later");
+  }
+  throw new WireError(
+    "message_too_large",
+    `The message would take ${cost} bytes of memory; all requests together may take ${reservation.limit}`,
+  );
+}

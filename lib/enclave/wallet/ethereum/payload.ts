@@ -1,0 +1,161 @@
+/**
+ * What an account can sign: a message (EIP-191), typed data (EIP-712), a transaction, or a digest. Exactly one of them. It is parsed before the key
+ * is opened, and signed afterwards.
+ *
+ * @module
+ */
+import { decodeHex, encodeHex } from "@std/encoding";
+import { eip191Signer, signTyped } from "micro-eth-signer";
+import { messageOf } from "../../../shared/errors.ts";
+import { type RecoverableSignature, SCALAR_LENGTH, signDigest } from "../../../shared/crypto/secp256k1.ts";
+import type { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
+import { PayloadError } from "../../../shared/crypto/payload_error.ts";
+import { parseHex } from "./quantity.ts";
+import { type ParsedTransaction, parseTransaction } from "./transaction.ts";
+import { type ParsedTypedData, parseTypedData } from "./typed_data.ts";
+
+/** A parsed payload. */
+export type Payload =
+  | { readonly kind: "message"; readonly bytes: Uint8Array<ArrayBuffer> }
+  | { readonly kind: "typedData"; readonly data: ParsedTypedData }
+  | { readonly kind: "transaction"; readonly transaction: ParsedTransaction }
+  | { readonly kind: "digest"; readonly digest: Uint8Array<ArrayBuffer> };
+
+/** The kinds of payload: names of the fields that hold them. */
+export const PAYLOAD_KINDS = ["message", "typedData", "transaction", "digest"] as const;
+
+/** A signature in the format of the protocol. Hex with `0x`. */
+export interface SignedPayload {
+  /** r ‖ s ‖ (27 + yParity), 65 bytes. */
+  readonly signature: string;
+  /** 32 bytes. */
+  readonly r: string;
+  /** 32 bytes. */
+  readonly s: string;
+  readonly yParity: 0 | 1;
+  /** 27 + yParity; in a transaction as its type requires: 35 + 2 * chain id + yParity (EIP-155), or yParity. */
+  readonly v: number;
+  /** Ready to be sent (EIP-2718). Transactions only. */
+  readonly signedTransaction?: string;
+  /** keccak-256 of the above. Transactions only. */
+  readonly transactionHash?: string;
+}
+
+const MAX_MESSAGE_LENGTH = 1024 * 1024;
+
+function parseMessage(value: unknown): Uint8Array<ArrayBuffer> {
+  if (typeof value === "object" && value !== null && "raw" in value) {
+    return decodeHex(parseHex(value.raw, "message.raw", { max: MAX_MESSAGE_LENGTH }).slice(2));
+  }
+  if (typeof value !== "string") {
+    throw new PayloadError('Field message must be text, or {"raw": "0x…"} for bytes');
+  }
+  const bytes = new TextEncoder().encode(value);
+  if (bytes.length <= MAX_MESSAGE_LENGTH) return bytes;
+  throw new PayloadError(`Field message must have at most ${MAX_MESSAGE_LENGTH} bytes`);
+}
+
+function parseDigest(value: unknown): Uint8Array<ArrayBuffer> {
+  if (typeof value === "string" && /^(0x)?[0-9a-fA-F]{64}$/.test(value)) return decodeHex(value.slice(-64));
+  throw new PayloadError(`Field digest must be ${SCALAR_LENGTH} bytes, hex`);
+}
+
+/**
+ * Reads the payload of a request.
+ *
+ * @param from the address that will sign, with its checksum
+ * @throws {PayloadError} that names the field.
+ */
+export function parsePayload(request: Readonly<Record<string, unknown>>, from: string): Payload {
+  const given = PAYLOAD_KINDS.filter((kind) =>
+    Object.hasOwn(request, kind) && request[kind] !== undefined && request[kind] !== null
+  );
+  const [kind] = given;
+  if (kind === undefined || given.length > 1) {
+    throw new PayloadError(
+      `Give exactly one of ${PAYLOAD_KINDS.join(", ")}${
+        given.length > 1 ? `, not ${given.join(" and ")}` : ""
+      }`,
+    );
+  }
+  const value = request[kind];
+  switch (kind) {
+    case "message":
+      return { kind, bytes: parseMessage(value) };
+    case "typedData":
+      return { kind, data: parseTypedData(value) };
+    case "transaction":
+      return { kind, transaction: parseTransaction(value, from) };
+    case "digest":
+      return { kind, digest: parseDigest(value) };
+    default:
+      return kind satisfies never;
+  }
+}
+
+function format({ r, s, yParity }: RecoverableSignature, v = 27 + yParity): SignedPayload {
+  const [rHex, sHex] = [encodeHex(r), encodeHex(s)];
+  return {
+    signature: `0x${rHex}${sHex}${yParity === 0 ? "1b" : "1c"}`,
+    r: `0x${rHex}`,
+    s: `0x${sHex}`,
+    yParity,
+    v,
+  };
+}
+
+function signTypedData({ typed }: ParsedTypedData, secretKey: SecretBytes): RecoverableSignature {
+  let hex: string;
+  try {
+    // Without extra entropy the nonce is exactly that of RFC 6979.
+    hex = signTyped(typed, secretKey.expose(), false).slice(2);
+  } catch (thrown) {
+    throw new PayloadError(
+      `Field typedData does not fit its types: ${messageOf(thrown).slice(0, 200)}`,
+      thrown,
+    );
+  }
+  return {
+    r: decodeHex(hex.slice(0, 64)),
+    s: decodeHex(hex.slice(64, 128)),
+    yParity: hex.endsWith("1b") ? 0 : 1,
+  };
+}
+
+function signTransaction({ unsigned, intent }: ParsedTransaction, secretKey: SecretBytes): SignedPayload {
+  const signed = unsigned.signBy(secretKey.expose(), false);
+  const { r, s, yParity } = signed.raw;
+  if (r === undefined || s === undefined || (yParity !== 0 && yParity !== 1)) {
+    throw new TypeError("Cannot sign: the transaction came back without a signature");
+  }
+  const v = intent.type === "legacy" ? Number(35n + 2n * intent.chainId) + yParity : yParity;
+  return {
+    ...format({ r: toBytes(r), s: toBytes(s), yParity }, v),
+    signedTransaction: signed.toHex(),
+    transactionHash: signed.hash,
+  };
+}
+
+function toBytes(scalar: bigint): Uint8Array<ArrayBuffer> {
+  return decodeHex(scalar.toString(16).padStart(2 * SCALAR_LENGTH, "0"));
+}
+
+/**
+ * Signs a payload. Low s, deterministic.
+ *
+ * @throws {PayloadError} when typed data does not fit its types.
+ */
+export function signPayload(payload: Payload, secretKey: SecretBytes): SignedPayload {
+  switch (payload.kind) {
+    case "message":
+      return format(signDigest(secretKey, decodeHex(eip191Signer.getHash(payload.bytes).slice(2))));
+    case "typedData":
+      return format(signTypedData(payload.data, secretKey));
+    case "transaction":
+      return signTransaction(payload.transaction, secretKey);
+    case "digest":
+      return format(signDigest(secretKey, payload.digest));
+    default:
+      return payload satisfies never;
+  }
+}

@@ -1,0 +1,193 @@
+/**
+ * Transactions to sign: legacy with EIP-155, EIP-2930, EIP-1559. Parsed strictly, since an ignored field could change what is signed;
+ * encoded by micro-eth-signer.
+ *
+ * @module
+ */
+import { Transaction } from "micro-eth-signer";
+import { messageOf } from "../../../shared/errors.ts";
+import { parseAddress } from "../../../shared/crypto/ethereum_address.ts";
+import { PayloadError } from "../../../shared/crypto/payload_error.ts";
+import { parseHex, parseQuantity } from "./quantity.ts";
+
+/** Names of the types that can be signed. */
+export type TransactionType = "legacy" | "eip2930" | "eip1559";
+
+/** The fields that the wallet's rules check. */
+export interface TransactionIntent {
+  readonly type: TransactionType;
+  readonly chainId: bigint;
+  /** With its checksum; undefined for a contract's creation. */
+  readonly to: string | undefined;
+  /** Wei. */
+  readonly value: bigint;
+  /** `0x` and hex. */
+  readonly data: string;
+  /** The maximum cost of the gas, wei. */
+  readonly maxFee: bigint;
+}
+
+/** micro-eth-signer's transaction; its type is not narrowed, since only its methods are used. */
+export type UnsignedTransaction = ReturnType<typeof Transaction.fromBytes>;
+
+/** A parsed transaction. */
+export interface ParsedTransaction {
+  readonly intent: TransactionIntent;
+  /** Without a signature. */
+  readonly unsigned: UnsignedTransaction;
+}
+
+/** The largest chain id for which `v` (2 * id + 36) is still an exact JSON number; other wallets have the same limit. */
+const MAX_CHAIN_ID = (BigInt(Number.MAX_SAFE_INTEGER) - 36n) / 2n;
+/** Bytes of call data: more than fits in a block or in a message. */
+const MAX_DATA_LENGTH = 1024 * 1024;
+/** Limits of one transaction: each address costs two hashes here, and gas on the chain. */
+const MAX_ACCESS_LIST = { addresses: 256, storageKeys: 1_024 } as const;
+
+const TYPES: Readonly<Record<string, TransactionType>> = {
+  legacy: "legacy",
+  "0": "legacy",
+  "0x0": "legacy",
+  eip2930: "eip2930",
+  "1": "eip2930",
+  "0x1": "eip2930",
+  eip1559: "eip1559",
+  "2": "eip1559",
+  "0x2": "eip1559",
+};
+
+const FIELDS: Readonly<Record<TransactionType, readonly string[]>> = {
+  legacy: ["chainId", "nonce", "gasPrice", "gasLimit", "to", "value", "data"],
+  eip2930: ["chainId", "nonce", "gasPrice", "gasLimit", "to", "value", "data", "accessList"],
+  eip1559: [
+    "chainId",
+    "nonce",
+    "maxPriorityFeePerGas",
+    "maxFeePerGas",
+    "gasLimit",
+    "to",
+    "value",
+    "data",
+    "accessList",
+  ],
+};
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+/** Alternative names of the same field. */
+const ALIASES: Readonly<Record<string, string>> = { gas: "gasLimit", input: "data" };
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Own fields that are not null, under their canonical names. */
+function normalise(input: JsonObject): ReadonlyMap<string, unknown> {
+  const fields = new Map<string, unknown>();
+  for (const [given, value] of Object.entries(input)) {
+    if (value === null || value === undefined) continue;
+    const name = Object.hasOwn(ALIASES, given) ? ALIASES[given] ?? given : given;
+    if (fields.has(name) && fields.get(name) !== value) {
+      throw new PayloadError(`Fields ${given} and ${name} of transaction say different things`);
+    }
+    fields.set(name, value);
+  }
+  return fields;
+}
+
+function typeOf(fields: ReadonlyMap<string, unknown>): TransactionType {
+  const given = fields.get("type");
+  if (given === undefined) {
+    if (fields.has("maxFeePerGas") || fields.has("maxPriorityFeePerGas")) return "eip1559";
+    return fields.has("accessList") ? "eip2930" : "legacy";
+  }
+  const word = String(given).toLowerCase();
+  const type = typeof given !== "object" && Object.hasOwn(TYPES, word) ? TYPES[word] : undefined;
+  if (type !== undefined) return type;
+  throw new PayloadError("Field transaction.type must be legacy, eip2930 or eip1559 (0, 1 or 2)");
+}
+
+function parseData(value: unknown): string {
+  return value === undefined ? "0x" : parseHex(value, "transaction.data", { max: MAX_DATA_LENGTH });
+}
+
+function parseAccessList(value: unknown): { address: string; storageKeys: string[] }[] {
+  if (value === undefined) return [];
+  const name = "transaction.accessList";
+  const wants = `Field ${name} must be an array of {address, storageKeys}, at most ` +
+    `${MAX_ACCESS_LIST.addresses} with ${MAX_ACCESS_LIST.storageKeys} keys in all`;
+  if (!Array.isArray(value) || value.length > MAX_ACCESS_LIST.addresses) throw new PayloadError(wants);
+  let count = 0;
+  return value.map((entry: unknown, index) => {
+    if (!isObject(entry) || !Array.isArray(entry["storageKeys"])) throw new PayloadError(wants);
+    const keys: readonly unknown[] = entry["storageKeys"];
+    count += keys.length;
+    if (count > MAX_ACCESS_LIST.storageKeys) throw new PayloadError(wants);
+    return {
+      address: parseAddress(entry["address"], `${name}[${index}].address`).text,
+      storageKeys: keys.map((key) => parseHex(key, `${name}[${index}].storageKeys`, { length: 32 })),
+    };
+  });
+}
+
+/**
+ * Reads a transaction in the format of JSON-RPC and common libraries. Amounts are wei.
+ *
+ * @param from the address that will sign, with its checksum: where the transaction names one, it must be this
+ * @throws {PayloadError} that names the field.
+ */
+export function parseTransaction(input: unknown, from: string): ParsedTransaction {
+  if (!isObject(input)) throw new PayloadError("Field transaction must be an object");
+  const fields = normalise(input);
+  const type = typeOf(fields);
+  for (const name of fields.keys()) {
+    if (name === "type" || name === "from" || FIELDS[type].includes(name)) continue;
+    throw new PayloadError(
+      `Field transaction.${name.slice(0, 64)} does not belong to a transaction of type ${type}`,
+    );
+  }
+  if (fields.has("from") && parseAddress(fields.get("from"), "transaction.from").text !== from) {
+    throw new PayloadError("Field transaction.from is another address than the account's");
+  }
+  const number = (name: string, bits: number) => {
+    if (!fields.has(name)) throw new PayloadError(`Field transaction.${name} is missing`);
+    return parseQuantity(fields.get(name), `transaction.${name}`, bits);
+  };
+  const chainId = number("chainId", 64);
+  if (chainId < 1n || chainId > MAX_CHAIN_ID) {
+    throw new PayloadError(`Field transaction.chainId must be from 1 to ${MAX_CHAIN_ID}`);
+  }
+  const to = fields.has("to") && fields.get("to") !== "0x"
+    ? parseAddress(fields.get("to"), "transaction.to").text
+    : undefined;
+  const data = parseData(fields.get("data"));
+  if (to === undefined && data === "0x") {
+    throw new PayloadError("Field transaction.to is missing, and there is no data to create a contract from");
+  }
+  const value = fields.has("value") ? number("value", 256) : 0n;
+  const gasLimit = number("gasLimit", 64);
+  const shared = { chainId, nonce: number("nonce", 64), gasLimit, to: to ?? "0x", value, data };
+  const gas = type === "eip1559"
+    ? {
+      maxFeePerGas: number("maxFeePerGas", 256),
+      maxPriorityFeePerGas: number("maxPriorityFeePerGas", 256),
+    }
+    : { gasPrice: number("gasPrice", 256) };
+  if (gas.maxFeePerGas !== undefined && gas.maxPriorityFeePerGas > gas.maxFeePerGas) {
+    throw new PayloadError("Field transaction.maxPriorityFeePerGas is above maxFeePerGas");
+  }
+  const list = type === "legacy" ? {} : { accessList: parseAccessList(fields.get("accessList")) };
+  try {
+    // Not in its strict mode, which is for user input forms: the wallet's rules limit fees.
+    const unsigned: UnsignedTransaction = Transaction.prepare(
+      { type, ...shared, ...gas, ...list } as never,
+      false,
+    );
+    return {
+      unsigned,
+      intent: { type, chainId, to, value, data, maxFee: gasLimit * (gas.maxFeePerGas ?? gas.gasPrice) },
+    };
+  } catch (thrown) {
+    throw new PayloadError(`Field transaction cannot be encoded: ${messageOf(thrown).slice(0, 200)}`, thrown);
+  }
+}

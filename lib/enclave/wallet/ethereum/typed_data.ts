@@ -1,0 +1,279 @@
+/**
+ * Typed structured data (EIP-712) as `eth_signTypedData_v4` accepts it. Parsed strictly and bounded here, encoded by micro-eth-signer: its run time
+ * grows with the length of type names and cubically with the number of types (measured: 250 types that refer to each other hold the thread for
+ * 0.3 s, one type with 100,000 brackets for 4 s), and it signs values that other implementations reject.
+ *
+ * @module
+ */
+import type { signTyped } from "micro-eth-signer";
+import { parseAddress } from "../../../shared/crypto/ethereum_address.ts";
+import { PayloadError } from "../../../shared/crypto/payload_error.ts";
+import { parseHex, parseInteger } from "./quantity.ts";
+
+/** The fields that the wallet's rules check. */
+export interface TypedDataIntent {
+  readonly chainId: bigint | undefined;
+  /** With its checksum. */
+  readonly verifyingContract: string | undefined;
+  readonly primaryType: string;
+}
+
+/** Parsed typed data. */
+export interface ParsedTypedData {
+  readonly intent: TypedDataIntent;
+  readonly typed: Parameters<typeof signTyped>[0];
+}
+
+/** The fields that a domain may have, and their types (EIP-712, "Definition of domainSeparator"), in the standard's order. */
+const DOMAIN_TYPES: Readonly<Record<string, string>> = {
+  name: "string",
+  version: "string",
+  chainId: "uint256",
+  verifyingContract: "address",
+  salt: "bytes32",
+};
+const DOMAIN = "EIP712Domain";
+
+/** Far above practical use: a Seaport order has 6 types and about 40 values. */
+const LIMITS = {
+  types: 32,
+  fields: 256,
+  nameLength: 64,
+  arrayDepth: 4,
+  depth: 16,
+  values: 4_000,
+  bytes: 256 * 1024,
+} as const;
+
+const IDENTIFIER = /^[A-Za-z_$][A-Za-z0-9_$]{0,63}$/;
+/** Names of types that are not structs, including `uint` and `int` without a width, since the standard has no such aliases. */
+const ELEMENTARY = /^(string|bool|address|bytes[0-9]*|u?int[0-9]*)$/;
+const WIDTHS =
+  /^(u?)int(8|16|24|32|40|48|56|64|72|80|88|96|104|112|120|128|136|144|152|160|168|176|184|192|200|208|216|224|232|240|248|256)$/;
+const FIXED_BYTES = /^bytes([1-9]|[12][0-9]|3[0-2])$/;
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+/** A parsed type name: `Order[2][]` is an array, of any length, of arrays of two orders. */
+interface TypeName {
+  readonly base: string;
+  /** Innermost first; undefined is any length. */
+  readonly lengths: readonly (number | undefined)[];
+}
+
+interface Field {
+  readonly name: string;
+  readonly type: TypeName;
+  readonly text: string;
+}
+
+type Structs = ReadonlyMap<string, readonly Field[]>;
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function refuse(path: string, what: string): never {
+  throw new PayloadError(`Field ${path.slice(0, 200)} ${what}`);
+}
+
+function objectField(input: JsonObject, name: string): JsonObject {
+  const value = Object.hasOwn(input, name) ? input[name] : undefined;
+  return isObject(value) ? value : refuse(`typedData.${name}`, "must be an object");
+}
+
+function parseTypeName(text: unknown, path: string): TypeName {
+  const wants = `must be a type of EIP-712, with at most ${LIMITS.arrayDepth} dimensions`;
+  if (typeof text !== "string" || text.length > LIMITS.nameLength + 16 * LIMITS.arrayDepth) {
+    return refuse(path, wants);
+  }
+  const [base = "", ...suffixes] = text.split("[");
+  if (!IDENTIFIER.test(base) || suffixes.length > LIMITS.arrayDepth) return refuse(path, wants);
+  const lengths = suffixes.map((suffix) => {
+    if (suffix === "]") return undefined;
+    const [, digits] = /^([1-9][0-9]{0,8})\]$/.exec(suffix) ?? [];
+    return digits === undefined ? refuse(path, wants) : Number(digits);
+  });
+  return { base, lengths };
+}
+
+function parseFields(fields: unknown, path: string): readonly Field[] {
+  if (!Array.isArray(fields)) return refuse(path, "must be an array of {name, type}");
+  const names = new Set<string>();
+  return fields.map((field: unknown, index) => {
+    const here = `${path}[${index}]`;
+    if (!isObject(field)) return refuse(here, "must be {name, type}");
+    const { name, type: text } = field;
+    if (typeof name !== "string" || !IDENTIFIER.test(name) || names.has(name)) {
+      return refuse(`${here}.name`, "must be an identifier, once in its type");
+    }
+    names.add(name);
+    return { name, type: parseTypeName(text, `${here}.type`), text: String(text) };
+  });
+}
+
+function parseStructs(types: JsonObject): Structs {
+  const names = Object.keys(types);
+  if (names.length > LIMITS.types) refuse("typedData.types", `has more than ${LIMITS.types} types`);
+  const structs = new Map<string, readonly Field[]>();
+  let count = 0;
+  for (const name of names) {
+    if (!IDENTIFIER.test(name) || ELEMENTARY.test(name)) {
+      refuse("typedData.types", "has a type whose name is not a struct name");
+    }
+    const fields = parseFields(types[name], `typedData.types.${name}`);
+    count += fields.length;
+    if (count > LIMITS.fields) refuse("typedData.types", `has more than ${LIMITS.fields} fields`);
+    structs.set(name, fields);
+  }
+  for (const [struct, fields] of structs) {
+    for (const { name, type: { base } } of fields) {
+      if (structs.has(base) || isElementary(base)) continue;
+      refuse(`typedData.types.${struct}.${name}`, `has an unknown type: ${base}`);
+    }
+  }
+  return structs;
+}
+
+function isElementary(base: string): boolean {
+  return ["string", "bool", "address", "bytes"].includes(base) || WIDTHS.test(base) || FIXED_BYTES.test(base);
+}
+
+/** Parses values by their types, and counts them. */
+class ValueReader {
+  #structs: Structs;
+  #values = 0;
+  #bytes = 0;
+
+  constructor(structs: Structs) {
+    this.#structs = structs;
+  }
+
+  struct(name: string, value: unknown, path: string, depth: number): JsonObject {
+    const fields = this.#structs.get(name) ?? [];
+    if (!isObject(value)) return refuse(path, `must be an object, a ${name}`);
+    if (depth > LIMITS.depth) return refuse(path, `is nested deeper than ${LIMITS.depth}`);
+    const known = new Set(fields.map((field) => field.name));
+    for (const given of Object.keys(value)) {
+      if (!known.has(given)) {
+        return refuse(`${path}.${given.slice(0, LIMITS.nameLength)}`, `is not a field of ${name}`);
+      }
+    }
+    return Object.fromEntries(fields.map((field) => {
+      const here = `${path}.${field.name}`;
+      if (!Object.hasOwn(value, field.name)) return refuse(here, "is missing");
+      return [
+        field.name,
+        this.#value(field.type, field.type.lengths.length, value[field.name], here, depth + 1),
+      ];
+    }));
+  }
+
+  /** @param dimensions the type's remaining dimensions, outermost last */
+  #value(type: TypeName, dimensions: number, value: unknown, path: string, depth: number): unknown {
+    if (++this.#values > LIMITS.values) return refuse(path, `is beyond ${LIMITS.values} values`);
+    if (dimensions === 0) return this.#element(type.base, value, path, depth);
+    const length = type.lengths[dimensions - 1];
+    if (!Array.isArray(value) || (length !== undefined && value.length !== length)) {
+      return refuse(path, `must be an array${length === undefined ? "" : ` of ${length}`}`);
+    }
+    return value.map((item: unknown, index) =>
+      this.#value(type, dimensions - 1, item, `${path}[${index}]`, depth)
+    );
+  }
+
+  #element(base: string, value: unknown, path: string, depth: number): unknown {
+    if (this.#structs.has(base)) return this.struct(base, value, path, depth);
+    const [, unsigned, bits] = WIDTHS.exec(base) ?? [];
+    if (bits !== undefined) return parseInteger(value, path, { bits: Number(bits), signed: unsigned === "" });
+    const [, width] = FIXED_BYTES.exec(base) ?? [];
+    switch (width === undefined ? base : "fixed bytes") {
+      case "string":
+        if (typeof value !== "string" || !value.isWellFormed()) {
+          return refuse(path, "must be well-formed text");
+        }
+        this.#count(value.length, path);
+        return value;
+      case "bool":
+        return typeof value === "boolean" ? value : refuse(path, "must be true or false");
+      case "address":
+        return parseAddress(value, path).text;
+      case "bytes":
+        this.#count(typeof value === "string" ? value.length / 2 : 0, path);
+        return parseHex(value, path, { max: LIMITS.bytes });
+      default:
+        return parseHex(value, path, { length: Number(width) });
+    }
+  }
+
+  #count(bytes: number, path: string): void {
+    this.#bytes += bytes;
+    if (this.#bytes > LIMITS.bytes) refuse(path, `is beyond ${LIMITS.bytes} bytes of text`);
+  }
+}
+
+/** The domain's entry in `types` must list exactly the domain's fields, with the standard's types: otherwise a rule would check other bytes than are signed. */
+function checkDomainType(declared: readonly Field[] | undefined, domain: JsonObject): void {
+  if (declared === undefined) return;
+  const fits = declared.length === Object.keys(domain).length &&
+    declared.every(({ name, text }) => Object.hasOwn(domain, name) && DOMAIN_TYPES[name] === text);
+  if (!fits) {
+    refuse(`typedData.types.${DOMAIN}`, "must list exactly the domain's fields, with the types of EIP-712");
+  }
+}
+
+function readDomain(domain: JsonObject): { readonly fields: readonly Field[]; readonly domain: JsonObject } {
+  for (const name of Object.keys(domain)) {
+    if (!Object.hasOwn(DOMAIN_TYPES, name)) {
+      refuse(`typedData.domain.${name.slice(0, 64)}`, "is not a field of EIP-712's domain");
+    }
+  }
+  const fields = Object.entries(DOMAIN_TYPES).filter(([name]) => Object.hasOwn(domain, name)).map((
+    [name, text],
+  ) => ({
+    name,
+    type: { base: text, lengths: [] },
+    text,
+  }));
+  return {
+    fields,
+    domain: new ValueReader(new Map([[DOMAIN, fields]])).struct(DOMAIN, domain, "typedData.domain", 0),
+  };
+}
+
+/**
+ * Reads typed data and checks every value against its type.
+ *
+ * @throws {PayloadError} that names the field.
+ */
+export function parseTypedData(input: unknown): ParsedTypedData {
+  if (!isObject(input)) {
+    throw new PayloadError("Field typedData must be an object {types, primaryType, domain, message}");
+  }
+  const structs = parseStructs(objectField(input, "types"));
+  const given = objectField(input, "domain");
+  const primaryType = Object.hasOwn(input, "primaryType") ? input["primaryType"] : undefined;
+  if (typeof primaryType !== "string" || !structs.has(primaryType) || primaryType === DOMAIN) {
+    return refuse("typedData.primaryType", "must name one of typedData.types");
+  }
+  const { fields, domain } = readDomain(given);
+  checkDomainType(structs.get(DOMAIN), given);
+  const message = new ValueReader(structs).struct(
+    primaryType,
+    objectField(input, "message"),
+    "typedData.message",
+    0,
+  );
+  const toJson = (type: readonly Field[]) => type.map(({ name, text }) => ({ name, type: text }));
+  const types = Object.fromEntries([...structs].map(([name, type]) => [name, toJson(type)]));
+  const { chainId, verifyingContract } = domain;
+  return {
+    intent: {
+      chainId: typeof chainId === "bigint" ? chainId : undefined,
+      verifyingContract: typeof verifyingContract === "string" ? verifyingContract : undefined,
+      primaryType,
+    },
+    // The order of the domain's fields is part of its hash: the declared one, or the standard's.
+    typed: { types: { [DOMAIN]: toJson(fields), ...types }, domain, message, primaryType } as never,
+  };
+}

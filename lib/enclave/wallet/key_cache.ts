@@ -1,0 +1,124 @@
+/**
+ * A cache of opened keys for frequent signing: limited in number and time, wiped on removal. Off by default.
+ *
+ * A key is looked up by a hash of everything that its release depended on, so a hit never skips a check that a miss would have made, except
+ * for changes on KMS's side while the key is cached.
+ *
+ * @module
+ */
+import { encode } from "cborg";
+import { createHash } from "node:crypto";
+import { MAX_CACHE_MS } from "../../shared/cli/wallet_options.ts";
+import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
+
+/** Options of {@link KeyCache}. */
+export interface KeyCacheOptions {
+  /** Maximum number of keys; 0 is off. */
+  readonly entries: number;
+  /** A key is kept this long after it was added, however often it is used. Milliseconds, up to {@link MAX_CACHE_MS}. */
+  readonly maxAgeMs: number;
+  /** Milliseconds, monotonic. */
+  readonly now?: () => number;
+}
+
+/** A cache that keeps nothing. */
+export const NO_CACHE: KeyCacheOptions = { entries: 0, maxAgeMs: 0 };
+
+interface Entry {
+  readonly key: SecretBytes;
+  readonly expires: number;
+  readonly timer: ReturnType<typeof setTimeout>;
+}
+
+/** What a cached key is found by. Unambiguous: the parts go in as a CBOR array. */
+export function cacheId(parts: readonly (string | number | Uint8Array)[]): string {
+  return createHash("sha256").update(encode(parts)).digest("hex");
+}
+
+/** The cache. Disposing wipes the keys. */
+export class KeyCache implements Disposable {
+  #options: Required<KeyCacheOptions>;
+  /** In the order of their last use. */
+  #entries = new Map<string, Entry>();
+  #hits = 0;
+  /** Incremented whenever all keys are wiped: keys requested before are then not kept. */
+  #generation = 0;
+  #disposed = false;
+
+  constructor(options: KeyCacheOptions) {
+    if (options.maxAgeMs > MAX_CACHE_MS) {
+      throw new RangeError(`Cannot keep keys longer than ${MAX_CACHE_MS} ms`);
+    }
+    this.#options = { now: () => performance.now(), ...options };
+  }
+
+  /** Whether the cache is on. */
+  get enabled(): boolean {
+    return this.#options.entries > 0;
+  }
+
+  get stats(): { readonly entries: number; readonly hits: number } {
+    return { entries: this.#entries.size, hits: this.#hits };
+  }
+
+  /** A copy of the key, the caller's to dispose; undefined when it is not cached. */
+  get(id: string): SecretBytes | undefined {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return undefined;
+    if (this.#options.now() >= entry.expires) {
+      this.#drop(id, entry);
+      return undefined;
+    }
+    this.#entries.delete(id);
+    this.#entries.set(id, entry);
+    this.#hits++;
+    return entry.key.clone();
+  }
+
+  /** Read this before requesting a key, and pass it to {@link put} with the key. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /**
+   * Keeps a copy of the key; the least recently used key is removed if the cache is full.
+   *
+   * @param generation its value when the key was requested: the key is not kept if there was a denial in between
+   */
+  put(id: string, key: SecretBytes, generation: number): void {
+    if (!this.enabled || this.#disposed || generation !== this.#generation) return;
+    const old = this.#entries.get(id);
+    if (old !== undefined) this.#drop(id, old);
+    for (const [oldest, entry] of this.#entries) {
+      if (this.#entries.size < this.#options.entries) break;
+      this.#drop(oldest, entry);
+    }
+    const { maxAgeMs, now } = this.#options;
+    const entry: Entry = {
+      key: key.clone(),
+      expires: now() + maxAgeMs,
+      timer: setTimeout(() => this.#drop(id, entry), maxAgeMs),
+    };
+    // A cached key must not keep the process alive.
+    Deno.unrefTimer(Number(entry.timer));
+    this.#entries.set(id, entry);
+  }
+
+  #drop(id: string, entry: Entry): void {
+    clearTimeout(entry.timer);
+    entry.key[Symbol.dispose]();
+    if (this.#entries.get(id) === entry) this.#entries.delete(id);
+  }
+
+  /** Wipes all keys: after a denial by KMS, it is unknown whether KMS would still release these. */
+  clear(): void {
+    this.#generation++;
+    for (const [id, entry] of [...this.#entries]) this.#drop(id, entry);
+  }
+
+  /** Wipes all keys for good: requests still in progress add none. */
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+    this.clear();
+  }
+}

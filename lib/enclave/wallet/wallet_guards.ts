@@ -1,0 +1,103 @@
+/**
+ * Rules of the measured configuration that restrict what accounts may sign. Off unless configured; with any of them
+ * set, payloads that no rule can inspect are refused.
+ *
+ * The maximum value is per transaction: repeats are not limited. The arguments of an allowed call and the
+ * values of allowed typed data are not checked.
+ *
+ * @module
+ */
+import type { Payload } from "./ethereum/payload.ts";
+import type { TransactionIntent } from "./ethereum/transaction.ts";
+import type { TypedDataIntent } from "./ethereum/typed_data.ts";
+import type { WalletGuards } from "../../shared/cli/wallet_options.ts";
+import { WireError } from "../../shared/wire/messages.ts";
+
+/** Whether any rule is set. */
+export function isGuarded(guards: WalletGuards): boolean {
+  const { maxValue, ...lists } = guards;
+  return maxValue !== undefined || Object.values(lists).some((list) => list.length > 0);
+}
+
+/** Names that allowances have: permits (EIP-2612, DAI, Permit2), authorizations (EIP-3009), delegations. */
+const ALLOWANCE_NAME = /permit|authoriz|allow|approv|delegat/i;
+
+/**
+ * Listed typed data that is named like an allowance, for a warning. Other types may be allowances as well.
+ */
+export function likelyAllowances({ verifyingContracts }: WalletGuards): readonly string[] {
+  return verifyingContracts.filter(({ primaryType }) => ALLOWANCE_NAME.test(primaryType))
+    .map(({ contract, primaryType }) => `${contract}:${primaryType}`);
+}
+
+/** Bytes of a function's selector, as hex digits. */
+const SELECTOR_END = 2 + 8;
+
+function refuse(rule: string, why: string): never {
+  throw new WireError("guard_refused", `Rule ${rule}: ${why}`);
+}
+
+function checkTransaction(
+  guards: WalletGuards,
+  { chainId, to, value, data, maxFee }: TransactionIntent,
+): void {
+  const { chains, recipients, calls, maxValue } = guards;
+  if (chains.length > 0 && !chains.includes(chainId)) refuse("chains", `chain id ${chainId} is not allowed`);
+  if (to === undefined) refuse("calls", "the creation of a contract is refused");
+  if (data === "0x") {
+    if (recipients.length > 0 && !recipients.includes(to)) refuse("recipients", `${to} is not allowed`);
+  } else {
+    const selector = data.slice(0, SELECTOR_END);
+    if (!calls.some((call) => call.contract === to && call.selector === selector)) {
+      refuse("calls", `a call of ${selector} on ${to} is not allowed`);
+    }
+  }
+  if (maxValue !== undefined && value + maxFee > maxValue) {
+    refuse("max-value", `${value + maxFee} wei (value and gas at most) are above ${maxValue}`);
+  }
+}
+
+function checkTypedData(
+  guards: WalletGuards,
+  { chainId, verifyingContract, primaryType }: TypedDataIntent,
+): void {
+  if (chainId === undefined || !guards.chains.includes(chainId)) {
+    refuse(
+      "chains",
+      `typed data for ${chainId === undefined ? "no chain" : `chain id ${chainId}`} is not allowed`,
+    );
+  }
+  const isListed = guards.verifyingContracts.some((listed) =>
+    listed.contract === verifyingContract && listed.primaryType === primaryType
+  );
+  if (!isListed) {
+    const where = verifyingContract ?? "no contract";
+    refuse("verifying-contracts", `typed data ${primaryType} for ${where} is not allowed`);
+  }
+}
+
+function checkMessage(guards: WalletGuards, bytes: Uint8Array): void {
+  const encoder = new TextEncoder();
+  const allowed = guards.messagePrefixes.some((text) => {
+    const prefix = encoder.encode(text);
+    return prefix.length <= bytes.length && prefix.every((byte, index) => byte === bytes[index]);
+  });
+  if (!allowed) refuse("message-prefixes", "the message does not begin as one that is allowed");
+}
+
+/** @throws {WireError} `guard_refused`, with the rule's name. */
+export function checkGuards(guards: WalletGuards, payload: Payload): void {
+  if (!isGuarded(guards)) return;
+  switch (payload.kind) {
+    case "digest":
+      return refuse("digest", "with rules set, a digest is not signed: its contents cannot be checked");
+    case "message":
+      return checkMessage(guards, payload.bytes);
+    case "typedData":
+      return checkTypedData(guards, payload.data.intent);
+    case "transaction":
+      return checkTransaction(guards, payload.transaction.intent);
+    default:
+      return payload satisfies never;
+  }
+}

@@ -1,0 +1,38 @@
+/**
+ * Runs an entry point's command line, prints its error, and exits. The only module of `lib/` that ends the process.
+ *
+ * @module
+ */
+import { writeAll } from "../write_all.ts";
+import { describeFailure } from "./failure.ts";
+
+/** Deno's own function, saved before the enclave's process guard replaces it. */
+const exit = Deno.exit;
+
+/** Ends the process, also while it is guarded. */
+export function exitProcess(code: number): never {
+  return exit(code);
+}
+
+/**
+ * Runs `main` and exits with its code. A thrown error is described on stderr.
+ *
+ * @param describe what to print for an error, and its exit code; by default {@link describeFailure}
+ */
+export async function runEntry(
+  main: (argv: readonly string[]) => number | Promise<number>,
+  describe: (
+    thrown: unknown,
+    argv: readonly string[],
+  ) => { readonly text: string; readonly exitCode: number } = describeFailure,
+): Promise<never> {
+  let exitCode: number;
+  try {
+    exitCode = await main(Deno.args);
+  } catch (thrown) {
+    const failure = describe(thrown, Deno.args);
+    writeAll((bytes) => Deno.stderr.writeSync(bytes), new TextEncoder().encode(failure.text));
+    exitCode = failure.exitCode;
+  }
+  exitProcess(exitCode);
+}

@@ -1,0 +1,97 @@
+/**
+ * The service's limits: every wait has a deadline, every buffer a cap.
+ *
+ * @module
+ */
+import { DEFAULT_MAX_LENGTH } from "../wire/framing.ts";
+
+/**
+ * Memory that a request takes for each byte of its message, while it is served: its text twice (decoded, and as a value), the bytes that a field
+ * stands for, the result, and the reply. Measured: the first `process` of 10 MiB raises the peak of resident memory by 7.3 bytes a byte, of which 1 is the
+ * buffer that the message arrived in, counted apart. Garbage of earlier requests comes on top of it (11.7 after three): the budget leaves room for that.
+ */
+export const BYTE_COST = 7;
+/** Limits on connections and requests. */
+export interface Limits {
+  /** The largest message, bytes. */
+  readonly maxMessage: number;
+  /** Connections served at a time; further ones are answered `busy`. */
+  readonly maxConnections: number;
+  /** A connection on which nothing arrives for this long is closed. Milliseconds. */
+  readonly idleMs: number;
+  /** From the first byte of a request to the last of its reply. Milliseconds. */
+  readonly requestMs: number;
+  /** Memory for messages that are arriving and requests in progress, over all connections; `busy` beyond it. Bytes. */
+  readonly maxInFlight: number;
+}
+
+/** The default limits. */
+export const DEFAULT_LIMITS: Limits = {
+  maxMessage: DEFAULT_MAX_LENGTH,
+  maxConnections: 64,
+  idleMs: 30_000,
+  requestMs: 60_000,
+  maxInFlight: 512 * 1024 * 1024,
+};
+
+/** The limits as configured: where the memory for messages is left out, it depends on the machine's. */
+export type LimitOptions = Omit<Limits, "maxInFlight"> & { readonly maxInFlight: number | undefined };
+
+const MIB = 1024 * 1024;
+/**
+ * What is kept for the kernel, the image's files, the service and one SDK process: with it, 512 MB hold
+ * (production_suite.ts). Bytes.
+ */
+const OWN_MEMORY = 190 * MIB;
+/** What each further SDK process needs (docs/benchmarks.md). Bytes. */
+const SDK_PROCESS_MEMORY = 55 * MIB;
+/** The least that is given to messages, however little memory there is. Bytes. */
+const LEAST_IN_FLIGHT = 16 * MIB;
+
+/** A machine's memory, and what shares it with the service. */
+export interface MachineMemory {
+  /** Bytes; undefined where it is not known. */
+  readonly memory: number | undefined;
+  /** SDK processes; one unless given. */
+  readonly sdkProcesses?: number | undefined;
+}
+
+/**
+ * What messages and requests can take: half of what is left, since V8 keeps about as much garbage. Bytes;
+ * undefined where it is not known.
+ */
+function roomFor({ memory, sdkProcesses = 1 }: MachineMemory): number | undefined {
+  if (memory === undefined) return undefined;
+  const left = memory - OWN_MEMORY - (sdkProcesses - 1) * SDK_PROCESS_MEMORY;
+  return Math.max(0, Math.floor(left / 2));
+}
+
+/** The limits on a machine. */
+export function limitsFor(options: LimitOptions, machine: MachineMemory): Limits {
+  const room = Math.max(LEAST_IN_FLIGHT, roomFor(machine) ?? DEFAULT_LIMITS.maxInFlight);
+  return { ...options, maxInFlight: options.maxInFlight ?? Math.min(DEFAULT_LIMITS.maxInFlight, room) };
+}
+
+/** Warnings about limits that do not fit the machine's memory. */
+export function memoryWarnings(limits: Limits, machine: MachineMemory): readonly string[] {
+  const room = roomFor(machine);
+  const { maxInFlight, maxMessage } = limits;
+  const inMib = (bytes: number) => `${Math.floor(bytes / MIB)} MiB`;
+  const warnings: string[] = [];
+  if (room !== undefined && maxInFlight > room) {
+    warnings.push(
+      `messages may take ${inMib(maxInFlight)} (--max-in-flight), more than the ${
+        inMib(room)
+      } that a memory of ${inMib(machine.memory ?? 0)} has room for: the kernel may end the service`,
+    );
+  }
+  const largest = Math.floor(maxInFlight / (2 * BYTE_COST));
+  if (largest < maxMessage) {
+    warnings.push(
+      `the memory for messages, ${
+        inMib(maxInFlight)
+      } (--max-in-flight), is too little for --max-message ${maxMessage}: those of more than ${largest} bytes are refused`,
+    );
+  }
+  return warnings;
+}

@@ -1,0 +1,64 @@
+/** What `denclavectl eif` shows while it works, and where. */
+import { assertEquals, assertMatch } from "@std/assert";
+import { EXIT, parseOptions } from "../../../../lib/shared/cli/options.ts";
+import { bytesSource } from "../../../../lib/ctl/eif/mod.ts";
+import { runEif } from "../../../../lib/ctl/commands/eif.ts";
+import { openIo } from "../../../../lib/ctl/terminal/printing.ts";
+import { imageOf, smallParts } from "../../../fixtures/eif.ts";
+import { Folder } from "../../../helpers/folder.ts";
+
+async function run(command: string, args: readonly string[], stderrIsTerminal: boolean) {
+  const shown = { stdout: "", stderr: "" };
+  const io = openIo({
+    write: (to, text) => void (shown[to] += text),
+    isTerminal: (stream) => stream === "stderr" && stderrIsTerminal,
+    env: () => undefined,
+    untilSignal: () => Promise.resolve("SIGTERM"),
+  });
+  return { code: await runEif(command, args, io), ...shown };
+}
+
+const LARGE = bytesSource(new Uint8Array(5_000_000), "large");
+
+Deno.test("a large image has a progress line while it is read, on a terminal alone, and never on stdout", async () => {
+  await using folder = await Folder.make({
+    "large.eif": await imageOf(smallParts({ kernel: LARGE })),
+    "small.eif": await imageOf(smallParts()),
+  });
+  const large = `${folder.path}/large.eif`;
+  for (const command of ["describe", "verify"]) {
+    const [terminal, pipe] = [await run(command, [large], true), await run(command, [large], false)];
+    assertEquals([terminal.code, pipe.code, pipe.stderr, pipe.stdout], [
+      EXIT.ok,
+      EXIT.ok,
+      "",
+      terminal.stdout,
+    ]);
+    assertMatch(terminal.stderr, /^\rreading, MB \[.*\r.*\] 5\/5\n$/s);
+    assertEquals((await run(command, [`${folder.path}/small.eif`], true)).stderr, "");
+  }
+});
+
+Deno.test("a large image has a progress line while it is made", async () => {
+  await using folder = await Folder.make({ kernel: new Uint8Array(4_000_000), ramdisk: "program" });
+  const args = [
+    "--kernel",
+    `${folder.path}/kernel`,
+    "--cmdline",
+    "a",
+    "--ramdisk",
+    `${folder.path}/ramdisk`,
+    "--allow-kernel",
+  ];
+  const { code, stderr } = await run("build", [...args, "-o", `${folder.path}/a.eif`], true);
+  assertEquals(code, EXIT.ok);
+  assertMatch(stderr, /^\rwriting, MB .* 4\/4\n$/s);
+});
+
+Deno.test("each keeps the commas of a value, and list separates at them", () => {
+  const options = parseOptions(
+    [{ name: "env", value: "NAME=VALUE", multiple: true, help: "" }],
+    ["--env", "KEYS=a,b", "--env=X=1"],
+  );
+  assertEquals([options.each("env"), options.list("env")], [["KEYS=a,b", "X=1"], ["KEYS=a", "b", "X=1"]]);
+});

@@ -1,0 +1,127 @@
+/** What `denclavectl` says about mistakes of a command line. */
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { EXIT, UsageError } from "../../../../lib/shared/cli/options.ts";
+import { ctlExitCode, describeCtlFailure, runCtl } from "../../../../lib/ctl/commands/main.ts";
+import { type CtlIo, openIo } from "../../../../lib/ctl/terminal/printing.ts";
+import { EnclaveError } from "../../../../lib/shared/errors.ts";
+import { KeyAdminError, KMS_CODES } from "../../../../lib/ctl/client/key_admin.ts";
+import { Folder } from "../../../helpers/folder.ts";
+
+function ioOf(print: (text: string) => void = () => {}): CtlIo {
+  return openIo({
+    write: (to, text) => to === "stdout" && print(text),
+    isTerminal: () => false,
+    env: () => undefined,
+    untilSignal: () => Promise.resolve("SIGTERM"),
+  });
+}
+
+/** Every command that the help lists, as its words. */
+async function commandsOfHelp(): Promise<readonly (readonly string[])[]> {
+  let text = "";
+  await runCtl(["--help"], ioOf((piece) => void (text += piece)));
+  return [...text.matchAll(/^ {2}([a-z][a-z|-]*)(?: ([a-z][a-z|-]*))?(?: {2}|$)/gm)].flatMap((
+    [, group = "", commands],
+  ) => commands === undefined ? [[group]] : commands.split("|").map((command) => [group, command]));
+}
+
+Deno.test("every command refuses an argument more than it takes", async () => {
+  const commands = await commandsOfHelp();
+  assertEquals(commands.length > 35, true);
+  for (const command of commands) {
+    const error = await assertRejects(
+      () => runCtl([...command, "first", "second", "third"], ioOf()),
+      UsageError,
+      undefined,
+      command.join(" "),
+    );
+    assertStringIncludes(error.message, "Unexpected argument", command.join(" "));
+  }
+});
+
+const KEY = "arn:aws:kms:us-west-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+const ROLE = "arn:aws:iam::111122223333:role/Parent";
+
+/** A command line, in which `@name` is a file of the folder below, and what is said about it. */
+const MISTAKES: readonly (readonly [string, readonly string[], RegExp])[] = [
+  [
+    "a file that is not there",
+    ["attest", "verify", "@missing", "--insecure-skip-pcrs"],
+    /Cannot read \S+missing: No such file.*\nCheck the path/,
+  ],
+  [
+    "a file that is too long",
+    ["attest", "verify", "@long", "--insecure-skip-pcrs"],
+    /Cannot read \S+long: it is longer than 65536 bytes\nCheck that this is the right input/,
+  ],
+  [
+    "a file that is not text",
+    ["policy", "lint", "@binary"],
+    /Cannot read \S+binary: .*\nIt must be text in UTF-8/,
+  ],
+  ["a folder", ["policy", "lint", "@"], /Cannot read .*\nCheck that it is a file/],
+  [
+    "no file at all",
+    ["attest", "verify", "--insecure-skip-pcrs"],
+    /Which document\?\nGive one file, or - for standard input/,
+  ],
+  ["a policy without statements", ["policy", "lint", "@empty"], /\S+empty: Cannot read the key policy/],
+  [
+    "measurements without registers",
+    ["policy", "render", "-m", "@empty", "--parent", ROLE, "--admin", ROLE],
+    /\S+empty: Cannot find Measurements in the JSON/,
+  ],
+  [
+    "measurements with a register that is too short",
+    ["account", "show", "-n", "a", "--verify", "-m", "@short"],
+    /\S+short: Cannot use PCR0/,
+  ],
+  [
+    "a parent that is no ARN",
+    ["policy", "init", "-k", KEY, "--parent", "x", "--admin", ROLE, "-f", "@written"],
+    /parents\[0\]: must be the ARN of a role or user/,
+  ],
+  [
+    "an administrator that is a session",
+    [
+      "policy",
+      "init",
+      "-k",
+      KEY,
+      "--parent",
+      ROLE,
+      "--admin",
+      "arn:aws:sts::1:assumed-role/a/b",
+      "-f",
+      "@written",
+    ],
+    /administrators\[0\]: must be the ARN of a role or user/,
+  ],
+  [
+    "an issuer that is no ARN",
+    [...["policy", "init", "-k", KEY, "--parent", ROLE, "--admin", ROLE], "--issuer", "x", "-f", "@written"],
+    /issuers\[0\]: must be the ARN of a role or user/,
+  ],
+  ["a shell without completion", ["completion", "zsh"], /Unknown shell "zsh"\ncompletion knows: bash\.\n$/],
+];
+for (const [what, argv, words] of MISTAKES) {
+  Deno.test(`${what} is named, with what to do: denclavectl ${argv.slice(0, 2).join(" ")}`, async () => {
+    await using folder = await Folder.make();
+    await folder.write("empty", "{}");
+    await folder.write("short", '{"PCR0":"00","PCR1":"00","PCR2":"00"}');
+    await folder.write("long", "a".repeat(65_537));
+    await folder.write("binary", new Uint8Array([0xff, 0xfe, 0xff]));
+    const given = argv.map((word) => word.replace("@", `${folder.path}/`));
+    const error = await assertRejects(() => runCtl(given, ioOf()), EnclaveError);
+    assertMatch(describeCtlFailure(error, []).text, words);
+    await assertRejects(() => Deno.stat(`${folder.path}/written`), Deno.errors.NotFound);
+  });
+}
+
+for (const [meaning, code] of Object.entries(KMS_CODES)) {
+  const isAway = meaning === "missing" || meaning === "unavailable";
+  Deno.test(`a KMS error that means ${meaning} exits ${isAway ? 69 : 1}`, () => {
+    const error = new KeyAdminError("Cannot", { code, hint: "", cause: undefined });
+    assertEquals(ctlExitCode(error), isAway ? EXIT.unavailable : EXIT.failed);
+  });
+}

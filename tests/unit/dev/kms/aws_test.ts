@@ -1,0 +1,566 @@
+/** KMS over plain HTTPS, against a server that answers as the test says. */
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { encodeBase64 } from "@std/encoding";
+import { createHash, createHmac } from "node:crypto";
+import { SdkArgumentError } from "../../../../lib/enclave/kms/aws_ne/errors.ts";
+import { Credentials } from "../../../../lib/enclave/kms/aws_ne/mod.ts";
+import { EnclaveError } from "../../../../lib/shared/errors.ts";
+import { AwsKms, AwsKmsError, type AwsKmsOptions } from "../../../../lib/dev/kms/aws.ts";
+import { isReadableOnTheWay, parseEndpoint, regionEndpoint } from "../../../../lib/shared/aws/endpoint.ts";
+import { parseDevelopmentKey } from "../../../../lib/shared/aws/development_key.ts";
+import { AwsV4Signer } from "../../../../lib/dev/kms/deps/aws4fetch.ts";
+import type { DecryptRequest, KmsAccess } from "../../../../lib/enclave/kms/kms.ts";
+import { within } from "../../../helpers/deadline.ts";
+import {
+  type Answering,
+  jsonAnswer,
+  kmsRefusal,
+  type SeenRequest,
+  startScriptedKms,
+} from "../../../helpers/scripted_kms.ts";
+
+const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+const OTHER = "arn:aws:kms:us-east-1:111122223333:key/00000000-12ab-34cd-56ef-1234567890ab";
+const SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+const TOKEN = "FwoGZXIvYXdzEXAMPLETOKEN/+==";
+const CIPHERTEXT = new Uint8Array([1, 2, 3]);
+const KEY = encodeBase64(new Uint8Array(32).fill(7));
+
+const STRINGS = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: SECRET, sessionToken: TOKEN };
+
+/** Runs a call against a server; counts the pauses instead of making them. */
+async function scripted<T>(
+  answer: Answering,
+  run: (kms: AwsKms, access: KmsAccess) => Promise<T>,
+  options: AwsKmsOptions = {},
+): Promise<
+  { readonly result: T; readonly seen: readonly SeenRequest[]; readonly pauses: readonly number[] }
+> {
+  await using server = startScriptedKms(answer);
+  const pauses: number[] = [];
+  await using kms = AwsKms.open({
+    endpoint: server.url,
+    random: () => 0.5,
+    sleep: (ms) => {
+      pauses.push(ms);
+      return Promise.resolve();
+    },
+    ...options,
+  });
+  using credentials = Credentials.fromStrings(STRINGS);
+  const result = await within(run(kms, { region: "us-east-1", credentials }), "the call's end");
+  return { result, seen: server.seen, pauses };
+}
+
+const decrypt = (kms: AwsKms, access: KmsAccess, more: Partial<DecryptRequest> = {}) =>
+  kms.decrypt(access, { ciphertext: CIPHERTEXT, keyId: ARN, ...more });
+const failure = (kms: AwsKms, access: KmsAccess) => assertRejects(() => decrypt(kms, access), AwsKmsError);
+
+/** Nothing of the credentials anywhere in an error, its causes included. */
+function assertNoSecrets(thrown: Error): void {
+  const text = Deno.inspect(thrown, { depth: 20 }) + JSON.stringify(thrown) + thrown.stack;
+  for (const secret of [SECRET, TOKEN]) assertEquals(text.includes(secret), false, text);
+}
+
+Deno.test("a Decrypt sends the expected request, and returns the plaintext", async () => {
+  const { result, seen } = await scripted(
+    () => jsonAnswer({ KeyId: ARN, Plaintext: KEY, EncryptionAlgorithm: "SYMMETRIC_DEFAULT" }),
+    (kms, access) => decrypt(kms, access, { context: { app: "a" } }),
+  );
+  using plaintext = result;
+  assertEquals(plaintext.expose(), new Uint8Array(32).fill(7));
+  assertEquals(JSON.parse(seen[0]?.body ?? ""), {
+    CiphertextBlob: "AQID",
+    KeyId: ARN,
+    EncryptionAlgorithm: "SYMMETRIC_DEFAULT",
+    EncryptionContext: { app: "a" },
+  });
+  assertEquals([
+    seen[0]?.headers.get("x-amz-target"),
+    seen[0]?.headers.get("content-type"),
+    seen[0]?.headers.get("x-amz-security-token"),
+  ], ["TrentService.Decrypt", "application/x-amz-json-1.1", TOKEN]);
+});
+
+Deno.test("a Decrypt without a key names neither key nor algorithm", async () => {
+  const { result, seen } = await scripted(
+    () => jsonAnswer({ KeyId: ARN, Plaintext: KEY }),
+    (kms, access) => decrypt(kms, access, { keyId: undefined }),
+  );
+  result[Symbol.dispose]();
+  assertEquals(seen[0]?.body, '{"CiphertextBlob":"AQID"}');
+});
+
+Deno.test("a GenerateDataKey gives both halves, and a GenerateRandom its bytes", async () => {
+  const { result, seen } = await scripted(
+    (_, index) =>
+      jsonAnswer(
+        index === 0 ? { KeyId: ARN, Plaintext: KEY, CiphertextBlob: "AQID" } : { Plaintext: "BAUG" },
+      ),
+    async (kms, access) => ({
+      key: await kms.generateDataKey(access, { keyId: ARN, keySpec: "AES_256", context: { p: "w" } }),
+      random: await kms.generateRandom(access, 3),
+    }),
+  );
+  using key = result.key.plaintext;
+  using random = result.random;
+  assertEquals([key.length, result.key.ciphertext, random.expose()], [
+    32,
+    CIPHERTEXT,
+    new Uint8Array([4, 5, 6]),
+  ]);
+  assertEquals(seen.map(({ body }) => JSON.parse(body)), [
+    { KeyId: ARN, KeySpec: "AES_256", EncryptionContext: { p: "w" } },
+    { NumberOfBytes: 3 },
+  ]);
+});
+
+/** Signature Version 4 once more, from AWS's description, as the server checks it. */
+function expectedSignature({ headers, body }: SeenRequest, signedHeaders: string): string {
+  const hash = (text: string) => createHash("sha256").update(text).digest("hex");
+  const hmac = (key: string | Uint8Array, text: string) => createHmac("sha256", key).update(text).digest();
+  const date = headers.get("x-amz-date") ?? "";
+  const canonical = signedHeaders.split(";").map((name) => `${name}:${headers.get(name)}\n`).join("");
+  const request = ["POST", "/", "", canonical, signedHeaders, hash(body)].join("\n");
+  const scope = `${date.slice(0, 8)}/us-east-1/kms/aws4_request`;
+  let key: Uint8Array = hmac(`AWS4${SECRET}`, date.slice(0, 8));
+  for (const part of ["us-east-1", "kms", "aws4_request"]) key = hmac(key, part);
+  return createHmac("sha256", key).update(["AWS4-HMAC-SHA256", date, scope, hash(request)].join("\n")).digest(
+    "hex",
+  );
+}
+
+Deno.test("each attempt is signed anew, over all its headers, as AWS describes", async () => {
+  let now = Date.UTC(2026, 10, 21, 12, 0, 0);
+  const { seen } = await scripted(
+    (_, index) =>
+      index === 0 ? kmsRefusal("ThrottlingException") : jsonAnswer({ KeyId: ARN, Plaintext: KEY }),
+    async (kms, access) => (await decrypt(kms, access))[Symbol.dispose](),
+    { now: () => now += 1_000 },
+  );
+  assertEquals(seen.map(({ headers }) => headers.get("x-amz-date")), [
+    "20261121T120001Z",
+    "20261121T120002Z",
+  ]);
+  for (const request of seen) {
+    const [, signed = "", signature] =
+      /^AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE\/20261121\/us-east-1\/kms\/aws4_request, SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})$/
+        .exec(request.headers.get("authorization") ?? "") ?? [];
+    assertEquals(signed, "content-type;host;x-amz-date;x-amz-security-token;x-amz-target");
+    assertEquals(signature, expectedSignature(request, signed));
+  }
+});
+
+Deno.test("the signer gives the signature of AWS's own test suite (post-vanilla)", async () => {
+  const { headers } = await new AwsV4Signer({
+    method: "POST",
+    url: "https://example.amazonaws.com/",
+    accessKeyId: "AKIDEXAMPLE",
+    secretAccessKey: SECRET,
+    service: "service",
+    region: "us-east-1",
+    datetime: "20150830T123600Z",
+  }).sign();
+  assertMatch(
+    headers.get("authorization") ?? "",
+    /Signature=5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b$/,
+  );
+});
+
+const REFUSALS: readonly (readonly [string, number, RegExp])[] = [
+  ["AccessDeniedException", 400, /key policy/],
+  ["NotFoundException", 400, /no such key/],
+  ["InvalidCiphertextException", 400, /EncryptionContext/],
+  ["IncorrectKeyException", 400, /another KMS key/],
+  ["DisabledException", 400, /enable it/],
+  ["KMSInvalidStateException", 400, /pending deletion/],
+  ["ExpiredTokenException", 400, /expired/],
+  ["UnrecognizedClientException", 403, /not known to AWS/],
+  ["InvalidSignatureException", 403, /secret access key/],
+  ["ValidationException", 400, /form/],
+  ["SomethingNewException", 400, /API reference/],
+];
+for (const [name, status, hint] of REFUSALS) {
+  Deno.test(`a ${name} is reported with KMS's name and message and a remedy, after one attempt`, async () => {
+    const { result, seen } = await scripted(() => kmsRefusal(name, status), failure);
+    assertEquals([result.code, result.kms, seen.length], ["aws_kms", { name, message: "words of KMS" }, 1]);
+    assertEquals(result.message, `KMS Decrypt failed: ${name}: words of KMS`);
+    assertMatch(result.hint ?? "", hint);
+  });
+}
+
+const PASSING: readonly (readonly [string, () => Response])[] = [
+  ["throttling", () => kmsRefusal("ThrottlingException")],
+  ["a 429 without a reason", () => new Response("slow down", { status: 429 })],
+  ["an internal error", () => kmsRefusal("KMSInternalException", 500)],
+  ["a key that is unavailable", () => kmsRefusal("KeyUnavailableException", 500)],
+  ["a proxy's 502", () => new Response("<html>", { status: 502 })],
+];
+for (const [what, answer] of PASSING) {
+  Deno.test(`after ${what}, the call is made again, and works`, async () => {
+    const { result, seen, pauses } = await scripted(
+      (_, index) => index < 2 ? answer() : jsonAnswer({ KeyId: ARN, Plaintext: KEY }),
+      decrypt,
+    );
+    result[Symbol.dispose]();
+    assertEquals([seen.length, pauses], [3, [50, 100]]);
+  });
+
+  Deno.test(`after ${what} three times, the call fails as KMS said`, async () => {
+    const { result, seen, pauses } = await scripted(answer, failure);
+    const { __type: type } = await answer().json().catch(() => ({}));
+    assertEquals([result.code, result.kms?.name, seen.length, pauses], [
+      "aws_kms",
+      type?.replace(/^.*#/, ""),
+      3,
+      [50, 100],
+    ]);
+  });
+}
+
+Deno.test("a pause that would end after the deadline is skipped, and the known error reported at once", async () => {
+  const { result, seen, pauses } = await scripted(() => kmsRefusal("ThrottlingException"), failure, {
+    random: () => 1,
+    deadlineMs: 90,
+  });
+  assertEquals([result.kms?.name, seen.length, pauses], ["ThrottlingException", 1, []]);
+});
+
+Deno.test("a deadline that passes in a pause ends the call with what KMS said before", async () => {
+  const { result, seen } = await scripted(() => kmsRefusal("ThrottlingException"), failure, {
+    deadlineMs: 150,
+    sleep: (_, signal) => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      signal.addEventListener("abort", () => resolve(), { once: true });
+      return promise;
+    },
+  });
+  assertEquals([result.code, result.kms?.name, seen.length], ["aws_kms", "ThrottlingException", 1]);
+});
+
+Deno.test("the pauses themselves are made, and end when the backend is closed", async () => {
+  await using server = startScriptedKms(() => kmsRefusal("ThrottlingException"));
+  const kms = AwsKms.open({ endpoint: server.url, random: () => 1 });
+  using credentials = Credentials.fromStrings(STRINGS);
+  const ending = assertRejects(() => decrypt(kms, { region: "us-east-1", credentials }), AwsKmsError);
+  await kms[Symbol.asyncDispose]();
+  assertEquals((await within(ending, "the end")).code, "kms_closed");
+});
+
+/** Answers when the client has gone. */
+function never(raw: Request): Promise<Response> {
+  const { promise, resolve } = Promise.withResolvers<Response>();
+  raw.signal.addEventListener("abort", () => resolve(new Response()), { once: true });
+  return promise;
+}
+
+Deno.test("a hanging attempt is abandoned, and the call made again", async () => {
+  const { result, seen } = await scripted(
+    (_, index, raw) => index === 0 ? never(raw) : jsonAnswer({ KeyId: ARN, Plaintext: KEY }),
+    decrypt,
+    { attemptMs: 200 },
+  );
+  result[Symbol.dispose]();
+  assertEquals(seen.length, 2);
+});
+
+Deno.test("a KMS that hangs ends in kms_timeout at the call's deadline, even if an attempt may take longer", async () => {
+  const { result, seen } = await scripted((_, __, raw) => never(raw), failure, {
+    attemptMs: 60_000,
+    deadlineMs: 200,
+  });
+  assertEquals([result.code, result.kms, seen.length], ["kms_timeout", undefined, 1]);
+  assertNoSecrets(result);
+});
+
+Deno.test("an endless answer is treated as a missing one", async () => {
+  const { result } = await scripted(
+    () => new Response(new ReadableStream({ start: (stream) => stream.enqueue(new Uint8Array([123])) })),
+    failure,
+    { deadlineMs: 200 },
+  );
+  assertEquals(result.code, "kms_timeout");
+});
+
+Deno.test("where nothing listens, the call fails with kms_unreachable after three attempts", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  const { result, pauses } = await scripted(() => new Response(), failure, {
+    endpoint: `http://127.0.0.1:${port}`,
+  });
+  assertEquals([result.code, pauses.length], ["kms_unreachable", 2]);
+  assertNoSecrets(result);
+});
+
+Deno.test("a connection that breaks within an answer is like none, and the call is made again", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  let accepted = 0;
+  const serving = (async () => {
+    for await (const connection of listener) {
+      accepted++;
+      await connection.read(new Uint8Array(4096));
+      await connection.write(
+        new TextEncoder().encode('HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{"Plaintext'),
+      );
+      connection.close();
+      if (accepted === 3) break;
+    }
+  })();
+  const { result } = await scripted(() => new Response(), failure, {
+    endpoint: `http://127.0.0.1:${listener.addr.port}`,
+  });
+  await within(serving, "the third connection");
+  assertEquals(result.code, "kms_unreachable");
+});
+
+Deno.test({
+  name: "a host that this program may not connect to is said to be, once",
+  permissions: { net: ["127.0.0.1"], ffi: "inherit" },
+}, async () => {
+  const { result, pauses } = await scripted(() => new Response(), failure, {
+    endpoint: "http://127.0.0.2:4566",
+  });
+  assertEquals([result.code, pauses.length], ["kms_unreachable", 0]);
+  assertMatch(result.hint ?? "", /net permission/);
+});
+
+const LONG = "x".repeat(64 * 1024);
+const STRANGE: readonly (readonly [string, () => Response, string])[] = [
+  ["more than 64 KiB", () => jsonAnswer({ KeyId: ARN, Plaintext: KEY, LONG }), "more than 65536 bytes"],
+  [
+    "more than 64 KiB of unknown length",
+    () =>
+      new Response(
+        new ReadableStream({ pull: (stream) => stream.enqueue(new TextEncoder().encode(LONG)) }),
+      ),
+    "more than 65536 bytes",
+  ],
+  ["no JSON", () => new Response("<html>"), "status 200 and no JSON"],
+  ["half of some JSON", () => new Response(`{"Plaintext":"${KEY}"`), "status 200 and no JSON"],
+  ["a list", () => jsonAnswer([KEY]), "status 200 and no JSON"],
+  ["null", () => jsonAnswer(null), "status 200 and no JSON"],
+  ["nothing", () => new Response(null), "status 200 and no JSON"],
+  ["a redirection", () => new Response(null, { status: 307, headers: { location: "/" } }), "status 307"],
+  ["a refusal without a reason", () => jsonAnswer({}, 400), "status 400 and gave no reason"],
+  ["an invalid name", () => jsonAnswer({ __type: "<script>" }, 400), "gave no reason"],
+  ["another key", () => jsonAnswer({ KeyId: OTHER, Plaintext: KEY }), `it names "${OTHER}"`],
+  ["no key id", () => jsonAnswer({ Plaintext: KEY }), "it names no key"],
+  ["a key id alone", () => jsonAnswer({ KeyId: ARN.slice(-36), Plaintext: KEY }), "it names"],
+  ["no plaintext", () => jsonAnswer({ KeyId: ARN }), "Plaintext is missing"],
+  ["an empty plaintext", () => jsonAnswer({ KeyId: ARN, Plaintext: "" }), "Plaintext has 0 bytes"],
+  ["a plaintext that is not base64", () => jsonAnswer({ KeyId: ARN, Plaintext: "***" }), "not base64"],
+  [
+    "a plaintext beyond KMS's limit",
+    () => jsonAnswer({ KeyId: ARN, Plaintext: encodeBase64(new Uint8Array(4097)) }),
+    "Plaintext has 4097 bytes",
+  ],
+];
+for (const [what, answer, words] of STRANGE) {
+  Deno.test(`an answer with ${what} is not believed, nor asked for again`, async () => {
+    const { result, seen } = await scripted(answer, failure);
+    assertEquals([result.code, result.kms, seen.length], ["aws_kms", undefined, 1]);
+    assert(result.message.includes(words), result.message);
+    assertNoSecrets(result);
+    assertEquals(Deno.inspect(result, { depth: 20 }).includes(KEY), false);
+  });
+}
+
+Deno.test("a data key of another length, or of another key, is refused", async () => {
+  const answers = [
+    { KeyId: ARN, Plaintext: "AQID", CiphertextBlob: "AQID" },
+    { KeyId: OTHER, Plaintext: KEY, CiphertextBlob: "AQID" },
+    { KeyId: ARN, Plaintext: KEY },
+    { KeyId: ARN, Plaintext: KEY, CiphertextBlob: encodeBase64(new Uint8Array(6145)) },
+  ];
+  for (const answer of answers) {
+    const { result } = await scripted(
+      () => jsonAnswer(answer),
+      (kms, access) =>
+        assertRejects(() => kms.generateDataKey(access, { keyId: ARN, keySpec: "AES_256" }), AwsKmsError),
+    );
+    assertEquals(result.code, "aws_kms");
+  }
+});
+
+const NAMES: readonly (readonly [string, string, string, boolean])[] = [
+  ["an alias", "alias/mine", ARN, true],
+  ["an alias's ARN", "arn:aws:kms:us-east-1:111122223333:alias/mine", ARN, true],
+  ["an id", ARN.slice(-36), ARN, true],
+  ["an id, answered as such", ARN.slice(-36), ARN.slice(-36), true],
+  ["an id of another key", OTHER.slice(-36), ARN, false],
+  ["an ARN of another region", ARN.replace("us-east-1", "eu-west-1"), ARN, false],
+];
+for (const [what, keyId, KeyId, works] of NAMES) {
+  Deno.test(`a key may be named by ${what}: ${works ? "believed" : "not believed"}`, async () => {
+    const { seen } = await scripted(() => jsonAnswer({ KeyId, Plaintext: KEY }), async (kms, access) => {
+      if (works) (await decrypt(kms, access, { keyId }))[Symbol.dispose]();
+      else await assertRejects(() => decrypt(kms, access, { keyId }), AwsKmsError, "asked for was");
+    });
+    assertEquals(JSON.parse(seen[0]?.body ?? "").KeyId, keyId);
+  });
+}
+
+Deno.test("secret and token are redacted from what KMS quotes of the request", async () => {
+  const { result } = await scripted(
+    () => kmsRefusal("InvalidSignatureException", 403, `x-amz-security-token:${TOKEN} ${SECRET}`),
+    failure,
+  );
+  assertEquals(result.kms?.message, "x-amz-security-token:[secret] [secret]");
+  assertNoSecrets(result);
+});
+
+for (
+  const [words, offset, hint] of [
+    ["Signature expired: 20261121T120000Z is now earlier than", 600_000, /600 s behind/],
+    ["Signature not yet current: 20261121T120000Z is still later than", -600_000, /600 s ahead/],
+  ] as const
+) {
+  Deno.test(`a wrong clock is reported, with the difference (${words.slice(0, 21)})`, async () => {
+    const now = Date.UTC(2026, 10, 21, 12, 0, 0);
+    const fields = { __type: "InvalidSignatureException", message: words };
+    const { result } = await scripted(
+      () => jsonAnswer(fields, 403, { date: new Date(now + offset).toUTCString() }),
+      failure,
+      { now: () => now },
+    );
+    assertEquals([result.code, result.kms?.name], ["clock_skew", "InvalidSignatureException"]);
+    assertMatch(result.hint ?? "", hint);
+  });
+}
+
+Deno.test("arguments that cannot be right are refused before anything is sent, by name and without their value", async () => {
+  const { seen } = await scripted(() => new Response(), async (kms, access) => {
+    using odd = Credentials.fromStrings({ ...STRINGS, sessionToken: `${TOKEN}\n` });
+    using empty = Credentials.fromStrings({ ...STRINGS, secretAccessKey: "" });
+    const calls: readonly (() => Promise<unknown>)[] = [
+      () => decrypt(kms, { ...access, region: "evil.example" }),
+      () => decrypt(kms, { ...access, credentials: empty }),
+      () => decrypt(kms, { ...access, credentials: odd }),
+      () => decrypt(kms, access, { ciphertext: new Uint8Array(6145) }),
+      () => decrypt(kms, access, { keyId: "" }),
+      () => kms.generateDataKey(access, { keyId: `${ARN} `, keySpec: "AES_256" }),
+      () => kms.generateRandom(access, 1025),
+    ];
+    for (const call of calls) assertNoSecrets(await assertRejects(call, SdkArgumentError));
+  });
+  assertEquals(seen.length, 0);
+});
+
+Deno.test("a call that is under way when the backend is closed ends, and so does every later one", async () => {
+  const arrived = Promise.withResolvers<void>();
+  await using server = startScriptedKms((_, __, raw) => (arrived.resolve(), never(raw)));
+  const kms = AwsKms.open({ endpoint: server.url });
+  using credentials = Credentials.fromStrings(STRINGS);
+  const access = { region: "us-east-1", credentials };
+  const ending = assertRejects(() => decrypt(kms, access), AwsKmsError);
+  await within(arrived.promise, "the request");
+  await kms[Symbol.asyncDispose]();
+  await kms[Symbol.asyncDispose]();
+  assertEquals((await within(ending, "the end")).code, "kms_closed");
+  assertEquals((await assertRejects(() => decrypt(kms, access), AwsKmsError)).code, "kms_closed");
+});
+
+Deno.test("health says that nothing is attested, and counts", async () => {
+  const { result } = await scripted(() => kmsRefusal("ThrottlingException"), async (kms, access) => {
+    await failure(kms, access);
+    const { endpoint, ...rest } = kms.health();
+    return { named: typeof endpoint === "string", rest };
+  });
+  assertEquals(result, {
+    named: true,
+    rest: { backend: "aws", attested: false, calls: 1, attempts: 3, failed: 1 },
+  });
+});
+
+Deno.test("plain KMS does not run where there is an NSM", async () => {
+  const nsmDevice = await Deno.makeTempFile({ prefix: "denclave-unit-" });
+  try {
+    assertEquals(assertThrows(() => AwsKms.open({ nsmDevice }), EnclaveError).code, "aws_kms_refused");
+  } finally {
+    await Deno.remove(nsmDevice);
+  }
+});
+
+Deno.test("AWS's own endpoint is the region's", () => {
+  assertEquals(["us-west-2", "cn-north-1", "eusc-de-east-1"].map(regionEndpoint), [
+    "https://kms.us-west-2.amazonaws.com/",
+    "https://kms.cn-north-1.amazonaws.com.cn/",
+    "https://kms.eusc-de-east-1.amazonaws.eu/",
+  ]);
+});
+
+const ENDPOINTS: readonly (readonly [string, string | undefined])[] = [
+  ["http://localhost:4566", "http://localhost:4566/"],
+  ["https://kms.us-east-1.amazonaws.com/", "https://kms.us-east-1.amazonaws.com/"],
+  ["http://[::1]:4566", "http://[::1]:4566/"],
+  ["localhost:4566", undefined],
+  ["", undefined],
+  ["ftp://localhost", undefined],
+  ["http://user:hunter2@localhost", undefined],
+  ["http://localhost/kms", undefined],
+  ["http://localhost/?a=b", undefined],
+  ["http://localhost/#a", undefined],
+];
+for (const [text, expected] of ENDPOINTS) {
+  Deno.test(`${JSON.stringify(text)} is ${expected === undefined ? "no" : "an"} endpoint`, () => {
+    if (expected !== undefined) return assertEquals(parseEndpoint(text), expected);
+    const error = assertThrows(() => parseEndpoint(text), EnclaveError);
+    assertEquals([error.code, error.message.includes("hunter2")], ["invalid_endpoint", false]);
+  });
+}
+
+for (
+  const [endpoint, expected] of [
+    ["http://localhost:4566", false],
+    ["http://127.0.0.1:4566", false],
+    ["http://[::1]", false],
+    ["https://kms.us-east-1.amazonaws.com", false],
+    ["http://localstack:4566", true],
+    ["http://127.0.0.1.example", true],
+  ] as const
+) {
+  Deno.test(`what goes to ${endpoint} ${expected ? "can" : "cannot"} be read on its way`, () => {
+    assertEquals(isReadableOnTheWay(endpoint), expected);
+  });
+}
+
+const UUID = ARN.slice(-36);
+const DEVELOPMENT_KEYS: readonly (readonly [string, readonly [string, string, string] | undefined])[] = [
+  [ARN, ["us-east-1", "111122223333", UUID]],
+  [UUID, ["eu-west-1", "000000000000", UUID]],
+  ["mrk-1234567890abcdef1234567890abcdef", [
+    "eu-west-1",
+    "000000000000",
+    "mrk-1234567890abcdef1234567890abcdef",
+  ]],
+  ["alias/denclave-master-key", ["eu-west-1", "000000000000", "alias/denclave-master-key"]],
+  ["arn:aws:kms:us-west-2:111122223333:alias/a/b_c", ["us-west-2", "111122223333", "alias/a/b_c"]],
+  ["arn:aws:kms:nowhere:111122223333:alias/a", undefined],
+  ["arn:aws:kms:us-west-2:1:key/a", undefined],
+  ["alias/", undefined],
+  ["alias/a b", undefined],
+  ["nonsense", undefined],
+  ["", undefined],
+];
+for (const [text, expected] of DEVELOPMENT_KEYS) {
+  Deno.test(`${JSON.stringify(text)} names ${expected === undefined ? "no" : "a"} key for development`, () => {
+    if (expected === undefined) {
+      const error = assertThrows(() => parseDevelopmentKey(text, "eu-west-1"), EnclaveError);
+      return assertEquals(error.code, "invalid_key_arn");
+    }
+    const key = parseDevelopmentKey(text, "eu-west-1");
+    assertEquals([key.arn, [key.region, key.account, key.id]], [text, expected]);
+  });
+}
+
+Deno.test("a short secret of a development KMS is not redacted from KMS's messages", async () => {
+  await using server = startScriptedKms(() => kmsRefusal("NotFoundException", 400, "a test failed"));
+  await using kms = AwsKms.open({ endpoint: server.url });
+  using credentials = Credentials.fromStrings({ ...STRINGS, secretAccessKey: "test", sessionToken: "test" });
+  const error = await assertRejects(
+    () => decrypt(kms, { region: "us-east-1", credentials }),
+    AwsKmsError,
+  );
+  assertEquals(error.kms?.message, "a test failed");
+});

@@ -1,0 +1,253 @@
+/** The local KMS: its keys, its file, and what it refuses. */
+import { assertEquals, assertRejects } from "@std/assert";
+import { Credentials } from "../../../../lib/shared/aws/credentials.ts";
+import { SdkArgumentError } from "../../../../lib/enclave/kms/aws_ne/errors.ts";
+import { EnclaveError } from "../../../../lib/shared/errors.ts";
+import { LocalKms, LocalKmsError } from "../../../../lib/dev/kms/local.ts";
+
+const access = {
+  region: "us-east-1",
+  credentials: Credentials.fromStrings({ accessKeyId: "A", secretAccessKey: "S", sessionToken: "" }),
+};
+
+Deno.test("the local KMS opens what it wrapped, under the same context in any order, and nothing else", async () => {
+  await using kms = await LocalKms.open({ region: "us-east-1" });
+  const [keyArn = ""] = kms.keyArns;
+  const other = await kms.createKey();
+  const blob = await kms.encrypt(keyArn, new Uint8Array([1, 2, 3]), { a: "1", b: "2" });
+  using opened = await kms.decrypt(access, { ciphertext: blob, keyId: keyArn, context: { b: "2", a: "1" } });
+  assertEquals(opened.expose(), new Uint8Array([1, 2, 3]));
+  const refused = [
+    [{ ciphertext: blob, context: { a: "1" } }, "InvalidCiphertextException"],
+    [{ ciphertext: blob, context: { a: "1=", b: "2" } }, "InvalidCiphertextException"],
+    [{ ciphertext: blob, keyId: other, context: { a: "1", b: "2" } }, "IncorrectKeyException"],
+    [{ ciphertext: new Uint8Array(100) }, "InvalidCiphertextException"],
+    [{
+      ciphertext: new Uint8Array(blob.with(blob.length - 1, (blob.at(-1) ?? 0) ^ 1)),
+      context: { a: "1", b: "2" },
+    }, "InvalidCiphertextException"],
+  ] as const;
+  for (const [request, name] of refused) {
+    assertEquals((await assertRejects(() => kms.decrypt(access, request), LocalKmsError)).kms.name, name);
+  }
+});
+
+Deno.test("the local KMS makes data keys that it opens again", async () => {
+  await using kms = await LocalKms.open({ region: "us-east-1" });
+  const [keyId = ""] = kms.keyArns;
+  const { plaintext, ciphertext } = await kms.generateDataKey(access, {
+    keyId,
+    keySpec: "AES_256",
+    context: { p: "w" },
+  });
+  using key = plaintext;
+  using opened = await kms.decrypt(access, { ciphertext, context: { p: "w" } });
+  assertEquals(opened.expose(), key.expose());
+  await assertRejects(
+    () => kms.generateDataKey(access, { keyId: "nobody", keySpec: "AES_256" }),
+    LocalKmsError,
+    "NotFoundException",
+  );
+});
+
+async function withDirectory(run: (directory: string) => Promise<void>): Promise<void> {
+  const directory = await Deno.makeTempDir({ prefix: "denclave-unit-" });
+  try {
+    await run(directory);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+Deno.test("the local KMS keeps its keys in a file that only its owner can read", () =>
+  withDirectory(async (directory) => {
+    const file = `${directory}/keys.json`;
+    let blob: Uint8Array<ArrayBuffer>;
+    {
+      await using kms = await LocalKms.open({ region: "us-east-1", file });
+      blob = await kms.encrypt(kms.keyArns[0] ?? "", new Uint8Array([9]));
+      await kms.createKey();
+    }
+    assertEquals(((await Deno.stat(file)).mode ?? 0) & 0o777, 0o600);
+    assertEquals([...Deno.readDirSync(directory)].map((entry) => entry.name), ["keys.json"]);
+    await using again = await LocalKms.open({ region: "us-east-1", file });
+    using opened = await again.decrypt(access, { ciphertext: blob });
+    assertEquals([opened.expose(), again.keyArns.length], [new Uint8Array([9]), 2]);
+  }));
+
+Deno.test("a key file that others can read, or that is damaged, is refused and left as it is", () =>
+  withDirectory(async (directory) => {
+    const file = `${directory}/keys.json`;
+    for (
+      const [content, mode] of [["{", 0o600], ['{"version":2,"keys":{}}', 0o600], [
+        '{"version":1,"keys":{"x":"y"}}',
+        0o600,
+      ], ['{"version":1,"keys":{}}', 0o644]] as const
+    ) {
+      await Deno.writeTextFile(file, content);
+      await Deno.chmod(file, mode);
+      await assertRejects(() => LocalKms.open({ region: "us-east-1", file }), EnclaveError);
+      assertEquals(await Deno.readTextFile(file), content);
+    }
+  }));
+
+Deno.test("the local KMS does not run where there is an NSM", () =>
+  withDirectory(async (directory) => {
+    const nsmDevice = `${directory}/nsm`;
+    await Deno.writeTextFile(nsmDevice, "");
+    const error = await assertRejects(() => LocalKms.open({ region: "us-east-1", nsmDevice }), EnclaveError);
+    assertEquals(error.code, "local_kms_refused");
+  }));
+
+const LOCAL_ARN = "arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+
+Deno.test("a blob of another local KMS is refused, because its key does not exist", async () => {
+  await using kms = await LocalKms.open({ region: "us-east-1" });
+  await using other = await LocalKms.open({ region: "us-east-1" });
+  const blob = await other.encrypt(other.keyArns[0] ?? "", new Uint8Array([1]));
+  const error = await assertRejects(() => kms.decrypt(access, { ciphertext: blob }), LocalKmsError);
+  assertEquals(error.kms.name, "NotFoundException");
+});
+
+Deno.test("a blob of which any byte was changed, or that was cut, does not open", async () => {
+  await using kms = await LocalKms.open({ region: "us-east-1" });
+  const blob = await kms.encrypt(kms.keyArns[0] ?? "", new Uint8Array([1, 2, 3]));
+  for (let at = 0; at < blob.length; at++) {
+    const changed = blob.slice();
+    changed[at] = (changed[at] ?? 0) ^ 1;
+    await assertRejects(() => kms.decrypt(access, { ciphertext: changed }), LocalKmsError);
+    if (at > 0) {
+      await assertRejects(() => kms.decrypt(access, { ciphertext: blob.slice(0, at) }), LocalKmsError);
+    }
+  }
+});
+
+Deno.test("a lone surrogate in an EncryptionContext is refused, because another context would encode to the same bytes", async () => {
+  await using kms = await LocalKms.open({ region: "us-east-1" });
+  const [keyArn = ""] = kms.keyArns;
+  const contexts = [{ a: "\ud800" }, { "\udc00": "a" }, { a: "x\udc00\ud800" }];
+  for (const context of contexts) {
+    for (
+      const run of [
+        () => kms.encrypt(keyArn, new Uint8Array(1), context),
+        () => kms.generateDataKey(access, { keyId: keyArn, keySpec: "AES_256", context }),
+      ]
+    ) assertEquals((await assertRejects(run, LocalKmsError)).kms.name, "ValidationException");
+  }
+  // The replacement character, which an encoder writes for a lone surrogate, and a valid pair.
+  for (const a of ["\ufffd", "\ud83d\ude00"]) {
+    const ciphertext = await kms.encrypt(keyArn, new Uint8Array([7]), { a });
+    using opened = await kms.decrypt(access, { ciphertext, context: { a } });
+    assertEquals(opened.expose()[0], 7);
+    const error = await assertRejects(
+      () => kms.decrypt(access, { ciphertext, context: { a: "\ud801" } }),
+      LocalKmsError,
+    );
+    assertEquals(error.kms.name, "ValidationException");
+  }
+});
+
+Deno.test("the local KMS refuses the arguments that the SDK would be refused", async () => {
+  await using kms = await LocalKms.open({ region: "us-east-1" });
+  const [keyId = ""] = kms.keyArns;
+  using empty = Credentials.fromStrings({ accessKeyId: "", secretAccessKey: "S", sessionToken: "" });
+  const calls: readonly (() => Promise<unknown>)[] = [
+    () => kms.decrypt({ ...access, region: "evil.example" }, { ciphertext: new Uint8Array(9) }),
+    () => kms.decrypt({ ...access, credentials: empty }, { ciphertext: new Uint8Array(9) }),
+    () => kms.decrypt(access, { ciphertext: new Uint8Array(6145) }),
+    () => kms.decrypt(access, { ciphertext: new Uint8Array(9), keyId: "" }),
+    () => kms.generateDataKey(access, { keyId: `${keyId} `, keySpec: "AES_256" }),
+  ];
+  for (const call of calls) await assertRejects(call, SdkArgumentError);
+});
+
+Deno.test("the local KMS's data keys have the length that was asked for", async () => {
+  await using kms = await LocalKms.open({ region: "us-east-1" });
+  const [keyId = ""] = kms.keyArns;
+  using large = (await kms.generateDataKey(access, { keyId, keySpec: "AES_256" })).plaintext;
+  using small = (await kms.generateDataKey(access, { keyId, keySpec: "AES_128" })).plaintext;
+  assertEquals([large.length, small.length], [32, 16]);
+});
+
+Deno.test("a disposed local KMS decrypts nothing", async () => {
+  const kms = await LocalKms.open({ region: "us-east-1" });
+  const blob = await kms.encrypt(kms.keyArns[0] ?? "", new Uint8Array([1]));
+  await kms[Symbol.asyncDispose]();
+  await assertRejects(() => kms.decrypt(access, { ciphertext: blob }), LocalKmsError, "NotFoundException");
+});
+
+Deno.test("the local KMS says in health that it attests nothing", async () => {
+  await using kms = await LocalKms.open({ region: "us-east-1" });
+  assertEquals(kms.health(), { backend: "local", attested: false, keys: 1 });
+});
+
+const DAMAGED: readonly (readonly [string, string, number])[] = [
+  ["no JSON", "{", 0o600],
+  ["a list", "[]", 0o600],
+  ["another version", '{"version":2,"keys":{}}', 0o600],
+  ["no keys", '{"version":1}', 0o600],
+  ["keys that are null", '{"version":1,"keys":null}', 0o600],
+  ["a key that is a number", `{"version":1,"keys":{"${LOCAL_ARN}":1}}`, 0o600],
+  ["a key that is not base64", `{"version":1,"keys":{"${LOCAL_ARN}":"***"}}`, 0o600],
+  ["a key that is too short", `{"version":1,"keys":{"${LOCAL_ARN}":"AAAA"}}`, 0o600],
+  ["a group that may read", '{"version":1,"keys":{}}', 0o640],
+  ["others who may write", '{"version":1,"keys":{}}', 0o602],
+];
+for (const [what, content, mode] of DAMAGED) {
+  Deno.test(`a key file with ${what} is refused by name, with a remedy, and left as it is`, () =>
+    withDirectory(async (directory) => {
+      const file = `${directory}/keys.json`;
+      await Deno.writeTextFile(file, content);
+      await Deno.chmod(file, mode);
+      const error = await assertRejects(
+        () => LocalKms.open({ region: "us-east-1", file }),
+        EnclaveError,
+        file,
+      );
+      assertEquals([error.code, error.hint !== undefined, await Deno.readTextFile(file)], [
+        "local_kms_file",
+        true,
+        content,
+      ]);
+    }));
+}
+
+Deno.test("a key file that cannot be written is refused, and leaves nothing behind", () =>
+  withDirectory(async (directory) => {
+    await Deno.writeTextFile(`${directory}/file`, "");
+    for (const file of [`${directory}/missing/keys.json`, `${directory}/file/keys.json`]) {
+      const error = await assertRejects(() => LocalKms.open({ region: "us-east-1", file }), EnclaveError);
+      assertEquals(error.code, "local_kms_file");
+    }
+    assertEquals([...Deno.readDirSync(directory)].map((entry) => entry.name), ["file"]);
+  }));
+
+Deno.test("a key that cannot be kept is not used", () =>
+  withDirectory(async (directory) => {
+    const file = `${directory}/keys/keys.json`;
+    await Deno.mkdir(`${directory}/keys`);
+    await using kms = await LocalKms.open({ region: "us-east-1", file });
+    await Deno.remove(`${directory}/keys`, { recursive: true });
+    await assertRejects(() => kms.createKey(), EnclaveError);
+    assertEquals(kms.keyArns.length, 1);
+  }));
+
+const withFile = (run: (file: string) => Promise<void>) =>
+  withDirectory((directory) => run(`${directory}/keys.json`));
+
+Deno.test("keys that are made at the same time are both in the file", () =>
+  withFile(async (file) => {
+    {
+      await using kms = await LocalKms.open({ region: "us-east-1", file });
+      await Promise.all([kms.createKey(), kms.createKey()]);
+    }
+    await using again = await LocalKms.open({ region: "us-east-1", file });
+    assertEquals(again.keyArns.length, 3);
+  }));
+
+Deno.test("a key file with an entry that is no ARN is reported as the file's fault", () =>
+  withFile(async (file) => {
+    await Deno.writeTextFile(file, '{"version":1,"keys":{"x":"y"}}', { mode: 0o600 });
+    const error = await assertRejects(() => LocalKms.open({ region: "us-east-1", file }), EnclaveError);
+    assertEquals(error.code, "local_kms_file");
+  }));

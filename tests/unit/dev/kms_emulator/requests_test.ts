@@ -1,0 +1,374 @@
+/** The local KMS's requests: signatures, keys and policies, parameters, events. */
+import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { encodeBase64 } from "@std/encoding";
+import { Credentials } from "../../../../lib/enclave/kms/aws_ne/mod.ts";
+import { EnclaveError } from "../../../../lib/shared/errors.ts";
+import { AwsKms } from "../../../../lib/dev/kms/aws.ts";
+import { kmsErrorName } from "../../../../lib/enclave/kms/kms.ts";
+import { parseAccessKeys, SimulatedAttestedKms } from "../../../../lib/dev/kms_emulator/mod.ts";
+import { jsonAnswer, startScriptedKms } from "../../../helpers/scripted_kms.ts";
+import {
+  accessKeysFile,
+  ACCOUNT,
+  ADMIN,
+  BUILD,
+  CONTEXT,
+  exchange,
+  type Fields,
+  KEYS_FILE,
+  KmsPlace,
+  policyFor,
+  REGION,
+  ROLE,
+  SESSION,
+  STRINGS,
+} from "../../../helpers/kms_place.ts";
+
+const SIGNERS: readonly (readonly [string, Partial<typeof SESSION>, string | undefined])[] = [
+  ["the session", {}, undefined],
+  ["the role's own key", STRINGS, undefined],
+  ["a role that the policy does not name", {
+    accessKeyId: "AKIATESTADMIN",
+    secretAccessKey: "secret-of-the-admin",
+    sessionToken: "",
+  }, "AccessDeniedException"],
+  ["an unknown key", { accessKeyId: "AKIANOBODY" }, "UnrecognizedClientException"],
+  ["another secret", { secretAccessKey: "another-secret-it-is" }, "InvalidSignatureException"],
+  ["another token", { sessionToken: "token-of-the-sessiom" }, "UnrecognizedClientException"],
+  ["no token", { sessionToken: "" }, "UnrecognizedClientException"],
+];
+for (const [who, strings, expected] of SIGNERS) {
+  Deno.test(`signed by ${who}: ${expected ?? "served"}`, async () => {
+    const { place: opened, kms } = await KmsPlace.open(BUILD.old, {
+      policies: [{ policy: policyFor([BUILD.old]) }],
+      accessKeys: parseAccessKeys(KEYS_FILE),
+    });
+    await using place = opened;
+    using credentials = Credentials.fromStrings({ ...SESSION, ...strings });
+    const ask = () =>
+      kms.generateDataKey({ region: REGION, credentials }, { keyId: place.keyArn, keySpec: "AES_128" });
+    if (expected === undefined) (await ask()).plaintext[Symbol.dispose]();
+    else assertEquals(await place.refusal(ask), expected);
+    const [event] = place.events;
+    assertEquals(event?.errorCode, expected);
+    const isKnown = expected === undefined || expected === "AccessDeniedException";
+    assertEquals(event?.userIdentity["type"], isKnown ? "AssumedRole" : "Unknown");
+  });
+}
+
+Deno.test("an expired session is refused by its name", async () => {
+  let now = new Date("2026-06-01T12:00:00Z");
+  const clock = { now: () => now };
+  const { place: opened, nsm } = await KmsPlace.open(BUILD.old, {
+    ...clock,
+    accessKeys: parseAccessKeys(accessKeysFile({ ...SESSION, expires: "2026-06-01T13:00:00Z" })),
+  }, clock);
+  await using place = opened;
+  await using kms = await SimulatedAttestedKms.open({
+    nsm,
+    endpoint: place.server.url,
+    now: () => now.getTime(),
+  });
+  using credentials = Credentials.fromStrings(SESSION);
+  const ask = () => kms.generateRandom({ region: REGION, credentials }, 1);
+  (await ask())[Symbol.dispose]();
+  now = new Date("2026-06-01T13:00:00Z");
+  assertEquals(await place.refusal(ask), "ExpiredTokenException");
+});
+
+for (const [minutes, words] of [[-6, "expired"], [6, "not yet current"]] as const) {
+  Deno.test(`a signature of a clock ${minutes} minutes off is ${words}`, async () => {
+    const { place: opened } = await KmsPlace.open(BUILD.old, { accessKeys: parseAccessKeys(KEYS_FILE) });
+    await using place = opened;
+    await using kms = AwsKms.open({
+      endpoint: place.server.url,
+      now: () => Date.now() + minutes * 60_000,
+    });
+    const thrown = await assertRejects(() => kms.generateRandom(place.access, 1), EnclaveError);
+    assertEquals([thrown.code, kmsErrorName(thrown)], ["clock_skew", "InvalidSignatureException"]);
+    assertStringIncludes(thrown.hint ?? "", minutes < 0 ? "behind" : "ahead of");
+  });
+}
+
+Deno.test("a signature for another region or service is refused", async () => {
+  const { place: opened } = await KmsPlace.open(BUILD.old, { accessKeys: parseAccessKeys(KEYS_FILE) });
+  await using place = opened;
+  using credentials = Credentials.fromStrings(STRINGS);
+  const elsewhere = { region: "us-west-2", credentials };
+  assertEquals(
+    await place.refusal(() => place.plain.generateRandom(elsewhere, 1)),
+    "InvalidSignatureException",
+  );
+});
+
+const AUTHORIZATIONS: readonly (readonly [string | undefined, string])[] = [
+  [undefined, "MissingAuthenticationTokenException"],
+  ["Bearer a", "IncompleteSignatureException"],
+  ["AWS4-HMAC-SHA256 Credential=a/20260601/us-east-1/kms/aws4_request", "IncompleteSignatureException"],
+  [
+    `AWS4-HMAC-SHA256 Credential=${STRINGS.accessKeyId}/20260601/us-east-1/kms/aws4_request, SignedHeaders=host, Signature=${
+      "0".repeat(64)
+    }`,
+    "IncompleteSignatureException",
+  ],
+];
+Deno.test("a request without a signature, or with half of one, is refused before it is read", async () => {
+  const { place: opened } = await KmsPlace.open(BUILD.old, { accessKeys: parseAccessKeys(KEYS_FILE) });
+  await using place = opened;
+  for (const [authorization, expected] of AUTHORIZATIONS) {
+    const response = await fetch(place.server.url, {
+      method: "POST",
+      headers: {
+        "x-amz-target": "TrentService.GenerateRandom",
+        ...(authorization === undefined ? {} : { authorization }),
+      },
+      body: "{",
+    });
+    assertEquals([response.status, (await response.json()).__type], [400, expected]);
+    assertEquals((response.headers.get("x-amzn-requestid") ?? "").length, 36);
+  }
+});
+
+Deno.test("a signed request whose body, target or signed headers changed on the way is refused", async () => {
+  const { place: opened } = await KmsPlace.open(BUILD.old, { accessKeys: parseAccessKeys(KEYS_FILE) });
+  await using place = opened;
+  const upstream = place.server.url;
+  const changes: readonly ((headers: Headers, body: string) => string)[] = [
+    (headers, body) => (headers.get("x-amz-target") === "" ? "" : body),
+    (_, body) => body.replace("1", "2"),
+    (headers, body) => (headers.set("x-amz-target", "TrentService.ListKeys"), body),
+    (headers, body) => (headers.set("x-amz-more", "1"), body),
+    (
+      headers,
+      body,
+    ) => (headers.set("x-amz-date", otherSecond(headers.get("x-amz-date") ?? "")), body),
+  ];
+  for (const [index, change] of changes.entries()) {
+    await using proxy = startScriptedKms(async ({ headers, body }) => {
+      const forwarded = new Headers(headers);
+      const changed = change(forwarded, body);
+      // The proxy's name is what was signed.
+      return await askRaw(upstream, forwarded, changed);
+    });
+    await using kms = AwsKms.open({ endpoint: proxy.url });
+    const asked = kms.generateRandom(place.access, 1);
+    if (index === 0) (await asked)[Symbol.dispose]();
+    else assertEquals(await place.refusal(() => asked), "InvalidSignatureException", String(index));
+  }
+});
+
+function otherSecond(date: string): string {
+  return date.replace(/(.)Z$/, (_, digit) => (digit === "9" ? "8Z" : "9Z"));
+}
+
+/** A request with its headers as they are, `host` included, which fetch would set itself. */
+async function askRaw(url: string, headers: Headers, body: string): Promise<Response> {
+  const { hostname, port } = new URL(url);
+  const bytes = new TextEncoder().encode(body);
+  headers.set("content-length", String(bytes.length));
+  headers.set("connection", "close");
+  const head = [...headers].map(([name, value]) => `${name}: ${value}\r\n`).join("");
+  const text = await exchange(
+    { hostname, port: Number(port) },
+    `POST / HTTP/1.1\r\n${head}\r\n${body}`,
+  );
+  return jsonAnswer(
+    JSON.parse(text.slice(text.indexOf("\r\n\r\n") + 4)),
+    Number(/^HTTP\/1\.1 ([0-9]{3})/.exec(text)?.[1]),
+  );
+}
+
+Deno.test("an administrator describes, reads and puts policies, and may not lock everybody out", async () => {
+  const { place: opened } = await KmsPlace.open(BUILD.old, {
+    policies: [{ policy: policyFor([BUILD.old]) }],
+    caller: ADMIN,
+  });
+  await using place = opened;
+  const KeyId = place.keyArn.slice(place.keyArn.lastIndexOf("/") + 1);
+  const { answer: described } = await place.ask("DescribeKey", { KeyId });
+  const metadata = described["KeyMetadata"] as Fields;
+  assertEquals([metadata["Arn"], metadata["AWSAccountId"], metadata["KeyState"]], [
+    place.keyArn,
+    ACCOUNT,
+    "Enabled",
+  ]);
+  const { answer: read } = await place.ask("GetKeyPolicy", { KeyId, PolicyName: "default" });
+  assertEquals(read, { Policy: policyFor([BUILD.old]), PolicyName: "default" });
+  const Policy = policyFor([BUILD.new]);
+  assertEquals(await place.ask("PutKeyPolicy", { KeyId, Policy }), { status: 200, answer: {} });
+  assertEquals((await place.ask("GetKeyPolicy", { KeyId })).answer["Policy"], Policy);
+  const lockout = JSON.stringify({
+    Version: "2012-10-17",
+    Statement: [{ Effect: "Allow", Principal: { AWS: ROLE }, Action: "kms:*", Resource: "*" }],
+  });
+  const { answer: refused } = await place.ask("PutKeyPolicy", { KeyId, Policy: lockout });
+  assertEquals(refused["__type"], "MalformedPolicyDocumentException");
+  const { answer: broken } = await place.ask("PutKeyPolicy", { KeyId, Policy: "{}" });
+  assertEquals(broken["__type"], "MalformedPolicyDocumentException");
+  assertEquals((await place.ask("GetKeyPolicy", { KeyId })).answer["Policy"], Policy);
+  const bypass = { KeyId, Policy: lockout, BypassPolicyLockoutSafetyCheck: true };
+  assertEquals((await place.ask("PutKeyPolicy", bypass)).status, 200);
+  assertEquals((await place.ask("DescribeKey", { KeyId })).answer["__type"], "AccessDeniedException");
+});
+
+Deno.test("keys are listed in pages, oldest first", async () => {
+  const { place: opened } = await KmsPlace.open(BUILD.old, { caller: `arn:aws:iam::${ACCOUNT}:root` });
+  await using place = opened;
+  for (let made = 0; made < 4; made++) await place.ask("CreateKey", {});
+  const seen: unknown[] = [];
+  let Marker: unknown;
+  do {
+    const { answer } = await place.ask("ListKeys", { Limit: 2, ...(Marker === undefined ? {} : { Marker }) });
+    seen.push(...(answer["Keys"] as readonly Fields[]).map((key) => key["KeyArn"]));
+    Marker = answer["NextMarker"];
+  } while (Marker !== undefined);
+  assertEquals(seen, [...place.server.keyArns]);
+  assertEquals((await place.ask("ListKeys", { Marker: "x" })).answer["__type"], "InvalidMarkerException");
+});
+
+Deno.test("a policy is put before the first request, on every key or on one", async () => {
+  const file = await Deno.makeTempFile();
+  await Deno.remove(file);
+  const keys: string[] = [];
+  {
+    const { place: opened } = await KmsPlace.open(BUILD.old, {
+      keysFile: file,
+      caller: ADMIN.replace("role/admin", "root"),
+    });
+    await using place = opened;
+    await place.ask("CreateKey", {});
+    keys.push(...place.server.keyArns);
+  }
+  const policies = [{ policy: policyFor([BUILD.new]) }, { key: keys[1], policy: policyFor([BUILD.old]) }];
+  const { place: opened, kms } = await KmsPlace.open(BUILD.old, { keysFile: file, policies });
+  await using place = opened;
+  assertEquals(place.server.keyArns, keys);
+  assertEquals(await place.refusal(() => place.dataKey(kms)), "AccessDeniedException");
+  const made = await kms.generateDataKey(place.access, { keyId: keys[1] ?? "", keySpec: "AES_256" });
+  made.plaintext[Symbol.dispose]();
+  await Deno.remove(file);
+});
+
+const INVALID: readonly (readonly [string, unknown, string])[] = [
+  ["Decrypt", "", "ValidationException"],
+  ["Decrypt", "[]", "ValidationException"],
+  ["Decrypt", {}, "ValidationException"],
+  ["Decrypt", { CiphertextBlob: "%" }, "ValidationException"],
+  ["Decrypt", { CiphertextBlob: encodeBase64(new Uint8Array(6145)) }, "ValidationException"],
+  ["Decrypt", { CiphertextBlob: "AAAA", EncryptionAlgorithm: "RSAES_OAEP_SHA_1" }, "ValidationException"],
+  ["Decrypt", { CiphertextBlob: "AAAA", EncryptionContext: { a: 1 } }, "ValidationException"],
+  ["Decrypt", { CiphertextBlob: "AAAA", EncryptionContext: ["a"] }, "ValidationException"],
+  ["Decrypt", { CiphertextBlob: "AAAA", EncryptionContext: { a: "b".repeat(8192) } }, "ValidationException"],
+  ["Decrypt", { CiphertextBlob: "AAAA", EncryptionContext: { a: "\ud800" } }, "ValidationException"],
+  ["Decrypt", { CiphertextBlob: "AAAA", EncryptionContext: { "\udfff": "a" } }, "ValidationException"],
+  [
+    "GenerateDataKey",
+    { KeyId: "KEY", KeySpec: "AES_256", EncryptionContext: { a: "x\udc00\ud800" } },
+    "ValidationException",
+  ],
+  [
+    "Decrypt",
+    { CiphertextBlob: "AAAA", EncryptionContext: { a: "\ud83d\ude00" } },
+    "InvalidCiphertextException",
+  ],
+  ["Decrypt", { CiphertextBlob: "AAAA" }, "InvalidCiphertextException"],
+  ["Encrypt", { Plaintext: "AAAA" }, "ValidationException"],
+  ["Encrypt", { KeyId: "x", Plaintext: encodeBase64(new Uint8Array(4097)) }, "ValidationException"],
+  ["Encrypt", { KeyId: "x", Plaintext: "AAAA" }, "NotFoundException"],
+  ["GenerateDataKey", { KeyId: "KEY" }, "ValidationException"],
+  ["GenerateDataKey", { KeyId: "KEY", KeySpec: "AES_512" }, "ValidationException"],
+  ["GenerateDataKey", { KeyId: "KEY", KeySpec: "AES_256", NumberOfBytes: 32 }, "ValidationException"],
+  ["GenerateDataKey", { KeyId: "KEY", NumberOfBytes: 1025 }, "ValidationException"],
+  ["GenerateRandom", {}, "ValidationException"],
+  ["GenerateRandom", { NumberOfBytes: 1.5 }, "ValidationException"],
+  ["CreateKey", { KeySpec: "RSA_2048" }, "ValidationException"],
+  ["CreateKey", { Policy: "{}" }, "MalformedPolicyDocumentException"],
+  ["GetKeyPolicy", { KeyId: "KEY", PolicyName: "other" }, "NotFoundException"],
+  ["PutKeyPolicy", { KeyId: "KEY" }, "ValidationException"],
+  ["ReEncrypt", {}, "UnknownOperationException"],
+  ["constructor", {}, "UnknownOperationException"],
+];
+Deno.test("what is not as KMS takes it is refused by KMS's name", async () => {
+  const { place: opened } = await KmsPlace.open(BUILD.old, { caller: `arn:aws:iam::${ACCOUNT}:root` });
+  await using place = opened;
+  for (const [operation, fields, expected] of INVALID) {
+    const text = JSON.stringify(fields).replace("KEY", place.keyArn);
+    const { status, answer } = await place.ask(operation, typeof fields === "string" ? fields : text);
+    assertEquals([status, answer["__type"]], [
+      expected === "UnknownOperationException" ? 404 : 400,
+      expected,
+    ], text);
+    assertEquals(place.events.at(-1)?.errorCode, expected);
+  }
+});
+
+Deno.test("a failure of the emulator is KMSInternalException to the client, and is logged for the operator", async () => {
+  const folder = await Deno.makeTempDir();
+  const keysFile = `${folder}/keys.json`;
+  const { place: opened } = await KmsPlace.open(BUILD.old, { keysFile });
+  await using place = opened;
+  await Deno.remove(folder, { recursive: true });
+  const { status, answer } = await place.ask("CreateKey", {});
+  assertEquals([status, answer], [500, {
+    __type: "KMSInternalException",
+    message: "The local KMS failed",
+  }]);
+  assertEquals(place.events.at(-1)?.errorCode, "KMSInternalException");
+  assertStringIncludes(
+    place.problems[0] ?? "",
+    `CreateKey failed: Cannot use the local KMS's file ${keysFile}`,
+  );
+});
+
+Deno.test("nothing secret is in an event: neither plaintext, ciphertext, secret key nor token", async () => {
+  const { place: opened, kms } = await KmsPlace.open(BUILD.old, { accessKeys: parseAccessKeys(KEYS_FILE) });
+  await using place = opened;
+  const secret = crypto.getRandomValues(new Uint8Array(24));
+  using credentials = Credentials.fromStrings(SESSION);
+  const access = { region: REGION, credentials };
+  const made = await kms.generateDataKey(access, {
+    keyId: place.keyArn,
+    keySpec: "AES_256",
+    context: CONTEXT,
+  });
+  using plaintext = made.plaintext;
+  (await kms.decrypt(access, { ciphertext: made.ciphertext, keyId: place.keyArn, context: CONTEXT }))
+    [Symbol.dispose]();
+  await place.refusal(() => kms.decrypt(access, { ciphertext: new Uint8Array(secret), keyId: place.keyArn }));
+  const text = JSON.stringify(place.events);
+  for (
+    const hidden of [
+      encodeBase64(plaintext.expose()),
+      encodeBase64(made.ciphertext),
+      encodeBase64(secret),
+      SESSION.secretAccessKey,
+      SESSION.sessionToken,
+    ]
+  ) assertEquals(text.includes(hidden), false);
+  const [first] = place.events;
+  assertEquals(first?.requestParameters?.encryptionContext, CONTEXT);
+  const { recipient } = first?.additionalEventData as { recipient: Fields };
+  assertEquals([
+    recipient["attestationDocumentEnclaveImageDigest"],
+    Object.keys(recipient).length,
+    first?.userIdentity["accessKeyId"],
+  ], [BUILD.old, 7, SESSION.accessKeyId]);
+});
+
+const KEY_FILES: readonly (readonly [string, string, string])[] = [
+  ["no JSON", "{", "not JSON"],
+  ["another version", '{"version":2}', "version 1"],
+  ["no keys", '{"version":1,"accessKeys":[]}', "1 to 1000"],
+  ["a key twice", accessKeysFile(SESSION, SESSION), "twice"],
+  ["no secret", accessKeysFile({ ...SESSION, secretAccessKey: "" }), "no secretAccessKey"],
+  ["an invalid time", accessKeysFile({ ...SESSION, expires: "soon" }), "not a date"],
+  ["an invalid ARN", accessKeysFile({ ...SESSION, arn: "alice" }), "no role, user or root"],
+  ["an unknown field", accessKeysFile({ ...SESSION, token: "a" }), '"token"'],
+  ["an invalid id", accessKeysFile({ ...SESSION, accessKeyId: "a/b" }), "the id of access key 1"],
+];
+for (const [what, text, words] of KEY_FILES) {
+  Deno.test(`a file of access keys with ${what} is refused, without its secrets`, () => {
+    const thrown = assertThrows(() => parseAccessKeys(text), EnclaveError, words);
+    assertEquals(Deno.inspect(thrown).includes(SESSION.secretAccessKey), false);
+  });
+}

@@ -1,0 +1,215 @@
+/** The NSM port over its device: the wire of AWS's nsm-api, with the driver mocked. */
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { encodeHex } from "@std/encoding";
+import { encode } from "cborg";
+import { type Nsm, NSM_ERROR_NAMES, NsmError, openNsm } from "../../../../lib/enclave/cli/nsm.ts";
+import { encodeForm, INDEFINITE, WIDEST } from "../../../helpers/cbor_forms.ts";
+import { MockNsm } from "../../../helpers/mock_nsm.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** A module that gives one answer to everything, and the requests that it saw. */
+function answering(
+  response: Uint8Array,
+): { readonly nsm: Nsm; readonly requests: Bytes[]; readonly mock: MockNsm } {
+  const requests: Bytes[] = [];
+  const mock = new MockNsm((request) => {
+    requests.push(request);
+    return { response: new Uint8Array(response) };
+  });
+  return { nsm: openNsm({ dlopen: mock.dlopen }), requests, mock };
+}
+
+const PCR = new Uint8Array(48).fill(5);
+const DESCRIPTION = {
+  version_major: 1,
+  version_minor: 0,
+  version_patch: 0,
+  module_id: "i-0123456789abcdef0-enc0123456789abcdef",
+  max_pcrs: 32,
+  locked_pcrs: [0, 1, 2],
+  digest: "SHA384",
+};
+
+const ascii = (text: string) => encodeHex(new TextEncoder().encode(text));
+
+// The requests byte for byte: serde_cbor's form of nsm-api's enum, typed in by hand from RFC 8949.
+const CALLS: readonly (readonly [string, (nsm: Nsm) => Promise<unknown>, string, unknown, unknown])[] = [
+  [
+    "an attestation of nothing has three nulls",
+    (nsm) => nsm.attest(),
+    `a16b${ascii("Attestation")}a369${ascii("user_data")}f665${ascii("nonce")}f66a${ascii("public_key")}f6`,
+    { Attestation: { document: new Uint8Array([1, 2]) } },
+    new Uint8Array([1, 2]),
+  ],
+  [
+    "an attestation of all three carries them as byte strings",
+    (nsm) =>
+      nsm.attest({
+        userData: new Uint8Array([1]),
+        nonce: new Uint8Array([2, 2]),
+        publicKey: new Uint8Array([3, 3, 3]),
+      }),
+    `a16b${ascii("Attestation")}a369${ascii("user_data")}410165${ascii("nonce")}4202026a${
+      ascii("public_key")
+    }43030303`,
+    { Attestation: { document: new Uint8Array([9]) } },
+    new Uint8Array([9]),
+  ],
+  [
+    "the module is described by a text",
+    (nsm) => nsm.describe(),
+    `6b${ascii("DescribeNSM")}`,
+    { DescribeNSM: DESCRIPTION },
+    {
+      version: [1, 0, 0],
+      moduleId: DESCRIPTION.module_id,
+      maxPcrs: 32,
+      lockedPcrs: [0, 1, 2],
+      digest: "SHA384",
+    },
+  ],
+  [
+    "a PCR is described by its index",
+    (nsm) => nsm.describePcr(31),
+    `a16b${ascii("DescribePCR")}a165${ascii("index")}181f`,
+    { DescribePCR: { lock: true, data: PCR } },
+    { locked: true, value: PCR },
+  ],
+  [
+    "random bytes are asked for by a text",
+    (nsm) => nsm.random(),
+    `69${ascii("GetRandom")}`,
+    { GetRandom: { random: new Uint8Array(256).fill(1) } },
+    new Uint8Array(256).fill(1),
+  ],
+  [
+    "a PCR is extended by index and data",
+    (nsm) => nsm.extendPcr(16, new Uint8Array([7])),
+    `a169${ascii("ExtendPCR")}a265${ascii("index")}1064${ascii("data")}4107`,
+    { ExtendPCR: { data: PCR } },
+    PCR,
+  ],
+  [
+    "a PCR is locked by its index, and the answer is a text",
+    (nsm) => nsm.lockPcr(16),
+    `a167${ascii("LockPCR")}a165${ascii("index")}10`,
+    "LockPCR",
+    undefined,
+  ],
+];
+for (const [what, call, request, answer, expected] of CALLS) {
+  Deno.test(`on the wire, ${what}`, async () => {
+    const { nsm, requests } = answering(encode(answer));
+    using _ = nsm;
+    assertEquals(await call(nsm), expected);
+    assertEquals(requests.map(encodeHex), [request]);
+  });
+  Deno.test(`where ${what}, the answer may be in any encoding`, async () => {
+    for (const choose of [INDEFINITE, WIDEST]) {
+      const { nsm } = answering(encodeForm(answer, choose));
+      using _ = nsm;
+      assertEquals(await call(nsm), expected);
+    }
+  });
+}
+
+for (const name of [...NSM_ERROR_NAMES, "Surprise"] as const) {
+  Deno.test(`a refusal of the module, ${name}, comes by its name, with a remedy`, async () => {
+    for (const response of [encode({ Error: name }), encodeForm({ Error: name }, INDEFINITE)]) {
+      const { nsm } = answering(response);
+      using _ = nsm;
+      const error = await assertRejects(() => nsm.attest(), NsmError, `refused Attestation: "${name}"`);
+      assertEquals([error.code, error.nsm], ["nsm_refused", name === "Surprise" ? "Unknown" : name]);
+      assertMatch(error.hint ?? "", /\w/);
+    }
+  });
+}
+
+const NO_ANSWERS: readonly (readonly [string, Uint8Array])[] = [
+  ["nothing", new Uint8Array(0)],
+  ["no CBOR", new Uint8Array([0xff])],
+  ["another variant", encode({ GetRandom: { random: PCR } })],
+  ["a text of its own name without fields", encode("DescribePCR")],
+  ["fields that are none", encode({ DescribePCR: [] })],
+  ["a field of another type", encode({ DescribePCR: { lock: 1, data: PCR } })],
+  ["a missing field", encode({ DescribePCR: { data: PCR } })],
+  ["a PCR of another length", encode({ DescribePCR: { lock: true, data: PCR.subarray(1) } })],
+  ["two variants at once", encode({ DescribePCR: { lock: true, data: PCR }, LockPCR: {} })],
+  ["an error that is no text", encode({ Error: 1 })],
+  ["more after the answer", new Uint8Array([...encode({ DescribePCR: { lock: true, data: PCR } }), 0])],
+  ["an empty map", new Uint8Array([0xbf, 0xff])],
+  [
+    "a map of indefinite length without its end",
+    encodeForm({ DescribePCR: { lock: true, data: PCR } }, INDEFINITE).slice(0, -1),
+  ],
+  [
+    "two variants at once in a map of indefinite length",
+    encodeForm({ DescribePCR: { lock: true, data: PCR }, LockPCR: {} }, INDEFINITE),
+  ],
+  ["ten thousand lists in one another", new Uint8Array(10_000).fill(0x81)],
+  ["a text of four gigabytes", new Uint8Array([0x7a, 0xff, 0xff, 0xff, 0xff])],
+  ["a list of four gigabytes", new Uint8Array([0x9a, 0xff, 0xff, 0xff, 0xff])],
+];
+for (const [what, response] of NO_ANSWERS) {
+  Deno.test(`${what} from the module is no answer`, async () => {
+    const { nsm } = answering(response);
+    using _ = nsm;
+    const error = await assertRejects(() => nsm.describePcr(0), NsmError);
+    assertEquals([error.code, error.nsm], ["nsm_answer", undefined]);
+  });
+}
+
+Deno.test("a description with a field of another type is refused", async () => {
+  const wrong = [
+    { version_major: -1 },
+    { version_minor: 0x1_0000 },
+    { version_patch: "0" },
+    { module_id: 1 },
+    { max_pcrs: null },
+    { locked_pcrs: {} },
+    { locked_pcrs: ["0"] },
+    { digest: PCR },
+  ];
+  for (const change of wrong) {
+    const { nsm } = answering(encode({ DescribeNSM: { ...DESCRIPTION, ...change } }));
+    using _ = nsm;
+    assertEquals((await assertRejects(() => nsm.describe(), NsmError)).code, "nsm_answer");
+  }
+});
+
+Deno.test("lengths at the module's limits are accepted, and the largest request fits", async () => {
+  const { nsm, requests } = answering(encode({ Attestation: { document: PCR } }));
+  using _ = nsm;
+  const [userData, nonce, publicKey] = [new Uint8Array(512), new Uint8Array(512), new Uint8Array(1024)];
+  await nsm.attest({ userData, nonce, publicKey });
+  await nsm.attest({ userData: new Uint8Array(0), nonce: new Uint8Array(0) });
+  assertEquals([requests.length, (requests[0]?.length ?? 0) < 4096], [2, true]);
+});
+
+Deno.test("what the module would refuse is refused before it is asked", async () => {
+  const { nsm, requests } = answering(encode("LockPCR"));
+  using _ = nsm;
+  const calls: readonly (() => Promise<unknown>)[] = [
+    () => nsm.attest({ userData: new Uint8Array(513) }),
+    () => nsm.attest({ nonce: new Uint8Array(513) }),
+    () => nsm.attest({ publicKey: new Uint8Array(1025) }),
+    () => nsm.attest({ publicKey: new Uint8Array(0) }),
+    () => nsm.describePcr(32),
+    () => nsm.describePcr(-1),
+    () => nsm.describePcr(0.5),
+    () => nsm.lockPcr(NaN),
+    () => nsm.extendPcr(32, PCR),
+    () => nsm.extendPcr(16, new Uint8Array(0)),
+    () => nsm.extendPcr(16, new Uint8Array(513)),
+  ];
+  for (const call of calls) await assertRejects(call, RangeError);
+  assertEquals(requests.length, 0);
+});
+
+Deno.test("an NSM that is disposed of closes its device", async () => {
+  const { nsm, mock } = answering(encode("LockPCR"));
+  nsm[Symbol.dispose]();
+  assertEquals([mock.open, mock.libraries], [0, 0]);
+  await assertRejects(() => nsm.random(), TypeError, "closed");
+});

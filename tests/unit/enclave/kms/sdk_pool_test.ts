@@ -1,0 +1,732 @@
+/** How the pool schedules, repeats, replaces and starts SDK processes again: with scripted children and a clock that the test controls. */
+import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import {
+  Credentials,
+  type KmsCall,
+  type KmsCallResult,
+  SdkBusyError,
+  SdkError,
+  SdkKmsClientError,
+  SdkKmsDecryptError,
+  SdkLibraryError,
+  SdkProcessError,
+  SdkTimeoutError,
+  type WarmSessionState,
+} from "../../../../lib/enclave/kms/aws_ne/mod.ts";
+import type { ChildEvents } from "../../../../lib/enclave/kms/sdk_process/child.ts";
+import { SdkPool, type SdkPoolOptions } from "../../../../lib/enclave/kms/sdk_process/pool.ts";
+import type { CarriedError, SdkRequest } from "../../../../lib/enclave/kms/sdk_process/protocol.ts";
+import {
+  type Candidate,
+  chooseProcess,
+  maxClientsFor,
+  restartDelay,
+} from "../../../../lib/enclave/kms/sdk_process/schedule.ts";
+import { silentLog } from "../../../../lib/shared/log.ts";
+
+const KEY = new Uint8Array([1, 2, 3]);
+const DECRYPT: KmsCall = { kind: "decrypt", ciphertext: new Uint8Array([9]) };
+const DEADLINES = { startMs: 1_000, connectMs: 35_000, callMs: 5_000, totalMs: 45_000 };
+
+/** A clock that the test moves. */
+class Clock {
+  #now = 0;
+  #timers = new Set<{ readonly at: number; readonly run: () => void }>();
+
+  readonly after = (ms: number, run: () => void): () => void => {
+    const timer = { at: this.#now + ms, run };
+    this.#timers.add(timer);
+    return () => void this.#timers.delete(timer);
+  };
+
+  advance(ms: number): void {
+    const until = this.#now + ms;
+    for (;;) {
+      const [next] = [...this.#timers].filter(({ at }) => at <= until).toSorted((a, b) => a.at - b.at);
+      if (next === undefined) break;
+      this.#now = next.at;
+      this.#timers.delete(next);
+      next.run();
+    }
+    this.#now = until;
+  }
+
+  get pending(): number {
+    return this.#timers.size;
+  }
+}
+
+const NO_SESSION: WarmSessionState = {
+  directory: "/app",
+  entropySeeded: true,
+  clientsWarm: 0,
+  clientsSetAside: 0,
+  clientsMade: 0,
+};
+
+class FakeChild {
+  readonly posted: SdkRequest[] = [];
+  isKilled = false;
+  words = "";
+  readonly pid: number;
+  #events: ChildEvents;
+
+  constructor(events: ChildEvents, pid: number) {
+    this.#events = events;
+    this.pid = pid;
+  }
+
+  get current(): SdkRequest {
+    const request = this.posted.at(-1);
+    if (request === undefined) throw new Error("nothing was posted");
+    return request;
+  }
+
+  post(request: SdkRequest): void {
+    this.posted.push(request);
+  }
+
+  kill(): void {
+    this.isKilled = true;
+  }
+
+  said(): string {
+    return this.words;
+  }
+
+  prints(words: string): void {
+    this.words = words;
+    this.#events.heard();
+  }
+
+  opened(): void {
+    this.#events.message({ id: this.current.id, ok: true, state: NO_SESSION });
+  }
+
+  phase(phase: "connecting" | "calling"): void {
+    this.#events.message({ id: this.current.id, phase });
+  }
+
+  answer(clientsMade = 1, blockingBecause?: string): void {
+    this.#events.message({
+      id: this.current.id,
+      ok: true,
+      state: { ...NO_SESSION, clientsMade, ...(blockingBecause === undefined ? {} : { blockingBecause }) },
+      plaintext: new Uint8Array(KEY),
+    });
+  }
+
+  /** Answers a request of its choice. */
+  answerTo(id: number, plaintext: Uint8Array<ArrayBuffer>): void {
+    this.#events.message({ id, ok: true, state: NO_SESSION, plaintext });
+  }
+
+  refuse(error: Partial<CarriedError> = {}, connectionLost = false): void {
+    const carried = { name: "SdkKmsDecryptError", message: "no", symbol: "s", ...error };
+    this.#events.message({ id: this.current.id, ok: false, error: carried, connectionLost });
+  }
+
+  end(how = "signal SIGSEGV"): void {
+    if (!this.isKilled) this.#events.ended(how);
+  }
+}
+
+function makePool(options: Partial<SdkPoolOptions> = {}) {
+  const clock = new Clock();
+  const children: FakeChild[] = [];
+  const pool = new SdkPool({
+    start: (events) => {
+      const child = new FakeChild(events, children.length);
+      children.push(child);
+      return child;
+    },
+    open: { proxyPort: 8000, seedBytes: 0, idleMs: 60_000, maxWarm: 4 },
+    processes: 1,
+    deadlines: DEADLINES,
+    maxClients: 64,
+    maxWaiting: { decrypt: 32, generateDataKey: 32, generateRandom: 8 },
+    log: silentLog,
+    after: clock.after,
+    ...options,
+  });
+  const child = (index: number): FakeChild => {
+    const found = children[index];
+    if (found === undefined) throw new Error(`no child ${index} was started`);
+    return found;
+  };
+  const call = (id = "AKID", what = DECRYPT): Promise<KmsCallResult> => {
+    using who = Credentials.fromStrings({ accessKeyId: id, secretAccessKey: "s", sessionToken: "t" });
+    const result = pool.call("us-east-1", who, what);
+    result.catch(() => {});
+    return result;
+  };
+  return { pool, clock, children, child, call, [Symbol.dispose]: () => pool[Symbol.dispose]() };
+}
+
+async function started(options: Partial<SdkPoolOptions> = {}) {
+  const rig = makePool(options);
+  const opening = rig.pool.start();
+  for (const child of rig.children) child.opened();
+  await opening;
+  return rig;
+}
+
+async function plaintextOf(result: Promise<KmsCallResult>): Promise<Uint8Array> {
+  using plaintext = (await result).plaintext;
+  return new Uint8Array(plaintext.expose());
+}
+
+async function errorOf(result: Promise<unknown>): Promise<SdkError> {
+  return await assertRejects(() => result, SdkError);
+}
+
+const candidate = (name: string, part: Partial<Candidate> = {}): Candidate & { readonly name: string } => ({
+  name,
+  busyWith: undefined,
+  isConnecting: false,
+  warm: new Set(),
+  ...part,
+});
+const warm = new Set(["A"]);
+
+const CHOICES:
+  readonly (readonly [string, readonly ReturnType<typeof candidate>[], number, string | undefined])[] = [
+    ["the only one", [candidate("one")], 0, "one"],
+    ["none, when all are busy", [candidate("one", { busyWith: "B" })], 0, undefined],
+    ["one with a warm client before others", [candidate("cold"), candidate("warm", { warm })], 0, "warm"],
+    [
+      "the one with the fewest clients",
+      [
+        candidate("two", { warm: new Set(["B", "C"]) }),
+        candidate("one", { warm: new Set(["B"]) }),
+      ],
+      0,
+      "one",
+    ],
+    [
+      "to wait for a warm one that is busy",
+      [candidate("idle"), candidate("warm", { warm, busyWith: "B" })],
+      0,
+      undefined,
+    ],
+    [
+      "to wait for one that makes this very client",
+      [
+        candidate("idle"),
+        candidate("one", { busyWith: "A", isConnecting: true }),
+      ],
+      0,
+      undefined,
+    ],
+    [
+      "an idle one when others wait for the warm one already",
+      [
+        candidate("idle"),
+        candidate("warm", { warm, busyWith: "A" }),
+      ],
+      1,
+      "idle",
+    ],
+    [
+      "an idle one while the warm one connects for others",
+      [
+        candidate("idle"),
+        candidate("warm", { warm, busyWith: "B", isConnecting: true }),
+      ],
+      0,
+      "idle",
+    ],
+  ];
+for (const [what, candidates, waiting, expected] of CHOICES) {
+  Deno.test(`SDK pool: the choice is ${what}`, () => {
+    assertEquals(chooseProcess("A", candidates, waiting)?.name, expected);
+  });
+}
+
+Deno.test("SDK pool: clients with more event loops are fewer, so that a process keeps within 1,024 descriptors", () => {
+  assertEquals([1, 2, 4, 8, 12, 16, 32, 192].map(maxClientsFor), [64, 64, 64, 64, 64, 52, 27, 4]);
+});
+
+Deno.test("SDK pool: restarts are at once, then after 100 ms, doubling to 10 s", () => {
+  const delays = Array.from({ length: 10 }, (_, index) => restartDelay(index + 1));
+  assertEquals(delays, [0, 100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
+  assertEquals(restartDelay(1_000), 10_000);
+});
+
+Deno.test("SDK pool: a call is sent to the process and its answer returned", async () => {
+  using rig = await started();
+  const result = rig.call();
+  const request = rig.child(0).current;
+  assert(request.op === "call");
+  assertEquals([request.region, request.call.kind], ["us-east-1", "decrypt"]);
+  rig.child(0).answer();
+  assertEquals(await plaintextOf(result), KEY);
+  assertEquals(rig.clock.pending, 0);
+});
+
+Deno.test("SDK pool: the same credentials stay with their process, others spread", async () => {
+  using rig = await started({ processes: 2 });
+  for (const [id, index] of [["A", 0], ["B", 1], ["A", 0], ["B", 1], ["B", 1]] as const) {
+    const result = rig.call(id);
+    rig.child(index).answer();
+    assertEquals(await plaintextOf(result), KEY);
+  }
+});
+
+Deno.test("SDK pool: many calls of the same credentials use every process", async () => {
+  using rig = await started({ processes: 4 });
+  const results = Array.from({ length: 8 }, () => rig.call());
+  assertEquals(rig.children.map(({ posted }) => posted.length), [2, 2, 2, 2]);
+  for (let round = 0; round < 2; round++) for (const child of rig.children) child.answer();
+  for (const result of results) assertEquals(await plaintextOf(result), KEY);
+});
+
+Deno.test("SDK pool: as many calls as it takes at once, of the same credentials, give every process one", async () => {
+  for (const processes of [1, 2, 4, 8]) {
+    using rig = await started({ processes });
+    for (let call = 0; call < rig.pool.callsAtOnce; call++) rig.call();
+    assertEquals(rig.children.map(({ current }) => current.op), rig.children.map(() => "call"));
+  }
+});
+
+Deno.test("SDK pool: while one process connects, calls with other credentials go to the other", async () => {
+  using rig = await started({ processes: 2 });
+  const hung = rig.call("A");
+  rig.child(0).phase("connecting");
+  for (let call = 0; call < 3; call++) {
+    const result = rig.call("B");
+    rig.child(1).answer();
+    assertEquals(await plaintextOf(result), KEY);
+  }
+  rig.child(0).phase("calling");
+  rig.child(0).answer();
+  assertEquals(await plaintextOf(hung), KEY);
+});
+
+Deno.test("SDK pool: a connection has 35 s, a call 5 s, and both start anew with their phase", async () => {
+  using rig = await started();
+  const result = rig.call();
+  rig.clock.advance(4_999);
+  rig.child(0).phase("connecting");
+  rig.clock.advance(34_999);
+  rig.child(0).phase("calling");
+  assertEquals(rig.child(0).isKilled, false);
+  rig.clock.advance(4_999);
+  assertEquals([rig.child(0).isKilled, rig.children.length], [false, 1]);
+  rig.clock.advance(1);
+  assertEquals([rig.child(0).isKilled, rig.children.length, rig.pool.state.hung], [true, 2, 1]);
+  // 45 s in all are over.
+  rig.clock.advance(2);
+  assertInstanceOf(await errorOf(result), SdkTimeoutError);
+});
+
+for (
+  const [what, fail] of [
+    ["hangs", (child: FakeChild, clock: Clock) => (void child, clock.advance(5_000))],
+    ["is lost", (child: FakeChild) => child.end()],
+  ] as const
+) {
+  Deno.test(`SDK pool: a call whose process ${what} is made once more, in a process started at once`, async () => {
+    using rig = await started();
+    const result = rig.call();
+    fail(rig.child(0), rig.clock);
+    assertEquals(rig.children.length, 2);
+    rig.child(1).opened();
+    rig.child(1).answer();
+    assertEquals(await plaintextOf(result), KEY);
+  });
+
+  Deno.test(`SDK pool: a call whose second process ${what} as well fails`, async () => {
+    using rig = await started();
+    const result = rig.call();
+    fail(rig.child(0), rig.clock);
+    rig.child(1).opened();
+    fail(rig.child(1), rig.clock);
+    const error = await errorOf(result);
+    assert(error instanceof SdkTimeoutError || error instanceof SdkProcessError, String(error));
+    // A call is posted once to each.
+    assertEquals(rig.children.slice(0, 2).map(({ posted }) => posted.length), [2, 2]);
+  });
+}
+
+Deno.test("SDK pool: a second running process takes over the call without a start", async () => {
+  using rig = await started({ processes: 2 });
+  const result = rig.call();
+  rig.child(0).end();
+  assertEquals(rig.child(1).current.op, "call");
+  rig.child(1).answer();
+  assertEquals(await plaintextOf(result), KEY);
+});
+
+Deno.test("SDK pool: a lost connection costs one more attempt, not the process", async () => {
+  using rig = await started();
+  const result = rig.call();
+  rig.child(0).refuse({}, true);
+  assertEquals(rig.child(0).posted.length, 3);
+  rig.child(0).refuse({}, true);
+  assertInstanceOf(await errorOf(result), SdkKmsDecryptError);
+  assertEquals([rig.children.length, rig.child(0).posted.length], [1, 3]);
+});
+
+Deno.test("SDK pool: a refusal by KMS is not repeated", async () => {
+  using rig = await started();
+  const result = rig.call();
+  rig.child(0).refuse({ kms: { name: "AccessDeniedException", message: "" } });
+  assertInstanceOf(await errorOf(result), SdkKmsDecryptError);
+  assertEquals(rig.child(0).posted.length, 2);
+});
+
+Deno.test("SDK pool: processes that are lost again and again are started with growing delays, until one answers", async () => {
+  using rig = await started();
+  rig.child(0).end();
+  for (const delay of [100, 200, 400]) {
+    const before = rig.children.length;
+    rig.child(before - 1).opened();
+    rig.child(before - 1).end();
+    rig.clock.advance(delay - 1);
+    assertEquals(rig.children.length, before);
+    rig.clock.advance(1);
+    assertEquals(rig.children.length, before + 1);
+  }
+  const last = rig.child(rig.children.length - 1);
+  last.opened();
+  const result = rig.call();
+  last.answer();
+  await plaintextOf(result);
+  const before = rig.children.length;
+  last.end();
+  assertEquals(rig.children.length, before + 1);
+});
+
+Deno.test("SDK pool: at 64 clients a new process is started first, and the old one ends when it is ready", async () => {
+  using rig = await started();
+  const first = rig.call();
+  rig.child(0).answer(63);
+  await plaintextOf(first);
+  assertEquals(rig.children.length, 1);
+  const second = rig.call();
+  rig.child(0).answer(64);
+  await plaintextOf(second);
+  assertEquals([rig.children.length, rig.child(0).isKilled], [2, false]);
+  // The old one serves on until then, also a call that is under way when the new one is ready.
+  const third = rig.call();
+  rig.child(1).opened();
+  assertEquals([rig.child(0).isKilled, rig.pool.pids], [false, [1, 0]]);
+  const fourth = rig.call("B");
+  rig.child(1).answer();
+  await plaintextOf(fourth);
+  rig.child(0).answer(64);
+  assertEquals(await plaintextOf(third), KEY);
+  assertEquals([rig.child(0).isKilled, rig.pool.state.replaced, rig.pool.pids], [true, 1, [1]]);
+});
+
+Deno.test("SDK pool: a successor that does not start leaves the old one in service", async () => {
+  using rig = await started();
+  const first = rig.call();
+  rig.child(0).answer(64);
+  await plaintextOf(first);
+  rig.child(1).end();
+  const second = rig.call();
+  rig.child(0).answer(64);
+  assertEquals(await plaintextOf(second), KEY);
+  assertEquals(rig.child(0).isKilled, false);
+});
+
+Deno.test("SDK pool: of 100 data keys at once, one is made, 32 wait, and 67 are answered busy", async () => {
+  using rig = await started();
+  const call: KmsCall = { kind: "generateDataKey", keyId: "k", keySpec: "AES_256" };
+  const results = Array.from({ length: 100 }, () => rig.call("AKID", call));
+  // Other kinds have places of their own.
+  const decrypting = rig.call();
+  for (let answer = 0; answer < 34; answer++) rig.child(0).answer();
+  const settled = await Promise.allSettled(results);
+  const busy = settled.filter((result) =>
+    result.status === "rejected" && result.reason instanceof SdkBusyError
+  );
+  assertEquals([busy.length, settled.length - busy.length], [67, 33]);
+  assertEquals(await plaintextOf(decrypting), KEY);
+});
+
+Deno.test("SDK pool: a call that waits too long is answered, and never made", async () => {
+  using rig = await started({ deadlines: { ...DEADLINES, totalMs: 3_000 } });
+  const first = rig.call("A");
+  const second = rig.call("B");
+  rig.clock.advance(3_000);
+  for (const result of [first, second]) assertInstanceOf(await errorOf(result), SdkTimeoutError);
+  rig.child(0).answer();
+  assertEquals([rig.child(0).posted.length, rig.pool.state.waiting], [2, 0]);
+});
+
+Deno.test("SDK pool: a call that waits while no process can be started says why", async () => {
+  using rig = await started();
+  rig.child(0).end();
+  rig.child(1).end("exit code 1");
+  const result = rig.call();
+  for (let index = 2; index < 12; index++) {
+    rig.clock.advance(10_000);
+    rig.children.at(-1)?.end("exit code 1");
+  }
+  const error = await errorOf(result);
+  assert(error.message.includes("no SDK process is running"), error.message);
+  assert(error.message.includes("exit code 1"), error.message);
+  assertEquals(
+    [error.connection, error.hint?.includes("vsock-proxy"), error.hint?.includes("sdk_process_lost")],
+    ["no SDK process is running", false, true],
+  );
+});
+
+Deno.test("SDK pool: a time-out while connecting carries what the SDK said of the proxy", async () => {
+  using rig = await started();
+  const result = rig.call();
+  rig.child(0).phase("connecting");
+  rig.child(0).words = "Connection failed with error aws-c-io: AWS_IO_TLS_NEGOTIATION_TIMEOUT";
+  rig.clock.advance(35_000);
+  rig.child(1).opened();
+  rig.child(1).phase("connecting");
+  rig.child(1).words = "Connection failed with error aws-c-io: AWS_IO_TLS_NEGOTIATION_TIMEOUT";
+  rig.clock.advance(10_000);
+  const error = await errorOf(result);
+  assertInstanceOf(error, SdkTimeoutError);
+  assert(error.connection?.includes("did not answer the handshake"), error.connection);
+});
+
+const REFUSED =
+  "Connection failed with error aws-c-io: AWS_IO_SOCKET_CONNECTION_REFUSED, socket connection refused.";
+
+for (
+  const [what, words, isConnecting, connection] of [
+    ["a connect that was refused", REFUSED, true, /^no vsock-proxy on port 8000$/],
+    ["a call whose connection closed", "Disconnected.", false, /closed before KMS answered$/],
+  ] as const
+) {
+  Deno.test(`SDK pool: ${what} has 200 ms to end, and is then made in another process, once`, async () => {
+    using rig = await started();
+    const result = rig.call();
+    for (const index of [0, 1]) {
+      if (index > 0) rig.child(index).opened();
+      if (isConnecting) rig.child(index).phase("connecting");
+      rig.child(index).prints(words);
+      rig.clock.advance(199);
+      // What is printed later gives no more time.
+      rig.child(index).prints(words);
+      assertEquals(rig.child(index).isKilled, false);
+      rig.clock.advance(1);
+      assertEquals(rig.child(index).isKilled, true);
+      // The second process in a row is started after 100 ms.
+      rig.clock.advance(100);
+    }
+    const error = await errorOf(result);
+    assertInstanceOf(error, isConnecting ? SdkKmsClientError : SdkKmsDecryptError);
+    assert(connection.test(error.connection ?? ""), error.connection);
+    assertEquals([error.message.includes(words), rig.pool.state.hung], [true, 2]);
+  });
+
+  Deno.test(`SDK pool: ${what} that ends by itself costs no process`, async () => {
+    using rig = await started();
+    const result = rig.call();
+    if (isConnecting) rig.child(0).phase("connecting");
+    rig.child(0).prints(words);
+    rig.clock.advance(199);
+    rig.child(0).answer();
+    assertEquals(await plaintextOf(result), KEY);
+    rig.clock.advance(1_000);
+    assertEquals([rig.child(0).isKilled, rig.pool.state.hung], [false, 0]);
+    // Nor does the next call end for it.
+    const next = rig.call();
+    rig.clock.advance(1_000);
+    rig.child(0).answer();
+    assertEquals(await plaintextOf(next), KEY);
+  });
+}
+
+Deno.test("SDK pool: words that arrive before the message that a client is being made count as well", async () => {
+  using rig = await started();
+  rig.call();
+  rig.child(0).prints(REFUSED);
+  rig.child(0).phase("connecting");
+  rig.clock.advance(200);
+  assertEquals(rig.child(0).isKilled, true);
+});
+
+Deno.test("SDK pool: a replaced client that disconnects ends neither the making of the next nor its call", async () => {
+  using rig = await started();
+  const result = rig.call();
+  rig.child(0).prints("Disconnected.");
+  rig.child(0).phase("connecting");
+  rig.child(0).prints(
+    "Disconnected.; Connection failed with error aws-c-io: AWS_IO_SOCKET_CLOSED, socket is closed.",
+  );
+  rig.clock.advance(5_000);
+  rig.child(0).prints(`${rig.child(0).words}; Connected.`);
+  rig.child(0).phase("calling");
+  rig.clock.advance(1_000);
+  rig.child(0).answer();
+  assertEquals(await plaintextOf(result), KEY);
+});
+
+Deno.test("SDK pool: a process that prints while it has no call is left alone", async () => {
+  using rig = makePool();
+  const opening = rig.pool.start();
+  rig.child(0).prints("Disconnected.");
+  rig.clock.advance(999);
+  rig.child(0).opened();
+  await opening;
+  rig.child(0).prints("Disconnected.");
+  rig.clock.advance(10_000);
+  assertEquals(rig.child(0).isKilled, false);
+});
+
+Deno.test("SDK pool: a failure that is not a lost connection is not explained by one", async () => {
+  using rig = await started();
+  const result = rig.call();
+  rig.child(0).prints("Disconnected.");
+  rig.child(0).refuse({ name: "SdkGenericError", message: "no envelope" });
+  assertEquals((await errorOf(result)).connection, undefined);
+});
+
+Deno.test("SDK pool: a call that got no answer twice says that its connection was lost", async () => {
+  using rig = await started();
+  const result = rig.call();
+  for (let attempt = 0; attempt < 2; attempt++) {
+    rig.child(0).words =
+      "Disconnected.; Connection failed with error aws-c-common: AWS_ERROR_SYS_CALL_FAILURE, …";
+    rig.child(0).refuse({}, true);
+  }
+  assert((await errorOf(result)).connection?.includes("was reset before KMS answered"));
+});
+
+Deno.test("SDK pool: the first use of the SDK's own functions is one warning", async () => {
+  const logged: unknown[] = [];
+  using rig = await started({
+    processes: 2,
+    log: (level, event, fields) => void logged.push([level, event, fields?.["because"]]),
+  });
+  for (const child of [0, 1, 0]) {
+    const result = rig.call(`AKID${child}`);
+    rig.child(child).answer(1, "another layout");
+    await plaintextOf(result);
+  }
+  assertEquals(logged, [["warn", "sdk_blocking_calls", "another layout"]]);
+});
+
+Deno.test("SDK pool: a first process that cannot open the SDK is the error of the start", async () => {
+  using rig = makePool();
+  const opening = rig.pool.start();
+  rig.child(0).refuse({ name: "SdkLibraryError", message: "no libraries" });
+  await assertRejects(() => opening, SdkLibraryError, "no libraries");
+  assertEquals([rig.child(0).isKilled, rig.children.length], [true, 1]);
+});
+
+Deno.test("SDK pool: a call before the first process has opened the SDK is made when it has", async () => {
+  using rig = makePool();
+  const opening = rig.pool.start();
+  const result = rig.call();
+  assertEquals([rig.child(0).posted.length, rig.pool.state.waiting], [1, 1]);
+  rig.child(0).opened();
+  rig.child(0).answer();
+  assertEquals(await plaintextOf(result), KEY);
+  await opening;
+});
+
+Deno.test("SDK pool: a call before a first process that does not open in time fails at its own deadline, if that is earlier", async () => {
+  using rig = makePool({ deadlines: { ...DEADLINES, totalMs: 500 } });
+  const opening = rig.pool.start();
+  const result = rig.call();
+  rig.clock.advance(500);
+  assertInstanceOf(await errorOf(result), SdkTimeoutError);
+  rig.child(0).opened();
+  await opening;
+  assertEquals([rig.child(0).posted.length, rig.pool.state.waiting], [1, 0]);
+});
+
+Deno.test("SDK pool: calls that wait for a first process that cannot open the SDK get its reason", async () => {
+  using rig = makePool();
+  const opening = rig.pool.start();
+  const result = rig.call();
+  rig.child(0).refuse({ name: "SdkInitError", message: "no init" });
+  await assertRejects(() => opening, SdkError, "no init");
+  assertEquals([(await errorOf(result)).message, rig.pool.state.waiting], ["no init", 0]);
+});
+
+Deno.test("SDK pool: a process that does not open the SDK in time is killed", async () => {
+  using rig = makePool();
+  const opening = rig.pool.start();
+  rig.clock.advance(1_000);
+  await assertRejects(() => opening, SdkTimeoutError, "opening the SDK took longer than 1000 ms");
+  assertEquals(rig.child(0).isKilled, true);
+});
+
+Deno.test("SDK pool: a process that cannot be started is tried again later, without affecting others", async () => {
+  let isPossible = true;
+  const children: FakeChild[] = [];
+  const clock = new Clock();
+  using rig = makePool({
+    after: clock.after,
+    start: (events) => {
+      if (!isPossible) throw new Error("Cannot allocate memory");
+      const child = new FakeChild(events, children.length);
+      children.push(child);
+      return child;
+    },
+  });
+  const opening = rig.pool.start();
+  children[0]?.opened();
+  await opening;
+  isPossible = false;
+  children[0]?.end();
+  const result = rig.call();
+  clock.advance(5_000);
+  assertEquals(children.length, 1);
+  isPossible = true;
+  // 100 + 200 + … + 3,200 ms after the first.
+  clock.advance(1_300);
+  children[1]?.opened();
+  children[1]?.answer();
+  assertEquals(await plaintextOf(result), KEY);
+});
+
+Deno.test("SDK pool: output of replaced clients is not reported as the reason of a failed call", async () => {
+  using rig = await started();
+  const result = rig.call();
+  rig.child(0).phase("connecting");
+  rig.child(0).phase("calling");
+  rig.child(0).words = "Disconnected.; Connection failed with error aws-c-io: AWS_IO_SOCKET_CLOSED";
+  rig.child(0).refuse({ name: "SdkGenericError", message: "no envelope" });
+  const error = await errorOf(result);
+  assertEquals([error.connection, error.message.includes("AWS_IO_SOCKET_CLOSED")], [undefined, true]);
+});
+
+Deno.test("SDK pool: closing kills every process, refuses what waits, and leaves no timer", async () => {
+  const rig = await started({ processes: 2 });
+  const results = ["A", "B", "C"].map((id) => rig.call(id));
+  rig.pool[Symbol.dispose]();
+  rig.pool[Symbol.dispose]();
+  for (const result of results) assertInstanceOf(await errorOf(result), SdkProcessError);
+  assertInstanceOf(await errorOf(rig.call()), SdkProcessError);
+  assertEquals([rig.children.every(({ isKilled }) => isKilled), rig.clock.pending], [true, 0]);
+});
+
+Deno.test("SDK pool: an answer to an earlier request is not that of the present one, and is wiped", async () => {
+  using rig = await started();
+  const child = rig.child(0);
+  const first = rig.call();
+  const { id } = child.current;
+  child.answer();
+  assertEquals(await plaintextOf(first), KEY);
+  const second = rig.call();
+  const stale = new Uint8Array(32).fill(9);
+  child.answerTo(id, stale);
+  assertEquals(stale, new Uint8Array(32));
+  child.answer();
+  assertEquals(await plaintextOf(second), KEY);
+});
+
+Deno.test("SDK pool: a key that comes when nobody waits for it any more is wiped", async () => {
+  using rig = await started({ deadlines: { ...DEADLINES, callMs: 60_000 } });
+  const late = rig.call();
+  rig.clock.advance(DEADLINES.totalMs);
+  assertInstanceOf(await errorOf(late), SdkTimeoutError);
+  const key = new Uint8Array(32).fill(9);
+  rig.child(0).answerTo(rig.child(0).current.id, key);
+  assertEquals(key, new Uint8Array(32));
+});

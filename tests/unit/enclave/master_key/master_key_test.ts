@@ -1,0 +1,726 @@
+/** The master key: made once, opened again after a restart, never duplicated, and never taken from a changed row. */
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
+import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
+import { verifyDigest, verifySchnorr } from "../../../../lib/shared/crypto/secp256k1.ts";
+import { decodeCbor } from "../../../../lib/shared/attestation/cbor.ts";
+import { SimulatedNsm } from "../../../../lib/dev/nsm/simulated.ts";
+import { EnclaveError } from "../../../../lib/shared/errors.ts";
+import type { WireObject } from "../../../../lib/shared/wire/messages.ts";
+import { SigningKey } from "../../../deps/ethers.ts";
+import { forgedRow } from "../../../helpers/forged_row.ts";
+import { CREDENTIAL, KmsRefusal, plainMasterKey, walletRig } from "../../../helpers/wallet_rig.ts";
+
+const DIGEST = encodeBase64(new Uint8Array(32).fill(5));
+
+type Rig = Awaited<ReturnType<typeof walletRig>>;
+
+/** The row's own fields of a reply. */
+function rowOf(reply: WireObject): WireObject {
+  const { kms_encrypted_dek, encrypted_private_key, public_key, key_epoch } = reply;
+  return { kms_encrypted_dek, encrypted_private_key, public_key, key_epoch };
+}
+
+function init(rig: Rig, more: WireObject = {}) {
+  return rig.ask({
+    type: "master_key.init",
+    enclave_id: 1,
+    kms_key_id: rig.firstArn,
+    credential: CREDENTIAL,
+    ...more,
+  });
+}
+
+/** The same KMS, another run of the enclave. */
+function restart(rig: Rig, minEpoch = 1) {
+  const service = plainMasterKey(rig.kms, rig.events.log, {
+    minEpoch,
+    keys: rig.local.keyArns.map((arn) => ({
+      arn,
+      partition: "aws",
+      region: "us-east-1",
+      account: "000000000000",
+      id: arn.split("/")[1] ?? "",
+    })),
+  });
+  const ask = async (request: WireObject) => {
+    try {
+      const run = {
+        "master_key.init": "init",
+        "master_key.verify": "verify",
+        "master_key.rewrap": "rewrap",
+      } as const;
+      const type = String(request["type"]);
+      if (type === "master_key.sign") return service.sign(request) as unknown as WireObject;
+      return await service[run[type as keyof typeof run]](structuredClone(request)) as unknown as WireObject;
+    } catch (thrown) {
+      return {
+        msg: thrown instanceof Error && "code" in thrown ? thrown.code : "?",
+        details: String(thrown),
+      };
+    }
+  };
+  return { service, ask };
+}
+
+Deno.test("init without a row makes a key, and gives the row to store", async () => {
+  const rig = await walletRig();
+  const reply = await init(rig);
+  const { kms_encrypted_dek, encrypted_private_key, public_key, boot_id, ...rest } = reply as WireObject;
+  assertEquals(rest, {
+    status: "ok",
+    enclave_id: "1",
+    kms_key_id: rig.firstArn,
+    key_epoch: 1,
+    newly_generated: true,
+    origin: "generated",
+  });
+  assertEquals(decodeBase64(String(public_key)).length, 33);
+  assertEquals(decodeBase64(String(encrypted_private_key)).length, 60);
+  assert(decodeBase64(String(kms_encrypted_dek)).length > 0 && typeof boot_id === "string");
+});
+
+Deno.test("the row opens after a restart: the same public key, signatures by it, another boot", async () => {
+  const rig = await walletRig();
+  const first = await init(rig);
+  const { ask } = restart(rig);
+  const request = {
+    type: "master_key.init",
+    enclave_id: 1,
+    kms_key_id: rig.firstArn,
+    credential: CREDENTIAL,
+  };
+  const second = await ask({ ...request, ...rowOf(first) });
+  assertEquals([second["public_key"], second["newly_generated"]], [
+    (first as WireObject)["public_key"],
+    false,
+  ]);
+  assertNotEquals(second["boot_id"], (first as WireObject)["boot_id"]);
+  const signed = await ask({ type: "master_key.sign", digest: DIGEST });
+  const publicKey = decodeBase64(String(second["public_key"]));
+  assert(verifyDigest(publicKey, decodeBase64(DIGEST), decodeBase64(String(signed["signature"]))));
+});
+
+Deno.test("signatures verify by a second implementation, and recover to the public key", async () => {
+  const rig = await walletRig();
+  const publicKey = decodeBase64(String(((await init(rig)) as WireObject)["public_key"]));
+  const reply =
+    (await rig.ask({ type: "master_key.sign", digest: encodeHex(new Uint8Array(32).fill(5)) })) as WireObject;
+  const bytes = decodeBase64(String(reply["signature"]));
+  const recovered = SigningKey.recoverPublicKey(`0x${"05".repeat(32)}`, {
+    r: `0x${encodeHex(bytes.subarray(0, 32))}`,
+    s: `0x${encodeHex(bytes.subarray(32))}`,
+    v: reply["recovery_id"] === 0 ? 27 : 28,
+  });
+  assertEquals(SigningKey.computePublicKey(recovered, true), `0x${encodeHex(publicKey)}`);
+  const schnorr =
+    (await rig.ask({ type: "master_key.sign", digest: DIGEST, scheme: "schnorr" })) as WireObject;
+  assert(verifySchnorr(publicKey, decodeBase64(DIGEST), decodeBase64(String(schnorr["signature"]))));
+});
+
+Deno.test("init again without a row gives the same row: there are never two keys", async () => {
+  const rig = await walletRig();
+  const replies = await Promise.all([init(rig), init(rig), init(rig)]);
+  const [first] = replies;
+  for (const reply of replies) assertEquals(rowOf(reply), rowOf(first as WireObject));
+  assertEquals(replies.map((reply) => (reply as WireObject)["newly_generated"]), [true, false, false]);
+  assertEquals(rig.kms.calls.generateDataKey, 1);
+});
+
+Deno.test("an incomplete row is refused, and no key is made", async () => {
+  const rig = await walletRig();
+  const row = rowOf(await init(await walletRig()));
+  for (const field of Object.keys(row)) {
+    const { [field]: _, ...rest } = row;
+    const reply = await init(rig, rest);
+    assertEquals([reply.msg, reply.details.includes(field)], ["missing_fields", true]);
+  }
+  assertEquals(rig.kms.calls.generateDataKey, 0);
+});
+
+function flipBit(base64: unknown, at: number): string {
+  const bytes = decodeBase64(String(base64));
+  const index = (at + bytes.length) % bytes.length;
+  bytes[index] = (bytes[index] ?? 0) ^ 1;
+  return encodeBase64(bytes);
+}
+
+const CHANGED: readonly (readonly [string, (row: WireObject, rig: Rig) => WireObject, string, string])[] = [
+  ["enclave_id", () => ({ enclave_id: 2 }), "row_rejected", "enclave_id"],
+  [
+    "kms_key_id, another allowed one",
+    (_, rig) => ({ kms_key_id: rig.secondArn }),
+    "row_rejected",
+    "kms_key_id",
+  ],
+  ["kms_key_id, not allowed", () => ({ kms_key_id: "alias/x" }), "key_not_allowed", "allowed"],
+  [
+    "the first byte of the data key",
+    (row) => ({ kms_encrypted_dek: flipBit(row["kms_encrypted_dek"], 0) }),
+    "row_rejected",
+    "kms_encrypted_dek",
+  ],
+  [
+    "the last byte of the data key",
+    (row) => ({ kms_encrypted_dek: flipBit(row["kms_encrypted_dek"], -1) }),
+    "row_rejected",
+    "kms_encrypted_dek",
+  ],
+  [
+    "the nonce of the sealed key",
+    (row) => ({ encrypted_private_key: flipBit(row["encrypted_private_key"], 0) }),
+    "row_rejected",
+    "encrypted_private_key",
+  ],
+  [
+    "the sealed key itself",
+    (row) => ({ encrypted_private_key: flipBit(row["encrypted_private_key"], 20) }),
+    "row_rejected",
+    "encrypted_private_key",
+  ],
+  [
+    "the tag of the sealed key",
+    (row) => ({ encrypted_private_key: flipBit(row["encrypted_private_key"], -1) }),
+    "row_rejected",
+    "encrypted_private_key",
+  ],
+  [
+    "the parity of the public key",
+    (row) => ({ public_key: flipBit(row["public_key"], 0) }),
+    "row_rejected",
+    "public_key",
+  ],
+  ["the public key", (row) => ({ public_key: flipBit(row["public_key"], -1) }), "row_rejected", "public_key"],
+  ["the epoch", () => ({ key_epoch: 2 }), "row_rejected", "key_epoch"],
+  ["the epoch, below the first", () => ({ key_epoch: 0 }), "missing_fields", "key_epoch"],
+  [
+    "a public key of 32 bytes",
+    () => ({ public_key: encodeBase64(new Uint8Array(32)) }),
+    "missing_fields",
+    "33 bytes",
+  ],
+];
+
+for (const [what, change, code, words] of CHANGED) {
+  Deno.test(`a row with another value is refused, named, and changes nothing: ${what}`, async () => {
+    const rig = await walletRig();
+    const row = rowOf(await init(rig));
+    const other = restart(rig);
+    const request = {
+      enclave_id: 1,
+      kms_key_id: rig.firstArn,
+      credential: CREDENTIAL,
+      ...row,
+      ...change(row, rig),
+    };
+    for (const type of ["master_key.init", "master_key.verify"]) {
+      const reply = await other.ask({ ...request, type });
+      assertEquals(reply["msg"], code, String(reply["details"]));
+      assert(String(reply["details"]).includes(words), String(reply["details"]));
+    }
+    assertEquals(other.service.state["initialised"], false);
+    // The whole row still opens there.
+    assertEquals(
+      (await other.ask({
+        ...request,
+        ...change,
+        ...row,
+        enclave_id: 1,
+        kms_key_id: rig.firstArn,
+        type: "master_key.init",
+      }))["status"],
+      "ok",
+    );
+  });
+}
+
+Deno.test("rows of two enclaves cannot be swapped, whole or in part", async () => {
+  const rig = await walletRig();
+  const one = rowOf(await init(rig));
+  const second = restart(rig);
+  const request = { type: "master_key.init", kms_key_id: rig.firstArn, credential: CREDENTIAL };
+  const two = rowOf(await second.ask({ ...request, enclave_id: 2 }));
+  const third = restart(rig);
+  assertEquals((await third.ask({ ...request, enclave_id: 1, ...two }))["msg"], "row_rejected");
+  for (const field of ["kms_encrypted_dek", "encrypted_private_key", "public_key"]) {
+    assertEquals(
+      (await third.ask({ ...request, enclave_id: 1, ...one, [field]: two[field] }))["msg"],
+      "row_rejected",
+      field,
+    );
+  }
+});
+
+const CONFLICTS: readonly (readonly [string, (rig: Rig) => WireObject])[] = [
+  ["another enclave's id", () => ({ enclave_id: 2 })],
+  ["another KMS key, without a row", (rig) => ({ kms_key_id: rig.secondArn })],
+];
+
+for (const [what, change] of CONFLICTS) {
+  Deno.test(`a service that holds a key refuses ${what}, and keeps what it has`, async () => {
+    const rig = await walletRig();
+    const row = rowOf(await init(rig));
+    assertEquals((await init(rig, change(rig))).msg, "master_key_conflict");
+    assertEquals(rowOf(await init(rig)), row);
+    assertEquals(rig.kms.calls.generateDataKey, 1);
+  });
+}
+
+Deno.test("a service that holds a key refuses the row of another", async () => {
+  const rig = await walletRig();
+  await init(rig);
+  const other = rowOf(
+    await restart(rig).ask({
+      type: "master_key.init",
+      enclave_id: 1,
+      kms_key_id: rig.firstArn,
+      credential: CREDENTIAL,
+    }),
+  );
+  assertEquals((await init(rig, other)).msg, "master_key_conflict");
+});
+
+Deno.test("a service that holds a key refuses the row of another, also one of a later epoch", async () => {
+  const rig = await walletRig();
+  const row = rowOf(await init(rig));
+  const other = rowOf(
+    await restart(rig, 7).ask({
+      type: "master_key.init",
+      enclave_id: 1,
+      kms_key_id: rig.firstArn,
+      credential: CREDENTIAL,
+    }),
+  );
+  assertEquals(other["key_epoch"], 7);
+  const reply = await init(rig, other);
+  assertEquals([reply.msg, String(reply.details).includes("another public key")], [
+    "master_key_conflict",
+    true,
+  ]);
+  assertEquals(rowOf(await init(rig)), row);
+});
+
+Deno.test("before init, requests to sign, show or rewrap are refused", async () => {
+  const rig = await walletRig();
+  for (
+    const request of [
+      { type: "master_key.sign", digest: DIGEST },
+      { type: "master_key.public_info" },
+      { type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: CREDENTIAL },
+    ]
+  ) assertEquals((await rig.ask(request)).msg, "not_configured");
+});
+
+Deno.test("rewrap: the same key under another KMS key, the epoch one more, both rows open", async () => {
+  const rig = await walletRig();
+  const before = (await init(rig)) as WireObject;
+  const after = (await rig.ask({
+    type: "master_key.rewrap",
+    new_kms_key_id: rig.secondArn,
+    credential: CREDENTIAL,
+  })) as WireObject;
+  assertEquals([after["public_key"], after["key_epoch"], after["kms_key_id"]], [
+    before["public_key"],
+    2,
+    rig.secondArn,
+  ]);
+  const other = restart(rig);
+  const request = { type: "master_key.verify", enclave_id: 1, credential: CREDENTIAL };
+  assertEquals((await other.ask({ ...request, kms_key_id: rig.secondArn, ...rowOf(after) }))["status"], "ok");
+  assertEquals((await other.ask({ ...request, kms_key_id: rig.firstArn, ...rowOf(before) }))["status"], "ok");
+  // Mixed they do not.
+  assertEquals(
+    (await other.ask({ ...request, kms_key_id: rig.secondArn, ...rowOf(before) }))["msg"],
+    "row_rejected",
+  );
+  assertEquals(
+    (await other.ask({ ...request, kms_key_id: rig.secondArn, ...rowOf(after), key_epoch: 1 }))["msg"],
+    "row_rejected",
+  );
+});
+
+Deno.test("rewrap goes only to an allowed key, and a failure leaves the old one in use", async () => {
+  const rig = await walletRig();
+  await init(rig);
+  const request = { type: "master_key.rewrap", credential: CREDENTIAL };
+  const elsewhere = rig.firstArn.replace("000000000000", "999999999999");
+  assertEquals((await rig.ask({ ...request, new_kms_key_id: elsewhere })).msg, "key_not_allowed");
+  rig.kms.fail = new KmsRefusal("AccessDeniedException");
+  assertEquals((await rig.ask({ ...request, new_kms_key_id: rig.secondArn })).msg, "kms_generate_failed");
+  rig.kms.fail = undefined;
+  const info = (await rig.ask({ type: "master_key.public_info" })) as WireObject;
+  assertEquals([info["key_epoch"], info["kms_key_id"]], [1, rig.firstArn]);
+  assertEquals((await rig.ask({ type: "master_key.sign", digest: DIGEST }))["status"], "ok");
+});
+
+Deno.test("a measured least epoch refuses a row from before it", async () => {
+  const rig = await walletRig();
+  const old = rowOf(await init(rig));
+  const strict = await walletRig({ minEpoch: 2 });
+  const reply = await strict.ask({
+    type: "master_key.init",
+    enclave_id: 1,
+    kms_key_id: strict.firstArn,
+    credential: CREDENTIAL,
+    ...old,
+  });
+  assertEquals([reply.msg, reply.details.includes("at least 2"), strict.kms.calls.decrypt], [
+    "row_rejected",
+    true,
+    0,
+  ]);
+});
+
+for (
+  const [name, failure, code] of [
+    ["expired credentials", new KmsRefusal("ExpiredTokenException"), "credentials_expired"],
+    ["a disabled key", new KmsRefusal("DisabledException"), "kms_decrypt_failed"],
+    ["a time-out", new EnclaveError("late", { code: "kms_timeout" }), "timeout"],
+  ] as const
+) {
+  Deno.test(`KMS fails at init with a row by ${name}: no key is made or held, and it works when KMS is back`, async () => {
+    const rig = await walletRig();
+    const row = rowOf(await init(await walletRig()));
+    const own = rowOf(await init(rig));
+    const other = restart(rig);
+    rig.kms.fail = failure;
+    const request = {
+      type: "master_key.init",
+      enclave_id: 1,
+      kms_key_id: rig.firstArn,
+      credential: CREDENTIAL,
+      ...own,
+    };
+    assertEquals((await other.ask(request))["msg"], code);
+    assertEquals([other.service.state["initialised"], row === own], [false, false]);
+    rig.kms.fail = undefined;
+    assertEquals((await other.ask(request))["status"], "ok");
+  });
+}
+
+Deno.test("a data key of the wallet opens no master key", async () => {
+  const rig = await walletRig();
+  const { publicKey, encryptedPrivateKey, kmsEncryptedDek, dataKey } = await forgedRow(
+    rig.local,
+    rig.firstArn,
+    1,
+  );
+  const request = {
+    type: "master_key.init",
+    enclave_id: 1,
+    kms_key_id: rig.firstArn,
+    credential: CREDENTIAL,
+    encrypted_private_key: encodeBase64(encryptedPrivateKey),
+    public_key: encodeBase64(publicKey),
+    key_epoch: 1,
+  };
+  const others = [
+    { app: "denclave", purpose: "wallet", name: "1" },
+    { app: "denclave", purpose: "master" },
+    {},
+  ];
+  for (const context of others) {
+    const wrapped = await rig.local.encrypt(rig.firstArn, dataKey.slice(), context);
+    const reply = await restart(rig).ask({ ...request, kms_encrypted_dek: encodeBase64(wrapped) });
+    assertEquals([reply["msg"], String(reply["details"]).includes("kms_encrypted_dek, or")], [
+      "row_rejected",
+      true,
+    ]);
+  }
+  // The same data key in its own context opens.
+  const own = { ...request, kms_encrypted_dek: encodeBase64(kmsEncryptedDek) };
+  assertEquals((await restart(rig).ask(own))["status"], "ok");
+});
+
+Deno.test("a data key under a KMS key that is not allowed opens no master key, although the credentials may use that key", async () => {
+  const rig = await walletRig();
+  const allowed = restart(rig);
+  const { publicKey, encryptedPrivateKey, dataKey } = await forgedRow(rig.local, rig.firstArn, 1);
+  const context = { app: "denclave", purpose: "master", enclave_id: "1" };
+  const reply = await allowed.ask({
+    type: "master_key.init",
+    enclave_id: 1,
+    kms_key_id: rig.firstArn,
+    credential: CREDENTIAL,
+    kms_encrypted_dek: encodeBase64(await rig.local.encrypt(await rig.local.createKey(), dataKey, context)),
+    encrypted_private_key: encodeBase64(encryptedPrivateKey),
+    public_key: encodeBase64(publicKey),
+    key_epoch: 1,
+  });
+  assertEquals([reply["msg"], String(reply["details"]).includes("wrapped by another KMS key")], [
+    "row_rejected",
+    true,
+  ]);
+});
+
+for (
+  const digest of [
+    undefined,
+    "",
+    "00",
+    encodeBase64(new Uint8Array(31)),
+    encodeBase64(new Uint8Array(33)),
+    "zz".repeat(32),
+    7,
+  ]
+) {
+  Deno.test(`an invalid digest is refused: ${String(digest).slice(0, 20)}`, async () => {
+    const rig = await walletRig();
+    await init(rig);
+    const reply = await rig.ask({ type: "master_key.sign", digest });
+    assertEquals([reply.msg, reply.details.includes("digest")], ["missing_fields", true]);
+  });
+}
+
+Deno.test("an invalid enclave_id is refused by its name", async () => {
+  const rig = await walletRig();
+  for (const enclave_id of [undefined, -1, 1.5, "", "a b", "a".repeat(129), {}]) {
+    const reply = await init(rig, { enclave_id });
+    assertEquals([reply.msg, reply.details.includes("enclave_id")], ["missing_fields", true]);
+  }
+  assertEquals((await init(rig, { enclave_id: "1" }) as WireObject)["enclave_id"], "1");
+  assertEquals(
+    (await rig.ask({ type: "master_key.sign", enclave_id: 2, digest: DIGEST })).msg,
+    "master_key_conflict",
+  );
+});
+
+Deno.test("no key is made where the kernel's random numbers are not the NSM's, but a stored one opens", async () => {
+  const rig = await walletRig({ attested: true });
+  assertEquals((await init(rig)).msg, "entropy_not_trusted");
+  const trusted = await walletRig({
+    attested: true,
+    entropy: { kernelGenerator: "nsm-hwrng", random: HOST_RANDOM },
+  });
+  assertEquals((await init(trusted))["status"], "ok");
+});
+
+Deno.test("two rewraps of the same row at once: one becomes the next epoch, the other is refused", async () => {
+  const rig = await walletRig();
+  await init(rig);
+  const rewrap = { type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: CREDENTIAL };
+  const [first, second] = await Promise.all([rig.ask(rewrap), rig.ask(rewrap)]);
+  assertEquals([first?.["key_epoch"], second?.msg], [2, "master_key_conflict"]);
+  // Nor one that says afterwards that it is of the first row.
+  assertEquals((await rig.ask({ ...rewrap, key_epoch: 1 })).msg, "master_key_conflict");
+  assertEquals((await rig.ask({ ...rewrap, key_epoch: 2 }))["key_epoch"], 3);
+});
+
+Deno.test("while a rewrapped key is held, the row from before it is refused, and another row of its epoch", async () => {
+  const rig = await walletRig();
+  const old = rowOf(await init(rig));
+  const rewrap = { type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: CREDENTIAL };
+  const moved = await rig.ask(rewrap);
+  assertEquals((await init(rig, old)).msg, "master_key_conflict");
+  const other = restart(rig);
+  const opened = { type: "master_key.init", enclave_id: 1, credential: CREDENTIAL };
+  await other.ask({ ...opened, kms_key_id: rig.firstArn, ...old });
+  const twin = await other.ask(rewrap);
+  assertEquals(twin["key_epoch"], 2);
+  const stays = { kms_key_id: rig.secondArn };
+  assertEquals((await init(rig, { ...stays, ...rowOf(twin) })).msg, "master_key_conflict");
+  assertEquals((await init(rig, { ...stays, ...rowOf(moved) }))["key_epoch"], 2);
+});
+
+/** A row around a private key that the parent knows, as a request has it. */
+async function forged(rig: Rig, othersPublicKey?: Uint8Array<ArrayBuffer>): Promise<WireObject> {
+  const row = await forgedRow(rig.local, rig.firstArn, 1, othersPublicKey);
+  return {
+    kms_encrypted_dek: encodeBase64(row.kmsEncryptedDek),
+    encrypted_private_key: encodeBase64(row.encryptedPrivateKey),
+    public_key: encodeBase64(row.publicKey),
+    key_epoch: row.keyEpoch,
+  };
+}
+
+Deno.test("a private key that the parent knows is not accepted for a public key that is known already", async () => {
+  const rig = await walletRig();
+  const stored = rowOf(await init(rig));
+  const row = await forged(rig, decodeBase64(String(stored["public_key"])));
+  const { service, ask } = restart(rig);
+  const request = {
+    type: "master_key.init",
+    enclave_id: 1,
+    kms_key_id: rig.firstArn,
+    credential: CREDENTIAL,
+  };
+  for (const type of ["master_key.init", "master_key.verify"]) {
+    const refused = await ask({ ...request, ...row, type });
+    assertEquals([refused["msg"], String(refused["details"]).includes("public_key")], ["row_rejected", true]);
+  }
+  assertEquals(service.state["initialised"], false);
+  // Nor while the enclave holds the key itself.
+  assertEquals((await rig.ask({ ...request, ...row })).msg, "master_key_conflict");
+});
+
+Deno.test("a key whose private half the parent knows opens, and its document says opened, whatever asks for it", async () => {
+  const nsm = await SimulatedNsm.start({ nsmDevice: "/nonexistent" });
+  const rig = await walletRig({ attester: nsm, now: () => new Date(1_000) });
+  const nonce = encodeBase64(new Uint8Array(32).fill(9));
+  const origins: unknown[] = [];
+  const look = async (reply: WireObject) => {
+    const { userData = new Uint8Array() } = await nsm.verify(
+      decodeBase64(String(reply["attestation_document"])),
+      { nonce: decodeBase64(nonce) },
+    );
+    const said = decodeCbor(userData, { maxBytes: 512, maxDepth: 2 });
+    if (said instanceof Map) origins.push([said.get("origin"), said.get("generated_at")]);
+  };
+  const rewrap = { type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: CREDENTIAL, nonce };
+  await look(await init(rig, { ...await forged(rig), nonce }));
+  await look(await init(rig, { nonce }));
+  await look(await rig.ask({ type: "master_key.public_info", nonce }));
+  await look(await rig.ask(rewrap));
+  assertEquals(origins, Array(4).fill(["opened", null]));
+
+  // The run that makes a key says so, also of the row that it is handed back, and after a rewrap.
+  const maker = await walletRig({ attester: nsm, now: () => new Date(1_000) });
+  origins.length = 0;
+  const made = await init(maker, { nonce });
+  await look(made);
+  await look(await init(maker, { ...rowOf(made), nonce }));
+  await look(await maker.ask({ ...rewrap, new_kms_key_id: maker.secondArn }));
+  assertEquals(origins, Array(3).fill(["generated", 1_000]));
+});
+
+Deno.test("the attested public key: with a nonce, init, rewrap and public_info carry a document about it", async () => {
+  const seen: Uint8Array[] = [];
+  const attester = {
+    attest: ({ userData }: { readonly userData: Uint8Array<ArrayBuffer> }) => {
+      seen.push(userData);
+      return Promise.resolve(new Uint8Array([7]));
+    },
+  };
+  const rig = await walletRig({ attester });
+  const nonce = encodeBase64(new Uint8Array(32));
+  const replies = [
+    await init(rig, { nonce }),
+    await rig.ask({ type: "master_key.public_info", nonce }),
+    await rig.ask({
+      type: "master_key.rewrap",
+      new_kms_key_id: rig.secondArn,
+      credential: CREDENTIAL,
+      nonce,
+    }),
+  ];
+  for (const reply of replies) assertEquals((reply as WireObject)["attestation_document"], "Bw==");
+  // The same statement twice, another after the epoch has grown.
+  assertEquals(encodeHex(seen[0] ?? new Uint8Array()), encodeHex(seen[1] ?? new Uint8Array()));
+  assertNotEquals(encodeHex(seen[1] ?? new Uint8Array()), encodeHex(seen[2] ?? new Uint8Array()));
+});
+
+Deno.test("a nonce where there is no NSM makes no key", async () => {
+  const rig = await walletRig();
+  assertEquals((await init(rig, { nonce: encodeBase64(new Uint8Array(32)) })).msg, "attestation_unavailable");
+  assertEquals(rig.kms.calls.generateDataKey, 0);
+});
+
+Deno.test("health reports the epoch and the boot id, and no key", async () => {
+  const rig = await walletRig();
+  await init(rig);
+  const { master_key } = (await rig.ask({ type: "health" })) as WireObject;
+  const { boot_id: _, ...rest } = master_key as WireObject;
+  assertEquals(rest, { initialised: true, enclave_id: "1", key_epoch: 1 });
+});
+
+Deno.test("with a measured least epoch, what init makes init opens again", async () => {
+  using rig = await walletRig({ minEpoch: 3 });
+  const made = (await init(rig)) as WireObject;
+  assertEquals(made["key_epoch"], 3);
+  const other = restart(rig, 3);
+  const request = { enclave_id: 1, kms_key_id: rig.firstArn, credential: CREDENTIAL, ...rowOf(made) };
+  for (const type of ["master_key.verify", "master_key.init"]) {
+    assertEquals((await other.ask({ ...request, type }))["status"], "ok");
+  }
+  const strict = restart(rig, 4);
+  assertEquals((await strict.ask({ ...request, type: "master_key.verify" }))["msg"], "row_rejected");
+});
+
+Deno.test("a change whose request was abandoned is not made", async () => {
+  using rig = await walletRig();
+  const row = rowOf(await init(rig));
+  const gate = Promise.withResolvers<void>();
+  const { generateDataKey } = rig.kms;
+  rig.kms.generateDataKey = async (access, request) => {
+    await gate.promise;
+    return await generateDataKey(access, request);
+  };
+  const abandon = new AbortController();
+  const request = { type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: CREDENTIAL };
+  const rewraps = [1, 2].map(() =>
+    rig.masterKey.rewrap(structuredClone(request), abandon.signal).then(() => "done", (thrown) => thrown.code)
+  );
+  abandon.abort();
+  gate.resolve();
+  assertEquals(await Promise.all(rewraps), ["abandoned", "abandoned"]);
+  assertEquals(rowOf(await init(rig)), row);
+});
+
+Deno.test("a key whose init was abandoned is not taken into use, neither a new one nor a stored one", async () => {
+  const made = await walletRig();
+  const row = rowOf(await init(made));
+  for (const stored of [{}, row]) {
+    const { service } = restart(made);
+    const gate = Promise.withResolvers<void>();
+    const asked = Promise.withResolvers<void>();
+    const { decrypt, generateDataKey } = made.kms;
+    const slow = async () => (asked.resolve(), await gate.promise);
+    made.kms.decrypt = async (access, request) => (await slow(), await decrypt(access, request));
+    made.kms.generateDataKey = async (access, request) => (
+      await slow(), await generateDataKey(access, request)
+    );
+    const abandon = new AbortController();
+    const request = {
+      type: "master_key.init",
+      enclave_id: 1,
+      kms_key_id: made.firstArn,
+      credential: { ...CREDENTIAL },
+      ...stored,
+    };
+    const answer = service.init(request, abandon.signal).then(() => "done", (thrown) => thrown.code);
+    await asked.promise;
+    abandon.abort();
+    gate.resolve();
+    assertEquals([await answer, service.state["initialised"]], ["abandoned", false]);
+    Object.assign(made.kms, { decrypt, generateDataKey });
+  }
+});
+
+Deno.test("a rewrap that was abandoned while KMS made its data key is not held: signing goes on under the old row", async () => {
+  using rig = await walletRig();
+  const made = await init(rig);
+  const asked = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<void>();
+  const { generateDataKey } = rig.kms;
+  rig.kms.generateDataKey = async (access, request) => {
+    asked.resolve();
+    await gate.promise;
+    return await generateDataKey(access, request);
+  };
+  const abandon = new AbortController();
+  const request = { type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: { ...CREDENTIAL } };
+  const answer = rig.masterKey.rewrap(request, abandon.signal).then(() => "done", (thrown) => thrown.code);
+  await asked.promise;
+  abandon.abort();
+  gate.resolve();
+  assertEquals(await answer, "abandoned");
+  // The client never got the row of epoch 2: an enclave that held it would refuse the only row that is stored.
+  assertEquals(rowOf(await init(rig, rowOf(made))), rowOf(made));
+  assertEquals((await rig.ask({ type: "master_key.sign", digest: DIGEST }))["key_epoch"], 1);
+});
+
+Deno.test("a few changes are queued; the rest are answered busy", async () => {
+  using rig = await walletRig();
+  await init(rig);
+  const replies = await Promise.all(
+    Array.from(
+      { length: 12 },
+      () => rig.ask({ type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: CREDENTIAL }),
+    ),
+  );
+  assertEquals(replies.map((reply) => reply.msg ?? "ok"), [
+    "ok",
+    ...Array(7).fill("master_key_conflict"),
+    ...Array(4).fill("busy"),
+  ]);
+});

@@ -1,0 +1,32 @@
+/** Metrics: counts and quantiles. */
+import { assertEquals } from "@std/assert";
+import { Metrics } from "../../../../lib/enclave/server/metrics.ts";
+
+Deno.test("metrics count by type and outcome, with quantiles as upper bounds", () => {
+  const metrics = new Metrics();
+  for (let n = 0; n < 99; n++) metrics.count("process", true, 0.9);
+  metrics.count("process", false, 100);
+  const process = metrics.snapshot()["process"];
+  assertEquals([process?.ok, process?.error, process?.p50_ms, process?.p99_ms, process?.max_ms], [
+    99,
+    1,
+    1,
+    1,
+    100,
+  ]);
+  metrics.count("fast", true, 0);
+  metrics.count("slow", true, 1e9);
+  assertEquals([metrics.snapshot()["fast"]?.p50_ms, metrics.snapshot()["slow"]?.p99_ms], [0.0625, 65_536]);
+});
+
+for (
+  const [ms, bound] of [[0.0625, 0.0625], [0.07, 0.125], [1, 1], [1.01, 2], [1_000, 1_024], [65_536, 65_536]]
+) {
+  Deno.test(`${ms} ms are in the bucket up to ${bound}`, () => {
+    const metrics = new Metrics();
+    metrics.count("x", true, ms ?? 0);
+    assertEquals(metrics.snapshot()["x"]?.p50_ms, bound);
+  });
+}
+
+Deno.test("metrics of nothing are empty", () => assertEquals(new Metrics().snapshot(), {}));

@@ -1,0 +1,883 @@
+/** The session key service behind its dispatcher, with a fake KMS. */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
+import {
+  SdkBusyError,
+  SdkKmsDecryptError,
+  SdkTimeoutError,
+} from "../../../../lib/enclave/kms/aws_ne/errors.ts";
+import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
+import { SecretBytes } from "../../../../lib/shared/crypto/secret_bytes.ts";
+import { OpenError, SEAL_LIMITS, SealingKey } from "../../../../lib/shared/crypto/sealing.ts";
+import { processData } from "../../../../lib/ctl/client/process.ts";
+import { processBinding } from "../../../../lib/shared/wire/process_binding.ts";
+import { type Aead, type AeadKey, NODE_AEAD } from "../../../../lib/shared/crypto/aead.ts";
+import { Credentials } from "../../../../lib/shared/aws/credentials.ts";
+import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
+import { PreparedReply } from "../../../../lib/enclave/server/handler.ts";
+import { createDispatcher } from "../../../../lib/enclave/server/dispatch.ts";
+import { EventLog } from "../../../../lib/enclave/server/events.ts";
+import { Metrics } from "../../../../lib/enclave/server/metrics.ts";
+import {
+  type SessionKeyOptions,
+  SessionKeyService,
+} from "../../../../lib/enclave/session_key/session_key.ts";
+import type { WireObject } from "../../../../lib/shared/wire/messages.ts";
+import { within } from "../../../helpers/deadline.ts";
+import { FakeKms } from "../../../helpers/fake_kms.ts";
+import { plainMasterKey, plainSealed, plainWallet } from "../../../helpers/wallet_rig.ts";
+
+const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+const SECRET = "NEVER-SEEN";
+const TSK = new Uint8Array(32).fill(0xa5);
+const CONFIGURE = {
+  type: "configure",
+  encrypted_tsk: encodeBase64(new Uint8Array([1, 2, 3])),
+  aws_access_key_id: "AKID",
+  aws_secret_access_key: SECRET,
+  aws_session_token: SECRET,
+};
+
+interface Setup {
+  readonly kms: FakeKms;
+  readonly session: SessionKeyService;
+  readonly events: EventLog;
+  readonly ask: (request: WireObject) => Promise<WireObject>;
+}
+
+function setup(options: Partial<SessionKeyOptions> & { readonly kms?: FakeKms } = {}): Setup {
+  const kms = options.kms ?? new FakeKms(() => Promise.resolve(new Uint8Array(TSK)));
+  const events = new EventLog({ write: () => {}, level: "debug" });
+  const session = new SessionKeyService({
+    keys: [parseKeyArn(ARN)],
+    region: undefined,
+    context: undefined,
+    configureOnce: false,
+    requireEpoch: false,
+    workflow: (plaintext) => plaintext,
+    log: events.log,
+    now: () => new Date("2026-01-02T03:04:05Z"),
+    aead: NODE_AEAD,
+    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
+    ...options,
+    kms,
+  });
+  const handler = createDispatcher({
+    session,
+    wallet: plainWallet(kms, events.log),
+    masterKey: plainMasterKey(kms, events.log),
+    sealed: plainSealed(kms, events.log),
+    random: HOST_RANDOM,
+    kms,
+    events,
+    metrics: new Metrics(),
+    version: "test",
+    warnings: [],
+    serverStats: () => ({ connections: 1 }),
+    log: events.log,
+    now: () => new Date("2026-01-02T03:04:05Z"),
+  });
+  const ask = async (request: WireObject) => {
+    const { reply } = await handler({ ...request });
+    return reply instanceof PreparedReply
+      ? JSON.parse(reply.json.map((piece) => typeof piece === "string" ? piece : encodeHex(piece)).join(""))
+      : reply as WireObject;
+  };
+  return { kms, session, events, ask };
+}
+
+async function sealed(plaintext: Uint8Array, raw = TSK): Promise<string> {
+  using key = await SealingKey.take(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill });
+  return encodeHex(await key.seal(plaintext));
+}
+
+Deno.test("a key that KMS opens after the service was disposed of is wiped, and the client gets the reason", async () => {
+  const raw = new Uint8Array(TSK);
+  const answer = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
+  const { session, ask } = setup({ kms: new FakeKms(() => answer.promise) });
+  const asked = ask(CONFIGURE);
+  session[Symbol.dispose]();
+  answer.resolve(raw);
+  const reply = await asked;
+  assertEquals([reply["status"], reply["msg"], raw], ["error", "internal_error", new Uint8Array(32)]);
+  assertEquals(JSON.stringify(reply).includes("not 32"), false);
+});
+
+Deno.test("configure asks KMS for the allowed key in its region, and answers as the guide says", async () => {
+  const { kms, ask } = setup();
+  assertEquals(await ask(CONFIGURE), {
+    status: "ok",
+    msg: "configured",
+    timestamp: "2026-01-02T03:04:05.000Z",
+  });
+  const [asked] = kms.asked;
+  assertEquals([asked?.region, asked?.accessKeyId, asked?.request.keyId, asked?.request.context], [
+    "us-east-1",
+    "AKID",
+    ARN,
+    undefined,
+  ]);
+});
+
+Deno.test("the measured EncryptionContext goes with the call, and a request cannot change it", async () => {
+  const { kms, ask } = setup({ context: { app: "denclave" } });
+  await ask({ ...CONFIGURE, context: { app: "other" }, encryption_context: {} });
+  assertEquals(kms.asked[0]?.request.context, { app: "denclave" });
+});
+
+for (const name of ["kms_key_id", "key_id", "region"]) {
+  Deno.test(`configure with an empty ${name} is as one without it`, async () => {
+    assertEquals((await setup().ask({ ...CONFIGURE, [name]: "" }))["msg"], "configured");
+  });
+}
+
+const REFUSALS: readonly (readonly [string, WireObject, string])[] = [
+  ["a type that is missing", {}, "missing_fields"],
+  ["a type that is unknown", { type: "nonsense" }, "unknown_type"],
+  ["a type that is no string", { type: 5 }, "unknown_type"],
+  ["a type that every object has", { type: "constructor" }, "unknown_type"],
+  ["process before configure", { type: "process", ciphertext: "00" }, "not_configured"],
+  ["configure without credentials", { type: "configure", encrypted_tsk: "AAAA" }, "missing_fields"],
+  ["configure without a key", { ...CONFIGURE, encrypted_tsk: undefined }, "missing_fields"],
+  ["configure with a key that is not base64", { ...CONFIGURE, encrypted_tsk: "***" }, "missing_fields"],
+  ["configure for another KMS key", { ...CONFIGURE, kms_key_id: "alias/mine" }, "key_not_allowed"],
+  ["configure for another region", { ...CONFIGURE, region: "eu-west-1" }, "key_not_allowed"],
+  ["logs with an invalid limit", { type: "logs", limit: 0 }, "missing_fields"],
+];
+for (const [what, request, code] of REFUSALS) {
+  Deno.test(`${what} is answered ${code}`, async () => {
+    const { ask, kms } = setup();
+    const reply = await ask(request);
+    assertEquals([reply["status"], reply["msg"]], ["error", code]);
+    assert(typeof reply["details"] === "string" && reply["details"] !== "");
+    assertEquals(kms.asked, []);
+  });
+}
+
+Deno.test("process opens, works and seals under a fresh nonce", async () => {
+  const { ask } = setup({ workflow: (plaintext) => plaintext.map((byte) => byte + 1) });
+  await ask(CONFIGURE);
+  using key = await SealingKey.take(SecretBytes.copyOf(TSK), { random: HOST_RANDOM.fill });
+  for (const size of [1, 20_000]) {
+    const ciphertext = await sealed(new Uint8Array(size).fill(7));
+    const [first, second] = [
+      await ask({ type: "process", ciphertext }),
+      await ask({ type: "process", ciphertext }),
+    ];
+    assert(first["result"] !== second["result"]);
+    assertEquals(
+      await key.open(
+        Uint8Array.from((String(first["result"]).match(/../g) ?? []).map((hex) => parseInt(hex, 16))),
+      ),
+      new Uint8Array(size).fill(8),
+    );
+  }
+});
+
+Deno.test("what does not open is answered decrypt_failed", async () => {
+  const { ask } = setup();
+  await ask(CONFIGURE);
+  for (const ciphertext of ["zz", "0", "00", await sealed(new Uint8Array(5), new Uint8Array(32))]) {
+    assertEquals((await ask({ type: "process", ciphertext }))["msg"], "decrypt_failed");
+  }
+  assertEquals((await ask({ type: "process", ciphertext: 5 }))["msg"], "missing_fields");
+});
+
+Deno.test("a workflow that throws, at once or later, is answered internal_error without its message", async () => {
+  for (
+    const workflow of [() => {
+      throw new Error(SECRET);
+    }, () => Promise.reject(new Error(SECRET))]
+  ) {
+    const { ask } = setup({ workflow });
+    await ask(CONFIGURE);
+    for (const size of [5, 20_000]) {
+      const reply = await ask({ type: "process", ciphertext: await sealed(new Uint8Array(size)) });
+      assertEquals([reply["msg"], JSON.stringify(reply).includes(SECRET)], ["internal_error", false]);
+    }
+  }
+});
+
+const KMS_FAILURES: readonly (readonly [string, Error, string, string])[] = [
+  [
+    "a refusal",
+    new SdkKmsDecryptError("m", { symbol: "s", kms: { name: "AccessDeniedException", message: SECRET } }),
+    "kms_decrypt_failed",
+    "KMS refused: AccessDeniedException",
+  ],
+  [
+    "a failure without a reason",
+    new SdkKmsDecryptError(SECRET, { symbol: "s" }),
+    "kms_decrypt_failed",
+    "denclavectl client logs says why",
+  ],
+  ["a deadline", new SdkTimeoutError("m", { symbol: "s" }), "timeout", "in time"],
+  [
+    "a deadline with a reason",
+    new SdkTimeoutError("m", { symbol: "s", connection: "no SDK process is running" }),
+    "timeout",
+    "KMS was not reached: no SDK process is running",
+  ],
+  ["a full queue", new SdkBusyError("m", { symbol: "s" }), "busy", "waiting"],
+  ["anything else", new Error(SECRET), "internal_error", "denclavectl client logs says why"],
+];
+for (const [what, error, code, words] of KMS_FAILURES) {
+  Deno.test(`${what} of KMS is answered ${code}, with a fixed text`, async () => {
+    const { ask } = setup({ kms: new FakeKms(() => Promise.reject(error)) });
+    const reply = await ask(CONFIGURE);
+    assertEquals([reply["msg"], JSON.stringify(reply).includes(SECRET)], [code, false]);
+    assertStringIncludes(String(reply["details"]), words);
+    assertEquals((await ask({ type: "health" }))["configured"], false);
+  });
+}
+
+for (const length of [0, 16, 31, 33]) {
+  Deno.test(`a TSK of ${length} bytes is refused, and the old one stays`, async () => {
+    let answer = new Uint8Array(TSK);
+    const { ask } = setup({ kms: new FakeKms(() => Promise.resolve(answer)) });
+    await ask(CONFIGURE);
+    const wrong = answer = new Uint8Array(length).fill(1);
+    const reply = await ask(CONFIGURE);
+    assertEquals(reply["msg"], "kms_decrypt_failed");
+    assertStringIncludes(String(reply["details"]), "exactly 32 bytes");
+    assertEquals(wrong.every((byte) => byte === 0), true);
+    assertEquals(
+      (await ask({ type: "process", ciphertext: await sealed(new Uint8Array(3)) }))["status"],
+      "ok",
+    );
+  });
+}
+
+/** `node:crypto`, with the number of keys that are in memory. */
+class CountingAead implements Aead {
+  readonly name = "counting";
+  keys = 0;
+
+  newKey(raw: Uint8Array<ArrayBuffer>): AeadKey {
+    const key = NODE_AEAD.newKey(raw);
+    this.keys++;
+    return {
+      seal: (out, input) => key.seal(out, input),
+      open: (out, input) => key.open(out, input),
+      [Symbol.dispose]: () => {
+        key[Symbol.dispose]();
+        this.keys--;
+      },
+    };
+  }
+}
+
+Deno.test("a rotation lets a request in flight end with the old key, then wipes it", async () => {
+  const { promise: gate, resolve: open } = Promise.withResolvers<void>();
+  let raw = new Uint8Array(TSK);
+  const aead = new CountingAead();
+  const { ask } = setup({
+    aead,
+    kms: new FakeKms(() => Promise.resolve(raw)),
+    workflow: async (plaintext) => (await gate, plaintext),
+  });
+  const old = raw;
+  await ask(CONFIGURE);
+  assertEquals(old, new Uint8Array(32));
+  const inFlight = ask({ type: "process", ciphertext: await sealed(new Uint8Array([1])) });
+  raw = new Uint8Array(32).fill(9);
+  await ask(CONFIGURE);
+  assertEquals(aead.keys, 2);
+  open();
+  assertEquals((await inFlight)["status"], "ok");
+  assertEquals(aead.keys, 1);
+  assertEquals(
+    (await ask({ type: "process", ciphertext: await sealed(new Uint8Array([1])) }))["msg"],
+    "decrypt_failed",
+  );
+});
+
+Deno.test("a rotation wipes the old key at once where no request uses it", async () => {
+  const aead = new CountingAead();
+  const { ask } = setup({ aead, kms: new FakeKms(() => Promise.resolve(new Uint8Array(TSK))) });
+  await ask(CONFIGURE);
+  await ask({ type: "process", ciphertext: await sealed(new Uint8Array([1])) });
+  await ask(CONFIGURE);
+  assertEquals(aead.keys, 1);
+});
+
+Deno.test("the key is wiped when the service ends, and what KMS gave as soon as it is taken", async () => {
+  const raw = new Uint8Array(TSK);
+  const aead = new CountingAead();
+  const { ask, session } = setup({ aead, kms: new FakeKms(() => Promise.resolve(raw)) });
+  await ask(CONFIGURE);
+  assertEquals([raw, aead.keys], [new Uint8Array(32), 1]);
+  session[Symbol.dispose]();
+  assertEquals(aead.keys, 0);
+  assertEquals((await ask({ type: "process", ciphertext: "00" }))["msg"], "not_configured");
+});
+
+const FAILING: readonly (readonly [string, SessionKeyOptions["workflow"]])[] = [
+  ["throws", (plaintext) => {
+    throw new Error(`${plaintext.length}`);
+  }],
+  ["rejects", (plaintext) => Promise.reject(new Error(`${plaintext.length}`))],
+];
+for (const [how, workflow] of FAILING) {
+  Deno.test(`a workflow that ${how} leaves no plaintext behind, and releases its key`, async () => {
+    const seen: Uint8Array[] = [];
+    const aead = new CountingAead();
+    const { ask } = setup({
+      aead,
+      kms: new FakeKms(() => Promise.resolve(new Uint8Array(TSK))),
+      workflow: (plaintext, context) => {
+        assertEquals(plaintext, new Uint8Array([1, 2, 3]));
+        seen.push(plaintext);
+        return workflow(plaintext, context);
+      },
+    });
+    await ask(CONFIGURE);
+    const ciphertext = await sealed(new Uint8Array([1, 2, 3]));
+    assertEquals((await ask({ type: "process", ciphertext }))["msg"], "internal_error");
+    assertEquals(seen, [new Uint8Array(3)]);
+    await ask(CONFIGURE);
+    assertEquals(aead.keys, 1);
+  });
+}
+
+Deno.test("--configure-once refuses the second key, without asking KMS", async () => {
+  const { ask, kms } = setup({ configureOnce: true });
+  await ask(CONFIGURE);
+  assertEquals([(await ask(CONFIGURE))["msg"], kms.asked.length], ["already_configured", 1]);
+});
+
+Deno.test("--require-epoch requires an increasing epoch, and binds it", async () => {
+  const { ask, kms } = setup({ requireEpoch: true, context: { app: "denclave" } });
+  assertEquals((await ask(CONFIGURE))["msg"], "missing_fields");
+  assertEquals((await ask({ ...CONFIGURE, epoch: 5 }))["msg"], "configured");
+  assertEquals((await ask({ ...CONFIGURE, epoch: 5 }))["msg"], "already_configured");
+  assertEquals((await ask({ ...CONFIGURE, epoch: 4 }))["msg"], "already_configured");
+  assertEquals((await ask({ ...CONFIGURE, epoch: 6 }))["msg"], "configured");
+  assertEquals(kms.asked.map(({ request }) => request.context), [{ app: "denclave", epoch: "5" }, {
+    app: "denclave",
+    epoch: "6",
+  }]);
+});
+
+Deno.test("with an attested KMS and no allowed key, every configure is refused; a development KMS accepts any key", async () => {
+  assertEquals((await setup({ keys: [] }).ask(CONFIGURE))["msg"], "key_not_allowed");
+  const development = setup({
+    keys: [],
+    kms: new FakeKms(() => Promise.resolve(new Uint8Array(TSK)), false),
+  });
+  assertEquals((await development.ask({ ...CONFIGURE, region: "eu-west-1" }))["msg"], "configured");
+  assertEquals(development.kms.asked[0]?.region, "eu-west-1");
+});
+
+Deno.test("no reply or event contains a secret", async () => {
+  const { ask, events } = setup();
+  const replies = [
+    await ask(CONFIGURE),
+    await ask({ ...CONFIGURE, encrypted_tsk: "***" }),
+    await ask({ type: "health" }),
+    await ask({ type: "metrics" }),
+    await ask({ type: "logs" }),
+  ];
+  const told = JSON.stringify([replies, events.recent(500)]);
+  for (const hidden of [SECRET, encodeHex(TSK), encodeBase64(TSK), "    at "]) {
+    assertEquals(told.includes(hidden), false);
+  }
+});
+
+Deno.test("health reports the most important state", async () => {
+  const { ask } = setup();
+  const before = await ask({ type: "health" });
+  assertEquals([before["status"], before["configured"], before["connections"]], ["ok", false, 1]);
+  await ask(CONFIGURE);
+  await ask({ type: "process", ciphertext: await sealed(new Uint8Array(1)) });
+  const after = await ask({ type: "health" });
+  assertEquals([after["configured"], after["seals"], after["configured_at"]], [
+    true,
+    1,
+    "2026-01-02T03:04:05.000Z",
+  ]);
+});
+
+const B = ARN.replace("1234abcd", "bbbbbbbb");
+const EU = ARN.replace("us-east-1", "eu-west-1");
+const SELECTED: readonly (readonly [string, readonly string[], WireObject, string | undefined])[] = [
+  ["the only key", [ARN], {}, ARN],
+  ["by ARN", [ARN, B], { kms_key_id: B }, B],
+  ["by the id at an ARN's end", [ARN, B], { kms_key_id: B.slice(-36) }, B],
+  ["by key_id, the field's other name", [ARN, B], { key_id: B }, B],
+  ["by its region", [ARN, EU], { region: "eu-west-1" }, EU],
+  ["by neither, where two are allowed", [ARN, B], {}, undefined],
+  ["an alias", [ARN], { kms_key_id: "alias/mine" }, undefined],
+  [
+    "a key of the parent's own",
+    [ARN],
+    { kms_key_id: ARN.replace("111122223333", "999999999999") },
+    undefined,
+  ],
+  ["a region of the parent's own", [ARN], { region: "us-east-1.evil.example" }, undefined],
+];
+for (const [what, keys, fields, expected] of SELECTED) {
+  Deno.test(`configure that asks for ${what} ${expected === undefined ? "is refused" : "gets it, in its own region"}`, async () => {
+    const { ask, kms } = setup({ keys: keys.map(parseKeyArn) });
+    const reply = await ask({ ...CONFIGURE, ...fields });
+    assertEquals(reply["msg"], expected === undefined ? "key_not_allowed" : "configured");
+    assertEquals(
+      kms.asked.map(({ region, request }) => [region, request.keyId]),
+      expected === undefined ? [] : [[parseKeyArn(expected).region, expected]],
+    );
+  });
+}
+
+Deno.test("the measured region selects among several keys when the request says none", async () => {
+  const { ask, kms } = setup({ keys: [ARN, EU].map(parseKeyArn), region: "eu-west-1" });
+  assertEquals([(await ask(CONFIGURE))["msg"], kms.asked[0]?.request.keyId], ["configured", EU]);
+});
+
+Deno.test("configures are worked on one after the other, and the last one asked for is the one that stays", async () => {
+  const gates = [
+    Promise.withResolvers<Uint8Array<ArrayBuffer>>(),
+    Promise.withResolvers<Uint8Array<ArrayBuffer>>(),
+  ];
+  let calls = 0;
+  const { ask, kms } = setup({
+    kms: new FakeKms(() => gates[calls++]?.promise ?? Promise.reject(new Error("too many"))),
+  });
+  const both = [ask(CONFIGURE), ask(CONFIGURE)];
+  // The second key is there first.
+  gates[1]?.resolve(new Uint8Array(TSK));
+  gates[0]?.resolve(new Uint8Array(32).fill(1));
+  assertEquals((await Promise.all(both)).map((reply) => reply["msg"]), ["configured", "configured"]);
+  assertEquals([
+    (await ask({ type: "process", ciphertext: await sealed(new Uint8Array(3)) }))["status"],
+    kms.asked.length,
+  ], [
+    "ok",
+    2,
+  ]);
+});
+
+/** Two configures at the same time: what KMS answers first, the replies, and the first byte of the key in use. */
+const AT_ONCE: readonly (readonly [string, Partial<SessionKeyOptions>, {
+  readonly epochs: readonly [number, number];
+  /** When they were sealed, where they are. */
+  readonly sealedAt?: readonly [number, number];
+  readonly firstAnswered: 0 | 1;
+  readonly replies: readonly [string, string];
+  readonly inUse: 1 | 2;
+}])[] = [
+  ["the last to arrive stays, answered last", {}, {
+    epochs: [0, 0],
+    firstAnswered: 0,
+    replies: ["configured", "configured"],
+    inUse: 2,
+  }],
+  ["the last to arrive stays, answered first", {}, {
+    epochs: [0, 0],
+    firstAnswered: 1,
+    replies: ["configured", "configured"],
+    inUse: 2,
+  }],
+  ["the higher epoch follows the lower", { requireEpoch: true }, {
+    epochs: [5, 6],
+    firstAnswered: 0,
+    replies: ["configured", "configured"],
+    inUse: 2,
+  }],
+  ["the lower epoch is overtaken by the higher", { requireEpoch: true }, {
+    epochs: [5, 6],
+    firstAnswered: 1,
+    replies: ["already_configured", "configured"],
+    inUse: 2,
+  }],
+  ["the lower epoch is overtaken although it arrived last", { requireEpoch: true }, {
+    epochs: [6, 5],
+    firstAnswered: 0,
+    replies: ["configured", "already_configured"],
+    inUse: 1,
+  }],
+  ["of one epoch, the one that KMS answers first is taken", { requireEpoch: true }, {
+    epochs: [7, 7],
+    firstAnswered: 1,
+    replies: ["already_configured", "configured"],
+    inUse: 2,
+  }],
+  ["the one that was sealed last stays, though it arrived first and was answered last", {}, {
+    epochs: [0, 0],
+    sealedAt: [2_000, 1_000],
+    firstAnswered: 1,
+    replies: ["configured", "configured"],
+    inUse: 1,
+  }],
+  ["the one that was sealed last stays, and the other is refused", {}, {
+    epochs: [0, 0],
+    sealedAt: [2_000, 1_000],
+    firstAnswered: 0,
+    replies: ["configured", "sealed_replayed"],
+    inUse: 1,
+  }],
+  ["of two sealed in the same millisecond the last to arrive stays", {}, {
+    epochs: [0, 0],
+    sealedAt: [1_000, 1_000],
+    firstAnswered: 1,
+    replies: ["configured", "configured"],
+    inUse: 2,
+  }],
+  ["an epoch counts more than the time of sealing", { requireEpoch: true }, {
+    epochs: [5, 6],
+    sealedAt: [2_000, 1_000],
+    firstAnswered: 0,
+    replies: ["configured", "configured"],
+    inUse: 2,
+  }],
+  ["--configure-once takes the one that KMS answers first", { configureOnce: true }, {
+    epochs: [0, 0],
+    firstAnswered: 1,
+    replies: ["already_configured", "configured"],
+    inUse: 2,
+  }],
+];
+for (const [rule, options, { epochs, sealedAt = [], firstAnswered, replies, inUse }] of AT_ONCE) {
+  Deno.test(`two configures at the same time: ${rule}`, async () => {
+    const gates = [1, 2].map(() => Promise.withResolvers<void>());
+    let calls = 0;
+    const kms = Object.assign(
+      new FakeKms(async () => {
+        const number = ++calls;
+        await gates[number - 1]?.promise;
+        return new Uint8Array(32).fill(number);
+      }),
+      { callsAtOnce: 2 },
+    );
+    const { ask, session } = setup({ ...options, kms });
+    const configure = async (epoch: number, sealed: number | undefined): Promise<WireObject> => {
+      if (sealed === undefined) return await ask({ ...CONFIGURE, epoch });
+      const reply = session.configure({ ...CONFIGURE, epoch }, undefined, sealed);
+      return await reply.then(() => ({ msg: "configured" }), (thrown) => ({ msg: thrown.code }));
+    };
+    const asked = epochs.map((epoch, index) => configure(epoch, sealedAt[index]));
+    gates[firstAnswered]?.resolve();
+    await asked[firstAnswered];
+    gates[1 - firstAnswered]?.resolve();
+    const answered = await Promise.all(asked);
+    assertEquals([answered.map((reply) => reply["msg"]), calls], [[...replies], 2]);
+    const ciphertext = await sealed(new Uint8Array(3), new Uint8Array(32).fill(inUse));
+    assertEquals((await ask({ type: "process", ciphertext }))["status"], "ok");
+  });
+}
+
+Deno.test("of two configures sent at once, --configure-once takes the first", async () => {
+  const { ask, kms } = setup({ configureOnce: true });
+  const replies = await Promise.all([ask(CONFIGURE), ask(CONFIGURE)]);
+  assertEquals([replies.map((reply) => reply["msg"]), kms.asked.length], [[
+    "configured",
+    "already_configured",
+  ], 1]);
+});
+
+Deno.test("--configure-once allows another try after one that failed", async () => {
+  let tries = 0;
+  const kms = new FakeKms(() =>
+    ++tries === 1
+      ? Promise.reject(new SdkKmsDecryptError("m", { symbol: "s" }))
+      : Promise.resolve(new Uint8Array(TSK))
+  );
+  const { ask } = setup({ configureOnce: true, kms });
+  assertEquals([(await ask(CONFIGURE))["msg"], (await ask(CONFIGURE))["msg"]], [
+    "kms_decrypt_failed",
+    "configured",
+  ]);
+});
+
+Deno.test("after a restart, an older wrapped session key is refused by a measured least epoch, and KMS is not asked", async () => {
+  const configured = { ...CONFIGURE, epoch: 5 };
+  const before = setup({ requireEpoch: true, minEpoch: 5 });
+  assertEquals((await before.ask(configured))["msg"], "configured");
+  // After the restart the held epoch is lost; only the measured minimum remains.
+  const after = setup({ minEpoch: 5 });
+  const refused = await after.ask({ ...CONFIGURE, epoch: 4 });
+  assertEquals([refused["msg"], String(refused["details"]).includes("at least 5"), after.kms.asked.length], [
+    "row_rejected",
+    true,
+    0,
+  ]);
+  assertEquals((await after.ask(CONFIGURE))["msg"], "missing_fields");
+  assertEquals((await after.ask(configured))["msg"], "configured");
+});
+
+for (const epoch of [-1, 1.5, "1", null, 2 ** 53]) {
+  Deno.test(`an epoch of ${JSON.stringify(epoch)} is refused`, async () => {
+    const { ask, kms } = setup({ requireEpoch: true });
+    assertEquals([(await ask({ ...CONFIGURE, epoch }))["msg"], kms.asked.length], ["missing_fields", 0]);
+  });
+}
+
+Deno.test("an epoch whose configure failed may be used again", async () => {
+  let tries = 0;
+  const kms = new FakeKms(() =>
+    ++tries === 1
+      ? Promise.reject(new SdkKmsDecryptError("m", { symbol: "s" }))
+      : Promise.resolve(new Uint8Array(TSK))
+  );
+  const { ask } = setup({ requireEpoch: true, kms });
+  await ask({ ...CONFIGURE, epoch: 3 });
+  assertEquals((await ask({ ...CONFIGURE, epoch: 3 }))["msg"], "configured");
+  assertEquals((await ask({ type: "health" }))["epoch"], 3);
+});
+
+Deno.test("the opened plaintext and the workflow's result are wiped once the result is sealed", async () => {
+  for (const size of [10, 20_000]) {
+    const seen: Uint8Array[] = [];
+    const { ask } = setup({
+      workflow: (plaintext) => {
+        const result = plaintext.slice();
+        seen.push(plaintext, result);
+        return result;
+      },
+    });
+    await ask(CONFIGURE);
+    await ask({ type: "process", ciphertext: await sealed(new Uint8Array(size).fill(7)) });
+    assertEquals(seen.map((bytes) => bytes.every((byte) => byte === 0)), [true, true]);
+  }
+});
+
+Deno.test("a workflow that returns an array again that was wiped is refused, and zeros are not sealed as its result", async () => {
+  const always = new TextEncoder().encode("always the same");
+  const { ask } = setup({ workflow: () => always });
+  await ask(CONFIGURE);
+  const replies = [];
+  for (let count = 0; count < 2; count++) {
+    replies.push(await ask({ type: "process", ciphertext: await sealed(new Uint8Array(1)) }));
+  }
+  assertEquals(replies.map(({ status, msg }) => [status, msg]), [["ok", undefined], [
+    "error",
+    "internal_error",
+  ]]);
+});
+
+Deno.test("the credentials of a request are wiped when its configure is done, also when it failed", async () => {
+  for (const fails of [false, true]) {
+    const held: Uint8Array[] = [];
+    const kms = new FakeKms(() => Promise.resolve(new Uint8Array(fails ? 5 : 32)));
+    const decrypt = kms.decrypt.bind(kms);
+    kms.decrypt = (access, request) => {
+      const { accessKeyId, secretAccessKey, sessionToken } = access.credentials;
+      held.push(accessKeyId.expose(), secretAccessKey.expose(), sessionToken.expose());
+      return decrypt(access, request);
+    };
+    await setup({ kms }).ask(CONFIGURE);
+    assertEquals(held.map((bytes) => [bytes.length > 0, bytes.every((byte) => byte === 0)]), [
+      [true, true],
+      [true, true],
+      [true, true],
+    ]);
+  }
+});
+
+Deno.test("the credentials of a configure that is refused before it waits are wiped too", async () => {
+  const { fromStrings } = Credentials;
+  const made: Credentials[] = [];
+  Credentials.fromStrings = (strings) => {
+    const credentials = fromStrings(strings);
+    made.push(credentials);
+    return credentials;
+  };
+  try {
+    const { ask } = setup({ configureOnce: true });
+    const requests = [
+      { ...CONFIGURE, kms_key_id: "another" },
+      { ...CONFIGURE, encrypted_tsk: "%" },
+      CONFIGURE,
+      CONFIGURE,
+    ];
+    const replies = [];
+    for (const request of requests) replies.push((await ask(request))["msg"]);
+    assertEquals(replies, ["key_not_allowed", "missing_fields", "configured", "already_configured"]);
+    assertEquals(made.map(({ secretAccessKey }) => secretAccessKey.isWiped), [true, true, true, true]);
+  } finally {
+    Credentials.fromStrings = fromStrings;
+  }
+});
+
+Deno.test("logs give the newest events, as many as asked for, and never more than 500", async () => {
+  const { ask, events } = setup();
+  for (let n = 0; n < 600; n++) events.log("error", `e${n}`);
+  const count = async (request: WireObject) =>
+    ((await ask({ type: "logs", ...request }))["events"] as unknown[]).length;
+  assertEquals([await count({ limit: 3 }), await count({}), await count({ limit: 10_000 })], [3, 100, 500]);
+  for (const limit of [-1, 1.5, "5"]) {
+    assertEquals((await ask({ type: "logs", limit }))["msg"], "missing_fields");
+  }
+});
+
+Deno.test("every reply has a status, and every error a code and a text, without a stack or a path", async () => {
+  const failing = setup({
+    kms: new FakeKms(() => Promise.reject(new TypeError(`${SECRET} at file:///lib/x.ts:1:1`))),
+  });
+  const working = setup({
+    workflow: () => {
+      throw new Error(`${SECRET} at file:///lib/x.ts:1:1`);
+    },
+  });
+  await working.ask(CONFIGURE);
+  const replies = [
+    await failing.ask(CONFIGURE),
+    await failing.ask({ type: "process", ciphertext: "00" }),
+    await failing.ask({ type: SECRET }),
+    await failing.ask({ type: "configure", encrypted_tsk: SECRET, aws_access_key_id: SECRET }),
+    await working.ask({ type: "process", ciphertext: await sealed(new Uint8Array(5)) }),
+    await working.ask({ type: "process", ciphertext: SECRET }),
+    await working.ask({ ...CONFIGURE, kms_key_id: SECRET }),
+    await working.ask({ ...CONFIGURE, region: SECRET }),
+  ];
+  for (const reply of replies) {
+    assertEquals(Object.keys(reply).toSorted(), ["details", "msg", "status"]);
+    for (const hidden of [SECRET, "file://", "    at ", ".ts"]) {
+      assertEquals(JSON.stringify(reply).includes(hidden), false, JSON.stringify(reply));
+    }
+  }
+});
+
+Deno.test("what a workflow throws does not leave the enclave by way of the logs request", async () => {
+  const { ask } = setup({
+    workflow: (plaintext) => {
+      const text = new TextDecoder().decode(plaintext);
+      throw Object.assign(new TypeError(text), { name: text });
+    },
+  });
+  await ask(CONFIGURE);
+  for (const [text, named] of [["PIN=4711", "Error"], ["", "Error"], ["QuotaError", "QuotaError"]] as const) {
+    await ask({ type: "process", ciphertext: await sealed(new TextEncoder().encode(text)) });
+    const { events } = await ask({ type: "logs", limit: 1 });
+    assertEquals((events as readonly WireObject[]).map((event) => event["class"]), [named]);
+  }
+  assertEquals(JSON.stringify(await ask({ type: "logs" })).includes("PIN="), false);
+});
+
+Deno.test("a service that ends while configure is under way keeps no key, whenever that is", async () => {
+  for (let turns = 0; turns < 40; turns++) {
+    const raw = new Uint8Array(TSK);
+    const { session } = setup({ kms: new FakeKms(() => Promise.resolve(raw)) });
+    const configuring = session.configure({ ...CONFIGURE }).catch(() => {});
+    for (let n = 0; n < turns; n++) await Promise.resolve();
+    session[Symbol.dispose]();
+    await within(configuring, "the end of configure");
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    assertEquals(raw, new Uint8Array(32), `disposed after ${turns} steps`);
+  }
+});
+
+Deno.test("the opened plaintext is wiped when the workflow throws", async () => {
+  let seen = new Uint8Array(1);
+  const { ask } = setup({
+    workflow: (plaintext) => {
+      seen = plaintext;
+      throw new Error("no");
+    },
+  });
+  await ask(CONFIGURE);
+  await ask({ type: "process", ciphertext: await sealed(new TextEncoder().encode("secret")) });
+  assertEquals(seen, new Uint8Array(6));
+});
+
+/** What a client of the old format and one that binds send, and how the service takes it. */
+const requesterOf = (ask: Setup["ask"]) => ({ exchange: ask, request: ask });
+const ID = encodeHex(new Uint8Array(16).fill(7));
+
+Deno.test("a reply sent back as a request is refused where blobs are bound; the old format takes it", async () => {
+  const { ask } = setup();
+  await ask(CONFIGURE);
+  const key = TSK;
+  for (const length of [3, 20_000]) {
+    const data = new Uint8Array(length).fill(5);
+    let reflected: WireObject = {};
+    const client = {
+      ...requesterOf(ask),
+      request: async (request: WireObject) => {
+        const reply = await ask(request);
+        // An intermediary sends the reply's blob as a request with the same id.
+        reflected = await ask({ ...request, ciphertext: reply["result"] });
+        return reply;
+      },
+    };
+    assertEquals(await processData(client, { key, data }), data);
+    assertEquals(reflected["msg"], "decrypt_failed");
+    assertEquals(await processData(client, { key, data }, { bind: false }), data);
+    assertEquals(reflected["status"], "ok");
+  }
+});
+
+Deno.test("a bound blob opens for its own direction, id and format alone", async () => {
+  const { ask } = setup();
+  await ask(CONFIGURE);
+  using key = await SealingKey.take(SecretBytes.copyOf(TSK), { random: HOST_RANDOM.fill });
+  const data = processBinding("request", decodeHex(ID));
+  const ciphertext = encodeHex(await key.seal(new Uint8Array(3), data));
+  const bound = { type: "process", ciphertext, bind: true, request_id: ID };
+  assertEquals((await ask(bound))["status"], "ok");
+  const others: WireObject[] = [
+    { type: "process", ciphertext },
+    { ...bound, bind: false },
+    { ...bound, request_id: encodeHex(new Uint8Array(16)) },
+    { ...bound, ciphertext: await sealed(new Uint8Array(3)) },
+  ];
+  for (const request of others) assertEquals((await ask(request))["msg"], "decrypt_failed");
+  // The reply of another request does not pass for this one's.
+  const other = await ask(bound);
+  await assertRejects(
+    () => processData({ ...requesterOf(ask), request: () => Promise.resolve(other) }, { key: TSK, data }),
+    OpenError,
+  );
+});
+
+Deno.test("--bind-process refuses what is not bound", async () => {
+  const { ask } = setup({ bindProcess: true });
+  await ask(CONFIGURE);
+  const ciphertext = await sealed(new Uint8Array(3));
+  assertEquals((await ask({ type: "process", ciphertext }))["msg"], "binding_required");
+  const data = new Uint8Array(9);
+  assertEquals(await processData(requesterOf(ask), { key: TSK, data }), data);
+});
+
+Deno.test("process is refused while the kernel's random numbers are not trusted, and served once they are", async () => {
+  const kms = new FakeKms(() => Promise.resolve(new Uint8Array(TSK)));
+  let isSeeded = false;
+  kms.health = () => ({ entropy_seeded: isSeeded });
+  const { session, ask } = setup({ kms, entropy: { kernelGenerator: "virtio_rng.0", random: HOST_RANDOM } });
+  using _ = session;
+  assertEquals((await ask(CONFIGURE))["status"], "ok");
+  using key = await SealingKey.take(new SecretBytes(new Uint8Array(TSK)), { random: HOST_RANDOM.fill });
+  const request = { type: "process", ciphertext: encodeHex(await key.seal(new Uint8Array(4))) };
+  assertEquals((await ask(request))["msg"], "entropy_not_trusted");
+  isSeeded = true;
+  assertEquals((await ask(request))["status"], "ok");
+});
+
+Deno.test("of two configures of the same epoch sent at once, the second is refused", async () => {
+  const { ask, kms } = setup({ requireEpoch: true });
+  const request = { ...CONFIGURE, epoch: 7 };
+  const replies = await Promise.all([ask(request), ask(request)]);
+  assertEquals([replies.map((reply) => reply["msg"]), kms.asked.length], [[
+    "configured",
+    "already_configured",
+  ], 1]);
+});
+
+Deno.test("a key that has made many seals causes one warning, and health reports how many", async () => {
+  const limits: { warnAt: number } = SEAL_LIMITS;
+  const { warnAt } = limits;
+  try {
+    limits.warnAt = 2;
+    const { ask, events } = setup();
+    await ask(CONFIGURE);
+    const process = { type: "process", ciphertext: await sealed(new Uint8Array(5)) };
+    const warnings = () => events.recent(100).filter(({ event }) => event === "rekey_soon").length;
+    const seen: number[] = [];
+    for (let seals = 1; seals <= 4; seals++) {
+      await ask(process);
+      seen.push(warnings());
+    }
+    assertEquals([seen, (await ask({ type: "health" }))["seals"]], [[0, 1, 1, 1], 4]);
+  } finally {
+    limits.warnAt = warnAt;
+  }
+});

@@ -1,0 +1,408 @@
+/** Command lines. */
+import { encodeBase64 } from "@std/encoding";
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { helpLines, nearest, parseOptions, UsageError } from "../../../../lib/shared/cli/options.ts";
+import { COMMON_OPTIONS, takeCommand } from "../../../../lib/shared/cli/options.ts";
+import {
+  measuredConfiguration,
+  NITRO_OPTIONS,
+  readServeConfig,
+  SERVE_OPTIONS,
+} from "../../../../lib/shared/cli/serve_options.ts";
+import { EnclaveError } from "../../../../lib/shared/errors.ts";
+import { VERSION } from "../../../../lib/shared/version.ts";
+import { formatAddress } from "../../../../lib/shared/wire/address.ts";
+
+/** From EIP-55. */
+const CHECKSUMMED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
+const CONTRACT = "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359";
+const SPECS = [...SERVE_OPTIONS, ...NITRO_OPTIONS, ...COMMON_OPTIONS];
+const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+const env = (values: Readonly<Record<string, string>>) => (name: string) => values[name];
+
+Deno.test("a flag takes precedence over the environment, and the environment over the default", () => {
+  const port = (argv: readonly string[], values = {}) => parseOptions(SPECS, argv, env(values)).text("port");
+  assertEquals([
+    port([]),
+    port([], { PORT: "6000" }),
+    port(["-p", "7000"], { PORT: "6000" }),
+  ], ["5000", "6000", "7000"]);
+});
+
+const REFUSED: readonly (readonly [readonly string[], string])[] = [
+  [["--prot", "1"], "Did you mean --port?"],
+  [["--kms-keys", "x"], "Did you mean --kms-key?"],
+  [["--xyzzy"], "--help lists"],
+  [["-z"], "Unknown option -z"],
+  [["--port"], "needs a value"],
+  [["--port", "--listen"], "needs a value"],
+  [["--configure-once=yes"], "takes no value"],
+];
+for (const [argv, words] of REFUSED) {
+  Deno.test(`${argv.join(" ")} is refused: ${words}`, () => {
+    const error = assertThrows(() => parseOptions(SPECS, argv), UsageError);
+    assertStringIncludes(`${error.message} ${error.hint}`, words);
+  });
+}
+
+Deno.test("a value that begins with a dash is taken after an equals sign", () => {
+  assertEquals(parseOptions(SPECS, ["--listen=-x"]).text("listen"), "-x");
+});
+
+Deno.test("a switch is on by 1, true or yes in the environment, and other values are refused", () => {
+  const once = (word: string) => parseOptions(SPECS, [], env({ CONFIGURE_ONCE: word })).on("configure-once");
+  assertEquals([once("1"), once("TRUE"), once("0"), once("no")], [true, true, false, false]);
+  assertThrows(() => once("maybe"), UsageError, "CONFIGURE_ONCE");
+});
+
+Deno.test("an option that may be given again takes commas as well", () => {
+  const options = parseOptions(SPECS, ["--tsk-context", "a=1,b=2", "--tsk-context", "c=x=y"]);
+  assertEquals(readServeConfig(options).context, { a: "1", b: "2", c: "x=y" });
+});
+
+const LISTENS: readonly (readonly [readonly string[], Readonly<Record<string, string>>, string])[] = [
+  [["--port", "6000"], {}, "vsock:-1:6000"],
+  [["--port", "6000"], { LISTEN: "tcp:127.0.0.1:1" }, "vsock:-1:6000"],
+  [["--listen", "unix:/a"], { PORT: "6000" }, "unix:/a"],
+  [[], { PORT: "6000" }, "vsock:-1:6000"],
+];
+for (const [argv, env, expected] of LISTENS) {
+  Deno.test(`with ${JSON.stringify([argv, env])} the service listens on ${expected}`, () => {
+    const config = readServeConfig(parseOptions(SPECS, argv, (name) => env[name]));
+    assertEquals(formatAddress(config.address), expected);
+  });
+}
+
+Deno.test("--port and --listen together are refused, since one of them would be ignored", () => {
+  const options = parseOptions(SPECS, ["--port", "6000", "--listen", "unix:/a"]);
+  assertThrows(() => readServeConfig(options), UsageError, "--port does not go with --listen");
+});
+
+Deno.test("the configuration listens on vsock port 5000 by default, with the documented limits", () => {
+  const config = readServeConfig(parseOptions(SPECS, ["--kms-key", ARN]));
+  assertEquals(config.address, { transport: "vsock", cid: -1, port: 5000 });
+  assertEquals(config.limits, {
+    maxMessage: 10_485_760,
+    maxConnections: 64,
+    idleMs: 30_000,
+    requestMs: 60_000,
+    maxInFlight: undefined,
+  });
+  assertEquals([config.keys[0]?.region, config.configureOnce, config.requireEpoch], [
+    "us-east-1",
+    false,
+    false,
+  ]);
+});
+
+for (
+  const argv of [
+    ["--port", "0"],
+    ["--port", "5e3"],
+    ["--max-message", "1"],
+    ["--region", "evil.example"],
+    ["--kms-key", "alias/mine"],
+    ["--listen", "nowhere"],
+    ["--tsk-context", "novalue"],
+    ["--log-level", "loud"],
+    ["extra"],
+  ]
+) {
+  Deno.test(`${argv.join(" ")} is refused before anything starts`, () => {
+    assertThrows(() => readServeConfig(parseOptions(SPECS, argv)), EnclaveError);
+  });
+}
+
+Deno.test("a command may be omitted, and a mistyped one gets a suggestion", () => {
+  const commands = ["serve", "decrypt"];
+  assertEquals(takeCommand(["--port", "1"], commands), { command: undefined, rest: ["--port", "1"] });
+  assertEquals(takeCommand(["decrypt", "-c", "x"], commands), { command: "decrypt", rest: ["-c", "x"] });
+  assertEquals(
+    assertThrows(() => takeCommand(["decript"], commands), UsageError).hint,
+    "Did you mean decrypt?",
+  );
+});
+
+Deno.test("the nearest name is similar, or undefined", () => {
+  assertEquals([nearest("regoin", ["region", "port"]), nearest("zzzzzz", ["region", "port"])], [
+    "region",
+    undefined,
+  ]);
+});
+
+Deno.test("the help names every option with its variable", () => {
+  const help = helpLines(SPECS);
+  for (const spec of SPECS) assertStringIncludes(help, `--${spec.name}`);
+  assertStringIncludes(help, "env KMS_KEYS");
+});
+
+Deno.test("the version is that of deno.json", async () => {
+  const { version } = JSON.parse(await Deno.readTextFile(new URL("../../../../deno.json", import.meta.url)));
+  assertEquals(VERSION, version);
+});
+
+const READ: readonly (readonly [readonly string[], string])[] = [
+  [["--listen", "unix:/a"], "unix:/a"],
+  [["--listen=unix:/a=b"], "unix:/a=b"],
+  [["--listen", "unix:/a", "--listen", "unix:/b"], "unix:/b"],
+  [["--listen="], ""],
+  [["--listen", "-"], "-"],
+];
+for (const [argv, expected] of READ) {
+  Deno.test(`${argv.join(" ")} gives ${JSON.stringify(expected)}`, () => {
+    assertEquals(parseOptions(SPECS, argv).text("listen"), expected);
+  });
+}
+
+Deno.test("what follows -- is no option, and is refused where a command takes no arguments", () => {
+  const argv = ["--", "--listen", "unix:/a"];
+  assertThrows(() => parseOptions(SPECS, argv), UsageError, 'Unexpected argument "--listen"');
+  const options = parseOptions(SPECS, argv, undefined, { positionals: 2 });
+  assertEquals([options.positionals, options.text("listen")], [["--listen", "unix:/a"], undefined]);
+});
+
+Deno.test("short options take their value beside or after them", () => {
+  assertEquals([["-p", "7"], ["-p7"]].map((argv) => parseOptions(SPECS, argv).text("port")), ["7", "7"]);
+});
+
+Deno.test("a switch that is off in the environment is turned on by its flag", () => {
+  const options = parseOptions(SPECS, ["--configure-once"], env({ CONFIGURE_ONCE: "0" }));
+  assertEquals(options.on("configure-once"), true);
+});
+
+Deno.test("the environment is asked for the variables of the table, and for no others", () => {
+  const asked: string[] = [];
+  parseOptions(SPECS, [], (name) => (asked.push(name), undefined));
+  assertEquals(asked.toSorted(), SPECS.flatMap((spec) => "env" in spec ? [spec.env] : []).toSorted());
+});
+
+const CLIENT_KEY = encodeBase64(new Uint8Array(32).fill(7));
+
+Deno.test("the environment configures all of the service", () => {
+  const config = readServeConfig(parseOptions(
+    SPECS,
+    [],
+    env({
+      LISTEN: "unix:/run/s",
+      REGION: "eu-west-1",
+      KMS_KEYS: `${ARN}, ${ARN.replace("us-east-1", "eu-west-1")},`,
+      TSK_CONTEXT: "app=x",
+      CONFIGURE_ONCE: "yes",
+      REQUIRE_EPOCH: "true",
+      BIND_PROCESS: "1",
+      REQUIRE_SEALED: "1",
+      CLIENT_KEYS: CLIENT_KEY,
+      MAX_SEALED_AGE_MS: "10000",
+      MAX_MESSAGE: "64",
+      MAX_CONNECTIONS: "1",
+      IDLE_MS: "10",
+      REQUEST_MS: "3600000",
+      DRAIN_MS: "0",
+      LOG_LEVEL: "debug",
+      WALLET_CHAINS: "1,137",
+      WALLET_RECIPIENTS: "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed",
+      WALLET_CALLS: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed:0xA9059CBB",
+      WALLET_VERIFYING_CONTRACTS: `${CONTRACT}:Order, ${CONTRACT.toLowerCase()}:Hyperliquid:UsdSend`,
+      WALLET_MESSAGE_PREFIX: "Sign in to , ",
+      WALLET_MAX_VALUE: "1000000000000000000",
+      MIN_EPOCH: "7",
+      MIN_TSK_EPOCH: "9",
+      SDK_PROCESSES: "2",
+      WALLET_CACHE: "8",
+      WALLET_CACHE_MS: "300000",
+    }),
+  ));
+  assertEquals({ ...config, keys: config.keys.map((key) => key.region) }, {
+    address: { transport: "unix", path: "/run/s" },
+    region: "eu-west-1",
+    keys: ["us-east-1", "eu-west-1"],
+    context: { app: "x" },
+    configureOnce: true,
+    requireEpoch: true,
+    minTskEpoch: 9,
+    bindProcess: true,
+    sealed: { required: true, clientKeys: [new Uint8Array(32).fill(7)], maxAgeMs: 10_000 },
+    wallet: {
+      guards: {
+        chains: [1n, 137n],
+        recipients: [CHECKSUMMED],
+        calls: [{ contract: CHECKSUMMED, selector: "0xa9059cbb" }],
+        verifyingContracts: [
+          { contract: CONTRACT, primaryType: "Order" },
+          { contract: CONTRACT, primaryType: "Hyperliquid:UsdSend" },
+        ],
+        messagePrefixes: ["Sign in to , "],
+        maxValue: 10n ** 18n,
+      },
+      cache: { entries: 8, maxAgeMs: 300_000 },
+    },
+    minEpoch: 7,
+    limits: { maxMessage: 64, maxConnections: 1, idleMs: 10, requestMs: 3_600_000, maxInFlight: undefined },
+    sdk: { ...config.sdk, "sdk-processes": "2", "proxy-port": "8000" },
+    silenceMs: 60_000,
+    drainMs: 0,
+    logLevel: "debug",
+  });
+});
+
+for (
+  const [variable, value, flag] of [
+    ["PORT", "x", "--port"],
+    ["PORT", "4294967296", "--port"],
+    ["MAX_MESSAGE", "63", "--max-message"],
+    ["MAX_CONNECTIONS", "0", "--max-connections"],
+    ["IDLE_MS", "9", "--idle-ms"],
+    ["REQUEST_MS", "3600001", "--request-ms"],
+    ["DRAIN_MS", "-1", "--drain-ms"],
+    ["LOG_LEVEL", "INFO", "--log-level"],
+    ["REGION", "us-east-1.evil.example", "--region"],
+    ["TSK_CONTEXT", "=v", "--tsk-context"],
+    ["TSK_CONTEXT", "a=1,a=2", "--tsk-context"],
+    ["KMS_KEYS", ",", "--kms-key"],
+    ["CONFIGURE_ONCE", " ", "CONFIGURE_ONCE"],
+    ["MIN_EPOCH", " ", "--min-epoch"],
+    ["MIN_TSK_EPOCH", "-1", "--min-tsk-epoch"],
+    ["WALLET_CHAINS", "1,01", "--wallet-chain"],
+    ["WALLET_CHAINS", "0x1", "--wallet-chain"],
+    ["WALLET_CHAINS", " , ", "--wallet-chain"],
+    ["WALLET_RECIPIENTS", ",", "--wallet-recipient"],
+    ["REQUIRE_SEALED", "maybe", "REQUIRE_SEALED"],
+    ["MAX_SEALED_AGE_MS", "999", "--max-sealed-age-ms"],
+    ["CLIENT_KEYS", ",", "--client-key"],
+    ["CLIENT_KEYS", "AAAA", "--client-key"],
+    ["CLIENT_KEYS", "not base64!", "--client-key"],
+    ["WALLET_RECIPIENTS", "0x5AAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "--wallet-recipient"],
+    ["WALLET_CALLS", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "--wallet-call"],
+    ["WALLET_CALLS", `${CONTRACT}:0xa9059cbb:0xa9059cbb`, "--wallet-call"],
+    ["WALLET_VERIFYING_CONTRACTS", `${CONTRACT}:`, "--wallet-verifying-contract"],
+    ["WALLET_VERIFYING_CONTRACTS", ":Order", "--wallet-verifying-contract"],
+    ["WALLET_VERIFYING_CONTRACTS", "Order", "--wallet-verifying-contract"],
+    ["WALLET_VERIFYING_CONTRACTS", `${CONTRACT}:Order[]`, "--wallet-verifying-contract"],
+    ["WALLET_VERIFYING_CONTRACTS", `${CONTRACT}:*`, "--wallet-verifying-contract"],
+    ["WALLET_VERIFYING_CONTRACTS", `${CONTRACT}:0xa9059cbb`, "--wallet-verifying-contract"],
+    ["WALLET_MAX_VALUE", "1e18", "--wallet-max-value"],
+    ["WALLET_CACHE_MS", "300001", "--wallet-cache-ms"],
+  ] as const
+) {
+  Deno.test(`${variable}=${value} is refused, by the name of ${flag}`, () => {
+    assertThrows(
+      () => readServeConfig(parseOptions(SPECS, [], env({ [variable]: value }))),
+      UsageError,
+      flag,
+    );
+  });
+}
+
+Deno.test("a verifying contract without a type is refused, and the error has the form with a type", () => {
+  const error = assertThrows(() => read([`--wallet-verifying-contract=${CONTRACT}`]), UsageError);
+  assertEquals(error.hint?.includes("<contract's address>:<primary type>"), true);
+});
+
+Deno.test("an alias in KMS_KEYS is refused with the reason", () => {
+  const error = assertThrows(
+    () => readServeConfig(parseOptions(SPECS, [], env({ KMS_KEYS: `${ARN},alias/mine` }))),
+    EnclaveError,
+  );
+  assertEquals([error.code, error.hint?.includes("alias can be moved")], ["invalid_key_arn", true]);
+});
+
+Deno.test("a name that every object inherits is not a value for a switch", () => {
+  const constructor = env({ CONFIGURE_ONCE: "constructor" });
+  assertThrows(() => parseOptions(SERVE_OPTIONS, [], constructor), UsageError, "CONFIGURE_ONCE");
+});
+Deno.test("a least epoch of session keys implies --require-epoch, whatever REQUIRE_EPOCH says", () => {
+  const config = readServeConfig(
+    parseOptions(SPECS, ["--min-tsk-epoch", "5"], env({ REQUIRE_EPOCH: "0" })),
+  );
+  assertEquals([config.requireEpoch, config.minTskEpoch], [true, 5]);
+});
+
+const MEASURED = [...SERVE_OPTIONS, ...NITRO_OPTIONS];
+/** A valid value of every option that takes one, and another that means something else. */
+const VALUES: Readonly<Record<string, readonly [string, string]>> = {
+  "port": ["5000", "5001"],
+  "listen": ["unix:/a", "unix:/b"],
+  "region": ["us-east-1", "us-west-2"],
+  "kms-key": [ARN, ARN.replace("us-east-1", "eu-west-1")],
+  "tsk-context": ["app=x", "stage=y"],
+  "min-tsk-epoch": ["1", "2"],
+  "max-sealed-age-ms": ["1000", "2000"],
+  "client-key": [CLIENT_KEY, encodeBase64(new Uint8Array(32).fill(8))],
+  "wallet-chain": ["1", "137"],
+  "wallet-recipient": [CHECKSUMMED, "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359"],
+  "wallet-call": [`${CHECKSUMMED}:0xa9059cbb`, `${CHECKSUMMED}:0x095ea7b3`],
+  "wallet-max-value": ["1", "2"],
+  "wallet-verifying-contract": [`${CONTRACT}:Order`, `${CONTRACT}:Permit`],
+  "wallet-message-prefix": ["Sign in", "Log in"],
+  "wallet-cache": ["1", "2"],
+  "wallet-cache-ms": ["1", "2"],
+  "min-epoch": ["1", "2"],
+  "max-message": ["64", "65"],
+  "max-connections": ["1", "2"],
+  "max-in-flight": ["536870912", "536870913"],
+  "silence-ms": ["100", "101"],
+  "idle-ms": ["10", "11"],
+  "request-ms": ["10", "11"],
+  "drain-ms": ["1", "2"],
+  "log-level": ["info", "warn"],
+  "library-dir": ["/a", "/b"],
+  "sdk-processes": ["1", "2"],
+  "proxy-port": ["8000", "8001"],
+  "kms-deadline-ms": ["10", "11"],
+};
+const read = (argv: readonly string[], values = {}) =>
+  readServeConfig(parseOptions(SPECS, argv, env(values)));
+
+/** Where it listens, how it logs and ends, and what only says where something is: these alone fall back to their defaults. */
+const MAY_BE_EMPTY = ["port", "listen", "region", "drain-ms", "log-level", "library-dir", "proxy-port"];
+
+Deno.test("the options that may be empty are those that tighten nothing", () => {
+  const found = MEASURED.filter(({ refuseEmpty }) => !refuseEmpty).map(({ name }) => name);
+  assertEquals(found.toSorted(), MAY_BE_EMPTY.toSorted());
+});
+
+for (const spec of MEASURED) {
+  const { name } = spec;
+  const refuseEmpty = !MAY_BE_EMPTY.includes(name);
+  const variable = spec.env;
+
+  Deno.test(`${variable}= is ${refuseEmpty ? "refused by its name" : "as if it was not there"}`, () => {
+    if (refuseEmpty) assertThrows(() => read([], { [variable]: "" }), UsageError, variable);
+    else assertEquals(read([], { [variable]: "" }), read([]));
+  });
+
+  if (!("value" in spec)) continue;
+
+  const isList = "multiple" in spec && spec.multiple;
+  if (refuseEmpty) {
+    Deno.test(`--${name}= is refused by its name`, () => {
+      assertThrows(() => read([`--${name}=`]), UsageError, `--${name}`);
+    });
+
+    Deno.test(`--${name} given twice is refused by its name, ${isList ? "with the same value" : "with any value"}`, () => {
+      const [value, other] = VALUES[name] ?? ["", ""];
+      read([`--${name}`, value]);
+      const second = isList ? value : other;
+      assertThrows(() => read([`--${name}`, value, `--${name}`, second]), UsageError, `--${name}`);
+      if (isList) read([`--${name}`, value, `--${name}`, other]);
+      // A message's prefix may have commas in it.
+      if (!isList || name === "wallet-message-prefix") return;
+      assertThrows(() => read([], { [variable]: `${value},${value}` }), UsageError, `--${name}`);
+    });
+  }
+}
+
+/** Options that the configuration hash does not cover, because they do not affect the use of keys. */
+const NOT_MEASURED = ["port", "listen", "drain-ms", "log-level"];
+
+for (const spec of MEASURED) {
+  const isMeasured = !NOT_MEASURED.includes(spec.name);
+  Deno.test(`--${spec.name} ${isMeasured ? "changes" : "does not change"} the measured configuration`, () => {
+    const [value, other] = VALUES[spec.name] ?? ["", ""];
+    const measured = (argv: readonly string[]) => JSON.stringify(measuredConfiguration(read(argv)));
+    const isSwitch = !("value" in spec);
+    const first = measured(isSwitch ? [] : [`--${spec.name}`, value]);
+    const second = measured(isSwitch ? [`--${spec.name}`] : [`--${spec.name}`, other]);
+    assertEquals(first !== second, isMeasured);
+  });
+}
