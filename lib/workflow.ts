@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { WorkflowContext } from "./enclave/session_key/workflow_context.ts";
+import type { WorkflowContext } from "./workflow_context.ts";
 
 /** The plaintext in, the plaintext out. The default workflow returns its input unchanged. */
 export function workflow(

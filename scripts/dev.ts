@@ -42,7 +42,7 @@ import { runTsk, TSK_COMMANDS, type TskBackend } from "../lib/ctl/commands/tsk.t
 import { EventLog } from "../lib/enclave/server/events.ts";
 import { VERSION } from "../lib/shared/version.ts";
 import { workflow } from "../lib/workflow.ts";
-import type { Workflow } from "../lib/enclave/session_key/workflow_context.ts";
+import type { Workflow } from "../lib/workflow_context.ts";
 import { writeAll } from "../lib/shared/write_all.ts";
 
 const LOCAL_FILE = {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type WorkflowContext, WorkflowError } from "../../lib/enclave/session_key/workflow_context.ts";
+import { type WorkflowContext, WorkflowError } from "../../lib/workflow_context.ts";
 
 const SALT_LENGTH = 16;
 const ROUNDS = 1_000;

@@ -4,7 +4,7 @@
  * @module
  */
 import { decode, encode } from "cborg";
-import { WorkflowError } from "../../lib/enclave/session_key/workflow_context.ts";
+import { WorkflowError } from "../../lib/workflow_context.ts";
 
 function parseNames(plaintext: Uint8Array): readonly string[] {
   let value: unknown;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type WorkflowContext, WorkflowError } from "../../lib/enclave/session_key/workflow_context.ts";
+import { type WorkflowContext, WorkflowError } from "../../lib/workflow_context.ts";
 
 /** A line of an order. */
 interface Line {

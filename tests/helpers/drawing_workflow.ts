@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Workflow } from "../../lib/enclave/session_key/workflow_context.ts";
+import type { Workflow } from "../../lib/workflow_context.ts";
 
 /** In the place of lib/workflow.ts. */
 export const workflow: Workflow = () => crypto.getRandomValues(new Uint8Array(16));

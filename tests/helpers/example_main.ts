@@ -8,7 +8,7 @@ import { runEntry } from "../../lib/shared/cli/entry.ts";
 import { workflow as asyncRounds } from "../../examples/workflows/async_rounds.ts";
 import { workflow as cborPackage } from "../../examples/workflows/cbor_package.ts";
 import { workflow as jsonOrder } from "../../examples/workflows/json_order.ts";
-import type { Workflow } from "../../lib/enclave/session_key/workflow_context.ts";
+import type { Workflow } from "../../lib/workflow_context.ts";
 
 const EXAMPLES: Readonly<Record<string, Workflow>> = {
   async_rounds: asyncRounds,

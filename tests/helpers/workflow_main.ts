@@ -5,11 +5,7 @@
  */
 import { main } from "../../scripts/dev.ts";
 import { runEntry } from "../../lib/shared/cli/entry.ts";
-import {
-  type Workflow,
-  type WorkflowContext,
-  WorkflowError,
-} from "../../lib/enclave/session_key/workflow_context.ts";
+import { type Workflow, type WorkflowContext, WorkflowError } from "../../lib/workflow_context.ts";
 
 const encoder = new TextEncoder();
 const text = (value: unknown) => encoder.encode(String(value));

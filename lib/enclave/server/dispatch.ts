@@ -30,7 +30,7 @@ import type { Metrics } from "./metrics.ts";
 import { kmsFailure } from "./kms_failure.ts";
 import type { SessionKeyService } from "../session_key/session_key.ts";
 import type { WalletService } from "../wallet/wallet.ts";
-import { WorkflowError } from "../session_key/workflow_context.ts";
+import { WorkflowError } from "../../workflow_context.ts";
 import { WorkflowFault } from "../session_key/workflow_call.ts";
 
 /** The parts that the dispatcher connects. */

@@ -21,7 +21,7 @@ import {
   type WireObject,
 } from "../../shared/wire/messages.ts";
 import { type BoundBlobs, readProcessBinding } from "../../shared/wire/process_binding.ts";
-import type { Workflow } from "./workflow_context.ts";
+import type { Workflow } from "../../workflow_context.ts";
 import { isEntropyTrusted, requireEntropy } from "../server/entropy.ts";
 import { base64Field, keySelection, WRAPPED_KEY_RANGE } from "../server/fields.ts";
 import { PreparedReply } from "../server/handler.ts";

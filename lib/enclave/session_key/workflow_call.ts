@@ -5,7 +5,7 @@
  */
 import { EnclaveError, kindOf } from "../../shared/errors.ts";
 import type { Log, LogFields, LogLevel } from "../../shared/log.ts";
-import { type Workflow, WorkflowError } from "./workflow_context.ts";
+import { type Workflow, WorkflowError } from "../../workflow_context.ts";
 
 /** The workflow threw an error that the client may not see, or returned an invalid result. */
 export class WorkflowFault extends Error {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Log } from "../../shared/log.ts";
+import type { Log } from "./shared/log.ts";
 
 /** A workflow's input in addition to the plaintext. */
 export interface WorkflowContext {
