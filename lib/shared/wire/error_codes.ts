@@ -129,6 +129,15 @@ export const ERROR_CODES = {
     means: "The workflow refused the data, with its own code.",
     remedy: "`code` and `details` come from the workflow.",
   },
+  workflow_timeout: {
+    means: "The workflow worked on the request for longer than `--workflow-ms`. Its process was ended.",
+    remedy: "Send less at a time, or raise `--workflow-ms` (it is measured).",
+  },
+  workflow_lost: {
+    means:
+      "The process of the workflow ended while it worked on the request, or no such process can be started.",
+    remedy: "The request can be repeated; the workflow may have begun to work on it. `logs` has the reason.",
+  },
   internal_error: {
     means: "A defect, a workflow that threw, or a service that is ending.",
     remedy: "Look at `logs`.",

@@ -1,0 +1,156 @@
+/**
+ * A child of the same binary, spoken to in frames over stdin and stdout. It can be killed at any time, so that whatever it does costs its
+ * own work and never the keys in this process. Needs run permission for the binary itself.
+ *
+ * @module
+ */
+import { setImmediate } from "node:timers";
+import { messageOf } from "../../shared/errors.ts";
+import { FrameReader, joinFrames, writeHeader } from "./frames.ts";
+import { LastLines } from "./last_lines.ts";
+
+/** Callbacks of a child. None is called after `ended`, or after the child was killed. */
+export interface ChildEvents {
+  /** A message, the receiver's to wipe. */
+  message(body: Uint8Array<ArrayBuffer>): void;
+  /** It has printed something on stderr. */
+  printed?(): void;
+  /** It ended, or broke the protocol, and was not killed by this process. */
+  ended(how: string): void;
+}
+
+/** A child that was started. */
+export interface Child {
+  /** Its process id. */
+  readonly pid: number;
+  /**
+   * Sends a frame (`newFrame`). It is wiped once it was sent, unless its owner keeps it: then it must not change until the child has answered.
+   */
+  post(frame: Uint8Array<ArrayBuffer>, keep?: "keep"): void;
+  /** Kills it immediately. */
+  kill(): void;
+  /** What it last printed on stderr. */
+  readonly lines: LastLines;
+}
+
+/** Starts a child. */
+export type StartChild = (events: ChildEvents) => Child;
+
+/** How children are started. */
+export interface ChildCommand {
+  /** The program, and the arguments that say what it is to be. The id of this process is appended. */
+  readonly command: string;
+  readonly args: readonly string[];
+  /** The longest message that a child may send, bytes. */
+  readonly maxLength: number;
+  /** Draws the tag of its frames. */
+  readonly random: (bytes: Uint8Array<ArrayBuffer>) => void;
+}
+
+/** Larger messages are written alone, since copying them costs more than another write. Bytes. */
+const LARGE = 64 * 1024;
+
+/** How this program starts itself again: compiled, or from source with these permissions. */
+export function selfCommand(
+  name: string,
+  permissions: readonly string[],
+): Pick<ChildCommand, "command" | "args"> {
+  const command = Deno.execPath();
+  if (Deno.build.standalone) return { command, args: [name] };
+  return { command, args: ["run", "--no-prompt", ...permissions, Deno.mainModule, name] };
+}
+
+/** Makes the function that starts children. */
+export function childStarter({ command, args, maxLength, random }: ChildCommand): StartChild {
+  return (events) => {
+    const drawn = new Uint8Array(4);
+    random(drawn);
+    const tag = new DataView(drawn.buffer).getUint32(0);
+    const child = new Deno.Command(command, {
+      args: [...args, String(Deno.pid)],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const lines = new LastLines();
+    const writer = child.stdin.getWriter();
+    writer.closed.catch(() => {});
+    const reader = new FrameReader({
+      tag,
+      maxLength,
+      take: (body) => over ? body.fill(0) : events.message(body),
+    });
+    let over = false;
+    let waiting: Uint8Array<ArrayBuffer>[] = [];
+
+    const release = () => {
+      over = true;
+      for (const frame of waiting.splice(0)) frame.fill(0);
+      reader.wipe();
+      kill(child);
+      // Without this the pipe stays open until the writer is collected.
+      writer.abort().catch(() => {});
+    };
+    const end = (how: string) => {
+      if (over) return;
+      release();
+      events.ended(how);
+    };
+    const write = (frame: Uint8Array<ArrayBuffer>, keep?: "keep") => {
+      void writer.write(frame).catch((thrown) => end(`cannot write to it: ${messageOf(thrown)}`))
+        .finally(() => keep ?? frame.fill(0));
+    };
+    // All messages of one turn of the event loop leave in one write.
+    const flush = () => {
+      const frames = waiting;
+      waiting = [];
+      if (frames.length > 0 && !over) write(joinFrames(frames));
+    };
+
+    const stderrDone = readText(child.stderr, (text) => {
+      lines.add(text);
+      if (!over) events.printed?.();
+    });
+    const stdoutDone = (async () => {
+      for await (const chunk of child.stdout) reader.push(chunk);
+    })().catch((thrown) => end(messageOf(thrown)));
+    void child.status.then(async ({ code, signal }) => {
+      // What it sent before it ended counts.
+      await Promise.all([stdoutDone, stderrDone]);
+      end(signal === null ? `exit code ${code}` : `signal ${signal}`);
+    });
+
+    return {
+      pid: child.pid,
+      lines,
+      post: (frame, keep) => {
+        if (over) return;
+        writeHeader(frame, tag);
+        if (frame.length >= LARGE) {
+          flush();
+          return write(frame, keep);
+        }
+        if (waiting.length === 0) setImmediate(flush);
+        waiting.push(keep === undefined ? frame : frame.slice());
+      },
+      kill: release,
+    };
+  };
+}
+
+function kill(child: Deno.ChildProcess): void {
+  try {
+    child.kill("SIGKILL");
+  } catch {
+    // It has ended already.
+  }
+}
+
+async function readText(stream: ReadableStream<Uint8Array>, take: (text: string) => void): Promise<void> {
+  const decoder = new TextDecoder();
+  try {
+    for await (const chunk of stream) take(decoder.decode(chunk, { stream: true }));
+  } catch {
+    // The process has ended; its status has the reason.
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * Frames on the pipe to a child: tag (u32), length (u32, both big-endian), body. The tag is drawn for each child:
+ * anything else that is written to the pipe does not begin with it, and ends the child.
+ *
+ * @module
+ */
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Bytes before the body. */
+export const HEADER_LENGTH = 8;
+
+/** A frame with room for its header, and the body that goes into it. */
+export function newFrame(length: number): { readonly frame: Bytes; readonly body: Bytes } {
+  const frame = new Uint8Array(HEADER_LENGTH + length);
+  return { frame, body: frame.subarray(HEADER_LENGTH) };
+}
+
+/** Writes a frame's header to its first bytes. */
+export function writeHeader(frame: Bytes, tag: number): void {
+  const view = new DataView(frame.buffer, frame.byteOffset, HEADER_LENGTH);
+  view.setUint32(0, tag);
+  view.setUint32(4, frame.length - HEADER_LENGTH);
+}
+
+/** Frames as one write takes them; they are wiped. */
+export function joinFrames(frames: readonly Bytes[]): Bytes {
+  const [only] = frames;
+  if (frames.length === 1 && only !== undefined) return only;
+  const all = new Uint8Array(frames.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const frame of frames) {
+    all.set(frame, at);
+    at += frame.length;
+    frame.fill(0);
+  }
+  return all;
+}
+
+/** Takes frames from chunks: each body is one buffer of its length, which is known before a byte of it is copied. */
+export class FrameReader {
+  #tag: number | undefined;
+  #maxLength: number;
+  #take: (body: Bytes) => void;
+  #header = new Uint8Array(HEADER_LENGTH);
+  #body: Bytes | undefined;
+  #filled = 0;
+
+  /**
+   * Starts at the beginning of a frame.
+   *
+   * @param tag undefined to accept that of the first frame
+   * @param maxLength of a body, bytes
+   * @param take called with each body, which is then its own
+   */
+  constructor(
+    { tag, maxLength, take }: {
+      readonly tag?: number | undefined;
+      readonly maxLength: number;
+      readonly take: (body: Bytes) => void;
+    },
+  ) {
+    this.#tag = tag;
+    this.#maxLength = maxLength;
+    this.#take = take;
+  }
+
+  /** The tag of the frames, once known. */
+  get tag(): number | undefined {
+    return this.#tag;
+  }
+
+  /**
+   * Takes a chunk, and wipes it.
+   *
+   * @throws {RangeError} when it is not a frame.
+   */
+  push(chunk: Uint8Array): void {
+    for (let at = 0; at < chunk.length;) {
+      const target = this.#body ?? this.#header;
+      const part = chunk.subarray(at, at + target.length - this.#filled);
+      target.set(part, this.#filled);
+      this.#filled += part.length;
+      at += part.length;
+      if (this.#filled < target.length) break;
+      this.#filled = 0;
+      if (this.#body === undefined) this.#body = this.#newBody();
+      else this.#finish(this.#body);
+      // A body without bytes is complete at once.
+      if (this.#body?.length === 0) this.#finish(this.#body);
+    }
+    chunk.fill(0);
+  }
+
+  #newBody(): Bytes {
+    const view = new DataView(this.#header.buffer);
+    const tag = view.getUint32(0);
+    this.#tag ??= tag;
+    const length = view.getUint32(4);
+    if (tag !== this.#tag) throw new RangeError("what arrived is not a frame of the protocol");
+    if (length <= this.#maxLength) return new Uint8Array(length);
+    throw new RangeError(`a frame of ${length} bytes arrived: at most ${this.#maxLength} are allowed`);
+  }
+
+  #finish(body: Bytes): void {
+    this.#body = undefined;
+    this.#take(body);
+  }
+
+  /** Wipes what has arrived of an incomplete frame. */
+  wipe(): void {
+    this.#body?.fill(0);
+  }
+}

@@ -1,0 +1,340 @@
+/**
+ * Runs the workflow in processes of its own. Each is handed a few requests at a time and works on them in order; one that is late, or ends, is
+ * replaced by another that is ready. Requests that had begun are never repeated, since a workflow may have effects; others go to the next
+ * process.
+ *
+ * @module
+ */
+import type { StartChild } from "../../children/child.ts";
+import { Children, type Member } from "../../children/children.ts";
+import { EnclaveError } from "../../../shared/errors.ts";
+import type { Log, LogFields, LogLevel } from "../../../shared/log.ts";
+import { WireError } from "../../../shared/wire/messages.ts";
+import { WorkflowError } from "../../../workflow_context.ts";
+import { bytesFrame, jsonFrame, jsonOf, KIND, partsOf, type WorkflowSettings } from "./messages.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Requests that are handed to a process at a time: the next one is there when one ends. */
+const HANDED = 8;
+/** Requests that wait for a process. */
+const MAX_WAITING = 1_024;
+/** Time until a process has loaded the workflow. Milliseconds. */
+const START_MS = 20_000;
+
+/** Options of a {@link WorkflowPool}. */
+export interface WorkflowPoolOptions {
+  readonly start: StartChild;
+  /** Processes that work at the same time; one more is kept ready. */
+  readonly processes: number;
+  /** The longest that the workflow may work on a request. Milliseconds. */
+  readonly deadlineMs: number;
+  readonly settings: WorkflowSettings;
+  readonly log: Log;
+  /** Whether the log shows the messages of the workflow's errors. Never in production, since they may contain data. */
+  readonly isDevelopment: boolean;
+  /** Counts the time that the workflow alone took. */
+  readonly count: (isOk: boolean, ms: number) => void;
+  /** Milliseconds. */
+  readonly monotonic: () => number;
+  readonly after?: ((ms: number, run: () => void) => () => void) | undefined;
+}
+
+interface Job {
+  readonly id: number;
+  /** The frame with the plaintext: it is wiped once the workflow has begun, since the request then never goes to another process. */
+  readonly frame: Bytes;
+  readonly settle: PromiseWithResolvers<Bytes>;
+  /** When the workflow began to work on it. */
+  begunAt: number | undefined;
+  /** Nobody waits for it any more. */
+  isOver: boolean;
+}
+
+/** The jobs of a process, by id, in the order in which they were handed over. */
+type Handed = Map<number, Job>;
+
+/** What `health` shows. */
+export interface WorkflowState {
+  readonly processes: number;
+  readonly busy: number;
+  readonly queue: number;
+  readonly started: number;
+  readonly killed: number;
+  readonly lost: number;
+  readonly problem?: string;
+}
+
+function failure(how: string, options: { readonly hint?: string; readonly cause?: unknown }): EnclaveError {
+  return new EnclaveError(`A workflow process ended: ${how}`, { code: "workflow_process", ...options });
+}
+
+/** Processes that run the workflow. Disposing ends them. */
+export class WorkflowPool implements Disposable {
+  #options: WorkflowPoolOptions;
+  #children: Children<Handed>;
+  #waiting: Job[] = [];
+  #lastId = 0;
+  #closed = false;
+
+  constructor(options: WorkflowPoolOptions) {
+    this.#options = options;
+    const { start, processes, settings, log, after } = options;
+    this.#children = new Children<Handed>({
+      start,
+      count: processes + 1,
+      startMs: START_MS,
+      log,
+      events: {
+        hung: "workflow_process_killed",
+        lost: "workflow_process_lost",
+        restart: "workflow_process_restart",
+      },
+      keep: () => new Map(),
+      hello: () => jsonFrame(KIND.open, 0, settings),
+      opened: (_, body) => {
+        const { kind, content } = partsOf(body);
+        if (kind === KIND.ready) return;
+        const { message, hint } = jsonOf(content);
+        throw new EnclaveError(`The workflow cannot be run: ${String(message)}`, {
+          code: "workflow_unusable",
+          hint: typeof hint === "string" ? hint : undefined,
+        });
+      },
+      ready: () => this.#dispatch(),
+      message: (member, body) => this.#message(member, body),
+      gone: (member, reason) => this.#gone(member, reason),
+      failure,
+      after,
+    });
+  }
+
+  /** Starts the processes. Requests may come at once: they wait. */
+  start(): void {
+    this.#children.start().catch((thrown: unknown) => {
+      if (this.#closed || !(thrown instanceof EnclaveError)) return;
+      this.#options.log("error", "workflow_unusable", { reason: thrown.message, hint: thrown.hint });
+    });
+  }
+
+  /** Process ids. */
+  get pids(): readonly number[] {
+    return this.#children.pids;
+  }
+
+  /** What `health` tells of it. */
+  get state(): WorkflowState {
+    const { started, hung, lost } = this.#children.counts;
+    const working = this.#working;
+    const problem = this.#children.lastLoss?.message;
+    return {
+      processes: working.length,
+      busy: working.filter(({ kept }) => kept.size > 0).length,
+      queue: this.#waiting.length,
+      started,
+      killed: hung,
+      lost,
+      ...(problem === undefined ? {} : { problem }),
+    };
+  }
+
+  /** The processes that take work; the newest one is kept ready. */
+  get #working(): readonly Member<Handed>[] {
+    return this.#children.open.slice(0, this.#options.processes);
+  }
+
+  /**
+   * Has the workflow work on a plaintext.
+   *
+   * @param plaintext wiped; not copied if its buffer has {@link HEADROOM} bytes before it
+   * @param signal ends the wait for it
+   * @returns the result, the caller's to wipe
+   * @throws {WorkflowError | WireError | EnclaveError} rejects with it: `workflow_timeout`, `workflow_lost`, `busy`, `abandoned`
+   */
+  run(plaintext: Bytes, signal: AbortSignal): Promise<Bytes> {
+    const id = ++this.#lastId;
+    const frame = bytesFrame(KIND.run, id, plaintext);
+    if (frame.buffer !== plaintext.buffer) plaintext.fill(0);
+    const job: Job = { id, frame, settle: Promise.withResolvers(), begunAt: undefined, isOver: false };
+    if (this.#closed || this.#waiting.length >= MAX_WAITING) {
+      this.#reject(
+        job,
+        new WireError("busy", `${MAX_WAITING} requests wait for the workflow: try again later`),
+      );
+      return job.settle.promise;
+    }
+    if (this.#children.lastLoss?.code === "workflow_unusable") {
+      this.#reject(job, unusable());
+      return job.settle.promise;
+    }
+    const abandon = () => this.#abandon(job);
+    signal.addEventListener("abort", abandon, { once: true });
+    this.#waiting.push(job);
+    this.#dispatch();
+    return job.settle.promise.finally(() => signal.removeEventListener("abort", abandon));
+  }
+
+  /** Hands waiting requests to the processes with the fewest. */
+  #dispatch(): void {
+    const working = this.#working;
+    while (this.#waiting.length > 0) {
+      const [least] = working.toSorted((a, b) => a.kept.size - b.kept.size);
+      if (least === undefined || least.kept.size >= HANDED) return;
+      const job = this.#waiting.shift();
+      if (job === undefined) return;
+      least.kept.set(job.id, job);
+      least.child.post(job.frame, "keep");
+    }
+  }
+
+  #message(member: Member<Handed>, body: Bytes): void {
+    const { kind, id, content } = partsOf(body);
+    if (kind === KIND.log) return this.#logLine(jsonOf(content));
+    const job = member.kept.get(id);
+    if (job === undefined || (kind === KIND.begun) !== (job.begunAt === undefined && kind !== KIND.dropped)) {
+      return this.#children.kill(
+        member,
+        "something else than the protocol",
+        failure("it broke the protocol", {}),
+      );
+    }
+    if (kind === KIND.begun) {
+      job.begunAt = this.#options.monotonic();
+      job.frame.fill(0);
+      return this.#watch(member);
+    }
+    member.kept.delete(id);
+    this.#children.worked();
+    if (job.begunAt !== undefined) {
+      this.#options.count(kind === KIND.result, this.#options.monotonic() - job.begunAt);
+    }
+    if (job.isOver) body.fill(0);
+    else if (kind === KIND.result) this.#resolve(job, content);
+    else this.#reject(job, this.#errorOf(kind, id, jsonOf(content)));
+    this.#watch(member);
+    this.#dispatch();
+  }
+
+  /** Sets the deadline of the request that began first. */
+  #watch(member: Member<Handed>): void {
+    const first = [...member.kept.values()].find(({ begunAt }) => begunAt !== undefined);
+    if (first?.begunAt === undefined) return member.cancelDeadline();
+    const left = first.begunAt + this.#options.deadlineMs - this.#options.monotonic();
+    this.#children.setDeadline(member, Math.max(0, left), () => {
+      const { deadlineMs } = this.#options;
+      this.#reject(
+        first,
+        new WireError("workflow_timeout", `The workflow took longer than ${deadlineMs} ms`),
+      );
+      this.#children.kill(
+        member,
+        "working on a request",
+        failure(`it took longer than ${deadlineMs} ms`, {}),
+      );
+    });
+  }
+
+  /** A process is gone: what had begun is lost, and what had not goes to another one. */
+  #gone(member: Member<Handed>, reason: EnclaveError): void {
+    const jobs = [...member.kept.values()].filter(({ isOver }) => !isOver);
+    member.kept.clear();
+    for (const job of jobs) {
+      if (job.begunAt === undefined) continue;
+      this.#reject(
+        job,
+        new WireError(
+          "workflow_lost",
+          "The process of the workflow ended while it worked: the request can be repeated",
+        ),
+      );
+    }
+    if (this.#closed) return;
+    this.#waiting.unshift(...jobs.filter(({ begunAt }) => begunAt === undefined));
+    if (this.#children.lastLoss?.code === "workflow_unusable") {
+      for (const job of this.#waiting.splice(0)) this.#reject(job, unusable());
+    }
+    if (jobs.length > 0) {
+      this.#options.log("warn", "workflow_requests_lost", { reason: reason.message, requests: jobs.length });
+    }
+    this.#dispatch();
+  }
+
+  #errorOf(kind: number, id: number, content: Readonly<Record<string, unknown>>): Error {
+    if (kind === KIND.refused) {
+      try {
+        return new WorkflowError(String(content["code"]), String(content["words"]));
+      } catch {
+        // A process that was tampered with.
+      }
+    }
+    const { isDevelopment, log } = this.#options;
+    log("error", "workflow_threw", {
+      request_id: String(id),
+      class: String(content["class"]),
+      ...(isDevelopment ? { message: String(content["message"]), stack: String(content["stack"]) } : {}),
+    });
+    return new WireError("internal_error", "The workflow failed; denclavectl client logs says why");
+  }
+
+  /** A line of the workflow's. Its level, its event and its fields are whatever the process sent. */
+  #logLine({ level, event, fields }: Readonly<Record<string, unknown>>): void {
+    const plain = typeof fields === "object" && fields !== null ? Object.entries(fields) : [];
+    const own: LogFields = Object.fromEntries(
+      plain.filter(([name]) => !OWN_FIELDS.includes(name)).map(([name, value]) => [
+        name,
+        typeof value === "number" || typeof value === "boolean" ? value : String(value),
+      ]),
+    );
+    // Last, so that no field replaces it.
+    this.#options.log(asLevel(level), "workflow", { ...own, said: String(event) });
+  }
+
+  #abandon(job: Job): void {
+    if (job.isOver) return;
+    this.#reject(job, new EnclaveError("The workflow did not end in time", { code: "abandoned" }));
+    const index = this.#waiting.indexOf(job);
+    if (index >= 0) return void this.#waiting.splice(index, 1);
+    const member = this.#children.open.find(({ kept }) => kept.has(job.id));
+    member?.child.post(bytesFrame(KIND.abandon, job.id));
+  }
+
+  #reject(job: Job, error: Error): void {
+    job.isOver = true;
+    job.settle.reject(error);
+    if (job.begunAt === undefined && this.#isHanded(job)) return;
+    job.frame.fill(0);
+  }
+
+  /** Whether its bytes may still be on their way to a process. */
+  #isHanded(job: Job): boolean {
+    return this.#children.open.some(({ kept }) => kept.has(job.id));
+  }
+
+  #resolve(job: Job, result: Bytes): void {
+    job.isOver = true;
+    job.settle.resolve(result);
+  }
+
+  /** Ends the processes, and rejects what waits. */
+  [Symbol.dispose](): void {
+    this.#closed = true;
+    const handed = this.#children.open.flatMap(({ kept }) => [...kept.values()]);
+    this.#children[Symbol.dispose]();
+    for (const job of [...handed, ...this.#waiting.splice(0)]) {
+      if (!job.isOver) this.#reject(job, new WireError("workflow_lost", "The service is ending"));
+      job.frame.fill(0);
+    }
+  }
+}
+
+function unusable(): WireError {
+  return new WireError("workflow_lost", "The workflow cannot be run; denclavectl client logs says why");
+}
+
+const LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
+/** Fields of every log line, which a workflow cannot set. */
+const OWN_FIELDS: readonly string[] = ["time", "level", "event"];
+
+function asLevel(level: unknown): LogLevel {
+  return LEVELS.find((known) => known === level) ?? "info";
+}

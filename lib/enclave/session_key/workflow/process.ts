@@ -1,0 +1,270 @@
+/**
+ * A workflow process: it holds no key and no permission, loads the workflow, and runs it on the plaintexts that arrive on stdin. Whatever the
+ * workflow does to this process, the service kills it and starts another.
+ *
+ * @module
+ */
+import { setImmediate } from "node:timers";
+import { inspect } from "node:util";
+import { FrameReader, joinFrames, writeHeader } from "../../children/frames.ts";
+import { EnclaveError, kindOf, messageOf } from "../../../shared/errors.ts";
+import { writeAll } from "../../../shared/write_all.ts";
+import { type Workflow, type WorkflowContext, WorkflowError } from "../../../workflow_context.ts";
+import {
+  bytesFrame,
+  type Fault,
+  jsonFrame,
+  jsonOf,
+  KIND,
+  type LogLine,
+  partsOf,
+  type WorkflowSettings,
+} from "./messages.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** What a workflow process is given. */
+export interface WorkflowProcessPorts {
+  readonly stdin: ReadableStream<Uint8Array>;
+  readonly stdout: { writeSync(bytes: Uint8Array): number };
+  /** Puts both walls up, before the workflow is loaded: the kernel's, and Deno's permissions. @throws {EnclaveError} */
+  readonly confine: (settings: WorkflowSettings) => void;
+  /** Loads the workflow. */
+  readonly load: () => Promise<{ readonly workflow: Workflow }>;
+}
+
+/** The longest message of the service, beyond every `--max-message`. Bytes. */
+const MAX_LENGTH = 256 * 1024 * 1024;
+const MAX_FIELDS = 32;
+const MAX_TEXT = 1_000;
+
+/** A request that is running or about to. */
+class Run implements WorkflowContext {
+  readonly id: number;
+  readonly plaintext: Bytes;
+  readonly log: WorkflowContext["log"];
+  isAbandoned = false;
+  #controller: AbortController | undefined;
+
+  constructor(id: number, plaintext: Bytes, log: WorkflowContext["log"]) {
+    this.id = id;
+    this.plaintext = plaintext;
+    this.log = log;
+  }
+
+  get requestId(): string {
+    return String(this.id);
+  }
+
+  /** Made when it is asked for: most workflows do not. */
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.isAbandoned) this.#controller.abort();
+    return this.#controller.signal;
+  }
+
+  abandon(): void {
+    this.isAbandoned = true;
+    this.#controller?.abort();
+  }
+}
+
+/** Runs one workflow, and sends what comes of it. */
+class Runner {
+  #stdout: WorkflowProcessPorts["stdout"];
+  #tag = 0;
+  #workflow: Workflow | undefined;
+  #maxResult = 0;
+  #waiting: Run[] = [];
+  #begun = new Map<number, Run>();
+  #leaving: Bytes[] = [];
+  #willFlush = false;
+
+  constructor(stdout: WorkflowProcessPorts["stdout"]) {
+    this.#stdout = stdout;
+  }
+
+  /** Sends a frame with the others of this turn of the event loop. */
+  send(frame: Bytes): void {
+    writeHeader(frame, this.#tag);
+    this.#leaving.push(frame);
+    if (this.#willFlush) return;
+    this.#willFlush = true;
+    setImmediate(() => this.#flush());
+  }
+
+  #flush(): void {
+    this.#willFlush = false;
+    if (this.#leaving.length === 0) return;
+    const frames = joinFrames(this.#leaving.splice(0));
+    writeAll((bytes) => this.#stdout.writeSync(bytes), frames);
+    frames.fill(0);
+  }
+
+  readonly log = (level: unknown, event: unknown, fields: unknown = {}): void => {
+    const line: LogLine = { level: String(level), event: text(event), fields: plainFields(fields) };
+    this.send(jsonFrame(KIND.log, 0, line));
+  };
+
+  /** Puts the walls up and loads the workflow. */
+  async open(settings: WorkflowSettings, tag: number, ports: WorkflowProcessPorts): Promise<void> {
+    this.#tag = tag;
+    this.#maxResult = settings.maxResult;
+    this.#divert();
+    try {
+      ports.confine(settings);
+      this.#workflow = (await ports.load()).workflow;
+      if (typeof this.#workflow !== "function") {
+        throw new TypeError("lib/workflow.ts exports no function workflow");
+      }
+      this.send(bytesFrame(KIND.ready, 0));
+    } catch (thrown) {
+      const hint = thrown instanceof EnclaveError ? thrown.hint : undefined;
+      this.send(jsonFrame(KIND.unusable, 0, { message: messageOf(thrown), hint }));
+    }
+  }
+
+  /** What a workflow prints goes to the log: stdout belongs to the protocol. */
+  #divert(): void {
+    for (const [name, value] of Object.entries(console)) {
+      if (typeof value !== "function") continue;
+      const level = ["debug", "warn", "error"].includes(name) ? name : "info";
+      const print = (...parts: unknown[]) =>
+        this.log(level, "console", {
+          text: text(parts.map((part) => typeof part === "string" ? part : inspect(part)).join(" ")),
+        });
+      Object.defineProperty(console, name, { value: print, writable: true, configurable: true });
+    }
+    const report = (thrown: unknown) => this.log("error", "uncaught", { class: kindOf(thrown) });
+    globalThis.addEventListener("unhandledrejection", (event) => {
+      event.preventDefault();
+      report(event.reason);
+    });
+    globalThis.addEventListener("error", (event) => {
+      event.preventDefault();
+      report(event.error);
+    });
+  }
+
+  /** Takes a request. It begins with {@link Runner.work}. */
+  take(id: number, plaintext: Bytes): void {
+    this.#waiting.push(new Run(id, plaintext, this.log));
+  }
+
+  /** Nobody waits for a request any more. */
+  abandon(id: number): void {
+    this.#begun.get(id)?.abandon();
+    for (const run of this.#waiting) if (run.id === id) run.abandon();
+  }
+
+  /** Works on what has arrived, one after the other; one that returned a promise goes on meanwhile. */
+  work(): void {
+    for (let run = this.#waiting.shift(); run !== undefined; run = this.#waiting.shift()) {
+      if (run.isAbandoned) {
+        this.#end(run, bytesFrame(KIND.dropped, run.id));
+        continue;
+      }
+      this.send(bytesFrame(KIND.begun, run.id));
+      // Results that are ready leave too, before the workflow takes the thread.
+      this.#flush();
+      this.#begin(run);
+    }
+    this.#flush();
+  }
+
+  #begin(run: Run): void {
+    this.#begun.set(run.id, run);
+    try {
+      const result: unknown = this.#workflow?.(run.plaintext, run);
+      if (!isThenable(result)) return this.#end(run, this.#resultFrame(run, result));
+      Promise.resolve(result).then((value) => this.#resultFrame(run, value)).catch((thrown) =>
+        errorFrame(run, thrown)
+      )
+        .then((frame) => this.#end(run, frame));
+    } catch (thrown) {
+      this.#end(run, errorFrame(run, thrown));
+    }
+  }
+
+  #end(run: Run, frame: Bytes): void {
+    this.#begun.delete(run.id);
+    run.plaintext.fill(0);
+    this.send(frame);
+  }
+
+  /** @throws {TypeError} on an invalid result */
+  #resultFrame(run: Run, result: unknown): Bytes {
+    if (!(result instanceof Uint8Array)) {
+      throw new TypeError(
+        `The workflow must return a Uint8Array, not ${result === null ? "null" : kindOf(result)}`,
+      );
+    }
+    if (result.length > this.#maxResult) {
+      throw new TypeError(
+        `The workflow returned ${result.length} bytes: at most ${this.#maxResult} fit into a reply (--max-message)`,
+      );
+    }
+    const frame = bytesFrame(KIND.result, run.id, result);
+    result.fill(0);
+    return frame;
+  }
+}
+
+function errorFrame(run: Run, thrown: unknown): Bytes {
+  if (thrown instanceof WorkflowError) {
+    return jsonFrame(KIND.refused, run.id, { code: thrown.code, words: thrown.message });
+  }
+  const fault: Fault = {
+    class: text(kindOf(thrown)),
+    message: text(
+      thrown instanceof Deno.errors.NotCapable ? withoutAdvice(thrown.message) : messageOf(thrown),
+    ),
+    ...(thrown instanceof Error ? { stack: text(thrown.stack) } : {}),
+  };
+  return jsonFrame(KIND.failed, run.id, fault);
+}
+
+/**
+ * What Deno says of a missing permission, without its advice to allow it: no option gives a workflow
+ * permissions.
+ */
+function withoutAdvice(message: string): string {
+  const [what] = message.split(/, (?:run again|specify)/);
+  return `${what}: a workflow may use no files, no network and no programs, as in the enclave`;
+}
+
+function text(value: unknown): string {
+  return String(value).slice(0, MAX_TEXT);
+}
+
+/** A workflow may be plain JavaScript, so its types are not checked. */
+function plainFields(fields: unknown): LogLine["fields"] {
+  const entries = typeof fields === "object" && fields !== null ? Object.entries(fields) : [];
+  return Object.fromEntries(
+    entries.slice(0, MAX_FIELDS).map(([name, value]: [string, unknown]) => [
+      name.slice(0, 64),
+      typeof value === "number" || typeof value === "boolean" ? value : text(value),
+    ]),
+  );
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
+}
+
+/** Runs the workflow until stdin ends. @throws {RangeError} when what arrives is not a message. */
+export async function runWorkflowProcess(ports: WorkflowProcessPorts): Promise<void> {
+  const runner = new Runner(ports.stdout);
+  const arrived: Bytes[] = [];
+  const reader = new FrameReader({ maxLength: MAX_LENGTH, take: (body) => arrived.push(body) });
+  for await (const chunk of ports.stdin) {
+    reader.push(chunk);
+    for (const { kind, id, content } of arrived.splice(0).map(partsOf)) {
+      if (kind === KIND.open) {
+        await runner.open(jsonOf(content) as unknown as WorkflowSettings, reader.tag ?? 0, ports);
+      } else if (kind === KIND.run) runner.take(id, content);
+      else if (kind === KIND.abandon) runner.abandon(id);
+    }
+    runner.work();
+  }
+}
