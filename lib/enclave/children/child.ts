@@ -6,7 +6,7 @@
  */
 import { setImmediate } from "node:timers";
 import { messageOf } from "../../shared/errors.ts";
-import { FrameReader, joinFrames, writeHeader } from "./frames.ts";
+import { FrameReader, joinFrames } from "./frames.ts";
 import { LastLines } from "./last_lines.ts";
 
 /** Callbacks of a child. None is called after `ended`, or after the child was killed. */
@@ -43,8 +43,6 @@ export interface ChildCommand {
   readonly args: readonly string[];
   /** The longest message that a child may send, bytes. */
   readonly maxLength: number;
-  /** Draws the tag of its frames. */
-  readonly random: (bytes: Uint8Array<ArrayBuffer>) => void;
 }
 
 /** Larger messages are written alone, since copying them costs more than another write. Bytes. */
@@ -61,11 +59,8 @@ export function selfCommand(
 }
 
 /** Makes the function that starts children. */
-export function childStarter({ command, args, maxLength, random }: ChildCommand): StartChild {
+export function childStarter({ command, args, maxLength }: ChildCommand): StartChild {
   return (events) => {
-    const drawn = new Uint8Array(4);
-    random(drawn);
-    const tag = new DataView(drawn.buffer).getUint32(0);
     const child = new Deno.Command(command, {
       args: [...args, String(Deno.pid)],
       stdin: "piped",
@@ -76,7 +71,6 @@ export function childStarter({ command, args, maxLength, random }: ChildCommand)
     const writer = child.stdin.getWriter();
     writer.closed.catch(() => {});
     const reader = new FrameReader({
-      tag,
       maxLength,
       take: (body) => over ? body.fill(0) : events.message(body),
     });
@@ -125,7 +119,6 @@ export function childStarter({ command, args, maxLength, random }: ChildCommand)
       lines,
       post: (frame, keep) => {
         if (over) return;
-        writeHeader(frame, tag);
         if (frame.length >= LARGE) {
           flush();
           return write(frame, keep);

@@ -53,7 +53,8 @@ export interface Member<T> {
   cancelDeadline: () => void;
 }
 
-function afterTimeout(ms: number, run: () => void): () => void {
+/** Calls back after some milliseconds; the result cancels it. */
+export function afterTimeout(ms: number, run: () => void): () => void {
   const timer = setTimeout(run, ms);
   return () => clearTimeout(timer);
 }

@@ -1,26 +1,29 @@
 /**
- * Frames on the pipe to a child: tag (u32), length (u32, both big-endian), body. The tag is drawn for each child:
- * anything else that is written to the pipe does not begin with it, and ends the child.
+ * Frames on the pipe to a child: a fixed mark (u32), the length of the body (u32, both big-endian), the body. The mark is not text: anything else
+ * that is printed to the pipe does not begin with it, and ends the child.
  *
  * @module
  */
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
+/** No text in UTF-8 begins with these bytes. */
+const MARK = 0xfade_c0de;
 /** Bytes before the body. */
 export const HEADER_LENGTH = 8;
 
-/** A frame with room for its header, and the body that goes into it. */
-export function newFrame(length: number): { readonly frame: Bytes; readonly body: Bytes } {
-  const frame = new Uint8Array(HEADER_LENGTH + length);
-  return { frame, body: frame.subarray(HEADER_LENGTH) };
+/** Writes a frame's header to its first bytes. */
+export function writeHeader(frame: Bytes): void {
+  const view = new DataView(frame.buffer, frame.byteOffset, HEADER_LENGTH);
+  view.setUint32(0, MARK);
+  view.setUint32(4, frame.length - HEADER_LENGTH);
 }
 
-/** Writes a frame's header to its first bytes. */
-export function writeHeader(frame: Bytes, tag: number): void {
-  const view = new DataView(frame.buffer, frame.byteOffset, HEADER_LENGTH);
-  view.setUint32(0, tag);
-  view.setUint32(4, frame.length - HEADER_LENGTH);
+/** A frame, and the body that goes into it. */
+export function newFrame(length: number): { readonly frame: Bytes; readonly body: Bytes } {
+  const frame = new Uint8Array(HEADER_LENGTH + length);
+  writeHeader(frame);
+  return { frame, body: frame.subarray(HEADER_LENGTH) };
 }
 
 /** Frames as one write takes them; they are wiped. */
@@ -39,7 +42,6 @@ export function joinFrames(frames: readonly Bytes[]): Bytes {
 
 /** Takes frames from chunks: each body is one buffer of its length, which is known before a byte of it is copied. */
 export class FrameReader {
-  #tag: number | undefined;
   #maxLength: number;
   #take: (body: Bytes) => void;
   #header = new Uint8Array(HEADER_LENGTH);
@@ -49,25 +51,17 @@ export class FrameReader {
   /**
    * Starts at the beginning of a frame.
    *
-   * @param tag undefined to accept that of the first frame
    * @param maxLength of a body, bytes
    * @param take called with each body, which is then its own
    */
   constructor(
-    { tag, maxLength, take }: {
-      readonly tag?: number | undefined;
+    { maxLength, take }: {
       readonly maxLength: number;
       readonly take: (body: Bytes) => void;
     },
   ) {
-    this.#tag = tag;
     this.#maxLength = maxLength;
     this.#take = take;
-  }
-
-  /** The tag of the frames, once known. */
-  get tag(): number | undefined {
-    return this.#tag;
   }
 
   /**
@@ -94,10 +88,8 @@ export class FrameReader {
 
   #newBody(): Bytes {
     const view = new DataView(this.#header.buffer);
-    const tag = view.getUint32(0);
-    this.#tag ??= tag;
     const length = view.getUint32(4);
-    if (tag !== this.#tag) throw new RangeError("what arrived is not a frame of the protocol");
+    if (view.getUint32(0) !== MARK) throw new RangeError("what arrived is not a frame of the protocol");
     if (length <= this.#maxLength) return new Uint8Array(length);
     throw new RangeError(`a frame of ${length} bytes arrived: at most ${this.#maxLength} are allowed`);
   }

@@ -5,7 +5,8 @@
  */
 import type { Log } from "../../shared/log.ts";
 import { NitroKms } from "./nitro.ts";
-import { childStarter, type StartChild } from "./sdk_process/child.ts";
+import { childStarter, selfCommand } from "../children/child.ts";
+import { MAX_LENGTH } from "./sdk_process/protocol.ts";
 import { SdkPool } from "./sdk_process/pool.ts";
 import { maxClientsFor } from "./sdk_process/schedule.ts";
 
@@ -33,13 +34,6 @@ const CONNECT_MS = 35_000;
 /** Time limit of one attempt, before the call is repeated. */
 const CALL_MS = 5_000;
 
-/** How this program starts itself again as an SDK process: compiled, or run from source. */
-function startSelf(): StartChild {
-  const self = Deno.execPath();
-  if (Deno.build.standalone) return childStarter(self, ["sdk-process"]);
-  return childStarter(self, ["run", "--allow-ffi", "--no-prompt", Deno.mainModule, "sdk-process"]);
-}
-
 /**
  * Starts the SDK processes, and returns at once. The result's `opened` rejects with an `SdkError` when the
  * SDK cannot be opened.
@@ -47,7 +41,10 @@ function startSelf(): StartChild {
 export function openNitroKms(options: OpenNitroOptions): NitroKms {
   const { libraryDir, proxyPort, deadlineMs, log, processes } = options;
   const pool = new SdkPool({
-    start: startSelf(),
+    start: childStarter({
+      ...selfCommand("sdk-process", ["--allow-ffi"]),
+      maxLength: MAX_LENGTH,
+    }),
     open: {
       libraryDir,
       proxyPort,

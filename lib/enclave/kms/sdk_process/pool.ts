@@ -19,11 +19,14 @@ import {
   SdkTimeoutError,
   type WarmSessionState,
 } from "../aws_ne/mod.ts";
+import { decode } from "cborg";
 import { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
-import { messageOf } from "../../../shared/errors.ts";
+import type { EnclaveError } from "../../../shared/errors.ts";
 import type { Log } from "../../../shared/log.ts";
-import type { Child, StartChild } from "./child.ts";
+import type { StartChild } from "../../children/child.ts";
+import { afterTimeout, Children, type Member } from "../../children/children.ts";
 import {
+  frameOf,
   type OpenRequest,
   packError,
   processLost,
@@ -33,7 +36,7 @@ import {
   unpackError,
 } from "./protocol.ts";
 import { type ConnectionCause, explain, explainLoss, type Said, saysLost } from "./said.ts";
-import { chooseProcess, MAX_WAITING_FOR_WARM, restartDelay } from "./schedule.ts";
+import { chooseProcess, MAX_WAITING_FOR_WARM } from "./schedule.ts";
 
 /** Time limits of each step, milliseconds. */
 export interface SdkDeadlines {
@@ -89,18 +92,8 @@ interface Job {
   expired: boolean;
 }
 
-/** A slot for a process: each has one that serves, and sometimes its successor. */
-interface Place {
-  serving: Member | undefined;
-  starting: Member | undefined;
-  /** Processes lost in this slot since one last answered. */
-  losses: number;
-  cancelRestart: (() => void) | undefined;
-}
-
-interface Member {
-  readonly place: Place;
-  readonly child: Child;
+/** What is kept for a process. */
+interface SdkProcess {
   readonly warm: Set<string>;
   session: WarmSessionState | undefined;
   /** The request that it works on. */
@@ -109,46 +102,60 @@ interface Member {
   isConnecting: boolean;
   /** The SDK has printed that the connection of the current call is lost. */
   isLost: boolean;
-  /** Another process has replaced it: it ends after its call. */
-  isRetired: boolean;
-  cancelDeadline: () => void;
-  /** For candidates of {@link chooseProcess}. */
-  readonly busyWith: string | undefined;
 }
+
+type SdkMember = Member<SdkProcess>;
 
 /** How long a process has to answer after its SDK has printed that the connection is lost. Milliseconds. */
 const LOST_MS = 200;
 
-function afterTimeout(ms: number, run: () => void): () => void {
-  const timer = setTimeout(run, ms);
-  return () => clearTimeout(timer);
+function messageIn(body: Uint8Array<ArrayBuffer>): SdkMessage {
+  const message = decode(body) as SdkMessage;
+  body.fill(0);
+  return message;
 }
 
 /** A pool of SDK processes. */
 export class SdkPool implements Disposable {
   #options: SdkPoolOptions;
-  #after: NonNullable<SdkPoolOptions["after"]>;
-  #places: Place[];
-  /** Replaced processes with a call in progress. */
-  #retired = new Set<Member>();
+  #children: Children<SdkProcess>;
   #queue: Job[] = [];
   #closed = false;
   #nextId = 1;
-  #started = 0;
-  #hung = 0;
-  #lost = 0;
-  #replaced = 0;
-  #lastLoss: SdkError | undefined;
   #warnedOfBlocking = false;
-  #opening: PromiseWithResolvers<void> | undefined;
 
   constructor(options: SdkPoolOptions) {
     this.#options = options;
-    this.#after = options.after ?? afterTimeout;
-    this.#places = Array.from(
-      { length: options.processes },
-      () => ({ serving: undefined, starting: undefined, losses: 0, cancelRestart: undefined }),
-    );
+    this.#children = new Children<SdkProcess>({
+      start: options.start,
+      count: options.processes,
+      startMs: options.deadlines.startMs,
+      log: options.log,
+      events: { hung: "sdk_process_hung", lost: "sdk_process_lost", restart: "sdk_process_restart" },
+      keep: () => ({
+        warm: new Set(),
+        session: undefined,
+        requestId: 0,
+        job: undefined,
+        isConnecting: false,
+        isLost: false,
+      }),
+      hello: () => frameOf({ ...options.open, id: 0, op: "open" }),
+      opened: (member, body) => {
+        const message = messageIn(body);
+        if (!("ok" in message)) return;
+        this.#noteState(member, message.state);
+        if (message.ok) return;
+        throw unpackError(message.error, { lines: member.child.lines.toString(), cause: undefined });
+      },
+      ready: () => this.#dispatch(),
+      message: (member, body) => this.#arrived(member, messageIn(body)),
+      printed: (member) => this.#printed(member),
+      replaced: (member) => this.#retireIdle(member),
+      gone: (member, reason) => this.#gone(member, reason as SdkError),
+      failure: (how, { hint }) => processLost(how, hint ?? ""),
+      after: options.after,
+    });
   }
 
   /**
@@ -156,43 +163,31 @@ export class SdkPool implements Disposable {
    * waits.
    */
   get callsAtOnce(): number {
-    const { length } = this.#places;
-    return length === 1 ? 1 : length + MAX_WAITING_FOR_WARM;
+    const { processes } = this.#options;
+    return processes === 1 ? 1 : processes + MAX_WAITING_FOR_WARM;
   }
 
   get state(): SdkPoolState {
     return {
-      sessions: this.#places.flatMap(({ serving }) => serving?.session ?? []),
-      started: this.#started,
-      hung: this.#hung,
-      lost: this.#lost,
-      replaced: this.#replaced,
+      sessions: this.#children.open.flatMap(({ kept }) => kept.session ?? []),
+      ...this.#children.counts,
       waiting: this.#queue.length,
     };
   }
 
   /** Process ids of the children. */
   get pids(): readonly number[] {
-    const members = this.#places.flatMap(({ serving, starting }) => [serving, starting]);
-    return [...members, ...this.#retired].flatMap((member) => member?.child.pid ?? []);
+    return this.#children.pids;
   }
 
   /**
    * Starts the processes. Calls may be made at once: they wait for the first one.
    *
    * @returns once the first one has opened the SDK
-   * @throws {SdkLibraryError | SdkInitError | SdkTimeoutError | SdkProcessError} with the first failure, when the SDK cannot be opened.
+   * @throws {SdkError} with the first failure, when the SDK cannot be opened.
    */
-  async start(): Promise<void> {
-    if (this.#closed) throw closedError();
-    const opening = Promise.withResolvers<void>();
-    this.#opening = opening;
-    for (const place of this.#places) this.#launch(place);
-    try {
-      await opening.promise;
-    } finally {
-      this.#opening = undefined;
-    }
+  start(): Promise<void> {
+    return this.#closed ? Promise.reject(closedError()) : this.#children.start();
   }
 
   /**
@@ -222,7 +217,8 @@ export class SdkPool implements Disposable {
       attempts: 0,
       expired: false,
     };
-    const cancel = this.#after(this.#options.deadlines.totalMs, () => this.#expire(job));
+    const { after = afterTimeout } = this.#options;
+    const cancel = after(this.#options.deadlines.totalMs, () => this.#expire(job));
     this.#queue.push(job);
     this.#dispatch();
     return job.settle.promise.finally(cancel);
@@ -233,8 +229,12 @@ export class SdkPool implements Disposable {
     const waiting = new Map<string, number>();
     for (const job of [...this.#queue]) {
       const ahead = waiting.get(job.fingerprint) ?? 0;
-      const serving = this.#places.flatMap((place) => place.serving ?? []);
-      const chosen = chooseProcess(job.fingerprint, serving, ahead);
+      const candidates = this.#children.open.map((member) => ({
+        member,
+        ...member.kept,
+        busyWith: member.kept.job?.fingerprint,
+      }));
+      const chosen = chooseProcess(job.fingerprint, candidates, ahead)?.member;
       if (chosen === undefined) {
         waiting.set(job.fingerprint, ahead + 1);
         continue;
@@ -244,166 +244,95 @@ export class SdkPool implements Disposable {
     }
   }
 
-  #assign(member: Member, job: Job): void {
+  #assign(member: SdkMember, job: Job): void {
+    const { kept } = member;
     job.attempts++;
-    member.job = job;
-    member.isLost = false;
-    member.requestId = this.#nextId++;
-    this.#setDeadline(member, this.#options.deadlines.callMs);
-    const copy = (secret: SecretBytes) => new Uint8Array(secret.expose());
+    kept.job = job;
+    kept.isLost = false;
+    kept.requestId = this.#nextId++;
+    member.child.lines.clear();
+    this.#limit(member, this.#options.deadlines.callMs);
     const { credentials: { accessKeyId, secretAccessKey, sessionToken }, region, call } = job;
-    member.child.post({
-      id: member.requestId,
-      op: "call",
-      region,
-      credentials: {
-        accessKeyId: copy(accessKeyId),
-        secretAccessKey: copy(secretAccessKey),
-        sessionToken: copy(sessionToken),
-      },
-      call,
-    });
+    // Borrowed: the frame has a copy of them, which is wiped once it was sent.
+    const credentials = {
+      accessKeyId: accessKeyId.expose(),
+      secretAccessKey: secretAccessKey.expose(),
+      sessionToken: sessionToken.expose(),
+    };
+    member.child.post(frameOf({ id: kept.requestId, op: "call", region, credentials, call }));
   }
 
-  #setDeadline(member: Member, ms: number): void {
-    member.cancelDeadline();
-    member.cancelDeadline = this.#after(ms, () => this.#late(member));
+  #limit(member: SdkMember, ms: number): void {
+    this.#children.setDeadline(member, ms, () => this.#late(member));
   }
 
   // Messages from a process.
 
-  #launch(place: Place): void {
-    place.cancelRestart?.();
-    place.cancelRestart = undefined;
-    this.#started++;
-    let child: Child;
-    try {
-      child = this.#options.start({
-        message: (message) => this.#arrived(member, message),
-        heard: () => this.#heard(member),
-        ended: (how) => this.#ended(member, how),
-      });
-    } catch (thrown) {
-      return this.#failed(
-        place,
-        new SdkProcessError(`Cannot start an SDK process: ${messageOf(thrown)}`, {
-          symbol: "sdk_process",
-          hint:
-            "The enclave may be out of memory (run-enclave --memory), or LD_PRELOAD is set, with which Deno starts no program.",
-          cause: thrown,
-        }),
-      );
-    }
-    const member: Member = {
-      place,
-      child,
-      warm: new Set(),
-      session: undefined,
-      requestId: this.#nextId++,
-      job: undefined,
-      isConnecting: false,
-      isLost: false,
-      isRetired: false,
-      cancelDeadline: () => {},
-      get busyWith() {
-        return this.job?.fingerprint;
-      },
-    };
-    place.starting = member;
-    this.#setDeadline(member, this.#options.deadlines.startMs);
-    child.post({ ...this.#options.open, id: member.requestId, op: "open" });
-  }
-
-  #arrived(member: Member, message: SdkMessage): void {
-    if (message.id !== member.requestId) {
+  #arrived(member: SdkMember, message: SdkMessage): void {
+    const { kept } = member;
+    if (message.id !== kept.requestId) {
       if ("ok" in message && message.ok) message.plaintext?.fill(0);
       return;
     }
     if ("phase" in message) {
-      member.isConnecting = message.phase === "connecting";
-      member.isLost = false;
+      kept.isConnecting = message.phase === "connecting";
+      kept.isLost = false;
       const { connectMs, callMs } = this.#options.deadlines;
-      this.#setDeadline(member, member.isConnecting ? connectMs : callMs);
+      this.#limit(member, kept.isConnecting ? connectMs : callMs);
       // The SDK's words may arrive before its process's message.
-      this.#heard(member);
+      this.#printed(member);
       // Waiting calls may now use this connection, or need another process.
       return this.#dispatch();
     }
     member.cancelDeadline();
-    if (message.state !== undefined) this.#noteState(member, message.state);
-    if (member.place.starting === member) return this.#opened(member, message);
+    this.#noteState(member, message.state);
     this.#answered(member, message);
   }
 
   /** Keeps a process's state. The SDK's own functions can hang and crash, so their first use is a warning. */
-  #noteState(member: Member, state: WarmSessionState): void {
-    member.session = state;
-    const { blockingBecause } = state;
-    if (blockingBecause === undefined || this.#warnedOfBlocking) return;
+  #noteState({ kept }: SdkMember, state: WarmSessionState | undefined): void {
+    kept.session = state ?? kept.session;
+    const because = kept.session?.blockingBecause;
+    if (because === undefined || this.#warnedOfBlocking) return;
     this.#warnedOfBlocking = true;
-    this.#options.log("warn", "sdk_blocking_calls", { because: blockingBecause });
+    this.#options.log("warn", "sdk_blocking_calls", { because });
   }
 
-  /** A process has opened the SDK, or failed to. */
-  #opened(member: Member, response: SdkResponse): void {
-    const { place } = member;
-    place.starting = undefined;
-    if (!response.ok) {
-      const error = unpackError(response.error, { lines: member.child.said(), cause: undefined });
-      member.child.kill();
-      return this.#failed(place, error);
-    }
-    const old = place.serving;
-    place.serving = member;
-    if (old !== undefined) this.#retire(old);
-    this.#opening?.resolve();
-    this.#dispatch();
-  }
-
-  #retire(member: Member): void {
-    this.#replaced++;
-    member.isRetired = true;
-    this.#options.log("info", "sdk_process_replaced", { clients_made: member.session?.clientsMade });
-    if (member.job === undefined) return member.child.kill();
-    this.#retired.add(member);
-  }
-
-  #answered(member: Member, response: SdkResponse): void {
-    const { job, place } = member;
+  #answered(member: SdkMember, response: SdkResponse): void {
+    const { kept } = member;
+    const { job } = kept;
     if (job === undefined) return;
-    member.isLost = !response.ok && response.connectionLost === true;
+    kept.isLost = !response.ok && response.connectionLost === true;
     const said = this.#said(member, job);
-    member.job = undefined;
-    member.isConnecting = false;
-    place.losses = 0;
+    kept.job = undefined;
+    kept.isConnecting = false;
+    this.#children.worked();
     if (response.ok) this.#succeed(job, response);
     else {
       const error = unpackError(response.error, said);
       if (response.connectionLost) {
-        member.warm.delete(job.fingerprint);
+        kept.warm.delete(job.fingerprint);
         this.#retryOrFail(job, error);
       } else this.#fail(job, error);
     }
-    if (response.ok || response.error.kms !== undefined) this.#noteWarm(member, job.fingerprint);
-    if (member.isRetired) {
-      this.#retired.delete(member);
-      member.child.kill();
-    } else if ((member.session?.clientsMade ?? 0) >= this.#options.maxClients) this.#replace(place);
+    if (response.ok || response.error.kms !== undefined) this.#noteWarm(kept, job.fingerprint);
+    if (member.state === "replaced") this.#children.retire(member);
+    else if ((kept.session?.clientsMade ?? 0) >= this.#options.maxClients) this.#children.replace(member);
     this.#dispatch();
   }
 
+  /** Another process takes the calls of this one, which ends after its own. */
+  #retireIdle(member: SdkMember): void {
+    this.#options.log("info", "sdk_process_replaced", { clients_made: member.kept.session?.clientsMade });
+    if (member.kept.job === undefined) this.#children.retire(member);
+  }
+
   /** Remembers which credentials a process has a client for; the oldest are dropped first, as in the process. */
-  #noteWarm({ warm }: Member, fingerprint: string): void {
+  #noteWarm({ warm }: SdkProcess, fingerprint: string): void {
     warm.delete(fingerprint);
     warm.add(fingerprint);
     const [oldest] = warm;
     if (warm.size > this.#options.open.maxWarm && oldest !== undefined) warm.delete(oldest);
-  }
-
-  /** Starts a successor, which takes over when it is ready. */
-  #replace(place: Place): void {
-    if (this.#closed || place.starting !== undefined || place.cancelRestart !== undefined) return;
-    this.#launch(place);
   }
 
   // Failures.
@@ -411,80 +340,46 @@ export class SdkPool implements Disposable {
   /**
    * After it has printed that a connection is lost, the SDK may wait for ever: its process gets little time.
    */
-  #heard(member: Member): void {
-    if (member.job === undefined || member.isLost) return;
-    if (!saysLost(member.child.said(), member.isConnecting)) return;
-    member.isLost = true;
-    this.#setDeadline(member, LOST_MS);
+  #printed(member: SdkMember): void {
+    const { kept, child } = member;
+    if (kept.job === undefined || kept.isLost) return;
+    if (!saysLost(child.lines.toString(), kept.isConnecting)) return;
+    kept.isLost = true;
+    this.#limit(member, LOST_MS);
   }
 
   /**
    * What the SDK printed. It explains a failure only where a connection is being made or was lost, since
    * replaced clients also print.
    */
-  #said({ child, isConnecting, isLost }: Member, job: Job): Said {
-    const lines = child.said();
+  #said({ child, kept: { isConnecting, isLost } }: SdkMember, job: Job): Said {
+    const lines = child.lines.toString();
     const proxy = { port: this.#options.open.proxyPort, region: job.region };
     if (isConnecting) return explain(lines, proxy);
     return isLost ? explainLoss(lines, proxy) : { lines, cause: undefined };
   }
 
-  #late(member: Member): void {
-    const { job, isConnecting, isLost } = member;
-    const { connectMs, callMs, startMs } = this.#options.deadlines;
-    const lines = member.child.said();
-    const doing = job === undefined ? "opening the SDK" : isConnecting ? "connecting" : job.call.kind;
-    this.#hung++;
-    this.#options.log("error", "sdk_process_hung", { doing, said: lines });
-    member.child.kill();
-    const limit = job === undefined ? startMs : isConnecting ? connectMs : callMs;
-    const said = job === undefined ? undefined : this.#said(member, job);
-    const error = job !== undefined && isLost
+  #late(member: SdkMember): void {
+    const { job, isConnecting, isLost } = member.kept;
+    if (job === undefined) return;
+    const { connectMs, callMs } = this.#options.deadlines;
+    const doing = isConnecting ? "connecting" : job.call.kind;
+    const said = this.#said(member, job);
+    const error = isLost
       ? unpackError(packError(connectionLost(job, isConnecting)), said)
-      : timeout(`${doing} took longer than ${limit} ms`, said);
-    this.#gone(member, error);
+      : timeout(`${doing} took longer than ${isConnecting ? connectMs : callMs} ms`, said);
+    this.#children.kill(member, doing, error);
   }
 
-  #ended(member: Member, how: string): void {
-    const said = member.child.said();
-    this.#lost++;
-    this.#options.log("error", "sdk_process_lost", { how, said });
-    this.#gone(member, processLost(how, said));
-  }
-
-  /** A process has ended: its call is repeated in another one, and a replacement is started. */
-  #gone(member: Member, error: SdkError): void {
-    const { place, job } = member;
-    member.cancelDeadline();
-    member.job = undefined;
-    this.#retired.delete(member);
-    if (place.starting === member) {
-      place.starting = undefined;
-      this.#failed(place, error);
-    } else if (place.serving === member) {
-      place.serving = undefined;
-      this.#failed(place, error);
-    }
+  /** A process has ended: its call is repeated in another one. */
+  #gone({ kept }: SdkMember, error: EnclaveError): void {
+    const { job } = kept;
+    kept.job = undefined;
     if (job !== undefined) this.#retryOrFail(job, error);
     this.#dispatch();
   }
 
-  #failed(place: Place, error: SdkError): void {
-    this.#lastLoss = error;
-    if (this.#opening !== undefined) {
-      for (const job of this.#queue.splice(0)) this.#fail(job, error);
-      return this.#opening.reject(error);
-    }
-    if (this.#closed || place.starting !== undefined) return;
-    place.losses++;
-    const delay = restartDelay(place.losses);
-    if (delay === 0) return this.#launch(place);
-    this.#options.log("warn", "sdk_process_restart", { after_ms: delay, reason: error.message });
-    place.cancelRestart?.();
-    place.cancelRestart = this.#after(delay, () => this.#launch(place));
-  }
-
-  #retryOrFail(job: Job, error: SdkError): void {
+  #retryOrFail(job: Job, error: EnclaveError): void {
     if (job.attempts > 1 || job.expired || this.#closed) return this.#fail(job, error);
     this.#queue.unshift(job);
   }
@@ -492,12 +387,12 @@ export class SdkPool implements Disposable {
   #expire(job: Job): void {
     job.expired = true;
     const { totalMs } = this.#options.deadlines;
-    const member = this.#places.find(({ serving }) => serving?.job === job)?.serving;
+    const member = this.#children.open.find(({ kept }) => kept.job === job);
     const said = member === undefined ? undefined : this.#said(member, job);
-    const serves = this.#places.some(({ serving }) => serving !== undefined);
-    const error = serves || this.#lastLoss === undefined
+    const { lastLoss } = this.#children;
+    const error = lastLoss === undefined
       ? timeout(`KMS did not answer within ${totalMs} ms`, said)
-      : timeout(`no SDK process is running after ${totalMs} ms; the last one: ${this.#lastLoss.message}`, {
+      : timeout(`no SDK process is running after ${totalMs} ms; the last one: ${lastLoss.message}`, {
         lines: "",
         cause: NO_PROCESS,
       });
@@ -508,7 +403,7 @@ export class SdkPool implements Disposable {
     job.credentials[Symbol.dispose]();
   }
 
-  #fail(job: Job, error: SdkError): void {
+  #fail(job: Job, error: EnclaveError): void {
     job.settle.reject(error);
     job.credentials[Symbol.dispose]();
   }
@@ -526,20 +421,9 @@ export class SdkPool implements Disposable {
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
-    const members = this.#places.flatMap(({ serving, starting }) => [serving, starting]);
-    for (const member of [...members, ...this.#retired]) {
-      if (member === undefined) continue;
-      member.cancelDeadline();
-      member.child.kill();
-      if (member.job !== undefined) this.#fail(member.job, closedError());
-    }
-    for (const place of this.#places) {
-      place.cancelRestart?.();
-      place.serving = place.starting = undefined;
-    }
-    this.#retired.clear();
-    for (const job of this.#queue.splice(0)) this.#fail(job, closedError());
-    this.#opening?.reject(closedError());
+    const jobs = this.#children.open.flatMap(({ kept }) => kept.job ?? []);
+    this.#children[Symbol.dispose]();
+    for (const job of [...jobs, ...this.#queue.splice(0)]) this.#fail(job, closedError());
   }
 }
 

@@ -10,7 +10,9 @@
 import { dieWithParent } from "../../../../ffi/libc.ts";
 import { writeAll } from "../../../shared/write_all.ts";
 import { createEngine } from "./engine.ts";
-import { decodeFrames, encodeFrame } from "./frames.ts";
+import { decode } from "cborg";
+import { FrameReader } from "../../children/frames.ts";
+import { frameOf, MAX_LENGTH } from "./protocol.ts";
 import type { SdkMessage, SdkRequest } from "./protocol.ts";
 
 /** The standard streams of this process. */
@@ -27,15 +29,21 @@ export interface SdkProcessStreams {
  */
 export async function runSdkProcess({ stdin, stdout }: SdkProcessStreams, parentPid: number): Promise<void> {
   if (!dieWithParent(parentPid)) return;
+  const arrived: Uint8Array<ArrayBuffer>[] = [];
+  const reader = new FrameReader({ maxLength: MAX_LENGTH, take: (body) => arrived.push(body) });
   const write = (message: SdkMessage) => {
-    const frame = encodeFrame(message);
+    const frame = frameOf(message);
     writeAll((bytes) => stdout.writeSync(bytes), frame);
     frame.fill(0);
   };
   const answer = createEngine(write);
-  for await (const message of decodeFrames(stdin)) {
-    const response = answer(message as SdkRequest);
-    write(response);
-    if (response.ok) response.plaintext?.fill(0);
+  for await (const chunk of stdin) {
+    reader.push(chunk);
+    for (const body of arrived.splice(0)) {
+      const response = answer(decode(body) as SdkRequest);
+      body.fill(0);
+      write(response);
+      if (response.ok) response.plaintext?.fill(0);
+    }
   }
 }

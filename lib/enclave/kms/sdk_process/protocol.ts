@@ -3,10 +3,15 @@
  *
  * @module
  */
+import { encode } from "cborg";
+import { newFrame } from "../../children/frames.ts";
 import type { KmsCall, WarmSessionState } from "../aws_ne/mod.ts";
 import { ConnectionLost, SDK_ERROR_CLASSES, SdkError, SdkProcessError } from "../aws_ne/mod.ts";
 import { EnclaveError, messageOf } from "../../../shared/errors.ts";
 import type { Said } from "./said.ts";
+
+/** Well above the largest message of the protocol. Bytes. */
+export const MAX_LENGTH = 1 << 20;
 
 /** The first message: opens the SDK. */
 export interface OpenRequest {
@@ -74,11 +79,13 @@ export interface SdkProgress {
 /** Any message from an SDK process. */
 export type SdkMessage = SdkResponse | SdkProgress;
 
-/** The buffers of a request that hold secrets. */
-export function secretsOf(request: SdkRequest): readonly Uint8Array<ArrayBuffer>[] {
-  if (request.op === "open") return [];
-  const { accessKeyId, secretAccessKey, sessionToken } = request.credentials;
-  return [accessKeyId, secretAccessKey, sessionToken];
+/** A message as a frame, which its sender wipes. */
+export function frameOf(message: SdkRequest | SdkMessage): Uint8Array<ArrayBuffer> {
+  const bytes = encode(message, { ignoreUndefinedProperties: true });
+  const { frame, body } = newFrame(bytes.length);
+  body.set(bytes);
+  bytes.fill(0);
+  return frame;
 }
 
 /** Serialises an error. One that is not an {@link SdkError} loses its class, but keeps its message. */

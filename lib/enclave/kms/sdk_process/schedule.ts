@@ -39,19 +39,6 @@ export function chooseProcess<T extends Candidate>(
   return idle.toSorted((a, b) => a.warm.size - b.warm.size)[0];
 }
 
-const BACK_OFF = { firstMs: 100, longestMs: 10_000 } as const;
-
-/**
- * How long to wait before a process is started again.
- *
- * @param losses processes lost in this place since one of them answered a call, this one included
- * @returns milliseconds: 0 for the first, then 100, doubling to 10,000
- */
-export function restartDelay(losses: number): number {
-  if (losses <= 1) return 0;
-  return Math.min(BACK_OFF.firstMs * 2 ** Math.min(losses - 2, 20), BACK_OFF.longestMs);
-}
-
 const MAX_CLIENTS = 64;
 /** File descriptors for clients, of the usual limit of 1,024, which a compiled binary does not raise: the rest is for Deno, the libraries and the pipes. */
 const DESCRIPTORS = 900;

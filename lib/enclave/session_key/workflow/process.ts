@@ -6,7 +6,7 @@
  */
 import { setImmediate } from "node:timers";
 import { inspect } from "node:util";
-import { FrameReader, joinFrames, writeHeader } from "../../children/frames.ts";
+import { FrameReader, joinFrames } from "../../children/frames.ts";
 import { EnclaveError, kindOf, messageOf } from "../../../shared/errors.ts";
 import { writeAll } from "../../../shared/write_all.ts";
 import { type Workflow, type WorkflowContext, WorkflowError } from "../../../workflow_context.ts";
@@ -72,7 +72,6 @@ class Run implements WorkflowContext {
 /** Runs one workflow, and sends what comes of it. */
 class Runner {
   #stdout: WorkflowProcessPorts["stdout"];
-  #tag = 0;
   #workflow: Workflow | undefined;
   #maxResult = 0;
   #waiting: Run[] = [];
@@ -86,7 +85,6 @@ class Runner {
 
   /** Sends a frame with the others of this turn of the event loop. */
   send(frame: Bytes): void {
-    writeHeader(frame, this.#tag);
     this.#leaving.push(frame);
     if (this.#willFlush) return;
     this.#willFlush = true;
@@ -107,8 +105,7 @@ class Runner {
   };
 
   /** Puts the walls up and loads the workflow. */
-  async open(settings: WorkflowSettings, tag: number, ports: WorkflowProcessPorts): Promise<void> {
-    this.#tag = tag;
+  async open(settings: WorkflowSettings, ports: WorkflowProcessPorts): Promise<void> {
     this.#maxResult = settings.maxResult;
     this.#divert();
     try {
@@ -261,7 +258,7 @@ export async function runWorkflowProcess(ports: WorkflowProcessPorts): Promise<v
     reader.push(chunk);
     for (const { kind, id, content } of arrived.splice(0).map(partsOf)) {
       if (kind === KIND.open) {
-        await runner.open(jsonOf(content) as unknown as WorkflowSettings, reader.tag ?? 0, ports);
+        await runner.open(jsonOf(content) as unknown as WorkflowSettings, ports);
       } else if (kind === KIND.run) runner.take(id, content);
       else if (kind === KIND.abandon) runner.abandon(id);
     }
