@@ -4,7 +4,7 @@
  * @module
  */
 import { Credentials } from "../../lib/enclave/kms/aws_ne/mod.ts";
-import { childStarter } from "../../lib/enclave/kms/sdk_process/child.ts";
+import { childStarter } from "../../lib/enclave/children/child.ts";
 import { SdkPool } from "../../lib/enclave/kms/sdk_process/pool.ts";
 import { silentLog } from "../../lib/shared/log.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
@@ -15,7 +15,11 @@ const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 const REQUEST = "aws_nitro_enclaves_rest_client_request_blocking";
 const control = StubControl.at(Deno.env.get("STUB_CONTROL") ?? "");
 const pool = new SdkPool({
-  start: childStarter(Deno.execPath(), ["run", "--quiet", "--no-prompt", "-A", MAIN, "sdk-process"]),
+  start: childStarter({
+    command: Deno.execPath(),
+    args: ["run", "--quiet", "--no-prompt", "-A", MAIN, "sdk-process"],
+    maxLength: 1 << 20,
+  }),
   open: { libraryDir: NATIVE_DIR, proxyPort: 8000, seedBytes: 0, idleMs: 60_000, maxWarm: 8 },
   processes: 1,
   deadlines: { startMs: 60_000, connectMs: 60_000, callMs: 60_000, totalMs: 60_000 },

@@ -34,13 +34,20 @@ export interface ChildrenOptions<T> {
   readonly replaced?: (member: Member<T>) => void;
   /** A child is gone, whether it was open or not. */
   readonly gone: (member: Member<T>, reason: EnclaveError) => void;
-  /** The error for a child that ended by itself, or could not be started. */
-  readonly failure: (
-    how: string,
-    options: { readonly hint?: string; readonly cause?: unknown },
-  ) => EnclaveError;
+  /** The error for a child that ended by itself, could not be started, or was not open in time. */
+  readonly failure: (how: string, options: FailureOptions) => EnclaveError;
+  /** Whether others are started after the first one could not be opened. */
+  readonly retryFirst: boolean;
   /** Calls back after this many milliseconds; returns the function that cancels it. For tests. */
   readonly after?: ((ms: number, run: () => void) => () => void) | undefined;
+}
+
+/** What is known of a child that failed. */
+export interface FailureOptions {
+  readonly hint?: string;
+  readonly cause?: unknown;
+  /** It was not open in time. */
+  readonly isLate?: boolean;
 }
 
 /** A child, and what its user keeps for it. */
@@ -82,6 +89,7 @@ export class Children<T> implements Disposable {
   #losses = 0;
   #lastLoss: EnclaveError | undefined;
   #closed = false;
+  #hasOpened = false;
   #opening = Promise.withResolvers<void>();
   #counts = { started: 0, hung: 0, lost: 0, replaced: 0 };
 
@@ -150,7 +158,11 @@ export class Children<T> implements Disposable {
     this.#members.add(member);
     const { startMs } = this.#options;
     this.setDeadline(member, startMs, () => {
-      this.kill(member, "opening", this.#options.failure(`it was not open after ${startMs} ms`, {}));
+      this.kill(
+        member,
+        "opening",
+        this.#options.failure(`it was not open after ${startMs} ms`, { isLate: true }),
+      );
     });
     child.post(this.#options.hello());
     return member;
@@ -166,6 +178,7 @@ export class Children<T> implements Disposable {
       return this.#remove(member, thrown);
     }
     member.state = "open";
+    this.#hasOpened = true;
     this.#opening.resolve();
     for (const old of this.#members) {
       if (old.successor !== member) continue;
@@ -237,7 +250,10 @@ export class Children<T> implements Disposable {
     if (this.#closed) return;
     this.#losses++;
     const reason = this.#lastLoss;
-    if (reason !== undefined && this.open.length === 0) this.#opening.reject(reason);
+    if (!this.#hasOpened && reason !== undefined) {
+      this.#opening.reject(reason);
+      if (!this.#options.retryFirst) return;
+    }
     // One that was to be replaced is still there, or its successor is.
     const places = [...this.#members].filter(({ state, successor }) =>
       state !== "replaced" && successor === undefined

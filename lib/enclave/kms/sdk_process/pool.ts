@@ -122,6 +122,7 @@ export class SdkPool implements Disposable {
   #queue: Job[] = [];
   #closed = false;
   #nextId = 1;
+  #hasOpened = false;
   #warnedOfBlocking = false;
 
   constructor(options: SdkPoolOptions) {
@@ -148,12 +149,19 @@ export class SdkPool implements Disposable {
         if (message.ok) return;
         throw unpackError(message.error, { lines: member.child.lines.toString(), cause: undefined });
       },
-      ready: () => this.#dispatch(),
+      ready: () => {
+        this.#hasOpened = true;
+        this.#dispatch();
+      },
       message: (member, body) => this.#arrived(member, messageIn(body)),
       printed: (member) => this.#printed(member),
       replaced: (member) => this.#retireIdle(member),
       gone: (member, reason) => this.#gone(member, reason as SdkError),
-      failure: (how, { hint }) => processLost(how, hint ?? ""),
+      failure: (how, { hint, isLate }) =>
+        isLate
+          ? timeout(`opening the SDK took longer than ${options.deadlines.startMs} ms`, undefined)
+          : processLost(how, hint ?? ""),
+      retryFirst: false,
       after: options.after,
     });
   }
@@ -376,6 +384,8 @@ export class SdkPool implements Disposable {
     const { job } = kept;
     kept.job = undefined;
     if (job !== undefined) this.#retryOrFail(job, error);
+    // The service ends where the SDK could not be opened.
+    if (!this.#hasOpened) { for (const waiting of this.#queue.splice(0)) this.#fail(waiting, error); }
     this.#dispatch();
   }
 

@@ -6,7 +6,7 @@
  * @module
  */
 import type { StartChild } from "../../children/child.ts";
-import { Children, type Member } from "../../children/children.ts";
+import { Children, type FailureOptions, type Member } from "../../children/children.ts";
 import { EnclaveError } from "../../../shared/errors.ts";
 import type { Log, LogFields, LogLevel } from "../../../shared/log.ts";
 import { WireError } from "../../../shared/wire/messages.ts";
@@ -65,7 +65,7 @@ export interface WorkflowState {
   readonly problem?: string;
 }
 
-function failure(how: string, options: { readonly hint?: string; readonly cause?: unknown }): EnclaveError {
+function failure(how: string, options: FailureOptions): EnclaveError {
   return new EnclaveError(`A workflow process ended: ${how}`, { code: "workflow_process", ...options });
 }
 
@@ -105,6 +105,7 @@ export class WorkflowPool implements Disposable {
       message: (member, body) => this.#message(member, body),
       gone: (member, reason) => this.#gone(member, reason),
       failure,
+      retryFirst: true,
       after,
     });
   }

@@ -13,14 +13,17 @@ import {
   SdkTimeoutError,
   type WarmSessionState,
 } from "../../../../lib/enclave/kms/aws_ne/mod.ts";
-import type { ChildEvents } from "../../../../lib/enclave/kms/sdk_process/child.ts";
+import { decode, encode } from "cborg";
+import type { ChildEvents } from "../../../../lib/enclave/children/child.ts";
+import { restartDelay } from "../../../../lib/enclave/children/children.ts";
+import { HEADER_LENGTH } from "../../../../lib/enclave/children/frames.ts";
+import { LastLines } from "../../../../lib/enclave/children/last_lines.ts";
 import { SdkPool, type SdkPoolOptions } from "../../../../lib/enclave/kms/sdk_process/pool.ts";
 import type { CarriedError, SdkRequest } from "../../../../lib/enclave/kms/sdk_process/protocol.ts";
 import {
   type Candidate,
   chooseProcess,
   maxClientsFor,
-  restartDelay,
 } from "../../../../lib/enclave/kms/sdk_process/schedule.ts";
 import { silentLog } from "../../../../lib/shared/log.ts";
 
@@ -67,7 +70,7 @@ const NO_SESSION: WarmSessionState = {
 class FakeChild {
   readonly posted: SdkRequest[] = [];
   isKilled = false;
-  words = "";
+  readonly lines = new LastLines();
   readonly pid: number;
   #events: ChildEvents;
 
@@ -82,33 +85,38 @@ class FakeChild {
     return request;
   }
 
-  post(request: SdkRequest): void {
-    this.posted.push(request);
+  post(frame: Uint8Array): void {
+    this.posted.push(decode(frame.slice(HEADER_LENGTH)) as SdkRequest);
+  }
+
+  /** What it sent, which the pool wipes. */
+  sent = new Uint8Array(0);
+
+  #send(message: object): void {
+    this.sent = new Uint8Array(encode(message, { ignoreUndefinedProperties: true }));
+    this.#events.message(this.sent);
   }
 
   kill(): void {
     this.isKilled = true;
   }
 
-  said(): string {
-    return this.words;
-  }
-
   prints(words: string): void {
-    this.words = words;
-    this.#events.heard();
+    this.lines.clear();
+    this.lines.add(words);
+    this.#events.printed?.();
   }
 
   opened(): void {
-    this.#events.message({ id: this.current.id, ok: true, state: NO_SESSION });
+    this.#send({ id: this.current.id, ok: true, state: NO_SESSION });
   }
 
   phase(phase: "connecting" | "calling"): void {
-    this.#events.message({ id: this.current.id, phase });
+    this.#send({ id: this.current.id, phase });
   }
 
   answer(clientsMade = 1, blockingBecause?: string): void {
-    this.#events.message({
+    this.#send({
       id: this.current.id,
       ok: true,
       state: { ...NO_SESSION, clientsMade, ...(blockingBecause === undefined ? {} : { blockingBecause }) },
@@ -118,12 +126,12 @@ class FakeChild {
 
   /** Answers a request of its choice. */
   answerTo(id: number, plaintext: Uint8Array<ArrayBuffer>): void {
-    this.#events.message({ id, ok: true, state: NO_SESSION, plaintext });
+    this.#send({ id, ok: true, state: NO_SESSION, plaintext });
   }
 
   refuse(error: Partial<CarriedError> = {}, connectionLost = false): void {
     const carried = { name: "SdkKmsDecryptError", message: "no", symbol: "s", ...error };
-    this.#events.message({ id: this.current.id, ok: false, error: carried, connectionLost });
+    this.#send({ id: this.current.id, ok: false, error: carried, connectionLost });
   }
 
   end(how = "signal SIGSEGV"): void {
@@ -411,7 +419,7 @@ Deno.test("SDK pool: at 64 clients a new process is started first, and the old o
   // The old one serves on until then, also a call that is under way when the new one is ready.
   const third = rig.call();
   rig.child(1).opened();
-  assertEquals([rig.child(0).isKilled, rig.pool.pids], [false, [1, 0]]);
+  assertEquals([rig.child(0).isKilled, rig.pool.pids], [false, [0, 1]]);
   const fourth = rig.call("B");
   rig.child(1).answer();
   await plaintextOf(fourth);
@@ -479,11 +487,11 @@ Deno.test("SDK pool: a time-out while connecting carries what the SDK said of th
   using rig = await started();
   const result = rig.call();
   rig.child(0).phase("connecting");
-  rig.child(0).words = "Connection failed with error aws-c-io: AWS_IO_TLS_NEGOTIATION_TIMEOUT";
+  rig.child(0).lines.add("Connection failed with error aws-c-io: AWS_IO_TLS_NEGOTIATION_TIMEOUT");
   rig.clock.advance(35_000);
   rig.child(1).opened();
   rig.child(1).phase("connecting");
-  rig.child(1).words = "Connection failed with error aws-c-io: AWS_IO_TLS_NEGOTIATION_TIMEOUT";
+  rig.child(1).lines.add("Connection failed with error aws-c-io: AWS_IO_TLS_NEGOTIATION_TIMEOUT");
   rig.clock.advance(10_000);
   const error = await errorOf(result);
   assertInstanceOf(error, SdkTimeoutError);
@@ -557,7 +565,7 @@ Deno.test("SDK pool: a replaced client that disconnects ends neither the making 
     "Disconnected.; Connection failed with error aws-c-io: AWS_IO_SOCKET_CLOSED, socket is closed.",
   );
   rig.clock.advance(5_000);
-  rig.child(0).prints(`${rig.child(0).words}; Connected.`);
+  rig.child(0).prints(`${rig.child(0).lines}; Connected.`);
   rig.child(0).phase("calling");
   rig.clock.advance(1_000);
   rig.child(0).answer();
@@ -588,8 +596,9 @@ Deno.test("SDK pool: a call that got no answer twice says that its connection wa
   using rig = await started();
   const result = rig.call();
   for (let attempt = 0; attempt < 2; attempt++) {
-    rig.child(0).words =
-      "Disconnected.; Connection failed with error aws-c-common: AWS_ERROR_SYS_CALL_FAILURE, …";
+    rig.child(0).lines.add(
+      "Disconnected.\nConnection failed with error aws-c-common: AWS_ERROR_SYS_CALL_FAILURE, …",
+    );
     rig.child(0).refuse({}, true);
   }
   assert((await errorOf(result)).connection?.includes("was reset before KMS answered"));
@@ -690,7 +699,7 @@ Deno.test("SDK pool: output of replaced clients is not reported as the reason of
   const result = rig.call();
   rig.child(0).phase("connecting");
   rig.child(0).phase("calling");
-  rig.child(0).words = "Disconnected.; Connection failed with error aws-c-io: AWS_IO_SOCKET_CLOSED";
+  rig.child(0).lines.add("Disconnected.; Connection failed with error aws-c-io: AWS_IO_SOCKET_CLOSED");
   rig.child(0).refuse({ name: "SdkGenericError", message: "no envelope" });
   const error = await errorOf(result);
   assertEquals([error.connection, error.message.includes("AWS_IO_SOCKET_CLOSED")], [undefined, true]);
@@ -714,9 +723,8 @@ Deno.test("SDK pool: an answer to an earlier request is not that of the present 
   child.answer();
   assertEquals(await plaintextOf(first), KEY);
   const second = rig.call();
-  const stale = new Uint8Array(32).fill(9);
-  child.answerTo(id, stale);
-  assertEquals(stale, new Uint8Array(32));
+  child.answerTo(id, new Uint8Array(32).fill(9));
+  assert(child.sent.length > 32 && child.sent.every((byte) => byte === 0));
   child.answer();
   assertEquals(await plaintextOf(second), KEY);
 });
@@ -726,7 +734,6 @@ Deno.test("SDK pool: a key that comes when nobody waits for it any more is wiped
   const late = rig.call();
   rig.clock.advance(DEADLINES.totalMs);
   assertInstanceOf(await errorOf(late), SdkTimeoutError);
-  const key = new Uint8Array(32).fill(9);
-  rig.child(0).answerTo(rig.child(0).current.id, key);
-  assertEquals(key, new Uint8Array(32));
+  rig.child(0).answerTo(rig.child(0).current.id, new Uint8Array(32).fill(9));
+  assert(rig.child(0).sent.length > 32 && rig.child(0).sent.every((byte) => byte === 0));
 });
