@@ -6,7 +6,7 @@
  * @module
  */
 import type { StartChild } from "../../children/child.ts";
-import { Children, type FailureOptions, type Member } from "../../children/children.ts";
+import { afterTimeout, Children, type FailureOptions, type Member } from "../../children/children.ts";
 import { EnclaveError } from "../../../shared/errors.ts";
 import type { Log, LogFields, LogLevel } from "../../../shared/log.ts";
 import { WireError } from "../../../shared/wire/messages.ts";
@@ -19,6 +19,8 @@ type Bytes = Uint8Array<ArrayBuffer>;
 const HANDED = 8;
 /** Requests that wait for a process. */
 const MAX_WAITING = 1_024;
+/** How often requests that nobody waits for any more are looked for. Milliseconds. */
+const SWEEP_MS = 100;
 /** Time until a process has loaded the workflow. Milliseconds. */
 const START_MS = 20_000;
 
@@ -47,7 +49,8 @@ interface Job {
   readonly settle: PromiseWithResolvers<Bytes>;
   /** When the workflow began to work on it. */
   begunAt: number | undefined;
-  /** Nobody waits for it any more. */
+  readonly signal: AbortSignal;
+  /** It was answered. */
   isOver: boolean;
 }
 
@@ -75,10 +78,13 @@ export class WorkflowPool implements Disposable {
   #children: Children<Handed>;
   #waiting: Job[] = [];
   #lastId = 0;
+  #after: NonNullable<WorkflowPoolOptions["after"]>;
+  #cancelSweep: (() => void) | undefined;
   #closed = false;
 
   constructor(options: WorkflowPoolOptions) {
     this.#options = options;
+    this.#after = options.after ?? afterTimeout;
     const { start, processes, settings, log, after } = options;
     this.#children = new Children<Handed>({
       start,
@@ -156,7 +162,14 @@ export class WorkflowPool implements Disposable {
     const id = ++this.#lastId;
     const frame = bytesFrame(KIND.run, id, plaintext);
     if (frame.buffer !== plaintext.buffer) plaintext.fill(0);
-    const job: Job = { id, frame, settle: Promise.withResolvers(), begunAt: undefined, isOver: false };
+    const job: Job = {
+      id,
+      frame,
+      settle: Promise.withResolvers(),
+      begunAt: undefined,
+      signal,
+      isOver: false,
+    };
     if (this.#closed || this.#waiting.length >= MAX_WAITING) {
       this.#reject(
         job,
@@ -168,18 +181,29 @@ export class WorkflowPool implements Disposable {
       this.#reject(job, unusable());
       return job.settle.promise;
     }
-    const abandon = () => this.#abandon(job);
-    signal.addEventListener("abort", abandon, { once: true });
     this.#waiting.push(job);
     this.#dispatch();
-    return job.settle.promise.finally(() => signal.removeEventListener("abort", abandon));
+    this.#cancelSweep ??= this.#after(SWEEP_MS, () => this.#sweep());
+    return job.settle.promise;
+  }
+
+  /** Ends requests that nobody waits for any more. Listening to each signal would cost more than the rest of the hand-over. */
+  #sweep(): void {
+    this.#cancelSweep = undefined;
+    const jobs = [...this.#waiting, ...this.#children.open.flatMap(({ kept }) => [...kept.values()])];
+    for (const job of jobs) if (job.signal.aborted) this.#abandon(job);
+    if (jobs.length > 0) this.#cancelSweep = this.#after(SWEEP_MS, () => this.#sweep());
   }
 
   /** Hands waiting requests to the processes with the fewest. */
   #dispatch(): void {
+    if (this.#waiting.length === 0) return;
     const working = this.#working;
     while (this.#waiting.length > 0) {
-      const [least] = working.toSorted((a, b) => a.kept.size - b.kept.size);
+      let [least] = working;
+      for (const member of working) {
+        if (least !== undefined && member.kept.size < least.kept.size) least = member;
+      }
       if (least === undefined || least.kept.size >= HANDED) return;
       const job = this.#waiting.shift();
       if (job === undefined) return;
@@ -319,6 +343,7 @@ export class WorkflowPool implements Disposable {
   /** Ends the processes, and rejects what waits. */
   [Symbol.dispose](): void {
     this.#closed = true;
+    this.#cancelSweep?.();
     const handed = this.#children.open.flatMap(({ kept }) => [...kept.values()]);
     this.#children[Symbol.dispose]();
     for (const job of [...handed, ...this.#waiting.splice(0)]) {
