@@ -8,6 +8,7 @@ import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { SimulatedNsm } from "../../../../lib/dev/nsm/simulated.ts";
 import { hashConfiguration } from "../../../../lib/shared/attestation/statement.ts";
 import { parseOptions, UsageError } from "../../../../lib/shared/cli/options.ts";
+import { openFeatures } from "../../../../lib/enclave/features.ts";
 import { runService } from "../../../../lib/enclave/cli/run.ts";
 import {
   measuredConfiguration,
@@ -37,7 +38,8 @@ async function start(argv: readonly string[], memory?: number) {
   const listening = Promise.withResolvers<string>();
   const signal = Promise.withResolvers<string>();
   const flags = ["--listen=tcp:127.0.0.1:0", "--drain-ms=100", `--kms-key=${keyArn}`, ...argv];
-  const running = runService(readServeConfig(parseOptions(SERVE_OPTIONS, flags)), {
+  const config = readServeConfig(parseOptions(SERVE_OPTIONS, flags));
+  const running = runService(config, {
     events: new EventLog({
       level: "info",
       write: (line) => {
@@ -46,7 +48,7 @@ async function start(argv: readonly string[], memory?: number) {
       },
     }),
     signalled: signal.promise,
-    workflow: (plaintext) => plaintext,
+    features: (ports) => openFeatures({ ...config, workflow: (plaintext) => plaintext }, ports),
     entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     attester: nsm,
     aead: NODE_AEAD,
@@ -71,7 +73,7 @@ async function start(argv: readonly string[], memory?: number) {
     ...(epoch === undefined ? {} : { epoch }),
   });
   return {
-    config: readServeConfig(parseOptions(SERVE_OPTIONS, flags)),
+    config,
     client,
     code,
     configure,
