@@ -14,6 +14,7 @@ import { type Service, type ServiceOptions, startService } from "../../lib/encla
 import { NO_GUARDS } from "../../lib/shared/cli/wallet_options.ts";
 import type { Address } from "../../lib/shared/wire/address.ts";
 import { listen } from "../../lib/shared/wire/socket.ts";
+import { FEATURES } from "../../lib/shared/cli/serve_options.ts";
 import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
 
 /** No guards, no cache, no NSM, requests sealed or not. */
@@ -22,6 +23,7 @@ const TEST_SERVICE = {
   limits: DEFAULT_LIMITS,
   memory: 2 ** 31,
   keys: [],
+  served: FEATURES,
   entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
   configurationHash: new Uint8Array(32),
   selfTest: () => Promise.resolve([]),

@@ -20,6 +20,7 @@ import type { SessionKeyOptions } from "../../enclave/session_key/session_key.ts
 import { openFeatures } from "../../enclave/features.ts";
 import { startService } from "../../enclave/server/start.ts";
 import { NO_GUARDS, type WalletGuards } from "../../shared/cli/wallet_options.ts";
+import { FEATURES } from "../../shared/cli/serve_options.ts";
 import { VERSION } from "../../shared/version.ts";
 import type { Address } from "../../shared/wire/address.ts";
 import { listen } from "../../shared/wire/socket.ts";
@@ -67,6 +68,7 @@ export async function startDryRunService(
     events: new EventLog({ write: () => {}, level: "info" }),
     version: VERSION,
     keys: kms.keyArns.map(parseKeyArn),
+    served: FEATURES,
     features: (ports) => openFeatures(features, ports),
     entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     attester: options.attester,

@@ -12,7 +12,7 @@ import { listen } from "../../shared/wire/socket.ts";
 import { VERSION } from "../../shared/version.ts";
 import { EXIT } from "../../shared/cli/options.ts";
 import { guardProcess, heldPermissions } from "./process_guard.ts";
-import { measuredConfiguration, type ServeConfig } from "../../shared/cli/serve_options.ts";
+import { FEATURES, measuredConfiguration, type ServeConfig } from "../../shared/cli/serve_options.ts";
 
 /** What an entry provides. */
 export interface RunIo extends ServiceParts {
@@ -27,6 +27,9 @@ export interface RunIo extends ServiceParts {
   /** Whether the log shows the messages of uncaught errors. Never in production. */
   readonly isDevelopment?: boolean;
 }
+
+const ALL_FEATURES =
+  "all features are served, since --features (FEATURES) names none: an image should name those that it is for";
 
 /** Rejects when a KMS that opens while the service listens cannot be opened. Never resolves. */
 function failureOf({ opened }: Kms): Promise<never> {
@@ -54,8 +57,13 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
     transport: address.transport,
     limits,
     keys: config.keys,
+    served: config.features ?? FEATURES,
     configurationHash: await hashConfiguration(measuredConfiguration(config)),
-    warnings: [...io.warnings ?? [], ...memoryWarnings(limits, io)],
+    warnings: [
+      ...io.warnings ?? [],
+      ...memoryWarnings(limits, io),
+      ...(config.features === undefined && !isDevelopment ? [ALL_FEATURES] : []),
+    ],
     permissions,
     version: VERSION,
   });

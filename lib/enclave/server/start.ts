@@ -13,6 +13,7 @@ import type { Limits } from "../../shared/cli/limits.ts";
 import { createMemory } from "./memory_budget.ts";
 import { Metrics } from "./metrics.ts";
 import { type Acceptor, Server } from "./server.ts";
+import { switchedOff } from "./switched_off.ts";
 import { statusRoutes } from "./status.ts";
 import { createTurnEnd } from "./turn.ts";
 
@@ -29,6 +30,7 @@ export interface ServiceParts extends Pick<Ports, "kms" | "entropy" | "aead"> {
   /** The machine's memory, where it is known: shown beside what messages may take of it. Bytes. */
   readonly memory?: number | undefined;
   readonly events: EventLog;
+  /** Makes all features that there are. */
   readonly features: (ports: Ports) => readonly Feature[];
 }
 
@@ -37,6 +39,8 @@ export interface ServiceOptions extends ServiceParts, Pick<Ports, "keys" | "conf
   readonly acceptor: Acceptor;
   readonly transport: Address["transport"];
   readonly limits: Limits;
+  /** Names of the features to serve: the others are switched off. */
+  readonly served: readonly string[];
   /** Kinds of permission that the process holds while it serves; shown in `health`. */
   readonly permissions: readonly string[];
   readonly version: string;
@@ -88,7 +92,9 @@ export function startService(options: ServiceOptions): Service {
     ),
     log,
   };
-  const features = options.features(ports);
+  const features = options.features(ports).map((feature) =>
+    options.served.includes(feature.name) ? feature : switchedOff(feature)
+  );
   const { kms } = ports;
   const metrics = new Metrics();
   const warnings: string[] = [];

@@ -99,6 +99,38 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   },
   // Settings.
   {
+    name: "setting-lost-features",
+    breaks: "--features does not reach the service",
+    from: "    served: config.features ?? FEATURES,",
+    to: "    served: FEATURES,",
+    test: "unit/enclave/cli/measured_settings_test.ts",
+    filter: "--features",
+  },
+  {
+    name: "feature-served-although-off",
+    breaks: "a feature that the configuration does not name is served",
+    from: "options.served.includes(feature.name) ? feature : switchedOff(feature)",
+    to: "true ? feature : switchedOff(feature)",
+    test: "unit/enclave/cli/measured_settings_test.ts",
+    filter: "--features",
+  },
+  {
+    name: "features-not-measured",
+    breaks: "the configuration hash does not cover --features",
+    from: "    ...(features === undefined ? {} : { features }),",
+    to: "",
+    test: "unit/shared/cli/options_test.ts",
+    filter: "--features",
+  },
+  {
+    name: "image-without-features",
+    breaks: "eif build makes an image that serves everything",
+    from: "  if (features === undefined) {",
+    to: "  if (false) {",
+    test: "unit/ctl/commands/dead_image_test.ts",
+    filter: "no FEATURES",
+  },
+  {
     name: "setting-lost-configure-once",
     breaks: "--configure-once does not reach the service",
     from: '    configureOnce: options.on("configure-once"),',
