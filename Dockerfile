@@ -1,10 +1,11 @@
 # The enclave's image: the binary, the SDK's libraries, the C runtime, the CA certificates that KMS's certificates chain to. Nothing else: no
 # shell, no package manager, no kmstool.
 #
-#   docker build --build-arg SDK_IMAGE=<image> --build-arg KMS_KEYS=<key arn> -t denclave .
+#   docker build --build-arg SDK_IMAGE=<image> --build-arg KMS_KEYS=<key arn> --build-arg FEATURES=session_key,sealed -t denclave .
 #
 # SDK_IMAGE is an image of your own with the SDK's .so files in /usr/lib64: AWS publishes none. docs/image.md says how to build it.
-# KMS_KEYS: the ARN of the KMS key, or several with commas between them. It is part of the image, and so of its measurements.
+# KMS_KEYS: the ARN of the KMS key, or several with commas between them. FEATURES: what the image serves, of session_key, wallet,
+# master_key and sealed. Both are part of the image, and so of its measurements.
 
 ARG DENO_IMAGE=denoland/deno:debian-2.9.6
 ARG RUNTIME_IMAGE=public.ecr.aws/amazonlinux/amazonlinux:2023
@@ -13,13 +14,19 @@ ARG SDK_IMAGE
 #   docker build --build-arg SOURCE_DATE_EPOCH=0 --build-arg RUNTIME_IMAGE=…@sha256:… --output type=docker,rewrite-timestamp=true …
 ARG SOURCE_DATE_EPOCH=0
 
-# The C runtime and the CA certificates, from the distribution that the SDK is built for. The keys are checked here, before anything takes long.
+# The C runtime and the CA certificates, from the distribution that the SDK is built for. The settings are checked here, before anything takes long.
 FROM ${RUNTIME_IMAGE} AS runtime
 ARG KMS_KEYS
 RUN case "$KMS_KEYS" in ""|,*|*,,*|*,) set -- none ;; *) IFS=,; set -- $KMS_KEYS ;; esac; \
     for key; do case "$key" in \
       arn:aws*:kms:*:key/?*) ;; \
       *) echo "KMS_KEYS is not the ARN of a KMS key, so every request would be refused: give --build-arg KMS_KEYS=<key arn>" >&2; exit 1 ;; \
+    esac; done
+ARG FEATURES
+RUN case "$FEATURES" in ""|,*|*,,*|*,) set -- none ;; *) IFS=,; set -- $FEATURES ;; esac; \
+    for feature; do case "$feature" in \
+      session_key|wallet|master_key|sealed) ;; \
+      *) echo "FEATURES does not name what the image serves: give --build-arg FEATURES=session_key,wallet,master_key,sealed, or only those that it is for" >&2; exit 1 ;; \
     esac; done
 ARG SOURCE_DATE_EPOCH
 RUN case "$(uname -m)" in \
@@ -66,5 +73,6 @@ COPY --from=binary /out/denclave /app/denclave
 COPY --from=binary /out/ca-bundle.crt /etc/pki/tls/certs/ca-bundle.crt
 # The measured configuration. An image of your own that starts FROM this one can set more variables.
 ARG KMS_KEYS
-ENV HOME=/ SSL_CERT_FILE=/etc/pki/tls/certs/ca-bundle.crt KMS_KEYS=${KMS_KEYS}
+ARG FEATURES
+ENV HOME=/ SSL_CERT_FILE=/etc/pki/tls/certs/ca-bundle.crt KMS_KEYS=${KMS_KEYS} FEATURES=${FEATURES}
 ENTRYPOINT ["/app/denclave"]

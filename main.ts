@@ -17,6 +17,7 @@ import { replaceGlobalGenerator } from "./lib/shared/crypto/random.ts";
 import { EXIT, helpLines, parseOptions } from "./lib/shared/cli/options.ts";
 import { runEntry } from "./lib/shared/cli/entry.ts";
 import { exitProcess } from "./lib/shared/cli/entry.ts";
+import { openFeatures } from "./lib/enclave/features.ts";
 import { runService } from "./lib/enclave/cli/run.ts";
 import { COMMON_OPTIONS, takeCommand } from "./lib/shared/cli/options.ts";
 import {
@@ -146,7 +147,7 @@ async function main(argv: readonly string[]): Promise<number> {
     events,
     signalled,
     kms,
-    workflow,
+    features: (ports) => openFeatures({ ...config, workflow }, ports),
     aead,
     entropy: ports.entropy,
     attester: ports.nsm,

@@ -53,7 +53,8 @@ build() (
   find . -path ./.git -prune -o -type f -exec chmod "$3" {} + -exec touch -d "$4" {} +
   ${5:+env "DENO_DIR=$5"} "$compiler" run --quiet --no-prompt --allow-run --allow-read --allow-write --allow-env scripts/compile.ts --output "$1.out/denclave" >/dev/null
   "$compiler" task --quiet ctl eif build --binary "$1.out/denclave" --lib-dir "$lib_dir" --output "$1.out/enclave.eif" --blobs "$work/blobs" \
-    --ca-bundle "$ca_bundle" --env "KMS_KEYS=arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000" >/dev/null
+    --ca-bundle "$ca_bundle" --env "KMS_KEYS=arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000" \
+    --env FEATURES=session_key >/dev/null
 )
 build "$work/one" 022 go=rX "2020-01-01T00:00:00Z"
 TZ=Pacific/Kiritimati LC_ALL=C build "$work/deeper/folder/two" 077 go= "2031-12-31T23:59:59Z" "$work/cache"

@@ -29,6 +29,7 @@ import {
   SERVE_OPTIONS,
   type ServeConfig,
 } from "../lib/shared/cli/serve_options.ts";
+import { openFeatures } from "../lib/enclave/features.ts";
 import { NODE_AEAD } from "../lib/shared/crypto/aead.ts";
 import { HOST_RANDOM } from "../lib/shared/crypto/host_random.ts";
 import { AwsKms } from "../lib/dev/kms/aws.ts";
@@ -269,11 +270,10 @@ export async function main(argv: readonly string[], work: Workflow = workflow): 
     events: new EventLog({ write: io.stdout, level: config.logLevel }),
     signalled: untilSignal(),
     kms,
-    workflow: work,
+    features: (ports) => openFeatures({ ...config, workflow: work, isDevelopment: true }, ports),
     isDevelopment: true,
     ...backend.simulated,
     aead: NODE_AEAD,
-    selfTest: () => Promise.resolve([]),
     // Workflows get only the permissions that they have in the enclave's binary, plus the network for KMS's API.
     onListening: () =>
       giveUpPermissions([

@@ -40,6 +40,12 @@ export const WALLS: readonly {
       "the measured code imports lib/shared and ffi alone, and nothing that verifies or simulates documents",
   },
   {
+    from: /^lib\/enclave\/server\//,
+    to: /^lib\/enclave\/(server|kms)\/|^lib\/shared\//,
+    except: UNMEASURED,
+    why: "the server knows no feature: lib/enclave/features.ts lists them",
+  },
+  {
     from: /^lib\/enclave\//,
     to: /^lib\/(enclave|shared)\/|^lib\/workflow_context\.ts$/,
     except: UNMEASURED,

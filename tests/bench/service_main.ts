@@ -34,6 +34,6 @@ const { address } = startTestService({
     random: new Random({ kernel: openKernelRandom().fill, nsm: undefined }),
   },
   limits: { ...DEFAULT_LIMITS, maxConnections: 72 },
-  session: { workflow },
+  workflow,
 });
 console.log(address.port);

@@ -12,7 +12,7 @@ import { startTestService } from "../helpers/test_service.ts";
 const kms = await LocalKms.open({ region: "us-east-1" });
 const { address } = startTestService({
   kms,
-  session: { keys: kms.keyArns.map(parseKeyArn) },
+  keys: kms.keyArns.map(parseKeyArn),
   wallet: { guards: NO_GUARDS, cache: { entries: 16, maxAgeMs: 300_000 } },
 });
 console.log(address.port);

@@ -9,6 +9,7 @@ import { runTool } from "../helpers/tools.ts";
 import { canEnter, launchIn } from "../helpers/unpacked_image.ts";
 
 const KMS_KEYS = "arn:aws:kms:us-east-1:111122223333:key/1,arn:aws:kms:us-east-1:111122223333:key/mrk-2";
+const FEATURES = "session_key,sealed";
 const RUNTIME = ["libc.so.6", "libdl.so.2", "libgcc_s.so.1", "libm.so.6", "libpthread.so.0", "librt.so.1"];
 const LIBRARIES = ["libaws-c-common.so", "libaws-nitro-enclaves-sdk-c.so"];
 const LOADERS = { x86_64: "/lib64/ld-linux-x86-64.so.2", aarch64: "/lib/ld-linux-aarch64.so.1" } as const;
@@ -43,7 +44,7 @@ for (const architecture of ["x86_64", "aarch64"] as const) {
   Deno.test(`on ${architecture} the image gets that architecture's loader, where its programs name it`, async () => {
     await using folder = await machine(architecture);
     const bin = `${folder.path}/bin`;
-    await buildStages({ folder: folder.path, bin, args: { KMS_KEYS }, only: ["runtime"] });
+    await buildStages({ folder: folder.path, bin, args: { KMS_KEYS, FEATURES }, only: ["runtime"] });
     const rootfs = `${folder.path}/runtime/rootfs`;
     const expected = [LOADERS[architecture], ...RUNTIME.map((name) => `/lib64/${name}`)].sort();
     assertEquals(await filesOf(rootfs), expected);
@@ -56,19 +57,24 @@ for (const architecture of ["x86_64", "aarch64"] as const) {
 }
 
 for (
-  const [what, keys] of [["no KMS key", ""], ["a second entry that is none", `${KMS_KEYS},foo`], [
-    "an alias",
-    "arn:aws:kms:us-east-1:111122223333:alias/a",
-  ], [
-    "an id",
-    "1",
-  ]] as const
+  const [what, args, remedy] of [
+    ["no KMS key", { KMS_KEYS: "", FEATURES }, "KMS_KEYS=<key arn>"],
+    ["a second entry that is none", { KMS_KEYS: `${KMS_KEYS},foo`, FEATURES }, "KMS_KEYS=<key arn>"],
+    [
+      "an alias",
+      { KMS_KEYS: "arn:aws:kms:us-east-1:111122223333:alias/a", FEATURES },
+      "KMS_KEYS=<key arn>",
+    ],
+    ["an id", { KMS_KEYS: "1", FEATURES }, "KMS_KEYS=<key arn>"],
+    ["no features", { KMS_KEYS, FEATURES: "" }, "FEATURES=session_key,wallet,master_key,sealed"],
+    ["a feature that there is not", { KMS_KEYS, FEATURES: "wallets" }, "FEATURES=session_key,wallet"],
+  ] as const
 ) {
   Deno.test(`a build with ${what} is refused before anything is compiled`, async () => {
     await using folder = await machine("x86_64");
     const bin = `${folder.path}/bin`;
-    const build = buildStages({ folder: folder.path, bin, args: { KMS_KEYS: keys } });
-    await assertRejects(() => build, Error, "give --build-arg KMS_KEYS=<key arn>");
+    const build = buildStages({ folder: folder.path, bin, args });
+    await assertRejects(() => build, Error, `give --build-arg ${remedy}`);
     assertEquals(
       await Array.fromAsync(Deno.readDir(folder.path), ({ name }) => name).then((names) => names.sort()),
       [
@@ -107,7 +113,11 @@ Deno.test("the Dockerfile's stages build an image of the files that eif build pu
   await shell('cp "$@" "$0/sdk/usr/lib64"', folder.path, ...LIBRARIES.map((name) => `${NATIVE_DIR}/${name}`));
   // The Deno that compiles.
   await shell('ln -s -- "$(readlink -f -- "$(command -v "${DENO:-deno}")")" "$0/bin/deno"', folder.path);
-  const variables = await buildStages({ folder: folder.path, bin: `${folder.path}/bin`, args: { KMS_KEYS } });
+  const variables = await buildStages({
+    folder: folder.path,
+    bin: `${folder.path}/bin`,
+    args: { KMS_KEYS, FEATURES },
+  });
   const image = `${folder.path}/image`;
 
   await t.step("the files of eif build", async () => {

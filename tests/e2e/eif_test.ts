@@ -65,6 +65,7 @@ Deno.test("the provenance lists what an image is made of, and options take prece
     HOME: "/",
     SSL_CERT_FILE: "/etc/pki/tls/certs/ca-bundle.crt",
     KMS_KEYS: KEYS,
+    FEATURES: "session_key",
     LOG_LEVEL: "debug",
   });
   assertEquals(

@@ -178,7 +178,8 @@ Deno.test({
           kms,
           attester: nsm,
           entropy: { kernelGenerator: "nsm-hwrng", random: HOST_RANDOM },
-          session: { keys, context: TSK_CONTEXT },
+          keys,
+          context: TSK_CONTEXT,
         }),
       );
       return formatAddress(service.address);

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Attester } from "../../lib/enclave/server/ports.ts";
+import type { Attester } from "../../lib/enclave/server/feature.ts";
 import { Client } from "../../lib/ctl/client/client.ts";
 import { CredentialSource, type ParentCredentials } from "../../lib/ctl/aws/credential_source.ts";
 import { WalletClient } from "../../lib/ctl/client/wallet_client.ts";
@@ -24,7 +24,7 @@ export async function accountRig(
   const kms = countCalls(local);
   const service = startTestService({
     kms,
-    session: { keys: local.keyArns.map(parseKeyArn) },
+    keys: local.keyArns.map(parseKeyArn),
     attester: options.attester,
     ...(options.configurationHash === undefined ? {} : { configurationHash: options.configurationHash }),
   });

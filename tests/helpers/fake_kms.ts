@@ -15,6 +15,7 @@ export class FakeKms implements Kms {
   }[] = [];
   readonly attested: boolean;
   disposed = false;
+  entropySeeded = true;
   #decrypt: (request: DecryptRequest) => Promise<Uint8Array<ArrayBuffer>>;
 
   constructor(decrypt: (request: DecryptRequest) => Promise<Uint8Array<ArrayBuffer>>, attested = true) {
@@ -33,7 +34,7 @@ export class FakeKms implements Kms {
   }
 
   health(): KmsHealth {
-    return { backend: "fake", entropy_seeded: true };
+    return { backend: "fake" };
   }
 
   [Symbol.asyncDispose](): Promise<void> {

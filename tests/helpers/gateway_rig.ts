@@ -8,7 +8,7 @@ import { CredentialSource } from "../../lib/ctl/aws/credential_source.ts";
 import { enclaveMasterKey } from "../../lib/ctl/gateway/enclave.ts";
 import type { GatewayTools } from "../../lib/ctl/gateway/gateway.ts";
 import type { OriginPolicy } from "../../lib/ctl/gateway/origin.ts";
-import type { Attester } from "../../lib/enclave/server/ports.ts";
+import type { Attester } from "../../lib/enclave/server/feature.ts";
 import { type MasterKeyStore, openMasterKeyStore } from "../../lib/ctl/gateway/master_key_store.ts";
 import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
 import { LocalKms } from "../../lib/dev/kms/local.ts";
@@ -43,7 +43,7 @@ export async function gatewayRig(
         health: () => kms.health(),
         [Symbol.asyncDispose]: () => Promise.resolve(),
       },
-      session: { keys: local.keyArns.map(parseKeyArn) },
+      keys: local.keyArns.map(parseKeyArn),
       attester,
     });
     const client = await Client.connect(service.address, { timeoutMs: 20_000 });

@@ -41,7 +41,7 @@ export async function sealedRig(
     kms,
     events: new EventLog({ write: (line) => void lines.push(line), level: "debug" }),
     limits,
-    session: { keys: kms.keyArns.map(parseKeyArn) },
+    keys: kms.keyArns.map(parseKeyArn),
     sealed: { ...OPEN_TO_ALL, ...sealed },
     attester: withNsm ? nsm : undefined,
     configurationHash: CONFIGURATION_HASH,

@@ -9,10 +9,12 @@ import { EventLog } from "../../lib/enclave/server/events.ts";
 import { NO_CACHE } from "../../lib/enclave/wallet/key_cache.ts";
 import { DEFAULT_LIMITS } from "../../lib/shared/cli/limits.ts";
 import { OPEN_TO_ALL } from "../../lib/shared/cli/sealed_options.ts";
+import { type FeatureOptions, openFeatures } from "../../lib/enclave/features.ts";
 import { type Service, type ServiceOptions, startService } from "../../lib/enclave/server/start.ts";
 import { NO_GUARDS } from "../../lib/shared/cli/wallet_options.ts";
 import type { Address } from "../../lib/shared/wire/address.ts";
 import { listen } from "../../lib/shared/wire/socket.ts";
+import { FEATURES } from "../../lib/shared/cli/serve_options.ts";
 import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
 
 /** No guards, no cache, no NSM, requests sealed or not. */
@@ -20,36 +22,33 @@ const TEST_SERVICE = {
   transport: "tcp",
   limits: DEFAULT_LIMITS,
   memory: 2 ** 31,
-  wallet: { guards: NO_GUARDS, cache: NO_CACHE },
-  minEpoch: 1,
-  sealed: OPEN_TO_ALL,
+  keys: [],
+  served: FEATURES,
   entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
-  attester: undefined,
-  measurements: undefined,
   configurationHash: new Uint8Array(32),
   selfTest: () => Promise.resolve([]),
   aead: NODE_AEAD,
-  isDevelopment: false,
   permissions: [],
-  warnings: [],
   version: "test",
 } as const satisfies Partial<ServiceOptions>;
 
-/** No allowed keys, and a workflow that returns its input. */
-const TEST_SESSION: ServiceOptions["session"] = {
-  keys: [],
+/** A workflow that returns its input. */
+const TEST_FEATURES: FeatureOptions = {
   region: undefined,
   context: undefined,
   configureOnce: false,
   requireEpoch: false,
   workflow: (plaintext) => plaintext,
+  wallet: { guards: NO_GUARDS, cache: NO_CACHE },
+  minEpoch: 1,
+  sealed: OPEN_TO_ALL,
 };
 
 /** What a test may set for its service. */
-export type TestServiceOptions = Partial<Omit<ServiceOptions, "session" | "transport">> & {
-  readonly kms: Kms;
-  readonly session?: Partial<ServiceOptions["session"]>;
-};
+export type TestServiceOptions =
+  & Partial<Omit<ServiceOptions, "transport" | "features">>
+  & Partial<FeatureOptions>
+  & { readonly kms: Kms };
 
 /** A service that runs. Disposing of it stops it. */
 export interface TestService extends Service, AsyncDisposable {
@@ -58,7 +57,7 @@ export interface TestService extends Service, AsyncDisposable {
 }
 
 /** Starts one. Without an `acceptor` it listens on a port of loopback; without `events` its log goes nowhere. */
-export function startTestService({ session, ...options }: TestServiceOptions): TestService {
+export function startTestService(options: TestServiceOptions): TestService {
   const { acceptor, address } = options.acceptor === undefined
     ? listenOnLoopback()
     : { acceptor: options.acceptor, address: { transport: "tcp", hostname: "none", port: 0 } as const };
@@ -67,7 +66,7 @@ export function startTestService({ session, ...options }: TestServiceOptions): T
     ...TEST_SERVICE,
     ...options,
     acceptor,
-    session: { ...TEST_SESSION, ...session },
+    features: (ports) => openFeatures({ ...TEST_FEATURES, ...options }, ports),
   });
   return { ...service, address, [Symbol.asyncDispose]: () => service.stop(1_000) };
 }

@@ -3,26 +3,20 @@
  *
  * @module
  */
-import { NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
 import { EnclaveError } from "../../lib/shared/errors.ts";
 import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
 import type { Kms } from "../../lib/enclave/kms/kms.ts";
 import { LocalKms } from "../../lib/dev/kms/local.ts";
 import { observeDenials } from "../../lib/enclave/kms/observed.ts";
-import type { Log } from "../../lib/shared/log.ts";
-import { PreparedReply } from "../../lib/enclave/server/handler.ts";
-import { createDispatcher } from "../../lib/enclave/server/dispatch.ts";
+import { type Ports, PreparedReply } from "../../lib/enclave/server/feature.ts";
+import { SessionKeyService } from "../../lib/enclave/session_key/session_key.ts";
+import { testHandler, testPorts } from "./ports.ts";
 import { EventLog } from "../../lib/enclave/server/events.ts";
 import { NO_CACHE } from "../../lib/enclave/wallet/key_cache.ts";
 import { type MasterKeyOptions, MasterKeyService } from "../../lib/enclave/master_key/master_key.ts";
-import { Metrics } from "../../lib/enclave/server/metrics.ts";
-import { SessionKeyService } from "../../lib/enclave/session_key/session_key.ts";
-import { type SealedOptions, SealedService } from "../../lib/enclave/sealed/sealed.ts";
-import { OPEN_TO_ALL } from "../../lib/shared/cli/sealed_options.ts";
 import { type WalletOptions, WalletService } from "../../lib/enclave/wallet/wallet.ts";
-import { NO_GUARDS, type WalletGuards } from "../../lib/shared/cli/wallet_options.ts";
+import { NO_GUARDS } from "../../lib/shared/cli/wallet_options.ts";
 import type { WireObject } from "../../lib/shared/wire/messages.ts";
-import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
 
 /** Credentials as a request has them. The local KMS does not check credentials. */
 export const CREDENTIAL = {
@@ -32,53 +26,15 @@ export const CREDENTIAL = {
 };
 
 /** Without allowed keys, rules, cache or NSM. */
-export function plainWallet(kms: Kms, log: Log, options: Partial<WalletOptions> = {}): WalletService {
-  return new WalletService({
-    kms,
-    log,
-    keys: [],
-    guards: NO_GUARDS,
-    cache: NO_CACHE,
-    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
-    attester: undefined,
-    configurationHash: new Uint8Array(32),
-    now: () => new Date(0),
-    ...options,
-  });
+export function plainWallet(ports: Partial<WalletOptions & Ports> & Pick<Ports, "kms">): WalletService {
+  return new WalletService({ guards: NO_GUARDS, cache: NO_CACHE, ...ports }, testPorts(ports));
 }
 
 /** Without allowed keys or NSM. */
 export function plainMasterKey(
-  kms: Kms,
-  log: Log,
-  options: Partial<MasterKeyOptions> = {},
+  ports: Partial<MasterKeyOptions & Ports> & Pick<Ports, "kms">,
 ): MasterKeyService {
-  return new MasterKeyService({
-    kms,
-    log,
-    keys: [],
-    minEpoch: 1,
-    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
-    attester: undefined,
-    configurationHash: new Uint8Array(32),
-    now: () => new Date(0),
-    ...options,
-  });
-}
-
-/** Without NSM: nothing can be sealed for it. */
-export function plainSealed(kms: Kms, log: Log, options: Partial<SealedOptions> = {}): SealedService {
-  return new SealedService({
-    ...OPEN_TO_ALL,
-    kms,
-    log,
-    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
-    attester: undefined,
-    configurationHash: new Uint8Array(32),
-    now: () => new Date(0),
-    monotonic: () => 0,
-    ...options,
-  });
+  return new MasterKeyService({ minEpoch: 1, ...ports }, testPorts(ports));
 }
 
 /** Calls of a Kms, counted, and failing with what a test sets. */
@@ -119,8 +75,8 @@ export class KmsRefusal extends EnclaveError {
 /** A wallet over the local KMS with two allowed keys, asked through the dispatcher. */
 export async function walletRig(
   options:
-    & Partial<WalletOptions>
-    & { readonly guards?: WalletGuards; readonly attested?: boolean; readonly minEpoch?: number } = {},
+    & Partial<WalletOptions & MasterKeyOptions & Omit<Ports, "kms">>
+    & { readonly attested?: boolean } = {},
 ) {
   const local = await LocalKms.open({ region: "us-east-1" });
   await local.createKey();
@@ -128,37 +84,18 @@ export async function walletRig(
   const kms = countCalls(local, options.attested ?? false);
   const events = new EventLog({ write: () => {}, level: "debug" });
   const keys = local.keyArns.map(parseKeyArn);
-  const observed = observeDenials(kms, () => wallet.forgetKeys());
-  const wallet = plainWallet(observed, events.log, { keys, ...options });
-  const masterKey = plainMasterKey(observed, events.log, { keys, ...options });
+  const observed = observeDenials(kms, () => wallet.forget());
+  const ports = { log: events.log, keys, ...options, kms: observed };
+  const wallet = plainWallet(ports);
+  const masterKey = plainMasterKey(ports);
   const session = new SessionKeyService({
-    aead: NODE_AEAD,
-    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
-    kms: observed,
-    keys,
     region: undefined,
     context: undefined,
     configureOnce: false,
     requireEpoch: false,
     workflow: (plaintext) => plaintext,
-    log: events.log,
-    now: () => new Date(0),
-  });
-  const handler = createDispatcher({
-    session,
-    wallet,
-    masterKey,
-    sealed: plainSealed(observed, events.log),
-    random: HOST_RANDOM,
-    kms: observed,
-    events,
-    metrics: new Metrics(),
-    version: "test",
-    warnings: [],
-    serverStats: () => ({}),
-    log: events.log,
-    now: () => new Date(0),
-  });
+  }, testPorts(ports));
+  const handler = testHandler([session, wallet, masterKey], testPorts(ports), events);
   const ask = async (request: WireObject) => {
     const { reply } = await handler(structuredClone(request));
     if (reply instanceof PreparedReply) throw new TypeError("the wallet's replies are objects");

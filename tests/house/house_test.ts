@@ -20,6 +20,7 @@ const SIDES = {
   ffi: "ffi/sdk.ts",
   session_key: "lib/enclave/session_key/session_key.ts",
   enclave_kms: "lib/enclave/kms/nitro.ts",
+  server: "lib/enclave/server/start.ts",
   framing: "lib/shared/wire/framing.ts",
   errors: "lib/shared/errors.ts",
   cbor: "lib/shared/attestation/cbor.ts",
@@ -38,10 +39,11 @@ const SIDES = {
 
 /** What each may import of the others. */
 const MAY_IMPORT: Readonly<Record<keyof typeof SIDES, readonly (keyof typeof SIDES)[]>> = {
-  entry: ["ffi", "session_key", "enclave_kms", "framing", "errors", "cbor", "symbols", "workflow"],
+  entry: ["ffi", "session_key", "enclave_kms", "server", "framing", "errors", "cbor", "symbols", "workflow"],
   ffi: ["errors", "symbols"],
-  session_key: ["enclave_kms", "framing", "errors", "cbor"],
-  enclave_kms: ["ffi", "session_key", "framing", "errors", "cbor", "symbols"],
+  session_key: ["enclave_kms", "server", "framing", "errors", "cbor"],
+  enclave_kms: ["ffi", "session_key", "server", "framing", "errors", "cbor", "symbols"],
+  server: ["enclave_kms", "framing", "errors", "cbor"],
   framing: ["errors", "cbor", "verifier", "host_random"],
   errors: ["framing", "cbor", "verifier", "host_random"],
   cbor: ["errors"],
@@ -73,7 +75,8 @@ const MAY_IMPORT: Readonly<Record<keyof typeof SIDES, readonly (keyof typeof SID
   eif: ["framing", "errors", "cbor", "verifier", "host_random"],
   symbols: ["ffi", "errors"],
   emulator: [
-    ...["ffi", "session_key", "enclave_kms", "framing", "errors", "cbor", "verifier", "host_random"] as const,
+    ...["ffi", "session_key", "enclave_kms", "server", "framing", "errors", "cbor", "verifier"] as const,
+    "host_random",
     ...["client", "eif", "symbols", "workflow"] as const,
   ],
   workflow: [],

@@ -10,6 +10,7 @@ import { COMMON_SYMBOLS, SDK_SYMBOLS } from "../../../ffi/symbols.ts";
 import { KMSTOOL_COMMANDS } from "../../shared/cli/serve_options.ts";
 import { COMMON_OPTIONS, nearest, parseOptions, takeCommand, UsageError } from "../../shared/cli/options.ts";
 import {
+  FEATURES,
   NITRO_OPTIONS,
   readNitroConfig,
   readServeConfig,
@@ -268,7 +269,13 @@ function checkConfiguration(
     throw dead(`The service would not start: ${messageOf(thrown)}`, thrown.hint ?? "", thrown);
   }
   if (found === undefined) return;
-  const { config: { keys, address }, libraryDir } = found;
+  const { config: { features, keys, address }, libraryDir } = found;
+  if (features === undefined) {
+    throw dead(
+      "The image names no features, so it would serve all of them",
+      `Give --env FEATURES=${FEATURES.join(",")}, or only those that it is for.`,
+    );
+  }
   if (keys.length === 0 && !allowNoKeys) {
     throw dead(
       "The image names no KMS key, so every request would be refused",

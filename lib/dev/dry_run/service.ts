@@ -14,11 +14,13 @@ import { EventLog } from "../../enclave/server/events.ts";
 import { DEFAULT_LIMITS } from "../../shared/cli/limits.ts";
 import { NODE_AEAD } from "../../shared/crypto/aead.ts";
 import { HOST_RANDOM } from "../../shared/crypto/host_random.ts";
-import type { Attester } from "../../enclave/server/ports.ts";
+import type { Attester } from "../../enclave/server/feature.ts";
 import { OPEN_TO_ALL } from "../../shared/cli/sealed_options.ts";
 import type { SessionKeyOptions } from "../../enclave/session_key/session_key.ts";
+import { openFeatures } from "../../enclave/features.ts";
 import { startService } from "../../enclave/server/start.ts";
 import { NO_GUARDS, type WalletGuards } from "../../shared/cli/wallet_options.ts";
+import { FEATURES } from "../../shared/cli/serve_options.ts";
 import { VERSION } from "../../shared/version.ts";
 import type { Address } from "../../shared/wire/address.ts";
 import { listen } from "../../shared/wire/socket.ts";
@@ -39,6 +41,18 @@ export async function startDryRunService(
   } = {},
 ): Promise<DryRunService> {
   const { listener, address } = listen({ transport: "tcp", hostname: "127.0.0.1", port: 0 });
+  const features = {
+    region: undefined,
+    context: TSK_CONTEXT,
+    configureOnce: false,
+    requireEpoch: false,
+    workflow,
+    isDevelopment: true,
+    ...options.session,
+    wallet: { guards: options.guards ?? NO_GUARDS, cache: { entries: 16, maxAgeMs: 60_000 } },
+    sealed: OPEN_TO_ALL,
+    minEpoch: 1,
+  };
   const service = startService({
     kms: {
       attested: kms.attested,
@@ -53,27 +67,14 @@ export async function startDryRunService(
     limits: DEFAULT_LIMITS,
     events: new EventLog({ write: () => {}, level: "info" }),
     version: VERSION,
-    session: {
-      keys: kms.keyArns.map(parseKeyArn),
-      region: undefined,
-      context: TSK_CONTEXT,
-      configureOnce: false,
-      requireEpoch: false,
-      workflow,
-      ...options.session,
-    },
-    wallet: { guards: options.guards ?? NO_GUARDS, cache: { entries: 16, maxAgeMs: 60_000 } },
-    sealed: OPEN_TO_ALL,
-    minEpoch: 1,
+    keys: kms.keyArns.map(parseKeyArn),
+    served: FEATURES,
+    features: (ports) => openFeatures(features, ports),
     entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     attester: options.attester,
-    measurements: undefined,
     configurationHash: await hashConfiguration({ dry_run: true }),
-    selfTest: () => Promise.resolve([]),
     aead: NODE_AEAD,
-    isDevelopment: true,
     permissions: [],
-    warnings: [],
   });
   return { address, [Symbol.asyncDispose]: () => service.stop(1_000) };
 }

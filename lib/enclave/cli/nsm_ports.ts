@@ -10,7 +10,7 @@ import { NSM_DEVICE } from "../../../ffi/nsm.ts";
 import { type Nsm, openNsm } from "./nsm.ts";
 import { type FillRandom, Random } from "../../shared/crypto/random.ts";
 import { messageOf } from "../../shared/errors.ts";
-import type { EntropySource } from "../server/ports.ts";
+import type { EntropySource } from "../server/feature.ts";
 import type { Measurements } from "../kms/observed.ts";
 import { createSelfTest, memoryOf, type SelfCheck } from "./self_test.ts";
 

@@ -62,6 +62,8 @@ export interface Kms extends AsyncDisposable {
    * cannot be. Calls wait for it.
    */
   readonly opened?: Promise<void> | undefined;
+  /** Whether the SDK has seeded the kernel's entropy pool from the NSM; undefined where that is not known, or not yet. */
+  readonly entropySeeded?: boolean | undefined;
   /** How many calls to give it at the same time; one by default. */
   readonly callsAtOnce?: number;
   /** @throws {EnclaveError} with KMS's error name in `kms`, where there is one */

@@ -37,6 +37,11 @@ export class NitroKms implements Kms {
     this.#entropySeeded ||= this.#pool.state.sessions.some(({ entropySeeded }) => entropySeeded);
   }
 
+  get entropySeeded(): boolean | undefined {
+    if (this.#entropySeeded === false) this.#noteSeeding();
+    return this.#entropySeeded;
+  }
+
   async decrypt({ region, credentials }: KmsAccess, request: DecryptRequest): Promise<SecretBytes> {
     const { plaintext } = await this.#pool.call(region, credentials, { ...request, kind: "decrypt" });
     return plaintext;
@@ -56,13 +61,13 @@ export class NitroKms implements Kms {
     const { sessions, started, hung, lost, replaced, waiting } = this.#pool.state;
     const sum = (count: (session: (typeof sessions)[number]) => number) =>
       sessions.reduce((total, session) => total + count(session), 0);
-    if (this.#entropySeeded === false) this.#noteSeeding();
+    const { entropySeeded } = this;
     const blocking = sessions.find(({ blockingBecause }) => blockingBecause !== undefined)?.blockingBecause;
     return {
       backend: "nitro",
       attested: true,
-      ...(this.#entropySeeded === undefined ? {} : {
-        entropy_seeded: this.#entropySeeded,
+      ...(entropySeeded === undefined ? {} : {
+        entropy_seeded: entropySeeded,
         requests: blocking === undefined ? "attested requests" : `the SDK's blocking calls: ${blocking}`,
       }),
       sdk_processes: sessions.length,

@@ -59,6 +59,9 @@ export function observeDenials(kms: Kms, onDenied: () => void, measurements?: Me
     attested: kms.attested,
     opened: kms.opened,
     callsAtOnce: kms.callsAtOnce ?? 1,
+    get entropySeeded() {
+      return kms.entropySeeded;
+    },
     decrypt: (access, request) => watch(kms.decrypt(access, request)),
     generateDataKey: (access, request) => watch(kms.generateDataKey(access, request)),
     health: () => kms.health(),

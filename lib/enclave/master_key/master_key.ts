@@ -10,7 +10,6 @@ import { encodeBase64, encodeHex } from "@std/encoding";
 import { timingSafeEqual } from "@std/crypto";
 import type { KeyOrigin } from "../../shared/attestation/statement.ts";
 import type { Credentials } from "../../shared/aws/credentials.ts";
-import type { Aead } from "../../shared/crypto/aead.ts";
 import { type Binding, openPrivateKey, sealPrivateKey } from "../../shared/crypto/bound_key.ts";
 import { KEY_LENGTH, OpenError } from "../../shared/crypto/sealing.ts";
 import {
@@ -24,8 +23,7 @@ import {
 } from "../../shared/crypto/secp256k1.ts";
 import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { type KeyArn, selectKey } from "../../shared/aws/key_arn.ts";
-import type { EncryptionContext, Kms } from "../kms/kms.ts";
-import type { Log } from "../../shared/log.ts";
+import type { EncryptionContext } from "../kms/kms.ts";
 import { type Reply, WireError, type WireObject } from "../../shared/wire/messages.ts";
 import { attestKey, requireAttester } from "../sealed/attested_key.ts";
 import { drawSecret } from "../server/entropy.ts";
@@ -42,24 +40,13 @@ import {
   type PublicInfoRequest,
   type RewrapRequest,
 } from "./master_key_requests.ts";
-import { checkWaitedFor, NEVER } from "../server/pace.ts";
-import type { Attester, EntropySource } from "../server/ports.ts";
+import { checkWaitedFor, NEVER } from "../server/waiting.ts";
+import type { Feature, Ports, Routes } from "../server/feature.ts";
 
-/** The measured configuration of the master key, and its ports. */
+/** The measured configuration of the master key. */
 export interface MasterKeyOptions {
-  readonly kms: Kms;
-  /** Keys that a request may select, rewrapping included. */
-  readonly keys: readonly KeyArn[];
   /** Rows of an earlier epoch are refused: the enclave cannot otherwise distinguish an old row from the newest. */
   readonly minEpoch: number;
-  readonly entropy: EntropySource;
-  readonly attester: Attester | undefined;
-  /** Configuration hash for attestation documents. 32 bytes. */
-  readonly configurationHash: Uint8Array<ArrayBuffer>;
-  /** Seals rows; `node:crypto` by default. */
-  readonly aead?: Aead | undefined;
-  readonly log: Log;
-  readonly now: () => Date;
 }
 
 /** The key in memory, and the row that it is stored as. */
@@ -93,8 +80,17 @@ function bindingOf(enclaveId: string, key: KeyArn, row: Pick<MasterKeyRow, "publ
 }
 
 /** Holds the master key and signs with it. */
-export class MasterKeyService implements Disposable {
-  #options: MasterKeyOptions;
+export class MasterKeyService implements Feature {
+  readonly name = "master_key";
+  readonly routes: Routes = {
+    "master_key.init": { answer: (request, { signal }) => this.init(request, signal) },
+    "master_key.verify": { answer: (request) => this.verify(request) },
+    "master_key.rewrap": { answer: (request, { signal }) => this.rewrap(request, signal) },
+    "master_key.public_info": { answer: (request) => this.publicInfo(request) },
+    "master_key.sign": { answer: (request) => this.sign(request) },
+  };
+  readonly warnings = [];
+  #options: MasterKeyOptions & Ports;
   #held: HeldKey | undefined;
   /** Sent in replies. It changes with each restart, so the parent can see that a row was opened again. */
   #bootId: string;
@@ -103,16 +99,17 @@ export class MasterKeyService implements Disposable {
   #waiting = 0;
   #disposed = false;
 
-  constructor(options: MasterKeyOptions) {
-    this.#options = options;
-    this.#bootId = encodeHex(options.entropy.random.bytes(BOOT_ID_LENGTH));
+  constructor(options: MasterKeyOptions, ports: Ports) {
+    this.#options = { ...options, ...ports };
+    this.#bootId = encodeHex(ports.entropy.random.bytes(BOOT_ID_LENGTH));
   }
 
   /** What `health` tells of it. */
-  get state(): Readonly<Record<string, string | number | boolean>> {
-    if (this.#held === undefined) return { initialised: false, boot_id: this.#bootId };
+  get state(): { readonly master_key: Readonly<Record<string, string | number | boolean>> } {
+    const shared = { initialised: this.#held !== undefined, boot_id: this.#bootId };
+    if (this.#held === undefined) return { master_key: shared };
     const { enclaveId, row } = this.#held;
-    return { initialised: true, boot_id: this.#bootId, enclave_id: enclaveId, key_epoch: row.epoch };
+    return { master_key: { ...shared, enclave_id: enclaveId, key_epoch: row.epoch } };
   }
 
   /**

@@ -8,7 +8,7 @@ import { type KeyStatement, keyUserData } from "../../shared/attestation/stateme
 import { messageOf } from "../../shared/errors.ts";
 import type { Log } from "../../shared/log.ts";
 import { WireError } from "../../shared/wire/messages.ts";
-import type { Attester } from "../server/ports.ts";
+import type { Attester } from "../server/feature.ts";
 
 /** The inputs of documents. */
 export interface AttestedKeyOptions {

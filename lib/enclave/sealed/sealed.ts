@@ -7,8 +7,6 @@
 import { encodeBase64 } from "@std/encoding";
 import { attestUserData } from "../../shared/attestation/statement.ts";
 import { messageOf } from "../../shared/errors.ts";
-import type { Kms } from "../kms/kms.ts";
-import type { Log } from "../../shared/log.ts";
 import { SealedError } from "../../shared/sealed/errors.ts";
 import {
   HPKE_TAG_LENGTH,
@@ -35,27 +33,21 @@ import {
   WireError,
   type WireObject,
 } from "../../shared/wire/messages.ts";
-import { type Answer, PreparedReply } from "../server/handler.ts";
+import {
+  type Answer,
+  type AnswerInner,
+  type Attester,
+  type Call,
+  type Feature,
+  type Ports,
+  PreparedReply,
+  type Routes,
+} from "../server/feature.ts";
 import { drawSecret } from "../server/entropy.ts";
 import { base64Field, isGiven, parseNonce } from "../server/fields.ts";
-import type { Attester, EntropySource } from "../server/ports.ts";
 import { SealedKeys, type ServiceKey, unknownKey } from "./sealed_keys.ts";
 import { timeProblem } from "./sealed_time.ts";
 import type { SealedConfig } from "../../shared/cli/sealed_options.ts";
-
-/** The configuration, and the ports. */
-export interface SealedOptions extends SealedConfig {
-  readonly kms: Kms;
-  readonly entropy: EntropySource;
-  readonly attester: Attester | undefined;
-  /** Configuration hash for attestation documents. 32 bytes. */
-  readonly configurationHash: Uint8Array<ArrayBuffer>;
-  readonly log: Log;
-  readonly now: () => Date;
-  /** Milliseconds. */
-  readonly monotonic: () => number;
-  readonly maxClients?: number | undefined;
-}
 
 const USER_DATA_RANGE = { min: 1, max: 256 } as const;
 const KEY_HASH_RANGE = { min: KEY_HASH_LENGTH, max: KEY_HASH_LENGTH } as const;
@@ -64,13 +56,6 @@ const PUBLIC_KEY_RANGE = { min: PUBLIC_KEY_LENGTH, max: PUBLIC_KEY_LENGTH } as c
 const LENGTH_HEADER = 4;
 /** Requests that never need to be sealed. */
 const ALWAYS_OPEN: readonly unknown[] = ["ping", "health", "attest", "sealed"];
-
-/**
- * Parses and answers the inner request. The bytes are borrowed until it returns.
- *
- * @param sealedAt by the client's clock: milliseconds since 1970
- */
-type Ask = (body: Uint8Array, sealedAt: number) => Answer | Promise<Answer>;
 
 /** The parsed fields of a sealed request. */
 interface Parsed {
@@ -83,29 +68,53 @@ interface Parsed {
 }
 
 /** Attests keys, and serves requests that are sealed for them. */
-export class SealedService implements AsyncDisposable {
-  #options: SealedOptions;
+export class SealedService implements Feature {
+  readonly name = "sealed";
+  readonly routes: Routes = { attest: { answer: (request) => this.attest(request) } };
+  readonly state = {};
+  #options: SealedConfig & Ports;
   #keys: SealedKeys;
   /** Client keys by base64, imported once. */
   #clientKeys: ReadonlyMap<string, Promise<CryptoKey>>;
   #encoder = new MessageEncoder();
 
-  constructor(options: SealedOptions) {
-    const { now, monotonic, maxClients } = options;
-    this.#options = options;
+  constructor(options: SealedConfig, ports: Ports) {
+    const { now, monotonic } = ports;
+    this.#options = { ...options, ...ports };
     this.#keys = new SealedKeys({
       makeKeyPair: async () => {
-        using secret = await drawSecret(options, "sealed", PRIVATE_KEY_LENGTH);
+        using secret = await drawSecret(ports, "sealed", PRIVATE_KEY_LENGTH);
         return await keyPairOf(secret.expose());
       },
       now,
       monotonic,
-      maxClients,
     });
     this.#clientKeys = new Map(options.clientKeys.map((raw) => [encodeBase64(raw), importPublicKey(raw)]));
     for (const imported of this.#clientKeys.values()) imported.catch(() => {});
     // Without documents clients cannot learn the key. If a key cannot be made, requests report the error.
-    if (options.attester !== undefined) this.#keys.current().catch(() => {});
+    if (ports.attester !== undefined) this.#keys.current().catch(() => {});
+  }
+
+  outerRoutes(answerInner: AnswerInner): Routes {
+    return {
+      sealed: { answer: (request, call) => this.serve(request, call, answerInner), isLarge: true },
+    };
+  }
+
+  get warnings(): readonly string[] {
+    const { required, clientKeys, attester } = this.#options;
+    const isOptional = clientKeys.length > 0 && !required;
+    const isImpossible = attester === undefined && (required || clientKeys.length > 0);
+    return [
+      ...(isOptional
+        ? [
+          "client keys are configured, but clients that do not seal their requests need none (add --require-sealed)",
+        ]
+        : []),
+      ...(isImpossible
+        ? ["sealed requests are required, but there is no NSM to attest to a key: none can be served"]
+        : []),
+    ];
   }
 
   /** The error reply to a request that must be sealed; undefined for one that need not be. */
@@ -170,17 +179,17 @@ export class SealedService implements AsyncDisposable {
   /**
    * Opens a sealed request, has it answered, and seals the reply, also an error reply. Errors before that are answered unsealed.
    *
-   * @param ask answers the inner request
+   * @param answerInner answers the inner request
    * @throws {WireError} (or rejects)
    */
-  serve(request: WireObject, ask: Ask): Promise<PreparedReply> {
+  serve(request: WireObject, call: Call, answerInner: AnswerInner): Promise<PreparedReply> {
     this.#requireAttester();
-    return this.#serve(this.#parse(request), ask);
+    return this.#serve(this.#parse(request), call, answerInner);
   }
 
-  async #serve(parsed: Parsed, ask: Ask): Promise<PreparedReply> {
+  async #serve(parsed: Parsed, { signal }: Call, answerInner: AnswerInner): Promise<PreparedReply> {
     const { opened, late } = await this.#open(parsed);
-    const answer = late ?? await askAndWipe(opened, ask);
+    const answer = late ?? await answerAndWipe(opened, signal, answerInner);
     const { reply, type } = answer;
     const isPrepared = reply instanceof PreparedReply;
     if (!isPrepared && isErrorReply(reply)) {
@@ -276,15 +285,19 @@ export class SealedService implements AsyncDisposable {
   }
 
   /** Drops its keys: requests sealed for them no longer open. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#keys[Symbol.asyncDispose]();
+  [Symbol.dispose](): void {
+    this.#keys[Symbol.dispose]();
   }
 }
 
 /** The request's bytes are parsed immediately, and not kept while it is answered. */
-function askAndWipe({ plaintext, times }: OpenedRequest, ask: Ask): Answer | Promise<Answer> {
+function answerAndWipe(
+  { plaintext, times }: OpenedRequest,
+  signal: AbortSignal,
+  answerInner: AnswerInner,
+): Answer | Promise<Answer> {
   try {
-    return ask(plaintext, times.sealedAt);
+    return answerInner(plaintext, { signal, sealedAt: times.sealedAt });
   } finally {
     plaintext.fill(0);
   }

@@ -75,7 +75,7 @@ export interface SealedKeysOptions {
 }
 
 /** The pairs. */
-export class SealedKeys implements AsyncDisposable {
+export class SealedKeys implements Disposable {
   #options: SealedKeysOptions;
   /** The newest first, at most two. */
   #held: readonly HeldKey[] = [];
@@ -194,15 +194,13 @@ export class SealedKeys implements AsyncDisposable {
     this.#timers.add(timer);
   }
 
-  /** Drops the keys, which cannot be exported. */
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** Drops the keys, which cannot be exported. A key that is still being made is discarded. */
+  [Symbol.dispose](): void {
     this.#disposed = true;
     this.#held = [];
     this.#sessions.clear();
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
-    // A key that is still being made is discarded.
-    await this.#making?.catch(() => {});
   }
 }
 

@@ -21,7 +21,8 @@ import {
   WireError,
   type WireObject,
 } from "../../shared/wire/messages.ts";
-import { type Answer, type Handler, PreparedReply } from "./handler.ts";
+import type { Handler } from "./dispatch.ts";
+import { type Answer, PreparedReply } from "./feature.ts";
 import type { Limits } from "../../shared/cli/limits.ts";
 import { parseReserved, Reservation, type ServiceMemory } from "./memory_budget.ts";
 import type { Metrics } from "./metrics.ts";

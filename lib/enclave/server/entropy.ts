@@ -6,17 +6,19 @@
  */
 import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { messageOf } from "../../shared/errors.ts";
-import type { Kms } from "../kms/kms.ts";
 import { WireError } from "../../shared/wire/messages.ts";
-import type { EntropySource } from "./ports.ts";
+import type { Ports } from "./feature.ts";
 
 /** The name of the NSM's generator in the kernel (drivers/misc/nsm.c). */
 export const NSM_GENERATOR = "nsm-hwrng";
 
+/** The ports that say where random numbers come from. */
+type Sources = Pick<Ports, "kms" | "entropy">;
+
 /** Whether the random numbers are trusted. On a host they always are. */
-export function isEntropyTrusted(kms: Kms, source: EntropySource): boolean {
+export function isEntropyTrusted({ kms, entropy }: Sources): boolean {
   if (!kms.attested) return true;
-  return kms.health()["entropy_seeded"] === true || source.kernelGenerator === NSM_GENERATOR;
+  return kms.entropySeeded === true || entropy.kernelGenerator === NSM_GENERATOR;
 }
 
 /**
@@ -26,27 +28,23 @@ export function isEntropyTrusted(kms: Kms, source: EntropySource): boolean {
  * @returns the caller's to dispose
  * @throws {WireError} `entropy_not_trusted`, also when the NSM gives no random numbers
  */
-export async function drawSecret(
-  { kms, entropy }: { readonly kms: Kms; readonly entropy: EntropySource },
-  purpose: string,
-  length: number,
-): Promise<SecretBytes> {
-  if (!isEntropyTrusted(kms, entropy)) await kms.opened?.catch(() => {});
-  requireEntropy(kms, entropy, "No key is made");
+export async function drawSecret(ports: Sources, purpose: string, length: number): Promise<SecretBytes> {
+  if (!isEntropyTrusted(ports)) await ports.kms.opened?.catch(() => {});
+  requireEntropy(ports, "No key is made");
   try {
-    return await entropy.random.secret(purpose, length);
+    return await ports.entropy.random.secret(purpose, length);
   } catch (thrown) {
     throw new WireError("entropy_not_trusted", `No key is made: ${messageOf(thrown)}`);
   }
 }
 
 /** @param refusal the refused action, for the message; @throws {WireError} `entropy_not_trusted` */
-export function requireEntropy(kms: Kms, source: EntropySource, refusal: string): void {
-  if (isEntropyTrusted(kms, source)) return;
+export function requireEntropy(ports: Sources, refusal: string): void {
+  if (isEntropyTrusted(ports)) return;
   throw new WireError(
     "entropy_not_trusted",
     `${refusal}: the SDK could not seed the kernel's pool from the NSM, and the kernel's generator is ${
-      JSON.stringify(source.kernelGenerator ?? "none")
+      JSON.stringify(ports.entropy.kernelGenerator ?? "none")
     }, not ${NSM_GENERATOR}`,
   );
 }

@@ -5,14 +5,15 @@
  * @module
  */
 import { Credentials } from "../../shared/aws/credentials.ts";
-import type { Aead } from "../../shared/crypto/aead.ts";
-import { KEY_LENGTH, SEAL_LIMITS, SealingKey } from "../../shared/crypto/sealing.ts";
+import { KEY_LENGTH, OpenError, SEAL_LIMITS, SealingKey } from "../../shared/crypto/sealing.ts";
 import { type KeyArn, selectKey } from "../../shared/aws/key_arn.ts";
 import { tskContext } from "../../shared/aws/tsk_context.ts";
-import type { EncryptionContext, Kms } from "../kms/kms.ts";
-import type { Log } from "../../shared/log.ts";
+import { EnclaveError } from "../../shared/errors.ts";
+import type { EncryptionContext } from "../kms/kms.ts";
 import { decodeHexInto } from "../../shared/crypto/hex.ts";
 import {
+  type ErrorReply,
+  errorReply,
   field,
   type Reply,
   requiredString,
@@ -21,20 +22,16 @@ import {
   type WireObject,
 } from "../../shared/wire/messages.ts";
 import { type BoundBlobs, readProcessBinding } from "../../shared/wire/process_binding.ts";
-import type { Workflow } from "../../workflow_context.ts";
+import { type Workflow, WorkflowError } from "../../workflow_context.ts";
 import { isEntropyTrusted, requireEntropy } from "../server/entropy.ts";
 import { base64Field, keySelection, WRAPPED_KEY_RANGE } from "../server/fields.ts";
-import { PreparedReply } from "../server/handler.ts";
-import { tskFailure } from "../server/kms_failure.ts";
-import { checkWaitedFor, NEVER } from "../server/pace.ts";
-import type { EntropySource } from "../server/ports.ts";
-import { WorkflowCaller } from "./workflow_call.ts";
+import { type Feature, type Ports, PreparedReply, type Routes } from "../server/feature.ts";
+import { kmsFailure, tskFailure } from "../server/kms_failure.ts";
+import { checkWaitedFor, NEVER } from "../server/waiting.ts";
+import { WorkflowCaller, WorkflowFault } from "./workflow_call.ts";
 
-/** The measured configuration of the service: no request can change it. */
+/** The measured configuration of the service, which no request can change, and the workflow. */
 export interface SessionKeyOptions {
-  readonly kms: Kms;
-  /** Keys that a request may select. With an attested KMS, an empty list refuses every `configure`. */
-  readonly keys: readonly KeyArn[];
   /** The region, where the key does not contain it. */
   readonly region: string | undefined;
   /** EncryptionContext that the TSK was wrapped with. */
@@ -44,16 +41,12 @@ export interface SessionKeyOptions {
   /** Require a growing `epoch` in each `configure`, bound by the EncryptionContext, so that an old one cannot be replayed. */
   readonly requireEpoch: boolean;
   /** Refuse session keys of an earlier epoch, also after a restart, which forgets the last one. Implies `requireEpoch`. */
-  readonly minEpoch?: number | undefined;
+  readonly minTskEpoch?: number | undefined;
   /** Refuse `process` requests whose blobs are not bound to their direction and request; false by default. */
   readonly bindProcess?: boolean;
   readonly workflow: Workflow;
-  /** Opens and seals with the TSK. */
-  readonly aead: Aead;
-  /** The source of the kernel's random numbers. */
-  readonly entropy: EntropySource;
-  readonly log: Log;
-  readonly now: () => Date;
+  /** Whether the log shows the messages of the workflow's errors. Never in production, since they may contain data. */
+  readonly isDevelopment?: boolean;
 }
 
 /** Which `configure` is the newer one. */
@@ -97,8 +90,13 @@ const FALLBACK_REGION = "us-east-1";
 const SCRATCH_LENGTH = 64 * 1024;
 
 /** Holds the TSK and serves with it. */
-export class SessionKeyService implements Disposable {
-  #options: SessionKeyOptions;
+export class SessionKeyService implements Feature {
+  readonly name = "session_key";
+  readonly routes: Routes = {
+    configure: { answer: (request, { signal, sealedAt }) => this.configure(request, signal, sealedAt) },
+    process: { answer: (request, { signal }) => this.process(request, signal), isLarge: true },
+  };
+  #options: SessionKeyOptions & Ports;
   #held: HeldKey | undefined;
   #arrived = 0;
   /** When the last of the sealed `configure`s was sealed that took effect. */
@@ -114,9 +112,33 @@ export class SessionKeyService implements Disposable {
   /** Cached once true: a seeded pool stays seeded. */
   #isEntropyTrusted = false;
 
-  constructor(options: SessionKeyOptions) {
-    this.#options = options;
-    this.#workflow = new WorkflowCaller(options.workflow, options.log);
+  constructor(options: SessionKeyOptions, ports: Ports) {
+    this.#options = { ...options, ...ports };
+    this.#workflow = new WorkflowCaller(options.workflow, ports.log);
+  }
+
+  get warnings(): readonly string[] {
+    const { kms, context } = this.#options;
+    if (!kms.attested || context !== undefined) return [];
+    return [
+      "session keys are taken without an EncryptionContext (--tsk-context none): whoever wraps them needs an unconditional kms:Encrypt",
+    ];
+  }
+
+  replyTo(thrown: unknown, request: string): ErrorReply | undefined {
+    const { log, isDevelopment = false } = this.#options;
+    if (thrown instanceof WorkflowError) {
+      return { ...errorReply("workflow_failed", thrown.message), code: thrown.code };
+    }
+    if (thrown instanceof WorkflowFault) {
+      log("error", "workflow_threw", thrown.describe(isDevelopment));
+      return errorReply("internal_error", "The workflow failed; denclavectl client logs says why");
+    }
+    if (thrown instanceof OpenError) return errorReply("decrypt_failed", thrown.message);
+    if (!(thrown instanceof EnclaveError) || request !== "configure") return undefined;
+    log("error", "configure_failed", { code: thrown.code, reason: thrown.message, hint: thrown.hint });
+    const { code, message } = kmsFailure(thrown, "kms_decrypt_failed");
+    return errorReply(code, message);
   }
 
   /** What `health` tells of it. */
@@ -282,7 +304,7 @@ export class SessionKeyService implements Disposable {
   }
 
   #epochOf(request: WireObject): number | undefined {
-    const { requireEpoch, minEpoch } = this.#options;
+    const { requireEpoch, minTskEpoch: minEpoch } = this.#options;
     if (!requireEpoch && minEpoch === undefined) return undefined;
     const epoch = field(request, "epoch");
     if (typeof epoch !== "number" || !Number.isSafeInteger(epoch) || epoch < 0) {
@@ -346,9 +368,8 @@ export class SessionKeyService implements Disposable {
 
   /** The reply's nonce is random, so nothing is sealed unless the random numbers are trusted. @throws {WireError} `entropy_not_trusted` */
   #checkEntropy(): void {
-    const { kms, entropy } = this.#options;
-    this.#isEntropyTrusted ||= isEntropyTrusted(kms, entropy);
-    if (!this.#isEntropyTrusted) requireEntropy(kms, entropy, "Nothing is sealed");
+    this.#isEntropyTrusted ||= isEntropyTrusted(this.#options);
+    if (!this.#isEntropyTrusted) requireEntropy(this.#options, "Nothing is sealed");
   }
 
   /** The bytes of a sealed blob, borrowed until the next call. */

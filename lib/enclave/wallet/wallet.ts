@@ -7,30 +7,35 @@
 import { encodeBase64 } from "@std/encoding";
 import { timingSafeEqual } from "@std/crypto";
 import type { Credentials } from "../../shared/aws/credentials.ts";
-import type { Aead } from "../../shared/crypto/aead.ts";
 import {
   type Binding,
   BOUND_KEY_VERSION,
   openPrivateKey,
   sealPrivateKey,
 } from "../../shared/crypto/bound_key.ts";
+import { PayloadError } from "../../shared/crypto/payload_error.ts";
 import { addressOf } from "../../shared/crypto/ethereum_address.ts";
 import { type Payload, type SignedPayload, signPayload } from "./ethereum/payload.ts";
 import { KEY_LENGTH, OpenError } from "../../shared/crypto/sealing.ts";
 import { isSecretKey, secretKeyOf, SEED_LENGTH } from "../../shared/crypto/secp256k1.ts";
 import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { type KeyArn, selectKey } from "../../shared/aws/key_arn.ts";
-import type { EncryptionContext, Kms, KmsAccess } from "../kms/kms.ts";
-import type { Log } from "../../shared/log.ts";
-import { type WalletReply, WireError, type WireObject } from "../../shared/wire/messages.ts";
+import type { EncryptionContext, KmsAccess } from "../kms/kms.ts";
+import {
+  type ErrorReply,
+  errorReply,
+  type WalletReply,
+  WireError,
+  type WireObject,
+} from "../../shared/wire/messages.ts";
 import { attestKey, requireAttester } from "../sealed/attested_key.ts";
 import { drawSecret } from "../server/entropy.ts";
 import { type Credentialed, parseCredentialed } from "../server/fields.ts";
 import { cacheId, KeyCache } from "./key_cache.ts";
 import { type RowKmsCode, rowKmsFailure, rowRejected, type RowSuspects } from "../server/kms_failure.ts";
-import { createPace, NEVER } from "../server/pace.ts";
-import type { Attester, EntropySource } from "../server/ports.ts";
-import { checkGuards, isGuarded } from "./wallet_guards.ts";
+import { createYield, NEVER } from "../server/waiting.ts";
+import type { Feature, Ports, Routes } from "../server/feature.ts";
+import { checkGuards, isGuarded, likelyAllowances } from "./wallet_guards.ts";
 import type { WalletGuards } from "../../shared/cli/wallet_options.ts";
 import {
   type AccountRow,
@@ -42,23 +47,11 @@ import {
   type SignRequest,
 } from "./wallet_requests.ts";
 
-/** The measured configuration of the wallet, and its ports. */
+/** The measured configuration of the wallet. */
 export interface WalletOptions {
-  readonly kms: Kms;
-  /** Keys that a request may select. An empty list refuses every request. */
-  readonly keys: readonly KeyArn[];
   readonly guards: WalletGuards;
   /** The cache of opened keys: number and time. */
   readonly cache: { readonly entries: number; readonly maxAgeMs: number };
-  readonly entropy: EntropySource;
-  /** Attests a new account's address; undefined where there is no NSM. */
-  readonly attester: Attester | undefined;
-  /** Configuration hash for attestation documents. 32 bytes. */
-  readonly configurationHash: Uint8Array<ArrayBuffer>;
-  /** Seals rows; `node:crypto` by default. */
-  readonly aead?: Aead | undefined;
-  readonly log: Log;
-  readonly now: () => Date;
 }
 
 /** Maximum number of batches at a time. */
@@ -69,26 +62,51 @@ function contextOf(name: string): EncryptionContext {
 }
 
 /** Makes accounts and signs with them. */
-export class WalletService implements Disposable {
-  #options: WalletOptions;
+export class WalletService implements Feature {
+  readonly name = "wallet";
+  readonly apiRoutes: Routes = {
+    generateAccount: { answer: (request) => this.generateAccount(request) },
+    sign: { answer: (request, { signal }) => this.sign(request, signal), isLarge: true },
+  };
+  #options: WalletOptions & Ports;
   #cache: KeyCache;
   #batches = 0;
 
-  constructor(options: WalletOptions) {
-    this.#options = options;
+  constructor(options: WalletOptions, ports: Ports) {
+    this.#options = { ...options, ...ports };
     this.#cache = new KeyCache(options.cache);
   }
 
   /** What `health` tells of it. */
-  get state(): { readonly guarded: boolean; readonly cached_keys?: number; readonly cache_hits?: number } {
+  get state(): {
+    readonly wallet: {
+      readonly guarded: boolean;
+      readonly cached_keys?: number;
+      readonly cache_hits?: number;
+    };
+  } {
     const guarded = isGuarded(this.#options.guards);
-    if (!this.#cache.enabled) return { guarded };
+    if (!this.#cache.enabled) return { wallet: { guarded } };
     const { entries, hits } = this.#cache.stats;
-    return { guarded, cached_keys: entries, cache_hits: hits };
+    return { wallet: { guarded, cached_keys: entries, cache_hits: hits } };
   }
 
-  /** Wipes cached keys: KMS has denied something. */
-  forgetKeys(): void {
+  get warnings(): readonly string[] {
+    const allowances = likelyAllowances(this.#options.guards);
+    if (allowances.length === 0) return [];
+    return [
+      `typed data that looks like an allowance is allowed, and its spender and amount are not checked: ${
+        allowances.join(", ")
+      }`,
+    ];
+  }
+
+  replyTo(thrown: unknown): ErrorReply | undefined {
+    return thrown instanceof PayloadError ? errorReply("invalid_payload", thrown.message) : undefined;
+  }
+
+  /** Wipes cached keys. */
+  forget(): void {
     this.#cache.clear();
   }
 
@@ -156,14 +174,14 @@ export class WalletService implements Disposable {
    * @throws {WireError | EnclaveError | PayloadError} (or rejects)
    */
   sign(request: WireObject, signal: AbortSignal = NEVER): Promise<WalletReply> {
-    return this.#sign(parseCredentialed(request, parseSignRequest), createPace(signal));
+    return this.#sign(parseCredentialed(request, parseSignRequest), createYield(signal));
   }
 
-  async #sign(parsed: Credentialed<SignRequest>, breathe: () => Promise<void>): Promise<WalletReply> {
+  async #sign(parsed: Credentialed<SignRequest>, yieldTurn: () => Promise<void>): Promise<WalletReply> {
     using credentials = parsed.credentials;
     const { address, payload } = parsed;
     if (payload !== undefined) {
-      const [signed] = await this.#signAll(parsed, [payload], { credentials, breathe });
+      const [signed] = await this.#signAll(parsed, [payload], { credentials, yieldTurn });
       return { apiResponse: "signResponse", content: { address: address.text, ...signed } };
     }
     // A message can hold a thousand payloads, so only a few batches run at a time.
@@ -172,8 +190,8 @@ export class WalletService implements Disposable {
     }
     this.#batches++;
     try {
-      const payloads = await parseItems(parsed, breathe);
-      const signatures = await this.#signAll(parsed, payloads, { credentials, breathe });
+      const payloads = await parseItems(parsed, yieldTurn);
+      const signatures = await this.#signAll(parsed, payloads, { credentials, yieldTurn });
       return { apiResponse: "signResponse", content: { address: address.text, signatures } };
     } finally {
       this.#batches--;
@@ -184,9 +202,9 @@ export class WalletService implements Disposable {
   async #signAll(
     row: SignRequest,
     payloads: readonly Payload[],
-    { credentials, breathe }: {
+    { credentials, yieldTurn }: {
       readonly credentials: Credentials;
-      readonly breathe: () => Promise<void>;
+      readonly yieldTurn: () => Promise<void>;
     },
   ): Promise<readonly SignedPayload[]> {
     const key = selectKey(this.#options.keys, row.selection);
@@ -197,7 +215,7 @@ export class WalletService implements Disposable {
     using privateKey = await this.#openKey(row, key, credentials);
     const signed: SignedPayload[] = [];
     for (const [index, payload] of payloads.entries()) {
-      await breathe();
+      await yieldTurn();
       signed.push(inItem(index, () => signPayload(payload, privateKey)));
     }
     return signed;

@@ -142,16 +142,16 @@ export function parseSignRequest(request: WireObject): SignRequest {
 /**
  * Reads the items of a batch.
  *
- * @param breathe awaited between the items
+ * @param yieldTurn awaited between the items
  * @throws {PayloadError} that names the item and the field.
  */
 export async function parseItems(
   { items, address }: SignRequest,
-  breathe: () => Promise<void>,
+  yieldTurn: () => Promise<void>,
 ): Promise<readonly Payload[]> {
   const payloads: Payload[] = [];
   for (const [index, item] of items.entries()) {
-    await breathe();
+    await yieldTurn();
     if (typeof item !== "object" || item === null || Array.isArray(item)) {
       throw new PayloadError(`Field items[${index}] must be an object`);
     }

@@ -51,7 +51,7 @@ const LEAST_IN_FLIGHT = 16 * MIB;
 /** A machine's memory, and what shares it with the service. */
 export interface MachineMemory {
   /** Bytes; undefined where it is not known. */
-  readonly memory: number | undefined;
+  readonly memory?: number | undefined;
   /** SDK processes; one unless given. */
   readonly sdkProcesses?: number | undefined;
 }

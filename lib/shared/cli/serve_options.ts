@@ -21,6 +21,9 @@ import { type MeasuredOptionSpec, type Options, UsageError } from "./options.ts"
 /** Commands of the enclave's binary with the options of `kmstool_enclave_cli`. */
 export const KMSTOOL_COMMANDS = ["decrypt", "genkey", "genrandom"] as const;
 
+/** Features that a service may have: those of `lib/enclave/features.ts`. */
+export const FEATURES = ["session_key", "wallet", "master_key", "sealed"] as const;
+
 /** Options of `serve` in every entry. */
 export const SERVE_OPTIONS = [
   {
@@ -54,6 +57,14 @@ export const SERVE_OPTIONS = [
     value: "ARN",
     multiple: true,
     help: "KMS key that requests may use; again or with commas for more",
+  },
+  {
+    name: "features",
+    env: "FEATURES",
+    refuseEmpty: true,
+    value: "NAME,...",
+    multiple: true,
+    help: `what to serve: ${FEATURES.join(", ")}; all of them unless given, which health warns of`,
   },
   {
     name: "tsk-context",
@@ -231,6 +242,8 @@ export interface ServeConfig {
   readonly address: Address;
   readonly region: string | undefined;
   readonly keys: readonly KeyArn[];
+  /** Undefined where none was named: then all are served. */
+  readonly features: readonly string[] | undefined;
   readonly context: EncryptionContext | undefined;
   readonly configureOnce: boolean;
   readonly requireEpoch: boolean;
@@ -278,6 +291,7 @@ export function readServeConfig(
     address: listen === undefined ? { transport: "vsock", cid: VMADDR_CID_ANY, port } : parseAddress(listen),
     region,
     keys: options.distinct("kms-key", parseKey, ({ arn }) => arn),
+    features: readFeatures(options),
     context: readContext(options),
     configureOnce: options.on("configure-once"),
     requireEpoch: options.on("require-epoch") || minTskEpoch !== undefined,
@@ -292,6 +306,25 @@ export function readServeConfig(
     drainMs: options.number("drain-ms", { min: 0, max: MAX_TIMEOUT_MS }),
     logLevel: options.choice("log-level", LEVELS),
   };
+}
+
+/** In the order of {@link FEATURES}, so that the order in which they are named does not change the configuration hash. */
+function readFeatures(options: Options): readonly string[] | undefined {
+  const given = options.distinct("features", (text) => {
+    if (FEATURES.some((name) => name === text)) return text;
+    throw new UsageError(
+      `Cannot use ${JSON.stringify(text)} for --features`,
+      `Give some of ${FEATURES.join(", ")}.`,
+    );
+  });
+  if (given.length === 0) return undefined;
+  if (!given.includes("sealed") && options.on("require-sealed")) {
+    throw new UsageError(
+      "--require-sealed needs the feature sealed, which --features does not name: every request would be refused",
+      "Name sealed in --features, or leave --require-sealed out.",
+    );
+  }
+  return FEATURES.filter((name) => given.includes(name));
 }
 
 function readLimits(options: Options): LimitOptions {
@@ -350,12 +383,14 @@ function contextPair(pair: string): readonly [string, string] {
 
 /** The configuration without its listening, logging and shutdown settings: hashed into attestation documents. */
 export function measuredConfiguration(config: ServeConfig): Readonly<Record<string, unknown>> {
-  const { keys, region, context, configureOnce, requireEpoch, minTskEpoch, bindProcess } = config;
+  const { keys, features, region, context, configureOnce, requireEpoch, minTskEpoch, bindProcess } = config;
   const { sealed, wallet, minEpoch, limits, sdk } = config;
   const { guards, cache } = wallet;
   return {
     version: VERSION,
     kms_keys: keys.map(({ arn }) => arn),
+    // Left out if none are named: the hash is then that of versions without this option.
+    ...(features === undefined ? {} : { features }),
     region: region ?? null,
     tsk_context: context ?? null,
     configure_once: configureOnce,

@@ -23,6 +23,10 @@ export const ERROR_CODES = {
     means: "No such `type` or `apiRequest`.",
     remedy: "`details` lists the known names.",
   },
+  feature_off: {
+    means: "The image does not serve this feature (`--features`).",
+    remedy: "Build an image that names it, or ask another enclave.",
+  },
   missing_fields: {
     means: "A field is missing, or has a wrong type, length or format.",
     remedy: "`details` names the field.",

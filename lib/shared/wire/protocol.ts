@@ -147,10 +147,10 @@ export const REQUESTS = {
     },
   },
   health: {
-    means: "The state of the service.",
+    means: "The state of the service. Fields of a feature that is switched off are absent.",
     request: {},
     reply: {
-      configured: { type: "boolean", means: "whether there is a session key" },
+      configured: { type: "boolean", optional: true, means: "whether there is a session key" },
       configured_at: {
         type: "string",
         format: "date-time",
@@ -166,10 +166,12 @@ export const REQUESTS = {
       random: { type: "string", means: "what new keys are made of: `NSM, kernel, runtime` in an enclave" },
       wallet: {
         type: "object",
+        optional: true,
         means: "`guarded`: whether rules are set; with a cache, `cached_keys` and `cache_hits`",
       },
       master_key: {
         type: "object",
+        optional: true,
         means: "`initialised`, `boot_id`; with a key, `enclave_id` and `key_epoch`",
       },
       ...SERVER_STATS,

@@ -379,8 +379,8 @@ const CLIENTS: readonly Mutant[] = [
   {
     name: "sealed-late-is-served",
     breaks: "a late sealed request is opened and served",
-    from: "const answer = late ?? await askAndWipe(opened, ask);",
-    to: "const answer = await askAndWipe(opened, ask);",
+    from: "const answer = late ?? await answerAndWipe(opened, signal, answerInner);",
+    to: "const answer = await answerAndWipe(opened, signal, answerInner);",
     test: SEALED,
     filter: "kept back",
   },
@@ -583,7 +583,7 @@ const SERVICE_DENIAL: readonly Mutant[] = [
   {
     name: "waiting-keeps-memory",
     breaks: "a request keeps its memory reserved while it waits for KMS",
-    from: "if (!LARGE.includes(name)) waiting.dropped();",
+    from: "if (route.isLarge !== true) call.dropped();",
     to: "",
     test: HOSTILE,
     filter: "is emptied",

@@ -9,7 +9,7 @@ import { SecretBytes } from "../../../lib/shared/crypto/secret_bytes.ts";
 import { LocalKms } from "../../../lib/dev/kms/local.ts";
 import { Client } from "../../../lib/ctl/client/client.ts";
 import type { AttestedSubject } from "../../../lib/ctl/client/key_origin.ts";
-import type { Attester } from "../../../lib/enclave/server/ports.ts";
+import type { Attester } from "../../../lib/enclave/server/feature.ts";
 import type { WireObject } from "../../../lib/shared/wire/messages.ts";
 import { Folder } from "../../helpers/folder.ts";
 import { startTestService } from "../../helpers/test_service.ts";
@@ -83,11 +83,9 @@ export async function startGold(
   const clientKeys = settings.clientKey === undefined ? [] : [Uint8Array.fromBase64(settings.clientKey)];
   const service = startTestService({
     kms,
-    session: {
-      keys: kms.keyArns.map(parseKeyArn),
-      context: settings.noContext ? undefined : { app: "denclave", purpose: "tsk" },
-      requireEpoch: settings.requireEpoch ?? false,
-    },
+    keys: kms.keyArns.map(parseKeyArn),
+    context: settings.noContext ? undefined : { app: "denclave", purpose: "tsk" },
+    requireEpoch: settings.requireEpoch ?? false,
     sealed: { required: false, clientKeys, maxAgeMs: 60_000 },
     entropy: { kernelGenerator: undefined, random },
     attester,

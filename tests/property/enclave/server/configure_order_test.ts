@@ -2,13 +2,13 @@
  * Which session key is in use when several `configure`s run at the same time. They arrive, are answered by KMS and are
  * abandoned in any order; after each step, a model says which replies were right and which key is in use.
  */
+import { testPorts } from "../../../helpers/ports.ts";
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
 import fc from "fast-check";
 import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
 import { SdkKmsDecryptError } from "../../../../lib/enclave/kms/aws_ne/errors.ts";
 import { type Aead, NODE_AEAD } from "../../../../lib/shared/crypto/aead.ts";
-import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
 import { SecretBytes } from "../../../../lib/shared/crypto/secret_bytes.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
 import type { DecryptRequest, KmsAccess } from "../../../../lib/enclave/kms/kms.ts";
@@ -89,18 +89,12 @@ function makeService(mode: Mode, kms: HeldKms) {
     },
   };
   const service = new SessionKeyService({
-    keys: [parseKeyArn(ARN)],
     region: undefined,
     context: undefined,
     configureOnce: mode === "once",
     requireEpoch: mode === "highest epoch",
-    aead,
-    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     workflow: (plaintext) => plaintext,
-    log: () => {},
-    now: () => new Date(0),
-    kms,
-  });
+  }, testPorts({ kms, aead, keys: [parseKeyArn(ARN)] }));
   return { service, keys, [Symbol.dispose]: () => service[Symbol.dispose]() };
 }
 

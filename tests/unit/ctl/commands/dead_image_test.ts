@@ -194,6 +194,17 @@ const DEAD: readonly DeadImage[] = [
     allow: ["--allow-no-kms-keys"],
   },
   {
+    name: "no FEATURES",
+    files: { "enclave.yaml": String(INPUTS["enclave.yaml"]).replace("FEATURES: session_key, ", "") },
+    says:
+      /names no features, so it would serve all .*\n.*--env FEATURES=session_key,wallet,master_key,sealed, or only/,
+  },
+  {
+    name: "a feature that there is not",
+    args: ["--env", "FEATURES=session_key,wallets"],
+    says: /would not start: Cannot use "wallets" for --features\nGive some of session_key, wallet, /,
+  },
+  {
     name: "KMS_KEYS that is an alias",
     args: ["--env", "KMS_KEYS=arn:aws:kms:us-east-1:111122223333:alias/mine"],
     says: /alias\/mine" as a KMS key\n.*give the key's own ARN/,

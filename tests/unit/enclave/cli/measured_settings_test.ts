@@ -8,8 +8,10 @@ import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { SimulatedNsm } from "../../../../lib/dev/nsm/simulated.ts";
 import { hashConfiguration } from "../../../../lib/shared/attestation/statement.ts";
 import { parseOptions, UsageError } from "../../../../lib/shared/cli/options.ts";
-import { runService } from "../../../../lib/enclave/cli/run.ts";
+import { openFeatures } from "../../../../lib/enclave/features.ts";
+import { type RunIo, runService } from "../../../../lib/enclave/cli/run.ts";
 import {
+  FEATURES,
   measuredConfiguration,
   readServeConfig,
   SERVE_OPTIONS,
@@ -20,6 +22,7 @@ import { Client } from "../../../../lib/ctl/client/client.ts";
 import { importPublicKey } from "../../../../lib/shared/sealed/hpke.ts";
 import { hashPublicKey, sealRequest } from "../../../../lib/shared/sealed/message.ts";
 import { EventLog } from "../../../../lib/enclave/server/events.ts";
+import { REQUESTS, WALLET_REQUESTS } from "../../../../lib/shared/wire/protocol.ts";
 import type { WireObject } from "../../../../lib/shared/wire/messages.ts";
 import { parseAddress } from "../../../../lib/shared/wire/address.ts";
 import { within } from "../../../helpers/deadline.ts";
@@ -30,14 +33,15 @@ const CONTEXT = { app: "denclave", purpose: "tsk" };
 const CLIENT_KEY = encodeBase64(new Uint8Array(32).fill(9));
 
 /** The service as its entry runs it, over the local KMS and a simulated NSM. */
-async function start(argv: readonly string[], memory?: number) {
+async function start(argv: readonly string[], io: Pick<RunIo, "memory" | "isDevelopment"> = {}) {
   const kms = await LocalKms.open({ region: "us-east-1" });
   const [keyArn = ""] = kms.keyArns;
   const nsm = await SimulatedNsm.start({ nsmDevice: "/nonexistent" });
   const listening = Promise.withResolvers<string>();
   const signal = Promise.withResolvers<string>();
   const flags = ["--listen=tcp:127.0.0.1:0", "--drain-ms=100", `--kms-key=${keyArn}`, ...argv];
-  const running = runService(readServeConfig(parseOptions(SERVE_OPTIONS, flags)), {
+  const config = readServeConfig(parseOptions(SERVE_OPTIONS, flags));
+  const running = runService(config, {
     events: new EventLog({
       level: "info",
       write: (line) => {
@@ -46,12 +50,12 @@ async function start(argv: readonly string[], memory?: number) {
       },
     }),
     signalled: signal.promise,
-    workflow: (plaintext) => plaintext,
+    features: (ports) => openFeatures({ ...config, workflow: (plaintext) => plaintext }, ports),
     entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     attester: nsm,
     aead: NODE_AEAD,
     selfTest: () => Promise.resolve([]),
-    memory,
+    ...io,
     kms,
   });
   const client = await Client.connect(parseAddress(await within(listening.promise, "the listener")), {
@@ -71,7 +75,7 @@ async function start(argv: readonly string[], memory?: number) {
     ...(epoch === undefined ? {} : { epoch }),
   });
   return {
-    config: readServeConfig(parseOptions(SERVE_OPTIONS, flags)),
+    config,
     client,
     code,
     configure,
@@ -220,15 +224,19 @@ const SETTINGS: readonly {
   },
 ];
 
-/** A ping that was sealed so long ago. */
-async function sealed(client: Client, ageMs = 0) {
+/** A request that was sealed so long ago. */
+async function sealed(client: Client, ageMs = 0, request: WireObject = { type: "ping" }) {
   const reply = await client.exchange({ type: "attest", nonce: encodeBase64(new Uint8Array(16)) });
   const publicKey = decodeBase64(String(reply["public_key"]));
-  const name = { keyHash: await hashPublicKey(publicKey), clientId: new Uint8Array(16), counter: 1 };
+  const name = {
+    keyHash: await hashPublicKey(publicKey),
+    clientId: crypto.getRandomValues(new Uint8Array(16)),
+    counter: 1,
+  };
   const at = Date.now() - ageMs;
   const { enc, ciphertext, openReply } = await sealRequest(
     await importPublicKey(publicKey),
-    new TextEncoder().encode('{"type":"ping"}'),
+    new TextEncoder().encode(JSON.stringify(request)),
     { ...name, times: { sessionStarted: at, sealedAt: at, expiresAt: at + 60_000 } },
   );
   const message = {
@@ -250,6 +258,70 @@ for (const { argv, attack, refused, otherwise } of SETTINGS) {
     assertEquals(await attack(open), otherwise);
   });
 }
+
+/** The requests of each feature: all of the protocol but the server's own. */
+const FEATURE_REQUESTS: Readonly<Record<string, readonly WireObject[]>> = {
+  session_key: [{ type: "configure" }, { type: "process" }],
+  wallet: Object.keys(WALLET_REQUESTS).map((apiRequest) => ({ apiRequest })),
+  master_key: Object.keys(REQUESTS).filter((type) => type.startsWith("master_key.")).map((type) => ({
+    type,
+  })),
+  sealed: [{ type: "attest" }, { type: "sealed" }],
+};
+const OWN_REQUESTS = ["ping", "health", "logs", "metrics"];
+/** The fields of `health` that each has. */
+const HEALTH_FIELDS: Readonly<Record<string, readonly string[]>> = {
+  session_key: ["configured"],
+  wallet: ["wallet"],
+  master_key: ["master_key"],
+  sealed: [],
+};
+
+Deno.test("every request of the protocol is one of a feature, or of the server", () => {
+  const named = [...Object.values(FEATURE_REQUESTS).flat().map(({ type, apiRequest }) => type ?? apiRequest)];
+  assertEquals(
+    [...named, ...OWN_REQUESTS].sort(),
+    [...Object.keys(REQUESTS), ...Object.keys(WALLET_REQUESTS)].sort(),
+  );
+  assertEquals(Object.keys(FEATURE_REQUESTS), [...FEATURES]);
+});
+
+for (const feature of FEATURES) {
+  Deno.test(`without ${feature} in --features its requests are answered feature_off, sealed or not, and health has nothing of it`, async () => {
+    const others = FEATURES.filter((name) => name !== feature);
+    await using service = await start([`--features=${others.join(",")}`]);
+    const off = FEATURE_REQUESTS[feature] ?? [];
+    for (const request of off) {
+      const reply = await service.client.exchange(request);
+      assertEquals([reply["msg"], String(reply["details"]).includes(feature)], ["feature_off", true]);
+      assertEquals(reply["apiResponse"], feature === "wallet" ? "errorResponse" : undefined);
+      if (feature === "sealed") continue;
+      const { message, openReply } = await sealed(service.client, 0, request);
+      const { ciphertext } = await service.client.exchange(message);
+      const opened = await openReply(decodeBase64(String(ciphertext)));
+      assertEquals(JSON.parse(new TextDecoder().decode(opened)).msg, "feature_off");
+    }
+    const health = await service.client.exchange({ type: "health" });
+    for (const name of FEATURES) {
+      for (const field of HEALTH_FIELDS[name] ?? []) assertEquals(field in health, name !== feature, field);
+      for (const request of name === feature ? [] : FEATURE_REQUESTS[name] ?? []) {
+        assertNotEquals((await service.client.exchange(request))["msg"], "feature_off");
+      }
+    }
+    assertEquals(JSON.stringify(health["warnings"]).includes("--features"), false);
+  });
+}
+
+Deno.test("without --features everything is served, which health warns of, but not in development", async () => {
+  for (const isDevelopment of [false, true]) {
+    await using service = await start([], { isDevelopment });
+    for (const request of Object.values(FEATURE_REQUESTS).flat()) {
+      assertNotEquals((await service.client.exchange(request))["msg"], "feature_off");
+    }
+    const { warnings } = await service.client.request({ type: "health" });
+    assertEquals(warnings.some((warning) => warning.includes("--features (FEATURES)")), !isDevelopment);
+  }
+});
 
 Deno.test("without --tsk-context a session key must have been wrapped as one", async () => {
   await using service = await start([]);
@@ -312,12 +384,12 @@ Deno.test("the configuration hash in the reply is that of the settings that the 
 
 Deno.test("the machine's memory decides on the memory for messages, and does not change the configuration hash", async () => {
   const memory = 480 * 2 ** 20;
-  await using small = await start([], memory);
+  await using small = await start([], { memory });
   const health = await small.client.request({ type: "health" });
   assertEquals([health.memory_total, Math.floor(health.memory_budget / 2 ** 20), health.warnings.length], [
     memory,
     145,
-    1,
+    2,
   ]);
   const reply = await small.client.exchange({ type: "attest", nonce: encodeBase64(new Uint8Array(16)) });
   const expected = await hashConfiguration(measuredConfiguration(small.config));
@@ -325,7 +397,7 @@ Deno.test("the machine's memory decides on the memory for messages, and does not
 });
 
 Deno.test("a --max-in-flight that is too large for the machine's memory is warned of in the log and in health", async () => {
-  await using service = await start(["--max-in-flight=536870912"], 480 * 2 ** 20);
+  await using service = await start(["--max-in-flight=536870912"], { memory: 480 * 2 ** 20 });
   const { warnings } = await service.client.request({ type: "health" });
   assertEquals(warnings.filter((warning) => warning.includes("512 MiB (--max-in-flight)")).length, 1);
   const { events } = await service.client.request({ type: "logs" });

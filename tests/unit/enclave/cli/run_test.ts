@@ -32,7 +32,7 @@ function start(listen = "tcp:127.0.0.1:0", io: Partial<RunIo> = {}) {
       },
     }),
     signalled: signal.promise,
-    workflow: (plaintext) => plaintext,
+    features: () => [],
     entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     aead: NODE_AEAD,
     selfTest: () => Promise.resolve([]),

@@ -33,7 +33,9 @@ function init(rig: Rig, more: WireObject = {}) {
 
 /** The same KMS, another run of the enclave. */
 function restart(rig: Rig, minEpoch = 1) {
-  const service = plainMasterKey(rig.kms, rig.events.log, {
+  const service = plainMasterKey({
+    kms: rig.kms,
+    log: rig.events.log,
     minEpoch,
     keys: rig.local.keyArns.map((arn) => ({
       arn,
@@ -218,7 +220,7 @@ for (const [what, change, code, words] of CHANGED) {
       assertEquals(reply["msg"], code, String(reply["details"]));
       assert(String(reply["details"]).includes(words), String(reply["details"]));
     }
-    assertEquals(other.service.state["initialised"], false);
+    assertEquals(other.service.state.master_key["initialised"], false);
     // The whole row still opens there.
     assertEquals(
       (await other.ask({
@@ -392,7 +394,7 @@ for (
       ...own,
     };
     assertEquals((await other.ask(request))["msg"], code);
-    assertEquals([other.service.state["initialised"], row === own], [false, false]);
+    assertEquals([other.service.state.master_key["initialised"], row === own], [false, false]);
     rig.kms.fail = undefined;
     assertEquals((await other.ask(request))["status"], "ok");
   });
@@ -548,7 +550,7 @@ Deno.test("a private key that the parent knows is not accepted for a public key 
     const refused = await ask({ ...request, ...row, type });
     assertEquals([refused["msg"], String(refused["details"]).includes("public_key")], ["row_rejected", true]);
   }
-  assertEquals(service.state["initialised"], false);
+  assertEquals(service.state.master_key["initialised"], false);
   // Nor while the enclave holds the key itself.
   assertEquals((await rig.ask({ ...request, ...row })).msg, "master_key_conflict");
 });
@@ -681,7 +683,7 @@ Deno.test("a key whose init was abandoned is not taken into use, neither a new o
     await asked.promise;
     abandon.abort();
     gate.resolve();
-    assertEquals([await answer, service.state["initialised"]], ["abandoned", false]);
+    assertEquals([await answer, service.state.master_key["initialised"]], ["abandoned", false]);
     Object.assign(made.kms, { decrypt, generateDataKey });
   }
 });

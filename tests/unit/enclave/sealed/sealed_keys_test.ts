@@ -6,7 +6,7 @@ import { WireError } from "../../../../lib/shared/wire/messages.ts";
 
 Deno.test("a key counts for so many clients, and takes no other until it changes: none is forgotten", async () => {
   const clock = { ms: 0 };
-  await using keys = new SealedKeys({
+  using keys = new SealedKeys({
     makeKeyPair: generateKeyPair,
     now: () => new Date(0),
     monotonic: () => clock.ms,
@@ -35,14 +35,14 @@ Deno.test("callers at the same time get the same key, and callers after the end 
   const keys = new SealedKeys({ makeKeyPair: generateKeyPair, now: () => new Date(0), monotonic: () => 0 });
   const [a, b] = await Promise.all([keys.current(), keys.current()]);
   assertEquals(a.keyId, b.keyId);
-  await keys[Symbol.asyncDispose]();
+  keys[Symbol.dispose]();
   assertEquals(keys.find(a.keyId), undefined);
   assertEquals((await assertRejects(() => keys.current(), WireError)).code, "internal_error");
 });
 
 Deno.test("no key is made when the random number generator is not trusted", async () => {
   const refusal = new WireError("entropy_not_trusted", "No");
-  await using keys = new SealedKeys({
+  using keys = new SealedKeys({
     makeKeyPair: () => Promise.reject(refusal),
     now: () => new Date(0),
     monotonic: () => 0,
@@ -51,7 +51,7 @@ Deno.test("no key is made when the random number generator is not trusted", asyn
 });
 
 Deno.test("of two sessions of a client key with the same start time, the second is refused", async () => {
-  await using keys = new SealedKeys({
+  using keys = new SealedKeys({
     makeKeyPair: generateKeyPair,
     now: () => new Date(0),
     monotonic: () => 0,
@@ -66,7 +66,7 @@ Deno.test("of two sessions of a client key with the same start time, the second 
 });
 
 Deno.test("of one message that is opened twice at the same time, the second is refused", async () => {
-  await using keys = new SealedKeys({
+  using keys = new SealedKeys({
     makeKeyPair: generateKeyPair,
     now: () => new Date(0),
     monotonic: () => 0,

@@ -1,12 +1,13 @@
 /** One connection, over memory and under a clock that the test moves: nothing here waits for time to pass. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { type Handler, PreparedReply } from "../../../../lib/enclave/server/handler.ts";
+import { PreparedReply } from "../../../../lib/enclave/server/feature.ts";
+import type { Handler } from "../../../../lib/enclave/server/dispatch.ts";
 import { Connection } from "../../../../lib/enclave/server/connection.ts";
 import { EventLog } from "../../../../lib/enclave/server/events.ts";
 import type { Limits } from "../../../../lib/shared/cli/limits.ts";
 import { createMemory } from "../../../../lib/enclave/server/memory_budget.ts";
 import { Metrics } from "../../../../lib/enclave/server/metrics.ts";
-import { NEVER } from "../../../../lib/enclave/server/pace.ts";
+import { NEVER } from "../../../../lib/enclave/server/waiting.ts";
 import { encodeMessage, type Framing } from "../../../../lib/shared/wire/framing.ts";
 import type { WireObject } from "../../../../lib/shared/wire/messages.ts";
 import { within } from "../../../helpers/deadline.ts";

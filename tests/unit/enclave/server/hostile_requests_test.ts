@@ -184,10 +184,12 @@ Deno.test("a request full of settings asks KMS the same, and changes nothing tha
         return local.decrypt(access, request);
       },
       generateDataKey: (access, request) => local.generateDataKey(access, request),
-      health: () => ({ backend: "test", entropy_seeded: true }),
+      health: () => ({ backend: "test" }),
+      entropySeeded: true,
       [Symbol.asyncDispose]: () => Promise.resolve(),
     },
-    session: { keys: local.keyArns.map(parseKeyArn), context },
+    keys: local.keyArns.map(parseKeyArn),
+    context,
   });
   using client = await Client.connect(service.address);
   const [arn = ""] = local.keyArns;

@@ -1,9 +1,11 @@
 /** The memory budget: a waiting request holds little, and a request that would need too much is refused. */
+import { testPorts } from "../../../helpers/ports.ts";
 import { type Aead, NODE_AEAD } from "../../../../lib/shared/crypto/aead.ts";
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
 import { Connection } from "../../../../lib/enclave/server/connection.ts";
-import type { Answer, Handler } from "../../../../lib/enclave/server/handler.ts";
+import type { Answer } from "../../../../lib/enclave/server/feature.ts";
+import type { Handler } from "../../../../lib/enclave/server/dispatch.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../../../lib/shared/cli/limits.ts";
 import {
   createMemory,
@@ -18,7 +20,6 @@ import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
 import { within } from "../../../helpers/deadline.ts";
 import { Peer } from "../../../helpers/duplex.ts";
 import { FakeKms } from "../../../helpers/fake_kms.ts";
-import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
 
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const OK: Answer = { type: "x", reply: { status: "ok" } };
@@ -167,18 +168,12 @@ function slowSession(aead: Aead = NODE_AEAD): {
     return new Uint8Array(32).fill(1);
   });
   const session = new SessionKeyService({
-    keys: [parseKeyArn(ARN)],
     region: undefined,
     context: undefined,
     configureOnce: false,
     requireEpoch: false,
-    aead,
-    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     workflow: (plaintext) => plaintext,
-    log: () => {},
-    now: () => new Date(0),
-    kms,
-  });
+  }, testPorts({ kms, aead, keys: [parseKeyArn(ARN)] }));
   return { session, kms, answer: answered.resolve };
 }
 

@@ -15,11 +15,13 @@ import { countCalls, CREDENTIAL } from "../../../helpers/wallet_rig.ts";
 async function openingService(kernelGenerator?: string) {
   const local = await LocalKms.open({ region: "us-east-1" });
   const opened = Promise.withResolvers<void>();
-  let health = {};
+  let entropySeeded: boolean | undefined;
   const kms = {
     ...countCalls(local, true),
     opened: opened.promise,
-    health: () => health,
+    get entropySeeded() {
+      return entropySeeded;
+    },
     [Symbol.asyncDispose]: () => {
       opened.reject(new Error("the service is ending"));
       return Promise.resolve();
@@ -30,7 +32,7 @@ async function openingService(kernelGenerator?: string) {
   const service = startTestService({
     kms,
     acceptor,
-    session: { keys: local.keyArns.map(parseKeyArn) },
+    keys: local.keyArns.map(parseKeyArn),
     entropy: { kernelGenerator, random: HOST_RANDOM },
     attester: { attest: () => Promise.resolve(new Uint8Array(1)) },
   });
@@ -45,7 +47,7 @@ async function openingService(kernelGenerator?: string) {
       return peer;
     },
     open: (isSeeded: boolean) => {
-      health = { entropy_seeded: isSeeded };
+      entropySeeded = isSeeded;
       opened.resolve();
     },
     fail: () => opened.reject(new Error("no SDK")),

@@ -27,7 +27,8 @@ async function rig(sources: RandomSources) {
     kms,
     entropy: { kernelGenerator: "nsm-hwrng", random: new Random(sources) },
     attester: { attest: () => Promise.resolve(new Uint8Array(1)) },
-    session: { keys: [parseKeyArn(keyArn)], context: TSK_CONTEXT },
+    keys: [parseKeyArn(keyArn)],
+    context: TSK_CONTEXT,
   }));
   const client = stack.use(await Client.connect(service.address));
   const configured = await client.exchange({

@@ -20,7 +20,7 @@ async function startService() {
   let clock = Date.parse("2026-01-01");
   const service = startTestService({
     kms,
-    session: { keys: kms.keyArns.map(parseKeyArn) },
+    keys: kms.keyArns.map(parseKeyArn),
     // Of 250 lines in a second the log drops 50.
     events: new EventLog({ write: () => {}, level: "info", now: () => new Date(clock += 4) }),
   });

@@ -1,6 +1,6 @@
 /** The server: how many connections it serves, which it refuses, how it ends. Connections are in memory; the sweep's timer is real and short. */
 import { assert, assertEquals } from "@std/assert";
-import type { Handler } from "../../../../lib/enclave/server/handler.ts";
+import type { Handler } from "../../../../lib/enclave/server/dispatch.ts";
 import { EventLog } from "../../../../lib/enclave/server/events.ts";
 import { createMemory } from "../../../../lib/enclave/server/memory_budget.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../../../lib/shared/cli/limits.ts";

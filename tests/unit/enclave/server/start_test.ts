@@ -47,7 +47,8 @@ function setup(
     acceptor,
     events,
     version: "1.2.3",
-    session: { keys: keys.map(parseKeyArn), context },
+    keys: keys.map(parseKeyArn),
+    context,
     wallet: { guards: { ...NO_GUARDS, verifyingContracts }, cache: NO_CACHE },
   });
   return { raw, kms, acceptor, events, service };
@@ -146,8 +147,8 @@ Deno.test("a configure that KMS denies empties the wallet's cache, and a time-ou
   const local = await LocalKms.open({ region: "us-east-1" });
   const kms = countCalls(local, true);
   await using service = startTestService({
-    kms: { ...kms, health: () => ({ backend: "test", entropy_seeded: true }) },
-    session: { keys: local.keyArns.map(parseKeyArn) },
+    kms: { ...kms, entropySeeded: true },
+    keys: local.keyArns.map(parseKeyArn),
     wallet: { guards: NO_GUARDS, cache: { entries: 4, maxAgeMs: 60_000 } },
   });
   using client = await Client.connect(service.address);

@@ -1,4 +1,5 @@
 /** The session key service behind its dispatcher, with a fake KMS. */
+import { testHandler, testPorts } from "../../../helpers/ports.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import {
@@ -14,10 +15,8 @@ import { processBinding } from "../../../../lib/shared/wire/process_binding.ts";
 import { type Aead, type AeadKey, NODE_AEAD } from "../../../../lib/shared/crypto/aead.ts";
 import { Credentials } from "../../../../lib/shared/aws/credentials.ts";
 import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
-import { PreparedReply } from "../../../../lib/enclave/server/handler.ts";
-import { createDispatcher } from "../../../../lib/enclave/server/dispatch.ts";
+import { type Ports, PreparedReply } from "../../../../lib/enclave/server/feature.ts";
 import { EventLog } from "../../../../lib/enclave/server/events.ts";
-import { Metrics } from "../../../../lib/enclave/server/metrics.ts";
 import {
   type SessionKeyOptions,
   SessionKeyService,
@@ -25,7 +24,7 @@ import {
 import type { WireObject } from "../../../../lib/shared/wire/messages.ts";
 import { within } from "../../../helpers/deadline.ts";
 import { FakeKms } from "../../../helpers/fake_kms.ts";
-import { plainMasterKey, plainSealed, plainWallet } from "../../../helpers/wallet_rig.ts";
+import { plainMasterKey, plainWallet } from "../../../helpers/wallet_rig.ts";
 
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const SECRET = "NEVER-SEEN";
@@ -45,38 +44,25 @@ interface Setup {
   readonly ask: (request: WireObject) => Promise<WireObject>;
 }
 
-function setup(options: Partial<SessionKeyOptions> & { readonly kms?: FakeKms } = {}): Setup {
+function setup(options: Partial<SessionKeyOptions & Ports> & { readonly kms?: FakeKms } = {}): Setup {
   const kms = options.kms ?? new FakeKms(() => Promise.resolve(new Uint8Array(TSK)));
   const events = new EventLog({ write: () => {}, level: "debug" });
-  const session = new SessionKeyService({
+  const ports = testPorts({
     keys: [parseKeyArn(ARN)],
+    log: events.log,
+    now: () => new Date("2026-01-02T03:04:05Z"),
+    ...options,
+    kms,
+  });
+  const session = new SessionKeyService({
     region: undefined,
     context: undefined,
     configureOnce: false,
     requireEpoch: false,
     workflow: (plaintext) => plaintext,
-    log: events.log,
-    now: () => new Date("2026-01-02T03:04:05Z"),
-    aead: NODE_AEAD,
-    entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     ...options,
-    kms,
-  });
-  const handler = createDispatcher({
-    session,
-    wallet: plainWallet(kms, events.log),
-    masterKey: plainMasterKey(kms, events.log),
-    sealed: plainSealed(kms, events.log),
-    random: HOST_RANDOM,
-    kms,
-    events,
-    metrics: new Metrics(),
-    version: "test",
-    warnings: [],
-    serverStats: () => ({ connections: 1 }),
-    log: events.log,
-    now: () => new Date("2026-01-02T03:04:05Z"),
-  });
+  }, ports);
+  const handler = testHandler([session, plainWallet(ports), plainMasterKey(ports)], ports, events);
   const ask = async (request: WireObject) => {
     const { reply } = await handler({ ...request });
     return reply instanceof PreparedReply
@@ -590,10 +576,10 @@ Deno.test("--configure-once allows another try after one that failed", async () 
 
 Deno.test("after a restart, an older wrapped session key is refused by a measured least epoch, and KMS is not asked", async () => {
   const configured = { ...CONFIGURE, epoch: 5 };
-  const before = setup({ requireEpoch: true, minEpoch: 5 });
+  const before = setup({ requireEpoch: true, minTskEpoch: 5 });
   assertEquals((await before.ask(configured))["msg"], "configured");
   // After the restart the held epoch is lost; only the measured minimum remains.
-  const after = setup({ minEpoch: 5 });
+  const after = setup({ minTskEpoch: 5 });
   const refused = await after.ask({ ...CONFIGURE, epoch: 4 });
   assertEquals([refused["msg"], String(refused["details"]).includes("at least 5"), after.kms.asked.length], [
     "row_rejected",
@@ -841,7 +827,7 @@ Deno.test("--bind-process refuses what is not bound", async () => {
 Deno.test("process is refused while the kernel's random numbers are not trusted, and served once they are", async () => {
   const kms = new FakeKms(() => Promise.resolve(new Uint8Array(TSK)));
   let isSeeded = false;
-  kms.health = () => ({ entropy_seeded: isSeeded });
+  Object.defineProperty(kms, "entropySeeded", { get: () => isSeeded });
   const { session, ask } = setup({ kms, entropy: { kernelGenerator: "virtio_rng.0", random: HOST_RANDOM } });
   using _ = session;
   assertEquals((await ask(CONFIGURE))["status"], "ok");

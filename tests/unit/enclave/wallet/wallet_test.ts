@@ -399,7 +399,7 @@ Deno.test("with a cache, the second signature asks KMS nothing, whatever it is o
   for (const payload of [{ message: "a" }, { message: "b" }, { digest: "11".repeat(32) }]) {
     assertEquals((await rig.ask({ ...row, ...payload }))["apiResponse"], "signResponse");
   }
-  assertEquals([rig.kms.calls.decrypt, rig.wallet.state], [1, {
+  assertEquals([rig.kms.calls.decrypt, rig.wallet.state.wallet], [1, {
     guarded: false,
     cached_keys: 1,
     cache_hits: 2,
@@ -442,10 +442,10 @@ Deno.test("a denial of anything empties the cache, a time-out does not", async (
   await rig.ask({ ...alice, message: "a" });
   rig.kms.fail = new EnclaveError("late", { code: "kms_timeout" });
   await rig.ask({ ...bob, message: "a" });
-  assertEquals(rig.wallet.state.cached_keys, 1);
+  assertEquals(rig.wallet.state.wallet.cached_keys, 1);
   rig.kms.fail = new KmsRefusal("AccessDeniedException");
   await rig.ask({ ...bob, message: "a" });
-  assertEquals(rig.wallet.state.cached_keys, 0);
+  assertEquals(rig.wallet.state.wallet.cached_keys, 0);
   assertEquals((await rig.ask({ ...alice, message: "a" })).msg, "kms_decrypt_failed");
 });
 
@@ -455,7 +455,7 @@ Deno.test("a denied configure empties the wallet's cache too", async () => {
   rig.kms.fail = new KmsRefusal("AccessDeniedException");
   const encrypted_tsk = encodeBase64(new Uint8Array(8));
   const reply = await rig.ask({ type: "configure", encrypted_tsk, kms_key_id: rig.firstArn, ...CREDENTIAL });
-  assertEquals([reply.msg, rig.wallet.state.cached_keys], ["kms_decrypt_failed", 0]);
+  assertEquals([reply.msg, rig.wallet.state.wallet.cached_keys], ["kms_decrypt_failed", 0]);
 });
 
 Deno.test("no key is made where the kernel's random numbers are not the NSM's", async () => {
@@ -512,7 +512,7 @@ Deno.test("a key that KMS released before a denial, and that arrives after it, i
   assertEquals((await rig.ask({ ...bob, message: "a" })).msg, "kms_decrypt_failed");
   gate.resolve();
   assertEquals((await signing)["apiResponse"], "signResponse");
-  assertEquals(rig.wallet.state.cached_keys, 0);
+  assertEquals(rig.wallet.state.wallet.cached_keys, 0);
 });
 
 Deno.test("a throttling error of KMS does not empty the cache", async () => {
@@ -521,7 +521,7 @@ Deno.test("a throttling error of KMS does not empty the cache", async () => {
   await rig.ask({ ...alice, message: "a" });
   rig.kms.fail = new KmsRefusal("ThrottlingException");
   await rig.ask({ ...bob, message: "a" });
-  assertEquals(rig.wallet.state.cached_keys, 1);
+  assertEquals(rig.wallet.state.wallet.cached_keys, 1);
 });
 
 for (const name of ["constructor", "toString", "__proto__"]) {

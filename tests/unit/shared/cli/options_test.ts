@@ -186,6 +186,7 @@ Deno.test("the environment configures all of the service", () => {
       LISTEN: "unix:/run/s",
       REGION: "eu-west-1",
       KMS_KEYS: `${ARN}, ${ARN.replace("us-east-1", "eu-west-1")},`,
+      FEATURES: "sealed, session_key",
       TSK_CONTEXT: "app=x",
       CONFIGURE_ONCE: "yes",
       REQUIRE_EPOCH: "true",
@@ -216,6 +217,7 @@ Deno.test("the environment configures all of the service", () => {
     address: { transport: "unix", path: "/run/s" },
     region: "eu-west-1",
     keys: ["us-east-1", "eu-west-1"],
+    features: ["session_key", "sealed"],
     context: { app: "x" },
     configureOnce: true,
     requireEpoch: true,
@@ -324,6 +326,7 @@ const VALUES: Readonly<Record<string, readonly [string, string]>> = {
   "listen": ["unix:/a", "unix:/b"],
   "region": ["us-east-1", "us-west-2"],
   "kms-key": [ARN, ARN.replace("us-east-1", "eu-west-1")],
+  "features": ["sealed", "wallet"],
   "tsk-context": ["app=x", "stage=y"],
   "min-tsk-epoch": ["1", "2"],
   "max-sealed-age-ms": ["1000", "2000"],
@@ -391,6 +394,21 @@ for (const spec of MEASURED) {
     });
   }
 }
+
+Deno.test("the order of --features does not change the measured configuration, and without it the hash is that of versions before it", () => {
+  const measured = (...argv: string[]) => measuredConfiguration(read(argv));
+  assertEquals(
+    measured("--features=sealed,wallet"),
+    measured("--features", "wallet", "--features", "sealed"),
+  );
+  assertEquals([measured("--features=wallet")["features"], "features" in measured()], [["wallet"], false]);
+});
+
+Deno.test("a feature that there is not is refused, and --require-sealed without the feature sealed", () => {
+  assertThrows(() => read(["--features=wallet,wallets"]), UsageError, '"wallets"');
+  assertThrows(() => read(["--features=wallet", "--require-sealed"]), UsageError, "--require-sealed needs");
+  read(["--features=wallet,sealed", "--require-sealed"]);
+});
 
 /** Options that the configuration hash does not cover, because they do not affect the use of keys. */
 const NOT_MEASURED = ["port", "listen", "drain-ms", "log-level"];

@@ -1,11 +1,11 @@
 /**
- * Runs long work on the service's thread in slices: other requests run in between, and the work ends when its client no longer waits.
+ * Whether the client still waits, and long work on the service's thread that lets other requests run in between.
  *
  * @module
  */
 import { EnclaveError } from "../../shared/errors.ts";
 
-/** One slice. Milliseconds. */
+/** How long work may hold the thread. Milliseconds. */
 const SLICE_MS = 10;
 
 /** A signal that is never aborted. */
@@ -17,8 +17,8 @@ export function checkWaitedFor(signal: AbortSignal): void {
   throw new EnclaveError("The client no longer waits for the reply", { code: "abandoned" });
 }
 
-/** Makes a function to await between short steps. @throws {EnclaveError} `abandoned` */
-export function createPace(signal: AbortSignal): () => Promise<void> {
+/** Makes a function to await between short steps: it yields the thread once a slice is over. @throws {EnclaveError} `abandoned` */
+export function createYield(signal: AbortSignal): () => Promise<void> {
   let sliceEnd = performance.now() + SLICE_MS;
   return async () => {
     if (performance.now() < sliceEnd) return;

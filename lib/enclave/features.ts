@@ -1,0 +1,29 @@
+/**
+ * The features of the enclave. A new one is added here.
+ *
+ * @module
+ */
+import type { SealedConfig } from "../shared/cli/sealed_options.ts";
+import { MasterKeyService } from "./master_key/master_key.ts";
+import { SealedService } from "./sealed/sealed.ts";
+import type { Feature, Ports } from "./server/feature.ts";
+import { type SessionKeyOptions, SessionKeyService } from "./session_key/session_key.ts";
+import { type WalletOptions, WalletService } from "./wallet/wallet.ts";
+
+/** The settings of all features. */
+export interface FeatureOptions extends SessionKeyOptions {
+  readonly wallet: WalletOptions;
+  /** Master keys of an earlier epoch are refused. */
+  readonly minEpoch: number;
+  readonly sealed: SealedConfig;
+}
+
+/** Makes them. */
+export function openFeatures(options: FeatureOptions, ports: Ports): readonly Feature[] {
+  return [
+    new SessionKeyService(options, ports),
+    new WalletService(options.wallet, ports),
+    new MasterKeyService(options, ports),
+    new SealedService(options.sealed, ports),
+  ];
+}
