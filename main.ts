@@ -7,7 +7,7 @@
 import { dirname } from "node:path/posix";
 import { LIBC_PATHS } from "./ffi/libc.ts";
 import { DEFAULT_LIBRARY_DIRS, LIBRARY_FILES, openAead, openSdk } from "./ffi/mod.ts";
-import { startWatchdog } from "./ffi/watchdog.ts";
+import { protectProcess } from "./ffi/confine.ts";
 import { checkOwnPath, takeCompiledPath } from "./lib/enclave/cli/compiled_path.ts";
 import { runKmstool } from "./lib/enclave/cli/kmstool.ts";
 import { KMSTOOL_COMMANDS } from "./lib/shared/cli/serve_options.ts";
@@ -16,7 +16,6 @@ import { checkLibraries, chooseAead, formatChecks } from "./lib/enclave/cli/self
 import { replaceGlobalGenerator } from "./lib/shared/crypto/random.ts";
 import { EXIT, helpLines, parseOptions } from "./lib/shared/cli/options.ts";
 import { runEntry } from "./lib/shared/cli/entry.ts";
-import { exitProcess } from "./lib/shared/cli/entry.ts";
 import { openFeatures } from "./lib/enclave/features.ts";
 import { runService } from "./lib/enclave/cli/run.ts";
 import { COMMON_OPTIONS, takeCommand } from "./lib/shared/cli/options.ts";
@@ -29,8 +28,10 @@ import {
 import { openNitroKms } from "./lib/enclave/kms/open_nitro.ts";
 import { runSdkProcess } from "./lib/enclave/kms/sdk_process/process_main.ts";
 import { EventLog } from "./lib/enclave/server/events.ts";
+import { workflowLimitsFor } from "./lib/shared/cli/limits.ts";
+import { openWorkflows } from "./lib/enclave/session_key/workflow/open.ts";
+import { workflowProcess } from "./lib/enclave/cli/workflow_process.ts";
 import { VERSION } from "./lib/shared/version.ts";
-import { workflow } from "./lib/workflow.ts";
 import { writeAll } from "./lib/shared/write_all.ts";
 
 const SPECS = [...SERVE_OPTIONS, ...NITRO_OPTIONS, ...COMMON_OPTIONS];
@@ -61,7 +62,7 @@ function untilSignal(): Promise<string> {
   let seen = false;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     Deno.addSignalListener(signal, () => {
-      if (seen) exitProcess(EXIT.software);
+      if (seen) Deno.exit(EXIT.software);
       seen = true;
       resolve(signal);
     });
@@ -110,11 +111,21 @@ async function selfTestCommand(argv: readonly string[]): Promise<number> {
 
 async function main(argv: readonly string[]): Promise<number> {
   const { compiledFor, rest: own } = takeCompiledPath(argv);
-  const { command, rest } = takeCommand(own, ["serve", "self-test", "sdk-process", ...KMSTOOL_COMMANDS]);
+  const { command, rest } = takeCommand(own, [
+    "serve",
+    "self-test",
+    "sdk-process",
+    "workflow-process",
+    ...KMSTOOL_COMMANDS,
+  ]);
   if (command === "sdk-process") {
     // The SDK opens its own connections, outside of Deno: this process needs only FFI.
     giveUp("net", "run", "env");
     await runSdkProcess({ stdin: Deno.stdin.readable, stdout: Deno.stdout }, Number(rest[0]));
+    return EXIT.ok;
+  }
+  if (command === "workflow-process") {
+    await workflowProcess(Number(rest[0]), () => import("./lib/workflow.ts"));
     return EXIT.ok;
   }
   if (command === "self-test") return await selfTestCommand(rest);
@@ -132,10 +143,10 @@ async function main(argv: readonly string[]): Promise<number> {
   checkOwnPath(compiledFor);
   const signalled = untilSignal();
   const events = new EventLog({ write: stdout, level: config.logLevel });
+  // Before any child is started, which inherits it.
+  protectProcess();
   // The service listens before they have opened the SDK.
   const kms = openNitroKms({ ...nitro, log: events.log });
-  // This needs libc; opening the ports revokes that permission.
-  using _watchdog = await startWatchdog({ silenceMs: config.silenceMs, exitCode: EXIT.software });
   // Must happen while FFI is allowed: the permission is revoked once the NSM and these libraries are open. A missing file or symbol of the SDK ends
   // the service here, with the reason.
   const { aead, check } = chooseAead(openAead({ libraryDir: options.text("library-dir") }));
@@ -143,16 +154,30 @@ async function main(argv: readonly string[]): Promise<number> {
   replaceGlobalGenerator(ports.entropy.random.fill);
   // This process has opened all libraries that it needs; only its children load the SDK. It keeps the run permission to restart them.
   giveUp("ffi");
+  const workflow = workflowLimitsFor(config.workflow, {
+    memory: ports.memory,
+    sdkProcesses: nitro.processes,
+    maxMessage: config.limits.maxMessage,
+    processors: navigator.hardwareConcurrency,
+  });
+  const workflows = openWorkflows({
+    ...workflow,
+    maxResult: config.limits.maxMessage,
+    requireWall: ports.nsm !== undefined,
+    permissions: [`--allow-ffi=${LIBC_PATHS.join(",")}`],
+    isDevelopment: false,
+  });
   return await runService(config, {
     events,
     signalled,
     kms,
-    features: (ports) => openFeatures({ ...config, workflow }, ports),
+    features: (ports) => openFeatures({ ...config, workflows }, ports),
     aead,
     entropy: ports.entropy,
     attester: ports.nsm,
     memory: ports.memory,
     sdkProcesses: nitro.processes,
+    workflowProcesses: workflow.processes,
     measurements: ports.measurements,
     selfTest: async () => [...await ports.selfTest(), check],
     warnings: [...ports.warnings, ...(check.state === "ok" ? [] : [`${check.check}: ${check.seen}`])],

@@ -19,9 +19,9 @@ import {
   UsageError,
 } from "../lib/shared/cli/options.ts";
 import { runEntry } from "../lib/shared/cli/entry.ts";
-import { giveUpPermissions } from "../lib/enclave/cli/process_guard.ts";
+import { giveUpPermissions } from "../lib/enclave/cli/permissions.ts";
 import { type RunIo, runService } from "../lib/enclave/cli/run.ts";
-import { startWatchdog } from "../ffi/watchdog.ts";
+import { LIBC_PATHS } from "../ffi/libc.ts";
 import { COMMON_OPTIONS, takeCommand } from "../lib/shared/cli/options.ts";
 import {
   listenOption,
@@ -41,9 +41,11 @@ import { LocalKms } from "../lib/dev/kms/local.ts";
 import { openIo } from "../lib/ctl/terminal/printing.ts";
 import { runTsk, TSK_COMMANDS, type TskBackend } from "../lib/ctl/commands/tsk.ts";
 import { EventLog } from "../lib/enclave/server/events.ts";
+import { workflowLimitsFor } from "../lib/shared/cli/limits.ts";
+import { openWorkflows } from "../lib/enclave/session_key/workflow/open.ts";
+import type { WorkflowProcessPorts } from "../lib/enclave/session_key/workflow/process.ts";
+import { workflowProcess } from "../lib/enclave/cli/workflow_process.ts";
 import { VERSION } from "../lib/shared/version.ts";
-import { workflow } from "../lib/workflow.ts";
-import type { Workflow } from "../lib/workflow_context.ts";
 import { writeAll } from "../lib/shared/write_all.ts";
 
 const LOCAL_FILE = {
@@ -249,8 +251,15 @@ const LOCAL_TSK: TskBackend = {
 };
 
 /** Runs a command line; with another workflow where a test or an example brings one. Returns the exit code. */
-export async function main(argv: readonly string[], work: Workflow = workflow): Promise<number> {
-  const { command, rest } = takeCommand(argv, ["serve", "tsk"]);
+export async function main(
+  argv: readonly string[],
+  load: WorkflowProcessPorts["load"] = () => import("../lib/workflow.ts"),
+): Promise<number> {
+  const { command, rest } = takeCommand(argv, ["serve", "tsk", "workflow-process"]);
+  if (command === "workflow-process") {
+    await workflowProcess(Number(rest[0]), load);
+    return EXIT.ok;
+  }
   if (command === "tsk") {
     const { command: of, rest: given } = takeCommand(rest, TSK_COMMANDS);
     return await runTsk(of ?? "show", of === undefined ? ["--help"] : given, io, LOCAL_TSK);
@@ -259,28 +268,34 @@ export async function main(argv: readonly string[], work: Workflow = workflow): 
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
   if (options.on("version")) return io.stdout(`denclave-dev ${VERSION}\n`), EXIT.ok;
   const config = readConfig(options);
-  using _watchdog = await startWatchdog({ silenceMs: config.silenceMs, exitCode: EXIT.software });
   const backend = await openBackend(options);
   const { kms } = backend;
   // Without --kms-key, the keys that this KMS has: so the wallet works at once.
   const keys = config.keys.length > 0 ? config.keys : backend.keys;
+  const processors = navigator.hardwareConcurrency;
+  const workflow = workflowLimitsFor(config.workflow, { maxMessage: config.limits.maxMessage, processors });
+  const workflows = openWorkflows({
+    ...workflow,
+    maxResult: config.limits.maxMessage,
+    requireWall: false,
+    permissions: [`--allow-ffi=${LIBC_PATHS.join(",")}`],
+    isDevelopment: true,
+  });
   return await runService({ ...config, keys }, {
     warnings: backend.warnings,
     entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     events: new EventLog({ write: io.stdout, level: config.logLevel }),
     signalled: untilSignal(),
     kms,
-    features: (ports) => openFeatures({ ...config, workflow: work, isDevelopment: true }, ports),
+    features: (ports) => openFeatures({ ...config, workflows }, ports),
     isDevelopment: true,
     ...backend.simulated,
     aead: NODE_AEAD,
-    // Workflows get only the permissions that they have in the enclave's binary, plus the network for KMS's API.
     onListening: () =>
       giveUpPermissions([
         "read",
         "write",
         "env",
-        "run",
         "ffi",
         "sys",
         ...(options.text("kms") === "aws" ? [] : ["net"] as const),

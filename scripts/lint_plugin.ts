@@ -221,7 +221,7 @@ const plugin: Deno.lint.Plugin = {
     },
     "parsed-before-waiting": {
       create: (context) => {
-        if (!/^lib\/enclave\/(?!kms\/|cli\/)/.test(repoPath(context.filename))) return {};
+        if (!/^lib\/enclave\/(?!kms\/|cli\/|children\/)/.test(repoPath(context.filename))) return {};
         return {
           FunctionDeclaration: (node) => checkFunction(context, node),
           FunctionExpression: (node) => checkFunction(context, node),
@@ -321,7 +321,7 @@ const plugin: Deno.lint.Plugin = {
           node: Deno.lint.MemberExpression,
         ) => {
           if (
-            /^(main\.ts$|scripts\/|tests\/|lib\/shared\/cli\/entry\.ts$|lib\/enclave\/cli\/process_guard\.ts$)/
+            /^(main\.ts$|scripts\/|tests\/|lib\/shared\/cli\/entry\.ts$|lib\/enclave\/cli\/permissions\.ts$)/
               .test(
                 repoPath(context.filename),
               )
@@ -329,7 +329,7 @@ const plugin: Deno.lint.Plugin = {
           context.report({
             node,
             message:
-              "Environment, exit and signals belong to the entries: main.ts, scripts/, lib/shared/cli/entry.ts and lib/enclave/cli/process_guard.ts",
+              "Environment, exit and signals belong to the entries: main.ts, scripts/, lib/shared/cli/entry.ts and lib/enclave/cli/permissions.ts",
           });
         },
       }),

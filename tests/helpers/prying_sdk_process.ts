@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { heldPermissions } from "../../lib/enclave/cli/process_guard.ts";
+import { heldPermissions } from "../../lib/enclave/cli/permissions.ts";
 import type { SdkProcessStreams } from "../../lib/enclave/kms/sdk_process/process_main.ts";
 
 /** Writes the kinds of permission that are held, as JSON, and ends. */

@@ -25,6 +25,7 @@ import { VERSION } from "../../shared/version.ts";
 import type { Address } from "../../shared/wire/address.ts";
 import { listen } from "../../shared/wire/socket.ts";
 import { workflow } from "../../workflow.ts";
+import { inProcess } from "../in_process_workflow.ts";
 
 /** A service that runs. */
 export interface DryRunService extends AsyncDisposable {
@@ -46,8 +47,7 @@ export async function startDryRunService(
     context: TSK_CONTEXT,
     configureOnce: false,
     requireEpoch: false,
-    workflow,
-    isDevelopment: true,
+    workflows: inProcess(workflow),
     ...options.session,
     wallet: { guards: options.guards ?? NO_GUARDS, cache: { entries: 16, maxAgeMs: 60_000 } },
     sealed: OPEN_TO_ALL,

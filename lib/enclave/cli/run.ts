@@ -4,6 +4,8 @@
  * @module
  */
 import { hashConfiguration } from "../../shared/attestation/statement.ts";
+import { kindOf, positionOf } from "../../shared/errors.ts";
+import type { Log } from "../../shared/log.ts";
 import type { Kms } from "../kms/kms.ts";
 import { limitsFor, memoryWarnings } from "../../shared/cli/limits.ts";
 import { type ServiceParts, startService } from "../server/start.ts";
@@ -11,7 +13,7 @@ import { formatAddress } from "../../shared/wire/address.ts";
 import { listen } from "../../shared/wire/socket.ts";
 import { VERSION } from "../../shared/version.ts";
 import { EXIT } from "../../shared/cli/options.ts";
-import { guardProcess, heldPermissions } from "./process_guard.ts";
+import { heldPermissions } from "./permissions.ts";
 import { FEATURES, measuredConfiguration, type ServeConfig } from "../../shared/cli/serve_options.ts";
 
 /** What an entry provides. */
@@ -20,6 +22,8 @@ export interface RunIo extends ServiceParts {
   readonly signalled: Promise<string>;
   /** Processes that share the memory. */
   readonly sdkProcesses?: number;
+  /** Processes of the workflow. */
+  readonly workflowProcesses?: number;
   /** The permissions that the process was started with, to report which ones it still holds. */
   readonly grants?: readonly Deno.PermissionDescriptor[];
   /** Called once the listener is open, to revoke permissions that are no longer needed. */
@@ -36,6 +40,22 @@ function failureOf({ opened }: Kms): Promise<never> {
   return new Promise((_, reject) => void opened?.catch(reject));
 }
 
+/** An error that nobody caught is a line in the log, not the end of the keys in memory. */
+function logUncaught(log: Log): Disposable {
+  const onError = (event: PromiseRejectionEvent | ErrorEvent) => {
+    event.preventDefault();
+    const thrown: unknown = "reason" in event ? event.reason : event.error;
+    log("error", "uncaught", { class: kindOf(thrown), at: positionOf(thrown) });
+  };
+  const names = ["unhandledrejection", "error"] as const;
+  for (const name of names) globalThis.addEventListener(name, onError);
+  return {
+    [Symbol.dispose]: () => {
+      for (const name of names) globalThis.removeEventListener(name, onError);
+    },
+  };
+}
+
 /**
  * Listens, serves, drains. Takes ownership of the KMS.
  *
@@ -49,7 +69,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
   const { listener, address } = listen(config.address);
   io.onListening?.();
   const permissions = heldPermissions(io.grants);
-  opened.use(guardProcess({ log, isDevelopment }));
+  opened.use(logUncaught(log));
   const limits = limitsFor(config.limits, io);
   const service = startService({
     ...io,

@@ -22,13 +22,14 @@ import {
   type WireObject,
 } from "../../shared/wire/messages.ts";
 import { type BoundBlobs, readProcessBinding } from "../../shared/wire/process_binding.ts";
-import { type Workflow, WorkflowError } from "../../workflow_context.ts";
+import { WorkflowError } from "../../workflow_context.ts";
 import { isEntropyTrusted, requireEntropy } from "../server/entropy.ts";
 import { base64Field, keySelection, WRAPPED_KEY_RANGE } from "../server/fields.ts";
 import { type Feature, type Ports, PreparedReply, type Routes } from "../server/feature.ts";
 import { kmsFailure, tskFailure } from "../server/kms_failure.ts";
 import { checkWaitedFor, NEVER } from "../server/waiting.ts";
-import { WorkflowCaller, WorkflowFault } from "./workflow_call.ts";
+import { HEADROOM } from "./workflow/messages.ts";
+import type { Workflows, WorkflowState } from "./workflow/pool.ts";
 
 /** The measured configuration of the service, which no request can change, and the workflow. */
 export interface SessionKeyOptions {
@@ -44,9 +45,8 @@ export interface SessionKeyOptions {
   readonly minTskEpoch?: number | undefined;
   /** Refuse `process` requests whose blobs are not bound to their direction and request; false by default. */
   readonly bindProcess?: boolean;
-  readonly workflow: Workflow;
-  /** Whether the log shows the messages of the workflow's errors. Never in production, since they may contain data. */
-  readonly isDevelopment?: boolean;
+  /** Makes what runs the workflow; it is disposed of with the service. */
+  readonly workflows: (ports: Ports) => Workflows;
 }
 
 /** Which `configure` is the newer one. */
@@ -108,13 +108,13 @@ export class SessionKeyService implements Feature {
   #disposed = false;
   /** Memory for decoding blobs, reused since allocating it costs as much as opening a blob (measured). Never holds plaintext. */
   #scratch = new Uint8Array(SCRATCH_LENGTH);
-  #workflow: WorkflowCaller;
+  #workflows: Workflows;
   /** Cached once true: a seeded pool stays seeded. */
   #isEntropyTrusted = false;
 
   constructor(options: SessionKeyOptions, ports: Ports) {
     this.#options = { ...options, ...ports };
-    this.#workflow = new WorkflowCaller(options.workflow, ports.log);
+    this.#workflows = options.workflows(ports);
   }
 
   get warnings(): readonly string[] {
@@ -126,13 +126,9 @@ export class SessionKeyService implements Feature {
   }
 
   replyTo(thrown: unknown, request: string): ErrorReply | undefined {
-    const { log, isDevelopment = false } = this.#options;
+    const { log } = this.#options;
     if (thrown instanceof WorkflowError) {
       return { ...errorReply("workflow_failed", thrown.message), code: thrown.code };
-    }
-    if (thrown instanceof WorkflowFault) {
-      log("error", "workflow_threw", thrown.describe(isDevelopment));
-      return errorReply("internal_error", "The workflow failed; denclavectl client logs says why");
     }
     if (thrown instanceof OpenError) return errorReply("decrypt_failed", thrown.message);
     if (!(thrown instanceof EnclaveError) || request !== "configure") return undefined;
@@ -147,14 +143,17 @@ export class SessionKeyService implements Feature {
     readonly configured_at?: string;
     readonly epoch?: number;
     readonly seals?: number;
+    readonly workflow: WorkflowState;
   } {
-    if (this.#held === undefined) return { configured: false };
+    const workflow = this.#workflows.state;
+    if (this.#held === undefined) return { configured: false, workflow };
     const { since, epoch, key } = this.#held;
     return {
       configured: true,
       configured_at: since,
       ...(epoch === undefined ? {} : { epoch }),
       seals: key.seals,
+      workflow,
     };
   }
 
@@ -341,7 +340,7 @@ export class SessionKeyService implements Feature {
     this.#checkEntropy();
     const hex = requiredString(request, "ciphertext", "nonce ‖ ciphertext ‖ tag, hex");
     const bound = readProcessBinding(request, { required: this.#options.bindProcess === true });
-    const plaintext = held.key.open(this.#parseBlob(hex), bound?.request);
+    const plaintext = held.key.open(this.#parseBlob(hex), bound?.request, HEADROOM);
     return this.#work(plaintext, { held, bound }, signal);
   }
 
@@ -351,13 +350,10 @@ export class SessionKeyService implements Feature {
     signal: AbortSignal,
   ): PreparedReply | Promise<PreparedReply> {
     held.users++;
-    const end = () => {
-      plaintext.fill(0);
-      letGo(held);
-    };
+    const end = () => letGo(held);
     let working = false;
     try {
-      const worked = this.#workflow.call(plaintext, signal);
+      const worked = this.#workflows.run(plaintext, signal);
       if (!(worked instanceof Promise)) return this.#seal({ held, bound }, worked);
       working = true;
       return worked.then((result) => this.#seal({ held, bound }, result)).finally(end);
@@ -402,6 +398,7 @@ export class SessionKeyService implements Feature {
   /** Wipes the key, even if a workflow is still running. */
   [Symbol.dispose](): void {
     this.#disposed = true;
+    this.#workflows[Symbol.dispose]();
     this.#held?.key[Symbol.dispose]();
     this.#held = undefined;
   }

@@ -6,14 +6,6 @@
 import { writeAll } from "../write_all.ts";
 import { describeFailure } from "./failure.ts";
 
-/** Deno's own function, saved before the enclave's process guard replaces it. */
-const exit = Deno.exit;
-
-/** Ends the process, also while it is guarded. */
-export function exitProcess(code: number): never {
-  return exit(code);
-}
-
 /**
  * Runs `main` and exits with its code. A thrown error is described on stderr.
  *
@@ -34,5 +26,5 @@ export async function runEntry(
     writeAll((bytes) => Deno.stderr.writeSync(bytes), new TextEncoder().encode(failure.text));
     exitCode = failure.exitCode;
   }
-  exitProcess(exitCode);
+  Deno.exit(exitCode);
 }

@@ -45,6 +45,12 @@ const MIB = 1024 * 1024;
 const OWN_MEMORY = 190 * MIB;
 /** What each further SDK process needs (docs/benchmarks.md). Bytes. */
 const SDK_PROCESS_MEMORY = 55 * MIB;
+/** What each process of the workflow takes before its first request, the one that is kept ready too (docs/benchmarks.md). Bytes. */
+const WORKFLOW_PROCESS_MEMORY = 45 * MIB;
+/** What a process of the workflow may take for its work, unless that is configured. Bytes. */
+const WORKFLOW_MEMORY = 128 * MIB;
+/** The largest message and its result lie in a process several times. */
+const WORKFLOW_BYTE_COST = 6;
 /** The least that is given to messages, however little memory there is. Bytes. */
 const LEAST_IN_FLIGHT = 16 * MIB;
 
@@ -54,15 +60,45 @@ export interface MachineMemory {
   readonly memory?: number | undefined;
   /** SDK processes; one unless given. */
   readonly sdkProcesses?: number | undefined;
+  /** Processes of the workflow that work at the same time; one unless given. */
+  readonly workflowProcesses?: number | undefined;
+}
+
+/** How the workflow is run: what is left out depends on the machine. */
+export interface WorkflowLimits {
+  readonly processes: number | undefined;
+  readonly deadlineMs: number;
+  readonly memory: number | undefined;
+}
+
+/**
+ * How the workflow is run on a machine.
+ *
+ * @param processors that this process may use
+ */
+export function workflowLimitsFor(
+  { processes, deadlineMs, memory }: WorkflowLimits,
+  { maxMessage, processors, ...machine }: MachineMemory & {
+    readonly maxMessage: number;
+    readonly processors: number;
+  },
+): { readonly processes: number; readonly deadlineMs: number; readonly memory: number } {
+  const each = memory ?? Math.max(WORKFLOW_MEMORY, WORKFLOW_BYTE_COST * maxMessage);
+  const room = machine.memory === undefined
+    ? Infinity
+    : Math.floor((machine.memory - OWN_MEMORY) / (WORKFLOW_PROCESS_MEMORY + each));
+  return { processes: processes ?? Math.max(1, Math.min(processors - 1, 4, room)), deadlineMs, memory: each };
 }
 
 /**
  * What messages and requests can take: half of what is left, since V8 keeps about as much garbage. Bytes;
  * undefined where it is not known.
  */
-function roomFor({ memory, sdkProcesses = 1 }: MachineMemory): number | undefined {
+function roomFor({ memory, sdkProcesses = 1, workflowProcesses = 1 }: MachineMemory): number | undefined {
   if (memory === undefined) return undefined;
-  const left = memory - OWN_MEMORY - (sdkProcesses - 1) * SDK_PROCESS_MEMORY;
+  const processes = (sdkProcesses - 1) * SDK_PROCESS_MEMORY +
+    (workflowProcesses + 1) * WORKFLOW_PROCESS_MEMORY;
+  const left = memory - OWN_MEMORY - processes;
   return Math.max(0, Math.floor(left / 2));
 }
 

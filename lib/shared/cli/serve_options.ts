@@ -10,7 +10,7 @@ import { type KeyArn, parseKeyArn } from "../aws/key_arn.ts";
 import { isOtherKeysContext } from "../aws/tsk_context.ts";
 import type { LogLevel } from "../log.ts";
 import type { SealedConfig } from "./sealed_options.ts";
-import { DEFAULT_LIMITS, type LimitOptions } from "./limits.ts";
+import { DEFAULT_LIMITS, type LimitOptions, type WorkflowLimits } from "./limits.ts";
 import { BYTE_COST } from "./limits.ts";
 import { VERSION } from "../version.ts";
 import { type Address, parseAddress, VMADDR_CID_ANY } from "../wire/address.ts";
@@ -146,12 +146,28 @@ export const SERVE_OPTIONS = [
     help: "time limit of one request",
   },
   {
-    name: "silence-ms",
-    env: "SILENCE_MS",
+    name: "workflow-processes",
+    env: "WORKFLOW_PROCESSES",
+    refuseEmpty: true,
+    value: "N",
+    help:
+      "processes that run the workflow, 1 to 16; by default one less than there are processors, at most 4 and no more than the memory has room for",
+  },
+  {
+    name: "workflow-ms",
+    env: "WORKFLOW_MS",
     refuseEmpty: true,
     value: "MS",
-    default: "60000",
-    help: "end the process (exit code 70) when a workflow holds the thread for this long",
+    default: "5000",
+    help: "time that the workflow may work on a request; its process is ended then",
+  },
+  {
+    name: "workflow-memory",
+    env: "WORKFLOW_MEMORY",
+    refuseEmpty: true,
+    value: "BYTES",
+    help:
+      "memory that the workflow may take in a process; by default what the largest message needs, and at least 128 MiB",
   },
   {
     name: "drain-ms",
@@ -256,8 +272,8 @@ export interface ServeConfig {
   readonly limits: LimitOptions;
   /** The settings of the SDK's backend as text, by option; undefined in an entry without that backend. */
   readonly sdk: Readonly<Record<string, string | undefined>>;
-  /** How long the service's thread may be blocked. Milliseconds. */
-  readonly silenceMs: number;
+  /** What is left out depends on the machine. */
+  readonly workflow: WorkflowLimits;
   readonly drainMs: number;
   readonly logLevel: LogLevel;
 }
@@ -302,7 +318,11 @@ export function readServeConfig(
     minEpoch: options.number("min-epoch", { min: 1, max: Number.MAX_SAFE_INTEGER }),
     limits: readLimits(options),
     sdk: Object.fromEntries(NITRO_OPTIONS.map(({ name }) => [name, options.text(name)])),
-    silenceMs: options.number("silence-ms", { min: 100, max: MAX_TIMEOUT_MS }),
+    workflow: {
+      processes: optionalNumber(options, "workflow-processes", { min: 1, max: 16 }),
+      deadlineMs: options.number("workflow-ms", { min: 10, max: MAX_TIMEOUT_MS }),
+      memory: optionalNumber(options, "workflow-memory", { min: 16 * 1024 * 1024, max: 2 ** 40 }),
+    },
     drainMs: options.number("drain-ms", { min: 0, max: MAX_TIMEOUT_MS }),
     logLevel: options.choice("log-level", LEVELS),
   };
@@ -325,6 +345,14 @@ function readFeatures(options: Options): readonly string[] | undefined {
     );
   }
   return FEATURES.filter((name) => given.includes(name));
+}
+
+function optionalNumber(
+  options: Options,
+  name: string,
+  range: { readonly min: number; readonly max: number },
+): number | undefined {
+  return options.text(name) === undefined ? undefined : options.number(name, range);
 }
 
 function readLimits(options: Options): LimitOptions {
@@ -411,7 +439,9 @@ export function measuredConfiguration(config: ServeConfig): Readonly<Record<stri
     max_sealed_age_ms: sealed.maxAgeMs,
     // As given: the parent, which chooses the memory, must not be able to change the hash.
     limits: { ...limits, maxInFlight: limits.maxInFlight ?? null },
-    silence_ms: config.silenceMs,
+    workflow_processes: config.workflow.processes ?? null,
+    workflow_ms: config.workflow.deadlineMs,
+    workflow_memory: config.workflow.memory ?? null,
     sdk: NITRO_OPTIONS.map(({ name }) => [name, sdk[name] ?? null]),
   };
 }

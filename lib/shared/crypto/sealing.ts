@@ -92,10 +92,11 @@ export class SealingKey implements Disposable {
   /**
    * Opens a blob that {@link seal} made.
    *
+   * @param headroom bytes that the result's buffer has before it
    * @throws {OpenError} when it does not open.
    * @throws {TypeError} after it was wiped.
    */
-  open(blob: Bytes, data: Bytes = NO_DATA): Bytes {
+  open(blob: Bytes, data: Bytes = NO_DATA, headroom = 0): Bytes {
     if (blob.length < NONCE_LENGTH + TAG_LENGTH) {
       throw new OpenError(
         `Cannot open ${blob.length} bytes: a sealed blob has at least ${
@@ -103,7 +104,7 @@ export class SealingKey implements Disposable {
         } (nonce, ciphertext, tag)`,
       );
     }
-    const plaintext = new Uint8Array(blob.length - NONCE_LENGTH - TAG_LENGTH);
+    const plaintext = new Uint8Array(headroom + blob.length - NONCE_LENGTH - TAG_LENGTH).subarray(headroom);
     const nonce = blob.subarray(0, NONCE_LENGTH);
     if (!this.#key.open(plaintext, { nonce, text: blob.subarray(NONCE_LENGTH), data })) {
       throw new OpenError("Cannot open: the tag does not match");

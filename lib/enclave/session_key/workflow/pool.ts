@@ -10,6 +10,7 @@ import { afterTimeout, Children, type FailureOptions, type Member } from "../../
 import { EnclaveError } from "../../../shared/errors.ts";
 import type { Log, LogFields, LogLevel } from "../../../shared/log.ts";
 import { WireError } from "../../../shared/wire/messages.ts";
+import { Metrics } from "../../server/metrics.ts";
 import { WorkflowError } from "../../../workflow_context.ts";
 import { bytesFrame, jsonFrame, jsonOf, KIND, partsOf, type WorkflowSettings } from "./messages.ts";
 
@@ -35,8 +36,6 @@ export interface WorkflowPoolOptions {
   readonly log: Log;
   /** Whether the log shows the messages of the workflow's errors. Never in production, since they may contain data. */
   readonly isDevelopment: boolean;
-  /** Counts the time that the workflow alone took. */
-  readonly count: (isOk: boolean, ms: number) => void;
   /** Milliseconds. */
   readonly monotonic: () => number;
   readonly after?: ((ms: number, run: () => void) => () => void) | undefined;
@@ -66,6 +65,24 @@ export interface WorkflowState {
   readonly killed: number;
   readonly lost: number;
   readonly problem?: string;
+  /** The time that the workflow alone took, milliseconds. */
+  readonly p50_ms?: number;
+  readonly p99_ms?: number;
+}
+
+/** Runs the workflow. Disposing ends it. */
+export interface Workflows extends Disposable {
+  /**
+   * Has the workflow work on a plaintext.
+   *
+   * @param plaintext wiped; not copied if its buffer has `HEADROOM` bytes before it
+   * @param signal ends the wait for it
+   * @returns the result, the caller's to wipe
+   * @throws {WorkflowError | WireError | EnclaveError} or rejects: `workflow_timeout`, `workflow_lost`, `busy`, `abandoned`
+   */
+  run(plaintext: Bytes, signal: AbortSignal): Promise<Bytes> | Bytes;
+  /** What `health` tells of it. */
+  readonly state: WorkflowState;
 }
 
 function failure(how: string, options: FailureOptions): EnclaveError {
@@ -73,14 +90,16 @@ function failure(how: string, options: FailureOptions): EnclaveError {
 }
 
 /** Processes that run the workflow. Disposing ends them. */
-export class WorkflowPool implements Disposable {
+export class WorkflowPool implements Workflows {
   #options: WorkflowPoolOptions;
   #children: Children<Handed>;
   #waiting: Job[] = [];
   #lastId = 0;
+  #saidWall = false;
   #after: NonNullable<WorkflowPoolOptions["after"]>;
   #cancelSweep: (() => void) | undefined;
   #closed = false;
+  #metrics = new Metrics();
 
   constructor(options: WorkflowPoolOptions) {
     this.#options = options;
@@ -100,8 +119,8 @@ export class WorkflowPool implements Disposable {
       hello: () => jsonFrame(KIND.open, 0, settings),
       opened: (_, body) => {
         const { kind, content } = partsOf(body);
-        if (kind === KIND.ready) return;
-        const { message, hint } = jsonOf(content);
+        const { refused, message, hint } = jsonOf(content);
+        if (kind === KIND.ready) return this.#noteWall(refused);
         throw new EnclaveError(`The workflow cannot be run: ${String(message)}`, {
           code: "workflow_unusable",
           hint: typeof hint === "string" ? hint : undefined,
@@ -134,6 +153,7 @@ export class WorkflowPool implements Disposable {
     const { started, hung, lost } = this.#children.counts;
     const working = this.#working;
     const problem = this.#children.lastLoss?.message;
+    const alone = this.#metrics.snapshot()["workflow"];
     return {
       processes: working.length,
       busy: working.filter(({ kept }) => kept.size > 0).length,
@@ -142,6 +162,7 @@ export class WorkflowPool implements Disposable {
       killed: hung,
       lost,
       ...(problem === undefined ? {} : { problem }),
+      ...(alone === undefined ? {} : { p50_ms: alone.p50_ms, p99_ms: alone.p99_ms }),
     };
   }
 
@@ -150,14 +171,6 @@ export class WorkflowPool implements Disposable {
     return this.#children.open.slice(0, this.#options.processes);
   }
 
-  /**
-   * Has the workflow work on a plaintext.
-   *
-   * @param plaintext wiped; not copied if its buffer has {@link HEADROOM} bytes before it
-   * @param signal ends the wait for it
-   * @returns the result, the caller's to wipe
-   * @throws {WorkflowError | WireError | EnclaveError} rejects with it: `workflow_timeout`, `workflow_lost`, `busy`, `abandoned`
-   */
   run(plaintext: Bytes, signal: AbortSignal): Promise<Bytes> {
     const id = ++this.#lastId;
     const frame = bytesFrame(KIND.run, id, plaintext);
@@ -212,6 +225,13 @@ export class WorkflowPool implements Disposable {
     }
   }
 
+  /** Outside an enclave the wall may be incomplete, as where the service is not root: that is said once. */
+  #noteWall(refused: unknown): void {
+    if (refused === "" || this.#saidWall) return;
+    this.#saidWall = true;
+    this.#options.log("warn", "workflow_wall_incomplete", { refused: String(refused) });
+  }
+
   #message(member: Member<Handed>, body: Bytes): void {
     const { kind, id, content } = partsOf(body);
     if (kind === KIND.log) return this.#logLine(jsonOf(content));
@@ -229,9 +249,10 @@ export class WorkflowPool implements Disposable {
       return this.#watch(member);
     }
     member.kept.delete(id);
+    job.frame.fill(0);
     this.#children.worked();
     if (job.begunAt !== undefined) {
-      this.#options.count(kind === KIND.result, this.#options.monotonic() - job.begunAt);
+      this.#metrics.count("workflow", kind === KIND.result, this.#options.monotonic() - job.begunAt);
     }
     if (job.isOver) body.fill(0);
     else if (kind === KIND.result) this.#resolve(job, content);

@@ -27,8 +27,13 @@ type Bytes = Uint8Array<ArrayBuffer>;
 export interface WorkflowProcessPorts {
   readonly stdin: ReadableStream<Uint8Array>;
   readonly stdout: { writeSync(bytes: Uint8Array): number };
-  /** Puts both walls up, before the workflow is loaded: the kernel's, and Deno's permissions. @throws {EnclaveError} */
-  readonly confine: (settings: WorkflowSettings) => void;
+  /**
+   * Puts both walls up, before the workflow is loaded: the kernel's, and Deno's permissions.
+   *
+   * @returns the steps that the kernel refused
+   * @throws {EnclaveError} when the kernel cannot be asked
+   */
+  readonly confine: (settings: WorkflowSettings) => readonly string[];
   /** Loads the workflow. */
   readonly load: () => Promise<{ readonly workflow: Workflow }>;
 }
@@ -109,12 +114,18 @@ class Runner {
     this.#maxResult = settings.maxResult;
     this.#divert();
     try {
-      ports.confine(settings);
+      const refused = ports.confine(settings);
+      if (settings.requireWall && refused.length > 0) {
+        throw new EnclaveError(`the kernel's wall around it is incomplete (${refused.join("; ")})`, {
+          code: "workflow_unusable",
+          hint: "The service must run as root in the enclave, as AWS's init starts it.",
+        });
+      }
       this.#workflow = (await ports.load()).workflow;
       if (typeof this.#workflow !== "function") {
         throw new TypeError("lib/workflow.ts exports no function workflow");
       }
-      this.send(bytesFrame(KIND.ready, 0));
+      this.send(jsonFrame(KIND.ready, 0, { refused: refused.join("; ") }));
     } catch (thrown) {
       const hint = thrown instanceof EnclaveError ? thrown.hint : undefined;
       this.send(jsonFrame(KIND.unusable, 0, { message: messageOf(thrown), hint }));

@@ -1,7 +1,7 @@
 /** How a process reports the permissions that it holds. */
 import { assertEquals } from "@std/assert";
 import { LIBC_PATHS } from "../../../../ffi/libc.ts";
-import { heldPermissions } from "../../../../lib/enclave/cli/process_guard.ts";
+import { heldPermissions } from "../../../../lib/enclave/cli/permissions.ts";
 
 const GRANTS = LIBC_PATHS.map((path) => ({ name: "ffi", path }) as const);
 

@@ -1,0 +1,51 @@
+/**
+ * Starts workflow processes as children of this program.
+ *
+ * @module
+ */
+import { childStarter, selfCommand } from "../../children/child.ts";
+import type { Ports } from "../../server/feature.ts";
+import { WorkflowPool, type Workflows } from "./pool.ts";
+
+/** The operator's settings. */
+export interface WorkflowOptions {
+  /** Processes that work at the same time; one more is kept ready. */
+  readonly processes: number;
+  /** The longest that the workflow may work on a request. Milliseconds. */
+  readonly deadlineMs: number;
+  /** Memory that the workflow of a process may take. Bytes. */
+  readonly memory: number;
+  /** The largest result, bytes. */
+  readonly maxResult: number;
+  /** Whether a process ends where the kernel's wall cannot be put up. */
+  readonly requireWall: boolean;
+  /** Permissions of a process that is run from source, until it gives them up. */
+  readonly permissions: readonly string[];
+  /** Whether the log shows the messages of the workflow's errors. Never in production, since they may contain data. */
+  readonly isDevelopment: boolean;
+}
+
+/** Bytes that a message has beside a result. */
+const MESSAGE_OVERHEAD = 64 * 1024;
+
+/**
+ * Makes the pool. Its processes start when the KMS is open: the kernel's pool is then seeded from the NSM, and the runtime of each process is seeded
+ * from the kernel's, once.
+ */
+export function openWorkflows(options: WorkflowOptions): (ports: Ports) => Workflows {
+  const { memory, maxResult, requireWall, permissions } = options;
+  return ({ kms, log, monotonic }) => {
+    const pool = new WorkflowPool({
+      ...options,
+      start: childStarter({
+        ...selfCommand("workflow-process", permissions),
+        maxLength: maxResult + MESSAGE_OVERHEAD,
+      }),
+      settings: { memory, maxResult, requireWall },
+      log,
+      monotonic,
+    });
+    void Promise.resolve(kms.opened).then(() => pool.start(), () => {});
+    return pool;
+  };
+}
