@@ -1,0 +1,51 @@
+/** Frames between the service and its children. */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { FrameReader, HEADER_LENGTH, joinFrames, newFrame } from "../../../../lib/enclave/children/frames.ts";
+
+const bodies = fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 8 });
+
+function frameOf(content: Uint8Array): Uint8Array<ArrayBuffer> {
+  const { frame, body } = newFrame(content.length);
+  body.set(content);
+  return frame;
+}
+
+function readAll(chunks: readonly Uint8Array[], maxLength = 1_000): Uint8Array[] {
+  const taken: Uint8Array[] = [];
+  const reader = new FrameReader({ maxLength, take: (body) => taken.push(body) });
+  for (const chunk of chunks) reader.push(chunk);
+  return taken;
+}
+
+Deno.test("frames arrive as they were sent, however the pipe cuts them, and the pipe's buffers are wiped", () => {
+  fc.assert(fc.property(bodies, fc.array(fc.nat(400), { maxLength: 20 }), (sent, cuts) => {
+    const stream = sent.length === 0 ? new Uint8Array(0) : joinFrames(sent.map(frameOf)).slice();
+    const chunks: Uint8Array[] = [];
+    let at = 0;
+    for (const cut of [...cuts, stream.length]) {
+      chunks.push(stream.subarray(at, at + cut));
+      at = Math.min(stream.length, at + cut);
+    }
+    assertEquals(readAll(chunks).map((body) => [...body]), sent.map((body) => [...body]));
+    assert(stream.every((byte) => byte === 0));
+  }));
+});
+
+Deno.test("what does not begin with the mark of a frame is refused, whatever came before it", () => {
+  fc.assert(
+    fc.property(bodies, fc.uint8Array({ minLength: HEADER_LENGTH, maxLength: 40 }), (sent, rubbish) => {
+      fc.pre(rubbish[0] !== 0xfa);
+      const stream = [...sent.map(frameOf).map((frame) => frame.slice()), rubbish];
+      assertThrows(() => readAll(stream), RangeError, "not a frame");
+    }),
+  );
+});
+
+Deno.test("a frame that is longer than allowed is refused by its header, before memory is taken for it", () => {
+  fc.assert(fc.property(fc.integer({ min: 101, max: 0xffff_ffff }), (length) => {
+    const header = newFrame(0).frame;
+    new DataView(header.buffer).setUint32(4, length);
+    assertThrows(() => readAll([header], 100), RangeError, `a frame of ${length} bytes`);
+  }));
+});
