@@ -10,17 +10,16 @@ import { DEFAULT_LIBRARY_DIRS, LIBRARY_FILES, openAead, openSdk } from "./ffi/mo
 import { startWatchdog } from "./ffi/watchdog.ts";
 import { checkOwnPath, takeCompiledPath } from "./lib/enclave/cli/compiled_path.ts";
 import { runKmstool } from "./lib/enclave/cli/kmstool.ts";
-import { KMSTOOL_COMMANDS } from "./lib/shared/cli/serve_options.ts";
 import { openNsmPorts } from "./lib/enclave/cli/nsm_ports.ts";
 import { checkLibraries, chooseAead, formatChecks } from "./lib/enclave/cli/self_test.ts";
 import { replaceGlobalGenerator } from "./lib/shared/crypto/random.ts";
-import { EXIT, helpLines, parseOptions } from "./lib/shared/cli/options.ts";
-import { runEntry } from "./lib/shared/cli/entry.ts";
-import { exitProcess } from "./lib/shared/cli/entry.ts";
+import { COMMON_OPTIONS, EXIT, helpLines, parseOptions, takeCommand } from "./lib/shared/cli/options.ts";
+import { exitProcess, runEntry, untilSignal } from "./lib/shared/cli/entry.ts";
 import { openFeatures } from "./lib/enclave/features.ts";
+import { giveUpPermissions } from "./lib/enclave/cli/process_guard.ts";
 import { runService } from "./lib/enclave/cli/run.ts";
-import { COMMON_OPTIONS, takeCommand } from "./lib/shared/cli/options.ts";
 import {
+  KMSTOOL_COMMANDS,
   NITRO_OPTIONS,
   readNitroConfig,
   readServeConfig,
@@ -55,20 +54,6 @@ const encoder = new TextEncoder();
 const stdout = (text: string) => writeAll((bytes) => Deno.stdout.writeSync(bytes), encoder.encode(text));
 const stderr = (text: string) => writeAll((bytes) => Deno.stderr.writeSync(bytes), encoder.encode(text));
 
-/** Signals that end the service, the second one at once. */
-function untilSignal(): Promise<string> {
-  const { promise, resolve } = Promise.withResolvers<string>();
-  let seen = false;
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    Deno.addSignalListener(signal, () => {
-      if (seen) exitProcess(EXIT.software);
-      seen = true;
-      resolve(signal);
-    });
-  }
-  return promise;
-}
-
 /** The permissions that this program is run or compiled with, one descriptor for each value. */
 function grantsOf(): readonly Deno.PermissionDescriptor[] {
   const folders = [dirname(Deno.execPath()), ...DEFAULT_LIBRARY_DIRS];
@@ -80,11 +65,6 @@ function grantsOf(): readonly Deno.PermissionDescriptor[] {
     ...[...LIBC_PATHS, ...libraries].map((path) => ({ name: "ffi", path }) as const),
     ...SPECS.flatMap((spec) => "env" in spec ? [{ name: "env", variable: spec.env } as const] : []),
   ];
-}
-
-/** Gives permissions up for good. Measured with Deno 2.6 and 2.9: revoking without a path also revokes grants that name a path. */
-function giveUp(...names: readonly ("net" | "run" | "env" | "ffi")[]): void {
-  for (const name of names) Deno.permissions.revokeSync({ name });
 }
 
 const SELF_TEST_SPECS = [
@@ -113,7 +93,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const { command, rest } = takeCommand(own, ["serve", "self-test", "sdk-process", ...KMSTOOL_COMMANDS]);
   if (command === "sdk-process") {
     // The SDK opens its own connections, outside of Deno: this process needs only FFI.
-    giveUp("net", "run", "env");
+    giveUpPermissions(["net", "run", "env"]);
     await runSdkProcess({ stdin: Deno.stdin.readable, stdout: Deno.stdout }, Number(rest[0]));
     return EXIT.ok;
   }
@@ -130,7 +110,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const config = readServeConfig(options);
   const nitro = readNitroConfig(options, config.limits.requestMs);
   checkOwnPath(compiledFor);
-  const signalled = untilSignal();
+  const signalled = untilSignal(() => exitProcess(EXIT.software));
   const events = new EventLog({ write: stdout, level: config.logLevel });
   // The service listens before they have opened the SDK.
   const kms = openNitroKms({ ...nitro, log: events.log });
@@ -142,7 +122,7 @@ async function main(argv: readonly string[]): Promise<number> {
   using ports = await openNsmPorts();
   replaceGlobalGenerator(ports.entropy.random.fill);
   // This process has opened all libraries that it needs; only its children load the SDK. It keeps the run permission to restart them.
-  giveUp("ffi");
+  giveUpPermissions(["ffi"]);
   return await runService(config, {
     events,
     signalled,
@@ -158,7 +138,7 @@ async function main(argv: readonly string[]): Promise<number> {
     warnings: [...ports.warnings, ...(check.state === "ok" ? [] : [`${check.check}: ${check.seen}`])],
     grants: grantsOf(),
     // The listener is open, the service makes no outgoing connections, and the options have been read.
-    onListening: () => giveUp("net", "env"),
+    onListening: () => giveUpPermissions(["net", "env"]),
   });
 }
 
