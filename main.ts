@@ -10,16 +10,16 @@ import { DEFAULT_LIBRARY_DIRS, LIBRARY_FILES, openAead, openSdk } from "./ffi/mo
 import { protectProcess } from "./ffi/confine.ts";
 import { checkOwnPath, takeCompiledPath } from "./lib/enclave/cli/compiled_path.ts";
 import { runKmstool } from "./lib/enclave/cli/kmstool.ts";
-import { KMSTOOL_COMMANDS } from "./lib/shared/cli/serve_options.ts";
 import { openNsmPorts } from "./lib/enclave/cli/nsm_ports.ts";
 import { checkLibraries, chooseAead, formatChecks } from "./lib/enclave/cli/self_test.ts";
 import { replaceGlobalGenerator } from "./lib/shared/crypto/random.ts";
-import { EXIT, helpLines, parseOptions } from "./lib/shared/cli/options.ts";
-import { runEntry } from "./lib/shared/cli/entry.ts";
+import { COMMON_OPTIONS, EXIT, helpLines, parseOptions, takeCommand } from "./lib/shared/cli/options.ts";
+import { runEntry, untilSignal } from "./lib/shared/cli/entry.ts";
 import { openFeatures } from "./lib/enclave/features.ts";
+import { giveUpPermissions } from "./lib/enclave/cli/permissions.ts";
 import { runService } from "./lib/enclave/cli/run.ts";
-import { COMMON_OPTIONS, takeCommand } from "./lib/shared/cli/options.ts";
 import {
+  KMSTOOL_COMMANDS,
   NITRO_OPTIONS,
   readNitroConfig,
   readServeConfig,
@@ -56,20 +56,6 @@ const encoder = new TextEncoder();
 const stdout = (text: string) => writeAll((bytes) => Deno.stdout.writeSync(bytes), encoder.encode(text));
 const stderr = (text: string) => writeAll((bytes) => Deno.stderr.writeSync(bytes), encoder.encode(text));
 
-/** Signals that end the service, the second one at once. */
-function untilSignal(): Promise<string> {
-  const { promise, resolve } = Promise.withResolvers<string>();
-  let seen = false;
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    Deno.addSignalListener(signal, () => {
-      if (seen) Deno.exit(EXIT.software);
-      seen = true;
-      resolve(signal);
-    });
-  }
-  return promise;
-}
-
 /** The permissions that this program is run or compiled with, one descriptor for each value. */
 function grantsOf(): readonly Deno.PermissionDescriptor[] {
   const folders = [dirname(Deno.execPath()), ...DEFAULT_LIBRARY_DIRS];
@@ -81,11 +67,6 @@ function grantsOf(): readonly Deno.PermissionDescriptor[] {
     ...[...LIBC_PATHS, ...libraries].map((path) => ({ name: "ffi", path }) as const),
     ...SPECS.flatMap((spec) => "env" in spec ? [{ name: "env", variable: spec.env } as const] : []),
   ];
-}
-
-/** Gives permissions up for good. Measured with Deno 2.6 and 2.9: revoking without a path also revokes grants that name a path. */
-function giveUp(...names: readonly ("net" | "run" | "env" | "ffi")[]): void {
-  for (const name of names) Deno.permissions.revokeSync({ name });
 }
 
 const SELF_TEST_SPECS = [
@@ -120,7 +101,7 @@ async function main(argv: readonly string[]): Promise<number> {
   ]);
   if (command === "sdk-process") {
     // The SDK opens its own connections, outside of Deno: this process needs only FFI.
-    giveUp("net", "run", "env");
+    giveUpPermissions(["net", "run", "env"]);
     await runSdkProcess({ stdin: Deno.stdin.readable, stdout: Deno.stdout }, Number(rest[0]));
     return EXIT.ok;
   }
@@ -141,7 +122,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const config = readServeConfig(options);
   const nitro = readNitroConfig(options, config.limits.requestMs);
   checkOwnPath(compiledFor);
-  const signalled = untilSignal();
+  const signalled = untilSignal(() => Deno.exit(EXIT.software));
   const events = new EventLog({ write: stdout, level: config.logLevel });
   // Before any child is started, which inherits it.
   protectProcess();
@@ -153,7 +134,7 @@ async function main(argv: readonly string[]): Promise<number> {
   using ports = await openNsmPorts();
   replaceGlobalGenerator(ports.entropy.random.fill);
   // This process has opened all libraries that it needs; only its children load the SDK. It keeps the run permission to restart them.
-  giveUp("ffi");
+  giveUpPermissions(["ffi"]);
   const workflow = workflowLimitsFor(config.workflow, {
     memory: ports.memory,
     sdkProcesses: nitro.processes,
@@ -163,7 +144,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const workflows = openWorkflows({
     ...workflow,
     maxResult: config.limits.maxMessage,
-    requireWall: ports.nsm !== undefined,
+    requireWall: ports.attester !== undefined,
     permissions: [`--allow-ffi=${LIBC_PATHS.join(",")}`],
     isDevelopment: false,
   });
@@ -173,17 +154,14 @@ async function main(argv: readonly string[]): Promise<number> {
     kms,
     features: (ports) => openFeatures({ ...config, workflows }, ports),
     aead,
-    entropy: ports.entropy,
-    attester: ports.nsm,
-    memory: ports.memory,
     sdkProcesses: nitro.processes,
     workflowProcesses: workflow.processes,
-    measurements: ports.measurements,
+    ...ports,
     selfTest: async () => [...await ports.selfTest(), check],
     warnings: [...ports.warnings, ...(check.state === "ok" ? [] : [`${check.check}: ${check.seen}`])],
     grants: grantsOf(),
     // The listener is open, the service makes no outgoing connections, and the options have been read.
-    onListening: () => giveUp("net", "env"),
+    onListening: () => giveUpPermissions(["net", "env"]),
   });
 }
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { runEntry } from "../lib/shared/cli/entry.ts";
+import { runEntry, untilSignal } from "../lib/shared/cli/entry.ts";
 import { openIo } from "../lib/ctl/terminal/printing.ts";
 import { describeCtlFailure, runCtl } from "../lib/ctl/commands/main.ts";
 import { writeAll } from "../lib/shared/write_all.ts";
@@ -13,13 +13,7 @@ const io = openIo({
   write: (to, text) => writeAll((bytes) => Deno[to].writeSync(bytes), encoder.encode(text)),
   isTerminal: (stream) => Deno[stream].isTerminal(),
   env: (name) => Deno.env.get(name),
-  untilSignal: () => {
-    const { promise, resolve } = Promise.withResolvers<string>();
-    for (const signal of ["SIGTERM", "SIGINT"] as const) {
-      Deno.addSignalListener(signal, () => resolve(signal));
-    }
-    return promise;
-  },
+  untilSignal,
 });
 
 if (import.meta.main) await runEntry((argv) => runCtl(argv, io), describeCtlFailure);

@@ -18,7 +18,7 @@ import {
   parseOptions,
   UsageError,
 } from "../lib/shared/cli/options.ts";
-import { runEntry } from "../lib/shared/cli/entry.ts";
+import { runEntry, untilSignal } from "../lib/shared/cli/entry.ts";
 import { giveUpPermissions } from "../lib/enclave/cli/permissions.ts";
 import { type RunIo, runService } from "../lib/enclave/cli/run.ts";
 import { LIBC_PATHS } from "../ffi/libc.ts";
@@ -116,12 +116,6 @@ ${helpLines(SPECS)}
 `;
 
 const encoder = new TextEncoder();
-
-function untilSignal(): Promise<string> {
-  const { promise, resolve } = Promise.withResolvers<string>();
-  for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, () => resolve(signal));
-  return promise;
-}
 
 /** For the commands that it shares with `denclavectl`. */
 const io = openIo({

@@ -138,40 +138,6 @@ Deno.test("a web page's POST of 23 requests to the development service carries o
   await assertPostCarriesOutNothing(service.address);
 });
 
-test("a request that arrives a byte at a time is answered", [], async ({ service }) => {
-  using stream = closing(await connect(service.address, 5_000));
-  for (const byte of encodeMessage("u32be", { type: "ping" })) await stream.write(new Uint8Array([byte]));
-  assert((await readSome(stream)).includes("pong"));
-});
-
-test(
-  "a half-sent request is answered timeout, and does not hold others up",
-  ["--idle-ms", "400"],
-  async ({ service, client }) => {
-    using stream = closing(await connect(service.address, 5_000));
-    await stream.write(encodeMessage("u32be", { type: "ping" }).subarray(0, 9));
-    assertEquals((await client.exchange({ type: "ping" }))["msg"], "pong");
-    assert((await readSome(stream)).includes("timeout"));
-  },
-);
-
-test("a slow sender is ended by the request's deadline, however it trickles", [
-  "--idle-ms",
-  "5000",
-  "--request-ms",
-  "600",
-], async ({ service }) => {
-  using stream = closing(await connect(service.address, 5_000));
-  const message = encodeMessage("raw", { type: "ping", padding: "x".repeat(1_000) });
-  const reply = readSome(stream);
-  for (const byte of message.subarray(0, 500)) {
-    const written = await stream.write(new Uint8Array([byte])).catch(() => undefined);
-    if (written === undefined) break;
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  assert((await reply).includes("timeout"));
-});
-
 test(
   "clients that vanish in mid-request leave nothing behind",
   ["--max-connections", "8"],
@@ -221,58 +187,6 @@ test(
     });
   },
 );
-
-test("requests sent in one go are answered in order", [], async ({ service, client, tsk, configure }) => {
-  await client.request(configure);
-  using stream = closing(await connect(service.address, 5_000));
-  const ciphertext = await tsk.seal(new Uint8Array(20_000));
-  const requests = [{ type: "ping" }, { type: "process", ciphertext }, { type: "nonsense" }, {
-    type: "ping",
-  }];
-  await stream.write(encoder.encode(requests.map((request) => JSON.stringify(request)).join("\n")));
-  let text = "";
-  while (text.split("\n").length <= requests.length) text += await readSome(stream);
-  const replies = text.trim().split("\n").map((line) => JSON.parse(line));
-  assertEquals(replies.map((reply) => reply.msg ?? reply.status), ["pong", "ok", "unknown_type", "pong"]);
-});
-
-test(
-  "a message over the limit is answered, and the framed connection stays",
-  ["--max-message", "4096"],
-  async ({ client, service }) => {
-    assertEquals(
-      (await client.exchange({ type: "process", ciphertext: "00".repeat(10_000_000) }))["msg"],
-      "message_too_large",
-    );
-    assertEquals((await client.exchange({ type: "ping" }))["msg"], "pong");
-    using raw = await Client.connect(service.address, { framing: "raw" });
-    assertEquals(
-      (await raw.exchange({ type: "process", ciphertext: "00".repeat(10_000) }))["msg"],
-      "message_too_large",
-    );
-  },
-);
-
-for (
-  const broken of ['{"type":}', "nonsense\n", "[1,2]", "%&/()=?!\n", "{}", '"text"']
-) {
-  test(`${JSON.stringify(broken)} is answered with an error, soon`, [], async ({ service }) => {
-    using stream = closing(await connect(service.address, 5_000));
-    await stream.write(encoder.encode(broken));
-    assertEquals(JSON.parse(await readSome(stream)).status, "error");
-  });
-}
-
-test("--configure-once takes one key only", ["--configure-once"], async ({ client, configure }) => {
-  await client.request(configure);
-  assertEquals((await client.exchange(configure))["msg"], "already_configured");
-});
-
-test("clients cannot reach a stopped service", [], async ({ service, client }) => {
-  assertEquals((await service.stop()).code, 0);
-  const gone = await client.exchange({ type: "ping" }).then(() => false, () => true);
-  assert(gone);
-});
 
 /** A stream that `using` closes, whether it still is open or not. */
 function closing(stream: Stream): Stream & Disposable {

@@ -7,28 +7,21 @@
 import { LIBC_PATHS, openKernelRandom, openSmallFiles } from "../../../ffi/libc.ts";
 import type { Dlopen } from "../../../ffi/library.ts";
 import { NSM_DEVICE } from "../../../ffi/nsm.ts";
-import { type Nsm, openNsm } from "./nsm.ts";
+import { openNsm } from "./nsm.ts";
 import { type FillRandom, Random } from "../../shared/crypto/random.ts";
 import { messageOf } from "../../shared/errors.ts";
-import type { EntropySource } from "../server/feature.ts";
-import type { Measurements } from "../kms/observed.ts";
+import type { ServiceParts } from "../server/start.ts";
 import { createSelfTest, memoryOf, type SelfCheck } from "./self_test.ts";
 
 const RNG_CURRENT = "/sys/class/misc/hw_random/rng_current";
 const MAX_FILE_LENGTH = 16_384;
 
-/** The ports. Disposing closes the NSM and the C library. */
-export interface NsmPorts extends Disposable {
-  /** Undefined on a host. */
-  readonly nsm: Nsm | undefined;
-  readonly entropy: EntropySource;
-  /** The machine's memory. Bytes; undefined where the kernel does not say. */
-  readonly memory: number | undefined;
-  /** The checks at the start. */
-  readonly measurements: Measurements | undefined;
+/** The parts of a service that this opens. Disposing closes the NSM and the C library. */
+export interface NsmPorts
+  extends Disposable, Pick<ServiceParts, "entropy" | "attester" | "memory" | "measurements"> {
   /** The checks as they are now. */
   readonly selfTest: () => Promise<readonly SelfCheck[]>;
-  /** A warning for the operator: why there is no NSM where one is expected. */
+  /** Why there is no NSM where one is expected. */
   readonly warnings: readonly string[];
 }
 
@@ -65,16 +58,11 @@ async function lookForNsm(
     };
     const kernelGenerator = readText(RNG_CURRENT)?.trim();
     const nsm = files.exists(NSM_DEVICE) ? opened.use(openNsm({ dlopen })) : undefined;
-    const selfTest = createSelfTest({
-      nsm,
-      kernelGenerator,
-      readText,
-      exists: files.exists,
-      now: () => new Date(),
-    });
+    const seams = { nsm, kernelGenerator, readText, exists: files.exists, now: () => new Date() };
+    const selfTest = createSelfTest(seams);
     const { measurements } = await selfTest();
     return {
-      nsm,
+      attester: nsm,
       entropy: { kernelGenerator, random: new Random({ kernel, nsm }) },
       memory: memoryOf(readText, "MemTotal"),
       measurements,
@@ -83,15 +71,10 @@ async function lookForNsm(
     };
   } catch (thrown) {
     const seen = `no attestation documents and no new keys: ${messageOf(thrown).split("\n", 1)[0] ?? ""}`;
+    // The NSM may be there: a key that was made without it would be a weaker one.
+    const random = new Random({ kernel, nsm: { random: () => Promise.reject(thrown) } });
     return {
-      nsm: undefined,
-      // The NSM may be there: a key that was made without it would be a weaker one.
-      entropy: {
-        kernelGenerator: undefined,
-        random: new Random({ kernel, nsm: { random: () => Promise.reject(thrown) } }),
-      },
-      memory: undefined,
-      measurements: undefined,
+      entropy: { kernelGenerator: undefined, random },
       selfTest: () => Promise.resolve([{ check: "NSM", state: "fail", seen }]),
       warnings: [seen],
     };

@@ -57,15 +57,15 @@ async function within<T>(promise: Promise<T>): Promise<T> {
   }
 }
 
+function checked(check: string, state: SelfCheck["state"], seen: string): SelfCheck {
+  return { check, state, seen };
+}
+
 function debugCheck({ debug, pcrs }: AttestationDocument): SelfCheck {
-  return debug
-    ? {
-      check: "debug mode",
-      state: "fail",
-      seen:
-        "PCRs are zeros: its memory can be read, and no sound key policy knows it. Run it without --debug-mode.",
-    }
-    : { check: "debug mode", state: "ok", seen: `off; PCR0 ${pcrs.get(0)?.slice(0, 16)}…` };
+  if (!debug) return checked("debug mode", "ok", `off; PCR0 ${pcrs.get(0)?.slice(0, 16)}…`);
+  const remedy =
+    "PCRs are zeros: its memory can be read, and no sound key policy knows it. Run it without --debug-mode.";
+  return checked("debug mode", "fail", remedy);
 }
 
 function clockCheck({ timestamp }: AttestationDocument, now: Date): SelfCheck {
@@ -73,14 +73,15 @@ function clockCheck({ timestamp }: AttestationDocument, now: Date): SelfCheck {
   const off = Math.abs(seconds);
   const state = off >= SKEW.fail ? "fail" : off >= SKEW.warn ? "warn" : "ok";
   const remedy = state === "ok" ? "" : ": KMS allows five minutes; keep it by chrony with /dev/ptp0";
-  return {
-    check: "clock",
-    state,
-    seen: `${off} s ${seconds < 0 ? "behind" : "ahead of"} the NSM's${remedy}`,
-  };
+  return checked("clock", state, `${off} s ${seconds < 0 ? "behind" : "ahead of"} the NSM's${remedy}`);
 }
 
-async function nsmChecks(nsm: Nsm, now: () => Date): Promise<SelfTest> {
+async function nsmChecks(nsm: Nsm | undefined, now: () => Date): Promise<SelfTest> {
+  const failed = (state: SelfCheck["state"], seen: string): SelfTest => ({
+    measurements: undefined,
+    checks: [checked("NSM", state, seen)],
+  });
+  if (nsm === undefined) return failed("skipped", "no /dev/nsm: this is not an enclave");
   try {
     const { moduleId, version } = await within(nsm.describe());
     const document = parsePayload(parseSign1(await within(nsm.attest())).payload);
@@ -88,39 +89,28 @@ async function nsmChecks(nsm: Nsm, now: () => Date): Promise<SelfTest> {
     return {
       measurements: { pcrs: [pcr(0), pcr(1), pcr(2)], debug: document.debug },
       checks: [
-        { check: "NSM", state: "ok", seen: `${moduleId}, version ${version.join(".")}` },
+        checked("NSM", "ok", `${moduleId}, version ${version.join(".")}`),
         debugCheck(document),
         clockCheck(document, now()),
       ],
     };
   } catch (thrown) {
-    return { measurements: undefined, checks: [{ check: "NSM", state: "fail", seen: messageOf(thrown) }] };
+    return failed("fail", messageOf(thrown));
   }
 }
 
-function entropyCheck(kernelGenerator: string | undefined): SelfCheck {
-  const check = "random numbers";
-  if (kernelGenerator === NSM_GENERATOR) {
-    return { check, state: "ok", seen: `the kernel's generator is ${NSM_GENERATOR}` };
-  }
-  return {
-    check,
-    state: "warn",
-    seen: `the kernel's generator is ${
-      kernelGenerator ?? "none"
-    }: keys are made only if the SDK seeded the pool (health, kms.entropy_seeded)`,
-  };
+function entropyCheck(kernelGenerator = "none"): SelfCheck {
+  const seen = `the kernel's generator is ${kernelGenerator}`;
+  if (kernelGenerator === NSM_GENERATOR) return checked("random numbers", "ok", seen);
+  const condition = "keys are made only if the SDK seeded the pool (health, kms.entropy_seeded)";
+  return checked("random numbers", "warn", `${seen}: ${condition}`);
 }
 
 function trustStoreCheck(exists: SelfTestSeams["exists"]): SelfCheck {
   const found = TRUST_STORES.find((path) => exists(path));
   return found === undefined
-    ? {
-      check: "CA certificates",
-      state: "fail",
-      seen: `none of ${TRUST_STORES.join(", ")}: TLS to KMS cannot work`,
-    }
-    : { check: "CA certificates", state: "ok", seen: found };
+    ? checked("CA certificates", "fail", `none of ${TRUST_STORES.join(", ")}: TLS to KMS cannot work`)
+    : checked("CA certificates", "ok", found);
 }
 
 /** The machine's memory, or what is left of it. Bytes; undefined where the kernel does not say. */
@@ -133,32 +123,23 @@ export function memoryOf(
 }
 
 function memoryCheck(readText: SelfTestSeams["readText"]): SelfCheck {
-  const check = "memory";
   const available = memoryOf(readText, "MemAvailable");
-  if (available === undefined) return { check, state: "skipped", seen: "/proc/meminfo does not say" };
-  const mib = Math.floor(available / MIB);
-  const seen = `${mib} of ${Math.floor((memoryOf(readText, "MemTotal") ?? available) / MIB)} MiB left`;
-  return mib < MEMORY_WARN_MIB
-    ? { check, state: "warn", seen: `${seen}: give the enclave more (nitro-cli run-enclave --memory)` }
-    : { check, state: "ok", seen };
+  if (available === undefined) return checked("memory", "skipped", "/proc/meminfo does not say");
+  const mib = (bytes: number) => Math.floor(bytes / MIB);
+  const seen = `${mib(available)} of ${mib(memoryOf(readText, "MemTotal") ?? available)} MiB left`;
+  return mib(available) < MEMORY_WARN_MIB
+    ? checked("memory", "warn", `${seen}: give the enclave more (nitro-cli run-enclave --memory)`)
+    : checked("memory", "ok", seen);
 }
 
 /** Runs the checks. Never throws. */
-export async function runSelfTest(seams: SelfTestSeams): Promise<SelfTest> {
-  const nsm = seams.nsm === undefined
-    ? {
-      measurements: undefined,
-      checks: [{ check: "NSM", state: "skipped", seen: "no /dev/nsm: this is not an enclave" } as const],
-    }
-    : await nsmChecks(seams.nsm, seams.now);
+export async function runSelfTest(
+  { nsm, kernelGenerator, readText, exists, now }: SelfTestSeams,
+): Promise<SelfTest> {
+  const { measurements, checks } = await nsmChecks(nsm, now);
   return {
-    measurements: nsm.measurements,
-    checks: [
-      ...nsm.checks,
-      entropyCheck(seams.kernelGenerator),
-      trustStoreCheck(seams.exists),
-      memoryCheck(seams.readText),
-    ],
+    measurements,
+    checks: [...checks, entropyCheck(kernelGenerator), trustStoreCheck(exists), memoryCheck(readText)],
   };
 }
 
@@ -190,16 +171,11 @@ export function createSelfTest(
 export function chooseAead(opened: Aead | undefined): { readonly aead: Aead; readonly check: SelfCheck } {
   const check = "AES-256-GCM";
   if (opened !== undefined) {
-    return { aead: opened, check: { check, state: "ok", seen: `${opened.name}, of the SDK's libraries` } };
+    return { aead: opened, check: checked(check, "ok", `${opened.name}, of the SDK's libraries`) };
   }
-  return {
-    aead: NODE_AEAD,
-    check: {
-      check,
-      state: "warn",
-      seen: `${NODE_AEAD.name}, which is slow: the SDK's libraries do not export AWS-LC's EVP_AEAD functions`,
-    },
-  };
+  const seen =
+    `${NODE_AEAD.name}, which is slow: the SDK's libraries do not export AWS-LC's EVP_AEAD functions`;
+  return { aead: NODE_AEAD, check: checked(check, "warn", seen) };
 }
 
 const SEED_LENGTH = 256;
@@ -216,24 +192,21 @@ export function checkLibraries(
 ): readonly SelfCheck[] {
   try {
     using sdk = open();
-    const libraries: SelfCheck = { check: "libraries", state: "ok", seen: sdk.directory };
     const missing = sdk.missingForRequests();
-    const requests: SelfCheck = {
-      check: "KMS requests",
-      state: missing === undefined ? "ok" : "warn",
-      seen: missing === undefined
-        ? "attested requests; each client's layout is checked when it is made (health, kms.requests)"
-        : `the SDK's blocking calls, which can hang on a closed connection: ${missing}`,
-    };
+    const requests = missing === undefined
+      ? "attested requests; each client's layout is checked when it is made (health, kms.requests)"
+      : `the SDK's blocking calls, which can hang on a closed connection: ${missing}`;
     using _library = sdk.initLibrary();
-    const seeded = sdk.seedEntropy(SEED_LENGTH);
-    return [libraries, requests, {
-      check: "seeding by the SDK",
-      state: seeded ? "ok" : "warn",
-      seen: seeded ? `${SEED_LENGTH} bytes from the NSM` : "it failed: it works only in an enclave",
-    }, chooseAead(openAead()).check];
+    const isSeeded = sdk.seedEntropy(SEED_LENGTH);
+    const seeding = isSeeded ? `${SEED_LENGTH} bytes from the NSM` : "it failed: it works only in an enclave";
+    return [
+      checked("libraries", "ok", sdk.directory),
+      checked("KMS requests", missing === undefined ? "ok" : "warn", requests),
+      checked("seeding by the SDK", isSeeded ? "ok" : "warn", seeding),
+      chooseAead(openAead()).check,
+    ];
   } catch (thrown) {
-    return [{ check: "libraries", state: "fail", seen: messageOf(thrown) }];
+    return [checked("libraries", "fail", messageOf(thrown))];
   }
 }
 

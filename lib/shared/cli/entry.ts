@@ -7,6 +7,27 @@ import { writeAll } from "../write_all.ts";
 import { describeFailure } from "./failure.ts";
 
 /**
+ * Resolves with the name of the first signal.
+ *
+ * @param onAgain called for each further one
+ */
+export function untilSignal(
+  onAgain: () => void = () => {},
+  signals: readonly Deno.Signal[] = ["SIGTERM", "SIGINT"],
+): Promise<string> {
+  const { promise, resolve } = Promise.withResolvers<string>();
+  let seen = false;
+  for (const signal of signals) {
+    Deno.addSignalListener(signal, () => {
+      if (seen) onAgain();
+      seen = true;
+      resolve(signal);
+    });
+  }
+  return promise;
+}
+
+/**
  * Runs `main` and exits with its code. A thrown error is described on stderr.
  *
  * @param describe what to print for an error, and its exit code; by default {@link describeFailure}

@@ -740,8 +740,8 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "nsm-that-fails-is-none",
     breaks: "where the NSM does not open, keys are made without it",
-    from: "        random: new Random({ kernel, nsm: { random: () => Promise.reject(thrown) } }),",
-    to: "        random: new Random({ kernel, nsm: undefined }),",
+    from: "    const random = new Random({ kernel, nsm: { random: () => Promise.reject(thrown) } });",
+    to: "    const random = new Random({ kernel, nsm: undefined });",
     test: "contract/nsm_ports_test.ts",
   },
   {

@@ -1097,7 +1097,7 @@ const PERMISSIONS: readonly Mutant[] = [
   {
     name: "keep-ffi",
     breaks: "the main process keeps its FFI permission while it serves",
-    from: `  giveUp("ffi");`,
+    from: `  giveUpPermissions(["ffi"]);`,
     to: "",
     test: GIVEN_UP,
     filter: "a workflow opens no library",
@@ -1105,7 +1105,7 @@ const PERMISSIONS: readonly Mutant[] = [
   {
     name: "keep-net-and-env",
     breaks: "the main process keeps its network and environment permissions while it serves",
-    from: `onListening: () => giveUp("net", "env"),`,
+    from: `onListening: () => giveUpPermissions(["net", "env"]),`,
     to: "",
     test: GIVEN_UP,
     filter: "a workflow opens no library",
@@ -1113,8 +1113,8 @@ const PERMISSIONS: readonly Mutant[] = [
   {
     name: "sdk-process-keeps-run",
     breaks: "an SDK process may start programs",
-    from: `giveUp("net", "run", "env");`,
-    to: `giveUp("net", "env");`,
+    from: `giveUpPermissions(["net", "run", "env"]);`,
+    to: `giveUpPermissions(["net", "env"]);`,
     test: GIVEN_UP,
     filter: "an SDK process",
   },

@@ -1,7 +1,7 @@
 /** What both entries do: run the service until it is told to end, and say why it could not. */
 import { EventLog } from "../../../../lib/enclave/server/events.ts";
 import { NODE_AEAD } from "../../../../lib/shared/crypto/aead.ts";
-import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { EXIT, parseOptions, UsageError } from "../../../../lib/shared/cli/options.ts";
 import { describeFailure } from "../../../../lib/shared/cli/failure.ts";
 import { type RunIo, runService } from "../../../../lib/enclave/cli/run.ts";
@@ -115,7 +115,3 @@ for (const [what, thrown, code] of FAILURES) {
     assertEquals([exitCode, text.includes("    at "), text.startsWith("denclave: ")], [code, false, true]);
   });
 }
-
-Deno.test("the hint is on a line of its own", () => {
-  assertStringIncludes(describeFailure(new UsageError("What.", "Do this.")).text, "What.\nDo this.\n");
-});

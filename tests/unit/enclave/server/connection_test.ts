@@ -1,6 +1,5 @@
 /** One connection, over memory and under a clock that the test moves: nothing here waits for time to pass. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { PreparedReply } from "../../../../lib/enclave/server/feature.ts";
 import type { Handler } from "../../../../lib/enclave/server/dispatch.ts";
 import { Connection } from "../../../../lib/enclave/server/connection.ts";
 import { EventLog } from "../../../../lib/enclave/server/events.ts";
@@ -105,15 +104,6 @@ for (const framing of FRAMINGS) {
     assertEquals(order, ["begin 0", "end 0", "begin 1", "end 1"]);
     peer.end();
     await served();
-  });
-
-  Deno.test(`${framing}: a connection beyond the limit is answered busy in its own framing, and closed`, async () => {
-    const { peer, served, asked } = setup({ framing, refuse: true });
-    peer.send({ type: "ping" });
-    assertEquals((await peer.receive())?.["msg"], "busy");
-    peer.end();
-    await served();
-    assertEquals([await peer.receive(), asked], [undefined, []]);
   });
 
   Deno.test(`${framing}: a request of which half has arrived is answered timeout after the idle time`, async () => {
@@ -235,20 +225,6 @@ Deno.test("a client that trickles a byte at a time is answered timeout when the 
   await served();
 });
 
-Deno.test("a handler that never ends is answered timeout after the request's time, and the client is free", async () => {
-  const never = Promise.withResolvers<never>();
-  const { peer, pass, metrics } = setup({ handler: () => never.promise });
-  peer.send({ n: 1 });
-  await turns();
-  pass(LIMITS.requestMs - 1);
-  pass(1);
-  const reply = await peer.receive();
-  assertEquals(reply?.["msg"], "timeout");
-  assertStringIncludes(String(reply?.["details"]), "longer than 5000 ms");
-  await peer.closedByService();
-  assertEquals(metrics.snapshot()["timed_out"]?.error, 1);
-});
-
 Deno.test("what a request began is told to stop at its deadline, before the client is told so", async () => {
   const told = Promise.withResolvers<AbortSignal>();
   const { peer, pass } = setup({
@@ -289,19 +265,6 @@ Deno.test("what a request began is told to stop when its client vanishes", async
   const signal = await within(told.promise, "the handler");
   connection.close();
   assertEquals(signal.aborted, true);
-});
-
-Deno.test("what a handler returns after its request timed out is discarded", async () => {
-  const late = Promise.withResolvers<void>();
-  const { peer, pass, served } = setup({ handler: async (request) => (await late.promise, echo(request)) });
-  peer.send({ n: 1 });
-  await turns();
-  pass(LIMITS.requestMs);
-  assertEquals((await peer.receive())?.["msg"], "timeout");
-  await peer.closedByService();
-  late.resolve();
-  await served();
-  assertEquals(await peer.receiveAll(), []);
 });
 
 for (const framing of FRAMINGS) {
@@ -349,32 +312,6 @@ Deno.test("a document too short to tell its framing is answered after a moment, 
   await served();
 });
 
-Deno.test("a stopped connection ends at once when it has nothing under way", async () => {
-  for (const begun of [0, 15]) {
-    const { peer, served, connection } = setup();
-    peer.send(encodeMessage("u32be", { n: 1, text: "some more text" }).subarray(0, begun));
-    await peer.allRead();
-    connection.stop();
-    assertEquals(await peer.receiveAll(), []);
-    await served();
-  }
-});
-
-Deno.test("a stopped connection answers the request under way, and no further one", async () => {
-  const gate = Promise.withResolvers<void>();
-  const { peer, served, connection, asked } = setup({
-    handler: async (request) => (await gate.promise, echo(request)),
-  });
-  peer.send({ n: 1 });
-  peer.send({ n: 2 });
-  await turns();
-  connection.stop();
-  gate.resolve();
-  assertEquals((await peer.receiveAll()).map((reply) => reply["n"]), [1]);
-  await served();
-  assertEquals(asked.length, 1);
-});
-
 Deno.test("the connection of a refused client that sends nothing is closed in two seconds", async () => {
   const { peer, served, pass } = setup({ refuse: true });
   await peer.allRead();
@@ -383,22 +320,6 @@ Deno.test("the connection of a refused client that sends nothing is closed in tw
   pass(1);
   assertEquals(await peer.receiveAll(), []);
   await served();
-});
-
-Deno.test("a reply that was prepared as text is sent unchanged, in each framing", async () => {
-  for (const framing of FRAMINGS) {
-    const { peer, served } = setup({
-      framing,
-      handler: () => ({
-        type: "x",
-        reply: new PreparedReply(['{"status":"ok","result":"', "ab".repeat(20_000), '"}']),
-      }),
-    });
-    peer.send({ n: 1 });
-    assertEquals((await peer.receive())?.["result"], "ab".repeat(20_000));
-    peer.end();
-    await served();
-  }
 });
 
 Deno.test("a failed request is logged with its type and code, and never with what it held", async () => {

@@ -65,16 +65,6 @@ Deno.test("one connection beyond the limit is answered busy, in each framing, an
     assertEquals(events.recent(100).filter(({ event }) => event === "connection_refused").length, 3);
   }));
 
-Deno.test("the next client gets a connection that becomes free", () =>
-  withServer({ limits: { maxConnections: 1 } }, async ({ acceptor }) => {
-    for (let n = 0; n < 5; n++) {
-      const peer = acceptor.connect();
-      assertEquals(await ask(peer, n), n);
-      peer.end();
-      await peer.closedByService();
-    }
-  }));
-
 Deno.test("refusals are bounded too: beyond 256 at a time a connection is closed without a reply", () =>
   withServer({ limits: { maxConnections: 1 } }, async ({ acceptor }) => {
     const served = acceptor.connect();
@@ -127,25 +117,6 @@ Deno.test("a drain lets the request under way end, closes idle connections, and 
     assertEquals((await busy.receiveAll()).map((reply) => reply["n"]), [1]);
     await within(draining, "the drain");
     assertEquals(server.stats.connections, 0);
-  });
-});
-
-Deno.test("a drain closes what is left when its time is over", async () => {
-  const gate = Promise.withResolvers<void>();
-  const begun = Promise.withResolvers<void>();
-  const handler: Handler = async (request) => {
-    begun.resolve();
-    await gate.promise;
-    return echo(request);
-  };
-  await withServer({ handler }, async ({ acceptor, server }) => {
-    const busy = acceptor.connect();
-    busy.send({ n: 1 });
-    await within(begun.promise, "the request");
-    const draining = server.drain(20);
-    assertEquals(await busy.receiveAll(), []);
-    gate.resolve();
-    await within(draining, "the drain");
   });
 });
 
