@@ -19,5 +19,5 @@ const EXAMPLES: Readonly<Record<string, Workflow>> = {
 if (import.meta.main) {
   const example = EXAMPLES[Deno.env.get("EXAMPLE") ?? ""];
   if (example === undefined) throw new TypeError("EXAMPLE names no example");
-  await runEntry((argv) => main(argv, example));
+  await runEntry((argv) => main(argv, () => Promise.resolve({ workflow: example })));
 }

@@ -3,19 +3,33 @@
  *
  * @module
  */
+import process from "node:process";
 import { main } from "../../scripts/dev.ts";
 import { runEntry } from "../../lib/shared/cli/entry.ts";
 import { type Workflow, type WorkflowContext, WorkflowError } from "../../lib/workflow_context.ts";
 
 const encoder = new TextEncoder();
 const text = (value: unknown) => encoder.encode(String(value));
-const kept: Uint8Array<ArrayBuffer>[] = [];
 const constant = text("always the same");
 let aborted = "";
 
 /** Modules of the service have classes of this name too: a bundle renames all but one. */
 class OpenError extends Error {
   override name = "OpenError";
+}
+
+/** How many of them worked. */
+function tries(ways: readonly (() => unknown)[]): Uint8Array<ArrayBuffer> {
+  let worked = 0;
+  for (const way of ways) {
+    try {
+      way();
+      worked++;
+    } catch {
+      // Refused, as it should be.
+    }
+  }
+  return text(`${worked} worked`);
 }
 
 /** Ways to misbehave, and some to behave. */
@@ -49,15 +63,39 @@ const WAYS: Readonly<
   "was aborted": () => text(aborted !== ""),
   "returns text": () => "not bytes",
   "returns nothing": () => undefined,
-  "keeps a reference": (plaintext) => {
-    kept.push(plaintext);
+  "changes its input": (plaintext) => plaintext.fill(0x41),
+  "returns the same again": () => constant,
+  "calls exit": () => Deno.exit(3),
+  "aborts": () => process.abort(),
+  "prints rubbish": (plaintext) => (Deno.stdout.writeSync(text("rubbish\n")), plaintext),
+  "prints half a frame": (plaintext) => (Deno.stdout.writeSync(new Uint8Array([0xfa, 0xde])), plaintext),
+  "closes stdin": (plaintext) => (Deno.stdin.close(), plaintext),
+  "prints to the console": (plaintext) => {
+    console.log("seen", { n: 1 });
+    console.error("also seen");
     return plaintext;
   },
-  "shows what it kept": () =>
-    text(kept.map((bytes) => bytes.every((byte) => byte === 0) ? "wiped" : "there")),
-  "returns the same again": () => constant,
-  "changes its input": (plaintext) => plaintext.fill(0x41),
-  "calls exit": () => Deno.exit(3),
+  "reads its parent": () =>
+    tries(
+      ["mem", "environ", "maps", "fd"].map((name) => () =>
+        Deno.readFileSync(`/proc/${process.ppid}/${name}`)
+      ),
+    ),
+  "opens a library": () =>
+    tries(["/lib64/libc.so.6", "/lib/x86_64-linux-gnu/libc.so.6"].map((path) => () => Deno.dlopen(path, {}))),
+  "starts programs": () =>
+    tries([() => new Deno.Command(Deno.execPath()).spawn(), () => Deno.kill(process.ppid, "SIGKILL")]),
+  "connects": async (plaintext) => {
+    await Deno.connect({ port: 1 });
+    return plaintext;
+  },
+  "starts a worker": async (plaintext) => {
+    new Worker("data:text/javascript,for(;;);", { type: "module" });
+    return await new Promise((resolve) => setTimeout(() => resolve(plaintext), 50));
+  },
+  "takes memory": () => {
+    for (const hoard: Uint8Array[] = [];;) hoard.push(new Uint8Array(32 * 1024 * 1024).fill(1));
+  },
   logs: (plaintext, { log }) => {
     log("warn", "seen", { event: "forged", level: "forged", length: plaintext.length, nothing: undefined });
     log("shout" as never, {} as never, "no fields" as never);
@@ -87,4 +125,4 @@ const misbehave: Workflow = (plaintext, context) => {
   return way(plaintext, context) as Uint8Array<ArrayBuffer>;
 };
 
-if (import.meta.main) await runEntry((argv) => main(argv, misbehave));
+if (import.meta.main) await runEntry((argv) => main(argv, () => Promise.resolve({ workflow: misbehave })));
