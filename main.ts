@@ -106,7 +106,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return EXIT.ok;
   }
   if (command === "workflow-process") {
-    await workflowProcess(Number(rest[0]), () => import("./lib/workflow.ts"));
+    await workflowProcess(Number(rest[0]), { load: () => import("./lib/workflow.ts"), exit: Deno.exit });
     return EXIT.ok;
   }
   if (command === "self-test") return await selfTestCommand(rest);

@@ -251,7 +251,7 @@ export async function main(
 ): Promise<number> {
   const { command, rest } = takeCommand(argv, ["serve", "tsk", "workflow-process"]);
   if (command === "workflow-process") {
-    await workflowProcess(Number(rest[0]), load);
+    await workflowProcess(Number(rest[0]), { load, exit: Deno.exit });
     return EXIT.ok;
   }
   if (command === "tsk") {

@@ -15,11 +15,15 @@ const OOM_SCORE = 1000;
 const NICE = 5;
 
 /** Runs the workflow behind two walls, the kernel's and Deno's. */
-export async function workflowProcess(parentPid: number, load: WorkflowProcessPorts["load"]): Promise<void> {
+export async function workflowProcess(
+  parentPid: number,
+  { load, exit }: Pick<WorkflowProcessPorts, "load" | "exit">,
+): Promise<void> {
   await runWorkflowProcess({
     stdin: Deno.stdin.readable,
     stdout: Deno.stdout,
     load,
+    exit,
     confine: ({ memory }) => {
       try {
         return confineProcess({ parentPid, oomScore: OOM_SCORE, foreign: { memory, nice: NICE } });

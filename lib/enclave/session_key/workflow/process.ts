@@ -36,6 +36,8 @@ export interface WorkflowProcessPorts {
   readonly confine: (settings: WorkflowSettings) => readonly string[];
   /** Loads the workflow. */
   readonly load: () => Promise<{ readonly workflow: Workflow }>;
+  /** Ends this process. */
+  readonly exit: () => never;
 }
 
 /** The longest message of the service, beyond every `--max-message`. Bytes. */
@@ -76,7 +78,7 @@ class Run implements WorkflowContext {
 
 /** Runs one workflow, and sends what comes of it. */
 class Runner {
-  #stdout: WorkflowProcessPorts["stdout"];
+  #ports: WorkflowProcessPorts;
   #workflow: Workflow | undefined;
   #maxResult = 0;
   #waiting: Run[] = [];
@@ -84,8 +86,8 @@ class Runner {
   #leaving: Bytes[] = [];
   #willFlush = false;
 
-  constructor(stdout: WorkflowProcessPorts["stdout"]) {
-    this.#stdout = stdout;
+  constructor(ports: WorkflowProcessPorts) {
+    this.#ports = ports;
   }
 
   /** Sends a frame with the others of this turn of the event loop. */
@@ -100,7 +102,12 @@ class Runner {
     this.#willFlush = false;
     if (this.#leaving.length === 0) return;
     const frames = joinFrames(this.#leaving.splice(0));
-    writeAll((bytes) => this.#stdout.writeSync(bytes), frames);
+    try {
+      writeAll((bytes) => this.#ports.stdout.writeSync(bytes), frames);
+    } catch {
+      // The service has ended, or the workflow has closed stdout.
+      this.#ports.exit();
+    }
     frames.fill(0);
   }
 
@@ -110,23 +117,24 @@ class Runner {
   };
 
   /** Puts the walls up and loads the workflow. */
-  async open(settings: WorkflowSettings, ports: WorkflowProcessPorts): Promise<void> {
+  async open(settings: WorkflowSettings): Promise<void> {
     this.#maxResult = settings.maxResult;
     this.#divert();
     try {
-      const refused = ports.confine(settings);
+      const refused = this.#ports.confine(settings);
       if (settings.requireWall && refused.length > 0) {
         throw new EnclaveError(`the kernel's wall around it is incomplete (${refused.join("; ")})`, {
           code: "workflow_unusable",
           hint: "The service must run as root in the enclave, as AWS's init starts it.",
         });
       }
-      this.#workflow = (await ports.load()).workflow;
+      this.#workflow = (await this.#ports.load()).workflow;
       if (typeof this.#workflow !== "function") {
         throw new TypeError("lib/workflow.ts exports no function workflow");
       }
       this.send(jsonFrame(KIND.ready, 0, { refused: refused.join("; ") }));
     } catch (thrown) {
+      if (thrown instanceof EnclaveError && thrown.code === "parent_ended") this.#ports.exit();
       const hint = thrown instanceof EnclaveError ? thrown.hint : undefined;
       this.send(jsonFrame(KIND.unusable, 0, { message: messageOf(thrown), hint }));
     }
@@ -262,14 +270,14 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 
 /** Runs the workflow until stdin ends. @throws {RangeError} when what arrives is not a message. */
 export async function runWorkflowProcess(ports: WorkflowProcessPorts): Promise<void> {
-  const runner = new Runner(ports.stdout);
+  const runner = new Runner(ports);
   const arrived: Bytes[] = [];
   const reader = new FrameReader({ maxLength: MAX_LENGTH, take: (body) => arrived.push(body) });
   for await (const chunk of ports.stdin) {
     reader.push(chunk);
     for (const { kind, id, content } of arrived.splice(0).map(partsOf)) {
       if (kind === KIND.open) {
-        await runner.open(jsonOf(content) as unknown as WorkflowSettings, ports);
+        await runner.open(jsonOf(content) as unknown as WorkflowSettings);
       } else if (kind === KIND.run) runner.take(id, content);
       else if (kind === KIND.abandon) runner.abandon(id);
     }
