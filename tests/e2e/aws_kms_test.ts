@@ -8,7 +8,7 @@ import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
 import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
 import { EnclaveError } from "../../lib/shared/errors.ts";
 import { Client } from "../../lib/ctl/client/client.ts";
-import { AwsKms } from "../../lib/dev/kms/aws.ts";
+import { openAwsKms } from "../../lib/dev/kms/https_api.ts";
 import { type Kms, type KmsAccess, kmsErrorName } from "../../lib/enclave/kms/kms.ts";
 import { LocalKms } from "../../lib/dev/kms/local.ts";
 import { devLaunch } from "../helpers/ctl_process.ts";
@@ -41,7 +41,7 @@ async function motoPlace(): Promise<Place> {
   const moto = stack.use(await freshMoto());
   const keyArn = await createMotoKey(moto.url, "alias/mine");
   const otherArn = await createMotoKey(moto.url);
-  const kms = stack.use(AwsKms.open({ endpoint: moto.url }));
+  const kms = stack.use(await openAwsKms({ endpoint: moto.url }));
   const held = stack.move();
   return { kms, keyArn, otherArn, [Symbol.asyncDispose]: () => held[Symbol.asyncDispose]() };
 }
@@ -158,7 +158,7 @@ if (hasMoto()) {
     await using moto = await startMoto();
     const keyId = await createMotoKey(moto.url);
     const { allowed, other } = await requireSignatures(moto.url, "kms:GenerateDataKey");
-    await using kms = AwsKms.open({ endpoint: moto.url });
+    await using kms = await openAwsKms({ endpoint: moto.url });
     const outcome = async (strings: typeof STRINGS, run: (access: KmsAccess) => Promise<unknown>) => {
       using credentials = Credentials.fromStrings(strings);
       try {

@@ -4,9 +4,8 @@ import { encodeBase64 } from "@std/encoding";
 import { SimulatedNsm } from "../../lib/dev/nsm/simulated.ts";
 import { Credentials } from "../../lib/enclave/kms/aws_ne/mod.ts";
 import { EnclaveError } from "../../lib/shared/errors.ts";
-import { AwsKms } from "../../lib/dev/kms/aws.ts";
+import { openAwsKms } from "../../lib/dev/kms/https_api.ts";
 import { kmsErrorName } from "../../lib/enclave/kms/kms.ts";
-import { SimulatedAttestedKms } from "../../lib/dev/kms_emulator/mod.ts";
 import { Folder } from "../helpers/folder.ts";
 import { ctlLaunch, runCtl } from "../helpers/ctl_process.ts";
 import { hasMoto } from "../helpers/peers.ts";
@@ -120,7 +119,7 @@ Deno.test("emulator serve serves the right build, refuses the wrong one and thos
   const { url: endpoint, ca, nsm, keyArn, server } = served;
   using credentials = Credentials.fromStrings(STRINGS);
   const access = { region: "us-east-1", credentials };
-  await using kms = await SimulatedAttestedKms.open({ nsm, endpoint, ca });
+  await using kms = await openAwsKms({ nsm, endpoint, ca });
   const context = { app: "denclave" };
   const made = await kms.generateDataKey(access, { keyId: keyArn, keySpec: "AES_256", context });
   using plaintext = made.plaintext;
@@ -128,8 +127,8 @@ Deno.test("emulator serve serves the right build, refuses the wrong one and thos
   assertEquals(opened.expose(), plaintext.expose());
 
   using wrong = await SimulatedNsm.start({ sibling: nsm, pcrs: { 0: "0b".repeat(48) } });
-  await using wrongKms = await SimulatedAttestedKms.open({ nsm: wrong, endpoint, ca });
-  await using plain = AwsKms.open({ endpoint, ca });
+  await using wrongKms = await openAwsKms({ nsm: wrong, endpoint, ca });
+  await using plain = await openAwsKms({ endpoint, ca });
   for (const backend of [wrongKms, plain]) {
     const thrown = await assertRejects(
       () => backend.decrypt(access, { ciphertext: made.ciphertext, keyId: keyArn, context }),

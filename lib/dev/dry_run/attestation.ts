@@ -14,10 +14,9 @@ import { lintKeyPolicy } from "../../ctl/policy/lint.ts";
 import { measurementsOf } from "../../ctl/policy/measurements.ts";
 import { finalise, renderKeyPolicy, rollOver } from "../../ctl/policy/render.ts";
 import { SealedClient } from "../../ctl/client/sealed_client.ts";
-import { AwsKms } from "../kms/aws.ts";
 import { type DataKey, type Kms, kmsErrorName } from "../../enclave/kms/kms.ts";
-import { LocalKms } from "../kms/local.ts";
-import { KmsEmulator, SimulatedAttestedKms } from "../kms_emulator/mod.ts";
+import { inProcess, LocalKms } from "../kms/local.ts";
+import { KmsService } from "../kms_emulator/service.ts";
 import { startDryRunService } from "./service.ts";
 
 const REGION = "us-east-1";
@@ -52,18 +51,17 @@ async function dryRunPolicies(
 ): Promise<void> {
   const [oldBuild, newBuild] = [measurements(build("a")), measurements(build("b"))];
   const policy = renderKeyPolicy({ builds: [oldBuild], parents: [PARENT], administrators: [ADMINISTRATOR] });
-  await using server = await KmsEmulator.start({
+  using emulator = await KmsService.open({
     region: REGION,
     account: ACCOUNT,
     caller: PARENT,
     root: nsms.old.root,
     policies: [{ policy: formatKeyPolicy(policy) }],
   });
-  const [keyId = ""] = server.keyArns;
-  const open = (nsm: SimulatedNsm) => SimulatedAttestedKms.open({ nsm, endpoint: server.url });
-  await using oldEnclave = await open(nsms.old);
-  await using newEnclave = await open(nsms.fresh);
-  await using parent = AwsKms.open({ endpoint: server.url });
+  const [keyId = ""] = emulator.keyArns;
+  await using oldEnclave = await inProcess(emulator, nsms.old);
+  await using newEnclave = await inProcess(emulator, nsms.fresh);
+  await using parent = await inProcess(emulator);
   using credentials = Credentials.fromStrings({
     accessKeyId: "dry-run",
     secretAccessKey: "dry-run",
@@ -99,12 +97,12 @@ async function dryRunPolicies(
   );
   const both = rollOver(policy, newBuild, { parents: [PARENT] });
   await report.step("denclavectl policy rollover: both builds", async () => {
-    server.putPolicy(keyId, formatKeyPolicy(both));
+    emulator.putPolicy(keyId, formatKeyPolicy(both));
     await decrypt(oldEnclave);
     return `the old row opens in the new build too: ${await decrypt(newEnclave)}`;
   });
   await report.step("denclavectl policy finalise: the old build is out", async () => {
-    server.putPolicy(keyId, formatKeyPolicy(finalise(both, [newBuild])));
+    emulator.putPolicy(keyId, formatKeyPolicy(finalise(both, [newBuild])));
     await decrypt(newEnclave);
     return await expectKmsRefusal("AccessDeniedException", () => decrypt(oldEnclave));
   });

@@ -1,6 +1,6 @@
 /** The KMS emulator serves every operation that this repository's own tools call. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { KmsEmulator } from "../../../../lib/dev/kms_emulator/mod.ts";
+import { KmsEmulator } from "../../../../lib/dev/kms_emulator/server.ts";
 
 const ROOT = new URL("../../../../", import.meta.url);
 
@@ -29,7 +29,7 @@ Deno.test("the emulator knows every KMS operation that the tools and backends ca
   const called = [
     ...commandsOf(await text("lib/ctl/aws/deps/aws_sdk.ts"), "client-kms"),
     ...[
-      ...(/type KmsOperation = ([^;]*);/.exec(await text("lib/dev/kms/aws/sign.ts"))?.[1] ?? "").matchAll(
+      ...(/type KmsOperation = ([^;]*);/.exec(await text("lib/dev/kms/json_kms.ts"))?.[1] ?? "").matchAll(
         /"(\w+)"/g,
       ),
     ]

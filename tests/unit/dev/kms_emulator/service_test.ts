@@ -7,7 +7,8 @@ import { Credentials } from "../../../../lib/enclave/kms/aws_ne/mod.ts";
 import { SecretBytes } from "../../../../lib/shared/crypto/secret_bytes.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
 import { kmsErrorName } from "../../../../lib/enclave/kms/kms.ts";
-import { KmsRefusal, SimulatedAttestedKms } from "../../../../lib/dev/kms_emulator/mod.ts";
+import { KmsRefusal } from "../../../../lib/dev/kms_emulator/errors.ts";
+import { openAwsKms } from "../../../../lib/dev/kms/https_api.ts";
 import { jsonAnswer, startScriptedKms } from "../../../helpers/scripted_kms.ts";
 import { REAL_DOCUMENTS, realDocuments } from "../../../helpers/vectors.ts";
 import {
@@ -70,8 +71,14 @@ for (const [what, more] of [["with a guard", []], ["without one", [{}]]] as cons
     await using place = opened;
     const made = await place.dataKey(kms);
     made.plaintext[Symbol.dispose]();
-    assertEquals(await place.refusal(() => place.decrypt(place.plain, made)), "AccessDeniedException");
-    assertEquals(await place.refusal(() => place.dataKey(place.plain)), "AccessDeniedException");
+    assertEquals(
+      await place.refusal(async () => place.decrypt(await place.plain(), made)),
+      "AccessDeniedException",
+    );
+    assertEquals(
+      await place.refusal(async () => place.dataKey(await place.plain())),
+      "AccessDeniedException",
+    );
     using opens = await place.decrypt(kms, made);
     assertEquals(opens.length, 32);
   });
@@ -334,10 +341,10 @@ Deno.test("a ciphertext of another key, of a missing key or of no known format i
 Deno.test("the simulated enclave does not run in one", async () => {
   using nsm = await SimulatedNsm.start();
   const thrown = await assertRejects(
-    () => SimulatedAttestedKms.open({ nsm, nsmDevice: "/dev/null" }),
+    () => openAwsKms({ nsm, nsmDevice: "/dev/null" }),
     EnclaveError,
   );
-  assertEquals(thrown.code, "simulated_kms_refused");
+  assertEquals(thrown.code, "aws_kms_refused");
 });
 
 const ANSWERS: readonly (readonly [string, Fields, string])[] = [
@@ -352,7 +359,7 @@ for (const [what, answer, words] of ANSWERS) {
   Deno.test(`the simulated enclave does not take ${what} for an answer`, async () => {
     await using server = startScriptedKms(() => jsonAnswer(answer));
     using nsm = await SimulatedNsm.start();
-    await using kms = await SimulatedAttestedKms.open({ nsm, endpoint: server.url });
+    await using kms = await openAwsKms({ nsm, endpoint: server.url });
     using credentials = Credentials.fromStrings(STRINGS);
     await assertRejects(() => kms.generateRandom({ region: REGION, credentials }, 3), EnclaveError, words);
     const { Recipient: recipient } = JSON.parse(server.seen[0]?.body ?? "");
