@@ -1,8 +1,7 @@
 /** One contract of the development KMS backends, over the local KMS and moto's; and the development service with moto as its KMS, as a process. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";
-import { SdkArgumentError } from "../../lib/enclave/kms/aws_ne/errors.ts";
-import { Credentials } from "../../lib/enclave/kms/aws_ne/mod.ts";
+import { Credentials } from "../../lib/shared/aws/credentials.ts";
 import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
 import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
 import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
@@ -86,18 +85,6 @@ for (const [name, open] of PLACES) {
     }
   });
 
-  test("two data keys differ in both halves", async ({ kms, keyArn }, access) => {
-    const made = [];
-    for (const _ of [1, 2]) {
-      made.push(await kms.generateDataKey(access, { keyId: keyArn, keySpec: "AES_256" }));
-    }
-    const hex = made.flatMap((
-      { plaintext, ciphertext },
-    ) => [encodeHex(plaintext.expose()), encodeHex(ciphertext)]);
-    assertEquals(new Set(hex).size, 4);
-    for (const { plaintext } of made) plaintext[Symbol.dispose]();
-  });
-
   test(
     "a key that is not there, and an invalid ciphertext, are refused by KMS's names",
     async (place, access) => {
@@ -122,22 +109,6 @@ for (const [name, open] of PLACES) {
     using key = plaintext;
     using opened = await kms.decrypt(access, { ciphertext, keyId: keyArn });
     assertEquals(opened.expose(), key.expose());
-  });
-
-  test("arguments beyond KMS's limits are refused before KMS sees them", async ({ kms, keyArn }, access) => {
-    using empty = Credentials.fromStrings({ ...STRINGS, secretAccessKey: "" });
-    const calls: readonly (() => Promise<unknown>)[] = [
-      () => kms.decrypt({ ...access, region: "evil.example" }, { ciphertext: new Uint8Array(9) }),
-      () => kms.decrypt({ ...access, credentials: empty }, { ciphertext: new Uint8Array(9) }),
-      () => kms.decrypt(access, { ciphertext: new Uint8Array(6145) }),
-      () => kms.generateDataKey(access, { keyId: `${keyArn} `, keySpec: "AES_256" }),
-    ];
-    for (const call of calls) await assertRejects(call, SdkArgumentError);
-  });
-
-  test("the backend reports that it attests nothing", ({ kms }) => {
-    assertEquals([kms.attested, kms.health()["attested"]], [false, false]);
-    return Promise.resolve();
   });
 }
 
