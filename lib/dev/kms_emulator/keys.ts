@@ -37,8 +37,6 @@ export interface KmsKey {
   readonly description: string;
   readonly created: Date;
   enabled: boolean;
-  /** As EnableKeyRotation sets it; nothing is rotated here. */
-  rotation: boolean;
   policy: KeyPolicy;
 }
 
@@ -105,7 +103,6 @@ export class KeyRing implements Disposable {
       description,
       created: this.#options.now(),
       enabled: true,
-      rotation: false,
       policy: policy ?? defaultPolicy(account),
     };
     this.#materials.set(arn, SealingKey.take(new SecretBytes(material), { random: HOST_RANDOM.fill }));

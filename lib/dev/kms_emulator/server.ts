@@ -70,7 +70,7 @@ export class KmsEmulator implements AsyncDisposable {
     const certificate = folder === undefined ? undefined : await serverCertificate({
       folder,
       names: [kmsHost(service.region), "localhost", "127.0.0.1", hostname, ...tlsNames],
-      now: options.now ?? (() => new Date()),
+      now: options.now?.() ?? new Date(),
     });
     const ending = new AbortController();
     const server = serve(service, {

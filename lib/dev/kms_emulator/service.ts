@@ -81,17 +81,15 @@ type AnswerBody = Record<string, unknown>;
 /** A request that was authenticated. */
 interface Arrived {
   readonly identity: Identity;
-  readonly fields: () => Fields;
   /** Whether nobody could read it on its way. */
   readonly isSecure: boolean;
+  readonly readFields: () => Fields;
 }
 
 /** A request in progress. */
-interface Call {
+interface Call extends Pick<Arrived, "identity" | "isSecure"> {
   readonly fields: Fields;
   readonly draft: AuditDraft;
-  readonly identity: Identity;
-  readonly isSecure: boolean;
 }
 
 /** Values for the conditions, in addition to the caller. */
@@ -124,25 +122,43 @@ export class KmsService implements Disposable {
   #accessKeys: AccessKeys | undefined;
   #anybody: Identity;
   #options: KmsServiceOptions;
-  #region: string;
   #now: () => Date;
+  /** Where KMS's keys are. */
+  readonly region: string;
+  #operations: Readonly<Record<string, (call: Call) => AnswerBody | Promise<AnswerBody>>> = {
+    CreateAlias: (call) => this.#createAlias(call),
+    CreateKey: (call) => this.#createKey(call),
+    Decrypt: (call) => this.#decrypt(call),
+    DescribeKey: (call) => ({ KeyMetadata: metadata(this.#authorisedKey(call)) }),
+    DisableKey: (call) => (this.#authorisedKey(call).enabled = false, {}),
+    EnableKey: (call) => (this.#authorisedKey(call).enabled = true, {}),
+    EnableKeyRotation: (call) => (this.#authorisedKey(call), {}),
+    Encrypt: (call) => this.#encrypt(call),
+    GenerateDataKey: (call) => this.#generateDataKey(call),
+    GenerateRandom: (call) => this.#generateRandom(call),
+    GetKeyPolicy: (call) => this.#getKeyPolicy(call),
+    ListAliases: (call) => this.#listAliases(call),
+    // CreateGrant is not supported, so a key has no grants.
+    ListGrants: (call) => (this.#authorisedKey(call), { Grants: [], Truncated: false }),
+    ListKeys: (call) => this.#listKeys(call),
+    PutKeyPolicy: (call) => this.#putKeyPolicy(call),
+  };
 
   private constructor(
-    options: KmsServiceOptions,
-    made: {
-      readonly keys: KeyRing;
-      readonly accessKeys: AccessKeys | undefined;
-      readonly anybody: Identity;
-      readonly region: string;
+    { now, region, options }: {
       readonly now: () => Date;
+      readonly region: string;
+      readonly options: KmsServiceOptions;
     },
+    keys: KeyRing,
+    access: { readonly keys: AccessKeys | undefined; readonly anybody: Identity },
   ) {
+    this.#now = now;
+    this.region = region;
     this.#options = options;
-    this.#keys = made.keys;
-    this.#accessKeys = made.accessKeys;
-    this.#anybody = made.anybody;
-    this.#region = made.region;
-    this.#now = made.now;
+    this.#keys = keys;
+    this.#accessKeys = access.keys;
+    this.#anybody = access.anybody;
   }
 
   /**
@@ -175,17 +191,10 @@ export class KmsService implements Disposable {
       for (const found of key === undefined ? keys.keys : [keys.find(key)]) found.policy = parsed;
     }
     stack.move();
-    return new KmsService(options, {
-      keys,
-      accessKeys,
+    return new KmsService({ now, region, options }, keys, {
+      keys: accessKeys,
       anybody: { caller, accessKeyId: "" },
-      region,
-      now,
     });
-  }
-
-  get region(): string {
-    return this.#region;
   }
 
   /** The keys' ARNs, oldest first. */
@@ -201,7 +210,7 @@ export class KmsService implements Disposable {
   /** Does an operation for the `caller` of the options. @param fields KMS's parameters, with bytes in base64; @throws {KmsRefusal} */
   async call(operation: string, fields: Fields): Promise<AnswerBody> {
     const draft: AuditDraft = { operation, requestId: crypto.randomUUID(), parameters: {} };
-    const arrived = { identity: this.#anybody, fields: () => fields, isSecure: true };
+    const arrived = { identity: this.#anybody, isSecure: true, readFields: () => fields };
     const answer = await this.#audited(draft, () => Promise.resolve(arrived));
     if (answer instanceof KmsRefusal) throw answer;
     return answer;
@@ -224,8 +233,8 @@ export class KmsService implements Disposable {
     const [, operation = "Unknown"] = TARGET.exec(request.headers.get("x-amz-target") ?? "") ?? [];
     const answer = await this.#audited({ operation, requestId, parameters: {} }, async () => ({
       identity: await this.#identify(request, "kms"),
-      fields: () => parseFields(request.body),
       isSecure,
+      readFields: () => parseFields(request.body),
     }));
     const refusal = answer instanceof KmsRefusal ? answer : undefined;
     const body = refusal === undefined ? answer : { __type: refusal.kms.name, message: refusal.kms.message };
@@ -240,13 +249,13 @@ export class KmsService implements Disposable {
   async #audited(draft: AuditDraft, arrive: () => Promise<Arrived>): Promise<AnswerBody | KmsRefusal> {
     let refusal: KmsRefusal | undefined;
     try {
-      const { identity, fields, isSecure } = await arrive();
+      const { identity, isSecure, readFields } = await arrive();
       draft.identity = identity;
-      return await this.#run({ fields: fields(), draft, identity, isSecure });
+      return await this.#run({ fields: readFields(), draft, identity, isSecure });
     } catch (thrown) {
       return refusal = thrown instanceof KmsRefusal ? thrown : this.#fault(draft.operation, thrown);
     } finally {
-      this.#options.onEvent?.(auditEvent(draft, { time: this.#now(), region: this.#region, refusal }));
+      this.#options.onEvent?.(auditEvent(draft, { time: this.#now(), region: this.region, refusal }));
     }
   }
 
@@ -275,44 +284,10 @@ export class KmsService implements Disposable {
   }
 
   async #run(call: Call): Promise<AnswerBody> {
-    switch (call.draft.operation) {
-      case "Decrypt":
-        return await this.#decrypt(call);
-      case "Encrypt":
-        return this.#encrypt(call);
-      case "GenerateDataKey":
-        return await this.#generateDataKey(call);
-      case "GenerateRandom":
-        return await this.#generateRandom(call);
-      case "CreateKey":
-        return await this.#createKey(call);
-      case "DescribeKey":
-        return { KeyMetadata: this.#metadata(this.#authorisedKey(call)) };
-      case "ListKeys":
-        return this.#listKeys(call);
-      case "CreateAlias":
-        return this.#createAlias(call);
-      case "ListAliases":
-        return this.#listAliases(call);
-      case "ListGrants":
-        // CreateGrant is not supported, so a key has no grants.
-        return this.#authorisedKey(call) && { Grants: [], Truncated: false };
-      case "EnableKeyRotation":
-        this.#authorisedKey(call).rotation = true;
-        return {};
-      case "GetKeyPolicy":
-        return this.#getKeyPolicy(call);
-      case "PutKeyPolicy":
-        return this.#putKeyPolicy(call);
-      case "EnableKey":
-        this.#authorisedKey(call).enabled = true;
-        return {};
-      case "DisableKey":
-        this.#authorisedKey(call).enabled = false;
-        return {};
-      default:
-        throw new KmsRefusal("UnknownOperationException", "The local KMS does not support this operation");
-    }
+    const { operation } = call.draft;
+    const run = Object.hasOwn(this.#operations, operation) ? this.#operations[operation] : undefined;
+    if (run !== undefined) return await run(call);
+    throw new KmsRefusal("UnknownOperationException", "The local KMS does not support this operation");
   }
 
   async #decrypt(call: Call): Promise<AnswerBody> {
@@ -400,7 +375,7 @@ export class KmsService implements Disposable {
     if (policy !== undefined) this.#checkLockout(call, policy, "*");
     const key = await this.#keys.create({ policy, description });
     draft.keyArn = key.arn;
-    return { KeyMetadata: this.#metadata(key) };
+    return { KeyMetadata: metadata(key) };
   }
 
   #listKeys({ fields }: Call): AnswerBody {
@@ -521,25 +496,25 @@ export class KmsService implements Disposable {
     this.#keys[Symbol.dispose]();
     this.#accessKeys?.[Symbol.dispose]();
   }
+}
 
-  #metadata({ arn, id, account, enabled, description, created }: KmsKey): AnswerBody {
-    return {
-      AWSAccountId: account,
-      KeyId: id,
-      Arn: arn,
-      CreationDate: created.getTime() / 1000,
-      Enabled: enabled,
-      Description: description,
-      KeyUsage: "ENCRYPT_DECRYPT",
-      KeyState: enabled ? "Enabled" : "Disabled",
-      Origin: "AWS_KMS",
-      KeyManager: "CUSTOMER",
-      CustomerMasterKeySpec: ALGORITHM,
-      KeySpec: ALGORITHM,
-      EncryptionAlgorithms: [ALGORITHM],
-      MultiRegion: false,
-    };
-  }
+function metadata({ arn, id, account, enabled, description, created }: KmsKey): AnswerBody {
+  return {
+    AWSAccountId: account,
+    KeyId: id,
+    Arn: arn,
+    CreationDate: created.getTime() / 1000,
+    Enabled: enabled,
+    Description: description,
+    KeyUsage: "ENCRYPT_DECRYPT",
+    KeyState: enabled ? "Enabled" : "Disabled",
+    Origin: "AWS_KMS",
+    KeyManager: "CUSTOMER",
+    CustomerMasterKeySpec: ALGORITHM,
+    KeySpec: ALGORITHM,
+    EncryptionAlgorithms: [ALGORITHM],
+    MultiRegion: false,
+  };
 }
 
 function checkEnabled({ arn, enabled }: KmsKey): void {
