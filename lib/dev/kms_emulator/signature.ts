@@ -10,7 +10,7 @@ import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { EnclaveError } from "../../shared/errors.ts";
 import { signedHeaders, stampOf } from "../kms/sigv4.ts";
 import { KmsRefusal } from "./errors.ts";
-import { type Caller, parseCaller } from "./policy.ts";
+import { type Caller, findCaller } from "./policy.ts";
 
 /** A request before authentication. */
 export interface SignedRequest {
@@ -184,6 +184,8 @@ function badFile(what: string): EnclaveError {
   });
 }
 
+type Entry = Readonly<Record<string, unknown>>;
+const isObject = (value: unknown): value is Entry => typeof value === "object" && value !== null;
 const ENTRY_FIELDS: readonly string[] = [
   ...["accessKeyId", "secretAccessKey", "sessionToken", "expires", "arn"],
 ];
@@ -201,46 +203,37 @@ export function parseAccessKeys(text: string): readonly AccessKey[] {
   } catch {
     throw badFile("it is not JSON");
   }
-  if (typeof parsed !== "object" || parsed === null || !("version" in parsed) || parsed.version !== 1) {
-    throw badFile("it is not of version 1");
-  }
-  const list: unknown = "accessKeys" in parsed ? parsed.accessKeys : undefined;
+  if (!isObject(parsed) || parsed["version"] !== 1) throw badFile("it is not of version 1");
+  const list = parsed["accessKeys"];
   if (!Array.isArray(list) || list.length === 0 || list.length > MAX_ACCESS_KEYS) {
     throw badFile(`it does not have 1 to ${MAX_ACCESS_KEYS} access keys`);
   }
-  const keys = list.map(parseAccessKey);
+  const keys = list.map((entry: unknown, index) => parseAccessKey(entry, `access key ${index + 1}`));
   if (new Set(keys.map(({ accessKeyId }) => accessKeyId)).size !== keys.length) {
     throw badFile("an access key id is in it twice");
   }
   return keys;
 }
 
-function parseAccessKey(value: unknown, index: number): AccessKey {
-  const place = `access key ${index + 1}`;
-  if (typeof value !== "object" || value === null) throw badFile(`${place} is not an object`);
-  const entry: Readonly<Record<string, unknown>> = { ...value };
+function parseAccessKey(entry: unknown, place: string): AccessKey {
+  if (!isObject(entry)) throw badFile(`${place} is not an object`);
   const unknown = Object.keys(entry).find((field) => !ENTRY_FIELDS.includes(field));
   if (unknown !== undefined) throw badFile(`${JSON.stringify(unknown)} of ${place} is unknown`);
-  const field = (name: string, isOptional = false) => {
-    const found = entry[name] ?? (isOptional ? "" : undefined);
-    if (typeof found === "string" && (isOptional || found !== "")) return found;
+  const field = (name: string, otherwise?: string) => {
+    const found = entry[name] ?? otherwise;
+    if (typeof found === "string" && (found !== "" || otherwise !== undefined)) return found;
     throw badFile(`${place} has no ${name}`);
   };
   const accessKeyId = field("accessKeyId");
   if (!/^[A-Za-z0-9]{4,128}$/.test(accessKeyId)) throw badFile(`the id of ${place} is not an access key id`);
-  const expires = field("expires", true);
+  const expires = field("expires", "");
   if (expires !== "" && Number.isNaN(Date.parse(expires))) throw badFile(`expires of ${place} is not a date`);
-  const arn = field("arn");
-  let caller: Caller;
-  try {
-    caller = parseCaller(arn);
-  } catch {
-    throw badFile(`arn of ${place} is of no role, user or root`);
-  }
+  const caller = findCaller(field("arn"));
+  if (caller === undefined) throw badFile(`arn of ${place} is of no role, user or root`);
   return {
     accessKeyId,
     secretAccessKey: SecretBytes.fromString(field("secretAccessKey")),
-    sessionToken: SecretBytes.fromString(field("sessionToken", true)),
+    sessionToken: SecretBytes.fromString(field("sessionToken", "")),
     expires: expires === "" ? undefined : new Date(expires),
     caller,
   };

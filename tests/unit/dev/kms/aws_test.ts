@@ -80,15 +80,6 @@ Deno.test("a Decrypt sends the expected request, and returns the plaintext", asy
   ], ["TrentService.Decrypt", "application/x-amz-json-1.1", TOKEN]);
 });
 
-Deno.test("a Decrypt without a key names neither key nor algorithm", async () => {
-  const { result, seen } = await scripted(
-    () => jsonAnswer({ KeyId: ARN, Plaintext: KEY }),
-    (kms, access) => decrypt(kms, access, { keyId: undefined }),
-  );
-  result[Symbol.dispose]();
-  assertEquals(seen[0]?.body, '{"CiphertextBlob":"AQID"}');
-});
-
 Deno.test("a GenerateDataKey gives both halves, and a GenerateRandom its bytes", async () => {
   const { result, seen } = await scripted(
     (_, index) =>
@@ -241,15 +232,6 @@ Deno.test("a KMS that hangs ends in kms_timeout at the call's deadline, even if 
   assertNoSecrets(result);
 });
 
-Deno.test("an endless answer is treated as a missing one", async () => {
-  const { result } = await scripted(
-    () => new Response(new ReadableStream({ start: (stream) => stream.enqueue(new Uint8Array([123])) })),
-    failure,
-    { deadlineMs: 200 },
-  );
-  assertEquals(result.code, "kms_timeout");
-});
-
 Deno.test("where nothing listens, the call fails with kms_unreachable after three attempts", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
@@ -264,27 +246,6 @@ Deno.test("where nothing listens, the call fails with kms_unreachable after thre
   );
   assertEquals([result.error.code, result.attempts], ["kms_unreachable", 3]);
   assertNoSecrets(result.error);
-});
-
-Deno.test("a connection that breaks within an answer is like none, and the call is made again", async () => {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  let accepted = 0;
-  const serving = (async () => {
-    for await (const connection of listener) {
-      accepted++;
-      await connection.read(new Uint8Array(4096));
-      await connection.write(
-        new TextEncoder().encode('HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{"Plaintext'),
-      );
-      connection.close();
-      if (accepted === 3) break;
-    }
-  })();
-  const { result } = await scripted(() => new Response(), failure, {
-    endpoint: `http://127.0.0.1:${listener.addr.port}`,
-  });
-  await within(serving, "the third connection");
-  assertEquals(result.code, "kms_unreachable");
 });
 
 Deno.test({
@@ -354,24 +315,6 @@ Deno.test("a data key of another length, or of another key, is refused", async (
   }
 });
 
-const NAMES: readonly (readonly [string, string, string, boolean])[] = [
-  ["an alias", "alias/mine", ARN, true],
-  ["an alias's ARN", "arn:aws:kms:us-east-1:111122223333:alias/mine", ARN, true],
-  ["an id", ARN.slice(-36), ARN, true],
-  ["an id, answered as such", ARN.slice(-36), ARN.slice(-36), true],
-  ["an id of another key", OTHER.slice(-36), ARN, false],
-  ["an ARN of another region", ARN.replace("us-east-1", "eu-west-1"), ARN, false],
-];
-for (const [what, keyId, KeyId, works] of NAMES) {
-  Deno.test(`a key may be named by ${what}: ${works ? "believed" : "not believed"}`, async () => {
-    const { seen } = await scripted(() => jsonAnswer({ KeyId, Plaintext: KEY }), async (kms, access) => {
-      if (works) (await decrypt(kms, access, { keyId }))[Symbol.dispose]();
-      else await assertRejects(() => decrypt(kms, access, { keyId }), EnclaveError, "asked for was");
-    });
-    assertEquals(JSON.parse(seen[0]?.body ?? "").KeyId, keyId);
-  });
-}
-
 Deno.test("secret and token are redacted from what KMS quotes of the request", async () => {
   const { result } = await scripted(
     () => kmsRefusal("InvalidSignatureException", 403, `x-amz-security-token:${TOKEN} ${SECRET}`),
@@ -425,18 +368,6 @@ Deno.test("a call that is under way when the backend is closed ends, and so does
   await kms[Symbol.asyncDispose]();
   assertEquals((await within(ending, "the end")).code, "kms_closed");
   assertEquals((await assertRejects(() => decrypt(kms, access), AwsKmsError)).code, "kms_closed");
-});
-
-Deno.test("health says that nothing is attested, and counts", async () => {
-  const { result } = await scripted(() => kmsRefusal("ThrottlingException"), async (kms, access) => {
-    await failure(kms, access);
-    const { endpoint, ...rest } = kms.health();
-    return { named: typeof endpoint === "string", rest };
-  });
-  assertEquals(result, {
-    named: true,
-    rest: { backend: "aws", attested: false, calls: 1, attempts: 3, failed: 1 },
-  });
 });
 
 Deno.test("plain KMS does not run where there is an NSM", async () => {
@@ -520,14 +451,3 @@ for (const [text, expected] of DEVELOPMENT_KEYS) {
     assertEquals([key.arn, [key.region, key.account, key.id]], [text, expected]);
   });
 }
-
-Deno.test("a short secret of a development KMS is not redacted from KMS's messages", async () => {
-  await using server = startScriptedKms(() => kmsRefusal("NotFoundException", 400, "a test failed"));
-  await using kms = await openAwsKms({ endpoint: server.url });
-  using credentials = Credentials.fromStrings({ ...STRINGS, secretAccessKey: "test", sessionToken: "test" });
-  const error = await assertRejects(
-    () => decrypt(kms, { region: "us-east-1", credentials }),
-    AwsKmsError,
-  );
-  assertEquals(error.kms?.message, "a test failed");
-});

@@ -81,17 +81,13 @@ const ROWS: readonly Row[] = [
   ["an Allow for the role", [{}], true],
   ["no statement about it", [{ Action: "kms:Encrypt" }], false],
   ["a Deny beside an Allow", [{}, { Effect: "Deny" }], false],
-  ["a Deny before an Allow", [{ Effect: "Deny" }, {}], false],
-  ["a Deny of something else", [{}, { Effect: "Deny", Action: "kms:Encrypt" }], true],
   ["a Deny alone", [{ Effect: "Deny" }], false],
   // Principals.
   ["everybody", [{ Principal: "*" }], true],
-  ["everybody, in AWS", [{ Principal: { AWS: "*" } }], true, { caller: USER }],
   ["the account's root, for a role", [{ Principal: { AWS: `arn:aws:iam::${ACCOUNT}:root` } }], true],
   ["the account's number", [{ Principal: { AWS: ACCOUNT } }], true, { caller: USER }],
   ["another account's root", [{ Principal: { AWS: "arn:aws:iam::444455556666:root" } }], false],
   ["another role", [{ Principal: { AWS: `${ROLE}2` } }], false],
-  ["the role among others", [{ Principal: { AWS: [USER, ROLE] } }], true],
   ["the role's session, as STS names it", [{
     Principal: { AWS: `arn:aws:sts::${ACCOUNT}:assumed-role/enclave/emulator` },
   }], true],
@@ -110,19 +106,15 @@ const ROWS: readonly Row[] = [
     NotPrincipal: { AWS: ROLE },
   }], true],
   // Actions.
-  ["every action of KMS", [{ Action: "kms:*" }], true],
   ["every action", [{ Action: "*" }], true],
-  ["an action by pattern", [{ Action: "kms:De*" }], true],
   ["a pattern that does not fit", [{ Action: "kms:GenerateDataKey*" }], false],
   ["an action in another case", [{ Action: "KMS:decrypt" }], true],
   ["an action with one character open", [{ Action: "kms:Decryp?" }], true],
-  ["one action of several", [{ Action: ["kms:Encrypt", "kms:Decrypt"] }], true],
   ["all actions but others", [{ Action: undefined, NotAction: "kms:Encrypt" }], true],
   ["all actions but this", [{ Action: undefined, NotAction: "kms:Decrypt" }], false],
   // Resources.
   ["the key by its ARN", [{ Resource: KEY }], true],
   ["another key's ARN", [{ Resource: KEY.replace("1234abcd", "00000000") }], false],
-  ["keys by pattern", [{ Resource: `arn:aws:kms:*:${ACCOUNT}:key/*` }], true],
   ["all keys but this", [{ Resource: undefined, NotResource: KEY }], false],
   // StringEquals and its kin.
   ["the right PCR", [when("StringEquals", PCR(0), PCR0)], true],
@@ -133,7 +125,6 @@ const ROWS: readonly Row[] = [
   ["the key's name in another case", [
     when("StringEquals", "KMS:recipientattestation:pcr0", PCR0),
   ], true],
-  ["the image's hash", [when("StringEqualsIgnoreCase", "kms:RecipientAttestation:ImageSha384", PCR0)], true],
   ["two PCRs that fit", [{ Condition: { StringEquals: { [PCR(0)]: PCR0, [PCR(1)]: PCR1 } } }], true],
   [
     "two PCRs of which one fits",
@@ -145,11 +136,8 @@ const ROWS: readonly Row[] = [
   }], false],
   ["a PCR that the document lacks", [when("StringEquals", PCR(31), PCR0)], false],
   ["no document", [when("StringEquals", PCR(0), PCR0)], false, { values: PLAIN }],
-  ["no document, case ignored", [when("StringEqualsIgnoreCase", PCR(0), PCR0)], false, { values: PLAIN }],
-  ["not another PCR", [when("StringNotEquals", PCR(0), OTHER)], true],
   ["not this PCR", [when("StringNotEquals", PCR(0), PCR0)], false],
   ["not these PCRs", [when("StringNotEquals", PCR(0), [OTHER, PCR0])], false],
-  ["not this PCR, case ignored", [when("StringNotEqualsIgnoreCase", PCR(0), PCR0.toUpperCase())], false],
   [
     "not another PCR, without a document: the trap",
     [
@@ -177,14 +165,12 @@ const ROWS: readonly Row[] = [
   ],
   // StringLike.
   ["a PCR by pattern", [when("StringLike", PCR(0), "a1a1*")], true],
-  ["any PCR", [when("StringLike", PCR(0), "*")], true],
   ["any PCR, without a document", [when("StringLike", PCR(0), "*")], false, { values: PLAIN }],
   ["a pattern that does not fit the PCR", [when("StringLike", PCR(0), "a1b*")], false],
   ["not like a pattern", [when("StringNotLike", PCR(0), "a1*")], false],
   ["a star under StringEquals", [when("StringEquals", PCR(0), "*")], false],
   // IfExists.
   ["the right PCR if there is one", [when("StringEqualsIfExists", PCR(0), PCR0)], true],
-  ["the wrong PCR if there is one", [when("StringEqualsIfExists", PCR(0), OTHER)], false],
   [
     "a PCR if there is one, without a document: the trap",
     [
@@ -193,12 +179,6 @@ const ROWS: readonly Row[] = [
     true,
     { values: PLAIN },
   ],
-  [
-    "case ignored if there is one",
-    [when("StringEqualsIgnoreCaseIfExists", PCR(0), PCR0.toUpperCase())],
-    true,
-  ],
-  ["like a pattern if there is one", [when("StringLikeIfExists", PCR(31), "b*")], true],
   // Quantifiers.
   ["any value, which fits", [when("ForAnyValue:StringEquals", PCR(0), [OTHER, PCR0])], true],
   ["any value, none of which fits", [when("ForAnyValue:StringEquals", PCR(0), OTHER)], false],
@@ -210,21 +190,10 @@ const ROWS: readonly Row[] = [
     false,
     { values: PLAIN },
   ],
-  [
-    "any value if there is one",
-    [
-      when("ForAnyValue:StringEqualsIfExists", PCR(0), PCR0),
-    ],
-    true,
-    { values: PLAIN },
-  ],
   ["all values, which fit", [when("ForAllValues:StringEquals", PCR(0), PCR0)], true],
   ["all values, one of which does not fit", [
     when("ForAllValues:StringEquals", "kms:EncryptionContextKeys", ["app"]),
   ], false],
-  ["all values, of several", [
-    when("ForAllValues:StringEquals", "kms:EncryptionContextKeys", ["app", "purpose", "name"]),
-  ], true],
   ["any value of several", [when("ForAnyValue:StringEquals", "kms:EncryptionContextKeys", "purpose")], true],
   ["any value that is another", [
     when("ForAnyValue:StringNotEquals", "kms:EncryptionContextKeys", "app"),
@@ -244,28 +213,16 @@ const ROWS: readonly Row[] = [
   ["no document must be there, and one is", [when("Null", PCR(0), "true")], false],
   ["no service on its behalf", [when("Null", "kms:ViaService", "true")], true],
   ["by a service", [when("StringEquals", "kms:ViaService", "s3.us-east-1.amazonaws.com")], false],
-  ["TLS, as a text", [when("Bool", "aws:SecureTransport", "true")], true],
   ["TLS, as JSON's true", [when("Bool", "aws:SecureTransport", true)], true],
   ["TLS, without it", [when("Bool", "aws:SecureTransport", "true")], false, { values: PLAIN }],
-  [
-    "a Deny without TLS",
-    [{}, {
-      Effect: "Deny",
-      ...when("Bool", "aws:SecureTransport", "false"),
-    }],
-    false,
-    { values: PLAIN },
-  ],
   ["Bool if there is one", [when("BoolIfExists", "aws:SecureTransport", "true")], true, { values: {} }],
   // EncryptionContext, and who asks.
   ["the EncryptionContext", [when("StringEquals", "kms:EncryptionContext:app", "denclave")], true],
-  ["another EncryptionContext", [when("StringEquals", "kms:EncryptionContext:app", "Denclave")], false],
   [
     "an EncryptionContext that is not there",
     [when("StringEquals", "kms:EncryptionContext:name", "a")],
     false,
   ],
-  ["the caller's account", [when("StringEquals", "kms:CallerAccount", ACCOUNT)], true],
   ["the caller's ARN", [when("StringLike", "aws:PrincipalArn", "arn:aws:iam::*:role/enclave")], true],
 ];
 for (const [name, statements, allowed, request] of ROWS) {

@@ -4,10 +4,8 @@ import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { verifyDocument } from "../../../../lib/shared/attestation/document.ts";
 import { SimulatedNsm } from "../../../../lib/dev/nsm/simulated.ts";
 import { Credentials } from "../../../../lib/enclave/kms/aws_ne/mod.ts";
-import { SecretBytes } from "../../../../lib/shared/crypto/secret_bytes.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
 import { kmsErrorName } from "../../../../lib/enclave/kms/kms.ts";
-import { KmsRefusal } from "../../../../lib/dev/kms_emulator/errors.ts";
 import { openAwsKms } from "../../../../lib/dev/kms/https_api.ts";
 import { jsonAnswer, startScriptedKms } from "../../../helpers/scripted_kms.ts";
 import { REAL_DOCUMENTS, realDocuments } from "../../../helpers/vectors.ts";
@@ -338,15 +336,6 @@ Deno.test("a ciphertext of another key, of a missing key or of no known format i
   assertEquals(refused["__type"], "AccessDeniedException");
 });
 
-Deno.test("the simulated enclave does not run in one", async () => {
-  using nsm = await SimulatedNsm.start();
-  const thrown = await assertRejects(
-    () => openAwsKms({ nsm, nsmDevice: "/dev/null" }),
-    EnclaveError,
-  );
-  assertEquals(thrown.code, "aws_kms_refused");
-});
-
 const ANSWERS: readonly (readonly [string, Fields, string])[] = [
   ["a plaintext", { Plaintext: "AQID" }, "only this enclave may read it"],
   ["nothing", {}, "CiphertextForRecipient is missing"],
@@ -367,13 +356,3 @@ for (const [what, answer, words] of ANSWERS) {
     assertEquals(document.publicKey?.length, 294);
   });
 }
-
-Deno.test("a refusal is an error with KMS's name and message", () => {
-  using secret = SecretBytes.fromString("s");
-  const thrown = new KmsRefusal("DisabledException", `${secret} is disabled.`);
-  assertEquals([thrown.code, thrown.status, thrown.kms.message], [
-    "kms_refused",
-    400,
-    "[secret] is disabled.",
-  ]);
-});

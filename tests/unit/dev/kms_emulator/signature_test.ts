@@ -7,7 +7,7 @@ import {
   parseAccessKeys,
   type SignedRequest,
 } from "../../../../lib/dev/kms_emulator/signature.ts";
-import { KEYS_FILE, REGION, ROLE, SESSION } from "../../../helpers/kms_place.ts";
+import { accessKeysFile, KEYS_FILE, REGION, ROLE, SESSION } from "../../../helpers/kms_place.ts";
 
 const NOW = new Date("2026-06-01T12:00:00Z");
 const STAMP = "20260601T120000Z";
@@ -59,12 +59,20 @@ const CLIENTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
 };
 
-const identify = async (request: SignedRequest) => {
-  using keys = new AccessKeys(parseAccessKeys(KEYS_FILE), { region: REGION, now: () => NOW });
+interface Server {
+  readonly file?: string;
+  readonly region?: string;
+  readonly now?: Date;
+}
+const identify = async (
+  request: SignedRequest,
+  { file = KEYS_FILE, region = REGION, now = NOW }: Server = {},
+) => {
+  using keys = new AccessKeys(parseAccessKeys(file), { region, now: () => now });
   return await keys.identify(request, "kms");
 };
-const refusal = async (request: SignedRequest) =>
-  (await assertRejects(() => identify(request), KmsRefusal)).kms.name;
+const refusal = async (request: SignedRequest, server?: Server) =>
+  (await assertRejects(() => identify(request, server), KmsRefusal)).kms.name;
 
 /** The request with another body. */
 const withBody = (request: SignedRequest, body: string) => ({
@@ -111,4 +119,36 @@ Deno.test("a body with the hash of another one is refused, although that hash is
   const request = sign({ ...COMMON, "x-amz-content-sha256": hash(BODY) });
   assertEquals((await identify(request)).caller.arn, ROLE);
   assertEquals(await refusal(withBody(request, "{}")), "InvalidSignatureException");
+});
+
+Deno.test("a signature for another region is refused, and one of a clock that is more than five minutes off", async () => {
+  const request = sign(COMMON);
+  assertEquals(await refusal(request, { region: "us-west-2" }), "InvalidSignatureException");
+  for (const [seconds, words] of [[301, "expired"], [-301, "not yet current"]] as const) {
+    const now = new Date(NOW.getTime() + seconds * 1000);
+    await assertRejects(() => identify(request, { now }), KmsRefusal, words);
+  }
+  assertEquals((await identify(request, { now: new Date(NOW.getTime() + 300_000) })).caller.arn, ROLE);
+});
+
+Deno.test("an expired session is refused by its name", async () => {
+  const file = accessKeysFile({ ...SESSION, expires: "2026-06-01T12:00:00Z" });
+  assertEquals(await refusal(sign(COMMON), { file }), "ExpiredTokenException");
+});
+
+Deno.test("a request without a signature, or with half of one, is refused before it is read", async () => {
+  const request = sign(COMMON);
+  const headers = new Headers(request.headers);
+  headers.delete("authorization");
+  assertEquals(await refusal({ ...request, headers }), "MissingAuthenticationTokenException");
+  for (
+    const authorization of [
+      "Bearer a",
+      "AWS4-HMAC-SHA256 Credential=a/20260601/us-east-1/kms/aws4_request",
+      request.headers.get("authorization")?.replace("/20260601/", "/20260602/") ?? "",
+    ]
+  ) {
+    const half = withHeader(request, "authorization", authorization);
+    assertEquals(await refusal(half), "IncompleteSignatureException", authorization);
+  }
 });
