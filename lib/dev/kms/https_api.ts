@@ -1,6 +1,6 @@
 /**
- * KMS's JSON API over HTTP(S), for development: signed requests with a deadline, a cap on the response, and retries where these can help. Refuses
- * to start where there is an NSM. Needs net permission for the endpoint and `--allow-ffi` for libc.
+ * KMS's JSON API over HTTP(S), for development: signed requests with a time limit and a cap on the response, sent once. Refuses to start where
+ * there is an NSM. Needs net permission for the endpoint and `--allow-ffi` for libc.
  *
  * @module
  */
@@ -19,13 +19,9 @@ import { signedHeaders, stampOf } from "./sigv4.ts";
 
 /** The largest response: eight times a CiphertextBlob of 6144 bytes in base64. */
 const MAX_ANSWER_LENGTH = 64 * 1024;
-const MAX_ATTEMPTS = 3;
-const PAUSE_MS = { first: 100, longest: 2_000 } as const;
 /** AWS's secrets have 40 characters; short invented ones of a development KMS could occur in any message. */
 const MIN_SECRET_LENGTH = 12;
 const POOL = { poolMaxIdlePerHost: 4, poolIdleTimeout: 20_000 } as const;
-/** Retryable errors, in addition to HTTP status 429 and 5xx. */
-const THROTTLING = /^(Throttling(Exception)?|RequestThrottled(Exception)?|TooManyRequestsException)$/;
 
 /**
  * Stable codes:
@@ -33,7 +29,7 @@ const THROTTLING = /^(Throttling(Exception)?|RequestThrottled(Exception)?|TooMan
  * - `clock_skew`: KMS refused because this machine's clock is off
  * - `invalid_argument`: refused before anything was sent
  * - `kms_closed`: the backend was disposed of
- * - `kms_timeout`: no answer before the deadline
+ * - `kms_timeout`: no answer in time
  * - `kms_unreachable`: no connection
  */
 export type AwsKmsErrorCode =
@@ -49,22 +45,18 @@ export class AwsKmsError extends EnclaveError {
   override name = "AwsKmsError";
   /** KMS's refusal, where it answered with one. */
   readonly kms: KmsReason | undefined;
-  /** Whether a retry may succeed. */
-  readonly isPassing: boolean;
 
   constructor(
     message: string,
-    { kms, isPassing = false, ...options }: {
+    { kms, ...options }: {
       readonly code: AwsKmsErrorCode;
       readonly hint: string;
       readonly kms?: KmsReason | undefined;
-      readonly isPassing?: boolean;
       readonly cause?: unknown;
     },
   ) {
     super(message, options);
     this.kms = kms;
-    this.isPassing = isPassing;
   }
 }
 
@@ -76,12 +68,8 @@ export interface AwsKmsOptions {
   readonly ca?: string | undefined;
   /** Makes attestation documents; borrowed. Without it, requests are not attested. */
   readonly nsm?: Pick<Nsm, "attest"> | undefined;
-  /** Time limit of one attempt, including connecting. Milliseconds. */
-  readonly attemptMs?: number;
-  /** Time limit of a call, including its retries and the pauses between them. Milliseconds. */
-  readonly deadlineMs?: number;
-  /** Random numbers from 0 to 1. For tests. */
-  readonly random?: () => number;
+  /** Time limit of a call, including connecting. Milliseconds. */
+  readonly timeoutMs?: number;
   /** Wall clock, milliseconds since 1970. For tests. */
   readonly now?: () => number;
   /** The device whose presence means an enclave; for tests. */
@@ -106,71 +94,64 @@ export async function openAwsKms({ nsm, nsmDevice, ...options }: AwsKmsOptions =
 
 class HttpsApi implements KmsApi {
   #endpoint: string | undefined;
-  #attemptMs: number;
-  #deadlineMs: number;
-  #random: () => number;
+  #timeoutMs: number;
   #now: () => number;
   #closed = new AbortController();
   #client: Deno.HttpClient;
-  #counts = { calls: 0, attempts: 0, failed: 0 };
+  #counts = { calls: 0, failed: 0 };
 
-  constructor({ endpoint, ca, ...options }: Omit<AwsKmsOptions, "nsm" | "nsmDevice">) {
+  constructor(
+    { endpoint, ca, timeoutMs = 10_000, now = Date.now }: Omit<AwsKmsOptions, "nsm" | "nsmDevice">,
+  ) {
     this.#endpoint = endpoint === undefined ? undefined : parseEndpoint(endpoint);
     this.#client = Deno.createHttpClient(ca === undefined ? POOL : { ...POOL, caCerts: [ca] });
-    this.#attemptMs = options.attemptMs ?? 5_000;
-    this.#deadlineMs = options.deadlineMs ?? 20_000;
-    this.#random = options.random ?? Math.random;
-    this.#now = options.now ?? Date.now;
+    this.#timeoutMs = timeoutMs;
+    this.#now = now;
   }
 
   health(): KmsHealth {
     return { ...(this.#endpoint === undefined ? {} : { endpoint: this.#endpoint }), ...this.#counts };
   }
 
-  /** Makes up to three attempts, with pauses of random length between them (full jitter), all within the deadline. @throws {AwsKmsError} */
+  /** @throws {AwsKmsError} */
   async call(
     operation: KmsOperation,
     access: KmsAccess,
     fields: Readonly<Record<string, unknown>>,
   ): Promise<KmsAnswer> {
     this.#counts.calls++;
-    const body = JSON.stringify(fields);
-    const endsAt = performance.now() + this.#deadlineMs;
-    for (let attempt = 1;; attempt++) {
-      try {
-        const remaining = endsAt - performance.now();
-        return await this.#attempt(operation, access, body, Math.min(this.#attemptMs, remaining));
-      } catch (thrown) {
-        const pause = this.#random() * Math.min(PAUSE_MS.longest, PAUSE_MS.first * 2 ** (attempt - 1));
-        const isPassing = thrown instanceof AwsKmsError && thrown.isPassing && attempt < MAX_ATTEMPTS;
-        // A pause that ends after the deadline would replace the known error by a time-out.
-        if (!isPassing || performance.now() + pause >= endsAt) {
-          this.#counts.failed++;
-          throw thrown;
-        }
-        await sleep(pause, this.#closed.signal);
-      }
-    }
-  }
-
-  async #attempt(operation: KmsOperation, access: KmsAccess, body: string, ms: number): Promise<KmsAnswer> {
-    this.#throwIfClosed(operation);
-    checkAccess(access);
-    this.#counts.attempts++;
     const ending = new AbortController();
     const end = () => ending.abort();
-    const timer = setTimeout(end, ms);
+    const timer = setTimeout(end, this.#timeoutMs);
     this.#closed.signal.addEventListener("abort", end);
     try {
-      return await this.#send(operation, access, body, ending.signal);
+      checkAccess(access);
+      return await this.#send(operation, access, JSON.stringify(fields), ending.signal);
     } catch (thrown) {
+      this.#counts.failed++;
       if (thrown instanceof AwsKmsError) throw thrown;
-      this.#throwIfClosed(operation);
-      throw ending.signal.aborted ? timedOut(operation, thrown) : unreachable(operation, thrown);
+      throw this.#connectionError(operation, ending.signal, thrown);
     } finally {
       clearTimeout(timer);
       this.#closed.signal.removeEventListener("abort", end);
     }
+  }
+
+  #connectionError(operation: KmsOperation, { aborted }: AbortSignal, cause: unknown): AwsKmsError {
+    const failed = `KMS ${operation} failed`;
+    if (this.#closed.signal.aborted) {
+      const hint = "The service is ending.";
+      return new AwsKmsError(`${failed}: the backend was closed`, { code: "kms_closed", hint });
+    }
+    if (aborted) {
+      const hint = "Check that the endpoint can be reached from here, and is not overloaded.";
+      return new AwsKmsError(`${failed}: no answer in time`, { code: "kms_timeout", hint, cause });
+    }
+    const hint = cause instanceof Deno.errors.NotCapable
+      ? "This program may not connect there: it needs net permission for the endpoint."
+      : "Check the endpoint, the region, the network and its certificate.";
+    const message = `${failed}: no connection: ${messageOf(cause)}`;
+    return new AwsKmsError(message, { code: "kms_unreachable", hint, cause });
   }
 
   /** Network errors are thrown unchanged. */
@@ -215,33 +196,12 @@ class HttpsApi implements KmsApi {
     throw refusal(operation, response.status, answer, credentials);
   }
 
-  #throwIfClosed(operation: KmsOperation): void {
-    if (!this.#closed.signal.aborted) return;
-    throw new AwsKmsError(`KMS ${operation} failed: the backend was closed`, {
-      code: "kms_closed",
-      hint: "The service is ending.",
-    });
-  }
-
   /** Ends calls that are under way, and closes the connections. */
   [Symbol.dispose](): void {
     if (this.#closed.signal.aborted) return;
     this.#closed.abort();
     this.#client.close();
   }
-}
-
-/** Sleeps, or ends early without an error when the signal aborts. */
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const end = () => resolve();
-  const timer = setTimeout(end, ms);
-  signal.addEventListener("abort", end);
-  if (signal.aborted) end();
-  return promise.finally(() => {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", end);
-  });
 }
 
 /** The region becomes part of a host's name, and the runtime's error for an invalid header would print the value. @throws {AwsKmsError} */
@@ -282,27 +242,21 @@ function refusal(
   credentials: Credentials,
 ): AwsKmsError {
   const kms = answer === undefined ? undefined : redactedReason(answer, credentials);
-  const isPassing = status === 429 || status >= 500 || (kms !== undefined && THROTTLING.test(kms.name));
-  const failed = `KMS ${operation} failed`;
-  if (kms !== undefined) {
-    const message = `${failed}: ${kms.name}${kms.message === "" ? "" : `: ${kms.message}`}`;
-    if (!/signature.*(expired|not yet current)/i.test(kms.message)) {
-      return new AwsKmsError(message, { code: "aws_kms", kms, hint: hintFor(kms), isPassing });
-    }
-    const seconds = clockSkewOf(kms);
-    const skew = seconds === undefined
-      ? "off"
-      : `${Math.abs(seconds)} s ${seconds > 0 ? "ahead of" : "behind"} KMS's`;
-    const hint = `This machine's clock is ${skew}: set it.`;
-    return new AwsKmsError(message, { code: "clock_skew", kms, hint, isPassing });
-  }
-  if (!isPassing) {
+  if (kms === undefined) {
     return strange(operation, `status ${status} and ${answer === undefined ? "no JSON" : "no reason"}`);
   }
-  return new AwsKmsError(`${failed} with status ${status} and gave no reason`, {
-    code: "aws_kms",
-    hint: "KMS, or something before it, is overloaded or broken: try again later.",
-    isPassing,
+  const message = `KMS ${operation} failed: ${kms.name}${kms.message === "" ? "" : `: ${kms.message}`}`;
+  if (!/signature.*(expired|not yet current)/i.test(kms.message)) {
+    return new AwsKmsError(message, { code: "aws_kms", kms, hint: hintFor(kms) });
+  }
+  const seconds = clockSkewOf(kms);
+  const skew = seconds === undefined
+    ? "off"
+    : `${Math.abs(seconds)} s ${seconds > 0 ? "ahead of" : "behind"} KMS's`;
+  return new AwsKmsError(message, {
+    code: "clock_skew",
+    kms,
+    hint: `This machine's clock is ${skew}: set it.`,
   });
 }
 
@@ -330,25 +284,5 @@ function strange(operation: KmsOperation, what: string): AwsKmsError {
   return new AwsKmsError(`Cannot use KMS's answer to ${operation}: it answered with ${what}`, {
     code: "aws_kms",
     hint: "Check that the endpoint is KMS's, and that no proxy answers in its place.",
-  });
-}
-
-function timedOut(operation: KmsOperation, cause: unknown): AwsKmsError {
-  return new AwsKmsError(`KMS ${operation} failed: no answer in time`, {
-    code: "kms_timeout",
-    hint: "Check that the endpoint can be reached from here, and is not overloaded.",
-    isPassing: true,
-    cause,
-  });
-}
-
-function unreachable(operation: KmsOperation, cause: unknown): AwsKmsError {
-  return new AwsKmsError(`KMS ${operation} failed: no connection: ${messageOf(cause)}`, {
-    code: "kms_unreachable",
-    hint: cause instanceof Deno.errors.NotCapable
-      ? "This program may not connect there: it needs net permission for the endpoint."
-      : "Check the endpoint, the region, the network and its certificate.",
-    isPassing: cause instanceof TypeError,
-    cause,
   });
 }
