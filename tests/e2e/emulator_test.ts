@@ -6,7 +6,7 @@ import { Credentials } from "../../lib/enclave/kms/aws_ne/mod.ts";
 import { EnclaveError } from "../../lib/shared/errors.ts";
 import { openAwsKms } from "../../lib/dev/kms/https_api.ts";
 import { kmsErrorName } from "../../lib/enclave/kms/kms.ts";
-import { KmsEmulator } from "../../lib/dev/kms_emulator/server.ts";
+import { startKmsEmulator } from "../../lib/dev/kms_emulator/server.ts";
 import { parseAccessKeys } from "../../lib/dev/kms_emulator/signature.ts";
 import { KMSClient } from "../../lib/ctl/aws/deps/aws_sdk.ts";
 import { DescribeKeyCommand } from "../deps/aws_kms.ts";
@@ -262,7 +262,7 @@ Deno.test({
 
 Deno.test("the AWS SDK for JavaScript and emulator serve understand each other, signatures checked", async () => {
   using nsm = await SimulatedNsm.start();
-  await using emulator = await KmsEmulator.start({
+  await using emulator = await startKmsEmulator({
     root: nsm.root,
     account: ACCOUNT,
     accessKeys: parseAccessKeys(JSON.stringify(KEYS)),
@@ -270,7 +270,7 @@ Deno.test("the AWS SDK for JavaScript and emulator serve understand each other, 
   const outcome = async (credentials: { readonly accessKeyId: string; readonly secretAccessKey: string }) => {
     const kms = new KMSClient({ region: "us-east-1", endpoint: emulator.url, credentials, maxAttempts: 1 });
     try {
-      const { KeyMetadata: key } = await kms.send(new DescribeKeyCommand({ KeyId: emulator.keyArns[0] }));
+      const { KeyMetadata: key } = await kms.send(new DescribeKeyCommand({ KeyId: emulator.kms.keyArns[0] }));
       return key?.KeyState;
     } catch (thrown) {
       return thrown instanceof Error ? thrown.name : "?";

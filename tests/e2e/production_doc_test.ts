@@ -8,7 +8,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { SimulatedNsm } from "../../lib/dev/nsm/simulated.ts";
 import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
 import { TSK_CONTEXT } from "../../lib/shared/aws/tsk_context.ts";
-import { KmsEmulator } from "../../lib/dev/kms_emulator/server.ts";
+import { startKmsEmulator } from "../../lib/dev/kms_emulator/server.ts";
 import { openAwsKms } from "../../lib/dev/kms/https_api.ts";
 import { parseAccessKeys } from "../../lib/dev/kms_emulator/signature.ts";
 import { readMeasurements } from "../../lib/ctl/policy/measurements.ts";
@@ -156,7 +156,7 @@ Deno.test({
       arn: arnOf(name),
     }));
     const emulator = stack.use(
-      await KmsEmulator.start({
+      await startKmsEmulator({
         region: REGION,
         account: ACCOUNT,
         root: hypervisor.root,

@@ -11,7 +11,11 @@ import { openAwsKms } from "../../lib/dev/kms/https_api.ts";
 import type { JsonKms } from "../../lib/dev/kms/json_kms.ts";
 import { type DataKey, type Kms, type KmsAccess, kmsErrorName } from "../../lib/enclave/kms/kms.ts";
 import type { AuditEvent } from "../../lib/dev/kms_emulator/audit.ts";
-import { KmsEmulator, type KmsEmulatorOptions } from "../../lib/dev/kms_emulator/server.ts";
+import {
+  type KmsEmulator,
+  type KmsEmulatorOptions,
+  startKmsEmulator,
+} from "../../lib/dev/kms_emulator/server.ts";
 import { within } from "./deadline.ts";
 
 /** Of the server. */
@@ -101,7 +105,7 @@ export class KmsPlace implements AsyncDisposable {
     const place = new KmsPlace(nsm.root);
     place.#stack.use(nsm);
     place.#server = place.#stack.use(
-      await KmsEmulator.start({
+      await startKmsEmulator({
         account: ACCOUNT,
         root: place.#root,
         caller: ROLE,
@@ -119,7 +123,7 @@ export class KmsPlace implements AsyncDisposable {
   }
 
   get keyArn(): string {
-    return this.server.keyArns[0] ?? "";
+    return this.server.kms.keyArns[0] ?? "";
   }
 
   get access(): KmsAccess {

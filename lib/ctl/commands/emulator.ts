@@ -8,7 +8,7 @@ import { COMMON_OPTIONS } from "../../shared/cli/options.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import { readSecretFile } from "../../shared/files.ts";
 import { KmsRefusal } from "../../dev/kms_emulator/errors.ts";
-import { KmsEmulator, type KmsEmulatorOptions } from "../../dev/kms_emulator/server.ts";
+import { type KmsEmulatorOptions, startKmsEmulator } from "../../dev/kms_emulator/server.ts";
 import type { PolicyFor } from "../../dev/kms_emulator/service.ts";
 import { type AccessKey, parseAccessKeys } from "../../dev/kms_emulator/signature.ts";
 import { parseAddress } from "../../shared/wire/address.ts";
@@ -163,7 +163,7 @@ export async function runEmulator(argv: readonly string[], io: CtlIo): Promise<n
   const ended = io.untilSignal();
   const line = (fields: object) => io.stdout(`${JSON.stringify(fields)}\n`);
   try {
-    await using server = await KmsEmulator.start({
+    await using server = await startKmsEmulator({
       ...await serverOptions(options),
       onEvent: line,
       onProblem: (what) => line({ eventTime: new Date().toISOString(), event: "problem", what }),
@@ -175,7 +175,7 @@ export async function runEmulator(argv: readonly string[], io: CtlIo): Promise<n
         server.hostname.includes(":") ? `[${server.hostname}]` : server.hostname
       }:${server.port}`,
       url: server.url,
-      keys: server.keyArns,
+      keys: server.kms.keyArns,
       ...(server.caFile === undefined ? {} : { ca: server.caFile }),
     });
     const signal = await ended;

@@ -9,7 +9,7 @@ import { readCapped } from "../kms/read_capped.ts";
 import { serverCertificate } from "./certificates.ts";
 import { KmsService, type KmsServiceOptions, optionsError } from "./service.ts";
 
-/** Options of {@link KmsEmulator.start}. */
+/** Options of {@link startKmsEmulator}. */
 export interface KmsEmulatorOptions extends KmsServiceOptions {
   /** 127.0.0.1 by default. */
   readonly hostname?: string | undefined;
@@ -25,8 +25,8 @@ const LOOPBACK = /^(localhost|127(\.[0-9]+){3}|::1)$/;
 /** Bytes. KMS's own limit is not published; valid requests are far below this one. */
 const MAX_BODY = 64 * 1024;
 
-/** The server. Disposing stops it. */
-export class KmsEmulator implements AsyncDisposable {
+/** A running server. Disposing stops it. */
+export interface KmsEmulator extends AsyncDisposable {
   /** Such as `https://localhost:4599`. */
   readonly url: string;
   readonly hostname: string;
@@ -35,82 +35,54 @@ export class KmsEmulator implements AsyncDisposable {
   readonly ca: string | undefined;
   /** Path of that file. */
   readonly caFile: string | undefined;
-  #service: KmsService;
-  #running: AsyncDisposableStack;
+  /** What it serves. */
+  readonly kms: KmsService;
+}
 
-  private constructor(
-    made: Pick<KmsEmulator, "url" | "hostname" | "port" | "ca" | "caFile">,
-    service: KmsService,
-    running: AsyncDisposableStack,
-  ) {
-    this.url = made.url;
-    this.hostname = made.hostname;
-    this.port = made.port;
-    this.ca = made.ca;
-    this.caFile = made.caFile;
-    this.#service = service;
-    this.#running = running;
-  }
-
-  /**
-   * Starts it. The caller must have checked that `DENO_SERVE_ADDRESS` is not set: it would redirect the server.
-   *
-   * @throws {EnclaveError} as {@link KmsService.open}, and `kms_emulator_tls`, `listen_failed`.
-   */
-  static async start(options: KmsEmulatorOptions = {}): Promise<KmsEmulator> {
-    const { hostname = "127.0.0.1", port = 0, tlsFolder: folder, tlsNames = [] } = options;
-    await using stack = new AsyncDisposableStack();
-    const service = stack.use(await KmsService.open(options));
-    if (folder === undefined && !LOOPBACK.test(hostname)) {
-      throw optionsError(
-        "without TLS it can listen only on this machine",
-        "Name a folder for TLS, or 127.0.0.1.",
-      );
-    }
-    const certificate = folder === undefined ? undefined : await serverCertificate({
-      folder,
-      names: [kmsHost(service.region), "localhost", "127.0.0.1", hostname, ...tlsNames],
-      now: options.now?.() ?? new Date(),
-    });
-    const ending = new AbortController();
-    const server = serve(service, {
-      hostname,
-      port,
-      signal: ending.signal,
-      onListen: () => {},
-      ...(certificate === undefined ? {} : { cert: certificate.cert, key: certificate.key }),
-    });
-    stack.defer(async () => {
-      ending.abort();
-      await server.finished;
-    });
-    const host = hostname.includes(":") ? `[${hostname}]` : hostname;
-    return new KmsEmulator(
-      {
-        url: `${certificate === undefined ? "http" : "https"}://${host}:${server.addr.port}`,
-        hostname,
-        port: server.addr.port,
-        ca: certificate?.ca,
-        caFile: certificate?.caFile,
-      },
-      service,
-      stack.move(),
+/**
+ * Starts a server. The caller must have checked that `DENO_SERVE_ADDRESS` is not set: it would redirect the server.
+ *
+ * @throws {EnclaveError} as {@link KmsService.open}, and `kms_emulator_tls`, `listen_failed`.
+ */
+export async function startKmsEmulator(options: KmsEmulatorOptions = {}): Promise<KmsEmulator> {
+  const { hostname = "127.0.0.1", port: wanted = 0, tlsFolder: folder, tlsNames = [] } = options;
+  await using stack = new AsyncDisposableStack();
+  const kms = stack.use(await KmsService.open(options));
+  if (folder === undefined && !LOOPBACK.test(hostname)) {
+    throw optionsError(
+      "without TLS it can listen only on this machine",
+      "Name a folder for TLS, or 127.0.0.1.",
     );
   }
-
-  /** The keys' ARNs, oldest first. */
-  get keyArns(): readonly string[] {
-    return this.#service.keyArns;
-  }
-
-  /** As PutKeyPolicy, but without an authorisation check. @throws {KmsRefusal} */
-  putPolicy(key: string, policy: string): void {
-    this.#service.putPolicy(key, policy);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#running.disposeAsync();
-  }
+  const certificate = folder === undefined ? undefined : await serverCertificate({
+    folder,
+    names: [kmsHost(kms.region), "localhost", "127.0.0.1", hostname, ...tlsNames],
+    now: options.now?.() ?? new Date(),
+  });
+  const ending = new AbortController();
+  const server = serve(kms, {
+    hostname,
+    port: wanted,
+    signal: ending.signal,
+    onListen: () => {},
+    ...(certificate === undefined ? {} : { cert: certificate.cert, key: certificate.key }),
+  });
+  stack.defer(async () => {
+    ending.abort();
+    await server.finished;
+  });
+  const running = stack.move();
+  const { port } = server.addr;
+  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+  return {
+    url: `${certificate === undefined ? "http" : "https"}://${host}:${port}`,
+    hostname,
+    port,
+    ca: certificate?.ca,
+    caFile: certificate?.caFile,
+    kms,
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
 }
 
 function serve(

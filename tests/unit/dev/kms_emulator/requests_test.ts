@@ -91,7 +91,7 @@ Deno.test("keys are listed in pages, oldest first", async () => {
     seen.push(...(answer["Keys"] as readonly Fields[]).map((key) => key["KeyArn"]));
     Marker = answer["NextMarker"];
   } while (Marker !== undefined);
-  assertEquals(seen, [...place.server.keyArns]);
+  assertEquals(seen, [...place.server.kms.keyArns]);
   assertEquals((await place.ask("ListKeys", { Marker: "x" })).answer["__type"], "InvalidMarkerException");
 });
 
@@ -106,12 +106,12 @@ Deno.test("a policy is put before the first request, on every key or on one", as
     });
     await using place = opened;
     await place.ask("CreateKey", {});
-    keys.push(...place.server.keyArns);
+    keys.push(...place.server.kms.keyArns);
   }
   const policies = [{ policy: policyFor([BUILD.new]) }, { key: keys[1], policy: policyFor([BUILD.old]) }];
   const { place: opened, kms } = await KmsPlace.open(BUILD.old, { keysFile: file, policies });
   await using place = opened;
-  assertEquals(place.server.keyArns, keys);
+  assertEquals(place.server.kms.keyArns, keys);
   assertEquals(await place.refusal(() => place.dataKey(kms)), "AccessDeniedException");
   const made = await kms.generateDataKey(place.access, { keyId: keys[1] ?? "", keySpec: "AES_256" });
   made.plaintext[Symbol.dispose]();

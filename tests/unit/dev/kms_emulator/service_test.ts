@@ -103,9 +103,9 @@ Deno.test("a policy is rolled over from an old build to a new one", async () => 
     return results;
   };
   assertEquals(await served(), [true, false]);
-  place.server.putPolicy(place.keyArn, policyFor([BUILD.old, BUILD.new]));
+  place.server.kms.putPolicy(place.keyArn, policyFor([BUILD.old, BUILD.new]));
   assertEquals(await served(), [true, true]);
-  place.server.putPolicy(place.keyArn, policyFor([BUILD.new]));
+  place.server.kms.putPolicy(place.keyArn, policyFor([BUILD.new]));
   assertEquals(await served(), [false, true]);
 });
 
@@ -116,7 +116,7 @@ Deno.test("a document of an enclave in debug mode has PCRs of zeros, which no bu
   await using place = opened;
   assertEquals(await place.refusal(() => place.dataKey(kms)), "AccessDeniedException");
   // As on AWS: a policy of zeros would let it in.
-  place.server.putPolicy(place.keyArn, policyFor([ZERO]));
+  place.server.kms.putPolicy(place.keyArn, policyFor([ZERO]));
   const made = await place.dataKey(kms);
   made.plaintext[Symbol.dispose]();
 });

@@ -2,7 +2,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
 import { openAwsKms } from "../../../../lib/dev/kms/https_api.ts";
-import { KmsEmulator, type KmsEmulatorOptions } from "../../../../lib/dev/kms_emulator/server.ts";
+import { type KmsEmulatorOptions, startKmsEmulator } from "../../../../lib/dev/kms_emulator/server.ts";
 import { within } from "../../../helpers/deadline.ts";
 import { BUILD, KmsPlace, policyFor, ZERO } from "../../../helpers/kms_place.ts";
 
@@ -18,7 +18,7 @@ Deno.test("over TLS a client that trusts the CA is served, and another is not", 
     assertEquals(await Deno.readTextFile(`${folder}/ca.pem`), place.server.ca);
     assertEquals(((await Deno.stat(`${folder}/ca.key`)).mode ?? 0) & 0o777, 0o600);
     // The next start has the same CA.
-    await using again = await KmsEmulator.start({ tlsFolder: folder });
+    await using again = await startKmsEmulator({ tlsFolder: folder });
     assertEquals(again.ca, place.server.ca);
   } finally {
     await Deno.remove(folder, { recursive: true });
@@ -41,7 +41,7 @@ for (const [what, make, words] of FOLDERS) {
     const folder = await Deno.makeTempDir();
     try {
       await make(folder);
-      const thrown = await assertRejects(() => KmsEmulator.start({ tlsFolder: folder }), EnclaveError, words);
+      const thrown = await assertRejects(() => startKmsEmulator({ tlsFolder: folder }), EnclaveError, words);
       assertEquals(thrown.code, "kms_emulator_tls");
     } finally {
       await Deno.remove(folder, { recursive: true });
@@ -50,7 +50,7 @@ for (const [what, make, words] of FOLDERS) {
 }
 
 Deno.test("a request beyond all measure is refused, and the server goes on", async () => {
-  await using server = await KmsEmulator.start();
+  await using server = await startKmsEmulator();
   const ask = (body: string) =>
     fetch(server.url, { method: "POST", headers: { "x-amz-target": "TrentService.GenerateRandom" }, body });
   const refused = await ask(" ".repeat(64 * 1024 + 1));
@@ -60,7 +60,7 @@ Deno.test("a request beyond all measure is refused, and the server goes on", asy
 });
 
 Deno.test("the server ends while connections are open", async () => {
-  const server = await KmsEmulator.start();
+  const server = await startKmsEmulator();
   using connection = await Deno.connect(server);
   await connection.write(new TextEncoder().encode("POST"));
   await within(server[Symbol.asyncDispose](), "the server's end");
@@ -83,12 +83,12 @@ const OPTIONS: readonly (readonly [string, KmsEmulatorOptions, string])[] = [
 ];
 for (const [what, options, words] of OPTIONS) {
   Deno.test(`the server does not start with ${what}`, async () => {
-    await assertRejects(() => KmsEmulator.start(options), EnclaveError, words);
+    await assertRejects(() => startKmsEmulator(options), EnclaveError, words);
   });
 }
 
 Deno.test("a port in use is reported", async () => {
-  await using server = await KmsEmulator.start();
-  const thrown = await assertRejects(() => KmsEmulator.start({ port: server.port }), EnclaveError);
+  await using server = await startKmsEmulator();
+  const thrown = await assertRejects(() => startKmsEmulator({ port: server.port }), EnclaveError);
   assertEquals(thrown.code, "listen_failed");
 });
