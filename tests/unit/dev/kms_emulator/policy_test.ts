@@ -234,13 +234,11 @@ for (const [name, statements, allowed, request] of ROWS) {
 
 const UNKNOWN: readonly (readonly [string, Fields, string])[] = [
   ["an operator", when("NumericEquals", PCR(0), "1"), "condition operator NumericEquals"],
-  ["an operator in another case", when("stringequals", PCR(0), PCR0), "condition operator stringequals"],
   ["a quantifier", when("ForSomeValues:StringEquals", PCR(0), PCR0), "ForSomeValues:StringEquals"],
   ["NullIfExists", when("NullIfExists", PCR(0), "true"), "condition operator NullIfExists"],
   ["Null of a word", when("Null", PCR(0), "maybe"), "something else than true or false"],
   ["a key", when("StringEquals", "aws:RequestedRegion", "us-east-1"), "condition key aws:RequestedRegion"],
   ["PCR32", when("StringEquals", PCR(32), PCR0), "PCR32"],
-  ["a PCR with a zero before it", when("StringEquals", PCR("00"), PCR0), "PCR00"],
   ["PCRs of a NitroTPM", when("StringEquals", "kms:RecipientAttestation:NitroTPMPCR4", PCR0), "NitroTPMPCR4"],
   [
     "a policy variable",
@@ -275,30 +273,18 @@ Deno.test("what is unknown does not matter where another condition does not hold
   });
 });
 
-const MALFORMED: readonly (readonly [string, string, string])[] = [
-  ["no JSON", "{", "Cannot read the key policy"],
-  ["a list", "[]", "must be a JSON object"],
-  ["no statements", '{"Version":"2012-10-17","Statement":[]}', "1 to 500 statements"],
-  ["another version", '{"Version":"2020-01-01","Statement":[{}]}', "Version must be"],
-  ["a name twice", '{"Version":"2012-10-17","Version":"2012-10-17","Statement":[]}', '"Version" twice'],
-  ["the answer of GetKeyPolicy around it", JSON.stringify({ Policy: policy({}) }), 'the element "Policy"'],
-  ["an unknown field of a statement", policy({ Conditions: {} }), '"Conditions"'],
-  ["no principal", policy({ Principal: undefined }), "either Principal or NotPrincipal"],
-  ["a condition on an object", policy(when("StringEquals", PCR(0), {})), "texts, numbers or booleans"],
-];
-for (const [name, text, words] of MALFORMED) {
-  Deno.test(`a key policy with ${name} is malformed`, () => {
+Deno.test("a text that the parser of key policies refuses is malformed, and a long one is refused before it is read", () => {
+  const refusals = [
+    ["{", "MalformedPolicyDocumentException", "Cannot read the key policy"],
+    [policy({ Conditions: {} }), "MalformedPolicyDocumentException", '"Conditions"'],
+    [" ".repeat(32 * 1024 + 1), "LimitExceededException", "at most 32768 bytes"],
+    ["é".repeat(16 * 1024 + 1), "LimitExceededException", "at most 32768 bytes"],
+  ] as const;
+  for (const [text, name, words] of refusals) {
     const thrown = assertThrows(() => parseKeyPolicy(text), KmsRefusal, words);
-    assertEquals([thrown.kms.name, thrown.status], ["MalformedPolicyDocumentException", 400]);
-  });
-}
-
-for (const text of [" ".repeat(32 * 1024 + 1), "é".repeat(16 * 1024 + 1)]) {
-  Deno.test(`a key policy of ${text.length} characters beyond KMS's limit of bytes is refused before it is read`, () => {
-    const thrown = assertThrows(() => parseKeyPolicy(text), KmsRefusal);
-    assertEquals(thrown.kms.name, "LimitExceededException");
-  });
-}
+    assertEquals([thrown.kms.name, thrown.status], [name, 400]);
+  }
+});
 
 Deno.test("a condition without values matches nothing", () => {
   assertEquals(decide(policy(when("StringEquals", PCR(0), []))).allowed, false);
@@ -308,31 +294,11 @@ Deno.test("a condition without values matches nothing", () => {
   );
 });
 
-for (const arn of ["", "*", "alice", "arn:aws:iam::1:role/a", "arn:aws:sts::111122223333:assumed-role/a/b"]) {
-  Deno.test(`${JSON.stringify(arn)} is no caller`, () => {
+Deno.test("an ARN of something else than a role, a user or a root is no caller", () => {
+  for (const arn of ["", "*", "alice", "arn:aws:iam::1:role/a", `arn:aws:sts::${ACCOUNT}:assumed-role/a/b`]) {
     assertThrows(() => parseCaller(arn), KmsRefusal, "not the ARN of a caller");
-  });
-}
-
-const LIKE: readonly (readonly [string, string, boolean])[] = [
-  ["", "", true],
-  ["*", "", true],
-  ["?", "", false],
-  ["a*c", "abbc", true],
-  ["a*c", "abb", false],
-  ["*a*b*", "xxaxxb", true],
-  ["a?c", "abc", true],
-  ["a**c", "ac", true],
-  ["*ab", "aab", true],
-  ["ab", "abc", false],
-  ["*", "a*b", true],
-  ["a*b", "a*xb", true],
-];
-for (const [pattern, text, expected] of LIKE) {
-  Deno.test(`${JSON.stringify(text)} is ${expected ? "" : "not "}like ${JSON.stringify(pattern)}`, () => {
-    assertEquals(like(pattern, text), expected);
-  });
-}
+  }
+});
 
 Deno.test("a pattern that is built to be slow is matched fast", () => {
   assertEquals(like("*a".repeat(500) + "b", "a".repeat(8_000)), false);
