@@ -65,6 +65,10 @@ export async function startKmsEmulator(options: KmsEmulatorOptions = {}): Promis
     port: wanted,
     signal: ending.signal,
     onListen: () => {},
+    onError: (thrown) => {
+      options.onProblem?.(`a request failed: ${messageOf(thrown)}`);
+      return new Response(null, { status: 500 });
+    },
     ...(certificate === undefined ? {} : { cert: certificate.cert, key: certificate.key }),
   });
   stack.defer(async () => {

@@ -1,5 +1,5 @@
 /** The local KMS's connections, TLS and limits; and configurations with which it does not start. */
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
 import { openAwsKms } from "../../../../lib/dev/kms/https_api.ts";
 import { type KmsEmulatorOptions, startKmsEmulator } from "../../../../lib/dev/kms_emulator/server.ts";
@@ -57,6 +57,18 @@ Deno.test("a request beyond all measure is refused, and the server goes on", asy
   assertEquals([refused.status, await refused.text()], [413, ""]);
   const served = await ask('{"NumberOfBytes":1}');
   assertEquals([served.status, Object.keys(await served.json())], [200, ["Plaintext"]]);
+});
+
+Deno.test("a connection that ends within a request is reported to the operator alone", async () => {
+  const problem = Promise.withResolvers<string>();
+  await using server = await startKmsEmulator({ onProblem: problem.resolve });
+  {
+    using connection = await Deno.connect(server);
+    await connection.write(
+      new TextEncoder().encode("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{"),
+    );
+  }
+  assertMatch(await within(problem.promise, "the report"), /^a request failed: /);
 });
 
 Deno.test("the server ends while connections are open", async () => {
