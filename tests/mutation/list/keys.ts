@@ -123,6 +123,14 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     filter: "--features",
   },
   {
+    name: "sealed-rules-without-sealed",
+    breaks: "client keys are named, and the feature that checks them is off",
+    from: '  if (!given.includes("sealed") && (sealed.required || sealed.clientKeys.length > 0)) {',
+    to: "  if (false) {",
+    test: "unit/shared/cli/options_test.ts",
+    filter: "needs the feature sealed",
+  },
+  {
     name: "image-without-features",
     breaks: "eif build makes an image that serves everything",
     from: "  if (features === undefined) {",
