@@ -6,23 +6,10 @@
  */
 import { encodeBase64 } from "@std/encoding";
 import { attestUserData } from "../../shared/attestation/statement.ts";
-import { messageOf } from "../../shared/errors.ts";
 import { SealedError } from "../../shared/sealed/errors.ts";
-import {
-  HPKE_TAG_LENGTH,
-  importPublicKey,
-  keyPairOf,
-  PRIVATE_KEY_LENGTH,
-  PUBLIC_KEY_LENGTH,
-} from "../../shared/sealed/hpke.ts";
-import {
-  CLIENT_ID_LENGTH,
-  KEY_HASH_LENGTH,
-  MAX_COUNTER,
-  NONCE_LENGTH,
-  type OpenedRequest,
-  openRequest,
-} from "../../shared/sealed/message.ts";
+import { importPublicKey, keyPairOf, PRIVATE_KEY_LENGTH } from "../../shared/sealed/hpke.ts";
+import { NONCE_LENGTH, type OpenedRequest, openRequest } from "../../shared/sealed/message.ts";
+import { readFields, type Values } from "../../shared/wire/fields.ts";
 import { MessageEncoder } from "../../shared/wire/framing.ts";
 import {
   type ErrorReply,
@@ -33,10 +20,10 @@ import {
   WireError,
   type WireObject,
 } from "../../shared/wire/messages.ts";
+import { ATTEST, SEALED } from "../../shared/wire/requests.ts";
 import {
   type Answer,
   type AnswerInner,
-  type Attester,
   type Call,
   type Feature,
   type Ports,
@@ -44,28 +31,18 @@ import {
   type Routes,
 } from "../server/feature.ts";
 import { drawSecret } from "../server/entropy.ts";
-import { base64Field, isGiven, parseNonce } from "../server/fields.ts";
-import { SealedKeys, type ServiceKey, unknownKey } from "./sealed_keys.ts";
+import { attest, requireAttester } from "../server/attestation.ts";
+import { SealedKeys, unknownKey } from "./sealed_keys.ts";
 import { timeProblem } from "./sealed_time.ts";
 import type { SealedConfig } from "../../shared/cli/sealed_options.ts";
 
-const USER_DATA_RANGE = { min: 1, max: 256 } as const;
-const KEY_HASH_RANGE = { min: KEY_HASH_LENGTH, max: KEY_HASH_LENGTH } as const;
-const PUBLIC_KEY_RANGE = { min: PUBLIC_KEY_LENGTH, max: PUBLIC_KEY_LENGTH } as const;
 /** Bytes of a `u32be` length. */
 const LENGTH_HEADER = 4;
 /** Requests that never need to be sealed. */
 const ALWAYS_OPEN: readonly unknown[] = ["ping", "health", "attest", "sealed"];
 
 /** The parsed fields of a sealed request. */
-interface Parsed {
-  readonly key: ServiceKey;
-  readonly clientId: Uint8Array<ArrayBuffer>;
-  readonly counter: number;
-  readonly enc: Uint8Array<ArrayBuffer>;
-  readonly ciphertext: Uint8Array<ArrayBuffer>;
-  readonly clientKey: string | undefined;
-}
+type Parsed = Values<typeof SEALED>;
 
 /** Attests keys, and serves requests that are sealed for them. */
 export class SealedService implements Feature {
@@ -135,45 +112,26 @@ export class SealedService implements Feature {
    * @throws {WireError} (or rejects)
    */
   attest(request: WireObject): Promise<Reply> {
-    const nonce = parseNonce(request);
+    const { nonce, user_data } = readFields(request, ATTEST);
     if (nonce === undefined) {
       throw new WireError("missing_fields", "Field nonce (at least 16 random bytes, base64) is missing");
     }
-    const data = isGiven(request, "user_data")
-      ? base64Field(request, "user_data", "what the document should vouch for", USER_DATA_RANGE)
-      : new Uint8Array(0);
-    return this.#attest(nonce, data);
+    return this.#attest(nonce, user_data ?? new Uint8Array(0));
   }
 
   async #attest(nonce: Uint8Array<ArrayBuffer>, data: Uint8Array<ArrayBuffer>): Promise<Reply> {
-    const attester = this.#requireAttester();
+    requireAttester(this.#options);
     const { publicKey, keyId, expires } = await this.#keys.current();
-    const { configurationHash, log } = this.#options;
+    const { configurationHash } = this.#options;
     const userData = await attestUserData(data, configurationHash);
-    let document: Uint8Array<ArrayBuffer>;
-    try {
-      document = await attester.attest({ userData, nonce, publicKey });
-    } catch (thrown) {
-      log("error", "attestation_failed", { reason: messageOf(thrown) });
-      throw new WireError(
-        "attestation_unavailable",
-        "The NSM gave no attestation document; denclavectl client logs says why",
-      );
-    }
     return {
       status: "ok",
-      attestation_document: encodeBase64(document),
+      attestation_document: await attest(this.#options, { userData, nonce, publicKey }),
       public_key: encodeBase64(publicKey),
       key_id: keyId,
       expires_at: expires.toISOString(),
       configuration_hash: encodeBase64(configurationHash),
     };
-  }
-
-  #requireAttester(): Attester {
-    const { attester } = this.#options;
-    if (attester !== undefined) return attester;
-    throw new WireError("attestation_unavailable", "There is no NSM here to sign an attestation document");
   }
 
   /**
@@ -183,8 +141,8 @@ export class SealedService implements Feature {
    * @throws {WireError} (or rejects)
    */
   serve(request: WireObject, call: Call, answerInner: AnswerInner): Promise<PreparedReply> {
-    this.#requireAttester();
-    return this.#serve(this.#parse(request), call, answerInner);
+    requireAttester(this.#options);
+    return this.#serve(readFields(request, SEALED), call, answerInner);
   }
 
   async #serve(parsed: Parsed, { signal }: Call, answerInner: AnswerInner): Promise<PreparedReply> {
@@ -205,34 +163,14 @@ export class SealedService implements Feature {
     return new PreparedReply(['{"status":"ok","type":"sealed","ciphertext":"', encodeBase64(sealed), '"}']);
   }
 
-  #parse(request: WireObject): Parsed {
-    const keyId = encodeBase64(base64Field(request, "key_id", "the key's hash", KEY_HASH_RANGE));
-    const key = this.#keys.find(keyId);
-    if (key === undefined) throw unknownKey();
-    const counter = field(request, "counter");
-    if (typeof counter !== "number" || !Number.isSafeInteger(counter) || counter < 1) {
-      throw new WireError("missing_fields", `Field counter must be a whole number from 1 to ${MAX_COUNTER}`);
-    }
-    return {
-      key,
-      counter,
-      clientId: base64Field(request, "client_id", "the client's id", CLIENT_ID_LENGTH),
-      enc: base64Field(request, "enc", "the encapsulated key", PUBLIC_KEY_RANGE),
-      ciphertext: base64Field(request, "ciphertext", "the sealed request", {
-        min: HPKE_TAG_LENGTH,
-        max: Number.MAX_SAFE_INTEGER,
-      }),
-      clientKey: isGiven(request, "client_key")
-        ? encodeBase64(base64Field(request, "client_key", "the client's public key", PUBLIC_KEY_RANGE))
-        : undefined,
-    };
-  }
-
   /** Opens a request and counts it; a late one gets an error reply and has no other effect. */
   async #open(
     parsed: Parsed,
   ): Promise<{ readonly opened: OpenedRequest; readonly late: Answer | undefined }> {
-    const { key, clientId, counter, clientKey } = parsed;
+    const { counter, client_id: clientId } = parsed;
+    const key = this.#keys.find(encodeBase64(parsed.key_id));
+    if (key === undefined) throw unknownKey();
+    const clientKey = parsed.client_key && encodeBase64(parsed.client_key);
     const senderPublicKey = await this.#senderKey(clientKey);
     const message = { client: encodeBase64(clientId), clientKey, counter };
     // Checked before opening, and again after it, since another copy may have been opened meanwhile.

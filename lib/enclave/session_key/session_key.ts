@@ -21,10 +21,12 @@ import {
   WireError,
   type WireObject,
 } from "../../shared/wire/messages.ts";
+import { readFields } from "../../shared/wire/fields.ts";
+import { CONFIGURE } from "../../shared/wire/requests.ts";
 import { type BoundBlobs, readProcessBinding } from "../../shared/wire/process_binding.ts";
 import { type Workflow, WorkflowError } from "../../workflow_context.ts";
 import { isEntropyTrusted, requireEntropy } from "../server/entropy.ts";
-import { base64Field, keySelection, WRAPPED_KEY_RANGE } from "../server/fields.ts";
+import { keySelection } from "../server/fields.ts";
 import { type Feature, type Ports, PreparedReply, type Routes } from "../server/feature.ts";
 import { kmsFailure, tskFailure } from "../server/kms_failure.ts";
 import { checkWaitedFor, NEVER } from "../server/waiting.ts";
@@ -203,7 +205,7 @@ export class SessionKeyService implements Feature {
   }
 
   #parse(request: WireObject, sealedAt: number | undefined): ConfigureRequest {
-    const ciphertext = base64Field(request, "encrypted_tsk", "the TSK as KMS wrapped it", WRAPPED_KEY_RANGE);
+    const { encrypted_tsk: ciphertext } = readFields(request, CONFIGURE);
     const epoch = this.#epochOf(request);
     const parsed = { ...this.#select(request), ciphertext, epoch, sealedAt, order: ++this.#arrived };
     this.#checkSealed(parsed);

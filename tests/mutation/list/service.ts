@@ -124,7 +124,7 @@ const SIGNING: readonly Mutant[] = [
   {
     name: "cache-any-credentials",
     breaks: "a cached key is found with any credentials",
-    from: "credentials.fingerprint(key.region),",
+    from: "credentials.fingerprint(row.key.region),",
     to: "key.region,",
     test: WALLET,
     filter: "a cached key is not found",
@@ -179,8 +179,8 @@ const CLIENTS: readonly Mutant[] = [
   {
     name: "attest-short-nonce",
     breaks: "attest takes a nonce of one byte",
-    from: "{ min: 16, max: 512 }",
-    to: "{ min: 1, max: 512 }",
+    from: "[16, 512]));",
+    to: "[1, 512]));",
     test: SEALED,
     filter: "attest refuses",
   },

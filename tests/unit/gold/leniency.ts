@@ -159,7 +159,12 @@ function variants({ request, more = [], cases = [] }: Base): ReadonlyMap<string,
 async function summary(reply: WireObject): Promise<string> {
   if (Object.hasOwn(reply, "events")) return "ok";
   if (reply["status"] === "error") return `${reply["msg"]}: ${reply["details"]}`;
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(JSON.stringify(reply)));
+  const sorted = (value: unknown) =>
+    value !== null && typeof value === "object" && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1))
+      : value;
+  const text = JSON.stringify(reply, (_, value) => sorted(value));
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
   return `ok ${new Uint8Array(digest).toHex().slice(0, 16)}`;
 }
 
