@@ -125,7 +125,7 @@ const SIGNING: readonly Mutant[] = [
     name: "cache-any-credentials",
     breaks: "a cached key is found with any credentials",
     from: "credentials.fingerprint(row.key.region),",
-    to: "key.region,",
+    to: "row.key.region,",
     test: WALLET,
     filter: "a cached key is not found",
   },
