@@ -61,8 +61,8 @@ const SIGNING: readonly Mutant[] = [
   {
     name: "sign-ceiling-by-priority-fee",
     breaks: "the ceiling counts the priority fee instead of the highest fee",
-    from: "maxFee: gasLimit * (gas.maxFeePerGas ?? gas.gasPrice)",
-    to: "maxFee: gasLimit * (gas.maxPriorityFeePerGas ?? gas.gasPrice)",
+    from: "maxFee: unsigned.fee",
+    to: "maxFee: limits.gasLimit * (gas.maxPriorityFeePerGas ?? gas.gasPrice)",
     test: GUARDS,
   },
   {
