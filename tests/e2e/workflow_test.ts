@@ -59,7 +59,7 @@ Deno.test("workflows that misbehave leave the service serving and the key in pla
     ["rejected when nobody waits", "thrown when nobody waits"],
   );
   const [said, odd] = service.events("workflow");
-  assertEquals([said?.["level"], said?.["said"], said?.["length"]], ["warn", "seen", 4]);
+  assertEquals([said?.["level"], said?.["workflow_event"], said?.["length"]], ["warn", "seen", 4]);
   assertEquals(odd?.["level"], "info");
 });
 

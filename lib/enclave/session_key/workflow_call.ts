@@ -128,7 +128,7 @@ function plainFields(event: unknown, fields: unknown): LogFields {
     ] as const
   );
   // Last, so that no field replaces it.
-  return { ...Object.fromEntries(plain), said: String(event) };
+  return { ...Object.fromEntries(plain), workflow_event: String(event) };
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

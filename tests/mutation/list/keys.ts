@@ -66,8 +66,9 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "settings-of-the-request",
     breaks: "fields of a request replace settings of the session keys",
-    from: "      parsed = this.#parse(request, sealedAt);",
-    to: "      this.#options = { ...this.#options, ...request }; parsed = this.#parse(request, sealedAt);",
+    from: "    const parsed = this.#parse(request, sealedAt);",
+    to:
+      "    this.#options = { ...this.#options, ...request }; const parsed = this.#parse(request, sealedAt);",
     test: "unit/enclave/server/hostile_requests_test.ts",
     filter: "full of settings",
   },
@@ -460,15 +461,15 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "configure-once-off",
     breaks: "--configure-once refuses nothing",
-    from: "    if (!this.#options.configureOnce || this.#held === undefined) return;",
-    to: "    return;",
+    from: "    if (this.#options.configureOnce && this.#held !== undefined) {",
+    to: "    if (false) {",
     test: "unit/enclave/session_key/session_key_test.ts",
     filter: "--configure-once",
   },
   {
     name: "configure-once-checked-early-only",
     breaks: "of two configures at once, --configure-once and the epoch are not checked when KMS has answered",
-    from: "      this.#checkTimely(parsed, signal);",
+    from: "    this.#checkTimely(wanted, signal);",
     to: "",
     test: "property/enclave/server/configure_order_test.ts",
   },
@@ -515,8 +516,8 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "timed-out-key-not-wiped",
     breaks: "the key of a configure that was answered timeout stays in memory",
-    from: "      sealing[Symbol.dispose]();",
-    to: "",
+    from: "unused.use(SealingKey.take(plaintext, { aead, random: entropy.random.fill }));",
+    to: "SealingKey.take(plaintext, { aead, random: entropy.random.fill });",
     test: "unit/enclave/server/memory_test.ts",
     filter: "answered timeout is wiped",
   },
@@ -539,7 +540,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "overtaking-configure",
     breaks: "a configure that KMS answered late replaces a later one",
-    from: "    const overtaken = epoch === undefined && old !== undefined && isNewer(old, parsed);",
+    from: "    const overtaken = epoch === undefined && old !== undefined && isNewer(old, wanted);",
     to: "    const overtaken = false;",
     test: "property/enclave/server/configure_order_test.ts",
   },
@@ -701,7 +702,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "seal-without-entropy",
     breaks: "replies are sealed under nonces that are not trusted",
-    from: '    if (!this.#isEntropyTrusted) requireEntropy(this.#options, "Nothing is sealed");',
+    from: '    requireEntropy(this.#options, "Nothing is sealed");',
     to: "",
     test: "unit/enclave/session_key/session_key_test.ts",
     filter: "process is refused while",
@@ -789,7 +790,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "retired-key-kept",
     breaks: "a session key that nobody uses is not wiped at rotation",
-    from: "  if (held.users === 0) held.key[Symbol.dispose]();",
+    from: "      wipeIfUnused(old);",
     to: "",
     test: "unit/enclave/session_key/session_key_test.ts",
     filter: "where no request uses it",
@@ -797,7 +798,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "used-key-kept",
     breaks: "a replaced session key is not wiped when its last request is done",
-    from: "  if (held.retired && held.users === 0) held.key[Symbol.dispose]();",
+    from: "      wipeIfUnused(held);",
     to: "",
     test: "unit/enclave/session_key/session_key_test.ts",
     filter: "rotation",
@@ -828,15 +829,15 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "late-key-kept",
     breaks: "a key that KMS gives after the end is taken",
-    from: "    this.#throwIfEnding(plaintext);",
+    from: '    if (this.#ended) throw new WireError("internal_error", "The service is ending");',
     to: "",
     test: "unit/enclave/session_key/session_key_test.ts",
   },
   {
     name: "plaintext-kept",
     breaks: "an opened plaintext is not wiped",
-    from: "    const end = () => {",
-    to: "    const end = () => { return letGo(held);",
+    from: "    end.defer(() => plaintext.fill(0));",
+    to: "",
     test: "unit/enclave/session_key/session_key_test.ts",
     filter: "plaintext",
   },
@@ -875,8 +876,8 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "credentials-kept-after-refusal",
     breaks: "credentials of a configure that is refused at once are not wiped",
-    from: "      credentials[Symbol.dispose]();",
-    to: "",
+    from: "unused.use(Credentials.fromStrings(takeCredentials(request)));",
+    to: "Credentials.fromStrings(takeCredentials(request));",
     test: "unit/enclave/session_key/session_key_test.ts",
     filter: "credentials",
   },
