@@ -177,12 +177,8 @@ export class SealedService implements Feature {
     this.#keys.check(key, message);
     let opened: OpenedRequest;
     try {
-      opened = await openRequest(key.keys, parsed, {
-        keyHash: key.keyHash,
-        clientId,
-        counter,
-        senderPublicKey,
-      });
+      const { keys, keyHash } = key;
+      opened = await openRequest(keys, parsed, { keyHash, clientId, counter, senderPublicKey });
     } catch (thrown) {
       if (!(thrown instanceof SealedError)) throw thrown;
       throw new WireError(
@@ -190,23 +186,17 @@ export class SealedService implements Feature {
         "The request does not open: it was sealed for another key, client id or counter, by another client, or changed on the way",
       );
     }
-    try {
-      const late = this.#lateAnswer(opened);
-      if (late === undefined) {
-        this.#keys.use(key, { ...message, sessionStarted: opened.times.sessionStarted });
-      } else opened.plaintext.fill(0);
-      return { opened, late };
-    } catch (thrown) {
-      opened.plaintext.fill(0);
-      throw thrown;
-    }
-  }
-
-  /** This reply is also sealed, so the client knows that it comes from the enclave. */
-  #lateAnswer({ times }: OpenedRequest): Answer | undefined {
+    using unused = new DisposableStack();
+    unused.defer(() => opened.plaintext.fill(0));
     const { now, maxAgeMs } = this.#options;
-    const problem = timeProblem(times, { now: now().getTime(), maxAgeMs });
-    return problem === undefined ? undefined : { type: "late", reply: errorReply("clock_skew", problem) };
+    const problem = timeProblem(opened.times, { now: now().getTime(), maxAgeMs });
+    // This reply is also sealed, so the client knows that it comes from the enclave.
+    if (problem !== undefined) {
+      return { opened, late: { type: "late", reply: errorReply("clock_skew", problem) } };
+    }
+    this.#keys.use(key, { ...message, sessionStarted: opened.times.sessionStarted });
+    unused.move();
+    return { opened, late: undefined };
   }
 
   /** The client key that the request must be sealed with; undefined where any client may seal. */
