@@ -56,14 +56,12 @@ type Nonce = Uint8Array<ArrayBuffer> | undefined;
 
 const KIND: WrappedKeyKind = {
   purpose: "master",
-  subjectField: "enclave_id",
-  fields: {
-    dataKey: "kms_encrypted_dek",
-    privateKey: "encrypted_private_key",
-    keyId: "kms_key_id",
-    publicPart: "public_key",
-    bound: "public_key and key_epoch",
-  },
+  subject: "enclave_id",
+  dataKey: "kms_encrypted_dek",
+  privateKey: "encrypted_private_key",
+  keyId: "kms_key_id",
+  publicPart: "public_key",
+  bound: "public_key and key_epoch",
   publicPartOf: (privateKey) => publicKeyOf(privateKey, "compressed"),
   event: "master_key_kms_failed",
 };

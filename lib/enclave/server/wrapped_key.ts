@@ -23,17 +23,14 @@ import type { Ports } from "./feature.ts";
 /** What differs between the kinds of key. */
 export interface WrappedKeyKind {
   readonly purpose: "wallet" | "master";
-  /** The name of the subject in the data key's EncryptionContext, and in requests. */
-  readonly subjectField: string;
-  /** Names of the other fields in requests, for errors. */
-  readonly fields: {
-    readonly dataKey: string;
-    readonly privateKey: string;
-    readonly keyId: string;
-    readonly publicPart: string;
-    /** What the private key is bound to beside what the data key is bound to. */
-    readonly bound: string;
-  };
+  /** Names in requests, for errors. The subject's is also its name in the data key's EncryptionContext. */
+  readonly subject: string;
+  readonly dataKey: string;
+  readonly privateKey: string;
+  readonly keyId: string;
+  readonly publicPart: string;
+  /** What the private key is bound to beside what the data key is bound to. */
+  readonly bound: string;
   readonly publicPartOf: (privateKey: SecretBytes) => Uint8Array<ArrayBuffer>;
   /** The log's event when KMS fails. */
   readonly event: string;
@@ -99,14 +96,14 @@ export class WrappedKeys {
    * @throws {WireError} (rejects) `row_rejected`, or how KMS failed
    */
   async open(row: WrappedKey, credentials: Credentials): Promise<SecretBytes> {
-    const { publicPartOf, subjectField, fields } = this.#kind;
+    const kind = this.#kind;
     const { key, subject, encryptedDataKey: ciphertext } = row;
     const request = { ciphertext, keyId: key.arn, context: this.#contextOf(subject) };
     using dataKey = await this.#ports.kms.decrypt({ region: key.region, credentials }, request)
       .catch((thrown) => this.#kmsFailed(thrown, "kms_decrypt_failed"));
     if (dataKey.length !== KEY_LENGTH) {
       throw rowRejected(
-        `${fields.dataKey}: KMS opened it, but a data key has ${KEY_LENGTH} bytes, not ${dataKey.length}`,
+        `${kind.dataKey}: KMS opened it, but a data key has ${KEY_LENGTH} bytes, not ${dataKey.length}`,
       );
     }
     let privateKey: SecretBytes;
@@ -114,17 +111,17 @@ export class WrappedKeys {
       privateKey = openPrivateKey(dataKey, row.encryptedPrivateKey, this.#bindingOf(row));
     } catch (thrown) {
       if (!(thrown instanceof OpenError)) throw thrown;
-      const right = `${fields.dataKey}, ${subjectField} and ${fields.keyId} are right`;
-      throw rowRejected(`${fields.privateKey}, or the ${fields.bound} that it is bound to (${right})`);
+      const right = `${kind.dataKey}, ${kind.subject} and ${kind.keyId} are right`;
+      throw rowRejected(`${kind.privateKey}, or the ${kind.bound} that it is bound to (${right})`);
     }
     // The row opened, so it was sealed with this public part; the key is still compared with it.
     if (
-      isSecretKey(privateKey.expose()) && timingSafeEqual(publicPartOf(privateKey), row.publicPart)
+      isSecretKey(privateKey.expose()) && timingSafeEqual(kind.publicPartOf(privateKey), row.publicPart)
     ) {
       return privateKey;
     }
     privateKey[Symbol.dispose]();
-    throw rowRejected(`${fields.publicPart}: it is not the private key's`);
+    throw rowRejected(`${kind.publicPart}: it is not the private key's`);
   }
 
   /** The NSM's document about a key, base64. @throws {WireError} (rejects) `attestation_unavailable` */
@@ -151,8 +148,7 @@ export class WrappedKeys {
   }
 
   #contextOf(subject: string): EncryptionContext {
-    const { purpose, subjectField } = this.#kind;
-    return { app: "denclave", purpose, [subjectField]: subject };
+    return { app: "denclave", purpose: this.#kind.purpose, [this.#kind.subject]: subject };
   }
 
   #bindingOf({ subject, key, publicPart, epoch }: KeyIdentity): BoundKeyOptions {
@@ -164,14 +160,14 @@ export class WrappedKeys {
   /** Expired credentials, a row that cannot be trusted, or KMS's own failure, logged. Other errors are thrown unchanged. */
   #kmsFailed(thrown: unknown, code: "kms_decrypt_failed" | "kms_generate_failed"): never {
     if (!(thrown instanceof EnclaveError)) throw thrown;
-    const { event, fields: { dataKey, keyId }, subjectField } = this.#kind;
+    const { event, dataKey, keyId, subject } = this.#kind;
     this.#ports.log("error", event, { code: thrown.code, reason: thrown.message, hint: thrown.hint });
     const name = kmsErrorName(thrown) ?? "";
     if (awsAdvice(name, "enclave").meaning === "expired") {
       throw new WireError("credentials_expired", `KMS refused: ${name}: send fresh credentials`);
     }
     if (code === "kms_decrypt_failed" && name === "InvalidCiphertextException") {
-      throw rowRejected(`${dataKey}, or the ${subjectField} that it is bound to (KMS: ${name})`);
+      throw rowRejected(`${dataKey}, or the ${subject} that it is bound to (KMS: ${name})`);
     }
     if (code === "kms_decrypt_failed" && name === "IncorrectKeyException") {
       const why = "the data key was wrapped by another KMS key";

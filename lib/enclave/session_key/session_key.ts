@@ -136,20 +136,10 @@ export class SessionKeyService implements Feature {
   }
 
   /** What `health` tells of it. */
-  get state(): {
-    readonly configured: boolean;
-    readonly configured_at?: string;
-    readonly epoch?: number;
-    readonly seals?: number;
-  } {
+  get state() {
     if (this.#held === undefined) return { configured: false };
-    const { since, epoch, key } = this.#held;
-    return {
-      configured: true,
-      configured_at: since,
-      ...(epoch === undefined ? {} : { epoch }),
-      seals: key.seals,
-    };
+    const { since, epoch, key: { seals } } = this.#held;
+    return { configured: true, configured_at: since, ...(epoch === undefined ? {} : { epoch }), seals };
   }
 
   /**

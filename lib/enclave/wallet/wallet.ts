@@ -50,14 +50,12 @@ const MAX_BATCHES = 4;
 
 const KIND: WrappedKeyKind = {
   purpose: "wallet",
-  subjectField: "name",
-  fields: {
-    dataKey: "encryptedDataKey",
-    privateKey: "encryptedPrivateKey",
-    keyId: "key_id",
-    publicPart: "address",
-    bound: "address",
-  },
+  subject: "name",
+  dataKey: "encryptedDataKey",
+  privateKey: "encryptedPrivateKey",
+  keyId: "key_id",
+  publicPart: "address",
+  bound: "address",
   publicPartOf: (privateKey) => addressOf(privateKey).bytes,
   event: "wallet_kms_failed",
 };
@@ -81,17 +79,10 @@ export class WalletService implements Feature {
   }
 
   /** What `health` tells of it. */
-  get state(): {
-    readonly wallet: {
-      readonly guarded: boolean;
-      readonly cached_keys?: number;
-      readonly cache_hits?: number;
-    };
-  } {
-    const guarded = isGuarded(this.#options.guards);
-    if (!this.#cache.enabled) return { wallet: { guarded } };
+  get state() {
     const { entries, hits } = this.#cache.stats;
-    return { wallet: { guarded, cached_keys: entries, cache_hits: hits } };
+    const cached = this.#cache.enabled ? { cached_keys: entries, cache_hits: hits } : {};
+    return { wallet: { guarded: isGuarded(this.#options.guards), ...cached } };
   }
 
   get warnings(): readonly string[] {

@@ -277,15 +277,15 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "wallet-context-without-purpose",
     breaks: "the wallet's data keys have the context of other services",
-    from: '    return { app: "denclave", purpose, [subjectField]: subject };',
-    to: '    return { app: "denclave", purpose: "tsk", [subjectField]: subject };',
+    from: '    return { app: "denclave", purpose: this.#kind.purpose, [this.#kind.subject]: subject };',
+    to: '    return { app: "denclave", purpose: "tsk", [this.#kind.subject]: subject };',
     test: "unit/enclave/wallet/wallet_test.ts",
     filter: "a data key of the session service",
   },
   {
     name: "master-context-of-the-wallet",
     breaks: "the wallet's data keys open master keys",
-    from: '    return { app: "denclave", purpose, [subjectField]: subject };',
+    from: '    return { app: "denclave", purpose: this.#kind.purpose, [this.#kind.subject]: subject };',
     to: '    return { app: "denclave", purpose: "wallet", name: subject };',
     test: "unit/enclave/master_key/master_key_test.ts",
     filter: "a data key of the wallet",
@@ -373,7 +373,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "address-of-another-key",
     breaks: "a row with another private key signs for a known address",
-    from: "timingSafeEqual(publicPartOf(privateKey), row.publicPart)",
+    from: "timingSafeEqual(kind.publicPartOf(privateKey), row.publicPart)",
     to: "true",
     test: "unit/enclave/wallet/wallet_test.ts",
     filter: "the address of another key",
@@ -381,7 +381,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "public-key-of-another-key",
     breaks: "a row with another private key is taken for a known public key",
-    from: "timingSafeEqual(publicPartOf(privateKey), row.publicPart)",
+    from: "timingSafeEqual(kind.publicPartOf(privateKey), row.publicPart)",
     to: "true",
     test: "unit/enclave/master_key/master_key_test.ts",
     filter: "a private key that the parent knows is not accepted",
