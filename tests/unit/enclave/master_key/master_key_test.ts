@@ -282,7 +282,6 @@ Deno.test("a measured least epoch refuses a row from before it", async () => {
 for (
   const [name, failure, code] of [
     ["expired credentials", new KmsRefusal("ExpiredTokenException"), "credentials_expired"],
-    ["a disabled key", new KmsRefusal("DisabledException"), "kms_decrypt_failed"],
     ["a time-out", new EnclaveError("late", { code: "kms_timeout" }), "timeout"],
   ] as const
 ) {

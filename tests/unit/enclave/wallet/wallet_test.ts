@@ -236,7 +236,6 @@ for (
       "credentials_expired",
     ],
     ["a denial", new KmsRefusal("AccessDeniedException"), "kms_decrypt_failed", "kms_generate_failed"],
-    ["a disabled key", new KmsRefusal("DisabledException"), "kms_decrypt_failed", "kms_generate_failed"],
     ["a time-out", new EnclaveError("late", { code: "kms_timeout" }), "timeout", "timeout"],
     ["a crowd", new EnclaveError("full", { code: "sdk_busy" }), "busy", "busy"],
     [
