@@ -105,11 +105,10 @@ export class MasterKeyService implements Feature {
   }
 
   /** What `health` tells of it. */
-  get state(): { readonly master_key: Readonly<Record<string, string | number | boolean>> } {
-    const shared = { initialised: this.#held !== undefined, boot_id: this.#bootId };
-    if (this.#held === undefined) return { master_key: shared };
-    const { subject, epoch } = this.#held.row;
-    return { master_key: { ...shared, enclave_id: subject, key_epoch: epoch } };
+  get state() {
+    const { subject, epoch } = this.#held?.row ?? {};
+    const held = this.#held === undefined ? {} : { enclave_id: subject, key_epoch: epoch };
+    return { master_key: { initialised: this.#held !== undefined, boot_id: this.#bootId, ...held } };
   }
 
   /**
@@ -154,12 +153,8 @@ export class MasterKeyService implements Feature {
       const newly_generated = row === undefined;
       const reply = await this.#take(fresh, { unused, signal, nonce, newly_generated });
       const { epoch } = fresh.row;
-      this.#options.log("info", "master_key_initialised", {
-        enclave_id: subject,
-        epoch,
-        key: key.arn,
-        newly_generated,
-      });
+      const fields = { enclave_id: subject, epoch, key: key.arn, newly_generated };
+      this.#options.log("info", "master_key_initialised", fields);
       return reply;
     });
   }
@@ -303,8 +298,7 @@ export class MasterKeyService implements Feature {
   }
 
   async #publicInfo({ enclave_id, nonce }: Values<typeof PUBLIC_INFO>): Promise<Reply> {
-    const held = this.#require(enclave_id);
-    return { status: "ok", ...this.#describe(held), ...await this.#attested(held, nonce) };
+    return await this.#reply(this.#require(enclave_id), nonce);
   }
 
   /** Signs a digest. @throws {WireError} */
@@ -339,37 +333,31 @@ export class MasterKeyService implements Feature {
     );
   }
 
-  async #attested(
-    { row, from, previous }: HeldKey,
-    nonce: Nonce,
-  ): Promise<{ readonly attestation_document?: string }> {
-    if (nonce === undefined) return {};
-    return { attestation_document: await this.#keys.attest(row, { from, previous, nonce }) };
-  }
-
-  #describe({ row, from }: HeldKey) {
+  async #reply({ row, from, previous }: HeldKey, nonce: Nonce, more: object = {}): Promise<Reply> {
     return {
+      status: "ok",
       enclave_id: row.subject,
       public_key: encodeBase64(row.publicPart),
       kms_key_id: row.key.arn,
       key_epoch: row.epoch,
       boot_id: this.#bootId,
       origin: from.origin,
+      ...more,
+      ...(nonce === undefined
+        ? {}
+        : { attestation_document: await this.#keys.attest(row, { from, previous, nonce }) }),
     };
   }
 
-  async #rowReply(
+  #rowReply(
     held: HeldKey,
     { nonce, newly_generated = false }: { readonly nonce: Nonce; readonly newly_generated?: boolean },
   ): Promise<Reply> {
-    return {
-      status: "ok",
-      ...this.#describe(held),
+    return this.#reply(held, nonce, {
       kms_encrypted_dek: encodeBase64(held.row.encryptedDataKey),
       encrypted_private_key: encodeBase64(held.row.encryptedPrivateKey),
       newly_generated,
-      ...await this.#attested(held, nonce),
-    };
+    });
   }
 
   [Symbol.dispose](): void {

@@ -80,18 +80,18 @@ export class SealedService implements Feature {
 
   get warnings(): readonly string[] {
     const { required, clientKeys, attester } = this.#options;
-    const isOptional = clientKeys.length > 0 && !required;
-    const isImpossible = attester === undefined && (required || clientKeys.length > 0);
-    return [
-      ...(isOptional
-        ? [
-          "client keys are configured, but clients that do not seal their requests need none (add --require-sealed)",
-        ]
-        : []),
-      ...(isImpossible
-        ? ["sealed requests are required, but there is no NSM to attest to a key: none can be served"]
-        : []),
-    ];
+    const warnings: string[] = [];
+    if (clientKeys.length > 0 && !required) {
+      warnings.push(
+        "client keys are configured, but clients that do not seal their requests need none (add --require-sealed)",
+      );
+    }
+    if (attester === undefined && (required || clientKeys.length > 0)) {
+      warnings.push(
+        "sealed requests are required, but there is no NSM to attest to a key: none can be served",
+      );
+    }
+    return warnings;
   }
 
   /** The error reply to a request that must be sealed; undefined for one that need not be. */

@@ -9,7 +9,7 @@ import type { Credentials } from "../../shared/aws/credentials.ts";
 import { BOUND_KEY_VERSION } from "../../shared/crypto/bound_key.ts";
 import { PayloadError } from "../../shared/crypto/payload_error.ts";
 import { addressOf } from "../../shared/crypto/ethereum_address.ts";
-import { type Payload, type SignedPayload, signPayload } from "./ethereum/payload.ts";
+import { type SignedPayload, signPayload } from "./ethereum/payload.ts";
 import { secretKeyOf, SEED_LENGTH } from "../../shared/crypto/secp256k1.ts";
 import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { selectKey } from "../../shared/aws/key_arn.ts";
@@ -154,52 +154,33 @@ export class WalletService implements Feature {
   async #sign(parsed: Credentialed<SignRequest>, signal: AbortSignal): Promise<WalletReply> {
     using credentials = parsed.credentials;
     const { address, payload } = parsed;
+    const isBatch = payload === undefined;
     const yieldTurn = createYield(signal);
-    const reply = (content: object): WalletReply => ({
-      apiResponse: "signResponse",
-      content: { address: address.text, ...content },
-    });
-    if (payload !== undefined) {
-      const [signed = {}] = await this.#signAll(parsed, [payload], { credentials, yieldTurn });
-      return reply(signed);
+    using end = new DisposableStack();
+    if (isBatch) {
+      // A message can hold a thousand payloads, so only a few batches run at a time.
+      if (this.#batches >= MAX_BATCHES) {
+        throw new WireError("busy", `${MAX_BATCHES} batches are being signed: wait`);
+      }
+      this.#batches++;
+      end.defer(() => this.#batches--);
     }
-    // A message can hold a thousand payloads, so only a few batches run at a time.
-    if (this.#batches >= MAX_BATCHES) {
-      throw new WireError("busy", `${MAX_BATCHES} batches are being signed: wait`);
-    }
-    this.#batches++;
-    try {
-      const payloads = await parseItems(parsed, yieldTurn);
-      return reply({ signatures: await this.#signAll(parsed, payloads, { credentials, yieldTurn }) });
-    } finally {
-      this.#batches--;
-    }
-  }
-
-  /** Signs payloads with the key of one row. */
-  async #signAll(
-    parsed: SignRequest,
-    payloads: readonly Payload[],
-    { credentials, yieldTurn }: {
-      readonly credentials: Credentials;
-      readonly yieldTurn: () => Promise<void>;
-    },
-  ): Promise<readonly SignedPayload[]> {
-    const { name: subject, address: { bytes: publicPart }, encryptedDataKey, encryptedPrivateKey } = parsed;
+    const payloads = isBatch ? await parseItems(parsed, yieldTurn) : [payload];
     const key = selectKey(this.#options.keys, parsed.selection);
-    const inItem = <T>(index: number, run: () => T) =>
-      parsed.payload === undefined ? ofItem(index, run) : run();
+    const inItem = <T>(index: number, run: () => T) => isBatch ? ofItem(index, run) : run();
     for (const [index, payload] of payloads.entries()) {
       inItem(index, () => checkGuards(this.#options.guards, payload));
     }
-    const row = { subject, key, publicPart, encryptedDataKey, encryptedPrivateKey };
+    const { name: subject, encryptedDataKey, encryptedPrivateKey } = parsed;
+    const row = { subject, key, publicPart: address.bytes, encryptedDataKey, encryptedPrivateKey };
     using privateKey = await this.#openKey(row, credentials);
-    const signed: SignedPayload[] = [];
+    const signatures: SignedPayload[] = [];
     for (const [index, payload] of payloads.entries()) {
       await yieldTurn();
-      signed.push(inItem(index, () => signPayload(payload, privateKey)));
+      signatures.push(inItem(index, () => signPayload(payload, privateKey)));
     }
-    return signed;
+    const content = { address: address.text, ...(isBatch ? { signatures } : signatures[0]) };
+    return { apiResponse: "signResponse", content };
   }
 
   /** The row's private key, from the cache or by KMS. */
