@@ -124,7 +124,8 @@ export const NAME: Field<string, { readonly type: "string" }> = {
   spec: { type: "string" },
   read: (request, name) => {
     const value = requiredString(request, name, "the account's name");
-    if (value.length <= 128 && value.isWellFormed() && !/\p{Cc}|^\s|\s$/u.test(value)) return value;
+    // Cs are surrogates without their other half.
+    if (value.length <= 128 && !/[\p{Cc}\p{Cs}]|^\s|\s$/u.test(value)) return value;
     return refuse(
       name,
       "must have at most 128 characters, none of them a control character or a space at an end",
