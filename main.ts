@@ -38,16 +38,14 @@ const SPECS = [...SERVE_OPTIONS, ...NITRO_OPTIONS, ...COMMON_OPTIONS];
 
 const HELP = `denclave ${VERSION}: session keys, accounts and a master key in an AWS Nitro Enclave
 
-usage: denclave [serve] [options]     serve the session key service, the wallet and the master key (default)
+usage: denclave [serve] [options]     serve the features that --features names (default)
        denclave self-test             check the enclave: NSM, debug mode, clock, libraries, …
        denclave decrypt|genkey|genrandom [options]
                                       same options and output as kmstool_enclave_cli
 options of serve (a flag wins over the environment):
 ${helpLines(SPECS)}
 
-requests (JSON on the socket): type ping, health, attest, sealed, configure, process, logs, metrics,
-                               master_key.init|verify|public_info|sign|rewrap;
-                               apiRequest generateAccount, sign
+requests are JSON on the socket: docs/protocol.md
 exit codes: 0 stopped by a signal, 2 usage, 69 libraries or address not available, 70 fatal internal error;
             decrypt, genkey, genrandom: 0, 1 usage, 255 failed
 `;

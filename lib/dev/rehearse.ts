@@ -187,31 +187,19 @@ async function eachLine(stream: ReadableStream<Uint8Array>, take: (line: string)
   if (rest !== "") take(rest);
 }
 
-async function writeBuild(
-  file: string,
-  { given, option, name }: {
-    readonly given: string | undefined;
-    readonly option: string;
-    readonly name: string;
-  },
-): Promise<void> {
-  if (given !== undefined) {
-    const pcrs = Object.entries(await readOneBuild(option, given)).map((
-      [index, value],
-    ) => [`PCR${index}`, value]);
-    const Measurements = { HashAlgorithm: "Sha384 { ... }", ...Object.fromEntries(pcrs) };
-    return await Deno.writeTextFile(file, `${JSON.stringify({ Measurements }, null, 2)}\n`);
-  }
+/** PCRs of a build that does not exist. */
+async function inventedPcrs(name: string): Promise<Readonly<Record<number, string>>> {
   const pcr = async (index: number) => {
     const text = new TextEncoder().encode(`denclave rehearsal, ${name}, PCR${index}`);
     return encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-384", text)));
   };
-  const Measurements = {
-    HashAlgorithm: "Sha384 { ... }",
-    PCR0: await pcr(0),
-    PCR1: await pcr(1),
-    PCR2: await pcr(2),
-  };
+  return { 0: await pcr(0), 1: await pcr(1), 2: await pcr(2) };
+}
+
+/** Writes measurements as `nitro-cli` prints them. */
+async function writeBuild(file: string, pcrs: Readonly<Record<number, string>>): Promise<void> {
+  const named = Object.entries(pcrs).map(([index, value]) => [`PCR${index}`, value]);
+  const Measurements = { HashAlgorithm: "Sha384 { ... }", ...Object.fromEntries(named) };
   await Deno.writeTextFile(file, `${JSON.stringify({ Measurements }, null, 2)}\n`);
 }
 
@@ -224,11 +212,7 @@ async function writeRoles(folder: string): Promise<(url: string) => Promise<void
     arn: roleArn(name),
   }));
   const secret = { mode: 0o600, createNew: true } as const;
-  const accessKeys = keys.map(({ accessKeyId, secretAccessKey, arn }) => ({
-    accessKeyId,
-    secretAccessKey,
-    arn,
-  }));
+  const accessKeys = keys.map(({ role: _, ...key }) => key);
   await Deno.writeTextFile(`${folder}/access-keys.json`, JSON.stringify({ version: 1, accessKeys }), secret);
   return async (url) => {
     for (const { role, accessKeyId, secretAccessKey } of keys) {
@@ -273,21 +257,18 @@ async function start(
 ): Promise<string> {
   const root = `${folder}/nsm-root.pem`;
   await openSimulatedRoot(root);
-  await writeBuild(`${folder}/build-1.json`, { given: builds[0], option: "measurements", name: "build 1" });
-  await writeBuild(`${folder}/build-2.json`, { given: builds[1], option: "next", name: "build 2" });
+  for (const [index, option] of ["measurements", "next"].entries()) {
+    const [given, name] = [builds[index], `build ${index + 1}`];
+    const pcrs = given === undefined ? await inventedPcrs(name) : await readOneBuild(option, given);
+    await writeBuild(`${folder}/build-${index + 1}.json`, pcrs);
+  }
   // The account store: SQLite takes an empty file for a new database.
   await Deno.writeTextFile(`${folder}/accounts.sqlite`, "", { mode: 0o600, createNew: true });
   const writeEnvironments = await writeRoles(folder);
   const emulator = await tasks.serve("emulator", "ctl", [
     ...["emulator", "serve", "--listen", "tcp:127.0.0.1:0", "--account", ACCOUNT, "--region", REGION],
-    ...[
-      "--keys-file",
-      `${folder}/kms-keys.json`,
-      "--access-keys",
-      `${folder}/access-keys.json`,
-      "--root",
-      root,
-    ],
+    ...["--keys-file", `${folder}/kms-keys.json`, "--access-keys", `${folder}/access-keys.json`],
+    ...["--root", root],
   ]);
   const url = String(emulator["url"]);
   const [keyArn = ""] = emulator["keys"] as string[];
@@ -296,14 +277,7 @@ async function start(
   const policy = (...args: string[]) => tasks.run("ctl", ["policy", ...args], admin);
   const policyFile = ["-f", `${folder}/policy.yaml`];
   const applied = async () => {
-    const roles = [
-      "--parent",
-      roleArn(ROLES.parent),
-      "--admin",
-      roleArn(ROLES.admin),
-      "--issuer",
-      roleArn(ROLES.issuer),
-    ];
+    const roles = Object.entries(ROLES).flatMap(([role, name]) => [`--${role}`, roleArn(name)]);
     await policy("init", ...policyFile, "-k", keyArn, ...roles, "-m", "build-1.json");
     await Deno.writeTextFile(`${folder}/first.json`, await policy("render", ...policyFile));
     await policy("apply", `${folder}/first.json`, ...policyFile, "--yes");

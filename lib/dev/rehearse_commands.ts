@@ -15,15 +15,8 @@ export interface RehearsalPlace {
   readonly nonce: string;
 }
 
-/** One command. */
-export interface RehearsalStep {
-  /** What it shows. */
-  readonly says: string;
-  /** One line for a shell, run in the repository's folder. */
-  readonly command: string;
-  /** The exit code; 0 unless given. */
-  readonly exitCode?: number;
-}
+/** What a command shows; the command, one line for a shell in the repository's folder; its exit code, 0 unless given. */
+export type RehearsalStep = readonly [says: string, command: string, exitCode?: number];
 
 /** Steps about one subject. */
 export interface RehearsalPart {
@@ -56,108 +49,94 @@ export function rehearsalParts(
     {
       title: "The enclave attests",
       steps: [
-        {
-          says: "ask for a document, and verify it under the simulated root, which is named",
-          command: ctl(
+        [
+          "ask for a document, and verify it under the simulated root, which is named",
+          ctl(
             `client attest -c ${first} ${trusted} --nonce ${nonce} --json > ${folder}/attested.json`,
           ),
-        },
-        {
-          says: "verify the document that was kept",
-          command: ctl(`attest verify ${folder}/attested.json ${trusted} --nonce ${nonce}`),
-        },
-        {
-          says: "without --root only AWS's root is trusted: refused",
-          command: ctl(`client attest -c ${first} ${build(1)}`),
-          exitCode: 1,
-        },
-        {
-          says: "another build's PCRs: refused",
-          command: ctl(`client attest -c ${first} ${build(2)} ${root}`),
-          exitCode: 1,
-        },
+        ],
+        [
+          "verify the document that was kept",
+          ctl(`attest verify ${folder}/attested.json ${trusted} --nonce ${nonce}`),
+        ],
+        [
+          "without --root only AWS's root is trusted: refused",
+          ctl(`client attest -c ${first} ${build(1)}`),
+          1,
+        ],
+        ["another build's PCRs: refused", ctl(`client attest -c ${first} ${build(2)} ${root}`), 1],
       ],
     },
     {
       title: "A session key",
       steps: [
-        {
-          says: "the owner of the data makes a key, and has KMS wrap it",
-          command: as(
+        [
+          "the owner of the data makes a key, and has KMS wrap it",
+          as(
             "issuer",
             `tsk create --kms-key ${keyArn} --tsk-file ${folder}/tsk.hex > ${folder}/tsk.wrapped`,
           ),
-        },
-        {
-          says: "the parent hands it over; KMS unwraps it for the attested enclave",
-          command: as(
+        ],
+        [
+          "the parent hands it over; KMS unwraps it for the attested enclave",
+          as(
             "parent",
             `client configure -c ${first} --sealed ${trusted} --encrypted-tsk "$(cat ${folder}/tsk.wrapped)"`,
           ),
-        },
-        {
-          says: "process data: the default workflow returns its input unchanged",
-          command: ctl(
+        ],
+        [
+          "process data: the default workflow returns its input unchanged",
+          ctl(
             `client process -c ${first} --sealed ${trusted} --tsk-file ${folder}/tsk.hex --data hello`,
           ),
-        },
+        ],
       ],
     },
     {
       title: "Accounts",
       steps: [
-        {
-          says: "make an account; its attestation document is verified and stored",
-          command: as(
+        [
+          "make an account; its attestation document is verified and stored",
+          as(
             "parent",
             `account create --name alice --attest ${trusted} --connect ${first} ${store}`,
           ),
-        },
-        {
-          says: "verify the stored document",
-          command: ctl(`account show --name alice --verify ${trusted} ${store}`),
-        },
-        { says: "sign", command: sign(first) },
+        ],
+        ["verify the stored document", ctl(`account show --name alice --verify ${trusted} ${store}`)],
+        ["sign", sign(first)],
       ],
     },
     {
       title: "A master key",
       steps: [
-        { says: "have the enclave make one, and store it", command: gateway(`init --new ${trusted}`) },
-        { says: "sign with it", command: `${gateway(`sign ${trusted}`)} --digest ${"11".repeat(32)}` },
-        { says: "what is stored and where it comes from", command: gateway(`status ${trusted}`) },
+        ["have the enclave make one, and store it", gateway(`init --new ${trusted}`)],
+        ["sign with it", `${gateway(`sign ${trusted}`)} --digest ${"11".repeat(32)}`],
+        ["what is stored and where it comes from", gateway(`status ${trusted}`)],
       ],
     },
     {
       title: "A new build",
       steps: [
-        {
-          says: "the key policy does not have the next build: KMS denies it",
-          command: sign(next),
-          exitCode: 1,
-        },
-        {
-          says: "add the next build to the policy of the key",
-          command: as("admin", `policy rollover ${policy} ${build(2)} > ${folder}/both.json`),
-        },
-        {
-          says: "make the change; without --yes it is only shown",
-          command: as("admin", `policy apply ${folder}/both.json ${policy} --yes`),
-        },
-        { says: "the next build signs with the same account", command: sign(next) },
-        {
-          says: "and opens the same master key, which the first build made",
-          command: gateway(`init ${build(1)} ${build(2)} ${root}`, 2),
-        },
-        {
-          says: "take the first build out of the policy",
-          command: as("admin", `policy finalise ${policy} ${build(2)} > ${folder}/next-only.json`),
-        },
-        {
-          says: "make the change",
-          command: as("admin", `policy apply ${folder}/next-only.json ${policy} --yes`),
-        },
-        { says: "KMS denies the first build", command: sign(first), exitCode: 1 },
+        ["the key policy does not have the next build: KMS denies it", sign(next), 1],
+        [
+          "add the next build to the policy of the key",
+          as("admin", `policy rollover ${policy} ${build(2)} > ${folder}/both.json`),
+        ],
+        [
+          "make the change; without --yes it is only shown",
+          as("admin", `policy apply ${folder}/both.json ${policy} --yes`),
+        ],
+        ["the next build signs with the same account", sign(next)],
+        [
+          "and opens the same master key, which the first build made",
+          gateway(`init ${build(1)} ${build(2)} ${root}`, 2),
+        ],
+        [
+          "take the first build out of the policy",
+          as("admin", `policy finalise ${policy} ${build(2)} > ${folder}/next-only.json`),
+        ],
+        ["make the change", as("admin", `policy apply ${folder}/next-only.json ${policy} --yes`)],
+        ["KMS denies the first build", sign(first), 1],
       ],
     },
   ];
@@ -167,7 +146,7 @@ export function rehearsalParts(
 export function formatRehearsal(parts: readonly RehearsalPart[]): string {
   return parts.map(({ title, steps }) =>
     `${title}\n\n${
-      steps.map(({ says, command, exitCode = 0 }) =>
+      steps.map(([says, command, exitCode = 0]) =>
         `  # ${says}${exitCode === 0 ? "" : ` (exit code ${exitCode})`}\n  ${command}\n`
       ).join("")
     }`

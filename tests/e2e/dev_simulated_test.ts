@@ -127,21 +127,3 @@ Deno.test("a KMS that was not given the root denies the simulated enclave", asyn
   assertMatch(made.stderr, /KMS refused: ValidationException/);
   assertMatch(JSON.stringify(emulator.lines.at(-1)), /attestation_root/);
 });
-
-for (
-  const [what, args, message] of [
-    [
-      "a root that is not there",
-      ["--sealed", "--pcr", `0=${PCR}`, "--root", "/nonexistent/root.pem"],
-      /for --root/,
-    ],
-    ["a root for a request that verifies nothing", ["--root", "x.pem"], /go with --sealed, or attest/],
-    ["a root alone", ["--sealed", "--root", "x.pem"], /Cannot trust an enclave/],
-  ] as const
-) {
-  Deno.test(`denclavectl client with ${what} is refused`, async () => {
-    const { code, stderr } = await runCtl(["client", "health", "-c", "tcp:127.0.0.1:1", ...args]);
-    assertEquals(code, 2, stderr);
-    assertMatch(stderr, message);
-  });
-}

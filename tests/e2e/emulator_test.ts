@@ -4,9 +4,12 @@ import { encodeBase64 } from "@std/encoding";
 import { SimulatedNsm } from "../../lib/dev/nsm/simulated.ts";
 import { Credentials } from "../../lib/enclave/kms/aws_ne/mod.ts";
 import { EnclaveError } from "../../lib/shared/errors.ts";
-import { AwsKms } from "../../lib/dev/kms/aws.ts";
+import { openAwsKms } from "../../lib/dev/kms/https_api.ts";
 import { kmsErrorName } from "../../lib/enclave/kms/kms.ts";
-import { SimulatedAttestedKms } from "../../lib/dev/kms_emulator/mod.ts";
+import { startKmsEmulator } from "../../lib/dev/kms_emulator/server.ts";
+import { parseAccessKeys } from "../../lib/dev/kms_emulator/signature.ts";
+import { KMSClient } from "../../lib/ctl/aws/deps/aws_sdk.ts";
+import { DescribeKeyCommand } from "../deps/aws_kms.ts";
 import { Folder } from "../helpers/folder.ts";
 import { ctlLaunch, runCtl } from "../helpers/ctl_process.ts";
 import { hasMoto } from "../helpers/peers.ts";
@@ -36,6 +39,11 @@ const KEYS = {
       accessKeyId: "AKIATESTADMIN",
       secretAccessKey: "secret-of-the-admin",
       arn: `arn:aws:iam::${ACCOUNT}:role/admin`,
+    },
+    {
+      accessKeyId: "AKIATESTROOT",
+      secretAccessKey: "secret-of-the-root",
+      arn: `arn:aws:iam::${ACCOUNT}:root`,
     },
   ],
 };
@@ -120,7 +128,7 @@ Deno.test("emulator serve serves the right build, refuses the wrong one and thos
   const { url: endpoint, ca, nsm, keyArn, server } = served;
   using credentials = Credentials.fromStrings(STRINGS);
   const access = { region: "us-east-1", credentials };
-  await using kms = await SimulatedAttestedKms.open({ nsm, endpoint, ca });
+  await using kms = await openAwsKms({ nsm, endpoint, ca });
   const context = { app: "denclave" };
   const made = await kms.generateDataKey(access, { keyId: keyArn, keySpec: "AES_256", context });
   using plaintext = made.plaintext;
@@ -128,8 +136,8 @@ Deno.test("emulator serve serves the right build, refuses the wrong one and thos
   assertEquals(opened.expose(), plaintext.expose());
 
   using wrong = await SimulatedNsm.start({ sibling: nsm, pcrs: { 0: "0b".repeat(48) } });
-  await using wrongKms = await SimulatedAttestedKms.open({ nsm: wrong, endpoint, ca });
-  await using plain = AwsKms.open({ endpoint, ca });
+  await using wrongKms = await openAwsKms({ nsm: wrong, endpoint, ca });
+  await using plain = await openAwsKms({ endpoint, ca });
   for (const backend of [wrongKms, plain]) {
     const thrown = await assertRejects(
       () => backend.decrypt(access, { ciphertext: made.ciphertext, keyId: keyArn, context }),
@@ -252,40 +260,56 @@ Deno.test({
   },
 });
 
-Deno.test("emulator serve --help says what it is for, and what an access keys file is", async () => {
-  const { code, stdout } = await runCtl(["emulator", "serve", "--help"]);
-  assertEquals(code, 0);
-  for (const words of ["--tls-dir", "--policy", "--access-keys", "--root", "Not for secrets"]) {
-    assertStringIncludes(stdout, words);
+Deno.test("the AWS SDK for JavaScript and emulator serve understand each other, signatures checked", async () => {
+  using nsm = await SimulatedNsm.start();
+  await using emulator = await startKmsEmulator({
+    root: nsm.root,
+    account: ACCOUNT,
+    accessKeys: parseAccessKeys(JSON.stringify(KEYS)),
+  });
+  const outcome = async (credentials: { readonly accessKeyId: string; readonly secretAccessKey: string }) => {
+    const kms = new KMSClient({ region: "us-east-1", endpoint: emulator.url, credentials, maxAttempts: 1 });
+    try {
+      const { KeyMetadata: key } = await kms.send(new DescribeKeyCommand({ KeyId: emulator.kms.keyArns[0] }));
+      return key?.KeyState;
+    } catch (thrown) {
+      return thrown instanceof Error ? thrown.name : "?";
+    } finally {
+      kms.destroy();
+    }
+  };
+  const root = { accessKeyId: "AKIATESTROOT", secretAccessKey: "secret-of-the-root" };
+  assertEquals([
+    await outcome(root),
+    await outcome({ ...root, secretAccessKey: "another" }),
+    await outcome(STRINGS),
+  ], ["Enabled", "InvalidSignatureException", "Enabled"]);
+});
+
+Deno.test("emulator serve refuses to start where DENO_SERVE_ADDRESS would redirect it", async () => {
+  for (const address of ["tcp:127.0.0.1:0", "duplicate,tcp:127.0.0.1:0"]) {
+    const { code, stdout, stderr } = await runCtl(["emulator", "serve", "--listen", "tcp:127.0.0.1:0"], {
+      env: { DENO_SERVE_ADDRESS: address },
+    });
+    assertEquals([code, stdout], [2, ""], stderr);
+    assertStringIncludes(stderr, "DENO_SERVE_ADDRESS");
   }
 });
 
-const USAGE: readonly (readonly [readonly string[], string])[] = [
-  [["--listen", "vsock:3:4599"], "--listen must be tcp:"],
-  [["--listen", "tcp:0.0.0.0:0"], "without TLS it can listen only on this machine"],
-  [["--policy", "/nonexistent/policy"], "Cannot read /nonexistent/policy for --policy"],
-  [["--policy", `${ROOT}deno.json`], "Policy contains a statement or field"],
-  [["--access-keys", `${ROOT}deno.json`], "chmod 600"],
-  [["--access-keys", "a", "--caller", "b"], "--caller does not go with --access-keys"],
-  [["--caller", "alice"], "not the ARN of a caller"],
-  [["--account", "1"], "the account is not valid"],
-  [["--key", "a"], "Unknown option --key"],
-  [["more"], 'Unexpected argument "more"'],
-];
-Deno.test("emulator serve with a file of its owner's that holds no access keys is refused", async () => {
+Deno.test("emulator serve refuses options that cannot work, before it listens", async () => {
   await using folder = await Folder.make({ "keys.json": "{}" });
-  const { code, stdout, stderr } = await runCtl([
-    "emulator",
-    "serve",
-    "--access-keys",
-    `${folder.path}/keys.json`,
-  ]);
-  assertEquals([code, stdout, stderr.includes("access keys")], [2, "", true], stderr);
-});
-
-for (const [args, words] of USAGE) {
-  Deno.test(`emulator serve ${args.join(" ").replaceAll(ROOT, "")} is refused`, async () => {
+  const refused: readonly (readonly [readonly string[], string])[] = [
+    [["--listen", "vsock:3:4599"], "--listen must be tcp:"],
+    [["--listen", "tcp:0.0.0.0:0"], "without TLS it can listen only on this machine"],
+    [["--policy", "/nonexistent/policy"], "Cannot read /nonexistent/policy for --policy"],
+    [["--policy", `${ROOT}deno.json`], "Policy contains a statement or field"],
+    [["--access-keys", `${ROOT}deno.json`], "chmod 600"],
+    [["--access-keys", `${folder.path}/keys.json`], "Cannot use the file of access keys"],
+    [["--access-keys", "a", "--caller", "b"], "--caller does not go with --access-keys"],
+    [["--caller", "alice"], "not the ARN of a caller"],
+  ];
+  for (const [args, words] of refused) {
     const { code, stdout, stderr } = await runCtl(["emulator", "serve", ...args]);
     assertEquals([code, stdout, stderr.includes(words)], [2, "", true], stderr);
-  });
-}
+  }
+});

@@ -8,20 +8,10 @@ const ACCOUNT = "111122223333";
 const ADMIN = `arn:aws:iam::${ACCOUNT}:role/Admin`;
 const KEYS = { AWS_ACCESS_KEY_ID: "emulator", AWS_SECRET_ACCESS_KEY: "emulator" };
 
-async function startEmulator(args: readonly string[] = []) {
-  const server = await ServiceProcess.start(
-    ctlLaunch([
-      "emulator",
-      "serve",
-      "--listen",
-      "tcp:127.0.0.1:0",
-      "--account",
-      ACCOUNT,
-      "--caller",
-      ADMIN,
-      ...args,
-    ]),
-  );
+async function startEmulator() {
+  const server = await ServiceProcess.start(ctlLaunch([
+    ...["emulator", "serve", "--listen", "tcp:127.0.0.1:0", "--account", ACCOUNT, "--caller", ADMIN],
+  ]));
   const [listening] = server.events("listening");
   const [keyArn] = listening?.["keys"] as string[];
   return { server, url: String(listening?.["url"]), keyArn: String(keyArn) };
@@ -96,18 +86,8 @@ Deno.test("config/development.yaml works against the emulator as shipped, but fo
     shipped.replace("port: 5000", `port: ${port}`),
   );
   const env = { ...KEYS };
-  const made = await runCtl([
-    "gateway",
-    "init",
-    "--new",
-    "--accept-unproven-origin",
-    "1",
-    "--config",
-    "gateway.yaml",
-  ], {
-    env,
-    cwd: folder.path,
-  });
+  const init = ["gateway", "init", "--new", "--accept-unproven-origin", "1", "--config", "gateway.yaml"];
+  const made = await runCtl(init, { env, cwd: folder.path });
   assertEquals(made.code, 0, made.stdout + made.stderr);
   const sign = ["gateway", "sign", "--config", "gateway.yaml", "--digest", `0x${"11".repeat(32)}`];
   const unproven = await runCtl(sign, { env, cwd: folder.path });
@@ -119,16 +99,8 @@ Deno.test("config/development.yaml works against the emulator as shipped, but fo
 
 Deno.test("a root that is not a certificate is refused", async () => {
   await using folder = await Folder.make({ "root.der": "garbage" });
-  const { code, stderr } = await runCtl([
-    "emulator",
-    "serve",
-    "--root",
-    "root.der",
-    "--listen",
-    "tcp:127.0.0.1:0",
-  ], {
-    cwd: folder.path,
-  });
+  const args = ["emulator", "serve", "--root", "root.der", "--listen", "tcp:127.0.0.1:0"];
+  const { code, stderr } = await runCtl(args, { cwd: folder.path });
   assertEquals(code, 2);
   assertMatch(stderr, /root\.der for --root: it is not an X\.509 certificate/);
 });

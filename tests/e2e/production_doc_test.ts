@@ -8,7 +8,8 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { SimulatedNsm } from "../../lib/dev/nsm/simulated.ts";
 import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
 import { TSK_CONTEXT } from "../../lib/shared/aws/tsk_context.ts";
-import { KmsEmulator, SimulatedAttestedKms } from "../../lib/dev/kms_emulator/mod.ts";
+import { startKmsEmulator } from "../../lib/dev/kms_emulator/server.ts";
+import { openAwsKms } from "../../lib/dev/kms/https_api.ts";
 import { parseAccessKeys } from "../../lib/dev/kms_emulator/signature.ts";
 import { readMeasurements } from "../../lib/ctl/policy/measurements.ts";
 import { formatAddress } from "../../lib/shared/wire/address.ts";
@@ -155,7 +156,7 @@ Deno.test({
       arn: arnOf(name),
     }));
     const emulator = stack.use(
-      await KmsEmulator.start({
+      await startKmsEmulator({
         region: REGION,
         account: ACCOUNT,
         root: hypervisor.root,
@@ -171,7 +172,7 @@ Deno.test({
       assert(image !== undefined);
       const pcrs = { 0: pcr0 ?? image.pcr0, 1: image.pcr1, 2: image.pcr2 };
       const nsm = stack.use(await SimulatedNsm.start({ pcrs, sibling: hypervisor }));
-      const kms = stack.use(await SimulatedAttestedKms.open({ nsm, endpoint: emulator.url }));
+      const kms = stack.use(await openAwsKms({ nsm, endpoint: emulator.url }));
       const keys = [parseKeyArn(placeholders["<key arn>"] ?? "")];
       const service = stack.use(
         startTestService({

@@ -603,6 +603,25 @@ export function testProduction(program: Program): void {
     assertEquals(found.map((text) => text.split(": ").slice(1)), [[`${CONTRACT}:Permit`]]);
   });
 
+  test(
+    "with --features session_key, session keys are served, and nothing signs",
+    ["--features", "session_key"],
+    async ({ service, tsk }) => {
+      using client = await Client.connect(service.address);
+      await client.request(tsk.configure());
+      await roundTrip(client, tsk);
+      for (const request of [{ type: "master_key.sign" }, { apiRequest: "sign" }, { type: "attest" }]) {
+        assertEquals((await client.exchange(request))["msg"], "feature_off");
+      }
+      const health = await client.exchange({ type: "health" });
+      assertEquals(["configured", "wallet", "master_key"].map((name) => name in health), [
+        true,
+        false,
+        false,
+      ]);
+    },
+  );
+
   // Starts.
 
   Deno.test(`${program.name}: listens before its first SDK process is open; requests for keys wait for it`, async () => {

@@ -67,17 +67,22 @@ Deno.test("whatever a workflow does, the next request is answered rightly, and t
   assertEquals(threw?.["message"], "words that production keeps");
   assertStringIncludes(String(threw?.["stack"]), "workflow_main.ts");
   const lines = service.events("workflow");
-  const uncaught = lines.filter(({ said }) => said === "uncaught");
+  const uncaught = lines.filter(({ workflow_event }) => workflow_event === "uncaught");
   assertEquals(uncaught.map((line) => line["class"]), ["Error", "Error"]);
-  const printed = lines.filter(({ said }) => said === "console").map((line) => [line["level"], line["text"]]);
+  const printed = lines.filter(({ workflow_event }) => workflow_event === "console").map((
+    line,
+  ) => [line["level"], line["text"]]);
   assertEquals(printed, [["info", "seen { n: 1 }"], ["error", "also seen"]]);
-  const seen = lines.find(({ said }) => said === "seen");
+  const seen = lines.find(({ workflow_event }) => workflow_event === "seen");
   assertEquals([seen?.["level"], seen?.["length"]], ["warn", 4]);
   assertEquals(service.events("workflow_process_killed").length, 2);
 });
 
 Deno.test("a request that is answered timeout aborts the workflow's signal, which goes on until its own deadline", async () => {
-  await using rig = await WorkflowRig.start({ entry: MAIN, flags: ["--request-ms=2000", "--workflow-ms=60000"] });
+  await using rig = await WorkflowRig.start({
+    entry: MAIN,
+    flags: ["--request-ms=2000", "--workflow-ms=60000"],
+  });
   using other = await rig.connect();
   for (let tries = 0; tries < 20; tries++) {
     // The process is still starting.

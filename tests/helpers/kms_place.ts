@@ -7,14 +7,15 @@ import { assert, assertRejects } from "@std/assert";
 import { SimulatedNsm, type SimulatedNsmOptions } from "../../lib/dev/nsm/simulated.ts";
 import { Credentials } from "../../lib/enclave/kms/aws_ne/mod.ts";
 import { EnclaveError } from "../../lib/shared/errors.ts";
-import { AwsKms } from "../../lib/dev/kms/aws.ts";
+import { openAwsKms } from "../../lib/dev/kms/https_api.ts";
+import type { JsonKms } from "../../lib/dev/kms/json_kms.ts";
 import { type DataKey, type Kms, type KmsAccess, kmsErrorName } from "../../lib/enclave/kms/kms.ts";
+import type { AuditEvent } from "../../lib/dev/kms_emulator/audit.ts";
 import {
-  type AuditEvent,
-  KmsEmulator,
+  type KmsEmulator,
   type KmsEmulatorOptions,
-  SimulatedAttestedKms,
-} from "../../lib/dev/kms_emulator/mod.ts";
+  startKmsEmulator,
+} from "../../lib/dev/kms_emulator/server.ts";
 import { within } from "./deadline.ts";
 
 /** Of the server. */
@@ -99,12 +100,12 @@ export class KmsPlace implements AsyncDisposable {
     pcr0: string,
     options: KmsEmulatorOptions = {},
     nsmOptions: SimulatedNsmOptions = {},
-  ): Promise<{ readonly place: KmsPlace; readonly kms: SimulatedAttestedKms; readonly nsm: SimulatedNsm }> {
+  ): Promise<{ readonly place: KmsPlace; readonly kms: JsonKms; readonly nsm: SimulatedNsm }> {
     const nsm = await SimulatedNsm.start({ ...nsmOptions, pcrs: { 0: pcr0 } });
     const place = new KmsPlace(nsm.root);
     place.#stack.use(nsm);
     place.#server = place.#stack.use(
-      await KmsEmulator.start({
+      await startKmsEmulator({
         account: ACCOUNT,
         root: place.#root,
         caller: ROLE,
@@ -122,20 +123,20 @@ export class KmsPlace implements AsyncDisposable {
   }
 
   get keyArn(): string {
-    return this.server.keyArns[0] ?? "";
+    return this.server.kms.keyArns[0] ?? "";
   }
 
   get access(): KmsAccess {
     return { region: REGION, credentials: this.#credentials };
   }
 
-  async attested(nsm: Pick<SimulatedNsm, "attest">): Promise<SimulatedAttestedKms> {
+  async attested(nsm: Pick<SimulatedNsm, "attest">): Promise<JsonKms> {
     const { url, ca } = this.server;
-    return this.#stack.use(await SimulatedAttestedKms.open({ nsm, endpoint: url, ca }));
+    return this.#stack.use(await openAwsKms({ nsm, endpoint: url, ca }));
   }
 
-  get plain(): AwsKms {
-    return this.#stack.use(AwsKms.open({ endpoint: this.server.url, ca: this.server.ca }));
+  async plain(): Promise<JsonKms> {
+    return this.#stack.use(await openAwsKms({ endpoint: this.server.url, ca: this.server.ca }));
   }
 
   dataKey(kms: Kms, context: Readonly<Record<string, string>> = CONTEXT): Promise<DataKey> {
@@ -185,19 +186,3 @@ export const KEYS_FILE = accessKeysFile(
   { accessKeyId: "AKIATESTADMIN", secretAccessKey: "secret-of-the-admin", arn: ADMIN },
   { ...SESSION, expires: "2999-01-01T00:00:00Z" },
 );
-
-/** Writes, and reads to the end. */
-export async function exchange(
-  address: { readonly hostname: string; readonly port: number },
-  ...parts: readonly string[]
-): Promise<string> {
-  using connection = await Deno.connect(address);
-  for (const part of parts) await connection.write(new TextEncoder().encode(part));
-  let text = "";
-  const decoder = new TextDecoder();
-  const buffer = new Uint8Array(4096);
-  for (let count = await connection.read(buffer); count !== null; count = await connection.read(buffer)) {
-    text += decoder.decode(buffer.subarray(0, count), { stream: true });
-  }
-  return text;
-}

@@ -6,7 +6,6 @@
 import { NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
 import type { Kms } from "../../lib/enclave/kms/kms.ts";
 import { EventLog } from "../../lib/enclave/server/events.ts";
-import { NO_CACHE } from "../../lib/enclave/wallet/key_cache.ts";
 import { DEFAULT_LIMITS } from "../../lib/shared/cli/limits.ts";
 import { OPEN_TO_ALL } from "../../lib/shared/cli/sealed_options.ts";
 import { type FeatureOptions, openFeatures } from "../../lib/enclave/features.ts";
@@ -39,7 +38,7 @@ const TEST_FEATURES: FeatureOptions = {
   configureOnce: false,
   requireEpoch: false,
   workflow: (plaintext) => plaintext,
-  wallet: { guards: NO_GUARDS, cache: NO_CACHE },
+  wallet: { guards: NO_GUARDS, cache: { entries: 0, maxAgeMs: 0 } },
   minEpoch: 1,
   sealed: OPEN_TO_ALL,
 };

@@ -12,7 +12,6 @@ import { type Ports, PreparedReply } from "../../lib/enclave/server/feature.ts";
 import { SessionKeyService } from "../../lib/enclave/session_key/session_key.ts";
 import { testHandler, testPorts } from "./ports.ts";
 import { EventLog } from "../../lib/enclave/server/events.ts";
-import { NO_CACHE } from "../../lib/enclave/wallet/key_cache.ts";
 import { type MasterKeyOptions, MasterKeyService } from "../../lib/enclave/master_key/master_key.ts";
 import { type WalletOptions, WalletService } from "../../lib/enclave/wallet/wallet.ts";
 import { NO_GUARDS } from "../../lib/shared/cli/wallet_options.ts";
@@ -27,7 +26,10 @@ export const CREDENTIAL = {
 
 /** Without allowed keys, rules, cache or NSM. */
 export function plainWallet(ports: Partial<WalletOptions & Ports> & Pick<Ports, "kms">): WalletService {
-  return new WalletService({ guards: NO_GUARDS, cache: NO_CACHE, ...ports }, testPorts(ports));
+  return new WalletService(
+    { guards: NO_GUARDS, cache: { entries: 0, maxAgeMs: 0 }, ...ports },
+    testPorts(ports),
+  );
 }
 
 /** Without allowed keys or NSM. */

@@ -31,7 +31,7 @@ const SIDES = {
   client: "lib/ctl/client/client.ts",
   eif: "lib/ctl/eif/build.ts",
   symbols: "ffi/symbols.ts",
-  emulator: "lib/dev/kms_emulator/mod.ts",
+  emulator: "lib/dev/kms_emulator/server.ts",
   workflow: "lib/workflow.ts",
   scripts: "scripts/dev.ts",
   tests: "tests/helpers/duplex.ts",

@@ -1,6 +1,5 @@
 /**
- * `denclavectl emulator serve`: the local KMS emulator, for development. Imports only the server: the client side signs requests with a
- * package that the parent's tools do not include.
+ * `denclavectl emulator serve`: the local KMS emulator, for development.
  *
  * @module
  */
@@ -9,7 +8,8 @@ import { COMMON_OPTIONS } from "../../shared/cli/options.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import { readSecretFile } from "../../shared/files.ts";
 import { KmsRefusal } from "../../dev/kms_emulator/errors.ts";
-import { KmsEmulator, type KmsEmulatorOptions, type PolicyFor } from "../../dev/kms_emulator/server.ts";
+import { type KmsEmulatorOptions, startKmsEmulator } from "../../dev/kms_emulator/server.ts";
+import type { PolicyFor } from "../../dev/kms_emulator/service.ts";
 import { type AccessKey, parseAccessKeys } from "../../dev/kms_emulator/signature.ts";
 import { parseAddress } from "../../shared/wire/address.ts";
 import { readRoot } from "./attestation_options.ts";
@@ -154,10 +154,16 @@ async function serverOptions(options: Options): Promise<KmsEmulatorOptions> {
 export async function runEmulator(argv: readonly string[], io: CtlIo): Promise<number> {
   const options = parseOptions(SPECS, argv, io.env);
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
+  if (io.env("DENO_SERVE_ADDRESS") !== undefined) {
+    throw new UsageError(
+      "The variable DENO_SERVE_ADDRESS is set",
+      "It would make the server listen at another address: unset it.",
+    );
+  }
   const ended = io.untilSignal();
   const line = (fields: object) => io.stdout(`${JSON.stringify(fields)}\n`);
   try {
-    await using server = await KmsEmulator.start({
+    await using server = await startKmsEmulator({
       ...await serverOptions(options),
       onEvent: line,
       onProblem: (what) => line({ eventTime: new Date().toISOString(), event: "problem", what }),
@@ -169,7 +175,7 @@ export async function runEmulator(argv: readonly string[], io: CtlIo): Promise<n
         server.hostname.includes(":") ? `[${server.hostname}]` : server.hostname
       }:${server.port}`,
       url: server.url,
-      keys: server.keyArns,
+      keys: server.kms.keyArns,
       ...(server.caFile === undefined ? {} : { ca: server.caFile }),
     });
     const signal = await ended;

@@ -8,17 +8,15 @@ import { SimulatedNsm } from "../nsm/simulated.ts";
 import { verifyDocument } from "../../shared/attestation/document.ts";
 import { Credentials } from "../../shared/aws/credentials.ts";
 import type { Report } from "./report.ts";
-import { EnclaveError } from "../../shared/errors.ts";
 import { formatKeyPolicy } from "../../ctl/aws/key_policy.ts";
 import { lintKeyPolicy } from "../../ctl/policy/lint.ts";
 import { measurementsOf } from "../../ctl/policy/measurements.ts";
 import { finalise, renderKeyPolicy, rollOver } from "../../ctl/policy/render.ts";
 import { SealedClient } from "../../ctl/client/sealed_client.ts";
-import { AwsKms } from "../kms/aws.ts";
-import { type DataKey, type Kms, kmsErrorName } from "../../enclave/kms/kms.ts";
-import { LocalKms } from "../kms/local.ts";
-import { KmsEmulator, SimulatedAttestedKms } from "../kms_emulator/mod.ts";
-import { startDryRunService } from "./service.ts";
+import type { DataKey, Kms } from "../../enclave/kms/kms.ts";
+import { inProcess, LocalKms } from "../kms/local.ts";
+import { KmsService } from "../kms_emulator/service.ts";
+import { expectRefusal, startDryRunService } from "./service.ts";
 
 const REGION = "us-east-1";
 const ACCOUNT = "111122223333";
@@ -35,16 +33,6 @@ function measurements(pcrs: Readonly<Record<number, string>>) {
   return measurementsOf(new Map(Object.entries(pcrs).map(([index, value]) => [Number(index), value])));
 }
 
-async function expectKmsRefusal(name: string, run: () => Promise<unknown>): Promise<string> {
-  try {
-    await run();
-  } catch (thrown) {
-    if (kmsErrorName(thrown) === name) return `refused: ${name}`;
-    throw thrown;
-  }
-  throw new Error(`expected ${name}, but it was done`);
-}
-
 /** Key policies, and the KMS that evaluates them. */
 async function dryRunPolicies(
   report: Report,
@@ -52,18 +40,17 @@ async function dryRunPolicies(
 ): Promise<void> {
   const [oldBuild, newBuild] = [measurements(build("a")), measurements(build("b"))];
   const policy = renderKeyPolicy({ builds: [oldBuild], parents: [PARENT], administrators: [ADMINISTRATOR] });
-  await using server = await KmsEmulator.start({
+  using emulator = await KmsService.open({
     region: REGION,
     account: ACCOUNT,
     caller: PARENT,
     root: nsms.old.root,
     policies: [{ policy: formatKeyPolicy(policy) }],
   });
-  const [keyId = ""] = server.keyArns;
-  const open = (nsm: SimulatedNsm) => SimulatedAttestedKms.open({ nsm, endpoint: server.url });
-  await using oldEnclave = await open(nsms.old);
-  await using newEnclave = await open(nsms.fresh);
-  await using parent = AwsKms.open({ endpoint: server.url });
+  const [keyId = ""] = emulator.keyArns;
+  await using oldEnclave = await inProcess(emulator, nsms.old);
+  await using newEnclave = await inProcess(emulator, nsms.fresh);
+  await using parent = await inProcess(emulator);
   using credentials = Credentials.fromStrings({
     accessKeyId: "dry-run",
     secretAccessKey: "dry-run",
@@ -91,22 +78,22 @@ async function dryRunPolicies(
   await report.step("and opens it again", () => decrypt(oldEnclave));
   await report.step(
     "the parent, by its own credentials",
-    () => expectKmsRefusal("AccessDeniedException", () => decrypt(parent)),
+    () => expectRefusal("AccessDeniedException", () => decrypt(parent)),
   );
   await report.step(
     "another build: another PCR0",
-    () => expectKmsRefusal("AccessDeniedException", () => decrypt(newEnclave)),
+    () => expectRefusal("AccessDeniedException", () => decrypt(newEnclave)),
   );
   const both = rollOver(policy, newBuild, { parents: [PARENT] });
   await report.step("denclavectl policy rollover: both builds", async () => {
-    server.putPolicy(keyId, formatKeyPolicy(both));
+    emulator.putPolicy(keyId, formatKeyPolicy(both));
     await decrypt(oldEnclave);
     return `the old row opens in the new build too: ${await decrypt(newEnclave)}`;
   });
   await report.step("denclavectl policy finalise: the old build is out", async () => {
-    server.putPolicy(keyId, formatKeyPolicy(finalise(both, [newBuild])));
+    emulator.putPolicy(keyId, formatKeyPolicy(finalise(both, [newBuild])));
     await decrypt(newEnclave);
-    return await expectKmsRefusal("AccessDeniedException", () => decrypt(oldEnclave));
+    return await expectRefusal("AccessDeniedException", () => decrypt(oldEnclave));
   });
   made?.plaintext[Symbol.dispose]();
 }
@@ -124,13 +111,7 @@ async function dryRunSealed(report: Report, nsm: SimulatedNsm): Promise<void> {
     });
   const refused = async (code: string, options: Parameters<typeof connect>[0]) => {
     using client = await connect(options);
-    try {
-      await client.request({ type: "ping" });
-    } catch (thrown) {
-      if (thrown instanceof EnclaveError && thrown.code === code) return `refused: ${code}, nothing was sent`;
-      throw thrown;
-    }
-    throw new Error(`expected ${code}`);
+    return `${await expectRefusal(code, () => client.request({ type: "ping" }))}, nothing was sent`;
   };
   await report.step("client: attest, verify, seal", async () => {
     using client = await connect();

@@ -6,7 +6,6 @@
 import { encodeHex } from "@std/encoding";
 import { SimulatedNsm } from "../nsm/simulated.ts";
 import type { Report } from "./report.ts";
-import { Client } from "../../ctl/client/client.ts";
 import { enclaveMasterKey } from "../../ctl/gateway/enclave.ts";
 import {
   type GatewayTools,
@@ -18,7 +17,7 @@ import {
 } from "../../ctl/gateway/gateway.ts";
 import { type MasterKeyStore, openMasterKeyStore } from "../../ctl/gateway/master_key_store.ts";
 import { LocalKms } from "../kms/local.ts";
-import { dryRunCredentials, expectRefusal, startDryRunService } from "./service.ts";
+import { expectRefusal, startWithClient } from "./service.ts";
 
 const REGION = "us-east-1";
 const ENCLAVE = 1;
@@ -26,25 +25,17 @@ const DIGEST = new Uint8Array(32).fill(7);
 
 /** One boot of the enclave, and the gateway's tools for it. */
 async function boot(kms: LocalKms, store: MasterKeyStore, nsm: SimulatedNsm) {
-  const service = await startDryRunService(kms, { attester: nsm });
-  const client = await Client.connect(service.address, { timeoutMs: 10_000 });
-  const credentials = dryRunCredentials();
+  const service = await startWithClient(kms, { attester: nsm });
   const pcr0 = encodeHex((await nsm.describePcr(0)).value);
   const tools: GatewayTools = {
     store,
-    enclave: enclaveMasterKey(ENCLAVE, client, credentials),
+    enclave: enclaveMasterKey(ENCLAVE, service.client, service.credentials),
     origin: {
       expected: { pcrs: { 0: pcr0 }, verify: (document, expected) => nsm.verify(document, expected) },
       acceptUnproven: false,
     },
   };
-  return {
-    tools,
-    [Symbol.asyncDispose]: async () => {
-      client[Symbol.dispose]();
-      await service[Symbol.asyncDispose]();
-    },
-  };
+  return { tools, [Symbol.asyncDispose]: () => service[Symbol.asyncDispose]() };
 }
 
 /** Runs the section. */

@@ -5,11 +5,12 @@
  */
 import { hashConfiguration } from "../../shared/attestation/statement.ts";
 import { EnclaveError } from "../../shared/errors.ts";
-import { ServiceError } from "../../ctl/client/client.ts";
+import { Client, ServiceError } from "../../ctl/client/client.ts";
 import { CredentialSource } from "../../ctl/aws/credential_source.ts";
 import { TSK_CONTEXT } from "../../shared/aws/tsk_context.ts";
 import { parseKeyArn } from "../../shared/aws/key_arn.ts";
 import type { LocalKms } from "../kms/local.ts";
+import { kmsErrorName } from "../../enclave/kms/kms.ts";
 import { EventLog } from "../../enclave/server/events.ts";
 import { DEFAULT_LIMITS } from "../../shared/cli/limits.ts";
 import { NODE_AEAD } from "../../shared/crypto/aead.ts";
@@ -79,17 +80,31 @@ export async function startDryRunService(
   return { address, [Symbol.asyncDispose]: () => service.stop(1_000) };
 }
 
-/** The local KMS does not check credentials. */
-export function dryRunCredentials(): CredentialSource {
-  return new CredentialSource(() => Promise.resolve({ accessKeyId: "dry-run", secretAccessKey: "dry-run" }));
+/** A service, a client of it and that client's credentials. */
+export async function startWithClient(kms: LocalKms, options: Parameters<typeof startDryRunService>[1]) {
+  const service = await startDryRunService(kms, options);
+  const client = await Client.connect(service.address, { timeoutMs: 10_000 });
+  return {
+    client,
+    // The local KMS does not check them.
+    credentials: new CredentialSource(() =>
+      Promise.resolve({ accessKeyId: "dry-run", secretAccessKey: "dry-run" })
+    ),
+    [Symbol.asyncDispose]: async () => {
+      client[Symbol.dispose]();
+      await service[Symbol.asyncDispose]();
+    },
+  };
 }
 
-/** Describes the refusal if the call fails with this code; throws otherwise. */
+/** Describes the refusal if the call fails with this code, or with this name of KMS's; throws otherwise. */
 export async function expectRefusal(code: string, run: () => Promise<unknown>): Promise<string> {
   try {
     await run();
   } catch (thrown) {
-    if (!(thrown instanceof EnclaveError) || thrown.code !== code) throw thrown;
+    if (!(thrown instanceof EnclaveError) || ![thrown.code, kmsErrorName(thrown)].includes(code)) {
+      throw thrown;
+    }
     const [, why = ""] = thrown instanceof ServiceError ? /: (.*)$/.exec(thrown.message) ?? [] : [];
     return `refused: ${code}${why === "" ? "" : ` (${why})`}`;
   }

@@ -92,88 +92,52 @@ export async function dryRunSession(report: Report): Promise<void> {
     client.exchange({ type: "configure", encrypted_tsk: encodeBase64(wrapped), ...CREDENTIALS });
   const wrapped = await kms.encrypt(keyArn, tsk.raw, TSK_CONTEXT);
 
-  await report.step(
-    "listening",
-    async () =>
-      `${formatAddress(address)}, ${String(expectOk(await client.exchange({ type: "ping" }))["msg"])}`,
-  );
-  await report.step(
-    "process before configure",
-    async () =>
-      expectError(await client.exchange({ type: "process", ciphertext: "00".repeat(28) }), "not_configured"),
-  );
-  await report.step("configure, wrapped key tampered with", async () => {
-    const tampered = wrapped.with(wrapped.length - 1, (wrapped.at(-1) ?? 0) ^ 1);
-    return `${
-      expectError(await configure(new Uint8Array(tampered)), "kms_decrypt_failed")
-    } (InvalidCiphertextException)`;
+  const ask = (request: WireObject) => client.exchange(request);
+  const process = (blob: Uint8Array) => ask({ type: "process", ciphertext: encodeHex(blob) });
+  const flipped = (blob: Uint8Array, at: number) => blob.with(at, (blob.at(at) ?? 0) ^ 1);
+  const refuse = (name: string, code: string, run: () => Promise<WireObject>) =>
+    report.step(name, async () => expectError(await run(), code));
+
+  await report.step("listening", async () => {
+    return `${formatAddress(address)}, ${String(expectOk(await ask({ type: "ping" }))["msg"])}`;
   });
-  await report.step(
-    "configure, wrapped for another purpose",
-    async () =>
-      expectError(
-        await configure(await kms.encrypt(keyArn, tsk.raw, { app: "denclave", purpose: "wallet" })),
-        "kms_decrypt_failed",
-      ),
-  );
-  await report.step(
-    "configure, key of 16 bytes",
-    async () =>
-      expectError(
-        await configure(await kms.encrypt(keyArn, tsk.raw.subarray(0, 16), TSK_CONTEXT)),
-        "kms_decrypt_failed",
-      ),
-  );
+  await refuse("process before configure", "not_configured", () => process(new Uint8Array(28)));
+  for (
+    const [name, make] of [
+      ["wrapped key tampered with", () => Promise.resolve(flipped(wrapped, -1))],
+      [
+        "wrapped for another purpose",
+        () => kms.encrypt(keyArn, tsk.raw, { app: "denclave", purpose: "wallet" }),
+      ],
+      ["key of 16 bytes", () => kms.encrypt(keyArn, tsk.raw.subarray(0, 16), TSK_CONTEXT)],
+    ] as const
+  ) await refuse(`configure, ${name}`, "kms_decrypt_failed", async () => configure(await make()));
   await report.step(
     "configure: the KMS releases the key",
     async () => `key held in memory since ${String(expectOk(await configure(wrapped))["timestamp"])}`,
   );
   await report.step("process 1 KiB", () => processPayload(client, tsk.key, 1024));
   await report.step("process 1 MiB", () => processPayload(client, tsk.key, 1024 * 1024));
-  await report.step(
-    "process, sealed under another key",
-    async () =>
-      expectError(
-        await client.exchange({
-          type: "process",
-          ciphertext: encodeHex(other.key.seal(new Uint8Array(64))),
-        }),
-        "decrypt_failed",
-      ),
+  const blob = new Uint8Array(64);
+  await refuse("process, sealed under another key", "decrypt_failed", () => process(other.key.seal(blob)));
+  await refuse(
+    "process, one bit of the blob changed",
+    "decrypt_failed",
+    () => process(flipped(tsk.key.seal(blob), 20)),
   );
-  await report.step("process, one bit of the blob changed", async () => {
-    const blob = tsk.key.seal(new Uint8Array(64));
-    blob[20] = (blob[20] ?? 0) ^ 1;
-    return expectError(
-      await client.exchange({ type: "process", ciphertext: encodeHex(blob) }),
-      "decrypt_failed",
-    );
-  });
-  await report.step(
+  await refuse(
     "message over 10 MiB",
-    async () =>
-      expectError(
-        await client.exchange({ type: "process", ciphertext: "00".repeat(DEFAULT_LIMITS.maxMessage / 2) }),
-        "message_too_large",
-      ),
+    "message_too_large",
+    () => ask({ type: "process", ciphertext: "00".repeat(DEFAULT_LIMITS.maxMessage / 2) }),
   );
   await report.step("same connection still serves", () => processPayload(client, tsk.key, 64));
-  await report.step(
+  await refuse(
     "wrong JSON",
-    async () =>
-      expectError(
-        JSON.parse(await exchangeRaw(address, new TextEncoder().encode('{"type": ping}\n'))),
-        "invalid_json",
-      ),
+    "invalid_json",
+    async () => JSON.parse(await exchangeRaw(address, new TextEncoder().encode('{"type": ping}\n'))),
   );
-  await report.step(
-    "unknown type",
-    async () => expectError(await client.exchange({ type: "proces" }), "unknown_type"),
-  );
-  await report.step(
-    "fields missing",
-    async () => expectError(await client.exchange({ type: "configure" }), "missing_fields"),
-  );
+  await refuse("unknown type", "unknown_type", () => ask({ type: "proces" }));
+  await refuse("fields missing", "missing_fields", () => ask({ type: "configure" }));
   for (const framing of ["raw", "u64le"] as const) {
     await report.step(`the same port, framing ${framing}`, async () => {
       using speaker = await Client.connect(address, { framing, timeoutMs: 10_000 });
@@ -182,17 +146,11 @@ export async function dryRunSession(report: Report): Promise<void> {
   }
   await report.step("rotate: a new key while serving", async () => {
     expectOk(await configure(await kms.encrypt(keyArn, other.raw, TSK_CONTEXT)));
-    expectError(
-      await client.exchange({
-        type: "process",
-        ciphertext: encodeHex(tsk.key.seal(new Uint8Array(8))),
-      }),
-      "decrypt_failed",
-    );
+    expectError(await process(tsk.key.seal(new Uint8Array(8))), "decrypt_failed");
     return `${await processPayload(client, other.key, 1024)}; the old key is gone`;
   });
   await report.step("health", async () => {
-    const { configured, seals } = expectOk(await client.exchange({ type: "health" }));
+    const { configured, seals } = expectOk(await ask({ type: "health" }));
     return `configured ${String(configured)}, ${String(seals)} seals under this key`;
   });
   await report.step("shut down", async () => {

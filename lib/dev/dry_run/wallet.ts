@@ -8,14 +8,13 @@ import { encodeBase64, encodeHex } from "@std/encoding";
 import { SimulatedNsm } from "../nsm/simulated.ts";
 import type { Report } from "./report.ts";
 import { createAccount, findAccount, signAll } from "../../ctl/client/accounts.ts";
-import { Client } from "../../ctl/client/client.ts";
 import type { AccountRow } from "../../ctl/stores/account_store.ts";
 import { openSqliteStore } from "../../ctl/stores/sqlite.ts";
 import { verifyAccount } from "../../ctl/client/verify_account.ts";
 import { WalletClient } from "../../ctl/client/wallet_client.ts";
 import { LocalKms } from "../kms/local.ts";
 import { NO_GUARDS, type WalletGuards } from "../../shared/cli/wallet_options.ts";
-import { dryRunCredentials, expectRefusal, startDryRunService } from "./service.ts";
+import { expectRefusal, startWithClient } from "./service.ts";
 
 const REGION = "us-east-1";
 const FRIEND = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
@@ -34,20 +33,6 @@ const TRANSFER = {
   value: "10000000000000000",
 };
 
-/** The service, and a client of it. */
-async function startWallet(kms: LocalKms, guards: WalletGuards, nsm: SimulatedNsm) {
-  const service = await startDryRunService(kms, { guards, attester: nsm });
-  const client = await Client.connect(service.address, { timeoutMs: 10_000 });
-  const credentials = dryRunCredentials();
-  return {
-    wallet: new WalletClient(client, credentials),
-    [Symbol.asyncDispose]: async () => {
-      client[Symbol.dispose]();
-      await service[Symbol.asyncDispose]();
-    },
-  };
-}
-
 /** Runs the section. */
 export async function dryRunWallet(report: Report): Promise<void> {
   report.section("Wallet (SQLite in memory for DynamoDB, a simulated NSM: stand-ins)");
@@ -56,8 +41,9 @@ export async function dryRunWallet(report: Report): Promise<void> {
   await using store = openSqliteStore(":memory:");
   const row = (name: string): Promise<AccountRow> => findAccount(store, name);
   {
-    await using first = await startWallet(kms, NO_GUARDS, nsm);
-    const tools = { store, wallet: first.wallet };
+    await using first = await startWithClient(kms, { attester: nsm });
+    const wallet = new WalletClient(first.client, first.credentials);
+    const tools = { store, wallet };
     await report.step("account create", async () => {
       const { address } = await createAccount(tools, "alice");
       return `${address}, its key sealed, the row stored`;
@@ -76,7 +62,7 @@ export async function dryRunWallet(report: Report): Promise<void> {
       return `its key generated in the enclave with PCR0 ${pcrs["PCR0"]?.slice(0, 8)}…`;
     });
     await report.step("sign a message, its key opened by KMS", async () => {
-      const { signature } = await first.wallet.sign(await row("alice"), { message: "hello" });
+      const { signature } = await wallet.sign(await row("alice"), { message: "hello" });
       return `${signature.slice(0, 18)}… (EIP-191)`;
     });
     await report.step(`sign ${BATCH} digests under one KMS call`, async () => {
@@ -88,9 +74,10 @@ export async function dryRunWallet(report: Report): Promise<void> {
       return `${new Set(signed.map(({ signature }) => signature)).size} signatures`;
     });
   }
-  await using second = await startWallet(kms, GUARDS, nsm);
+  await using second = await startWithClient(kms, { guards: GUARDS, attester: nsm });
+  const wallet = new WalletClient(second.client, second.credentials);
   await report.step("restart, with rules: sign a transfer", async () => {
-    const { transactionHash = "" } = await second.wallet.sign(await row("alice"), { transaction: TRANSFER });
+    const { transactionHash = "" } = await wallet.sign(await row("alice"), { transaction: TRANSFER });
     return `EIP-1559, hash ${transactionHash.slice(0, 18)}…`;
   });
   const refused: readonly (readonly [string, Record<string, unknown>])[] = [
@@ -102,7 +89,7 @@ export async function dryRunWallet(report: Report): Promise<void> {
   for (const [name, payload] of refused) {
     await report.step(
       name,
-      () => expectRefusal("guard_refused", async () => second.wallet.sign(await row("alice"), payload)),
+      () => expectRefusal("guard_refused", async () => wallet.sign(await row("alice"), payload)),
     );
   }
   await report.step(
@@ -110,7 +97,7 @@ export async function dryRunWallet(report: Report): Promise<void> {
     () =>
       expectRefusal("row_rejected", async () => {
         const { address } = await row("treasury");
-        return await second.wallet.sign({ ...await row("alice"), address }, { transaction: TRANSFER });
+        return await wallet.sign({ ...await row("alice"), address }, { transaction: TRANSFER });
       }),
   );
   await report.step(
@@ -118,8 +105,7 @@ export async function dryRunWallet(report: Report): Promise<void> {
     () =>
       expectRefusal(
         "row_rejected",
-        async () =>
-          second.wallet.sign({ ...await row("alice"), name: "treasury" }, { transaction: TRANSFER }),
+        async () => wallet.sign({ ...await row("alice"), name: "treasury" }, { transaction: TRANSFER }),
       ),
   );
 }

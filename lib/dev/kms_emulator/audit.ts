@@ -30,33 +30,16 @@ export interface AuditDraft {
 }
 
 /** An event. */
-export interface AuditEvent {
-  readonly eventVersion: "1.11";
-  readonly eventTime: string;
-  readonly eventSource: "kms.amazonaws.com";
-  readonly eventName: string;
-  readonly awsRegion: string;
-  readonly userIdentity: Readonly<Record<string, string>>;
-  readonly requestParameters: Readonly<RequestParameters> | null;
-  readonly additionalEventData?: Readonly<Record<string, unknown>>;
-  readonly errorCode?: string;
-  readonly errorMessage?: string;
-  readonly requestID: string;
-  readonly readOnly: boolean;
-  readonly resources?: readonly Readonly<Record<string, string>>[];
-}
+export type AuditEvent = ReturnType<typeof auditEvent>;
 
 /** PCRs that CloudTrail shows in addition to PCR0. */
 const SHOWN_PCRS = [1, 2, 3, 4, 8] as const;
 const WRITING = /^(Create|Put|Enable|Disable)/;
 const MAX_NAME_LENGTH = 64;
 
-function recipientData({ document }: Recipient): Readonly<Record<string, string>> {
-  const { moduleId, pcrs } = document;
-  const shown = SHOWN_PCRS.flatMap((index) => {
-    const value = pcrs.get(index);
-    return value === undefined ? [] : [[`attestationDocumentEnclavePCR${index}`, value] as const];
-  });
+function recipientData({ document: { moduleId, pcrs } }: Recipient): Readonly<Record<string, string>> {
+  const shown = SHOWN_PCRS.filter((index) => pcrs.has(index))
+    .map((index) => [`attestationDocumentEnclavePCR${index}`, pcrs.get(index) ?? ""] as const);
   return {
     attestationDocumentModuleId: moduleId,
     attestationDocumentEnclaveImageDigest: pcrs.get(0) ?? "",
@@ -65,8 +48,8 @@ function recipientData({ document }: Recipient): Readonly<Record<string, string>
 }
 
 /** The statement that decided, and notes, which AWS's log does not show. */
-function decisionData({ by, notes }: Decision): Readonly<Record<string, unknown>> {
-  return { decidedBy: by ?? "no statement", ...(notes.length === 0 ? {} : { notes }) };
+function decisionData({ by = "no statement", notes }: Decision): Readonly<Record<string, unknown>> {
+  return { decidedBy: by, ...(notes.length === 0 ? {} : { notes }) };
 }
 
 /** The event of a request that was answered, or refused. */
@@ -77,7 +60,7 @@ export function auditEvent(
     readonly region: string;
     readonly refusal: KmsRefusal | undefined;
   },
-): AuditEvent {
+) {
   const { operation, requestId, identity, parameters, keyArn, recipient, decision } = draft;
   const additional = {
     ...(recipient === undefined ? {} : { recipient: recipientData(recipient) }),

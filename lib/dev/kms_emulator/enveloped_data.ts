@@ -30,7 +30,6 @@ const MAX_ENVELOPE_LENGTH = 16 * 1024;
 const PIECE_LENGTH = 1024;
 const BLOCK_LENGTH = 16;
 const CONTENT_KEY_LENGTH = 32;
-const KEY_IDENTIFIER_LENGTH = 32;
 const VERSION = 2;
 
 const OAEP: RsaHashedImportParams = { name: "RSA-OAEP", hash: "SHA-256" };
@@ -164,36 +163,7 @@ function malformed(what: string, cause?: unknown): CmsError {
   return new CmsError("cms_malformed", `Cannot read the envelope: ${what}`, cause);
 }
 
-function isRaw(found: BerElement | undefined, wanted: Bytes): boolean {
-  return found !== undefined && equalBytes(found.raw, wanted);
-}
-
-function expectRaw(found: BerElement | undefined, wanted: readonly Bytes[], what: string): void {
-  if (!wanted.some((bytes) => isRaw(found, bytes))) throw malformed(`${what} is another one`);
-}
-
-function primitive(found: BerElement | undefined, tag: number, what: string): Bytes {
-  if (found?.tag !== tag) throw malformed(`it has no ${what}`);
-  return found.contents;
-}
-
-function childrenOf(found: BerElement | undefined, tag: number, what: string): readonly BerElement[] {
-  if (found?.tag !== tag) throw malformed(`it has no ${what}`);
-  return found.children;
-}
-
-/** The parts of a constructed element that must have exactly this many. */
-function parts(
-  found: BerElement | undefined,
-  tag: number,
-  count: number,
-  what: string,
-): readonly BerElement[] {
-  const children = childrenOf(found, tag, what);
-  if (children.length !== count) throw malformed(`its ${what} has ${children.length} parts, not ${count}`);
-  return children;
-}
-
+/** Reads what {@link write} writes, and OpenSSL. The enclave's SDK has a parser of its own. */
 function parse(bytes: Bytes): Envelope {
   if (bytes.length > MAX_ENVELOPE_LENGTH) throw malformed(`it has ${bytes.length} bytes`);
   let whole: BerElement;
@@ -203,36 +173,34 @@ function parse(bytes: Bytes): Envelope {
     if (thrown instanceof BerError) throw malformed(thrown.message, thrown);
     throw thrown;
   }
-  const [contentType, content] = parts(whole, TAG.sequence, 2, "ContentInfo");
-  expectRaw(contentType, [ENVELOPED_DATA], "its content type");
-  const [envelopedData] = parts(content, TAG.context0Constructed, 1, "content");
-  const [version, recipients, contentInfo] = parts(envelopedData, TAG.sequence, 3, "EnvelopedData");
-  expectRaw(version, [smallInteger(VERSION)], "its version");
-  const [recipient] = parts(recipients, TAG.set, 1, "RecipientInfos");
-  const [recipientVersion, identifier, algorithm, wrapped] = parts(
-    recipient,
-    TAG.sequence,
-    4,
-    "KeyTransRecipientInfo",
-  );
-  expectRaw(recipientVersion, [smallInteger(VERSION)], "its recipient's version");
-  expectRaw(algorithm, [RSAES_OAEP, RSAES_OAEP_BARE], "its key's algorithm");
-  const keyIdentifier = primitive(identifier, TAG.context0, "key identifier");
-  if (keyIdentifier.length !== KEY_IDENTIFIER_LENGTH) {
-    throw malformed(`its key identifier has ${keyIdentifier.length} bytes`);
+  const find = (tag: number, ...path: readonly number[]): BerElement => {
+    const found = path.reduce<BerElement | undefined>((parent, index) => parent?.children[index], whole);
+    if (found?.tag !== tag) throw malformed(`there is no element of tag ${tag} at ${path.join(".")}`);
+    return found;
+  };
+  const expect = (tag: number, path: readonly number[], ...wanted: readonly Bytes[]): void => {
+    const { raw } = find(tag, ...path);
+    if (!wanted.some((one) => equalBytes(raw, one))) throw malformed(`another value at ${path.join(".")}`);
+  };
+  for (const path of [[], [1, 0], [1, 0, 1, 0], [1, 0, 2], [1, 0, 2, 1]]) find(TAG.sequence, ...path);
+  find(TAG.context0Constructed, 1);
+  find(TAG.set, 1, 0, 1);
+  const version = smallInteger(VERSION);
+  expect(TAG.objectIdentifier, [0], ENVELOPED_DATA);
+  expect(TAG.integer, [1, 0, 0], version);
+  expect(TAG.integer, [1, 0, 1, 0, 0], version);
+  expect(TAG.sequence, [1, 0, 1, 0, 2], RSAES_OAEP, RSAES_OAEP_BARE);
+  expect(TAG.objectIdentifier, [1, 0, 2, 0], DATA);
+  expect(TAG.objectIdentifier, [1, 0, 2, 1, 0], AES_256_CBC);
+  const pieces = find(TAG.context0Constructed, 1, 0, 2, 2).children;
+  if (pieces.some(({ tag }) => tag !== TAG.octetString)) {
+    throw malformed("a piece of its content is no octets");
   }
-  const [dataType, cipher, encryptedContent] = parts(contentInfo, TAG.sequence, 3, "EncryptedContentInfo");
-  expectRaw(dataType, [DATA], "the type of its data");
-  const [cipherName, parameters] = parts(cipher, TAG.sequence, 2, "algorithm of its content");
-  expectRaw(cipherName, [AES_256_CBC], "its content's algorithm");
-  const iv = primitive(parameters, TAG.octetString, "IV");
-  if (iv.length !== BLOCK_LENGTH) throw malformed(`its IV has ${iv.length} bytes`);
-  const pieces = childrenOf(encryptedContent, TAG.context0Constructed, "encrypted content");
   return {
-    keyIdentifier,
-    wrappedKey: primitive(wrapped, TAG.octetString, "wrapped key"),
-    iv,
-    encrypted: concat(pieces.map((piece) => primitive(piece, TAG.octetString, "piece of its content"))),
+    keyIdentifier: find(TAG.context0, 1, 0, 1, 0, 1).contents,
+    wrappedKey: find(TAG.octetString, 1, 0, 1, 0, 3).contents,
+    iv: find(TAG.octetString, 1, 0, 2, 1, 1).contents,
+    encrypted: concat(pieces.map(({ contents }) => contents)),
   };
 }
 

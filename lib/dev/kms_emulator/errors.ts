@@ -8,10 +8,7 @@ import { EnclaveError } from "../../shared/errors.ts";
 /** Errors with a status other than 400, the status of client errors in KMS's JSON protocol. */
 const STATUSES: Readonly<Record<string, number>> = {
   UnknownOperationException: 404,
-  RequestTimeoutException: 408,
-  RequestEntityTooLargeException: 413,
   KMSInternalException: 500,
-  ServiceUnavailableException: 503,
 };
 
 /** A request was refused. The message is sent to the client and never holds a secret. */

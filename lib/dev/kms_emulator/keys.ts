@@ -1,15 +1,22 @@
 /**
- * The keys of the local KMS, with what KMS keeps beside the material: a policy, and whether the key is enabled. The embedded KMS holds the material, in memory or in
- * its file; policies and states exist only in memory.
+ * The keys of the local KMS: their material, in memory and in a file if one is named, and what KMS keeps beside it. Policies and states exist
+ * only in memory.
+ *
+ * A ciphertext blob is `DLK1` ‖ u16 length of the key's ARN ‖ ARN ‖ nonce ‖ ciphertext ‖ tag (AES-256-GCM); additional data is CBOR of the ARN
+ * and the sorted EncryptionContext.
  *
  * @module
  */
-import { Credentials } from "../../shared/aws/credentials.ts";
-import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
+import { encode } from "cborg";
 import { parseKeyArn } from "../../shared/aws/key_arn.ts";
-import type { EncryptionContext, KmsAccess } from "../../enclave/kms/kms.ts";
-import { keyArnOf, LocalKms, LocalKmsError, type LocalKmsOptions } from "../kms/local.ts";
+import type { EncryptionContext } from "../../shared/aws/kms_limits.ts";
+import { partitionOf } from "../../shared/aws/partitions.ts";
+import { concat, equalBytes } from "../../shared/bytes.ts";
+import { HOST_RANDOM } from "../../shared/crypto/host_random.ts";
+import { KEY_LENGTH, OpenError, SealingKey } from "../../shared/crypto/sealing.ts";
+import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { KmsRefusal } from "./errors.ts";
+import { appendToKeyFile, readKeyFile } from "./key_file.ts";
 import { type KeyPolicy, parseKeyPolicy } from "./policy.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -18,7 +25,9 @@ const MAX_KEYS = 1000;
 const MAX_ALIASES = 1000;
 const ALIAS = /^alias\/(?!aws\/)[A-Za-z0-9/_-]{1,250}$/;
 /** The alias of the first key, so that a configuration can name it before the key exists. */
-export const FIRST_ALIAS = "alias/denclave";
+const FIRST_ALIAS = "alias/denclave";
+const MAGIC = new TextEncoder().encode("DLK1");
+const HEADER_LENGTH = MAGIC.length + 2;
 
 /** A key. */
 export interface KmsKey {
@@ -28,8 +37,6 @@ export interface KmsKey {
   readonly description: string;
   readonly created: Date;
   enabled: boolean;
-  /** As EnableKeyRotation sets it; nothing is rotated here. */
-  rotation: boolean;
   policy: KeyPolicy;
 }
 
@@ -55,50 +62,50 @@ export function defaultPolicy(account: string): KeyPolicy {
 }
 
 /** Options of {@link KeyRing.open}. */
-export interface KeyRingOptions extends LocalKmsOptions {
+export interface KeyRingOptions {
+  readonly region: string;
+  /** The account of new keys, 12 digits. */
+  readonly account: string;
+  /** Keys are kept here, mode 0600. Without it they exist only in memory. */
+  readonly file?: string | undefined;
   readonly now: () => Date;
 }
 
-/** Keys, oldest first. */
-export class KeyRing implements AsyncDisposable {
-  #kms: LocalKms;
+/** Keys, oldest first. Disposing wipes them. */
+export class KeyRing implements Disposable {
+  #options: KeyRingOptions;
   #keys = new Map<string, KmsKey>();
+  #materials = new Map<string, SealingKey>();
   #aliases = new Map<string, KmsKey>();
-  #access: KmsAccess;
-  #now: () => Date;
+  #making: Promise<unknown> = Promise.resolve();
 
-  private constructor(kms: LocalKms, { region, now }: KeyRingOptions) {
-    this.#kms = kms;
-    this.#now = now;
-    // The embedded KMS checks only the form of credentials: the caller was authorised before.
-    const nobody = { accessKeyId: "local", secretAccessKey: "local", sessionToken: "" };
-    this.#access = { region, credentials: Credentials.fromStrings(nobody) };
-    for (const arn of kms.keyArns) this.#add(arn, {});
-    const [first] = this.keys;
-    if (first !== undefined) this.#aliases.set(FIRST_ALIAS, first);
+  private constructor(options: KeyRingOptions) {
+    this.#options = options;
   }
 
-  /**
-   * Opens it, with at least one key.
-   *
-   * @throws {EnclaveError} `local_kms_refused` in an enclave, `local_kms_file` when the file cannot be used.
-   */
+  /** Opens it with the keys of the file; without any, makes one. @throws {EnclaveError} `local_kms_file` */
   static async open(options: KeyRingOptions): Promise<KeyRing> {
-    return new KeyRing(await LocalKms.open(options), options);
+    const ring = new KeyRing(options);
+    const kept = options.file === undefined ? [] : await readKeyFile(options.file);
+    for (const [arn, material] of kept) ring.#add(arn, material, {});
+    const first = ring.keys[0] ?? await ring.create({});
+    ring.#aliases.set(FIRST_ALIAS, first);
+    return ring;
   }
 
-  #add(arn: string, { policy, description = "" }: NewKey): KmsKey {
+  /** Takes ownership of the material. */
+  #add(arn: string, material: Bytes, { policy, description = "" }: NewKey): KmsKey {
     const { id, account } = parseKeyArn(arn);
     const key = {
       arn,
       id,
       account,
       description,
-      created: this.#now(),
+      created: this.#options.now(),
       enabled: true,
-      rotation: false,
       policy: policy ?? defaultPolicy(account),
     };
+    this.#materials.set(arn, SealingKey.take(new SecretBytes(material), { random: HOST_RANDOM.fill }));
     this.#keys.set(arn, key);
     return key;
   }
@@ -108,12 +115,27 @@ export class KeyRing implements AsyncDisposable {
     return [...this.#keys.values()];
   }
 
-  /** Makes a key. @throws {KmsRefusal} `LimitExceededException` */
-  async create(key: NewKey): Promise<KmsKey> {
+  /**
+   * Makes a key. Keys are made one at a time, since each rewrites the whole file.
+   *
+   * @throws {KmsRefusal} `LimitExceededException`
+   * @throws {EnclaveError} `local_kms_file`
+   */
+  create(key: NewKey): Promise<KmsKey> {
+    const turn = this.#making.then(() => this.#create(key));
+    this.#making = turn.catch(() => {});
+    return turn;
+  }
+
+  async #create(key: NewKey): Promise<KmsKey> {
     if (this.#keys.size >= MAX_KEYS) {
       throw new KmsRefusal("LimitExceededException", `There are ${MAX_KEYS} keys already`);
     }
-    return this.#add(await this.#kms.createKey(), key);
+    const { region, account, file } = this.#options;
+    const arn = `arn:${partitionOf(region).name}:kms:${region}:${account}:key/${crypto.randomUUID()}`;
+    const material = crypto.getRandomValues(new Uint8Array(KEY_LENGTH));
+    if (file !== undefined) await appendToKeyFile(file, arn, material);
+    return this.#add(arn, material, key);
   }
 
   /** Aliases by name, in the order of their creation. */
@@ -144,45 +166,59 @@ export class KeyRing implements AsyncDisposable {
     throw new KmsRefusal("NotFoundException", `Key ${JSON.stringify(keyId.slice(0, 128))} does not exist`);
   }
 
-  /** The key that made a ciphertext; undefined where there is no such key here. @throws {KmsRefusal} `InvalidCiphertextException` */
-  makerOf(ciphertext: Bytes): KmsKey | undefined {
-    return this.#keys.get(asRefusal(() => keyArnOf(ciphertext)));
+  #material({ arn }: KmsKey): SealingKey {
+    const material = this.#materials.get(arn);
+    if (material === undefined) throw new TypeError("Cannot use the local KMS: it was closed");
+    return material;
   }
 
-  /** @throws {KmsRefusal} */
-  encrypt(key: KmsKey, plaintext: Uint8Array, context: EncryptionContext): Promise<Bytes> {
-    return this.#kms.encrypt(key.arn, plaintext, context);
+  encrypt(key: KmsKey, plaintext: Uint8Array, context: EncryptionContext): Bytes {
+    const sealed = this.#material(key).seal(plaintext, additionalData(key.arn, context));
+    const name = new TextEncoder().encode(key.arn);
+    const length = new Uint8Array(2);
+    new DataView(length.buffer).setUint16(0, name.length);
+    return concat([MAGIC, length, name, sealed]);
+  }
+
+  /** The key that made a ciphertext; undefined where there is no such key here. @throws {KmsRefusal} `InvalidCiphertextException` */
+  makerOf(ciphertext: Bytes): KmsKey | undefined {
+    return this.#keys.get(parseBlob(ciphertext).arn);
   }
 
   /** @throws {KmsRefusal} `InvalidCiphertextException` */
-  async decrypt(key: KmsKey, ciphertext: Bytes, context: EncryptionContext): Promise<SecretBytes> {
+  decrypt(key: KmsKey, ciphertext: Bytes, context: EncryptionContext): SecretBytes {
+    const { sealed } = parseBlob(ciphertext);
     try {
-      return await this.#kms.decrypt(this.#access, { ciphertext, keyId: key.arn, context });
+      return new SecretBytes(this.#material(key).open(sealed, additionalData(key.arn, context)));
     } catch (thrown) {
-      throw refusalOf(thrown);
+      throw thrown instanceof OpenError ? invalidCiphertext(thrown) : thrown;
     }
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  [Symbol.dispose](): void {
+    for (const material of this.#materials.values()) material[Symbol.dispose]();
+    this.#materials.clear();
     this.#keys.clear();
     this.#aliases.clear();
-    this.#access.credentials[Symbol.dispose]();
-    await this.#kms[Symbol.asyncDispose]();
   }
 }
 
-function asRefusal<T>(run: () => T): T {
-  try {
-    return run();
-  } catch (thrown) {
-    throw refusalOf(thrown);
-  }
+/** KMS gives no message with this one. */
+function invalidCiphertext(cause?: unknown): KmsRefusal {
+  return new KmsRefusal("InvalidCiphertextException", "", { cause });
 }
 
-/** Errors of the embedded KMS already have KMS's names. */
-function refusalOf(thrown: unknown): unknown {
-  if (!(thrown instanceof LocalKmsError)) return thrown;
-  // KMS itself gives no message with this one.
-  const message = thrown.kms.name === "InvalidCiphertextException" ? "" : thrown.kms.message;
-  return new KmsRefusal(thrown.kms.name, message, { cause: thrown });
+function additionalData(arn: string, context: EncryptionContext): Bytes {
+  const entries = Object.entries(context).sort(([a], [b]) => (a < b ? -1 : 1));
+  return new Uint8Array(encode(["denclave-local-kms", 1, arn, entries]));
+}
+
+/** @throws {KmsRefusal} `InvalidCiphertextException` */
+function parseBlob(blob: Bytes): { readonly arn: string; readonly sealed: Bytes } {
+  if (blob.length < HEADER_LENGTH || !equalBytes(blob.subarray(0, MAGIC.length), MAGIC)) {
+    throw invalidCiphertext();
+  }
+  const end = HEADER_LENGTH + new DataView(blob.buffer, blob.byteOffset).getUint16(MAGIC.length);
+  if (blob.length < end) throw invalidCiphertext();
+  return { arn: new TextDecoder().decode(blob.subarray(HEADER_LENGTH, end)), sealed: blob.subarray(end) };
 }

@@ -74,21 +74,19 @@ export interface Decision {
 
 const CALLER = /^arn:aws[a-z-]*:iam::([0-9]{12}):(?:root|(?:role|user)\/[\x21-\x7e]{1,600})$/;
 
-/**
- * Parses a caller's ARN.
- *
- * @throws {KmsRefusal} when it is not the ARN of a role, a user or a root.
- */
-export function parseCaller(arn: string): Caller {
+/** The caller of an ARN; undefined if it is not the ARN of a role, a user or a root. */
+export function findCaller(arn: string): Caller | undefined {
   const [, account] = CALLER.exec(arn) ?? [];
-  if (account !== undefined) return { arn, account };
-  throw new KmsRefusal(
-    "ValidationException",
-    `${JSON.stringify(arn.slice(0, 128))} is not the ARN of a caller`,
-    {
-      hint: "Write arn:aws:iam::<account>:role/<name>, …:user/<name> or …:root.",
-    },
-  );
+  return account === undefined ? undefined : { arn, account };
+}
+
+/** As {@link findCaller}. @throws {KmsRefusal} when there is none */
+export function parseCaller(arn: string): Caller {
+  const caller = findCaller(arn);
+  if (caller !== undefined) return caller;
+  const message = `${JSON.stringify(arn.slice(0, 128))} is not the ARN of a caller`;
+  const hint = "Write arn:aws:iam::<account>:role/<name>, …:user/<name> or …:root.";
+  throw new KmsRefusal("ValidationException", message, { hint });
 }
 
 /**

@@ -1,13 +1,21 @@
 /**
- * Handles a request of the local KMS: authentication, the key policy's decision, the operation itself, the event. Connections are handled elsewhere.
+ * The local KMS, called in this process or by HTTP requests: authentication, the key policy's decision, the operation itself, the event.
+ * Connections are handled elsewhere. Refuses to start where there is an NSM: needs read and write for its files, and `--allow-ffi` for libc.
  *
  * @module
  */
 import { encodeBase64 } from "@std/encoding";
-import { MAX_CIPHERTEXT_LENGTH, MAX_KEY_ID_LENGTH, MAX_RANDOM_LENGTH } from "../../shared/aws/kms_limits.ts";
+import { AWS_NITRO_ROOT } from "../../shared/attestation/root.ts";
+import {
+  type EncryptionContext,
+  MAX_CIPHERTEXT_LENGTH,
+  MAX_KEY_ID_LENGTH,
+  MAX_RANDOM_LENGTH,
+} from "../../shared/aws/kms_limits.ts";
+import { isRegion } from "../../shared/aws/region.ts";
 import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { EnclaveError } from "../../shared/errors.ts";
-import type { EncryptionContext } from "../../enclave/kms/kms.ts";
+import { refuseInEnclave } from "../outside_enclave.ts";
 import { type AuditDraft, type AuditEvent, auditEvent } from "./audit.ts";
 import { CmsError, envelopData } from "./enveloped_data.ts";
 import { foldCase } from "../../ctl/aws/key_policy.ts";
@@ -23,49 +31,65 @@ import {
   parseFields,
   text,
 } from "./fields.ts";
-import type { KeyRing, KmsKey } from "./keys.ts";
-import { evaluatePolicy, type KeyPolicy, parseKeyPolicy } from "./policy.ts";
+import { KeyRing, type KmsKey } from "./keys.ts";
+import { evaluatePolicy, type KeyPolicy, parseCaller, parseKeyPolicy } from "./policy.ts";
 import { readRecipient, type Recipient } from "./recipient.ts";
-import type { AwsService, Identity, SignedRequest } from "./signature.ts";
+import {
+  type AccessKey,
+  AccessKeys,
+  type AwsService,
+  type Identity,
+  type SignedRequest,
+} from "./signature.ts";
 import { callerIdentity, isStsRequest, stsAction, stsError } from "./sts.ts";
 
-/** A request from the transport. */
-export interface KmsRequest extends SignedRequest {
-  /** Whether it came over TLS. */
-  readonly isSecure: boolean;
+/** A key policy, and its key by ARN or id; without a key, it applies to all keys. */
+export interface PolicyFor {
+  readonly key?: string | undefined;
+  /** JSON. */
+  readonly policy: string;
 }
 
-/** An answer, for the transport. */
-export interface KmsResponse {
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
-}
-
-/** Options of a {@link KmsService}. */
+/** Options of {@link KmsService.open}. */
 export interface KmsServiceOptions {
-  /** Borrowed. */
-  readonly keys: KeyRing;
-  readonly region: string;
-  /** Authenticates the caller. @throws {KmsRefusal} */
-  readonly identify: (request: SignedRequest, service: AwsService) => Identity;
-  /** DER of the root certificate of the attestation documents. */
-  readonly root: Uint8Array;
-  readonly now: () => Date;
+  /** us-east-1 by default. */
+  readonly region?: string | undefined;
+  /** The account of new keys, 12 digits; one that AWS does not assign by default. */
+  readonly account?: string | undefined;
+  /** Keys are kept here, mode 0600. Without it they exist only in memory. */
+  readonly keysFile?: string | undefined;
+  /** A later policy replaces an earlier one of the same key. KMS's default policy if none is given. */
+  readonly policies?: readonly PolicyFor[] | undefined;
+  /** Access keys to check signatures with; the service takes ownership. Without them, every caller is `caller`. */
+  readonly accessKeys?: readonly AccessKey[] | undefined;
+  /** ARN of the caller where signatures are not checked; the account's root by default. */
+  readonly caller?: string | undefined;
+  /** DER of the root of the attestation documents; AWS's by default. */
+  readonly root?: Uint8Array | undefined;
   /** Receives each event. Must not throw. */
-  readonly onEvent: (event: AuditEvent) => void;
+  readonly onEvent?: ((event: AuditEvent) => void) | undefined;
   /** Called with internal errors, which only the operator may see. Must not throw. */
-  readonly onProblem: (what: string) => void;
+  readonly onProblem?: ((what: string) => void) | undefined;
+  /** For tests. */
+  readonly now?: (() => Date) | undefined;
+  /** The device whose presence means an enclave; for tests. */
+  readonly nsmDevice?: string | undefined;
 }
 
-type AnswerBody = Readonly<Record<string, unknown>>;
+type AnswerBody = Record<string, unknown>;
+
+/** A request that was authenticated. */
+interface Arrived {
+  readonly identity: Identity;
+  /** Whether nobody could read it on its way. */
+  readonly isSecure: boolean;
+  readonly readFields: () => Fields;
+}
 
 /** A request in progress. */
-interface Call {
+interface Call extends Pick<Arrived, "identity" | "isSecure"> {
   readonly fields: Fields;
   readonly draft: AuditDraft;
-  readonly identity: Identity;
-  readonly isSecure: boolean;
 }
 
 /** Values for the conditions, in addition to the caller. */
@@ -76,7 +100,8 @@ interface Circumstances {
 }
 
 const TARGET = /^TrentService\.([A-Za-z]{1,64})$/;
-const CONTENT_TYPE = "application/x-amz-json-1.1";
+const DEFAULT_REGION = "us-east-1";
+const DEFAULT_ACCOUNT = "000000000000";
 const ALGORITHM = "SYMMETRIC_DEFAULT";
 const MAX_PLAINTEXT_LENGTH = 4096;
 const MAX_DATA_KEY_LENGTH = 1024;
@@ -86,67 +111,165 @@ const MAX_POLICY_TEXT_LENGTH = 131_072;
 const PAGE = { usual: 100, max: 1000 } as const;
 const KEY_LENGTHS = { AES_256: 32, AES_128: 16 } as const;
 
-/** The supported operations of KMS. */
-export class KmsService {
+/** An error of the options. */
+export function optionsError(what: string, hint: string): EnclaveError {
+  return new EnclaveError(`Cannot start the local KMS: ${what}`, { code: "kms_emulator_options", hint });
+}
+
+/** The local KMS, in this process. Disposing wipes its keys. */
+export class KmsService implements Disposable {
+  #keys: KeyRing;
+  #accessKeys: AccessKeys | undefined;
+  #anybody: Identity;
   #options: KmsServiceOptions;
+  #now: () => Date;
+  /** Where KMS's keys are. */
+  readonly region: string;
+  #operations: Readonly<Record<string, (call: Call) => AnswerBody | Promise<AnswerBody>>> = {
+    CreateAlias: (call) => this.#createAlias(call),
+    CreateKey: (call) => this.#createKey(call),
+    Decrypt: (call) => this.#decrypt(call),
+    DescribeKey: (call) => ({ KeyMetadata: metadata(this.#authorisedKey(call)) }),
+    DisableKey: (call) => (this.#authorisedKey(call).enabled = false, {}),
+    EnableKey: (call) => (this.#authorisedKey(call).enabled = true, {}),
+    EnableKeyRotation: (call) => (this.#authorisedKey(call), {}),
+    Encrypt: (call) => this.#encrypt(call),
+    GenerateDataKey: (call) => this.#generateDataKey(call),
+    GenerateRandom: (call) => this.#generateRandom(call),
+    GetKeyPolicy: (call) => this.#getKeyPolicy(call),
+    ListAliases: (call) => this.#listAliases(call),
+    // CreateGrant is not supported, so a key has no grants.
+    ListGrants: (call) => (this.#authorisedKey(call), { Grants: [], Truncated: false }),
+    ListKeys: (call) => this.#listKeys(call),
+    PutKeyPolicy: (call) => this.#putKeyPolicy(call),
+  };
 
-  constructor(options: KmsServiceOptions) {
+  private constructor(
+    { now, region, options }: {
+      readonly now: () => Date;
+      readonly region: string;
+      readonly options: KmsServiceOptions;
+    },
+    keys: KeyRing,
+    access: { readonly keys: AccessKeys | undefined; readonly anybody: Identity },
+  ) {
+    this.#now = now;
+    this.region = region;
     this.#options = options;
+    this.#keys = keys;
+    this.#accessKeys = access.keys;
+    this.#anybody = access.anybody;
   }
 
-  /** Answers a request. Errors are answers too. */
-  async answer(request: KmsRequest): Promise<KmsResponse> {
+  /**
+   * Opens it with the keys of the file. Without any keys, makes one.
+   *
+   * @throws {EnclaveError} `local_kms_refused` in an enclave, `local_kms_file`, `kms_emulator_options`
+   * @throws {KmsRefusal} on an invalid policy or caller
+   */
+  static async open(options: KmsServiceOptions = {}): Promise<KmsService> {
+    const { region = DEFAULT_REGION, account = DEFAULT_ACCOUNT, now = () => new Date() } = options;
+    using stack = new DisposableStack();
+    // Comes first, so that the keys are wiped if anything fails.
+    const accessKeys = options.accessKeys && stack.use(new AccessKeys(options.accessKeys, { region, now }));
+    refuseInEnclave({
+      name: "local KMS",
+      code: "local_kms_refused",
+      why: "It releases keys to any caller.",
+      nsmDevice: options.nsmDevice,
+    });
+    if (!isRegion(region)) {
+      throw optionsError("the region is not valid", "Give a region's name such as us-west-2.");
+    }
+    if (!/^[0-9]{12}$/.test(account)) {
+      throw optionsError("the account is not valid", "An account has 12 digits.");
+    }
+    const caller = parseCaller(options.caller ?? `arn:aws:iam::${account}:root`);
+    const keys = stack.use(await KeyRing.open({ region, account, now, file: options.keysFile }));
+    for (const { key, policy } of options.policies ?? []) {
+      const parsed = parseKeyPolicy(policy);
+      for (const found of key === undefined ? keys.keys : [keys.find(key)]) found.policy = parsed;
+    }
+    stack.move();
+    return new KmsService({ now, region, options }, keys, {
+      keys: accessKeys,
+      anybody: { caller, accessKeyId: "" },
+    });
+  }
+
+  /** The keys' ARNs, oldest first. */
+  get keyArns(): readonly string[] {
+    return this.#keys.keys.map(({ arn }) => arn);
+  }
+
+  /** As PutKeyPolicy, but without an authorisation check. @throws {KmsRefusal} */
+  putPolicy(key: string, policy: string): void {
+    this.#keys.find(key).policy = parseKeyPolicy(policy);
+  }
+
+  /** Does an operation for the `caller` of the options. @param fields KMS's parameters, with bytes in base64; @throws {KmsRefusal} */
+  async call(operation: string, fields: Fields): Promise<AnswerBody> {
+    const draft: AuditDraft = { operation, requestId: crypto.randomUUID(), parameters: {} };
+    const arrived = { identity: this.#anybody, isSecure: true, readFields: () => fields };
+    const answer = await this.#audited(draft, () => Promise.resolve(arrived));
+    if (answer instanceof KmsRefusal) throw answer;
+    return answer;
+  }
+
+  /** Answers an HTTP request. Errors are answers too. @param isSecure whether it came over TLS */
+  async answer(request: SignedRequest, isSecure: boolean): Promise<Response> {
     const requestId = crypto.randomUUID();
-    if (isStsRequest(request)) return this.#answerSts(request, requestId);
-    const [, operation = "Unknown"] = TARGET.exec(request.headers.get("x-amz-target") ?? "") ?? [];
-    const draft: AuditDraft = { operation, requestId, parameters: {} };
-    let refusal: KmsRefusal | undefined;
-    let answer: AnswerBody;
-    try {
-      const identity = this.#options.identify(request, "kms");
-      draft.identity = identity;
-      answer = await this.#run({
-        fields: parseFields(request.body),
-        draft,
-        identity,
-        isSecure: request.isSecure,
+    const respond = (refusal: KmsRefusal | undefined, type: string, body: string) =>
+      new Response(body, {
+        status: refusal?.status ?? 200,
+        headers: { "content-type": type, "x-amzn-requestid": requestId },
       });
-    } catch (thrown) {
-      refusal = thrown instanceof KmsRefusal ? thrown : this.#fault(operation, thrown);
-      answer = { __type: refusal.kms.name, message: refusal.kms.message };
+    if (isStsRequest(request)) {
+      const answer = await this.#answerSts(request, requestId);
+      return answer instanceof KmsRefusal
+        ? respond(answer, "text/xml", stsError(answer, requestId))
+        : respond(undefined, "text/xml", answer);
     }
-    const { region, now, onEvent } = this.#options;
-    onEvent(auditEvent(draft, { time: now(), region, refusal }));
-    return {
-      status: refusal?.status ?? 200,
-      headers: { "content-type": CONTENT_TYPE, "x-amzn-requestid": requestId },
-      body: JSON.stringify(answer),
-    };
+    const [, operation = "Unknown"] = TARGET.exec(request.headers.get("x-amz-target") ?? "") ?? [];
+    const answer = await this.#audited({ operation, requestId, parameters: {} }, async () => ({
+      identity: await this.#identify(request, "kms"),
+      isSecure,
+      readFields: () => parseFields(request.body),
+    }));
+    const refusal = answer instanceof KmsRefusal ? answer : undefined;
+    const body = refusal === undefined ? answer : { __type: refusal.kms.name, message: refusal.kms.message };
+    return respond(refusal, "application/x-amz-json-1.1", JSON.stringify(body));
   }
 
-  #answerSts(request: KmsRequest, requestId: string): KmsResponse {
-    let status = 200;
-    let answer;
+  async #identify(request: SignedRequest, service: AwsService): Promise<Identity> {
+    return await this.#accessKeys?.identify(request, service) ?? this.#anybody;
+  }
+
+  /** Does an operation and reports its event. Whatever fails is a refusal. */
+  async #audited(draft: AuditDraft, arrive: () => Promise<Arrived>): Promise<AnswerBody | KmsRefusal> {
+    let refusal: KmsRefusal | undefined;
     try {
-      const { caller } = this.#options.identify(request, "sts");
-      const action = stsAction(request);
-      if (action !== "GetCallerIdentity") {
-        throw new KmsRefusal(
-          "InvalidAction",
-          "The emulator serves GetCallerIdentity of STS, and nothing else",
-        );
-      }
-      answer = callerIdentity(caller, requestId);
+      const { identity, isSecure, readFields } = await arrive();
+      draft.identity = identity;
+      return await this.#run({ fields: readFields(), draft, identity, isSecure });
     } catch (thrown) {
-      const refusal = thrown instanceof KmsRefusal ? thrown : this.#fault("GetCallerIdentity", thrown);
-      status = refusal.status;
-      answer = stsError(refusal, requestId);
+      return refusal = thrown instanceof KmsRefusal ? thrown : this.#fault(draft.operation, thrown);
+    } finally {
+      this.#options.onEvent?.(auditEvent(draft, { time: this.#now(), region: this.region, refusal }));
     }
-    return {
-      status,
-      headers: { "content-type": answer.contentType, "x-amzn-requestid": requestId },
-      body: answer.body,
-    };
+  }
+
+  async #answerSts(request: SignedRequest, requestId: string): Promise<string | KmsRefusal> {
+    try {
+      const { caller } = await this.#identify(request, "sts");
+      if (stsAction(request) === "GetCallerIdentity") return callerIdentity(caller, requestId);
+      return new KmsRefusal(
+        "InvalidAction",
+        "The emulator serves GetCallerIdentity of STS, and nothing else",
+      );
+    } catch (thrown) {
+      return thrown instanceof KmsRefusal ? thrown : this.#fault("GetCallerIdentity", thrown);
+    }
   }
 
   #fault(operation: string, thrown: unknown): KmsRefusal {
@@ -156,49 +279,15 @@ export class KmsService {
       : thrown instanceof Error
       ? thrown.name
       : "unknown";
-    this.#options.onProblem(`${operation} failed: ${what}`);
+    this.#options.onProblem?.(`${operation} failed: ${what}`);
     return new KmsRefusal("KMSInternalException", "The local KMS failed", { cause: thrown });
   }
 
   async #run(call: Call): Promise<AnswerBody> {
-    switch (call.draft.operation) {
-      case "Decrypt":
-        return await this.#decrypt(call);
-      case "Encrypt":
-        return await this.#encrypt(call);
-      case "GenerateDataKey":
-        return await this.#generateDataKey(call);
-      case "GenerateRandom":
-        return await this.#generateRandom(call);
-      case "CreateKey":
-        return await this.#createKey(call);
-      case "DescribeKey":
-        return { KeyMetadata: this.#metadata(this.#authorisedKey(call)) };
-      case "ListKeys":
-        return this.#listKeys(call);
-      case "CreateAlias":
-        return this.#createAlias(call);
-      case "ListAliases":
-        return this.#listAliases(call);
-      case "ListGrants":
-        // CreateGrant is not supported, so a key has no grants.
-        return this.#authorisedKey(call) && { Grants: [], Truncated: false };
-      case "EnableKeyRotation":
-        this.#authorisedKey(call).rotation = true;
-        return {};
-      case "GetKeyPolicy":
-        return this.#getKeyPolicy(call);
-      case "PutKeyPolicy":
-        return this.#putKeyPolicy(call);
-      case "EnableKey":
-        this.#authorisedKey(call).enabled = true;
-        return {};
-      case "DisableKey":
-        this.#authorisedKey(call).enabled = false;
-        return {};
-      default:
-        throw new KmsRefusal("UnknownOperationException", "The local KMS does not support this operation");
-    }
+    const { operation } = call.draft;
+    const run = Object.hasOwn(this.#operations, operation) ? this.#operations[operation] : undefined;
+    if (run !== undefined) return await run(call);
+    throw new KmsRefusal("UnknownOperationException", "The local KMS does not support this operation");
   }
 
   async #decrypt(call: Call): Promise<AnswerBody> {
@@ -206,8 +295,8 @@ export class KmsService {
     const ciphertext = bytes(fields, "CiphertextBlob", MAX_CIPHERTEXT_LENGTH);
     const keyId = optionalText(fields, "KeyId", MAX_KEY_ID_LENGTH);
     const { context, recipient } = await this.#readUse(call);
-    const maker = this.#options.keys.makerOf(ciphertext);
-    const named = keyId === undefined ? maker : this.#options.keys.find(keyId);
+    const maker = this.#keys.makerOf(ciphertext);
+    const named = keyId === undefined ? maker : this.#keys.find(keyId);
     if (named === undefined) {
       throw new KmsRefusal(
         "AccessDeniedException",
@@ -222,7 +311,7 @@ export class KmsService {
       );
     }
     checkEnabled(named);
-    using plaintext = await this.#options.keys.decrypt(named, ciphertext, context);
+    using plaintext = this.#keys.decrypt(named, ciphertext, context);
     return {
       KeyId: named.arn,
       EncryptionAlgorithm: ALGORITHM,
@@ -230,20 +319,20 @@ export class KmsService {
     };
   }
 
-  async #encrypt(call: Call): Promise<AnswerBody> {
+  #encrypt(call: Call): AnswerBody {
     const { fields, draft } = call;
     using plaintext = new SecretBytes(bytes(fields, "Plaintext", MAX_PLAINTEXT_LENGTH));
-    const key = this.#options.keys.find(text(fields, "KeyId", MAX_KEY_ID_LENGTH));
+    const key = this.#keys.find(text(fields, "KeyId", MAX_KEY_ID_LENGTH));
     const context = readContext(fields, draft);
     this.#authorise(call, key, { context, usesAlgorithm: true });
     checkEnabled(key);
-    const ciphertext = await this.#options.keys.encrypt(key, plaintext.expose(), context);
+    const ciphertext = this.#keys.encrypt(key, plaintext.expose(), context);
     return { KeyId: key.arn, EncryptionAlgorithm: ALGORITHM, CiphertextBlob: encodeBase64(ciphertext) };
   }
 
   async #generateDataKey(call: Call): Promise<AnswerBody> {
     const { fields, draft } = call;
-    const key = this.#options.keys.find(text(fields, "KeyId", MAX_KEY_ID_LENGTH));
+    const key = this.#keys.find(text(fields, "KeyId", MAX_KEY_ID_LENGTH));
     const keySpec = optionalChoice(fields, "KeySpec", ["AES_256", "AES_128"]);
     const numberOfBytes = optionalNumber(fields, "NumberOfBytes", { min: 1, max: MAX_DATA_KEY_LENGTH });
     const { context, recipient } = await this.#readUse(call);
@@ -256,7 +345,7 @@ export class KmsService {
     this.#authorise(call, key, { context, recipient, usesAlgorithm: true });
     checkEnabled(key);
     using plaintext = new SecretBytes(crypto.getRandomValues(new Uint8Array(length)));
-    const ciphertext = await this.#options.keys.encrypt(key, plaintext.expose(), context);
+    const ciphertext = this.#keys.encrypt(key, plaintext.expose(), context);
     return {
       KeyId: key.arn,
       CiphertextBlob: encodeBase64(ciphertext),
@@ -284,15 +373,15 @@ export class KmsService {
     const policyText = optionalText(fields, "Policy", MAX_POLICY_TEXT_LENGTH);
     const policy = policyText === undefined ? undefined : parseKeyPolicy(policyText);
     if (policy !== undefined) this.#checkLockout(call, policy, "*");
-    const key = await this.#options.keys.create({ policy, description });
+    const key = await this.#keys.create({ policy, description });
     draft.keyArn = key.arn;
-    return { KeyMetadata: this.#metadata(key) };
+    return { KeyMetadata: metadata(key) };
   }
 
   #listKeys({ fields }: Call): AnswerBody {
     const limit = optionalNumber(fields, "Limit", { min: 1, max: PAGE.max }) ?? PAGE.usual;
     const marker = optionalText(fields, "Marker", MAX_KEY_ID_LENGTH);
-    const { keys } = this.#options.keys;
+    const { keys } = this.#keys;
     const before = marker === undefined ? -1 : keys.findIndex(({ id }) => id === marker);
     if (marker !== undefined && before === -1) {
       throw new KmsRefusal("InvalidMarkerException", "Could not deserialize marker");
@@ -309,16 +398,16 @@ export class KmsService {
 
   #createAlias(call: Call): AnswerBody {
     const { fields, draft } = call;
-    const key = this.#options.keys.find(text(fields, "TargetKeyId", MAX_KEY_ID_LENGTH));
+    const key = this.#keys.find(text(fields, "TargetKeyId", MAX_KEY_ID_LENGTH));
     this.#authorise(call, key, {});
-    this.#options.keys.addAlias(text(fields, "AliasName", MAX_ALIAS_LENGTH), key);
+    this.#keys.addAlias(text(fields, "AliasName", MAX_ALIAS_LENGTH), key);
     draft.keyArn = key.arn;
     return {};
   }
 
   #listAliases({ fields }: Call): AnswerBody {
     const keyId = optionalText(fields, "KeyId", MAX_KEY_ID_LENGTH);
-    const { keys } = this.#options;
+    const keys = this.#keys;
     const of = keyId === undefined ? undefined : keys.find(keyId);
     const aliases = [...keys.aliases].filter(([, key]) => of === undefined || key === of);
     return {
@@ -361,7 +450,7 @@ export class KmsService {
 
   /** The key of a key management operation, after authorisation. */
   #authorisedKey(call: Call): KmsKey {
-    const key = this.#options.keys.find(text(call.fields, "KeyId", MAX_KEY_ID_LENGTH));
+    const key = this.#keys.find(text(call.fields, "KeyId", MAX_KEY_ID_LENGTH));
     this.#authorise(call, key, {});
     return key;
   }
@@ -374,8 +463,8 @@ export class KmsService {
   }
 
   async #readRecipient(fields: Fields, draft: AuditDraft): Promise<Recipient | undefined> {
-    const { root, now } = this.#options;
-    const recipient = await readRecipient(fields, { root, now: now() });
+    const { root = AWS_NITRO_ROOT } = this.#options;
+    const recipient = await readRecipient(fields, { root, now: this.#now() });
     if (recipient !== undefined) draft.recipient = recipient;
     return recipient;
   }
@@ -403,24 +492,29 @@ export class KmsService {
     );
   }
 
-  #metadata({ arn, id, account, enabled, description, created }: KmsKey): AnswerBody {
-    return {
-      AWSAccountId: account,
-      KeyId: id,
-      Arn: arn,
-      CreationDate: created.getTime() / 1000,
-      Enabled: enabled,
-      Description: description,
-      KeyUsage: "ENCRYPT_DECRYPT",
-      KeyState: enabled ? "Enabled" : "Disabled",
-      Origin: "AWS_KMS",
-      KeyManager: "CUSTOMER",
-      CustomerMasterKeySpec: ALGORITHM,
-      KeySpec: ALGORITHM,
-      EncryptionAlgorithms: [ALGORITHM],
-      MultiRegion: false,
-    };
+  [Symbol.dispose](): void {
+    this.#keys[Symbol.dispose]();
+    this.#accessKeys?.[Symbol.dispose]();
   }
+}
+
+function metadata({ arn, id, account, enabled, description, created }: KmsKey): AnswerBody {
+  return {
+    AWSAccountId: account,
+    KeyId: id,
+    Arn: arn,
+    CreationDate: created.getTime() / 1000,
+    Enabled: enabled,
+    Description: description,
+    KeyUsage: "ENCRYPT_DECRYPT",
+    KeyState: enabled ? "Enabled" : "Disabled",
+    Origin: "AWS_KMS",
+    KeyManager: "CUSTOMER",
+    CustomerMasterKeySpec: ALGORITHM,
+    KeySpec: ALGORITHM,
+    EncryptionAlgorithms: [ALGORITHM],
+    MultiRegion: false,
+  };
 }
 
 function checkEnabled({ arn, enabled }: KmsKey): void {

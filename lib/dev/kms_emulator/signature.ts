@@ -1,23 +1,24 @@
 /**
- * Checks a request's signature: AWS's Signature Version 4 in the Authorization header, and the access keys that are known here. AWS General Reference,
- * "Signature Version 4"; errors have AWS's names and messages.
+ * Finds out who signed a request: checks AWS's Signature Version 4 in its Authorization header against the access keys that are known here.
+ * Errors have AWS's names and messages.
  *
  * @module
  */
-import { createHash, createHmac } from "node:crypto";
 import { timingSafeEqual } from "@std/crypto";
-import { decodeHex } from "@std/encoding";
+import { decodeHex, encodeHex } from "@std/encoding";
 import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { EnclaveError } from "../../shared/errors.ts";
+import { signedHeaders, stampOf } from "../kms/sigv4.ts";
 import { KmsRefusal } from "./errors.ts";
-import { type Caller, parseCaller } from "./policy.ts";
+import { type Caller, findCaller } from "./policy.ts";
 
-/** A request before authentication. Header names are lower-case. */
+/** A request before authentication. */
 export interface SignedRequest {
   readonly method: string;
-  readonly target: string;
-  readonly headers: ReadonlyMap<string, string>;
-  readonly body: Uint8Array;
+  /** Its host is that of the `host` header. */
+  readonly url: string;
+  readonly headers: Headers;
+  readonly body: Uint8Array<ArrayBuffer>;
 }
 
 /** The services that requests are signed for. */
@@ -45,12 +46,13 @@ const MAX_ACCESS_KEYS = 1000;
 const AUTHORIZATION =
   /^AWS4-HMAC-SHA256 +Credential=([^/, ]{1,128})\/([0-9]{8})\/([a-z0-9-]{1,64})\/([a-z0-9-]{1,64})\/aws4_request, *SignedHeaders=([a-z0-9;-]{1,2048}), *Signature=([0-9a-f]{64})$/;
 const DATE = /^([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z$/;
-
-const hash = (data: string | Uint8Array) => createHash("sha256").update(data).digest("hex");
-const hmac = (key: string | Uint8Array, data: string) => createHmac("sha256", key).update(data).digest();
+const WRONG_SIGNATURE =
+  "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. " +
+  "Consult the service documentation for details.";
 
 const unknownKey = () =>
   new KmsRefusal("UnrecognizedClientException", "The security token included in the request is invalid.");
+const invalidSignature = (message: string) => new KmsRefusal("InvalidSignatureException", message);
 
 /** The known access keys. Disposing wipes them. */
 export class AccessKeys implements Disposable {
@@ -68,16 +70,16 @@ export class AccessKeys implements Disposable {
   /**
    * Finds out who signed a request.
    *
-   * @param service the service that the signature must be for
+   * @param expectedService the service that the signature must be for
    * @throws {KmsRefusal} with AWS's error name for the problem.
    */
-  identify(request: SignedRequest, expectedService: AwsService = "kms"): Identity {
+  async identify(request: SignedRequest, expectedService: AwsService): Promise<Identity> {
     const { headers } = request;
     const authorization = headers.get("authorization");
-    if (authorization === undefined) {
+    if (authorization === null) {
       throw new KmsRefusal("MissingAuthenticationTokenException", "Request is missing Authentication Token");
     }
-    const [, keyId = "", date = "", region, service, signedNames = "", signature = ""] =
+    const [, keyId = "", date = "", region = "", service = "", names = "", signature = ""] =
       AUTHORIZATION.exec(authorization) ?? [];
     if (signature === "") {
       throw new KmsRefusal(
@@ -96,60 +98,39 @@ export class AccessKeys implements Disposable {
         "The security token included in the request is expired",
       );
     }
-    if (service !== expectedService || region !== this.#region) {
-      throw new KmsRefusal(
-        "InvalidSignatureException",
-        service === expectedService
-          ? `Credential should be scoped to a valid region, not '${region}'. `
-          : `Credential should be scoped to correct service: '${expectedService}'. `,
-      );
+    if (service !== expectedService) {
+      throw invalidSignature(`Credential should be scoped to correct service: '${expectedService}'. `);
     }
-    const stamp = this.#checkDate(headers.get("x-amz-date"), date);
-    const wanted = computeSignature(request, key, {
-      stamp,
-      date,
-      region,
-      service,
-      names: signedNames.split(";"),
-    });
-    if (!timingSafeEqual(decodeHex(signature), wanted)) {
-      throw new KmsRefusal(
-        "InvalidSignatureException",
-        "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. " +
-          "Consult the service documentation for details.",
-      );
+    if (region !== this.#region) {
+      throw invalidSignature(`Credential should be scoped to a valid region, not '${region}'. `);
     }
+    const stamp = this.#checkDate(headers.get("x-amz-date") ?? "", date);
+    const wanted = await computeSignature(request, key, { stamp, region, service, names: names.split(";") });
+    if (!timingSafeEqual(decodeHex(signature), decodeHex(wanted))) throw invalidSignature(WRONG_SIGNATURE);
     return { caller: key.caller, accessKeyId: keyId };
   }
 
-  #checkDate(stamp: string | undefined, date: string): string {
-    const [whole, ...parts] = DATE.exec(stamp ?? "") ?? [];
-    const [year = 0, month = 0, ...rest] = parts.map(Number);
-    const time = whole === undefined ? NaN : Date.UTC(year, month - 1, ...rest);
-    if (whole === undefined || Number.isNaN(time) || !whole.startsWith(date)) {
+  #checkDate(stamp: string, date: string): string {
+    const time = Date.parse(stamp.replace(DATE, "$1-$2-$3T$4:$5:$6Z"));
+    if (!DATE.test(stamp) || Number.isNaN(time) || !stamp.startsWith(date)) {
       throw new KmsRefusal(
         "IncompleteSignatureException",
         "Date in Credential scope does not match YYYYMMDD from the ISO-8601 version of date from HTTP",
       );
     }
-    const now = this.#now();
-    const stampOf = (at: number) => new Date(at).toISOString().replace(/[:-]|\.\d{3}/g, "");
-    const [ours, early, late] = [now.getTime(), now.getTime() - MAX_SKEW_MS, now.getTime() + MAX_SKEW_MS];
+    const now = this.#now().getTime();
+    const [early, late] = [now - MAX_SKEW_MS, now + MAX_SKEW_MS];
     if (time < early) {
-      throw new KmsRefusal(
-        "InvalidSignatureException",
-        `Signature expired: ${whole} is now earlier than ${stampOf(early)} (${stampOf(ours)} - 5 min.)`,
+      throw invalidSignature(
+        `Signature expired: ${stamp} is now earlier than ${stampOf(early)} (${stampOf(now)} - 5 min.)`,
       );
     }
     if (time > late) {
-      throw new KmsRefusal(
-        "InvalidSignatureException",
-        `Signature not yet current: ${whole} is still later than ${stampOf(late)} (${
-          stampOf(ours)
-        } + 5 min.)`,
+      throw invalidSignature(
+        `Signature not yet current: ${stamp} is still later than ${stampOf(late)} (${stampOf(now)} + 5 min.)`,
       );
     }
-    return whole;
+    return stamp;
   }
 
   [Symbol.dispose](): void {
@@ -160,36 +141,39 @@ export class AccessKeys implements Disposable {
   }
 }
 
-/** The signed values in addition to the request. */
-interface Scope {
-  readonly stamp: string;
-  readonly date: string;
-  readonly region: string;
-  readonly service: string;
-  readonly names: readonly string[];
-}
-
-function computeSignature(request: SignedRequest, key: AccessKey, scope: Scope): Uint8Array {
-  const { method, target, headers, body } = request;
-  const { stamp, date, region, service, names } = scope;
-  const unsigned = [...headers.keys()].filter((name) => name === "host" || name.startsWith("x-amz-"))
-    .find((name) => !names.includes(name));
-  if (unsigned !== undefined || !names.includes("host") || names.some((name) => !headers.has(name))) {
-    throw new KmsRefusal(
-      "InvalidSignatureException",
-      `'${unsigned ?? "Host"}' must be a 'SignedHeader' in the AWS Authorization.`,
-    );
+/** The signature that the request should have, in hex. */
+async function computeSignature(
+  { method, url, headers, body }: SignedRequest,
+  { accessKeyId, secretAccessKey }: AccessKey,
+  { names, ...scope }: {
+    readonly stamp: string;
+    readonly region: string;
+    readonly service: string;
+    readonly names: readonly string[];
+  },
+): Promise<string> {
+  const unsigned = [...headers.keys()].find((name) => name.startsWith("x-amz-") && !names.includes(name));
+  const isMissing = (name: string) => name !== "host" && !headers.has(name);
+  if (unsigned !== undefined || !names.includes("host") || names.some(isMissing)) {
+    throw invalidSignature(`'${unsigned ?? "Host"}' must be a 'SignedHeader' in the AWS Authorization.`);
   }
-  const canonical = names.map((name) => `${name}:${(headers.get(name) ?? "").trim().replace(/ +/g, " ")}\n`);
-  const [path = "/", query = ""] = target.split("?", 2);
-  const text = [method, path, query, canonical.join(""), names.join(";"), hash(body)].join("\n");
-  const scopeText = `${date}/${region}/${service}/aws4_request`;
-  const secret = new Uint8Array([...new TextEncoder().encode("AWS4"), ...key.secretAccessKey.expose()]);
-  const derived = [region, service, "aws4_request"].reduce<Uint8Array>(hmac, hmac(secret, date));
-  const signature = hmac(derived, ["AWS4-HMAC-SHA256", stamp, scopeText, hash(text)].join("\n"));
-  secret.fill(0);
-  derived.fill(0);
-  return signature;
+  // The signer would take this header's word for the hash of the body.
+  const claimed = headers.get("x-amz-content-sha256");
+  if (
+    claimed !== null && claimed !== encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-256", body)))
+  ) {
+    throw invalidSignature(WRONG_SIGNATURE);
+  }
+  const signed = await signedHeaders({
+    ...scope,
+    method,
+    url,
+    headers: new Headers(names.map((name) => [name, headers.get(name) ?? ""])),
+    body,
+    accessKeyId,
+    secretAccessKey,
+  });
+  return AUTHORIZATION.exec(signed.get("authorization") ?? "")?.at(-1) ?? "";
 }
 
 function badFile(what: string): EnclaveError {
@@ -200,6 +184,8 @@ function badFile(what: string): EnclaveError {
   });
 }
 
+type Entry = Readonly<Record<string, unknown>>;
+const isObject = (value: unknown): value is Entry => typeof value === "object" && value !== null;
 const ENTRY_FIELDS: readonly string[] = [
   ...["accessKeyId", "secretAccessKey", "sessionToken", "expires", "arn"],
 ];
@@ -217,46 +203,37 @@ export function parseAccessKeys(text: string): readonly AccessKey[] {
   } catch {
     throw badFile("it is not JSON");
   }
-  if (typeof parsed !== "object" || parsed === null || !("version" in parsed) || parsed.version !== 1) {
-    throw badFile("it is not of version 1");
-  }
-  const list: unknown = "accessKeys" in parsed ? parsed.accessKeys : undefined;
+  if (!isObject(parsed) || parsed["version"] !== 1) throw badFile("it is not of version 1");
+  const list = parsed["accessKeys"];
   if (!Array.isArray(list) || list.length === 0 || list.length > MAX_ACCESS_KEYS) {
     throw badFile(`it does not have 1 to ${MAX_ACCESS_KEYS} access keys`);
   }
-  const keys = list.map(parseAccessKey);
+  const keys = list.map((entry: unknown, index) => parseAccessKey(entry, `access key ${index + 1}`));
   if (new Set(keys.map(({ accessKeyId }) => accessKeyId)).size !== keys.length) {
     throw badFile("an access key id is in it twice");
   }
   return keys;
 }
 
-function parseAccessKey(value: unknown, index: number): AccessKey {
-  const place = `access key ${index + 1}`;
-  if (typeof value !== "object" || value === null) throw badFile(`${place} is not an object`);
-  const entry: Readonly<Record<string, unknown>> = { ...value };
+function parseAccessKey(entry: unknown, place: string): AccessKey {
+  if (!isObject(entry)) throw badFile(`${place} is not an object`);
   const unknown = Object.keys(entry).find((field) => !ENTRY_FIELDS.includes(field));
   if (unknown !== undefined) throw badFile(`${JSON.stringify(unknown)} of ${place} is unknown`);
-  const field = (name: string, isOptional = false) => {
-    const found = entry[name] ?? (isOptional ? "" : undefined);
-    if (typeof found === "string" && (isOptional || found !== "")) return found;
+  const field = (name: string, otherwise?: string) => {
+    const found = entry[name] ?? otherwise;
+    if (typeof found === "string" && (found !== "" || otherwise !== undefined)) return found;
     throw badFile(`${place} has no ${name}`);
   };
   const accessKeyId = field("accessKeyId");
   if (!/^[A-Za-z0-9]{4,128}$/.test(accessKeyId)) throw badFile(`the id of ${place} is not an access key id`);
-  const expires = field("expires", true);
+  const expires = field("expires", "");
   if (expires !== "" && Number.isNaN(Date.parse(expires))) throw badFile(`expires of ${place} is not a date`);
-  const arn = field("arn");
-  let caller: Caller;
-  try {
-    caller = parseCaller(arn);
-  } catch {
-    throw badFile(`arn of ${place} is of no role, user or root`);
-  }
+  const caller = findCaller(field("arn"));
+  if (caller === undefined) throw badFile(`arn of ${place} is of no role, user or root`);
   return {
     accessKeyId,
     secretAccessKey: SecretBytes.fromString(field("secretAccessKey")),
-    sessionToken: SecretBytes.fromString(field("sessionToken", true)),
+    sessionToken: SecretBytes.fromString(field("sessionToken", "")),
     expires: expires === "" ? undefined : new Date(expires),
     caller,
   };

@@ -10,12 +10,6 @@ import type { SignedRequest } from "./signature.ts";
 const FORM_TYPE = "application/x-www-form-urlencoded";
 const MAX_BODY_LENGTH = 2048;
 
-/** The body and content type of an answer. */
-export interface StsResponse {
-  readonly contentType: "text/xml";
-  readonly body: string;
-}
-
 /** Whether a request is for STS. KMS's requests name their target in a header. */
 export function isStsRequest({ headers }: SignedRequest): boolean {
   return !headers.has("x-amz-target") && (headers.get("content-type") ?? "").startsWith(FORM_TYPE);
@@ -32,26 +26,16 @@ function escapeXml(text: string): string {
 }
 
 /** The response with the caller's identity. */
-export function callerIdentity(caller: Caller, requestId: string): StsResponse {
-  return {
-    contentType: "text/xml",
-    body:
-      `<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>` +
-      `<Arn>${
-        escapeXml(sessionArn(caller))
-      }</Arn><UserId>EMULATOR:emulator</UserId><Account>${caller.account}</Account>` +
-      `</GetCallerIdentityResult><ResponseMetadata><RequestId>${requestId}</RequestId></ResponseMetadata></GetCallerIdentityResponse>`,
-  };
+export function callerIdentity(caller: Caller, requestId: string): string {
+  return `<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>` +
+    `<Arn>${escapeXml(sessionArn(caller))}</Arn><UserId>EMULATOR:emulator</UserId>` +
+    `<Account>${caller.account}</Account></GetCallerIdentityResult>` +
+    `<ResponseMetadata><RequestId>${requestId}</RequestId></ResponseMetadata></GetCallerIdentityResponse>`;
 }
 
 /** An error response. */
-export function stsError({ kms }: KmsRefusal, requestId: string): StsResponse {
-  return {
-    contentType: "text/xml",
-    body: `<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>${
-      escapeXml(kms.name)
-    }</Code><Message>${
-      escapeXml(kms.message)
-    }</Message></Error><RequestId>${requestId}</RequestId></ErrorResponse>`,
-  };
+export function stsError({ kms: { name, message } }: KmsRefusal, requestId: string): string {
+  return `<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>` +
+    `<Code>${escapeXml(name)}</Code><Message>${escapeXml(message)}</Message></Error>` +
+    `<RequestId>${requestId}</RequestId></ErrorResponse>`;
 }

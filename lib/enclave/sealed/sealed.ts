@@ -6,23 +6,10 @@
  */
 import { encodeBase64 } from "@std/encoding";
 import { attestUserData } from "../../shared/attestation/statement.ts";
-import { messageOf } from "../../shared/errors.ts";
 import { SealedError } from "../../shared/sealed/errors.ts";
-import {
-  HPKE_TAG_LENGTH,
-  importPublicKey,
-  keyPairOf,
-  PRIVATE_KEY_LENGTH,
-  PUBLIC_KEY_LENGTH,
-} from "../../shared/sealed/hpke.ts";
-import {
-  CLIENT_ID_LENGTH,
-  KEY_HASH_LENGTH,
-  MAX_COUNTER,
-  NONCE_LENGTH,
-  type OpenedRequest,
-  openRequest,
-} from "../../shared/sealed/message.ts";
+import { importPublicKey, keyPairOf, PRIVATE_KEY_LENGTH } from "../../shared/sealed/hpke.ts";
+import { NONCE_LENGTH, type OpenedRequest, openRequest } from "../../shared/sealed/message.ts";
+import { readFields, type Values } from "../../shared/wire/fields.ts";
 import { MessageEncoder } from "../../shared/wire/framing.ts";
 import {
   type ErrorReply,
@@ -33,10 +20,10 @@ import {
   WireError,
   type WireObject,
 } from "../../shared/wire/messages.ts";
+import { ATTEST, SEALED } from "../../shared/wire/requests.ts";
 import {
   type Answer,
   type AnswerInner,
-  type Attester,
   type Call,
   type Feature,
   type Ports,
@@ -44,28 +31,18 @@ import {
   type Routes,
 } from "../server/feature.ts";
 import { drawSecret } from "../server/entropy.ts";
-import { base64Field, isGiven, parseNonce } from "../server/fields.ts";
-import { SealedKeys, type ServiceKey, unknownKey } from "./sealed_keys.ts";
+import { attest, requireAttester } from "../server/attestation.ts";
+import { SealedKeys, unknownKey } from "./sealed_keys.ts";
 import { timeProblem } from "./sealed_time.ts";
 import type { SealedConfig } from "../../shared/cli/sealed_options.ts";
 
-const USER_DATA_RANGE = { min: 1, max: 256 } as const;
-const KEY_HASH_RANGE = { min: KEY_HASH_LENGTH, max: KEY_HASH_LENGTH } as const;
-const PUBLIC_KEY_RANGE = { min: PUBLIC_KEY_LENGTH, max: PUBLIC_KEY_LENGTH } as const;
 /** Bytes of a `u32be` length. */
 const LENGTH_HEADER = 4;
 /** Requests that never need to be sealed. */
 const ALWAYS_OPEN: readonly unknown[] = ["ping", "health", "attest", "sealed"];
 
 /** The parsed fields of a sealed request. */
-interface Parsed {
-  readonly key: ServiceKey;
-  readonly clientId: Uint8Array<ArrayBuffer>;
-  readonly counter: number;
-  readonly enc: Uint8Array<ArrayBuffer>;
-  readonly ciphertext: Uint8Array<ArrayBuffer>;
-  readonly clientKey: string | undefined;
-}
+type Parsed = Values<typeof SEALED>;
 
 /** Attests keys, and serves requests that are sealed for them. */
 export class SealedService implements Feature {
@@ -103,18 +80,18 @@ export class SealedService implements Feature {
 
   get warnings(): readonly string[] {
     const { required, clientKeys, attester } = this.#options;
-    const isOptional = clientKeys.length > 0 && !required;
-    const isImpossible = attester === undefined && (required || clientKeys.length > 0);
-    return [
-      ...(isOptional
-        ? [
-          "client keys are configured, but clients that do not seal their requests need none (add --require-sealed)",
-        ]
-        : []),
-      ...(isImpossible
-        ? ["sealed requests are required, but there is no NSM to attest to a key: none can be served"]
-        : []),
-    ];
+    const warnings: string[] = [];
+    if (clientKeys.length > 0 && !required) {
+      warnings.push(
+        "client keys are configured, but clients that do not seal their requests need none (add --require-sealed)",
+      );
+    }
+    if (attester === undefined && (required || clientKeys.length > 0)) {
+      warnings.push(
+        "sealed requests are required, but there is no NSM to attest to a key: none can be served",
+      );
+    }
+    return warnings;
   }
 
   /** The error reply to a request that must be sealed; undefined for one that need not be. */
@@ -135,45 +112,26 @@ export class SealedService implements Feature {
    * @throws {WireError} (or rejects)
    */
   attest(request: WireObject): Promise<Reply> {
-    const nonce = parseNonce(request);
+    const { nonce, user_data } = readFields(request, ATTEST);
     if (nonce === undefined) {
       throw new WireError("missing_fields", "Field nonce (at least 16 random bytes, base64) is missing");
     }
-    const data = isGiven(request, "user_data")
-      ? base64Field(request, "user_data", "what the document should vouch for", USER_DATA_RANGE)
-      : new Uint8Array(0);
-    return this.#attest(nonce, data);
+    return this.#attest(nonce, user_data ?? new Uint8Array(0));
   }
 
   async #attest(nonce: Uint8Array<ArrayBuffer>, data: Uint8Array<ArrayBuffer>): Promise<Reply> {
-    const attester = this.#requireAttester();
+    requireAttester(this.#options);
     const { publicKey, keyId, expires } = await this.#keys.current();
-    const { configurationHash, log } = this.#options;
+    const { configurationHash } = this.#options;
     const userData = await attestUserData(data, configurationHash);
-    let document: Uint8Array<ArrayBuffer>;
-    try {
-      document = await attester.attest({ userData, nonce, publicKey });
-    } catch (thrown) {
-      log("error", "attestation_failed", { reason: messageOf(thrown) });
-      throw new WireError(
-        "attestation_unavailable",
-        "The NSM gave no attestation document; denclavectl client logs says why",
-      );
-    }
     return {
       status: "ok",
-      attestation_document: encodeBase64(document),
+      attestation_document: await attest(this.#options, { userData, nonce, publicKey }),
       public_key: encodeBase64(publicKey),
       key_id: keyId,
       expires_at: expires.toISOString(),
       configuration_hash: encodeBase64(configurationHash),
     };
-  }
-
-  #requireAttester(): Attester {
-    const { attester } = this.#options;
-    if (attester !== undefined) return attester;
-    throw new WireError("attestation_unavailable", "There is no NSM here to sign an attestation document");
   }
 
   /**
@@ -183,8 +141,8 @@ export class SealedService implements Feature {
    * @throws {WireError} (or rejects)
    */
   serve(request: WireObject, call: Call, answerInner: AnswerInner): Promise<PreparedReply> {
-    this.#requireAttester();
-    return this.#serve(this.#parse(request), call, answerInner);
+    requireAttester(this.#options);
+    return this.#serve(readFields(request, SEALED), call, answerInner);
   }
 
   async #serve(parsed: Parsed, { signal }: Call, answerInner: AnswerInner): Promise<PreparedReply> {
@@ -205,46 +163,22 @@ export class SealedService implements Feature {
     return new PreparedReply(['{"status":"ok","type":"sealed","ciphertext":"', encodeBase64(sealed), '"}']);
   }
 
-  #parse(request: WireObject): Parsed {
-    const keyId = encodeBase64(base64Field(request, "key_id", "the key's hash", KEY_HASH_RANGE));
-    const key = this.#keys.find(keyId);
-    if (key === undefined) throw unknownKey();
-    const counter = field(request, "counter");
-    if (typeof counter !== "number" || !Number.isSafeInteger(counter) || counter < 1) {
-      throw new WireError("missing_fields", `Field counter must be a whole number from 1 to ${MAX_COUNTER}`);
-    }
-    return {
-      key,
-      counter,
-      clientId: base64Field(request, "client_id", "the client's id", CLIENT_ID_LENGTH),
-      enc: base64Field(request, "enc", "the encapsulated key", PUBLIC_KEY_RANGE),
-      ciphertext: base64Field(request, "ciphertext", "the sealed request", {
-        min: HPKE_TAG_LENGTH,
-        max: Number.MAX_SAFE_INTEGER,
-      }),
-      clientKey: isGiven(request, "client_key")
-        ? encodeBase64(base64Field(request, "client_key", "the client's public key", PUBLIC_KEY_RANGE))
-        : undefined,
-    };
-  }
-
   /** Opens a request and counts it; a late one gets an error reply and has no other effect. */
   async #open(
     parsed: Parsed,
   ): Promise<{ readonly opened: OpenedRequest; readonly late: Answer | undefined }> {
-    const { key, clientId, counter, clientKey } = parsed;
+    const { counter, client_id: clientId } = parsed;
+    const key = this.#keys.find(encodeBase64(parsed.key_id));
+    if (key === undefined) throw unknownKey();
+    const clientKey = parsed.client_key && encodeBase64(parsed.client_key);
     const senderPublicKey = await this.#senderKey(clientKey);
     const message = { client: encodeBase64(clientId), clientKey, counter };
     // Checked before opening, and again after it, since another copy may have been opened meanwhile.
     this.#keys.check(key, message);
     let opened: OpenedRequest;
     try {
-      opened = await openRequest(key.keys, parsed, {
-        keyHash: key.keyHash,
-        clientId,
-        counter,
-        senderPublicKey,
-      });
+      const { keys, keyHash } = key;
+      opened = await openRequest(keys, parsed, { keyHash, clientId, counter, senderPublicKey });
     } catch (thrown) {
       if (!(thrown instanceof SealedError)) throw thrown;
       throw new WireError(
@@ -252,23 +186,17 @@ export class SealedService implements Feature {
         "The request does not open: it was sealed for another key, client id or counter, by another client, or changed on the way",
       );
     }
-    try {
-      const late = this.#lateAnswer(opened);
-      if (late === undefined) {
-        this.#keys.use(key, { ...message, sessionStarted: opened.times.sessionStarted });
-      } else opened.plaintext.fill(0);
-      return { opened, late };
-    } catch (thrown) {
-      opened.plaintext.fill(0);
-      throw thrown;
-    }
-  }
-
-  /** This reply is also sealed, so the client knows that it comes from the enclave. */
-  #lateAnswer({ times }: OpenedRequest): Answer | undefined {
+    using unused = new DisposableStack();
+    unused.defer(() => opened.plaintext.fill(0));
     const { now, maxAgeMs } = this.#options;
-    const problem = timeProblem(times, { now: now().getTime(), maxAgeMs });
-    return problem === undefined ? undefined : { type: "late", reply: errorReply("clock_skew", problem) };
+    const problem = timeProblem(opened.times, { now: now().getTime(), maxAgeMs });
+    // This reply is also sealed, so the client knows that it comes from the enclave.
+    if (problem !== undefined) {
+      return { opened, late: { type: "late", reply: errorReply("clock_skew", problem) } };
+    }
+    this.#keys.use(key, { ...message, sessionStarted: opened.times.sessionStarted });
+    unused.move();
+    return { opened, late: undefined };
   }
 
   /** The client key that the request must be sealed with; undefined where any client may seal. */

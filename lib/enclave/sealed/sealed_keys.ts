@@ -31,12 +31,9 @@ export interface ServiceKey {
   readonly keyId: string;
   /** When clients should request the next one. */
   readonly expires: Date;
-}
-
-interface HeldKey extends ServiceKey {
-  /** Expiry on the monotonic clock. */
+  /** By the monotonic clock. */
   readonly madeAt: number;
-  /** The last counter of each client. */
+  /** The last counter of each client that has no key of its own. */
   readonly counters: Map<string, number>;
 }
 
@@ -57,7 +54,7 @@ export interface OpenedMessage extends CountedMessage {
 
 /** The only session of a client key that is served. */
 interface Session {
-  readonly keyId: string;
+  readonly key: ServiceKey;
   readonly client: string;
   readonly started: number;
   readonly counter: number;
@@ -78,10 +75,10 @@ export interface SealedKeysOptions {
 export class SealedKeys implements Disposable {
   #options: SealedKeysOptions;
   /** The newest first, at most two. */
-  #held: readonly HeldKey[] = [];
+  #held: readonly ServiceKey[] = [];
   /** The session of each client key; at most as many as the configuration lists. */
   #sessions = new Map<string, Session>();
-  #making: Promise<HeldKey> | undefined;
+  #making: Promise<ServiceKey> | undefined;
   #timers = new Set<ReturnType<typeof setTimeout>>();
   #disposed = false;
 
@@ -109,15 +106,16 @@ export class SealedKeys implements Disposable {
    * @throws {WireError} `sealed_replayed` when the counter does not grow, `busy` when there is no room for another client.
    */
   check(key: ServiceKey, { client, clientKey, counter }: CountedMessage): void {
-    const counters = this.#countersOf(key);
-    if (clientKey !== undefined) {
-      const session = this.#sessions.get(clientKey);
-      if (session?.keyId === key.keyId && session.client === client) checkGrows(counter, session.counter);
-      return;
+    // Its counters are gone if it was dropped meanwhile.
+    if (!this.#held.includes(key)) throw unknownKey();
+    const last = clientKey === undefined
+      ? key.counters.get(client)
+      : this.#sessionOf(key, client, clientKey)?.counter;
+    if (last !== undefined && counter <= last) {
+      throw new WireError("sealed_replayed", `The counter must grow: ${counter} is not above ${last}`);
     }
-    const last = counters.get(client);
-    if (last !== undefined) return checkGrows(counter, last);
-    if (counters.size < (this.#options.maxClients ?? MAX_CLIENTS)) return;
+    const isNew = clientKey === undefined && last === undefined;
+    if (!isNew || key.counters.size < (this.#options.maxClients ?? MAX_CLIENTS)) return;
     throw new WireError(
       "busy",
       "As many clients as are counted have sealed for this key: wait for the next one",
@@ -133,29 +131,27 @@ export class SealedKeys implements Disposable {
     this.check(key, message);
     const { client, clientKey, counter, sessionStarted: started } = message;
     if (clientKey === undefined) {
-      this.#countersOf(key).set(client, counter);
+      key.counters.set(client, counter);
       return;
     }
-    const { keyId } = key;
-    const session = this.#sessions.get(clientKey);
-    const isSame = session?.keyId === keyId && session.client === client;
-    if (session !== undefined && !isSame && started <= session.started) {
+    const newest = this.#sessions.get(clientKey);
+    const same = this.#sessionOf(key, client, clientKey);
+    if (newest !== undefined && same === undefined && started <= newest.started) {
       throw new WireError(
         "sealed_replayed",
         "This client key has begun a newer session, and its older ones are void: attest and seal anew",
       );
     }
-    this.#sessions.set(clientKey, { keyId, client, counter, started: isSame ? session.started : started });
+    this.#sessions.set(clientKey, { key, client, counter, started: same?.started ?? started });
   }
 
-  /** Refuses messages for a key that was dropped meanwhile, since its counters are gone. */
-  #countersOf(key: ServiceKey): Map<string, number> {
-    const held = this.#held.find(({ keyId }) => keyId === key.keyId);
-    if (held !== undefined) return held.counters;
-    throw unknownKey();
+  /** The session of a client key, if it is this one. */
+  #sessionOf(key: ServiceKey, client: string, clientKey: string): Session | undefined {
+    const session = this.#sessions.get(clientKey);
+    return session?.key === key && session.client === client ? session : undefined;
   }
 
-  #age({ madeAt }: HeldKey): number {
+  #age({ madeAt }: ServiceKey): number {
     return this.#options.monotonic() - madeAt;
   }
 
@@ -163,12 +159,12 @@ export class SealedKeys implements Disposable {
     this.#held = this.#held.filter((held) => this.#age(held) < KEY_LIFE_MS + KEY_GRACE_MS);
   }
 
-  async #make(): Promise<HeldKey> {
+  async #make(): Promise<ServiceKey> {
     const keys = await this.#options.makeKeyPair();
     const publicKey = await exportPublicKey(keys.publicKey);
     const keyHash = await hashPublicKey(publicKey);
     if (this.#disposed) throw new WireError("internal_error", "The service is ending");
-    const made: HeldKey = {
+    const made: ServiceKey = {
       keys,
       publicKey,
       keyHash,
@@ -202,11 +198,6 @@ export class SealedKeys implements Disposable {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
   }
-}
-
-function checkGrows(counter: number, last: number): void {
-  if (counter > last) return;
-  throw new WireError("sealed_replayed", `The counter must grow: ${counter} is not above ${last}`);
 }
 
 /** The client's key is unknown or has expired. */

@@ -88,7 +88,7 @@ export class Connection {
   /** No further document can be taken from the stream: further input is ignored. */
   #lost = false;
   /** The sweep's reply, until it is written. */
-  #lastWords: Promise<void> | undefined;
+  #timeoutReply: Promise<void> | undefined;
   #onClose: () => void = () => {};
   /** Abandoning a request also ends its connection, so one signal is enough for all requests. */
   #abandoned = new AbortController();
@@ -119,7 +119,7 @@ export class Connection {
     } finally {
       this.#freeArrived();
       // A handler that honours the signal can end before the sweep's reply is written.
-      await this.#lastWords;
+      await this.#timeoutReply;
       this.#encoder.trim(0);
       this.close();
     }
@@ -160,25 +160,22 @@ export class Connection {
   /** Ends a phase that took too long. Called by the server's sweep. */
   sweep(now: number): void {
     if (now < this.#deadline || this.#closed) return;
-    const { requestMs, idleMs } = this.#context.limits;
-    if (this.#phase === "receiving" || this.#phase === "handling") {
-      const what = this.#phase === "handling"
+    const isHandling = this.#phase === "handling";
+    if (isHandling || this.#phase === "receiving") {
+      const { limits: { requestMs, idleMs }, metrics } = this.#context;
+      const what = isHandling
         ? `The request took longer than ${requestMs} ms`
         : `The rest of the message did not arrive in time (${idleMs} ms without a byte, or ${requestMs} ms in all)`;
-      this.#context.metrics.count(
-        this.#phase === "handling" ? "timed_out" : "incomplete",
-        false,
-        now - (this.#requestStarted ?? now),
-      );
+      metrics.count(isHandling ? "timed_out" : "incomplete", false, now - (this.#requestStarted ?? now));
       this.#phase = "writing";
       this.#deadline = now + DRAIN_MS;
       this.#stopping = this.#overdue = true;
       this.#abandoned.abort();
       this.#decoder.end();
-      this.#lastWords = this.#send(errorReply("timeout", what)).catch(() => {}).finally(() => this.close());
-      return;
-    }
-    this.close();
+      this.#timeoutReply = this.#send(errorReply("timeout", what)).catch(() => {}).finally(() =>
+        this.close()
+      );
+    } else this.close();
   }
 
   /** Closes the stream, which ends pending reads and writes. */
@@ -243,7 +240,7 @@ export class Connection {
   }
 
   async #serveFrame(frame: Frame): Promise<void> {
-    const { now, limits, metrics } = this.#context;
+    const { now, limits } = this.#context;
     const started = now();
     this.#phase = "handling";
     this.#deadline = (this.#requestStarted ?? started) + limits.requestMs;
@@ -267,27 +264,7 @@ export class Connection {
       this.#encoder.trim(Math.min(KEPT_LENGTH.leaving, this.#keptShare));
       charge?.[Symbol.dispose]();
     }
-    const took = now() - started;
-    const { reply } = answer;
-    const failed = !(reply instanceof PreparedReply) && isErrorReply(reply);
-    metrics.count(answer.type, !failed, took);
-    if (failed) {
-      this.#context.log("warn", "request_failed", {
-        connection: this.id,
-        number: ++this.#requests,
-        type: answer.type,
-        code: reply.msg,
-        ms: Math.round(took * 100) / 100,
-      });
-    } else {
-      this.#requests++;
-      this.#context.log("debug", "request", {
-        connection: this.id,
-        number: this.#requests,
-        type: answer.type,
-        ms: took,
-      });
-    }
+    this.#note(answer, now() - started);
     this.#requestStarted = undefined;
     if (this.#lost) {
       this.#stopping = true;
@@ -295,6 +272,20 @@ export class Connection {
       this.#deadline = now() + DRAIN_MS;
       await this.#drain();
     }
+  }
+
+  #note({ type, reply }: Answer, took: number): void {
+    const { log, metrics } = this.#context;
+    const failed = !(reply instanceof PreparedReply) && isErrorReply(reply);
+    metrics.count(type, !failed, took);
+    const fields = {
+      connection: this.id,
+      number: ++this.#requests,
+      type,
+      ms: Math.round(took * 100) / 100,
+    };
+    if (failed) log("warn", "request_failed", { ...fields, code: reply.msg });
+    else log("debug", "request", fields);
   }
 
   /** The answer, or undefined once the connection is closed: a handler that never ends must not keep the connection's place. */

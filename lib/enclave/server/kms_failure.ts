@@ -3,8 +3,6 @@
  *
  * @module
  */
-import type { Log } from "../../shared/log.ts";
-import { awsAdvice } from "../../shared/aws/errors.ts";
 import { EnclaveError } from "../../shared/errors.ts";
 import { clockSkewOf, describeSkew } from "../../shared/aws/kms_reasons.ts";
 import { type EncryptionContext, kmsErrorName } from "../kms/kms.ts";
@@ -67,51 +65,4 @@ export function tskFailure(thrown: unknown, context: EncryptionContext | undefin
     "kms_decrypt_failed",
     `KMS refused: InvalidCiphertextException: the wrapped key was changed, or was not wrapped under ${used} (--tsk-context; none for a key wrapped without one)`,
   );
-}
-
-/** Which field of a row is wrong, by KMS's error when opening its data key. */
-export interface RowSuspects {
-  /** Names the data key's field and what it is bound to. */
-  readonly InvalidCiphertextException: string;
-  /** Names the KMS key's field. */
-  readonly IncorrectKeyException: string;
-}
-
-/** A row cannot be trusted. */
-export function rowRejected(fields: string): WireError {
-  return new WireError("row_rejected", `Cannot trust ${fields}`);
-}
-
-/** How a failed call about a row is reported. */
-export type RowKmsCode = "kms_decrypt_failed" | "kms_generate_failed";
-
-/**
- * The failure of a call about a row, logged, as an error reply: expired credentials, a row that cannot be trusted, or KMS's own. Other errors are
- * returned unchanged.
- *
- * @param failed the code of the request's own failure
- */
-export function rowKmsFailure(
-  thrown: unknown,
-  failed: RowKmsCode,
-  { log, event, suspects }: {
-    readonly log: Log;
-    readonly event: string;
-    /** The fields to name when KMS does not open what a row holds. */
-    readonly suspects: RowSuspects;
-  },
-): unknown {
-  if (!(thrown instanceof EnclaveError)) return thrown;
-  log("error", event, { code: thrown.code, reason: thrown.message, hint: thrown.hint });
-  const name = kmsErrorName(thrown) ?? "";
-  if (awsAdvice(name, "enclave").meaning === "expired") {
-    return new WireError("credentials_expired", `KMS refused: ${name}: send fresh credentials`);
-  }
-  if (
-    failed === "kms_decrypt_failed" &&
-    (name === "InvalidCiphertextException" || name === "IncorrectKeyException")
-  ) {
-    return rowRejected(`${suspects[name]} (KMS: ${name})`);
-  }
-  return kmsFailure(thrown, failed);
 }

@@ -76,12 +76,6 @@ export class MemoryBudget {
     this.#used += bytes;
     return true;
   }
-
-  /** Reserves bytes; undefined when not enough are free. */
-  reserve(bytes: number): Reservation | undefined {
-    const reservation = new Reservation(this);
-    return reservation.resize(bytes) ? reservation : undefined;
-  }
 }
 
 /** The budgets of a service. */

@@ -45,11 +45,6 @@ export class Server {
     return { connections: this.#connections.size, accepted: this.#accepted, refused: this.#refused };
   }
 
-  /** Resolves when no more connections are accepted. */
-  get accepting(): Promise<void> {
-    return this.#accepting;
-  }
-
   async #accept(): Promise<void> {
     while (!this.#stopping) {
       let stream: Stream;

@@ -56,14 +56,10 @@ export interface Service {
 }
 
 function warningsOf({ kms, keys }: Ports): readonly string[] {
-  const warnings: string[] = [];
-  if (!kms.attested) warnings.push("development KMS: keys are not bound to an attested enclave");
-  if (kms.attested && keys.length === 0) {
-    warnings.push(
-      "no KMS key is allowed (--kms-key, KMS_KEYS): every configure, account and master key is refused",
-    );
-  }
-  return warnings;
+  if (!kms.attested) return ["development KMS: keys are not bound to an attested enclave"];
+  return keys.length > 0 ? [] : [
+    "no KMS key is allowed (--kms-key, KMS_KEYS): every configure, account and master key is refused",
+  ];
 }
 
 /** Known once the KMS is open. */
@@ -78,24 +74,15 @@ function entropyWarnings(ports: Ports): readonly string[] {
 
 /** Starts the service on an open listener. */
 export function startService(options: ServiceOptions): Service {
-  const { attester, events, limits, acceptor, transport } = options;
-  const { log } = events;
-  const ports: Ports = {
-    now: () => new Date(),
-    monotonic: () => performance.now(),
-    ...options,
-    attester,
-    kms: observeDenials(
-      options.kms,
-      () => features.forEach((feature) => feature.forget?.()),
-      options.measurements,
-    ),
-    log,
-  };
+  const { events: { log }, limits, acceptor, transport } = options;
+  const { keys, entropy, attester, aead, configurationHash } = options;
+  const { now = () => new Date(), monotonic = () => performance.now() } = options;
+  const forget = () => features.forEach((feature) => feature.forget?.());
+  const kms = observeDenials(options.kms, forget, options.measurements);
+  const ports: Ports = { kms, keys, entropy, attester, aead, configurationHash, log, now, monotonic };
   const features = options.features(ports).map((feature) =>
     options.served.includes(feature.name) ? feature : switchedOff(feature)
   );
-  const { kms } = ports;
   const metrics = new Metrics();
   const warnings: string[] = [];
   const warn = (...found: readonly string[]) => {

@@ -21,10 +21,12 @@ import {
   WireError,
   type WireObject,
 } from "../../shared/wire/messages.ts";
+import { readFields } from "../../shared/wire/fields.ts";
+import { CONFIGURE } from "../../shared/wire/requests.ts";
 import { type BoundBlobs, readProcessBinding } from "../../shared/wire/process_binding.ts";
 import { WorkflowError } from "../../workflow_context.ts";
-import { isEntropyTrusted, requireEntropy } from "../server/entropy.ts";
-import { base64Field, keySelection, WRAPPED_KEY_RANGE } from "../server/fields.ts";
+import { requireEntropy } from "../server/entropy.ts";
+import { keySelection } from "../server/fields.ts";
 import { type Feature, type Ports, PreparedReply, type Routes } from "../server/feature.ts";
 import { kmsFailure, tskFailure } from "../server/kms_failure.ts";
 import { checkWaitedFor, NEVER } from "../server/waiting.ts";
@@ -67,12 +69,6 @@ interface HeldKey extends ConfigureOrder {
   warned: boolean;
 }
 
-/** The key that a request uses, and what its blobs are bound to. */
-interface KeyUse {
-  readonly held: HeldKey;
-  readonly bound: BoundBlobs | undefined;
-}
-
 /** A parsed `configure`. */
 interface ConfigureRequest extends ConfigureOrder {
   readonly ciphertext: Uint8Array<ArrayBuffer>;
@@ -105,12 +101,10 @@ export class SessionKeyService implements Feature {
   #running = 0;
   /** Start those that wait for their turn. */
   #turns: (() => void)[] = [];
-  #disposed = false;
+  #ended = false;
   /** Memory for decoding blobs, reused since allocating it costs as much as opening a blob (measured). Never holds plaintext. */
   #scratch = new Uint8Array(SCRATCH_LENGTH);
   #workflows: Workflows;
-  /** Cached once true: a seeded pool stays seeded. */
-  #isEntropyTrusted = false;
 
   constructor(options: SessionKeyOptions, ports: Ports) {
     this.#options = { ...options, ...ports };
@@ -138,21 +132,15 @@ export class SessionKeyService implements Feature {
   }
 
   /** What `health` tells of it. */
-  get state(): {
-    readonly configured: boolean;
-    readonly configured_at?: string;
-    readonly epoch?: number;
-    readonly seals?: number;
-    readonly workflow: WorkflowState;
-  } {
+  get state() {
     const workflow = this.#workflows.state;
     if (this.#held === undefined) return { configured: false, workflow };
-    const { since, epoch, key } = this.#held;
+    const { since, epoch, key: { seals } } = this.#held;
     return {
       configured: true,
       configured_at: since,
       ...(epoch === undefined ? {} : { epoch }),
-      seals: key.seals,
+      seals,
       workflow,
     };
   }
@@ -171,19 +159,15 @@ export class SessionKeyService implements Feature {
    * @throws {WireError | EnclaveError} (or rejects)
    */
   configure(request: WireObject, signal: AbortSignal = NEVER, sealedAt?: number): Promise<Reply> {
+    using unused = new DisposableStack();
     // Comes first, so that the request never keeps them, whatever happens next.
-    const credentials = Credentials.fromStrings(takeCredentials(request));
-    let parsed: ConfigureRequest;
-    try {
-      this.#refuseSecond();
-      parsed = this.#parse(request, sealedAt);
-      if (this.#running + this.#turns.length >= MAX_WAITING) {
-        throw new WireError("busy", `${MAX_WAITING} configures are waiting: try again later`);
-      }
-    } catch (thrown) {
-      credentials[Symbol.dispose]();
-      throw thrown;
+    const credentials = unused.use(Credentials.fromStrings(takeCredentials(request)));
+    const parsed = this.#parse(request, sealedAt);
+    this.#checkTimely(parsed, signal);
+    if (this.#running + this.#turns.length >= MAX_WAITING) {
+      throw new WireError("busy", `${MAX_WAITING} configures are waiting: try again later`);
     }
+    unused.move();
     return this.#inTurn(parsed, credentials, signal);
   }
 
@@ -193,6 +177,8 @@ export class SessionKeyService implements Feature {
     if (this.#running < (this.#options.kms.callsAtOnce ?? 1)) this.#running++;
     else await new Promise<void>((resolve) => this.#turns.push(resolve));
     try {
+      // Others may have taken effect while this one waited for its turn, and again while KMS works on it.
+      this.#checkTimely(parsed, signal);
       return await this.#configure(parsed, credentials, signal);
     } finally {
       const next = this.#turns.shift();
@@ -202,62 +188,48 @@ export class SessionKeyService implements Feature {
   }
 
   #parse(request: WireObject, sealedAt: number | undefined): ConfigureRequest {
-    const ciphertext = base64Field(request, "encrypted_tsk", "the TSK as KMS wrapped it", WRAPPED_KEY_RANGE);
+    const { encrypted_tsk: ciphertext } = readFields(request, CONFIGURE);
     const epoch = this.#epochOf(request);
-    const parsed = { ...this.#select(request), ciphertext, epoch, sealedAt, order: ++this.#arrived };
-    this.#checkSealed(parsed);
-    return parsed;
-  }
-
-  #refuseSecond(): void {
-    if (!this.#options.configureOnce || this.#held === undefined) return;
-    throw new WireError("already_configured", "The service is configured, and accepts a key only once");
+    return { ...this.#select(request), ciphertext, epoch, sealedAt, order: ++this.#arrived };
   }
 
   async #configure(
-    parsed: ConfigureRequest,
+    wanted: ConfigureRequest,
     credentials: Credentials,
     signal: AbortSignal,
   ): Promise<Reply> {
-    const { kms, log, now } = this.#options;
-    const { ciphertext, epoch, key, region, order, sealedAt } = parsed;
-    // Others may have taken effect while this one waited for its turn, and again while KMS worked on it.
-    this.#checkTimely(parsed, signal);
+    const { kms, log, now, aead, entropy } = this.#options;
+    const { ciphertext, epoch, key, region, order, sealedAt } = wanted;
     const context = tskContext(this.#options.context, epoch);
 
-    const plaintext = await kms.decrypt({ region, credentials }, {
-      ciphertext,
-      ...(key === undefined ? {} : { keyId: key.arn }),
-      ...(context === undefined ? {} : { context }),
-    }).catch((thrown: unknown) => {
-      throw tskFailure(thrown, context);
-    });
-    this.#throwIfEnding(plaintext);
+    using unused = new DisposableStack();
+    const plaintext = unused.use(
+      await kms.decrypt({ region, credentials }, {
+        ciphertext,
+        ...(key === undefined ? {} : { keyId: key.arn }),
+        ...(context === undefined ? {} : { context }),
+      }).catch((thrown: unknown) => {
+        throw tskFailure(thrown, context);
+      }),
+    );
     if (plaintext.length !== KEY_LENGTH) {
-      const { length } = plaintext;
-      plaintext[Symbol.dispose]();
       throw new WireError(
         "kms_decrypt_failed",
-        `KMS opened it, but the TSK must have exactly ${KEY_LENGTH} bytes, not ${length}`,
+        `KMS opened it, but the TSK must have exactly ${KEY_LENGTH} bytes, not ${plaintext.length}`,
       );
     }
-    const { aead, entropy: { random } } = this.#options;
-    const sealing = SealingKey.take(plaintext, { aead, random: random.fill });
-    try {
-      this.#checkTimely(parsed, signal);
-    } catch (thrown) {
-      sealing[Symbol.dispose]();
-      throw thrown;
-    }
+    const sealing = unused.use(SealingKey.take(plaintext, { aead, random: entropy.random.fill }));
+    this.#checkTimely(wanted, signal);
     const since = now().toISOString();
     const old = this.#held;
     // The key of a later request, which KMS answered first, has replaced this one already.
-    const overtaken = epoch === undefined && old !== undefined && isNewer(old, parsed);
+    const overtaken = epoch === undefined && old !== undefined && isNewer(old, wanted);
     if (sealedAt !== undefined) this.#lastSealedAt = Math.max(sealedAt, this.#lastSealedAt);
-    if (overtaken) sealing[Symbol.dispose]();
-    else {
+    if (!overtaken) {
       this.#held = { key: sealing, since, epoch, order, sealedAt, users: 0, retired: false, warned: false };
-      if (old !== undefined) retire(old);
+      unused.move();
+      if (old !== undefined) old.retired = true;
+      wipeIfUnused(old);
     }
     log("info", "configured", { rotated: old !== undefined, overtaken, region, key: key?.arn, epoch });
     return { status: "ok", msg: "configured", timestamp: since };
@@ -265,8 +237,11 @@ export class SessionKeyService implements Feature {
 
   /** @throws {WireError | EnclaveError} when a key may no longer take effect. */
   #checkTimely(parsed: ConfigureRequest, signal: AbortSignal): void {
+    if (this.#ended) throw new WireError("internal_error", "The service is ending");
     checkWaitedFor(signal);
-    this.#refuseSecond();
+    if (this.#options.configureOnce && this.#held !== undefined) {
+      throw new WireError("already_configured", "The service is configured, and accepts a key only once");
+    }
     this.#checkEpoch(parsed.epoch);
     this.#checkSealed(parsed);
   }
@@ -279,13 +254,6 @@ export class SessionKeyService implements Feature {
       "sealed_replayed",
       `A configure that was sealed ${ms} ms later has taken effect: seal this one anew if it is the newer one`,
     );
-  }
-
-  /** Wipes a secret that arrived too late to be used. */
-  #throwIfEnding(secret: Disposable): void {
-    if (!this.#disposed) return;
-    secret[Symbol.dispose]();
-    throw new WireError("internal_error", "The service is ending");
   }
 
   #select(request: WireObject): { readonly key: KeyArn | undefined; readonly region: string } {
@@ -315,7 +283,6 @@ export class SessionKeyService implements Feature {
     if (minEpoch !== undefined && epoch < minEpoch) {
       throw new WireError("row_rejected", `Cannot trust epoch ${epoch}: at least ${minEpoch} is wanted here`);
     }
-    this.#checkEpoch(epoch);
     return epoch;
   }
 
@@ -337,35 +304,28 @@ export class SessionKeyService implements Feature {
     if (held === undefined) {
       throw new WireError("not_configured", "Send configure first: the service has no key yet");
     }
-    this.#checkEntropy();
+    // The reply's nonce is random.
+    requireEntropy(this.#options, "Nothing is sealed");
     const hex = requiredString(request, "ciphertext", "nonce ‖ ciphertext ‖ tag, hex");
     const bound = readProcessBinding(request, { required: this.#options.bindProcess === true });
-    const plaintext = held.key.open(this.#parseBlob(hex), bound?.request, HEADROOM);
-    return this.#work(plaintext, { held, bound }, signal);
+    return this.#work(held, held.key.open(this.#parseBlob(hex), bound?.request, HEADROOM), { bound, signal });
   }
 
   #work(
+    held: HeldKey,
     plaintext: Uint8Array<ArrayBuffer>,
-    { held, bound }: KeyUse,
-    signal: AbortSignal,
+    { bound, signal }: { readonly bound: BoundBlobs | undefined; readonly signal: AbortSignal },
   ): PreparedReply | Promise<PreparedReply> {
+    using end = new DisposableStack();
     held.users++;
-    const end = () => letGo(held);
-    let working = false;
-    try {
-      const worked = this.#workflows.run(plaintext, signal);
-      if (!(worked instanceof Promise)) return this.#seal({ held, bound }, worked);
-      working = true;
-      return worked.then((result) => this.#seal({ held, bound }, result)).finally(end);
-    } finally {
-      if (!working) end();
-    }
-  }
-
-  /** The reply's nonce is random, so nothing is sealed unless the random numbers are trusted. @throws {WireError} `entropy_not_trusted` */
-  #checkEntropy(): void {
-    this.#isEntropyTrusted ||= isEntropyTrusted(this.#options);
-    if (!this.#isEntropyTrusted) requireEntropy(this.#options, "Nothing is sealed");
+    end.defer(() => {
+      held.users--;
+      wipeIfUnused(held);
+    });
+    const worked = this.#workflows.run(plaintext, signal);
+    if (!(worked instanceof Promise)) return this.#seal(held, worked, bound);
+    const later = end.move();
+    return worked.then((result) => this.#seal(held, result, bound)).finally(() => later.dispose());
   }
 
   /** The bytes of a sealed blob, borrowed until the next call. */
@@ -382,14 +342,14 @@ export class SessionKeyService implements Feature {
     }
   }
 
-  #seal({ held, bound }: KeyUse, result: Uint8Array<ArrayBuffer>): PreparedReply {
+  #seal(held: HeldKey, result: Uint8Array<ArrayBuffer>, bound: BoundBlobs | undefined): PreparedReply {
     try {
       const sealed = held.key.seal(result, bound?.reply);
       if (!held.warned && held.key.seals >= SEAL_LIMITS.warnAt) {
         held.warned = true;
         this.#options.log("warn", "rekey_soon", { seals: held.key.seals, limit: SEAL_LIMITS.refuseAt });
       }
-      return preparedResult(sealed);
+      return new PreparedReply(['{"status":"ok","result":"', sealed, '"}']);
     } finally {
       result.fill(0);
     }
@@ -397,7 +357,7 @@ export class SessionKeyService implements Feature {
 
   /** Wipes the key, even if a workflow is still running. */
   [Symbol.dispose](): void {
-    this.#disposed = true;
+    this.#ended = true;
     this.#workflows[Symbol.dispose]();
     this.#held?.key[Symbol.dispose]();
     this.#held = undefined;
@@ -410,16 +370,6 @@ function isNewer(a: ConfigureOrder, b: ConfigureOrder): boolean {
   return areSealed ? a.sealedAt > b.sealedAt : a.order > b.order;
 }
 
-function retire(held: HeldKey): void {
-  held.retired = true;
-  if (held.users === 0) held.key[Symbol.dispose]();
-}
-
-function letGo(held: HeldKey): void {
-  held.users--;
-  if (held.retired && held.users === 0) held.key[Symbol.dispose]();
-}
-
-function preparedResult(sealed: Uint8Array): PreparedReply {
-  return new PreparedReply(['{"status":"ok","result":"', sealed, '"}']);
+function wipeIfUnused(held: HeldKey | undefined): void {
+  if (held?.retired && held.users === 0) held.key[Symbol.dispose]();
 }

@@ -21,9 +21,6 @@ export interface KeyCacheOptions {
   readonly now?: () => number;
 }
 
-/** A cache that keeps nothing. */
-export const NO_CACHE: KeyCacheOptions = { entries: 0, maxAgeMs: 0 };
-
 interface Entry {
   readonly key: SecretBytes;
   readonly expires: number;

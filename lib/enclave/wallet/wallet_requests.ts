@@ -6,44 +6,26 @@
 import type { KeySelection } from "../../shared/aws/key_arn.ts";
 import { BOUND_KEY_VERSION } from "../../shared/crypto/bound_key.ts";
 import { type EthereumAddress, parseAddress } from "../../shared/crypto/ethereum_address.ts";
-import { parsePayload, type Payload, PAYLOAD_KINDS } from "./ethereum/payload.ts";
 import { PayloadError } from "../../shared/crypto/payload_error.ts";
-import {
-  base64Field,
-  isGiven,
-  keySelection,
-  parseNonce,
-  SEALED_KEY_RANGE,
-  WRAPPED_KEY_RANGE,
-} from "../server/fields.ts";
-import { field, requiredString, WireError, type WireObject } from "../../shared/wire/messages.ts";
+import { isGiven, readFields, type Values } from "../../shared/wire/fields.ts";
+import { field, WireError, type WireObject } from "../../shared/wire/messages.ts";
+import { ACCOUNT_ROW, GENERATE_ACCOUNT } from "../../shared/wire/requests.ts";
+import { keySelection } from "../server/fields.ts";
+import { parsePayload, type Payload, PAYLOAD_KINDS } from "./ethereum/payload.ts";
 
 /** Items of a batch. */
 export const MAX_BATCH = 1_000;
-/** Characters of an account's name. */
-const MAX_NAME_LENGTH = 128;
 
-/** The account and its KMS key. */
-export interface AccountSelection {
-  readonly name: string;
+/** A parsed `generateAccount`. */
+export interface GenerateRequest extends Values<typeof GENERATE_ACCOUNT> {
   /** One of the allowed keys; optional where only one is allowed. */
   readonly selection: KeySelection;
 }
 
-/** A parsed `generateAccount`. */
-export interface GenerateRequest extends AccountSelection {
-  readonly nonce: Uint8Array<ArrayBuffer> | undefined;
-}
-
-/** The stored row of an account. */
-export interface AccountRow extends AccountSelection {
-  readonly address: EthereumAddress;
-  readonly encryptedPrivateKey: Uint8Array<ArrayBuffer>;
-  readonly encryptedDataKey: Uint8Array<ArrayBuffer>;
-}
-
 /** A parsed `sign`. */
-export interface SignRequest extends AccountRow {
+export interface SignRequest extends Values<typeof ACCOUNT_ROW> {
+  readonly selection: KeySelection;
+  readonly address: EthereumAddress;
   /** Undefined where `items` are given: the reply then has `signatures`. */
   readonly payload: Payload | undefined;
   /**
@@ -55,28 +37,13 @@ export interface SignRequest extends AccountRow {
   readonly items: readonly unknown[];
 }
 
-/** Names are shown, stored and bound: well-formed text without control characters or space at its ends. */
-function parseName(request: WireObject): string {
-  const name = requiredString(request, "name", "the account's name");
-  if (name.length > MAX_NAME_LENGTH || !name.isWellFormed() || /\p{Cc}|^\s|\s$/u.test(name)) {
-    throw new WireError(
-      "missing_fields",
-      `Field name must have at most ${MAX_NAME_LENGTH} characters, none of them a control character or a space at an end`,
-    );
-  }
-  return name;
-}
-
-function parseSelection(request: WireObject): AccountSelection {
-  return {
-    name: parseName(request),
-    selection: keySelection(request, ["key_id", "keyId", "kms_key_id"]),
-  };
+function parseSelection(request: WireObject): KeySelection {
+  return keySelection(request, ["key_id", "keyId", "kms_key_id"]);
 }
 
 /** @throws {WireError} that names the field. */
 export function parseGenerateRequest(request: WireObject): GenerateRequest {
-  return { ...parseSelection(request), nonce: parseNonce(request) };
+  return { ...readFields(request, GENERATE_ACCOUNT), selection: parseSelection(request) };
 }
 
 function checkVersion(request: WireObject): void {
@@ -91,13 +58,12 @@ function checkVersion(request: WireObject): void {
 
 /** The items of a batch, not parsed; undefined for a single payload. @throws {PayloadError} */
 function itemsOf(request: WireObject): readonly unknown[] | undefined {
-  const items = field(request, "items") ?? undefined;
-  if (items === undefined) return undefined;
+  if (!isGiven(request, "items")) return undefined;
   for (const kind of PAYLOAD_KINDS) {
-    if (isGiven(request, kind)) {
-      throw new PayloadError(`Give items, or one of ${PAYLOAD_KINDS.join(", ")}, not both`);
-    }
+    if (!isGiven(request, kind)) continue;
+    throw new PayloadError(`Give items, or one of ${PAYLOAD_KINDS.join(", ")}, not both`);
   }
+  const items = field(request, "items");
   if (Array.isArray(items) && items.length > 0 && items.length <= MAX_BATCH) return items;
   throw new PayloadError(`Field items must be an array of 1 to ${MAX_BATCH} payloads`);
 }
@@ -118,22 +84,7 @@ export function ofItem<T>(index: number, run: () => T): T {
 export function parseSignRequest(request: WireObject): SignRequest {
   checkVersion(request);
   const address = parseAddress(field(request, "address"), "address");
-  const row: AccountRow = {
-    ...parseSelection(request),
-    address,
-    encryptedPrivateKey: base64Field(
-      request,
-      "encryptedPrivateKey",
-      "the sealed private key",
-      SEALED_KEY_RANGE,
-    ),
-    encryptedDataKey: base64Field(
-      request,
-      "encryptedDataKey",
-      "the data key as KMS wrapped it",
-      WRAPPED_KEY_RANGE,
-    ),
-  };
+  const row = { ...readFields(request, ACCOUNT_ROW), selection: parseSelection(request), address };
   const items = itemsOf(request);
   if (items !== undefined) return { ...row, payload: undefined, items };
   return { ...row, payload: parsePayload(request, address.text), items: [] };

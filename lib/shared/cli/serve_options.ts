@@ -298,6 +298,7 @@ export function readServeConfig(
       "Give a region's name such as us-west-2.",
     );
   }
+  const sealed = readSealedConfig(options);
   const listen = listenOption(options);
   const port = options.number("port", { min: 1, max: 0xffff_ffff });
   const minTskEpoch = options.text("min-tsk-epoch") === undefined
@@ -307,13 +308,13 @@ export function readServeConfig(
     address: listen === undefined ? { transport: "vsock", cid: VMADDR_CID_ANY, port } : parseAddress(listen),
     region,
     keys: options.distinct("kms-key", parseKey, ({ arn }) => arn),
-    features: readFeatures(options),
+    features: readFeatures(options, sealed),
     context: readContext(options),
     configureOnce: options.on("configure-once"),
     requireEpoch: options.on("require-epoch") || minTskEpoch !== undefined,
     minTskEpoch,
     bindProcess: options.on("bind-process"),
-    sealed: readSealedConfig(options),
+    sealed,
     wallet: readWalletConfig(options),
     minEpoch: options.number("min-epoch", { min: 1, max: Number.MAX_SAFE_INTEGER }),
     limits: readLimits(options),
@@ -329,7 +330,7 @@ export function readServeConfig(
 }
 
 /** In the order of {@link FEATURES}, so that the order in which they are named does not change the configuration hash. */
-function readFeatures(options: Options): readonly string[] | undefined {
+function readFeatures(options: Options, sealed: SealedConfig): readonly string[] | undefined {
   const given = options.distinct("features", (text) => {
     if (FEATURES.some((name) => name === text)) return text;
     throw new UsageError(
@@ -338,10 +339,10 @@ function readFeatures(options: Options): readonly string[] | undefined {
     );
   });
   if (given.length === 0) return undefined;
-  if (!given.includes("sealed") && options.on("require-sealed")) {
+  if (!given.includes("sealed") && (sealed.required || sealed.clientKeys.length > 0)) {
     throw new UsageError(
-      "--require-sealed needs the feature sealed, which --features does not name: every request would be refused",
-      "Name sealed in --features, or leave --require-sealed out.",
+      "--require-sealed and --client-key need the feature sealed, which --features does not name",
+      "Name sealed in --features, or leave the other option out.",
     );
   }
   return FEATURES.filter((name) => given.includes(name));

@@ -6,22 +6,25 @@
  *
  * @module
  */
+import { type Fields, type FieldType, optional } from "./fields.ts";
 import type { ErrorReply, WalletErrorReply, WireObject } from "./messages.ts";
+import {
+  ACCOUNT_ROW,
+  ATTEST,
+  CONFIGURE,
+  GENERATE_ACCOUNT,
+  MASTER_KEY,
+  MASTER_KEY_ROW,
+  MASTER_KEY_SIGN,
+  PUBLIC_INFO,
+  REWRAP,
+  SEALED,
+} from "./requests.ts";
+
+export type { FieldType } from "./fields.ts";
 
 /** One field. */
-export interface FieldSpec {
-  /** JSON's type; `id` is a string or a whole number, `any` is any value. */
-  readonly type: "string" | "boolean" | "integer" | "number" | "object" | "array" | "id" | "any";
-  /** Bytes are strings in one of these; for an array, what its items are. */
-  readonly format?: "hex" | "base64" | "date-time" | "0x-hex";
-  /** Bytes before encoding: exactly, or at least and at most. */
-  readonly bytes?: number | readonly [number, number];
-  /** The only allowed values. */
-  readonly values?: readonly (string | number)[];
-  /** Type of an array's items. */
-  readonly items?: "string" | "object";
-  /** May be absent. */
-  readonly optional?: true;
+export interface FieldSpec extends FieldType {
   /** What it holds. */
   readonly means: string;
 }
@@ -41,13 +44,25 @@ export interface RequestSpec {
   readonly reply: FieldSpecs;
 }
 
-const NONCE = {
-  type: "string",
-  format: "base64",
-  bytes: [16, 512],
-  optional: true,
-  means: "random; asks for an attestation document about the key",
-} as const;
+/** Fields that are read from requests with what they hold, and fields that are only described. */
+type Described<F extends Fields, M> = {
+  readonly [K in keyof M]: M[K] extends FieldSpec ? M[K]
+    : K extends keyof F ? F[K]["spec"] & { readonly means: string }
+    : never;
+};
+
+/** Describes all fields of a table, in the order of `means`. */
+function described<
+  F extends Fields,
+  const M extends Readonly<Record<keyof F, string>> & Readonly<Record<string, string | FieldSpec>>,
+>(fields: F, means: M): Described<F, M> {
+  const entries = Object.entries(means).map(([name, entry]) =>
+    [name, typeof entry === "string" ? { ...fields[name]?.spec, means: entry } : entry] as const
+  );
+  return Object.fromEntries(entries) as Described<F, M>;
+}
+
+const NONCE = "random; asks for an attestation document about the key";
 const REGION = {
   type: "string",
   optional: true,
@@ -59,40 +74,34 @@ const DOCUMENT = {
   optional: true,
   means: "where the request had a nonce: the attestation document, a COSE_Sign1",
 } as const;
-const ENCLAVE_ID = { type: "id", means: "a whole number, or a name of letters, digits and `._:-`" } as const;
+const ENCLAVE_ID = "a whole number, or a name of letters, digits and `._:-`";
 const ENCLAVE_ID_TEXT = { type: "string", means: "as in the request, as text" } as const;
-const MEANT_ENCLAVE = { ...ENCLAVE_ID, optional: true, means: "refused unless it is the enclave's" } as const;
+const MEANT_ENCLAVE = "refused unless it is the enclave's";
 const BOOT_ID = { type: "string", means: "random; identifies this run of the enclave" } as const;
-const KEY_EPOCH = { type: "integer", means: "from 1; grows by one with each rewrap" } as const;
-const PUBLIC_KEY = { type: "string", format: "base64", bytes: 33, means: "compressed, secp256k1" } as const;
 const KMS_KEY = { type: "string", means: "ARN of the KMS key" } as const;
+const ROW_KEY = {
+  kms_key_id: { ...KMS_KEY, optional: true, means: "ARN or id, where several are allowed" },
+  region: REGION,
+} as const;
 const ORIGIN = {
   type: "string",
   values: ["generated", "opened"],
   means: "whether this run of the enclave made the key, or opened a row",
 } as const;
-const ROW = {
-  kms_encrypted_dek: {
-    type: "string",
-    format: "base64",
-    bytes: [1, 6144],
-    means: "the data key as KMS wrapped it",
-  },
-  encrypted_private_key: {
-    type: "string",
-    format: "base64",
-    bytes: 60,
-    means: "the private key, sealed under the data key",
-  },
-  public_key: PUBLIC_KEY,
-  key_epoch: KEY_EPOCH,
+const ROW_MEANS = {
+  kms_encrypted_dek: "the data key as KMS wrapped it",
+  encrypted_private_key: "the private key, sealed under the data key",
+  public_key: "compressed, secp256k1",
+  key_epoch: "from 1; grows by one with each rewrap",
 } as const;
-const OPTIONAL_ROW = {
-  kms_encrypted_dek: { ...ROW.kms_encrypted_dek, optional: true },
-  encrypted_private_key: { ...ROW.encrypted_private_key, optional: true },
-  public_key: { ...PUBLIC_KEY, optional: true },
-  key_epoch: { ...KEY_EPOCH, optional: true },
-} as const;
+const ROW = described(MASTER_KEY_ROW, ROW_MEANS);
+const { public_key: PUBLIC_KEY, key_epoch: KEY_EPOCH } = ROW;
+const OPTIONAL_ROW = described({
+  kms_encrypted_dek: optional(MASTER_KEY_ROW.kms_encrypted_dek),
+  encrypted_private_key: optional(MASTER_KEY_ROW.encrypted_private_key),
+  public_key: optional(MASTER_KEY_ROW.public_key),
+  key_epoch: optional(MASTER_KEY_ROW.key_epoch),
+}, ROW_MEANS);
 const ROW_REPLY = {
   enclave_id: ENCLAVE_ID_TEXT,
   ...ROW,
@@ -110,8 +119,8 @@ const SERVER_STATS = {
   memory_budget: { type: "integer", means: "bytes that these may take together (`--max-in-flight`)" },
   memory_total: { type: "integer", optional: true, means: "bytes of memory that there are, where known" },
 } as const;
-const ACCOUNT = {
-  name: { type: "string", means: "of the account: up to 128 characters, no control characters" },
+const ACCOUNT_NAME = "of the account: up to 128 characters, no control characters";
+const ACCOUNT_KEY = {
   key_id: {
     type: "string",
     optional: true,
@@ -119,21 +128,19 @@ const ACCOUNT = {
   },
   region: REGION,
 } as const;
-const ACCOUNT_ROW = {
-  address: { type: "string", format: "0x-hex", bytes: 20, means: "of the account, with its checksum" },
-  encryptedPrivateKey: {
-    type: "string",
-    format: "base64",
-    bytes: 60,
-    means: "the private key, sealed under the data key",
-  },
-  encryptedDataKey: {
-    type: "string",
-    format: "base64",
-    bytes: [1, 6144],
-    means: "the data key as KMS wrapped it",
-  },
+const ADDRESS = {
+  type: "string",
+  format: "0x-hex",
+  bytes: 20,
+  means: "of the account, with its checksum",
 } as const;
+const ACCOUNT = described(ACCOUNT_ROW, {
+  name: ACCOUNT_NAME,
+  ...ACCOUNT_KEY,
+  address: ADDRESS,
+  encryptedPrivateKey: ROW_MEANS.encrypted_private_key,
+  encryptedDataKey: ROW_MEANS.kms_encrypted_dek,
+});
 const hex = (bytes: number) => ({ type: "string", format: "0x-hex", bytes, optional: true }) as const;
 
 /** Requests that `type` names. */
@@ -193,13 +200,8 @@ export const REQUESTS = {
   configure: {
     means: "Has KMS open the session key, and uses it in place of the previous one.",
     credentials: true,
-    request: {
-      encrypted_tsk: {
-        type: "string",
-        format: "base64",
-        bytes: [1, 6144],
-        means: "the session key (32 bytes) as KMS Encrypt gave it",
-      },
+    request: described(CONFIGURE, {
+      encrypted_tsk: "the session key (32 bytes) as KMS Encrypt gave it",
       kms_key_id: {
         type: "string",
         optional: true,
@@ -211,7 +213,7 @@ export const REQUESTS = {
         optional: true,
         means: "a whole number that grows with every `configure`, for a service that requires one",
       },
-    },
+    }),
     reply: {
       msg: { type: "string", values: ["configured"], means: "always" },
       timestamp: { type: "string", format: "date-time", means: "when the key was taken into use" },
@@ -235,14 +237,8 @@ export const REQUESTS = {
   attest: {
     means: "An attestation document that vouches for the key that requests are sealed for.",
     request: {
+      ...described(ATTEST, { nonce: "", user_data: "the document also contains its hash" }),
       nonce: { type: "string", format: "base64", bytes: [16, 512], means: "random, new for each request" },
-      user_data: {
-        type: "string",
-        format: "base64",
-        bytes: [1, 256],
-        optional: true,
-        means: "the document also contains its hash",
-      },
     },
     reply: {
       attestation_document: { type: "string", format: "base64", means: "a COSE_Sign1 of the NSM" },
@@ -269,18 +265,15 @@ export const REQUESTS = {
   sealed: {
     means: "A request that only the attested enclave can read.",
     request: {
-      key_id: { type: "string", format: "base64", bytes: 32, means: "of the key that it is sealed for" },
-      client_id: { type: "string", format: "base64", bytes: [16, 32], means: "random, of this session" },
-      counter: { type: "integer", means: "from 1; grows with each request of the session" },
-      enc: { type: "string", format: "base64", bytes: 32, means: "HPKE's encapsulated key" },
+      ...described(SEALED, {
+        key_id: "of the key that it is sealed for",
+        client_id: "random, of this session",
+        counter: "from 1; grows with each request of the session",
+        enc: "HPKE's encapsulated key",
+        ciphertext: "",
+        client_key: "in auth mode: the client's public key",
+      }),
       ciphertext: { type: "string", format: "base64", means: "the sealed request" },
-      client_key: {
-        type: "string",
-        format: "base64",
-        bytes: 32,
-        optional: true,
-        means: "in auth mode: the client's public key",
-      },
     },
     reply: {
       type: { type: "string", values: ["sealed"], means: "always" },
@@ -323,24 +316,22 @@ export const REQUESTS = {
   "master_key.init": {
     means: "Takes a stored master key into use; without a row, makes one.",
     credentials: true,
-    request: {
+    request: described(MASTER_KEY, {
       enclave_id: ENCLAVE_ID,
-      kms_key_id: { ...KMS_KEY, optional: true, means: "ARN or id, where several are allowed" },
-      region: REGION,
+      ...ROW_KEY,
       ...OPTIONAL_ROW,
       nonce: NONCE,
-    },
+    }),
     reply: ROW_REPLY,
   },
   "master_key.verify": {
     means: "Checks whether a stored row opens. The held key does not change.",
     credentials: true,
-    request: {
+    request: described({ enclave_id: MASTER_KEY.enclave_id }, {
       enclave_id: ENCLAVE_ID,
-      kms_key_id: { ...KMS_KEY, optional: true, means: "ARN or id, where several are allowed" },
-      region: REGION,
+      ...ROW_KEY,
       ...ROW,
-    },
+    }),
     reply: {
       enclave_id: ENCLAVE_ID_TEXT,
       key_epoch: KEY_EPOCH,
@@ -351,25 +342,19 @@ export const REQUESTS = {
   "master_key.rewrap": {
     means: "Wraps the master key under another KMS key; the epoch grows by one. The reply is the new row.",
     credentials: true,
-    request: {
-      new_kms_key_id: { type: "string", means: "ARN or id of the KMS key to wrap under" },
+    request: described(REWRAP, {
+      new_kms_key_id: "ARN or id of the KMS key to wrap under",
       region: REGION,
       enclave_id: MEANT_ENCLAVE,
-      key_epoch: { ...KEY_EPOCH, optional: true, means: "refused unless it is the epoch that is held" },
-      previous_document_sha256: {
-        type: "string",
-        format: "base64",
-        bytes: 32,
-        optional: true,
-        means: "of the document of the epoch before, which the new one names",
-      },
+      key_epoch: "refused unless it is the epoch that is held",
+      previous_document_sha256: "of the document of the epoch before, which the new one names",
       nonce: NONCE,
-    },
+    }),
     reply: ROW_REPLY,
   },
   "master_key.public_info": {
     means: "The public part of the master key.",
-    request: { enclave_id: MEANT_ENCLAVE, nonce: NONCE },
+    request: described(PUBLIC_INFO, { enclave_id: MEANT_ENCLAVE, nonce: NONCE }),
     reply: {
       enclave_id: ENCLAVE_ID_TEXT,
       public_key: PUBLIC_KEY,
@@ -382,16 +367,11 @@ export const REQUESTS = {
   },
   "master_key.sign": {
     means: "Signs a digest with the master key.",
-    request: {
+    request: described(MASTER_KEY_SIGN, {
       enclave_id: MEANT_ENCLAVE,
-      digest: { type: "string", means: "32 bytes, base64 or hex" },
-      scheme: {
-        type: "string",
-        values: ["ecdsa", "schnorr"],
-        optional: true,
-        means: "`ecdsa` unless given; `schnorr` is BIP-340's",
-      },
-    },
+      digest: "32 bytes, base64 or hex",
+      scheme: "`ecdsa` unless given; `schnorr` is BIP-340's",
+    }),
     reply: {
       scheme: { type: "string", values: ["ecdsa", "schnorr"], means: "that was used" },
       public_key: PUBLIC_KEY,
@@ -408,11 +388,13 @@ export const WALLET_REQUESTS = {
   generateAccount: {
     means: "Makes an Ethereum account. It exists nowhere but in the reply: store it.",
     credentials: true,
-    request: { ...ACCOUNT, nonce: NONCE },
+    request: described(GENERATE_ACCOUNT, { name: ACCOUNT_NAME, ...ACCOUNT_KEY, nonce: NONCE }),
     reply: {
       name: { type: "string", means: "as in the request" },
       keyId: KMS_KEY,
-      ...ACCOUNT_ROW,
+      address: ADDRESS,
+      encryptedPrivateKey: ACCOUNT.encryptedPrivateKey,
+      encryptedDataKey: ACCOUNT.encryptedDataKey,
       version: { type: "integer", values: [1], means: "of the row's format" },
       attestationDocument: DOCUMENT,
     },
@@ -422,7 +404,6 @@ export const WALLET_REQUESTS = {
     credentials: true,
     request: {
       ...ACCOUNT,
-      ...ACCOUNT_ROW,
       version: { type: "integer", values: [1], optional: true, means: "of the row's format" },
       message: { type: "any", optional: true, means: 'text, or `{"raw": "0x…"}` for bytes (EIP-191)' },
       typedData: { type: "object", optional: true, means: "EIP-712" },
@@ -436,7 +417,7 @@ export const WALLET_REQUESTS = {
       },
     },
     reply: {
-      address: ACCOUNT_ROW.address,
+      address: ADDRESS,
       signature: { ...hex(65), means: "r ‖ s ‖ (27 + yParity)" },
       r: { ...hex(32), means: "of the signature" },
       s: { ...hex(32), means: "of the signature" },

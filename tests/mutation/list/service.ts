@@ -61,8 +61,8 @@ const SIGNING: readonly Mutant[] = [
   {
     name: "sign-ceiling-by-priority-fee",
     breaks: "the ceiling counts the priority fee instead of the highest fee",
-    from: "maxFee: gasLimit * (gas.maxFeePerGas ?? gas.gasPrice)",
-    to: "maxFee: gasLimit * (gas.maxPriorityFeePerGas ?? gas.gasPrice)",
+    from: "maxFee: unsigned.fee",
+    to: "maxFee: limits.gasLimit * (gas.maxPriorityFeePerGas ?? gas.gasPrice)",
     test: GUARDS,
   },
   {
@@ -124,8 +124,8 @@ const SIGNING: readonly Mutant[] = [
   {
     name: "cache-any-credentials",
     breaks: "a cached key is found with any credentials",
-    from: "credentials.fingerprint(key.region),",
-    to: "key.region,",
+    from: "credentials.fingerprint(row.key.region),",
+    to: "row.key.region,",
     test: WALLET,
     filter: "a cached key is not found",
   },
@@ -179,8 +179,8 @@ const CLIENTS: readonly Mutant[] = [
   {
     name: "attest-short-nonce",
     breaks: "attest takes a nonce of one byte",
-    from: "{ min: 16, max: 512 }",
-    to: "{ min: 1, max: 512 }",
+    from: "[16, 512]));",
+    to: "[1, 512]));",
     test: SEALED,
     filter: "attest refuses",
   },
@@ -387,8 +387,8 @@ const CLIENTS: readonly Mutant[] = [
   {
     name: "sealed-counter-again",
     breaks: "a sealed request is taken twice",
-    from: "if (counter > last) return;",
-    to: "if (counter >= last) return;",
+    from: "if (last !== undefined && counter <= last) {",
+    to: "if (last !== undefined && counter < last) {",
     test: SEALED,
     filter: "sent again",
   },
@@ -418,15 +418,15 @@ const CLIENTS: readonly Mutant[] = [
   {
     name: "sealed-older-session",
     breaks: "an older session of a client key is served after a newer one",
-    from: "if (session !== undefined && !isSame && started <= session.started) {",
-    to: "if (session !== undefined && !isSame && started < 0) {",
+    from: "if (newest !== undefined && same === undefined && started <= newest.started) {",
+    to: "if (newest !== undefined && same === undefined && started < 0) {",
     test: SEALED_KEYS,
   },
   {
     name: "sealed-session-of-same-time",
     breaks: "two sessions that began in the same millisecond replace each other",
-    from: "started <= session.started",
-    to: "started < session.started",
+    from: "started <= newest.started",
+    to: "started < newest.started",
     test: SEALED_KEYS,
   },
   {
@@ -520,8 +520,8 @@ const CLIENTS: readonly Mutant[] = [
   {
     name: "client-keys-unproven",
     breaks: "a client need not have the key that it names",
-    from: "        senderPublicKey,",
-    to: "",
+    from: "{ keyHash, clientId, counter, senderPublicKey }",
+    to: "{ keyHash, clientId, counter, senderPublicKey: undefined }",
     test: SEALED,
     filter: "with client keys, requests",
   },

@@ -332,7 +332,7 @@ export class WorkflowPool implements Workflows {
       ]),
     );
     // Last, so that no field replaces it.
-    this.#options.log(asLevel(level), "workflow", { ...own, said: String(event) });
+    this.#options.log(asLevel(level), "workflow", { ...own, workflow_event: String(event) });
   }
 
   #abandon(job: Job): void {

@@ -5,9 +5,9 @@
  * @module
  */
 import { decodeHex, encodeHex } from "@std/encoding";
-import { eip191Signer, signTyped } from "micro-eth-signer";
+import { eip191Signer, serializeSignature, signTyped } from "micro-eth-signer";
 import { messageOf } from "../../../shared/errors.ts";
-import { type RecoverableSignature, SCALAR_LENGTH, signDigest } from "../../../shared/crypto/secp256k1.ts";
+import { SCALAR_LENGTH, signDigest } from "../../../shared/crypto/secp256k1.ts";
 import type { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import { PayloadError } from "../../../shared/crypto/payload_error.ts";
 import { parseHex } from "./quantity.ts";
@@ -93,51 +93,37 @@ export function parsePayload(request: Readonly<Record<string, unknown>>, from: s
   }
 }
 
-function format({ r, s, yParity }: RecoverableSignature, v = 27 + yParity): SignedPayload {
-  const [rHex, sHex] = [encodeHex(r), encodeHex(s)];
-  return {
-    signature: `0x${rHex}${sHex}${yParity === 0 ? "1b" : "1c"}`,
-    r: `0x${rHex}`,
-    s: `0x${sHex}`,
-    yParity,
-    v,
-  };
+/** @param signature r ‖ s ‖ (27 + yParity), hex */
+function format(signature: string): SignedPayload {
+  const yParity = signature.endsWith("1b") ? 0 : 1;
+  const [r, s] = [signature.slice(0, 66), `0x${signature.slice(66, 130)}`];
+  return { signature, r, s, yParity, v: 27 + yParity };
 }
 
-function signTypedData({ typed }: ParsedTypedData, secretKey: SecretBytes): RecoverableSignature {
-  let hex: string;
+function signTypedData({ typed }: ParsedTypedData, secretKey: SecretBytes): SignedPayload {
   try {
-    // Without extra entropy the nonce is exactly that of RFC 6979.
-    hex = signTyped(typed, secretKey.expose(), false).slice(2);
+    // Without extra entropy the nonce is exactly that of RFC 6979, as in all of these.
+    return format(signTyped(typed, secretKey.expose(), false));
   } catch (thrown) {
     throw new PayloadError(
       `Field typedData does not fit its types: ${messageOf(thrown).slice(0, 200)}`,
       thrown,
     );
   }
-  return {
-    r: decodeHex(hex.slice(0, 64)),
-    s: decodeHex(hex.slice(64, 128)),
-    yParity: hex.endsWith("1b") ? 0 : 1,
-  };
 }
 
-function signTransaction({ unsigned, intent }: ParsedTransaction, secretKey: SecretBytes): SignedPayload {
+function signTransaction({ unsigned }: ParsedTransaction, secretKey: SecretBytes): SignedPayload {
   const signed = unsigned.signBy(secretKey.expose(), false);
   const { r, s, yParity } = signed.raw;
-  if (r === undefined || s === undefined || (yParity !== 0 && yParity !== 1)) {
+  if (r === undefined || s === undefined || yParity === undefined) {
     throw new TypeError("Cannot sign: the transaction came back without a signature");
   }
-  const v = intent.type === "legacy" ? Number(35n + 2n * intent.chainId) + yParity : yParity;
   return {
-    ...format({ r: toBytes(r), s: toBytes(s), yParity }, v),
+    ...format(serializeSignature({ r, s, yParity })),
+    v: signed.type === "legacy" ? Number(signed.v) : yParity,
     signedTransaction: signed.toHex(),
     transactionHash: signed.hash,
   };
-}
-
-function toBytes(scalar: bigint): Uint8Array<ArrayBuffer> {
-  return decodeHex(scalar.toString(16).padStart(2 * SCALAR_LENGTH, "0"));
 }
 
 /**
@@ -148,13 +134,15 @@ function toBytes(scalar: bigint): Uint8Array<ArrayBuffer> {
 export function signPayload(payload: Payload, secretKey: SecretBytes): SignedPayload {
   switch (payload.kind) {
     case "message":
-      return format(signDigest(secretKey, decodeHex(eip191Signer.getHash(payload.bytes).slice(2))));
+      return format(eip191Signer.sign(payload.bytes, secretKey.expose(), false));
     case "typedData":
-      return format(signTypedData(payload.data, secretKey));
+      return signTypedData(payload.data, secretKey);
     case "transaction":
       return signTransaction(payload.transaction, secretKey);
-    case "digest":
-      return format(signDigest(secretKey, payload.digest));
+    case "digest": {
+      const { r, s, yParity } = signDigest(secretKey, payload.digest);
+      return format(`0x${encodeHex(r)}${encodeHex(s)}${yParity === 0 ? "1b" : "1c"}`);
+    }
     default:
       return payload satisfies never;
   }

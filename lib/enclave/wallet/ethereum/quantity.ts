@@ -5,6 +5,14 @@
  */
 import { PayloadError } from "../../../shared/crypto/payload_error.ts";
 
+/** A JSON object. */
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+/** Whether a value is a JSON object. */
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
 const UNSIGNED = /^(0x[0-9a-fA-F]{1,64}|[0-9]{1,78})$/;
 const SIGNED = /^(0x[0-9a-fA-F]{1,64}|-?[0-9]{1,78})$/;
 
@@ -21,17 +29,14 @@ export function parseInteger(
 ): bigint {
   const range = signed ? `from -2^${bits - 1} to below 2^${bits - 1}` : `below 2^${bits}`;
   const wants = `Field ${name} must be a whole number ${range}: a decimal or 0x-hex string`;
-  let number: bigint;
-  if (typeof value === "number") {
-    if (!Number.isSafeInteger(value)) {
-      throw new PayloadError(`${wants} (as a JSON number it has lost digits already)`);
-    }
-    number = BigInt(value);
-  } else if (typeof value === "string" && (signed ? SIGNED : UNSIGNED).test(value)) number = BigInt(value);
-  else throw new PayloadError(wants);
-  const fits = signed ? BigInt.asIntN(bits, number) === number : BigInt.asUintN(bits, number) === number;
-  if (!fits) throw new PayloadError(wants);
-  return number;
+  if (typeof value === "number" && !Number.isSafeInteger(value)) {
+    throw new PayloadError(`${wants} (as a JSON number it has lost digits already)`);
+  }
+  if (typeof value === "number" || typeof value === "string" && (signed ? SIGNED : UNSIGNED).test(value)) {
+    const number = BigInt(value);
+    if ((signed ? BigInt.asIntN(bits, number) : BigInt.asUintN(bits, number)) === number) return number;
+  }
+  throw new PayloadError(wants);
 }
 
 /**
@@ -58,15 +63,11 @@ export function parseHex(
   name: string,
   limits: { readonly length?: number; readonly max?: number },
 ): string {
-  const max = limits.length ?? limits.max ?? 0;
-  const wants = `Field ${name} must be 0x and hex of ${
-    limits.length === undefined ? "at most " : ""
-  }${max} bytes`;
+  const { length, max = length ?? 0 } = limits;
+  const wants = `Field ${name} must be 0x and hex of ${length === undefined ? "at most " : ""}${max} bytes`;
   // The length is checked first, to keep the regular expression from running on megabytes.
-  if (typeof value !== "string" || value.length > 2 + 2 * max || value.length % 2 !== 0) {
-    throw new PayloadError(wants);
-  }
-  if (!/^0x[0-9a-fA-F]*$/.test(value)) throw new PayloadError(wants);
-  if (limits.length !== undefined && value.length !== 2 + 2 * limits.length) throw new PayloadError(wants);
+  const fits = typeof value === "string" && value.length <= 2 + 2 * max && value.length % 2 === 0 &&
+    (length === undefined || value.length === 2 + 2 * length) && /^0x[0-9a-fA-F]*$/.test(value);
+  if (!fits) throw new PayloadError(wants);
   return value.toLowerCase();
 }

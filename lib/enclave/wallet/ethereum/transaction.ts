@@ -8,14 +8,13 @@ import { Transaction } from "micro-eth-signer";
 import { messageOf } from "../../../shared/errors.ts";
 import { parseAddress } from "../../../shared/crypto/ethereum_address.ts";
 import { PayloadError } from "../../../shared/crypto/payload_error.ts";
-import { parseHex, parseQuantity } from "./quantity.ts";
+import { isObject, type JsonObject, parseHex, parseQuantity } from "./quantity.ts";
 
-/** Names of the types that can be signed. */
-export type TransactionType = "legacy" | "eip2930" | "eip1559";
+/** Names of the types that can be signed, by their number. */
+const TYPES = ["legacy", "eip2930", "eip1559"] as const;
 
 /** The fields that the wallet's rules check. */
 export interface TransactionIntent {
-  readonly type: TransactionType;
   readonly chainId: bigint;
   /** With its checksum; undefined for a contract's creation. */
   readonly to: string | undefined;
@@ -44,42 +43,15 @@ const MAX_DATA_LENGTH = 1024 * 1024;
 /** Limits of one transaction: each address costs two hashes here, and gas on the chain. */
 const MAX_ACCESS_LIST = { addresses: 256, storageKeys: 1_024 } as const;
 
-const TYPES: Readonly<Record<string, TransactionType>> = {
-  legacy: "legacy",
-  "0": "legacy",
-  "0x0": "legacy",
-  eip2930: "eip2930",
-  "1": "eip2930",
-  "0x1": "eip2930",
-  eip1559: "eip1559",
-  "2": "eip1559",
-  "0x2": "eip1559",
+const SHARED_FIELDS = ["type", "from", "chainId", "nonce", "gasLimit", "to", "value", "data"];
+const FIELDS: Readonly<Record<(typeof TYPES)[number], readonly string[]>> = {
+  legacy: [...SHARED_FIELDS, "gasPrice"],
+  eip2930: [...SHARED_FIELDS, "gasPrice", "accessList"],
+  eip1559: [...SHARED_FIELDS, "maxPriorityFeePerGas", "maxFeePerGas", "accessList"],
 };
-
-const FIELDS: Readonly<Record<TransactionType, readonly string[]>> = {
-  legacy: ["chainId", "nonce", "gasPrice", "gasLimit", "to", "value", "data"],
-  eip2930: ["chainId", "nonce", "gasPrice", "gasLimit", "to", "value", "data", "accessList"],
-  eip1559: [
-    "chainId",
-    "nonce",
-    "maxPriorityFeePerGas",
-    "maxFeePerGas",
-    "gasLimit",
-    "to",
-    "value",
-    "data",
-    "accessList",
-  ],
-};
-
-type JsonObject = Readonly<Record<string, unknown>>;
 
 /** Alternative names of the same field. */
 const ALIASES: Readonly<Record<string, string>> = { gas: "gasLimit", input: "data" };
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
 
 /** Own fields that are not null, under their canonical names. */
 function normalise(input: JsonObject): ReadonlyMap<string, unknown> {
@@ -95,20 +67,17 @@ function normalise(input: JsonObject): ReadonlyMap<string, unknown> {
   return fields;
 }
 
-function typeOf(fields: ReadonlyMap<string, unknown>): TransactionType {
+function typeOf(fields: ReadonlyMap<string, unknown>): (typeof TYPES)[number] {
   const given = fields.get("type");
   if (given === undefined) {
     if (fields.has("maxFeePerGas") || fields.has("maxPriorityFeePerGas")) return "eip1559";
     return fields.has("accessList") ? "eip2930" : "legacy";
   }
   const word = String(given).toLowerCase();
-  const type = typeof given !== "object" && Object.hasOwn(TYPES, word) ? TYPES[word] : undefined;
+  const isWord = typeof given === "string" || typeof given === "number";
+  const type = TYPES.find((name, index) => isWord && [name, `${index}`, `0x${index}`].includes(word));
   if (type !== undefined) return type;
   throw new PayloadError("Field transaction.type must be legacy, eip2930 or eip1559 (0, 1 or 2)");
-}
-
-function parseData(value: unknown): string {
-  return value === undefined ? "0x" : parseHex(value, "transaction.data", { max: MAX_DATA_LENGTH });
 }
 
 function parseAccessList(value: unknown): { address: string; storageKeys: string[] }[] {
@@ -141,7 +110,7 @@ export function parseTransaction(input: unknown, from: string): ParsedTransactio
   const fields = normalise(input);
   const type = typeOf(fields);
   for (const name of fields.keys()) {
-    if (name === "type" || name === "from" || FIELDS[type].includes(name)) continue;
+    if (FIELDS[type].includes(name)) continue;
     throw new PayloadError(
       `Field transaction.${name.slice(0, 64)} does not belong to a transaction of type ${type}`,
     );
@@ -160,13 +129,12 @@ export function parseTransaction(input: unknown, from: string): ParsedTransactio
   const to = fields.has("to") && fields.get("to") !== "0x"
     ? parseAddress(fields.get("to"), "transaction.to").text
     : undefined;
-  const data = parseData(fields.get("data"));
+  const data = parseHex(fields.get("data") ?? "0x", "transaction.data", { max: MAX_DATA_LENGTH });
   if (to === undefined && data === "0x") {
     throw new PayloadError("Field transaction.to is missing, and there is no data to create a contract from");
   }
   const value = fields.has("value") ? number("value", 256) : 0n;
-  const gasLimit = number("gasLimit", 64);
-  const shared = { chainId, nonce: number("nonce", 64), gasLimit, to: to ?? "0x", value, data };
+  const limits = { gasLimit: number("gasLimit", 64), nonce: number("nonce", 64) };
   const gas = type === "eip1559"
     ? {
       maxFeePerGas: number("maxFeePerGas", 256),
@@ -179,14 +147,9 @@ export function parseTransaction(input: unknown, from: string): ParsedTransactio
   const list = type === "legacy" ? {} : { accessList: parseAccessList(fields.get("accessList")) };
   try {
     // Not in its strict mode, which is for user input forms: the wallet's rules limit fees.
-    const unsigned: UnsignedTransaction = Transaction.prepare(
-      { type, ...shared, ...gas, ...list } as never,
-      false,
-    );
-    return {
-      unsigned,
-      intent: { type, chainId, to, value, data, maxFee: gasLimit * (gas.maxFeePerGas ?? gas.gasPrice) },
-    };
+    const fields = { type, chainId, ...limits, to: to ?? "0x", value, data, ...gas, ...list };
+    const unsigned: UnsignedTransaction = Transaction.prepare(fields as never, false);
+    return { unsigned, intent: { chainId, to, value, data, maxFee: unsigned.fee } };
   } catch (thrown) {
     throw new PayloadError(`Field transaction cannot be encoded: ${messageOf(thrown).slice(0, 200)}`, thrown);
   }

@@ -8,7 +8,7 @@
 import type { signTyped } from "micro-eth-signer";
 import { parseAddress } from "../../../shared/crypto/ethereum_address.ts";
 import { PayloadError } from "../../../shared/crypto/payload_error.ts";
-import { parseHex, parseInteger } from "./quantity.ts";
+import { isObject, type JsonObject, parseHex, parseInteger } from "./quantity.ts";
 
 /** The fields that the wallet's rules check. */
 export interface TypedDataIntent {
@@ -48,11 +48,6 @@ const LIMITS = {
 const IDENTIFIER = /^[A-Za-z_$][A-Za-z0-9_$]{0,63}$/;
 /** Names of types that are not structs, including `uint` and `int` without a width, since the standard has no such aliases. */
 const ELEMENTARY = /^(string|bool|address|bytes[0-9]*|u?int[0-9]*)$/;
-const WIDTHS =
-  /^(u?)int(8|16|24|32|40|48|56|64|72|80|88|96|104|112|120|128|136|144|152|160|168|176|184|192|200|208|216|224|232|240|248|256)$/;
-const FIXED_BYTES = /^bytes([1-9]|[12][0-9]|3[0-2])$/;
-
-type JsonObject = Readonly<Record<string, unknown>>;
 
 /** A parsed type name: `Order[2][]` is an array, of any length, of arrays of two orders. */
 interface TypeName {
@@ -68,10 +63,6 @@ interface Field {
 }
 
 type Structs = ReadonlyMap<string, readonly Field[]>;
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
 
 function refuse(path: string, what: string): never {
   throw new PayloadError(`Field ${path.slice(0, 200)} ${what}`);
@@ -91,8 +82,7 @@ function parseTypeName(text: unknown, path: string): TypeName {
   if (!IDENTIFIER.test(base) || suffixes.length > LIMITS.arrayDepth) return refuse(path, wants);
   const lengths = suffixes.map((suffix) => {
     if (suffix === "]") return undefined;
-    const [, digits] = /^([1-9][0-9]{0,8})\]$/.exec(suffix) ?? [];
-    return digits === undefined ? refuse(path, wants) : Number(digits);
+    return /^[1-9][0-9]{0,8}\]$/.test(suffix) ? parseInt(suffix) : refuse(path, wants);
   });
   return { base, lengths };
 }
@@ -128,15 +118,34 @@ function parseStructs(types: JsonObject): Structs {
   }
   for (const [struct, fields] of structs) {
     for (const { name, type: { base } } of fields) {
-      if (structs.has(base) || isElementary(base)) continue;
+      if (structs.has(base) || elementOf(base) !== undefined) continue;
       refuse(`typedData.types.${struct}.${name}`, `has an unknown type: ${base}`);
     }
   }
   return structs;
 }
 
-function isElementary(base: string): boolean {
-  return ["string", "bool", "address", "bytes"].includes(base) || WIDTHS.test(base) || FIXED_BYTES.test(base);
+/** Reads a value of an elementary type; undefined if the name is of none. */
+function elementOf(base: string): ((value: unknown, path: string) => unknown) | undefined {
+  const [, kind, digits] = /^(int|uint|bytes)([1-9][0-9]{0,2})$/.exec(base) ?? [];
+  const size = Number(digits);
+  if (kind === "bytes" && size <= 32) return (value, path) => parseHex(value, path, { length: size });
+  if (kind !== "bytes" && size <= 256 && size % 8 === 0) {
+    return (value, path) => parseInteger(value, path, { bits: size, signed: kind === "int" });
+  }
+  switch (base) {
+    case "string":
+      return (value, path) =>
+        typeof value === "string" && value.isWellFormed() ? value : refuse(path, "must be well-formed text");
+    case "bool":
+      return (value, path) => typeof value === "boolean" ? value : refuse(path, "must be true or false");
+    case "address":
+      return (value, path) => parseAddress(value, path).text;
+    case "bytes":
+      return (value, path) => parseHex(value, path, { max: LIMITS.bytes });
+    default:
+      return undefined;
+  }
 }
 
 /** Parses values by their types, and counts them. */
@@ -159,86 +168,51 @@ class ValueReader {
         return refuse(`${path}.${given.slice(0, LIMITS.nameLength)}`, `is not a field of ${name}`);
       }
     }
-    return Object.fromEntries(fields.map((field) => {
-      const here = `${path}.${field.name}`;
-      if (!Object.hasOwn(value, field.name)) return refuse(here, "is missing");
-      return [
-        field.name,
-        this.#value(field.type, field.type.lengths.length, value[field.name], here, depth + 1),
-      ];
+    return Object.fromEntries(fields.map(({ name, type: { base, lengths } }) => {
+      const here = `${path}.${name}`;
+      if (!Object.hasOwn(value, name)) return refuse(here, "is missing");
+      return [name, this.#value({ base, lengths }, value[name], here, depth + 1)];
     }));
   }
 
-  /** @param dimensions the type's remaining dimensions, outermost last */
-  #value(type: TypeName, dimensions: number, value: unknown, path: string, depth: number): unknown {
+  #value({ base, lengths }: TypeName, value: unknown, path: string, depth: number): unknown {
     if (++this.#values > LIMITS.values) return refuse(path, `is beyond ${LIMITS.values} values`);
-    if (dimensions === 0) return this.#element(type.base, value, path, depth);
-    const length = type.lengths[dimensions - 1];
-    if (!Array.isArray(value) || (length !== undefined && value.length !== length)) {
-      return refuse(path, `must be an array${length === undefined ? "" : ` of ${length}`}`);
+    if (lengths.length > 0) {
+      const length = lengths.at(-1);
+      if (!Array.isArray(value) || (length !== undefined && value.length !== length)) {
+        return refuse(path, `must be an array${length === undefined ? "" : ` of ${length}`}`);
+      }
+      const item: TypeName = { base, lengths: lengths.slice(0, -1) };
+      return value.map((each: unknown, index) => this.#value(item, each, `${path}[${index}]`, depth));
     }
-    return value.map((item: unknown, index) =>
-      this.#value(type, dimensions - 1, item, `${path}[${index}]`, depth)
-    );
-  }
-
-  #element(base: string, value: unknown, path: string, depth: number): unknown {
     if (this.#structs.has(base)) return this.struct(base, value, path, depth);
-    const [, unsigned, bits] = WIDTHS.exec(base) ?? [];
-    if (bits !== undefined) return parseInteger(value, path, { bits: Number(bits), signed: unsigned === "" });
-    const [, width] = FIXED_BYTES.exec(base) ?? [];
-    switch (width === undefined ? base : "fixed bytes") {
-      case "string":
-        if (typeof value !== "string" || !value.isWellFormed()) {
-          return refuse(path, "must be well-formed text");
-        }
-        this.#count(value.length, path);
-        return value;
-      case "bool":
-        return typeof value === "boolean" ? value : refuse(path, "must be true or false");
-      case "address":
-        return parseAddress(value, path).text;
-      case "bytes":
-        this.#count(typeof value === "string" ? value.length / 2 : 0, path);
-        return parseHex(value, path, { max: LIMITS.bytes });
-      default:
-        return parseHex(value, path, { length: Number(width) });
+    if (typeof value === "string" && (base === "string" || base === "bytes")) {
+      this.#bytes += base === "bytes" ? value.length / 2 : value.length;
+      if (this.#bytes > LIMITS.bytes) refuse(path, `is beyond ${LIMITS.bytes} bytes of text`);
     }
-  }
-
-  #count(bytes: number, path: string): void {
-    this.#bytes += bytes;
-    if (this.#bytes > LIMITS.bytes) refuse(path, `is beyond ${LIMITS.bytes} bytes of text`);
+    return elementOf(base)?.(value, path);
   }
 }
 
-/** The domain's entry in `types` must list exactly the domain's fields, with the standard's types: otherwise a rule would check other bytes than are signed. */
-function checkDomainType(declared: readonly Field[] | undefined, domain: JsonObject): void {
-  if (declared === undefined) return;
-  const fits = declared.length === Object.keys(domain).length &&
+/**
+ * Reads the domain. Its entry in `types` must list exactly its fields, with the standard's types: otherwise a rule would check other bytes than are
+ * signed.
+ */
+function readDomain(domain: JsonObject, declared: readonly Field[] | undefined) {
+  for (const name of Object.keys(domain)) {
+    if (Object.hasOwn(DOMAIN_TYPES, name)) continue;
+    refuse(`typedData.domain.${name.slice(0, 64)}`, "is not a field of EIP-712's domain");
+  }
+  const fields: readonly Field[] = Object.entries(DOMAIN_TYPES)
+    .filter(([name]) => Object.hasOwn(domain, name))
+    .map(([name, text]) => ({ name, type: { base: text, lengths: [] }, text }));
+  const read = new ValueReader(new Map([[DOMAIN, fields]])).struct(DOMAIN, domain, "typedData.domain", 0);
+  const fits = declared?.length === fields.length &&
     declared.every(({ name, text }) => Object.hasOwn(domain, name) && DOMAIN_TYPES[name] === text);
-  if (!fits) {
+  if (declared !== undefined && !fits) {
     refuse(`typedData.types.${DOMAIN}`, "must list exactly the domain's fields, with the types of EIP-712");
   }
-}
-
-function readDomain(domain: JsonObject): { readonly fields: readonly Field[]; readonly domain: JsonObject } {
-  for (const name of Object.keys(domain)) {
-    if (!Object.hasOwn(DOMAIN_TYPES, name)) {
-      refuse(`typedData.domain.${name.slice(0, 64)}`, "is not a field of EIP-712's domain");
-    }
-  }
-  const fields = Object.entries(DOMAIN_TYPES).filter(([name]) => Object.hasOwn(domain, name)).map((
-    [name, text],
-  ) => ({
-    name,
-    type: { base: text, lengths: [] },
-    text,
-  }));
-  return {
-    fields,
-    domain: new ValueReader(new Map([[DOMAIN, fields]])).struct(DOMAIN, domain, "typedData.domain", 0),
-  };
+  return { fields, domain: read };
 }
 
 /**
@@ -256,8 +230,7 @@ export function parseTypedData(input: unknown): ParsedTypedData {
   if (typeof primaryType !== "string" || !structs.has(primaryType) || primaryType === DOMAIN) {
     return refuse("typedData.primaryType", "must name one of typedData.types");
   }
-  const { fields, domain } = readDomain(given);
-  checkDomainType(structs.get(DOMAIN), given);
+  const { fields, domain } = readDomain(given, structs.get(DOMAIN));
   const message = new ValueReader(structs).struct(
     primaryType,
     objectField(input, "message"),

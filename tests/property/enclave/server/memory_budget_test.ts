@@ -3,11 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Connection } from "../../../../lib/enclave/server/connection.ts";
 import { DEFAULT_LIMITS } from "../../../../lib/shared/cli/limits.ts";
-import {
-  createMemory,
-  MemoryBudget,
-  type Reservation,
-} from "../../../../lib/enclave/server/memory_budget.ts";
+import { createMemory, MemoryBudget, Reservation } from "../../../../lib/enclave/server/memory_budget.ts";
 import { Metrics } from "../../../../lib/enclave/server/metrics.ts";
 import { encodeMessage, type Framing } from "../../../../lib/shared/wire/framing.ts";
 import { within } from "../../../helpers/deadline.ts";
@@ -30,9 +26,10 @@ Deno.test("a budget counts what is reserved, whatever is reserved, resized and g
       const before = budget.used;
       const one = held[which % Math.max(1, held.length)];
       if (kind === "reserve") {
-        const reservation = budget.reserve(bytes);
-        assertEquals(reservation !== undefined, before + bytes <= budget.limit);
-        if (reservation !== undefined) held.push(reservation);
+        const reservation = new Reservation(budget);
+        const fits = reservation.resize(bytes);
+        assertEquals(fits, before + bytes <= budget.limit);
+        if (fits) held.push(reservation);
       } else if (kind === "resize" && one !== undefined) {
         const was = one.bytes;
         const fits = bytes <= was || before - was + bytes <= budget.limit;

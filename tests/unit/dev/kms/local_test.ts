@@ -1,14 +1,17 @@
 /** The local KMS: its keys, its file, and what it refuses. */
 import { assertEquals, assertRejects } from "@std/assert";
+import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { Credentials } from "../../../../lib/shared/aws/credentials.ts";
-import { SdkArgumentError } from "../../../../lib/enclave/kms/aws_ne/errors.ts";
+import { TSK_CONTEXT } from "../../../../lib/shared/aws/tsk_context.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
-import { LocalKms, LocalKmsError } from "../../../../lib/dev/kms/local.ts";
+import { LocalKms } from "../../../../lib/dev/kms/local.ts";
+import { kmsErrorName } from "../../../../lib/enclave/kms/kms.ts";
 
 const access = {
   region: "us-east-1",
   credentials: Credentials.fromStrings({ accessKeyId: "A", secretAccessKey: "S", sessionToken: "" }),
 };
+const refusal = async (run: () => Promise<unknown>) => kmsErrorName(await assertRejects(run, EnclaveError));
 
 Deno.test("the local KMS opens what it wrapped, under the same context in any order, and nothing else", async () => {
   await using kms = await LocalKms.open({ region: "us-east-1" });
@@ -22,32 +25,10 @@ Deno.test("the local KMS opens what it wrapped, under the same context in any or
     [{ ciphertext: blob, context: { a: "1=", b: "2" } }, "InvalidCiphertextException"],
     [{ ciphertext: blob, keyId: other, context: { a: "1", b: "2" } }, "IncorrectKeyException"],
     [{ ciphertext: new Uint8Array(100) }, "InvalidCiphertextException"],
-    [{
-      ciphertext: new Uint8Array(blob.with(blob.length - 1, (blob.at(-1) ?? 0) ^ 1)),
-      context: { a: "1", b: "2" },
-    }, "InvalidCiphertextException"],
   ] as const;
   for (const [request, name] of refused) {
-    assertEquals((await assertRejects(() => kms.decrypt(access, request), LocalKmsError)).kms.name, name);
+    assertEquals(await refusal(() => kms.decrypt(access, request)), name);
   }
-});
-
-Deno.test("the local KMS makes data keys that it opens again", async () => {
-  await using kms = await LocalKms.open({ region: "us-east-1" });
-  const [keyId = ""] = kms.keyArns;
-  const { plaintext, ciphertext } = await kms.generateDataKey(access, {
-    keyId,
-    keySpec: "AES_256",
-    context: { p: "w" },
-  });
-  using key = plaintext;
-  using opened = await kms.decrypt(access, { ciphertext, context: { p: "w" } });
-  assertEquals(opened.expose(), key.expose());
-  await assertRejects(
-    () => kms.generateDataKey(access, { keyId: "nobody", keySpec: "AES_256" }),
-    LocalKmsError,
-    "NotFoundException",
-  );
 });
 
 async function withDirectory(run: (directory: string) => Promise<void>): Promise<void> {
@@ -58,6 +39,30 @@ async function withDirectory(run: (directory: string) => Promise<void>): Promise
     await Deno.remove(directory, { recursive: true });
   }
 }
+
+Deno.test("a key file and a wrapped session key of the first version are read", () =>
+  withDirectory(async (directory) => {
+    // Made by `deno task dev tsk create` when the local KMS was not yet the emulator.
+    const fixture = (name: string) =>
+      Deno.readTextFile(new URL(`../../../fixtures/local_kms/${name}`, import.meta.url));
+    const file = `${directory}/keys.json`;
+    await Deno.writeTextFile(file, await fixture("keys.json"), { mode: 0o600 });
+    await using kms = await LocalKms.open({ region: "eu-west-1", file });
+    const ciphertext = decodeBase64((await fixture("wrapped.txt")).trim());
+    using opened = await kms.decrypt(access, { ciphertext, keyId: kms.keyArns[0], context: TSK_CONTEXT });
+    assertEquals(encodeHex(opened.expose()), (await fixture("tsk.hex")).trim());
+  }));
+
+Deno.test("the keys of a file are usable whatever their account is", () =>
+  withDirectory(async (directory) => {
+    const file = `${directory}/keys.json`;
+    const arn = LOCAL_ARN.replace("000000000000", "111122223333");
+    const keys = { [arn]: encodeBase64(new Uint8Array(32)) };
+    await Deno.writeTextFile(file, JSON.stringify({ version: 1, keys }), { mode: 0o600 });
+    await using kms = await LocalKms.open({ region: "us-east-1", file });
+    using key = (await kms.generateDataKey(access, { keyId: arn, keySpec: "AES_128" })).plaintext;
+    assertEquals(key.length, 16);
+  }));
 
 Deno.test("the local KMS keeps its keys in a file that only its owner can read", () =>
   withDirectory(async (directory) => {
@@ -75,22 +80,6 @@ Deno.test("the local KMS keeps its keys in a file that only its owner can read",
     assertEquals([opened.expose(), again.keyArns.length], [new Uint8Array([9]), 2]);
   }));
 
-Deno.test("a key file that others can read, or that is damaged, is refused and left as it is", () =>
-  withDirectory(async (directory) => {
-    const file = `${directory}/keys.json`;
-    for (
-      const [content, mode] of [["{", 0o600], ['{"version":2,"keys":{}}', 0o600], [
-        '{"version":1,"keys":{"x":"y"}}',
-        0o600,
-      ], ['{"version":1,"keys":{}}', 0o644]] as const
-    ) {
-      await Deno.writeTextFile(file, content);
-      await Deno.chmod(file, mode);
-      await assertRejects(() => LocalKms.open({ region: "us-east-1", file }), EnclaveError);
-      assertEquals(await Deno.readTextFile(file), content);
-    }
-  }));
-
 Deno.test("the local KMS does not run where there is an NSM", () =>
   withDirectory(async (directory) => {
     const nsmDevice = `${directory}/nsm`;
@@ -105,8 +94,7 @@ Deno.test("a blob of another local KMS is refused, because its key does not exis
   await using kms = await LocalKms.open({ region: "us-east-1" });
   await using other = await LocalKms.open({ region: "us-east-1" });
   const blob = await other.encrypt(other.keyArns[0] ?? "", new Uint8Array([1]));
-  const error = await assertRejects(() => kms.decrypt(access, { ciphertext: blob }), LocalKmsError);
-  assertEquals(error.kms.name, "NotFoundException");
+  assertEquals(await refusal(() => kms.decrypt(access, { ciphertext: blob })), "AccessDeniedException");
 });
 
 Deno.test("a blob of which any byte was changed, or that was cut, does not open", async () => {
@@ -115,9 +103,9 @@ Deno.test("a blob of which any byte was changed, or that was cut, does not open"
   for (let at = 0; at < blob.length; at++) {
     const changed = blob.slice();
     changed[at] = (changed[at] ?? 0) ^ 1;
-    await assertRejects(() => kms.decrypt(access, { ciphertext: changed }), LocalKmsError);
+    await assertRejects(() => kms.decrypt(access, { ciphertext: changed }), EnclaveError);
     if (at > 0) {
-      await assertRejects(() => kms.decrypt(access, { ciphertext: blob.slice(0, at) }), LocalKmsError);
+      await assertRejects(() => kms.decrypt(access, { ciphertext: blob.slice(0, at) }), EnclaveError);
     }
   }
 });
@@ -132,48 +120,23 @@ Deno.test("a lone surrogate in an EncryptionContext is refused, because another 
         () => kms.encrypt(keyArn, new Uint8Array(1), context),
         () => kms.generateDataKey(access, { keyId: keyArn, keySpec: "AES_256", context }),
       ]
-    ) assertEquals((await assertRejects(run, LocalKmsError)).kms.name, "ValidationException");
+    ) assertEquals(await refusal(run), "ValidationException");
   }
   // The replacement character, which an encoder writes for a lone surrogate, and a valid pair.
   for (const a of ["\ufffd", "\ud83d\ude00"]) {
     const ciphertext = await kms.encrypt(keyArn, new Uint8Array([7]), { a });
     using opened = await kms.decrypt(access, { ciphertext, context: { a } });
     assertEquals(opened.expose()[0], 7);
-    const error = await assertRejects(
-      () => kms.decrypt(access, { ciphertext, context: { a: "\ud801" } }),
-      LocalKmsError,
-    );
-    assertEquals(error.kms.name, "ValidationException");
+    const lone = { ciphertext, context: { a: "\ud801" } };
+    assertEquals(await refusal(() => kms.decrypt(access, lone)), "ValidationException");
   }
-});
-
-Deno.test("the local KMS refuses the arguments that the SDK would be refused", async () => {
-  await using kms = await LocalKms.open({ region: "us-east-1" });
-  const [keyId = ""] = kms.keyArns;
-  using empty = Credentials.fromStrings({ accessKeyId: "", secretAccessKey: "S", sessionToken: "" });
-  const calls: readonly (() => Promise<unknown>)[] = [
-    () => kms.decrypt({ ...access, region: "evil.example" }, { ciphertext: new Uint8Array(9) }),
-    () => kms.decrypt({ ...access, credentials: empty }, { ciphertext: new Uint8Array(9) }),
-    () => kms.decrypt(access, { ciphertext: new Uint8Array(6145) }),
-    () => kms.decrypt(access, { ciphertext: new Uint8Array(9), keyId: "" }),
-    () => kms.generateDataKey(access, { keyId: `${keyId} `, keySpec: "AES_256" }),
-  ];
-  for (const call of calls) await assertRejects(call, SdkArgumentError);
-});
-
-Deno.test("the local KMS's data keys have the length that was asked for", async () => {
-  await using kms = await LocalKms.open({ region: "us-east-1" });
-  const [keyId = ""] = kms.keyArns;
-  using large = (await kms.generateDataKey(access, { keyId, keySpec: "AES_256" })).plaintext;
-  using small = (await kms.generateDataKey(access, { keyId, keySpec: "AES_128" })).plaintext;
-  assertEquals([large.length, small.length], [32, 16]);
 });
 
 Deno.test("a disposed local KMS decrypts nothing", async () => {
   const kms = await LocalKms.open({ region: "us-east-1" });
   const blob = await kms.encrypt(kms.keyArns[0] ?? "", new Uint8Array([1]));
   await kms[Symbol.asyncDispose]();
-  await assertRejects(() => kms.decrypt(access, { ciphertext: blob }), LocalKmsError, "NotFoundException");
+  await assertRejects(() => kms.decrypt(access, { ciphertext: blob }), EnclaveError);
 });
 
 Deno.test("the local KMS says in health that it attests nothing", async () => {
@@ -184,6 +147,7 @@ Deno.test("the local KMS says in health that it attests nothing", async () => {
 const DAMAGED: readonly (readonly [string, string, number])[] = [
   ["no JSON", "{", 0o600],
   ["a list", "[]", 0o600],
+  ["an entry that is no ARN", '{"version":1,"keys":{"x":"y"}}', 0o600],
   ["another version", '{"version":2,"keys":{}}', 0o600],
   ["no keys", '{"version":1}', 0o600],
   ["keys that are null", '{"version":1,"keys":null}', 0o600],
@@ -232,22 +196,13 @@ Deno.test("a key that cannot be kept is not used", () =>
     assertEquals(kms.keyArns.length, 1);
   }));
 
-const withFile = (run: (file: string) => Promise<void>) =>
-  withDirectory((directory) => run(`${directory}/keys.json`));
-
 Deno.test("keys that are made at the same time are both in the file", () =>
-  withFile(async (file) => {
+  withDirectory(async (directory) => {
+    const file = `${directory}/keys.json`;
     {
       await using kms = await LocalKms.open({ region: "us-east-1", file });
       await Promise.all([kms.createKey(), kms.createKey()]);
     }
     await using again = await LocalKms.open({ region: "us-east-1", file });
     assertEquals(again.keyArns.length, 3);
-  }));
-
-Deno.test("a key file with an entry that is no ARN is reported as the file's fault", () =>
-  withFile(async (file) => {
-    await Deno.writeTextFile(file, '{"version":1,"keys":{"x":"y"}}', { mode: 0o600 });
-    const error = await assertRejects(() => LocalKms.open({ region: "us-east-1", file }), EnclaveError);
-    assertEquals(error.code, "local_kms_file");
   }));

@@ -1,6 +1,6 @@
 /** The KMS emulator serves every operation that this repository's own tools call. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { KmsEmulator } from "../../../../lib/dev/kms_emulator/mod.ts";
+import { startKmsEmulator } from "../../../../lib/dev/kms_emulator/server.ts";
 
 const ROOT = new URL("../../../../", import.meta.url);
 
@@ -29,7 +29,7 @@ Deno.test("the emulator knows every KMS operation that the tools and backends ca
   const called = [
     ...commandsOf(await text("lib/ctl/aws/deps/aws_sdk.ts"), "client-kms"),
     ...[
-      ...(/type KmsOperation = ([^;]*);/.exec(await text("lib/dev/kms/aws/sign.ts"))?.[1] ?? "").matchAll(
+      ...(/type KmsOperation = ([^;]*);/.exec(await text("lib/dev/kms/json_kms.ts"))?.[1] ?? "").matchAll(
         /"(\w+)"/g,
       ),
     ]
@@ -38,7 +38,7 @@ Deno.test("the emulator knows every KMS operation that the tools and backends ca
   for (const known of ["CreateKey", "Encrypt", "ListGrants", "PutKeyPolicy", "GenerateDataKey"]) {
     assert(called.includes(known), `the list of operations lacks ${known}: ${called.join()}`);
   }
-  await using emulator = await KmsEmulator.start();
+  await using emulator = await startKmsEmulator();
   assertEquals(await refusalOf(emulator.url, "ReEncrypt"), "UnknownOperationException");
   for (const operation of called) {
     assert(await refusalOf(emulator.url, operation) !== "UnknownOperationException", operation);
@@ -47,7 +47,7 @@ Deno.test("the emulator knows every KMS operation that the tools and backends ca
 
 Deno.test("the emulator knows every STS operation that the tools call", async () => {
   assertEquals(commandsOf(await text("lib/ctl/aws/deps/aws_sdk.ts"), "client-sts"), ["GetCallerIdentity"]);
-  await using emulator = await KmsEmulator.start({ caller: "arn:aws:iam::111122223333:role/team/Admin" });
+  await using emulator = await startKmsEmulator({ caller: "arn:aws:iam::111122223333:role/team/Admin" });
   const ask = async (action: string) => {
     const response = await fetch(emulator.url, {
       method: "POST",

@@ -81,17 +81,13 @@ const ROWS: readonly Row[] = [
   ["an Allow for the role", [{}], true],
   ["no statement about it", [{ Action: "kms:Encrypt" }], false],
   ["a Deny beside an Allow", [{}, { Effect: "Deny" }], false],
-  ["a Deny before an Allow", [{ Effect: "Deny" }, {}], false],
-  ["a Deny of something else", [{}, { Effect: "Deny", Action: "kms:Encrypt" }], true],
   ["a Deny alone", [{ Effect: "Deny" }], false],
   // Principals.
   ["everybody", [{ Principal: "*" }], true],
-  ["everybody, in AWS", [{ Principal: { AWS: "*" } }], true, { caller: USER }],
   ["the account's root, for a role", [{ Principal: { AWS: `arn:aws:iam::${ACCOUNT}:root` } }], true],
   ["the account's number", [{ Principal: { AWS: ACCOUNT } }], true, { caller: USER }],
   ["another account's root", [{ Principal: { AWS: "arn:aws:iam::444455556666:root" } }], false],
   ["another role", [{ Principal: { AWS: `${ROLE}2` } }], false],
-  ["the role among others", [{ Principal: { AWS: [USER, ROLE] } }], true],
   ["the role's session, as STS names it", [{
     Principal: { AWS: `arn:aws:sts::${ACCOUNT}:assumed-role/enclave/emulator` },
   }], true],
@@ -110,19 +106,15 @@ const ROWS: readonly Row[] = [
     NotPrincipal: { AWS: ROLE },
   }], true],
   // Actions.
-  ["every action of KMS", [{ Action: "kms:*" }], true],
   ["every action", [{ Action: "*" }], true],
-  ["an action by pattern", [{ Action: "kms:De*" }], true],
   ["a pattern that does not fit", [{ Action: "kms:GenerateDataKey*" }], false],
   ["an action in another case", [{ Action: "KMS:decrypt" }], true],
   ["an action with one character open", [{ Action: "kms:Decryp?" }], true],
-  ["one action of several", [{ Action: ["kms:Encrypt", "kms:Decrypt"] }], true],
   ["all actions but others", [{ Action: undefined, NotAction: "kms:Encrypt" }], true],
   ["all actions but this", [{ Action: undefined, NotAction: "kms:Decrypt" }], false],
   // Resources.
   ["the key by its ARN", [{ Resource: KEY }], true],
   ["another key's ARN", [{ Resource: KEY.replace("1234abcd", "00000000") }], false],
-  ["keys by pattern", [{ Resource: `arn:aws:kms:*:${ACCOUNT}:key/*` }], true],
   ["all keys but this", [{ Resource: undefined, NotResource: KEY }], false],
   // StringEquals and its kin.
   ["the right PCR", [when("StringEquals", PCR(0), PCR0)], true],
@@ -133,7 +125,6 @@ const ROWS: readonly Row[] = [
   ["the key's name in another case", [
     when("StringEquals", "KMS:recipientattestation:pcr0", PCR0),
   ], true],
-  ["the image's hash", [when("StringEqualsIgnoreCase", "kms:RecipientAttestation:ImageSha384", PCR0)], true],
   ["two PCRs that fit", [{ Condition: { StringEquals: { [PCR(0)]: PCR0, [PCR(1)]: PCR1 } } }], true],
   [
     "two PCRs of which one fits",
@@ -145,11 +136,8 @@ const ROWS: readonly Row[] = [
   }], false],
   ["a PCR that the document lacks", [when("StringEquals", PCR(31), PCR0)], false],
   ["no document", [when("StringEquals", PCR(0), PCR0)], false, { values: PLAIN }],
-  ["no document, case ignored", [when("StringEqualsIgnoreCase", PCR(0), PCR0)], false, { values: PLAIN }],
-  ["not another PCR", [when("StringNotEquals", PCR(0), OTHER)], true],
   ["not this PCR", [when("StringNotEquals", PCR(0), PCR0)], false],
   ["not these PCRs", [when("StringNotEquals", PCR(0), [OTHER, PCR0])], false],
-  ["not this PCR, case ignored", [when("StringNotEqualsIgnoreCase", PCR(0), PCR0.toUpperCase())], false],
   [
     "not another PCR, without a document: the trap",
     [
@@ -177,14 +165,12 @@ const ROWS: readonly Row[] = [
   ],
   // StringLike.
   ["a PCR by pattern", [when("StringLike", PCR(0), "a1a1*")], true],
-  ["any PCR", [when("StringLike", PCR(0), "*")], true],
   ["any PCR, without a document", [when("StringLike", PCR(0), "*")], false, { values: PLAIN }],
   ["a pattern that does not fit the PCR", [when("StringLike", PCR(0), "a1b*")], false],
   ["not like a pattern", [when("StringNotLike", PCR(0), "a1*")], false],
   ["a star under StringEquals", [when("StringEquals", PCR(0), "*")], false],
   // IfExists.
   ["the right PCR if there is one", [when("StringEqualsIfExists", PCR(0), PCR0)], true],
-  ["the wrong PCR if there is one", [when("StringEqualsIfExists", PCR(0), OTHER)], false],
   [
     "a PCR if there is one, without a document: the trap",
     [
@@ -193,12 +179,6 @@ const ROWS: readonly Row[] = [
     true,
     { values: PLAIN },
   ],
-  [
-    "case ignored if there is one",
-    [when("StringEqualsIgnoreCaseIfExists", PCR(0), PCR0.toUpperCase())],
-    true,
-  ],
-  ["like a pattern if there is one", [when("StringLikeIfExists", PCR(31), "b*")], true],
   // Quantifiers.
   ["any value, which fits", [when("ForAnyValue:StringEquals", PCR(0), [OTHER, PCR0])], true],
   ["any value, none of which fits", [when("ForAnyValue:StringEquals", PCR(0), OTHER)], false],
@@ -210,21 +190,10 @@ const ROWS: readonly Row[] = [
     false,
     { values: PLAIN },
   ],
-  [
-    "any value if there is one",
-    [
-      when("ForAnyValue:StringEqualsIfExists", PCR(0), PCR0),
-    ],
-    true,
-    { values: PLAIN },
-  ],
   ["all values, which fit", [when("ForAllValues:StringEquals", PCR(0), PCR0)], true],
   ["all values, one of which does not fit", [
     when("ForAllValues:StringEquals", "kms:EncryptionContextKeys", ["app"]),
   ], false],
-  ["all values, of several", [
-    when("ForAllValues:StringEquals", "kms:EncryptionContextKeys", ["app", "purpose", "name"]),
-  ], true],
   ["any value of several", [when("ForAnyValue:StringEquals", "kms:EncryptionContextKeys", "purpose")], true],
   ["any value that is another", [
     when("ForAnyValue:StringNotEquals", "kms:EncryptionContextKeys", "app"),
@@ -244,28 +213,16 @@ const ROWS: readonly Row[] = [
   ["no document must be there, and one is", [when("Null", PCR(0), "true")], false],
   ["no service on its behalf", [when("Null", "kms:ViaService", "true")], true],
   ["by a service", [when("StringEquals", "kms:ViaService", "s3.us-east-1.amazonaws.com")], false],
-  ["TLS, as a text", [when("Bool", "aws:SecureTransport", "true")], true],
   ["TLS, as JSON's true", [when("Bool", "aws:SecureTransport", true)], true],
   ["TLS, without it", [when("Bool", "aws:SecureTransport", "true")], false, { values: PLAIN }],
-  [
-    "a Deny without TLS",
-    [{}, {
-      Effect: "Deny",
-      ...when("Bool", "aws:SecureTransport", "false"),
-    }],
-    false,
-    { values: PLAIN },
-  ],
   ["Bool if there is one", [when("BoolIfExists", "aws:SecureTransport", "true")], true, { values: {} }],
   // EncryptionContext, and who asks.
   ["the EncryptionContext", [when("StringEquals", "kms:EncryptionContext:app", "denclave")], true],
-  ["another EncryptionContext", [when("StringEquals", "kms:EncryptionContext:app", "Denclave")], false],
   [
     "an EncryptionContext that is not there",
     [when("StringEquals", "kms:EncryptionContext:name", "a")],
     false,
   ],
-  ["the caller's account", [when("StringEquals", "kms:CallerAccount", ACCOUNT)], true],
   ["the caller's ARN", [when("StringLike", "aws:PrincipalArn", "arn:aws:iam::*:role/enclave")], true],
 ];
 for (const [name, statements, allowed, request] of ROWS) {
@@ -277,13 +234,11 @@ for (const [name, statements, allowed, request] of ROWS) {
 
 const UNKNOWN: readonly (readonly [string, Fields, string])[] = [
   ["an operator", when("NumericEquals", PCR(0), "1"), "condition operator NumericEquals"],
-  ["an operator in another case", when("stringequals", PCR(0), PCR0), "condition operator stringequals"],
   ["a quantifier", when("ForSomeValues:StringEquals", PCR(0), PCR0), "ForSomeValues:StringEquals"],
   ["NullIfExists", when("NullIfExists", PCR(0), "true"), "condition operator NullIfExists"],
   ["Null of a word", when("Null", PCR(0), "maybe"), "something else than true or false"],
   ["a key", when("StringEquals", "aws:RequestedRegion", "us-east-1"), "condition key aws:RequestedRegion"],
   ["PCR32", when("StringEquals", PCR(32), PCR0), "PCR32"],
-  ["a PCR with a zero before it", when("StringEquals", PCR("00"), PCR0), "PCR00"],
   ["PCRs of a NitroTPM", when("StringEquals", "kms:RecipientAttestation:NitroTPMPCR4", PCR0), "NitroTPMPCR4"],
   [
     "a policy variable",
@@ -318,30 +273,18 @@ Deno.test("what is unknown does not matter where another condition does not hold
   });
 });
 
-const MALFORMED: readonly (readonly [string, string, string])[] = [
-  ["no JSON", "{", "Cannot read the key policy"],
-  ["a list", "[]", "must be a JSON object"],
-  ["no statements", '{"Version":"2012-10-17","Statement":[]}', "1 to 500 statements"],
-  ["another version", '{"Version":"2020-01-01","Statement":[{}]}', "Version must be"],
-  ["a name twice", '{"Version":"2012-10-17","Version":"2012-10-17","Statement":[]}', '"Version" twice'],
-  ["the answer of GetKeyPolicy around it", JSON.stringify({ Policy: policy({}) }), 'the element "Policy"'],
-  ["an unknown field of a statement", policy({ Conditions: {} }), '"Conditions"'],
-  ["no principal", policy({ Principal: undefined }), "either Principal or NotPrincipal"],
-  ["a condition on an object", policy(when("StringEquals", PCR(0), {})), "texts, numbers or booleans"],
-];
-for (const [name, text, words] of MALFORMED) {
-  Deno.test(`a key policy with ${name} is malformed`, () => {
+Deno.test("a text that the parser of key policies refuses is malformed, and a long one is refused before it is read", () => {
+  const refusals = [
+    ["{", "MalformedPolicyDocumentException", "Cannot read the key policy"],
+    [policy({ Conditions: {} }), "MalformedPolicyDocumentException", '"Conditions"'],
+    [" ".repeat(32 * 1024 + 1), "LimitExceededException", "at most 32768 bytes"],
+    ["é".repeat(16 * 1024 + 1), "LimitExceededException", "at most 32768 bytes"],
+  ] as const;
+  for (const [text, name, words] of refusals) {
     const thrown = assertThrows(() => parseKeyPolicy(text), KmsRefusal, words);
-    assertEquals([thrown.kms.name, thrown.status], ["MalformedPolicyDocumentException", 400]);
-  });
-}
-
-for (const text of [" ".repeat(32 * 1024 + 1), "é".repeat(16 * 1024 + 1)]) {
-  Deno.test(`a key policy of ${text.length} characters beyond KMS's limit of bytes is refused before it is read`, () => {
-    const thrown = assertThrows(() => parseKeyPolicy(text), KmsRefusal);
-    assertEquals(thrown.kms.name, "LimitExceededException");
-  });
-}
+    assertEquals([thrown.kms.name, thrown.status], [name, 400]);
+  }
+});
 
 Deno.test("a condition without values matches nothing", () => {
   assertEquals(decide(policy(when("StringEquals", PCR(0), []))).allowed, false);
@@ -351,31 +294,11 @@ Deno.test("a condition without values matches nothing", () => {
   );
 });
 
-for (const arn of ["", "*", "alice", "arn:aws:iam::1:role/a", "arn:aws:sts::111122223333:assumed-role/a/b"]) {
-  Deno.test(`${JSON.stringify(arn)} is no caller`, () => {
+Deno.test("an ARN of something else than a role, a user or a root is no caller", () => {
+  for (const arn of ["", "*", "alice", "arn:aws:iam::1:role/a", `arn:aws:sts::${ACCOUNT}:assumed-role/a/b`]) {
     assertThrows(() => parseCaller(arn), KmsRefusal, "not the ARN of a caller");
-  });
-}
-
-const LIKE: readonly (readonly [string, string, boolean])[] = [
-  ["", "", true],
-  ["*", "", true],
-  ["?", "", false],
-  ["a*c", "abbc", true],
-  ["a*c", "abb", false],
-  ["*a*b*", "xxaxxb", true],
-  ["a?c", "abc", true],
-  ["a**c", "ac", true],
-  ["*ab", "aab", true],
-  ["ab", "abc", false],
-  ["*", "a*b", true],
-  ["a*b", "a*xb", true],
-];
-for (const [pattern, text, expected] of LIKE) {
-  Deno.test(`${JSON.stringify(text)} is ${expected ? "" : "not "}like ${JSON.stringify(pattern)}`, () => {
-    assertEquals(like(pattern, text), expected);
-  });
-}
+  }
+});
 
 Deno.test("a pattern that is built to be slow is matched fast", () => {
   assertEquals(like("*a".repeat(500) + "b", "a".repeat(8_000)), false);

@@ -1,19 +1,15 @@
 /** The local KMS's requests: signatures, keys and policies, parameters, events. */
-import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
 import { Credentials } from "../../../../lib/enclave/kms/aws_ne/mod.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
-import { AwsKms } from "../../../../lib/dev/kms/aws.ts";
-import { kmsErrorName } from "../../../../lib/enclave/kms/kms.ts";
-import { parseAccessKeys, SimulatedAttestedKms } from "../../../../lib/dev/kms_emulator/mod.ts";
-import { jsonAnswer, startScriptedKms } from "../../../helpers/scripted_kms.ts";
+import { parseAccessKeys } from "../../../../lib/dev/kms_emulator/signature.ts";
 import {
   accessKeysFile,
   ACCOUNT,
   ADMIN,
   BUILD,
   CONTEXT,
-  exchange,
   type Fields,
   KEYS_FILE,
   KmsPlace,
@@ -21,21 +17,16 @@ import {
   REGION,
   ROLE,
   SESSION,
-  STRINGS,
 } from "../../../helpers/kms_place.ts";
 
 const SIGNERS: readonly (readonly [string, Partial<typeof SESSION>, string | undefined])[] = [
   ["the session", {}, undefined],
-  ["the role's own key", STRINGS, undefined],
   ["a role that the policy does not name", {
     accessKeyId: "AKIATESTADMIN",
     secretAccessKey: "secret-of-the-admin",
     sessionToken: "",
   }, "AccessDeniedException"],
   ["an unknown key", { accessKeyId: "AKIANOBODY" }, "UnrecognizedClientException"],
-  ["another secret", { secretAccessKey: "another-secret-it-is" }, "InvalidSignatureException"],
-  ["another token", { sessionToken: "token-of-the-sessiom" }, "UnrecognizedClientException"],
-  ["no token", { sessionToken: "" }, "UnrecognizedClientException"],
 ];
 for (const [who, strings, expected] of SIGNERS) {
   Deno.test(`signed by ${who}: ${expected ?? "served"}`, async () => {
@@ -54,128 +45,6 @@ for (const [who, strings, expected] of SIGNERS) {
     const isKnown = expected === undefined || expected === "AccessDeniedException";
     assertEquals(event?.userIdentity["type"], isKnown ? "AssumedRole" : "Unknown");
   });
-}
-
-Deno.test("an expired session is refused by its name", async () => {
-  let now = new Date("2026-06-01T12:00:00Z");
-  const clock = { now: () => now };
-  const { place: opened, nsm } = await KmsPlace.open(BUILD.old, {
-    ...clock,
-    accessKeys: parseAccessKeys(accessKeysFile({ ...SESSION, expires: "2026-06-01T13:00:00Z" })),
-  }, clock);
-  await using place = opened;
-  await using kms = await SimulatedAttestedKms.open({
-    nsm,
-    endpoint: place.server.url,
-    now: () => now.getTime(),
-  });
-  using credentials = Credentials.fromStrings(SESSION);
-  const ask = () => kms.generateRandom({ region: REGION, credentials }, 1);
-  (await ask())[Symbol.dispose]();
-  now = new Date("2026-06-01T13:00:00Z");
-  assertEquals(await place.refusal(ask), "ExpiredTokenException");
-});
-
-for (const [minutes, words] of [[-6, "expired"], [6, "not yet current"]] as const) {
-  Deno.test(`a signature of a clock ${minutes} minutes off is ${words}`, async () => {
-    const { place: opened } = await KmsPlace.open(BUILD.old, { accessKeys: parseAccessKeys(KEYS_FILE) });
-    await using place = opened;
-    await using kms = AwsKms.open({
-      endpoint: place.server.url,
-      now: () => Date.now() + minutes * 60_000,
-    });
-    const thrown = await assertRejects(() => kms.generateRandom(place.access, 1), EnclaveError);
-    assertEquals([thrown.code, kmsErrorName(thrown)], ["clock_skew", "InvalidSignatureException"]);
-    assertStringIncludes(thrown.hint ?? "", minutes < 0 ? "behind" : "ahead of");
-  });
-}
-
-Deno.test("a signature for another region or service is refused", async () => {
-  const { place: opened } = await KmsPlace.open(BUILD.old, { accessKeys: parseAccessKeys(KEYS_FILE) });
-  await using place = opened;
-  using credentials = Credentials.fromStrings(STRINGS);
-  const elsewhere = { region: "us-west-2", credentials };
-  assertEquals(
-    await place.refusal(() => place.plain.generateRandom(elsewhere, 1)),
-    "InvalidSignatureException",
-  );
-});
-
-const AUTHORIZATIONS: readonly (readonly [string | undefined, string])[] = [
-  [undefined, "MissingAuthenticationTokenException"],
-  ["Bearer a", "IncompleteSignatureException"],
-  ["AWS4-HMAC-SHA256 Credential=a/20260601/us-east-1/kms/aws4_request", "IncompleteSignatureException"],
-  [
-    `AWS4-HMAC-SHA256 Credential=${STRINGS.accessKeyId}/20260601/us-east-1/kms/aws4_request, SignedHeaders=host, Signature=${
-      "0".repeat(64)
-    }`,
-    "IncompleteSignatureException",
-  ],
-];
-Deno.test("a request without a signature, or with half of one, is refused before it is read", async () => {
-  const { place: opened } = await KmsPlace.open(BUILD.old, { accessKeys: parseAccessKeys(KEYS_FILE) });
-  await using place = opened;
-  for (const [authorization, expected] of AUTHORIZATIONS) {
-    const response = await fetch(place.server.url, {
-      method: "POST",
-      headers: {
-        "x-amz-target": "TrentService.GenerateRandom",
-        ...(authorization === undefined ? {} : { authorization }),
-      },
-      body: "{",
-    });
-    assertEquals([response.status, (await response.json()).__type], [400, expected]);
-    assertEquals((response.headers.get("x-amzn-requestid") ?? "").length, 36);
-  }
-});
-
-Deno.test("a signed request whose body, target or signed headers changed on the way is refused", async () => {
-  const { place: opened } = await KmsPlace.open(BUILD.old, { accessKeys: parseAccessKeys(KEYS_FILE) });
-  await using place = opened;
-  const upstream = place.server.url;
-  const changes: readonly ((headers: Headers, body: string) => string)[] = [
-    (headers, body) => (headers.get("x-amz-target") === "" ? "" : body),
-    (_, body) => body.replace("1", "2"),
-    (headers, body) => (headers.set("x-amz-target", "TrentService.ListKeys"), body),
-    (headers, body) => (headers.set("x-amz-more", "1"), body),
-    (
-      headers,
-      body,
-    ) => (headers.set("x-amz-date", otherSecond(headers.get("x-amz-date") ?? "")), body),
-  ];
-  for (const [index, change] of changes.entries()) {
-    await using proxy = startScriptedKms(async ({ headers, body }) => {
-      const forwarded = new Headers(headers);
-      const changed = change(forwarded, body);
-      // The proxy's name is what was signed.
-      return await askRaw(upstream, forwarded, changed);
-    });
-    await using kms = AwsKms.open({ endpoint: proxy.url });
-    const asked = kms.generateRandom(place.access, 1);
-    if (index === 0) (await asked)[Symbol.dispose]();
-    else assertEquals(await place.refusal(() => asked), "InvalidSignatureException", String(index));
-  }
-});
-
-function otherSecond(date: string): string {
-  return date.replace(/(.)Z$/, (_, digit) => (digit === "9" ? "8Z" : "9Z"));
-}
-
-/** A request with its headers as they are, `host` included, which fetch would set itself. */
-async function askRaw(url: string, headers: Headers, body: string): Promise<Response> {
-  const { hostname, port } = new URL(url);
-  const bytes = new TextEncoder().encode(body);
-  headers.set("content-length", String(bytes.length));
-  headers.set("connection", "close");
-  const head = [...headers].map(([name, value]) => `${name}: ${value}\r\n`).join("");
-  const text = await exchange(
-    { hostname, port: Number(port) },
-    `POST / HTTP/1.1\r\n${head}\r\n${body}`,
-  );
-  return jsonAnswer(
-    JSON.parse(text.slice(text.indexOf("\r\n\r\n") + 4)),
-    Number(/^HTTP\/1\.1 ([0-9]{3})/.exec(text)?.[1]),
-  );
 }
 
 Deno.test("an administrator describes, reads and puts policies, and may not lock everybody out", async () => {
@@ -222,7 +91,7 @@ Deno.test("keys are listed in pages, oldest first", async () => {
     seen.push(...(answer["Keys"] as readonly Fields[]).map((key) => key["KeyArn"]));
     Marker = answer["NextMarker"];
   } while (Marker !== undefined);
-  assertEquals(seen, [...place.server.keyArns]);
+  assertEquals(seen, [...place.server.kms.keyArns]);
   assertEquals((await place.ask("ListKeys", { Marker: "x" })).answer["__type"], "InvalidMarkerException");
 });
 
@@ -237,12 +106,12 @@ Deno.test("a policy is put before the first request, on every key or on one", as
     });
     await using place = opened;
     await place.ask("CreateKey", {});
-    keys.push(...place.server.keyArns);
+    keys.push(...place.server.kms.keyArns);
   }
   const policies = [{ policy: policyFor([BUILD.new]) }, { key: keys[1], policy: policyFor([BUILD.old]) }];
   const { place: opened, kms } = await KmsPlace.open(BUILD.old, { keysFile: file, policies });
   await using place = opened;
-  assertEquals(place.server.keyArns, keys);
+  assertEquals(place.server.kms.keyArns, keys);
   assertEquals(await place.refusal(() => place.dataKey(kms)), "AccessDeniedException");
   const made = await kms.generateDataKey(place.access, { keyId: keys[1] ?? "", keySpec: "AES_256" });
   made.plaintext[Symbol.dispose]();

@@ -1,10 +1,10 @@
-/** The local KMS's connections: TLS, HTTP, limits; and configurations with which it does not start. */
-import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+/** The local KMS's connections, TLS and limits; and configurations with which it does not start. */
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
-import { AwsKms } from "../../../../lib/dev/kms/aws.ts";
-import { KmsEmulator, type KmsEmulatorOptions } from "../../../../lib/dev/kms_emulator/mod.ts";
+import { openAwsKms } from "../../../../lib/dev/kms/https_api.ts";
+import { type KmsEmulatorOptions, startKmsEmulator } from "../../../../lib/dev/kms_emulator/server.ts";
 import { within } from "../../../helpers/deadline.ts";
-import { BUILD, exchange, KmsPlace, policyFor, ZERO } from "../../../helpers/kms_place.ts";
+import { BUILD, KmsPlace, policyFor, ZERO } from "../../../helpers/kms_place.ts";
 
 Deno.test("over TLS a client that trusts the CA is served, and another is not", async () => {
   const folder = await Deno.makeTempDir();
@@ -12,17 +12,13 @@ Deno.test("over TLS a client that trusts the CA is served, and another is not", 
     const { place: opened, kms } = await KmsPlace.open(BUILD.old, { tlsFolder: folder });
     await using place = opened;
     (await kms.generateRandom(place.access, 1))[Symbol.dispose]();
-    await using stranger = AwsKms.open({
-      endpoint: place.server.url,
-      attemptMs: 3_000,
-      sleep: () => Promise.resolve(),
-    });
+    await using stranger = await openAwsKms({ endpoint: place.server.url });
     const thrown = await assertRejects(() => stranger.generateRandom(place.access, 1), EnclaveError);
     assertEquals(thrown.code, "kms_unreachable");
     assertEquals(await Deno.readTextFile(`${folder}/ca.pem`), place.server.ca);
     assertEquals(((await Deno.stat(`${folder}/ca.key`)).mode ?? 0) & 0o777, 0o600);
     // The next start has the same CA.
-    await using again = await KmsEmulator.start({ tlsFolder: folder });
+    await using again = await startKmsEmulator({ tlsFolder: folder });
     assertEquals(again.ca, place.server.ca);
   } finally {
     await Deno.remove(folder, { recursive: true });
@@ -45,7 +41,7 @@ for (const [what, make, words] of FOLDERS) {
     const folder = await Deno.makeTempDir();
     try {
       await make(folder);
-      const thrown = await assertRejects(() => KmsEmulator.start({ tlsFolder: folder }), EnclaveError, words);
+      const thrown = await assertRejects(() => startKmsEmulator({ tlsFolder: folder }), EnclaveError, words);
       assertEquals(thrown.code, "kms_emulator_tls");
     } finally {
       await Deno.remove(folder, { recursive: true });
@@ -53,72 +49,30 @@ for (const [what, make, words] of FOLDERS) {
   });
 }
 
-const head = (length: number | string, more = "") =>
-  `POST / HTTP/1.1\r\nhost: a\r\nx-amz-target: TrentService.GenerateRandom\r\ncontent-length: ${length}\r\n${more}`;
-const BODY = '{"NumberOfBytes":1}';
-const RAW: readonly (readonly [string, readonly string[], string])[] = [
-  ["comes in pieces", [head(BODY.length, "connection: close\r\n"), "\r\n{", BODY.slice(1)], "HTTP/1.1 200"],
-  ["is of HTTP/1.0", [`${head(BODY.length).replace("1.1", "1.0")}\r\n${BODY}`], "HTTP/1.1 200"],
-  ["is no HTTP", ["hello\r\n\r\n"], "MalformedHttpRequestException"],
-  ["has no head that ends", [head(0).padEnd(32 * 1024 + 1, "a")], "MalformedHttpRequestException"],
-  ["has an invalid header", [head(0, "no header\r\n\r\n")], "a line is not a header"],
-  ["has two lengths", [head(0, "content-length: 1\r\n\r\n")], "content-length came twice"],
-  ["has no number for a length", [head("1a", "\r\n")], "Content-Length is not a number"],
-  ["is chunked", [head(0, "transfer-encoding: chunked\r\n\r\n")], "only Content-Length is supported"],
-  ["is too long", [head(64 * 1024 + 1, "\r\n")], "HTTP/1.1 413"],
-];
-for (const [what, parts, expected] of RAW) {
-  Deno.test(`a request that ${what} gets ${expected}`, async () => {
-    await using server = await KmsEmulator.start();
-    const text = await within(exchange(server, ...parts), "the answer");
-    assertStringIncludes(text, expected);
-  });
-}
-
-Deno.test("requests on one connection are answered in order, whole", async () => {
-  await using server = await KmsEmulator.start();
-  const ask = (n: number, more = "") => {
-    const body = `{"NumberOfBytes":${n}}`;
-    return `${head(body.length, more)}\r\n${body}`;
-  };
-  const text = await within(
-    exchange(server, ask(1) + ask(2), ask(3, "connection: close\r\n")),
-    "the answers",
-  );
-  const lengths = [...text.matchAll(/"Plaintext":"([^"]*)"/g)].map(([, base64 = ""]) => atob(base64).length);
-  assertEquals(lengths, [1, 2, 3]);
+Deno.test("a request beyond all measure is refused, and the server goes on", async () => {
+  await using server = await startKmsEmulator();
+  const ask = (body: string) =>
+    fetch(server.url, { method: "POST", headers: { "x-amz-target": "TrentService.GenerateRandom" }, body });
+  const refused = await ask(" ".repeat(64 * 1024 + 1));
+  assertEquals([refused.status, await refused.text()], [413, ""]);
+  const served = await ask('{"NumberOfBytes":1}');
+  assertEquals([served.status, Object.keys(await served.json())], [200, ["Plaintext"]]);
 });
 
-Deno.test("a connection that is silent, and one that is slow, are ended", async () => {
-  const problems: string[] = [];
-  await using server = await KmsEmulator.start({
-    limits: { idleMs: 50, requestMs: 50 },
-    onProblem: (what) => void problems.push(what),
-  });
-  assertEquals(await within(exchange(server), "the end of a silent connection"), "");
-  assertEquals(problems, []);
-  const ended = await within(
-    exchange(server, "POST / HTTP/1.1\r\n").catch((thrown: unknown) => String(thrown)),
-    "the end of a slow one",
-  );
-  assertEquals(ended.includes("200"), false);
-  assertEquals(problems.length, 1);
-});
-
-Deno.test("there are only so many connections", async () => {
-  const refused = Promise.withResolvers<string>();
-  await using server = await KmsEmulator.start({ limits: { maxConnections: 1 }, onProblem: refused.resolve });
-  using first = await Deno.connect(server);
-  const body = `${head(BODY.length)}\r\n${BODY}`;
-  await first.write(new TextEncoder().encode(body));
-  await first.read(new Uint8Array(1));
-  using second = await Deno.connect(server);
-  assertStringIncludes(await within(refused.promise, "the refusal"), "there are 1 already");
-  assertEquals(await within(second.read(new Uint8Array(1)).catch(() => null), "the end"), null);
+Deno.test("a connection that ends within a request is reported to the operator alone", async () => {
+  const problem = Promise.withResolvers<string>();
+  await using server = await startKmsEmulator({ onProblem: problem.resolve });
+  {
+    using connection = await Deno.connect(server);
+    await connection.write(
+      new TextEncoder().encode("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{"),
+    );
+  }
+  assertMatch(await within(problem.promise, "the report"), /^a request failed: /);
 });
 
 Deno.test("the server ends while connections are open", async () => {
-  const server = await KmsEmulator.start();
+  const server = await startKmsEmulator();
   using connection = await Deno.connect(server);
   await connection.write(new TextEncoder().encode("POST"));
   await within(server[Symbol.asyncDispose](), "the server's end");
@@ -141,12 +95,12 @@ const OPTIONS: readonly (readonly [string, KmsEmulatorOptions, string])[] = [
 ];
 for (const [what, options, words] of OPTIONS) {
   Deno.test(`the server does not start with ${what}`, async () => {
-    await assertRejects(() => KmsEmulator.start(options), EnclaveError, words);
+    await assertRejects(() => startKmsEmulator(options), EnclaveError, words);
   });
 }
 
 Deno.test("a port in use is reported", async () => {
-  await using server = await KmsEmulator.start();
-  const thrown = await assertRejects(() => KmsEmulator.start({ port: server.port }), EnclaveError);
+  await using server = await startKmsEmulator();
+  const thrown = await assertRejects(() => startKmsEmulator({ port: server.port }), EnclaveError);
   assertEquals(thrown.code, "listen_failed");
 });

@@ -23,8 +23,10 @@ import { importPublicKey } from "../../../../lib/shared/sealed/hpke.ts";
 import { hashPublicKey, sealRequest } from "../../../../lib/shared/sealed/message.ts";
 import { EventLog } from "../../../../lib/enclave/server/events.ts";
 import { REQUESTS, WALLET_REQUESTS } from "../../../../lib/shared/wire/protocol.ts";
-import type { WireObject } from "../../../../lib/shared/wire/messages.ts";
+import { errorReply, type WireObject } from "../../../../lib/shared/wire/messages.ts";
 import { parseAddress } from "../../../../lib/shared/wire/address.ts";
+import { FakeKms } from "../../../helpers/fake_kms.ts";
+import { testPorts } from "../../../helpers/ports.ts";
 import { within } from "../../../helpers/deadline.ts";
 
 const CREDENTIAL = { AccessKeyId: "AKID", SecretAccessKey: "secret", Token: "token" };
@@ -259,15 +261,24 @@ for (const { argv, attack, refused, otherwise } of SETTINGS) {
   });
 }
 
-/** The requests of each feature: all of the protocol but the server's own. */
-const FEATURE_REQUESTS: Readonly<Record<string, readonly WireObject[]>> = {
-  session_key: [{ type: "configure" }, { type: "process" }],
-  wallet: Object.keys(WALLET_REQUESTS).map((apiRequest) => ({ apiRequest })),
-  master_key: Object.keys(REQUESTS).filter((type) => type.startsWith("master_key.")).map((type) => ({
-    type,
-  })),
-  sealed: [{ type: "attest" }, { type: "sealed" }],
-};
+/** The requests of each feature, as its routes name them. */
+const FEATURE_REQUESTS: Readonly<Record<string, readonly WireObject[]>> = Object.fromEntries(
+  openFeatures(
+    {
+      ...readServeConfig(parseOptions(SERVE_OPTIONS, [])),
+      workflow: (plaintext) => plaintext,
+    },
+    testPorts({ kms: new FakeKms(() => Promise.reject(new Error("unused"))) }),
+  ).map((feature) => {
+    const none = () => ({ type: "none", reply: errorReply("internal_error", "unused") });
+    const types = Object.keys({ ...feature.routes, ...feature.outerRoutes?.(none) });
+    const apiRequests = Object.keys(feature.apiRoutes ?? {});
+    return [feature.name, [
+      ...types.map((type) => ({ type })),
+      ...apiRequests.map((apiRequest) => ({ apiRequest })),
+    ]];
+  }),
+);
 const OWN_REQUESTS = ["ping", "health", "logs", "metrics"];
 /** The fields of `health` that each has. */
 const HEALTH_FIELDS: Readonly<Record<string, readonly string[]>> = {

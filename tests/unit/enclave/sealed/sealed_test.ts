@@ -70,9 +70,6 @@ const BAD_ATTEST: readonly (readonly [string, WireObject])[] = [
   ["no nonce", {}],
   ["a short nonce", { nonce: encodeBase64(new Uint8Array(15)) }],
   ["a nonce that the NSM would not take", { nonce: encodeBase64(new Uint8Array(513)) }],
-  ["a nonce that is not base64", { nonce: "%%%" }],
-  ["user data that is too long", { nonce: NONCE, user_data: encodeBase64(new Uint8Array(257)) }],
-  ["user data that is no text", { nonce: NONCE, user_data: 7 }],
 ];
 Deno.test("attest refuses an invalid field, and names it", async () => {
   await using rig = await sealedRig();
@@ -101,24 +98,16 @@ Deno.test("a message that was accepted is refused when it is sent again, on any 
   assertEquals(await codeOf(other, { ...message }), "sealed_replayed");
 });
 
-Deno.test("messages out of their order are refused, those after a gap are taken", async () => {
+Deno.test("messages out of their order are refused, those after a gap are taken, and each client counts for itself", async () => {
   await using rig = await sealedRig();
   using client = await rig.connect();
-  const sender = await rig.sender(client);
+  const [sender, other] = [await rig.sender(client), await rig.sender(client, { lastCounter: 1_000 })];
+  assertEquals(await codeOf(client, { ...(await other.seal(PING)).message }), "ok");
   const sealed: SealedRequest[] = [];
   for (let count = 0; count < 4; count++) sealed.push((await sender.seal(PING)).message);
   const codes = [];
   for (const index of [2, 0, 1, 3]) codes.push(await codeOf(client, { ...sealed[index] }));
   assertEquals(codes, ["ok", "sealed_replayed", "sealed_replayed", "ok"]);
-});
-
-Deno.test("each client counts for itself", async () => {
-  await using rig = await sealedRig();
-  using client = await rig.connect();
-  const first = await rig.sender(client, { lastCounter: 1_000 });
-  const second = await rig.sender(client);
-  assertEquals(await codeOf(client, { ...(await first.seal(PING)).message }), "ok");
-  assertEquals(await codeOf(client, { ...(await second.seal(PING)).message }), "ok");
 });
 
 const CHANGES: readonly (readonly [string, (message: SealedRequest) => WireObject, string])[] = [
@@ -137,18 +126,7 @@ const CHANGES: readonly (readonly [string, (message: SealedRequest) => WireObjec
     (m) => ({ ...m, ciphertext: encodeBase64(decodeBase64(m.ciphertext).slice(0, -1)) }),
     "decrypt_failed",
   ],
-  [
-    "nothing but half a tag",
-    (m) => ({ ...m, ciphertext: encodeBase64(new Uint8Array(8)) }),
-    "missing_fields",
-  ],
-  ["no counter", ({ counter: _, ...m }) => m, "missing_fields"],
-  ["a counter of 0", (m) => ({ ...m, counter: 0 }), "missing_fields"],
-  ["a counter that is not whole", (m) => ({ ...m, counter: 1.5 }), "missing_fields"],
   ["a counter beyond whole numbers", (m) => ({ ...m, counter: MAX_COUNTER + 1 }), "missing_fields"],
-  ["a short client id", (m) => ({ ...m, client_id: encodeBase64(new Uint8Array(15)) }), "missing_fields"],
-  ["a long client id", (m) => ({ ...m, client_id: encodeBase64(new Uint8Array(33)) }), "missing_fields"],
-  ["a short encapsulated key", (m) => ({ ...m, enc: encodeBase64(new Uint8Array(31)) }), "missing_fields"],
   ["another key's name", (m) => ({ ...m, key_id: flipped(m.key_id, 0) }), "sealed_key_unknown"],
   ["a client key where none is known", (m) => ({ ...m, client_key: m.enc }), "client_not_allowed"],
 ];
@@ -312,14 +290,6 @@ Deno.test("the key changes after an hour; the old one is accepted for five more 
   assertEquals(await codeOf(client, { ...never.message }), "sealed_key_unknown");
   assertEquals(await codeOf(client, { ...early.message }), "sealed_key_unknown");
   assertEquals(await codeOf(client, { ...(await (await rig.sender(client)).seal(PING)).message }), "ok");
-});
-
-Deno.test("a key expires on time even if no request asks for a new one", async () => {
-  await using rig = await sealedRig();
-  using client = await rig.connect();
-  const { message } = await (await rig.sender(client)).seal(PING);
-  rig.clock.ms = KEY_LIFE_MS + KEY_GRACE_MS;
-  assertEquals(await codeOf(client, { ...message }), "sealed_key_unknown");
 });
 
 Deno.test("--require-sealed serves ping, health and attest unsealed, and nothing else", async () => {

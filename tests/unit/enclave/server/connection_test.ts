@@ -297,14 +297,6 @@ for (const framing of FRAMINGS) {
   });
 }
 
-Deno.test("a request that is complete when the client ends is answered", async () => {
-  const { peer, served } = setup({ framing: "raw" });
-  peer.send(encoder.encode('{"n":7}'));
-  peer.end();
-  assertEquals((await peer.receiveAll()).map((reply) => reply["n"]), [7]);
-  await served();
-});
-
 Deno.test("a document too short to tell its framing is answered after a moment, and the connection ends", async () => {
   const { peer, served } = setup({ framing: "raw" });
   peer.send(encoder.encode("{}"));

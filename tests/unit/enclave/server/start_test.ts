@@ -6,7 +6,6 @@ import { encodeBase64, encodeHex } from "@std/encoding";
 import { SdkTimeoutError } from "../../../../lib/enclave/kms/aws_ne/errors.ts";
 import { LocalKms } from "../../../../lib/dev/kms/local.ts";
 import { Client } from "../../../../lib/ctl/client/client.ts";
-import { NO_CACHE } from "../../../../lib/enclave/wallet/key_cache.ts";
 import { NO_GUARDS, type WalletGuards } from "../../../../lib/shared/cli/wallet_options.ts";
 import { countCalls, CREDENTIAL, KmsRefusal } from "../../../helpers/wallet_rig.ts";
 import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
@@ -49,7 +48,7 @@ function setup(
     version: "1.2.3",
     keys: keys.map(parseKeyArn),
     context,
-    wallet: { guards: { ...NO_GUARDS, verifyingContracts }, cache: NO_CACHE },
+    wallet: { guards: { ...NO_GUARDS, verifyingContracts }, cache: { entries: 0, maxAgeMs: 0 } },
   });
   return { raw, kms, acceptor, events, service };
 }

@@ -302,12 +302,12 @@ Deno.test("a line that a process sends for the log is of its own kind, whatever 
   rig.child(0).send(jsonFrame(KIND.log, 0, {
     level: "shout",
     event: "seen",
-    fields: { said: "forged", level: "forged", n: 1, object: {} },
+    fields: { workflow_event: "forged", said: "forged", level: "forged", n: 1, object: {} },
   }));
   rig.child(0).send(bytesFrame(KIND.log, 0, new TextEncoder().encode("no JSON")));
   assertEquals(rig.logged, [
-    ["info", "workflow", { said: "seen", n: 1, object: "[object Object]" }],
-    ["info", "workflow", { said: "undefined" }],
+    ["info", "workflow", { n: 1, object: "[object Object]", said: "forged", workflow_event: "seen" }],
+    ["info", "workflow", { workflow_event: "undefined" }],
   ]);
 });
 

@@ -404,10 +404,13 @@ Deno.test("the order of --features does not change the measured configuration, a
   assertEquals([measured("--features=wallet")["features"], "features" in measured()], [["wallet"], false]);
 });
 
-Deno.test("a feature that there is not is refused, and --require-sealed without the feature sealed", () => {
+Deno.test("a feature that there is not is refused, and what needs the feature sealed without it", () => {
   assertThrows(() => read(["--features=wallet,wallets"]), UsageError, '"wallets"');
-  assertThrows(() => read(["--features=wallet", "--require-sealed"]), UsageError, "--require-sealed needs");
-  read(["--features=wallet,sealed", "--require-sealed"]);
+  for (const option of ["--require-sealed", `--client-key=${CLIENT_KEY}`]) {
+    assertThrows(() => read(["--features=wallet", option]), UsageError, "need the feature sealed");
+    read(["--features=wallet,sealed", option]);
+  }
+  read(["--features=wallet"], { REQUIRE_SEALED: "0" });
 });
 
 /** Options that the configuration hash does not cover, because they do not affect the use of keys. */

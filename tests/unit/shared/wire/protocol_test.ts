@@ -11,6 +11,7 @@ import {
   type RequestSpec,
   WALLET_REQUESTS,
 } from "../../../../lib/shared/wire/protocol.ts";
+import * as requests from "../../../../lib/shared/wire/requests.ts";
 import { PROTOCOL_FILES, schemaText, withTables } from "../../../../scripts/protocol.ts";
 import { processBinding } from "../../../../lib/shared/wire/process_binding.ts";
 import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
@@ -52,8 +53,12 @@ Deno.test("every field that the service reads is in the tables, and every field 
   }
   let sources = "";
   for (const file of files) sources += await Deno.readTextFile(file);
-  const reads = /\b(?:field|optionalString|requiredString|base64Field)\(\s*request,\s*"(\w+)"/g;
+  const reads = /\b(?:field|optionalString|requiredString)\(\s*request,\s*"(\w+)"/g;
   for (const [, name = ""] of sources.matchAll(reads)) found.add(name);
+  const tables: Readonly<Record<string, object>> = requests;
+  for (const [, table = ""] of sources.matchAll(/\breadFields\(request, (\w+)\)/g)) {
+    for (const name of Object.keys(tables[table] ?? {})) found.add(name);
+  }
   for (const [, names = ""] of sources.matchAll(/\bkeySelection\(\s*request,\s*\[([^\]]*)\]/g)) {
     for (const [, name = ""] of names.matchAll(/"(\w+)"/g)) found.add(name);
   }

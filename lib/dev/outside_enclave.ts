@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { pathExists } from "../../../ffi/libc.ts";
-import { EnclaveError } from "../../shared/errors.ts";
+import { pathExists } from "../../ffi/libc.ts";
+import { EnclaveError } from "../shared/errors.ts";
 
 const NSM_DEVICE = "/dev/nsm";
 

@@ -1,0 +1,44 @@
+/**
+ * Attestation documents for requests that ask for one.
+ *
+ * @module
+ */
+import { encodeBase64 } from "@std/encoding";
+import { messageOf } from "../../shared/errors.ts";
+import { WireError } from "../../shared/wire/messages.ts";
+import type { Attester, Ports } from "./feature.ts";
+
+/** The NSM: checked before a key is made. @throws {WireError} `attestation_unavailable` */
+export function requireAttester(
+  { attester }: Pick<Ports, "attester">,
+  why = "There is no NSM here to sign an attestation document",
+): Attester {
+  if (attester !== undefined) return attester;
+  throw new WireError("attestation_unavailable", why);
+}
+
+/** As {@link requireAttester}, for a request about a key that may have a nonce. @throws {WireError} `attestation_unavailable` */
+export function checkNonce(
+  ports: Pick<Ports, "attester">,
+  nonce: Uint8Array | undefined,
+): void {
+  if (nonce === undefined) return;
+  requireAttester(ports, "A nonce asks for an attestation document, and there is no NSM here to sign one");
+}
+
+/** The NSM's document, base64. @throws {WireError} `attestation_unavailable` */
+export async function attest(
+  ports: Pick<Ports, "attester" | "log">,
+  statement: Parameters<Attester["attest"]>[0],
+): Promise<string> {
+  const nsm = requireAttester(ports);
+  try {
+    return encodeBase64(await nsm.attest(statement));
+  } catch (thrown) {
+    ports.log("error", "attestation_failed", { reason: messageOf(thrown) });
+    throw new WireError(
+      "attestation_unavailable",
+      "The NSM gave no attestation document; denclavectl client logs says why",
+    );
+  }
+}
