@@ -6,7 +6,10 @@
  */
 import { dirname } from "node:path/posix";
 import { LIBC_PATHS } from "./ffi/libc.ts";
-import { DEFAULT_LIBRARY_DIRS, LIBRARY_FILES, openAead, openSdk } from "./ffi/mod.ts";
+import { openAead } from "./ffi/aead.ts";
+import { LIBRARY_FILES } from "./ffi/constants.ts";
+import { DEFAULT_LIBRARY_DIRS } from "./ffi/library.ts";
+import { openSdk } from "./ffi/sdk.ts";
 import { startWatchdog } from "./ffi/watchdog.ts";
 import { checkOwnPath, takeCompiledPath } from "./lib/enclave/cli/compiled_path.ts";
 import { runKmstool } from "./lib/enclave/cli/kmstool.ts";

@@ -5,9 +5,9 @@
  * @module
  */
 import { messageOf } from "../lib/shared/errors.ts";
-import { SdkLibraryError } from "./errors.ts";
+import { sdkError } from "./errors.ts";
 import { LIBRARY_FILES } from "./constants.ts";
-import { COMMON_SYMBOLS, type CommonSymbols, SDK_SYMBOLS, type SdkSymbols } from "./symbols.ts";
+import { COMMON_SYMBOLS, SDK_SYMBOLS, type Symbols } from "./symbols.ts";
 
 /** Where the libraries are looked for when no folder is named, after the folder of a compiled binary itself. */
 export const DEFAULT_LIBRARY_DIRS: readonly string[] = ["/app", "/usr/local/lib", "/usr/lib64", "/usr/lib"];
@@ -18,16 +18,14 @@ export type Dlopen = <const S extends Deno.ForeignLibraryInterface>(
   symbols: S,
 ) => Deno.DynamicLibrary<S>;
 
-/** The two libraries, open. */
+/** The libraries, open. */
 export interface OpenLibraries {
   /** The folder that they were found in. */
   readonly directory: string;
-  /** libaws-c-common.so. */
-  readonly common: { readonly symbols: CommonSymbols; close(): void };
-  /** libaws-nitro-enclaves-sdk-c.so. */
-  readonly sdk: { readonly symbols: SdkSymbols; close(): void };
-  /** Kept open because the SDK needs it, where it is a library of its own. */
-  readonly nsm: { close(): void } | undefined;
+  /** Their functions. */
+  readonly symbols: Symbols;
+  /** Unloads them, in reverse order. */
+  close(): void;
 }
 
 /** Options of {@link openLibraries}. */
@@ -41,12 +39,10 @@ export interface OpenLibrariesOptions {
 function candidateDirs(libraryDir: string | undefined): readonly string[] {
   if (libraryDir !== undefined) {
     if (!libraryDir.startsWith("/")) {
-      throw new SdkLibraryError(
+      throw sdkError(
+        "sdk_library",
         `Cannot open the SDK from ${JSON.stringify(libraryDir)}: the path is not absolute`,
-        {
-          symbol: "dlopen",
-          hint: "Give --library-dir an absolute path.",
-        },
+        { symbol: "dlopen", hint: "Give --library-dir an absolute path." },
       );
     }
     return [libraryDir.replace(/(?<=.)\/+$/, "")];
@@ -80,7 +76,7 @@ function explain(path: string, thrown: unknown): Failure {
 function failWith(failures: readonly Failure[]): never {
   const worst = failures.find((failure) => failure.kind === "unusable");
   const tried = failures.map((failure) => `\n  ${failure.path}: ${failure.reason}`).join("");
-  throw new SdkLibraryError(`Cannot open the AWS Nitro Enclaves SDK. Tried, in this order:${tried}`, {
+  throw sdkError("sdk_library", `Cannot open the AWS Nitro Enclaves SDK. Tried, in this order:${tried}`, {
     symbol: /symbol (\w+)/.exec(worst?.reason ?? "")?.[1] ?? "dlopen",
     hint: worst?.reason.startsWith("the loader")
       ? "It needs that file: put it into a folder that the loader searches (/lib64 or /usr/lib64), or build the SDK's library with a RUNPATH of $ORIGIN and put it beside. A libnsm.so without a SONAME is not found by having been opened before."
@@ -97,7 +93,7 @@ function failWith(failures: readonly Failure[]): never {
 /**
  * Opens libnsm (where there is one), aws-c-common and the SDK, in that order, from the first folder that has them.
  *
- * @throws {SdkLibraryError} with every path that was tried and, if that is the cause, the missing symbol.
+ * @throws {SdkError} `sdk_library` with every path that was tried and, if that is the cause, the missing symbol.
  */
 export function openLibraries(options: OpenLibrariesOptions = {}): OpenLibraries {
   const dlopen: Dlopen = options.dlopen ?? Deno.dlopen;
@@ -107,14 +103,20 @@ export function openLibraries(options: OpenLibrariesOptions = {}): OpenLibraries
     using opened = new DisposableStack();
     let current = path(LIBRARY_FILES.common);
     try {
+      // Kept open because the SDK needs it, where it is a library of its own.
       const nsm = openOptional(dlopen, path(LIBRARY_FILES.nsm));
-      if (nsm !== undefined) opened.defer(() => nsm.close());
+      opened.defer(() => nsm?.close());
       const common = dlopen(current, COMMON_SYMBOLS);
       opened.defer(() => common.close());
       current = path(LIBRARY_FILES.sdk);
       const sdk = dlopen(current, SDK_SYMBOLS);
-      opened.move();
-      return { directory, common, sdk, nsm };
+      opened.defer(() => sdk.close());
+      const held = opened.move();
+      return {
+        directory,
+        symbols: { ...common.symbols, ...sdk.symbols },
+        close: () => held.dispose(),
+      };
     } catch (thrown) {
       const failure = explain(current, thrown);
       failures.push(failure);
@@ -125,7 +127,7 @@ export function openLibraries(options: OpenLibrariesOptions = {}): OpenLibraries
   failWith(failures);
 }
 
-function openOptional(dlopen: Dlopen, path: string): OpenLibraries["nsm"] {
+function openOptional(dlopen: Dlopen, path: string): { close(): void } | undefined {
   try {
     return dlopen(path, {});
   } catch {

@@ -199,12 +199,24 @@ export const SDK_SYMBOLS = {
   },
 } as const satisfies Deno.ForeignLibraryInterface;
 
-/** The functions of libaws-c-common.so. */
-export type CommonSymbols = Deno.DynamicLibrary<typeof COMMON_SYMBOLS>["symbols"];
-/** The functions of libaws-nitro-enclaves-sdk-c.so. */
-export type SdkSymbols = Deno.DynamicLibrary<typeof SDK_SYMBOLS>["symbols"];
-/** The name of any of them. */
-export type SymbolName = keyof CommonSymbols | keyof SdkSymbols;
+/** The functions of both. */
+export type Symbols =
+  & Deno.DynamicLibrary<typeof COMMON_SYMBOLS>["symbols"]
+  & Deno.DynamicLibrary<typeof SDK_SYMBOLS>["symbols"];
+
+/** Parameters of `EVP_AEAD_CTX_seal` and `_open`. */
+const SEAL_OR_OPEN = [
+  "usize", // const EVP_AEAD_CTX *ctx: borrowed
+  "buffer", // uint8_t *out: out, zeroed when it fails; no part of `in`
+  "buffer", // size_t *out_len: out
+  "usize", // size_t max_out_len
+  "buffer", // const uint8_t *nonce: borrowed
+  "usize", // size_t nonce_len
+  "buffer", // const uint8_t *in: borrowed
+  "usize", // size_t in_len
+  "buffer", // const uint8_t *ad: borrowed
+  "usize", // size_t ad_len
+] as const;
 
 /** openssl/aead.h. Optional: not every build of the SDK exports them. */
 export const AEAD_SYMBOLS = {
@@ -224,36 +236,6 @@ export const AEAD_SYMBOLS = {
     result: "void",
     optional: true,
   },
-  EVP_AEAD_CTX_seal: {
-    parameters: [
-      "usize", // const EVP_AEAD_CTX *ctx: borrowed
-      "buffer", // uint8_t *out: out, no part of `in`
-      "buffer", // size_t *out_len: out
-      "usize", // size_t max_out_len
-      "buffer", // const uint8_t *nonce: borrowed
-      "usize", // size_t nonce_len
-      "buffer", // const uint8_t *in: borrowed
-      "usize", // size_t in_len
-      "buffer", // const uint8_t *ad: borrowed
-      "usize", // size_t ad_len
-    ],
-    result: "i32", // 1, or 0 when it fails
-    optional: true,
-  },
-  EVP_AEAD_CTX_open: {
-    parameters: [
-      "usize", // const EVP_AEAD_CTX *ctx: borrowed
-      "buffer", // uint8_t *out: out, zeroed when it fails; no part of `in`
-      "buffer", // size_t *out_len: out
-      "usize", // size_t max_out_len
-      "buffer", // const uint8_t *nonce: borrowed
-      "usize", // size_t nonce_len
-      "buffer", // const uint8_t *in: borrowed
-      "usize", // size_t in_len
-      "buffer", // const uint8_t *ad: borrowed
-      "usize", // size_t ad_len
-    ],
-    result: "i32", // 1, or 0 when the tag does not match
-    optional: true,
-  },
+  EVP_AEAD_CTX_seal: { parameters: SEAL_OR_OPEN, result: "i32", optional: true }, // 1, or 0 when it fails
+  EVP_AEAD_CTX_open: { parameters: SEAL_OR_OPEN, result: "i32", optional: true }, // 1, or 0 when the tag does not match
 } as const satisfies Deno.ForeignLibraryInterface;

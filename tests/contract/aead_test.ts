@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
 import fc from "fast-check";
-import { AwsLcKey, openAead, openAeadLibrary } from "../../ffi/mod.ts";
+import { AwsLcKey, openAead, openAeadLibrary } from "../../ffi/aead.ts";
 import { type Aead, NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
 import { type Binding, openPrivateKey, sealPrivateKey } from "../../lib/shared/crypto/bound_key.ts";
 import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";

@@ -8,17 +8,15 @@ import {
   callKmsDecrypt,
   ConnectionLost,
   Credentials,
+  type DataKeyCall,
+  kmsCall,
   kmsDecrypt,
-  kmsGenerateDataKey,
-  kmsGenerateRandom,
   SdkError,
   SdkGenericError,
   SdkInitError,
   SdkKmsClientError,
   SdkKmsConfigError,
-  SdkKmsDataKeyError,
   SdkKmsDecryptError,
-  SdkKmsRandomError,
   WarmSession,
   type WarmSessionOptions,
 } from "../../lib/enclave/kms/aws_ne/mod.ts";
@@ -96,6 +94,8 @@ const FAILURES: readonly FailureCase[] = [
   },
 ];
 
+const ENVELOPE = ["aws_cms_parse_enveloped_data", "aws_attestation_rsa_decrypt", "aws_cms_cipher_decrypt"];
+
 /** The symbols that are called to get KMS's reason after a call has failed. */
 const REASON = new Set([
   "aws_http_connection_is_open",
@@ -124,6 +124,25 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     using credentials = Credentials.fromStrings(STRINGS);
     using plaintext = kmsDecrypt(REGION, credentials, blob, { sdk: rig.open(), ...options });
     return new Uint8Array(plaintext.expose());
+  }
+
+  function dataKey(call: Partial<DataKeyCall> = {}) {
+    using credentials = Credentials.fromStrings(STRINGS);
+    const { plaintext, ciphertext = new Uint8Array(0) } = kmsCall(REGION, credentials, {
+      kind: "generateDataKey",
+      keyId: STUB_KEY_ARN,
+      keySpec: "AES_256",
+      ...call,
+    }, { sdk: rig.open() });
+    using key = plaintext;
+    return { plaintext: new Uint8Array(key.expose()), ciphertext };
+  }
+
+  function random(length: number): number {
+    using credentials = Credentials.fromStrings(STRINGS);
+    using bytes =
+      kmsCall(REGION, credentials, { kind: "generateRandom", length }, { sdk: rig.open() }).plaintext;
+    return bytes.length;
   }
 
   test("one call decrypts, acquires in order, and releases in reverse order", () => {
@@ -212,61 +231,35 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   });
 
   test("a data key is returned in plaintext and wrapped", () => {
-    using credentials = Credentials.fromStrings(STRINGS);
     for (const [keySpec, length] of [["AES_256", 32], ["AES_128", 16]] as const) {
-      const { plaintext, ciphertext } = kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, {
-        sdk: rig.open(),
-        keySpec,
-      });
-      using key = plaintext;
-      assertEquals(key.length, length);
-      assertEquals(decrypt({}, ciphertext), new Uint8Array(key.expose()));
+      const { plaintext, ciphertext } = dataKey({ keySpec });
+      assertEquals(plaintext.length, length);
+      assertEquals(decrypt({}, ciphertext), plaintext);
     }
   });
 
   test("a data key with an EncryptionContext is bound to it", () => {
-    using credentials = Credentials.fromStrings(STRINGS);
     const context = { app: "denclave", purpose: "wallet", name: "a/b" };
-    const { plaintext, ciphertext } = kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, {
-      sdk: rig.open(),
-      context,
-    });
-    using key = plaintext;
-    assertEquals(decrypt({ keyId: STUB_KEY_ARN, context }, ciphertext), new Uint8Array(key.expose()));
+    const { plaintext, ciphertext } = dataKey({ context });
+    assertEquals(decrypt({ keyId: STUB_KEY_ARN, context }, ciphertext), plaintext);
     assertThrows(() => decrypt({ keyId: STUB_KEY_ARN }, ciphertext), SdkKmsDecryptError);
   });
 
-  for (
-    const symbol of ["aws_cms_parse_enveloped_data", "aws_attestation_rsa_decrypt", "aws_cms_cipher_decrypt"]
-  ) {
+  for (const symbol of ENVELOPE) {
     test(`when ${symbol} fails on a data key's envelope, everything is released`, () => {
-      using credentials = Credentials.fromStrings(STRINGS);
       rig.fail(symbol, FAIL.withError);
-      const error = assertThrows(
-        () => kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, { sdk: rig.open(), context: { a: "b" } }),
-        SdkGenericError,
-      );
-      assertEquals(error.symbol, symbol);
+      assertEquals(assertThrows(() => dataKey({ context: { a: "b" } }), SdkGenericError).symbol, symbol);
       assertEquals(rig.log().slice(-RELEASE.length), RELEASE);
     });
   }
 
-  test("a data key that fails is its own error", () => {
-    using credentials = Credentials.fromStrings(STRINGS);
+  test("a data key or random bytes that fail have their own code", () => {
     rig.fail("aws_kms_generate_data_key_blocking", FAIL.withError);
-    assertThrows(
-      () => kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, { sdk: rig.open() }),
-      SdkKmsDataKeyError,
-    );
+    assertEquals(assertThrows(() => dataKey(), SdkError).code, "sdk_kms_data_key");
     assertEquals(rig.log().slice(-RELEASE.length), RELEASE);
-  });
-
-  test("random bytes have the length that was asked for, and a failure is its own error", () => {
-    using credentials = Credentials.fromStrings(STRINGS);
-    using random = kmsGenerateRandom(REGION, credentials, 1024, { sdk: rig.open() });
-    assertEquals(random.length, 1024);
+    assertEquals(random(1024), 1024);
     rig.fail("aws_kms_generate_random_blocking", FAIL.withError);
-    assertThrows(() => kmsGenerateRandom(REGION, credentials, 1, { sdk: rig.open() }), SdkKmsRandomError);
+    assertEquals(assertThrows(() => random(1), SdkError).code, "sdk_kms_random");
   });
 
   test("arguments are refused before the SDK is touched", () => {
@@ -281,8 +274,8 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
       [() => kmsDecrypt(REGION, nul, blob, { sdk }), "sessionToken"],
       [() => kmsDecrypt(REGION, fine, new Uint8Array(0), { sdk }), "ciphertext"],
       [() => kmsDecrypt(REGION, fine, new Uint8Array(6145), { sdk }), "ciphertext"],
-      [() => kmsGenerateRandom(REGION, fine, 1025, { sdk }), "length"],
-      [() => kmsGenerateDataKey(REGION, fine, "", { sdk }), "keyId"],
+      [() => random(1025), "length"],
+      [() => dataKey({ keyId: "" }), "keyId"],
     ];
     for (const [run, parameter] of refused) {
       const error = assertThrows(run, SdkError);
@@ -311,17 +304,17 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     assertThrows(() => sdk.initLibrary(), TypeError, "it was closed");
   });
 
-  test("a library that is disposed releases what is still held, newest first", () => {
-    const sdk = rig.open();
-    {
-      using library = sdk.initLibrary();
-      sdk.newString(library, new TextEncoder().encode("a"));
-      const second = sdk.newString(library, new TextEncoder().encode("b"));
-      second[Symbol.dispose]();
-      second[Symbol.dispose]();
-      assertThrows(() => second.address, TypeError, "it was released");
-    }
-    assertEquals(rig.log().filter((call) => call === STRING_DESTROY).length, 2);
+  test("an object is released once and not used after that, nor is a library that was cleaned up", () => {
+    using sdk = rig.open();
+    const library = sdk.initLibrary();
+    const string = library.newString(new TextEncoder().encode("a"));
+    string[Symbol.dispose]();
+    string[Symbol.dispose]();
+    assertThrows(() => string.address, TypeError, "it was released");
+    assertEquals(rig.log().filter((call) => call === STRING_DESTROY).length, 1);
+    library[Symbol.dispose]();
+    library[Symbol.dispose]();
+    assertThrows(() => library.newString(new Uint8Array(1)), TypeError, "cleaned up");
   });
 
   // The warm session.
@@ -472,9 +465,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     });
   }
 
-  for (
-    const symbol of ["aws_cms_parse_enveloped_data", "aws_attestation_rsa_decrypt", "aws_cms_cipher_decrypt"]
-  ) {
+  for (const symbol of ENVELOPE) {
     test(`when ${symbol} fails on a warm client, everything is released and the client stays`, () => {
       using warm = session();
       callSession(warm);
@@ -503,17 +494,14 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
         SdkKmsDecryptError,
       );
       assertEquals([error.kms, count(REQUEST)], [undefined, 0]);
-      assertThrows(
-        () =>
-          warm.call(REGION, credentials, {
-            kind: "generateDataKey",
-            keyId: STUB_KEY_ARN,
-            keySpec: "AES_256",
-            context: { a: "b" },
-          }),
-        SdkKmsDataKeyError,
-        "Cannot generate",
-      );
+      const call = {
+        kind: "generateDataKey",
+        keyId: STUB_KEY_ARN,
+        keySpec: "AES_256",
+        context: { a: "b" },
+      } as const;
+      const refused = assertThrows(() => warm.call(REGION, credentials, call), SdkError, "Cannot generate");
+      assertEquals(refused.code, "sdk_kms_data_key");
     });
   }
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { NitroSdk } from "../../ffi/mod.ts";
+import type { NitroSdk } from "../../ffi/sdk.ts";
 
 /** How a scripted symbol misbehaves: the numbers are those of tests/native/stub.h. */
 export const FAIL = {

@@ -17,7 +17,7 @@ export interface ConnectionCause {
 }
 
 /** What was printed, and its meaning where that is known. */
-export interface Said {
+export interface Printed {
   readonly lines: string;
   readonly cause: ConnectionCause | undefined;
 }
@@ -123,13 +123,13 @@ const CAUSES: readonly (readonly [RegExp, Explain])[] = [
 ];
 
 /** The reason of a connection that could not be made, according to the SDK's lines. */
-export function explain(lines: string, proxy: Proxy): Said {
+export function explain(lines: string, proxy: Proxy): Printed {
   const known = CAUSES.find(([pattern]) => pattern.test(lines));
   return { lines, cause: known?.[1](proxy) };
 }
 
 /** The reason of a call whose connection was lost before KMS answered. */
-export function explainLoss(lines: string, proxy: Proxy): Said {
+export function explainLoss(lines: string, proxy: Proxy): Printed {
   const how = RESET.test(lines) ? "was reset" : "closed";
   const words = `the connection through the vsock-proxy on port ${proxy.port} ${how} before KMS answered`;
   return { lines, cause: { words, hint: `The call can be repeated. ${reaches(proxy)}` } };
