@@ -122,16 +122,9 @@ function overlaps(a: Bytes, b: Bytes): boolean {
 }
 
 /** AES-256-GCM by AWS-LC. The library stays open until the process ends: keys point into it. */
-export class AwsLcAead {
+export interface AwsLcAead {
   /** As `health` names it. */
-  readonly name = "AWS-LC";
-  #symbols: AeadSymbols;
-
-  /** Of an open library. */
-  constructor(symbols: AeadSymbols) {
-    this.#symbols = symbols;
-  }
-
+  readonly name: "AWS-LC";
   /**
    * A key in C memory.
    *
@@ -139,21 +132,17 @@ export class AwsLcAead {
    * @throws {RangeError} on another length.
    * @throws {SdkGenericError} when AWS-LC makes no context.
    */
-  newKey(raw: Bytes): AwsLcKey {
-    if (raw.length !== KEY_LENGTH) {
-      throw new RangeError(`Cannot use a key of ${raw.length} bytes: AES-256 has ${KEY_LENGTH}`);
-    }
-    const context = this.#symbols.EVP_AEAD_CTX_new(
-      this.#symbols.EVP_aead_aes_256_gcm(),
-      raw,
-      BigInt(KEY_LENGTH),
-      BigInt(TAG_LENGTH),
-    );
-    if (context === 0n) {
-      throw sdkError("sdk_generic", "AWS-LC made no AES-256-GCM context", { symbol: "EVP_AEAD_CTX_new" });
-    }
-    return new AwsLcKey(this.#symbols, context);
+  newKey(raw: Bytes): AwsLcKey;
+}
+
+function newKey(symbols: AeadSymbols, raw: Bytes): AwsLcKey {
+  if (raw.length !== KEY_LENGTH) {
+    throw new RangeError(`Cannot use a key of ${raw.length} bytes: AES-256 has ${KEY_LENGTH}`);
   }
+  const { EVP_AEAD_CTX_new, EVP_aead_aes_256_gcm } = symbols;
+  const context = EVP_AEAD_CTX_new(EVP_aead_aes_256_gcm(), raw, BigInt(KEY_LENGTH), BigInt(TAG_LENGTH));
+  if (context !== 0n) return new AwsLcKey(symbols, context);
+  throw sdkError("sdk_generic", "AWS-LC made no AES-256-GCM context", { symbol: "EVP_AEAD_CTX_new" });
 }
 
 /**
@@ -198,7 +187,7 @@ export function openAeadLibrary(path: string, dlopen: Dlopen = Deno.dlopen): Aws
     throw sdkError("sdk_library", `Cannot open ${path} for AES-256-GCM`, { symbol: "dlopen", cause: thrown });
   }
   if (Object.values(symbols).some((symbol) => symbol === null)) return undefined;
-  const aead = new AwsLcAead(symbols as AeadSymbols);
+  const aead: AwsLcAead = { name: "AWS-LC", newKey: (raw) => newKey(symbols as AeadSymbols, raw) };
   if (isRight(aead)) return aead;
   throw sdkError("sdk_library", `AES-256-GCM of ${path} gives a wrong result for a NIST test vector`, {
     symbol: "EVP_AEAD_CTX_seal",

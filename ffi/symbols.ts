@@ -47,14 +47,8 @@ export const COMMON_SYMBOLS = {
     result: "bool", // false when fewer bytes are there
   },
   aws_last_error: { parameters: [], result: "i32" }, // of this thread
-  aws_error_name: {
-    parameters: ["i32"], // int err
-    result: "usize", // const char *: static
-  },
-  aws_error_str: {
-    parameters: ["i32"], // int err
-    result: "usize", // const char *: static
-  },
+  aws_error_name: { parameters: ["i32"], result: "usize" }, // int err -> const char *: static
+  aws_error_str: { parameters: ["i32"], result: "usize" }, // int err -> const char *: static
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /**
@@ -69,10 +63,7 @@ export const SDK_SYMBOLS = {
   },
   aws_nitro_enclaves_library_clean_up: { parameters: [], result: "void" },
   aws_nitro_enclaves_get_allocator: { parameters: [], result: "usize" }, // aborts the process before init
-  aws_nitro_enclaves_library_seed_entropy: {
-    parameters: ["u64"], // uint64_t bytes
-    result: "i32",
-  },
+  aws_nitro_enclaves_library_seed_entropy: { parameters: ["u64"], result: "i32" }, // uint64_t bytes
   aws_nitro_enclaves_kms_client_config_default: {
     parameters: [
       "usize", // struct aws_string *region: kept until the client is made
