@@ -124,9 +124,10 @@ export class NitroSdk implements Disposable {
   /** Whether memory may be followed to. */
   readonly isMapped: IsMapped;
   #libraries: OpenLibraries;
+  /** Why no more attested requests can be made, once an answer had another layout. */
+  unknownLayout: string | undefined;
   #closed = false;
   #initialised = false;
-  #unknownLayout: string | undefined;
 
   /**
    * Takes ownership of open libraries.
@@ -185,15 +186,10 @@ export class NitroSdk implements Disposable {
     });
   }
 
-  /** Notes that no more attested requests can be made. */
-  noteUnknownLayout(why: string): void {
-    this.#unknownLayout = why;
-  }
-
   /** Why these libraries cannot make attested requests ({@link SdkLibrary.request}); undefined when they can, as far as is known. */
   missingForRequests(): string | undefined {
     const { symbols } = this;
-    if (this.#unknownLayout !== undefined) return this.#unknownLayout;
+    if (this.unknownLayout !== undefined) return this.unknownLayout;
     if (!symbols.aws_http_connection_is_open) return "aws_http_connection_is_open is not exported";
     return symbols.aws_cms_parse_enveloped_data && symbols.aws_attestation_rsa_decrypt &&
         symbols.aws_cms_cipher_decrypt
@@ -515,7 +511,7 @@ export class SdkLibrary implements Disposable {
       length > readWord(answer, AWS_BYTE_BUF.capacity) || length > BigInt(MAX_RESULT_LENGTH) ||
       (length > 0n && !this.#isReadable(start, Number(length)))
     ) {
-      this.#sdk.noteUnknownLayout("KMS's answer has another layout than SDK 0.4's");
+      this.#sdk.unknownLayout = "KMS's answer has another layout than SDK 0.4's";
       throw sdkError("sdk_generic", "Cannot read KMS's answer: it has another layout than SDK 0.4's", {
         symbol: "aws_nitro_enclaves_rest_client_request_blocking",
         hint: "Build both libraries from SDK 0.4.",
