@@ -20,7 +20,8 @@ import {
   WarmSession,
   type WarmSessionOptions,
 } from "../../lib/enclave/kms/aws_ne/mod.ts";
-import { FAIL, type SdkRig } from "../helpers/sdk_rig.ts";
+import type { SdkRig } from "../helpers/sdk_rig.ts";
+import { MODE } from "../helpers/stub_control.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
 
 const REGION = "us-east-1";
@@ -183,7 +184,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
 
   for (const failure of FAILURES) {
     test(`when ${failure.name} fails, what was acquired is released in reverse order, then the error is thrown`, () => {
-      rig.fail(failure.symbol, FAIL.withError, failure.after);
+      rig.fail(failure.symbol, MODE.fail, failure.after);
       const error = assertThrows(() => decrypt(), SdkError);
       assertInstanceOf(error, failure.error as new () => SdkError);
       assertEquals(error.symbol, failure.symbol);
@@ -197,7 +198,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   }
 
   test("a client that fails without an error code is an error without the SDK's name", () => {
-    rig.fail("aws_nitro_enclaves_kms_client_new", FAIL.silently);
+    rig.fail("aws_nitro_enclaves_kms_client_new", MODE.silent);
     assertEquals(assertThrows(() => decrypt(), SdkKmsClientError).sdk, undefined);
   });
 
@@ -223,8 +224,8 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   });
 
   test("if the reason cannot be obtained, the failure is reported without it", () => {
-    rig.fail("aws_kms_decrypt_blocking", FAIL.withError);
-    rig.fail("aws_attestation_request", FAIL.withError);
+    rig.fail("aws_kms_decrypt_blocking", MODE.fail);
+    rig.fail("aws_attestation_request", MODE.fail);
     const error = assertThrows(() => decrypt(), SdkKmsDecryptError);
     assertEquals(error.kms, undefined);
     assertEquals(rig.log().slice(-RELEASE.length), RELEASE);
@@ -247,18 +248,18 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
 
   for (const symbol of ENVELOPE) {
     test(`when ${symbol} fails on a data key's envelope, everything is released`, () => {
-      rig.fail(symbol, FAIL.withError);
+      rig.fail(symbol, MODE.fail);
       assertEquals(assertThrows(() => dataKey({ context: { a: "b" } }), SdkGenericError).symbol, symbol);
       assertEquals(rig.log().slice(-RELEASE.length), RELEASE);
     });
   }
 
   test("a data key or random bytes that fail have their own code", () => {
-    rig.fail("aws_kms_generate_data_key_blocking", FAIL.withError);
+    rig.fail("aws_kms_generate_data_key_blocking", MODE.fail);
     assertEquals(assertThrows(() => dataKey(), SdkError).code, "sdk_kms_data_key");
     assertEquals(rig.log().slice(-RELEASE.length), RELEASE);
     assertEquals(random(1024), 1024);
-    rig.fail("aws_kms_generate_random_blocking", FAIL.withError);
+    rig.fail("aws_kms_generate_random_blocking", MODE.fail);
     assertEquals(assertThrows(() => random(1), SdkError).code, "sdk_kms_random");
   });
 
@@ -421,7 +422,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   test("a client whose connection is closed is replaced before the request, which would never return", () => {
     using warm = session();
     callSession(warm);
-    rig.fail("aws_http_connection_is_open", FAIL.closed);
+    rig.fail("aws_http_connection_is_open", MODE.closed);
     assertEquals(callSession(warm), PLAINTEXT);
     assertEquals([clientsMade(), warm.state.clientsSetAside, count(REQUEST)], [2, 1, 2]);
   });
@@ -429,7 +430,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   test("a client whose connection is open but takes no new requests is replaced too", () => {
     using warm = session();
     callSession(warm);
-    rig.fail("aws_http_connection_new_requests_allowed", FAIL.closed);
+    rig.fail("aws_http_connection_new_requests_allowed", MODE.closed);
     assertEquals(callSession(warm), PLAINTEXT);
     assertEquals([clientsMade(), warm.state.clientsSetAside, count(REQUEST)], [2, 1, 2]);
   });
@@ -437,7 +438,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   test("a connection that is closed while the document is made is not used", () => {
     using warm = session();
     callSession(warm);
-    rig.fail("aws_http_connection_is_open", FAIL.closed, 1);
+    rig.fail("aws_http_connection_is_open", MODE.closed, 1);
     assertThrows(() => callSession(warm), ConnectionLost);
     assertEquals([count("aws_attestation_request"), count(REQUEST)], [2, 1]);
   });
@@ -445,7 +446,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   test("a call without an answer is made once, and the next call opens a new client", () => {
     using warm = session();
     callSession(warm);
-    rig.fail(REQUEST, FAIL.noAnswer);
+    rig.fail(REQUEST, MODE.noAnswer);
     const lost = assertThrows(() => callSession(warm), ConnectionLost);
     assertInstanceOf(lost.cause, SdkKmsDecryptError);
     assertEquals([count(REQUEST), warm.state.clientsWarm], [2, 0]);
@@ -453,7 +454,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     assertEquals(clientsMade(), 2);
   });
 
-  for (const [what, mode] of [["no envelope", FAIL.noEnvelope], ["something else", FAIL.envelope]] as const) {
+  for (const [what, mode] of [["no envelope", MODE.noEnvelope], ["something else", MODE.envelope]] as const) {
     test(`an answer with ${what} is an error before the SDK sees it, and the client stays`, () => {
       using warm = session();
       rig.fail(REQUEST, mode);
@@ -470,13 +471,13 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
       using warm = session();
       callSession(warm);
       const live = rig.live();
-      rig.fail(symbol, FAIL.withError);
+      rig.fail(symbol, MODE.fail);
       assertEquals(assertThrows(() => callSession(warm), SdkGenericError).symbol, symbol);
       assertEquals([rig.live(), callSession(warm).length, clientsMade()], [live, PLAINTEXT.length, 1]);
     });
   }
 
-  for (const [what, mode] of [["client", FAIL.layout], ["rest client", FAIL.shifted]] as const) {
+  for (const [what, mode] of [["client", MODE.layout], ["rest client", MODE.shifted]] as const) {
     test(`a ${what} of an unknown layout is called by the SDK's own functions, and the session says so`, () => {
       using warm = session();
       rig.fail("aws_nitro_enclaves_kms_client_new", mode);
@@ -508,7 +509,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   test("an answer of an unknown layout is asked for again by the SDK's own functions, for every client from then on", () => {
     using warm = session();
     callSession(warm, { ...STRINGS, accessKeyId: "AKID1" });
-    rig.fail(REQUEST, FAIL.answer);
+    rig.fail(REQUEST, MODE.answer);
     assertEquals(callSession(warm, { ...STRINGS, accessKeyId: "AKID1" }), PLAINTEXT);
     assertEquals(callSession(warm, { ...STRINGS, accessKeyId: "AKID2" }), PLAINTEXT);
     assertEquals([count(REQUEST), count("aws_kms_decrypt_blocking"), clientsMade()], [2, 2, 2]);
@@ -516,7 +517,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   });
 
   test("a one-shot call whose reason has an unknown layout fails without it", () => {
-    rig.fail(REQUEST, FAIL.answer);
+    rig.fail(REQUEST, MODE.answer);
     const error = assertThrows(
       () => decrypt({}, new TextEncoder().encode("no ciphertext")),
       SdkKmsDecryptError,
@@ -548,7 +549,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
 
   test("clients that could not be made count as made: they leave something behind as well", () => {
     using warm = session();
-    rig.fail("aws_nitro_enclaves_kms_client_new", FAIL.silently);
+    rig.fail("aws_nitro_enclaves_kms_client_new", MODE.silent);
     assertThrows(() => callSession(warm), SdkKmsClientError);
     callSession(warm);
     assertEquals([warm.state.clientsMade, warm.state.clientsWarm], [2, 1]);
@@ -559,7 +560,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
       using seeded = session({ seedBytes: 1024 });
       assertEquals(seeded.state.entropySeeded, true);
     }
-    rig.fail("aws_nitro_enclaves_library_seed_entropy", FAIL.withError);
+    rig.fail("aws_nitro_enclaves_library_seed_entropy", MODE.fail);
     using unseeded = session({ seedBytes: 1024 });
     assertEquals(unseeded.state.entropySeeded, false);
   });

@@ -7,7 +7,6 @@ import {
   type KmsCallResult,
   SdkError,
   type SdkErrorCode,
-  SdkGenericError,
   SdkKmsClientError,
   SdkKmsDecryptError,
 } from "../../lib/enclave/kms/aws_ne/mod.ts";
@@ -175,22 +174,6 @@ test("refuses arguments with the parameter's name, and goes on", async ({ pool }
   assertEquals(await decrypt(pool), PLAINTEXT);
 });
 
-test("opens a new client when the connection is closed, and loses nothing", async ({ pool, control }) => {
-  await pool.start();
-  await decrypt(pool);
-  control.script([IS_OPEN, MODE.closed]);
-  assertEquals(await decrypt(pool), PLAINTEXT);
-  assertEquals([control.count(CLIENT_NEW), control.count(REQUEST), pool.state.started], [2, 2, 1]);
-});
-
-test("makes a call without an answer once more, in the same process", async ({ pool, control }) => {
-  await pool.start();
-  await decrypt(pool);
-  control.script([REQUEST, MODE.noAnswer]);
-  assertEquals(await decrypt(pool), PLAINTEXT);
-  assertEquals([control.count(CLIENT_NEW), control.count(REQUEST), pool.state.started], [2, 3, 1]);
-});
-
 const HANGS: readonly (readonly [string, number, SdkPoolOptions["deadlines"]])[] = [
   ["a missed answer", MODE.hang, FAST],
   // These say so on stderr: their deadline is far away.
@@ -271,33 +254,6 @@ test(
   { deadlines: FAST },
 );
 
-test("answers every waiting call by its own deadline while a process hangs", async ({ pool, control }) => {
-  await pool.start();
-  await decrypt(pool);
-  control.script([REQUEST, MODE.hang + 100]);
-  const results = await Promise.allSettled([decrypt(pool), decrypt(pool), decrypt(pool)]);
-  for (const result of results) {
-    assert(result.status === "rejected" && result.reason.code === "kms_timeout", String(result));
-  }
-}, { deadlines: { ...FAST, totalMs: 2_000 } });
-
-test("refuses calls beyond those that may wait, by kind", async ({ pool, control }) => {
-  await pool.start();
-  await decrypt(pool);
-  control.script([REQUEST, MODE.slow]);
-  const waiting = Array.from({ length: 5 }, () => decrypt(pool));
-  await failure("sdk_busy", () => decrypt(pool), "4 calls");
-  using random = (await call(pool, { kind: "generateRandom", length: 8 })).plaintext;
-  assertEquals(random.length, 8);
-  for (const opened of await Promise.all(waiting)) assertEquals(opened, PLAINTEXT);
-}, { maxWaiting: { decrypt: 4, generateDataKey: 4, generateRandom: 4 } });
-
-test("refuses calls after it was closed", async ({ pool }) => {
-  await pool.start();
-  pool[Symbol.dispose]();
-  await failure("sdk_process", () => decrypt(pool), "shutting down");
-});
-
 test("says where it looked when there are no libraries", async ({ pool }) => {
   const error = await failure("sdk_library", () => pool.start());
   assertStringIncludes(error.message, "/nonexistent/libaws-c-common.so");
@@ -324,17 +280,6 @@ test("a process that crashes repeatedly is an error with its last output", async
   const error = await failure("sdk_process", () => decrypt(pool));
   assertStringIncludes(error.message, "Fatal error condition");
 });
-
-for (const [what, mode] of [["no envelope", MODE.noEnvelope], ["something else", MODE.envelope]] as const) {
-  test(`an answer with ${what} is an error, and crashes nothing`, async ({ pool, control }) => {
-    await pool.start();
-    control.script([REQUEST, mode]);
-    await assertRejects(() => decrypt(pool), SdkGenericError, "without an envelope");
-    control.script();
-    assertEquals(await decrypt(pool), PLAINTEXT);
-    assertEquals([pool.state.started, pool.state.lost], [1, 0]);
-  });
-}
 
 for (
   const [what, mode, words] of [
@@ -377,28 +322,6 @@ test(
   { STUB_TLS_MS: "2200" },
 );
 
-test(
-  "while one process connects, calls with other credentials go to another one",
-  async ({ pool, control }) => {
-    await pool.start();
-    await until("both processes", () => pool.state.sessions.length === 2);
-    control.script([CLIENT_NEW, MODE.hang, 0]);
-    const hung = decrypt(pool, undefined, "AKIDHUNG").catch((thrown) => thrown);
-    await control.called(CLIENT_NEW, 1);
-    control.script();
-    for (let call = 0; call < 10; call++) {
-      assertEquals(
-        await decrypt(pool, undefined, "AKIDOTHER"),
-        PLAINTEXT,
-      );
-    }
-    assertEquals(pool.state.hung, 0);
-    pool[Symbol.dispose]();
-    assert(await hung instanceof SdkError);
-  },
-  { processes: 2 },
-);
-
 test("a process that has made its clients is replaced without losing a call", async ({ pool, control }) => {
   await pool.start();
   let id = 0;
@@ -412,16 +335,6 @@ test("a process that has made its clients is replaced without losing a call", as
   const destroyed = control.count("aws_nitro_enclaves_kms_client_destroy");
   assertEquals([pool.state.lost, pool.state.hung, destroyed], [0, 0, 0]);
 }, { maxClients: 3 });
-
-for (const [what, mode] of [["client", MODE.layout], ["rest client", MODE.shifted]] as const) {
-  test(`a ${what} of an unknown layout is called by the SDK's own functions`, async ({ pool, control }) => {
-    await pool.start();
-    control.script([CLIENT_NEW, mode + 100]);
-    assertEquals(await decrypt(pool), PLAINTEXT);
-    assertEquals([control.count("aws_kms_decrypt_blocking"), control.count(REQUEST)], [1, 0]);
-    assertStringIncludes(pool.state.sessions[0]?.blockingBecause ?? "", "client");
-  });
-}
 
 test("an answer of an unknown layout is asked for again by the SDK's own functions, with one warning", async ({ pool, control, logged }) => {
   await pool.start();

@@ -267,34 +267,12 @@ Deno.test("SDK pool: the same credentials stay with their process, others spread
   }
 });
 
-Deno.test("SDK pool: many calls of the same credentials use every process", async () => {
-  using rig = await started({ processes: 4 });
-  const results = Array.from({ length: 8 }, () => rig.call());
-  assertEquals(rig.children.map(({ posted }) => posted.length), [2, 2, 2, 2]);
-  for (let round = 0; round < 2; round++) for (const child of rig.children) child.answer();
-  for (const result of results) assertEquals(await plaintextOf(result), KEY);
-});
-
 Deno.test("SDK pool: as many calls as it takes at once, of the same credentials, give every process one", async () => {
   for (const processes of [1, 2, 4, 8]) {
     using rig = await started({ processes });
     for (let call = 0; call < rig.pool.callsAtOnce; call++) rig.call();
     assertEquals(rig.children.map(({ current }) => current.op), rig.children.map(() => "call"));
   }
-});
-
-Deno.test("SDK pool: while one process connects, calls with other credentials go to the other", async () => {
-  using rig = await started({ processes: 2 });
-  const hung = rig.call("A");
-  rig.child(0).phase("connecting");
-  for (let call = 0; call < 3; call++) {
-    const result = rig.call("B");
-    rig.child(1).answer();
-    assertEquals(await plaintextOf(result), KEY);
-  }
-  rig.child(0).phase("calling");
-  rig.child(0).answer();
-  assertEquals(await plaintextOf(hung), KEY);
 });
 
 Deno.test("SDK pool: a connection has 35 s, a call 5 s, and both start anew with their phase", async () => {
@@ -342,15 +320,6 @@ for (
     assertEquals(rig.children.slice(0, 2).map(({ posted }) => posted.length), [2, 2]);
   });
 }
-
-Deno.test("SDK pool: a second running process takes over the call without a start", async () => {
-  using rig = await started({ processes: 2 });
-  const result = rig.call();
-  rig.child(0).end();
-  assertEquals(rig.child(1).current.op, "call");
-  rig.child(1).answer();
-  assertEquals(await plaintextOf(result), KEY);
-});
 
 Deno.test("SDK pool: a lost connection costs one more attempt, not the process", async () => {
   using rig = await started();
@@ -676,17 +645,6 @@ Deno.test("SDK pool: a process that cannot be started is tried again later, with
   children[1]?.opened();
   children[1]?.answer();
   assertEquals(await plaintextOf(result), KEY);
-});
-
-Deno.test("SDK pool: output of replaced clients is not reported as the reason of a failed call", async () => {
-  using rig = await started();
-  const result = rig.call();
-  rig.child(0).phase("connecting");
-  rig.child(0).phase("calling");
-  rig.child(0).words = "Disconnected.; Connection failed with error aws-c-io: AWS_IO_SOCKET_CLOSED";
-  rig.child(0).refuse({ code: "sdk_generic", message: "no envelope" });
-  const error = await errorOf(result);
-  assertEquals([error.connection, error.message.includes("AWS_IO_SOCKET_CLOSED")], [undefined, true]);
 });
 
 Deno.test("SDK pool: closing kills every process, refuses what waits, and leaves no timer", async () => {

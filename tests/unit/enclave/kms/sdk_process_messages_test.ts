@@ -40,7 +40,7 @@ function pieces(bytes: Uint8Array, length: number): Uint8Array[] {
   );
 }
 
-for (const length of [1, 2, 3, 4, 5, 7, 1_000]) {
+for (const length of [1, 5, 1_000]) {
   Deno.test(`messages in pieces of ${length} come out whole, in order, with their bytes`, async () => {
     const sent = [{ id: 1, bytes: new Uint8Array([0, 1, 255]) }, { id: 2, text: "ü" }, { id: 3 }];
     const stream = new Uint8Array(sent.flatMap((message) => [...encodeFrame(message)]));
