@@ -28,7 +28,7 @@ import {
   readServeConfig,
   SERVE_OPTIONS,
 } from "./lib/shared/cli/serve_options.ts";
-import { openNitroKms } from "./lib/enclave/kms/open_nitro.ts";
+import { openNitroKms } from "./lib/enclave/kms/nitro.ts";
 import { runSdkProcess } from "./lib/enclave/kms/sdk_process/process_main.ts";
 import { EventLog } from "./lib/enclave/server/events.ts";
 import { VERSION } from "./lib/shared/version.ts";

@@ -83,8 +83,8 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "local-kms-in-the-enclave",
     breaks: "the production entry contains a KMS that does not attest",
-    from: 'import { openNitroKms } from "./lib/enclave/kms/open_nitro.ts";',
-    to: 'import { openNitroKms } from "./lib/enclave/kms/open_nitro.ts"; import "./lib/dev/kms/local.ts";',
+    from: 'import { openNitroKms } from "./lib/enclave/kms/nitro.ts";',
+    to: 'import { openNitroKms } from "./lib/enclave/kms/nitro.ts"; import "./lib/dev/kms/local.ts";',
     test: "house/house_test.ts",
     filter: "main.ts imports only",
   },
@@ -1003,7 +1003,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "unusable-library-skipped",
     breaks: "a damaged library is passed over for another copy",
-    from: '      if (failure.kind === "unusable") break;',
+    from: "      if (hint !== undefined) throw notOpened(tried, hint, symbol);",
     to: "",
     test: "contract/library_test.ts",
     of: "FFI",
