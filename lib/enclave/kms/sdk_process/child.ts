@@ -6,14 +6,14 @@
  */
 import { messageOf } from "../../../shared/errors.ts";
 import { decodeFrames, encodeFrame } from "./frames.ts";
-import { type SdkMessage, type SdkRequest, secretsOf } from "./protocol.ts";
-import { LastLines } from "./said.ts";
+import type { SdkMessage, SdkRequest } from "./protocol.ts";
+import { LastLines } from "./stderr.ts";
 
 /** Callbacks of a child. None is called after `ended`, or after the child was killed. */
 export interface ChildEvents {
   message(message: SdkMessage): void;
   /** The SDK has printed something. */
-  heard(): void;
+  printed(): void;
   /** It ended, and was not killed by this process. */
   ended(how: string): void;
 }
@@ -27,7 +27,7 @@ export interface Child {
   /** Kills it immediately. */
   kill(): void;
   /** The last lines that the SDK has printed since the last request. */
-  said(): string;
+  printed(): string;
 }
 
 /** Starts a child. */
@@ -65,7 +65,7 @@ export function childStarter(command: string, args: readonly string[]): StartChi
 
     const stderrDone = readText(child.stderr, (text) => {
       lastLines.add(text);
-      if (!over) events.heard();
+      if (!over) events.printed();
     });
     void readMessages(child.stdout, (message) => over || events.message(message))
       .catch((thrown) => end(messageOf(thrown)));
@@ -79,13 +79,14 @@ export function childStarter(command: string, args: readonly string[]): StartChi
       post: (request) => {
         lastLines.clear();
         const frame = encodeFrame(request);
-        for (const secret of secretsOf(request)) secret.fill(0);
+        const secrets = request.op === "call" ? Object.values(request.credentials) : [];
+        for (const secret of secrets) secret.fill(0);
         void writer.write(frame)
           .catch((thrown) => end(`cannot write to it: ${messageOf(thrown)}`))
           .finally(() => frame.fill(0));
       },
       kill: release,
-      said: () => lastLines.toString(),
+      printed: () => lastLines.toString(),
     };
   };
 }

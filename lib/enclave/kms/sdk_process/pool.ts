@@ -7,18 +7,10 @@
  *
  * @module
  */
-import {
-  callError,
-  type Credentials,
-  type KmsCall,
-  type KmsCallResult,
-  SdkBusyError,
-  type SdkError,
-  SdkKmsClientError,
-  SdkProcessError,
-  SdkTimeoutError,
-  type WarmSessionState,
-} from "../aws_ne/mod.ts";
+import { type SdkError, sdkError } from "../../../../ffi/errors.ts";
+import type { Credentials } from "../../../shared/aws/credentials.ts";
+import { callError, type KmsCall, type KmsCallResult } from "../aws_ne/calls.ts";
+import type { WarmSessionState } from "../aws_ne/warm_session.ts";
 import { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import { messageOf } from "../../../shared/errors.ts";
 import type { Log } from "../../../shared/log.ts";
@@ -26,13 +18,12 @@ import type { Child, StartChild } from "./child.ts";
 import {
   type OpenRequest,
   packError,
-  processLost,
-  saidWords,
+  printedSuffix,
   type SdkMessage,
   type SdkResponse,
   unpackError,
 } from "./protocol.ts";
-import { type ConnectionCause, explain, explainLoss, type Said, saysLost } from "./said.ts";
+import { type ConnectionCause, explain, explainLoss, type Printed, saysLost } from "./stderr.ts";
 import { chooseProcess, MAX_WAITING_FOR_WARM, restartDelay } from "./schedule.ts";
 
 /** Time limits of each step, milliseconds. */
@@ -90,7 +81,7 @@ interface Job {
 }
 
 /** A slot for a process: each has one that serves, and sometimes its successor. */
-interface Place {
+interface Slot {
   serving: Member | undefined;
   starting: Member | undefined;
   /** Processes lost in this slot since one last answered. */
@@ -99,7 +90,7 @@ interface Place {
 }
 
 interface Member {
-  readonly place: Place;
+  readonly slot: Slot;
   readonly child: Child;
   readonly warm: Set<string>;
   session: WarmSessionState | undefined;
@@ -128,7 +119,7 @@ function afterTimeout(ms: number, run: () => void): () => void {
 export class SdkPool implements Disposable {
   #options: SdkPoolOptions;
   #after: NonNullable<SdkPoolOptions["after"]>;
-  #places: Place[];
+  #slots: Slot[];
   /** Replaced processes with a call in progress. */
   #retired = new Set<Member>();
   #queue: Job[] = [];
@@ -145,7 +136,7 @@ export class SdkPool implements Disposable {
   constructor(options: SdkPoolOptions) {
     this.#options = options;
     this.#after = options.after ?? afterTimeout;
-    this.#places = Array.from(
+    this.#slots = Array.from(
       { length: options.processes },
       () => ({ serving: undefined, starting: undefined, losses: 0, cancelRestart: undefined }),
     );
@@ -156,13 +147,13 @@ export class SdkPool implements Disposable {
    * waits.
    */
   get callsAtOnce(): number {
-    const { length } = this.#places;
+    const { length } = this.#slots;
     return length === 1 ? 1 : length + MAX_WAITING_FOR_WARM;
   }
 
   get state(): SdkPoolState {
     return {
-      sessions: this.#places.flatMap(({ serving }) => serving?.session ?? []),
+      sessions: this.#slots.flatMap(({ serving }) => serving?.session ?? []),
       started: this.#started,
       hung: this.#hung,
       lost: this.#lost,
@@ -173,7 +164,7 @@ export class SdkPool implements Disposable {
 
   /** Process ids of the children. */
   get pids(): readonly number[] {
-    const members = this.#places.flatMap(({ serving, starting }) => [serving, starting]);
+    const members = this.#slots.flatMap(({ serving, starting }) => [serving, starting]);
     return [...members, ...this.#retired].flatMap((member) => member?.child.pid ?? []);
   }
 
@@ -181,13 +172,13 @@ export class SdkPool implements Disposable {
    * Starts the processes. Calls may be made at once: they wait for the first one.
    *
    * @returns once the first one has opened the SDK
-   * @throws {SdkLibraryError | SdkInitError | SdkTimeoutError | SdkProcessError} with the first failure, when the SDK cannot be opened.
+   * @throws {SdkError} the first failure, when the SDK cannot be opened.
    */
   async start(): Promise<void> {
     if (this.#closed) throw closedError();
     const opening = Promise.withResolvers<void>();
     this.#opening = opening;
-    for (const place of this.#places) this.#launch(place);
+    for (const slot of this.#slots) this.#launch(slot);
     try {
       await opening.promise;
     } finally {
@@ -198,16 +189,14 @@ export class SdkPool implements Disposable {
   /**
    * Makes a KMS call. Credentials are borrowed until it is settled.
    *
-   * @throws {SdkBusyError} when the queue for calls of its kind is full.
-   * @throws {SdkTimeoutError} after the deadline.
-   * @throws {SdkError} of the step that failed.
+   * @throws {SdkError} `sdk_busy` when the queue for calls of its kind is full, `kms_timeout` after the deadline, or of the step that failed.
    */
   call(region: string, credentials: Credentials, call: KmsCall): Promise<KmsCallResult> {
     if (this.#closed) return Promise.reject(closedError());
     const limit = this.#options.maxWaiting[call.kind];
     if (this.#queue.filter((job) => job.call.kind === call.kind).length >= limit) {
       return Promise.reject(
-        new SdkBusyError(`Cannot call KMS: ${limit} calls of this kind are waiting already`, {
+        sdkError("sdk_busy", `Cannot call KMS: ${limit} calls of this kind are waiting already`, {
           symbol: "sdk_process",
           hint: "Try again later. More SDK processes (--sdk-processes) make more calls at a time.",
         }),
@@ -233,7 +222,7 @@ export class SdkPool implements Disposable {
     const waiting = new Map<string, number>();
     for (const job of [...this.#queue]) {
       const ahead = waiting.get(job.fingerprint) ?? 0;
-      const serving = this.#places.flatMap((place) => place.serving ?? []);
+      const serving = this.#slots.flatMap((slot) => slot.serving ?? []);
       const chosen = chooseProcess(job.fingerprint, serving, ahead);
       if (chosen === undefined) {
         waiting.set(job.fingerprint, ahead + 1);
@@ -272,21 +261,21 @@ export class SdkPool implements Disposable {
 
   // Messages from a process.
 
-  #launch(place: Place): void {
-    place.cancelRestart?.();
-    place.cancelRestart = undefined;
+  #launch(slot: Slot): void {
+    slot.cancelRestart?.();
+    slot.cancelRestart = undefined;
     this.#started++;
     let child: Child;
     try {
       child = this.#options.start({
         message: (message) => this.#arrived(member, message),
-        heard: () => this.#heard(member),
+        printed: () => this.#printed(member),
         ended: (how) => this.#ended(member, how),
       });
     } catch (thrown) {
       return this.#failed(
-        place,
-        new SdkProcessError(`Cannot start an SDK process: ${messageOf(thrown)}`, {
+        slot,
+        sdkError("sdk_process", `Cannot start an SDK process: ${messageOf(thrown)}`, {
           symbol: "sdk_process",
           hint:
             "The enclave may be out of memory (run-enclave --memory), or LD_PRELOAD is set, with which Deno starts no program.",
@@ -295,7 +284,7 @@ export class SdkPool implements Disposable {
       );
     }
     const member: Member = {
-      place,
+      slot,
       child,
       warm: new Set(),
       session: undefined,
@@ -309,7 +298,7 @@ export class SdkPool implements Disposable {
         return this.job?.fingerprint;
       },
     };
-    place.starting = member;
+    slot.starting = member;
     this.#setDeadline(member, this.#options.deadlines.startMs);
     child.post({ ...this.#options.open, id: member.requestId, op: "open" });
   }
@@ -324,14 +313,14 @@ export class SdkPool implements Disposable {
       member.isLost = false;
       const { connectMs, callMs } = this.#options.deadlines;
       this.#setDeadline(member, member.isConnecting ? connectMs : callMs);
-      // The SDK's words may arrive before its process's message.
-      this.#heard(member);
+      // The SDK's lines may arrive before its process's message.
+      this.#printed(member);
       // Waiting calls may now use this connection, or need another process.
       return this.#dispatch();
     }
     member.cancelDeadline();
     if (message.state !== undefined) this.#noteState(member, message.state);
-    if (member.place.starting === member) return this.#opened(member, message);
+    if (member.slot.starting === member) return this.#opened(member, message);
     this.#answered(member, message);
   }
 
@@ -346,15 +335,15 @@ export class SdkPool implements Disposable {
 
   /** A process has opened the SDK, or failed to. */
   #opened(member: Member, response: SdkResponse): void {
-    const { place } = member;
-    place.starting = undefined;
+    const { slot } = member;
+    slot.starting = undefined;
     if (!response.ok) {
-      const error = unpackError(response.error, { lines: member.child.said(), cause: undefined });
+      const error = unpackError(response.error, { lines: member.child.printed(), cause: undefined });
       member.child.kill();
-      return this.#failed(place, error);
+      return this.#failed(slot, error);
     }
-    const old = place.serving;
-    place.serving = member;
+    const old = slot.serving;
+    slot.serving = member;
     if (old !== undefined) this.#retire(old);
     this.#opening?.resolve();
     this.#dispatch();
@@ -369,16 +358,16 @@ export class SdkPool implements Disposable {
   }
 
   #answered(member: Member, response: SdkResponse): void {
-    const { job, place } = member;
+    const { job, slot } = member;
     if (job === undefined) return;
     member.isLost = !response.ok && response.connectionLost === true;
-    const said = this.#said(member, job);
+    const printed = this.#explain(member, job);
     member.job = undefined;
     member.isConnecting = false;
-    place.losses = 0;
+    slot.losses = 0;
     if (response.ok) this.#succeed(job, response);
     else {
-      const error = unpackError(response.error, said);
+      const error = unpackError(response.error, printed);
       if (response.connectionLost) {
         member.warm.delete(job.fingerprint);
         this.#retryOrFail(job, error);
@@ -388,7 +377,7 @@ export class SdkPool implements Disposable {
     if (member.isRetired) {
       this.#retired.delete(member);
       member.child.kill();
-    } else if ((member.session?.clientsMade ?? 0) >= this.#options.maxClients) this.#replace(place);
+    } else if ((member.session?.clientsMade ?? 0) >= this.#options.maxClients) this.#replace(slot);
     this.#dispatch();
   }
 
@@ -401,9 +390,9 @@ export class SdkPool implements Disposable {
   }
 
   /** Starts a successor, which takes over when it is ready. */
-  #replace(place: Place): void {
-    if (this.#closed || place.starting !== undefined || place.cancelRestart !== undefined) return;
-    this.#launch(place);
+  #replace(slot: Slot): void {
+    if (this.#closed || slot.starting !== undefined || slot.cancelRestart !== undefined) return;
+    this.#launch(slot);
   }
 
   // Failures.
@@ -411,9 +400,9 @@ export class SdkPool implements Disposable {
   /**
    * After it has printed that a connection is lost, the SDK may wait for ever: its process gets little time.
    */
-  #heard(member: Member): void {
+  #printed(member: Member): void {
     if (member.job === undefined || member.isLost) return;
-    if (!saysLost(member.child.said(), member.isConnecting)) return;
+    if (!saysLost(member.child.printed(), member.isConnecting)) return;
     member.isLost = true;
     this.#setDeadline(member, LOST_MS);
   }
@@ -422,8 +411,8 @@ export class SdkPool implements Disposable {
    * What the SDK printed. It explains a failure only where a connection is being made or was lost, since
    * replaced clients also print.
    */
-  #said({ child, isConnecting, isLost }: Member, job: Job): Said {
-    const lines = child.said();
+  #explain({ child, isConnecting, isLost }: Member, job: Job): Printed {
+    const lines = child.printed();
     const proxy = { port: this.#options.open.proxyPort, region: job.region };
     if (isConnecting) return explain(lines, proxy);
     return isLost ? explainLoss(lines, proxy) : { lines, cause: undefined };
@@ -432,56 +421,64 @@ export class SdkPool implements Disposable {
   #late(member: Member): void {
     const { job, isConnecting, isLost } = member;
     const { connectMs, callMs, startMs } = this.#options.deadlines;
-    const lines = member.child.said();
+    const lines = member.child.printed();
     const doing = job === undefined ? "opening the SDK" : isConnecting ? "connecting" : job.call.kind;
     this.#hung++;
     this.#options.log("error", "sdk_process_hung", { doing, said: lines });
     member.child.kill();
     const limit = job === undefined ? startMs : isConnecting ? connectMs : callMs;
-    const said = job === undefined ? undefined : this.#said(member, job);
+    const printed = job === undefined ? undefined : this.#explain(member, job);
     const error = job !== undefined && isLost
-      ? unpackError(packError(connectionLost(job, isConnecting)), said)
-      : timeout(`${doing} took longer than ${limit} ms`, said);
+      ? unpackError(packError(connectionLost(job, isConnecting)), printed)
+      : timeout(`${doing} took longer than ${limit} ms`, printed);
     this.#gone(member, error);
   }
 
   #ended(member: Member, how: string): void {
-    const said = member.child.said();
+    const said = member.child.printed();
     this.#lost++;
     this.#options.log("error", "sdk_process_lost", { how, said });
-    this.#gone(member, processLost(how, said));
+    const words = said === "" ? "" : ` (it said: ${said})`;
+    this.#gone(
+      member,
+      sdkError("sdk_process", `An SDK process ended: ${how}${words}`, {
+        symbol: "sdk_process",
+        hint:
+          "Another one is started. If this repeats, look at its last words in the log (sdk_process_lost).",
+      }),
+    );
   }
 
   /** A process has ended: its call is repeated in another one, and a replacement is started. */
   #gone(member: Member, error: SdkError): void {
-    const { place, job } = member;
+    const { slot, job } = member;
     member.cancelDeadline();
     member.job = undefined;
     this.#retired.delete(member);
-    if (place.starting === member) {
-      place.starting = undefined;
-      this.#failed(place, error);
-    } else if (place.serving === member) {
-      place.serving = undefined;
-      this.#failed(place, error);
+    if (slot.starting === member) {
+      slot.starting = undefined;
+      this.#failed(slot, error);
+    } else if (slot.serving === member) {
+      slot.serving = undefined;
+      this.#failed(slot, error);
     }
     if (job !== undefined) this.#retryOrFail(job, error);
     this.#dispatch();
   }
 
-  #failed(place: Place, error: SdkError): void {
+  #failed(slot: Slot, error: SdkError): void {
     this.#lastLoss = error;
     if (this.#opening !== undefined) {
       for (const job of this.#queue.splice(0)) this.#fail(job, error);
       return this.#opening.reject(error);
     }
-    if (this.#closed || place.starting !== undefined) return;
-    place.losses++;
-    const delay = restartDelay(place.losses);
-    if (delay === 0) return this.#launch(place);
+    if (this.#closed || slot.starting !== undefined) return;
+    slot.losses++;
+    const delay = restartDelay(slot.losses);
+    if (delay === 0) return this.#launch(slot);
     this.#options.log("warn", "sdk_process_restart", { after_ms: delay, reason: error.message });
-    place.cancelRestart?.();
-    place.cancelRestart = this.#after(delay, () => this.#launch(place));
+    slot.cancelRestart?.();
+    slot.cancelRestart = this.#after(delay, () => this.#launch(slot));
   }
 
   #retryOrFail(job: Job, error: SdkError): void {
@@ -492,11 +489,11 @@ export class SdkPool implements Disposable {
   #expire(job: Job): void {
     job.expired = true;
     const { totalMs } = this.#options.deadlines;
-    const member = this.#places.find(({ serving }) => serving?.job === job)?.serving;
-    const said = member === undefined ? undefined : this.#said(member, job);
-    const serves = this.#places.some(({ serving }) => serving !== undefined);
+    const member = this.#slots.find(({ serving }) => serving?.job === job)?.serving;
+    const printed = member === undefined ? undefined : this.#explain(member, job);
+    const serves = this.#slots.some(({ serving }) => serving !== undefined);
     const error = serves || this.#lastLoss === undefined
-      ? timeout(`KMS did not answer within ${totalMs} ms`, said)
+      ? timeout(`KMS did not answer within ${totalMs} ms`, printed)
       : timeout(`no SDK process is running after ${totalMs} ms; the last one: ${this.#lastLoss.message}`, {
         lines: "",
         cause: NO_PROCESS,
@@ -526,16 +523,16 @@ export class SdkPool implements Disposable {
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
-    const members = this.#places.flatMap(({ serving, starting }) => [serving, starting]);
+    const members = this.#slots.flatMap(({ serving, starting }) => [serving, starting]);
     for (const member of [...members, ...this.#retired]) {
       if (member === undefined) continue;
       member.cancelDeadline();
       member.child.kill();
       if (member.job !== undefined) this.#fail(member.job, closedError());
     }
-    for (const place of this.#places) {
-      place.cancelRestart?.();
-      place.serving = place.starting = undefined;
+    for (const slot of this.#slots) {
+      slot.cancelRestart?.();
+      slot.serving = slot.starting = undefined;
     }
     this.#retired.clear();
     for (const job of this.#queue.splice(0)) this.#fail(job, closedError());
@@ -543,14 +540,14 @@ export class SdkPool implements Disposable {
   }
 }
 
-function closedError(): SdkProcessError {
-  return new SdkProcessError("Cannot call KMS: the service is shutting down", { symbol: "sdk_process" });
+function closedError(): SdkError {
+  return sdkError("sdk_process", "Cannot call KMS: the service is shutting down", { symbol: "sdk_process" });
 }
 
 /** What the SDK would have returned, had it not hung. */
 function connectionLost({ call }: Job, isConnecting: boolean): SdkError {
   return isConnecting
-    ? new SdkKmsClientError("Cannot connect to KMS through the parent's vsock-proxy", {
+    ? sdkError("sdk_kms_client", "Cannot connect to KMS through the parent's vsock-proxy", {
       symbol: "aws_nitro_enclaves_kms_client_new",
     })
     : callError(call, undefined, { symbol: "aws_nitro_enclaves_rest_client_request_blocking" });
@@ -563,11 +560,11 @@ const NO_PROCESS: ConnectionCause = {
     "(run-enclave --memory).",
 };
 
-function timeout(why: string, said: Said | undefined): SdkTimeoutError {
-  return new SdkTimeoutError(`Cannot call KMS: ${why}${saidWords(said)}`, {
+function timeout(why: string, printed: Printed | undefined): SdkError {
+  return sdkError("kms_timeout", `Cannot call KMS: ${why}${printedSuffix(printed)}`, {
     symbol: "sdk_process",
-    connection: said?.cause?.words,
-    hint: said?.cause?.hint ??
+    connection: printed?.cause?.words,
+    hint: printed?.cause?.hint ??
       "Check that the parent's vsock-proxy runs and reaches KMS; the call can be repeated.",
   });
 }

@@ -1,5 +1,6 @@
 /**
- * An SDK process: reads requests on stdin, answers on stdout. What the SDK prints goes to stderr, where the service reads it.
+ * An SDK process: one warm session, one call at a time, on one thread. It reads requests on stdin and answers on stdout. What the SDK
+ * prints goes to stderr, where the service reads it.
  *
  * It never outlives the service: it ends when its stdin closes, and the kernel kills it when its parent ends, also while a call of the SDK hangs.
  *
@@ -7,11 +8,29 @@
  *
  * @module
  */
-import { dieWithParent } from "../../../../ffi/libc.ts";
+import { AWS_NE_VSOCK_PROXY_ADDR } from "../../../../ffi/constants.ts";
+import { SdkKmsClientError } from "../../../../ffi/errors.ts";
+import { dieWithParent, openMemoryMap } from "../../../../ffi/process.ts";
+import { openSdk } from "../../../../ffi/sdk.ts";
+import { Credentials } from "../../../shared/aws/credentials.ts";
+import { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import { writeAll } from "../../../shared/write_all.ts";
-import { createEngine } from "./engine.ts";
+import { ConnectionLost } from "../aws_ne/calls.ts";
+import { WarmSession } from "../aws_ne/warm_session.ts";
 import { decodeFrames, encodeFrame } from "./frames.ts";
-import type { SdkMessage, SdkRequest } from "./protocol.ts";
+import {
+  type CallRequest,
+  packError,
+  type SdkMessage,
+  type SdkRequest,
+  type SdkResponse,
+} from "./protocol.ts";
+
+/**
+ * A connection that failed sooner than this is tried once more, since the proxy may just have been
+ * restarting. The SDK gives up connecting after 3 s. Milliseconds.
+ */
+const QUICK_MS = 2_000;
 
 /** The standard streams of this process. */
 export interface SdkProcessStreams {
@@ -32,10 +51,69 @@ export async function runSdkProcess({ stdin, stdout }: SdkProcessStreams, parent
     writeAll((bytes) => stdout.writeSync(bytes), frame);
     frame.fill(0);
   };
-  const answer = createEngine(write);
+  const answer = answerer(write);
   for await (const message of decodeFrames(stdin)) {
     const response = answer(message as SdkRequest);
     write(response);
     if (response.ok) response.plaintext?.fill(0);
   }
+}
+
+/** Makes the function that answers requests. @param tell sends progress immediately */
+function answerer(tell: (progress: SdkMessage) => void): (request: SdkRequest) => SdkResponse {
+  const isMapped = openMemoryMap();
+  let session: WarmSession | undefined;
+  let id = 0;
+  let connectingSince = 0;
+  const onPhase = (phase: "connecting" | "calling") => {
+    if (phase === "connecting") connectingSince = performance.now();
+    tell({ id, phase });
+  };
+  return (request) => {
+    ({ id } = request);
+    try {
+      if (request.op === "call") return call(session, request);
+      const { libraryDir, proxyPort, seedBytes, idleMs, maxWarm } = request;
+      session = new WarmSession({
+        open: () => openSdk({ libraryDir, isMapped }),
+        endpoint: { cid: AWS_NE_VSOCK_PROXY_ADDR, port: proxyPort },
+        seedBytes,
+        idleMs,
+        maxWarm,
+        now: () => performance.now(),
+        onPhase,
+      });
+      return { id, ok: true, state: session.state };
+    } catch (thrown) {
+      const failedQuickly = thrown instanceof SdkKmsClientError &&
+        performance.now() - connectingSince < QUICK_MS;
+      return {
+        id,
+        ok: false,
+        error: packError(thrown),
+        ...(thrown instanceof ConnectionLost || failedQuickly ? { connectionLost: true } : {}),
+        ...(session === undefined ? {} : { state: session.state }),
+      };
+    }
+  };
+}
+
+/** The writer of the response wipes the plaintext. */
+function call(session: WarmSession | undefined, request: CallRequest): SdkResponse {
+  if (session === undefined) throw new TypeError("Cannot call KMS: the SDK was not opened");
+  const { accessKeyId, secretAccessKey, sessionToken } = request.credentials;
+  using credentials = new Credentials(
+    new SecretBytes(accessKeyId),
+    new SecretBytes(secretAccessKey),
+    new SecretBytes(sessionToken),
+  );
+  const { plaintext, ...rest } = session.call(request.region, credentials, request.call);
+  using secret = plaintext;
+  return {
+    id: request.id,
+    ok: true,
+    state: session.state,
+    plaintext: new Uint8Array(secret.expose()),
+    ...rest,
+  };
 }
