@@ -6,8 +6,11 @@
  */
 import { dirname } from "node:path/posix";
 import { LIBC_PATHS } from "./ffi/libc.ts";
-import { DEFAULT_LIBRARY_DIRS, LIBRARY_FILES, openAead, openSdk } from "./ffi/mod.ts";
 import { protectProcess } from "./ffi/confine.ts";
+import { openAead } from "./ffi/aead.ts";
+import { LIBRARY_FILES } from "./ffi/constants.ts";
+import { DEFAULT_LIBRARY_DIRS } from "./ffi/library.ts";
+import { openSdk } from "./ffi/sdk.ts";
 import { checkOwnPath, takeCompiledPath } from "./lib/enclave/cli/compiled_path.ts";
 import { runKmstool } from "./lib/enclave/cli/kmstool.ts";
 import { openNsmPorts } from "./lib/enclave/cli/nsm_ports.ts";
@@ -25,7 +28,7 @@ import {
   readServeConfig,
   SERVE_OPTIONS,
 } from "./lib/shared/cli/serve_options.ts";
-import { openNitroKms } from "./lib/enclave/kms/open_nitro.ts";
+import { openNitroKms } from "./lib/enclave/kms/nitro.ts";
 import { runSdkProcess } from "./lib/enclave/kms/sdk_process/process_main.ts";
 import { EventLog } from "./lib/enclave/server/events.ts";
 import { workflowLimitsFor } from "./lib/shared/cli/limits.ts";

@@ -6,10 +6,11 @@
  *
  * @module
  */
-import { SdkGenericError, SdkLibraryError } from "./errors.ts";
+import { decodeHex, encodeHex } from "@std/encoding";
 import { LIBRARY_FILES } from "./constants.ts";
+import { sdkError } from "./errors.ts";
 import { readWord, stableBytes } from "./layout.ts";
-import { AEAD_SYMBOLS } from "./symbols.ts";
+import { AEAD_SYMBOLS } from "./aead_symbols.ts";
 import { type Dlopen, openLibraries, type OpenLibrariesOptions } from "./library.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -62,7 +63,7 @@ export class AwsLcKey implements Disposable {
       throw new RangeError(`Cannot seal ${input.text.length} bytes into ${out.length}: it takes 16 more`);
     }
     if (this.#apply("EVP_AEAD_CTX_seal", out, input)) return;
-    throw new SdkGenericError(`AWS-LC did not seal ${input.text.length} bytes`, {
+    throw sdkError("sdk_generic", `AWS-LC did not seal ${input.text.length} bytes`, {
       symbol: "EVP_AEAD_CTX_seal",
     });
   }
@@ -121,16 +122,9 @@ function overlaps(a: Bytes, b: Bytes): boolean {
 }
 
 /** AES-256-GCM by AWS-LC. The library stays open until the process ends: keys point into it. */
-export class AwsLcAead {
+export interface AwsLcAead {
   /** As `health` names it. */
-  readonly name = "AWS-LC";
-  #symbols: AeadSymbols;
-
-  /** Of an open library. */
-  constructor(symbols: AeadSymbols) {
-    this.#symbols = symbols;
-  }
-
+  readonly name: "AWS-LC";
   /**
    * A key in C memory.
    *
@@ -138,21 +132,17 @@ export class AwsLcAead {
    * @throws {RangeError} on another length.
    * @throws {SdkGenericError} when AWS-LC makes no context.
    */
-  newKey(raw: Bytes): AwsLcKey {
-    if (raw.length !== KEY_LENGTH) {
-      throw new RangeError(`Cannot use a key of ${raw.length} bytes: AES-256 has ${KEY_LENGTH}`);
-    }
-    const context = this.#symbols.EVP_AEAD_CTX_new(
-      this.#symbols.EVP_aead_aes_256_gcm(),
-      raw,
-      BigInt(KEY_LENGTH),
-      BigInt(TAG_LENGTH),
-    );
-    if (context === 0n) {
-      throw new SdkGenericError("AWS-LC made no AES-256-GCM context", { symbol: "EVP_AEAD_CTX_new" });
-    }
-    return new AwsLcKey(this.#symbols, context);
+  newKey(raw: Bytes): AwsLcKey;
+}
+
+function newKey(symbols: AeadSymbols, raw: Bytes): AwsLcKey {
+  if (raw.length !== KEY_LENGTH) {
+    throw new RangeError(`Cannot use a key of ${raw.length} bytes: AES-256 has ${KEY_LENGTH}`);
   }
+  const { EVP_AEAD_CTX_new, EVP_aead_aes_256_gcm } = symbols;
+  const context = EVP_AEAD_CTX_new(EVP_aead_aes_256_gcm(), raw, BigInt(KEY_LENGTH), BigInt(TAG_LENGTH));
+  if (context !== 0n) return new AwsLcKey(symbols, context);
+  throw sdkError("sdk_generic", "AWS-LC made no AES-256-GCM context", { symbol: "EVP_AEAD_CTX_new" });
 }
 
 /**
@@ -167,23 +157,17 @@ const KNOWN_ANSWER = {
   sealed: "8995ae2e6df3dbf96fac7b7137bae67feca5aa77d51d4a0a14d9c51e1da474ab",
 } as const;
 
-function bytesOf(hex: string): Bytes {
-  return Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
-}
-
-function equal(a: Bytes, b: Bytes): boolean {
-  return a.length === b.length && a.every((byte, index) => byte === b[index]);
-}
-
 /** Whether it seals and opens a known test vector, and refuses a modified one. */
 function isRight(aead: AwsLcAead): boolean {
-  using key = aead.newKey(bytesOf(KNOWN_ANSWER.key));
-  const [nonce, data] = [bytesOf(KNOWN_ANSWER.nonce), bytesOf(KNOWN_ANSWER.data)];
-  const [plaintext, sealed] = [bytesOf(KNOWN_ANSWER.plaintext), bytesOf(KNOWN_ANSWER.sealed)];
-  const [made, opened] = [new Uint8Array(sealed.length), new Uint8Array(plaintext.length)];
-  key.seal(made, { nonce, text: plaintext, data });
-  const opens = key.open(opened, { nonce, text: sealed, data });
-  const isSame = equal(made, sealed) && opens && equal(opened, plaintext);
+  using key = aead.newKey(decodeHex(KNOWN_ANSWER.key));
+  const [nonce, data] = [decodeHex(KNOWN_ANSWER.nonce), decodeHex(KNOWN_ANSWER.data)];
+  const plaintext = decodeHex(KNOWN_ANSWER.plaintext);
+  const sealed = new Uint8Array(plaintext.length + TAG_LENGTH);
+  const opened = new Uint8Array(plaintext.length);
+  key.seal(sealed, { nonce, text: plaintext, data });
+  const isSame = encodeHex(sealed) === KNOWN_ANSWER.sealed &&
+    key.open(opened, { nonce, text: sealed, data }) &&
+    encodeHex(opened) === KNOWN_ANSWER.plaintext;
   sealed[0] = (sealed[0] ?? 0) ^ 1;
   return isSame && !key.open(opened, { nonce, text: sealed, data });
 }
@@ -193,19 +177,19 @@ function isRight(aead: AwsLcAead): boolean {
  *
  * @param path absolute; its dependencies must already be open
  * @returns undefined when it lacks one of the functions
- * @throws {SdkLibraryError} when it cannot be opened, or gives a wrong result for a known vector.
+ * @throws {SdkError} `sdk_library` when it cannot be opened, or gives a wrong result for a known vector.
  */
 export function openAeadLibrary(path: string, dlopen: Dlopen = Deno.dlopen): AwsLcAead | undefined {
   let symbols: Deno.DynamicLibrary<typeof AEAD_SYMBOLS>["symbols"];
   try {
     ({ symbols } = dlopen(path, AEAD_SYMBOLS));
   } catch (thrown) {
-    throw new SdkLibraryError(`Cannot open ${path} for AES-256-GCM`, { symbol: "dlopen", cause: thrown });
+    throw sdkError("sdk_library", `Cannot open ${path} for AES-256-GCM`, { symbol: "dlopen", cause: thrown });
   }
   if (Object.values(symbols).some((symbol) => symbol === null)) return undefined;
-  const aead = new AwsLcAead(symbols as AeadSymbols);
+  const aead: AwsLcAead = { name: "AWS-LC", newKey: (raw) => newKey(symbols as AeadSymbols, raw) };
   if (isRight(aead)) return aead;
-  throw new SdkLibraryError(`AES-256-GCM of ${path} gives a wrong result for a NIST test vector`, {
+  throw sdkError("sdk_library", `AES-256-GCM of ${path} gives a wrong result for a NIST test vector`, {
     symbol: "EVP_AEAD_CTX_seal",
     hint: "The library is damaged, or is not AWS-LC: build the SDK again for this machine.",
   });
@@ -215,7 +199,7 @@ export function openAeadLibrary(path: string, dlopen: Dlopen = Deno.dlopen): Aws
  * AES-256-GCM of the SDK's libraries. They stay open until the process ends.
  *
  * @returns undefined when the SDK was built without exporting it
- * @throws {SdkLibraryError} when the libraries cannot be opened, or give a wrong result.
+ * @throws {SdkError} `sdk_library` when the libraries cannot be opened, or give a wrong result.
  */
 export function openAead(options: OpenLibrariesOptions = {}): AwsLcAead | undefined {
   // Opened in their order, so that the loader finds what the SDK needs.

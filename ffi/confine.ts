@@ -6,22 +6,24 @@
  * @module
  */
 import { EnclaveError } from "../lib/shared/errors.ts";
-import {
-  cPath,
-  errnoName,
-  FILE_SYMBOLS,
-  lastErrno,
-  openLibc,
-  openSmallFiles,
-  PROCESS_SYMBOLS,
-} from "./libc.ts";
+import { cPath, errnoName, Kernel } from "./kernel.ts";
 import { stableBytes } from "./layout.ts";
+import { openLibc } from "./libc.ts";
 import type { Dlopen } from "./library.ts";
 
-/** unistd.h, grp.h and sys/resource.h. */
 const CONFINE_SYMBOLS = {
-  ...FILE_SYMBOLS,
-  ...PROCESS_SYMBOLS,
+  // sys/prctl.h, unistd.h
+  prctl: {
+    parameters: [
+      "i32", // int option
+      "usize", // unsigned long arg2
+      "usize", // unsigned long arg3
+      "usize", // unsigned long arg4
+      "usize", // unsigned long arg5
+    ],
+    result: "i32", // 0; -1 with errno
+  },
+  getppid: { parameters: [], result: "i32" }, // pid_t
   write: {
     parameters: [
       "i32", // int fd
@@ -30,6 +32,7 @@ const CONFINE_SYMBOLS = {
     ],
     result: "isize", // bytes; -1 with errno
   },
+  // sys/resource.h
   setpriority: {
     parameters: [
       "i32", // int which
@@ -45,6 +48,7 @@ const CONFINE_SYMBOLS = {
     ],
     result: "i32", // 0; -1 with errno
   },
+  // grp.h, unistd.h
   setgroups: {
     parameters: [
       "usize", // size_t size
@@ -87,37 +91,40 @@ export interface Confinement {
 }
 
 /**
- * Puts the wall up, in the one order that works: the score cannot be changed by another user, and a change of the user clears the signal that ends
- * the child with its parent.
+ * Puts the wall up, in the one order that works: another user cannot change the score, and a change of the user clears the signal that ends the
+ * child with its parent.
  *
  * @returns the steps that the kernel refused, with its reason
- * @throws {EnclaveError} `libc` when the C library cannot be opened; `parent_ended`.
+ * @throws {EnclaveError} `libc` when the C library cannot be opened, or the kernel cannot be told to end the child with its parent; `parent_ended`.
  */
 export function confineProcess(
   { parentPid, oomScore, foreign }: Confinement,
   dlopen: Dlopen = Deno.dlopen,
 ): readonly string[] {
-  using libc = openLibc(CONFINE_SYMBOLS, "confine this process", dlopen);
-  const { symbols } = libc;
+  using kernel = new Kernel("confine this process", dlopen);
+  const { symbols } = openLibc(CONFINE_SYMBOLS, "confine this process", dlopen);
   const refused: string[] = [];
   const step = (name: string, result: number) => {
-    if (result !== 0) refused.push(`${name}: ${errnoName(lastErrno(symbols))}`);
+    if (result !== 0) refused.push(`${name}: ${errnoName(kernel.errno())}`);
   };
-  const fd = symbols.open(cPath("/proc/self/oom_score_adj"), O_WRONLY);
   const score = new TextEncoder().encode(String(oomScore));
-  step(
-    "oom_score_adj",
-    fd >= 0 && symbols.write(fd, score, BigInt(score.length)) === BigInt(score.length) ? 0 : -1,
-  );
-  if (fd >= 0) symbols.close(fd);
+  const fd = kernel.symbols.open(cPath("/proc/self/oom_score_adj"), O_WRONLY);
+  const written = fd < 0 ? -1 : Number(symbols.write(fd, score, BigInt(score.length)));
+  step("oom_score_adj", written === score.length ? 0 : -1);
+  if (fd >= 0) kernel.symbols.close(fd);
   if (foreign !== undefined) {
     step("setpriority", symbols.setpriority(PRIO_PROCESS, 0, foreign.nice));
-    step("RLIMIT_DATA", symbols.setrlimit(RLIMIT_DATA, limitOf(dataLength(dlopen) + BigInt(foreign.memory))));
+    step("RLIMIT_DATA", symbols.setrlimit(RLIMIT_DATA, limitOf(dataLength(kernel) + BigInt(foreign.memory))));
     step("setgroups", symbols.setgroups(0n, 0n));
     step("setresgid", symbols.setresgid(NOBODY, NOBODY, NOBODY));
     step("setresuid", symbols.setresuid(NOBODY, NOBODY, NOBODY));
   }
-  step("PR_SET_PDEATHSIG", symbols.prctl(PR_SET_PDEATHSIG, SIGKILL, 0n, 0n, 0n));
+  if (symbols.prctl(PR_SET_PDEATHSIG, SIGKILL, 0n, 0n, 0n) !== 0) {
+    throw new EnclaveError("Cannot end together with the parent process: prctl(PR_SET_PDEATHSIG) failed", {
+      code: "libc",
+      hint: "A seccomp filter may forbid prctl.",
+    });
+  }
   // A parent that ended before that call sends no signal any more.
   if (symbols.getppid() === parentPid) return refused;
   throw new EnclaveError("The process that started this one has ended", { code: "parent_ended" });
@@ -130,8 +137,7 @@ export function confineProcess(
  * @throws {EnclaveError} `libc` when the C library cannot be opened, or refuses.
  */
 export function protectProcess(dlopen: Dlopen = Deno.dlopen): void {
-  using libc = openLibc(PROCESS_SYMBOLS, "protect this process", dlopen);
-  const { prctl } = libc.symbols;
+  const { prctl } = openLibc(CONFINE_SYMBOLS, "protect this process", dlopen).symbols;
   if (prctl(PR_SET_NO_NEW_PRIVS, 1n, 0n, 0n, 0n) === 0 && prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n) === 0) {
     return;
   }
@@ -149,10 +155,9 @@ function limitOf(bytes: bigint): Uint8Array<ArrayBuffer> {
 }
 
 /** The memory that counts towards RLIMIT_DATA, most of it V8's range for code. Bytes. */
-function dataLength(dlopen: Dlopen): bigint {
-  using files = openSmallFiles("look how much memory this process has", dlopen);
+function dataLength(kernel: Kernel): bigint {
   const status = new TextDecoder().decode(
-    files.read("/proc/self/status", STATUS_LENGTH) ?? new Uint8Array(0),
+    kernel.readFile("/proc/self/status", STATUS_LENGTH) ?? new Uint8Array(0),
   );
   const [, kib = "0"] = /^VmData:\s+([0-9]+) kB$/m.exec(status) ?? [];
   return 1024n * BigInt(kib);

@@ -1,57 +1,61 @@
 /**
- * What the binding throws: one class for each step that can fail. Each carries the failed symbol and the SDK's own error where it has one
- * (often `aws_last_error()` stays 0).
+ * What the binding and the KMS calls through it throw: one class with a code for each cause, and five named classes for the steps
+ * of a Decrypt.
  *
  * @module
  */
 import { EnclaveError } from "../lib/shared/errors.ts";
 
-/** `aws_last_error()` with its name and text from the SDK. */
-export interface SdkReason {
-  /** `aws_last_error()`, not 0. */
-  readonly code: number;
-  /** `aws_error_name()`, such as `AWS_ERROR_INVALID_ARGUMENT`. */
-  readonly name: string;
-  /** `aws_error_str()`. */
-  readonly text: string;
-}
+/** The causes. */
+export type SdkErrorCode =
+  | "invalid_argument" // refused before any C code saw it; `symbol` names the parameter
+  | "kms_timeout" // the SDK did not return before the deadline
+  | "sdk_busy" // the queue of calls is full
+  | "sdk_generic" // an allocation or another small step failed
+  | "sdk_init" // `aws_nitro_enclaves_library_init` or `_get_allocator` gave nothing
+  | "sdk_kms_client" // `aws_nitro_enclaves_kms_client_new` gave NULL: no connection or no TLS to KMS
+  | "sdk_kms_config" // `aws_nitro_enclaves_kms_client_config_default` gave NULL
+  | "sdk_kms_data_key" // a GenerateDataKey failed
+  | "sdk_kms_decrypt" // a Decrypt failed
+  | "sdk_kms_random" // a GenerateRandom failed
+  | "sdk_library" // the shared libraries could not be found, opened, or lack a symbol
+  | "sdk_process"; // an SDK process ended in the middle of a call, or cannot be started
 
-/** What an {@link SdkError} is made from, beside its message. */
+/** What an {@link SdkError} is made from, beside its code and message. */
 export interface SdkErrorOptions {
   /** The C function that failed, or the parameter that was refused. */
   readonly symbol: string;
-  /** The SDK's own error, where it set one. */
-  readonly sdk?: SdkReason | undefined;
-  /** KMS's refusal, where its words could be had. */
+  /** `aws_last_error()`, with its name and text; often the SDK sets none. */
+  readonly sdk?: { readonly code: number; readonly name: string; readonly text: string } | undefined;
+  /** KMS's error name and message, where KMS gave them. */
   readonly kms?: { readonly name: string; readonly message: string } | undefined;
-  /** Why KMS was not reached, in words that are fit for a reply. */
+  /** Why KMS was not reached, as it may be sent in a reply. */
   readonly connection?: string | undefined;
   /** What a person can do about it. */
   readonly hint?: string | undefined;
-  /** What it was made of. */
+  /** The underlying error. */
   readonly cause?: unknown;
 }
 
-/** The base class of all errors that the binding throws on purpose. */
+/** An error of the binding. */
 export class SdkError extends EnclaveError {
   /** The class. */
   override name = "SdkError";
+  /** The cause. */
+  override readonly code: SdkErrorCode;
   /** The C function that failed, or the parameter that was refused. */
   readonly symbol: string;
   /** The SDK's own error, where it set one. */
-  readonly sdk: SdkReason | undefined;
-  /** KMS's refusal, where its words could be had. */
+  readonly sdk: SdkErrorOptions["sdk"];
+  /** KMS's error name and message, where KMS gave them. */
   readonly kms: SdkErrorOptions["kms"];
-  /** Why KMS was not reached, in words that are fit for a reply. */
+  /** Why KMS was not reached, as it may be sent in a reply. */
   readonly connection: string | undefined;
 
-  /**
-   * Called by the subclasses.
-   *
-   * @param message says what failed, on which input
-   */
-  constructor(message: string, options: SdkErrorOptions) {
-    super(message, { ...options, code: "sdk" });
+  /** Made by {@link sdkError}, in the class of its code. @param message says what failed, on which input */
+  constructor(code: SdkErrorCode, message: string, options: SdkErrorOptions) {
+    super(message, { ...options, code });
+    this.code = code;
     this.symbol = options.symbol;
     this.sdk = options.sdk;
     this.kms = options.kms;
@@ -59,48 +63,57 @@ export class SdkError extends EnclaveError {
   }
 }
 
-/** The shared libraries could not be found, opened, or lack a symbol. */
-export class SdkLibraryError extends SdkError {
-  /** The class. */
-  override name = "SdkLibraryError";
-  /** Stable, for programs. */
-  override readonly code = "sdk_library";
-}
-
-/** `aws_nitro_enclaves_library_init` or `_get_allocator` gave nothing. */
+/** `sdk_init` */
 export class SdkInitError extends SdkError {
   /** The class. */
   override name = "SdkInitError";
-  /** Stable, for programs. */
-  override readonly code = "sdk_init";
 }
 
-/** An allocation or another small step failed. */
+/** `sdk_generic` */
 export class SdkGenericError extends SdkError {
   /** The class. */
   override name = "SdkGenericError";
-  /** Stable, for programs. */
-  override readonly code = "sdk_generic";
 }
 
-/** KMS's answer cannot be read: its struct has another layout. The SDK's own functions may still work. */
-export class SdkLayoutError extends SdkGenericError {
-  /** The class. */
-  override name = "SdkLayoutError";
-}
-
-/** `aws_nitro_enclaves_kms_client_config_default` gave NULL. */
+/** `sdk_kms_config` */
 export class SdkKmsConfigError extends SdkError {
   /** The class. */
   override name = "SdkKmsConfigError";
-  /** Stable, for programs. */
-  override readonly code = "sdk_kms_config";
 }
 
-/** `aws_nitro_enclaves_kms_client_new` gave NULL: no connection or no TLS to KMS. */
+/** `sdk_kms_client` */
 export class SdkKmsClientError extends SdkError {
   /** The class. */
   override name = "SdkKmsClientError";
-  /** Stable, for programs. */
-  override readonly code = "sdk_kms_client";
+}
+
+/** `sdk_kms_decrypt` */
+export class SdkKmsDecryptError extends SdkError {
+  /** The class. */
+  override name = "SdkKmsDecryptError";
+}
+
+const CLASSES: Readonly<Record<SdkErrorCode, typeof SdkError>> = {
+  invalid_argument: SdkError,
+  kms_timeout: SdkError,
+  sdk_busy: SdkError,
+  sdk_generic: SdkGenericError,
+  sdk_init: SdkInitError,
+  sdk_kms_client: SdkKmsClientError,
+  sdk_kms_config: SdkKmsConfigError,
+  sdk_kms_data_key: SdkError,
+  sdk_kms_decrypt: SdkKmsDecryptError,
+  sdk_kms_random: SdkError,
+  sdk_library: SdkError,
+  sdk_process: SdkError,
+};
+
+/** Whether a text is one of the codes. */
+export function isSdkErrorCode(code: string): code is SdkErrorCode {
+  return Object.hasOwn(CLASSES, code);
+}
+
+/** An error of a cause, in the class that is named for it. */
+export function sdkError(code: SdkErrorCode, message: string, options: SdkErrorOptions): SdkError {
+  return new CLASSES[code](code, message, options);
 }

@@ -32,7 +32,7 @@ export const AWS_BYTE_CURSOR = {
 export const AWS_SOCKET_ENDPOINT = {
   size: 112,
   address: 0, // char[108]
-  port: 108, // uint16_t or uint32_t
+  port: AWS_ADDRESS_MAX_LEN, // uint16_t or uint32_t
 } as const;
 
 /** `struct aws_nitro_enclaves_kms_client` (aws/nitro_enclaves/kms.h). */
@@ -58,52 +58,23 @@ export const AWS_STRING = {
   bytes: 16, // uint8_t[]
 } as const;
 
-/** Offsets inside `struct aws_nitro_enclaves_rest_client` (aws/nitro_enclaves/rest.h). */
-export interface RestClientLayout {
-  /** Bytes that are read: up to and with `region`. */
-  readonly size: number;
-  /** struct aws_allocator * */
-  readonly allocator: number;
-  /** struct aws_tls_ctx * */
-  readonly tlsContext: number;
-  /** bool, the last member of the `aws_mutex` */
-  readonly mutexInitialized: number;
-  /** bool, the last member of the `aws_condition_variable` */
-  readonly conditionInitialized: number;
-  /** struct aws_http_connection * */
-  readonly connection: number;
-  /** struct aws_string *: "kms" */
-  readonly service: number;
-  /** struct aws_string * */
-  readonly region: number;
-}
+/** Where `struct aws_mutex` of the rest client ends: glibc's `pthread_mutex_t` has 40 bytes on x86-64 and 48 on aarch64. */
+const AFTER_MUTEX = 16 + { x86_64: 40, aarch64: 48 }[Deno.build.arch];
 
 /**
- * By architecture, since glibc's `pthread_mutex_t` has 40 bytes on x86-64 and 48 on aarch64 (`pthread_cond_t`: 48 on both), each followed by
- * a bool and padding. Internal to the SDK: `NitroSdk.internalsOf` checks every one of these on each client before anything is used.
+ * `struct aws_nitro_enclaves_rest_client` (aws/nitro_enclaves/rest.h), up to and with `region`. Internal to the SDK: `SdkLibrary.internalsOf`
+ * checks every one of these on each client before anything is used. `pthread_cond_t` has 48 bytes.
  */
-export const REST_CLIENT_LAYOUTS: Readonly<Record<typeof Deno.build.arch, RestClientLayout>> = {
-  x86_64: {
-    size: 144,
-    allocator: 0,
-    tlsContext: 8,
-    mutexInitialized: 56,
-    conditionInitialized: 112,
-    connection: 120,
-    service: 128,
-    region: 136,
-  },
-  aarch64: {
-    size: 152,
-    allocator: 0,
-    tlsContext: 8,
-    mutexInitialized: 64,
-    conditionInitialized: 120,
-    connection: 128,
-    service: 136,
-    region: 144,
-  },
-};
+export const REST_CLIENT = {
+  size: AFTER_MUTEX + 88,
+  allocator: 0, // struct aws_allocator *
+  tlsContext: 8, // struct aws_tls_ctx *
+  mutexInitialized: AFTER_MUTEX, // bool, the last member of the aws_mutex
+  conditionInitialized: AFTER_MUTEX + 56, // bool, the last member of the aws_condition_variable
+  connection: AFTER_MUTEX + 64, // struct aws_http_connection *
+  service: AFTER_MUTEX + 72, // struct aws_string *: "kms"
+  region: AFTER_MUTEX + 80, // struct aws_string *
+} as const;
 
 /** `struct aws_nitro_enclaves_rest_response` (aws/nitro_enclaves/rest.h). */
 export const REST_RESPONSE = {
@@ -163,9 +134,7 @@ export function socketEndpoint(cid: string, port: number): Uint8Array<ArrayBuffe
     throw new RangeError(`Cannot use vsock-proxy port ${port}: it must be 1 to 65535`);
   }
   const endpoint = stableBytes(AWS_SOCKET_ENDPOINT.size);
-  const address = new TextEncoder().encode(cid);
-  if (address.length >= AWS_ADDRESS_MAX_LEN) throw new RangeError("Cannot use vsock address: it is too long");
-  endpoint.set(address, AWS_SOCKET_ENDPOINT.address);
+  new TextEncoder().encodeInto(cid, endpoint.subarray(AWS_SOCKET_ENDPOINT.address));
   view(endpoint).setUint16(AWS_SOCKET_ENDPOINT.port, port, true);
   return endpoint;
 }

@@ -5,9 +5,9 @@
  * @module
  */
 import { messageOf } from "../lib/shared/errors.ts";
-import { SdkLibraryError } from "./errors.ts";
+import { type SdkError, sdkError } from "./errors.ts";
 import { LIBRARY_FILES } from "./constants.ts";
-import { COMMON_SYMBOLS, type CommonSymbols, SDK_SYMBOLS, type SdkSymbols } from "./symbols.ts";
+import { COMMON_SYMBOLS, SDK_SYMBOLS, type Symbols } from "./symbols.ts";
 
 /** Where the libraries are looked for when no folder is named, after the folder of a compiled binary itself. */
 export const DEFAULT_LIBRARY_DIRS: readonly string[] = ["/app", "/usr/local/lib", "/usr/lib64", "/usr/lib"];
@@ -18,16 +18,14 @@ export type Dlopen = <const S extends Deno.ForeignLibraryInterface>(
   symbols: S,
 ) => Deno.DynamicLibrary<S>;
 
-/** The two libraries, open. */
+/** The libraries, open. */
 export interface OpenLibraries {
   /** The folder that they were found in. */
   readonly directory: string;
-  /** libaws-c-common.so. */
-  readonly common: { readonly symbols: CommonSymbols; close(): void };
-  /** libaws-nitro-enclaves-sdk-c.so. */
-  readonly sdk: { readonly symbols: SdkSymbols; close(): void };
-  /** Kept open because the SDK needs it, where it is a library of its own. */
-  readonly nsm: { close(): void } | undefined;
+  /** Their functions. */
+  readonly symbols: Symbols;
+  /** Unloads them, in reverse order. */
+  close(): void;
 }
 
 /** Options of {@link openLibraries}. */
@@ -41,12 +39,10 @@ export interface OpenLibrariesOptions {
 function candidateDirs(libraryDir: string | undefined): readonly string[] {
   if (libraryDir !== undefined) {
     if (!libraryDir.startsWith("/")) {
-      throw new SdkLibraryError(
+      throw sdkError(
+        "sdk_library",
         `Cannot open the SDK from ${JSON.stringify(libraryDir)}: the path is not absolute`,
-        {
-          symbol: "dlopen",
-          hint: "Give --library-dir an absolute path.",
-        },
+        { symbol: "dlopen", hint: "Give --library-dir an absolute path." },
       );
     }
     return [libraryDir.replace(/(?<=.)\/+$/, "")];
@@ -56,76 +52,81 @@ function candidateDirs(libraryDir: string | undefined): readonly string[] {
   return [own, ...DEFAULT_LIBRARY_DIRS.filter((directory) => directory !== own)];
 }
 
-type Failure = {
-  readonly path: string;
-  readonly reason: string;
-  readonly kind: "absent" | "refused" | "unusable";
-};
+/** Why a file could not be opened, and what to do where it is there and cannot be used. */
+type Failure = { readonly reason: string; readonly hint?: string; readonly symbol?: string };
+
+const REFUSED = "not among the files that --allow-ffi names";
+const UNUSABLE =
+  "The file is there but not usable: build both libraries from SDK 0.4.2 or later for this machine and put them side by side.";
+const NEEDS_ANOTHER =
+  "It needs that file: put it into a folder that the loader searches (/lib64 or /usr/lib64), or build the SDK's library with a RUNPATH of $ORIGIN and put it beside. A libnsm.so without a SONAME is not found by having been opened before.";
 
 function explain(path: string, thrown: unknown): Failure {
   const message = messageOf(thrown);
-  if (thrown instanceof Deno.errors.NotCapable) {
-    return { path, reason: "not among the files that --allow-ffi names", kind: "refused" };
-  }
+  if (thrown instanceof Deno.errors.NotCapable) return { reason: REFUSED };
   const symbol = /undefined symbol: (\w+)/.exec(message)?.[1];
-  if (symbol !== undefined) return { path, reason: `lacks the symbol ${symbol}`, kind: "unusable" };
+  if (symbol !== undefined) return { reason: `lacks the symbol ${symbol}`, hint: UNUSABLE, symbol };
   if (message.includes("No such file or directory") && message.includes(path)) {
-    return { path, reason: "no such file", kind: "absent" };
+    return { reason: "no such file" };
   }
   const needed = /(\S+\.so\S*): cannot open shared object file/.exec(message)?.[1];
-  if (needed !== undefined) return { path, reason: `the loader does not find ${needed}`, kind: "unusable" };
-  return { path, reason: message.replace(/^Could not open library: /, ""), kind: "unusable" };
+  return needed === undefined
+    ? { reason: message.replace(/^Could not open library: /, ""), hint: UNUSABLE }
+    : { reason: `the loader does not find ${needed}`, hint: NEEDS_ANOTHER };
 }
 
-function failWith(failures: readonly Failure[]): never {
-  const worst = failures.find((failure) => failure.kind === "unusable");
-  const tried = failures.map((failure) => `\n  ${failure.path}: ${failure.reason}`).join("");
-  throw new SdkLibraryError(`Cannot open the AWS Nitro Enclaves SDK. Tried, in this order:${tried}`, {
-    symbol: /symbol (\w+)/.exec(worst?.reason ?? "")?.[1] ?? "dlopen",
-    hint: worst?.reason.startsWith("the loader")
-      ? "It needs that file: put it into a folder that the loader searches (/lib64 or /usr/lib64), or build the SDK's library with a RUNPATH of $ORIGIN and put it beside. A libnsm.so without a SONAME is not found by having been opened before."
-      : worst !== undefined
-      ? "The file is there but not usable: build both libraries from SDK 0.4.2 or later for this machine and put them side by side."
-      : Deno.build.standalone
-      ? `A compiled binary can open them only in the folder that it was compiled for (deno task compile --install-dir): put ${LIBRARY_FILES.common} and ${LIBRARY_FILES.sdk} beside it, and leave --library-dir out.`
-      : failures.every((failure) => failure.kind === "refused")
-      ? "Allow FFI on the files: --allow-ffi=<their absolute paths>."
-      : `Put ${LIBRARY_FILES.common} and ${LIBRARY_FILES.sdk} beside the binary, or name their folder with --library-dir.`,
-  });
+/** What to do where there are no files. */
+function hintFor(isRefused: boolean): string {
+  const files = `${LIBRARY_FILES.common} and ${LIBRARY_FILES.sdk}`;
+  if (Deno.build.standalone) {
+    return `A compiled binary can open them only in the folder that it was compiled for (deno task compile --install-dir): put ${files} beside it, and leave --library-dir out.`;
+  }
+  return isRefused
+    ? "Allow FFI on the files: --allow-ffi=<their absolute paths>."
+    : `Put ${files} beside the binary, or name their folder with --library-dir.`;
 }
 
 /**
  * Opens libnsm (where there is one), aws-c-common and the SDK, in that order, from the first folder that has them.
  *
- * @throws {SdkLibraryError} with every path that was tried and, if that is the cause, the missing symbol.
+ * @throws {SdkError} `sdk_library` with every path that was tried and, if that is the cause, the missing symbol.
  */
 export function openLibraries(options: OpenLibrariesOptions = {}): OpenLibraries {
   const dlopen: Dlopen = options.dlopen ?? Deno.dlopen;
-  const failures: Failure[] = [];
+  const tried: string[] = [];
+  let isRefused = true;
   for (const directory of candidateDirs(options.libraryDir)) {
     const path = (file: string) => directory === "/" ? `/${file}` : `${directory}/${file}`;
     using opened = new DisposableStack();
     let current = path(LIBRARY_FILES.common);
     try {
+      // Kept open because the SDK needs it, where it is a library of its own.
       const nsm = openOptional(dlopen, path(LIBRARY_FILES.nsm));
-      if (nsm !== undefined) opened.defer(() => nsm.close());
+      opened.defer(() => nsm?.close());
       const common = dlopen(current, COMMON_SYMBOLS);
       opened.defer(() => common.close());
       current = path(LIBRARY_FILES.sdk);
       const sdk = dlopen(current, SDK_SYMBOLS);
-      opened.move();
-      return { directory, common, sdk, nsm };
+      opened.defer(() => sdk.close());
+      const held = opened.move();
+      return { directory, symbols: { ...common.symbols, ...sdk.symbols }, close: () => held.dispose() };
     } catch (thrown) {
-      const failure = explain(current, thrown);
-      failures.push(failure);
+      const { reason, hint, symbol } = explain(current, thrown);
+      tried.push(`\n  ${current}: ${reason}`);
+      isRefused &&= reason === REFUSED;
       // An unusable file ends the search: another copy must not be used silently.
-      if (failure.kind === "unusable") break;
+      if (hint !== undefined) throw notOpened(tried, hint, symbol);
     }
   }
-  failWith(failures);
+  throw notOpened(tried, hintFor(isRefused));
 }
 
-function openOptional(dlopen: Dlopen, path: string): OpenLibraries["nsm"] {
+function notOpened(tried: readonly string[], hint: string, symbol = "dlopen"): SdkError {
+  const message = `Cannot open the AWS Nitro Enclaves SDK. Tried, in this order:${tried.join("")}`;
+  return sdkError("sdk_library", message, { symbol, hint });
+}
+
+function openOptional(dlopen: Dlopen, path: string): { close(): void } | undefined {
   try {
     return dlopen(path, {});
   } catch {

@@ -8,19 +8,8 @@
  * @module
  */
 import { EnclaveError } from "../lib/shared/errors.ts";
+import { cPath, ERRNO, errnoName, type Kernel, OPEN_FLAGS } from "./kernel.ts";
 import { readWord, stableBytes, writeWord } from "./layout.ts";
-import {
-  cPath,
-  ERRNO,
-  ERRNO_SYMBOLS,
-  errnoName,
-  FILE_SYMBOLS,
-  lastErrno,
-  OPEN_FLAGS,
-  type OpenLibc,
-  openLibc,
-} from "./libc.ts";
-import type { Dlopen } from "./library.ts";
 
 /** The device, in an enclave. */
 export const NSM_DEVICE = "/dev/nsm";
@@ -41,138 +30,90 @@ export const NSM_MESSAGE = {
 /** `_IOWR(0x0A, 0, struct nsm_message)`: direction 3 (both ways), size 32, type 0x0A, number 0. */
 export const NSM_IOCTL_REQUEST = 0xc020_0a00n;
 
-/** fcntl.h, unistd.h, sys/ioctl.h, string.h. */
-export const NSM_SYMBOLS = {
-  open: FILE_SYMBOLS.open,
-  ioctl: {
-    parameters: [
-      "i32", // int fd
-      "usize", // unsigned long request
-      "buffer", // struct nsm_message *, the first of `...`: borrowed, its second length is written
-    ],
-    result: "i32", // 0; -1 with errno
-  },
-  close: FILE_SYMBOLS.close,
-  address_of: {
-    name: "memmove",
-    parameters: [
-      "buffer", // void *dest: the buffer whose address is wanted
-      "buffer", // const void *src: the same
-      "usize", // size_t n: 0
-    ],
-    result: "usize", // void *: dest
-  },
-  ...ERRNO_SYMBOLS,
-} as const satisfies Deno.ForeignLibraryInterface;
-
-/** What an {@link NsmDeviceError} is made from, beside its message. */
-export interface NsmDeviceErrorOptions {
-  /** The call that failed. */
-  readonly symbol: "open" | "ioctl";
-  /** Its `errno`; undefined where the call itself succeeded. */
-  readonly errno?: number | undefined;
+/** What an {@link NsmError} is made from, beside its message. */
+export interface NsmErrorOptions {
+  /** `open` or `ioctl` failed; the module refused; or its answer is invalid. */
+  readonly code: "nsm_open" | "nsm_ioctl" | "nsm_refused" | "nsm_answer";
   /** What a person can do about it. */
   readonly hint: string;
+  /** Of the call that failed. */
+  readonly errno?: number | undefined;
+  /** Of a refusal: the name in nsm-api's `ErrorCode`, or `Unknown`. */
+  readonly nsm?: string | undefined;
+  readonly cause?: unknown;
 }
 
-/** The device could not be opened, or did not answer as a device of its kind. */
-export class NsmDeviceError extends EnclaveError {
-  override name = "NsmDeviceError";
-  /** The call that failed. */
-  readonly symbol: "open" | "ioctl";
-  /** Its `errno`; undefined where the call itself succeeded. */
+/** The NSM failed. */
+export class NsmError extends EnclaveError {
+  override name = "NsmError";
+  override readonly code: NsmErrorOptions["code"];
   readonly errno: number | undefined;
+  readonly nsm: string | undefined;
 
-  /**
-   * Describes one failed call.
-   *
-   * @param message says which call failed, on which device
-   */
-  constructor(message: string, options: NsmDeviceErrorOptions) {
-    super(message, { code: options.symbol === "open" ? "nsm_open" : "nsm_ioctl", hint: options.hint });
-    this.symbol = options.symbol;
+  /** @param message says what was asked, of which device */
+  constructor(message: string, options: NsmErrorOptions) {
+    super(message, options);
+    this.code = options.code;
     this.errno = options.errno;
+    this.nsm = options.nsm;
   }
 }
 
-function openHint(errno: number): string {
-  switch (errno) {
-    case ERRNO.ENOENT:
-    case ERRNO.ENXIO:
-    case ERRNO.ENODEV:
-      return "The device exists only in Nitro Enclaves: run there, with a kernel that has the nsm driver loaded before this program starts.";
-    case ERRNO.EACCES:
-    case ERRNO.EPERM:
-      return "Run as root, or give this user the device.";
-    default:
-      return "Look for other users of the device, and at the kernel's log.";
-  }
-}
+const NO_DEVICE =
+  "The device exists only in Nitro Enclaves: run there, with a kernel that has the nsm driver loaded before this program starts.";
+const NOT_ALLOWED = "Run as root, or give this user the device.";
+const NOT_THE_NSM =
+  "This file is not the NSM's device, or its driver speaks another version of the interface.";
 
-function ioctlHint(errno: number): string {
-  switch (errno) {
-    case ERRNO.ENOTTY:
-    case ERRNO.EINVAL:
-      return "This file is not the NSM's device, or its driver speaks another version of the interface.";
-    case ERRNO.EMSGSIZE:
-      return "The request is larger than the driver takes: send less user data.";
-    case ERRNO.ETIMEDOUT:
-      return "The hypervisor did not answer: try again, and restart the enclave if that goes on.";
-    default:
-      return "Try again; if it goes on, look at the kernel's log and restart the enclave.";
-  }
-}
-
-/** Options of {@link NsmDevice.open}. */
-export interface NsmDeviceOptions {
-  /** {@link NSM_DEVICE}, or another for tests. */
-  readonly path?: string | undefined;
-  /** `Deno.dlopen`, or a mock. */
-  readonly dlopen?: Dlopen | undefined;
-}
+/** By errno. */
+const OPEN_HINTS = new Map<number, string>([
+  [ERRNO.ENOENT, NO_DEVICE],
+  [ERRNO.ENXIO, NO_DEVICE],
+  [ERRNO.ENODEV, NO_DEVICE],
+  [ERRNO.EACCES, NOT_ALLOWED],
+  [ERRNO.EPERM, NOT_ALLOWED],
+]);
+/** By errno. */
+const IOCTL_HINTS = new Map<number, string>([
+  [ERRNO.ENOTTY, NOT_THE_NSM],
+  [ERRNO.EINVAL, NOT_THE_NSM],
+  [ERRNO.EMSGSIZE, "The request is larger than the driver takes: send less user data."],
+  [ERRNO.ETIMEDOUT, "The hypervisor did not answer: try again, and restart the enclave if that goes on."],
+]);
 
 /** The device, open. Disposing closes it, once. */
 export class NsmDevice implements Disposable {
-  /** The path that was opened. */
-  readonly path: string;
-  #libc: OpenLibc<typeof NSM_SYMBOLS>;
-  #life: DisposableStack;
+  #path: string;
+  #kernel: Kernel;
+  #life = new DisposableStack();
   #fd: number;
   // This object must keep all three alive, since the message holds the addresses of the other two.
   #request = stableBytes(NSM_REQUEST_MAX_LENGTH);
   #response = stableBytes(NSM_RESPONSE_MAX_LENGTH);
   #message = stableBytes(NSM_MESSAGE.size);
 
-  private constructor(path: string, libc: OpenLibc<typeof NSM_SYMBOLS>, fd: number, life: DisposableStack) {
-    this.path = path;
-    this.#libc = libc;
-    this.#fd = fd;
-    this.#life = life;
-    const address = (bytes: Uint8Array<ArrayBuffer>) => libc.symbols.address_of(bytes, bytes, 0n);
-    writeWord(this.#message, NSM_MESSAGE.requestBase, address(this.#request));
-    writeWord(this.#message, NSM_MESSAGE.responseBase, address(this.#response));
-  }
-
   /**
    * Opens the device, for reading and writing.
    *
-   * @throws {NsmDeviceError} `nsm_open` when it cannot be opened.
-   * @throws {EnclaveError} `libc` when the C library cannot be opened.
+   * @param kernel borrowed: it must stay open as long as the device
+   * @throws {NsmError} `nsm_open` when it cannot be opened.
    */
-  static open({ path = NSM_DEVICE, dlopen = Deno.dlopen }: NsmDeviceOptions = {}): NsmDevice {
-    using life = new DisposableStack();
-    const libc = life.use(openLibc(NSM_SYMBOLS, `open ${path}`, dlopen));
-    const fd = libc.symbols.open(cPath(path), OPEN_FLAGS.readWrite | OPEN_FLAGS.closeOnExec);
-    if (fd < 0) {
-      const errno = lastErrno(libc.symbols);
-      throw new NsmDeviceError(`Cannot open ${path}: open gave ${errnoName(errno)}`, {
-        symbol: "open",
+  constructor(kernel: Kernel, path: string = NSM_DEVICE) {
+    const { open, close, address_of } = kernel.symbols;
+    this.#path = path;
+    this.#kernel = kernel;
+    this.#fd = open(cPath(path), OPEN_FLAGS.readWrite | OPEN_FLAGS.closeOnExec);
+    if (this.#fd < 0) {
+      const errno = kernel.errno();
+      throw new NsmError(`Cannot open ${path}: open gave ${errnoName(errno)}`, {
+        code: "nsm_open",
         errno,
-        hint: openHint(errno),
+        hint: OPEN_HINTS.get(errno) ?? "Look for other users of the device, and at the kernel's log.",
       });
     }
-    life.defer(() => libc.symbols.close(fd));
-    return new NsmDevice(path, libc, fd, life.move());
+    this.#life.defer(() => close(this.#fd));
+    writeWord(this.#message, NSM_MESSAGE.requestBase, address_of(this.#request, this.#request, 0n));
+    writeWord(this.#message, NSM_MESSAGE.responseBase, address_of(this.#response, this.#response, 0n));
   }
 
   /**
@@ -182,33 +123,38 @@ export class NsmDevice implements Disposable {
    * @returns CBOR, at most {@link NSM_RESPONSE_MAX_LENGTH} bytes, a copy
    * @throws {RangeError} on another length.
    * @throws {TypeError} after the device was closed.
-   * @throws {NsmDeviceError} `nsm_ioctl` when the driver refused, or reported a longer response than there is room for.
+   * @throws {NsmError} `nsm_ioctl` when the driver refused, or reported a longer response than there is room for.
    */
   request(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-    if (this.#life.disposed) throw new TypeError(`Cannot use ${this.path}: it was closed`);
+    if (this.#life.disposed) throw new TypeError(`Cannot use ${this.#path}: it was closed`);
     if (bytes.length < 1 || bytes.length > NSM_REQUEST_MAX_LENGTH) {
       throw new RangeError(
-        `Cannot send ${bytes.length} bytes to ${this.path}: a request has 1 to ${NSM_REQUEST_MAX_LENGTH}`,
+        `Cannot send ${bytes.length} bytes to ${this.#path}: a request has 1 to ${NSM_REQUEST_MAX_LENGTH}`,
       );
     }
     this.#request.set(bytes);
     writeWord(this.#message, NSM_MESSAGE.requestLength, BigInt(bytes.length));
     writeWord(this.#message, NSM_MESSAGE.responseLength, BigInt(NSM_RESPONSE_MAX_LENGTH));
     try {
-      const result = this.#libc.symbols.ioctl(this.#fd, NSM_IOCTL_REQUEST, this.#message);
+      const result = this.#kernel.symbols.ioctl(this.#fd, NSM_IOCTL_REQUEST, this.#message);
       if (result !== 0) {
-        const errno = lastErrno(this.#libc.symbols);
-        throw new NsmDeviceError(
-          `Cannot ask ${this.path}: ioctl gave ${errnoName(errno)} for a request of ${bytes.length} bytes`,
-          { symbol: "ioctl", errno, hint: ioctlHint(errno) },
+        const errno = this.#kernel.errno();
+        throw new NsmError(
+          `Cannot ask ${this.#path}: ioctl gave ${errnoName(errno)} for a request of ${bytes.length} bytes`,
+          {
+            code: "nsm_ioctl",
+            errno,
+            hint: IOCTL_HINTS.get(errno) ??
+              "Try again; if it goes on, look at the kernel's log and restart the enclave.",
+          },
         );
       }
       const length = readWord(this.#message, NSM_MESSAGE.responseLength);
       if (length > BigInt(NSM_RESPONSE_MAX_LENGTH)) {
-        throw new NsmDeviceError(
-          `Cannot use the answer of ${this.path}: it speaks of ${length} bytes where there is room for ${NSM_RESPONSE_MAX_LENGTH}`,
+        throw new NsmError(
+          `Cannot use the answer of ${this.#path}: it speaks of ${length} bytes where there is room for ${NSM_RESPONSE_MAX_LENGTH}`,
           {
-            symbol: "ioctl",
+            code: "nsm_ioctl",
             hint: "This is not the driver that this program knows: check the enclave's kernel.",
           },
         );

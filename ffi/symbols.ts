@@ -47,14 +47,8 @@ export const COMMON_SYMBOLS = {
     result: "bool", // false when fewer bytes are there
   },
   aws_last_error: { parameters: [], result: "i32" }, // of this thread
-  aws_error_name: {
-    parameters: ["i32"], // int err
-    result: "usize", // const char *: static
-  },
-  aws_error_str: {
-    parameters: ["i32"], // int err
-    result: "usize", // const char *: static
-  },
+  aws_error_name: { parameters: ["i32"], result: "usize" }, // int err -> const char *: static
+  aws_error_str: { parameters: ["i32"], result: "usize" }, // int err -> const char *: static
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /**
@@ -69,10 +63,7 @@ export const SDK_SYMBOLS = {
   },
   aws_nitro_enclaves_library_clean_up: { parameters: [], result: "void" },
   aws_nitro_enclaves_get_allocator: { parameters: [], result: "usize" }, // aborts the process before init
-  aws_nitro_enclaves_library_seed_entropy: {
-    parameters: ["u64"], // uint64_t bytes
-    result: "i32",
-  },
+  aws_nitro_enclaves_library_seed_entropy: { parameters: ["u64"], result: "i32" }, // uint64_t bytes
   aws_nitro_enclaves_kms_client_config_default: {
     parameters: [
       "usize", // struct aws_string *region: kept until the client is made
@@ -199,61 +190,7 @@ export const SDK_SYMBOLS = {
   },
 } as const satisfies Deno.ForeignLibraryInterface;
 
-/** The functions of libaws-c-common.so. */
-export type CommonSymbols = Deno.DynamicLibrary<typeof COMMON_SYMBOLS>["symbols"];
-/** The functions of libaws-nitro-enclaves-sdk-c.so. */
-export type SdkSymbols = Deno.DynamicLibrary<typeof SDK_SYMBOLS>["symbols"];
-/** The name of any of them. */
-export type SymbolName = keyof CommonSymbols | keyof SdkSymbols;
-
-/** openssl/aead.h. Optional: not every build of the SDK exports them. */
-export const AEAD_SYMBOLS = {
-  EVP_aead_aes_256_gcm: { parameters: [], result: "usize", optional: true }, // const EVP_AEAD *: static
-  EVP_AEAD_CTX_new: {
-    parameters: [
-      "usize", // const EVP_AEAD *aead: static
-      "buffer", // const uint8_t *key: borrowed, copied
-      "usize", // size_t key_len
-      "usize", // size_t tag_len
-    ],
-    result: "usize", // EVP_AEAD_CTX *: owned by the caller; NULL when it fails
-    optional: true,
-  },
-  EVP_AEAD_CTX_free: {
-    parameters: ["usize"], // EVP_AEAD_CTX *ctx: consumed, its key cleansed first; NULL does nothing
-    result: "void",
-    optional: true,
-  },
-  EVP_AEAD_CTX_seal: {
-    parameters: [
-      "usize", // const EVP_AEAD_CTX *ctx: borrowed
-      "buffer", // uint8_t *out: out, no part of `in`
-      "buffer", // size_t *out_len: out
-      "usize", // size_t max_out_len
-      "buffer", // const uint8_t *nonce: borrowed
-      "usize", // size_t nonce_len
-      "buffer", // const uint8_t *in: borrowed
-      "usize", // size_t in_len
-      "buffer", // const uint8_t *ad: borrowed
-      "usize", // size_t ad_len
-    ],
-    result: "i32", // 1, or 0 when it fails
-    optional: true,
-  },
-  EVP_AEAD_CTX_open: {
-    parameters: [
-      "usize", // const EVP_AEAD_CTX *ctx: borrowed
-      "buffer", // uint8_t *out: out, zeroed when it fails; no part of `in`
-      "buffer", // size_t *out_len: out
-      "usize", // size_t max_out_len
-      "buffer", // const uint8_t *nonce: borrowed
-      "usize", // size_t nonce_len
-      "buffer", // const uint8_t *in: borrowed
-      "usize", // size_t in_len
-      "buffer", // const uint8_t *ad: borrowed
-      "usize", // size_t ad_len
-    ],
-    result: "i32", // 1, or 0 when the tag does not match
-    optional: true,
-  },
-} as const satisfies Deno.ForeignLibraryInterface;
+/** The functions of both. */
+export type Symbols =
+  & Deno.DynamicLibrary<typeof COMMON_SYMBOLS>["symbols"]
+  & Deno.DynamicLibrary<typeof SDK_SYMBOLS>["symbols"];

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { pathExists } from "../../ffi/libc.ts";
+import { Kernel } from "../../ffi/kernel.ts";
 import { EnclaveError } from "../shared/errors.ts";
 
 const NSM_DEVICE = "/dev/nsm";
@@ -23,7 +23,9 @@ export interface DevelopmentBackend {
 /** @throws {EnclaveError} with the backend's code, where there is an NSM. */
 export function refuseInEnclave({ name, code, why, nsmDevice = NSM_DEVICE }: DevelopmentBackend): void {
   // Nitro enclaves run Linux: other systems need no check.
-  if (Deno.build.os !== "linux" || !pathExists(nsmDevice)) return;
+  if (Deno.build.os !== "linux") return;
+  using kernel = new Kernel(`look for ${nsmDevice}`);
+  if (!kernel.exists(nsmDevice)) return;
   throw new EnclaveError(`The ${name} does not run in an enclave (${nsmDevice} is there)`, {
     code,
     hint: `${why} In an enclave run the production binary.`,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { openAeadLibrary } from "../../ffi/mod.ts";
+import { openAeadLibrary } from "../../ffi/aead.ts";
 import { type Aead, NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
 import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
 import { SealingKey } from "../../lib/shared/crypto/sealing.ts";

@@ -28,7 +28,7 @@ export function benchFfi(quick: boolean, print: (line: string) => void): Promise
   });
   const ciphertext = stubWrap(new Uint8Array(32));
   const figures: Record<string, number> = {
-    "one symbol (aws_last_error)": microseconds(times * 10, () => sdk.lastError()),
+    "one symbol (aws_last_error)": microseconds(times * 10, () => sdk.symbols.aws_last_error()),
     "one-shot kmsDecrypt, init to clean-up": microseconds(times, () => {
       using _plaintext = kmsDecrypt("us-east-1", credentials, ciphertext, { sdk, keyId: STUB_KEY_ARN });
     }),

@@ -5,7 +5,7 @@
  * @module
  */
 import { decodeHex } from "@std/encoding";
-import { openKernelRandom } from "../../ffi/libc.ts";
+import { Kernel } from "../../ffi/kernel.ts";
 import { NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
 import { Random } from "../../lib/shared/crypto/random.ts";
 import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
@@ -16,7 +16,8 @@ import { startTestService } from "../helpers/test_service.ts";
 const [key = "", kmsMs = "0", library] = Deno.args;
 const aead = library === undefined
   ? NODE_AEAD
-  : (await import("../../ffi/mod.ts")).openAeadLibrary(library) ?? NODE_AEAD;
+  : (await import("../../ffi/aead.ts")).openAeadLibrary(library) ?? NODE_AEAD;
+const kernel = new Kernel("read random numbers");
 const { address } = startTestService({
   kms: {
     attested: false,
@@ -31,7 +32,7 @@ const { address } = startTestService({
   aead,
   entropy: {
     kernelGenerator: undefined,
-    random: new Random({ kernel: openKernelRandom().fill, nsm: undefined }),
+    random: new Random({ kernel: (bytes) => kernel.fillRandom(bytes), nsm: undefined }),
   },
   limits: { ...DEFAULT_LIMITS, maxConnections: 72 },
   workflow,

@@ -2,9 +2,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
 import fc from "fast-check";
-import { AwsLcKey, openAead, openAeadLibrary } from "../../ffi/mod.ts";
+import { openAead, openAeadLibrary } from "../../ffi/aead.ts";
 import { type Aead, NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
-import { type Binding, openPrivateKey, sealPrivateKey } from "../../lib/shared/crypto/bound_key.ts";
 import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
 import { OpenError, SealingKey } from "../../lib/shared/crypto/sealing.ts";
 import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
@@ -126,33 +125,6 @@ for (const [name, implementation, ignore] of IMPLEMENTATIONS) {
     same.seal(other, input);
     assertEquals(one, other);
   });
-
-  Deno.test({ name: `${name}: a private key's row is sealed and opened`, ignore }, () => {
-    const binding: Binding = {
-      purpose: "wallet",
-      subject: "alice",
-      key: { account: "111122223333", region: "us-east-1", id: "1234abcd-12ab-34cd-56ef-1234567890ab" },
-      publicPart: filled(20, 9),
-    };
-    using dataKey = new SecretBytes(filled(32, 1));
-    using privateKey = new SecretBytes(filled(32, 2));
-    const blob = sealPrivateKey(dataKey, privateKey, {
-      random: HOST_RANDOM.fill,
-      binding,
-      aead: implementation(),
-    });
-    using opened = openPrivateKey(dataKey, blob, { random: HOST_RANDOM.fill, binding, aead: NODE_AEAD });
-    using again = openPrivateKey(
-      dataKey,
-      sealPrivateKey(dataKey, privateKey, { random: HOST_RANDOM.fill, binding }),
-      {
-        random: HOST_RANDOM.fill,
-        binding,
-        aead: implementation(),
-      },
-    );
-    assertEquals([opened.expose(), again.expose()], [filled(32, 2), filled(32, 2)]);
-  });
 }
 
 const bytes = (maxLength: number) => fc.uint8Array({ maxLength }) as fc.Arbitrary<Uint8Array<ArrayBuffer>>;
@@ -255,12 +227,6 @@ Deno.test({ name: "fifty thousand keys made and disposed leave no memory behind"
   make(50_000);
   // A context has some 600 bytes: leaked, they would be 30 MB. The rest is room for what V8 does meanwhile.
   assert(resident() - before < 12_000_000, `${resident() - before} bytes more`);
-});
-
-Deno.test({ name: "a key of AWS-LC is one in C memory", ignore: !hasAwsLc }, () => {
-  using key = real().newKey(random(32));
-  assert(key instanceof AwsLcKey);
-  assertEquals(Object.keys(key), []);
 });
 
 Deno.test("the SDK's stand-in exports no AES-256-GCM, and that is said, not thrown", () => {

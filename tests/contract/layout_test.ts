@@ -13,7 +13,7 @@ import {
   AWS_SOCKET_ENDPOINT,
   AWS_STRING,
   KMS_CLIENT,
-  REST_CLIENT_LAYOUTS,
+  REST_CLIENT,
   REST_RESPONSE,
   RSA_KEYPAIR,
   socketEndpoint,
@@ -39,7 +39,7 @@ Deno.test("struct layouts are those of a C compiler", () => {
       keypair: KMS_CLIENT.keypair,
     },
     rest_response: { ...REST_RESPONSE },
-    rest_client: { ...REST_CLIENT_LAYOUTS[Deno.build.arch] },
+    rest_client: { ...REST_CLIENT },
     rsa_keypair: { ...RSA_KEYPAIR },
     aws_string: { ...AWS_STRING },
     constants: {

@@ -1,7 +1,8 @@
 /** Finding and opening the libraries. */
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { DEFAULT_LIBRARY_DIRS, type Dlopen, openSdk } from "../../ffi/mod.ts";
-import { SdkLibraryError } from "../../lib/enclave/kms/aws_ne/errors.ts";
+import { DEFAULT_LIBRARY_DIRS, type Dlopen } from "../../ffi/library.ts";
+import { openSdk } from "../../ffi/sdk.ts";
+import { SdkError } from "../../ffi/errors.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { MockSdk } from "../helpers/mock_sdk.ts";
 
@@ -24,7 +25,7 @@ function dlopenWith(
 
 Deno.test("the folders are tried in the stated order, and every path is in the error", () => {
   const { dlopen, asked } = dlopenWith({});
-  const error = assertThrows(() => openSdk({ dlopen }), SdkLibraryError);
+  const error = assertThrows(() => openSdk({ dlopen }), SdkError);
   const paths = DEFAULT_LIBRARY_DIRS.map((directory) => `${directory}/libaws-c-common.so`);
   assertEquals(asked.filter((path) => path.endsWith("common.so")), paths);
   for (const path of paths) assertStringIncludes(error.message, path);
@@ -34,7 +35,7 @@ Deno.test("a named folder is the only one that is tried", () => {
   const { dlopen, asked } = dlopenWith({});
   assertThrows(
     () => openSdk({ libraryDir: "/opt/sdk/", dlopen }),
-    SdkLibraryError,
+    SdkError,
     "/opt/sdk/libaws-c-common.so",
   );
   assertEquals(asked.every((path) => path.startsWith("/opt/sdk/lib")), true);
@@ -59,7 +60,7 @@ Deno.test("a file that the SDK's library needs and the loader does not find is n
   });
   const error = assertThrows(
     () => openSdk({ dlopen }),
-    SdkLibraryError,
+    SdkError,
     "the loader does not find libnsm.so",
   );
   assertStringIncludes(error.hint ?? "", "$ORIGIN");
@@ -67,7 +68,7 @@ Deno.test("a file that the SDK's library needs and the loader does not find is n
 
 Deno.test("a relative folder is refused before anything is opened", () => {
   const { dlopen, asked } = dlopenWith({});
-  assertThrows(() => openSdk({ libraryDir: "lib", dlopen }), SdkLibraryError, "not absolute");
+  assertThrows(() => openSdk({ libraryDir: "lib", dlopen }), SdkError, "not absolute");
   assertEquals(asked, []);
 });
 
@@ -79,7 +80,7 @@ Deno.test("a library that lacks a symbol ends the search, with the symbol's name
   });
   const error = assertThrows(
     () => openSdk({ dlopen }),
-    SdkLibraryError,
+    SdkError,
     "lacks the symbol aws_kms_decrypt_blocking",
   );
   assertEquals(error.symbol, "aws_kms_decrypt_blocking");
@@ -94,13 +95,13 @@ Deno.test("the real dlopen says which symbol a wrong library lacks", () => {
         dlopen: (path, symbols) =>
           Deno.dlopen(path.replace("libaws-nitro-enclaves-sdk-c.so", "libaws-c-common.so"), symbols),
       }),
-    SdkLibraryError,
+    SdkError,
     "lacks the symbol aws_",
   );
   assertStringIncludes(error.message, NATIVE_DIR);
 });
 
 Deno.test("a folder outside the permission is distinguished from one without the files", () => {
-  const error = assertThrows(() => openSdk({ libraryDir: "/somewhere/else" }), SdkLibraryError);
+  const error = assertThrows(() => openSdk({ libraryDir: "/somewhere/else" }), SdkError);
   assertStringIncludes(error.message, "not among the files that --allow-ffi names");
 });

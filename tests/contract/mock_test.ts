@@ -112,8 +112,9 @@ for (const length of [1, 15, 17, 32]) {
 
 Deno.test("mock: bytes that were lent to the SDK are zeros once they are released", () => {
   using sdk = new MockSdk().open();
-  const lent = sdk.inBuffer(new TextEncoder().encode("a request's body"));
+  using library = sdk.initLibrary();
+  const lent = library.inBuffer(new TextEncoder().encode("a request's body"));
   const address = readWord(lent.struct, AWS_BYTE_BUF.buffer);
   lent[Symbol.dispose]();
-  assertEquals(sdk.readMemory(address, 16n), new Uint8Array(16));
+  assertEquals(library.readMemory(address, 16n), new Uint8Array(16));
 });

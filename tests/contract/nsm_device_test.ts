@@ -2,16 +2,16 @@
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { encode } from "cborg";
 import type { Dlopen } from "../../ffi/library.ts";
-import { ERRNO, OPEN_FLAGS } from "../../ffi/libc.ts";
+import { ERRNO, Kernel, OPEN_FLAGS } from "../../ffi/kernel.ts";
 import {
   NSM_IOCTL_REQUEST,
   NSM_MESSAGE,
   NSM_REQUEST_MAX_LENGTH,
   NSM_RESPONSE_MAX_LENGTH,
   NsmDevice,
-  NsmDeviceError,
+  NsmError,
 } from "../../ffi/nsm.ts";
-import { NsmError, openNsm } from "../../lib/enclave/cli/nsm.ts";
+import { openNsm } from "../../lib/enclave/cli/nsm.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 
 const STUB = `${NATIVE_DIR}/libnsm-libc-stub.so`;
@@ -46,6 +46,8 @@ function answer(value: unknown): void {
 /** The stand-in in place of the C library. */
 const dlopen: Dlopen = (_path, symbols) => Deno.dlopen(STUB, symbols);
 
+const kernel = new Kernel("open the NSM", dlopen);
+
 const random = (length: number) => crypto.getRandomValues(new Uint8Array(length));
 
 Deno.test("the message, its request code and the flags are those of this machine's C compiler", () => {
@@ -73,7 +75,7 @@ Deno.test("the message, its request code and the flags are those of this machine
 for (const length of [1, 2, 255, 4095, NSM_REQUEST_MAX_LENGTH]) {
   Deno.test(`a request of ${length} bytes reaches C whole, and the response comes back whole`, () => {
     script();
-    using device = NsmDevice.open({ dlopen });
+    using device = new NsmDevice(kernel);
     const request = random(length);
     assertEquals(device.request(request), request.toReversed());
   });
@@ -81,7 +83,7 @@ for (const length of [1, 2, 255, 4095, NSM_REQUEST_MAX_LENGTH]) {
 
 Deno.test("a response may fill its room to the last byte", () => {
   script({ repeat: 3 });
-  using device = NsmDevice.open({ dlopen });
+  using device = new NsmDevice(kernel);
   const request = random(NSM_REQUEST_MAX_LENGTH);
   const response = device.request(request);
   assertEquals(response.length, NSM_RESPONSE_MAX_LENGTH);
@@ -90,7 +92,7 @@ Deno.test("a response may fill its room to the last byte", () => {
 
 Deno.test("a thousand requests on one device go to the same memory and stay apart, whatever is collected between them", () => {
   script();
-  using device = NsmDevice.open({ dlopen });
+  using device = new NsmDevice(kernel);
   const responses = [];
   for (let turn = 0; turn < 1_000; turn++) {
     const request = random(1 + turn % 64);
@@ -104,10 +106,10 @@ for (const [name, errno] of Object.entries(ERRNO)) {
   Deno.test(`${name} of open and of ioctl comes with its name and a remedy`, () => {
     script({ openErrno: errno });
     const before = control.nsm_stub_opened();
-    const refused = assertThrows(() => NsmDevice.open({ dlopen }), NsmDeviceError, `open gave ${name}`);
+    const refused = assertThrows(() => new NsmDevice(kernel), NsmError, `open gave ${name}`);
     script({ ioctlErrno: errno });
-    using device = NsmDevice.open({ dlopen });
-    const failed = assertThrows(() => device.request(random(10)), NsmDeviceError, `ioctl gave ${name}`);
+    using device = new NsmDevice(kernel);
+    const failed = assertThrows(() => device.request(random(10)), NsmError, `ioctl gave ${name}`);
     assertEquals([refused.errno, failed.errno, control.nsm_stub_opened() - before], [errno, errno, 1]);
     for (const { hint } of [refused, failed]) assertMatch(hint ?? "", /\w/);
   });
@@ -116,20 +118,20 @@ for (const [name, errno] of Object.entries(ERRNO)) {
 Deno.test("a driver that claims to have written more than the buffer holds is an error", () => {
   for (const claimed of [BigInt(NSM_RESPONSE_MAX_LENGTH) + 1n, 2n ** 63n]) {
     script({ claimed });
-    using device = NsmDevice.open({ dlopen });
-    assertThrows(() => device.request(random(10)), NsmDeviceError, `speaks of ${claimed} bytes`);
+    using device = new NsmDevice(kernel);
+    assertThrows(() => device.request(random(10)), NsmError, `speaks of ${claimed} bytes`);
   }
 });
 
 Deno.test("no other path opens the device", () => {
   script();
-  assertThrows(() => NsmDevice.open({ dlopen, path: "/dev/nsm1" }), NsmDeviceError, "open gave ENOENT");
+  assertThrows(() => new NsmDevice(kernel, "/dev/nsm1"), NsmError, "open gave ENOENT");
 });
 
 Deno.test("every device that was opened is closed, once", () => {
   script();
   for (let turn = 0; turn < 10; turn++) {
-    const device = NsmDevice.open({ dlopen });
+    const device = new NsmDevice(kernel);
     device[Symbol.dispose]();
     device[Symbol.dispose]();
   }
@@ -138,7 +140,7 @@ Deno.test("every device that was opened is closed, once", () => {
 
 Deno.test("the port asks through C: a document as large as fits comes back, a refusal by its name", async () => {
   script();
-  using nsm = openNsm({ dlopen });
+  using nsm = openNsm(kernel);
   // The largest that the response has room for, beside CBOR's heads: two maps, two names, the length.
   const document = random(
     NSM_RESPONSE_MAX_LENGTH - encode({ Attestation: { document: new Uint8Array(0) } }).length - 2,

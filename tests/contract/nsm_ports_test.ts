@@ -2,7 +2,7 @@
 import { assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { encode } from "cborg";
 import type { Dlopen } from "../../ffi/library.ts";
-import { ERRNO } from "../../ffi/libc.ts";
+import { ERRNO } from "../../ffi/kernel.ts";
 import { openNsmPorts } from "../../lib/enclave/cli/nsm_ports.ts";
 import { EnclaveError } from "../../lib/shared/errors.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";

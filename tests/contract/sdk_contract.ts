@@ -8,21 +8,20 @@ import {
   callKmsDecrypt,
   ConnectionLost,
   Credentials,
+  type DataKeyCall,
+  kmsCall,
   kmsDecrypt,
-  kmsGenerateDataKey,
-  kmsGenerateRandom,
   SdkError,
   SdkGenericError,
   SdkInitError,
   SdkKmsClientError,
   SdkKmsConfigError,
-  SdkKmsDataKeyError,
   SdkKmsDecryptError,
-  SdkKmsRandomError,
   WarmSession,
   type WarmSessionOptions,
 } from "../../lib/enclave/kms/aws_ne/mod.ts";
-import { FAIL, type SdkRig } from "../helpers/sdk_rig.ts";
+import type { SdkRig } from "../helpers/sdk_rig.ts";
+import { MODE } from "../helpers/stub_control.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
 
 const REGION = "us-east-1";
@@ -96,6 +95,8 @@ const FAILURES: readonly FailureCase[] = [
   },
 ];
 
+const ENVELOPE = ["aws_cms_parse_enveloped_data", "aws_attestation_rsa_decrypt", "aws_cms_cipher_decrypt"];
+
 /** The symbols that are called to get KMS's reason after a call has failed. */
 const REASON = new Set([
   "aws_http_connection_is_open",
@@ -124,6 +125,25 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     using credentials = Credentials.fromStrings(STRINGS);
     using plaintext = kmsDecrypt(REGION, credentials, blob, { sdk: rig.open(), ...options });
     return new Uint8Array(plaintext.expose());
+  }
+
+  function dataKey(call: Partial<DataKeyCall> = {}) {
+    using credentials = Credentials.fromStrings(STRINGS);
+    const { plaintext, ciphertext = new Uint8Array(0) } = kmsCall(REGION, credentials, {
+      kind: "generateDataKey",
+      keyId: STUB_KEY_ARN,
+      keySpec: "AES_256",
+      ...call,
+    }, { sdk: rig.open() });
+    using key = plaintext;
+    return { plaintext: new Uint8Array(key.expose()), ciphertext };
+  }
+
+  function random(length: number): number {
+    using credentials = Credentials.fromStrings(STRINGS);
+    using bytes =
+      kmsCall(REGION, credentials, { kind: "generateRandom", length }, { sdk: rig.open() }).plaintext;
+    return bytes.length;
   }
 
   test("one call decrypts, acquires in order, and releases in reverse order", () => {
@@ -164,7 +184,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
 
   for (const failure of FAILURES) {
     test(`when ${failure.name} fails, what was acquired is released in reverse order, then the error is thrown`, () => {
-      rig.fail(failure.symbol, FAIL.withError, failure.after);
+      rig.fail(failure.symbol, MODE.fail, failure.after);
       const error = assertThrows(() => decrypt(), SdkError);
       assertInstanceOf(error, failure.error as new () => SdkError);
       assertEquals(error.symbol, failure.symbol);
@@ -178,7 +198,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   }
 
   test("a client that fails without an error code is an error without the SDK's name", () => {
-    rig.fail("aws_nitro_enclaves_kms_client_new", FAIL.silently);
+    rig.fail("aws_nitro_enclaves_kms_client_new", MODE.silent);
     assertEquals(assertThrows(() => decrypt(), SdkKmsClientError).sdk, undefined);
   });
 
@@ -204,69 +224,43 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   });
 
   test("if the reason cannot be obtained, the failure is reported without it", () => {
-    rig.fail("aws_kms_decrypt_blocking", FAIL.withError);
-    rig.fail("aws_attestation_request", FAIL.withError);
+    rig.fail("aws_kms_decrypt_blocking", MODE.fail);
+    rig.fail("aws_attestation_request", MODE.fail);
     const error = assertThrows(() => decrypt(), SdkKmsDecryptError);
     assertEquals(error.kms, undefined);
     assertEquals(rig.log().slice(-RELEASE.length), RELEASE);
   });
 
   test("a data key is returned in plaintext and wrapped", () => {
-    using credentials = Credentials.fromStrings(STRINGS);
     for (const [keySpec, length] of [["AES_256", 32], ["AES_128", 16]] as const) {
-      const { plaintext, ciphertext } = kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, {
-        sdk: rig.open(),
-        keySpec,
-      });
-      using key = plaintext;
-      assertEquals(key.length, length);
-      assertEquals(decrypt({}, ciphertext), new Uint8Array(key.expose()));
+      const { plaintext, ciphertext } = dataKey({ keySpec });
+      assertEquals(plaintext.length, length);
+      assertEquals(decrypt({}, ciphertext), plaintext);
     }
   });
 
   test("a data key with an EncryptionContext is bound to it", () => {
-    using credentials = Credentials.fromStrings(STRINGS);
     const context = { app: "denclave", purpose: "wallet", name: "a/b" };
-    const { plaintext, ciphertext } = kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, {
-      sdk: rig.open(),
-      context,
-    });
-    using key = plaintext;
-    assertEquals(decrypt({ keyId: STUB_KEY_ARN, context }, ciphertext), new Uint8Array(key.expose()));
+    const { plaintext, ciphertext } = dataKey({ context });
+    assertEquals(decrypt({ keyId: STUB_KEY_ARN, context }, ciphertext), plaintext);
     assertThrows(() => decrypt({ keyId: STUB_KEY_ARN }, ciphertext), SdkKmsDecryptError);
   });
 
-  for (
-    const symbol of ["aws_cms_parse_enveloped_data", "aws_attestation_rsa_decrypt", "aws_cms_cipher_decrypt"]
-  ) {
+  for (const symbol of ENVELOPE) {
     test(`when ${symbol} fails on a data key's envelope, everything is released`, () => {
-      using credentials = Credentials.fromStrings(STRINGS);
-      rig.fail(symbol, FAIL.withError);
-      const error = assertThrows(
-        () => kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, { sdk: rig.open(), context: { a: "b" } }),
-        SdkGenericError,
-      );
-      assertEquals(error.symbol, symbol);
+      rig.fail(symbol, MODE.fail);
+      assertEquals(assertThrows(() => dataKey({ context: { a: "b" } }), SdkGenericError).symbol, symbol);
       assertEquals(rig.log().slice(-RELEASE.length), RELEASE);
     });
   }
 
-  test("a data key that fails is its own error", () => {
-    using credentials = Credentials.fromStrings(STRINGS);
-    rig.fail("aws_kms_generate_data_key_blocking", FAIL.withError);
-    assertThrows(
-      () => kmsGenerateDataKey(REGION, credentials, STUB_KEY_ARN, { sdk: rig.open() }),
-      SdkKmsDataKeyError,
-    );
+  test("a data key or random bytes that fail have their own code", () => {
+    rig.fail("aws_kms_generate_data_key_blocking", MODE.fail);
+    assertEquals(assertThrows(() => dataKey(), SdkError).code, "sdk_kms_data_key");
     assertEquals(rig.log().slice(-RELEASE.length), RELEASE);
-  });
-
-  test("random bytes have the length that was asked for, and a failure is its own error", () => {
-    using credentials = Credentials.fromStrings(STRINGS);
-    using random = kmsGenerateRandom(REGION, credentials, 1024, { sdk: rig.open() });
-    assertEquals(random.length, 1024);
-    rig.fail("aws_kms_generate_random_blocking", FAIL.withError);
-    assertThrows(() => kmsGenerateRandom(REGION, credentials, 1, { sdk: rig.open() }), SdkKmsRandomError);
+    assertEquals(random(1024), 1024);
+    rig.fail("aws_kms_generate_random_blocking", MODE.fail);
+    assertEquals(assertThrows(() => random(1), SdkError).code, "sdk_kms_random");
   });
 
   test("arguments are refused before the SDK is touched", () => {
@@ -281,8 +275,8 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
       [() => kmsDecrypt(REGION, nul, blob, { sdk }), "sessionToken"],
       [() => kmsDecrypt(REGION, fine, new Uint8Array(0), { sdk }), "ciphertext"],
       [() => kmsDecrypt(REGION, fine, new Uint8Array(6145), { sdk }), "ciphertext"],
-      [() => kmsGenerateRandom(REGION, fine, 1025, { sdk }), "length"],
-      [() => kmsGenerateDataKey(REGION, fine, "", { sdk }), "keyId"],
+      [() => random(1025), "length"],
+      [() => dataKey({ keyId: "" }), "keyId"],
     ];
     for (const [run, parameter] of refused) {
       const error = assertThrows(run, SdkError);
@@ -311,17 +305,17 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     assertThrows(() => sdk.initLibrary(), TypeError, "it was closed");
   });
 
-  test("a library that is disposed releases what is still held, newest first", () => {
-    const sdk = rig.open();
-    {
-      using library = sdk.initLibrary();
-      sdk.newString(library, new TextEncoder().encode("a"));
-      const second = sdk.newString(library, new TextEncoder().encode("b"));
-      second[Symbol.dispose]();
-      second[Symbol.dispose]();
-      assertThrows(() => second.address, TypeError, "it was released");
-    }
-    assertEquals(rig.log().filter((call) => call === STRING_DESTROY).length, 2);
+  test("an object is released once and not used after that, nor is a library that was cleaned up", () => {
+    using sdk = rig.open();
+    const library = sdk.initLibrary();
+    const string = library.newString(new TextEncoder().encode("a"));
+    string[Symbol.dispose]();
+    string[Symbol.dispose]();
+    assertThrows(() => string.address, TypeError, "it was released");
+    assertEquals(rig.log().filter((call) => call === STRING_DESTROY).length, 1);
+    library[Symbol.dispose]();
+    library[Symbol.dispose]();
+    assertThrows(() => library.newString(new Uint8Array(1)), TypeError, "cleaned up");
   });
 
   // The warm session.
@@ -428,7 +422,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   test("a client whose connection is closed is replaced before the request, which would never return", () => {
     using warm = session();
     callSession(warm);
-    rig.fail("aws_http_connection_is_open", FAIL.closed);
+    rig.fail("aws_http_connection_is_open", MODE.closed);
     assertEquals(callSession(warm), PLAINTEXT);
     assertEquals([clientsMade(), warm.state.clientsSetAside, count(REQUEST)], [2, 1, 2]);
   });
@@ -436,7 +430,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   test("a client whose connection is open but takes no new requests is replaced too", () => {
     using warm = session();
     callSession(warm);
-    rig.fail("aws_http_connection_new_requests_allowed", FAIL.closed);
+    rig.fail("aws_http_connection_new_requests_allowed", MODE.closed);
     assertEquals(callSession(warm), PLAINTEXT);
     assertEquals([clientsMade(), warm.state.clientsSetAside, count(REQUEST)], [2, 1, 2]);
   });
@@ -444,7 +438,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   test("a connection that is closed while the document is made is not used", () => {
     using warm = session();
     callSession(warm);
-    rig.fail("aws_http_connection_is_open", FAIL.closed, 1);
+    rig.fail("aws_http_connection_is_open", MODE.closed, 1);
     assertThrows(() => callSession(warm), ConnectionLost);
     assertEquals([count("aws_attestation_request"), count(REQUEST)], [2, 1]);
   });
@@ -452,7 +446,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   test("a call without an answer is made once, and the next call opens a new client", () => {
     using warm = session();
     callSession(warm);
-    rig.fail(REQUEST, FAIL.noAnswer);
+    rig.fail(REQUEST, MODE.noAnswer);
     const lost = assertThrows(() => callSession(warm), ConnectionLost);
     assertInstanceOf(lost.cause, SdkKmsDecryptError);
     assertEquals([count(REQUEST), warm.state.clientsWarm], [2, 0]);
@@ -460,7 +454,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     assertEquals(clientsMade(), 2);
   });
 
-  for (const [what, mode] of [["no envelope", FAIL.noEnvelope], ["something else", FAIL.envelope]] as const) {
+  for (const [what, mode] of [["no envelope", MODE.noEnvelope], ["something else", MODE.envelope]] as const) {
     test(`an answer with ${what} is an error before the SDK sees it, and the client stays`, () => {
       using warm = session();
       rig.fail(REQUEST, mode);
@@ -472,20 +466,18 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     });
   }
 
-  for (
-    const symbol of ["aws_cms_parse_enveloped_data", "aws_attestation_rsa_decrypt", "aws_cms_cipher_decrypt"]
-  ) {
+  for (const symbol of ENVELOPE) {
     test(`when ${symbol} fails on a warm client, everything is released and the client stays`, () => {
       using warm = session();
       callSession(warm);
       const live = rig.live();
-      rig.fail(symbol, FAIL.withError);
+      rig.fail(symbol, MODE.fail);
       assertEquals(assertThrows(() => callSession(warm), SdkGenericError).symbol, symbol);
       assertEquals([rig.live(), callSession(warm).length, clientsMade()], [live, PLAINTEXT.length, 1]);
     });
   }
 
-  for (const [what, mode] of [["client", FAIL.layout], ["rest client", FAIL.shifted]] as const) {
+  for (const [what, mode] of [["client", MODE.layout], ["rest client", MODE.shifted]] as const) {
     test(`a ${what} of an unknown layout is called by the SDK's own functions, and the session says so`, () => {
       using warm = session();
       rig.fail("aws_nitro_enclaves_kms_client_new", mode);
@@ -503,24 +495,21 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
         SdkKmsDecryptError,
       );
       assertEquals([error.kms, count(REQUEST)], [undefined, 0]);
-      assertThrows(
-        () =>
-          warm.call(REGION, credentials, {
-            kind: "generateDataKey",
-            keyId: STUB_KEY_ARN,
-            keySpec: "AES_256",
-            context: { a: "b" },
-          }),
-        SdkKmsDataKeyError,
-        "Cannot generate",
-      );
+      const call = {
+        kind: "generateDataKey",
+        keyId: STUB_KEY_ARN,
+        keySpec: "AES_256",
+        context: { a: "b" },
+      } as const;
+      const refused = assertThrows(() => warm.call(REGION, credentials, call), SdkError, "Cannot generate");
+      assertEquals(refused.code, "sdk_kms_data_key");
     });
   }
 
   test("an answer of an unknown layout is asked for again by the SDK's own functions, for every client from then on", () => {
     using warm = session();
     callSession(warm, { ...STRINGS, accessKeyId: "AKID1" });
-    rig.fail(REQUEST, FAIL.answer);
+    rig.fail(REQUEST, MODE.answer);
     assertEquals(callSession(warm, { ...STRINGS, accessKeyId: "AKID1" }), PLAINTEXT);
     assertEquals(callSession(warm, { ...STRINGS, accessKeyId: "AKID2" }), PLAINTEXT);
     assertEquals([count(REQUEST), count("aws_kms_decrypt_blocking"), clientsMade()], [2, 2, 2]);
@@ -528,7 +517,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   });
 
   test("a one-shot call whose reason has an unknown layout fails without it", () => {
-    rig.fail(REQUEST, FAIL.answer);
+    rig.fail(REQUEST, MODE.answer);
     const error = assertThrows(
       () => decrypt({}, new TextEncoder().encode("no ciphertext")),
       SdkKmsDecryptError,
@@ -560,7 +549,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
 
   test("clients that could not be made count as made: they leave something behind as well", () => {
     using warm = session();
-    rig.fail("aws_nitro_enclaves_kms_client_new", FAIL.silently);
+    rig.fail("aws_nitro_enclaves_kms_client_new", MODE.silent);
     assertThrows(() => callSession(warm), SdkKmsClientError);
     callSession(warm);
     assertEquals([warm.state.clientsMade, warm.state.clientsWarm], [2, 1]);
@@ -571,7 +560,7 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
       using seeded = session({ seedBytes: 1024 });
       assertEquals(seeded.state.entropySeeded, true);
     }
-    rig.fail("aws_nitro_enclaves_library_seed_entropy", FAIL.withError);
+    rig.fail("aws_nitro_enclaves_library_seed_entropy", MODE.fail);
     using unseeded = session({ seedBytes: 1024 });
     assertEquals(unseeded.state.entropySeeded, false);
   });

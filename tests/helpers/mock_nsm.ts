@@ -6,11 +6,12 @@
  */
 import type { Dlopen } from "../../ffi/library.ts";
 import { readWord, writeWord } from "../../ffi/layout.ts";
+import { Kernel, type KernelSymbols } from "../../ffi/kernel.ts";
 import { LIBC_PATHS } from "../../ffi/libc.ts";
-import { NSM_IOCTL_REQUEST, NSM_MESSAGE, NSM_SYMBOLS } from "../../ffi/nsm.ts";
+import { NSM_IOCTL_REQUEST, NSM_MESSAGE } from "../../ffi/nsm.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
-type NsmSymbols = Deno.DynamicLibrary<typeof NSM_SYMBOLS>["symbols"];
+type NsmSymbols = Omit<KernelSymbols, "access" | "read" | "getrandom">;
 
 const ERRNO_ADDRESS = 0x1000n;
 const EBADF = 9;
@@ -96,13 +97,14 @@ export class MockNsm {
     },
   };
 
+  /** The kernel with the mocked device. */
+  get kernel(): Kernel {
+    return new Kernel("mock the NSM", this.dlopen);
+  }
+
   /** To be passed for `Deno.dlopen`. */
-  readonly dlopen: Dlopen = <const S extends Deno.ForeignLibraryInterface>(path: string, symbols: S) => {
+  readonly dlopen: Dlopen = <const S extends Deno.ForeignLibraryInterface>(path: string) => {
     if (!LIBC_PATHS.includes(path)) throw new TypeError(`the mock has no ${path}`);
-    const known: Readonly<Record<string, unknown>> = this.#symbols;
-    for (const name of Object.keys(symbols)) {
-      if (!Object.hasOwn(known, name)) throw new TypeError(`the mock has no ${name}`);
-    }
     this.libraries++;
     const library = { symbols: this.#symbols, close: () => void this.libraries-- };
     return library as unknown as Deno.DynamicLibrary<S>;

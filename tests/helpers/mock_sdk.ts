@@ -5,31 +5,28 @@
  * @module
  */
 import { decodeBase64, encodeBase64 } from "@std/encoding";
-import { type Dlopen, type NitroSdk, openSdk } from "../../ffi/mod.ts";
+import type { Dlopen } from "../../ffi/library.ts";
+import { type NitroSdk, openSdk } from "../../ffi/sdk.ts";
 import {
   AWS_BYTE_BUF,
   AWS_BYTE_CURSOR,
   AWS_STRING,
   KMS_CLIENT,
   readWord,
-  REST_CLIENT_LAYOUTS,
+  REST_CLIENT,
   REST_RESPONSE,
   RSA_KEYPAIR,
   stableBytes,
   writeWord,
 } from "../../ffi/layout.ts";
-import {
-  COMMON_SYMBOLS,
-  type CommonSymbols,
-  SDK_SYMBOLS,
-  type SdkSymbols,
-  type SymbolName,
-} from "../../ffi/symbols.ts";
-import type { IsMapped } from "../../ffi/libc.ts";
-import { FAIL, type SdkRig } from "./sdk_rig.ts";
+import { COMMON_SYMBOLS, SDK_SYMBOLS, type Symbols } from "../../ffi/symbols.ts";
+import type { IsMapped } from "../../ffi/process.ts";
+import type { SdkRig } from "./sdk_rig.ts";
+import { MODE } from "./stub_control.ts";
 import { contextHash, stubParse, stubWrap } from "./stub_format.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
+type SymbolName = keyof Symbols;
 type Kind = "string" | "buffer" | "config" | "client" | "response";
 
 const ALLOCATOR = 0x1000n;
@@ -127,7 +124,7 @@ export class MockSdk implements SdkRig {
     if (entry === undefined) return undefined;
     if (entry.after-- > 0) return undefined;
     this.#script.splice(index, 1);
-    this.#lastError = entry.mode === FAIL.withError ? ERROR_CODE : 0;
+    this.#lastError = entry.mode === MODE.fail ? ERROR_CODE : 0;
     return entry.mode;
   }
 
@@ -174,7 +171,7 @@ export class MockSdk implements SdkRig {
     if (!this.#initialised) this.#misuse++;
   }
 
-  readonly #common: CommonSymbols = {
+  readonly #common: Pick<Symbols, keyof typeof COMMON_SYMBOLS> = {
     aws_string_new_from_array: (_allocator, bytes, length) => {
       this.#needLibrary();
       if (this.#called("aws_string_new_from_array") !== undefined) return 0n;
@@ -238,7 +235,7 @@ export class MockSdk implements SdkRig {
     return this.#place(bytes);
   }
 
-  readonly #sdk: SdkSymbols = {
+  readonly #sdk: Pick<Symbols, keyof typeof SDK_SYMBOLS> = {
     aws_nitro_enclaves_library_init: () => {
       this.#called("aws_nitro_enclaves_library_init");
       this.#initialised = true;
@@ -266,22 +263,21 @@ export class MockSdk implements SdkRig {
     aws_nitro_enclaves_kms_client_new: () => {
       this.#needLibrary();
       const mode = this.#called("aws_nitro_enclaves_kms_client_new");
-      if (mode !== undefined && mode !== FAIL.layout && mode !== FAIL.shifted) return 0n;
-      const layout = REST_CLIENT_LAYOUTS[Deno.build.arch];
-      const rest = stableBytes(layout.size + 8);
-      writeWord(rest, layout.allocator, ALLOCATOR);
-      writeWord(rest, layout.tlsContext, 0x5000n);
-      rest[layout.mutexInitialized] = 1;
-      rest[layout.conditionInitialized] = 1;
-      writeWord(rest, layout.connection, this.#place(stableBytes(8)));
-      writeWord(rest, layout.service, this.#string("kms"));
-      writeWord(rest, layout.region, this.#string("us-east-1"));
-      if (mode === FAIL.shifted) rest.copyWithin(24, 16, layout.size);
+      if (mode !== undefined && mode !== MODE.layout && mode !== MODE.shifted) return 0n;
+      const rest = stableBytes(REST_CLIENT.size + 8);
+      writeWord(rest, REST_CLIENT.allocator, ALLOCATOR);
+      writeWord(rest, REST_CLIENT.tlsContext, 0x5000n);
+      rest[REST_CLIENT.mutexInitialized] = 1;
+      rest[REST_CLIENT.conditionInitialized] = 1;
+      writeWord(rest, REST_CLIENT.connection, this.#place(stableBytes(8)));
+      writeWord(rest, REST_CLIENT.service, this.#string("kms"));
+      writeWord(rest, REST_CLIENT.region, this.#string("us-east-1"));
+      if (mode === MODE.shifted) rest.copyWithin(24, 16, REST_CLIENT.size);
       const keypair = stableBytes(RSA_KEYPAIR.size);
       writeWord(keypair, RSA_KEYPAIR.allocator, ALLOCATOR);
       writeWord(keypair, RSA_KEYPAIR.keyImpl, 0x6000n);
       const client = stableBytes(KMS_CLIENT.size);
-      writeWord(client, KMS_CLIENT.allocator, mode === FAIL.layout ? 8n : ALLOCATOR);
+      writeWord(client, KMS_CLIENT.allocator, mode === MODE.layout ? 8n : ALLOCATOR);
       writeWord(client, KMS_CLIENT.restClient, this.#place(rest));
       writeWord(client, KMS_CLIENT.keypair, this.#place(keypair));
       return this.#allocate("client", client);
@@ -330,15 +326,15 @@ export class MockSdk implements SdkRig {
     aws_nitro_enclaves_rest_client_request_blocking: (restClient, _method, _path, _target, data) => {
       const mode = this.#called("aws_nitro_enclaves_rest_client_request_blocking");
       const rest = this.#memory.get(BigInt(restClient)) ?? stableBytes(256);
-      const connection = readWord(rest, REST_CLIENT_LAYOUTS[Deno.build.arch].connection);
+      const connection = readWord(rest, REST_CLIENT.connection);
       if (this.#closed.has(connection)) throw new Error("this request would never return");
-      if (mode === FAIL.noAnswer) this.#closed.add(connection);
+      if (mode === MODE.noAnswer) this.#closed.add(connection);
       if (
-        mode !== undefined && mode !== FAIL.envelope && mode !== FAIL.noEnvelope && mode !== FAIL.answer
+        mode !== undefined && mode !== MODE.envelope && mode !== MODE.noEnvelope && mode !== MODE.answer
       ) return 0n;
-      const answer = mode === FAIL.noEnvelope
+      const answer = mode === MODE.noEnvelope
         ? { KeyId: "a", Plaintext: "" }
-        : mode === FAIL.envelope
+        : mode === MODE.envelope
         ? { CiphertextBlob: "AAAA", CiphertextForRecipient: "bm8gZW52ZWxvcGU=" }
         : this.#answer(this.#read(data));
       const body = new TextEncoder().encode(JSON.stringify(answer));
@@ -347,7 +343,7 @@ export class MockSdk implements SdkRig {
       const struct = response.subarray(REST_RESPONSE.data) as Bytes;
       writeWord(struct, AWS_BYTE_BUF.len, BigInt(body.length));
       writeWord(struct, AWS_BYTE_BUF.capacity, BigInt(body.length));
-      writeWord(struct, AWS_BYTE_BUF.allocator, mode === FAIL.answer ? 8n : ALLOCATOR);
+      writeWord(struct, AWS_BYTE_BUF.allocator, mode === MODE.answer ? 8n : ALLOCATOR);
       writeWord(struct, AWS_BYTE_BUF.buffer, this.#place(body));
       this.changeResponse(response);
       return this.#allocate("response", response);

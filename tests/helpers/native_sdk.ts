@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type NitroSdk, openSdk } from "../../ffi/mod.ts";
+import { type NitroSdk, openSdk } from "../../ffi/sdk.ts";
 import type { SdkRig } from "./sdk_rig.ts";
 
 /** Where `scripts/build_native.ts` puts everything; absolute, as FFI requires it. */

@@ -3,20 +3,7 @@
  *
  * @module
  */
-import type { NitroSdk } from "../../ffi/mod.ts";
-
-/** How a scripted symbol misbehaves: the numbers are those of tests/native/stub.h. */
-export const FAIL = {
-  withError: 1,
-  closed: 5,
-  silently: 6,
-  layout: 8,
-  shifted: 9,
-  envelope: 10,
-  noEnvelope: 11,
-  noAnswer: 15,
-  answer: 20,
-} as const;
+import type { NitroSdk } from "../../ffi/sdk.ts";
 
 /** A stand-in, with its controls. */
 export interface SdkRig {

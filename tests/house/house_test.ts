@@ -256,7 +256,7 @@ for (
 ) {
   Deno.test(`${source} is seen wherever the enclave's code is`, () => {
     for (
-      const file of ["main.ts", "ffi/libc.ts", "lib/enclave/wallet/wallet.ts", "lib/shared/sealed/hpke.ts"]
+      const file of ["main.ts", "ffi/kernel.ts", "lib/enclave/wallet/wallet.ts", "lib/shared/sealed/hpke.ts"]
     ) {
       assertEquals([...new Set(rulesBroken(file, source))], ["one-source-of-randomness"], file);
     }
@@ -335,8 +335,8 @@ Deno.test("what verifies documents names neither Deno nor Node", async () => {
 
 for (
   const [what, source] of [
-    ["a dynamic import", 'await import("../../../ffi/mod.ts");'],
-    ["a type's import", 'let a: import("../../../ffi/mod.ts").A;'],
+    ["a dynamic import", 'await import("../../../ffi/sdk.ts");'],
+    ["a type's import", 'let a: import("../../../ffi/sdk.ts").A;'],
   ] as const
 ) {
   Deno.test(`${what} cannot bypass a rule`, () => {

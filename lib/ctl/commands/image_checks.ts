@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { AEAD_SYMBOLS } from "../../../ffi/symbols.ts";
+import { AEAD_SYMBOLS } from "../../../ffi/aead_symbols.ts";
 import { LIBRARY_FILES } from "../../../ffi/constants.ts";
 import { COMMON_SYMBOLS, SDK_SYMBOLS } from "../../../ffi/symbols.ts";
 import { KMSTOOL_COMMANDS } from "../../shared/cli/serve_options.ts";

@@ -9,6 +9,7 @@
  */
 import { decodeHex } from "@std/encoding";
 import { encode } from "cborg";
+import { NsmError } from "../../../ffi/nsm.ts";
 import { signSign1 } from "../../shared/attestation/cose.ts";
 import { KeyUsageFlags } from "../../shared/attestation/deps/x509.ts";
 import { refuseInEnclave } from "../outside_enclave.ts";
@@ -16,13 +17,8 @@ import { derOf, type Holder, issue, ISSUES } from "../certificates.ts";
 import {
   type AttestRequest,
   checkAttestRequest,
-  checkPcrData,
-  checkPcrIndex,
   type Nsm,
-  NSM_LIMITS,
   type NsmDescription,
-  NsmError,
-  type PcrState,
 } from "../../enclave/cli/nsm.ts";
 import { type AttestationDocument, PCR_LENGTH } from "../../shared/attestation/payload.ts";
 import { type ExpectedAttestation, verifyDocumentUnder } from "../../shared/attestation/verify.ts";
@@ -52,6 +48,9 @@ export const ES384 = { name: "ECDSA", namedCurve: "P-384", hash: "SHA-384" } as 
 /** The first PCR that the enclave itself can extend and lock. */
 const FIRST_FREE_PCR = 16;
 const RANDOM_LENGTH = 256;
+const PCR_COUNT = 32;
+/** Of QEMU's module, since AWS names none. Bytes. */
+const MAX_PCR_DATA_LENGTH = 512;
 const HOUR_MS = 3_600_000;
 const CA_MS = 365 * 24 * HOUR_MS;
 /** As the hypervisor's: valid for three hours, and renewed before that. */
@@ -83,7 +82,7 @@ async function extended(value: Uint8Array, data: Uint8Array): Promise<Bytes> {
 }
 
 async function firstPcrs({ pcrs = {} }: SimulatedNsmOptions, moduleId: string): Promise<Bytes[]> {
-  const values = Array.from({ length: NSM_LIMITS.pcrs }, () => new Uint8Array(PCR_LENGTH));
+  const values = Array.from({ length: PCR_COUNT }, () => new Uint8Array(PCR_LENGTH));
   const text = (words: string) => measured(new TextEncoder().encode(words));
   for (const index of [0, 1, 2]) values[index] = await text(`simulated PCR${index}`);
   values[4] = await text(moduleId.replace(/-enc.*$/, ""));
@@ -201,16 +200,11 @@ export class SimulatedNsm implements Nsm {
   }
 
   describe(): Promise<NsmDescription> {
-    return this.#answer(() => ({
-      version: [1, 0, 0],
-      moduleId: this.moduleId,
-      maxPcrs: NSM_LIMITS.pcrs,
-      lockedPcrs: this.#lockedPcrs(),
-      digest: "SHA384",
-    }));
+    return this.#answer(() => ({ version: [1, 0, 0], moduleId: this.moduleId }));
   }
 
-  describePcr(index: number): Promise<PcrState> {
+  /** A PCR's value, and whether it can no longer be extended. @param index 0 to 31 */
+  describePcr(index: number): Promise<{ readonly locked: boolean; readonly value: Bytes }> {
     return this.#answer(() => {
       checkPcrIndex(index);
       return { locked: this.#locked.has(index), value: this.#pcr(index) };
@@ -221,6 +215,7 @@ export class SimulatedNsm implements Nsm {
     return this.#answer(() => crypto.getRandomValues(new Uint8Array(RANDOM_LENGTH)));
   }
 
+  /** PCR = SHA-384(PCR ‖ data). @param index 16 to 31, not locked @param data 1 to 512 bytes @returns the new value */
   async extendPcr(index: number, data: Uint8Array): Promise<Bytes> {
     this.#checkLife();
     checkPcrIndex(index);
@@ -230,6 +225,7 @@ export class SimulatedNsm implements Nsm {
     return this.#pcr(index);
   }
 
+  /** @param index 16 to 31: the others are locked from the start */
   lockPcr(index: number): Promise<void> {
     return this.#answer(() => {
       checkPcrIndex(index);
@@ -248,7 +244,11 @@ export class SimulatedNsm implements Nsm {
 
   #checkUnlocked(request: string, index: number): void {
     if (this.#locked.has(index)) {
-      throw new NsmError(`The NSM refused ${request}: "ReadOnlyIndex"`, "ReadOnlyIndex");
+      throw new NsmError(`The NSM refused ${request}: "ReadOnlyIndex"`, {
+        code: "nsm_refused",
+        nsm: "ReadOnlyIndex",
+        hint: "PCRs 0 to 15 are always locked, the others once they were locked.",
+      });
     }
   }
 
@@ -284,4 +284,14 @@ function issueLeaf(moduleId: string, issuer: Holder, from: Date): Promise<Holder
     lifeMs: LEAF_MS,
     usages: KeyUsageFlags.digitalSignature | KeyUsageFlags.nonRepudiation,
   });
+}
+
+function checkPcrIndex(index: number): void {
+  if (Number.isInteger(index) && index >= 0 && index < PCR_COUNT) return;
+  throw new RangeError(`Cannot use PCR ${index}: there are 0 to ${PCR_COUNT - 1}`);
+}
+
+function checkPcrData(data: Uint8Array): void {
+  if (data.length >= 1 && data.length <= MAX_PCR_DATA_LENGTH) return;
+  throw new RangeError(`Cannot extend a PCR with ${data.length} bytes: it takes 1 to ${MAX_PCR_DATA_LENGTH}`);
 }

@@ -5,14 +5,11 @@
  * @module
  */
 import { decodeBase64, encodeBase64 } from "@std/encoding";
-import { AWS_NE_VSOCK_PROXY_ADDR, type NitroSdk } from "../../../ffi/mod.ts";
-import {
-  Credentials,
-  kmsDecrypt,
-  kmsGenerateDataKey,
-  kmsGenerateRandom,
-  type OneShotOptions,
-} from "../kms/aws_ne/mod.ts";
+import { AWS_NE_VSOCK_PROXY_ADDR } from "../../../ffi/constants.ts";
+import type { NitroSdk } from "../../../ffi/sdk.ts";
+import type { KmsCall } from "../kms/aws_ne/calls.ts";
+import { kmsCall } from "../kms/aws_ne/one_shot.ts";
+import { Credentials } from "../../shared/aws/credentials.ts";
 import { KMSTOOL_COMMANDS } from "../../shared/cli/serve_options.ts";
 import { EnclaveError } from "../../shared/errors.ts";
 import {
@@ -83,10 +80,7 @@ function required(options: Options, name: string): string {
 }
 
 /** The call that the options describe, checked before the SDK is opened. */
-function prepare(
-  command: KmstoolCommand,
-  options: Options,
-): (credentials: Credentials, region: string, common: OneShotOptions) => string {
+function parseCall(command: KmstoolCommand, options: Options): KmsCall {
   switch (command) {
     case "decrypt": {
       const ciphertext = base64(required(options, "ciphertext"));
@@ -98,14 +92,7 @@ function prepare(
           "For a symmetric key: SYMMETRIC_DEFAULT.",
         );
       }
-      return (credentials, region, common) => {
-        using plaintext = kmsDecrypt(region, credentials, ciphertext, {
-          ...common,
-          keyId,
-          algorithm: keyId && algorithm,
-        });
-        return `PLAINTEXT: ${encodeBase64(plaintext.expose())}\n`;
-      };
+      return { kind: "decrypt", ciphertext, keyId, algorithm: keyId && algorithm };
     }
     case "genkey": {
       const keyId = required(options, "key-id");
@@ -113,24 +100,11 @@ function prepare(
       if (spec !== "AES-256" && spec !== "AES-128") {
         throw new UsageError(`Unknown key spec: ${spec}`, "Use AES-256 or AES-128.");
       }
-      return (credentials, region, common) => {
-        const keySpec = spec === "AES-256" ? "AES_256" : "AES_128";
-        const { plaintext, ciphertext } = kmsGenerateDataKey(region, credentials, keyId, {
-          ...common,
-          keySpec,
-        });
-        using _wiped = plaintext;
-        return `CIPHERTEXT: ${encodeBase64(ciphertext)}\nPLAINTEXT: ${encodeBase64(plaintext.expose())}\n`;
-      };
+      return { kind: "generateDataKey", keyId, keySpec: spec === "AES-256" ? "AES_256" : "AES_128" };
     }
-    case "genrandom": {
+    case "genrandom":
       required(options, "length");
-      const length = options.number("length", { min: 1, max: 1024 });
-      return (credentials, region, common) => {
-        using plaintext = kmsGenerateRandom(region, credentials, length, common);
-        return `PLAINTEXT: ${encodeBase64(plaintext.expose())}\n`;
-      };
-    }
+      return { kind: "generateRandom", length: options.number("length", { min: 1, max: 1024 }) };
     default:
       return command satisfies never;
   }
@@ -163,11 +137,17 @@ export function runKmstool(command: KmstoolCommand, argv: readonly string[], io:
       sessionToken: required(options, "aws-session-token"),
     });
     const port = options.number("proxy-port", { min: 1, max: 65_535 });
-    const run = prepare(command, options);
-    const endpoint = { cid: AWS_NE_VSOCK_PROXY_ADDR, port };
-    // This process ends after its call. Destroying the client could crash it before it has printed the result.
-    const common = { sdk: io.openSdk(), endpoint, seedBytes: SEED_LENGTH, leaveOpen: true };
-    io.stdout(run(credentials, required(options, "region"), common));
+    const call = parseCall(command, options);
+    const { plaintext, ciphertext } = kmsCall(required(options, "region"), credentials, call, {
+      sdk: io.openSdk(),
+      endpoint: { cid: AWS_NE_VSOCK_PROXY_ADDR, port },
+      seedBytes: SEED_LENGTH,
+      // This process ends after its call. Destroying the client could crash it before it has printed the result.
+      leaveOpen: true,
+    });
+    using secret = plaintext;
+    const wrapped = ciphertext === undefined ? "" : `CIPHERTEXT: ${encodeBase64(ciphertext)}\n`;
+    io.stdout(`${wrapped}PLAINTEXT: ${encodeBase64(secret.expose())}\n`);
     return 0;
   } catch (thrown) {
     if (!(thrown instanceof EnclaveError)) throw thrown;

@@ -5,13 +5,8 @@
  * @module
  */
 import { encode } from "cborg";
-import {
-  NSM_REQUEST_MAX_LENGTH,
-  NSM_RESPONSE_MAX_LENGTH,
-  NsmDevice,
-  type NsmDeviceOptions,
-} from "../../../ffi/nsm.ts";
-import { EnclaveError } from "../../shared/errors.ts";
+import type { Kernel } from "../../../ffi/kernel.ts";
+import { NSM_RESPONSE_MAX_LENGTH, NsmDevice, NsmError } from "../../../ffi/nsm.ts";
 import { asBytes, decodeCbor } from "../../shared/attestation/cbor.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -32,137 +27,61 @@ export interface NsmDescription {
   readonly version: readonly [number, number, number];
   /** `<instance id>-enc<enclave id>`. */
   readonly moduleId: string;
-  /** Number of PCRs. */
-  readonly maxPcrs: number;
-  /** Indexes of the PCRs that can no longer be extended. */
-  readonly lockedPcrs: readonly number[];
-  /** The hash of the PCRs, such as `SHA384`. */
-  readonly digest: string;
-}
-
-/** A platform configuration register. */
-export interface PcrState {
-  /** Whether it can no longer be extended. */
-  readonly locked: boolean;
-  /** 48 bytes, for SHA-384. */
-  readonly value: Bytes;
 }
 
 /** The Nitro Security Module. */
 export interface Nsm extends Disposable {
   /** A signed attestation document. @throws {RangeError} on a length that the module refuses */
   attest(request?: AttestRequest): Promise<Bytes>;
-  /** Version, name, PCRs. */
+  /** Version and name. */
   describe(): Promise<NsmDescription>;
-  /** @param index 0 to 31 */
-  describePcr(index: number): Promise<PcrState>;
   /** Random bytes from the module, which chooses how many (usually 256). */
   random(): Promise<Bytes>;
-  /** PCR = SHA-384(PCR ‖ data). @param index 16 to 31, not locked @param data 1 to 512 bytes @returns the new value */
-  extendPcr(index: number, data: Uint8Array): Promise<Bytes>;
-  /** @param index 16 to 31: the others are locked from the start */
-  lockPcr(index: number): Promise<void>;
 }
 
-/** The lengths that the module accepts. Bytes. AWS, docs/attestation_process.md; for the data of a PCR, QEMU's module, since AWS names none. */
-export const NSM_LIMITS = { userData: 512, nonce: 512, publicKey: 1024, pcrData: 512, pcrs: 32 } as const;
-
-/** The names of nsm-api's `ErrorCode`. */
-export const NSM_ERROR_NAMES = [
-  "InvalidArgument",
-  "InvalidIndex",
-  "InvalidResponse",
-  "ReadOnlyIndex",
-  "InvalidOperation",
-  "BufferTooSmall",
-  "InputTooLarge",
-  "InternalError",
-] as const;
-
-/** One of nsm-api's errors; `Unknown` for any other name. */
-export type NsmErrorName = (typeof NSM_ERROR_NAMES)[number] | "Unknown";
-
-/** The module refused, or returned an invalid response. */
-export class NsmError extends EnclaveError {
-  override name = "NsmError";
-  /** nsm-api's name; undefined for an invalid response. */
-  readonly nsm: NsmErrorName | undefined;
-
-  /**
-   * Made for one request.
-   *
-   * @param message says what was asked
-   */
-  constructor(message: string, nsm: NsmErrorName | undefined, cause?: unknown) {
-    super(message, { code: nsm === undefined ? "nsm_answer" : "nsm_refused", hint: hintFor(nsm), cause });
-    this.nsm = nsm;
-  }
-}
-
-function hintFor(nsm: NsmErrorName | undefined): string {
-  switch (nsm) {
-    case "ReadOnlyIndex":
-      return "The PCR is locked: PCRs 0 to 15 always are, the others once they were locked.";
-    case "InvalidIndex":
-      return "Use the index of a PCR that the module has.";
-    case "InputTooLarge":
-    case "BufferTooSmall":
-      return "Send less user data, or a smaller nonce or public key.";
-    case "InvalidArgument":
-    case "InvalidOperation":
-      return "The module takes no such request: check its version and the lengths.";
-    case undefined:
-      return "The module speaks another version of the interface: check the enclave's kernel and platform.";
-    case "InvalidResponse":
-    case "InternalError":
-    case "Unknown":
-      return "Try again; if it goes on, restart the enclave.";
-    default:
-      return nsm satisfies never;
-  }
-}
+/** The lengths that the module accepts. Bytes. AWS, docs/attestation_process.md. */
+const MAX_DATA_LENGTH = 512;
+const MAX_PUBLIC_KEY_LENGTH = 1024;
 
 /** @throws {RangeError} on a length that the module refuses. */
 export function checkAttestRequest({ userData, nonce, publicKey }: AttestRequest): void {
   for (const [name, bytes] of Object.entries({ userData, nonce })) {
-    const most = NSM_LIMITS.userData;
-    if (bytes !== undefined && bytes.length > most) {
-      throw new RangeError(`Cannot attest to ${bytes.length} bytes of ${name}: ${most} are the most`);
+    if (bytes !== undefined && bytes.length > MAX_DATA_LENGTH) {
+      throw new RangeError(
+        `Cannot attest to ${bytes.length} bytes of ${name}: ${MAX_DATA_LENGTH} are the most`,
+      );
     }
   }
-  if (publicKey !== undefined && (publicKey.length < 1 || publicKey.length > NSM_LIMITS.publicKey)) {
+  if (publicKey !== undefined && (publicKey.length < 1 || publicKey.length > MAX_PUBLIC_KEY_LENGTH)) {
     throw new RangeError(
-      `Cannot attest to a publicKey of ${publicKey.length} bytes: it has 1 to ${NSM_LIMITS.publicKey}`,
+      `Cannot attest to a publicKey of ${publicKey.length} bytes: it has 1 to ${MAX_PUBLIC_KEY_LENGTH}`,
     );
   }
 }
 
-/** @throws {RangeError} on an index out of range. */
-export function checkPcrIndex(index: number): void {
-  if (Number.isInteger(index) && index >= 0 && index < NSM_LIMITS.pcrs) return;
-  throw new RangeError(`Cannot use PCR ${index}: there are 0 to ${NSM_LIMITS.pcrs - 1}`);
-}
+const OTHER_REQUEST = "The module takes no such request: check its version and the lengths.";
+const SMALLER = "Send less user data, or a smaller nonce or public key.";
 
-/** @throws {RangeError} on a length of data that the module refuses. */
-export function checkPcrData(data: Uint8Array): void {
-  if (data.length >= 1 && data.length <= NSM_LIMITS.pcrData) return;
-  throw new RangeError(`Cannot extend a PCR with ${data.length} bytes: it takes 1 to ${NSM_LIMITS.pcrData}`);
+/** What to do about a refusal, by nsm-api's `ErrorCode`. */
+const HINTS: ReadonlyMap<string, string> = new Map([
+  ["InputTooLarge", SMALLER],
+  ["BufferTooSmall", SMALLER],
+  ["InvalidArgument", OTHER_REQUEST],
+  ["InvalidOperation", OTHER_REQUEST],
+]);
+
+/** An answer that is none. */
+function wrongAnswer(what: string, cause?: unknown): NsmError {
+  const hint = "The module speaks another version of the interface: check the enclave's kernel and platform.";
+  return new NsmError(what, { code: "nsm_answer", hint, cause });
 }
 
 /** Fields of a response, by name. */
 type Fields = ReadonlyMap<unknown, unknown>;
 
-/** A request on the wire: its variant's name, and its fields where it has any. */
-interface Request {
-  readonly variant: "Attestation" | "DescribeNSM" | "DescribePCR" | "ExtendPCR" | "GetRandom" | "LockPCR";
-  readonly fields?: Readonly<Record<string, number | Uint8Array | null>>;
-}
-
 const MAX_DEPTH = 4;
 /** Fields are sent in the order of nsm-api's own structs, so the bytes equal those that AWS's library sends. */
 const IN_ORDER = { mapSorter: () => 0 } as const;
-const NO_FIELDS: Fields = new Map();
-const DIGEST_LENGTHS: readonly number[] = [32, 48, 64];
 const MAX_RANDOM = 4096;
 
 class DeviceNsm implements Nsm {
@@ -172,19 +91,24 @@ class DeviceNsm implements Nsm {
     this.#device = device;
   }
 
-  // Async, so that errors are rejections, as with the other module.
+  /**
+   * @param variant of the request: its name, and its fields where it has any
+   * @param parse undefined where a field is missing or of another type
+   */
+  // Async, so that errors are rejections, as with the simulated module.
   // deno-lint-ignore require-await
-  async #ask<T>({ variant, fields }: Request, parse: (fields: Fields) => T | undefined): Promise<T> {
-    const bytes = encode(fields === undefined ? variant : { [variant]: fields }, IN_ORDER);
-    if (bytes.length > NSM_REQUEST_MAX_LENGTH) {
-      throw new NsmError(
-        `Cannot ask the NSM for ${variant}: the request has ${bytes.length} bytes`,
-        "InputTooLarge",
-      );
-    }
-    const response = this.#device.request(bytes);
+  async #ask<T>(
+    variant: string,
+    fields: Readonly<Record<string, Uint8Array | null>> | undefined,
+    parse: (fields: Fields) => T | undefined,
+  ): Promise<T> {
+    const response = this.#device.request(
+      encode(fields === undefined ? variant : { [variant]: fields }, IN_ORDER),
+    );
     try {
-      return parsed(variant, parse(fieldsOf(variant, response)));
+      const parsed = parse(fieldsOf(variant, response));
+      if (parsed !== undefined) return parsed;
+      throw wrongAnswer(`The NSM's answer to ${variant} lacks a field, or has one of another type`);
     } finally {
       // It may hold random bytes.
       response.fill(0);
@@ -195,40 +119,18 @@ class DeviceNsm implements Nsm {
     checkAttestRequest(request);
     const { userData = null, nonce = null, publicKey = null } = request;
     return await this.#ask(
-      { variant: "Attestation", fields: { user_data: userData, nonce, public_key: publicKey } },
+      "Attestation",
+      { user_data: userData, nonce, public_key: publicKey },
       (fields) => asBytes(fields.get("document"), 1, NSM_RESPONSE_MAX_LENGTH),
     );
   }
 
   describe(): Promise<NsmDescription> {
-    return this.#ask({ variant: "DescribeNSM" }, parseDescription);
-  }
-
-  async describePcr(index: number): Promise<PcrState> {
-    checkPcrIndex(index);
-    return await this.#ask({ variant: "DescribePCR", fields: { index } }, (fields) => {
-      const locked = fields.get("lock");
-      const value = parseDigest(fields.get("data"));
-      return typeof locked === "boolean" && value !== undefined ? { locked, value } : undefined;
-    });
+    return this.#ask("DescribeNSM", undefined, parseDescription);
   }
 
   random(): Promise<Bytes> {
-    return this.#ask({ variant: "GetRandom" }, (fields) => asBytes(fields.get("random"), 1, MAX_RANDOM));
-  }
-
-  async extendPcr(index: number, data: Uint8Array): Promise<Bytes> {
-    checkPcrIndex(index);
-    checkPcrData(data);
-    return await this.#ask(
-      { variant: "ExtendPCR", fields: { index, data } },
-      (fields) => parseDigest(fields.get("data")),
-    );
-  }
-
-  async lockPcr(index: number): Promise<void> {
-    checkPcrIndex(index);
-    await this.#ask({ variant: "LockPCR", fields: { index } }, () => true);
+    return this.#ask("GetRandom", undefined, (fields) => asBytes(fields.get("random"), 1, MAX_RANDOM));
   }
 
   [Symbol.dispose](): void {
@@ -237,32 +139,23 @@ class DeviceNsm implements Nsm {
 }
 
 /** The fields of an answer; byte strings are views of it. @throws {NsmError} */
-function fieldsOf(variant: Request["variant"], response: Bytes): Fields {
+function fieldsOf(variant: string, response: Bytes): Fields {
   let answer: unknown;
   try {
     answer = decodeCbor(response, { maxBytes: NSM_RESPONSE_MAX_LENGTH, maxDepth: MAX_DEPTH });
   } catch (thrown) {
-    throw new NsmError(`Cannot read the NSM's answer to ${variant}`, undefined, thrown);
+    throw wrongAnswer(`Cannot read the NSM's answer to ${variant}`, thrown);
   }
-  if (answer === variant) return NO_FIELDS;
-  const [entry] = answer instanceof Map && answer.size === 1 ? answer : [];
-  if (entry?.[0] === variant && entry[1] instanceof Map) return entry[1];
-  if (entry?.[0] === "Error" && typeof entry[1] === "string") {
-    const said = entry[1];
-    const name = NSM_ERROR_NAMES.find((known) => known === said) ?? "Unknown";
-    throw new NsmError(`The NSM refused ${variant}: ${JSON.stringify(said.slice(0, 64))}`, name);
+  const [[name, content] = []] = answer instanceof Map && answer.size === 1 ? answer : [];
+  if (name === variant && content instanceof Map) return content;
+  if (name === "Error" && typeof content === "string") {
+    throw new NsmError(`The NSM refused ${variant}: ${JSON.stringify(content.slice(0, 64))}`, {
+      code: "nsm_refused",
+      nsm: content,
+      hint: HINTS.get(content) ?? "Try again; if it goes on, restart the enclave.",
+    });
   }
-  throw new NsmError(`The NSM gave something else than an answer to ${variant}`, undefined);
-}
-
-function parsed<T>(variant: string, value: T | undefined): T {
-  if (value !== undefined) return value;
-  throw new NsmError(`The NSM's answer to ${variant} lacks a field, or has one of another type`, undefined);
-}
-
-function parseDigest(value: unknown): Bytes | undefined {
-  const bytes = asBytes(value, 1, NSM_RESPONSE_MAX_LENGTH);
-  return bytes !== undefined && DIGEST_LENGTHS.includes(bytes.length) ? bytes : undefined;
+  throw wrongAnswer(`The NSM gave something else than an answer to ${variant}`);
 }
 
 function isU16(value: unknown): value is number {
@@ -271,19 +164,18 @@ function isU16(value: unknown): value is number {
 
 function parseDescription(fields: Fields): NsmDescription | undefined {
   const [major, minor, patch] = ["major", "minor", "patch"].map((part) => fields.get(`version_${part}`));
-  const [moduleId, digest] = [fields.get("module_id"), fields.get("digest")];
-  const [maxPcrs, locked] = [fields.get("max_pcrs"), fields.get("locked_pcrs")];
-  if (!isU16(major) || !isU16(minor) || !isU16(patch) || !isU16(maxPcrs)) return undefined;
-  if (typeof moduleId !== "string" || typeof digest !== "string") return undefined;
-  if (!Array.isArray(locked) || !locked.every(isU16)) return undefined;
-  return { version: [major, minor, patch], moduleId, maxPcrs, lockedPcrs: locked, digest };
+  const moduleId = fields.get("module_id");
+  return isU16(major) && isU16(minor) && isU16(patch) && typeof moduleId === "string"
+    ? { version: [major, minor, patch], moduleId }
+    : undefined;
 }
 
 /**
  * The module of this enclave. A request blocks the calling thread (see `ffi/nsm.ts`). Keep the module open for the life of the service.
  *
- * @throws {NsmDeviceError} `nsm_open` when there is no device, or this user may not open it.
+ * @param kernel borrowed: it must stay open as long as the module
+ * @throws {NsmError} `nsm_open` when there is no device, or this user may not open it.
  */
-export function openNsm(options: NsmDeviceOptions = {}): Nsm {
-  return new DeviceNsm(NsmDevice.open(options));
+export function openNsm(kernel: Kernel, path?: string): Nsm {
+  return new DeviceNsm(new NsmDevice(kernel, path));
 }

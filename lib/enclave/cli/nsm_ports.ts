@@ -4,11 +4,12 @@
  *
  * @module
  */
-import { LIBC_PATHS, openKernelRandom, openSmallFiles } from "../../../ffi/libc.ts";
+import { Kernel } from "../../../ffi/kernel.ts";
+import { LIBC_PATHS } from "../../../ffi/libc.ts";
 import type { Dlopen } from "../../../ffi/library.ts";
 import { NSM_DEVICE } from "../../../ffi/nsm.ts";
 import { openNsm } from "./nsm.ts";
-import { type FillRandom, Random } from "../../shared/crypto/random.ts";
+import { Random } from "../../shared/crypto/random.ts";
 import { messageOf } from "../../shared/errors.ts";
 import type { ServiceParts } from "../server/start.ts";
 import { createSelfTest, memoryOf, type SelfCheck } from "./self_test.ts";
@@ -34,8 +35,9 @@ export interface NsmPorts
 export async function openNsmPorts(dlopen?: Dlopen): Promise<NsmPorts> {
   using opened = new DisposableStack();
   try {
-    const kernel = opened.use(openKernelRandom(dlopen));
-    const found = await lookForNsm(opened, kernel.fill, dlopen);
+    // Stays open: `health` runs the checks again, and random numbers are read for each key.
+    const kernel = opened.use(new Kernel(`look for ${NSM_DEVICE}`, dlopen));
+    const found = await lookForNsm(opened, kernel);
     const life = opened.move();
     return { ...found, [Symbol.dispose]: () => life.dispose() };
   } finally {
@@ -46,24 +48,22 @@ export async function openNsmPorts(dlopen?: Dlopen): Promise<NsmPorts> {
 
 async function lookForNsm(
   opened: DisposableStack,
-  kernel: FillRandom,
-  dlopen: Dlopen | undefined,
+  kernel: Kernel,
 ): Promise<Omit<NsmPorts, keyof Disposable>> {
+  const fill = (bytes: Uint8Array<ArrayBuffer>) => kernel.fillRandom(bytes);
   try {
-    // Stays open, since `health` runs the checks again.
-    const files = opened.use(openSmallFiles(`look for ${NSM_DEVICE}`, dlopen));
     const readText = (path: string) => {
-      const bytes = files.read(path, MAX_FILE_LENGTH);
+      const bytes = kernel.readFile(path, MAX_FILE_LENGTH);
       return bytes === undefined ? undefined : new TextDecoder().decode(bytes);
     };
     const kernelGenerator = readText(RNG_CURRENT)?.trim();
-    const nsm = files.exists(NSM_DEVICE) ? opened.use(openNsm({ dlopen })) : undefined;
-    const seams = { nsm, kernelGenerator, readText, exists: files.exists, now: () => new Date() };
-    const selfTest = createSelfTest(seams);
+    const nsm = kernel.exists(NSM_DEVICE) ? opened.use(openNsm(kernel)) : undefined;
+    const exists = (path: string) => kernel.exists(path);
+    const selfTest = createSelfTest({ nsm, kernelGenerator, readText, exists, now: () => new Date() });
     const { measurements } = await selfTest();
     return {
       attester: nsm,
-      entropy: { kernelGenerator, random: new Random({ kernel, nsm }) },
+      entropy: { kernelGenerator, random: new Random({ kernel: fill, nsm }) },
       memory: memoryOf(readText, "MemTotal"),
       measurements,
       selfTest: async () => (await selfTest()).checks,
@@ -72,7 +72,7 @@ async function lookForNsm(
   } catch (thrown) {
     const seen = `no attestation documents and no new keys: ${messageOf(thrown).split("\n", 1)[0] ?? ""}`;
     // The NSM may be there: a key that was made without it would be a weaker one.
-    const random = new Random({ kernel, nsm: { random: () => Promise.reject(thrown) } });
+    const random = new Random({ kernel: fill, nsm: { random: () => Promise.reject(thrown) } });
     return {
       entropy: { kernelGenerator: undefined, random },
       selfTest: () => Promise.resolve([{ check: "NSM", state: "fail", seen }]),

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { NitroSdk } from "../../../ffi/mod.ts";
+import type { NitroSdk } from "../../../ffi/sdk.ts";
 import { type Aead, NODE_AEAD } from "../../shared/crypto/aead.ts";
 import { parseSign1 } from "../../shared/attestation/cose.ts";
 import type { Nsm } from "./nsm.ts";
@@ -196,8 +196,8 @@ export function checkLibraries(
     const requests = missing === undefined
       ? "attested requests; each client's layout is checked when it is made (health, kms.requests)"
       : `the SDK's blocking calls, which can hang on a closed connection: ${missing}`;
-    using _library = sdk.initLibrary();
-    const isSeeded = sdk.seedEntropy(SEED_LENGTH);
+    using library = sdk.initLibrary();
+    const isSeeded = library.seedEntropy(SEED_LENGTH);
     const seeding = isSeeded ? `${SEED_LENGTH} bytes from the NSM` : "it failed: it works only in an enclave";
     return [
       checked("libraries", "ok", sdk.directory),

@@ -31,13 +31,17 @@ export interface DecryptRequest {
   readonly ciphertext: Uint8Array<ArrayBuffer>;
   /** ARN of the key that must have made it. Omitted only where no key is configured (development). */
   readonly keyId?: string | undefined;
+  /** The EncryptionContext that it was made under. */
   readonly context?: EncryptionContext | undefined;
 }
 
 /** The parameters of a GenerateDataKey. */
 export interface DataKeyRequest {
+  /** ARN of the key that wraps it. */
   readonly keyId: string;
+  /** Its length. */
   readonly keySpec: "AES_256" | "AES_128";
+  /** An EncryptionContext to bind. */
   readonly context?: EncryptionContext | undefined;
 }
 

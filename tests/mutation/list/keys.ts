@@ -58,7 +58,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "region-unchecked-before-the-sdk",
     breaks: "a region reaches the SDK unchecked",
-    from: "  checkRegion(region);",
+    from: '  need(isRegion(region), "region", `Cannot use region ${quoted(region)}`, regionHint);',
     to: "",
     test: "contract/mock_test.ts",
     filter: "arguments are refused",
@@ -84,10 +84,10 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "local-kms-in-the-enclave",
     breaks: "the production entry contains a KMS that does not attest",
-    from: 'import { openNitroKms } from "./lib/enclave/kms/open_nitro.ts";',
-    to: 'import { openNitroKms } from "./lib/enclave/kms/open_nitro.ts"; import "./lib/dev/kms/local.ts";',
+    from: 'import { openNitroKms } from "./lib/enclave/kms/nitro.ts";',
+    to: 'import { openNitroKms } from "./lib/enclave/kms/nitro.ts"; import "./lib/dev/kms/local.ts";',
     test: "house/house_test.ts",
-    filter: "main.ts imports only",
+    filter: "main.ts reaches no code",
   },
   {
     name: "attested-key-of-the-request",
@@ -253,8 +253,8 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "sdk-decrypt-without-algorithm",
     breaks: "the SDK's Decrypt names a key without SYMMETRIC_DEFAULT",
-    from: "    algorithm: string(algorithm),",
-    to: "    algorithm: undefined,",
+    from: "    const algorithm = string(parts.algorithm);",
+    to: "    const algorithm = 0n;",
     test: "contract/mock_test.ts",
     filter: "SYMMETRIC_DEFAULT",
   },
@@ -746,8 +746,8 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "nsm-that-fails-is-none",
     breaks: "where the NSM does not open, keys are made without it",
-    from: "    const random = new Random({ kernel, nsm: { random: () => Promise.reject(thrown) } });",
-    to: "    const random = new Random({ kernel, nsm: undefined });",
+    from: "    const random = new Random({ kernel: fill, nsm: { random: () => Promise.reject(thrown) } });",
+    to: "    const random = new Random({ kernel: fill, nsm: undefined });",
     test: "contract/nsm_ports_test.ts",
   },
   {
@@ -762,15 +762,15 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     breaks: "a short read of getrandom leaves zeros",
     from: "      filled += got;",
     to: "      filled = bytes.length;",
-    test: "unit/ffi/libc_test.ts",
+    test: "unit/ffi/kernel_test.ts",
     filter: "short read",
   },
   {
     name: "getrandom-failure-ignored",
     breaks: "a getrandom that failed leaves zeros",
-    from: "    if (errno === ERRNO.EINTR) continue;",
-    to: "    if (errno !== undefined) return;",
-    test: "unit/ffi/libc_test.ts",
+    from: "      if (errno === ERRNO.EINTR) continue;",
+    to: "      if (errno !== undefined) return;",
+    test: "unit/ffi/kernel_test.ts",
   },
   {
     name: "library-draws-for-itself",
@@ -906,15 +906,15 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "pointer-not-mapped",
     breaks: "a client's pointer is followed though nothing is mapped there",
-    from: "      isPlausiblePointer(address) && this.#isMapped(address, length)",
-    to: "      isPlausiblePointer(address)",
+    from: "    return isPlausiblePointer(address) && this.#sdk.isMapped(address, length);",
+    to: "    return isPlausiblePointer(address);",
     test: "contract/mock_test.ts",
     of: "FFI",
   },
   {
     name: "body-not-mapped",
     breaks: "the body of an answer is read though nothing is mapped there",
-    from: "      (length > 0n && !(isPlausiblePointer(start) && this.#isMapped(start, Number(length))))",
+    from: "      (length > 0n && !this.#isReadable(start, Number(length)))",
     to: "      (length > 0n && !isPlausiblePointer(start))",
     test: "contract/mock_test.ts",
     of: "FFI",
@@ -922,7 +922,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "response-of-another-allocator",
     breaks: "a response that does not begin with the allocator is read",
-    from: "      readWord(struct, REST_RESPONSE.allocator) !== library.allocator ||",
+    from: "      readWord(struct, REST_RESPONSE.allocator) !== this.#allocator ||",
     to: "",
     test: "contract/mock_test.ts",
     of: "FFI",
@@ -930,7 +930,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "body-of-another-allocator",
     breaks: "a body of another allocator is read",
-    from: "      readWord(answer, AWS_BYTE_BUF.allocator) !== library.allocator ||",
+    from: "      readWord(answer, AWS_BYTE_BUF.allocator) !== this.#allocator ||",
     to: "",
     test: "contract/mock_test.ts",
     of: "FFI",
@@ -946,8 +946,9 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "client-of-another-allocator",
     breaks: "a client of another layout is used",
-    from: "    if (struct === undefined || readWord(struct, KMS_CLIENT.allocator) !== library.allocator) {",
-    to: "    if (struct === undefined) {",
+    from:
+      "      if (struct === undefined || readWord(struct, layout.allocator) !== this.#allocator) return undefined;",
+    to: "      if (struct === undefined) return undefined;",
     test: "contract/mock_test.ts",
     filter: "of an unknown layout",
     of: "FFI",
@@ -955,16 +956,16 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "iv-of-any-length",
     breaks: "the SDK reads an IV beyond its end",
-    from: "        readWord(iv.struct, AWS_BYTE_BUF.len) === IV_LENGTH &&",
-    to: "",
+    from:
+      "    const hasParts = length(iv) === IV_LENGTH && length(wrappedKey) !== 0n && length(ciphertext) !== 0n;",
+    to: "    const hasParts = length(wrappedKey) !== 0n && length(ciphertext) !== 0n;",
     test: "contract/mock_test.ts",
     of: "FFI",
   },
   {
     name: "out-buffer-not-cleaned",
     breaks: "what the SDK wrote is neither wiped nor freed",
-    from:
-      "      if (readWord(owned.struct, AWS_BYTE_BUF.buffer) !== 0n) this.#sdk.cleanUpBuffer(owned.struct);",
+    from: "        if (word(AWS_BYTE_BUF.buffer) !== 0n) this.#c.aws_byte_buf_clean_up_secure(struct);",
     to: "",
     test: "contract/mock_test.ts",
     filter: "one call decrypts",
@@ -974,8 +975,8 @@ export const KEY_MUTANTS: readonly Mutant[] = [
     name: "string-not-destroyed",
     breaks: "strings with credentials stay in C memory",
     from:
-      '    return library.own("aws_string", address, (owned) => this.#common.aws_string_destroy_secure(owned));',
-    to: '    return library.own("aws_string", address, () => {});',
+      '    return new Handle("aws_string", address, (owned) => this.#c.aws_string_destroy_secure(owned));',
+    to: '    return new Handle("aws_string", address, () => {});',
     test: "contract/mock_test.ts",
     filter: "one call decrypts",
     of: "FFI",
@@ -983,8 +984,8 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "in-buffer-not-wiped",
     breaks: "bytes that were lent to the SDK stay in memory",
-    from: "    this.#bytes.fill(0);",
-    to: "",
+    from: "    return { struct, cursor, [Symbol.dispose]: () => void copy.fill(0) };",
+    to: "    return { struct, cursor, [Symbol.dispose]: () => {} };",
     test: "contract/mock_test.ts",
     of: "FFI",
   },
@@ -1008,7 +1009,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "unusable-library-skipped",
     breaks: "a damaged library is passed over for another copy",
-    from: '      if (failure.kind === "unusable") break;',
+    from: "      if (hint !== undefined) throw notOpened(tried, hint, symbol);",
     to: "",
     test: "contract/library_test.ts",
     of: "FFI",
@@ -1048,16 +1049,16 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "outlives-its-parent",
     breaks: "an SDK process outlives the service",
-    from: "  if (libc.symbols.prctl(PR_SET_PDEATHSIG, SIGKILL, 0n, 0n, 0n) !== 0) {",
+    from: "  if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0n, 0n, 0n) !== 0) {",
     to: "  if (false) {",
-    test: "unit/ffi/libc_test.ts",
+    test: "unit/ffi/process_test.ts",
     of: "FFI",
   },
   // Key path.
   {
     name: "request-on-a-closed-connection",
     breaks: "a request is sent on a closed connection, which never returns",
-    from: "  if (!sdk.isConnectionOpen(internals)) throw lost();",
+    from: "  if (!library.isConnectionOpen(internals)) throw lost();",
     to: "",
     test: "contract/mock_test.ts",
     filter: "while the document is made",
@@ -1099,7 +1100,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "credentials-kept-after-post",
     breaks: "credentials that were sent to an SDK process stay in memory",
-    from: "        for (const secret of secretsOf(request)) secret.fill(0);",
+    from: "        for (const secret of secrets) secret.fill(0);",
     to: "",
     test: "unit/enclave/kms/sdk_child_test.ts",
     of: "key path",

@@ -2,8 +2,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { createCipheriv, createDecipheriv } from "node:crypto";
 import { type AwsLcAead, openAead, openAeadLibrary } from "../../../ffi/aead.ts";
-import { AEAD_SYMBOLS } from "../../../ffi/symbols.ts";
-import { SdkGenericError, SdkLibraryError } from "../../../ffi/errors.ts";
+import { AEAD_SYMBOLS } from "../../../ffi/aead_symbols.ts";
+import { SdkError } from "../../../ffi/errors.ts";
 import { writeWord } from "../../../ffi/layout.ts";
 import type { Dlopen } from "../../../ffi/library.ts";
 
@@ -107,7 +107,7 @@ for (const fault of ["wrong", "opens_all"] as const) {
   Deno.test(`a library that gets a known answer wrong (${fault}) is refused, and keeps no key`, () => {
     const mock = new MockAwsLc();
     mock.fault = fault;
-    assertThrows(() => mock.open(), SdkLibraryError, "wrong result");
+    assertThrows(() => mock.open(), SdkError, "wrong result");
     assertEquals(mock.keys.size, 0);
   });
 }
@@ -116,7 +116,7 @@ Deno.test("a library that cannot be opened is named", () => {
   const dlopen: Dlopen = () => {
     throw new Error("no such file");
   };
-  assertThrows(() => openAeadLibrary("/mock/lib.so", dlopen), SdkLibraryError, "/mock/lib.so");
+  assertThrows(() => openAeadLibrary("/mock/lib.so", dlopen), SdkError, "/mock/lib.so");
 });
 
 Deno.test("a context that cannot be made, a seal that fails and a length that is not right are errors", () => {
@@ -126,11 +126,11 @@ Deno.test("a context that cannot be made, a seal that fails and a length that is
   const input = { nonce: new Uint8Array(12), text: new Uint8Array(5), data: new Uint8Array(0) };
   for (const fault of ["refuses", "short"] as const) {
     mock.fault = fault;
-    const error = assertThrows(() => key?.seal(new Uint8Array(21), input), SdkGenericError, "5 bytes");
+    const error = assertThrows(() => key?.seal(new Uint8Array(21), input), SdkError, "5 bytes");
     assertEquals(error.symbol, "EVP_AEAD_CTX_seal");
   }
   mock.fault = "no_context";
-  assertThrows(() => aead?.newKey(new Uint8Array(32)), SdkGenericError, "no AES-256-GCM context");
+  assertThrows(() => aead?.newKey(new Uint8Array(32)), SdkError, "no AES-256-GCM context");
 });
 
 Deno.test("AWS-LC is not asked to seal or open in place, which its contract forbids", () => {

@@ -12,19 +12,20 @@
  * @module
  */
 import { decodeBase64, encodeBase64 } from "@std/encoding";
-import type { ClientInternals } from "../../../../ffi/mod.ts";
+import { sdkError } from "../../../../ffi/errors.ts";
+import type { ClientInternals } from "../../../../ffi/sdk.ts";
 import { MAX_CIPHERTEXT_LENGTH } from "../../../shared/aws/kms_limits.ts";
 import { type KmsReason, parseKmsReason } from "../../../shared/aws/kms_reasons.ts";
 import { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import {
+  algorithmOf,
   callError,
   type Connection,
   ConnectionLost,
   type KmsCall,
   type KmsCallResult,
-  operationOf,
+  OPERATIONS,
 } from "./calls.ts";
-import { SdkGenericError } from "./errors.ts";
 
 const SYMBOL = "aws_nitro_enclaves_rest_client_request_blocking";
 
@@ -46,7 +47,7 @@ export function isAttestable(connection: Connection): connection is AttestedConn
 export function requestBody(call: KmsCall): Record<string, unknown> {
   switch (call.kind) {
     case "decrypt": {
-      const algorithm = call.keyId === undefined ? call.algorithm : call.algorithm ?? "SYMMETRIC_DEFAULT";
+      const algorithm = algorithmOf(call);
       return {
         CiphertextBlob: encodeBase64(call.ciphertext),
         ...(call.keyId === undefined ? {} : { KeyId: call.keyId }),
@@ -74,13 +75,13 @@ export function requestBody(call: KmsCall): Record<string, unknown> {
  * @throws {ConnectionLost} when the connection is closed, or there was no answer.
  * @throws {SdkGenericError} when the NSM gave no attestation document.
  */
-function request({ sdk, library, internals }: AttestedConnection, call: KmsCall): Record<string, unknown> {
-  const lost = () => new ConnectionLost(callError(call, undefined, { symbol: SYMBOL, sdk: sdk.lastError() }));
-  const document = sdk.attestationDocument(library, internals);
+function request({ library, internals }: AttestedConnection, call: KmsCall): Record<string, unknown> {
+  const lost = () =>
+    new ConnectionLost(callError(call, undefined, { symbol: SYMBOL, sdk: library.lastError() }));
+  const document = library.attestationDocument(internals);
   if (document === undefined) {
-    throw new SdkGenericError("Cannot get an attestation document from the NSM", {
+    throw library.failure("sdk_generic", "Cannot get an attestation document from the NSM", {
       symbol: "aws_attestation_request",
-      sdk: sdk.lastError(),
       hint: "This works inside a Nitro Enclave only (/dev/nsm). Elsewhere use the dry run.",
     });
   }
@@ -88,10 +89,9 @@ function request({ sdk, library, internals }: AttestedConnection, call: KmsCall)
     ...requestBody(call),
     Recipient: { AttestationDocument: encodeBase64(document), KeyEncryptionAlgorithm: "RSAES_OAEP_SHA_256" },
   });
-  const target = `TrentService.${operationOf(call)}`;
   // Checked as late as possible, since the NSM is slow to make the document.
-  if (!sdk.isConnectionOpen(internals)) throw lost();
-  const answer = sdk.request(library, internals, target, new TextEncoder().encode(body));
+  if (!library.isConnectionOpen(internals)) throw lost();
+  const answer = library.request(internals, `TrentService.${OPERATIONS[call.kind].name}`, body);
   if (answer === undefined) throw lost();
   try {
     const parsed: unknown = JSON.parse(new TextDecoder().decode(answer));
@@ -125,7 +125,7 @@ export function isEnvelopedData(bytes: Uint8Array): boolean {
  * Makes a call with one attested request.
  *
  * @throws {ConnectionLost} when the connection is closed, or there was no answer.
- * @throws {SdkKmsDecryptError | SdkKmsDataKeyError | SdkKmsRandomError} with KMS's error where KMS refused.
+ * @throws {SdkError} of the call's kind, with KMS's error where KMS refused.
  * @throws {SdkGenericError} when the NSM fails or the envelope is invalid.
  */
 export function runAttested(connection: AttestedConnection, call: KmsCall): KmsCallResult {
@@ -136,20 +136,15 @@ export function runAttested(connection: AttestedConnection, call: KmsCall): KmsC
   if (envelope === undefined || !isEnvelopedData(envelope) || !isComplete) {
     const reason = parseKmsReason(answer);
     if (reason !== undefined) throw callError(call, reason, { symbol: SYMBOL });
-    throw new SdkGenericError(
-      `KMS ${operationOf(call)} answered without ${
-        isComplete ? "an envelope for this enclave" : "a wrapped key"
-      }`,
-      {
-        symbol: SYMBOL,
-        hint:
-          "KMS leaves CiphertextForRecipient out when it takes the request for one without a Recipient: check that the " +
-          "vsock-proxy leads to KMS itself. The call can be repeated.",
-      },
-    );
+    const what = isComplete ? "an envelope for this enclave" : "a wrapped key";
+    throw sdkError("sdk_generic", `KMS ${OPERATIONS[call.kind].name} answered without ${what}`, {
+      symbol: SYMBOL,
+      hint:
+        "KMS leaves CiphertextForRecipient out when it takes the request for one without a Recipient: check that the " +
+        "vsock-proxy leads to KMS itself. The call can be repeated.",
+    });
   }
-  const opened = connection.sdk.openEnvelope(connection.library, connection.internals, envelope);
-  const plaintext = new SecretBytes(opened);
+  const plaintext = new SecretBytes(connection.library.openEnvelope(connection.internals, envelope));
   return call.kind === "generateDataKey" && ciphertext !== undefined
     ? { plaintext, ciphertext }
     : { plaintext };

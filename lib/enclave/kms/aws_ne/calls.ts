@@ -1,33 +1,15 @@
 /**
- * The types of KMS calls, their checks, and the creation of a client. `attested_request.ts` and `blocking_calls.ts` make the calls; the warm
+ * The types of KMS calls, their errors, and the creation of a client. `attested_request.ts` and `blocking_calls.ts` make the calls; the warm
  * session and the one-shot functions use all of these.
  *
  * @module
  */
-import type { ClientInternals, KmsClient, NitroSdk, SdkLibrary } from "../../../../ffi/mod.ts";
-import type { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
-import {
-  checkAlgorithm,
-  checkCiphertext,
-  checkCredentials,
-  checkKeyId,
-  checkRandomLength,
-  checkRegion,
-} from "./arguments.ts";
-import { type EncryptionContext } from "../../../shared/aws/kms_limits.ts";
+import { type SdkError, sdkError, type SdkErrorOptions } from "../../../../ffi/errors.ts";
+import type { ClientInternals, KmsClient, SdkLibrary } from "../../../../ffi/sdk.ts";
 import type { Credentials } from "../../../shared/aws/credentials.ts";
-import {
-  type KmsReason,
-  type SdkError,
-  type SdkErrorOptions,
-  SdkKmsDataKeyError,
-  SdkKmsDecryptError,
-  SdkKmsRandomError,
-} from "./errors.ts";
-import { hintFor } from "../../../shared/aws/kms_reasons.ts";
-
-/** Length of a data key. */
-export type KeySpec = "AES_256" | "AES_128";
+import { hintFor, type KmsReason } from "../../../shared/aws/kms_reasons.ts";
+import type { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
+import type { DataKeyRequest, DecryptRequest } from "../kms.ts";
 
 /** How the parent's vsock-proxy is reached. */
 export interface ProxyEndpoint {
@@ -38,29 +20,17 @@ export interface ProxyEndpoint {
 }
 
 /** One Decrypt. */
-export interface DecryptCall {
+export interface DecryptCall extends DecryptRequest {
   /** Which call. */
   readonly kind: "decrypt";
-  /** KMS's CiphertextBlob, 1 to 6144 bytes. */
-  readonly ciphertext: Uint8Array<ArrayBuffer>;
-  /** The key's ARN. Omitted only where the ciphertext identifies the key. */
-  readonly keyId?: string | undefined;
   /** Defaults to SYMMETRIC_DEFAULT where a key id is given. */
   readonly algorithm?: string | undefined;
-  /** The EncryptionContext that the ciphertext was made under. */
-  readonly context?: EncryptionContext | undefined;
 }
 
 /** One GenerateDataKey. */
-export interface DataKeyCall {
+export interface DataKeyCall extends DataKeyRequest {
   /** Which call. */
   readonly kind: "generateDataKey";
-  /** ARN of the key that wraps it. */
-  readonly keyId: string;
-  /** AES_256 or AES_128. */
-  readonly keySpec: KeySpec;
-  /** An EncryptionContext to bind. */
-  readonly context?: EncryptionContext | undefined;
 }
 
 /** One GenerateRandom. */
@@ -84,7 +54,6 @@ export interface KmsCallResult {
 
 /** An initialised SDK with a client. */
 export interface Connection {
-  readonly sdk: NitroSdk;
   readonly library: SdkLibrary;
   readonly client: KmsClient;
   /** The client's internals for attested requests; or why these libraries do not support them. */
@@ -96,67 +65,41 @@ export interface Connection {
  * to throw when no further attempt is made.
  */
 export class ConnectionLost extends Error {
-  /** Of the class. */
+  /** The class. */
   override name = "ConnectionLost";
-  /** The error to throw where no further attempt is made. */
+  /** The error to throw in the end. */
   override readonly cause: SdkError;
 
-  /** Made for a call that KMS did not answer. @param cause the error to throw in the end */
+  /** Made for a call that KMS did not answer. */
   constructor(cause: SdkError) {
     super("KMS did not answer");
     this.cause = cause;
   }
 }
 
-const OPERATIONS = {
-  decrypt: "Decrypt",
-  generateDataKey: "GenerateDataKey",
-  generateRandom: "GenerateRandom",
+/** The name in KMS's API and the error's code, by kind of call. */
+export const OPERATIONS = {
+  decrypt: { name: "Decrypt", code: "sdk_kms_decrypt" },
+  generateDataKey: { name: "GenerateDataKey", code: "sdk_kms_data_key" },
+  generateRandom: { name: "GenerateRandom", code: "sdk_kms_random" },
 } as const;
-
-/** The name of a call's operation in KMS's API. */
-export function operationOf(call: KmsCall): (typeof OPERATIONS)[KmsCall["kind"]] {
-  return OPERATIONS[call.kind];
-}
 
 /** The error of a call's kind, with KMS's reason where KMS gave one. */
 export function callError(
-  call: KmsCall,
+  { kind }: KmsCall,
   reason: KmsReason | undefined,
   options: Omit<SdkErrorOptions, "kms" | "hint">,
 ): SdkError {
-  const classes = {
-    decrypt: SdkKmsDecryptError,
-    generateDataKey: SdkKmsDataKeyError,
-    generateRandom: SdkKmsRandomError,
-  };
+  const { name, code } = OPERATIONS[kind];
   const words = reason === undefined
     ? "failed and gave no reason"
     : `failed: ${reason.name}${reason.message === "" ? "" : `: ${reason.message}`}`;
-  return new classes[call.kind](`KMS ${operationOf(call)} ${words}`, {
-    ...options,
-    kms: reason,
-    hint: hintFor(reason),
-  });
+  return sdkError(code, `KMS ${name} ${words}`, { ...options, kms: reason, hint: hintFor(reason) });
 }
 
-/** @throws {SdkArgumentError} that names the first invalid parameter. */
-export function checkCall(region: string, credentials: Credentials, call: KmsCall): void {
-  checkRegion(region);
-  checkCredentials(credentials);
-  switch (call.kind) {
-    case "decrypt":
-      checkCiphertext(call.ciphertext);
-      if (call.keyId !== undefined) checkKeyId(call.keyId);
-      if (call.algorithm !== undefined) checkAlgorithm(call.algorithm);
-      return;
-    case "generateDataKey":
-      return checkKeyId(call.keyId);
-    case "generateRandom":
-      return checkRandomLength(call.length);
-    default:
-      return call satisfies never;
-  }
+/** The algorithm of a Decrypt: with a key id, KMS needs one. */
+export function algorithmOf({ keyId, algorithm }: DecryptCall): string | undefined {
+  return keyId === undefined ? algorithm : algorithm ?? "SYMMETRIC_DEFAULT";
 }
 
 /**
@@ -166,24 +109,20 @@ export function checkCall(region: string, credentials: Credentials, call: KmsCal
  */
 export function connect(
   stack: DisposableStack,
-  sdk: NitroSdk,
-  options: {
-    readonly library: SdkLibrary;
+  library: SdkLibrary,
+  { region, credentials, endpoint }: {
     readonly region: string;
     readonly credentials: Credentials;
     readonly endpoint: ProxyEndpoint;
-    readonly owner: "library" | "process";
   },
 ): KmsClient {
-  const { library, credentials } = options;
-  const string = (bytes: Uint8Array<ArrayBuffer>) => stack.use(sdk.newString(library, bytes));
-  const config = sdk.newClientConfig(library, {
-    region: string(new TextEncoder().encode(options.region)),
+  const string = (bytes: Uint8Array<ArrayBuffer>) => stack.use(library.newString(bytes));
+  const config = library.newClientConfig({
+    region: string(new TextEncoder().encode(region)),
     accessKeyId: string(credentials.accessKeyId.expose()),
     secretAccessKey: string(credentials.secretAccessKey.expose()),
     sessionToken: string(credentials.sessionToken.expose()),
-    endpoint: sdk.endpoint(options.endpoint.cid, options.endpoint.port),
+    endpoint,
   });
-  stack.use(config);
-  return sdk.newClient(library, config, options.owner);
+  return library.newClient(stack.use(config));
 }

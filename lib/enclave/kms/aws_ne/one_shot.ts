@@ -9,33 +9,21 @@
  *
  * @module
  */
-import type { DataKey } from "../kms.ts";
-import {
-  AWS_NE_VSOCK_PROXY_ADDR,
-  AWS_NE_VSOCK_PROXY_PORT,
-  type NitroSdk,
-  openSdk,
-} from "../../../../ffi/mod.ts";
+import { AWS_NE_VSOCK_PROXY_ADDR, AWS_NE_VSOCK_PROXY_PORT } from "../../../../ffi/constants.ts";
+import { type NitroSdk, openSdk } from "../../../../ffi/sdk.ts";
+import { Credentials } from "../../../shared/aws/credentials.ts";
+import type { CredentialStrings } from "../../../shared/aws/credential_strings.ts";
 import type { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
-import type { EncryptionContext } from "../../../shared/aws/kms_limits.ts";
+import { checkCall } from "./arguments.ts";
+import { runBlocking } from "./blocking_calls.ts";
 import {
-  checkCall,
   connect,
   ConnectionLost,
-  type KeySpec,
+  type DecryptCall,
   type KmsCall,
   type KmsCallResult,
   type ProxyEndpoint,
 } from "./calls.ts";
-import { runBlocking } from "./blocking_calls.ts";
-import type { Credentials } from "../../../shared/aws/credentials.ts";
-import { SdkKmsDataKeyError } from "./errors.ts";
-
-/** The address where the SDK's own tools expect the parent's vsock-proxy. */
-export const DEFAULT_ENDPOINT: ProxyEndpoint = {
-  cid: AWS_NE_VSOCK_PROXY_ADDR,
-  port: AWS_NE_VSOCK_PROXY_PORT,
-};
 
 /** Options of every one-shot call. */
 export interface OneShotOptions {
@@ -53,50 +41,48 @@ export interface OneShotOptions {
 }
 
 /** Options of {@link kmsDecrypt}. */
-export interface DecryptOptions extends OneShotOptions {
-  /** ARN of the key that must have made the ciphertext. */
-  readonly keyId?: string | undefined;
-  /** SYMMETRIC_DEFAULT by default, where a key id is given. */
-  readonly algorithm?: string | undefined;
-  /** The EncryptionContext that the ciphertext was made under. */
-  readonly context?: EncryptionContext | undefined;
-}
+export type DecryptOptions = OneShotOptions & Omit<DecryptCall, "kind" | "ciphertext">;
 
-function oneShot(
+/** Options of {@link callKmsDecrypt}. */
+export type CallKmsDecryptOptions = DecryptOptions & {
+  /** Such as `us-west-2`. */
+  readonly region: string;
+  /** Those of the parent's IAM role. */
+  readonly credentials: CredentialStrings;
+};
+
+/**
+ * One KMS call with attestation. Not for a service: releasing the client can crash the process.
+ *
+ * @param region such as `us-west-2`
+ * @param credentials borrowed; wiping them stays the caller's
+ * @returns the result, the caller's to dispose
+ * @throws {SdkError} of the step that failed; what was acquired by then is released first
+ */
+export function kmsCall(
   region: string,
   credentials: Credentials,
   call: KmsCall,
-  options: OneShotOptions,
+  options: OneShotOptions = {},
 ): KmsCallResult {
   checkCall(region, credentials, call);
-  const { leaveOpen = false } = options;
+  const endpoint = options.endpoint ?? { cid: AWS_NE_VSOCK_PROXY_ADDR, port: AWS_NE_VSOCK_PROXY_PORT };
   using stack = new DisposableStack();
+  const release = <T extends Disposable>(held: T): T => options.leaveOpen ? held : stack.use(held);
   // Never closed: unloading code that a thread of the SDK may still be in would crash the process.
-  const sdk = options.sdk ?? openSdk();
-  const library = sdk.initLibrary();
-  if (!leaveOpen) stack.use(library);
-  if (options.seedBytes !== undefined) sdk.seedEntropy(options.seedBytes);
-  const client = connect(stack, sdk, {
-    library,
-    region,
-    credentials,
-    endpoint: options.endpoint ?? DEFAULT_ENDPOINT,
-    owner: leaveOpen ? "process" : "library",
-  });
-  if (!leaveOpen) stack.use(client);
+  const library = release((options.sdk ?? openSdk()).initLibrary());
+  if (options.seedBytes !== undefined) library.seedEntropy(options.seedBytes);
+  const client = release(connect(stack, library, { region, credentials, endpoint }));
   try {
-    return runBlocking({ sdk, library, client, internals: sdk.internalsOf(library, client, region) }, call);
+    return runBlocking({ library, client, internals: library.internalsOf(client, region) }, call);
   } catch (thrown) {
     throw thrown instanceof ConnectionLost ? thrown.cause : thrown;
   }
 }
 
 /**
- * KMS Decrypt with attestation, in one call. Not for a service, which uses {@link WarmSession}: releasing the
- * client can crash the process.
+ * KMS Decrypt with attestation, in one call ({@link kmsCall}).
  *
- * @param region such as `us-west-2`
- * @param credentials borrowed; wiping them stays the caller's
  * @param ciphertext KMS's CiphertextBlob, 1 to 6144 bytes
  * @returns the plaintext, the caller's to dispose
  * @throws {SdkError} of the step that failed; what was acquired by then is released first
@@ -108,52 +94,23 @@ export function kmsDecrypt(
   options: DecryptOptions = {},
 ): SecretBytes {
   const { keyId, algorithm, context } = options;
-  return oneShot(region, credentials, { kind: "decrypt", ciphertext, keyId, algorithm, context }, options)
+  return kmsCall(region, credentials, { kind: "decrypt", ciphertext, keyId, algorithm, context }, options)
     .plaintext;
 }
 
 /**
- * KMS GenerateDataKey with attestation, in one call.
+ * KMS Decrypt for an app: bytes in, bytes out. Replaces running `kmstool_enclave_cli decrypt` and cutting "PLAINTEXT: " off its output.
+ * Not for a service: releasing the client can crash the process.
  *
- * @param keyId the KMS key's ARN
+ * @param ciphertext KMS's CiphertextBlob, 1 to 6144 bytes
+ * @returns the plaintext, the caller's to wipe
  * @throws {SdkError} of the step that failed
  */
-export function kmsGenerateDataKey(
-  region: string,
-  credentials: Credentials,
-  keyId: string,
-  options: OneShotOptions & {
-    readonly keySpec?: KeySpec;
-    readonly context?: EncryptionContext | undefined;
-  } = {},
-): DataKey {
-  const { keySpec = "AES_256", context } = options;
-  const { plaintext, ciphertext } = oneShot(
-    region,
-    credentials,
-    { kind: "generateDataKey", keyId, keySpec, context },
-    options,
-  );
-  if (ciphertext === undefined) {
-    plaintext[Symbol.dispose]();
-    throw new SdkKmsDataKeyError("KMS gave no wrapped data key", {
-      symbol: "aws_kms_generate_data_key_blocking",
-    });
-  }
-  return { plaintext, ciphertext };
-}
-
-/**
- * KMS GenerateRandom with attestation, in one call.
- *
- * @param length bytes, 1 to 1024
- * @throws {SdkError} of the step that failed
- */
-export function kmsGenerateRandom(
-  region: string,
-  credentials: Credentials,
-  length: number,
-  options: OneShotOptions = {},
-): SecretBytes {
-  return oneShot(region, credentials, { kind: "generateRandom", length }, options).plaintext;
+export function callKmsDecrypt(
+  ciphertext: Uint8Array<ArrayBuffer>,
+  options: CallKmsDecryptOptions,
+): Uint8Array<ArrayBuffer> {
+  using credentials = Credentials.fromStrings(options.credentials);
+  using plaintext = kmsDecrypt(options.region, credentials, ciphertext, options);
+  return new Uint8Array(plaintext.expose());
 }

@@ -10,13 +10,12 @@
  *
  * @module
  */
-import { SdkLayoutError } from "../../../../ffi/errors.ts";
-import type { KmsClient, NitroSdk, SdkLibrary } from "../../../../ffi/mod.ts";
+import type { KmsClient, NitroSdk, SdkLibrary } from "../../../../ffi/sdk.ts";
 import type { Credentials } from "../../../shared/aws/credentials.ts";
+import { checkCall } from "./arguments.ts";
 import { isAttestable, runAttested } from "./attested_request.ts";
 import { runBlocking } from "./blocking_calls.ts";
 import {
-  checkCall,
   connect,
   type Connection,
   ConnectionLost,
@@ -59,8 +58,8 @@ export interface WarmSessionState {
   readonly blockingBecause?: string;
 }
 
-interface WarmClient {
-  connection: Connection;
+interface WarmClient extends Connection {
+  internals: Connection["internals"];
   lastUsed: number;
 }
 
@@ -75,20 +74,18 @@ export class WarmSession implements Disposable {
   #setAside: KmsClient[] = [];
   #made = 0;
   #blockingBecause: string | undefined;
-  /** In the place of every client's internals, once an answer had another layout. */
-  #unknownAnswers: { readonly unknown: string } | undefined;
 
   /**
    * Opens the SDK and initialises it.
    *
-   * @throws {SdkLibraryError | SdkInitError} when the SDK cannot be opened or initialised.
+   * @throws {SdkError} `sdk_library` or `sdk_init` when the SDK cannot be opened or initialised.
    */
   constructor(options: WarmSessionOptions) {
     this.#options = options;
     using stack = new DisposableStack();
     this.#sdk = stack.use(options.open());
     this.#library = stack.use(this.#sdk.initLibrary());
-    this.#entropySeeded = options.seedBytes > 0 && this.#sdk.seedEntropy(options.seedBytes);
+    this.#entropySeeded = options.seedBytes > 0 && this.#library.seedEntropy(options.seedBytes);
     this.#blockingBecause = this.#sdk.missingForRequests();
     // Neither is ever closed: clients exist until the process ends, and they need both.
     stack.move();
@@ -127,25 +124,22 @@ export class WarmSession implements Disposable {
   }
 
   #run(warm: WarmClient, call: KmsCall): KmsCallResult {
-    const { connection } = warm;
-    if (!isAttestable(connection)) return runBlocking(connection, call);
     try {
-      return runAttested(connection, call);
+      if (isAttestable(warm)) return runAttested(warm, call);
     } catch (thrown) {
-      if (!(thrown instanceof SdkLayoutError)) throw thrown;
-      this.#blockingBecause = "KMS's answer has another layout than SDK 0.4's";
-      const internals = this.#unknownAnswers = { unknown: this.#blockingBecause };
-      warm.connection = { ...connection, internals };
-      return runBlocking(warm.connection, call);
+      const unknown = this.#sdk.missingForRequests();
+      if (unknown === undefined) throw thrown;
+      this.#blockingBecause = unknown;
+      warm.internals = { unknown };
     }
+    return runBlocking(warm, call);
   }
 
   #takeWarm(key: string): WarmClient | undefined {
     const warm = this.#warm.get(key);
     if (warm === undefined) return undefined;
-    const { connection } = warm;
     const isIdle = this.#options.now() - warm.lastUsed > this.#options.idleMs;
-    if (isIdle || (isAttestable(connection) && !this.#sdk.isConnectionOpen(connection.internals))) {
+    if (isIdle || (isAttestable(warm) && !this.#library.isConnectionOpen(warm.internals))) {
       this.#setAsideClient(key);
       return undefined;
     }
@@ -159,24 +153,13 @@ export class WarmSession implements Disposable {
     this.#options.onPhase?.("connecting");
     this.#made++;
     using stack = new DisposableStack();
-    const { endpoint } = this.#options;
-    const client = connect(stack, this.#sdk, {
-      library: this.#library,
-      region,
-      credentials,
-      endpoint,
-      owner: "process",
-    });
-    if (this.#warm.size >= this.#options.maxWarm) {
-      const [oldest] = this.#warm.keys();
-      if (oldest !== undefined) this.#setAsideClient(oldest);
-    }
-    const internals = this.#unknownAnswers ?? this.#sdk.internalsOf(this.#library, client, region);
+    const { endpoint, maxWarm, now } = this.#options;
+    const client = connect(stack, this.#library, { region, credentials, endpoint });
+    const [oldest] = this.#warm.keys();
+    if (oldest !== undefined && this.#warm.size >= maxWarm) this.#setAsideClient(oldest);
+    const internals = this.#library.internalsOf(client, region);
     this.#blockingBecause = "unknown" in internals ? internals.unknown : undefined;
-    const warm: WarmClient = {
-      connection: { sdk: this.#sdk, library: this.#library, client, internals },
-      lastUsed: this.#options.now(),
-    };
+    const warm = { library: this.#library, client, internals, lastUsed: now() };
     this.#warm.set(key, warm);
     this.#options.onPhase?.("calling");
     return warm;
@@ -186,12 +169,12 @@ export class WarmSession implements Disposable {
     const warm = this.#warm.get(key);
     if (warm === undefined) return;
     this.#warm.delete(key);
-    this.#setAside.push(warm.connection.client);
+    this.#setAside.push(warm.client);
   }
 
   /** Releases everything, clients included. For tests and one-off programs: a service ends its process instead. */
   [Symbol.dispose](): void {
-    for (const { connection } of this.#warm.values()) connection.client[Symbol.dispose]();
+    for (const { client } of this.#warm.values()) client[Symbol.dispose]();
     for (const client of this.#setAside) client[Symbol.dispose]();
     this.#warm.clear();
     this.#setAside = [];

@@ -7,19 +7,11 @@
  *
  * @module
  */
-import {
-  callError,
-  type Credentials,
-  type KmsCall,
-  type KmsCallResult,
-  SdkBusyError,
-  type SdkError,
-  SdkKmsClientError,
-  SdkProcessError,
-  SdkTimeoutError,
-  type WarmSessionState,
-} from "../aws_ne/mod.ts";
 import { decode } from "cborg";
+import { type SdkError, sdkError } from "../../../../ffi/errors.ts";
+import type { Credentials } from "../../../shared/aws/credentials.ts";
+import { callError, type KmsCall, type KmsCallResult } from "../aws_ne/calls.ts";
+import type { WarmSessionState } from "../aws_ne/warm_session.ts";
 import { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import type { EnclaveError } from "../../../shared/errors.ts";
 import type { Log } from "../../../shared/log.ts";
@@ -29,13 +21,12 @@ import {
   frameOf,
   type OpenRequest,
   packError,
-  processLost,
-  saidWords,
+  printedSuffix,
   type SdkMessage,
   type SdkResponse,
   unpackError,
 } from "./protocol.ts";
-import { type ConnectionCause, explain, explainLoss, type Said, saysLost } from "./said.ts";
+import { type ConnectionCause, explain, explainLoss, type Printed, saysLost } from "./stderr.ts";
 import { chooseProcess, MAX_WAITING_FOR_WARM } from "./schedule.ts";
 
 /** Time limits of each step, milliseconds. */
@@ -160,7 +151,11 @@ export class SdkPool implements Disposable {
       failure: (how, { hint, isLate }) =>
         isLate
           ? timeout(`opening the SDK took longer than ${options.deadlines.startMs} ms`, undefined)
-          : processLost(how, hint ?? ""),
+          : sdkError("sdk_process", `An SDK process ended: ${how}`, {
+            symbol: "sdk_process",
+            hint: hint ??
+              "Another one is started. If this repeats, look at its last words in the log (sdk_process_lost).",
+          }),
       retryFirst: false,
       after: options.after,
     });
@@ -201,16 +196,14 @@ export class SdkPool implements Disposable {
   /**
    * Makes a KMS call. Credentials are borrowed until it is settled.
    *
-   * @throws {SdkBusyError} when the queue for calls of its kind is full.
-   * @throws {SdkTimeoutError} after the deadline.
-   * @throws {SdkError} of the step that failed.
+   * @throws {SdkError} `sdk_busy` when the queue for calls of its kind is full, `kms_timeout` after the deadline, or of the step that failed.
    */
   call(region: string, credentials: Credentials, call: KmsCall): Promise<KmsCallResult> {
     if (this.#closed) return Promise.reject(closedError());
     const limit = this.#options.maxWaiting[call.kind];
     if (this.#queue.filter((job) => job.call.kind === call.kind).length >= limit) {
       return Promise.reject(
-        new SdkBusyError(`Cannot call KMS: ${limit} calls of this kind are waiting already`, {
+        sdkError("sdk_busy", `Cannot call KMS: ${limit} calls of this kind are waiting already`, {
           symbol: "sdk_process",
           hint: "Try again later. More SDK processes (--sdk-processes) make more calls at a time.",
         }),
@@ -311,13 +304,13 @@ export class SdkPool implements Disposable {
     const { job } = kept;
     if (job === undefined) return;
     kept.isLost = !response.ok && response.connectionLost === true;
-    const said = this.#said(member, job);
+    const printed = this.#explain(member, job);
     kept.job = undefined;
     kept.isConnecting = false;
     this.#children.worked();
     if (response.ok) this.#succeed(job, response);
     else {
-      const error = unpackError(response.error, said);
+      const error = unpackError(response.error, printed);
       if (response.connectionLost) {
         kept.warm.delete(job.fingerprint);
         this.#retryOrFail(job, error);
@@ -360,7 +353,7 @@ export class SdkPool implements Disposable {
    * What the SDK printed. It explains a failure only where a connection is being made or was lost, since
    * replaced clients also print.
    */
-  #said({ child, kept: { isConnecting, isLost } }: SdkMember, job: Job): Said {
+  #explain({ child, kept: { isConnecting, isLost } }: SdkMember, job: Job): Printed {
     const lines = child.lines.toString();
     const proxy = { port: this.#options.open.proxyPort, region: job.region };
     if (isConnecting) return explain(lines, proxy);
@@ -372,10 +365,10 @@ export class SdkPool implements Disposable {
     if (job === undefined) return;
     const { connectMs, callMs } = this.#options.deadlines;
     const doing = isConnecting ? "connecting" : job.call.kind;
-    const said = this.#said(member, job);
+    const printed = this.#explain(member, job);
     const error = isLost
-      ? unpackError(packError(connectionLost(job, isConnecting)), said)
-      : timeout(`${doing} took longer than ${isConnecting ? connectMs : callMs} ms`, said);
+      ? unpackError(packError(connectionLost(job, isConnecting)), printed)
+      : timeout(`${doing} took longer than ${isConnecting ? connectMs : callMs} ms`, printed);
     this.#children.kill(member, doing, error);
   }
 
@@ -398,10 +391,10 @@ export class SdkPool implements Disposable {
     job.expired = true;
     const { totalMs } = this.#options.deadlines;
     const member = this.#children.open.find(({ kept }) => kept.job === job);
-    const said = member === undefined ? undefined : this.#said(member, job);
+    const printed = member === undefined ? undefined : this.#explain(member, job);
     const { lastLoss } = this.#children;
     const error = lastLoss === undefined
-      ? timeout(`KMS did not answer within ${totalMs} ms`, said)
+      ? timeout(`KMS did not answer within ${totalMs} ms`, printed)
       : timeout(`no SDK process is running after ${totalMs} ms; the last one: ${lastLoss.message}`, {
         lines: "",
         cause: NO_PROCESS,
@@ -437,14 +430,14 @@ export class SdkPool implements Disposable {
   }
 }
 
-function closedError(): SdkProcessError {
-  return new SdkProcessError("Cannot call KMS: the service is shutting down", { symbol: "sdk_process" });
+function closedError(): SdkError {
+  return sdkError("sdk_process", "Cannot call KMS: the service is shutting down", { symbol: "sdk_process" });
 }
 
 /** What the SDK would have returned, had it not hung. */
 function connectionLost({ call }: Job, isConnecting: boolean): SdkError {
   return isConnecting
-    ? new SdkKmsClientError("Cannot connect to KMS through the parent's vsock-proxy", {
+    ? sdkError("sdk_kms_client", "Cannot connect to KMS through the parent's vsock-proxy", {
       symbol: "aws_nitro_enclaves_kms_client_new",
     })
     : callError(call, undefined, { symbol: "aws_nitro_enclaves_rest_client_request_blocking" });
@@ -457,11 +450,11 @@ const NO_PROCESS: ConnectionCause = {
     "(run-enclave --memory).",
 };
 
-function timeout(why: string, said: Said | undefined): SdkTimeoutError {
-  return new SdkTimeoutError(`Cannot call KMS: ${why}${saidWords(said)}`, {
+function timeout(why: string, printed: Printed | undefined): SdkError {
+  return sdkError("kms_timeout", `Cannot call KMS: ${why}${printedSuffix(printed)}`, {
     symbol: "sdk_process",
-    connection: said?.cause?.words,
-    hint: said?.cause?.hint ??
+    connection: printed?.cause?.words,
+    hint: printed?.cause?.hint ??
       "Check that the parent's vsock-proxy runs and reaches KMS; the call can be repeated.",
   });
 }

@@ -1,5 +1,6 @@
 /**
- * An SDK process: reads requests on stdin, answers on stdout. What the SDK prints goes to stderr, where the service reads it.
+ * An SDK process: one warm session, one call at a time, on one thread. It reads requests on stdin and answers on stdout. What the SDK
+ * prints goes to stderr, where the service reads it.
  *
  * It never outlives the service: it ends when its stdin closes, and the kernel kills it when its parent ends, also while a call of the SDK hangs.
  *
@@ -7,13 +8,36 @@
  *
  * @module
  */
-import { dieWithParent } from "../../../../ffi/libc.ts";
+import { AWS_NE_VSOCK_PROXY_ADDR } from "../../../../ffi/constants.ts";
+import { SdkKmsClientError } from "../../../../ffi/errors.ts";
+import { confineProcess } from "../../../../ffi/confine.ts";
+import { openMemoryMap } from "../../../../ffi/process.ts";
+import { openSdk } from "../../../../ffi/sdk.ts";
+import { Credentials } from "../../../shared/aws/credentials.ts";
+import { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import { writeAll } from "../../../shared/write_all.ts";
-import { createEngine } from "./engine.ts";
+import { ConnectionLost } from "../aws_ne/calls.ts";
+import { WarmSession } from "../aws_ne/warm_session.ts";
 import { decode } from "cborg";
 import { FrameReader } from "../../children/frames.ts";
-import { frameOf, MAX_LENGTH } from "./protocol.ts";
-import type { SdkMessage, SdkRequest } from "./protocol.ts";
+import {
+  type CallRequest,
+  frameOf,
+  MAX_LENGTH,
+  packError,
+  type SdkMessage,
+  type SdkRequest,
+  type SdkResponse,
+} from "./protocol.ts";
+
+/**
+ * A connection that failed sooner than this is tried once more, since the proxy may just have been
+ * restarting. The SDK gives up connecting after 3 s. Milliseconds.
+ */
+const QUICK_MS = 2_000;
+
+/** When memory is short, the kernel ends workflow processes first, then these, then the service. */
+const OOM_SCORE = 500;
 
 /** The standard streams of this process. */
 export interface SdkProcessStreams {
@@ -22,13 +46,13 @@ export interface SdkProcessStreams {
 }
 
 /**
- * Answers requests until stdin ends, or until the parent has ended.
+ * Answers requests until stdin ends.
  *
  * @param parentPid the process id of the service
- * @throws {EnclaveError} `libc` when the kernel cannot be told to end it with its parent.
+ * @throws {EnclaveError} `libc` when the kernel cannot be told to end it with its parent; `parent_ended`.
  */
 export async function runSdkProcess({ stdin, stdout }: SdkProcessStreams, parentPid: number): Promise<void> {
-  if (!dieWithParent(parentPid)) return;
+  confineProcess({ parentPid, oomScore: OOM_SCORE });
   const arrived: Uint8Array<ArrayBuffer>[] = [];
   const reader = new FrameReader({ maxLength: MAX_LENGTH, take: (body) => arrived.push(body) });
   const write = (message: SdkMessage) => {
@@ -36,7 +60,7 @@ export async function runSdkProcess({ stdin, stdout }: SdkProcessStreams, parent
     writeAll((bytes) => stdout.writeSync(bytes), frame);
     frame.fill(0);
   };
-  const answer = createEngine(write);
+  const answer = answerer(write);
   for await (const chunk of stdin) {
     reader.push(chunk);
     for (const body of arrived.splice(0)) {
@@ -46,4 +70,63 @@ export async function runSdkProcess({ stdin, stdout }: SdkProcessStreams, parent
       if (response.ok) response.plaintext?.fill(0);
     }
   }
+}
+
+/** Makes the function that answers requests. @param tell sends progress immediately */
+function answerer(tell: (progress: SdkMessage) => void): (request: SdkRequest) => SdkResponse {
+  const isMapped = openMemoryMap();
+  let session: WarmSession | undefined;
+  let id = 0;
+  let connectingSince = 0;
+  const onPhase = (phase: "connecting" | "calling") => {
+    if (phase === "connecting") connectingSince = performance.now();
+    tell({ id, phase });
+  };
+  return (request) => {
+    ({ id } = request);
+    try {
+      if (request.op === "call") return call(session, request);
+      const { libraryDir, proxyPort, seedBytes, idleMs, maxWarm } = request;
+      session = new WarmSession({
+        open: () => openSdk({ libraryDir, isMapped }),
+        endpoint: { cid: AWS_NE_VSOCK_PROXY_ADDR, port: proxyPort },
+        seedBytes,
+        idleMs,
+        maxWarm,
+        now: () => performance.now(),
+        onPhase,
+      });
+      return { id, ok: true, state: session.state };
+    } catch (thrown) {
+      const failedQuickly = thrown instanceof SdkKmsClientError &&
+        performance.now() - connectingSince < QUICK_MS;
+      return {
+        id,
+        ok: false,
+        error: packError(thrown),
+        ...(thrown instanceof ConnectionLost || failedQuickly ? { connectionLost: true } : {}),
+        ...(session === undefined ? {} : { state: session.state }),
+      };
+    }
+  };
+}
+
+/** The writer of the response wipes the plaintext. */
+function call(session: WarmSession | undefined, request: CallRequest): SdkResponse {
+  if (session === undefined) throw new TypeError("Cannot call KMS: the SDK was not opened");
+  const { accessKeyId, secretAccessKey, sessionToken } = request.credentials;
+  using credentials = new Credentials(
+    new SecretBytes(accessKeyId),
+    new SecretBytes(secretAccessKey),
+    new SecretBytes(sessionToken),
+  );
+  const { plaintext, ...rest } = session.call(request.region, credentials, request.call);
+  using secret = plaintext;
+  return {
+    id: request.id,
+    ok: true,
+    state: session.state,
+    plaintext: new Uint8Array(secret.expose()),
+    ...rest,
+  };
 }

@@ -5,51 +5,42 @@
  */
 import { encode } from "cborg";
 import { newFrame } from "../../children/frames.ts";
-import type { KmsCall, WarmSessionState } from "../aws_ne/mod.ts";
-import { ConnectionLost, SDK_ERROR_CLASSES, SdkError, SdkProcessError } from "../aws_ne/mod.ts";
+import { isSdkErrorCode, SdkError, sdkError, type SdkErrorOptions } from "../../../../ffi/errors.ts";
 import { EnclaveError, messageOf } from "../../../shared/errors.ts";
-import type { Said } from "./said.ts";
+import { ConnectionLost, type KmsCall } from "../aws_ne/calls.ts";
+import type { WarmSessionOptions, WarmSessionState } from "../aws_ne/warm_session.ts";
+import type { Printed } from "./stderr.ts";
 
 /** Well above the largest message of the protocol. Bytes. */
 export const MAX_LENGTH = 1 << 20;
 
 /** The first message: opens the SDK. */
-export interface OpenRequest {
+export interface OpenRequest extends Pick<WarmSessionOptions, "seedBytes" | "idleMs" | "maxWarm"> {
   readonly id: number;
   readonly op: "open";
   readonly libraryDir?: string | undefined;
   readonly proxyPort: number;
-  readonly seedBytes: number;
-  readonly idleMs: number;
-  readonly maxWarm: number;
 }
 
-/** Credentials as bytes; the receiver wipes them. */
-export interface CredentialBytes {
-  readonly accessKeyId: Uint8Array<ArrayBuffer>;
-  readonly secretAccessKey: Uint8Array<ArrayBuffer>;
-  readonly sessionToken: Uint8Array<ArrayBuffer>;
-}
-
-/** A KMS call. */
+/** A KMS call. The receiver wipes the credentials. */
 export interface CallRequest {
   readonly id: number;
   readonly op: "call";
   readonly region: string;
-  readonly credentials: CredentialBytes;
+  readonly credentials: {
+    readonly accessKeyId: Uint8Array<ArrayBuffer>;
+    readonly secretAccessKey: Uint8Array<ArrayBuffer>;
+    readonly sessionToken: Uint8Array<ArrayBuffer>;
+  };
   readonly call: KmsCall;
 }
 
 export type SdkRequest = OpenRequest | CallRequest;
 
 /** A serialised error. */
-export interface CarriedError {
-  readonly name: string;
+export interface CarriedError extends Pick<SdkErrorOptions, "symbol" | "hint" | "sdk" | "kms"> {
+  readonly code: string;
   readonly message: string;
-  readonly symbol: string;
-  readonly hint?: string | undefined;
-  readonly sdk?: { readonly code: number; readonly name: string; readonly text: string } | undefined;
-  readonly kms?: { readonly name: string; readonly message: string } | undefined;
 }
 
 /** The answer to the request of the same id. */
@@ -88,44 +79,31 @@ export function frameOf(message: SdkRequest | SdkMessage): Uint8Array<ArrayBuffe
   return frame;
 }
 
-/** Serialises an error. One that is not an {@link SdkError} loses its class, but keeps its message. */
+/** Serialises an error. One that is not an {@link SdkError} loses its code, but keeps its message. */
 export function packError(thrown: unknown): CarriedError {
   if (thrown instanceof ConnectionLost) return packError(thrown.cause);
   if (thrown instanceof SdkError) {
-    const { name, message, symbol, hint, sdk, kms } = thrown;
-    return { name, message, symbol, hint, sdk, kms };
+    const { code, message, symbol, hint, sdk, kms } = thrown;
+    return { code, message, symbol, hint, sdk, kms };
   }
   const hint = thrown instanceof EnclaveError ? thrown.hint : undefined;
-  return { name: "SdkProcessError", message: messageOf(thrown), symbol: "sdk_process", hint };
+  return { code: "sdk_process", message: messageOf(thrown), symbol: "sdk_process", hint };
 }
 
 /** What the SDK printed, for the end of a message. */
-export function saidWords(said: Said | undefined): string {
-  return said === undefined || said.lines === "" ? "" : ` (the SDK said: ${said.lines})`;
+export function printedSuffix(printed: Printed | undefined): string {
+  return printed === undefined || printed.lines === "" ? "" : ` (the SDK said: ${printed.lines})`;
 }
 
 /**
  * Restores a serialised error.
  *
- * @param said what the SDK printed meanwhile, and its meaning
+ * @param printed by the SDK meanwhile, and its meaning: the reason where KMS gave none
  */
-export function unpackError(carried: CarriedError, said?: Said): SdkError {
-  const name = Object.hasOwn(SDK_ERROR_CLASSES, carried.name)
-    ? carried.name as keyof typeof SDK_ERROR_CLASSES
-    : "SdkProcessError";
-  const unexplained = carried.kms === undefined ? said : undefined;
-  const words = saidWords(unexplained);
-  const cause = unexplained?.cause;
-  return new SDK_ERROR_CLASSES[name](carried.message + words, {
-    ...carried,
-    ...(cause === undefined ? {} : { connection: cause.words, hint: cause.hint }),
-  });
-}
-
-/** The error for a process that ended. */
-export function processLost(how: string, said: string): SdkProcessError {
-  return new SdkProcessError(`An SDK process ended: ${how}${said === "" ? "" : ` (it said: ${said})`}`, {
-    symbol: "sdk_process",
-    hint: "Another one is started. If this repeats, look at its last words in the log (sdk_process_lost).",
-  });
+export function unpackError({ code, message, ...carried }: CarriedError, printed?: Printed): SdkError {
+  const known = isSdkErrorCode(code) ? code : "sdk_process";
+  if (carried.kms !== undefined) return sdkError(known, message, carried);
+  const { cause } = printed ?? {};
+  const reason = cause === undefined ? {} : { connection: cause.words, hint: cause.hint };
+  return sdkError(known, message + printedSuffix(printed), { ...carried, ...reason });
 }

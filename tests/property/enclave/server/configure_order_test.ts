@@ -7,7 +7,7 @@ import { assert, assertEquals } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
 import fc from "fast-check";
 import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
-import { SdkKmsDecryptError } from "../../../../lib/enclave/kms/aws_ne/errors.ts";
+import { sdkError } from "../../../../ffi/errors.ts";
 import { type Aead, NODE_AEAD } from "../../../../lib/shared/crypto/aead.ts";
 import { SecretBytes } from "../../../../lib/shared/crypto/secret_bytes.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
@@ -159,7 +159,7 @@ async function run(mode: Mode, callsAtOnce: number, steps: readonly Step[]): Pro
       if (sent === undefined || call === undefined) continue;
       kms.calls.delete(sent.number);
       if (step.kind === "open") call.resolve(new SecretBytes(new Uint8Array(32).fill(sent.number)));
-      else call.reject(new SdkKmsDecryptError("no", { symbol: "s" }));
+      else call.reject(sdkError("sdk_kms_decrypt", "no", { symbol: "s" }));
       await settle();
       assertEquals(
         sent.reply,

@@ -34,7 +34,7 @@ Deno.test("credentials that were sent to an SDK process are wiped here, and so i
   const { Command } = Deno;
   Object.defineProperty(Deno, "Command", { value: KeptPipe, configurable: true, writable: true });
   try {
-    const child = childStarter("/none", [])({ message: () => {}, heard: () => {}, ended: () => {} });
+    const child = childStarter("/none", [])({ message: () => {}, printed: () => {}, ended: () => {} });
     const secret = () => new TextEncoder().encode("NEVER-SEEN");
     const request = {
       id: 1,

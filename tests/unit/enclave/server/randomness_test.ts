@@ -1,7 +1,7 @@
 /** Every key, nonce and id of the service comes from the port, and none is made when the port fails. */
 import { assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { decodeBase64, decodeHex, encodeBase64, encodeHex } from "@std/encoding";
-import { openKernelRandom } from "../../../../ffi/libc.ts";
+import { Kernel } from "../../../../ffi/kernel.ts";
 import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
 import { TSK_CONTEXT, tskContext } from "../../../../lib/shared/aws/tsk_context.ts";
 import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
@@ -91,8 +91,12 @@ async function everything(sources: RandomSources): Promise<Readonly<Record<strin
 }
 
 Deno.test("with the runtime's generator fixed, two services have no key, nonce or id in common", async () => {
-  using kernel = openKernelRandom();
-  const sources = { kernel: kernel.fill, nsm: undefined, runtime: (bytes: Uint8Array) => void bytes.fill(7) };
+  using kernel = new Kernel("read random numbers");
+  const sources = {
+    kernel: (bytes: Uint8Array<ArrayBuffer>) => kernel.fillRandom(bytes),
+    nsm: undefined,
+    runtime: (bytes: Uint8Array) => void bytes.fill(7),
+  };
   const { getRandomValues } = crypto;
   try {
     Object.assign(crypto, {

@@ -3,7 +3,7 @@ import type { EncryptionContext } from "../../../../lib/shared/aws/kms_limits.ts
 import { TSK_CONTEXT } from "../../../../lib/shared/aws/tsk_context.ts";
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";
-import { SdkTimeoutError } from "../../../../lib/enclave/kms/aws_ne/errors.ts";
+import { sdkError } from "../../../../ffi/errors.ts";
 import { LocalKms } from "../../../../lib/dev/kms/local.ts";
 import { Client } from "../../../../lib/ctl/client/client.ts";
 import { NO_GUARDS, type WalletGuards } from "../../../../lib/shared/cli/wallet_options.ts";
@@ -168,7 +168,7 @@ Deno.test("a configure that KMS denies empties the wallet's cache, and a time-ou
     kms.fail = undefined;
   };
   assertEquals([await asked(), await asked()], [1, 0]);
-  await configureWith(new SdkTimeoutError("m", { symbol: "s" }));
+  await configureWith(sdkError("kms_timeout", "m", { symbol: "s" }));
   assertEquals(await asked(), 0);
   await configureWith(new KmsRefusal("AccessDeniedException"));
   assertEquals([await asked(), await asked()], [1, 0]);

@@ -2,11 +2,7 @@
 import { testHandler, testPorts } from "../../../helpers/ports.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
-import {
-  SdkBusyError,
-  SdkKmsDecryptError,
-  SdkTimeoutError,
-} from "../../../../lib/enclave/kms/aws_ne/errors.ts";
+import { sdkError } from "../../../../ffi/errors.ts";
 import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
 import { SecretBytes } from "../../../../lib/shared/crypto/secret_bytes.ts";
 import { OpenError, SEAL_LIMITS, SealingKey } from "../../../../lib/shared/crypto/sealing.ts";
@@ -175,12 +171,15 @@ Deno.test("a workflow that throws, at once or later, is answered internal_error 
 const KMS_FAILURES: readonly (readonly [string, Error, string, string])[] = [
   [
     "a refusal",
-    new SdkKmsDecryptError("m", { symbol: "s", kms: { name: "AccessDeniedException", message: SECRET } }),
+    sdkError("sdk_kms_decrypt", "m", {
+      symbol: "s",
+      kms: { name: "AccessDeniedException", message: SECRET },
+    }),
     "kms_decrypt_failed",
     "KMS refused: AccessDeniedException",
   ],
-  ["a deadline", new SdkTimeoutError("m", { symbol: "s" }), "timeout", "in time"],
-  ["a full queue", new SdkBusyError("m", { symbol: "s" }), "busy", "waiting"],
+  ["a deadline", sdkError("kms_timeout", "m", { symbol: "s" }), "timeout", "in time"],
+  ["a full queue", sdkError("sdk_busy", "m", { symbol: "s" }), "busy", "waiting"],
   ["anything else", new Error(SECRET), "internal_error", "denclavectl client logs says why"],
 ];
 for (const [what, error, code, words] of KMS_FAILURES) {
@@ -467,7 +466,7 @@ Deno.test("after a configure that failed, --configure-once and the same epoch al
   let tries = 0;
   const kms = new FakeKms(() =>
     ++tries === 1
-      ? Promise.reject(new SdkKmsDecryptError("m", { symbol: "s" }))
+      ? Promise.reject(sdkError("sdk_kms_decrypt", "m", { symbol: "s" }))
       : Promise.resolve(new Uint8Array(TSK))
   );
   const { ask } = setup({ configureOnce: true, requireEpoch: true, kms });
