@@ -70,11 +70,6 @@ export const WALLS: readonly {
     why: "lib/ctl/eif builds images of any program, so it must not depend on this one",
   },
   {
-    from: /^lib\/ctl\/commands\/emulator\.ts$/,
-    to: /^lib\/(ctl|dev|shared)\//,
-    why: "this command alone starts what is simulated",
-  },
-  {
     from: /^lib\/ctl\/commands\//,
     to: /^lib\/(ctl|shared)\/|^ffi\/(symbols|constants)\.ts$/,
     why: "outside the enclave nothing of the enclave is imported but names of libraries and symbols",

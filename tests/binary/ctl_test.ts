@@ -126,7 +126,7 @@ Deno.test("denclavectl: eif reproduce names Deno where there is none", async () 
   assertStringIncludes(stderr, "needs Deno on PATH");
   // A running enclave is asked before anything that takes long; this service has no NSM.
   await using service = await startService();
-  const attest = ["--attest", formatAddress(service.address), "--json"];
+  const attest = ["--attest", "--connect", formatAddress(service.address), "--json"];
   const refused = await ctl(["eif", "reproduce", "p.json", ...attest], folder.path);
   assertEquals([refused.code, JSON.parse(refused.stderr).error.code], [1, "attestation_unavailable"]);
 });

@@ -192,8 +192,8 @@ Deno.test("a file that is not there ends every command with the same exit code",
     ["eif", "describe", missing],
     ["eif", "verify", missing],
     ["tsk", "show", "--tsk-file", missing],
-    ["kms", "policy", "lint", "--policy", missing],
-    ["policy", "check", "--file", missing],
+    ["policy", "render", "--policy-file", missing],
+    ["policy", "apply", missing, "-k", KMS_KEY],
     ["emulator", "serve", "--policy", missing],
   ];
   const codes: Record<string, number> = {};

@@ -3,18 +3,9 @@
  *
  * @module
  */
-import {
-  EXIT,
-  helpLines,
-  type Options,
-  type OptionSpec,
-  parseOptions,
-  UsageError,
-} from "../../shared/cli/options.ts";
-import { COMMON_OPTIONS } from "../../shared/cli/options.ts";
+import { type Options, type OptionSpec, UsageError } from "../../shared/cli/options.ts";
 import { messageOf } from "../../shared/errors.ts";
 import { readSecretFile } from "../../shared/files.ts";
-import { formatFields } from "../terminal/columns.ts";
 import {
   type Architecture,
   ARCHITECTURES,
@@ -46,64 +37,53 @@ import {
   optionName,
   type Setting,
   settingEntries,
+  type SettingName,
 } from "../eif/settings.ts";
-import {
-  checkedBundle,
-  checkProgram,
-  isFile,
-  LIBRARIES_HINT,
-  librariesIn,
-  libraryProblems,
-} from "./image_checks.ts";
-import { megabytes } from "./eif.ts";
-import { oneLine } from "../terminal/printing.ts";
-import type { CtlIo } from "../terminal/io.ts";
+import { formatFields } from "../terminal/columns.ts";
+import { type Command, printResult } from "../terminal/command.ts";
+import { isFile, pairs } from "../terminal/io.ts";
+import { JSON_OPTION } from "../terminal/options.ts";
+import { type CtlIo, oneLine } from "../terminal/printing.ts";
+import { megabytes } from "../terminal/progress.ts";
+import { checkedBundle, checkProgram, LIBRARIES_HINT, librariesIn, libraryProblems } from "./image_checks.ts";
 
 const MAX_SMALL_FILE = 4 * 1024 * 1024;
 
-/** The table of settings as options. */
-const SPECS: readonly OptionSpec[] = [
-  {
-    name: "manifest",
-    short: "m",
-    value: "FILE",
-    help: "enclave.yaml with the settings; options override it",
-  },
-  ...settingEntries().map(([name, { kind, short, env, value, help }]): OptionSpec => ({
-    name: optionName(name),
-    ...(short === undefined ? {} : { short }),
-    ...(env === undefined ? {} : { env }),
-    ...(value === undefined ? {} : { value }),
-    multiple: ["paths", "texts", "map", "paths by name"].includes(kind),
-    help,
-  })),
-  { name: "json", help: "print the provenance" },
-  ...COMMON_OPTIONS,
-];
+/** Settings as options. @param names all, unless given */
+export function settingOptions(names?: readonly SettingName[]): readonly OptionSpec[] {
+  return settingEntries().filter(([name]) => names?.includes(name) ?? true)
+    .map(([name, { kind, short, env, value, help }]) => ({
+      name: optionName(name),
+      ...(short === undefined ? {} : { short }),
+      ...(env === undefined ? {} : { env }),
+      ...(value === undefined ? {} : { value }),
+      multiple: ["paths", "texts", "map", "paths by name"].includes(kind),
+      help,
+    }));
+}
 
-const HELP = `usage: denclavectl eif build --binary FILE --lib-dir DIR --ca-bundle FILE [options]
-       denclavectl eif build --manifest enclave.yaml [options]
-       denclavectl eif build --kernel FILE --cmdline TEXT --ramdisk FILE... [options]
-
-Makes an image without Docker, and beside it <name>.provenance.json: what it is made of. The same inputs give the
+/** `eif build` */
+export const EIF_BUILD: Command = {
+  path: "eif build",
+  summary: "build an image without Docker, reproducibly",
+  usage: [
+    "--binary FILE --lib-dir DIR --ca-bundle FILE [options]",
+    "--manifest enclave.yaml [options]",
+    "--kernel FILE --cmdline TEXT --ramdisk FILE... [options]",
+  ],
+  about:
+    `Makes an image without Docker, and beside it <name>.provenance.json: what it is made of. The same inputs give the
 same bytes, but for a signature. An argument that begins with a dash is given as --cmd=--port.
 
 An image that would not work is refused: libraries, kernel, boot files, CA certificates and the service's configuration
-are checked before. The --allow options are for the odd case.
-
-${helpLines(SPECS)}
-`;
-
-/** `NAME=VALUE` each. */
-export function pairs(given: readonly string[], option: string, form = ""): Record<string, string> {
-  return Object.fromEntries(given.map((pair) => {
-    const equals = pair.indexOf("=");
-    if (equals < 1) {
-      throw new UsageError(`Cannot use ${JSON.stringify(pair)} for --${option}`, `Write ${form}.`);
-    }
-    return [pair.slice(0, equals), pair.slice(equals + 1)];
-  }));
-}
+are checked before. The --allow options are for the odd case.`,
+  options: [
+    { name: "manifest", value: "FILE", help: "enclave.yaml with the settings; options override it" },
+    ...settingOptions(),
+    JSON_OPTION,
+  ],
+  run: build,
+};
 
 /** The additional files of an image, by their path in it. */
 export function addedFiles(files: Readonly<Record<string, string>>): readonly RootFile[] {
@@ -123,7 +103,7 @@ function settingOf(options: Options, option: string, { kind, value, max = 0 }: S
       return given;
     case "map":
     case "paths by name":
-      return pairs(given, option, value);
+      return pairs(given, option, value ?? "NAME=VALUE");
     case "switch":
       return options.on(option) ? true : undefined;
     case "number":
@@ -322,9 +302,7 @@ async function planOf(settings: BuildSettings): Promise<BuildPlan> {
 }
 
 /** Makes an image, and its provenance. */
-export async function build(argv: readonly string[], io: CtlIo): Promise<number> {
-  const options = parseOptions(SPECS, argv, io.env);
-  if (options.on("help")) return io.stdout(HELP), EXIT.ok;
+async function build(options: Options, io: CtlIo): Promise<number> {
   const manifest = options.text("manifest");
   const fromManifest = manifest === undefined
     ? {}
@@ -354,21 +332,18 @@ export async function build(argv: readonly string[], io: CtlIo): Promise<number>
       : { commit: program.git_commit ?? undefined, dirty: program.dirty ?? undefined },
   });
   const beside = `${plan.output.replace(/\.eif$/, "")}.provenance.json`;
-  const text = `${JSON.stringify(provenance, null, 2)}\n`;
-  await Deno.writeTextFile(beside, text);
-  io.stdout(
-    options.on("json") ? text : `${
-      formatFields({
-        image: plan.output,
-        bytes: built.size,
-        architecture: built.architecture,
-        files: built.inputs.length,
-        ...built.measurements,
-        provenance: beside,
-      })
-    }\n`,
-  );
-  return EXIT.ok;
+  await Deno.writeTextFile(beside, `${JSON.stringify(provenance, null, 2)}\n`);
+  return printResult(options, io, {
+    json: provenance,
+    text: formatFields({
+      image: plan.output,
+      bytes: built.size,
+      architecture: built.architecture,
+      files: built.inputs.length,
+      ...built.measurements,
+      provenance: beside,
+    }),
+  });
 }
 
 async function buildWithProgress(plan: BuildPlan, io: CtlIo) {

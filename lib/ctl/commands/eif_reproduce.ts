@@ -7,15 +7,7 @@
  */
 import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { LIBRARY_FILES } from "../../../ffi/constants.ts";
-import {
-  COMMON_OPTIONS,
-  EXIT,
-  helpLines,
-  type Options,
-  type OptionSpec,
-  parseOptions,
-  UsageError,
-} from "../../shared/cli/options.ts";
+import { type Options, UsageError } from "../../shared/cli/options.ts";
 import {
   type Architecture,
   ARCHITECTURES,
@@ -31,67 +23,55 @@ import {
   parseProgramRecord,
   type ProgramRecord,
 } from "../eif/mod.ts";
-import { DEFAULT_BLOBS } from "../eif/settings.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
-import { Client } from "../client/client.ts";
-import type { DocumentVerifier } from "../client/key_origin.ts";
-import { parseAddress } from "../../shared/wire/address.ts";
 import { requiredString } from "../../shared/wire/messages.ts";
-import { documentVerifier, expectedPcrs, PCR_OPTION, ROOT_OPTION } from "./attestation_options.ts";
+import type { DocumentVerifier } from "../client/key_origin.ts";
 import { formatFields } from "../terminal/columns.ts";
-import { describeWithProgress } from "./eif.ts";
-import { oneLine } from "../terminal/printing.ts";
-import { addedFiles, blobsOf, pairs } from "./eif_build.ts";
-import { type CtlIo, readInput } from "../terminal/io.ts";
+import { type Command, onePositional, printResult } from "../terminal/command.ts";
+import { connectEnclave, pairs, readInput } from "../terminal/io.ts";
+import { ENCLAVE_OPTIONS, JSON_OPTION, PCR_OPTION, ROOT_OPTION } from "../terminal/options.ts";
+import { type CtlIo, oneLine } from "../terminal/printing.ts";
+import { documentVerifier, expectedPcrs } from "./attestation_options.ts";
+import { addedFiles, blobsOf, settingOptions } from "./eif_build.ts";
+import { describeWithProgress } from "./eif_inspect.ts";
 import { selectCertificates } from "./trust_store.ts";
 
 const GIT_MS = 300_000;
 const COMPILE_MS = 900_000;
-const ATTEST_MS = 30_000;
 const NONCE_LENGTH = 32;
 
-const SPECS = [
-  { name: "source", value: "DIR", default: ".", help: "a clone of the repository that has the commit" },
-  { name: "lib-dir", value: "DIR", help: "folder of the SDK's libraries" },
-  {
-    name: "ca-bundle",
-    value: "FILE",
-    help: "PEM: the CA bundle that the image's certificates were taken from",
-  },
-  {
-    name: "sysroot",
-    value: "DIR",
-    help: "root of the file tree with the loader and the C library (default /)",
-  },
-  {
-    name: "blobs",
-    env: "NITRO_CLI_BLOBS",
-    value: "DIR",
-    help: `AWS's kernel, init and nsm.ko (default ${DEFAULT_BLOBS})`,
-  },
-  { name: "kernel", value: "FILE", help: "another kernel" },
-  { name: "init", value: "FILE", help: "another init program" },
-  { name: "nsm", value: "FILE", help: "another NSM driver" },
-  { name: "file", value: "PATH=FILE", multiple: true, help: "an additional file, at this path in the image" },
-  { name: "eif", value: "FILE", help: "also compare with this image, such as a published release" },
-  { name: "attest", value: "ADDRESS", help: "also compare with a running enclave: vsock:<cid>:<port>" },
-  ROOT_OPTION,
-  { ...PCR_OPTION, help: "also compare with this PCR; repeat it or separate with commas for more" },
-  { name: "output", short: "o", value: "FILE", help: "write the rebuilt image here" },
-  { name: "json", help: "print the result as JSON" },
-  ...COMMON_OPTIONS,
-] as const satisfies readonly OptionSpec[];
-
-const HELP = `usage: denclavectl eif reproduce <provenance.json> --source CLONE --lib-dir DIR [options]
-
-Makes an image again: checks out the commit that the provenance names, compiles it, builds the image from the recorded
+/** `eif reproduce` */
+export const EIF_REPRODUCE: Command = {
+  path: "eif reproduce",
+  summary: "build an image again from its commit and inputs, and compare",
+  usage: "<provenance.json> --source CLONE --lib-dir DIR [options]",
+  about:
+    `Makes an image again: checks out the commit that the provenance names, compiles it, builds the image from the recorded
 settings and the inputs that are given, and says whether it is the same. If not, it says which input differs and how.
-Needs git, and Deno of the version that the provenance names, on PATH. Compiling runs scripts of that commit.
-
-${helpLines(SPECS)}
-
-exit codes: 0 the same, 1 something differs, 2 usage, 69 git, Deno, a file or the enclave is not there
-`;
+Needs git, and Deno of the version that the provenance names, on PATH. Compiling runs scripts of that commit.`,
+  options: [
+    { name: "source", value: "DIR", default: ".", help: "a clone of the repository that has the commit" },
+    ...settingOptions([
+      "output",
+      "lib_dir",
+      "ca_bundle",
+      "sysroot",
+      "files",
+      "blobs",
+      "kernel",
+      "init",
+      "nsm",
+    ]),
+    { name: "eif", value: "FILE", help: "also compare with this image, such as a published release" },
+    { name: "attest", help: "also compare with the running enclave, by its attestation document" },
+    ...ENCLAVE_OPTIONS,
+    ROOT_OPTION,
+    PCR_OPTION,
+    JSON_OPTION,
+  ],
+  positionals: 1,
+  run: reproduce,
+};
 
 /** What is compared. */
 export interface Comparison {
@@ -323,11 +303,11 @@ async function compile(program: ProgramRecord, clone: string, binary: string): P
 }
 
 async function requireDeno(version: string): Promise<void> {
-  const said = await runProgram("deno", ["--version"], {
+  const printed = await runProgram("deno", ["--version"], {
     what: "Asking Deno for its version",
     timeoutMs: GIT_MS,
   });
-  const [, here = "?"] = /^deno (\S+)/.exec(said) ?? [];
+  const [, here = "?"] = /^deno (\S+)/.exec(printed) ?? [];
   if (here === version) return;
   throw new EnclaveError(`The program was compiled by Deno ${version}, and Deno on PATH is ${here}`, {
     code: "program_missing",
@@ -406,8 +386,8 @@ async function buildAgain(recorded: Provenance, options: Options, binary: string
 }
 
 /** PCRs of a running enclave, from an attestation document with a new nonce. */
-async function attestedPcrs(address: string, verify: DocumentVerifier): Promise<Measurements> {
-  using client = await Client.connect(parseAddress(address), { timeoutMs: ATTEST_MS });
+async function attestedPcrs(options: Options, verify: DocumentVerifier): Promise<Measurements> {
+  using client = await connectEnclave(options);
   const nonce = crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
   const reply = await client.request({ type: "attest", nonce: encodeBase64(nonce) });
   const document = decodeBase64(requiredString(reply, "attestation_document", "the reply"));
@@ -432,7 +412,7 @@ async function compareWithOthers(
     const { measurements } = await describeWithProgress(eif, io);
     compared.push(...comparePcrs(oneLine(eif), { ...measurements }, here));
   }
-  if (attested !== undefined) compared.push(...comparePcrs(options.text("attest") ?? "", attested, here));
+  if (attested !== undefined) compared.push(...comparePcrs("the enclave", attested, here));
   const pcrs = Object.entries(expectedPcrs(options)).map(([index, value]) => [`PCR${index}`, value]);
   return [...compared, ...comparePcrs("--pcr", Object.fromEntries(pcrs), here)];
 }
@@ -467,20 +447,16 @@ async function makeFolder(io: CtlIo): Promise<string> {
 }
 
 /** Makes an image again, and compares. */
-export async function reproduce(argv: readonly string[], io: CtlIo): Promise<number> {
-  const options = parseOptions(SPECS, argv, io.env, { positionals: 1 });
-  if (options.on("help")) return io.stdout(HELP), EXIT.ok;
-  const [file] = options.positionals;
-  if (file === undefined) throw new UsageError("Which provenance?", "Give the image's .provenance.json.");
+async function reproduce(options: Options, io: CtlIo): Promise<number> {
+  const file = onePositional(options, "Which provenance?", "Give the image's .provenance.json.");
   const recorded = parseProvenance(await readInput(file));
   // Check for missing inputs before the slow steps.
-  const attest = options.text("attest");
-  if (attest === undefined && options.text("root") !== undefined) {
+  if (!options.on("attest") && options.text("root") !== undefined) {
     throw new UsageError("--root goes with --attest");
   }
-  const attested = attest === undefined
-    ? undefined
-    : await attestedPcrs(attest, await documentVerifier(options, io));
+  const attested = options.on("attest")
+    ? await attestedPcrs(options, await documentVerifier(options, io))
+    : undefined;
   await requireDeno(recorded.program.deno);
   const folder = await makeFolder(io);
   try {
@@ -501,18 +477,18 @@ export async function reproduce(argv: readonly string[], io: CtlIo): Promise<num
       ...await compareImages(options, recorded, output),
     ];
     const same = compared.every(({ difference }) => difference === undefined);
-    io.stdout(
-      options.on("json")
-        ? `${JSON.stringify({ same, measurements, comparisons: compared }, null, 2)}\n`
-        : `${
-          compared.map(({ name, difference }) =>
-            difference === undefined
-              ? `same    ${oneLine(name)}`
-              : `DIFFERS ${oneLine(name)}: ${oneLine(difference)}`
-          ).join("\n")
-        }\n${formatFields(measurements)}\n${same ? "The same image." : "Not the same image."}\n`,
+    const lines = compared.map(({ name, difference }) =>
+      difference === undefined
+        ? `same    ${oneLine(name)}`
+        : `DIFFERS ${oneLine(name)}: ${oneLine(difference)}`
     );
-    return same ? EXIT.ok : EXIT.failed;
+    return printResult(options, io, {
+      json: { same, measurements, comparisons: compared },
+      text: [...lines, formatFields(measurements), same ? "The same image." : "Not the same image."].join(
+        "\n",
+      ),
+      ok: same,
+    });
   } finally {
     await Deno.remove(folder, { recursive: true }).catch(() => {});
   }

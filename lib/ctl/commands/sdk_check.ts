@@ -5,14 +5,7 @@
  * @module
  */
 import { LIBRARY_FILES } from "../../../ffi/constants.ts";
-import {
-  COMMON_OPTIONS,
-  EXIT,
-  helpLines,
-  type OptionSpec,
-  parseOptions,
-  UsageError,
-} from "../../shared/cli/options.ts";
+import type { Options } from "../../shared/cli/options.ts";
 import {
   type ByteSource,
   compareVersions,
@@ -23,28 +16,22 @@ import {
   textPieces,
 } from "../eif/mod.ts";
 import { formatTable } from "../terminal/columns.ts";
-import { oneLine } from "../terminal/printing.ts";
+import { type Command, onePositional, printResult } from "../terminal/command.ts";
+import { JSON_OPTION, SYSROOT_OPTION } from "../terminal/options.ts";
+import { type CtlIo, oneLine } from "../terminal/printing.ts";
 import { exportsAead, librariesIn, libraryProblems } from "./image_checks.ts";
-import type { CtlIo } from "../terminal/io.ts";
 
-const SPECS = [
-  {
-    name: "sysroot",
-    value: "DIR",
-    help: "root of the file tree with the loader and the C library (default /)",
-  },
-  { name: "json", help: "print the result as JSON" },
-  ...COMMON_OPTIONS,
-] as const satisfies readonly OptionSpec[];
-
-const HELP = `usage: denclavectl sdk check <folder> [--sysroot DIR]
-
-Whether the folder's libaws-c-common.so, libaws-nitro-enclaves-sdk-c.so and libnsm.so can be used in an image, and what they are.
-
-${helpLines(SPECS)}
-
-exit codes: 0 they can be used, 1 they cannot, 2 usage, 69 one is not there
-`;
+/** `sdk check` */
+export const SDK_CHECK: Command = {
+  path: "sdk check",
+  summary: "check a folder of the SDK's libraries: versions, what they need, whether an image can use them",
+  usage: "<folder> [options]",
+  about:
+    "Whether the folder's libaws-c-common.so, libaws-nitro-enclaves-sdk-c.so and libnsm.so can be used in an image, and what they are.",
+  options: [SYSROOT_OPTION, JSON_OPTION],
+  positionals: 1,
+  run: check,
+};
 
 /** Folder of the image; which one makes no difference here. */
 const INSTALL_DIR = "/app";
@@ -195,18 +182,12 @@ function show(report: Report): string {
   ];
   return `${formatTable(["LIBRARY", "VERSION", "SONAME", "MACHINE", "GLIBC", "COMPILER"], rows)}\n\n${
     formatTable(["FILE", "NEEDS", "FOUND"], needs)
-  }\n\n${lines.join("\n")}\n`;
+  }\n\n${lines.join("\n")}`;
 }
 
-/** `denclavectl sdk check`. */
-export async function sdkCheck(argv: readonly string[], io: CtlIo): Promise<number> {
-  const options = parseOptions(SPECS, argv, io.env, { positionals: 1 });
-  if (options.on("help")) return io.stdout(HELP), EXIT.ok;
-  const [folder] = options.positionals;
-  if (folder === undefined) {
-    throw new UsageError("Which folder?", "Give the one folder that has libaws-nitro-enclaves-sdk-c.so.");
-  }
-  const report = await checkFolder(folder.replace(/(?<=.)\/+$/, ""), options.text("sysroot") ?? "/");
-  io.stdout(options.on("json") ? `${JSON.stringify(report, null, 2)}\n` : show(report));
-  return report.ok ? EXIT.ok : EXIT.failed;
+async function check(options: Options, io: CtlIo): Promise<number> {
+  const hint = "Give the one folder that has libaws-nitro-enclaves-sdk-c.so.";
+  const folder = onePositional(options, "Which folder?", hint).replace(/(?<=.)\/+$/, "");
+  const report = await checkFolder(folder, options.text("sysroot") ?? "/");
+  return printResult(options, io, { json: report, text: show(report), ok: report.ok });
 }

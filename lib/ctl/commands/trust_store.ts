@@ -5,10 +5,10 @@
  * @module
  */
 import { X509Certificate } from "node:crypto";
-import { EXIT, helpLines, parseOptions, UsageError } from "../../shared/cli/options.ts";
-import { COMMON_OPTIONS } from "../../shared/cli/options.ts";
+import { EXIT, UsageError } from "../../shared/cli/options.ts";
 import { EnclaveError } from "../../shared/errors.ts";
-import { type CtlIo, readInput } from "../terminal/io.ts";
+import type { Command } from "../terminal/command.ts";
+import { readInput } from "../terminal/io.ts";
 
 /** Amazon Trust Services (https://www.amazontrust.com/repository/), commercial partitions. */
 const KMS_CA_SUBJECTS: readonly RegExp[] = [
@@ -36,26 +36,25 @@ export function selectCertificates(bundle: string): string {
   return `${selected.join("\n")}\n`;
 }
 
-const HELP = `usage: denclavectl eif trust-store <bundle.pem> <output.pem>
-
-Cuts a bundle of CA certificates down to those that KMS's certificates chain to (Amazon Trust Services).
-
-${helpLines(COMMON_OPTIONS)}
-`;
-
-/** `denclavectl eif trust-store`. */
-export async function trustStore(argv: readonly string[], io: CtlIo): Promise<number> {
-  const options = parseOptions(COMMON_OPTIONS, argv, io.env, { positionals: 2 });
-  if (options.on("help")) return io.stdout(HELP), EXIT.ok;
-  const [from, to] = options.positionals;
-  if (from === undefined || to === undefined) {
-    throw new UsageError(
-      "Give two files: a bundle of certificates, and the file to write",
-      "--help shows the usage.",
-    );
-  }
-  const selected = selectCertificates(await readInput(from));
-  await Deno.writeTextFile(to, selected);
-  io.stdout(`${to}: ${selected.split("BEGIN CERTIFICATE").length - 1} CA certificates\n`);
-  return EXIT.ok;
-}
+/** `eif trust-store` */
+export const EIF_TRUST_STORE: Command = {
+  path: "eif trust-store",
+  summary: "reduce a bundle of CA certificates to those of KMS",
+  usage: "<bundle.pem> <output.pem>",
+  about:
+    "Cuts a bundle of CA certificates down to those that KMS's certificates chain to (Amazon Trust Services).",
+  options: [],
+  positionals: 2,
+  run: async (options, io) => {
+    const [from, to] = options.positionals;
+    if (from === undefined || to === undefined) {
+      throw new UsageError(
+        "Give two files: a bundle of certificates, and the file to write",
+        "--help shows the usage.",
+      );
+    }
+    const selected = selectCertificates(await readInput(from));
+    await Deno.writeTextFile(to, selected);
+    return io.stdout(`${to}: ${selected.split("BEGIN CERTIFICATE").length - 1} CA certificates\n`), EXIT.ok;
+  },
+};

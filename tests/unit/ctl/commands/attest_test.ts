@@ -4,33 +4,16 @@ import { encodeBase64, encodeHex } from "@std/encoding";
 import { verifyDocument } from "../../../../lib/shared/attestation/document.ts";
 import { AttestationError } from "../../../../lib/shared/attestation/errors.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
-import {
-  expectedEnclave,
-  expectedPcrs,
-  nonceOf,
-  verificationTime,
-  VERIFY_OPTIONS,
-} from "../../../../lib/ctl/commands/attestation_options.ts";
+import { ATTEST_VERIFY, nonceOf, verificationTime } from "../../../../lib/ctl/commands/attest.ts";
+import { expectedEnclave, expectedPcrs } from "../../../../lib/ctl/commands/attestation_options.ts";
 import { parseOptions, UsageError } from "../../../../lib/shared/cli/options.ts";
-import { runAttest } from "../../../../lib/ctl/commands/attest.ts";
-import { openIo } from "../../../../lib/ctl/terminal/printing.ts";
 import { AWS_NITRO_ROOT } from "../../../../lib/shared/attestation/root.ts";
 import { encodeForm, INDEFINITE } from "../../../helpers/cbor_forms.ts";
+import { callCtl } from "../../../helpers/ctl_io.ts";
 import { realDocuments } from "../../../helpers/vectors.ts";
 
-const options = (...argv: string[]) => parseOptions(VERIFY_OPTIONS, argv);
-
-async function verify(...argv: string[]) {
-  const out = { stdout: "", stderr: "" };
-  const io = openIo({
-    write: (to, text) => void (out[to] += text),
-    isTerminal: () => false,
-    env: () => undefined,
-    untilSignal: () => Promise.resolve("SIGTERM"),
-  });
-  const code = await runAttest("verify", argv, io);
-  return { code, ...out };
-}
+const options = (...argv: string[]) => parseOptions(ATTEST_VERIFY.options, argv);
+const verify = (...argv: string[]) => callCtl(["attest", "verify", ...argv]);
 
 /** A document in a file, for as long as the test takes. */
 async function fileOf(content: Uint8Array | string) {

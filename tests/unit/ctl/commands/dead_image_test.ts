@@ -1,32 +1,18 @@
 /** Images that would not work: `denclavectl eif build` refuses each, says what to do, and makes it where an option allows it. */
 import { assertEquals, assertMatch } from "@std/assert";
-import { build } from "../../../../lib/ctl/commands/eif_build.ts";
-import { openIo } from "../../../../lib/ctl/terminal/printing.ts";
-import { describeCtlFailure } from "../../../../lib/ctl/commands/main.ts";
 import { encodeBase64 } from "@std/encoding";
 import { X509CertificateGenerator } from "../../../../lib/shared/attestation/deps/x509.ts";
 import { compiledBinary, elfFile, kernelFile, moduleFile, SDK_EXPORTS } from "../../../fixtures/elf.ts";
 import { INPUTS, LOADER, NEEDED } from "../../../fixtures/image_inputs.ts";
+import { tryCtl } from "../../../helpers/ctl_io.ts";
 import { type FileContent, Folder } from "../../../helpers/folder.ts";
 
 /** Builds in this process. @returns the exit code, and what stderr says */
 async function buildHere(folder: Folder, args: readonly string[]): Promise<readonly [number, string]> {
   await Deno.mkdir(`${folder.path}/out`, { recursive: true });
-  const argv = ["--manifest", `${folder.path}/enclave.yaml`, ...args];
-  let warnings = "";
-  try {
-    const io = openIo({
-      write: (to, text) => void (warnings += to === "stderr" ? text : ""),
-      isTerminal: () => false,
-      env: () => undefined,
-      untilSignal: () => Promise.resolve(""),
-    });
-    const code = await build(argv, io);
-    return [code, warnings];
-  } catch (thrown) {
-    const { exitCode, text } = describeCtlFailure(thrown, []);
-    return [exitCode, text];
-  }
+  const argv = ["eif", "build", "--manifest", `${folder.path}/enclave.yaml`, ...args];
+  const { code, stderr } = await tryCtl(argv);
+  return [code, stderr];
 }
 
 Deno.test("the unchanged image is built", async () => {
