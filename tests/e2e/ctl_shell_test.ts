@@ -2,16 +2,17 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { Folder } from "../helpers/folder.ts";
 import { runCtl } from "../helpers/ctl_process.ts";
+import { installCommands } from "../helpers/documented.ts";
 import { findTool, runTool } from "../helpers/tools.ts";
 
-/** What each shell offers for words, the last of which is being typed. */
+/** How each shell shows what it offers for words, the last of which is being typed. */
 const COMPLETE = {
-  // What the completion gives to zsh's own functions, which show what begins with the last word.
-  zsh:
-    `compdef() {}; _describe() { print -l -- \${\${(P)2}%%:*}; }; _arguments() { print -l -- \${\${\${@#\\*}%%\\[*}:#*:*}; }
-    source "$0"; words=("$@") CURRENT=$#; _denclavectl | grep -e "^$words[-1]"`,
   bash:
     `source "$0"; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _denclavectl; printf '%s\\n' "\${COMPREPLY[@]}"`,
+  // In place of zsh's own functions, which only its line editor has.
+  zsh:
+    `compdef() {}; _describe() { print -l -- \${\${(P)2}%%:*} }; _files() { if [[ $1 == -/ ]]; then ls -d */; else ls -d $words[-1]*; fi }
+    source "$0"; words=("$@") CURRENT=$#; _denclavectl`,
   fish: "source $argv[1]; complete -C (string join ' ' -- $argv[2..-1]) | string replace -r '\\t.*' ''",
 } as const;
 
@@ -38,10 +39,10 @@ for (const shell of ["bash", "zsh", "fish"] as const) {
     const { code, stdout, stderr } = await runCtl(["completion", shell]);
     assertEquals([code, stderr], [0, ""]);
     await folder.write("completion", stdout);
-    // What zsh offers as files is not its script's work.
-    for (const [words, offered] of shell === "zsh" ? OFFERED.slice(0, 5) : OFFERED) {
+    const env = { PATH: `${await installCommands(folder.path)}:${Deno.env.get("PATH") ?? ""}` };
+    for (const [words, offered] of OFFERED) {
       const args = ["-c", COMPLETE[shell], `${folder.path}/completion`, "denclavectl", ...words];
-      const { stdout, stderr } = await runTool(shell, args, { cwd: folder.path });
+      const { stdout, stderr } = await runTool(shell, args, { cwd: folder.path, env });
       assertEquals(stderr, "");
       const found = stdout.split("\n").filter((word) => word !== "").map((word) => word.replace(/\/$/, ""));
       assertEquals(found.sort(), offered, words.join(" "));

@@ -1,212 +1,133 @@
 /**
- * `denclavectl completion bash|zsh|fish`: completes groups, commands and options, from the table of commands.
+ * `denclavectl completion`: scripts for shells, and `completion words`, which they call. What completes a command line comes from the table of commands.
  *
  * @module
  */
 import { COMMON_OPTIONS, EXIT, type OptionSpec } from "../../shared/cli/options.ts";
 import { type Command, groupsOf, membersOf } from "../terminal/command.ts";
 
-type Commands = readonly Command[];
+/** What a value is completed with. */
+const [FILES, FOLDERS] = [":files", ":folders"] as const;
 
-/** What the value of an option is: a folder, a file (also in PATH=FILE), other text, or none. */
-function valueKind({ value }: OptionSpec): "folder" | "file" | "text" | "none" {
-  if (value === undefined) return "none";
-  return value === "DIR" ? "folder" : value.includes("FILE") ? "file" : "text";
-}
-
-function optionsOf({ options }: Command): readonly OptionSpec[] {
-  return [...options, ...COMMON_OPTIONS];
-}
-
-function flagsOf(options: readonly OptionSpec[]): string {
-  return options.flatMap(({ name, short }) => [`--${name}`, ...(short === undefined ? [] : [`-${short}`])])
-    .join(" ");
-}
-
-/** A word in single quotes, as all three shells read it. */
-function quote(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`;
-}
-
-function bash(commands: Commands): string {
-  const groups = groupsOf(commands);
-  const words = groups.flatMap((group) => {
-    const members = [...membersOf(commands, group).keys()];
-    return members.length === 0 ? [] : [`      ${group}) words="${members.join(" ")}" ;;`];
-  });
-  const alone = commands.filter(({ path }) => !path.includes(" ")).map(({ path }) => path);
-  const cases = commands.map((command) => {
-    const options = optionsOf(command);
-    const of = (kind: string) => flagsOf(options.filter((option) => valueKind(option) === kind));
-    return `    "${command.path}")
-      options="${flagsOf(options)}"
-      folders=" ${of("folder")} " files=" ${of("file")} " values=" ${of("text")} " ;;`;
-  });
-  return `# bash completion of denclavectl
+const SCRIPTS = {
+  bash: {
+    install: `  source <(denclavectl completion bash)
+  denclavectl completion bash >/etc/bash_completion.d/denclavectl`,
+    script: `# bash completion of denclavectl
 _denclavectl() {
-  local current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD-1]} words="" options="" folders="" files="" values=""
+  local word about current=\${COMP_WORDS[COMP_CWORD]}
   COMPREPLY=()
-  if ((COMP_CWORD == 1)) || { ((COMP_CWORD == 2)) && [[ \${COMP_WORDS[1]} == help ]]; }; then
-    mapfile -t COMPREPLY < <(compgen -W "help ${groups.join(" ")}" -- "$current")
-    return
-  fi
-  local path="\${COMP_WORDS[1]} \${COMP_WORDS[2]}"
-  if ((COMP_CWORD == 2)); then
-    case \${COMP_WORDS[1]} in
-${words.join("\n")}
+  while IFS=$'\\t' read -r word about; do
+    case $word in
+      ${FILES}) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
+      ${FOLDERS}) mapfile -t COMPREPLY < <(compgen -d -- "$current") ;;
+      *) COMPREPLY+=("$word") ;;
     esac
-    if [[ -n $words ]]; then
-      mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
-      return
-    fi
-  fi
-  case \${COMP_WORDS[1]} in
-    ${alone.join("|")}) path=\${COMP_WORDS[1]} ;;
-  esac
-  case $path in
-${cases.join("\n")}
-  esac
-  if [[ $folders == *" $previous "* ]]; then
-    mapfile -t COMPREPLY < <(compgen -d -- "$current")
-  elif [[ $files == *" $previous "* ]]; then
-    mapfile -t COMPREPLY < <(compgen -f -- "$current")
-  elif [[ $values == *" $previous "* ]]; then
-    return
-  elif [[ $current == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
-  else
-    mapfile -t COMPREPLY < <(compgen -f -- "$current")
-  fi
+  done < <(denclavectl completion words -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
 }
 complete -o filenames -F _denclavectl denclavectl
-`;
-}
-
-/** An option for `_arguments`: flags, help in brackets, and what completes its value. */
-function zshOption(option: OptionSpec): string {
-  const { name, short, value = "", multiple, help } = option;
-  const actions = { folder: ":DIR:_files -/", file: ":FILE:_files", text: `:${value}: `, none: "" };
-  const rest = `[${help.replace(/[[\]:]/g, "\\$&")}]${actions[valueKind(option)]}`;
-  const flags = short === undefined ? [`--${name}`] : [`-${short}`, `--${name}`];
-  return flags.map((flag) => `      ${quote(`${multiple === true ? "*" : ""}${flag}${rest}`)}`).join(" \\\n");
-}
-
-function zsh(commands: Commands): string {
-  const described = (entries: Iterable<readonly [string, string]>) =>
-    Array.from(entries, ([name, does]) => quote(`${name}:${does}`)).join(" ");
-  const groups = groupsOf(commands).map((group) =>
-    [group, commands.find(({ path }) => path === group)?.summary ?? `the commands of ${group}`] as const
-  );
-  const members = groups.flatMap(([group]) => {
-    const found = membersOf(commands, group);
-    if (found.size === 0) return [];
-    const names = described([...found].map(([name, { summary }]) => [name, summary]));
-    return [`    ${group}) names=(${names}) ;;`];
-  });
-  const cases = commands.map((command) => {
-    const end = command.positionals === undefined ? "" : ` \\\n      '*:file:_files'`;
-    return `    ${quote(command.path)}) _arguments -s \\\n${
-      optionsOf(command).map(zshOption).join(" \\\n")
-    }${end} ;;`;
-  });
-  return `#compdef denclavectl
-_denclavectl() {
-  local place=$words[2]
-  local -a names
-  if ((CURRENT == 2)); then
-    names=(${described([["help", "show the usage"], ...groups])})
-    _describe command names
-    return
-  fi
-  case $place in
-${members.join("\n")}
-  esac
-  if (($#names)); then
-    if ((CURRENT == 3)); then
-      _describe command names
-      return
-    fi
-    place="$words[2] $words[3]"
-    shift words
-    ((CURRENT--))
-  fi
-  shift words
-  ((CURRENT--))
-  case $place in
-${cases.join("\n")}
-  esac
-}
-if [[ $funcstack[1] == _denclavectl ]]; then _denclavectl "$@"; else compdef _denclavectl denclavectl; fi
-`;
-}
-
-function fish(commands: Commands): string {
-  const lines = groupsOf(commands).flatMap((group) => {
-    const does = commands.find(({ path }) => path === group)?.summary ?? `the commands of ${group}`;
-    const members = [...membersOf(commands, group)].map(([name, { summary }]) =>
-      `complete -c denclavectl -n '__denclavectl_at ${group}' -a ${name} -d ${quote(summary)}`
-    );
-    return [`complete -c denclavectl -n '__denclavectl_at' -a ${group} -d ${quote(does)}`, ...members];
-  });
-  const options = commands.flatMap((command) =>
-    optionsOf(command).map((option) => {
-      const { name, short, help } = option;
-      const takes = {
-        folder: " -x -a '(__fish_complete_directories)'",
-        file: " -r -F",
-        text: " -x",
-        none: "",
-      };
-      const flags = `${short === undefined ? "" : ` -s ${short}`} -l ${name}${takes[valueKind(option)]}`;
-      return `complete -c denclavectl -n '__denclavectl_in ${command.path}'${flags} -d ${quote(help)}`;
-    })
-  );
-  const files = commands.filter(({ positionals }) => positionals !== undefined)
-    .map(({ path }) => `complete -c denclavectl -n '__denclavectl_in ${path}' -F`);
-  return `# fish completion of denclavectl
-function __denclavectl_words
-  set -l words (commandline -opc)
-  string join ' ' -- $words[2..-1]
-end
-function __denclavectl_at
-  test (__denclavectl_words | string collect --allow-empty) = "$argv"
-end
-function __denclavectl_in
-  string match -q -- "$argv *" (__denclavectl_words)" "
-end
-complete -c denclavectl -f
-complete -c denclavectl -n '__denclavectl_at' -a help -d 'show the usage'
-${[...lines, ...options, ...files].join("\n")}
-`;
-}
-
-const SHELLS = {
-  bash: {
-    script: bash,
-    about: `  source <(denclavectl completion bash)
-  denclavectl completion bash >/etc/bash_completion.d/denclavectl`,
+`,
   },
   zsh: {
-    script: zsh,
-    about: `  denclavectl completion zsh >"\${fpath[1]}/_denclavectl"`,
+    install: `  source <(denclavectl completion zsh)
+  denclavectl completion zsh >"\${fpath[1]}/_denclavectl"`,
+    script: `#compdef denclavectl
+_denclavectl() {
+  local word about
+  local -a found
+  while IFS=$'\\t' read -r word about; do
+    case $word in
+      ${FILES}) _files ;;
+      ${FOLDERS}) _files -/ ;;
+      *) found+=("$word:$about") ;;
+    esac
+  done < <(denclavectl completion words -- "\${(@)words[2,CURRENT]}" 2>/dev/null)
+  if (($#found)); then _describe command found; fi
+}
+if [[ $funcstack[1] == _denclavectl ]]; then _denclavectl "$@"; else compdef _denclavectl denclavectl; fi
+`,
   },
   fish: {
-    script: fish,
-    about: `  denclavectl completion fish >~/.config/fish/completions/denclavectl.fish`,
+    install: `  denclavectl completion fish | source
+  denclavectl completion fish >~/.config/fish/completions/denclavectl.fish`,
+    script: `# fish completion of denclavectl
+function __denclavectl_words
+  set -l words (commandline -opc) "$(commandline -ct)"
+  for line in (denclavectl completion words -- $words[2..-1] 2>/dev/null)
+    switch $line
+      case ${FILES}
+        __fish_complete_path "$(commandline -ct)"
+      case ${FOLDERS}
+        __fish_complete_directories "$(commandline -ct)" ''
+      case '*'
+        echo $line
+    end
+  end
+end
+complete -c denclavectl -f -a '(__denclavectl_words)'
+`,
   },
 } as const;
 
+function flagsOf({ name, short }: OptionSpec): readonly string[] {
+  return [`--${name}`, ...(short === undefined ? [] : [`-${short}`])];
+}
+
+/**
+ * What completes a command line: words with what they mean, after a tab, or {@link FILES} or {@link FOLDERS}.
+ *
+ * @param words those after the program's name; the last is being typed
+ */
+export function completions(commands: readonly Command[], words: readonly string[]): readonly string[] {
+  const current = words.at(-1) ?? "";
+  const given = words[0] === "help" && words.length > 1 ? words.slice(1, -1) : words.slice(0, -1);
+  const matching = (found: Iterable<readonly [string, string]>) =>
+    Array.from(found).filter(([word]) => word.startsWith(current)).map((pair) => pair.join("\t"));
+  const [group, member] = given;
+  const alone = commands.find(({ path }) => path === group);
+  if (group === undefined) {
+    const groups = groupsOf(commands).map((name) =>
+      [name, commands.find(({ path }) => path === name)?.summary ?? `the commands of ${name}`] as const
+    );
+    return matching([...groups, ["help", "show the usage"]]);
+  }
+  const members = membersOf(commands, group);
+  if (alone === undefined && member === undefined) {
+    return matching(Array.from(members, ([name, { summary }]) => [name, summary]));
+  }
+  const command = alone ?? members.get(member ?? "");
+  if (command === undefined) return [];
+  const options: readonly OptionSpec[] = [...command.options, ...COMMON_OPTIONS];
+  const value = options.find((option) => flagsOf(option).includes(given.at(-1) ?? ""))?.value;
+  if (value !== undefined) return value === "DIR" ? [FOLDERS] : value.includes("FILE") ? [FILES] : [];
+  if (!current.startsWith("-")) return [FILES];
+  return matching(
+    options.flatMap((option) => flagsOf(option).map((flag) => [flag, option.help] as const)),
+  );
+}
+
 /** The commands of the group. @param commands all commands of the program */
-export function completionCommands(commands: () => Commands): Commands {
-  return Object.entries(SHELLS).map(([shell, { script, about }]) => ({
+export function completionCommands(commands: () => readonly Command[]): readonly Command[] {
+  const scripts = Object.entries(SCRIPTS).map(([shell, { install, script }]): Command => ({
     path: `completion ${shell}`,
     summary: `print the completion script for ${shell}`,
     usage: "",
-    about: `Prints the completion of denclavectl's groups, commands and options:\n${about}`,
+    about: `Prints the completion of denclavectl's groups, commands and options:\n${install}`,
     options: [],
     run: (_options, io) => {
-      io.data(script(commands()));
+      io.data(script);
       return EXIT.ok;
     },
   }));
+  return [...scripts, {
+    path: "completion words",
+    summary: "print what completes a command line, for these scripts",
+    usage: "-- <word>...",
+    options: [],
+    positionals: Infinity,
+    run: ({ positionals }, io) => {
+      io.stdout(completions(commands(), positionals).map((line) => `${line}\n`).join(""));
+      return EXIT.ok;
+    },
+  }];
 }

@@ -114,7 +114,7 @@ function settingOf(options: Options, option: string, { kind, value, max = 0 }: S
 }
 
 /** The settings that options give. Others are absent, so that they do not override the manifest's. */
-function settingsOf(options: Options): BuildSettings {
+export function settingsOf(options: Options): BuildSettings {
   return Object.fromEntries(
     settingEntries()
       .map(([name, setting]) => [name, settingOf(options, optionName(name), setting)])

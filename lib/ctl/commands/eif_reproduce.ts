@@ -9,30 +9,27 @@ import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { LIBRARY_FILES } from "../../../ffi/constants.ts";
 import { type Options, UsageError } from "../../shared/cli/options.ts";
 import {
-  type Architecture,
   ARCHITECTURES,
   buildEif,
   type BuildInput,
   CA_BUNDLE_PATH,
-  type Compression,
   COMPRESSIONS,
-  describeEif,
   EifError,
   hashFile,
-  type KernelPlan,
   parseProgramRecord,
   type ProgramRecord,
 } from "../eif/mod.ts";
+import type { BuildSettings } from "../eif/settings.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import { requiredString } from "../../shared/wire/messages.ts";
 import type { DocumentVerifier } from "../client/key_origin.ts";
 import { formatFields } from "../terminal/columns.ts";
 import { type Command, onePositional, printResult } from "../terminal/command.ts";
-import { connectEnclave, pairs, readInput } from "../terminal/io.ts";
+import { connectEnclave, readInput } from "../terminal/io.ts";
 import { ENCLAVE_OPTIONS, JSON_OPTION, PCR_OPTION, ROOT_OPTION } from "../terminal/options.ts";
 import { type CtlIo, oneLine } from "../terminal/printing.ts";
 import { documentVerifier, expectedPcrs } from "./attestation_options.ts";
-import { addedFiles, blobsOf, settingOptions } from "./eif_build.ts";
+import { addedFiles, blobsOf, settingOptions, settingsOf } from "./eif_build.ts";
 import { describeWithProgress } from "./eif_inspect.ts";
 import { selectCertificates } from "./trust_store.ts";
 
@@ -82,46 +79,35 @@ export interface Comparison {
 }
 
 type Measurements = Readonly<Record<string, string>>;
-
 /** The parts of a provenance that are read. */
-export interface Provenance {
-  readonly image: { readonly sha256: string; readonly architecture: Architecture };
-  readonly measurements: Measurements;
-  readonly program: ProgramRecord & { readonly git_commit: string };
-  readonly time: number;
-  readonly compression: Compression | undefined;
-  readonly commandLine: string;
-  readonly command: readonly string[];
-  readonly environment: Readonly<Record<string, string>>;
-  readonly name: string;
-  readonly version: string;
-  readonly kernel: Omit<KernelPlan, "file">;
-  readonly inputs: readonly Omit<BuildInput, "file">[];
+export type Provenance = ReturnType<typeof parseProvenance>;
+
+/** The value at a path of names, such as `metadata.ImageName`; undefined where there is none. */
+function at(value: unknown, path: string): unknown {
+  return path.split(".").reduce<unknown>(
+    (from, name) =>
+      typeof from === "object" && from !== null && Object.hasOwn(from, name)
+        ? (from as Record<string, unknown>)[name]
+        : undefined,
+    value,
+  );
 }
 
-type Fields = Readonly<Record<string, unknown>>;
-
-function fieldsOf(value: unknown, what: string): Fields {
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Fields;
-  throw new EifError("eif_input", `The provenance has no ${what}`, {
+function textAt(value: unknown, path: string): string {
+  const text = at(value, path);
+  if (typeof text === "string") return text;
+  throw new EifError("eif_input", `The provenance has no ${path}`, {
     hint: "Give the .provenance.json that denclavectl eif build wrote beside the image.",
   });
 }
 
-function textsOf(value: unknown, what: string): Record<string, string> {
+function textsAt(value: unknown, path: string): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(fieldsOf(value, what)).map((
-      [name, text],
-    ) => [name, requiredText(text, `${what}.${name}`)]),
+    Object.keys(at(value, path) ?? {}).map((name) => [name, textAt(at(value, path), name)]),
   );
 }
 
-function requiredText(value: unknown, what: string): string {
-  if (typeof value === "string") return value;
-  throw new EifError("eif_input", `The provenance has no text in ${what}`);
-}
-
-function sourceOf(value: unknown): Provenance["program"] {
+function sourceOf(value: unknown): ProgramRecord & { readonly git_commit: string } {
   const program = parseProgramRecord(value);
   if (program === undefined) {
     throw new EifError("eif_input", "The provenance does not say what the program was made from", {
@@ -130,16 +116,14 @@ function sourceOf(value: unknown): Provenance["program"] {
     });
   }
   const { git_commit } = program;
-  if (git_commit === null || program.dirty !== false) {
-    throw new EifError(
-      "eif_input",
-      git_commit === null
-        ? "The program was compiled outside a git repository, so its source is not known"
-        : `The program was compiled from uncommitted changes to ${git_commit}: they cannot be reproduced`,
-      { hint: "Commit everything, compile and build again." },
-    );
-  }
-  return { ...program, git_commit };
+  if (git_commit !== null && program.dirty === false) return { ...program, git_commit };
+  throw new EifError(
+    "eif_input",
+    git_commit === null
+      ? "The program was compiled outside a git repository, so its source is not known"
+      : `The program was compiled from uncommitted changes to ${git_commit}: they cannot be reproduced`,
+    { hint: "Commit everything, compile and build again." },
+  );
 }
 
 /**
@@ -147,20 +131,15 @@ function sourceOf(value: unknown): Provenance["program"] {
  *
  * @throws {EifError} `eif_input` that names what is missing, or why the image cannot be reproduced.
  */
-export function parseProvenance(text: string): Provenance {
+export function parseProvenance(text: string) {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (thrown) {
     throw new EifError("eif_input", `The provenance is not JSON: ${messageOf(thrown)}`, { cause: thrown });
   }
-  const all = fieldsOf(value, "fields");
-  const image = fieldsOf(all["image"], "image");
-  const metadata = fieldsOf(all["metadata"], "metadata");
-  const build = fieldsOf(metadata["BuildMetadata"], "metadata.BuildMetadata");
-  const architecture = ARCHITECTURES.find((name) => name === image["architecture"]);
-  const time = all["source_date_epoch"];
-  const { inputs, cmd } = all;
+  const architecture = ARCHITECTURES.find((name) => name === at(value, "image.architecture"));
+  const [time, inputs, cmd] = ["source_date_epoch", "inputs", "cmd"].map((name) => at(value, name));
   if (architecture === undefined || typeof time !== "number" || !Array.isArray(inputs)) {
     throw new EifError("eif_input", "The provenance lacks an architecture, a time or inputs");
   }
@@ -168,28 +147,26 @@ export function parseProvenance(text: string): Provenance {
     throw new EifError("eif_input", "The image was made from ramdisks: there is no program to compile");
   }
   return {
-    image: { sha256: requiredText(image["sha256"], "image.sha256"), architecture },
-    measurements: textsOf(all["measurements"], "measurements"),
-    program: sourceOf(all["program"]),
+    sha256: textAt(value, "image.sha256"),
+    architecture,
+    measurements: textsAt(value, "measurements"),
+    program: sourceOf(at(value, "program")),
     time,
-    compression: COMPRESSIONS.find((name) => name === all["compression"]),
-    commandLine: requiredText(all["cmdline"], "cmdline"),
-    command: cmd.map((argument) => requiredText(argument, "cmd")),
-    environment: textsOf(all["env"], "env"),
-    name: requiredText(metadata["ImageName"], "metadata.ImageName"),
-    version: requiredText(metadata["ImageVersion"], "metadata.ImageVersion"),
+    compression: COMPRESSIONS.find((name) => name === at(value, "compression")),
+    commandLine: textAt(value, "cmdline"),
+    command: cmd.map(String),
+    environment: textsAt(value, "env"),
+    name: textAt(value, "metadata.ImageName"),
+    version: textAt(value, "metadata.ImageVersion"),
     kernel: {
-      operatingSystem: requiredText(build["OperatingSystem"], "metadata.BuildMetadata"),
-      kernelVersion: requiredText(build["KernelVersion"], "metadata.BuildMetadata"),
+      operatingSystem: textAt(value, "metadata.BuildMetadata.OperatingSystem"),
+      kernelVersion: textAt(value, "metadata.BuildMetadata.KernelVersion"),
     },
-    inputs: inputs.map((input) => {
-      const fields = fieldsOf(input, "inputs");
-      return {
-        role: requiredText(fields["role"], "inputs"),
-        sha256: requiredText(fields["sha256"], "inputs"),
-        bytes: Number(fields["bytes"]),
-      };
-    }),
+    inputs: inputs.map((input: unknown) => ({
+      role: textAt(input, "role"),
+      sha256: textAt(input, "sha256"),
+      bytes: Number(at(input, "bytes")),
+    })),
   };
 }
 
@@ -198,27 +175,34 @@ export function compareInputs(
   recorded: Provenance["inputs"],
   here: readonly BuildInput[],
 ): readonly Comparison[] {
-  const byRole = new Map(here.map((input) => [input.role, input]));
   const compared = recorded.map(({ role, bytes, sha256 }): Comparison => {
-    const input = byRole.get(role);
-    byRole.delete(role);
+    const input = here.find((other) => other.role === role);
     if (input === undefined) return { name: role, difference: "recorded, but not among the inputs here" };
-    if (input.sha256 === sha256) return { name: role, difference: undefined };
-    return {
-      name: role,
-      difference:
-        `recorded ${bytes} bytes, SHA-256 ${sha256}; here ${input.bytes} bytes, SHA-256 ${input.sha256}${
-          input.file === undefined ? "" : ` (${input.file})`
-        }`,
-    };
+    const file = input.file === undefined ? "" : ` (${input.file})`;
+    return compare(
+      role,
+      { sha256, bytes: ` ${bytes} bytes,` },
+      { sha256: input.sha256, bytes: ` ${input.bytes} bytes,` },
+      file,
+    );
   });
+  const more = here.filter(({ role }) => !recorded.some((other) => other.role === role));
   return [
     ...compared,
-    ...[...byRole.keys()].map((role) => ({
-      name: role,
-      difference: "among the inputs here, but not recorded",
-    })),
+    ...more.map(({ role }) => ({ name: role, difference: "among the inputs here, but not recorded" })),
   ];
+}
+
+/** Compares two hashes. */
+function compare(
+  name: string,
+  recorded: { readonly sha256: string; readonly bytes?: string },
+  here: { readonly sha256: string; readonly bytes?: string },
+  why = "",
+): Comparison {
+  const words = ({ sha256, bytes = "" }: typeof here) => `${bytes} SHA-256 ${sha256}`;
+  const isSame = recorded.sha256 === here.sha256;
+  return { name, difference: isSame ? undefined : `recorded${words(recorded)}; here${words(here)}${why}` };
 }
 
 /** Compares PCR 0 to 2. PCR 8 depends on the signer. */
@@ -267,14 +251,8 @@ async function runProgram(
 /** Checks out the commit's files into a separate folder. */
 async function checkOut(source: string, commit: string, folder: string): Promise<void> {
   // The user's git settings must not change the files, and no hook or filter of the clone may run.
-  const settings = [
-    "-c",
-    "core.autocrlf=false",
-    "-c",
-    "core.hooksPath=/dev/null",
-    "-c",
-    "advice.detachedHead=false",
-  ];
+  const settings = ["core.autocrlf=false", "core.hooksPath=/dev/null", "advice.detachedHead=false"]
+    .flatMap((setting) => ["-c", setting]);
   await runProgram("git", [
     ...settings,
     ...["clone", "--quiet", "--no-checkout", "--no-hardlinks", "--", source, folder],
@@ -317,21 +295,12 @@ async function requireDeno(version: string): Promise<void> {
 }
 
 function compareProgram(recorded: ProgramRecord, here: ProgramRecord): readonly Comparison[] {
-  const isSameBundle = recorded.bundle_sha256 === here.bundle_sha256;
-  const bundle = {
-    name: "bundle",
-    difference: isSameBundle
-      ? undefined
-      : `recorded SHA-256 ${recorded.bundle_sha256}; here ${here.bundle_sha256}: the source, a package or the bundler differs`,
-  };
-  if (recorded.sha256 === here.sha256) return [bundle, { name: "program", difference: undefined }];
-  const why = isSameBundle
+  const bundles = [{ sha256: recorded.bundle_sha256 }, { sha256: here.bundle_sha256 }] as const;
+  const bundle = compare("bundle", ...bundles, ": the source, a package or the bundler differs");
+  const why = bundle.difference === undefined
     ? ": the JavaScript is the same, so Deno's base binary (denort) or a compile option differs"
     : "";
-  return [bundle, {
-    name: "program",
-    difference: `recorded SHA-256 ${recorded.sha256}; here ${here.sha256}${why}`,
-  }];
+  return [bundle, compare("program", recorded, here, why)];
 }
 
 async function readBundle(path: string, recorded: Provenance): Promise<Uint8Array<ArrayBuffer>> {
@@ -344,26 +313,22 @@ async function readBundle(path: string, recorded: Provenance): Promise<Uint8Arra
   return digest === wanted ? whole : encoder.encode(selectCertificates(text));
 }
 
-async function buildAgain(recorded: Provenance, options: Options, binary: string, output: string) {
+async function buildAgain(recorded: Provenance, settings: BuildSettings, binary: string, output: string) {
   const installDir = String(recorded.program.options["install-dir"] ?? "/app");
-  const libDir = options.text("lib-dir");
+  const { lib_dir: libDir, ca_bundle: bundle } = settings;
   // In the order in which they are opened. Their own dependencies are found from them.
   const libraries = Object.values(LIBRARY_FILES)
     .filter((name) => recorded.inputs.some(({ role }) => role === `${installDir}/${name}`))
     .flatMap((name) => libDir === undefined ? [] : [`${libDir}/${name}`]);
   const blobs = blobsOf({
-    blobs: options.text("blobs"),
-    kernel: options.text("kernel"),
-    init: options.text("init"),
-    nsm: options.text("nsm"),
+    ...settings,
     kernel_has_nsm: !recorded.inputs.some(({ role }) => role === "nsm.ko"),
   });
-  const bundle = options.text("ca-bundle");
   return await buildEif({
     output,
     kernel: async (architecture) => ({ ...await blobs.kernel(architecture), ...recorded.kernel }),
     commandLine: recorded.commandLine,
-    architecture: recorded.image.architecture,
+    architecture: recorded.architecture,
     time: recorded.time,
     name: recorded.name,
     version: recorded.version,
@@ -373,8 +338,8 @@ async function buildAgain(recorded: Provenance, options: Options, binary: string
         libraries,
         installDir,
         caBundle: bundle === undefined ? undefined : await readBundle(bundle, recorded),
-        sysroot: options.text("sysroot"),
-        files: addedFiles(pairs(options.each("file"), "file", "PATH=FILE")),
+        sysroot: settings.sysroot,
+        files: addedFiles(settings.files ?? {}),
         init: await blobs.init(),
         nsm: await blobs.nsm(),
         command: recorded.command,
@@ -396,43 +361,31 @@ async function attestedPcrs(options: Options, verify: DocumentVerifier): Promise
   return Object.fromEntries([...pcrs].map(([index, value]) => [`PCR${index}`, value]));
 }
 
-/** Measurements to compare with: a published file's, a running enclave's, those on the command line. */
+/** Compares with a published image, a running enclave and the PCRs on the command line. */
 async function compareWithOthers(
   options: Options,
-  { recorded, here, attested }: {
+  { recorded, here, attested, output }: {
     readonly recorded: Provenance;
     readonly here: Measurements;
     readonly attested: Measurements | undefined;
+    readonly output: string;
   },
   io: CtlIo,
 ): Promise<readonly Comparison[]> {
-  const compared: Comparison[] = [...comparePcrs("the provenance", recorded.measurements, here)];
+  const compared = [...comparePcrs("the provenance", recorded.measurements, here)];
+  const image = { sha256: await hashFile(output) };
+  // An image without a signature has the same bytes as well. One that is signed has other bytes each time.
+  if (recorded.measurements["PCR8"] === undefined) compared.push(compare("image", recorded, image));
   const eif = options.text("eif");
   if (eif !== undefined) {
-    const { measurements } = await describeWithProgress(eif, io);
-    compared.push(...comparePcrs(oneLine(eif), { ...measurements }, here));
+    const { measurements, signature } = await describeWithProgress(eif, io);
+    const name = oneLine(eif);
+    compared.push(...comparePcrs(name, { ...measurements }, here));
+    if (signature === undefined) compared.push(compare(name, { sha256: await hashFile(eif) }, image));
   }
   if (attested !== undefined) compared.push(...comparePcrs("the enclave", attested, here));
   const pcrs = Object.entries(expectedPcrs(options)).map(([index, value]) => [`PCR${index}`, value]);
   return [...compared, ...comparePcrs("--pcr", Object.fromEntries(pcrs), here)];
-}
-
-/** An image without a signature has the same bytes as well. One that is signed has other bytes each time. */
-async function compareImages(
-  options: Options,
-  recorded: Provenance,
-  output: string,
-): Promise<readonly Comparison[]> {
-  const compared: Comparison[] = [];
-  const here = await hashFile(output);
-  const compare = (name: string, sha256: string) =>
-    compared.push({ name, difference: sha256 === here ? undefined : `SHA-256 ${sha256}; here ${here}` });
-  if (recorded.measurements["PCR8"] === undefined) compare("image", recorded.image.sha256);
-  const eif = options.text("eif");
-  if (eif !== undefined && (await describeEif(eif)).signature === undefined) {
-    compare(oneLine(eif), await hashFile(eif));
-  }
-  return compared;
 }
 
 /**
@@ -467,14 +420,14 @@ async function reproduce(options: Options, io: CtlIo): Promise<number> {
     const binary = `${folder}/${recorded.program.file.replace(/^.*\//, "")}`;
     const program = await compile(recorded.program, `${folder}/source`, binary);
     note("building the image");
-    const output = options.text("output") ?? `${folder}/again.eif`;
-    const built = await buildAgain(recorded, options, binary, output);
+    const settings = settingsOf(options);
+    const output = settings.output ?? `${folder}/again.eif`;
+    const built = await buildAgain(recorded, settings, binary, output);
     const measurements: Measurements = { ...built.measurements };
     const compared = [
       ...compareProgram(recorded.program, program),
       ...compareInputs(recorded.inputs, built.inputs),
-      ...await compareWithOthers(options, { recorded, here: measurements, attested }, io),
-      ...await compareImages(options, recorded, output),
+      ...await compareWithOthers(options, { recorded, here: measurements, attested, output }, io),
     ];
     const same = compared.every(({ difference }) => difference === undefined);
     const lines = compared.map(({ name, difference }) =>
