@@ -1,5 +1,5 @@
-/** `denclavectl` as shells and scripts see it: completion, errors as JSON. */
-import { assertEquals, assertStringIncludes } from "@std/assert";
+/** The completion of `denclavectl`, in the shells that are installed. */
+import { assertEquals } from "@std/assert";
 import { Folder } from "../helpers/folder.ts";
 import { runCtl } from "../helpers/ctl_process.ts";
 import { installCommands } from "../helpers/documented.ts";
@@ -49,19 +49,3 @@ for (const shell of ["bash", "zsh", "fish"] as const) {
     }
   });
 }
-
-Deno.test("with --json an error is JSON on stderr, with the exit code that it has without", async () => {
-  const cases: readonly (readonly [readonly string[], number, string])[] = [
-    [["account", "list", "--store", "nonsense"], 2, "usage"],
-    [["client", "ping", "--connect", "tcp:127.0.0.1:1"], 69, "connect_failed"],
-    [["eif", "verify", "/nonexistent.eif"], 2, "eif_unreadable"],
-  ];
-  await Promise.all(cases.map(async ([args, code, name]) => {
-    const [words, json] = await Promise.all([runCtl(args), runCtl([...args, "--json"])]);
-    assertEquals([words.code, json.code, json.stdout], [code, code, ""], words.stderr);
-    const { error } = JSON.parse(json.stderr);
-    assertEquals(error.code, name);
-    assertStringIncludes(words.stderr, error.message);
-    assertStringIncludes(words.stderr, error.hint ?? "");
-  }));
-});

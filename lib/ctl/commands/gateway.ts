@@ -7,7 +7,7 @@ import { decodeHex, encodeHex } from "@std/encoding";
 import { EXIT, type Options, type OptionSpec, UsageError } from "../../shared/cli/options.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import { formatAddress } from "../../shared/wire/address.ts";
-import { CredentialSource } from "../aws/credential_source.ts";
+import type { CredentialSource } from "../aws/credential_source.ts";
 import { Client } from "../client/client.ts";
 import { type Config, type EnclaveConfig, readConfigFile } from "../config/mod.ts";
 import { enclaveMasterKey } from "../gateway/enclave.ts";
@@ -25,6 +25,7 @@ import { type MasterKeyStore, openMasterKeyStore } from "../gateway/master_key_s
 import { type Origin, type OriginPolicy, originWords } from "../gateway/origin.ts";
 import { formatFields, formatTable } from "../terminal/columns.ts";
 import { type Command, printResult, required } from "../terminal/command.ts";
+import { awsCredentials } from "../terminal/io.ts";
 import { EXPECT_OPTIONS, JSON_OPTION } from "../terminal/options.ts";
 import { type CtlIo, oneLine } from "../terminal/printing.ts";
 import { expectedEnclave, namesEnclave } from "./attestation_options.ts";
@@ -78,16 +79,6 @@ function enclavesOf(config: Config, options: Options): readonly EnclaveConfig[] 
       `It has ${config.enclaves.map(({ enclaveId }) => enclaveId).join(", ")}.`,
     );
   });
-}
-
-function credentialsOf(config: Config, io: CtlIo): CredentialSource {
-  const { kms, limits } = config;
-  let chain: ReturnType<typeof import("../aws/provider_chain.ts").providerChain> | undefined;
-  return new CredentialSource(async () => {
-    const { providerChain } = await import("../aws/provider_chain.ts");
-    chain ??= providerChain(kms.region);
-    return await chain();
-  }, { deadlineMs: limits.credentialsMs, profile: io.env("AWS_PROFILE") || undefined });
 }
 
 type Outcome = Omit<Line, "enclave">;
@@ -231,7 +222,7 @@ async function run(variant: Variant, options: Options, io: CtlIo): Promise<numbe
     create: options.on("new"),
     busyMs: config.limits.databaseMs,
   });
-  const credentials = credentialsOf(config, io);
+  const credentials = awsCredentials(config.kms.region, io, { deadlineMs: config.limits.credentialsMs });
   const lines: Line[] = [];
   for (const enclave of enclaves) {
     const origin = { expected, acceptUnproven: accepted.includes(String(enclave.enclaveId)) };

@@ -5,6 +5,7 @@
  */
 import { EXIT, type Options } from "../../shared/cli/options.ts";
 import { type Command, printResult } from "../terminal/command.ts";
+import { requireKey } from "../terminal/io.ts";
 import {
   AWS_OPTIONS,
   JSON_OPTION,
@@ -46,9 +47,11 @@ the caller could not change the policy again.`,
 
 async function apply(given: Options, io: CtlIo): Promise<number> {
   const options = await fillFromPolicyFile(given, POLICY_APPLY.options);
+  // Report what is missing before the AWS SDK is loaded.
+  requireKey(options);
+  const after = await givenPolicy(options);
   const { applyChange, planChange } = await import("../policy/apply.ts");
   using admin = await openAdmin(options, io);
-  const after = await givenPolicy(options);
   const change = await planChange(admin, after, lintOptionsOf(options));
   const { difference, lint, callerArn } = change;
   // Before the change, so that it is seen also when that fails.

@@ -48,14 +48,17 @@ const TEXTS = {
   compiler: /((?:GCC: \([^)\0]{1,64}\)|clang version) [0-9][A-Za-z0-9.+-]{0,32})/,
 } as const;
 
-type Texts = { readonly [name in keyof typeof TEXTS]: string | undefined };
+type Texts = { readonly [name in keyof typeof TEXTS]?: string };
 
 async function textsIn(file: ByteSource): Promise<Texts> {
-  const found: Record<string, string | undefined> = {};
+  const found: Record<string, string> = {};
   for await (const text of textPieces(file, MAX_TEXT_LENGTH)) {
-    for (const [name, pattern] of Object.entries(TEXTS)) found[name] ??= pattern.exec(text)?.[1];
+    for (const [name, pattern] of Object.entries(TEXTS)) {
+      const [, match] = pattern.exec(text) ?? [];
+      if (match !== undefined) found[name] ??= match;
+    }
   }
-  return { sdk: undefined, awsLc: undefined, openSsl: undefined, compiler: undefined, ...found };
+  return found;
 }
 
 /** The version in a file's name, which its link leads to: `libaws-c-common.so.1.0.0`. */
@@ -64,28 +67,15 @@ async function versionByName(path: string): Promise<string | undefined> {
   return version;
 }
 
-/** What is reported about a library. */
-interface Described {
-  readonly file: string;
-  readonly architecture: string;
-  readonly soname: string | undefined;
-  readonly version: string | undefined;
-  readonly compiler: string | undefined;
-  /** The newest version of glibc that it asks for. */
-  readonly glibc: string | undefined;
-  /** File by name. */
-  readonly needs: Readonly<Record<string, string>>;
-}
-
+/** The newest version of glibc that a library asks for. */
 function glibcOf({ elf }: LoadedFile): string | undefined {
   return elf.neededVersions.map(({ version }) => version).filter((name) => /^GLIBC_[0-9]/.test(name))
     .toSorted(compareVersions).at(-1);
 }
 
-async function describe(
-  file: LoadedFile,
-  { loaded, texts }: { readonly loaded: readonly LoadedFile[]; readonly texts: Texts },
-): Promise<Described> {
+/** What is reported about a library. */
+async function describe(file: LoadedFile, loaded: readonly LoadedFile[], texts: Texts) {
+  const fileOf = (path: string) => loaded.find((other) => other.path === path)?.from ?? path;
   return {
     file: file.from,
     architecture: file.elf.architecture,
@@ -93,11 +83,7 @@ async function describe(
     version: texts.sdk ?? await versionByName(file.from),
     compiler: texts.compiler,
     glibc: glibcOf(file),
-    needs: Object.fromEntries(
-      [...file.needs].map((
-        [name, path],
-      ) => [name, loaded.find((other) => other.path === path)?.from ?? path]),
-    ),
+    needs: Object.fromEntries([...file.needs].map(([name, path]) => [name, fileOf(path)])),
   };
 }
 
@@ -108,25 +94,17 @@ function systemOpenSsl(loaded: readonly LoadedFile[]): string | undefined {
   );
 }
 
-interface Report {
-  readonly ok: boolean;
-  readonly libraries: readonly Described[];
-  readonly awsLc: string | undefined;
-  readonly openSsl: string | undefined;
-  readonly aead: boolean;
-  readonly problems: readonly { readonly message: string; readonly hint: string | undefined }[];
-  readonly warnings: readonly string[];
-}
+type Report = Awaited<ReturnType<typeof checkFolder>>;
 
 /** Examines a folder. @throws {EifError} when its libraries cannot be loaded. */
-async function checkFolder(folder: string, sysroot: string): Promise<Report> {
+async function checkFolder(folder: string, sysroot: string) {
   using files = new OpenFiles();
   const open = (path: string) => files.open(path);
   const found = await librariesIn(folder);
   const placed = found.map((from) => ({ path: `${INSTALL_DIR}/${from.replace(/^.*\//, "")}`, from }));
   const loaded = await loadFiles({ libraries: placed, sysroot: new Sysroot(sysroot) }, open);
   const problems = await libraryProblems({ loaded }, open);
-  const libraries: Described[] = [];
+  const libraries: Awaited<ReturnType<typeof describe>>[] = [];
   let awsLc: string | undefined;
   let openSsl: string | undefined = systemOpenSsl(loaded);
   for (const file of loaded) {
@@ -135,7 +113,7 @@ async function checkFolder(folder: string, sysroot: string): Promise<Report> {
     const texts = await textsIn(await open(file.from));
     awsLc ??= texts.awsLc;
     openSsl ??= texts.openSsl;
-    libraries.push(await describe(file, { loaded, texts }));
+    libraries.push(await describe(file, loaded, texts));
   }
   const aead = await exportsAead(loaded, open);
   return {
@@ -156,33 +134,25 @@ async function checkFolder(folder: string, sysroot: string): Promise<Report> {
   };
 }
 
-function show(report: Report): string {
-  const rows = report.libraries.map(({ file, version, soname, architecture, glibc, compiler }) => [
-    file.replace(/^.*\//, ""),
-    version ?? "?",
-    soname ?? "none",
-    architecture,
-    glibc ?? "none",
-    compiler ?? "?",
-  ]);
-  const needs = report.libraries.flatMap(({ file, needs }) =>
-    Object.entries(needs).map((
-      [name, from],
-    ) => [file.replace(/^.*\//, ""), name, from])
+function show({ libraries, awsLc, aead, warnings, problems, ok }: Report): string {
+  const nameOf = (file: string) => file.replace(/^.*\//, "");
+  const rows = libraries.map((
+    { file, version, soname, architecture, glibc, compiler },
+  ) => [nameOf(file), version ?? "?", soname ?? "none", architecture, glibc ?? "none", compiler ?? "?"]);
+  const needs = libraries.flatMap(({ file, needs }) =>
+    Object.entries(needs).map(([name, from]) => [nameOf(file), name, from])
   );
-  const lines = [
-    `AWS-LC: ${oneLine(report.awsLc ?? "version not found")}; AES-256-GCM exported: ${
-      report.aead ? "yes" : "no"
-    }`,
-    ...report.warnings.map((text) => `warn  ${oneLine(text)}`),
-    ...report.problems.flatMap((
-      { message, hint = "" },
-    ) => [`FAIL  ${oneLine(message)}`, `      ${oneLine(hint)}`]),
-    ...report.ok ? ["ok    these libraries can be used"] : [],
-  ];
-  return `${formatTable(["LIBRARY", "VERSION", "SONAME", "MACHINE", "GLIBC", "COMPILER"], rows)}\n\n${
-    formatTable(["FILE", "NEEDS", "FOUND"], needs)
-  }\n\n${lines.join("\n")}`;
+  const libc = `AWS-LC: ${oneLine(awsLc ?? "version not found")}`;
+  return [
+    formatTable(["LIBRARY", "VERSION", "SONAME", "MACHINE", "GLIBC", "COMPILER"], rows),
+    "",
+    formatTable(["FILE", "NEEDS", "FOUND"], needs),
+    "",
+    `${libc}; AES-256-GCM exported: ${aead ? "yes" : "no"}`,
+    ...warnings.map((text) => `warn  ${oneLine(text)}`),
+    ...problems.flatMap(({ message, hint = "" }) => [`FAIL  ${oneLine(message)}`, `      ${oneLine(hint)}`]),
+    ...ok ? ["ok    these libraries can be used"] : [],
+  ].join("\n");
 }
 
 async function check(options: Options, io: CtlIo): Promise<number> {

@@ -6,7 +6,11 @@
 import { type KeyArn, parseKeyArn } from "../../shared/aws/key_arn.ts";
 import { isRegion } from "../../shared/aws/region.ts";
 import { type Options, UsageError } from "../../shared/cli/options.ts";
-import { CredentialSource, type ParentCredentials } from "../aws/credential_source.ts";
+import {
+  CredentialSource,
+  type CredentialSourceOptions,
+  type ParentCredentials,
+} from "../aws/credential_source.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import type { AccountStore } from "../stores/account_store.ts";
 import { Client } from "../client/client.ts";
@@ -192,15 +196,23 @@ export function requireKey(options: Options): KeyArn {
 }
 
 /** Credentials of AWS's provider chain, fetched when they are first needed. */
-export function credentialSource(options: Options, io: CtlIo): CredentialSource {
+export function awsCredentials(
+  region: string | undefined,
+  io: CtlIo,
+  options: CredentialSourceOptions = {},
+): CredentialSource {
   let chain: (() => Promise<ParentCredentials>) | undefined;
-  const region = regionOf(options, io);
   return new CredentialSource(async () => {
     // Load the AWS SDK only when it is needed.
     const { providerChain } = await import("../aws/provider_chain.ts");
     chain ??= providerChain(region);
     return await chain();
-  }, { profile: io.env("AWS_PROFILE") || undefined });
+  }, { ...options, profile: io.env("AWS_PROFILE") || undefined });
+}
+
+/** As {@link awsCredentials}, in the region of the options. @throws {UsageError} */
+export function credentialSource(options: Options, io: CtlIo): CredentialSource {
+  return awsCredentials(regionOf(options, io), io);
 }
 
 /** The DynamoDB table's name. */
@@ -243,10 +255,11 @@ export async function openStore(
   if (kind !== "dynamodb") {
     throw new UsageError(`Cannot use ${JSON.stringify(kind)} for --store`, "Give dynamodb or sqlite:<file>.");
   }
+  const region = requireRegion(options, io);
   const { openDynamoDbStore } = await import("../stores/dynamodb.ts");
   return openDynamoDbStore({
     table: tableName(options),
-    region: requireRegion(options, io),
+    region,
     credentials,
     endpoint: options.text("endpoint-url"),
   });

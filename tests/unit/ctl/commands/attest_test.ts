@@ -190,13 +190,6 @@ for (const [what, content, words] of NO_DOCUMENTS) {
   });
 }
 
-Deno.test("a file that is missing, and none or two, are refused", async () => {
-  const missing = () => verify("/none/such", "--pcr", `0=${"ab".repeat(48)}`);
-  assertEquals((await assertRejects(missing, EnclaveError, "/none/such")).code, "usage");
-  await assertRejects(() => verify(), UsageError);
-  await assertRejects(() => verify("a", "b"), UsageError);
-});
-
 Deno.test("PCRs, nonce and time are read, or refused by the option's name", () => {
   const pcr = "AB".repeat(48);
   assertEquals(expectedPcrs(options("--pcr", `0=${pcr},31=${pcr}`)), {

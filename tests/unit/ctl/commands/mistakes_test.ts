@@ -7,6 +7,7 @@ import { tryCtl } from "../../../helpers/ctl_io.ts";
 import { Folder } from "../../../helpers/folder.ts";
 
 const KEY = "arn:aws:kms:us-west-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+const PCR0 = "ab".repeat(48);
 const ROLE = "arn:aws:iam::111122223333:role/Parent";
 
 /** A command line, in which `@name` is a file of the folder below, and what is said about it. */
@@ -32,6 +33,17 @@ const MISTAKES: readonly (readonly [string, readonly string[], RegExp])[] = [
     ["attest", "verify", "--insecure-skip-pcrs"],
     /Which document\?\nGive one file, or - for standard input/,
   ],
+  ["no build", ["policy", "render", "--admin", ROLE], /Which build/],
+  ["a build without digits", ["policy", "render", "--admin", ROLE, "--pcr", "0"], /for --pcr/],
+  ["stdin for two policies", ["policy", "diff", "-", "-"], /Only one of the policies can be stdin/],
+  ["no key", ["policy", "apply", "/dev/null"], /Which KMS key/],
+  ["an endless policy", ["policy", "lint", "/dev/zero"], /longer than 1048576/],
+  ["nothing to sign", ["account", "sign", "--name", "alice"], /--message/],
+  ["an enclave that nothing identifies", ["account", "show", "--name", "alice", "--verify"], /PCR0/],
+  ["an attester that nothing identifies", ["account", "create", "--name", "eve", "--attest"], /PCR0/],
+  ["no name", ["account", "create"], /--name/],
+  ["an unknown store", ["account", "list", "--store", "mysql"], /dynamodb or sqlite/],
+  ["no region for DynamoDB", ["account", "list", "-t", "AccountTable"], /region/],
   ["a policy without statements", ["policy", "lint", "@empty"], /\S+empty: Cannot read the key policy/],
   [
     "measurements without registers",
@@ -82,6 +94,30 @@ for (const [what, argv, words] of MISTAKES) {
     await assertRejects(() => Deno.stat(`${folder.path}/written`), Deno.errors.NotFound);
   });
 }
+
+Deno.test("a file that is not there ends every command with the same exit code", async () => {
+  await using folder = await Folder.make();
+  const missing = `${folder.path}/missing`;
+  const tcp = ["--connect", "tcp:127.0.0.1:1"];
+  const commands: readonly (readonly string[])[] = [
+    ["client", "process", "--tsk-file", missing, "--data", "x", ...tcp],
+    ["client", "process", "--tsk-file", missing, "--data", `@${missing}`, ...tcp],
+    ["client", "ping", "--sealed", "--pcr", `0=${PCR0}`, "--client-key-file", missing, ...tcp],
+    ["client", "ping", "--sealed", "--measurements", missing, ...tcp],
+    ["account", "sign", "-n", "a", "--transaction", missing, "--store", `sqlite:${folder.path}/a.sqlite`],
+    ["account", "sign", "-n", "a", "--items", missing, "--store", `sqlite:${folder.path}/a.sqlite`],
+    ["attest", "verify", missing, "--pcr", `0=${PCR0}`, "--insecure-skip-nonce"],
+    ["gateway", "status", "--config", missing],
+    ["eif", "describe", missing],
+    ["eif", "verify", missing],
+    ["tsk", "show", "--tsk-file", missing],
+    ["policy", "render", "--policy-file", missing],
+    ["policy", "apply", missing, "-k", KEY],
+  ];
+  const codes: Record<string, number> = {};
+  for (const args of commands) codes[args.slice(0, 3).join(" ")] = (await tryCtl(args)).code;
+  assertEquals(Object.entries(codes).filter(([, code]) => code !== 2), []);
+});
 
 for (const [meaning, code] of Object.entries(KMS_CODES)) {
   const isAway = meaning === "missing" || meaning === "unavailable";
