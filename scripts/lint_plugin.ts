@@ -70,9 +70,14 @@ export const WALLS: readonly {
     why: "lib/ctl/eif builds images of any program, so it must not depend on this one",
   },
   {
-    from: /^lib\/ctl\/commands\//,
-    to: /^lib\/(ctl|shared)\/|^ffi\/(symbols|constants)\.ts$/,
+    from: /^lib\/ctl\/image\//,
+    to: /^lib\/ctl\/(eif|image)\/|^lib\/shared\/|^ffi\/(symbols|constants)\.ts$/,
     why: "outside the enclave nothing of the enclave is imported but names of libraries and symbols",
+  },
+  {
+    from: /^lib\/ctl\/commands\//,
+    to: /^lib\/(ctl|shared)\//,
+    why: "outside the enclave nothing of the enclave is imported",
   },
   {
     from: /^lib\/ctl\//,

@@ -28,6 +28,7 @@ import { DOCTOR } from "./doctor.ts";
 import { EIF_BUILD } from "./eif_build.ts";
 import { EIF_INSPECT_COMMANDS } from "./eif_inspect.ts";
 import { EIF_REPRODUCE } from "./eif_reproduce.ts";
+import { EIF_TRUST_STORE } from "./eif_trust_store.ts";
 import { EMULATOR_SERVE } from "./emulator.ts";
 import { GATEWAY_COMMANDS } from "./gateway.ts";
 import { KMS_CREATE_KEY } from "./kms.ts";
@@ -37,7 +38,6 @@ import { POLICY_INIT } from "./policy_init.ts";
 import { POLICY_DIFF, POLICY_LINT } from "./policy_lint.ts";
 import { POLICY_RENDER_COMMANDS } from "./policy_render.ts";
 import { SDK_CHECK } from "./sdk_check.ts";
-import { EIF_TRUST_STORE } from "./trust_store.ts";
 import { TSK_COMMANDS } from "./tsk_kms.ts";
 
 /** All commands, in the order of the help. */

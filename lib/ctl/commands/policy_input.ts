@@ -4,12 +4,13 @@
  * @module
  */
 import { type Options, type OptionSpec, UsageError } from "../../shared/cli/options.ts";
+import { isFile } from "../../shared/files.ts";
 import { type KeyPolicy, KeyPolicyError, readKeyPolicy } from "../aws/key_policy.ts";
 import type { KeyAdmin } from "../client/key_admin.ts";
 import { parsePolicyIntent, type PolicyIntent } from "../config/policy_intent.ts";
 import { isRuleId, type RuleId } from "../policy/rules.ts";
 import { onePositional } from "../terminal/command.ts";
-import { credentialSource, inputName, isFile, readInput, requireKey } from "../terminal/io.ts";
+import { credentialSource, inputName, readInput, requireKey } from "../terminal/io.ts";
 import { POLICY_FILE } from "../terminal/options.ts";
 import type { CtlIo } from "../terminal/printing.ts";
 

@@ -77,11 +77,6 @@ export async function readInput(file: string): Promise<string> {
   }
 }
 
-/** Whether there is a file. */
-export async function isFile(path: string): Promise<boolean> {
-  return await Deno.stat(path).then((info) => info.isFile, () => false);
-}
-
 /** Reads a JSON file, or stdin for `-`. @throws {EnclaveError} `usage` that names the option. */
 export async function readJson(file: string, option: string): Promise<unknown> {
   const text = await readInput(file);

@@ -1,14 +1,11 @@
 /**
- * `denclavectl eif trust-store`: cuts a bundle of CA certificates down to those that KMS's certificates chain to. TLS alone authenticates
+ * Cuts a bundle of CA certificates down to those that KMS's certificates chain to. TLS alone authenticates
  * KMS's answers, so every further CA could forge them.
  *
  * @module
  */
 import { X509Certificate } from "node:crypto";
-import { EXIT, UsageError } from "../../shared/cli/options.ts";
 import { EnclaveError } from "../../shared/errors.ts";
-import type { Command } from "../terminal/command.ts";
-import { readInput } from "../terminal/io.ts";
 
 /** Amazon Trust Services (https://www.amazontrust.com/repository/), commercial partitions. */
 const KMS_CA_SUBJECTS: readonly RegExp[] = [
@@ -35,26 +32,3 @@ export function selectCertificates(bundle: string): string {
   }
   return `${selected.join("\n")}\n`;
 }
-
-/** `eif trust-store` */
-export const EIF_TRUST_STORE: Command = {
-  path: "eif trust-store",
-  summary: "reduce a bundle of CA certificates to those of KMS",
-  usage: "<bundle.pem> <output.pem>",
-  about:
-    "Cuts a bundle of CA certificates down to those that KMS's certificates chain to (Amazon Trust Services).",
-  options: [],
-  positionals: 2,
-  run: async (options, io) => {
-    const [from, to] = options.positionals;
-    if (from === undefined || to === undefined) {
-      throw new UsageError(
-        "Give two files: a bundle of certificates, and the file to write",
-        "--help shows the usage.",
-      );
-    }
-    const selected = selectCertificates(await readInput(from));
-    await Deno.writeTextFile(to, selected);
-    return io.stdout(`${to}: ${selected.split("BEGIN CERTIFICATE").length - 1} CA certificates\n`), EXIT.ok;
-  },
-};

@@ -27,7 +27,7 @@ import {
 } from "../eif/mod.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import { formatAddress } from "../../shared/wire/address.ts";
-import { isFile } from "../terminal/io.ts";
+import { isFile } from "../../shared/files.ts";
 import { selectCertificates } from "./trust_store.ts";
 
 /** What to do without the SDK's libraries. */
