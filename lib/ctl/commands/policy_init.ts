@@ -26,7 +26,7 @@ export const POLICY_INIT: Command = {
   usage: "-k <key arn> --parent <arn> --admin <arn> [options]",
   about:
     `Writes the file that says who may do what with the key. The other policy commands and the doctor read it, so that
-nothing is said twice. An existing file is never overwritten: edit it.`,
+nothing has to be given twice. An existing file is never overwritten: edit it.`,
   options: [
     KEY_OPTION,
     PARENT_OPTION,

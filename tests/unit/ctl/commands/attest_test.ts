@@ -47,8 +47,8 @@ if (real !== undefined) {
     ["another tool's JSON with base64url", `\ufeff${JSON.stringify({ attestation_doc: base64url })}`],
     ["another tool's JSON with hex", JSON.stringify({ attestation_doc: hex })],
   ] as const;
-  /** What the document says: what its caller knew. */
-  const said = async () => {
+  /** What the caller of the document knew. */
+  const known = async () => {
     const { nonce, pcrs } = await verifyDocument(bytes, {
       at,
       insecureSkipPcrs: true,
@@ -60,7 +60,7 @@ if (real !== undefined) {
   for (const [what, content] of forms) {
     Deno.test(`a real document is verified from a file that holds ${what}`, async () => {
       await using file = await fileOf(content);
-      const { nonce, pcr0 } = await said();
+      const { nonce, pcr0 } = await known();
       const exact = await verify(file.path, "--at", "made", "--nonce", nonce, "--pcr", `0=${pcr0}`, "--json");
       const shown = JSON.parse(exact.stdout);
       assertEquals([exact.code, shown.PCR0, shown.fresh], [0, pcr0.toLowerCase(), "no"]);
@@ -80,7 +80,7 @@ if (real !== undefined) {
     ],
   ] as const;
   const fill = async (argv: readonly string[]) => {
-    const { nonce, pcr0, pcr4, pcr8 } = await said();
+    const { nonce, pcr0, pcr4, pcr8 } = await known();
     return argv.map((arg) =>
       arg.replace("NONCE", nonce).replace("PCR0", pcr0).replace("PCR4", pcr4).replace("PCR8", pcr8)
     );
@@ -209,9 +209,9 @@ Deno.test("PCRs, nonce and time are read, or refused by the option's name", () =
 Deno.test("PCR8 alone causes a warning, PCR0 beside it none, and PCR3 and PCR4 alone are a usage error", async () => {
   const pcr = "ab".repeat(48);
   const warningOf = async (...argv: string[]) => {
-    let said = "";
-    await expectedEnclave(options(...argv), { stderr: (text) => void (said += text) });
-    return said;
+    let printed = "";
+    await expectedEnclave(options(...argv), { stderr: (text) => void (printed += text) });
+    return printed;
   };
   assertStringIncludes(await warningOf("--pcr", `8=${pcr}`), "PCR8 alone accepts every image");
   assertEquals(await warningOf("--pcr", `0=${pcr},8=${pcr}`), "");
