@@ -10,7 +10,7 @@ import { encodeBase64, encodeHex } from "@std/encoding";
 import { openSimulatedRoot } from "./nsm/simulated_root.ts";
 import { COMMON_OPTIONS, EXIT, helpLines, type OptionSpec, parseOptions } from "../shared/cli/options.ts";
 import { EnclaveError, messageOf } from "../shared/errors.ts";
-import type { CtlIo } from "../ctl/terminal/io.ts";
+import type { CtlIo } from "../ctl/terminal/printing.ts";
 import { readOneBuild } from "../ctl/policy/one_build.ts";
 import { formatRehearsal, rehearsalParts } from "./rehearse_commands.ts";
 

@@ -61,7 +61,7 @@ export async function connect(address: Address, timeoutMs: number): Promise<Stre
     throw new EnclaveError(`Cannot connect to ${formatAddress(address)}: ${messageOf(thrown)}`, {
       code: "connect_failed",
       hint: address.transport === "vsock"
-        ? "Check that the enclave runs (nitro-cli describe-enclaves) with this CID, and listens on this port."
+        ? "Check that the enclave runs (nitro-cli describe-enclaves) with this CID, and listens on this port. A service on a host is at tcp:127.0.0.1:5000."
         : "Check that the service listens there.",
       cause: thrown,
     });

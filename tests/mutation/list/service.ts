@@ -750,7 +750,7 @@ const KEY_POLICIES: readonly Mutant[] = [
     breaks: "a CA whose name contains that of Amazon is one of KMS",
     from: "/^O=Amazon$/m",
     to: "/O=Amazon/m",
-    test: "unit/ctl/commands/trust_store_test.ts",
+    test: "unit/ctl/image/trust_store_test.ts",
   },
   {
     name: "envelope-of-any-content",

@@ -4,13 +4,13 @@
  *
  * @module
  */
-import { AEAD_SYMBOLS } from "../../../ffi/aead_symbols.ts";
 import { LIBRARY_FILES } from "../../../ffi/constants.ts";
+import { AEAD_SYMBOLS } from "../../../ffi/aead_symbols.ts";
 import { COMMON_SYMBOLS, SDK_SYMBOLS } from "../../../ffi/symbols.ts";
-import { KMSTOOL_COMMANDS } from "../../shared/cli/serve_options.ts";
 import { COMMON_OPTIONS, nearest, parseOptions, takeCommand, UsageError } from "../../shared/cli/options.ts";
 import {
   FEATURES,
+  KMSTOOL_COMMANDS,
   NITRO_OPTIONS,
   readNitroConfig,
   readServeConfig,
@@ -28,12 +28,8 @@ import {
 } from "../eif/mod.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import { formatAddress } from "../../shared/wire/address.ts";
+import { isFile } from "../../shared/files.ts";
 import { selectCertificates } from "./trust_store.ts";
-
-/** Whether there is a file. */
-export async function isFile(path: string): Promise<boolean> {
-  return (await Deno.stat(path).catch(() => undefined))?.isFile === true;
-}
 
 /** What to do without the SDK's libraries. */
 export const LIBRARIES_HINT =

@@ -1,7 +1,7 @@
 /** The trust store that images get. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { X509CertificateGenerator } from "../../../../lib/shared/attestation/deps/x509.ts";
-import { selectCertificates } from "../../../../lib/ctl/commands/trust_store.ts";
+import { selectCertificates } from "../../../../lib/ctl/image/trust_store.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
 
 Deno.test("a bundle without KMS's CA certificates is refused", () => {

@@ -1,6 +1,6 @@
 /** What `eif reproduce` reads of a provenance, and what it says differs. */
 import { assertEquals, assertThrows } from "@std/assert";
-import { compareInputs, comparePcrs, parseProvenance } from "../../../../lib/ctl/commands/eif_reproduce.ts";
+import { compareInputs, comparePcrs, parseProvenance } from "../../../../lib/ctl/image/reproduction.ts";
 import { EifError } from "../../../../lib/ctl/eif/errors.ts";
 
 const COMMIT = "ab".repeat(20);
