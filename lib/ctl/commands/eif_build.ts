@@ -269,10 +269,10 @@ async function checkProgramPlan(
       environment: plan.environment ?? {},
       allowNoKeys: settings.allow_no_kms_keys === true,
     });
-    const [problem] = await libraryProblems({
+    const [problem] = libraryProblems({
       ...root,
       allowMissing: settings.allow_missing_symbols === true,
-    }, open);
+    });
     if (problem !== undefined) throw problem;
   }
   checkCertificateFile(plan.environment ?? {}, root.files);
@@ -349,9 +349,7 @@ export async function build(argv: readonly string[], io: CtlIo): Promise<number>
     commandLine: plan.commandLine,
     program,
     // The state when the program was compiled, where that is known.
-    source: program === undefined
-      ? await sourceState(Deno.cwd())
-      : { commit: program.git_commit ?? undefined, dirty: program.dirty ?? undefined },
+    source: program ?? await sourceState(Deno.cwd()),
   });
   const beside = `${plan.output.replace(/\.eif$/, "")}.provenance.json`;
   const text = `${JSON.stringify(provenance, null, 2)}\n`;

@@ -138,7 +138,7 @@ async function checkFolder(folder: string, sysroot: string): Promise<Report> {
   const found = await librariesIn(folder);
   const placed = found.map((from) => ({ path: `${INSTALL_DIR}/${from.replace(/^.*\//, "")}`, from }));
   const loaded = await loadFiles({ libraries: placed, sysroot: new Sysroot(sysroot) }, open);
-  const problems = await libraryProblems({ loaded }, open);
+  const problems = libraryProblems({ loaded });
   const libraries: Described[] = [];
   let awsLc: string | undefined;
   let openSsl: string | undefined = systemOpenSsl(loaded);
@@ -150,7 +150,7 @@ async function checkFolder(folder: string, sysroot: string): Promise<Report> {
     openSsl ??= texts.openSsl;
     libraries.push(await describe(file, { loaded, texts }));
   }
-  const aead = await exportsAead(loaded, open);
+  const aead = exportsAead(loaded);
   return {
     ok: problems.length === 0,
     libraries,

@@ -26,7 +26,7 @@ export {
   type RootFile,
   type RootOptions,
 } from "./rootfs.ts";
-export { type ElfFile, type ElfSymbols, type NeededVersion, readElf, readElfSymbols } from "./elf.ts";
+export { type ElfFile, readElf } from "./elf.ts";
 export {
   compareVersions,
   type LoadedFile,
@@ -42,11 +42,10 @@ export {
   checkCommandLine,
   checkDriver,
   checkKernel,
-  closureOf,
+  exportsOf,
   missingSymbols,
 } from "./checks.ts";
 export {
-  gitCommit,
   parseProgramRecord,
   type ProgramRecord,
   programRecord,
