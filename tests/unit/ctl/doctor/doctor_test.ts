@@ -12,7 +12,6 @@ import {
   examine,
   MIN_MEMORY_MIB,
   type Program,
-  PROGRAMS,
   type Status,
 } from "../../../../lib/ctl/doctor/mod.ts";
 import { readProxy } from "../../../../lib/ctl/doctor/proxy.ts";
@@ -690,10 +689,4 @@ Deno.test("a vsock-proxy's arguments are read as its own parser reads them", () 
   for (const line of ["vsock-proxy", "vsock-proxy --help", "grep vsock-proxy 8000 a 443", ""]) {
     assertEquals(read(line), undefined, line);
   }
-});
-
-Deno.test("the ctl task may run the doctor's programs, and git and deno for eif reproduce", async () => {
-  const config = JSON.parse(await Deno.readTextFile(new URL("../../../../deno.json", import.meta.url)));
-  const [, programs = ""] = /--allow-run=(\S+)/.exec(config.tasks.ctl.command) ?? [];
-  assertEquals(programs.split(","), [...PROGRAMS, "git", "deno"]);
 });
