@@ -9,7 +9,7 @@ import { isPlainPath } from "./elf.ts";
 import { EifError } from "./errors.ts";
 import type { Architecture } from "./format.ts";
 import { type LoadedFile, loadFiles, type OpenFile } from "./loader.ts";
-import { Sysroot } from "./sysroot.ts";
+import { Sysroot } from "./loader.ts";
 
 /** A file of the image. */
 export interface RootFile {

@@ -12,7 +12,7 @@ import {
   openSigner,
   readEif,
 } from "../../../../lib/ctl/eif/mod.ts";
-import { cpioArchive, type CpioEntry } from "../../../../lib/ctl/eif/cpio.ts";
+import { cpioArchive, type CpioEntry } from "../../../../lib/ctl/eif/ramdisks.ts";
 import { readElf } from "../../../../lib/ctl/eif/elf.ts";
 import { readExactly } from "../../../../lib/ctl/eif/source.ts";
 import { imageOf, METADATA, SIGNING, smallParts } from "../../../fixtures/eif.ts";

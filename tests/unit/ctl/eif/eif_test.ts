@@ -3,7 +3,7 @@ import { crc32 } from "node:zlib";
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { encode } from "cborg";
-import { combineCrc } from "../../../../lib/ctl/eif/crc.ts";
+import { combineCrc } from "../../../../lib/ctl/eif/write.ts";
 import {
   CRC_OFFSET,
   encodeHeader,

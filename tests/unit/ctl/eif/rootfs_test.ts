@@ -1,8 +1,8 @@
 /** What goes into an image: libraries as a loader would find them, archives as a kernel unpacks them, manifests. */
 import { gunzipSync } from "node:zlib";
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { cpioArchive, type CpioEntry } from "../../../../lib/ctl/eif/cpio.ts";
-import { gzipToFile } from "../../../../lib/ctl/eif/gzip.ts";
+import { cpioArchive, type CpioEntry } from "../../../../lib/ctl/eif/ramdisks.ts";
+import { gzipToFile } from "../../../../lib/ctl/eif/ramdisks.ts";
 import { parseManifest, readManifest } from "../../../../lib/ctl/eif/manifest.ts";
 import {
   buildEif,
