@@ -3,6 +3,7 @@ import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { EXIT } from "../../../../lib/shared/cli/options.ts";
 import { describeFailure } from "../../../../lib/shared/cli/failure.ts";
 import { type Config, ConfigError, parseConfig, readConfigFile } from "../../../../lib/ctl/config/mod.ts";
+import { Folder } from "../../../helpers/folder.ts";
 
 const ARN = "arn:aws:kms:us-west-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const SHIPPED = new URL("../../../../config/", import.meta.url).pathname;
@@ -303,20 +304,17 @@ Deno.test("an empty file, a list and too many enclaves are refused", () => {
 });
 
 Deno.test("a file that is too long, no text, or not there is refused by its name", async () => {
-  const directory = await Deno.makeTempDir({ prefix: "denclave-unit-" });
-  try {
-    const file = `${directory}/c.yaml`;
-    const refusal = async () => (await assertRejects(() => readConfigFile(file), ConfigError)).message;
-    assertEquals((await refusal()).startsWith(`${file}:1:1: it cannot be read: `), true);
-    await Deno.writeFile(file, new Uint8Array([0x61, 0xff]));
-    assertEquals(await refusal(), `${file}:1:1: it is not UTF-8`);
-    await Deno.writeTextFile(file, `${PRODUCTION}#${"x".repeat(65_536)}`);
-    assertEquals(await refusal(), `${file}:1:1: the file has more than 65536 bytes, which are read at most`);
-    await Deno.writeTextFile(file, PRODUCTION);
-    assertEquals((await readConfigFile(file)).environment, "production");
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  await using folder = await Folder.make();
+  const directory = folder.path;
+  const file = `${directory}/c.yaml`;
+  const refusal = async () => (await assertRejects(() => readConfigFile(file), ConfigError)).message;
+  assertEquals((await refusal()).startsWith(`${file}:1:1: it cannot be read: `), true);
+  await Deno.writeFile(file, new Uint8Array([0x61, 0xff]));
+  assertEquals(await refusal(), `${file}:1:1: it is not UTF-8`);
+  await Deno.writeTextFile(file, `${PRODUCTION}#${"x".repeat(65_536)}`);
+  assertEquals(await refusal(), `${file}:1:1: the file has more than 65536 bytes, which are read at most`);
+  await Deno.writeTextFile(file, PRODUCTION);
+  assertEquals((await readConfigFile(file)).environment, "production");
 });
 
 Deno.test("a wrong configuration has the same exit code as a wrong command line", () => {

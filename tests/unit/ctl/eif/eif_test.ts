@@ -28,6 +28,7 @@ import { decodeMetadata, encodeMetadata } from "../../../../lib/ctl/eif/metadata
 import { readExactly } from "../../../../lib/ctl/eif/source.ts";
 import { ED25519_KEY, imageOf, METADATA, SIGNING, smallParts } from "../../../fixtures/eif.ts";
 import { eifVectors } from "../../../helpers/eif_vectors.ts";
+import { Folder } from "../../../helpers/folder.ts";
 
 const text = (value: string) => new TextEncoder().encode(value);
 const read = (image: Uint8Array) => readEif(bytesSource(image, "a.eif"));
@@ -78,24 +79,21 @@ Deno.test("what is written is read again: architecture, command line, metadata, 
 });
 
 Deno.test("a file is written whole or not at all, and nothing is left beside it", async () => {
-  const directory = await Deno.makeTempDir();
-  try {
-    const path = `${directory}/a.eif`;
-    const written = await writeEifFile(path, smallParts());
-    const { measurements, size } = await describeEif(path);
-    assertEquals([measurements, size], [written.measurements, written.size]);
-    const shrinking = { name: "shrinking", size: 10, read: () => Promise.resolve(0) };
-    await assertRejects(() => writeEifFile(path, smallParts({ kernel: shrinking })), EifError, "shorter");
-    await assertRejects(
-      () => writeEifFile(`${directory}/none/a.eif`, smallParts()),
-      EifError,
-      "Cannot write",
-    );
-    assertEquals((await describeEif(path)).measurements, written.measurements);
-    assertEquals([...Deno.readDirSync(directory)].map(({ name }) => name), ["a.eif"]);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  await using folder = await Folder.make();
+  const directory = folder.path;
+  const path = `${directory}/a.eif`;
+  const written = await writeEifFile(path, smallParts());
+  const { measurements, size } = await describeEif(path);
+  assertEquals([measurements, size], [written.measurements, written.size]);
+  const shrinking = { name: "shrinking", size: 10, read: () => Promise.resolve(0) };
+  await assertRejects(() => writeEifFile(path, smallParts({ kernel: shrinking })), EifError, "shorter");
+  await assertRejects(
+    () => writeEifFile(`${directory}/none/a.eif`, smallParts()),
+    EifError,
+    "Cannot write",
+  );
+  assertEquals((await describeEif(path)).measurements, written.measurements);
+  assertEquals([...Deno.readDirSync(directory)].map(({ name }) => name), ["a.eif"]);
 });
 
 for (const path of ["/nonexistent/a.eif", "/tmp", "/dev/null"]) {

@@ -22,6 +22,7 @@ import {
 } from "../../../../lib/ctl/gateway/master_key_store.ts";
 import { StoreError } from "../../../../lib/ctl/stores/account_store.ts";
 import { openSqliteStore } from "../../../../lib/ctl/stores/sqlite.ts";
+import { Folder } from "../../../helpers/folder.ts";
 import { gatewayRig, killAt, Killed } from "../../../helpers/gateway_rig.ts";
 import { KmsRefusal } from "../../../helpers/wallet_rig.ts";
 
@@ -157,14 +158,11 @@ Deno.test("status compares the keys, and not only their presence", async () => {
 });
 
 Deno.test("a database of another program is refused, and not changed", async () => {
-  const file = await Deno.makeTempFile({ prefix: "denclave-gateway-" });
-  try {
-    await openSqliteStore(file)[Symbol.asyncDispose]();
-    const error = assertThrows(() => openMasterKeyStore(file), StoreError, "another program");
-    assertEquals(error.code, "store_failed");
-  } finally {
-    for (const suffix of ["", "-wal", "-shm"]) await Deno.remove(`${file}${suffix}`).catch(() => {});
-  }
+  await using folder = await Folder.make();
+  const file = `${folder.path}/keys.db`;
+  await openSqliteStore(file)[Symbol.asyncDispose]();
+  const error = assertThrows(() => openMasterKeyStore(file), StoreError, "another program");
+  assertEquals(error.code, "store_failed");
 });
 
 /** Tables named as the gateway's that another program made before it. */
@@ -179,23 +177,20 @@ const TABLES: readonly (readonly [string, string, boolean])[] = [
 ];
 for (const [what, columns, opens] of TABLES) {
   Deno.test(`a database whose table was made by another program is ${opens ? "used" : "refused"} ${what}`, async () => {
-    const file = await Deno.makeTempFile({ prefix: "denclave-gateway-" });
-    try {
-      const database = new DatabaseSync(file);
-      database.exec(`CREATE TABLE enclave_master_keys (${columns})`);
-      database.close();
-      if (!opens) {
-        const error = assertThrows(() => openMasterKeyStore(file), StoreError, "no such column");
-        assertEquals([error.code, error.message.includes(file)], ["store_unavailable", true]);
-        return;
-      }
-      using rig = await gatewayRig(openMasterKeyStore(file));
-      await using enclave = await rig.boot();
-      const { how } = await init(rig, enclave);
-      assertEquals([how, rig.store.problems()], ["generated", []]);
-    } finally {
-      for (const suffix of ["", "-wal", "-shm"]) await Deno.remove(`${file}${suffix}`).catch(() => {});
+    await using folder = await Folder.make();
+    const file = `${folder.path}/keys.db`;
+    const database = new DatabaseSync(file);
+    database.exec(`CREATE TABLE enclave_master_keys (${columns})`);
+    database.close();
+    if (!opens) {
+      const error = assertThrows(() => openMasterKeyStore(file), StoreError, "no such column");
+      assertEquals([error.code, error.message.includes(file)], ["store_unavailable", true]);
+      return;
     }
+    using rig = await gatewayRig(openMasterKeyStore(file));
+    await using enclave = await rig.boot();
+    const { how } = await init(rig, enclave);
+    assertEquals([how, rig.store.problems()], ["generated", []]);
   });
 }
 
@@ -265,29 +260,26 @@ const COLUMNS = ["kms_encrypted_dek", "encrypted_private_key", "public_key"] as 
 for (const column of COLUMNS) {
   for (const at of ["first", "middle", "last"] as const) {
     Deno.test(`one bit of the ${at} byte of ${column} in the database: refused, and the database stays as it was`, async () => {
-      const file = await Deno.makeTempFile({ prefix: "denclave-gateway-" });
-      try {
-        using rig = await gatewayRig(openMasterKeyStore(file));
-        await using enclave = await rig.boot();
-        await init(rig, enclave);
-        const database = new DatabaseSync(file);
-        const bytes = (database.prepare(`SELECT ${column} AS bytes FROM enclave_master_keys`).get() as {
-          bytes: Uint8Array;
-        }).bytes;
-        const index = { first: 0, middle: bytes.length >> 1, last: bytes.length - 1 }[at];
-        bytes[index] = (bytes[index] ?? 0) ^ 1;
-        database.prepare(`UPDATE enclave_master_keys SET ${column} = ?`).run(bytes);
-        database.close();
-        const damaged = requireStored(rig.store, 1);
-        await using restarted = await rig.boot();
-        for (const attempt of [() => init(rig, restarted), () => verifyMasterKey(restarted.tools, 1)]) {
-          const error = await assertRejects(attempt, ServiceError);
-          assertEquals([error.code, error.message.includes(column)], ["row_rejected", true], error.message);
-        }
-        assert(isSameRow(requireStored(rig.store, 1), damaged));
-      } finally {
-        for (const suffix of ["", "-wal", "-shm"]) await Deno.remove(`${file}${suffix}`).catch(() => {});
+      await using folder = await Folder.make();
+      const file = `${folder.path}/keys.db`;
+      using rig = await gatewayRig(openMasterKeyStore(file));
+      await using enclave = await rig.boot();
+      await init(rig, enclave);
+      const database = new DatabaseSync(file);
+      const bytes = (database.prepare(`SELECT ${column} AS bytes FROM enclave_master_keys`).get() as {
+        bytes: Uint8Array;
+      }).bytes;
+      const index = { first: 0, middle: bytes.length >> 1, last: bytes.length - 1 }[at];
+      bytes[index] = (bytes[index] ?? 0) ^ 1;
+      database.prepare(`UPDATE enclave_master_keys SET ${column} = ?`).run(bytes);
+      database.close();
+      const damaged = requireStored(rig.store, 1);
+      await using restarted = await rig.boot();
+      for (const attempt of [() => init(rig, restarted), () => verifyMasterKey(restarted.tools, 1)]) {
+        const error = await assertRejects(attempt, ServiceError);
+        assertEquals([error.code, error.message.includes(column)], ["row_rejected", true], error.message);
       }
+      assert(isSameRow(requireStored(rig.store, 1), damaged));
     });
   }
 }
