@@ -20,8 +20,8 @@ import { DEV_OPTIONS } from "../lib/dev/service/mod.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
 const FILE = `${ROOT}docs/configuration.md`;
-const BEGIN = "<!-- begin: deno task docs:options -->\n";
-const END = "<!-- end: deno task docs:options -->\n";
+const BEGIN = "<!-- begin: deno task docs -->\n";
+const END = "<!-- end: deno task docs -->\n";
 /** An option that so many commands of a program have is described once. */
 const SHARED_BY = 3;
 
@@ -130,12 +130,12 @@ const SPECS = [
 async function main(argv: readonly string[]): Promise<number> {
   const options = parseOptions(SPECS, argv);
   if (options.on("help")) {
-    return console.log(`usage: deno task docs:options [options]\n\n${helpLines(SPECS)}`), EXIT.ok;
+    return console.log(`usage: deno task docs [options]\n\n${helpLines(SPECS)}`), EXIT.ok;
   }
   const document = await configurationDocument();
   if (options.on("check")) {
     if (document === await Deno.readTextFile(FILE)) return EXIT.ok;
-    return console.error(`${FILE} is out of date: run deno task docs:options`), EXIT.failed;
+    return console.error(`${FILE} is out of date: run deno task docs`), EXIT.failed;
   }
   await Deno.writeTextFile(FILE, document);
   return EXIT.ok;

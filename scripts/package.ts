@@ -1,10 +1,9 @@
 /**
- * `deno task package`: the client's side of the library as an npm tarball, ES modules and types. Code that only works in Deno is left out: the package opens no
+ * `deno task build package`: the client's side of the library as an npm tarball, ES modules and types. Code that only works in Deno is left out: the package opens no
  * sockets, and its client uses a stream. Needs npm and its registry.
  *
  * @module
  */
-import { runEntry } from "../lib/shared/cli/entry.ts";
 import { COMMON_OPTIONS, EXIT, helpLines, parseOptions } from "../lib/shared/cli/options.ts";
 import { EnclaveError } from "../lib/shared/errors.ts";
 import config from "../deno.json" with { type: "json" };
@@ -23,7 +22,7 @@ const SPECS = [
   { name: "output", short: "o", value: "FOLDER", default: "dist/npm", help: "where the tarball is written" },
   ...COMMON_OPTIONS,
 ] as const;
-const HELP = `usage: deno task package [options]
+const HELP = `usage: deno task build package [options]
 
 Makes an npm package of the client's side of the library.
 options:
@@ -177,7 +176,8 @@ export async function makePackage(output: string): Promise<string> {
   }
 }
 
-async function main(argv: readonly string[]): Promise<number> {
+/** `deno task build package`. */
+export async function main(argv: readonly string[]): Promise<number> {
   const options = parseOptions(SPECS, argv);
   if (options.on("help")) return console.log(HELP), EXIT.ok;
   const output = options.text("output") ?? "";
@@ -185,5 +185,3 @@ async function main(argv: readonly string[]): Promise<number> {
   console.log(await makePackage(await Deno.realPath(output)));
   return EXIT.ok;
 }
-
-if (import.meta.main) await runEntry(main);

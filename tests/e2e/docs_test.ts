@@ -65,6 +65,6 @@ Deno.test("docs/configuration.md has the options that the programs have", async 
   assertEquals(
     await Deno.readTextFile(`${ROOT}docs/configuration.md`),
     await configurationDocument(),
-    "run deno task docs:options",
+    "run deno task docs",
   );
 });

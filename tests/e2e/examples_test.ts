@@ -24,7 +24,7 @@ const IMPORTS = "import cryptography.hazmat.primitives.asymmetric.x25519";
 const python = findTool([
   [`${ROOT}tests/peers/build/venv/bin/python`, "-c", IMPORTS],
   ["python3", "-c", IMPORTS],
-], "the Python client, since there is no Python with cryptography (deno task build:peers)");
+], "the Python client, since there is no Python with cryptography (deno task build peers)");
 const go = findTool([["go", "version"]], "the Go client, since there is no go (Debian: golang-go)");
 const node = findTool([["node", "--version"]], "the Node client, since there is no node (Debian: nodejs)");
 const chromium = findTool([

@@ -114,9 +114,7 @@ async function build(options: Options, io: CtlIo): Promise<number> {
     commandLine: plan.commandLine,
     program,
     // The state when the program was compiled, where that is known.
-    source: program === undefined
-      ? await sourceState(Deno.cwd())
-      : { commit: program.git_commit ?? undefined, dirty: program.dirty ?? undefined },
+    source: program ?? await sourceState(Deno.cwd()),
   });
   const beside = `${plan.output.replace(/\.eif$/, "")}.provenance.json`;
   await Deno.writeTextFile(beside, `${JSON.stringify(provenance, null, 2)}\n`);

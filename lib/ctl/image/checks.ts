@@ -18,12 +18,10 @@ import {
 } from "../../shared/cli/serve_options.ts";
 import {
   type ByteSource,
-  closureOf,
   EifError,
+  exportsOf,
   type LoadedFile,
   missingSymbols,
-  type OpenFile,
-  readElfSymbols,
   textPieces,
 } from "../eif/mod.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
@@ -110,28 +108,16 @@ function libraryNamed(name: string, libraries: readonly LoadedFile[]): LoadedFil
   return libraries.find(({ path }) => path.endsWith(`/${name}`));
 }
 
-async function exportsOf(
-  file: LoadedFile,
-  loaded: readonly LoadedFile[],
-  open: OpenFile,
-): Promise<ReadonlySet<string>> {
-  const given = new Set<string>();
-  for (const { from } of closureOf(file.path, loaded)) {
-    for (const name of (await readElfSymbols(await open(from))).exported) given.add(name);
-  }
-  return given;
-}
-
 function named(names: readonly string[]): string {
   const shown = names.slice(0, 5).join(", ");
   return names.length > 5 ? `${shown} and ${names.length - 5} more` : shown;
 }
 
 /** Whether the SDK's libraries export AES-256-GCM of AWS-LC. */
-export async function exportsAead(loaded: readonly LoadedFile[], open: OpenFile): Promise<boolean> {
+export function exportsAead(loaded: readonly LoadedFile[]): boolean {
   const sdk = libraryNamed(LIBRARY_FILES.sdk, loaded);
   if (sdk === undefined) return false;
-  const given = await exportsOf(sdk, loaded, open);
+  const given = exportsOf(sdk.path, loaded);
   return Object.keys(AEAD_SYMBOLS).every((name) => given.has(name));
 }
 
@@ -141,7 +127,7 @@ export async function exportsAead(loaded: readonly LoadedFile[], open: OpenFile)
  * @param loaded as the loader loads them
  * @returns nothing when the binary can use them
  */
-export async function libraryProblems(
+export function libraryProblems(
   { loaded, program, allowMissing = false }: {
     readonly loaded: readonly LoadedFile[];
     /** Its path in the image. */
@@ -149,13 +135,12 @@ export async function libraryProblems(
     /** Not the functions that the binary opens: those that the libraries need themselves. */
     readonly allowMissing?: boolean;
   },
-  open: OpenFile,
-): Promise<readonly EifError[]> {
+): readonly EifError[] {
   const problems: EifError[] = [];
   for (const [name, symbols] of FUNCTIONS) {
     const library = libraryNamed(name, loaded);
     if (library === undefined) continue;
-    const given = await exportsOf(library, loaded, open);
+    const given = exportsOf(library.path, loaded);
     const missing = requiredNames(symbols).filter((symbol) => !given.has(symbol));
     if (missing.length === 0) continue;
     problems.push(
@@ -168,7 +153,7 @@ export async function libraryProblems(
   for (const name of allowMissing ? [] : Object.values(LIBRARY_FILES)) {
     const library = libraryNamed(name, loaded);
     if (library === undefined) continue;
-    const missing = await missingSymbols(library.path, { loaded, program }, open);
+    const missing = missingSymbols(library.path, { loaded, program });
     if (missing.length === 0) continue;
     problems.push(
       new EifError(

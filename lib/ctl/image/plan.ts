@@ -164,10 +164,10 @@ async function checkProgramPlan(
       environment: plan.environment ?? {},
       allowNoKeys: settings.allow_no_kms_keys === true,
     });
-    const [problem] = await libraryProblems({
+    const [problem] = libraryProblems({
       ...root,
       allowMissing: settings.allow_missing_symbols === true,
-    }, open);
+    });
     if (problem !== undefined) throw problem;
   }
   checkCertificateFile(plan.environment ?? {}, root.files);

@@ -87,7 +87,7 @@ export async function checkFolder(folder: string, sysroot: string) {
   const found = await librariesIn(folder);
   const placed = found.map((from) => ({ path: `${INSTALL_DIR}/${from.replace(/^.*\//, "")}`, from }));
   const loaded = await loadFiles({ libraries: placed, sysroot: new Sysroot(sysroot) }, open);
-  const problems = await libraryProblems({ loaded }, open);
+  const problems = libraryProblems({ loaded });
   const libraries: Awaited<ReturnType<typeof describe>>[] = [];
   let awsLc: string | undefined;
   let openSsl: string | undefined = systemOpenSsl(loaded);
@@ -99,7 +99,7 @@ export async function checkFolder(folder: string, sysroot: string) {
     openSsl ??= texts.openSsl;
     libraries.push(await describe(file, loaded, texts));
   }
-  const aead = await exportsAead(loaded, open);
+  const aead = exportsAead(loaded);
   return {
     ok: problems.length === 0,
     libraries,
