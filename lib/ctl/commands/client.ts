@@ -47,7 +47,6 @@ const SPECS = [
     name: "connect",
     short: "c",
     env: "DENCLAVE_CONNECT",
-    formerEnv: "CONNECT",
     value: "ADDRESS",
     default: "tcp:127.0.0.1:5000",
     help: "vsock:<cid>:<port>, tcp:<host>:<port> or unix:<path>",

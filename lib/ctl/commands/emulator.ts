@@ -27,7 +27,6 @@ const SPECS = [
     name: "region",
     short: "r",
     env: "DENCLAVE_REGION",
-    formerEnv: "REGION",
     value: "REGION",
     default: "us-east-1",
     help: "region of the keys",

@@ -43,7 +43,6 @@ const SHARED = [
   {
     name: "config",
     env: "DENCLAVE_CONFIG",
-    formerEnv: "CONFIG",
     value: "FILE",
     default: "config/development.yaml",
     help: "the configuration file: KMS, enclaves, database",

@@ -24,7 +24,6 @@ export const POLICY_COMMANDS = [
 const SPECS = [
   {
     ...KEY_OPTION,
-    formerEnv: "KMS_KEYS",
     multiple: true,
     help: "a KMS key; repeat for more",
   },

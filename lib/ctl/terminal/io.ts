@@ -79,7 +79,6 @@ export const AWS_OPTIONS = [
     name: "region",
     short: "r",
     env: "DENCLAVE_REGION",
-    formerEnv: "REGION",
     value: "REGION",
     help: "AWS region, if no key's ARN gives it; AWS_REGION is also read",
   },
@@ -96,7 +95,6 @@ export const TABLE_OPTION = {
   name: "table",
   short: "t",
   env: "DENCLAVE_TABLE",
-  formerEnv: "TABLE",
   value: "TABLE",
   help: "DynamoDB table (default AccountTable)",
 } as const satisfies OptionSpec;
@@ -106,7 +104,6 @@ export const KEY_OPTION = {
   name: "key",
   short: "k",
   env: "DENCLAVE_KMS_KEY",
-  formerEnv: "KMS_KEY",
   value: "ARN",
   help: "the KMS key",
 } as const satisfies OptionSpec;
@@ -116,7 +113,6 @@ export const STORE_OPTIONS = [
   {
     name: "store",
     env: "DENCLAVE_STORE",
-    formerEnv: "STORE",
     value: "STORE",
     help: "dynamodb or sqlite:<file>; the default is sqlite:accounts.sqlite, or dynamodb with -t",
   },
@@ -129,7 +125,6 @@ export const ENCLAVE_OPTIONS = [
     name: "cid",
     short: "c",
     env: "DENCLAVE_CID",
-    formerEnv: "CID",
     value: "CID",
     default: "16",
     help: "the enclave's CID; overrides DENCLAVE_CONNECT",
@@ -138,7 +133,6 @@ export const ENCLAVE_OPTIONS = [
     name: "port",
     short: "p",
     env: "DENCLAVE_PORT",
-    formerEnv: "PORT",
     value: "PORT",
     default: "5000",
     help: "the enclave's vsock port; overrides DENCLAVE_CONNECT",
@@ -146,7 +140,6 @@ export const ENCLAVE_OPTIONS = [
   {
     name: "connect",
     env: "DENCLAVE_CONNECT",
-    formerEnv: "CONNECT",
     value: "ADDRESS",
     help: "the service's address if it is not an enclave: tcp:<host>:<port> or unix:<path>",
   },

@@ -11,8 +11,6 @@ export interface OptionSpec {
   readonly name: string;
   readonly short?: string;
   readonly env?: string;
-  /** The former name of `env`: an error if only this one is set. */
-  readonly formerEnv?: string;
   /** Placeholder for the help, such as `PORT`. */
   readonly value?: string;
   /** May be repeated; commas separate values in the environment and within one value. */
@@ -245,13 +243,6 @@ export function parseOptions(
     const fromEnv = spec.env === undefined ? undefined : env(spec.env);
     if (fromEnv === "" && spec.refuseEmpty === true) {
       throw new UsageError(`${spec.env} is set, but empty`, "Give it a value, or unset it.");
-    }
-    const isMissing = (fromEnv ?? "") === "" && !flags.has("help");
-    if (isMissing && spec.formerEnv !== undefined && (env(spec.formerEnv) ?? "") !== "") {
-      throw new UsageError(
-        `The variable ${spec.formerEnv} is now called ${spec.env}`,
-        `Set ${spec.env}, or give --${spec.name}, and unset ${spec.formerEnv}.`,
-      );
     }
     const value = fromEnv === undefined || fromEnv === ""
       ? spec.default

@@ -1,5 +1,5 @@
 /** Options that the groups of `denclavectl` share: the command line wins over every variable, and variables have one prefix. */
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
 import { parseOptions, UsageError } from "../../../../lib/shared/cli/options.ts";
 import {
@@ -122,31 +122,4 @@ Deno.test("every variable of denclavectl has its prefix, but for those that othe
   for (const name of ["CONNECT", "CID", "PORT", "STORE", "TABLE", "REGION", "KMS_KEY", "CONFIG"]) {
     assert(found.includes(`DENCLAVE_${name}`), name);
   }
-});
-
-const FORMER: readonly (readonly [string, readonly string[], string])[] = [
-  ["CONNECT", ["account", "create"], "DENCLAVE_CONNECT"],
-  ["CONNECT", ["client", "ping"], "DENCLAVE_CONNECT"],
-  ["CID", ["doctor"], "DENCLAVE_CID"],
-  ["PORT", ["account", "sign"], "DENCLAVE_PORT"],
-  ["STORE", ["account", "list"], "DENCLAVE_STORE"],
-  ["TABLE", ["policy", "iam"], "DENCLAVE_TABLE"],
-  ["REGION", ["kms", "create-key"], "DENCLAVE_REGION"],
-  ["REGION", ["emulator", "serve"], "DENCLAVE_REGION"],
-  ["KMS_KEY", ["policy", "apply"], "DENCLAVE_KMS_KEY"],
-  ["KMS_KEYS", ["policy", "iam"], "DENCLAVE_KMS_KEY"],
-  ["CONFIG", ["gateway", "status"], "DENCLAVE_CONFIG"],
-];
-for (const [former, command, now] of FORMER) {
-  Deno.test(`${former} is refused by ${command.join(" ")}, which names ${now}`, async () => {
-    const error = await assertRejects(() => runCtl(command, ioOf({ [former]: "x" })), UsageError);
-    assertEquals(error.message, `The variable ${former} is now called ${now}`);
-  });
-}
-
-Deno.test("a former name is ignored where its option or its new name is set", () => {
-  const env = { REGION: "eu-west-1" };
-  assertEquals(parseOptions(AWS_OPTIONS, ["-r", "us-east-1"], reader(env)).text("region"), "us-east-1");
-  const both = { ...env, DENCLAVE_REGION: "us-east-2" };
-  assertEquals(parseOptions(AWS_OPTIONS, [], reader(both)).text("region"), "us-east-2");
 });
