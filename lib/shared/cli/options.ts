@@ -21,11 +21,6 @@ export interface OptionSpec {
   readonly help: string;
 }
 
-/** An option of the measured configuration: it must state whether it may be empty. */
-export interface MeasuredOptionSpec extends OptionSpec {
-  readonly refuseEmpty: boolean;
-}
-
 /** Exit codes of every command but the kmstool drop-in. */
 export const EXIT = {
   ok: 0,

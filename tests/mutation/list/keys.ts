@@ -198,7 +198,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "hash-without-a-setting",
     breaks: "the configuration hash leaves a setting out",
-    from: "    bind_process: bindProcess,",
+    from: "    ...measured(SEALED_OPTIONS, sealed),",
     to: "",
     test: "unit/shared/cli/options_test.ts",
     filter: "the measured configuration",
@@ -500,8 +500,8 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "least-tsk-epoch-alone",
     breaks: "--min-tsk-epoch does not imply --require-epoch",
-    from: '    requireEpoch: options.on("require-epoch") || minTskEpoch !== undefined,',
-    to: '    requireEpoch: options.on("require-epoch"),',
+    from: "    requireEpoch: session.requireEpoch || session.minTskEpoch !== undefined,",
+    to: "",
     test: "unit/shared/cli/options_test.ts",
     filter: "implies --require-epoch",
   },

@@ -193,7 +193,6 @@ Deno.test("the environment configures all of the service", () => {
       BIND_PROCESS: "1",
       REQUIRE_SEALED: "1",
       CLIENT_KEYS: CLIENT_KEY,
-      MAX_SEALED_AGE_MS: "10000",
       MAX_MESSAGE: "64",
       MAX_CONNECTIONS: "1",
       IDLE_MS: "10",
@@ -210,7 +209,6 @@ Deno.test("the environment configures all of the service", () => {
       MIN_TSK_EPOCH: "9",
       SDK_PROCESSES: "2",
       WALLET_CACHE: "8",
-      WALLET_CACHE_MS: "300000",
     }),
   ));
   assertEquals({ ...config, keys: config.keys.map((key) => key.region) }, {
@@ -223,7 +221,7 @@ Deno.test("the environment configures all of the service", () => {
     requireEpoch: true,
     minTskEpoch: 9,
     bindProcess: true,
-    sealed: { required: true, clientKeys: [new Uint8Array(32).fill(7)], maxAgeMs: 10_000 },
+    sealed: { required: true, clientKeys: [new Uint8Array(32).fill(7)], maxAgeMs: 60_000 },
     wallet: {
       guards: {
         chains: [1n, 137n],
@@ -236,7 +234,7 @@ Deno.test("the environment configures all of the service", () => {
         messagePrefixes: ["Sign in to , "],
         maxValue: 10n ** 18n,
       },
-      cache: { entries: 8, maxAgeMs: 300_000 },
+      cache: { entries: 8, maxAgeMs: 60_000 },
     },
     minEpoch: 7,
     limits: { maxMessage: 64, maxConnections: 1, idleMs: 10, requestMs: 3_600_000, maxInFlight: undefined },
@@ -269,7 +267,6 @@ for (
     ["WALLET_CHAINS", " , ", "--wallet-chain"],
     ["WALLET_RECIPIENTS", ",", "--wallet-recipient"],
     ["REQUIRE_SEALED", "maybe", "REQUIRE_SEALED"],
-    ["MAX_SEALED_AGE_MS", "999", "--max-sealed-age-ms"],
     ["CLIENT_KEYS", ",", "--client-key"],
     ["CLIENT_KEYS", "AAAA", "--client-key"],
     ["CLIENT_KEYS", "not base64!", "--client-key"],
@@ -283,7 +280,6 @@ for (
     ["WALLET_VERIFYING_CONTRACTS", `${CONTRACT}:*`, "--wallet-verifying-contract"],
     ["WALLET_VERIFYING_CONTRACTS", `${CONTRACT}:0xa9059cbb`, "--wallet-verifying-contract"],
     ["WALLET_MAX_VALUE", "1e18", "--wallet-max-value"],
-    ["WALLET_CACHE_MS", "300001", "--wallet-cache-ms"],
   ] as const
 ) {
   Deno.test(`${variable}=${value} is refused, by the name of ${flag}`, () => {
@@ -329,7 +325,6 @@ const VALUES: Readonly<Record<string, readonly [string, string]>> = {
   "features": ["sealed", "wallet"],
   "tsk-context": ["app=x", "stage=y"],
   "min-tsk-epoch": ["1", "2"],
-  "max-sealed-age-ms": ["1000", "2000"],
   "client-key": [CLIENT_KEY, encodeBase64(new Uint8Array(32).fill(8))],
   "wallet-chain": ["1", "137"],
   "wallet-recipient": [CHECKSUMMED, "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359"],
@@ -338,7 +333,6 @@ const VALUES: Readonly<Record<string, readonly [string, string]>> = {
   "wallet-verifying-contract": [`${CONTRACT}:Order`, `${CONTRACT}:Permit`],
   "wallet-message-prefix": ["Sign in", "Log in"],
   "wallet-cache": ["1", "2"],
-  "wallet-cache-ms": ["1", "2"],
   "min-epoch": ["1", "2"],
   "max-message": ["64", "65"],
   "max-connections": ["1", "2"],
