@@ -296,7 +296,7 @@ for (const feature of FEATURES) {
       assertEquals([reply["msg"], String(reply["details"]).includes(feature)], ["feature_off", true]);
       assertEquals(reply["apiResponse"], feature === "wallet" ? "errorResponse" : undefined);
       if (feature === "sealed") continue;
-      const { message, openReply } = await sealed(service.client, 0, request);
+      const { message, openReply } = await sealed(service.client, request);
       const { ciphertext } = await service.client.exchange(message);
       const opened = await openReply(decodeBase64(String(ciphertext)));
       assertEquals(JSON.parse(new TextDecoder().decode(opened)).msg, "feature_off");
