@@ -6,7 +6,7 @@
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import { type AwsClientOptions, kmsClient } from "../aws/clients.ts";
 import { CreateAliasCommand, CreateKeyCommand, EnableKeyRotationCommand } from "../aws/deps/aws_sdk.ts";
-import { awsAdvice } from "../../shared/aws/errors.ts";
+import { parentAdvice } from "../aws/advice.ts";
 import { KeyAdminError, KMS_CODES } from "./key_admin.ts";
 
 /** What to make. */
@@ -42,7 +42,7 @@ export async function createKey(options: CreateKeyOptions): Promise<CreatedKey> 
     } catch (thrown) {
       if (thrown instanceof EnclaveError) throw thrown;
       const name = thrown instanceof Error ? thrown.name : "";
-      const { meaning, hint } = awsAdvice(name, "createKey");
+      const { meaning, hint } = parentAdvice(name, "createKey");
       throw new KeyAdminError(
         `Cannot ${what} in ${region}: ${name}: ${messageOf(thrown)}${
           arn === "" ? "" : ` (the key was created: ${arn})`

@@ -6,7 +6,7 @@
 import type { CredentialSource } from "../aws/credential_source.ts";
 import { kmsClient } from "../aws/clients.ts";
 import { EncryptCommand } from "../aws/deps/aws_sdk.ts";
-import { awsAdvice } from "../../shared/aws/errors.ts";
+import { parentAdvice } from "../aws/advice.ts";
 import type { KeyArn } from "../../shared/aws/key_arn.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import { KeyAdminError, KMS_CODES } from "./key_admin.ts";
@@ -37,7 +37,7 @@ export function openKmsWrapper({ key, credentials, endpoint }: KmsWrapperOptions
       } catch (thrown) {
         if (thrown instanceof EnclaveError) throw thrown;
         const name = thrown instanceof Error ? thrown.name : "";
-        const { meaning, hint } = awsAdvice(name, "wrap");
+        const { meaning, hint } = parentAdvice(name, "wrap");
         throw new KeyAdminError(
           `Cannot wrap the session key with ${key.arn}: ${name}: ${messageOf(thrown)}`,
           {

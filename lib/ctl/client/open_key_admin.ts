@@ -5,7 +5,7 @@
  */
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import { type AwsClientOptions, kmsClient, stsClient } from "../aws/clients.ts";
-import { awsAdvice } from "../../shared/aws/errors.ts";
+import { parentAdvice } from "../aws/advice.ts";
 import type { KeyArn } from "../../shared/aws/key_arn.ts";
 import {
   DescribeKeyCommand,
@@ -29,7 +29,7 @@ const MAX_GRANT_PAGES = 100;
 function translate(thrown: unknown, doing: string): EnclaveError {
   if (thrown instanceof EnclaveError) return thrown;
   const name = thrown instanceof Error ? thrown.name : "";
-  const { meaning, hint } = awsAdvice(name, "key");
+  const { meaning, hint } = parentAdvice(name, "key");
   return new KeyAdminError(`Cannot ${doing}: ${name}: ${messageOf(thrown)}`, {
     code: KMS_CODES[meaning],
     hint,
