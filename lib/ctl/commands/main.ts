@@ -4,7 +4,7 @@
  * @module
  */
 import { EXIT, UsageError } from "../../shared/cli/options.ts";
-import { failureLines, namedFailure } from "../../shared/cli/failure.ts";
+import { failureLines, namedFailure } from "../terminal/failure.ts";
 import { takeCommand } from "../../shared/cli/options.ts";
 import { AttestationError } from "../../shared/attestation/errors.ts";
 import { ConfigError } from "../config/errors.ts";
