@@ -10,7 +10,8 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from "node:net";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import { type Address, formatAddress, type Stream, writeAll } from "../../shared/wire/address.ts";
-import { connect, listen } from "../../shared/wire/socket.ts";
+import { connect } from "../../shared/wire/connect.ts";
+import { listen } from "../../shared/wire/listen.ts";
 import { DEFAULT_MAX_LENGTH, FrameDecoder } from "../../shared/wire/framing.ts";
 
 /** Where the bridge listens. */

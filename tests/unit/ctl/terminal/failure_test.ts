@@ -5,7 +5,7 @@ import { failureLines } from "../../../../lib/ctl/terminal/failure.ts";
 import { UsageError } from "../../../../lib/shared/cli/options.ts";
 import { FileSource } from "../../../../lib/ctl/eif/source.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
-import { connect } from "../../../../lib/shared/wire/socket.ts";
+import { connect } from "../../../../lib/shared/wire/connect.ts";
 
 /** What SQLite throws when there is no room. */
 function sqliteFull(): unknown {
