@@ -5,7 +5,7 @@
  */
 import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { PUBLIC_KEY_LENGTH } from "../sealed/hpke.ts";
-import { UsageError } from "./options.ts";
+import { refuseValue } from "./options.ts";
 import { distinct, toggle, type Values } from "./settings.ts";
 
 /** Maximum age of a sealed request. Milliseconds. */
@@ -18,8 +18,9 @@ function clientKey(text: string, option: string): Uint8Array {
   } catch {
     // Reported below.
   }
-  throw new UsageError(
-    `Cannot use ${JSON.stringify(text)} for --${option}`,
+  return refuseValue(
+    option,
+    text,
     `Give ${PUBLIC_KEY_LENGTH} bytes in base64: the end of what openssl pkey -pubout -outform DER writes.`,
   );
 }

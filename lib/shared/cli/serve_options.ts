@@ -10,7 +10,7 @@ import { isOtherKeysContext } from "../aws/tsk_context.ts";
 import { VERSION } from "../version.ts";
 import { type Address, parseAddress, VMADDR_CID_ANY } from "../wire/address.ts";
 import { LIMIT_OPTIONS, type LimitOptions, MAX_TIMEOUT_MS, readLimits } from "./limits.ts";
-import { type Options, UsageError } from "./options.ts";
+import { type Options, refuseValue, UsageError } from "./options.ts";
 import { MAX_SEALED_AGE_MS, SEALED_OPTIONS, type SealedConfig } from "./sealed_options.ts";
 import {
   distinct,
@@ -260,16 +260,13 @@ function readFeatures(options: Options, option: string): readonly string[] | und
 function readRegion(options: Options, name: string): string | undefined {
   const region = options.text(name);
   if (region === undefined || isRegion(region)) return region;
-  throw new UsageError(
-    `Cannot use ${JSON.stringify(region)} for --${name}`,
-    "Give a region's name such as us-west-2.",
-  );
+  return refuseValue(name, region, "Give a region's name such as us-west-2.");
 }
 
 function readContext(options: Options, name: string): EncryptionContext | undefined {
   const given = options.list(name);
   if (given.length === 1 && given[0] === "none") return undefined;
-  const pairs = options.distinct(name, contextPair, ([key]) => key);
+  const pairs = options.distinct(name, (pair) => contextPair(pair, name), ([key]) => key);
   if (pairs.length === 0) return undefined;
   const context = Object.fromEntries(pairs);
   if (!isOtherKeysContext(context)) return context;
@@ -281,10 +278,10 @@ function readContext(options: Options, name: string): EncryptionContext | undefi
   );
 }
 
-function contextPair(pair: string): readonly [string, string] {
+function contextPair(pair: string, option: string): readonly [string, string] {
   const equals = pair.indexOf("=");
   if (equals >= 1) return [pair.slice(0, equals), pair.slice(equals + 1)];
-  throw new UsageError(`Cannot use ${JSON.stringify(pair)} for --tsk-context`, "Write name=value.");
+  return refuseValue(option, pair, "Write name=value.");
 }
 
 /** The configuration without its listening, logging and shutdown settings: hashed into attestation documents. */

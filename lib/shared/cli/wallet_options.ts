@@ -5,7 +5,7 @@
  */
 import { parseAddress } from "../crypto/ethereum_address.ts";
 import { messageOf } from "../errors.ts";
-import { type Options, UsageError } from "./options.ts";
+import { type Options, refuseValue } from "./options.ts";
 import { distinct, setting, type Values, wholeNumber } from "./settings.ts";
 
 /** How long an opened key is kept. Milliseconds. */
@@ -13,26 +13,22 @@ export const CACHE_MS = 60_000;
 /** How long an opened key may be kept at most. Milliseconds. */
 export const MAX_CACHE_MS = 300_000;
 
-function refuse(option: string, text: string, hint: string): never {
-  throw new UsageError(`Cannot use ${JSON.stringify(text)} for --${option}`, hint);
-}
-
 function address(text: string, option: string): string {
   try {
     return parseAddress(text, option).text;
   } catch (thrown) {
-    return refuse(option, text, messageOf(thrown));
+    return refuseValue(option, text, messageOf(thrown));
   }
 }
 
 function bigNumber(text: string, option: string): bigint {
-  return /^[0-9]{1,78}$/.test(text) ? BigInt(text) : refuse(option, text, "Give a whole number.");
+  return /^[0-9]{1,78}$/.test(text) ? BigInt(text) : refuseValue(option, text, "Give a whole number.");
 }
 
 /** A contract's address, a colon, and a name of this shape. The name of a type may contain further colons. */
 function ofContract(text: string, option: string, { shape, hint }: { shape: RegExp; hint: string }) {
   const [, contract = "", name = ""] = /^([^:]*):(.*)$/.exec(text) ?? [];
-  if (!shape.test(name)) refuse(option, text, hint);
+  if (!shape.test(name)) refuseValue(option, text, hint);
   return { contract: address(contract, option), name };
 }
 
@@ -49,8 +45,8 @@ const TYPE = {
 function messagePrefixes(options: Options, option: string): readonly string[] {
   const prefixes = options.each(option);
   for (const [index, text] of prefixes.entries()) {
-    if (text === "") refuse(option, text, "An empty prefix would allow every message.");
-    if (prefixes.indexOf(text) < index) refuse(option, text, "It is given twice.");
+    if (text === "") refuseValue(option, text, "An empty prefix would allow every message.");
+    if (prefixes.indexOf(text) < index) refuseValue(option, text, "It is given twice.");
   }
   return prefixes;
 }
