@@ -118,7 +118,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "features-not-measured",
     breaks: "the configuration hash does not cover --features",
-    from: "    ...(features === undefined ? {} : { features }),",
+    from: "    ...(config.features === undefined ? {} : measured(SERVED, config)),",
     to: "",
     test: "unit/shared/cli/options_test.ts",
     filter: "--features",
@@ -142,8 +142,8 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "setting-lost-configure-once",
     breaks: "--configure-once does not reach the service",
-    from: '    configureOnce: options.on("configure-once"),',
-    to: "    configureOnce: false,",
+    from: '  configureOnce: toggle("configure-once", "refuse a second configure"),',
+    to: '  configureOnce: setting({ name: "configure-once", read: () => false }, ""),',
     test: "unit/enclave/cli/measured_settings_test.ts",
     filter: "--configure-once",
   },
@@ -158,8 +158,8 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "setting-lost-bind-process",
     breaks: "--bind-process does not reach the service",
-    from: '    bindProcess: options.on("bind-process"),',
-    to: "    bindProcess: false,",
+    from: "  bindProcess: toggle(",
+    to: "  bindProcess: ((name: string, help: string) => setting({ name, read: () => false }, help))(",
     test: "unit/enclave/cli/measured_settings_test.ts",
     filter: "--bind-process",
   },
