@@ -91,7 +91,7 @@ const SDK_PROCESS_MEMORY = 55 * MIB;
 const LEAST_IN_FLIGHT = 16 * MIB;
 
 /** A machine's memory, and what shares it with the service. */
-export interface MachineMemory {
+interface MachineMemory {
   /** Bytes; undefined where it is not known. */
   readonly memory?: number | undefined;
   /** SDK processes; one unless given. */

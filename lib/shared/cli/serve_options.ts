@@ -161,7 +161,7 @@ export const SERVE_OPTIONS: readonly Setting<unknown>[] = [
 export const NITRO_OPTIONS: readonly Setting<unknown>[] = Object.values(NITRO);
 
 /** The parsed options of the SDK's backend. */
-export type NitroConfig = Values<typeof NITRO>;
+type NitroConfig = Values<typeof NITRO>;
 
 /**
  * Reads the options of the SDK's backend.

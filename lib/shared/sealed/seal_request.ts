@@ -21,7 +21,7 @@ import {
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** A sealed request, and the function that opens its reply. */
-export interface SealedBytes {
+interface SealedBytes {
   /** The encapsulated key. */
   readonly enc: Uint8Array<ArrayBuffer>;
   /** Ciphertext with its tag. */

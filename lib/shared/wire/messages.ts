@@ -4,13 +4,12 @@
  *
  * @module
  */
-import type { CredentialStrings } from "../aws/credential_strings.ts";
-import { MAX_CREDENTIAL_LENGTH } from "../aws/kms_limits.ts";
+import { type CredentialStrings, MAX_CREDENTIAL_LENGTH } from "../aws/kms_limits.ts";
 import type { ErrorCode } from "./error_codes.ts";
 import { field, isObject } from "../json.ts";
 import { type JsonShape, MAX_DEPTH, measureJson } from "./json_shape.ts";
 
-export type { CredentialStrings } from "../aws/credential_strings.ts";
+export type { CredentialStrings } from "../aws/kms_limits.ts";
 export type { ErrorCode } from "./error_codes.ts";
 export { field } from "../json.ts";
 
