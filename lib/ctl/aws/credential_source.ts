@@ -17,7 +17,7 @@ export interface ParentCredentials {
 }
 
 /** Options of {@link CredentialSource}. */
-export interface CredentialSourceOptions {
+interface CredentialSourceOptions {
   /** How long before expiry fresh credentials are fetched. Milliseconds. */
   readonly earlyMs?: number;
   /** Time limit of the provider. Milliseconds. */

@@ -31,7 +31,7 @@ export class KeyPolicyError extends EnclaveError {
 }
 
 /** Kinds of principals. */
-export const PRINCIPAL_KINDS = ["AWS", "Service", "Federated", "CanonicalUser"] as const;
+const PRINCIPAL_KINDS = ["AWS", "Service", "Federated", "CanonicalUser"] as const;
 
 /** The principals: everyone, or lists by kind. */
 export type Principals =

@@ -15,12 +15,12 @@ import { listen } from "../../shared/wire/listen.ts";
 import { DEFAULT_MAX_LENGTH, FrameDecoder } from "../../shared/wire/framing.ts";
 
 /** Where the bridge listens. */
-export type BridgeListen =
+type BridgeListen =
   | { readonly kind: "raw"; readonly address: Address }
   | { readonly kind: "http"; readonly hostname: string; readonly port: number };
 
 /** Limits of connections. */
-export interface BridgeLimits {
+interface BridgeLimits {
   /** At the same time; more are closed at once, or answered 503. */
   readonly maxConnections: number;
   /** To reach the enclave. Milliseconds. */

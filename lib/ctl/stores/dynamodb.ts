@@ -28,7 +28,7 @@ import {
 } from "./account_store.ts";
 
 /** Options of {@link openDynamoDbStore}. */
-export interface DynamoDbStoreOptions extends AwsClientOptions {
+interface DynamoDbStoreOptions extends AwsClientOptions {
   readonly table: string;
 }
 
