@@ -6,7 +6,7 @@
 import { decodeBase64 } from "@std/encoding";
 
 /** An object, not an array. */
-type JsonObject = Readonly<Record<string, unknown>>;
+export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** Whether a value is an object, not an array. */
 export function isObject(value: unknown): value is JsonObject {

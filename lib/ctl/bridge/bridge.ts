@@ -9,6 +9,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
+import { isObject } from "../../shared/json.ts";
 import { type Address, formatAddress, type Stream, writeAll } from "../../shared/wire/address.ts";
 import { connect } from "../../shared/wire/connect.ts";
 import { listen } from "../../shared/wire/listen.ts";
@@ -502,6 +503,6 @@ async function collectBody(request: IncomingMessage, maxLength: number): Promise
   } catch (thrown) {
     throw new HttpProblem(400, "not_json", `The body is not JSON: ${messageOf(thrown)}`);
   }
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return body;
+  if (isObject(value)) return body;
   throw new HttpProblem(400, "not_json", "The body must be a JSON object");
 }
