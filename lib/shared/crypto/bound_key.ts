@@ -32,7 +32,7 @@ export interface Binding {
 }
 
 /** Options of sealing and opening. */
-interface BoundKeyOptions {
+export interface BoundKeyOptions {
   readonly binding: Binding;
   /** Makes the nonces. */
   readonly random: FillRandom;

@@ -126,7 +126,7 @@ export const KEY_MUTANTS: readonly Mutant[] = [
   {
     name: "sealed-rules-without-sealed",
     breaks: "client keys are named, and the feature that checks them is off",
-    from: '  if (!given.includes("sealed") && (sealed.required || sealed.clientKeys.length > 0)) {',
+    from: '  if (!given.includes("sealed") && (required || clientKeys.length > 0)) {',
     to: "  if (false) {",
     test: "unit/shared/cli/options_test.ts",
     filter: "needs the feature sealed",
