@@ -39,7 +39,7 @@ const HEAP_SHARE = 0.85;
 const START_MS = 10_000;
 
 /** Options of {@link startWatchdog}. */
-export interface WatchdogOptions {
+interface WatchdogOptions {
   /** Longest time without a heartbeat from the main thread. Milliseconds. */
   readonly silenceMs: number;
   /** The exit code of the process. */
@@ -111,7 +111,7 @@ function watch(): void {
 }
 
 /** A watched main thread. Disposing of it ends the watch. */
-export class Watchdog implements Disposable {
+class Watchdog implements Disposable {
   #worker: Worker;
   #words: BigInt64Array;
   #timer: ReturnType<typeof setInterval>;

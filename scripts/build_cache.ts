@@ -60,7 +60,7 @@ export async function buildOnce(
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(JSON.stringify(parts)));
   const cache = Deno.env.get("XDG_CACHE_HOME") ||
     `${Deno.env.get("HOME") || `${Deno.cwd()}/tests/peers/build`}/.cache`;
-  const folder = `${cache}/denclave/${name}-${encodeHex(digest).slice(0, 32)}`;
+  const folder = `${cache}/denclave/${name}-${encodeHex(new Uint8Array(digest)).slice(0, 32)}`;
   await Deno.mkdir(`${cache}/denclave`, { recursive: true });
   // Two clones may build at the same time.
   using lock = await Deno.open(`${folder}.lock`, { create: true, write: true });

@@ -14,8 +14,9 @@ const TYPESCRIPT = "5.9.3";
 const ENTRIES = ["./wire", "./attestation", "./sealed", "./client", "./sealed_client"] as const;
 /** What is another file in the package. */
 const REPLACED: Readonly<Record<string, string>> = {
-  "lib/shared/wire/socket.ts": "scripts/package/socket.ts",
+  "lib/shared/wire/connect.ts": "scripts/package/connect.ts",
 };
+const SOCKETS = 'export * from "./connect.ts";\nexport * from "./listen.ts";\n';
 const SPECIFIER = /((?:\bfrom|^import)\s*)"([^"]+)"/gm;
 
 const SPECS = [
@@ -62,7 +63,7 @@ async function stage(path: string, staged: Staged): Promise<void> {
   const found: string[] = [];
   const text = (await Deno.readTextFile(`${ROOT}${file}`))
     // The package does not open sockets: its users provide a stream.
-    .replace(path === "lib/shared/wire/mod.ts" ? 'export * from "./socket.ts";\n' : "\0", "")
+    .replace(path === "lib/shared/wire/mod.ts" ? SOCKETS : "\0", "")
     .replace(SPECIFIER, (_whole, keyword: string, specifier: string) => {
       const mapped = imports[specifier] ?? specifier;
       if (mapped.startsWith("npm:")) {

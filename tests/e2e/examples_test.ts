@@ -175,7 +175,7 @@ Deno.test({
     await client.request({ type: "configure", encrypted_tsk: encodeBase64(wrapped), ...CREDENTIALS });
     const pem = `-----BEGIN PRIVATE KEY-----\n${encodeBase64(der)}\n-----END PRIVATE KEY-----\n`;
     await using folder = await Folder.make({ "tsk.hex": `${TSK}\n`, "client.pem": pem });
-    const root = encodeHex(await crypto.subtle.digest("SHA-256", rig.nsm.root));
+    const root = encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-256", rig.nsm.root)));
     const run = (pcr0: string, ...more: readonly string[]) =>
       runTool(python ?? "", [
         ...[`${EXAMPLES}/python/denclave_client.py`, formatAddress(rig.address), "process"],

@@ -32,7 +32,7 @@ async function runScript(
     new Deno.Command("bash", {
       args: [`${SCRIPTS}${name}.sh`, ...args],
       cwd,
-      env: { DENCLAVE_REGION: "", AWS_REGION: "", REGION: "", ...env },
+      env: { DENCLAVE_REGION: "", AWS_REGION: "", ...env },
       stdin: "null",
     }).output(),
   );

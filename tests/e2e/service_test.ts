@@ -7,7 +7,7 @@ import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { LIBC_PATHS } from "../../ffi/libc.ts";
 import { Client } from "../../lib/ctl/client/client.ts";
 import type { Address, Stream } from "../../lib/shared/wire/address.ts";
-import { connect } from "../../lib/shared/wire/socket.ts";
+import { connect } from "../../lib/shared/wire/connect.ts";
 import { encodeMessage } from "../../lib/shared/wire/framing.ts";
 import { devLaunch } from "../helpers/ctl_process.ts";
 import { ServiceProcess, within } from "../helpers/service_process.ts";

@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { awsAdvice, type AwsMeaning } from "../../shared/aws/errors.ts";
+import { parentAdvice } from "../aws/advice.ts";
+import type { AwsMeaning } from "../../shared/aws/errors.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import type { GrantFact } from "../policy/lint.ts";
 
@@ -50,7 +51,7 @@ export class KeyAdminError extends EnclaveError {
  */
 export async function awsCall<T>(
   doing: () => string,
-  about: Parameters<typeof awsAdvice>[1],
+  about: Parameters<typeof parentAdvice>[1],
   run: () => Promise<T>,
   otherHint: () => string | undefined = () => undefined,
 ): Promise<T> {
@@ -59,7 +60,7 @@ export async function awsCall<T>(
   } catch (thrown) {
     if (thrown instanceof EnclaveError) throw thrown;
     const name = thrown instanceof Error ? thrown.name : "";
-    const { meaning, hint } = awsAdvice(name, about);
+    const { meaning, hint } = parentAdvice(name, about);
     throw new KeyAdminError(`Cannot ${doing()}: ${name}: ${messageOf(thrown)}`, {
       code: KMS_CODES[meaning],
       hint: otherHint() ?? hint,

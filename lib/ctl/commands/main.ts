@@ -4,7 +4,7 @@
  * @module
  */
 import { AttestationError } from "../../shared/attestation/errors.ts";
-import { failureLines, namedFailure } from "../../shared/cli/failure.ts";
+import { failureLines, namedFailure } from "../terminal/failure.ts";
 import { EXIT } from "../../shared/cli/options.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import { VERSION } from "../../shared/version.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { awsAdvice } from "../../shared/aws/errors.ts";
+import { parentAdvice } from "../aws/advice.ts";
 import { kmsHost } from "../../shared/aws/partitions.ts";
 import { messageOf } from "../../shared/errors.ts";
 import { type KeyAdmin, KeyAdminError } from "../client/key_admin.ts";
@@ -82,7 +82,7 @@ async function credentials(context: DoctorContext): Promise<Verdict> {
     return failedBy(thrown, "On an instance attach an IAM role.");
   }
   const left = expiration === undefined ? Infinity : expiration.getTime() - world.now();
-  const remedy = `${awsAdvice("ExpiredToken", "key").hint} Then configure the service again.`;
+  const remedy = `${parentAdvice("ExpiredToken", "key").hint} Then configure the service again.`;
   if (left <= 0) return fail(`they expired at ${expiration?.toISOString() ?? ""}`, remedy);
   let who = "";
   if (admin !== undefined) {

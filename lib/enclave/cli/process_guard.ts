@@ -12,7 +12,7 @@ function refuse(): never {
 }
 
 /** Options of {@link guardProcess}. */
-export interface GuardOptions {
+interface GuardOptions {
   readonly log: Log;
   /** Whether the log shows error messages. Never in production: they may contain data, and the parent reads the log. */
   readonly isDevelopment: boolean;

@@ -628,8 +628,8 @@ const SERVICE_DENIAL: readonly Mutant[] = [
   {
     name: "waiting-large-credential",
     breaks: "a session token may have megabytes",
-    from: "checkLength(token, sessionToken, MAX_CREDENTIAL_LENGTH.sessionToken);",
-    to: "",
+    from: "    if (text.length <= limit) return text;",
+    to: "    return text;",
     test: HOSTILE,
     filter: "megabytes",
   },

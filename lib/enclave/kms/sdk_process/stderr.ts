@@ -55,7 +55,7 @@ export class LastLines {
 }
 
 /** The target of the connection. */
-export interface Proxy {
+interface Proxy {
   readonly port: number;
   readonly region: string;
 }

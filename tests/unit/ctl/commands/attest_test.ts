@@ -169,7 +169,7 @@ const NO_DOCUMENTS: readonly (readonly [string, Uint8Array | string, string])[] 
   ["a certificate in base64", CERTIFICATE, "it is base64 of bytes that are not a COSE_Sign1"],
   [
     "base64 of base64",
-    encodeBase64("hEShATgioFkRQr9pbW9kdWxlX2lk"),
+    btoa("hEShATgioFkRQr9pbW9kdWxlX2lk"),
     "base64 of bytes that are not a COSE_Sign1",
   ],
   ["a payload without its signature", encodeForm({ module_id: "i" }, INDEFINITE), "it is a CBOR map"],

@@ -1,5 +1,5 @@
 /**
- * Takes the place of `lib/shared/wire/socket.ts` in the npm package, which opens no sockets.
+ * Takes the place of `lib/shared/wire/connect.ts` in the npm package, which opens no sockets.
  *
  * @module
  */

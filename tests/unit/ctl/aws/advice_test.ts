@@ -1,9 +1,10 @@
 /** The table of AWS's errors: one meaning for each, for all callers. */
 import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { awsAdvice, type AwsMeaning, type HintReader } from "../../../../lib/shared/aws/errors.ts";
+import { type HintReader, parentAdvice } from "../../../../lib/ctl/aws/advice.ts";
+import { awsAdvice, type AwsMeaning } from "../../../../lib/shared/aws/errors.ts";
 import { hintFor } from "../../../../lib/shared/aws/kms_reasons.ts";
 
-const READERS: readonly HintReader[] = ["enclave", "key", "createKey", "table"];
+const READERS: readonly HintReader[] = ["key", "createKey", "wrap", "table"];
 
 const MEANINGS: readonly (readonly [string, AwsMeaning])[] = [
   ["AccessDeniedException", "denied"],
@@ -21,14 +22,15 @@ const MEANINGS: readonly (readonly [string, AwsMeaning])[] = [
 ];
 for (const [name, meaning] of MEANINGS) {
   Deno.test(`${name} means ${meaning} to every reader, with a hint`, () => {
-    assertEquals(READERS.map((reader) => awsAdvice(name, reader).meaning), READERS.map(() => meaning));
-    for (const reader of READERS) assertMatch(awsAdvice(name, reader).hint, /\w.*\.$|\)\.?$/);
+    if (meaning !== "unavailable") assertEquals(awsAdvice(name)?.meaning, meaning);
+    assertEquals(READERS.map((reader) => parentAdvice(name, reader).meaning), READERS.map(() => meaning));
+    for (const reader of READERS) assertMatch(parentAdvice(name, reader).hint, /\w.*\.$|\)\.?$/);
   });
 }
 
 Deno.test("an expired token gets the same advice from every tool of the parent, by either of its names", () => {
   const hints = (["key", "createKey", "table"] as const).flatMap((reader) =>
-    ["ExpiredTokenException", "ExpiredToken"].map((name) => awsAdvice(name, reader).hint)
+    ["ExpiredTokenException", "ExpiredToken"].map((name) => parentAdvice(name, reader).hint)
   );
   assertEquals(new Set(hints).size, 1);
   assertMatch(hints[0] ?? "", /log in again/);

@@ -1,11 +1,11 @@
 /** How a program reports an error, and its exit code. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
-import { describeFailure } from "../../../../lib/shared/cli/failure.ts";
+import { failureLines } from "../../../../lib/ctl/terminal/failure.ts";
 import { UsageError } from "../../../../lib/shared/cli/options.ts";
 import { FileSource } from "../../../../lib/ctl/eif/source.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
-import { connect } from "../../../../lib/shared/wire/socket.ts";
+import { connect } from "../../../../lib/shared/wire/connect.ts";
 
 /** What SQLite throws when there is no room. */
 function sqliteFull(): unknown {
@@ -33,7 +33,8 @@ for (const [what, cause] of [["SQLite's", sqliteFull()], ["the system's", SYSTEM
       cause,
     });
     for (const thrown of [cause, wrapped]) {
-      const { text, exitCode } = describeFailure(thrown);
+      const { lines, exitCode } = failureLines(thrown);
+      const text = lines.join("\n");
       assertStringIncludes(text, "The disk is full: free space on it");
       assertStringIncludes(text, "Cannot write");
       assertEquals(exitCode, 69);
@@ -46,12 +47,12 @@ Deno.test("a file that is not there is a mistake in the command line; an address
     try {
       await run();
     } catch (thrown) {
-      return describeFailure(thrown).exitCode;
+      return failureLines(thrown).exitCode;
     }
     return undefined;
   };
   assertEquals(await codeOf(() => FileSource.open("/nonexistent/image.eif")), 2);
   assertEquals(await codeOf(() => FileSource.open("/dev/null")), 69);
   assertEquals(await codeOf(() => connect({ transport: "tcp", hostname: "127.0.0.1", port: 1 }, 1_000)), 69);
-  assertEquals(describeFailure(new UsageError("no")).exitCode, 2);
+  assertEquals(failureLines(new UsageError("no")).exitCode, 2);
 });
