@@ -1,9 +1,8 @@
 /** The project's own lint rules, and the Dockerfile. */
 import { assertEquals } from "@std/assert";
 import plugin, { UNMEASURED, WALLS } from "../../scripts/lint_plugin.ts";
+import { closureOf, pathsBelow, ROOT } from "../helpers/sources.ts";
 import { parseCopy, readDockerfile, readIgnored } from "../helpers/dockerfile.ts";
-
-const ROOT = new URL("../../", import.meta.url).pathname;
 
 function rulesBroken(file: string, source: string): string[] {
   return Deno.lint.runPlugin(plugin, `${ROOT}${file}`, source).map(({ id }) => id.replace("house/", ""));
@@ -94,11 +93,11 @@ for (const from of Object.keys(SIDES) as (keyof typeof SIDES)[]) {
   });
 }
 
-Deno.test("every pattern of the walls matches a file that exists", async () => {
-  const existing = ["main.ts"];
-  for (const folder of ["ffi", "lib", "scripts"]) {
-    for await (const path of files(`${ROOT}${folder}`)) existing.push(path.slice(ROOT.length));
-  }
+Deno.test("every pattern of the walls matches a file that exists", () => {
+  const existing = [
+    ...["main.ts", "ffi", "lib", "scripts"].flatMap(pathsBelow),
+    "scripts/enclave_memory.json",
+  ];
   for (const { from, to, except } of WALLS) {
     for (const pattern of [from, to, ...except === undefined ? [] : [except]]) {
       assertEquals(existing.some((path) => pattern.test(path)), true, String(pattern));
@@ -204,32 +203,14 @@ Deno.test("the context of the Docker build holds what the Dockerfile copies, and
   assertEquals([...places, ".git/config", "data/a", "notes.txt"].filter((path) => !isIgnored(path)), []);
 });
 
-Deno.test("no line of the program names a pointer of Deno's", async () => {
-  for (const folder of ["../../ffi", "../../lib"]) {
-    for await (const path of files(new URL(folder, import.meta.url).pathname)) {
-      assertEquals(/Deno\.Unsafe(?!\*)/.test(await Deno.readTextFile(path)), false, path);
-    }
+Deno.test("no line of the program names a pointer of Deno's", () => {
+  for (const path of ["ffi", "lib"].flatMap(pathsBelow)) {
+    assertEquals(/Deno\.Unsafe(?!\*)/.test(Deno.readTextFileSync(`${ROOT}${path}`)), false, path);
   }
 });
 
-async function* files(directory: string): AsyncGenerator<string> {
-  for await (const entry of Deno.readDir(directory)) {
-    const path = `${directory}/${entry.name}`;
-    if (entry.isDirectory) yield* files(path);
-    else yield path;
-  }
-}
-
-/** What a file imports from this repository, whatever comes between. */
-async function graphOf(entry: URL, seen = new Set<string>()): Promise<Set<string>> {
-  if (seen.has(entry.pathname)) return seen;
-  seen.add(entry.pathname);
-  const source = await Deno.readTextFile(entry);
-  for (const [, specifier = ""] of source.matchAll(/(?:from|import|import\()\s*"(\.[^"]+\.ts)"/g)) {
-    await graphOf(new URL(specifier, entry), seen);
-  }
-  return seen;
-}
+/** The files that a file leads to, whatever comes between. */
+const graphOf = (entry: string) => closureOf([entry], ["value", "type", "dynamic"]);
 
 // Each other source of random numbers, as a line of code that draws from it.
 for (
@@ -272,22 +253,17 @@ for (
   });
 }
 
-Deno.test("nothing that main.ts imports may draw random numbers, except the port", async () => {
-  const graph = [...await graphOf(new URL("../../main.ts", import.meta.url))];
-  const root = new URL("../../", import.meta.url).pathname;
-  const free = graph.map((path) => path.slice(root.length)).filter((file) =>
+Deno.test("nothing that main.ts imports may draw random numbers, except the port", () => {
+  const free = graphOf("main.ts").filter((file) =>
     rulesBroken(file, "crypto.getRandomValues(a);").length === 0
   );
   assertEquals(free, ["lib/shared/crypto/random.ts"]);
 });
 
-Deno.test("nothing that main.ts imports draws random numbers of its own", async () => {
-  const root = new URL("../../", import.meta.url).pathname;
-  const drawing: string[] = [];
-  for (const path of await graphOf(new URL("../../main.ts", import.meta.url))) {
-    const broken = rulesBroken(path.slice(root.length), await Deno.readTextFile(path));
-    if (broken.includes("one-source-of-randomness")) drawing.push(path.slice(root.length));
-  }
+Deno.test("nothing that main.ts imports draws random numbers of its own", () => {
+  const drawing = graphOf("main.ts").filter((path) =>
+    rulesBroken(path, Deno.readTextFileSync(`${ROOT}${path}`)).includes("one-source-of-randomness")
+  );
   assertEquals(drawing, []);
 });
 
@@ -299,10 +275,8 @@ for (
   });
 }
 
-Deno.test("main.ts reaches no code that verifies or simulates documents, and none of the parent's side", async () => {
-  const graph = [...await graphOf(new URL("../../main.ts", import.meta.url))].map((path) =>
-    path.slice(ROOT.length)
-  );
+Deno.test("main.ts reaches no code that verifies or simulates documents, and none of the parent's side", () => {
+  const graph = graphOf("main.ts");
   assertEquals(graph.includes("lib/enclave/server/server.ts"), true);
   assertEquals(
     graph.filter((path) => UNMEASURED.test(path) || /^lib\/(ctl|dev)\/|^scripts\//.test(path)),
@@ -310,25 +284,18 @@ Deno.test("main.ts reaches no code that verifies or simulates documents, and non
   );
 });
 
-Deno.test("neither main.ts nor the dry run imports the AWS SDK for JavaScript, and denclavectl does", async () => {
-  const leads = async (entry: string) =>
-    [...await graphOf(new URL(`../../${entry}`, import.meta.url))].some((path) =>
-      path.endsWith("/lib/ctl/aws/deps/aws_sdk.ts")
-    );
-  assertEquals([
-    await leads("main.ts"),
-    await leads("scripts/dry_run.ts"),
-    await leads("lib/ctl/commands/main.ts"),
-  ], [
+Deno.test("neither main.ts nor the dry run imports the AWS SDK for JavaScript, and denclavectl does", () => {
+  const leads = (entry: string) => graphOf(entry).includes("lib/ctl/aws/deps/aws_sdk.ts");
+  assertEquals(["main.ts", "scripts/dry_run.ts", "lib/ctl/commands/main.ts"].map(leads), [
     false,
     false,
     true,
   ]);
 });
 
-Deno.test("what verifies documents names neither Deno nor Node", async () => {
-  for (const path of await graphOf(new URL("../../lib/shared/attestation/mod.ts", import.meta.url))) {
-    const source = (await Deno.readTextFile(path)).replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, "");
+Deno.test("what verifies documents names neither Deno nor Node", () => {
+  for (const path of graphOf("lib/shared/attestation/mod.ts")) {
+    const source = Deno.readTextFileSync(`${ROOT}${path}`).replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, "");
     assertEquals(/\bDeno\b|"node:/.test(source), false, path);
   }
 });
@@ -355,11 +322,10 @@ for (
 }
 
 Deno.test("every folder of unit and property tests has the name of a room, and every test file is in one", async () => {
-  const root = new URL("../../", import.meta.url).pathname;
   const rooms = new Set(["ffi", "gold", "house"]);
-  for await (const { name, isDirectory } of Deno.readDir(`${root}lib`)) if (isDirectory) rooms.add(name);
+  for await (const { name, isDirectory } of Deno.readDir(`${ROOT}lib`)) if (isDirectory) rooms.add(name);
   for (const folder of ["unit", "property"]) {
-    const entries = [...Deno.readDirSync(`${root}tests/${folder}`)];
+    const entries = [...Deno.readDirSync(`${ROOT}tests/${folder}`)];
     assertEquals(entries.filter(({ name, isDirectory }) => !isDirectory || !rooms.has(name)), []);
   }
 });
