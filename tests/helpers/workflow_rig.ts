@@ -10,6 +10,8 @@ import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
 import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
 import { Client } from "../../lib/ctl/client/client.ts";
 import type { WireObject } from "../../lib/shared/wire/messages.ts";
+import type { Address } from "../../lib/shared/wire/address.ts";
+import { Folder } from "./folder.ts";
 import { ServiceProcess } from "./service_process.ts";
 
 /** How to start it. */
@@ -24,75 +26,75 @@ export interface RigOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
+/** Starts a service, with a key that it keeps in a file, and configures it. */
+async function start({ entry, isBundle = false, flags = [], v8 = "", env = {} }: RigOptions) {
+  await using stack = new AsyncDisposableStack();
+  const folder = stack.use(await Folder.make());
+  const key = `--kms-local-file=${folder.path}/kms.json`;
+  const tskFile = `${folder.path}/tsk`;
+  const run = [
+    ...["run", "--no-prompt", "--quiet", "-A"],
+    ...(isBundle ? ["--no-config"] : ["--lock=tests/deno.lock", "--frozen"]),
+    ...(v8 === "" ? [] : [v8]),
+    entry,
+  ];
+  const created = [...run, "tsk", "create", key, `--tsk-file=${tskFile}`];
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args: created, env })
+    .output();
+  assert(success, new TextDecoder().decode(stderr));
+  const args = [...run, ...(flags.includes("--listen") ? [] : ["--listen=tcp:127.0.0.1:0"]), key, ...flags];
+  const service = stack.use(await ServiceProcess.start({ command: Deno.execPath(), args, env }));
+  const raw = decodeHex((await Deno.readTextFile(tskFile)).trim());
+  const sealing = stack.use(await SealingKey.take(new SecretBytes(raw), { random: HOST_RANDOM.fill }));
+  const client = stack.use(await Client.connect(service.address, { timeoutMs: 20_000 }));
+  const encrypted_tsk = new TextDecoder().decode(stdout).trim();
+  const configure = {
+    type: "configure",
+    encrypted_tsk,
+    aws_access_key_id: "AKID",
+    aws_secret_access_key: "secret",
+  };
+  await client.request(configure);
+  return { service, folder, tskFile, configure, client, sealing, stack: stack.move() };
+}
+
 /** A service that is configured, and a client that holds its key. */
 export class WorkflowRig implements AsyncDisposable {
-  readonly service: Awaited<ReturnType<typeof ServiceProcess.start>>;
+  readonly service: ServiceProcess & { readonly address: Address };
+  /** Goes with the rig. */
+  readonly folder: Folder;
+  /** The key as hex, in the folder. */
+  readonly tskFile: string;
+  /** The request that configured it. */
+  readonly configure: WireObject;
   #client: Client;
   #key: SealingKey;
   #stack: AsyncDisposableStack;
 
-  private constructor(
-    service: Awaited<ReturnType<typeof ServiceProcess.start>>,
-    client: Client,
-    key: SealingKey,
-    stack: AsyncDisposableStack,
-  ) {
-    this.service = service;
-    this.#client = client;
-    this.#key = key;
-    this.#stack = stack;
+  private constructor(parts: Awaited<ReturnType<typeof start>>) {
+    ({
+      service: this.service,
+      folder: this.folder,
+      tskFile: this.tskFile,
+      configure: this.configure,
+      client: this.#client,
+      sealing: this.#key,
+      stack: this.#stack,
+    } = parts);
   }
 
-  static async start(
-    { entry, isBundle = false, flags = [], v8 = "", env = {} }: RigOptions,
-  ): Promise<WorkflowRig> {
-    await using stack = new AsyncDisposableStack();
-    const folder = await Deno.makeTempDir();
-    stack.defer(() => Deno.remove(folder, { recursive: true }));
-    const run = [
-      "run",
-      "--no-prompt",
-      "--quiet",
-      ...(isBundle ? ["--no-config"] : ["--lock=tests/deno.lock", "--frozen"]),
-      "-A",
-      ...(v8 === "" ? [] : [v8]),
-    ];
-    const made = await new Deno.Command(Deno.execPath(), {
-      args: [
-        ...run,
-        entry,
-        "tsk",
-        "create",
-        `--kms-local-file=${folder}/kms.json`,
-        `--tsk-file=${folder}/tsk`,
-      ],
-      env,
-    }).output();
-    assert(made.success, new TextDecoder().decode(made.stderr));
-    const service = stack.use(
-      await ServiceProcess.start({
-        command: Deno.execPath(),
-        args: [...run, entry, "--listen=tcp:127.0.0.1:0", `--kms-local-file=${folder}/kms.json`, ...flags],
-        env,
-      }),
-    );
-    const tsk = decodeHex((await Deno.readTextFile(`${folder}/tsk`)).trim());
-    const key = await SealingKey.take(new SecretBytes(tsk), { random: HOST_RANDOM.fill });
-    stack.use(key);
-    const client = stack.use(await Client.connect(service.address));
-    const reply = await client.exchange({
-      type: "configure",
-      encrypted_tsk: new TextDecoder().decode(made.stdout).trim(),
-      aws_access_key_id: "AKID",
-      aws_secret_access_key: "secret",
-    });
-    assertEquals(reply["status"], "ok");
-    return new WorkflowRig(service, client, key, stack.move());
+  static async start(options: RigOptions): Promise<WorkflowRig> {
+    return new WorkflowRig(await start(options));
+  }
+
+  /** A request to `process` these data. */
+  async sealed(plaintext: string | Uint8Array<ArrayBuffer>): Promise<WireObject> {
+    const bytes = typeof plaintext === "string" ? new TextEncoder().encode(plaintext) : plaintext;
+    return { type: "process", ciphertext: encodeHex(await this.#key.seal(bytes)) };
   }
 
   async request(plaintext: string | Uint8Array<ArrayBuffer>, client = this.#client): Promise<WireObject> {
-    const bytes = typeof plaintext === "string" ? new TextEncoder().encode(plaintext) : plaintext;
-    return await client.exchange({ type: "process", ciphertext: encodeHex(await this.#key.seal(bytes)) });
+    return await client.exchange(await this.sealed(plaintext));
   }
 
   /** The plaintext of a reply that worked. */
