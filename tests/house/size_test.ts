@@ -16,6 +16,10 @@ const KEY_PATH = closureOf([
   "lib/enclave/session_key/session_key.ts",
 ]);
 
+/** Lines of the list of mutants, which is not TypeScript. */
+const MUTANTS =
+  Deno.readTextFileSync(`${ROOT}tests/mutation/mutants.txt`).split("\n").filter((line) => line !== "").length;
+
 const linesOf = (paths: readonly string[]) => paths.reduce((sum, path) => sum + sourceOf(path).lines, 0);
 const longOf = (paths: readonly string[]) => paths.reduce((sum, path) => sum + sourceOf(path).long.length, 0);
 
@@ -47,7 +51,7 @@ const FIGURES: Readonly<Record<string, number>> = {
   "measured modules": MEASURED.length,
   "key path lines": linesOf(KEY_PATH),
   "product lines": linesOf(PRODUCT),
-  "test lines": linesOf(TESTS),
+  "test lines": linesOf(TESTS) + MUTANTS,
   "long lines of the product": longOf(PRODUCT),
   "long lines of tests": longOf(TESTS),
   "rooms": ROOMS.size,
@@ -57,13 +61,14 @@ const FIGURES: Readonly<Record<string, number>> = {
   ),
 };
 
-const records = JSON.parse(Deno.readTextFileSync(RECORDS)) as Readonly<Record<string, number>>;
+let records = JSON.parse(Deno.readTextFileSync(RECORDS)) as Readonly<Record<string, number>>;
 if (Deno.args.includes("--record")) {
-  const lowered = Object.entries(FIGURES).map((
-    [what, figure],
-  ) => [what, Math.min(figure, records[what] ?? figure)]);
-  Deno.writeTextFileSync(RECORDS, `${JSON.stringify(Object.fromEntries(lowered), null, 2)}\n`);
+  const lower = ([what, figure]: [string, number]) =>
+    [what, Math.min(figure, records[what] ?? figure)] as const;
+  records = Object.fromEntries(Object.entries(FIGURES).map(lower));
+  Deno.writeTextFileSync(RECORDS, `${JSON.stringify(records, null, 2)}\n`);
 }
+
 Deno.test("every figure has a record", () => assertEquals(Object.keys(records), Object.keys(FIGURES)));
 
 for (const [what, figure] of Object.entries(FIGURES)) {

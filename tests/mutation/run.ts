@@ -15,8 +15,7 @@ import {
 } from "../../lib/shared/cli/options.ts";
 import { runEntry } from "../../lib/shared/cli/entry.ts";
 import { SUITES } from "../../scripts/test.ts";
-import type { Mutant } from "./mutant.ts";
-import { MUTANTS } from "./mutants.ts";
+import { type Mutant, MUTANTS } from "./mutants.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
 const PRODUCT = /^(main\.ts|(ffi|lib)\/.*\.ts)$/;
