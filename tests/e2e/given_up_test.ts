@@ -5,10 +5,12 @@ import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
 import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
 import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
 import { Client } from "../../lib/ctl/client/client.ts";
+import { Folder } from "../helpers/folder.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
-import { ServiceProcess, within } from "../helpers/service_process.ts";
+import { ServiceProcess } from "../helpers/service_process.ts";
 import { StubControl } from "../helpers/stub_control.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
+import { runTool } from "../helpers/tools.ts";
 
 const ROOT = new URL("../..", import.meta.url);
 const SERVE = [
@@ -54,12 +56,8 @@ function launch(map: string, args: readonly string[]): readonly string[] {
 
 function test(behaviour: string, run: (folder: string) => Promise<void>): void {
   Deno.test(behaviour, async () => {
-    const folder = await Deno.makeTempDir({ prefix: "denclave-prying-" });
-    try {
-      await run(folder);
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
+    await using folder = await Folder.make();
+    await run(folder.path);
   });
 }
 
@@ -111,14 +109,9 @@ test("a workflow's crypto.getRandomValues reads the kernel, and not the runtime'
 test("an SDK process holds FFI and nothing else, whatever it was started with", async (folder) => {
   const module = "lib/enclave/kms/sdk_process/process_main.ts";
   const map = await importMap(folder, module, "tests/helpers/prying_sdk_process.ts");
-  const command = new Deno.Command(Deno.execPath(), {
-    args: [...launch(map, ["sdk-process", String(Deno.pid)])],
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  });
-  const { code, stdout, stderr } = await within(20_000, "the SDK process", command.output());
-  assertEquals(code, 0, new TextDecoder().decode(stderr));
+  const args = launch(map, ["sdk-process", String(Deno.pid)]);
+  const { code, stdout, stderr } = await runTool(Deno.execPath(), args);
+  assertEquals(code, 0, stderr);
   // What it reads are its own modules: the permission names their folder, and a question without a path does not see it.
-  assertEquals(JSON.parse(new TextDecoder().decode(stdout)), ["ffi"]);
+  assertEquals(JSON.parse(stdout), ["ffi"]);
 });

@@ -12,7 +12,8 @@ import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
 import { Client } from "../../lib/ctl/client/client.ts";
 import type { Address } from "../../lib/shared/wire/address.ts";
 import type { Framing } from "../../lib/shared/wire/framing.ts";
-import { type Launch, ServiceProcess, within } from "../helpers/service_process.ts";
+import { type Launch, ServiceProcess } from "../helpers/service_process.ts";
+import { runTool } from "../helpers/tools.ts";
 import { hasNamespaces, onMachineWith, peakResident } from "../helpers/memory.ts";
 import { count } from "../helpers/effort.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
@@ -661,17 +662,10 @@ export function testProduction(program: Program): void {
 
   // kmstool_enclave_cli's interface.
 
-  const kmstool = async (args: readonly string[], env: Readonly<Record<string, string>> = {}) => {
-    const command = new Deno.Command(program.command, {
-      args: [...program.prefix, ...args],
+  const kmstool = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+    runTool(program.command, [...program.prefix, ...args], {
       env: { DENCLAVE_LIBRARY_DIR: program.libraryDir, ...env },
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
     });
-    const { code, stdout, stderr } = await within(20_000, args[0] ?? "", command.output());
-    return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
-  };
   const keys = ["access-key-id", "secret-access-key", "session-token"].map((name) =>
     `--aws-${name}=made-for-tests`
   );

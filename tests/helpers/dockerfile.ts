@@ -4,6 +4,8 @@
  *
  * @module
  */
+import { runTool } from "./tools.ts";
+
 const ROOT = new URL("../../", import.meta.url).pathname;
 
 /** A line of a stage. */
@@ -135,14 +137,10 @@ export async function buildStages(
         }
         case "RUN": {
           const command = text.replace(/(?<=^|[\s"'=])\/(?=[\w$])/g, `${root}/`);
-          const { success, stdout, stderr } = await new Deno.Command("sh", {
-            args: ["-c", 'export PATH="$0:$PATH"; exec sh -c "$1"', bin, command],
-            cwd: root + workdir,
-            env: { ...scope, ...variables },
-            stdin: "null",
-          }).output();
-          const decoder = new TextDecoder();
-          if (!success) throw new Error(`${text}: ${decoder.decode(stdout)}${decoder.decode(stderr)}`);
+          const args = ["-c", 'export PATH="$0:$PATH"; exec sh -c "$1"', bin, command];
+          const options = { cwd: root + workdir, env: { ...scope, ...variables } };
+          const { code, stdout, stderr } = await runTool("sh", args, options);
+          if (code !== 0) throw new Error(`${text}: ${stdout}${stderr}`);
           break;
         }
         case "ENTRYPOINT":

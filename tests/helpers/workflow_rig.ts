@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
 import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
 import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
@@ -13,6 +13,7 @@ import type { WireObject } from "../../lib/shared/wire/messages.ts";
 import type { Address } from "../../lib/shared/wire/address.ts";
 import { Folder } from "./folder.ts";
 import { ServiceProcess } from "./service_process.ts";
+import { runTool } from "./tools.ts";
 
 /** How to start it. */
 export interface RigOptions {
@@ -39,21 +40,15 @@ async function start({ entry, isBundle = false, flags = [], v8 = "", env = {} }:
     entry,
   ];
   const created = [...run, "tsk", "create", key, `--tsk-file=${tskFile}`];
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args: created, env })
-    .output();
-  assert(success, new TextDecoder().decode(stderr));
+  const { code, stdout, stderr } = await runTool(Deno.execPath(), created, { env });
+  assertEquals(code, 0, stderr);
   const args = [...run, ...(flags.includes("--listen") ? [] : ["--listen=tcp:127.0.0.1:0"]), key, ...flags];
   const service = stack.use(await ServiceProcess.start({ command: Deno.execPath(), args, env }));
   const raw = decodeHex((await Deno.readTextFile(tskFile)).trim());
   const sealing = stack.use(await SealingKey.take(new SecretBytes(raw), { random: HOST_RANDOM.fill }));
   const client = stack.use(await Client.connect(service.address, { timeoutMs: 20_000 }));
-  const encrypted_tsk = new TextDecoder().decode(stdout).trim();
-  const configure = {
-    type: "configure",
-    encrypted_tsk,
-    aws_access_key_id: "AKID",
-    aws_secret_access_key: "secret",
-  };
+  const access = { aws_access_key_id: "AKID", aws_secret_access_key: "secret" };
+  const configure = { type: "configure", encrypted_tsk: stdout.trim(), ...access };
   await client.request(configure);
   return { service, folder, tskFile, configure, client, sealing, stack: stack.move() };
 }
