@@ -51,7 +51,7 @@ class Real implements AsyncDisposable {
   #start(): readonly [TestService, Peer] {
     const acceptor = new MemoryAcceptor();
     const kms = this.sdk.start();
-    const service = startTestService({ kms, acceptor, session: { keys: [parseKeyArn(ARN)] } });
+    const service = startTestService({ kms, acceptor, keys: [parseKeyArn(ARN)] });
     return [service, acceptor.connect()];
   }
 
