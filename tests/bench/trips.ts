@@ -1,6 +1,7 @@
 /**
- * The trips of a `configure` and of a wallet's signature, in files: from the socket's bytes to the SDK's KMS call, and back. A file is on a trip when each
- * request calls one of its functions, as V8's coverage counts. The SDK process is measured by itself, since the service ends it by a signal.
+ * The trips of a `configure` and of a wallet's signature, in files: from the socket's bytes to the SDK's KMS call,
+ * and back. A file is on a trip when each request calls one of its functions, as V8's coverage counts. The SDK
+ * process is measured by itself, since the service ends it by a signal.
  *
  *     deno run -A --lock=tests/deno.lock --frozen tests/bench/trips.ts     # needs deno task build:native
  *

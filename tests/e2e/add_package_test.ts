@@ -1,4 +1,7 @@
-/** `deno task add` in a copy of the repository: afterwards, every program is checked under its own frozen lock file. */
+/**
+ * `deno task add` in a copy of the repository: afterwards, every program is checked under its own frozen lock
+ * file.
+ */
 import { assert, assertEquals } from "@std/assert";
 import { Folder } from "../helpers/folder.ts";
 import { runTool } from "../helpers/tools.ts";

@@ -1,4 +1,6 @@
-/** What code inside the processes can still do: the production entry from source, with modules that try it. */
+/**
+ * What code inside the processes can still do: the production entry from source, with modules that try it.
+ */
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
@@ -112,6 +114,7 @@ test("an SDK process holds FFI and nothing else, whatever it was started with", 
   const args = launch(map, ["sdk-process", String(Deno.pid)]);
   const { code, stdout, stderr } = await runTool(Deno.execPath(), args);
   assertEquals(code, 0, stderr);
-  // What it reads are its own modules: the permission names their folder, and a question without a path does not see it.
+  // What it reads are its own modules: the permission names their folder, and a question without a path does
+  // not see it.
   assertEquals(JSON.parse(stdout), ["ffi"]);
 });

@@ -1,5 +1,6 @@
 /**
- * The production entry as its own process, with the C stand-ins for the SDK's libraries: run from source, and as the compiled binary.
+ * The production entry as its own process, with the C stand-ins for the SDK's libraries: run from source, and
+ * as the compiled binary.
  *
  * @module
  */
@@ -536,7 +537,9 @@ export function testProduction(program: Program): void {
     }
   });
 
-  /** One of each that a run makes. @param seen a file that is written when the runtime took the fixed numbers */
+  /**
+   * One of each that a run makes. @param seen a file that is written when the runtime took the fixed numbers
+   */
   async function made(seen: string): Promise<Readonly<Record<string, unknown>>> {
     using control = new StubControl();
     using tsk = new Tsk();

@@ -1,4 +1,7 @@
-/** Mistakes in a workflow: what `deno task dev` and `deno task compile` say of them, in a copy of the repository. */
+/**
+ * Mistakes in a workflow: what `deno task dev` and `deno task compile` say of them, in a copy of the
+ * repository.
+ */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { Folder } from "../helpers/folder.ts";
 import { runTool } from "../helpers/tools.ts";

@@ -1,6 +1,6 @@
 /**
- * The parent's tool and the development service as processes, as a person runs them: from source, or the compiled
- * binaries (`deno task test e2e --compiled`).
+ * The parent's tool and the development service as processes, as a person runs them: from source, or the
+ * compiled binaries (`deno task test e2e --compiled`).
  *
  * @module
  */
@@ -71,7 +71,10 @@ export function spawnCtl(args: readonly string[], env: Readonly<Record<string, s
   }).spawn();
 }
 
-/** How the development service is started: on a port of loopback unless told where; a signal reaches it directly. */
+/**
+ * How the development service is started: on a port of loopback unless told where; a signal reaches it
+ * directly.
+ */
 export function devLaunch(args: readonly string[]): Launch {
   const isPlaced = ["--listen", "--port"].some((name) => args.includes(name));
   const given = [...(isPlaced ? [] : ["--listen", "tcp:127.0.0.1:0"]), ...args];

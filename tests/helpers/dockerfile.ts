@@ -1,6 +1,6 @@
 /**
- * The Dockerfile, carried out without Docker: each stage in a folder that stands for its root, with its own commands. An absolute path of a command
- * is one in that folder.
+ * The Dockerfile, carried out without Docker: each stage in a folder that stands for its root, with its own
+ * commands. An absolute path of a command is one in that folder.
  *
  * @module
  */
@@ -57,7 +57,10 @@ export function parseCopy(text: string): Copy {
   return { from, sources: words.slice(0, -1), destination: words.at(-1) ?? "" };
 }
 
-/** Whether the build context lacks a path, as `.dockerignore` says: the last pattern that fits the path, or a folder above it, decides. */
+/**
+ * Whether the build context lacks a path, as `.dockerignore` says: the last pattern that fits the path, or a
+ * folder above it, decides.
+ */
 export async function readIgnored(): Promise<(path: string) => boolean> {
   const lines = (await Deno.readTextFile(`${ROOT}.dockerignore`)).split("\n");
   const patterns = lines.filter((line) => line !== "" && !line.startsWith("#")).map((line) => {

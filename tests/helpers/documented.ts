@@ -140,7 +140,10 @@ async function startBlock(block: CommandBlock, reader: Reader): Promise<AsyncDis
   return { [Symbol.asyncDispose]: stop };
 }
 
-/** Runs every block of a document that can be run, its servers until the end. Fails at the first that fails, with its line and what it printed. */
+/**
+ * Runs every block of a document that can be run, its servers until the end. Fails at the first that fails,
+ * with its line and what it printed.
+ */
 export async function runDocument(path: string, reader: Reader): Promise<readonly BlockResult[]> {
   const results: BlockResult[] = [];
   await using servers = new AsyncDisposableStack();

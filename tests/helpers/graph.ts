@@ -38,7 +38,10 @@ export function circlesOf(graph: Graph): readonly (readonly string[])[] {
   return circles.filter((circle, index) => circles.findIndex(([first]) => first === circle[0]) === index);
 }
 
-/** Each node's floor: 1 for what imports nothing, else one above all that it imports. A circle is on one floor. */
+/**
+ * Each node's floor: 1 for what imports nothing, else one above all that it imports. A circle is on one
+ * floor.
+ */
 export function floorsOf(graph: Graph): ReadonlyMap<string, number> {
   const reach = new Map([...graph.keys()].map((node) => [node, reached(graph, node)]));
   const floorOf = (node: string): number => {

@@ -1,6 +1,6 @@
 /**
- * What `denclavectl eif reproduce` needs, without compiling: a repository, and a stand-in for Deno that "compiles" each of its commits to the program of the
- * test's inputs.
+ * What `denclavectl eif reproduce` needs, without compiling: a repository, and a stand-in for Deno that
+ * "compiles" each of its commits to the program of the test's inputs.
  *
  * @module
  */

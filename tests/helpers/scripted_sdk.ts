@@ -1,5 +1,6 @@
 /**
- * KMS behind a real pool of SDK processes, in this process: the children are scripted to answer, to hang or to crash.
+ * KMS behind a real pool of SDK processes, in this process: the children are scripted to answer, to hang or
+ * to crash.
  *
  * @module
  */

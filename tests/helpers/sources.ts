@@ -1,6 +1,6 @@
 /**
- * The repository's TypeScript as data: lines of code, lines that are too long, and imports. The linter's parser reads it, so a comment
- * in a string is no comment.
+ * The repository's TypeScript as data: lines of code, lines that are too long, and imports. The linter's
+ * parser reads it, so a comment in a string is no comment.
  *
  * @module
  */
@@ -107,7 +107,10 @@ export function importsOf(from: string): readonly Import[] {
   });
 }
 
-/** The files that these files load when they start, themselves included; or that they import in other ways as well. */
+/**
+ * The files that these files load when they start, themselves included; or that they import in other ways as
+ * well.
+ */
 export function closureOf(
   entries: readonly string[],
   kinds: readonly ImportKind[] = ["value"],

@@ -1,5 +1,6 @@
 /**
- * Other programs that tests run: Python, Go, Node, a browser. A test whose program is missing is skipped, and the run reports it.
+ * Other programs that tests run: Python, Go, Node, a browser. A test whose program is missing is skipped, and
+ * the run reports it.
  *
  * @module
  */
@@ -15,7 +16,9 @@ export interface ToolResult {
   readonly stderr: string;
 }
 
-/** Runs a program to its end, within a deadline. @param options what it reads from stdin is nothing by default */
+/**
+ * Runs a program to its end, within a deadline. @param options what it reads from stdin is nothing by default
+ */
 export async function runTool(
   command: string,
   args: readonly string[],

@@ -1,6 +1,7 @@
 /**
- * The size of the house, printed and held: lines of code (formatted, without blanks and comments), and who imports whom by rooms.
- * `size.json` has the records. `deno test --allow-read --allow-write=tests/house tests/house/size_test.ts -- --record` lowers those that fell.
+ * The size of the house, printed and held: lines of code (formatted, without blanks and comments), and who
+ * imports whom by rooms. `size.json` has the records. `deno test --allow-read --allow-write=tests/house
+ * tests/house/size_test.ts -- --record` lowers those that fell.
  */
 import { assert, assertEquals } from "@std/assert";
 import { arrowsOf, circlesOf, floorsOf, type Graph, graphOf } from "../helpers/graph.ts";
@@ -29,7 +30,10 @@ function wingOf(path: string): string {
 }
 const FOLDER = (path: string) => path.slice(0, path.lastIndexOf("/"));
 const NEXT = (path: string) => importsOf(path).map(({ to }) => to);
-/** The one command that starts what is simulated: the walls let it import upwards. The picture has it as a dotted arrow. */
+/**
+ * The one command that starts what is simulated: the walls let it import upwards. The picture has it as a
+ * dotted arrow.
+ */
 const EMULATOR = "lib/ctl/commands/emulator.ts";
 /** What rooms import as they start, types included. What is imported on demand may be above. */
 const NEXT_AT_START = (path: string) =>

@@ -1,5 +1,6 @@
 /**
- * One-line changes that break the rules of docs/security.md, which names them. `deno task mutants` applies them one at a time.
+ * One-line changes that break the rules of docs/security.md, which names them. `deno task mutants` applies
+ * them one at a time.
  *
  * @module
  */

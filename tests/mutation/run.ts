@@ -1,6 +1,6 @@
 /**
- * Applies each mutant in a copy of the repository and runs the test file that must notice it. A mutant that no test notices is a survivor,
- * and so is one whose text is gone.
+ * Applies each mutant in a copy of the repository and runs the test file that must notice it. A mutant that
+ * no test notices is a survivor, and so is one whose text is gone.
  *
  * Needs permission to run Deno and git, and to read and write the copies.
  *

@@ -1,6 +1,7 @@
 /**
- * Any order of requests, lost SDK processes, late calls and restarts: the service keeps the keys that a small model says, and no other.
- * The service and the pool of SDK processes are the real ones; KMS and the processes are scripted.
+ * Any order of requests, lost SDK processes, late calls and restarts: the service keeps the keys that a small
+ * model says, and no other. The service and the pool of SDK processes are the real ones; KMS and the
+ * processes are scripted.
  */
 import { assert, assertEquals } from "@std/assert";
 import { decodeBase64, decodeHex, encodeBase64, encodeHex } from "@std/encoding";
