@@ -5,7 +5,15 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { arrowsOf, circlesOf, floorsOf, type Graph, graphOf } from "../helpers/graph.ts";
-import { closureOf, importsOf, parseSource, pathsBelow, ROOT, sourceOf } from "../helpers/sources.ts";
+import {
+  closureOf,
+  type Import,
+  importsOf,
+  parseSource,
+  pathsBelow,
+  ROOT,
+  sourceOf,
+} from "../helpers/sources.ts";
 
 const RECORDS = new URL("size.json", import.meta.url);
 const PRODUCT = ["main.ts", "ffi", "lib", "scripts"].flatMap(pathsBelow);
@@ -30,16 +38,13 @@ function wingOf(path: string): string {
 }
 const FOLDER = (path: string) => path.slice(0, path.lastIndexOf("/"));
 const NEXT = (path: string) => importsOf(path).map(({ to }) => to);
-/**
- * The one command that starts what is simulated: the walls let it import upwards. The picture has it as a
- * dotted arrow.
- */
+/** The one command that starts what is simulated: the walls let it import upwards. */
 const EMULATOR = "lib/ctl/commands/emulator.ts";
-/** What rooms import as they start, types included. What is imported on demand may be above. */
-const NEXT_AT_START = (path: string) =>
-  importsOf(path).filter(({ to, kind }) =>
-    kind !== "dynamic" && !(path === EMULATOR && to.startsWith("lib/dev/"))
-  ).map(({ to }) => to);
+/** Imports that may lead upwards: those on demand, and that command's. The picture has them as dotted arrows. */
+const isUpwards = ({ from, to, kind }: Import) =>
+  kind === "dynamic" || (from === EMULATOR && to.startsWith("lib/dev/"));
+/** What rooms import as they start, types included. */
+const NEXT_AT_START = (path: string) => importsOf(path).filter((one) => !isUpwards(one)).map(({ to }) => to);
 
 const ROOMS = graphOf(PRODUCT, NEXT_AT_START, wingOf);
 const CIRCLES: readonly (readonly [string, Graph])[] = [
@@ -107,10 +112,17 @@ Deno.test("the picture in docs/architecture.md has the rooms, and an arrow for e
     [...picture.matchAll(/(\w+)\["([\w/.]+)/g)].map(([, id = "", room = ""]) => [id, room]),
   );
   assertEquals([...rooms.values()].sort(), [...ROOMS.keys()].sort());
-  const arrows = [...picture.matchAll(/^ *(\w+) --> (\w+)$/gm)];
+  const drawn = (arrow: RegExp) =>
+    [...picture.matchAll(arrow)].map(([, from = "", to = ""]) => `${rooms.get(from)} --> ${rooms.get(to)}`)
+      .sort();
+  assertEquals(drawn(/^ *(\w+) --> (\w+)$/gm), arrowsOf(ROOMS));
+  const upwards = PRODUCT.flatMap(importsOf).filter(isUpwards).map((
+    { from, to },
+  ) => [wingOf(from), wingOf(to)])
+    .filter(([from = "", to = ""]) => from !== to && !ROOMS.get(from)?.has(to));
   assertEquals(
-    arrows.map(([, from = "", to = ""]) => `${rooms.get(from)} --> ${rooms.get(to)}`).sort(),
-    arrowsOf(ROOMS),
+    drawn(/^ *(\w+) -\. [^\n]*\.-> (\w+)$/gm),
+    [...new Set(upwards.map(([from, to]) => `${from} --> ${to}`))].sort(),
   );
 });
 
