@@ -3,17 +3,15 @@
  * V8 chooses in an enclave of 2048 MB: its resident memory stays below a bound, and it goes on serving.
  */
 import { assert, assertEquals } from "@std/assert";
-import { encodeBase64, encodeHex } from "@std/encoding";
+import { encodeBase64 } from "@std/encoding";
 import { Client } from "../../lib/ctl/client/client.ts";
 import { type Address, writeAll } from "../../lib/shared/wire/address.ts";
 import { encodeMessage, FrameDecoder } from "../../lib/shared/wire/framing.ts";
 import { parseObject } from "../../lib/shared/wire/messages.ts";
-import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
-import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
-import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
 import { peakResident } from "../helpers/memory.ts";
 import { jsonAnswer, startScriptedKms } from "../helpers/scripted_kms.ts";
 import { ServiceProcess, within } from "../helpers/service_process.ts";
+import { Tsk } from "./production_suite.ts";
 
 const CONNECTIONS = 64;
 const LENGTH = 10 * 1024 * 1024;
@@ -196,9 +194,8 @@ Deno.test("64 connections of the worst messages leave an enclave of 2048 MB serv
     await check("credentials", codes, ["missing_fields"]);
   });
   await t.step("process of 10 MiB", async () => {
-    using secret = new SecretBytes(new Uint8Array(TSK));
-    using key = await SealingKey.take(secret, { random: HOST_RANDOM.fill });
-    const ciphertext = encodeHex(await key.seal(new Uint8Array(LENGTH / 2 - 4096)));
+    using tsk = new Tsk(TSK);
+    const ciphertext = tsk.seal(new Uint8Array(LENGTH / 2 - 4096));
     const codes = await flood(address, encodeMessage("u32be", { type: "process", ciphertext }));
     await check("process", codes, ["ok"]);
     assert(codes.includes("ok"));

@@ -40,7 +40,7 @@ const FOLDER = (path: string) => path.slice(0, path.lastIndexOf("/"));
 const NEXT = (path: string) => importsOf(path).map(({ to }) => to);
 /** The one command that starts what is simulated: the walls let it import upwards. */
 const EMULATOR = "lib/ctl/commands/emulator.ts";
-/** Imports that may lead upwards: those on demand, and that command's. The picture has them as dotted arrows. */
+/** Imports that may lead upwards, on demand or of that command. The picture has them as dotted arrows. */
 const isUpwards = ({ from, to, kind }: Import) =>
   kind === "dynamic" || (from === EMULATOR && to.startsWith("lib/dev/"));
 /** What rooms import as they start, types included. */
