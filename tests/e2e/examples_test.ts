@@ -8,7 +8,7 @@ import { Folder } from "../helpers/folder.ts";
 import { PCR0, sealedRig } from "../helpers/sealed_rig.ts";
 import { within } from "../helpers/service_process.ts";
 import { findTool, runTool, type ToolResult } from "../helpers/tools.ts";
-import { WorkflowRig } from "../helpers/workflow_rig.ts";
+import { workflowRig } from "../helpers/workflow_rig.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 const EXAMPLES = `${ROOT}examples/clients`;
@@ -32,7 +32,7 @@ const chromium = findTool([
 /** The development service with a session key, behind the HTTP bridge. */
 async function configuredService() {
   await using stack = new AsyncDisposableStack();
-  const rig = stack.use(await WorkflowRig.start({ entry: "scripts/dev.ts", flags: ["--bind-process"] }));
+  const rig = stack.use(await workflowRig({ entry: "scripts/dev.ts", flags: ["--bind-process"] }));
   await rig.folder.write("other.hex", `${"2e".repeat(32)}\n`);
   const listen = parseBridgeListen("http://127.0.0.1:0", parseAddress);
   const { address } = rig.service;

@@ -12,13 +12,13 @@ import { Folder } from "../helpers/folder.ts";
 import { ServiceProcess, within } from "../helpers/service_process.ts";
 import { findTool, runTool } from "../helpers/tools.ts";
 import { assertPostCarriesOutNothing } from "../helpers/web_page.ts";
-import { WorkflowRig } from "../helpers/workflow_rig.ts";
+import { type WorkflowRig, workflowRig } from "../helpers/workflow_rig.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 
 function test(behaviour: string, flags: readonly string[], run: (rig: WorkflowRig) => Promise<void>): void {
   Deno.test(behaviour, async () => {
-    await using rig = await WorkflowRig.start({ entry: "scripts/dev.ts", flags });
+    await using rig = await workflowRig({ entry: "scripts/dev.ts", flags });
     await run(rig);
   });
 }
@@ -59,7 +59,7 @@ for (const framing of hasPython ? ["raw", "u32be", "u64le"] : []) {
 Deno.test("a Unix socket serves as TCP does", async () => {
   await using folder = await Folder.make();
   const flags = ["--listen", `unix:${folder.path}/service.sock`];
-  await using rig = await WorkflowRig.start({ entry: "scripts/dev.ts", flags });
+  await using rig = await workflowRig({ entry: "scripts/dev.ts", flags });
   await assertServes(rig, 60_000);
 });
 

@@ -10,7 +10,6 @@ import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
 import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
 import { Client } from "../../lib/ctl/client/client.ts";
 import type { WireObject } from "../../lib/shared/wire/messages.ts";
-import type { Address } from "../../lib/shared/wire/address.ts";
 import { Folder } from "./folder.ts";
 import { ServiceProcess } from "./service_process.ts";
 import { runTool } from "./tools.ts";
@@ -28,10 +27,10 @@ export interface RigOptions {
 }
 
 /** Starts a service, with a key that it keeps in a file, and configures it. */
-async function start({ entry, isBundle = false, flags = [], v8 = "", env = {} }: RigOptions) {
+export async function workflowRig({ entry, isBundle = false, flags = [], v8 = "", env = {} }: RigOptions) {
   await using stack = new AsyncDisposableStack();
   const folder = stack.use(await Folder.make());
-  const key = `--kms-local-file=${folder.path}/kms.json`;
+  const kms = `--kms-local-file=${folder.path}/kms.json`;
   const tskFile = `${folder.path}/tsk`;
   const run = [
     ...["run", "--no-prompt", "--quiet", "-A"],
@@ -39,81 +38,43 @@ async function start({ entry, isBundle = false, flags = [], v8 = "", env = {} }:
     ...(v8 === "" ? [] : [v8]),
     entry,
   ];
-  const created = [...run, "tsk", "create", key, `--tsk-file=${tskFile}`];
+  const created = [...run, "tsk", "create", kms, `--tsk-file=${tskFile}`];
   const { code, stdout, stderr } = await runTool(Deno.execPath(), created, { env });
   assertEquals(code, 0, stderr);
-  const args = [...run, ...(flags.includes("--listen") ? [] : ["--listen=tcp:127.0.0.1:0"]), key, ...flags];
+  const args = [...run, ...(flags.includes("--listen") ? [] : ["--listen=tcp:127.0.0.1:0"]), kms, ...flags];
   const service = stack.use(await ServiceProcess.start({ command: Deno.execPath(), args, env }));
   const raw = decodeHex((await Deno.readTextFile(tskFile)).trim());
-  const sealing = stack.use(await SealingKey.take(new SecretBytes(raw), { random: HOST_RANDOM.fill }));
-  const client = stack.use(await Client.connect(service.address, { timeoutMs: 20_000 }));
+  const key = stack.use(SealingKey.take(new SecretBytes(raw), { random: HOST_RANDOM.fill }));
+  const own = stack.use(await Client.connect(service.address, { timeoutMs: 20_000 }));
   const access = { aws_access_key_id: "AKID", aws_secret_access_key: "secret" };
   const configure = { type: "configure", encrypted_tsk: stdout.trim(), ...access };
-  await client.request(configure);
-  return { service, folder, tskFile, configure, client, sealing, stack: stack.move() };
+  await own.request(configure);
+
+  /** A request to `process` these data. */
+  const sealed = (plaintext: string | Uint8Array<ArrayBuffer>): WireObject => {
+    const bytes = typeof plaintext === "string" ? new TextEncoder().encode(plaintext) : plaintext;
+    return { type: "process", ciphertext: encodeHex(key.seal(bytes)) };
+  };
+  const request = (plaintext: string | Uint8Array<ArrayBuffer>, client = own) =>
+    client.exchange(sealed(plaintext));
+  /** The plaintext of a reply that worked. */
+  const open = (reply: WireObject) => {
+    assertEquals(reply["status"], "ok", JSON.stringify(reply));
+    return key.open(decodeHex(String(reply["result"])));
+  };
+  /** The answer's plaintext; or the error's code. */
+  const ask = async (text: string, client = own) => {
+    const reply = await request(text, client);
+    return reply["status"] === "ok" ? new TextDecoder().decode(open(reply)) : `error ${reply["msg"]}`;
+  };
+  const health = () => own.exchange({ type: "health" });
+  const connect = () => Client.connect(service.address);
+  const owned = stack.move();
+  return {
+    ...{ service, folder, tskFile, configure, sealed, request, open, ask, health, connect },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
 }
 
 /** A service that is configured, and a client that holds its key. */
-export class WorkflowRig implements AsyncDisposable {
-  readonly service: ServiceProcess & { readonly address: Address };
-  /** Goes with the rig. */
-  readonly folder: Folder;
-  /** The key as hex, in the folder. */
-  readonly tskFile: string;
-  /** The request that configured it. */
-  readonly configure: WireObject;
-  #client: Client;
-  #key: SealingKey;
-  #stack: AsyncDisposableStack;
-
-  private constructor(parts: Awaited<ReturnType<typeof start>>) {
-    ({
-      service: this.service,
-      folder: this.folder,
-      tskFile: this.tskFile,
-      configure: this.configure,
-      client: this.#client,
-      sealing: this.#key,
-      stack: this.#stack,
-    } = parts);
-  }
-
-  static async start(options: RigOptions): Promise<WorkflowRig> {
-    return new WorkflowRig(await start(options));
-  }
-
-  /** A request to `process` these data. */
-  async sealed(plaintext: string | Uint8Array<ArrayBuffer>): Promise<WireObject> {
-    const bytes = typeof plaintext === "string" ? new TextEncoder().encode(plaintext) : plaintext;
-    return { type: "process", ciphertext: encodeHex(await this.#key.seal(bytes)) };
-  }
-
-  async request(plaintext: string | Uint8Array<ArrayBuffer>, client = this.#client): Promise<WireObject> {
-    return await client.exchange(await this.sealed(plaintext));
-  }
-
-  /** The plaintext of a reply that worked. */
-  async open(reply: WireObject): Promise<Uint8Array<ArrayBuffer>> {
-    assertEquals(reply["status"], "ok", JSON.stringify(reply));
-    return await this.#key.open(decodeHex(String(reply["result"])));
-  }
-
-  /** The answer's plaintext; or the error's code. */
-  async ask(text: string, client = this.#client): Promise<string> {
-    const reply = await this.request(text, client);
-    if (reply["status"] !== "ok") return `error ${reply["msg"]}`;
-    return new TextDecoder().decode(await this.open(reply));
-  }
-
-  health(): Promise<WireObject> {
-    return this.#client.exchange({ type: "health" });
-  }
-
-  connect(): Promise<Client> {
-    return Client.connect(this.service.address);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#stack[Symbol.asyncDispose]();
-  }
-}
+export type WorkflowRig = Awaited<ReturnType<typeof workflowRig>>;
