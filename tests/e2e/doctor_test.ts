@@ -1,4 +1,7 @@
-/** The doctor as a process, against moto's KMS and STS and the service on this host: no enclave, so its own checks are skipped. */
+/**
+ * The doctor as a process, against moto's KMS and STS and the service on this host: no enclave, so its own
+ * checks are skipped.
+ */
 import { assertEquals, assertMatch } from "@std/assert";
 import { CredentialSource } from "../../lib/ctl/aws/credential_source.ts";
 import { openKeyAdmin } from "../../lib/ctl/client/open_key_admin.ts";

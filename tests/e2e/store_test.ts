@@ -1,4 +1,7 @@
-/** The stores of accounts: one contract, over SQLite, dynalite and moto (both speak DynamoDB's protocol); and failures of the network. */
+/**
+ * The stores of accounts: one contract, over SQLite, dynalite and moto (both speak DynamoDB's protocol); and
+ * failures of the network.
+ */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { CredentialSource } from "../../lib/ctl/aws/credential_source.ts";
 import { type AccountRow, type AccountStore, StoreError } from "../../lib/ctl/stores/account_store.ts";

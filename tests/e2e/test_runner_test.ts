@@ -1,7 +1,8 @@
 /** `deno task test` on small suites: what it runs first, and its last lines. */
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Folder } from "../helpers/folder.ts";
 import { runTool } from "../helpers/tools.ts";
+import { SUITES } from "../../scripts/test.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const PASSES = 'Deno.test("passes", () => {});\n';
@@ -85,3 +86,19 @@ for (
     assertEquals([code, ...last], [1, "", `failed: ${failed}`, "", "0 passed, 1 failed", ""]);
   });
 }
+
+Deno.test("deno test without arguments or permissions passes, the mocked dlopen included", async () => {
+  const { code, stdout } = await runTool(Deno.execPath(), ["test"], { cwd: ROOT, env: { NO_COLOR: "1" } });
+  const [, passed = ""] = /^ok \| (\d+) passed .*\| 0 failed/m.exec(stdout) ?? [];
+  assert(code === 0 && Number(passed) > 100, stdout.slice(-2_000));
+  for (const path of ["tests/contract/mock_test.ts", "tests/property/", "tests/unit/"]) {
+    assertMatch(stdout, new RegExp(`^running \\d+ tests? from \\./${path}`, "m"));
+  }
+});
+
+Deno.test("house, unit and property build nothing and can start no program", () => {
+  const alone = SUITES.filter(({ needs }) => needs === undefined);
+  assertEquals(alone.map(({ name }) => name), ["house", "unit", "property"]);
+  const permissions = alone.flatMap((suite) => suite.permissions);
+  assertEquals(permissions.filter((flag) => /^--allow-(all|run|ffi$)|^-A/.test(flag)), []);
+});

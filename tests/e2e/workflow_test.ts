@@ -1,12 +1,12 @@
 /** Workflows that misbehave leave the service serving and the key in place; those that hold its thread end it as documented. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ServiceError } from "../../lib/ctl/client/client.ts";
-import { WorkflowRig } from "../helpers/workflow_rig.ts";
+import { workflowRig } from "../helpers/workflow_rig.ts";
 
 const MAIN = "tests/helpers/workflow_main.ts";
 
 Deno.test("workflows that misbehave leave the service serving and the key in place", async (t) => {
-  await using rig = await WorkflowRig.start({ entry: MAIN, flags: ["--request-ms=500"] });
+  await using rig = await workflowRig({ entry: MAIN, flags: ["--request-ms=500"] });
   const configuredAt = (await rig.health())["configured_at"];
   const cases: readonly (readonly [string, string])[] = [
     ["throws", "error internal_error"],
@@ -64,13 +64,13 @@ Deno.test("workflows that misbehave leave the service serving and the key in pla
 });
 
 Deno.test("after its start dev holds no permission: it says so in the log and in health", async () => {
-  await using rig = await WorkflowRig.start({ entry: "scripts/dev.ts" });
+  await using rig = await workflowRig({ entry: "scripts/dev.ts" });
   assertEquals((await rig.health())["permissions"], []);
   assertEquals(rig.service.events("listening")[0]?.["permissions"], "");
 });
 
 Deno.test("a workflow that loops ends the service with 70 and a line in the log", async () => {
-  await using rig = await WorkflowRig.start({ entry: MAIN, flags: ["--silence-ms=700"] });
+  await using rig = await workflowRig({ entry: MAIN, flags: ["--silence-ms=700"] });
   rig.ask("loops").catch(() => {});
   const { code, signal } = await rig.service.ended(30_000);
   assertEquals([code, signal], [70, null]);
@@ -80,7 +80,7 @@ Deno.test("a workflow that loops ends the service with 70 and a line in the log"
 });
 
 Deno.test("a workflow that allocates without end ends the service with 70 and a line in the log", async () => {
-  await using rig = await WorkflowRig.start({ entry: MAIN, v8: "--v8-flags=--max-old-space-size=400" });
+  await using rig = await workflowRig({ entry: MAIN, v8: "--v8-flags=--max-old-space-size=400" });
   rig.ask("allocates").catch(() => {});
   const { code, signal } = await rig.service.ended(60_000);
   assertEquals([code, signal], [70, null]);
@@ -88,7 +88,7 @@ Deno.test("a workflow that allocates without end ends the service with 70 and a 
 });
 
 Deno.test("a watched service that is told to end ends with 0", async () => {
-  await using rig = await WorkflowRig.start({ entry: MAIN, flags: ["--silence-ms=300"] });
+  await using rig = await workflowRig({ entry: MAIN, flags: ["--silence-ms=300"] });
   assertEquals((await rig.service.stop()).code, 0);
   assertEquals(rig.service.events("main_thread_silent"), []);
 });
