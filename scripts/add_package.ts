@@ -44,7 +44,7 @@ async function resolve(specifier: string, name: string): Promise<string> {
 }
 
 /** `deno.json` with the package among its imports; everything else as it was. */
-export function withImport(text: string, name: string, specifier: string): string {
+function withImport(text: string, name: string, specifier: string): string {
   const config = JSON.parse(text) as { imports?: Record<string, string> };
   config.imports = { ...config.imports, [name]: specifier };
   return `${JSON.stringify(config, null, 2)}\n`;

@@ -6,7 +6,7 @@
  */
 import { encodeHex } from "@std/encoding";
 
-const INSTALL_MS = 600_000;
+const BUILD_MS = 900_000;
 /** In a folder that was built to its end. */
 const COMPLETE = "complete";
 
@@ -17,7 +17,7 @@ export async function runBuild(command: string, args: readonly string[]): Promis
       args: [...args],
       stdout: "null",
       stderr: "piped",
-      signal: AbortSignal.timeout(INSTALL_MS),
+      signal: AbortSignal.timeout(BUILD_MS),
     }).output();
     return success ? undefined : new TextDecoder().decode(stderr).trim().split("\n").slice(-5).join("\n");
   } catch (thrown) {
@@ -60,7 +60,7 @@ export async function buildOnce(
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(JSON.stringify(parts)));
   const cache = Deno.env.get("XDG_CACHE_HOME") ||
     `${Deno.env.get("HOME") || `${Deno.cwd()}/tests/peers/build`}/.cache`;
-  const folder = `${cache}/denclave/${name}-${encodeHex(digest).slice(0, 32)}`;
+  const folder = `${cache}/denclave/${name}-${encodeHex(new Uint8Array(digest)).slice(0, 32)}`;
   await Deno.mkdir(`${cache}/denclave`, { recursive: true });
   // Two clones may build at the same time.
   using lock = await Deno.open(`${folder}.lock`, { create: true, write: true });
@@ -81,4 +81,45 @@ export async function linkTo(target: string, path: string): Promise<void> {
   await Deno.remove(path, { recursive: true }).catch(() => {});
   await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
   await Deno.symlink(target, path);
+}
+
+/** A Rust program to build. */
+export interface CargoBuild extends Pick<CachedBuild, "name" | "says"> {
+  /** The folder with Cargo.toml, Cargo.lock and src/. */
+  readonly folder: string;
+  /** The artifact's name in cargo's release folder. */
+  readonly artifact: string;
+  /** Where a copy goes. */
+  readonly output: string;
+}
+
+/** Builds a Rust program, or takes what the cache has. @returns why it could not be built; then no output is there */
+export async function cargoBuild(
+  { folder, artifact, output, ...named }: CargoBuild,
+): Promise<string | undefined> {
+  const sources = [...Deno.readDirSync(`${folder}/src`)].map(({ name }) => `${folder}/src/${name}`).sort();
+  const manifest = `${folder}/Cargo.toml`;
+  const built = await buildOnce({
+    ...named,
+    inputs: [manifest, `${folder}/Cargo.lock`, ...sources],
+    tool: "rustc",
+    build: async (into) => {
+      const target = `${into}/target`;
+      const args = ["--release", "--locked", "--quiet", "--manifest-path", manifest, "--target-dir", target];
+      const problem = await runBuild("cargo", ["build", ...args]);
+      if (problem !== undefined) return problem;
+      await Deno.copyFile(`${target}/release/${artifact}`, `${into}/${artifact}`);
+      return void await Deno.remove(target, { recursive: true });
+    },
+  });
+  if ("problem" in built) {
+    // What was built from other sources must not be used.
+    await Deno.remove(output, { recursive: true }).catch(() => {});
+    return built.problem;
+  }
+  await Deno.mkdir(output.slice(0, output.lastIndexOf("/")), { recursive: true });
+  // By way of a name of its own, so that two builds at a time leave a whole file.
+  const temporary = `${output}.${crypto.randomUUID()}`;
+  await Deno.copyFile(`${built.folder}/${artifact}`, temporary);
+  return void await Deno.rename(temporary, output);
 }

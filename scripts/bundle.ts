@@ -7,8 +7,8 @@
  * @module
  */
 import { EnclaveError } from "../lib/shared/errors.ts";
+import { type ProgramRecord, sourceState } from "../lib/ctl/eif/provenance.ts";
 import { packageHint } from "./package_hint.ts";
-import { VERSION } from "../lib/shared/version.ts";
 
 /** A bundle's files. */
 export interface Bundle {
@@ -152,52 +152,18 @@ export async function checkWorkflow(lock: string): Promise<void> {
   });
 }
 
-/** What a binary was made from: the same inputs give the same bytes, which can be compared. */
-export interface BuildRecord {
-  readonly file: string;
-  readonly bytes: number;
-  readonly sha256: string;
-  readonly denclave: string;
-  /** The version that bundled and compiled. */
-  readonly deno: string;
-  readonly bundle_sha256: string;
-  /** The commit of the repository; null outside a repository, or without git. */
-  readonly git_commit: string | null;
-  /** Whether the work tree had changes that the commit does not have. */
-  readonly dirty: boolean | null;
-  /** Options of the compile task that change the bytes. */
-  readonly options: Readonly<Record<string, string | readonly string[]>>;
-}
-
-/** What git says of the repository. Files that git ignores are not part of it. */
-export async function sourceState(): Promise<Pick<BuildRecord, "git_commit" | "dirty">> {
-  try {
-    const head = await run("git", ["rev-parse", "--verify", "HEAD"]);
-    const status = await run("git", ["status", "--porcelain", "--untracked-files=all"]);
-    const commit = head.stdout.trim();
-    if (head.ok && status.ok && /^[0-9a-f]{40}([0-9a-f]{24})?$/.test(commit)) {
-      return { git_commit: commit, dirty: status.stdout !== "" };
-    }
-  } catch {
-    // git is not installed.
-  }
-  return { git_commit: null, dirty: null };
-}
-
 /** The record of a binary, to be written beside it. */
 export async function buildRecord(
   output: string,
   made: Bundle,
-  options: BuildRecord["options"],
-): Promise<BuildRecord> {
+  options: ProgramRecord["options"],
+): Promise<ProgramRecord> {
   return {
     file: output.replace(/^.*\//, ""),
-    bytes: (await Deno.stat(output)).size,
     sha256: await sha256(output),
-    denclave: VERSION,
     deno: Deno.version.deno,
     bundle_sha256: made.sha256,
-    ...await sourceState(),
+    ...await sourceState(REPOSITORY),
     options,
   };
 }

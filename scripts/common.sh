@@ -89,7 +89,7 @@ find_ctl() {
   elif command -v denclavectl >/dev/null; then
     ctl=(denclavectl)
   else
-    find_deno ", or put denclavectl (deno task compile:ctl) on PATH"
+    find_deno ", or put denclavectl (deno task compile --flavour ctl) on PATH"
     ctl=("${deno[@]}" task --quiet ctl)
   fi
 }

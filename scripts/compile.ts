@@ -5,6 +5,7 @@
  * @module
  */
 import {
+  COMMON_OPTIONS,
   EXIT,
   helpLines,
   type Options,
@@ -13,22 +14,19 @@ import {
   UsageError,
 } from "../lib/shared/cli/options.ts";
 import { runEntry } from "../lib/shared/cli/entry.ts";
-import { COMMON_OPTIONS } from "../lib/shared/cli/options.ts";
-import { NITRO_OPTIONS, SERVE_OPTIONS } from "../lib/shared/cli/serve_options.ts";
-import { LIBRARY_FILES } from "../ffi/constants.ts";
-import { LIBC_PATHS } from "../ffi/libc.ts";
 import { compiledPathArgument } from "../lib/enclave/cli/compiled_path.ts";
 import { EnclaveError } from "../lib/shared/errors.ts";
-import { PROGRAMS } from "../lib/ctl/doctor/check.ts";
 import { VERSION } from "../lib/shared/version.ts";
 import { buildRecord, bundle, checkWorkflow, run } from "./bundle.ts";
+import { type Permission, PERMISSIONS, productionPermissions } from "./permissions.ts";
 
 const SPECS = [
   {
     name: "flavour",
     value: "NAME",
     default: "production",
-    help: "production: main.ts, with attested KMS only; dev: scripts/dev.ts; ctl: scripts/ctl.ts",
+    help:
+      "production: the enclave's entrypoint; dev: the same service with development backends, for a host; ctl: denclavectl, for a machine without Deno",
   },
   {
     name: "output",
@@ -61,13 +59,11 @@ const SPECS = [
 
 const HELP = `denclave compile: makes the binaries
 
-usage: deno task compile [options]          the enclave's entrypoint
-       deno task compile:dev [options]      the same service with development backends, for a host
-       deno task compile:ctl [options]      denclavectl, for a machine without Deno
+usage: deno task compile [options]
 options:
 ${helpLines(SPECS)}
 
-Beside the binary: <binary>.map, the source map (deno task source-position reads it), and <binary>.build.json, what it
+Beside the binary: <binary>.map, the source map (scripts/source_position.ts reads it), and <binary>.build.json, what it
 was made from.
 `;
 
@@ -83,86 +79,14 @@ export const SOURCES: Readonly<
   ctl: { entry: "scripts/ctl.ts", lock: "ctl.lock", name: "denclavectl" },
 };
 
-/** A permission, and why the binary has it. */
-interface Permission {
-  readonly flag: string;
-  readonly why: string;
-}
-
-function environmentNames(specs: readonly OptionSpec[]): string {
-  return specs.flatMap((spec) => spec.env ?? []).join(",");
-}
-
-/** What the production binary may do. Nothing else: no files, no other hosts, no other programs. */
-function productionPermissions(options: Options, binary: string): readonly Permission[] {
-  const directory = options.text("install-dir") ?? "/app";
-  const port = options.number("port", { min: 1, max: 0xffff_ffff });
-  const libraries = Object.values(LIBRARY_FILES).map((file) => `${directory}/${file}`);
-  return [
-    {
-      flag: `--allow-net=${[`vsock:-1:${port}`, ...options.list("test-net")].join(",")}`,
-      why: "listens on vsock",
-    },
-    {
-      flag: `--allow-ffi=${[...libraries, ...LIBC_PATHS].join(",")}`,
-      why:
-        "calls the AWS Nitro Enclaves SDK; opens /dev/nsm and _exit of libc. FFI allows reading files and running any code, so it is given up before serving",
-    },
-    {
-      flag: `--allow-run=${directory}/${binary}`,
-      why: "starts this binary again as an SDK process, and no other",
-    },
-    { flag: `--allow-env=${environmentNames([...SERVE_OPTIONS, ...NITRO_OPTIONS])}`, why: "its own options" },
-  ];
-}
-
-/** What the development binary may do. */
-function developmentPermissions(): readonly Permission[] {
-  return [
-    { flag: "--allow-net", why: "listens where --listen says, and calls the KMS of --kms-endpoint-url" },
-    { flag: "--allow-read", why: "Unix sockets, the files of the local KMS and of the simulated NSM" },
-    { flag: "--allow-write", why: "Unix sockets, the files of the local KMS and of the simulated NSM" },
-    {
-      flag: `--allow-ffi=${LIBC_PATHS.join(",")}`,
-      why: "looks for /dev/nsm, where it must not run; _exit of libc. Given up before it serves",
-    },
-    {
-      flag: `--allow-env=${environmentNames(SERVE_OPTIONS)},KMS,KMS_LOCAL_FILE,KMS_ENDPOINT_URL`,
-      why: "its own options",
-    },
-  ];
-}
-
-/** What `denclavectl` may do. */
-function ctlPermissions(): readonly Permission[] {
-  return [
-    { flag: "--allow-net", why: "the enclave, AWS, the bridge's and the emulator's listeners" },
-    { flag: "--allow-read", why: "images, measurements, policies and stores, where the user says" },
-    { flag: "--allow-write", why: "images, policies, keys and stores, where the user says" },
-    { flag: "--allow-env", why: "its own options, and AWS's provider chain, which reads many variables" },
-    { flag: "--allow-sys", why: "the AWS SDK names the system in its requests" },
-    { flag: `--allow-ffi=${LIBC_PATHS.join(",")}`, why: "SQLite's lock on a store, through libc" },
-    {
-      flag: `--allow-run=${CTL_PROGRAMS.join(",")}`,
-      why: "doctor looks at the instance; eif reproduce checks a commit out and compiles it",
-    },
-  ];
-}
-
-/** Programs that `denclavectl` may start, from PATH; they need not be there. */
-const CTL_PROGRAMS = [...PROGRAMS, "git", "deno"];
-
 function permissionsOf(flavour: Flavour, options: Options, binary: string): readonly Permission[] {
-  switch (flavour) {
-    case "production":
-      return productionPermissions(options, binary);
-    case "dev":
-      return developmentPermissions();
-    case "ctl":
-      return ctlPermissions();
-    default:
-      return flavour satisfies never;
-  }
+  if (flavour !== "production") return PERMISSIONS[flavour];
+  return productionPermissions({
+    directory: options.text("install-dir") ?? "/app",
+    binary,
+    port: options.number("port", { min: 1, max: 0xffff_ffff }),
+    testNet: options.list("test-net"),
+  });
 }
 
 async function startTime(file: string): Promise<number> {

@@ -14,6 +14,7 @@ const io = openIo({
   isTerminal: (stream) => Deno[stream].isTerminal(),
   env: (name) => Deno.env.get(name),
   untilSignal,
+  loadEmulator: () => import("../lib/dev/kms_emulator/command.ts"),
 });
 
 if (import.meta.main) await runEntry((argv) => runCtl(argv, io), describeCtlFailure);

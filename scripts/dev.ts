@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { runTsk, TSK_COMMANDS } from "../lib/ctl/commands/tsk.ts";
+import { tskCommands } from "../lib/ctl/commands/tsk.ts";
+import { runProgram } from "../lib/ctl/terminal/command.ts";
 import { openIo } from "../lib/ctl/terminal/printing.ts";
 import { LOCAL_TSK, runDevService } from "../lib/dev/service/mod.ts";
 import { runEntry, untilSignal } from "../lib/shared/cli/entry.ts";
@@ -30,8 +31,11 @@ export async function main(
     return EXIT.ok;
   }
   if (command !== "tsk") return await runDevService(rest, io);
-  const { command: of, rest: given } = takeCommand(rest, TSK_COMMANDS);
-  return await runTsk(of ?? "show", of === undefined ? ["--help"] : given, io, LOCAL_TSK);
+  return await runProgram(
+    { name: "deno task dev", commands: tskCommands(LOCAL_TSK), help: String },
+    argv,
+    io,
+  );
 }
 
 if (import.meta.main) await runEntry((argv) => main(argv));

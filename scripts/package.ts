@@ -1,10 +1,9 @@
 /**
- * `deno task package`: the client's side of the library as an npm tarball, ES modules and types. Code that only works in Deno is left out: the package opens no
+ * `deno task build package`: the client's side of the library as an npm tarball, ES modules and types. Code that only works in Deno is left out: the package opens no
  * sockets, and its client uses a stream. Needs npm and its registry.
  *
  * @module
  */
-import { runEntry } from "../lib/shared/cli/entry.ts";
 import { COMMON_OPTIONS, EXIT, helpLines, parseOptions } from "../lib/shared/cli/options.ts";
 import { EnclaveError } from "../lib/shared/errors.ts";
 import config from "../deno.json" with { type: "json" };
@@ -15,15 +14,16 @@ const TYPESCRIPT = "5.9.3";
 const ENTRIES = ["./wire", "./attestation", "./sealed", "./client", "./sealed_client"] as const;
 /** What is another file in the package. */
 const REPLACED: Readonly<Record<string, string>> = {
-  "lib/shared/wire/socket.ts": "scripts/package/socket.ts",
+  "lib/shared/wire/connect.ts": "scripts/package/connect.ts",
 };
+const SOCKETS = 'export * from "./connect.ts";\nexport * from "./listen.ts";\n';
 const SPECIFIER = /((?:\bfrom|^import)\s*)"([^"]+)"/gm;
 
 const SPECS = [
   { name: "output", short: "o", value: "FOLDER", default: "dist/npm", help: "where the tarball is written" },
   ...COMMON_OPTIONS,
 ] as const;
-const HELP = `usage: deno task package [options]
+const HELP = `usage: deno task build package [options]
 
 Makes an npm package of the client's side of the library.
 options:
@@ -63,7 +63,7 @@ async function stage(path: string, staged: Staged): Promise<void> {
   const found: string[] = [];
   const text = (await Deno.readTextFile(`${ROOT}${file}`))
     // The package does not open sockets: its users provide a stream.
-    .replace(path === "lib/shared/wire/mod.ts" ? 'export * from "./socket.ts";\n' : "\0", "")
+    .replace(path === "lib/shared/wire/mod.ts" ? SOCKETS : "\0", "")
     .replace(SPECIFIER, (_whole, keyword: string, specifier: string) => {
       const mapped = imports[specifier] ?? specifier;
       if (mapped.startsWith("npm:")) {
@@ -177,7 +177,8 @@ export async function makePackage(output: string): Promise<string> {
   }
 }
 
-async function main(argv: readonly string[]): Promise<number> {
+/** `deno task build package`. */
+export async function main(argv: readonly string[]): Promise<number> {
   const options = parseOptions(SPECS, argv);
   if (options.on("help")) return console.log(HELP), EXIT.ok;
   const output = options.text("output") ?? "";
@@ -185,5 +186,3 @@ async function main(argv: readonly string[]): Promise<number> {
   console.log(await makePackage(await Deno.realPath(output)));
   return EXIT.ok;
 }
-
-if (import.meta.main) await runEntry(main);

@@ -1,5 +1,5 @@
 /**
- * Generates the tables of docs/protocol.md, and docs/protocol.schema.json, from the tables of `lib/shared/wire`. `deno task protocol` writes both; a test checks that
+ * Generates the tables of docs/protocol.md, and docs/protocol.schema.json, from the tables of `lib/shared/wire`. `deno task docs` writes both; a test checks that
  * they are up to date.
  *
  * @module
@@ -128,7 +128,7 @@ export function protocolSchema(): Json {
     $schema: "https://json-schema.org/draft/2020-12/schema",
     title: "Requests and replies of denclave",
     description:
-      "A document is a request; $defs has the reply to each. Further fields are ignored. Made from lib/shared/wire/protocol.ts by `deno task protocol`.",
+      "A document is a request; $defs has the reply to each. Further fields are ignored. Made from lib/shared/wire/protocol.ts by `deno task docs`.",
     oneOf: NAMES.map(([name]) => ({ $ref: `#/$defs/request.${name}` })),
     $defs: {
       ...Object.fromEntries(definitions),
@@ -214,7 +214,7 @@ export function protocolTables(): Readonly<Record<string, string>> {
 export function withTables(document: string): string {
   let text = document;
   for (const [name, table] of Object.entries(protocolTables())) {
-    const [begin, end] = [`<!-- made by deno task protocol: ${name} -->`, `<!-- end: ${name} -->`];
+    const [begin, end] = [`<!-- made by deno task docs: ${name} -->`, `<!-- end: ${name} -->`];
     const [from, to] = [text.indexOf(begin), text.indexOf(end)];
     if (from < 0 || to < from) throw new TypeError(`${PROTOCOL_FILES.document} lacks the marks of ${name}`);
     text = `${text.slice(0, from + begin.length)}\n\n${table}\n\n${text.slice(to)}`;

@@ -59,7 +59,7 @@ make_key() {
     key=$("${create[@]}" | sed -nE 's/.*"arn": ?"([^"]+)".*/\1/p')
     [[ -n $key ]] || die 1 "the key was not made"
   fi
-  local init=("${ctl[@]}" policy init -k "$key" --parent "$parent" --admin "$admin" --file "$file")
+  local init=("${ctl[@]}" policy init -k "$key" --parent "$parent" --admin "$admin" -f "$file")
   if [[ -n $issuer ]]; then init+=(--issuer "$issuer"); fi
   # On stderr: stdout has only the ARN.
   if $dry_run; then run "${init[@]}"; else "${init[@]}" >&2 || die 1 "the key $key was made, $file was not: continue with denclavectl policy init -k $key"; fi
@@ -69,8 +69,8 @@ make_key() {
 put_policy() {
   $dry_run || [[ -r $file ]] || die 69 "there is no $file: scripts/setup-kms.sh key writes it"
   run mkdir -p "$(dirname -- "$policy")"
-  run_into "$policy" "${ctl[@]}" policy render --file "$file"
-  local apply=("${ctl[@]}" policy apply "$policy" --file "$file")
+  run_into "$policy" "${ctl[@]}" policy render -f "$file"
+  local apply=("${ctl[@]}" policy apply "$policy" -f "$file")
   if $yes; then apply+=(--yes); fi
   run "${apply[@]}"
 }

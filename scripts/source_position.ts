@@ -22,7 +22,7 @@ const SPECS = [
   ...COMMON_OPTIONS,
 ] as const satisfies readonly OptionSpec[];
 
-const HELP = `usage: deno task source-position [options] <file>:<line>:<column>...
+const HELP = `usage: deno run --allow-read scripts/source_position.ts [options] <file>:<line>:<column>...
 
 Where a position in an error of a compiled binary (denclave.js:12:3456) is in the source.
 

@@ -22,7 +22,7 @@ export interface Suite {
   readonly name: string;
   readonly permissions: readonly string[];
   readonly why: string;
-  /** Tasks that build what its tests use. */
+  /** What `deno task build` builds for its tests. */
   readonly needs?: readonly string[];
   /** Whether each test must have ended what it began. False where tests share libraries and processes: those tests count leaks themselves. */
   readonly sanitized?: boolean;
@@ -64,7 +64,7 @@ export const SUITES: readonly Suite[] = [
     ],
     why:
       "the stand-ins for the SDK and the NSM's device, the real aws-c-common and AWS-LC; SDK processes as children; control files, named by environment variables",
-    needs: ["build:native", "build:aws-lc", "build:eif-peer"],
+    needs: ["native", "aws-lc", "eif-peer"],
   },
   {
     name: "e2e",
@@ -79,7 +79,7 @@ export const SUITES: readonly Suite[] = [
     ],
     why:
       "services, clients and other people's servers as processes of their own, over loopback and Unix sockets",
-    needs: ["build:native", "build:peers"],
+    needs: ["native", "peers"],
     parallel: true,
   },
   {
@@ -93,7 +93,7 @@ export const SUITES: readonly Suite[] = [
       "--allow-sys",
     ],
     why: "enclave app, gateway and moto's KMS as processes of their own, SQLite on disk",
-    needs: ["build:peers"],
+    needs: ["peers"],
   },
   {
     name: "binary",
@@ -106,7 +106,7 @@ export const SUITES: readonly Suite[] = [
     ],
     why:
       "the compiled binary as a process (scripts/build_test_binary.sh makes it); the vectors' folder; bundles by the Deno that DENO names",
-    needs: ["build:native"],
+    needs: ["native"],
   },
 ];
 const DEFAULT_SUITES = ["house", "unit", "property", "contract", "e2e", "kms_e2e"];
@@ -146,20 +146,20 @@ interface Run {
   readonly compiled: boolean;
 }
 
-/** Runs build tasks side by side, and says which are still running. */
-async function build(tasks: readonly string[]): Promise<Outcome> {
-  console.log(`\n== builds for the suites that follow, kept for other clones: ${tasks.join(", ")}`);
+/** Builds side by side, and says which builds are still running. */
+async function build(names: readonly string[]): Promise<Outcome> {
+  console.log(`\n== builds for the suites that follow, kept for other clones: ${names.join(", ")}`);
   const begun = performance.now();
-  const running = new Set(tasks);
+  const running = new Set(names);
   const say = (what: string) => console.log(`${Math.round((performance.now() - begun) / 1_000)} s: ${what}`);
   const timer = setInterval(() => say(`still building ${[...running].join(", ")}`), 30_000);
   const failures: string[] = [];
-  await Promise.all(tasks.map(async (task) => {
-    const args = ["task", "--quiet", task];
+  await Promise.all(names.map(async (name) => {
+    const args = ["task", "--quiet", "build", name];
     const { success } = await new Deno.Command(Deno.execPath(), { args, stdin: "null" }).spawn().status;
-    running.delete(task);
-    say(`${task} ${success ? "is ready" : "failed"}`);
-    if (!success) failures.push(`${task}, so the suites that need it were not run`);
+    running.delete(name);
+    say(`${name} ${success ? "is ready" : "failed"}`);
+    if (!success) failures.push(`${name}, so the suites that need it were not run`);
   }));
   clearInterval(timer);
   return { passed: 0, failed: failures.length, failures, skipped: [] };

@@ -26,7 +26,7 @@ while [[ $# -gt 0 ]]; do
     *) usage_error "unknown option $1" ;;
   esac
 done
-[[ -n $region ]] || usage_error "--region must be given${REGION:+; the variable REGION is now called DENCLAVE_REGION}"
+[[ -n $region ]] || usage_error "--region must be given"
 # It becomes part of a host name.
 [[ ${#region} -le 32 && $region =~ ^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$ ]] || usage_error "$region is not a region"
 number_of --port "$port" 1 4294967295

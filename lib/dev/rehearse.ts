@@ -10,7 +10,7 @@ import { encodeBase64, encodeHex } from "@std/encoding";
 import { openSimulatedRoot } from "./nsm/simulated_root.ts";
 import { COMMON_OPTIONS, EXIT, helpLines, type OptionSpec, parseOptions } from "../shared/cli/options.ts";
 import { EnclaveError, messageOf } from "../shared/errors.ts";
-import type { CtlIo } from "../ctl/terminal/io.ts";
+import type { CtlIo } from "../ctl/terminal/printing.ts";
 import { readOneBuild } from "../ctl/policy/one_build.ts";
 import { formatRehearsal, rehearsalParts } from "./rehearse_commands.ts";
 
@@ -85,9 +85,9 @@ class Tasks implements AsyncDisposable {
   #spawn(task: string, args: readonly string[], env: Readonly<Record<string, string>>): Deno.ChildProcess {
     if (this.#isEnded) throw failed("The rehearsal has ended", "Start it again.");
     // What a task checks first, or beside it, is for people who change the workflow.
-    const [program = "", ...words] = this.#tasks[task]?.command.split(" & ").at(-1)?.split(" ") ?? [];
-    const child = new Deno.Command(program, {
-      args: [...words, ...args],
+    const command = this.#tasks[task]?.command.split(" & ").at(-1);
+    const child = new Deno.Command("sh", {
+      args: ["-c", `exec ${command} "$@"`, "sh", ...args],
       cwd: this.#root,
       env: { NO_COLOR: "1", ...env },
       stdin: "null",

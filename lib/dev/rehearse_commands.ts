@@ -52,7 +52,7 @@ export function rehearsalParts(
         [
           "ask for a document, and verify it under the simulated root, which is named",
           ctl(
-            `client attest -c ${first} ${trusted} --nonce ${nonce} --json > ${folder}/attested.json`,
+            `client attest --connect ${first} ${trusted} --nonce ${nonce} --json > ${folder}/attested.json`,
           ),
         ],
         [
@@ -61,10 +61,10 @@ export function rehearsalParts(
         ],
         [
           "without --root only AWS's root is trusted: refused",
-          ctl(`client attest -c ${first} ${build(1)}`),
+          ctl(`client attest --connect ${first} ${build(1)}`),
           1,
         ],
-        ["another build's PCRs: refused", ctl(`client attest -c ${first} ${build(2)} ${root}`), 1],
+        ["another build's PCRs: refused", ctl(`client attest --connect ${first} ${build(2)} ${root}`), 1],
       ],
     },
     {
@@ -74,20 +74,20 @@ export function rehearsalParts(
           "the owner of the data makes a key, and has KMS wrap it",
           as(
             "issuer",
-            `tsk create --kms-key ${keyArn} --tsk-file ${folder}/tsk.hex > ${folder}/tsk.wrapped`,
+            `tsk create -k ${keyArn} --tsk-file ${folder}/tsk.hex > ${folder}/tsk.wrapped`,
           ),
         ],
         [
           "the parent hands it over; KMS unwraps it for the attested enclave",
           as(
             "parent",
-            `client configure -c ${first} --sealed ${trusted} --encrypted-tsk "$(cat ${folder}/tsk.wrapped)"`,
+            `client configure --connect ${first} --sealed ${trusted} --encrypted-tsk "$(cat ${folder}/tsk.wrapped)"`,
           ),
         ],
         [
           "process data: the default workflow returns its input unchanged",
           ctl(
-            `client process -c ${first} --sealed ${trusted} --tsk-file ${folder}/tsk.hex --data hello`,
+            `client process --connect ${first} --sealed ${trusted} --tsk-file ${folder}/tsk.hex --data hello`,
           ),
         ],
       ],

@@ -51,3 +51,8 @@ export async function readSecretFile(path: string, max: number): Promise<Uint8Ar
 export async function readSecretText(path: string): Promise<string> {
   return new TextDecoder().decode(await readSecretFile(path, MAX_TEXT));
 }
+
+/** Whether there is a file. */
+export async function isFile(path: string): Promise<boolean> {
+  return await Deno.stat(path).then((info) => info.isFile, () => false);
+}

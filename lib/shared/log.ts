@@ -12,6 +12,3 @@ export type LogFields = Readonly<Record<string, string | number | boolean | unde
 
 /** Receives an event. Must not throw. */
 export type Log = (level: LogLevel, event: string, fields?: LogFields) => void;
-
-/** Discards all events. */
-export const silentLog: Log = () => {};

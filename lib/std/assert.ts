@@ -1,10 +1,10 @@
 /**
- * The part of `@std/assert` that the tests use: same names, same contracts (tests/unit/std/assert_test.ts). Differences are shown by
- * `node:assert/strict`.
+ * The part of `@std/assert` that the tests use: same names, and equality as `node:util` has it.
  *
  * @module
  */
 import nodeAssert from "node:assert/strict";
+import { isDeepStrictEqual } from "node:util";
 
 /** The class of a failed assertion. */
 export class AssertionError extends Error {
@@ -24,87 +24,21 @@ export function assert(value: unknown, message = ""): asserts value {
   if (!value) throw new AssertionError(message);
 }
 
-/** Own and inherited names and symbols, except those of all objects and arrays. */
-function keysOf(object: object): Set<string | symbol> {
-  const keys = new Set<string | symbol>();
-  for (
-    let at: object | null = object;
-    at !== null && at !== Object.prototype && at !== Array.prototype;
-    at = Object.getPrototypeOf(at)
-  ) {
-    for (const key of Reflect.ownKeys(at)) keys.add(key);
-  }
-  return keys;
-}
-
-function haveEqualPrototypes(a: object, b: object): boolean {
-  // An object without a prototype counts as plain.
-  const [ofA, ofB] = [a, b].map((object) => Object.getPrototypeOf(object) ?? Object.prototype);
-  return ofA === ofB;
-}
-
-/** Whether each entry of one has an equal one in the other, each taken once. */
-function haveEqualItems(a: Iterable<unknown>, b: Iterable<unknown>, same: Compare): boolean {
-  const left = [...b];
-  for (const item of a) {
-    const at = left.findIndex((other) => same(item, other));
-    if (at < 0) return false;
-    left.splice(at, 1);
-  }
-  return left.length === 0;
-}
-
-type Compare = (a: unknown, b: unknown) => boolean;
-
-/** Deep equality: of prototypes, properties (a getter's value too), items, bytes; an error is equal only to itself, since its stack counts. */
-function equal(first: unknown, second: unknown): boolean {
-  const seen = new Map<object, unknown>();
-  const same: Compare = (a, b) => {
-    if (a === b || Object.is(a, b)) return true;
-    if (typeof a !== "object" || a === null || typeof b !== "object" || b === null) return false;
-    if (!haveEqualPrototypes(a, b)) return false;
-    if (a instanceof Date && b instanceof Date) return Object.is(a.getTime(), b.getTime());
-    if (a instanceof ArrayBuffer && b instanceof ArrayBuffer) {
-      return same(new Uint8Array(a), new Uint8Array(b));
-    }
-    if (ArrayBuffer.isView(a) && !(a instanceof DataView)) {
-      const [x, y] = [a, b] as unknown as [Uint8Array, Uint8Array];
-      return x.length === y.length && x.every((item, at) => same(item, y[at]));
-    }
-    if (a instanceof RegExp || a instanceof URL) return String(a) === String(b);
-    if (a instanceof WeakMap || a instanceof WeakSet) throw new TypeError(`Cannot compare ${a}`);
-    if (seen.get(a) === b) return true;
-    seen.set(a, b);
-    if (a instanceof Set && b instanceof Set) return haveEqualItems(a, b, same);
-    if (a instanceof Map && b instanceof Map) return haveEqualItems(a, b, same);
-    if (Object.keys(a).length !== Object.keys(b).length) return false;
-    for (const key of keysOf(a).union(keysOf(b))) {
-      if (key in a !== key in b || !same(Reflect.get(a, key), Reflect.get(b, key))) return false;
-    }
-    return true;
-  };
-  return same(first, second);
-}
-
-/** The differences that `node:assert` reports; empty where it finds the values equal. */
-function differences(actual: unknown, expected: unknown): string {
+/** Fails unless the two are deeply equal, by `node:util`. */
+export function assertEquals<T>(actual: T, expected: T, message?: string): void {
+  if (isDeepStrictEqual(actual, expected)) return;
+  let differences = "";
   try {
     nodeAssert.deepStrictEqual(actual, expected);
-    return "";
   } catch (thrown) {
-    return thrown instanceof Error ? `\n${thrown.message}` : "";
+    if (thrown instanceof Error) differences = `\n${thrown.message}`;
   }
-}
-
-/** Fails unless the two are deeply equal. */
-export function assertEquals<T>(actual: T, expected: T, message?: string): void {
-  if (equal(actual, expected)) return;
-  throw new AssertionError(`Values are not equal${suffix(message)}${differences(actual, expected)}`);
+  throw new AssertionError(`Values are not equal${suffix(message)}${differences}`);
 }
 
 /** Fails if the two are deeply equal. */
 export function assertNotEquals<T>(actual: T, expected: T, message?: string): void {
-  if (!equal(actual, expected)) return;
+  if (!isDeepStrictEqual(actual, expected)) return;
   throw new AssertionError(`Expected actual not to be what it is${suffix(message)}`);
 }
 

@@ -1,5 +1,6 @@
 /**
- * The benchmark: compares services in one run, because single figures vary with other load on the machine. It neither passes nor fails.
+ * The benchmark: compares services in one run, because single figures vary with other load on the machine. It
+ * neither passes nor fails.
  *
  * @module
  */
@@ -67,7 +68,10 @@ async function requestFile(key: SealingKey, size: number): Promise<string> {
   return path;
 }
 
-/** The round with the best rate: other load on the machine reduces rates, and makes each request take more processor time. */
+/**
+ * The round with the best rate: other load on the machine reduces rates, and makes each request take more
+ * processor time.
+ */
 function best(rounds: readonly LoadResult[]): Measured {
   const rate = ({ requests, seconds }: LoadResult) => requests / seconds;
   const [first] = rounds.toSorted((a, b) => rate(b) - rate(a));

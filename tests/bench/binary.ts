@@ -1,6 +1,6 @@
 /**
- * The compiled binary: size, time to its first answer and to an open SDK process, resident memory. Looks for the one that
- * `scripts/build_test_binary.sh` makes, in this checkout and in another one.
+ * The compiled binary: size, time to its first answer and to an open SDK process, resident memory. Looks for
+ * the one that `scripts/build_test_binary.sh` makes, in this checkout and in another one.
  *
  * @module
  */
@@ -38,7 +38,9 @@ function median(values: readonly number[]): number {
   return Math.round(values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN);
 }
 
-/** Measures and prints; prints the reason if there is no binary. Those of two checkouts are started in turns. */
+/**
+ * Measures and prints; prints the reason if there is no binary. Those of two checkouts are started in turns.
+ */
 export async function benchBinary(
   before: string | undefined,
   print: (line: string) => void,

@@ -27,7 +27,7 @@ function microseconds(times: number, once: () => unknown): number {
 export async function benchCrypto(quick: boolean, print: (line: string) => void): Promise<unknown[]> {
   const awsLc = await isFile(AWS_LC) ? openAeadLibrary(AWS_LC) : undefined;
   const implementations: readonly Aead[] = [...(awsLc === undefined ? [] : [awsLc]), NODE_AEAD];
-  if (awsLc === undefined) print("AWS-LC: left out, since it was not built (deno task build:aws-lc)");
+  if (awsLc === undefined) print("AWS-LC: left out, since it was not built (deno task build aws-lc)");
   print("open and seal, microseconds");
   print(`     bytes${implementations.map(({ name }) => name.padStart(14)).join("")}`);
   const raw = crypto.getRandomValues(new Uint8Array(32));

@@ -7,7 +7,6 @@ import { LIBC_PATHS } from "../../ffi/libc.ts";
 import { Credentials } from "../../lib/enclave/kms/aws_ne/mod.ts";
 import { childStarter } from "../../lib/enclave/kms/sdk_process/child.ts";
 import { SdkPool } from "../../lib/enclave/kms/sdk_process/pool.ts";
-import { silentLog } from "../../lib/shared/log.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
 
@@ -34,7 +33,7 @@ function openPool(processes: number): SdkPool {
     deadlines: { startMs: 20_000, connectMs: 20_000, callMs: 5_000, totalMs: 20_000 },
     maxClients: 1_000,
     maxWaiting: { decrypt: CALLERS, generateDataKey: CALLERS, generateRandom: CALLERS },
-    log: silentLog,
+    log: () => {},
   });
 }
 

@@ -5,7 +5,7 @@
  */
 import { LIBC_PATHS } from "../../ffi/libc.ts";
 import { EnclaveError } from "../../lib/shared/errors.ts";
-import { cargoBuild } from "../../scripts/cargo.ts";
+import { cargoBuild } from "../../scripts/build_cache.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 
 const HERE = new URL(".", import.meta.url).pathname;
@@ -95,10 +95,11 @@ export async function buildPeers(): Promise<void> {
     `${HERE}load_generator.c`,
   ]);
   const problem = await cargoBuild({
-    folder: new URL("../peers/rust", import.meta.url).pathname,
+    name: "rust-service",
+    folder: "tests/peers/rust",
     artifact: "rust_service",
     output: RUST,
-    what: "the peer in Rust (once, about a minute)",
+    says: "Building the peer in Rust (once, about a minute)",
   });
   if (problem !== undefined) console.error(`The peer in Rust is left out. ${problem}`);
   if (await Deno.stat(`${VENV}/ready`).catch(() => undefined)) return;

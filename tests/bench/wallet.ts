@@ -1,6 +1,6 @@
 /**
- * What a signature costs: through the wallet's socket, and in-process by noble, ethers and viem, one after the other in one run; a batch; and
- * accounts made.
+ * What a signature costs: through the wallet's socket, and in-process by noble, ethers and viem, one after
+ * the other in one run; a batch; and accounts made.
  *
  * @module
  */

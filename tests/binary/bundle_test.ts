@@ -7,7 +7,7 @@ import { SOURCES } from "../../scripts/compile.ts";
 import { type SourceMap, sourcePosition } from "../../scripts/source_position.ts";
 import { Folder } from "../helpers/folder.ts";
 import { skipTests } from "../helpers/skip.ts";
-import { WorkflowRig } from "../helpers/workflow_rig.ts";
+import { workflowRig } from "../helpers/workflow_rig.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 const SHAPES = "tests/fixtures/bundle/shapes.ts";
@@ -54,7 +54,7 @@ for (const [version, deno] of versions) {
     await using folder = await Folder.make();
     const { path, code } = await bundleBy(deno, WORKFLOW, folder);
     assert(/\bOpenError[0-9] = class\b/.test(code), "no class was renamed");
-    await using rig = await WorkflowRig.start({ entry: path, isBundle: true });
+    await using rig = await workflowRig({ entry: path, isBundle: true });
     await rig.ask("throws a class of its own");
     await rig.ask("throws");
     await rig.ask("rejects late");
@@ -70,7 +70,7 @@ for (const [version, deno] of versions) {
   Deno.test(`bundle by Deno ${version}: the watching thread runs from its bundled source text, and ends a service that is stuck`, async () => {
     await using folder = await Folder.make();
     const { path } = await bundleBy(deno, WORKFLOW, folder);
-    await using rig = await WorkflowRig.start({ entry: path, isBundle: true, flags: ["--silence-ms=700"] });
+    await using rig = await workflowRig({ entry: path, isBundle: true, flags: ["--silence-ms=700"] });
     rig.ask("loops").catch(() => {});
     assertEquals((await rig.service.ended(30_000)).code, 70);
     assertEquals(rig.service.events("main_thread_silent").length, 1);

@@ -1,6 +1,7 @@
 /** The compiled `denclavectl`, on a machine without Deno, npm or a home folder: a command of every group works. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { encodeHex } from "@std/encoding";
+import { COMMANDS } from "../../lib/ctl/commands/main.ts";
 import { Client } from "../../lib/ctl/client/client.ts";
 import { formatAddress } from "../../lib/shared/wire/address.ts";
 import { BUILD_A, PARENT, ROOT } from "../fixtures/key_policies.ts";
@@ -126,7 +127,7 @@ Deno.test("denclavectl: eif reproduce names Deno where there is none", async () 
   assertStringIncludes(stderr, "needs Deno on PATH");
   // A running enclave is asked before anything that takes long; this service has no NSM.
   await using service = await startService();
-  const attest = ["--attest", formatAddress(service.address), "--json"];
+  const attest = ["--attest", "--connect", formatAddress(service.address), "--json"];
   const refused = await ctl(["eif", "reproduce", "p.json", ...attest], folder.path);
   assertEquals([refused.code, JSON.parse(refused.stderr).error.code], [1, "attestation_unavailable"]);
 });
@@ -185,18 +186,11 @@ Deno.test("denclavectl: doctor, gateway and DynamoDB report what is missing", as
   assertEquals([table.code, table.stderr.includes("Cannot list in DynamoDB")], [69, true], table.stderr);
 });
 
-Deno.test("denclavectl: every command of the help shows its options, and completion has them", async () => {
-  const help = await ctl(["--help"]);
-  assertEquals([help.code, help.stderr], [0, ""]);
-  const commands = [...help.stdout.matchAll(/^ {2}([a-z]+)(?: ([a-z-]+(?:\|[a-z-]+)*))?(?: {2,}|$)/gm)]
-    .flatMap((
-      [, group = "", names],
-    ) => (names?.split("|") ?? [""]).map((name) => [group, name].filter((word) => word !== "")));
-  assertEquals(commands.length > 25, true);
-  const completion = await ctl(["completion", "bash"]);
-  await Promise.all(commands.map(async (words) => {
+Deno.test("denclavectl: every command shows its help, and completion has it", async () => {
+  await Promise.all(COMMANDS.map(async ({ path }) => {
+    const words = path.split(" ");
     const { code, stdout, stderr } = await ctl([...words, "--help"]);
-    assertEquals([code, stderr, stdout.includes("--help")], [0, "", true], words.join(" "));
-    assertStringIncludes(completion.stdout, `"${words[0]} ${words[1] ?? ""}")`);
+    assertEquals([code, stderr, stdout.startsWith(`usage: denclavectl ${path}`)], [0, "", true], path);
+    assertStringIncludes((await ctl(["completion", "words", "--", ...words])).stdout, words.at(-1) ?? "");
   }));
 });

@@ -158,7 +158,7 @@ Deno.test("development binary: with a simulated NSM, requests of no type leave a
 
 const AWS_LC = `${NATIVE_DIR}/aws_lc/denclave-test`;
 const isThere = await Deno.stat(AWS_LC).then(() => true, () => false);
-if (!isThere) skipTests("keys in AWS-LC's memory, since it was not built (deno task build:aws-lc says why)");
+if (!isThere) skipTests("keys in AWS-LC's memory, since it was not built (deno task build aws-lc says why)");
 
 Deno.test({
   name: "binary: requests of no type leave a descriptor, a key of AWS-LC or an object of the SDK behind",

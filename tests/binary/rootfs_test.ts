@@ -3,7 +3,7 @@
  * libraries, in the folder that the binary was compiled to look in.
  */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { compiledPermissions } from "../../lib/ctl/commands/image_checks.ts";
+import { compiledPermissions } from "../../lib/ctl/image/checks.ts";
 import { MIN_MEMORY_MIB } from "../../lib/ctl/doctor/mod.ts";
 import { buildEif, describeEif, FileSource } from "../../lib/ctl/eif/mod.ts";
 import { Client } from "../../lib/ctl/client/client.ts";

@@ -1,4 +1,4 @@
-/** AES-256-GCM: NIST's vectors and random inputs through `node:crypto` and through real AWS-LC (scripts/build_aws_lc.ts); the SDK's stand-in has none. */
+/** AES-256-GCM: NIST's vectors and random inputs through `node:crypto` and through real AWS-LC (scripts/build.ts); the SDK's stand-in has none. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
 import fc from "fast-check";
@@ -23,7 +23,7 @@ function exists(path: string): boolean {
 }
 
 const hasAwsLc = exists(LIBRARY);
-if (!hasAwsLc) skipTests("the tests with AWS-LC, since it was not built (deno task build:aws-lc says why)");
+if (!hasAwsLc) skipTests("the tests with AWS-LC, since it was not built (deno task build aws-lc says why)");
 const awsLc = hasAwsLc ? openAeadLibrary(LIBRARY) : undefined;
 
 function real(): Aead {

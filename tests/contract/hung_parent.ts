@@ -6,7 +6,6 @@
 import { Credentials } from "../../lib/enclave/kms/aws_ne/mod.ts";
 import { childStarter } from "../../lib/enclave/children/child.ts";
 import { SdkPool } from "../../lib/enclave/kms/sdk_process/pool.ts";
-import { silentLog } from "../../lib/shared/log.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { MODE, StubControl } from "../helpers/stub_control.ts";
 import { stubWrap } from "../helpers/stub_format.ts";
@@ -25,7 +24,7 @@ const pool = new SdkPool({
   deadlines: { startMs: 60_000, connectMs: 60_000, callMs: 60_000, totalMs: 60_000 },
   maxClients: 64,
   maxWaiting: { decrypt: 4, generateDataKey: 4, generateRandom: 4 },
-  log: silentLog,
+  log: () => {},
 });
 await pool.start();
 control.script([REQUEST, MODE.hang + 100]);

@@ -1,5 +1,5 @@
 /**
- * A dependency of the tests only: its shared library exports the real aws-c-common, which `scripts/build_native.ts` copies to where the
+ * A dependency of the tests only: its shared library exports the real aws-c-common, which `scripts/build.ts` copies to where the
  * contract suite opens it.
  *
  * @module

@@ -1,5 +1,6 @@
 /**
- * A dependency of the tests only: the second implementation of Ethereum's signatures that ours is compared with.
+ * A dependency of the tests only: the second implementation of Ethereum's signatures that ours is compared
+ * with.
  *
  * @module
  */

@@ -1,7 +1,7 @@
 /**
- * A dependency of the tests only: it is in their lock file (`tests/deno.lock`), and not in `deno.json`'s import map under its npm name. Users
- * of the program do not fetch it, and `deno compile` puts every package of a lock file into the binary (measured: 146 MB with aws-crt,
- * 93 without).
+ * A dependency of the tests only: it is in their lock file (`tests/deno.lock`), and not in `deno.json`'s
+ * import map under its npm name. Users of the program do not fetch it, and `deno compile` puts every package
+ * of a lock file into the binary (measured: 146 MB with aws-crt, 93 without).
  *
  * @module
  */

@@ -258,7 +258,7 @@ const REFUSED: readonly (readonly [readonly string[], string])[] = [
   [["--listen", "http://[::]:0", ...TARGET], "--insecure-listen-any"],
   [["--listen", "vsock:-1:5000", ...TARGET], "Listen on unix:"],
   [["--listen", "https://127.0.0.1:0", ...TARGET], "does not support TLS"],
-  [["--listen", "tcp:127.0.0.1:0"], "--connect must be given"],
+  [TARGET, "--listen must be given"],
   [["--listen", "tcp:127.0.0.1:0", ...TARGET, "--allow-origin", "http://a"], "goes with http"],
   [["--listen", "http://127.0.0.1:0", ...TARGET, "--allow-origin", "*"], "--allow-origin"],
 ];

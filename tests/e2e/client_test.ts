@@ -3,6 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
 import { formatAddress } from "../../lib/shared/wire/address.ts";
 import { devLaunch, runCtl } from "../helpers/ctl_process.ts";
+import { Folder } from "../helpers/folder.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
@@ -49,19 +50,13 @@ const CASES: readonly (readonly [string, readonly string[], number, string])[] =
 ];
 
 Deno.test("the client reports what it did, or what is missing and which side is at fault", async () => {
-  const directory = await Deno.makeTempDir({ prefix: "denclavectl client-" });
-  try {
-    await Deno.writeTextFile(`${directory}/key.pem`, PEM, { mode: 0o600 });
-    await using service = await ServiceProcess.start(
-      devLaunch(["--kms-local-file", `${directory}/keys.json`]),
-    );
-    for (const [what, args, code, words] of CASES) {
-      const file = args.map((arg) => arg.replace(/^KEY$/, `${directory}/key.pem`));
-      const result = await runClient(file, formatAddress(service.address));
-      assertEquals(result.code, code, `${what}: ${result.stderr}`);
-      assert((code === 0 ? result.stdout : result.stderr).includes(words), `${what}: ${result.stderr}`);
-    }
-  } finally {
-    await Deno.remove(directory, { recursive: true });
+  await using folder = await Folder.make({ "key.pem": PEM });
+  const { path } = folder;
+  await using service = await ServiceProcess.start(devLaunch(["--kms-local-file", `${path}/keys.json`]));
+  for (const [what, args, code, words] of CASES) {
+    const file = args.map((arg) => arg.replace(/^KEY$/, `${path}/key.pem`));
+    const result = await runClient(file, formatAddress(service.address));
+    assertEquals(result.code, code, `${what}: ${result.stderr}`);
+    assert((code === 0 ? result.stdout : result.stderr).includes(words), `${what}: ${result.stderr}`);
   }
 });

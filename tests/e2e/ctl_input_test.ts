@@ -112,7 +112,7 @@ Deno.test("client configure takes credentials from environment, profile, contain
     assertEquals((credential as WireObject)["aws_access_key_id"], id);
   }
   const none = await runCtl(["client", "configure", "--connect", service.address, "--encrypted-tsk", "AAAA"]);
-  assertEquals(none.code, 69, none.stderr);
+  assertEquals([none.code, none.stderr.includes("IAM role")], [69, true], none.stderr);
   assertEquals(service.requests.length, cases.length);
 });
 
@@ -174,31 +174,6 @@ Deno.test("a full disk is reported as such, with its own exit code", async () =>
     assertEquals(result.code, 69, result.stderr);
     assertStringIncludes(result.stderr, expected);
   }
-});
-
-Deno.test("a file that is not there ends every command with the same exit code", async () => {
-  await using folder = await Folder.make();
-  const missing = `${folder.path}/missing`;
-  const tcp = ["--connect", "tcp:127.0.0.1:1"];
-  const commands: readonly (readonly string[])[] = [
-    ["client", "process", "--tsk-file", missing, "--data", "x", ...tcp],
-    ["client", "process", "--tsk-file", missing, "--data", `@${missing}`, ...tcp],
-    ["client", "ping", "--sealed", "--pcr", `0=${PCR}`, "--client-key-file", missing, ...tcp],
-    ["client", "ping", "--sealed", "--measurements", missing, ...tcp],
-    ["account", "sign", "-n", "a", "--transaction", missing, "--store", `sqlite:${folder.path}/a.sqlite`],
-    ["account", "sign", "-n", "a", "--items", missing, "--store", `sqlite:${folder.path}/a.sqlite`],
-    ["attest", "verify", missing, "--pcr", `0=${PCR}`, "--insecure-skip-nonce"],
-    ["gateway", "status", "--config", missing],
-    ["eif", "describe", missing],
-    ["eif", "verify", missing],
-    ["tsk", "show", "--tsk-file", missing],
-    ["kms", "policy", "lint", "--policy", missing],
-    ["policy", "check", "--file", missing],
-    ["emulator", "serve", "--policy", missing],
-  ];
-  const codes: Record<string, number> = {};
-  for (const args of commands) codes[args.slice(0, 3).join(" ")] = (await runCtl(args)).code;
-  assertEquals(Object.entries(codes).filter(([, code]) => code !== 2), []);
 });
 
 Deno.test("a file with a key that other users may use is refused by every command that reads one", async () => {

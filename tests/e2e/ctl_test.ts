@@ -198,119 +198,30 @@ test("without --create no command makes a database, and the first-run hint names
   assertEquals(Array.from(Deno.readDirSync(directory)), []);
 });
 
+/** Mistakes that only a service or a store can tell; unit/ctl/commands/mistakes_test.ts has the others. */
 const BAD: readonly (readonly [string, readonly string[], number, string])[] = [
-  ["a name that is taken", ["account", "create", "--name", "alice"], 1, "already"],
-  ["an account that is not there", ["account", "sign", "--name", "bob", "--message", "hi"], 1, "no account"],
-  ["nothing to sign", ["account", "sign", "--name", "alice"], 2, "--message"],
-  [
-    "a file that is not there",
-    ["account", "sign", "--name", "alice", "--transaction", "none.json"],
-    2,
-    "none.json",
-  ],
-  ["what the enclave refuses", ["account", "sign", "--name", "alice", "--digest", "zz"], 1, "Field digest"],
+  ["a name that is taken", ["create", "--name", "alice"], 1, "already"],
+  ["an account that is not there", ["sign", "--name", "bob", "--message", "hi"], 1, "no account"],
+  ["what the enclave refuses", ["sign", "--name", "alice", "--digest", "zz"], 1, "Field digest"],
   [
     "no document to verify",
-    ["account", "show", "--name", "alice", "--verify", "--pcr", `0=${"ab".repeat(48)}`],
+    ["show", "--name", "alice", "--verify", "--pcr", `0=${"ab".repeat(48)}`],
     1,
     "no attestation document",
   ],
-  ["an enclave that nothing identifies", ["account", "show", "--name", "alice", "--verify"], 2, "PCR0"],
-  ["an attester that nothing identifies", ["account", "create", "--name", "eve", "--attest"], 2, "PCR0"],
-  ["an invalid PCR", ["account", "show", "--name", "alice", "--verify", "--pcr", "0=ab"], 2, "--pcr"],
-  ["no name", ["account", "create"], 2, "--name"],
-  ["an unknown option", ["account", "create", "--nmae", "x"], 2, "--name"],
-  ["an unknown store", ["account", "list", "--store", "mysql"], 2, "dynamodb or sqlite"],
-  ["no region for DynamoDB", ["account", "list", "-t", "AccountTable"], 2, "region"],
-  ["no enclave", ["account", "create", "--name", "x", "--connect", "tcp:127.0.0.1:1"], 69, "127.0.0.1:1"],
+  ["no enclave", ["create", "--name", "x", "--connect", "tcp:127.0.0.1:1"], 69, "127.0.0.1:1"],
 ];
 
 test("errors are printed on stderr, with a remedy, and the exit code tells which side is at fault", async (directory) => {
   await using enclave = await startEnclave(directory);
   const env = { ...KEYS, DENCLAVE_CONNECT: formatAddress(enclave.address) };
-  assertEquals(
-    (await runCtl(["account", "create", "--create", "--name", "alice"], { env, cwd: directory })).code,
-    0,
-  );
-  await Promise.all(BAD.slice(0, 8).map((bad) => expectFailure(bad, env, directory)));
-  await Promise.all(BAD.slice(8).map((bad) => expectFailure(bad, env, directory)));
-});
-
-async function expectFailure(
-  [what, args, code, words]: typeof BAD[number],
-  env: Record<string, string>,
-  cwd: string,
-): Promise<void> {
-  const result = await runCtl(args, { env, cwd });
-  assertEquals([result.code, result.stdout], [code, ""], `${what}: ${result.stderr}`);
-  assert(result.stderr.includes(words), `${what}: ${result.stderr}`);
-}
-
-/** A server of credentials, as a container or an instance has it. */
-function credentialServer(answer: (request: Request) => Response) {
-  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, answer);
-  return { url: `http://127.0.0.1:${server.addr.port}`, [Symbol.asyncDispose]: () => server.shutdown() };
-}
-
-function temporaryCredentials(): string {
-  return JSON.stringify({
-    Code: "Success",
-    Type: "AWS-HMAC",
-    AccessKeyId: "ASIAMADEFORTESTS",
-    SecretAccessKey: "made-for-tests",
-    Token: "made-for-tests",
-    Expiration: new Date(Date.now() + 3_600_000).toISOString(),
-    LastUpdated: new Date().toISOString(),
-  });
-}
-
-test("credentials come from the container's endpoint, once for many accounts", async (directory) => {
-  let asked = 0;
-  await using container = credentialServer(() => {
-    asked++;
-    return new Response(temporaryCredentials());
-  });
-  await using enclave = await startEnclave(directory);
-  const env = {
-    AWS_CONTAINER_CREDENTIALS_FULL_URI: `${container.url}/role`,
-    DENCLAVE_CONNECT: formatAddress(enclave.address),
-  };
-  const created = await runCtl(["account", "create", "--create", "--name", "user", "--count", "5"], {
-    env,
-    cwd: directory,
-  });
-  assertEquals([created.code, asked], [0, 1], created.stderr);
-});
-
-test("credentials come from instance metadata v2: with its token, and never without", async (directory) => {
-  const seen: string[] = [];
-  await using metadata = credentialServer((request) => {
-    const { pathname } = new URL(request.url);
-    seen.push(`${request.method} ${pathname}`);
-    if (request.method === "PUT" && pathname === "/latest/api/token") return new Response("the-token");
-    if (request.headers.get("x-aws-ec2-metadata-token") !== "the-token") {
-      return new Response("", { status: 401 });
-    }
-    if (pathname.endsWith("/security-credentials/")) return new Response("EnclaveRole");
-    return new Response(temporaryCredentials());
-  });
-  await using enclave = await startEnclave(directory);
-  const env = {
-    AWS_EC2_METADATA_DISABLED: "false",
-    AWS_EC2_METADATA_SERVICE_ENDPOINT: metadata.url,
-    DENCLAVE_CONNECT: formatAddress(enclave.address),
-  };
-  const created = await runCtl(["account", "create", "--create", "--name", "alice"], { env, cwd: directory });
-  assertEquals(created.code, 0, created.stderr);
-  assertEquals(seen.some((line) => line.startsWith("PUT")), true);
-  assert(seen.some((line) => line.endsWith("/EnclaveRole")), seen.join(", "));
-});
-
-test("without any credentials the tool says where they could come from", async (directory) => {
-  await using enclave = await startEnclave(directory);
-  const env = { DENCLAVE_CONNECT: formatAddress(enclave.address) };
-  const result = await runCtl(["account", "create", "--create", "--name", "alice"], { env, cwd: directory });
-  assertEquals([result.code, result.stderr.includes("IAM role")], [69, true], result.stderr);
+  const run = (args: readonly string[]) => runCtl(["account", ...args], { env, cwd: directory });
+  assertEquals((await run(["create", "--create", "--name", "alice"])).code, 0);
+  for (const [what, args, code, words] of BAD) {
+    const result = await run(args);
+    assertEquals([result.code, result.stdout], [code, ""], `${what}: ${result.stderr}`);
+    assert(result.stderr.includes(words), `${what}: ${result.stderr}`);
+  }
 });
 
 if (hasMoto()) {

@@ -38,7 +38,7 @@ Deno.test("documents have the file's PCRs, and the root is the same after a rest
   const args = ["--simulate-nsm", "-m", `${folder.path}/build.json`, "--nsm-root", root];
   for (const _run of [1, 2]) {
     await using service = await ServiceProcess.start(devLaunch(args));
-    const connect = ["-c", String(service.events("listening")[0]?.["address"])];
+    const connect = ["--connect", String(service.events("listening")[0]?.["address"])];
     const verified = await runCtl([
       ...["client", "attest", ...connect, "--root", root],
       ...["--pcr", `0=${PCR}`, "--pcr", `8=${PCR}`],
@@ -81,7 +81,7 @@ Deno.test("eif reproduce --attest takes the document under the named root alone"
   });
   const root = `${folder.path}/root.pem`;
   await using service = await ServiceProcess.start(devLaunch(["--simulate-nsm", "--nsm-root", root]));
-  const attest = ["--attest", String(service.events("listening")[0]?.["address"])];
+  const attest = ["--attest", "--connect", String(service.events("listening")[0]?.["address"])];
   const reproduce = (...args: string[]) =>
     runCtl(["eif", "reproduce", "image.provenance.json", ...args], { cwd: folder.path });
   const refused = await reproduce(...attest);

@@ -1,4 +1,7 @@
-/** Attestation documents, judged by a second verifier in another language with other libraries: both must agree. */
+/**
+ * Attestation documents, judged by a second verifier in another language with other libraries: both must
+ * agree.
+ */
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";
 import { AttestationError, AWS_NITRO_ROOT } from "../../lib/shared/attestation/mod.ts";

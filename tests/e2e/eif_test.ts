@@ -57,7 +57,7 @@ Deno.test("in another folder, at another time, under another umask, locale and z
 
 Deno.test("the provenance lists what an image is made of, and options take precedence over the manifest", async () => {
   await using folder = await Folder.make(INPUTS);
-  const args = ["--env", "LOG_LEVEL=debug", "--source-date-epoch", "86400", "--name", "mine", "--json"];
+  const args = ["--env", "LOG_LEVEL=debug", "--source-date-epoch", "86400", "--image-name", "mine", "--json"];
   const { code, stdout, stderr } = await build(folder, args);
   assertEquals(code, 0, stderr);
   const provenance = JSON.parse(stdout);

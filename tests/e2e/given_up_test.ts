@@ -1,14 +1,16 @@
-/** What code inside the processes can still do: the production entry from source, with modules that try it. */
+/**
+ * What code inside the processes can still do: the production entry from source, with modules that try it.
+ */
 import { assertEquals, assertNotEquals } from "@std/assert";
-import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
-import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
-import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
-import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
+import { encodeHex } from "@std/encoding";
 import { Client } from "../../lib/ctl/client/client.ts";
+import { Folder } from "../helpers/folder.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
-import { ServiceProcess, within } from "../helpers/service_process.ts";
+import { ServiceProcess } from "../helpers/service_process.ts";
 import { StubControl } from "../helpers/stub_control.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
+import { runTool } from "../helpers/tools.ts";
+import { Tsk } from "./production_suite.ts";
 
 const ROOT = new URL("../..", import.meta.url);
 const SERVE = [
@@ -17,7 +19,6 @@ const SERVE = [
   `--library-dir=${NATIVE_DIR}`,
   "--tsk-context=none",
 ];
-const CREDENTIALS = { aws_access_key_id: "AKID", aws_secret_access_key: "secret" };
 
 /** The imports of deno.json, and one module in another's place. */
 async function importMap(folder: string, module: string, inItsPlace: string): Promise<string> {
@@ -54,12 +55,8 @@ function launch(map: string, args: readonly string[]): readonly string[] {
 
 function test(behaviour: string, run: (folder: string) => Promise<void>): void {
   Deno.test(behaviour, async () => {
-    const folder = await Deno.makeTempDir({ prefix: "denclave-prying-" });
-    try {
-      await run(folder);
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
+    await using folder = await Folder.make();
+    await run(folder.path);
   });
 }
 
@@ -71,15 +68,13 @@ test("a workflow opens no library, reads no file and no variable, and listens no
     args: launch(map, SERVE),
     env: control.env,
   });
-  const raw = crypto.getRandomValues(new Uint8Array(32));
-  using key = SealingKey.take(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill });
+  using tsk = new Tsk();
   using client = await Client.connect(service.address);
-  await client.request({ type: "configure", encrypted_tsk: encodeBase64(stubWrap(raw)), ...CREDENTIALS });
+  await client.request(tsk.configure(stubWrap(tsk.raw)));
   const ask = (plaintext: Uint8Array) =>
-    client.exchange({ type: "process", ciphertext: encodeHex(key.seal(plaintext)) });
+    client.exchange({ type: "process", ciphertext: tsk.seal(plaintext) });
   const reply = await ask(new Uint8Array(1));
-  const worked = new TextDecoder().decode(key.open(decodeHex(String(reply["result"]))));
-  assertEquals(JSON.parse(worked), []);
+  assertEquals(JSON.parse(new TextDecoder().decode(tsk.open(reply["result"]))), []);
   // The message that it throws is not passed to the parent.
   const words = "words of the data";
   assertEquals((await ask(new TextEncoder().encode(words)))["msg"], "internal_error");
@@ -97,13 +92,11 @@ test("a workflow's crypto.getRandomValues reads the kernel, and not the runtime'
       args: launch(map, SERVE),
       env: { ...control.env, LD_PRELOAD: `${NATIVE_DIR}/libfixed-random.so` },
     });
-    const raw = new Uint8Array(32).fill(7);
-    using key = SealingKey.take(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill });
+    using tsk = new Tsk(new Uint8Array(32).fill(7));
     using client = await Client.connect(service.address);
-    await client.request({ type: "configure", encrypted_tsk: encodeBase64(stubWrap(raw)), ...CREDENTIALS });
-    const ciphertext = encodeHex(key.seal(new Uint8Array(1)));
-    const { result } = await client.request({ type: "process", ciphertext });
-    return encodeHex(key.open(decodeHex(String(result))));
+    await client.request(tsk.configure(stubWrap(tsk.raw)));
+    const { result } = await client.request({ type: "process", ciphertext: tsk.seal(new Uint8Array(1)) });
+    return encodeHex(tsk.open(result));
   };
   assertNotEquals(await drawn(), await drawn());
 });
@@ -111,14 +104,10 @@ test("a workflow's crypto.getRandomValues reads the kernel, and not the runtime'
 test("an SDK process holds FFI and nothing else, whatever it was started with", async (folder) => {
   const module = "lib/enclave/kms/sdk_process/process_main.ts";
   const map = await importMap(folder, module, "tests/helpers/prying_sdk_process.ts");
-  const command = new Deno.Command(Deno.execPath(), {
-    args: [...launch(map, ["sdk-process", String(Deno.pid)])],
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  });
-  const { code, stdout, stderr } = await within(20_000, "the SDK process", command.output());
-  assertEquals(code, 0, new TextDecoder().decode(stderr));
-  // What it reads are its own modules: the permission names their folder, and a question without a path does not see it.
-  assertEquals(JSON.parse(new TextDecoder().decode(stdout)), ["ffi"]);
+  const args = launch(map, ["sdk-process", String(Deno.pid)]);
+  const { code, stdout, stderr } = await runTool(Deno.execPath(), args);
+  assertEquals(code, 0, stderr);
+  // What it reads are its own modules: the permission names their folder, and a question without a path does
+  // not see it.
+  assertEquals(JSON.parse(stdout), ["ffi"]);
 });

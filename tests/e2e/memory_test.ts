@@ -1,19 +1,17 @@
 /**
- * The service as its own process, under 64 connections that send the worst messages, with the heap limit that V8 chooses in an enclave of 2048 MB: its
- * resident memory stays below a bound, and it goes on serving.
+ * The service as its own process, under 64 connections that send the worst messages, with the heap limit that
+ * V8 chooses in an enclave of 2048 MB: its resident memory stays below a bound, and it goes on serving.
  */
 import { assert, assertEquals } from "@std/assert";
-import { encodeBase64, encodeHex } from "@std/encoding";
+import { encodeBase64 } from "@std/encoding";
 import { Client } from "../../lib/ctl/client/client.ts";
 import { type Address, writeAll } from "../../lib/shared/wire/address.ts";
 import { encodeMessage, FrameDecoder } from "../../lib/shared/wire/framing.ts";
 import { parseObject } from "../../lib/shared/wire/messages.ts";
-import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
-import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
-import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
 import { peakResident } from "../helpers/memory.ts";
 import { jsonAnswer, startScriptedKms } from "../helpers/scripted_kms.ts";
 import { ServiceProcess, within } from "../helpers/service_process.ts";
+import { Tsk } from "./production_suite.ts";
 
 const CONNECTIONS = 64;
 const LENGTH = 10 * 1024 * 1024;
@@ -43,7 +41,9 @@ const VALUES = [["{}", 3_250_000], ["[]", 6_800_000], ['{"0":0}', 4_450_000], [
   4_700_000,
 ]] as const;
 
-/** A message of the largest size: the request, and a field that repeats an item for as long as there is room. */
+/**
+ * A message of the largest size: the request, and a field that repeats an item for as long as there is room.
+ */
 function stuffed(request: Readonly<Record<string, unknown>>, item: string, length = LENGTH): Uint8Array {
   const head = JSON.stringify({ ...request, x: "@" }).replace('"@"}', "[");
   const count = Math.floor((length - head.length - 2) / (item.length + 1));
@@ -78,7 +78,10 @@ interface Flood {
   readonly withheld?: number;
 }
 
-/** Sends a message over every connection at once. @returns the codes of the replies; nothing here depends on how fast they come */
+/**
+ * Sends a message over every connection at once. @returns the codes of the replies; nothing here depends on
+ * how fast they come
+ */
 async function flood(
   address: Address,
   message: Uint8Array,
@@ -141,7 +144,10 @@ Deno.test("64 connections of the worst messages leave an enclave of 2048 MB serv
   });
   const { address } = service;
   using client = await Client.connect(address, { timeoutMs: FLOOD_MS });
-  /** Waits until all that arrived is parsed or refused. Between two answers, the service reads from every connection that has bytes. */
+  /**
+   * Waits until all that arrived is parsed or refused. Between two answers, the service reads from every
+   * connection that has bytes.
+   */
   const parsed = async () => {
     for (let low = 0; low < 2;) {
       const { memory_in_flight, connections } = await client.exchange({ type: "health" });
@@ -171,7 +177,8 @@ Deno.test("64 connections of the worst messages leave an enclave of 2048 MB serv
             slow.resolve();
           },
         });
-        // The development KMS waits for 20 s at most: on a slow machine this is how a request that waited for it ends.
+        // The development KMS waits for 20 s at most: on a slow machine this is how a request that waited for
+        // it ends.
         const waited = ["ok", "timeout"];
         await check(`much ${item}`, codes, waited);
         assert(codes.some((code) => waited.includes(code)));
@@ -187,9 +194,8 @@ Deno.test("64 connections of the worst messages leave an enclave of 2048 MB serv
     await check("credentials", codes, ["missing_fields"]);
   });
   await t.step("process of 10 MiB", async () => {
-    using secret = new SecretBytes(new Uint8Array(TSK));
-    using key = await SealingKey.take(secret, { random: HOST_RANDOM.fill });
-    const ciphertext = encodeHex(await key.seal(new Uint8Array(LENGTH / 2 - 4096)));
+    using tsk = new Tsk(TSK);
+    const ciphertext = tsk.seal(new Uint8Array(LENGTH / 2 - 4096));
     const codes = await flood(address, encodeMessage("u32be", { type: "process", ciphertext }));
     await check("process", codes, ["ok"]);
     assert(codes.includes("ok"));

@@ -1,4 +1,7 @@
-/** The npm package: a Node project in TypeScript installs it, compiles against its types, and talks to a service that attests. */
+/**
+ * The npm package: a Node project in TypeScript installs it, compiles against its types, and talks to a
+ * service that attests.
+ */
 import { assertEquals } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
 import { makePackage } from "../../scripts/package.ts";

@@ -1,4 +1,7 @@
-/** What `denclavectl` prints of replies, stores and policies that a hostile parent made: nothing that a terminal would act on, hide or turn. */
+/**
+ * What `denclavectl` prints of replies, stores and policies that a hostile parent made: nothing that a
+ * terminal would act on, hide or turn.
+ */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { openSqliteStore } from "../../lib/ctl/stores/sqlite.ts";
 import { openMasterKeyStore } from "../../lib/ctl/gateway/master_key_store.ts";

@@ -1,5 +1,6 @@
 /**
- * The production entry as its own process, with the C stand-ins for the SDK's libraries: run from source, and as the compiled binary.
+ * The production entry as its own process, with the C stand-ins for the SDK's libraries: run from source, and
+ * as the compiled binary.
  *
  * @module
  */
@@ -12,7 +13,8 @@ import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
 import { Client } from "../../lib/ctl/client/client.ts";
 import type { Address } from "../../lib/shared/wire/address.ts";
 import type { Framing } from "../../lib/shared/wire/framing.ts";
-import { type Launch, ServiceProcess, within } from "../helpers/service_process.ts";
+import { type Launch, ServiceProcess } from "../helpers/service_process.ts";
+import { runTool } from "../helpers/tools.ts";
 import { hasNamespaces, onMachineWith, peakResident } from "../helpers/memory.ts";
 import { count } from "../helpers/effort.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
@@ -369,14 +371,6 @@ export function testProduction(program: Program): void {
     }
   });
 
-  Deno.test(`${program.name}: a KMS deadline that is not below the request's is refused`, async () => {
-    await using service = ServiceProcess.spawn(
-      launch([...serveArgs, "--request-ms", "45000", "--kms-deadline-ms", "45000"]),
-    );
-    assertEquals((await service.ended()).code, 2);
-    assertStringIncludes(service.stderr, "--request-ms");
-  });
-
   test("KMS's own refusal is reported by its name", [], async ({ service, tsk }) => {
     using client = await Client.connect(service.address);
     for (
@@ -543,7 +537,9 @@ export function testProduction(program: Program): void {
     }
   });
 
-  /** One of each that a run makes. @param seen a file that is written when the runtime took the fixed numbers */
+  /**
+   * One of each that a run makes. @param seen a file that is written when the runtime took the fixed numbers
+   */
   async function made(seen: string): Promise<Readonly<Record<string, unknown>>> {
     using control = new StubControl();
     using tsk = new Tsk();
@@ -661,79 +657,49 @@ export function testProduction(program: Program): void {
     assertStringIncludes(service.stderr, "An SDK process ended: signal SIGABRT");
   });
 
-  // Ends before it listens.
-
-  Deno.test(`${program.name}: a verifying contract without a type is refused, with the form that has one`, async () => {
-    await using service = ServiceProcess.spawn(
-      launch([...serveArgs, "--wallet-verifying-contract", CONTRACT]),
-    );
-    assertEquals((await service.ended()).code, 2);
-    assertStringIncludes(service.stderr, "<contract's address>:<primary type>");
-  });
-
-  Deno.test(`${program.name}: without libraries it ends at once, and says every path that it tried`, async () => {
-    await using service = ServiceProcess.spawn(
-      launch(["--listen", "tcp:127.0.0.1:0", "--library-dir", "/nonexistent"]),
-    );
-    assertEquals((await service.ended()).code, 69);
-    assertStringIncludes(service.stderr, "/nonexistent/libaws-c-common.so");
-  });
-
-  Deno.test(`${program.name}: a relative library folder is refused`, async () => {
-    await using service = ServiceProcess.spawn(
-      launch(["--listen", "tcp:127.0.0.1:0", "--library-dir", "lib"]),
-    );
-    assertEquals((await service.ended()).code, 69);
-    assertStringIncludes(service.stderr, "not absolute");
-  });
-
-  Deno.test(`${program.name}: an unknown option is refused with the nearest name`, async () => {
-    await using service = ServiceProcess.spawn(launch(["serve", "--kms-keys", STUB_KEY_ARN]));
-    assertEquals((await service.ended()).code, 2);
-    assertStringIncludes(service.stderr, "Did you mean --kms-key?");
-  });
+  const refused: readonly (readonly [string, readonly string[], number, string])[] = [
+    [
+      "a KMS deadline that is not below the request's",
+      [...serveArgs, "--request-ms=45000", "--kms-deadline-ms=45000"],
+      2,
+      "--request-ms",
+    ],
+    [
+      "a verifying contract without a type",
+      [...serveArgs, "--wallet-verifying-contract", CONTRACT],
+      2,
+      "<contract's address>:<primary type>",
+    ],
+    ["a folder without libraries", ["--library-dir=/nonexistent"], 69, "/nonexistent/libaws-c-common.so"],
+    ["a relative library folder", ["--library-dir=lib"], 69, "not absolute"],
+    ["an unknown option", ["serve", "--kms-keys", STUB_KEY_ARN], 2, "Did you mean --kms-key?"],
+  ];
+  for (const [what, args, code, words] of refused) {
+    Deno.test(`${program.name}: ${what} ends it before it listens, and is named`, async () => {
+      await using service = ServiceProcess.spawn(launch(args));
+      assertEquals((await service.ended()).code, code);
+      assertStringIncludes(service.stderr, words);
+    });
+  }
 
   // kmstool_enclave_cli's interface.
 
-  const kmstool = async (args: readonly string[], env: Readonly<Record<string, string>> = {}) => {
-    const command = new Deno.Command(program.command, {
-      args: [...program.prefix, ...args],
+  const kmstool = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+    runTool(program.command, [...program.prefix, ...args], {
       env: { DENCLAVE_LIBRARY_DIR: program.libraryDir, ...env },
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
     });
-    const { code, stdout, stderr } = await within(20_000, args[0] ?? "", command.output());
-    return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
-  };
-  const keys = [
-    "--aws-access-key-id",
-    "AKIDTEST",
-    "--aws-secret-access-key",
-    "made-for-tests",
-    "--aws-session-token",
-    "made-for-tests",
-  ];
+  const keys = ["access-key-id", "secret-access-key", "session-token"].map((name) =>
+    `--aws-${name}=made-for-tests`
+  );
   const wrapped = encodeBase64(stubWrap(new TextEncoder().encode("the plaintext")));
   const plaintextLine = `PLAINTEXT: ${encodeBase64(new TextEncoder().encode("the plaintext"))}\n`;
 
   const decryptCases: readonly (readonly [string, readonly string[]])[] = [
     ["long options", ["--region", "us-east-1", "--proxy-port", "8000", ...keys, "--ciphertext", wrapped]],
-    ["short options", [
-      "-r",
-      "us-east-1",
-      "-x",
-      "8000",
-      "-k",
-      "AKIDTEST",
-      "-s",
-      "made-for-tests",
-      "-t",
-      "made-for-tests",
-      "-c",
-      wrapped,
-    ]],
-    ["the default region", [...keys, "--ciphertext", wrapped]],
+    [
+      "short options",
+      "-r us-east-1 -x 8000 -k AKIDTEST -s made-for-tests -t made-for-tests -c".split(" ").concat(wrapped),
+    ],
     ["a key and an algorithm", [...keys, "-c", wrapped, "-K", STUB_KEY_ARN, "-a", "SYMMETRIC_DEFAULT"]],
   ];
   for (const [what, args] of decryptCases) {
@@ -776,14 +742,16 @@ export function testProduction(program: Program): void {
     [["decrypt", ...keys, "-c", wrapped], 0, new RegExp(`^${plaintextLine.replace("+", "\\+")}$`)],
     [["genkey", ...keys, "-K", STUB_KEY_ARN, "-p", "AES-256"], 0, /^CIPHERTEXT: \S+\nPLAINTEXT: \S+\n$/],
     [["genrandom", ...keys, "-l", "33"], 0, /^PLAINTEXT: \S+\n$/],
+    // What KMS refuses: the reason is on stderr.
     [["decrypt", ...keys, "-c", encodeBase64(new Uint8Array(40))], 255, /^$/],
   ];
   for (const [args, expected, output] of commands) {
     Deno.test(`${program.name}: ${args[0]} that ends with ${expected} does not destroy the client, which may crash`, async () => {
       using control = new StubControl();
       control.script([CLIENT_DESTROY, MODE.segfault + 100], [CLEAN_UP, MODE.segfault + 100]);
-      const { code, stdout } = await kmstool(args, control.env);
+      const { code, stdout, stderr } = await kmstool(args, control.env);
       assertEquals([code, output.test(stdout)], [expected, true], stdout);
+      assertEquals(stderr.includes("InvalidCiphertextException"), expected === 255, stderr);
       const counts = (...symbols: readonly string[]) => symbols.map((symbol) => control.count(symbol));
       assertEquals(counts(CLIENT_NEW, CLIENT_DESTROY, CLEAN_UP), [1, 0, 0]);
       // The credentials are wiped all the same.
@@ -794,12 +762,9 @@ export function testProduction(program: Program): void {
 
   const usageErrors: readonly (readonly [readonly string[], string])[] = [
     [["decrypt", "-c", wrapped], "--aws-access-key-id must be set"],
-    [["decrypt", ...keys], "--ciphertext must be set"],
     [["decrypt", ...keys, "-c", "***"], "not a base64 string"],
     [["decrypt", ...keys, "-c", wrapped, "--cipher"], "Unknown option --cipher"],
-    [["genkey", ...keys, "-K", STUB_KEY_ARN], "--key-spec must be set"],
     [["genkey", ...keys, "-K", STUB_KEY_ARN, "-p", "AES-512"], "Unknown key spec"],
-    [["genrandom", ...keys], "--length must be set"],
     [["genrandom", ...keys, "-l", "1025"], "1 to 1024"],
     [["decrypt", "--help"], "--ciphertext"],
   ];
@@ -810,17 +775,6 @@ export function testProduction(program: Program): void {
       assertStringIncludes(stderr, words);
     });
   }
-
-  Deno.test(`${program.name}: a decrypt that KMS refuses says why on stderr, with exit code 255`, async () => {
-    const { code, stdout, stderr } = await kmstool([
-      "decrypt",
-      ...keys,
-      "-c",
-      encodeBase64(new Uint8Array(40)),
-    ]);
-    assertEquals([code, stdout], [255, ""]);
-    assertStringIncludes(stderr, "InvalidCiphertextException");
-  });
 
   Deno.test(`${program.name}: self-test says what it is, opens the SDK, and skips what a host does not have`, async () => {
     const { code, stdout } = await kmstool(["self-test", "--json"]);

@@ -1,4 +1,7 @@
-/** `deno task rehearse` as a person uses it: its printed commands, documents under a root that was not named, Ctrl-C. */
+/**
+ * `deno task rehearse` as a person uses it: its printed commands, documents under a root that was not named,
+ * Ctrl-C.
+ */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Folder } from "../helpers/folder.ts";
 import {

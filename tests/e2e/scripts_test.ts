@@ -32,7 +32,7 @@ async function runScript(
     new Deno.Command("bash", {
       args: [`${SCRIPTS}${name}.sh`, ...args],
       cwd,
-      env: { DENCLAVE_REGION: "", AWS_REGION: "", REGION: "", ...env },
+      env: { DENCLAVE_REGION: "", AWS_REGION: "", ...env },
       stdin: "null",
     }).output(),
   );
@@ -97,12 +97,12 @@ const DRY_RUNS: readonly (readonly [(typeof NAMES)[number], readonly string[], r
   ]],
   ["setup-kms", ["key", "--region", "us-east-1", "--parent", PARENT, "--admin", ROOT, "--alias", "x"], [
     "deno task --quiet ctl kms create-key --region us-east-1 --rotation --json --alias x",
-    `deno task --quiet ctl policy init -k arn:aws:kms:us-east-1:111122223333:key/the-new-one --parent ${PARENT} --admin ${ROOT} --file /tmp/denclave-policy.yaml`,
+    `deno task --quiet ctl policy init -k arn:aws:kms:us-east-1:111122223333:key/the-new-one --parent ${PARENT} --admin ${ROOT} -f /tmp/denclave-policy.yaml`,
   ]],
   ["setup-kms", ["policy", "--yes"], [
     "mkdir -p /tmp/build",
-    "deno task --quiet ctl policy render --file /tmp/denclave-policy.yaml > /tmp/build/key-policy.json",
-    "deno task --quiet ctl policy apply /tmp/build/key-policy.json --file /tmp/denclave-policy.yaml --yes",
+    "deno task --quiet ctl policy render -f /tmp/denclave-policy.yaml > /tmp/build/key-policy.json",
+    "deno task --quiet ctl policy apply /tmp/build/key-policy.json -f /tmp/denclave-policy.yaml --yes",
   ]],
   ["vsock-proxy", ["--region", "us-east-1"], [
     "vsock-proxy --num_workers 20 --config /etc/nitro_enclaves/vsock-proxy.yaml 8000 kms.us-east-1.amazonaws.com 443",

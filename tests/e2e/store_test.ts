@@ -1,4 +1,7 @@
-/** The stores of accounts: one contract, over SQLite, dynalite and moto (both speak DynamoDB's protocol); and failures of the network. */
+/**
+ * The stores of accounts: one contract, over SQLite, dynalite and moto (both speak DynamoDB's protocol); and
+ * failures of the network.
+ */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { CredentialSource } from "../../lib/ctl/aws/credential_source.ts";
 import { type AccountRow, type AccountStore, StoreError } from "../../lib/ctl/stores/account_store.ts";
@@ -6,6 +9,7 @@ import { openDynamoDbStore } from "../../lib/ctl/stores/dynamodb.ts";
 import { openSqliteStore } from "../../lib/ctl/stores/sqlite.ts";
 import { startLossyProxy } from "../helpers/lossy_proxy.ts";
 import { hasMoto, type PeerServer, shareDynalite, shareMoto } from "../helpers/peers.ts";
+import { Folder } from "../helpers/folder.ts";
 
 const credentials = new CredentialSource(() =>
   Promise.resolve({ accessKeyId: "test", secretAccessKey: "test" })
@@ -40,10 +44,10 @@ interface Place extends AsyncDisposable {
 }
 
 async function sqlitePlace(): Promise<Place> {
-  const directory = await Deno.makeTempDir({ prefix: "denclave-store-" });
+  const folder = await Folder.make();
   return {
-    open: () => openSqliteStore(`${directory}/accounts.sqlite`),
-    [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
+    open: () => openSqliteStore(`${folder.path}/accounts.sqlite`),
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   };
 }
 
@@ -142,44 +146,38 @@ Deno.test("SQLite: only the owner can read the file, and it is in WAL mode and i
 });
 
 Deno.test("SQLite: a file that is no database, or of a newer version, is refused by its name", async () => {
-  const directory = await Deno.makeTempDir({ prefix: "denclave-store-" });
-  try {
-    const file = `${directory}/text`;
-    await Deno.writeTextFile(file, "this is no database, whatever one may think of it".repeat(100));
-    const error = assertRejects(() => Promise.resolve().then(() => openSqliteStore(file)), StoreError);
-    assertEquals([(await error).code, (await error).message.includes(file)], ["store_unavailable", true]);
-    const newer = `${directory}/newer`;
-    await openSqliteStore(newer)[Symbol.asyncDispose]();
-    const { DatabaseSync } = await import("node:sqlite");
-    const database = new DatabaseSync(newer);
-    database.exec("PRAGMA user_version = 99");
-    database.close();
-    await assertRejects(
-      () => Promise.resolve().then(() => openSqliteStore(newer)),
-      StoreError,
-      "newer version",
-    );
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  await using folder = await Folder.make();
+  const directory = folder.path;
+  const file = `${directory}/text`;
+  await Deno.writeTextFile(file, "this is no database, whatever one may think of it".repeat(100));
+  const error = assertRejects(() => Promise.resolve().then(() => openSqliteStore(file)), StoreError);
+  assertEquals([(await error).code, (await error).message.includes(file)], ["store_unavailable", true]);
+  const newer = `${directory}/newer`;
+  await openSqliteStore(newer)[Symbol.asyncDispose]();
+  const { DatabaseSync } = await import("node:sqlite");
+  const database = new DatabaseSync(newer);
+  database.exec("PRAGMA user_version = 99");
+  database.close();
+  await assertRejects(
+    () => Promise.resolve().then(() => openSqliteStore(newer)),
+    StoreError,
+    "newer version",
+  );
 });
 
 Deno.test("SQLite: a file that is not there is made when that is asked for, and a folder never is", async () => {
-  const directory = await Deno.makeTempDir({ prefix: "denclave-store-" });
-  try {
-    const file = `${directory}/accounts.sqlite`;
-    const missing = assertThrows(() => openSqliteStore(file, { create: false }), StoreError);
-    assertEquals([missing.code, missing.hint?.includes("account create --create")], ["store_missing", true]);
-    const folder = `${directory}/none`;
-    const noFolder = assertThrows(() => openSqliteStore(`${folder}/accounts.sqlite`), StoreError);
-    assertEquals(noFolder.code, "store_unavailable");
-    assertEquals(noFolder.hint?.includes(`Make the folder ${folder} first`), true, noFolder.hint);
-    assertEquals(Array.from(Deno.readDirSync(directory)), []);
-    await openSqliteStore(file, { create: true })[Symbol.asyncDispose]();
-    await openSqliteStore(file, { create: false })[Symbol.asyncDispose]();
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  await using folder = await Folder.make();
+  const directory = folder.path;
+  const file = `${directory}/accounts.sqlite`;
+  const missing = assertThrows(() => openSqliteStore(file, { create: false }), StoreError);
+  assertEquals([missing.code, missing.hint?.includes("account create --create")], ["store_missing", true]);
+  const none = `${directory}/none`;
+  const noFolder = assertThrows(() => openSqliteStore(`${none}/accounts.sqlite`), StoreError);
+  assertEquals(noFolder.code, "store_unavailable");
+  assertEquals(noFolder.hint?.includes(`Make the folder ${none} first`), true, noFolder.hint);
+  assertEquals(Array.from(Deno.readDirSync(directory)), []);
+  await openSqliteStore(file, { create: true })[Symbol.asyncDispose]();
+  await openSqliteStore(file, { create: false })[Symbol.asyncDispose]();
 });
 
 const networkTest = (behaviour: string, run: (server: PeerServer) => Promise<void>) =>
@@ -235,38 +233,29 @@ networkTest("a table that is missing is named, with the command that makes it", 
   assertEquals([error.code, error.hint?.includes("account create-table")], ["store_table_missing", true]);
 });
 
-networkTest("a row that lacks a column is named", async (server) => {
+/** Writes a row as another program does. */
+async function putItem(endpoint: string, Item: Readonly<Record<string, string>>): Promise<void> {
   const { DynamoDBClient, DynamoDBDocumentClient, PutCommand } = await import(
     "../../lib/ctl/aws/deps/aws_sdk.ts"
   );
+  const keys = { accessKeyId: "a", secretAccessKey: "b" };
   const client = DynamoDBDocumentClient.from(
-    new DynamoDBClient({
-      region: "us-east-1",
-      endpoint: server.url,
-      credentials: { accessKeyId: "a", secretAccessKey: "b" },
-    }),
+    new DynamoDBClient({ region: "us-east-1", endpoint, credentials: keys }),
   );
-  await client.send(new PutCommand({ TableName: "AccountTable", Item: { Name: "alice", KeyId: "k" } }));
+  await client.send(new PutCommand({ TableName: "AccountTable", Item }));
   client.destroy();
+}
+
+networkTest("a row that lacks a column is named", async (server) => {
+  await putItem(server.url, { Name: "alice", KeyId: "k" });
   await using store = dynamoDb(server.url);
   const error = await assertRejects(() => store.get("alice"), StoreError, "EncryptedPrivateKey");
   assert(error.code === "store_row_damaged");
 });
 
-networkTest("the seed's own rows, without version and date, are read", async (server) => {
-  const { DynamoDBClient, DynamoDBDocumentClient, PutCommand } = await import(
-    "../../lib/ctl/aws/deps/aws_sdk.ts"
-  );
-  const client = DynamoDBDocumentClient.from(
-    new DynamoDBClient({
-      region: "us-east-1",
-      endpoint: server.url,
-      credentials: { accessKeyId: "a", secretAccessKey: "b" },
-    }),
-  );
+networkTest("another program's rows, without version and date, are read", async (server) => {
   const Item = { Name: "bob", KeyId: "k", EncryptedPrivateKey: "p", Address: "0x", EncryptedDataKey: "d" };
-  await client.send(new PutCommand({ TableName: "AccountTable", Item }));
-  client.destroy();
+  await putItem(server.url, Item);
   await using store = dynamoDb(server.url);
   assertEquals(await store.get("bob"), {
     name: "bob",

@@ -1,19 +1,20 @@
 /** `deno task test` on small suites: what it runs first, and its last lines. */
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Folder } from "../helpers/folder.ts";
 import { runTool } from "../helpers/tools.ts";
+import { SUITES } from "../../scripts/test.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const PASSES = 'Deno.test("passes", () => {});\n';
 
-/** Runs it in a copy of the source with other tests. @param builds the command of each build task */
+/** Runs it in a copy of the source with other tests. @param builds the command of the build task */
 async function run(tests: Readonly<Record<string, string>>, builds: string) {
   await using folder = await Folder.make(tests);
   const copied = ["lib", "ffi", "scripts"].map((name) => ROOT + name);
   await runTool("cp", ["-r", ...copied, folder.path]);
   await Deno.copyFile(`${ROOT}tests/deno.lock`, `${folder.path}/tests/deno.lock`);
   const config = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
-  for (const name of Object.keys(config.tasks)) if (name.startsWith("build:")) config.tasks[name] = builds;
+  config.tasks.build = builds;
   await folder.write("deno.json", JSON.stringify({ ...config, lock: false }));
   const suites = Object.keys(tests).map((path) => path.split("/")[1] ?? "");
   const env = { NO_COLOR: "1" };
@@ -50,7 +51,7 @@ Deno.test("has a step", async (t) => {
     "2 passed, 2 failed",
     "",
   ]);
-  assertMatch(stdout, /== unit: [^]*== builds [^]*built\n[^]* s: build:native is ready\n[^]*== contract: /);
+  assertMatch(stdout, /== unit: [^]*== builds [^]*built native\n[^]* s: native is ready\n[^]*== contract: /);
 });
 
 Deno.test("nothing is listed where nothing failed and nothing was skipped", async () => {
@@ -64,7 +65,7 @@ for (
       "a build that fails",
       { "tests/kms_e2e/a_test.ts": PASSES },
       "exit 1",
-      "builds: build:peers, so the suites that need it were not run",
+      "builds: peers, so the suites that need it were not run",
     ],
     [
       "an error outside of a test",
@@ -85,3 +86,19 @@ for (
     assertEquals([code, ...last], [1, "", `failed: ${failed}`, "", "0 passed, 1 failed", ""]);
   });
 }
+
+Deno.test("deno test without arguments or permissions passes, the mocked dlopen included", async () => {
+  const { code, stdout } = await runTool(Deno.execPath(), ["test"], { cwd: ROOT, env: { NO_COLOR: "1" } });
+  const [, passed = ""] = /^ok \| (\d+) passed .*\| 0 failed/m.exec(stdout) ?? [];
+  assert(code === 0 && Number(passed) > 100, stdout.slice(-2_000));
+  for (const path of ["tests/contract/mock_test.ts", "tests/property/", "tests/unit/"]) {
+    assertMatch(stdout, new RegExp(`^running \\d+ tests? from \\./${path}`, "m"));
+  }
+});
+
+Deno.test("house, unit and property build nothing and can start no program", () => {
+  const alone = SUITES.filter(({ needs }) => needs === undefined);
+  assertEquals(alone.map(({ name }) => name), ["house", "unit", "property"]);
+  const permissions = alone.flatMap((suite) => suite.permissions);
+  assertEquals(permissions.filter((flag) => /^--allow-(all|run|ffi$)|^-A/.test(flag)), []);
+});

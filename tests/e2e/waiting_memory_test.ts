@@ -1,4 +1,7 @@
-/** The development service as its own process, with a small heap and a KMS that does not answer: what waits keeps little. */
+/**
+ * The development service as its own process, with a small heap and a KMS that does not answer: what waits
+ * keeps little.
+ */
 import { assertEquals } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
 import { Client } from "../../lib/ctl/client/client.ts";
@@ -10,11 +13,17 @@ const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234
 const CREDENTIALS = { aws_access_key_id: "AKID", aws_secret_access_key: "secret" };
 const HEAP_LIMIT_MIB = 128;
 const BUDGET = 140 * 1024 * 1024;
-/** Of the objects that JSON can make, these take most memory for their length; half of the budget allows this many in one message. */
+/**
+ * Of the objects that JSON can make, these take most memory for their length; half of the budget allows this
+ * many in one message.
+ */
 const OBJECTS = Array.from({ length: 75_000 }, () => ({ 34: 0 }));
 const WAIT_MS = 60_000;
 
-/** Resolves when a request is answered, or has been read and waits: by then the service has answered many others. */
+/**
+ * Resolves when a request is answered, or has been read and waits: by then the service has answered many
+ * others.
+ */
 async function answeredOrWaits(client: Client, reply: Promise<unknown>): Promise<void> {
   let isAnswered = false;
   void reply.finally(() => isAnswered = true).catch(() => {});

@@ -2,10 +2,10 @@
 import { assertEquals } from "@std/assert";
 import { createHmac } from "node:crypto";
 import { decode, encode } from "cborg";
-import { WorkflowRig } from "../helpers/workflow_rig.ts";
+import { workflowRig } from "../helpers/workflow_rig.ts";
 
 const start = (example: string) =>
-  WorkflowRig.start({ entry: "tests/helpers/example_main.ts", env: { EXAMPLE: example } });
+  workflowRig({ entry: "tests/helpers/example_main.ts", env: { EXAMPLE: example } });
 
 Deno.test("json_order gives an order's total, and refuses an order with a code", async () => {
   await using rig = await start("json_order");

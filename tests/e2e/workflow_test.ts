@@ -1,12 +1,12 @@
 /** Workflows that misbehave cost their own request, and no key and no other client's right answer. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { ServiceError } from "../../lib/ctl/client/client.ts";
-import { WorkflowRig } from "../helpers/workflow_rig.ts";
+import { workflowRig } from "../helpers/workflow_rig.ts";
 
 const MAIN = "tests/helpers/workflow_main.ts";
 
 Deno.test("whatever a workflow does, the next request is answered rightly, and the key stays", async (t) => {
-  await using rig = await WorkflowRig.start({
+  await using rig = await workflowRig({
     entry: MAIN,
     flags: ["--request-ms=5000", "--workflow-ms=1500"],
   });
@@ -79,7 +79,7 @@ Deno.test("whatever a workflow does, the next request is answered rightly, and t
 });
 
 Deno.test("a request that is answered timeout aborts the workflow's signal, which goes on until its own deadline", async () => {
-  await using rig = await WorkflowRig.start({
+  await using rig = await workflowRig({
     entry: MAIN,
     flags: ["--request-ms=2000", "--workflow-ms=60000"],
   });
@@ -94,7 +94,7 @@ Deno.test("a request that is answered timeout aborts the workflow's signal, whic
 });
 
 Deno.test("after its start dev may only start its own program: it says so in the log and in health", async () => {
-  await using rig = await WorkflowRig.start({ entry: "scripts/dev.ts" });
+  await using rig = await workflowRig({ entry: "scripts/dev.ts" });
   assertEquals((await rig.health())["permissions"], ["run"]);
   assertEquals(rig.service.events("listening")[0]?.["permissions"], "run");
 });

@@ -1,6 +1,7 @@
 /**
- * Runs fuzz targets: parsers of untrusted input, fed with damaged examples for some time. A parser may refuse input with its own errors; it must not
- * throw anything else, hang, or use unbounded memory. `deno task fuzz --target eif --seconds 60`.
+ * Runs fuzz targets: parsers of untrusted input, fed with damaged examples for some time. A parser may refuse
+ * input with its own errors; it must not throw anything else, hang, or use unbounded memory. `deno task fuzz
+ * --target eif --seconds 60`.
  *
  * @module
  */

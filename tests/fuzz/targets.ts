@@ -10,7 +10,8 @@ import { verifyDocumentUnder } from "../../lib/shared/attestation/verify.ts";
 import { parseConfig } from "../../lib/ctl/config/mod.ts";
 import { documentOf } from "../../lib/ctl/commands/document_input.ts";
 import { parsePayload } from "../../lib/enclave/wallet/ethereum/payload.ts";
-import { bytesSource, EifError, MemorySink, readEif, writeEif } from "../../lib/ctl/eif/mod.ts";
+import { bytesSource, EifError, readEif } from "../../lib/ctl/eif/mod.ts";
+import { imageOf, smallParts } from "../fixtures/eif.ts";
 import { EnclaveError } from "../../lib/shared/errors.ts";
 import { readKeyPolicy } from "../../lib/ctl/aws/key_policy.ts";
 import { FrameDecoder } from "../../lib/shared/wire/framing.ts";
@@ -55,29 +56,7 @@ const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 const FIXED: readonly FixedTarget[] = [
   {
     name: "eif",
-    seeds: async () => {
-      const sink = new MemorySink();
-      await writeEif(sink, {
-        architecture: "x86_64",
-        kernel: bytesSource(new Uint8Array(300).fill(1)),
-        commandLine: "console=ttyS0",
-        ramdisks: [bytesSource(new Uint8Array(100).fill(2)), bytesSource(new Uint8Array(200).fill(3))],
-        metadata: {
-          ImageName: "fuzz",
-          ImageVersion: "1",
-          BuildMetadata: {
-            BuildTime: "1970-01-01T00:00:00+00:00",
-            BuildTool: "fuzz",
-            BuildToolVersion: "1",
-            OperatingSystem: "Linux",
-            KernelVersion: "1",
-          },
-          DockerInfo: {},
-          CustomMetadata: {},
-        },
-      });
-      return [sink.bytes()];
-    },
+    seeds: async () => [await imageOf(smallParts())],
     run: async (bytes) => {
       try {
         await readEif(bytesSource(bytes));

@@ -1,6 +1,6 @@
 /**
- * Bundles with the Deno that runs this, as the compile task does. usage: bundle_main.ts <entry> <lock file> <folder>;
- * prints where the bundle is, its hash and its map.
+ * Bundles with the Deno that runs this, as the compile task does. usage: bundle_main.ts <entry> <lock file>
+ * <folder>; prints where the bundle is, its hash and its map.
  *
  * @module
  */

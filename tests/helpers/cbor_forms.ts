@@ -1,5 +1,6 @@
 /**
- * Other encodings of the same CBOR values: heads wider than need be, arrays and maps of indefinite length. By RFC 8949, not by the program's encoder.
+ * Other encodings of the same CBOR values: heads wider than need be, arrays and maps of indefinite length. By
+ * RFC 8949, not by the program's encoder.
  *
  * @module
  */

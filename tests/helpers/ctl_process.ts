@@ -1,23 +1,18 @@
 /**
- * The parent's tool and the development service as processes, as a person runs them: from source, or the compiled
- * binaries (`deno task test e2e --compiled`).
+ * The parent's tool and the development service as processes, as a person runs them: from source, or the
+ * compiled binaries (`deno task test e2e --compiled`).
  *
  * @module
  */
 import { LIBC_PATHS } from "../../ffi/libc.ts";
 import { PROGRAMS } from "../../lib/ctl/doctor/check.ts";
 import { NATIVE_DIR } from "./native_sdk.ts";
-import { type Launch, within } from "./service_process.ts";
+import type { Launch } from "./service_process.ts";
+import { runTool, type ToolResult } from "./tools.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
-const RUN_MS = 60_000;
 
-/** What a run of the tool gave. */
-export interface CtlResult {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
+export type { ToolResult as CtlResult } from "./tools.ts";
 
 /** Nothing of this machine's own AWS set-up reaches the tool. */
 const NO_AWS = {
@@ -54,31 +49,14 @@ export function ctlLaunch(args: readonly string[]): Launch {
 /** Runs `denclavectl` to its end. */
 export async function runCtl(
   args: readonly string[],
-  options: {
+  { env, ...options }: {
     readonly env?: Readonly<Record<string, string>>;
     readonly cwd?: string;
-    /** What it reads from stdin; nothing by default. */
     readonly stdin?: string;
   } = {},
-): Promise<CtlResult> {
+): Promise<ToolResult> {
   const launch = ctlLaunch(args);
-  const command = new Deno.Command(launch.command, {
-    args: [...launch.args],
-    env: { ...launch.env, ...options.env },
-    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    stdin: options.stdin === undefined ? "null" : "piped",
-    stdout: "piped",
-    stderr: "piped",
-  });
-  const child = command.spawn();
-  if (options.stdin !== undefined) {
-    const writer = child.stdin.getWriter();
-    // A tool may end before it has read all of its stdin.
-    await writer.write(new TextEncoder().encode(options.stdin)).then(() => writer.close()).catch(() => {});
-  }
-  const { code, stdout, stderr } = await within(RUN_MS, `host ${args.join(" ")}`, child.output());
-  const decoder = new TextDecoder();
-  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+  return await runTool(launch.command, launch.args, { ...options, env: { ...launch.env, ...env } });
 }
 
 /** Starts `denclavectl`, for a test that does not let it end. */
@@ -93,7 +71,10 @@ export function spawnCtl(args: readonly string[], env: Readonly<Record<string, s
   }).spawn();
 }
 
-/** How the development service is started: on a port of loopback unless told where; a signal reaches it directly. */
+/**
+ * How the development service is started: on a port of loopback unless told where; a signal reaches it
+ * directly.
+ */
 export function devLaunch(args: readonly string[]): Launch {
   const isPlaced = ["--listen", "--port"].some((name) => args.includes(name));
   const given = [...(isPlaced ? [] : ["--listen", "tcp:127.0.0.1:0"]), ...args];

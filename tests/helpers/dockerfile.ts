@@ -1,9 +1,11 @@
 /**
- * The Dockerfile, carried out without Docker: each stage in a folder that stands for its root, with its own commands. An absolute path of a command
- * is one in that folder.
+ * The Dockerfile, carried out without Docker: each stage in a folder that stands for its root, with its own
+ * commands. An absolute path of a command is one in that folder.
  *
  * @module
  */
+import { runTool } from "./tools.ts";
+
 const ROOT = new URL("../../", import.meta.url).pathname;
 
 /** A line of a stage. */
@@ -55,7 +57,10 @@ export function parseCopy(text: string): Copy {
   return { from, sources: words.slice(0, -1), destination: words.at(-1) ?? "" };
 }
 
-/** Whether the build context lacks a path, as `.dockerignore` says: the last pattern that fits the path, or a folder above it, decides. */
+/**
+ * Whether the build context lacks a path, as `.dockerignore` says: the last pattern that fits the path, or a
+ * folder above it, decides.
+ */
 export async function readIgnored(): Promise<(path: string) => boolean> {
   const lines = (await Deno.readTextFile(`${ROOT}.dockerignore`)).split("\n");
   const patterns = lines.filter((line) => line !== "" && !line.startsWith("#")).map((line) => {
@@ -135,14 +140,10 @@ export async function buildStages(
         }
         case "RUN": {
           const command = text.replace(/(?<=^|[\s"'=])\/(?=[\w$])/g, `${root}/`);
-          const { success, stdout, stderr } = await new Deno.Command("sh", {
-            args: ["-c", 'export PATH="$0:$PATH"; exec sh -c "$1"', bin, command],
-            cwd: root + workdir,
-            env: { ...scope, ...variables },
-            stdin: "null",
-          }).output();
-          const decoder = new TextDecoder();
-          if (!success) throw new Error(`${text}: ${decoder.decode(stdout)}${decoder.decode(stderr)}`);
+          const args = ["-c", 'export PATH="$0:$PATH"; exec sh -c "$1"', bin, command];
+          const options = { cwd: root + workdir, env: { ...scope, ...variables } };
+          const { code, stdout, stderr } = await runTool("sh", args, options);
+          if (code !== 0) throw new Error(`${text}: ${stdout}${stderr}`);
           break;
         }
         case "ENTRYPOINT":

@@ -5,6 +5,7 @@
  * @module
  */
 import { within } from "./service_process.ts";
+import { runTool, type ToolResult } from "./tools.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const BLOCK_MS = 120_000;
@@ -61,11 +62,8 @@ export interface Reader {
 }
 
 /** What a block printed. */
-export interface BlockResult {
+export interface BlockResult extends ToolResult {
   readonly block: CommandBlock;
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
 }
 
 /**
@@ -97,16 +95,13 @@ async function commandOf(block: CommandBlock, reader: Reader) {
     args: ["-euo", "pipefail", "-c", commands],
     cwd: reader.cwd,
     env: { PATH: `${bin}:${Deno.env.get("PATH") ?? ""}`, NO_COLOR: "1", ...reader.env },
-    stdin: "null" as const,
   };
 }
 
 /** Runs one block in bash, ending at the first command that fails. */
 export async function runBlock(block: CommandBlock, reader: Reader): Promise<BlockResult> {
-  const child = new Deno.Command("/bin/bash", await commandOf(block, reader)).output();
-  const { code, stdout, stderr } = await within(BLOCK_MS, `the block of line ${block.line}`, child);
-  const decoder = new TextDecoder();
-  return { block, code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+  const { args, cwd, env } = await commandOf(block, reader);
+  return { block, ...await runTool("/bin/bash", args, { cwd, env }) };
 }
 
 /** Starts a server's block in a process group of its own, and waits until it says that it listens. */
@@ -115,6 +110,7 @@ async function startBlock(block: CommandBlock, reader: Reader): Promise<AsyncDis
   const child = new Deno.Command("setsid", {
     args: ["/bin/bash", ...args],
     ...options,
+    stdin: "null",
     stdout: "piped",
     stderr: "inherit",
   }).spawn();
@@ -144,7 +140,10 @@ async function startBlock(block: CommandBlock, reader: Reader): Promise<AsyncDis
   return { [Symbol.asyncDispose]: stop };
 }
 
-/** Runs every block of a document that can be run, its servers until the end. Fails at the first that fails, with its line and what it printed. */
+/**
+ * Runs every block of a document that can be run, its servers until the end. Fails at the first that fails,
+ * with its line and what it printed.
+ */
 export async function runDocument(path: string, reader: Reader): Promise<readonly BlockResult[]> {
   const results: BlockResult[] = [];
   await using servers = new AsyncDisposableStack();

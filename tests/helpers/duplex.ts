@@ -1,6 +1,6 @@
 /**
- * Connections in memory: an acceptor for the server, and the client's ends. Nothing in it waits by itself, so that a test decides when bytes
- * arrive, are taken, or stop coming.
+ * Connections in memory: an acceptor for the server, and the client's ends. Nothing in it waits by itself, so
+ * that a test decides when bytes arrive, are taken, or stop coming.
  *
  * @module
  */

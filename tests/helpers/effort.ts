@@ -1,6 +1,7 @@
 /**
- * How many runs a test makes: a short count by default, the full count in a soak (`deno task soak`, `scripts/test.ts --soak`). The switch is an
- * argument of the test modules, so that reading it needs no permission.
+ * How many runs a test makes: a short count by default, the full count in a soak (`deno task soak`,
+ * `scripts/test.ts --soak`). The switch is an argument of the test modules, so that reading it needs no
+ * permission.
  *
  * @module
  */

@@ -36,7 +36,7 @@ export interface PeerResult {
   readonly error?: string;
 }
 
-/** Whether it was built (scripts/build_eif_peer.ts); reports it if not. */
+/** Whether it was built (scripts/build.ts); reports it if not. */
 export function hasEifPeer(): boolean {
   try {
     return Deno.statSync(PEER).isFile;

@@ -1,5 +1,6 @@
 /**
- * Images that AWS's `eif_build` made, from outside this repository; undefined if they are missing, which is reported.
+ * Images that AWS's `eif_build` made, from outside this repository; undefined if they are missing, which is
+ * reported.
  *
  * @module
  */

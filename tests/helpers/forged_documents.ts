@@ -1,5 +1,6 @@
 /**
- * Documents under certificate chains made by tests: each certificate is valid except for what the test changes.
+ * Documents under certificate chains made by tests: each certificate is valid except for what the test
+ * changes.
  *
  * @module
  */

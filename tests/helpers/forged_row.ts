@@ -1,5 +1,6 @@
 /**
- * A master key's row that a parent forges with `kms:Encrypt`: it holds a private key that the parent knows, under a data key that the parent made.
+ * A master key's row that a parent forges with `kms:Encrypt`: it holds a private key that the parent knows,
+ * under a data key that the parent made.
  *
  * @module
  */

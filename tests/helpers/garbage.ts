@@ -1,5 +1,6 @@
 /**
- * Runs the garbage collector, without a flag of V8 on the command line (2.9.6; 2.6.10 does not take flags from a program).
+ * Runs the garbage collector, without a flag of V8 on the command line (2.9.6; 2.6.10 does not take flags
+ * from a program).
  *
  * @module
  */

@@ -5,12 +5,13 @@
  */
 import { assert } from "@std/assert";
 import type { Launch } from "./service_process.ts";
+import { runTool } from "./tools.ts";
 
 /** The most memory that a process has had. Bytes. */
 export async function peakResident(pid: number): Promise<number> {
   // By another program: Deno reads /proc only with every permission.
-  const { stdout } = await new Deno.Command("cat", { args: [`/proc/${pid}/status`] }).output();
-  const [, kilobytes = ""] = /VmHWM:\s+(\d+) kB/.exec(new TextDecoder().decode(stdout)) ?? [];
+  const { stdout } = await runTool("cat", [`/proc/${pid}/status`]);
+  const [, kilobytes = ""] = /VmHWM:\s+(\d+) kB/.exec(stdout) ?? [];
   assert(kilobytes !== "");
   return Number(kilobytes) * 1024;
 }

@@ -1,5 +1,6 @@
 /**
- * Sets up moto's KMS: keys, aliases, users. The requests have a placeholder signature, since moto reads only their service and region.
+ * Sets up moto's KMS: keys, aliases, users. The requests have a placeholder signature, since moto reads only
+ * their service and region.
  *
  * @module
  */

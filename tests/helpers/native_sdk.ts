@@ -6,7 +6,7 @@
 import { type NitroSdk, openSdk } from "../../ffi/sdk.ts";
 import type { SdkRig } from "./sdk_rig.ts";
 
-/** Where `scripts/build_native.ts` puts everything; absolute, as FFI requires it. */
+/** Where `scripts/build.ts` puts everything; absolute, as FFI requires it. */
 export const NATIVE_DIR = new URL("../native/build", import.meta.url).pathname;
 
 /** The controls that the stand-ins export beside the SDK's symbols. */

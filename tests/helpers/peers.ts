@@ -26,11 +26,11 @@ function isFile(path: string): boolean {
 
 let isReported = false;
 
-/** Whether moto was installed (scripts/build_peers.ts); reports it if not, once for each file of tests. */
+/** Whether moto was installed (scripts/build.ts); reports it if not, once for each file of tests. */
 export function hasMoto(): boolean {
   if (isFile(MOTO)) return true;
   if (!isReported) {
-    skipTests("the tests against moto, since it is not installed (deno task build:peers says why)");
+    skipTests("the tests against moto, since it is not installed (deno task build peers says why)");
   }
   isReported = true;
   return false;
@@ -39,7 +39,7 @@ export function hasMoto(): boolean {
 /** Where shellcheck is, if it was installed with moto; reports it if not. */
 export function shellcheckPath(): string | undefined {
   if (isFile(SHELLCHECK)) return SHELLCHECK;
-  skipTests("the check of shell scripts, since shellcheck is not installed (deno task build:peers says why)");
+  skipTests("the check of shell scripts, since shellcheck is not installed (deno task build peers says why)");
   return undefined;
 }
 

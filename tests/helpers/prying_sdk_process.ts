@@ -1,5 +1,6 @@
 /**
- * Reports the permissions of an SDK process. It replaces `lib/enclave/kms/sdk_process/process_main.ts` in a run of `main.ts sdk-process` from source.
+ * Reports the permissions of an SDK process. It replaces `lib/enclave/kms/sdk_process/process_main.ts` in a
+ * run of `main.ts sdk-process` from source.
  *
  * @module
  */

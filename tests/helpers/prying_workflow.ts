@@ -1,6 +1,6 @@
 /**
- * A workflow that tries what a process may do while it holds FFI, and reports which of it worked. It replaces `lib/workflow.ts` in a run of
- * `main.ts` from source.
+ * A workflow that tries what a process may do while it holds FFI, and reports which of it worked. It replaces
+ * `lib/workflow.ts` in a run of `main.ts` from source.
  *
  * @module
  */

@@ -148,7 +148,8 @@ export class RehearsalProcess implements AsyncDisposable {
 
 /** Ids of processes whose command line names a text. Linux. */
 export async function processesNaming(text: string): Promise<readonly number[]> {
-  // By grep, since Deno reads /proc only with all permissions. The text comes on stdin: it is not on grep's own command line.
+  // By grep, since Deno reads /proc only with all permissions. The text comes on stdin: it is not on grep's
+  // own command line.
   const child = new Deno.Command("sh", {
     args: ["-c", "exec grep -aFl -f - /proc/[0-9]*/cmdline"],
     stdin: "piped",

@@ -1,23 +1,22 @@
 /**
- * What `denclavectl eif reproduce` needs, without compiling: a repository, and a stand-in for Deno that "compiles" each of its commits to the program of the
- * test's inputs.
+ * What `denclavectl eif reproduce` needs, without compiling: a repository, and a stand-in for Deno that
+ * "compiles" each of its commits to the program of the test's inputs.
  *
  * @module
  */
 import { encodeHex } from "@std/encoding";
 import { INPUTS } from "../fixtures/image_inputs.ts";
 import { Folder } from "./folder.ts";
+import { runTool } from "./tools.ts";
 
 const DENO_VERSION = "2.9.6";
 
 /** Runs git as somebody. */
 export async function git(folder: string, ...args: readonly string[]): Promise<string> {
   const identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"];
-  const { success, stdout, stderr } = await new Deno.Command("git", {
-    args: ["-C", folder, ...identity, ...args],
-  }).output();
-  if (!success) throw new Error(new TextDecoder().decode(stderr));
-  return new TextDecoder().decode(stdout).trim();
+  const { code, stdout, stderr } = await runTool("git", ["-C", folder, ...identity, ...args]);
+  if (code !== 0) throw new Error(stderr);
+  return stdout.trim();
 }
 
 /**

@@ -1,6 +1,7 @@
 /**
- * How the enclave's SDK reads an envelope (aws-nitro-enclaves-sdk-c 0.4.4, source/cms.c, described by its steps): from header to header, so that what
- * has an indefinite length is entered and what has a definite one is passed. Deliberately not built on the reader of `lib/dev/kms_emulator`.
+ * How the enclave's SDK reads an envelope (aws-nitro-enclaves-sdk-c 0.4.4, source/cms.c, described by its
+ * steps): from header to header, so that what has an indefinite length is entered and what has a definite one
+ * is passed. Deliberately not built on the reader of `lib/dev/kms_emulator`.
  *
  * @module
  */

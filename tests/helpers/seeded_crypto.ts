@@ -1,6 +1,6 @@
 /**
- * WebCrypto with the same results each time: P-384 keys and random bytes derived from a seed, ECDSA with the deterministic nonce of RFC 6979. For corpora that
- * must be reproducible; its keys are not secret.
+ * WebCrypto with the same results each time: P-384 keys and random bytes derived from a seed, ECDSA with the
+ * deterministic nonce of RFC 6979. For corpora that must be reproducible; its keys are not secret.
  *
  * @module
  */
@@ -25,7 +25,8 @@ function source(seed: number): (length: number) => Bytes {
 }
 
 /**
- * Runs with `crypto` replaced, and puts it back. One at a time: whatever else runs meanwhile gets the same numbers.
+ * Runs with `crypto` replaced, and puts it back. One at a time: whatever else runs meanwhile gets the same
+ * numbers.
  *
  * @throws {TypeError} at any key but one of P-384.
  */

@@ -1,5 +1,6 @@
 /**
- * A service that runs as its own process, the way an enclave runs it: started, watched through its log, stopped.
+ * A service that runs as its own process, the way an enclave runs it: started, watched through its log,
+ * stopped.
  *
  * @module
  */

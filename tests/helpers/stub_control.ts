@@ -1,6 +1,6 @@
 /**
- * Controls stand-ins that live in another process: through a file that they read at each call, and a file that they
- * write their calls to.
+ * Controls stand-ins that live in another process: through a file that they read at each call, and a file
+ * that they write their calls to.
  *
  * @module
  */
@@ -44,7 +44,10 @@ export class StubControl implements Disposable {
     return new StubControl(controlFile.replace(/\/control$/, ""));
   }
 
-  /** Replaces the script. Each line: symbol, mode, successful calls that go first; plus 100 to the mode for every time, plus 200 by chance (`after` in 1,000). */
+  /**
+   * Replaces the script. Each line: symbol, mode, successful calls that go first; plus 100 to the mode for
+   * every time, plus 200 by chance (`after` in 1,000).
+   */
   script(...lines: readonly (readonly [symbol: string, mode: number, after?: number])[]): void {
     const text = lines.map(([symbol, mode, after = 0]) => `${symbol} ${mode} ${after}\n`).join("");
     // Renamed into place, so that no half-written script is read.
@@ -73,7 +76,9 @@ export class StubControl implements Disposable {
     Deno.writeTextFileSync(`${this.directory}/log`, "");
   }
 
-  /** How many objects, keys of AWS-LC included, were alive at each process's last call of C. By process id. */
+  /**
+   * How many objects, keys of AWS-LC included, were alive at each process's last call of C. By process id.
+   */
   live(): ReadonlyMap<number, number> {
     return new Map(this.#lines().map(([pid, , live]) => [Number(pid), Number(live)]));
   }

@@ -1,6 +1,6 @@
 /**
- * The ciphertext format of the stand-ins for the SDK (tests/native and the mock): it replaces what AWS KMS does, and is simple enough to be
- * implemented twice. Nothing here is secret.
+ * The ciphertext format of the stand-ins for the SDK (tests/native and the mock): it replaces what AWS KMS
+ * does, and is simple enough to be implemented twice. Nothing here is secret.
  *
  * @module
  */

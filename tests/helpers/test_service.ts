@@ -12,7 +12,7 @@ import { type FeatureOptions, openFeatures } from "../../lib/enclave/features.ts
 import { type Service, type ServiceOptions, startService } from "../../lib/enclave/server/start.ts";
 import { NO_GUARDS } from "../../lib/shared/cli/wallet_options.ts";
 import type { Address } from "../../lib/shared/wire/address.ts";
-import { listen } from "../../lib/shared/wire/socket.ts";
+import { listen } from "../../lib/shared/wire/listen.ts";
 import { FEATURES } from "../../lib/shared/cli/serve_options.ts";
 import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
 

@@ -1,5 +1,6 @@
 /**
- * Other programs that tests run: Python, Go, Node, a browser. A test whose program is missing is skipped, and the run reports it.
+ * Other programs that tests run: Python, Go, Node, a browser. A test whose program is missing is skipped, and
+ * the run reports it.
  *
  * @module
  */
@@ -15,25 +16,32 @@ export interface ToolResult {
   readonly stderr: string;
 }
 
-/** Runs a program to its end. */
+/**
+ * Runs a program to its end, within a deadline. @param options what it reads from stdin is nothing by default
+ */
 export async function runTool(
   command: string,
   args: readonly string[],
-  { cwd, env = {} }: {
+  { stdin, ...options }: {
     readonly cwd?: string;
     readonly env?: Readonly<Record<string, string>>;
+    readonly stdin?: string;
   } = {},
 ): Promise<ToolResult> {
   const child = new Deno.Command(command, {
+    ...options,
     args: [...args],
-    env,
-    ...(cwd === undefined ? {} : { cwd }),
-    stdin: "null",
+    stdin: stdin === undefined ? "null" : "piped",
     stdout: "piped",
     stderr: "piped",
   }).spawn();
   const timer = setTimeout(() => child.kill("SIGKILL"), RUN_MS);
   try {
+    if (stdin !== undefined) {
+      const writer = child.stdin.getWriter();
+      // A tool may end before it has read all of its stdin.
+      await writer.write(new TextEncoder().encode(stdin)).then(() => writer.close()).catch(() => {});
+    }
     const { code, stdout, stderr } = await within(RUN_MS + 5_000, command, child.output());
     const decoder = new TextDecoder();
     return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };

@@ -1,6 +1,7 @@
 /**
- * An image's root file system, unpacked into a folder and run there as AWS's init would: `/proc` and `/dev` mounted, the environment of the image
- * alone. (Not `/tmp`: these tests' binary may have been compiled for a folder in it.) Needs root, which a test of the compiled binary has in CI.
+ * An image's root file system, unpacked into a folder and run there as AWS's init would: `/proc` and `/dev`
+ * mounted, the environment of the image alone. (Not `/tmp`: these tests' binary may have been compiled for a
+ * folder in it.) Needs root, which a test of the compiled binary has in CI.
  *
  * @module
  */
@@ -29,7 +30,10 @@ export async function canEnter(): Promise<boolean> {
   return success;
 }
 
-/** How to run a program in a root file system that has `/proc` and `/dev`. @param environment each `NAME=value` */
+/**
+ * How to run a program in a root file system that has `/proc` and `/dev`. @param environment each
+ * `NAME=value`
+ */
 export function launchIn(root: string, environment: readonly string[], command: readonly string[]): Launch {
   const path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
   return {

@@ -1,5 +1,6 @@
 /**
- * Data that others made, from outside this repository: tests/README.md says where it comes from. What is missing is reported.
+ * Data that others made, from outside this repository: tests/README.md says where it comes from. What is
+ * missing is reported.
  *
  * Needs permission to read the variable `DENCLAVE_VECTORS`, which names the folder.
  *
@@ -31,7 +32,10 @@ export interface RealDocument {
   readonly at: Date;
 }
 
-/** The real documents, of production enclaves and of enclaves in debug mode. AWS writes the payload as a map of indefinite length since 2025. */
+/**
+ * The real documents, of production enclaves and of enclaves in debug mode. AWS writes the payload as a map
+ * of indefinite length since 2025.
+ */
 export interface RealDocuments {
   readonly production: RealDocument;
   readonly debug: RealDocument;

@@ -1,6 +1,6 @@
 /**
- * What a web page can do to a TCP port of its visitor's machine: `fetch(url, {mode: "no-cors", method: "POST", body})` sends any body without asking,
- * and cannot read the answer.
+ * What a web page can do to a TCP port of its visitor's machine: `fetch(url, {mode: "no-cors", method:
+ * "POST", body})` sends any body without asking, and cannot read the answer.
  *
  * @module
  */
@@ -12,7 +12,10 @@ import { within } from "./service_process.ts";
 const WAIT_MS = 15_000;
 const REQUESTS = 23;
 
-/** Sends such a POST in one write, as a browser does, and gives the replies, up to the end of the connection or one for each request. */
+/**
+ * Sends such a POST in one write, as a browser does, and gives the replies, up to the end of the connection
+ * or one for each request.
+ */
 async function post(address: Address, body: string): Promise<readonly string[]> {
   assert(address.transport === "tcp");
   const { hostname, port } = address;

@@ -3,14 +3,16 @@
  *
  * @module
  */
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
 import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
 import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
 import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
 import { Client } from "../../lib/ctl/client/client.ts";
 import type { WireObject } from "../../lib/shared/wire/messages.ts";
+import { Folder } from "./folder.ts";
 import { ServiceProcess } from "./service_process.ts";
+import { runTool } from "./tools.ts";
 
 /** How to start it. */
 export interface RigOptions {
@@ -24,99 +26,55 @@ export interface RigOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** A service that is configured, and a client that holds its key. */
-export class WorkflowRig implements AsyncDisposable {
-  readonly service: Awaited<ReturnType<typeof ServiceProcess.start>>;
-  #client: Client;
-  #key: SealingKey;
-  #stack: AsyncDisposableStack;
+/** Starts a service, with a key that it keeps in a file, and configures it. */
+export async function workflowRig({ entry, isBundle = false, flags = [], v8 = "", env = {} }: RigOptions) {
+  await using stack = new AsyncDisposableStack();
+  const folder = stack.use(await Folder.make());
+  const kms = `--kms-local-file=${folder.path}/kms.json`;
+  const tskFile = `${folder.path}/tsk`;
+  const run = [
+    ...["run", "--no-prompt", "--quiet", "-A"],
+    ...(isBundle ? ["--no-config"] : ["--lock=tests/deno.lock", "--frozen"]),
+    ...(v8 === "" ? [] : [v8]),
+    entry,
+  ];
+  const created = [...run, "tsk", "create", kms, `--tsk-file=${tskFile}`];
+  const { code, stdout, stderr } = await runTool(Deno.execPath(), created, { env });
+  assertEquals(code, 0, stderr);
+  const args = [...run, ...(flags.includes("--listen") ? [] : ["--listen=tcp:127.0.0.1:0"]), kms, ...flags];
+  const service = stack.use(await ServiceProcess.start({ command: Deno.execPath(), args, env }));
+  const raw = decodeHex((await Deno.readTextFile(tskFile)).trim());
+  const key = stack.use(SealingKey.take(new SecretBytes(raw), { random: HOST_RANDOM.fill }));
+  const own = stack.use(await Client.connect(service.address, { timeoutMs: 20_000 }));
+  const access = { aws_access_key_id: "AKID", aws_secret_access_key: "secret" };
+  const configure = { type: "configure", encrypted_tsk: stdout.trim(), ...access };
+  await own.request(configure);
 
-  private constructor(
-    service: Awaited<ReturnType<typeof ServiceProcess.start>>,
-    client: Client,
-    key: SealingKey,
-    stack: AsyncDisposableStack,
-  ) {
-    this.service = service;
-    this.#client = client;
-    this.#key = key;
-    this.#stack = stack;
-  }
-
-  static async start(
-    { entry, isBundle = false, flags = [], v8 = "", env = {} }: RigOptions,
-  ): Promise<WorkflowRig> {
-    await using stack = new AsyncDisposableStack();
-    const folder = await Deno.makeTempDir();
-    stack.defer(() => Deno.remove(folder, { recursive: true }));
-    const run = [
-      "run",
-      "--no-prompt",
-      "--quiet",
-      ...(isBundle ? ["--no-config"] : ["--lock=tests/deno.lock", "--frozen"]),
-      "-A",
-      ...(v8 === "" ? [] : [v8]),
-    ];
-    const made = await new Deno.Command(Deno.execPath(), {
-      args: [
-        ...run,
-        entry,
-        "tsk",
-        "create",
-        `--kms-local-file=${folder}/kms.json`,
-        `--tsk-file=${folder}/tsk`,
-      ],
-      env,
-    }).output();
-    assert(made.success, new TextDecoder().decode(made.stderr));
-    const service = stack.use(
-      await ServiceProcess.start({
-        command: Deno.execPath(),
-        args: [...run, entry, "--listen=tcp:127.0.0.1:0", `--kms-local-file=${folder}/kms.json`, ...flags],
-        env,
-      }),
-    );
-    const tsk = decodeHex((await Deno.readTextFile(`${folder}/tsk`)).trim());
-    const key = await SealingKey.take(new SecretBytes(tsk), { random: HOST_RANDOM.fill });
-    stack.use(key);
-    const client = stack.use(await Client.connect(service.address));
-    const reply = await client.exchange({
-      type: "configure",
-      encrypted_tsk: new TextDecoder().decode(made.stdout).trim(),
-      aws_access_key_id: "AKID",
-      aws_secret_access_key: "secret",
-    });
-    assertEquals(reply["status"], "ok");
-    return new WorkflowRig(service, client, key, stack.move());
-  }
-
-  async request(plaintext: string | Uint8Array<ArrayBuffer>, client = this.#client): Promise<WireObject> {
+  /** A request to `process` these data. */
+  const sealed = (plaintext: string | Uint8Array<ArrayBuffer>): WireObject => {
     const bytes = typeof plaintext === "string" ? new TextEncoder().encode(plaintext) : plaintext;
-    return await client.exchange({ type: "process", ciphertext: encodeHex(await this.#key.seal(bytes)) });
-  }
-
+    return { type: "process", ciphertext: encodeHex(key.seal(bytes)) };
+  };
+  const request = (plaintext: string | Uint8Array<ArrayBuffer>, client = own) =>
+    client.exchange(sealed(plaintext));
   /** The plaintext of a reply that worked. */
-  async open(reply: WireObject): Promise<Uint8Array<ArrayBuffer>> {
+  const open = (reply: WireObject) => {
     assertEquals(reply["status"], "ok", JSON.stringify(reply));
-    return await this.#key.open(decodeHex(String(reply["result"])));
-  }
-
+    return key.open(decodeHex(String(reply["result"])));
+  };
   /** The answer's plaintext; or the error's code. */
-  async ask(text: string, client = this.#client): Promise<string> {
-    const reply = await this.request(text, client);
-    if (reply["status"] !== "ok") return `error ${reply["msg"]}`;
-    return new TextDecoder().decode(await this.open(reply));
-  }
-
-  health(): Promise<WireObject> {
-    return this.#client.exchange({ type: "health" });
-  }
-
-  connect(): Promise<Client> {
-    return Client.connect(this.service.address);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#stack[Symbol.asyncDispose]();
-  }
+  const ask = async (text: string, client = own) => {
+    const reply = await request(text, client);
+    return reply["status"] === "ok" ? new TextDecoder().decode(open(reply)) : `error ${reply["msg"]}`;
+  };
+  const health = () => own.exchange({ type: "health" });
+  const connect = () => Client.connect(service.address);
+  const owned = stack.move();
+  return {
+    ...{ service, folder, tskFile, configure, sealed, request, open, ask, health, connect },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
 }
+
+/** A service that is configured, and a client that holds its key. */
+export type WorkflowRig = Awaited<ReturnType<typeof workflowRig>>;

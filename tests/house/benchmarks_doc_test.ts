@@ -1,4 +1,7 @@
-/** The benchmark's tables in the documents: README shows figures of docs/benchmarks.md, and both are written by the benchmark. */
+/**
+ * The benchmark's tables in the documents: README shows figures of docs/benchmarks.md, and both are written
+ * by the benchmark.
+ */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { EnclaveError } from "../../lib/shared/errors.ts";
 import {

@@ -1,4 +1,7 @@
-/** The documents: link targets exist, paths and quoted messages exist, and every command block is run by a test or gives the reason why not. */
+/**
+ * The documents: link targets exist, paths and quoted messages exist, and every command block is run by a
+ * test or gives the reason why not.
+ */
 import { assert, assertEquals } from "@std/assert";
 import { commandBlocks } from "../helpers/documented.ts";
 

@@ -1,5 +1,6 @@
-/** The two import maps, `deno.json` and `deno.jsr.json`, name the same packages in the same versions. */
-import { assertEquals, assertMatch } from "@std/assert";
+/** `deno.json`: its tasks, and its imports, which `deno.jsr.json` has as well. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { PERMISSIONS } from "../../scripts/permissions.ts";
 
 const read = async (path: string) => await Deno.readTextFile(new URL(`../../${path}`, import.meta.url));
 
@@ -23,5 +24,21 @@ Deno.test("deno.jsr.json names every import of deno.json, from JSR or npm, in th
     const found = originals[name] ?? "";
     if (typeof expected === "string") assertEquals(found, expected);
     else assertMatch(found, expected);
+  }
+});
+
+Deno.test("deno.json has at most 16 tasks, and the permissions that they take from a table are there, each with a reason", async () => {
+  const { tasks } = JSON.parse(await read("deno.json")) as {
+    readonly tasks: Record<string, { command: string }>;
+  };
+  assert(Object.keys(tasks).length <= 16);
+  for (const { command } of Object.values(tasks)) {
+    assert(command.length < 400, command);
+    for (const [, name = ""] of command.matchAll(/scripts\/permissions\.ts ([a-z-]+)/g)) {
+      assert(Object.hasOwn(PERMISSIONS, name), name);
+    }
+  }
+  for (const permission of Object.values(PERMISSIONS).flat()) {
+    assert(permission.why.length > 10, permission.flag);
   }
 });

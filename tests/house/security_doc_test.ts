@@ -1,4 +1,7 @@
-/** The threat model (docs/security.md) names, for each rule, the tests that attack it and the mutants that break it: they exist. */
+/**
+ * The threat model (docs/security.md) names, for each rule, the tests that attack it and the mutants that
+ * break it: they exist.
+ */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { MUTANTS } from "../mutation/mutants.ts";
 
@@ -18,7 +21,10 @@ interface Row {
   readonly mutants: string;
 }
 
-/** The rows of all tables that have a column `attacked by`. A test is written as `file`: name; `<br>` separates them. */
+/**
+ * The rows of all tables that have a column `attacked by`. A test is written as `file`: name; `<br>`
+ * separates them.
+ */
 function rowsOf(page: string): readonly Row[] {
   const rows: Row[] = [];
   const cellsOf = (line: string) => line.slice(1, -1).split(" | ").map((cell) => cell.trim());
@@ -61,7 +67,10 @@ function hasString(source: string, text: string): boolean {
   return ['"', "`", "'"].some((quote) => source.includes(`${quote}${text}${quote}`));
 }
 
-/** Whether a file has a test, or a row of a table of tests, of this name; what the name inserts is written as `…`. */
+/**
+ * Whether a file has a test, or a row of a table of tests, of this name; what the name inserts is written as
+ * `…`.
+ */
 async function hasTest({ file, name }: NamedTest): Promise<boolean> {
   const source = await read(file).catch(() => "");
   return hasString(source, name) || hasString(withoutInsertions(source), name) ||

@@ -4,7 +4,8 @@ import { EnclaveError, positionOf } from "../../lib/shared/errors.ts";
 import { REPOSITORY, sourceName } from "../../scripts/bundle.ts";
 import { sourcePosition } from "../../scripts/source_position.ts";
 
-// Line 1: column 0 is a.ts 1:1; column 9 is b.ts 17:5. Line 3: column 2 is b.ts 16:1 (with a name); column 4 is nobody's.
+// Line 1: column 0 is a.ts 1:1; column 9 is b.ts 17:5. Line 3: column 2 is b.ts 16:1 (with a name); column 4
+// is nobody's.
 const MAP = { file: "bundle.js", sources: ["a.ts", "b.ts"], mappings: "AAAA,SCgBI;;EDDJC,E" };
 // Written with negative steps: source -1, line -15, column -4 on line 3.
 const FOUND: readonly (readonly [number, number, string | undefined])[] = [

@@ -1,6 +1,6 @@
 /**
- * Applies each mutant in a copy of the repository and runs the test file that must notice it. A mutant that no test notices is a survivor,
- * and so is one whose text is gone.
+ * Applies each mutant in a copy of the repository and runs the test file that must notice it. A mutant that
+ * no test notices is a survivor, and so is one whose text is gone.
  *
  * Needs permission to run Deno and git, and to read and write the copies.
  *
@@ -15,8 +15,7 @@ import {
 } from "../../lib/shared/cli/options.ts";
 import { runEntry } from "../../lib/shared/cli/entry.ts";
 import { SUITES } from "../../scripts/test.ts";
-import type { Mutant } from "./mutant.ts";
-import { MUTANTS } from "./mutants.ts";
+import { type Mutant, MUTANTS } from "./mutants.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
 const PRODUCT = /^(main\.ts|(ffi|lib)\/.*\.ts)$/;

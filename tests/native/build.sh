@@ -27,7 +27,7 @@ newer build/layout_probe layout_probe.c stub.h build.sh || "$cc" "${flags[@]}" -
 newer build/broken/libaws-nitro-enclaves-sdk-c.so broken_sdk_stub.c build.sh ||
   "$cc" "${flags[@]}" -fPIC -shared -o build/broken/libaws-nitro-enclaves-sdk-c.so broken_sdk_stub.c
 newer build/broken/libaws-c-common.so "$common" || cp "$common" build/broken/
-# The same with AWS-LC within, whose keys it counts: where that was built (scripts/build_aws_lc.ts).
+# The same with AWS-LC within, whose keys it counts: where that was built (scripts/build.ts).
 if [[ -e build/libaws_lc_plain.so ]]; then
   mkdir -p build/aws_lc
   newer build/aws_lc/libaws-nitro-enclaves-sdk-c.so nitro_sdk_stub.c aead_counter.c stub_json.h stub.h build.sh ||

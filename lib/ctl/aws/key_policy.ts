@@ -8,6 +8,7 @@
  * @module
  */
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
+import { field, isObject, type JsonObject } from "../../shared/json.ts";
 
 /** Codes of {@link KeyPolicyError}. */
 export type KeyPolicyErrorCode = "policy_invalid" | "policy_too_large";
@@ -31,7 +32,7 @@ export class KeyPolicyError extends EnclaveError {
 }
 
 /** Kinds of principals. */
-export const PRINCIPAL_KINDS = ["AWS", "Service", "Federated", "CanonicalUser"] as const;
+const PRINCIPAL_KINDS = ["AWS", "Service", "Federated", "CanonicalUser"] as const;
 
 /** The principals: everyone, or lists by kind. */
 export type Principals =
@@ -87,15 +88,7 @@ function invalid(message: string, hint?: string): KeyPolicyError {
   return new KeyPolicyError(`Cannot read the key policy: ${message}`, { code: "policy_invalid", hint });
 }
 
-function isObject(input: unknown): input is Readonly<Record<string, unknown>> {
-  return typeof input === "object" && input !== null && !Array.isArray(input);
-}
-
-function own(object: Readonly<Record<string, unknown>>, name: string): unknown {
-  return Object.hasOwn(object, name) ? object[name] : undefined;
-}
-
-function onlyKnown(object: Readonly<Record<string, unknown>>, known: readonly string[], where: string): void {
+function onlyKnown(object: JsonObject, known: readonly string[], where: string): void {
   const unknown = Object.keys(object).find((name) => !known.includes(name));
   if (unknown === undefined) return;
   throw invalid(
@@ -156,7 +149,7 @@ function statement(input: unknown, index: number): KeyPolicyStatement {
   const where = `Statement[${index}]`;
   if (!isObject(input)) throw invalid(`${where} must be an object`);
   onlyKnown(input, STATEMENT_ELEMENTS, where);
-  const effect = own(input, "Effect");
+  const effect = field(input, "Effect");
   if (effect !== "Allow" && effect !== "Deny") throw invalid(`${where}.Effect must be Allow or Deny`);
   for (const name of ["Principal", "Action", "Resource"]) {
     if (Object.hasOwn(input, name) === Object.hasOwn(input, `Not${name}`)) {
@@ -167,7 +160,7 @@ function statement(input: unknown, index: number): KeyPolicyStatement {
     Object.hasOwn(input, name) ? { [name]: read(input[name], `${where}.${name}`) } : {};
   return {
     // An empty Sid counts as none.
-    ...(own(input, "Sid") === "" ? {} : some("Sid", text)),
+    ...(field(input, "Sid") === "" ? {} : some("Sid", text)),
     Effect: effect,
     ...some("Principal", principals),
     ...some("NotPrincipal", principals),
@@ -187,16 +180,16 @@ function statement(input: unknown, index: number): KeyPolicyStatement {
 export function parseKeyPolicy(input: unknown): KeyPolicy {
   if (!isObject(input)) throw invalid("it must be a JSON object");
   onlyKnown(input, POLICY_ELEMENTS, "it");
-  const given = own(input, "Statement");
+  const given = field(input, "Statement");
   const statements: readonly unknown[] = Array.isArray(given) ? given : [given];
   if (statements.length === 0 || statements.length > MAX_STATEMENTS) {
     throw invalid(`it must have 1 to ${MAX_STATEMENTS} statements`);
   }
-  const version = own(input, "Version");
+  const version = field(input, "Version");
   if (version !== undefined && version !== "2012-10-17" && version !== "2008-10-17") {
     throw invalid("Version must be 2012-10-17 or 2008-10-17");
   }
-  const id = own(input, "Id");
+  const id = field(input, "Id");
   return {
     ...(version === undefined ? {} : { Version: version }),
     ...(id === undefined || id === "" ? {} : { Id: text(id, "Id") }),
@@ -258,7 +251,7 @@ export function parseKeyPolicyText(json: string): KeyPolicy {
  */
 export function readKeyPolicy(json: string): KeyPolicy {
   const input = parseJson(json);
-  const wrapped = isObject(input) ? own(input, "Policy") : undefined;
+  const wrapped = field(input, "Policy");
   return typeof wrapped === "string" ? readKeyPolicy(wrapped) : parseKeyPolicy(input);
 }
 

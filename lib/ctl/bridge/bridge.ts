@@ -9,17 +9,19 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
+import { isObject } from "../../shared/json.ts";
 import { type Address, formatAddress, type Stream, writeAll } from "../../shared/wire/address.ts";
-import { connect, listen } from "../../shared/wire/socket.ts";
+import { connect } from "../../shared/wire/connect.ts";
+import { listen } from "../../shared/wire/listen.ts";
 import { DEFAULT_MAX_LENGTH, FrameDecoder } from "../../shared/wire/framing.ts";
 
 /** Where the bridge listens. */
-export type BridgeListen =
+type BridgeListen =
   | { readonly kind: "raw"; readonly address: Address }
   | { readonly kind: "http"; readonly hostname: string; readonly port: number };
 
 /** Limits of connections. */
-export interface BridgeLimits {
+interface BridgeLimits {
   /** At the same time; more are closed at once, or answered 503. */
   readonly maxConnections: number;
   /** To reach the enclave. Milliseconds. */
@@ -501,6 +503,6 @@ async function collectBody(request: IncomingMessage, maxLength: number): Promise
   } catch (thrown) {
     throw new HttpProblem(400, "not_json", `The body is not JSON: ${messageOf(thrown)}`);
   }
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return body;
+  if (isObject(value)) return body;
   throw new HttpProblem(400, "not_json", "The body must be a JSON object");
 }

@@ -9,7 +9,7 @@ import { accountExists, type AccountRow, type AccountStore, StoreError } from ".
 import type { AccountSignature, SigningPayload, WalletClient } from "./wallet_client.ts";
 
 /** What accounts are made and used with. Borrowed. */
-export interface AccountTools {
+interface AccountTools {
   readonly store: AccountStore;
   readonly wallet: WalletClient;
   readonly now?: () => Date;
@@ -46,7 +46,7 @@ export async function createAccount(
 }
 
 /** What {@link accountMaker} is told. */
-export interface AccountMakerOptions {
+interface AccountMakerOptions {
   readonly keyId?: string | undefined;
   /** Whether an account without an attestation document is refused. */
   readonly mustAttest: boolean;

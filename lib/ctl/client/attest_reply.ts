@@ -3,14 +3,14 @@
  *
  * @module
  */
-import { decodeBase64 } from "@std/encoding";
 import { type TrustedAttestation, verifyDocument } from "../../shared/attestation/document.ts";
 import { AttestationError } from "../../shared/attestation/errors.ts";
 import type { ExpectedPcrs } from "../../shared/attestation/expectation.ts";
 import type { AttestationDocument } from "../../shared/attestation/payload.ts";
 import { attestUserData } from "../../shared/attestation/statement.ts";
 import { PUBLIC_KEY_LENGTH } from "../../shared/sealed/hpke.ts";
-import { requiredString, type WireObject } from "../../shared/wire/messages.ts";
+import { bytesField } from "../../shared/json.ts";
+import type { WireObject } from "../../shared/wire/messages.ts";
 
 /** Which enclave is trusted. */
 export interface ExpectedReply {
@@ -41,11 +41,9 @@ export interface Attested {
 const HASH_LENGTH = 32;
 
 function bytesOf(reply: WireObject, name: string, length?: number): Uint8Array<ArrayBuffer> {
-  try {
-    const bytes = decodeBase64(requiredString(reply, name, "base64"));
-    if (length === undefined || bytes.length === length) return bytes;
-  } catch {
-    // The error below reports it.
+  const bytes = bytesField(reply, name);
+  if (bytes !== undefined && (length === undefined ? bytes.length > 0 : bytes.length === length)) {
+    return bytes;
   }
   throw new AttestationError(
     "attestation_malformed",

@@ -17,7 +17,7 @@ import type {
   WalletRequestOf,
   WalletRequestType,
 } from "../../shared/wire/protocol.ts";
-import { connect } from "../../shared/wire/socket.ts";
+import { connect } from "../../shared/wire/connect.ts";
 
 export { EnclaveError, type EnclaveErrorOptions } from "../../shared/errors.ts";
 export type * from "../../shared/wire/protocol.ts";

@@ -4,8 +4,9 @@
  *
  * @module
  */
+import { parentAdvice } from "../aws/advice.ts";
 import type { AwsMeaning } from "../../shared/aws/errors.ts";
-import { EnclaveError } from "../../shared/errors.ts";
+import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import type { GrantFact } from "../policy/lint.ts";
 
 /** Codes of {@link KeyAdminError}. */
@@ -38,6 +39,33 @@ export class KeyAdminError extends EnclaveError {
     options: { readonly code: KeyAdminCode; readonly hint: string; readonly cause: unknown },
   ) {
     super(message, options);
+  }
+}
+
+/**
+ * Runs a call of KMS or STS.
+ *
+ * @param doing for the message: what cannot be done
+ * @param about what the advice is for
+ * @throws {KeyAdminError} in place of an error of the AWS SDK.
+ */
+export async function awsCall<T>(
+  doing: () => string,
+  about: Parameters<typeof parentAdvice>[1],
+  run: () => Promise<T>,
+  otherHint: () => string | undefined = () => undefined,
+): Promise<T> {
+  try {
+    return await run();
+  } catch (thrown) {
+    if (thrown instanceof EnclaveError) throw thrown;
+    const name = thrown instanceof Error ? thrown.name : "";
+    const { meaning, hint } = parentAdvice(name, about);
+    throw new KeyAdminError(`Cannot ${doing()}: ${name}: ${messageOf(thrown)}`, {
+      code: KMS_CODES[meaning],
+      hint: otherHint() ?? hint,
+      cause: thrown,
+    });
   }
 }
 

@@ -3,11 +3,9 @@
  *
  * @module
  */
-import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import { type AwsClientOptions, kmsClient } from "../aws/clients.ts";
 import { CreateAliasCommand, CreateKeyCommand, EnableKeyRotationCommand } from "../aws/deps/aws_sdk.ts";
-import { awsAdvice } from "../../shared/aws/errors.ts";
-import { KeyAdminError, KMS_CODES } from "./key_admin.ts";
+import { awsCall } from "./key_admin.ts";
 
 /** What to make. */
 export interface CreateKeyOptions extends AwsClientOptions {
@@ -36,25 +34,13 @@ export async function createKey(options: CreateKeyOptions): Promise<CreatedKey> 
   const { region, credentials, endpoint, alias, tags = {}, rotation = false } = options;
   const client = kmsClient({ region, credentials, endpoint });
   let arn = "";
-  const step = async (what: string, run: () => Promise<unknown>) => {
-    try {
-      await run();
-    } catch (thrown) {
-      if (thrown instanceof EnclaveError) throw thrown;
-      const name = thrown instanceof Error ? thrown.name : "";
-      const { meaning, hint } = awsAdvice(name, "createKey");
-      throw new KeyAdminError(
-        `Cannot ${what} in ${region}: ${name}: ${messageOf(thrown)}${
-          arn === "" ? "" : ` (the key was created: ${arn})`
-        }`,
-        {
-          code: KMS_CODES[meaning],
-          hint: arn === "" ? hint : "Do this step manually for that key instead of creating another one.",
-          cause: thrown,
-        },
-      );
-    }
-  };
+  const step = (what: string, run: () => Promise<unknown>) =>
+    awsCall(
+      () => `${what} in ${region}${arn === "" ? "" : ` (the key was created: ${arn})`}`,
+      "createKey",
+      run,
+      () => arn === "" ? undefined : "Do this step manually for that key instead of creating another one.",
+    );
   try {
     await step("create the key", async () => {
       const { KeyMetadata } = await client.send(

@@ -6,10 +6,8 @@
 import type { CredentialSource } from "../aws/credential_source.ts";
 import { kmsClient } from "../aws/clients.ts";
 import { EncryptCommand } from "../aws/deps/aws_sdk.ts";
-import { awsAdvice } from "../../shared/aws/errors.ts";
 import type { KeyArn } from "../../shared/aws/key_arn.ts";
-import { EnclaveError, messageOf } from "../../shared/errors.ts";
-import { KeyAdminError, KMS_CODES } from "./key_admin.ts";
+import { awsCall } from "./key_admin.ts";
 import type { KeyWrapper } from "./session_keys.ts";
 
 /** Options of {@link openKmsWrapper}. */
@@ -27,27 +25,14 @@ export function openKmsWrapper({ key, credentials, endpoint }: KmsWrapperOptions
   const client = kmsClient({ region: key.region, credentials, endpoint, requestMs: REQUEST_MS });
   return {
     keyArn: key.arn,
-    encrypt: async (plaintext, context) => {
-      try {
+    encrypt: (plaintext, context) =>
+      awsCall(() => `wrap the session key with ${key.arn}`, "wrap", async () => {
         const { CiphertextBlob } = await client.send(
           new EncryptCommand({ KeyId: key.arn, Plaintext: plaintext, EncryptionContext: context }),
         );
         if (CiphertextBlob === undefined) throw new Error("KMS answered without a CiphertextBlob");
         return CiphertextBlob;
-      } catch (thrown) {
-        if (thrown instanceof EnclaveError) throw thrown;
-        const name = thrown instanceof Error ? thrown.name : "";
-        const { meaning, hint } = awsAdvice(name, "wrap");
-        throw new KeyAdminError(
-          `Cannot wrap the session key with ${key.arn}: ${name}: ${messageOf(thrown)}`,
-          {
-            code: KMS_CODES[meaning],
-            hint,
-            cause: thrown,
-          },
-        );
-      }
-    },
+      }),
     [Symbol.asyncDispose]: () => Promise.resolve(client.destroy()),
   };
 }

@@ -3,9 +3,7 @@
  *
  * @module
  */
-import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import { type AwsClientOptions, kmsClient, stsClient } from "../aws/clients.ts";
-import { awsAdvice } from "../../shared/aws/errors.ts";
 import type { KeyArn } from "../../shared/aws/key_arn.ts";
 import {
   DescribeKeyCommand,
@@ -14,7 +12,7 @@ import {
   ListGrantsCommand,
   PutKeyPolicyCommand,
 } from "../aws/deps/aws_sdk.ts";
-import { type KeyAdmin, KeyAdminError, KMS_CODES } from "./key_admin.ts";
+import { awsCall, type KeyAdmin } from "./key_admin.ts";
 import type { GrantFact } from "../policy/lint.ts";
 
 /** Options of {@link openKeyAdmin}. */
@@ -26,30 +24,13 @@ export interface KeyAdminOptions extends Omit<AwsClientOptions, "region"> {
 const GRANTS_PER_PAGE = 100;
 const MAX_GRANT_PAGES = 100;
 
-function translate(thrown: unknown, doing: string): EnclaveError {
-  if (thrown instanceof EnclaveError) return thrown;
-  const name = thrown instanceof Error ? thrown.name : "";
-  const { meaning, hint } = awsAdvice(name, "key");
-  return new KeyAdminError(`Cannot ${doing}: ${name}: ${messageOf(thrown)}`, {
-    code: KMS_CODES[meaning],
-    hint,
-    cause: thrown,
-  });
-}
-
 /** Opens the clients for one key. Nothing is sent yet. */
 export function openKeyAdmin(options: KeyAdminOptions): KeyAdmin {
   const { key: { arn, region }, ...client } = options;
   const kms = kmsClient({ ...client, region });
   const sts = stsClient({ ...client, region });
 
-  async function attempt<T>(doing: string, run: () => Promise<T>): Promise<T> {
-    try {
-      return await run();
-    } catch (thrown) {
-      throw translate(thrown, doing);
-    }
-  }
+  const attempt = <T>(doing: string, run: () => Promise<T>) => awsCall(() => doing, "key", run);
 
   return {
     describe: () =>

@@ -10,7 +10,7 @@ import { type OriginExpectation, verifyGenerated } from "./key_origin.ts";
 import { type AccountRow, StoreError } from "../stores/account_store.ts";
 
 /** What the document says of the enclave. */
-export interface VerifiedAccount {
+interface VerifiedAccount {
   readonly moduleId: string;
   /** When the document was made. ISO 8601. */
   readonly at: string;

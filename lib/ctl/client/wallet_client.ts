@@ -11,7 +11,7 @@ import type { CredentialSource } from "../aws/credential_source.ts";
 import type { AccountRow } from "../stores/account_store.ts";
 
 /** The enclave's reply for a new account. */
-export type GeneratedAccount = Omit<AccountRow, "created">;
+type GeneratedAccount = Omit<AccountRow, "created">;
 
 /** A signature from the enclave's reply. */
 export interface AccountSignature {

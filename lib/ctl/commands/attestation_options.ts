@@ -1,67 +1,20 @@
 /**
- * Options for what an attestation document must contain. All tools that verify documents share them, so that none of them trusts an unidentified
- * enclave.
+ * What the options say that an attestation document must contain. All commands that verify documents read them here, so that none trusts an
+ * unidentified enclave.
  *
  * @module
  */
-import { decodeBase64 } from "@std/encoding";
 import { verifyDocument, verifyDocumentOf } from "../../shared/attestation/document.ts";
 import {
   expectationProblem,
   type ExpectedPcrs,
   isSignerAlone,
 } from "../../shared/attestation/expectation.ts";
-import { type Options, type OptionSpec, UsageError } from "../../shared/cli/options.ts";
-import { parseCertificate } from "../../shared/attestation/pem.ts";
-import { messageOf } from "../../shared/errors.ts";
+import { type Options, UsageError } from "../../shared/cli/options.ts";
 import type { DocumentVerifier } from "../client/key_origin.ts";
 import { type Measurements, readMeasurements } from "../policy/measurements.ts";
-import { type CtlIo, readInput } from "../terminal/io.ts";
-
-/** One PCR that the enclave must have. */
-export const PCR_OPTION = {
-  name: "pcr",
-  value: "N=HEX",
-  multiple: true,
-  help: "expect this PCR; repeat it or separate with commas for more. PCR0 or PCR8 is required",
-} as const satisfies OptionSpec;
-
-/** The root certificate for verifying documents. */
-export const ROOT_OPTION = {
-  name: "root",
-  value: "FILE",
-  help: "for development: verify under this root certificate instead of AWS's (deno task dev --nsm-root)",
-} as const satisfies OptionSpec;
-
-/** Options that say which enclave is trusted. */
-export const EXPECT_OPTIONS = [
-  {
-    name: "measurements",
-    short: "m",
-    value: "FILE",
-    multiple: true,
-    help: "expect one of the builds in this file: JSON from denclavectl eif build or nitro-cli describe-eif",
-  },
-  PCR_OPTION,
-  ROOT_OPTION,
-  { name: "insecure-skip-pcrs", help: "for development: accept any enclave, including an attacker's" },
-  {
-    name: "insecure-skip-debug-check",
-    help: "for development: accept an enclave in debug mode, whose console the parent can read",
-  },
-] as const satisfies readonly OptionSpec[];
-
-/** Options for verifying a stored document. */
-export const VERIFY_OPTIONS = [
-  { name: "nonce", value: "BASE64", help: "the nonce of the request that the document answers" },
-  ...EXPECT_OPTIONS,
-  {
-    name: "at",
-    value: "TIME",
-    help: "for a stored document: verify as of this time (ISO 8601), or as of its own timestamp (made)",
-  },
-  { name: "insecure-skip-nonce", help: "for development: accept a document that may be a replay" },
-] as const satisfies readonly OptionSpec[];
+import { readInput, readRoot } from "../terminal/io.ts";
+import type { CtlIo } from "../terminal/printing.ts";
 
 /** Which enclave is trusted. */
 export interface ExpectedEnclave {
@@ -74,7 +27,7 @@ export interface ExpectedEnclave {
 }
 
 /**
- * Reads {@link EXPECT_OPTIONS}, and warns on stderr about the checks that they disable.
+ * Reads `EXPECT_OPTIONS`, and warns on stderr about the checks that they disable.
  *
  * @throws {UsageError} when they identify no enclave: neither PCR0 nor PCR8, or a PCR of zeros.
  * @throws {EnclaveError} `measurements_invalid`
@@ -102,7 +55,7 @@ export async function expectedEnclave(
   return { pcrs, allowDebug, insecureSkipPcrs, verify: await documentVerifier(options, { stderr }) };
 }
 
-/** What verifies documents: under AWS's root, or under that of {@link ROOT_OPTION}, with a warning. @throws {UsageError} */
+/** What verifies documents: under AWS's root, or under that of `--root`, with a warning. @throws {UsageError} */
 export async function documentVerifier(
   options: Options,
   { stderr }: Pick<CtlIo, "stderr">,
@@ -116,21 +69,26 @@ export async function documentVerifier(
   return (document, expected) => verifyDocumentOf(root, document, expected);
 }
 
-/** Reads the certificate of `--root`, PEM or DER. @throws {UsageError} */
-export async function readRoot(file: string): Promise<Uint8Array<ArrayBuffer>> {
-  try {
-    return parseCertificate(await Deno.readFile(file));
-  } catch (thrown) {
-    throw new UsageError(
-      `Cannot use ${file} for --root: ${messageOf(thrown)}`,
-      "Give a certificate, PEM or DER.",
-    );
-  }
-}
-
-/** Whether any of {@link EXPECT_OPTIONS} that identifies an enclave or a root was given. */
+/** Whether any of `EXPECT_OPTIONS` that identifies an enclave or a root was given. */
 export function namesEnclave(options: Options): boolean {
   return ["pcr", "measurements", "root"].some((name) => options.text(name) !== undefined);
+}
+
+/**
+ * The enclave that a document is verified against; undefined where nothing is verified.
+ *
+ * @param wanted whether the command verifies a document
+ * @param needed the options that would make it do so
+ * @throws {UsageError} when the options name an enclave and nothing is verified.
+ */
+export async function enclaveToVerify(
+  options: Options,
+  io: Pick<CtlIo, "stderr">,
+  { wanted, needed }: { readonly wanted: boolean; readonly needed: string },
+): Promise<ExpectedEnclave | undefined> {
+  if (wanted) return await expectedEnclave(options, io);
+  if (namesEnclave(options)) throw new UsageError(`--pcr, --measurements and --root go with ${needed}`);
+  return undefined;
 }
 
 async function expectedBuilds(options: Options): Promise<readonly ExpectedPcrs[]> {
@@ -175,32 +133,4 @@ export function expectedPcrs(options: Options): ExpectedPcrs {
     pcrs[index] = value;
   }
   return pcrs;
-}
-
-/** The nonce of `--nonce`. @throws {UsageError} */
-export function nonceOf(options: Options): Uint8Array<ArrayBuffer> | undefined {
-  const text = options.text("nonce");
-  if (text === undefined) return undefined;
-  try {
-    const nonce = decodeBase64(text);
-    if (nonce.length > 0) return nonce;
-  } catch {
-    // The error below reports it.
-  }
-  throw new UsageError(
-    `Cannot use ${JSON.stringify(text)} for --nonce`,
-    "Give the request's nonce, in base64.",
-  );
-}
-
-/** The time of `--at`. @throws {UsageError} */
-export function verificationTime(options: Options): Date | "made" | undefined {
-  const text = options.text("at");
-  if (text === undefined || text === "made") return text;
-  const time = new Date(text);
-  if (!Number.isNaN(time.getTime())) return time;
-  throw new UsageError(
-    `Cannot use ${JSON.stringify(text)} for --at`,
-    "Give a time such as 2026-01-02T03:04:05Z, or made.",
-  );
 }

@@ -1,116 +1,52 @@
 /**
- * A command-line client of the session key service: sends the requests that a parent instance sends.
+ * `denclavectl client`: the requests that a parent instance sends to the session key service.
  *
  * @module
  */
 import { decodeBase64, encodeBase64 } from "@std/encoding";
-import { EXIT, helpLines, type Options, parseOptions, UsageError } from "../../shared/cli/options.ts";
-import { COMMON_OPTIONS } from "../../shared/cli/options.ts";
-import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
+import { EXIT, type Options, type OptionSpec, UsageError } from "../../shared/cli/options.ts";
 import { NONCE_LENGTH as BLOB_NONCE_LENGTH, TAG_LENGTH } from "../../shared/crypto/sealing.ts";
+import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { messageOf } from "../../shared/errors.ts";
 import { readSecretFile } from "../../shared/files.ts";
-import {
-  EXPECT_OPTIONS,
-  type ExpectedEnclave,
-  expectedEnclave,
-  namesEnclave,
-  nonceOf,
-} from "./attestation_options.ts";
+import { type HpkeKeyPair, importKeyPair } from "../../shared/sealed/mod.ts";
+import { DEFAULT_MAX_LENGTH } from "../../shared/wire/framing.ts";
+import { type WireObject } from "../../shared/wire/messages.ts";
 import { verifyAttestReply } from "../client/attest_reply.ts";
 import { Client, type ClientOptions, orThrow, type Requester } from "../client/client.ts";
 import { exchangeWithCredentials } from "../client/credentialed.ts";
 import { processData } from "../client/process.ts";
 import { SealedClient } from "../client/sealed_client.ts";
 import { readSessionKey } from "../client/session_keys.ts";
-import { type HpkeKeyPair, importKeyPair } from "../../shared/sealed/mod.ts";
-import { parseAddress } from "../../shared/wire/address.ts";
-import { DEFAULT_MAX_LENGTH } from "../../shared/wire/framing.ts";
-import { credentialSource, type CtlIo, readBytes } from "../terminal/io.ts";
-import { oneLine } from "../terminal/printing.ts";
-import { optionalString, requiredString, type WireObject } from "../../shared/wire/messages.ts";
+import { type Command, required } from "../terminal/command.ts";
+import { credentialSource, enclaveAddress, readBytes, timeoutOf } from "../terminal/io.ts";
+import {
+  ENCLAVE_OPTIONS,
+  EPOCH_OPTION,
+  EXPECT_OPTIONS,
+  JSON_OPTION,
+  KEY_OPTION,
+  NONCE_OPTION,
+  REGION_OPTION,
+  TSK_FILE_OPTION,
+  UNVERIFIED_OPTION,
+} from "../terminal/options.ts";
+import { type CtlIo, oneLine } from "../terminal/printing.ts";
+import { nonceOf } from "./attest.ts";
+import { enclaveToVerify, type ExpectedEnclave } from "./attestation_options.ts";
 
-/** Commands of the group. */
-export const CLIENT_COMMANDS = [
-  "ping",
-  "health",
-  "attest",
-  "logs",
-  "metrics",
-  "configure",
-  "process",
-] as const;
-type Command = typeof CLIENT_COMMANDS[number];
-
-const SPECS = [
-  {
-    name: "connect",
-    short: "c",
-    env: "DENCLAVE_CONNECT",
-    formerEnv: "CONNECT",
-    value: "ADDRESS",
-    default: "tcp:127.0.0.1:5000",
-    help: "vsock:<cid>:<port>, tcp:<host>:<port> or unix:<path>",
-  },
+const CONNECTION_OPTIONS: readonly OptionSpec[] = [
+  ...ENCLAVE_OPTIONS,
   { name: "framing", value: "NAME", default: "u32be", help: "framing: u32be, u64le or raw" },
-  { name: "timeout-ms", value: "MS", default: "65000", help: "how long to wait for a reply" },
-  { name: "encrypted-tsk", value: "BASE64", help: "configure: the session key, wrapped by KMS" },
-  { name: "kms-key-id", value: "KEY", help: "configure: which KMS key, if the service allows several" },
-  {
-    name: "region",
-    short: "r",
-    value: "REGION",
-    help: "configure: the key's region, if no ARN gives it",
-  },
-  { name: "epoch", value: "N", help: "configure: the key's epoch, for a service that requires one" },
-  {
-    name: "tsk-file",
-    value: "FILE",
-    help: "process: seal the data with this key (hex), and open the result",
-  },
-  {
-    name: "data",
-    value: "TEXT",
-    help: "process: the data to seal and send; - for stdin, @FILE for a file; needs --tsk-file",
-  },
-  { name: "unbound", help: "process: use the old blob format, for a service that supports no other" },
-  { name: "ciphertext", value: "HEX", help: "process: an already sealed blob" },
-  {
-    name: "request-id",
-    value: "HEX",
-    help: "process: the request id that the blob of --ciphertext is bound to",
-  },
-  { name: "limit", value: "N", default: "100", help: "logs: maximum number of events" },
-  { name: "security", help: "logs: only events about keys and refusals, which no flood displaces" },
-  { name: "nonce", value: "BASE64", help: "attest: the document's nonce; random, unless given" },
-  {
-    name: "user-data",
-    value: "TEXT",
-    help: "attest: text to include in the document as user data, up to 256 bytes",
-  },
-  { name: "insecure-skip-verification", help: "for development: attest: print the document unverified" },
-  { name: "sealed", help: "seal requests for the enclave after verifying its attestation" },
+  { name: "sealed", help: "seal the request for the enclave after verifying its attestation" },
   ...EXPECT_OPTIONS,
   {
     name: "client-key-file",
     value: "FILE",
     help: "with --sealed: this client's private key (openssl genpkey -algorithm X25519 -out FILE)",
   },
-  { name: "json", help: "print the reply as JSON, unchanged" },
-  ...COMMON_OPTIONS,
-] as const;
-
-const HELP = `usage: denclavectl client <command> [options]
-
-Talks to the session key service.
-commands: ${CLIENT_COMMANDS.join(", ")}
-attest and --sealed verify the enclave: they need its PCR0 (or PCR8), by --pcr or --measurements
-configure takes the credentials where AWS's own tools do: environment, profile, container, instance role (IMDSv2)
-options:
-${helpLines(SPECS)}
-
-exit codes: 0 the service did it, 1 the service or a check refused, 2 usage, 69 no connection
-`;
+  JSON_OPTION,
+];
 
 const NONCE_LENGTH = 32;
 /** Room for the other fields of a `process` request. */
@@ -121,97 +57,6 @@ const MAX_PEM_LENGTH = 1_024;
 const PEM = /^-----BEGIN PRIVATE KEY-----\s+([A-Za-z0-9+/=\s]{1,200})-----END PRIVATE KEY-----\s*$/;
 
 const encoder = new TextEncoder();
-
-function configureRequest(options: Options): WireObject {
-  const wrapped = options.text("encrypted-tsk");
-  if (wrapped === undefined) {
-    throw new UsageError(
-      "--encrypted-tsk must be set",
-      "It is the output of KMS Encrypt for the session key.",
-    );
-  }
-  const optional: WireObject = {};
-  const region = options.text("region");
-  const key = options.text("kms-key-id");
-  if (region !== undefined) optional["region"] = region;
-  if (key !== undefined) optional["kms_key_id"] = key;
-  if (options.text("epoch") !== undefined) {
-    optional["epoch"] = options.number("epoch", { min: 0, max: Number.MAX_SAFE_INTEGER });
-  }
-  return {
-    type: "configure",
-    encrypted_tsk: wrapped,
-    ...optional,
-  };
-}
-
-/** The bytes that --data names: its text, stdin or a file. @throws {EnclaveError} `usage` */
-async function dataOf(data: string): Promise<Uint8Array<ArrayBuffer>> {
-  if (data === "-") return await readBytes("-", MAX_DATA);
-  if (data.startsWith("@")) return await readBytes(data.slice(1), MAX_DATA);
-  return encoder.encode(data);
-}
-
-/** The result as it is printed: text, or with JSON also bytes. @throws {EnclaveError} `usage` */
-function shownResult(opened: Uint8Array, asJson: boolean): string {
-  let text: string | undefined;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(opened);
-  } catch {
-    // It is not UTF-8 text.
-  }
-  if (!asJson && text !== undefined) return text;
-  if (asJson) {
-    return JSON.stringify({
-      status: "ok",
-      ...(text === undefined ? { data_base64: encodeBase64(opened) } : { data: text }),
-    });
-  }
-  throw new UsageError("The result is not UTF-8 text", "Use --json: data_base64 has the bytes.");
-}
-
-/** What `process` sends: an already sealed blob, or data and the key to seal it with. */
-type ProcessInput =
-  | { readonly ciphertext: string; readonly requestId: string | undefined }
-  | { readonly key: SecretBytes; readonly data: Uint8Array<ArrayBuffer> };
-
-/** @throws {EnclaveError} `usage` */
-async function processInput(options: Options): Promise<ProcessInput> {
-  const ciphertext = options.text("ciphertext");
-  const data = options.text("data");
-  const file = options.text("tsk-file");
-  const requestId = options.text("request-id");
-  if (ciphertext !== undefined) return { ciphertext, requestId };
-  if (requestId !== undefined) throw new UsageError("--request-id goes with --ciphertext");
-  if (data === undefined || file === undefined) {
-    throw new UsageError("Give --data with --tsk-file, or --ciphertext");
-  }
-  const bytes = await dataOf(data);
-  return { key: await readSessionKey(file), data: bytes };
-}
-
-async function process(client: Requester, input: ProcessInput, options: Options): Promise<string> {
-  if ("ciphertext" in input) {
-    const { ciphertext, requestId } = input;
-    const bound = requestId === undefined ? {} : { bind: true, request_id: requestId };
-    const reply = await client.request({ type: "process", ciphertext, ...bound });
-    return options.on("json") ? JSON.stringify(reply) : oneLine(String(reply["result"]));
-  }
-  const { key, data } = input;
-  const opened = await processData(client, { key: key.expose(), data }, { bind: !options.on("unbound") });
-  return shownResult(opened, options.on("json"));
-}
-
-/** The `attest` request. Its nonce is printed with the reply, so that the document can be stored and verified (`denclavectl attest verify`). */
-function attestRequest(options: Options): WireObject {
-  const nonce = nonceOf(options) ?? crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
-  const userData = options.text("user-data");
-  return {
-    type: "attest",
-    nonce: encodeBase64(nonce),
-    ...(userData === undefined ? {} : { user_data: encodeBase64(encoder.encode(userData)) }),
-  };
-}
 
 async function clientKeyOf(options: Options): Promise<HpkeKeyPair | undefined> {
   const file = options.text("client-key-file");
@@ -230,34 +75,18 @@ async function clientKeyOf(options: Options): Promise<HpkeKeyPair | undefined> {
   }
 }
 
-/** The expected enclave; undefined if nothing is verified. @throws {UsageError} */
-async function enclaveToVerify(
-  command: Command,
-  options: Options,
-  io: CtlIo,
-): Promise<ExpectedEnclave | undefined> {
-  const isAttest = command === "attest" && !options.on("insecure-skip-verification");
-  if (isAttest || options.on("sealed")) return await expectedEnclave(options, io);
-  if (namesEnclave(options)) {
-    throw new UsageError("--pcr, --measurements and --root go with --sealed, or attest");
-  }
-  return undefined;
-}
-
 async function connect(
   options: Options,
   expected: ExpectedEnclave | undefined,
 ): Promise<Requester & Disposable> {
-  const address = parseAddress(options.text("connect") ?? "");
+  const address = enclaveAddress(options);
   const connection: ClientOptions = {
     framing: options.choice("framing", ["u32be", "u64le", "raw"]),
-    timeoutMs: options.number("timeout-ms", { min: 1, max: 600_000 }),
+    timeoutMs: timeoutOf(options),
   };
   if (!options.on("sealed") || expected === undefined) {
-    if (options.text("client-key-file") !== undefined) {
-      throw new UsageError("--client-key-file goes with --sealed");
-    }
-    return await Client.connect(address, connection);
+    if (options.text("client-key-file") === undefined) return await Client.connect(address, connection);
+    throw new UsageError("--client-key-file goes with --sealed");
   }
   const clientKey = await clientKeyOf(options);
   return await SealedClient.connect(address, {
@@ -267,64 +96,214 @@ async function connect(
   });
 }
 
-function requestOf(command: Command, options: Options): WireObject {
-  if (command === "configure") return configureRequest(options);
-  if (command === "attest") return attestRequest(options);
-  if (command === "logs") {
-    const security = options.on("security");
-    const limit = options.number("limit", { min: 1, max: 500 });
-    return { type: command, security, ...(security && !options.isFlag("limit") ? {} : { limit }) };
-  }
-  return { type: command };
+/** The enclave to verify: for `--sealed`, or for `attest`. */
+function sealedFor(options: Options, io: CtlIo, isVerified = false): Promise<ExpectedEnclave | undefined> {
+  const wanted = isVerified || options.on("sealed");
+  return enclaveToVerify(options, io, { wanted, needed: "--sealed, or attest" });
 }
 
-/** @throws {AttestationError} whose code says which check failed. */
-async function verifyReply(
-  { request, reply }: { readonly request: WireObject; readonly reply: WireObject },
-  expected: ExpectedEnclave,
-): Promise<void> {
-  const userData = optionalString(request, "user_data");
-  await verifyAttestReply(reply, {
-    ...expected,
-    nonce: decodeBase64(requiredString(request, "nonce", "base64")),
-    userData: userData === undefined ? undefined : decodeBase64(userData),
-  });
-}
-
-async function run(command: Command, options: Options, io: CtlIo): Promise<string> {
-  // Report missing options before connecting.
-  const request = requestOf(command, options);
-  const credentials = command === "configure" ? credentialSource(options, io) : undefined;
-  await credentials?.get();
-  const expected = await enclaveToVerify(command, options, io);
-  using stack = new DisposableStack();
-  const input = command === "process" ? await processInput(options) : undefined;
-  if (input !== undefined && "key" in input) stack.use(input.key);
-  using client = await connect(options, expected);
-  if (input !== undefined) return await process(client, input, options);
-  const reply = credentials === undefined
-    ? await client.request(request)
-    : orThrow(await exchangeWithCredentials(client, credentials, request));
-  if (command === "logs" && !options.on("json")) {
-    return (reply["events"] as unknown[]).map((event) => JSON.stringify(event)).join("\n");
-  }
-  if (command === "attest" && expected !== undefined) {
-    if (!options.on("insecure-skip-verification")) await verifyReply({ request, reply }, expected);
-  }
-  // A document cannot be checked for freshness without its nonce.
-  const shown = command === "attest" ? { ...reply, nonce: request["nonce"] } : reply;
-  return options.on("json") ? JSON.stringify(shown) : JSON.stringify(shown, null, 2);
-}
-
-/** Runs one of the {@link CLIENT_COMMANDS}. */
-export async function runClient(name: string, argv: readonly string[], io: CtlIo): Promise<number> {
-  const command = CLIENT_COMMANDS.find((candidate) => candidate === name);
-  if (command === undefined) throw new UsageError("Which command?", `One of: ${CLIENT_COMMANDS.join(", ")}.`);
-  const options = parseOptions(SPECS, argv, io.env);
-  if (options.on("help")) return io.stdout(HELP), EXIT.ok;
-  const text = `${await run(command, options, io)}\n`;
-  // The result of the workflow is the user's own data.
-  if (command === "process" && !options.on("json")) io.data(text);
-  else io.stdout(text);
+/** Prints a reply. Its JSON stays on one line with `--json`. */
+function show(options: Options, io: CtlIo, reply: unknown): number {
+  io.stdout(`${options.on("json") ? JSON.stringify(reply) : JSON.stringify(reply, null, 2)}\n`);
   return EXIT.ok;
 }
+
+/** A command that sends one request and prints the reply. */
+function simple(name: string, summary: string): Command {
+  return {
+    path: `client ${name}`,
+    summary,
+    usage: "[options]",
+    options: CONNECTION_OPTIONS,
+    run: async (options, io) => {
+      using client = await connect(options, await sealedFor(options, io));
+      return show(options, io, await client.request({ type: name }));
+    },
+  };
+}
+
+async function logs(options: Options, io: CtlIo): Promise<number> {
+  const security = options.on("security");
+  const limit = options.number("limit", { min: 1, max: 500 });
+  using client = await connect(options, await sealedFor(options, io));
+  const reply = await client.request({
+    type: "logs",
+    security,
+    ...(security && !options.isFlag("limit") ? {} : { limit }),
+  });
+  if (options.on("json")) return show(options, io, reply);
+  io.stdout(`${(reply["events"] as unknown[]).map((event) => JSON.stringify(event)).join("\n")}\n`);
+  return EXIT.ok;
+}
+
+/** Prints the reply with the request's nonce, so that the document can be stored and verified (`denclavectl attest verify`). */
+async function attest(options: Options, io: CtlIo): Promise<number> {
+  const nonce = nonceOf(options) ?? crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
+  const text = options.text("user-data");
+  const userData = text === undefined ? undefined : encoder.encode(text);
+  const isVerified = !options.on("insecure-skip-verification");
+  const expected = await sealedFor(options, io, isVerified);
+  using client = await connect(options, expected);
+  const reply = await client.request({
+    type: "attest",
+    nonce: encodeBase64(nonce),
+    ...(userData === undefined ? {} : { user_data: encodeBase64(userData) }),
+  });
+  if (expected !== undefined && isVerified) {
+    await verifyAttestReply(reply, { ...expected, nonce, userData });
+  }
+  return show(options, io, { ...reply, nonce: encodeBase64(nonce) });
+}
+
+/** Sends the wrapped session key, with credentials. */
+async function configure(options: Options, io: CtlIo): Promise<number> {
+  const key = options.text("key");
+  const epoch = options.text("epoch");
+  const request: WireObject = {
+    type: "configure",
+    encrypted_tsk: required(
+      options,
+      "encrypted-tsk",
+      "It is what denclavectl tsk create prints: the session key, encrypted by KMS.",
+    ),
+    ...(options.isFlag("region") ? { region: options.text("region") } : {}),
+    ...(key === undefined ? {} : { kms_key_id: key }),
+    ...(epoch === undefined
+      ? {}
+      : { epoch: options.number("epoch", { min: 0, max: Number.MAX_SAFE_INTEGER }) }),
+  };
+  // Without credentials there is no need to connect.
+  const credentials = credentialSource(options, io);
+  await credentials.get();
+  using client = await connect(options, await sealedFor(options, io));
+  return show(options, io, orThrow(await exchangeWithCredentials(client, credentials, request)));
+}
+
+/** The bytes that --data names: its text, stdin or a file. @throws {EnclaveError} `usage` */
+async function dataOf(data: string): Promise<Uint8Array<ArrayBuffer>> {
+  if (data === "-") return await readBytes("-", MAX_DATA);
+  if (data.startsWith("@")) return await readBytes(data.slice(1), MAX_DATA);
+  return encoder.encode(data);
+}
+
+/** The result as it is printed: text, or with JSON also bytes. @throws {EnclaveError} `usage` */
+function shownResult(opened: Uint8Array, asJson: boolean): string {
+  let text: string | undefined;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(opened);
+  } catch {
+    // It is not UTF-8 text.
+  }
+  if (!asJson && text !== undefined) return text;
+  if (!asJson) {
+    throw new UsageError("The result is not UTF-8 text", "Use --json: data_base64 has the bytes.");
+  }
+  const data = text === undefined ? { data_base64: encodeBase64(opened) } : { data: text };
+  return JSON.stringify({ status: "ok", ...data });
+}
+
+/** Sends a blob that is sealed already. */
+async function processBlob(ciphertext: string, options: Options, io: CtlIo): Promise<string> {
+  const requestId = options.text("request-id");
+  using client = await connect(options, await sealedFor(options, io));
+  const bound = requestId === undefined ? {} : { bind: true, request_id: requestId };
+  const reply = await client.request({ type: "process", ciphertext, ...bound });
+  return options.on("json") ? JSON.stringify(reply) : oneLine(String(reply["result"]));
+}
+
+/** Seals data, sends them and opens the result. */
+async function processPlain(options: Options, io: CtlIo): Promise<string> {
+  const data = options.text("data");
+  const file = options.text("tsk-file");
+  if (options.text("request-id") !== undefined) throw new UsageError("--request-id goes with --ciphertext");
+  if (data === undefined || file === undefined) {
+    throw new UsageError("Give --data with --tsk-file, or --ciphertext");
+  }
+  const bytes = await dataOf(data);
+  const expected = await sealedFor(options, io);
+  using key = await readSessionKey(file);
+  using client = await connect(options, expected);
+  const opened = await processData(client, { key: key.expose(), data: bytes }, {
+    bind: !options.on("unbound"),
+  });
+  return shownResult(opened, options.on("json"));
+}
+
+async function process(options: Options, io: CtlIo): Promise<number> {
+  const blob = options.text("ciphertext");
+  const text = blob === undefined ? await processPlain(options, io) : await processBlob(blob, options, io);
+  // The result of the workflow is the user's own data.
+  if (options.on("json")) io.stdout(`${text}\n`);
+  else io.data(`${text}\n`);
+  return EXIT.ok;
+}
+
+/** The commands of the group. */
+export const CLIENT_COMMANDS: readonly Command[] = [
+  simple("ping", "ask whether the service answers"),
+  simple("health", "show the service's state, warnings and self-test"),
+  simple("metrics", "show the service's counters"),
+  {
+    path: "client logs",
+    summary: "show the service's last events",
+    usage: "[options]",
+    options: [
+      { name: "limit", value: "N", default: "100", help: "maximum number of events" },
+      { name: "security", help: "only events about keys and refusals, which no flood displaces" },
+      ...CONNECTION_OPTIONS,
+    ],
+    run: logs,
+  },
+  {
+    path: "client attest",
+    summary: "fetch an attestation document and verify it",
+    usage: "-m <file> [options]",
+    about:
+      "Fetches an attestation document and verifies it. Needs the enclave's PCR0 (or PCR8), from -m or --pcr.",
+    options: [
+      { ...NONCE_OPTION, help: `${NONCE_OPTION.help}; random, unless given` },
+      {
+        name: "user-data",
+        value: "TEXT",
+        help: "text to include in the document as user data, up to 256 bytes",
+      },
+      UNVERIFIED_OPTION,
+      ...CONNECTION_OPTIONS,
+    ],
+    run: attest,
+  },
+  {
+    path: "client configure",
+    summary: "give the service a session key",
+    usage: "--encrypted-tsk BASE64 [options]",
+    about:
+      `Gives the service a session key, with the credentials with which it asks KMS to decrypt the key. They come from where AWS's own tools
+take them: environment, profile, container, instance role (IMDSv2).`,
+    options: [
+      { name: "encrypted-tsk", value: "BASE64", help: "the session key, wrapped by KMS" },
+      { ...KEY_OPTION, help: "the KMS key, ARN or id; needed if the service allows several" },
+      REGION_OPTION,
+      EPOCH_OPTION,
+      ...CONNECTION_OPTIONS,
+    ],
+    run: configure,
+  },
+  {
+    path: "client process",
+    summary: "seal data, have the service process them, open the result",
+    usage: ["--tsk-file FILE --data TEXT [options]", "--ciphertext HEX [options]"],
+    options: [
+      TSK_FILE_OPTION,
+      { name: "data", value: "TEXT", help: "the data to seal and send; - for stdin, @FILE for a file" },
+      { name: "unbound", help: "use the old blob format, for a service that supports no other" },
+      { name: "ciphertext", value: "HEX", help: "an already sealed blob" },
+      {
+        name: "request-id",
+        value: "HEX",
+        help: "the request id that the blob of --ciphertext is bound to",
+      },
+      ...CONNECTION_OPTIONS,
+    ],
+    run: process,
+  },
+];

@@ -1,137 +1,133 @@
 /**
- * `denclavectl completion bash`: completes groups, commands and options. Options are those that each command's `--help` prints, which is its
- * option table: there is no second list.
+ * `denclavectl completion`: scripts for shells, and `completion words`, which they call. What completes a command line comes from the table of commands.
  *
  * @module
  */
-import { COMMON_OPTIONS, EXIT, helpLines, parseOptions } from "../../shared/cli/options.ts";
-import type { CtlIo } from "../terminal/io.ts";
+import { COMMON_OPTIONS, EXIT, type OptionSpec } from "../../shared/cli/options.ts";
+import { type Command, groupsOf, membersOf } from "../terminal/command.ts";
 
-/** Commands of the group. */
-export const COMPLETION_COMMANDS = ["bash"] as const;
+/** What a value is completed with. */
+const [FILES, FOLDERS] = [":files", ":folders"] as const;
 
-/** A group of commands. One without commands stands for itself. */
-export interface Group {
-  readonly commands: readonly string[];
-  /**
-   * What the commands are, where they are not actions: an unknown one is then refused with their list, and
-   * without a suggestion.
-   */
-  readonly kind?: string;
-  readonly run: (command: string, argv: readonly string[], io: CtlIo) => Promise<number>;
+const SCRIPTS = {
+  bash: {
+    install: `  source <(denclavectl completion bash)
+  denclavectl completion bash >/etc/bash_completion.d/denclavectl`,
+    script: `# bash completion of denclavectl
+_denclavectl() {
+  local word about current=\${COMP_WORDS[COMP_CWORD]}
+  COMPREPLY=()
+  while IFS=$'\\t' read -r word about; do
+    case $word in
+      ${FILES}) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
+      ${FOLDERS}) mapfile -t COMPREPLY < <(compgen -d -- "$current") ;;
+      *) COMPREPLY+=("$word") ;;
+    esac
+  done < <(denclavectl completion words -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
 }
-
-const HELP = `usage: denclavectl completion bash
-
-Prints the bash completion of denclavectl's groups, commands and options:
-  source <(denclavectl completion bash)
-  denclavectl completion bash >/etc/bash_completion.d/denclavectl
-
-${helpLines(COMMON_OPTIONS)}
-`;
-
-/** An option, parsed from a line of help. */
-interface HelpOption {
-  readonly flags: readonly string[];
-  /** Its placeholder; undefined for a switch. */
-  readonly value: string | undefined;
+complete -o filenames -F _denclavectl denclavectl
+`,
+  },
+  zsh: {
+    install: `  source <(denclavectl completion zsh)
+  denclavectl completion zsh >"\${fpath[1]}/_denclavectl"`,
+    script: `#compdef denclavectl
+_denclavectl() {
+  local word about
+  local -a found
+  while IFS=$'\\t' read -r word about; do
+    case $word in
+      ${FILES}) _files ;;
+      ${FOLDERS}) _files -/ ;;
+      *) found+=("$word:$about") ;;
+    esac
+  done < <(denclavectl completion words -- "\${(@)words[2,CURRENT]}" 2>/dev/null)
+  if (($#found)); then _describe command found; fi
 }
+if [[ $funcstack[1] == _denclavectl ]]; then _denclavectl "$@"; else compdef _denclavectl denclavectl; fi
+`,
+  },
+  fish: {
+    install: `  denclavectl completion fish | source
+  denclavectl completion fish >~/.config/fish/completions/denclavectl.fish`,
+    script: `# fish completion of denclavectl
+function __denclavectl_words
+  set -l words (commandline -opc) "$(commandline -ct)"
+  for line in (denclavectl completion words -- $words[2..-1] 2>/dev/null)
+    switch $line
+      case ${FILES}
+        __fish_complete_path "$(commandline -ct)"
+      case ${FOLDERS}
+        __fish_complete_directories "$(commandline -ct)" ''
+      case '*'
+        echo $line
+    end
+  end
+end
+complete -c denclavectl -f -a '(__denclavectl_words)'
+`,
+  },
+} as const;
 
-const HELP_LINE = /^ {2}(?:-(\w), | {4})--([a-z0-9-]+)(?: (\S+))?(?: {2}|$)/;
-
-/** The options in a command's help. */
-async function optionsOf(group: Group, command: string, io: CtlIo): Promise<readonly HelpOption[]> {
-  let text = "";
-  await group.run(command, ["--help"], { ...io, stdout: (piece) => void (text += piece) });
-  return text.split("\n").flatMap((line) => {
-    const [, short, name, value] = HELP_LINE.exec(line) ?? [];
-    if (name === undefined) return [];
-    return [{ flags: [`--${name}`, ...(short === undefined ? [] : [`-${short}`])], value }];
-  });
-}
-
-const FOLDERS = ["DIR"];
-/** Placeholders of what may be a file, such as PATH=FILE or [KEY=]FILE. */
-const FILE = /FILE/;
-
-function caseOf(path: string, options: readonly HelpOption[]): string {
-  const valued = options.filter(({ value }) => value !== undefined);
-  const patterns = (chosen: readonly HelpOption[]) => chosen.flatMap(({ flags }) => flags).join(" ");
-  const folders = valued.filter(({ value = "" }) => FOLDERS.includes(value));
-  const files = valued.filter(({ value = "" }) => FILE.test(value));
-  const others = valued.filter((option) => !folders.includes(option) && !files.includes(option));
-  return [
-    `    "${path}")`,
-    `      options="${patterns(options)}"`,
-    `      folders=" ${patterns(folders)} " files=" ${patterns(files)} " values=" ${patterns(others)} " ;;`,
-  ].join("\n");
+function flagsOf({ name, short }: OptionSpec): readonly string[] {
+  return [`--${name}`, ...(short === undefined ? [] : [`-${short}`])];
 }
 
 /**
- * The bash script.
+ * What completes a command line: words with what they mean, after a tab, or {@link FILES} or {@link FOLDERS}.
  *
- * @param groups by name
+ * @param words those after the program's name; the last is being typed
  */
-export async function bashCompletion(groups: Readonly<Record<string, Group>>, io: CtlIo): Promise<string> {
-  const cases: string[] = [];
-  const commands: string[] = [];
-  for (const [name, group] of Object.entries(groups)) {
-    if (group.commands.length > 0) commands.push(`      ${name}) words="${group.commands.join(" ")}" ;;`);
-    for (const command of group.commands.length === 0 ? [""] : group.commands) {
-      cases.push(caseOf(`${name} ${command}`, await optionsOf(group, command, io)));
-    }
+export function completions(commands: readonly Command[], words: readonly string[]): readonly string[] {
+  const current = words.at(-1) ?? "";
+  const given = words[0] === "help" && words.length > 1 ? words.slice(1, -1) : words.slice(0, -1);
+  const matching = (found: Iterable<readonly [string, string]>) =>
+    Array.from(found).filter(([word]) => word.startsWith(current)).map((pair) => pair.join("\t"));
+  const [group, member] = given;
+  const alone = commands.find(({ path }) => path === group);
+  if (group === undefined) {
+    const groups = groupsOf(commands).map((name) =>
+      [name, commands.find(({ path }) => path === name)?.summary ?? `the commands of ${name}`] as const
+    );
+    return matching([...groups, ["help", "show the usage"]]);
   }
-  return `# bash completion of denclavectl
-_denclavectl() {
-  local current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD-1]} words="" options="" folders="" files="" values=""
-  COMPREPLY=()
-  if ((COMP_CWORD == 1)); then
-    mapfile -t COMPREPLY < <(compgen -W "help ${Object.keys(groups).join(" ")}" -- "$current")
-    return
-  fi
-  local path="\${COMP_WORDS[1]} \${COMP_WORDS[2]}"
-  if ((COMP_CWORD == 2)); then
-    case \${COMP_WORDS[1]} in
-      help) words="${Object.keys(groups).join(" ")}" ;;
-${commands.join("\n")}
-    esac
-    if [[ -n $words ]]; then
-      mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
-      return
-    fi
-  fi
-  case \${COMP_WORDS[1]} in
-    ${
-    Object.entries(groups).filter(([, group]) => group.commands.length === 0).map(([name]) => name).join("|")
-  }) path="\${COMP_WORDS[1]} " ;;
-  esac
-  case $path in
-${cases.join("\n")}
-  esac
-  if [[ $folders == *" $previous "* ]]; then
-    mapfile -t COMPREPLY < <(compgen -d -- "$current")
-  elif [[ $files == *" $previous "* ]]; then
-    mapfile -t COMPREPLY < <(compgen -f -- "$current")
-  elif [[ $values == *" $previous "* ]]; then
-    return
-  elif [[ $current == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
-  else
-    mapfile -t COMPREPLY < <(compgen -f -- "$current")
-  fi
-}
-complete -o filenames -F _denclavectl denclavectl
-`;
+  const members = membersOf(commands, group);
+  if (alone === undefined && member === undefined) {
+    return matching(Array.from(members, ([name, { summary }]) => [name, summary]));
+  }
+  const command = alone ?? members.get(member ?? "");
+  if (command === undefined) return [];
+  const options: readonly OptionSpec[] = [...command.options, ...COMMON_OPTIONS];
+  const value = options.find((option) => flagsOf(option).includes(given.at(-1) ?? ""))?.value;
+  if (value !== undefined) return value === "DIR" ? [FOLDERS] : value.includes("FILE") ? [FILES] : [];
+  if (!current.startsWith("-")) return [FILES];
+  return matching(
+    options.flatMap((option) => flagsOf(option).map((flag) => [flag, option.help] as const)),
+  );
 }
 
-/** Prints the completion. */
-export async function runCompletion(
-  argv: readonly string[],
-  io: CtlIo,
-  groups: Readonly<Record<string, Group>>,
-): Promise<number> {
-  const options = parseOptions(COMMON_OPTIONS, argv);
-  if (options.on("help")) return io.stdout(HELP), EXIT.ok;
-  io.stdout(await bashCompletion(groups, io));
-  return EXIT.ok;
+/** The commands of the group. @param commands all commands of the program */
+export function completionCommands(commands: () => readonly Command[]): readonly Command[] {
+  const scripts = Object.entries(SCRIPTS).map(([shell, { install, script }]): Command => ({
+    path: `completion ${shell}`,
+    summary: `print the completion script for ${shell}`,
+    usage: "",
+    about: `Prints the completion of denclavectl's groups, commands and options:\n${install}`,
+    options: [],
+    run: (_options, io) => {
+      io.data(script);
+      return EXIT.ok;
+    },
+  }));
+  return [...scripts, {
+    path: "completion words",
+    summary: "print what completes a command line, for these scripts",
+    usage: "-- <word>...",
+    options: [],
+    positionals: Infinity,
+    run: ({ positionals }, io) => {
+      io.stdout(completions(commands(), positionals).map((line) => `${line}\n`).join(""));
+      return EXIT.ok;
+    },
+  }];
 }

@@ -3,9 +3,8 @@
  *
  * @module
  */
-import { EXIT, helpLines, type Options, type OptionSpec, UsageError } from "../../shared/cli/options.ts";
-import { Progress } from "../terminal/progress.ts";
-import { COMMON_OPTIONS } from "../../shared/cli/options.ts";
+import { parseKeyArn } from "../../shared/aws/key_arn.ts";
+import { type Options, UsageError } from "../../shared/cli/options.ts";
 import { Client } from "../client/client.ts";
 import {
   type CheckResult,
@@ -17,68 +16,57 @@ import {
   MIN_MEMORY_MIB,
   type Program,
 } from "../doctor/mod.ts";
-import { parseWithPolicyFile, POLICY_FILE_OPTION } from "./policy_file.ts";
 import { readMeasurements } from "../policy/measurements.ts";
-import { isRuleId } from "../policy/rules.ts";
-import { parseKeyArn } from "../../shared/aws/key_arn.ts";
+import { type Command, printResult } from "../terminal/command.ts";
+import { credentialSource, enclaveAddress, readInput, regionOf, timeoutOf } from "../terminal/io.ts";
 import {
   AWS_OPTIONS,
-  credentialSource,
-  type CtlIo,
   ENCLAVE_OPTIONS,
-  enclaveAddress,
+  JSON_OPTION,
   KEY_OPTION,
-  readInput,
-  regionOf,
-} from "../terminal/io.ts";
-
-import { oneLine, type Text } from "../terminal/printing.ts";
-
-const SPECS = [
-  { ...KEY_OPTION, help: "the enclave's KMS key" },
-  {
-    name: "measurements",
-    short: "m",
-    value: "FILE",
-    help: "measurements of the EIF that should be running: JSON from nitro-cli describe-eif",
-  },
-  ...ENCLAVE_OPTIONS.map((spec) => spec.name === "timeout-ms" ? { ...spec, default: "5000" } : spec),
-  {
-    name: "proxy-port",
-    value: "PORT",
-    default: "8000",
-    help: "the vsock-proxy's port, through which the enclave reaches KMS",
-  },
-  {
-    name: "memory",
-    value: "MIB",
-    default: "2048",
-    help: `memory that the enclave needs, at least ${MIN_MEMORY_MIB}`,
-  },
-  { name: "cpus", value: "N", default: "2", help: "CPUs that the enclave needs" },
+  LINT_OPTIONS,
+  MEASUREMENTS_OPTION,
   POLICY_FILE_OPTION,
-  {
-    name: "parent",
-    value: "ARN",
-    multiple: true,
-    help: "the parent's role, which must not administer the key even if reviewed",
-  },
-  { name: "reviewed", value: "ARN", multiple: true, help: "a reviewed administrator of the key" },
-  { name: "accept", value: "RULE", multiple: true, help: "report this rule's findings as warnings" },
-  ...AWS_OPTIONS,
-  { name: "json", help: "print the results as JSON" },
-  ...COMMON_OPTIONS,
-] as const satisfies readonly OptionSpec[];
+} from "../terminal/options.ts";
+import { type CtlIo, oneLine, type Text } from "../terminal/printing.ts";
+import { Progress } from "../terminal/progress.ts";
+import { fillFromPolicyFile, lintOptionsOf } from "./policy_input.ts";
 
-const HELP = `usage: denclavectl doctor -k <key arn> [-m <file>] [options]
-
-Checks everything that an enclave needs to get a key: reserved memory, the enclave, its port, the vsock-proxy, the way
-to KMS, clock, credentials, the key, and its policy against the image. Changes nothing. Run it on the parent instance.
-
-${helpLines(SPECS)}
-
-exit codes: 0 nothing fails, 1 a check fails, 2 usage
-`;
+/** `doctor` */
+export const DOCTOR: Command = {
+  path: "doctor",
+  summary: "check everything that an enclave needs to get a key",
+  usage: "-k <key arn> [-m <file>] [options]",
+  about:
+    `Checks everything that an enclave needs to get a key: reserved memory, the enclave, its port, the vsock-proxy, the way
+to KMS, clock, credentials, the key, and its policy against the image. Changes nothing. Run it on the parent instance.`,
+  options: [
+    KEY_OPTION,
+    {
+      ...MEASUREMENTS_OPTION,
+      help: `${MEASUREMENTS_OPTION.help}. The last is the one that should be running`,
+    },
+    ...ENCLAVE_OPTIONS.map((spec) => spec.name === "timeout-ms" ? { ...spec, default: "5000" } : spec),
+    {
+      name: "proxy-port",
+      value: "PORT",
+      default: "8000",
+      help: "the vsock-proxy's port, through which the enclave reaches KMS",
+    },
+    {
+      name: "memory",
+      value: "MIB",
+      default: "2048",
+      help: `memory that the enclave needs, at least ${MIN_MEMORY_MIB}`,
+    },
+    { name: "cpus", value: "N", default: "2", help: "CPUs that the enclave needs" },
+    POLICY_FILE_OPTION,
+    ...LINT_OPTIONS,
+    ...AWS_OPTIONS,
+    JSON_OPTION,
+  ],
+  run: check,
+};
 
 const RUN_MS = 10_000;
 const TLS_MS = 5_000;
@@ -138,14 +126,15 @@ async function readText(path: string): Promise<string> {
 }
 
 async function readTarget(options: Options, io: CtlIo): Promise<DoctorTarget> {
-  const key = options.text("key");
-  // The newest build is the last one of the policy file.
+  const arn = options.text("key");
+  const key = arn === undefined ? undefined : parseKeyArn(arn);
+  // The newest build is the last one.
   const file = options.text("measurements");
   const [measurements, ...more] = file === undefined ? [] : readMeasurements(await readInput(file), file);
   if (more.length > 0) throw new UsageError("--measurements must be of one image");
   return {
     address: enclaveAddress(options),
-    key: key === undefined ? undefined : parseKeyArn(key),
+    key,
     // A key's ARN takes precedence over the environment's region.
     region: key === undefined || options.isFlag("region") ? regionOf(options, io) : undefined,
     endpoint: options.text("endpoint-url"),
@@ -153,15 +142,7 @@ async function readTarget(options: Options, io: CtlIo): Promise<DoctorTarget> {
     proxyPort: options.number("proxy-port", { min: 1, max: 0xffff_ffff }),
     memoryMib: options.number("memory", { min: MIN_MEMORY_MIB, max: 16_777_216 }),
     cpus: options.number("cpus", { min: 1, max: 4_096 }),
-    parents: options.list("parent"),
-    reviewed: options.list("reviewed"),
-    accepted: options.list("accept").map((name) => {
-      if (isRuleId(name)) return name;
-      throw new UsageError(
-        `Cannot use ${JSON.stringify(name)} for --accept`,
-        "denclavectl policy lint --rules lists the rules.",
-      );
-    }),
+    ...lintOptionsOf(options),
   };
 }
 
@@ -184,12 +165,10 @@ export function formatResults(results: readonly CheckResult[]): Text {
   return [...lines, `\n${summary.join(", ")}\n`];
 }
 
-/** Runs the checks and prints what came of them. */
-export async function runDoctor(argv: readonly string[], io: CtlIo): Promise<number> {
-  const options = await parseWithPolicyFile(SPECS, argv, io);
-  if (options.on("help")) return io.stdout(HELP), EXIT.ok;
+async function check(given: Options, io: CtlIo): Promise<number> {
+  const options = await fillFromPolicyFile(given, DOCTOR.options);
   const target = await readTarget(options, io);
-  const timeoutMs = options.number("timeout-ms", { min: 1, max: 600_000 });
+  const timeoutMs = timeoutOf(options);
   const credentials = credentialSource(options, io);
   const world: DoctorWorld = {
     run,
@@ -208,15 +187,12 @@ export async function runDoctor(argv: readonly string[], io: CtlIo): Promise<num
   const admin = key === undefined ? undefined : stack.use(
     (await import("../client/open_key_admin.ts")).openKeyAdmin({ key, credentials, endpoint }),
   );
-  using progress = new Progress("checks", CHECKS.length, io);
-  let done = 0;
-  const results = await examine(world, target, admin, { onDone: () => progress.at(++done) });
-  progress[Symbol.dispose]();
-  const isWell = results.every(({ status }) => status !== "fail");
-  io.stdout(
-    options.on("json")
-      ? `${JSON.stringify({ ok: isWell, checks: results }, null, 2)}\n`
-      : formatResults(results),
-  );
-  return isWell ? EXIT.ok : EXIT.failed;
+  let results: readonly CheckResult[];
+  {
+    using progress = new Progress("checks", CHECKS.length, io);
+    let done = 0;
+    results = await examine(world, target, admin, { onDone: () => progress.at(++done) });
+  }
+  const ok = results.every(({ status }) => status !== "fail");
+  return printResult(options, io, { json: { ok, checks: results }, text: formatResults(results), ok });
 }

@@ -6,408 +6,71 @@
  * @module
  */
 import { decodeBase64, encodeBase64 } from "@std/encoding";
-import { LIBRARY_FILES } from "../../../ffi/constants.ts";
-import {
-  COMMON_OPTIONS,
-  EXIT,
-  helpLines,
-  type Options,
-  type OptionSpec,
-  parseOptions,
-  UsageError,
-} from "../../shared/cli/options.ts";
-import {
-  type Architecture,
-  ARCHITECTURES,
-  buildEif,
-  type BuildInput,
-  CA_BUNDLE_PATH,
-  type Compression,
-  COMPRESSIONS,
-  describeEif,
-  EifError,
-  hashFile,
-  type KernelPlan,
-  parseProgramRecord,
-  type ProgramRecord,
-} from "../eif/mod.ts";
-import { DEFAULT_BLOBS } from "../eif/settings.ts";
-import { EnclaveError, messageOf } from "../../shared/errors.ts";
-import { Client } from "../client/client.ts";
-import type { DocumentVerifier } from "../client/key_origin.ts";
-import { parseAddress } from "../../shared/wire/address.ts";
+import { type Options, UsageError } from "../../shared/cli/options.ts";
 import { requiredString } from "../../shared/wire/messages.ts";
-import { documentVerifier, expectedPcrs, PCR_OPTION, ROOT_OPTION } from "./attestation_options.ts";
+import type { DocumentVerifier } from "../client/key_origin.ts";
+import { hashFile } from "../eif/mod.ts";
+import {
+  buildAgain,
+  checkOut,
+  compare,
+  compareInputs,
+  comparePcrs,
+  compareProgram,
+  type Comparison,
+  compile,
+  type Measurements,
+  parseProvenance,
+  type Provenance,
+  requireDeno,
+} from "../image/reproduction.ts";
 import { formatFields } from "../terminal/columns.ts";
-import { describeWithProgress } from "./eif.ts";
-import { oneLine } from "../terminal/printing.ts";
-import { addedFiles, blobsOf, pairs } from "./eif_build.ts";
-import { type CtlIo, readInput } from "../terminal/io.ts";
-import { selectCertificates } from "./trust_store.ts";
+import { type Command, onePositional, printResult } from "../terminal/command.ts";
+import { connectEnclave, readInput } from "../terminal/io.ts";
+import { ENCLAVE_OPTIONS, JSON_OPTION, PCR_OPTION, ROOT_OPTION } from "../terminal/options.ts";
+import { type CtlIo, oneLine } from "../terminal/printing.ts";
+import { documentVerifier, expectedPcrs } from "./attestation_options.ts";
+import { settingOptions, settingsOf } from "./eif_build.ts";
+import { describeWithProgress } from "./eif_inspect.ts";
 
-const GIT_MS = 300_000;
-const COMPILE_MS = 900_000;
-const ATTEST_MS = 30_000;
 const NONCE_LENGTH = 32;
 
-const SPECS = [
-  { name: "source", value: "DIR", default: ".", help: "a clone of the repository that has the commit" },
-  { name: "lib-dir", value: "DIR", help: "folder of the SDK's libraries" },
-  {
-    name: "ca-bundle",
-    value: "FILE",
-    help: "PEM: the CA bundle that the image's certificates were taken from",
-  },
-  {
-    name: "sysroot",
-    value: "DIR",
-    help: "root of the file tree with the loader and the C library (default /)",
-  },
-  {
-    name: "blobs",
-    env: "NITRO_CLI_BLOBS",
-    value: "DIR",
-    help: `AWS's kernel, init and nsm.ko (default ${DEFAULT_BLOBS})`,
-  },
-  { name: "kernel", value: "FILE", help: "another kernel" },
-  { name: "init", value: "FILE", help: "another init program" },
-  { name: "nsm", value: "FILE", help: "another NSM driver" },
-  { name: "file", value: "PATH=FILE", multiple: true, help: "an additional file, at this path in the image" },
-  { name: "eif", value: "FILE", help: "also compare with this image, such as a published release" },
-  { name: "attest", value: "ADDRESS", help: "also compare with a running enclave: vsock:<cid>:<port>" },
-  ROOT_OPTION,
-  { ...PCR_OPTION, help: "also compare with this PCR; repeat it or separate with commas for more" },
-  { name: "output", short: "o", value: "FILE", help: "write the rebuilt image here" },
-  { name: "json", help: "print the result as JSON" },
-  ...COMMON_OPTIONS,
-] as const satisfies readonly OptionSpec[];
-
-const HELP = `usage: denclavectl eif reproduce <provenance.json> --source CLONE --lib-dir DIR [options]
-
-Makes an image again: checks out the commit that the provenance names, compiles it, builds the image from the recorded
+/** `eif reproduce` */
+export const EIF_REPRODUCE: Command = {
+  path: "eif reproduce",
+  summary: "build an image again from its commit and inputs, and compare",
+  usage: "<provenance.json> --source CLONE --lib-dir DIR [options]",
+  about:
+    `Makes an image again: checks out the commit that the provenance names, compiles it, builds the image from the recorded
 settings and the inputs that are given, and says whether it is the same. If not, it says which input differs and how.
-Needs git, and Deno of the version that the provenance names, on PATH. Compiling runs scripts of that commit.
-
-${helpLines(SPECS)}
-
-exit codes: 0 the same, 1 something differs, 2 usage, 69 git, Deno, a file or the enclave is not there
-`;
-
-/** What is compared. */
-export interface Comparison {
-  /** An input's role, `program`, `bundle`, `image`, or where a measurement comes from. */
-  readonly name: string;
-  /** Undefined where both are the same. */
-  readonly difference: string | undefined;
-}
-
-type Measurements = Readonly<Record<string, string>>;
-
-/** The parts of a provenance that are read. */
-export interface Provenance {
-  readonly image: { readonly sha256: string; readonly architecture: Architecture };
-  readonly measurements: Measurements;
-  readonly program: ProgramRecord & { readonly git_commit: string };
-  readonly time: number;
-  readonly compression: Compression | undefined;
-  readonly commandLine: string;
-  readonly command: readonly string[];
-  readonly environment: Readonly<Record<string, string>>;
-  readonly name: string;
-  readonly version: string;
-  readonly kernel: Omit<KernelPlan, "file">;
-  readonly inputs: readonly Omit<BuildInput, "file">[];
-}
-
-type Fields = Readonly<Record<string, unknown>>;
-
-function fieldsOf(value: unknown, what: string): Fields {
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Fields;
-  throw new EifError("eif_input", `The provenance has no ${what}`, {
-    hint: "Give the .provenance.json that denclavectl eif build wrote beside the image.",
-  });
-}
-
-function textsOf(value: unknown, what: string): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(fieldsOf(value, what)).map((
-      [name, text],
-    ) => [name, requiredText(text, `${what}.${name}`)]),
-  );
-}
-
-function requiredText(value: unknown, what: string): string {
-  if (typeof value === "string") return value;
-  throw new EifError("eif_input", `The provenance has no text in ${what}`);
-}
-
-function sourceOf(value: unknown): Provenance["program"] {
-  const program = parseProgramRecord(value);
-  if (program === undefined) {
-    throw new EifError("eif_input", "The provenance does not say what the program was made from", {
-      hint:
-        "deno task compile writes <binary>.build.json beside the binary: keep it there when the image is built.",
-    });
-  }
-  const { git_commit } = program;
-  if (git_commit === null || program.dirty !== false) {
-    throw new EifError(
-      "eif_input",
-      git_commit === null
-        ? "The program was compiled outside a git repository, so its source is not known"
-        : `The program was compiled from uncommitted changes to ${git_commit}: they cannot be reproduced`,
-      { hint: "Commit everything, compile and build again." },
-    );
-  }
-  return { ...program, git_commit };
-}
-
-/**
- * Reads a provenance.
- *
- * @throws {EifError} `eif_input` that names what is missing, or why the image cannot be reproduced.
- */
-export function parseProvenance(text: string): Provenance {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (thrown) {
-    throw new EifError("eif_input", `The provenance is not JSON: ${messageOf(thrown)}`, { cause: thrown });
-  }
-  const all = fieldsOf(value, "fields");
-  const image = fieldsOf(all["image"], "image");
-  const metadata = fieldsOf(all["metadata"], "metadata");
-  const build = fieldsOf(metadata["BuildMetadata"], "metadata.BuildMetadata");
-  const architecture = ARCHITECTURES.find((name) => name === image["architecture"]);
-  const time = all["source_date_epoch"];
-  const { inputs, cmd } = all;
-  if (architecture === undefined || typeof time !== "number" || !Array.isArray(inputs)) {
-    throw new EifError("eif_input", "The provenance lacks an architecture, a time or inputs");
-  }
-  if (!Array.isArray(cmd)) {
-    throw new EifError("eif_input", "The image was made from ramdisks: there is no program to compile");
-  }
-  return {
-    image: { sha256: requiredText(image["sha256"], "image.sha256"), architecture },
-    measurements: textsOf(all["measurements"], "measurements"),
-    program: sourceOf(all["program"]),
-    time,
-    compression: COMPRESSIONS.find((name) => name === all["compression"]),
-    commandLine: requiredText(all["cmdline"], "cmdline"),
-    command: cmd.map((argument) => requiredText(argument, "cmd")),
-    environment: textsOf(all["env"], "env"),
-    name: requiredText(metadata["ImageName"], "metadata.ImageName"),
-    version: requiredText(metadata["ImageVersion"], "metadata.ImageVersion"),
-    kernel: {
-      operatingSystem: requiredText(build["OperatingSystem"], "metadata.BuildMetadata"),
-      kernelVersion: requiredText(build["KernelVersion"], "metadata.BuildMetadata"),
-    },
-    inputs: inputs.map((input) => {
-      const fields = fieldsOf(input, "inputs");
-      return {
-        role: requiredText(fields["role"], "inputs"),
-        sha256: requiredText(fields["sha256"], "inputs"),
-        bytes: Number(fields["bytes"]),
-      };
-    }),
-  };
-}
-
-/** Compares the inputs of two builds, by their roles. */
-export function compareInputs(
-  recorded: Provenance["inputs"],
-  here: readonly BuildInput[],
-): readonly Comparison[] {
-  const byRole = new Map(here.map((input) => [input.role, input]));
-  const compared = recorded.map(({ role, bytes, sha256 }): Comparison => {
-    const input = byRole.get(role);
-    byRole.delete(role);
-    if (input === undefined) return { name: role, difference: "recorded, but not among the inputs here" };
-    if (input.sha256 === sha256) return { name: role, difference: undefined };
-    return {
-      name: role,
-      difference:
-        `recorded ${bytes} bytes, SHA-256 ${sha256}; here ${input.bytes} bytes, SHA-256 ${input.sha256}${
-          input.file === undefined ? "" : ` (${input.file})`
-        }`,
-    };
-  });
-  return [
-    ...compared,
-    ...[...byRole.keys()].map((role) => ({
-      name: role,
-      difference: "among the inputs here, but not recorded",
-    })),
-  ];
-}
-
-/** Compares PCR 0 to 2. PCR 8 depends on the signer. */
-export function comparePcrs(name: string, theirs: Measurements, here: Measurements): readonly Comparison[] {
-  return ["PCR0", "PCR1", "PCR2"].flatMap((pcr) => {
-    const wanted = theirs[pcr]?.toLowerCase();
-    if (wanted === undefined) return [];
-    return [{
-      name: `${pcr} of ${name}`,
-      difference: wanted === here[pcr] ? undefined : `${wanted}; here ${here[pcr] ?? "none"}`,
-    }];
-  });
-}
-
-/** A program on PATH, run to its end. @throws {EnclaveError} `program_missing`, `reproduce_failed`. */
-async function runProgram(
-  program: "git" | "deno",
-  args: readonly string[],
-  { what, timeoutMs, cwd }: { readonly what: string; readonly timeoutMs: number; readonly cwd?: string },
-): Promise<string> {
-  let output: Deno.CommandOutput;
-  try {
-    output = await new Deno.Command(program, {
-      args: [...args],
-      ...(cwd === undefined ? {} : { cwd }),
-      stdin: "null",
-      signal: AbortSignal.timeout(timeoutMs),
-    }).output();
-  } catch (thrown) {
-    throw new EnclaveError(`Cannot run ${program}: ${messageOf(thrown)}`, {
-      code: "program_missing",
-      hint: program === "deno"
-        ? "Reproducing compiles the program, which needs Deno on PATH: install it (deno.com), or npm install -g deno."
-        : "Install git, and put it on PATH.",
-      cause: thrown,
-    });
-  }
-  const decoder = new TextDecoder();
-  if (output.success) return decoder.decode(output.stdout);
-  throw new EnclaveError(
-    `${what} failed: ${oneLine(decoder.decode(output.stderr).trim().split("\n").slice(-5).join(" "))}`,
-    { code: "reproduce_failed", hint: `The command was: ${program} ${args.join(" ")}` },
-  );
-}
-
-/** Checks out the commit's files into a separate folder. */
-async function checkOut(source: string, commit: string, folder: string): Promise<void> {
-  // The user's git settings must not change the files, and no hook or filter of the clone may run.
-  const settings = [
-    "-c",
-    "core.autocrlf=false",
-    "-c",
-    "core.hooksPath=/dev/null",
-    "-c",
-    "advice.detachedHead=false",
-  ];
-  await runProgram("git", [
-    ...settings,
-    ...["clone", "--quiet", "--no-checkout", "--no-hardlinks", "--", source, folder],
-  ], { what: `Cloning ${source}`, timeoutMs: GIT_MS });
-  await runProgram("git", ["-C", folder, ...settings, "checkout", "--quiet", "--detach", commit], {
-    what: `Checking out commit ${commit} (is it in ${source}? git fetch there)`,
-    timeoutMs: GIT_MS,
-  });
-}
-
-/** Compiles the commit as the record says. @returns what was made, by its own record */
-async function compile(program: ProgramRecord, clone: string, binary: string): Promise<ProgramRecord> {
-  const options = Object.entries(program.options).flatMap(([name, value]) =>
-    (typeof value === "string" ? [value] : value).map((text) => `--${name}=${text}`)
-  );
-  const permissions = ["--allow-run", "--allow-read", "--allow-write", "--allow-env"];
-  await runProgram("deno", [
-    ...["run", "--quiet", "--no-prompt", ...permissions, "scripts/compile.ts", "--output", binary],
-    ...options,
-  ], { what: "Compiling", timeoutMs: COMPILE_MS, cwd: clone });
-  const made = parseProgramRecord(JSON.parse(await readInput(`${binary}.build.json`)));
-  if (made !== undefined) return made;
-  throw new EnclaveError("The commit's compile task wrote no record of what it made", {
-    code: "reproduce_failed",
-  });
-}
-
-async function requireDeno(version: string): Promise<void> {
-  const said = await runProgram("deno", ["--version"], {
-    what: "Asking Deno for its version",
-    timeoutMs: GIT_MS,
-  });
-  const [, here = "?"] = /^deno (\S+)/.exec(said) ?? [];
-  if (here === version) return;
-  throw new EnclaveError(`The program was compiled by Deno ${version}, and Deno on PATH is ${here}`, {
-    code: "program_missing",
-    hint:
-      `Put Deno ${version} on PATH: another version makes another binary. npm install deno@${version} has it.`,
-  });
-}
-
-function compareProgram(recorded: ProgramRecord, here: ProgramRecord): readonly Comparison[] {
-  const isSameBundle = recorded.bundle_sha256 === here.bundle_sha256;
-  const bundle = {
-    name: "bundle",
-    difference: isSameBundle
-      ? undefined
-      : `recorded SHA-256 ${recorded.bundle_sha256}; here ${here.bundle_sha256}: the source, a package or the bundler differs`,
-  };
-  if (recorded.sha256 === here.sha256) return [bundle, { name: "program", difference: undefined }];
-  const why = isSameBundle
-    ? ": the JavaScript is the same, so Deno's base binary (denort) or a compile option differs"
-    : "";
-  return [bundle, {
-    name: "program",
-    difference: `recorded SHA-256 ${recorded.sha256}; here ${here.sha256}${why}`,
-  }];
-}
-
-async function readBundle(path: string, recorded: Provenance): Promise<Uint8Array<ArrayBuffer>> {
-  const encoder = new TextEncoder();
-  const text = await readInput(path);
-  const whole = encoder.encode(text);
-  const wanted = recorded.inputs.find(({ role }) => role === CA_BUNDLE_PATH)?.sha256;
-  // The image has either all of the bundle or those of KMS: the hash says which.
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", whole)).toHex();
-  return digest === wanted ? whole : encoder.encode(selectCertificates(text));
-}
-
-async function buildAgain(recorded: Provenance, options: Options, binary: string, output: string) {
-  const installDir = String(recorded.program.options["install-dir"] ?? "/app");
-  const libDir = options.text("lib-dir");
-  // In the order in which they are opened. Their own dependencies are found from them.
-  const libraries = Object.values(LIBRARY_FILES)
-    .filter((name) => recorded.inputs.some(({ role }) => role === `${installDir}/${name}`))
-    .flatMap((name) => libDir === undefined ? [] : [`${libDir}/${name}`]);
-  const blobs = blobsOf({
-    blobs: options.text("blobs"),
-    kernel: options.text("kernel"),
-    init: options.text("init"),
-    nsm: options.text("nsm"),
-    kernel_has_nsm: !recorded.inputs.some(({ role }) => role === "nsm.ko"),
-  });
-  const bundle = options.text("ca-bundle");
-  return await buildEif({
-    output,
-    kernel: async (architecture) => ({ ...await blobs.kernel(architecture), ...recorded.kernel }),
-    commandLine: recorded.commandLine,
-    architecture: recorded.image.architecture,
-    time: recorded.time,
-    name: recorded.name,
-    version: recorded.version,
-    content: {
-      program: {
-        binary,
-        libraries,
-        installDir,
-        caBundle: bundle === undefined ? undefined : await readBundle(bundle, recorded),
-        sysroot: options.text("sysroot"),
-        files: addedFiles(pairs(options.each("file"), "file", "PATH=FILE")),
-        init: await blobs.init(),
-        nsm: await blobs.nsm(),
-        command: recorded.command,
-        environment: recorded.environment,
-        compression: recorded.compression,
-      },
-    },
-  });
-}
+Needs git, and Deno of the version that the provenance names, on PATH. Compiling runs scripts of that commit.`,
+  options: [
+    { name: "source", value: "DIR", default: ".", help: "a clone of the repository that has the commit" },
+    ...settingOptions([
+      "output",
+      "lib_dir",
+      "ca_bundle",
+      "sysroot",
+      "files",
+      "blobs",
+      "kernel",
+      "init",
+      "nsm",
+    ]),
+    { name: "eif", value: "FILE", help: "also compare with this image, such as a published release" },
+    { name: "attest", help: "also compare with the running enclave, by its attestation document" },
+    ...ENCLAVE_OPTIONS,
+    ROOT_OPTION,
+    PCR_OPTION,
+    JSON_OPTION,
+  ],
+  positionals: 1,
+  run: reproduce,
+};
 
 /** PCRs of a running enclave, from an attestation document with a new nonce. */
-async function attestedPcrs(address: string, verify: DocumentVerifier): Promise<Measurements> {
-  using client = await Client.connect(parseAddress(address), { timeoutMs: ATTEST_MS });
+async function attestedPcrs(options: Options, verify: DocumentVerifier): Promise<Measurements> {
+  using client = await connectEnclave(options);
   const nonce = crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
   const reply = await client.request({ type: "attest", nonce: encodeBase64(nonce) });
   const document = decodeBase64(requiredString(reply, "attestation_document", "the reply"));
@@ -416,43 +79,31 @@ async function attestedPcrs(address: string, verify: DocumentVerifier): Promise<
   return Object.fromEntries([...pcrs].map(([index, value]) => [`PCR${index}`, value]));
 }
 
-/** Measurements to compare with: a published file's, a running enclave's, those on the command line. */
+/** Compares with a published image, a running enclave and the PCRs on the command line. */
 async function compareWithOthers(
   options: Options,
-  { recorded, here, attested }: {
+  { recorded, here, attested, output }: {
     readonly recorded: Provenance;
     readonly here: Measurements;
     readonly attested: Measurements | undefined;
+    readonly output: string;
   },
   io: CtlIo,
 ): Promise<readonly Comparison[]> {
-  const compared: Comparison[] = [...comparePcrs("the provenance", recorded.measurements, here)];
+  const compared = [...comparePcrs("the provenance", recorded.measurements, here)];
+  const image = { sha256: await hashFile(output) };
+  // An image without a signature has the same bytes as well. One that is signed has other bytes each time.
+  if (recorded.measurements["PCR8"] === undefined) compared.push(compare("image", recorded, image));
   const eif = options.text("eif");
   if (eif !== undefined) {
-    const { measurements } = await describeWithProgress(eif, io);
-    compared.push(...comparePcrs(oneLine(eif), { ...measurements }, here));
+    const { measurements, signature } = await describeWithProgress(eif, io);
+    const name = oneLine(eif);
+    compared.push(...comparePcrs(name, { ...measurements }, here));
+    if (signature === undefined) compared.push(compare(name, { sha256: await hashFile(eif) }, image));
   }
-  if (attested !== undefined) compared.push(...comparePcrs(options.text("attest") ?? "", attested, here));
+  if (attested !== undefined) compared.push(...comparePcrs("the enclave", attested, here));
   const pcrs = Object.entries(expectedPcrs(options)).map(([index, value]) => [`PCR${index}`, value]);
   return [...compared, ...comparePcrs("--pcr", Object.fromEntries(pcrs), here)];
-}
-
-/** An image without a signature has the same bytes as well. One that is signed has other bytes each time. */
-async function compareImages(
-  options: Options,
-  recorded: Provenance,
-  output: string,
-): Promise<readonly Comparison[]> {
-  const compared: Comparison[] = [];
-  const here = await hashFile(output);
-  const compare = (name: string, sha256: string) =>
-    compared.push({ name, difference: sha256 === here ? undefined : `SHA-256 ${sha256}; here ${here}` });
-  if (recorded.measurements["PCR8"] === undefined) compare("image", recorded.image.sha256);
-  const eif = options.text("eif");
-  if (eif !== undefined && (await describeEif(eif)).signature === undefined) {
-    compare(oneLine(eif), await hashFile(eif));
-  }
-  return compared;
 }
 
 /**
@@ -467,20 +118,16 @@ async function makeFolder(io: CtlIo): Promise<string> {
 }
 
 /** Makes an image again, and compares. */
-export async function reproduce(argv: readonly string[], io: CtlIo): Promise<number> {
-  const options = parseOptions(SPECS, argv, io.env, { positionals: 1 });
-  if (options.on("help")) return io.stdout(HELP), EXIT.ok;
-  const [file] = options.positionals;
-  if (file === undefined) throw new UsageError("Which provenance?", "Give the image's .provenance.json.");
+async function reproduce(options: Options, io: CtlIo): Promise<number> {
+  const file = onePositional(options, "Which provenance?", "Give the image's .provenance.json.");
   const recorded = parseProvenance(await readInput(file));
   // Check for missing inputs before the slow steps.
-  const attest = options.text("attest");
-  if (attest === undefined && options.text("root") !== undefined) {
+  if (!options.on("attest") && options.text("root") !== undefined) {
     throw new UsageError("--root goes with --attest");
   }
-  const attested = attest === undefined
-    ? undefined
-    : await attestedPcrs(attest, await documentVerifier(options, io));
+  const attested = options.on("attest")
+    ? await attestedPcrs(options, await documentVerifier(options, io))
+    : undefined;
   await requireDeno(recorded.program.deno);
   const folder = await makeFolder(io);
   try {
@@ -491,28 +138,28 @@ export async function reproduce(argv: readonly string[], io: CtlIo): Promise<num
     const binary = `${folder}/${recorded.program.file.replace(/^.*\//, "")}`;
     const program = await compile(recorded.program, `${folder}/source`, binary);
     note("building the image");
-    const output = options.text("output") ?? `${folder}/again.eif`;
-    const built = await buildAgain(recorded, options, binary, output);
+    const settings = settingsOf(options);
+    const output = settings.output ?? `${folder}/again.eif`;
+    const built = await buildAgain(recorded, settings, binary, output);
     const measurements: Measurements = { ...built.measurements };
     const compared = [
       ...compareProgram(recorded.program, program),
       ...compareInputs(recorded.inputs, built.inputs),
-      ...await compareWithOthers(options, { recorded, here: measurements, attested }, io),
-      ...await compareImages(options, recorded, output),
+      ...await compareWithOthers(options, { recorded, here: measurements, attested, output }, io),
     ];
     const same = compared.every(({ difference }) => difference === undefined);
-    io.stdout(
-      options.on("json")
-        ? `${JSON.stringify({ same, measurements, comparisons: compared }, null, 2)}\n`
-        : `${
-          compared.map(({ name, difference }) =>
-            difference === undefined
-              ? `same    ${oneLine(name)}`
-              : `DIFFERS ${oneLine(name)}: ${oneLine(difference)}`
-          ).join("\n")
-        }\n${formatFields(measurements)}\n${same ? "The same image." : "Not the same image."}\n`,
+    const lines = compared.map(({ name, difference }) =>
+      difference === undefined
+        ? `same    ${oneLine(name)}`
+        : `DIFFERS ${oneLine(name)}: ${oneLine(difference)}`
     );
-    return same ? EXIT.ok : EXIT.failed;
+    return printResult(options, io, {
+      json: { same, measurements, comparisons: compared },
+      text: [...lines, formatFields(measurements), same ? "The same image." : "Not the same image."].join(
+        "\n",
+      ),
+      ok: same,
+    });
   } finally {
     await Deno.remove(folder, { recursive: true }).catch(() => {});
   }

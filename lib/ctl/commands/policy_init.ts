@@ -3,66 +3,48 @@
  *
  * @module
  */
-import { parseKeyArn } from "../../shared/aws/key_arn.ts";
-import {
-  COMMON_OPTIONS,
-  EXIT,
-  helpLines,
-  type OptionSpec,
-  parseOptions,
-  UsageError,
-} from "../../shared/cli/options.ts";
-import { formatPolicyIntent, parsePolicyIntent, POLICY_FILE } from "../config/policy_intent.ts";
+import { EXIT, type Options } from "../../shared/cli/options.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
-import { type CtlIo, KEY_OPTION } from "../terminal/io.ts";
-
-const SPECS = [
+import { formatPolicyIntent, parsePolicyIntent } from "../config/policy_intent.ts";
+import type { Command } from "../terminal/command.ts";
+import { requireKey } from "../terminal/io.ts";
+import {
+  ADMIN_OPTION,
+  ISSUER_OPTION,
   KEY_OPTION,
-  { name: "parent", value: "ARN", multiple: true, help: "the parent instance's role; repeat for more" },
-  {
-    name: "admin",
-    value: "ARN",
-    multiple: true,
-    help: "a reviewed administrator of the key; repeat for more",
-  },
-  {
-    name: "issuer",
-    value: "ARN",
-    multiple: true,
-    help: "a principal that may wrap session keys; repeat for more",
-  },
-  { name: "no-inspect", help: "do not let the parent read the key's state and policy (doctor needs it)" },
-  {
-    name: "measurements",
-    short: "m",
-    value: "FILE",
-    multiple: true,
-    help: "a build, the newest last; repeat for more",
-  },
-  { name: "file", short: "f", value: "FILE", default: POLICY_FILE, help: "the file to write" },
-  ...COMMON_OPTIONS,
-] as const satisfies readonly OptionSpec[];
+  MEASUREMENTS_OPTION,
+  PARENT_OPTION,
+  POLICY_FILE,
+  POLICY_FILE_OPTION,
+} from "../terminal/options.ts";
+import type { CtlIo } from "../terminal/printing.ts";
 
-const HELP = `usage: denclavectl policy init -k <key arn> --parent <arn> --admin <arn> [options]
+/** `policy init` */
+export const POLICY_INIT: Command = {
+  path: "policy init",
+  summary: `write ${POLICY_FILE}, which the other policy commands read`,
+  usage: "-k <key arn> --parent <arn> --admin <arn> [options]",
+  about:
+    `Writes the file that says who may do what with the key. The other policy commands and the doctor read it, so that
+nothing has to be given twice. An existing file is never overwritten: edit it.`,
+  options: [
+    KEY_OPTION,
+    PARENT_OPTION,
+    ADMIN_OPTION,
+    ISSUER_OPTION,
+    { name: "no-inspect", help: "do not let the parent read the key's state and policy (doctor needs it)" },
+    { ...MEASUREMENTS_OPTION, help: `${MEASUREMENTS_OPTION.help}, the newest last` },
+    POLICY_FILE_OPTION,
+  ],
+  run: init,
+};
 
-Writes the file that says who may do what with the key. The other policy commands and the doctor read it, so that
-nothing is said twice. An existing file is never overwritten: edit it.
-
-${helpLines(SPECS)}
-`;
-
-/** Writes the file. @throws {UsageError | EnclaveError} and writes nothing. */
-export async function policyInit(argv: readonly string[], io: CtlIo): Promise<number> {
-  const options = parseOptions(SPECS, argv, io.env);
-  if (options.on("help")) return io.stdout(HELP), EXIT.ok;
-  const key = options.text("key");
-  if (key === undefined) {
-    throw new UsageError("Which KMS key?", "Give -k <key arn>: denclavectl kms create-key prints it.");
-  }
-  const file = options.text("file") ?? POLICY_FILE;
+async function init(options: Options, io: CtlIo): Promise<number> {
+  const { arn: key } = requireKey(options);
+  const file = options.text("policy-file") ?? POLICY_FILE;
   const builds = options.list("measurements");
   const text = formatPolicyIntent({
-    key: parseKeyArn(key).arn,
+    key,
     parents: options.list("parent"),
     administrators: options.list("admin"),
     issuers: options.list("issuer"),
@@ -80,6 +62,5 @@ export async function policyInit(argv: readonly string[], io: CtlIo): Promise<nu
       cause: thrown,
     });
   }
-  io.stdout(`${file}\n`);
-  return EXIT.ok;
+  return io.stdout(`${file}\n`), EXIT.ok;
 }

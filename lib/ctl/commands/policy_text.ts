@@ -5,10 +5,10 @@
  */
 import type { DiffLine } from "../policy/diff.ts";
 import type { LintReport } from "../policy/lint.ts";
-import { oneLine, type Painted, type Text } from "../terminal/printing.ts";
+import { oneLine, type Painted } from "../terminal/printing.ts";
 
 /** Formats findings: what, where, what to do. */
-export function formatLint({ findings, ok }: LintReport): Text {
+export function formatLint({ findings, ok }: LintReport): readonly (string | Painted)[] {
   const lines = findings.flatMap(({ severity, rule, statement, message, remedy }) => {
     const mark: Painted = severity === "fail"
       ? { colour: "red", text: "FAIL" }
@@ -37,6 +37,6 @@ function paintedLine({ kind, text }: DiffLine): string | Painted {
 }
 
 /** Formats a difference, a line each. */
-export function formatDiff(lines: readonly DiffLine[]): Text {
-  return lines.length === 0 ? "no difference\n" : lines.flatMap((line) => [paintedLine(line), "\n"]);
+export function formatDiff(lines: readonly DiffLine[]): readonly (string | Painted)[] {
+  return lines.length === 0 ? ["no difference\n"] : lines.flatMap((line) => [paintedLine(line), "\n"]);
 }

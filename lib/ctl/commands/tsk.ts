@@ -1,65 +1,33 @@
 /**
- * `denclavectl tsk create`, `tsk wrap` and `tsk show`: trusted session keys, run by their issuer, the owner of the data.
+ * `tsk create`, `tsk wrap` and `tsk show`: trusted session keys, run by their issuer, the owner of the data.
  *
  * @module
  */
-import {
-  COMMON_OPTIONS,
-  EXIT,
-  helpLines,
-  type Options,
-  type OptionSpec,
-  parseOptions,
-  UsageError,
-} from "../../shared/cli/options.ts";
+import type { Options, OptionSpec } from "../../shared/cli/options.ts";
 import {
   createSessionKey,
   fingerprint,
   type KeyWrapper,
   readSessionKey,
-  type WrappedSessionKey,
   wrapSessionKey,
 } from "../client/session_keys.ts";
-import type { CtlIo } from "../terminal/io.ts";
+import { type Command, printResult, required } from "../terminal/command.ts";
+import { EPOCH_OPTION, JSON_OPTION, TSK_FILE_OPTION } from "../terminal/options.ts";
+import type { CtlIo } from "../terminal/printing.ts";
 
-/** Commands of the group. */
-export const TSK_COMMANDS = ["create", "wrap", "show"] as const;
-
-/** Options of each command, beside those that say which KMS. */
-export const TSK_OPTIONS = [
-  {
-    name: "tsk-file",
-    value: "FILE",
-    help: "the session key, 64 hex digits, mode 0600: create writes it and never overwrites it",
-  },
-  {
-    name: "epoch",
-    value: "N",
-    help: "bind this epoch, for a service with --require-epoch: each wrapped key needs a higher one",
-  },
-  { name: "json", help: "print the wrapped key with its KMS key, context and fingerprint as JSON" },
-  ...COMMON_OPTIONS,
-] as const satisfies readonly OptionSpec[];
-
-/** Which KMS the keys are wrapped by: AWS's for `denclavectl`, the local one for `deno task dev new-tsk`. */
+/** Which KMS the keys are wrapped by: AWS's for `denclavectl`, the local one for `deno task dev tsk`. */
 export interface TskBackend {
-  /** How the command is called. */
-  readonly command: string;
   readonly options: readonly OptionSpec[];
-  readonly open: (options: Options) => Promise<KeyWrapper>;
+  readonly open: (options: Options, io: CtlIo) => Promise<KeyWrapper>;
 }
 
-function help({ command, options }: TskBackend): string {
-  return `usage: ${command} create --tsk-file FILE [options]   make a session key, keep it in FILE, print it wrapped
-       ${command} wrap --tsk-file FILE [options]     wrap it again, for another KMS key or epoch
-       ${command} show --tsk-file FILE               print the key's fingerprint
-
-A trusted session key (TSK) seals the data that goes to the enclave and comes back. The owner of the data makes it, on a machine of
+const ABOUT =
+  `A trusted session key (TSK) seals the data that goes to the enclave and comes back. The owner of the data makes it, on a machine of
 their own and with credentials of their own; the parent instance gets it wrapped, and only the attested enclave can have KMS unwrap it.
-It is wrapped under the EncryptionContext app=denclave,purpose=tsk, which the enclave expects by default.
+It is wrapped under the EncryptionContext app=denclave,purpose=tsk, which the enclave expects by default.`;
 
-${helpLines([...options, ...TSK_OPTIONS])}
-`;
+function fileOf(options: Options): string {
+  return required(options, "tsk-file", "It names the session key's file.");
 }
 
 function epochOf(options: Options): number | undefined {
@@ -68,33 +36,49 @@ function epochOf(options: Options): number | undefined {
     : options.number("epoch", { min: 0, max: Number.MAX_SAFE_INTEGER });
 }
 
-/** Runs one of the {@link TSK_COMMANDS}. @throws {EnclaveError} what failed, with nothing left behind. */
-export async function runTsk(
-  command: string,
-  argv: readonly string[],
-  io: CtlIo,
-  backend: TskBackend,
-): Promise<number> {
-  const options = parseOptions([...backend.options, ...TSK_OPTIONS], argv, io.env);
-  if (options.on("help")) return io.stdout(help(backend)), EXIT.ok;
-  const file = options.text("tsk-file");
-  if (file === undefined) throw new UsageError("--tsk-file must be set", "It names the session key's file.");
-  const epoch = epochOf(options);
-  if (command === "show") {
-    using key = await readSessionKey(file);
-    const shown = { file, fingerprint: fingerprint(key) };
-    io.stdout(options.on("json") ? `${JSON.stringify(shown)}\n` : `${shown.fingerprint}\n`);
-    return EXIT.ok;
-  }
-  let wrapped: WrappedSessionKey;
-  if (command === "create") {
-    await using wrapper = await backend.open(options);
-    wrapped = await createSessionKey(file, wrapper, epoch);
-  } else {
-    using key = await readSessionKey(file);
-    await using wrapper = await backend.open(options);
-    wrapped = await wrapSessionKey(key, wrapper, epoch);
-  }
-  io.stdout(options.on("json") ? `${JSON.stringify(wrapped)}\n` : `${wrapped.encrypted_tsk}\n`);
-  return EXIT.ok;
+/** The commands of the group. What fails leaves nothing behind. */
+export function tskCommands(backend: TskBackend): readonly Command[] {
+  const options = [TSK_FILE_OPTION, EPOCH_OPTION, ...backend.options, JSON_OPTION];
+  return [
+    {
+      path: "tsk create",
+      summary: "make a trusted session key, wrapped for the enclave (run by the owner of the data)",
+      usage: "--tsk-file FILE [options]",
+      about:
+        `Makes a session key, keeps it in FILE, and prints it wrapped. An existing file is never overwritten.\n\n${ABOUT}`,
+      options,
+      run: async (options, io) => {
+        const [file, epoch] = [fileOf(options), epochOf(options)];
+        await using wrapper = await backend.open(options, io);
+        const wrapped = await createSessionKey(file, wrapper, epoch);
+        return printResult(options, io, { json: wrapped, text: wrapped.encrypted_tsk });
+      },
+    },
+    {
+      path: "tsk wrap",
+      summary: "wrap an existing session key for another KMS key or epoch",
+      usage: "--tsk-file FILE [options]",
+      about: `Wraps the session key in FILE again, for another KMS key or epoch.\n\n${ABOUT}`,
+      options,
+      run: async (options, io) => {
+        const epoch = epochOf(options);
+        using key = await readSessionKey(fileOf(options));
+        await using wrapper = await backend.open(options, io);
+        const wrapped = await wrapSessionKey(key, wrapper, epoch);
+        return printResult(options, io, { json: wrapped, text: wrapped.encrypted_tsk });
+      },
+    },
+    {
+      path: "tsk show",
+      summary: "print a session key's fingerprint",
+      usage: "--tsk-file FILE [options]",
+      options: [TSK_FILE_OPTION, JSON_OPTION],
+      run: async (options, io) => {
+        const file = fileOf(options);
+        using key = await readSessionKey(file);
+        const shown = { file, fingerprint: fingerprint(key) };
+        return printResult(options, io, { json: shown, text: shown.fingerprint });
+      },
+    },
+  ];
 }

@@ -17,10 +17,10 @@ import { type Field, Mismatch, type Parser, Section, text, truth, whole, word } 
 const ENVIRONMENTS = ["development", "production"] as const;
 
 /** The environment of a configuration: in production, settings that weaken security are refused. */
-export type Environment = (typeof ENVIRONMENTS)[number];
+type Environment = (typeof ENVIRONMENTS)[number];
 
 /** The KMS and its settings. */
-export interface KmsConfig {
+interface KmsConfig {
   /** The key: its full ARN in production; an id or alias too in development. Undefined: the enclave's only key, in development. */
   readonly keyId: string | undefined;
   /** Whether KMS requires an attestation document before it releases a key. */
@@ -37,7 +37,7 @@ export interface EnclaveConfig {
 }
 
 /** Time limits, milliseconds. */
-export interface ConfigLimits {
+interface ConfigLimits {
   /** Connecting to an enclave. */
   readonly connectMs: number;
   /** A request to an enclave, from the first byte to the last of its reply. */

@@ -3,13 +3,5 @@
  *
  * @module
  */
-export {
-  type Config,
-  type ConfigLimits,
-  type EnclaveConfig,
-  type Environment,
-  type KmsConfig,
-  parseConfig,
-  readConfigFile,
-} from "./config.ts";
-export { ConfigError, type ConfigProblem, type Position } from "./errors.ts";
+export { type Config, type EnclaveConfig, parseConfig, readConfigFile } from "./config.ts";
+export { ConfigError } from "./errors.ts";

@@ -10,9 +10,6 @@ import { parseYaml } from "./document.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
 import { Mismatch, type Parser, Section, text, truth } from "./section.ts";
 
-/** The file's name in the current folder. */
-export const POLICY_FILE = "denclave-policy.yaml";
-
 /** The parsed and checked file. */
 export interface PolicyIntent {
   /** The KMS key's ARN. */

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { awsAdvice } from "../../shared/aws/errors.ts";
+import { parentAdvice } from "../aws/advice.ts";
 import { kmsHost } from "../../shared/aws/partitions.ts";
 import { messageOf } from "../../shared/errors.ts";
-import { KeyAdminError } from "../client/key_admin.ts";
+import { type KeyAdmin, KeyAdminError } from "../client/key_admin.ts";
 import { keyFacts } from "../policy/apply.ts";
 import { type Admission, admission } from "../policy/evaluate.ts";
 import { type KeyPolicy, readKeyPolicy } from "../aws/key_policy.ts";
@@ -82,7 +82,7 @@ async function credentials(context: DoctorContext): Promise<Verdict> {
     return failedBy(thrown, "On an instance attach an IAM role.");
   }
   const left = expiration === undefined ? Infinity : expiration.getTime() - world.now();
-  const remedy = `${awsAdvice("ExpiredToken", "key").hint} Then configure the service again.`;
+  const remedy = `${parentAdvice("ExpiredToken", "key").hint} Then configure the service again.`;
   if (left <= 0) return fail(`they expired at ${expiration?.toISOString() ?? ""}`, remedy);
   let who = "";
   if (admin !== undefined) {
@@ -127,21 +127,24 @@ function noLook(thrown: unknown, right: string): Verdict {
   return failedBy(thrown, "Check the key's ARN, the region and the network.");
 }
 
-function policyOf(context: DoctorContext): Promise<KeyPolicy> {
-  const { admin } = context;
-  if (admin === undefined) return Promise.reject(new Error("no key is given"));
-  return context.once("policy", async () => readKeyPolicy(await admin.getPolicy()));
+/** A check of the key's policy. */
+function ofPolicy(
+  look: (context: DoctorContext, policy: KeyPolicy, admin: KeyAdmin) => Promise<Verdict>,
+): Check["look"] {
+  return async (context) => {
+    const { admin } = context;
+    if (admin === undefined) return skipped("no key is given");
+    let policy: KeyPolicy;
+    try {
+      policy = await context.once("policy", async () => readKeyPolicy(await admin.getPolicy()));
+    } catch (thrown) {
+      return noLook(thrown, "kms:GetKeyPolicy");
+    }
+    return await look(context, policy, admin);
+  };
 }
 
-async function keyPolicy(context: DoctorContext): Promise<Verdict> {
-  const { admin, target } = context;
-  if (admin === undefined) return skipped("no key is given");
-  let policy: KeyPolicy;
-  try {
-    policy = await policyOf(context);
-  } catch (thrown) {
-    return noLook(thrown, "kms:GetKeyPolicy");
-  }
+async function keyPolicy({ target }: DoctorContext, policy: KeyPolicy, admin: KeyAdmin): Promise<Verdict> {
   // The policy can be linted without the facts.
   const facts: KeyFacts | undefined = await keyFacts(admin).catch(() => undefined);
   const { ok: passes, findings } = lintKeyPolicy(policy, {
@@ -207,14 +210,7 @@ async function image(context: DoctorContext): Promise<Verdict> {
   );
 }
 
-async function pcrs(context: DoctorContext): Promise<Verdict> {
-  if (context.admin === undefined) return skipped("no key is given");
-  let policy: KeyPolicy;
-  try {
-    policy = await policyOf(context);
-  } catch (thrown) {
-    return noLook(thrown, "kms:GetKeyPolicy");
-  }
+async function pcrs(context: DoctorContext, policy: KeyPolicy): Promise<Verdict> {
   const { measurements } = context.target;
   const running = await runningMeasurements(context);
   const images = [
@@ -242,13 +238,13 @@ async function pcrs(context: DoctorContext): Promise<Verdict> {
 }
 
 /** In the order in which a person would look. */
-export const AWS_CHECKS: readonly Check[] = [
-  { id: "region", look: region },
-  { id: "tls", look: tls },
-  { id: "clock", look: clock },
-  { id: "credentials", look: credentials },
-  { id: "key", look: key },
-  { id: "key-policy", look: keyPolicy },
-  { id: "image", look: image },
-  { id: "pcrs", look: pcrs },
-];
+export const AWS_CHECKS: readonly Check[] = Object.entries({
+  region,
+  tls,
+  clock,
+  credentials,
+  key,
+  "key-policy": ofPolicy(keyPolicy),
+  image,
+  pcrs: ofPolicy(pcrs),
+}).map(([id, look]) => ({ id, look }));

@@ -115,6 +115,14 @@ export function skipped(reason: string): Verdict {
   return { status: "skipped", reason };
 }
 
+/** A check of what only an enclave has. @param why it does not apply to a service on a host */
+export function ofEnclave(look: Check["look"], why: string): Check["look"] {
+  return (context) =>
+    context.target.address.transport === "vsock"
+      ? look(context)
+      : Promise.resolve(skipped(`the service is not in an enclave: ${why}`));
+}
+
 /** A failure from a thrown value, with that error's hint if it has one. */
 export function failedBy(thrown: unknown, remedy: string): Verdict {
   return fail(messageOf(thrown), thrown instanceof EnclaveError ? thrown.hint ?? remedy : remedy);
@@ -123,27 +131,4 @@ export function failedBy(thrown: unknown, remedy: string): Verdict {
 /** The first line of a program's output. */
 export function firstLine(text: string): string {
   return (text.trim().split("\n")[0] ?? "").slice(0, 200);
-}
-
-/** Makes a context. A cached call that failed throws the same error to every caller. */
-export function createContext(
-  world: DoctorWorld,
-  target: DoctorTarget,
-  admin: KeyAdmin | undefined,
-): DoctorContext {
-  const looked = new Map<string, Promise<unknown>>();
-  return {
-    world,
-    target,
-    admin,
-    once: <T>(name: string, look: () => Promise<T>): Promise<T> => {
-      const before = looked.get(name);
-      // Each name belongs to one function, so to one type.
-      if (before !== undefined) return before as Promise<T>;
-      const first = look();
-      first.catch(() => {});
-      looked.set(name, first);
-      return first;
-    },
-  };
 }

@@ -8,7 +8,7 @@ import type { KeyAdmin } from "../client/key_admin.ts";
 import { AWS_CHECKS } from "./aws.ts";
 import {
   type Check,
-  createContext,
+  type DoctorContext,
   type DoctorTarget,
   type DoctorWorld,
   fail,
@@ -64,7 +64,20 @@ export async function examine(
   options: ExamineOptions = {},
 ): Promise<readonly CheckResult[]> {
   const { checks = CHECKS, deadlineMs = DEADLINE_MS, onDone = () => {} } = options;
-  const context = createContext(world, target, admin);
+  const looked = new Map<string, Promise<unknown>>();
+  const context: DoctorContext = {
+    world,
+    target,
+    admin,
+    // A cached call that failed throws the same error to every caller.
+    once: <T>(name: string, look: () => Promise<T>): Promise<T> => {
+      const found = looked.get(name) ?? look();
+      looked.set(name, found);
+      found.catch(() => {});
+      // Each name belongs to one function, so to one type.
+      return found as Promise<T>;
+    },
+  };
   return await Promise.all(checks.map(async ({ id, look }) => {
     const started = performance.now();
     const verdict = await within(deadlineMs, () => look(context));

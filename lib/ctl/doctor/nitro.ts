@@ -12,11 +12,13 @@ import {
   fail,
   failedBy,
   firstLine,
+  ofEnclave,
   ok,
   skipped,
   type Verdict,
   warn,
 } from "./check.ts";
+import { field } from "../policy/measurements.ts";
 
 /** An enclave as `nitro-cli describe-enclaves` prints it. */
 export interface RunningEnclave {
@@ -41,26 +43,11 @@ const INSTALL = "Install it: sudo dnf install aws-nitro-enclaves-cli aws-nitro-e
 const RUN_ENCLAVE = "Start it: scripts/run-enclave.sh; nitro-cli describe-enclaves shows those that run.";
 const MAX_ENCLAVES = 64;
 
-function field(input: unknown, name: string): unknown {
-  return typeof input === "object" && input !== null && Object.hasOwn(input, name)
-    ? (input as Readonly<Record<string, unknown>>)[name]
-    : undefined;
-}
-
 function number(input: unknown): number | undefined {
   return typeof input === "number" && Number.isFinite(input) ? input : undefined;
 }
 
-/** Whether the target is an enclave at all. */
-function noEnclave({ target }: DoctorContext): Verdict | undefined {
-  return target.address.transport === "vsock"
-    ? undefined
-    : skipped("the service is not in an enclave: its address is not vsock");
-}
-
 async function allocatorService(context: DoctorContext): Promise<Verdict> {
-  const none = noEnclave(context);
-  if (none !== undefined) return none;
   try {
     const { stdout, stderr } = await context.world.run("systemctl", ["is-active", ALLOCATOR_SERVICE]);
     const state = firstLine(stdout);
@@ -117,8 +104,6 @@ function allocation(context: DoctorContext): Promise<Allocation> {
 }
 
 async function allocatorConfig(context: DoctorContext): Promise<Verdict> {
-  const none = noEnclave(context);
-  if (none !== undefined) return none;
   const { memoryMib: wantedMib, cpus: wantedCpus } = context.target;
   try {
     const { memoryMib, cpus } = await allocation(context);
@@ -139,8 +124,6 @@ async function allocatorConfig(context: DoctorContext): Promise<Verdict> {
 }
 
 async function hugepages(context: DoctorContext): Promise<Verdict> {
-  const none = noEnclave(context);
-  if (none !== undefined) return none;
   const { stdout } = await context.world.run("grep", ["-s", "^Hugetlb:", "/proc/meminfo"]);
   const [, kib] = /^Hugetlb:\s*([0-9]{1,15}) kB$/m.exec(stdout) ?? [];
   if (kib === undefined) return skipped("the kernel does not say how many huge pages there are");
@@ -157,8 +140,6 @@ async function hugepages(context: DoctorContext): Promise<Verdict> {
 }
 
 async function nitroCli(context: DoctorContext): Promise<Verdict> {
-  const none = noEnclave(context);
-  if (none !== undefined) return none;
   try {
     const { code, stdout, stderr } = await context.world.run("nitro-cli", ["--version"]);
     if (code === 0) return ok(firstLine(stdout));
@@ -212,17 +193,17 @@ export function enclaveCount(context: DoctorContext): Promise<number | undefined
   return enclaves(context).then(({ length }) => length, () => undefined);
 }
 
+function cidOf({ target: { address } }: DoctorContext): number | undefined {
+  return address.transport === "vsock" ? address.cid : undefined;
+}
+
 /** The target enclave; undefined when it does not run or cannot be determined. */
 export async function targetEnclave(context: DoctorContext): Promise<RunningEnclave | undefined> {
-  const { address } = context.target;
-  if (address.transport !== "vsock") return undefined;
   const all = await enclaves(context).catch(() => []);
-  return all.find(({ cid }) => cid === address.cid);
+  return all.find(({ cid }) => cid === cidOf(context));
 }
 
 async function enclave(context: DoctorContext): Promise<Verdict> {
-  const { address } = context.target;
-  if (address.transport !== "vsock") return noEnclave(context) ?? skipped("");
   let all: readonly RunningEnclave[];
   try {
     all = await enclaves(context);
@@ -234,11 +215,11 @@ async function enclave(context: DoctorContext): Promise<Verdict> {
     );
   }
   if (all.length === 0) return fail("no enclave runs", RUN_ENCLAVE);
-  const found = all.find(({ cid }) => cid === address.cid);
+  const found = await targetEnclave(context);
   if (found === undefined) {
     const others = all.map(({ name, cid }) => `${name} has ${cid}`).join(", ");
     return fail(
-      `no enclave has CID ${address.cid}: ${others}`,
+      `no enclave has CID ${cidOf(context)}: ${others}`,
       "Give the enclave's CID (--cid), or start it with this one.",
     );
   }
@@ -250,8 +231,6 @@ async function enclave(context: DoctorContext): Promise<Verdict> {
 }
 
 async function debugMode(context: DoctorContext): Promise<Verdict> {
-  const none = noEnclave(context);
-  if (none !== undefined) return none;
   const found = await targetEnclave(context);
   if (found === undefined) return skipped("no such enclave runs");
   if (found.isDebug === undefined) return skipped("nitro-cli does not say");
@@ -263,11 +242,11 @@ async function debugMode(context: DoctorContext): Promise<Verdict> {
 }
 
 /** In the order in which a person would look. */
-export const NITRO_CHECKS: readonly Check[] = [
-  { id: "allocator-service", look: allocatorService },
-  { id: "allocator-config", look: allocatorConfig },
-  { id: "hugepages", look: hugepages },
-  { id: "nitro-cli", look: nitroCli },
-  { id: "enclave", look: enclave },
-  { id: "debug-mode", look: debugMode },
-];
+export const NITRO_CHECKS: readonly Check[] = Object.entries({
+  "allocator-service": allocatorService,
+  "allocator-config": allocatorConfig,
+  hugepages,
+  "nitro-cli": nitroCli,
+  enclave,
+  "debug-mode": debugMode,
+}).map(([id, look]) => ({ id, look: ofEnclave(look, "its address is not vsock") }));

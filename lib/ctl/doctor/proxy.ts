@@ -13,11 +13,13 @@ import {
   fail,
   failedBy,
   firstLine,
+  ofEnclave,
   ok,
   skipped,
   type Verdict,
   warn,
 } from "./check.ts";
+import { field } from "../policy/measurements.ts";
 import { enclaveCount } from "./nitro.ts";
 
 /** A vsock-proxy that runs. */
@@ -84,12 +86,6 @@ async function proxyOnPort(context: DoctorContext): Promise<RunningProxy | undef
   return (await proxies(context)).find(({ port }) => port === context.target.proxyPort);
 }
 
-function notVsock({ target }: DoctorContext): Verdict | undefined {
-  return target.address.transport === "vsock"
-    ? undefined
-    : skipped("the service is not in an enclave, and needs no vsock-proxy");
-}
-
 async function service(context: DoctorContext): Promise<Verdict> {
   const { world, target: { address } } = context;
   const where = formatAddress(address);
@@ -120,8 +116,6 @@ async function service(context: DoctorContext): Promise<Verdict> {
 }
 
 async function proxyRuns(context: DoctorContext): Promise<Verdict> {
-  const none = notVsock(context);
-  if (none !== undefined) return none;
   const { proxyPort } = context.target;
   const all = await proxies(context);
   const region = regionOfTarget(context);
@@ -139,8 +133,6 @@ async function proxyRuns(context: DoctorContext): Promise<Verdict> {
 }
 
 async function proxyListens(context: DoctorContext): Promise<Verdict> {
-  const none = notVsock(context);
-  if (none !== undefined) return none;
   const { proxyPort } = context.target;
   try {
     const { code, stdout, stderr } = await context.world.run("ss", ["--vsock", "--listening", "--numeric"]);
@@ -169,8 +161,6 @@ function isVpcEndpoint(host: string, region: string): boolean {
 }
 
 async function proxyRegion(context: DoctorContext): Promise<Verdict> {
-  const none = notVsock(context);
-  if (none !== undefined) return none;
   const region = regionOfTarget(context);
   const proxy = await proxyOnPort(context);
   if (proxy === undefined) return skipped("no such vsock-proxy runs");
@@ -193,15 +183,7 @@ async function proxyRegion(context: DoctorContext): Promise<Verdict> {
   );
 }
 
-function field(input: unknown, name: string): unknown {
-  return typeof input === "object" && input !== null && Object.hasOwn(input, name)
-    ? (input as Readonly<Record<string, unknown>>)[name]
-    : undefined;
-}
-
 async function proxyAllowList(context: DoctorContext): Promise<Verdict> {
-  const none = notVsock(context);
-  if (none !== undefined) return none;
   const region = regionOfTarget(context);
   const proxy = await proxyOnPort(context);
   const file = proxy?.config ?? DEFAULT_CONFIG;
@@ -234,8 +216,6 @@ async function proxyAllowList(context: DoctorContext): Promise<Verdict> {
 }
 
 async function proxyWorkers(context: DoctorContext): Promise<Verdict> {
-  const none = notVsock(context);
-  if (none !== undefined) return none;
   const proxy = await proxyOnPort(context);
   if (proxy === undefined) return skipped("no such vsock-proxy runs");
   const enclaves = await enclaveCount(context) ?? 1;
@@ -253,9 +233,11 @@ async function proxyWorkers(context: DoctorContext): Promise<Verdict> {
 /** In the order in which a person would look. */
 export const PROXY_CHECKS: readonly Check[] = [
   { id: "service", look: service },
-  { id: "vsock-proxy", look: proxyRuns },
-  { id: "vsock-proxy-port", look: proxyListens },
-  { id: "vsock-proxy-region", look: proxyRegion },
-  { id: "vsock-proxy-allow-list", look: proxyAllowList },
-  { id: "vsock-proxy-workers", look: proxyWorkers },
+  ...Object.entries({
+    "vsock-proxy": proxyRuns,
+    "vsock-proxy-port": proxyListens,
+    "vsock-proxy-region": proxyRegion,
+    "vsock-proxy-allow-list": proxyAllowList,
+    "vsock-proxy-workers": proxyWorkers,
+  }).map(([id, look]) => ({ id, look: ofEnclave(look, "it needs no vsock-proxy") })),
 ];

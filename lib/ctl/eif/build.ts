@@ -9,7 +9,7 @@ import { VERSION } from "../../shared/version.ts";
 import { kernelHead } from "./checks.ts";
 import { EifError } from "./errors.ts";
 import type { Architecture } from "./format.ts";
-import { gzipToFile } from "./gzip.ts";
+import { gzipToFile } from "./ramdisks.ts";
 import type { EifMetadata } from "./metadata.ts";
 import { bootRamdisk, programRamdisk } from "./ramdisks.ts";
 import { CA_BUNDLE_PATH, collectRoot, type Root, type RootOptions } from "./rootfs.ts";

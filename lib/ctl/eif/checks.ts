@@ -4,11 +4,11 @@
  *
  * @module
  */
-import { readElf, readElfSection, readElfSymbols, withoutDetours } from "./elf.ts";
+import { type ElfFile, readElf, withoutDetours } from "./elf.ts";
 import { messageOf } from "../../shared/errors.ts";
 import { EifError } from "./errors.ts";
 import type { Architecture } from "./format.ts";
-import type { LoadedFile, OpenFile } from "./loader.ts";
+import type { LoadedFile } from "./loader.ts";
 import type { RootFile } from "./rootfs.ts";
 import { type ByteSource, readExactly, textPieces } from "./source.ts";
 
@@ -107,9 +107,8 @@ export async function checkKernel(kernel: ByteSource, architecture?: Architectur
 }
 
 /** The version of the kernel that a driver is for: `vermagic` of its `.modinfo`. */
-async function driverVersion(driver: ByteSource): Promise<string | undefined> {
-  const info = await readElfSection(driver, ".modinfo") ?? "";
-  return /(?:^|\0)vermagic=([^ \0]+)/.exec(info)?.[1];
+function driverVersion({ moduleInfo = "" }: ElfFile): string | undefined {
+  return /(?:^|\0)vermagic=([^ \0]+)/.exec(moduleInfo)?.[1];
 }
 
 /**
@@ -119,7 +118,7 @@ async function driverVersion(driver: ByteSource): Promise<string | undefined> {
  * @throws {EifError} `eif_input`.
  */
 export async function checkDriver(driver: ByteSource, kernel: ByteSource): Promise<boolean> {
-  const [wanted, found] = [await driverVersion(driver), await kernelVersion(kernel)];
+  const [wanted, found] = [driverVersion(await readElf(driver)), await kernelVersion(kernel)];
   if (found === undefined || found === wanted) return found !== undefined;
   throw new EifError("eif_input", `${driver.name} is for kernel ${wanted}, and ${kernel.name} is ${found}`, {
     hint: "Take both from the same folder of AWS's blobs. --allow-kernel accepts the files as they are.",
@@ -185,13 +184,13 @@ export async function checkBootFile(
   if (elf.interpreter !== undefined) {
     throw refuse(`it is linked dynamically, and there is no ${elf.interpreter} where it runs`);
   }
-  if (kind === "nsm.ko" && await driverVersion(file) === undefined) {
+  if (kind === "nsm.ko" && driverVersion(elf) === undefined) {
     throw refuse("it has no .modinfo with a vermagic, so the kernel would not load it");
   }
 }
 
 /** The files that a file needs, itself first: where `dlsym` looks for its functions. */
-export function closureOf(path: string, loaded: readonly LoadedFile[]): readonly LoadedFile[] {
+function closureOf(path: string, loaded: readonly LoadedFile[]): readonly LoadedFile[] {
   const paths = new Set([path]);
   // Iterating over a Set includes entries added during the iteration.
   for (const next of paths) {
@@ -200,23 +199,21 @@ export function closureOf(path: string, loaded: readonly LoadedFile[]): readonly
   return [...paths].flatMap((one) => loaded.find((file) => file.path === one) ?? []);
 }
 
+/** What a file and the files that it needs export. */
+export function exportsOf(path: string, loaded: readonly LoadedFile[]): ReadonlySet<string> {
+  return new Set(closureOf(path, loaded).flatMap(({ elf }) => [...elf.exported]));
+}
+
 /**
  * Functions and variables that a library needs and that neither its own libraries, nor the program and its libraries, export.
  *
  * @param program its path; undefined where it is not known
  */
-export async function missingSymbols(
+export function missingSymbols(
   path: string,
   { loaded, program }: { readonly loaded: readonly LoadedFile[]; readonly program?: string | undefined },
-  open: OpenFile,
-): Promise<readonly string[]> {
-  const scope = [...closureOf(path, loaded), ...program === undefined ? [] : closureOf(program, loaded)];
-  const given = new Set<string>();
-  let needed: readonly string[] = [];
-  for (const file of new Set(scope)) {
-    const symbols = await readElfSymbols(await open(file.from));
-    for (const name of symbols.exported) given.add(name);
-    if (file.path === path) needed = symbols.undefined;
-  }
-  return needed.filter((name) => !given.has(name));
+): readonly string[] {
+  const given = [path, ...program === undefined ? [] : [program]].map((one) => exportsOf(one, loaded));
+  const needed = loaded.find((file) => file.path === path)?.elf.undefined ?? [];
+  return needed.filter((name) => !given.some((names) => names.has(name)));
 }

@@ -1,16 +1,16 @@
 /**
- * What glibc's loader loads for a program and for the libraries that it opens, and where it looks: ld.so(8), and `elf/dl-load.c` for what inherits from what.
- * `LD_LIBRARY_PATH`, caches and `dlopen` by a bare name are not looked at: an image has none of them.
+ * What the loader loads for a program and for the libraries that it opens, and where it looks (ld.so(8)): a file's own RUNPATH or RPATH, then the usual
+ * folders. An RPATH is not passed on to the libraries below, so a library that is found only that way counts as missing. `LD_LIBRARY_PATH`, caches and
+ * `dlopen` by a bare name do not exist in an image.
  *
  * Needs read permission.
  *
  * @module
  */
-import { type ElfFile, readElf, withoutDetours } from "./elf.ts";
+import { type ElfFile, isPlainPath, readElf, withoutDetours } from "./elf.ts";
 import { EifError } from "./errors.ts";
 import type { Architecture } from "./format.ts";
 import type { ByteSource } from "./source.ts";
-import type { Sysroot } from "./sysroot.ts";
 
 /** Opens a file. The caller does not close it. */
 export type OpenFile = (path: string) => Promise<ByteSource>;
@@ -40,6 +40,7 @@ export interface LoadOptions {
 }
 
 const MAX_FILES = 256;
+const MAX_LINKS = 40;
 const TRIPLES: Readonly<Record<Architecture, string>> = {
   x86_64: "x86_64-linux-gnu",
   aarch64: "aarch64-linux-gnu",
@@ -49,6 +50,65 @@ const LOADERS: Readonly<Record<Architecture, string>> = {
   x86_64: "/lib64/ld-linux-x86-64.so.2",
   aarch64: "/lib/ld-linux-aarch64.so.1",
 };
+
+/** Files of a distribution: this machine's, or those in a folder. Links are resolved within the folder, and cannot lead out of it. */
+export class Sysroot {
+  #folder: string;
+
+  /** @param folder `/` for this machine's own */
+  constructor(folder: string) {
+    this.#folder = folder.replace(/\/+$/, "");
+  }
+
+  /** Where a path of the distribution is on this machine. */
+  hostPath(path: string): string {
+    return `${this.#folder}${path}`;
+  }
+
+  /**
+   * A path without links.
+   *
+   * @param path absolute, within the distribution
+   * @returns absolute, within the distribution; undefined when there is nothing
+   * @throws {EifError} `eif_input` when links go in circles.
+   */
+  async resolve(path: string): Promise<string | undefined> {
+    let left = path.split("/").filter((part) => part !== "");
+    let done: string[] = [];
+    for (let links = 0; left.length > 0;) {
+      const [part = "", ...rest] = left;
+      left = rest;
+      if (part === ".") continue;
+      if (part === "..") {
+        done.pop();
+        continue;
+      }
+      const here = `/${[...done, part].join("/")}`;
+      const info = await Deno.lstat(this.hostPath(here)).catch(() => undefined);
+      if (info === undefined) return undefined;
+      if (!info.isSymlink) {
+        done.push(part);
+        continue;
+      }
+      if (++links > MAX_LINKS) {
+        throw new EifError("eif_input", `${this.hostPath(path)}: its links go in circles`);
+      }
+      const to = await Deno.readLink(this.hostPath(here));
+      if (to.startsWith("/")) done = [];
+      left = [...to.split("/").filter((name) => name !== ""), ...left];
+    }
+    return `/${done.join("/")}`;
+  }
+
+  /** The file at a path, links followed: where it is on this machine. Undefined when there is none. */
+  async file(path: string): Promise<string | undefined> {
+    if (!isPlainPath(path)) return undefined;
+    const resolved = await this.resolve(path);
+    if (resolved === undefined) return undefined;
+    const info = await Deno.stat(this.hostPath(resolved)).catch(() => undefined);
+    return info?.isFile === true ? this.hostPath(resolved) : undefined;
+  }
+}
 
 function baseName(path: string): string {
   return path.slice(path.lastIndexOf("/") + 1);
@@ -72,26 +132,14 @@ async function usualFolders(
 }
 
 /** A file that is being loaded. */
-interface Loading extends PlacedFile {
-  readonly elf: ElfFile;
+interface Loading extends LoadedFile {
   readonly needs: Map<string, string>;
-  /** The one that it was loaded for; undefined for the program, and what it opens by itself. */
-  readonly by?: Loading | undefined;
-}
-
-/** A file that was found. */
-interface Found {
-  readonly elf: ElfFile;
-  /** The name that was looked for; undefined where it was opened by its path. */
-  readonly name?: string;
-  readonly by?: Loading;
 }
 
 /** One process: libraries that it has already loaded are not searched again. */
 class Loader {
   readonly loaded: Loading[] = [];
   #byName = new Map<string, Loading>();
-  #program: Loading | undefined;
   #options: LoadOptions;
   #open: OpenFile;
   #architecture: Architecture;
@@ -121,28 +169,35 @@ class Loader {
         }`,
       );
     }
-    this.#add({ path, from }, { elf, name: baseName(path) });
+    this.#add({ path, from }, elf, baseName(path));
   }
 
   /** Loads a file, and all that it needs, breadth first. */
-  async load(file: PlacedFile, elf: ElfFile): Promise<void> {
-    const item = this.#add(file, { elf });
-    if (item === undefined) return;
-    const queue = [item];
-    if (file === this.#options.program) this.#program = item;
+  async load(file: PlacedFile): Promise<void> {
+    const elf = await readElf(await this.#open(file.from));
+    if (elf.architecture !== this.#architecture) {
+      const { program, libraries: [library] } = this.#options;
+      throw new EifError(
+        "eif_input",
+        `${file.from} is for ${elf.architecture}, and ${
+          (program ?? library)?.from
+        } for ${this.#architecture}`,
+        { hint: "Give a program and libraries of one architecture." },
+      );
+    }
+    const queue = [this.#add(file, elf)];
     for (let item = queue.shift(); item !== undefined; item = queue.shift()) {
       for (const name of item.elf.needed) {
-        const found = this.#byName.get(name) === undefined ? await this.#find(name, item) : undefined;
-        if (found !== undefined) queue.push(found);
+        if (!this.#byName.has(name)) queue.push(await this.#find(name, item));
         item.needs.set(name, this.#byName.get(name)?.path ?? "");
       }
     }
   }
 
   /** @returns undefined for a file that is loaded already */
-  #add(file: PlacedFile, { elf, name, by }: Found): Loading | undefined {
+  #add(file: PlacedFile, elf: ElfFile, name = file.path): Loading | undefined {
     const before = this.loaded.find(({ path }) => path === file.path);
-    const loading = before ?? { ...file, elf, needs: new Map(), by };
+    const loading = before ?? { ...file, elf, needs: new Map() };
     // The loader knows it by the requested name, its path and its SONAME, not by its file name.
     for (const known of [name, file.path, elf.soname]) {
       if (known !== undefined && !this.#byName.has(known)) this.#byName.set(known, loading);
@@ -153,21 +208,6 @@ class Loader {
       throw new EifError("eif_input", `${file.path} is one of more than ${MAX_FILES} files to load`);
     }
     return loading;
-  }
-
-  /** The folders that the loader searches for what a file needs. */
-  #searched(item: Loading): readonly string[] {
-    const place = ({ path }: Loading, folders: readonly string[]) =>
-      folders.map((folder) => folder.replace(/\$ORIGIN|\$\{ORIGIN\}/g, folderOf(path)));
-    const inherited: string[] = [];
-    // RPATH applies to everything loaded below it, the program's to all files. A file with a RUNPATH ignores all of them.
-    if (item.elf.runPath.length === 0) {
-      for (let above: Loading | undefined = item; above !== undefined; above = above.by) {
-        inherited.push(...place(above, above.elf.rpath));
-      }
-      if (this.#program !== undefined) inherited.push(...place(this.#program, this.#program.elf.rpath));
-    }
-    return [...inherited, ...place(item, item.elf.runPath), ...this.#folders];
   }
 
   /** Where a path of the image comes from: an added file, a file beside the libraries, or the distribution. */
@@ -187,28 +227,29 @@ class Loader {
   /** Finds and adds a file. @returns undefined for one that is loaded already, by another name */
   async #find(name: string, item: Loading): Promise<Loading | undefined> {
     const foreign: string[] = [];
-    for (const folder of name.includes("/") ? [""] : this.#searched(item)) {
-      const path = withoutDetours(name.includes("/") ? name : `${folder}/${name}`);
+    const own = item.elf.runPath.map((folder) =>
+      folder.replace(/\$ORIGIN|\$\{ORIGIN\}/g, folderOf(item.path))
+    );
+    for (const folder of name.includes("/") ? [""] : [...own, ...this.#folders]) {
+      const path = withoutDetours(`${folder}/${name}`);
       const from = await this.#fileAt(path);
       if (from === undefined) continue;
       const elf = await elfAt(this.#open, from);
       if (!(elf instanceof EifError) && elf.architecture === this.#architecture) {
-        return this.#add({ path, from }, { elf, name, by: item });
+        return this.#add({ path, from }, elf, name);
       }
       // A distribution may also have libraries for another machine.
       foreign.push(elf instanceof EifError ? elf.message : `${from} is for ${elf.architecture}`);
     }
     const { sysroot, libraries } = this.#options;
     const beside = libraries.find(({ path }) => baseName(path) === name);
-    const own = beside === undefined ? undefined : await readElf(await this.#open(beside.from));
-    if (beside !== undefined && own?.architecture === this.#architecture && own.soname === undefined) {
+    if (beside !== undefined) {
+      const elf = await readElf(await this.#open(beside.from));
       // The loader knows an open library by its SONAME. One without (Rust's libnsm.so) is not the library that is needed by that name: a second copy
       // goes where the loader looks.
-      return this.#add({ path: `${this.#folders[0]}/${name}`, from: beside.from }, {
-        elf: own,
-        name,
-        by: item,
-      });
+      if (elf.architecture === this.#architecture && elf.soname === undefined) {
+        return this.#add({ path: `${this.#folders[0]}/${name}`, from: beside.from }, elf, name);
+      }
     }
     throw new EifError(
       "library_missing",
@@ -221,6 +262,30 @@ class Loader {
           : `${beside.path} has no such SONAME, or is opened later: give it that SONAME (-Wl,-soname,${name}), or ${item.path} the RUNPATH $ORIGIN.`,
       },
     );
+  }
+
+  /** Compares as the loader does what a file needs of a library's versions with those that it has. @throws {EifError} `library_version`. */
+  checkVersions({ path, elf }: LoadedFile): void {
+    for (const { library, version } of elf.neededVersions) {
+      const given = this.#byName.get(library);
+      if (given === undefined || given.elf.versions.length === 0 || given.elf.versions.includes(version)) {
+        continue;
+      }
+      const family = version.replace(/[^_]*$/, "");
+      const latest = given.elf.versions.filter((name) => name.startsWith(family)).toSorted(compareVersions)
+        .at(-1);
+      throw new EifError(
+        "library_version",
+        `${path} needs ${version} of ${library}, and ${given.from} has ${
+          latest === undefined ? "no such version" : `versions up to ${latest}`
+        }`,
+        {
+          hint: `Build ${baseName(path)} on the distribution that ${
+            this.#options.sysroot.hostPath("/")
+          } is of, or an older one; or name the folder of a newer one with --sysroot.`,
+        },
+      );
+    }
   }
 }
 
@@ -239,43 +304,9 @@ function missingHint(name: string): string {
   return `Put ${name} into the folder of --lib-dir, or install the package that has it and name its distribution's files with --sysroot. In the folder of --lib-dir, libraries that the program does not open itself are found only through a RUNPATH $ORIGIN.`;
 }
 
-/** Compares as the loader does what a file needs of a library's versions with those that it has. @throws {EifError} `library_version`. */
-function checkVersions(files: readonly LoadedFile[], sysroot: Sysroot): void {
-  for (const { path, elf, needs } of files) {
-    for (const { library, version } of elf.neededVersions) {
-      const needed = needs.get(library) ??
-        files.find(({ elf, path }) => elf.soname === library || baseName(path) === library)?.path;
-      const given = files.find((file) => file.path === needed);
-      if (given === undefined || given.elf.versions.length === 0 || given.elf.versions.includes(version)) {
-        continue;
-      }
-      const family = version.replace(/[^_]*$/, "");
-      const latest = given.elf.versions.filter((name) => name.startsWith(family)).toSorted(compareVersions)
-        .at(-1);
-      throw new EifError(
-        "library_version",
-        `${path} needs ${version} of ${library}, and ${given.from} has ${
-          latest === undefined ? "no such version" : `versions up to ${latest}`
-        }`,
-        {
-          hint: `Build ${baseName(path)} on the distribution that ${
-            sysroot.hostPath("/")
-          } is of, or an older one; or name the folder of a newer one with --sysroot.`,
-        },
-      );
-    }
-  }
-}
-
 /** Compares versions numerically: GLIBC_2.9 is before GLIBC_2.34. */
 export function compareVersions(a: string, b: string): number {
-  const numbers = (text: string) => (text.match(/[0-9]+/g) ?? []).map(Number);
-  const [left, right] = [numbers(a), numbers(b)];
-  for (let at = 0; at < Math.max(left.length, right.length); at++) {
-    const difference = (left[at] ?? 0) - (right[at] ?? 0);
-    if (difference !== 0) return difference;
-  }
-  return 0;
+  return a.localeCompare(b, "en", { numeric: true });
 }
 
 /**
@@ -285,26 +316,15 @@ export function compareVersions(a: string, b: string): number {
  */
 export async function loadFiles(options: LoadOptions, open: OpenFile): Promise<readonly LoadedFile[]> {
   const { program, libraries, sysroot } = options;
-  const [first] = [...program === undefined ? [] : [program], ...libraries];
+  const opened = [...program === undefined ? [] : [program], ...libraries];
+  const [first] = opened;
   if (first === undefined) return [];
-  const elf = await readElf(await open(first.from));
-  const { architecture } = elf;
-  const interpreter = program === undefined ? LOADERS[architecture] : elf.interpreter;
+  const { architecture, interpreter: own } = await readElf(await open(first.from));
+  const interpreter = program === undefined ? LOADERS[architecture] : own;
   const folders = await usualFolders(sysroot, architecture, interpreter ?? "");
   const loader = new Loader(options, open, { architecture, folders });
   if (interpreter !== undefined) await loader.loadInterpreter(interpreter, first);
-  if (program !== undefined) await loader.load(program, elf);
-  for (const library of libraries) {
-    const own = await readElf(await open(library.from));
-    if (own.architecture !== architecture) {
-      throw new EifError(
-        "eif_input",
-        `${library.from} is for ${own.architecture}, and ${first.from} for ${architecture}`,
-        { hint: "Give a program and libraries of one architecture." },
-      );
-    }
-    await loader.load(library, own);
-  }
-  checkVersions(loader.loaded, sysroot);
+  for (const file of opened) await loader.load(file);
+  for (const file of loader.loaded) loader.checkVersions(file);
   return loader.loaded;
 }

@@ -14,7 +14,6 @@ export {
   COMPRESSIONS,
   hashFile,
   type KernelPlan,
-  type OnBuildProgress,
   type ProgramPlan,
 } from "./build.ts";
 export {
@@ -26,46 +25,27 @@ export {
   type RootFile,
   type RootOptions,
 } from "./rootfs.ts";
-export { type ElfFile, type ElfSymbols, type NeededVersion, readElf, readElfSymbols } from "./elf.ts";
-export {
-  compareVersions,
-  type LoadedFile,
-  loadFiles,
-  type LoadOptions,
-  type OpenFile,
-  type PlacedFile,
-} from "./loader.ts";
-export { Sysroot } from "./sysroot.ts";
+export { type ElfFile, readElf } from "./elf.ts";
+export { compareVersions, type LoadedFile, loadFiles, type OpenFile, Sysroot } from "./loader.ts";
 export {
   checkBootFile,
   checkCertificateFile,
   checkCommandLine,
   checkDriver,
   checkKernel,
-  closureOf,
+  exportsOf,
   missingSymbols,
 } from "./checks.ts";
 export {
-  gitCommit,
   parseProgramRecord,
   type ProgramRecord,
   programRecord,
   provenanceOf,
-  type ProvenanceOptions,
-  type SourceState,
   sourceState,
 } from "./provenance.ts";
 export type { Measurements } from "./measure.ts";
 export type { BuildMetadata, EifMetadata, Json } from "./metadata.ts";
-export {
-  checkEif,
-  describeEif,
-  type EifCheck,
-  type EifDescription,
-  type EifSection,
-  nitroCliShape,
-  readEif,
-} from "./read.ts";
+export { checkEif, describeEif, type EifDescription, nitroCliShape, readEif } from "./read.ts";
 export type { CertificateInfo, SigningCertificate } from "./certificate.ts";
 export { type EifSigner, openSigner } from "./signature.ts";
 export {
@@ -79,12 +59,4 @@ export {
   OpenFiles,
   textPieces,
 } from "./source.ts";
-export {
-  type ByteSink,
-  type EifParts,
-  expectedSize,
-  MemorySink,
-  writeEif,
-  writeEifFile,
-  type WrittenEif,
-} from "./write.ts";
+export { type EifParts, writeEif, writeEifFile } from "./write.ts";

@@ -24,14 +24,14 @@ export interface ProvenanceOptions {
   readonly program: ProgramRecord | undefined;
 }
 
-/** A repository's commit, and whether there were uncommitted changes; undefined if unknown. */
+/** What git says of a folder: the commit, and whether the work tree has changes; null if unknown. */
 export interface SourceState {
-  readonly commit: string | undefined;
-  readonly dirty: boolean | undefined;
+  readonly git_commit: string | null;
+  readonly dirty: boolean | null;
 }
 
 /** What a program was made from: the compile task writes it beside the binary, as `<binary>.build.json`. */
-export interface ProgramRecord {
+export interface ProgramRecord extends SourceState {
   readonly file: string;
   /** Of the binary, hex. */
   readonly sha256: string;
@@ -39,8 +39,6 @@ export interface ProgramRecord {
   readonly deno: string;
   /** Of the JavaScript within it, hex. */
   readonly bundle_sha256: string;
-  readonly git_commit: string | null;
-  readonly dirty: boolean | null;
   /** Options of the compile task. */
   readonly options: Readonly<Record<string, string | readonly string[]>>;
 }
@@ -96,8 +94,8 @@ export function provenanceOf(
     built_by: {
       denclave: VERSION,
       deno: Deno.version.deno,
-      git_commit: options.source.commit ?? null,
-      dirty: options.source.dirty ?? null,
+      git_commit: options.source.git_commit,
+      dirty: options.source.dirty,
     },
     program: options.program ?? null,
     source_date_epoch: options.time,
@@ -110,66 +108,24 @@ export function provenanceOf(
   };
 }
 
-/**
- * The state of a folder's repository: its commit, and what `git status` says of changes. Ignored files do not count as changes.
- *
- * @param folder absolute
- */
+/** What git says of a folder's repository. Files that git ignores do not count as changes. */
 export async function sourceState(folder: string): Promise<SourceState> {
-  const commit = await gitCommit(folder);
-  if (commit === undefined) return { commit, dirty: undefined };
-  try {
+  const git = async (...args: readonly string[]) => {
     const { success, stdout } = await new Deno.Command("git", {
-      args: ["-C", folder, "status", "--porcelain", "--untracked-files=all"],
+      args: ["-C", folder, ...args],
       stdin: "null",
       stderr: "null",
     }).output();
-    return { commit, dirty: success ? stdout.length > 0 : undefined };
-  } catch {
-    return { commit, dirty: undefined };
-  }
-}
-
-async function textOf(path: string): Promise<string | undefined> {
+    return success ? new TextDecoder().decode(stdout).trim() : undefined;
+  };
   try {
-    return (await Deno.readTextFile(path)).trim();
-  } catch {
-    return undefined;
-  }
-}
-
-/** Where a folder's repository keeps its files; in a work tree, `.git` is a file that says where. */
-async function gitFolder(from: string): Promise<string | undefined> {
-  for (let folder = from;; folder = folder.slice(0, folder.lastIndexOf("/"))) {
-    const git = `${folder}/.git`;
-    const info = await Deno.stat(git).catch(() => undefined);
-    if (info?.isDirectory) return git;
-    if (info?.isFile) {
-      const [, to] = /^gitdir: (.+)$/.exec(await textOf(git) ?? "") ?? [];
-      return to === undefined || to.startsWith("/") ? to : `${folder}/${to}`;
+    const commit = await git("rev-parse", "--verify", "HEAD") ?? "";
+    const changes = await git("status", "--porcelain", "--untracked-files=all");
+    if (COMMIT.test(commit)) {
+      return { git_commit: commit, dirty: changes === undefined ? null : changes !== "" };
     }
-    if (folder === "") return undefined;
+  } catch {
+    // git is not installed.
   }
-}
-
-/**
- * The commit that a folder's repository is at, read from its files; undefined when there is none. Changes that are not committed are not seen.
- *
- * @param folder absolute
- */
-export async function gitCommit(folder: string): Promise<string | undefined> {
-  const git = await gitFolder(folder.replace(/\/+$/, ""));
-  if (git === undefined) return undefined;
-  const head = await textOf(`${git}/HEAD`) ?? "";
-  const [, ref] = /^ref: (refs\/[A-Za-z0-9_./-]+)$/.exec(head) ?? [];
-  const shared = await textOf(`${git}/commondir`);
-  const common = shared === undefined ? git : shared.startsWith("/") ? shared : `${git}/${shared}`;
-  const commit = ref === undefined
-    ? head
-    : await textOf(`${common}/${ref}`) ?? packedRef(await textOf(`${common}/packed-refs`) ?? "", ref);
-  return COMMIT.test(commit) ? commit : undefined;
-}
-
-function packedRef(packed: string, ref: string): string {
-  return packed.split("\n").find((line) => line.endsWith(` ${ref}`))?.split(" ")[0] ?? "";
+  return { git_commit: null, dirty: null };
 }

@@ -5,11 +5,11 @@
  *
  * @module
  */
-import { isPlainPath, readElf } from "./elf.ts";
+import { isPlainPath } from "./elf.ts";
 import { EifError } from "./errors.ts";
 import type { Architecture } from "./format.ts";
 import { type LoadedFile, loadFiles, type OpenFile } from "./loader.ts";
-import { Sysroot } from "./sysroot.ts";
+import { Sysroot } from "./loader.ts";
 
 /** A file of the image. */
 export interface RootFile {
@@ -85,13 +85,14 @@ export async function collectRoot(options: RootOptions, open: OpenFile): Promise
     );
   }
   const program = `${installDir}/${baseName(options.binary)}`;
-  const { architecture } = await readElf(await open(options.binary));
   const loaded = await loadFiles({
     program: { path: program, from: options.binary },
     libraries: (options.libraries ?? []).map((from) => ({ path: `${installDir}/${baseName(from)}`, from })),
     files: options.files?.flatMap(({ path, from }) => typeof from === "string" ? [{ path, from }] : []),
     sysroot: new Sysroot(options.sysroot ?? "/"),
   }, open);
+  const architecture = loaded.find(({ path }) => path === program)?.elf.architecture;
+  if (architecture === undefined) throw new TypeError(`${program} was not loaded`);
   const files = new Map<string, RootFile>();
   const add = (file: RootFile) => {
     if (!isPlainPath(file.path)) {

@@ -104,7 +104,12 @@ export const SETTINGS = {
     max: 0xffff_ffff,
     help: "timestamp of the build and of every file (default 0)",
   },
-  name: { kind: "text", value: "TEXT", help: "the image's name (default the binary's)" },
+  name: {
+    kind: "text",
+    option: "image-name",
+    value: "TEXT",
+    help: "the image's name (default the binary's)",
+  },
   image_version: { kind: "text", value: "TEXT", help: "the image's version (default 1.0)" },
   sign: { kind: "path", value: "FILE", help: "private key (PEM) to sign the image with" },
   cert: { kind: "path", value: "FILE", help: "certificate (PEM) of the signing key" },

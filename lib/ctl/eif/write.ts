@@ -7,7 +7,6 @@
  */
 import { crc32 } from "node:zlib";
 import { messageOf } from "../../shared/errors.ts";
-import { combineCrc } from "./crc.ts";
 import { EifError } from "./errors.ts";
 import {
   type Architecture,
@@ -28,6 +27,9 @@ import { type EifMetadata, encodeMetadata, MAX_METADATA_LENGTH } from "./metadat
 import { MAX_CMDLINE_LENGTH } from "./read.ts";
 import { type EifSigner, MAX_SIGNATURE_LENGTH, signMeasurements } from "./signature.ts";
 import { type ByteSource, bytesSource, type OnProgress, piecesOf } from "./source.ts";
+
+/** Of the CRC, bits reversed. */
+const POLYNOMIAL = 0xedb8_8320;
 
 /** Where an image goes. */
 export interface ByteSink {
@@ -134,32 +136,6 @@ export async function writeEif(
   return { size, crc, measurements };
 }
 
-/** An image in memory, for small ones. */
-export class MemorySink implements ByteSink {
-  #pieces: Uint8Array<ArrayBuffer>[] = [];
-
-  append(bytes: Uint8Array): Promise<void> {
-    this.#pieces.push(new Uint8Array(bytes));
-    return Promise.resolve();
-  }
-
-  overwriteBegin(bytes: Uint8Array): Promise<void> {
-    this.#pieces[0]?.set(bytes);
-    return Promise.resolve();
-  }
-
-  /** What was written. */
-  bytes(): Uint8Array<ArrayBuffer> {
-    const whole = new Uint8Array(this.#pieces.reduce((sum, { length }) => sum + length, 0));
-    let at = 0;
-    for (const piece of this.#pieces) {
-      whole.set(piece, at);
-      at += piece.length;
-    }
-    return whole;
-  }
-}
-
 async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
 }
@@ -200,4 +176,30 @@ export async function writeEifFile(
     }
     throw new EifError("eif_unreadable", `Cannot write ${path}: ${messageOf(thrown)}`, { cause: thrown });
   }
+}
+
+/** The product of two polynomials modulo the CRC's, bits reversed. */
+function multiply(a: number, b: number): number {
+  let product = 0;
+  let shifted = b;
+  for (let bit = 31; bit >= 0; bit--) {
+    if ((a >>> bit) & 1) product ^= shifted;
+    shifted = (shifted & 1) === 0 ? shifted >>> 1 : (shifted >>> 1) ^ POLYNOMIAL;
+  }
+  return product >>> 0;
+}
+
+/**
+ * The CRC-32 (IEEE 802.3, as in zlib) of a ‖ b: the header contains the sections' sizes, so its CRC is known last.
+ *
+ * @param length bytes of b
+ */
+export function combineCrc(a: number, b: number, length: number): number {
+  let power = 0x8000_0000; // 1
+  let square = 0x0080_0000; // x^8: one byte
+  for (let left = length; left > 0; left = Math.floor(left / 2)) {
+    if (left % 2 === 1) power = multiply(power, square);
+    square = multiply(square, square);
+  }
+  return (multiply(power, a) ^ b) >>> 0;
 }

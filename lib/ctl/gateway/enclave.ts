@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
+import { encodeBase64, encodeHex } from "@std/encoding";
 import { verifyDigest, verifySchnorr } from "../../shared/crypto/secp256k1.ts";
+import { bytesField } from "../../shared/json.ts";
 import type { WireObject } from "../../shared/wire/messages.ts";
 import { type Requester, ServiceError } from "../client/client.ts";
 import { exchangeWithCredentials } from "../client/credentialed.ts";
@@ -59,12 +60,8 @@ function unexpected(what: string): GatewayError {
 }
 
 function bytesOf(reply: WireObject, field: string): Uint8Array {
-  const value = reply[field];
-  try {
-    if (typeof value === "string") return decodeBase64(value);
-  } catch {
-    // Below.
-  }
+  const bytes = bytesField(reply, field);
+  if (bytes !== undefined) return bytes;
   throw unexpected(`${field} is missing`);
 }
 

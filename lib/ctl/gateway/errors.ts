@@ -6,7 +6,7 @@
 import { EnclaveError } from "../../shared/errors.ts";
 
 /** Codes of {@link GatewayError}. */
-export type GatewayErrorCode =
+type GatewayErrorCode =
   | "not_attested"
   | "master_key_changed"
   | "master_key_missing"

@@ -33,7 +33,7 @@ export interface GatewayTools {
 }
 
 /** How an `init` went. */
-export interface InitOutcome {
+interface InitOutcome {
   readonly row: StoredMasterKey;
   /** Made now, opened from its row, or held already by an enclave whose row had not been stored. */
   readonly how: "generated" | "opened" | "recovered";
@@ -43,7 +43,7 @@ export interface InitOutcome {
 }
 
 /** What an `init` is told. */
-export interface InitOptions {
+interface InitOptions {
   /** For a new key: an ARN, or in development an id or alias. A stored key is opened under its own. */
   readonly keyId?: string | undefined;
   /** Whether to make a key if none is stored. Otherwise a missing database would lead to a second key. */
@@ -202,7 +202,7 @@ export async function restoreMasterKey(tools: GatewayTools, enclaveId: number): 
 }
 
 /** The stored key compared with the key that the enclave holds. */
-export interface MasterKeyStatus {
+interface MasterKeyStatus {
   readonly stored: StoredMasterKey | undefined;
   readonly held: HeldMasterKey | undefined;
   /** Rows that are kept. */

@@ -8,7 +8,7 @@ import { equalBytes } from "../../shared/bytes.ts";
 import { messageOf } from "../../shared/errors.ts";
 import { StoreError } from "../stores/account_store.ts";
 import type { SignedStatement } from "../client/key_origin.ts";
-import { asRow, inTransaction, type Migrations, openSqliteFile } from "../stores/sqlite_file.ts";
+import { asRow, attemptOn, inTransaction, type Migrations, openSqliteFile } from "../stores/sqlite_file.ts";
 import { GatewayError } from "./errors.ts";
 
 /** A master key, as it is stored. */
@@ -195,18 +195,7 @@ export function openMasterKeyStore(
     `SELECT ${COLUMNS}, replaced_in_boot, id FROM enclave_master_key_history WHERE enclave_id = ? ORDER BY id`,
   );
 
-  function attempt<T>(doing: string, run: () => T): T {
-    try {
-      return run();
-    } catch (thrown) {
-      if (thrown instanceof StoreError || thrown instanceof GatewayError) throw thrown;
-      throw new StoreError(`Cannot ${doing} in ${file}: ${messageOf(thrown)}`, {
-        code: "store_unavailable",
-        hint: "Check that the file exists, that its disk has space, and that no other program has locked it.",
-        cause: thrown,
-      });
-    }
-  }
+  const attempt = <T>(doing: string, run: () => T) => attemptOn(file, doing, run);
 
   function get(enclaveId: number): StoredMasterKey | undefined {
     const row = select.get(enclaveId);

@@ -147,7 +147,7 @@ export async function requireHistory(
 }
 
 /** A key as the enclave gave it, and its document. */
-export interface AttestedReply {
+interface AttestedReply {
   readonly key: EnclaveKey;
   /** Undefined where there is no NSM, and that is accepted. */
   readonly signed: SignedStatement | undefined;

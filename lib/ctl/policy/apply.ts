@@ -11,7 +11,7 @@ import { formatKeyPolicy, type KeyPolicy, readKeyPolicy } from "../aws/key_polic
 import { type KeyFacts, lintKeyPolicy, type LintOptions, type LintReport } from "./lint.ts";
 
 /** What would change. */
-export interface PolicyChange {
+interface PolicyChange {
   readonly before: KeyPolicy;
   readonly after: KeyPolicy;
   readonly difference: readonly DiffLine[];
@@ -21,7 +21,7 @@ export interface PolicyChange {
 }
 
 /** Options of {@link applyChange}. */
-export interface ApplyOptions {
+interface ApplyOptions {
   /** How often the new policy is looked for afterwards. */
   readonly polls?: number;
   readonly sleep?: (ms: number) => Promise<void>;

@@ -31,112 +31,51 @@ const FIXED: Readonly<Record<string, string>> = {
   "aws:PrincipalIsAWSService": "false",
 };
 
-/** Of requests by an AWS service, by a key's alias, or for something else than the use of a key. */
-const ABSENT: readonly string[] = [
-  ...[
-    "BypassPolicyLockoutSafetyCheck",
-    "ExpirationModel",
-    "GrantConstraintSourceArn",
-    "GrantConstraintType",
-    "GrantIsForAWSResource",
-    "GrantOperations",
-    "GranteePrincipal",
-    "GranteeServicePrincipal",
-    "MacAlgorithm",
-    "MessageType",
-    "PrimaryRegion",
-    "ReEncryptOnSameKey",
-    "ReplicaRegion",
-    "RequestAlias",
-    "RetiringPrincipal",
-    "RetiringServicePrincipal",
-    "RotationPeriodInDays",
-    "ScheduleKeyDeletionPendingWindowInDays",
-    "SigningAlgorithm",
-    "TrailingDaysWithoutKeyUsage",
-    "ValidTo",
-    "ViaService",
-    "WrappingAlgorithm",
-    "WrappingKeySpec",
-  ].map((name) => `kms:${name}`),
-  ...[
-    "CalledVia",
-    "CalledViaFirst",
-    "CalledViaLast",
-    "PrincipalServiceName",
-    "PrincipalServiceNamesList",
-    "SourceAccount",
-    "SourceArn",
-    "SourceOrgID",
-    "SourceOrgPaths",
-  ].map((name) => `aws:${name}`),
-];
+/** Names by prefix, separated by white space. */
+function keysOf(names: Readonly<Record<string, string>>): readonly string[] {
+  return Object.entries(names).flatMap(([prefix, list]) =>
+    list.trim().split(/\s+/).map((name) => `${prefix}:${name}`)
+  );
+}
 
-const OTHER: readonly string[] = [
-  ...[
-    "CallerAccount",
-    "CustomerMasterKeySpec",
-    "CustomerMasterKeyUsage",
-    "DataKeyPairSpec",
-    "EncryptionAlgorithm",
-    "EncryptionContextKeys",
-    "KeyAgreementAlgorithm",
-    "KeyOrigin",
-    "KeySpec",
-    "KeyUsage",
-    "MultiRegion",
-    "MultiRegionKeyType",
-    "ResourceAliases",
-  ].map((name) => `kms:${name}`),
-  ...[
-    "AssumedRoot",
-    "CalledViaAWSMCP",
-    "ChatbotSourceArn",
-    "CurrentTime",
-    "Ec2InstanceSourcePrivateIPv4",
-    "Ec2InstanceSourceVpc",
-    "EpochTime",
-    "FederatedProvider",
-    "IsMcpServiceAction",
-    "MultiFactorAuthAge",
-    "MultiFactorAuthPresent",
-    "PrincipalAccount",
-    "PrincipalArn",
-    "PrincipalOrgID",
-    "PrincipalOrgPaths",
-    "PrincipalType",
-    "RequestedRegion",
-    "ResourceAccount",
-    "ResourceOrgID",
-    "ResourceOrgPaths",
-    "SignInSessionArn",
-    "SourceIdentity",
-    "SourceIp",
-    "SourceVpc",
-    "SourceVpcArn",
-    "SourceVpce",
-    "TagKeys",
-    "TokenIssueTime",
-    "UserAgent",
-    "ViaAWSMCPService",
-    "VpcSourceIp",
-    "VpceAccount",
-    "VpceOrgID",
-    "VpceOrgPaths",
-    "referer",
-    "userid",
-    "username",
-  ].map((name) => `aws:${name}`),
-  "codebuild:BuildArn",
-  "codebuild:ProjectArn",
-  "ec2:RoleDelivery",
-  "ec2:SourceInstanceArn",
-  "glue:CredentialIssuingService",
-  "glue:RoleAssumedBy",
-  "identitystore:UserId",
-  "lambda:SourceFunctionArn",
-  "ssm:SourceInstanceArn",
-];
+/** Of requests by an AWS service, by a key's alias, or for something else than the use of a key. */
+const ABSENT = keysOf({
+  kms: `
+    BypassPolicyLockoutSafetyCheck ExpirationModel GrantConstraintSourceArn GrantConstraintType
+    GrantIsForAWSResource GrantOperations GranteePrincipal GranteeServicePrincipal MacAlgorithm
+    MessageType PrimaryRegion ReEncryptOnSameKey ReplicaRegion RequestAlias RetiringPrincipal
+    RetiringServicePrincipal RotationPeriodInDays ScheduleKeyDeletionPendingWindowInDays
+    SigningAlgorithm TrailingDaysWithoutKeyUsage ValidTo ViaService WrappingAlgorithm
+    WrappingKeySpec
+  `,
+  aws: `
+    CalledVia CalledViaFirst CalledViaLast PrincipalServiceName PrincipalServiceNamesList
+    SourceAccount SourceArn SourceOrgID SourceOrgPaths
+  `,
+});
+
+const OTHER = keysOf({
+  kms: `
+    CallerAccount CustomerMasterKeySpec CustomerMasterKeyUsage DataKeyPairSpec
+    EncryptionAlgorithm EncryptionContextKeys KeyAgreementAlgorithm KeyOrigin KeySpec KeyUsage
+    MultiRegion MultiRegionKeyType ResourceAliases
+  `,
+  aws: `
+    AssumedRoot CalledViaAWSMCP ChatbotSourceArn CurrentTime Ec2InstanceSourcePrivateIPv4
+    Ec2InstanceSourceVpc EpochTime FederatedProvider IsMcpServiceAction MultiFactorAuthAge
+    MultiFactorAuthPresent PrincipalAccount PrincipalArn PrincipalOrgID PrincipalOrgPaths
+    PrincipalType RequestedRegion ResourceAccount ResourceOrgID ResourceOrgPaths
+    SignInSessionArn SourceIdentity SourceIp SourceVpc SourceVpcArn SourceVpce TagKeys
+    TokenIssueTime UserAgent ViaAWSMCPService VpcSourceIp VpceAccount VpceOrgID VpceOrgPaths
+    referer userid username
+  `,
+  codebuild: "BuildArn ProjectArn",
+  ec2: "RoleDelivery SourceInstanceArn",
+  glue: "CredentialIssuingService RoleAssumedBy",
+  identitystore: "UserId",
+  lambda: "SourceFunctionArn",
+  ssm: "SourceInstanceArn",
+});
 
 /** Keys with a name of somebody's choice: of an EncryptionContext, of tags. */
 const NAMED = /^(?:kms:encryptioncontext:|aws:(?:principal|request|resource)tag\/|saml:)./s;

@@ -130,7 +130,7 @@ export function holdsFor(condition: Condition, measured: ReadonlyMap<number, str
 }
 
 /** A Deny that keeps a build from using the key, or may do so. */
-export interface Refusal {
+interface Refusal {
   readonly statement: string;
   readonly isGuard: boolean;
   /** The conditions on which it depends, beside those on measurements. */
@@ -138,7 +138,7 @@ export interface Refusal {
 }
 
 /** Who uses the key with a document, and how. */
-export interface Use {
+interface Use {
   readonly users: readonly string[];
   readonly actions: ReadonlySet<KmsAction>;
 }

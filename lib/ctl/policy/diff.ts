@@ -12,8 +12,6 @@ export interface DiffLine {
   readonly text: string;
 }
 
-const MAX_CELLS = 4_000_000;
-
 function sorted(input: unknown): unknown {
   if (Array.isArray(input)) {
     const items: readonly unknown[] = input;
@@ -38,38 +36,26 @@ function linesOf(statement: KeyPolicyStatement): readonly string[] {
   );
 }
 
-/** Longest common subsequence: the lines that stay. For two very long statements, all of one and then all of the other. */
+/** Lines that only one of the two has are removed or added; common lines stay, as long as they come in the same order. */
 function diffLines(before: readonly string[], after: readonly string[]): readonly DiffLine[] {
-  if (before.length * after.length > MAX_CELLS) {
-    return [
-      ...before.map((text) => ({ kind: "removed" as const, text })),
-      ...after.map((text) => ({ kind: "added" as const, text })),
-    ];
-  }
-  const width = after.length + 1;
-  const lengths = new Uint32Array((before.length + 1) * width);
-  const at = (i: number, j: number) => lengths[i * width + j] ?? 0;
-  for (let i = before.length - 1; i >= 0; i--) {
-    for (let j = after.length - 1; j >= 0; j--) {
-      lengths[i * width + j] = before[i] === after[j]
-        ? at(i + 1, j + 1) + 1
-        : Math.max(at(i + 1, j), at(i, j + 1));
-    }
-  }
   const lines: DiffLine[] = [];
   let [i, j] = [0, 0];
-  while (i < before.length || j < after.length) {
-    const [old, fresh] = [before[i], after[j]];
+  for (let [old, fresh] = [before[0], after[0]]; old !== undefined || fresh !== undefined;) {
     if (old !== undefined && old === fresh) {
       lines.push({ kind: "same", text: old });
       [i, j] = [i + 1, j + 1];
-    } else if (old !== undefined && (fresh === undefined || at(i + 1, j) >= at(i, j + 1))) {
+    } else if (old !== undefined && (fresh === undefined || !after.includes(old, j))) {
       lines.push({ kind: "removed", text: old });
       i++;
-    } else if (fresh !== undefined) {
+    } else if (fresh !== undefined && (old === undefined || !before.includes(fresh, i))) {
       lines.push({ kind: "added", text: fresh });
       j++;
+    } else if (old !== undefined) {
+      // Both come later in the other list.
+      lines.push({ kind: "removed", text: old });
+      i++;
     }
+    [old, fresh] = [before[i], after[j]];
   }
   return lines;
 }

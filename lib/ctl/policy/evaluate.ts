@@ -15,7 +15,7 @@ import type { Measurements } from "./measurements.ts";
 import { covers, isSamePrincipal, isSession, principalsOf } from "./principals.ts";
 
 /** How a statement does not fit a build. */
-export interface Difference {
+interface Difference {
   readonly statement: string;
   readonly pcr: number;
   readonly wanted: readonly string[];
@@ -36,7 +36,7 @@ export interface Admission {
 }
 
 /** The measurements by register. */
-export function measuredRegisters(measurements: Measurements): ReadonlyMap<number, string> {
+function measuredRegisters(measurements: Measurements): ReadonlyMap<number, string> {
   const { pcr0, pcr1, pcr2, pcr3, pcr4, pcr8 } = measurements;
   const all: readonly (readonly [number, string | undefined])[] = [
     [0, pcr0],

@@ -7,7 +7,7 @@
 import type { KeyArn } from "../../shared/aws/key_arn.ts";
 
 /** A statement of an IAM policy. */
-export interface PolicyStatement {
+interface PolicyStatement {
   readonly Sid: string;
   readonly Effect: "Allow" | "Deny";
   readonly Action: readonly string[];
@@ -16,13 +16,13 @@ export interface PolicyStatement {
 }
 
 /** An IAM policy. */
-export interface IamPolicy {
+interface IamPolicy {
   readonly Version: "2012-10-17";
   readonly Statement: readonly PolicyStatement[];
 }
 
 /** What the role is for. */
-export interface IamPolicyOptions {
+interface IamPolicyOptions {
   readonly keys: readonly KeyArn[];
   /** Of the accounts; undefined when they are in SQLite. */
   readonly table: string | undefined;

@@ -75,7 +75,8 @@ export function measurementsOf(pcrs: ReadonlyMap<number, string>): Measurements 
   };
 }
 
-function field(input: unknown, name: string): unknown {
+/** An own property of what may be an object. */
+export function field(input: unknown, name: string): unknown {
   return typeof input === "object" && input !== null && Object.hasOwn(input, name)
     ? (input as Readonly<Record<string, unknown>>)[name]
     : undefined;

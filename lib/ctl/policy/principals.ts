@@ -13,7 +13,7 @@ const ROLE = /^arn:(aws[a-z-]*):iam::([0-9]{12}):role\/(?:.*\/)?([^/]+)$/;
 const SESSION = /^arn:(aws[a-z-]*):sts::([0-9]{12}):assumed-role\/([^/]+)\/.+$/;
 
 /** The principals of a list, one text each. Those of other kinds name it: `Service:logs.amazonaws.com`. */
-export function flattenPrincipals(principals: Principals): readonly string[] {
+function flattenPrincipals(principals: Principals): readonly string[] {
   if (principals === "*") return [EVERYONE];
   return Object.entries(principals).flatMap(([kind, names]) =>
     names.map((name) => (kind === "AWS" ? name : `${kind}:${name}`))

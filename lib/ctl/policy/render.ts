@@ -21,7 +21,7 @@ import { EVERYONE, isSamePrincipal } from "./principals.ts";
 import { sessionKeyStatement } from "./session_key_statement.ts";
 
 /** How the statements of builds are written. */
-export interface BuildStatementOptions {
+interface BuildStatementOptions {
   /** ARNs of the roles of the instances that the enclave runs on. */
   readonly parents: readonly string[];
   /** Add ImageSha384, which is PCR0 by another name. */
@@ -31,7 +31,7 @@ export interface BuildStatementOptions {
 }
 
 /** What a policy is made from. */
-export interface RenderOptions extends BuildStatementOptions {
+interface RenderOptions extends BuildStatementOptions {
   readonly builds: readonly Measurements[];
   /** ARNs of the roles and users that administer the key. */
   readonly administrators: readonly string[];

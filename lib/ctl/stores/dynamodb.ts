@@ -14,7 +14,8 @@ import {
   PutCommand,
   ScanCommand,
 } from "../aws/deps/aws_sdk.ts";
-import { awsAdvice, type AwsMeaning } from "../../shared/aws/errors.ts";
+import { type AwsMeaning } from "../../shared/aws/errors.ts";
+import { parentAdvice } from "../aws/advice.ts";
 import {
   accountExists,
   type AccountRow,
@@ -27,7 +28,7 @@ import {
 } from "./account_store.ts";
 
 /** Options of {@link openDynamoDbStore}. */
-export interface DynamoDbStoreOptions extends AwsClientOptions {
+interface DynamoDbStoreOptions extends AwsClientOptions {
   readonly table: string;
 }
 
@@ -52,7 +53,7 @@ function nameOf(thrown: unknown): string {
 function translate(thrown: unknown, table: string, doing: string): StoreError {
   if (thrown instanceof StoreError) return thrown;
   const name = nameOf(thrown);
-  const { meaning, hint } = awsAdvice(name, "table");
+  const { meaning, hint } = parentAdvice(name, "table");
   return new StoreError(`Cannot ${doing} in DynamoDB table ${table}: ${name}: ${messageOf(thrown)}`, {
     code: CODES[meaning],
     hint,

@@ -3,16 +3,8 @@
  *
  * @module
  */
-import { messageOf } from "../../shared/errors.ts";
-import {
-  accountExists,
-  type AccountStore,
-  COLUMNS,
-  fromColumns,
-  StoreError,
-  toColumns,
-} from "./account_store.ts";
-import { asRow, type Migrations, openSqliteFile } from "./sqlite_file.ts";
+import { accountExists, type AccountStore, COLUMNS, fromColumns, toColumns } from "./account_store.ts";
+import { asRow, attemptOn, type Migrations, openSqliteFile } from "./sqlite_file.ts";
 
 const MIGRATIONS: Migrations = [
   `CREATE TABLE accounts (
@@ -53,18 +45,7 @@ export function openSqliteStore(file: string, options: { readonly create?: boole
   const select = database.prepare("SELECT * FROM accounts WHERE Name = ?");
   const after = database.prepare("SELECT * FROM accounts WHERE Name > ? ORDER BY Name LIMIT 500");
 
-  function attempt<T>(doing: string, run: () => T): T {
-    try {
-      return run();
-    } catch (thrown) {
-      if (thrown instanceof StoreError) throw thrown;
-      throw new StoreError(`Cannot ${doing} in ${file}: ${messageOf(thrown)}`, {
-        code: "store_unavailable",
-        hint: "Check that the file exists, that its disk has space, and that no other program has locked it.",
-        cause: thrown,
-      });
-    }
-  }
+  const attempt = <T>(doing: string, run: () => T) => attemptOn(file, doing, run);
 
   return {
     description: `SQLite file ${file}`,

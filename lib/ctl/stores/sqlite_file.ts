@@ -5,7 +5,7 @@
  */
 import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { messageOf } from "../../shared/errors.ts";
+import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import { StoreError } from "./account_store.ts";
 
 /** Steps from one version of a schema to the next: the first makes version 1. */
@@ -35,6 +35,24 @@ export function inTransaction<T>(database: DatabaseSync, run: () => T): T {
       // SQLite may have rolled back by itself, for example on a full disk. Report the first error.
     }
     throw thrown;
+  }
+}
+
+/**
+ * Runs a step on a file's database.
+ *
+ * @throws {StoreError} `store_unavailable` in place of an error that is none of this program's own.
+ */
+export function attemptOn<T>(file: string, doing: string, run: () => T): T {
+  try {
+    return run();
+  } catch (thrown) {
+    if (thrown instanceof EnclaveError) throw thrown;
+    throw new StoreError(`Cannot ${doing} in ${file}: ${messageOf(thrown)}`, {
+      code: "store_unavailable",
+      hint: "Check that the file exists, that its disk has space, and that no other program has locked it.",
+      cause: thrown,
+    });
   }
 }
 

@@ -1,18 +1,22 @@
 /**
- * What the parent's tools share: where they write, and the options that say which enclave, which store, which AWS.
+ * What the commands share: reading files, and what the shared options name: the enclave, the store, AWS.
  *
  * @module
  */
 import { type KeyArn, parseKeyArn } from "../../shared/aws/key_arn.ts";
 import { isRegion } from "../../shared/aws/region.ts";
-import { type Options, type OptionSpec, UsageError } from "../../shared/cli/options.ts";
-import { CredentialSource, type ParentCredentials } from "../aws/credential_source.ts";
+import { type Options, UsageError } from "../../shared/cli/options.ts";
+import {
+  CredentialSource,
+  type CredentialSourceOptions,
+  type ParentCredentials,
+} from "../aws/credential_source.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import type { AccountStore } from "../stores/account_store.ts";
+import { Client } from "../client/client.ts";
+import { parseCertificate } from "../../shared/attestation/pem.ts";
 import { type Address, parseAddress } from "../../shared/wire/address.ts";
 import type { CtlIo } from "./printing.ts";
-
-export type { CtlIo } from "./printing.ts";
 
 /** The largest text that a file or stdin may be. */
 const MAX_INPUT = 1_048_576;
@@ -73,88 +77,46 @@ export async function readInput(file: string): Promise<string> {
   }
 }
 
-/** Options of all commands that call AWS. */
-export const AWS_OPTIONS = [
-  {
-    name: "region",
-    short: "r",
-    env: "DENCLAVE_REGION",
-    formerEnv: "REGION",
-    value: "REGION",
-    help: "AWS region, if no key's ARN gives it; AWS_REGION is also read",
-  },
-  {
-    name: "endpoint-url",
-    env: "AWS_ENDPOINT_URL",
-    value: "URL",
-    help: "an endpoint to use instead of AWS's, for development",
-  },
-] as const satisfies readonly OptionSpec[];
+/** Reads a JSON file, or stdin for `-`. @throws {EnclaveError} `usage` that names the option. */
+export async function readJson(file: string, option: string): Promise<unknown> {
+  const text = await readInput(file);
+  try {
+    return JSON.parse(text);
+  } catch (thrown) {
+    throw new UsageError(`Cannot read --${option} ${file}: ${messageOf(thrown)}`, "It must be a JSON file.");
+  }
+}
 
-/** The DynamoDB table of the accounts. */
-export const TABLE_OPTION = {
-  name: "table",
-  short: "t",
-  env: "DENCLAVE_TABLE",
-  formerEnv: "TABLE",
-  value: "TABLE",
-  help: "DynamoDB table (default AccountTable)",
-} as const satisfies OptionSpec;
+/** Reads the certificate of `--root`, PEM or DER. @throws {UsageError} */
+export async function readRoot(file: string): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    return parseCertificate(await Deno.readFile(file));
+  } catch (thrown) {
+    throw new UsageError(
+      `Cannot use ${file} for --root: ${messageOf(thrown)}`,
+      "Give a certificate, PEM or DER.",
+    );
+  }
+}
 
-/** The KMS key. */
-export const KEY_OPTION = {
-  name: "key",
-  short: "k",
-  env: "DENCLAVE_KMS_KEY",
-  formerEnv: "KMS_KEY",
-  value: "ARN",
-  help: "the KMS key",
-} as const satisfies OptionSpec;
+/** `NAME=VALUE` each. @throws {UsageError} */
+export function pairs(given: readonly string[], option: string, form: string): Record<string, string> {
+  return Object.fromEntries(given.map((pair) => {
+    const equals = pair.indexOf("=");
+    if (equals >= 1) return [pair.slice(0, equals), pair.slice(equals + 1)];
+    throw new UsageError(`Cannot use ${JSON.stringify(pair)} for --${option}`, `Write ${form}.`);
+  }));
+}
 
-/** Options of the accounts' store. */
-export const STORE_OPTIONS = [
-  {
-    name: "store",
-    env: "DENCLAVE_STORE",
-    formerEnv: "STORE",
-    value: "STORE",
-    help: "dynamodb or sqlite:<file>; the default is sqlite:accounts.sqlite, or dynamodb with -t",
-  },
-  TABLE_OPTION,
-] as const satisfies readonly OptionSpec[];
+/** Connects to the enclave that the options name. @throws {EnclaveError} */
+export async function connectEnclave(options: Options): Promise<Client> {
+  return await Client.connect(enclaveAddress(options), { timeoutMs: timeoutOf(options) });
+}
 
-/** Options that say where the enclave is. */
-export const ENCLAVE_OPTIONS = [
-  {
-    name: "cid",
-    short: "c",
-    env: "DENCLAVE_CID",
-    formerEnv: "CID",
-    value: "CID",
-    default: "16",
-    help: "the enclave's CID; overrides DENCLAVE_CONNECT",
-  },
-  {
-    name: "port",
-    short: "p",
-    env: "DENCLAVE_PORT",
-    formerEnv: "PORT",
-    value: "PORT",
-    default: "5000",
-    help: "the enclave's vsock port; overrides DENCLAVE_CONNECT",
-  },
-  {
-    name: "connect",
-    env: "DENCLAVE_CONNECT",
-    formerEnv: "CONNECT",
-    value: "ADDRESS",
-    help: "the service's address if it is not an enclave: tcp:<host>:<port> or unix:<path>",
-  },
-  { name: "timeout-ms", value: "MS", default: "65000", help: "how long to wait for a reply" },
-] as const satisfies readonly OptionSpec[];
-
-const DEFAULT_TABLE = "AccountTable";
-const DEFAULT_FILE = "accounts.sqlite";
+/** How long to wait for a reply. @throws {UsageError} */
+export function timeoutOf(options: Options): number {
+  return options.number("timeout-ms", { min: 1, max: 600_000 });
+}
 
 /** Where the enclave is. @throws {UsageError | EnclaveError} */
 export function enclaveAddress(options: Options): Address {
@@ -210,13 +172,18 @@ export function requireRegion(options: Options, io: CtlIo): string {
 }
 
 /**
- * Checks that --region, where the command line has it, is the key's: the ARN says where the key is, whatever the environment says.
+ * The KMS key. A --region on the command line must be the key's; one in the environment is ignored.
  *
- * @throws {UsageError}
+ * @throws {UsageError | EnclaveError}
  */
-export function checkRegion(options: Options, key: KeyArn): void {
+export function requireKey(options: Options): KeyArn {
+  const text = options.text("key");
+  if (text === undefined) {
+    throw new UsageError("Which KMS key?", "Give -k <key arn>: denclavectl kms create-key prints it.");
+  }
+  const key = parseKeyArn(text);
   const region = options.text("region");
-  if (!options.isFlag("region") || region === key.region) return;
+  if (!options.isFlag("region") || region === key.region) return key;
   throw new UsageError(
     `--region is ${region}, but the key's ARN says ${key.region}`,
     "Leave --region out: the ARN has it.",
@@ -224,20 +191,28 @@ export function checkRegion(options: Options, key: KeyArn): void {
 }
 
 /** Credentials of AWS's provider chain, fetched when they are first needed. */
-export function credentialSource(options: Options, io: CtlIo): CredentialSource {
+export function awsCredentials(
+  region: string | undefined,
+  io: CtlIo,
+  options: CredentialSourceOptions = {},
+): CredentialSource {
   let chain: (() => Promise<ParentCredentials>) | undefined;
-  const region = regionOf(options, io);
   return new CredentialSource(async () => {
     // Load the AWS SDK only when it is needed.
     const { providerChain } = await import("../aws/provider_chain.ts");
     chain ??= providerChain(region);
     return await chain();
-  }, { profile: io.env("AWS_PROFILE") || undefined });
+  }, { ...options, profile: io.env("AWS_PROFILE") || undefined });
+}
+
+/** As {@link awsCredentials}, in the region of the options. @throws {UsageError} */
+export function credentialSource(options: Options, io: CtlIo): CredentialSource {
+  return awsCredentials(regionOf(options, io), io);
 }
 
 /** The DynamoDB table's name. */
 export function tableName(options: Options): string {
-  return options.text("table") ?? DEFAULT_TABLE;
+  return options.text("table") ?? "AccountTable";
 }
 
 /** The store to use: --table selects DynamoDB and overrides DENCLAVE_STORE. @throws {UsageError} */
@@ -252,7 +227,7 @@ export function storeKind(options: Options): string {
     }
     return "dynamodb";
   }
-  return store ?? (options.text("table") === undefined ? `sqlite:${DEFAULT_FILE}` : "dynamodb");
+  return store ?? (options.text("table") === undefined ? "sqlite:accounts.sqlite" : "dynamodb");
 }
 
 /**
@@ -275,10 +250,11 @@ export async function openStore(
   if (kind !== "dynamodb") {
     throw new UsageError(`Cannot use ${JSON.stringify(kind)} for --store`, "Give dynamodb or sqlite:<file>.");
   }
+  const region = requireRegion(options, io);
   const { openDynamoDbStore } = await import("../stores/dynamodb.ts");
   return openDynamoDbStore({
     table: tableName(options),
-    region: requireRegion(options, io),
+    region,
     credentials,
     endpoint: options.text("endpoint-url"),
   });

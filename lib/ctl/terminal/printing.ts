@@ -6,6 +6,7 @@
  *
  * @module
  */
+import type { Options } from "../../shared/cli/options.ts";
 
 /**
  * Control and format characters, those without a meaning yet, halves of surrogate pairs; separators of lines;
@@ -57,10 +58,14 @@ export interface ProcessIo {
   readonly env: (name: string) => string | undefined;
   /** Resolves with the signal's name when the process is told to end. */
   readonly untilSignal: () => Promise<string>;
+  /** Loads what `emulator serve` runs; undefined where that command is not served. */
+  readonly loadEmulator?: () => Promise<
+    { readonly serveEmulator: (options: Options, io: CtlIo) => Promise<number> }
+  >;
 }
 
 /** What the commands use: all that they print goes through {@link render}. */
-export interface CtlIo extends Pick<ProcessIo, "env" | "untilSignal"> {
+export interface CtlIo extends Pick<ProcessIo, "env" | "untilSignal" | "loadEmulator"> {
   readonly stdout: (text: Text) => void;
   readonly stderr: (text: Text) => void;
   /** Writes data to stdout: as they are, unless that is a terminal. */
@@ -70,7 +75,8 @@ export interface CtlIo extends Pick<ProcessIo, "env" | "untilSignal"> {
 }
 
 /** Makes it. */
-export function openIo({ write, isTerminal, env, untilSignal }: ProcessIo): CtlIo {
+export function openIo({ write, isTerminal, ...given }: ProcessIo): CtlIo {
+  const { env } = given;
   const print = (to: "stdout" | "stderr") => {
     const colours = isTerminal(to) && (env("NO_COLOR") ?? "") === "";
     return (text: Text) => write(to, render(text, colours));
@@ -80,7 +86,6 @@ export function openIo({ write, isTerminal, env, untilSignal }: ProcessIo): CtlI
     stderr: print("stderr"),
     data: (text) => write("stdout", isTerminal("stdout") ? printable(text) : text),
     overwrite: isTerminal("stderr") ? (line) => write("stderr", `\r${oneLine(line)}`) : undefined,
-    env,
-    untilSignal,
+    ...given,
   };
 }

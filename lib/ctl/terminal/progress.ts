@@ -35,3 +35,21 @@ export class Progress implements Disposable {
     this.#shown = false;
   }
 }
+
+/** A progress line in megabytes. */
+export function megabytes(
+  label: string,
+  bytes: number,
+  io: Pick<CtlIo, "overwrite" | "stderr">,
+): Disposable & { at(done: number): void } {
+  const total = Math.round(bytes / 1e6);
+  const progress = new Progress(`${label}, MB`, total, io);
+  let shown = -1;
+  return {
+    at: (done) => {
+      const now = Math.min(total, Math.round(done / 1e6));
+      if (now !== shown) progress.at(shown = now);
+    },
+    [Symbol.dispose]: () => progress[Symbol.dispose](),
+  };
+}

@@ -6,7 +6,7 @@
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 
 /** The result of one step. */
-export interface StepResult {
+interface StepResult {
   readonly section: string;
   readonly step: string;
   readonly ok: boolean;

@@ -24,7 +24,7 @@ import { NO_GUARDS, type WalletGuards } from "../../shared/cli/wallet_options.ts
 import { FEATURES } from "../../shared/cli/serve_options.ts";
 import { VERSION } from "../../shared/version.ts";
 import type { Address } from "../../shared/wire/address.ts";
-import { listen } from "../../shared/wire/socket.ts";
+import { listen } from "../../shared/wire/listen.ts";
 import { workflow } from "../../workflow.ts";
 import { inProcess } from "../in_process_workflow.ts";
 

@@ -21,7 +21,7 @@ export interface Condition {
 }
 
 /** Whether a condition holds; `unknown` names what is not supported. */
-export type Verdict = true | false | { readonly unknown: string };
+type Verdict = true | false | { readonly unknown: string };
 
 type Match = (wanted: string, found: string) => boolean;
 
@@ -73,7 +73,7 @@ export function like(pattern: string, text: string): boolean {
 }
 
 /** Evaluates one condition. */
-export function holds({ operator, key, values }: Condition, found: ConditionValues): Verdict {
+function holds({ operator, key, values }: Condition, found: ConditionValues): Verdict {
   const name = foldCase(key);
   if (!KNOWN_KEYS.test(name)) return { unknown: `condition key ${key}` };
   if (values.some((value) => value.includes("${"))) return { unknown: `a policy variable for ${key}` };

@@ -23,7 +23,7 @@ export interface Recipient {
 }
 
 /** What a document is verified with. */
-export interface RecipientOptions {
+interface RecipientOptions {
   /** DER of the certificate that its chain must begin with. */
   readonly root: Uint8Array;
   readonly now: Date;

@@ -7,7 +7,7 @@
 import { encodeHex } from "@std/encoding";
 import { LIBC_PATHS } from "../../../ffi/libc.ts";
 import { readOneBuild } from "../../ctl/policy/one_build.ts";
-import type { CtlIo } from "../../ctl/terminal/io.ts";
+import type { CtlIo } from "../../ctl/terminal/printing.ts";
 import { giveUpPermissions } from "../../enclave/cli/permissions.ts";
 import { type RunIo, runService } from "../../enclave/cli/run.ts";
 import { openFeatures } from "../../enclave/features.ts";
@@ -48,7 +48,8 @@ const LOCAL_FILE = {
   value: "FILE",
   help: "keys of the local KMS, mode 0600, created if missing; without it they are kept in memory",
 } as const;
-const SPECS = [
+/** Its options. */
+export const DEV_OPTIONS = [
   ...SERVE_OPTIONS.map((spec): OptionSpec => {
     if (spec.name !== "port") return spec;
     // Other tools export PORT for programs of their own, which must not move this one.
@@ -106,7 +107,7 @@ usage: deno task dev [options]                 serve, with the local KMS
        deno task dev tsk create --kms-local-file FILE --tsk-file FILE
                                                make a session key; prints it wrapped, for configure
 options (a flag wins over the environment):
-${helpLines(SPECS)}
+${helpLines(DEV_OPTIONS)}
 `;
 
 /** A development KMS, and what goes with it. */
@@ -196,7 +197,6 @@ function readConfig(options: Options): ServeConfig {
 
 /** The KMS of `deno task dev tsk`: the local one. */
 export const LOCAL_TSK = {
-  command: "deno task dev tsk",
   options: [LOCAL_FILE],
   open: async (options: Options) => {
     const file = options.text("kms-local-file");
@@ -219,7 +219,7 @@ export async function runDevService(
   argv: readonly string[],
   io: Pick<CtlIo, "stdout" | "env" | "untilSignal">,
 ): Promise<number> {
-  const options = parseOptions(SPECS, argv, io.env);
+  const options = parseOptions(DEV_OPTIONS, argv, io.env);
   if (options.on("help")) return io.stdout(HELP), EXIT.ok;
   if (options.on("version")) return io.stdout(`denclave-dev ${VERSION}\n`), EXIT.ok;
   const config = readConfig(options);

@@ -51,7 +51,8 @@ const SHARED: readonly OptionSpec[] = [
 ];
 const HELP: OptionSpec = { name: "help", short: "h", help: "show this and end" };
 
-const SPECS: Readonly<Record<KmstoolCommand, readonly OptionSpec[]>> = {
+/** The options of each command. */
+export const KMSTOOL_OPTIONS: Readonly<Record<KmstoolCommand, readonly OptionSpec[]>> = {
   decrypt: [
     ...SHARED,
     { name: "ciphertext", short: "c", value: "BASE64", help: "KMS's CiphertextBlob" },
@@ -124,7 +125,7 @@ function base64(text: string): Uint8Array<ArrayBuffer> {
  * @returns the exit code: 0, 1 for usage, 255 for a failure at run time
  */
 export function runKmstool(command: KmstoolCommand, argv: readonly string[], io: KmstoolIo): number {
-  const specs = SPECS[command];
+  const specs = KMSTOOL_OPTIONS[command];
   try {
     const options = parseOptions(specs, argv);
     if (options.on("help")) {

@@ -10,7 +10,7 @@ import type { Kms } from "../kms/kms.ts";
 import { limitsFor, memoryWarnings } from "../../shared/cli/limits.ts";
 import { type ServiceParts, startService } from "../server/start.ts";
 import { formatAddress } from "../../shared/wire/address.ts";
-import { listen } from "../../shared/wire/socket.ts";
+import { listen } from "../../shared/wire/listen.ts";
 import { VERSION } from "../../shared/version.ts";
 import { EXIT } from "../../shared/cli/options.ts";
 import { heldPermissions } from "./permissions.ts";

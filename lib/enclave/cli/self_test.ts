@@ -6,9 +6,9 @@
  */
 import type { NitroSdk } from "../../../ffi/sdk.ts";
 import { type Aead, NODE_AEAD } from "../../shared/crypto/aead.ts";
-import { parseSign1 } from "../../shared/attestation/cose.ts";
+import { encodeHex } from "@std/encoding";
+import { asBytes, decodeCbor } from "../../shared/attestation/cbor.ts";
 import type { Nsm } from "./nsm.ts";
-import { type AttestationDocument, parsePayload } from "../../shared/attestation/payload.ts";
 import { messageOf } from "../../shared/errors.ts";
 import type { Measurements } from "../kms/observed.ts";
 import { NSM_GENERATOR } from "../server/entropy.ts";
@@ -61,15 +61,46 @@ function checked(check: string, state: SelfCheck["state"], seen: string): SelfCh
   return { check, state, seen };
 }
 
-function debugCheck({ debug, pcrs }: AttestationDocument): SelfCheck {
-  if (!debug) return checked("debug mode", "ok", `off; PCR0 ${pcrs.get(0)?.slice(0, 16)}…`);
+const MAX_DOCUMENT_LENGTH = 16 * 1024;
+/** COSE_Sign1's. */
+const TAG = 18;
+const PCR_LENGTH = 48;
+
+/** What a document of this enclave's own module says. It needs no verification: the module is local. */
+interface OwnDocument extends Measurements {
+  readonly timestamp: number;
+}
+
+/** @throws {SyntaxError} when it is no document. */
+function readOwnDocument(document: Uint8Array): OwnDocument {
+  const limits = { maxBytes: MAX_DOCUMENT_LENGTH, maxDepth: 2 };
+  const parts = decodeCbor(document, { ...limits, tag: TAG });
+  const payload = asBytes(Array.isArray(parts) ? parts[2] : undefined, 1, MAX_DOCUMENT_LENGTH);
+  const fields = payload === undefined ? undefined : decodeCbor(payload, limits);
+  const [timestamp, pcrs] = fields instanceof Map ? [fields.get("timestamp"), fields.get("pcrs")] : [];
+  const pcr = (index: number) =>
+    asBytes(pcrs instanceof Map ? pcrs.get(index) : undefined, PCR_LENGTH, PCR_LENGTH);
+  const [pcr0, pcr1, pcr2] = [pcr(0), pcr(1), pcr(2)];
+  if (typeof timestamp !== "number" || pcr0 === undefined || pcr1 === undefined || pcr2 === undefined) {
+    throw new SyntaxError("The NSM's attestation document lacks its timestamp or PCR 0, 1 or 2");
+  }
+  return {
+    timestamp,
+    pcrs: [encodeHex(pcr0), encodeHex(pcr1), encodeHex(pcr2)],
+    // In debug mode they are zero.
+    debug: [pcr0, pcr1, pcr2].some((value) => value.every((byte) => byte === 0)),
+  };
+}
+
+function debugCheck({ debug, pcrs }: Measurements): SelfCheck {
+  if (!debug) return checked("debug mode", "ok", `off; PCR0 ${pcrs[0].slice(0, 16)}…`);
   const remedy =
     "PCRs are zeros: its memory can be read, and no sound key policy knows it. Run it without --debug-mode.";
   return checked("debug mode", "fail", remedy);
 }
 
-function clockCheck({ timestamp }: AttestationDocument, now: Date): SelfCheck {
-  const seconds = Math.round((now.getTime() - timestamp.getTime()) / 1000);
+function clockCheck(timestamp: number, now: Date): SelfCheck {
+  const seconds = Math.round((now.getTime() - timestamp) / 1000);
   const off = Math.abs(seconds);
   const state = off >= SKEW.fail ? "fail" : off >= SKEW.warn ? "warn" : "ok";
   const remedy = state === "ok" ? "" : ": KMS allows five minutes; keep it by chrony with /dev/ptp0";
@@ -84,14 +115,13 @@ async function nsmChecks(nsm: Nsm | undefined, now: () => Date): Promise<SelfTes
   if (nsm === undefined) return failed("skipped", "no /dev/nsm: this is not an enclave");
   try {
     const { moduleId, version } = await within(nsm.describe());
-    const document = parsePayload(parseSign1(await within(nsm.attest())).payload);
-    const pcr = (index: number) => document.pcrs.get(index) ?? "";
+    const { timestamp, ...measurements } = readOwnDocument(await within(nsm.attest()));
     return {
-      measurements: { pcrs: [pcr(0), pcr(1), pcr(2)], debug: document.debug },
+      measurements,
       checks: [
         checked("NSM", "ok", `${moduleId}, version ${version.join(".")}`),
-        debugCheck(document),
-        clockCheck(document, now()),
+        debugCheck(measurements),
+        clockCheck(timestamp, now()),
       ],
     };
   } catch (thrown) {

@@ -13,7 +13,7 @@ import { SdkPool } from "./sdk_process/pool.ts";
 import { maxClientsFor } from "./sdk_process/schedule.ts";
 
 /** KMS through the attested SDK, in the SDK processes. */
-class NitroKms implements Kms {
+export class NitroKms implements Kms {
   readonly attested = true;
   readonly opened: Promise<void>;
   readonly callsAtOnce: number;

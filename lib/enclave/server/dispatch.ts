@@ -19,7 +19,7 @@ import { type MemoryBudget, parseReserved, Reservation } from "./memory_budget.t
 import { NEVER } from "./waiting.ts";
 
 /** What the dispatcher connects. */
-export interface DispatchOptions {
+interface DispatchOptions {
   /** The server's own requests, by `type`. */
   readonly own: Routes;
   readonly features: readonly Feature[];

@@ -16,7 +16,7 @@ export interface ServiceEvent {
 }
 
 /** Options of an {@link EventLog}. */
-export interface EventLogOptions {
+interface EventLogOptions {
   /** Writes a line, including the newline. Synchronous, so that the last line before a crash is not lost. */
   readonly write: (line: string) => void;
   readonly level: LogLevel;

@@ -16,7 +16,7 @@ interface Series {
 }
 
 /** The metrics of one type. Quantiles are upper bounds of a power-of-two bucket, milliseconds. */
-export interface RequestMetrics {
+interface RequestMetrics {
   readonly ok: number;
   readonly error: number;
   readonly mean_ms: number;

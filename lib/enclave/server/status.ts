@@ -11,7 +11,7 @@ import type { EntropySource, Feature, Routes } from "./feature.ts";
 import type { Metrics } from "./metrics.ts";
 
 /** What these requests show. */
-export interface StatusOptions {
+interface StatusOptions {
   readonly features: readonly Feature[];
   readonly kms: Kms;
   readonly aead: Aead;

@@ -163,7 +163,7 @@ export class WrappedKeys {
     const { event, dataKey, keyId, subject } = this.#kind;
     this.#ports.log("error", event, { code: thrown.code, reason: thrown.message, hint: thrown.hint });
     const name = kmsErrorName(thrown) ?? "";
-    if (awsAdvice(name, "enclave").meaning === "expired") {
+    if (awsAdvice(name)?.meaning === "expired") {
       throw new WireError("credentials_expired", `KMS refused: ${name}: send fresh credentials`);
     }
     if (code === "kms_decrypt_failed" && name === "InvalidCiphertextException") {

@@ -11,7 +11,7 @@
  */
 
 /** Limits of a CBOR item. */
-export interface CborLimits {
+interface CborLimits {
   /** Bytes of the whole item. */
   readonly maxBytes: number;
   /** Nesting depth of arrays and maps. */

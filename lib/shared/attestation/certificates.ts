@@ -132,7 +132,7 @@ function checkValidity({ name, x509 }: Certificate, times: readonly (readonly [s
 }
 
 /** What a chain is checked against. */
-export interface ChainOptions {
+interface ChainOptions {
   /** DER of the only certificate that a chain may begin with. */
   readonly root: Uint8Array;
   /** When the document was made. */

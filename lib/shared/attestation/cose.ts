@@ -8,7 +8,7 @@
 import { CoseError, parseSign1 as parse, type Sign1, signSign1 as sign } from "./sign1.ts";
 import { AttestationError } from "./errors.ts";
 
-export { type Sign1, verifySign1 } from "./sign1.ts";
+export { verifySign1 } from "./sign1.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

@@ -29,7 +29,7 @@ const PARTS = 4;
 const MAX_DEPTH = 2;
 
 /** Malformed bytes, or another algorithm in the header. */
-export type CoseErrorCode = "cose_malformed" | "cose_algorithm";
+type CoseErrorCode = "cose_malformed" | "cose_algorithm";
 
 /** The bytes are not a supported COSE_Sign1. */
 export class CoseError extends EnclaveError {
@@ -58,7 +58,7 @@ export interface Sign1 {
 }
 
 /** A parsed message. */
-export interface ParsedSign1 extends Sign1 {
+interface ParsedSign1 extends Sign1 {
   /** The header that is not covered by the signature. */
   readonly unprotected: ReadonlyMap<unknown, unknown>;
 }

@@ -5,9 +5,9 @@
  */
 import { createHash } from "node:crypto";
 import { SecretBytes } from "../crypto/secret_bytes.ts";
-import type { CredentialStrings } from "./credential_strings.ts";
+import type { CredentialStrings } from "./kms_limits.ts";
 
-export type { CredentialStrings } from "./credential_strings.ts";
+export type { CredentialStrings } from "./kms_limits.ts";
 
 /** Owns a set of credentials. Disposing wipes them. */
 export class Credentials implements Disposable {

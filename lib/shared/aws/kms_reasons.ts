@@ -61,5 +61,5 @@ export function hintFor(reason: KmsReason | undefined): string {
       describeSkew(skew)
     }: five minutes are allowed. Keep it by the hypervisor's (chrony with /dev/ptp0), or start the enclave anew.`;
   }
-  return awsAdvice(reason.name, "enclave").hint;
+  return awsAdvice(reason.name)?.hint ?? "See the KMS API reference for this error.";
 }

@@ -7,7 +7,7 @@
  */
 
 /** A partition, as ARNs name it, and the end of its host names. */
-export interface Partition {
+interface Partition {
   readonly name: string;
   readonly suffix: string;
 }

@@ -4,6 +4,8 @@
  * @module
  */
 import { DEFAULT_MAX_LENGTH } from "../wire/framing.ts";
+import { type Options, UsageError } from "./options.ts";
+import { optionalNumber, readAll, type Values, wholeNumber } from "./settings.ts";
 
 /**
  * Memory that a request takes for each byte of its message, while it is served: its text twice (decoded, and as a value), the bytes that a field
@@ -34,10 +36,50 @@ export const DEFAULT_LIMITS: Limits = {
   maxInFlight: 512 * 1024 * 1024,
 };
 
-/** The limits as configured: where the memory for messages is left out, it depends on the machine's. */
-export type LimitOptions = Omit<Limits, "maxInFlight"> & { readonly maxInFlight: number | undefined };
-
 const MIB = 1024 * 1024;
+/** The longest time of an option. Milliseconds. */
+export const MAX_TIMEOUT_MS = 3_600_000;
+
+/** The options. Where the memory for messages is left out, it depends on the machine's. */
+export const LIMIT_OPTIONS = {
+  maxMessage: wholeNumber(
+    { name: "max-message", value: "BYTES", default: DEFAULT_LIMITS.maxMessage, min: 64, max: 256 * MIB },
+    "largest message",
+  ),
+  maxInFlight: optionalNumber(
+    { name: "max-in-flight", value: "BYTES", min: MIB, max: 2 ** 40 },
+    "memory for incoming messages and requests under way; further requests are answered busy; by default half of the memory beyond 190 MiB and 55 for each further SDK process, at most 512 MiB",
+  ),
+  maxConnections: wholeNumber(
+    { name: "max-connections", value: "N", default: DEFAULT_LIMITS.maxConnections, min: 1, max: 10_000 },
+    "connections served at the same time",
+  ),
+  idleMs: wholeNumber(
+    { name: "idle-ms", value: "MS", default: DEFAULT_LIMITS.idleMs, min: 10, max: MAX_TIMEOUT_MS },
+    "close a connection that sends nothing for this long",
+  ),
+  requestMs: wholeNumber(
+    { name: "request-ms", value: "MS", default: DEFAULT_LIMITS.requestMs, min: 10, max: MAX_TIMEOUT_MS },
+    "time limit of one request",
+  ),
+};
+
+/** The parsed options. */
+export type LimitOptions = Values<typeof LIMIT_OPTIONS>;
+
+/** @throws {UsageError} that names the option. */
+export function readLimits(options: Options): LimitOptions {
+  const limits = readAll(LIMIT_OPTIONS, options);
+  const { maxMessage, maxInFlight } = limits;
+  // Half of it is for requests in progress: one message of the largest size must fit.
+  const least = 2 * BYTE_COST * maxMessage;
+  if (maxInFlight === undefined || maxInFlight >= least) return limits;
+  throw new UsageError(
+    `--max-in-flight ${maxInFlight} is too little for --max-message ${maxMessage}`,
+    `Give at least ${least}, ${2 * BYTE_COST} times the largest message, or lower --max-message.`,
+  );
+}
+
 /**
  * What is kept for the kernel, the image's files, the service and one SDK process: with it, 512 MB hold
  * (production_suite.ts). Bytes.
@@ -55,7 +97,7 @@ const WORKFLOW_BYTE_COST = 6;
 const LEAST_IN_FLIGHT = 16 * MIB;
 
 /** A machine's memory, and what shares it with the service. */
-export interface MachineMemory {
+interface MachineMemory {
   /** Bytes; undefined where it is not known. */
   readonly memory?: number | undefined;
   /** SDK processes; one unless given. */

@@ -11,8 +11,6 @@ export interface OptionSpec {
   readonly name: string;
   readonly short?: string;
   readonly env?: string;
-  /** The former name of `env`: an error if only this one is set. */
-  readonly formerEnv?: string;
   /** Placeholder for the help, such as `PORT`. */
   readonly value?: string;
   /** May be repeated; commas separate values in the environment and within one value. */
@@ -21,11 +19,6 @@ export interface OptionSpec {
   /** An empty value is an error, instead of counting as none; so is a single-valued flag given twice. For options that must not be lost by mistake. */
   readonly refuseEmpty?: boolean;
   readonly help: string;
-}
-
-/** An option of the measured configuration: it must state whether it may be empty. */
-export interface MeasuredOptionSpec extends OptionSpec {
-  readonly refuseEmpty: boolean;
 }
 
 /** Exit codes of every command but the kmstool drop-in. */
@@ -49,6 +42,11 @@ export class UsageError extends EnclaveError {
   constructor(message: string, hint?: string) {
     super(message, { code: "usage", hint });
   }
+}
+
+/** @throws {UsageError} about the value of an option. */
+export function refuseValue(option: string, text: string, hint: string): never {
+  throw new UsageError(`Cannot use ${JSON.stringify(text)} for --${option}`, hint);
 }
 
 /** The parsed options. */
@@ -141,10 +139,7 @@ export class Options {
     const text = this.text(name) ?? "";
     const number = Number(text);
     if (/^[0-9]+$/.test(text) && number >= min && number <= max) return number;
-    throw new UsageError(
-      `Cannot use ${JSON.stringify(text)} for --${name}`,
-      `Give a whole number from ${min} to ${max}.`,
-    );
+    return refuseValue(name, text, `Give a whole number from ${min} to ${max}.`);
   }
 
   /**
@@ -153,13 +148,9 @@ export class Options {
    * @throws {UsageError} when it is none of them.
    */
   choice<T extends string>(name: string, choices: readonly T[]): T {
-    const text = this.text(name);
+    const text = this.text(name) ?? "";
     const found = choices.find((choice) => choice === text);
-    if (found !== undefined) return found;
-    throw new UsageError(
-      `Cannot use ${JSON.stringify(text)} for --${name}`,
-      `Give one of: ${choices.join(", ")}.`,
-    );
+    return found ?? refuseValue(name, text, `Give one of: ${choices.join(", ")}.`);
   }
 }
 
@@ -186,12 +177,10 @@ export function parseOptions(
   env: (name: string) => string | undefined = () => undefined,
   { positionals: most = 0 }: { readonly positionals?: number } = {},
 ): Options {
-  const byName = new Map(specs.map((spec) => [spec.name, spec]));
   const config = Object.fromEntries(
-    specs.map((spec) => [spec.name, {
-      type: spec.value === undefined ? "boolean" as const : "string" as const,
-      multiple: true,
-      ...(spec.short === undefined ? {} : { short: spec.short }),
+    specs.map(({ name, short, value }) => [name, {
+      type: value === undefined ? "boolean" as const : "string" as const,
+      ...(short === undefined ? {} : { short }),
     }]),
   );
   const { tokens } = parseArgs({
@@ -201,37 +190,17 @@ export function parseOptions(
     allowPositionals: true,
     tokens: true,
   });
-  const values = new Map<string, string[]>();
-  const positionals: string[] = [];
-  const flags = new Set<string>();
+  const values = new Map<string, readonly string[]>();
   for (const token of tokens) {
-    if (token.kind === "positional") positionals.push(token.value);
     if (token.kind !== "option") continue;
-    const spec = byName.get(token.name);
+    const spec = specs.find(({ name }) => name === token.name);
     if (spec === undefined) {
       throw new UsageError(`Unknown option ${token.rawName}`, suggestion(token.name, specs));
     }
-    const given = values.get(spec.name) ?? [];
-    values.set(spec.name, given);
-    flags.add(spec.name);
-    if (spec.value === undefined) {
-      if (token.value !== undefined) throw new UsageError(`Option ${token.rawName} takes no value`);
-      given.push("true");
-      continue;
-    }
-    // A value that starts with "-" is probably the next option; "--name=-x" makes it explicit.
-    const eaten = token.value?.startsWith("-") && token.value !== "-" && !token.inlineValue;
-    if (token.value === undefined || eaten) {
-      throw new UsageError(`Option ${token.rawName} needs a value`, `${token.rawName} ${spec.value}`);
-    }
-    if (token.value === "" && spec.refuseEmpty === true) {
-      throw new UsageError(
-        `${token.rawName} is given without a value`,
-        "Give it a value, or leave it out.",
-      );
-    }
-    given.push(token.value);
+    values.set(spec.name, [...values.get(spec.name) ?? [], flagValue(spec, token)]);
   }
+  const flags = new Set(values.keys());
+  const positionals = tokens.flatMap((token) => token.kind === "positional" ? [token.value] : []);
   const unexpected = positionals[most];
   if (unexpected !== undefined && !flags.has("help")) {
     throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`, "--help shows the usage.");
@@ -241,26 +210,43 @@ export function parseOptions(
     if (given > 1 && spec.multiple !== true && spec.refuseEmpty === true) {
       throw new UsageError(`--${spec.name} is given ${given} times`, "Give it once.");
     }
-    if (given > 0) continue;
-    const fromEnv = spec.env === undefined ? undefined : env(spec.env);
-    if (fromEnv === "" && spec.refuseEmpty === true) {
-      throw new UsageError(`${spec.env} is set, but empty`, "Give it a value, or unset it.");
-    }
-    const isMissing = (fromEnv ?? "") === "" && !flags.has("help");
-    if (isMissing && spec.formerEnv !== undefined && (env(spec.formerEnv) ?? "") !== "") {
-      throw new UsageError(
-        `The variable ${spec.formerEnv} is now called ${spec.env}`,
-        `Set ${spec.env}, or give --${spec.name}, and unset ${spec.formerEnv}.`,
-      );
-    }
-    const value = fromEnv === undefined || fromEnv === ""
-      ? spec.default
-      : spec.value === undefined
-      ? switchWord(spec, fromEnv)
-      : fromEnv;
+    const value = given > 0 ? undefined : variableValue(spec, env);
     if (value !== undefined) values.set(spec.name, [value]);
   }
   return new Options(values, positionals, flags);
+}
+
+/** The value of a flag; `true` for a switch. */
+function flagValue(
+  { value: placeholder, refuseEmpty }: OptionSpec,
+  { rawName, value, inlineValue }: {
+    readonly rawName: string;
+    readonly value: string | undefined;
+    readonly inlineValue: boolean | undefined;
+  },
+): string {
+  if (placeholder === undefined) {
+    if (value === undefined) return "true";
+    throw new UsageError(`Option ${rawName} takes no value`);
+  }
+  // A value that starts with "-" is probably the next option; "--name=-x" makes it explicit.
+  if (value === undefined || (value.startsWith("-") && value !== "-" && inlineValue !== true)) {
+    throw new UsageError(`Option ${rawName} needs a value`, `${rawName} ${placeholder}`);
+  }
+  if (value === "" && refuseEmpty === true) {
+    throw new UsageError(`${rawName} is given without a value`, "Give it a value, or leave it out.");
+  }
+  return value;
+}
+
+/** The value of an option's variable, or its default. */
+function variableValue(spec: OptionSpec, env: (name: string) => string | undefined): string | undefined {
+  const given = spec.env === undefined ? undefined : env(spec.env);
+  if (given === "" && spec.refuseEmpty === true) {
+    throw new UsageError(`${spec.env} is set, but empty`, "Give it a value, or unset it.");
+  }
+  if (given === undefined || given === "") return spec.default;
+  return spec.value === undefined ? switchWord(spec, given) : given;
 }
 
 function switchWord(spec: OptionSpec, text: string): string {
@@ -274,9 +260,7 @@ function switchWord(spec: OptionSpec, text: string): string {
 
 function suggestion(name: string, specs: readonly OptionSpec[]): string {
   const near = nearest(name, specs.map((spec) => spec.name));
-  return near === undefined
-    ? "--help lists the options."
-    : `Did you mean --${near}? --help lists the options.`;
+  return `${near === undefined ? "" : `Did you mean --${near}? `}--help lists the options.`;
 }
 
 /** The candidate with the smallest edit distance, if it is near enough to be a suggestion. */

@@ -32,7 +32,7 @@ export interface AeadKey extends Disposable {
 }
 
 /** What a key is applied to. */
-export interface AeadInput {
+interface AeadInput {
   /** 12 bytes; must not be reused with the same key. */
   readonly nonce: Bytes;
   /** Plaintext when sealing, ciphertext ‖ tag when opening. */

@@ -28,7 +28,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 const NO_DATA: Bytes = new Uint8Array(0);
 
 /** Options of {@link SealingKey.take}. */
-export interface SealingKeyOptions {
+interface SealingKeyOptions {
   /** Makes the nonces. */
   readonly random: FillRandom;
   /** The implementation; `node:crypto` by default. */

@@ -21,7 +21,8 @@ export const PRIVATE_KEY_LENGTH = 32;
 export const HPKE_TAG_LENGTH = 16;
 
 const X25519 = "X25519";
-const SUITE = new CipherSuite({
+/** The suite. */
+export const SUITE = new CipherSuite({
   kem: new DhkemX25519HkdfSha256(),
   kdf: new HkdfSha256(),
   aead: new Aes256Gcm(),
@@ -98,34 +99,6 @@ export async function keyPairOf(secret: Uint8Array): Promise<HpkeKeyPair> {
   } finally {
     pkcs8.fill(0);
   }
-}
-
-/**
- * The sender's side.
- *
- * @param options.senderKey for auth mode, which authenticates the sender
- * @param options.ephemeral only for test vectors
- */
-export async function setupSender(
-  recipient: CryptoKey,
-  options: {
-    readonly info: Uint8Array;
-    readonly senderKey?: HpkeKeyPair | undefined;
-    readonly ephemeral?: Uint8Array;
-  },
-): Promise<HpkeContext & { readonly enc: Uint8Array<ArrayBuffer> }> {
-  const { info, senderKey, ephemeral } = options;
-  const context = await SUITE.createSenderContext({
-    recipientPublicKey: recipient,
-    info,
-    ...(senderKey === undefined ? {} : { senderKey }),
-    ...(ephemeral === undefined ? {} : { ekm: ephemeral }),
-  });
-  return {
-    enc: new Uint8Array(context.enc),
-    apply: async (text, additionalData) => new Uint8Array(await context.seal(text, additionalData)),
-    exportSecret: async (label) => new Uint8Array(await context.export(label, 32)),
-  };
 }
 
 /**

@@ -16,8 +16,9 @@
  * @module
  */
 import { encode } from "cborg";
+import { concat } from "../bytes.ts";
 import { SealedError } from "./errors.ts";
-import { type HpkeContext, type HpkeKeyPair, setupRecipient, setupSender } from "./hpke.ts";
+import { type HpkeContext, type HpkeKeyPair, setupRecipient } from "./hpke.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -67,38 +68,22 @@ export interface OpenedRequest {
   readonly sealReply: (plaintext: Bytes, nonce: Bytes) => Promise<Bytes>;
 }
 
-/** A sealed request, and the function that opens its reply. */
-export interface SealedBytes {
-  /** The encapsulated key. */
-  readonly enc: Uint8Array<ArrayBuffer>;
-  /** Ciphertext with its tag. */
-  readonly ciphertext: Uint8Array<ArrayBuffer>;
-  /** Opens the reply. @throws {SealedError} `sealed_not_opened` */
-  readonly openReply: (sealed: Uint8Array) => Promise<Uint8Array<ArrayBuffer>>;
-}
-
 /** Identifies a key: SHA-256 of its 32 bytes. */
 export async function hashPublicKey(publicKey: Uint8Array): Promise<Uint8Array<ArrayBuffer>> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", new Uint8Array(publicKey)));
 }
 
-function infoOf(keyHash: Uint8Array): Uint8Array {
+/** HPKE's `info`. */
+export function infoOf(keyHash: Uint8Array): Uint8Array {
   return encode([PROTOCOL, VERSION, "sealed", keyHash]);
 }
 
-function dataOf(direction: "request" | "reply", { keyHash, clientId, counter }: MessageName): Uint8Array {
+/** The additional data of a message. */
+export function dataOf(
+  direction: "request" | "reply",
+  { keyHash, clientId, counter }: MessageName,
+): Uint8Array {
   return encode([PROTOCOL, VERSION, direction, keyHash, clientId, counter]);
-}
-
-function withTimes(plaintext: Uint8Array, times: MessageTimes): Bytes {
-  const whole = new Uint8Array(TIMES_LENGTH + plaintext.length);
-  const view = new DataView(whole.buffer);
-  const { sessionStarted, sealedAt, expiresAt } = times;
-  for (const [index, time] of [sessionStarted, sealedAt, expiresAt].entries()) {
-    view.setBigUint64(8 * index, BigInt(time));
-  }
-  whole.set(plaintext, TIMES_LENGTH);
-  return whole;
 }
 
 /** Times above the safe integers are read as very late; the request is then refused. */
@@ -111,7 +96,8 @@ function timesOf(whole: Bytes): MessageTimes {
   return { sessionStarted: time(0), sealedAt: time(1), expiresAt: time(2) };
 }
 
-async function replyKey(context: HpkeContext, name: MessageName): Promise<CryptoKey> {
+/** The key of a request's reply. */
+export async function replyKey(context: HpkeContext, name: MessageName): Promise<CryptoKey> {
   const secret = await context.exportSecret(dataOf("reply", name));
   try {
     return await crypto.subtle.importKey("raw", secret, "AES-GCM", false, ["encrypt", "decrypt"]);
@@ -120,40 +106,9 @@ async function replyKey(context: HpkeContext, name: MessageName): Promise<Crypto
   }
 }
 
-function cipherOf(nonce: Bytes, name: MessageName) {
+/** How a reply is sealed. */
+export function cipherOf(nonce: Bytes, name: MessageName) {
   return { name: "AES-GCM", iv: nonce, additionalData: new Uint8Array(dataOf("reply", name)) } as const;
-}
-
-/**
- * Seals a request.
- *
- * @param options.times whole numbers from 0
- * @param recipient the key that the enclave attested to
- * @param options.senderKey for a service that knows its clients (HPKE's auth mode)
- */
-export async function sealRequest(
-  recipient: CryptoKey,
-  plaintext: Uint8Array,
-  options: MessageName & { readonly times: MessageTimes; readonly senderKey?: HpkeKeyPair | undefined },
-): Promise<SealedBytes> {
-  const { senderKey, times } = options;
-  const context = await setupSender(recipient, { info: infoOf(options.keyHash), senderKey });
-  const whole = withTimes(plaintext, times);
-  const ciphertext = await context.apply(whole, dataOf("request", options)).finally(() => whole.fill(0));
-  return {
-    enc: context.enc,
-    ciphertext,
-    openReply: async (sealed) => {
-      const nonce = new Uint8Array(sealed.subarray(0, NONCE_LENGTH));
-      const key = await replyKey(context, options);
-      try {
-        const rest = new Uint8Array(sealed.subarray(NONCE_LENGTH));
-        return new Uint8Array(await crypto.subtle.decrypt(cipherOf(nonce, options), key, rest));
-      } catch (thrown) {
-        throw new SealedError("sealed_not_opened", "The sealed reply does not open", { cause: thrown });
-      }
-    },
-  };
 }
 
 /**
@@ -164,7 +119,7 @@ export async function sealRequest(
  */
 export async function openRequest(
   keys: HpkeKeyPair,
-  { enc, ciphertext }: Pick<SealedBytes, "enc" | "ciphertext">,
+  { enc, ciphertext }: { readonly enc: Uint8Array; readonly ciphertext: Uint8Array },
   options: MessageName & { readonly senderPublicKey?: CryptoKey | undefined },
 ): Promise<OpenedRequest> {
   const { senderPublicKey } = options;
@@ -182,10 +137,7 @@ export async function openRequest(
     sealReply: async (reply, nonce) => {
       const key = await replyKey(context, options);
       const sealed = await crypto.subtle.encrypt(cipherOf(nonce, options), key, reply);
-      const whole = new Uint8Array(nonce.length + sealed.byteLength);
-      whole.set(nonce);
-      whole.set(new Uint8Array(sealed), nonce.length);
-      return whole;
+      return concat([nonce, new Uint8Array(sealed)]);
     },
   };
 }

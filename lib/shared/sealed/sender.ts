@@ -10,7 +10,8 @@ import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { field, parseObject, type WireObject } from "../wire/messages.ts";
 import { SealedError } from "./errors.ts";
 import { exportPublicKey, type HpkeKeyPair, importPublicKey } from "./hpke.ts";
-import { CLIENT_ID_LENGTH, hashPublicKey, MAX_COUNTER, sealRequest } from "./message.ts";
+import { CLIENT_ID_LENGTH, hashPublicKey, MAX_COUNTER } from "./message.ts";
+import { sealRequest } from "./seal_request.ts";
 
 /** A sealed request in its sent form. Bytes in base64. */
 export interface SealedRequest {

@@ -1,7 +1,7 @@
 /**
  * Where a service listens or is reached: `vsock:<cid>:<port>`, `tcp:<host>:<port>`, `unix:<path>`.
  *
- * Runs in browsers; what opens sockets is in `socket.ts`.
+ * Runs in browsers; sockets are opened in `connect.ts` and `listen.ts`.
  *
  * @module
  */

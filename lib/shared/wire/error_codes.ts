@@ -1,6 +1,6 @@
 /**
  * The codes of error replies, with what each means and what a client does about it. The table of docs/protocol.md and the JSON Schema are generated from
- * this table (`deno task protocol`).
+ * this table (`deno task docs`).
  *
  * Runs in browsers.
  *

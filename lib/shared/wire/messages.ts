@@ -4,13 +4,14 @@
  *
  * @module
  */
-import type { CredentialStrings } from "../aws/credential_strings.ts";
-import { MAX_CREDENTIAL_LENGTH } from "../aws/kms_limits.ts";
+import { type CredentialStrings, MAX_CREDENTIAL_LENGTH } from "../aws/kms_limits.ts";
 import type { ErrorCode } from "./error_codes.ts";
+import { field, isObject } from "../json.ts";
 import { type JsonShape, MAX_DEPTH, measureJson } from "./json_shape.ts";
 
-export type { CredentialStrings } from "../aws/credential_strings.ts";
+export type { CredentialStrings } from "../aws/kms_limits.ts";
 export type { ErrorCode } from "./error_codes.ts";
+export { field } from "../json.ts";
 
 /** A request's document, as an object of unknown fields. */
 export type WireObject = Record<string, unknown>;
@@ -112,10 +113,8 @@ export function parseText(text: string, shape: JsonShape = measureJson(text)): W
   } catch {
     throw new WireError("invalid_json", NOT_JSON);
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new WireError("invalid_json", "The message must be a JSON object");
-  }
-  return value as WireObject;
+  if (isObject(value)) return value;
+  throw new WireError("invalid_json", "The message must be a JSON object");
 }
 
 /**
@@ -130,11 +129,6 @@ export function parseObject(body: Uint8Array): WireObject {
 /** Removes all fields of a request, so that remaining references to it do not keep them. */
 export function dropFields(request: WireObject): void {
   for (const name of Object.keys(request)) delete request[name];
-}
-
-/** The value of an own field, or undefined. */
-export function field(object: WireObject, name: string): unknown {
-  return Object.hasOwn(object, name) ? object[name] : undefined;
 }
 
 /**
@@ -171,14 +165,6 @@ export const CREDENTIAL_SPELLINGS = [
   ["AwsAccessKeyId", "AwsSecretAccessKey", "AwsSessionToken"],
 ] as const;
 
-function checkLength(name: string, text: string, limit: number): void {
-  if (text.length <= limit) return;
-  throw new WireError(
-    "missing_fields",
-    `Field ${name} must have at most ${limit} characters, not ${text.length}`,
-  );
-}
-
 /**
  * Removes the credentials from a request and returns them, in any spelling, at top level or under `credential`: after this the request no longer holds
  * them.
@@ -187,23 +173,26 @@ function checkLength(name: string, text: string, limit: number): void {
  */
 export function takeCredentials(request: WireObject): CredentialStrings {
   const nested = field(request, "credential");
-  const inner = typeof nested === "object" && nested !== null && !Array.isArray(nested)
-    ? nested as WireObject
-    : undefined;
-  const places = inner === undefined ? [request] : [request, inner];
+  const places: readonly WireObject[] = isObject(nested) ? [request, nested] : [request];
   delete request["credential"];
+  // Requests hold their credentials while they wait for KMS, so oversized ones are refused first.
+  const checked = (name: keyof CredentialStrings, field: string, text: string) => {
+    const limit = MAX_CREDENTIAL_LENGTH[name];
+    if (text.length <= limit) return text;
+    const problem = `must have at most ${limit} characters, not ${text.length}`;
+    throw new WireError("missing_fields", `Field ${field} ${problem}`);
+  };
   try {
     for (const place of places) {
       for (const [id, secret, token] of CREDENTIAL_SPELLINGS) {
         if (!Object.hasOwn(place, id) && !Object.hasOwn(place, secret)) continue;
         const accessKeyId = requiredString(place, id, "the AWS access key id");
         const secretAccessKey = requiredString(place, secret, "the AWS secret access key");
-        const sessionToken = optionalString(place, token) ?? "";
-        // Requests hold their credentials while they wait for KMS, so oversized ones are refused first.
-        checkLength(id, accessKeyId, MAX_CREDENTIAL_LENGTH.accessKeyId);
-        checkLength(secret, secretAccessKey, MAX_CREDENTIAL_LENGTH.secretAccessKey);
-        checkLength(token, sessionToken, MAX_CREDENTIAL_LENGTH.sessionToken);
-        return { accessKeyId, secretAccessKey, sessionToken };
+        return {
+          accessKeyId: checked("accessKeyId", id, accessKeyId),
+          secretAccessKey: checked("secretAccessKey", secret, secretAccessKey),
+          sessionToken: checked("sessionToken", token, optionalString(place, token) ?? ""),
+        };
       }
     }
   } finally {

@@ -10,4 +10,5 @@ export * from "./json_shape.ts";
 export * from "./messages.ts";
 export * from "./process_binding.ts";
 export * from "./protocol.ts";
-export * from "./socket.ts";
+export * from "./connect.ts";
+export * from "./listen.ts";

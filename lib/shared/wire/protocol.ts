@@ -1,6 +1,6 @@
 /**
  * Every request with its fields, and the fields of its reply. The types of the client are derived from these tables, and the tables of docs/protocol.md and
- * the JSON Schema are made from them (`deno task protocol`).
+ * the JSON Schema are made from them (`deno task docs`).
  *
  * Runs in browsers.
  *

@@ -28,7 +28,8 @@ export {
 export { buildEif, hashFile } from "../../../lib/ctl/eif/mod.ts";
 export { verifyKeyDocument } from "../../../lib/ctl/client/key_origin.ts";
 export { exportPublicKey, importPublicKey, keyPairOf } from "../../../lib/shared/sealed/hpke.ts";
-export { hashPublicKey, sealRequest } from "../../../lib/shared/sealed/message.ts";
+export { hashPublicKey } from "../../../lib/shared/sealed/message.ts";
+export { sealRequest } from "../../../lib/shared/sealed/seal_request.ts";
 export { SealingKey } from "../../../lib/shared/crypto/sealing.ts";
 export { ERROR_CODES } from "../../../lib/shared/wire/error_codes.ts";
 export { REQUESTS, WALLET_REQUESTS } from "../../../lib/shared/wire/protocol.ts";

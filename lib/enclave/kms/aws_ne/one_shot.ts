@@ -12,7 +12,7 @@
 import { AWS_NE_VSOCK_PROXY_ADDR, AWS_NE_VSOCK_PROXY_PORT } from "../../../../ffi/constants.ts";
 import { type NitroSdk, openSdk } from "../../../../ffi/sdk.ts";
 import { Credentials } from "../../../shared/aws/credentials.ts";
-import type { CredentialStrings } from "../../../shared/aws/credential_strings.ts";
+import type { CredentialStrings } from "../../../shared/aws/kms_limits.ts";
 import type { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import { checkCall } from "./arguments.ts";
 import { runBlocking } from "./blocking_calls.ts";

@@ -20,7 +20,7 @@ export interface Printed {
 }
 
 /** The target of the connection. */
-export interface Proxy {
+interface Proxy {
   readonly port: number;
   readonly region: string;
 }

@@ -1,4 +1,7 @@
-/** The two evaluators of key policies check each other: what the parent's tools say of a build is what the KMS emulator decides for its document. */
+/**
+ * The two evaluators of key policies check each other: what the parent's tools say of a build is what the KMS
+ * emulator decides for its document.
+ */
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import {
@@ -40,7 +43,10 @@ const actions = fc.constantFrom(["kms:Decrypt"], ["kms:*"], ["kms:Encrypt"], [
   "kms:De*",
   "kms:GenerateDataKey",
 ]);
-/** Whom a Deny is about: `admission` does not ask for whom a policy admits a build, and counts every Deny of a user of the key. */
+/**
+ * Whom a Deny is about: `admission` does not ask for whom a policy admits a build, and counts every Deny of a
+ * user of the key.
+ */
 const principal = fc.constantFrom<KeyPolicyStatement["Principal"]>("*", { AWS: [PARENT] });
 
 /** Allows of the parent that want a document of some build. */

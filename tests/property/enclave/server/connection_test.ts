@@ -1,4 +1,7 @@
-/** A connection that receives any bytes: it answers or closes, and never fails, hangs or passes anything but an object to the handler. */
+/**
+ * A connection that receives any bytes: it answers or closes, and never fails, hangs or passes anything but
+ * an object to the handler.
+ */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Connection } from "../../../../lib/enclave/server/connection.ts";

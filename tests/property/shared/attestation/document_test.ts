@@ -1,4 +1,6 @@
-/** Arbitrary bytes as a document are refused with the verifier's own error, and never make it hang or crash. */
+/**
+ * Arbitrary bytes as a document are refused with the verifier's own error, and never make it hang or crash.
+ */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { decode, encode } from "cborg";
 import fc from "fast-check";

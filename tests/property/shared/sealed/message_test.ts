@@ -3,12 +3,8 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
 import { exportPublicKey } from "../../../../lib/shared/sealed/hpke.ts";
-import {
-  hashPublicKey,
-  MAX_COUNTER,
-  openRequest,
-  sealRequest,
-} from "../../../../lib/shared/sealed/message.ts";
+import { hashPublicKey, MAX_COUNTER, openRequest } from "../../../../lib/shared/sealed/message.ts";
+import { sealRequest } from "../../../../lib/shared/sealed/seal_request.ts";
 import { generateKeyPair, SealedError } from "../../../../lib/shared/sealed/mod.ts";
 import { CLOCK_TOLERANCE_MS, timeProblem } from "../../../../lib/enclave/sealed/sealed_time.ts";
 import { runs } from "../../../helpers/effort.ts";

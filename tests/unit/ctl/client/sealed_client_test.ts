@@ -18,7 +18,7 @@ import { WalletClient } from "../../../../lib/ctl/client/wallet_client.ts";
 import { exportPublicKey, generateKeyPair } from "../../../../lib/shared/sealed/mod.ts";
 import { KEY_GRACE_MS, KEY_LIFE_MS } from "../../../../lib/enclave/sealed/sealed_keys.ts";
 import type { Address } from "../../../../lib/shared/wire/address.ts";
-import { listen } from "../../../../lib/shared/wire/socket.ts";
+import { listen } from "../../../../lib/shared/wire/listen.ts";
 import { encodeMessage, FrameDecoder } from "../../../../lib/shared/wire/framing.ts";
 import { parseObject, type WireObject } from "../../../../lib/shared/wire/messages.ts";
 import { CONFIGURATION_HASH, PCR0, sealedRig } from "../../../helpers/sealed_rig.ts";

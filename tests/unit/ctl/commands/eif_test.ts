@@ -2,21 +2,12 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { EXIT, parseOptions } from "../../../../lib/shared/cli/options.ts";
 import { bytesSource } from "../../../../lib/ctl/eif/mod.ts";
-import { runEif } from "../../../../lib/ctl/commands/eif.ts";
-import { openIo } from "../../../../lib/ctl/terminal/printing.ts";
 import { imageOf, smallParts } from "../../../fixtures/eif.ts";
+import { callCtl } from "../../../helpers/ctl_io.ts";
 import { Folder } from "../../../helpers/folder.ts";
 
-async function run(command: string, args: readonly string[], stderrIsTerminal: boolean) {
-  const shown = { stdout: "", stderr: "" };
-  const io = openIo({
-    write: (to, text) => void (shown[to] += text),
-    isTerminal: (stream) => stream === "stderr" && stderrIsTerminal,
-    env: () => undefined,
-    untilSignal: () => Promise.resolve("SIGTERM"),
-  });
-  return { code: await runEif(command, args, io), ...shown };
-}
+const run = (command: string, args: readonly string[], stderrIsTerminal: boolean) =>
+  callCtl(["eif", command, ...args], stderrIsTerminal ? { terminal: "stderr" } : {});
 
 const LARGE = bytesSource(new Uint8Array(5_000_000), "large");
 

@@ -5,24 +5,17 @@ import { Credentials } from "../../../../lib/shared/aws/credentials.ts";
 import { describeFailure } from "../../../../lib/shared/cli/failure.ts";
 import { parseOptions } from "../../../../lib/shared/cli/options.ts";
 import { readServeConfig, SERVE_OPTIONS } from "../../../../lib/shared/cli/serve_options.ts";
-import { openIo } from "../../../../lib/ctl/terminal/printing.ts";
-import { runTsk, type TskBackend } from "../../../../lib/ctl/commands/tsk.ts";
+import { runProgram } from "../../../../lib/ctl/terminal/command.ts";
+import { type TskBackend, tskCommands } from "../../../../lib/ctl/commands/tsk.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
 import { LocalKms } from "../../../../lib/dev/kms/local.ts";
+import { recordingIo } from "../../../helpers/ctl_io.ts";
 import { Folder } from "../../../helpers/folder.ts";
 
 /** Runs a command against a local KMS, and says what it printed. */
 async function tsk(command: string, args: readonly string[], kms: LocalKms | EnclaveError) {
-  let stdout = "";
-  const io = openIo({
-    write: (to, text) => void (stdout += to === "stdout" ? text : ""),
-    isTerminal: () => false,
-    env: () => undefined,
-    untilSignal: () => Promise.resolve("SIGTERM"),
-  });
   const keyArn = kms instanceof LocalKms ? kms.keyArns[0] ?? "" : "";
   const backend: TskBackend = {
-    command: "denclavectl tsk",
     options: [],
     open: () =>
       Promise.resolve({
@@ -34,8 +27,9 @@ async function tsk(command: string, args: readonly string[], kms: LocalKms | Enc
         [Symbol.asyncDispose]: () => Promise.resolve(),
       }),
   };
-  const code = await runTsk(command, args, io, backend);
-  return { code, stdout };
+  const { io, shown } = recordingIo();
+  const program = { name: "denclavectl", commands: tskCommands(backend), help: String };
+  return { code: await runProgram(program, ["tsk", command, ...args], io), ...shown };
 }
 
 async function open(): Promise<LocalKms> {

@@ -9,10 +9,9 @@ import {
   missingSymbols,
   OpenFiles,
   readElf,
-  readElfSymbols,
   Sysroot,
 } from "../../../../lib/ctl/eif/mod.ts";
-import { elfFile } from "../../../fixtures/elf.ts";
+import { elfFile, type ElfShape } from "../../../fixtures/elf.ts";
 import { type FileContent, Folder } from "../../../helpers/folder.ts";
 
 const LOADER = "/lib64/ld-linux-x86-64.so.2";
@@ -36,49 +35,19 @@ async function load(
 
 const program = (shape: Parameters<typeof elfFile>[0]) => elfFile({ interpreter: LOADER, ...shape });
 
-Deno.test("RPATH counts for what is loaded below, RUNPATH for the file itself alone", async () => {
+Deno.test("a file's RUNPATH, or its RPATH without one, counts for what it needs itself, and no other's", async () => {
   const files = { "root/own/liba.so": elfFile({ needed: ["libb.so"] }), "root/own/libb.so": elfFile() };
-  assertEquals(
-    Object.keys(await load({ ...files, program: program({ needed: ["liba.so"], rpath: "/own" }) })),
-    [LOADER, "/app/program", "/own/liba.so", "/own/libb.so"],
-  );
-  const runPath = { ...files, program: program({ needed: ["liba.so"], runPath: "/own" }) };
-  await assertRejects(() => load(runPath), EifError, '"libb.so" in the folders of');
-});
-
-Deno.test("a file with a RUNPATH has no RPATH: neither its own nor those of the files above it", async () => {
-  await assertRejects(
-    () =>
-      load({
-        program: program({ needed: ["liba.so"], rpath: "/own" }),
-        "root/own/liba.so": elfFile({ needed: ["libb.so"], runPath: "/nothing" }),
-        "root/own/libb.so": elfFile(),
-      }),
-    EifError,
-    "/own/liba.so needs",
-  );
-  await assertRejects(
-    () =>
-      load({
-        program: program({ needed: ["liba.so"], rpath: "/own", runPath: "/nothing" }),
-        "root/own/liba.so": elfFile(),
-      }),
-    EifError,
-    "/app/program needs",
-  );
-});
-
-Deno.test("the program's RPATH counts for the libraries that it opens itself", async () => {
-  const files = { "lib/libsdk.so": elfFile({ needed: ["libb.so"] }), "root/own/libb.so": elfFile() };
-  assertEquals(
-    Object.keys(await load({ ...files, program: program({ rpath: "/own" }) }, ["libsdk.so"])).at(-1),
-    "/own/libb.so",
-  );
-  await assertRejects(
-    () => load({ ...files, program: program({ runPath: "/own" }) }, ["libsdk.so"]),
-    EifError,
-    "/app/libsdk.so needs",
-  );
+  const found = ["libb.so", "liba.so"];
+  for (const path of [{ rpath: "/own" }, { runPath: "/own" }, { rpath: "/nothing", runPath: "/own" }]) {
+    assertEquals(
+      Object.keys(await load({ ...files, program: program({ needed: found, ...path }) })),
+      [LOADER, "/app/program", "/own/libb.so", "/own/liba.so"],
+    );
+    const below = load({ ...files, program: program({ needed: ["liba.so"], ...path }) });
+    await assertRejects(() => below, EifError, '"libb.so" in the folders of');
+  }
+  const replaced = program({ needed: found, rpath: "/own", runPath: "/nothing" });
+  await assertRejects(() => load({ ...files, program: replaced }), EifError, "/app/program needs");
 });
 
 Deno.test("a library that was opened by its path is known by its SONAME, and not by its file's name", async () => {
@@ -161,75 +130,107 @@ Deno.test("a library that needs a newer glibc than the distribution's is refused
   ]);
 });
 
-Deno.test("symbols and versions are read", async () => {
-  const source = bytesSource(elfFile({
+Deno.test("an ELF file's libraries, folders, versions and symbols are read", async () => {
+  const shape = {
+    interpreter: LOADER,
+    needed: ["a", "b"],
+    soname: "c",
+    runPath: "/x::/y",
     exported: ["one", "two"],
     undefined: ["three", "four?"],
     versions: ["liba.so", "A_1"],
     neededVersions: { "libb.so": ["B_1", "B_2?"], "libc.so": ["C_1"] },
-  }));
-  assertEquals(await readElfSymbols(source), { exported: new Set(["one", "two"]), undefined: ["three"] });
-  const { versions, neededVersions } = await readElf(source);
-  assertEquals([versions, neededVersions], [["liba.so", "A_1"], [
-    { library: "libb.so", version: "B_1" },
-    { library: "libc.so", version: "C_1" },
-  ]]);
+  };
+  assertEquals(await readElf(bytesSource(elfFile(shape))), {
+    architecture: "x86_64",
+    relocatable: false,
+    interpreter: LOADER,
+    soname: "c",
+    needed: ["a", "b"],
+    runPath: ["/x", "/y"],
+    exported: new Set(["one", "two"]),
+    undefined: ["three"],
+    versions: ["liba.so", "A_1"],
+    neededVersions: [{ library: "libb.so", version: "B_1" }, { library: "libc.so", version: "C_1" }],
+    moduleInfo: undefined,
+  });
+  assertEquals((await readElf(bytesSource(elfFile({ machine: 183 })))).architecture, "aarch64");
 });
 
 Deno.test("a function that is in neither a library's own libraries nor the program's is reported as missing", async () => {
-  const source = (name: string) => {
-    const files: Record<string, Uint8Array<ArrayBuffer>> = {
-      program: elfFile({ exported: ["of_program"] }),
-      sdk: elfFile({ undefined: ["of_program", "of_other", "of_libc", "of_nobody", "perhaps?"] }),
-      libc: elfFile({ exported: ["of_libc"] }),
-      other: elfFile({ exported: ["of_other"] }),
-    };
-    return Promise.resolve(bytesSource(files[name] ?? new Uint8Array(), name));
-  };
-  const file = async (name: string, ...needs: readonly string[]): Promise<LoadedFile> => ({
+  const file = async (name: string, shape: ElfShape, ...needs: readonly string[]): Promise<LoadedFile> => ({
     path: `/${name}`,
     from: name,
-    elf: await readElf(await source(name)),
+    elf: await readElf(bytesSource(elfFile(shape))),
     needs: new Map(needs.map((needed) => [needed, `/${needed}`])),
   });
   const loaded = [
-    await file("program"),
-    await file("sdk", "libc"),
-    await file("libc"),
-    await file("other"),
+    await file("program", { exported: ["of_program"] }),
+    await file("sdk", { undefined: ["of_program", "of_other", "of_libc", "of_nobody", "perhaps?"] }, "libc"),
+    await file("libc", { exported: ["of_libc"] }),
+    await file("other", { exported: ["of_other"] }),
   ];
-  assertEquals(await missingSymbols("/sdk", { loaded, program: "/program" }, source), [
+  assertEquals(missingSymbols("/sdk", { loaded, program: "/program" }), [
     // It is loaded, but not by a file whose functions the SDK's library can use.
     "of_other",
     "of_nobody",
   ]);
 });
 
-/** Tables with sizes that are too large. */
-const BAD_TABLES: readonly (readonly [string, (bytes: Uint8Array<ArrayBuffer>) => void, RegExp])[] = [
-  ["a chain of versions without end", (bytes) => set(bytes, 0x6fff_fffe, 12, 0x0100_0000), /beyond its end/],
-  ["a million symbols", (bytes) => set(bytes, 4, 4, 0xff_ffff), /claims 16777215 symbols/],
-  ["more symbols than bytes", (bytes) => set(bytes, 4, 4, 0xffff), /beyond its end/],
+const SHAPED = elfFile({
+  interpreter: LOADER,
+  needed: ["a"],
+  exported: ["a"],
+  versions: ["V"],
+  neededVersions: { a: ["A"] },
+});
+/** Where the file's sections are described, in the order of tests/fixtures/elf.ts. */
+const TABLE = Number(new DataView(SHAPED.buffer).getBigUint64(40, true));
+const [STRINGS, DYNAMIC, VERSIONS, NEEDED] = [0, 1, 3, 4].map((index) => TABLE + 64 * index) as [
+  ...[number, number, number, number],
+];
+/** Where a section's bytes are. */
+const contentOf = (section: number) => Number(new DataView(SHAPED.buffer).getBigUint64(section + 24, true));
+const FF8 = [255, 255, 255, 255, 255, 255, 255, 255];
+const set = (at: number, ...values: readonly number[]) => {
+  const bytes = SHAPED.slice();
+  bytes.set(values, at);
+  return bytes;
+};
+const script = new TextEncoder().encode("#!/bin/sh\n".repeat(20));
+/** Files that no loader would load, and what is said of them. */
+const BAD_ELF: readonly (readonly [string, Uint8Array, RegExp])[] = [
+  ["empty", new Uint8Array(0), /not an ELF file/],
+  ["a script", script, /not an ELF file/],
+  ["32-bit", set(4, 1), /64-bit/],
+  ["big-endian", set(5, 2), /little-endian/],
+  ["of another machine", set(18, 3), /machine 3/],
+  ["cut off", SHAPED.slice(0, 100), /cut short/],
+  ["with sections near 2^64", set(40, ...FF8), /cut short/],
+  ["with 65535 sections", set(60, 255, 255), /cut short/],
+  ["without sections", set(60, 0, 0), /0 section headers/],
+  ["with sections of no length", set(58, 0), /of 0 bytes/],
+  ["with a dynamic section near 2^64", set(DYNAMIC + 24, ...FF8), /cut short/],
+  ["with a dynamic section of 2^64", set(DYNAMIC + 32, ...FF8), /cut short/],
+  ["with strings nowhere", set(DYNAMIC + 40, 99), /strings is missing/],
+  ["with a name beyond the strings", set(contentOf(DYNAMIC) + 8, 200), /a name does not end/],
+  ["with names that do not end", set(STRINGS + 32, 3), /a name does not end/],
+  ["with an interpreter that is not a path", elfFile({ interpreter: "ld.so" }), /interpreter is "ld.so"/],
+  ["with a million versions", set(VERSIONS + 44, 255, 255, 15), /claims 1048575 versions/],
+  ["with more versions than bytes", set(VERSIONS + 44, 255, 15), /bounds/],
+  ["with a chain of versions without end", set(contentOf(NEEDED) + 2, 255, 255), /bounds/],
+  ["with a chain in a circle", circle(), /needs more than 4096 versions/],
 ];
 
-/** Writes a word into the table of a tag. */
-function set(bytes: Uint8Array<ArrayBuffer>, tag: number, at: number, word: number): void {
-  const view = new DataView(bytes.buffer);
-  for (let entry = 64 + 2 * 56;; entry += 16) {
-    if (view.getBigUint64(entry, true) !== BigInt(tag)) continue;
-    view.setUint32(Number(view.getBigUint64(entry + 8, true)) - 0x40_0000 + at, word, true);
-    return;
-  }
+/** A version that is followed by itself. */
+function circle(): Uint8Array {
+  const bytes = set(contentOf(NEEDED) + 2, 255, 255);
+  bytes.set([0, 0, 0, 0], contentOf(NEEDED) + 16 + 12);
+  return bytes;
 }
-for (const [what, change, message] of BAD_TABLES) {
-  Deno.test(`an ELF file with ${what} is refused`, async () => {
-    const bytes = elfFile({ exported: ["a"], neededVersions: { a: ["A"] } });
-    change(bytes);
-    const source = bytesSource(bytes, "a.so");
-    const error = await assertRejects(async () => {
-      await readElfSymbols(source);
-      await readElf(source);
-    }, EifError);
+for (const [what, bytes, message] of BAD_ELF) {
+  Deno.test(`an ELF file ${what} is refused`, async () => {
+    const error = await assertRejects(() => readElf(bytesSource(bytes, "a.so")), EifError);
     assertEquals(error.code, "elf_malformed");
     assertMatch(error.message, message);
   });

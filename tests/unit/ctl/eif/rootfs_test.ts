@@ -1,8 +1,8 @@
 /** What goes into an image: libraries as a loader would find them, archives as a kernel unpacks them, manifests. */
 import { gunzipSync } from "node:zlib";
-import { assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { cpioArchive, type CpioEntry } from "../../../../lib/ctl/eif/cpio.ts";
-import { gzipToFile } from "../../../../lib/ctl/eif/gzip.ts";
+import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { cpioArchive, type CpioEntry } from "../../../../lib/ctl/eif/ramdisks.ts";
+import { gzipToFile } from "../../../../lib/ctl/eif/ramdisks.ts";
 import { parseManifest, readManifest } from "../../../../lib/ctl/eif/manifest.ts";
 import {
   buildEif,
@@ -12,13 +12,11 @@ import {
   collectRoot,
   describeEif,
   EifError,
-  gitCommit,
   OpenFiles,
-  readElf,
 } from "../../../../lib/ctl/eif/mod.ts";
 import { programRamdisk } from "../../../../lib/ctl/eif/ramdisks.ts";
 import { readExactly } from "../../../../lib/ctl/eif/source.ts";
-import { ELF_AT, elfFile } from "../../../fixtures/elf.ts";
+import { elfFile } from "../../../fixtures/elf.ts";
 import { unpackCpio } from "../../../helpers/cpio.ts";
 import { type FileContent, Folder } from "../../../helpers/folder.ts";
 
@@ -192,63 +190,6 @@ function set(bytes: Uint8Array<ArrayBuffer>, at: number, ...values: number[]): U
   bytes.set(values, at);
   return bytes;
 }
-
-const FF8 = [255, 255, 255, 255, 255, 255, 255, 255];
-const shaped = () => elfFile({ interpreter: LOADER, needed: ["a", "b"], soname: "c", runPath: "/x::/y" });
-const DYNAMIC = ELF_AT.firstEntry + 56;
-/** Files that no loader would load, and what is said of them. */
-const BAD_ELF: readonly (readonly [string, () => Uint8Array, RegExp])[] = [
-  ["empty", () => new Uint8Array(0), /not an ELF file/],
-  ["a script", () => text("#!/bin/sh\n".repeat(20)), /not an ELF file/],
-  ["32-bit", () => set(shaped(), 4, 1), /64-bit/],
-  ["big-endian", () => set(shaped(), 5, 2), /little-endian/],
-  ["of another machine", () => set(shaped(), ELF_AT.machine, 3), /machine 3/],
-  ["cut off", () => shaped().slice(0, 100), /beyond its end/],
-  ["with headers near 2^64", () => set(shaped(), ELF_AT.tableOffset, ...FF8), /beyond its end/],
-  ["with 65535 headers", () => set(shaped(), ELF_AT.entries, 255, 255), /65535 program headers/],
-  ["with headers of no length", () => set(shaped(), ELF_AT.entryLength, 0), /of 0 bytes/],
-  ["with a dynamic section near 2^64", () => set(shaped(), DYNAMIC + 8, ...FF8), /beyond its end/],
-  ["with a dynamic section of 2^64", () => set(shaped(), DYNAMIC + 32, ...FF8), /too large/],
-  ["with an interpreter near 2^64", () => set(shaped(), DYNAMIC + 56 + 8, ...FF8), /interpreter is beyond/],
-  ["with an interpreter without end", () => set(shaped(), DYNAMIC + 56 + 32, 3), /interpreter does not end/],
-  [
-    "with an interpreter that is not a path",
-    () => elfFile({ interpreter: "ld.so" }),
-    /interpreter is "ld.so"/,
-  ],
-  [
-    "with strings nowhere",
-    () => set(shaped(), ELF_AT.firstEntry + 32, ...[0, 0, 0, 0, 0, 0, 0, 0]),
-    /nowhere/,
-  ],
-  ["with a name beyond the strings", () => set(shaped(), DYNAMIC + 112 + 8, 200), /a name is beyond/],
-  ["that needs 300 libraries", () => elfFile({ needed: Array(300).fill("a") }), /300 libraries/],
-];
-for (const [what, bytes, message] of BAD_ELF) {
-  Deno.test(`an ELF file ${what} is refused`, async () => {
-    const error = await assertRejects(() => readElf(bytesSource(bytes(), "a.so")), EifError);
-    assertEquals(error.code, "elf_malformed");
-    assertMatch(error.message, message);
-  });
-}
-
-Deno.test("the needed libraries of an ELF file are read", async () => {
-  assertEquals(await readElf(bytesSource(shaped())), {
-    architecture: "x86_64",
-    interpreter: LOADER,
-    soname: "c",
-    needed: ["a", "b"],
-    runPath: ["/x", "/y"],
-    rpath: [],
-    relocatable: false,
-    neededVersions: [],
-    versions: [],
-  });
-  const { architecture, runPath, rpath } = await readElf(
-    bytesSource(elfFile({ machine: 183, rpath: "/old", runPath: "/new" })),
-  );
-  assertEquals([architecture, runPath, rpath], ["aarch64", ["/new"], []]);
-});
 
 Deno.test("an archive is sorted, of one owner and time, and has the folders that its files are in", async () => {
   const entries = [
@@ -489,21 +430,3 @@ for (
     assertEquals(error.code, "eif_input");
   });
 }
-
-Deno.test("a repository's commit is read from its files, packed or not", async () => {
-  const commit = "a".repeat(40);
-  await using folder = await Folder.make({
-    "plain/.git/HEAD": "ref: refs/heads/main\n",
-    "plain/.git/refs/heads/main": `${commit}\n`,
-    "plain/sub/file": "",
-    "packed/.git/HEAD": "ref: refs/heads/main\n",
-    "packed/.git/packed-refs": `# pack-refs\n${commit} refs/heads/main\n`,
-    "detached/.git/HEAD": `${commit}\n`,
-    "tree/.git": "gitdir: ../plain/.git\n",
-    "broken/.git/HEAD": "ref: ../../etc/passwd\n",
-  });
-  const found = await Promise.all(
-    ["plain/sub", "packed", "detached", "tree", "broken"].map((name) => gitCommit(`${folder.path}/${name}`)),
-  );
-  assertEquals(found, [commit, commit, commit, commit, undefined]);
-});

@@ -18,6 +18,7 @@ import {
 import { openMasterKeyStore, type StoredMasterKey } from "../../../../lib/ctl/gateway/master_key_store.ts";
 import { documentHash, type OriginPolicy } from "../../../../lib/ctl/gateway/origin.ts";
 import { forgedRow } from "../../../helpers/forged_row.ts";
+import { Folder } from "../../../helpers/folder.ts";
 import { gatewayRig, killAt, Killed } from "../../../helpers/gateway_rig.ts";
 
 const FIRST_BUILD = "a1".repeat(48);
@@ -145,23 +146,20 @@ Deno.test("a row is not replaced once another row of its epoch has taken its pla
 
 for (const [command, use] of USES) {
   Deno.test(`${command} refuses a row that the parent made, stored in the place of the enclave's own, whose documents are kept`, async () => {
-    const file = await Deno.makeTempFile({ prefix: "denclave-origin-" });
-    try {
-      using rig = await attestedRig(file);
-      await using honest = await rig.boot();
-      await rig.make(honest.tools);
-      await rewrapMasterKey(honest.tools, 1, rig.secondArn);
-      overwriteRows(file, await forgedRow(rig.local, rig.firstArn, 1));
-      // The enclave is restarted and holds the forged key.
-      await using enclave = await rig.boot();
-      await enclave.tools.enclave.init({ row: requireStored(rig.store, 1) });
-      await refusedAsUnproven(
-        () => use(enclave.tools, rig.secondArn),
-        "no attestation document of it is stored",
-      );
-    } finally {
-      for (const suffix of ["", "-wal", "-shm"]) await Deno.remove(`${file}${suffix}`).catch(() => {});
-    }
+    await using folder = await Folder.make();
+    const file = `${folder.path}/keys.db`;
+    using rig = await attestedRig(file);
+    await using honest = await rig.boot();
+    await rig.make(honest.tools);
+    await rewrapMasterKey(honest.tools, 1, rig.secondArn);
+    overwriteRows(file, await forgedRow(rig.local, rig.firstArn, 1));
+    // The enclave is restarted and holds the forged key.
+    await using enclave = await rig.boot();
+    await enclave.tools.enclave.init({ row: requireStored(rig.store, 1) });
+    await refusedAsUnproven(
+      () => use(enclave.tools, rig.secondArn),
+      "no attestation document of it is stored",
+    );
   });
 }
 
@@ -281,25 +279,22 @@ Deno.test("without an NSM or a named build no key is made, unless its enclave is
 });
 
 Deno.test("a database from before documents were stored is migrated in place; its key has none, and status reports it", async () => {
-  const file = await Deno.makeTempFile({ prefix: "denclave-origin-" });
-  try {
-    {
-      using rig = await attestedRig(file);
-      await using enclave = await rig.boot();
-      const { row } = await rig.make(enclave.tools);
-      const database = new DatabaseSync(file);
-      database.exec("DROP TABLE enclave_master_key_epochs; PRAGMA user_version = 1");
-      database.close();
-      using old = openMasterKeyStore(file);
-      assertEquals([old.get(1), old.epochs(1), old.problems()], [row, [], []]);
-      const status = await masterKeyStatus({ ...enclave.tools, store: old }, 1);
-      assertEquals([status.ok, status.origin], [
-        false,
-        { proven: false, why: "no attestation document of it is stored" },
-      ]);
-    }
-  } finally {
-    for (const suffix of ["", "-wal", "-shm"]) await Deno.remove(`${file}${suffix}`).catch(() => {});
+  await using folder = await Folder.make();
+  const file = `${folder.path}/keys.db`;
+  {
+    using rig = await attestedRig(file);
+    await using enclave = await rig.boot();
+    const { row } = await rig.make(enclave.tools);
+    const database = new DatabaseSync(file);
+    database.exec("DROP TABLE enclave_master_key_epochs; PRAGMA user_version = 1");
+    database.close();
+    using old = openMasterKeyStore(file);
+    assertEquals([old.get(1), old.epochs(1), old.problems()], [row, [], []]);
+    const status = await masterKeyStatus({ ...enclave.tools, store: old }, 1);
+    assertEquals([status.ok, status.origin], [
+      false,
+      { proven: false, why: "no attestation document of it is stored" },
+    ]);
   }
 });
 
@@ -338,37 +333,34 @@ Deno.test("a gateway that is killed after a rewrap leaves an enclave ahead of it
 });
 
 Deno.test("two gateways that rewrap the same row at once: one moves it, and one row of the next epoch is stored", async () => {
-  const file = await Deno.makeTempFile({ prefix: "denclave-origin-" });
-  try {
-    using rig = await attestedRig(file);
-    using otherStore = openMasterKeyStore(file);
-    await using enclave = await rig.boot();
-    await rig.make(enclave.tools);
-    // Both have read the row before either asks.
-    const { enclave: asked } = enclave.tools;
-    const both = Promise.withResolvers<void>();
-    let arrived = 0;
-    const together: GatewayTools["enclave"] = {
-      ...asked,
-      rewrap: async (...args) => {
-        if (++arrived === 2) both.resolve();
-        await both.promise;
-        return await asked.rewrap(...args);
-      },
-    };
-    const tools = { ...enclave.tools, enclave: together };
-    const outcomes = await Promise.allSettled([
-      rewrapMasterKey(tools, 1, rig.secondArn),
-      rewrapMasterKey({ ...tools, store: otherStore }, 1, rig.secondArn),
-    ]);
-    const refused = outcomes.flatMap((outcome) => outcome.status === "rejected" ? [outcome.reason] : []);
-    assertEquals(refused.map(({ code }) => code), ["master_key_conflict"]);
-    assert(refused[0] instanceof ServiceError);
-    assertEquals(rig.store.epochs(1).map(({ keyEpoch }) => keyEpoch), [1, 2]);
-    assertEquals([requireStored(otherStore, 1).keyEpoch, rig.store.history(1).length], [2, 1]);
-  } finally {
-    for (const suffix of ["", "-wal", "-shm"]) await Deno.remove(`${file}${suffix}`).catch(() => {});
-  }
+  await using folder = await Folder.make();
+  const file = `${folder.path}/keys.db`;
+  using rig = await attestedRig(file);
+  using otherStore = openMasterKeyStore(file);
+  await using enclave = await rig.boot();
+  await rig.make(enclave.tools);
+  // Both have read the row before either asks.
+  const { enclave: asked } = enclave.tools;
+  const both = Promise.withResolvers<void>();
+  let arrived = 0;
+  const together: GatewayTools["enclave"] = {
+    ...asked,
+    rewrap: async (...args) => {
+      if (++arrived === 2) both.resolve();
+      await both.promise;
+      return await asked.rewrap(...args);
+    },
+  };
+  const tools = { ...enclave.tools, enclave: together };
+  const outcomes = await Promise.allSettled([
+    rewrapMasterKey(tools, 1, rig.secondArn),
+    rewrapMasterKey({ ...tools, store: otherStore }, 1, rig.secondArn),
+  ]);
+  const refused = outcomes.flatMap((outcome) => outcome.status === "rejected" ? [outcome.reason] : []);
+  assertEquals(refused.map(({ code }) => code), ["master_key_conflict"]);
+  assert(refused[0] instanceof ServiceError);
+  assertEquals(rig.store.epochs(1).map(({ keyEpoch }) => keyEpoch), [1, 2]);
+  assertEquals([requireStored(otherStore, 1).keyEpoch, rig.store.history(1).length], [2, 1]);
 });
 
 Deno.test("two runs of an enclave that rewrap the same row: the table accepts one of the two", async () => {

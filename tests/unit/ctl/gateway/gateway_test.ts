@@ -22,26 +22,30 @@ import {
 } from "../../../../lib/ctl/gateway/master_key_store.ts";
 import { StoreError } from "../../../../lib/ctl/stores/account_store.ts";
 import { openSqliteStore } from "../../../../lib/ctl/stores/sqlite.ts";
+import { Folder } from "../../../helpers/folder.ts";
 import { gatewayRig, killAt, Killed } from "../../../helpers/gateway_rig.ts";
 import { KmsRefusal } from "../../../helpers/wallet_rig.ts";
 
 const DIGEST = new Uint8Array(32).fill(3);
+
+/** What `gateway init --new` does. */
+const init = (
+  rig: { readonly firstArn: string },
+  { tools }: Pick<Awaited<ReturnType<Awaited<ReturnType<typeof gatewayRig>>["boot"]>>, "tools">,
+) => initMasterKey(tools, 1, { keyId: rig.firstArn, allowNew: true });
 
 Deno.test("the first init has a key made and stores it; the second opens it; after a restart it is the same", async () => {
   using rig = await gatewayRig();
   let publicKey = "";
   {
     await using enclave = await rig.boot();
-    const made = await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });
+    const made = await init(rig, enclave);
     publicKey = encodeHex(made.row.publicKey);
     assertEquals([made.how, made.row.keyEpoch, made.kept], ["generated", 1, 0]);
-    assertEquals(
-      (await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true })).how,
-      "opened",
-    );
+    assertEquals((await init(rig, enclave)).how, "opened");
   }
   await using enclave = await rig.boot();
-  const opened = await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });
+  const opened = await init(rig, enclave);
   assertEquals([opened.how, encodeHex(opened.row.publicKey)], ["opened", publicKey]);
   for (const scheme of ["ecdsa", "schnorr"] as const) {
     const { signature } = await signWithMasterKey(enclave.tools, 1, { digest: DIGEST, scheme });
@@ -53,7 +57,7 @@ Deno.test("the first init has a key made and stores it; the second opens it; aft
 Deno.test("another KMS key in the configuration makes no key: the stored one opens under its own", async () => {
   using rig = await gatewayRig();
   await using enclave = await rig.boot();
-  const { row } = await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });
+  const { row } = await init(rig, enclave);
   const again = await initMasterKey(enclave.tools, 1, { keyId: rig.secondArn, allowNew: true });
   assertEquals([again.how, again.row, rig.kms.calls.generateDataKey], ["opened", row, 1]);
 });
@@ -75,7 +79,7 @@ Deno.test("where no key is stored, none is made unless it is said to be the firs
 Deno.test("the store drops what was replaced only for the row that was proven", async () => {
   using rig = await gatewayRig();
   await using first = await rig.boot();
-  const { row: old } = await initMasterKey(first.tools, 1, { keyId: rig.firstArn, allowNew: true });
+  const { row: old } = await init(rig, first);
   // Another gateway's rewrap happens after this one opened the old row in another run, and before the proof.
   const { row: moved, boot } = await first.tools.enclave.rewrap(rig.secondArn, { keyEpoch: 1 });
   await using second = await rig.boot();
@@ -89,7 +93,7 @@ Deno.test("the store drops what was replaced only for the row that was proven", 
 Deno.test("a key whose new KMS key cannot be used goes back to the row before, and can be moved again", async () => {
   using rig = await gatewayRig();
   await using first = await rig.boot();
-  const { row: old } = await initMasterKey(first.tools, 1, { keyId: rig.firstArn, allowNew: true });
+  const { row: old } = await init(rig, first);
   await rewrapMasterKey(first.tools, 1, rig.secondArn);
   await using second = await rig.boot();
   const { decrypt } = rig.kms;
@@ -110,7 +114,7 @@ Deno.test("a key whose new KMS key cannot be used goes back to the row before, a
 Deno.test("without a stored row that opens, restore reports the reason", async () => {
   using rig = await gatewayRig();
   await using enclave = await rig.boot();
-  await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });
+  await init(rig, enclave);
   const none = await assertRejects(() => restoreMasterKey(enclave.tools, 1), GatewayError, "none is kept");
   assertEquals(none.code, "restore_failed");
 });
@@ -118,7 +122,7 @@ Deno.test("without a stored row that opens, restore reports the reason", async (
 Deno.test("a key whose old KMS key is disabled can be moved while the enclave holds it", async () => {
   using rig = await gatewayRig();
   await using enclave = await rig.boot();
-  await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });
+  await init(rig, enclave);
   const { decrypt } = rig.kms;
   rig.kms.decrypt = (access, request) =>
     request.keyId === rig.firstArn
@@ -133,7 +137,7 @@ Deno.test("status compares the keys, and not only their presence", async () => {
   await using enclave = await rig.boot();
   await using stranger = await other.boot();
   assertEquals((await masterKeyStatus(enclave.tools, 1)).words, "holds no key: gateway init");
-  await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });
+  await init(rig, enclave);
   await initMasterKey(stranger.tools, 1, { keyId: other.firstArn, allowNew: true });
   assertEquals([
     (await masterKeyStatus(enclave.tools, 1)).ok,
@@ -154,14 +158,11 @@ Deno.test("status compares the keys, and not only their presence", async () => {
 });
 
 Deno.test("a database of another program is refused, and not changed", async () => {
-  const file = await Deno.makeTempFile({ prefix: "denclave-gateway-" });
-  try {
-    await openSqliteStore(file)[Symbol.asyncDispose]();
-    const error = assertThrows(() => openMasterKeyStore(file), StoreError, "another program");
-    assertEquals(error.code, "store_failed");
-  } finally {
-    for (const suffix of ["", "-wal", "-shm"]) await Deno.remove(`${file}${suffix}`).catch(() => {});
-  }
+  await using folder = await Folder.make();
+  const file = `${folder.path}/keys.db`;
+  await openSqliteStore(file)[Symbol.asyncDispose]();
+  const error = assertThrows(() => openMasterKeyStore(file), StoreError, "another program");
+  assertEquals(error.code, "store_failed");
 });
 
 /** Tables named as the gateway's that another program made before it. */
@@ -176,23 +177,20 @@ const TABLES: readonly (readonly [string, string, boolean])[] = [
 ];
 for (const [what, columns, opens] of TABLES) {
   Deno.test(`a database whose table was made by another program is ${opens ? "used" : "refused"} ${what}`, async () => {
-    const file = await Deno.makeTempFile({ prefix: "denclave-gateway-" });
-    try {
-      const database = new DatabaseSync(file);
-      database.exec(`CREATE TABLE enclave_master_keys (${columns})`);
-      database.close();
-      if (!opens) {
-        const error = assertThrows(() => openMasterKeyStore(file), StoreError, "no such column");
-        assertEquals([error.code, error.message.includes(file)], ["store_unavailable", true]);
-        return;
-      }
-      using rig = await gatewayRig(openMasterKeyStore(file));
-      await using enclave = await rig.boot();
-      const { how } = await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });
-      assertEquals([how, rig.store.problems()], ["generated", []]);
-    } finally {
-      for (const suffix of ["", "-wal", "-shm"]) await Deno.remove(`${file}${suffix}`).catch(() => {});
+    await using folder = await Folder.make();
+    const file = `${folder.path}/keys.db`;
+    const database = new DatabaseSync(file);
+    database.exec(`CREATE TABLE enclave_master_keys (${columns})`);
+    database.close();
+    if (!opens) {
+      const error = assertThrows(() => openMasterKeyStore(file), StoreError, "no such column");
+      assertEquals([error.code, error.message.includes(file)], ["store_unavailable", true]);
+      return;
     }
+    using rig = await gatewayRig(openMasterKeyStore(file));
+    await using enclave = await rig.boot();
+    const { how } = await init(rig, enclave);
+    assertEquals([how, rig.store.problems()], ["generated", []]);
   });
 }
 
@@ -206,7 +204,7 @@ Deno.test("rewrap keeps the old row until the new one has signed in another life
   using rig = await gatewayRig();
   {
     await using enclave = await rig.boot();
-    const { row: old } = await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });
+    const { row: old } = await init(rig, enclave);
     const { row } = await rewrapMasterKey(enclave.tools, 1, rig.secondArn);
     assertEquals([row.keyEpoch, row.kmsKeyId, encodeHex(row.publicKey)], [
       2,
@@ -234,7 +232,7 @@ Deno.test("what the enclave lacks is reported, with the command that supplies it
     GatewayError,
   );
   assertEquals([missing.code, missing.hint?.includes("gateway init --new")], ["master_key_missing", true]);
-  await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });
+  await init(rig, enclave);
   await using restarted = await rig.boot();
   const error = await assertRejects(
     () => signWithMasterKey(restarted.tools, 1, { digest: DIGEST, scheme: "ecdsa" }),
@@ -250,7 +248,7 @@ Deno.test("what the enclave lacks is reported, with the command that supplies it
 Deno.test("a signature by another key than the stored one is not returned", async () => {
   using rig = await gatewayRig();
   await using enclave = await rig.boot();
-  const { row } = await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });
+  const { row } = await init(rig, enclave);
   const other = row.publicKey.slice();
   other[0] = (other[0] ?? 0) ^ 1;
   const error = await assertRejects(() => enclave.tools.enclave.sign(other, DIGEST, "ecdsa"), GatewayError);
@@ -262,34 +260,26 @@ const COLUMNS = ["kms_encrypted_dek", "encrypted_private_key", "public_key"] as 
 for (const column of COLUMNS) {
   for (const at of ["first", "middle", "last"] as const) {
     Deno.test(`one bit of the ${at} byte of ${column} in the database: refused, and the database stays as it was`, async () => {
-      const file = await Deno.makeTempFile({ prefix: "denclave-gateway-" });
-      try {
-        using rig = await gatewayRig(openMasterKeyStore(file));
-        await using enclave = await rig.boot();
-        await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });
-        const database = new DatabaseSync(file);
-        const bytes = (database.prepare(`SELECT ${column} AS bytes FROM enclave_master_keys`).get() as {
-          bytes: Uint8Array;
-        }).bytes;
-        const index = { first: 0, middle: bytes.length >> 1, last: bytes.length - 1 }[at];
-        bytes[index] = (bytes[index] ?? 0) ^ 1;
-        database.prepare(`UPDATE enclave_master_keys SET ${column} = ?`).run(bytes);
-        database.close();
-        const damaged = requireStored(rig.store, 1);
-        await using restarted = await rig.boot();
-        for (
-          const attempt of [
-            () => initMasterKey(restarted.tools, 1, { keyId: rig.firstArn, allowNew: true }),
-            () => verifyMasterKey(restarted.tools, 1),
-          ]
-        ) {
-          const error = await assertRejects(attempt, ServiceError);
-          assertEquals([error.code, error.message.includes(column)], ["row_rejected", true], error.message);
-        }
-        assert(isSameRow(requireStored(rig.store, 1), damaged));
-      } finally {
-        for (const suffix of ["", "-wal", "-shm"]) await Deno.remove(`${file}${suffix}`).catch(() => {});
+      await using folder = await Folder.make();
+      const file = `${folder.path}/keys.db`;
+      using rig = await gatewayRig(openMasterKeyStore(file));
+      await using enclave = await rig.boot();
+      await init(rig, enclave);
+      const database = new DatabaseSync(file);
+      const bytes = (database.prepare(`SELECT ${column} AS bytes FROM enclave_master_keys`).get() as {
+        bytes: Uint8Array;
+      }).bytes;
+      const index = { first: 0, middle: bytes.length >> 1, last: bytes.length - 1 }[at];
+      bytes[index] = (bytes[index] ?? 0) ^ 1;
+      database.prepare(`UPDATE enclave_master_keys SET ${column} = ?`).run(bytes);
+      database.close();
+      const damaged = requireStored(rig.store, 1);
+      await using restarted = await rig.boot();
+      for (const attempt of [() => init(rig, restarted), () => verifyMasterKey(restarted.tools, 1)]) {
+        const error = await assertRejects(attempt, ServiceError);
+        assertEquals([error.code, error.message.includes(column)], ["row_rejected", true], error.message);
       }
+      assert(isSameRow(requireStored(rig.store, 1), damaged));
     });
   }
 }
@@ -297,13 +287,10 @@ for (const column of COLUMNS) {
 Deno.test("another epoch in the database is refused", async () => {
   using rig = await gatewayRig();
   await using enclave = await rig.boot();
-  const { row } = await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });
+  const { row } = await init(rig, enclave);
   rig.store.replace(row, { ...row, keyEpoch: 2 }, "another boot");
   await using restarted = await rig.boot();
-  const error = await assertRejects(
-    () => initMasterKey(restarted.tools, 1, { keyId: rig.firstArn, allowNew: true }),
-    ServiceError,
-  );
+  const error = await assertRejects(() => init(rig, restarted), ServiceError);
   assertEquals([error.code, error.message.includes("key_epoch")], ["row_rejected", true]);
 });
 
@@ -311,16 +298,13 @@ Deno.test("rows of two enclaves, swapped, open for neither", async () => {
   using rig = await gatewayRig();
   await using one = await rig.boot(1);
   await using two = await rig.boot(2);
-  const first = (await initMasterKey(one.tools, 1, { keyId: rig.firstArn, allowNew: true })).row;
+  const first = (await init(rig, one)).row;
   const second = (await initMasterKey(two.tools, 2, { keyId: rig.firstArn, allowNew: true })).row;
   rig.store.replace(first, { ...second, enclaveId: 1 }, "x");
   rig.store.replace(second, { ...first, enclaveId: 2 }, "x");
   await using again = await rig.boot(1);
   assertEquals(
-    (await assertRejects(
-      () => initMasterKey(again.tools, 1, { keyId: rig.firstArn, allowNew: true }),
-      ServiceError,
-    )).code,
+    (await assertRejects(() => init(rig, again), ServiceError)).code,
     "row_rejected",
   );
   await using other = await rig.boot(2);
@@ -337,29 +321,23 @@ Deno.test("an unreachable or denying KMS leaves the row unchanged, and it opens 
   using rig = await gatewayRig();
   {
     await using enclave = await rig.boot();
-    await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });
+    await init(rig, enclave);
   }
   await using enclave = await rig.boot();
   for (const name of ["DisabledException", "AccessDeniedException", "ThrottlingException"]) {
     rig.kms.fail = new KmsRefusal(name);
-    const error = await assertRejects(
-      () => initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true }),
-      ServiceError,
-    );
+    const error = await assertRejects(() => init(rig, enclave), ServiceError);
     assertEquals([error.code, error.message.includes(name)], ["kms_decrypt_failed", true]);
   }
   rig.kms.fail = undefined;
-  assertEquals(
-    (await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true })).how,
-    "opened",
-  );
+  assertEquals((await init(rig, enclave)).how, "opened");
 });
 
 Deno.test("two gateways at once: one key", async () => {
   using rig = await gatewayRig();
   await using enclave = await rig.boot();
   const outcomes = await Promise.all(
-    [1, 2, 3].map(() => initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true })),
+    [1, 2, 3].map(() => init(rig, enclave)),
   );
   const keys = new Set(outcomes.map(({ row }) => encodeHex(row.publicKey)));
   assertEquals([keys.size, rig.kms.calls.generateDataKey], [1, 1]);
@@ -385,15 +363,13 @@ for (const when of ["before", "after"] as const) {
         if (!(thrown instanceof Killed)) throw thrown;
       }
       const stored = rig.store.get(1);
-      const { row } = await initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true });
+      const { row } = await init(rig, enclave);
       if (stored !== undefined) assert(isSameRow(row, stored));
       if (seen !== undefined) assertEquals(encodeHex(row.publicKey), seen);
       assertEquals(rig.kms.calls.generateDataKey, 1);
       await using restarted = await rig.boot();
       assertEquals(
-        encodeHex(
-          (await initMasterKey(restarted.tools, 1, { keyId: rig.firstArn, allowNew: true })).row.publicKey,
-        ),
+        encodeHex((await init(rig, restarted)).row.publicKey),
         encodeHex(row.publicKey),
       );
     });
@@ -402,7 +378,7 @@ for (const when of ["before", "after"] as const) {
       Deno.test(`killed ${when} step ${step} of rewrap${restart ? ", then the enclave restarted" : ""}: the key is there, and moves the next time`, async () => {
         using rig = await gatewayRig();
         await using first = await rig.boot();
-        const { row: old } = await initMasterKey(first.tools, 1, { keyId: rig.firstArn, allowNew: true });
+        const { row: old } = await init(rig, first);
         const plan = { left: step, when };
         const dying = {
           ...first.tools,
@@ -447,10 +423,7 @@ for (const [what, change] of REPLIES) {
     const client: Requester = enclave.client;
     const exchange = client.exchange.bind(client);
     client.exchange = async (request) => ({ ...await exchange(request), ...change });
-    const error = await assertRejects(
-      () => initMasterKey(enclave.tools, 1, { keyId: rig.firstArn, allowNew: true }),
-      GatewayError,
-    );
+    const error = await assertRejects(() => init(rig, enclave), GatewayError);
     assertEquals([error.code, rig.store.get(1)], ["unexpected_reply", undefined]);
   });
 }
@@ -476,16 +449,4 @@ Deno.test("the store replaces a row only if it is the expected one", async () =>
   assertEquals([rig.store.get(1), rig.store.history(1)], [row, []]);
   assertEquals(rig.store.problems(), []);
   assertNotEquals(rig.store.get(2), row);
-});
-
-Deno.test("a key that was generated twice would be seen: two services give two keys", async () => {
-  using one = await gatewayRig();
-  using two = await gatewayRig();
-  await using first = await one.boot();
-  await using second = await two.boot();
-  const keys = [
-    await initMasterKey(first.tools, 1, { keyId: one.firstArn, allowNew: true }),
-    await initMasterKey(second.tools, 1, { keyId: two.firstArn, allowNew: true }),
-  ];
-  assertEquals(new Set(keys.map(({ row }) => encodeHex(row.publicKey))).size, 2);
 });

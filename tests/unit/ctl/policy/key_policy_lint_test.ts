@@ -39,6 +39,19 @@ function under(operator: string, condition: Record<string, readonly string[]>): 
   return allow(["kms:Decrypt"], { [operator]: condition });
 }
 
+const REFUSES_ALL = "deny-refuses-build! unknown-condition-key!";
+const KEYS = "kms:RecipientAttestation:";
+const buildWith = (more: Record<string, readonly string[]>) =>
+  allow(USE, { [SAME]: { ...onBuild(BUILD_A), ...more } });
+const attestedAnd = (more: Record<string, Record<string, readonly string[]>>) =>
+  allow(USE, { ...attested, ...more });
+const guardOf = (...builds: readonly string[]) => deny(ALL_USE, { [OTHER]: { [pcr(0)]: builds } });
+const denied = (
+  condition: Record<string, Record<string, readonly string[]>>,
+  more: object = {},
+) => [...whole, deny(USE, condition, more)];
+const of = (principal: string) => ({ Principal: { AWS: [principal] } });
+
 /** The condition key of PCR0, with a Kelvin sign: by Unicode's rules its lower case is a k. */
 const KELVIN = "\u212ams:RecipientAttestation:PCR0";
 const ALIAS = `arn:aws:kms:us-east-1:${ACCOUNT}:alias/mine`;
@@ -62,570 +75,461 @@ const live = (...operations: readonly string[]) =>
  * What is tried, the statements after the administrator's, and what is found: the rule, with `!` when it fails. What every policy here has, a
  * warning of the administrator, is left out.
  */
-const CASES: readonly (readonly [string, readonly KeyPolicyStatement[], readonly string[], LintOptions?])[] =
-  [
-    ["a build and its guard", whole, []],
-    ["a build without a guard", [good], ["no-guard"]],
-    ["two builds, a statement each", [
-      good,
-      allow(USE, { [SAME]: onBuild(BUILD_B) }, { Sid: "B" }),
-      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A, B] } }),
-    ], []],
-    ["GenerateRandom with the document", [
-      allow([...USE, "kms:GenerateRandom"], attested),
-      guard,
-    ], []],
-    ["ImageSha384 beside the PCRs", [
-      allow(USE, { [SAME]: { ...onBuild(BUILD_A), "kms:RecipientAttestation:ImageSha384": [A] } }),
-      guard,
-    ], []],
-    ["condition keys in other letters", [
-      allow(USE, {
-        [SAME]: Object.fromEntries(
-          Object.entries(onBuild(BUILD_A)).map(([key, value]) => [key.toUpperCase(), value]),
-        ),
-      }),
-      guard,
-    ], []],
-    ["PCR3, PCR4 and PCR8 beside the image's", [
-      allow(USE, { [SAME]: { ...onBuild(BUILD_A), [pcr(3)]: [B], [pcr(4)]: [B], [pcr(8)]: [B] } }),
-      guard,
-    ], []],
-    ["other conditions beside", [
-      allow(USE, { ...attested, StringEquals: { "kms:EncryptionContext:app": ["denclave"] } }),
-      guard,
-    ], []],
-    ["reading rights for the parent", [...whole, allow(["kms:Describe*", "kms:Get*", "kms:List*"])], []],
-    ["Null false beside the PCRs", [
-      allow(USE, { ...attested, Null: { [pcr(0)]: ["false"] } }),
-      guard,
-    ], []],
-    ["StringLike without wildcards", [under("StringLike", onBuild(BUILD_A)), guard], []],
-    ["a Deny of zero PCRs", [...whole, deny(ALL_USE, { StringEquals: { [pcr(0)]: [ZEROS] } })], []],
-    ["the import of key material", [...whole, allow(["kms:ImportKeyMaterial"])], ["import-key-material!"]],
-    ["a Deny of grants", [...whole, deny(["kms:CreateGrant"])], []],
-    [
-      "root's kms:*, all that hurts denied",
-      [
-        ...whole,
-        allow(["kms:*"], undefined, { Principal: { AWS: [ROOT] } }),
-        deny([
-          "kms:Decrypt",
-          "kms:Generate*",
-          "kms:DeriveSharedSecret",
-          "kms:ReEncrypt*",
-          "kms:CreateGrant",
-          "kms:Encrypt",
-          "kms:ReplicateKey",
-          "kms:UpdateAlias",
-        ]),
-      ],
-      ["administrator", "deny-refuses-build!"],
-      { reviewed: [ADMIN, ROOT], parents: [PARENT] },
-    ],
-    [
-      "UpdateAlias by the administrator",
-      [...whole, allow(["kms:UpdateAlias"], undefined, { Principal: { AWS: [ADMIN] } })],
-      ["administrator"],
-    ],
-    ["Decrypt without a condition", [allow(["kms:Decrypt"])], ["unattested-use!"]],
-    ["GenerateDataKey without a condition", [allow(["kms:GenerateDataKey"])], ["unattested-use!"]],
-    ["GenerateDataKeyPair without a condition", [allow(["kms:GenerateDataKeyPair"])], ["unattested-use!"]],
-    ["DeriveSharedSecret without a condition", [allow(["kms:DeriveSharedSecret"])], ["unattested-use!"]],
-    ["Decrypt in other letters", [allow(["KMS:decrypt"])], ["unattested-use!"]],
-    ["Decrypt under conditions about something else", [
-      allow(["kms:Decrypt"], { StringEquals: { "aws:SourceVpc": ["vpc-1"] } }),
-    ], ["unattested-use!"]],
-    ["Decrypt for the administrator, reviewed", [
-      ...whole.slice(0, 1),
-      allow(["kms:Decrypt"], undefined, { Principal: { AWS: [ADMIN] } }),
-    ], ["administrator", "no-guard"]],
-    ["the parent among the reviewed", [allow(["kms:Decrypt"])], ["unattested-use!"], {
-      reviewed: [ADMIN, PARENT],
-      parents: [PARENT],
-    }],
-    [
-      "Decrypt without a condition under the guard",
-      [...whole, allow(["kms:Decrypt"])],
-      ["relies-on-deny"],
-    ],
-    ["ReEncryptFrom", [...whole, allow(["kms:ReEncryptFrom"])], ["re-encrypt!"]],
-    ["ReEncryptTo", [...whole, allow(["kms:ReEncryptTo"])], ["re-encrypt!"]],
-    ["ReEncrypt*", [...whole, allow(["kms:ReEncrypt*"])], ["wildcard-action!"]],
-    ["Re*", [...whole, allow(["kms:Re*"])], ["wildcard-action!"]],
-    ["CreateGrant", [...whole, allow(["kms:CreateGrant"])], ["create-grant!"]],
-    ["PutKeyPolicy for the parent", [...whole, allow(["kms:PutKeyPolicy"])], ["put-key-policy!"]],
-    ["ReplicateKey", [...whole, allow(["kms:ReplicateKey"])], ["replicate-key!"]],
-    ["Encrypt", [...whole, allow(["kms:Encrypt"])], ["encrypt!"]],
-    ["UpdateAlias", [...whole, allow(["kms:UpdateAlias"])], ["update-alias!"]],
-    ["data keys without plaintext", [
-      ...whole,
-      allow(["kms:GenerateDataKeyWithoutPlaintext"]),
-    ], ["data-key-without-plaintext"]],
-    [
-      "kms:* for the account",
-      [allow(["kms:*"], undefined, { Principal: { AWS: [ROOT] } })],
-      ["data-key-without-plaintext", "wildcard-action!"],
-    ],
-    [
-      "* for the account by number, reviewed",
-      [
-        allow(["*"], undefined, { Principal: { AWS: ["123456789012"] } }),
-      ],
-      ["administrator", "data-key-without-plaintext", "wildcard-action!"],
-      {
-        reviewed: [ADMIN, ROOT],
-        parents: [PARENT],
-      },
-    ],
-    ["a wildcard with a question mark", [allow(["kms:Decryp?"])], ["wildcard-action!"]],
-    ["a wildcard in the service's name", [allow(["k*:Decrypt"])], ["wildcard-action!"]],
-    ["kms:* under the right condition", [allow(["kms:*"], attested), guard], ["condition-never-met!"]],
-    ["GenerateDataKey* under the right condition", [
-      allow(["kms:Decrypt", "kms:GenerateDataKey*"], attested),
-      guard,
-    ], ["condition-never-met"]],
-    ["Encrypt under the right condition", [
-      allow(["kms:Decrypt", "kms:Encrypt"], attested),
-      guard,
-    ], ["condition-never-met!"]],
-    [
-      "Sign under the right condition",
-      [allow(["kms:Sign"], attested), guard],
-      [
-        "condition-never-met!",
-        "guard-stale",
-      ].slice(0, 1),
-    ],
-    ["NotAction", [
-      ...whole,
-      { ...allow([]), NotAction: ["kms:CreateGrant"], Action: undefined },
-    ] as unknown as KeyPolicyStatement[], ["data-key-without-plaintext", "not-action!", "relies-on-deny"]],
-    ["NotAction that spares all that hurts", [
-      ...whole,
-      {
-        Effect: "Allow",
-        Principal: { AWS: [PARENT] },
-        NotAction: ["kms:*"],
-        Resource: ["*"],
-      },
-    ], []],
-    ["NotPrincipal in an Allow", [
-      ...whole,
-      { Effect: "Allow", NotPrincipal: { AWS: [ADMIN] }, Action: ["kms:DescribeKey"], Resource: ["*"] },
-    ], ["not-principal!"]],
-    ["NotResource in an Allow", [
-      ...whole,
-      {
-        Effect: "Allow",
-        Principal: { AWS: [PARENT] },
-        Action: ["kms:DescribeKey"],
-        NotResource: ["arn:aws:kms:*"],
-      },
-    ], ["not-resource!"]],
-    ["everyone, attested", [{ ...good, Principal: "*" }, guard], ["principal-everyone!"]],
-    ["everyone as an AWS principal", [{ ...good, Principal: { AWS: ["*"] } }, guard], [
-      "principal-everyone!",
-    ]],
-    ["a role with a wildcard", [
-      { ...good, Principal: { AWS: ["arn:aws:iam::123456789012:role/*"] } },
-      guard,
-    ], ["principal-wildcard!"]],
-    ["a service with Decrypt", [
-      allow(["kms:Decrypt"], undefined, { Principal: { Service: ["logs.amazonaws.com"] } }),
-    ], ["unattested-use!"]],
-    ["a negated operator", [under("StringNotEquals", { [pcr(0)]: [ZEROS] })], ["negated-operator!"]],
-    ["a negated pattern", [under("StringNotLike", { [pcr(0)]: ["00*"] })], ["negated-operator!"]],
-    ["a negated operator, and Encrypt", [
-      allow(["kms:Decrypt", "kms:Encrypt"], { StringNotEquals: { [pcr(0)]: [ZEROS] } }),
-    ], ["encrypt!", "negated-operator!"]],
-    ["IfExists", [under("StringEqualsIfExists", onBuild(BUILD_A))], ["if-exists!"]],
-    ["IfExists, case ignored", [under("StringEqualsIgnoreCaseIfExists", { [pcr(0)]: [A] })], ["if-exists!"]],
-    ["ForAllValues", [under("ForAllValues:StringEquals", onBuild(BUILD_A))], ["for-all-values!"]],
-    ["ForAnyValue", [under("ForAnyValue:StringEquals", onBuild(BUILD_A)), guard], ["set-qualifier"]],
-    ["a pattern", [under("StringLike", { [pcr(0)]: [`${A.slice(0, 40)}*`] })], [
-      "like-wildcard!",
-      "no-guard",
-    ]],
-    ["a pattern of one star", [under("StringLike", { [pcr(0)]: ["*"] })], ["like-wildcard!", "no-guard"]],
-    ["Null true", [under("Null", { [pcr(0)]: ["true"] })], ["null-condition!"]],
-    ["Null false alone", [under("Null", { [pcr(0)]: ["false"] })], ["no-guard", "null-condition!"]],
-    ["an ARN's operator", [under("ArnEquals", { [pcr(0)]: [A] })], ["wrong-operator!"]],
-    ["a misspelt operator", [under("StringEqualz", { [pcr(0)]: [A] })], ["wrong-operator!"]],
-    [
-      "NitroTPM's registers",
-      [under(SAME, { "kms:RecipientAttestation:NitroTPMPCR4": [A] })],
-      ["nitrotpm!", "no-guard"],
-    ],
-    ["NitroTPM's beside the enclave's", [
-      allow(USE, { [SAME]: { ...onBuild(BUILD_A), "kms:RecipientAttestation:NitroTPMPCR7": [A] } }),
-      guard,
-    ], ["nitrotpm!"]],
-    ["an invalid register", [
-      under(SAME, { "kms:RecipientAttestation:PCR32": [A] }),
-    ], ["no-guard", "unknown-condition-key!"]],
-    ["a misspelt key", [
-      under(SAME, { "kms:RecipientAttestation:ImageSha256": [A] }),
-    ], ["no-guard", "unknown-condition-key!"]],
-    ["a value too short", [under(SAME, { ...onBuild(BUILD_A), [pcr(0)]: [A.slice(2)] })], [
-      "no-guard",
-      "pcr-value!",
-    ]],
-    ["a value that is no hex", [under(SAME, { ...onBuild(BUILD_A), [pcr(1)]: ["x".repeat(96)] })], [
-      "no-guard",
-      "pcr-value!",
-    ]],
-    ["a value with 0x", [under(SAME, { ...onBuild(BUILD_A), [pcr(2)]: [`0x${A}`] })], [
-      "no-guard",
-      "pcr-value!",
-    ]],
-    ["a value that is left to be filled in", [under(SAME, { [pcr(0)]: ["YOUR_PCR0_VALUE"] })], [
-      "no-guard",
-      "pcr-value!",
-      "pcr0-alone",
-    ]],
-    ["no value", [under(SAME, { ...onBuild(BUILD_A), [pcr(0)]: [] })], ["no-guard", "no-values!"]],
-    ["zeros", [under(SAME, { [pcr(0)]: [ZEROS], [pcr(1)]: [ZEROS], [pcr(2)]: [ZEROS] })], [
-      "no-guard",
-      "zero-pcr!",
-    ]],
-    ["zeros among others", [under(SAME, { ...onBuild(BUILD_A), [pcr(0)]: [A, ZEROS] }), guard], [
-      "zero-pcr!",
-    ]],
-    ["upper case where case matters", [
-      under("StringEquals", { ...onBuild(BUILD_A), [pcr(0)]: [A.toUpperCase()] }),
-      guard,
-    ], ["contradiction!", "guard-stale", "pcr-case"]],
-    ["upper case where case matters, beside lower case", [
-      under("StringEquals", { ...onBuild(BUILD_A), [pcr(0)]: [A, B.toUpperCase()] }),
-      guard,
-    ], ["pcr-case"]],
-    ["upper case where it does not", [
-      under(SAME, { ...onBuild(BUILD_A), [pcr(0)]: [A.toUpperCase()] }),
-      guard,
-    ], []],
-    ["lists for several PCRs", [
-      allow(USE, {
-        [SAME]: {
-          [pcr(0)]: [A, B],
-          [pcr(1)]: [BUILD_A.pcr1, BUILD_B.pcr1],
-          [pcr(2)]: [BUILD_A.pcr2, BUILD_B.pcr2],
-        },
-      }),
-      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A, B] } }),
-    ], ["mixed-pcrs!"]],
-    ["a list for PCR0 alone, the others the same", [
-      allow(USE, { [SAME]: { ...onBuild(BUILD_A), [pcr(0)]: [A, B] } }),
-      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A, B] } }),
-    ], []],
-    ["the same value twice in two letters", [
-      allow(USE, { [SAME]: { ...onBuild(BUILD_A), [pcr(0)]: [A, A.toUpperCase()] } }),
-      guard,
-    ], []],
-    ["PCR0 and another ImageSha384", [
-      allow(USE, { [SAME]: { ...onBuild(BUILD_A), "kms:RecipientAttestation:ImageSha384": [B] } }),
-      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A] } }),
-    ], ["contradiction!", "guard-stale"]],
-    ["PCR0 alone", [under(SAME, { [pcr(0)]: [A] }), guard], ["pcr0-alone"]],
-    ["ImageSha384 alone", [under(SAME, { "kms:RecipientAttestation:ImageSha384": [A] }), guard], [
-      "pcr0-alone",
-    ]],
-    ["PCR1 and PCR2", [under(SAME, { [pcr(1)]: [A], [pcr(2)]: [A] }), guard], ["pcr0-missing"]],
-    ["PCR1 alone", [under(SAME, { [pcr(1)]: [A] })], ["no-guard", "pcr1-alone!"]],
-    ["PCR2 alone", [under(SAME, { [pcr(2)]: [A] })], ["no-guard", "pcr2-without-pcr1!"]],
-    ["PCR2 and PCR3", [under(SAME, { [pcr(2)]: [A], [pcr(3)]: [A] })], ["no-guard", "pcr2-without-pcr1!"]],
-    ["PCR3 alone", [under(SAME, { [pcr(3)]: [A] })], ["no-guard", "only-pcr3-pcr4!"]],
-    ["PCR3 and PCR4", [under(SAME, { [pcr(3)]: [A], [pcr(4)]: [A] })], ["no-guard", "only-pcr3-pcr4!"]],
-    ["PCR8 alone", [under(SAME, { [pcr(8)]: [A] })], ["no-guard", "pcr8-alone"]],
-    ["PCR8 and PCR3", [under(SAME, { [pcr(3)]: [A], [pcr(8)]: [A] })], ["no-guard", "pcr8-alone"]],
-    ["a register that the software fills", [under(SAME, { [pcr(16)]: [A] })], [
-      "no-guard",
-      "other-pcrs-only!",
-    ]],
-    ["a Deny with several negated PCRs", [
-      good,
-      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A], [pcr(1)]: [BUILD_A.pcr1] } }),
-    ], ["deny-several-negated!", "no-guard"]],
-    ["a Deny with several negated PCRs in two operators", [
-      good,
-      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A] }, StringNotEquals: { [pcr(8)]: [B] } }),
-    ], ["deny-several-negated!", "no-guard"]],
-    ["a Deny with PCR0 by both its names", [
-      good,
-      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A], "kms:RecipientAttestation:ImageSha384": [A] } }),
-    ], ["no-guard"]],
-    ["a Deny that spares who brings no document", [
-      good,
-      deny(ALL_USE, { "ForAnyValue:StringNotEquals": { [pcr(0)]: [A] } }),
-    ], ["deny-for-any-value!", "no-guard"]],
-    ["a guard that lets zeros through", [
-      good,
-      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A, ZEROS] } }),
-    ], ["no-guard", "zero-pcr!"]],
-    ["a guard with a value too short", [
-      good,
-      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A, "abc"] } }),
-    ], ["no-guard", "pcr-value!"]],
-    ["a guard of patterns", [
-      good,
-      deny(ALL_USE, { StringNotLike: { [pcr(0)]: ["*"] } }),
-    ], ["deny-refuses-build!", "like-wildcard!", "no-guard"]],
-    ["a guard on NitroTPM's registers", [
-      ...whole,
-      deny(ALL_USE, { [OTHER]: { "kms:RecipientAttestation:NitroTPMPCR4": [A] } }),
-    ], ["deny-refuses-build!", "nitrotpm!"]],
-    ["a guard under a further condition", [
-      good,
-      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A] }, Bool: { "aws:SecureTransport": ["true"] } }),
-    ], ["no-guard"]],
-    ["a guard for some of the actions", [
-      good,
-      deny(["kms:Decrypt"], { [OTHER]: { [pcr(0)]: [A] } }),
-    ], ["no-guard"]],
-    ["a guard for the parent alone, and Decrypt for another", [
-      good,
-      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A] } }, { Principal: { AWS: [PARENT] } }),
-      allow(["kms:Decrypt"], undefined, { Principal: { AWS: ["arn:aws:iam::123456789012:role/Else"] } }),
-    ], ["no-guard", "unattested-use!"]],
-    ["a guard that misses the build", [
-      good,
-      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [B] } }),
-    ], ["guard-misses-build!", "guard-stale"]],
-    ["a guard with a build that is gone", [
-      good,
-      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A, B] } }),
-    ], ["guard-stale"]],
-    ["a guard that spares somebody", [
-      good,
-      {
-        Effect: "Deny",
-        NotPrincipal: { AWS: [ADMIN] },
-        Action: ALL_USE,
-        Resource: ["*"],
-        Condition: { [OTHER]: { [pcr(0)]: [A] } },
-      },
-    ], ["deny-exempts", "no-guard"]],
-    ["a guard over kms:*", [good, deny(["kms:*"], { [OTHER]: { [pcr(0)]: [A] } })], [
-      "deny-locks-out!",
-      "relies-on-deny",
-    ]],
-    ["a Deny of PutKeyPolicy to all", [...whole, deny(["kms:Put*"])], ["deny-locks-out!"]],
-    ["one Sid twice", [good, { ...allow(USE, attested), Sid: "Good" }, guard], ["duplicate-sid"]],
-    ["an invalid action", [...whole, allow(["kms:Decypt"])], ["unknown-action"]],
-    ["material from outside", whole, ["external-origin"], withFacts({ origin: "EXTERNAL" })],
-    ["a key store outside", whole, ["external-origin"], withFacts({ origin: "EXTERNAL_KEY_STORE" })],
-    ["material of KMS's own", whole, [], withFacts({ origin: "AWS_KMS", multiRegion: false, grants: [] })],
-    ["a multi-Region key", whole, ["multi-region"], withFacts({ multiRegion: true })],
-    ["a grant of Decrypt, no guard", [good], ["live-grant!", "no-guard"], live("Decrypt")],
-    ["a grant of Decrypt under the guard", whole, ["live-grant"], live("Decrypt")],
-    ["a grant of ReEncryptFrom under the guard", whole, ["live-grant!"], live("Decrypt", "ReEncryptFrom")],
-    ["a grant of DescribeKey", whole, [], live("DescribeKey", "RetireGrant")],
-    ...[
-      "kms:RecipientAttestation",
-      "kms:RecipientAttestation:PCRO",
-      "kms:EncryptionContex:app",
-      "PCR0",
-      KELVIN,
-    ]
-      .flatMap((key) => [
-        [`a Deny where ${key} is absent`, [...whole, deny(USE, { Null: { [key]: ["true"] } })], [
-          "deny-refuses-build!",
-          "unknown-condition-key!",
-        ]] as const,
-        [`a Deny where ${key} is another value`, [...whole, deny(USE, { [OTHER]: { [key]: [A] } })], [
-          "deny-refuses-build!",
-          "unknown-condition-key!",
-        ]] as const,
-      ]),
-    ["an Allow by a Kelvin sign", [under(SAME, { [KELVIN]: [A] })], [
-      "unattested-use!",
-      "unknown-condition-key!",
-    ]],
-    ["a guard by a Kelvin sign", [good, deny(ALL_USE, { [OTHER]: { [KELVIN]: [A] } })], [
-      "deny-refuses-build!",
-      "no-guard",
-      "unknown-condition-key!",
-    ]],
-    ["an action by a Kelvin sign", [...whole, allow(["\u212ams:Decrypt"], attested)], ["unknown-action!"]],
-    ["a Deny where NitroTPM's registers are absent", [
-      ...whole,
-      deny(USE, { Null: { "kms:RecipientAttestation:NitroTPMPCR4": ["true"] } }),
-    ], ["deny-refuses-build!", "nitrotpm!"]],
-    ["a Deny of all but requests through a service", [
-      ...whole,
-      deny(USE, { StringNotEquals: { "kms:ViaService": ["s3.us-east-1.amazonaws.com"] } }),
-    ], ["deny-refuses-build!"]],
-    ["a Deny of requests through a service", [
-      ...whole,
-      deny(USE, { StringEquals: { "kms:ViaService": ["s3.us-east-1.amazonaws.com"] } }),
-    ], []],
-    ["a Deny without TLS", [...whole, deny(["kms:*"], { Bool: { "aws:SecureTransport": ["false"] } })], []],
-    ["a Deny by network", [
-      ...whole,
-      deny(USE, { StringNotEquals: { "aws:SourceVpc": ["vpc-1"] } }),
-    ], ["deny-depends"]],
-    ["a Deny by network, of another build", [
-      ...whole,
-      deny(USE, { StringNotEquals: { "aws:SourceVpc": ["vpc-1"] }, StringEquals: { [pcr(0)]: [B] } }),
-    ], []],
-    ["a Deny where a register that the software fills is absent", [
-      ...whole,
-      deny(USE, { Null: { [pcr(16)]: ["true"] } }),
-    ], ["deny-refuses-build!"]],
-    ["a Deny for the account", [
-      ...whole,
-      deny(USE, { StringEquals: { [pcr(0)]: [A] } }, { Principal: { AWS: [ROOT] } }),
-    ], ["deny-refuses-build!"]],
-    ["a Deny for a session of the parent", [
-      ...whole,
-      deny(USE, undefined, { Principal: { AWS: [SESSION] } }),
-    ], ["deny-refuses-build!"]],
-    ["a Deny for the parent, whose account the Allow names", [
-      { ...good, Principal: { AWS: [ROOT] } },
-      guard,
-      deny(USE, undefined, { Principal: { AWS: [PARENT] } }),
-    ], ["deny-refuses-build!"]],
-    ["a Deny of one of the builds in a list", [
-      allow(USE, { [SAME]: { ...onBuild(BUILD_A), [pcr(0)]: [A, B] } }),
-      deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A, B] } }, { Sid: "Guard" }),
-      deny(USE, { StringEquals: { [pcr(0)]: [B] } }),
-    ], ["deny-refuses-build!"]],
-    ["a Deny with an operator that there is not", [
-      ...whole,
-      deny(USE, { StringNotEqual: { [pcr(1)]: [BUILD_A.pcr1] } }),
-    ], ["deny-refuses-build!", "wrong-operator!"]],
-    ["an operator in other letters", [under("stringequals", onBuild(BUILD_A)), guard], ["wrong-operator!"]],
-    ["Null with an unknown value, beside the PCRs", [
-      allow(USE, { ...attested, Null: { [pcr(0)]: ["false", "true"] } }),
-      guard,
-    ], ["null-condition!"]],
-    ["an administrator under conditions on keys that requests may have", [
-      ...whole,
-      allow(
-        ["kms:DescribeKey"],
-        {
-          StringEquals: Object.fromEntries(
-            [
-              "aws:PrincipalTag/team",
-              "AWS:PRINCIPALORGID",
-              "accounts.google.com:aud",
-              "ec2:SourceInstanceArn",
-              "kms:EncryptionContext:any",
-              "kms:GrantOperations",
-            ].map((key) => [key, ["x"]]),
-          ),
-        },
+const CASES: readonly (readonly [string, string, readonly KeyPolicyStatement[], LintOptions?])[] = [
+  ["a build and its guard", "", whole],
+  ["a build without a guard", "no-guard", [good]],
+  ["two builds, a statement each", "", [
+    good,
+    allow(USE, { [SAME]: onBuild(BUILD_B) }, { Sid: "B" }),
+    guardOf(A, B),
+  ]],
+  ["GenerateRandom with the document", "", [allow([...USE, "kms:GenerateRandom"], attested), guard]],
+  ["ImageSha384 beside the PCRs", "", [buildWith({ [`${KEYS}ImageSha384`]: [A] }), guard]],
+  ["condition keys in other letters", "", [
+    allow(USE, {
+      [SAME]: Object.fromEntries(
+        Object.entries(onBuild(BUILD_A)).map(([key, value]) => [key.toUpperCase(), value]),
       ),
-    ], []],
-    ["keys that nearly are ones that requests may have", [
-      ...whole,
-      allow(["kms:DescribeKey"], { StringEquals: { "aws:PrincipalTag": ["x"] } }),
-      allow(["kms:DescribeKey"], { StringEquals: { "kms.RecipientAttestation:PCR0": ["x"] } }, { Sid: "B" }),
-    ], ["unknown-condition-key!"]],
-    ["Decrypt under a key that KMS may have since", [
-      allow(["kms:Decrypt"], { StringEquals: { "aws:New": ["x"] } }),
-    ], [
-      "unattested-use!",
-      "unknown-condition-key",
-    ], { ...reviewed, accepted: ["unknown-condition-key"] }],
-    ["a service, attested", [{ ...good, Principal: { Service: ["ec2.amazonaws.com"] } }, guard], [
-      "allows-nobody!",
-    ]],
-    ["a service beside the parent, attested", [
-      { ...good, Principal: { Service: ["ec2.amazonaws.com"], AWS: [PARENT] } },
-      guard,
-    ], []],
-    ["requests through a service alone, attested", [
-      allow(USE, { ...attested, StringEquals: { "kms:ViaService": ["s3.us-east-1.amazonaws.com"] } }),
-      guard,
-    ], ["allows-nobody!"]],
-    ["a misspelt action beside another, attested", [
-      allow(["kms:Decypt", "kms:GenerateDataKey"], attested),
-      guard,
-    ], ["unknown-action!"]],
-    ["an alias as Resource", [{ ...good, Resource: [ALIAS] }, guard], ["other-resource!"]],
-    ["an alias as Resource of the guard", [good, { ...guard, Resource: [ALIAS] }], [
-      "no-guard",
-      "other-resource!",
-    ]],
-    ["all aliases as Resource", [{ ...good, Resource: [ALIAS.replace("mine", "*")] }, guard], [
-      "other-resource!",
-    ]],
-    ["another service's Resource", [{ ...good, Resource: ["arn:aws:s3:::*"] }, guard], ["other-resource!"]],
-    ["an alias beside the key", [{ ...good, Resource: ["*", ALIAS] }, guard], []],
-    ["a key's ARN as Resource", [{ ...good, Resource: [KEY] }, guard], ["resource-by-arn"]],
-    ["a key's ARN as Resource of a Deny", [...whole, { ...deny(USE), Resource: [KEY] }], [
-      "deny-refuses-build!",
-      "resource-by-arn",
-    ]],
-    ["a key's ARN as Resource of the guard", [good, { ...guard, Resource: [KEY] }], [
-      "no-guard",
-      "resource-by-arn",
-    ]],
-    // What denies nothing of the key takes nothing away, and refuses no build.
-    ["an alias as Resource of a Deny", [...whole, { ...deny(USE), Resource: [ALIAS] }], ["other-resource!"]],
-    ["CreateGrant, and a Deny of it for an alias", [
-      ...whole,
-      allow(["kms:CreateGrant"]),
-      { ...deny(["kms:CreateGrant"]), Resource: [ALIAS] },
-    ], ["create-grant!", "other-resource!"]],
-    ["CreateGrant, and a Deny of it for a key by its ARN", [
-      ...whole,
-      allow(["kms:CreateGrant"]),
-      { ...deny(["kms:CreateGrant"]), Resource: [KEY] },
-    ], ["create-grant!", "resource-by-arn"]],
-    ["a Deny for all but an alias", [
-      ...whole,
-      { Effect: "Deny", Principal: "*", Action: USE, NotResource: [ALIAS] },
-    ], ["deny-refuses-build!"]],
-    ["the parent as issuer of session keys", [...whole, sessionKeyStatement([PARENT])], ["parent-issues"]],
-    ["a session of the parent as issuer", [...whole, sessionKeyStatement([SESSION])], ["parent-issues"]],
-    ["the parent's account as issuer", [...whole, sessionKeyStatement([ROOT])], ["parent-issues"]],
-    ["the account as issuer, and a Deny for the parent", [
-      ...whole,
-      sessionKeyStatement([ROOT]),
-      deny(["kms:Encrypt"], undefined, { Principal: { AWS: [PARENT] } }),
-    ], []],
-    ["another issuer", [...whole, sessionKeyStatement([ADMIN])], []],
-    ["the user of an Allow as issuer, with no parent named", [...whole, sessionKeyStatement([PARENT])], [
-      "parent-issues",
-    ], { reviewed: [ADMIN] }],
-    ["PutKeyPolicy for a reviewed session of the parent", [...whole, putKeyPolicy(SESSION)], [
-      "put-key-policy!",
-    ], { reviewed: [ADMIN, SESSION], parents: [PARENT] }],
-    ["PutKeyPolicy for the reviewed role of a parent's session", [guard, putKeyPolicy(PARENT)], [
-      "put-key-policy!",
-    ], { reviewed: [ADMIN, PARENT], parents: [SESSION] }],
-    ["PutKeyPolicy for the user of an Allow, reviewed, with no parent named", [
-      ...whole,
-      putKeyPolicy(PARENT),
-    ], [
-      "put-key-policy!",
-    ], { reviewed: [ADMIN, PARENT] }],
-    ["PutKeyPolicy for a session of the reviewed administrator", [...whole, putKeyPolicy(ADMIN_SESSION)], [
-      "administrator",
-    ]],
-    ["PutKeyPolicy for a role of which a session was reviewed", [guard, putKeyPolicy(OTHER_ROLE)], [
-      "put-key-policy!",
-    ], { reviewed: [ADMIN, sessionOf("Other")] }],
-    ["CreateGrant, and a Deny of it to a session", [
-      ...whole,
-      allow(["kms:CreateGrant"]),
-      deny(["kms:CreateGrant"], undefined, { Principal: { AWS: [SESSION] } }),
-    ], ["create-grant!"]],
-    ["CreateGrant for a session, and a Deny of it to the role", [
-      ...whole,
-      allow(["kms:CreateGrant"], undefined, { Principal: { AWS: [SESSION] } }),
-      deny(["kms:CreateGrant"], undefined, { Principal: { AWS: [PARENT] } }),
-    ], []],
-    ["a Deny that locks out by Null", [...whole, deny(["kms:Put*"], { Null: { [pcr(0)]: ["true"] } })], [
-      "deny-locks-out!",
-    ]],
-    ["a failing rule, accepted", [...whole, allow(["kms:Encrypt"])], ["encrypt"], {
-      ...reviewed,
-      accepted: ["encrypt"],
-    }],
-  ];
+    }),
+    guard,
+  ]],
+  ["PCR3, PCR4 and PCR8 beside the image's", "", [
+    buildWith({ [pcr(3)]: [B], [pcr(4)]: [B], [pcr(8)]: [B] }),
+    guard,
+  ]],
+  ["other conditions beside", "", [
+    attestedAnd({ StringEquals: { "kms:EncryptionContext:app": ["denclave"] } }),
+    guard,
+  ]],
+  ["reading rights for the parent", "", [...whole, allow(["kms:Describe*", "kms:Get*", "kms:List*"])]],
+  ["Null false beside the PCRs", "", [attestedAnd({ Null: { [pcr(0)]: ["false"] } }), guard]],
+  ["StringLike without wildcards", "", [under("StringLike", onBuild(BUILD_A)), guard]],
+  ["a Deny of zero PCRs", "", [...whole, deny(ALL_USE, { StringEquals: { [pcr(0)]: [ZEROS] } })]],
+  ["the import of key material", "import-key-material!", [...whole, allow(["kms:ImportKeyMaterial"])]],
+  ["a Deny of grants", "", [...whole, deny(["kms:CreateGrant"])]],
+  ["root's kms:*, all that hurts denied", "administrator deny-refuses-build!", [
+    ...whole,
+    allow(["kms:*"], undefined, of(ROOT)),
+    deny([
+      "kms:Decrypt",
+      "kms:Generate*",
+      "kms:DeriveSharedSecret",
+      "kms:ReEncrypt*",
+      "kms:CreateGrant",
+      "kms:Encrypt",
+      "kms:ReplicateKey",
+      "kms:UpdateAlias",
+    ]),
+  ], { reviewed: [ADMIN, ROOT], parents: [PARENT] }],
+  ["UpdateAlias by the administrator", "administrator", [
+    ...whole,
+    allow(["kms:UpdateAlias"], undefined, of(ADMIN)),
+  ]],
+  ["Decrypt without a condition", "unattested-use!", [allow(["kms:Decrypt"])]],
+  ["GenerateDataKey without a condition", "unattested-use!", [allow(["kms:GenerateDataKey"])]],
+  ["GenerateDataKeyPair without a condition", "unattested-use!", [allow(["kms:GenerateDataKeyPair"])]],
+  ["DeriveSharedSecret without a condition", "unattested-use!", [allow(["kms:DeriveSharedSecret"])]],
+  ["Decrypt in other letters", "unattested-use!", [allow(["KMS:decrypt"])]],
+  ["Decrypt under conditions about something else", "unattested-use!", [
+    allow(["kms:Decrypt"], { StringEquals: { "aws:SourceVpc": ["vpc-1"] } }),
+  ]],
+  ["Decrypt for the administrator, reviewed", "administrator no-guard", [
+    ...whole.slice(0, 1),
+    allow(["kms:Decrypt"], undefined, of(ADMIN)),
+  ]],
+  ["the parent among the reviewed", "unattested-use!", [allow(["kms:Decrypt"])], {
+    reviewed: [ADMIN, PARENT],
+    parents: [PARENT],
+  }],
+  ["Decrypt without a condition under the guard", "relies-on-deny", [...whole, allow(["kms:Decrypt"])]],
+  ["ReEncryptFrom", "re-encrypt!", [...whole, allow(["kms:ReEncryptFrom"])]],
+  ["ReEncryptTo", "re-encrypt!", [...whole, allow(["kms:ReEncryptTo"])]],
+  ["ReEncrypt*", "wildcard-action!", [...whole, allow(["kms:ReEncrypt*"])]],
+  ["Re*", "wildcard-action!", [...whole, allow(["kms:Re*"])]],
+  ["CreateGrant", "create-grant!", [...whole, allow(["kms:CreateGrant"])]],
+  ["PutKeyPolicy for the parent", "put-key-policy!", [...whole, allow(["kms:PutKeyPolicy"])]],
+  ["ReplicateKey", "replicate-key!", [...whole, allow(["kms:ReplicateKey"])]],
+  ["Encrypt", "encrypt!", [...whole, allow(["kms:Encrypt"])]],
+  ["UpdateAlias", "update-alias!", [...whole, allow(["kms:UpdateAlias"])]],
+  ["data keys without plaintext", "data-key-without-plaintext", [
+    ...whole,
+    allow(["kms:GenerateDataKeyWithoutPlaintext"]),
+  ]],
+  ["kms:* for the account", "data-key-without-plaintext wildcard-action!", [
+    allow(["kms:*"], undefined, of(ROOT)),
+  ]],
+  ["* for the account by number, reviewed", "administrator data-key-without-plaintext wildcard-action!", [
+    allow(["*"], undefined, { Principal: { AWS: ["123456789012"] } }),
+  ], { reviewed: [ADMIN, ROOT], parents: [PARENT] }],
+  ["a wildcard with a question mark", "wildcard-action!", [allow(["kms:Decryp?"])]],
+  ["a wildcard in the service's name", "wildcard-action!", [allow(["k*:Decrypt"])]],
+  ["kms:* under the right condition", "condition-never-met!", [allow(["kms:*"], attested), guard]],
+  ["GenerateDataKey* under the right condition", "condition-never-met", [
+    allow(["kms:Decrypt", "kms:GenerateDataKey*"], attested),
+    guard,
+  ]],
+  ["Encrypt under the right condition", "condition-never-met!", [
+    allow(["kms:Decrypt", "kms:Encrypt"], attested),
+    guard,
+  ]],
+  ["Sign under the right condition", "condition-never-met!", [allow(["kms:Sign"], attested), guard]],
+  [
+    "NotAction",
+    "data-key-without-plaintext not-action! relies-on-deny",
+    [...whole, {
+      ...allow([]),
+      NotAction: ["kms:CreateGrant"],
+      Action: undefined,
+    }] as unknown as KeyPolicyStatement[],
+  ],
+  ["NotAction that spares all that hurts", "", [...whole, {
+    Effect: "Allow",
+    Principal: { AWS: [PARENT] },
+    NotAction: ["kms:*"],
+    Resource: ["*"],
+  }]],
+  ["NotPrincipal in an Allow", "not-principal!", [...whole, {
+    Effect: "Allow",
+    NotPrincipal: { AWS: [ADMIN] },
+    Action: ["kms:DescribeKey"],
+    Resource: ["*"],
+  }]],
+  ["NotResource in an Allow", "not-resource!", [...whole, {
+    Effect: "Allow",
+    Principal: { AWS: [PARENT] },
+    Action: ["kms:DescribeKey"],
+    NotResource: ["arn:aws:kms:*"],
+  }]],
+  ["everyone, attested", "principal-everyone!", [{ ...good, Principal: "*" }, guard]],
+  ["everyone as an AWS principal", "principal-everyone!", [{ ...good, Principal: { AWS: ["*"] } }, guard]],
+  ["a role with a wildcard", "principal-wildcard!", [{
+    ...good,
+    Principal: { AWS: ["arn:aws:iam::123456789012:role/*"] },
+  }, guard]],
+  ["a service with Decrypt", "unattested-use!", [
+    allow(["kms:Decrypt"], undefined, { Principal: { Service: ["logs.amazonaws.com"] } }),
+  ]],
+  ["a negated operator", "negated-operator!", [under("StringNotEquals", { [pcr(0)]: [ZEROS] })]],
+  ["a negated pattern", "negated-operator!", [under("StringNotLike", { [pcr(0)]: ["00*"] })]],
+  ["a negated operator, and Encrypt", "encrypt! negated-operator!", [
+    allow(["kms:Decrypt", "kms:Encrypt"], { StringNotEquals: { [pcr(0)]: [ZEROS] } }),
+  ]],
+  ["IfExists", "if-exists!", [under("StringEqualsIfExists", onBuild(BUILD_A))]],
+  ["IfExists, case ignored", "if-exists!", [under("StringEqualsIgnoreCaseIfExists", { [pcr(0)]: [A] })]],
+  ["ForAllValues", "for-all-values!", [under("ForAllValues:StringEquals", onBuild(BUILD_A))]],
+  ["ForAnyValue", "set-qualifier", [under("ForAnyValue:StringEquals", onBuild(BUILD_A)), guard]],
+  ["a pattern", "like-wildcard! no-guard", [under("StringLike", { [pcr(0)]: [`${A.slice(0, 40)}*`] })]],
+  ["a pattern of one star", "like-wildcard! no-guard", [under("StringLike", { [pcr(0)]: ["*"] })]],
+  ["Null true", "null-condition!", [under("Null", { [pcr(0)]: ["true"] })]],
+  ["Null false alone", "no-guard null-condition!", [under("Null", { [pcr(0)]: ["false"] })]],
+  ["an ARN's operator", "wrong-operator!", [under("ArnEquals", { [pcr(0)]: [A] })]],
+  ["a misspelt operator", "wrong-operator!", [under("StringEqualz", { [pcr(0)]: [A] })]],
+  ["NitroTPM's registers", "nitrotpm! no-guard", [under(SAME, { [`${KEYS}NitroTPMPCR4`]: [A] })]],
+  ["NitroTPM's beside the enclave's", "nitrotpm!", [buildWith({ [`${KEYS}NitroTPMPCR7`]: [A] }), guard]],
+  ["an invalid register", "no-guard unknown-condition-key!", [
+    under(SAME, { "kms:RecipientAttestation:PCR32": [A] }),
+  ]],
+  ["a misspelt key", "no-guard unknown-condition-key!", [
+    under(SAME, { "kms:RecipientAttestation:ImageSha256": [A] }),
+  ]],
+  ["a value too short", "no-guard pcr-value!", [buildWith({ [pcr(0)]: [A.slice(2)] })]],
+  ["a value that is no hex", "no-guard pcr-value!", [buildWith({ [pcr(1)]: ["x".repeat(96)] })]],
+  ["a value with 0x", "no-guard pcr-value!", [under(SAME, { ...onBuild(BUILD_A), [pcr(2)]: [`0x${A}`] })]],
+  ["a value that is left to be filled in", "no-guard pcr-value! pcr0-alone", [
+    under(SAME, { [pcr(0)]: ["YOUR_PCR0_VALUE"] }),
+  ]],
+  ["no value", "no-guard no-values!", [buildWith({ [pcr(0)]: [] })]],
+  ["zeros", "no-guard zero-pcr!", [under(SAME, { [pcr(0)]: [ZEROS], [pcr(1)]: [ZEROS], [pcr(2)]: [ZEROS] })]],
+  ["zeros among others", "zero-pcr!", [buildWith({ [pcr(0)]: [A, ZEROS] }), guard]],
+  ["upper case where case matters", "contradiction! guard-stale pcr-case", [
+    under("StringEquals", { ...onBuild(BUILD_A), [pcr(0)]: [A.toUpperCase()] }),
+    guard,
+  ]],
+  ["upper case where case matters, beside lower case", "pcr-case", [
+    under("StringEquals", { ...onBuild(BUILD_A), [pcr(0)]: [A, B.toUpperCase()] }),
+    guard,
+  ]],
+  ["upper case where it does not", "", [buildWith({ [pcr(0)]: [A.toUpperCase()] }), guard]],
+  ["lists for several PCRs", "mixed-pcrs!", [
+    allow(USE, {
+      [SAME]: {
+        [pcr(0)]: [A, B],
+        [pcr(1)]: [BUILD_A.pcr1, BUILD_B.pcr1],
+        [pcr(2)]: [BUILD_A.pcr2, BUILD_B.pcr2],
+      },
+    }),
+    guardOf(A, B),
+  ]],
+  ["a list for PCR0 alone, the others the same", "", [buildWith({ [pcr(0)]: [A, B] }), guardOf(A, B)]],
+  ["the same value twice in two letters", "", [buildWith({ [pcr(0)]: [A, A.toUpperCase()] }), guard]],
+  ["PCR0 and another ImageSha384", "contradiction! guard-stale", [
+    buildWith({ [`${KEYS}ImageSha384`]: [B] }),
+    guardOf(A),
+  ]],
+  ["PCR0 alone", "pcr0-alone", [under(SAME, { [pcr(0)]: [A] }), guard]],
+  ["ImageSha384 alone", "pcr0-alone", [under(SAME, { [`${KEYS}ImageSha384`]: [A] }), guard]],
+  ["PCR1 and PCR2", "pcr0-missing", [under(SAME, { [pcr(1)]: [A], [pcr(2)]: [A] }), guard]],
+  ["PCR1 alone", "no-guard pcr1-alone!", [under(SAME, { [pcr(1)]: [A] })]],
+  ["PCR2 alone", "no-guard pcr2-without-pcr1!", [under(SAME, { [pcr(2)]: [A] })]],
+  ["PCR2 and PCR3", "no-guard pcr2-without-pcr1!", [under(SAME, { [pcr(2)]: [A], [pcr(3)]: [A] })]],
+  ["PCR3 alone", "no-guard only-pcr3-pcr4!", [under(SAME, { [pcr(3)]: [A] })]],
+  ["PCR3 and PCR4", "no-guard only-pcr3-pcr4!", [under(SAME, { [pcr(3)]: [A], [pcr(4)]: [A] })]],
+  ["PCR8 alone", "no-guard pcr8-alone", [under(SAME, { [pcr(8)]: [A] })]],
+  ["PCR8 and PCR3", "no-guard pcr8-alone", [under(SAME, { [pcr(3)]: [A], [pcr(8)]: [A] })]],
+  ["a register that the software fills", "no-guard other-pcrs-only!", [under(SAME, { [pcr(16)]: [A] })]],
+  ["a Deny with several negated PCRs", "deny-several-negated! no-guard", [
+    good,
+    deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A], [pcr(1)]: [BUILD_A.pcr1] } }),
+  ]],
+  ["a Deny with several negated PCRs in two operators", "deny-several-negated! no-guard", [
+    good,
+    deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A] }, StringNotEquals: { [pcr(8)]: [B] } }),
+  ]],
+  ["a Deny with PCR0 by both its names", "no-guard", [
+    good,
+    deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A], [`${KEYS}ImageSha384`]: [A] } }),
+  ]],
+  ["a Deny that spares who brings no document", "deny-for-any-value! no-guard", [
+    good,
+    deny(ALL_USE, { "ForAnyValue:StringNotEquals": { [pcr(0)]: [A] } }),
+  ]],
+  ["a guard that lets zeros through", "no-guard zero-pcr!", [good, guardOf(A, ZEROS)]],
+  ["a guard with a value too short", "no-guard pcr-value!", [good, guardOf(A, "abc")]],
+  ["a guard of patterns", "deny-refuses-build! like-wildcard! no-guard", [
+    good,
+    deny(ALL_USE, { StringNotLike: { [pcr(0)]: ["*"] } }),
+  ]],
+  ["a guard on NitroTPM's registers", "deny-refuses-build! nitrotpm!", [
+    ...whole,
+    deny(ALL_USE, { [OTHER]: { [`${KEYS}NitroTPMPCR4`]: [A] } }),
+  ]],
+  ["a guard under a further condition", "no-guard", [
+    good,
+    deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A] }, Bool: { "aws:SecureTransport": ["true"] } }),
+  ]],
+  ["a guard for some of the actions", "no-guard", [
+    good,
+    deny(["kms:Decrypt"], { [OTHER]: { [pcr(0)]: [A] } }),
+  ]],
+  ["a guard for the parent alone, and Decrypt for another", "no-guard unattested-use!", [
+    good,
+    deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A] } }, { Principal: { AWS: [PARENT] } }),
+    allow(["kms:Decrypt"], undefined, { Principal: { AWS: ["arn:aws:iam::123456789012:role/Else"] } }),
+  ]],
+  ["a guard that misses the build", "guard-misses-build! guard-stale", [good, guardOf(B)]],
+  ["a guard with a build that is gone", "guard-stale", [good, guardOf(A, B)]],
+  ["a guard that spares somebody", "deny-exempts no-guard", [good, {
+    Effect: "Deny",
+    NotPrincipal: { AWS: [ADMIN] },
+    Action: ALL_USE,
+    Resource: ["*"],
+    Condition: { [OTHER]: { [pcr(0)]: [A] } },
+  }]],
+  ["a guard over kms:*", "deny-locks-out! relies-on-deny", [
+    good,
+    deny(["kms:*"], { [OTHER]: { [pcr(0)]: [A] } }),
+  ]],
+  ["a Deny of PutKeyPolicy to all", "deny-locks-out!", [...whole, deny(["kms:Put*"])]],
+  ["one Sid twice", "duplicate-sid", [good, { ...allow(USE, attested), Sid: "Good" }, guard]],
+  ["an invalid action", "unknown-action", [...whole, allow(["kms:Decypt"])]],
+  ["material from outside", "external-origin", whole, withFacts({ origin: "EXTERNAL" })],
+  ["a key store outside", "external-origin", whole, withFacts({ origin: "EXTERNAL_KEY_STORE" })],
+  ["material of KMS's own", "", whole, withFacts({ origin: "AWS_KMS", multiRegion: false, grants: [] })],
+  ["a multi-Region key", "multi-region", whole, withFacts({ multiRegion: true })],
+  ["a grant of Decrypt, no guard", "live-grant! no-guard", [good], live("Decrypt")],
+  ["a grant of Decrypt under the guard", "live-grant", whole, live("Decrypt")],
+  ["a grant of ReEncryptFrom under the guard", "live-grant!", whole, live("Decrypt", "ReEncryptFrom")],
+  ["a grant of DescribeKey", "", whole, live("DescribeKey", "RetireGrant")],
+  ...["kms:RecipientAttestation", "kms:RecipientAttestation:PCRO", "kms:EncryptionContex:app", "PCR0", KELVIN]
+    .flatMap((
+      key,
+    ) => [
+      [`a Deny where ${key} is absent`, REFUSES_ALL, denied({ Null: { [key]: ["true"] } })] as const,
+      [`a Deny where ${key} is another value`, REFUSES_ALL, denied({ [OTHER]: { [key]: [A] } })] as const,
+    ]),
+  ["an Allow by a Kelvin sign", "unattested-use! unknown-condition-key!", [under(SAME, { [KELVIN]: [A] })]],
+  ["a guard by a Kelvin sign", "deny-refuses-build! no-guard unknown-condition-key!", [
+    good,
+    deny(ALL_USE, { [OTHER]: { [KELVIN]: [A] } }),
+  ]],
+  ["an action by a Kelvin sign", "unknown-action!", [...whole, allow(["\u212ams:Decrypt"], attested)]],
+  [
+    "a Deny where NitroTPM's registers are absent",
+    "deny-refuses-build! nitrotpm!",
+    denied({ Null: { [`${KEYS}NitroTPMPCR4`]: ["true"] } }),
+  ],
+  [
+    "a Deny of all but requests through a service",
+    "deny-refuses-build!",
+    denied({ StringNotEquals: { "kms:ViaService": ["s3.us-east-1.amazonaws.com"] } }),
+  ],
+  [
+    "a Deny of requests through a service",
+    "",
+    denied({ StringEquals: { "kms:ViaService": ["s3.us-east-1.amazonaws.com"] } }),
+  ],
+  ["a Deny without TLS", "", [...whole, deny(["kms:*"], { Bool: { "aws:SecureTransport": ["false"] } })]],
+  ["a Deny by network", "deny-depends", denied({ StringNotEquals: { "aws:SourceVpc": ["vpc-1"] } })],
+  [
+    "a Deny by network, of another build",
+    "",
+    denied({ StringNotEquals: { "aws:SourceVpc": ["vpc-1"] }, StringEquals: { [pcr(0)]: [B] } }),
+  ],
+  [
+    "a Deny where a register that the software fills is absent",
+    "deny-refuses-build!",
+    denied({ Null: { [pcr(16)]: ["true"] } }),
+  ],
+  ["a Deny for the account", "deny-refuses-build!", denied({ StringEquals: { [pcr(0)]: [A] } }, of(ROOT))],
+  ["a Deny for a session of the parent", "deny-refuses-build!", [
+    ...whole,
+    deny(USE, undefined, of(SESSION)),
+  ]],
+  ["a Deny for the parent, whose account the Allow names", "deny-refuses-build!", [
+    { ...good, Principal: { AWS: [ROOT] } },
+    guard,
+    deny(USE, undefined, of(PARENT)),
+  ]],
+  ["a Deny of one of the builds in a list", "deny-refuses-build!", [
+    buildWith({ [pcr(0)]: [A, B] }),
+    deny(ALL_USE, { [OTHER]: { [pcr(0)]: [A, B] } }, { Sid: "Guard" }),
+    deny(USE, { StringEquals: { [pcr(0)]: [B] } }),
+  ]],
+  [
+    "a Deny with an operator that there is not",
+    "deny-refuses-build! wrong-operator!",
+    denied({ StringNotEqual: { [pcr(1)]: [BUILD_A.pcr1] } }),
+  ],
+  ["an operator in other letters", "wrong-operator!", [under("stringequals", onBuild(BUILD_A)), guard]],
+  ["Null with an unknown value, beside the PCRs", "null-condition!", [
+    attestedAnd({ Null: { [pcr(0)]: ["false", "true"] } }),
+    guard,
+  ]],
+  ["an administrator under conditions on keys that requests may have", "", [
+    ...whole,
+    allow(["kms:DescribeKey"], {
+      StringEquals: Object.fromEntries(
+        [
+          "aws:PrincipalTag/team",
+          "AWS:PRINCIPALORGID",
+          "accounts.google.com:aud",
+          "ec2:SourceInstanceArn",
+          "kms:EncryptionContext:any",
+          "kms:GrantOperations",
+        ].map((key) => [key, ["x"]]),
+      ),
+    }),
+  ]],
+  ["keys that nearly are ones that requests may have", "unknown-condition-key!", [
+    ...whole,
+    allow(["kms:DescribeKey"], { StringEquals: { "aws:PrincipalTag": ["x"] } }),
+    allow(["kms:DescribeKey"], { StringEquals: { "kms.RecipientAttestation:PCR0": ["x"] } }, { Sid: "B" }),
+  ]],
+  ["Decrypt under a key that KMS may have since", "unattested-use! unknown-condition-key", [
+    allow(["kms:Decrypt"], { StringEquals: { "aws:New": ["x"] } }),
+  ], { ...reviewed, accepted: ["unknown-condition-key"] }],
+  ["a service, attested", "allows-nobody!", [
+    { ...good, Principal: { Service: ["ec2.amazonaws.com"] } },
+    guard,
+  ]],
+  ["a service beside the parent, attested", "", [{
+    ...good,
+    Principal: { Service: ["ec2.amazonaws.com"], AWS: [PARENT] },
+  }, guard]],
+  ["requests through a service alone, attested", "allows-nobody!", [
+    attestedAnd({ StringEquals: { "kms:ViaService": ["s3.us-east-1.amazonaws.com"] } }),
+    guard,
+  ]],
+  ["a misspelt action beside another, attested", "unknown-action!", [
+    allow(["kms:Decypt", "kms:GenerateDataKey"], attested),
+    guard,
+  ]],
+  ["an alias as Resource", "other-resource!", [{ ...good, Resource: [ALIAS] }, guard]],
+  ["an alias as Resource of the guard", "no-guard other-resource!", [good, { ...guard, Resource: [ALIAS] }]],
+  ["all aliases as Resource", "other-resource!", [
+    { ...good, Resource: [ALIAS.replace("mine", "*")] },
+    guard,
+  ]],
+  ["another service's Resource", "other-resource!", [{ ...good, Resource: ["arn:aws:s3:::*"] }, guard]],
+  ["an alias beside the key", "", [{ ...good, Resource: ["*", ALIAS] }, guard]],
+  ["a key's ARN as Resource", "resource-by-arn", [{ ...good, Resource: [KEY] }, guard]],
+  ["a key's ARN as Resource of a Deny", "deny-refuses-build! resource-by-arn", [...whole, {
+    ...deny(USE),
+    Resource: [KEY],
+  }]],
+  ["a key's ARN as Resource of the guard", "no-guard resource-by-arn", [good, { ...guard, Resource: [KEY] }]],
+  // What denies nothing of the key takes nothing away, and refuses no build.
+  ["an alias as Resource of a Deny", "other-resource!", [...whole, { ...deny(USE), Resource: [ALIAS] }]],
+  ["CreateGrant, and a Deny of it for an alias", "create-grant! other-resource!", [
+    ...whole,
+    allow(["kms:CreateGrant"]),
+    { ...deny(["kms:CreateGrant"]), Resource: [ALIAS] },
+  ]],
+  ["CreateGrant, and a Deny of it for a key by its ARN", "create-grant! resource-by-arn", [
+    ...whole,
+    allow(["kms:CreateGrant"]),
+    { ...deny(["kms:CreateGrant"]), Resource: [KEY] },
+  ]],
+  ["a Deny for all but an alias", "deny-refuses-build!", [...whole, {
+    Effect: "Deny",
+    Principal: "*",
+    Action: USE,
+    NotResource: [ALIAS],
+  }]],
+  ["the parent as issuer of session keys", "parent-issues", [...whole, sessionKeyStatement([PARENT])]],
+  ["a session of the parent as issuer", "parent-issues", [...whole, sessionKeyStatement([SESSION])]],
+  ["the parent's account as issuer", "parent-issues", [...whole, sessionKeyStatement([ROOT])]],
+  ["the account as issuer, and a Deny for the parent", "", [
+    ...whole,
+    sessionKeyStatement([ROOT]),
+    deny(["kms:Encrypt"], undefined, of(PARENT)),
+  ]],
+  ["another issuer", "", [...whole, sessionKeyStatement([ADMIN])]],
+  ["the user of an Allow as issuer, with no parent named", "parent-issues", [
+    ...whole,
+    sessionKeyStatement([PARENT]),
+  ], { reviewed: [ADMIN] }],
+  [
+    "PutKeyPolicy for a reviewed session of the parent",
+    "put-key-policy!",
+    [...whole, putKeyPolicy(SESSION)],
+    { reviewed: [ADMIN, SESSION], parents: [PARENT] },
+  ],
+  ["PutKeyPolicy for the reviewed role of a parent's session", "put-key-policy!", [
+    guard,
+    putKeyPolicy(PARENT),
+  ], { reviewed: [ADMIN, PARENT], parents: [SESSION] }],
+  ["PutKeyPolicy for the user of an Allow, reviewed, with no parent named", "put-key-policy!", [
+    ...whole,
+    putKeyPolicy(PARENT),
+  ], { reviewed: [ADMIN, PARENT] }],
+  ["PutKeyPolicy for a session of the reviewed administrator", "administrator", [
+    ...whole,
+    putKeyPolicy(ADMIN_SESSION),
+  ]],
+  ["PutKeyPolicy for a role of which a session was reviewed", "put-key-policy!", [
+    guard,
+    putKeyPolicy(OTHER_ROLE),
+  ], { reviewed: [ADMIN, sessionOf("Other")] }],
+  ["CreateGrant, and a Deny of it to a session", "create-grant!", [
+    ...whole,
+    allow(["kms:CreateGrant"]),
+    deny(["kms:CreateGrant"], undefined, of(SESSION)),
+  ]],
+  ["CreateGrant for a session, and a Deny of it to the role", "", [
+    ...whole,
+    allow(["kms:CreateGrant"], undefined, of(SESSION)),
+    deny(["kms:CreateGrant"], undefined, of(PARENT)),
+  ]],
+  ["a Deny that locks out by Null", "deny-locks-out!", [
+    ...whole,
+    deny(["kms:Put*"], { Null: { [pcr(0)]: ["true"] } }),
+  ]],
+  ["a failing rule, accepted", "encrypt", [...whole, allow(["kms:Encrypt"])], {
+    ...reviewed,
+    accepted: ["encrypt"],
+  }],
+];
 
 /** The rules found, those that fail with `!`; without the warning that every policy here has. */
 function found(policy: KeyPolicy, options: LintOptions = reviewed): readonly string[] {
@@ -635,9 +539,9 @@ function found(policy: KeyPolicy, options: LintOptions = reviewed): readonly str
   return [...new Set(rules)].sort();
 }
 
-for (const [name, statements, expected, options] of CASES) {
+for (const [name, expected, statements, options] of CASES) {
   Deno.test(`lint: ${name}`, () => {
-    assertEquals(found(policyOf(...statements), options), [...expected].sort());
+    assertEquals(found(policyOf(...statements), options), expected.split(" ").filter(Boolean).sort());
   });
 }
 
@@ -671,7 +575,7 @@ Deno.test("lint: every rule has a row that finds it", () => {
   const seen = new Set([
     "nobody-administers",
     "put-key-policy",
-    ...CASES.flatMap(([, , rules]) => rules.map((rule) => rule.replace("!", ""))),
+    ...CASES.flatMap(([, rules]) => rules.replaceAll("!", "").split(" ")),
   ]);
   assertEquals(Object.keys(RULES).filter((rule) => !seen.has(rule)), []);
 });

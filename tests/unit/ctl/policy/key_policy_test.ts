@@ -139,23 +139,23 @@ const INVALID: readonly (readonly [string, unknown, string])[] = [
   ["an element in other letters", { Statement: [{ ...ADMINISTRATION, action: [] }] }, '"action"'],
   ["another effect", { Statement: [{ ...ADMINISTRATION, Effect: "allow" }] }, "Allow or Deny"],
   ["no principal", { Statement: [{ Effect: "Allow", Action: "kms:*", Resource: "*" }] }, "Principal"],
-  ["an action and its opposite", {
-    Statement: [{ ...ADMINISTRATION, NotAction: "kms:*" }],
-  }, "either Action or NotAction"],
   [
-    "a principal of another kind",
-    { Statement: [{ ...ADMINISTRATION, Principal: { Aws: "*" } }] },
-    '"Aws"',
+    "an action and its opposite",
+    { Statement: [{ ...ADMINISTRATION, NotAction: "kms:*" }] },
+    "either Action or NotAction",
   ],
+  ["a principal of another kind", { Statement: [{ ...ADMINISTRATION, Principal: { Aws: "*" } }] }, '"Aws"'],
   ["a principal that is a text", { Statement: [{ ...ADMINISTRATION, Principal: PARENT }] }, 'must be "*"'],
   ["a principal of nobody", { Statement: [{ ...ADMINISTRATION, Principal: {} }] }, "nobody"],
   ["an action that is a number", { Statement: [{ ...ADMINISTRATION, Action: [1] }] }, "Action"],
   ["no action", { Statement: [{ ...ADMINISTRATION, Action: [] }] }, "1 to 1000"],
   ["a condition that is a list", { Statement: [{ ...ADMINISTRATION, Condition: [] }] }, "Condition"],
   ["an operator without keys", { Statement: [{ ...ADMINISTRATION, Condition: { Bool: "x" } }] }, "Bool"],
-  ["a value that is an object", {
-    Statement: [{ ...ADMINISTRATION, Condition: { Bool: { a: {} } } }],
-  }, "texts"],
+  [
+    "a value that is an object",
+    { Statement: [{ ...ADMINISTRATION, Condition: { Bool: { a: {} } } }] },
+    "texts",
+  ],
   ["another version", { Version: "2020-01-01", Statement: [ADMINISTRATION] }, "Version"],
   ["a name of 5000 letters", { Statement: [{ ...ADMINISTRATION, Sid: "a".repeat(5000) }] }, "4096"],
 ];
@@ -297,36 +297,22 @@ const LOCKS: readonly (readonly [string, string, readonly KeyPolicyStatement[], 
   ["the same role of another account", ADMIN_SESSION, [put("arn:aws:iam::210987654321:role/KeyAdmin")], true],
   ["another account's root", ADMIN_SESSION, [put("arn:aws:iam::210987654321:root")], true],
   ["nobody", ADMIN_SESSION, [allow(USE)], true],
-  [
-    "itself, under a condition",
-    ADMIN_SESSION,
-    [put(ADMIN, { Condition: { Bool: { a: ["true"] } } })],
-    true,
-  ],
+  ["itself, under a condition", ADMIN_SESSION, [put(ADMIN, { Condition: { Bool: { a: ["true"] } } })], true],
   ["itself, and a Deny to all", ADMIN_SESSION, [put(ADMIN), deny(["kms:*"])], true],
-  [
-    "itself, and a Deny to another",
-    ADMIN_SESSION,
-    [put(ADMIN), deny(["kms:*"], undefined, { Principal: { AWS: [PARENT] } })],
-    false,
-  ],
-  [
-    "itself, and a Deny under a condition",
-    ADMIN_SESSION,
-    [put(ADMIN), deny(["kms:Put*"], { Bool: { a: ["true"] } })],
-    true,
-  ],
-  [
-    "all but somebody, denied",
-    ADMIN_SESSION,
-    [put(ADMIN), {
-      Effect: "Deny",
-      NotPrincipal: { AWS: [ADMIN] },
-      Action: ["kms:PutKeyPolicy"],
-      Resource: ["*"],
-    }],
-    true,
-  ],
+  ["itself, and a Deny to another", ADMIN_SESSION, [
+    put(ADMIN),
+    deny(["kms:*"], undefined, { Principal: { AWS: [PARENT] } }),
+  ], false],
+  ["itself, and a Deny under a condition", ADMIN_SESSION, [
+    put(ADMIN),
+    deny(["kms:Put*"], { Bool: { a: ["true"] } }),
+  ], true],
+  ["all but somebody, denied", ADMIN_SESSION, [put(ADMIN), {
+    Effect: "Deny",
+    NotPrincipal: { AWS: [ADMIN] },
+    Action: ["kms:PutKeyPolicy"],
+    Resource: ["*"],
+  }], true],
 ];
 for (const [name, caller, statements, isOut] of LOCKS) {
   Deno.test(`with PutKeyPolicy for ${name} the caller is ${isOut ? "" : "not "}locked out`, () => {

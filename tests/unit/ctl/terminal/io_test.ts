@@ -1,21 +1,21 @@
-/** Options that the groups of `denclavectl` share: the command line wins over every variable, and variables have one prefix. */
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
+/** Options that the groups of `denclavectl` share: the command line wins over every variable. */
+import { assertEquals, assertThrows } from "@std/assert";
 import { parseOptions, UsageError } from "../../../../lib/shared/cli/options.ts";
 import {
-  AWS_OPTIONS,
-  checkRegion,
-  type CtlIo,
-  ENCLAVE_OPTIONS,
   enclaveAddress,
-  KEY_OPTION,
   regionOf,
-  STORE_OPTIONS,
+  requireKey,
   storeKind,
   tableName,
 } from "../../../../lib/ctl/terminal/io.ts";
-import { runCtl } from "../../../../lib/ctl/commands/main.ts";
-import { openIo } from "../../../../lib/ctl/terminal/printing.ts";
+import {
+  AWS_OPTIONS,
+  ENCLAVE_OPTIONS,
+  KEY_OPTION,
+  STORE_OPTIONS,
+} from "../../../../lib/ctl/terminal/options.ts";
+import type { CtlIo } from "../../../../lib/ctl/terminal/printing.ts";
+import { recordingIo } from "../../../helpers/ctl_io.ts";
 import { formatAddress } from "../../../../lib/shared/wire/address.ts";
 
 const KEY = "arn:aws:kms:us-west-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
@@ -23,14 +23,7 @@ type Environment = Readonly<Record<string, string>>;
 
 const reader = (env: Environment) => (name: string) => env[name];
 
-function ioOf(env: Environment, print: (text: string) => void = () => {}): CtlIo {
-  return openIo({
-    write: (to, text) => to === "stdout" && print(text),
-    isTerminal: () => false,
-    env: reader(env),
-    untilSignal: () => Promise.resolve("SIGTERM"),
-  });
-}
+const ioOf = (env: Environment): CtlIo => recordingIo({ env }).io;
 
 const ADDRESSES: readonly (readonly [string, readonly string[], Environment, string])[] = [
   ["nothing", [], {}, "vsock:16:5000"],
@@ -71,12 +64,11 @@ Deno.test("two options that contradict each other are refused, and neither is ig
 });
 
 Deno.test("a region in the environment is ignored beside a key's ARN; a contradicting one on the command line is refused", () => {
-  const key = parseKeyArn(KEY);
+  const specs = [...AWS_OPTIONS, KEY_OPTION];
+  const parse = (...argv: string[]) => parseOptions(specs, ["-k", KEY, ...argv], reader(env));
   const env = { DENCLAVE_REGION: "eu-west-1", AWS_REGION: "eu-west-2" };
-  checkRegion(parseOptions(AWS_OPTIONS, [], reader(env)), key);
-  checkRegion(parseOptions(AWS_OPTIONS, ["-r", "us-west-2"], reader(env)), key);
-  const other = parseOptions(AWS_OPTIONS, ["-r", "eu-west-1"], reader(env));
-  assertThrows(() => checkRegion(other, key), UsageError, "the key's ARN says us-west-2");
+  for (const argv of [[], ["-r", "us-west-2"]]) assertEquals(requireKey(parse(...argv)).arn, KEY);
+  assertThrows(() => requireKey(parse("-r", "eu-west-1")), UsageError, "the key's ARN says us-west-2");
   const regions = [["-r", "us-east-1"], []].map((argv) =>
     regionOf(parseOptions(AWS_OPTIONS, argv, reader(env)), ioOf(env))
   );
@@ -91,62 +83,4 @@ Deno.test("where nothing else gives a region, that of the key's ARN counts, and 
     given.map(([env, key]) => regionOf(parseOptions(specs, ["-k", key], reader(env)), ioOf(env))),
     ["us-west-2", undefined, "eu-west-1"],
   );
-});
-
-/** Every command that has options of its own. */
-const COMMANDS = [
-  ...["create", "sign", "list", "show", "create-table"].map((command) => ["account", command]),
-  ...["init", "status", "sign", "rewrap", "restore", "verify"].map((command) => ["gateway", command]),
-  ...["init", "iam", "render", "lint", "diff", "rollover", "finalise", "apply"].map((
-    name,
-  ) => ["policy", name]),
-  ...["create", "wrap", "show"].map((command) => ["tsk", command]),
-  ...["describe", "verify", "build", "reproduce"].map((command) => ["eif", command]),
-  ...[["client", "health"], ["kms", "create-key"], ["attest", "verify"], ["emulator", "serve"]],
-  ...[["doctor"], ["bridge"]],
-];
-
-/** Names of other programs' own, which are read by them under the same name. */
-const OF_OTHERS = /^(?:AWS_|NITRO_CLI_|SOURCE_DATE_EPOCH$)/;
-
-Deno.test("every variable of denclavectl has its prefix, but for those that other programs define", async () => {
-  const found: string[] = [];
-  for (const command of COMMANDS) {
-    let help = "";
-    await runCtl([...command, "--help"], ioOf({ PORT: "80" }, (text) => void (help += text)));
-    for (const [, name = ""] of help.matchAll(/[(;] ?env ([A-Z_]+)\)/g)) {
-      assert(name.startsWith("DENCLAVE_") || OF_OTHERS.test(name), `${command.join(" ")}: ${name}`);
-      found.push(name);
-    }
-  }
-  for (const name of ["CONNECT", "CID", "PORT", "STORE", "TABLE", "REGION", "KMS_KEY", "CONFIG"]) {
-    assert(found.includes(`DENCLAVE_${name}`), name);
-  }
-});
-
-const FORMER: readonly (readonly [string, readonly string[], string])[] = [
-  ["CONNECT", ["account", "create"], "DENCLAVE_CONNECT"],
-  ["CONNECT", ["client", "ping"], "DENCLAVE_CONNECT"],
-  ["CID", ["doctor"], "DENCLAVE_CID"],
-  ["PORT", ["account", "sign"], "DENCLAVE_PORT"],
-  ["STORE", ["account", "list"], "DENCLAVE_STORE"],
-  ["TABLE", ["policy", "iam"], "DENCLAVE_TABLE"],
-  ["REGION", ["kms", "create-key"], "DENCLAVE_REGION"],
-  ["REGION", ["emulator", "serve"], "DENCLAVE_REGION"],
-  ["KMS_KEY", ["policy", "apply"], "DENCLAVE_KMS_KEY"],
-  ["KMS_KEYS", ["policy", "iam"], "DENCLAVE_KMS_KEY"],
-  ["CONFIG", ["gateway", "status"], "DENCLAVE_CONFIG"],
-];
-for (const [former, command, now] of FORMER) {
-  Deno.test(`${former} is refused by ${command.join(" ")}, which names ${now}`, async () => {
-    const error = await assertRejects(() => runCtl(command, ioOf({ [former]: "x" })), UsageError);
-    assertEquals(error.message, `The variable ${former} is now called ${now}`);
-  });
-}
-
-Deno.test("a former name is ignored where its option or its new name is set", () => {
-  const env = { REGION: "eu-west-1" };
-  assertEquals(parseOptions(AWS_OPTIONS, ["-r", "us-east-1"], reader(env)).text("region"), "us-east-1");
-  const both = { ...env, DENCLAVE_REGION: "us-east-2" };
-  assertEquals(parseOptions(AWS_OPTIONS, [], reader(both)).text("region"), "us-east-2");
 });

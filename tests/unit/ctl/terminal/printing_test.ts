@@ -72,7 +72,7 @@ Deno.test("a progress line begins at the margin, on a terminal alone, and is one
 });
 
 Deno.test("no module of denclavectl prints but through this place", async () => {
-  for (const folder of ["commands", "terminal"]) {
+  for (const folder of ["commands", "image", "terminal"]) {
     const place = new URL(`../../../../lib/ctl/${folder}/`, import.meta.url);
     for await (const { name } of Deno.readDir(place)) {
       const source = await Deno.readTextFile(new URL(name, place));

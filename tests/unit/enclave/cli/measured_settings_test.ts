@@ -20,7 +20,8 @@ import { Credentials } from "../../../../lib/shared/aws/credentials.ts";
 import { LocalKms } from "../../../../lib/dev/kms/local.ts";
 import { Client } from "../../../../lib/ctl/client/client.ts";
 import { importPublicKey } from "../../../../lib/shared/sealed/hpke.ts";
-import { hashPublicKey, sealRequest } from "../../../../lib/shared/sealed/message.ts";
+import { hashPublicKey } from "../../../../lib/shared/sealed/message.ts";
+import { sealRequest } from "../../../../lib/shared/sealed/seal_request.ts";
 import { EventLog } from "../../../../lib/enclave/server/events.ts";
 import { REQUESTS, WALLET_REQUESTS } from "../../../../lib/shared/wire/protocol.ts";
 import { errorReply, type WireObject } from "../../../../lib/shared/wire/messages.ts";
@@ -166,17 +167,6 @@ const SETTINGS: readonly {
     otherwise: "ok",
   },
   {
-    argv: ["--max-sealed-age-ms=1000"],
-    attack: async ({ client }) => {
-      // 7 seconds old: beyond one second and the tolerance of five, and within a minute.
-      const { message, openReply } = await sealed(client, 7_000);
-      const opened = await openReply(decodeBase64(String((await client.exchange(message))["ciphertext"])));
-      return JSON.parse(new TextDecoder().decode(opened)).msg;
-    },
-    refused: "clock_skew",
-    otherwise: "pong",
-  },
-  {
     argv: ["--min-epoch=2"],
     attack: async ({ client }) => {
       const reply = await client.exchange({
@@ -226,8 +216,8 @@ const SETTINGS: readonly {
   },
 ];
 
-/** A request that was sealed so long ago. */
-async function sealed(client: Client, ageMs = 0, request: WireObject = { type: "ping" }) {
+/** A sealed request. */
+async function sealed(client: Client, request: WireObject = { type: "ping" }) {
   const reply = await client.exchange({ type: "attest", nonce: encodeBase64(new Uint8Array(16)) });
   const publicKey = decodeBase64(String(reply["public_key"]));
   const name = {
@@ -235,7 +225,7 @@ async function sealed(client: Client, ageMs = 0, request: WireObject = { type: "
     clientId: crypto.getRandomValues(new Uint8Array(16)),
     counter: 1,
   };
-  const at = Date.now() - ageMs;
+  const at = Date.now();
   const { enc, ciphertext, openReply } = await sealRequest(
     await importPublicKey(publicKey),
     new TextEncoder().encode(JSON.stringify(request)),
@@ -307,7 +297,7 @@ for (const feature of FEATURES) {
       assertEquals([reply["msg"], String(reply["details"]).includes(feature)], ["feature_off", true]);
       assertEquals(reply["apiResponse"], feature === "wallet" ? "errorResponse" : undefined);
       if (feature === "sealed") continue;
-      const { message, openReply } = await sealed(service.client, 0, request);
+      const { message, openReply } = await sealed(service.client, request);
       const { ciphertext } = await service.client.exchange(message);
       const opened = await openReply(decodeBase64(String(ciphertext)));
       assertEquals(JSON.parse(new TextDecoder().decode(opened)).msg, "feature_off");

@@ -19,7 +19,6 @@ import {
   chooseProcess,
   maxClientsFor,
 } from "../../../../lib/enclave/kms/sdk_process/schedule.ts";
-import { silentLog } from "../../../../lib/shared/log.ts";
 
 const KEY = new Uint8Array([1, 2, 3]);
 const DECRYPT: KmsCall = { kind: "decrypt", ciphertext: new Uint8Array([9]) };
@@ -147,7 +146,7 @@ function makePool(options: Partial<SdkPoolOptions> = {}) {
     deadlines: DEADLINES,
     maxClients: 64,
     maxWaiting: { decrypt: 32, generateDataKey: 32, generateRandom: 8 },
-    log: silentLog,
+    log: () => {},
     after: clock.after,
     ...options,
   });

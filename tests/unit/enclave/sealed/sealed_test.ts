@@ -8,8 +8,10 @@ import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
 import { SealingKey } from "../../../../lib/shared/crypto/sealing.ts";
 import { SecretBytes } from "../../../../lib/shared/crypto/secret_bytes.ts";
 import type { Client } from "../../../../lib/ctl/client/client.ts";
-import { exportPublicKey, setupRecipient, setupSender } from "../../../../lib/shared/sealed/hpke.ts";
-import { hashPublicKey, openRequest, sealRequest } from "../../../../lib/shared/sealed/message.ts";
+import { exportPublicKey, setupRecipient } from "../../../../lib/shared/sealed/hpke.ts";
+import { setupSender } from "../../../../lib/shared/sealed/seal_request.ts";
+import { hashPublicKey, openRequest } from "../../../../lib/shared/sealed/message.ts";
+import { sealRequest } from "../../../../lib/shared/sealed/seal_request.ts";
 import {
   generateKeyPair,
   MAX_COUNTER,

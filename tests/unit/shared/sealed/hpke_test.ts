@@ -7,8 +7,8 @@ import {
   importKeyPair,
   importPublicKey,
   setupRecipient,
-  setupSender,
 } from "../../../../lib/shared/sealed/hpke.ts";
+import { setupSender } from "../../../../lib/shared/sealed/seal_request.ts";
 import { generateKeyPair } from "../../../../lib/shared/sealed/sender.ts";
 import { HPKE_VECTORS } from "../../../fixtures/hpke.ts";
 

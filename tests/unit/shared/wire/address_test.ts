@@ -2,7 +2,8 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
 import { formatAddress, parseAddress, type Stream, writeAll } from "../../../../lib/shared/wire/address.ts";
-import { connect, listen } from "../../../../lib/shared/wire/socket.ts";
+import { connect } from "../../../../lib/shared/wire/connect.ts";
+import { listen } from "../../../../lib/shared/wire/listen.ts";
 import { within } from "../../../helpers/deadline.ts";
 
 for (

@@ -25,7 +25,7 @@ const NONCE = encodeBase64(new Uint8Array(16).fill(7));
 const CREDENTIALS = { aws_access_key_id: "AKIDEXAMPLE", aws_secret_access_key: "secret" };
 const encoder = new TextEncoder();
 
-Deno.test("docs/protocol.md and the JSON Schema are made from the tables: deno task protocol", async () => {
+Deno.test("docs/protocol.md and the JSON Schema are made from the tables: deno task docs", async () => {
   const document = await read(PROTOCOL_FILES.document);
   assertEquals(withTables(document), document);
   assertEquals(await read(PROTOCOL_FILES.schema), schemaText());

@@ -1,0 +1,109 @@
+/**
+ * The enclave's options. Each is one entry of a table: the help, the parsed value and the hash of the measured configuration are made from it.
+ *
+ * @module
+ */
+import { encodeBase64 } from "@std/encoding";
+import type { Options, OptionSpec } from "./options.ts";
+
+/** An option of the enclave. */
+export interface Setting<T> extends OptionSpec {
+  readonly env: string;
+  readonly refuseEmpty: boolean;
+  /** The name of the value in the measured configuration. */
+  readonly hashedAs: string;
+  /** @throws {UsageError} that names the option. */
+  readonly read: (options: Options) => T;
+}
+
+/** An entry of a table. Unless it says otherwise, the variable is the name in capitals, and must not be empty. */
+type Entry = Omit<OptionSpec, "help" | "default"> & {
+  readonly default?: string | number;
+  /** By default the variable in lower case. */
+  readonly hashedAs?: string;
+};
+
+/** An entry of a whole number. */
+type NumberEntry = Entry & { readonly min: number; readonly max: number };
+
+/** Options by the names of their values, in the order in which the values are hashed. */
+type Table = Readonly<Record<string, Setting<unknown>>>;
+
+/** The values of a table's options. */
+export type Values<T extends Table> = {
+  readonly [Name in keyof T]: T[Name] extends Setting<infer Value> ? Value : never;
+};
+
+/** An option. */
+export function setting<T>(
+  { read, ...entry }: Entry & { readonly read: (options: Options, name: string) => T },
+  help: string,
+): Setting<T> {
+  const { name, env = name.toUpperCase().replaceAll("-", "_"), hashedAs = env.toLowerCase() } = entry;
+  const { default: value, ...spec } = entry;
+  const preset = value === undefined ? {} : { default: String(value) };
+  return {
+    refuseEmpty: true,
+    ...spec,
+    ...preset,
+    env,
+    hashedAs,
+    help,
+    read: (options) => read(options, name),
+  };
+}
+
+/** A switch. */
+export function toggle(name: string, help: string): Setting<boolean> {
+  return setting({ name, read: (options) => options.on(name) }, help);
+}
+
+/** A whole number with a default. */
+export function wholeNumber(
+  { min, max, ...entry }: NumberEntry & { readonly default: number },
+  help: string,
+): Setting<number> {
+  return setting({ ...entry, read: (options, name) => options.number(name, { min, max }) }, help);
+}
+
+/** A whole number that may be left out. */
+export function optionalNumber(
+  { min, max, ...entry }: NumberEntry,
+  help: string,
+): Setting<number | undefined> {
+  const read = (options: Options, name: string) =>
+    options.text(name) === undefined ? undefined : options.number(name, { min, max });
+  return setting({ ...entry, read }, help);
+}
+
+/** An option with several distinct values. `identity` gives the same text for the same value. */
+export function distinct<T>(
+  { parse, identity, ...entry }: Entry & {
+    readonly parse: (text: string, option: string) => T;
+    readonly identity?: (value: T) => string;
+  },
+  help: string,
+): Setting<readonly T[]> {
+  const read = (options: Options, name: string) =>
+    options.distinct(name, (text) => parse(text, name), identity);
+  return setting({ ...entry, multiple: true, read }, help);
+}
+
+/** Reads all options of a table. */
+export function readAll<T extends Table>(table: T, options: Options): Values<T> {
+  const values = Object.entries(table).map(([name, { read }]) => [name, read(options)]);
+  return Object.fromEntries(values);
+}
+
+/** A value as it is hashed. */
+function plain(value: unknown): unknown {
+  if (value instanceof Uint8Array) return encodeBase64(value);
+  if (Array.isArray(value)) return value.map(plain);
+  return typeof value === "bigint" ? String(value) : value ?? null;
+}
+
+/** A table's part of the measured configuration. */
+export function measured<T extends Table>(table: T, values: Values<T>): Readonly<Record<string, unknown>> {
+  const parts = Object.entries(table).map(([name, { hashedAs }]) => [hashedAs, plain(values[name])]);
+  return Object.fromEntries(parts);
+}
