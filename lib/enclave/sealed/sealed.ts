@@ -52,7 +52,7 @@ export class SealedService implements Feature {
   #options: SealedConfig & Ports;
   #keys: SealedKeys;
   /** Client keys by base64, imported once. */
-  #clientKeys: ReadonlyMap<string, Promise<CryptoKey>>;
+  #clientKeys: ReadonlyMap<string, Uint8Array>;
   #encoder = new MessageEncoder();
 
   constructor(options: SealedConfig, ports: Ports) {
@@ -66,10 +66,7 @@ export class SealedService implements Feature {
       now,
       monotonic,
     });
-    this.#clientKeys = new Map(options.clientKeys.map((raw) => [encodeBase64(raw), importPublicKey(raw)]));
-    for (const imported of this.#clientKeys.values()) imported.catch(() => {});
-    // Without documents clients cannot learn the key. If a key cannot be made, requests report the error.
-    if (ports.attester !== undefined) this.#keys.current().catch(() => {});
+    this.#clientKeys = new Map(options.clientKeys.map((raw) => [encodeBase64(raw), raw]));
   }
 
   outerRoutes(answerInner: AnswerInner): Routes {
@@ -203,7 +200,7 @@ export class SealedService implements Feature {
   async #senderKey(clientKey: string | undefined): Promise<CryptoKey | undefined> {
     if (clientKey === undefined && this.#clientKeys.size === 0) return undefined;
     const known = clientKey === undefined ? undefined : this.#clientKeys.get(clientKey);
-    if (known !== undefined) return await known;
+    if (known !== undefined) return await importPublicKey(known);
     throw new WireError(
       "client_not_allowed",
       clientKey === undefined
