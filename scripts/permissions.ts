@@ -41,11 +41,11 @@ export function productionPermissions(
     {
       flag: `--allow-ffi=${[...libraries, ...LIBC_PATHS].join(",")}`,
       why:
-        "calls the AWS Nitro Enclaves SDK; opens /dev/nsm and _exit of libc. FFI allows reading files and running any code, so it is given up before serving",
+        "calls the AWS Nitro Enclaves SDK; opens /dev/nsm; has libc confine its children. FFI allows reading files and running any code, so it is given up before serving",
     },
     {
       flag: `--allow-run=${directory}/${binary}`,
-      why: "starts this binary again as an SDK process, and no other",
+      why: "starts this binary again as an SDK process or a workflow process, and no other",
     },
     { flag: `--allow-env=${environmentNames([...SERVE_OPTIONS, ...NITRO_OPTIONS])}`, why: "its own options" },
   ];
@@ -59,7 +59,7 @@ export const PERMISSIONS = {
     { flag: "--allow-write", why: "Unix sockets, the files of the local KMS and of the simulated NSM" },
     {
       flag: LIBC,
-      why: "looks for /dev/nsm, where it must not run; _exit of libc. Given up before it serves",
+      why: "looks for /dev/nsm, where it must not run; has libc confine workflow processes. Given up before it serves",
     },
     {
       flag: `--allow-env=${environmentNames(SERVE_OPTIONS)},KMS,KMS_LOCAL_FILE,KMS_ENDPOINT_URL`,
