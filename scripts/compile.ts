@@ -18,7 +18,7 @@ import { compiledPathArgument } from "../lib/enclave/cli/compiled_path.ts";
 import { EnclaveError } from "../lib/shared/errors.ts";
 import { VERSION } from "../lib/shared/version.ts";
 import { buildRecord, bundle, checkWorkflow, run } from "./bundle.ts";
-import { type Permission, PERMISSIONS, productionPermissions } from "./permissions.ts";
+import { compiledPermissions, type Permission, productionPermissions } from "./permissions.ts";
 
 const SPECS = [
   {
@@ -79,11 +79,11 @@ export const SOURCES: Readonly<
   ctl: { entry: "scripts/ctl.ts", lock: "ctl.lock", name: "denclavectl" },
 };
 
-function permissionsOf(flavour: Flavour, options: Options, binary: string): readonly Permission[] {
-  if (flavour !== "production") return PERMISSIONS[flavour];
+function permissionsOf(flavour: Flavour, options: Options, output: string): readonly Permission[] {
+  if (flavour !== "production") return compiledPermissions(flavour, output);
   return productionPermissions({
     directory: options.text("install-dir") ?? "/app",
-    binary,
+    binary: output.replace(/^.*\//, ""),
     port: options.number("port", { min: 1, max: 0xffff_ffff }),
     testNet: options.list("test-net"),
   });
@@ -110,7 +110,7 @@ async function compile(options: Options): Promise<number> {
   const source = SOURCES[flavour];
   const named = options.text("output") ?? `dist/${source.name}${testNet.length > 0 ? "-test" : ""}`;
   const output = named.startsWith("/") ? named : `${Deno.cwd()}/${named}`;
-  const permissions = permissionsOf(flavour, options, output.replace(/^.*\//, ""));
+  const permissions = permissionsOf(flavour, options, output);
   const target = options.text("target");
   await Deno.mkdir(output.replace(/[^/]*$/, ""), { recursive: true });
   const folder = await Deno.makeTempDir({ prefix: "denclave-compile-" });

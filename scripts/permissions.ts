@@ -51,15 +51,20 @@ export function productionPermissions(
   ];
 }
 
+/** Where a program is that starts itself again: Deno, where it runs from source. */
+const SELF = Deno.execPath();
+
 /** What the programs may do that run on a host, from source or compiled. */
 export const PERMISSIONS = {
   dev: [
+    { flag: `--allow-run=${SELF}`, why: "starts this program again as a workflow process, and no other" },
     { flag: "--allow-net", why: "listens where --listen says, and calls the KMS of --kms-endpoint-url" },
     { flag: "--allow-read", why: "Unix sockets, the files of the local KMS and of the simulated NSM" },
     { flag: "--allow-write", why: "Unix sockets, the files of the local KMS and of the simulated NSM" },
     {
       flag: LIBC,
-      why: "looks for /dev/nsm, where it must not run; has libc confine workflow processes. Given up before it serves",
+      why:
+        "looks for /dev/nsm, where it must not run; has libc confine workflow processes. Given up before it serves",
     },
     {
       flag: `--allow-env=${environmentNames(SERVE_OPTIONS)},KMS,KMS_LOCAL_FILE,KMS_ENDPOINT_URL`,
@@ -81,7 +86,7 @@ export const PERMISSIONS = {
   ],
   "dry-run": [
     { flag: "--allow-net=127.0.0.1", why: "the service and its clients, over loopback" },
-    { flag: LIBC, why: "looks for /dev/nsm, where it must not run; the watchdog" },
+    { flag: LIBC, why: "looks for /dev/nsm, where it must not run" },
   ],
   fuzz: [
     { flag: "--allow-read", why: "images, documents and policies to begin with" },
@@ -100,6 +105,14 @@ export const PERMISSIONS = {
     },
   ],
 } as const satisfies Readonly<Record<string, readonly Permission[]>>;
+
+/** The permissions of a program that is compiled to this absolute path. */
+export function compiledPermissions(name: keyof typeof PERMISSIONS, path: string): readonly Permission[] {
+  return PERMISSIONS[name].map(({ flag, why }) => ({
+    flag: flag === `--allow-run=${SELF}` ? `--allow-run=${path}` : flag,
+    why,
+  }));
+}
 
 if (import.meta.main) {
   const found = Object.entries(PERMISSIONS).find(([name]) => name === Deno.args[0]);
