@@ -242,6 +242,7 @@ export async function runDevService(
     kms,
     features: (ports) => openFeatures({ ...config, workflows }, ports),
     isDevelopment: true,
+    grants: [{ name: "run", command: Deno.execPath() }],
     ...(nsm === undefined ? {} : await simulatedIo(nsm)),
     aead: NODE_AEAD,
     onListening: () =>
