@@ -32,6 +32,10 @@ export interface PeerOptions {
   readonly before?: string | undefined;
   /** What each KMS call of ours takes. Milliseconds. */
   readonly kmsMs?: number;
+  /** Processes of the workflow; one unless given. */
+  readonly processes?: number;
+  /** The longest that the workflow may work on a request. Milliseconds. */
+  readonly workflowMs?: number;
 }
 
 /** What the load generator measured. */
@@ -147,7 +151,10 @@ interface RunningPeer {
 }
 
 /** One of ours: of this checkout, or of another. */
-async function startOurs(checkout: string, key: string, kmsMs: number): Promise<RunningPeer> {
+async function startOurs(
+  checkout: string,
+  { key, kmsMs = 0, processes = 1, workflowMs = 5_000 }: PeerOptions,
+): Promise<RunningPeer> {
   const library = await isFile(AWS_LC) ? [AWS_LC] : [];
   const running = await start(Deno.execPath(), [
     "run",
@@ -156,10 +163,12 @@ async function startOurs(checkout: string, key: string, kmsMs: number): Promise<
     "--no-lock",
     "--allow-net=127.0.0.1",
     `--allow-ffi=${[...library, ...LIBC_PATHS].join(",")}`,
+    `--allow-run=${Deno.execPath()}`,
     `${checkout}/tests/bench/service_main.ts`,
     key,
     String(kmsMs),
-    ...library,
+    library[0] ?? "",
+    ...[processes, workflowMs].map(String),
   ]);
   await send(running.port, CONFIGURE);
   return running;
@@ -174,15 +183,16 @@ export class Peers implements AsyncDisposable {
   }
 
   /** Starts those of a list that are available. */
-  static async start(names: readonly Peer[], { key, before, kmsMs = 0 }: PeerOptions): Promise<Peers> {
+  static async start(names: readonly Peer[], options: PeerOptions): Promise<Peers> {
+    const { key, before } = options;
     const peers = new Map<Peer, RunningPeer>();
     for (const name of names) {
       switch (name) {
         case "ours":
-          peers.set(name, await startOurs(`${HERE}../..`, key, kmsMs));
+          peers.set(name, await startOurs(`${HERE}../..`, options));
           break;
         case "before":
-          if (before !== undefined) peers.set(name, await startOurs(before, key, kmsMs));
+          if (before !== undefined) peers.set(name, await startOurs(before, options));
           break;
         case "rust":
           if (await isFile(RUST)) peers.set(name, await start(RUST, [key]));
@@ -211,6 +221,11 @@ export class Peers implements AsyncDisposable {
   /** Where one listens on loopback. */
   port(peer: Peer): number {
     return this.#get(peer).port;
+  }
+
+  /** The process id of one. */
+  pid(peer: Peer): number {
+    return this.#get(peer).child.pid;
   }
 
   /** Loads one of them. */

@@ -1,6 +1,6 @@
 /**
- * Our service for the benchmark, as its own process: `<key, hex> [milliseconds that a KMS call takes] [AWS-LC's library]`. The rest is what ships.
- * Prints its port.
+ * Our service for the benchmark, as its own process: `<key, hex> [milliseconds that a KMS call takes] [AWS-LC's library] [workflow processes]
+ * [milliseconds of the workflow]`. The rest is what ships. Prints its port.
  *
  * @module
  */
@@ -10,11 +10,17 @@ import { NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
 import { Random } from "../../lib/shared/crypto/random.ts";
 import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
 import { DEFAULT_LIMITS } from "../../lib/shared/cli/limits.ts";
-import { workflow } from "../../lib/workflow.ts";
+import { LIBC_PATHS } from "../../ffi/libc.ts";
+import { workflowProcess } from "../../lib/enclave/cli/workflow_process.ts";
+import { openWorkflows } from "../../lib/enclave/session_key/workflow/open.ts";
 import { startTestService } from "../helpers/test_service.ts";
 
-const [key = "", kmsMs = "0", library] = Deno.args;
-const aead = library === undefined
+if (Deno.args[0] === "workflow-process") {
+  await workflowProcess(Number(Deno.args[1]), { load: () => import("./workflows.ts"), exit: Deno.exit });
+  Deno.exit(0);
+}
+const [key = "", kmsMs = "0", library = "", processes = "1", workflowMs = "5000"] = Deno.args;
+const aead = library === ""
   ? NODE_AEAD
   : (await import("../../ffi/aead.ts")).openAeadLibrary(library) ?? NODE_AEAD;
 const kernel = new Kernel("read random numbers");
@@ -35,6 +41,14 @@ const { address } = startTestService({
     random: new Random({ kernel: (bytes) => kernel.fillRandom(bytes), nsm: undefined }),
   },
   limits: { ...DEFAULT_LIMITS, maxConnections: 72 },
-  workflow,
+  workflows: openWorkflows({
+    processes: Number(processes),
+    deadlineMs: Number(workflowMs),
+    memory: 256 * 1024 * 1024,
+    maxResult: DEFAULT_LIMITS.maxMessage,
+    requireWall: false,
+    permissions: ["--no-lock", `--allow-ffi=${LIBC_PATHS.join(",")}`],
+    isDevelopment: false,
+  }),
 });
 console.log(address.port);
