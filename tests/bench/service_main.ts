@@ -10,6 +10,7 @@ import { NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
 import { Random } from "../../lib/shared/crypto/random.ts";
 import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
 import { DEFAULT_LIMITS } from "../../lib/shared/cli/limits.ts";
+import { inProcess } from "../../lib/dev/in_process_workflow.ts";
 import { workflow } from "../../lib/workflow.ts";
 import { startTestService } from "../helpers/test_service.ts";
 
@@ -35,6 +36,6 @@ const { address } = startTestService({
     random: new Random({ kernel: (bytes) => kernel.fillRandom(bytes), nsm: undefined }),
   },
   limits: { ...DEFAULT_LIMITS, maxConnections: 72 },
-  workflow,
+  workflows: inProcess(workflow),
 });
 console.log(address.port);
