@@ -5,8 +5,9 @@
  */
 import { LIBC_PATHS } from "../../ffi/libc.ts";
 import { Credentials } from "../../lib/enclave/kms/aws_ne/mod.ts";
-import { childStarter } from "../../lib/enclave/kms/sdk_process/child.ts";
+import { childStarter } from "../../lib/enclave/children/child.ts";
 import { SdkPool } from "../../lib/enclave/kms/sdk_process/pool.ts";
+import { MAX_LENGTH } from "../../lib/enclave/kms/sdk_process/protocol.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
 
@@ -18,16 +19,20 @@ const PROCESSES = [1, 2, 4] as const;
 function openPool(processes: number): SdkPool {
   return new SdkPool({
     // Through env(1), which becomes the program: this one may not set variables.
-    start: childStarter("/usr/bin/env", [
-      `STUB_KMS_MS=${KMS_MS}`,
-      Deno.execPath(),
-      "run",
-      "--quiet",
-      "--no-prompt",
-      `--allow-ffi=${[NATIVE_DIR, ...LIBC_PATHS].join(",")}`,
-      MAIN,
-      "sdk-process",
-    ]),
+    start: childStarter({
+      command: "/usr/bin/env",
+      args: [
+        `STUB_KMS_MS=${KMS_MS}`,
+        Deno.execPath(),
+        "run",
+        "--quiet",
+        "--no-prompt",
+        `--allow-ffi=${[NATIVE_DIR, ...LIBC_PATHS].join(",")}`,
+        MAIN,
+        "sdk-process",
+      ],
+      maxLength: MAX_LENGTH,
+    }),
     open: { libraryDir: NATIVE_DIR, proxyPort: 8000, seedBytes: 0, idleMs: 60_000, maxWarm: 32 },
     processes,
     deadlines: { startMs: 20_000, connectMs: 20_000, callMs: 5_000, totalMs: 20_000 },

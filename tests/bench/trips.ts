@@ -8,7 +8,8 @@
  * @module
  */
 import { TSK_CONTEXT } from "../../lib/shared/aws/tsk_context.ts";
-import { encodeFrame } from "../../lib/enclave/kms/sdk_process/frames.ts";
+import { frameOf } from "../../lib/enclave/kms/sdk_process/protocol.ts";
+import type { KmsCall } from "../../lib/enclave/kms/aws_ne/mod.ts";
 import { Client } from "../../lib/ctl/client/client.ts";
 import type { WireObject } from "../../lib/shared/wire/messages.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
@@ -76,13 +77,16 @@ const decrypt = (times: number) =>
     const child = new Deno.Command(Deno.execPath(), { args, env, stdin: "piped", stdout: "piped" }).spawn();
     const writer = child.stdin.getWriter();
     const limits = { proxyPort: 8000, seedBytes: 0, idleMs: 60_000, maxWarm: 4 };
-    await writer.write(encodeFrame({ id: 0, op: "open", libraryDir: NATIVE_DIR, ...limits }));
-    const [accessKeyId, secretAccessKey, sessionToken] = Array.from("ABC", (text) =>
-      new TextEncoder().encode(text));
-    const credentials = { accessKeyId, secretAccessKey, sessionToken };
-    const call = { kind: "decrypt", ciphertext: stubWrap(new Uint8Array(32)), keyId: STUB_KEY_ARN };
+    await writer.write(frameOf({ id: 0, op: "open", libraryDir: NATIVE_DIR, ...limits }));
+    const bytesOf = (text: string) => new TextEncoder().encode(text);
+    const credentials = {
+      accessKeyId: bytesOf("A"),
+      secretAccessKey: bytesOf("B"),
+      sessionToken: bytesOf("C"),
+    };
+    const call: KmsCall = { kind: "decrypt", ciphertext: stubWrap(new Uint8Array(32)), keyId: STUB_KEY_ARN };
     for (let id = 1; id <= times; id++) {
-      await writer.write(encodeFrame({ id, op: "call", region: "us-east-1", credentials, call }));
+      await writer.write(frameOf({ id, op: "call", region: "us-east-1", credentials, call }));
     }
     await writer.close();
     await child.output();

@@ -5,7 +5,8 @@
  * @module
  */
 import { confineProcess } from "../../ffi/confine.ts";
-import { cPath, openLibc } from "../../ffi/libc.ts";
+import { cPath } from "../../ffi/kernel.ts";
+import { openLibc } from "../../ffi/libc.ts";
 
 const MIB = 1024 * 1024;
 const [parent, sibling] = Deno.args.map(Number);
@@ -15,7 +16,7 @@ const refused = confineProcess({
   oomScore: 1000,
   foreign: { memory: 64 * MIB, nice: 5 },
 });
-using libc = openLibc(
+const libc = openLibc(
   {
     open: { parameters: ["buffer", "i32"], result: "i32" },
     kill: { parameters: ["i32", "i32"], result: "i32" },
@@ -28,6 +29,7 @@ using libc = openLibc(
     prctl: { parameters: ["i32", "buffer", "usize", "usize", "usize"], result: "i32" },
   },
   "try",
+  Deno.dlopen,
 );
 const { open, kill, ptrace, setresuid, getuid, getgid, getgroups, getpriority, prctl } = libc.symbols;
 const PTRACE_ATTACH = 16n;

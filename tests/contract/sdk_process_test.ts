@@ -10,8 +10,9 @@ import {
   SdkKmsClientError,
   SdkKmsDecryptError,
 } from "../../lib/enclave/kms/aws_ne/mod.ts";
-import { childStarter } from "../../lib/enclave/kms/sdk_process/child.ts";
+import { childStarter } from "../../lib/enclave/children/child.ts";
 import { SdkPool, type SdkPoolOptions } from "../../lib/enclave/kms/sdk_process/pool.ts";
+import { MAX_LENGTH } from "../../lib/enclave/kms/sdk_process/protocol.ts";
 import type { Log } from "../../lib/shared/log.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { count } from "../helpers/effort.ts";
@@ -108,7 +109,7 @@ function test(
     const logged: Record<string, unknown>[] = [];
     const log: Log = (_level, event, fields) => void logged.push({ event, ...fields });
     const pool = new SdkPool({
-      start: childStarter(Deno.execPath(), START_ARGS),
+      start: childStarter({ command: Deno.execPath(), args: START_ARGS, maxLength: MAX_LENGTH }),
       open: OPEN,
       processes: 1,
       deadlines: DEADLINES,

@@ -5,11 +5,14 @@
  * @module
  */
 import { encodeHex } from "@std/encoding";
+import { decode } from "cborg";
 import type { KmsCall, WarmSessionState } from "../../lib/enclave/kms/aws_ne/mod.ts";
 import { NitroKms } from "../../lib/enclave/kms/nitro.ts";
-import type { ChildEvents } from "../../lib/enclave/kms/sdk_process/child.ts";
+import type { ChildEvents } from "../../lib/enclave/children/child.ts";
+import { HEADER_LENGTH } from "../../lib/enclave/children/frames.ts";
+import { LastLines } from "../../lib/enclave/children/last_lines.ts";
 import { SdkPool } from "../../lib/enclave/kms/sdk_process/pool.ts";
-import type { SdkRequest } from "../../lib/enclave/kms/sdk_process/protocol.ts";
+import { frameOf, type SdkMessage, type SdkRequest } from "../../lib/enclave/kms/sdk_process/protocol.ts";
 
 const STATE: WarmSessionState = {
   directory: "/app",
@@ -72,20 +75,24 @@ export class ScriptedSdk {
 
   #child(events: ChildEvents) {
     this.#processes.add(events);
+    const send = (message: SdkMessage) => events.message(frameOf(message).slice(HEADER_LENGTH));
     const answer = (request: SdkRequest) => {
       if (!this.#processes.has(events)) return;
       const { id } = request;
-      if (request.op === "open") return events.message({ id, ok: true, state: STATE });
+      if (request.op === "open") return send({ id, ok: true, state: STATE });
       const trouble = this.troubles.shift();
       if (trouble === "hangs") this.#late?.();
       else if (trouble === "crashes") this.#end(events);
-      else events.message({ id, ...this.#answer(request.call) });
+      else send({ id, ...this.#answer(request.call) });
     };
     return {
       pid: 0,
-      post: (request: SdkRequest) => queueMicrotask(() => answer(request)),
+      post: (frame: Uint8Array) => {
+        const request: SdkRequest = decode(frame.slice(HEADER_LENGTH));
+        queueMicrotask(() => answer(request));
+      },
       kill: () => void this.#processes.delete(events),
-      printed: () => "",
+      lines: new LastLines(),
     };
   }
 

@@ -5,6 +5,7 @@
  */
 import { NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
 import type { Kms } from "../../lib/enclave/kms/kms.ts";
+import { inProcess } from "../../lib/dev/in_process_workflow.ts";
 import { EventLog } from "../../lib/enclave/server/events.ts";
 import { DEFAULT_LIMITS } from "../../lib/shared/cli/limits.ts";
 import { OPEN_TO_ALL } from "../../lib/shared/cli/sealed_options.ts";
@@ -37,7 +38,7 @@ const TEST_FEATURES: FeatureOptions = {
   context: undefined,
   configureOnce: false,
   requireEpoch: false,
-  workflow: (plaintext) => plaintext,
+  workflows: inProcess((plaintext) => plaintext),
   wallet: { guards: NO_GUARDS, cache: { entries: 0, maxAgeMs: 0 } },
   minEpoch: 1,
   sealed: OPEN_TO_ALL,

@@ -7,6 +7,7 @@ import { EnclaveError } from "../../lib/shared/errors.ts";
 import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
 import type { Kms } from "../../lib/enclave/kms/kms.ts";
 import { LocalKms } from "../../lib/dev/kms/local.ts";
+import { inProcess } from "../../lib/dev/in_process_workflow.ts";
 import { observeDenials } from "../../lib/enclave/kms/observed.ts";
 import { type Ports, PreparedReply } from "../../lib/enclave/server/feature.ts";
 import { SessionKeyService } from "../../lib/enclave/session_key/session_key.ts";
@@ -95,7 +96,7 @@ export async function walletRig(
     context: undefined,
     configureOnce: false,
     requireEpoch: false,
-    workflow: (plaintext) => plaintext,
+    workflows: inProcess((plaintext) => plaintext),
   }, testPorts(ports));
   const handler = testHandler([session, wallet, masterKey], testPorts(ports), events);
   const ask = async (request: WireObject) => {

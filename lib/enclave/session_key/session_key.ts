@@ -297,7 +297,7 @@ export class SessionKeyService implements Feature {
    * to 160 MB instead of 90 MB at full load (measured).
    *
    * @param signal ends the wait for the workflow
-   * @throws {WireError | EnclaveError | WorkflowError | WorkflowFault} (or rejects)
+   * @throws {WireError | EnclaveError | WorkflowError} (or rejects)
    */
   process(request: WireObject, signal: AbortSignal = NEVER): PreparedReply | Promise<PreparedReply> {
     const held = this.#held;

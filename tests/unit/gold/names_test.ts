@@ -26,7 +26,8 @@ const FOUND: Readonly<Record<string, readonly string[]>> = {
   events: [
     ...matches(/\blog\(\s*(?:"\w+"|\w+\(\w+\)),\s*"([a-z_]+)"/g),
     ...matches(/\bevent: "([a-z_]+)"/g),
-    ...matches(/\bend\("([a-z_]+)"/g),
+    // Those of the children, in tables.
+    ...matches(/\bevents: \{([^}]*)\}/g).flatMap(literals),
   ],
   codes: [
     ...matches(/\bcode(?::| =)([^,;}\n]*)/g),

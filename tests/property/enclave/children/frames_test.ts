@@ -49,3 +49,20 @@ Deno.test("a frame that is longer than allowed is refused by its header, before 
     assertThrows(() => readAll([header], 100), RangeError, `a frame of ${length} bytes`);
   }));
 });
+
+Deno.test("any bytes on a pipe end in messages or an error, and no message is larger than its bytes", () => {
+  fc.assert(fc.property(fc.array(fc.uint8Array({ maxLength: 100 }), { maxLength: 8 }), (chunks) => {
+    const arrived = chunks.reduce((sum, { length }) => sum + length, 0);
+    let taken = 0;
+    const reader = new FrameReader({
+      maxLength: 1_000,
+      take: (body) => taken += HEADER_LENGTH + body.length,
+    });
+    try {
+      for (const chunk of chunks) reader.push(chunk);
+    } catch (thrown) {
+      assert(thrown instanceof RangeError);
+    }
+    assert(taken <= arrived);
+  }));
+});

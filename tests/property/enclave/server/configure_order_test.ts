@@ -13,6 +13,7 @@ import { SecretBytes } from "../../../../lib/shared/crypto/secret_bytes.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
 import type { DecryptRequest, KmsAccess } from "../../../../lib/enclave/kms/kms.ts";
 import { SessionKeyService } from "../../../../lib/enclave/session_key/session_key.ts";
+import { inProcess } from "../../../../lib/dev/in_process_workflow.ts";
 import { WireError } from "../../../../lib/shared/wire/messages.ts";
 import { FakeKms } from "../../../helpers/fake_kms.ts";
 
@@ -93,7 +94,7 @@ function makeService(mode: Mode, kms: HeldKms) {
     context: undefined,
     configureOnce: mode === "once",
     requireEpoch: mode === "highest epoch",
-    workflow: (plaintext) => plaintext,
+    workflows: inProcess((plaintext) => plaintext),
   }, testPorts({ kms, aead, keys: [parseKeyArn(ARN)] }));
   return { service, keys, [Symbol.dispose]: () => service[Symbol.dispose]() };
 }

@@ -18,6 +18,7 @@ import {
 } from "../../../../lib/shared/cli/serve_options.ts";
 import { Credentials } from "../../../../lib/shared/aws/credentials.ts";
 import { LocalKms } from "../../../../lib/dev/kms/local.ts";
+import { inProcess } from "../../../../lib/dev/in_process_workflow.ts";
 import { Client } from "../../../../lib/ctl/client/client.ts";
 import { importPublicKey } from "../../../../lib/shared/sealed/hpke.ts";
 import { hashPublicKey } from "../../../../lib/shared/sealed/message.ts";
@@ -53,7 +54,7 @@ async function start(argv: readonly string[], io: Pick<RunIo, "memory" | "isDeve
       },
     }),
     signalled: signal.promise,
-    features: (ports) => openFeatures({ ...config, workflow: (plaintext) => plaintext }, ports),
+    features: (ports) => openFeatures({ ...config, workflows: inProcess((plaintext) => plaintext) }, ports),
     entropy: { kernelGenerator: undefined, random: HOST_RANDOM },
     attester: nsm,
     aead: NODE_AEAD,
@@ -256,7 +257,7 @@ const FEATURE_REQUESTS: Readonly<Record<string, readonly WireObject[]>> = Object
   openFeatures(
     {
       ...readServeConfig(parseOptions(SERVE_OPTIONS, [])),
-      workflow: (plaintext) => plaintext,
+      workflows: inProcess((plaintext) => plaintext),
     },
     testPorts({ kms: new FakeKms(() => Promise.reject(new Error("unused"))) }),
   ).map((feature) => {

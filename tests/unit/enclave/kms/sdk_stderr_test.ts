@@ -1,6 +1,7 @@
 /** Explanations of what the SDK prints. */
 import { assert, assertEquals } from "@std/assert";
-import { explain, explainLoss, LastLines, saysLost } from "../../../../lib/enclave/kms/sdk_process/stderr.ts";
+import { LastLines } from "../../../../lib/enclave/children/last_lines.ts";
+import { explain, explainLoss, saysLost } from "../../../../lib/enclave/kms/sdk_process/stderr.ts";
 
 const PROXY = { port: 8000, region: "eu-central-1" };
 const failed = (error: string) => `Connection failed with error aws-c-io: ${error}, some words of its own.`;

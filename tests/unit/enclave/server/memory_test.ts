@@ -14,6 +14,7 @@ import {
 } from "../../../../lib/enclave/server/memory_budget.ts";
 import { Metrics } from "../../../../lib/enclave/server/metrics.ts";
 import { SessionKeyService } from "../../../../lib/enclave/session_key/session_key.ts";
+import { inProcess } from "../../../../lib/dev/in_process_workflow.ts";
 import { encodeMessage, type Framing } from "../../../../lib/shared/wire/framing.ts";
 import { dropFields, WireError, type WireObject } from "../../../../lib/shared/wire/messages.ts";
 import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
@@ -172,7 +173,7 @@ function slowSession(aead: Aead = NODE_AEAD): {
     context: undefined,
     configureOnce: false,
     requireEpoch: false,
-    workflow: (plaintext) => plaintext,
+    workflows: inProcess((plaintext) => plaintext),
   }, testPorts({ kms, aead, keys: [parseKeyArn(ARN)] }));
   return { session, kms, answer: answered.resolve };
 }
