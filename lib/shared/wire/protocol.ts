@@ -220,7 +220,8 @@ export const REQUESTS = {
     },
   },
   process: {
-    means: "Opens a blob with the session key, runs the workflow on the data, and seals the result.",
+    means:
+      "Opens a blob with the session key, has a workflow process work on the data, and seals the result. A request over `--workflow-ms` is answered `workflow_timeout`. One whose process ended meanwhile is answered `workflow_lost`: the service never runs it a second time, and the client may repeat it.",
     request: {
       ciphertext: { type: "string", format: "hex", means: "the blob: nonce, ciphertext, tag" },
       bind: { type: "boolean", optional: true, means: "whether the blobs are bound to this request" },
