@@ -108,8 +108,8 @@ for (const [how, way] of Object.entries(WAYS)) {
   Deno.test(`the plaintext, and what it is answered with, are wiped when the workflow ${how}`, async () => {
     const seen: Uint8Array[] = [];
     const one = rig((plaintext) => {
-      const result = way(plaintext);
       seen.push(plaintext);
+      const result = way(plaintext);
       void Promise.resolve(result).then(
         (bytes) => bytes instanceof Uint8Array && bytes.length <= SETTINGS.maxResult && seen.push(bytes),
         () => {},
