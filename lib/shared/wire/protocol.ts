@@ -166,6 +166,12 @@ export const REQUESTS = {
       },
       epoch: { type: "integer", optional: true, means: "of the session key, where the service requires one" },
       seals: { type: "integer", optional: true, means: "made under the session key; 2^32 is the limit" },
+      workflow: {
+        type: "object",
+        optional: true,
+        means:
+          "its processes: `processes`, `busy`, `queue`, `started`, `killed`, `lost`; where they cannot run, `problem`; once they have worked, `p50_ms` and `p99_ms` of the workflow alone",
+      },
       version: { type: "string", means: "of the service" },
       uptime_s: { type: "integer", means: "seconds since the start" },
       kms: { type: "object", means: "`backend`, `attested`, and what that backend counts" },

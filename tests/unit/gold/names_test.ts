@@ -27,7 +27,7 @@ const FOUND: Readonly<Record<string, readonly string[]>> = {
     ...matches(/\blog\(\s*(?:"\w+"|\w+\(\w+\)),\s*"([a-z_]+)"/g),
     ...matches(/\bevent: "([a-z_]+)"/g),
     // Those of the children, in tables.
-    ...matches(/\bevents: \{([^}]*)\}/g).flatMap(literals),
+    ...matches(/\b(?:hung|lost|restart): "([a-z_]+)"/g),
   ],
   codes: [
     ...matches(/\bcode(?::| =)([^,;}\n]*)/g),
