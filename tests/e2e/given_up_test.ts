@@ -1,9 +1,9 @@
 /**
  * What code inside the processes can still do: the production entry from source, with modules that try it.
  */
-import { assertEquals, assertNotEquals } from "@std/assert";
-import { encodeHex } from "@std/encoding";
+import { assertEquals } from "@std/assert";
 import { Client } from "../../lib/ctl/client/client.ts";
+import { copyWithWorkflow } from "../helpers/copied_source.ts";
 import { Folder } from "../helpers/folder.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";
@@ -62,10 +62,11 @@ function test(behaviour: string, run: (folder: string) => Promise<void>): void {
 
 test("a workflow opens no library, reads no file and no variable, and listens nowhere, and what it throws is not reported, whatever the process was started with", async (folder) => {
   using control = new StubControl();
-  const map = await importMap(folder, "lib/workflow.ts", "tests/helpers/prying_workflow.ts");
+  // Its children start from the same source, whatever the import map of this process.
+  await copyWithWorkflow(folder, "tests/helpers/prying_workflow.ts");
   await using service = await ServiceProcess.start({
     command: Deno.execPath(),
-    args: launch(map, SERVE),
+    args: ["run", "--quiet", "--no-prompt", "-A", `${folder}/main.ts`, ...SERVE],
     env: control.env,
   });
   using tsk = new Tsk();
@@ -81,24 +82,6 @@ test("a workflow opens no library, reads no file and no variable, and listens no
   const told = JSON.stringify([service.lines, await client.exchange({ type: "logs" })]);
   assertEquals([told.includes("workflow_threw"), told.includes(words)], [true, false]);
   assertEquals((await service.stop()).code, 0);
-});
-
-test("a workflow's crypto.getRandomValues reads the kernel, and not the runtime's generator", async (folder) => {
-  const map = await importMap(folder, "lib/workflow.ts", "tests/helpers/drawing_workflow.ts");
-  const drawn = async () => {
-    using control = new StubControl();
-    await using service = await ServiceProcess.start({
-      command: Deno.execPath(),
-      args: launch(map, SERVE),
-      env: { ...control.env, LD_PRELOAD: `${NATIVE_DIR}/libfixed-random.so` },
-    });
-    using tsk = new Tsk(new Uint8Array(32).fill(7));
-    using client = await Client.connect(service.address);
-    await client.request(tsk.configure(stubWrap(tsk.raw)));
-    const { result } = await client.request({ type: "process", ciphertext: tsk.seal(new Uint8Array(1)) });
-    return encodeHex(tsk.open(result));
-  };
-  assertNotEquals(await drawn(), await drawn());
 });
 
 test("an SDK process holds FFI and nothing else, whatever it was started with", async (folder) => {
