@@ -104,7 +104,7 @@ export class Children<T> implements Disposable {
     return this.#counts;
   }
 
-  /** The children that take work, the oldest first. */
+  /** The children that take work, in the order in which they were opened. */
   get open(): readonly Member<T>[] {
     return [...this.#members].filter(({ state }) => state === "open");
   }
@@ -178,6 +178,9 @@ export class Children<T> implements Disposable {
       return this.#remove(member, thrown);
     }
     member.state = "open";
+    // Last: one that opens later than others that were started after it takes no place of theirs.
+    this.#members.delete(member);
+    this.#members.add(member);
     this.#hasOpened = true;
     this.#opening.resolve();
     for (const old of this.#members) {

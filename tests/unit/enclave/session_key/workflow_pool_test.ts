@@ -176,6 +176,15 @@ Deno.test("one process more than asked for is kept ready, and given nothing", ()
   assertEquals([rig.pool.state.busy, rig.pool.state.queue], [2, 14]);
 });
 
+Deno.test("a process that is ready later takes no place of one that works already", () => {
+  using rig = start(1);
+  rig.child(1).ready();
+  void rig.run("first");
+  rig.child(0).ready();
+  void rig.run("second");
+  assertEquals(rig.children.map(({ given }) => given), [[], ["first", "second"]]);
+});
+
 Deno.test("requests go to the process with the fewest, and the next one when one has ended", async () => {
   using rig = start(2);
   rig.allReady();
