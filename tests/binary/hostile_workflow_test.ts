@@ -6,6 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 import { Client } from "../../lib/ctl/client/client.ts";
 import type { WireObject } from "../../lib/shared/wire/messages.ts";
 import { Tsk } from "../e2e/production_suite.ts";
+import { childrenOf, printed, until } from "../helpers/children.ts";
 import { count } from "../helpers/effort.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { ServiceProcess, within } from "../helpers/service_process.ts";
@@ -19,25 +20,8 @@ const MIB = 1024 * 1024;
 const REQUEST_MS = 10_000;
 const DIGEST = "05".repeat(32);
 
-/** What a program prints. Deno itself reads `/proc` with all permissions alone. */
-function printed(script: string): string {
-  const { stdout } = new Deno.Command("sh", { args: ["-c", script], stderr: "null" }).outputSync();
-  return new TextDecoder().decode(stdout).trim();
-}
-
-const childrenOf = (pid: number) =>
-  printed(`cat /proc/${pid}/task/*/children`).split(/\s+/).filter((child) => child !== "").map(Number);
 const descriptorsOf = (pid: number) => Number(printed(`ls /proc/${pid}/fd | wc -l`));
 const residentOf = (pid: number) => 1024 * Number(printed(`awk '/^VmRSS/ { print $2 }' /proc/${pid}/status`));
-
-/** Waits until something holds. */
-async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 20_000;
-  while (!await holds()) {
-    if (performance.now() > deadline) throw new Error(`waited 20 s for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
 
 /** A service with all three kinds of key, and what each of them gives. */
 async function start(flags: readonly string[]) {
@@ -85,7 +69,8 @@ async function start(flags: readonly string[]) {
   const check = async (because: string) => {
     assertEquals([await ask("echo"), await sign(), await masterKey()], ["echo", ...right], because);
   };
-  const workflow = async () => (await client.exchange({ type: "health" }))["workflow"] as WireObject;
+  const watching = await connect();
+  const workflow = async () => (await watching.exchange({ type: "health" }))["workflow"] as WireObject;
   const owned = stack.move();
   return {
     ...{ service, client, connect, ask, sign, right, check, workflow },
@@ -183,4 +168,15 @@ Deno.test("hostile workflow: children of both kinds that are killed under load c
   await until("all children", () => childrenOf(service.pid).length === 5);
   assert((outcomes["right"] ?? 0) > 100, JSON.stringify(outcomes));
   assertEquals((await service.stop()).code, 0);
+});
+
+Deno.test("hostile workflow: a service that is killed while a workflow loops leaves no process", async () => {
+  await using rig = await start(["--workflow-ms=600000", "--request-ms=600000"]);
+  const looping = rig.ask("loops");
+  looping.catch(() => {});
+  await until("the workflow", async () => (await rig.workflow())["busy"] === 1);
+  const { pid } = rig.service;
+  assert(childrenOf(pid).length >= 2);
+  await rig.service.stop("SIGKILL");
+  await until("their end", () => childrenOf(pid).length === 0);
 });

@@ -16,6 +16,7 @@ import type { Framing } from "../../lib/shared/wire/framing.ts";
 import { type Launch, ServiceProcess } from "../helpers/service_process.ts";
 import { runTool } from "../helpers/tools.ts";
 import { hasNamespaces, onMachineWith, peakResident } from "../helpers/memory.ts";
+import { childrenOf, until } from "../helpers/children.ts";
 import { count } from "../helpers/effort.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { skipTests } from "../helpers/skip.ts";
@@ -128,6 +129,19 @@ export function testProduction(program: Program): void {
       using tsk = new Tsk();
       await run({ service, control, tsk });
     });
+
+  Deno.test(`${program.name}: a service that is killed at any moment of its start leaves no child`, async (t) => {
+    const steps = count(30, 6);
+    for (let step = 0; step <= steps; step++) {
+      const ms = Math.round(1_500 * step / steps);
+      await t.step(`after ${ms} ms`, async () => {
+        await using service = ServiceProcess.spawn(launch(serveArgs));
+        await new Promise((resolve) => setTimeout(resolve, ms));
+        await service.stop("SIGKILL");
+        await until("the end of its children", () => childrenOf(service.pid).length === 0);
+      });
+    }
+  });
 
   for (const processes of PROCESSES) {
     test(
