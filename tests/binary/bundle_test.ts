@@ -2,10 +2,12 @@
  * The bundles that are compiled behave as their sources, and differ from no other machine's. Made by the Deno that runs
  * the tests, and by the one that compiled the binaries, which the variable DENO names (in .ci/run).
  */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { SOURCES } from "../../scripts/compile.ts";
 import { type SourceMap, sourcePosition } from "../../scripts/source_position.ts";
 import { Folder } from "../helpers/folder.ts";
+import { until } from "../helpers/children.ts";
+import type { LogLine } from "../helpers/service_process.ts";
 import { skipTests } from "../helpers/skip.ts";
 import { workflowRig } from "../helpers/workflow_rig.ts";
 
@@ -59,21 +61,22 @@ for (const [version, deno] of versions) {
     await rig.ask("throws");
     await rig.ask("rejects late");
     await rig.ask("async");
-    const logged = (event: string) => rig.service.events(event).map((line) => line["class"]);
-    assertEquals([logged("workflow_threw"), logged("uncaught")], [["OpenError", "Error"], [
-      "OpenError",
-      "Error",
-      "Error",
-    ]]);
+    const classes = (lines: readonly LogLine[]) => lines.map((line) => line["class"]);
+    assertEquals(classes(rig.service.events("workflow_threw")), ["OpenError", "Error"]);
+    const uncaught = () =>
+      rig.service.events("workflow").filter(({ workflow_event }) => workflow_event === "uncaught");
+    await until("what nobody caught", () => uncaught().length === 3);
+    assertEquals(classes(uncaught()), ["OpenError", "Error", "Error"]);
   });
 
-  Deno.test(`bundle by Deno ${version}: the watching thread runs from its bundled source text, and ends a service that is stuck`, async () => {
+  Deno.test(`bundle by Deno ${version}: the workflow is loaded in its own process only, and one that loops ends with it`, async () => {
     await using folder = await Folder.make();
     const { path } = await bundleBy(deno, WORKFLOW, folder);
-    await using rig = await workflowRig({ entry: path, isBundle: true, flags: ["--silence-ms=700"] });
-    rig.ask("loops").catch(() => {});
-    assertEquals((await rig.service.ended(30_000)).code, 70);
-    assertEquals(rig.service.events("main_thread_silent").length, 1);
+    const flags = ["--workflow-ms=700", "--workflow-processes=1"];
+    await using rig = await workflowRig({ entry: path, isBundle: true, flags });
+    assertNotEquals(await rig.ask("says where it was imported"), String(rig.service.pid));
+    assertEquals(await rig.ask("loops"), "error workflow_timeout");
+    assertEquals([await rig.ask("echo"), rig.service.stderr], ["echo", ""]);
   });
 
   for (const [flavour, source] of Object.entries(SOURCES)) {
