@@ -421,7 +421,7 @@ export function testProduction(program: Program): void {
   );
 
   Deno.test({
-    name: `${program.name}: with 512 MB, 60 messages of 10 MiB at once are served or answered busy`,
+    name: `${program.name}: with 512 MB, 60 messages of 7 MiB at once are served or answered busy`,
     ignore: !canBeSmall,
     fn: async () => {
       using control = new StubControl();
@@ -432,8 +432,8 @@ export function testProduction(program: Program): void {
       using client = await Client.connect(service.address);
       await client.request(tsk.configure());
       const health = await client.request({ type: "health" });
-      assertEquals([health.memory_total, health.memory_budget], [SMALL_MEMORY, 145 * MIB]);
-      const ciphertext = tsk.seal(new Uint8Array(5 * MIB - 4096));
+      assertEquals([health.memory_total, health.memory_budget], [SMALL_MEMORY, 100 * MIB]);
+      const ciphertext = tsk.seal(new Uint8Array(3.5 * MIB - 4096));
       const codes = await Promise.all(Array.from({ length: 60 }, async () => {
         using client = await Client.connect(service.address, { timeoutMs: 60_000 });
         const reply = await client.exchange({ type: "process", ciphertext });
