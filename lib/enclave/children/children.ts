@@ -79,8 +79,8 @@ export function restartDelay(losses: number): number {
   return Math.min(BACK_OFF.firstMs * 2 ** Math.min(losses - 2, 20), BACK_OFF.longestMs);
 }
 
-/** Children of one kind. Disposing kills them. */
-export class Children<T> implements Disposable {
+/** Children of one kind. */
+export class Children<T> {
   #options: ChildrenOptions<T>;
   #after: NonNullable<ChildrenOptions<T>["after"]>;
   #members = new Set<Member<T>>();
@@ -269,11 +269,10 @@ export class Children<T> implements Disposable {
     this.#pauses.add(cancel);
   }
 
-  /** Kills the children; their user ends what they worked on. */
-  [Symbol.dispose](): void {
+  /** Kills all of them for good. @param reason given to whoever waits for them */
+  close(reason: EnclaveError): void {
     this.#closed = true;
     for (const cancel of this.#pauses) cancel();
-    this.#pauses.clear();
-    for (const member of [...this.#members]) this.retire(member);
+    for (const member of this.#members) this.#remove(member, reason);
   }
 }

@@ -424,9 +424,8 @@ export class SdkPool implements Disposable {
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
-    const jobs = this.#children.open.flatMap(({ kept }) => kept.job ?? []);
-    this.#children[Symbol.dispose]();
-    for (const job of [...jobs, ...this.#queue.splice(0)]) this.#fail(job, closedError());
+    for (const job of this.#queue.splice(0)) this.#fail(job, closedError());
+    this.#children.close(closedError());
   }
 }
 

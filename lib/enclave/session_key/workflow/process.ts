@@ -271,11 +271,10 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 /** Runs the workflow until stdin ends. @throws {RangeError} when what arrives is not a message. */
 export async function runWorkflowProcess(ports: WorkflowProcessPorts): Promise<void> {
   const runner = new Runner(ports);
-  const arrived: Bytes[] = [];
-  const reader = new FrameReader({ maxLength: MAX_LENGTH, take: (body) => arrived.push(body) });
+  const reader = new FrameReader(MAX_LENGTH);
   for await (const chunk of ports.stdin) {
-    reader.push(chunk);
-    for (const { kind, id, content } of arrived.splice(0).map(partsOf)) {
+    for (const body of reader.push(chunk)) {
+      const { kind, id, content } = partsOf(body);
       if (kind === KIND.open) {
         await runner.open(jsonOf(content) as unknown as WorkflowSettings);
       } else if (kind === KIND.run) runner.take(id, content);

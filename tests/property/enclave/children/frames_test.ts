@@ -13,8 +13,8 @@ function frameOf(content: Uint8Array): Uint8Array<ArrayBuffer> {
 
 function readAll(chunks: readonly Uint8Array[], maxLength = 1_000): Uint8Array[] {
   const taken: Uint8Array[] = [];
-  const reader = new FrameReader({ maxLength, take: (body) => taken.push(body) });
-  for (const chunk of chunks) reader.push(chunk);
+  const reader = new FrameReader(maxLength);
+  for (const chunk of chunks) { for (const body of reader.push(chunk)) taken.push(body); }
   return taken;
 }
 
