@@ -151,7 +151,6 @@ function fieldsOf(variant: string, response: Bytes): Fields {
   if (name === "Error" && typeof content === "string") {
     throw new NsmError(`The NSM refused ${variant}: ${JSON.stringify(content.slice(0, 64))}`, {
       code: "nsm_refused",
-      nsm: content,
       hint: HINTS.get(content) ?? "Try again; if it goes on, restart the enclave.",
     });
   }
