@@ -86,7 +86,7 @@ export function confineProcess(
     step("setresuid", symbols.setresuid(NOBODY, NOBODY, NOBODY));
   }
   if (symbols.prctl(PR_SET_PDEATHSIG, SIGKILL, 0n, 0n, 0n) !== 0) {
-    throw prctlFailed("end together with the parent process");
+    throw failed("end together with the parent process: prctl(PR_SET_PDEATHSIG)");
   }
   // A parent that ended before that call sends no signal any more.
   if (symbols.getppid() === parentPid) return refused;
@@ -102,12 +102,12 @@ export function confineProcess(
 export function protectProcess(dlopen: Dlopen = Deno.dlopen): void {
   const { prctl } = openLibc(CONFINE_SYMBOLS, "protect this process", dlopen).symbols;
   if (prctl(PR_SET_NO_NEW_PRIVS, 1n, 0n, 0n, 0n) !== 0 || prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n) !== 0) {
-    throw prctlFailed("protect this process");
+    throw failed("protect this process: prctl");
   }
 }
 
-function prctlFailed(purpose: string): EnclaveError {
-  return new EnclaveError(`Cannot ${purpose}: prctl failed`, {
+function failed(purpose: string): EnclaveError {
+  return new EnclaveError(`Cannot ${purpose} failed`, {
     code: "libc",
     hint: "A seccomp filter may forbid prctl.",
   });
