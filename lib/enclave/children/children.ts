@@ -38,8 +38,8 @@ export interface ChildrenOptions<T> {
   readonly failure: (how: string, options: FailureOptions) => EnclaveError;
   /** Whether others are started after the first one could not be opened. */
   readonly retryFirst: boolean;
-  /** Calls back after this many milliseconds; returns the function that cancels it. For tests. */
-  readonly after?: ((ms: number, run: () => void) => () => void) | undefined;
+  /** For tests. */
+  readonly after?: After | undefined;
 }
 
 /** What is known of a child that failed. */
@@ -49,6 +49,9 @@ export interface FailureOptions {
   /** It was not open in time. */
   readonly isLate?: boolean;
 }
+
+/** Children started, killed as late, ended by themselves, and replaced. */
+export type Counts = Readonly<Record<"started" | "hung" | "lost" | "replaced", number>>;
 
 /** A child, and what its user keeps for it. */
 export interface Member<T> {
@@ -61,10 +64,12 @@ export interface Member<T> {
 }
 
 /** Calls back after some milliseconds; the result cancels it. */
-export function afterTimeout(ms: number, run: () => void): () => void {
+export type After = (ms: number, run: () => void) => () => void;
+
+const afterTimeout: After = (ms, run) => {
   const timer = setTimeout(run, ms);
   return () => clearTimeout(timer);
-}
+};
 
 const BACK_OFF = { firstMs: 100, longestMs: 10_000 } as const;
 
@@ -81,8 +86,8 @@ export function restartDelay(losses: number): number {
 
 /** Children of one kind. */
 export class Children<T> {
+  readonly after: After;
   #options: ChildrenOptions<T>;
-  #after: NonNullable<ChildrenOptions<T>["after"]>;
   #members = new Set<Member<T>>();
   /** Cancel the starts that wait for their time. */
   #pauses = new Set<() => void>();
@@ -95,12 +100,12 @@ export class Children<T> {
 
   constructor(options: ChildrenOptions<T>) {
     this.#options = options;
-    this.#after = options.after ?? afterTimeout;
+    this.after = options.after ?? afterTimeout;
     this.#opening.promise.catch(() => {});
   }
 
-  /** Children started, killed as late, ended by themselves, and replaced, so far. */
-  get counts(): Readonly<Record<"started" | "hung" | "lost" | "replaced", number>> {
+  /** What became of them so far. */
+  get counts(): Counts {
     return this.#counts;
   }
 
@@ -192,7 +197,7 @@ export class Children<T> {
   /** Calls back unless the child is given another deadline, or is gone. */
   setDeadline(member: Member<T>, ms: number, late: () => void): void {
     member.cancelDeadline();
-    member.cancelDeadline = this.#after(ms, late);
+    member.cancelDeadline = this.after(ms, late);
   }
 
   /** A child has done its work: the pauses between starts begin anew. */
@@ -262,7 +267,7 @@ export class Children<T> {
     const delay = restartDelay(this.#losses);
     if (delay === 0) return void this.#launch();
     this.#options.log("warn", this.#options.events.restart, { after_ms: delay, reason: reason?.message });
-    const cancel = this.#after(delay, () => {
+    const cancel = this.after(delay, () => {
       this.#pauses.delete(cancel);
       this.#launch();
     });

@@ -16,7 +16,7 @@ import { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import type { EnclaveError } from "../../../shared/errors.ts";
 import type { Log } from "../../../shared/log.ts";
 import type { StartChild } from "../../children/child.ts";
-import { afterTimeout, Children, type Member } from "../../children/children.ts";
+import { type After, Children, type Counts, type Member } from "../../children/children.ts";
 import {
   frameOf,
   type OpenRequest,
@@ -53,22 +53,14 @@ export interface SdkPoolOptions {
   /** Calls of each kind that may wait for their turn. */
   readonly maxWaiting: Readonly<Record<KmsCall["kind"], number>>;
   readonly log: Log;
-  /** Calls back after this many milliseconds; returns the function that cancels it. For tests. */
-  readonly after?: (ms: number, run: () => void) => () => void;
+  /** For tests. */
+  readonly after?: After | undefined;
 }
 
 /** The state of a pool. */
-export interface SdkPoolState {
+export interface SdkPoolState extends Counts {
   /** Sessions of the serving processes. */
   readonly sessions: readonly WarmSessionState[];
-  /** Processes started so far. */
-  readonly started: number;
-  /** Processes killed because a call was late. */
-  readonly hung: number;
-  /** Processes that ended by themselves. */
-  readonly lost: number;
-  /** Processes replaced because they had made too many clients. */
-  readonly replaced: number;
   /** Waiting calls. */
   readonly waiting: number;
 }
@@ -218,8 +210,7 @@ export class SdkPool implements Disposable {
       attempts: 0,
       expired: false,
     };
-    const { after = afterTimeout } = this.#options;
-    const cancel = after(this.#options.deadlines.totalMs, () => this.#expire(job));
+    const cancel = this.#children.after(this.#options.deadlines.totalMs, () => this.#expire(job));
     this.#queue.push(job);
     this.#dispatch();
     return job.settle.promise.finally(cancel);

@@ -6,7 +6,7 @@
  * @module
  */
 import type { StartChild } from "../../children/child.ts";
-import { afterTimeout, Children, type FailureOptions, type Member } from "../../children/children.ts";
+import { type After, Children, type FailureOptions, type Member } from "../../children/children.ts";
 import { EnclaveError } from "../../../shared/errors.ts";
 import type { Log, LogFields, LogLevel } from "../../../shared/log.ts";
 import { WireError } from "../../../shared/wire/messages.ts";
@@ -40,7 +40,8 @@ export interface WorkflowPoolOptions {
   readonly isDevelopment: boolean;
   /** Milliseconds. */
   readonly monotonic: () => number;
-  readonly after?: ((ms: number, run: () => void) => () => void) | undefined;
+  /** For tests. */
+  readonly after?: After | undefined;
 }
 
 interface Job {
@@ -100,14 +101,12 @@ export class WorkflowPool implements Workflows {
   #waiting: Job[] = [];
   #lastId = 0;
   #saidWall = false;
-  #after: NonNullable<WorkflowPoolOptions["after"]>;
   #cancelSweep: (() => void) | undefined;
   #closed = false;
   #metrics = new Metrics();
 
   constructor(options: WorkflowPoolOptions) {
     this.#options = options;
-    this.#after = options.after ?? afterTimeout;
     const { start, processes, settings, log, after } = options;
     this.#children = new Children<Handed>({
       start,
@@ -190,7 +189,7 @@ export class WorkflowPool implements Workflows {
     else {
       this.#waiting.push(job);
       this.#dispatch();
-      this.#cancelSweep ??= this.#after(SWEEP_MS, () => this.#sweep());
+      this.#cancelSweep ??= this.#children.after(SWEEP_MS, () => this.#sweep());
     }
     return settle.promise;
   }
@@ -204,7 +203,7 @@ export class WorkflowPool implements Workflows {
     this.#cancelSweep = undefined;
     const jobs = [...this.#waiting, ...this.#children.open.flatMap(({ kept }) => [...kept.values()])];
     for (const job of jobs) if (job.signal.aborted && !job.isOver) this.#abandon(job);
-    if (jobs.length > 0) this.#cancelSweep = this.#after(SWEEP_MS, () => this.#sweep());
+    if (jobs.length > 0) this.#cancelSweep = this.#children.after(SWEEP_MS, () => this.#sweep());
   }
 
   /** Hands waiting requests to the processes with the fewest. */

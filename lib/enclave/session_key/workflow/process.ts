@@ -8,18 +8,10 @@ import { setImmediate } from "node:timers";
 import { inspect } from "node:util";
 import { FrameReader, joinFrames } from "../../children/frames.ts";
 import { EnclaveError, kindOf, messageOf } from "../../../shared/errors.ts";
+import type { LogFields } from "../../../shared/log.ts";
 import { writeAll } from "../../../shared/write_all.ts";
 import { type Workflow, type WorkflowContext, WorkflowError } from "../../../workflow_context.ts";
-import {
-  bytesFrame,
-  type Fault,
-  jsonFrame,
-  jsonOf,
-  KIND,
-  type LogLine,
-  partsOf,
-  type WorkflowSettings,
-} from "./messages.ts";
+import { bytesFrame, jsonFrame, jsonOf, KIND, partsOf, type WorkflowSettings } from "./messages.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -91,7 +83,7 @@ class Runner {
   }
 
   /** Sends a frame with the others of this turn of the event loop. */
-  send(frame: Bytes): void {
+  #send(frame: Bytes): void {
     this.#leaving.push(frame);
     if (this.#willFlush) return;
     this.#willFlush = true;
@@ -112,8 +104,8 @@ class Runner {
   }
 
   readonly log = (level: unknown, event: unknown, fields: unknown = {}): void => {
-    const line: LogLine = { level: String(level), event: text(event), fields: plainFields(fields) };
-    this.send(jsonFrame(KIND.log, 0, line));
+    const line = { level: String(level), event: text(event), fields: plainFields(fields) };
+    this.#send(jsonFrame(KIND.log, 0, line));
   };
 
   /** Puts the walls up and loads the workflow. */
@@ -121,9 +113,9 @@ class Runner {
     this.#maxResult = settings.maxResult;
     this.#divert();
     try {
-      const refused = this.#ports.confine(settings);
-      if (settings.requireWall && refused.length > 0) {
-        throw new EnclaveError(`the kernel's wall around it is incomplete (${refused.join("; ")})`, {
+      const refused = this.#ports.confine(settings).join("; ");
+      if (settings.requireWall && refused !== "") {
+        throw new EnclaveError(`the kernel's wall around it is incomplete (${refused})`, {
           code: "workflow_unusable",
           hint: "The service must run as root in the enclave, as AWS's init starts it.",
         });
@@ -132,11 +124,11 @@ class Runner {
       if (typeof this.#workflow !== "function") {
         throw new TypeError("lib/workflow.ts exports no function workflow");
       }
-      this.send(jsonFrame(KIND.ready, 0, { refused: refused.join("; ") }));
+      this.#send(jsonFrame(KIND.ready, 0, { refused }));
     } catch (thrown) {
       if (thrown instanceof EnclaveError && thrown.code === "parent_ended") this.#ports.exit();
       const hint = thrown instanceof EnclaveError ? thrown.hint : undefined;
-      this.send(jsonFrame(KIND.unusable, 0, { message: messageOf(thrown), hint }));
+      this.#send(jsonFrame(KIND.unusable, 0, { message: messageOf(thrown), hint }));
     }
   }
 
@@ -151,15 +143,12 @@ class Runner {
         });
       Object.defineProperty(console, name, { value: print, writable: true, configurable: true });
     }
-    const report = (thrown: unknown) => this.log("error", "uncaught", { class: kindOf(thrown) });
-    globalThis.addEventListener("unhandledrejection", (event) => {
+    const report = (event: Event, thrown: unknown) => {
       event.preventDefault();
-      report(event.reason);
-    });
-    globalThis.addEventListener("error", (event) => {
-      event.preventDefault();
-      report(event.error);
-    });
+      this.log("error", "uncaught", { class: kindOf(thrown) });
+    };
+    globalThis.addEventListener("unhandledrejection", (event) => report(event, event.reason));
+    globalThis.addEventListener("error", (event) => report(event, event.error));
   }
 
   /** Takes a request. It begins with {@link Runner.work}. */
@@ -180,7 +169,7 @@ class Runner {
         this.#end(run, bytesFrame(KIND.dropped, run.id));
         continue;
       }
-      this.send(bytesFrame(KIND.begun, run.id));
+      this.#send(bytesFrame(KIND.begun, run.id));
       // Results that are ready leave too, before the workflow takes the thread.
       this.#flush();
       this.#begin(run);
@@ -193,10 +182,8 @@ class Runner {
     try {
       const result: unknown = this.#workflow?.(run.plaintext, run);
       if (!isThenable(result)) return this.#end(run, this.#resultFrame(run, result));
-      Promise.resolve(result).then((value) => this.#resultFrame(run, value)).catch((thrown) =>
-        errorFrame(run, thrown)
-      )
-        .then((frame) => this.#end(run, frame));
+      Promise.resolve(result).then((value) => this.#resultFrame(run, value))
+        .catch((thrown) => errorFrame(run, thrown)).then((frame) => this.#end(run, frame));
     } catch (thrown) {
       this.#end(run, errorFrame(run, thrown));
     }
@@ -205,7 +192,7 @@ class Runner {
   #end(run: Run, frame: Bytes): void {
     this.#begun.delete(run.id);
     run.plaintext.fill(0);
-    this.send(frame);
+    this.#send(frame);
   }
 
   /** @throws {TypeError} on an invalid result */
@@ -230,14 +217,11 @@ function errorFrame(run: Run, thrown: unknown): Bytes {
   if (thrown instanceof WorkflowError) {
     return jsonFrame(KIND.refused, run.id, { code: thrown.code, words: thrown.message });
   }
-  const fault: Fault = {
-    class: text(kindOf(thrown)),
-    message: text(
-      thrown instanceof Deno.errors.NotCapable ? withoutAdvice(thrown.message) : messageOf(thrown),
-    ),
-    ...(thrown instanceof Error ? { stack: text(thrown.stack) } : {}),
-  };
-  return jsonFrame(KIND.failed, run.id, fault);
+  const message = thrown instanceof Deno.errors.NotCapable
+    ? withoutAdvice(thrown.message)
+    : messageOf(thrown);
+  const stack = thrown instanceof Error ? text(thrown.stack) : undefined;
+  return jsonFrame(KIND.failed, run.id, { class: text(kindOf(thrown)), message: text(message), stack });
 }
 
 /**
@@ -254,7 +238,7 @@ function text(value: unknown): string {
 }
 
 /** A workflow may be plain JavaScript, so its types are not checked. */
-function plainFields(fields: unknown): LogLine["fields"] {
+function plainFields(fields: unknown): LogFields {
   const entries = typeof fields === "object" && fields !== null ? Object.entries(fields) : [];
   return Object.fromEntries(
     entries.slice(0, MAX_FIELDS).map(([name, value]: [string, unknown]) => [
