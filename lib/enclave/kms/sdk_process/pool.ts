@@ -20,7 +20,6 @@ import { type After, Children, type Counts, type Member } from "../../children/c
 import {
   frameOf,
   type OpenRequest,
-  packError,
   printedSuffix,
   type SdkMessage,
   type SdkResponse,
@@ -358,7 +357,7 @@ export class SdkPool implements Disposable {
     const doing = isConnecting ? "connecting" : job.call.kind;
     const printed = this.#explain(member, job);
     const error = isLost
-      ? unpackError(packError(connectionLost(job, isConnecting)), printed)
+      ? unpackError(connectionLost(job, isConnecting), printed)
       : timeout(`${doing} took longer than ${isConnecting ? connectMs : callMs} ms`, printed);
     this.#children.kill(member, doing, error);
   }
