@@ -94,7 +94,8 @@ export class Children<T> {
   #losses = 0;
   #lastLoss: EnclaveError | undefined;
   #closed = false;
-  #hasOpened = false;
+  /** Whether one was open at some time. */
+  hasOpened = false;
   #opening = Promise.withResolvers<void>();
   #counts = { started: 0, hung: 0, lost: 0, replaced: 0 };
 
@@ -183,7 +184,7 @@ export class Children<T> {
       return this.#remove(member, thrown);
     }
     member.state = "open";
-    this.#hasOpened = true;
+    this.hasOpened = true;
     this.#opening.resolve();
     for (const old of this.#members) {
       if (old.successor !== member) continue;
@@ -255,7 +256,7 @@ export class Children<T> {
     if (this.#closed) return;
     this.#losses++;
     const reason = this.#lastLoss;
-    if (!this.#hasOpened && reason !== undefined) {
+    if (!this.hasOpened && reason !== undefined) {
       this.#opening.reject(reason);
       if (!this.#options.retryFirst) return;
     }

@@ -104,7 +104,6 @@ export class SdkPool implements Disposable {
   #queue: Job[] = [];
   #closed = false;
   #nextId = 1;
-  #hasOpened = false;
   #warnedOfBlocking = false;
 
   constructor(options: SdkPoolOptions) {
@@ -131,10 +130,7 @@ export class SdkPool implements Disposable {
         if (message.ok) return;
         throw unpackError(message.error, { lines: member.child.lines.toString(), cause: undefined });
       },
-      ready: () => {
-        this.#hasOpened = true;
-        this.#dispatch();
-      },
+      ready: () => this.#dispatch(),
       message: (member, body) => this.#arrived(member, messageIn(body)),
       printed: (member) => this.#printed(member),
       replaced: (member) => this.#retireIdle(member),
@@ -368,7 +364,11 @@ export class SdkPool implements Disposable {
     kept.job = undefined;
     if (job !== undefined) this.#retryOrFail(job, error);
     // The service ends where the SDK could not be opened.
-    if (!this.#hasOpened) { for (const waiting of this.#queue.splice(0)) this.#fail(waiting, error); }
+    if (!this.#children.hasOpened) {
+      for (const waiting of this.#queue.splice(0)) {
+        this.#fail(waiting, error);
+      }
+    }
     this.#dispatch();
   }
 

@@ -8,7 +8,7 @@
 import type { StartChild } from "../../children/child.ts";
 import { type After, Children, type FailureOptions, type Member } from "../../children/children.ts";
 import { EnclaveError } from "../../../shared/errors.ts";
-import type { Log, LogFields, LogLevel } from "../../../shared/log.ts";
+import { type Log, type LogLevel, plainFields } from "../../../shared/log.ts";
 import { WireError } from "../../../shared/wire/messages.ts";
 import { Metrics } from "../../server/metrics.ts";
 import { WorkflowError } from "../../../workflow_context.ts";
@@ -318,15 +318,10 @@ export class WorkflowPool implements Workflows {
 
   /** A line of the workflow's. Its level, its event and its fields are whatever the process sent. */
   #logLine({ level, event, fields }: Readonly<Record<string, unknown>>): void {
-    const plain = typeof fields === "object" && fields !== null ? Object.entries(fields) : [];
-    const own: LogFields = Object.fromEntries(
-      plain.filter(([name]) => !OWN_FIELDS.includes(name)).map(([name, value]) => [
-        name,
-        typeof value === "number" || typeof value === "boolean" ? value : String(value),
-      ]),
-    );
+    const own = Object.entries(plainFields(fields)).filter(([name]) => !OWN_FIELDS.includes(name));
+    const known = LEVELS.find((each) => each === level) ?? "info";
     // Last, so that no field replaces it.
-    this.#options.log(asLevel(level), "workflow", { ...own, workflow_event: String(event) });
+    this.#options.log(known, "workflow", { ...Object.fromEntries(own), workflow_event: String(event) });
   }
 
   #abandon(job: Job): void {
@@ -365,7 +360,3 @@ function unusable(): WireError {
 const LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 /** Fields of every log line, which a workflow cannot set. */
 const OWN_FIELDS: readonly string[] = ["time", "level", "event"];
-
-function asLevel(level: unknown): LogLevel {
-  return LEVELS.find((known) => known === level) ?? "info";
-}

@@ -8,7 +8,7 @@ import { setImmediate } from "node:timers";
 import { inspect } from "node:util";
 import { FrameReader, joinFrames } from "../../children/frames.ts";
 import { EnclaveError, kindOf, messageOf } from "../../../shared/errors.ts";
-import type { LogFields } from "../../../shared/log.ts";
+import { plainFields, shortText } from "../../../shared/log.ts";
 import { writeAll } from "../../../shared/write_all.ts";
 import { type Workflow, type WorkflowContext, WorkflowError } from "../../../workflow_context.ts";
 import { bytesFrame, jsonFrame, jsonOf, KIND, partsOf, type WorkflowSettings } from "./messages.ts";
@@ -34,8 +34,6 @@ export interface WorkflowProcessPorts {
 
 /** The longest message of the service, beyond every `--max-message`. Bytes. */
 const MAX_LENGTH = 256 * 1024 * 1024;
-const MAX_FIELDS = 32;
-const MAX_TEXT = 1_000;
 
 /** A request that is running or about to. */
 class Run implements WorkflowContext {
@@ -104,7 +102,7 @@ class Runner {
   }
 
   readonly log = (level: unknown, event: unknown, fields: unknown = {}): void => {
-    const line = { level: String(level), event: text(event), fields: plainFields(fields) };
+    const line = { level: String(level), event: shortText(event), fields: plainFields(fields) };
     this.#send(jsonFrame(KIND.log, 0, line));
   };
 
@@ -139,7 +137,7 @@ class Runner {
       const level = ["debug", "warn", "error"].includes(name) ? name : "info";
       const print = (...parts: unknown[]) =>
         this.log(level, "console", {
-          text: text(parts.map((part) => typeof part === "string" ? part : inspect(part)).join(" ")),
+          text: shortText(parts.map((part) => typeof part === "string" ? part : inspect(part)).join(" ")),
         });
       Object.defineProperty(console, name, { value: print, writable: true, configurable: true });
     }
@@ -220,8 +218,12 @@ function errorFrame(run: Run, thrown: unknown): Bytes {
   const message = thrown instanceof Deno.errors.NotCapable
     ? withoutAdvice(thrown.message)
     : messageOf(thrown);
-  const stack = thrown instanceof Error ? text(thrown.stack) : undefined;
-  return jsonFrame(KIND.failed, run.id, { class: text(kindOf(thrown)), message: text(message), stack });
+  const stack = thrown instanceof Error ? shortText(thrown.stack) : undefined;
+  return jsonFrame(KIND.failed, run.id, {
+    class: shortText(kindOf(thrown)),
+    message: shortText(message),
+    stack,
+  });
 }
 
 /**
@@ -231,21 +233,6 @@ function errorFrame(run: Run, thrown: unknown): Bytes {
 function withoutAdvice(message: string): string {
   const [what] = message.split(/, (?:run again|specify)/);
   return `${what}: a workflow may use no files, no network and no programs, as in the enclave`;
-}
-
-function text(value: unknown): string {
-  return String(value).slice(0, MAX_TEXT);
-}
-
-/** A workflow may be plain JavaScript, so its types are not checked. */
-function plainFields(fields: unknown): LogFields {
-  const entries = typeof fields === "object" && fields !== null ? Object.entries(fields) : [];
-  return Object.fromEntries(
-    entries.slice(0, MAX_FIELDS).map(([name, value]: [string, unknown]) => [
-      name.slice(0, 64),
-      typeof value === "number" || typeof value === "boolean" ? value : text(value),
-    ]),
-  );
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
