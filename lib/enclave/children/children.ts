@@ -46,6 +46,8 @@ export interface ChildrenOptions<T> {
 export interface FailureOptions {
   readonly hint?: string;
   readonly cause?: unknown;
+  /** The last that it printed on stderr. */
+  readonly said?: string;
   /** It was not open in time. */
   readonly isLate?: boolean;
 }
@@ -231,8 +233,9 @@ export class Children<T> {
 
   #ended(member: Member<T>, how: string): void {
     this.#counts.lost++;
-    this.#options.log("error", this.#options.events.lost, { how, said: member.child.lines.toString() });
-    this.#remove(member, this.#options.failure(how, {}));
+    const said = member.child.lines.toString();
+    this.#options.log("error", this.#options.events.lost, { how, said });
+    this.#remove(member, this.#options.failure(how, { said }));
   }
 
   #remove(member: Member<T>, reason: EnclaveError): void {

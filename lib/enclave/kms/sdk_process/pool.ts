@@ -135,14 +135,18 @@ export class SdkPool implements Disposable {
       printed: (member) => this.#printed(member),
       replaced: (member) => this.#retireIdle(member),
       gone: (member, reason) => this.#gone(member, reason as SdkError),
-      failure: (how, { hint, isLate }) =>
+      failure: (how, { hint, said = "", isLate }) =>
         isLate
           ? timeout(`opening the SDK took longer than ${options.deadlines.startMs} ms`, undefined)
-          : sdkError("sdk_process", `An SDK process ended: ${how}`, {
-            symbol: "sdk_process",
-            hint: hint ??
-              "Another one is started. If this repeats, look at its last words in the log (sdk_process_lost).",
-          }),
+          : sdkError(
+            "sdk_process",
+            `An SDK process ended: ${how}${said === "" ? "" : ` (it said: ${said})`}`,
+            {
+              symbol: "sdk_process",
+              hint: hint ??
+                "Another one is started. If this repeats, look at its last words in the log (sdk_process_lost).",
+            },
+          ),
       retryFirst: false,
       after: options.after,
     });
