@@ -36,28 +36,26 @@ export class NsmError extends EnclaveError {
   override name = "NsmError";
 }
 
-const ERRNO = constants.errno;
 const NO_DEVICE =
   "The device exists only in Nitro Enclaves: run there, with a kernel that has the nsm driver loaded before this program starts.";
 const NOT_ALLOWED = "Run as root, or give this user the device.";
 const NOT_THE_NSM =
   "This file is not the NSM's device, or its driver speaks another version of the interface.";
 
-/** By errno. */
-const OPEN_HINTS = new Map<number, string>([
+/** What to do, by errno. */
+const { errno: ERRNO } = constants;
+const HINTS = new Map<number, string>([
   [ERRNO.ENOENT, NO_DEVICE],
   [ERRNO.ENXIO, NO_DEVICE],
   [ERRNO.ENODEV, NO_DEVICE],
   [ERRNO.EACCES, NOT_ALLOWED],
   [ERRNO.EPERM, NOT_ALLOWED],
-]);
-/** By errno. */
-const IOCTL_HINTS = new Map<number, string>([
   [ERRNO.ENOTTY, NOT_THE_NSM],
   [ERRNO.EINVAL, NOT_THE_NSM],
   [ERRNO.EMSGSIZE, "The request is larger than the driver takes: send less user data."],
   [ERRNO.ETIMEDOUT, "The hypervisor did not answer: try again, and restart the enclave if that goes on."],
 ]);
+const OTHERWISE = "Try again; if it goes on, look for other users of the device and at the kernel's log.";
 
 /** The device, open. Disposing closes it, once. */
 export class NsmDevice implements Disposable {
@@ -85,7 +83,7 @@ export class NsmDevice implements Disposable {
       const errno = kernel.errno();
       throw new NsmError(`Cannot open ${path}: open gave ${errnoName(errno)}`, {
         code: "nsm_open",
-        hint: OPEN_HINTS.get(errno) ?? "Look for other users of the device, and at the kernel's log.",
+        hint: HINTS.get(errno) ?? OTHERWISE,
       });
     }
     this.#life.defer(() => close(this.#fd));
@@ -118,8 +116,7 @@ export class NsmDevice implements Disposable {
         const errno = this.#kernel.errno();
         throw failed(
           `Cannot ask ${this.#path}: ioctl gave ${errnoName(errno)} for a request of ${bytes.length} bytes`,
-          IOCTL_HINTS.get(errno) ??
-            "Try again; if it goes on, look at the kernel's log and restart the enclave.",
+          HINTS.get(errno) ?? OTHERWISE,
         );
       }
       const length = readWord(this.#message, NSM_MESSAGE.responseLength);

@@ -158,9 +158,8 @@ function isU16(value: unknown): value is number {
 function parseDescription(fields: Fields): NsmDescription | undefined {
   const [major, minor, patch] = ["major", "minor", "patch"].map((part) => fields.get(`version_${part}`));
   const moduleId = fields.get("module_id");
-  return isU16(major) && isU16(minor) && isU16(patch) && typeof moduleId === "string"
-    ? { version: [major, minor, patch], moduleId }
-    : undefined;
+  if (!isU16(major) || !isU16(minor) || !isU16(patch) || typeof moduleId !== "string") return undefined;
+  return { version: [major, minor, patch], moduleId };
 }
 
 /**
