@@ -24,14 +24,14 @@ const literals = (expression: string) => matches(/(?<!=== |\[)"([a-z_]+)"(?! in 
 
 const FOUND: Readonly<Record<string, readonly string[]>> = {
   events: [
-    ...matches(/\blog\(\s*(?:"\w+"|\w+\(\w+\)),\s*"([a-z_]+)"/g),
+    ...matches(/\blog\(\s*(?:"\w+"|\w+(?:\(\w+\))?),\s*"([a-z_]+)"/g),
     ...matches(/\bevent: "([a-z_]+)"/g),
     // Those of the children, in tables.
     ...matches(/\b(?:hung|lost|restart): "([a-z_]+)"/g),
   ],
   codes: [
     ...matches(/\bcode(?::| =)([^,;}\n]*)/g),
-    ...matches(/\btype \w*Code =([^;]*);/g, text.replace(/\/\/.*/g, "")),
+    ...matches(/\b(?:type \w*Code|const SDK_ERROR_CODES) =([^;]*);/g, text.replace(/\/\/.*/g, "")),
   ].flatMap(literals),
   replyCodes: Object.keys(product.ERROR_CODES),
   requests: [...Object.keys(product.REQUESTS), ...Object.keys(product.WALLET_REQUESTS)],
