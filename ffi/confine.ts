@@ -14,14 +14,19 @@ import type { Dlopen } from "./library.ts";
 /** A result of -1 comes with errno. */
 const CONFINE_SYMBOLS = {
   // sys/prctl.h, unistd.h
-  prctl: { parameters: ["i32", "usize", "usize", "usize", "usize"], result: "i32" }, // int option, unsigned long arg2 to arg5
+  // int option, unsigned long arg2 to arg5
+  prctl: { parameters: ["i32", "usize", "usize", "usize", "usize"], result: "i32" },
   getppid: { parameters: [], result: "i32" }, // pid_t
-  write: { parameters: ["i32", "buffer", "usize"], result: "isize" }, // int fd, const void *buf: borrowed, size_t count
+  // int fd, const void *buf: borrowed, size_t count
+  write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
   // sys/resource.h
-  setpriority: { parameters: ["i32", "u32", "i32"], result: "i32" }, // int which, id_t who: 0 for this process, int prio
-  setrlimit: { parameters: ["i32", "buffer"], result: "i32" }, // int resource, const struct rlimit *: borrowed
+  // int which, id_t who: 0 for this process, int prio
+  setpriority: { parameters: ["i32", "u32", "i32"], result: "i32" },
+  // int resource, const struct rlimit *: borrowed
+  setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
   // grp.h, unistd.h
-  setgroups: { parameters: ["usize", "usize"], result: "i32" }, // size_t size, const gid_t *list: NULL for none
+  // size_t size, const gid_t *list: NULL for none
+  setgroups: { parameters: ["usize", "usize"], result: "i32" },
   setresgid: { parameters: ["u32", "u32", "u32"], result: "i32" }, // gid_t rgid, egid, sgid
   setresuid: { parameters: ["u32", "u32", "u32"], result: "i32" }, // uid_t ruid, euid, suid
 } as const satisfies Deno.ForeignLibraryInterface;

@@ -17,20 +17,26 @@ const PATH = "buffer"; // const char *pathname: borrowed
 const OUT = "buffer"; // void *: out
 const ADDRESS = "usize"; // void *: borrowed
 
-/** `open` and `ioctl` are variadic in C; without O_CREAT, `open` takes no third argument. Where nothing else is said, a result of -1 comes with errno. */
+/**
+ * `open` and `ioctl` are variadic in C; without O_CREAT, `open` takes no third argument. Where nothing
+ * else is said, a result of -1 comes with errno.
+ */
 export const KERNEL_SYMBOLS = {
   // unistd.h, fcntl.h, sys/ioctl.h
   access: { parameters: [PATH, "i32"], result: "i32" }, // int mode -> 0 when it is there
   open: { parameters: [PATH, "i32"], result: "i32" }, // int flags -> a descriptor, owned by the caller
-  read: { parameters: ["i32", OUT, "usize"], result: "isize" }, // int fd, buf, size_t count -> bytes, 0 at the end
+  // int fd, buf, size_t count -> bytes, 0 at the end
+  read: { parameters: ["i32", OUT, "usize"], result: "isize" },
   // int fd, unsigned long request, struct nsm_message *: borrowed, its second length is written -> 0
   ioctl: { parameters: ["i32", "usize", "buffer"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" }, // int fd: consumed, whatever the result
   // sys/random.h
-  getrandom: { parameters: [OUT, "usize", "u32"], result: "isize" }, // buf, size_t buflen, unsigned int flags -> bytes
+  // buf, size_t buflen, unsigned int flags -> bytes
+  getrandom: { parameters: [OUT, "usize", "u32"], result: "isize" },
   // errno.h, string.h
   __errno_location: { parameters: [], result: ADDRESS }, // int *: this thread's
-  read_memory: { name: "memcpy", parameters: [OUT, ADDRESS, "usize"], result: ADDRESS }, // dest, src, size_t n -> dest
+  // dest, src, size_t n -> dest
+  read_memory: { name: "memcpy", parameters: [OUT, ADDRESS, "usize"], result: ADDRESS },
   // The buffer whose address is wanted, twice, and 0 bytes: the result is the address.
   address_of: { name: "memmove", parameters: ["buffer", "buffer", "usize"], result: ADDRESS },
 } as const satisfies Deno.ForeignLibraryInterface;

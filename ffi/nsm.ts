@@ -31,7 +31,10 @@ export const NSM_MESSAGE = {
 /** `_IOWR(0x0A, 0, struct nsm_message)`: direction 3 (both ways), size 32, type 0x0A, number 0. */
 export const NSM_IOCTL_REQUEST = 0xc020_0a00n;
 
-/** The NSM failed: `nsm_open`, `nsm_ioctl`; the module refused (`nsm_refused`), or its answer is invalid (`nsm_answer`). */
+/**
+ * The NSM failed: `nsm_open`, `nsm_ioctl`; the module refused (`nsm_refused`), or its answer is invalid
+ * (`nsm_answer`).
+ */
 export class NsmError extends EnclaveError {
   override name = "NsmError";
 }

@@ -11,7 +11,8 @@ import type { Dlopen } from "./library.ts";
 
 /** sys/mman.h, unistd.h. */
 const PROCESS_SYMBOLS = {
-  // void *addr: a page's address, where nothing is read; size_t length; unsigned char *vec: out, a byte a page -> 0 when every page is mapped
+  // void *addr: a page's address, where nothing is read; size_t length; unsigned char *vec: out, a byte a
+  // page -> 0 when every page is mapped
   mincore: { parameters: ["usize", "usize", "buffer"], result: "i32" },
   getpagesize: { parameters: [], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;

@@ -280,7 +280,10 @@ export class SdkLibrary implements Disposable {
     };
   }
 
-  /** `aws_string_new_from_array`, released with `stack` by `aws_string_destroy_secure`. The SDK copies the bytes. */
+  /**
+   * `aws_string_new_from_array`, released with `stack` by `aws_string_destroy_secure`. The SDK copies the
+   * bytes.
+   */
   #newString(stack: DisposableStack, bytes: Bytes): Pointer<"aws_string"> {
     const address = this.#c.aws_string_new_from_array(this.#allocator, bytes, BigInt(bytes.length));
     if (address !== 0n) return stack.adopt(address, (owned) => this.#c.aws_string_destroy_secure(owned));
@@ -291,8 +294,8 @@ export class SdkLibrary implements Disposable {
   }
 
   /**
-   * Makes a client: strings, endpoint, configuration, client, in that order. It makes a key pair, connects to the proxy, and does the TLS handshake.
-   * Blocks. All but the client are released when `stack` is.
+   * Makes a client: strings, endpoint, configuration, client, in that order. It makes a key pair, connects
+   * to the proxy, and does the TLS handshake. Blocks. All but the client are released when `stack` is.
    *
    * @throws {RangeError} on an endpoint out of range.
    * @throws {SdkGenericError | SdkKmsConfigError | SdkKmsClientError} by the step that failed.

@@ -1,6 +1,7 @@
 /**
- * The SDK's functions, one table a shared library, and AWS-LC's, in the form that `Deno.dlopen` takes. Each C type has a name, which also says who owns the memory:
- * *borrowed* for the call, *kept* after it, *consumed* by it, *owned* by the caller of it, *out* written by it.
+ * The SDK's functions, one table a shared library, and AWS-LC's, in the form that `Deno.dlopen` takes. Each
+ * C type has a name, which also says who owns the memory: *borrowed* for the call, *kept* after it,
+ * *consumed* by it, *owned* by the caller of it, *out* written by it.
  *
  * A pointer is declared `usize`, so that it is a bigint here, which can be put into a struct and read from one without
  * a `Deno.Unsafe*` call.
@@ -20,7 +21,10 @@ const BYTES_OUT = "buffer"; // void *: out
 const BUF_IN = "buffer"; // const struct aws_byte_buf *: borrowed
 const BUF_OUT = "buffer"; // struct aws_byte_buf *: out, its memory owned by the caller
 
-/** Objects of the SDK. One that is a result is owned by the caller, one that is a parameter borrowed, unless the comment beside it says otherwise. */
+/**
+ * Objects of the SDK. One that is a result is owned by the caller, one that is a parameter borrowed,
+ * unless the comment beside it says otherwise.
+ */
 const ALLOCATOR = "usize"; // struct aws_allocator *
 const STRING = "usize"; // struct aws_string *
 const C_STRING = "usize"; // const char *: static
@@ -38,8 +42,10 @@ export const COMMON_SYMBOLS = {
   aws_string_destroy_secure: { parameters: [STRING], result: "void" }, // consumed, zeroed first
   // The bytes are kept in the result, and must not move; it has no allocator.
   aws_byte_buf_from_array: { parameters: [BYTES_IN, SIZE], result: AWS_BYTE_BUF_STRUCT },
-  aws_byte_buf_clean_up_secure: { parameters: [BUF_IN], result: "void" }, // its memory is consumed, zeroed first
-  aws_byte_cursor_from_c_str: { parameters: [C_STRING], result: AWS_BYTE_CURSOR_STRUCT }, // kept in the result
+  // its memory is consumed, zeroed first
+  aws_byte_buf_clean_up_secure: { parameters: [BUF_IN], result: "void" },
+  // kept in the result
+  aws_byte_cursor_from_c_str: { parameters: [C_STRING], result: AWS_BYTE_CURSOR_STRUCT },
   // struct aws_byte_cursor *cur: advanced; false when fewer bytes are there
   aws_byte_cursor_read: { parameters: ["buffer", BYTES_OUT, SIZE], result: "bool" },
   aws_last_error: { parameters: [], result: ERROR }, // of this thread
@@ -91,7 +97,8 @@ export const SDK_SYMBOLS = {
     parameters: [CLIENT, STRING, "i32", BUF_OUT, BUF_OUT],
     result: ERROR,
   },
-  aws_kms_generate_random_blocking: { parameters: [CLIENT, "u32", BUF_OUT], result: ERROR }, // uint32_t number_of_bytes
+  // uint32_t number_of_bytes
+  aws_kms_generate_random_blocking: { parameters: [CLIENT, "u32", BUF_OUT], result: ERROR },
   aws_attestation_request: { parameters: [ALLOCATOR, KEYPAIR, BUF_OUT], result: ERROR }, // attestation_doc
   aws_nitro_enclaves_rest_client_request_blocking: {
     parameters: [
@@ -136,9 +143,12 @@ const SEAL_OR_OPEN = [AEAD_CONTEXT, BYTES_OUT, LENGTH_OUT, SIZE, ...TEXT, ...TEX
 /** AWS-LC's AES-256-GCM: openssl/aead.h. Optional: not every build of the SDK exports it. */
 export const AEAD_SYMBOLS = {
   EVP_aead_aes_256_gcm: { parameters: [], result: "usize", optional: true }, // const EVP_AEAD *: static
-  // const EVP_AEAD *aead: static; key, which is copied; size_t tag_len -> owned by the caller; NULL when it fails
+  // const EVP_AEAD *aead: static; key, which is copied; size_t tag_len -> owned by the caller; NULL when
+  // it fails
   EVP_AEAD_CTX_new: { parameters: ["usize", ...TEXT, SIZE], result: AEAD_CONTEXT, optional: true },
-  EVP_AEAD_CTX_free: { parameters: [AEAD_CONTEXT], result: "void", optional: true }, // consumed, its key cleansed first
+  // consumed, its key cleansed first
+  EVP_AEAD_CTX_free: { parameters: [AEAD_CONTEXT], result: "void", optional: true },
   EVP_AEAD_CTX_seal: { parameters: SEAL_OR_OPEN, result: "i32", optional: true }, // 1, or 0 when it fails
-  EVP_AEAD_CTX_open: { parameters: SEAL_OR_OPEN, result: "i32", optional: true }, // 1, or 0 when the tag does not match
+  // 1, or 0 when the tag does not match
+  EVP_AEAD_CTX_open: { parameters: SEAL_OR_OPEN, result: "i32", optional: true },
 } as const satisfies Deno.ForeignLibraryInterface;

@@ -24,7 +24,7 @@ const literals = (expression: string) => matches(/(?<!=== |\[)"([a-z_]+)"(?! in 
 
 const FOUND: Readonly<Record<string, readonly string[]>> = {
   events: [
-    ...matches(/\blog\(\s*(?:"\w+"|\w+(?:\(\w+\))?),\s*"([a-z_]+)"/g),
+    ...matches(/\blog\(\s*(?:"\w+"|\w+\(\w+\)),\s*"([a-z_]+)"/g),
     ...matches(/\bevent: "([a-z_]+)"/g),
     // Those of the children, in tables.
     ...matches(/\b(?:hung|lost|restart): "([a-z_]+)"/g),

@@ -319,9 +319,11 @@ export class WorkflowPool implements Workflows {
   /** A line of the workflow's. Its level, its event and its fields are whatever the process sent. */
   #logLine({ level, event, fields }: Readonly<Record<string, unknown>>): void {
     const own = Object.entries(plainFields(fields)).filter(([name]) => !OWN_FIELDS.includes(name));
-    const known = LEVELS.find((each) => each === level) ?? "info";
     // Last, so that no field replaces it.
-    this.#options.log(known, "workflow", { ...Object.fromEntries(own), workflow_event: String(event) });
+    this.#options.log(levelOf(level), "workflow", {
+      ...Object.fromEntries(own),
+      workflow_event: String(event),
+    });
   }
 
   #abandon(job: Job): void {
@@ -357,6 +359,7 @@ function unusable(): WireError {
   return new WireError("workflow_lost", "The workflow cannot be run; denclavectl client logs says why");
 }
 
+const levelOf = (level: unknown) => LEVELS.find((known) => known === level) ?? "info";
 const LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 /** Fields of every log line, which a workflow cannot set. */
 const OWN_FIELDS: readonly string[] = ["time", "level", "event"];

@@ -345,7 +345,7 @@ Deno.test("at its end the processes are ended, and what waits is answered", asyn
   assertEquals(await codeOf(rig.run("c")), "busy");
 });
 
-Deno.test("a process that begins nothing of what it was given is ended, and another one does that", async () => {
+Deno.test("a process that begins nothing is ended, and another one does its work", async () => {
   using rig = start();
   rig.allReady();
   const [first, second] = [rig.run("first"), rig.run("second")];
