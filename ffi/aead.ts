@@ -10,7 +10,7 @@ import { decodeHex, encodeHex } from "@std/encoding";
 import { LIBRARY_FILES } from "./constants.ts";
 import { sdkError } from "./errors.ts";
 import { readWord, stableBytes } from "./layout.ts";
-import { AEAD_SYMBOLS } from "./aead_symbols.ts";
+import { AEAD_SYMBOLS } from "./symbols.ts";
 import { type Dlopen, openLibraries, type OpenLibrariesOptions } from "./library.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;

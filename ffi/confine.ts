@@ -11,51 +11,22 @@ import { stableBytes } from "./layout.ts";
 import { openLibc } from "./libc.ts";
 import type { Dlopen } from "./library.ts";
 
+/** A result of -1 comes with errno. */
 const CONFINE_SYMBOLS = {
   // sys/prctl.h, unistd.h
-  prctl: {
-    parameters: [
-      "i32", // int option
-      "usize", // unsigned long arg2
-      "usize", // unsigned long arg3
-      "usize", // unsigned long arg4
-      "usize", // unsigned long arg5
-    ],
-    result: "i32", // 0; -1 with errno
-  },
+  // int option, unsigned long arg2 to arg5
+  prctl: { parameters: ["i32", "usize", "usize", "usize", "usize"], result: "i32" },
   getppid: { parameters: [], result: "i32" }, // pid_t
-  write: {
-    parameters: [
-      "i32", // int fd
-      "buffer", // const void *buf: borrowed
-      "usize", // size_t count
-    ],
-    result: "isize", // bytes; -1 with errno
-  },
+  // int fd, const void *buf: borrowed, size_t count
+  write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
   // sys/resource.h
-  setpriority: {
-    parameters: [
-      "i32", // int which
-      "u32", // id_t who: 0 for this process
-      "i32", // int prio
-    ],
-    result: "i32", // 0; -1 with errno
-  },
-  setrlimit: {
-    parameters: [
-      "i32", // int resource
-      "buffer", // const struct rlimit *rlim: borrowed
-    ],
-    result: "i32", // 0; -1 with errno
-  },
+  // int which, id_t who: 0 for this process, int prio
+  setpriority: { parameters: ["i32", "u32", "i32"], result: "i32" },
+  // int resource, const struct rlimit *: borrowed
+  setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
   // grp.h, unistd.h
-  setgroups: {
-    parameters: [
-      "usize", // size_t size
-      "usize", // const gid_t *list: NULL for none
-    ],
-    result: "i32", // 0; -1 with errno
-  },
+  // size_t size, const gid_t *list: NULL for none
+  setgroups: { parameters: ["usize", "usize"], result: "i32" },
   setresgid: { parameters: ["u32", "u32", "u32"], result: "i32" }, // gid_t rgid, egid, sgid
   setresuid: { parameters: ["u32", "u32", "u32"], result: "i32" }, // uid_t ruid, euid, suid
 } as const satisfies Deno.ForeignLibraryInterface;
@@ -120,10 +91,7 @@ export function confineProcess(
     step("setresuid", symbols.setresuid(NOBODY, NOBODY, NOBODY));
   }
   if (symbols.prctl(PR_SET_PDEATHSIG, SIGKILL, 0n, 0n, 0n) !== 0) {
-    throw new EnclaveError("Cannot end together with the parent process: prctl(PR_SET_PDEATHSIG) failed", {
-      code: "libc",
-      hint: "A seccomp filter may forbid prctl.",
-    });
+    throw failed("end together with the parent process: prctl(PR_SET_PDEATHSIG)");
   }
   // A parent that ended before that call sends no signal any more.
   if (symbols.getppid() === parentPid) return refused;
@@ -138,10 +106,13 @@ export function confineProcess(
  */
 export function protectProcess(dlopen: Dlopen = Deno.dlopen): void {
   const { prctl } = openLibc(CONFINE_SYMBOLS, "protect this process", dlopen).symbols;
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1n, 0n, 0n, 0n) === 0 && prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n) === 0) {
-    return;
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1n, 0n, 0n, 0n) !== 0 || prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n) !== 0) {
+    throw failed("protect this process: prctl");
   }
-  throw new EnclaveError("Cannot protect this process: prctl failed", {
+}
+
+function failed(purpose: string): EnclaveError {
+  return new EnclaveError(`Cannot ${purpose} failed`, {
     code: "libc",
     hint: "A seccomp filter may forbid prctl.",
   });
@@ -156,9 +127,7 @@ function limitOf(bytes: bigint): Uint8Array<ArrayBuffer> {
 
 /** The memory that counts towards RLIMIT_DATA, most of it V8's range for code. Bytes. */
 function dataLength(kernel: Kernel): bigint {
-  const status = new TextDecoder().decode(
-    kernel.readFile("/proc/self/status", STATUS_LENGTH) ?? new Uint8Array(0),
-  );
+  const status = new TextDecoder().decode(kernel.readFile("/proc/self/status", STATUS_LENGTH));
   const [, kib = "0"] = /^VmData:\s+([0-9]+) kB$/m.exec(status) ?? [];
   return 1024n * BigInt(kib);
 }

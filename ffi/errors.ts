@@ -7,19 +7,23 @@
 import { EnclaveError } from "../lib/shared/errors.ts";
 
 /** The causes. */
-export type SdkErrorCode =
-  | "invalid_argument" // refused before any C code saw it; `symbol` names the parameter
-  | "kms_timeout" // the SDK did not return before the deadline
-  | "sdk_busy" // the queue of calls is full
-  | "sdk_generic" // an allocation or another small step failed
-  | "sdk_init" // `aws_nitro_enclaves_library_init` or `_get_allocator` gave nothing
-  | "sdk_kms_client" // `aws_nitro_enclaves_kms_client_new` gave NULL: no connection or no TLS to KMS
-  | "sdk_kms_config" // `aws_nitro_enclaves_kms_client_config_default` gave NULL
-  | "sdk_kms_data_key" // a GenerateDataKey failed
-  | "sdk_kms_decrypt" // a Decrypt failed
-  | "sdk_kms_random" // a GenerateRandom failed
-  | "sdk_library" // the shared libraries could not be found, opened, or lack a symbol
-  | "sdk_process"; // an SDK process ended in the middle of a call, or cannot be started
+export const SDK_ERROR_CODES = [
+  "invalid_argument", // refused before any C code saw it; `symbol` names the parameter
+  "kms_timeout", // the SDK did not return before the deadline
+  "sdk_busy", // the queue of calls is full
+  "sdk_generic", // an allocation or another small step failed
+  "sdk_init", // `aws_nitro_enclaves_library_init` or `_get_allocator` gave nothing
+  "sdk_kms_client", // `aws_nitro_enclaves_kms_client_new` gave NULL: no connection or no TLS to KMS
+  "sdk_kms_config", // `aws_nitro_enclaves_kms_client_config_default` gave NULL
+  "sdk_kms_data_key", // a GenerateDataKey failed
+  "sdk_kms_decrypt", // a Decrypt failed
+  "sdk_kms_random", // a GenerateRandom failed
+  "sdk_library", // the shared libraries could not be found, opened, or lack a symbol
+  "sdk_process", // an SDK process ended in the middle of a call, or cannot be started
+] as const;
+
+/** One of {@link SDK_ERROR_CODES}. */
+export type SdkErrorCode = typeof SDK_ERROR_CODES[number];
 
 /** What an {@link SdkError} is made from, beside its code and message. */
 export interface SdkErrorOptions {
@@ -56,10 +60,7 @@ export class SdkError extends EnclaveError {
   constructor(code: SdkErrorCode, message: string, options: SdkErrorOptions) {
     super(message, { ...options, code });
     this.code = code;
-    this.symbol = options.symbol;
-    this.sdk = options.sdk;
-    this.kms = options.kms;
-    this.connection = options.connection;
+    ({ symbol: this.symbol, sdk: this.sdk, kms: this.kms, connection: this.connection } = options);
   }
 }
 
@@ -93,27 +94,20 @@ export class SdkKmsDecryptError extends SdkError {
   override name = "SdkKmsDecryptError";
 }
 
-const CLASSES: Readonly<Record<SdkErrorCode, typeof SdkError>> = {
-  invalid_argument: SdkError,
-  kms_timeout: SdkError,
-  sdk_busy: SdkError,
+const CLASSES: Partial<Record<SdkErrorCode, typeof SdkError>> = {
   sdk_generic: SdkGenericError,
   sdk_init: SdkInitError,
   sdk_kms_client: SdkKmsClientError,
   sdk_kms_config: SdkKmsConfigError,
-  sdk_kms_data_key: SdkError,
   sdk_kms_decrypt: SdkKmsDecryptError,
-  sdk_kms_random: SdkError,
-  sdk_library: SdkError,
-  sdk_process: SdkError,
 };
 
 /** Whether a text is one of the codes. */
 export function isSdkErrorCode(code: string): code is SdkErrorCode {
-  return Object.hasOwn(CLASSES, code);
+  return SDK_ERROR_CODES.some((known) => known === code);
 }
 
 /** An error of a cause, in the class that is named for it. */
 export function sdkError(code: SdkErrorCode, message: string, options: SdkErrorOptions): SdkError {
-  return new CLASSES[code](code, message, options);
+  return new (CLASSES[code] ?? SdkError)(code, message, options);
 }

@@ -6,110 +6,54 @@
  *
  * @module
  */
+import { constants } from "node:os";
+import { getSystemErrorName } from "node:util";
 import { EnclaveError } from "../lib/shared/errors.ts";
 import { stableBytes } from "./layout.ts";
 import { openLibc } from "./libc.ts";
 import type { Dlopen } from "./library.ts";
 
-/** `open` and `ioctl` are variadic in C; without O_CREAT, `open` takes no third argument. */
+const PATH = "buffer"; // const char *pathname: borrowed
+const OUT = "buffer"; // void *: out
+const ADDRESS = "usize"; // void *: borrowed
+
+/**
+ * `open` and `ioctl` are variadic in C; without O_CREAT, `open` takes no third argument. Where nothing
+ * else is said, a result of -1 comes with errno.
+ */
 export const KERNEL_SYMBOLS = {
   // unistd.h, fcntl.h, sys/ioctl.h
-  access: {
-    parameters: [
-      "buffer", // const char *pathname: borrowed
-      "i32", // int mode
-    ],
-    result: "i32", // 0 when it is there
-  },
-  open: {
-    parameters: [
-      "buffer", // const char *pathname: borrowed
-      "i32", // int flags
-    ],
-    result: "i32", // a descriptor, owned by the caller; -1 with errno
-  },
-  read: {
-    parameters: [
-      "i32", // int fd
-      "buffer", // void *buf: out
-      "usize", // size_t count
-    ],
-    result: "isize", // bytes, 0 at the end; -1 with errno
-  },
-  ioctl: {
-    parameters: [
-      "i32", // int fd
-      "usize", // unsigned long request
-      "buffer", // struct nsm_message *, the first of `...`: borrowed, its second length is written
-    ],
-    result: "i32", // 0; -1 with errno
-  },
+  access: { parameters: [PATH, "i32"], result: "i32" }, // int mode -> 0 when it is there
+  open: { parameters: [PATH, "i32"], result: "i32" }, // int flags -> a descriptor, owned by the caller
+  // int fd, buf, size_t count -> bytes, 0 at the end
+  read: { parameters: ["i32", OUT, "usize"], result: "isize" },
+  // int fd, unsigned long request, struct nsm_message *: borrowed, its second length is written -> 0
+  ioctl: { parameters: ["i32", "usize", "buffer"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" }, // int fd: consumed, whatever the result
   // sys/random.h
-  getrandom: {
-    parameters: [
-      "buffer", // void *buf: out
-      "usize", // size_t buflen
-      "u32", // unsigned int flags
-    ],
-    result: "isize", // bytes; -1 with errno
-  },
+  // buf, size_t buflen, unsigned int flags -> bytes
+  getrandom: { parameters: [OUT, "usize", "u32"], result: "isize" },
   // errno.h, string.h
-  __errno_location: { parameters: [], result: "usize" }, // int *: this thread's
-  read_memory: {
-    name: "memcpy",
-    parameters: [
-      "buffer", // void *dest: out
-      "usize", // const void *src: borrowed
-      "usize", // size_t n
-    ],
-    result: "usize", // void *: dest
-  },
-  address_of: {
-    name: "memmove",
-    parameters: [
-      "buffer", // void *dest: the buffer whose address is wanted
-      "buffer", // const void *src: the same
-      "usize", // size_t n: 0
-    ],
-    result: "usize", // void *: dest
-  },
+  __errno_location: { parameters: [], result: ADDRESS }, // int *: this thread's
+  // dest, src, size_t n -> dest
+  read_memory: { name: "memcpy", parameters: [OUT, ADDRESS, "usize"], result: ADDRESS },
+  // The buffer whose address is wanted, twice, and 0 bytes: the result is the address.
+  address_of: { name: "memmove", parameters: ["buffer", "buffer", "usize"], result: ADDRESS },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /** The functions of {@link KERNEL_SYMBOLS}. */
 export type KernelSymbols = Deno.DynamicLibrary<typeof KERNEL_SYMBOLS>["symbols"];
 
+const { EINTR, ENOENT, ENOTDIR } = constants.errno;
 const F_OK = 0;
 const INT_LENGTH = 4;
 
 /** fcntl.h, the same on x86-64 and aarch64. */
 export const OPEN_FLAGS = { readOnly: 0, readWrite: 2, nonBlocking: 0o4000, closeOnExec: 0o2000000 } as const;
 
-/** The errno.h numbers that errors here name; they are the same on x86-64 and aarch64. */
-export const ERRNO = {
-  EPERM: 1,
-  ENOENT: 2,
-  EINTR: 4,
-  EIO: 5,
-  ENXIO: 6,
-  ENOMEM: 12,
-  EACCES: 13,
-  EFAULT: 14,
-  EBUSY: 16,
-  ENODEV: 19,
-  ENOTDIR: 20,
-  EISDIR: 21,
-  EINVAL: 22,
-  EMFILE: 24,
-  ENOTTY: 25,
-  EMSGSIZE: 90,
-  ETIMEDOUT: 110,
-} as const;
-
-/** The name of an error number, or the number itself where no name is listed here. */
+/** The name of an error number, or the number itself where it has none. */
 export function errnoName(errno: number): string {
-  const known = Object.entries(ERRNO).find(([, value]) => value === errno);
-  return known?.[0] ?? `errno ${errno}`;
+  return getSystemErrorName(-errno) ?? `errno ${errno}`;
 }
 
 /** A path as C takes it. */
@@ -162,7 +106,7 @@ export class Kernel implements Disposable {
     const fd = open(cPath(path), OPEN_FLAGS.readOnly | OPEN_FLAGS.nonBlocking | OPEN_FLAGS.closeOnExec);
     if (fd < 0) {
       const errno = this.errno();
-      if (errno === ERRNO.ENOENT || errno === ERRNO.ENOTDIR) return undefined;
+      if (errno === ENOENT || errno === ENOTDIR) return undefined;
       throw unreadable(path, `open gave ${errnoName(errno)}`);
     }
     using stack = new DisposableStack();
@@ -194,7 +138,7 @@ export class Kernel implements Disposable {
         continue;
       }
       const errno = got < 0 ? this.errno() : undefined;
-      if (errno === ERRNO.EINTR) continue;
+      if (errno === EINTR) continue;
       const gave = errno === undefined ? "no byte" : errnoName(errno);
       throw new EnclaveError(`The kernel gave no random numbers: getrandom gave ${gave}`, {
         code: "getrandom",

@@ -7,8 +7,9 @@
  *
  * @module
  */
+import { constants } from "node:os";
 import { EnclaveError } from "../lib/shared/errors.ts";
-import { cPath, ERRNO, errnoName, type Kernel, OPEN_FLAGS } from "./kernel.ts";
+import { cPath, errnoName, type Kernel, OPEN_FLAGS } from "./kernel.ts";
 import { readWord, stableBytes, writeWord } from "./layout.ts";
 
 /** The device, in an enclave. */
@@ -30,33 +31,12 @@ export const NSM_MESSAGE = {
 /** `_IOWR(0x0A, 0, struct nsm_message)`: direction 3 (both ways), size 32, type 0x0A, number 0. */
 export const NSM_IOCTL_REQUEST = 0xc020_0a00n;
 
-/** What an {@link NsmError} is made from, beside its message. */
-export interface NsmErrorOptions {
-  /** `open` or `ioctl` failed; the module refused; or its answer is invalid. */
-  readonly code: "nsm_open" | "nsm_ioctl" | "nsm_refused" | "nsm_answer";
-  /** What a person can do about it. */
-  readonly hint: string;
-  /** Of the call that failed. */
-  readonly errno?: number | undefined;
-  /** Of a refusal: the name in nsm-api's `ErrorCode`, or `Unknown`. */
-  readonly nsm?: string | undefined;
-  readonly cause?: unknown;
-}
-
-/** The NSM failed. */
+/**
+ * The NSM failed: `nsm_open`, `nsm_ioctl`; the module refused (`nsm_refused`), or its answer is invalid
+ * (`nsm_answer`).
+ */
 export class NsmError extends EnclaveError {
   override name = "NsmError";
-  override readonly code: NsmErrorOptions["code"];
-  readonly errno: number | undefined;
-  readonly nsm: string | undefined;
-
-  /** @param message says what was asked, of which device */
-  constructor(message: string, options: NsmErrorOptions) {
-    super(message, options);
-    this.code = options.code;
-    this.errno = options.errno;
-    this.nsm = options.nsm;
-  }
 }
 
 const NO_DEVICE =
@@ -65,21 +45,20 @@ const NOT_ALLOWED = "Run as root, or give this user the device.";
 const NOT_THE_NSM =
   "This file is not the NSM's device, or its driver speaks another version of the interface.";
 
-/** By errno. */
-const OPEN_HINTS = new Map<number, string>([
+/** What to do, by errno. */
+const { errno: ERRNO } = constants;
+const HINTS = new Map<number, string>([
   [ERRNO.ENOENT, NO_DEVICE],
   [ERRNO.ENXIO, NO_DEVICE],
   [ERRNO.ENODEV, NO_DEVICE],
   [ERRNO.EACCES, NOT_ALLOWED],
   [ERRNO.EPERM, NOT_ALLOWED],
-]);
-/** By errno. */
-const IOCTL_HINTS = new Map<number, string>([
   [ERRNO.ENOTTY, NOT_THE_NSM],
   [ERRNO.EINVAL, NOT_THE_NSM],
   [ERRNO.EMSGSIZE, "The request is larger than the driver takes: send less user data."],
   [ERRNO.ETIMEDOUT, "The hypervisor did not answer: try again, and restart the enclave if that goes on."],
 ]);
+const OTHERWISE = "Try again; if it goes on, look for other users of the device and at the kernel's log.";
 
 /** The device, open. Disposing closes it, once. */
 export class NsmDevice implements Disposable {
@@ -107,8 +86,7 @@ export class NsmDevice implements Disposable {
       const errno = kernel.errno();
       throw new NsmError(`Cannot open ${path}: open gave ${errnoName(errno)}`, {
         code: "nsm_open",
-        errno,
-        hint: OPEN_HINTS.get(errno) ?? "Look for other users of the device, and at the kernel's log.",
+        hint: HINTS.get(errno) ?? OTHERWISE,
       });
     }
     this.#life.defer(() => close(this.#fd));
@@ -135,28 +113,20 @@ export class NsmDevice implements Disposable {
     this.#request.set(bytes);
     writeWord(this.#message, NSM_MESSAGE.requestLength, BigInt(bytes.length));
     writeWord(this.#message, NSM_MESSAGE.responseLength, BigInt(NSM_RESPONSE_MAX_LENGTH));
+    const failed = (what: string, hint: string) => new NsmError(what, { code: "nsm_ioctl", hint });
     try {
-      const result = this.#kernel.symbols.ioctl(this.#fd, NSM_IOCTL_REQUEST, this.#message);
-      if (result !== 0) {
+      if (this.#kernel.symbols.ioctl(this.#fd, NSM_IOCTL_REQUEST, this.#message) !== 0) {
         const errno = this.#kernel.errno();
-        throw new NsmError(
+        throw failed(
           `Cannot ask ${this.#path}: ioctl gave ${errnoName(errno)} for a request of ${bytes.length} bytes`,
-          {
-            code: "nsm_ioctl",
-            errno,
-            hint: IOCTL_HINTS.get(errno) ??
-              "Try again; if it goes on, look at the kernel's log and restart the enclave.",
-          },
+          HINTS.get(errno) ?? OTHERWISE,
         );
       }
       const length = readWord(this.#message, NSM_MESSAGE.responseLength);
       if (length > BigInt(NSM_RESPONSE_MAX_LENGTH)) {
-        throw new NsmError(
+        throw failed(
           `Cannot use the answer of ${this.#path}: it speaks of ${length} bytes where there is room for ${NSM_RESPONSE_MAX_LENGTH}`,
-          {
-            code: "nsm_ioctl",
-            hint: "This is not the driver that this program knows: check the enclave's kernel.",
-          },
+          "This is not the driver that this program knows: check the enclave's kernel.",
         );
       }
       return this.#response.slice(0, Number(length));

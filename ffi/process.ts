@@ -9,17 +9,11 @@ import { stableBytes } from "./layout.ts";
 import { openLibc } from "./libc.ts";
 import type { Dlopen } from "./library.ts";
 
-/** What is mapped. */
-export const PROCESS_SYMBOLS = {
-  // sys/mman.h, unistd.h
-  mincore: {
-    parameters: [
-      "usize", // void *addr: a page's address; nothing is read there
-      "usize", // size_t length
-      "buffer", // unsigned char *vec: out, a byte a page
-    ],
-    result: "i32", // 0 when every page is mapped; -1 with errno
-  },
+/** sys/mman.h, unistd.h. */
+const PROCESS_SYMBOLS = {
+  // void *addr: a page's address, where nothing is read; size_t length; unsigned char *vec: out, a byte a
+  // page -> 0 when every page is mapped
+  mincore: { parameters: ["usize", "usize", "buffer"], result: "i32" },
   getpagesize: { parameters: [], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 

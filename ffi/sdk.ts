@@ -49,43 +49,34 @@ function utf8(text: string): Bytes {
 /** An address of a C object of one kind: pointers cannot be mixed up. */
 export type Pointer<Kind extends string> = bigint & { readonly addressOf?: Kind };
 
-/** Owns one C object. Disposing releases it, once. */
-export class Handle<Kind extends string> implements Disposable {
-  #kind: Kind;
+/** A `struct aws_nitro_enclaves_kms_client *`. Disposing destroys it, once. */
+export class KmsClient implements Disposable {
   #address: bigint;
-  #release: (address: bigint) => void;
+  #destroy: (address: bigint) => void;
 
-  /** Takes ownership of the object. @param release called once; everything it closes over stays alive until then */
-  constructor(kind: Kind, address: bigint, release: (address: bigint) => void) {
-    this.#kind = kind;
+  /** Takes ownership of the client. */
+  constructor(address: bigint, destroy: (address: bigint) => void) {
     this.#address = address;
-    this.#release = release;
+    this.#destroy = destroy;
   }
 
   /**
-   * Where the object is.
+   * Where it is.
    *
-   * @throws {TypeError} after it was released.
+   * @throws {TypeError} after it was destroyed.
    */
-  get address(): Pointer<Kind> {
-    if (this.#address === 0n) throw new TypeError(`Cannot use ${this.#kind}: it was released`);
-    return this.#address as Pointer<Kind>;
+  get address(): Pointer<"aws_nitro_enclaves_kms_client"> {
+    if (this.#address === 0n) throw new TypeError("Cannot use the KMS client: it was destroyed");
+    return this.#address;
   }
 
-  /** Releases the object. */
+  /** Destroys it. */
   [Symbol.dispose](): void {
     const address = this.#address;
     this.#address = 0n;
-    if (address !== 0n) this.#release(address);
+    if (address !== 0n) this.#destroy(address);
   }
 }
-
-/** A `struct aws_string *`. */
-export type AwsString = Handle<"aws_string">;
-/** A `struct aws_nitro_enclaves_kms_client_configuration *`. */
-export type KmsClientConfig = Handle<"aws_nitro_enclaves_kms_client_configuration">;
-/** A `struct aws_nitro_enclaves_kms_client *`. */
-export type KmsClient = Handle<"aws_nitro_enclaves_kms_client">;
 
 /** An `aws_byte_buf`. Disposing zeroes what it holds, and frees what the SDK allocated for it. */
 export interface AwsByteBuf extends Disposable {
@@ -106,13 +97,11 @@ export interface ClientInternals {
 /** What a client is made of. */
 export interface ClientParts {
   /** Such as `us-west-2`. */
-  readonly region: AwsString;
-  /** Borrowed until the client is made, as the other two. */
-  readonly accessKeyId: AwsString;
-  /** Not empty. */
-  readonly secretAccessKey: AwsString;
-  /** May be empty. */
-  readonly sessionToken: AwsString;
+  readonly region: string;
+  /** Borrowed, and copied by the SDK. Only the session token may be empty. */
+  readonly credentials: Readonly<
+    Record<"accessKeyId" | "secretAccessKey" | "sessionToken", { expose(): Bytes }>
+  >;
   /** The parent's vsock-proxy: a decimal CID, and a port. */
   readonly endpoint: { readonly cid: string; readonly port: number };
 }
@@ -292,71 +281,59 @@ export class SdkLibrary implements Disposable {
   }
 
   /**
-   * `aws_string_new_from_array`; released by `aws_string_destroy_secure`.
-   *
-   * @param bytes borrowed; copied by the SDK
-   * @throws {SdkGenericError} when the SDK could not allocate.
+   * `aws_string_new_from_array`, released with `stack` by `aws_string_destroy_secure`. The SDK copies the
+   * bytes.
    */
-  newString(bytes: Bytes): AwsString {
+  #newString(stack: DisposableStack, bytes: Bytes): Pointer<"aws_string"> {
     const address = this.#c.aws_string_new_from_array(this.#allocator, bytes, BigInt(bytes.length));
-    if (address === 0n) {
-      throw this.failure("sdk_generic", `Cannot make a string of ${bytes.length} bytes in the SDK`, {
-        symbol: "aws_string_new_from_array",
-        hint: "The enclave may be out of memory: give it more (run-enclave --memory).",
-      });
-    }
-    return new Handle("aws_string", address, (owned) => this.#c.aws_string_destroy_secure(owned));
+    if (address !== 0n) return stack.adopt(address, (owned) => this.#c.aws_string_destroy_secure(owned));
+    throw this.failure("sdk_generic", `Cannot make a string of ${bytes.length} bytes in the SDK`, {
+      symbol: "aws_string_new_from_array",
+      hint: "The enclave may be out of memory: give it more (run-enclave --memory).",
+    });
   }
 
   /**
-   * `aws_nitro_enclaves_kms_client_config_default`.
+   * Makes a client: strings, endpoint, configuration, client, in that order. It makes a key pair, connects
+   * to the proxy, and does the TLS handshake. Blocks. All but the client are released when `stack` is.
    *
    * @throws {RangeError} on an endpoint out of range.
-   * @throws {SdkKmsConfigError} when the SDK gave NULL.
+   * @throws {SdkGenericError | SdkKmsConfigError | SdkKmsClientError} by the step that failed.
    */
-  newClientConfig(parts: ClientParts): KmsClientConfig {
+  connect(stack: DisposableStack, parts: ClientParts): KmsClient {
+    const region = this.#newString(stack, utf8(parts.region));
+    const accessKeyId = this.#newString(stack, parts.credentials.accessKeyId.expose());
+    const secretAccessKey = this.#newString(stack, parts.credentials.secretAccessKey.expose());
+    const sessionToken = this.#newString(stack, parts.credentials.sessionToken.expose());
     const endpoint = socketEndpoint(parts.endpoint.cid, parts.endpoint.port);
-    const address = this.#c.aws_nitro_enclaves_kms_client_config_default(
-      parts.region.address,
+    const config = this.#c.aws_nitro_enclaves_kms_client_config_default(
+      region,
       endpoint,
       AWS_SOCKET_VSOCK_DOMAIN,
-      parts.accessKeyId.address,
-      parts.secretAccessKey.address,
-      parts.sessionToken.address,
+      accessKeyId,
+      secretAccessKey,
+      sessionToken,
     );
-    if (address === 0n) {
+    if (config === 0n) {
       throw this.failure("sdk_kms_config", "Cannot make a KMS client configuration", {
         symbol: "aws_nitro_enclaves_kms_client_config_default",
         hint: "Check the credentials: access key id and secret must not be empty.",
       });
     }
-    return new Handle("aws_nitro_enclaves_kms_client_configuration", address, (owned) => {
-      this.#c.aws_nitro_enclaves_kms_client_config_destroy(owned);
-      // The SDK points at both until here: using them keeps them from being collected, and throws if the region was released too early.
+    stack.defer(() => {
+      this.#c.aws_nitro_enclaves_kms_client_config_destroy(config);
+      // The SDK points at it until here: using it keeps it from being collected.
       endpoint.fill(0);
-      void parts.region.address;
     });
-  }
-
-  /**
-   * `aws_nitro_enclaves_kms_client_new`: makes a key pair, connects to the proxy, does the TLS handshake. Blocks.
-   *
-   * @throws {SdkKmsClientError} when the SDK gave NULL.
-   */
-  newClient(config: KmsClientConfig): KmsClient {
-    const address = this.#c.aws_nitro_enclaves_kms_client_new(config.address);
-    if (address === 0n) {
-      throw this.failure("sdk_kms_client", "Cannot connect to KMS through the parent's vsock-proxy", {
-        symbol: "aws_nitro_enclaves_kms_client_new",
-        hint: "Start a vsock-proxy on the parent that leads to KMS in this very region; " +
-          "the image needs a CA bundle that KMS chains to.",
-      });
+    const client = this.#c.aws_nitro_enclaves_kms_client_new(config);
+    if (client !== 0n) {
+      return new KmsClient(client, (owned) => this.#c.aws_nitro_enclaves_kms_client_destroy(owned));
     }
-    return new Handle(
-      "aws_nitro_enclaves_kms_client",
-      address,
-      (owned) => this.#c.aws_nitro_enclaves_kms_client_destroy(owned),
-    );
+    throw this.failure("sdk_kms_client", "Cannot connect to KMS through the parent's vsock-proxy", {
+      symbol: "aws_nitro_enclaves_kms_client_new",
+      hint: "Start a vsock-proxy on the parent that leads to KMS in this very region; " +
+        "the image needs a CA bundle that KMS chains to.",
+    });
   }
 
   /** `aws_kms_decrypt_blocking` or, with a context, `_with_context`. Returns the plaintext; undefined when it failed. */
@@ -368,8 +345,7 @@ export class SdkLibrary implements Disposable {
     readonly context: string | undefined;
   }): Bytes | undefined {
     using stack = new DisposableStack();
-    const string = (text: string | undefined) =>
-      text === undefined ? 0n : stack.use(this.newString(utf8(text))).address;
+    const string = (text: string | undefined) => text === undefined ? 0n : this.#newString(stack, utf8(text));
     const keyId = string(parts.keyId);
     const algorithm = string(parts.algorithm);
     const context = string(parts.context);
@@ -388,12 +364,13 @@ export class SdkLibrary implements Disposable {
     keyId: string,
     keySpec: "AES_256" | "AES_128",
   ): { readonly plaintext: Bytes; readonly ciphertext: Bytes } | undefined {
-    using key = this.newString(utf8(keyId));
-    using plaintext = this.#outBuffer();
-    using ciphertext = this.#outBuffer();
+    using stack = new DisposableStack();
+    const key = this.#newString(stack, utf8(keyId));
+    const plaintext = stack.use(this.#outBuffer());
+    const ciphertext = stack.use(this.#outBuffer());
     const status = this.#c.aws_kms_generate_data_key_blocking(
       client.address,
-      key.address,
+      key,
       AWS_KEY_SPEC[keySpec],
       plaintext.struct,
       ciphertext.struct,

@@ -1,6 +1,7 @@
 /**
- * The SDK's functions, one table a shared library, in the form that `Deno.dlopen` takes. The comment beside each parameter gives its
- * C type and who owns the memory: *borrowed* for the call, *kept* after it, *consumed* by it, *out* written by it.
+ * The SDK's functions, one table a shared library, and AWS-LC's, in the form that `Deno.dlopen` takes. Each
+ * C type has a name, which also says who owns the memory: *borrowed* for the call, *kept* after it,
+ * *consumed* by it, *owned* by the caller of it, *out* written by it.
  *
  * A pointer is declared `usize`, so that it is a bigint here, which can be put into a struct and read from one without
  * a `Deno.Unsafe*` call.
@@ -9,46 +10,47 @@
  */
 import { AWS_BYTE_BUF_STRUCT, AWS_BYTE_CURSOR_STRUCT } from "./layout.ts";
 
+/** Numbers. */
+const SIZE = "usize"; // size_t
+const LENGTH_OUT = "buffer"; // size_t *: out
+const ERROR = "i32"; // int: AWS_OP_SUCCESS, or another code
+
+/** Memory of ours. */
+const BYTES_IN = "buffer"; // const uint8_t * or const void *: borrowed
+const BYTES_OUT = "buffer"; // void *: out
+const BUF_IN = "buffer"; // const struct aws_byte_buf *: borrowed
+const BUF_OUT = "buffer"; // struct aws_byte_buf *: out, its memory owned by the caller
+
+/**
+ * Objects of the SDK. One that is a result is owned by the caller, one that is a parameter borrowed,
+ * unless the comment beside it says otherwise.
+ */
+const ALLOCATOR = "usize"; // struct aws_allocator *
+const STRING = "usize"; // struct aws_string *
+const C_STRING = "usize"; // const char *: static
+const CONFIG = "usize"; // struct aws_nitro_enclaves_kms_client_configuration *
+const CLIENT = "usize"; // struct aws_nitro_enclaves_kms_client *
+const REST_CLIENT = "usize"; // struct aws_nitro_enclaves_rest_client *
+const RESPONSE = "usize"; // struct aws_nitro_enclaves_rest_response *
+const CONNECTION = "usize"; // const struct aws_http_connection *
+const KEYPAIR = "usize"; // struct aws_rsa_keypair *
+
 /** libaws-c-common.so: aws/common/{string,byte_buf,error}.h. */
 export const COMMON_SYMBOLS = {
-  aws_string_new_from_array: {
-    parameters: [
-      "usize", // struct aws_allocator *allocator: borrowed
-      "buffer", // const uint8_t *bytes: borrowed, copied
-      "usize", // size_t len
-    ],
-    result: "usize", // struct aws_string *: owned by the caller
-  },
-  aws_string_destroy_secure: {
-    parameters: ["usize"], // struct aws_string *str: consumed, zeroed first
-    result: "void",
-  },
-  aws_byte_buf_from_array: {
-    parameters: [
-      "buffer", // const void *bytes: kept in the result, must not move
-      "usize", // size_t len
-    ],
-    result: AWS_BYTE_BUF_STRUCT, // struct aws_byte_buf by value, without an allocator
-  },
-  aws_byte_buf_clean_up_secure: {
-    parameters: ["buffer"], // struct aws_byte_buf *buf: its memory is consumed, zeroed first
-    result: "void",
-  },
-  aws_byte_cursor_from_c_str: {
-    parameters: ["usize"], // const char *c_str: kept in the result
-    result: AWS_BYTE_CURSOR_STRUCT, // struct aws_byte_cursor by value
-  },
-  aws_byte_cursor_read: {
-    parameters: [
-      "buffer", // struct aws_byte_cursor *cur: advanced
-      "buffer", // void *dest: out
-      "usize", // size_t len
-    ],
-    result: "bool", // false when fewer bytes are there
-  },
-  aws_last_error: { parameters: [], result: "i32" }, // of this thread
-  aws_error_name: { parameters: ["i32"], result: "usize" }, // int err -> const char *: static
-  aws_error_str: { parameters: ["i32"], result: "usize" }, // int err -> const char *: static
+  // The bytes are copied.
+  aws_string_new_from_array: { parameters: [ALLOCATOR, BYTES_IN, SIZE], result: STRING },
+  aws_string_destroy_secure: { parameters: [STRING], result: "void" }, // consumed, zeroed first
+  // The bytes are kept in the result, and must not move; it has no allocator.
+  aws_byte_buf_from_array: { parameters: [BYTES_IN, SIZE], result: AWS_BYTE_BUF_STRUCT },
+  // its memory is consumed, zeroed first
+  aws_byte_buf_clean_up_secure: { parameters: [BUF_IN], result: "void" },
+  // kept in the result
+  aws_byte_cursor_from_c_str: { parameters: [C_STRING], result: AWS_BYTE_CURSOR_STRUCT },
+  // struct aws_byte_cursor *cur: advanced; false when fewer bytes are there
+  aws_byte_cursor_read: { parameters: ["buffer", BYTES_OUT, SIZE], result: "bool" },
+  aws_last_error: { parameters: [], result: ERROR }, // of this thread
+  aws_error_name: { parameters: [ERROR], result: C_STRING },
+  aws_error_str: { parameters: [ERROR], result: C_STRING },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /**
@@ -57,140 +59,96 @@ export const COMMON_SYMBOLS = {
  * build need not export.
  */
 export const SDK_SYMBOLS = {
-  aws_nitro_enclaves_library_init: {
-    parameters: ["usize"], // struct aws_allocator *allocator: kept, NULL for the default one
-    result: "void",
-  },
+  // The allocator is kept; NULL for the default one.
+  aws_nitro_enclaves_library_init: { parameters: [ALLOCATOR], result: "void" },
   aws_nitro_enclaves_library_clean_up: { parameters: [], result: "void" },
-  aws_nitro_enclaves_get_allocator: { parameters: [], result: "usize" }, // aborts the process before init
-  aws_nitro_enclaves_library_seed_entropy: { parameters: ["u64"], result: "i32" }, // uint64_t bytes
+  // Static. Aborts the process before init.
+  aws_nitro_enclaves_get_allocator: { parameters: [], result: ALLOCATOR },
+  aws_nitro_enclaves_library_seed_entropy: { parameters: ["u64"], result: ERROR }, // uint64_t bytes
   aws_nitro_enclaves_kms_client_config_default: {
     parameters: [
-      "usize", // struct aws_string *region: kept until the client is made
+      STRING, // region: kept until the client is made
       "buffer", // struct aws_socket_endpoint *endpoint: kept until the client is made
       "i32", // enum aws_socket_domain domain
-      "usize", // struct aws_string *access_key_id: borrowed
-      "usize", // struct aws_string *secret_access_key: borrowed
-      "usize", // struct aws_string *session_token: borrowed, never NULL (crash)
+      STRING, // access_key_id
+      STRING, // secret_access_key
+      STRING, // session_token: never NULL (crash)
     ],
-    result: "usize", // struct aws_nitro_enclaves_kms_client_configuration *: owned by the caller
+    result: CONFIG,
   },
-  aws_nitro_enclaves_kms_client_config_destroy: {
-    parameters: ["usize"], // struct aws_nitro_enclaves_kms_client_configuration *: consumed
-    result: "void",
-  },
-  aws_nitro_enclaves_kms_client_new: {
-    parameters: ["usize"], // struct aws_nitro_enclaves_kms_client_configuration *: borrowed
-    result: "usize", // struct aws_nitro_enclaves_kms_client *: owned by the caller
-  },
-  aws_nitro_enclaves_kms_client_destroy: {
-    parameters: ["usize"], // struct aws_nitro_enclaves_kms_client *: consumed
-    result: "void",
-  },
-  aws_kms_decrypt_blocking: {
-    parameters: [
-      "usize", // struct aws_nitro_enclaves_kms_client *client: borrowed
-      "usize", // const struct aws_string *key_id: borrowed, may be NULL
-      "usize", // const struct aws_string *encryption_algorithm: borrowed, NULL only with a NULL key_id
-      "buffer", // const struct aws_byte_buf *ciphertext: borrowed
-      "buffer", // struct aws_byte_buf *plaintext: out, its memory owned by the caller
-    ],
-    result: "i32",
-  },
+  aws_nitro_enclaves_kms_client_config_destroy: { parameters: [CONFIG], result: "void" }, // consumed
+  aws_nitro_enclaves_kms_client_new: { parameters: [CONFIG], result: CLIENT },
+  aws_nitro_enclaves_kms_client_destroy: { parameters: [CLIENT], result: "void" }, // consumed
+  // key_id, NULL for none; encryption_algorithm, NULL only without a key_id; ciphertext; plaintext
+  aws_kms_decrypt_blocking: { parameters: [CLIENT, STRING, STRING, BUF_IN, BUF_OUT], result: ERROR },
   aws_kms_decrypt_blocking_with_context: {
     parameters: [
-      "usize", // struct aws_nitro_enclaves_kms_client *client: borrowed
-      "usize", // const struct aws_string *key_id: borrowed, may be NULL
-      "usize", // const struct aws_string *encryption_algorithm: borrowed
-      "buffer", // const struct aws_byte_buf *ciphertext: borrowed
-      "usize", // const struct aws_string *encryption_context: borrowed, a JSON object of strings
-      "buffer", // struct aws_byte_buf *plaintext: out, its memory owned by the caller
+      CLIENT,
+      STRING, // key_id: may be NULL
+      STRING, // encryption_algorithm
+      BUF_IN, // ciphertext
+      STRING, // encryption_context: a JSON object of strings
+      BUF_OUT, // plaintext
     ],
-    result: "i32",
+    result: ERROR,
   },
+  // key_id; enum aws_key_spec key_spec; plaintext; ciphertext_blob
   aws_kms_generate_data_key_blocking: {
-    parameters: [
-      "usize", // struct aws_nitro_enclaves_kms_client *client: borrowed
-      "usize", // const struct aws_string *key_id: borrowed
-      "i32", // enum aws_key_spec key_spec
-      "buffer", // struct aws_byte_buf *plaintext: out, its memory owned by the caller
-      "buffer", // struct aws_byte_buf *ciphertext_blob: out, its memory owned by the caller
-    ],
-    result: "i32",
+    parameters: [CLIENT, STRING, "i32", BUF_OUT, BUF_OUT],
+    result: ERROR,
   },
-  aws_kms_generate_random_blocking: {
-    parameters: [
-      "usize", // struct aws_nitro_enclaves_kms_client *client: borrowed
-      "u32", // uint32_t number_of_bytes
-      "buffer", // struct aws_byte_buf *plaintext: out, its memory owned by the caller
-    ],
-    result: "i32",
-  },
-  aws_attestation_request: {
-    parameters: [
-      "usize", // struct aws_allocator *allocator: borrowed
-      "usize", // struct aws_rsa_keypair *keypair: borrowed
-      "buffer", // struct aws_byte_buf *attestation_doc: out, its memory owned by the caller
-    ],
-    result: "i32",
-  },
+  // uint32_t number_of_bytes
+  aws_kms_generate_random_blocking: { parameters: [CLIENT, "u32", BUF_OUT], result: ERROR },
+  aws_attestation_request: { parameters: [ALLOCATOR, KEYPAIR, BUF_OUT], result: ERROR }, // attestation_doc
   aws_nitro_enclaves_rest_client_request_blocking: {
     parameters: [
-      "usize", // struct aws_nitro_enclaves_rest_client *rest_client: borrowed
-      AWS_BYTE_CURSOR_STRUCT, // struct aws_byte_cursor method: borrowed
-      AWS_BYTE_CURSOR_STRUCT, // struct aws_byte_cursor path: borrowed
-      AWS_BYTE_CURSOR_STRUCT, // struct aws_byte_cursor target: borrowed
-      AWS_BYTE_CURSOR_STRUCT, // struct aws_byte_cursor data: borrowed
+      REST_CLIENT,
+      AWS_BYTE_CURSOR_STRUCT, // method
+      AWS_BYTE_CURSOR_STRUCT, // path
+      AWS_BYTE_CURSOR_STRUCT, // target
+      AWS_BYTE_CURSOR_STRUCT, // data
     ],
-    result: "usize", // struct aws_nitro_enclaves_rest_response *: owned by the caller
+    result: RESPONSE,
   },
-  aws_nitro_enclaves_rest_response_destroy: {
-    parameters: ["usize"], // struct aws_nitro_enclaves_rest_response *: consumed
-    result: "void",
-  },
-  aws_http_connection_is_open: {
-    parameters: ["usize"], // const struct aws_http_connection *: borrowed
-    result: "bool",
-    optional: true,
-  },
-  aws_http_connection_new_requests_allowed: {
-    parameters: ["usize"], // const struct aws_http_connection *: borrowed
-    result: "bool",
-    optional: true,
-  },
+  aws_nitro_enclaves_rest_response_destroy: { parameters: [RESPONSE], result: "void" }, // consumed
+  aws_http_connection_is_open: { parameters: [CONNECTION], result: "bool", optional: true },
+  aws_http_connection_new_requests_allowed: { parameters: [CONNECTION], result: "bool", optional: true },
+  // in_ber; cipherkey, iv, ciphertext
   aws_cms_parse_enveloped_data: {
-    parameters: [
-      "buffer", // struct aws_byte_buf *in_ber: borrowed
-      "buffer", // struct aws_byte_buf *cipherkey: out
-      "buffer", // struct aws_byte_buf *iv: out
-      "buffer", // struct aws_byte_buf *ciphertext: out
-    ],
-    result: "i32",
+    parameters: [BUF_IN, BUF_OUT, BUF_OUT, BUF_OUT],
+    result: ERROR,
     optional: true,
   },
+  // ciphertext; plaintext
   aws_attestation_rsa_decrypt: {
-    parameters: [
-      "usize", // struct aws_allocator *allocator: borrowed
-      "usize", // struct aws_rsa_keypair *keypair: borrowed
-      "buffer", // struct aws_byte_buf *ciphertext: borrowed
-      "buffer", // struct aws_byte_buf *plaintext: out
-    ],
-    result: "i32",
+    parameters: [ALLOCATOR, KEYPAIR, BUF_IN, BUF_OUT],
+    result: ERROR,
     optional: true,
   },
-  aws_cms_cipher_decrypt: {
-    parameters: [
-      "buffer", // struct aws_byte_buf *ciphertext: borrowed
-      "buffer", // struct aws_byte_buf *key: borrowed
-      "buffer", // struct aws_byte_buf *iv: borrowed
-      "buffer", // struct aws_byte_buf *plaintext: out
-    ],
-    result: "i32",
-    optional: true,
-  },
+  // ciphertext, key, iv; plaintext
+  aws_cms_cipher_decrypt: { parameters: [BUF_IN, BUF_IN, BUF_IN, BUF_OUT], result: ERROR, optional: true },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /** The functions of both. */
 export type Symbols =
   & Deno.DynamicLibrary<typeof COMMON_SYMBOLS>["symbols"]
   & Deno.DynamicLibrary<typeof SDK_SYMBOLS>["symbols"];
+
+/** A text of the caller's, and its length. */
+const TEXT = [BYTES_IN, SIZE] as const;
+const AEAD_CONTEXT = "usize"; // EVP_AEAD_CTX *
+/** ctx; out, zeroed when it fails, and no part of `in`; out_len; max_out_len; nonce, in and ad. */
+const SEAL_OR_OPEN = [AEAD_CONTEXT, BYTES_OUT, LENGTH_OUT, SIZE, ...TEXT, ...TEXT, ...TEXT] as const;
+
+/** AWS-LC's AES-256-GCM: openssl/aead.h. Optional: not every build of the SDK exports it. */
+export const AEAD_SYMBOLS = {
+  EVP_aead_aes_256_gcm: { parameters: [], result: "usize", optional: true }, // const EVP_AEAD *: static
+  // const EVP_AEAD *aead: static; key, which is copied; size_t tag_len -> owned by the caller; NULL when
+  // it fails
+  EVP_AEAD_CTX_new: { parameters: ["usize", ...TEXT, SIZE], result: AEAD_CONTEXT, optional: true },
+  // consumed, its key cleansed first
+  EVP_AEAD_CTX_free: { parameters: [AEAD_CONTEXT], result: "void", optional: true },
+  EVP_AEAD_CTX_seal: { parameters: SEAL_OR_OPEN, result: "i32", optional: true }, // 1, or 0 when it fails
+  // 1, or 0 when the tag does not match
+  EVP_AEAD_CTX_open: { parameters: SEAL_OR_OPEN, result: "i32", optional: true },
+} as const satisfies Deno.ForeignLibraryInterface;

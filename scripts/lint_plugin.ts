@@ -71,7 +71,7 @@ export const WALLS: readonly {
   },
   {
     from: /^lib\/ctl\/image\//,
-    to: /^lib\/ctl\/(eif|image)\/|^lib\/shared\/|^ffi\/((aead_)?symbols|constants)\.ts$/,
+    to: /^lib\/ctl\/(eif|image)\/|^lib\/shared\/|^ffi\/(symbols|constants)\.ts$/,
     why: "outside the enclave nothing of the enclave is imported but names of libraries and symbols",
   },
   {

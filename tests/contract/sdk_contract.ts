@@ -308,14 +308,19 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
   test("an object is released once and not used after that, nor is a library that was cleaned up", () => {
     using sdk = rig.open();
     const library = sdk.initLibrary();
-    const string = library.newString(new TextEncoder().encode("a"));
-    string[Symbol.dispose]();
-    string[Symbol.dispose]();
-    assertThrows(() => string.address, TypeError, "it was released");
-    assertEquals(rig.log().filter((call) => call === STRING_DESTROY).length, 1);
+    const endpoint = { cid: "3", port: 8000 };
+    using credentials = Credentials.fromStrings(STRINGS);
+    const parts = { region: REGION, credentials, endpoint };
+    const stack = new DisposableStack();
+    const client = library.connect(stack, parts);
+    client[Symbol.dispose]();
+    client[Symbol.dispose]();
+    stack.dispose();
+    assertThrows(() => client.address, TypeError, "it was destroyed");
+    assertEquals(rig.log().filter((call) => call === "aws_nitro_enclaves_kms_client_destroy").length, 1);
     library[Symbol.dispose]();
     library[Symbol.dispose]();
-    assertThrows(() => library.newString(new Uint8Array(1)), TypeError, "cleaned up");
+    assertThrows(() => library.connect(stack, parts), TypeError, "cleaned up");
   });
 
   // The warm session.

@@ -56,6 +56,20 @@ Deno.test("whatever a workflow does, the next request is answered rightly, and t
   assertEquals([...new Set(killed)].toSorted(), ["something else than the protocol", "working on a request"]);
 });
 
+Deno.test("a workflow that takes the thread after its answer keeps no request of others", async () => {
+  await using rig = await workflowRig({
+    entry: MAIN,
+    flags: ["--request-ms=10000", "--workflow-processes=1"],
+  });
+  // Twice, since either of the two processes may be the first one to be open.
+  for (let turn = 0; turn < 2; turn++) {
+    assertEquals(await rig.ask("loops after its answer"), "loops after its answer");
+  }
+  assertEquals(await rig.ask("echo"), "echo");
+  const killed = rig.service.events("workflow_process_killed").map(({ doing }) => doing);
+  assertEquals([...new Set(killed)], ["beginning a request"]);
+});
+
 Deno.test("a request that is answered timeout aborts the workflow's signal, which goes on until its own deadline", async () => {
   await using rig = await workflowRig({
     entry: MAIN,

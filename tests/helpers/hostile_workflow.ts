@@ -143,6 +143,12 @@ const WAYS: Readonly<
     ),
   "reads a file": async (plaintext) => (await Deno.readFile("/etc/hostname"), plaintext),
   async: async (plaintext) => (await new Promise((resolve) => setTimeout(resolve, 5)), plaintext),
+  "loops after its answer": (plaintext) => {
+    setTimeout(() => {
+      for (;;);
+    });
+    return plaintext;
+  },
   loops: () => {
     for (;;);
   },

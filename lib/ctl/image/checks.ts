@@ -5,8 +5,7 @@
  * @module
  */
 import { LIBRARY_FILES } from "../../../ffi/constants.ts";
-import { AEAD_SYMBOLS } from "../../../ffi/aead_symbols.ts";
-import { COMMON_SYMBOLS, SDK_SYMBOLS } from "../../../ffi/symbols.ts";
+import { AEAD_SYMBOLS, COMMON_SYMBOLS, SDK_SYMBOLS } from "../../../ffi/symbols.ts";
 import { COMMON_OPTIONS, nearest, parseOptions, takeCommand, UsageError } from "../../shared/cli/options.ts";
 import {
   FEATURES,

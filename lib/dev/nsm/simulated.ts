@@ -246,7 +246,6 @@ export class SimulatedNsm implements Nsm {
     if (this.#locked.has(index)) {
       throw new NsmError(`The NSM refused ${request}: "ReadOnlyIndex"`, {
         code: "nsm_refused",
-        nsm: "ReadOnlyIndex",
         hint: "PCRs 0 to 15 are always locked, the others once they were locked.",
       });
     }

@@ -70,17 +70,13 @@ export function childStarter({ command, args, maxLength }: ChildCommand): StartC
     const lines = new LastLines();
     const writer = child.stdin.getWriter();
     writer.closed.catch(() => {});
-    const reader = new FrameReader({
-      maxLength,
-      take: (body) => over ? body.fill(0) : events.message(body),
-    });
+    const reader = new FrameReader(maxLength);
     let over = false;
     let waiting: Uint8Array<ArrayBuffer>[] = [];
 
     const release = () => {
       over = true;
       for (const frame of waiting.splice(0)) frame.fill(0);
-      reader.wipe();
       kill(child);
       // Without this the pipe stays open until the writer is collected.
       writer.abort().catch(() => {});
@@ -105,9 +101,12 @@ export function childStarter({ command, args, maxLength }: ChildCommand): StartC
       lines.add(text);
       if (!over) events.printed?.();
     });
+    // What arrives of a frame after the end is wiped too.
     const stdoutDone = (async () => {
-      for await (const chunk of child.stdout) reader.push(chunk);
-    })().catch((thrown) => end(messageOf(thrown)));
+      for await (const chunk of child.stdout) {
+        for (const body of reader.push(chunk)) over ? body.fill(0) : events.message(body);
+      }
+    })().catch((thrown) => end(messageOf(thrown))).finally(() => reader.wipe());
     void child.status.then(async ({ code, signal }) => {
       // What it sent before it ended counts.
       await Promise.all([stdoutDone, stderrDone]);
@@ -118,7 +117,7 @@ export function childStarter({ command, args, maxLength }: ChildCommand): StartC
       pid: child.pid,
       lines,
       post: (frame, keep) => {
-        if (over) return;
+        if (over) return void (keep ?? frame.fill(0));
         if (frame.length >= LARGE) {
           flush();
           return write(frame, keep);

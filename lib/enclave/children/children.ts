@@ -38,17 +38,22 @@ export interface ChildrenOptions<T> {
   readonly failure: (how: string, options: FailureOptions) => EnclaveError;
   /** Whether others are started after the first one could not be opened. */
   readonly retryFirst: boolean;
-  /** Calls back after this many milliseconds; returns the function that cancels it. For tests. */
-  readonly after?: ((ms: number, run: () => void) => () => void) | undefined;
+  /** For tests. */
+  readonly after?: After | undefined;
 }
 
 /** What is known of a child that failed. */
 export interface FailureOptions {
   readonly hint?: string;
   readonly cause?: unknown;
+  /** The last that it printed on stderr. */
+  readonly said?: string;
   /** It was not open in time. */
   readonly isLate?: boolean;
 }
+
+/** Children started, killed as late, ended by themselves, and replaced. */
+export type Counts = Readonly<Record<"started" | "hung" | "lost" | "replaced", number>>;
 
 /** A child, and what its user keeps for it. */
 export interface Member<T> {
@@ -61,10 +66,12 @@ export interface Member<T> {
 }
 
 /** Calls back after some milliseconds; the result cancels it. */
-export function afterTimeout(ms: number, run: () => void): () => void {
+export type After = (ms: number, run: () => void) => () => void;
+
+const afterTimeout: After = (ms, run) => {
   const timer = setTimeout(run, ms);
   return () => clearTimeout(timer);
-}
+};
 
 const BACK_OFF = { firstMs: 100, longestMs: 10_000 } as const;
 
@@ -79,28 +86,29 @@ export function restartDelay(losses: number): number {
   return Math.min(BACK_OFF.firstMs * 2 ** Math.min(losses - 2, 20), BACK_OFF.longestMs);
 }
 
-/** Children of one kind. Disposing kills them. */
-export class Children<T> implements Disposable {
+/** Children of one kind. */
+export class Children<T> {
+  readonly after: After;
   #options: ChildrenOptions<T>;
-  #after: NonNullable<ChildrenOptions<T>["after"]>;
   #members = new Set<Member<T>>();
   /** Cancel the starts that wait for their time. */
   #pauses = new Set<() => void>();
   #losses = 0;
   #lastLoss: EnclaveError | undefined;
   #closed = false;
-  #hasOpened = false;
+  /** Whether one was open at some time. */
+  hasOpened = false;
   #opening = Promise.withResolvers<void>();
   #counts = { started: 0, hung: 0, lost: 0, replaced: 0 };
 
   constructor(options: ChildrenOptions<T>) {
     this.#options = options;
-    this.#after = options.after ?? afterTimeout;
+    this.after = options.after ?? afterTimeout;
     this.#opening.promise.catch(() => {});
   }
 
-  /** Children started, killed as late, ended by themselves, and replaced, so far. */
-  get counts(): Readonly<Record<"started" | "hung" | "lost" | "replaced", number>> {
+  /** What became of them so far. */
+  get counts(): Counts {
     return this.#counts;
   }
 
@@ -181,7 +189,7 @@ export class Children<T> implements Disposable {
     // Last: one that opens later than others that were started after it takes no place of theirs.
     this.#members.delete(member);
     this.#members.add(member);
-    this.#hasOpened = true;
+    this.hasOpened = true;
     this.#opening.resolve();
     for (const old of this.#members) {
       if (old.successor !== member) continue;
@@ -195,7 +203,7 @@ export class Children<T> implements Disposable {
   /** Calls back unless the child is given another deadline, or is gone. */
   setDeadline(member: Member<T>, ms: number, late: () => void): void {
     member.cancelDeadline();
-    member.cancelDeadline = this.#after(ms, late);
+    member.cancelDeadline = this.after(ms, late);
   }
 
   /** A child has done its work: the pauses between starts begin anew. */
@@ -228,8 +236,9 @@ export class Children<T> implements Disposable {
 
   #ended(member: Member<T>, how: string): void {
     this.#counts.lost++;
-    this.#options.log("error", this.#options.events.lost, { how, said: member.child.lines.toString() });
-    this.#remove(member, this.#options.failure(how, {}));
+    const said = member.child.lines.toString();
+    this.#options.log("error", this.#options.events.lost, { how, said });
+    this.#remove(member, this.#options.failure(how, { said }));
   }
 
   #remove(member: Member<T>, reason: EnclaveError): void {
@@ -253,7 +262,7 @@ export class Children<T> implements Disposable {
     if (this.#closed) return;
     this.#losses++;
     const reason = this.#lastLoss;
-    if (!this.#hasOpened && reason !== undefined) {
+    if (!this.hasOpened && reason !== undefined) {
       this.#opening.reject(reason);
       if (!this.#options.retryFirst) return;
     }
@@ -265,18 +274,17 @@ export class Children<T> implements Disposable {
     const delay = restartDelay(this.#losses);
     if (delay === 0) return void this.#launch();
     this.#options.log("warn", this.#options.events.restart, { after_ms: delay, reason: reason?.message });
-    const cancel = this.#after(delay, () => {
+    const cancel = this.after(delay, () => {
       this.#pauses.delete(cancel);
       this.#launch();
     });
     this.#pauses.add(cancel);
   }
 
-  /** Kills the children; their user ends what they worked on. */
-  [Symbol.dispose](): void {
+  /** Kills all of them for good. @param reason given to whoever waits for them */
+  close(reason: EnclaveError): void {
     this.#closed = true;
     for (const cancel of this.#pauses) cancel();
-    this.#pauses.clear();
-    for (const member of [...this.#members]) this.retire(member);
+    for (const member of this.#members) this.#remove(member, reason);
   }
 }

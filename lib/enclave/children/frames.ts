@@ -43,47 +43,37 @@ export function joinFrames(frames: readonly Bytes[]): Bytes {
 /** Takes frames from chunks: each body is one buffer of its length, which is known before a byte of it is copied. */
 export class FrameReader {
   #maxLength: number;
-  #take: (body: Bytes) => void;
   #header = new Uint8Array(HEADER_LENGTH);
   #body: Bytes | undefined;
   #filled = 0;
 
-  /**
-   * Starts at the beginning of a frame.
-   *
-   * @param maxLength of a body, bytes
-   * @param take called with each body, which is then its own
-   */
-  constructor(
-    { maxLength, take }: {
-      readonly maxLength: number;
-      readonly take: (body: Bytes) => void;
-    },
-  ) {
+  /** Starts at the beginning of a frame. @param maxLength of a body, bytes */
+  constructor(maxLength: number) {
     this.#maxLength = maxLength;
-    this.#take = take;
   }
 
   /**
    * Takes a chunk, and wipes it.
    *
+   * @returns the bodies that it completes, the caller's
    * @throws {RangeError} when it is not a frame.
    */
-  push(chunk: Uint8Array): void {
+  *push(chunk: Uint8Array): Generator<Bytes, void> {
     for (let at = 0; at < chunk.length;) {
       const target = this.#body ?? this.#header;
       const part = chunk.subarray(at, at + target.length - this.#filled);
       target.set(part, this.#filled);
-      this.#filled += part.length;
+      part.fill(0);
       at += part.length;
-      if (this.#filled < target.length) break;
+      this.#filled += part.length;
+      if (this.#filled < target.length) return;
       this.#filled = 0;
-      if (this.#body === undefined) this.#body = this.#newBody();
-      else this.#finish(this.#body);
+      const body = this.#body ?? this.#newBody();
       // A body without bytes is complete at once.
-      if (this.#body?.length === 0) this.#finish(this.#body);
+      const isComplete = body === target || body.length === 0;
+      this.#body = isComplete ? undefined : body;
+      if (isComplete) yield body;
     }
-    chunk.fill(0);
   }
 
   #newBody(): Bytes {
@@ -92,11 +82,6 @@ export class FrameReader {
     if (view.getUint32(0) !== MARK) throw new RangeError("what arrived is not a frame of the protocol");
     if (length <= this.#maxLength) return new Uint8Array(length);
     throw new RangeError(`a frame of ${length} bytes arrived: at most ${this.#maxLength} are allowed`);
-  }
-
-  #finish(body: Bytes): void {
-    this.#body = undefined;
-    this.#take(body);
   }
 
   /** Wipes what has arrived of an incomplete frame. */

@@ -32,9 +32,8 @@ export interface KmstoolIo {
 
 /** Seeds the kernel's pool, as the original does before its first TLS handshake. */
 const SEED_LENGTH = 1024;
-const USAGE_EXIT = 1;
-/** The original returns -1 from main, so the shell sees 255. */
-const FAILURE_EXIT = 255;
+/** The original returns -1 from main after a failure, so the shell sees 255. */
+const EXIT = { ok: 0, usage: 1, failed: 255 } as const;
 
 const SHARED: readonly OptionSpec[] = [
   { name: "region", short: "r", value: "REGION", default: "us-east-1", help: "AWS region to use for KMS" },
@@ -51,23 +50,20 @@ const SHARED: readonly OptionSpec[] = [
 ];
 const HELP: OptionSpec = { name: "help", short: "h", help: "show this and end" };
 
+const KEY_ID = { name: "key-id", short: "K", value: "KEY" } as const;
+
 /** The options of each command. */
 export const KMSTOOL_OPTIONS: Readonly<Record<KmstoolCommand, readonly OptionSpec[]>> = {
   decrypt: [
     ...SHARED,
     { name: "ciphertext", short: "c", value: "BASE64", help: "KMS's CiphertextBlob" },
-    {
-      name: "key-id",
-      short: "K",
-      value: "KEY",
-      help: "the key that must have made it; needs --encryption-algorithm",
-    },
+    { ...KEY_ID, help: "the key that must have made it; needs --encryption-algorithm" },
     { name: "encryption-algorithm", short: "a", value: "NAME", help: "such as SYMMETRIC_DEFAULT" },
     HELP,
   ],
   genkey: [
     ...SHARED,
-    { name: "key-id", short: "K", value: "KEY", help: "the KMS key that wraps the data key" },
+    { ...KEY_ID, help: "the KMS key that wraps the data key" },
     { name: "key-spec", short: "p", value: "SPEC", help: "AES-256 or AES-128" },
     HELP,
   ],
@@ -130,7 +126,7 @@ export function runKmstool(command: KmstoolCommand, argv: readonly string[], io:
     const options = parseOptions(specs, argv);
     if (options.on("help")) {
       io.stderr(`usage: denclave ${command} [options]\n\n${helpLines(specs)}\n`);
-      return USAGE_EXIT;
+      return EXIT.usage;
     }
     using credentials = Credentials.fromStrings({
       accessKeyId: required(options, "aws-access-key-id"),
@@ -149,10 +145,10 @@ export function runKmstool(command: KmstoolCommand, argv: readonly string[], io:
     using secret = plaintext;
     const wrapped = ciphertext === undefined ? "" : `CIPHERTEXT: ${encodeBase64(ciphertext)}\n`;
     io.stdout(`${wrapped}PLAINTEXT: ${encodeBase64(secret.expose())}\n`);
-    return 0;
+    return EXIT.ok;
   } catch (thrown) {
     if (!(thrown instanceof EnclaveError)) throw thrown;
     io.stderr(`${thrown.message}\n${thrown.hint === undefined ? "" : `${thrown.hint}\n`}`);
-    return thrown instanceof UsageError || thrown.code === "invalid_argument" ? USAGE_EXIT : FAILURE_EXIT;
+    return thrown instanceof UsageError || thrown.code === "invalid_argument" ? EXIT.usage : EXIT.failed;
   }
 }

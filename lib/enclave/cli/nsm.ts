@@ -39,23 +39,17 @@ export interface Nsm extends Disposable {
   random(): Promise<Bytes>;
 }
 
-/** The lengths that the module accepts. Bytes. AWS, docs/attestation_process.md. */
-const MAX_DATA_LENGTH = 512;
-const MAX_PUBLIC_KEY_LENGTH = 1024;
-
-/** @throws {RangeError} on a length that the module refuses. */
+/** @throws {RangeError} on a length that the module refuses (AWS, docs/attestation_process.md). */
 export function checkAttestRequest({ userData, nonce, publicKey }: AttestRequest): void {
-  for (const [name, bytes] of Object.entries({ userData, nonce })) {
-    if (bytes !== undefined && bytes.length > MAX_DATA_LENGTH) {
-      throw new RangeError(
-        `Cannot attest to ${bytes.length} bytes of ${name}: ${MAX_DATA_LENGTH} are the most`,
-      );
-    }
-  }
-  if (publicKey !== undefined && (publicKey.length < 1 || publicKey.length > MAX_PUBLIC_KEY_LENGTH)) {
-    throw new RangeError(
-      `Cannot attest to a publicKey of ${publicKey.length} bytes: it has 1 to ${MAX_PUBLIC_KEY_LENGTH}`,
-    );
+  for (
+    const [name, bytes, min, max] of [
+      ["userData", userData, 0, 512],
+      ["nonce", nonce, 0, 512],
+      ["publicKey", publicKey, 1, 1024],
+    ] as const
+  ) {
+    if (bytes === undefined || (bytes.length >= min && bytes.length <= max)) continue;
+    throw new RangeError(`Cannot attest to ${bytes.length} bytes of ${name}: it has ${min} to ${max}`);
   }
 }
 
@@ -151,7 +145,6 @@ function fieldsOf(variant: string, response: Bytes): Fields {
   if (name === "Error" && typeof content === "string") {
     throw new NsmError(`The NSM refused ${variant}: ${JSON.stringify(content.slice(0, 64))}`, {
       code: "nsm_refused",
-      nsm: content,
       hint: HINTS.get(content) ?? "Try again; if it goes on, restart the enclave.",
     });
   }
@@ -165,9 +158,8 @@ function isU16(value: unknown): value is number {
 function parseDescription(fields: Fields): NsmDescription | undefined {
   const [major, minor, patch] = ["major", "minor", "patch"].map((part) => fields.get(`version_${part}`));
   const moduleId = fields.get("module_id");
-  return isU16(major) && isU16(minor) && isU16(patch) && typeof moduleId === "string"
-    ? { version: [major, minor, patch], moduleId }
-    : undefined;
+  if (!isU16(major) || !isU16(minor) || !isU16(patch) || typeof moduleId !== "string") return undefined;
+  return { version: [major, minor, patch], moduleId };
 }
 
 /**

@@ -44,19 +44,6 @@ const SKEW = { warn: 60, fail: 240 } as const;
 /** Below this, the next large message may exhaust the memory. MiB. */
 const MEMORY_WARN_MIB = 64;
 const MIB = 1024 * 1024;
-/** The NSM answers in milliseconds; its driver would wait for two minutes. */
-const NSM_MS = 5_000;
-
-async function within<T>(promise: Promise<T>): Promise<T> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error(`no answer within ${NSM_MS} ms`)), NSM_MS);
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 function checked(check: string, state: SelfCheck["state"], seen: string): SelfCheck {
   return { check, state, seen };
 }
@@ -78,9 +65,9 @@ function readOwnDocument(document: Uint8Array): OwnDocument {
   const payload = asBytes(Array.isArray(parts) ? parts[2] : undefined, 1, MAX_DOCUMENT_LENGTH);
   const fields = payload === undefined ? undefined : decodeCbor(payload, limits);
   const [timestamp, pcrs] = fields instanceof Map ? [fields.get("timestamp"), fields.get("pcrs")] : [];
-  const pcr = (index: number) =>
-    asBytes(pcrs instanceof Map ? pcrs.get(index) : undefined, PCR_LENGTH, PCR_LENGTH);
-  const [pcr0, pcr1, pcr2] = [pcr(0), pcr(1), pcr(2)];
+  const [pcr0, pcr1, pcr2] = [0, 1, 2].map((index) =>
+    asBytes(pcrs instanceof Map ? pcrs.get(index) : undefined, PCR_LENGTH, PCR_LENGTH)
+  );
   if (typeof timestamp !== "number" || pcr0 === undefined || pcr1 === undefined || pcr2 === undefined) {
     throw new SyntaxError("The NSM's attestation document lacks its timestamp or PCR 0, 1 or 2");
   }
@@ -108,39 +95,33 @@ function clockCheck(timestamp: number, now: Date): SelfCheck {
 }
 
 async function nsmChecks(nsm: Nsm | undefined, now: () => Date): Promise<SelfTest> {
-  const failed = (state: SelfCheck["state"], seen: string): SelfTest => ({
-    measurements: undefined,
-    checks: [checked("NSM", state, seen)],
-  });
-  if (nsm === undefined) return failed("skipped", "no /dev/nsm: this is not an enclave");
+  if (nsm === undefined) {
+    const seen = "no /dev/nsm: this is not an enclave";
+    return { measurements: undefined, checks: [checked("NSM", "skipped", seen)] };
+  }
   try {
-    const { moduleId, version } = await within(nsm.describe());
-    const { timestamp, ...measurements } = readOwnDocument(await within(nsm.attest()));
-    return {
-      measurements,
-      checks: [
-        checked("NSM", "ok", `${moduleId}, version ${version.join(".")}`),
-        debugCheck(measurements),
-        clockCheck(timestamp, now()),
-      ],
-    };
+    const { moduleId, version } = await nsm.describe();
+    const { timestamp, ...measurements } = readOwnDocument(await nsm.attest());
+    const device = checked("NSM", "ok", `${moduleId}, version ${version.join(".")}`);
+    return { measurements, checks: [device, debugCheck(measurements), clockCheck(timestamp, now())] };
   } catch (thrown) {
-    return failed("fail", messageOf(thrown));
+    return { measurements: undefined, checks: [checked("NSM", "fail", messageOf(thrown))] };
   }
 }
 
 function entropyCheck(kernelGenerator = "none"): SelfCheck {
   const seen = `the kernel's generator is ${kernelGenerator}`;
-  if (kernelGenerator === NSM_GENERATOR) return checked("random numbers", "ok", seen);
-  const condition = "keys are made only if the SDK seeded the pool (health, kms.entropy_seeded)";
-  return checked("random numbers", "warn", `${seen}: ${condition}`);
+  return kernelGenerator === NSM_GENERATOR ? checked("random numbers", "ok", seen) : checked(
+    "random numbers",
+    "warn",
+    `${seen}: keys are made only if the SDK seeded the pool (health, kms.entropy_seeded)`,
+  );
 }
 
 function trustStoreCheck(exists: SelfTestSeams["exists"]): SelfCheck {
   const found = TRUST_STORES.find((path) => exists(path));
-  return found === undefined
-    ? checked("CA certificates", "fail", `none of ${TRUST_STORES.join(", ")}: TLS to KMS cannot work`)
-    : checked("CA certificates", "ok", found);
+  const seen = found ?? `none of ${TRUST_STORES.join(", ")}: TLS to KMS cannot work`;
+  return checked("CA certificates", found === undefined ? "fail" : "ok", seen);
 }
 
 /** The machine's memory, or what is left of it. Bytes; undefined where the kernel does not say. */
@@ -167,10 +148,8 @@ export async function runSelfTest(
   { nsm, kernelGenerator, readText, exists, now }: SelfTestSeams,
 ): Promise<SelfTest> {
   const { measurements, checks } = await nsmChecks(nsm, now);
-  return {
-    measurements,
-    checks: [...checks, entropyCheck(kernelGenerator), trustStoreCheck(exists), memoryCheck(readText)],
-  };
+  const others = [entropyCheck(kernelGenerator), trustStoreCheck(exists), memoryCheck(readText)];
+  return { measurements, checks: [...checks, ...others] };
 }
 
 /** An NSM takes milliseconds to sign: more frequent requests get the last results. */
@@ -199,13 +178,11 @@ export function createSelfTest(
  * @param opened AWS-LC's, of the SDK's libraries; undefined where they do not export it
  */
 export function chooseAead(opened: Aead | undefined): { readonly aead: Aead; readonly check: SelfCheck } {
-  const check = "AES-256-GCM";
-  if (opened !== undefined) {
-    return { aead: opened, check: checked(check, "ok", `${opened.name}, of the SDK's libraries`) };
-  }
-  const seen =
-    `${NODE_AEAD.name}, which is slow: the SDK's libraries do not export AWS-LC's EVP_AEAD functions`;
-  return { aead: NODE_AEAD, check: checked(check, "warn", seen) };
+  const seen = opened === undefined
+    ? `${NODE_AEAD.name}, which is slow: the SDK's libraries do not export AWS-LC's EVP_AEAD functions`
+    : `${opened.name}, of the SDK's libraries`;
+  const state = opened === undefined ? "warn" : "ok";
+  return { aead: opened ?? NODE_AEAD, check: checked("AES-256-GCM", state, seen) };
 }
 
 const SEED_LENGTH = 256;

@@ -2,7 +2,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { createCipheriv, createDecipheriv } from "node:crypto";
 import { type AwsLcAead, openAead, openAeadLibrary } from "../../../ffi/aead.ts";
-import { AEAD_SYMBOLS } from "../../../ffi/aead_symbols.ts";
+import { AEAD_SYMBOLS } from "../../../ffi/symbols.ts";
 import { SdkError } from "../../../ffi/errors.ts";
 import { writeWord } from "../../../ffi/layout.ts";
 import type { Dlopen } from "../../../ffi/library.ts";

@@ -1,6 +1,7 @@
 /** Random numbers of the kernel, from a mocked C library and the real one; small files, through the real one. */
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { ERRNO, Kernel } from "../../../ffi/kernel.ts";
+import { constants } from "node:os";
+import { Kernel } from "../../../ffi/kernel.ts";
 import type { Dlopen } from "../../../ffi/library.ts";
 import { EnclaveError } from "../../../lib/shared/errors.ts";
 import { Folder } from "../../helpers/folder.ts";
@@ -40,7 +41,13 @@ Deno.test("random numbers come from getrandom(2), which waits until the kernel h
 });
 
 Deno.test("getrandom is called again for what is missing, after a short read and after a signal", () => {
-  const { kernel, asked } = kernelGiving([{ errno: ERRNO.EINTR }, 5, { errno: ERRNO.EINTR }, 1, 6]);
+  const { kernel, asked } = kernelGiving([
+    { errno: constants.errno.EINTR },
+    5,
+    { errno: constants.errno.EINTR },
+    1,
+    6,
+  ]);
   const bytes = new Uint8Array(12);
   kernel.fillRandom(bytes);
   assertEquals(asked, [12n, 12n, 7n, 7n, 6n]);
@@ -49,8 +56,8 @@ Deno.test("getrandom is called again for what is missing, after a short read and
 
 for (
   const [what, answers, words] of [
-    ["an error", [{ errno: ERRNO.EPERM }], "getrandom gave EPERM"],
-    ["an error after a short read", [5, { errno: ERRNO.EFAULT }], "getrandom gave EFAULT"],
+    ["an error", [{ errno: constants.errno.EPERM }], "getrandom gave EPERM"],
+    ["an error after a short read", [5, { errno: constants.errno.EFAULT }], "getrandom gave EFAULT"],
     ["no byte", [0], "getrandom gave no byte"],
     ["no byte after a short read", [5, 0], "getrandom gave no byte"],
   ] as const

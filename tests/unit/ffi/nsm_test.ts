@@ -38,7 +38,7 @@ for (
       NsmError,
       `${call} gave ${name}`,
     );
-    assertEquals([error.code, error.errno, mock.open], [`nsm_${call}`, errno, 0]);
+    assertEquals([error.code, mock.open], [`nsm_${call}`, 0]);
     assertMatch(error.hint ?? "", hint);
   });
 }
@@ -56,7 +56,7 @@ Deno.test("requests of no bytes or too many, or to a closed device, do not reach
 
 Deno.test("the real C library opens no device where there is none, and tells a file that is no such device from one", () => {
   using kernel = new Kernel("open the NSM");
-  assertEquals(assertThrows(() => new NsmDevice(kernel, "/nowhere/nsm"), NsmError).errno, 2);
+  assertThrows(() => new NsmDevice(kernel, "/nowhere/nsm"), NsmError, "open gave ENOENT");
   using device = new NsmDevice(kernel, "/dev/null");
   const error = assertThrows(() => device.request(new Uint8Array(1)), NsmError, "ioctl gave ENOTTY");
   assertMatch(error.hint ?? "", /not the NSM's device/);

@@ -31,7 +31,7 @@ const FOUND: Readonly<Record<string, readonly string[]>> = {
   ],
   codes: [
     ...matches(/\bcode(?::| =)([^,;}\n]*)/g),
-    ...matches(/\btype \w*Code =([^;]*);/g, text.replace(/\/\/.*/g, "")),
+    ...matches(/\b(?:type \w*Code|const SDK_ERROR_CODES) =([^;]*);/g, text.replace(/\/\/.*/g, "")),
   ].flatMap(literals),
   replyCodes: Object.keys(product.ERROR_CODES),
   requests: [...Object.keys(product.REQUESTS), ...Object.keys(product.WALLET_REQUESTS)],

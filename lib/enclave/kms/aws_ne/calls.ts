@@ -6,7 +6,6 @@
  */
 import { type SdkError, sdkError, type SdkErrorOptions } from "../../../../ffi/errors.ts";
 import type { ClientInternals, KmsClient, SdkLibrary } from "../../../../ffi/sdk.ts";
-import type { Credentials } from "../../../shared/aws/credentials.ts";
 import { hintFor, type KmsReason } from "../../../shared/aws/kms_reasons.ts";
 import type { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import type { DataKeyRequest, DecryptRequest } from "../kms.ts";
@@ -100,29 +99,4 @@ export function callError(
 /** The algorithm of a Decrypt: with a key id, KMS needs one. */
 export function algorithmOf({ keyId, algorithm }: DecryptCall): string | undefined {
   return keyId === undefined ? algorithm : algorithm ?? "SYMMETRIC_DEFAULT";
-}
-
-/**
- * Makes a client: strings, endpoint, configuration, client, in that order. All but the client are released when `stack` is.
- *
- * @throws {SdkGenericError | SdkKmsConfigError | SdkKmsClientError} by the step that failed.
- */
-export function connect(
-  stack: DisposableStack,
-  library: SdkLibrary,
-  { region, credentials, endpoint }: {
-    readonly region: string;
-    readonly credentials: Credentials;
-    readonly endpoint: ProxyEndpoint;
-  },
-): KmsClient {
-  const string = (bytes: Uint8Array<ArrayBuffer>) => stack.use(library.newString(bytes));
-  const config = library.newClientConfig({
-    region: string(new TextEncoder().encode(region)),
-    accessKeyId: string(credentials.accessKeyId.expose()),
-    secretAccessKey: string(credentials.secretAccessKey.expose()),
-    sessionToken: string(credentials.sessionToken.expose()),
-    endpoint,
-  });
-  return library.newClient(stack.use(config));
 }

@@ -5,13 +5,10 @@
  */
 export {
   type AwsByteBuf,
-  type AwsString,
   type Bytes,
   type ClientInternals,
   type ClientParts,
-  Handle,
-  type KmsClient,
-  type KmsClientConfig,
+  KmsClient,
   NitroSdk,
   openSdk,
   type OpenSdkOptions,

@@ -17,7 +17,6 @@ import type { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import { checkCall } from "./arguments.ts";
 import { runBlocking } from "./blocking_calls.ts";
 import {
-  connect,
   ConnectionLost,
   type DecryptCall,
   type KmsCall,
@@ -72,7 +71,7 @@ export function kmsCall(
   // Never closed: unloading code that a thread of the SDK may still be in would crash the process.
   const library = release((options.sdk ?? openSdk()).initLibrary());
   if (options.seedBytes !== undefined) library.seedEntropy(options.seedBytes);
-  const client = release(connect(stack, library, { region, credentials, endpoint }));
+  const client = release(library.connect(stack, { region, credentials, endpoint }));
   try {
     return runBlocking({ library, client, internals: library.internalsOf(client, region) }, call);
   } catch (thrown) {

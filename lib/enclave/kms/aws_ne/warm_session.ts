@@ -16,7 +16,6 @@ import { checkCall } from "./arguments.ts";
 import { isAttestable, runAttested } from "./attested_request.ts";
 import { runBlocking } from "./blocking_calls.ts";
 import {
-  connect,
   type Connection,
   ConnectionLost,
   type KmsCall,
@@ -154,7 +153,7 @@ export class WarmSession implements Disposable {
     this.#made++;
     using stack = new DisposableStack();
     const { endpoint, maxWarm, now } = this.#options;
-    const client = connect(stack, this.#library, { region, credentials, endpoint });
+    const client = this.#library.connect(stack, { region, credentials, endpoint });
     const [oldest] = this.#warm.keys();
     if (oldest !== undefined && this.#warm.size >= maxWarm) this.#setAsideClient(oldest);
     const internals = this.#library.internalsOf(client, region);

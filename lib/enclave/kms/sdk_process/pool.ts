@@ -16,11 +16,10 @@ import { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import type { EnclaveError } from "../../../shared/errors.ts";
 import type { Log } from "../../../shared/log.ts";
 import type { StartChild } from "../../children/child.ts";
-import { afterTimeout, Children, type Member } from "../../children/children.ts";
+import { type After, Children, type Counts, type Member } from "../../children/children.ts";
 import {
   frameOf,
   type OpenRequest,
-  packError,
   printedSuffix,
   type SdkMessage,
   type SdkResponse,
@@ -53,22 +52,14 @@ export interface SdkPoolOptions {
   /** Calls of each kind that may wait for their turn. */
   readonly maxWaiting: Readonly<Record<KmsCall["kind"], number>>;
   readonly log: Log;
-  /** Calls back after this many milliseconds; returns the function that cancels it. For tests. */
-  readonly after?: (ms: number, run: () => void) => () => void;
+  /** For tests. */
+  readonly after?: After | undefined;
 }
 
 /** The state of a pool. */
-export interface SdkPoolState {
+export interface SdkPoolState extends Counts {
   /** Sessions of the serving processes. */
   readonly sessions: readonly WarmSessionState[];
-  /** Processes started so far. */
-  readonly started: number;
-  /** Processes killed because a call was late. */
-  readonly hung: number;
-  /** Processes that ended by themselves. */
-  readonly lost: number;
-  /** Processes replaced because they had made too many clients. */
-  readonly replaced: number;
   /** Waiting calls. */
   readonly waiting: number;
 }
@@ -113,7 +104,6 @@ export class SdkPool implements Disposable {
   #queue: Job[] = [];
   #closed = false;
   #nextId = 1;
-  #hasOpened = false;
   #warnedOfBlocking = false;
 
   constructor(options: SdkPoolOptions) {
@@ -140,22 +130,23 @@ export class SdkPool implements Disposable {
         if (message.ok) return;
         throw unpackError(message.error, { lines: member.child.lines.toString(), cause: undefined });
       },
-      ready: () => {
-        this.#hasOpened = true;
-        this.#dispatch();
-      },
+      ready: () => this.#dispatch(),
       message: (member, body) => this.#arrived(member, messageIn(body)),
       printed: (member) => this.#printed(member),
       replaced: (member) => this.#retireIdle(member),
       gone: (member, reason) => this.#gone(member, reason as SdkError),
-      failure: (how, { hint, isLate }) =>
+      failure: (how, { hint, said = "", isLate }) =>
         isLate
           ? timeout(`opening the SDK took longer than ${options.deadlines.startMs} ms`, undefined)
-          : sdkError("sdk_process", `An SDK process ended: ${how}`, {
-            symbol: "sdk_process",
-            hint: hint ??
-              "Another one is started. If this repeats, look at its last words in the log (sdk_process_lost).",
-          }),
+          : sdkError(
+            "sdk_process",
+            `An SDK process ended: ${how}${said === "" ? "" : ` (it said: ${said})`}`,
+            {
+              symbol: "sdk_process",
+              hint: hint ??
+                "Another one is started. If this repeats, look at its last words in the log (sdk_process_lost).",
+            },
+          ),
       retryFirst: false,
       after: options.after,
     });
@@ -218,8 +209,7 @@ export class SdkPool implements Disposable {
       attempts: 0,
       expired: false,
     };
-    const { after = afterTimeout } = this.#options;
-    const cancel = after(this.#options.deadlines.totalMs, () => this.#expire(job));
+    const cancel = this.#children.after(this.#options.deadlines.totalMs, () => this.#expire(job));
     this.#queue.push(job);
     this.#dispatch();
     return job.settle.promise.finally(cancel);
@@ -367,7 +357,7 @@ export class SdkPool implements Disposable {
     const doing = isConnecting ? "connecting" : job.call.kind;
     const printed = this.#explain(member, job);
     const error = isLost
-      ? unpackError(packError(connectionLost(job, isConnecting)), printed)
+      ? unpackError(connectionLost(job, isConnecting), printed)
       : timeout(`${doing} took longer than ${isConnecting ? connectMs : callMs} ms`, printed);
     this.#children.kill(member, doing, error);
   }
@@ -378,7 +368,11 @@ export class SdkPool implements Disposable {
     kept.job = undefined;
     if (job !== undefined) this.#retryOrFail(job, error);
     // The service ends where the SDK could not be opened.
-    if (!this.#hasOpened) { for (const waiting of this.#queue.splice(0)) this.#fail(waiting, error); }
+    if (!this.#children.hasOpened) {
+      for (const waiting of this.#queue.splice(0)) {
+        this.#fail(waiting, error);
+      }
+    }
     this.#dispatch();
   }
 
@@ -424,9 +418,8 @@ export class SdkPool implements Disposable {
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
-    const jobs = this.#children.open.flatMap(({ kept }) => kept.job ?? []);
-    this.#children[Symbol.dispose]();
-    for (const job of [...jobs, ...this.#queue.splice(0)]) this.#fail(job, closedError());
+    for (const job of this.#queue.splice(0)) this.#fail(job, closedError());
+    this.#children.close(closedError());
   }
 }
 

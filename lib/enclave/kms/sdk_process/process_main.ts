@@ -53,8 +53,7 @@ export interface SdkProcessStreams {
  */
 export async function runSdkProcess({ stdin, stdout }: SdkProcessStreams, parentPid: number): Promise<void> {
   confineProcess({ parentPid, oomScore: OOM_SCORE });
-  const arrived: Uint8Array<ArrayBuffer>[] = [];
-  const reader = new FrameReader({ maxLength: MAX_LENGTH, take: (body) => arrived.push(body) });
+  const reader = new FrameReader(MAX_LENGTH);
   const write = (message: SdkMessage) => {
     const frame = frameOf(message);
     writeAll((bytes) => stdout.writeSync(bytes), frame);
@@ -62,8 +61,7 @@ export async function runSdkProcess({ stdin, stdout }: SdkProcessStreams, parent
   };
   const answer = answerer(write);
   for await (const chunk of stdin) {
-    reader.push(chunk);
-    for (const body of arrived.splice(0)) {
+    for (const body of reader.push(chunk)) {
       const response = answer(decode(body) as SdkRequest);
       body.fill(0);
       write(response);

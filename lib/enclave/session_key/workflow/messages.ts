@@ -9,7 +9,7 @@ import { HEADER_LENGTH, newFrame, writeHeader } from "../../children/frames.ts";
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Bytes before the content. */
-export const PREFIX_LENGTH = 9;
+const PREFIX_LENGTH = 9;
 
 /** What a message is. The settings, the reasons and the log lines are JSON; plaintexts and results are bytes. */
 export const KIND = {
@@ -21,19 +21,19 @@ export const KIND = {
   abandon: 2,
   /** The workflow is loaded. */
   ready: 3,
-  /** The process cannot run the workflow ({@link Reason}). */
+  /** The process cannot run the workflow: `message`, `hint`. */
   unusable: 4,
   /** The workflow has begun to work on a request. */
   begun: 5,
   /** Its result. */
   result: 6,
-  /** A `WorkflowError`: {@link Refusal}. */
+  /** A `WorkflowError`: `code`, `words`. */
   refused: 7,
-  /** Any other error: {@link Fault}. */
+  /** Any other error: `class` and, which only a development service shows, `message` and `stack`. */
   failed: 8,
   /** A request that was abandoned before it began. */
   dropped: 9,
-  /** A line for the log: {@link LogLine}. */
+  /** A line for the log: `level`, `event`, `fields`. */
   log: 10,
 } as const;
 
@@ -45,32 +45,6 @@ export interface WorkflowSettings {
   readonly maxResult: number;
   /** Whether it ends where the kernel's wall cannot be put up. */
   readonly requireWall: boolean;
-}
-
-/** Why a process cannot run the workflow. */
-export interface Reason {
-  readonly message: string;
-  readonly hint?: string | undefined;
-}
-
-/** Code and words of a `WorkflowError`. */
-export interface Refusal {
-  readonly code: string;
-  readonly words: string;
-}
-
-/** The class of an error, and what only a development service shows of it. */
-export interface Fault {
-  readonly class: string;
-  readonly message: string;
-  readonly stack?: string | undefined;
-}
-
-/** A line for the log. */
-export interface LogLine {
-  readonly level: string;
-  readonly event: string;
-  readonly fields: Readonly<Record<string, string | number | boolean>>;
 }
 
 /** Bytes that a frame has before a message's content. */

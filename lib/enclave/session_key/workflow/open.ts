@@ -5,24 +5,14 @@
  */
 import { childStarter, selfCommand } from "../../children/child.ts";
 import type { Ports } from "../../server/feature.ts";
-import { WorkflowPool, type Workflows } from "./pool.ts";
+import type { WorkflowSettings } from "./messages.ts";
+import { WorkflowPool, type WorkflowPoolOptions, type Workflows } from "./pool.ts";
 
 /** The operator's settings. */
-export interface WorkflowOptions {
-  /** Processes that work at the same time; one more is kept ready. */
-  readonly processes: number;
-  /** The longest that the workflow may work on a request. Milliseconds. */
-  readonly deadlineMs: number;
-  /** Memory that the workflow of a process may take. Bytes. */
-  readonly memory: number;
-  /** The largest result, bytes. */
-  readonly maxResult: number;
-  /** Whether a process ends where the kernel's wall cannot be put up. */
-  readonly requireWall: boolean;
+export interface WorkflowOptions
+  extends WorkflowSettings, Pick<WorkflowPoolOptions, "processes" | "deadlineMs" | "isDevelopment"> {
   /** Permissions of a process that is run from source, until it gives them up. */
   readonly permissions: readonly string[];
-  /** Whether the log shows the messages of the workflow's errors. Never in production, since they may contain data. */
-  readonly isDevelopment: boolean;
 }
 
 /** Bytes that a message has beside a result. */

@@ -6,9 +6,9 @@
  * @module
  */
 import type { StartChild } from "../../children/child.ts";
-import { afterTimeout, Children, type FailureOptions, type Member } from "../../children/children.ts";
+import { type After, Children, type FailureOptions, type Member } from "../../children/children.ts";
 import { EnclaveError } from "../../../shared/errors.ts";
-import type { Log, LogFields, LogLevel } from "../../../shared/log.ts";
+import { type Log, type LogLevel, plainFields } from "../../../shared/log.ts";
 import { WireError } from "../../../shared/wire/messages.ts";
 import { Metrics } from "../../server/metrics.ts";
 import { WorkflowError } from "../../../workflow_context.ts";
@@ -24,6 +24,8 @@ const MAX_WAITING = 1_024;
 const SWEEP_MS = 100;
 /** Time until a process has loaded the workflow. Milliseconds. */
 const START_MS = 20_000;
+/** Time until a process begins one of the requests that it was given. Milliseconds. */
+const BEGIN_MS = 5_000;
 
 /** Options of a {@link WorkflowPool}. */
 export interface WorkflowPoolOptions {
@@ -38,7 +40,8 @@ export interface WorkflowPoolOptions {
   readonly isDevelopment: boolean;
   /** Milliseconds. */
   readonly monotonic: () => number;
-  readonly after?: ((ms: number, run: () => void) => () => void) | undefined;
+  /** For tests. */
+  readonly after?: After | undefined;
 }
 
 interface Job {
@@ -46,9 +49,11 @@ interface Job {
   /** The frame with the plaintext: it is wiped once the workflow has begun, since the request then never goes to another process. */
   readonly frame: Bytes;
   readonly settle: PromiseWithResolvers<Bytes>;
+  readonly signal: AbortSignal;
+  /** The process that has it. */
+  member: Member<Handed> | undefined;
   /** When the workflow began to work on it. */
   begunAt: number | undefined;
-  readonly signal: AbortSignal;
   /** It was answered. */
   isOver: boolean;
 }
@@ -96,14 +101,12 @@ export class WorkflowPool implements Workflows {
   #waiting: Job[] = [];
   #lastId = 0;
   #saidWall = false;
-  #after: NonNullable<WorkflowPoolOptions["after"]>;
   #cancelSweep: (() => void) | undefined;
   #closed = false;
   #metrics = new Metrics();
 
   constructor(options: WorkflowPoolOptions) {
     this.#options = options;
-    this.#after = options.after ?? afterTimeout;
     const { start, processes, settings, log, after } = options;
     this.#children = new Children<Handed>({
       start,
@@ -175,53 +178,48 @@ export class WorkflowPool implements Workflows {
     const id = ++this.#lastId;
     const frame = bytesFrame(KIND.run, id, plaintext);
     if (frame.buffer !== plaintext.buffer) plaintext.fill(0);
-    const job: Job = {
-      id,
-      frame,
-      settle: Promise.withResolvers(),
-      begunAt: undefined,
-      signal,
-      isOver: false,
-    };
+    const settle = Promise.withResolvers<Bytes>();
+    const job: Job = { id, frame, settle, signal, member: undefined, begunAt: undefined, isOver: false };
     if (this.#closed || this.#waiting.length >= MAX_WAITING) {
       this.#reject(
         job,
         new WireError("busy", `${MAX_WAITING} requests wait for the workflow: try again later`),
       );
-      return job.settle.promise;
+    } else if (this.#isUnusable) this.#reject(job, unusable());
+    else {
+      this.#waiting.push(job);
+      this.#dispatch();
+      this.#cancelSweep ??= this.#children.after(SWEEP_MS, () => this.#sweep());
     }
-    if (this.#children.lastLoss?.code === "workflow_unusable") {
-      this.#reject(job, unusable());
-      return job.settle.promise;
-    }
-    this.#waiting.push(job);
-    this.#dispatch();
-    this.#cancelSweep ??= this.#after(SWEEP_MS, () => this.#sweep());
-    return job.settle.promise;
+    return settle.promise;
+  }
+
+  get #isUnusable(): boolean {
+    return this.#children.lastLoss?.code === "workflow_unusable";
   }
 
   /** Ends requests that nobody waits for any more. Listening to each signal would cost more than the rest of the hand-over. */
   #sweep(): void {
     this.#cancelSweep = undefined;
     const jobs = [...this.#waiting, ...this.#children.open.flatMap(({ kept }) => [...kept.values()])];
-    for (const job of jobs) if (job.signal.aborted) this.#abandon(job);
-    if (jobs.length > 0) this.#cancelSweep = this.#after(SWEEP_MS, () => this.#sweep());
+    for (const job of jobs) if (job.signal.aborted && !job.isOver) this.#abandon(job);
+    if (jobs.length > 0) this.#cancelSweep = this.#children.after(SWEEP_MS, () => this.#sweep());
   }
 
   /** Hands waiting requests to the processes with the fewest. */
   #dispatch(): void {
     if (this.#waiting.length === 0) return;
     const working = this.#working;
-    while (this.#waiting.length > 0) {
+    for (;;) {
       let [least] = working;
-      for (const member of working) {
-        if (least !== undefined && member.kept.size < least.kept.size) least = member;
-      }
+      for (const member of working) if (least && member.kept.size < least.kept.size) least = member;
       if (least === undefined || least.kept.size >= HANDED) return;
       const job = this.#waiting.shift();
       if (job === undefined) return;
+      job.member = least;
       least.kept.set(job.id, job);
       least.child.post(job.frame, "keep");
+      if (least.kept.size === 1) this.#watch(least);
     }
   }
 
@@ -237,41 +235,44 @@ export class WorkflowPool implements Workflows {
     if (kind === KIND.log) return this.#logLine(jsonOf(content));
     const job = member.kept.get(id);
     if (job === undefined || (kind === KIND.begun) !== (job.begunAt === undefined && kind !== KIND.dropped)) {
-      return this.#children.kill(
-        member,
-        "something else than the protocol",
-        failure("it broke the protocol", {}),
-      );
+      const reason = failure("it broke the protocol", {});
+      return this.#children.kill(member, "something else than the protocol", reason);
     }
+    job.frame.fill(0);
     if (kind === KIND.begun) {
       job.begunAt = this.#options.monotonic();
-      job.frame.fill(0);
       return this.#watch(member);
     }
     member.kept.delete(id);
-    job.frame.fill(0);
     this.#children.worked();
     if (job.begunAt !== undefined) {
       this.#metrics.count("workflow", kind === KIND.result, this.#options.monotonic() - job.begunAt);
     }
     if (job.isOver) body.fill(0);
-    else if (kind === KIND.result) this.#resolve(job, content);
-    else this.#reject(job, this.#errorOf(kind, id, jsonOf(content)));
+    else if (kind === KIND.result) {
+      job.isOver = true;
+      job.settle.resolve(content);
+    } else this.#reject(job, this.#errorOf(kind, id, jsonOf(content)));
     this.#watch(member);
     this.#dispatch();
   }
 
-  /** Sets the deadline of the request that began first. */
+  /** Sets the deadline of the request that began first or, where none has, of the next one to begin. */
   #watch(member: Member<Handed>): void {
-    const first = [...member.kept.values()].find(({ begunAt }) => begunAt !== undefined);
-    if (first?.begunAt === undefined) return member.cancelDeadline();
-    const left = first.begunAt + this.#options.deadlineMs - this.#options.monotonic();
-    this.#children.setDeadline(member, Math.max(0, left), () => {
-      const { deadlineMs } = this.#options;
-      this.#reject(
-        first,
-        new WireError("workflow_timeout", `The workflow took longer than ${deadlineMs} ms`),
-      );
+    const jobs = [...member.kept.values()];
+    if (jobs.length === 0) return member.cancelDeadline();
+    const { deadlineMs, monotonic } = this.#options;
+    const first = jobs.find(({ begunAt }) => begunAt !== undefined);
+    if (first?.begunAt === undefined) {
+      return this.#children.setDeadline(member, BEGIN_MS, () => {
+        const reason = failure(`it began no request within ${BEGIN_MS} ms`, {});
+        this.#children.kill(member, "beginning a request", reason);
+      });
+    }
+    const left = Math.max(0, first.begunAt + deadlineMs - monotonic());
+    this.#children.setDeadline(member, left, () => {
+      const late = `The workflow took longer than ${deadlineMs} ms`;
+      this.#reject(first, new WireError("workflow_timeout", late));
       this.#children.kill(
         member,
         "working on a request",
@@ -281,24 +282,17 @@ export class WorkflowPool implements Workflows {
   }
 
   /** A process is gone: what had begun is lost, and what had not goes to another one. */
-  #gone(member: Member<Handed>, reason: EnclaveError): void {
-    const jobs = [...member.kept.values()].filter(({ isOver }) => !isOver);
-    member.kept.clear();
-    for (const job of jobs) {
-      if (job.begunAt === undefined) continue;
-      this.#reject(
-        job,
-        new WireError(
-          "workflow_lost",
-          "The process of the workflow ended while it worked: the request can be repeated",
-        ),
-      );
+  #gone({ kept }: Member<Handed>, reason: EnclaveError): void {
+    const jobs = [...kept.values()].filter(({ isOver }) => !isOver);
+    for (const job of kept.values()) {
+      job.member = undefined;
+      if (job.isOver) job.frame.fill(0);
+      else if (job.begunAt !== undefined) this.#reject(job, lost());
     }
+    this.#waiting.unshift(...jobs.filter(({ isOver }) => !isOver));
+    kept.clear();
     if (this.#closed) return;
-    this.#waiting.unshift(...jobs.filter(({ begunAt }) => begunAt === undefined));
-    if (this.#children.lastLoss?.code === "workflow_unusable") {
-      for (const job of this.#waiting.splice(0)) this.#reject(job, unusable());
-    }
+    if (this.#isUnusable) { for (const job of this.#waiting.splice(0)) this.#reject(job, unusable()); }
     if (jobs.length > 0) {
       this.#options.log("warn", "workflow_requests_lost", { reason: reason.message, requests: jobs.length });
     }
@@ -324,64 +318,48 @@ export class WorkflowPool implements Workflows {
 
   /** A line of the workflow's. Its level, its event and its fields are whatever the process sent. */
   #logLine({ level, event, fields }: Readonly<Record<string, unknown>>): void {
-    const plain = typeof fields === "object" && fields !== null ? Object.entries(fields) : [];
-    const own: LogFields = Object.fromEntries(
-      plain.filter(([name]) => !OWN_FIELDS.includes(name)).map(([name, value]) => [
-        name,
-        typeof value === "number" || typeof value === "boolean" ? value : String(value),
-      ]),
-    );
+    const own = Object.entries(plainFields(fields)).filter(([name]) => !OWN_FIELDS.includes(name));
     // Last, so that no field replaces it.
-    this.#options.log(asLevel(level), "workflow", { ...own, workflow_event: String(event) });
+    this.#options.log(levelOf(level), "workflow", {
+      ...Object.fromEntries(own),
+      workflow_event: String(event),
+    });
   }
 
   #abandon(job: Job): void {
-    if (job.isOver) return;
     this.#reject(job, new EnclaveError("The workflow did not end in time", { code: "abandoned" }));
-    const index = this.#waiting.indexOf(job);
-    if (index >= 0) return void this.#waiting.splice(index, 1);
-    const member = this.#children.open.find(({ kept }) => kept.has(job.id));
-    member?.child.post(bytesFrame(KIND.abandon, job.id));
+    if (job.member !== undefined) return job.member.child.post(bytesFrame(KIND.abandon, job.id));
+    this.#waiting.splice(this.#waiting.indexOf(job), 1);
   }
 
+  /** Its bytes may still be on their way to a process: they are wiped once that has begun, or is gone. */
   #reject(job: Job, error: Error): void {
     job.isOver = true;
     job.settle.reject(error);
-    if (job.begunAt === undefined && this.#isHanded(job)) return;
-    job.frame.fill(0);
-  }
-
-  /** Whether its bytes may still be on their way to a process. */
-  #isHanded(job: Job): boolean {
-    return this.#children.open.some(({ kept }) => kept.has(job.id));
-  }
-
-  #resolve(job: Job, result: Bytes): void {
-    job.isOver = true;
-    job.settle.resolve(result);
+    if (job.member === undefined) job.frame.fill(0);
   }
 
   /** Ends the processes, and rejects what waits. */
   [Symbol.dispose](): void {
     this.#closed = true;
     this.#cancelSweep?.();
-    const handed = this.#children.open.flatMap(({ kept }) => [...kept.values()]);
-    this.#children[Symbol.dispose]();
-    for (const job of [...handed, ...this.#waiting.splice(0)]) {
-      if (!job.isOver) this.#reject(job, new WireError("workflow_lost", "The service is ending"));
-      job.frame.fill(0);
-    }
+    this.#children.close(failure("the service is ending", {}));
+    for (const job of this.#waiting.splice(0)) this.#reject(job, lost());
   }
+}
+
+function lost(): WireError {
+  return new WireError(
+    "workflow_lost",
+    "The process of the workflow ended while it worked: the request can be repeated",
+  );
 }
 
 function unusable(): WireError {
   return new WireError("workflow_lost", "The workflow cannot be run; denclavectl client logs says why");
 }
 
+const levelOf = (level: unknown) => LEVELS.find((known) => known === level) ?? "info";
 const LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 /** Fields of every log line, which a workflow cannot set. */
 const OWN_FIELDS: readonly string[] = ["time", "level", "event"];
-
-function asLevel(level: unknown): LogLevel {
-  return LEVELS.find((known) => known === level) ?? "info";
-}

@@ -8,18 +8,10 @@ import { setImmediate } from "node:timers";
 import { inspect } from "node:util";
 import { FrameReader, joinFrames } from "../../children/frames.ts";
 import { EnclaveError, kindOf, messageOf } from "../../../shared/errors.ts";
+import { plainFields, shortText } from "../../../shared/log.ts";
 import { writeAll } from "../../../shared/write_all.ts";
 import { type Workflow, type WorkflowContext, WorkflowError } from "../../../workflow_context.ts";
-import {
-  bytesFrame,
-  type Fault,
-  jsonFrame,
-  jsonOf,
-  KIND,
-  type LogLine,
-  partsOf,
-  type WorkflowSettings,
-} from "./messages.ts";
+import { bytesFrame, jsonFrame, jsonOf, KIND, partsOf, type WorkflowSettings } from "./messages.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -42,8 +34,6 @@ export interface WorkflowProcessPorts {
 
 /** The longest message of the service, beyond every `--max-message`. Bytes. */
 const MAX_LENGTH = 256 * 1024 * 1024;
-const MAX_FIELDS = 32;
-const MAX_TEXT = 1_000;
 
 /** A request that is running or about to. */
 class Run implements WorkflowContext {
@@ -91,7 +81,7 @@ class Runner {
   }
 
   /** Sends a frame with the others of this turn of the event loop. */
-  send(frame: Bytes): void {
+  #send(frame: Bytes): void {
     this.#leaving.push(frame);
     if (this.#willFlush) return;
     this.#willFlush = true;
@@ -112,8 +102,8 @@ class Runner {
   }
 
   readonly log = (level: unknown, event: unknown, fields: unknown = {}): void => {
-    const line: LogLine = { level: String(level), event: text(event), fields: plainFields(fields) };
-    this.send(jsonFrame(KIND.log, 0, line));
+    const line = { level: String(level), event: shortText(event), fields: plainFields(fields) };
+    this.#send(jsonFrame(KIND.log, 0, line));
   };
 
   /** Puts the walls up and loads the workflow. */
@@ -121,9 +111,9 @@ class Runner {
     this.#maxResult = settings.maxResult;
     this.#divert();
     try {
-      const refused = this.#ports.confine(settings);
-      if (settings.requireWall && refused.length > 0) {
-        throw new EnclaveError(`the kernel's wall around it is incomplete (${refused.join("; ")})`, {
+      const refused = this.#ports.confine(settings).join("; ");
+      if (settings.requireWall && refused !== "") {
+        throw new EnclaveError(`the kernel's wall around it is incomplete (${refused})`, {
           code: "workflow_unusable",
           hint: "The service must run as root in the enclave, as AWS's init starts it.",
         });
@@ -132,11 +122,11 @@ class Runner {
       if (typeof this.#workflow !== "function") {
         throw new TypeError("lib/workflow.ts exports no function workflow");
       }
-      this.send(jsonFrame(KIND.ready, 0, { refused: refused.join("; ") }));
+      this.#send(jsonFrame(KIND.ready, 0, { refused }));
     } catch (thrown) {
       if (thrown instanceof EnclaveError && thrown.code === "parent_ended") this.#ports.exit();
       const hint = thrown instanceof EnclaveError ? thrown.hint : undefined;
-      this.send(jsonFrame(KIND.unusable, 0, { message: messageOf(thrown), hint }));
+      this.#send(jsonFrame(KIND.unusable, 0, { message: messageOf(thrown), hint }));
     }
   }
 
@@ -147,19 +137,16 @@ class Runner {
       const level = ["debug", "warn", "error"].includes(name) ? name : "info";
       const print = (...parts: unknown[]) =>
         this.log(level, "console", {
-          text: text(parts.map((part) => typeof part === "string" ? part : inspect(part)).join(" ")),
+          text: shortText(parts.map((part) => typeof part === "string" ? part : inspect(part)).join(" ")),
         });
       Object.defineProperty(console, name, { value: print, writable: true, configurable: true });
     }
-    const report = (thrown: unknown) => this.log("error", "uncaught", { class: kindOf(thrown) });
-    globalThis.addEventListener("unhandledrejection", (event) => {
+    const report = (event: Event, thrown: unknown) => {
       event.preventDefault();
-      report(event.reason);
-    });
-    globalThis.addEventListener("error", (event) => {
-      event.preventDefault();
-      report(event.error);
-    });
+      this.log("error", "uncaught", { class: kindOf(thrown) });
+    };
+    globalThis.addEventListener("unhandledrejection", (event) => report(event, event.reason));
+    globalThis.addEventListener("error", (event) => report(event, event.error));
   }
 
   /** Takes a request. It begins with {@link Runner.work}. */
@@ -180,7 +167,7 @@ class Runner {
         this.#end(run, bytesFrame(KIND.dropped, run.id));
         continue;
       }
-      this.send(bytesFrame(KIND.begun, run.id));
+      this.#send(bytesFrame(KIND.begun, run.id));
       // Results that are ready leave too, before the workflow takes the thread.
       this.#flush();
       this.#begin(run);
@@ -193,10 +180,8 @@ class Runner {
     try {
       const result: unknown = this.#workflow?.(run.plaintext, run);
       if (!isThenable(result)) return this.#end(run, this.#resultFrame(run, result));
-      Promise.resolve(result).then((value) => this.#resultFrame(run, value)).catch((thrown) =>
-        errorFrame(run, thrown)
-      )
-        .then((frame) => this.#end(run, frame));
+      Promise.resolve(result).then((value) => this.#resultFrame(run, value))
+        .catch((thrown) => errorFrame(run, thrown)).then((frame) => this.#end(run, frame));
     } catch (thrown) {
       this.#end(run, errorFrame(run, thrown));
     }
@@ -205,7 +190,7 @@ class Runner {
   #end(run: Run, frame: Bytes): void {
     this.#begun.delete(run.id);
     run.plaintext.fill(0);
-    this.send(frame);
+    this.#send(frame);
   }
 
   /** @throws {TypeError} on an invalid result */
@@ -230,14 +215,15 @@ function errorFrame(run: Run, thrown: unknown): Bytes {
   if (thrown instanceof WorkflowError) {
     return jsonFrame(KIND.refused, run.id, { code: thrown.code, words: thrown.message });
   }
-  const fault: Fault = {
-    class: text(kindOf(thrown)),
-    message: text(
-      thrown instanceof Deno.errors.NotCapable ? withoutAdvice(thrown.message) : messageOf(thrown),
-    ),
-    ...(thrown instanceof Error ? { stack: text(thrown.stack) } : {}),
-  };
-  return jsonFrame(KIND.failed, run.id, fault);
+  const message = thrown instanceof Deno.errors.NotCapable
+    ? withoutAdvice(thrown.message)
+    : messageOf(thrown);
+  const stack = thrown instanceof Error ? shortText(thrown.stack) : undefined;
+  return jsonFrame(KIND.failed, run.id, {
+    class: shortText(kindOf(thrown)),
+    message: shortText(message),
+    stack,
+  });
 }
 
 /**
@@ -249,21 +235,6 @@ function withoutAdvice(message: string): string {
   return `${what}: a workflow may use no files, no network and no programs, as in the enclave`;
 }
 
-function text(value: unknown): string {
-  return String(value).slice(0, MAX_TEXT);
-}
-
-/** A workflow may be plain JavaScript, so its types are not checked. */
-function plainFields(fields: unknown): LogLine["fields"] {
-  const entries = typeof fields === "object" && fields !== null ? Object.entries(fields) : [];
-  return Object.fromEntries(
-    entries.slice(0, MAX_FIELDS).map(([name, value]: [string, unknown]) => [
-      name.slice(0, 64),
-      typeof value === "number" || typeof value === "boolean" ? value : text(value),
-    ]),
-  );
-}
-
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }
@@ -271,11 +242,10 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 /** Runs the workflow until stdin ends. @throws {RangeError} when what arrives is not a message. */
 export async function runWorkflowProcess(ports: WorkflowProcessPorts): Promise<void> {
   const runner = new Runner(ports);
-  const arrived: Bytes[] = [];
-  const reader = new FrameReader({ maxLength: MAX_LENGTH, take: (body) => arrived.push(body) });
+  const reader = new FrameReader(MAX_LENGTH);
   for await (const chunk of ports.stdin) {
-    reader.push(chunk);
-    for (const { kind, id, content } of arrived.splice(0).map(partsOf)) {
+    for (const body of reader.push(chunk)) {
+      const { kind, id, content } = partsOf(body);
       if (kind === KIND.open) {
         await runner.open(jsonOf(content) as unknown as WorkflowSettings);
       } else if (kind === KIND.run) runner.take(id, content);

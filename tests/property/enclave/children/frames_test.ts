@@ -13,8 +13,8 @@ function frameOf(content: Uint8Array): Uint8Array<ArrayBuffer> {
 
 function readAll(chunks: readonly Uint8Array[], maxLength = 1_000): Uint8Array[] {
   const taken: Uint8Array[] = [];
-  const reader = new FrameReader({ maxLength, take: (body) => taken.push(body) });
-  for (const chunk of chunks) reader.push(chunk);
+  const reader = new FrameReader(maxLength);
+  for (const chunk of chunks) for (const body of reader.push(chunk)) taken.push(body);
   return taken;
 }
 
@@ -54,12 +54,11 @@ Deno.test("any bytes on a pipe end in messages or an error, and no message is la
   fc.assert(fc.property(fc.array(fc.uint8Array({ maxLength: 100 }), { maxLength: 8 }), (chunks) => {
     const arrived = chunks.reduce((sum, { length }) => sum + length, 0);
     let taken = 0;
-    const reader = new FrameReader({
-      maxLength: 1_000,
-      take: (body) => taken += HEADER_LENGTH + body.length,
-    });
+    const reader = new FrameReader(1_000);
     try {
-      for (const chunk of chunks) reader.push(chunk);
+      for (const chunk of chunks) {
+        for (const body of reader.push(chunk)) taken += HEADER_LENGTH + body.length;
+      }
     } catch (thrown) {
       assert(thrown instanceof RangeError);
     }

@@ -13,14 +13,14 @@ class KeptPipe {
   static wrote = Promise.withResolvers<void>();
 
   spawn() {
-    const reader = new FrameReader({ maxLength: 1_000, take: (body) => KeptPipe.received.push(body) });
+    const reader = new FrameReader(1_000);
     const closed = () => new ReadableStream<Uint8Array>({ start: (controller) => controller.close() });
     return {
       pid: 1,
       stdin: new WritableStream<Uint8Array>({
         write: (chunk) => {
           KeptPipe.writes.push(chunk);
-          reader.push(chunk.slice());
+          KeptPipe.received.push(...reader.push(chunk.slice()));
           KeptPipe.wrote.resolve();
         },
       }),

@@ -715,3 +715,15 @@ Deno.test("SDK pool: a key that comes when nobody waits for it any more is wiped
   assertEquals(wipedBy(() => rig.child(0).answerTo(rig.child(0).current.id, STALE)), 1);
   assert(rig.child(0).sent.length > 32 && rig.child(0).sent.every((byte) => byte === 0));
 });
+
+Deno.test("a call in a process that is being replaced is rejected at the end of the pool", async () => {
+  const rig = await started({ maxClients: 1, processes: 2 });
+  const first = rig.call();
+  rig.child(0).answer(1);
+  await plaintextOf(first);
+  const second = rig.call();
+  // The process that takes its place is open before it has answered.
+  rig.child(2).opened();
+  rig.pool[Symbol.dispose]();
+  assertEquals((await errorOf(second)).message, "Cannot call KMS: the service is shutting down");
+});

@@ -353,3 +353,42 @@ Deno.test("at its end the processes are ended, and what waits is answered", asyn
   assertEquals([rig.children.every(({ isKilled }) => isKilled), rig.pending()], [true, 0]);
   assertEquals(await codeOf(rig.run("c")), "busy");
 });
+
+Deno.test("a process that begins nothing is ended, and another one does its work", async () => {
+  using rig = start();
+  rig.allReady();
+  const [first, second] = [rig.run("first"), rig.run("second")];
+  rig.child(0).works("first");
+  // The workflow took the thread after it had answered, such as in a timer.
+  rig.advance(4_999);
+  assertEquals(rig.child(0).isKilled, false);
+  rig.advance(1);
+  assertEquals(rig.child(0).isKilled, true);
+  rig.child(1).works("second");
+  assertEquals(await Promise.all([first, second]), ["FIRST", "SECOND"]);
+});
+
+Deno.test("an idle process that is given a request and does not begin it is ended", async () => {
+  using rig = start();
+  rig.allReady();
+  rig.advance(60_000);
+  const result = rig.run("a");
+  rig.advance(5_000);
+  rig.child(1).works("a");
+  assertEquals(await result, "A");
+});
+
+Deno.test("the plaintext of a request that nobody waits for is wiped when its process ends", async () => {
+  using rig = start();
+  rig.allReady();
+  void rig.run("running");
+  rig.child(0).begins("running");
+  const abandoned = new AbortController();
+  const result = rig.run("secret", abandoned.signal);
+  abandoned.abort();
+  rig.advance(100);
+  await assertRejects(() => result, Error, "did not end in time");
+  rig.child(0).ends();
+  assertEquals(rig.child(0).given, ["running", "secret"]);
+  assertEquals(rig.child(0).frames.slice(1, 3).map((sent) => sent.every((byte) => byte === 0)), [true, true]);
+});

@@ -28,17 +28,17 @@ function rig(workflow: Workflow, ports: Partial<WorkflowProcessPorts> = {}) {
   const stdin = new TransformStream<Uint8Array, Uint8Array>();
   const writer = stdin.writable.getWriter();
   const sent: { readonly kind: string; readonly id: number; readonly text: string }[] = [];
-  const reader = new FrameReader({
-    maxLength: 10_000,
-    take: (body) => {
-      const { kind, id, content } = partsOf(body);
+  const reader = new FrameReader(10_000);
+  const take = (bytes: Uint8Array) => {
+    for (const { kind, id, content } of [...reader.push(bytes.slice())].map(partsOf)) {
       sent.push({ kind: KINDS[kind] ?? "unknown", id, text: new TextDecoder().decode(content) });
-    },
-  });
+    }
+    return bytes.length;
+  };
   const own = { ...console };
   const ended = runWorkflowProcess({
     stdin: stdin.readable,
-    stdout: { writeSync: (bytes) => (reader.push(bytes.slice()), bytes.length) },
+    stdout: { writeSync: take },
     confine: () => [],
     load: () => Promise.resolve({ workflow }),
     exit: () => {
