@@ -4,8 +4,7 @@
  *
  * @module
  */
-import { LIBC_PATHS } from "../../ffi/libc.ts";
-import { PROGRAMS } from "../../lib/ctl/doctor/check.ts";
+import { PERMISSIONS } from "../../scripts/permissions.ts";
 import { NATIVE_DIR } from "./native_sdk.ts";
 import type { Launch } from "./service_process.ts";
 import { runTool, type ToolResult } from "./tools.ts";
@@ -35,13 +34,7 @@ export function ctlLaunch(args: readonly string[]): Launch {
   const launch = IS_COMPILED ? { command: `${NATIVE_DIR}/denclavectl`, args } : fromSource("scripts/ctl.ts", [
     `--lock=${ROOT}ctl.lock`,
     "--frozen",
-    "--allow-net",
-    "--allow-env",
-    "--allow-read",
-    "--allow-write",
-    "--allow-sys",
-    `--allow-run=${[...PROGRAMS, "git", "deno"].join(",")}`,
-    `--allow-ffi=${LIBC_PATHS.join(",")}`,
+    ...PERMISSIONS.ctl.map(({ flag }) => flag),
   ], args);
   return { ...launch, env: NO_AWS };
 }
@@ -79,11 +72,5 @@ export function devLaunch(args: readonly string[]): Launch {
   const isPlaced = ["--listen", "--port"].some((name) => args.includes(name));
   const given = [...(isPlaced ? [] : ["--listen", "tcp:127.0.0.1:0"]), ...args];
   if (IS_COMPILED) return { command: `${NATIVE_DIR}/denclave-dev`, args: given };
-  return fromSource("scripts/dev.ts", [
-    "--allow-net",
-    "--allow-read",
-    "--allow-write",
-    "--allow-env",
-    `--allow-ffi=${LIBC_PATHS.join(",")}`,
-  ], given);
+  return fromSource("scripts/dev.ts", [...PERMISSIONS.dev.map(({ flag }) => flag), "--allow-env"], given);
 }

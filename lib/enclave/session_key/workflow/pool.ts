@@ -91,7 +91,9 @@ export interface Workflows extends Disposable {
 }
 
 function failure(how: string, options: FailureOptions): EnclaveError {
-  return new EnclaveError(`A workflow process ended: ${how}`, { code: "workflow_process", ...options });
+  // What could not even be started will not do better for the request that waits.
+  const code = options.cause === undefined ? "workflow_process" : "workflow_unusable";
+  return new EnclaveError(`A workflow process ended: ${how}`, { code, ...options });
 }
 
 /** Processes that run the workflow. Disposing ends them. */
@@ -143,7 +145,14 @@ export class WorkflowPool implements Workflows {
     this.#children.start().catch((thrown: unknown) => {
       if (this.#closed || !(thrown instanceof EnclaveError)) return;
       this.#options.log("error", "workflow_unusable", { reason: thrown.message, hint: thrown.hint });
+      this.#refuseWaiting();
     });
+  }
+
+  /** Where no process can run the workflow, nothing waits for one. */
+  #refuseWaiting(): void {
+    if (!this.#isUnusable) return;
+    for (const job of this.#waiting.splice(0)) this.#reject(job, unusable());
   }
 
   /** Process ids. */
@@ -292,7 +301,7 @@ export class WorkflowPool implements Workflows {
     this.#waiting.unshift(...jobs.filter(({ isOver }) => !isOver));
     kept.clear();
     if (this.#closed) return;
-    if (this.#isUnusable) { for (const job of this.#waiting.splice(0)) this.#reject(job, unusable()); }
+    this.#refuseWaiting();
     if (jobs.length > 0) {
       this.#options.log("warn", "workflow_requests_lost", { reason: reason.message, requests: jobs.length });
     }
