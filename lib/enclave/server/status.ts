@@ -71,5 +71,5 @@ function eventsFor(request: WireObject, events: EventLog): readonly object[] {
   if (typeof limit !== "number" || !Number.isInteger(limit) || limit < 1) {
     throw new WireError("missing_fields", "Field limit must be a whole number from 1");
   }
-  return (security ? events.security : events).recent(Math.min(limit, MAX_EVENTS));
+  return events[security ? "recentSecurity" : "recent"](Math.min(limit, MAX_EVENTS));
 }
