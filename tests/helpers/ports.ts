@@ -30,18 +30,14 @@ export function testPorts(ports: Partial<Ports> & Pick<Ports, "kms">): Ports {
 
 /** Answers the requests of these features, and the server's own. */
 export function testHandler(features: readonly Feature[], ports: Ports, events: EventLog): Handler {
-  return createDispatcher({
-    own: statusRoutes({
-      ...ports,
-      features,
-      events,
-      metrics: new Metrics(),
-      version: "test",
-      warnings: [],
-      permissions: [],
-      serverStats: () => ({ connections: 1 }),
-    }),
+  const routes = statusRoutes({ ...ports, events, permissions: [] }, {
     features,
+    metrics: new Metrics(),
+    warnings: [],
+    stats: () => ({ connections: 1 }),
+    now: ports.now,
+  });
+  return createDispatcher([{ routes }, ...features], {
     requestMemory: createMemory(DEFAULT_LIMITS.maxInFlight).requests,
     log: events.log,
   });

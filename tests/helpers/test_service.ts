@@ -29,7 +29,6 @@ const TEST_SERVICE = {
   selfTest: () => Promise.resolve([]),
   aead: NODE_AEAD,
   permissions: [],
-  version: "test",
 } as const satisfies Partial<ServiceOptions>;
 
 /** A workflow that returns its input. */

@@ -22,7 +22,6 @@ import { openFeatures } from "../../enclave/features.ts";
 import { startService } from "../../enclave/server/start.ts";
 import { NO_GUARDS, type WalletGuards } from "../../shared/cli/wallet_options.ts";
 import { FEATURES } from "../../shared/cli/serve_options.ts";
-import { VERSION } from "../../shared/version.ts";
 import type { Address } from "../../shared/wire/address.ts";
 import { listen } from "../../shared/wire/listen.ts";
 import { workflow } from "../../workflow.ts";
@@ -67,7 +66,6 @@ export async function startDryRunService(
     transport: "tcp",
     limits: DEFAULT_LIMITS,
     events: new EventLog({ write: () => {}, level: "info" }),
-    version: VERSION,
     keys: kms.keyArns.map(parseKeyArn),
     served: FEATURES,
     features: (ports) => openFeatures(features, ports),

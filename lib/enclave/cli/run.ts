@@ -85,7 +85,6 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
       ...(config.features === undefined && !isDevelopment ? [ALL_FEATURES] : []),
     ],
     permissions,
-    version: VERSION,
   });
   log("info", "listening", {
     address: formatAddress(address),

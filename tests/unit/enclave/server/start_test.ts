@@ -1,4 +1,5 @@
 /** The service as a whole, with a fake KMS and connections in memory: its warnings, and what remains when it ends. */
+import { VERSION } from "../../../../lib/shared/version.ts";
 import type { EncryptionContext } from "../../../../lib/shared/aws/kms_limits.ts";
 import { TSK_CONTEXT } from "../../../../lib/shared/aws/tsk_context.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -45,7 +46,6 @@ function setup(
     kms,
     acceptor,
     events,
-    version: "1.2.3",
     keys: keys.map(parseKeyArn),
     context,
     wallet: { guards: { ...NO_GUARDS, verifyingContracts }, cache: { entries: 0, maxAgeMs: 0 } },
@@ -103,7 +103,7 @@ for (const [what, options, words] of WARNINGS) {
     if (words !== undefined) {
       assert(words.test(warnings[0] ?? "") && words.test(String(logged[0]?.["warning"])));
     }
-    assertEquals([health?.["version"], health?.["connections"]], ["1.2.3", 1]);
+    assertEquals([health?.["version"], health?.["connections"]], [VERSION, 1]);
     await within(service.stop(0), "the end of the service");
   });
 }
