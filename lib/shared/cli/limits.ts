@@ -106,12 +106,21 @@ interface MachineMemory {
   readonly workflowProcesses?: number | undefined;
 }
 
-/** How the workflow is run: what is left out depends on the machine. */
-export interface WorkflowLimits {
-  readonly processes: number | undefined;
-  readonly deadlineMs: number;
-  readonly memory: number | undefined;
-}
+/** How the workflow is run. What is left out depends on the machine. */
+export const WORKFLOW_OPTIONS = {
+  processes: optionalNumber(
+    { name: "workflow-processes", value: "N", min: 1, max: 16 },
+    "processes that run the workflow; by default one less than there are processors, at most 4 and no more than the memory has room for",
+  ),
+  deadlineMs: wholeNumber(
+    { name: "workflow-ms", value: "MS", default: 5000, min: 10, max: MAX_TIMEOUT_MS },
+    "time that the workflow may work on a request; its process is ended then",
+  ),
+  memory: optionalNumber(
+    { name: "workflow-memory", value: "BYTES", min: 16 * 1024 * 1024, max: 2 ** 40 },
+    "memory that the workflow may take in a process; by default what the largest message needs, and at least 128 MiB",
+  ),
+};
 
 /**
  * How the workflow is run on a machine.
@@ -119,25 +128,22 @@ export interface WorkflowLimits {
  * @param processors that this process may use
  */
 export function workflowLimitsFor(
-  { processes, deadlineMs, memory }: WorkflowLimits,
-  { maxMessage, processors, ...machine }: MachineMemory & {
+  { processes, deadlineMs, memory: given }: Values<typeof WORKFLOW_OPTIONS>,
+  { memory: all = Infinity, maxMessage, processors }: MachineMemory & {
     readonly maxMessage: number;
     readonly processors: number;
   },
 ): { readonly processes: number; readonly deadlineMs: number; readonly memory: number } {
-  const each = memory ?? Math.max(WORKFLOW_MEMORY, WORKFLOW_BYTE_COST * maxMessage);
-  const room = machine.memory === undefined
-    ? Infinity
-    : Math.floor((machine.memory - OWN_MEMORY) / (WORKFLOW_PROCESS_MEMORY + each));
-  return { processes: processes ?? Math.max(1, Math.min(processors - 1, 4, room)), deadlineMs, memory: each };
+  const memory = given ?? Math.max(WORKFLOW_MEMORY, WORKFLOW_BYTE_COST * maxMessage);
+  const room = Math.floor((all - OWN_MEMORY) / (WORKFLOW_PROCESS_MEMORY + memory));
+  return { processes: processes ?? Math.max(1, Math.min(processors - 1, 4, room)), deadlineMs, memory };
 }
 
 /**
- * What messages and requests can take: half of what is left, since V8 keeps about as much garbage. Bytes;
- * undefined where it is not known.
+ * What messages and requests can take: half of what is left, since V8 keeps about as much garbage. Bytes; without
+ * end where the memory is not known.
  */
-function roomFor({ memory, sdkProcesses = 1, workflowProcesses = 1 }: MachineMemory): number | undefined {
-  if (memory === undefined) return undefined;
+function roomFor({ memory = Infinity, sdkProcesses = 1, workflowProcesses = 1 }: MachineMemory): number {
   const processes = (sdkProcesses - 1) * SDK_PROCESS_MEMORY +
     (workflowProcesses + 1) * WORKFLOW_PROCESS_MEMORY;
   const left = memory - OWN_MEMORY - processes;
@@ -146,30 +152,25 @@ function roomFor({ memory, sdkProcesses = 1, workflowProcesses = 1 }: MachineMem
 
 /** The limits on a machine. */
 export function limitsFor(options: LimitOptions, machine: MachineMemory): Limits {
-  const room = Math.max(LEAST_IN_FLIGHT, roomFor(machine) ?? DEFAULT_LIMITS.maxInFlight);
+  const room = Math.max(LEAST_IN_FLIGHT, roomFor(machine));
   return { ...options, maxInFlight: options.maxInFlight ?? Math.min(DEFAULT_LIMITS.maxInFlight, room) };
 }
 
 /** Warnings about limits that do not fit the machine's memory. */
-export function memoryWarnings(limits: Limits, machine: MachineMemory): readonly string[] {
-  const room = roomFor(machine);
-  const { maxInFlight, maxMessage } = limits;
+export function memoryWarnings(
+  { maxInFlight, maxMessage }: Limits,
+  machine: MachineMemory,
+): readonly string[] {
   const inMib = (bytes: number) => `${Math.floor(bytes / MIB)} MiB`;
-  const warnings: string[] = [];
-  if (room !== undefined && maxInFlight > room) {
-    warnings.push(
-      `messages may take ${inMib(maxInFlight)} (--max-in-flight), more than the ${
-        inMib(room)
-      } that a memory of ${inMib(machine.memory ?? 0)} has room for: the kernel may end the service`,
-    );
-  }
+  const room = roomFor(machine);
   const largest = Math.floor(maxInFlight / (2 * BYTE_COST));
-  if (largest < maxMessage) {
-    warnings.push(
-      `the memory for messages, ${
-        inMib(maxInFlight)
-      } (--max-in-flight), is too little for --max-message ${maxMessage}: those of more than ${largest} bytes are refused`,
-    );
-  }
-  return warnings;
+  const [taken, left, memory] = [maxInFlight, room, machine.memory ?? 0].map(inMib);
+  return [
+    ...(maxInFlight <= room ? [] : [
+      `messages may take ${taken} (--max-in-flight), more than the ${left} that a memory of ${memory} has room for: the kernel may end the service`,
+    ]),
+    ...(largest >= maxMessage ? [] : [
+      `the memory for messages, ${taken} (--max-in-flight), is too little for --max-message ${maxMessage}: those of more than ${largest} bytes are refused`,
+    ]),
+  ];
 }

@@ -1,0 +1,16 @@
+/**
+ * The wallet and sealed requests as they are without an option: for dry runs and tests.
+ *
+ * @module
+ */
+import { parseOptions } from "../shared/cli/options.ts";
+import type { SealedConfig } from "../shared/cli/sealed_options.ts";
+import { readServeConfig, SERVE_OPTIONS } from "../shared/cli/serve_options.ts";
+import type { WalletGuards } from "../shared/cli/wallet_options.ts";
+
+const { wallet, sealed } = readServeConfig(parseOptions(SERVE_OPTIONS, []));
+
+/** No rule at all. */
+export const NO_GUARDS: WalletGuards = wallet.guards;
+/** Requests may be sealed or not, from any client. */
+export const OPEN_TO_ALL: SealedConfig = sealed;
