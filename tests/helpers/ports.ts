@@ -5,7 +5,7 @@
  */
 import { NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
 import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
-import { DEFAULT_LIMITS } from "../../lib/shared/cli/limits.ts";
+import { DEFAULT_LIMITS } from "../../lib/dev/defaults.ts";
 import { createDispatcher, type Handler } from "../../lib/enclave/server/dispatch.ts";
 import type { EventLog } from "../../lib/enclave/server/events.ts";
 import type { Feature, Ports } from "../../lib/enclave/server/feature.ts";

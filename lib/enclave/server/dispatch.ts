@@ -5,16 +5,8 @@
  */
 import { EnclaveError, messageOf, positionOf } from "../../shared/errors.ts";
 import type { Log } from "../../shared/log.ts";
-import {
-  dropFields,
-  type ErrorCode,
-  errorReply,
-  field,
-  isErrorReply,
-  type Reply,
-  WireError,
-  type WireObject,
-} from "../../shared/wire/messages.ts";
+import type { ErrorCode, Reply, WireObject } from "../../shared/wire/messages.ts";
+import { dropFields, errorReply, field, isErrorReply, WireError } from "../../shared/wire/messages.ts";
 import { type Answer, type Call, type Feature, PreparedReply, type Route, type Routes } from "./feature.ts";
 import { type MemoryBudget, parseReserved, Reservation } from "./memory_budget.ts";
 import { NEVER } from "./waiting.ts";

@@ -8,7 +8,7 @@ import { KEY_LENGTH, OpenError, SEAL_LIMITS, SealingKey } from "../../shared/cry
 import { type KeyArn, selectKey } from "../../shared/aws/key_arn.ts";
 import { tskContext } from "../../shared/aws/tsk_context.ts";
 import { EnclaveError } from "../../shared/errors.ts";
-import type { EncryptionContext } from "../kms/kms.ts";
+import type { SessionKeyConfig } from "../../shared/cli/serve_options.ts";
 import { decodeHexInto } from "../../shared/crypto/hex.ts";
 import type { ErrorReply, Reply, WireObject } from "../../shared/wire/messages.ts";
 import { errorReply, field, requiredString, WireError } from "../../shared/wire/messages.ts";
@@ -25,19 +25,7 @@ import { HEADROOM } from "./workflow/messages.ts";
 import type { Workflows } from "./workflow/pool.ts";
 
 /** The measured configuration of the service, which no request can change, and the workflow. */
-export interface SessionKeyOptions {
-  /** The region, where the key does not contain it. */
-  readonly region: string | undefined;
-  /** EncryptionContext that the TSK was wrapped with. */
-  readonly context: EncryptionContext | undefined;
-  /** Refuse a second `configure`. */
-  readonly configureOnce: boolean;
-  /** Require a growing `epoch` in each `configure`, bound by the EncryptionContext, so that an old one cannot be replayed. */
-  readonly requireEpoch: boolean;
-  /** Refuse session keys of an earlier epoch, also after a restart, which forgets the last one. Implies `requireEpoch`. */
-  readonly minTskEpoch?: number | undefined;
-  /** Refuse `process` requests whose blobs are not bound to their direction and request; false by default. */
-  readonly bindProcess?: boolean;
+export interface SessionKeyOptions extends Partial<SessionKeyConfig> {
   /** Makes what runs the workflow; it is disposed of with the service. */
   readonly workflows: (ports: Ports) => Workflows;
 }

@@ -13,37 +13,14 @@ import { optionalNumber, readAll, type Values, wholeNumber } from "./settings.ts
  * buffer that the message arrived in, counted apart. Garbage of earlier requests comes on top of it (11.7 after three): the budget leaves room for that.
  */
 export const BYTE_COST = 7;
-/** Limits on connections and requests. */
-export interface Limits {
-  /** The largest message, bytes. */
-  readonly maxMessage: number;
-  /** Connections served at a time; further ones are answered `busy`. */
-  readonly maxConnections: number;
-  /** A connection on which nothing arrives for this long is closed. Milliseconds. */
-  readonly idleMs: number;
-  /** From the first byte of a request to the last of its reply. Milliseconds. */
-  readonly requestMs: number;
-  /** Memory for messages that are arriving and requests in progress, over all connections; `busy` beyond it. Bytes. */
-  readonly maxInFlight: number;
-}
-
-/** The default limits. */
-export const DEFAULT_LIMITS: Limits = {
-  maxMessage: DEFAULT_MAX_LENGTH,
-  maxConnections: 64,
-  idleMs: 30_000,
-  requestMs: 60_000,
-  maxInFlight: 512 * 1024 * 1024,
-};
-
 const MIB = 1024 * 1024;
 /** The longest time of an option. Milliseconds. */
 export const MAX_TIMEOUT_MS = 3_600_000;
 
-/** The options. Where the memory for messages is left out, it depends on the machine's. */
+/** The options: limits on connections and requests. Where the memory for messages is left out, it depends on the machine's. */
 export const LIMIT_OPTIONS = {
   maxMessage: wholeNumber(
-    { name: "max-message", value: "BYTES", default: DEFAULT_LIMITS.maxMessage, min: 64, max: 256 * MIB },
+    { name: "max-message", value: "BYTES", default: DEFAULT_MAX_LENGTH, min: 64, max: 256 * MIB },
     "largest message",
   ),
   maxInFlight: optionalNumber(
@@ -51,21 +28,24 @@ export const LIMIT_OPTIONS = {
     "memory for incoming messages and requests under way; further requests are answered busy; by default half of the memory beyond 190 MiB and 55 for each further SDK process, at most 512 MiB",
   ),
   maxConnections: wholeNumber(
-    { name: "max-connections", value: "N", default: DEFAULT_LIMITS.maxConnections, min: 1, max: 10_000 },
+    { name: "max-connections", value: "N", default: 64, min: 1, max: 10_000 },
     "connections served at the same time",
   ),
   idleMs: wholeNumber(
-    { name: "idle-ms", value: "MS", default: DEFAULT_LIMITS.idleMs, min: 10, max: MAX_TIMEOUT_MS },
+    { name: "idle-ms", value: "MS", default: 30_000, min: 10, max: MAX_TIMEOUT_MS },
     "close a connection that sends nothing for this long",
   ),
+  /** From the first byte of a request to the last of its reply. */
   requestMs: wholeNumber(
-    { name: "request-ms", value: "MS", default: DEFAULT_LIMITS.requestMs, min: 10, max: MAX_TIMEOUT_MS },
+    { name: "request-ms", value: "MS", default: 60_000, min: 10, max: MAX_TIMEOUT_MS },
     "time limit of one request",
   ),
 };
 
 /** The parsed options. */
 export type LimitOptions = Values<typeof LIMIT_OPTIONS>;
+/** The limits on a machine: the memory for messages is known. */
+export type Limits = LimitOptions & { readonly maxInFlight: number };
 
 /** @throws {UsageError} that names the option. */
 export function readLimits(options: Options): LimitOptions {
@@ -95,6 +75,8 @@ const WORKFLOW_MEMORY = 128 * MIB;
 const WORKFLOW_BYTE_COST = 6;
 /** The least that is given to messages, however little memory there is. Bytes. */
 const LEAST_IN_FLIGHT = 16 * MIB;
+/** The most that is given to messages unless that is configured. Bytes. */
+const MOST_IN_FLIGHT = 512 * MIB;
 
 /** A machine's memory, and what shares it with the service. */
 interface MachineMemory {
@@ -153,7 +135,7 @@ function roomFor({ memory = Infinity, sdkProcesses = 1, workflowProcesses = 1 }:
 /** The limits on a machine. */
 export function limitsFor(options: LimitOptions, machine: MachineMemory): Limits {
   const room = Math.max(LEAST_IN_FLIGHT, roomFor(machine));
-  return { ...options, maxInFlight: options.maxInFlight ?? Math.min(DEFAULT_LIMITS.maxInFlight, room) };
+  return { ...options, maxInFlight: options.maxInFlight ?? Math.min(MOST_IN_FLIGHT, room) };
 }
 
 /** Warnings about limits that do not fit the machine's memory. */

@@ -12,17 +12,8 @@ import { parseAddress, VMADDR_CID_ANY } from "../wire/address.ts";
 import { LIMIT_OPTIONS, MAX_TIMEOUT_MS, readLimits, WORKFLOW_OPTIONS } from "./limits.ts";
 import { type Options, refuseValue, UsageError } from "./options.ts";
 import { MAX_SEALED_AGE_MS, SEALED_OPTIONS } from "./sealed_options.ts";
-import {
-  distinct,
-  measured,
-  optionalNumber,
-  readAll,
-  type Setting,
-  setting,
-  toggle,
-  type Values,
-  wholeNumber,
-} from "./settings.ts";
+import { distinct, measured, optionalNumber, readAll, toggle, wholeNumber } from "./settings.ts";
+import { type Setting, setting, type Values } from "./settings.ts";
 import { CACHE_MS, WALLET_CACHE, WALLET_GUARDS } from "./wallet_options.ts";
 
 /** Commands of the enclave's binary with the options of `kmstool_enclave_cli`. */
@@ -92,6 +83,7 @@ const SESSION_KEY = {
     "require-epoch",
     "require an epoch in each configure, higher than the last, as part of the EncryptionContext",
   ),
+  /** Implies `requireEpoch`. */
   minTskEpoch: optionalNumber(
     { name: "min-tsk-epoch", value: "N", min: 0, max: Number.MAX_SAFE_INTEGER },
     "refuse session keys of a lower epoch, also after a restart (implies --require-epoch)",
@@ -205,6 +197,8 @@ export function readServeConfig(
 
 /** The parsed options of `serve`. */
 export type ServeConfig = ReturnType<typeof readServeConfig>;
+/** Those of the session key. */
+export type SessionKeyConfig = Values<typeof SESSION_KEY>;
 
 /**
  * The value of --listen or its variable; undefined when --port applies. A flag takes precedence over the other option's variable.

@@ -8,7 +8,7 @@ import { sdkError } from "../../../../ffi/errors.ts";
 import { LocalKms } from "../../../../lib/dev/kms/local.ts";
 import { Client } from "../../../../lib/ctl/client/client.ts";
 import { type WalletGuards } from "../../../../lib/shared/cli/wallet_options.ts";
-import { NO_GUARDS } from "../../../../lib/dev/no_rules.ts";
+import { NO_GUARDS } from "../../../../lib/dev/defaults.ts";
 import { countCalls, CREDENTIAL, KmsRefusal } from "../../../helpers/wallet_rig.ts";
 import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
 import { EventLog } from "../../../../lib/enclave/server/events.ts";

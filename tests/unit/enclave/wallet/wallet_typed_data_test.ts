@@ -7,7 +7,7 @@ import { parseAddress } from "../../../../lib/shared/crypto/ethereum_address.ts"
 import type { Payload } from "../../../../lib/enclave/wallet/ethereum/payload.ts";
 import { checkGuards } from "../../../../lib/enclave/wallet/wallet_guards.ts";
 import { type WalletGuards } from "../../../../lib/shared/cli/wallet_options.ts";
-import { NO_GUARDS } from "../../../../lib/dev/no_rules.ts";
+import { NO_GUARDS } from "../../../../lib/dev/defaults.ts";
 import { WireError } from "../../../../lib/shared/wire/messages.ts";
 import { typedDataVectors } from "../../../helpers/vectors.ts";
 import { walletRig } from "../../../helpers/wallet_rig.ts";
