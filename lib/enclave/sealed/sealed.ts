@@ -8,12 +8,8 @@ import { encodeBase64 } from "@std/encoding";
 import { attestUserData } from "../../shared/attestation/statement.ts";
 import { SealedError } from "../../shared/sealed/errors.ts";
 import { importPublicKey, keyPairOf, PRIVATE_KEY_LENGTH } from "../../shared/sealed/hpke.ts";
-import {
-  type MessageTimes,
-  NONCE_LENGTH,
-  type OpenedRequest,
-  openRequest,
-} from "../../shared/sealed/message.ts";
+import type { MessageTimes, OpenedRequest } from "../../shared/sealed/message.ts";
+import { NONCE_LENGTH, openRequest } from "../../shared/sealed/message.ts";
 import { readFields, type Values } from "../../shared/wire/fields.ts";
 import { MessageEncoder } from "../../shared/wire/framing.ts";
 import type { ErrorReply, Reply, WireObject } from "../../shared/wire/messages.ts";

@@ -5,7 +5,7 @@
  */
 import { EnclaveError, messageOf, positionOf } from "../../shared/errors.ts";
 import type { Log } from "../../shared/log.ts";
-import type { ErrorCode, Reply, WireObject } from "../../shared/wire/messages.ts";
+import type { Reply, WireObject } from "../../shared/wire/messages.ts";
 import { dropFields, errorReply, field, isErrorReply, WireError } from "../../shared/wire/messages.ts";
 import { type Answer, type Call, type Feature, PreparedReply, type Route, type Routes } from "./feature.ts";
 import { type MemoryBudget, parseReserved, Reservation } from "./memory_budget.ts";
@@ -127,19 +127,17 @@ function unknownReply(name: unknown, field: string, among: Targets): Reply {
     : errorReply("unknown_type", `Known values of ${field}: ${known}`);
 }
 
-/** Codes of errors whose messages the client may see, and those of the replies. */
-const OWN_CODES: ReadonlyMap<string, ErrorCode> = new Map([
-  // The client has disconnected.
-  ["abandoned", "timeout"],
-  ["rekey_required", "rekey_required"],
-  ["key_not_allowed", "key_not_allowed"],
-]);
+/** Codes of errors whose messages the client may see. */
+const OWN_CODES = ["rekey_required", "key_not_allowed"] as const;
 
 /** The reply to an error of any request; undefined for an unexpected one. */
 function replyTo(thrown: unknown): Reply | undefined {
   if (thrown instanceof WireError) return errorReply(thrown.code, thrown.message);
-  const code = thrown instanceof EnclaveError ? OWN_CODES.get(thrown.code) : undefined;
-  return code && errorReply(code, messageOf(thrown));
+  if (!(thrown instanceof EnclaveError)) return undefined;
+  // The client has disconnected.
+  if (thrown.code === "abandoned") return errorReply("timeout", thrown.message);
+  const code = OWN_CODES.find((own) => own === thrown.code);
+  return code && errorReply(code, thrown.message);
 }
 
 /** The reply has a fixed message; only the log has the cause. */

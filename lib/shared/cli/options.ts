@@ -176,13 +176,25 @@ export function parseOptions(
   const values = new Map<string, readonly string[]>();
   for (const token of tokens) {
     if (token.kind !== "option") continue;
-    const spec = specs.find(({ name }) => name === token.name);
+    const { name, rawName, value, inlineValue } = token;
+    const spec = specs.find((one) => one.name === name);
     if (spec === undefined) {
-      const near = nearest(token.name, specs.map(({ name }) => name));
+      const near = nearest(name, specs.map((one) => one.name));
       const hint = `${near === undefined ? "" : `Did you mean --${near}? `}--help lists the options.`;
-      throw new UsageError(`Unknown option ${token.rawName}`, hint);
+      throw new UsageError(`Unknown option ${rawName}`, hint);
     }
-    values.set(spec.name, [...values.get(spec.name) ?? [], flagValue(spec, token)]);
+    // A value that starts with "-" is probably the next option; "--name=-x" makes it explicit.
+    const isMissing = value === undefined || (/^-./s.test(value) && inlineValue !== true);
+    if (spec.value === undefined && value !== undefined) {
+      throw new UsageError(`Option ${rawName} takes no value`);
+    }
+    if (spec.value !== undefined && isMissing) {
+      throw new UsageError(`Option ${rawName} needs a value`, `${rawName} ${spec.value}`);
+    }
+    if (value === "" && spec.refuseEmpty === true) {
+      throw new UsageError(`${rawName} is given without a value`, "Give it a value, or leave it out.");
+    }
+    values.set(name, [...values.get(name) ?? [], value ?? "true"]);
   }
   const flags = new Set(values.keys());
   const positionals = tokens.flatMap((token) => token.kind === "positional" ? [token.value] : []);
@@ -199,29 +211,6 @@ export function parseOptions(
     if (value !== undefined) values.set(spec.name, [value]);
   }
   return new Options(values, positionals, flags);
-}
-
-/** The value of a flag; `true` for a switch. */
-function flagValue(
-  { value: placeholder, refuseEmpty }: OptionSpec,
-  { rawName, value, inlineValue }: {
-    readonly rawName: string;
-    readonly value: string | undefined;
-    readonly inlineValue: boolean | undefined;
-  },
-): string {
-  if (placeholder === undefined) {
-    if (value === undefined) return "true";
-    throw new UsageError(`Option ${rawName} takes no value`);
-  }
-  // A value that starts with "-" is probably the next option; "--name=-x" makes it explicit.
-  if (value === undefined || (value.startsWith("-") && value !== "-" && inlineValue !== true)) {
-    throw new UsageError(`Option ${rawName} needs a value`, `${rawName} ${placeholder}`);
-  }
-  if (value === "" && refuseEmpty === true) {
-    throw new UsageError(`${rawName} is given without a value`, "Give it a value, or leave it out.");
-  }
-  return value;
 }
 
 /** The value of an option's variable, or its default. */

@@ -104,13 +104,7 @@ const MASTER_KEY = {
 /** Options of the SDK's backend. */
 const NITRO = {
   libraryDir: setting(
-    {
-      name: "library-dir",
-      env: "DENCLAVE_LIBRARY_DIR",
-      value: "DIR",
-      refuseEmpty: false,
-      read: (options, name) => options.text(name),
-    },
+    { name: "library-dir", env: "DENCLAVE_LIBRARY_DIR", value: "DIR", refuseEmpty: false, read: textOption },
     "folder of the SDK's .so files; by default the binary's, /app, /usr/local/lib, /usr/lib64, /usr/lib. A compiled binary can open only its own folder",
   ),
   processes: wholeNumber(
@@ -225,6 +219,10 @@ function readFeatures(options: Options, option: string): readonly string[] | und
     );
   }
   return FEATURES.filter((name) => given.includes(name));
+}
+
+function textOption(options: Options, name: string): string | undefined {
+  return options.text(name);
 }
 
 function readRegion(options: Options, name: string): string | undefined {
