@@ -64,8 +64,8 @@ export class Connection {
   #phase: Phase = "idle";
   /** When the sweep ends the present phase. Milliseconds on the context's clock. */
   #deadline: number;
-  /** When the first byte of the request in progress arrived; undefined for one that arrived together with the last. */
-  #requestStarted: number | undefined;
+  /** When the first byte of the request in progress arrived, or the request before it was answered, if that was later. */
+  #requestStarted = 0;
   #requests = 0;
   #closed = false;
   #stopping = false;
@@ -73,7 +73,7 @@ export class Connection {
   #lost = false;
   /** The sweep's reply, until it is written. */
   #timeoutReply: Promise<void> | undefined;
-  /** Aborted when the sweep has answered, or the connection is closed: the request is abandoned, and further input is ignored. */
+  /** Aborted when the sweep has answered or the connection is closed: the request is abandoned, further input ignored. */
   #abandoned = new AbortController();
 
   constructor(id: number, stream: Stream, context: ConnectionContext) {
@@ -112,14 +112,16 @@ export class Connection {
     });
   }
 
-  /** Closes when this is done, or the client has disconnected, or the sweep closed the stream during a read: no reply is possible then. */
+  /** Closes at the end, or when no reply is possible: the client has disconnected, or the sweep closed the stream. */
   async #untilLost(serve: () => Promise<void>): Promise<void> {
     try {
       await serve();
     } catch (thrown) {
       this.#context.log("debug", "connection_lost", { connection: this.id, reason: messageOf(thrown) });
     } finally {
-      this.#freeArrived();
+      // Frees the buffer before its reservation: the garbage collector would free it later.
+      this.#decoder[Symbol.dispose]();
+      this.#buffered[Symbol.dispose]();
       // A handler that honours the signal can end before the sweep's reply is written.
       await this.#timeoutReply;
       this.#encoder.trim(0);
@@ -130,12 +132,6 @@ export class Connection {
   #enter(phase: Phase, withinMs: number, now = this.#context.now()): void {
     this.#phase = phase;
     this.#deadline = now + withinMs;
-  }
-
-  /** Frees the buffer before its reservation: the garbage collector would free it later. */
-  #freeArrived(): void {
-    this.#decoder[Symbol.dispose]();
-    this.#buffered[Symbol.dispose]();
   }
 
   /** Lets a request in progress end, then closes; when idle, closes immediately. */
@@ -153,7 +149,7 @@ export class Connection {
       const what = isHandling
         ? `The request took longer than ${requestMs} ms`
         : `The rest of the message did not arrive in time (${idleMs} ms without a byte, or ${requestMs} ms in all)`;
-      metrics.count(isHandling ? "timed_out" : "incomplete", false, now - (this.#requestStarted ?? now));
+      metrics.count(isHandling ? "timed_out" : "incomplete", false, now - this.#requestStarted);
       this.#enter("writing", DRAIN_MS, now);
       this.#stopping = true;
       this.#abandoned.abort();
@@ -185,7 +181,7 @@ export class Connection {
       const time = now();
       if (this.#phase === "idle") this.#requestStarted = time;
       this.#phase = "receiving";
-      this.#deadline = Math.min(time + limits.idleMs, (this.#requestStarted ?? time) + limits.requestMs);
+      this.#deadline = Math.min(time + limits.idleMs, this.#requestStarted + limits.requestMs);
       const frame = this.#decoder.next();
       if (frame !== undefined) return frame;
       if (!this.#decoder.pending) this.#phase = "idle";
@@ -215,7 +211,7 @@ export class Connection {
   async #serveFrame(frame: Frame): Promise<void> {
     const { now, limits, memory } = this.#context;
     const started = now();
-    this.#enter("handling", limits.requestMs, this.#requestStarted ?? started);
+    this.#enter("handling", limits.requestMs, this.#requestStarted);
     this.#lost = "problem" in frame && !frame.recoverable;
     const charge = new Reservation(memory.requests);
     const answered = "problem" in frame
@@ -235,8 +231,8 @@ export class Connection {
       this.#encoder.trim(Math.min(KEPT_LENGTH.leaving, this.#keptShare));
       charge[Symbol.dispose]();
     }
-    this.#note(answer, now() - started);
-    this.#requestStarted = undefined;
+    this.#requestStarted = now();
+    this.#note(answer, this.#requestStarted - started);
     if (this.#lost) {
       this.#stopping = true;
       this.#enter("draining", DRAIN_MS);
