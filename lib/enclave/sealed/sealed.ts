@@ -153,8 +153,8 @@ export class SealedService implements Feature {
   }
 
   /**
-   * The answer to a request; a late one gets an error reply, which is also sealed, so the client knows that it comes from the enclave. The
-   * request's bytes are parsed immediately, and not kept while it is answered.
+   * The answer to a request; a late one gets an error reply, which is also sealed, so the client knows that it
+   * comes from the enclave. The request's bytes are parsed immediately, and not kept while it is answered.
    */
   #answer(
     { plaintext, times }: OpenedRequest,

@@ -64,7 +64,7 @@ export class Connection {
   #phase: Phase = "idle";
   /** When the sweep ends the present phase. Milliseconds on the context's clock. */
   #deadline: number;
-  /** When the first byte of the request in progress arrived, or the request before it was answered, if that was later. */
+  /** When the request's first byte arrived, or the request before it was answered, if that was later. */
   #requestStarted = 0;
   #requests = 0;
   #closed = false;
@@ -73,7 +73,7 @@ export class Connection {
   #lost = false;
   /** The sweep's reply, until it is written. */
   #timeoutReply: Promise<void> | undefined;
-  /** Aborted when the sweep has answered or the connection is closed: the request is abandoned, further input ignored. */
+  /** Aborted when the sweep has answered, or the connection is closed: further input is ignored. */
   #abandoned = new AbortController();
 
   constructor(id: number, stream: Stream, context: ConnectionContext) {
@@ -112,7 +112,7 @@ export class Connection {
     });
   }
 
-  /** Closes at the end, or when no reply is possible: the client has disconnected, or the sweep closed the stream. */
+  /** Closes at the end, or when the client has disconnected or the sweep closed the stream. */
   async #untilLost(serve: () => Promise<void>): Promise<void> {
     try {
       await serve();
@@ -254,7 +254,7 @@ export class Connection {
     else log("debug", "request", fields);
   }
 
-  /** The answer, or undefined once nobody waits for it: a handler that never ends must not keep the connection's place. */
+  /** The answer, or undefined once nobody waits for it: a handler that never ends keeps no connection's place. */
   #orAbandoned(answering: Promise<Answer>): Promise<Answer | undefined> {
     return new Promise((resolve) => {
       this.#abandoned.signal.onabort = () => resolve(undefined);

@@ -25,7 +25,7 @@ export type Handler = (
 
 /** What the dispatcher asks of a feature, or of the server's own requests. */
 type Answering = Pick<Feature, "routes" | "apiRoutes" | "outerRoutes" | "refusal" | "replyTo">;
-/** A route, and what makes its results and errors answers: it refers to no request, since such waits for a result. */
+/** A route, and what makes answers of its results and errors. It waits for a result, so it refers to no request. */
 interface Target {
   readonly route: Route;
   answered(reply: Reply | PreparedReply): Answer;

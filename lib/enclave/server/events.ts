@@ -49,8 +49,8 @@ const REFUSALS: readonly string[] = [
 ];
 
 /**
- * Keeps and writes events. Those about keys and refusals, which an operator must still find after an attack, are kept
- * apart from the ring and its rate limit, so that no number of requests displaces them.
+ * Keeps and writes events. Those about keys and refusals, which an operator must still find after an attack,
+ * are kept apart from the ring and its rate limit, so that no number of requests displaces them.
  */
 export class EventLog {
   #options: Required<EventLogOptions>;

@@ -66,8 +66,8 @@ function entropyWarnings(ports: Ports): readonly string[] {
 }
 
 /**
- * What stands in for a feature that the measured configuration does not name: each of its requests is answered
- * `feature_off`, and nothing of it is in `health`.
+ * What stands in for a feature that the measured configuration does not name: each of its requests is
+ * answered `feature_off`, and nothing of it is in `health`.
  *
  * @param feature disposed of
  */

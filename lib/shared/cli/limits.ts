@@ -17,7 +17,7 @@ const MIB = 1024 * 1024;
 /** The longest time of an option. Milliseconds. */
 export const MAX_TIMEOUT_MS = 3_600_000;
 
-/** The options: limits on connections and requests. Where the memory for messages is left out, it depends on the machine's. */
+/** Limits on connections and requests. Memory for messages that is left out depends on the machine's. */
 export const LIMIT_OPTIONS = {
   maxMessage: wholeNumber(
     { name: "max-message", value: "BYTES", default: DEFAULT_MAX_LENGTH, min: 64, max: 256 * MIB },
@@ -122,8 +122,8 @@ export function workflowLimitsFor(
 }
 
 /**
- * What messages and requests can take: half of what is left, since V8 keeps about as much garbage. Bytes; without
- * end where the memory is not known.
+ * What messages and requests can take: half of what is left, since V8 keeps about as much garbage. Bytes;
+ * infinite where the memory is not known.
  */
 function roomFor({ memory = Infinity, sdkProcesses = 1, workflowProcesses = 1 }: MachineMemory): number {
   const processes = (sdkProcesses - 1) * SDK_PROCESS_MEMORY +
