@@ -21,13 +21,8 @@ import { runEntry, untilSignal } from "./lib/shared/cli/entry.ts";
 import { openFeatures } from "./lib/enclave/features.ts";
 import { giveUpPermissions } from "./lib/enclave/cli/permissions.ts";
 import { runService } from "./lib/enclave/cli/run.ts";
-import {
-  KMSTOOL_COMMANDS,
-  NITRO_OPTIONS,
-  readNitroConfig,
-  readServeConfig,
-  SERVE_OPTIONS,
-} from "./lib/shared/cli/serve_options.ts";
+import { KMSTOOL_COMMANDS, NITRO_OPTIONS, SERVE_OPTIONS } from "./lib/shared/cli/serve_options.ts";
+import { readNitroConfig, readServeConfig } from "./lib/shared/cli/serve_options.ts";
 import { openNitroKms } from "./lib/enclave/kms/nitro.ts";
 import { runSdkProcess } from "./lib/enclave/kms/sdk_process/process_main.ts";
 import { EventLog } from "./lib/enclave/server/events.ts";
@@ -37,6 +32,7 @@ import { workflowProcess } from "./lib/enclave/cli/workflow_process.ts";
 import { VERSION } from "./lib/shared/version.ts";
 import { writeAll } from "./lib/shared/write_all.ts";
 
+const COMMANDS = ["serve", "self-test", "sdk-process", "workflow-process", ...KMSTOOL_COMMANDS] as const;
 const SPECS = [...SERVE_OPTIONS, ...NITRO_OPTIONS, ...COMMON_OPTIONS];
 
 const HELP = `denclave ${VERSION}: session keys, accounts and a master key in an AWS Nitro Enclave
@@ -93,13 +89,7 @@ async function selfTestCommand(argv: readonly string[]): Promise<number> {
 
 async function main(argv: readonly string[]): Promise<number> {
   const { compiledFor, rest: own } = takeCompiledPath(argv);
-  const { command, rest } = takeCommand(own, [
-    "serve",
-    "self-test",
-    "sdk-process",
-    "workflow-process",
-    ...KMSTOOL_COMMANDS,
-  ]);
+  const { command, rest } = takeCommand(own, COMMANDS);
   if (command === "sdk-process") {
     // The SDK opens its own connections, outside of Deno: this process needs only FFI.
     giveUpPermissions(["net", "run", "env"]);

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { SealedConfig } from "../shared/cli/sealed_options.ts";
+import type { ServeConfig } from "../shared/cli/serve_options.ts";
 import { MasterKeyService } from "./master_key/master_key.ts";
 import { SealedService } from "./sealed/sealed.ts";
 import type { Feature, Ports } from "./server/feature.ts";
@@ -11,11 +11,8 @@ import { type SessionKeyOptions, SessionKeyService } from "./session_key/session
 import { type WalletOptions, WalletService } from "./wallet/wallet.ts";
 
 /** The settings of all features. */
-export interface FeatureOptions extends SessionKeyOptions {
+export interface FeatureOptions extends SessionKeyOptions, Pick<ServeConfig, "minEpoch" | "sealed"> {
   readonly wallet: WalletOptions;
-  /** Master keys of an earlier epoch are refused. */
-  readonly minEpoch: number;
-  readonly sealed: SealedConfig;
 }
 
 /** Makes them. */

@@ -9,7 +9,7 @@ import { Kernel } from "../../ffi/kernel.ts";
 import { NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
 import { Random } from "../../lib/shared/crypto/random.ts";
 import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
-import { DEFAULT_LIMITS } from "../../lib/shared/cli/limits.ts";
+import { DEFAULT_LIMITS } from "../../lib/dev/defaults.ts";
 import { LIBC_PATHS } from "../../ffi/libc.ts";
 import { workflowProcess } from "../../lib/enclave/cli/workflow_process.ts";
 import { openWorkflows } from "../../lib/enclave/session_key/workflow/open.ts";

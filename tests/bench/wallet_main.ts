@@ -6,7 +6,7 @@
  */
 import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
 import { LocalKms } from "../../lib/dev/kms/local.ts";
-import { NO_GUARDS } from "../../lib/shared/cli/wallet_options.ts";
+import { NO_GUARDS } from "../../lib/dev/defaults.ts";
 import { startTestService } from "../helpers/test_service.ts";
 
 const kms = await LocalKms.open({ region: "us-east-1" });

@@ -5,7 +5,7 @@
  */
 import { NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
 import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
-import { DEFAULT_LIMITS } from "../../lib/shared/cli/limits.ts";
+import { DEFAULT_LIMITS } from "../../lib/dev/defaults.ts";
 import { createDispatcher, type Handler } from "../../lib/enclave/server/dispatch.ts";
 import type { EventLog } from "../../lib/enclave/server/events.ts";
 import type { Feature, Ports } from "../../lib/enclave/server/feature.ts";
@@ -30,18 +30,14 @@ export function testPorts(ports: Partial<Ports> & Pick<Ports, "kms">): Ports {
 
 /** Answers the requests of these features, and the server's own. */
 export function testHandler(features: readonly Feature[], ports: Ports, events: EventLog): Handler {
-  return createDispatcher({
-    own: statusRoutes({
-      ...ports,
-      features,
-      events,
-      metrics: new Metrics(),
-      version: "test",
-      warnings: [],
-      permissions: [],
-      serverStats: () => ({ connections: 1 }),
-    }),
+  const routes = statusRoutes({ ...ports, events, permissions: [] }, {
     features,
+    metrics: new Metrics(),
+    warnings: [],
+    stats: () => ({ connections: 1 }),
+    now: ports.now,
+  });
+  return createDispatcher([{ routes }, ...features], {
     requestMemory: createMemory(DEFAULT_LIMITS.maxInFlight).requests,
     log: events.log,
   });

@@ -11,8 +11,10 @@ import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
 import { LocalKms } from "../../lib/dev/kms/local.ts";
 import { SealedSender, type SealedSenderOptions } from "../../lib/shared/sealed/mod.ts";
 import { EventLog } from "../../lib/enclave/server/events.ts";
-import { DEFAULT_LIMITS, type Limits } from "../../lib/shared/cli/limits.ts";
-import { OPEN_TO_ALL, type SealedConfig } from "../../lib/shared/cli/sealed_options.ts";
+import { type Limits } from "../../lib/shared/cli/limits.ts";
+import { DEFAULT_LIMITS } from "../../lib/dev/defaults.ts";
+import { type SealedConfig } from "../../lib/shared/cli/sealed_options.ts";
+import { OPEN_TO_ALL } from "../../lib/dev/defaults.ts";
 import type { Address } from "../../lib/shared/wire/address.ts";
 import { startTestService } from "./test_service.ts";
 

@@ -7,11 +7,11 @@ import { NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
 import type { Kms } from "../../lib/enclave/kms/kms.ts";
 import { inProcess } from "../../lib/dev/in_process_workflow.ts";
 import { EventLog } from "../../lib/enclave/server/events.ts";
-import { DEFAULT_LIMITS } from "../../lib/shared/cli/limits.ts";
-import { OPEN_TO_ALL } from "../../lib/shared/cli/sealed_options.ts";
+import { DEFAULT_LIMITS } from "../../lib/dev/defaults.ts";
+import { OPEN_TO_ALL } from "../../lib/dev/defaults.ts";
 import { type FeatureOptions, openFeatures } from "../../lib/enclave/features.ts";
 import { type Service, type ServiceOptions, startService } from "../../lib/enclave/server/start.ts";
-import { NO_GUARDS } from "../../lib/shared/cli/wallet_options.ts";
+import { NO_GUARDS } from "../../lib/dev/defaults.ts";
 import type { Address } from "../../lib/shared/wire/address.ts";
 import { listen } from "../../lib/shared/wire/listen.ts";
 import { FEATURES } from "../../lib/shared/cli/serve_options.ts";
@@ -29,7 +29,6 @@ const TEST_SERVICE = {
   selfTest: () => Promise.resolve([]),
   aead: NODE_AEAD,
   permissions: [],
-  version: "test",
 } as const satisfies Partial<ServiceOptions>;
 
 /** A workflow that returns its input. */

@@ -15,7 +15,7 @@ import { testHandler, testPorts } from "./ports.ts";
 import { EventLog } from "../../lib/enclave/server/events.ts";
 import { type MasterKeyOptions, MasterKeyService } from "../../lib/enclave/master_key/master_key.ts";
 import { type WalletOptions, WalletService } from "../../lib/enclave/wallet/wallet.ts";
-import { NO_GUARDS } from "../../lib/shared/cli/wallet_options.ts";
+import { NO_GUARDS } from "../../lib/dev/defaults.ts";
 import type { WireObject } from "../../lib/shared/wire/messages.ts";
 
 /** Credentials as a request has them. The local KMS does not check credentials. */

@@ -12,17 +12,17 @@ import { parseKeyArn } from "../../shared/aws/key_arn.ts";
 import type { LocalKms } from "../kms/local.ts";
 import { kmsErrorName } from "../../enclave/kms/kms.ts";
 import { EventLog } from "../../enclave/server/events.ts";
-import { DEFAULT_LIMITS } from "../../shared/cli/limits.ts";
+import { DEFAULT_LIMITS } from "../defaults.ts";
 import { NODE_AEAD } from "../../shared/crypto/aead.ts";
 import { HOST_RANDOM } from "../../shared/crypto/host_random.ts";
 import type { Attester } from "../../enclave/server/feature.ts";
-import { OPEN_TO_ALL } from "../../shared/cli/sealed_options.ts";
+import { OPEN_TO_ALL } from "../defaults.ts";
 import type { SessionKeyOptions } from "../../enclave/session_key/session_key.ts";
 import { openFeatures } from "../../enclave/features.ts";
 import { startService } from "../../enclave/server/start.ts";
-import { NO_GUARDS, type WalletGuards } from "../../shared/cli/wallet_options.ts";
+import { type WalletGuards } from "../../shared/cli/wallet_options.ts";
+import { NO_GUARDS } from "../defaults.ts";
 import { FEATURES } from "../../shared/cli/serve_options.ts";
-import { VERSION } from "../../shared/version.ts";
 import type { Address } from "../../shared/wire/address.ts";
 import { listen } from "../../shared/wire/listen.ts";
 import { workflow } from "../../workflow.ts";
@@ -67,7 +67,6 @@ export async function startDryRunService(
     transport: "tcp",
     limits: DEFAULT_LIMITS,
     events: new EventLog({ write: () => {}, level: "info" }),
-    version: VERSION,
     keys: kms.keyArns.map(parseKeyArn),
     served: FEATURES,
     features: (ports) => openFeatures(features, ports),

@@ -12,7 +12,7 @@ import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { KEY_LENGTH, SealingKey } from "../../shared/crypto/sealing.ts";
 import { Client } from "../../ctl/client/client.ts";
 import { LocalKms } from "../kms/local.ts";
-import { DEFAULT_LIMITS } from "../../shared/cli/limits.ts";
+import { DEFAULT_LIMITS } from "../defaults.ts";
 import { type Address, formatAddress } from "../../shared/wire/address.ts";
 import type { WireObject } from "../../shared/wire/messages.ts";
 import { workflow } from "../../workflow.ts";

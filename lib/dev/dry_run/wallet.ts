@@ -13,7 +13,8 @@ import { openSqliteStore } from "../../ctl/stores/sqlite.ts";
 import { verifyAccount } from "../../ctl/client/verify_account.ts";
 import { WalletClient } from "../../ctl/client/wallet_client.ts";
 import { LocalKms } from "../kms/local.ts";
-import { NO_GUARDS, type WalletGuards } from "../../shared/cli/wallet_options.ts";
+import { type WalletGuards } from "../../shared/cli/wallet_options.ts";
+import { NO_GUARDS } from "../defaults.ts";
 import { expectRefusal, startWithClient } from "./service.ts";
 
 const REGION = "us-east-1";

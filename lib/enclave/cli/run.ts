@@ -6,7 +6,6 @@
 import { hashConfiguration } from "../../shared/attestation/statement.ts";
 import { kindOf, positionOf } from "../../shared/errors.ts";
 import type { Log } from "../../shared/log.ts";
-import type { Kms } from "../kms/kms.ts";
 import { limitsFor, memoryWarnings } from "../../shared/cli/limits.ts";
 import { type ServiceParts, startService } from "../server/start.ts";
 import { formatAddress } from "../../shared/wire/address.ts";
@@ -35,25 +34,18 @@ export interface RunIo extends ServiceParts {
 const ALL_FEATURES =
   "all features are served, since --features (FEATURES) names none: an image should name those that it is for";
 
-/** Rejects when a KMS that opens while the service listens cannot be opened. Never resolves. */
-function failureOf({ opened }: Kms): Promise<never> {
-  return new Promise((_, reject) => void opened?.catch(reject));
-}
-
 /** An error that nobody caught is a line in the log, not the end of the keys in memory. */
 function logUncaught(log: Log): Disposable {
+  const ended = new AbortController();
   const onError = (event: PromiseRejectionEvent | ErrorEvent) => {
     event.preventDefault();
     const thrown: unknown = "reason" in event ? event.reason : event.error;
     log("error", "uncaught", { class: kindOf(thrown), at: positionOf(thrown) });
   };
-  const names = ["unhandledrejection", "error"] as const;
-  for (const name of names) globalThis.addEventListener(name, onError);
-  return {
-    [Symbol.dispose]: () => {
-      for (const name of names) globalThis.removeEventListener(name, onError);
-    },
-  };
+  for (const name of ["unhandledrejection", "error"] as const) {
+    globalThis.addEventListener(name, onError, { signal: ended.signal });
+  }
+  return { [Symbol.dispose]: () => ended.abort() };
 }
 
 /**
@@ -85,7 +77,6 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
       ...(config.features === undefined && !isDevelopment ? [ALL_FEATURES] : []),
     ],
     permissions,
-    version: VERSION,
   });
   log("info", "listening", {
     address: formatAddress(address),
@@ -94,7 +85,9 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
     permissions: permissions.join(","),
   });
   try {
-    log("info", "signal", { signal: await Promise.race([io.signalled, failureOf(kms)]) });
+    // A KMS opens while the service listens; if it cannot be opened, that ends the service.
+    const failed = new Promise<never>((_, reject) => void kms.opened?.catch(reject));
+    log("info", "signal", { signal: await Promise.race([io.signalled, failed]) });
   } finally {
     await service.stop(config.drainMs);
   }

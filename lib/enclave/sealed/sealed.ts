@@ -8,28 +8,15 @@ import { encodeBase64 } from "@std/encoding";
 import { attestUserData } from "../../shared/attestation/statement.ts";
 import { SealedError } from "../../shared/sealed/errors.ts";
 import { importPublicKey, keyPairOf, PRIVATE_KEY_LENGTH } from "../../shared/sealed/hpke.ts";
-import { NONCE_LENGTH, type OpenedRequest, openRequest } from "../../shared/sealed/message.ts";
+import type { MessageTimes, OpenedRequest } from "../../shared/sealed/message.ts";
+import { NONCE_LENGTH, openRequest } from "../../shared/sealed/message.ts";
 import { readFields, type Values } from "../../shared/wire/fields.ts";
 import { MessageEncoder } from "../../shared/wire/framing.ts";
-import {
-  type ErrorReply,
-  errorReply,
-  field,
-  isErrorReply,
-  type Reply,
-  WireError,
-  type WireObject,
-} from "../../shared/wire/messages.ts";
+import type { ErrorReply, Reply, WireObject } from "../../shared/wire/messages.ts";
+import { errorReply, field, isErrorReply, WireError } from "../../shared/wire/messages.ts";
 import { ATTEST, SEALED } from "../../shared/wire/requests.ts";
-import {
-  type Answer,
-  type AnswerInner,
-  type Call,
-  type Feature,
-  type Ports,
-  PreparedReply,
-  type Routes,
-} from "../server/feature.ts";
+import type { Answer, AnswerInner, Call, Feature, Ports, Routes } from "../server/feature.ts";
+import { PreparedReply } from "../server/feature.ts";
 import { drawSecret } from "../server/entropy.ts";
 import { attest, requireAttester } from "../server/attestation.ts";
 import { SealedKeys, unknownKey } from "./sealed_keys.ts";
@@ -76,31 +63,24 @@ export class SealedService implements Feature {
   }
 
   get warnings(): readonly string[] {
-    const { required, clientKeys, attester } = this.#options;
-    const warnings: string[] = [];
-    if (clientKeys.length > 0 && !required) {
-      warnings.push(
-        "client keys are configured, but clients that do not seal their requests need none (add --require-sealed)",
-      );
-    }
-    if (attester === undefined && (required || clientKeys.length > 0)) {
-      warnings.push(
-        "sealed requests are required, but there is no NSM to attest to a key: none can be served",
-      );
-    }
-    return warnings;
+    const { required, clientKeys: { length }, attester } = this.#options;
+    const beside =
+      "client keys are configured, but clients that do not seal their requests need none (add --require-sealed)";
+    const unattested =
+      "sealed requests are required, but there is no NSM to attest to a key: none can be served";
+    return [
+      ...(length > 0 && !required ? [beside] : []),
+      ...(attester === undefined && (required || length > 0) ? [unattested] : []),
+    ];
   }
 
   /** The error reply to a request that must be sealed; undefined for one that need not be. */
   refusal(request: WireObject): ErrorReply | undefined {
     if (!this.#options.required) return undefined;
-    if (field(request, "apiRequest") === undefined && ALWAYS_OPEN.includes(field(request, "type"))) {
-      return undefined;
-    }
-    return errorReply(
-      "sealed_required",
-      "Seal this request: only ping, health and attest are served unsealed",
-    );
+    const isOpen = field(request, "apiRequest") === undefined && ALWAYS_OPEN.includes(field(request, "type"));
+    return isOpen
+      ? undefined
+      : errorReply("sealed_required", "Seal this request: only ping, health and attest are served unsealed");
   }
 
   /**
@@ -143,27 +123,7 @@ export class SealedService implements Feature {
   }
 
   async #serve(parsed: Parsed, { signal }: Call, answerInner: AnswerInner): Promise<PreparedReply> {
-    const { opened, late } = await this.#open(parsed);
-    const answer = late ?? await answerAndWipe(opened, signal, answerInner);
-    const { reply, type } = answer;
-    const isPrepared = reply instanceof PreparedReply;
-    if (!isPrepared && isErrorReply(reply)) {
-      // The reply is sealed, so the operator can see the error only in the log.
-      this.#options.log("warn", "sealed_request_failed", { type, code: reply.msg });
-    }
-    const nonce = this.#options.entropy.random.bytes(NONCE_LENGTH);
-    // Without the length prefix; a copy, since the encoder reuses its memory.
-    const framed = this.#encoder.encode("u32be", isPrepared ? reply.json : [JSON.stringify(reply)]);
-    const json = framed.slice(LENGTH_HEADER);
-    framed.fill(0);
-    const sealed = await opened.sealReply(json, nonce).finally(() => json.fill(0));
-    return new PreparedReply(['{"status":"ok","type":"sealed","ciphertext":"', encodeBase64(sealed), '"}']);
-  }
-
-  /** Opens a request and counts it; a late one gets an error reply and has no other effect. */
-  async #open(
-    parsed: Parsed,
-  ): Promise<{ readonly opened: OpenedRequest; readonly late: Answer | undefined }> {
+    const { random } = this.#options.entropy;
     const { counter, client_id: clientId } = parsed;
     const key = this.#keys.find(encodeBase64(parsed.key_id));
     if (key === undefined) throw unknownKey();
@@ -172,28 +132,42 @@ export class SealedService implements Feature {
     const message = { client: encodeBase64(clientId), clientKey, counter };
     // Checked before opening, and again after it, since another copy may have been opened meanwhile.
     this.#keys.check(key, message);
-    let opened: OpenedRequest;
-    try {
-      const { keys, keyHash } = key;
-      opened = await openRequest(keys, parsed, { keyHash, clientId, counter, senderPublicKey });
-    } catch (thrown) {
-      if (!(thrown instanceof SealedError)) throw thrown;
-      throw new WireError(
-        "decrypt_failed",
-        "The request does not open: it was sealed for another key, client id or counter, by another client, or changed on the way",
-      );
+    const { keys, keyHash } = key;
+    const opened = await openRequest(keys, parsed, { keyHash, clientId, counter, senderPublicKey })
+      .catch(refuseUnopened);
+    const { type, reply } = await this.#answer(opened, (times) => {
+      this.#keys.use(key, { ...message, sessionStarted: times.sessionStarted });
+      return answerInner(opened.plaintext, { signal, sealedAt: times.sealedAt });
+    });
+    const isPrepared = reply instanceof PreparedReply;
+    if (!isPrepared && isErrorReply(reply)) {
+      // The reply is sealed, so the operator can see the error only in the log.
+      this.#options.log("warn", "sealed_request_failed", { type, code: reply.msg });
     }
-    using unused = new DisposableStack();
-    unused.defer(() => opened.plaintext.fill(0));
+    // Without the length prefix; a copy, since the encoder reuses its memory.
+    const framed = this.#encoder.encode("u32be", isPrepared ? reply.json : [JSON.stringify(reply)]);
+    const json = framed.slice(LENGTH_HEADER);
+    framed.fill(0);
+    const sealed = await opened.sealReply(json, random.bytes(NONCE_LENGTH)).finally(() => json.fill(0));
+    return new PreparedReply(['{"status":"ok","type":"sealed","ciphertext":"', encodeBase64(sealed), '"}']);
+  }
+
+  /**
+   * The answer to a request; a late one gets an error reply, which is also sealed, so the client knows that it
+   * comes from the enclave. The request's bytes are parsed immediately, and not kept while it is answered.
+   */
+  #answer(
+    { plaintext, times }: OpenedRequest,
+    answer: (times: MessageTimes) => Answer | Promise<Answer>,
+  ): Answer | Promise<Answer> {
     const { now, maxAgeMs } = this.#options;
-    const problem = timeProblem(opened.times, { now: now().getTime(), maxAgeMs });
-    // This reply is also sealed, so the client knows that it comes from the enclave.
-    if (problem !== undefined) {
-      return { opened, late: { type: "late", reply: errorReply("clock_skew", problem) } };
+    try {
+      const problem = timeProblem(times, { now: now().getTime(), maxAgeMs });
+      if (problem === undefined) return answer(times);
+      return { type: "late", reply: errorReply("clock_skew", problem) };
+    } finally {
+      plaintext.fill(0);
     }
-    this.#keys.use(key, { ...message, sessionStarted: opened.times.sessionStarted });
-    unused.move();
-    return { opened, late: undefined };
   }
 
   /** The client key that the request must be sealed with; undefined where any client may seal. */
@@ -215,15 +189,10 @@ export class SealedService implements Feature {
   }
 }
 
-/** The request's bytes are parsed immediately, and not kept while it is answered. */
-function answerAndWipe(
-  { plaintext, times }: OpenedRequest,
-  signal: AbortSignal,
-  answerInner: AnswerInner,
-): Answer | Promise<Answer> {
-  try {
-    return answerInner(plaintext, { signal, sealedAt: times.sealedAt });
-  } finally {
-    plaintext.fill(0);
-  }
+function refuseUnopened(thrown: unknown): never {
+  if (!(thrown instanceof SealedError)) throw thrown;
+  throw new WireError(
+    "decrypt_failed",
+    "The request does not open: it was sealed for another key, client id or counter, by another client, or changed on the way",
+  );
 }

@@ -46,12 +46,6 @@ export interface CountedMessage {
   readonly counter: number;
 }
 
-/** An opened message, with its sender's session start. */
-export interface OpenedMessage extends CountedMessage {
-  /** Milliseconds since 1970. */
-  readonly sessionStarted: number;
-}
-
 /** The only session of a client key that is served. */
 interface Session {
   readonly key: ServiceKey;
@@ -79,7 +73,8 @@ export class SealedKeys implements Disposable {
   /** The session of each client key; at most as many as the configuration lists. */
   #sessions = new Map<string, Session>();
   #making: Promise<ServiceKey> | undefined;
-  #timers = new Set<ReturnType<typeof setTimeout>>();
+  /** Those that have fired stay: one an hour. */
+  #timers: ReturnType<typeof setTimeout>[] = [];
   #disposed = false;
 
   constructor(options: SealedKeysOptions) {
@@ -127,13 +122,10 @@ export class SealedKeys implements Disposable {
    *
    * @throws {WireError} `sealed_replayed`, also for an invalidated session
    */
-  use(key: ServiceKey, message: OpenedMessage): void {
+  use(key: ServiceKey, message: CountedMessage & { readonly sessionStarted: number }): void {
     this.check(key, message);
     const { client, clientKey, counter, sessionStarted: started } = message;
-    if (clientKey === undefined) {
-      key.counters.set(client, counter);
-      return;
-    }
+    if (clientKey === undefined) return void key.counters.set(client, counter);
     const newest = this.#sessions.get(clientKey);
     const same = this.#sessionOf(key, client, clientKey);
     if (newest !== undefined && same === undefined && started <= newest.started) {
@@ -175,19 +167,11 @@ export class SealedKeys implements Disposable {
     };
     this.#dropOld();
     this.#held = [made, ...this.#held.slice(0, 1)];
-    this.#dropInTime();
-    return made;
-  }
-
-  /** Drops a key when it expires, also without a request. */
-  #dropInTime(): void {
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
-      this.#dropOld();
-    }, KEY_LIFE_MS + KEY_GRACE_MS + 1);
-    // The timer must not keep the process alive.
+    // Drops it when it expires, also without a request. The timer must not keep the process alive.
+    const timer = setTimeout(() => this.#dropOld(), KEY_LIFE_MS + KEY_GRACE_MS + 1);
     Deno.unrefTimer(Number(timer));
-    this.#timers.add(timer);
+    this.#timers.push(timer);
+    return made;
   }
 
   /** Drops the keys, which cannot be exported. A key that is still being made is discarded. */
@@ -196,7 +180,6 @@ export class SealedKeys implements Disposable {
     this.#held = [];
     this.#sessions.clear();
     for (const timer of this.#timers) clearTimeout(timer);
-    this.#timers.clear();
   }
 }
 

@@ -6,21 +6,9 @@
 import { messageOf } from "../../shared/errors.ts";
 import type { Log } from "../../shared/log.ts";
 import { type Address, type Stream, writeAll } from "../../shared/wire/address.ts";
-import {
-  type Frame,
-  FrameDecoder,
-  type FrameProblem,
-  type Framing,
-  MessageEncoder,
-} from "../../shared/wire/framing.ts";
-import {
-  type ErrorCode,
-  errorReply,
-  isErrorReply,
-  type Reply,
-  WireError,
-  type WireObject,
-} from "../../shared/wire/messages.ts";
+import { type Frame, FrameDecoder, MessageEncoder } from "../../shared/wire/framing.ts";
+import type { ErrorCode, Reply, WireObject } from "../../shared/wire/messages.ts";
+import { errorReply, isErrorReply, WireError } from "../../shared/wire/messages.ts";
 import type { Handler } from "./dispatch.ts";
 import { type Answer, PreparedReply } from "./feature.ts";
 import type { Limits } from "../../shared/cli/limits.ts";
@@ -55,11 +43,11 @@ const KEPT_LENGTH = {
 /** What all connections together may keep in either of them, as a share of the memory for messages. */
 const KEPT_SHARE = 0.3;
 
-const PROBLEM_CODES: Readonly<Record<FrameProblem, ErrorCode>> = {
+const PROBLEM_CODES = {
   too_large: "message_too_large",
   not_json: "invalid_json",
   no_memory: "busy",
-};
+} as const;
 
 type Phase = "idle" | "receiving" | "handling" | "writing" | "draining";
 
@@ -72,25 +60,20 @@ export class Connection {
   #decoder: FrameDecoder;
   /** The decoder's buffer. */
   #buffered: Reservation;
-  /** The request in progress. */
-  #charge: Reservation | undefined;
   #encoder = new MessageEncoder();
   #phase: Phase = "idle";
   /** When the sweep ends the present phase. Milliseconds on the context's clock. */
   #deadline: number;
-  /** When the first byte of the request in progress arrived; undefined for one that arrived together with the last. */
-  #requestStarted: number | undefined;
+  /** When the request's first byte arrived, or the request before it was answered, if that was later. */
+  #requestStarted = 0;
   #requests = 0;
   #closed = false;
   #stopping = false;
-  /** The sweep has answered: further input is ignored. */
-  #overdue = false;
   /** No further document can be taken from the stream: further input is ignored. */
   #lost = false;
   /** The sweep's reply, until it is written. */
   #timeoutReply: Promise<void> | undefined;
-  #onClose: () => void = () => {};
-  /** Abandoning a request also ends its connection, so one signal is enough for all requests. */
+  /** Aborted when the sweep has answered, or the connection is closed: further input is ignored. */
   #abandoned = new AbortController();
 
   constructor(id: number, stream: Stream, context: ConnectionContext) {
@@ -105,31 +88,20 @@ export class Connection {
   }
 
   /** Serves until the client disconnects, a limit ends the connection, or it is stopped. Never rejects. */
-  async serve(): Promise<void> {
-    try {
-      while (!this.#closed) {
+  serve(): Promise<void> {
+    return this.#untilLost(async () => {
+      while (!this.#stopping) {
         const frame = this.#decoder.next() ?? await this.#receive();
-        if (frame === undefined || this.#overdue) break;
+        if (frame === undefined || this.#abandoned.signal.aborted) break;
         await this.#serveFrame(frame);
-        if (this.#stopping) break;
       }
-    } catch (thrown) {
-      // The client has disconnected, or the sweep closed the stream during a read: no reply is possible.
-      this.#context.log("debug", "connection_lost", { connection: this.id, reason: messageOf(thrown) });
-    } finally {
-      this.#freeArrived();
-      // A handler that honours the signal can end before the sweep's reply is written.
-      await this.#timeoutReply;
-      this.#encoder.trim(0);
-      this.close();
-    }
+    });
   }
 
-  /** Answers one request with `busy`, or waits a moment for it, and closes. */
-  async refuse(): Promise<void> {
-    this.#deadline = this.#context.now() + DRAIN_MS;
-    this.#phase = "draining";
-    try {
+  /** Answers one request with `busy`, or waits a moment for it, and closes. Never rejects. */
+  refuse(): Promise<void> {
+    this.#enter("draining", DRAIN_MS);
+    return this.#untilLost(async () => {
       while (this.#decoder.framing === undefined && this.#decoder.next() === undefined) {
         if (!await this.#readMore()) return;
       }
@@ -137,18 +109,29 @@ export class Connection {
         errorReply("busy", "The service has reached its limit of connections: try again later"),
       );
       await this.#drain();
-    } catch {
-      // The client disconnected first.
+    });
+  }
+
+  /** Closes at the end, or when the client has disconnected or the sweep closed the stream. */
+  async #untilLost(serve: () => Promise<void>): Promise<void> {
+    try {
+      await serve();
+    } catch (thrown) {
+      this.#context.log("debug", "connection_lost", { connection: this.id, reason: messageOf(thrown) });
     } finally {
-      this.#freeArrived();
+      // Frees the buffer before its reservation: the garbage collector would free it later.
+      this.#decoder[Symbol.dispose]();
+      this.#buffered[Symbol.dispose]();
+      // A handler that honours the signal can end before the sweep's reply is written.
+      await this.#timeoutReply;
+      this.#encoder.trim(0);
       this.close();
     }
   }
 
-  /** Frees the buffer before its reservation: the garbage collector would free it later. */
-  #freeArrived(): void {
-    this.#decoder[Symbol.dispose]();
-    this.#buffered[Symbol.dispose]();
+  #enter(phase: Phase, withinMs: number, now = this.#context.now()): void {
+    this.#phase = phase;
+    this.#deadline = now + withinMs;
   }
 
   /** Lets a request in progress end, then closes; when idle, closes immediately. */
@@ -166,15 +149,13 @@ export class Connection {
       const what = isHandling
         ? `The request took longer than ${requestMs} ms`
         : `The rest of the message did not arrive in time (${idleMs} ms without a byte, or ${requestMs} ms in all)`;
-      metrics.count(isHandling ? "timed_out" : "incomplete", false, now - (this.#requestStarted ?? now));
-      this.#phase = "writing";
-      this.#deadline = now + DRAIN_MS;
-      this.#stopping = this.#overdue = true;
+      metrics.count(isHandling ? "timed_out" : "incomplete", false, now - this.#requestStarted);
+      this.#enter("writing", DRAIN_MS, now);
+      this.#stopping = true;
       this.#abandoned.abort();
       this.#decoder.end();
-      this.#timeoutReply = this.#send(errorReply("timeout", what)).catch(() => {}).finally(() =>
-        this.close()
-      );
+      this.#timeoutReply = this.#send(errorReply("timeout", what)).catch(() => {});
+      void this.#timeoutReply.then(() => this.close());
     } else this.close();
   }
 
@@ -183,7 +164,6 @@ export class Connection {
     if (this.#closed) return;
     this.#closed = true;
     this.#abandoned.abort();
-    this.#onClose();
     try {
       this.#stream.close();
     } catch {
@@ -193,27 +173,21 @@ export class Connection {
 
   /** Reads until a document is complete. Undefined when the client has ended its stream. */
   async #receive(): Promise<Frame | undefined> {
+    const { limits, now } = this.#context;
+    this.#requestStarted = now();
     // A part of the next request may have arrived with the last one, or the rest of a refused one may still arrive.
-    this.#phase = this.#decoder.pending ? "receiving" : "idle";
-    this.#requestStarted = this.#context.now();
-    this.#deadline = this.#requestStarted + this.#context.limits.idleMs;
-    for (;;) {
-      const more = this.#decoder.ambiguous ? await this.#readAmbiguous() : await this.#readMore();
-      if (!more) {
-        this.#decoder.end();
-        return this.#decoder.pending ? this.#decoder.next() : undefined;
-      }
-      const { limits, now } = this.#context;
+    this.#enter(this.#decoder.pending ? "receiving" : "idle", limits.idleMs, this.#requestStarted);
+    while (this.#decoder.ambiguous ? await this.#readAmbiguous() : await this.#readMore()) {
       const time = now();
-      if (this.#phase === "idle") {
-        this.#phase = "receiving";
-        this.#requestStarted = time;
-      }
-      this.#deadline = Math.min(time + limits.idleMs, (this.#requestStarted ?? time) + limits.requestMs);
+      if (this.#phase === "idle") this.#requestStarted = time;
+      this.#phase = "receiving";
+      this.#deadline = Math.min(time + limits.idleMs, this.#requestStarted + limits.requestMs);
       const frame = this.#decoder.next();
       if (frame !== undefined) return frame;
       if (!this.#decoder.pending) this.#phase = "idle";
     }
+    this.#decoder.end();
+    return this.#decoder.pending ? this.#decoder.next() : undefined;
   }
 
   async #readMore(): Promise<boolean> {
@@ -224,52 +198,44 @@ export class Connection {
   }
 
   /** As {@link #readMore}, but with a short time-out, after which the connection ends, since the read is still pending. */
-  async #readAmbiguous(): Promise<boolean> {
-    const { promise: waited, resolve } = Promise.withResolvers<false>();
+  #readAmbiguous(): Promise<boolean> {
+    const { promise, resolve, reject } = Promise.withResolvers<boolean>();
     const timer = setTimeout(() => {
       this.#stopping = true;
       resolve(false);
     }, AMBIGUOUS_MS);
-    const reading = this.#readMore();
-    reading.catch(() => {});
-    try {
-      return await Promise.race([reading, waited]);
-    } finally {
-      clearTimeout(timer);
-    }
+    this.#readMore().then(resolve, reject);
+    return promise.finally(() => clearTimeout(timer));
   }
 
   async #serveFrame(frame: Frame): Promise<void> {
-    const { now, limits } = this.#context;
+    const { now, limits, memory } = this.#context;
     const started = now();
-    this.#phase = "handling";
-    this.#deadline = (this.#requestStarted ?? started) + limits.requestMs;
+    this.#enter("handling", limits.requestMs, this.#requestStarted);
     this.#lost = "problem" in frame && !frame.recoverable;
-    const answered = "problem" in frame ? answerProblem(frame) : this.#answer(frame.body);
-    const charge = this.#charge;
-    this.#charge = undefined;
-    const answer = answered instanceof Promise ? await this.#orClosed(answered) : answered;
-    // The sweep may have answered meanwhile. The handler's reservation then lasts until the handler ends.
-    if (answer === undefined || this.#closed || this.#phase !== "handling") {
-      void Promise.resolve(answered).then(() => charge?.[Symbol.dispose]());
-      return;
+    const charge = new Reservation(memory.requests);
+    const answered = "problem" in frame
+      ? broken(PROBLEM_CODES[frame.problem], frame.details)
+      : this.#answer(frame.body, charge);
+    const answer = answered instanceof Promise ? await this.#orAbandoned(answered) : answered;
+    if (answer === undefined || this.#abandoned.signal.aborted) {
+      // The handler's reservation lasts until the handler ends.
+      return void Promise.resolve(answered).then(() => charge[Symbol.dispose]());
     }
     this.#decoder.release();
     this.#decoder.trim(Math.min(KEPT_LENGTH.arriving, this.#keptShare));
-    this.#phase = "writing";
-    this.#deadline = now() + limits.requestMs;
+    this.#enter("writing", limits.requestMs);
     try {
       await this.#send(answer.reply);
     } finally {
       this.#encoder.trim(Math.min(KEPT_LENGTH.leaving, this.#keptShare));
-      charge?.[Symbol.dispose]();
+      charge[Symbol.dispose]();
     }
-    this.#note(answer, now() - started);
-    this.#requestStarted = undefined;
+    this.#requestStarted = now();
+    this.#note(answer, this.#requestStarted - started);
     if (this.#lost) {
       this.#stopping = true;
-      this.#phase = "draining";
-      this.#deadline = now() + DRAIN_MS;
+      this.#enter("draining", DRAIN_MS);
       await this.#drain();
     }
   }
@@ -288,18 +254,16 @@ export class Connection {
     else log("debug", "request", fields);
   }
 
-  /** The answer, or undefined once the connection is closed: a handler that never ends must not keep the connection's place. */
-  #orClosed(answering: Promise<Answer>): Promise<Answer | undefined> {
+  /** The answer, or undefined once nobody waits for it: a handler that never ends keeps no connection's place. */
+  #orAbandoned(answering: Promise<Answer>): Promise<Answer | undefined> {
     return new Promise((resolve) => {
-      this.#onClose = () => resolve(undefined);
+      this.#abandoned.signal.onabort = () => resolve(undefined);
       void answering.then(resolve);
     });
   }
 
   /** Not async, so that a waiting caller's frame does not keep the request alive. */
-  #answer(body: Uint8Array): Answer | Promise<Answer> {
-    const charge = new Reservation(this.#context.memory.requests);
-    this.#charge = charge;
+  #answer(body: Uint8Array, charge: Reservation): Answer | Promise<Answer> {
     let request: WireObject;
     try {
       request = parseReserved(body, charge, body.length);
@@ -307,7 +271,7 @@ export class Connection {
       if (!(thrown instanceof WireError)) throw thrown;
       // Brackets that balance do not make a document: what follows may be the text of another protocol.
       this.#lost = this.#decoder.framing === "raw" && thrown.code === "invalid_json";
-      return { type: "broken", reply: errorReply(thrown.code, thrown.message) };
+      return broken(thrown.code, thrown.message);
     } finally {
       this.#decoder.release();
     }
@@ -318,9 +282,8 @@ export class Connection {
   }
 
   #send(reply: Reply | PreparedReply): Promise<void> {
-    const framing: Framing = this.#decoder.framing ?? "raw";
     const json = reply instanceof PreparedReply ? reply.json : [JSON.stringify(reply)];
-    const message = this.#encoder.encode(framing, json);
+    const message = this.#encoder.encode(this.#decoder.framing ?? "raw", json);
     return this.#context.turnEnd().then(() => writeAll(this.#stream, message, this.#context.transport));
   }
 
@@ -331,6 +294,7 @@ export class Connection {
   }
 }
 
-function answerProblem(frame: Extract<Frame, { problem: string }>): Answer {
-  return { type: "broken", reply: errorReply(PROBLEM_CODES[frame.problem], frame.details) };
+/** The answer to what is not a request. */
+function broken(code: ErrorCode, details: string): Answer {
+  return { type: "broken", reply: errorReply(code, details) };
 }

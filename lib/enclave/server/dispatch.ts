@@ -5,28 +5,11 @@
  */
 import { EnclaveError, messageOf, positionOf } from "../../shared/errors.ts";
 import type { Log } from "../../shared/log.ts";
-import {
-  dropFields,
-  errorReply,
-  field,
-  isErrorReply,
-  type Reply,
-  WireError,
-  type WireObject,
-} from "../../shared/wire/messages.ts";
+import type { Reply, WireObject } from "../../shared/wire/messages.ts";
+import { dropFields, errorReply, field, isErrorReply, WireError } from "../../shared/wire/messages.ts";
 import { type Answer, type Call, type Feature, PreparedReply, type Route, type Routes } from "./feature.ts";
 import { type MemoryBudget, parseReserved, Reservation } from "./memory_budget.ts";
 import { NEVER } from "./waiting.ts";
-
-/** What the dispatcher connects. */
-interface DispatchOptions {
-  /** The server's own requests, by `type`. */
-  readonly own: Routes;
-  readonly features: readonly Feature[];
-  /** Memory budget of the requests inside others. */
-  readonly requestMemory: MemoryBudget;
-  readonly log: Log;
-}
 
 /**
  * Answers a request. Never throws or rejects.
@@ -40,105 +23,101 @@ export type Handler = (
   dropped?: () => void,
 ) => Answer | Promise<Answer>;
 
-/** A route, and the feature whose it is; undefined for the server's own. */
+/** What the dispatcher asks of a feature, or of the server's own requests. */
+type Answering = Pick<Feature, "routes" | "apiRoutes" | "outerRoutes" | "refusal" | "replyTo">;
+/** A route, and what makes answers of its results and errors. It waits for a result, so it refers to no request. */
 interface Target {
   readonly route: Route;
-  readonly feature: Feature | undefined;
+  answered(reply: Reply | PreparedReply): Answer;
+  failed(thrown: unknown): Answer;
 }
 
+/** By the name in the request. */
 type Targets = ReadonlyMap<string, Target>;
 
 interface DroppedCall extends Call {
   readonly dropped: () => void;
 }
 
-function targetsOf(routes: Routes = {}, feature?: Feature): readonly (readonly [string, Target])[] {
-  return Object.entries(routes).map(([name, route]) => [name, { route, feature }]);
-}
-
-/** Makes the handler of all requests. */
-export function createDispatcher({ own, features, requestMemory, log }: DispatchOptions): Handler {
-  const byApiRequest: Targets = new Map(
-    features.flatMap((feature) => targetsOf(feature.apiRoutes, feature)),
-  );
-  const inner: Targets = new Map([
-    ...targetsOf(own),
-    ...features.flatMap((feature) => targetsOf(feature.routes, feature)),
-  ]);
+/**
+ * Makes the handler of all requests.
+ *
+ * @param requestMemory memory budget of the requests inside others
+ */
+export function createDispatcher(
+  features: readonly Answering[],
+  { requestMemory, log }: { readonly requestMemory: MemoryBudget; readonly log: Log },
+): Handler {
+  const targetsOf = (isWallets: boolean, routesOf: (feature: Answering) => Routes | undefined): Targets =>
+    new Map(features.flatMap((feature) =>
+      Object.entries(routesOf(feature) ?? {}).map(([name, route]) => {
+        const answered = (reply: Reply | PreparedReply) => answerOf(name, reply, isWallets);
+        const failed = (thrown: unknown) =>
+          answered(replyTo(thrown) ?? feature.replyTo?.(thrown, name) ?? internalError(thrown, name, log));
+        return [name, { route, answered, failed }] as const;
+      })
+    ));
+  const byApiRequest = targetsOf(true, ({ apiRoutes }) => apiRoutes);
+  const inner = targetsOf(false, ({ routes }) => routes);
   const outer: Targets = new Map([
     ...inner,
-    ...features.flatMap((feature) => targetsOf(feature.outerRoutes?.(answerInner), feature)),
+    ...targetsOf(false, (feature) => feature.outerRoutes?.(answerInner)),
   ]);
 
-  function answer(
-    { name, field, among }: { readonly name: unknown; readonly field: string; readonly among: Targets },
-    request: WireObject,
-    call: DroppedCall,
-  ): Answer | Promise<Answer> {
+  function handle(request: WireObject, call: DroppedCall, byType: Targets): Answer | Promise<Answer> {
+    const isWallets = isForWallet(request);
+    const key = isWallets ? "apiRequest" : "type";
+    const among = isWallets ? byApiRequest : byType;
+    const name = field(request, key);
     const target = typeof name === "string" ? among.get(name) : undefined;
-    if (typeof name !== "string" || target === undefined) {
-      return { type: "unknown", reply: unknownReply(name, field, among) };
-    }
-    const { route, feature } = target;
+    if (target === undefined) return answerOf("unknown", unknownReply(name, key, among), isWallets);
+    const { route, answered, failed } = target;
     try {
       const reply = route.answer(request, call);
-      if (!(reply instanceof Promise)) return { type: name, reply };
+      if (!(reply instanceof Promise)) return answered(reply);
       // The route has taken the fields that it needs, and keeps only those.
       dropFields(request);
       if (route.isLarge !== true) call.dropped();
-      return settled(name, feature, reply);
+      return reply.then(answered, failed);
     } catch (thrown) {
-      return failed(name, feature, thrown);
+      return failed(thrown);
     }
-  }
-
-  const failed = (type: string, feature: Feature | undefined, thrown: unknown): Answer => ({
-    type,
-    reply: replyTo(thrown) ?? feature?.replyTo?.(thrown, type) ?? internalError(thrown, type, log),
-  });
-
-  const settled = (
-    type: string,
-    feature: Feature | undefined,
-    waiting: Promise<Reply | PreparedReply>,
-  ): Promise<Answer> =>
-    waiting.then((reply): Answer => ({ type, reply }), (thrown) => failed(type, feature, thrown));
-
-  function handle(request: WireObject, call: DroppedCall, among: Targets): Answer | Promise<Answer> {
-    const apiRequest = field(request, "apiRequest");
-    if (apiRequest === undefined) {
-      return answer({ name: field(request, "type"), field: "type", among }, request, call);
-    }
-    const answered = answer({ name: apiRequest, field: "apiRequest", among: byApiRequest }, request, call);
-    return answered instanceof Promise ? answered.then(inWalletShape) : inWalletShape(answered);
   }
 
   /** The values of such a request count towards the memory budget once it is parsed, as for any other. */
   function answerInner(body: Uint8Array, call: Call): Answer | Promise<Answer> {
     const charge = new Reservation(requestMemory);
-    const release = () => charge[Symbol.dispose]();
+    const dropped = () => charge[Symbol.dispose]();
     let answered: Answer | Promise<Answer>;
     try {
-      answered = handle(parseReserved(body, charge, 0), { ...call, dropped: release }, inner);
+      answered = handle(parseReserved(body, charge, 0), { ...call, dropped }, inner);
     } catch (thrown) {
-      release();
+      dropped();
       if (!(thrown instanceof WireError)) throw thrown;
-      return { type: "broken", reply: errorReply(thrown.code, thrown.message) };
+      return answerOf("broken", errorReply(thrown.code, thrown.message));
     }
-    if (answered instanceof Promise) return answered.finally(release);
-    release();
+    if (answered instanceof Promise) return answered.finally(dropped);
+    dropped();
     return answered;
   }
 
   return (request, signal = NEVER, dropped = () => {}) => {
     for (const feature of features) {
       const refusal = feature.refusal?.(request);
-      if (refusal === undefined) continue;
-      const refused: Answer = { type: "refused", reply: refusal };
-      return field(request, "apiRequest") === undefined ? refused : inWalletShape(refused);
+      if (refusal !== undefined) return answerOf("refused", refusal, isForWallet(request));
     }
     return handle(request, { signal, dropped }, outer);
   };
+}
+
+function isForWallet(request: WireObject): boolean {
+  return field(request, "apiRequest") !== undefined;
+}
+
+/** The wallet's clients distinguish replies by `apiResponse`. */
+function answerOf(type: string, reply: Reply | PreparedReply, isWallets = false): Answer {
+  if (!isWallets || reply instanceof PreparedReply || !isErrorReply(reply)) return { type, reply };
+  return { type, reply: { apiResponse: "errorResponse", ...reply } };
 }
 
 function unknownReply(name: unknown, field: string, among: Targets): Reply {
@@ -146,13 +125,6 @@ function unknownReply(name: unknown, field: string, among: Targets): Reply {
   return name === undefined
     ? errorReply("missing_fields", `Field ${field} is missing; known: ${known}`)
     : errorReply("unknown_type", `Known values of ${field}: ${known}`);
-}
-
-/** The wallet's clients distinguish replies by `apiResponse`. */
-function inWalletShape(answer: Answer): Answer {
-  const { type, reply } = answer;
-  if (reply instanceof PreparedReply || !isErrorReply(reply)) return answer;
-  return { type, reply: { apiResponse: "errorResponse", ...reply } };
 }
 
 /** Codes of errors whose messages the client may see. */
@@ -165,7 +137,7 @@ function replyTo(thrown: unknown): Reply | undefined {
   // The client has disconnected.
   if (thrown.code === "abandoned") return errorReply("timeout", thrown.message);
   const code = OWN_CODES.find((own) => own === thrown.code);
-  return code === undefined ? undefined : errorReply(code, thrown.message);
+  return code && errorReply(code, thrown.message);
 }
 
 /** The reply has a fixed message; only the log has the cause. */

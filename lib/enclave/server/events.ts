@@ -5,7 +5,6 @@
  */
 import type { Log, LogFields, LogLevel } from "../../shared/log.ts";
 import { redactText } from "./redaction.ts";
-import { isSecurityEvent, SecurityEvents } from "./security_events.ts";
 
 /** An event of the log. */
 export interface ServiceEvent {
@@ -27,19 +26,44 @@ interface EventLogOptions {
   readonly now?: () => Date;
 }
 
-const ORDER: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
+const LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 
-/** Keeps and writes events. */
+/** Keys that were made, opened, rewrapped, taken into use: the last of each are kept. */
+const KEY_EVENTS: readonly string[] = [
+  "configured",
+  "account_generated",
+  "master_key_initialised",
+  "master_key_rewrapped",
+];
+const KEPT_OF_EACH = 32;
+/**
+ * A client can cause any number of these, so the first of each `type` and `code` is kept and the others are
+ * counted. Both are constants of this program.
+ */
+const REFUSALS: readonly string[] = [
+  "request_failed",
+  "sealed_request_failed",
+  "configure_failed",
+  "master_key_kms_failed",
+  "wallet_kms_failed",
+];
+
+/**
+ * Keeps and writes events. Those about keys and refusals, which an operator must still find after an attack,
+ * are kept apart from the ring and its rate limit, so that no number of requests displaces them.
+ */
 export class EventLog {
-  /** Those that no number of requests displaces. */
-  readonly security: SecurityEvents = new SecurityEvents();
   #options: Required<EventLogOptions>;
+  /** Oldest first. */
   #ring: ServiceEvent[] = [];
-  #oldest = 0;
+  /** By name, oldest first. */
+  #keys = new Map<string, readonly ServiceEvent[]>();
+  /** By name, `type` and `code`. */
+  #refusals = new Map<string, ServiceEvent & { readonly count: number }>();
   #second = 0;
   #linesThisSecond = 0;
   /** Lines that the rate limit dropped and that were not yet reported, by level. */
-  #suppressed = { debug: 0, info: 0, warn: 0 };
+  #suppressed: Readonly<Record<string, number>> = {};
   #dropped = 0;
 
   constructor(options: EventLogOptions) {
@@ -48,25 +72,27 @@ export class EventLog {
 
   /** The log function for other modules. */
   readonly log: Log = (level, event, fields = {}) => {
-    const isHidden = ORDER[level] < ORDER[this.#options.level];
-    const isSecurity = isSecurityEvent(event);
-    if (isHidden && !isSecurity) return;
     const time = this.#options.now();
     const make = (): ServiceEvent => ({ time: time.toISOString(), level, event, ...redact(fields) });
-    if (isSecurity) this.security.keep({ event, fields, time }, make);
-    if (isHidden) return;
+    if (KEY_EVENTS.includes(event)) {
+      this.#keys.set(event, [...this.#keys.get(event) ?? [], make()].slice(-KEPT_OF_EACH));
+    }
+    if (REFUSALS.includes(event)) {
+      const kind = `${event} ${fields["type"]} ${fields["code"]}`;
+      const { count = 0, ...first } = this.#refusals.get(kind) ?? make();
+      this.#refusals.set(kind, { ...first, count: Number(count) + 1, last: time.toISOString() });
+    }
+    if (LEVELS.indexOf(level) < LEVELS.indexOf(this.#options.level)) return;
     const second = Math.floor(time.getTime() / 1000);
     if (second !== this.#second) {
       this.#second = second;
       this.#linesThisSecond = 0;
-      this.#tellSuppressed(time);
+      this.#reportSuppressed(time);
     }
     if (++this.#linesThisSecond > this.#options.linesPerSecond && level !== "error") {
-      this.#suppressed[level]++;
+      this.#suppressed = { ...this.#suppressed, [level]: (this.#suppressed[level] ?? 0) + 1 };
       this.#dropped++;
-      return;
-    }
-    this.#put(make());
+    } else this.#put(make());
   };
 
   /** Total number of lines that the rate limit has dropped. */
@@ -74,23 +100,22 @@ export class EventLog {
     return this.#dropped;
   }
 
-  #tellSuppressed(time: Date): void {
-    const { debug, info, warn } = this.#suppressed;
-    const lines = debug + info + warn;
+  #reportSuppressed(time: Date): void {
+    const lines = Object.values(this.#suppressed).reduce((sum, count) => sum + count, 0);
     if (lines === 0) return;
-    this.#suppressed = { debug: 0, info: 0, warn: 0 };
-    const byLevel = Object.fromEntries(
-      Object.entries({ debug, info, warn }).filter(([, count]) => count > 0),
-    );
-    this.#put({ time: time.toISOString(), level: "warn", event: "log_suppressed", lines, ...byLevel });
+    this.#put({
+      time: time.toISOString(),
+      level: "warn",
+      event: "log_suppressed",
+      lines,
+      ...this.#suppressed,
+    });
+    this.#suppressed = {};
   }
 
   #put(event: ServiceEvent): void {
-    if (this.#ring.length < this.#options.keep) this.#ring.push(event);
-    else {
-      this.#ring[this.#oldest] = event;
-      this.#oldest = (this.#oldest + 1) % this.#options.keep;
-    }
+    this.#ring.push(event);
+    if (this.#ring.length > this.#options.keep) this.#ring.shift();
     try {
       this.#options.write(`${JSON.stringify(event)}\n`);
     } catch {
@@ -100,9 +125,14 @@ export class EventLog {
 
   /** The newest events, oldest first; one of them reports what the rate limit has dropped so far. */
   recent(limit: number): readonly ServiceEvent[] {
-    this.#tellSuppressed(this.#options.now());
-    const ordered = [...this.#ring.slice(this.#oldest), ...this.#ring.slice(0, this.#oldest)];
-    return limit <= 0 ? [] : ordered.slice(-limit);
+    this.#reportSuppressed(this.#options.now());
+    return this.#ring.slice(Math.max(0, this.#ring.length - limit));
+  }
+
+  /** The newest events about keys and refusals, oldest first. */
+  recentSecurity(limit: number): readonly ServiceEvent[] {
+    return [...[...this.#keys.values()].flat(), ...this.#refusals.values()]
+      .sort((a, b) => a.time < b.time ? -1 : a.time > b.time ? 1 : 0).slice(-limit);
   }
 }
 

@@ -104,7 +104,7 @@ export interface Feature extends Disposable {
   /** Routes, by `type`, of requests that contain another. They are not served within another. */
   outerRoutes?(answerInner: AnswerInner): Routes;
   /** Its fields in `health`. */
-  readonly state: Readonly<Record<string, string | number | boolean | object>>;
+  readonly state: Readonly<Record<string, string | number | boolean | object | undefined>>;
   /** What an operator should know about its configuration. */
   readonly warnings: readonly string[];
   /** The error reply to a request, of any feature, that may not be served as it came; undefined for one that may. */

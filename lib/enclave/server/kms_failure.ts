@@ -24,30 +24,21 @@ function skewOf(thrown: EnclaveError): number | undefined {
  */
 export function kmsFailure(thrown: EnclaveError, failed: ErrorCode): WireError {
   if (thrown.code === "key_not_allowed") return new WireError("key_not_allowed", thrown.message);
-  const unreached = "connection" in thrown && typeof thrown.connection === "string"
-    ? `KMS was not reached: ${thrown.connection}`
-    : undefined;
-  if (thrown.code === "kms_timeout") {
-    return new WireError(
-      "timeout",
-      unreached ?? "KMS did not answer in time: check the parent's vsock-proxy",
-    );
+  const isLate = thrown.code === "kms_timeout";
+  if ("connection" in thrown && typeof thrown.connection === "string") {
+    return new WireError(isLate ? "timeout" : failed, `KMS was not reached: ${thrown.connection}`);
   }
-  if (unreached !== undefined) return new WireError(failed, unreached);
+  if (isLate) {
+    return new WireError("timeout", "KMS did not answer in time: check the parent's vsock-proxy");
+  }
   if (thrown.code === "sdk_busy") return new WireError("busy", "Too many KMS calls are waiting");
   const skew = skewOf(thrown);
   if (skew !== undefined) return new WireError("clock_skew", `KMS refused: ${describeSkew(skew)}`);
   const name = kmsErrorName(thrown);
-  if (thrown instanceof AttestedDenial) {
-    return new WireError(failed, `KMS refused: ${name}: ${thrown.comparison}`);
-  }
-  if (name !== undefined) return new WireError(failed, `KMS refused: ${name}`);
-  return new WireError(
-    failed,
-    failed === "kms_decrypt_failed"
-      ? "KMS did not open the key; denclavectl client logs says why"
-      : "KMS gave no data key; denclavectl client logs says why",
-  );
+  const denial = thrown instanceof AttestedDenial ? `: ${thrown.comparison}` : "";
+  if (name !== undefined || denial !== "") return new WireError(failed, `KMS refused: ${name}${denial}`);
+  const what = failed === "kms_decrypt_failed" ? "KMS did not open the key" : "KMS gave no data key";
+  return new WireError(failed, `${what}; denclavectl client logs says why`);
 }
 
 /**

@@ -17,65 +17,10 @@ import { decodeText, parseText, WireError, type WireObject } from "../../shared/
  */
 export const TOKEN_COST = 72;
 
-/** A reserved part of a budget. Disposing releases it; disposing again has no effect. */
-export class Reservation implements Disposable {
-  #budget: MemoryBudget;
-  #bytes = 0;
-
-  /** Starts with no bytes. */
-  constructor(budget: MemoryBudget) {
-    this.#budget = budget;
-  }
-
-  /** Bytes of the budget. */
-  get limit(): number {
-    return this.#budget.limit;
-  }
-
-  /** Bytes held. */
-  get bytes(): number {
-    return this.#bytes;
-  }
-
-  /**
-   * Changes the number of reserved bytes.
-   *
-   * @param bytes whole, from 0
-   * @returns false when the budget does not allow it; then nothing changed. Holding less is always allowed.
-   */
-  resize(bytes: number): boolean {
-    if (!this.#budget.take(bytes - this.#bytes)) return false;
-    this.#bytes = bytes;
-    return true;
-  }
-
-  [Symbol.dispose](): void {
-    this.resize(0);
-  }
-}
-
-/** A number of bytes that reservations share. */
-export class MemoryBudget {
-  /** Bytes. */
+/** A number of bytes that reservations share. Only they change `used`. */
+export interface MemoryBudget {
   readonly limit: number;
-  #used = 0;
-
-  /** @param limit bytes, whole */
-  constructor(limit: number) {
-    this.limit = limit;
-  }
-
-  /** Bytes reserved. */
-  get used(): number {
-    return this.#used;
-  }
-
-  /** Only for {@link Reservation}: changes the number of used bytes. */
-  take(bytes: number): boolean {
-    if (bytes > 0 && this.#used + bytes > this.limit) return false;
-    this.#used += bytes;
-    return true;
-  }
+  used: number;
 }
 
 /** The budgets of a service. */
@@ -88,8 +33,38 @@ export interface ServiceMemory {
 
 /** @param maxInFlight bytes, for both together */
 export function createMemory(maxInFlight: number): ServiceMemory {
-  const half = Math.floor(maxInFlight / 2);
-  return { buffers: new MemoryBudget(half), requests: new MemoryBudget(half) };
+  const limit = Math.floor(maxInFlight / 2);
+  return { buffers: { limit, used: 0 }, requests: { limit, used: 0 } };
+}
+
+/** A reserved part of a budget. Disposing releases it; disposing again has no effect. */
+export class Reservation implements Disposable {
+  readonly budget: MemoryBudget;
+  /** Bytes held. */
+  bytes = 0;
+
+  /** Starts with no bytes. */
+  constructor(budget: MemoryBudget) {
+    this.budget = budget;
+  }
+
+  /**
+   * Changes the number of reserved bytes.
+   *
+   * @param bytes whole, from 0
+   * @returns false when the budget does not allow it; then nothing changed. Holding less is always allowed.
+   */
+  resize(bytes: number): boolean {
+    const used = this.budget.used - this.bytes + bytes;
+    if (bytes > this.bytes && used > this.budget.limit) return false;
+    this.budget.used = used;
+    this.bytes = bytes;
+    return true;
+  }
+
+  [Symbol.dispose](): void {
+    this.resize(0);
+  }
 }
 
 /** Memory that a request needs, computed before it is parsed. Bytes. */
@@ -118,11 +93,11 @@ export function parseReserved(body: Uint8Array, reservation: Reservation, counte
 function reserve(reservation: Reservation, cost: number): void {
   if (reservation.resize(cost)) return;
   reservation[Symbol.dispose]();
-  if (cost <= reservation.limit) {
-    throw new WireError("busy", "Requests in progress use all available memory: try again later");
-  }
-  throw new WireError(
-    "message_too_large",
-    `The message would take ${cost} bytes of memory; all requests together may take ${reservation.limit}`,
-  );
+  const { limit } = reservation.budget;
+  throw cost <= limit
+    ? new WireError("busy", "Requests in progress use all available memory: try again later")
+    : new WireError(
+      "message_too_large",
+      `The message would take ${cost} bytes of memory; all requests together may take ${limit}`,
+    );
 }

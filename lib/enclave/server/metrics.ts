@@ -16,14 +16,7 @@ interface Series {
 }
 
 /** The metrics of one type. Quantiles are upper bounds of a power-of-two bucket, milliseconds. */
-interface RequestMetrics {
-  readonly ok: number;
-  readonly error: number;
-  readonly mean_ms: number;
-  readonly max_ms: number;
-  readonly p50_ms: number;
-  readonly p99_ms: number;
-}
+type RequestMetrics = Readonly<Record<"ok" | "error" | "mean_ms" | "max_ms" | "p50_ms" | "p99_ms", number>>;
 
 /** Types are the service's own names, never a client's text, so their number is bounded. */
 export class Metrics {
@@ -31,15 +24,12 @@ export class Metrics {
 
   /** Counts a request. */
   count(type: string, ok: boolean, ms: number): void {
-    let series = this.#series.get(type);
-    if (series === undefined) {
-      series = { ok: 0, error: 0, totalMs: 0, maxMs: 0, buckets: BOUNDS.map(() => 0) };
-      this.#series.set(type, series);
-    }
-    if (ok) series.ok++;
-    else series.error++;
+    const series: Series = this.#series.get(type) ??
+      { ok: 0, error: 0, totalMs: 0, maxMs: 0, buckets: BOUNDS.map(() => 0) };
+    this.#series.set(type, series);
+    series[ok ? "ok" : "error"]++;
     series.totalMs += ms;
-    if (ms > series.maxMs) series.maxMs = ms;
+    series.maxMs = Math.max(series.maxMs, ms);
     const bucket = ms <= 0.0625 ? 0 : Math.min(BOUNDS.length - 1, Math.ceil(Math.log2(ms)) + 4);
     series.buckets[bucket] = (series.buckets[bucket] ?? 0) + 1;
   }
@@ -51,23 +41,17 @@ export class Metrics {
 }
 
 function summary({ ok, error, totalMs, maxMs, buckets }: Series): RequestMetrics {
-  const count = ok + error;
   const round = (ms: number) => Math.round(ms * 1000) / 1000;
+  const quantile = (at: number) => {
+    let left = (ok + error) * at;
+    return BOUNDS[buckets.findIndex((inBucket) => (left -= inBucket) <= 0)] ?? Infinity;
+  };
   return {
     ok,
     error,
-    mean_ms: round(totalMs / count),
+    mean_ms: round(totalMs / (ok + error)),
     max_ms: round(maxMs),
-    p50_ms: quantile(buckets, count, 0.5),
-    p99_ms: quantile(buckets, count, 0.99),
+    p50_ms: quantile(0.5),
+    p99_ms: quantile(0.99),
   };
-}
-
-function quantile(buckets: readonly number[], count: number, at: number): number {
-  let seen = 0;
-  for (const [index, inBucket] of buckets.entries()) {
-    seen += inBucket;
-    if (seen >= count * at) return BOUNDS[index] ?? Infinity;
-  }
-  return BOUNDS.at(-1) ?? Infinity;
 }

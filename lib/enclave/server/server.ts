@@ -22,9 +22,9 @@ export interface Acceptor {
 export class Server {
   #acceptor: Acceptor;
   #context: ConnectionContext;
-  #connections = new Set<Connection>();
-  #refusals = new Set<Connection>();
-  #served = new Set<Promise<void>>();
+  /** With when each ends. */
+  #connections = new Map<Connection, Promise<void>>();
+  #refusals = new Map<Connection, Promise<void>>();
   #accepted = 0;
   #refused = 0;
   #stopping = false;
@@ -37,7 +37,9 @@ export class Server {
     this.#context = context;
     const { idleMs, requestMs } = context.limits;
     const sweepMs = Math.max(10, Math.min(1_000, Math.min(idleMs, requestMs) / 4));
-    this.#sweepTimer = setInterval(() => this.#sweep(), sweepMs);
+    this.#sweepTimer = setInterval(() => {
+      for (const connection of this.#all) connection.sweep(context.now());
+    }, sweepMs);
     this.#accepting = this.#accept();
   }
 
@@ -45,46 +47,33 @@ export class Server {
     return { connections: this.#connections.size, accepted: this.#accepted, refused: this.#refused };
   }
 
+  get #all(): readonly Connection[] {
+    return [...this.#connections.keys(), ...this.#refusals.keys()];
+  }
+
   async #accept(): Promise<void> {
     while (!this.#stopping) {
-      let stream: Stream;
       try {
-        stream = await this.#acceptor.accept();
+        this.#take(await this.#acceptor.accept());
       } catch (thrown) {
         if (this.#stopping) return;
         this.#context.log("error", "accept_failed", { reason: messageOf(thrown) });
         await new Promise((resolve) => setTimeout(resolve, ACCEPT_RETRY_MS));
-        continue;
       }
-      this.#take(stream);
     }
   }
 
   #take(stream: Stream): void {
     const connection = new Connection(++this.#accepted, stream, this.#context);
+    const serve = (among: Map<Connection, Promise<void>>, serving: Promise<void>) =>
+      void among.set(connection, serving.finally(() => among.delete(connection)));
     if (this.#connections.size < this.#context.limits.maxConnections) {
-      this.#run(this.#connections, connection, connection.serve());
-      return;
+      return serve(this.#connections, connection.serve());
     }
     this.#refused++;
     this.#context.log("warn", "connection_refused", { connections: this.#connections.size });
     if (this.#refusals.size >= MAX_REFUSALS) return connection.close();
-    this.#run(this.#refusals, connection, connection.refuse());
-  }
-
-  #run(set: Set<Connection>, connection: Connection, serving: Promise<void>): void {
-    set.add(connection);
-    const served = serving.finally(() => {
-      set.delete(connection);
-      this.#served.delete(served);
-    });
-    this.#served.add(served);
-  }
-
-  #sweep(): void {
-    const now = this.#context.now();
-    for (const connection of this.#connections) connection.sweep(now);
-    for (const connection of this.#refusals) connection.sweep(now);
+    serve(this.#refusals, connection.refuse());
   }
 
   /**
@@ -99,12 +88,15 @@ export class Server {
     } catch {
       // It was closed already.
     }
-    for (const connection of [...this.#connections, ...this.#refusals]) connection.stop();
+    for (const connection of this.#all) connection.stop();
     const late = Promise.withResolvers<void>();
     const timer = setTimeout(late.resolve, withinMs);
-    await Promise.race([Promise.all(this.#served), late.promise]);
+    await Promise.race([
+      Promise.all([...this.#connections.values(), ...this.#refusals.values()]),
+      late.promise,
+    ]);
     clearTimeout(timer);
-    for (const connection of [...this.#connections, ...this.#refusals]) connection.close();
+    for (const connection of this.#all) connection.close();
     clearInterval(this.#sweepTimer);
     // Does not wait for a handler that never ends: its connection is closed, so it cannot reply.
     await this.#accepting;

@@ -4,46 +4,39 @@
  * @module
  */
 import { type Measurements, observeDenials } from "../kms/observed.ts";
+import { WireError } from "../../shared/wire/messages.ts";
 import type { Address } from "../../shared/wire/address.ts";
 import { createDispatcher } from "./dispatch.ts";
 import { isEntropyTrusted } from "./entropy.ts";
-import type { EventLog } from "./events.ts";
-import type { Feature, Ports } from "./feature.ts";
+import type { Feature, Ports, Routes } from "./feature.ts";
 import type { Limits } from "../../shared/cli/limits.ts";
 import { createMemory } from "./memory_budget.ts";
 import { Metrics } from "./metrics.ts";
 import { type Acceptor, Server } from "./server.ts";
-import { switchedOff } from "./switched_off.ts";
-import { statusRoutes } from "./status.ts";
+import { type Shown, statusRoutes } from "./status.ts";
 import { createTurnEnd } from "./turn.ts";
 
 /** What an entry opens before it listens. */
-export interface ServiceParts extends Pick<Ports, "kms" | "entropy" | "aead"> {
+export interface ServiceParts extends Omit<Shown, "permissions"> {
   /** The NSM, where there is one. */
   readonly attester?: Ports["attester"];
   /** PCRs of this image, where there is an NSM: shown when KMS denies access. */
   readonly measurements?: Measurements | undefined;
-  /** The self-test as `health` shows it, run for every `health`. */
-  readonly selfTest?: (() => Promise<readonly object[]>) | undefined;
   /** Warnings, logged and shown in `health`. */
   readonly warnings?: readonly string[];
   /** The machine's memory, where it is known: shown beside what messages may take of it. Bytes. */
   readonly memory?: number | undefined;
-  readonly events: EventLog;
   /** Makes all features that there are. */
   readonly features: (ports: Ports) => readonly Feature[];
 }
 
 /** A service's parts and settings. */
-export interface ServiceOptions extends ServiceParts, Pick<Ports, "keys" | "configurationHash"> {
+export interface ServiceOptions extends ServiceParts, Shown, Pick<Ports, "keys" | "configurationHash"> {
   readonly acceptor: Acceptor;
   readonly transport: Address["transport"];
   readonly limits: Limits;
   /** Names of the features to serve: the others are switched off. */
   readonly served: readonly string[];
-  /** Kinds of permission that the process holds while it serves; shown in `health`. */
-  readonly permissions: readonly string[];
-  readonly version: string;
   readonly now?: () => Date;
   /** Milliseconds. */
   readonly monotonic?: () => number;
@@ -72,39 +65,67 @@ function entropyWarnings(ports: Ports): readonly string[] {
   return [`the kernel's entropy pool was not seeded from the NSM${consequence}`];
 }
 
+/**
+ * What stands in for a feature that the measured configuration does not name: each of its requests is
+ * answered `feature_off`, and nothing of it is in `health`.
+ *
+ * @param feature disposed of
+ */
+function switchedOff(feature: Feature): Feature {
+  const { name, routes, apiRoutes } = feature;
+  feature[Symbol.dispose]();
+  const answer = () => {
+    throw new WireError(
+      "feature_off",
+      `The feature ${name} is switched off in this image: to serve it, build one that names it in --features (FEATURES)`,
+    );
+  };
+  const refuse = (all: Routes = {}): Routes =>
+    Object.fromEntries(Object.keys(all).map((request) => [request, { answer }]));
+  return {
+    name,
+    routes: refuse({ ...routes, ...feature.outerRoutes?.(answer) }),
+    apiRoutes: refuse(apiRoutes),
+    state: {},
+    warnings: [],
+    [Symbol.dispose]: () => {},
+  };
+}
+
 /** Starts the service on an open listener. */
 export function startService(options: ServiceOptions): Service {
   const { events: { log }, limits, acceptor, transport } = options;
   const { keys, entropy, attester, aead, configurationHash } = options;
   const { now = () => new Date(), monotonic = () => performance.now() } = options;
-  const forget = () => features.forEach((feature) => feature.forget?.());
-  const kms = observeDenials(options.kms, forget, options.measurements);
+  const kms = observeDenials(options.kms, () => {
+    for (const feature of features) feature.forget?.();
+  }, options.measurements);
   const ports: Ports = { kms, keys, entropy, attester, aead, configurationHash, log, now, monotonic };
   const features = options.features(ports).map((feature) =>
     options.served.includes(feature.name) ? feature : switchedOff(feature)
   );
   const metrics = new Metrics();
   const warnings: string[] = [];
-  const warn = (...found: readonly string[]) => {
+  const warn = (found: readonly string[]) => {
     warnings.push(...found);
     for (const warning of found) log("warn", "configuration", { warning });
   };
-  warn(
+  warn([
     ...warningsOf(ports),
     ...features.flatMap((feature) => feature.warnings),
     ...options.warnings ?? [],
-  );
-  void (kms.opened ?? Promise.resolve()).then(() => warn(...entropyWarnings(ports)), () => {});
+  ]);
+  void kms.opened?.then(() => warn(entropyWarnings(ports)), () => {});
   const memory = createMemory(limits.maxInFlight);
-  const serverStats = () => ({
+  const stats = () => ({
     ...server.stats,
     memory_in_flight: memory.buffers.used + memory.requests.used,
     memory_budget: limits.maxInFlight,
     ...(options.memory === undefined ? {} : { memory_total: options.memory }),
   });
-  const own = statusRoutes({ ...options, ...ports, features, metrics, warnings, serverStats });
+  const routes = statusRoutes({ ...options, kms }, { features, metrics, warnings, stats, now });
   const server = new Server(acceptor, {
-    handler: createDispatcher({ own, features, requestMemory: memory.requests, log }),
+    handler: createDispatcher([{ routes }, ...features], { requestMemory: memory.requests, log }),
     limits,
     memory,
     transport,
@@ -113,7 +134,6 @@ export function startService(options: ServiceOptions): Service {
     now: () => performance.now(),
     turnEnd: createTurnEnd(),
   });
-
   return {
     stop: async (withinMs: number) => {
       log("info", "draining", { connections: server.stats.connections });

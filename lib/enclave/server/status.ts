@@ -3,29 +3,28 @@
  *
  * @module
  */
-import type { Aead } from "../../shared/crypto/aead.ts";
+import { VERSION } from "../../shared/version.ts";
 import { field, type Reply, WireError, type WireObject } from "../../shared/wire/messages.ts";
-import type { Kms } from "../kms/kms.ts";
 import type { EventLog } from "./events.ts";
-import type { EntropySource, Feature, Routes } from "./feature.ts";
+import type { Feature, Ports, Routes } from "./feature.ts";
 import type { Metrics } from "./metrics.ts";
 
-/** What these requests show. */
-interface StatusOptions {
-  readonly features: readonly Feature[];
-  readonly kms: Kms;
-  readonly aead: Aead;
-  readonly entropy: EntropySource;
+/** What these requests show of a service. */
+export interface Shown extends Pick<Ports, "kms" | "entropy" | "aead"> {
   readonly events: EventLog;
-  readonly metrics: Metrics;
-  readonly version: string;
-  /** Warnings about the configuration. */
-  readonly warnings: readonly string[];
   /** The self-test, run for every `health`. */
   readonly selfTest?: (() => Promise<readonly object[]>) | undefined;
-  readonly serverStats: () => Readonly<Record<string, number>>;
-  /** Kinds of permission that the process holds. */
+  /** Kinds of permission that the process holds while it serves. */
   readonly permissions: readonly string[];
+}
+
+/** What these requests show of a service that runs. */
+interface Running {
+  readonly features: readonly Feature[];
+  readonly metrics: Metrics;
+  /** Warnings about the configuration. */
+  readonly warnings: readonly string[];
+  readonly stats: () => Readonly<Record<string, number>>;
   readonly now: () => Date;
 }
 
@@ -33,32 +32,30 @@ const DEFAULT_EVENTS = 100;
 const MAX_EVENTS = 500;
 
 /** The routes. */
-export function statusRoutes(options: StatusOptions): Routes {
-  const { features, kms, entropy, events, now } = options;
+export function statusRoutes(
+  { kms, entropy, aead, events, selfTest, permissions }: Shown,
+  { features, metrics, warnings, stats, now }: Running,
+): Routes {
   const started = now();
-
-  const health = (selfTest?: readonly object[]): Reply => ({
+  const health = (self_test?: readonly object[]): Reply => ({
     status: "ok",
     ...Object.assign({}, ...features.map(({ state }) => state)),
-    version: options.version,
+    version: VERSION,
     uptime_s: Math.floor((now().getTime() - started.getTime()) / 1000),
     kms: kms.health(),
-    aead: options.aead.name,
+    aead: aead.name,
     random: entropy.random.sources,
-    ...options.serverStats(),
+    ...stats(),
     log_lines_dropped: events.dropped,
-    warnings: options.warnings,
-    permissions: options.permissions,
-    ...(selfTest === undefined ? {} : { self_test: selfTest }),
+    warnings,
+    permissions,
+    ...(self_test && { self_test }),
   });
-
   return {
     ping: { answer: () => ({ status: "ok", msg: "pong", timestamp: now().toISOString() }) },
-    health: { answer: () => options.selfTest?.().then(health) ?? health() },
+    health: { answer: () => selfTest?.().then(health) ?? health() },
     logs: { answer: (request) => ({ status: "ok", events: eventsFor(request, events) }) },
-    metrics: {
-      answer: () => ({ status: "ok", requests: options.metrics.snapshot(), ...options.serverStats() }),
-    },
+    metrics: { answer: () => ({ status: "ok", requests: metrics.snapshot(), ...stats() }) },
   };
 }
 
@@ -71,5 +68,5 @@ function eventsFor(request: WireObject, events: EventLog): readonly object[] {
   if (typeof limit !== "number" || !Number.isInteger(limit) || limit < 1) {
     throw new WireError("missing_fields", "Field limit must be a whole number from 1");
   }
-  return (security ? events.security : events).recent(Math.min(limit, MAX_EVENTS));
+  return events[security ? "recentSecurity" : "recent"](Math.min(limit, MAX_EVENTS));
 }

@@ -9,13 +9,11 @@ import { setImmediate } from "node:timers";
 /** Makes the function that resolves at the end of the turn. */
 export function createTurnEnd(): () => Promise<void> {
   let current: Promise<void> | undefined;
-  return () => {
+  return () =>
     current ??= new Promise((resolve) =>
       setImmediate(() => {
         current = undefined;
         resolve();
       })
     );
-    return current;
-  };
 }

@@ -13,37 +13,14 @@ import { optionalNumber, readAll, type Values, wholeNumber } from "./settings.ts
  * buffer that the message arrived in, counted apart. Garbage of earlier requests comes on top of it (11.7 after three): the budget leaves room for that.
  */
 export const BYTE_COST = 7;
-/** Limits on connections and requests. */
-export interface Limits {
-  /** The largest message, bytes. */
-  readonly maxMessage: number;
-  /** Connections served at a time; further ones are answered `busy`. */
-  readonly maxConnections: number;
-  /** A connection on which nothing arrives for this long is closed. Milliseconds. */
-  readonly idleMs: number;
-  /** From the first byte of a request to the last of its reply. Milliseconds. */
-  readonly requestMs: number;
-  /** Memory for messages that are arriving and requests in progress, over all connections; `busy` beyond it. Bytes. */
-  readonly maxInFlight: number;
-}
-
-/** The default limits. */
-export const DEFAULT_LIMITS: Limits = {
-  maxMessage: DEFAULT_MAX_LENGTH,
-  maxConnections: 64,
-  idleMs: 30_000,
-  requestMs: 60_000,
-  maxInFlight: 512 * 1024 * 1024,
-};
-
 const MIB = 1024 * 1024;
 /** The longest time of an option. Milliseconds. */
 export const MAX_TIMEOUT_MS = 3_600_000;
 
-/** The options. Where the memory for messages is left out, it depends on the machine's. */
+/** Limits on connections and requests. Memory for messages that is left out depends on the machine's. */
 export const LIMIT_OPTIONS = {
   maxMessage: wholeNumber(
-    { name: "max-message", value: "BYTES", default: DEFAULT_LIMITS.maxMessage, min: 64, max: 256 * MIB },
+    { name: "max-message", value: "BYTES", default: DEFAULT_MAX_LENGTH, min: 64, max: 256 * MIB },
     "largest message",
   ),
   maxInFlight: optionalNumber(
@@ -51,21 +28,24 @@ export const LIMIT_OPTIONS = {
     "memory for incoming messages and requests under way; further requests are answered busy; by default half of the memory beyond 190 MiB and 55 for each further SDK process, at most 512 MiB",
   ),
   maxConnections: wholeNumber(
-    { name: "max-connections", value: "N", default: DEFAULT_LIMITS.maxConnections, min: 1, max: 10_000 },
+    { name: "max-connections", value: "N", default: 64, min: 1, max: 10_000 },
     "connections served at the same time",
   ),
   idleMs: wholeNumber(
-    { name: "idle-ms", value: "MS", default: DEFAULT_LIMITS.idleMs, min: 10, max: MAX_TIMEOUT_MS },
+    { name: "idle-ms", value: "MS", default: 30_000, min: 10, max: MAX_TIMEOUT_MS },
     "close a connection that sends nothing for this long",
   ),
+  /** From the first byte of a request to the last of its reply. */
   requestMs: wholeNumber(
-    { name: "request-ms", value: "MS", default: DEFAULT_LIMITS.requestMs, min: 10, max: MAX_TIMEOUT_MS },
+    { name: "request-ms", value: "MS", default: 60_000, min: 10, max: MAX_TIMEOUT_MS },
     "time limit of one request",
   ),
 };
 
 /** The parsed options. */
 export type LimitOptions = Values<typeof LIMIT_OPTIONS>;
+/** The limits on a machine: the memory for messages is known. */
+export type Limits = LimitOptions & { readonly maxInFlight: number };
 
 /** @throws {UsageError} that names the option. */
 export function readLimits(options: Options): LimitOptions {
@@ -95,6 +75,8 @@ const WORKFLOW_MEMORY = 128 * MIB;
 const WORKFLOW_BYTE_COST = 6;
 /** The least that is given to messages, however little memory there is. Bytes. */
 const LEAST_IN_FLIGHT = 16 * MIB;
+/** The most that is given to messages unless that is configured. Bytes. */
+const MOST_IN_FLIGHT = 512 * MIB;
 
 /** A machine's memory, and what shares it with the service. */
 interface MachineMemory {
@@ -106,12 +88,21 @@ interface MachineMemory {
   readonly workflowProcesses?: number | undefined;
 }
 
-/** How the workflow is run: what is left out depends on the machine. */
-export interface WorkflowLimits {
-  readonly processes: number | undefined;
-  readonly deadlineMs: number;
-  readonly memory: number | undefined;
-}
+/** How the workflow is run. What is left out depends on the machine. */
+export const WORKFLOW_OPTIONS = {
+  processes: optionalNumber(
+    { name: "workflow-processes", value: "N", min: 1, max: 16 },
+    "processes that run the workflow; by default one less than there are processors, at most 4 and no more than the memory has room for",
+  ),
+  deadlineMs: wholeNumber(
+    { name: "workflow-ms", value: "MS", default: 5000, min: 10, max: MAX_TIMEOUT_MS },
+    "time that the workflow may work on a request; its process is ended then",
+  ),
+  memory: optionalNumber(
+    { name: "workflow-memory", value: "BYTES", min: 16 * 1024 * 1024, max: 2 ** 40 },
+    "memory that the workflow may take in a process; by default what the largest message needs, and at least 128 MiB",
+  ),
+};
 
 /**
  * How the workflow is run on a machine.
@@ -119,25 +110,22 @@ export interface WorkflowLimits {
  * @param processors that this process may use
  */
 export function workflowLimitsFor(
-  { processes, deadlineMs, memory }: WorkflowLimits,
-  { maxMessage, processors, ...machine }: MachineMemory & {
+  { processes, deadlineMs, memory: given }: Values<typeof WORKFLOW_OPTIONS>,
+  { memory: all = Infinity, maxMessage, processors }: MachineMemory & {
     readonly maxMessage: number;
     readonly processors: number;
   },
 ): { readonly processes: number; readonly deadlineMs: number; readonly memory: number } {
-  const each = memory ?? Math.max(WORKFLOW_MEMORY, WORKFLOW_BYTE_COST * maxMessage);
-  const room = machine.memory === undefined
-    ? Infinity
-    : Math.floor((machine.memory - OWN_MEMORY) / (WORKFLOW_PROCESS_MEMORY + each));
-  return { processes: processes ?? Math.max(1, Math.min(processors - 1, 4, room)), deadlineMs, memory: each };
+  const memory = given ?? Math.max(WORKFLOW_MEMORY, WORKFLOW_BYTE_COST * maxMessage);
+  const room = Math.floor((all - OWN_MEMORY) / (WORKFLOW_PROCESS_MEMORY + memory));
+  return { processes: processes ?? Math.max(1, Math.min(processors - 1, 4, room)), deadlineMs, memory };
 }
 
 /**
  * What messages and requests can take: half of what is left, since V8 keeps about as much garbage. Bytes;
- * undefined where it is not known.
+ * infinite where the memory is not known.
  */
-function roomFor({ memory, sdkProcesses = 1, workflowProcesses = 1 }: MachineMemory): number | undefined {
-  if (memory === undefined) return undefined;
+function roomFor({ memory = Infinity, sdkProcesses = 1, workflowProcesses = 1 }: MachineMemory): number {
   const processes = (sdkProcesses - 1) * SDK_PROCESS_MEMORY +
     (workflowProcesses + 1) * WORKFLOW_PROCESS_MEMORY;
   const left = memory - OWN_MEMORY - processes;
@@ -146,30 +134,25 @@ function roomFor({ memory, sdkProcesses = 1, workflowProcesses = 1 }: MachineMem
 
 /** The limits on a machine. */
 export function limitsFor(options: LimitOptions, machine: MachineMemory): Limits {
-  const room = Math.max(LEAST_IN_FLIGHT, roomFor(machine) ?? DEFAULT_LIMITS.maxInFlight);
-  return { ...options, maxInFlight: options.maxInFlight ?? Math.min(DEFAULT_LIMITS.maxInFlight, room) };
+  const room = Math.max(LEAST_IN_FLIGHT, roomFor(machine));
+  return { ...options, maxInFlight: options.maxInFlight ?? Math.min(MOST_IN_FLIGHT, room) };
 }
 
 /** Warnings about limits that do not fit the machine's memory. */
-export function memoryWarnings(limits: Limits, machine: MachineMemory): readonly string[] {
-  const room = roomFor(machine);
-  const { maxInFlight, maxMessage } = limits;
+export function memoryWarnings(
+  { maxInFlight, maxMessage }: Limits,
+  machine: MachineMemory,
+): readonly string[] {
   const inMib = (bytes: number) => `${Math.floor(bytes / MIB)} MiB`;
-  const warnings: string[] = [];
-  if (room !== undefined && maxInFlight > room) {
-    warnings.push(
-      `messages may take ${inMib(maxInFlight)} (--max-in-flight), more than the ${
-        inMib(room)
-      } that a memory of ${inMib(machine.memory ?? 0)} has room for: the kernel may end the service`,
-    );
-  }
+  const room = roomFor(machine);
   const largest = Math.floor(maxInFlight / (2 * BYTE_COST));
-  if (largest < maxMessage) {
-    warnings.push(
-      `the memory for messages, ${
-        inMib(maxInFlight)
-      } (--max-in-flight), is too little for --max-message ${maxMessage}: those of more than ${largest} bytes are refused`,
-    );
-  }
-  return warnings;
+  const [taken, left, memory] = [maxInFlight, room, machine.memory ?? 0].map(inMib);
+  return [
+    ...(maxInFlight <= room ? [] : [
+      `messages may take ${taken} (--max-in-flight), more than the ${left} that a memory of ${memory} has room for: the kernel may end the service`,
+    ]),
+    ...(largest >= maxMessage ? [] : [
+      `the memory for messages, ${taken} (--max-in-flight), is too little for --max-message ${maxMessage}: those of more than ${largest} bytes are refused`,
+    ]),
+  ];
 }

@@ -105,19 +105,15 @@ export class Options {
     parse: (text: string) => T,
     identity: (value: T) => string = String,
   ): readonly T[] {
-    const found = new Map<string, T>();
-    for (const text of this.list(name)) {
-      const value = parse(text);
-      const id = identity(value);
-      if (found.has(id)) {
-        throw new UsageError(
-          `Cannot use ${JSON.stringify(text)} for --${name}: it is given twice`,
-          "Name each value once.",
-        );
-      }
-      found.set(id, value);
-    }
-    return [...found.values()];
+    const texts = this.list(name);
+    const values = texts.map((text) => parse(text));
+    const ids = values.map(identity);
+    const again = ids.findIndex((id, index) => ids.indexOf(id) < index);
+    if (again === -1) return values;
+    throw new UsageError(
+      `Cannot use ${JSON.stringify(texts[again])} for --${name}: it is given twice`,
+      "Name each value once.",
+    );
   }
 
   /** As {@link list}, for values that may contain commas: they are not split. */
@@ -154,16 +150,6 @@ export class Options {
   }
 }
 
-const SWITCH_WORDS: Readonly<Record<string, string>> = {
-  "1": "true",
-  true: "true",
-  yes: "true",
-  "0": "false",
-  false: "false",
-  no: "false",
-  "": "false",
-};
-
 /**
  * Reads options.
  *
@@ -177,15 +163,12 @@ export function parseOptions(
   env: (name: string) => string | undefined = () => undefined,
   { positionals: most = 0 }: { readonly positionals?: number } = {},
 ): Options {
-  const config = Object.fromEntries(
-    specs.map(({ name, short, value }) => [name, {
-      type: value === undefined ? "boolean" as const : "string" as const,
-      ...(short === undefined ? {} : { short }),
-    }]),
+  const config = specs.map(({ name, short, value }) =>
+    [name, { type: value === undefined ? "boolean" : "string", ...(short && { short }) }] as const
   );
   const { tokens } = parseArgs({
     args: [...argv],
-    options: config,
+    options: Object.fromEntries(config),
     strict: false,
     allowPositionals: true,
     tokens: true,
@@ -193,11 +176,25 @@ export function parseOptions(
   const values = new Map<string, readonly string[]>();
   for (const token of tokens) {
     if (token.kind !== "option") continue;
-    const spec = specs.find(({ name }) => name === token.name);
+    const { name, rawName, value, inlineValue } = token;
+    const spec = specs.find((one) => one.name === name);
     if (spec === undefined) {
-      throw new UsageError(`Unknown option ${token.rawName}`, suggestion(token.name, specs));
+      const near = nearest(name, specs.map((one) => one.name));
+      const hint = `${near === undefined ? "" : `Did you mean --${near}? `}--help lists the options.`;
+      throw new UsageError(`Unknown option ${rawName}`, hint);
     }
-    values.set(spec.name, [...values.get(spec.name) ?? [], flagValue(spec, token)]);
+    // A value that starts with "-" is probably the next option; "--name=-x" makes it explicit.
+    const isMissing = value === undefined || (/^-./s.test(value) && inlineValue !== true);
+    if (spec.value === undefined && value !== undefined) {
+      throw new UsageError(`Option ${rawName} takes no value`);
+    }
+    if (spec.value !== undefined && isMissing) {
+      throw new UsageError(`Option ${rawName} needs a value`, `${rawName} ${spec.value}`);
+    }
+    if (value === "" && spec.refuseEmpty === true) {
+      throw new UsageError(`${rawName} is given without a value`, "Give it a value, or leave it out.");
+    }
+    values.set(name, [...values.get(name) ?? [], value ?? "true"]);
   }
   const flags = new Set(values.keys());
   const positionals = tokens.flatMap((token) => token.kind === "positional" ? [token.value] : []);
@@ -216,29 +213,6 @@ export function parseOptions(
   return new Options(values, positionals, flags);
 }
 
-/** The value of a flag; `true` for a switch. */
-function flagValue(
-  { value: placeholder, refuseEmpty }: OptionSpec,
-  { rawName, value, inlineValue }: {
-    readonly rawName: string;
-    readonly value: string | undefined;
-    readonly inlineValue: boolean | undefined;
-  },
-): string {
-  if (placeholder === undefined) {
-    if (value === undefined) return "true";
-    throw new UsageError(`Option ${rawName} takes no value`);
-  }
-  // A value that starts with "-" is probably the next option; "--name=-x" makes it explicit.
-  if (value === undefined || (value.startsWith("-") && value !== "-" && inlineValue !== true)) {
-    throw new UsageError(`Option ${rawName} needs a value`, `${rawName} ${placeholder}`);
-  }
-  if (value === "" && refuseEmpty === true) {
-    throw new UsageError(`${rawName} is given without a value`, "Give it a value, or leave it out.");
-  }
-  return value;
-}
-
 /** The value of an option's variable, or its default. */
 function variableValue(spec: OptionSpec, env: (name: string) => string | undefined): string | undefined {
   const given = spec.env === undefined ? undefined : env(spec.env);
@@ -246,63 +220,42 @@ function variableValue(spec: OptionSpec, env: (name: string) => string | undefin
     throw new UsageError(`${spec.env} is set, but empty`, "Give it a value, or unset it.");
   }
   if (given === undefined || given === "") return spec.default;
-  return spec.value === undefined ? switchWord(spec, given) : given;
-}
-
-function switchWord(spec: OptionSpec, text: string): string {
-  const lower = text.toLowerCase();
-  const word = Object.hasOwn(SWITCH_WORDS, lower) ? SWITCH_WORDS[lower] : undefined;
-  if (word === undefined) {
-    throw new UsageError(`Cannot use ${JSON.stringify(text)} for ${spec.env}`, "Give 1 or 0.");
-  }
-  return word;
-}
-
-function suggestion(name: string, specs: readonly OptionSpec[]): string {
-  const near = nearest(name, specs.map((spec) => spec.name));
-  return `${near === undefined ? "" : `Did you mean --${near}? `}--help lists the options.`;
+  if (spec.value !== undefined) return given;
+  if (/^(1|true|yes)$/i.test(given)) return "true";
+  if (/^(0|false|no)$/i.test(given)) return "false";
+  throw new UsageError(`Cannot use ${JSON.stringify(given)} for ${spec.env}`, "Give 1 or 0.");
 }
 
 /** The candidate with the smallest edit distance, if it is near enough to be a suggestion. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
-  let best: string | undefined;
-  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
-  for (const candidate of candidates) {
-    const distance = editDistance(word, candidate);
-    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
-  }
-  return best;
+  const most = Math.max(2, Math.floor(word.length / 3));
+  return candidates.map((candidate) => ({ candidate, distance: editDistance(word, candidate) }))
+    .filter(({ distance }) => distance <= most).sort((a, b) => a.distance - b.distance)[0]?.candidate;
 }
 
 function editDistance(a: string, b: string): number {
-  let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
+  let above = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let i = 1; i <= a.length; i++) {
-    const current = [i];
+    const row = [i];
     for (let j = 1; j <= b.length; j++) {
-      const substitution = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      current.push(Math.min(substitution, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1));
+      const substitution = (above[j - 1] ?? 0) + Number(a[i - 1] !== b[j - 1]);
+      row.push(Math.min(substitution, (above[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1));
     }
-    previous = current;
+    above = row;
   }
-  return previous[b.length] ?? 0;
+  return above[b.length] ?? 0;
 }
 
 /** The table as lines of help, two columns. */
 export function helpLines(specs: readonly OptionSpec[]): string {
-  const left = specs.map((spec) => {
-    const short = spec.short === undefined ? "    " : `-${spec.short}, `;
-    return `  ${short}--${spec.name}${spec.value === undefined ? "" : ` ${spec.value}`}`;
+  const rows = specs.map(({ name, short, value, help, default: preset, env }) => {
+    const notes = [preset === undefined ? "" : `default ${preset}`, env === undefined ? "" : `env ${env}`]
+      .filter((note) => note !== "").join("; ");
+    const left = `  ${short === undefined ? "    " : `-${short}, `}--${name}${value ? ` ${value}` : ""}`;
+    return { left, right: notes === "" ? help : `${help} (${notes})` };
   });
-  const width = Math.max(...left.map((text) => text.length)) + 2;
-  return specs.map((spec, index) => {
-    const notes = [
-      ...(spec.default === undefined ? [] : [`default ${spec.default}`]),
-      ...(spec.env === undefined ? [] : [`env ${spec.env}`]),
-    ];
-    return `${(left[index] ?? "").padEnd(width)}${spec.help}${
-      notes.length === 0 ? "" : ` (${notes.join("; ")})`
-    }`;
-  }).join("\n");
+  const width = Math.max(...rows.map(({ left }) => left.length)) + 2;
+  return rows.map(({ left, right }) => left.padEnd(width) + right).join("\n");
 }
 
 /** `--help` and `--version`. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { decodeBase64, encodeBase64 } from "@std/encoding";
+import { decodeBase64 } from "@std/encoding";
 import { PUBLIC_KEY_LENGTH } from "../sealed/hpke.ts";
 import { refuseValue } from "./options.ts";
 import { distinct, toggle, type Values } from "./settings.ts";
@@ -30,13 +30,10 @@ export const SEALED_OPTIONS = {
   required: toggle("require-sealed", "refuse requests that are not sealed, except ping, health and attest"),
   /** 32 bytes each. With any, sealed requests of other clients are refused. */
   clientKeys: distinct(
-    { name: "client-key", env: "CLIENT_KEYS", value: "BASE64", parse: clientKey, identity: encodeBase64 },
+    { name: "client-key", env: "CLIENT_KEYS", value: "BASE64", parse: clientKey },
     "accept sealed requests of this client only (X25519 public key); again or with commas for more",
   ),
 };
 
 /** The parsed options. */
 export type SealedConfig = Values<typeof SEALED_OPTIONS> & { readonly maxAgeMs: number };
-
-/** The default: requests may be sealed or not, from any client. */
-export const OPEN_TO_ALL: SealedConfig = { required: false, clientKeys: [], maxAgeMs: MAX_SEALED_AGE_MS };

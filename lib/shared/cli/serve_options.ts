@@ -8,22 +8,13 @@ import { type KeyArn, parseKeyArn } from "../aws/key_arn.ts";
 import { isRegion } from "../aws/region.ts";
 import { isOtherKeysContext } from "../aws/tsk_context.ts";
 import { VERSION } from "../version.ts";
-import { type Address, parseAddress, VMADDR_CID_ANY } from "../wire/address.ts";
-import { LIMIT_OPTIONS, type LimitOptions, MAX_TIMEOUT_MS, readLimits } from "./limits.ts";
+import { parseAddress, VMADDR_CID_ANY } from "../wire/address.ts";
+import { LIMIT_OPTIONS, MAX_TIMEOUT_MS, readLimits, WORKFLOW_OPTIONS } from "./limits.ts";
 import { type Options, refuseValue, UsageError } from "./options.ts";
-import { MAX_SEALED_AGE_MS, SEALED_OPTIONS, type SealedConfig } from "./sealed_options.ts";
-import {
-  distinct,
-  measured,
-  optionalNumber,
-  readAll,
-  type Setting,
-  setting,
-  toggle,
-  type Values,
-  wholeNumber,
-} from "./settings.ts";
-import { CACHE_MS, WALLET_CACHE, WALLET_GUARDS, type WalletConfig } from "./wallet_options.ts";
+import { MAX_SEALED_AGE_MS, SEALED_OPTIONS } from "./sealed_options.ts";
+import { distinct, measured, optionalNumber, readAll, toggle, wholeNumber } from "./settings.ts";
+import { type Setting, setting, type Values } from "./settings.ts";
+import { CACHE_MS, WALLET_CACHE, WALLET_GUARDS } from "./wallet_options.ts";
 
 /** Commands of the enclave's binary with the options of `kmstool_enclave_cli`. */
 export const KMSTOOL_COMMANDS = ["decrypt", "genkey", "genrandom"] as const;
@@ -62,7 +53,7 @@ const RUNNING = {
 
 const kmsKeys = (parse: (text: string) => KeyArn) =>
   distinct(
-    { name: "kms-key", env: "KMS_KEYS", value: "ARN", parse, identity: ({ arn }) => arn },
+    { name: "kms-key", env: "KMS_KEYS", value: "ARN", parse },
     "KMS key that requests may use; again or with commas for more",
   );
 
@@ -92,6 +83,7 @@ const SESSION_KEY = {
     "require-epoch",
     "require an epoch in each configure, higher than the last, as part of the EncryptionContext",
   ),
+  /** Implies `requireEpoch`. */
   minTskEpoch: optionalNumber(
     { name: "min-tsk-epoch", value: "N", min: 0, max: Number.MAX_SAFE_INTEGER },
     "refuse session keys of a lower epoch, also after a restart (implies --require-epoch)",
@@ -109,32 +101,10 @@ const MASTER_KEY = {
   ),
 };
 
-/** How the workflow is run. What is left out depends on the machine. */
-const WORKFLOW = {
-  processes: optionalNumber(
-    { name: "workflow-processes", value: "N", min: 1, max: 16 },
-    "processes that run the workflow; by default one less than there are processors, at most 4 and no more than the memory has room for",
-  ),
-  deadlineMs: wholeNumber(
-    { name: "workflow-ms", value: "MS", default: 5000, min: 10, max: MAX_TIMEOUT_MS },
-    "time that the workflow may work on a request; its process is ended then",
-  ),
-  memory: optionalNumber(
-    { name: "workflow-memory", value: "BYTES", min: 16 * 1024 * 1024, max: 2 ** 40 },
-    "memory that the workflow may take in a process; by default what the largest message needs, and at least 128 MiB",
-  ),
-};
-
 /** Options of the SDK's backend. */
 const NITRO = {
   libraryDir: setting(
-    {
-      name: "library-dir",
-      env: "DENCLAVE_LIBRARY_DIR",
-      value: "DIR",
-      refuseEmpty: false,
-      read: (options, name) => options.text(name),
-    },
+    { name: "library-dir", env: "DENCLAVE_LIBRARY_DIR", value: "DIR", refuseEmpty: false, read: textOption },
     "folder of the SDK's .so files; by default the binary's, /app, /usr/local/lib, /usr/lib64, /usr/lib. A compiled binary can open only its own folder",
   ),
   processes: wholeNumber(
@@ -162,7 +132,7 @@ export const SERVE_OPTIONS: readonly Setting<unknown>[] = [
   WALLET_CACHE,
   MASTER_KEY,
   LIMIT_OPTIONS,
-  WORKFLOW,
+  WORKFLOW_OPTIONS,
   RUNNING,
 ].flatMap((table) => Object.values<Setting<unknown>>(table));
 
@@ -187,23 +157,6 @@ export function readNitroConfig(options: Options, requestMs: number): NitroConfi
   );
 }
 
-/** The parsed options of `serve`. */
-export interface ServeConfig
-  extends
-    Values<typeof SERVED>,
-    Values<typeof SESSION_KEY>,
-    Values<typeof MASTER_KEY>,
-    Values<typeof RUNNING> {
-  readonly address: Address;
-  readonly workflow: Values<typeof WORKFLOW>;
-  readonly keys: readonly KeyArn[];
-  readonly sealed: SealedConfig;
-  readonly wallet: WalletConfig;
-  readonly limits: LimitOptions;
-  /** The settings of the SDK's backend as text, by option; undefined in an entry without that backend. */
-  readonly sdk: Readonly<Record<string, string | undefined>>;
-}
-
 /**
  * Reads the options.
  *
@@ -213,11 +166,11 @@ export interface ServeConfig
 export function readServeConfig(
   options: Options,
   parseKey: (text: string) => KeyArn = parseKeyArn,
-): ServeConfig {
+) {
   const { port, listen } = readAll(LISTENING, options);
   const session = readAll(SESSION_KEY, options);
   return {
-    address: listen === undefined ? { transport: "vsock", cid: VMADDR_CID_ANY, port } : parseAddress(listen),
+    address: parseAddress(listen ?? `vsock:${VMADDR_CID_ANY}:${port}`),
     keys: kmsKeys(parseKey).read(options),
     ...readAll(SERVED, options),
     ...session,
@@ -229,11 +182,17 @@ export function readServeConfig(
     },
     ...readAll(MASTER_KEY, options),
     limits: readLimits(options),
+    /** The settings of the SDK's backend as text, by option; none in an entry without that backend. */
     sdk: Object.fromEntries(NITRO_OPTIONS.map(({ name }) => [name, options.text(name)])),
-    workflow: readAll(WORKFLOW, options),
+    workflow: readAll(WORKFLOW_OPTIONS, options),
     ...readAll(RUNNING, options),
   };
 }
+
+/** The parsed options of `serve`. */
+export type ServeConfig = ReturnType<typeof readServeConfig>;
+/** Those of the session key. */
+export type SessionKeyConfig = Values<typeof SESSION_KEY>;
 
 /**
  * The value of --listen or its variable; undefined when --port applies. A flag takes precedence over the other option's variable.
@@ -248,13 +207,9 @@ export function listenOption(options: Options): string | undefined {
 
 /** In the order of {@link FEATURES}, so that the order in which they are named does not change the configuration hash. */
 function readFeatures(options: Options, option: string): readonly string[] | undefined {
-  const given = options.distinct(option, (text) => {
-    if (FEATURES.some((name) => name === text)) return text;
-    throw new UsageError(
-      `Cannot use ${JSON.stringify(text)} for --${option}`,
-      `Give some of ${FEATURES.join(", ")}.`,
-    );
-  });
+  const given = options.distinct(option, (text) =>
+    FEATURES.find((name) => name === text) ??
+      refuseValue(option, text, `Give some of ${FEATURES.join(", ")}.`));
   if (given.length === 0) return undefined;
   const { required, clientKeys } = readAll(SEALED_OPTIONS, options);
   if (!given.includes("sealed") && (required || clientKeys.length > 0)) {
@@ -266,6 +221,10 @@ function readFeatures(options: Options, option: string): readonly string[] | und
   return FEATURES.filter((name) => given.includes(name));
 }
 
+function textOption(options: Options, name: string): string | undefined {
+  return options.text(name);
+}
+
 function readRegion(options: Options, name: string): string | undefined {
   const region = options.text(name);
   if (region === undefined || isRegion(region)) return region;
@@ -275,22 +234,18 @@ function readRegion(options: Options, name: string): string | undefined {
 function readContext(options: Options, name: string): EncryptionContext | undefined {
   const given = options.list(name);
   if (given.length === 1 && given[0] === "none") return undefined;
-  const pairs = options.distinct(name, (pair) => contextPair(pair, name), ([key]) => key);
-  if (pairs.length === 0) return undefined;
-  const context = Object.fromEntries(pairs);
+  const parse = (text: string) =>
+    /^([^=]+)=(.*)$/s.exec(text) ?? refuseValue(name, text, "Write name=value.");
+  const pairs = options.distinct(name, parse, ([, key = ""]) => key);
+  const context: EncryptionContext = Object.fromEntries(
+    pairs.map(([, key = "", value = ""]) => [key, value]),
+  );
   if (!isOtherKeysContext(context)) return context;
+  const { purpose } = context;
   throw new UsageError(
-    `Cannot use --${name} ${given.join(",")}: it is the context of the ${
-      context["purpose"]
-    } keys of this service`,
+    `Cannot use --${name} ${given.join(",")}: it is the context of the ${purpose} keys of this service`,
     "Their wrapped data keys would be accepted as session keys. Use another purpose, such as the default purpose=tsk.",
   );
-}
-
-function contextPair(pair: string, option: string): readonly [string, string] {
-  const equals = pair.indexOf("=");
-  if (equals >= 1) return [pair.slice(0, equals), pair.slice(equals + 1)];
-  return refuseValue(option, pair, "Write name=value.");
 }
 
 /** The configuration without its listening, logging and shutdown settings: hashed into attestation documents. */
@@ -310,7 +265,7 @@ export function measuredConfiguration(config: ServeConfig): Readonly<Record<stri
     max_sealed_age_ms: sealed.maxAgeMs,
     // As given: the parent, which chooses the memory, must not be able to change the hash.
     limits: { ...limits, maxInFlight: limits.maxInFlight ?? null },
-    ...measured(WORKFLOW, config.workflow),
+    ...measured(WORKFLOW_OPTIONS, config.workflow),
     sdk: NITRO_OPTIONS.map(({ name }) => [name, sdk[name] ?? null]),
   };
 }

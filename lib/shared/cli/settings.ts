@@ -36,20 +36,18 @@ export type Values<T extends Table> = {
 
 /** An option. */
 export function setting<T>(
-  { read, ...entry }: Entry & { readonly read: (options: Options, name: string) => T },
+  { read, default: preset, ...spec }: Entry & { readonly read: (options: Options, name: string) => T },
   help: string,
 ): Setting<T> {
-  const { name, env = name.toUpperCase().replaceAll("-", "_"), hashedAs = env.toLowerCase() } = entry;
-  const { default: value, ...spec } = entry;
-  const preset = value === undefined ? {} : { default: String(value) };
+  const env = spec.env ?? spec.name.toUpperCase().replaceAll("-", "_");
   return {
     refuseEmpty: true,
+    hashedAs: env.toLowerCase(),
     ...spec,
-    ...preset,
+    ...(preset === undefined ? {} : { default: String(preset) }),
     env,
-    hashedAs,
     help,
-    read: (options) => read(options, name),
+    read: (options) => read(options, spec.name),
   };
 }
 
@@ -76,16 +74,13 @@ export function optionalNumber(
   return setting({ ...entry, read }, help);
 }
 
-/** An option with several distinct values. `identity` gives the same text for the same value. */
+/** An option with several distinct values. */
 export function distinct<T>(
-  { parse, identity, ...entry }: Entry & {
-    readonly parse: (text: string, option: string) => T;
-    readonly identity?: (value: T) => string;
-  },
+  { parse, ...entry }: Entry & { readonly parse: (text: string, option: string) => T },
   help: string,
 ): Setting<readonly T[]> {
   const read = (options: Options, name: string) =>
-    options.distinct(name, (text) => parse(text, name), identity);
+    options.distinct(name, (text) => parse(text, name), (value) => JSON.stringify(plain(value)));
   return setting({ ...entry, multiple: true, read }, help);
 }
 

@@ -32,14 +32,21 @@ function ofContract(text: string, option: string, { shape, hint }: { shape: RegE
   return { contract: address(contract, option), name };
 }
 
-const SELECTOR = {
-  shape: /^0x[0-9a-fA-F]{8}$/,
-  hint: "Write <contract's address>:<selector>, as in 0x…:0xa9059cbb (transfer).",
-};
-const TYPE = {
-  shape: /^[A-Za-z_$][A-Za-z0-9_$:]*$/,
-  hint: "Write <contract's address>:<primary type>, as in 0x…:Order.",
-};
+function call(text: string, option: string) {
+  const { contract, name } = ofContract(text, option, {
+    shape: /^0x[0-9a-fA-F]{8}$/,
+    hint: "Write <contract's address>:<selector>, as in 0x…:0xa9059cbb (transfer).",
+  });
+  return { contract, selector: name.toLowerCase() };
+}
+
+function verifyingContract(text: string, option: string) {
+  const { contract, name } = ofContract(text, option, {
+    shape: /^[A-Za-z_$][A-Za-z0-9_$:]*$/,
+    hint: "Write <contract's address>:<primary type>, as in 0x…:Order.",
+  });
+  return { contract, primaryType: name };
+}
 
 /** The values unchanged, spaces and commas included. */
 function messagePrefixes(options: Options, option: string): readonly string[] {
@@ -68,16 +75,7 @@ export const WALLET_GUARDS = {
     "rule: plain transfers to this address are allowed",
   ),
   calls: distinct(
-    {
-      name: "wallet-call",
-      env: "WALLET_CALLS",
-      value: "ADDRESS:0xSELECTOR",
-      parse: (text, option) => {
-        const { contract, name } = ofContract(text, option, SELECTOR);
-        return { contract, selector: name.toLowerCase() };
-      },
-      identity: ({ contract, selector }) => `${contract}:${selector}`,
-    },
+    { name: "wallet-call", env: "WALLET_CALLS", value: "ADDRESS:0xSELECTOR", parse: call },
     "rule: calls of this function of this contract are allowed",
   ),
   verifyingContracts: distinct(
@@ -85,11 +83,7 @@ export const WALLET_GUARDS = {
       name: "wallet-verifying-contract",
       env: "WALLET_VERIFYING_CONTRACTS",
       value: "ADDRESS:TYPE",
-      parse: (text, option) => {
-        const { contract, name } = ofContract(text, option, TYPE);
-        return { contract, primaryType: name };
-      },
-      identity: ({ contract, primaryType }) => `${contract}:${primaryType}`,
+      parse: verifyingContract,
     },
     "rule: typed data for this contract with this primary type is allowed (with --wallet-chain)",
   ),
@@ -120,19 +114,3 @@ export const WALLET_CACHE = {
 
 /** The parsed rules. */
 export type WalletGuards = Values<typeof WALLET_GUARDS>;
-
-/** The parsed options of the wallet. */
-export interface WalletConfig {
-  readonly guards: WalletGuards;
-  readonly cache: Values<typeof WALLET_CACHE> & { readonly maxAgeMs: number };
-}
-
-/** No rule at all. */
-export const NO_GUARDS: WalletGuards = {
-  chains: [],
-  recipients: [],
-  calls: [],
-  verifyingContracts: [],
-  messagePrefixes: [],
-  maxValue: undefined,
-};

@@ -5,7 +5,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Connection } from "../../../../lib/enclave/server/connection.ts";
-import { DEFAULT_LIMITS } from "../../../../lib/shared/cli/limits.ts";
+import { DEFAULT_LIMITS } from "../../../../lib/dev/defaults.ts";
 import { Metrics } from "../../../../lib/enclave/server/metrics.ts";
 import { encodeMessage, type Framing } from "../../../../lib/shared/wire/framing.ts";
 import { within } from "../../../helpers/deadline.ts";

@@ -2,8 +2,8 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Connection } from "../../../../lib/enclave/server/connection.ts";
-import { DEFAULT_LIMITS } from "../../../../lib/shared/cli/limits.ts";
-import { createMemory, MemoryBudget, Reservation } from "../../../../lib/enclave/server/memory_budget.ts";
+import { DEFAULT_LIMITS } from "../../../../lib/dev/defaults.ts";
+import { createMemory, Reservation } from "../../../../lib/enclave/server/memory_budget.ts";
 import { Metrics } from "../../../../lib/enclave/server/metrics.ts";
 import { encodeMessage, type Framing } from "../../../../lib/shared/wire/framing.ts";
 import { within } from "../../../helpers/deadline.ts";
@@ -16,7 +16,7 @@ Deno.test("a budget counts what is reserved, whatever is reserved, resized and g
     bytes: fc.nat(1_500),
   });
   fc.assert(fc.property(fc.array(step, { maxLength: 100 }), (steps) => {
-    const budget = new MemoryBudget(1_000);
+    const budget = createMemory(2_000).buffers;
     const held: Reservation[] = [];
     const check = () => {
       assertEquals(budget.used, held.reduce((sum, { bytes }) => sum + bytes, 0));

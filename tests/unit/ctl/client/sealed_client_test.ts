@@ -1,4 +1,5 @@
 /** The client that seals, against a service in this process: what it can do, which enclaves it refuses, and what an intermediary sees. */
+import { VERSION } from "../../../../lib/shared/version.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { verifyDocument } from "../../../../lib/shared/attestation/document.ts";
@@ -149,7 +150,7 @@ Deno.test("requests that are made at once are answered each with its own", async
   );
   assertEquals(replies.map(({ msg, version, requests }) => msg ?? version ?? typeof requests), [
     "pong",
-    "test",
+    VERSION,
     "unknown_type",
     "object",
     "pong",

@@ -1,4 +1,5 @@
 /** Sealed requests as they come over the wire: what opens, what is refused, and with which error. */
+import { VERSION } from "../../../../lib/shared/version.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { encode } from "cborg";
@@ -192,7 +193,7 @@ Deno.test("a reply opens only for its own request", async () => {
   );
   assertEquals([(await first.open(toFirst))["msg"], (await second.open(toSecond))["version"]], [
     "pong",
-    "test",
+    VERSION,
   ]);
 });
 

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { SimulatedNsm } from "../../../../lib/dev/nsm/simulated.ts";
 import { LocalKms } from "../../../../lib/dev/kms/local.ts";
-import { DEFAULT_LIMITS } from "../../../../lib/shared/cli/limits.ts";
+import { DEFAULT_LIMITS } from "../../../../lib/dev/defaults.ts";
 import { REQUESTS, WALLET_REQUESTS } from "../../../../lib/shared/wire/protocol.ts";
 import type { Reply, WireObject } from "../../../../lib/shared/wire/messages.ts";
 import { Client } from "../../../../lib/ctl/client/client.ts";

@@ -6,7 +6,8 @@ import { encodeBase64 } from "@std/encoding";
 import { Connection } from "../../../../lib/enclave/server/connection.ts";
 import type { Answer } from "../../../../lib/enclave/server/feature.ts";
 import type { Handler } from "../../../../lib/enclave/server/dispatch.ts";
-import { DEFAULT_LIMITS, type Limits } from "../../../../lib/shared/cli/limits.ts";
+import { type Limits } from "../../../../lib/shared/cli/limits.ts";
+import { DEFAULT_LIMITS } from "../../../../lib/dev/defaults.ts";
 import {
   createMemory,
   requestCost,

@@ -99,7 +99,7 @@ Deno.test("the events about keys are the last of each, and one kind displaces no
   for (let n = 0; n < 1_000; n++) {
     events.log("warn", "request_failed", { type: "sign", code: "guard_refused" });
   }
-  const kept = events.security.recent(500);
+  const kept = events.recentSecurity(500);
   assertEquals([kept[0]?.event, kept.length], ["configured", 34]);
   assertEquals([kept[1]?.["name"], kept.at(-2)?.["name"]], ["a968", "a999"]);
   assertEquals([kept.at(-1)?.["code"], kept.at(-1)?.["count"]], ["guard_refused", 1_000]);
@@ -109,7 +109,7 @@ Deno.test("the events about keys are the last of each, and one kind displaces no
 Deno.test("a workflow's own fields make no security event", () => {
   const events = new EventLog({ write: () => {}, level: "info" });
   for (let n = 0; n < 10; n++) events.log("warn", "workflow", { said: "no", type: "sign", code: `c${n}` });
-  assertEquals(events.security.recent(500), []);
+  assertEquals(events.recentSecurity(500), []);
 });
 
 Deno.test("logs take security as a boolean, and as many of its events as asked for", async () => {

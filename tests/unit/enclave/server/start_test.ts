@@ -1,4 +1,5 @@
 /** The service as a whole, with a fake KMS and connections in memory: its warnings, and what remains when it ends. */
+import { VERSION } from "../../../../lib/shared/version.ts";
 import type { EncryptionContext } from "../../../../lib/shared/aws/kms_limits.ts";
 import { TSK_CONTEXT } from "../../../../lib/shared/aws/tsk_context.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -6,7 +7,8 @@ import { encodeBase64, encodeHex } from "@std/encoding";
 import { sdkError } from "../../../../ffi/errors.ts";
 import { LocalKms } from "../../../../lib/dev/kms/local.ts";
 import { Client } from "../../../../lib/ctl/client/client.ts";
-import { NO_GUARDS, type WalletGuards } from "../../../../lib/shared/cli/wallet_options.ts";
+import { type WalletGuards } from "../../../../lib/shared/cli/wallet_options.ts";
+import { NO_GUARDS } from "../../../../lib/dev/defaults.ts";
 import { countCalls, CREDENTIAL, KmsRefusal } from "../../../helpers/wallet_rig.ts";
 import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
 import { EventLog } from "../../../../lib/enclave/server/events.ts";
@@ -45,7 +47,6 @@ function setup(
     kms,
     acceptor,
     events,
-    version: "1.2.3",
     keys: keys.map(parseKeyArn),
     context,
     wallet: { guards: { ...NO_GUARDS, verifyingContracts }, cache: { entries: 0, maxAgeMs: 0 } },
@@ -103,7 +104,7 @@ for (const [what, options, words] of WARNINGS) {
     if (words !== undefined) {
       assert(words.test(warnings[0] ?? "") && words.test(String(logged[0]?.["warning"])));
     }
-    assertEquals([health?.["version"], health?.["connections"]], ["1.2.3", 1]);
+    assertEquals([health?.["version"], health?.["connections"]], [VERSION, 1]);
     await within(service.stop(0), "the end of the service");
   });
 }

@@ -1,6 +1,7 @@
 /** The wallet's rules: what each allows, what it refuses, and that a refusal names the rule. */
 import { assertEquals } from "@std/assert";
-import { NO_GUARDS, type WalletGuards } from "../../../../lib/shared/cli/wallet_options.ts";
+import { type WalletGuards } from "../../../../lib/shared/cli/wallet_options.ts";
+import { NO_GUARDS } from "../../../../lib/dev/defaults.ts";
 import { EIP712_MAIL } from "../../../fixtures/ethereum.ts";
 import { walletRig } from "../../../helpers/wallet_rig.ts";
 

@@ -1,6 +1,7 @@
 /** The memory for messages, by the memory that there is. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { DEFAULT_LIMITS, limitsFor, memoryWarnings } from "../../../../lib/shared/cli/limits.ts";
+import { limitsFor, memoryWarnings } from "../../../../lib/shared/cli/limits.ts";
+import { DEFAULT_LIMITS } from "../../../../lib/dev/defaults.ts";
 
 const MIB = 1024 * 1024;
 const OPTIONS = { ...DEFAULT_LIMITS, maxInFlight: undefined };
