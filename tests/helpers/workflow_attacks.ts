@@ -27,7 +27,7 @@ export const ATTACKS: readonly (readonly [way: string, ...expected: readonly str
   ["closes stdin", "closes stdin"],
   ["closes stdout", LOST],
   ["loops", LATE],
-  ["takes memory", THREW, LOST],
+  ["takes memory", THREW, LOST, LATE],
   ["allocates", LOST, LATE],
   ["starts a worker", LOST],
   ["reads its parent", "0 worked"],
