@@ -5,28 +5,34 @@
  */
 import { Credentials } from "../../shared/aws/credentials.ts";
 import type { KeySelection } from "../../shared/aws/key_arn.ts";
-import { optionalString, takeCredentials, type WireObject } from "../../shared/wire/messages.ts";
+import { optionalString, type Reply, takeCredentials, type WireObject } from "../../shared/wire/messages.ts";
+import type { Route } from "./feature.ts";
 
-/** A parsed request, and the credentials that came with it, which whoever gets it disposes of. */
-export type Credentialed<T> = T & { readonly credentials: Credentials };
+/** Reads a request. @throws {WireError} with the field's name */
+type Parse<T> = (request: WireObject) => T;
 
 /**
- * Takes the credentials off a request before anything else, so that the request never keeps them, and parses
- * the rest.
- *
- * @throws {WireError} that names the field.
+ * A route whose requests carry credentials. These are taken off a request before anything else, so that it never keeps them, and wiped when it is
+ * answered. The rest is parsed at once.
  */
-export function parseCredentialed<T>(
-  request: WireObject,
-  parse: (request: WireObject) => T,
-): Credentialed<T> {
-  const credentials = Credentials.fromStrings(takeCredentials(request));
-  try {
-    return { ...parse(request), credentials };
-  } catch (thrown) {
-    credentials[Symbol.dispose]();
-    throw thrown;
-  }
+export function credentialedRoute<T>(
+  parse: Parse<T>,
+  answer: (parsed: T, credentials: Credentials, signal: AbortSignal) => Promise<Reply>,
+): Route {
+  const answerAndWipe = async (parsed: T, taken: Credentials, signal: AbortSignal) => {
+    using credentials = taken;
+    return await answer(parsed, credentials, signal);
+  };
+  return {
+    answer: (request, { signal }) => {
+      using unused = new DisposableStack();
+      const taken = Credentials.fromStrings(takeCredentials(request));
+      unused.use(taken);
+      const parsed = parse(request);
+      unused.move();
+      return answerAndWipe(parsed, taken, signal);
+    },
+  };
 }
 
 /**

@@ -7,8 +7,8 @@
  */
 import type { signTyped } from "micro-eth-signer";
 import { parseAddress } from "../../../shared/crypto/ethereum_address.ts";
-import { PayloadError } from "../../../shared/crypto/payload_error.ts";
-import { isObject, type JsonObject, parseHex, parseInteger } from "./quantity.ts";
+import { field, isObject, type JsonObject } from "../../../shared/json.ts";
+import { parseHex, parseInteger, refuse } from "./quantity.ts";
 
 /** The fields that the wallet's rules check. */
 export interface TypedDataIntent {
@@ -64,12 +64,8 @@ interface Field {
 
 type Structs = ReadonlyMap<string, readonly Field[]>;
 
-function refuse(path: string, what: string): never {
-  throw new PayloadError(`Field ${path.slice(0, 200)} ${what}`);
-}
-
 function objectField(input: JsonObject, name: string): JsonObject {
-  const value = Object.hasOwn(input, name) ? input[name] : undefined;
+  const value = field(input, name);
   return isObject(value) ? value : refuse(`typedData.${name}`, "must be an object");
 }
 
@@ -133,86 +129,70 @@ function elementOf(base: string): ((value: unknown, path: string) => unknown) | 
   if (kind !== "bytes" && size <= 256 && size % 8 === 0) {
     return (value, path) => parseInteger(value, path, { bits: size, signed: kind === "int" });
   }
-  switch (base) {
-    case "string":
-      return (value, path) =>
-        typeof value === "string" && value.isWellFormed() ? value : refuse(path, "must be well-formed text");
-    case "bool":
-      return (value, path) => typeof value === "boolean" ? value : refuse(path, "must be true or false");
-    case "address":
-      return (value, path) => parseAddress(value, path).text;
-    case "bytes":
-      return (value, path) => parseHex(value, path, { max: LIMITS.bytes });
-    default:
-      return undefined;
-  }
+  return Object.hasOwn(ELEMENTS, base) ? ELEMENTS[base] : undefined;
 }
 
-/** Parses values by their types, and counts them. */
-class ValueReader {
-  #structs: Structs;
-  #values = 0;
-  #bytes = 0;
+/** The elementary types without a size. */
+const ELEMENTS: Readonly<Record<string, (value: unknown, path: string) => unknown>> = {
+  string: (value, path) =>
+    typeof value === "string" && value.isWellFormed() ? value : refuse(path, "must be well-formed text"),
+  bool: (value, path) => typeof value === "boolean" ? value : refuse(path, "must be true or false"),
+  address: (value, path) => parseAddress(value, path).text,
+  bytes: (value, path) => parseHex(value, path, { max: LIMITS.bytes }),
+};
 
-  constructor(structs: Structs) {
-    this.#structs = structs;
-  }
-
-  struct(name: string, value: unknown, path: string, depth: number): JsonObject {
-    const fields = this.#structs.get(name) ?? [];
-    if (!isObject(value)) return refuse(path, `must be an object, a ${name}`);
-    if (depth > LIMITS.depth) return refuse(path, `is nested deeper than ${LIMITS.depth}`);
-    const known = new Set(fields.map((field) => field.name));
-    for (const given of Object.keys(value)) {
-      if (!known.has(given)) {
-        return refuse(`${path}.${given.slice(0, LIMITS.nameLength)}`, `is not a field of ${name}`);
-      }
-    }
-    return Object.fromEntries(fields.map(({ name, type: { base, lengths } }) => {
-      const here = `${path}.${name}`;
-      if (!Object.hasOwn(value, name)) return refuse(here, "is missing");
-      return [name, this.#value({ base, lengths }, value[name], here, depth + 1)];
-    }));
-  }
-
-  #value({ base, lengths }: TypeName, value: unknown, path: string, depth: number): unknown {
-    if (++this.#values > LIMITS.values) return refuse(path, `is beyond ${LIMITS.values} values`);
+/** What reads a struct's values by their types, and counts them. */
+function structReader(structs: Structs) {
+  let [values, bytes] = [0, 0];
+  const readValue = ({ base, lengths }: TypeName, value: unknown, path: string, depth: number): unknown => {
+    if (++values > LIMITS.values) return refuse(path, `is beyond ${LIMITS.values} values`);
     if (lengths.length > 0) {
       const length = lengths.at(-1);
       if (!Array.isArray(value) || (length !== undefined && value.length !== length)) {
         return refuse(path, `must be an array${length === undefined ? "" : ` of ${length}`}`);
       }
       const item: TypeName = { base, lengths: lengths.slice(0, -1) };
-      return value.map((each: unknown, index) => this.#value(item, each, `${path}[${index}]`, depth));
+      return value.map((each: unknown, index) => readValue(item, each, `${path}[${index}]`, depth));
     }
-    if (this.#structs.has(base)) return this.struct(base, value, path, depth);
+    if (structs.has(base)) return readStruct(base, value, path, depth);
     if (typeof value === "string" && (base === "string" || base === "bytes")) {
-      this.#bytes += base === "bytes" ? value.length / 2 : value.length;
-      if (this.#bytes > LIMITS.bytes) refuse(path, `is beyond ${LIMITS.bytes} bytes of text`);
+      bytes += base === "bytes" ? value.length / 2 : value.length;
+      if (bytes > LIMITS.bytes) refuse(path, `is beyond ${LIMITS.bytes} bytes of text`);
     }
     return elementOf(base)?.(value, path);
-  }
+  };
+  const readStruct = (struct: string, value: unknown, path: string, depth = 0): JsonObject => {
+    const fields = structs.get(struct) ?? [];
+    if (!isObject(value)) return refuse(path, `must be an object, a ${struct}`);
+    if (depth > LIMITS.depth) return refuse(path, `is nested deeper than ${LIMITS.depth}`);
+    for (const given of Object.keys(value)) {
+      if (fields.some(({ name }) => name === given)) continue;
+      return refuse(`${path}.${given.slice(0, LIMITS.nameLength)}`, `is not a field of ${struct}`);
+    }
+    return Object.fromEntries(fields.map(({ name, type }) => {
+      const here = `${path}.${name}`;
+      if (!Object.hasOwn(value, name)) return refuse(here, "is missing");
+      return [name, readValue(type, value[name], here, depth + 1)];
+    }));
+  };
+  return readStruct;
 }
 
 /**
  * Reads the domain. Its entry in `types` must list exactly its fields, with the standard's types: otherwise a rule would check other bytes than are
  * signed.
  */
-function readDomain(domain: JsonObject, declared: readonly Field[] | undefined) {
-  for (const name of Object.keys(domain)) {
-    if (Object.hasOwn(DOMAIN_TYPES, name)) continue;
-    refuse(`typedData.domain.${name.slice(0, 64)}`, "is not a field of EIP-712's domain");
-  }
+function readDomain(given: JsonObject, declared: readonly Field[] | undefined) {
   const fields: readonly Field[] = Object.entries(DOMAIN_TYPES)
-    .filter(([name]) => Object.hasOwn(domain, name))
+    .filter(([name]) => Object.hasOwn(given, name))
     .map(([name, text]) => ({ name, type: { base: text, lengths: [] }, text }));
-  const read = new ValueReader(new Map([[DOMAIN, fields]])).struct(DOMAIN, domain, "typedData.domain", 0);
+  const domain = structReader(new Map([[DOMAIN, fields]]))(DOMAIN, given, "typedData.domain");
   const fits = declared?.length === fields.length &&
     declared.every(({ name, text }) => Object.hasOwn(domain, name) && DOMAIN_TYPES[name] === text);
   if (declared !== undefined && !fits) {
     refuse(`typedData.types.${DOMAIN}`, "must list exactly the domain's fields, with the types of EIP-712");
   }
-  return { fields, domain: read };
+  return { fields, domain };
 }
 
 /**
@@ -221,22 +201,15 @@ function readDomain(domain: JsonObject, declared: readonly Field[] | undefined) 
  * @throws {PayloadError} that names the field.
  */
 export function parseTypedData(input: unknown): ParsedTypedData {
-  if (!isObject(input)) {
-    throw new PayloadError("Field typedData must be an object {types, primaryType, domain, message}");
-  }
+  if (!isObject(input)) return refuse("typedData", "must be an object {types, primaryType, domain, message}");
   const structs = parseStructs(objectField(input, "types"));
   const given = objectField(input, "domain");
-  const primaryType = Object.hasOwn(input, "primaryType") ? input["primaryType"] : undefined;
+  const primaryType = field(input, "primaryType");
   if (typeof primaryType !== "string" || !structs.has(primaryType) || primaryType === DOMAIN) {
     return refuse("typedData.primaryType", "must name one of typedData.types");
   }
   const { fields, domain } = readDomain(given, structs.get(DOMAIN));
-  const message = new ValueReader(structs).struct(
-    primaryType,
-    objectField(input, "message"),
-    "typedData.message",
-    0,
-  );
+  const message = structReader(structs)(primaryType, objectField(input, "message"), "typedData.message");
   const toJson = (type: readonly Field[]) => type.map(({ name, text }) => ({ name, type: text }));
   const types = Object.fromEntries([...structs].map(([name, type]) => [name, toJson(type)]));
   const { chainId, verifyingContract } = domain;
