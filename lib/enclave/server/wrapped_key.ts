@@ -134,16 +134,11 @@ export class WrappedKeys {
       readonly nonce: Uint8Array<ArrayBuffer>;
     },
   ): Promise<string> {
-    const statement = {
-      purpose: this.#kind.purpose,
-      subject,
-      publicPart,
-      keyArn: key.arn,
-      epoch,
-      from,
-      previous,
-    } as const;
-    const userData = await keyUserData(statement, this.#ports.configurationHash);
+    const { purpose } = this.#kind;
+    const userData = await keyUserData(
+      { purpose, subject, publicPart, keyArn: key.arn, epoch, from, previous },
+      this.#ports.configurationHash,
+    );
     return await attest(this.#ports, { userData, nonce });
   }
 
