@@ -27,7 +27,7 @@ import { checkNonce } from "../server/attestation.ts";
 import { drawSecret } from "../server/entropy.ts";
 import { credentialedRoute } from "../server/fields.ts";
 import { checkWaitedFor } from "../server/waiting.ts";
-import { type WrappedKey, type WrappedKeyKind, WrappedKeys } from "../server/wrapped_key.ts";
+import { rowRejected, type WrappedKey, type WrappedKeyKind, WrappedKeys } from "../server/wrapped_key.ts";
 import {
   type InitRequest,
   parseInitRequest,
@@ -85,6 +85,10 @@ function isSameRow(a: StoredRow, b: StoredRow): boolean {
   return a.epoch === b.epoch && timingSafeEqual(a.publicPart, b.publicPart) &&
     timingSafeEqual(a.encryptedPrivateKey, b.encryptedPrivateKey) &&
     timingSafeEqual(a.encryptedDataKey, b.encryptedDataKey);
+}
+
+function conflicting(why: string): WireError {
+  return new WireError("master_key_conflict", why);
 }
 
 /** Holds the master key and signs with it. */
@@ -212,19 +216,13 @@ export class MasterKeyService implements Feature {
       ? `another row of epoch ${row.epoch} is held`
       : undefined;
     if (conflict === undefined) return;
-    throw new WireError(
-      "master_key_conflict",
-      `${conflict}: to change it, restart the enclave with the row that is wanted`,
-    );
+    throw conflicting(`${conflict}: to change it, restart the enclave with the row that is wanted`);
   }
 
   #checkEpoch({ epoch }: StoredRow): void {
     const { minEpoch } = this.#options;
     if (epoch >= minEpoch) return;
-    throw new WireError(
-      "row_rejected",
-      `Cannot trust key_epoch ${epoch}: at least ${minEpoch} is wanted here`,
-    );
+    throw rowRejected(`key_epoch ${epoch}: at least ${minEpoch} is wanted here`);
   }
 
   /**
@@ -258,10 +256,8 @@ export class MasterKeyService implements Feature {
       const held = this.#require(parsed.enclave_id);
       const { subject, publicPart, epoch: last } = held.row;
       if (from !== undefined && from !== last) {
-        throw new WireError(
-          "master_key_conflict",
-          `Cannot rewrap epoch ${from}: epoch ${last} is held. Look with public_info, then ask again`,
-        );
+        const why = `epoch ${last} is held. Look with public_info, then ask again`;
+        throw conflicting(`Cannot rewrap epoch ${from}: ${why}`);
       }
       // A copy, since the old one is wiped when this one replaces it.
       const privateKey = unused.use(held.privateKey.clone());
@@ -301,10 +297,7 @@ export class MasterKeyService implements Feature {
       throw new WireError("not_configured", "Send master_key.init first: there is no master key yet");
     }
     if (enclaveId === undefined || enclaveId === held.row.subject) return held;
-    throw new WireError(
-      "master_key_conflict",
-      `The key of enclave ${JSON.stringify(held.row.subject)} is held`,
-    );
+    throw conflicting(`The key of enclave ${JSON.stringify(held.row.subject)} is held`);
   }
 
   async #reply({ row, from, previous }: HeldKey, nonce: Nonce, more: object = {}): Promise<Reply> {

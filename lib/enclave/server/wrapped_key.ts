@@ -54,7 +54,8 @@ export interface WrappedKey extends KeyIdentity {
   readonly encryptedPrivateKey: Uint8Array<ArrayBuffer>;
 }
 
-function rowRejected(fields: string): WireError {
+/** The error of a stored row that cannot be trusted. @param fields to look at */
+export function rowRejected(fields: string): WireError {
   return new WireError("row_rejected", `Cannot trust ${fields}`);
 }
 

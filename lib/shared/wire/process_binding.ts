@@ -70,16 +70,11 @@ export function readProcessBinding(
       "Bind this request: bind true, request_id, and the blob's additional data (docs/protocol.md)",
     );
   }
-  const id = idOf(requiredString(request, "request_id", "16 random bytes, hex"));
-  return { request: processBinding("request", id), reply: processBinding("reply", id) };
-}
-
-function idOf(text: string): Uint8Array {
-  try {
-    const id = decodeHex(text);
-    if (id.length === REQUEST_ID_LENGTH) return id;
-  } catch {
-    // Reported below.
+  const text = requiredString(request, "request_id", "16 random bytes, hex");
+  if (text.length !== 2 * REQUEST_ID_LENGTH || !/^[0-9a-fA-F]*$/.test(text)) {
+    const wants = `must be hex of ${REQUEST_ID_LENGTH} random bytes`;
+    throw new WireError("missing_fields", `Field request_id ${wants}`);
   }
-  throw new WireError("missing_fields", `Field request_id must be hex of ${REQUEST_ID_LENGTH} random bytes`);
+  const id = decodeHex(text);
+  return { request: processBinding("request", id), reply: processBinding("reply", id) };
 }

@@ -9,9 +9,9 @@ import { eip191Signer, serializeSignature, signTyped } from "micro-eth-signer";
 import { messageOf } from "../../../shared/errors.ts";
 import { SCALAR_LENGTH, signDigest } from "../../../shared/crypto/secp256k1.ts";
 import type { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
-import { PayloadError } from "../../../shared/crypto/payload_error.ts";
+import { PayloadError, refuse } from "../../../shared/crypto/payload_error.ts";
 import { field } from "../../../shared/json.ts";
-import { parseHex, refuse } from "./quantity.ts";
+import { parseHex } from "./quantity.ts";
 import { type ParsedTransaction, parseTransaction } from "./transaction.ts";
 import { type ParsedTypedData, parseTypedData } from "./typed_data.ts";
 

@@ -3,12 +3,7 @@
  *
  * @module
  */
-import { PayloadError } from "../../../shared/crypto/payload_error.ts";
-
-/** Refuses a field. @throws {PayloadError} that names it. */
-export function refuse(name: string, what: string): never {
-  throw new PayloadError(`Field ${name.slice(0, 200)} ${what}`);
-}
+import { refuse } from "../../../shared/crypto/payload_error.ts";
 
 const UNSIGNED = /^(0x[0-9a-fA-F]{1,64}|[0-9]{1,78})$/;
 const SIGNED = /^(0x[0-9a-fA-F]{1,64}|-?[0-9]{1,78})$/;

@@ -7,9 +7,9 @@
 import { Transaction } from "micro-eth-signer";
 import { messageOf } from "../../../shared/errors.ts";
 import { parseAddress } from "../../../shared/crypto/ethereum_address.ts";
-import { PayloadError } from "../../../shared/crypto/payload_error.ts";
+import { PayloadError, refuse } from "../../../shared/crypto/payload_error.ts";
 import { field, isObject, type JsonObject } from "../../../shared/json.ts";
-import { parseHex, parseInteger, refuse } from "./quantity.ts";
+import { parseHex, parseInteger } from "./quantity.ts";
 
 /** Names of the types that can be signed, by their number. */
 const TYPES = ["legacy", "eip2930", "eip1559"] as const;

@@ -7,8 +7,9 @@
  */
 import type { signTyped } from "micro-eth-signer";
 import { parseAddress } from "../../../shared/crypto/ethereum_address.ts";
+import { refuse } from "../../../shared/crypto/payload_error.ts";
 import { field, isObject, type JsonObject } from "../../../shared/json.ts";
-import { parseHex, parseInteger, refuse } from "./quantity.ts";
+import { parseHex, parseInteger } from "./quantity.ts";
 
 /** The fields that the wallet's rules check. */
 export interface TypedDataIntent {

@@ -4,7 +4,7 @@ import { NEVER } from "../../../../lib/enclave/server/waiting.ts";
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
-import { verifyDigest, verifySchnorr } from "../../../../lib/shared/crypto/secp256k1.ts";
+import { verifyDigest, verifySchnorr } from "../../../../lib/shared/crypto/secp256k1_verify.ts";
 import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
 import { decodeCbor } from "../../../../lib/shared/attestation/cbor.ts";
 import { SimulatedNsm } from "../../../../lib/dev/nsm/simulated.ts";
