@@ -164,8 +164,7 @@ export class WalletService implements Feature {
   }
 
   /** The row's private key, from the cache or by KMS. */
-  async #openKey(row: WrappedKey, credentials: Credentials): Promise<SecretBytes> {
-    if (!this.#cache.enabled) return await this.#keys.open(row, credentials);
+  #openKey(row: WrappedKey, credentials: Credentials): Promise<SecretBytes> {
     const id = cacheId([
       credentials.fingerprint(row.key.region),
       row.key.arn,
@@ -175,12 +174,7 @@ export class WalletService implements Feature {
       row.encryptedDataKey,
       BOUND_KEY_VERSION,
     ]);
-    const cached = this.#cache.get(id);
-    if (cached !== undefined) return cached;
-    const { generation } = this.#cache;
-    const opened = await this.#keys.open(row, credentials);
-    this.#cache.put(id, opened, generation);
-    return opened;
+    return this.#cache.use(id, () => this.#keys.open(row, credentials));
   }
 
   [Symbol.dispose](): void {
