@@ -145,7 +145,7 @@ export class MasterKeyService implements Feature {
       const about = { event: "master_key_initialised", newly_generated: row === undefined };
       if (row !== undefined) {
         const privateKey = unused.use(await this.#keys.open(row, credentials));
-        // A row of the held key: the public keys are equal, so this run made that key if it made the held one.
+        // Of the held key, if there is one: the public keys are equal, so both have the same origin.
         const from = held?.from ?? { origin: "opened" };
         const previous = row.epoch === held?.row.epoch ? held.previous : undefined;
         return { held: { row, privateKey, from, previous }, ...about };
@@ -162,8 +162,8 @@ export class MasterKeyService implements Feature {
   }
 
   /**
-   * Takes the key that `make` gives into use, once the reply is made and if the client still waits. Waiting changes hold credentials, and KMS may be
-   * slow: so only a few may wait, and only as long as their clients do.
+   * Takes the key that `make` gives into use, once the reply is made and if the client still waits. Waiting
+   * changes hold credentials, and KMS may be slow: so only a few may wait, and only as long as their clients do.
    *
    * @param make pushes a key that it makes on the stack, which wipes it unless it is taken
    */

@@ -59,8 +59,8 @@ export class KeyCache implements Disposable {
   }
 
   /**
-   * The key with this id: a copy of the cached one, or the one that `open` gives, of which a copy is then kept. It is not kept if there was a denial
-   * while it was opened.
+   * The key with this id: a copy of the cached one, or the one that `open` gives, of which a copy is then kept
+   * unless there was a denial while it was opened.
    *
    * @returns the caller's to dispose
    */

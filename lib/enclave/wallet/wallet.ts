@@ -98,7 +98,7 @@ export class WalletService implements Feature {
     this.#cache.clear();
   }
 
-  /** Makes an account. The private key leaves the enclave only sealed. @throws {WireError | EnclaveError} (rejects) */
+  /** Makes an account. The private key leaves the enclave only sealed. @throws {WireError | EnclaveError} */
   async #generateAccount(parsed: GenerateRequest, credentials: Credentials): Promise<WalletReply> {
     const { name, nonce } = parsed;
     const key = selectKey(this.#options.keys, parsed.selection);

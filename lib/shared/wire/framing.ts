@@ -400,7 +400,7 @@ export class FrameDecoder implements Disposable {
     return refusal("not_json", `${named}${NOT_AN_OBJECT}`);
   }
 
-  /** Scans on to the object's end, to a bracket that is nested too deep, or to what has not arrived. @returns whether it ends */
+  /** Scans on, to the object's end or a bracket that is nested too deep. @returns whether the object has ended */
   #scanObject(): boolean {
     const bytes = this.#buffer.subarray(0, this.#end);
     let at = this.#scanned;
