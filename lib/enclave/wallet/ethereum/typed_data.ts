@@ -40,7 +40,6 @@ const LIMITS = {
   types: 32,
   fields: 256,
   nameLength: 64,
-  arrayDepth: 4,
   depth: 16,
   values: 4_000,
   bytes: 256 * 1024,
@@ -50,17 +49,13 @@ const IDENTIFIER = /^[A-Za-z_$][A-Za-z0-9_$]{0,63}$/;
 /** Names of types that are not structs, including `uint` and `int` without a width, since the standard has no such aliases. */
 const ELEMENTARY = /^(string|bool|address|bytes[0-9]*|u?int[0-9]*)$/;
 
-/** A parsed type name: `Order[2][]` is an array, of any length, of arrays of two orders. */
-interface TypeName {
-  readonly base: string;
-  /** Innermost first; undefined is any length. */
-  readonly lengths: readonly (number | undefined)[];
-}
+/** A name with up to four dimensions: `Order[2][]` is an array, of any length, of arrays of two orders. */
+const TYPE = /^[A-Za-z_$][A-Za-z0-9_$]{0,63}(\[([1-9][0-9]{0,8})?\]){0,4}$/;
+const OUTER_DIMENSION = /^(.+)\[([0-9]*)\]$/;
 
 interface Field {
   readonly name: string;
-  readonly type: TypeName;
-  readonly text: string;
+  readonly type: string;
 }
 
 type Structs = ReadonlyMap<string, readonly Field[]>;
@@ -70,32 +65,21 @@ function objectField(input: JsonObject, name: string): JsonObject {
   return isObject(value) ? value : refuse(`typedData.${name}`, "must be an object");
 }
 
-function parseTypeName(text: unknown, path: string): TypeName {
-  const wants = `must be a type of EIP-712, with at most ${LIMITS.arrayDepth} dimensions`;
-  if (typeof text !== "string" || text.length > LIMITS.nameLength + 16 * LIMITS.arrayDepth) {
-    return refuse(path, wants);
-  }
-  const [base = "", ...suffixes] = text.split("[");
-  if (!IDENTIFIER.test(base) || suffixes.length > LIMITS.arrayDepth) return refuse(path, wants);
-  const lengths = suffixes.map((suffix) => {
-    if (suffix === "]") return undefined;
-    return /^[1-9][0-9]{0,8}\]$/.test(suffix) ? parseInt(suffix) : refuse(path, wants);
-  });
-  return { base, lengths };
-}
-
 function parseFields(fields: unknown, path: string): readonly Field[] {
   if (!Array.isArray(fields)) return refuse(path, "must be an array of {name, type}");
   const names = new Set<string>();
   return fields.map((field: unknown, index) => {
     const here = `${path}[${index}]`;
     if (!isObject(field)) return refuse(here, "must be {name, type}");
-    const { name, type: text } = field;
+    const { name, type } = field;
     if (typeof name !== "string" || !IDENTIFIER.test(name) || names.has(name)) {
       return refuse(`${here}.name`, "must be an identifier, once in its type");
     }
+    if (typeof type !== "string" || !TYPE.test(type)) {
+      return refuse(`${here}.type`, "must be a type of EIP-712, with at most 4 dimensions");
+    }
     names.add(name);
-    return { name, type: parseTypeName(text, `${here}.type`), text: String(text) };
+    return { name, type };
   });
 }
 
@@ -114,7 +98,8 @@ function parseStructs(types: JsonObject): Structs {
     structs.set(name, fields);
   }
   for (const [struct, fields] of structs) {
-    for (const { name, type: { base } } of fields) {
+    for (const { name, type } of fields) {
+      const [base = ""] = type.split("[");
       if (structs.has(base) || elementOf(base) !== undefined) continue;
       refuse(`typedData.types.${struct}.${name}`, `has an unknown type: ${base}`);
     }
@@ -145,22 +130,21 @@ const ELEMENTS: Readonly<Record<string, (value: unknown, path: string) => unknow
 /** What reads a struct's values by their types, and counts them. */
 function structReader(structs: Structs) {
   let [values, bytes] = [0, 0];
-  const readValue = ({ base, lengths }: TypeName, value: unknown, path: string, depth: number): unknown => {
+  const readValue = (type: string, value: unknown, path: string, depth: number): unknown => {
     if (++values > LIMITS.values) return refuse(path, `is beyond ${LIMITS.values} values`);
-    if (lengths.length > 0) {
-      const length = lengths.at(-1);
-      if (!Array.isArray(value) || (length !== undefined && value.length !== length)) {
-        return refuse(path, `must be an array${length === undefined ? "" : ` of ${length}`}`);
+    const [, items, length = ""] = OUTER_DIMENSION.exec(type) ?? [];
+    if (items !== undefined) {
+      if (!Array.isArray(value) || (length !== "" && value.length !== Number(length))) {
+        return refuse(path, `must be an array${length && ` of ${length}`}`);
       }
-      const item: TypeName = { base, lengths: lengths.slice(0, -1) };
-      return value.map((each: unknown, index) => readValue(item, each, `${path}[${index}]`, depth));
+      return value.map((each: unknown, index) => readValue(items, each, `${path}[${index}]`, depth));
     }
-    if (structs.has(base)) return readStruct(base, value, path, depth);
-    if (typeof value === "string" && (base === "string" || base === "bytes")) {
-      bytes += base === "bytes" ? value.length / 2 : value.length;
+    if (structs.has(type)) return readStruct(type, value, path, depth);
+    if (typeof value === "string" && (type === "string" || type === "bytes")) {
+      bytes += type === "bytes" ? value.length / 2 : value.length;
       if (bytes > LIMITS.bytes) refuse(path, `is beyond ${LIMITS.bytes} bytes of text`);
     }
-    return elementOf(base)?.(value, path);
+    return elementOf(type)?.(value, path);
   };
   const readStruct = (struct: string, value: unknown, path: string, depth = 0): JsonObject => {
     const fields = structs.get(struct) ?? [];
@@ -186,10 +170,10 @@ function structReader(structs: Structs) {
 function readDomain(given: JsonObject, declared: readonly Field[] | undefined) {
   const fields: readonly Field[] = Object.entries(DOMAIN_TYPES)
     .filter(([name]) => Object.hasOwn(given, name))
-    .map(([name, text]) => ({ name, type: { base: text, lengths: [] }, text }));
+    .map(([name, type]) => ({ name, type }));
   const domain = structReader(new Map([[DOMAIN, fields]]))(DOMAIN, given, "typedData.domain");
   const fits = declared?.length === fields.length &&
-    declared.every(({ name, text }) => Object.hasOwn(domain, name) && DOMAIN_TYPES[name] === text);
+    declared.every(({ name, type }) => Object.hasOwn(domain, name) && DOMAIN_TYPES[name] === type);
   if (declared !== undefined && !fits) {
     refuse(`typedData.types.${DOMAIN}`, "must list exactly the domain's fields, with the types of EIP-712");
   }
@@ -211,8 +195,7 @@ export function parseTypedData(input: unknown): ParsedTypedData {
   }
   const { fields, domain } = readDomain(given, structs.get(DOMAIN));
   const message = structReader(structs)(primaryType, objectField(input, "message"), "typedData.message");
-  const toJson = (type: readonly Field[]) => type.map(({ name, text }) => ({ name, type: text }));
-  const types = Object.fromEntries([...structs].map(([name, type]) => [name, toJson(type)]));
+  const types = { [DOMAIN]: fields, ...Object.fromEntries(structs) };
   const { chainId, verifyingContract } = domain;
   return {
     intent: {
@@ -221,6 +204,6 @@ export function parseTypedData(input: unknown): ParsedTypedData {
       primaryType,
     },
     // The order of the domain's fields is part of its hash: the declared one, or the standard's.
-    typed: { types: { [DOMAIN]: toJson(fields), ...types }, domain, message, primaryType } as never,
+    typed: { types, domain, message, primaryType } as never,
   };
 }
