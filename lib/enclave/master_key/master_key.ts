@@ -96,10 +96,7 @@ export class MasterKeyService implements Feature {
   readonly name = "master_key";
   readonly routes: Routes = {
     "master_key.init": credentialedRoute(parseInitRequest, (...given) => this.#init(...given)),
-    "master_key.verify": credentialedRoute(
-      parseInitRequest,
-      (parsed, access) => this.#verify(parsed, access),
-    ),
+    "master_key.verify": credentialedRoute(parseInitRequest, (row, access) => this.#verify(row, access)),
     "master_key.rewrap": credentialedRoute(parseRewrapRequest, (...given) => this.#rewrap(...given)),
     "master_key.public_info": { answer: (request) => this.#publicInfo(readFields(request, PUBLIC_INFO)) },
     "master_key.sign": { answer: (request) => this.#sign(readFields(request, MASTER_KEY_SIGN)) },

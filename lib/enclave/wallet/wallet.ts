@@ -58,10 +58,7 @@ const KIND: WrappedKeyKind = {
 export class WalletService implements Feature {
   readonly name = "wallet";
   readonly apiRoutes: Routes = {
-    generateAccount: credentialedRoute(
-      parseGenerateRequest,
-      (parsed, credentials) => this.#generateAccount(parsed, credentials),
-    ),
+    generateAccount: credentialedRoute(parseGenerateRequest, (name, access) => this.#generate(name, access)),
     sign: { ...credentialedRoute(parseSignRequest, (...given) => this.#sign(...given)), isLarge: true },
   };
   #options: WalletOptions & Ports;
@@ -99,7 +96,7 @@ export class WalletService implements Feature {
   }
 
   /** Makes an account. The private key leaves the enclave only sealed. @throws {WireError | EnclaveError} */
-  async #generateAccount(parsed: GenerateRequest, credentials: Credentials): Promise<WalletReply> {
+  async #generate(parsed: GenerateRequest, credentials: Credentials): Promise<WalletReply> {
     const { name, nonce } = parsed;
     const key = selectKey(this.#options.keys, parsed.selection);
     checkNonce(this.#options, nonce);
