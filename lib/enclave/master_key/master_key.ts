@@ -160,7 +160,7 @@ export class MasterKeyService implements Feature {
 
   /**
    * Takes the key that `make` gives into use, once the reply is made and if the client still waits. Waiting
-   * changes hold credentials, and KMS may be slow: so only a few may wait, and only as long as their clients do.
+   * changes hold credentials, and KMS may be slow: so only a few may wait, and as long as their clients do.
    *
    * @param make pushes a key that it makes on the stack, which wipes it unless it is taken
    */

@@ -12,8 +12,8 @@ import type { Route } from "./feature.ts";
 type Parse<T> = (request: WireObject) => T;
 
 /**
- * A route whose requests carry credentials. These are taken off a request before anything else, so that it never
- * keeps them, and wiped when it is answered. The rest is parsed at once.
+ * A route whose requests carry credentials. These are taken off a request before anything else, so that it
+ * never keeps them, and wiped when it is answered. The rest is parsed at once.
  */
 export function credentialedRoute<T>(
   parse: Parse<T>,

@@ -31,8 +31,8 @@ const hints = (meaning: AwsMeaning, byName: Readonly<Record<string, string>>) =>
 const ADVICE: ReadonlyMap<string, AwsAdvice> = new Map([
   ...hints("denied", {
     AccessDeniedException:
-      "The key policy or the role does not allow this call. Compare the PCRs in the policy's kms:RecipientAttestation conditions with those of " +
-      "the running image; an enclave in debug mode has PCRs of zeros.",
+      "The key policy or the role does not allow this call. Compare the PCRs in the policy's " +
+      "kms:RecipientAttestation conditions with those of the running image; an enclave in debug mode has PCRs of zeros.",
   }),
   ...hints("expired", {
     ExpiredTokenException: "The credentials have expired: send fresh ones from the parent's IAM role.",

@@ -234,7 +234,7 @@ export class FrameDecoder implements Disposable {
   #nextCapacity(pending: number): number {
     const doubled = this.#buffer.length * 2;
     if (pending * 2 <= this.#buffer.length) return this.#buffer.length;
-    // A header on top of the largest document must fit, and one byte more, by which a raw document shows that it is too large.
+    // A header on top of the largest document must fit, and the byte by which a raw one is too large.
     const limit = this.#maxLength + HEADER_LENGTH.u64le + 1;
     const wanted = pending >= TRUSTED_LENGTH ? Math.max(this.#declared, doubled) : doubled;
     // At the limit a document can be taken; a caller that does not take it still gets room.
@@ -400,7 +400,7 @@ export class FrameDecoder implements Disposable {
     return refusal("not_json", `${named}${NOT_AN_OBJECT}`);
   }
 
-  /** Scans on, to the object's end or a bracket that is nested too deep. @returns whether the object has ended */
+  /** Scans on to the object's end, or to a bracket that is nested too deep. @returns whether it has ended */
   #scanObject(): boolean {
     const bytes = this.#buffer.subarray(0, this.#end);
     let at = this.#scanned;
