@@ -39,13 +39,12 @@ export interface JsonShape {
 /** Where the string ends that `from` is in; -1 when it does not end. @param text text or its UTF-8 */
 export function closingQuote(text: string | Uint8Array, from: number): number {
   const isText = typeof text === "string";
-  const next = (at: number) => isText ? text.indexOf('"', at) : text.indexOf(CODE.quote, at);
-  for (let quote = next(from); quote !== -1; quote = next(quote + 1)) {
+  for (let quote = from - 1;;) {
+    quote = isText ? text.indexOf('"', quote + 1) : text.indexOf(CODE.quote, quote + 1);
     let before = quote - 1;
     while ((isText ? text.charCodeAt(before) : text[before]) === CODE.backslash) before--;
-    if ((quote - before) % 2 === 1) return quote;
+    if (quote === -1 || (quote - before) % 2 === 1) return quote;
   }
-  return -1;
 }
 
 /**
@@ -55,7 +54,7 @@ export function closingQuote(text: string | Uint8Array, from: number): number {
  */
 export function measureJson(text: string): JsonShape {
   let [depth, deepest, tokens] = [0, 0, 0];
-  for (let at = 0; at < text.length && deepest <= MAX_DEPTH; at++) {
+  for (let at = 0; at < text.length; at++) {
     const code = text.charCodeAt(at);
     if (code === CODE.quote) {
       at = closingQuote(text, at + 1);
@@ -63,6 +62,7 @@ export function measureJson(text: string): JsonShape {
     } else if (code === CODE.openBrace || code === CODE.openBracket) {
       tokens += code === CODE.openBrace ? OBJECT_TOKENS : 1;
       deepest = Math.max(deepest, ++depth);
+      if (deepest > MAX_DEPTH) break;
     } else if (code === CODE.closeBrace || code === CODE.closeBracket) depth--;
     else if (code === CODE.comma || code === CODE.colon) tokens++;
   }
