@@ -11,28 +11,35 @@ import type { Route } from "./feature.ts";
 /** Reads a request. @throws {WireError} with the field's name */
 type Parse<T> = (request: WireObject) => T;
 
+/** A parsed request, and the credentials that came with it, which whoever gets it disposes of. */
+export type Credentialed<T> = T & { readonly credentials: Credentials };
+
 /**
- * A route whose requests carry credentials. These are taken off a request before anything else, so that it
- * never keeps them, and wiped when it is answered. The rest is parsed at once.
+ * Takes the credentials off a request before anything else, so that the request never keeps them, and parses
+ * the rest.
+ *
+ * @throws {WireError} that names the field.
  */
+export function parseCredentialed<T>(request: WireObject, parse: Parse<T>): Credentialed<T> {
+  const credentials = Credentials.fromStrings(takeCredentials(request));
+  try {
+    return { ...parse(request), credentials };
+  } catch (thrown) {
+    credentials[Symbol.dispose]();
+    throw thrown;
+  }
+}
+
+/** A route whose requests carry credentials, which are wiped when the request is answered. */
 export function credentialedRoute<T>(
   parse: Parse<T>,
   answer: (parsed: T, credentials: Credentials, signal: AbortSignal) => Promise<Reply>,
 ): Route {
-  const answerAndWipe = async (parsed: T, taken: Credentials, signal: AbortSignal) => {
-    using credentials = taken;
+  const answerAndWipe = async (parsed: Credentialed<T>, signal: AbortSignal) => {
+    using credentials = parsed.credentials;
     return await answer(parsed, credentials, signal);
   };
-  return {
-    answer: (request, { signal }) => {
-      using unused = new DisposableStack();
-      const taken = Credentials.fromStrings(takeCredentials(request));
-      unused.use(taken);
-      const parsed = parse(request);
-      unused.move();
-      return answerAndWipe(parsed, taken, signal);
-    },
-  };
+  return { answer: (request, { signal }) => answerAndWipe(parseCredentialed(request, parse), signal) };
 }
 
 /**

@@ -20,7 +20,7 @@ Deno.test("the credentials of a request are wiped when it is answered, also when
     let given: Credentials | undefined;
     const route = credentialedRoute(({ ...rest }) => rest, async (parsed, credentials) => {
       given = credentials;
-      assertEquals([parsed, areWiped(credentials)], [{ name: "alice" }, false]);
+      assertEquals([parsed["name"], areWiped(credentials)], ["alice", false]);
       await Promise.resolve();
       if (fails) throw new WireError("busy", "in a test");
       return { status: "ok" };
