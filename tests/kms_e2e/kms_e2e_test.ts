@@ -5,7 +5,7 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
 import { DatabaseSync } from "node:sqlite";
-import { verifyDigest, verifySchnorr } from "../../lib/shared/crypto/secp256k1.ts";
+import { verifyDigest, verifySchnorr } from "../../lib/shared/crypto/secp256k1_verify.ts";
 import { KMSClient } from "../../lib/ctl/aws/deps/aws_sdk.ts";
 import { CreateAliasCommand, CreateKeyCommand } from "../deps/aws_kms.ts";
 import { SigningKey } from "../deps/ethers.ts";

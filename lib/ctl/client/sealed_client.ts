@@ -65,7 +65,7 @@ function lifeOf(reply: WireObject, { timestamp }: AttestationDocument): number {
 
 /** An unsealed error is not authenticated, unlike a {@link ServiceError} from a sealed reply. */
 function refusedInTheOpen(cause: ServiceError): SealedError {
-  return new SealedError("sealed_refused", `${cause.message} (in the open)`, { cause });
+  return new SealedError("sealed_refused", `${cause.message} (in the open)`, cause);
 }
 
 /** Requests and replies that the enclave alone can read. One request at a time, in order. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { encodeBase64, encodeHex } from "@std/encoding";
-import { verifyDigest, verifySchnorr } from "../../shared/crypto/secp256k1.ts";
+import { verifyDigest, verifySchnorr } from "../../shared/crypto/secp256k1_verify.ts";
 import { bytesField } from "../../shared/json.ts";
 import type { WireObject } from "../../shared/wire/messages.ts";
 import { type Requester, ServiceError } from "../client/client.ts";

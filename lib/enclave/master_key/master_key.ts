@@ -8,6 +8,7 @@
  */
 import { encodeBase64, encodeHex } from "@std/encoding";
 import { timingSafeEqual } from "@std/crypto";
+import type { Credentials } from "../../shared/aws/credentials.ts";
 import type { KeyOrigin } from "../../shared/attestation/statement.ts";
 import {
   publicKeyOf,
@@ -20,13 +21,13 @@ import {
 import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { type KeyArn, selectKey } from "../../shared/aws/key_arn.ts";
 import { readFields, type Values } from "../../shared/wire/fields.ts";
-import { type Reply, WireError, type WireObject } from "../../shared/wire/messages.ts";
+import { type Reply, WireError } from "../../shared/wire/messages.ts";
 import { MASTER_KEY_SIGN, PUBLIC_INFO } from "../../shared/wire/requests.ts";
 import { checkNonce } from "../server/attestation.ts";
 import { drawSecret } from "../server/entropy.ts";
-import { type Credentialed, parseCredentialed } from "../server/fields.ts";
-import { checkWaitedFor, NEVER } from "../server/waiting.ts";
-import { type WrappedKey, type WrappedKeyKind, WrappedKeys } from "../server/wrapped_key.ts";
+import { credentialedRoute } from "../server/fields.ts";
+import { checkWaitedFor } from "../server/waiting.ts";
+import { rowRejected, type WrappedKey, type WrappedKeyKind, WrappedKeys } from "../server/wrapped_key.ts";
 import {
   type InitRequest,
   parseInitRequest,
@@ -50,6 +51,15 @@ interface HeldKey {
   readonly from: KeyOrigin;
   /** SHA-256 of the document of the epoch before, where this run rewrapped the key and the request had it. */
   readonly previous?: Uint8Array<ArrayBuffer> | undefined;
+}
+
+/** What a change makes. */
+interface Change {
+  /** The new key, or the one that is held. */
+  readonly held: HeldKey;
+  /** For the log. */
+  readonly event: string;
+  readonly newly_generated?: boolean;
 }
 
 type Nonce = Uint8Array<ArrayBuffer> | undefined;
@@ -77,15 +87,19 @@ function isSameRow(a: StoredRow, b: StoredRow): boolean {
     timingSafeEqual(a.encryptedDataKey, b.encryptedDataKey);
 }
 
+function conflicting(why: string): WireError {
+  return new WireError("master_key_conflict", why);
+}
+
 /** Holds the master key and signs with it. */
 export class MasterKeyService implements Feature {
   readonly name = "master_key";
   readonly routes: Routes = {
-    "master_key.init": { answer: (request, { signal }) => this.init(request, signal) },
-    "master_key.verify": { answer: (request) => this.verify(request) },
-    "master_key.rewrap": { answer: (request, { signal }) => this.rewrap(request, signal) },
-    "master_key.public_info": { answer: (request) => this.publicInfo(request) },
-    "master_key.sign": { answer: (request) => this.sign(request) },
+    "master_key.init": credentialedRoute(parseInitRequest, (...given) => this.#init(...given)),
+    "master_key.verify": credentialedRoute(parseInitRequest, (row, access) => this.#verify(row, access)),
+    "master_key.rewrap": credentialedRoute(parseRewrapRequest, (...given) => this.#rewrap(...given)),
+    "master_key.public_info": { answer: (request) => this.#publicInfo(readFields(request, PUBLIC_INFO)) },
+    "master_key.sign": { answer: (request) => this.#sign(readFields(request, MASTER_KEY_SIGN)) },
   };
   readonly warnings = [];
   #options: MasterKeyOptions & Ports;
@@ -115,87 +129,66 @@ export class MasterKeyService implements Feature {
    * Takes the stored key into use; without a row, makes a key. A repeated call without a row returns the row of the held key: the first reply
    * may have been lost, and there must not be two keys.
    *
-   * @throws {WireError | EnclaveError} (or rejects); the held key is then unchanged.
+   * @throws {WireError | EnclaveError} (rejects); the held key is then unchanged.
    */
-  init(request: WireObject, signal: AbortSignal = NEVER): Promise<Reply> {
-    return this.#init(parseCredentialed(request, parseInitRequest), signal);
-  }
-
-  async #init(parsed: Credentialed<InitRequest>, signal: AbortSignal): Promise<Reply> {
-    using credentials = parsed.credentials;
+  async #init(parsed: InitRequest, credentials: Credentials, signal: AbortSignal): Promise<Reply> {
     const { enclave_id: subject, nonce } = parsed;
     const key = selectKey(this.#options.keys, parsed.selection);
     checkNonce(this.#options, nonce);
     const row = parsed.row === undefined ? undefined : { ...parsed.row, subject, key };
-    return await this.#oneAtATime(signal, async () => {
+    return await this.#change({ signal, nonce }, async (unused: DisposableStack): Promise<Change> => {
       this.#refuseOther(row, { subject, key });
       const held = this.#held;
-      if (row === undefined && held !== undefined) return await this.#rowReply(held, { nonce });
-      using unused = new DisposableStack();
-      const privateKey = unused.use(
-        row === undefined ? await this.#makeKey() : await this.#keys.open(row, credentials),
-      );
-      const publicPart = publicKeyOf(privateKey, "compressed");
+      const about = { event: "master_key_initialised", newly_generated: row === undefined };
+      if (row !== undefined) {
+        const privateKey = unused.use(await this.#keys.open(row, credentials));
+        // Of the held key, if there is one: the public keys are equal, so both have the same origin.
+        const from = held?.from ?? { origin: "opened" };
+        const previous = row.epoch === held?.row.epoch ? held.previous : undefined;
+        return { held: { row, privateKey, from, previous }, ...about };
+      }
+      if (held !== undefined) return { held, ...about, newly_generated: false };
+      using seed = await drawSecret(this.#options, "master", SEED_LENGTH);
+      const privateKey = unused.use(secretKeyOf(seed));
+      const publicPart = KIND.publicPartOf(privateKey);
       const identity = { subject, key, publicPart, epoch: this.#options.minEpoch };
-      // A row of the held key: the public keys are equal, so this run made that key if it made the held one.
-      const fresh: HeldKey = row === undefined
-        ? {
-          row: await this.#keys.wrap(identity, { privateKey, credentials }),
-          privateKey,
-          from: { origin: "generated", generatedAt: this.#options.now() },
-        }
-        : {
-          row,
-          privateKey,
-          from: held?.from ?? { origin: "opened" },
-          previous: row.epoch === held?.row.epoch ? held.previous : undefined,
-        };
-      const newly_generated = row === undefined;
-      const reply = await this.#take(fresh, { unused, signal, nonce, newly_generated });
-      const { epoch } = fresh.row;
-      const fields = { enclave_id: subject, epoch, key: key.arn, newly_generated };
-      this.#options.log("info", "master_key_initialised", fields);
-      return reply;
+      const made = await this.#keys.wrap(identity, { privateKey, credentials });
+      const from = { origin: "generated", generatedAt: this.#options.now() } as const;
+      return { held: { row: made, privateKey, from }, ...about };
     });
   }
 
-  /** Waiting changes hold credentials, and KMS may be slow: so only a few may wait, and only as long as their clients do. */
-  #oneAtATime(signal: AbortSignal, run: () => Promise<Reply>): Promise<Reply> {
+  /**
+   * Takes the key that `make` gives into use, once the reply is made and if the client still waits. Waiting
+   * changes hold credentials, and KMS may be slow: so only a few may wait, and as long as their clients do.
+   *
+   * @param make pushes a key that it makes on the stack, which wipes it unless it is taken
+   */
+  #change(
+    { signal, nonce }: { readonly signal: AbortSignal; readonly nonce: Nonce },
+    make: (unused: DisposableStack) => Promise<Change>,
+  ): Promise<Reply> {
     if (this.#waiting >= MAX_WAITING) {
       throw new WireError("busy", `${MAX_WAITING} changes of the master key are waiting: try again later`);
     }
     this.#waiting++;
-    const turn = this.#changing.then(() => {
+    const turn = this.#changing.then(async () => {
       checkWaitedFor(signal);
-      return run();
+      using unused = new DisposableStack();
+      const { held, event, ...more } = await make(unused);
+      const reply = await this.#rowReply(held, nonce, more);
+      if (held === this.#held) return reply;
+      checkWaitedFor(signal);
+      if (this.#disposed) throw new WireError("internal_error", "The service is ending");
+      this.#held?.privateKey[Symbol.dispose]();
+      this.#held = held;
+      unused.move();
+      const { subject, epoch, key } = held.row;
+      this.#options.log("info", event, { enclave_id: subject, epoch, key: key.arn, ...more });
+      return reply;
     }).finally(() => this.#waiting--);
     this.#changing = turn.catch(() => {});
     return turn;
-  }
-
-  async #makeKey(): Promise<SecretBytes> {
-    using seed = await drawSecret(this.#options, "master", SEED_LENGTH);
-    return secretKeyOf(seed);
-  }
-
-  /** Takes a key into use, once the reply is made and if the client still waits. */
-  async #take(
-    fresh: HeldKey,
-    change: {
-      /** Wipes the key unless it is taken. */
-      readonly unused: DisposableStack;
-      readonly signal: AbortSignal;
-      readonly nonce: Nonce;
-      readonly newly_generated?: boolean;
-    },
-  ): Promise<Reply> {
-    const reply = await this.#rowReply(fresh, change);
-    checkWaitedFor(change.signal);
-    if (this.#disposed) throw new WireError("internal_error", "The service is ending");
-    this.#held?.privateKey[Symbol.dispose]();
-    this.#held = fresh;
-    change.unused.move();
-    return reply;
   }
 
   /** Refuses to replace the held key: another enclave's id, another KMS key without a row, another public key, or an older row. */
@@ -220,32 +213,21 @@ export class MasterKeyService implements Feature {
       ? `another row of epoch ${row.epoch} is held`
       : undefined;
     if (conflict === undefined) return;
-    throw new WireError(
-      "master_key_conflict",
-      `${conflict}: to change it, restart the enclave with the row that is wanted`,
-    );
+    throw conflicting(`${conflict}: to change it, restart the enclave with the row that is wanted`);
   }
 
   #checkEpoch({ epoch }: StoredRow): void {
     const { minEpoch } = this.#options;
     if (epoch >= minEpoch) return;
-    throw new WireError(
-      "row_rejected",
-      `Cannot trust key_epoch ${epoch}: at least ${minEpoch} is wanted here`,
-    );
+    throw rowRejected(`key_epoch ${epoch}: at least ${minEpoch} is wanted here`);
   }
 
   /**
    * Opens a row and compares it with its public key, without taking it into use.
    *
-   * @throws {WireError | EnclaveError} (or rejects)
+   * @throws {WireError | EnclaveError} (rejects)
    */
-  verify(request: WireObject): Promise<Reply> {
-    return this.#verify(parseCredentialed(request, parseInitRequest));
-  }
-
-  async #verify(parsed: Credentialed<InitRequest>): Promise<Reply> {
-    using credentials = parsed.credentials;
+  async #verify(parsed: InitRequest, credentials: Credentials): Promise<Reply> {
     const { enclave_id, row } = parsed;
     if (row === undefined) {
       throw new WireError("missing_fields", "Field kms_encrypted_dek and the rest of the row are missing");
@@ -260,50 +242,35 @@ export class MasterKeyService implements Feature {
    * The same private key under a new data key of another KMS key; the epoch grows by one. The old row still opens. Of two requests for
    * the same epoch, the second is refused.
    *
-   * @throws {WireError | EnclaveError} (or rejects); the held key is then unchanged.
+   * @throws {WireError | EnclaveError} (rejects); the held key is then unchanged.
    */
-  rewrap(request: WireObject, signal: AbortSignal = NEVER): Promise<Reply> {
-    return this.#rewrap(parseCredentialed(request, parseRewrapRequest), signal);
-  }
-
-  async #rewrap(parsed: Credentialed<RewrapRequest>, signal: AbortSignal): Promise<Reply> {
-    using credentials = parsed.credentials;
+  async #rewrap(parsed: RewrapRequest, credentials: Credentials, signal: AbortSignal): Promise<Reply> {
     const { selection, previous_document_sha256: previous, nonce } = parsed;
     const key = selectKey(this.#options.keys, selection);
     checkNonce(this.#options, nonce);
     const from = parsed.key_epoch ?? this.#held?.row.epoch;
-    return await this.#oneAtATime(signal, async () => {
+    return await this.#change({ signal, nonce }, async (unused: DisposableStack): Promise<Change> => {
       const held = this.#require(parsed.enclave_id);
       const { subject, publicPart, epoch: last } = held.row;
       if (from !== undefined && from !== last) {
-        throw new WireError(
-          "master_key_conflict",
-          `Cannot rewrap epoch ${from}: epoch ${last} is held. Look with public_info, then ask again`,
-        );
+        const why = `epoch ${last} is held. Look with public_info, then ask again`;
+        throw conflicting(`Cannot rewrap epoch ${from}: ${why}`);
       }
-      const epoch = last + 1;
-      using unused = new DisposableStack();
       // A copy, since the old one is wiped when this one replaces it.
       const privateKey = unused.use(held.privateKey.clone());
-      const row = await this.#keys.wrap({ subject, key, publicPart, epoch }, { privateKey, credentials });
-      const reply = await this.#take({ ...held, row, privateKey, previous }, { unused, signal, nonce });
-      this.#options.log("info", "master_key_rewrapped", { enclave_id: subject, epoch, key: key.arn });
-      return reply;
+      const identity = { subject, key, publicPart, epoch: last + 1 };
+      const row = await this.#keys.wrap(identity, { privateKey, credentials });
+      return { held: { ...held, row, privateKey, previous }, event: "master_key_rewrapped" };
     });
   }
 
-  /** The public part of the key. @throws {WireError} (or rejects) */
-  publicInfo(request: WireObject): Promise<Reply> {
-    return this.#publicInfo(readFields(request, PUBLIC_INFO));
-  }
-
-  async #publicInfo({ enclave_id, nonce }: Values<typeof PUBLIC_INFO>): Promise<Reply> {
-    return await this.#reply(this.#require(enclave_id), nonce);
+  /** The public part of the key. @throws {WireError} */
+  #publicInfo({ enclave_id, nonce }: Values<typeof PUBLIC_INFO>): Promise<Reply> {
+    return this.#reply(this.#require(enclave_id), nonce);
   }
 
   /** Signs a digest. @throws {WireError} */
-  sign(request: WireObject): Reply {
-    const { enclave_id, digest, scheme = "ecdsa" } = readFields(request, MASTER_KEY_SIGN);
+  #sign({ enclave_id, digest, scheme = "ecdsa" }: Values<typeof MASTER_KEY_SIGN>): Reply {
     const { privateKey, row } = this.#require(enclave_id);
     const shared = {
       status: "ok",
@@ -327,10 +294,7 @@ export class MasterKeyService implements Feature {
       throw new WireError("not_configured", "Send master_key.init first: there is no master key yet");
     }
     if (enclaveId === undefined || enclaveId === held.row.subject) return held;
-    throw new WireError(
-      "master_key_conflict",
-      `The key of enclave ${JSON.stringify(held.row.subject)} is held`,
-    );
+    throw conflicting(`The key of enclave ${JSON.stringify(held.row.subject)} is held`);
   }
 
   async #reply({ row, from, previous }: HeldKey, nonce: Nonce, more: object = {}): Promise<Reply> {
@@ -349,10 +313,7 @@ export class MasterKeyService implements Feature {
     };
   }
 
-  #rowReply(
-    held: HeldKey,
-    { nonce, newly_generated = false }: { readonly nonce: Nonce; readonly newly_generated?: boolean },
-  ): Promise<Reply> {
+  #rowReply(held: HeldKey, nonce: Nonce, { newly_generated = false }: Partial<Change>): Promise<Reply> {
     return this.#reply(held, nonce, {
       kms_encrypted_dek: encodeBase64(held.row.encryptedDataKey),
       encrypted_private_key: encodeBase64(held.row.encryptedPrivateKey),

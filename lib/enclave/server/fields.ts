@@ -5,7 +5,11 @@
  */
 import { Credentials } from "../../shared/aws/credentials.ts";
 import type { KeySelection } from "../../shared/aws/key_arn.ts";
-import { optionalString, takeCredentials, type WireObject } from "../../shared/wire/messages.ts";
+import { optionalString, type Reply, takeCredentials, type WireObject } from "../../shared/wire/messages.ts";
+import type { Route } from "./feature.ts";
+
+/** Reads a request. @throws {WireError} with the field's name */
+type Parse<T> = (request: WireObject) => T;
 
 /** A parsed request, and the credentials that came with it, which whoever gets it disposes of. */
 export type Credentialed<T> = T & { readonly credentials: Credentials };
@@ -16,10 +20,7 @@ export type Credentialed<T> = T & { readonly credentials: Credentials };
  *
  * @throws {WireError} that names the field.
  */
-export function parseCredentialed<T>(
-  request: WireObject,
-  parse: (request: WireObject) => T,
-): Credentialed<T> {
+export function parseCredentialed<T>(request: WireObject, parse: Parse<T>): Credentialed<T> {
   const credentials = Credentials.fromStrings(takeCredentials(request));
   try {
     return { ...parse(request), credentials };
@@ -27,6 +28,18 @@ export function parseCredentialed<T>(
     credentials[Symbol.dispose]();
     throw thrown;
   }
+}
+
+/** A route whose requests carry credentials, which are wiped when the request is answered. */
+export function credentialedRoute<T>(
+  parse: Parse<T>,
+  answer: (parsed: T, credentials: Credentials, signal: AbortSignal) => Promise<Reply>,
+): Route {
+  const answerAndWipe = async (parsed: Credentialed<T>, signal: AbortSignal) => {
+    using credentials = parsed.credentials;
+    return await answer(parsed, credentials, signal);
+  };
+  return { answer: (request, { signal }) => answerAndWipe(parseCredentialed(request, parse), signal) };
 }
 
 /**

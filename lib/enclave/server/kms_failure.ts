@@ -4,18 +4,11 @@
  * @module
  */
 import { EnclaveError } from "../../shared/errors.ts";
+import { field } from "../../shared/json.ts";
 import { clockSkewOf, describeSkew } from "../../shared/aws/kms_reasons.ts";
 import { type EncryptionContext, kmsErrorName } from "../kms/kms.ts";
 import { AttestedDenial } from "../kms/observed.ts";
 import { type ErrorCode, WireError } from "../../shared/wire/messages.ts";
-
-/** The clock skew that KMS's error reports. */
-function skewOf(thrown: EnclaveError): number | undefined {
-  const kms: unknown = "kms" in thrown ? thrown.kms : undefined;
-  if (typeof kms !== "object" || kms === null || !("name" in kms) || !("message" in kms)) return undefined;
-  const { name, message } = kms;
-  return typeof name === "string" && typeof message === "string" ? clockSkewOf({ name, message }) : undefined;
-}
 
 /**
  * The failure as an error reply.
@@ -25,14 +18,16 @@ function skewOf(thrown: EnclaveError): number | undefined {
 export function kmsFailure(thrown: EnclaveError, failed: ErrorCode): WireError {
   if (thrown.code === "key_not_allowed") return new WireError("key_not_allowed", thrown.message);
   const isLate = thrown.code === "kms_timeout";
-  if ("connection" in thrown && typeof thrown.connection === "string") {
-    return new WireError(isLate ? "timeout" : failed, `KMS was not reached: ${thrown.connection}`);
+  const connection = field(thrown, "connection");
+  if (typeof connection === "string") {
+    return new WireError(isLate ? "timeout" : failed, `KMS was not reached: ${connection}`);
   }
   if (isLate) {
     return new WireError("timeout", "KMS did not answer in time: check the parent's vsock-proxy");
   }
   if (thrown.code === "sdk_busy") return new WireError("busy", "Too many KMS calls are waiting");
-  const skew = skewOf(thrown);
+  const message = field(field(thrown, "kms"), "message");
+  const skew = typeof message === "string" ? clockSkewOf({ message }) : undefined;
   if (skew !== undefined) return new WireError("clock_skew", `KMS refused: ${describeSkew(skew)}`);
   const name = kmsErrorName(thrown);
   const denial = thrown instanceof AttestedDenial ? `: ${thrown.comparison}` : "";

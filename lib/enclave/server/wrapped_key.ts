@@ -54,7 +54,8 @@ export interface WrappedKey extends KeyIdentity {
   readonly encryptedPrivateKey: Uint8Array<ArrayBuffer>;
 }
 
-function rowRejected(fields: string): WireError {
+/** The error of a stored row that cannot be trusted. @param fields to look at */
+export function rowRejected(fields: string): WireError {
   return new WireError("row_rejected", `Cannot trust ${fields}`);
 }
 
@@ -134,16 +135,11 @@ export class WrappedKeys {
       readonly nonce: Uint8Array<ArrayBuffer>;
     },
   ): Promise<string> {
-    const statement = {
-      purpose: this.#kind.purpose,
-      subject,
-      publicPart,
-      keyArn: key.arn,
-      epoch,
-      from,
-      previous,
-    } as const;
-    const userData = await keyUserData(statement, this.#ports.configurationHash);
+    const { purpose } = this.#kind;
+    const userData = await keyUserData(
+      { purpose, subject, publicPart, keyArn: key.arn, epoch, from, previous },
+      this.#ports.configurationHash,
+    );
     return await attest(this.#ports, { userData, nonce });
   }
 

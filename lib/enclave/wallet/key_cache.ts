@@ -58,32 +58,31 @@ export class KeyCache implements Disposable {
     return { entries: this.#entries.size, hits: this.#hits };
   }
 
-  /** A copy of the key, the caller's to dispose; undefined when it is not cached. */
-  get(id: string): SecretBytes | undefined {
-    const entry = this.#entries.get(id);
-    if (entry === undefined) return undefined;
-    if (this.#options.now() >= entry.expires) {
-      this.#drop(id, entry);
-      return undefined;
-    }
-    this.#entries.delete(id);
-    this.#entries.set(id, entry);
-    this.#hits++;
-    return entry.key.clone();
-  }
-
-  /** Read this before requesting a key, and pass it to {@link put} with the key. */
-  get generation(): number {
-    return this.#generation;
-  }
-
   /**
-   * Keeps a copy of the key; the least recently used key is removed if the cache is full.
+   * The key with this id: a copy of the cached one, or the one that `open` gives, of which a copy is then kept
+   * unless there was a denial while it was opened.
    *
-   * @param generation its value when the key was requested: the key is not kept if there was a denial in between
+   * @returns the caller's to dispose
    */
-  put(id: string, key: SecretBytes, generation: number): void {
-    if (!this.enabled || this.#disposed || generation !== this.#generation) return;
+  async use(id: string, open: () => Promise<SecretBytes>): Promise<SecretBytes> {
+    const held = this.#entries.get(id);
+    if (held !== undefined) {
+      if (this.#options.now() < held.expires) {
+        this.#entries.delete(id);
+        this.#entries.set(id, held);
+        this.#hits++;
+        return held.key.clone();
+      }
+      this.#drop(id, held);
+    }
+    const generation = this.#generation;
+    const key = await open();
+    if (this.enabled && !this.#disposed && generation === this.#generation) this.#keep(id, key);
+    return key;
+  }
+
+  /** Keeps a copy of a key; the least recently used key is removed if the cache is full. */
+  #keep(id: string, key: SecretBytes): void {
     const old = this.#entries.get(id);
     if (old !== undefined) this.#drop(id, old);
     for (const [oldest, entry] of this.#entries) {

@@ -13,18 +13,12 @@ import { type SignedPayload, signPayload } from "./ethereum/payload.ts";
 import { secretKeyOf, SEED_LENGTH } from "../../shared/crypto/secp256k1.ts";
 import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { selectKey } from "../../shared/aws/key_arn.ts";
-import {
-  type ErrorReply,
-  errorReply,
-  type WalletReply,
-  WireError,
-  type WireObject,
-} from "../../shared/wire/messages.ts";
+import { type ErrorReply, errorReply, type WalletReply, WireError } from "../../shared/wire/messages.ts";
 import { checkNonce } from "../server/attestation.ts";
 import { drawSecret } from "../server/entropy.ts";
 import type { Feature, Ports, Routes } from "../server/feature.ts";
-import { type Credentialed, parseCredentialed } from "../server/fields.ts";
-import { createYield, NEVER } from "../server/waiting.ts";
+import { credentialedRoute } from "../server/fields.ts";
+import { createYield } from "../server/waiting.ts";
 import { type WrappedKey, type WrappedKeyKind, WrappedKeys } from "../server/wrapped_key.ts";
 import { cacheId, KeyCache } from "./key_cache.ts";
 import { checkGuards, isGuarded, likelyAllowances } from "./wallet_guards.ts";
@@ -64,8 +58,8 @@ const KIND: WrappedKeyKind = {
 export class WalletService implements Feature {
   readonly name = "wallet";
   readonly apiRoutes: Routes = {
-    generateAccount: { answer: (request) => this.generateAccount(request) },
-    sign: { answer: (request, { signal }) => this.sign(request, signal), isLarge: true },
+    generateAccount: credentialedRoute(parseGenerateRequest, (name, access) => this.#generate(name, access)),
+    sign: { ...credentialedRoute(parseSignRequest, (...given) => this.#sign(...given)), isLarge: true },
   };
   #options: WalletOptions & Ports;
   #keys: WrappedKeys;
@@ -86,13 +80,10 @@ export class WalletService implements Feature {
   }
 
   get warnings(): readonly string[] {
-    const allowances = likelyAllowances(this.#options.guards);
-    if (allowances.length === 0) return [];
-    return [
-      `typed data that looks like an allowance is allowed, and its spender and amount are not checked: ${
-        allowances.join(", ")
-      }`,
-    ];
+    const allowances = likelyAllowances(this.#options.guards).join(", ");
+    const warning =
+      "typed data that looks like an allowance is allowed, and its spender and amount are not checked";
+    return allowances === "" ? [] : [`${warning}: ${allowances}`];
   }
 
   replyTo(thrown: unknown): ErrorReply | undefined {
@@ -104,17 +95,8 @@ export class WalletService implements Feature {
     this.#cache.clear();
   }
 
-  /**
-   * Makes an account. The private key leaves the enclave only sealed.
-   *
-   * @throws {WireError | EnclaveError} (or rejects)
-   */
-  generateAccount(request: WireObject): Promise<WalletReply> {
-    return this.#generateAccount(parseCredentialed(request, parseGenerateRequest));
-  }
-
-  async #generateAccount(parsed: Credentialed<GenerateRequest>): Promise<WalletReply> {
-    using credentials = parsed.credentials;
+  /** Makes an account. The private key leaves the enclave only sealed. @throws {WireError | EnclaveError} */
+  async #generate(parsed: GenerateRequest, credentials: Credentials): Promise<WalletReply> {
     const { name, nonce } = parsed;
     const key = selectKey(this.#options.keys, parsed.selection);
     checkNonce(this.#options, nonce);
@@ -145,14 +127,9 @@ export class WalletService implements Feature {
    * Signs with an account's key.
    *
    * @param signal ends a batch whose client no longer waits
-   * @throws {WireError | EnclaveError | PayloadError} (or rejects)
+   * @throws {WireError | EnclaveError | PayloadError} (rejects)
    */
-  sign(request: WireObject, signal: AbortSignal = NEVER): Promise<WalletReply> {
-    return this.#sign(parseCredentialed(request, parseSignRequest), signal);
-  }
-
-  async #sign(parsed: Credentialed<SignRequest>, signal: AbortSignal): Promise<WalletReply> {
-    using credentials = parsed.credentials;
+  async #sign(parsed: SignRequest, credentials: Credentials, signal: AbortSignal): Promise<WalletReply> {
     const { address, payload } = parsed;
     const isBatch = payload === undefined;
     const yieldTurn = createYield(signal);
@@ -184,8 +161,7 @@ export class WalletService implements Feature {
   }
 
   /** The row's private key, from the cache or by KMS. */
-  async #openKey(row: WrappedKey, credentials: Credentials): Promise<SecretBytes> {
-    if (!this.#cache.enabled) return await this.#keys.open(row, credentials);
+  #openKey(row: WrappedKey, credentials: Credentials): Promise<SecretBytes> {
     const id = cacheId([
       credentials.fingerprint(row.key.region),
       row.key.arn,
@@ -195,12 +171,7 @@ export class WalletService implements Feature {
       row.encryptedDataKey,
       BOUND_KEY_VERSION,
     ]);
-    const cached = this.#cache.get(id);
-    if (cached !== undefined) return cached;
-    const { generation } = this.#cache;
-    const opened = await this.#keys.open(row, credentials);
-    this.#cache.put(id, opened, generation);
-    return opened;
+    return this.#cache.use(id, () => this.#keys.open(row, credentials));
   }
 
   [Symbol.dispose](): void {

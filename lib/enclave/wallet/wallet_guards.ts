@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { equalBytes } from "../../shared/bytes.ts";
 import type { Payload } from "./ethereum/payload.ts";
 import type { TransactionIntent } from "./ethereum/transaction.ts";
 import type { TypedDataIntent } from "./ethereum/typed_data.ts";
@@ -62,25 +63,21 @@ function checkTypedData(
   { chainId, verifyingContract, primaryType }: TypedDataIntent,
 ): void {
   if (chainId === undefined || !guards.chains.includes(chainId)) {
-    refuse(
-      "chains",
-      `typed data for ${chainId === undefined ? "no chain" : `chain id ${chainId}`} is not allowed`,
-    );
+    const chain = chainId === undefined ? "no chain" : `chain id ${chainId}`;
+    refuse("chains", `typed data for ${chain} is not allowed`);
   }
   const isListed = guards.verifyingContracts.some((listed) =>
     listed.contract === verifyingContract && listed.primaryType === primaryType
   );
-  if (!isListed) {
-    const where = verifyingContract ?? "no contract";
-    refuse("verifying-contracts", `typed data ${primaryType} for ${where} is not allowed`);
-  }
+  if (isListed) return;
+  const where = verifyingContract ?? "no contract";
+  refuse("verifying-contracts", `typed data ${primaryType} for ${where} is not allowed`);
 }
 
 function checkMessage(guards: WalletGuards, bytes: Uint8Array): void {
-  const encoder = new TextEncoder();
   const allowed = guards.messagePrefixes.some((text) => {
-    const prefix = encoder.encode(text);
-    return prefix.length <= bytes.length && prefix.every((byte, index) => byte === bytes[index]);
+    const prefix = new TextEncoder().encode(text);
+    return equalBytes(prefix, bytes.subarray(0, prefix.length));
   });
   if (!allowed) refuse("message-prefixes", "the message does not begin as one that is allowed");
 }

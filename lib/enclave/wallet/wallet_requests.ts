@@ -8,6 +8,7 @@ import { BOUND_KEY_VERSION } from "../../shared/crypto/bound_key.ts";
 import { type EthereumAddress, parseAddress } from "../../shared/crypto/ethereum_address.ts";
 import { PayloadError } from "../../shared/crypto/payload_error.ts";
 import { isGiven, readFields, type Values } from "../../shared/wire/fields.ts";
+import { isObject } from "../../shared/json.ts";
 import { field, WireError, type WireObject } from "../../shared/wire/messages.ts";
 import { ACCOUNT_ROW, GENERATE_ACCOUNT } from "../../shared/wire/requests.ts";
 import { keySelection } from "../server/fields.ts";
@@ -103,10 +104,8 @@ export async function parseItems(
   const payloads: Payload[] = [];
   for (const [index, item] of items.entries()) {
     await yieldTurn();
-    if (typeof item !== "object" || item === null || Array.isArray(item)) {
-      throw new PayloadError(`Field items[${index}] must be an object`);
-    }
-    payloads.push(ofItem(index, () => parsePayload(item as WireObject, address.text)));
+    if (!isObject(item)) throw new PayloadError(`Field items[${index}] must be an object`);
+    payloads.push(ofItem(index, () => parsePayload(item, address.text)));
   }
   return payloads;
 }

@@ -32,94 +32,6 @@ const BREAK = 0xff;
 /** Replaces nothing and keeps a byte order mark, so that different bytes are different texts. */
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-class CborReader {
-  #bytes: Uint8Array;
-  #maxDepth: number;
-  #at = 0;
-
-  constructor(bytes: Uint8Array, maxDepth: number) {
-    this.#bytes = bytes;
-    this.#maxDepth = maxDepth;
-  }
-
-  get left(): number {
-    return this.#bytes.length - this.#at;
-  }
-
-  /** Reads one item. @param depth its depth, if it is an array or a map @param tag may precede it */
-  item(depth: number, tag?: number): unknown {
-    const [head = 0] = this.#take(1);
-    const low = head & 31;
-    switch (head >> 5) {
-      case MAJOR.uint:
-        return narrow(this.#argument(low));
-      case MAJOR.negint:
-        return narrow(-1n - this.#argument(low));
-      case MAJOR.bytes:
-        return this.#take(Number(this.#argument(low)));
-      case MAJOR.text:
-        return textOf(this.#take(Number(this.#argument(low))));
-      case MAJOR.array:
-        return this.#array(depth, this.#count(low, depth));
-      case MAJOR.map:
-        return this.#map(depth, this.#count(low, depth));
-      case MAJOR.tag:
-        if (tag !== undefined && this.#argument(low) === BigInt(tag)) return this.item(depth);
-        throw new SyntaxError("a tag is not allowed here");
-      default:
-        if (SIMPLE.has(low)) return SIMPLE.get(low);
-        throw new SyntaxError("a float, a simple value or a break is not allowed here");
-    }
-  }
-
-  #array(depth: number, count: number | undefined): readonly unknown[] {
-    const items: unknown[] = [];
-    while (this.#continues(items.length, count)) items.push(this.item(depth + 1));
-    return items;
-  }
-
-  #map(depth: number, count: number | undefined): ReadonlyMap<unknown, unknown> {
-    const pairs = new Map<unknown, unknown>();
-    while (this.#continues(pairs.size, count)) {
-      const key = this.item(depth + 1);
-      if (!["string", "number", "bigint"].includes(typeof key)) {
-        throw new SyntaxError("a key is neither a text nor an integer");
-      }
-      if (pairs.has(key)) throw new SyntaxError("a key is repeated");
-      pairs.set(key, this.item(depth + 1));
-    }
-    return pairs;
-  }
-
-  /** Whether an array or a map continues. Passes the break at the end of an indefinite length. */
-  #continues(read: number, count: number | undefined): boolean {
-    if (count !== undefined) return read < count;
-    if (this.#bytes[this.#at] !== BREAK) return true;
-    this.#at++;
-    return false;
-  }
-
-  /** The number of items or pairs; undefined for an indefinite length. */
-  #count(low: number, depth: number): number | undefined {
-    if (depth > this.#maxDepth) throw new SyntaxError(`deeper than ${this.#maxDepth}`);
-    return low === INDEFINITE ? undefined : Number(this.#argument(low));
-  }
-
-  /** The number in or after a head. */
-  #argument(low: number): bigint {
-    if (low < 24) return BigInt(low);
-    if (low > 27) throw new SyntaxError("an indefinite length or a reserved head is not allowed here");
-    return this.#take(1 << (low - 24)).reduce((value, byte) => value << 8n | BigInt(byte), 0n);
-  }
-
-  #take(length: number): Uint8Array {
-    if (length > this.left) throw new SyntaxError("it is cut off");
-    const start = this.#at;
-    this.#at += length;
-    return this.#bytes.subarray(start, this.#at);
-  }
-}
-
 function textOf(bytes: Uint8Array): string {
   try {
     return UTF8.decode(bytes);
@@ -142,10 +54,70 @@ function narrow(value: bigint): number | bigint {
  */
 export function decodeCbor(bytes: Uint8Array, { maxBytes, maxDepth, tag }: CborLimits): unknown {
   if (bytes.length > maxBytes) throw new SyntaxError(`${bytes.length} bytes, where ${maxBytes} are the most`);
-  const reader = new CborReader(bytes, maxDepth);
-  const item = reader.item(1, tag);
-  if (reader.left > 0) throw new SyntaxError("bytes follow its end");
-  return item;
+  let at = 0;
+  const take = (length: number) => {
+    if (length > bytes.length - at) throw new SyntaxError("it is cut off");
+    at += length;
+    return bytes.subarray(at - length, at);
+  };
+  /** The number in or after a head. */
+  const argument = (low: number): bigint => {
+    if (low < 24) return BigInt(low);
+    if (low > 27) throw new SyntaxError("an indefinite length or a reserved head is not allowed here");
+    return take(1 << (low - 24)).reduce((value, byte) => value << 8n | BigInt(byte), 0n);
+  };
+  /** Reads the items or pairs of an array or a map, and the break at the end of an indefinite length. */
+  const each = (low: number, depth: number, read: () => void) => {
+    if (depth > maxDepth) throw new SyntaxError(`deeper than ${maxDepth}`);
+    const count = low === INDEFINITE ? Infinity : Number(argument(low));
+    for (let index = 0; index < count; index++) {
+      if (count === Infinity && bytes[at] === BREAK) {
+        at++;
+        return;
+      }
+      read();
+    }
+  };
+  const item = (depth: number, allowed?: number): unknown => {
+    const [head = 0] = take(1);
+    const low = head & 31;
+    switch (head >> 5) {
+      case MAJOR.uint:
+        return narrow(argument(low));
+      case MAJOR.negint:
+        return narrow(-1n - argument(low));
+      case MAJOR.bytes:
+        return take(Number(argument(low)));
+      case MAJOR.text:
+        return textOf(take(Number(argument(low))));
+      case MAJOR.array: {
+        const items: unknown[] = [];
+        each(low, depth, () => items.push(item(depth + 1)));
+        return items;
+      }
+      case MAJOR.map: {
+        const pairs = new Map<unknown, unknown>();
+        each(low, depth, () => {
+          const key = item(depth + 1);
+          if (!["string", "number", "bigint"].includes(typeof key)) {
+            throw new SyntaxError("a key is neither a text nor an integer");
+          }
+          if (pairs.has(key)) throw new SyntaxError("a key is repeated");
+          pairs.set(key, item(depth + 1));
+        });
+        return pairs;
+      }
+      case MAJOR.tag:
+        if (allowed !== undefined && argument(low) === BigInt(allowed)) return item(depth);
+        throw new SyntaxError("a tag is not allowed here");
+      default:
+        if (SIMPLE.has(low)) return SIMPLE.get(low);
+        throw new SyntaxError("a float, a simple value or a break is not allowed here");
+    }
+  };
+  const value = item(1, tag);
+  if (at < bytes.length) throw new SyntaxError("bytes follow its end");
+  return value;
 }
 
 /** A copy of a byte string with a length in the range, or undefined. */

@@ -25,67 +25,56 @@ export interface AwsAdvice {
   readonly hint: string;
 }
 
-const DENIED: AwsAdvice = {
-  meaning: "denied",
-  hint:
-    "The key policy or the role does not allow this call. Compare the PCRs in the policy's kms:RecipientAttestation conditions with those of " +
-    "the running image; an enclave in debug mode has PCRs of zeros.",
-};
-const EXPIRED: AwsAdvice = {
-  meaning: "expired",
-  hint: "The credentials have expired: send fresh ones from the parent's IAM role.",
-};
-const UNKNOWN_CREDENTIALS: AwsAdvice = {
-  meaning: "credentials",
-  hint: "The access key id or session token is not known to AWS: send the parent's current credentials.",
-};
-const WRONG_SIGNATURE: AwsAdvice = {
-  meaning: "credentials",
-  hint:
-    "The secret access key does not belong to the access key id, or the enclave's clock is off by more than five minutes.",
-};
-const NOT_FOUND: AwsAdvice = {
-  meaning: "missing",
-  hint: "There is no such key in this region: check the ARN and its region.",
-};
-const BUSY: AwsAdvice = { meaning: "unavailable", hint: "Too many requests to KMS: try again later." };
-const refused = (hint: string): AwsAdvice => ({ meaning: "refused", hint });
+const hints = (meaning: AwsMeaning, byName: Readonly<Record<string, string>>) =>
+  Object.entries(byName).map(([name, hint]): [string, AwsAdvice] => [name, { meaning, hint }]);
 
-const ADVICE: Readonly<Record<string, AwsAdvice>> = {
-  AccessDeniedException: DENIED,
-  // The names of STS errors have no "Exception" suffix.
-  AccessDenied: DENIED,
-  ExpiredTokenException: EXPIRED,
-  ExpiredToken: EXPIRED,
-  UnrecognizedClientException: UNKNOWN_CREDENTIALS,
-  InvalidClientTokenId: UNKNOWN_CREDENTIALS,
-  InvalidSignatureException: WRONG_SIGNATURE,
-  SignatureDoesNotMatch: WRONG_SIGNATURE,
-  NotFoundException: NOT_FOUND,
-  ResourceNotFoundException: NOT_FOUND,
-  InvalidCiphertextException: refused(
-    "The ciphertext was not made by this key, was changed, or was made under another EncryptionContext.",
-  ),
-  IncorrectKeyException: refused("The ciphertext was made by another KMS key than the one named."),
-  DisabledException: refused("The KMS key is disabled: enable it."),
-  KMSInvalidStateException: refused(
-    "The KMS key is disabled, or pending deletion or import: enable it, cancel the deletion or finish the import.",
-  ),
-  MalformedPolicyDocumentException: refused(
-    "A principal may not exist (any more), or the policy would lock the caller out.",
-  ),
-  ValidationException: refused(
-    "KMS refused the request's form: check that the key is symmetric and the ARN complete.",
-  ),
-  KeyUnavailableException: {
-    meaning: "unavailable",
-    hint: "KMS could not use the key just now: try again.",
-  },
-  ThrottlingException: BUSY,
-  ProvisionedThroughputExceededException: BUSY,
-};
+const ADVICE: ReadonlyMap<string, AwsAdvice> = new Map([
+  ...hints("denied", {
+    AccessDeniedException:
+      "The key policy or the role does not allow this call. Compare the PCRs in the policy's " +
+      "kms:RecipientAttestation conditions with those of the running image; an enclave in debug mode has PCRs of zeros.",
+  }),
+  ...hints("expired", {
+    ExpiredTokenException: "The credentials have expired: send fresh ones from the parent's IAM role.",
+  }),
+  ...hints("credentials", {
+    UnrecognizedClientException:
+      "The access key id or session token is not known to AWS: send the parent's current credentials.",
+    InvalidSignatureException:
+      "The secret access key does not belong to the access key id, or the enclave's clock is off by more than five minutes.",
+  }),
+  ...hints("missing", {
+    NotFoundException: "There is no such key in this region: check the ARN and its region.",
+  }),
+  ...hints("refused", {
+    InvalidCiphertextException:
+      "The ciphertext was not made by this key, was changed, or was made under another EncryptionContext.",
+    IncorrectKeyException: "The ciphertext was made by another KMS key than the one named.",
+    DisabledException: "The KMS key is disabled: enable it.",
+    KMSInvalidStateException:
+      "The KMS key is disabled, or pending deletion or import: enable it, cancel the deletion or finish the import.",
+    MalformedPolicyDocumentException:
+      "A principal may not exist (any more), or the policy would lock the caller out.",
+    ValidationException:
+      "KMS refused the request's form: check that the key is symmetric and the ARN complete.",
+  }),
+  ...hints("unavailable", {
+    KeyUnavailableException: "KMS could not use the key just now: try again.",
+    ThrottlingException: "Too many requests to KMS: try again later.",
+  }),
+]);
+
+/** Names of the same error in other services, and in STS, whose names have no "Exception" suffix. */
+const SAME: ReadonlyMap<string, string> = new Map([
+  ["AccessDenied", "AccessDeniedException"],
+  ["ExpiredToken", "ExpiredTokenException"],
+  ["InvalidClientTokenId", "UnrecognizedClientException"],
+  ["SignatureDoesNotMatch", "InvalidSignatureException"],
+  ["ResourceNotFoundException", "NotFoundException"],
+  ["ProvisionedThroughputExceededException", "ThrottlingException"],
+]);
 
 /** What to do about an AWS error such as `AccessDeniedException`; undefined for other names. */
 export function awsAdvice(name: string): AwsAdvice | undefined {
-  return Object.hasOwn(ADVICE, name) ? ADVICE[name] : undefined;
+  return ADVICE.get(SAME.get(name) ?? name);
 }

@@ -26,19 +26,16 @@ const ARN = /^arn:(aws[a-z-]*):kms:([^:]+):([0-9]{12}):key\/([A-Za-z0-9-]{1,128}
  * @throws {EnclaveError} `invalid_key_arn`
  */
 export function parseKeyArn(text: string): KeyArn {
-  const [arn, partition, region, account, id] = ARN.exec(text) ?? [];
-  if (
-    arn === undefined || partition === undefined || region === undefined || account === undefined ||
-    id === undefined || !isRegion(region) || partitionOf(region).name !== partition
-  ) {
-    throw new EnclaveError(`Cannot use ${JSON.stringify(text.slice(0, 128))} as a KMS key`, {
-      code: "invalid_key_arn",
-      hint: text.includes("alias/")
-        ? "An alias can be moved to another key: give the key's own ARN (aws kms describe-key prints it)."
-        : "Give the key's full ARN, with its region's partition: arn:aws:kms:<region>:<account>:key/<id>.",
-    });
+  const [arn, partition = "", region = "", account = "", id = ""] = ARN.exec(text) ?? [];
+  if (arn !== undefined && isRegion(region) && partitionOf(region).name === partition) {
+    return { arn, partition, region, account, id };
   }
-  return { arn, partition, region, account, id };
+  throw new EnclaveError(`Cannot use ${JSON.stringify(text.slice(0, 128))} as a KMS key`, {
+    code: "invalid_key_arn",
+    hint: text.includes("alias/")
+      ? "An alias can be moved to another key: give the key's own ARN (aws kms describe-key prints it)."
+      : "Give the key's full ARN, with its region's partition: arn:aws:kms:<region>:<account>:key/<id>.",
+  });
 }
 
 /** What a request says about the key it wants. */
@@ -64,6 +61,10 @@ function mismatch(allowed: readonly KeyArn[], { key, field = "kms_key_id" }: Key
     : `Field ${field} names a KMS key that is not among the allowed ones`;
 }
 
+function notAllowed(message: string, hint: string): EnclaveError {
+  return new EnclaveError(message, { code: "key_not_allowed", hint });
+}
+
 /**
  * The allowed key that a request selects. With one allowed key, the request need not name it.
  *
@@ -71,27 +72,21 @@ function mismatch(allowed: readonly KeyArn[], { key, field = "kms_key_id" }: Key
  */
 export function selectKey(allowed: readonly KeyArn[], selection: KeySelection): KeyArn {
   if (allowed.length === 0) {
-    throw new EnclaveError("No KMS key is allowed", {
-      code: "key_not_allowed",
-      hint: "Name the key in the measured configuration: --kms-key <arn> or KMS_KEYS.",
-    });
+    const hint = "Name the key in the measured configuration: --kms-key <arn> or KMS_KEYS.";
+    throw notAllowed("No KMS key is allowed", hint);
   }
   const { key, region } = selection;
-  const fitting = allowed.filter((candidate) =>
+  const [first, second] = allowed.filter((candidate) =>
     (key === undefined || key === candidate.arn || key === candidate.id) &&
     (region === undefined || region === candidate.region)
   );
-  const [first] = fitting;
-  if (first !== undefined && fitting.length === 1) return first;
-  throw new EnclaveError(
-    fitting.length === 0
-      ? mismatch(allowed, selection)
-      : "Several KMS keys are allowed and the request does not say which",
-    {
-      code: "key_not_allowed",
-      hint: fitting.length === 0
-        ? "Requests select among the keys of the measured configuration (--kms-key, KMS_KEYS), by ARN or key id, and the region must be the ARN's."
-        : "Add kms_key_id to the request.",
-    },
-  );
+  if (first === undefined) {
+    throw notAllowed(
+      mismatch(allowed, selection),
+      "Requests select among the keys of the measured configuration (--kms-key, KMS_KEYS), by ARN or key id, and the region must be the ARN's.",
+    );
+  }
+  if (second === undefined) return first;
+  const hint = "Add kms_key_id to the request.";
+  throw notAllowed("Several KMS keys are allowed and the request does not say which", hint);
 }

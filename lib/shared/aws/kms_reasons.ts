@@ -36,7 +36,7 @@ function timeOf(stamp: string | undefined): number {
  *
  * @returns seconds, positive when this clock is ahead; undefined when the message is about something else.
  */
-export function clockSkewOf({ message }: KmsReason): number | undefined {
+export function clockSkewOf({ message }: Pick<KmsReason, "message">): number | undefined {
   const [, ours, theirs] =
     /Signature (?:expired|not yet current): ([0-9]{8}T[0-9]{6}Z) [^(]{0,100}\(([0-9]{8}T[0-9]{6}Z) [-+]/.exec(
       message,
@@ -57,9 +57,8 @@ export function hintFor(reason: KmsReason | undefined): string {
   }
   const skew = clockSkewOf(reason);
   if (skew !== undefined) {
-    return `${
-      describeSkew(skew)
-    }: five minutes are allowed. Keep it by the hypervisor's (chrony with /dev/ptp0), or start the enclave anew.`;
+    const remedy = "Keep it by the hypervisor's (chrony with /dev/ptp0), or start the enclave anew.";
+    return `${describeSkew(skew)}: five minutes are allowed. ${remedy}`;
   }
   return awsAdvice(reason.name)?.hint ?? "See the KMS API reference for this error.";
 }

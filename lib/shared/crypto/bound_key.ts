@@ -40,26 +40,19 @@ export interface BoundKeyOptions {
   readonly aead?: Aead | undefined;
 }
 
-/** A multi-Region key is the same key in every region (AWS KMS Developer Guide, "Multi-Region keys"). */
-function isMultiRegion(id: string): boolean {
-  return id.startsWith("mrk-");
-}
-
 function additionalData({ purpose, subject, key, publicPart, epoch }: Binding): Uint8Array<ArrayBuffer> {
-  const region = isMultiRegion(key.id) ? null : key.region;
+  // A multi-Region key is the same key in every region (AWS KMS Developer Guide, "Multi-Region keys").
+  const region = key.id.startsWith("mrk-") ? null : key.region;
   return new Uint8Array(
     encode([BOUND_KEY_VERSION, purpose, subject, key.account, region, key.id, publicPart, epoch ?? null]),
   );
 }
 
-function sealingKey(
-  dataKey: SecretBytes,
-  { binding: { purpose }, aead, random }: BoundKeyOptions,
-): SealingKey {
+function sealingKey(dataKey: SecretBytes, { binding, aead, random }: BoundKeyOptions): SealingKey {
   if (dataKey.length !== KEY_LENGTH) {
     throw new RangeError(`Cannot seal with a data key of ${dataKey.length} bytes: AES_256 has ${KEY_LENGTH}`);
   }
-  const info = `denclave/${purpose}/${BOUND_KEY_VERSION}`;
+  const info = `denclave/${binding.purpose}/${BOUND_KEY_VERSION}`;
   const derived = hkdfSync("sha256", dataKey.expose(), new Uint8Array(0), info, KEY_LENGTH);
   return SealingKey.take(new SecretBytes(new Uint8Array(derived)), { aead, random });
 }

@@ -7,7 +7,7 @@ import { decodeHex } from "@std/encoding";
 import { addr } from "micro-eth-signer";
 import { publicKeyOf } from "./secp256k1.ts";
 import type { SecretBytes } from "./secret_bytes.ts";
-import { PayloadError } from "./payload_error.ts";
+import { refuse } from "./payload_error.ts";
 
 /** A parsed address. */
 export interface EthereumAddress {
@@ -32,13 +32,11 @@ function isOneCase(digits: string): boolean {
  */
 export function parseAddress(text: unknown, name: string): EthereumAddress {
   if (typeof text !== "string" || !SHAPE.test(text)) {
-    throw new PayloadError(`Field ${name} must be an address: 0x and 40 hex digits`);
+    return refuse(name, "must be an address: 0x and 40 hex digits");
   }
   const checksummed = addr.addChecksum(text);
   if (checksummed !== text && !isOneCase(text.slice(2))) {
-    throw new PayloadError(
-      `Field ${name} is not the address that its checksum (EIP-55) speaks of: a character changed`,
-    );
+    refuse(name, "is not the address that its checksum (EIP-55) speaks of: a character changed");
   }
   return { bytes: decodeHex(text.slice(2)), text: checksummed };
 }

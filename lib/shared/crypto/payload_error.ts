@@ -12,3 +12,8 @@ export class PayloadError extends EnclaveError {
     super(message, { code: "invalid_payload", cause });
   }
 }
+
+/** Refuses a field of a payload. @throws {PayloadError} that names it */
+export function refuse(name: string, what: string): never {
+  throw new PayloadError(`Field ${name.slice(0, 200)} ${what}`);
+}

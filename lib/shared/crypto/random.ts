@@ -43,12 +43,9 @@ export class Random {
 
   constructor({ kernel, nsm, runtime = runtimeGenerator }: RandomSources) {
     this.fill = kernel ?? runtime;
-    this.sources = [
-      nsm === undefined ? "no NSM" : "NSM",
-      ...(kernel === undefined ? [] : ["kernel"]),
-      "runtime",
-    ]
-      .join(", ");
+    this.sources = `${nsm === undefined ? "no NSM" : "NSM"}${
+      kernel === undefined ? "" : ", kernel"
+    }, runtime`;
     this.#runtime = runtime;
     this.#nsm = nsm;
   }

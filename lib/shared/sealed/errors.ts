@@ -33,15 +33,11 @@ export class SealedError extends EnclaveError {
   declare readonly code: SealedCode;
 
   /**
-   * Uses the code's default hint, unless one is given.
+   * The hint is the code's.
    *
    * @param message says what failed
    */
-  constructor(
-    code: SealedCode,
-    message: string,
-    more: { readonly cause?: unknown; readonly hint?: string } = {},
-  ) {
-    super(message, { code, hint: more.hint ?? HINTS[code], cause: more.cause });
+  constructor(code: SealedCode, message: string, cause?: unknown) {
+    super(message, { code, hint: HINTS[code], cause });
   }
 }

@@ -74,16 +74,12 @@ export async function importKeyPair(pkcs8: Uint8Array): Promise<HpkeKeyPair> {
       `Cannot use a private key of ${pkcs8.length} bytes: X25519 has ${length} in PKCS #8`,
     );
   }
-  const der = new Uint8Array(pkcs8);
-  try {
-    const privateKey = await crypto.subtle.importKey("pkcs8", der, X25519, false, ["deriveBits"]);
-    // The public key is the product with the base point: RFC 7748, section 6.1.
-    const basePoint = { name: X25519, public: await importPublicKey(BASE_POINT) };
-    const publicKey = await crypto.subtle.deriveBits(basePoint, privateKey, 8 * PUBLIC_KEY_LENGTH);
-    return { privateKey, publicKey: await importPublicKey(new Uint8Array(publicKey)) };
-  } finally {
-    der.fill(0);
-  }
+  const der = pkcs8 as Bytes;
+  const privateKey = await crypto.subtle.importKey("pkcs8", der, X25519, false, ["deriveBits"]);
+  // The public key is the product with the base point: RFC 7748, section 6.1.
+  const basePoint = { name: X25519, public: await importPublicKey(BASE_POINT) };
+  const publicKey = await crypto.subtle.deriveBits(basePoint, privateKey, 8 * PUBLIC_KEY_LENGTH);
+  return { privateKey, publicKey: await importPublicKey(new Uint8Array(publicKey)) };
 }
 
 /**
@@ -117,15 +113,10 @@ export async function setupRecipient(
   },
 ): Promise<HpkeContext> {
   const { info, enc, senderPublicKey } = options;
-  const context = await SUITE.createRecipientContext({
-    recipientKey: keys,
-    enc,
-    info,
-    ...(senderPublicKey === undefined ? {} : { senderPublicKey }),
-  });
+  const sender = senderPublicKey === undefined ? {} : { senderPublicKey };
+  const context = await SUITE.createRecipientContext({ recipientKey: keys, enc, info, ...sender });
   return {
-    apply: async (text, additionalData): Promise<Bytes> =>
-      new Uint8Array(await context.open(text, additionalData)),
-    exportSecret: async (label): Promise<Bytes> => new Uint8Array(await context.export(label, 32)),
+    apply: async (text, additionalData) => new Uint8Array(await context.open(text, additionalData)),
+    exportSecret: async (label) => new Uint8Array(await context.export(label, 32)),
   };
 }

@@ -129,7 +129,7 @@ export async function openRequest(
     context = await setupRecipient(keys, { info: infoOf(options.keyHash), enc, senderPublicKey });
     whole = await context.apply(ciphertext, dataOf("request", options));
   } catch (thrown) {
-    throw new SealedError("sealed_not_opened", "The sealed request does not open", { cause: thrown });
+    throw new SealedError("sealed_not_opened", "The sealed request does not open", thrown);
   }
   return {
     times: timesOf(whole),

@@ -95,7 +95,7 @@ export async function sealRequest(
         const rest = new Uint8Array(sealed.subarray(NONCE_LENGTH));
         return new Uint8Array(await crypto.subtle.decrypt(cipherOf(nonce, options), key, rest));
       } catch (thrown) {
-        throw new SealedError("sealed_not_opened", "The sealed reply does not open", { cause: thrown });
+        throw new SealedError("sealed_not_opened", "The sealed reply does not open", thrown);
       }
     },
   };

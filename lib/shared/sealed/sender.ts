@@ -77,43 +77,29 @@ function nextStart(): number {
   return lastStart;
 }
 
+/** What stays the same in all requests of a session. */
+interface SenderSession {
+  readonly recipient: CryptoKey;
+  readonly keyHash: Uint8Array;
+  readonly clientId: Uint8Array;
+  readonly clientKey: HpkeKeyPair | undefined;
+  readonly clientPublicKey: string | undefined;
+  readonly started: number;
+  readonly lifeMs: number;
+  readonly clock: () => number;
+}
+
 /** Seals requests for one key of the enclave's, and counts them. Send them in the order in which they were sealed. */
 export class SealedSender {
   /** SHA-256 of the enclave's key, base64. */
   readonly keyId: string;
-  #recipient: CryptoKey;
-  #keyHash: Uint8Array;
-  #clientId: Uint8Array;
-  #clientKey: HpkeKeyPair | undefined;
-  #clientPublicKey: string | undefined;
+  #session: SenderSession;
   #counter: number;
-  #started: number;
-  #lifeMs: number;
-  #clock: () => number;
 
-  private constructor(
-    recipient: CryptoKey,
-    keyHash: Uint8Array,
-    options: {
-      readonly clientId: Uint8Array;
-      readonly clientKey: HpkeKeyPair | undefined;
-      readonly clientPublicKey: string | undefined;
-      readonly lastCounter: number;
-      readonly started: number;
-      readonly lifeMs: number;
-      readonly clock: () => number;
-    },
-  ) {
-    this.keyId = encodeBase64(keyHash);
-    this.#recipient = recipient;
-    this.#keyHash = keyHash;
-    this.#clientId = options.clientId;
-    this.#clientKey = options.clientKey;
-    this.#clientPublicKey = options.clientPublicKey;
-    this.#counter = options.lastCounter;
-    this.#started = options.started;
-    this.#lifeMs = options.lifeMs;
-    this.#clock = options.clock;
+  private constructor(session: SenderSession, lastCounter: number) {
+    this.keyId = encodeBase64(session.keyHash);
+    this.#session = session;
+    this.#counter = lastCounter;
   }
 
   /**
@@ -138,17 +124,17 @@ export class SealedSender {
     if (!Number.isSafeInteger(lifeMs) || lifeMs < 1 || lifeMs > MAX_LIFE_MS) {
       throw new RangeError(`Cannot seal for ${lifeMs} ms: 1 to ${MAX_LIFE_MS} are allowed`);
     }
-    return new SealedSender(await importPublicKey(publicKey), await hashPublicKey(publicKey), {
+    const session = {
+      recipient: await importPublicKey(publicKey),
+      keyHash: await hashPublicKey(publicKey),
       clientId,
       clientKey,
-      clientPublicKey: clientKey === undefined
-        ? undefined
-        : encodeBase64(await exportPublicKey(clientKey.publicKey)),
-      lastCounter,
+      clientPublicKey: clientKey && encodeBase64(await exportPublicKey(clientKey.publicKey)),
       started: clock === undefined ? nextStart() : Math.floor(clock()),
       lifeMs,
       clock: clock ?? Date.now,
-    });
+    };
+    return new SealedSender(session, lastCounter);
   }
 
   /**
@@ -162,22 +148,23 @@ export class SealedSender {
     }
     const counter = ++this.#counter;
     const plaintext = new TextEncoder().encode(JSON.stringify(request));
+    const { recipient, keyHash, clientId, clientKey, clientPublicKey, started, lifeMs, clock } =
+      this.#session;
     // A session that began within the last millisecond may be a little ahead of the clock.
-    const sealedAt = Math.max(this.#started, Math.floor(this.#clock()));
-    const name = { keyHash: this.#keyHash, clientId: this.#clientId, counter, senderKey: this.#clientKey };
-    const times = { sessionStarted: this.#started, sealedAt, expiresAt: sealedAt + this.#lifeMs };
-    const sealed = await sealRequest(this.#recipient, plaintext, { ...name, times }).finally(() =>
-      plaintext.fill(0)
-    );
+    const sealedAt = Math.max(started, Math.floor(clock()));
+    const name = { keyHash, clientId, counter, senderKey: clientKey };
+    const times = { sessionStarted: started, sealedAt, expiresAt: sealedAt + lifeMs };
+    const sealed = await sealRequest(recipient, plaintext, { ...name, times })
+      .finally(() => plaintext.fill(0));
     return {
       message: {
         type: "sealed",
         key_id: this.keyId,
-        client_id: encodeBase64(this.#clientId),
+        client_id: encodeBase64(clientId),
         counter,
         enc: encodeBase64(sealed.enc),
         ciphertext: encodeBase64(sealed.ciphertext),
-        ...(this.#clientPublicKey === undefined ? {} : { client_key: this.#clientPublicKey }),
+        ...(clientPublicKey === undefined ? {} : { client_key: clientPublicKey }),
       },
       open: async (reply) => parseObject(await sealed.openReply(sealedReply(reply))),
     };

@@ -34,28 +34,20 @@ export interface Stream {
  * @throws {EnclaveError} `invalid_address`
  */
 export function parseAddress(text: string): Address {
-  const fail = (): never => {
-    throw new EnclaveError(`Cannot use address ${JSON.stringify(text)}`, {
-      code: "invalid_address",
-      hint: "Write vsock:<cid>:<port>, tcp:<host>:<port> or unix:<path>.",
-    });
-  };
-  const colon = text.indexOf(":");
-  const scheme = text.slice(0, colon);
-  const rest = text.slice(colon + 1);
-  if (scheme === "unix" && rest !== "") return { transport: "unix", path: rest };
-  const [, host = "", portText = ""] = /^(.*):([0-9]{1,10})$/.exec(rest) ?? [];
-  const port = Number(portText);
-  if (
-    scheme === "vsock" && /^(-1|[0-9]{1,10})$/.test(host) && portText !== "" && port <= MAX_U32 &&
-    Number(host) <= MAX_U32
-  ) {
-    return { transport: "vsock", cid: Number(host), port };
+  const [, transport, rest = ""] = /^(vsock|tcp|unix):(.+)$/s.exec(text) ?? [];
+  if (transport === "unix") return { transport, path: rest };
+  const [, host = "", digits = "none"] = /^(.*):([0-9]{1,10})$/.exec(rest) ?? [];
+  const [cid, port] = [Number(host), Number(digits)];
+  if (transport === "vsock" && /^(-1|[0-9]{1,10})$/.test(host) && port <= MAX_U32 && cid <= MAX_U32) {
+    return { transport, cid, port };
   }
-  if (scheme === "tcp" && host !== "" && host !== "[]" && port <= 0xffff && portText !== "") {
-    return { transport: "tcp", hostname: host.replace(/^\[(.*)\]$/, "$1"), port };
+  if (transport === "tcp" && host !== "" && host !== "[]" && port <= 0xffff) {
+    return { transport, hostname: host.replace(/^\[(.*)\]$/, "$1"), port };
   }
-  return fail();
+  throw new EnclaveError(`Cannot use address ${JSON.stringify(text)}`, {
+    code: "invalid_address",
+    hint: "Write vsock:<cid>:<port>, tcp:<host>:<port> or unix:<path>.",
+  });
 }
 
 /** Formats an address for {@link parseAddress}. */
@@ -63,10 +55,10 @@ export function formatAddress(address: Address): string {
   switch (address.transport) {
     case "vsock":
       return `vsock:${address.cid}:${address.port}`;
-    case "tcp":
-      return `tcp:${
-        address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname
-      }:${address.port}`;
+    case "tcp": {
+      const { hostname, port } = address;
+      return `tcp:${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+    }
     case "unix":
       return `unix:${address.path}`;
     default:

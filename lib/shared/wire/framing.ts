@@ -15,7 +15,7 @@
  */
 
 import { encodeHex } from "@std/encoding";
-import { MAX_DEPTH } from "./json_shape.ts";
+import { closingQuote, CODE, MAX_DEPTH } from "./json_shape.ts";
 
 /** How documents are delimited. */
 export type Framing = "u64le" | "u32be" | "raw";
@@ -35,7 +35,6 @@ const INITIAL_CAPACITY = 16 * 1024;
 /** Once this much of a framed document has arrived, its header's length is allocated: a client that sends less uses at most twice this much memory. */
 const TRUSTED_LENGTH = 64 * 1024;
 const NO_MEMORY = "Other arriving messages use all available memory: try again later";
-const NOT_JSON_DEPTH = `JSON is nested deeper than ${MAX_DEPTH}`;
 const NOT_AN_OBJECT = "A message without a length before it must be a JSON object, which begins with {";
 
 /** How clients of other protocols begin, one character a byte; five are enough. */
@@ -47,12 +46,6 @@ const OTHER_PROTOCOLS: readonly (readonly [string, readonly string[]])[] = [
 
 const NUL = 0x00;
 const JSON_SPACES: readonly number[] = [0x20, 0x09, 0x0a, 0x0d];
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
 
 /**
  * Whether JSON may begin with these bytes. From 0x20 on the first one is no length's below 512 MiB; a control character begins JSON only as white
@@ -73,16 +66,6 @@ function isSpace(byte: number): boolean {
   return byte === 0x20 || (byte >= 0x09 && byte <= 0x0d) || byte === NUL;
 }
 
-/** Where the string ends that `from` is in; undefined when it has not ended yet. */
-function closingQuote(bytes: Uint8Array, from: number): number | undefined {
-  for (let quote = bytes.indexOf(QUOTE, from); quote !== -1; quote = bytes.indexOf(QUOTE, quote + 1)) {
-    let before = quote - 1;
-    while (bytes[before] === BACKSLASH) before--;
-    if ((quote - before) % 2 === 1) return quote;
-  }
-  return undefined;
-}
-
 /**
  * Detects the framing from the first bytes of a connection. Bytes 4 to 7 all NUL: `u64le`; else, if neither
  * JSON nor another protocol begins with the first four: `u32be`; else `raw`. Decides as soon as it can: a
@@ -91,14 +74,10 @@ function closingQuote(bytes: Uint8Array, from: number): number | undefined {
  * @returns undefined while more bytes are needed.
  */
 export function detectFraming(bytes: Uint8Array): Framing | undefined {
-  for (let index = 4; index < 8; index++) {
-    const byte = bytes[index];
-    if (byte === undefined) return undefined;
-    if (byte === NUL) continue;
-    const first = bytes.subarray(0, 4);
-    return mayBeJson(first) || otherProtocol(first) !== undefined ? "raw" : "u32be";
-  }
-  return "u64le";
+  const rest = bytes.subarray(4, 8);
+  if (rest.every((byte) => byte === NUL)) return rest.length === 4 ? "u64le" : undefined;
+  const first = bytes.subarray(0, 4);
+  return mayBeJson(first) || otherProtocol(first) !== undefined ? "raw" : "u32be";
 }
 
 const encoder = new TextEncoder();
@@ -111,6 +90,7 @@ export function encodeMessage(framing: Framing, value: unknown): Uint8Array<Arra
 /** A piece of JSON text; bytes are encoded as hex. */
 export type JsonPiece = string | Uint8Array;
 
+/** Bytes whose hex is a string that is short enough for the garbage collector's nursery. */
 const HEX_CHUNK = 16 * 1024;
 
 /**
@@ -133,7 +113,7 @@ export class MessageEncoder {
 
   #allocate(length: number): void {
     free(this.#buffer);
-    this.#buffer = new Uint8Array(length);
+    this.#buffer = new Uint8Array(Math.max(length, INITIAL_CAPACITY));
   }
 
   /**
@@ -143,46 +123,36 @@ export class MessageEncoder {
    */
   encode(framing: Framing, json: readonly JsonPiece[]): Uint8Array<ArrayBuffer> {
     const pieces = framing === "raw" ? [...json, "\n"] : json;
-    const length = pieces.reduce(
-      (sum, piece) => sum + (typeof piece === "string" ? piece.length : 2 * piece.length),
-      0,
-    );
-    // Non-ASCII text needs up to three bytes per character.
-    return this.#tryEncode(framing, pieces, length) ?? this.#tryEncode(framing, pieces, 3 * length) ??
-      new Uint8Array(0);
+    const size = (piece: JsonPiece) => typeof piece === "string" ? piece.length : 2 * piece.length;
+    return this.#encode(framing, pieces, pieces.reduce((sum, piece) => sum + size(piece), 0));
   }
 
-  #tryEncode(
-    framing: Framing,
-    pieces: readonly JsonPiece[],
-    length: number,
-  ): Uint8Array<ArrayBuffer> | undefined {
+  #encode(framing: Framing, pieces: readonly JsonPiece[], length: number): Uint8Array<ArrayBuffer> {
     const header = HEADER_LENGTH[framing];
-    const isWasteful = this.#buffer.length > INITIAL_CAPACITY && header + length < this.#buffer.length / 4;
-    if (isWasteful) this.#allocate(INITIAL_CAPACITY);
-    if (this.#buffer.length < header + length) this.#allocate(header + length);
+    const held = this.#buffer.length;
+    const isWasteful = held > INITIAL_CAPACITY && header + length < held / 4;
+    if (isWasteful || held < header + length) this.#allocate(header + length);
     let end = header;
     for (const piece of pieces) {
-      for (const text of typeof piece === "string" ? [piece] : hexChunks(piece)) {
+      const step = typeof piece === "string" ? piece.length : HEX_CHUNK;
+      for (let at = 0; at < piece.length; at += step) {
+        const text = typeof piece === "string" ? piece : encodeHex(piece.subarray(at, at + step));
         const { read, written } = encoder.encodeInto(text, this.#buffer.subarray(end));
-        if (read !== text.length) return undefined;
+        // Non-ASCII text needs up to three bytes per character.
+        if (read !== text.length) return this.#encode(framing, pieces, 3 * length);
         end += written;
       }
     }
-    writeLength(framing, this.#buffer, end - header);
+    const view = new DataView(this.#buffer.buffer);
+    if (framing === "u64le") view.setBigUint64(0, BigInt(end - header), true);
+    if (framing === "u32be") view.setUint32(0, end - header);
     return this.#buffer.subarray(0, end);
   }
 }
 
-/** Hex of bytes, in strings that are short enough for the garbage collector's nursery. */
-function* hexChunks(bytes: Uint8Array): Generator<string> {
-  for (let at = 0; at < bytes.length; at += HEX_CHUNK) yield encodeHex(bytes.subarray(at, at + HEX_CHUNK));
-}
-
-function writeLength(framing: Framing, message: Uint8Array<ArrayBuffer>, length: number): void {
-  const view = new DataView(message.buffer);
-  if (framing === "u64le") view.setBigUint64(0, BigInt(length), true);
-  if (framing === "u32be") view.setUint32(0, length);
+/** A document that could not be decoded. */
+function refusal(problem: FrameProblem, details: string, recoverable = false): Frame {
+  return { problem, details, recoverable };
 }
 
 /**
@@ -199,6 +169,8 @@ export class FrameDecoder implements Disposable {
   /** Unconsumed bytes are [start, end). */
   #start = 0;
   #end = 0;
+  /** Bytes of the document that was returned last, header included; 0 once it is released. */
+  #given = 0;
   /** Bytes of the framed document that is arriving, header included; 0 when that is not known. */
   #declared = 0;
   /** Remaining bytes of an oversized framed document to discard. */
@@ -231,7 +203,7 @@ export class FrameDecoder implements Disposable {
 
   /** Whether a part of a document has arrived. */
   get pending(): boolean {
-    return this.#end > this.#start || this.#toDiscard > 0;
+    return this.#arrived.length > 0 || this.#toDiscard > 0;
   }
 
   /** Bytes of memory held. */
@@ -239,14 +211,17 @@ export class FrameDecoder implements Disposable {
     return this.#buffer.length;
   }
 
+  get #arrived(): Uint8Array<ArrayBuffer> {
+    return this.#buffer.subarray(this.#start, this.#end);
+  }
+
   /**
    * Whether what has arrived may be a whole document that is too short to say the framing (`{}`). A reader
    * waits for a moment, then calls {@link end}.
    */
   get ambiguous(): boolean {
-    if (!this.pending || this.#framing !== undefined) return false;
-    const bytes = this.#buffer.subarray(this.#start, this.#end);
-    return mayBeJson(bytes) && !bytes.includes(NUL);
+    const arrived = this.#arrived;
+    return this.#framing === undefined && arrived.length > 0 && mayBeJson(arrived) && !arrived.includes(NUL);
   }
 
   /** Room to write into, at least one byte. */
@@ -256,36 +231,35 @@ export class FrameDecoder implements Disposable {
   }
 
   /** How large the buffer becomes when it is full: twice as large, or what a framed document needs once a good part of it is there. */
-  #nextCapacity(pending: number, limit: number): number {
+  #nextCapacity(pending: number): number {
     const doubled = this.#buffer.length * 2;
+    if (pending * 2 <= this.#buffer.length) return this.#buffer.length;
+    // A header on top of the largest document must fit, and the byte by which a raw one is too large.
+    const limit = this.#maxLength + HEADER_LENGTH.u64le + 1;
     const wanted = pending >= TRUSTED_LENGTH ? Math.max(this.#declared, doubled) : doubled;
     // At the limit a document can be taken; a caller that does not take it still gets room.
     return pending >= limit ? doubled : Math.min(wanted, Math.max(limit, INITIAL_CAPACITY));
   }
 
   #makeRoom(): void {
-    const pending = this.#end - this.#start;
-    // A header on top of the largest document must fit, and one byte more, by which a raw document shows that it is too large.
-    const limit = this.#maxLength + HEADER_LENGTH.u64le + 1;
-    const capacity = pending * 2 > this.#buffer.length
-      ? this.#nextCapacity(pending, limit)
-      : this.#buffer.length;
-    if (capacity > this.#buffer.length && !this.#mayHold(capacity)) {
-      this.#refused = this.#lost = true;
-      this.#consume(pending);
+    const old = this.#buffer;
+    const arrived = this.#arrived;
+    const capacity = this.#nextCapacity(arrived.length);
+    if (capacity > old.length && !this.#mayHold(capacity)) {
+      this.#refused = true;
+      this.#lose();
       return;
     }
-    const old = this.#buffer;
-    this.#buffer = capacity > old.length ? new Uint8Array(capacity) : old;
-    this.#buffer.set(old.subarray(this.#start, this.#end));
-    if (this.#buffer === old) old.fill(0, pending, this.#end);
+    if (capacity > old.length) this.#buffer = new Uint8Array(capacity);
+    this.#buffer.set(arrived);
+    if (this.#buffer === old) old.fill(0, arrived.length, this.#end);
     else {
       old.fill(0);
       free(old);
     }
     this.#scanned -= this.#start;
+    this.#end -= this.#start;
     this.#start = 0;
-    this.#end = pending;
   }
 
   /** Says that so many bytes were written into {@link space}. */
@@ -297,9 +271,7 @@ export class FrameDecoder implements Disposable {
   /** Says that no more bytes come, or none before an answer: what is there is all of the document. */
   end(): void {
     this.#ended = true;
-    if (this.#framing === undefined && this.pending) {
-      this.#framing = this.#buffer[this.#start] === NUL ? "u32be" : "raw";
-    }
+    if (this.pending) this.#framing ??= this.#buffer[this.#start] === NUL ? "u32be" : "raw";
   }
 
   /** Adds bytes that the caller already has. */
@@ -317,76 +289,63 @@ export class FrameDecoder implements Disposable {
   next(): Frame | undefined {
     if (this.#refused) {
       this.#refused = false;
-      return { problem: "no_memory", details: NO_MEMORY, recoverable: false };
+      return refusal("no_memory", NO_MEMORY);
     }
     if (this.#lost) {
-      this.#consume(this.#end - this.#start);
+      this.#lose();
       return undefined;
     }
-    if (this.#framing === undefined) {
-      this.#framing = detectFraming(this.#buffer.subarray(this.#start, Math.min(this.#end, this.#start + 8)));
-      if (this.#framing === undefined) return undefined;
-      this.#scanned = this.#start;
-    }
+    this.release();
+    this.#framing ??= detectFraming(this.#arrived.subarray(0, 8));
+    if (this.#framing === undefined) return undefined;
     return this.#framing === "raw" ? this.#nextRaw() : this.#nextFramed(this.#framing);
   }
 
-  /** Drops a document that {@link next} returned, and zeroes its bytes. */
+  /** Drops bytes, and zeroes them. */
   #consume(length: number): void {
     this.#buffer.fill(0, this.#start, this.#start + length);
     this.#start += length;
     if (this.#start === this.#end) {
       this.#start = this.#end = 0;
       // A client that sends large documents usually sends more of them, and allocating large buffers is slow; otherwise the memory is released.
-      const isLarge = this.#buffer.length > INITIAL_CAPACITY;
-      if (isLarge && length < this.#buffer.length / 4) this.#shrink();
+      if (length < this.#buffer.length / 4) this.trim(0);
     }
     this.#scanned = this.#start;
   }
 
-  #shrink(): void {
+  /** Releases memory above this many bytes, if the buffer is empty. */
+  trim(keep: number): void {
+    if (this.#arrived.length > 0 || this.#buffer.length <= Math.max(keep, INITIAL_CAPACITY)) return;
     free(this.#buffer);
     this.#buffer = new Uint8Array(INITIAL_CAPACITY);
     this.#mayHold(INITIAL_CAPACITY);
   }
 
-  /** Releases memory above this many bytes, if the buffer is empty. */
-  trim(keep: number): void {
-    if (this.#end === this.#start && this.#buffer.length > Math.max(keep, INITIAL_CAPACITY)) this.#shrink();
-  }
-
-  #given: number | undefined;
-
   /** Zeroes the last document and frees its room. Call it when the body is no longer needed. */
   release(): void {
-    if (this.#given === undefined) return;
-    const length = this.#given;
-    this.#given = undefined;
-    this.#consume(length);
+    if (this.#given > 0) this.#consume(this.#given);
+    this.#given = 0;
   }
 
   /** Zeroes and frees all that has arrived. The decoder must not be used after it. */
   [Symbol.dispose](): void {
-    this.#given = undefined;
-    this.#consume(this.#end - this.#start);
+    this.#lose();
     this.trim(0);
   }
 
-  #give(from: number, length: number): Frame {
-    this.#given = from - this.#start + length;
-    return { body: this.#buffer.subarray(from, from + length) };
+  #give(header: number, length: number): Frame {
+    this.#given = header + length;
+    return { body: this.#arrived.subarray(header, this.#given) };
   }
 
   #nextFramed(framing: "u64le" | "u32be"): Frame | undefined {
-    this.release();
     if (this.#toDiscard > 0) {
-      const thrown = Math.min(this.#toDiscard, this.#end - this.#start);
+      const thrown = Math.min(this.#toDiscard, this.#arrived.length);
       this.#toDiscard -= thrown;
       this.#consume(thrown);
-      if (this.#toDiscard > 0) return undefined;
     }
     const header = HEADER_LENGTH[framing];
-    if (this.#end - this.#start < header) return undefined;
+    if (this.#arrived.length < header) return undefined;
     const view = new DataView(this.#buffer.buffer, this.#start, header);
     const declared = framing === "u64le" ? Number(view.getBigUint64(0, true)) : view.getUint32(0);
     if (declared > this.#maxLength) {
@@ -397,74 +356,70 @@ export class FrameDecoder implements Disposable {
       return this.#tooLarge(`${declared} bytes`, !this.#lost);
     }
     this.#declared = header + declared;
-    if (this.#end - this.#start < this.#declared) return undefined;
-    return this.#give(this.#start + header, declared);
+    return this.#arrived.length < this.#declared ? undefined : this.#give(header, declared);
   }
 
   #tooLarge(what: string, recoverable: boolean): Frame {
-    return {
-      problem: "too_large",
-      details: `The message has ${what}; at most ${this.#maxLength} are taken`,
-      recoverable,
-    };
+    const details = `The message has ${what}; at most ${this.#maxLength} are taken`;
+    return refusal("too_large", details, recoverable);
   }
 
   #nextRaw(): Frame | undefined {
-    this.release();
     if (this.#depth === 0) {
       while (this.#start < this.#end && isSpace(this.#buffer[this.#start] ?? NUL)) this.#start++;
       if (this.#start === this.#end) {
         this.#consume(0);
         return undefined;
       }
-      if (this.#buffer[this.#start] !== OPEN_BRACE) return this.#lose(this.#notAnObject());
+      if (this.#buffer[this.#start] !== CODE.openBrace) return this.#lose(this.#notAnObject());
       this.#scanned = Math.max(this.#scanned, this.#start);
     }
-    const end = this.#scanObject();
-    if (end === "too_deep") {
-      return this.#lose({ problem: "not_json", details: NOT_JSON_DEPTH, recoverable: false });
+    const isWhole = this.#scanObject();
+    const length = (isWhole ? this.#scanned : this.#end) - this.#start;
+    if (this.#depth > MAX_DEPTH) {
+      return this.#lose(refusal("not_json", `JSON is nested deeper than ${MAX_DEPTH}`));
     }
-    const length = (end ?? this.#end) - this.#start;
     if (length > this.#maxLength) {
       return this.#lose(this.#tooLarge(`more than ${this.#maxLength} bytes`, false));
     }
-    if (end !== undefined) return this.#give(this.#start, length);
-    if (!this.#ended) return undefined;
-    return this.#lose({ problem: "not_json", details: "The JSON document is cut off", recoverable: false });
+    if (isWhole) return this.#give(0, length);
+    return this.#ended ? this.#lose(refusal("not_json", "The JSON document is cut off")) : undefined;
   }
 
-  /** After an error, a raw stream cannot find the start of the next document. */
-  #lose(frame: Frame): Frame {
+  /** Drops everything: the start of the next document cannot be found. */
+  #lose(frame?: Frame): Frame | undefined {
     this.#lost = true;
-    this.#consume(this.#end - this.#start);
+    this.#given = 0;
+    this.#consume(this.#arrived.length);
     return frame;
   }
 
   #notAnObject(): Frame {
-    const protocol = otherProtocol(this.#buffer.subarray(this.#start, this.#end));
+    const protocol = otherProtocol(this.#arrived);
     const named = protocol === undefined ? "" : `This port does not speak ${protocol}. `;
-    return { problem: "not_json", details: `${named}${NOT_AN_OBJECT}`, recoverable: false };
+    return refusal("not_json", `${named}${NOT_AN_OBJECT}`);
   }
 
-  /** Where the object ends, if it does. */
-  #scanObject(): number | "too_deep" | undefined {
+  /** Scans on to the object's end, or to a bracket that is nested too deep. @returns whether it has ended */
+  #scanObject(): boolean {
     const bytes = this.#buffer.subarray(0, this.#end);
     let at = this.#scanned;
-    while (at < bytes.length) {
+    while (at < bytes.length && this.#depth <= MAX_DEPTH) {
       if (this.#inString) {
-        const quote = closingQuote(bytes, at);
-        if (quote === undefined) break;
-        this.#inString = false;
-        at = quote + 1;
+        at = closingQuote(bytes, at) + 1;
+        this.#inString = at === 0;
+        if (this.#inString) break;
         continue;
       }
       const byte = bytes[at++];
-      if (byte === QUOTE) this.#inString = true;
-      else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
-        if (++this.#depth > MAX_DEPTH) return "too_deep";
-      } else if ((byte === CLOSE_BRACE || byte === CLOSE_BRACKET) && --this.#depth === 0) return at;
+      if (byte === CODE.quote) this.#inString = true;
+      else if (byte === CODE.openBrace || byte === CODE.openBracket) this.#depth++;
+      else if ((byte === CODE.closeBrace || byte === CODE.closeBracket) && --this.#depth === 0) {
+        this.#scanned = at;
+        return true;
+      }
     }
     this.#scanned = bytes.length;
-    return undefined;
+    return false;
   }
 }

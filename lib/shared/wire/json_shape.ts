@@ -13,14 +13,17 @@ export const MAX_DEPTH = 128;
  */
 const OBJECT_TOKENS = 10;
 
-const QUOTE = 0x22;
-const COMMA = 0x2c;
-const COLON = 0x3a;
-const BACKSLASH = 0x5c;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
+/** ASCII codes of what makes a document's structure. */
+export const CODE = {
+  quote: 0x22,
+  comma: 0x2c,
+  colon: 0x3a,
+  backslash: 0x5c,
+  openBracket: 0x5b,
+  closeBracket: 0x5d,
+  openBrace: 0x7b,
+  closeBrace: 0x7d,
+} as const;
 
 /** The shape of a document. */
 export interface JsonShape {
@@ -33,14 +36,15 @@ export interface JsonShape {
   readonly tokens: number;
 }
 
-/** Where the string ends that `from` is in; undefined when it does not end. */
-function closingQuote(text: string, from: number): number | undefined {
-  for (let quote = text.indexOf('"', from); quote !== -1; quote = text.indexOf('"', quote + 1)) {
+/** Where the string ends that `from` is in; -1 when it does not end. @param text text or its UTF-8 */
+export function closingQuote(text: string | Uint8Array, from: number): number {
+  const isText = typeof text === "string";
+  for (let quote = from - 1;;) {
+    quote = isText ? text.indexOf('"', quote + 1) : text.indexOf(CODE.quote, quote + 1);
     let before = quote - 1;
-    while (text.charCodeAt(before) === BACKSLASH) before--;
-    if ((quote - before) % 2 === 1) return quote;
+    while ((isText ? text.charCodeAt(before) : text[before]) === CODE.backslash) before--;
+    if (quote === -1 || (quote - before) % 2 === 1) return quote;
   }
-  return undefined;
 }
 
 /**
@@ -49,32 +53,18 @@ function closingQuote(text: string, from: number): number | undefined {
  * of strings (measured).
  */
 export function measureJson(text: string): JsonShape {
-  let depth = 0;
-  let deepest = 0;
-  let tokens = 0;
+  let [depth, deepest, tokens] = [0, 0, 0];
   for (let at = 0; at < text.length; at++) {
-    switch (text.charCodeAt(at)) {
-      case QUOTE: {
-        const end = closingQuote(text, at + 1);
-        if (end === undefined) return { depth: deepest, tokens };
-        at = end;
-        break;
-      }
-      case OPEN_BRACE:
-      case OPEN_BRACKET:
-        tokens += text.charCodeAt(at) === OPEN_BRACE ? OBJECT_TOKENS : 1;
-        if (++depth > deepest) deepest = depth;
-        if (deepest > MAX_DEPTH) return { depth: deepest, tokens };
-        break;
-      case CLOSE_BRACE:
-      case CLOSE_BRACKET:
-        depth--;
-        break;
-      case COMMA:
-      case COLON:
-        tokens++;
-        break;
-    }
+    const code = text.charCodeAt(at);
+    if (code === CODE.quote) {
+      at = closingQuote(text, at + 1);
+      if (at === -1) break;
+    } else if (code === CODE.openBrace || code === CODE.openBracket) {
+      tokens += code === CODE.openBrace ? OBJECT_TOKENS : 1;
+      deepest = Math.max(deepest, ++depth);
+      if (deepest > MAX_DEPTH) break;
+    } else if (code === CODE.closeBrace || code === CODE.closeBracket) depth--;
+    else if (code === CODE.comma || code === CODE.colon) tokens++;
   }
   return { depth: deepest, tokens };
 }

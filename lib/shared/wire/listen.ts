@@ -14,19 +14,12 @@ import { type Address, formatAddress } from "./address.ts";
  */
 export function listen(address: Address): { readonly listener: Deno.Listener; readonly address: Address } {
   try {
-    switch (address.transport) {
-      case "vsock":
-        // deno-lint-ignore no-explicit-any -- the vsock listener's type differs between the Deno versions we support
-        return { listener: Deno.listen(address) as any, address };
-      case "tcp": {
-        const listener = Deno.listen(address);
-        return { listener, address: { ...address, port: listener.addr.port } };
-      }
-      case "unix":
-        return { listener: Deno.listen(address) as unknown as Deno.Listener, address };
-      default:
-        return address satisfies never;
-    }
+    // The types of the vsock listener differ between the versions of Deno that are supported.
+    const listener = Deno.listen(address as Deno.TcpListenOptions);
+    return {
+      listener,
+      address: address.transport === "tcp" ? { ...address, port: listener.addr.port } : address,
+    };
   } catch (thrown) {
     throw new EnclaveError(`Cannot listen on ${formatAddress(address)}: ${messageOf(thrown)}`, {
       code: "listen_failed",

@@ -16,6 +16,7 @@
  * @module
  */
 import { decodeHex } from "@std/encoding";
+import { concat } from "../bytes.ts";
 import { field, requiredString, WireError, type WireObject } from "./messages.ts";
 
 /** Bytes of a request id: random, a new one for each request. */
@@ -23,9 +24,6 @@ export const REQUEST_ID_LENGTH = 16;
 
 const LABEL = new TextEncoder().encode("denclave-process");
 const VERSION = 1;
-const DIRECTIONS: Readonly<Record<Direction, number>> = { request: 1, reply: 2 };
-const DIRECTION_AT = LABEL.length + 1;
-const ID_AT = DIRECTION_AT + 1;
 
 /** Direction of a blob. */
 export type Direction = "request" | "reply";
@@ -42,12 +40,7 @@ export function processBinding(direction: Direction, requestId: Uint8Array): Uin
       `Cannot use a request id of ${requestId.length} bytes: it has ${REQUEST_ID_LENGTH}`,
     );
   }
-  const data = new Uint8Array(ID_AT + REQUEST_ID_LENGTH);
-  data.set(LABEL);
-  data[LABEL.length] = VERSION;
-  data[DIRECTION_AT] = DIRECTIONS[direction];
-  data.set(requestId, ID_AT);
-  return data;
+  return concat([LABEL, Uint8Array.of(VERSION, direction === "request" ? 1 : 2), requestId]);
 }
 
 /** The additional data of a request's blob and of its reply's. */
@@ -77,16 +70,11 @@ export function readProcessBinding(
       "Bind this request: bind true, request_id, and the blob's additional data (docs/protocol.md)",
     );
   }
-  const id = idOf(requiredString(request, "request_id", "16 random bytes, hex"));
-  return { request: processBinding("request", id), reply: processBinding("reply", id) };
-}
-
-function idOf(text: string): Uint8Array {
-  try {
-    const id = decodeHex(text);
-    if (id.length === REQUEST_ID_LENGTH) return id;
-  } catch {
-    // Reported below.
+  const text = requiredString(request, "request_id", "16 random bytes, hex");
+  if (text.length !== 2 * REQUEST_ID_LENGTH || !/^[0-9a-fA-F]*$/.test(text)) {
+    const wants = `must be hex of ${REQUEST_ID_LENGTH} random bytes`;
+    throw new WireError("missing_fields", `Field request_id ${wants}`);
   }
-  throw new WireError("missing_fields", `Field request_id must be hex of ${REQUEST_ID_LENGTH} random bytes`);
+  const id = decodeHex(text);
+  return { request: processBinding("request", id), reply: processBinding("reply", id) };
 }

@@ -9,7 +9,8 @@ import { eip191Signer, serializeSignature, signTyped } from "micro-eth-signer";
 import { messageOf } from "../../../shared/errors.ts";
 import { SCALAR_LENGTH, signDigest } from "../../../shared/crypto/secp256k1.ts";
 import type { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
-import { PayloadError } from "../../../shared/crypto/payload_error.ts";
+import { PayloadError, refuse } from "../../../shared/crypto/payload_error.ts";
+import { field } from "../../../shared/json.ts";
 import { parseHex } from "./quantity.ts";
 import { type ParsedTransaction, parseTransaction } from "./transaction.ts";
 import { type ParsedTypedData, parseTypedData } from "./typed_data.ts";
@@ -44,20 +45,18 @@ export interface SignedPayload {
 const MAX_MESSAGE_LENGTH = 1024 * 1024;
 
 function parseMessage(value: unknown): Uint8Array<ArrayBuffer> {
-  if (typeof value === "object" && value !== null && "raw" in value) {
-    return decodeHex(parseHex(value.raw, "message.raw", { max: MAX_MESSAGE_LENGTH }).slice(2));
-  }
-  if (typeof value !== "string") {
-    throw new PayloadError('Field message must be text, or {"raw": "0x…"} for bytes');
-  }
+  const raw = field(value, "raw");
+  if (raw !== undefined) return decodeHex(parseHex(raw, "message.raw", { max: MAX_MESSAGE_LENGTH }).slice(2));
+  if (typeof value !== "string") return refuse("message", 'must be text, or {"raw": "0x…"} for bytes');
   const bytes = new TextEncoder().encode(value);
-  if (bytes.length <= MAX_MESSAGE_LENGTH) return bytes;
-  throw new PayloadError(`Field message must have at most ${MAX_MESSAGE_LENGTH} bytes`);
+  return bytes.length <= MAX_MESSAGE_LENGTH
+    ? bytes
+    : refuse("message", `must have at most ${MAX_MESSAGE_LENGTH} bytes`);
 }
 
 function parseDigest(value: unknown): Uint8Array<ArrayBuffer> {
   if (typeof value === "string" && /^(0x)?[0-9a-fA-F]{64}$/.test(value)) return decodeHex(value.slice(-64));
-  throw new PayloadError(`Field digest must be ${SCALAR_LENGTH} bytes, hex`);
+  return refuse("digest", `must be ${SCALAR_LENGTH} bytes, hex`);
 }
 
 /**
@@ -67,16 +66,11 @@ function parseDigest(value: unknown): Uint8Array<ArrayBuffer> {
  * @throws {PayloadError} that names the field.
  */
 export function parsePayload(request: Readonly<Record<string, unknown>>, from: string): Payload {
-  const given = PAYLOAD_KINDS.filter((kind) =>
-    Object.hasOwn(request, kind) && request[kind] !== undefined && request[kind] !== null
-  );
+  const given = PAYLOAD_KINDS.filter((kind) => (field(request, kind) ?? undefined) !== undefined);
   const [kind] = given;
   if (kind === undefined || given.length > 1) {
-    throw new PayloadError(
-      `Give exactly one of ${PAYLOAD_KINDS.join(", ")}${
-        given.length > 1 ? `, not ${given.join(" and ")}` : ""
-      }`,
-    );
+    const not = given.length > 1 ? `, not ${given.join(" and ")}` : "";
+    throw new PayloadError(`Give exactly one of ${PAYLOAD_KINDS.join(", ")}${not}`);
   }
   const value = request[kind];
   switch (kind) {
@@ -105,10 +99,8 @@ function signTypedData({ typed }: ParsedTypedData, secretKey: SecretBytes): Sign
     // Without extra entropy the nonce is exactly that of RFC 6979, as in all of these.
     return format(signTyped(typed, secretKey.expose(), false));
   } catch (thrown) {
-    throw new PayloadError(
-      `Field typedData does not fit its types: ${messageOf(thrown).slice(0, 200)}`,
-      thrown,
-    );
+    const why = messageOf(thrown).slice(0, 200);
+    throw new PayloadError(`Field typedData does not fit its types: ${why}`, thrown);
   }
 }
 

@@ -3,15 +3,7 @@
  *
  * @module
  */
-import { PayloadError } from "../../../shared/crypto/payload_error.ts";
-
-/** A JSON object. */
-export type JsonObject = Readonly<Record<string, unknown>>;
-
-/** Whether a value is a JSON object. */
-export function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
+import { refuse } from "../../../shared/crypto/payload_error.ts";
 
 const UNSIGNED = /^(0x[0-9a-fA-F]{1,64}|[0-9]{1,78})$/;
 const SIGNED = /^(0x[0-9a-fA-F]{1,64}|-?[0-9]{1,78})$/;
@@ -25,29 +17,18 @@ const SIGNED = /^(0x[0-9a-fA-F]{1,64}|-?[0-9]{1,78})$/;
 export function parseInteger(
   value: unknown,
   name: string,
-  { bits, signed }: { readonly bits: number; readonly signed: boolean },
+  { bits, signed = false }: { readonly bits: number; readonly signed?: boolean },
 ): bigint {
   const range = signed ? `from -2^${bits - 1} to below 2^${bits - 1}` : `below 2^${bits}`;
-  const wants = `Field ${name} must be a whole number ${range}: a decimal or 0x-hex string`;
+  const wants = `must be a whole number ${range}: a decimal or 0x-hex string`;
   if (typeof value === "number" && !Number.isSafeInteger(value)) {
-    throw new PayloadError(`${wants} (as a JSON number it has lost digits already)`);
+    return refuse(name, `${wants} (as a JSON number it has lost digits already)`);
   }
   if (typeof value === "number" || typeof value === "string" && (signed ? SIGNED : UNSIGNED).test(value)) {
     const number = BigInt(value);
     if ((signed ? BigInt.asIntN(bits, number) : BigInt.asUintN(bits, number)) === number) return number;
   }
-  throw new PayloadError(wants);
-}
-
-/**
- * Reads an unsigned whole number.
- *
- * @param name of the field, for the message
- * @param bits that it must fit into
- * @throws {PayloadError} that names the field.
- */
-export function parseQuantity(value: unknown, name: string, bits: number): bigint {
-  return parseInteger(value, name, { bits, signed: false });
+  return refuse(name, wants);
 }
 
 /**
@@ -64,10 +45,9 @@ export function parseHex(
   limits: { readonly length?: number; readonly max?: number },
 ): string {
   const { length, max = length ?? 0 } = limits;
-  const wants = `Field ${name} must be 0x and hex of ${length === undefined ? "at most " : ""}${max} bytes`;
   // The length is checked first, to keep the regular expression from running on megabytes.
   const fits = typeof value === "string" && value.length <= 2 + 2 * max && value.length % 2 === 0 &&
     (length === undefined || value.length === 2 + 2 * length) && /^0x[0-9a-fA-F]*$/.test(value);
-  if (!fits) throw new PayloadError(wants);
-  return value.toLowerCase();
+  if (fits) return value.toLowerCase();
+  return refuse(name, `must be 0x and hex of ${length === undefined ? "at most " : ""}${max} bytes`);
 }

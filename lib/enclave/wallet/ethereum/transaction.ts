@@ -7,8 +7,9 @@
 import { Transaction } from "micro-eth-signer";
 import { messageOf } from "../../../shared/errors.ts";
 import { parseAddress } from "../../../shared/crypto/ethereum_address.ts";
-import { PayloadError } from "../../../shared/crypto/payload_error.ts";
-import { isObject, type JsonObject, parseHex, parseQuantity } from "./quantity.ts";
+import { PayloadError, refuse } from "../../../shared/crypto/payload_error.ts";
+import { field, isObject, type JsonObject } from "../../../shared/json.ts";
+import { parseHex, parseInteger } from "./quantity.ts";
 
 /** Names of the types that can be signed, by their number. */
 const TYPES = ["legacy", "eip2930", "eip1559"] as const;
@@ -73,27 +74,23 @@ function typeOf(fields: ReadonlyMap<string, unknown>): (typeof TYPES)[number] {
     if (fields.has("maxFeePerGas") || fields.has("maxPriorityFeePerGas")) return "eip1559";
     return fields.has("accessList") ? "eip2930" : "legacy";
   }
-  const word = String(given).toLowerCase();
-  const isWord = typeof given === "string" || typeof given === "number";
-  const type = TYPES.find((name, index) => isWord && [name, `${index}`, `0x${index}`].includes(word));
-  if (type !== undefined) return type;
-  throw new PayloadError("Field transaction.type must be legacy, eip2930 or eip1559 (0, 1 or 2)");
+  const word = typeof given === "string" || typeof given === "number" ? String(given).toLowerCase() : "";
+  return TYPES.find((name, index) => [name, `${index}`, `0x${index}`].includes(word)) ??
+    refuse("transaction.type", "must be legacy, eip2930 or eip1559 (0, 1 or 2)");
 }
 
-function parseAccessList(value: unknown): { address: string; storageKeys: string[] }[] {
-  if (value === undefined) return [];
+function parseAccessList(value: unknown = []): { address: string; storageKeys: string[] }[] {
   const name = "transaction.accessList";
-  const wants = `Field ${name} must be an array of {address, storageKeys}, at most ` +
-    `${MAX_ACCESS_LIST.addresses} with ${MAX_ACCESS_LIST.storageKeys} keys in all`;
-  if (!Array.isArray(value) || value.length > MAX_ACCESS_LIST.addresses) throw new PayloadError(wants);
+  const { addresses, storageKeys } = MAX_ACCESS_LIST;
+  const wants =
+    `must be an array of {address, storageKeys}, at most ${addresses} with ${storageKeys} keys in all`;
+  if (!Array.isArray(value) || value.length > addresses) return refuse(name, wants);
   let count = 0;
   return value.map((entry: unknown, index) => {
-    if (!isObject(entry) || !Array.isArray(entry["storageKeys"])) throw new PayloadError(wants);
-    const keys: readonly unknown[] = entry["storageKeys"];
-    count += keys.length;
-    if (count > MAX_ACCESS_LIST.storageKeys) throw new PayloadError(wants);
+    const keys = field(entry, "storageKeys");
+    if (!Array.isArray(keys) || (count += keys.length) > storageKeys) return refuse(name, wants);
     return {
-      address: parseAddress(entry["address"], `${name}[${index}].address`).text,
+      address: parseAddress(field(entry, "address"), `${name}[${index}].address`).text,
       storageKeys: keys.map((key) => parseHex(key, `${name}[${index}].storageKeys`, { length: 32 })),
     };
   });
@@ -106,43 +103,37 @@ function parseAccessList(value: unknown): { address: string; storageKeys: string
  * @throws {PayloadError} that names the field.
  */
 export function parseTransaction(input: unknown, from: string): ParsedTransaction {
-  if (!isObject(input)) throw new PayloadError("Field transaction must be an object");
+  if (!isObject(input)) return refuse("transaction", "must be an object");
   const fields = normalise(input);
   const type = typeOf(fields);
   for (const name of fields.keys()) {
     if (FIELDS[type].includes(name)) continue;
-    throw new PayloadError(
-      `Field transaction.${name.slice(0, 64)} does not belong to a transaction of type ${type}`,
-    );
+    refuse(`transaction.${name.slice(0, 64)}`, `does not belong to a transaction of type ${type}`);
   }
-  if (fields.has("from") && parseAddress(fields.get("from"), "transaction.from").text !== from) {
-    throw new PayloadError("Field transaction.from is another address than the account's");
+  const addressIn = (name: string) => parseAddress(fields.get(name), `transaction.${name}`).text;
+  if (fields.has("from") && addressIn("from") !== from) {
+    refuse("transaction.from", "is another address than the account's");
   }
-  const number = (name: string, bits: number) => {
-    if (!fields.has(name)) throw new PayloadError(`Field transaction.${name} is missing`);
-    return parseQuantity(fields.get(name), `transaction.${name}`, bits);
-  };
+  const number = (name: string, bits: number) =>
+    fields.has(name)
+      ? parseInteger(fields.get(name), `transaction.${name}`, { bits })
+      : refuse(`transaction.${name}`, "is missing");
   const chainId = number("chainId", 64);
   if (chainId < 1n || chainId > MAX_CHAIN_ID) {
-    throw new PayloadError(`Field transaction.chainId must be from 1 to ${MAX_CHAIN_ID}`);
+    refuse("transaction.chainId", `must be from 1 to ${MAX_CHAIN_ID}`);
   }
-  const to = fields.has("to") && fields.get("to") !== "0x"
-    ? parseAddress(fields.get("to"), "transaction.to").text
-    : undefined;
+  const to = fields.has("to") && fields.get("to") !== "0x" ? addressIn("to") : undefined;
   const data = parseHex(fields.get("data") ?? "0x", "transaction.data", { max: MAX_DATA_LENGTH });
   if (to === undefined && data === "0x") {
-    throw new PayloadError("Field transaction.to is missing, and there is no data to create a contract from");
+    refuse("transaction.to", "is missing, and there is no data to create a contract from");
   }
   const value = fields.has("value") ? number("value", 256) : 0n;
   const limits = { gasLimit: number("gasLimit", 64), nonce: number("nonce", 64) };
-  const gas = type === "eip1559"
-    ? {
-      maxFeePerGas: number("maxFeePerGas", 256),
-      maxPriorityFeePerGas: number("maxPriorityFeePerGas", 256),
-    }
-    : { gasPrice: number("gasPrice", 256) };
-  if (gas.maxFeePerGas !== undefined && gas.maxPriorityFeePerGas > gas.maxFeePerGas) {
-    throw new PayloadError("Field transaction.maxPriorityFeePerGas is above maxFeePerGas");
+  const names = type === "eip1559" ? ["maxFeePerGas", "maxPriorityFeePerGas"] : ["gasPrice"];
+  const gas = Object.fromEntries(names.map((name) => [name, number(name, 256)]));
+  const { maxFeePerGas = 0n, maxPriorityFeePerGas = 0n } = gas;
+  if (maxPriorityFeePerGas > maxFeePerGas) {
+    refuse("transaction.maxPriorityFeePerGas", "is above maxFeePerGas");
   }
   const list = type === "legacy" ? {} : { accessList: parseAccessList(fields.get("accessList")) };
   try {

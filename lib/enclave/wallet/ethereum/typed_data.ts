@@ -7,8 +7,9 @@
  */
 import type { signTyped } from "micro-eth-signer";
 import { parseAddress } from "../../../shared/crypto/ethereum_address.ts";
-import { PayloadError } from "../../../shared/crypto/payload_error.ts";
-import { isObject, type JsonObject, parseHex, parseInteger } from "./quantity.ts";
+import { refuse } from "../../../shared/crypto/payload_error.ts";
+import { field, isObject, type JsonObject } from "../../../shared/json.ts";
+import { parseHex, parseInteger } from "./quantity.ts";
 
 /** The fields that the wallet's rules check. */
 export interface TypedDataIntent {
@@ -39,7 +40,6 @@ const LIMITS = {
   types: 32,
   fields: 256,
   nameLength: 64,
-  arrayDepth: 4,
   depth: 16,
   values: 4_000,
   bytes: 256 * 1024,
@@ -49,42 +49,20 @@ const IDENTIFIER = /^[A-Za-z_$][A-Za-z0-9_$]{0,63}$/;
 /** Names of types that are not structs, including `uint` and `int` without a width, since the standard has no such aliases. */
 const ELEMENTARY = /^(string|bool|address|bytes[0-9]*|u?int[0-9]*)$/;
 
-/** A parsed type name: `Order[2][]` is an array, of any length, of arrays of two orders. */
-interface TypeName {
-  readonly base: string;
-  /** Innermost first; undefined is any length. */
-  readonly lengths: readonly (number | undefined)[];
-}
+/** A name with up to four dimensions: `Order[2][]` is an array, of any length, of arrays of two orders. */
+const TYPE = /^[A-Za-z_$][A-Za-z0-9_$]{0,63}(\[([1-9][0-9]{0,8})?\]){0,4}$/;
+const OUTER_DIMENSION = /^(.+)\[([0-9]*)\]$/;
 
 interface Field {
   readonly name: string;
-  readonly type: TypeName;
-  readonly text: string;
+  readonly type: string;
 }
 
 type Structs = ReadonlyMap<string, readonly Field[]>;
 
-function refuse(path: string, what: string): never {
-  throw new PayloadError(`Field ${path.slice(0, 200)} ${what}`);
-}
-
 function objectField(input: JsonObject, name: string): JsonObject {
-  const value = Object.hasOwn(input, name) ? input[name] : undefined;
+  const value = field(input, name);
   return isObject(value) ? value : refuse(`typedData.${name}`, "must be an object");
-}
-
-function parseTypeName(text: unknown, path: string): TypeName {
-  const wants = `must be a type of EIP-712, with at most ${LIMITS.arrayDepth} dimensions`;
-  if (typeof text !== "string" || text.length > LIMITS.nameLength + 16 * LIMITS.arrayDepth) {
-    return refuse(path, wants);
-  }
-  const [base = "", ...suffixes] = text.split("[");
-  if (!IDENTIFIER.test(base) || suffixes.length > LIMITS.arrayDepth) return refuse(path, wants);
-  const lengths = suffixes.map((suffix) => {
-    if (suffix === "]") return undefined;
-    return /^[1-9][0-9]{0,8}\]$/.test(suffix) ? parseInt(suffix) : refuse(path, wants);
-  });
-  return { base, lengths };
 }
 
 function parseFields(fields: unknown, path: string): readonly Field[] {
@@ -93,12 +71,15 @@ function parseFields(fields: unknown, path: string): readonly Field[] {
   return fields.map((field: unknown, index) => {
     const here = `${path}[${index}]`;
     if (!isObject(field)) return refuse(here, "must be {name, type}");
-    const { name, type: text } = field;
+    const { name, type } = field;
     if (typeof name !== "string" || !IDENTIFIER.test(name) || names.has(name)) {
       return refuse(`${here}.name`, "must be an identifier, once in its type");
     }
+    if (typeof type !== "string" || !TYPE.test(type)) {
+      return refuse(`${here}.type`, "must be a type of EIP-712, with at most 4 dimensions");
+    }
     names.add(name);
-    return { name, type: parseTypeName(text, `${here}.type`), text: String(text) };
+    return { name, type };
   });
 }
 
@@ -117,7 +98,8 @@ function parseStructs(types: JsonObject): Structs {
     structs.set(name, fields);
   }
   for (const [struct, fields] of structs) {
-    for (const { name, type: { base } } of fields) {
+    for (const { name, type } of fields) {
+      const [base = ""] = type.split("[");
       if (structs.has(base) || elementOf(base) !== undefined) continue;
       refuse(`typedData.types.${struct}.${name}`, `has an unknown type: ${base}`);
     }
@@ -133,86 +115,69 @@ function elementOf(base: string): ((value: unknown, path: string) => unknown) | 
   if (kind !== "bytes" && size <= 256 && size % 8 === 0) {
     return (value, path) => parseInteger(value, path, { bits: size, signed: kind === "int" });
   }
-  switch (base) {
-    case "string":
-      return (value, path) =>
-        typeof value === "string" && value.isWellFormed() ? value : refuse(path, "must be well-formed text");
-    case "bool":
-      return (value, path) => typeof value === "boolean" ? value : refuse(path, "must be true or false");
-    case "address":
-      return (value, path) => parseAddress(value, path).text;
-    case "bytes":
-      return (value, path) => parseHex(value, path, { max: LIMITS.bytes });
-    default:
-      return undefined;
-  }
+  return Object.hasOwn(ELEMENTS, base) ? ELEMENTS[base] : undefined;
 }
 
-/** Parses values by their types, and counts them. */
-class ValueReader {
-  #structs: Structs;
-  #values = 0;
-  #bytes = 0;
+/** The elementary types without a size. */
+const ELEMENTS: Readonly<Record<string, (value: unknown, path: string) => unknown>> = {
+  string: (value, path) =>
+    typeof value === "string" && value.isWellFormed() ? value : refuse(path, "must be well-formed text"),
+  bool: (value, path) => typeof value === "boolean" ? value : refuse(path, "must be true or false"),
+  address: (value, path) => parseAddress(value, path).text,
+  bytes: (value, path) => parseHex(value, path, { max: LIMITS.bytes }),
+};
 
-  constructor(structs: Structs) {
-    this.#structs = structs;
-  }
-
-  struct(name: string, value: unknown, path: string, depth: number): JsonObject {
-    const fields = this.#structs.get(name) ?? [];
-    if (!isObject(value)) return refuse(path, `must be an object, a ${name}`);
-    if (depth > LIMITS.depth) return refuse(path, `is nested deeper than ${LIMITS.depth}`);
-    const known = new Set(fields.map((field) => field.name));
-    for (const given of Object.keys(value)) {
-      if (!known.has(given)) {
-        return refuse(`${path}.${given.slice(0, LIMITS.nameLength)}`, `is not a field of ${name}`);
+/** What reads a struct's values by their types, and counts them. */
+function structReader(structs: Structs) {
+  let [values, bytes] = [0, 0];
+  const readValue = (type: string, value: unknown, path: string, depth: number): unknown => {
+    if (++values > LIMITS.values) return refuse(path, `is beyond ${LIMITS.values} values`);
+    const [, items, length = ""] = OUTER_DIMENSION.exec(type) ?? [];
+    if (items !== undefined) {
+      if (!Array.isArray(value) || (length !== "" && value.length !== Number(length))) {
+        return refuse(path, `must be an array${length && ` of ${length}`}`);
       }
+      return value.map((each: unknown, index) => readValue(items, each, `${path}[${index}]`, depth));
     }
-    return Object.fromEntries(fields.map(({ name, type: { base, lengths } }) => {
+    if (structs.has(type)) return readStruct(type, value, path, depth);
+    if (typeof value === "string" && (type === "string" || type === "bytes")) {
+      bytes += type === "bytes" ? value.length / 2 : value.length;
+      if (bytes > LIMITS.bytes) refuse(path, `is beyond ${LIMITS.bytes} bytes of text`);
+    }
+    return elementOf(type)?.(value, path);
+  };
+  const readStruct = (struct: string, value: unknown, path: string, depth = 0): JsonObject => {
+    const fields = structs.get(struct) ?? [];
+    if (!isObject(value)) return refuse(path, `must be an object, a ${struct}`);
+    if (depth > LIMITS.depth) return refuse(path, `is nested deeper than ${LIMITS.depth}`);
+    for (const given of Object.keys(value)) {
+      if (fields.some(({ name }) => name === given)) continue;
+      return refuse(`${path}.${given.slice(0, LIMITS.nameLength)}`, `is not a field of ${struct}`);
+    }
+    return Object.fromEntries(fields.map(({ name, type }) => {
       const here = `${path}.${name}`;
       if (!Object.hasOwn(value, name)) return refuse(here, "is missing");
-      return [name, this.#value({ base, lengths }, value[name], here, depth + 1)];
+      return [name, readValue(type, value[name], here, depth + 1)];
     }));
-  }
-
-  #value({ base, lengths }: TypeName, value: unknown, path: string, depth: number): unknown {
-    if (++this.#values > LIMITS.values) return refuse(path, `is beyond ${LIMITS.values} values`);
-    if (lengths.length > 0) {
-      const length = lengths.at(-1);
-      if (!Array.isArray(value) || (length !== undefined && value.length !== length)) {
-        return refuse(path, `must be an array${length === undefined ? "" : ` of ${length}`}`);
-      }
-      const item: TypeName = { base, lengths: lengths.slice(0, -1) };
-      return value.map((each: unknown, index) => this.#value(item, each, `${path}[${index}]`, depth));
-    }
-    if (this.#structs.has(base)) return this.struct(base, value, path, depth);
-    if (typeof value === "string" && (base === "string" || base === "bytes")) {
-      this.#bytes += base === "bytes" ? value.length / 2 : value.length;
-      if (this.#bytes > LIMITS.bytes) refuse(path, `is beyond ${LIMITS.bytes} bytes of text`);
-    }
-    return elementOf(base)?.(value, path);
-  }
+  };
+  return readStruct;
 }
 
 /**
  * Reads the domain. Its entry in `types` must list exactly its fields, with the standard's types: otherwise a rule would check other bytes than are
  * signed.
  */
-function readDomain(domain: JsonObject, declared: readonly Field[] | undefined) {
-  for (const name of Object.keys(domain)) {
-    if (Object.hasOwn(DOMAIN_TYPES, name)) continue;
-    refuse(`typedData.domain.${name.slice(0, 64)}`, "is not a field of EIP-712's domain");
-  }
+function readDomain(given: JsonObject, declared: readonly Field[] | undefined) {
   const fields: readonly Field[] = Object.entries(DOMAIN_TYPES)
-    .filter(([name]) => Object.hasOwn(domain, name))
-    .map(([name, text]) => ({ name, type: { base: text, lengths: [] }, text }));
-  const read = new ValueReader(new Map([[DOMAIN, fields]])).struct(DOMAIN, domain, "typedData.domain", 0);
+    .filter(([name]) => Object.hasOwn(given, name))
+    .map(([name, type]) => ({ name, type }));
+  const domain = structReader(new Map([[DOMAIN, fields]]))(DOMAIN, given, "typedData.domain");
   const fits = declared?.length === fields.length &&
-    declared.every(({ name, text }) => Object.hasOwn(domain, name) && DOMAIN_TYPES[name] === text);
+    declared.every(({ name, type }) => Object.hasOwn(domain, name) && DOMAIN_TYPES[name] === type);
   if (declared !== undefined && !fits) {
     refuse(`typedData.types.${DOMAIN}`, "must list exactly the domain's fields, with the types of EIP-712");
   }
-  return { fields, domain: read };
+  return { fields, domain };
 }
 
 /**
@@ -221,24 +186,16 @@ function readDomain(domain: JsonObject, declared: readonly Field[] | undefined) 
  * @throws {PayloadError} that names the field.
  */
 export function parseTypedData(input: unknown): ParsedTypedData {
-  if (!isObject(input)) {
-    throw new PayloadError("Field typedData must be an object {types, primaryType, domain, message}");
-  }
+  if (!isObject(input)) return refuse("typedData", "must be an object {types, primaryType, domain, message}");
   const structs = parseStructs(objectField(input, "types"));
   const given = objectField(input, "domain");
-  const primaryType = Object.hasOwn(input, "primaryType") ? input["primaryType"] : undefined;
+  const primaryType = field(input, "primaryType");
   if (typeof primaryType !== "string" || !structs.has(primaryType) || primaryType === DOMAIN) {
     return refuse("typedData.primaryType", "must name one of typedData.types");
   }
   const { fields, domain } = readDomain(given, structs.get(DOMAIN));
-  const message = new ValueReader(structs).struct(
-    primaryType,
-    objectField(input, "message"),
-    "typedData.message",
-    0,
-  );
-  const toJson = (type: readonly Field[]) => type.map(({ name, text }) => ({ name, type: text }));
-  const types = Object.fromEntries([...structs].map(([name, type]) => [name, toJson(type)]));
+  const message = structReader(structs)(primaryType, objectField(input, "message"), "typedData.message");
+  const types = { [DOMAIN]: fields, ...Object.fromEntries(structs) };
   const { chainId, verifyingContract } = domain;
   return {
     intent: {
@@ -247,6 +204,6 @@ export function parseTypedData(input: unknown): ParsedTypedData {
       primaryType,
     },
     // The order of the domain's fields is part of its hash: the declared one, or the standard's.
-    typed: { types: { [DOMAIN]: toJson(fields), ...types }, domain, message, primaryType } as never,
+    typed: { types, domain, message, primaryType } as never,
   };
 }

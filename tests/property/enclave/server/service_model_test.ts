@@ -9,7 +9,7 @@ import fc from "fast-check";
 import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
 import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
 import { SealingKey } from "../../../../lib/shared/crypto/sealing.ts";
-import { verifyDigest } from "../../../../lib/shared/crypto/secp256k1.ts";
+import { verifyDigest } from "../../../../lib/shared/crypto/secp256k1_verify.ts";
 import { SecretBytes } from "../../../../lib/shared/crypto/secret_bytes.ts";
 import type { WireObject } from "../../../../lib/shared/wire/messages.ts";
 import { MemoryAcceptor, type Peer } from "../../../helpers/duplex.ts";

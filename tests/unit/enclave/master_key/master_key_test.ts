@@ -1,8 +1,10 @@
 /** The master key: made once, opened again after a restart, never duplicated, and never taken from a changed row. */
+import type { Feature } from "../../../../lib/enclave/server/feature.ts";
+import { NEVER } from "../../../../lib/enclave/server/waiting.ts";
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
-import { verifyDigest, verifySchnorr } from "../../../../lib/shared/crypto/secp256k1.ts";
+import { verifyDigest, verifySchnorr } from "../../../../lib/shared/crypto/secp256k1_verify.ts";
 import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
 import { decodeCbor } from "../../../../lib/shared/attestation/cbor.ts";
 import { SimulatedNsm } from "../../../../lib/dev/nsm/simulated.ts";
@@ -47,6 +49,11 @@ function hold(rig: Rig) {
   return { asked: asked.promise, answer: gate.resolve, restore };
 }
 
+/** The reply of a service. Rejects with what it throws. */
+async function answer(service: Feature, request: WireObject, signal = NEVER): Promise<unknown> {
+  return await service.routes?.[String(request["type"])]?.answer(request, { signal });
+}
+
 /** The same KMS, another run of the enclave. */
 function restart(rig: Rig, minEpoch = 1) {
   const service = plainMasterKey({
@@ -57,14 +64,7 @@ function restart(rig: Rig, minEpoch = 1) {
   });
   const ask = async (request: WireObject) => {
     try {
-      const run = {
-        "master_key.init": "init",
-        "master_key.verify": "verify",
-        "master_key.rewrap": "rewrap",
-      } as const;
-      const type = String(request["type"]);
-      if (type === "master_key.sign") return service.sign(request) as unknown as WireObject;
-      return await service[run[type as keyof typeof run]](structuredClone(request)) as unknown as WireObject;
+      return await answer(service, structuredClone(request)) as WireObject;
     } catch (thrown) {
       return {
         msg: thrown instanceof Error && "code" in thrown ? thrown.code : "?",
@@ -482,7 +482,7 @@ Deno.test("a change whose request was abandoned is not made", async () => {
   const row = rowOf(await init(rig));
   const abandon = new AbortController();
   const rewraps = [1, 2].map(() =>
-    rig.masterKey.rewrap(rewrapRequest(rig), abandon.signal).then(() => "done", (thrown) => thrown.code)
+    answer(rig.masterKey, rewrapRequest(rig), abandon.signal).then(() => "done", (thrown) => thrown.code)
   );
   abandon.abort();
   assertEquals(await Promise.all(rewraps), ["abandoned", "abandoned"]);
@@ -496,12 +496,12 @@ Deno.test("a key whose init was abandoned is not taken into use, neither a new o
     const { service } = restart(made);
     const kms = hold(made);
     const abandon = new AbortController();
-    const answer = service.init(initRequest(made, stored), abandon.signal)
+    const reply = answer(service, initRequest(made, stored), abandon.signal)
       .then(() => "done", (thrown) => thrown.code);
     await kms.asked;
     abandon.abort();
     kms.answer();
-    assertEquals([await answer, service.state.master_key["initialised"]], ["abandoned", false]);
+    assertEquals([await reply, service.state.master_key["initialised"]], ["abandoned", false]);
     kms.restore();
   }
 });
@@ -511,12 +511,12 @@ Deno.test("a rewrap that was abandoned while KMS made its data key is not held: 
   const made = await init(rig);
   const kms = hold(rig);
   const abandon = new AbortController();
-  const answer = rig.masterKey.rewrap(rewrapRequest(rig), abandon.signal)
+  const reply = answer(rig.masterKey, rewrapRequest(rig), abandon.signal)
     .then(() => "done", (thrown) => thrown.code);
   await kms.asked;
   abandon.abort();
   kms.answer();
-  assertEquals(await answer, "abandoned");
+  assertEquals(await reply, "abandoned");
   // The client never got the row of epoch 2: an enclave that held it would refuse the only row that is stored.
   assertEquals(rowOf(await init(rig, rowOf(made))), rowOf(made));
   assertEquals((await rig.ask({ type: "master_key.sign", digest: DIGEST }))["key_epoch"], 1);

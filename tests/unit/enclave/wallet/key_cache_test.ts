@@ -13,60 +13,70 @@ function setup(entries = 2) {
   return { clock, cache: new KeyCache({ entries, maxAgeMs: 1_000, now: () => clock.now }) };
 }
 
-Deno.test("a key that was put in is returned as a separate copy", () => {
+/** Has a key opened whose bytes are all this one. */
+async function put(cache: KeyCache, id: string, byte: number): Promise<void> {
+  using _opened = await cache.use(id, () => Promise.resolve(key(byte)));
+}
+
+/** The first byte of a cached key; undefined where it would have to be opened. */
+async function cached(cache: KeyCache, id: string): Promise<number | undefined> {
+  try {
+    using held = await cache.use(id, () => Promise.reject(new RangeError("not cached")));
+    return held.expose()[0];
+  } catch (thrown) {
+    assert(thrown instanceof RangeError);
+    return undefined;
+  }
+}
+
+Deno.test("a cached key is returned as a separate copy", async () => {
   using cache = setup().cache;
-  using original = key(7);
-  cache.put("a", original, cache.generation);
-  original[Symbol.dispose]();
-  using copy = cache.get("a");
-  assertEquals(copy?.expose(), new Uint8Array(32).fill(7));
-  copy?.[Symbol.dispose]();
-  assertEquals(cache.get("a")?.expose()[0], 7);
+  await put(cache, "a", 7);
+  assertEquals([await cached(cache, "a"), await cached(cache, "a")], [7, 7]);
 });
 
-Deno.test("a key's time in the cache counts from when it was put in, however often it is used", () => {
+Deno.test("a key's time in the cache counts from when it was put in, however often it is used", async () => {
   const { clock, cache } = setup();
   using _ = cache;
-  cache.put("a", key(1), cache.generation);
-  for (clock.now = 0; clock.now < 1_000; clock.now += 100) assert(cache.get("a") !== undefined);
-  assertEquals([cache.get("a"), cache.stats.entries], [undefined, 0]);
+  await put(cache, "a", 1);
+  for (clock.now = 0; clock.now < 1_000; clock.now += 100) assertEquals(await cached(cache, "a"), 1);
+  assertEquals([await cached(cache, "a"), cache.stats.entries], [undefined, 0]);
 });
 
-Deno.test("the key used longest ago makes room", () => {
+Deno.test("the key used longest ago makes room", async () => {
   using cache = setup().cache;
-  cache.put("a", key(1), cache.generation);
-  cache.put("b", key(2), cache.generation);
-  cache.get("a");
-  cache.put("c", key(3), cache.generation);
-  assertEquals([cache.get("a")?.expose()[0], cache.get("b"), cache.get("c")?.expose()[0]], [1, undefined, 3]);
-  assertEquals(cache.stats.entries, 2);
+  await put(cache, "a", 1);
+  await put(cache, "b", 2);
+  await cached(cache, "a");
+  await put(cache, "c", 3);
+  const found = [await cached(cache, "a"), await cached(cache, "b"), await cached(cache, "c")];
+  assertEquals([...found, cache.stats.entries], [1, undefined, 3, 2]);
 });
 
-Deno.test("a key put in again takes the place of the old one", () => {
+Deno.test("a key that is opened twice at the same time is kept once, as it was opened last", async () => {
   using cache = setup().cache;
-  cache.put("a", key(1), cache.generation);
-  cache.put("a", key(2), cache.generation);
-  assertEquals([cache.get("a")?.expose()[0], cache.stats.entries], [2, 1]);
+  await Promise.all([put(cache, "a", 1), put(cache, "a", 2)]);
+  assertEquals([await cached(cache, "a"), cache.stats.entries], [2, 1]);
 });
 
-Deno.test("a cache of size zero keeps nothing", () => {
+Deno.test("a cache of size zero keeps nothing", async () => {
   using cache = setup(0).cache;
-  cache.put("a", key(1), cache.generation);
-  assertEquals([cache.get("a"), cache.stats.entries, cache.enabled], [undefined, 0, false]);
+  await put(cache, "a", 1);
+  assertEquals([await cached(cache, "a"), cache.stats.entries, cache.enabled], [undefined, 0, false]);
 });
 
-Deno.test("a cleared cache has nothing, and takes keys again", () => {
+Deno.test("a cleared cache has nothing, and takes keys again", async () => {
   using cache = setup().cache;
-  cache.put("a", key(1), cache.generation);
+  await put(cache, "a", 1);
   cache.clear();
-  assertEquals(cache.get("a"), undefined);
-  cache.put("a", key(2), cache.generation);
-  assertEquals(cache.get("a")?.expose()[0], 2);
+  assertEquals(await cached(cache, "a"), undefined);
+  await put(cache, "a", 2);
+  assertEquals(await cached(cache, "a"), 2);
 });
 
 Deno.test("an unused key is wiped when it expires, without a request", async () => {
   using cache = new KeyCache({ entries: 1, maxAgeMs: 5 });
-  cache.put("a", key(1), cache.generation);
+  await put(cache, "a", 1);
   const { promise, resolve } = Promise.withResolvers<void>();
   setTimeout(resolve, 30);
   await promise;
@@ -85,31 +95,32 @@ Deno.test("parts that run together give other ids", () => {
   assertEquals(cacheId(["a", bytes(1)]), cacheId(["a", bytes(1)]));
 });
 
-Deno.test("a key that was asked for before the cache was cleared is not kept", () => {
+Deno.test("a key that was asked for before the cache was cleared is not kept", async () => {
   using cache = setup().cache;
-  const { generation } = cache;
+  const { promise, resolve } = Promise.withResolvers<SecretBytes>();
+  const opened = cache.use("a", () => promise);
   cache.clear();
-  cache.put("a", key(1), generation);
-  assertEquals(cache.get("a"), undefined);
+  resolve(key(1));
+  assertEquals([(await opened).expose()[0], await cached(cache, "a")], [1, undefined]);
 });
 
-Deno.test("a disposed cache keeps nothing", () => {
+Deno.test("a disposed cache keeps nothing", async () => {
   const { cache } = setup();
   cache[Symbol.dispose]();
-  cache.put("a", key(1), cache.generation);
+  await put(cache, "a", 1);
   assertEquals(cache.stats.entries, 0);
 });
 
-Deno.test("a wall clock that is moved, in either direction, neither keeps a key longer nor ends it", () => {
+Deno.test("a wall clock that is moved, in either direction, neither keeps a key longer nor ends it", async () => {
   using cache = new KeyCache({ entries: 2, maxAgeMs: MAX_CACHE_MS });
   const { now } = Date;
   try {
-    cache.put("a", key(1), cache.generation);
+    await put(cache, "a", 1);
     Date.now = () => now() + 2 * MAX_CACHE_MS;
-    assert(cache.get("a") !== undefined);
-    cache.put("b", key(2), cache.generation);
+    assertEquals(await cached(cache, "a"), 1);
+    await put(cache, "b", 2);
     Date.now = () => now() - 2 * MAX_CACHE_MS;
-    assert(cache.get("b") !== undefined);
+    assertEquals(await cached(cache, "b"), 2);
   } finally {
     Date.now = now;
   }

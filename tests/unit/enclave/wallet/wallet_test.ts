@@ -433,9 +433,10 @@ Deno.test("a batch is stopped when its request is abandoned, and its key wiped",
   const row = await rig.account("alice");
   const abandon = new AbortController();
   const items = Array.from({ length: MAX_BATCH }, (_, index) => ({ message: String(index) }));
-  const signing = rig.wallet.sign({ ...structuredClone(row), items }, abandon.signal);
+  const call = { signal: abandon.signal };
+  const signing = rig.wallet.apiRoutes["sign"]?.answer({ ...structuredClone(row), items }, call);
   abandon.abort();
-  const error = await assertRejects(() => signing, EnclaveError);
+  const error = await assertRejects(async () => await signing, EnclaveError);
   assertEquals(error.code, "abandoned");
 });
 

@@ -6,9 +6,8 @@ import {
   publicKeyOf,
   signDigest,
   signSchnorr,
-  verifyDigest,
-  verifySchnorr,
 } from "../../../../lib/shared/crypto/secp256k1.ts";
+import { verifyDigest, verifySchnorr } from "../../../../lib/shared/crypto/secp256k1_verify.ts";
 import { SecretBytes } from "../../../../lib/shared/crypto/secret_bytes.ts";
 import { SIGNING } from "../../../fixtures/bip340.ts";
 import { newSecretKey } from "../../../helpers/new_secret_key.ts";
