@@ -2,8 +2,7 @@
 import { EventLog } from "../../../../lib/enclave/server/events.ts";
 import { NODE_AEAD } from "../../../../lib/shared/crypto/aead.ts";
 import { assertEquals, assertRejects } from "@std/assert";
-import { EXIT, parseOptions, UsageError } from "../../../../lib/shared/cli/options.ts";
-import { describeFailure } from "../../../../lib/shared/cli/failure.ts";
+import { EXIT, parseOptions } from "../../../../lib/shared/cli/options.ts";
 import { type RunIo, runService } from "../../../../lib/enclave/cli/run.ts";
 import { readServeConfig, SERVE_OPTIONS } from "../../../../lib/shared/cli/serve_options.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
@@ -100,18 +99,3 @@ Deno.test("permissions are given up once the listener is open, before a client i
   signal("SIGINT");
   await ended();
 });
-
-const FAILURES: readonly (readonly [string, unknown, number])[] = [
-  ["a wrong option", new UsageError("Unknown option --x", "--help"), EXIT.usage],
-  ["a wrong key", new EnclaveError("m", { code: "invalid_key_arn" }), EXIT.usage],
-  ["a wrong address", new EnclaveError("m", { code: "invalid_address" }), EXIT.usage],
-  ["missing libraries", new EnclaveError("m", { code: "sdk_library" }), EXIT.unavailable],
-  ["a bug", new TypeError("m"), EXIT.software],
-  ["a thrown word", "m", EXIT.software],
-];
-for (const [what, thrown, code] of FAILURES) {
-  Deno.test(`${what} ends the program with ${code}, and one message without a stack`, () => {
-    const { text, exitCode } = describeFailure(thrown);
-    assertEquals([exitCode, text.includes("    at "), text.startsWith("denclave: ")], [code, false, true]);
-  });
-}
