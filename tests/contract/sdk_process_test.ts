@@ -139,24 +139,6 @@ test("opens the SDK, seeds entropy and decrypts", async ({ pool, control }) => {
   assertEquals(pool.state.sessions[0]?.blockingBecause, undefined);
 });
 
-test("keeps the client warm from call to call", async ({ pool, control }) => {
-  await pool.start();
-  for (let call = 0; call < 5; call++) assertEquals(await decrypt(pool), PLAINTEXT);
-  assertEquals([control.count(CLIENT_NEW), control.count(REQUEST)], [1, 5]);
-});
-
-test("hands over a data key with both of its forms", async ({ pool }) => {
-  await pool.start();
-  const { plaintext, ciphertext } = await call(pool, {
-    kind: "generateDataKey",
-    keyId: STUB_KEY_ARN,
-    keySpec: "AES_256",
-    context: { purpose: "wallet" },
-  });
-  using key = plaintext;
-  assertEquals(ciphertext, stubWrap(key.expose(), { context: { purpose: "wallet" } }));
-});
-
 test("carries a refusal with KMS's name and a hint, after one request", async ({ pool, control }) => {
   await pool.start();
   const error = await assertRejects(
@@ -167,12 +149,6 @@ test("carries a refusal with KMS's name and a hint, after one request", async ({
   assert(error.hint !== undefined);
   const expired = await assertRejects(() => decrypt(pool, undefined, "AKIAEXPIRED"), SdkKmsDecryptError);
   assertEquals([expired.kms?.name, control.count(REQUEST)], ["ExpiredTokenException", 2]);
-});
-
-test("refuses arguments with the parameter's name, and goes on", async ({ pool }) => {
-  await pool.start();
-  await failure("invalid_argument", () => decrypt(pool, new Uint8Array(0)), "ciphertext is empty");
-  assertEquals(await decrypt(pool), PLAINTEXT);
 });
 
 const HANGS: readonly (readonly [string, number, SdkPoolOptions["deadlines"]])[] = [
@@ -200,24 +176,6 @@ for (const [what, mode, deadlines] of HANGS) {
     { deadlines },
   );
 }
-
-test("a connection that is lost in both attempts is the reason of the error", async ({ pool, control }) => {
-  await pool.start();
-  await decrypt(pool);
-  for (
-    const [mode, words] of [
-      [MODE.disconnected, "closed before KMS answered"],
-      [MODE.reset, "was reset before KMS answered"],
-    ] as const
-  ) {
-    control.script([REQUEST, mode + 100]);
-    const error = await assertRejects(() => decrypt(pool), SdkKmsDecryptError);
-    assertStringIncludes(error.connection ?? "", words);
-    assertStringIncludes(error.message, "the SDK said: Disconnected.");
-    control.script();
-    assertEquals(await decrypt(pool), PLAINTEXT);
-  }
-});
 
 test("a connect that says that it was refused and hangs is ended, and tried once more", async ({ pool, control }) => {
   await pool.start();
@@ -275,13 +233,6 @@ for (const [what, mode] of [["aborts", MODE.abort], ["crashes", MODE.segfault]] 
   });
 }
 
-test("a process that crashes repeatedly is an error with its last output", async ({ pool, control }) => {
-  await pool.start();
-  control.script([REQUEST, MODE.abort + 100]);
-  const error = await failure("sdk_process", () => decrypt(pool));
-  assertStringIncludes(error.message, "Fatal error condition");
-});
-
 for (
   const [what, mode, words] of [
     ["the port refuses", MODE.refused, /no vsock-proxy on port 8000/],
@@ -336,23 +287,6 @@ test("a process that has made its clients is replaced without losing a call", as
   const destroyed = control.count("aws_nitro_enclaves_kms_client_destroy");
   assertEquals([pool.state.lost, pool.state.hung, destroyed], [0, 0, 0]);
 }, { maxClients: 3 });
-
-test("an answer of an unknown layout is asked for again by the SDK's own functions, with one warning", async ({ pool, control, logged }) => {
-  await pool.start();
-  control.script([REQUEST, MODE.answer + 100]);
-  for (const id of ["AKID1", "AKID1", "AKID2"]) assertEquals(await decrypt(pool, undefined, id), PLAINTEXT);
-  // Once, for the first client.
-  assertEquals([control.count("aws_kms_decrypt_blocking"), control.count(REQUEST)], [3, 1]);
-  assertStringIncludes(pool.state.sessions[0]?.blockingBecause ?? "", "answer");
-  assertEquals(logged.filter(({ event }) => event === "sdk_blocking_calls").length, 1);
-});
-
-test("a client that cannot be destroyed is never destroyed", async ({ pool, control }) => {
-  control.script(["aws_nitro_enclaves_kms_client_destroy", MODE.segfault + 100]);
-  await pool.start();
-  for (const id of ["AKID1", "AKID2"]) assertEquals(await decrypt(pool, undefined, id), PLAINTEXT);
-  assertEquals([pool.state.lost, control.count("aws_nitro_enclaves_kms_client_destroy")], [0, 0]);
-});
 
 test("processes that are killed while calls run cost no call", async ({ pool }) => {
   await pool.start();

@@ -110,37 +110,6 @@ Deno.test({
   },
 });
 
-/** A client with a wrong command line, and what it says; nothing listens at those ports. */
-const MISTAKES = [
-  ["python", ["nonsense", "ping"], "denclave_client: cannot use address 'nonsense'"],
-  [
-    "node",
-    ["http://127.0.0.1:65500", "ping"],
-    "cannot reach the bridge at http://127.0.0.1:65500: connect ECONNREFUSED",
-  ],
-  ["go", ["-connect", "tcp:127.0.0.1:1", "ping", "extra"], 'unexpected argument "extra"'],
-] as const;
-const COMMANDS = {
-  python: [python, `${EXAMPLES}/python/denclave_client.py`],
-  node: [node, `${EXAMPLES}/node/client.mjs`],
-  go: [go, "run", `${EXAMPLES}/go/main.go`],
-} as const;
-for (const [language, args, words] of MISTAKES) {
-  const [tool, ...before] = COMMANDS[language];
-  Deno.test({
-    name: `the ${language} client says what is wrong with ${args.join(" ")}`,
-    ignore: tool === undefined,
-    fn: async () => {
-      const { code, stderr } = await runTool(tool ?? "", [...before, ...args], {
-        env: { GOTOOLCHAIN: "local", GOFLAGS: "", CGO_ENABLED: "0" },
-      });
-      assertStringIncludes(stderr, words);
-      // `go run` exits 1 for any exit code of the program.
-      assertEquals([code, /Traceback|fetch failed/.test(stderr)], [1, false]);
-    },
-  });
-}
-
 Deno.test({
   name:
     "the Python client verifies the enclave, seals for it with its own key, and trusts no other root or build",

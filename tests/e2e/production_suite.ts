@@ -708,50 +708,6 @@ export function testProduction(program: Program): void {
   const wrapped = encodeBase64(stubWrap(new TextEncoder().encode("the plaintext")));
   const plaintextLine = `PLAINTEXT: ${encodeBase64(new TextEncoder().encode("the plaintext"))}\n`;
 
-  const decryptCases: readonly (readonly [string, readonly string[]])[] = [
-    ["long options", ["--region", "us-east-1", "--proxy-port", "8000", ...keys, "--ciphertext", wrapped]],
-    [
-      "short options",
-      "-r us-east-1 -x 8000 -k AKIDTEST -s made-for-tests -t made-for-tests -c".split(" ").concat(wrapped),
-    ],
-    ["a key and an algorithm", [...keys, "-c", wrapped, "-K", STUB_KEY_ARN, "-a", "SYMMETRIC_DEFAULT"]],
-  ];
-  for (const [what, args] of decryptCases) {
-    Deno.test(`${program.name}: decrypt with ${what} prints kmstool's line and nothing else`, async () => {
-      const { code, stdout, stderr } = await kmstool(["decrypt", ...args]);
-      assertEquals([code, stdout, stderr], [0, plaintextLine, ""]);
-    });
-  }
-
-  Deno.test(`${program.name}: genkey prints kmstool's two lines, and decrypt opens the first to the second`, async () => {
-    for (const [spec, length] of [["AES-256", 32], ["AES-128", 16]] as const) {
-      const { code, stdout } = await kmstool([
-        "genkey",
-        ...keys,
-        "--key-id",
-        STUB_KEY_ARN,
-        "--key-spec",
-        spec,
-      ]);
-      const [, ciphertext = "", plaintext = ""] = /^CIPHERTEXT: (\S+)\nPLAINTEXT: (\S+)\n$/.exec(stdout) ??
-        [];
-      assertEquals([code, Uint8Array.from(atob(plaintext), (char) => char.charCodeAt(0)).length], [
-        0,
-        length,
-      ]);
-      assertEquals(
-        (await kmstool(["decrypt", ...keys, "-c", ciphertext])).stdout,
-        `PLAINTEXT: ${plaintext}\n`,
-      );
-    }
-  });
-
-  Deno.test(`${program.name}: genrandom prints kmstool's line with that many bytes`, async () => {
-    const { code, stdout } = await kmstool(["genrandom", ...keys, "--length", "33"]);
-    const [, random = ""] = /^PLAINTEXT: (\S+)\n$/.exec(stdout) ?? [];
-    assertEquals([code, atob(random).length], [0, 33]);
-  });
-
   const commands: readonly (readonly [readonly string[], number, RegExp])[] = [
     [["decrypt", ...keys, "-c", wrapped], 0, new RegExp(`^${plaintextLine.replace("+", "\\+")}$`)],
     [["genkey", ...keys, "-K", STUB_KEY_ARN, "-p", "AES-256"], 0, /^CIPHERTEXT: \S+\nPLAINTEXT: \S+\n$/],
@@ -771,22 +727,6 @@ export function testProduction(program: Program): void {
       // The credentials are wiped all the same.
       const [made = 0, wiped] = counts("aws_string_new_from_array", "aws_string_destroy_secure");
       assertEquals([made >= 4, wiped], [true, made]);
-    });
-  }
-
-  const usageErrors: readonly (readonly [readonly string[], string])[] = [
-    [["decrypt", "-c", wrapped], "--aws-access-key-id must be set"],
-    [["decrypt", ...keys, "-c", "***"], "not a base64 string"],
-    [["decrypt", ...keys, "-c", wrapped, "--cipher"], "Unknown option --cipher"],
-    [["genkey", ...keys, "-K", STUB_KEY_ARN, "-p", "AES-512"], "Unknown key spec"],
-    [["genrandom", ...keys, "-l", "1025"], "1 to 1024"],
-    [["decrypt", "--help"], "--ciphertext"],
-  ];
-  for (const [args, words] of usageErrors) {
-    Deno.test(`${program.name}: ${args[0]} answers ${JSON.stringify(words)} with exit code 1 and no output`, async () => {
-      const { code, stdout, stderr } = await kmstool(args);
-      assertEquals([code, stdout], [1, ""]);
-      assertStringIncludes(stderr, words);
     });
   }
 

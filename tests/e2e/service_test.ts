@@ -63,14 +63,6 @@ Deno.test("a Unix socket serves as TCP does", async () => {
   await assertServes(rig, 60_000);
 });
 
-test("interleaved clients each get their own answers", [], async (rig) => {
-  const clients = await Promise.all(Array.from({ length: 16 }, () => rig.connect()));
-  await Promise.all(clients.map(async (client, index) => {
-    for (let request = 0; request < 20; request++) await assertServes(rig, 100 * index + request, client);
-    client[Symbol.dispose]();
-  }));
-});
-
 Deno.test("a web page's POST of 23 requests to the development service carries out none of them", async () => {
   await using service = await ServiceProcess.start(devLaunch([]));
   await assertPostCarriesOutNothing(service.address);
