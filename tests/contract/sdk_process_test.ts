@@ -1,5 +1,5 @@
 /** SDK processes as children of this one. The SDK is the C stand-in, which fails, hangs and crashes as scripted. */
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LIBC_PATHS } from "../../ffi/libc.ts";
 import {
   Credentials,
@@ -177,86 +177,12 @@ for (const [what, mode, deadlines] of HANGS) {
   );
 }
 
-test("a connect that says that it was refused and hangs is ended, and tried once more", async ({ pool, control }) => {
-  await pool.start();
-  control.script([CLIENT_NEW, MODE.refusedHang]);
-  const began = performance.now();
-  const opened = decrypt(pool);
-  await control.called(CLIENT_NEW);
-  control.script();
-  assertEquals(await opened, PLAINTEXT);
-  assertEquals([pool.state.started, pool.state.hung], [2, 1]);
-  control.script([CLIENT_NEW, MODE.refusedHang + 100]);
-  const error = await assertRejects(() => decrypt(pool, undefined, "AKIDOTHER"), SdkKmsClientError);
-  assertEquals([error.connection, pool.state.hung], ["no vsock-proxy on port 8000", 3]);
-  assert(performance.now() - began < DEADLINES.connectMs / 2);
-});
-
 test("a connect that failed at once is tried once more, without a loss", async ({ pool, control }) => {
   await pool.start();
   control.script([CLIENT_NEW, MODE.refused]);
   assertEquals(await decrypt(pool), PLAINTEXT);
   assertEquals([control.count(CLIENT_NEW), pool.state.started], [2, 1]);
 });
-
-test(
-  "answers kms_timeout when the second attempt hangs as well, and serves with the next",
-  async ({ pool, control }) => {
-    await pool.start();
-    await decrypt(pool);
-    control.script([REQUEST, MODE.hang + 100]);
-    const error = await failure("kms_timeout", () => decrypt(pool));
-    assertEquals([error.message.includes("took longer"), pool.state.hung], [true, 2]);
-    control.script();
-    assertEquals(await decrypt(pool), PLAINTEXT);
-  },
-  { deadlines: FAST },
-);
-
-test("says where it looked when there are no libraries", async ({ pool }) => {
-  const error = await failure("sdk_library", () => pool.start());
-  assertStringIncludes(error.message, "/nonexistent/libaws-c-common.so");
-}, { open: { ...OPEN, libraryDir: "/nonexistent" } });
-
-for (const [what, mode] of [["aborts", MODE.abort], ["crashes", MODE.segfault]] as const) {
-  test(`an SDK that ${what} costs one attempt`, async ({ pool, control, logged }) => {
-    await pool.start();
-    await decrypt(pool);
-    control.script([REQUEST, mode]);
-    const opened = decrypt(pool);
-    await control.called(REQUEST, 2);
-    // The script fires once a process, and the second attempt is another process.
-    control.script();
-    assertEquals(await opened, PLAINTEXT);
-    assertEquals([pool.state.lost, pool.state.started], [1, 2]);
-    assert(logged.some(({ event }) => event === "sdk_process_lost"));
-  });
-}
-
-for (
-  const [what, mode, words] of [
-    ["the port refuses", MODE.refused, /no vsock-proxy on port 8000/],
-    ["the name does not resolve", MODE.dns, /the name of KMS in us-east-1 does not resolve/],
-    ["TLS fails", MODE.tls, /certificate is for another region than us-east-1, or its CA is not trusted/],
-    ["the certificate has expired", MODE.expired, /certificate has expired by the enclave's clock/],
-    ["the connection is reset", MODE.reset, /vsock-proxy on port 8000 reset the connection/],
-  ] as const
-) {
-  test(
-    `when ${what}, the error says so, with what the SDK printed`,
-    async ({ pool, control }) => {
-      await pool.start();
-      control.script([CLIENT_NEW, mode + 100]);
-      const error = await assertRejects(() => decrypt(pool), SdkKmsClientError);
-      assert(words.test(error.connection ?? ""), error.connection);
-      assertStringIncludes(error.message, "the SDK said: Connection failed with error aws-c-");
-      assert(error.hint?.includes("vsock-proxy"), error.hint);
-      assertEquals([control.count(CLIENT_NEW), pool.state.started], [2, 1]);
-    },
-    {},
-    { STUB_TLS_MS: "300" },
-  );
-}
 
 test(
   "a TLS handshake may take longer than a call, and has a deadline of its own",
@@ -320,37 +246,6 @@ function resources(): { readonly descriptors: number; readonly kilobytes: number
   const [, kilobytes] = /^VmRSS:\s+([0-9]+) kB/m.exec(printed("cat", `/proc/${Deno.pid}/status`)) ?? [];
   const descriptors = printed("ls", `/proc/${Deno.pid}/fd`).trim().split("\n").length;
   return { descriptors, kilobytes: Number(kilobytes) };
-}
-
-const KILLS = 40;
-const LOSSES: readonly (readonly [string, (rig: Rig) => Promise<void>])[] = [
-  ["end", async ({ pool }) => {
-    const [pid] = pool.pids;
-    const lost = pool.state.lost;
-    if (pid !== undefined) Deno.kill(pid, "SIGKILL");
-    await until("the loss to be seen", () => pool.state.lost > lost);
-    assertEquals(await decrypt(pool), PLAINTEXT);
-  }],
-  ["hang and are killed", async ({ pool, control }) => {
-    const calls = control.count(REQUEST);
-    control.script([REQUEST, MODE.disconnected]);
-    const opened = decrypt(pool);
-    await control.called(REQUEST, calls + 1);
-    control.script();
-    assertEquals(await opened, PLAINTEXT);
-  }],
-];
-for (const [how, lose] of LOSSES) {
-  test(`of ${KILLS} processes that ${how} no descriptor stays open`, async (rig) => {
-    await rig.pool.start();
-    await decrypt(rig.pool);
-    const before = resources().descriptors;
-    for (let kill = 0; kill < KILLS; kill++) await lose(rig);
-    assertEquals(rig.pool.state.lost + rig.pool.state.hung, KILLS);
-    // Counted at once: what is collected later was open until then. The last one's three pipes may still be read.
-    const left = resources().descriptors - before;
-    assert(left <= 3, `${left} more descriptors`);
-  });
 }
 
 const MIXED = { startMs: 20_000, connectMs: 1_500, callMs: 400, totalMs: 4_000 };
