@@ -14,6 +14,7 @@ import { childStarter } from "../../lib/enclave/children/child.ts";
 import { SdkPool, type SdkPoolOptions } from "../../lib/enclave/kms/sdk_process/pool.ts";
 import { MAX_LENGTH } from "../../lib/enclave/kms/sdk_process/protocol.ts";
 import type { Log } from "../../lib/shared/log.ts";
+import { until } from "../helpers/deadline.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { count } from "../helpers/effort.ts";
 import { MODE, StubControl } from "../helpers/stub_control.ts";
@@ -68,15 +69,6 @@ async function failure(code: SdkErrorCode, run: () => Promise<unknown>, words?: 
   const error = await assertRejects(run, SdkError, words);
   assertEquals(error.code, code);
   return error;
-}
-
-/** Waits until something holds. @throws after 20 s. */
-async function until(what: string, holds: () => boolean): Promise<void> {
-  const deadline = Date.now() + 20_000;
-  while (!holds()) {
-    if (Date.now() > deadline) throw new Error(`waited 20 s for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
 
 /** What a program prints. Deno itself reads `/proc` with all permissions alone. */

@@ -8,7 +8,7 @@ import { AttestationError, AWS_NITRO_ROOT } from "../../lib/shared/attestation/m
 import { SimulatedNsm } from "../../lib/dev/nsm/simulated.ts";
 import { verifyDocumentUnder } from "../../lib/shared/attestation/verify.ts";
 import { hasMoto } from "../helpers/peers.ts";
-import { within } from "../helpers/service_process.ts";
+import { within } from "../helpers/deadline.ts";
 import { REAL_DOCUMENTS, realDocuments } from "../helpers/vectors.ts";
 
 const PEERS = new URL("../peers/", import.meta.url).pathname;
@@ -38,7 +38,7 @@ function startVerifier() {
       await writer.write(new TextEncoder().encode(`${question}\n`));
       let line = "";
       while (!line.endsWith("\n")) {
-        const { value } = await within(10_000, "the second verifier's answer", reader.read());
+        const { value } = await within(reader.read(), "the second verifier's answer", 10_000);
         if (value === undefined) throw new Error("The second verifier has ended");
         line += value;
       }

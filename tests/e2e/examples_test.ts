@@ -6,7 +6,7 @@ import { exportPublicKey, importKeyPair } from "../../lib/shared/sealed/mod.ts";
 import { formatAddress, parseAddress } from "../../lib/shared/wire/address.ts";
 import { Folder } from "../helpers/folder.ts";
 import { PCR0, sealedRig } from "../helpers/sealed_rig.ts";
-import { within } from "../helpers/service_process.ts";
+import { within } from "../helpers/deadline.ts";
 import { findTool, runTool, type ToolResult } from "../helpers/tools.ts";
 import { workflowRig } from "../helpers/workflow_rig.ts";
 
@@ -265,7 +265,7 @@ Deno.test({
       stderr: "null",
     }).spawn();
     try {
-      assertEquals(await within(60_000, "the page's result", page.result), {
+      assertEquals(await within(page.result, "the page's result", 60_000), {
         hasFromBase64: false,
         module: rig.nsm.moduleId,
         ping: "pong",
