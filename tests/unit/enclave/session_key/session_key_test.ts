@@ -20,7 +20,7 @@ import { inProcess } from "../../../../lib/dev/in_process_workflow.ts";
 import type { WireObject } from "../../../../lib/shared/wire/messages.ts";
 import { within } from "../../../helpers/deadline.ts";
 import { FakeKms } from "../../../helpers/fake_kms.ts";
-import { plainMasterKey, plainWallet } from "../../../helpers/wallet_rig.ts";
+import { plainMasterKey, plainSession, plainWallet } from "../../../helpers/wallet_rig.ts";
 
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const SECRET = "NEVER-SEEN";
@@ -50,14 +50,7 @@ function setup(options: Partial<SessionKeyOptions & Ports> & { readonly kms?: Fa
     ...options,
     kms,
   });
-  const session = new SessionKeyService({
-    region: undefined,
-    context: undefined,
-    configureOnce: false,
-    requireEpoch: false,
-    workflows: inProcess((plaintext) => plaintext),
-    ...options,
-  }, ports);
+  const session = plainSession({ ...options, ...ports });
   const handler = testHandler([session, plainWallet(ports), plainMasterKey(ports)], ports, events);
   const ask = async (request: WireObject) => {
     const { reply } = await handler({ ...request });
