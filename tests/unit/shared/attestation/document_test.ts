@@ -335,9 +335,19 @@ if (real !== undefined) {
     ["of the algorithm 'none'", [encode(new Map([[1, "none"]])), none, payload, signature], "algorithm"],
     ["with more in its header", [encode(new Map([[1, -35], [4, 1]])), none, payload, signature], "algorithm"],
     ["with bytes behind its header", [new Uint8Array([...header, 0]), none, payload, signature], "algorithm"],
-    ["with its algorithm twice in its header", [new Uint8Array([0xa2, 1, 0x38, 0x22, 0x18, 1, 0x38, 0x22]), none, payload, signature], "algorithm"],
+    ["with its algorithm twice in its header", [
+      new Uint8Array([0xa2, 1, 0x38, 0x22, 0x18, 1, 0x38, 0x22]),
+      none,
+      payload,
+      signature,
+    ], "algorithm"],
     // The signature is over the header's own bytes.
-    ["with a header in another encoding than what was signed", [new Uint8Array([0xa1, 0x18, 1, 0x38, 0x22]), none, payload, signature], "signature"],
+    ["with a header in another encoding than what was signed", [
+      new Uint8Array([0xa1, 0x18, 1, 0x38, 0x22]),
+      none,
+      payload,
+      signature,
+    ], "signature"],
     ["with an unprotected header", [header, new Map([[1, -35]]), payload, signature], "malformed"],
     ["with an unprotected header that is a list", [header, [], payload, signature], "malformed"],
     ["without payload", [header, none, null, signature], "malformed"],
