@@ -186,28 +186,19 @@ Deno.test("the key is wiped when the service ends, and what KMS gave as soon as 
   assertEquals((await ask({ type: "process", ciphertext: "00" }))["msg"], "not_configured");
 });
 
-for (
-  const [how, fail] of [
-    ["throws", (bytes: Uint8Array) => {
-      throw new Error(`${bytes.length}`);
-    }],
-    ["rejects", (bytes: Uint8Array) => Promise.reject(new Error(`${bytes.length}`))],
-  ] as const
-) {
-  Deno.test(`a workflow that ${how} releases its key`, async () => {
-    const aead = new CountingAead();
-    const { ask } = setup({
-      aead,
-      kms: new FakeKms(() => Promise.resolve(new Uint8Array(TSK))),
-      workflows: inProcess(fail),
-    });
-    await ask(CONFIGURE);
-    const ciphertext = await sealed(new Uint8Array([1, 2, 3]));
-    assertEquals((await ask({ type: "process", ciphertext }))["msg"], "internal_error");
-    await ask(CONFIGURE);
-    assertEquals(aead.keys, 1);
+Deno.test("a workflow that fails releases its key", async () => {
+  const aead = new CountingAead();
+  const { ask } = setup({
+    aead,
+    kms: new FakeKms(() => Promise.resolve(new Uint8Array(TSK))),
+    workflows: inProcess(() => Promise.reject(new Error("no"))),
   });
-}
+  await ask(CONFIGURE);
+  const ciphertext = await sealed(new Uint8Array([1, 2, 3]));
+  assertEquals((await ask({ type: "process", ciphertext }))["msg"], "internal_error");
+  await ask(CONFIGURE);
+  assertEquals(aead.keys, 1);
+});
 
 Deno.test("--configure-once refuses the second key, without asking KMS", async () => {
   const { ask, kms } = setup({ configureOnce: true });
@@ -404,13 +395,14 @@ Deno.test("every reply has a status, and every error a code and a text, without 
 Deno.test("a service that ends while configure is under way keeps no key, whenever that is", async () => {
   for (let turns = 0; turns < 40; turns++) {
     const raw = new Uint8Array(TSK);
-    const { session } = setup({ kms: new FakeKms(() => Promise.resolve(raw)) });
+    const aead = new CountingAead();
+    const { session } = setup({ aead, kms: new FakeKms(() => Promise.resolve(raw)) });
     const configuring = session.configure({ ...CONFIGURE }).catch(() => {});
     for (let n = 0; n < turns; n++) await Promise.resolve();
     session[Symbol.dispose]();
     await within(configuring, "the end of configure");
     await new Promise((resolve) => setTimeout(resolve, 0));
-    assertEquals(raw, new Uint8Array(32), `disposed after ${turns} steps`);
+    assertEquals([raw, aead.keys], [new Uint8Array(32), 0], `disposed after ${turns} steps`);
   }
 });
 
