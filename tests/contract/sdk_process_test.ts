@@ -329,5 +329,5 @@ Deno.test("SDK process: one whose parent is another process than it was told end
     stdout: "piped",
     stderr: "null",
   }).output();
-  assertEquals([code, stdout.length], [0, 0]);
+  assertEquals([code, stdout.length], [69, 0]);
 });
