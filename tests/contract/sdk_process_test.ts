@@ -14,6 +14,7 @@ import { childStarter } from "../../lib/enclave/children/child.ts";
 import { SdkPool, type SdkPoolOptions } from "../../lib/enclave/kms/sdk_process/pool.ts";
 import { MAX_LENGTH } from "../../lib/enclave/kms/sdk_process/protocol.ts";
 import type { Log } from "../../lib/shared/log.ts";
+import { printed } from "../helpers/children.ts";
 import { until } from "../helpers/deadline.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { count } from "../helpers/effort.ts";
@@ -71,15 +72,9 @@ async function failure(code: SdkErrorCode, run: () => Promise<unknown>, words?: 
   return error;
 }
 
-/** What a program prints. Deno itself reads `/proc` with all permissions alone. */
-function printed(command: string, ...args: readonly string[]): string {
-  const { stdout } = new Deno.Command(command, { args: [...args], stderr: "null" }).outputSync();
-  return new TextDecoder().decode(stdout);
-}
-
 /** Whether a process exists and is not a zombie. */
 function isAlive(pid: number): boolean {
-  return /^State:\s+[^ZX]/m.test(printed("cat", `/proc/${pid}/status`));
+  return /^State:\s+[^ZX]/m.test(printed(`cat /proc/${pid}/status`));
 }
 
 interface Rig {
@@ -235,8 +230,8 @@ test("processes that are killed while calls run cost no call", async ({ pool }) 
 
 /** Open descriptors and resident kilobytes of this process. */
 function resources(): { readonly descriptors: number; readonly kilobytes: number } {
-  const [, kilobytes] = /^VmRSS:\s+([0-9]+) kB/m.exec(printed("cat", `/proc/${Deno.pid}/status`)) ?? [];
-  const descriptors = printed("ls", `/proc/${Deno.pid}/fd`).trim().split("\n").length;
+  const [, kilobytes] = /^VmRSS:\s+([0-9]+) kB/m.exec(printed(`cat /proc/${Deno.pid}/status`)) ?? [];
+  const descriptors = printed(`ls /proc/${Deno.pid}/fd`).split("\n").length;
   return { descriptors, kilobytes: Number(kilobytes) };
 }
 
