@@ -191,6 +191,15 @@ async function settle(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 0));
 }
 
+/** Two at once, the one with the higher numbers first or last, of which KMS opens the first or the last first. */
+const TWO_AT_ONCE = [[1, 2], [2, 1]].flatMap((numbers) =>
+  [0, 1].map((which): [number, Step[]] => [2, [
+    ...numbers.map((n) => ({ kind: "send" as const, epoch: n, sealedAt: n })),
+    { kind: "open", which },
+    { kind: "open", which: 0 },
+  ]])
+);
+
 for (const mode of MODES) {
   const rule = mode === "once" ? "exactly one is accepted" : `the ${mode} that was accepted is in use`;
   Deno.test(`of configures that run at the same time, ${rule}`, async () => {
@@ -200,6 +209,7 @@ for (const mode of MODES) {
         fc.array(STEP, { maxLength: 40 }),
         (callsAtOnce, steps) => run(mode, callsAtOnce, steps),
       ),
+      { examples: TWO_AT_ONCE },
     );
   });
 }
