@@ -15,7 +15,7 @@ export async function within<T>(promise: PromiseLike<T>, what: string, ms = 5_00
   }
 }
 
-/** Waits until it is so, looking every five milliseconds. @throws {Error} when it is not so in time, with what was waited for. */
+/** Waits until it is so, looking every five milliseconds. @throws {Error} that names what was not so in time */
 export async function until(
   what: string,
   holds: () => boolean | Promise<boolean>,

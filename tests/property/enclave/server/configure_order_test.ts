@@ -191,7 +191,7 @@ async function settle(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 0));
 }
 
-/** Two at once, the one with the higher numbers first or last, of which KMS opens the first or the last first. */
+/** Two at once, the higher one first or last, of which KMS opens the first or the last first. */
 const TWO_AT_ONCE = [[1, 2], [2, 1]].flatMap((numbers) =>
   [0, 1].map((which): [number, Step[]] => [2, [
     ...numbers.map((n) => ({ kind: "send" as const, epoch: n, sealedAt: n })),
