@@ -13,7 +13,7 @@ import { AWS_LC, isFile } from "./peers.ts";
 const SIZES = [64, 1024, 8192, 65_536, 1_048_576, 10_485_760];
 
 /** Microseconds of one run, the best of three rounds. */
-function microseconds(times: number, once: () => unknown): number {
+export function microseconds(times: number, once: () => unknown): number {
   let best = Infinity;
   for (let round = 0; round < 3; round++) {
     const started = performance.now();

@@ -4,18 +4,9 @@
  * @module
  */
 import { Credentials, kmsDecrypt, openSdk, WarmSession } from "../../lib/enclave/kms/aws_ne/mod.ts";
+import { microseconds } from "./crypto.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
-
-function microseconds(times: number, once: () => unknown): number {
-  let best = Infinity;
-  for (let round = 0; round < 3; round++) {
-    const started = performance.now();
-    for (let time = 0; time < times; time++) once();
-    best = Math.min(best, (performance.now() - started) / times * 1000);
-  }
-  return best;
-}
 
 /** Measures and prints. */
 export function benchFfi(quick: boolean, print: (line: string) => void): Promise<Record<string, number>> {

@@ -6,7 +6,7 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { SOURCES } from "../../scripts/compile.ts";
 import { type SourceMap, sourcePosition } from "../../scripts/source_position.ts";
 import { Folder } from "../helpers/folder.ts";
-import { until } from "../helpers/children.ts";
+import { until } from "../helpers/deadline.ts";
 import type { LogLine } from "../helpers/service_process.ts";
 import { skipTests } from "../helpers/skip.ts";
 import { workflowRig } from "../helpers/workflow_rig.ts";

@@ -9,7 +9,8 @@ import { imageOf, smallParts } from "../fixtures/eif.ts";
 import { Folder } from "../helpers/folder.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { makeReproduction } from "../helpers/reproduction.ts";
-import { ServiceProcess, within } from "../helpers/service_process.ts";
+import { within } from "../helpers/deadline.ts";
+import { ServiceProcess } from "../helpers/service_process.ts";
 import { realDocuments } from "../helpers/vectors.ts";
 
 const CTL = `${NATIVE_DIR}/denclavectl`;
@@ -31,7 +32,7 @@ async function ctl(args: readonly string[], cwd = "/", env: Readonly<Record<stri
     clearEnv: true,
     stdin: "null",
   });
-  const { code, stdout, stderr } = await within(RUN_MS, args.join(" "), command.output());
+  const { code, stdout, stderr } = await within(command.output(), args.join(" "), RUN_MS);
   return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
 }
 

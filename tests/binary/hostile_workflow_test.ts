@@ -6,10 +6,11 @@ import { assert, assertEquals } from "@std/assert";
 import { Client } from "../../lib/ctl/client/client.ts";
 import type { WireObject } from "../../lib/shared/wire/messages.ts";
 import { Tsk } from "../e2e/production_suite.ts";
-import { childrenOf, printed, until } from "../helpers/children.ts";
+import { childrenOf, printed } from "../helpers/children.ts";
+import { until, within } from "../helpers/deadline.ts";
 import { count } from "../helpers/effort.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
-import { ServiceProcess, within } from "../helpers/service_process.ts";
+import { ServiceProcess } from "../helpers/service_process.ts";
 import { StubControl } from "../helpers/stub_control.ts";
 import { STUB_KEY_ARN } from "../helpers/stub_format.ts";
 import { ATTACKS } from "../helpers/workflow_attacks.ts";
@@ -95,7 +96,7 @@ Deno.test("hostile workflow: whatever it does, all keys work, others get their o
         const [answer, beside, pong] = await Promise.all([
           rig.ask(way),
           rig.ask(`other ${round}`, other),
-          within(1_000, "a ping", pinging.exchange({ type: "ping" })),
+          within(pinging.exchange({ type: "ping" }), "a ping", 1_000),
         ]);
         assert(expected.includes(answer), `${way}: ${answer}`);
         // Handed to the same process, it may be lost with it, and is never answered with another's.
@@ -163,7 +164,7 @@ Deno.test("hostile workflow: children of both kinds that are killed under load c
     }
   }
   isRunning = false;
-  await within(2 * REQUEST_MS, "the callers", load);
+  await within(load, "the callers", 2 * REQUEST_MS);
   await until("all keys", () => rig.check("after").then(() => true, () => false));
   await until("all children", () => childrenOf(service.pid).length === 5);
   assert((outcomes["right"] ?? 0) > 100, JSON.stringify(outcomes));

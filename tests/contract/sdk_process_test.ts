@@ -1,5 +1,5 @@
 /** SDK processes as children of this one. The SDK is the C stand-in, which fails, hangs and crashes as scripted. */
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LIBC_PATHS } from "../../ffi/libc.ts";
 import {
   Credentials,
@@ -14,6 +14,8 @@ import { childStarter } from "../../lib/enclave/children/child.ts";
 import { SdkPool, type SdkPoolOptions } from "../../lib/enclave/kms/sdk_process/pool.ts";
 import { MAX_LENGTH } from "../../lib/enclave/kms/sdk_process/protocol.ts";
 import type { Log } from "../../lib/shared/log.ts";
+import { printed } from "../helpers/children.ts";
+import { until } from "../helpers/deadline.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { count } from "../helpers/effort.ts";
 import { MODE, StubControl } from "../helpers/stub_control.ts";
@@ -70,24 +72,9 @@ async function failure(code: SdkErrorCode, run: () => Promise<unknown>, words?: 
   return error;
 }
 
-/** Waits until something holds. @throws after 20 s. */
-async function until(what: string, holds: () => boolean): Promise<void> {
-  const deadline = Date.now() + 20_000;
-  while (!holds()) {
-    if (Date.now() > deadline) throw new Error(`waited 20 s for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
-/** What a program prints. Deno itself reads `/proc` with all permissions alone. */
-function printed(command: string, ...args: readonly string[]): string {
-  const { stdout } = new Deno.Command(command, { args: [...args], stderr: "null" }).outputSync();
-  return new TextDecoder().decode(stdout);
-}
-
 /** Whether a process exists and is not a zombie. */
 function isAlive(pid: number): boolean {
-  return /^State:\s+[^ZX]/m.test(printed("cat", `/proc/${pid}/status`));
+  return /^State:\s+[^ZX]/m.test(printed(`cat /proc/${pid}/status`));
 }
 
 interface Rig {
@@ -139,24 +126,6 @@ test("opens the SDK, seeds entropy and decrypts", async ({ pool, control }) => {
   assertEquals(pool.state.sessions[0]?.blockingBecause, undefined);
 });
 
-test("keeps the client warm from call to call", async ({ pool, control }) => {
-  await pool.start();
-  for (let call = 0; call < 5; call++) assertEquals(await decrypt(pool), PLAINTEXT);
-  assertEquals([control.count(CLIENT_NEW), control.count(REQUEST)], [1, 5]);
-});
-
-test("hands over a data key with both of its forms", async ({ pool }) => {
-  await pool.start();
-  const { plaintext, ciphertext } = await call(pool, {
-    kind: "generateDataKey",
-    keyId: STUB_KEY_ARN,
-    keySpec: "AES_256",
-    context: { purpose: "wallet" },
-  });
-  using key = plaintext;
-  assertEquals(ciphertext, stubWrap(key.expose(), { context: { purpose: "wallet" } }));
-});
-
 test("carries a refusal with KMS's name and a hint, after one request", async ({ pool, control }) => {
   await pool.start();
   const error = await assertRejects(
@@ -167,12 +136,6 @@ test("carries a refusal with KMS's name and a hint, after one request", async ({
   assert(error.hint !== undefined);
   const expired = await assertRejects(() => decrypt(pool, undefined, "AKIAEXPIRED"), SdkKmsDecryptError);
   assertEquals([expired.kms?.name, control.count(REQUEST)], ["ExpiredTokenException", 2]);
-});
-
-test("refuses arguments with the parameter's name, and goes on", async ({ pool }) => {
-  await pool.start();
-  await failure("invalid_argument", () => decrypt(pool, new Uint8Array(0)), "ciphertext is empty");
-  assertEquals(await decrypt(pool), PLAINTEXT);
 });
 
 const HANGS: readonly (readonly [string, number, SdkPoolOptions["deadlines"]])[] = [
@@ -201,111 +164,12 @@ for (const [what, mode, deadlines] of HANGS) {
   );
 }
 
-test("a connection that is lost in both attempts is the reason of the error", async ({ pool, control }) => {
-  await pool.start();
-  await decrypt(pool);
-  for (
-    const [mode, words] of [
-      [MODE.disconnected, "closed before KMS answered"],
-      [MODE.reset, "was reset before KMS answered"],
-    ] as const
-  ) {
-    control.script([REQUEST, mode + 100]);
-    const error = await assertRejects(() => decrypt(pool), SdkKmsDecryptError);
-    assertStringIncludes(error.connection ?? "", words);
-    assertStringIncludes(error.message, "the SDK said: Disconnected.");
-    control.script();
-    assertEquals(await decrypt(pool), PLAINTEXT);
-  }
-});
-
-test("a connect that says that it was refused and hangs is ended, and tried once more", async ({ pool, control }) => {
-  await pool.start();
-  control.script([CLIENT_NEW, MODE.refusedHang]);
-  const began = performance.now();
-  const opened = decrypt(pool);
-  await control.called(CLIENT_NEW);
-  control.script();
-  assertEquals(await opened, PLAINTEXT);
-  assertEquals([pool.state.started, pool.state.hung], [2, 1]);
-  control.script([CLIENT_NEW, MODE.refusedHang + 100]);
-  const error = await assertRejects(() => decrypt(pool, undefined, "AKIDOTHER"), SdkKmsClientError);
-  assertEquals([error.connection, pool.state.hung], ["no vsock-proxy on port 8000", 3]);
-  assert(performance.now() - began < DEADLINES.connectMs / 2);
-});
-
 test("a connect that failed at once is tried once more, without a loss", async ({ pool, control }) => {
   await pool.start();
   control.script([CLIENT_NEW, MODE.refused]);
   assertEquals(await decrypt(pool), PLAINTEXT);
   assertEquals([control.count(CLIENT_NEW), pool.state.started], [2, 1]);
 });
-
-test(
-  "answers kms_timeout when the second attempt hangs as well, and serves with the next",
-  async ({ pool, control }) => {
-    await pool.start();
-    await decrypt(pool);
-    control.script([REQUEST, MODE.hang + 100]);
-    const error = await failure("kms_timeout", () => decrypt(pool));
-    assertEquals([error.message.includes("took longer"), pool.state.hung], [true, 2]);
-    control.script();
-    assertEquals(await decrypt(pool), PLAINTEXT);
-  },
-  { deadlines: FAST },
-);
-
-test("says where it looked when there are no libraries", async ({ pool }) => {
-  const error = await failure("sdk_library", () => pool.start());
-  assertStringIncludes(error.message, "/nonexistent/libaws-c-common.so");
-}, { open: { ...OPEN, libraryDir: "/nonexistent" } });
-
-for (const [what, mode] of [["aborts", MODE.abort], ["crashes", MODE.segfault]] as const) {
-  test(`an SDK that ${what} costs one attempt`, async ({ pool, control, logged }) => {
-    await pool.start();
-    await decrypt(pool);
-    control.script([REQUEST, mode]);
-    const opened = decrypt(pool);
-    await control.called(REQUEST, 2);
-    // The script fires once a process, and the second attempt is another process.
-    control.script();
-    assertEquals(await opened, PLAINTEXT);
-    assertEquals([pool.state.lost, pool.state.started], [1, 2]);
-    assert(logged.some(({ event }) => event === "sdk_process_lost"));
-  });
-}
-
-test("a process that crashes repeatedly is an error with its last output", async ({ pool, control }) => {
-  await pool.start();
-  control.script([REQUEST, MODE.abort + 100]);
-  const error = await failure("sdk_process", () => decrypt(pool));
-  assertStringIncludes(error.message, "Fatal error condition");
-});
-
-for (
-  const [what, mode, words] of [
-    ["the port refuses", MODE.refused, /no vsock-proxy on port 8000/],
-    ["the name does not resolve", MODE.dns, /the name of KMS in us-east-1 does not resolve/],
-    ["TLS fails", MODE.tls, /certificate is for another region than us-east-1, or its CA is not trusted/],
-    ["the certificate has expired", MODE.expired, /certificate has expired by the enclave's clock/],
-    ["the connection is reset", MODE.reset, /vsock-proxy on port 8000 reset the connection/],
-  ] as const
-) {
-  test(
-    `when ${what}, the error says so, with what the SDK printed`,
-    async ({ pool, control }) => {
-      await pool.start();
-      control.script([CLIENT_NEW, mode + 100]);
-      const error = await assertRejects(() => decrypt(pool), SdkKmsClientError);
-      assert(words.test(error.connection ?? ""), error.connection);
-      assertStringIncludes(error.message, "the SDK said: Connection failed with error aws-c-");
-      assert(error.hint?.includes("vsock-proxy"), error.hint);
-      assertEquals([control.count(CLIENT_NEW), pool.state.started], [2, 1]);
-    },
-    {},
-    { STUB_TLS_MS: "300" },
-  );
-}
 
 test(
   "a TLS handshake may take longer than a call, and has a deadline of its own",
@@ -337,23 +201,6 @@ test("a process that has made its clients is replaced without losing a call", as
   assertEquals([pool.state.lost, pool.state.hung, destroyed], [0, 0, 0]);
 }, { maxClients: 3 });
 
-test("an answer of an unknown layout is asked for again by the SDK's own functions, with one warning", async ({ pool, control, logged }) => {
-  await pool.start();
-  control.script([REQUEST, MODE.answer + 100]);
-  for (const id of ["AKID1", "AKID1", "AKID2"]) assertEquals(await decrypt(pool, undefined, id), PLAINTEXT);
-  // Once, for the first client.
-  assertEquals([control.count("aws_kms_decrypt_blocking"), control.count(REQUEST)], [3, 1]);
-  assertStringIncludes(pool.state.sessions[0]?.blockingBecause ?? "", "answer");
-  assertEquals(logged.filter(({ event }) => event === "sdk_blocking_calls").length, 1);
-});
-
-test("a client that cannot be destroyed is never destroyed", async ({ pool, control }) => {
-  control.script(["aws_nitro_enclaves_kms_client_destroy", MODE.segfault + 100]);
-  await pool.start();
-  for (const id of ["AKID1", "AKID2"]) assertEquals(await decrypt(pool, undefined, id), PLAINTEXT);
-  assertEquals([pool.state.lost, control.count("aws_nitro_enclaves_kms_client_destroy")], [0, 0]);
-});
-
 test("processes that are killed while calls run cost no call", async ({ pool }) => {
   await pool.start();
   let calling = true;
@@ -383,40 +230,9 @@ test("processes that are killed while calls run cost no call", async ({ pool }) 
 
 /** Open descriptors and resident kilobytes of this process. */
 function resources(): { readonly descriptors: number; readonly kilobytes: number } {
-  const [, kilobytes] = /^VmRSS:\s+([0-9]+) kB/m.exec(printed("cat", `/proc/${Deno.pid}/status`)) ?? [];
-  const descriptors = printed("ls", `/proc/${Deno.pid}/fd`).trim().split("\n").length;
+  const [, kilobytes] = /^VmRSS:\s+([0-9]+) kB/m.exec(printed(`cat /proc/${Deno.pid}/status`)) ?? [];
+  const descriptors = printed(`ls /proc/${Deno.pid}/fd`).split("\n").length;
   return { descriptors, kilobytes: Number(kilobytes) };
-}
-
-const KILLS = 40;
-const LOSSES: readonly (readonly [string, (rig: Rig) => Promise<void>])[] = [
-  ["end", async ({ pool }) => {
-    const [pid] = pool.pids;
-    const lost = pool.state.lost;
-    if (pid !== undefined) Deno.kill(pid, "SIGKILL");
-    await until("the loss to be seen", () => pool.state.lost > lost);
-    assertEquals(await decrypt(pool), PLAINTEXT);
-  }],
-  ["hang and are killed", async ({ pool, control }) => {
-    const calls = control.count(REQUEST);
-    control.script([REQUEST, MODE.disconnected]);
-    const opened = decrypt(pool);
-    await control.called(REQUEST, calls + 1);
-    control.script();
-    assertEquals(await opened, PLAINTEXT);
-  }],
-];
-for (const [how, lose] of LOSSES) {
-  test(`of ${KILLS} processes that ${how} no descriptor stays open`, async (rig) => {
-    await rig.pool.start();
-    await decrypt(rig.pool);
-    const before = resources().descriptors;
-    for (let kill = 0; kill < KILLS; kill++) await lose(rig);
-    assertEquals(rig.pool.state.lost + rig.pool.state.hung, KILLS);
-    // Counted at once: what is collected later was open until then. The last one's three pipes may still be read.
-    const left = resources().descriptors - before;
-    assert(left <= 3, `${left} more descriptors`);
-  });
 }
 
 const MIXED = { startMs: 20_000, connectMs: 1_500, callMs: 400, totalMs: 4_000 };

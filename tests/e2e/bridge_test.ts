@@ -5,7 +5,8 @@ import { Client } from "../../lib/ctl/client/client.ts";
 import { type Address, formatAddress, parseAddress } from "../../lib/shared/wire/address.ts";
 import { ctlLaunch, devLaunch, runCtl } from "../helpers/ctl_process.ts";
 import { Folder } from "../helpers/folder.ts";
-import { ServiceProcess, within } from "../helpers/service_process.ts";
+import { within } from "../helpers/deadline.ts";
+import { ServiceProcess } from "../helpers/service_process.ts";
 import { assertPostCarriesOutNothing } from "../helpers/web_page.ts";
 
 const PING = JSON.stringify({ type: "ping" });
@@ -46,7 +47,7 @@ async function rawHttp(url: string, head: readonly string[], body = "", end = "\
       text += new TextDecoder().decode(piece.subarray(0, length));
     }
   };
-  await within(WAIT_MS, "the answer", read());
+  await within(read(), "the answer", WAIT_MS);
   return text;
 }
 
@@ -100,7 +101,7 @@ Deno.test("bridge: a client that ends its half still gets the reply", async () =
   using connection = await Deno.connect(address);
   await connection.write(new TextEncoder().encode(PING));
   await connection.closeWrite();
-  const text = await within(WAIT_MS, "the reply", new Response(connection.readable).text());
+  const text = await within(new Response(connection.readable).text(), "the reply", WAIT_MS);
   assertStringIncludes(text, "pong");
 });
 
@@ -116,7 +117,7 @@ Deno.test("bridge: connections beyond the limit are closed, silent ones end, and
   using first = await Deno.connect(address);
   await silent.accepted;
   using second = await Deno.connect(address);
-  const end = (connection: Deno.Conn) => within(WAIT_MS, "the end", connection.read(new Uint8Array(1)));
+  const end = (connection: Deno.Conn) => within(connection.read(new Uint8Array(1)), "the end", WAIT_MS);
   assertEquals(await end(second), null);
   assertEquals(problems.length, 1);
   assertEquals(await end(first), null);
@@ -225,8 +226,8 @@ for (const kind of ["tcp:127.0.0.1:0", "http://127.0.0.1:0"]) {
       ),
     );
     await silent.accepted;
-    await within(WAIT_MS, "the end", bridge[Symbol.asyncDispose]());
-    const text = await within(WAIT_MS, "the end of the connection", new Response(connection.readable).text());
+    await within(bridge[Symbol.asyncDispose](), "the end", WAIT_MS);
+    const text = await within(new Response(connection.readable).text(), "the end of the connection", WAIT_MS);
     assertEquals(text.includes("200"), false);
   });
 }

@@ -9,7 +9,8 @@ import type { WireObject } from "../../lib/shared/wire/messages.ts";
 import { ctlLaunch, devLaunch, runCtl } from "../helpers/ctl_process.ts";
 import { Folder } from "../helpers/folder.ts";
 import { recordingService } from "../helpers/recording_service.ts";
-import { ServiceProcess, within } from "../helpers/service_process.ts";
+import { within } from "../helpers/deadline.ts";
+import { ServiceProcess } from "../helpers/service_process.ts";
 import { runTool } from "../helpers/tools.ts";
 
 const TSK = "1f".repeat(32);
@@ -146,11 +147,11 @@ Deno.test("account create that is interrupted says what it stored, and stores no
   }).spawn();
   const output = child.output();
   void output.then(({ stderr }) => third.reject(new Error(new TextDecoder().decode(stderr))));
-  await within(60_000, "the third account", third.promise);
+  await within(third.promise, "the third account", 60_000);
   child.kill("SIGINT");
   // The signal is there before the reply: it was sent first, and the tool looks at it before it asks for the next account.
   interrupted.resolve();
-  const { code, stdout, stderr } = await within(60_000, "the end", output);
+  const { code, stdout, stderr } = await within(output, "the end", 60_000);
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   const shown = JSON.parse(text(stdout)) as readonly { readonly name: string }[];
   assertEquals(code, 1, text(stderr));

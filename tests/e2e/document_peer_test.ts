@@ -8,7 +8,7 @@ import { AttestationError, AWS_NITRO_ROOT } from "../../lib/shared/attestation/m
 import { SimulatedNsm } from "../../lib/dev/nsm/simulated.ts";
 import { verifyDocumentUnder } from "../../lib/shared/attestation/verify.ts";
 import { hasMoto } from "../helpers/peers.ts";
-import { within } from "../helpers/service_process.ts";
+import { within } from "../helpers/deadline.ts";
 import { REAL_DOCUMENTS, realDocuments } from "../helpers/vectors.ts";
 
 const PEERS = new URL("../peers/", import.meta.url).pathname;
@@ -38,7 +38,7 @@ function startVerifier() {
       await writer.write(new TextEncoder().encode(`${question}\n`));
       let line = "";
       while (!line.endsWith("\n")) {
-        const { value } = await within(10_000, "the second verifier's answer", reader.read());
+        const { value } = await within(reader.read(), "the second verifier's answer", 10_000);
         if (value === undefined) throw new Error("The second verifier has ended");
         line += value;
       }
@@ -96,16 +96,6 @@ if (hasMoto()) {
       nonce: encodeHex(nonce),
       user_data: encodeHex(userData),
     });
-  });
-
-  Deno.test("second verifier: of a simulated document with one bit changed, anywhere, both say no", async () => {
-    using nsm = await SimulatedNsm.start();
-    const document = await nsm.attest({ nonce: new Uint8Array(16) });
-    for (let at = 8; at < document.length; at += Math.ceil(document.length / 24)) {
-      const changed = document.slice();
-      changed[at] = (changed[at] ?? 0) ^ 1;
-      assertEquals(await agree(nsm.root, changed), false, `byte ${at}`);
-    }
   });
 
   if (real !== undefined) {

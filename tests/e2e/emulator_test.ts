@@ -13,7 +13,8 @@ import { DescribeKeyCommand } from "../deps/aws_kms.ts";
 import { Folder } from "../helpers/folder.ts";
 import { ctlLaunch, runCtl } from "../helpers/ctl_process.ts";
 import { hasMoto } from "../helpers/peers.ts";
-import { ServiceProcess, within } from "../helpers/service_process.ts";
+import { within } from "../helpers/deadline.ts";
+import { ServiceProcess } from "../helpers/service_process.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 const PYTHON = `${ROOT}tests/peers/build/venv/bin/python3`;
@@ -239,7 +240,7 @@ Deno.test({
       stdout: "piped",
       stderr: "piped",
     });
-    const { stdout, stderr } = await within(60_000, "boto3", child.output());
+    const { stdout, stderr } = await within(child.output(), "boto3", 60_000);
     const text = new TextDecoder().decode(stdout);
     assertEquals(text === "" ? new TextDecoder().decode(stderr) : JSON.parse(text), {
       opens: true,

@@ -6,7 +6,7 @@ import { exportPublicKey, importKeyPair } from "../../lib/shared/sealed/mod.ts";
 import { formatAddress, parseAddress } from "../../lib/shared/wire/address.ts";
 import { Folder } from "../helpers/folder.ts";
 import { PCR0, sealedRig } from "../helpers/sealed_rig.ts";
-import { within } from "../helpers/service_process.ts";
+import { within } from "../helpers/deadline.ts";
 import { findTool, runTool, type ToolResult } from "../helpers/tools.ts";
 import { workflowRig } from "../helpers/workflow_rig.ts";
 
@@ -109,37 +109,6 @@ Deno.test({
     );
   },
 });
-
-/** A client with a wrong command line, and what it says; nothing listens at those ports. */
-const MISTAKES = [
-  ["python", ["nonsense", "ping"], "denclave_client: cannot use address 'nonsense'"],
-  [
-    "node",
-    ["http://127.0.0.1:65500", "ping"],
-    "cannot reach the bridge at http://127.0.0.1:65500: connect ECONNREFUSED",
-  ],
-  ["go", ["-connect", "tcp:127.0.0.1:1", "ping", "extra"], 'unexpected argument "extra"'],
-] as const;
-const COMMANDS = {
-  python: [python, `${EXAMPLES}/python/denclave_client.py`],
-  node: [node, `${EXAMPLES}/node/client.mjs`],
-  go: [go, "run", `${EXAMPLES}/go/main.go`],
-} as const;
-for (const [language, args, words] of MISTAKES) {
-  const [tool, ...before] = COMMANDS[language];
-  Deno.test({
-    name: `the ${language} client says what is wrong with ${args.join(" ")}`,
-    ignore: tool === undefined,
-    fn: async () => {
-      const { code, stderr } = await runTool(tool ?? "", [...before, ...args], {
-        env: { GOTOOLCHAIN: "local", GOFLAGS: "", CGO_ENABLED: "0" },
-      });
-      assertStringIncludes(stderr, words);
-      // `go run` exits 1 for any exit code of the program.
-      assertEquals([code, /Traceback|fetch failed/.test(stderr)], [1, false]);
-    },
-  });
-}
 
 Deno.test({
   name:
@@ -296,7 +265,7 @@ Deno.test({
       stderr: "null",
     }).spawn();
     try {
-      assertEquals(await within(60_000, "the page's result", page.result), {
+      assertEquals(await within(page.result, "the page's result", 60_000), {
         hasFromBase64: false,
         module: rig.nsm.moduleId,
         ping: "pong",

@@ -10,7 +10,8 @@ import { encodeMessage, FrameDecoder } from "../../lib/shared/wire/framing.ts";
 import { parseObject } from "../../lib/shared/wire/messages.ts";
 import { peakResident } from "../helpers/memory.ts";
 import { jsonAnswer, startScriptedKms } from "../helpers/scripted_kms.ts";
-import { ServiceProcess, within } from "../helpers/service_process.ts";
+import { within } from "../helpers/deadline.ts";
+import { ServiceProcess } from "../helpers/service_process.ts";
 import { Tsk } from "./production_suite.ts";
 
 const CONNECTIONS = 64;
@@ -108,10 +109,10 @@ async function flood(
     })();
     return { settled: settled.promise, replied };
   });
-  await within(FLOOD_MS, "64 messages", Promise.all(sent.map(({ settled }) => settled)));
+  await within(Promise.all(sent.map(({ settled }) => settled)), "64 messages", FLOOD_MS);
   await meanwhile?.();
   goOn.resolve();
-  return await within(FLOOD_MS, "64 replies", Promise.all(sent.map(({ replied }) => replied)));
+  return await within(Promise.all(sent.map(({ replied }) => replied)), "64 replies", FLOOD_MS);
 }
 
 Deno.test("64 connections of the worst messages leave an enclave of 2048 MB serving", async (t) => {
@@ -173,7 +174,7 @@ Deno.test("64 connections of the worst messages leave an enclave of 2048 MB serv
       async () => {
         const codes = await flood(address, stuffed({ ...CONFIGURE, filler: FILLER }, item, length), {
           meanwhile: async () => {
-            await within(FLOOD_MS, "parsing", parsed());
+            await within(parsed(), "parsing", FLOOD_MS);
             slow.resolve();
           },
         });
@@ -206,7 +207,7 @@ Deno.test("64 connections of the worst messages leave an enclave of 2048 MB serv
     assert(codes.includes("message_too_large") && codes.some((code) => ["busy", "closed"].includes(code)));
   });
   await t.step("reserved memory is released", async () => {
-    await within(FLOOD_MS, "the end of the connections", parsed());
+    await within(parsed(), "the end of the connections", FLOOD_MS);
     assertEquals((await client.exchange({ type: "health" }))["configured"], true);
   });
 });

@@ -16,7 +16,8 @@ import type { Framing } from "../../lib/shared/wire/framing.ts";
 import { type Launch, ServiceProcess } from "../helpers/service_process.ts";
 import { runTool } from "../helpers/tools.ts";
 import { hasNamespaces, onMachineWith, peakResident } from "../helpers/memory.ts";
-import { childrenOf, until } from "../helpers/children.ts";
+import { childrenOf } from "../helpers/children.ts";
+import { until } from "../helpers/deadline.ts";
 import { count } from "../helpers/effort.ts";
 import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { skipTests } from "../helpers/skip.ts";
@@ -90,12 +91,6 @@ export class Tsk implements Disposable {
   [Symbol.dispose](): void {
     this.#key?.[Symbol.dispose]();
   }
-}
-
-/** The number of a process's open descriptors. */
-function descriptorsOf(pid: number): number {
-  const { stdout } = new Deno.Command("ls", { args: [`/proc/${pid}/fd`] }).outputSync();
-  return new TextDecoder().decode(stdout).trim().split("\n").length;
 }
 
 /** Sends data through `process`, and checks what comes back. */
@@ -252,61 +247,11 @@ export function testProduction(program: Program): void {
   );
 
   test(
-    "processes that are lost leave no descriptor open",
-    [],
-    async ({ service, control, tsk }) => {
-      using client = await Client.connect(service.address);
-      await client.request(tsk.configure());
-      const before = descriptorsOf(service.pid);
-      const rounds = count(20, 5);
-      for (let round = 0; round < rounds; round++) {
-        control.script([REQUEST, MODE.abort + 100]);
-        assertEquals((await client.exchange(tsk.configure()))["msg"], "kms_decrypt_failed");
-        control.script();
-        await client.request(tsk.configure());
-      }
-      assertEquals(service.events("sdk_process_lost").length, 2 * rounds);
-      // The last one's three pipes may still be read to their ends.
-      const left = descriptorsOf(service.pid) - before;
-      assert(left <= 3, `${left} more descriptors after ${2 * rounds} processes`);
-    },
-  );
-
-  test(
-    "a proxy that is not there is told in the reply, and in logs",
-    [],
-    async ({ service, control, tsk }) => {
-      using client = await Client.connect(service.address);
-      control.script([CLIENT_NEW, MODE.refused + 100]);
-      const reply = await client.exchange(tsk.configure());
-      assertEquals([reply["msg"], reply["details"]], [
-        "kms_decrypt_failed",
-        "KMS was not reached: no vsock-proxy on port 8000",
-      ]);
-      const logs = await client.exchange({ type: "logs", limit: 100 });
-      assertStringIncludes(JSON.stringify(logs), "AWS_IO_SOCKET_CONNECTION_REFUSED");
-    },
-  );
-
-  test(
-    "a client of an unknown layout is called all the same, and health says so",
-    [],
-    async ({ service, control, tsk }) => {
-      using client = await Client.connect(service.address);
-      assertStringIncludes(JSON.stringify(await client.exchange({ type: "health" })), "attested requests");
-      control.script([CLIENT_NEW, MODE.shifted]);
-      await client.request(tsk.configure());
-      await roundTrip(client, tsk);
-      const health = await client.exchange({ type: "health" });
-      assertStringIncludes(JSON.stringify(health), "the SDK's blocking calls: the rest client");
-    },
-  );
-
-  test(
     "an answer of an unknown layout is asked for again by the SDK's own functions, with one warning",
     [],
     async ({ service, control, tsk }) => {
       using client = await Client.connect(service.address);
+      assertStringIncludes(JSON.stringify(await client.exchange({ type: "health" })), "attested requests");
       control.script([REQUEST, MODE.answer + 100]);
       for (let configure = 0; configure < 3; configure++) await client.request(tsk.configure());
       await roundTrip(client, tsk);
@@ -320,13 +265,14 @@ export function testProduction(program: Program): void {
   );
 
   test(
-    "a hang that the SDK announces on stderr ends at once, and the reply has the reason",
+    "a connection that fails, or hangs as the SDK announces on stderr, ends at once, and the reply has the reason",
     [],
     async ({ service, control, tsk }) => {
       using client = await Client.connect(service.address);
       const began = performance.now();
       for (
         const [symbol, mode, words] of [
+          [CLIENT_NEW, MODE.refused, "no vsock-proxy on port 8000"],
           [CLIENT_NEW, MODE.refusedHang, "no vsock-proxy on port 8000"],
           [
             REQUEST,
@@ -351,22 +297,10 @@ export function testProduction(program: Program): void {
       const took = performance.now() - began;
       assert(took < 20_000, `it took ${took} ms`);
       assertEquals(service.events("sdk_process_hung").length, 6);
+      const logs = await client.exchange({ type: "logs", limit: 100 });
+      assertStringIncludes(JSON.stringify(logs), "AWS_IO_SOCKET_CONNECTION_REFUSED");
       control.script();
       await client.request(tsk.configure());
-    },
-  );
-
-  test(
-    "when no SDK process can be started, the reply says so",
-    ["--kms-deadline-ms", "1500"],
-    async ({ service, control, tsk }) => {
-      using client = await Client.connect(service.address);
-      control.script(["aws_nitro_enclaves_library_init", MODE.abort + 100], [REQUEST, MODE.abort + 100]);
-      const reply = await client.exchange(tsk.configure());
-      assertEquals([reply["msg"], reply["details"]], [
-        "timeout",
-        "KMS was not reached: no SDK process is running",
-      ]);
     },
   );
 
@@ -613,25 +547,6 @@ export function testProduction(program: Program): void {
     assertEquals(found.map((text) => text.split(": ").slice(1)), [[`${CONTRACT}:Permit`]]);
   });
 
-  test(
-    "with --features session_key, session keys are served, and nothing signs",
-    ["--features", "session_key"],
-    async ({ service, tsk }) => {
-      using client = await Client.connect(service.address);
-      await client.request(tsk.configure());
-      await roundTrip(client, tsk);
-      for (const request of [{ type: "master_key.sign" }, { apiRequest: "sign" }, { type: "attest" }]) {
-        assertEquals((await client.exchange(request))["msg"], "feature_off");
-      }
-      const health = await client.exchange({ type: "health" });
-      assertEquals(["configured", "wallet", "master_key"].map((name) => name in health), [
-        true,
-        false,
-        false,
-      ]);
-    },
-  );
-
   // Starts.
 
   Deno.test(`${program.name}: listens before its first SDK process is open; requests for keys wait for it`, async () => {
@@ -708,50 +623,6 @@ export function testProduction(program: Program): void {
   const wrapped = encodeBase64(stubWrap(new TextEncoder().encode("the plaintext")));
   const plaintextLine = `PLAINTEXT: ${encodeBase64(new TextEncoder().encode("the plaintext"))}\n`;
 
-  const decryptCases: readonly (readonly [string, readonly string[]])[] = [
-    ["long options", ["--region", "us-east-1", "--proxy-port", "8000", ...keys, "--ciphertext", wrapped]],
-    [
-      "short options",
-      "-r us-east-1 -x 8000 -k AKIDTEST -s made-for-tests -t made-for-tests -c".split(" ").concat(wrapped),
-    ],
-    ["a key and an algorithm", [...keys, "-c", wrapped, "-K", STUB_KEY_ARN, "-a", "SYMMETRIC_DEFAULT"]],
-  ];
-  for (const [what, args] of decryptCases) {
-    Deno.test(`${program.name}: decrypt with ${what} prints kmstool's line and nothing else`, async () => {
-      const { code, stdout, stderr } = await kmstool(["decrypt", ...args]);
-      assertEquals([code, stdout, stderr], [0, plaintextLine, ""]);
-    });
-  }
-
-  Deno.test(`${program.name}: genkey prints kmstool's two lines, and decrypt opens the first to the second`, async () => {
-    for (const [spec, length] of [["AES-256", 32], ["AES-128", 16]] as const) {
-      const { code, stdout } = await kmstool([
-        "genkey",
-        ...keys,
-        "--key-id",
-        STUB_KEY_ARN,
-        "--key-spec",
-        spec,
-      ]);
-      const [, ciphertext = "", plaintext = ""] = /^CIPHERTEXT: (\S+)\nPLAINTEXT: (\S+)\n$/.exec(stdout) ??
-        [];
-      assertEquals([code, Uint8Array.from(atob(plaintext), (char) => char.charCodeAt(0)).length], [
-        0,
-        length,
-      ]);
-      assertEquals(
-        (await kmstool(["decrypt", ...keys, "-c", ciphertext])).stdout,
-        `PLAINTEXT: ${plaintext}\n`,
-      );
-    }
-  });
-
-  Deno.test(`${program.name}: genrandom prints kmstool's line with that many bytes`, async () => {
-    const { code, stdout } = await kmstool(["genrandom", ...keys, "--length", "33"]);
-    const [, random = ""] = /^PLAINTEXT: (\S+)\n$/.exec(stdout) ?? [];
-    assertEquals([code, atob(random).length], [0, 33]);
-  });
-
   const commands: readonly (readonly [readonly string[], number, RegExp])[] = [
     [["decrypt", ...keys, "-c", wrapped], 0, new RegExp(`^${plaintextLine.replace("+", "\\+")}$`)],
     [["genkey", ...keys, "-K", STUB_KEY_ARN, "-p", "AES-256"], 0, /^CIPHERTEXT: \S+\nPLAINTEXT: \S+\n$/],
@@ -771,22 +642,6 @@ export function testProduction(program: Program): void {
       // The credentials are wiped all the same.
       const [made = 0, wiped] = counts("aws_string_new_from_array", "aws_string_destroy_secure");
       assertEquals([made >= 4, wiped], [true, made]);
-    });
-  }
-
-  const usageErrors: readonly (readonly [readonly string[], string])[] = [
-    [["decrypt", "-c", wrapped], "--aws-access-key-id must be set"],
-    [["decrypt", ...keys, "-c", "***"], "not a base64 string"],
-    [["decrypt", ...keys, "-c", wrapped, "--cipher"], "Unknown option --cipher"],
-    [["genkey", ...keys, "-K", STUB_KEY_ARN, "-p", "AES-512"], "Unknown key spec"],
-    [["genrandom", ...keys, "-l", "1025"], "1 to 1024"],
-    [["decrypt", "--help"], "--ciphertext"],
-  ];
-  for (const [args, words] of usageErrors) {
-    Deno.test(`${program.name}: ${args[0]} answers ${JSON.stringify(words)} with exit code 1 and no output`, async () => {
-      const { code, stdout, stderr } = await kmstool(args);
-      assertEquals([code, stdout], [1, ""]);
-      assertStringIncludes(stderr, words);
     });
   }
 

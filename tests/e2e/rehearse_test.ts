@@ -3,6 +3,7 @@
  * Ctrl-C.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { until } from "../helpers/deadline.ts";
 import { Folder } from "../helpers/folder.ts";
 import {
   makeLauncher,
@@ -67,11 +68,8 @@ Deno.test("Ctrl-C while it starts ends all of it too", async () => {
   await using folder = await Folder.make();
   const dir = `${folder.path}/kept`;
   await using rehearsal = new RehearsalProcess(["--dir", dir]);
-  // The emulator has started when its log is there.
-  const until = Date.now() + 60_000;
-  while (Date.now() < until && !await Deno.stat(`${dir}/emulator.log`).then(() => true, () => false)) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  const hasLog = () => Deno.stat(`${dir}/emulator.log`).then(() => true, () => false);
+  await until("the emulator to start", hasLog, 60_000);
   rehearsal.interrupt();
   const { code } = await rehearsal.ended();
   assertEquals([code, rehearsal.stdout, rehearsal.stderr], [0, "", ""]);

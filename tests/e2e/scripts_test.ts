@@ -9,7 +9,7 @@ import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
 import { BUILD_A, BUILD_B, PARENT, ROOT } from "../fixtures/key_policies.ts";
 import { KMS_HOSTS } from "../fixtures/regions.ts";
 import { hasMoto, shellcheckPath, startMoto } from "../helpers/peers.ts";
-import { within } from "../helpers/service_process.ts";
+import { within } from "../helpers/deadline.ts";
 
 const SCRIPTS = new URL("../../scripts/", import.meta.url).pathname;
 const NAMES = ["build-eif", "run-enclave", "setup-kms", "vsock-proxy"] as const;
@@ -27,14 +27,14 @@ async function runScript(
   { env = {}, cwd = "/tmp" }: { readonly env?: Record<string, string>; readonly cwd?: string } = {},
 ): Promise<Result> {
   const { code, stdout, stderr } = await within(
-    RUN_MS,
-    `${name}.sh ${args.join(" ")}`,
     new Deno.Command("bash", {
       args: [`${SCRIPTS}${name}.sh`, ...args],
       cwd,
       env: { DENCLAVE_REGION: "", AWS_REGION: "", ...env },
       stdin: "null",
     }).output(),
+    `${name}.sh ${args.join(" ")}`,
+    RUN_MS,
   );
   const decoder = new TextDecoder();
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };

@@ -87,10 +87,6 @@ for (const [kind, place] of PLACES) {
     for (const each of rows) assertEquals(await other.get(each.name), each);
   });
 
-  test("an account that does not exist is not found", async (_, store) => {
-    assertEquals(await store.get("nobody"), undefined);
-  });
-
   test("a name that is taken is refused, and the row that is there stays", async (_, store) => {
     await store.insert(row("alice"));
     const error = await assertRejects(

@@ -7,7 +7,8 @@ import { encodeBase64 } from "@std/encoding";
 import { Client } from "../../lib/ctl/client/client.ts";
 import { devLaunch } from "../helpers/ctl_process.ts";
 import { jsonAnswer, startScriptedKms } from "../helpers/scripted_kms.ts";
-import { ServiceProcess, within } from "../helpers/service_process.ts";
+import { within } from "../helpers/deadline.ts";
+import { ServiceProcess } from "../helpers/service_process.ts";
 
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const CREDENTIALS = { aws_access_key_id: "AKID", aws_secret_access_key: "secret" };
@@ -63,9 +64,9 @@ Deno.test("seven rewraps of megabytes, while KMS is slow, do not end a service w
   for (let count = 0; count < 7; count++) {
     const reply = (await connect()).exchange({ ...rewrap, enclave_id: OBJECTS });
     codes.push(reply.then(({ msg }) => msg, () => "lost"));
-    await within(WAIT_MS, "the arrival of a request", answeredOrWaits(client, reply));
+    await within(answeredOrWaits(client, reply), "the arrival of a request", WAIT_MS);
   }
   slow.resolve();
-  assertEquals((await within(WAIT_MS, "the first rewrap", first))["status"], "ok");
+  assertEquals((await within(first, "the first rewrap", WAIT_MS))["status"], "ok");
   assertEquals([...new Set(await Promise.all(codes))], ["missing_fields"]);
 });

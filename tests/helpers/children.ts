@@ -16,12 +16,3 @@ export function childrenOf(pid: number): readonly number[] {
     .filter((line) => new RegExp(` [^Z]\\S* .* (sdk|workflow)-process ${pid}$`).test(line))
     .map((line) => parseInt(line, 10));
 }
-
-/** Waits until something holds. @throws after 20 s */
-export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 20_000;
-  while (!await holds()) {
-    if (performance.now() > deadline) throw new Error(`waited 20 s for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}

@@ -14,3 +14,16 @@ export async function within<T>(promise: PromiseLike<T>, what: string, ms = 5_00
     clearTimeout(timer);
   }
 }
+
+/** Waits until it is so, looking every five milliseconds. @throws {Error} that names what was not so in time */
+export async function until(
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  ms = 20_000,
+): Promise<void> {
+  const deadline = Date.now() + ms;
+  while (!await holds()) {
+    if (Date.now() > deadline) throw new Error(`waited ${ms} ms for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}

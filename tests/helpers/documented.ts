@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { within } from "./service_process.ts";
+import { within } from "./deadline.ts";
 import { runTool, type ToolResult } from "./tools.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -126,13 +126,13 @@ async function startBlock(block: CommandBlock, reader: Reader): Promise<AsyncDis
   const stop = async () => {
     await new Deno.Command("kill", { args: ["--", `-${child.pid}`], stderr: "null" }).output();
     await within(
-      BLOCK_MS,
-      `the end of the block of line ${block.line}`,
       Promise.all([child.status, reading]),
+      `the end of the block of line ${block.line}`,
+      BLOCK_MS,
     );
   };
   try {
-    await within(BLOCK_MS, `"listening" from the block of line ${block.line}`, listening);
+    await within(listening, `"listening" from the block of line ${block.line}`, BLOCK_MS);
   } catch (thrown) {
     await stop();
     throw thrown;

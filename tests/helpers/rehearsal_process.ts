@@ -4,7 +4,7 @@
  * @module
  */
 import type { Folder } from "./folder.ts";
-import { within } from "./service_process.ts";
+import { within } from "./deadline.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const START_MS = 120_000;
@@ -70,7 +70,7 @@ export async function runLine(line: string, path: string): Promise<RanCommand> {
     env: { NO_COLOR: "1", PATH: path },
     stdin: "null",
   }).output();
-  const { code, stdout, stderr } = await within(RUN_MS, line, child);
+  const { code, stdout, stderr } = await within(child, line, RUN_MS);
   const decoder = new TextDecoder();
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
@@ -112,7 +112,7 @@ export class RehearsalProcess implements AsyncDisposable {
   static async start(launcher: Launcher): Promise<RehearsalProcess> {
     const rehearsal = new RehearsalProcess([], launcher);
     try {
-      await within(START_MS, "starting the rehearsal", rehearsal.#printed.promise);
+      await within(rehearsal.#printed.promise, "starting the rehearsal", START_MS);
       return rehearsal;
     } catch (thrown) {
       await rehearsal[Symbol.asyncDispose]();
@@ -132,7 +132,7 @@ export class RehearsalProcess implements AsyncDisposable {
 
   /** Waits for its end. */
   ended(): Promise<Deno.CommandStatus> {
-    return within(30_000, "the end of the rehearsal", this.#status);
+    return within(this.#status, "the end of the rehearsal", 30_000);
   }
 
   /** Has it end what it started, which is in groups of its own. */

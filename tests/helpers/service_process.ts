@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { within } from "./deadline.ts";
 import { type Address, parseAddress } from "../../lib/shared/wire/address.ts";
 
 /** How to start it. */
@@ -17,17 +18,6 @@ export interface Launch {
 export type LogLine = Readonly<Record<string, unknown>>;
 
 const START_MS = 20_000;
-
-/** Fails when a promise takes too long. */
-export async function within<T>(ms: number, what: string, promise: Promise<T>): Promise<T> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error(`${what} took longer than ${ms} ms`)), ms);
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
 
 /** A process and its log. */
 export class ServiceProcess implements AsyncDisposable {
@@ -62,7 +52,7 @@ export class ServiceProcess implements AsyncDisposable {
   /** Starts it, and waits until it listens. */
   static async start(launch: Launch): Promise<ServiceProcess & { readonly address: Address }> {
     const service = new ServiceProcess(launch);
-    const address = await within(START_MS, "starting the service", service.#listening.promise);
+    const address = await within(service.#listening.promise, "starting the service", START_MS);
     return Object.assign(service, { address });
   }
 
@@ -91,7 +81,7 @@ export class ServiceProcess implements AsyncDisposable {
     if (line !== undefined) return Promise.resolve(line);
     const awaited = this.#awaited.get(name) ?? Promise.withResolvers<LogLine>();
     this.#awaited.set(name, awaited);
-    return within(START_MS, `${name} in the log`, awaited.promise);
+    return within(awaited.promise, `${name} in the log`, START_MS);
   }
 
   async #readStderr(): Promise<void> {
@@ -106,7 +96,7 @@ export class ServiceProcess implements AsyncDisposable {
   /** Sends a signal and waits for the end. */
   async stop(signal: Deno.Signal = "SIGTERM"): Promise<Deno.CommandStatus> {
     this.kill(signal);
-    return await within(15_000, "ending the service", this.#ended);
+    return await within(this.#ended, "ending the service", 15_000);
   }
 
   kill(signal: Deno.Signal): void {
@@ -119,7 +109,7 @@ export class ServiceProcess implements AsyncDisposable {
 
   /** Waits for the end. */
   ended(ms = 15_000): Promise<Deno.CommandStatus> {
-    return within(ms, "the end of the service", this.#ended);
+    return within(this.#ended, "the end of the service", ms);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

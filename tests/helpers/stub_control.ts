@@ -5,6 +5,8 @@
  * @module
  */
 
+import { until } from "./deadline.ts";
+
 /** Modes of tests/native/stub.h. */
 export const MODE = {
   fail: 1,
@@ -89,14 +91,8 @@ export class StubControl implements Disposable {
   }
 
   /** Waits until a symbol was called so often. @throws after ten seconds. */
-  async called(symbol: string, times = 1): Promise<void> {
-    const deadline = Date.now() + 10_000;
-    while (this.count(symbol) < times) {
-      if (Date.now() > deadline) {
-        throw new Error(`${symbol} was called ${this.count(symbol)} times in ten seconds, not ${times}`);
-      }
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
+  called(symbol: string, times = 1): Promise<void> {
+    return until(`${symbol}, ${times} times`, () => this.count(symbol) >= times, 10_000);
   }
 
   [Symbol.dispose](): void {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { within } from "./service_process.ts";
+import { within } from "./deadline.ts";
 import { skipTests } from "./skip.ts";
 
 const RUN_MS = 300_000;
@@ -42,7 +42,7 @@ export async function runTool(
       // A tool may end before it has read all of its stdin.
       await writer.write(new TextEncoder().encode(stdin)).then(() => writer.close()).catch(() => {});
     }
-    const { code, stdout, stderr } = await within(RUN_MS + 5_000, command, child.output());
+    const { code, stdout, stderr } = await within(child.output(), command, RUN_MS + 5_000);
     const decoder = new TextDecoder();
     return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
   } finally {

@@ -10,7 +10,7 @@ import { LocalKms } from "../../lib/dev/kms/local.ts";
 import { inProcess } from "../../lib/dev/in_process_workflow.ts";
 import { observeDenials } from "../../lib/enclave/kms/observed.ts";
 import { type Ports, PreparedReply } from "../../lib/enclave/server/feature.ts";
-import { SessionKeyService } from "../../lib/enclave/session_key/session_key.ts";
+import { type SessionKeyOptions, SessionKeyService } from "../../lib/enclave/session_key/session_key.ts";
 import { testHandler, testPorts } from "./ports.ts";
 import { EventLog } from "../../lib/enclave/server/events.ts";
 import { type MasterKeyOptions, MasterKeyService } from "../../lib/enclave/master_key/master_key.ts";
@@ -38,6 +38,20 @@ export function plainMasterKey(
   ports: Partial<MasterKeyOptions & Ports> & Pick<Ports, "kms">,
 ): MasterKeyService {
   return new MasterKeyService({ minEpoch: 1, ...ports }, testPorts(ports));
+}
+
+/** A workflow that returns its input; without a region or a context, taking any later key. */
+export function plainSession(
+  ports: Partial<SessionKeyOptions & Ports> & Pick<Ports, "kms">,
+): SessionKeyService {
+  return new SessionKeyService({
+    region: undefined,
+    context: undefined,
+    configureOnce: false,
+    requireEpoch: false,
+    workflows: inProcess((plaintext) => plaintext),
+    ...ports,
+  }, testPorts(ports));
 }
 
 /** Calls of a Kms, counted, and failing with what a test sets. */
@@ -91,13 +105,7 @@ export async function walletRig(
   const ports = { log: events.log, keys, ...options, kms: observed };
   const wallet = plainWallet(ports);
   const masterKey = plainMasterKey(ports);
-  const session = new SessionKeyService({
-    region: undefined,
-    context: undefined,
-    configureOnce: false,
-    requireEpoch: false,
-    workflows: inProcess((plaintext) => plaintext),
-  }, testPorts(ports));
+  const session = plainSession(ports);
   const handler = testHandler([session, wallet, masterKey], testPorts(ports), events);
   const ask = async (request: WireObject) => {
     const { reply } = await handler(structuredClone(request));

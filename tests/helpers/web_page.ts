@@ -7,7 +7,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Client } from "../../lib/ctl/client/client.ts";
 import type { Address } from "../../lib/shared/wire/address.ts";
-import { within } from "./service_process.ts";
+import { within } from "./deadline.ts";
 
 const WAIT_MS = 15_000;
 const REQUESTS = 23;
@@ -38,7 +38,7 @@ async function post(address: Address, body: string): Promise<readonly string[]> 
     }
     return text.trim().split("\n");
   };
-  return await within(WAIT_MS, "the end of the connection", replies());
+  return await within(replies(), "the end of the connection", WAIT_MS);
 }
 
 /**

@@ -2,7 +2,7 @@
  * The master key end to end: moto's server stands in for AWS KMS, the enclave app and the gateway run as separate processes, and SQLite is on
  * disk.
  */
-import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
 import { DatabaseSync } from "node:sqlite";
 import { verifyDigest, verifySchnorr } from "../../lib/shared/crypto/secp256k1_verify.ts";
@@ -11,7 +11,6 @@ import { CreateAliasCommand, CreateKeyCommand } from "../deps/aws_kms.ts";
 import { SigningKey } from "../deps/ethers.ts";
 import { type CtlResult, devLaunch, runCtl, spawnCtl } from "../helpers/ctl_process.ts";
 import { count } from "../helpers/effort.ts";
-import { startLossyProxy } from "../helpers/lossy_proxy.ts";
 import { hasMoto, type PeerServer, shareMoto } from "../helpers/peers.ts";
 import { ServiceProcess } from "../helpers/service_process.ts";
 
@@ -231,84 +230,6 @@ if (hasMoto()) {
       const refused = await plain(command, ...build);
       assertEquals([refused.code, refused.stdout.includes("no attestation document")], [1, true], command);
     }
-  });
-
-  test("several enclaves have a key each, and status tells them apart", async (moto) => {
-    await using world = await makeWorld(moto);
-    await using one = await world.startEnclave();
-    await using two = await world.startEnclave();
-    await world.configure([one, two]);
-    const made = rowsOf(await world.gateway("init", "--new", "--json"));
-    assertEquals(made.length, 2);
-    assertNotEquals(made[0]?.["public_key"], made[1]?.["public_key"]);
-    const status = rowsOf(await world.gateway("status", "--json"));
-    assertEquals(status.map((row) => [row["stored_epoch"], row["held_epoch"]]), [[1, 1], [1, 1]]);
-    await two.stop();
-    const half = await world.gateway("status");
-    assertEquals([half.code, half.stdout.includes("FAIL")], [69, true]);
-  });
-
-  test("rewrap moves the key to another KMS key; the old row goes once the new one has signed after a restart", async (moto) => {
-    await using world = await makeWorld(moto);
-    await using first = await world.startEnclave();
-    await world.configure([first]);
-    const publicKey = rowsOf(await world.gateway("init", "--new", "--json"))[0]?.["public_key"];
-    const [moved] = rowsOf(await world.gateway("rewrap", "--to", world.keys[1], "--json"));
-    assertEquals([moved?.["key_epoch"], moved?.["kms_key_id"]], [2, world.keys[1]]);
-    await first.stop();
-    await using second = await world.startEnclave();
-    await world.configure([second], world.keys[1]);
-    const [opened] = rowsOf(await world.gateway("init", "--new", "--json"));
-    assertEquals([opened?.["public_key"], opened?.["key_epoch"]], [publicKey, 2]);
-    assertEquals(rowsOf(await world.gateway("status", "--json"))[0]?.["replaced"], 0);
-  });
-
-  test("a disabled KMS key is reported by name, nothing changes, and the row opens when the key is enabled", async (moto) => {
-    // moto still serves disabled keys. This proxy refuses them as AWS does, and forwards all other requests.
-    let disabled = false;
-    await using kms = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
-      const body = new Uint8Array(await request.arrayBuffer());
-      if (!disabled) return await fetch(moto.url, { method: "POST", headers: request.headers, body });
-      const refusal = { __type: "DisabledException", message: `${REGION} key is disabled.` };
-      return Response.json(refusal, {
-        status: 400,
-        headers: { "content-type": "application/x-amz-json-1.1" },
-      });
-    });
-    await using world = await makeWorld(moto, `http://127.0.0.1:${kms.addr.port}`);
-    await using first = await world.startEnclave();
-    await world.configure([first]);
-    const [made] = rowsOf(await world.gateway("init", "--new", "--json"));
-    await first.stop();
-    await using enclave = await world.startEnclave();
-    await world.configure([enclave]);
-    disabled = true;
-    const refused = await world.gateway("init", "--new");
-    assertEquals([refused.code, refused.stdout.includes("DisabledException")], [1, true], refused.stdout);
-    disabled = false;
-    assertEquals(
-      rowsOf(await world.gateway("init", "--new", "--json"))[0]?.["public_key"],
-      made?.["public_key"],
-    );
-  });
-
-  test("an unreachable KMS is reported; the row opens when KMS is back", async (moto) => {
-    using proxy = startLossyProxy(moto.url);
-    await using world = await makeWorld(moto, proxy.url);
-    await using first = await world.startEnclave();
-    await world.configure([first]);
-    const [made] = rowsOf(await world.gateway("init", "--new", "--json"));
-    await first.stop();
-    await using enclave = await world.startEnclave();
-    await world.configure([enclave]);
-    proxy.fate = () => "refuse";
-    const refused = await world.gateway("init", "--new");
-    assertEquals([refused.code, refused.stdout.includes("kms_decrypt_failed")], [1, true], refused.stdout);
-    proxy.fate = () => "pass";
-    assertEquals(
-      rowsOf(await world.gateway("init", "--new", "--json"))[0]?.["public_key"],
-      made?.["public_key"],
-    );
   });
 
   test("a configuration that names the KMS key by its alias works in development", async (moto) => {

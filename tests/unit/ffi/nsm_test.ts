@@ -16,33 +16,6 @@ Deno.test("a request reaches the driver as it is, its response comes back, and n
   assertEquals(mock.rooms, [12_288n, 12_288n]);
 });
 
-for (
-  const [call, errno, name, hint] of [
-    ["open", 2, "ENOENT", /only in Nitro Enclaves/],
-    ["open", 13, "EACCES", /root/],
-    ["open", 16, "EBUSY", /other users/],
-    ["open", 75, "errno 75", /kernel's log/],
-    ["ioctl", 90, "EMSGSIZE", /less user data/],
-    ["ioctl", 25, "ENOTTY", /not the NSM's device/],
-    ["ioctl", 110, "ETIMEDOUT", /hypervisor/],
-    ["ioctl", 5, "EIO", /Try again/],
-  ] as const
-) {
-  Deno.test(`${call} that gives ${name} says so, says what to do, and leaves nothing open`, () => {
-    const mock = new MockNsm(() => ({ errno }), call === "open" ? errno : undefined);
-    const error = assertThrows(
-      () => {
-        using device = new NsmDevice(mock.kernel);
-        device.request(new Uint8Array(5));
-      },
-      NsmError,
-      `${call} gave ${name}`,
-    );
-    assertEquals([error.code, mock.open], [`nsm_${call}`, 0]);
-    assertMatch(error.hint ?? "", hint);
-  });
-}
-
 Deno.test("requests of no bytes or too many, or to a closed device, do not reach the driver", () => {
   const mock = new MockNsm((request) => ({ response: request }));
   const device = new NsmDevice(mock.kernel);

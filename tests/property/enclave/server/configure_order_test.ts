@@ -2,7 +2,6 @@
  * Which session key is in use when several `configure`s run at the same time. They arrive, are answered by KMS and are
  * abandoned in any order; after each step, a model says which replies were right and which key is in use.
  */
-import { testPorts } from "../../../helpers/ports.ts";
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
 import fc from "fast-check";
@@ -13,9 +12,9 @@ import { SecretBytes } from "../../../../lib/shared/crypto/secret_bytes.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
 import type { DecryptRequest, KmsAccess } from "../../../../lib/enclave/kms/kms.ts";
 import { SessionKeyService } from "../../../../lib/enclave/session_key/session_key.ts";
-import { inProcess } from "../../../../lib/dev/in_process_workflow.ts";
 import { WireError } from "../../../../lib/shared/wire/messages.ts";
 import { FakeKms } from "../../../helpers/fake_kms.ts";
+import { plainSession } from "../../../helpers/wallet_rig.ts";
 
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 /** Running and waiting at the same time. */
@@ -89,13 +88,9 @@ function makeService(mode: Mode, kms: HeldKms) {
       };
     },
   };
-  const service = new SessionKeyService({
-    region: undefined,
-    context: undefined,
-    configureOnce: mode === "once",
-    requireEpoch: mode === "highest epoch",
-    workflows: inProcess((plaintext) => plaintext),
-  }, testPorts({ kms, aead, keys: [parseKeyArn(ARN)] }));
+  const configureOnce = mode === "once";
+  const requireEpoch = mode === "highest epoch";
+  const service = plainSession({ configureOnce, requireEpoch, kms, aead, keys: [parseKeyArn(ARN)] });
   return { service, keys, [Symbol.dispose]: () => service[Symbol.dispose]() };
 }
 
@@ -196,6 +191,15 @@ async function settle(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 0));
 }
 
+/** Two at once, the higher one first or last, of which KMS opens the first or the last first. */
+const TWO_AT_ONCE = [[1, 2], [2, 1]].flatMap((numbers) =>
+  [0, 1].map((which): [number, Step[]] => [2, [
+    ...numbers.map((n) => ({ kind: "send" as const, epoch: n, sealedAt: n })),
+    { kind: "open", which },
+    { kind: "open", which: 0 },
+  ]])
+);
+
 for (const mode of MODES) {
   const rule = mode === "once" ? "exactly one is accepted" : `the ${mode} that was accepted is in use`;
   Deno.test(`of configures that run at the same time, ${rule}`, async () => {
@@ -205,6 +209,7 @@ for (const mode of MODES) {
         fc.array(STEP, { maxLength: 40 }),
         (callsAtOnce, steps) => run(mode, callsAtOnce, steps),
       ),
+      { examples: TWO_AT_ONCE },
     );
   });
 }

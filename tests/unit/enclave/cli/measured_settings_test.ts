@@ -3,7 +3,7 @@ import { NODE_AEAD } from "../../../../lib/shared/crypto/aead.ts";
 import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
 import { SealingKey } from "../../../../lib/shared/crypto/sealing.ts";
 import { SecretBytes } from "../../../../lib/shared/crypto/secret_bytes.ts";
-import { assertEquals, assertNotEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { SimulatedNsm } from "../../../../lib/dev/nsm/simulated.ts";
 import { hashConfiguration } from "../../../../lib/shared/attestation/statement.ts";
@@ -396,12 +396,4 @@ Deno.test("the machine's memory decides on the memory for messages, and does not
   const reply = await small.client.exchange({ type: "attest", nonce: encodeBase64(new Uint8Array(16)) });
   const expected = await hashConfiguration(measuredConfiguration(small.config));
   assertEquals(reply["configuration_hash"], encodeBase64(expected));
-});
-
-Deno.test("a --max-in-flight that is too large for the machine's memory is warned of in the log and in health", async () => {
-  await using service = await start(["--max-in-flight=536870912"], { memory: 480 * 2 ** 20 });
-  const { warnings } = await service.client.request({ type: "health" });
-  assertEquals(warnings.filter((warning) => warning.includes("512 MiB (--max-in-flight)")).length, 1);
-  const { events } = await service.client.request({ type: "logs" });
-  assertStringIncludes(JSON.stringify(events), "512 MiB (--max-in-flight)");
 });

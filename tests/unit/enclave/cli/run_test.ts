@@ -2,14 +2,10 @@
 import { EventLog } from "../../../../lib/enclave/server/events.ts";
 import { NODE_AEAD } from "../../../../lib/shared/crypto/aead.ts";
 import { assertEquals, assertRejects } from "@std/assert";
-import { EXIT, parseOptions, UsageError } from "../../../../lib/shared/cli/options.ts";
-import { describeFailure } from "../../../../lib/shared/cli/failure.ts";
+import { parseOptions } from "../../../../lib/shared/cli/options.ts";
 import { type RunIo, runService } from "../../../../lib/enclave/cli/run.ts";
 import { readServeConfig, SERVE_OPTIONS } from "../../../../lib/shared/cli/serve_options.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
-import { Client } from "../../../../lib/ctl/client/client.ts";
-import { VERSION } from "../../../../lib/shared/version.ts";
-import { parseAddress } from "../../../../lib/shared/wire/address.ts";
 import { within } from "../../../helpers/deadline.ts";
 import { FakeKms } from "../../../helpers/fake_kms.ts";
 import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
@@ -48,31 +44,12 @@ function start(listen = "tcp:127.0.0.1:0", io: Partial<RunIo> = {}) {
   };
 }
 
-Deno.test("the service says where it listens, answers there, and ends with 0 on a signal", async () => {
-  const { events, signal, listening, ended, kms } = start();
-  using client = await Client.connect(parseAddress(await listening()), { timeoutMs: 5_000 });
-  assertEquals((await client.exchange({ type: "ping" }))["msg"], "pong");
-  signal("SIGTERM");
-  assertEquals([await ended(), kms.disposed], [EXIT.ok, true]);
-  assertEquals(events.map(({ event }) => event).slice(-4), ["listening", "signal", "draining", "stopped"]);
-  assertEquals(events.find(({ event }) => event === "listening")?.["version"], VERSION);
-});
-
 /** A KMS that a test opens, or fails to. */
 function opening() {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const kms = Object.assign(new FakeKms(() => Promise.reject(new Error("unused"))), { opened: promise });
   return { kms, resolve, reject };
 }
-
-Deno.test("the service listens before its KMS is open, and a signal ends it then too", async () => {
-  const { kms } = opening();
-  const { signal, listening, ended } = start(undefined, { kms });
-  using client = await Client.connect(parseAddress(await listening()), { timeoutMs: 5_000 });
-  assertEquals((await client.exchange({ type: "ping" }))["msg"], "pong");
-  signal("SIGTERM");
-  assertEquals([await ended(), kms.disposed], [EXIT.ok, true]);
-});
 
 Deno.test("a KMS that cannot be opened ends the service with its error, and is disposed of", async () => {
   const { kms, reject } = opening();
@@ -100,18 +77,3 @@ Deno.test("permissions are given up once the listener is open, before a client i
   signal("SIGINT");
   await ended();
 });
-
-const FAILURES: readonly (readonly [string, unknown, number])[] = [
-  ["a wrong option", new UsageError("Unknown option --x", "--help"), EXIT.usage],
-  ["a wrong key", new EnclaveError("m", { code: "invalid_key_arn" }), EXIT.usage],
-  ["a wrong address", new EnclaveError("m", { code: "invalid_address" }), EXIT.usage],
-  ["missing libraries", new EnclaveError("m", { code: "sdk_library" }), EXIT.unavailable],
-  ["a bug", new TypeError("m"), EXIT.software],
-  ["a thrown word", "m", EXIT.software],
-];
-for (const [what, thrown, code] of FAILURES) {
-  Deno.test(`${what} ends the program with ${code}, and one message without a stack`, () => {
-    const { text, exitCode } = describeFailure(thrown);
-    assertEquals([exitCode, text.includes("    at "), text.startsWith("denclave: ")], [code, false, true]);
-  });
-}

@@ -254,17 +254,6 @@ Deno.test("SDK pool: restarts are at once, then after 100 ms, doubling to 10 s",
   assertEquals(restartDelay(1_000), 10_000);
 });
 
-Deno.test("SDK pool: a call is sent to the process and its answer returned", async () => {
-  using rig = await started();
-  const result = rig.call();
-  const request = rig.child(0).current;
-  assert(request.op === "call");
-  assertEquals([request.region, request.call.kind], ["us-east-1", "decrypt"]);
-  rig.child(0).answer();
-  assertEquals(await plaintextOf(result), KEY);
-  assertEquals(rig.clock.pending, 0);
-});
-
 Deno.test("SDK pool: the same credentials stay with their process, others spread", async () => {
   using rig = await started({ processes: 2 });
   for (const [id, index] of [["A", 0], ["B", 1], ["A", 0], ["B", 1], ["B", 1]] as const) {
@@ -336,14 +325,6 @@ Deno.test("SDK pool: a lost connection costs one more attempt, not the process",
   rig.child(0).refuse({}, true);
   assertEquals((await errorOf(result)).code, "sdk_kms_decrypt");
   assertEquals([rig.children.length, rig.child(0).posted.length], [1, 3]);
-});
-
-Deno.test("SDK pool: a refusal by KMS is not repeated", async () => {
-  using rig = await started();
-  const result = rig.call();
-  rig.child(0).refuse({ kms: { name: "AccessDeniedException", message: "" } });
-  assertEquals((await errorOf(result)).code, "sdk_kms_decrypt");
-  assertEquals(rig.child(0).posted.length, 2);
 });
 
 Deno.test("SDK pool: processes that are lost again and again are started with growing delays, until one answers", async () => {
@@ -443,21 +424,6 @@ Deno.test("SDK pool: a call that waits while no process can be started says why"
   );
 });
 
-Deno.test("SDK pool: a time-out while connecting carries what the SDK said of the proxy", async () => {
-  using rig = await started();
-  const result = rig.call();
-  rig.child(0).phase("connecting");
-  rig.child(0).lines.add("Connection failed with error aws-c-io: AWS_IO_TLS_NEGOTIATION_TIMEOUT");
-  rig.clock.advance(35_000);
-  rig.child(1).opened();
-  rig.child(1).phase("connecting");
-  rig.child(1).lines.add("Connection failed with error aws-c-io: AWS_IO_TLS_NEGOTIATION_TIMEOUT");
-  rig.clock.advance(10_000);
-  const error = await errorOf(result);
-  assertEquals(error.code, "kms_timeout");
-  assert(error.connection?.includes("did not answer the handshake"), error.connection);
-});
-
 const REFUSED =
   "Connection failed with error aws-c-io: AWS_IO_SOCKET_CONNECTION_REFUSED, socket connection refused.";
 
@@ -516,68 +482,6 @@ Deno.test("SDK pool: words that arrive before the message that a client is being
   assertEquals(rig.child(0).isKilled, true);
 });
 
-Deno.test("SDK pool: a replaced client that disconnects ends neither the making of the next nor its call", async () => {
-  using rig = await started();
-  const result = rig.call();
-  rig.child(0).prints("Disconnected.");
-  rig.child(0).phase("connecting");
-  rig.child(0).prints(
-    "Disconnected.; Connection failed with error aws-c-io: AWS_IO_SOCKET_CLOSED, socket is closed.",
-  );
-  rig.clock.advance(5_000);
-  rig.child(0).prints(`${rig.child(0).lines}; Connected.`);
-  rig.child(0).phase("calling");
-  rig.clock.advance(1_000);
-  rig.child(0).answer();
-  assertEquals(await plaintextOf(result), KEY);
-});
-
-Deno.test("SDK pool: a process that prints while it has no call is left alone", async () => {
-  using rig = makePool();
-  const opening = rig.pool.start();
-  rig.child(0).prints("Disconnected.");
-  rig.clock.advance(999);
-  rig.child(0).opened();
-  await opening;
-  rig.child(0).prints("Disconnected.");
-  rig.clock.advance(10_000);
-  assertEquals(rig.child(0).isKilled, false);
-});
-
-Deno.test("SDK pool: a failure that is not a lost connection is not explained by one", async () => {
-  using rig = await started();
-  const result = rig.call();
-  rig.child(0).prints("Disconnected.");
-  rig.child(0).refuse({ code: "sdk_generic", message: "no envelope" });
-  assertEquals((await errorOf(result)).connection, undefined);
-});
-
-Deno.test("SDK pool: a call that got no answer twice says that its connection was lost", async () => {
-  using rig = await started();
-  const result = rig.call();
-  for (let attempt = 0; attempt < 2; attempt++) {
-    rig.child(0).lines.add(
-      "Disconnected.\nConnection failed with error aws-c-common: AWS_ERROR_SYS_CALL_FAILURE, …",
-    );
-    rig.child(0).refuse({}, true);
-  }
-  assert((await errorOf(result)).connection?.includes("was reset before KMS answered"));
-});
-
-Deno.test("SDK pool: the first use of the SDK's own functions is one warning", async () => {
-  const logged: unknown[] = [];
-  using rig = await started({
-    processes: 2,
-    log: (level, event, fields) => void logged.push([level, event, fields?.["because"]]),
-  });
-  for (const child of [0, 1, 0]) {
-    const result = rig.call(`AKID${child}`);
-    rig.child(child).answer(1, "another layout");
-    await plaintextOf(result);
-  }
-  assertEquals(logged, [["warn", "sdk_blocking_calls", "another layout"]]);
-});
-
 Deno.test("SDK pool: a first process that cannot open the SDK is the error of the start", async () => {
   using rig = makePool();
   const opening = rig.pool.start();
@@ -597,26 +501,6 @@ Deno.test("SDK pool: a call before the first process has opened the SDK is made 
   await opening;
 });
 
-Deno.test("SDK pool: a call before a first process that does not open in time fails at its own deadline, if that is earlier", async () => {
-  using rig = makePool({ deadlines: { ...DEADLINES, totalMs: 500 } });
-  const opening = rig.pool.start();
-  const result = rig.call();
-  rig.clock.advance(500);
-  assertEquals((await errorOf(result)).code, "kms_timeout");
-  rig.child(0).opened();
-  await opening;
-  assertEquals([rig.child(0).posted.length, rig.pool.state.waiting], [1, 0]);
-});
-
-Deno.test("SDK pool: calls that wait for a first process that cannot open the SDK get its reason", async () => {
-  using rig = makePool();
-  const opening = rig.pool.start();
-  const result = rig.call();
-  rig.child(0).refuse({ code: "sdk_init", message: "no init" });
-  await assertRejects(() => opening, SdkError, "no init");
-  assertEquals([(await errorOf(result)).message, rig.pool.state.waiting], ["no init", 0]);
-});
-
 Deno.test("SDK pool: a process that does not open the SDK in time is killed", async () => {
   using rig = makePool();
   const opening = rig.pool.start();
@@ -624,35 +508,6 @@ Deno.test("SDK pool: a process that does not open the SDK in time is killed", as
   const late = await assertRejects(() => opening, SdkError, "opening the SDK took longer than 1000 ms");
   assertEquals(late.code, "kms_timeout");
   assertEquals(rig.child(0).isKilled, true);
-});
-
-Deno.test("SDK pool: a process that cannot be started is tried again later, without affecting others", async () => {
-  let isPossible = true;
-  const children: FakeChild[] = [];
-  const clock = new Clock();
-  using rig = makePool({
-    after: clock.after,
-    start: (events) => {
-      if (!isPossible) throw new Error("Cannot allocate memory");
-      const child = new FakeChild(events, children.length);
-      children.push(child);
-      return child;
-    },
-  });
-  const opening = rig.pool.start();
-  children[0]?.opened();
-  await opening;
-  isPossible = false;
-  children[0]?.end();
-  const result = rig.call();
-  clock.advance(5_000);
-  assertEquals(children.length, 1);
-  isPossible = true;
-  // 100 + 200 + … + 3,200 ms after the first.
-  clock.advance(1_300);
-  children[1]?.opened();
-  children[1]?.answer();
-  assertEquals(await plaintextOf(result), KEY);
 });
 
 Deno.test("SDK pool: output of replaced clients is not reported as the reason of a failed call", async () => {

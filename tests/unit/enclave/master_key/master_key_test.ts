@@ -1,14 +1,13 @@
 /** The master key: made once, opened again after a restart, never duplicated, and never taken from a changed row. */
 import type { Feature } from "../../../../lib/enclave/server/feature.ts";
 import { NEVER } from "../../../../lib/enclave/server/waiting.ts";
-import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
-import { verifyDigest, verifySchnorr } from "../../../../lib/shared/crypto/secp256k1_verify.ts";
+import { verifySchnorr } from "../../../../lib/shared/crypto/secp256k1_verify.ts";
 import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
 import { decodeCbor } from "../../../../lib/shared/attestation/cbor.ts";
 import { SimulatedNsm } from "../../../../lib/dev/nsm/simulated.ts";
-import { EnclaveError } from "../../../../lib/shared/errors.ts";
 import type { WireObject } from "../../../../lib/shared/wire/messages.ts";
 import { SigningKey } from "../../../deps/ethers.ts";
 import { forgedRow } from "../../../helpers/forged_row.ts";
@@ -74,38 +73,6 @@ function restart(rig: Rig, minEpoch = 1) {
   };
   return { service, ask };
 }
-
-Deno.test("init without a row makes a key, and gives the row to store", async () => {
-  const rig = await walletRig();
-  const reply = await init(rig);
-  const { kms_encrypted_dek, encrypted_private_key, public_key, boot_id, ...rest } = reply as WireObject;
-  assertEquals(rest, {
-    status: "ok",
-    enclave_id: "1",
-    kms_key_id: rig.firstArn,
-    key_epoch: 1,
-    newly_generated: true,
-    origin: "generated",
-  });
-  assertEquals(decodeBase64(String(public_key)).length, 33);
-  assertEquals(decodeBase64(String(encrypted_private_key)).length, 60);
-  assert(decodeBase64(String(kms_encrypted_dek)).length > 0 && typeof boot_id === "string");
-});
-
-Deno.test("the row opens after a restart: the same public key, signatures by it, another boot", async () => {
-  const rig = await walletRig();
-  const first = await init(rig);
-  const { ask } = restart(rig);
-  const second = await ask(initRequest(rig, rowOf(first)));
-  assertEquals([second["public_key"], second["newly_generated"]], [
-    (first as WireObject)["public_key"],
-    false,
-  ]);
-  assertNotEquals(second["boot_id"], (first as WireObject)["boot_id"]);
-  const signed = await ask({ type: "master_key.sign", digest: DIGEST });
-  const publicKey = decodeBase64(String(second["public_key"]));
-  assert(verifyDigest(publicKey, decodeBase64(DIGEST), decodeBase64(String(signed["signature"]))));
-});
 
 Deno.test("signatures verify by a second implementation, and recover to the public key", async () => {
   const rig = await walletRig();
@@ -173,23 +140,6 @@ for (const [what, field, change, code = "row_rejected"] of CHANGED) {
   });
 }
 
-Deno.test("rows of two enclaves cannot be swapped, whole or in part", async () => {
-  const rig = await walletRig();
-  const one = rowOf(await init(rig));
-  const second = restart(rig);
-  const request = { type: "master_key.init", kms_key_id: rig.firstArn, credential: CREDENTIAL };
-  const two = rowOf(await second.ask({ ...request, enclave_id: 2 }));
-  const third = restart(rig);
-  assertEquals((await third.ask({ ...request, enclave_id: 1, ...two }))["msg"], "row_rejected");
-  for (const field of ["kms_encrypted_dek", "encrypted_private_key", "public_key"]) {
-    assertEquals(
-      (await third.ask({ ...request, enclave_id: 1, ...one, [field]: two[field] }))["msg"],
-      "row_rejected",
-      field,
-    );
-  }
-});
-
 const CONFLICTS: readonly (readonly [string, (rig: Rig) => WireObject])[] = [
   ["another enclave's id", () => ({ enclave_id: 2 })],
   ["another KMS key, without a row", (rig) => ({ kms_key_id: rig.secondArn })],
@@ -218,41 +168,6 @@ Deno.test("a service that holds a key refuses the row of another, also one of a 
   assertEquals(rowOf(await init(rig)), row);
 });
 
-Deno.test("before init, requests to sign, show or rewrap are refused", async () => {
-  const rig = await walletRig();
-  for (
-    const request of [
-      { type: "master_key.sign", digest: DIGEST },
-      { type: "master_key.public_info" },
-      rewrapRequest(rig),
-    ]
-  ) assertEquals((await rig.ask(request)).msg, "not_configured");
-});
-
-Deno.test("rewrap: the same key under another KMS key, the epoch one more, both rows open", async () => {
-  const rig = await walletRig();
-  const before = (await init(rig)) as WireObject;
-  const after = await rig.ask(rewrapRequest(rig)) as WireObject;
-  assertEquals([after["public_key"], after["key_epoch"], after["kms_key_id"]], [
-    before["public_key"],
-    2,
-    rig.secondArn,
-  ]);
-  const other = restart(rig);
-  const request = { type: "master_key.verify", enclave_id: 1, credential: CREDENTIAL };
-  assertEquals((await other.ask({ ...request, kms_key_id: rig.secondArn, ...rowOf(after) }))["status"], "ok");
-  assertEquals((await other.ask({ ...request, kms_key_id: rig.firstArn, ...rowOf(before) }))["status"], "ok");
-  // Mixed they do not.
-  assertEquals(
-    (await other.ask({ ...request, kms_key_id: rig.secondArn, ...rowOf(before) }))["msg"],
-    "row_rejected",
-  );
-  assertEquals(
-    (await other.ask({ ...request, kms_key_id: rig.secondArn, ...rowOf(after), key_epoch: 1 }))["msg"],
-    "row_rejected",
-  );
-});
-
 Deno.test("rewrap goes only to an allowed key, and a failure leaves the old one in use", async () => {
   const rig = await walletRig();
   await init(rig);
@@ -278,24 +193,6 @@ Deno.test("a measured least epoch refuses a row from before it", async () => {
     0,
   ]);
 });
-
-for (
-  const [name, failure, code] of [
-    ["expired credentials", new KmsRefusal("ExpiredTokenException"), "credentials_expired"],
-    ["a time-out", new EnclaveError("late", { code: "kms_timeout" }), "timeout"],
-  ] as const
-) {
-  Deno.test(`KMS fails at init with a row by ${name}: no key is made or held, and it works when KMS is back`, async () => {
-    const rig = await walletRig();
-    const request = initRequest(rig, rowOf(await init(rig)));
-    const other = restart(rig);
-    rig.kms.fail = failure;
-    assertEquals((await other.ask(request))["msg"], code);
-    assertEquals(other.service.state.master_key["initialised"], false);
-    rig.kms.fail = undefined;
-    assertEquals((await other.ask(request))["status"], "ok");
-  });
-}
 
 Deno.test("a data key of the wallet opens no master key", async () => {
   const rig = await walletRig();
@@ -435,27 +332,6 @@ Deno.test("a key whose private half the parent knows opens, and its document say
   await look(await init(maker, { ...rowOf(made), nonce }));
   await look(await maker.ask({ ...rewrap, new_kms_key_id: maker.secondArn }));
   assertEquals(origins, Array(3).fill(["generated", 1_000]));
-});
-
-Deno.test("the attested public key: with a nonce, init, rewrap and public_info carry a document about it", async () => {
-  const seen: Uint8Array[] = [];
-  const attester = {
-    attest: ({ userData }: { readonly userData: Uint8Array<ArrayBuffer> }) => {
-      seen.push(userData);
-      return Promise.resolve(new Uint8Array([7]));
-    },
-  };
-  const rig = await walletRig({ attester });
-  const nonce = encodeBase64(new Uint8Array(32));
-  const replies = [
-    await init(rig, { nonce }),
-    await rig.ask({ type: "master_key.public_info", nonce }),
-    await rig.ask(rewrapRequest(rig, { nonce })),
-  ];
-  for (const reply of replies) assertEquals((reply as WireObject)["attestation_document"], "Bw==");
-  // The same statement twice, another after the epoch has grown.
-  assertEquals(encodeHex(seen[0] ?? new Uint8Array()), encodeHex(seen[1] ?? new Uint8Array()));
-  assertNotEquals(encodeHex(seen[1] ?? new Uint8Array()), encodeHex(seen[2] ?? new Uint8Array()));
 });
 
 Deno.test("a nonce where there is no NSM makes no key", async () => {

@@ -1,5 +1,4 @@
 /** The memory budget: a waiting request holds little, and a request that would need too much is refused. */
-import { testPorts } from "../../../helpers/ports.ts";
 import { type Aead, NODE_AEAD } from "../../../../lib/shared/crypto/aead.ts";
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
@@ -15,13 +14,13 @@ import {
 } from "../../../../lib/enclave/server/memory_budget.ts";
 import { Metrics } from "../../../../lib/enclave/server/metrics.ts";
 import { SessionKeyService } from "../../../../lib/enclave/session_key/session_key.ts";
-import { inProcess } from "../../../../lib/dev/in_process_workflow.ts";
 import { encodeMessage, type Framing } from "../../../../lib/shared/wire/framing.ts";
 import { dropFields, WireError, type WireObject } from "../../../../lib/shared/wire/messages.ts";
 import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
 import { within } from "../../../helpers/deadline.ts";
 import { Peer } from "../../../helpers/duplex.ts";
 import { FakeKms } from "../../../helpers/fake_kms.ts";
+import { plainSession } from "../../../helpers/wallet_rig.ts";
 
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const OK: Answer = { type: "x", reply: { status: "ok" } };
@@ -169,13 +168,7 @@ function slowSession(aead: Aead = NODE_AEAD): {
     await answered.promise;
     return new Uint8Array(32).fill(1);
   });
-  const session = new SessionKeyService({
-    region: undefined,
-    context: undefined,
-    configureOnce: false,
-    requireEpoch: false,
-    workflows: inProcess((plaintext) => plaintext),
-  }, testPorts({ kms, aead, keys: [parseKeyArn(ARN)] }));
+  const session = plainSession({ kms, aead, keys: [parseKeyArn(ARN)] });
   return { session, kms, answer: answered.resolve };
 }
 

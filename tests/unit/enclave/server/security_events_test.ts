@@ -111,14 +111,3 @@ Deno.test("a workflow's own fields make no security event", () => {
   for (let n = 0; n < 10; n++) events.log("warn", "workflow", { said: "no", type: "sign", code: `c${n}` });
   assertEquals(events.recentSecurity(500), []);
 });
-
-Deno.test("logs take security as a boolean, and as many of its events as asked for", async () => {
-  await using service = await startService();
-  for (const type of ["none such", "configure", "process"]) await service.client.exchange({ type });
-  assertEquals((await service.logs({ security: true, limit: 2 })).map(({ type }) => type), [
-    "configure",
-    "process",
-  ]);
-  const wrong = await service.client.exchange({ type: "logs", security: "yes" });
-  assertEquals(wrong["msg"], "missing_fields");
-});

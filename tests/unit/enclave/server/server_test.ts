@@ -1,5 +1,5 @@
 /** The server: how many connections it serves, which it refuses, how it ends. Connections are in memory; the sweep's timer is real and short. */
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import type { Handler } from "../../../../lib/enclave/server/dispatch.ts";
 import { EventLog } from "../../../../lib/enclave/server/events.ts";
 import { createMemory } from "../../../../lib/enclave/server/memory_budget.ts";
@@ -9,7 +9,7 @@ import { Metrics } from "../../../../lib/enclave/server/metrics.ts";
 import { Server } from "../../../../lib/enclave/server/server.ts";
 import { createTurnEnd } from "../../../../lib/enclave/server/turn.ts";
 import type { Framing } from "../../../../lib/shared/wire/framing.ts";
-import { within } from "../../../helpers/deadline.ts";
+import { until, within } from "../../../helpers/deadline.ts";
 import { MemoryAcceptor, type Peer } from "../../../helpers/duplex.ts";
 
 interface Setup {
@@ -84,7 +84,7 @@ Deno.test("silent connections are closed, and unfinished requests answered timeo
     unfinished.send(new Uint8Array([0, 0, 0, 50, 0x7b, 0x22]));
     assertEquals(await silent.receiveAll(), []);
     assertEquals((await unfinished.receiveAll()).map((reply) => reply["msg"]), ["timeout"]);
-    await within(until(() => server.stats.connections === 0), "an empty server");
+    await until("an empty server", () => server.stats.connections === 0);
   }));
 
 Deno.test("an accept that fails is logged and tried again", () =>
@@ -139,12 +139,6 @@ Deno.test("requests of one turn are worked on before the first reply leaves", as
   });
 });
 
-/** Resolves when it is so, looking at every turn of the event loop. */
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 0));
-  assert(condition());
-}
-
 Deno.test("a drain ends in its time though a handler never does", async () => {
   const begun = Promise.withResolvers<void>();
   const handler: Handler = () => (begun.resolve(), new Promise(() => {}));
@@ -164,7 +158,7 @@ Deno.test("a handler that never ends loses its connection's place at the request
       stuck.send({ stuck: true });
       assertEquals((await within(stuck.receive(), "the timeout"))?.["msg"], "timeout");
       await within(stuck.closedByService(), "the close");
-      await within(until(() => server.stats.connections === 0), "an empty server");
+      await until("an empty server", () => server.stats.connections === 0);
       const next = acceptor.connect();
       assertEquals(await ask(next, 7), 7);
       next.end();

@@ -3,7 +3,7 @@ import { VERSION } from "../../../../lib/shared/version.ts";
 import type { EncryptionContext } from "../../../../lib/shared/aws/kms_limits.ts";
 import { TSK_CONTEXT } from "../../../../lib/shared/aws/tsk_context.ts";
 import { assert, assertEquals } from "@std/assert";
-import { encodeBase64, encodeHex } from "@std/encoding";
+import { encodeBase64 } from "@std/encoding";
 import { sdkError } from "../../../../ffi/errors.ts";
 import { LocalKms } from "../../../../lib/dev/kms/local.ts";
 import { Client } from "../../../../lib/ctl/client/client.ts";
@@ -108,21 +108,6 @@ for (const [what, options, words] of WARNINGS) {
     await within(service.stop(0), "the end of the service");
   });
 }
-
-Deno.test("metrics count requests by type, and contain nothing of their contents", async () => {
-  const { acceptor, service } = setup();
-  const peer = acceptor.connect();
-  await ask(peer, CONFIGURE);
-  await ask(peer, { type: "process", ciphertext: encodeHex(new Uint8Array(40)) });
-  await ask(peer, { type: "made up by a client" });
-  const metrics = await ask(peer, { type: "metrics" });
-  const requests = metrics?.["requests"] as Record<string, { ok: number; error: number }>;
-  assertEquals(
-    Object.entries(requests).map(([type, { ok, error }]) => [type, ok, error]),
-    [["configure", 1, 0], ["process", 0, 1], ["unknown", 0, 1]],
-  );
-  await within(service.stop(0), "the end of the service");
-});
 
 Deno.test("health runs the self-test every time, and names the implementation of AES-256-GCM", async () => {
   let memory = 100;

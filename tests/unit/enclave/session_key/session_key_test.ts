@@ -2,7 +2,6 @@
 import { testHandler, testPorts } from "../../../helpers/ports.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
-import { sdkError } from "../../../../ffi/errors.ts";
 import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
 import { SecretBytes } from "../../../../lib/shared/crypto/secret_bytes.ts";
 import { OpenError, SEAL_LIMITS, SealingKey } from "../../../../lib/shared/crypto/sealing.ts";
@@ -21,7 +20,7 @@ import { inProcess } from "../../../../lib/dev/in_process_workflow.ts";
 import type { WireObject } from "../../../../lib/shared/wire/messages.ts";
 import { within } from "../../../helpers/deadline.ts";
 import { FakeKms } from "../../../helpers/fake_kms.ts";
-import { plainMasterKey, plainWallet } from "../../../helpers/wallet_rig.ts";
+import { plainMasterKey, plainSession, plainWallet } from "../../../helpers/wallet_rig.ts";
 
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const SECRET = "NEVER-SEEN";
@@ -51,14 +50,7 @@ function setup(options: Partial<SessionKeyOptions & Ports> & { readonly kms?: Fa
     ...options,
     kms,
   });
-  const session = new SessionKeyService({
-    region: undefined,
-    context: undefined,
-    configureOnce: false,
-    requireEpoch: false,
-    workflows: inProcess((plaintext) => plaintext),
-    ...options,
-  }, ports);
+  const session = plainSession({ ...options, ...ports });
   const handler = testHandler([session, plainWallet(ports), plainMasterKey(ports)], ports, events);
   const ask = async (request: WireObject) => {
     const { reply } = await handler({ ...request });
@@ -73,18 +65,6 @@ async function sealed(plaintext: Uint8Array, raw = TSK): Promise<string> {
   using key = await SealingKey.take(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill });
   return encodeHex(await key.seal(plaintext));
 }
-
-Deno.test("a key that KMS opens after the service was disposed of is wiped, and the client gets the reason", async () => {
-  const raw = new Uint8Array(TSK);
-  const answer = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
-  const { session, ask } = setup({ kms: new FakeKms(() => answer.promise) });
-  const asked = ask(CONFIGURE);
-  session[Symbol.dispose]();
-  answer.resolve(raw);
-  const reply = await asked;
-  assertEquals([reply["status"], reply["msg"], raw], ["error", "internal_error", new Uint8Array(32)]);
-  assertEquals(JSON.stringify(reply).includes("not 32"), false);
-});
 
 Deno.test("configure asks KMS for the allowed key in its region, and answers as the guide says", async () => {
   const { kms, ask } = setup();
@@ -122,74 +102,6 @@ for (const [what, request, code] of REFUSALS) {
     assertEquals([reply["status"], reply["msg"]], ["error", code]);
     assert(typeof reply["details"] === "string" && reply["details"] !== "");
     assertEquals(kms.asked, []);
-  });
-}
-
-Deno.test("process opens, works and seals under a fresh nonce", async () => {
-  const { ask } = setup({ workflows: inProcess((plaintext) => plaintext.map((byte) => byte + 1)) });
-  await ask(CONFIGURE);
-  using key = await SealingKey.take(SecretBytes.copyOf(TSK), { random: HOST_RANDOM.fill });
-  for (const size of [1, 20_000]) {
-    const ciphertext = await sealed(new Uint8Array(size).fill(7));
-    const [first, second] = [
-      await ask({ type: "process", ciphertext }),
-      await ask({ type: "process", ciphertext }),
-    ];
-    assert(first["result"] !== second["result"]);
-    assertEquals(
-      await key.open(
-        Uint8Array.from((String(first["result"]).match(/../g) ?? []).map((hex) => parseInt(hex, 16))),
-      ),
-      new Uint8Array(size).fill(8),
-    );
-  }
-});
-
-Deno.test("what does not open is answered decrypt_failed", async () => {
-  const { ask } = setup();
-  await ask(CONFIGURE);
-  for (const ciphertext of ["zz", "0", "00", await sealed(new Uint8Array(5), new Uint8Array(32))]) {
-    assertEquals((await ask({ type: "process", ciphertext }))["msg"], "decrypt_failed");
-  }
-  assertEquals((await ask({ type: "process", ciphertext: 5 }))["msg"], "missing_fields");
-});
-
-Deno.test("a workflow that throws, at once or later, is answered internal_error without its message", async () => {
-  for (
-    const workflow of [() => {
-      throw new Error(SECRET);
-    }, () => Promise.reject(new Error(SECRET))]
-  ) {
-    const { ask } = setup({ workflows: inProcess(workflow) });
-    await ask(CONFIGURE);
-    for (const size of [5, 20_000]) {
-      const reply = await ask({ type: "process", ciphertext: await sealed(new Uint8Array(size)) });
-      assertEquals([reply["msg"], JSON.stringify(reply).includes(SECRET)], ["internal_error", false]);
-    }
-  }
-});
-
-const KMS_FAILURES: readonly (readonly [string, Error, string, string])[] = [
-  [
-    "a refusal",
-    sdkError("sdk_kms_decrypt", "m", {
-      symbol: "s",
-      kms: { name: "AccessDeniedException", message: SECRET },
-    }),
-    "kms_decrypt_failed",
-    "KMS refused: AccessDeniedException",
-  ],
-  ["a deadline", sdkError("kms_timeout", "m", { symbol: "s" }), "timeout", "in time"],
-  ["a full queue", sdkError("sdk_busy", "m", { symbol: "s" }), "busy", "waiting"],
-  ["anything else", new Error(SECRET), "internal_error", "denclavectl client logs says why"],
-];
-for (const [what, error, code, words] of KMS_FAILURES) {
-  Deno.test(`${what} of KMS is answered ${code}, with a fixed text`, async () => {
-    const { ask } = setup({ kms: new FakeKms(() => Promise.reject(error)) });
-    const reply = await ask(CONFIGURE);
-    assertEquals([reply["msg"], JSON.stringify(reply).includes(SECRET)], [code, false]);
-    assertStringIncludes(String(reply["details"]), words);
-    assertEquals((await ask({ type: "health" }))["configured"], false);
   });
 }
 
@@ -274,28 +186,19 @@ Deno.test("the key is wiped when the service ends, and what KMS gave as soon as 
   assertEquals((await ask({ type: "process", ciphertext: "00" }))["msg"], "not_configured");
 });
 
-for (
-  const [how, fail] of [
-    ["throws", (bytes: Uint8Array) => {
-      throw new Error(`${bytes.length}`);
-    }],
-    ["rejects", (bytes: Uint8Array) => Promise.reject(new Error(`${bytes.length}`))],
-  ] as const
-) {
-  Deno.test(`a workflow that ${how} releases its key`, async () => {
-    const aead = new CountingAead();
-    const { ask } = setup({
-      aead,
-      kms: new FakeKms(() => Promise.resolve(new Uint8Array(TSK))),
-      workflows: inProcess(fail),
-    });
-    await ask(CONFIGURE);
-    const ciphertext = await sealed(new Uint8Array([1, 2, 3]));
-    assertEquals((await ask({ type: "process", ciphertext }))["msg"], "internal_error");
-    await ask(CONFIGURE);
-    assertEquals(aead.keys, 1);
+Deno.test("a workflow that fails releases its key", async () => {
+  const aead = new CountingAead();
+  const { ask } = setup({
+    aead,
+    kms: new FakeKms(() => Promise.resolve(new Uint8Array(TSK))),
+    workflows: inProcess(() => Promise.reject(new Error("no"))),
   });
-}
+  await ask(CONFIGURE);
+  const ciphertext = await sealed(new Uint8Array([1, 2, 3]));
+  assertEquals((await ask({ type: "process", ciphertext }))["msg"], "internal_error");
+  await ask(CONFIGURE);
+  assertEquals(aead.keys, 1);
+});
 
 Deno.test("--configure-once refuses the second key, without asking KMS", async () => {
   const { ask, kms } = setup({ configureOnce: true });
@@ -376,72 +279,6 @@ Deno.test("the measured region selects among several keys when the request says 
   assertEquals([(await ask(CONFIGURE))["msg"], kms.asked[0]?.request.keyId], ["configured", EU]);
 });
 
-const [TAKEN, AGAIN] = ["configured", "already_configured"];
-const REQUIRE_EPOCH = { requireEpoch: true };
-/** Two configures at the same time. */
-const AT_ONCE: readonly (readonly [
-  string,
-  Partial<SessionKeyOptions>,
-  /** Their epochs, and when they were sealed, where they are. */
-  readonly [number, number, number?, number?],
-  /** What KMS answers first. */
-  0 | 1,
-  readonly [string, string],
-  /** The first byte of the key in use. */
-  1 | 2,
-])[] = [
-  ["the lower epoch is overtaken by the higher", REQUIRE_EPOCH, [5, 6], 1, [AGAIN, TAKEN], 2],
-  ["the lower epoch is overtaken although it arrived last", REQUIRE_EPOCH, [6, 5], 0, [TAKEN, AGAIN], 1],
-  [
-    "the one that was sealed last stays, though answered last",
-    {},
-    [0, 0, 2_000, 1_000],
-    1,
-    [TAKEN, TAKEN],
-    1,
-  ],
-  ["of two sealed in the same millisecond the last stays", {}, [0, 0, 1_000, 1_000], 1, [TAKEN, TAKEN], 2],
-  ["an epoch counts more than sealing", REQUIRE_EPOCH, [5, 6, 2_000, 1_000], 0, [TAKEN, TAKEN], 2],
-  ["--configure-once takes what KMS answers first", { configureOnce: true }, [0, 0], 1, [AGAIN, TAKEN], 2],
-];
-for (const [rule, options, [first, second, ...sealedAt], firstAnswered, replies, inUse] of AT_ONCE) {
-  Deno.test(`two configures at the same time: ${rule}`, async () => {
-    const gates = [1, 2].map(() => Promise.withResolvers<void>());
-    let calls = 0;
-    const kms = Object.assign(
-      new FakeKms(async () => {
-        const number = ++calls;
-        await gates[number - 1]?.promise;
-        return new Uint8Array(32).fill(number);
-      }),
-      { callsAtOnce: 2 },
-    );
-    const { ask, session } = setup({ ...options, kms });
-    const configure = async (epoch: number, sealed: number | undefined): Promise<WireObject> => {
-      if (sealed === undefined) return await ask({ ...CONFIGURE, epoch });
-      const reply = session.configure({ ...CONFIGURE, epoch }, undefined, sealed);
-      return await reply.then(() => ({ msg: "configured" }), (thrown) => ({ msg: thrown.code }));
-    };
-    const asked = [first, second].map((epoch, index) => configure(epoch, sealedAt[index]));
-    gates[firstAnswered]?.resolve();
-    await asked[firstAnswered];
-    gates[1 - firstAnswered]?.resolve();
-    const answered = await Promise.all(asked);
-    assertEquals([answered.map((reply) => reply["msg"]), calls], [[...replies], 2]);
-    const ciphertext = await sealed(new Uint8Array(3), new Uint8Array(32).fill(inUse));
-    assertEquals((await ask({ type: "process", ciphertext }))["status"], "ok");
-  });
-}
-
-Deno.test("of two configures sent at once, --configure-once takes the first", async () => {
-  const { ask, kms } = setup({ configureOnce: true });
-  const replies = await Promise.all([ask(CONFIGURE), ask(CONFIGURE)]);
-  assertEquals([replies.map((reply) => reply["msg"]), kms.asked.length], [[
-    "configured",
-    "already_configured",
-  ], 1]);
-});
-
 Deno.test("after a restart, an older wrapped session key is refused by a measured least epoch, and KMS is not asked", async () => {
   const configured = { ...CONFIGURE, epoch: 5 };
   const before = setup({ requireEpoch: true, minTskEpoch: 5 });
@@ -456,19 +293,6 @@ Deno.test("after a restart, an older wrapped session key is refused by a measure
   ]);
   assertEquals((await after.ask(CONFIGURE))["msg"], "missing_fields");
   assertEquals((await after.ask(configured))["msg"], "configured");
-});
-
-Deno.test("after a configure that failed, --configure-once and the same epoch allow another try", async () => {
-  let tries = 0;
-  const kms = new FakeKms(() =>
-    ++tries === 1
-      ? Promise.reject(sdkError("sdk_kms_decrypt", "m", { symbol: "s" }))
-      : Promise.resolve(new Uint8Array(TSK))
-  );
-  const { ask } = setup({ configureOnce: true, requireEpoch: true, kms });
-  const replies = [await ask({ ...CONFIGURE, epoch: 3 }), await ask({ ...CONFIGURE, epoch: 3 })];
-  assertEquals(replies.map(({ msg }) => msg), ["kms_decrypt_failed", "configured"]);
-  assertEquals((await ask({ type: "health" }))["epoch"], 3);
 });
 
 Deno.test("the workflow's result is wiped once it is sealed", async () => {
@@ -571,13 +395,14 @@ Deno.test("every reply has a status, and every error a code and a text, without 
 Deno.test("a service that ends while configure is under way keeps no key, whenever that is", async () => {
   for (let turns = 0; turns < 40; turns++) {
     const raw = new Uint8Array(TSK);
-    const { session } = setup({ kms: new FakeKms(() => Promise.resolve(raw)) });
+    const aead = new CountingAead();
+    const { session } = setup({ aead, kms: new FakeKms(() => Promise.resolve(raw)) });
     const configuring = session.configure({ ...CONFIGURE }).catch(() => {});
     for (let n = 0; n < turns; n++) await Promise.resolve();
     session[Symbol.dispose]();
     await within(configuring, "the end of configure");
     await new Promise((resolve) => setTimeout(resolve, 0));
-    assertEquals(raw, new Uint8Array(32), `disposed after ${turns} steps`);
+    assertEquals([raw, aead.keys], [new Uint8Array(32), 0], `disposed after ${turns} steps`);
   }
 });
 
@@ -652,16 +477,6 @@ Deno.test("process is refused while the kernel's random numbers are not trusted,
   assertEquals((await ask(request))["msg"], "entropy_not_trusted");
   isSeeded = true;
   assertEquals((await ask(request))["status"], "ok");
-});
-
-Deno.test("of two configures of the same epoch sent at once, the second is refused", async () => {
-  const { ask, kms } = setup({ requireEpoch: true });
-  const request = { ...CONFIGURE, epoch: 7 };
-  const replies = await Promise.all([ask(request), ask(request)]);
-  assertEquals([replies.map((reply) => reply["msg"]), kms.asked.length], [[
-    "configured",
-    "already_configured",
-  ], 1]);
 });
 
 Deno.test("a key that has made many seals causes one warning, and health reports how many", async () => {

@@ -1,5 +1,5 @@
 /** The wallet: accounts made and used, and everything that must not be signed with. */
-import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { Credentials } from "../../../../lib/shared/aws/credentials.ts";
 import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
@@ -15,47 +15,6 @@ import { CREDENTIAL, KmsRefusal, walletRig } from "../../../helpers/wallet_rig.t
 import { newSecretKey } from "../../../helpers/new_secret_key.ts";
 
 const CACHE = { entries: 4, maxAgeMs: 60_000 };
-
-Deno.test("generateAccount answers in the wallet's shape, with what is to be stored", async () => {
-  const { generate, firstArn } = await walletRig();
-  const reply = await generate("alice");
-  assertEquals(Object.keys(reply), ["apiResponse", "content"]);
-  assertEquals(reply["apiResponse"], "generateResponse");
-  const { address, encryptedPrivateKey, encryptedDataKey, ...rest } = reply.content;
-  assertMatch(address ?? "", /^0x[0-9a-fA-F]{40}$/);
-  // nonce 12, key 32, tag 16
-  assertEquals(decodeBase64(encryptedPrivateKey ?? "").length, 60);
-  assert(decodeBase64(encryptedDataKey ?? "").length > 0);
-  assertEquals(rest, { name: "alice", keyId: firstArn, version: 1 } as unknown as typeof rest);
-});
-
-Deno.test("sign answers in the wallet's shape, and the signature is the account's", async () => {
-  const { ask, account } = await walletRig();
-  const row = await account("alice");
-  const reply = await ask({ ...row, message: "hello" });
-  assertEquals(reply["apiResponse"], "signResponse");
-  const { address, signature, r, s, yParity, v, ...rest } = reply.content;
-  assertEquals(rest, {});
-  assertEquals(address, String(row["address"]));
-  assertEquals(recoverAddress(hashMessage("hello"), String(signature)), address);
-  assertEquals(`${r}${String(s).slice(2)}`, String(signature).slice(0, 130));
-  assertEquals(Number(v), 27 + Number(yParity));
-});
-
-Deno.test("two accounts of one name have nothing in common", async () => {
-  const { generate } = await walletRig();
-  const [one, two] = [await generate("alice"), await generate("alice")];
-  for (const field of ["address", "encryptedPrivateKey", "encryptedDataKey"]) {
-    assertNotEquals(one.content[field], two.content[field]);
-  }
-});
-
-Deno.test("keyId is read as key_id is, and the id at the end of an ARN as the ARN", async () => {
-  const { ask, firstArn } = await walletRig();
-  const keyId = firstArn.split("/").at(-1);
-  const reply = await ask({ apiRequest: "generateAccount", credential: CREDENTIAL, name: "a", keyId });
-  assertEquals(reply.content["keyId"], firstArn);
-});
 
 /** One bit of base64's bytes changed. */
 function flipped(base64: unknown): string {
@@ -236,6 +195,12 @@ for (
       "credentials_expired",
     ],
     ["a denial", new KmsRefusal("AccessDeniedException"), "kms_decrypt_failed", "kms_generate_failed"],
+    [
+      "what every object inherits",
+      new KmsRefusal("constructor"),
+      "kms_decrypt_failed",
+      "kms_generate_failed",
+    ],
     ["a time-out", new EnclaveError("late", { code: "kms_timeout" }), "timeout", "timeout"],
     ["a crowd", new EnclaveError("full", { code: "sdk_busy" }), "busy", "busy"],
     [
@@ -338,15 +303,6 @@ Deno.test("a denial of anything empties the cache, a time-out or throttling does
   assertEquals([kept, (await rig.ask({ ...alice, message: "a" })).msg], [[1, 1, 0], "kms_decrypt_failed"]);
 });
 
-Deno.test("a denied configure empties the wallet's cache too", async () => {
-  using rig = await walletRig({ cache: CACHE });
-  await rig.ask({ ...await rig.account("alice"), message: "a" });
-  rig.kms.fail = new KmsRefusal("AccessDeniedException");
-  const encrypted_tsk = encodeBase64(new Uint8Array(8));
-  const reply = await rig.ask({ type: "configure", encrypted_tsk, kms_key_id: rig.firstArn, ...CREDENTIAL });
-  assertEquals([reply.msg, rig.wallet.state.wallet.cached_keys], ["kms_decrypt_failed", 0]);
-});
-
 Deno.test("no key is made where the kernel's random numbers are not the NSM's", async () => {
   const unseeded = await walletRig({ attested: true });
   const reply = await unseeded.generate("alice");
@@ -403,15 +359,6 @@ Deno.test("a key that KMS released before a denial, and that arrives after it, i
   assertEquals((await signing)["apiResponse"], "signResponse");
   assertEquals(rig.wallet.state.wallet.cached_keys, 0);
 });
-
-for (const name of ["constructor", "toString", "__proto__"]) {
-  Deno.test(`an error that KMS calls ${name} is an error like any other`, async () => {
-    using rig = await walletRig();
-    const row = await rig.account("alice");
-    rig.kms.fail = new KmsRefusal(name);
-    assertEquals((await rig.ask({ ...row, message: "a" })).msg, "kms_decrypt_failed");
-  });
-}
 
 Deno.test("others are answered while a batch is signed", async () => {
   using rig = await walletRig();

@@ -16,7 +16,6 @@ const CONTRACT = "0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB";
 const OTHER = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
 
 const DETAILS = "PermitDetails(address token,uint160 amount,uint48 expiration,uint48 nonce)";
-const PERMITTED = "TokenPermissions(address token,uint256 amount)";
 const AUTHORIZATION = `address from,address to,uint256 value,
   uint256 validAfter,uint256 validBefore,bytes32 nonce`;
 
@@ -24,34 +23,11 @@ const AUTHORIZATION = `address from,address to,uint256 value,
 const SAMPLES: Readonly<Record<string, string>> = {
   "a permit of EIP-2612": `Permit(address owner,address spender,
     uint256 value,uint256 nonce,uint256 deadline)`,
-  "a permit of DAI": "Permit(address holder,address spender,uint256 nonce,uint256 expiry,bool allowed)",
-  "Permit2, one": `PermitSingle(PermitDetails details,address spender,uint256 sigDeadline)${DETAILS}`,
   "Permit2, several": `PermitBatch(PermitDetails[] details,address spender,uint256 sigDeadline)${DETAILS}`,
-  "Permit2, a transfer": `PermitTransferFrom(TokenPermissions permitted,address spender,
-    uint256 nonce,uint256 deadline)${PERMITTED}`,
-  "Permit2, transfers with a witness": `PermitBatchWitnessTransferFrom(TokenPermissions[] permitted,
-    address spender,uint256 nonce,uint256 deadline,Witness witness)${PERMITTED}Witness(address user)`,
   "EIP-3009, a transfer": `TransferWithAuthorization(${AUTHORIZATION})`,
-  "EIP-3009, a transfer to the caller": `ReceiveWithAuthorization(${AUTHORIZATION})`,
-  "an allowance of another name": "Allow(address spender,uint256 value,uint256 deadline)",
-  "an allowance with _spender": "Grant(address _spender,uint256 _value,uint256 _deadline)",
-  "an allowance with Spender": "Grant(address Spender,uint256 Value,uint256 Deadline)",
   "an allowance in another message": "Batch(Allowance[] items)Allowance(address operator,uint256 expiry)",
-  "a delegation of credit": `DelegationWithSig(address delegatee,uint256 value,
-    uint256 nonce,uint256 deadline)`,
   "a transaction of a Safe": `SafeTx(address to,uint256 value,bytes data,uint8 operation,uint256 safeTxGas,
     uint256 baseGas,uint256 gasPrice,address gasToken,address refundReceiver,uint256 nonce)`,
-  "a meta-transaction": "MetaTransaction(uint256 nonce,address from,bytes functionSignature)",
-  "a request to a forwarder": `ForwardRequest(address from,address to,uint256 value,
-    uint256 gas,uint256 nonce,uint48 deadline,bytes data)`,
-  "a user operation": `PackedUserOperation(address sender,uint256 nonce,bytes initCode,bytes callData,
-    bytes32 accountGasLimits,uint256 preVerificationGas,bytes32 gasFees,bytes paymasterAndData)`,
-  "an order of CoW": `Order(address sellToken,address buyToken,address receiver,
-    uint256 sellAmount,uint256 buyAmount,uint32 validTo,bytes32 appData,uint256 feeAmount,string kind,
-    bool partiallyFillable,string sellTokenBalance,string buyTokenBalance)`,
-  "an order of Seaport": `OrderComponents(address offerer,OfferItem[] offer,uint256 startTime,
-    uint256 endTime,bytes32 conduitKey,uint256 counter)
-    OfferItem(uint8 itemType,address token,uint256 startAmount,uint256 endAmount)`,
   "a vote": "Ballot(uint256 proposal,bool support)",
 };
 

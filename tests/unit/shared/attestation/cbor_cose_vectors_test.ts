@@ -116,6 +116,15 @@ const REFUSED: readonly (readonly [string, string])[] = [
   ["a201020103", "a key twice"],
   ["a2010218010203", "a key twice, in heads of two widths"],
   ["bf616101616102ff", "a key twice in a map of indefinite length"],
+  ["a16161f8ff", "a simple value without name"],
+  ["6161a0", "a text that is no UTF-8"],
+  ["a161a000", "a key that is no UTF-8"],
+  ["a1410000", "a byte string as a key"],
+  ["a1a000", "a map as a key"],
+  ["a18000", "an array as a key"],
+  ["a1f500", "true as a key"],
+  ["ba7fffffff", "four billion items"],
+  ["5affffffff00", "a string longer than all of it"],
 ];
 
 for (const [hex, what] of REFUSED) {

@@ -40,13 +40,7 @@ const SELECTIONS:
     ["by ARN", [A, B], { key: B }, B],
     ["by the id at the end of an ARN", [A, B], { key: "mrk-1234567890abcdef1234567890abcdef" }, B],
     ["by region, where one key is in it", [A, C], { region: "us-gov-west-1" }, C],
-    ["none where nothing is allowed", [], {}, undefined],
     ["none where several fit", [A, B], {}, undefined],
-    ["none for another key", [A], { key: C }, undefined],
-    ["none for an alias", [A], { key: "alias/mine" }, undefined],
-    ["none for another region", [A], { region: "eu-west-1" }, undefined],
-    ["none for the key in another region", [A], { key: A, region: "eu-west-1" }, undefined],
-    ["none for a part of an id", [A], { key: "1234abcd" }, undefined],
   ];
 for (const [what, allowed, selection, expected] of SELECTIONS) {
   Deno.test(`a request selects ${what}`, () => {
@@ -59,23 +53,13 @@ for (const [what, allowed, selection, expected] of SELECTIONS) {
 /** Of what a request gives: the words of the refusal. */
 const REASONS: readonly (readonly [{ key?: string; region?: string }, string])[] = [
   [{ key: "alias/mine" }, "Field key_id names a KMS key that is not among the allowed ones"],
-  [{ key: "1234abcd" }, "Field key_id names a KMS key that is not among the allowed ones"],
   [
     { key: A.replace(":111122223333:", ":999988887777:") },
     "Field key_id names a KMS key of account 999988887777 in us-east-1, where no KMS key is allowed: " +
     "a row that names it was made for another configuration",
   ],
   [
-    { key: A.replace("us-east-1", "eu-west-1") },
-    "Field key_id names a KMS key of account 111122223333 in eu-west-1, where no KMS key is allowed: " +
-    "a row that names it was made for another configuration",
-  ],
-  [
     { region: "eu-west-1" },
-    "Field region does not name the region of an allowed KMS key",
-  ],
-  [
-    { key: A, region: "eu-west-1" },
     "Field region does not name the region of an allowed KMS key",
   ],
 ];

@@ -13,9 +13,8 @@ Deno.test("KMS's answer gives its error name and message, with any prefix cut of
   }
 });
 
-Deno.test("the hint for a denied call names PCRs, and every error has a hint", () => {
+Deno.test("the hint for a denied call names PCRs", () => {
   assertMatch(hintFor({ name: "AccessDeniedException", message: "" }), /PCR/);
-  for (const reason of [undefined, { name: "Unheard", message: "" }]) assertMatch(hintFor(reason), /\w/);
 });
 
 const KNOWN_REASONS = [
@@ -34,20 +33,7 @@ const KNOWN_REASONS = [
 Deno.test("each of KMS's usual errors has a hint of its own", () => {
   const hints = KNOWN_REASONS.map((name) => hintFor({ name, message: "" }));
   assertEquals(
-    new Set([...hints, hintFor(undefined), hintFor({ name: "Unheard", message: "" })]).size,
+    new Set([...hints, hintFor(undefined), hintFor({ name: "constructor", message: "" })]).size,
     hints.length + 2,
   );
-});
-
-Deno.test("a message of KMS may be spelled either way, or be missing", () => {
-  assertEquals([
-    parseKmsReason({ __type: "A", message: "m" })?.message,
-    parseKmsReason({ __type: "A", Message: "M" })?.message,
-    parseKmsReason({ __type: "A" })?.message,
-    parseKmsReason({ __type: "A", message: 5 })?.message,
-  ], ["m", "M", "", ""]);
-});
-
-Deno.test("the hint is text for any error name that KMS may give", () => {
-  assertEquals(typeof hintFor({ name: "constructor", message: "" }), "string");
 });

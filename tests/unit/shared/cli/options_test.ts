@@ -100,20 +100,6 @@ Deno.test("the version is that of deno.json", async () => {
   assertEquals(VERSION, version);
 });
 
-const READ: readonly (readonly [readonly string[], string])[] = [
-  [["--listen", "unix:/a"], "unix:/a"],
-  [["--listen=unix:/a=b"], "unix:/a=b"],
-  [["--listen", "unix:/a", "--listen", "unix:/b"], "unix:/b"],
-  [["--listen="], ""],
-  [["--listen", "-"], "-"],
-  [["--listen=-x"], "-x"],
-];
-for (const [argv, expected] of READ) {
-  Deno.test(`${argv.join(" ")} gives ${JSON.stringify(expected)}`, () => {
-    assertEquals(parseOptions(SPECS, argv).text("listen"), expected);
-  });
-}
-
 Deno.test("what follows -- is no option, and is refused where a command takes no arguments", () => {
   const argv = ["--", "--listen", "unix:/a"];
   assertThrows(() => parseOptions(SPECS, argv), UsageError, 'Unexpected argument "--listen"');
@@ -128,73 +114,6 @@ Deno.test("the environment is asked for the variables of the table, and for no o
 });
 
 const CLIENT_KEY = encodeBase64(new Uint8Array(32).fill(7));
-
-Deno.test("the environment configures all of the service", () => {
-  const config = readServeConfig(parseOptions(
-    SPECS,
-    [],
-    env({
-      LISTEN: "unix:/run/s",
-      REGION: "eu-west-1",
-      KMS_KEYS: `${ARN}, ${ARN.replace("us-east-1", "eu-west-1")},`,
-      FEATURES: "sealed, session_key",
-      TSK_CONTEXT: "app=x",
-      CONFIGURE_ONCE: "yes",
-      REQUIRE_EPOCH: "true",
-      BIND_PROCESS: "1",
-      REQUIRE_SEALED: "1",
-      CLIENT_KEYS: CLIENT_KEY,
-      MAX_MESSAGE: "64",
-      MAX_CONNECTIONS: "1",
-      IDLE_MS: "10",
-      REQUEST_MS: "3600000",
-      DRAIN_MS: "0",
-      LOG_LEVEL: "debug",
-      WALLET_CHAINS: "1,137",
-      WALLET_RECIPIENTS: "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed",
-      WALLET_CALLS: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed:0xA9059CBB",
-      WALLET_VERIFYING_CONTRACTS: `${CONTRACT}:Order, ${CONTRACT.toLowerCase()}:Hyperliquid:UsdSend`,
-      WALLET_MESSAGE_PREFIX: "Sign in to , ",
-      WALLET_MAX_VALUE: "1000000000000000000",
-      MIN_EPOCH: "7",
-      MIN_TSK_EPOCH: "9",
-      SDK_PROCESSES: "2",
-      WALLET_CACHE: "8",
-    }),
-  ));
-  assertEquals({ ...config, keys: config.keys.map((key) => key.region) }, {
-    address: { transport: "unix", path: "/run/s" },
-    region: "eu-west-1",
-    keys: ["us-east-1", "eu-west-1"],
-    features: ["session_key", "sealed"],
-    context: { app: "x" },
-    configureOnce: true,
-    requireEpoch: true,
-    minTskEpoch: 9,
-    bindProcess: true,
-    sealed: { required: true, clientKeys: [new Uint8Array(32).fill(7)], maxAgeMs: 60_000 },
-    wallet: {
-      guards: {
-        chains: [1n, 137n],
-        recipients: [CHECKSUMMED],
-        calls: [{ contract: CHECKSUMMED, selector: "0xa9059cbb" }],
-        verifyingContracts: [
-          { contract: CONTRACT, primaryType: "Order" },
-          { contract: CONTRACT, primaryType: "Hyperliquid:UsdSend" },
-        ],
-        messagePrefixes: ["Sign in to , "],
-        maxValue: 10n ** 18n,
-      },
-      cache: { entries: 8, maxAgeMs: 60_000 },
-    },
-    minEpoch: 7,
-    limits: { maxMessage: 64, maxConnections: 1, idleMs: 10, requestMs: 3_600_000, maxInFlight: undefined },
-    sdk: { ...config.sdk, "sdk-processes": "2", "proxy-port": "8000" },
-    workflow: { processes: undefined, deadlineMs: 5_000, memory: undefined },
-    drainMs: 0,
-    logLevel: "debug",
-  });
-});
 
 for (
   const [variable, value, flag] of [
@@ -315,6 +234,12 @@ for (const spec of MEASURED) {
     else assertEquals(read([], { [variable]: "" }), read([]));
   });
 
+  Deno.test(`${variable} means what --${name} means`, () => {
+    const [value = "1"] = VALUES[name] ?? [];
+    const flag = "value" in spec ? `--${name}=${value}` : `--${name}`;
+    assertEquals(read([], { [variable]: value }), read([flag]));
+  });
+
   if (!("value" in spec)) continue;
 
   const isList = "multiple" in spec && spec.multiple;
@@ -332,6 +257,10 @@ for (const spec of MEASURED) {
       // A message's prefix may have commas in it.
       if (!isList || name === "wallet-message-prefix") return;
       assertThrows(() => read([], { [variable]: `${value},${value}` }), UsageError, `--${name}`);
+      assertEquals(
+        read([], { [variable]: `${value}, ${other},` }),
+        read([`--${name}=${value}`, `--${name}=${other}`]),
+      );
     });
   }
 }

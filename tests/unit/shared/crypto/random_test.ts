@@ -1,7 +1,6 @@
 /** The port for random numbers: secrets depend on every source, and fail with any of them. */
 import { assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { encodeHex } from "@std/encoding";
-import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
 import { Random, type RandomSources, replaceGlobalGenerator } from "../../../../lib/shared/crypto/random.ts";
 import { signDigest } from "../../../../lib/shared/crypto/secp256k1.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
@@ -57,10 +56,6 @@ for (const source of ["kernel", "runtime", "nsm"] as const) {
   });
 }
 
-Deno.test("secrets for two purposes differ, even if every source repeats itself", async () => {
-  assertNotEquals(await secretOf(fixed().sources, "a"), await secretOf(fixed().sources, "b"));
-});
-
 Deno.test("each secret draws from every source anew", async () => {
   const { sources, buffers } = fixed();
   const random = new Random(sources);
@@ -115,15 +110,6 @@ Deno.test("nonces and ids come from the kernel alone, and none is made when it f
     },
   });
   assertThrows(() => broken.bytes(12), EnclaveError, "in a test");
-});
-
-Deno.test("the port says what it has: on a host, no NSM", () => {
-  const { kernel, nsm } = fixed().sources;
-  assertEquals([
-    new Random({ kernel, nsm }).sources,
-    new Random({ kernel, nsm: undefined }).sources,
-    HOST_RANDOM.sources,
-  ], ["NSM, kernel, runtime", "no NSM, kernel, runtime", "no NSM, runtime"]);
 });
 
 Deno.test("libraries that draw for themselves get the port's numbers", () => {

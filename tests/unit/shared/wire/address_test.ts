@@ -7,13 +7,6 @@ import { listen } from "../../../../lib/shared/wire/listen.ts";
 import { within } from "../../../helpers/deadline.ts";
 
 for (
-  const text of ["vsock:-1:5000", "vsock:16:5000", "tcp:127.0.0.1:0", "tcp:[::1]:80", "unix:/run/a b.sock"]
-) {
-  Deno.test(`${text} is read and written the same`, () =>
-    assertEquals(formatAddress(parseAddress(text)), text));
-}
-
-for (
   const text of [
     "",
     "vsock",
@@ -25,6 +18,8 @@ for (
     "unix:",
     "http://a:1",
     "tcp:a:b",
+    "vsock:4294967296:5000",
+    "tcp:[]:80",
   ]
 ) {
   Deno.test(`${JSON.stringify(text)} is refused with the three forms`, () => {
@@ -119,9 +114,3 @@ Deno.test("a write that takes a part is followed by the rest, in order", async (
   await writeAll(stream, bytes, "tcp");
   assertEquals(taken, [...bytes]);
 });
-
-for (const text of ["vsock:4294967296:5000", "vsock:9999999999:5000", "tcp:[]:80"]) {
-  Deno.test(`${text} is refused`, () => {
-    assertEquals(assertThrows(() => parseAddress(text), EnclaveError).code, "invalid_address");
-  });
-}

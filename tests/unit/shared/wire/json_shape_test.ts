@@ -1,26 +1,10 @@
 /** The memory cost of a document, estimated before it is parsed. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { encodeMessage, FrameDecoder, type Framing } from "../../../../lib/shared/wire/framing.ts";
+import { FrameDecoder, type Framing } from "../../../../lib/shared/wire/framing.ts";
 import { MAX_DEPTH, measureJson } from "../../../../lib/shared/wire/json_shape.ts";
 import { decodeText, parseObject, parseText, WireError } from "../../../../lib/shared/wire/messages.ts";
 
 const encoder = new TextEncoder();
-
-for (
-  const [text, depth, tokens] of [
-    ["{}", 1, 10],
-    ['{"a":[1,2,{"b":3}]}', 3, 25],
-    ['"[[[,,,:::"', 0, 0],
-    [String.raw`{"a\"[[":"\\","b":"\\\"]"}`, 1, 13],
-    ['["never closed [[[', 1, 1],
-    ["]]]][", 0, 1],
-    ["", 0, 0],
-  ] as const
-) {
-  Deno.test(`${text} has depth ${depth} and ${tokens} tokens`, () => {
-    assertEquals(measureJson(text), { depth, tokens });
-  });
-}
 
 /** Runs something and counts the documents that reach the parser. */
 function parsed(run: () => void): number {
@@ -79,12 +63,6 @@ Deno.test("the deepest document that is taken is parsed, one deeper is not, what
       0,
     );
   }
-});
-
-Deno.test("a message that encodeMessage makes is measured as its JSON is", () => {
-  const value = { type: "process", list: [1, [2, "a,b:c[]"]] };
-  const message = encodeMessage("u32be", value);
-  assertEquals(measureJson(decodeText(message.subarray(4))), { depth: 3, tokens: 17 });
 });
 
 /** The least of many rounds: other load on the machine only adds to it. Milliseconds. */
