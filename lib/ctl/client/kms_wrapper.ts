@@ -11,7 +11,7 @@ import { awsCall } from "./key_admin.ts";
 import type { KeyWrapper } from "./session_keys.ts";
 
 /** Options of {@link openKmsWrapper}. */
-export interface KmsWrapperOptions {
+interface KmsWrapperOptions {
   readonly key: KeyArn;
   readonly credentials: CredentialSource;
   /** Another endpoint than AWS's, for development. */

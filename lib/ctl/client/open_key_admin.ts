@@ -16,7 +16,7 @@ import { awsCall, type KeyAdmin } from "./key_admin.ts";
 import type { GrantFact } from "../policy/lint.ts";
 
 /** Options of {@link openKeyAdmin}. */
-export interface KeyAdminOptions extends Omit<AwsClientOptions, "region"> {
+interface KeyAdminOptions extends Omit<AwsClientOptions, "region"> {
   /** Its ARN names the region. */
   readonly key: KeyArn;
 }

@@ -99,7 +99,7 @@ export async function givenPolicy(options: Options): Promise<KeyPolicy> {
 }
 
 /** What the linter should accept. */
-export interface Judgement {
+interface Judgement {
   readonly parents: readonly string[];
   readonly reviewed: readonly string[];
   readonly accepted: readonly RuleId[];

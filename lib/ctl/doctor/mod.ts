@@ -17,8 +17,8 @@ import {
 import { NITRO_CHECKS } from "./nitro.ts";
 import { PROXY_CHECKS } from "./proxy.ts";
 
-export { type CommandResult, type DoctorTarget, type DoctorWorld, type Program, PROGRAMS } from "./check.ts";
-export type { Status, Verdict } from "./check.ts";
+export { type CommandResult, type DoctorTarget, type DoctorWorld, type Program } from "./check.ts";
+export type { Status } from "./check.ts";
 export { MIN_MEMORY_MIB } from "./nitro.ts";
 
 /** All checks, in the order in which a person would look. */
@@ -31,7 +31,7 @@ export interface CheckResult extends Verdict {
 }
 
 /** Options of {@link examine}. */
-export interface ExamineOptions {
+interface ExamineOptions {
   readonly checks?: readonly Check[];
   /** Time limit for each check, including the calls that it waits for. Milliseconds. */
   readonly deadlineMs?: number;

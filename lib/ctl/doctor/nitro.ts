@@ -21,7 +21,7 @@ import {
 import { field } from "../policy/measurements.ts";
 
 /** An enclave as `nitro-cli describe-enclaves` prints it. */
-export interface RunningEnclave {
+interface RunningEnclave {
   readonly name: string;
   readonly cid: number;
   readonly state: string;
@@ -159,7 +159,7 @@ function debugOf(item: unknown): boolean | undefined {
 }
 
 /** Reads what `nitro-cli describe-enclaves` prints. @throws {Error} when it is not that. */
-export function readEnclaves(json: string): readonly RunningEnclave[] {
+function readEnclaves(json: string): readonly RunningEnclave[] {
   const input: unknown = JSON.parse(json);
   if (!Array.isArray(input)) throw new Error("nitro-cli describe-enclaves printed no list");
   const items: readonly unknown[] = input.slice(0, MAX_ENCLAVES);

@@ -23,7 +23,7 @@ import { field } from "../policy/measurements.ts";
 import { enclaveCount } from "./nitro.ts";
 
 /** A vsock-proxy that runs. */
-export interface RunningProxy {
+interface RunningProxy {
   readonly port: number;
   readonly host: string;
   readonly remotePort: number;

@@ -11,7 +11,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** The version that is written. */
 export const EIF_VERSION = 4;
 /** Version 2 has the CRC, 3 the signature, 4 the metadata. */
-export const OLDEST_VERSION = 2;
+const OLDEST_VERSION = 2;
 /** Slots for sections in the header. */
 export const MAX_SECTIONS = 32;
 /** Bytes of the image's header. */
@@ -36,7 +36,7 @@ export const ARCHITECTURES = ["x86_64", "aarch64"] as const;
 export type Architecture = typeof ARCHITECTURES[number];
 
 /** Kinds of sections, by their number in the file. */
-export const SECTION_TYPES = {
+const SECTION_TYPES = {
   kernel: 1,
   cmdline: 2,
   ramdisk: 3,
@@ -55,7 +55,7 @@ export interface SectionPlace {
 }
 
 /** The image's header. Sizes are as the file has them: nothing is checked against its length yet. */
-export interface EifHeader {
+interface EifHeader {
   readonly version: number;
   /** Bit 0: aarch64. */
   readonly flags: number;

@@ -11,10 +11,10 @@ export const MAX_METADATA_LENGTH = 1024 * 1024;
 const MAX_DEPTH = 127;
 
 /** A JSON value. */
-export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
+type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
 
 /** Who made an image, and when. */
-export interface BuildMetadata {
+interface BuildMetadata {
   /** RFC 3339. */
   readonly BuildTime: string;
   readonly BuildTool: string;

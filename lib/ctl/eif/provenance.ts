@@ -11,7 +11,7 @@ import type { BuiltEif } from "./build.ts";
 const COMMIT = /^[0-9a-f]{40}([0-9a-f]{24})?$/;
 
 /** Facts about the image that the build does not know. */
-export interface ProvenanceOptions {
+interface ProvenanceOptions {
   /** The image's file name, and its SHA-256. */
   readonly file: string;
   readonly sha256: string;
@@ -25,7 +25,7 @@ export interface ProvenanceOptions {
 }
 
 /** What git says of a folder: the commit, and whether the work tree has changes; null if unknown. */
-export interface SourceState {
+interface SourceState {
   readonly git_commit: string | null;
   readonly dirty: boolean | null;
 }

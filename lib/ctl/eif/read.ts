@@ -34,7 +34,7 @@ const HELD: Readonly<Partial<Record<SectionType, number>>> = {
 };
 
 /** A section, found. */
-export interface EifSection {
+interface EifSection {
   readonly type: SectionType;
   /** Of its data, from the file's begin. */
   readonly offset: number;
@@ -178,7 +178,7 @@ export async function describeEif(path: string, onProgress?: OnProgress): Promis
 }
 
 /** One check. */
-export interface EifCheck {
+interface EifCheck {
   readonly name: string;
   readonly problem: string | undefined;
 }

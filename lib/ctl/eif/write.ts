@@ -32,7 +32,7 @@ import { type ByteSource, bytesSource, type OnProgress, piecesOf } from "./sourc
 const POLYNOMIAL = 0xedb8_8320;
 
 /** Where an image goes. */
-export interface ByteSink {
+interface ByteSink {
   /** Writes all of it, after what was written last. The caller may reuse the bytes afterwards. */
   append(bytes: Uint8Array): Promise<void>;
   /** Writes over the file's first bytes. Called once, last. */

@@ -40,7 +40,7 @@ function invalid(message: string, hint: string | undefined, cause?: unknown): Po
  *
  * @throws {PolicyError} `measurements_invalid`; zeros, which an enclave in debug mode has, are refused too.
  */
-export function parsePcr(name: string, input: unknown): string {
+function parsePcr(name: string, input: unknown): string {
   if (typeof input !== "string" || !PCR_HEX.test(input)) {
     throw invalid(`Cannot use ${name}: it is not 96 hex digits`, "PCRs are SHA-384: 48 bytes in hex.");
   }

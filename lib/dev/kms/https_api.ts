@@ -32,7 +32,7 @@ const POOL = { poolMaxIdlePerHost: 4, poolIdleTimeout: 20_000 } as const;
  * - `kms_timeout`: no answer in time
  * - `kms_unreachable`: no connection
  */
-export type AwsKmsErrorCode =
+type AwsKmsErrorCode =
   | "aws_kms"
   | "clock_skew"
   | "invalid_argument"
