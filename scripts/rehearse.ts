@@ -5,7 +5,7 @@
  */
 import { runEntry, untilSignal } from "../lib/shared/cli/entry.ts";
 import { openIo } from "../lib/ctl/terminal/printing.ts";
-import { runRehearsal } from "../lib/dev/rehearse.ts";
+import { runRehearsal } from "../lib/dev/rehearsal/rehearse.ts";
 import { writeAll } from "../lib/shared/write_all.ts";
 
 const io = openIo({

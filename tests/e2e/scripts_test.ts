@@ -1,7 +1,7 @@
 /** The scripts of operation: their help, what they would run, and what they do with programs that stand in for the real ones. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { CredentialSource } from "../../lib/ctl/aws/credential_source.ts";
-import { openKeyAdmin } from "../../lib/ctl/client/open_key_admin.ts";
+import { openKeyAdmin } from "../../lib/ctl/aws/open_key_admin.ts";
 import { MIN_MEMORY_MIB } from "../../lib/ctl/doctor/mod.ts";
 import { readKeyPolicy } from "../../lib/ctl/aws/key_policy.ts";
 import { renderKeyPolicy } from "../../lib/ctl/policy/render.ts";

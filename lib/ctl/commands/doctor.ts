@@ -185,7 +185,7 @@ async function check(given: Options, io: CtlIo): Promise<number> {
   using stack = new DisposableStack();
   const { key, endpoint } = target;
   const admin = key === undefined ? undefined : stack.use(
-    (await import("../client/open_key_admin.ts")).openKeyAdmin({ key, credentials, endpoint }),
+    (await import("../aws/open_key_admin.ts")).openKeyAdmin({ key, credentials, endpoint }),
   );
   let results: readonly CheckResult[];
   {

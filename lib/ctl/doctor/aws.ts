@@ -6,7 +6,7 @@
 import { parentAdvice } from "../aws/advice.ts";
 import { kmsHost } from "../../shared/aws/partitions.ts";
 import { messageOf } from "../../shared/errors.ts";
-import { type KeyAdmin, KeyAdminError } from "../client/key_admin.ts";
+import { type KeyAdmin, KeyAdminError } from "../aws/key_admin.ts";
 import { keyFacts } from "../policy/apply.ts";
 import { type Admission, admission } from "../policy/evaluate.ts";
 import { type KeyPolicy, readKeyPolicy } from "../aws/key_policy.ts";

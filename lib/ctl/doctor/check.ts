@@ -8,7 +8,7 @@ import type { KeyArn } from "../../shared/aws/key_arn.ts";
 import type { Address } from "../../shared/wire/address.ts";
 import type { WireObject } from "../../shared/wire/messages.ts";
 import type { ParentCredentials } from "../aws/credential_source.ts";
-import type { KeyAdmin } from "../client/key_admin.ts";
+import type { KeyAdmin } from "../aws/key_admin.ts";
 import type { Measurements } from "../policy/measurements.ts";
 import type { RuleId } from "../policy/rules.ts";
 

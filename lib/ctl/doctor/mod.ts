@@ -4,7 +4,7 @@
  * @module
  */
 import { messageOf } from "../../shared/errors.ts";
-import type { KeyAdmin } from "../client/key_admin.ts";
+import type { KeyAdmin } from "../aws/key_admin.ts";
 import { AWS_CHECKS } from "./aws.ts";
 import {
   type Check,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { KeyAdmin } from "../client/key_admin.ts";
+import type { KeyAdmin } from "../aws/key_admin.ts";
 import { diffKeyPolicies, type DiffLine } from "./diff.ts";
 import { PolicyError } from "./errors.ts";
 import { lockedOut } from "./evaluate.ts";

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { GrantFact } from "../aws/key_admin.ts";
 import {
   actionsOf,
   ATTESTED_USE,
@@ -53,13 +54,6 @@ import {
 } from "./principals.ts";
 import { wrapsSessionKeysAlone } from "./session_key_statement.ts";
 import { type Finding, finding, type RuleId, type Severity } from "./rules.ts";
-
-/** A grant that is in force. */
-export interface GrantFact {
-  readonly id: string;
-  readonly grantee: string;
-  readonly operations: readonly string[];
-}
 
 /** What is known of the key, beside its policy. */
 export interface KeyFacts {

@@ -14,8 +14,8 @@ import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import { refuseInEnclave } from "../outside_enclave.ts";
 import { JsonKms, type KmsAnswer, type KmsApi, type KmsOperation } from "./json_kms.ts";
-import { readCapped } from "./read_capped.ts";
-import { signedHeaders, stampOf } from "./sigv4.ts";
+import { readCapped } from "../kms_emulator/read_capped.ts";
+import { signedHeaders, stampOf } from "../kms_emulator/sigv4.ts";
 
 /** The largest response: eight times a CiphertextBlob of 6144 bytes in base64. */
 const MAX_ANSWER_LENGTH = 64 * 1024;

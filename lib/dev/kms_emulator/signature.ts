@@ -8,7 +8,7 @@ import { timingSafeEqual } from "@std/crypto";
 import { decodeHex, encodeHex } from "@std/encoding";
 import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { EnclaveError } from "../../shared/errors.ts";
-import { signedHeaders, stampOf } from "../kms/sigv4.ts";
+import { signedHeaders, stampOf } from "./sigv4.ts";
 import { KmsRefusal } from "./errors.ts";
 import { type Caller, findCaller } from "./policy.ts";
 

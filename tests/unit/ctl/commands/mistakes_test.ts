@@ -2,7 +2,7 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { EXIT } from "../../../../lib/shared/cli/options.ts";
 import { ctlExitCode } from "../../../../lib/ctl/commands/main.ts";
-import { KeyAdminError, KMS_CODES } from "../../../../lib/ctl/client/key_admin.ts";
+import { KeyAdminError, KMS_CODES } from "../../../../lib/ctl/aws/key_admin.ts";
 import { tryCtl } from "../../../helpers/ctl_io.ts";
 import { Folder } from "../../../helpers/folder.ts";
 

@@ -20,7 +20,7 @@ import {
   type KeyAdminCode,
   KeyAdminError,
   type KeyDescription,
-} from "../../../../lib/ctl/client/key_admin.ts";
+} from "../../../../lib/ctl/aws/key_admin.ts";
 import { formatKeyPolicy, type KeyPolicy } from "../../../../lib/ctl/aws/key_policy.ts";
 import { renderKeyPolicy } from "../../../../lib/ctl/policy/render.ts";
 import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";

@@ -8,7 +8,7 @@ import { AwsKmsError, type AwsKmsOptions, openAwsKms } from "../../../../lib/dev
 import type { JsonKms } from "../../../../lib/dev/kms/json_kms.ts";
 import { isReadableOnTheWay, parseEndpoint, regionEndpoint } from "../../../../lib/shared/aws/endpoint.ts";
 import { parseDevelopmentKey } from "../../../../lib/shared/aws/development_key.ts";
-import { AwsV4Signer } from "../../../../lib/dev/kms/deps/aws4fetch.ts";
+import { AwsV4Signer } from "../../../../lib/dev/kms_emulator/deps/aws4fetch.ts";
 import { type DecryptRequest, type KmsAccess, kmsErrorName } from "../../../../lib/enclave/kms/kms.ts";
 import { within } from "../../../helpers/deadline.ts";
 import {

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { type AwsClientOptions, kmsClient } from "../aws/clients.ts";
-import { CreateAliasCommand, CreateKeyCommand, EnableKeyRotationCommand } from "../aws/deps/aws_sdk.ts";
+import { type AwsClientOptions, kmsClient } from "./clients.ts";
+import { CreateAliasCommand, CreateKeyCommand, EnableKeyRotationCommand } from "./deps/aws_sdk.ts";
 import { awsCall } from "./key_admin.ts";
 
 /** What to make. */

@@ -7,11 +7,11 @@
  * @module
  */
 import { encodeBase64, encodeHex } from "@std/encoding";
-import { openSimulatedRoot } from "./nsm/simulated_root.ts";
-import { COMMON_OPTIONS, EXIT, helpLines, type OptionSpec, parseOptions } from "../shared/cli/options.ts";
-import { EnclaveError, messageOf } from "../shared/errors.ts";
-import type { CtlIo } from "../ctl/terminal/printing.ts";
-import { readOneBuild } from "../ctl/policy/one_build.ts";
+import { openSimulatedRoot } from "../nsm/simulated_root.ts";
+import { COMMON_OPTIONS, EXIT, helpLines, type OptionSpec, parseOptions } from "../../shared/cli/options.ts";
+import { EnclaveError, messageOf } from "../../shared/errors.ts";
+import type { CtlIo } from "../../ctl/terminal/printing.ts";
+import { readOneBuild } from "../../ctl/policy/one_build.ts";
 import { formatRehearsal, rehearsalParts } from "./rehearse_commands.ts";
 
 const SPECS = [
@@ -76,7 +76,7 @@ class Tasks implements AsyncDisposable {
 
   /** @param folder where logs go */
   static async open(folder: string): Promise<Tasks> {
-    const root = new URL("../../", import.meta.url).pathname;
+    const root = new URL("../../..", import.meta.url).pathname;
     const { tasks } = JSON.parse(await Deno.readTextFile(`${root}deno.json`));
     return new Tasks(folder, root, tasks);
   }
