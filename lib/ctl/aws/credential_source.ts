@@ -5,6 +5,7 @@
  * @module
  */
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
+import { within } from "../../shared/within.ts";
 
 /** A set of credentials. */
 export interface ParentCredentials {
@@ -69,10 +70,9 @@ export class CredentialSource {
 
   async #fetch(): Promise<ParentCredentials> {
     const { deadlineMs, profile } = this.#options;
-    const { promise: late, reject } = Promise.withResolvers<never>();
-    const timer = setTimeout(() => reject(new Error(`nothing came within ${deadlineMs} ms`)), deadlineMs);
+    const late = () => new Error(`nothing came within ${deadlineMs} ms`);
     try {
-      this.#held = await Promise.race([this.#provide(), late]);
+      this.#held = await within(deadlineMs, this.#provide(), late);
       return this.#held;
     } catch (thrown) {
       throw new EnclaveError(`There are no AWS credentials: ${messageOf(thrown)}`, {
@@ -82,8 +82,6 @@ export class CredentialSource {
           : "On an instance attach an IAM role (and let the metadata service answer: hop limit 2 in a container); elsewhere set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in with SSO.",
         cause: thrown,
       });
-    } finally {
-      clearTimeout(timer);
     }
   }
 }

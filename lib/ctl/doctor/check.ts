@@ -123,6 +123,15 @@ export function ofEnclave(look: Check["look"], why: string): Check["look"] {
       : Promise.resolve(skipped(`the service is not in an enclave: ${why}`));
 }
 
+/** A check of what needs not be there. @param absent what it means that a program or a file is missing */
+export function ifThere(look: Check["look"], absent: Verdict): Check["look"] {
+  return (context) =>
+    look(context).catch((thrown) => {
+      if (thrown instanceof Deno.errors.NotFound) return absent;
+      throw thrown;
+    });
+}
+
 /** A failure from a thrown value, with that error's hint if it has one. */
 export function failedBy(thrown: unknown, remedy: string): Verdict {
   return fail(messageOf(thrown), thrown instanceof EnclaveError ? thrown.hint ?? remedy : remedy);

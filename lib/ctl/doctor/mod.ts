@@ -4,6 +4,7 @@
  * @module
  */
 import { messageOf } from "../../shared/errors.ts";
+import { within } from "../../shared/within.ts";
 import type { KeyAdmin } from "../aws/key_admin.ts";
 import { AWS_CHECKS } from "./aws.ts";
 import {
@@ -41,21 +42,6 @@ interface ExamineOptions {
 
 const DEADLINE_MS = 30_000;
 
-async function within(ms: number, run: () => Promise<Verdict>): Promise<Verdict> {
-  const { promise: late, resolve } = Promise.withResolvers<Verdict>();
-  const timer = setTimeout(
-    () => resolve(fail(`it took longer than ${ms} ms`, "Check it manually.")),
-    ms,
-  );
-  try {
-    return await Promise.race([run(), late]);
-  } catch (thrown) {
-    return fail(messageOf(thrown), "Check it manually.");
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 /** Runs the checks concurrently. Results come in the checks' order; a check that throws has failed. */
 export async function examine(
   world: DoctorWorld,
@@ -80,7 +66,9 @@ export async function examine(
   };
   return await Promise.all(checks.map(async ({ id, look }) => {
     const started = performance.now();
-    const verdict = await within(deadlineMs, () => look(context));
+    const late = () => new Error(`it took longer than ${deadlineMs} ms`);
+    const verdict = await within(deadlineMs, look(context), late)
+      .catch((thrown) => fail(messageOf(thrown), "Check it manually."));
     const result = { id, ...verdict, ms: Math.round(performance.now() - started) };
     onDone(result);
     return result;

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { isObject } from "../../shared/json.ts";
 import { VERSION } from "../../shared/version.ts";
 import type { BuiltEif } from "./build.ts";
 
@@ -49,10 +50,10 @@ function isText(value: unknown): value is string {
 
 /** Reads a program's record; undefined when it is not one. */
 export function parseProgramRecord(value: unknown): ProgramRecord | undefined {
-  if (typeof value !== "object" || value === null) return undefined;
-  const { file, sha256, deno, bundle_sha256, git_commit, dirty, options } = value as Record<string, unknown>;
+  if (!isObject(value)) return undefined;
+  const { file, sha256, deno, bundle_sha256, git_commit, dirty, options } = value;
   if (!isText(file) || !isText(sha256) || !isText(deno) || !isText(bundle_sha256)) return undefined;
-  if (typeof options !== "object" || options === null || Array.isArray(options)) return undefined;
+  if (!isObject(options)) return undefined;
   const isOption = (option: unknown): option is string | readonly string[] =>
     isText(option) || (Array.isArray(option) && option.every(isText));
   return {

@@ -6,6 +6,7 @@
  */
 import { encodeHex } from "@std/encoding";
 import { messageOf } from "../../shared/errors.ts";
+import { field } from "../../shared/json.ts";
 import { PCR_HEX, ZERO_PCR } from "./conditions.ts";
 import { PolicyError } from "./errors.ts";
 
@@ -73,13 +74,6 @@ export function measurementsOf(pcrs: ReadonlyMap<number, string>): Measurements 
     ...(pcrs.has(4) ? { pcr4: read(4) } : {}),
     ...(pcrs.has(8) ? { pcr8: read(8) } : {}),
   };
-}
-
-/** An own property of what may be an object. */
-export function field(input: unknown, name: string): unknown {
-  return typeof input === "object" && input !== null && Object.hasOwn(input, name)
-    ? (input as Readonly<Record<string, unknown>>)[name]
-    : undefined;
 }
 
 /**

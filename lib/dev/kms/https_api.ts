@@ -12,6 +12,7 @@ import { clockSkewOf, hintFor, type KmsReason, parseKmsReason } from "../../shar
 import { isRegion } from "../../shared/aws/region.ts";
 import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
+import { isObject } from "../../shared/json.ts";
 import { refuseInEnclave } from "../outside_enclave.ts";
 import { JsonKms, type KmsAnswer, type KmsApi, type KmsOperation } from "./json_kms.ts";
 import { readCapped } from "../kms_emulator/read_capped.ts";
@@ -227,9 +228,7 @@ function parseObject(bytes: Uint8Array): KmsAnswer | undefined {
   try {
     const parsed: unknown = JSON.parse(new TextDecoder().decode(bytes));
     // The JSON parser's message would quote the response, which may hold a key: it is dropped.
-    return typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)
-      ? { ...parsed }
-      : undefined;
+    return isObject(parsed) ? { ...parsed } : undefined;
   } catch {
     return undefined;
   }
