@@ -26,6 +26,16 @@ export interface Measurements {
   readonly pcr8?: string;
 }
 
+const REGISTERS = [0, 1, 2, 3, 4, 8] as const;
+
+/** The registers that have a value, with it in lower case. */
+export function registersOf(measurements: Measurements): readonly (readonly [number, string])[] {
+  return REGISTERS.flatMap((index) => {
+    const value = measurements[`pcr${index}`];
+    return value === undefined ? [] : [[index, value.toLowerCase()] as const];
+  });
+}
+
 const MAX_TEXT = 1_048_576;
 const MAX_BUILDS = 100;
 const ROLE_ARN = /^arn:aws[a-z-]*:iam::[0-9]{12}:role\/[\x21-\x7e]{1,576}$/;
@@ -61,10 +71,9 @@ function parsePcr(name: string, input: unknown): string {
  */
 export function measurementsOf(pcrs: ReadonlyMap<number, string>): Measurements {
   const read = (index: number) => parsePcr(`PCR${index}`, pcrs.get(index));
-  for (const index of pcrs.keys()) {
-    if (![0, 1, 2, 3, 4, 8].includes(index)) {
-      throw invalid(`Cannot use PCR${index}`, "PCR0, 1, 2, 3, 4 and 8 have a meaning.");
-    }
+  const other = [...pcrs.keys()].find((index) => !REGISTERS.some((known) => known === index));
+  if (other !== undefined) {
+    throw invalid(`Cannot use PCR${other}`, "PCR0, 1, 2, 3, 4 and 8 have a meaning.");
   }
   return {
     pcr0: read(0),
