@@ -8,7 +8,6 @@ import { AwsKmsError, type AwsKmsOptions, openAwsKms } from "../../../../lib/dev
 import type { JsonKms } from "../../../../lib/dev/kms/json_kms.ts";
 import { isReadableOnTheWay, parseEndpoint, regionEndpoint } from "../../../../lib/shared/aws/endpoint.ts";
 import { parseDevelopmentKey } from "../../../../lib/shared/aws/development_key.ts";
-import { AwsV4Signer } from "../../../../lib/dev/kms_emulator/deps/aws4fetch.ts";
 import { type DecryptRequest, type KmsAccess, kmsErrorName } from "../../../../lib/enclave/kms/kms.ts";
 import { within } from "../../../helpers/deadline.ts";
 import {
@@ -79,28 +78,18 @@ Deno.test("a Decrypt sends the expected request, and returns the plaintext", asy
   ], ["TrentService.Decrypt", "application/x-amz-json-1.1", TOKEN]);
 });
 
-Deno.test("a GenerateDataKey gives both halves, and a GenerateRandom its bytes", async () => {
+Deno.test("a GenerateDataKey gives both halves", async () => {
   const { result, seen } = await scripted(
-    (_, index) =>
-      jsonAnswer(
-        index === 0 ? { KeyId: ARN, Plaintext: KEY, CiphertextBlob: "AQID" } : { Plaintext: "BAUG" },
-      ),
-    async (kms, access) => ({
-      key: await kms.generateDataKey(access, { keyId: ARN, keySpec: "AES_256", context: { p: "w" } }),
-      random: await kms.generateRandom(access, 3),
-    }),
+    () => jsonAnswer({ KeyId: ARN, Plaintext: KEY, CiphertextBlob: "AQID" }),
+    (kms, access) => kms.generateDataKey(access, { keyId: ARN, keySpec: "AES_256", context: { p: "w" } }),
   );
-  using key = result.key.plaintext;
-  using random = result.random;
-  assertEquals([key.length, result.key.ciphertext, random.expose()], [
-    32,
-    CIPHERTEXT,
-    new Uint8Array([4, 5, 6]),
-  ]);
-  assertEquals(seen.map(({ body }) => JSON.parse(body)), [
-    { KeyId: ARN, KeySpec: "AES_256", EncryptionContext: { p: "w" } },
-    { NumberOfBytes: 3 },
-  ]);
+  using key = result.plaintext;
+  assertEquals([key.length, result.ciphertext], [32, CIPHERTEXT]);
+  assertEquals(JSON.parse(seen[0]?.body ?? ""), {
+    KeyId: ARN,
+    KeySpec: "AES_256",
+    EncryptionContext: { p: "w" },
+  });
 });
 
 /** Signature Version 4 once more, from AWS's description, as the server checks it. */
@@ -138,22 +127,6 @@ Deno.test("each request is signed anew, over all its headers, as AWS describes",
     assertEquals(signed, "content-type;host;x-amz-date;x-amz-security-token;x-amz-target");
     assertEquals(signature, expectedSignature(request, signed));
   }
-});
-
-Deno.test("the signer gives the signature of AWS's own test suite (post-vanilla)", async () => {
-  const { headers } = await new AwsV4Signer({
-    method: "POST",
-    url: "https://example.amazonaws.com/",
-    accessKeyId: "AKIDEXAMPLE",
-    secretAccessKey: SECRET,
-    service: "service",
-    region: "us-east-1",
-    datetime: "20150830T123600Z",
-  }).sign();
-  assertMatch(
-    headers.get("authorization") ?? "",
-    /Signature=5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b$/,
-  );
 });
 
 Deno.test("a refusal is reported with KMS's name and message and a remedy, after one attempt", async () => {
@@ -203,7 +176,6 @@ Deno.test({
 
 const LONG = "x".repeat(64 * 1024);
 const STRANGE: readonly (readonly [string, () => Response, string])[] = [
-  ["more than 64 KiB", () => jsonAnswer({ KeyId: ARN, Plaintext: KEY, LONG }), "more than 65536 bytes"],
   [
     "more than 64 KiB of unknown length",
     () =>
@@ -213,20 +185,12 @@ const STRANGE: readonly (readonly [string, () => Response, string])[] = [
     "more than 65536 bytes",
   ],
   ["no JSON", () => new Response("<html>"), "status 200 and no JSON"],
-  ["half of some JSON", () => new Response(`{"Plaintext":"${KEY}"`), "status 200 and no JSON"],
   ["a list", () => jsonAnswer([KEY]), "status 200 and no JSON"],
-  ["null", () => jsonAnswer(null), "status 200 and no JSON"],
-  ["nothing", () => new Response(null), "status 200 and no JSON"],
   ["a redirection", () => new Response(null, { status: 307, headers: { location: "/" } }), "status 307"],
-  ["a proxy's 502", () => new Response("<html>", { status: 502 }), "status 502 and no JSON"],
   ["a refusal without a reason", () => jsonAnswer({}, 400), "status 400 and no reason"],
-  ["an invalid name", () => jsonAnswer({ __type: "<script>" }, 400), "no reason"],
   ["another key", () => jsonAnswer({ KeyId: OTHER, Plaintext: KEY }), `it names "${OTHER}"`],
   ["no key id", () => jsonAnswer({ Plaintext: KEY }), "it names no key"],
-  ["a key id alone", () => jsonAnswer({ KeyId: ARN.slice(-36), Plaintext: KEY }), "it names"],
   ["no plaintext", () => jsonAnswer({ KeyId: ARN }), "Plaintext is missing"],
-  ["an empty plaintext", () => jsonAnswer({ KeyId: ARN, Plaintext: "" }), "Plaintext has 0 bytes"],
-  ["a plaintext that is not base64", () => jsonAnswer({ KeyId: ARN, Plaintext: "***" }), "not base64"],
   [
     "a plaintext beyond KMS's limit",
     () => jsonAnswer({ KeyId: ARN, Plaintext: encodeBase64(new Uint8Array(4097)) }),
@@ -336,14 +300,10 @@ Deno.test("AWS's own endpoint is the region's", () => {
 const ENDPOINTS: readonly (readonly [string, string | undefined])[] = [
   ["http://localhost:4566", "http://localhost:4566/"],
   ["https://kms.us-east-1.amazonaws.com/", "https://kms.us-east-1.amazonaws.com/"],
-  ["http://[::1]:4566", "http://[::1]:4566/"],
   ["localhost:4566", undefined],
   ["", undefined],
-  ["ftp://localhost", undefined],
   ["http://user:hunter2@localhost", undefined],
   ["http://localhost/kms", undefined],
-  ["http://localhost/?a=b", undefined],
-  ["http://localhost/#a", undefined],
 ];
 for (const [text, expected] of ENDPOINTS) {
   Deno.test(`${JSON.stringify(text)} is ${expected === undefined ? "no" : "an"} endpoint`, () => {
@@ -356,7 +316,6 @@ for (const [text, expected] of ENDPOINTS) {
 for (
   const [endpoint, expected] of [
     ["http://localhost:4566", false],
-    ["http://127.0.0.1:4566", false],
     ["http://[::1]", false],
     ["https://kms.us-east-1.amazonaws.com", false],
     ["http://localstack:4566", true],
@@ -380,10 +339,7 @@ const DEVELOPMENT_KEYS: readonly (readonly [string, readonly [string, string, st
   ["alias/denclave-master-key", ["eu-west-1", "000000000000", "alias/denclave-master-key"]],
   ["arn:aws:kms:us-west-2:111122223333:alias/a/b_c", ["us-west-2", "111122223333", "alias/a/b_c"]],
   ["arn:aws:kms:nowhere:111122223333:alias/a", undefined],
-  ["arn:aws:kms:us-west-2:1:key/a", undefined],
   ["alias/", undefined],
-  ["alias/a b", undefined],
-  ["nonsense", undefined],
   ["", undefined],
 ];
 for (const [text, expected] of DEVELOPMENT_KEYS) {
