@@ -17,10 +17,11 @@ export interface ParentCredentials {
   readonly expiration?: Date;
 }
 
+/** How long before expiry fresh credentials are fetched. Milliseconds. */
+const EARLY_MS = 300_000;
+
 /** Options of {@link CredentialSource}. */
 export interface CredentialSourceOptions {
-  /** How long before expiry fresh credentials are fetched. Milliseconds. */
-  readonly earlyMs?: number;
   /** Time limit of the provider. Milliseconds. */
   readonly deadlineMs?: number;
   readonly now?: () => number;
@@ -37,7 +38,7 @@ export class CredentialSource {
 
   constructor(provide: () => Promise<ParentCredentials>, options: CredentialSourceOptions = {}) {
     this.#provide = provide;
-    this.#options = { earlyMs: 300_000, deadlineMs: 15_000, now: () => Date.now(), ...options };
+    this.#options = { deadlineMs: 15_000, now: () => Date.now(), ...options };
   }
 
   /**
@@ -48,7 +49,7 @@ export class CredentialSource {
   async get(): Promise<ParentCredentials> {
     const held = this.#held;
     const left = held === undefined ? 0 : (held.expiration?.getTime() ?? Infinity) - this.#options.now();
-    if (held !== undefined && left > this.#options.earlyMs) return held;
+    if (held !== undefined && left > EARLY_MS) return held;
     try {
       return await this.refresh();
     } catch (thrown) {

@@ -6,7 +6,7 @@
  */
 import { parentAdvice } from "./advice.ts";
 import type { AwsMeaning } from "../../shared/aws/errors.ts";
-import { EnclaveError, messageOf } from "../../shared/errors.ts";
+import { EnclaveError, type EnclaveErrorOptions, messageOf } from "../../shared/errors.ts";
 
 /** Codes of {@link KeyAdminError}. */
 export type KeyAdminCode =
@@ -33,10 +33,7 @@ export class KeyAdminError extends EnclaveError {
   /** One of {@link KeyAdminCode}. */
   declare readonly code: KeyAdminCode;
 
-  constructor(
-    message: string,
-    options: { readonly code: KeyAdminCode; readonly hint: string; readonly cause: unknown },
-  ) {
+  constructor(message: string, options: EnclaveErrorOptions<KeyAdminCode>) {
     super(message, options);
   }
 }

@@ -21,9 +21,9 @@ export const SECTION_HEADER_LENGTH = 12;
 /** Where the header's CRC-32 is: its last four bytes, the only ones that it does not cover. */
 export const CRC_OFFSET = 544;
 /** What AWS's tools write; nitro-cli asks for memory and CPUs by itself. */
-export const DEFAULT_MEMORY = 1024 * 1024 * 1024;
+export const DEFAULT_MEMORY = 2n ** 30n;
 /** As {@link DEFAULT_MEMORY}. */
-export const DEFAULT_CPUS = 2;
+export const DEFAULT_CPUS = 2n;
 
 const MAGIC = 0x2e656966; // .eif
 const AARCH64_FLAG = 1;

@@ -48,9 +48,6 @@ export interface EifParts {
   readonly ramdisks: readonly ByteSource[];
   readonly metadata: EifMetadata;
   readonly signer?: EifSigner | undefined;
-  /** Memory in bytes, and CPUs. nitro-cli uses its own options instead. */
-  readonly defaultMemory?: number | undefined;
-  readonly defaultCpus?: number | undefined;
 }
 
 /** What was written. */
@@ -125,8 +122,8 @@ export async function writeEif(
   const header = encodeHeader({
     version: EIF_VERSION,
     flags: flagsOf(parts.architecture),
-    defaultMemory: BigInt(parts.defaultMemory ?? DEFAULT_MEMORY),
-    defaultCpus: BigInt(parts.defaultCpus ?? DEFAULT_CPUS),
+    defaultMemory: DEFAULT_MEMORY,
+    defaultCpus: DEFAULT_CPUS,
     sections: places,
     crc: 0,
   });

@@ -124,7 +124,7 @@ async function attested() {
   const store = new MemoryStore();
   const row = await createAccount({ store, wallet: rig.wallet }, "alice", { nonce: NONCE });
   const verify = nsm.verify.bind(nsm);
-  const pcrs = { 0: encodeHex((await nsm.describePcr(0)).value) };
+  const pcrs = { 0: encodeHex(await nsm.pcr(0)) };
   return { nsm, rig, store, row, verify, pcrs, [Symbol.asyncDispose]: () => rig[Symbol.asyncDispose]() };
 }
 
@@ -188,7 +188,7 @@ Deno.test("a simulated document does not verify under AWS's root", async () => {
 
 Deno.test("an account is verified against an enclave that something identifies, or not at all", async () => {
   await using setup = await attested();
-  const role = encodeHex((await setup.nsm.describePcr(4)).value);
+  const role = encodeHex(await setup.nsm.pcr(4));
   for (const pcrs of [{}, { 4: role }, { 0: "00".repeat(48) }, [], [setup.pcrs, { 4: role }]]) {
     await assertRejects(() => verifyAccount(setup.row, { verify: setup.verify, pcrs }), TypeError);
   }
