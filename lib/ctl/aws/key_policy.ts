@@ -33,7 +33,7 @@ export type Principals =
   | Readonly<Partial<Record<(typeof PRINCIPAL_KINDS)[number], readonly string[]>>>;
 
 /** Conditions: operator, key, values. */
-export type Conditions = Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
+type Conditions = Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
 
 /** A statement of a key policy. A single value is read as a list of one. */
 export interface KeyPolicyStatement {

@@ -37,13 +37,5 @@ export type { EifMetadata } from "./metadata.ts";
 export { checkEif, describeEif, type EifDescription, nitroCliShape, readEif } from "./read.ts";
 
 export { type EifSigner, openSigner } from "./signature.ts";
-export {
-  type ByteSource,
-  bytesSource,
-  concatSources,
-  FileSource,
-  hashSource,
-  OpenFiles,
-  textPieces,
-} from "./source.ts";
+export { type ByteSource, bytesSource, FileSource, hashSource, OpenFiles, textPieces } from "./source.ts";
 export { type EifParts, writeEif, writeEifFile } from "./write.ts";

@@ -191,7 +191,7 @@ function multiply(a: number, b: number): number {
  *
  * @param length bytes of b
  */
-export function combineCrc(a: number, b: number, length: number): number {
+function combineCrc(a: number, b: number, length: number): number {
   let power = 0x8000_0000; // 1
   let square = 0x0080_0000; // x^8: one byte
   for (let left = length; left > 0; left = Math.floor(left / 2)) {

@@ -55,7 +55,7 @@ function failed(what: string, hint: string): EnclaveError {
 }
 
 /** The programs that a rehearsal runs: Deno's arguments. */
-export type Programs = Readonly<Record<"ctl" | "dev", readonly string[]>>;
+type Programs = Readonly<Record<"ctl" | "dev", readonly string[]>>;
 
 /** Runs the programs, and stops those that are still running at the end. */
 class Tasks implements AsyncDisposable {
