@@ -71,8 +71,6 @@ export interface AwsKmsOptions {
   readonly nsm?: Pick<Nsm, "attest"> | undefined;
   /** Time limit of a call, including connecting. Milliseconds. */
   readonly timeoutMs?: number;
-  /** Wall clock, milliseconds since 1970. For tests. */
-  readonly now?: () => number;
   /** The device whose presence means an enclave; for tests. */
   readonly nsmDevice?: string;
 }
@@ -96,18 +94,16 @@ export async function openAwsKms({ nsm, nsmDevice, ...options }: AwsKmsOptions =
 class HttpsApi implements KmsApi {
   #endpoint: string | undefined;
   #timeoutMs: number;
-  #now: () => number;
   #closed = new AbortController();
   #client: Deno.HttpClient;
   #counts = { calls: 0, failed: 0 };
 
   constructor(
-    { endpoint, ca, timeoutMs = 10_000, now = Date.now }: Omit<AwsKmsOptions, "nsm" | "nsmDevice">,
+    { endpoint, ca, timeoutMs = 10_000 }: Omit<AwsKmsOptions, "nsm" | "nsmDevice">,
   ) {
     this.#endpoint = endpoint === undefined ? undefined : parseEndpoint(endpoint);
     this.#client = Deno.createHttpClient(ca === undefined ? POOL : { ...POOL, caCerts: [ca] });
     this.#timeoutMs = timeoutMs;
-    this.#now = now;
   }
 
   health(): KmsHealth {
@@ -179,7 +175,7 @@ class HttpsApi implements KmsApi {
         body,
         service: "kms",
         region,
-        stamp: stampOf(this.#now()),
+        stamp: stampOf(Date.now()),
         accessKeyId: text(credentials.accessKeyId),
         secretAccessKey: credentials.secretAccessKey,
       }),

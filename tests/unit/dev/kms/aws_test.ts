@@ -1,7 +1,6 @@
 /** KMS over plain HTTPS, against a server that answers as the test says. */
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
-import { createHash, createHmac } from "node:crypto";
 import { Credentials } from "../../../../lib/shared/aws/credentials.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
 import { AwsKmsError, type AwsKmsOptions, openAwsKms } from "../../../../lib/dev/kms/https_api.ts";
@@ -76,57 +75,6 @@ Deno.test("a Decrypt sends the expected request, and returns the plaintext", asy
     seen[0]?.headers.get("content-type"),
     seen[0]?.headers.get("x-amz-security-token"),
   ], ["TrentService.Decrypt", "application/x-amz-json-1.1", TOKEN]);
-});
-
-Deno.test("a GenerateDataKey gives both halves", async () => {
-  const { result, seen } = await scripted(
-    () => jsonAnswer({ KeyId: ARN, Plaintext: KEY, CiphertextBlob: "AQID" }),
-    (kms, access) => kms.generateDataKey(access, { keyId: ARN, keySpec: "AES_256", context: { p: "w" } }),
-  );
-  using key = result.plaintext;
-  assertEquals([key.length, result.ciphertext], [32, CIPHERTEXT]);
-  assertEquals(JSON.parse(seen[0]?.body ?? ""), {
-    KeyId: ARN,
-    KeySpec: "AES_256",
-    EncryptionContext: { p: "w" },
-  });
-});
-
-/** Signature Version 4 once more, from AWS's description, as the server checks it. */
-function expectedSignature({ headers, body }: SeenRequest, signedHeaders: string): string {
-  const hash = (text: string) => createHash("sha256").update(text).digest("hex");
-  const hmac = (key: string | Uint8Array, text: string) => createHmac("sha256", key).update(text).digest();
-  const date = headers.get("x-amz-date") ?? "";
-  const canonical = signedHeaders.split(";").map((name) => `${name}:${headers.get(name)}\n`).join("");
-  const request = ["POST", "/", "", canonical, signedHeaders, hash(body)].join("\n");
-  const scope = `${date.slice(0, 8)}/us-east-1/kms/aws4_request`;
-  let key: Uint8Array = hmac(`AWS4${SECRET}`, date.slice(0, 8));
-  for (const part of ["us-east-1", "kms", "aws4_request"]) key = hmac(key, part);
-  return createHmac("sha256", key).update(["AWS4-HMAC-SHA256", date, scope, hash(request)].join("\n")).digest(
-    "hex",
-  );
-}
-
-Deno.test("each request is signed anew, over all its headers, as AWS describes", async () => {
-  let now = Date.UTC(2026, 10, 21, 12, 0, 0);
-  const { seen } = await scripted(
-    () => jsonAnswer({ KeyId: ARN, Plaintext: KEY }),
-    async (kms, access) => {
-      for (const _ of [1, 2]) (await decrypt(kms, access))[Symbol.dispose]();
-    },
-    { now: () => now += 1_000 },
-  );
-  assertEquals(seen.map(({ headers }) => headers.get("x-amz-date")), [
-    "20261121T120001Z",
-    "20261121T120002Z",
-  ]);
-  for (const request of seen) {
-    const [, signed = "", signature] =
-      /^AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE\/20261121\/us-east-1\/kms\/aws4_request, SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})$/
-        .exec(request.headers.get("authorization") ?? "") ?? [];
-    assertEquals(signed, "content-type;host;x-amz-date;x-amz-security-token;x-amz-target");
-    assertEquals(signature, expectedSignature(request, signed));
-  }
 });
 
 Deno.test("a refusal is reported with KMS's name and message and a remedy, after one attempt", async () => {
