@@ -205,3 +205,15 @@ Deno.test("measurement files are expected as builds; they and --pcr may not disa
   await assertRejects(() => read("-m", one.path, "--pcr", `0=${"02".repeat(48)}`), UsageError, "disagree");
   await assertRejects(() => read("-m", "/none/such"), Error, "/none/such");
 });
+
+Deno.test("PCR8 alone causes a warning, PCR0 beside it none, and PCR3 and PCR4 alone are a usage error", async () => {
+  const pcr = "ab".repeat(48);
+  const warningOf = async (...argv: string[]) => {
+    let printed = "";
+    await expectedEnclave(options(...argv), { stderr: (text) => void (printed += text) });
+    return printed;
+  };
+  assertStringIncludes(await warningOf("--pcr", `8=${pcr}`), "PCR8 alone accepts every image");
+  assertEquals(await warningOf("--pcr", `0=${pcr},8=${pcr}`), "");
+  await assertRejects(() => warningOf("--pcr", `3=${pcr},4=${pcr}`), UsageError, "neither PCR0");
+});
