@@ -208,45 +208,6 @@ export class SimulatedNsm implements Nsm {
     return this.#answer(() => crypto.getRandomValues(new Uint8Array(RANDOM_LENGTH)));
   }
 
-<<<<<<< HEAD
-  /** PCR = SHA-384(PCR ‖ data). @param index 16 to 31, not locked @param data 1 to 512 bytes @returns the new value */
-  async extendPcr(index: number, data: Uint8Array): Promise<Bytes> {
-    this.#checkLife();
-    checkPcrIndex(index);
-    checkPcrData(data);
-    this.#checkUnlocked("ExtendPCR", index);
-    this.#pcrs[index] = await extended(this.#pcr(index), data);
-    return this.#pcr(index);
-  }
-
-  /** @param index 16 to 31: the others are locked from the start */
-  lockPcr(index: number): Promise<void> {
-    return this.#answer(() => {
-      checkPcrIndex(index);
-      this.#checkUnlocked("LockPCR", index);
-      this.#locked.add(index);
-    });
-  }
-
-  #pcr(index: number): Bytes {
-    return new Uint8Array(this.#pcrs[index] ?? new Uint8Array(PCR_LENGTH));
-  }
-
-  #lockedPcrs(): number[] {
-    return [...this.#locked].sort((a, b) => a - b);
-  }
-
-  #checkUnlocked(request: string, index: number): void {
-    if (this.#locked.has(index)) {
-      throw new NsmError(`The NSM refused ${request}: "ReadOnlyIndex"`, {
-        code: "nsm_refused",
-        hint: "PCRs 0 to 15 are always locked, the others once they were locked.",
-      });
-    }
-  }
-
-=======
->>>>>>> 8c31311 (Drop options and errors' shapes that nobody uses; read the configuration's values in one place)
   #checkLife(): void {
     if (this.#disposed) throw new TypeError("Cannot use the simulated NSM: it was closed");
   }
