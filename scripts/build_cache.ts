@@ -35,7 +35,7 @@ async function versionOf(tool: string): Promise<string> {
 }
 
 /** One thing to build. */
-export interface CachedBuild {
+interface CachedBuild {
   readonly name: string;
   /** Files that it is made from; with the tool's version they name its folder. */
   readonly inputs: readonly string[];
@@ -84,7 +84,7 @@ export async function linkTo(target: string, path: string): Promise<void> {
 }
 
 /** A Rust program to build. */
-export interface CargoBuild extends Pick<CachedBuild, "name" | "says"> {
+interface CargoBuild extends Pick<CachedBuild, "name" | "says"> {
   /** The folder with Cargo.toml, Cargo.lock and src/. */
   readonly folder: string;
   /** The artifact's name in cargo's release folder. */

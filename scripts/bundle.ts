@@ -11,7 +11,7 @@ import { type ProgramRecord, sourceState } from "../lib/ctl/eif/provenance.ts";
 import { packageHint } from "./package_hint.ts";
 
 /** A bundle's files. */
-export interface Bundle {
+interface Bundle {
   /** The JavaScript file. */
   readonly path: string;
   /** SHA-256 of it, hex. */
@@ -21,7 +21,7 @@ export interface Bundle {
 }
 
 /** What to bundle. */
-export interface BundleOptions {
+interface BundleOptions {
   /** Relative to the repository. */
   readonly entry: string;
   /** Lock file, relative to the repository: only this file's packages are used. */

@@ -91,7 +91,7 @@ function commandTables(sections: readonly Section[]): string {
 }
 
 /** The generated part of the document. */
-export function optionTables(): string {
+function optionTables(): string {
   const served = SERVE_OPTIONS.map(row);
   return [
     "### denclave serve",

@@ -23,7 +23,7 @@ function environmentNames(specs: readonly OptionSpec[]): string {
 }
 
 /** Where the production binary is, and where it listens. */
-export interface ProductionPlace {
+interface ProductionPlace {
   readonly directory: string;
   /** The binary's file name. */
   readonly binary: string;

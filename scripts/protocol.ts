@@ -108,7 +108,7 @@ function replySchema(name: string, { reply }: RequestSpec, by: string): Json {
 }
 
 /** The JSON Schema of all requests and replies. */
-export function protocolSchema(): Json {
+function protocolSchema(): Json {
   const error = {
     type: "object",
     properties: {
@@ -192,7 +192,7 @@ function requestSection([name, spec, by]: typeof NAMES[number]): string {
 }
 
 /** The text between the marks of docs/protocol.md, by the mark's name. */
-export function protocolTables(): Readonly<Record<string, string>> {
+function protocolTables(): Readonly<Record<string, string>> {
   return {
     requests: NAMES.map(requestSection).join("\n\n"),
     errors: [

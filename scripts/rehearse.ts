@@ -5,7 +5,8 @@
  */
 import { runEntry, untilSignal } from "../lib/shared/cli/entry.ts";
 import { openIo } from "../lib/ctl/terminal/printing.ts";
-import { runRehearsal } from "../lib/dev/rehearse.ts";
+import { runRehearsal } from "../lib/dev/rehearsal/rehearse.ts";
+import { PERMISSIONS } from "./permissions.ts";
 import { writeAll } from "../lib/shared/write_all.ts";
 
 const io = openIo({
@@ -15,4 +16,12 @@ const io = openIo({
   untilSignal: () => untilSignal(undefined, ["SIGTERM", "SIGINT", "SIGHUP"]),
 });
 
-if (import.meta.main) await runEntry((argv) => runRehearsal(argv, io));
+/** As the tasks `ctl` and `dev` run them. */
+const program = (name: "ctl" | "dev", options: readonly string[] = []) => [
+  ...["run", "--quiet", "--no-prompt", ...options],
+  ...PERMISSIONS[name].map(({ flag }) => flag),
+  `scripts/${name}.ts`,
+];
+const PROGRAMS = { ctl: program("ctl", ["--lock=ctl.lock", "--frozen"]), dev: program("dev") };
+
+if (import.meta.main) await runEntry((argv) => runRehearsal(argv, PROGRAMS, io));

@@ -30,7 +30,7 @@ ${helpLines(SPECS)}
 `;
 
 /** A place in a source file; line and column count from 1. */
-export interface SourcePosition {
+interface SourcePosition {
   readonly source: string;
   readonly line: number;
   readonly column: number;

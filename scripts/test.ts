@@ -18,7 +18,7 @@ import { LIBC_PATHS } from "../ffi/libc.ts";
 import { writeAll } from "../lib/shared/write_all.ts";
 
 /** A folder of tests. */
-export interface Suite {
+interface Suite {
   readonly name: string;
   readonly permissions: readonly string[];
   readonly why: string;

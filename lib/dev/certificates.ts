@@ -17,7 +17,7 @@ import { fromPem, toPem } from "../shared/attestation/pem.ts";
 import { readIfThere, readSecretText } from "../shared/files.ts";
 
 /** An algorithm of keys and signatures. */
-export interface Algorithm {
+interface Algorithm {
   readonly name: "ECDSA";
   readonly namedCurve: "P-256" | "P-384";
   readonly hash: "SHA-256" | "SHA-384";
@@ -30,7 +30,7 @@ export interface Holder {
 }
 
 /** The contents of a certificate. */
-export interface Issue {
+interface Issue {
   readonly algorithm: Algorithm;
   readonly subject: string;
   /** Itself if undefined. */
@@ -93,7 +93,7 @@ export async function keyPem({ privateKey }: Pick<Holder, "privateKey">): Promis
 }
 
 /** Where an issuer is kept. */
-export interface KeptFiles {
+interface KeptFiles {
   readonly certificate: string;
   /** Mode 0600. */
   readonly key: string;

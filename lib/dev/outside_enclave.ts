@@ -9,7 +9,7 @@ import { EnclaveError } from "../shared/errors.ts";
 const NSM_DEVICE = "/dev/nsm";
 
 /** The backend that is checked. */
-export interface DevelopmentBackend {
+interface DevelopmentBackend {
   /** For the message, such as `local KMS`. */
   readonly name: string;
   /** Code of the error. */

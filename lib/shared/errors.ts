@@ -6,9 +6,9 @@
  */
 
 /** What an {@link EnclaveError} is made from, beside its message. */
-export interface EnclaveErrorOptions {
+export interface EnclaveErrorOptions<Code extends string = string> {
   /** Stable, snake_case: what a program may compare against. */
-  readonly code: string;
+  readonly code: Code;
   /** What a person can do about it, one sentence. */
   readonly hint?: string | undefined;
   /** The underlying error. */

@@ -4,7 +4,7 @@
  */
 import { assertEquals, assertMatch } from "@std/assert";
 import { CredentialSource } from "../../lib/ctl/aws/credential_source.ts";
-import { openKeyAdmin } from "../../lib/ctl/client/open_key_admin.ts";
+import { openKeyAdmin } from "../../lib/ctl/aws/open_key_admin.ts";
 import { formatKeyPolicy } from "../../lib/ctl/aws/key_policy.ts";
 import { renderKeyPolicy } from "../../lib/ctl/policy/render.ts";
 import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";

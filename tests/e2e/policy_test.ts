@@ -1,8 +1,8 @@
 /** Key policies with the tool as a process, and against moto's KMS and STS. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { CredentialSource } from "../../lib/ctl/aws/credential_source.ts";
-import { KeyAdminError } from "../../lib/ctl/client/key_admin.ts";
-import { openKeyAdmin } from "../../lib/ctl/client/open_key_admin.ts";
+import { KeyAdminError } from "../../lib/ctl/aws/key_admin.ts";
+import { openKeyAdmin } from "../../lib/ctl/aws/open_key_admin.ts";
 import { applyChange, planChange } from "../../lib/ctl/policy/apply.ts";
 import { PolicyError } from "../../lib/ctl/policy/errors.ts";
 import { formatKeyPolicy, readKeyPolicy } from "../../lib/ctl/aws/key_policy.ts";

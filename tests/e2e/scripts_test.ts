@@ -1,7 +1,7 @@
 /** The scripts of operation: their help, what they would run, and what they do with programs that stand in for the real ones. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { CredentialSource } from "../../lib/ctl/aws/credential_source.ts";
-import { openKeyAdmin } from "../../lib/ctl/client/open_key_admin.ts";
+import { openKeyAdmin } from "../../lib/ctl/aws/open_key_admin.ts";
 import { MIN_MEMORY_MIB } from "../../lib/ctl/doctor/mod.ts";
 import { readKeyPolicy } from "../../lib/ctl/aws/key_policy.ts";
 import { renderKeyPolicy } from "../../lib/ctl/policy/render.ts";
@@ -107,9 +107,6 @@ const DRY_RUNS: readonly (readonly [(typeof NAMES)[number], readonly string[], r
   ["vsock-proxy", ["--region", "us-east-1"], [
     "vsock-proxy --num_workers 20 --config /etc/nitro_enclaves/vsock-proxy.yaml 8000 kms.us-east-1.amazonaws.com 443",
   ]],
-  ["vsock-proxy", ["--region", "us-east-1", "--port", "9000", "--workers", "4", "--config", "/x"], [
-    "vsock-proxy --num_workers 4 --config /x 9000 kms.us-east-1.amazonaws.com 443",
-  ]],
 ];
 for (const [name, args, lines] of DRY_RUNS) {
   Deno.test(`${name}.sh --dry-run ${args.join(" ")} prints what it would run, and runs nothing`, async () => {
@@ -130,15 +127,10 @@ Deno.test("vsock-proxy.sh leads to the host that the SDK asks for, in every part
 const WRONG: readonly (readonly [(typeof NAMES)[number], readonly string[], number, string])[] = [
   ["run-enclave", ["--cid", "3"], 2, "--cid must be a whole number from 4"],
   ["run-enclave", ["--memory", String(MIN_MEMORY_MIB - 1)], 2, `from ${MIN_MEMORY_MIB} to`],
-  ["run-enclave", ["--cpus", "08; reboot"], 2, "--cpus"],
   ["run-enclave", ["--eif", "/nonexistent.eif"], 69, "build-eif.sh makes it"],
-  ["run-enclave", ["--debug-mode"], 2, "unknown option"],
   ["build-eif", [], 2, "--lib-dir and --ca-bundle, or --docker"],
-  ["setup-kms", [], 2, "which step"],
-  ["setup-kms", ["key", "--admin", ROOT], 2, "--region, --parent and --admin"],
   ["setup-kms", ["key", "--region", "us-east-1", "--parent", "p", "--admin", ROOT], 2, "p is not an IAM ARN"],
   ["setup-kms", ["policy", "--file", "/nonexistent"], 69, "setup-kms.sh key writes it"],
-  ["vsock-proxy", [], 2, "--region must be given"],
   ["vsock-proxy", ["--region", "us-east-1.evil.example"], 2, "is not a region"],
   [
     "vsock-proxy",
@@ -241,17 +233,6 @@ for (const [names, expected] of PROGRAMS) {
     assertMatch(stdout.replaceAll(/^\S+\/dist\/denclavectl /gm, `${names[0]} `), expected);
   });
 }
-
-Deno.test("scripts say what is missing where there is neither denclavectl nor Deno nor npx", async () => {
-  await using programs = await pathWith();
-  const { code, stderr } = await runScript("build-eif", ["--dry-run", "--lib-dir", "l", "--ca-bundle", "c"], {
-    env: { PATH: programs.folder },
-  });
-  assertEquals([code, stderr], [
-    69,
-    "build-eif.sh: neither deno nor npx is on PATH: install Deno (deno.com) or Node.js\n",
-  ]);
-});
 
 Deno.test("vsock-proxy.sh becomes vsock-proxy where the allow-list has the host", async () => {
   await using programs = await standIns({ "vsock-proxy": "exit 7" });

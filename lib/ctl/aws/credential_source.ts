@@ -5,6 +5,7 @@
  * @module
  */
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
+import { within } from "../../shared/within.ts";
 
 /** A set of credentials. */
 export interface ParentCredentials {
@@ -16,10 +17,11 @@ export interface ParentCredentials {
   readonly expiration?: Date;
 }
 
+/** How long before expiry fresh credentials are fetched. Milliseconds. */
+const EARLY_MS = 300_000;
+
 /** Options of {@link CredentialSource}. */
 export interface CredentialSourceOptions {
-  /** How long before expiry fresh credentials are fetched. Milliseconds. */
-  readonly earlyMs?: number;
   /** Time limit of the provider. Milliseconds. */
   readonly deadlineMs?: number;
   readonly now?: () => number;
@@ -36,7 +38,7 @@ export class CredentialSource {
 
   constructor(provide: () => Promise<ParentCredentials>, options: CredentialSourceOptions = {}) {
     this.#provide = provide;
-    this.#options = { earlyMs: 300_000, deadlineMs: 15_000, now: () => Date.now(), ...options };
+    this.#options = { deadlineMs: 15_000, now: () => Date.now(), ...options };
   }
 
   /**
@@ -47,7 +49,7 @@ export class CredentialSource {
   async get(): Promise<ParentCredentials> {
     const held = this.#held;
     const left = held === undefined ? 0 : (held.expiration?.getTime() ?? Infinity) - this.#options.now();
-    if (held !== undefined && left > this.#options.earlyMs) return held;
+    if (held !== undefined && left > EARLY_MS) return held;
     try {
       return await this.refresh();
     } catch (thrown) {
@@ -69,10 +71,9 @@ export class CredentialSource {
 
   async #fetch(): Promise<ParentCredentials> {
     const { deadlineMs, profile } = this.#options;
-    const { promise: late, reject } = Promise.withResolvers<never>();
-    const timer = setTimeout(() => reject(new Error(`nothing came within ${deadlineMs} ms`)), deadlineMs);
+    const late = () => new Error(`nothing came within ${deadlineMs} ms`);
     try {
-      this.#held = await Promise.race([this.#provide(), late]);
+      this.#held = await within(deadlineMs, this.#provide(), late);
       return this.#held;
     } catch (thrown) {
       throw new EnclaveError(`There are no AWS credentials: ${messageOf(thrown)}`, {
@@ -82,8 +83,6 @@ export class CredentialSource {
           : "On an instance attach an IAM role (and let the metadata service answer: hop limit 2 in a container); elsewhere set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in with SSO.",
         cause: thrown,
       });
-    } finally {
-      clearTimeout(timer);
     }
   }
 }

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { EnclaveError, messageOf } from "../../shared/errors.ts";
+import { EnclaveError, type EnclaveErrorOptions, messageOf } from "../../shared/errors.ts";
 import { field, isObject, type JsonObject } from "../../shared/json.ts";
 
 /** Codes of {@link KeyPolicyError}. */
@@ -19,14 +19,7 @@ export class KeyPolicyError extends EnclaveError {
   /** One of {@link KeyPolicyErrorCode}. */
   declare readonly code: KeyPolicyErrorCode;
 
-  constructor(
-    message: string,
-    options: {
-      readonly code: KeyPolicyErrorCode;
-      readonly hint?: string | undefined;
-      readonly cause?: unknown;
-    },
-  ) {
+  constructor(message: string, options: EnclaveErrorOptions<KeyPolicyErrorCode>) {
     super(message, options);
   }
 }
@@ -40,7 +33,7 @@ export type Principals =
   | Readonly<Partial<Record<(typeof PRINCIPAL_KINDS)[number], readonly string[]>>>;
 
 /** Conditions: operator, key, values. */
-export type Conditions = Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
+type Conditions = Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
 
 /** A statement of a key policy. A single value is read as a list of one. */
 export interface KeyPolicyStatement {

@@ -8,7 +8,9 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { concat } from "../../shared/bytes.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
+import { within } from "../../shared/within.ts";
 import { isObject } from "../../shared/json.ts";
 import { type Address, formatAddress, type Stream, writeAll } from "../../shared/wire/address.ts";
 import { connect } from "../../shared/wire/connect.ts";
@@ -332,7 +334,9 @@ export class Bridge implements AsyncDisposable {
         }).end();
         return;
       }
-      const reply = await this.#exchange(await readBody(request, this.#limits.maxLength));
+      const late = () => new HttpProblem(408, "too_slow", `The body did not come within ${BODY_MS} ms`);
+      const body = await within(BODY_MS, readBody(request, this.#limits.maxLength), late);
+      const reply = await this.#exchange(body);
       response.writeHead(200, { ...headers, "content-type": "application/json", "cache-control": "no-store" })
         .end(reply);
     } catch (thrown) {
@@ -402,18 +406,14 @@ export class Bridge implements AsyncDisposable {
       );
     }
     this.#streams.add(stream);
-    const { promise: late, reject } = Promise.withResolvers<never>();
-    const timer = setTimeout(
-      () => reject(new HttpProblem(504, "no_reply", `Nothing came within ${this.#limits.requestMs} ms`)),
-      this.#limits.requestMs,
-    );
+    const { requestMs } = this.#limits;
+    const late = () => new HttpProblem(504, "no_reply", `Nothing came within ${requestMs} ms`);
     try {
-      return await Promise.race([this.#roundTrip(stream, body), late]);
+      return await within(requestMs, this.#roundTrip(stream, body), late);
     } catch (thrown) {
       if (thrown instanceof HttpProblem) throw thrown;
       throw new HttpProblem(502, "no_reply", `No reply from ${formatAddress(target)}: ${messageOf(thrown)}`);
     } finally {
-      clearTimeout(timer);
       this.#streams.delete(stream);
       closeQuietly(stream);
     }
@@ -468,20 +468,8 @@ function closeServer(server: Server): Promise<void> {
   });
 }
 
+/** A request's body: a JSON object as it came. @throws {HttpProblem} */
 async function readBody(request: IncomingMessage, maxLength: number): Promise<Uint8Array<ArrayBuffer>> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => reject(new HttpProblem(408, "too_slow", `The body did not come within ${BODY_MS} ms`)),
-    BODY_MS,
-  );
-  try {
-    return await Promise.race([collectBody(request, maxLength), late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-async function collectBody(request: IncomingMessage, maxLength: number): Promise<Uint8Array<ArrayBuffer>> {
   const tooLarge = () => new HttpProblem(413, "too_large", `A request may have ${maxLength} bytes`);
   if (Number(request.headers["content-length"] ?? 0) > maxLength) throw tooLarge();
   const pieces: Uint8Array[] = [];
@@ -491,12 +479,7 @@ async function collectBody(request: IncomingMessage, maxLength: number): Promise
     if (length > maxLength) throw tooLarge();
     pieces.push(piece);
   }
-  const body = new Uint8Array(length);
-  let at = 0;
-  for (const piece of pieces) {
-    body.set(piece, at);
-    at += piece.length;
-  }
+  const body = concat(pieces);
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));

@@ -12,7 +12,6 @@ import type { AccountSignature, SigningPayload, WalletClient } from "./wallet_cl
 interface AccountTools {
   readonly store: AccountStore;
   readonly wallet: WalletClient;
-  readonly now?: () => Date;
 }
 
 /** Payloads that the enclave signs under one KMS call. */
@@ -29,7 +28,7 @@ const NONCE_LENGTH = 32;
  * @throws {ServiceError} when the enclave refuses
  */
 export async function createAccount(
-  { store, wallet, now = () => new Date() }: AccountTools,
+  { store, wallet }: AccountTools,
   name: string,
   { check, ...options }: {
     readonly keyId?: string | undefined;
@@ -39,7 +38,10 @@ export async function createAccount(
 ): Promise<AccountRow> {
   // Look the name up first to avoid the enclave's work. The store's own condition protects the old row.
   if (await store.get(name) !== undefined) throw accountExists(name);
-  const row: AccountRow = { ...await wallet.generateAccount(name, options), created: now().toISOString() };
+  const row: AccountRow = {
+    ...await wallet.generateAccount(name, options),
+    created: new Date().toISOString(),
+  };
   await check?.(row);
   await store.insert(row);
   return row;

@@ -4,6 +4,7 @@
  * @module
  */
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
+import { within } from "../../shared/within.ts";
 import { type Address, formatAddress, type Stream, writeAll } from "../../shared/wire/address.ts";
 import { DEFAULT_MAX_LENGTH, encodeMessage, FrameDecoder, type Framing } from "../../shared/wire/framing.ts";
 import { parseObject, type WireObject } from "../../shared/wire/messages.ts";
@@ -150,13 +151,9 @@ export class Client implements TypedRequester, Disposable {
   }
 
   async #exchange(request: WireObject): Promise<WireObject> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<never>((_, reject) => {
-      const give = () => reject(new Error(`nothing came within ${this.#timeoutMs} ms`));
-      timer = setTimeout(give, this.#timeoutMs);
-    });
+    const late = () => new Error(`nothing came within ${this.#timeoutMs} ms`);
     try {
-      return await Promise.race([this.#sendAndReceive(request), late]);
+      return await within(this.#timeoutMs, this.#sendAndReceive(request), late);
     } catch (thrown) {
       this[Symbol.dispose]();
       throw new EnclaveError(`No reply from ${this.#name}: ${messageOf(thrown)}`, {
@@ -164,8 +161,6 @@ export class Client implements TypedRequester, Disposable {
         hint: "The request may or may not have been carried out. Connect again.",
         cause: thrown,
       });
-    } finally {
-      clearTimeout(timer);
     }
   }
 

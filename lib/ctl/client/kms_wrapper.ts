@@ -7,11 +7,11 @@ import type { CredentialSource } from "../aws/credential_source.ts";
 import { kmsClient } from "../aws/clients.ts";
 import { EncryptCommand } from "../aws/deps/aws_sdk.ts";
 import type { KeyArn } from "../../shared/aws/key_arn.ts";
-import { awsCall } from "./key_admin.ts";
+import { awsCall } from "../aws/key_admin.ts";
 import type { KeyWrapper } from "./session_keys.ts";
 
 /** Options of {@link openKmsWrapper}. */
-export interface KmsWrapperOptions {
+interface KmsWrapperOptions {
   readonly key: KeyArn;
   readonly credentials: CredentialSource;
   /** Another endpoint than AWS's, for development. */

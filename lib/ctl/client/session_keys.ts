@@ -25,7 +25,7 @@ export interface KeyWrapper extends AsyncDisposable {
 }
 
 /** A session key as `configure` takes it. Nothing of it is secret. */
-export interface WrappedSessionKey {
+interface WrappedSessionKey {
   /** KMS's CiphertextBlob, base64. */
   readonly encrypted_tsk: string;
   readonly kms_key_id: string;

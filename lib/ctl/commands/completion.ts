@@ -78,7 +78,7 @@ function flagsOf({ name, short }: OptionSpec): readonly string[] {
  *
  * @param words those after the program's name; the last is being typed
  */
-export function completions(commands: readonly Command[], words: readonly string[]): readonly string[] {
+function completions(commands: readonly Command[], words: readonly string[]): readonly string[] {
   const current = words.at(-1) ?? "";
   const given = words[0] === "help" && words.length > 1 ? words.slice(1, -1) : words.slice(0, -1);
   const matching = (found: Iterable<readonly [string, string]>) =>

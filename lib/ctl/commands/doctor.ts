@@ -4,6 +4,7 @@
  * @module
  */
 import { parseKeyArn } from "../../shared/aws/key_arn.ts";
+import { within } from "../../shared/within.ts";
 import { type Options, UsageError } from "../../shared/cli/options.ts";
 import { Client } from "../client/client.ts";
 import {
@@ -99,18 +100,11 @@ async function run(program: Program, args: readonly string[]): Promise<CommandRe
 }
 
 async function connectTls(hostname: string, port: number): Promise<void> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error(`no connection within ${TLS_MS} ms`)), TLS_MS);
   const connecting = Deno.connectTls({ hostname, port }).then(async (stream) => {
     using connection = stream;
     await connection.handshake();
   });
-  connecting.catch(() => {});
-  try {
-    await Promise.race([connecting, late]);
-  } finally {
-    clearTimeout(timer);
-  }
+  await within(TLS_MS, connecting, () => new Error(`no connection within ${TLS_MS} ms`));
 }
 
 async function fetchDate(url: string): Promise<string | undefined> {
@@ -185,7 +179,7 @@ async function check(given: Options, io: CtlIo): Promise<number> {
   using stack = new DisposableStack();
   const { key, endpoint } = target;
   const admin = key === undefined ? undefined : stack.use(
-    (await import("../client/open_key_admin.ts")).openKeyAdmin({ key, credentials, endpoint }),
+    (await import("../aws/open_key_admin.ts")).openKeyAdmin({ key, credentials, endpoint }),
   );
   let results: readonly CheckResult[];
   {

@@ -43,7 +43,7 @@ async function create(options: Options, io: CtlIo): Promise<number> {
     );
   }
   const region = requireRegion(options, io);
-  const { createKey } = await import("../client/kms_keys.ts");
+  const { createKey } = await import("../aws/kms_keys.ts");
   const created = await createKey({
     region,
     credentials: credentialSource(options, io),

@@ -10,7 +10,7 @@ import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import { VERSION } from "../../shared/version.ts";
 import { KeyPolicyError } from "../aws/key_policy.ts";
 import { ServiceError } from "../client/client.ts";
-import { KeyAdminError } from "../client/key_admin.ts";
+import { KeyAdminError } from "../aws/key_admin.ts";
 import { SealedError } from "../client/sealed_client.ts";
 import { ConfigError } from "../config/errors.ts";
 import { EifError } from "../eif/errors.ts";

@@ -6,7 +6,7 @@
 import { type Options, type OptionSpec, UsageError } from "../../shared/cli/options.ts";
 import { isFile } from "../../shared/files.ts";
 import { type KeyPolicy, KeyPolicyError, readKeyPolicy } from "../aws/key_policy.ts";
-import type { KeyAdmin } from "../client/key_admin.ts";
+import type { KeyAdmin } from "../aws/key_admin.ts";
 import { parsePolicyIntent, type PolicyIntent } from "../config/policy_intent.ts";
 import { isRuleId, type RuleId } from "../policy/rules.ts";
 import { onePositional } from "../terminal/command.ts";
@@ -58,7 +58,7 @@ export async function fillFromPolicyFile(options: Options, specs: readonly Optio
 /** The administration of the key of --key. @throws {EnclaveError} */
 export async function openAdmin(options: Options, io: CtlIo): Promise<KeyAdmin> {
   const key = requireKey(options);
-  const { openKeyAdmin } = await import("../client/open_key_admin.ts");
+  const { openKeyAdmin } = await import("../aws/open_key_admin.ts");
   return openKeyAdmin({
     key,
     credentials: credentialSource(options, io),
@@ -99,7 +99,7 @@ export async function givenPolicy(options: Options): Promise<KeyPolicy> {
 }
 
 /** What the linter should accept. */
-export interface Judgement {
+interface Judgement {
   readonly parents: readonly string[];
   readonly reviewed: readonly string[];
   readonly accepted: readonly RuleId[];

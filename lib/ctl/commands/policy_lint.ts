@@ -4,6 +4,7 @@
  * @module
  */
 import { EXIT, type Options, UsageError } from "../../shared/cli/options.ts";
+import { field } from "../../shared/json.ts";
 import { type KeyPolicy, readKeyPolicy } from "../aws/key_policy.ts";
 import { diffKeyPolicies } from "../policy/diff.ts";
 import { type KeyFacts, lintKeyPolicy } from "../policy/lint.ts";
@@ -58,18 +59,12 @@ export const POLICY_DIFF: Command = {
   run: diff,
 };
 
-function member(input: unknown, name: string): unknown {
-  return typeof input === "object" && input !== null && Object.hasOwn(input, name)
-    ? (input as Readonly<Record<string, unknown>>)[name]
-    : undefined;
-}
-
 /** The facts about the key from the options. */
 async function givenFacts(options: Options): Promise<KeyFacts> {
   const file = options.text("grants");
   const origin = options.text("origin");
   if (file === undefined) return { origin };
-  const grants = member(await readJson(file, "grants"), "Grants");
+  const grants = field(await readJson(file, "grants"), "Grants");
   if (!Array.isArray(grants)) {
     throw new UsageError(
       `Cannot find Grants in --grants ${file}`,
@@ -80,11 +75,11 @@ async function givenFacts(options: Options): Promise<KeyFacts> {
   return {
     origin,
     grants: items.map((grant) => {
-      const operations = member(grant, "Operations");
+      const operations = field(grant, "Operations");
       const names: readonly unknown[] = Array.isArray(operations) ? operations : [];
       return {
-        id: String(member(grant, "GrantId")),
-        grantee: String(member(grant, "GranteePrincipal")),
+        id: String(field(grant, "GrantId")),
+        grantee: String(field(grant, "GranteePrincipal")),
         operations: names.map(String),
       };
     }),

@@ -12,7 +12,7 @@ import { type KeyArn, parseKeyArn } from "../../shared/aws/key_arn.ts";
 import { type Address, formatAddress } from "../../shared/wire/address.ts";
 import { MAX_CONFIG_LENGTH, parseYaml } from "./document.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
-import { type Field, Mismatch, type Parser, Section, text, truth, whole, word } from "./section.ts";
+import { attempt, type Field, Mismatch, type Parser, Section, text, truth, whole, word } from "./section.ts";
 
 const ENVIRONMENTS = ["development", "production"] as const;
 
@@ -130,15 +130,6 @@ export async function readConfigFile(file: string): Promise<Config> {
     throw refuse("it is not UTF-8");
   }
   return parseConfig(source, file);
-}
-
-/** Turns an exception into a mismatch. */
-function attempt<T>(run: () => T, what: (message: string) => string): T | Mismatch {
-  try {
-    return run();
-  } catch (thrown) {
-    return new Mismatch(what(messageOf(thrown)));
-  }
 }
 
 const enclaveCid: Parser<number> = (value) =>

@@ -5,10 +5,9 @@
  */
 import { parseKeyArn } from "../../shared/aws/key_arn.ts";
 import { isPrincipalArn, PRINCIPAL_FORM } from "../../shared/aws/principal_arn.ts";
-import { messageOf } from "../../shared/errors.ts";
 import { parseYaml } from "./document.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
-import { Mismatch, type Parser, Section, text, truth } from "./section.ts";
+import { attempt, Mismatch, type Parser, Section, text, truth } from "./section.ts";
 
 /** The parsed and checked file. */
 export interface PolicyIntent {
@@ -32,13 +31,7 @@ const MAX_PATH_LENGTH = 4096;
 const principalArn: Parser<string> = (value) =>
   typeof value === "string" && isPrincipalArn(value) ? value : new Mismatch(`must be ${PRINCIPAL_FORM}`);
 
-const keyArn: Parser<string> = (value) => {
-  try {
-    return parseKeyArn(String(value)).arn;
-  } catch (thrown) {
-    return new Mismatch(messageOf(thrown));
-  }
-};
+const keyArn: Parser<string> = (value) => attempt(() => parseKeyArn(String(value)).arn);
 
 /**
  * Reads the file's text.

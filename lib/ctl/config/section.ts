@@ -4,6 +4,7 @@
  * @module
  */
 import { nearest } from "../../shared/cli/options.ts";
+import { messageOf } from "../../shared/errors.ts";
 import { type ConfigEntry, type ConfigValue, join, type Scalar } from "./document.ts";
 import type { ConfigProblem, Position } from "./errors.ts";
 
@@ -77,23 +78,45 @@ export class Section {
     this.#problems.push({ ...at, field: path, what });
   }
 
+  /** The value of a field; null counts as none. */
+  #value(name: string): ConfigValue | undefined {
+    const value = this.#entries.get(name)?.value;
+    return value?.kind === "scalar" && value.value === null ? undefined : value;
+  }
+
+  /** Undefined when it was refused. */
+  #parse<T>(value: ConfigValue, path: string, parse: Parser<T>): Field<T> | undefined {
+    const field = { path, at: value.at };
+    const parsed = value.kind === "scalar" && value.value !== null
+      ? parse(value.value)
+      : new Mismatch("must be one value, not a list or a section");
+    if (!(parsed instanceof Mismatch)) return { ...field, value: parsed };
+    this.refuse(field, parsed.what);
+    return undefined;
+  }
+
+  /** What is in a list of so many items at least; nothing if it is missing. */
+  #list(name: string, min: number): readonly { readonly item: ConfigValue; readonly path: string }[] {
+    const value = this.#value(name);
+    if (value === undefined) return [];
+    const field = { path: join(this.path, name), at: value.at };
+    const items = value.kind === "list" ? value.items : undefined;
+    if (items === undefined) this.refuse(field, "must be a list");
+    else if (items.length < min) this.refuse(field, "must have one entry at least");
+    return (items ?? []).map((item, index) => ({ item, path: `${field.path}[${index}]` }));
+  }
+
   /** Whether the file has a value for a field; null counts as none. */
   has(name: string): boolean {
-    const entry = this.#entries.get(name);
-    return entry !== undefined && !(entry.value.kind === "scalar" && entry.value.value === null);
+    return this.#value(name) !== undefined;
   }
 
   /** An optional field. */
   optional<T>(name: string, parse: Parser<T>, missing: T): Field<T> {
-    const entry = this.#entries.get(name);
-    const field = { path: join(this.path, name), at: entry?.value.at ?? this.at };
-    if (entry === undefined || !this.has(name)) return { ...field, value: missing };
-    const parsed = entry.value.kind === "scalar" && entry.value.value !== null
-      ? parse(entry.value.value)
-      : new Mismatch("must be one value, not a list or a section");
-    if (!(parsed instanceof Mismatch)) return { ...field, value: parsed };
-    this.refuse(field, parsed.what);
-    return { ...field, value: missing };
+    const value = this.#value(name);
+    const path = join(this.path, name);
+    const read = value === undefined ? undefined : this.#parse(value, path, parse);
+    return read ?? { path, at: this.#entries.get(name)?.value.at ?? this.at, value: missing };
   }
 
   /** A required field. If it is missing, `instead` is the value, so that reading goes on. */
@@ -105,45 +128,29 @@ export class Section {
 
   /** The values of a list; none if it is missing. */
   texts<T>(name: string, parse: Parser<T>): readonly Field<T>[] {
-    const value = this.has(name) ? this.#entries.get(name)?.value : undefined;
-    const path = join(this.path, name);
-    if (value === undefined) return [];
-    if (value.kind !== "list") {
-      this.refuse({ at: value.at, path }, "must be a list");
-      return [];
-    }
-    return value.items.flatMap((item, index) => {
-      const field = { path: `${path}[${index}]`, at: item.at };
-      const parsed = item.kind === "scalar" && item.value !== null
-        ? parse(item.value)
-        : new Mismatch("must be one value");
-      if (!(parsed instanceof Mismatch)) return [{ ...field, value: parsed }];
-      this.refuse(field, parsed.what);
-      return [];
-    });
+    return this.#list(name, 0).flatMap(({ item, path }) => this.#parse(item, path, parse) ?? []);
   }
 
   /** A section within this one; empty if it is missing. */
   section(name: string, known: readonly string[]): Section {
     const path = join(this.path, name);
-    const value = this.has(name) ? this.#entries.get(name)?.value : undefined;
-    if (value !== undefined) return Section.open(value, { path, known, problems: this.#problems });
-    return new Section({ at: this.at, entries: new Map() }, path, this.#problems);
+    const value = this.#value(name) ?? { kind: "map", at: this.at, entries: new Map() };
+    return Section.open(value, { path, known, problems: this.#problems });
   }
 
   /** The sections of a list; none if it is missing. */
   sections(name: string, known: readonly string[]): readonly Section[] {
-    const value = this.has(name) ? this.#entries.get(name)?.value : undefined;
-    const path = join(this.path, name);
-    if (value === undefined) return [];
-    if (value.kind === "list") {
-      if (value.items.length === 0) this.refuse({ at: value.at, path }, "must have one entry at least");
-      return value.items.map((item, index) =>
-        Section.open(item, { path: `${path}[${index}]`, known, problems: this.#problems })
-      );
-    }
-    this.refuse({ at: value.at, path }, "must be a list");
-    return [];
+    const problems = this.#problems;
+    return this.#list(name, 1).map(({ item, path }) => Section.open(item, { path, known, problems }));
+  }
+}
+
+/** Turns an exception into a mismatch. */
+export function attempt<T>(run: () => T, what = (message: string) => message): T | Mismatch {
+  try {
+    return run();
+  } catch (thrown) {
+    return new Mismatch(what(messageOf(thrown)));
   }
 }
 

@@ -6,7 +6,7 @@
 import { parentAdvice } from "../aws/advice.ts";
 import { kmsHost } from "../../shared/aws/partitions.ts";
 import { messageOf } from "../../shared/errors.ts";
-import { type KeyAdmin, KeyAdminError } from "../client/key_admin.ts";
+import { type KeyAdmin, KeyAdminError } from "../aws/key_admin.ts";
 import { keyFacts } from "../policy/apply.ts";
 import { type Admission, admission } from "../policy/evaluate.ts";
 import { type KeyPolicy, readKeyPolicy } from "../aws/key_policy.ts";
@@ -22,15 +22,12 @@ const LARGE_OFFSET_MS = 60_000;
 const SOON_MS = 300_000;
 const MAX_RULES = 6;
 
-function region(context: DoctorContext): Promise<Verdict> {
-  const { key, region: named } = context.target;
-  if (key === undefined) return Promise.resolve(skipped("no key is given"));
-  if (named === undefined || named === key.region) return Promise.resolve(ok(key.region));
-  return Promise.resolve(
-    fail(
-      `the region is ${named}, and the key's is ${key.region}`,
-      `Leave --region out, or give ${key.region}: the service refuses requests for a region other than the key's.`,
-    ),
+function region({ target: { key, region: named } }: DoctorContext): Verdict {
+  if (key === undefined) return skipped("no key is given");
+  if (named === undefined || named === key.region) return ok(key.region);
+  return fail(
+    `the region is ${named}, and the key's is ${key.region}`,
+    `Leave --region out, or give ${key.region}: the service refuses requests for a region other than the key's.`,
   );
 }
 
@@ -238,8 +235,8 @@ async function pcrs(context: DoctorContext, policy: KeyPolicy): Promise<Verdict>
 }
 
 /** In the order in which a person would look. */
-export const AWS_CHECKS: readonly Check[] = Object.entries({
-  region,
+export const AWS_CHECKS: readonly Check[] = Object.entries<Check["look"]>({
+  region: (context) => Promise.resolve(region(context)),
   tls,
   clock,
   credentials,

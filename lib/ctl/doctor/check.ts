@@ -8,7 +8,7 @@ import type { KeyArn } from "../../shared/aws/key_arn.ts";
 import type { Address } from "../../shared/wire/address.ts";
 import type { WireObject } from "../../shared/wire/messages.ts";
 import type { ParentCredentials } from "../aws/credential_source.ts";
-import type { KeyAdmin } from "../client/key_admin.ts";
+import type { KeyAdmin } from "../aws/key_admin.ts";
 import type { Measurements } from "../policy/measurements.ts";
 import type { RuleId } from "../policy/rules.ts";
 
@@ -121,6 +121,15 @@ export function ofEnclave(look: Check["look"], why: string): Check["look"] {
     context.target.address.transport === "vsock"
       ? look(context)
       : Promise.resolve(skipped(`the service is not in an enclave: ${why}`));
+}
+
+/** A check of what needs not be there. @param absent what it means that a program or a file is missing */
+export function ifThere(look: Check["look"], absent: Verdict): Check["look"] {
+  return (context) =>
+    look(context).catch((thrown) => {
+      if (thrown instanceof Deno.errors.NotFound) return absent;
+      throw thrown;
+    });
 }
 
 /** A failure from a thrown value, with that error's hint if it has one. */

@@ -4,7 +4,8 @@
  * @module
  */
 import { messageOf } from "../../shared/errors.ts";
-import type { KeyAdmin } from "../client/key_admin.ts";
+import { within } from "../../shared/within.ts";
+import type { KeyAdmin } from "../aws/key_admin.ts";
 import { AWS_CHECKS } from "./aws.ts";
 import {
   type Check,
@@ -17,8 +18,8 @@ import {
 import { NITRO_CHECKS } from "./nitro.ts";
 import { PROXY_CHECKS } from "./proxy.ts";
 
-export { type CommandResult, type DoctorTarget, type DoctorWorld, type Program, PROGRAMS } from "./check.ts";
-export type { Status, Verdict } from "./check.ts";
+export { type CommandResult, type DoctorTarget, type DoctorWorld, type Program } from "./check.ts";
+export type { Status } from "./check.ts";
 export { MIN_MEMORY_MIB } from "./nitro.ts";
 
 /** All checks, in the order in which a person would look. */
@@ -31,7 +32,7 @@ export interface CheckResult extends Verdict {
 }
 
 /** Options of {@link examine}. */
-export interface ExamineOptions {
+interface ExamineOptions {
   readonly checks?: readonly Check[];
   /** Time limit for each check, including the calls that it waits for. Milliseconds. */
   readonly deadlineMs?: number;
@@ -40,21 +41,6 @@ export interface ExamineOptions {
 }
 
 const DEADLINE_MS = 30_000;
-
-async function within(ms: number, run: () => Promise<Verdict>): Promise<Verdict> {
-  const { promise: late, resolve } = Promise.withResolvers<Verdict>();
-  const timer = setTimeout(
-    () => resolve(fail(`it took longer than ${ms} ms`, "Check it manually.")),
-    ms,
-  );
-  try {
-    return await Promise.race([run(), late]);
-  } catch (thrown) {
-    return fail(messageOf(thrown), "Check it manually.");
-  } finally {
-    clearTimeout(timer);
-  }
-}
 
 /** Runs the checks concurrently. Results come in the checks' order; a check that throws has failed. */
 export async function examine(
@@ -80,7 +66,9 @@ export async function examine(
   };
   return await Promise.all(checks.map(async ({ id, look }) => {
     const started = performance.now();
-    const verdict = await within(deadlineMs, () => look(context));
+    const late = () => new Error(`it took longer than ${deadlineMs} ms`);
+    const verdict = await within(deadlineMs, look(context), late)
+      .catch((thrown) => fail(messageOf(thrown), "Check it manually."));
     const result = { id, ...verdict, ms: Math.round(performance.now() - started) };
     onDone(result);
     return result;

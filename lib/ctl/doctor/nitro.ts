@@ -5,6 +5,7 @@
  */
 import memory from "../../../scripts/enclave_memory.json" with { type: "json" };
 import { messageOf } from "../../shared/errors.ts";
+import { field } from "../../shared/json.ts";
 import { parse as parseYaml } from "../config/deps/yaml.ts";
 import {
   type Check,
@@ -12,16 +13,16 @@ import {
   fail,
   failedBy,
   firstLine,
+  ifThere,
   ofEnclave,
   ok,
   skipped,
   type Verdict,
   warn,
 } from "./check.ts";
-import { field } from "../policy/measurements.ts";
 
 /** An enclave as `nitro-cli describe-enclaves` prints it. */
-export interface RunningEnclave {
+interface RunningEnclave {
   readonly name: string;
   readonly cid: number;
   readonly state: string;
@@ -48,19 +49,14 @@ function number(input: unknown): number | undefined {
 }
 
 async function allocatorService(context: DoctorContext): Promise<Verdict> {
-  try {
-    const { stdout, stderr } = await context.world.run("systemctl", ["is-active", ALLOCATOR_SERVICE]);
-    const state = firstLine(stdout);
-    if (state === "") return skipped(`systemctl does not say: ${firstLine(stderr)}`);
-    if (state === "active") return ok(`${ALLOCATOR_SERVICE} is active`);
-    return fail(
-      `${ALLOCATOR_SERVICE} is ${state}`,
-      `sudo systemctl enable --now ${ALLOCATOR_SERVICE}; journalctl -u ${ALLOCATOR_SERVICE} says why it fails.`,
-    );
-  } catch (thrown) {
-    if (thrown instanceof Deno.errors.NotFound) return skipped("there is no systemctl here");
-    throw thrown;
-  }
+  const { stdout, stderr } = await context.world.run("systemctl", ["is-active", ALLOCATOR_SERVICE]);
+  const state = firstLine(stdout);
+  if (state === "") return skipped(`systemctl does not say: ${firstLine(stderr)}`);
+  if (state === "active") return ok(`${ALLOCATOR_SERVICE} is active`);
+  return fail(
+    `${ALLOCATOR_SERVICE} is ${state}`,
+    `sudo systemctl enable --now ${ALLOCATOR_SERVICE}; journalctl -u ${ALLOCATOR_SERVICE} says why it fails.`,
+  );
 }
 
 interface Allocation {
@@ -118,7 +114,7 @@ async function allocatorConfig(context: DoctorContext): Promise<Verdict> {
     }
     return ok(seen);
   } catch (thrown) {
-    if (thrown instanceof Deno.errors.NotFound) return fail(`there is no ${ALLOCATOR_CONFIG}`, INSTALL);
+    if (thrown instanceof Deno.errors.NotFound) throw thrown;
     return fail(`${ALLOCATOR_CONFIG}: ${firstLine(messageOf(thrown))}`, "Correct the file; it is YAML.");
   }
 }
@@ -140,14 +136,10 @@ async function hugepages(context: DoctorContext): Promise<Verdict> {
 }
 
 async function nitroCli(context: DoctorContext): Promise<Verdict> {
-  try {
-    const { code, stdout, stderr } = await context.world.run("nitro-cli", ["--version"]);
-    if (code === 0) return ok(firstLine(stdout));
-    return fail(`nitro-cli ended with ${code}: ${firstLine(stderr)}`, INSTALL);
-  } catch (thrown) {
-    if (thrown instanceof Deno.errors.NotFound) return fail("there is no nitro-cli here", INSTALL);
-    throw thrown;
-  }
+  const { code, stdout, stderr } = await context.world.run("nitro-cli", ["--version"]);
+  return code === 0
+    ? ok(firstLine(stdout))
+    : fail(`nitro-cli ended with ${code}: ${firstLine(stderr)}`, INSTALL);
 }
 
 /** By its flags, or by PCRs that are zeros. */
@@ -159,7 +151,7 @@ function debugOf(item: unknown): boolean | undefined {
 }
 
 /** Reads what `nitro-cli describe-enclaves` prints. @throws {Error} when it is not that. */
-export function readEnclaves(json: string): readonly RunningEnclave[] {
+function readEnclaves(json: string): readonly RunningEnclave[] {
   const input: unknown = JSON.parse(json);
   if (!Array.isArray(input)) throw new Error("nitro-cli describe-enclaves printed no list");
   const items: readonly unknown[] = input.slice(0, MAX_ENCLAVES);
@@ -208,7 +200,7 @@ async function enclave(context: DoctorContext): Promise<Verdict> {
   try {
     all = await enclaves(context);
   } catch (thrown) {
-    if (thrown instanceof Deno.errors.NotFound) return skipped("there is no nitro-cli here");
+    if (thrown instanceof Deno.errors.NotFound) throw thrown;
     return failedBy(
       thrown,
       "Run nitro-cli describe-enclaves: the user must be in the group ne, and the instance launched with enclave support.",
@@ -243,10 +235,10 @@ async function debugMode(context: DoctorContext): Promise<Verdict> {
 
 /** In the order in which a person would look. */
 export const NITRO_CHECKS: readonly Check[] = Object.entries({
-  "allocator-service": allocatorService,
-  "allocator-config": allocatorConfig,
+  "allocator-service": ifThere(allocatorService, skipped("there is no systemctl here")),
+  "allocator-config": ifThere(allocatorConfig, fail(`there is no ${ALLOCATOR_CONFIG}`, INSTALL)),
   hugepages,
-  "nitro-cli": nitroCli,
-  enclave,
+  "nitro-cli": ifThere(nitroCli, fail("there is no nitro-cli here", INSTALL)),
+  enclave: ifThere(enclave, skipped("there is no nitro-cli here")),
   "debug-mode": debugMode,
 }).map(([id, look]) => ({ id, look: ofEnclave(look, "its address is not vsock") }));

@@ -5,6 +5,7 @@
  */
 import { kmsHost, partitionOf } from "../../shared/aws/partitions.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
+import { field } from "../../shared/json.ts";
 import { formatAddress } from "../../shared/wire/address.ts";
 import { parse as parseYaml } from "../config/deps/yaml.ts";
 import {
@@ -13,17 +14,17 @@ import {
   fail,
   failedBy,
   firstLine,
+  ifThere,
   ofEnclave,
   ok,
   skipped,
   type Verdict,
   warn,
 } from "./check.ts";
-import { field } from "../policy/measurements.ts";
 import { enclaveCount } from "./nitro.ts";
 
 /** A vsock-proxy that runs. */
-export interface RunningProxy {
+interface RunningProxy {
   readonly port: number;
   readonly host: string;
   readonly remotePort: number;
@@ -134,20 +135,15 @@ async function proxyRuns(context: DoctorContext): Promise<Verdict> {
 
 async function proxyListens(context: DoctorContext): Promise<Verdict> {
   const { proxyPort } = context.target;
-  try {
-    const { code, stdout, stderr } = await context.world.run("ss", ["--vsock", "--listening", "--numeric"]);
-    if (code !== 0) return skipped(`ss cannot list vsock's listeners: ${firstLine(stderr)}`);
-    const listens = stdout.split("\n").some((line) =>
-      line.split(/\s+/).some((cell) => /^(?:\*|[0-9]+):([0-9]+)$/.exec(cell)?.[1] === String(proxyPort))
-    );
-    return listens ? ok(`something listens on vsock port ${proxyPort}`) : fail(
-      `nothing listens on vsock port ${proxyPort}`,
-      startProxy(context, regionOfTarget(context)),
-    );
-  } catch (thrown) {
-    if (thrown instanceof Deno.errors.NotFound) return skipped("there is no ss here");
-    throw thrown;
-  }
+  const { code, stdout, stderr } = await context.world.run("ss", ["--vsock", "--listening", "--numeric"]);
+  if (code !== 0) return skipped(`ss cannot list vsock's listeners: ${firstLine(stderr)}`);
+  const listens = stdout.split("\n").some((line) =>
+    line.split(/\s+/).some((cell) => /^(?:\*|[0-9]+):([0-9]+)$/.exec(cell)?.[1] === String(proxyPort))
+  );
+  return listens ? ok(`something listens on vsock port ${proxyPort}`) : fail(
+    `nothing listens on vsock port ${proxyPort}`,
+    startProxy(context, regionOfTarget(context)),
+  );
 }
 
 /**
@@ -235,7 +231,7 @@ export const PROXY_CHECKS: readonly Check[] = [
   { id: "service", look: service },
   ...Object.entries({
     "vsock-proxy": proxyRuns,
-    "vsock-proxy-port": proxyListens,
+    "vsock-proxy-port": ifThere(proxyListens, skipped("there is no ss here")),
     "vsock-proxy-region": proxyRegion,
     "vsock-proxy-allow-list": proxyAllowList,
     "vsock-proxy-workers": proxyWorkers,

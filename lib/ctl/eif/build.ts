@@ -28,7 +28,7 @@ import { expectedSize, writeEifFile, type WrittenEif } from "./write.ts";
 /** What ramdisks are compressed with. */
 export const COMPRESSIONS = ["none", "gzip"] as const;
 /** One of {@link COMPRESSIONS}. */
-export type Compression = typeof COMPRESSIONS[number];
+type Compression = typeof COMPRESSIONS[number];
 
 /** What a program's ramdisks are made of. */
 export interface ProgramPlan extends RootOptions {
@@ -44,7 +44,7 @@ export interface ProgramPlan extends RootOptions {
 }
 
 /** A kernel, with what goes into the metadata about it: the only place where these are given. */
-export interface KernelPlan {
+interface KernelPlan {
   readonly file: string;
   readonly operatingSystem?: string | undefined;
   readonly kernelVersion?: string | undefined;
@@ -89,7 +89,7 @@ export interface BuiltEif extends WrittenEif {
 }
 
 /** Called with the number of bytes done, and of the total. */
-export type OnBuildProgress = (done: number, total: number) => void;
+type OnBuildProgress = (done: number, total: number) => void;
 
 /** The files of a build: each opened once, hashed as it goes into the image, closed at the build's end. */
 class Inputs implements Disposable {

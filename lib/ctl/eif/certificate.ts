@@ -15,7 +15,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 export const MAX_CERTIFICATE_LENGTH = 64 * 1024;
 
 /** A signing certificate, with the names that nitro-cli gives its parts. */
-export interface CertificateInfo {
+interface CertificateInfo {
   /** By OpenSSL's long names, such as `commonName`. */
   readonly IssuerName: Readonly<Record<string, string>>;
   /** Such as `ecdsa-with-SHA384`. */

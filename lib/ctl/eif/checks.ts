@@ -20,7 +20,7 @@ const MAX_VERSION_LENGTH = 256;
 const MAX_COMMAND_LINE_LENGTH = 2047;
 
 /** What a kernel's first bytes say. */
-export interface KernelHead {
+interface KernelHead {
   readonly architecture: Architecture;
   /** Bytes that the whole file has at least; undefined where they do not say. */
   readonly length: number | undefined;

@@ -11,7 +11,7 @@ import type { Architecture } from "./format.ts";
 import { type ByteSource, readExactly } from "./source.ts";
 
 /** A version of a library's symbols that a file needs, such as `GLIBC_2.34` of `libc.so.6`. */
-export interface NeededVersion {
+interface NeededVersion {
   readonly library: string;
   readonly version: string;
 }

@@ -6,7 +6,7 @@
 import { EnclaveError } from "../../shared/errors.ts";
 
 /** What was wrong. */
-export type EifCode =
+type EifCode =
   | "eif_unreadable" // the file is not there, is no file, changed while it was read, or cannot be written
   | "eif_magic" // not an image
   | "eif_version" // an image of a version that is not known

@@ -11,7 +11,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** The version that is written. */
 export const EIF_VERSION = 4;
 /** Version 2 has the CRC, 3 the signature, 4 the metadata. */
-export const OLDEST_VERSION = 2;
+const OLDEST_VERSION = 2;
 /** Slots for sections in the header. */
 export const MAX_SECTIONS = 32;
 /** Bytes of the image's header. */
@@ -21,9 +21,9 @@ export const SECTION_HEADER_LENGTH = 12;
 /** Where the header's CRC-32 is: its last four bytes, the only ones that it does not cover. */
 export const CRC_OFFSET = 544;
 /** What AWS's tools write; nitro-cli asks for memory and CPUs by itself. */
-export const DEFAULT_MEMORY = 1024 * 1024 * 1024;
+export const DEFAULT_MEMORY = 2n ** 30n;
 /** As {@link DEFAULT_MEMORY}. */
-export const DEFAULT_CPUS = 2;
+export const DEFAULT_CPUS = 2n;
 
 const MAGIC = 0x2e656966; // .eif
 const AARCH64_FLAG = 1;
@@ -36,7 +36,7 @@ export const ARCHITECTURES = ["x86_64", "aarch64"] as const;
 export type Architecture = typeof ARCHITECTURES[number];
 
 /** Kinds of sections, by their number in the file. */
-export const SECTION_TYPES = {
+const SECTION_TYPES = {
   kernel: 1,
   cmdline: 2,
   ramdisk: 3,
@@ -55,7 +55,7 @@ export interface SectionPlace {
 }
 
 /** The image's header. Sizes are as the file has them: nothing is checked against its length yet. */
-export interface EifHeader {
+interface EifHeader {
   readonly version: number;
   /** Bit 0: aarch64. */
   readonly flags: number;

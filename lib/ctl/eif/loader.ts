@@ -16,7 +16,7 @@ import type { ByteSource } from "./source.ts";
 export type OpenFile = (path: string) => Promise<ByteSource>;
 
 /** A file of the image, and where it is on this machine. */
-export interface PlacedFile {
+interface PlacedFile {
   readonly path: string;
   readonly from: string;
 }
@@ -29,7 +29,7 @@ export interface LoadedFile extends PlacedFile {
 }
 
 /** What is loaded. */
-export interface LoadOptions {
+interface LoadOptions {
   readonly program?: PlacedFile | undefined;
   /** Opened by the program in this order, by their paths. */
   readonly libraries: readonly PlacedFile[];

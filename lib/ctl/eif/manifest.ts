@@ -6,6 +6,7 @@
  * @module
  */
 import { messageOf } from "../../shared/errors.ts";
+import { isObject } from "../../shared/json.ts";
 import { parse } from "../config/deps/yaml.ts";
 import { EifError } from "./errors.ts";
 import { type BuildSettings, type Setting, type SettingName, SETTINGS } from "./settings.ts";
@@ -28,10 +29,6 @@ function isTexts(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.every((item) => typeof item === "string");
 }
 
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 /** A value as its kind has it; undefined when it is of another. */
 function read(
   { kind, max = Number.MAX_SAFE_INTEGER }: Setting,
@@ -49,7 +46,7 @@ function read(
       return isTexts(value) ? value : undefined;
     case "map":
     case "paths by name": {
-      if (!isRecord(value) || !isTexts(Object.values(value))) return undefined;
+      if (!isObject(value) || !isTexts(Object.values(value))) return undefined;
       const entries = Object.entries(value).map((
         [name, text],
       ) => [name, kind === "map" ? text : at(String(text))]);
@@ -82,7 +79,7 @@ export function parseManifest(text: string, name: string, folder: string): Build
   } catch (thrown) {
     throw refuse(messageOf(thrown).split("\n", 1)[0] ?? "", thrown);
   }
-  if (!isRecord(value)) throw refuse("it is not a list of names and values");
+  if (!isObject(value)) throw refuse("it is not a list of names and values");
   const at = (path: string) => path.startsWith("/") ? path : `${folder}/${path}`;
   const settings: Record<string, unknown> = {};
   for (const [key, given] of Object.entries(value)) {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { field, isObject, type JsonObject } from "../../shared/json.ts";
 import { EifError } from "./errors.ts";
 
 /** Bytes of the largest section that is read; docker inspect's answer, which nitro-cli puts in, has some thousands. */
@@ -11,10 +12,10 @@ export const MAX_METADATA_LENGTH = 1024 * 1024;
 const MAX_DEPTH = 127;
 
 /** A JSON value. */
-export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
+type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
 
 /** Who made an image, and when. */
-export interface BuildMetadata {
+interface BuildMetadata {
   /** RFC 3339. */
   readonly BuildTime: string;
   readonly BuildTool: string;
@@ -79,21 +80,17 @@ export function decodeMetadata(bytes: Uint8Array, name: string): EifMetadata {
   } catch (thrown) {
     throw refuse("are not JSON", thrown);
   }
-  const record = (from: unknown, what: string): Readonly<Record<string, unknown>> => {
-    if (typeof from !== "object" || from === null || Array.isArray(from)) {
-      throw refuse(`lack ${what}, an object`);
-    }
-    return from as Record<string, unknown>;
+  const record = (from: unknown, what: string): JsonObject => {
+    if (!isObject(from)) throw refuse(`lack ${what}, an object`);
+    return from;
   };
-  const own = (from: Readonly<Record<string, unknown>>, field: string) =>
-    Object.hasOwn(from, field) ? from[field] : undefined;
-  const text = (from: Readonly<Record<string, unknown>>, field: string): string => {
-    const found = own(from, field);
-    if (typeof found !== "string") throw refuse(`lack ${field}, a text`);
+  const text = (from: JsonObject, name: string): string => {
+    const found = field(from, name);
+    if (typeof found !== "string") throw refuse(`lack ${name}, a text`);
     return found;
   };
   const whole = record(value, "the names");
-  const build = record(own(whole, "BuildMetadata"), "BuildMetadata");
+  const build = record(field(whole, "BuildMetadata"), "BuildMetadata");
   return {
     ImageName: text(whole, "ImageName"),
     ImageVersion: text(whole, "ImageVersion"),
@@ -104,7 +101,7 @@ export function decodeMetadata(bytes: Uint8Array, name: string): EifMetadata {
       OperatingSystem: text(build, "OperatingSystem"),
       KernelVersion: text(build, "KernelVersion"),
     },
-    DockerInfo: (own(whole, "DockerInfo") ?? null) as Json,
-    CustomMetadata: (own(whole, "CustomMetadata") ?? null) as Json,
+    DockerInfo: (field(whole, "DockerInfo") ?? null) as Json,
+    CustomMetadata: (field(whole, "CustomMetadata") ?? null) as Json,
   };
 }

@@ -5,13 +5,14 @@
  *
  * @module
  */
+import { isObject } from "../../shared/json.ts";
 import { VERSION } from "../../shared/version.ts";
 import type { BuiltEif } from "./build.ts";
 
 const COMMIT = /^[0-9a-f]{40}([0-9a-f]{24})?$/;
 
 /** Facts about the image that the build does not know. */
-export interface ProvenanceOptions {
+interface ProvenanceOptions {
   /** The image's file name, and its SHA-256. */
   readonly file: string;
   readonly sha256: string;
@@ -25,7 +26,7 @@ export interface ProvenanceOptions {
 }
 
 /** What git says of a folder: the commit, and whether the work tree has changes; null if unknown. */
-export interface SourceState {
+interface SourceState {
   readonly git_commit: string | null;
   readonly dirty: boolean | null;
 }
@@ -49,10 +50,10 @@ function isText(value: unknown): value is string {
 
 /** Reads a program's record; undefined when it is not one. */
 export function parseProgramRecord(value: unknown): ProgramRecord | undefined {
-  if (typeof value !== "object" || value === null) return undefined;
-  const { file, sha256, deno, bundle_sha256, git_commit, dirty, options } = value as Record<string, unknown>;
+  if (!isObject(value)) return undefined;
+  const { file, sha256, deno, bundle_sha256, git_commit, dirty, options } = value;
   if (!isText(file) || !isText(sha256) || !isText(deno) || !isText(bundle_sha256)) return undefined;
-  if (typeof options !== "object" || options === null || Array.isArray(options)) return undefined;
+  if (!isObject(options)) return undefined;
   const isOption = (option: unknown): option is string | readonly string[] =>
     isText(option) || (Array.isArray(option) && option.every(isText));
   return {

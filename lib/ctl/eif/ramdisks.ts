@@ -186,7 +186,7 @@ export function bootRamdisk(
 }
 
 /** What the second ramdisk holds. */
-export interface ProgramOptions {
+interface ProgramOptions {
   /** The program and its arguments. */
   readonly command: readonly string[];
   readonly environment: Readonly<Record<string, string>>;

@@ -34,7 +34,7 @@ const HELD: Readonly<Partial<Record<SectionType, number>>> = {
 };
 
 /** A section, found. */
-export interface EifSection {
+interface EifSection {
   readonly type: SectionType;
   /** Of its data, from the file's begin. */
   readonly offset: number;
@@ -47,9 +47,6 @@ export interface EifDescription {
   readonly architecture: Architecture;
   /** Bytes. */
   readonly size: number;
-  /** Bytes that it asks for by default. */
-  readonly defaultMemory: bigint;
-  readonly defaultCpus: bigint;
   readonly sections: readonly EifSection[];
   readonly commandLine: string;
   readonly measurements: Measurements;
@@ -158,8 +155,6 @@ export async function readEif(
     version: header.version,
     architecture: architectureOf(header.flags),
     size: source.size,
-    defaultMemory: header.defaultMemory,
-    defaultCpus: header.defaultCpus,
     sections,
     commandLine: new TextDecoder().decode(held.get("cmdline")),
     measurements: signature === undefined ? measurements : { ...measurements, PCR8: signature.PCR8 },
@@ -178,7 +173,7 @@ export async function describeEif(path: string, onProgress?: OnProgress): Promis
 }
 
 /** One check. */
-export interface EifCheck {
+interface EifCheck {
   readonly name: string;
   readonly problem: string | undefined;
 }

@@ -5,7 +5,7 @@
  */
 
 /** What a setting's value is. */
-export interface SettingValues {
+interface SettingValues {
   readonly text: string;
   /** In a manifest: relative to it. */
   readonly path: string;

@@ -13,7 +13,7 @@ import { EifError } from "./errors.ts";
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Bytes of one piece. */
-export const PIECE_LENGTH = 1024 * 1024;
+const PIECE_LENGTH = 1024 * 1024;
 
 /** Bytes of a known number, read from any place. */
 export interface ByteSource {

@@ -32,7 +32,7 @@ import { type ByteSource, bytesSource, type OnProgress, piecesOf } from "./sourc
 const POLYNOMIAL = 0xedb8_8320;
 
 /** Where an image goes. */
-export interface ByteSink {
+interface ByteSink {
   /** Writes all of it, after what was written last. The caller may reuse the bytes afterwards. */
   append(bytes: Uint8Array): Promise<void>;
   /** Writes over the file's first bytes. Called once, last. */
@@ -48,9 +48,6 @@ export interface EifParts {
   readonly ramdisks: readonly ByteSource[];
   readonly metadata: EifMetadata;
   readonly signer?: EifSigner | undefined;
-  /** Memory in bytes, and CPUs. nitro-cli uses its own options instead. */
-  readonly defaultMemory?: number | undefined;
-  readonly defaultCpus?: number | undefined;
 }
 
 /** What was written. */
@@ -125,8 +122,8 @@ export async function writeEif(
   const header = encodeHeader({
     version: EIF_VERSION,
     flags: flagsOf(parts.architecture),
-    defaultMemory: BigInt(parts.defaultMemory ?? DEFAULT_MEMORY),
-    defaultCpus: BigInt(parts.defaultCpus ?? DEFAULT_CPUS),
+    defaultMemory: DEFAULT_MEMORY,
+    defaultCpus: DEFAULT_CPUS,
     sections: places,
     crc: 0,
   });
@@ -194,7 +191,7 @@ function multiply(a: number, b: number): number {
  *
  * @param length bytes of b
  */
-export function combineCrc(a: number, b: number, length: number): number {
+function combineCrc(a: number, b: number, length: number): number {
   let power = 0x8000_0000; // 1
   let square = 0x0080_0000; // x^8: one byte
   for (let left = length; left > 0; left = Math.floor(left / 2)) {

@@ -50,7 +50,7 @@ const MARKER = '"permissions":{';
 const MAX_PERMISSIONS_LENGTH = 64 * 1024;
 
 /** What a compiled binary may do, as Deno wrote it into the binary. */
-export interface CompiledPermissions {
+interface CompiledPermissions {
   /** `vsock:-1:5000` for any CID. */
   readonly net: readonly string[];
   /** Paths of the libraries that it may open. */
@@ -169,7 +169,7 @@ export function libraryProblems(
 }
 
 /** What is checked of an image's program. */
-export interface ProgramChecks {
+interface ProgramChecks {
   /** Where it is on this machine. */
   readonly binary: ByteSource;
   /** Its path in the image. */

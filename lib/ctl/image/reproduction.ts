@@ -6,6 +6,7 @@
  */
 import { LIBRARY_FILES } from "../../../ffi/constants.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
+import { field } from "../../shared/json.ts";
 import {
   ARCHITECTURES,
   buildEif,
@@ -38,13 +39,7 @@ export type Provenance = ReturnType<typeof parseProvenance>;
 
 /** The value at a path of names, such as `metadata.ImageName`; undefined where there is none. */
 function at(value: unknown, path: string): unknown {
-  return path.split(".").reduce<unknown>(
-    (from, name) =>
-      typeof from === "object" && from !== null && Object.hasOwn(from, name)
-        ? (from as Record<string, unknown>)[name]
-        : undefined,
-    value,
-  );
+  return path.split(".").reduce<unknown>(field, value);
 }
 
 function textAt(value: unknown, path: string): string {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { KeyAdmin } from "../client/key_admin.ts";
+import type { KeyAdmin } from "../aws/key_admin.ts";
 import { diffKeyPolicies, type DiffLine } from "./diff.ts";
 import { PolicyError } from "./errors.ts";
 import { lockedOut } from "./evaluate.ts";
@@ -20,13 +20,7 @@ interface PolicyChange {
   readonly callerArn: string;
 }
 
-/** Options of {@link applyChange}. */
-interface ApplyOptions {
-  /** How often the new policy is looked for afterwards. */
-  readonly polls?: number;
-  readonly sleep?: (ms: number) => Promise<void>;
-}
-
+/** How often the new policy is looked for afterwards. */
 const POLLS = 10;
 const POLL_MS = 500;
 
@@ -69,9 +63,7 @@ export async function planChange(
 export async function applyChange(
   admin: KeyAdmin,
   { before, after }: PolicyChange,
-  options: ApplyOptions = {},
 ): Promise<boolean> {
-  const { polls = POLLS, sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms)) } = options;
   const now = readKeyPolicy(await admin.getPolicy());
   if (diffKeyPolicies(before, now).length > 0) {
     throw new PolicyError("The key's policy was changed in the meantime", {
@@ -80,8 +72,8 @@ export async function applyChange(
     });
   }
   await admin.putPolicy(formatKeyPolicy(after));
-  for (let poll = 0; poll < polls; poll++) {
-    if (poll > 0) await sleep(POLL_MS);
+  for (let poll = 0; poll < POLLS; poll++) {
+    if (poll > 0) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     if (diffKeyPolicies(readKeyPolicy(await admin.getPolicy()), after).length === 0) return true;
   }
   return false;

@@ -54,11 +54,6 @@ export function isAboutAttestation({ subject }: Condition): boolean {
     (subject.kind === "unknown" && subject.isAttestation);
 }
 
-/** The conditions of a statement that are about attestation. */
-export function attestationConditions(statement: KeyPolicyStatement): Condition[] {
-  return conditionsOf(statement).filter(isAboutAttestation);
-}
-
 /** Whether it requires one of its values. */
 export function isEquality({ base }: Condition): boolean {
   return EQUALS.includes(base);

@@ -3,41 +3,22 @@
  *
  * @module
  */
-import { actionsOf, ATTESTED_USE, hasWildcard, type KmsAction } from "./actions.ts";
+import { foldCase } from "../aws/key_policy.ts";
+import { ATTESTED_USE, hasWildcard, type KmsAction } from "./actions.ts";
 import {
   asksForAbsence,
   type Condition,
-  conditionsOf,
   holdsWhenAbsent,
   isEquality,
   isExact,
   isNegated,
   usableValues,
 } from "./conditions.ts";
-import { foldCase, type KeyPolicy, type KeyPolicyStatement, statementName } from "../aws/key_policy.ts";
-import { covers, isSamePrincipal, principalsOf } from "./principals.ts";
-
-/** A key's ARN; in a pattern or in a list of ARNs, what cannot be one. */
-const KEY_ARN = /^arn:aws[a-z-]*:kms:[^:]+:[0-9]{12}:key\/[^/]+$/;
-const NO_KEY = /alias\/|^arn:[^:*?]*:(?!kms:)[^:*?]*:/;
-
-/** Whether a statement is about the key; undefined where that depends on the key's ARN. */
-export function isAboutTheKey({ Resource, NotResource = [] }: KeyPolicyStatement): boolean | undefined {
-  if (Resource === undefined) return NotResource.includes("*") ? false : undefined;
-  if (Resource.includes("*")) return true;
-  const mayBe = (name: string) => hasWildcard(name) ? !NO_KEY.test(name) : KEY_ARN.test(name);
-  return Resource.some(mayBe) ? undefined : false;
-}
+import { covers, isSamePrincipal } from "./principals.ts";
+import type { Statement } from "./statements.ts";
 
 /** A Deny that is about the key, or may be. */
-export interface Denial {
-  /** Its name for a reader. */
-  readonly statement: string;
-  readonly index: number;
-  readonly actions: ReadonlySet<KmsAction>;
-  /** Everyone, where it names those that it exempts. */
-  readonly principals: readonly string[];
-  readonly conditions: readonly Condition[];
+export interface Denial extends Statement {
   /** Whether it is certainly about the key, and exempts nobody. */
   readonly isCertain: boolean;
   /** PCR0 of the builds that it spares, lower case; undefined if not certain, or if it looks at more. */
@@ -64,22 +45,12 @@ function guardedBuilds(
 }
 
 /** The Deny statements of a policy that are about the key, or may be. */
-export function denialsOf(policy: KeyPolicy): readonly Denial[] {
-  return policy.Statement.flatMap((statement, index) => {
-    const applies = isAboutTheKey(statement);
-    if (statement.Effect !== "Deny" || applies === false) return [];
-    const conditions = conditionsOf(statement);
-    const isCertain = applies === true && statement.NotPrincipal === undefined;
-    return [{
-      statement: statementName(statement, index),
-      index,
-      actions: actionsOf(statement),
-      principals: principalsOf(statement),
-      conditions,
-      isCertain,
-      builds: isCertain ? guardedBuilds(conditions) : undefined,
-    }];
-  });
+export function denialsOf(statements: readonly Statement[]): readonly Denial[] {
+  return statements.filter(({ source, isAboutTheKey }) => source.Effect === "Deny" && isAboutTheKey !== false)
+    .map((statement) => {
+      const isCertain = statement.isAboutTheKey === true && statement.source.NotPrincipal === undefined;
+      return { ...statement, isCertain, builds: isCertain ? guardedBuilds(statement.conditions) : undefined };
+    });
 }
 
 /** The Denies that certainly hold for every request. */
@@ -90,11 +61,6 @@ export function unconditional(denials: readonly Denial[]): readonly Denial[] {
 /** The guards among a policy's Denies. */
 export function guardsAmong(denials: readonly Denial[]): readonly Guard[] {
   return denials.filter((denial): denial is Guard => denial.builds !== undefined);
-}
-
-/** The guards of a policy. */
-export function guardsOf(policy: KeyPolicy): readonly Guard[] {
-  return guardsAmong(denialsOf(policy));
 }
 
 /** The actions that Denies take from a principal: always, or (guards) without a listed build's document. */
@@ -157,8 +123,8 @@ export function refusalsOf(
     ATTESTED_USE.some((action) => actions.has(action) && denial.actions.has(action)) &&
     denial.principals.some(isConcerned) &&
     !denial.conditions.some((condition) => holdsFor(condition, measured) === false)
-  ).map(({ statement, builds, conditions }) => ({
-    statement,
+  ).map(({ name, builds, conditions }) => ({
+    statement: name,
     isGuard: builds !== undefined,
     dependsOn: conditions.filter(({ subject }) => subject.kind === "other").map(({ key }) => key),
   }));

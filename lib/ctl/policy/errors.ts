@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { EnclaveError } from "../../shared/errors.ts";
+import { EnclaveError, type EnclaveErrorOptions } from "../../shared/errors.ts";
 
 /** Codes of {@link PolicyError}. */
 export type PolicyErrorCode =
@@ -19,14 +19,7 @@ export class PolicyError extends EnclaveError {
   /** One of {@link PolicyErrorCode}. */
   declare readonly code: PolicyErrorCode;
 
-  constructor(
-    message: string,
-    options: {
-      readonly code: PolicyErrorCode;
-      readonly hint?: string | undefined;
-      readonly cause?: unknown;
-    },
-  ) {
+  constructor(message: string, options: EnclaveErrorOptions<PolicyErrorCode>) {
     super(message, options);
   }
 }

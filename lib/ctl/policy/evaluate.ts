@@ -7,12 +7,13 @@
  *
  * @module
  */
-import { actionsOf, ATTESTED_USE, hasWildcard } from "./actions.ts";
-import { attestationConditions, conditionsOf, needsDocument, pinnedRegisters } from "./conditions.ts";
-import { denialsOf, guardsAmong, isAboutTheKey, refusalsOf } from "./denials.ts";
-import { foldCase, type KeyPolicy, type KeyPolicyStatement, statementName } from "../aws/key_policy.ts";
-import type { Measurements } from "./measurements.ts";
-import { covers, isSamePrincipal, isSession, principalsOf } from "./principals.ts";
+import { foldCase, type KeyPolicy } from "../aws/key_policy.ts";
+import { ATTESTED_USE, hasWildcard } from "./actions.ts";
+import { needsDocument, pinnedRegisters } from "./conditions.ts";
+import { denialsOf, guardsAmong, refusalsOf } from "./denials.ts";
+import { type Measurements, registersOf } from "./measurements.ts";
+import { covers, isSamePrincipal, isSession } from "./principals.ts";
+import { type Statement, statementsOf } from "./statements.ts";
 
 /** How a statement does not fit a build. */
 interface Difference {
@@ -35,41 +36,21 @@ export interface Admission {
   readonly unknown: readonly { readonly statement: string; readonly pcr: number }[];
 }
 
-/** The measurements by register. */
-function measuredRegisters(measurements: Measurements): ReadonlyMap<number, string> {
-  const { pcr0, pcr1, pcr2, pcr3, pcr4, pcr8 } = measurements;
-  const all: readonly (readonly [number, string | undefined])[] = [
-    [0, pcr0],
-    [1, pcr1],
-    [2, pcr2],
-    [3, pcr3],
-    [4, pcr4],
-    [8, pcr8],
-  ];
-  return new Map(
-    all.flatMap(([index, value]) => (value === undefined ? [] : [[index, foldCase(value)]])),
-  );
-}
-
 /** Whether a policy lets an enclave with these measurements decrypt. */
 export function admission(policy: KeyPolicy, measurements: Measurements): Admission {
-  const measured = measuredRegisters(measurements);
+  const measured: ReadonlyMap<number, string> = new Map(registersOf(measurements));
+  const statements = statementsOf(policy);
   const differences: Difference[] = [];
   const unattested: string[] = [];
   const unknown: { statement: string; pcr: number }[] = [];
   let allowed = false;
-  for (const [index, statement] of policy.Statement.entries()) {
-    if (
-      statement.Effect !== "Allow" || !actionsOf(statement).has("Decrypt") ||
-      isAboutTheKey(statement) === false
-    ) continue;
-    const name = statementName(statement, index);
-    const conditions = attestationConditions(statement);
-    if (!conditions.some(needsDocument)) {
+  for (const { name, source, actions, attestation, isAboutTheKey } of statements) {
+    if (source.Effect !== "Allow" || !actions.has("Decrypt") || isAboutTheKey === false) continue;
+    if (!attestation.some(needsDocument)) {
       unattested.push(name);
       continue;
     }
-    const pins = [...pinnedRegisters(conditions)];
+    const pins = [...pinnedRegisters(attestation)];
     const wrong = pins.flatMap(([pcr, wanted]) => {
       const value = measured.get(pcr);
       return value === undefined || wanted.has(value)
@@ -85,22 +66,18 @@ export function admission(policy: KeyPolicy, measurements: Measurements): Admiss
       ...pins.filter(([pcr]) => !measured.has(pcr)).map(([pcr]) => ({ statement: name, pcr })),
     );
   }
-  const denials = denialsOf(policy);
+  const denials = denialsOf(statements);
+  const pcr0 = foldCase(measurements.pcr0);
   const refusing = guardsAmong(denials).filter(({ actions, builds }) =>
-    actions.has("Decrypt") && !builds.has(foldCase(measurements.pcr0))
+    actions.has("Decrypt") && !builds.has(pcr0)
   );
-  for (const { statement, builds } of refusing) {
-    differences.push({
-      statement,
-      pcr: 0,
-      wanted: [...builds],
-      measured: foldCase(measurements.pcr0),
-    });
+  for (const { name, builds } of refusing) {
+    differences.push({ statement: name, pcr: 0, wanted: [...builds], measured: pcr0 });
   }
-  const allows = attestedAllows(policy).map(({ statement }) => statement);
+  const allows = attestedAllows(statements);
   const use = {
-    users: allows.flatMap(principalsOf),
-    actions: new Set(allows.flatMap((statement) => [...actionsOf(statement)])),
+    users: allows.flatMap(({ principals }) => principals),
+    actions: new Set(allows.flatMap(({ actions }) => [...actions])),
   };
   const refusedBy = refusalsOf(denials, measured, use)
     .filter(({ isGuard, dependsOn }) => !isGuard && dependsOn.length === 0)
@@ -109,20 +86,17 @@ export function admission(policy: KeyPolicy, measurements: Measurements): Admiss
   return { admitted, differences, unattested, refusedBy, unknown };
 }
 
-/** Whether a policy has a statement that lets a document's holder use the key. */
-export function attestedAllows(policy: KeyPolicy): readonly {
-  readonly index: number;
-  readonly statement: KeyPolicyStatement;
+/** An Allow that lets a document's holder use the key. */
+export interface AttestedAllow extends Statement {
   readonly pins: ReadonlyMap<number, ReadonlySet<string>>;
-}[] {
-  return policy.Statement.flatMap((statement, index) => {
-    if (statement.Effect !== "Allow" || isAboutTheKey(statement) === false) return [];
-    const conditions = attestationConditions(statement);
-    const actions = actionsOf(statement);
-    return conditions.some(needsDocument) && ATTESTED_USE.some((action) => actions.has(action))
-      ? [{ index, statement, pins: pinnedRegisters(conditions) }]
-      : [];
-  });
+}
+
+/** The Allows among statements that let a document's holder use the key. */
+export function attestedAllows(statements: readonly Statement[]): readonly AttestedAllow[] {
+  return statements.filter(({ source, actions, attestation, isAboutTheKey }) =>
+    source.Effect === "Allow" && isAboutTheKey !== false && attestation.some(needsDocument) &&
+    ATTESTED_USE.some((action) => actions.has(action))
+  ).map((statement) => ({ ...statement, pins: pinnedRegisters(statement.attestation) }));
 }
 
 /**
@@ -133,21 +107,21 @@ export function attestedAllows(policy: KeyPolicy): readonly {
  */
 export function lockedOut(policy: KeyPolicy, callerArn: string): string | undefined {
   const means = (principal: string) => covers(principal, callerArn);
-  for (const [index, statement] of policy.Statement.entries()) {
-    if (statement.Effect !== "Deny" || !actionsOf(statement).has("PutKeyPolicy")) continue;
-    // Another session of the same role, and what cannot be told apart from the caller, count too.
-    const mayMean = (principal: string) =>
-      means(principal) || hasWildcard(principal) || isSamePrincipal(principal, callerArn);
-    if (statement.NotPrincipal !== undefined || principalsOf(statement).some(mayMean)) {
-      return `the Deny ${statementName(statement, index)} may refuse kms:PutKeyPolicy to ${callerArn}`;
-    }
+  // Another session of the same role, and what cannot be told apart from the caller, count too.
+  const mayMean = (principal: string) =>
+    means(principal) || hasWildcard(principal) || isSamePrincipal(principal, callerArn);
+  const about = statementsOf(policy).filter(({ actions }) => actions.has("PutKeyPolicy"));
+  const denying = about.find(({ source, principals }) =>
+    source.Effect === "Deny" && (source.NotPrincipal !== undefined || principals.some(mayMean))
+  );
+  if (denying !== undefined) {
+    return `the Deny ${denying.name} may refuse kms:PutKeyPolicy to ${callerArn}`;
   }
-  const keeps = policy.Statement.some((statement) =>
-    statement.Effect === "Allow" && conditionsOf(statement).length === 0 &&
-    isAboutTheKey(statement) === true &&
-    statement.Principal !== undefined && actionsOf(statement).has("PutKeyPolicy") &&
+  const keeps = about.some(({ source, principals, conditions, isAboutTheKey }) =>
+    source.Effect === "Allow" && conditions.length === 0 && isAboutTheKey === true &&
+    source.Principal !== undefined &&
     // The session's name changes at the next login.
-    principalsOf(statement).some((principal) => means(principal) && !isSession(principal))
+    principals.some((principal) => means(principal) && !isSession(principal))
   );
   return keeps ? undefined : `no statement allows kms:PutKeyPolicy to ${callerArn}`;
 }

@@ -4,8 +4,8 @@
  *
  * @module
  */
+import type { GrantFact } from "../aws/key_admin.ts";
 import {
-  actionsOf,
   ATTESTED_USE,
   ATTESTING,
   DANGEROUS,
@@ -16,50 +16,29 @@ import {
   KMS_ACTIONS,
   type KmsAction,
 } from "./actions.ts";
-import {
-  attestationConditions,
-  conditionsOf,
-  holdsWhenAbsent,
-  isAboutAttestation,
-  needsDocument,
-} from "./conditions.ts";
+import { holdsWhenAbsent, isAboutAttestation, needsDocument } from "./conditions.ts";
 import {
   type Denial,
   denialsOf,
   type Guard,
   guardsAmong,
   holdsFor,
-  isAboutTheKey,
   refusalsOf,
   takenFrom,
   unconditional,
 } from "./denials.ts";
-import { attestedAllows } from "./evaluate.ts";
-import { type KeyPolicy, type KeyPolicyStatement, statementName } from "../aws/key_policy.ts";
+import { type AttestedAllow, attestedAllows } from "./evaluate.ts";
+import type { KeyPolicy } from "../aws/key_policy.ts";
 import {
   allowConditionFindings,
   denyConditionFindings,
   keyFindings,
   pinFindings,
 } from "./lint_conditions.ts";
-import {
-  accountOf,
-  covers,
-  EVERYONE,
-  isNotAws,
-  isSamePrincipal,
-  isSession,
-  principalsOf,
-} from "./principals.ts";
+import { accountOf, covers, EVERYONE, isNotAws, isSamePrincipal, isSession } from "./principals.ts";
 import { wrapsSessionKeysAlone } from "./session_key_statement.ts";
 import { type Finding, finding, type RuleId, type Severity } from "./rules.ts";
-
-/** A grant that is in force. */
-export interface GrantFact {
-  readonly id: string;
-  readonly grantee: string;
-  readonly operations: readonly string[];
-}
+import { type Statement, statementsOf } from "./statements.ts";
 
 /** What is known of the key, beside its policy. */
 export interface KeyFacts {
@@ -133,14 +112,11 @@ function severityOf(
 
 /** Findings about what an Allow permits without an attestation document. */
 function dangerFindings(
-  statement: KeyPolicyStatement,
-  name: string,
+  { name, source: { Action = [] }, actions, principals }: Statement,
   context: Context,
   skipped: ReadonlySet<KmsAction>,
 ): readonly Finding[] {
-  const principals = principalsOf(statement);
-  const literal = new Set((statement.Action ?? []).filter((pattern) => !hasWildcard(pattern)));
-  const named = new Set([...literal].flatMap(expandAction));
+  const named = new Set(Action.filter((pattern) => !hasWildcard(pattern)).flatMap(expandAction));
   const found = new Map<string, { finding: Finding; actions: string[] }>();
   const add = (rule: RuleId, severity: Severity, through: string, action: string) => {
     const key = `${rule} ${severity} ${through}`;
@@ -149,7 +125,7 @@ function dangerFindings(
     const via = through === "" ? "" : ` through ${through}`;
     found.set(key, { actions, finding: finding(rule, name, `${actions.join(", ")}${via}`, severity) });
   };
-  for (const action of actionsOf(statement)) {
+  for (const action of actions) {
     if (!isDangerous(action) || skipped.has(action)) continue;
     const judged = severityOf(action, principals, context);
     if (judged === undefined) continue;
@@ -157,7 +133,7 @@ function dangerFindings(
       add(judged.rule, judged.severity, "", action);
       continue;
     }
-    const pattern = statement.Action?.find((one) => hasWildcard(one) && expandAction(one).includes(action));
+    const pattern = Action.find((one) => hasWildcard(one) && expandAction(one).includes(action));
     const rule = judged.severity === "warn" ? judged.rule : "wildcard-action";
     // Under NotAction the statement has its finding already, with what it allows.
     if (pattern !== undefined) add(rule, judged.severity, pattern, action);
@@ -167,43 +143,37 @@ function dangerFindings(
   return [...found.values()].map((entry) => entry.finding);
 }
 
-function allowFindings(
-  statement: KeyPolicyStatement,
-  name: string,
-  context: Context,
-): readonly Finding[] {
+function allowFindings(statement: Statement, context: Context): readonly Finding[] {
+  const { name, source, actions, principals, attestation } = statement;
   const found: Finding[] = [];
-  const principals = principalsOf(statement);
-  const actions = actionsOf(statement);
-  if (statement.NotPrincipal !== undefined) found.push(finding("not-principal", name, ""));
+  if (source.NotPrincipal !== undefined) found.push(finding("not-principal", name, ""));
   else if (principals.includes(EVERYONE)) found.push(finding("principal-everyone", name, ""));
   const wild = principals.find((principal) => principal !== EVERYONE && hasWildcard(principal));
   if (wild !== undefined) found.push(finding("principal-wildcard", name, wild));
-  if (statement.NotResource !== undefined) found.push(finding("not-resource", name, ""));
-  const conditions = attestationConditions(statement);
-  const onConditions = allowConditionFindings(conditions, name);
+  if (source.NotResource !== undefined) found.push(finding("not-resource", name, ""));
+  const onConditions = allowConditionFindings(attestation, name);
   found.push(...onConditions);
   if (wrapsSessionKeysAlone(statement) && actions.has("Encrypt")) {
     found.push(...issuerFindings(principals, name, context));
   }
-  if (!conditions.some(needsDocument)) {
+  if (!attestation.some(needsDocument)) {
     // Conditions that do not hold what they promise are the finding, for the actions that they are meant for.
     const explained = onConditions.some(({ severity }) => severity === "fail")
       ? new Set<KmsAction>(ATTESTED_USE)
       : new Set<KmsAction>();
     // Encrypt restricted to session keys cannot forge rows of the wallet or the master key.
     if (wrapsSessionKeysAlone(statement)) explained.add("Encrypt");
-    found.push(...dangerFindings(statement, name, context, explained));
+    found.push(...dangerFindings(statement, context, explained));
   } else {
     found.push(
-      ...pinFindings(conditions, name),
-      ...neverMetFindings(statement, name),
-      ...unusableFindings(statement, name),
+      ...pinFindings(attestation, name),
+      ...neverMetFindings(statement),
+      ...unusableFindings(statement),
     );
   }
   // The effect of actions that KMS does not have yet is unknown.
   if (
-    statement.NotAction !== undefined && !found.some(({ rule }) => rule === "not-action") && actions.size > 0
+    source.NotAction !== undefined && !found.some(({ rule }) => rule === "not-action") && actions.size > 0
   ) {
     found.push(finding("not-action", name, ""));
   }
@@ -223,9 +193,8 @@ function issuerFindings(
 }
 
 /** What keeps every enclave from using an Allow that asks for a document, beside the measurements. */
-function unusableFindings(statement: KeyPolicyStatement, name: string): readonly Finding[] {
-  const principals = principalsOf(statement);
-  const unmet = conditionsOf(statement).filter((condition) =>
+function unusableFindings({ name, principals, conditions }: Statement): readonly Finding[] {
+  const unmet = conditions.filter((condition) =>
     condition.subject.kind === "fixed" && holdsFor(condition, new Map()) === false
   );
   return [
@@ -237,17 +206,15 @@ function unusableFindings(statement: KeyPolicyStatement, name: string): readonly
 }
 
 /** A Resource that is not the key, or may not be. */
-function resourceFindings(statement: KeyPolicyStatement, name: string): readonly Finding[] {
-  const { Resource } = statement;
-  const applies = isAboutTheKey(statement);
-  if (Resource === undefined || applies === true) return [];
-  const rule = applies === false ? "other-resource" : "resource-by-arn";
+function resourceFindings({ name, source: { Resource }, isAboutTheKey }: Statement): readonly Finding[] {
+  if (Resource === undefined || isAboutTheKey === true) return [];
+  const rule = isAboutTheKey === false ? "other-resource" : "resource-by-arn";
   return [finding(rule, name, Resource.join(", ").slice(0, 256))];
 }
 
 /** Actions that take no document, in an Allow that asks for one. */
-function neverMetFindings(statement: KeyPolicyStatement, name: string): readonly Finding[] {
-  const never = [...actionsOf(statement)].filter((action) => !ATTESTING.has(action));
+function neverMetFindings({ name, actions }: Statement): readonly Finding[] {
+  const never = [...actions].filter((action) => !ATTESTING.has(action));
   if (never.length === 0) return [];
   // Many policies write kms:GenerateDataKey* for the single action.
   const isHarmless = never.every((action) => action.endsWith("WithoutPlaintext"));
@@ -255,25 +222,25 @@ function neverMetFindings(statement: KeyPolicyStatement, name: string): readonly
   return [finding("condition-never-met", name, String(listed), isHarmless ? "warn" : "fail")];
 }
 
-function denyFindings(statement: KeyPolicyStatement, name: string): readonly Finding[] {
-  const conditions = attestationConditions(statement);
-  const found: Finding[] = [...denyConditionFindings(conditions, name)];
-  if (statement.NotPrincipal !== undefined) found.push(finding("deny-exempts", name, ""));
+function denyFindings(statement: Statement): readonly Finding[] {
+  const { name, source, actions, principals, conditions, attestation } = statement;
+  const found: Finding[] = [...denyConditionFindings(attestation, name)];
+  if (source.NotPrincipal !== undefined) found.push(finding("deny-exempts", name, ""));
   // PutKeyPolicy takes no document.
-  const isCertain = conditionsOf(statement).every((condition) =>
+  const isCertain = conditions.every((condition) =>
     (isAboutAttestation(condition) || condition.subject.kind === "unknown") && holdsWhenAbsent(condition)
   );
   if (
-    isCertain && statement.NotPrincipal === undefined && principalsOf(statement).includes(EVERYONE) &&
-    actionsOf(statement).has("PutKeyPolicy")
+    isCertain && source.NotPrincipal === undefined && principals.includes(EVERYONE) &&
+    actions.has("PutKeyPolicy")
   ) found.push(finding("deny-locks-out", name, ""));
   return found;
 }
 
 /** Actions that KMS does not have. Beside attestation conditions, one keeps the enclave out. */
-function unknownActions(statement: KeyPolicyStatement, name: string): readonly Finding[] {
-  const isUse = statement.Effect === "Allow" && attestationConditions(statement).length > 0;
-  return [...statement.Action ?? [], ...statement.NotAction ?? []]
+function unknownActions({ name, source, attestation }: Statement): readonly Finding[] {
+  const isUse = source.Effect === "Allow" && attestation.length > 0;
+  return [...source.Action ?? [], ...source.NotAction ?? []]
     .filter((pattern) => expandAction(pattern).length === 0)
     .map((pattern) => finding("unknown-action", name, pattern.slice(0, 64), isUse ? "fail" : "warn"));
 }
@@ -290,9 +257,8 @@ function buildsOf(pins: ReadonlyMap<number, ReadonlySet<string>>): readonly Read
 }
 
 /** Findings on how Allows and Denies fit together. */
-function guardFindings(policy: KeyPolicy, context: Context): readonly Finding[] {
+function guardFindings(allows: readonly AttestedAllow[], context: Context): readonly Finding[] {
   const { parents, denials, guards, denied, guarded } = context;
-  const allows = attestedAllows(policy);
   const found: Finding[] = [];
   const unguarded = ATTESTED_USE.filter((action) =>
     !denied(EVERYONE).has(action) && !guarded(EVERYONE).has(action)
@@ -300,11 +266,12 @@ function guardFindings(policy: KeyPolicy, context: Context): readonly Finding[] 
   if (allows.length > 0 && unguarded.length > 0) {
     found.push(finding("no-guard", undefined, `${unguarded.join(", ")} unguarded`));
   }
-  for (const { index, statement, pins } of allows) {
-    const name = statementName(statement, index);
-    const named = principalsOf(statement);
-    const users = [...named, ...parents.filter((parent) => named.some((one) => covers(one, parent)))];
-    const use = { users, actions: actionsOf(statement) };
+  for (const { name, principals, actions, pins } of allows) {
+    const users = [
+      ...principals,
+      ...parents.filter((parent) => principals.some((one) => covers(one, parent))),
+    ];
+    const use = { users, actions };
     const missed: string[] = [];
     const refusing = new Set<string>();
     const depending = new Set<string>();
@@ -329,7 +296,7 @@ function guardFindings(policy: KeyPolicy, context: Context): readonly Finding[] 
     // An Allow by other registers than PCR0 may be what admits them.
     if (stale.length > 0 && allows.every(({ pins }) => pins.has(0))) {
       found.push(
-        finding("guard-stale", guard.statement, stale.map((pcr) => `${pcr.slice(0, 16)}…`).join(", ")),
+        finding("guard-stale", guard.name, stale.map((pcr) => `${pcr.slice(0, 16)}…`).join(", ")),
       );
     }
   }
@@ -376,41 +343,38 @@ function remembered<T>(compute: (key: string) => T): (key: string) => T {
 /** Lints a key policy. */
 export function lintKeyPolicy(policy: KeyPolicy, options: LintOptions = {}): LintReport {
   const { parents = [], reviewed = [], accepted = [], facts = {} } = options;
-  const denials = denialsOf(policy);
+  const statements = statementsOf(policy);
+  const denials = denialsOf(statements);
   const guards = guardsAmong(denials);
   const always = unconditional(denials);
-  const users = attestedAllows(policy).flatMap(({ statement }) => principalsOf(statement));
+  const allows = attestedAllows(statements);
   const context: Context = {
     denials,
     guards,
-    parents: [...parents, ...users],
+    parents: [...parents, ...allows.flatMap(({ principals }) => principals)],
     reviewed,
     denied: remembered((principal) => takenFrom(always, principal)),
     guarded: remembered((principal) => takenFrom(guards, principal)),
   };
   const found: Finding[] = [];
   const sids = new Set<string>();
-  for (const [index, statement] of policy.Statement.entries()) {
-    const name = statementName(statement, index);
-    if (statement.Sid !== undefined && sids.has(statement.Sid)) {
-      found.push(finding("duplicate-sid", name, ""));
-    }
-    if (statement.Sid !== undefined) sids.add(statement.Sid);
+  for (const statement of statements) {
+    const { name, source, conditions } = statement;
+    if (source.Sid !== undefined && sids.has(source.Sid)) found.push(finding("duplicate-sid", name, ""));
+    if (source.Sid !== undefined) sids.add(source.Sid);
     found.push(
-      ...(statement.Effect === "Allow"
-        ? allowFindings(statement, name, context)
-        : denyFindings(statement, name)),
-      ...conditionsOf(statement).filter((condition) => !isAboutAttestation(condition))
+      ...(source.Effect === "Allow" ? allowFindings(statement, context) : denyFindings(statement)),
+      ...conditions.filter((condition) => !isAboutAttestation(condition))
         .flatMap((condition) => keyFindings(condition, name)),
-      ...resourceFindings(statement, name),
-      ...unknownActions(statement, name),
+      ...resourceFindings(statement),
+      ...unknownActions(statement),
     );
   }
-  const administers = policy.Statement.some((statement) =>
-    statement.Effect === "Allow" && actionsOf(statement).has("PutKeyPolicy")
+  const administers = statements.some(({ source, actions }) =>
+    source.Effect === "Allow" && actions.has("PutKeyPolicy")
   );
   if (!administers) found.push(finding("nobody-administers", undefined, ""));
-  found.push(...guardFindings(policy, context), ...factFindings(context, facts));
+  found.push(...guardFindings(allows, context), ...factFindings(context, facts));
   const findings = found.map((one) =>
     accepted.includes(one.rule) ? { ...one, severity: "warn" as const } : one
   );

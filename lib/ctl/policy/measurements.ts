@@ -6,6 +6,7 @@
  */
 import { encodeHex } from "@std/encoding";
 import { messageOf } from "../../shared/errors.ts";
+import { field } from "../../shared/json.ts";
 import { PCR_HEX, ZERO_PCR } from "./conditions.ts";
 import { PolicyError } from "./errors.ts";
 
@@ -25,6 +26,16 @@ export interface Measurements {
   readonly pcr8?: string;
 }
 
+const REGISTERS = [0, 1, 2, 3, 4, 8] as const;
+
+/** The registers that have a value, with it in lower case. */
+export function registersOf(measurements: Measurements): readonly (readonly [number, string])[] {
+  return REGISTERS.flatMap((index) => {
+    const value = measurements[`pcr${index}`];
+    return value === undefined ? [] : [[index, value.toLowerCase()] as const];
+  });
+}
+
 const MAX_TEXT = 1_048_576;
 const MAX_BUILDS = 100;
 const ROLE_ARN = /^arn:aws[a-z-]*:iam::[0-9]{12}:role\/[\x21-\x7e]{1,576}$/;
@@ -40,7 +51,7 @@ function invalid(message: string, hint: string | undefined, cause?: unknown): Po
  *
  * @throws {PolicyError} `measurements_invalid`; zeros, which an enclave in debug mode has, are refused too.
  */
-export function parsePcr(name: string, input: unknown): string {
+function parsePcr(name: string, input: unknown): string {
   if (typeof input !== "string" || !PCR_HEX.test(input)) {
     throw invalid(`Cannot use ${name}: it is not 96 hex digits`, "PCRs are SHA-384: 48 bytes in hex.");
   }
@@ -60,10 +71,9 @@ export function parsePcr(name: string, input: unknown): string {
  */
 export function measurementsOf(pcrs: ReadonlyMap<number, string>): Measurements {
   const read = (index: number) => parsePcr(`PCR${index}`, pcrs.get(index));
-  for (const index of pcrs.keys()) {
-    if (![0, 1, 2, 3, 4, 8].includes(index)) {
-      throw invalid(`Cannot use PCR${index}`, "PCR0, 1, 2, 3, 4 and 8 have a meaning.");
-    }
+  const other = [...pcrs.keys()].find((index) => !REGISTERS.some((known) => known === index));
+  if (other !== undefined) {
+    throw invalid(`Cannot use PCR${other}`, "PCR0, 1, 2, 3, 4 and 8 have a meaning.");
   }
   return {
     pcr0: read(0),
@@ -73,13 +83,6 @@ export function measurementsOf(pcrs: ReadonlyMap<number, string>): Measurements 
     ...(pcrs.has(4) ? { pcr4: read(4) } : {}),
     ...(pcrs.has(8) ? { pcr8: read(8) } : {}),
   };
-}
-
-/** An own property of what may be an object. */
-export function field(input: unknown, name: string): unknown {
-  return typeof input === "object" && input !== null && Object.hasOwn(input, name)
-    ? (input as Readonly<Record<string, unknown>>)[name]
-    : undefined;
 }
 
 /**

@@ -4,21 +4,16 @@
  *
  * @module
  */
+import { isPrincipalArn, PRINCIPAL_FORM } from "../../shared/aws/principal_arn.ts";
+import { formatKeyPolicy, type KeyPolicy, type KeyPolicyStatement } from "../aws/key_policy.ts";
 import { ATTESTED_USE } from "./actions.ts";
-import { attestationConditions } from "./conditions.ts";
-import { guardsOf } from "./denials.ts";
+import { denialsOf, guardsAmong } from "./denials.ts";
 import { PolicyError } from "./errors.ts";
 import { admission, attestedAllows } from "./evaluate.ts";
-import {
-  type Conditions,
-  formatKeyPolicy,
-  type KeyPolicy,
-  type KeyPolicyStatement,
-} from "../aws/key_policy.ts";
-import { isPrincipalArn, PRINCIPAL_FORM } from "../../shared/aws/principal_arn.ts";
-import type { Measurements } from "./measurements.ts";
+import { type Measurements, registersOf } from "./measurements.ts";
 import { EVERYONE, isSamePrincipal } from "./principals.ts";
 import { sessionKeyStatement } from "./session_key_statement.ts";
+import { type Statement, statementsOf } from "./statements.ts";
 
 /** How the statements of builds are written. */
 interface BuildStatementOptions {
@@ -83,20 +78,11 @@ function checkPrincipals(arns: readonly string[], what: string): void {
   );
 }
 
-function registersOf(measurements: Measurements, { imageSha384 = false }: BuildStatementOptions) {
-  const { pcr0, pcr1, pcr2, pcr3, pcr4, pcr8 } = measurements;
-  const named: readonly (readonly [string, string | undefined])[] = [
-    ["ImageSha384", imageSha384 ? pcr0 : undefined],
-    ["PCR0", pcr0],
-    ["PCR1", pcr1],
-    ["PCR2", pcr2],
-    ["PCR3", pcr3],
-    ["PCR4", pcr4],
-    ["PCR8", pcr8],
-  ];
-  return named.flatMap(([name, value]) =>
-    value === undefined ? [] : [[`${PREFIX}${name}`, [value.toLowerCase()]] as const]
-  );
+/** The condition keys of a build, with their values. */
+function pinsOf(build: Measurements, { imageSha384 = false }: BuildStatementOptions) {
+  const named = registersOf(build).map(([index, value]) => [`PCR${index}`, value] as const);
+  const all = imageSha384 ? [["ImageSha384", build.pcr0.toLowerCase()] as const, ...named] : named;
+  return Object.fromEntries(all.map(([name, value]) => [`${PREFIX}${name}`, [value]]));
 }
 
 /** The Allow for one build. */
@@ -119,7 +105,7 @@ function buildStatement(
       ...(options.generateRandom === true ? ["kms:GenerateRandom"] : []),
     ],
     Resource: ["*"],
-    Condition: { StringEqualsIgnoreCase: Object.fromEntries(registersOf(build, options)) },
+    Condition: { StringEqualsIgnoreCase: pinsOf(build, options) },
   };
 }
 
@@ -154,20 +140,22 @@ export function renderKeyPolicy(options: RenderOptions): KeyPolicy {
   if (builds.length === 0) throw refused("Cannot write a key policy without a build", "Give measurements.");
   checkPrincipals(parents, "the parent's role");
   checkPrincipals(administrators, "an administrator");
-  const both = administrators.find((arn) => parents.some((parent) => isSamePrincipal(parent, arn)));
-  if (both !== undefined) {
-    throw refused(
-      `Cannot make ${both} both parent and administrator`,
-      "An attacker on the parent could change the policy: let another role administer the key.",
-    );
-  }
   if (issuers.length > 0) checkPrincipals(issuers, "an issuer of session keys");
-  const issuing = issuers.find((arn) => parents.some((parent) => isSamePrincipal(parent, arn)));
-  if (issuing !== undefined) {
-    throw refused(
-      `Cannot make ${issuing} both parent and issuer of session keys`,
+  const roles = [
+    [
+      administrators,
+      "administrator",
+      "An attacker on the parent could change the policy: let another role administer the key.",
+    ],
+    [
+      issuers,
+      "issuer of session keys",
       "Session keys belong to the owner of the data: a parent that wraps its own keys knows them.",
-    );
+    ],
+  ] as const;
+  for (const [arns, role, hint] of roles) {
+    const both = arns.find((arn) => parents.some((parent) => isSamePrincipal(parent, arn)));
+    if (both !== undefined) throw refused(`Cannot make ${both} both parent and ${role}`, hint);
   }
   const statements: KeyPolicyStatement[] = [{
     Sid: "Administrators",
@@ -196,30 +184,28 @@ export function renderKeyPolicy(options: RenderOptions): KeyPolicy {
 function uniqueBuilds(builds: readonly Measurements[]): readonly Measurements[] {
   const seen = new Set<string>();
   return builds.filter((build) => {
-    const key = registersOf(build, { parents: [] }).flat(2).join(" ");
+    const key = registersOf(build).join(" ");
     return !seen.has(key) && seen.add(key);
   });
 }
 
 /** Replaces the values of every condition on a register, in one statement. */
 function withValues(
-  statement: KeyPolicyStatement,
+  { source, attestation }: Statement,
   replace: (index: number, values: readonly string[]) => readonly string[],
 ): KeyPolicyStatement {
-  const conditions = attestationConditions(statement);
-  const entries = Object.entries(statement.Condition ?? {}).map(([operator, keys]) =>
+  const entries = Object.entries(source.Condition ?? {}).map(([operator, keys]) =>
     [
       operator,
       Object.fromEntries(
         Object.entries(keys).map(([key, values]) => {
-          const found = conditions.find((one) => one.operator === operator && one.key === key);
+          const found = attestation.find((one) => one.operator === operator && one.key === key);
           return found?.subject.kind === "pcr" ? [key, replace(found.subject.index, values)] : [key, values];
         }),
       ),
     ] as const
   );
-  const Condition: Conditions = Object.fromEntries(entries);
-  return entries.length === 0 ? statement : { ...statement, Condition };
+  return entries.length === 0 ? source : { ...source, Condition: Object.fromEntries(entries) };
 }
 
 /**
@@ -238,13 +224,14 @@ export function rollOver(
   const before = admission(policy, build);
   if (before.admitted && before.unknown.length === 0) return policy;
   checkPrincipals(options.parents, "the parent's role");
-  const guards = guardsOf(policy);
-  const statements = policy.Statement.map((statement, index) =>
-    guards.some((guard) => guard.index === index && !guard.builds.has(pcr0))
+  const present = statementsOf(policy);
+  const guards = guardsAmong(denialsOf(present));
+  const statements = present.map((statement) =>
+    guards.some((guard) => guard.index === statement.index && !guard.builds.has(pcr0))
       ? withValues(statement, (_register, values) => [...values, pcr0])
-      : statement
+      : statement.source
   );
-  const allows = attestedAllows(policy);
+  const allows = attestedAllows(present);
   const added = buildStatement(build, sidsOf(statements), options);
   // After the existing builds, so that the list is in order.
   const last = allows.at(-1)?.index ?? statements.length - 1;
@@ -270,9 +257,7 @@ export function rollOver(
 
 /** The parents that the builds of a policy are allowed for. */
 export function parentsOf(policy: KeyPolicy): readonly string[] {
-  const named = attestedAllows(policy).flatMap(({ statement: { Principal } }) =>
-    Principal === undefined || Principal === "*" ? [] : Principal.AWS ?? []
-  );
+  const named = attestedAllows(statementsOf(policy)).flatMap(({ principals }) => principals);
   return [...new Set(named)].filter(isPrincipalArn);
 }
 
@@ -294,29 +279,18 @@ export function finalise(policy: KeyPolicy, keep: readonly Measurements[]): KeyP
       },
     );
   }
-  const pcr0s = new Set(keep.map(({ pcr0 }) => pcr0.toLowerCase()));
-  const values = (index: number): ReadonlySet<string> | undefined => {
-    switch (index) {
-      case 0:
-        return pcr0s;
-      case 1:
-        return new Set(keep.map(({ pcr1 }) => pcr1.toLowerCase()));
-      case 2:
-        return new Set(keep.map(({ pcr2 }) => pcr2.toLowerCase()));
-      default:
-        return undefined;
-    }
-  };
   const kept = (index: number, given: readonly string[]) => {
-    const wanted = values(index);
-    return wanted === undefined ? given : given.filter((value) => wanted.has(value.toLowerCase()));
+    if (index > 2) return given;
+    const wanted = new Set(keep.map((build) => new Map(registersOf(build)).get(index)));
+    return given.filter((value) => wanted.has(value.toLowerCase()));
   };
-  const guards = new Set(guardsOf(policy).map(({ index }) => index));
-  const allows = new Map(attestedAllows(policy).map((allow) => [allow.index, allow.pins]));
-  const statements = policy.Statement.flatMap((statement, index) => {
-    if (guards.has(index)) return [withValues(statement, kept)];
-    const pins = allows.get(index);
-    if (pins === undefined) return [statement];
+  const present = statementsOf(policy);
+  const guards = new Set(guardsAmong(denialsOf(present)).map(({ index }) => index));
+  const allows = new Map(attestedAllows(present).map(({ index, pins }) => [index, pins]));
+  const statements = present.flatMap((statement) => {
+    if (guards.has(statement.index)) return [withValues(statement, kept)];
+    const pins = allows.get(statement.index);
+    if (pins === undefined) return [statement.source];
     const isKept = [...pins].every(([register, admitted]) =>
       kept(register, [...admitted]).length > 0 || admitted.size === 0
     );

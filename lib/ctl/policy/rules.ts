@@ -8,7 +8,7 @@
 export type Severity = "fail" | "warn";
 
 /** A rule. */
-export interface Rule {
+interface Rule {
   readonly severity: Severity;
   /** What it is against. */
   readonly about: string;

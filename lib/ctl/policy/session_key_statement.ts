@@ -6,7 +6,7 @@
  */
 import { TSK_CONTEXT } from "../../shared/aws/tsk_context.ts";
 import { foldCase, type KeyPolicyStatement } from "../aws/key_policy.ts";
-import { conditionsOf } from "./conditions.ts";
+import type { Statement } from "./statements.ts";
 
 const CONTEXT_KEY = "kms:EncryptionContext:";
 const CONTEXT_KEYS = "kms:EncryptionContextKeys";
@@ -31,24 +31,14 @@ export function sessionKeyStatement(issuers: readonly string[]): KeyPolicyStatem
   };
 }
 
-/** The values that a statement's conditions compare a key with, exactly; undefined without such a condition. */
-function valuesOf(
-  statement: KeyPolicyStatement,
-  operator: string,
-  key: string,
-): readonly string[] | undefined {
-  return conditionsOf(statement).find((one) =>
-    one.operator === operator && foldCase(one.key) === foldCase(key)
-  )
-    ?.values;
-}
-
 /** Whether what a statement allows can wrap session keys and nothing else. Further conditions only narrow it. */
-export function wrapsSessionKeysAlone(statement: KeyPolicyStatement): boolean {
+export function wrapsSessionKeysAlone({ conditions }: Statement): boolean {
+  const valuesOf = (operator: string, key: string) =>
+    conditions.find((one) => one.operator === operator && foldCase(one.key) === foldCase(key))?.values;
   const isBound = Object.entries(TSK_CONTEXT).every(([name, value]) => {
-    const values = valuesOf(statement, "StringEquals", `${CONTEXT_KEY}${name}`);
+    const values = valuesOf("StringEquals", `${CONTEXT_KEY}${name}`);
     return values?.length === 1 && values[0] === value;
   });
-  const keys = valuesOf(statement, "ForAllValues:StringEquals", CONTEXT_KEYS);
+  const keys = valuesOf("ForAllValues:StringEquals", CONTEXT_KEYS);
   return isBound && keys !== undefined && keys.every((key) => ALLOWED_KEYS.includes(key));
 }

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { EnclaveError } from "../../shared/errors.ts";
+import { EnclaveError, type EnclaveErrorOptions } from "../../shared/errors.ts";
 
 /** One account. Bytes are base64. */
 export interface AccountRow {
@@ -41,10 +41,7 @@ export type StoreErrorCode =
 export class StoreError extends EnclaveError {
   override name = "StoreError";
   declare readonly code: StoreErrorCode;
-  constructor(
-    message: string,
-    options: { readonly code: StoreErrorCode; readonly hint?: string; readonly cause?: unknown },
-  ) {
+  constructor(message: string, options: EnclaveErrorOptions<StoreErrorCode>) {
     super(message, options);
   }
 }

@@ -57,7 +57,7 @@ export function attemptOn<T>(file: string, doing: string, run: () => T): T {
 }
 
 /** What a file is opened with. */
-export interface SqliteFileOptions {
+interface SqliteFileOptions {
   readonly migrations: Migrations;
   /** Tells this program's kinds of files apart (PRAGMA application_id). */
   readonly applicationId: number;

@@ -35,7 +35,7 @@ export interface Command {
 }
 
 /** The help of a command. */
-export function commandHelp({ path, summary, usage, about, options }: Command, program: string): string {
+function commandHelp({ path, summary, usage, about, options }: Command, program: string): string {
   const lines = [usage].flat().map((line, index) =>
     `${index === 0 ? "usage:" : "      "} ${program} ${path} ${line}\n`
   );
@@ -44,7 +44,7 @@ export function commandHelp({ path, summary, usage, about, options }: Command, p
 }
 
 /** Runs a command, or prints its help. */
-export async function runCommand(
+async function runCommand(
   command: Command,
   argv: readonly string[],
   io: CtlIo,
@@ -73,7 +73,7 @@ export function membersOf(commands: readonly Command[], group: string): Readonly
 }
 
 /** A program, or the part of one whose commands are a table. */
-export interface Program {
+interface Program {
   /** What its command lines begin with. */
   readonly name: string;
   readonly commands: readonly Command[];

@@ -52,7 +52,7 @@ export function render(text: Text, colours: boolean): string {
 }
 
 /** What the entry point provides. */
-export interface ProcessIo {
+interface ProcessIo {
   readonly write: (to: "stdout" | "stderr", text: string) => void;
   readonly isTerminal: (stream: "stdout" | "stderr") => boolean;
   readonly env: (name: string) => string | undefined;

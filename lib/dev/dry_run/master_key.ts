@@ -26,7 +26,7 @@ const DIGEST = new Uint8Array(32).fill(7);
 /** One boot of the enclave, and the gateway's tools for it. */
 async function boot(kms: LocalKms, store: MasterKeyStore, nsm: SimulatedNsm) {
   const service = await startWithClient(kms, { attester: nsm });
-  const pcr0 = encodeHex((await nsm.describePcr(0)).value);
+  const pcr0 = encodeHex(await nsm.pcr(0));
   const tools: GatewayTools = {
     store,
     enclave: enclaveMasterKey(ENCLAVE, service.client, service.credentials),

@@ -29,7 +29,7 @@ import { workflow } from "../../workflow.ts";
 import { inProcess } from "../in_process_workflow.ts";
 
 /** A service that runs. */
-export interface DryRunService extends AsyncDisposable {
+interface DryRunService extends AsyncDisposable {
   readonly address: Address;
 }
 

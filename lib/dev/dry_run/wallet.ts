@@ -57,7 +57,7 @@ export async function dryRunWallet(report: Report): Promise<void> {
       const nonce = encodeBase64(crypto.getRandomValues(new Uint8Array(32)));
       const made = await createAccount(tools, "treasury", { nonce });
       const { pcrs } = await verifyAccount(made, {
-        pcrs: { 0: encodeHex((await nsm.describePcr(0)).value) },
+        pcrs: { 0: encodeHex(await nsm.pcr(0)) },
         verify: (document, expected) => nsm.verify(document, expected),
       });
       return `its key generated in the enclave with PCR0 ${pcrs["PCR0"]?.slice(0, 8)}…`;

@@ -12,10 +12,11 @@ import { clockSkewOf, hintFor, type KmsReason, parseKmsReason } from "../../shar
 import { isRegion } from "../../shared/aws/region.ts";
 import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
+import { isObject } from "../../shared/json.ts";
 import { refuseInEnclave } from "../outside_enclave.ts";
 import { JsonKms, type KmsAnswer, type KmsApi, type KmsOperation } from "./json_kms.ts";
-import { readCapped } from "./read_capped.ts";
-import { signedHeaders, stampOf } from "./sigv4.ts";
+import { readCapped } from "../kms_emulator/read_capped.ts";
+import { signedHeaders, stampOf } from "../kms_emulator/sigv4.ts";
 
 /** The largest response: eight times a CiphertextBlob of 6144 bytes in base64. */
 const MAX_ANSWER_LENGTH = 64 * 1024;
@@ -32,7 +33,7 @@ const POOL = { poolMaxIdlePerHost: 4, poolIdleTimeout: 20_000 } as const;
  * - `kms_timeout`: no answer in time
  * - `kms_unreachable`: no connection
  */
-export type AwsKmsErrorCode =
+type AwsKmsErrorCode =
   | "aws_kms"
   | "clock_skew"
   | "invalid_argument"
@@ -70,8 +71,6 @@ export interface AwsKmsOptions {
   readonly nsm?: Pick<Nsm, "attest"> | undefined;
   /** Time limit of a call, including connecting. Milliseconds. */
   readonly timeoutMs?: number;
-  /** Wall clock, milliseconds since 1970. For tests. */
-  readonly now?: () => number;
   /** The device whose presence means an enclave; for tests. */
   readonly nsmDevice?: string;
 }
@@ -95,18 +94,16 @@ export async function openAwsKms({ nsm, nsmDevice, ...options }: AwsKmsOptions =
 class HttpsApi implements KmsApi {
   #endpoint: string | undefined;
   #timeoutMs: number;
-  #now: () => number;
   #closed = new AbortController();
   #client: Deno.HttpClient;
   #counts = { calls: 0, failed: 0 };
 
   constructor(
-    { endpoint, ca, timeoutMs = 10_000, now = Date.now }: Omit<AwsKmsOptions, "nsm" | "nsmDevice">,
+    { endpoint, ca, timeoutMs = 10_000 }: Omit<AwsKmsOptions, "nsm" | "nsmDevice">,
   ) {
     this.#endpoint = endpoint === undefined ? undefined : parseEndpoint(endpoint);
     this.#client = Deno.createHttpClient(ca === undefined ? POOL : { ...POOL, caCerts: [ca] });
     this.#timeoutMs = timeoutMs;
-    this.#now = now;
   }
 
   health(): KmsHealth {
@@ -178,7 +175,7 @@ class HttpsApi implements KmsApi {
         body,
         service: "kms",
         region,
-        stamp: stampOf(this.#now()),
+        stamp: stampOf(Date.now()),
         accessKeyId: text(credentials.accessKeyId),
         secretAccessKey: credentials.secretAccessKey,
       }),
@@ -227,9 +224,7 @@ function parseObject(bytes: Uint8Array): KmsAnswer | undefined {
   try {
     const parsed: unknown = JSON.parse(new TextDecoder().decode(bytes));
     // The JSON parser's message would quote the response, which may hold a key: it is dropped.
-    return typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)
-      ? { ...parsed }
-      : undefined;
+    return isObject(parsed) ? { ...parsed } : undefined;
   } catch {
     return undefined;
   }

@@ -22,7 +22,7 @@ import { EnclaveError } from "../../shared/errors.ts";
 import { KEY_ENCRYPTION_ALGORITHM, openEnvelopedData } from "../kms_emulator/enveloped_data.ts";
 
 /** An operation of KMS. */
-export type KmsOperation = "Decrypt" | "GenerateDataKey" | "GenerateRandom";
+export type KmsOperation = "Decrypt" | "GenerateDataKey";
 /** The members of KMS's response; the reader must remove a plaintext from it. */
 export type KmsAnswer = Record<string, unknown>;
 type Fields = Readonly<Record<string, unknown>>;
@@ -133,17 +133,6 @@ export class JsonKms implements Kms {
     checkKey(answer, keyId);
     const ciphertext = takeBytes(answer, { field: "CiphertextBlob", min: 1, max: MAX_CIPHERTEXT_LENGTH });
     return { plaintext: plaintext.clone(), ciphertext };
-  }
-
-  /**
-   * KMS's GenerateRandom, which the services do not use. It needs no key, so it can test an endpoint, the credentials and
-   * the clock.
-   *
-   * @param length bytes, 1 to 1024
-   */
-  async generateRandom(access: KmsAccess, length: number): Promise<SecretBytes> {
-    const answer = await this.#call("GenerateRandom", access, { NumberOfBytes: length });
-    return await this.#reader.take(answer, { min: length, max: length });
   }
 
   health(): KmsHealth {

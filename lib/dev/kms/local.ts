@@ -19,7 +19,7 @@ import { KmsService } from "../kms_emulator/service.ts";
 import { JsonKms } from "./json_kms.ts";
 
 /** Options of {@link LocalKms.open}. */
-export interface LocalKmsOptions {
+interface LocalKmsOptions {
   readonly region: string;
   /** Keys are kept here, mode 0600. Without it they exist only in memory. */
   readonly file?: string | undefined;

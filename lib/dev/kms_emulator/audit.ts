@@ -10,7 +10,7 @@ import type { Recipient } from "./recipient.ts";
 import type { Identity } from "./signature.ts";
 
 /** CloudTrail's names of the parameters. */
-export interface RequestParameters {
+interface RequestParameters {
   keyId?: string;
   keySpec?: string;
   numberOfBytes?: number;

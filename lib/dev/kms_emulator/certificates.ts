@@ -21,7 +21,7 @@ const DAY_MS = 24 * 3_600_000;
 const COMMON = { algorithm: P256, backdatedMs: 3_600_000 } as const;
 
 /** What a TLS server needs. */
-export interface ServerCertificate {
+interface ServerCertificate {
   /** PEM of the certificate. */
   readonly cert: string;
   /** PEM of its key. */
@@ -33,7 +33,7 @@ export interface ServerCertificate {
 }
 
 /** Options of {@link serverCertificate}. */
-export interface ServerCertificateOptions {
+interface ServerCertificateOptions {
   /** Holds `ca.pem` and `ca.key` (mode 0600); both are made if they are missing. */
   readonly folder: string;
   /** DNS names and IP addresses of the server. */

@@ -60,7 +60,7 @@ const ENVELOPED_DATA = objectIdentifier("1.2.840.113549.1.7.3");
 const DATA = objectIdentifier("1.2.840.113549.1.7.1");
 
 /** The errors of an envelope: its form, its recipient's key, or that it cannot be opened. */
-export type CmsErrorCode = "cms_malformed" | "cms_recipient_key" | "cms_open";
+type CmsErrorCode = "cms_malformed" | "cms_recipient_key" | "cms_open";
 
 const HINTS: Readonly<Record<CmsErrorCode, string>> = {
   cms_malformed: "Check that the bytes are KMS's CiphertextForRecipient, whole, decoded from base64 once.",

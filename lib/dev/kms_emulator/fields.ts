@@ -5,10 +5,11 @@
  */
 import { decodeBase64 } from "@std/encoding";
 import type { EncryptionContext } from "../../enclave/kms/kms.ts";
+import { field, isObject, type JsonObject } from "../../shared/json.ts";
 import { invalid } from "./errors.ts";
 
 /** A request's unchecked parameters. */
-export type Fields = Readonly<Record<string, unknown>>;
+export type Fields = JsonObject;
 
 /** KMS's limits. */
 const MAX_CONTEXT_LENGTH = 8192;
@@ -18,15 +19,16 @@ const MAX_CONTEXT_PAIRS = 256;
 export function parseFields(body: Uint8Array): Fields {
   try {
     const parsed: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
-    if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return { ...parsed };
+    if (isObject(parsed)) return { ...parsed };
   } catch {
     // The JSON parser's message would quote the request, which may hold a plaintext.
   }
   throw invalid("The body of the request is not a JSON object");
 }
 
+/** A member; null counts as none. */
 function own(fields: Fields, name: string): unknown {
-  return Object.hasOwn(fields, name) ? fields[name] ?? undefined : undefined;
+  return field(fields, name) ?? undefined;
 }
 
 /** A text, or undefined where there is none. @throws {KmsRefusal} `ValidationException` */
@@ -94,7 +96,7 @@ export function bytes(fields: Fields, name: string, max: number): Uint8Array<Arr
 export function optionalObject(fields: Fields, name: string): Fields | undefined {
   const value = own(fields, name);
   if (value === undefined) return undefined;
-  if (typeof value === "object" && !Array.isArray(value)) return { ...value };
+  if (isObject(value)) return { ...value };
   throw invalid(`${name} is not an object`);
 }
 

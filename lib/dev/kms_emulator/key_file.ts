@@ -7,6 +7,7 @@ import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { parseKeyArn } from "../../shared/aws/key_arn.ts";
 import { KEY_LENGTH } from "../../shared/crypto/sealing.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
+import { field, isObject } from "../../shared/json.ts";
 import { readIfThere, readSecretText } from "../../shared/files.ts";
 import { writeAll } from "../../shared/write_all.ts";
 
@@ -20,10 +21,6 @@ function fileError(file: string, what: string, hint: string, cause?: unknown): E
   });
 }
 
-function isObject(value: unknown): value is object {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 function parseMaterial(material: unknown): Bytes {
   const bytes = typeof material === "string" ? decodeBase64(material) : undefined;
   if (bytes?.length !== KEY_LENGTH) throw new TypeError(`a key is not ${KEY_LENGTH} bytes in base64`);
@@ -32,12 +29,11 @@ function parseMaterial(material: unknown): Bytes {
 
 function parse(text: string): Map<string, Bytes> {
   const content: unknown = JSON.parse(text);
-  if (!isObject(content) || !("version" in content) || content.version !== 1) {
-    throw new TypeError("its version is not 1");
-  }
-  if (!("keys" in content) || !isObject(content.keys)) throw new TypeError("it has no keys");
+  const keys = field(content, "keys");
+  if (field(content, "version") !== 1) throw new TypeError("its version is not 1");
+  if (!isObject(keys)) throw new TypeError("it has no keys");
   return new Map(
-    Object.entries(content.keys).map(([arn, material]) => [parseKeyArn(arn).arn, parseMaterial(material)]),
+    Object.entries(keys).map(([arn, material]) => [parseKeyArn(arn).arn, parseMaterial(material)]),
   );
 }
 

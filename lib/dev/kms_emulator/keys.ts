@@ -41,7 +41,7 @@ export interface KmsKey {
 }
 
 /** The parameters of a new key. */
-export interface NewKey {
+interface NewKey {
   readonly policy?: KeyPolicy | undefined;
   readonly description?: string | undefined;
 }
@@ -62,7 +62,7 @@ export function defaultPolicy(account: string): KeyPolicy {
 }
 
 /** Options of {@link KeyRing.open}. */
-export interface KeyRingOptions {
+interface KeyRingOptions {
   readonly region: string;
   /** The account of new keys, 12 digits. */
   readonly account: string;

@@ -35,7 +35,7 @@ interface Names {
 }
 
 /** A parsed statement. */
-export interface Statement {
+interface Statement {
   /** Its Sid, or its position, for decisions. */
   readonly name: string;
   readonly effect: "Allow" | "Deny";
@@ -53,7 +53,7 @@ export interface KeyPolicy {
 }
 
 /** The request to decide on. */
-export interface PolicyRequest {
+interface PolicyRequest {
   readonly caller: Caller;
   /** Such as `kms:Decrypt`. */
   readonly action: string;

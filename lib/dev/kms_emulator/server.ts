@@ -5,7 +5,7 @@
  */
 import { kmsHost } from "../../shared/aws/partitions.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
-import { readCapped } from "../kms/read_capped.ts";
+import { readCapped } from "./read_capped.ts";
 import { serverCertificate } from "./certificates.ts";
 import { KmsService, type KmsServiceOptions, optionsError } from "./service.ts";
 

@@ -8,7 +8,8 @@ import { timingSafeEqual } from "@std/crypto";
 import { decodeHex, encodeHex } from "@std/encoding";
 import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { EnclaveError } from "../../shared/errors.ts";
-import { signedHeaders, stampOf } from "../kms/sigv4.ts";
+import { isObject } from "../../shared/json.ts";
+import { signedHeaders, stampOf } from "./sigv4.ts";
 import { KmsRefusal } from "./errors.ts";
 import { type Caller, findCaller } from "./policy.ts";
 
@@ -184,11 +185,7 @@ function badFile(what: string): EnclaveError {
   });
 }
 
-type Entry = Readonly<Record<string, unknown>>;
-const isObject = (value: unknown): value is Entry => typeof value === "object" && value !== null;
-const ENTRY_FIELDS: readonly string[] = [
-  ...["accessKeyId", "secretAccessKey", "sessionToken", "expires", "arn"],
-];
+const ENTRY_FIELDS = ["accessKeyId", "secretAccessKey", "sessionToken", "expires", "arn"];
 
 /**
  * Reads a file of access keys. Errors do not quote its secrets.

@@ -9,7 +9,7 @@
  */
 import { decodeHex } from "@std/encoding";
 import { encode } from "cborg";
-import { NsmError } from "../../../ffi/nsm.ts";
+import { concat } from "../../shared/bytes.ts";
 import { signSign1 } from "../../shared/attestation/cose.ts";
 import { KeyUsageFlags } from "../../shared/attestation/deps/x509.ts";
 import { refuseInEnclave } from "../outside_enclave.ts";
@@ -49,8 +49,6 @@ export const ES384 = { name: "ECDSA", namedCurve: "P-384", hash: "SHA-384" } as 
 const FIRST_FREE_PCR = 16;
 const RANDOM_LENGTH = 256;
 const PCR_COUNT = 32;
-/** Of QEMU's module, since AWS names none. Bytes. */
-const MAX_PCR_DATA_LENGTH = 512;
 const HOUR_MS = 3_600_000;
 const CA_MS = 365 * 24 * HOUR_MS;
 /** As the hypervisor's: valid for three hours, and renewed before that. */
@@ -74,11 +72,8 @@ export function makeSimulatedRoot(
 
 /** SHA-384(48 zero bytes ‖ data): the first value of a PCR. */
 async function measured(data: Uint8Array): Promise<Bytes> {
-  return await extended(new Uint8Array(PCR_LENGTH), data);
-}
-
-async function extended(value: Uint8Array, data: Uint8Array): Promise<Bytes> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-384", new Uint8Array([...value, ...data])));
+  const extended = concat([new Uint8Array(PCR_LENGTH), data]);
+  return new Uint8Array(await crypto.subtle.digest("SHA-384", extended));
 }
 
 async function firstPcrs({ pcrs = {} }: SimulatedNsmOptions, moduleId: string): Promise<Bytes[]> {
@@ -111,7 +106,6 @@ export class SimulatedNsm implements Nsm {
   #instance: Holder;
   #leaf: Holder;
   #pcrs: Bytes[];
-  #locked = new Set(Array.from({ length: FIRST_FREE_PCR }, (_, index) => index));
   #now: () => Date;
   #definiteLength: boolean;
   #disposed = false;
@@ -184,12 +178,11 @@ export class SimulatedNsm implements Nsm {
       this.#leaf = await issueLeaf(this.moduleId, this.#instance, now);
     }
     const leaf = this.#leaf;
-    const locked = this.#lockedPcrs();
     const payload = new Map<string, unknown>([
       ["module_id", this.moduleId],
       ["digest", "SHA384"],
       ["timestamp", now.getTime()],
-      ["pcrs", new Map(locked.map((index) => [index, this.#pcr(index)]))],
+      ["pcrs", new Map(this.#pcrs.slice(0, FIRST_FREE_PCR).entries())],
       ["certificate", derOf(leaf)],
       ["cabundle", [this.root, derOf(this.#instance)]],
       ["public_key", publicKey],
@@ -203,52 +196,16 @@ export class SimulatedNsm implements Nsm {
     return this.#answer(() => ({ version: [1, 0, 0], moduleId: this.moduleId }));
   }
 
-  /** A PCR's value, and whether it can no longer be extended. @param index 0 to 31 */
-  describePcr(index: number): Promise<{ readonly locked: boolean; readonly value: Bytes }> {
+  /** A PCR's value. @param index 0 to 31 */
+  pcr(index: number): Promise<Bytes> {
     return this.#answer(() => {
       checkPcrIndex(index);
-      return { locked: this.#locked.has(index), value: this.#pcr(index) };
+      return new Uint8Array(this.#pcrs[index] ?? new Uint8Array(PCR_LENGTH));
     });
   }
 
   random(): Promise<Bytes> {
     return this.#answer(() => crypto.getRandomValues(new Uint8Array(RANDOM_LENGTH)));
-  }
-
-  /** PCR = SHA-384(PCR ‖ data). @param index 16 to 31, not locked @param data 1 to 512 bytes @returns the new value */
-  async extendPcr(index: number, data: Uint8Array): Promise<Bytes> {
-    this.#checkLife();
-    checkPcrIndex(index);
-    checkPcrData(data);
-    this.#checkUnlocked("ExtendPCR", index);
-    this.#pcrs[index] = await extended(this.#pcr(index), data);
-    return this.#pcr(index);
-  }
-
-  /** @param index 16 to 31: the others are locked from the start */
-  lockPcr(index: number): Promise<void> {
-    return this.#answer(() => {
-      checkPcrIndex(index);
-      this.#checkUnlocked("LockPCR", index);
-      this.#locked.add(index);
-    });
-  }
-
-  #pcr(index: number): Bytes {
-    return new Uint8Array(this.#pcrs[index] ?? new Uint8Array(PCR_LENGTH));
-  }
-
-  #lockedPcrs(): number[] {
-    return [...this.#locked].sort((a, b) => a - b);
-  }
-
-  #checkUnlocked(request: string, index: number): void {
-    if (this.#locked.has(index)) {
-      throw new NsmError(`The NSM refused ${request}: "ReadOnlyIndex"`, {
-        code: "nsm_refused",
-        hint: "PCRs 0 to 15 are always locked, the others once they were locked.",
-      });
-    }
   }
 
   #checkLife(): void {
@@ -288,9 +245,4 @@ function issueLeaf(moduleId: string, issuer: Holder, from: Date): Promise<Holder
 function checkPcrIndex(index: number): void {
   if (Number.isInteger(index) && index >= 0 && index < PCR_COUNT) return;
   throw new RangeError(`Cannot use PCR ${index}: there are 0 to ${PCR_COUNT - 1}`);
-}
-
-function checkPcrData(data: Uint8Array): void {
-  if (data.length >= 1 && data.length <= MAX_PCR_DATA_LENGTH) return;
-  throw new RangeError(`Cannot extend a PCR with ${data.length} bytes: it takes 1 to ${MAX_PCR_DATA_LENGTH}`);
 }

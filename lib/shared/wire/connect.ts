@@ -4,6 +4,7 @@
  * @module
  */
 import { EnclaveError, messageOf } from "../errors.ts";
+import { within } from "../within.ts";
 import { type Address, formatAddress, type Stream } from "./address.ts";
 
 /**
@@ -13,11 +14,9 @@ import { type Address, formatAddress, type Stream } from "./address.ts";
  * @throws {EnclaveError} `connect_failed`
  */
 export async function connect(address: Address, timeoutMs: number): Promise<Stream> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
   const connecting = open(address);
   try {
-    return await Promise.race([connecting, late]);
+    return await within(timeoutMs, connecting, () => new Error(`no answer within ${timeoutMs} ms`));
   } catch (thrown) {
     void connecting.then((stream) => stream.close(), () => {});
     throw new EnclaveError(`Cannot connect to ${formatAddress(address)}: ${messageOf(thrown)}`, {
@@ -27,8 +26,6 @@ export async function connect(address: Address, timeoutMs: number): Promise<Stre
         : "Check that the service listens there.",
       cause: thrown,
     });
-  } finally {
-    clearTimeout(timer);
   }
 }
 

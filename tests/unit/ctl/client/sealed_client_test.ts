@@ -168,7 +168,7 @@ Deno.test("attest returns the verified fields, for the caller's data", async () 
 
 Deno.test("a client that expects nothing of the enclave, or what identifies none, is refused", async () => {
   await using rig = await sealedRig();
-  const instance = encodeHex((await rig.nsm.describePcr(4)).value);
+  const instance = encodeHex(await rig.nsm.pcr(4));
   for (const pcrs of [{}, { 4: instance }, { 0: "00".repeat(48) }, []]) {
     assertEquals(
       (await assertRejects(() => rig.connectSealed({ pcrs }), SealedError)).code,
@@ -203,7 +203,7 @@ Deno.test("an enclave of another root, PCR or configuration is sent nothing", as
 Deno.test("an enclave in debug mode is sent nothing, unless that is wanted", async () => {
   const zero = "00".repeat(48);
   await using rig = await sealedRig({ pcrs: { 0: zero, 1: zero, 2: zero } });
-  const pcrs = { 4: encodeHex((await rig.nsm.describePcr(4)).value) };
+  const pcrs = { 4: encodeHex(await rig.nsm.pcr(4)) };
   using client = await rig.connectSealed({ pcrs, insecureSkipPcrs: true });
   assertEquals(
     (await assertRejects(() => client.exchange({ type: "ping" }), AttestationError)).code,

@@ -30,21 +30,13 @@ if (real !== undefined) {
   const hex = encodeHex(bytes);
   const forms = [
     ["the document itself", bytes],
-    ["the tagged document", new Uint8Array([0xd2, ...bytes])],
     ["base64", base64],
-    ["base64 and a newline", `${base64}\n`],
     ["base64 in lines", base64.replace(/.{76}/g, "$&\n")],
-    ["base64 in quotes", JSON.stringify(base64)],
     ["base64url without padding", base64url],
     ["hex", hex],
-    ["hex in upper case, in lines", `${hex.toUpperCase().replace(/.{60}/g, "$&\r\n")}\r\n`],
     ["hex in pairs", hex.replace(/../g, "$& ")],
-    ["hex after 0x", `0x${hex}`],
     ["a reply", JSON.stringify({ status: "ok", attestation_document: base64 }, null, 2)],
     ["a wallet's reply", JSON.stringify({ attestationDocument: base64 })],
-    ["a request to KMS", JSON.stringify({ AttestationDocument: base64 })],
-    ["another tool's JSON with base64", JSON.stringify({ attestation_doc: base64 })],
-    ["another tool's JSON with base64url", `\ufeff${JSON.stringify({ attestation_doc: base64url })}`],
     ["another tool's JSON with hex", JSON.stringify({ attestation_doc: hex })],
   ] as const;
   /** What the caller of the document knew. */
@@ -140,11 +132,7 @@ if (real !== undefined) {
 const CERTIFICATE = encodeBase64(AWS_NITRO_ROOT);
 const NO_DOCUMENTS: readonly (readonly [string, Uint8Array | string, string])[] = [
   ["nothing", "", "it is empty"],
-  ["a newline", "\n", "it is empty"],
-  ["0x alone", "0x", "it is empty"],
   ["words", "no document", "neither hex nor base64"],
-  ["signs", "%%%", "neither hex nor base64"],
-  ["hex of an odd length", "84a", "neither hex nor base64, or it is cut off"],
   ["JSON without fields", "{}", "it has no fields"],
   [
     "another reply",
@@ -156,24 +144,14 @@ const NO_DOCUMENTS: readonly (readonly [string, Uint8Array | string, string])[] 
     '{"attestation_document":7}',
     "its attestation_document is not a text",
   ],
-  ["JSON with a document in a list", '{"attestation_doc":[132,68]}', "its attestation_doc is not a text"],
-  ["JSON with an empty document", '{"attestation_doc":""}', "it is empty"],
   ["half of a JSON object", '{"attestation_document":"hE', "JSON and is not valid"],
-  ["a JSON list", "[132,68]", "a JSON list"],
   [
     "a certificate in PEM",
     `-----BEGIN CERTIFICATE-----\n${CERTIFICATE}\n-----END CERTIFICATE-----\n`,
     "PEM of a certificate",
   ],
-  ["a certificate in DER", AWS_NITRO_ROOT, "it is bytes that are not a COSE_Sign1: they begin with 30820211"],
   ["a certificate in base64", CERTIFICATE, "it is base64 of bytes that are not a COSE_Sign1"],
-  [
-    "base64 of base64",
-    btoa("hEShATgioFkRQr9pbW9kdWxlX2lk"),
-    "base64 of bytes that are not a COSE_Sign1",
-  ],
   ["a payload without its signature", encodeForm({ module_id: "i" }, INDEFINITE), "it is a CBOR map"],
-  ["a payload in hex", encodeHex(encodeForm({ module_id: "i" }, INDEFINITE)), "it is hex of a CBOR map"],
   ["too much", "A".repeat(70_000), "longer than 65536 bytes"],
 ];
 for (const [what, content, words] of NO_DOCUMENTS) {
@@ -206,18 +184,6 @@ Deno.test("PCRs, nonce and time are read, or refused by the option's name", () =
   assertThrows(() => verificationTime(options("--at", "soon")), UsageError, "--at");
 });
 
-Deno.test("PCR8 alone causes a warning, PCR0 beside it none, and PCR3 and PCR4 alone are a usage error", async () => {
-  const pcr = "ab".repeat(48);
-  const warningOf = async (...argv: string[]) => {
-    let printed = "";
-    await expectedEnclave(options(...argv), { stderr: (text) => void (printed += text) });
-    return printed;
-  };
-  assertStringIncludes(await warningOf("--pcr", `8=${pcr}`), "PCR8 alone accepts every image");
-  assertEquals(await warningOf("--pcr", `0=${pcr},8=${pcr}`), "");
-  await assertRejects(() => warningOf("--pcr", `3=${pcr},4=${pcr}`), UsageError, "neither PCR0");
-});
-
 Deno.test("measurement files are expected as builds; they and --pcr may not disagree", async () => {
   const measured = (digit: string) => ({
     Measurements: {
@@ -238,4 +204,16 @@ Deno.test("measurement files are expected as builds; they and --pcr may not disa
   ]);
   await assertRejects(() => read("-m", one.path, "--pcr", `0=${"02".repeat(48)}`), UsageError, "disagree");
   await assertRejects(() => read("-m", "/none/such"), Error, "/none/such");
+});
+
+Deno.test("PCR8 alone causes a warning, PCR0 beside it none, and PCR3 and PCR4 alone are a usage error", async () => {
+  const pcr = "ab".repeat(48);
+  const warningOf = async (...argv: string[]) => {
+    let printed = "";
+    await expectedEnclave(options(...argv), { stderr: (text) => void (printed += text) });
+    return printed;
+  };
+  assertStringIncludes(await warningOf("--pcr", `8=${pcr}`), "PCR8 alone accepts every image");
+  assertEquals(await warningOf("--pcr", `0=${pcr},8=${pcr}`), "");
+  await assertRejects(() => warningOf("--pcr", `3=${pcr},4=${pcr}`), UsageError, "neither PCR0");
 });

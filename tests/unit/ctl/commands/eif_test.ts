@@ -1,6 +1,6 @@
 /** What `denclavectl eif` shows while it works, and where. */
 import { assertEquals, assertMatch } from "@std/assert";
-import { EXIT, parseOptions } from "../../../../lib/shared/cli/options.ts";
+import { EXIT } from "../../../../lib/shared/cli/options.ts";
 import { bytesSource } from "../../../../lib/ctl/eif/mod.ts";
 import { imageOf, smallParts } from "../../../fixtures/eif.ts";
 import { callCtl } from "../../../helpers/ctl_io.ts";
@@ -28,28 +28,4 @@ Deno.test("a large image has a progress line while it is read, on a terminal alo
     assertMatch(terminal.stderr, /^\rreading, MB \[.*\r.*\] 5\/5\n$/s);
     assertEquals((await run(command, [`${folder.path}/small.eif`], true)).stderr, "");
   }
-});
-
-Deno.test("a large image has a progress line while it is made", async () => {
-  await using folder = await Folder.make({ kernel: new Uint8Array(4_000_000), ramdisk: "program" });
-  const args = [
-    "--kernel",
-    `${folder.path}/kernel`,
-    "--cmdline",
-    "a",
-    "--ramdisk",
-    `${folder.path}/ramdisk`,
-    "--allow-kernel",
-  ];
-  const { code, stderr } = await run("build", [...args, "-o", `${folder.path}/a.eif`], true);
-  assertEquals(code, EXIT.ok);
-  assertMatch(stderr, /^\rwriting, MB .* 4\/4\n$/s);
-});
-
-Deno.test("each keeps the commas of a value, and list separates at them", () => {
-  const options = parseOptions(
-    [{ name: "env", value: "NAME=VALUE", multiple: true, help: "" }],
-    ["--env", "KEYS=a,b", "--env=X=1"],
-  );
-  assertEquals([options.each("env"), options.list("env")], [["KEYS=a,b", "X=1"], ["KEYS=a", "b", "X=1"]]);
 });

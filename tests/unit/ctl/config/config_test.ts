@@ -95,11 +95,6 @@ Deno.test("JSON is YAML, and comments, quotes and CRLF change nothing", () => {
   assertEquals(parseConfig(PRODUCTION.replaceAll("\n", " # why\r\n"), "p.yaml"), config);
 });
 
-Deno.test("in development no key need be named: the service has one, or several", () => {
-  const source = DEVELOPMENT.replace("  key_id: alias/mine\n", "");
-  assertEquals(parseConfig(source, "d.yaml").kms.keyId, undefined);
-});
-
 Deno.test("a region is the ARN's, or the one that is named beside an alias", () => {
   const aliased = DEVELOPMENT.replace("region: us-east-1", "region: eu-west-1");
   assertEquals(parseConfig(aliased, "d.yaml").kms.region, "eu-west-1");
@@ -128,16 +123,10 @@ type Change = readonly [string, string];
 const PRODUCTION_REFUSES: readonly (readonly [Change, string])[] = [
   [["enable_attestation: true", "enable_attestation: false"], "6:23: kms.enable_attestation: must be true"],
   [[`key_id: ${ARN}`, "key_id: alias/mine"], "5:11: kms.key_id: must be the key's full ARN in production:"],
-  [[`key_id: ${ARN}`, "key_id: arn:aws:kms:us-west-2:111122223333:alias/mine"], "5:11: kms.key_id: must"],
-  [[`key_id: ${ARN}`, `key_id: ${ARN.slice(-36)}`], "5:11: kms.key_id: must be the key's full ARN in"],
   [["111122223333", "000000000000"], "5:11: kms.key_id: must be a key of AWS in production: account"],
   [[`  key_id: ${ARN}\n`, ""], "3:3: kms.key_id: is missing"],
   [
     ["transport: vsock\n    cid: 16", "transport: tcp\n    host: localhost"],
-    "9:16: enclaves[0].transport: must be vsock in production: an enclave cannot be reached in another way",
-  ],
-  [
-    ["transport: vsock\n    cid: 16\n    port: 5000", "transport: unix\n    path: /a"],
     "9:16: enclaves[0].transport: must be vsock in production: an enclave cannot be reached in another way",
   ],
   [["/var/lib/gateway.sqlite", '":memory:"'], "17:9: database.path: must be a file in production: what is"],
@@ -145,42 +134,28 @@ const PRODUCTION_REFUSES: readonly (readonly [Change, string])[] = [
 
 const EITHER_REFUSES: readonly (readonly [Change, string])[] = [
   [["environment: production", "environment: prod"], "1:14: environment: must be one of development,"],
-  [["environment: production", "environment: prodution"], "1:14: environment: must be one of development,"],
   [["environment: production\n", ""], "1:1: environment: is missing"],
   [["region: us-west-2", "regio: us-west-2"], "3:3: kms.regio: there is no such field: did you mean"],
   [["region: us-west-2", "enabled: false"], "3:12: kms.enabled: must be true: the enclave always uses a"],
   [["region: us-west-2", 'endpoint_url: "http://localhost:4566"'], "3:17: kms.endpoint_url: must be null"],
-  [["region: us-west-2", "endpoint_url: localhost"], "3:17: kms.endpoint_url: must be null or a URL"],
   [["request_ms", "wait"], "19:3: limits.wait: there is no such field: connect_ms, request_ms,"],
   [
     ["  port: 5000\n  -", "  ports: 5000\n  -"],
     "8:5: enclaves[0].port: is missing\np.yaml:11:5: enclaves[0].ports: there is no such field: did you mean port?",
   ],
   [["region: us-west-2", "region: us-west-2\n  region: us-west-2"], "4:3: kms.region: it is given twice"],
-  [["database:", "kms:"], "16:1: kms: it is given twice"],
-  [["enable_attestation: true", "enable_attestation: yes"], "6:23: kms.enable_attestation: must be true"],
   [["region: us-west-2", "region: [us-west-2]"], "3:11: kms.region: must be one value, not a list or a"],
-  [["region: us-west-2", "region: us-west"], "3:11: kms.region: must be a region's name, such as us-west-2"],
   [["region: us-west-2", "region: eu-west-1"], "3:11: kms.region: must be us-west-2, as the key's ARN says"],
-  [[`key_id: ${ARN}`, "key_id: 5"], "5:11: kms.key_id: must be a text"],
   [["enclave_id: 2", "enclave_id: 1"], "12:17: enclaves[1].enclave_id: must differ from that of"],
   [["cid: 17", "cid: 16"], "12:5: enclaves[1]: has the address of enclaves[0]"],
-  [["enclave_id: 2\n", "enclave_id: 1.5\n"], "12:17: enclaves[1].enclave_id: must be a whole number from"],
-  [["enclave_id: 1\n", "enclave_id: '1'\n"], "8:17: enclaves[0].enclave_id: must be a whole number from 0"],
   [["cid: 16", "cid: 2"], "10:10: enclaves[0].cid: must be 4 or more: 0 to 2 are reserved by vsock, and 3"],
-  [["cid: 16", "cid: 1e400"], "10:10: enclaves[0].cid: must be a whole number from 4 to 4294967294"],
-  [["cid: 16\n    port: 5000", "cid: 16\n    port: 0"], "11:11: enclaves[0].port: must be a whole number"],
   [["    cid: 16\n", ""], "8:5: enclaves[0].cid: is missing"],
   [["cid: 16", "cid: 16\n    host: a"], "11:11: enclaves[0].host: does not go with transport vsock: that"],
-  [["transport: vsock\n    cid: 16", "transport: vsok\n    cid: 16"], "9:16: enclaves[0].transport: must"],
-  [["path: /var/lib/gateway.sqlite", "path: ''"], "17:9: database.path: must be a text"],
   [["path: /var/lib/gateway.sqlite", "path: data/gateway.sqlite"], "17:9: database.path: must be absolute"],
   [["path: /var/lib/gateway.sqlite", "path: 'file::memory:?cache=shared'"], "17:9: database.path: must be"],
-  [["path: /var/lib/gateway.sqlite", 'path: "a\\0b"'], "17:9: database.path: must be a text of at most"],
   [["database:\n  path: /var/lib/gateway.sqlite\n", ""], "1:1: database: is missing"],
   [["database:\n  path: /var/lib/gateway.sqlite", "database: here"], "16:11: database: must have fields:"],
   [["request_ms: 1000", "request_ms: 9"], "19:15: limits.request_ms: must be a whole number from 10 to"],
-  [["request_ms: 1000", "request_ms: 65s"], "19:15: limits.request_ms: must be a whole number from 10 to"],
   // What YAML has, and a configuration does not need.
   [["path: /var/lib/gateway.sqlite", "path: &a data"], "17:12: database.path: anchors (&name) are not"],
   [["region: us-west-2", "region: *a"], "3:11: kms.region: aliases (*name) are not taken: write the value"],
@@ -188,13 +163,11 @@ const EITHER_REFUSES: readonly (readonly [Change, string])[] = [
   [["region: us-west-2", "region: !!str 'us-west-2'"], "3:17: kms.region: tags (!name) are not taken"],
   [["environment:", "%YAML 1.1\n---\nenvironment:"], "1:1: YAML directives are not taken"],
   [["database:", "---\ndatabase:"], "16:1: a second document begins here"],
-  [["region: us-west-2", "1: true"], "3:3: kms: a key must be a text"],
   [["/var/lib/gateway.sqlite", "'data"], "20:1: it is not valid YAML: Missing closing 'quote"],
   [
     ["/var/lib/gateway.sqlite", "[".repeat(5) + "{a: ".repeat(5) + "}".repeat(5) + "]".repeat(5)],
     "17:22: database.path[0][0][0][0][0].a.a: it is nested too deeply",
   ],
-  [["/var/lib/gateway.sqlite", "[".repeat(10_000)], "it is nested too deeply"],
 ];
 
 function changed(source: string, [text, instead]: Change): string {
@@ -269,19 +242,6 @@ Deno.test("every problem is reported, in the file's order", () => {
     [3, "kms.region"],
     [4, "kms.more"],
     [11, "enclaves[0].cid"],
-  ]);
-});
-
-Deno.test("of many problems, twenty are reported, with the number of the others", () => {
-  const lines = Array.from({ length: 30 }, (_, index) => `unknown_${index}: 1\n`).join("");
-  const error = assertThrows(
-    () => parseConfig(PRODUCTION + lines.replaceAll("unknown", "zzz"), "p.yaml"),
-    ConfigError,
-  );
-  assertEquals([error.message.split("\n").length, error.message.split("\n").at(-1), error.problems.length], [
-    21,
-    "and 10 more",
-    30,
   ]);
 });
 

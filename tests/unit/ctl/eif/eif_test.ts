@@ -3,7 +3,6 @@ import { crc32 } from "node:zlib";
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { encode } from "cborg";
-import { combineCrc } from "../../../../lib/ctl/eif/write.ts";
 import {
   CRC_OFFSET,
   encodeHeader,
@@ -15,7 +14,6 @@ import {
 import {
   bytesSource,
   checkEif,
-  concatSources,
   describeEif,
   EifError,
   hashSource,
@@ -63,10 +61,10 @@ for (const vector of eifVectors() ?? []) {
 }
 
 Deno.test("what is written is read again: architecture, command line, metadata, sections in AWS's order", async () => {
-  const description = await read(await imageOf(smallParts({ architecture: "aarch64", defaultCpus: 4 })));
+  const description = await read(await imageOf(smallParts({ architecture: "aarch64" })));
   assertEquals(
-    [description.architecture, description.commandLine, description.metadata, description.defaultCpus],
-    ["aarch64", "reboot=k panic=30", METADATA, 4n],
+    [description.architecture, description.commandLine, description.metadata],
+    ["aarch64", "reboot=k panic=30", METADATA],
   );
   assertEquals(description.sections.map(({ type, size }) => `${type} ${size}`), [
     "kernel 100",
@@ -107,49 +105,32 @@ type Change = readonly [string, (image: Uint8Array<ArrayBuffer>) => Uint8Array, 
 const HOSTILE: Readonly<Record<string, readonly Change[]>> = {
   eif_magic: [
     ["an empty file", () => new Uint8Array(0), /not an enclave image/],
-    ["another file", () => text("#!/bin/sh\n"), /not an enclave image/],
   ],
   eif_truncated: [
     ["half a header", (image) => image.subarray(0, 300), /within the header, after 300/],
     ["a header alone", (image) => image.subarray(0, HEADER_LENGTH), /section 0 begins where/],
-    ["half a section's header", (image) => image.subarray(0, HEADER_LENGTH + 5), /section 0/],
     ["half a kernel", (image) => image.subarray(0, HEADER_LENGTH + 30), /has 100 bytes .* 18 more/],
-    ["a byte less", (image) => image.subarray(0, -1), /section 4/],
     [
       "a size near 2^64",
       (image) => set64(set64(image, 284, 2n ** 64n - 1n), HEADER_LENGTH + 4, 2n ** 64n - 1n),
       /18446744073709551615 bytes/,
     ],
-    [
-      "a size whose end wraps round",
-      (image) => set64(set64(image, 284, 2n ** 64n - 560n), HEADER_LENGTH + 4, 2n ** 64n - 560n),
-      /section 0/,
-    ],
   ],
   eif_layout: [
     ["a byte more", (image) => new Uint8Array([...image, 0]), /goes on after its last section, for 1/],
-    ["no section", (image) => set16(image, 26, 0), /goes on/],
-    ["a section less", (image) => set16(image, 26, 4), /goes on/],
-    ["a section more", (image) => set16(image, 26, 6), /section 5 should begin/],
     ["an offset into the header", (image) => set64(image, 28, 0n), /section 0 should begin at 548/],
     ["overlapping sections", (image) => set64(image, 36, 600n), /section 1 should begin/],
     ["a gap", (image) => set64(image, 36, 700n), /section 1 should begin/],
-    ["an offset near 2^64", (image) => set64(image, 28, 2n ** 64n - 1n), /18446744073709551615/],
     ["two sizes", (image) => set64(image, 284, 99n), /100 bytes by its own header, and 99/],
   ],
   eif_version: [
-    ["version 1", (image) => set16(image, 4, 1), /version 1/],
     ["version 5", (image) => set16(image, 4, 5), /version 5/],
   ],
   eif_sections: [
     ["33 sections", (image) => set16(image, 26, 33), /claims 33/],
-    ["65535 sections", (image) => set16(image, 26, 65_535), /claims 65535/],
     ["a section of no kind", (image) => set16(image, HEADER_LENGTH, 0), /kind 0/],
-    ["a section of kind 6", (image) => set16(image, HEADER_LENGTH, 6), /kind 6/],
     ["a ramdisk first", (image) => set16(image, HEADER_LENGTH, 3), /no cmdline comes before it/],
-    ["a command line first", (image) => set16(image, HEADER_LENGTH, 2), /no kernel/],
     ["two kernels", (image) => set16(image, HEADER_LENGTH + 112, 1), /a second kernel/],
-    ["metadata that are none", (image) => set16(image, HEADER_LENGTH, 5), /no kernel/],
   ],
   eif_metadata: [
     ["metadata that are no JSON", (image) => (image[HEADER_LENGTH + 153] = 0x78, image), /not JSON/],
@@ -246,14 +227,6 @@ Deno.test("an image with a wrong CRC is described, and is not valid", async () =
   const description = await read(image);
   assertEquals([description.crc.ok, nitroCliShape(description)["CheckCRC"]], [false, false]);
   assertMatch(checkEif(description)[0]?.problem ?? "", /^the header says [0-9a-f]{8}, the bytes make/);
-});
-
-Deno.test("a CRC of two parts is that of the whole, whatever their lengths", () => {
-  const bytes = crypto.getRandomValues(new Uint8Array(3_000));
-  for (const cut of [0, 1, 7, 548, 1_024, 2_999, 3_000]) {
-    const [a, b] = [bytes.subarray(0, cut), bytes.subarray(cut)];
-    assertEquals(combineCrc(crc32(a), crc32(b), b.length), crc32(bytes), String(cut));
-  }
 });
 
 Deno.test("metadata as deep as serde_json reads them are read, and no deeper", () => {
@@ -435,17 +408,6 @@ Deno.test("parts that do not form an image are refused", async () => {
     await assertRejects(() => imageOf(smallParts(changes)), EifError, message);
   }
   assertEquals((await read(await imageOf(smallParts({ ramdisks: Array(29).fill(ramdisk) })))).crc.ok, true);
-});
-
-Deno.test("sources one after the other are read as one, forward and back", async () => {
-  const sources = [[1, 2, 3], [], [4], [5, 6]].map((bytes) => bytesSource(new Uint8Array(bytes)));
-  const whole = concatSources("all", sources);
-  assertEquals(whole.size, 6);
-  for (const [at, length] of [[0, 6], [4, 2], [1, 3], [3, 1], [0, 1]] as const) {
-    const wanted = [1, 2, 3, 4, 5, 6].slice(at, at + length);
-    assertEquals([...await readExactly(whole, at, length)], wanted);
-  }
-  assertEquals(await whole.read(6, new Uint8Array(1)), 0);
 });
 
 Deno.test("what is hashed on the way has to be read to its end, in order", async () => {

@@ -186,9 +186,7 @@ const SHAPED = elfFile({
 });
 /** Where the file's sections are described, in the order of tests/fixtures/elf.ts. */
 const TABLE = Number(new DataView(SHAPED.buffer).getBigUint64(40, true));
-const [STRINGS, DYNAMIC, VERSIONS, NEEDED] = [0, 1, 3, 4].map((index) => TABLE + 64 * index) as [
-  ...[number, number, number, number],
-];
+const [DYNAMIC, NEEDED] = [TABLE + 64, TABLE + 4 * 64] as const;
 /** Where a section's bytes are. */
 const contentOf = (section: number) => Number(new DataView(SHAPED.buffer).getBigUint64(section + 24, true));
 const FF8 = [255, 255, 255, 255, 255, 255, 255, 255];
@@ -197,28 +195,15 @@ const set = (at: number, ...values: readonly number[]) => {
   bytes.set(values, at);
   return bytes;
 };
-const script = new TextEncoder().encode("#!/bin/sh\n".repeat(20));
 /** Files that no loader would load, and what is said of them. */
 const BAD_ELF: readonly (readonly [string, Uint8Array, RegExp])[] = [
   ["empty", new Uint8Array(0), /not an ELF file/],
-  ["a script", script, /not an ELF file/],
   ["32-bit", set(4, 1), /64-bit/],
-  ["big-endian", set(5, 2), /little-endian/],
-  ["of another machine", set(18, 3), /machine 3/],
   ["cut off", SHAPED.slice(0, 100), /cut short/],
-  ["with sections near 2^64", set(40, ...FF8), /cut short/],
   ["with 65535 sections", set(60, 255, 255), /cut short/],
-  ["without sections", set(60, 0, 0), /0 section headers/],
-  ["with sections of no length", set(58, 0), /of 0 bytes/],
   ["with a dynamic section near 2^64", set(DYNAMIC + 24, ...FF8), /cut short/],
-  ["with a dynamic section of 2^64", set(DYNAMIC + 32, ...FF8), /cut short/],
-  ["with strings nowhere", set(DYNAMIC + 40, 99), /strings is missing/],
   ["with a name beyond the strings", set(contentOf(DYNAMIC) + 8, 200), /a name does not end/],
-  ["with names that do not end", set(STRINGS + 32, 3), /a name does not end/],
   ["with an interpreter that is not a path", elfFile({ interpreter: "ld.so" }), /interpreter is "ld.so"/],
-  ["with a million versions", set(VERSIONS + 44, 255, 255, 15), /claims 1048575 versions/],
-  ["with more versions than bytes", set(VERSIONS + 44, 255, 15), /bounds/],
-  ["with a chain of versions without end", set(contentOf(NEEDED) + 2, 255, 255), /bounds/],
   ["with a chain in a circle", circle(), /needs more than 4096 versions/],
 ];
 

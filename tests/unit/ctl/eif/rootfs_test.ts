@@ -221,8 +221,6 @@ Deno.test("an archive is sorted, of one owner and time, and has the folders that
 for (
   const [what, entries] of [
     ["two files of one name", [fileOf("a", text("1")), fileOf("a", text("2"))]],
-    ["a file that is a folder", [fileOf("a", text("1")), fileOf("a/b", text("2"))]],
-    ["an absolute path", [fileOf("/a", text("1"))]],
     ["a path that leads up", [fileOf("a/../../b", text("1"))]],
     ["the end's name", [fileOf("TRAILER!!!", text("1"))]],
     ["4 GiB", [{
@@ -346,41 +344,6 @@ Deno.test("a kernel of another machine is refused, and a program's machine is th
   assertEquals((await buildEif(planIn(folder, { kernel, content }))).architecture, "aarch64");
 });
 
-Deno.test("a build opens its kernel, its program and each library once", async () => {
-  await using folder = await Folder.make({ ...DISTRIBUTIONS.Debian.files, ...BLOBS });
-  const { open } = Deno;
-  const opened: string[] = [];
-  try {
-    Deno.open = (path, options) => {
-      opened.push(String(path));
-      return open(path, options);
-    };
-    await buildEif(planIn(folder));
-  } finally {
-    Deno.open = open;
-  }
-  const names = opened.map((path) => path.replace(/^.*\//, ""));
-  for (const name of ["bzImage", "denclave", "libc.so.6"]) {
-    assertEquals(names.filter((other) => other === name).length, 1, name);
-  }
-});
-
-Deno.test("a kernel that is chosen by architecture is that of the program, and its version is in the metadata", async () => {
-  await using folder = await Folder.make({ ...DISTRIBUTIONS.Debian.files, ...BLOBS });
-  const asked: string[] = [];
-  const { metadata } = await buildEif(planIn(folder, {
-    kernel: (architecture) => {
-      asked.push(architecture);
-      return Promise.resolve({
-        file: `${folder.path}/blobs/bzImage`,
-        operatingSystem: "Linux",
-        kernelVersion: "4.14.256",
-      });
-    },
-  }));
-  assertEquals([asked, metadata.BuildMetadata.KernelVersion], [["x86_64"], "4.14.256"]);
-});
-
 Deno.test("a compressed build leaves nothing beside its image", async () => {
   await using folder = await Folder.make({ ...DISTRIBUTIONS.Debian.files, ...BLOBS });
   const plan = planIn(folder);
@@ -410,19 +373,12 @@ Deno.test("a manifest's paths are relative to it", async () => {
 for (
   const [manifest, message] of [
     ["binaries: a", 'there is no "binaries"'],
-    ["__proto__: a", 'there is no "__proto__"'],
     ["env: [A]", "env should be names with a text each"],
-    ["env: { A: 1 }", "env should be names with a text each"],
-    ["cmd: a", "cmd should be a list of texts"],
     ["kernel: 5", "kernel should be a path"],
-    ["source_date_epoch: -1", "should be a whole number"],
     ["source_date_epoch: 4294967296", "should be a whole number up to 4294967295"],
-    ["all_certificates: maybe", "should be true or false"],
-    ["- a", "not a list of names"],
     ["a: [", "a.yaml: "],
     ["binary: a\nbinary: b", "unique"],
     ["a: &a [x]\nb: [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]", "a.yaml: "],
-    ["x".repeat(70_000), "too long"],
   ] as const
 ) {
   Deno.test(`the manifest ${JSON.stringify(manifest.slice(0, 40))} is refused`, () => {

@@ -105,8 +105,6 @@ const RENDERS: readonly (readonly [string, Partial<Parameters<typeof renderKeyPo
   ["without an administrator", { administrators: [] }],
   ["for a parent who is the administrator", { administrators: [PARENT] }],
   ["for a session instead of a role", { parents: [`arn:aws:sts::${ACCOUNT}:assumed-role/EnclaveRole/i-1`] }],
-  ["for everyone", { parents: ["*"] }],
-  ["for a pattern", { parents: [`arn:aws:iam::${ACCOUNT}:role/*`] }],
 ];
 for (const [name, options] of RENDERS) {
   Deno.test(`no policy is written ${name}`, () => {
@@ -132,11 +130,9 @@ Deno.test("a policy that KMS would refuse for its size is refused before", () =>
 const INVALID: readonly (readonly [string, unknown, string])[] = [
   ["no object", [], "JSON object"],
   ["no statement", { Version: "2012-10-17" }, "Statement[0]"],
-  ["an empty list of statements", { Statement: [] }, "1 to 500"],
   ["too many statements", { Statement: Array(501).fill(ADMINISTRATION) }, "1 to 500"],
   ["an unknown element", { Statement: [ADMINISTRATION], Statements: [] }, '"Statements"'],
   ["a misspelt Condition", { Statement: [{ ...ADMINISTRATION, Condtion: {} }] }, '"Condtion"'],
-  ["an element in other letters", { Statement: [{ ...ADMINISTRATION, action: [] }] }, '"action"'],
   ["another effect", { Statement: [{ ...ADMINISTRATION, Effect: "allow" }] }, "Allow or Deny"],
   ["no principal", { Statement: [{ Effect: "Allow", Action: "kms:*", Resource: "*" }] }, "Principal"],
   [
@@ -144,20 +140,12 @@ const INVALID: readonly (readonly [string, unknown, string])[] = [
     { Statement: [{ ...ADMINISTRATION, NotAction: "kms:*" }] },
     "either Action or NotAction",
   ],
-  ["a principal of another kind", { Statement: [{ ...ADMINISTRATION, Principal: { Aws: "*" } }] }, '"Aws"'],
-  ["a principal that is a text", { Statement: [{ ...ADMINISTRATION, Principal: PARENT }] }, 'must be "*"'],
   ["a principal of nobody", { Statement: [{ ...ADMINISTRATION, Principal: {} }] }, "nobody"],
-  ["an action that is a number", { Statement: [{ ...ADMINISTRATION, Action: [1] }] }, "Action"],
-  ["no action", { Statement: [{ ...ADMINISTRATION, Action: [] }] }, "1 to 1000"],
-  ["a condition that is a list", { Statement: [{ ...ADMINISTRATION, Condition: [] }] }, "Condition"],
-  ["an operator without keys", { Statement: [{ ...ADMINISTRATION, Condition: { Bool: "x" } }] }, "Bool"],
   [
     "a value that is an object",
     { Statement: [{ ...ADMINISTRATION, Condition: { Bool: { a: {} } } }] },
     "texts",
   ],
-  ["another version", { Version: "2020-01-01", Statement: [ADMINISTRATION] }, "Version"],
-  ["a name of 5000 letters", { Statement: [{ ...ADMINISTRATION, Sid: "a".repeat(5000) }] }, "4096"],
 ];
 for (const [name, input, message] of INVALID) {
   Deno.test(`a key policy with ${name} is refused, by name`, () => {
@@ -288,21 +276,12 @@ const put = (principal: string, more: Partial<KeyPolicyStatement> = {}) =>
 /** The caller, the statements, and whether the caller would be locked out. */
 const LOCKS: readonly (readonly [string, string, readonly KeyPolicyStatement[], boolean])[] = [
   ["its own role", ADMIN_SESSION, [put(ADMIN)], false],
-  ["its own role, with a path", ADMIN_SESSION, [put(`arn:aws:iam::${ACCOUNT}:role/a/b/KeyAdmin`)], false],
-  ["a user named", `arn:aws:iam::${ACCOUNT}:user/u`, [put(`arn:aws:iam::${ACCOUNT}:user/u`)], false],
   ["the account's root", ADMIN_SESSION, [put(ROOT)], false],
-  ["the account's number", ADMIN_SESSION, [put(ACCOUNT)], false],
-  ["a wildcard of actions", ADMIN_SESSION, [put(ADMIN, { Action: ["kms:Put*"] })], false],
   ["another role", ADMIN_SESSION, [put(PARENT)], true],
   ["the same role of another account", ADMIN_SESSION, [put("arn:aws:iam::210987654321:role/KeyAdmin")], true],
-  ["another account's root", ADMIN_SESSION, [put("arn:aws:iam::210987654321:root")], true],
   ["nobody", ADMIN_SESSION, [allow(USE)], true],
   ["itself, under a condition", ADMIN_SESSION, [put(ADMIN, { Condition: { Bool: { a: ["true"] } } })], true],
   ["itself, and a Deny to all", ADMIN_SESSION, [put(ADMIN), deny(["kms:*"])], true],
-  ["itself, and a Deny to another", ADMIN_SESSION, [
-    put(ADMIN),
-    deny(["kms:*"], undefined, { Principal: { AWS: [PARENT] } }),
-  ], false],
   ["itself, and a Deny under a condition", ADMIN_SESSION, [
     put(ADMIN),
     deny(["kms:Put*"], { Bool: { a: ["true"] } }),
@@ -346,14 +325,9 @@ Deno.test("measurements are read from what nitro-cli prints, of one image or sev
   ]);
 });
 
-Deno.test("an error about measurements names their file", () => {
-  refused(() => readMeasurements("", "build/enclave.json"), "measurements_invalid", "build/enclave.json");
-});
-
 const MEASUREMENTS: readonly (readonly [string, string, string])[] = [
   ["no JSON", "x", "Cannot read"],
   ["no measurements", "{}", "Cannot find"],
-  ["an empty list", "[]", "0 images"],
   ["a register missing", JSON.stringify({ Measurements: { PCR0: BUILD_A.pcr0 } }), "PCR1"],
   ["a value too short", JSON.stringify({ Measurements: { PCR0: "ab" } }), "96 hex digits"],
   ["zeros", JSON.stringify({ Measurements: { PCR0: "0".repeat(96) } }), "all zeros"],
@@ -406,17 +380,6 @@ Deno.test("a difference names the statement, and shows the lines that change in 
   assertMatch(back, /^dropped statement EnclaveBuilde77498f3e26d84fb$/m);
   // deno-lint-ignore no-control-regex
   assertMatch(render(formatDiff(diffKeyPolicies(rendered, after)), true), /\x1b\[32m\+ /);
-});
-
-Deno.test("neither order nor a list of one value is a difference", () => {
-  const shuffled: KeyPolicy = {
-    Version: "2012-10-17",
-    Statement: [...rendered.Statement].reverse().map((statement) => ({
-      ...statement,
-      Action: [...statement.Action ?? []].reverse(),
-    })),
-  };
-  assertEquals(diffKeyPolicies(rendered, shuffled), []);
 });
 
 Deno.test("what a policy's author wrote cannot move the cursor", () => {

@@ -32,7 +32,6 @@ const ADDRESSES: readonly (readonly [string, readonly string[], Environment, str
   ["--cid over DENCLAVE_CONNECT", ["-c", "20"], { DENCLAVE_CONNECT: "tcp:127.0.0.1:1" }, "vsock:20:5000"],
   ["--port over DENCLAVE_CONNECT", ["-p", "6000"], { DENCLAVE_CONNECT: "unix:/a" }, "vsock:16:6000"],
   ["--connect over DENCLAVE_CID", ["--connect", "unix:/a"], { DENCLAVE_CID: "20" }, "unix:/a"],
-  ["DENCLAVE_CID and _PORT", [], { DENCLAVE_CID: "20", DENCLAVE_PORT: "6000" }, "vsock:20:6000"],
 ];
 for (const [what, argv, env, expected] of ADDRESSES) {
   Deno.test(`with ${what} the enclave is at ${expected}`, () => {
@@ -47,7 +46,6 @@ const STORES: readonly (readonly [string, readonly string[], Environment, string
   ["--table over DENCLAVE_STORE", ["-t", "Mine"], { DENCLAVE_STORE: "sqlite:a" }, "dynamodb", "Mine"],
   ["--store over DENCLAVE_TABLE", ["--store", "sqlite:a"], { DENCLAVE_TABLE: "T" }, "sqlite:a", "T"],
   ["DENCLAVE_TABLE", [], { DENCLAVE_TABLE: "T" }, "dynamodb", "T"],
-  ["--table of --store dynamodb", ["--store", "dynamodb", "-t", "T"], {}, "dynamodb", "T"],
 ];
 for (const [what, argv, env, kind, table] of STORES) {
   Deno.test(`with ${what} the accounts are in ${kind}`, () => {

@@ -20,20 +20,6 @@ Deno.test("a report continues after a failed step, gives the reason, and is not 
   assert(printed.join("").includes("FAIL fails"));
 });
 
-Deno.test("a report's steps are data for a script: section, step, outcome, time", async () => {
-  const report = new Report();
-  report.section("One");
-  await report.step("a", () => Promise.resolve("seen"));
-  report.section("Two");
-  await report.step("b", () => {
-    throw "a word";
-  });
-  const [a, b] = JSON.parse(JSON.stringify(report.results));
-  assertEquals({ ...a, ms: 0 }, { section: "One", step: "a", ok: true, ms: 0, seen: "seen" });
-  assertEquals({ ...b, ms: 0 }, { section: "Two", step: "b", ok: false, ms: 0, seen: "a word" });
-  assert(a.ms >= 0);
-});
-
 Deno.test("a report names each section once, in colour where that is wanted", async () => {
   const printed: string[] = [];
   const report = new Report(stepPrinter((text) => printed.push(text), true));

@@ -1,14 +1,12 @@
 /** KMS over plain HTTPS, against a server that answers as the test says. */
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
-import { createHash, createHmac } from "node:crypto";
 import { Credentials } from "../../../../lib/shared/aws/credentials.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
 import { AwsKmsError, type AwsKmsOptions, openAwsKms } from "../../../../lib/dev/kms/https_api.ts";
 import type { JsonKms } from "../../../../lib/dev/kms/json_kms.ts";
 import { isReadableOnTheWay, parseEndpoint, regionEndpoint } from "../../../../lib/shared/aws/endpoint.ts";
 import { parseDevelopmentKey } from "../../../../lib/shared/aws/development_key.ts";
-import { AwsV4Signer } from "../../../../lib/dev/kms/deps/aws4fetch.ts";
 import { type DecryptRequest, type KmsAccess, kmsErrorName } from "../../../../lib/enclave/kms/kms.ts";
 import { within } from "../../../helpers/deadline.ts";
 import {
@@ -79,83 +77,6 @@ Deno.test("a Decrypt sends the expected request, and returns the plaintext", asy
   ], ["TrentService.Decrypt", "application/x-amz-json-1.1", TOKEN]);
 });
 
-Deno.test("a GenerateDataKey gives both halves, and a GenerateRandom its bytes", async () => {
-  const { result, seen } = await scripted(
-    (_, index) =>
-      jsonAnswer(
-        index === 0 ? { KeyId: ARN, Plaintext: KEY, CiphertextBlob: "AQID" } : { Plaintext: "BAUG" },
-      ),
-    async (kms, access) => ({
-      key: await kms.generateDataKey(access, { keyId: ARN, keySpec: "AES_256", context: { p: "w" } }),
-      random: await kms.generateRandom(access, 3),
-    }),
-  );
-  using key = result.key.plaintext;
-  using random = result.random;
-  assertEquals([key.length, result.key.ciphertext, random.expose()], [
-    32,
-    CIPHERTEXT,
-    new Uint8Array([4, 5, 6]),
-  ]);
-  assertEquals(seen.map(({ body }) => JSON.parse(body)), [
-    { KeyId: ARN, KeySpec: "AES_256", EncryptionContext: { p: "w" } },
-    { NumberOfBytes: 3 },
-  ]);
-});
-
-/** Signature Version 4 once more, from AWS's description, as the server checks it. */
-function expectedSignature({ headers, body }: SeenRequest, signedHeaders: string): string {
-  const hash = (text: string) => createHash("sha256").update(text).digest("hex");
-  const hmac = (key: string | Uint8Array, text: string) => createHmac("sha256", key).update(text).digest();
-  const date = headers.get("x-amz-date") ?? "";
-  const canonical = signedHeaders.split(";").map((name) => `${name}:${headers.get(name)}\n`).join("");
-  const request = ["POST", "/", "", canonical, signedHeaders, hash(body)].join("\n");
-  const scope = `${date.slice(0, 8)}/us-east-1/kms/aws4_request`;
-  let key: Uint8Array = hmac(`AWS4${SECRET}`, date.slice(0, 8));
-  for (const part of ["us-east-1", "kms", "aws4_request"]) key = hmac(key, part);
-  return createHmac("sha256", key).update(["AWS4-HMAC-SHA256", date, scope, hash(request)].join("\n")).digest(
-    "hex",
-  );
-}
-
-Deno.test("each request is signed anew, over all its headers, as AWS describes", async () => {
-  let now = Date.UTC(2026, 10, 21, 12, 0, 0);
-  const { seen } = await scripted(
-    () => jsonAnswer({ KeyId: ARN, Plaintext: KEY }),
-    async (kms, access) => {
-      for (const _ of [1, 2]) (await decrypt(kms, access))[Symbol.dispose]();
-    },
-    { now: () => now += 1_000 },
-  );
-  assertEquals(seen.map(({ headers }) => headers.get("x-amz-date")), [
-    "20261121T120001Z",
-    "20261121T120002Z",
-  ]);
-  for (const request of seen) {
-    const [, signed = "", signature] =
-      /^AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE\/20261121\/us-east-1\/kms\/aws4_request, SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})$/
-        .exec(request.headers.get("authorization") ?? "") ?? [];
-    assertEquals(signed, "content-type;host;x-amz-date;x-amz-security-token;x-amz-target");
-    assertEquals(signature, expectedSignature(request, signed));
-  }
-});
-
-Deno.test("the signer gives the signature of AWS's own test suite (post-vanilla)", async () => {
-  const { headers } = await new AwsV4Signer({
-    method: "POST",
-    url: "https://example.amazonaws.com/",
-    accessKeyId: "AKIDEXAMPLE",
-    secretAccessKey: SECRET,
-    service: "service",
-    region: "us-east-1",
-    datetime: "20150830T123600Z",
-  }).sign();
-  assertMatch(
-    headers.get("authorization") ?? "",
-    /Signature=5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b$/,
-  );
-});
-
 Deno.test("a refusal is reported with KMS's name and message and a remedy, after one attempt", async () => {
   const refusals = [
     ["AccessDeniedException", 400, /key policy/],
@@ -203,7 +124,6 @@ Deno.test({
 
 const LONG = "x".repeat(64 * 1024);
 const STRANGE: readonly (readonly [string, () => Response, string])[] = [
-  ["more than 64 KiB", () => jsonAnswer({ KeyId: ARN, Plaintext: KEY, LONG }), "more than 65536 bytes"],
   [
     "more than 64 KiB of unknown length",
     () =>
@@ -213,20 +133,12 @@ const STRANGE: readonly (readonly [string, () => Response, string])[] = [
     "more than 65536 bytes",
   ],
   ["no JSON", () => new Response("<html>"), "status 200 and no JSON"],
-  ["half of some JSON", () => new Response(`{"Plaintext":"${KEY}"`), "status 200 and no JSON"],
   ["a list", () => jsonAnswer([KEY]), "status 200 and no JSON"],
-  ["null", () => jsonAnswer(null), "status 200 and no JSON"],
-  ["nothing", () => new Response(null), "status 200 and no JSON"],
   ["a redirection", () => new Response(null, { status: 307, headers: { location: "/" } }), "status 307"],
-  ["a proxy's 502", () => new Response("<html>", { status: 502 }), "status 502 and no JSON"],
   ["a refusal without a reason", () => jsonAnswer({}, 400), "status 400 and no reason"],
-  ["an invalid name", () => jsonAnswer({ __type: "<script>" }, 400), "no reason"],
   ["another key", () => jsonAnswer({ KeyId: OTHER, Plaintext: KEY }), `it names "${OTHER}"`],
   ["no key id", () => jsonAnswer({ Plaintext: KEY }), "it names no key"],
-  ["a key id alone", () => jsonAnswer({ KeyId: ARN.slice(-36), Plaintext: KEY }), "it names"],
   ["no plaintext", () => jsonAnswer({ KeyId: ARN }), "Plaintext is missing"],
-  ["an empty plaintext", () => jsonAnswer({ KeyId: ARN, Plaintext: "" }), "Plaintext has 0 bytes"],
-  ["a plaintext that is not base64", () => jsonAnswer({ KeyId: ARN, Plaintext: "***" }), "not base64"],
   [
     "a plaintext beyond KMS's limit",
     () => jsonAnswer({ KeyId: ARN, Plaintext: encodeBase64(new Uint8Array(4097)) }),
@@ -336,14 +248,10 @@ Deno.test("AWS's own endpoint is the region's", () => {
 const ENDPOINTS: readonly (readonly [string, string | undefined])[] = [
   ["http://localhost:4566", "http://localhost:4566/"],
   ["https://kms.us-east-1.amazonaws.com/", "https://kms.us-east-1.amazonaws.com/"],
-  ["http://[::1]:4566", "http://[::1]:4566/"],
   ["localhost:4566", undefined],
   ["", undefined],
-  ["ftp://localhost", undefined],
   ["http://user:hunter2@localhost", undefined],
   ["http://localhost/kms", undefined],
-  ["http://localhost/?a=b", undefined],
-  ["http://localhost/#a", undefined],
 ];
 for (const [text, expected] of ENDPOINTS) {
   Deno.test(`${JSON.stringify(text)} is ${expected === undefined ? "no" : "an"} endpoint`, () => {
@@ -356,7 +264,6 @@ for (const [text, expected] of ENDPOINTS) {
 for (
   const [endpoint, expected] of [
     ["http://localhost:4566", false],
-    ["http://127.0.0.1:4566", false],
     ["http://[::1]", false],
     ["https://kms.us-east-1.amazonaws.com", false],
     ["http://localstack:4566", true],
@@ -380,10 +287,7 @@ const DEVELOPMENT_KEYS: readonly (readonly [string, readonly [string, string, st
   ["alias/denclave-master-key", ["eu-west-1", "000000000000", "alias/denclave-master-key"]],
   ["arn:aws:kms:us-west-2:111122223333:alias/a/b_c", ["us-west-2", "111122223333", "alias/a/b_c"]],
   ["arn:aws:kms:nowhere:111122223333:alias/a", undefined],
-  ["arn:aws:kms:us-west-2:1:key/a", undefined],
   ["alias/", undefined],
-  ["alias/a b", undefined],
-  ["nonsense", undefined],
   ["", undefined],
 ];
 for (const [text, expected] of DEVELOPMENT_KEYS) {

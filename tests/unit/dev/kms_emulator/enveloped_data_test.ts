@@ -1,13 +1,7 @@
 /** The envelope of KMS's answers to attested requests: its form, and that nothing else opens. */
 import { assertEquals, assertInstanceOf, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
-import {
-  BerError,
-  element,
-  indefinite,
-  objectIdentifier,
-  parseBer,
-} from "../../../../lib/shared/attestation/ber.ts";
+import { BerError, parseBer } from "../../../../lib/shared/attestation/ber.ts";
 import { CmsError, envelopData, openEnvelopedData } from "../../../../lib/dev/kms_emulator/enveloped_data.ts";
 import { readAsSdk } from "../../../helpers/sdk_cms.ts";
 
@@ -121,17 +115,13 @@ for (const [what, make] of KEY_PROBLEMS) {
 
 const BROKEN_BER: readonly (readonly [string, string])[] = [
   ["", "too early"],
-  ["30", "too early"],
   ["3001", "beyond"],
   ["308002010100", "too early"],
   ["3080020101000000", "follow"],
   ["048004010000", "no length"],
   ["3f0100", "more than one octet"],
   ["048101ff", "shortest"],
-  ["04820001ff", "shortest"],
   ["0484000000010000", "more than three"],
-  ["30800001", "end of contents"],
-  ["3003040501", "beyond"],
   [`${"3080".repeat(14)}`, "deeper"],
 ];
 for (const [hex, words] of BROKEN_BER) {
@@ -139,17 +129,3 @@ for (const [hex, words] of BROKEN_BER) {
     assertThrows(() => parseBer(decodeHex(hex)), BerError, words);
   });
 }
-
-Deno.test("lengths are written in their shortest form, and read again", () => {
-  for (const length of [0, 127, 128, 255, 256, 65_535, 65_536]) {
-    const contents = new Uint8Array(length).fill(1);
-    for (const whole of [element(0x30, element(4, contents)), indefinite(0x30, element(4, contents))]) {
-      assertEquals(parseBer(whole).children[0]?.contents, contents);
-    }
-  }
-});
-
-Deno.test("object identifiers are written as X.690 says", () => {
-  assertEquals(encodeHex(objectIdentifier("2.999.3")), "0603883703");
-  assertEquals(encodeHex(objectIdentifier("1.2.840.113549.1.7.3")), "06092a864886f70d010703");
-});

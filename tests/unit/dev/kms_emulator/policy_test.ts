@@ -60,11 +60,6 @@ type Row = readonly [string, readonly Fields[], boolean, Parameters<typeof decid
 const ROWS: readonly Row[] = [
   // Case is ASCII's.
   [
-    "ASCII letters in another case",
-    [when("StringEqualsIgnoreCase", "kms:EncryptionContext:app", "DENCLAVE")],
-    true,
-  ],
-  [
     "a letter whose lower case is ASCII's in Unicode alone",
     [when("StringEqualsIgnoreCase", "kms:EncryptionContext:app", "key")],
     false,
@@ -79,64 +74,42 @@ const ROWS: readonly Row[] = [
   ["an action with such a letter", [{ Action: `${KELVIN}ms:Decrypt` }], false],
   // Effects.
   ["an Allow for the role", [{}], true],
-  ["no statement about it", [{ Action: "kms:Encrypt" }], false],
   ["a Deny beside an Allow", [{}, { Effect: "Deny" }], false],
-  ["a Deny alone", [{ Effect: "Deny" }], false],
   // Principals.
-  ["everybody", [{ Principal: "*" }], true],
   ["the account's root, for a role", [{ Principal: { AWS: `arn:aws:iam::${ACCOUNT}:root` } }], true],
   ["the account's number", [{ Principal: { AWS: ACCOUNT } }], true, { caller: USER }],
-  ["another account's root", [{ Principal: { AWS: "arn:aws:iam::444455556666:root" } }], false],
-  ["another role", [{ Principal: { AWS: `${ROLE}2` } }], false],
   ["the role's session, as STS names it", [{
     Principal: { AWS: `arn:aws:sts::${ACCOUNT}:assumed-role/enclave/emulator` },
   }], true],
-  ["another session of the role", [{
-    Principal: { AWS: `arn:aws:sts::${ACCOUNT}:assumed-role/enclave/another` },
-  }], false],
   ["a role whose name is a pattern", [{
     Principal: { AWS: `arn:aws:iam::${ACCOUNT}:role/*` },
   }], false],
-  ["a service", [{ Principal: { Service: "kms.amazonaws.com" } }], false],
   ["all but the role", [{ Principal: undefined, NotPrincipal: { AWS: ROLE } }], false],
-  ["all but another", [{ Principal: undefined, NotPrincipal: { AWS: USER } }], true],
   ["a Deny for all but the role", [{}, {
     Effect: "Deny",
     Principal: undefined,
     NotPrincipal: { AWS: ROLE },
   }], true],
   // Actions.
-  ["every action", [{ Action: "*" }], true],
-  ["a pattern that does not fit", [{ Action: "kms:GenerateDataKey*" }], false],
   ["an action in another case", [{ Action: "KMS:decrypt" }], true],
-  ["an action with one character open", [{ Action: "kms:Decryp?" }], true],
   ["all actions but others", [{ Action: undefined, NotAction: "kms:Encrypt" }], true],
-  ["all actions but this", [{ Action: undefined, NotAction: "kms:Decrypt" }], false],
   // Resources.
   ["the key by its ARN", [{ Resource: KEY }], true],
-  ["another key's ARN", [{ Resource: KEY.replace("1234abcd", "00000000") }], false],
   ["all keys but this", [{ Resource: undefined, NotResource: KEY }], false],
   // StringEquals and its kin.
   ["the right PCR", [when("StringEquals", PCR(0), PCR0)], true],
-  ["the wrong PCR", [when("StringEquals", PCR(0), OTHER)], false],
   ["one PCR of several", [when("StringEquals", PCR(0), [OTHER, PCR0])], true],
-  ["the PCR in another case", [when("StringEquals", PCR(0), PCR0.toUpperCase())], false],
   ["the PCR, case ignored", [when("StringEqualsIgnoreCase", PCR(0), PCR0.toUpperCase())], true],
   ["the key's name in another case", [
     when("StringEquals", "KMS:recipientattestation:pcr0", PCR0),
   ], true],
-  ["two PCRs that fit", [{ Condition: { StringEquals: { [PCR(0)]: PCR0, [PCR(1)]: PCR1 } } }], true],
   [
     "two PCRs of which one fits",
     [{ Condition: { StringEquals: { [PCR(0)]: PCR0, [PCR(1)]: OTHER } } }],
     false,
   ],
-  ["two operators of which one fits", [{
-    Condition: { StringEquals: { [PCR(0)]: PCR0 }, StringNotEquals: { [PCR(1)]: PCR1 } },
-  }], false],
   ["a PCR that the document lacks", [when("StringEquals", PCR(31), PCR0)], false],
   ["no document", [when("StringEquals", PCR(0), PCR0)], false, { values: PLAIN }],
-  ["not this PCR", [when("StringNotEquals", PCR(0), PCR0)], false],
   ["not these PCRs", [when("StringNotEquals", PCR(0), [OTHER, PCR0])], false],
   [
     "not another PCR, without a document: the trap",
@@ -164,13 +137,10 @@ const ROWS: readonly Row[] = [
     { values: PLAIN },
   ],
   // StringLike.
-  ["a PCR by pattern", [when("StringLike", PCR(0), "a1a1*")], true],
   ["any PCR, without a document", [when("StringLike", PCR(0), "*")], false, { values: PLAIN }],
-  ["a pattern that does not fit the PCR", [when("StringLike", PCR(0), "a1b*")], false],
   ["not like a pattern", [when("StringNotLike", PCR(0), "a1*")], false],
   ["a star under StringEquals", [when("StringEquals", PCR(0), "*")], false],
   // IfExists.
-  ["the right PCR if there is one", [when("StringEqualsIfExists", PCR(0), PCR0)], true],
   [
     "a PCR if there is one, without a document: the trap",
     [
@@ -181,7 +151,6 @@ const ROWS: readonly Row[] = [
   ],
   // Quantifiers.
   ["any value, which fits", [when("ForAnyValue:StringEquals", PCR(0), [OTHER, PCR0])], true],
-  ["any value, none of which fits", [when("ForAnyValue:StringEquals", PCR(0), OTHER)], false],
   [
     "any value, without a document",
     [
@@ -194,7 +163,6 @@ const ROWS: readonly Row[] = [
   ["all values, one of which does not fit", [
     when("ForAllValues:StringEquals", "kms:EncryptionContextKeys", ["app"]),
   ], false],
-  ["any value of several", [when("ForAnyValue:StringEquals", "kms:EncryptionContextKeys", "purpose")], true],
   ["any value that is another", [
     when("ForAnyValue:StringNotEquals", "kms:EncryptionContextKeys", "app"),
   ], true],
@@ -207,22 +175,13 @@ const ROWS: readonly Row[] = [
     { values: PLAIN },
   ],
   // Null and Bool.
-  ["a document must be there, and is", [when("Null", PCR(0), "false")], true],
   ["a document must be there, and is not", [when("Null", PCR(0), "false")], false, { values: PLAIN }],
   ["no document must be there, and none is", [when("Null", PCR(0), true)], true, { values: PLAIN }],
-  ["no document must be there, and one is", [when("Null", PCR(0), "true")], false],
-  ["no service on its behalf", [when("Null", "kms:ViaService", "true")], true],
   ["by a service", [when("StringEquals", "kms:ViaService", "s3.us-east-1.amazonaws.com")], false],
   ["TLS, as JSON's true", [when("Bool", "aws:SecureTransport", true)], true],
-  ["TLS, without it", [when("Bool", "aws:SecureTransport", "true")], false, { values: PLAIN }],
   ["Bool if there is one", [when("BoolIfExists", "aws:SecureTransport", "true")], true, { values: {} }],
   // EncryptionContext, and who asks.
   ["the EncryptionContext", [when("StringEquals", "kms:EncryptionContext:app", "denclave")], true],
-  [
-    "an EncryptionContext that is not there",
-    [when("StringEquals", "kms:EncryptionContext:name", "a")],
-    false,
-  ],
   ["the caller's ARN", [when("StringLike", "aws:PrincipalArn", "arn:aws:iam::*:role/enclave")], true],
 ];
 for (const [name, statements, allowed, request] of ROWS) {

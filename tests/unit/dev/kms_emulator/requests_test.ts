@@ -80,21 +80,6 @@ Deno.test("an administrator describes, reads and puts policies, and may not lock
   assertEquals((await place.ask("DescribeKey", { KeyId })).answer["__type"], "AccessDeniedException");
 });
 
-Deno.test("keys are listed in pages, oldest first", async () => {
-  const { place: opened } = await KmsPlace.open(BUILD.old, { caller: `arn:aws:iam::${ACCOUNT}:root` });
-  await using place = opened;
-  for (let made = 0; made < 4; made++) await place.ask("CreateKey", {});
-  const seen: unknown[] = [];
-  let Marker: unknown;
-  do {
-    const { answer } = await place.ask("ListKeys", { Limit: 2, ...(Marker === undefined ? {} : { Marker }) });
-    seen.push(...(answer["Keys"] as readonly Fields[]).map((key) => key["KeyArn"]));
-    Marker = answer["NextMarker"];
-  } while (Marker !== undefined);
-  assertEquals(seen, [...place.server.kms.keyArns]);
-  assertEquals((await place.ask("ListKeys", { Marker: "x" })).answer["__type"], "InvalidMarkerException");
-});
-
 Deno.test("a policy is put before the first request, on every key or on one", async () => {
   const file = await Deno.makeTempFile();
   await Deno.remove(file);
@@ -120,36 +105,24 @@ Deno.test("a policy is put before the first request, on every key or on one", as
 
 const INVALID: readonly (readonly [string, unknown, string])[] = [
   ["Decrypt", "", "ValidationException"],
-  ["Decrypt", "[]", "ValidationException"],
-  ["Decrypt", {}, "ValidationException"],
   ["Decrypt", { CiphertextBlob: "%" }, "ValidationException"],
   ["Decrypt", { CiphertextBlob: encodeBase64(new Uint8Array(6145)) }, "ValidationException"],
   ["Decrypt", { CiphertextBlob: "AAAA", EncryptionAlgorithm: "RSAES_OAEP_SHA_1" }, "ValidationException"],
   ["Decrypt", { CiphertextBlob: "AAAA", EncryptionContext: { a: 1 } }, "ValidationException"],
-  ["Decrypt", { CiphertextBlob: "AAAA", EncryptionContext: ["a"] }, "ValidationException"],
   ["Decrypt", { CiphertextBlob: "AAAA", EncryptionContext: { a: "b".repeat(8192) } }, "ValidationException"],
   ["Decrypt", { CiphertextBlob: "AAAA", EncryptionContext: { a: "\ud800" } }, "ValidationException"],
-  ["Decrypt", { CiphertextBlob: "AAAA", EncryptionContext: { "\udfff": "a" } }, "ValidationException"],
-  [
-    "GenerateDataKey",
-    { KeyId: "KEY", KeySpec: "AES_256", EncryptionContext: { a: "x\udc00\ud800" } },
-    "ValidationException",
-  ],
   [
     "Decrypt",
     { CiphertextBlob: "AAAA", EncryptionContext: { a: "\ud83d\ude00" } },
     "InvalidCiphertextException",
   ],
   ["Decrypt", { CiphertextBlob: "AAAA" }, "InvalidCiphertextException"],
-  ["Encrypt", { Plaintext: "AAAA" }, "ValidationException"],
   ["Encrypt", { KeyId: "x", Plaintext: encodeBase64(new Uint8Array(4097)) }, "ValidationException"],
   ["Encrypt", { KeyId: "x", Plaintext: "AAAA" }, "NotFoundException"],
   ["GenerateDataKey", { KeyId: "KEY" }, "ValidationException"],
-  ["GenerateDataKey", { KeyId: "KEY", KeySpec: "AES_512" }, "ValidationException"],
   ["GenerateDataKey", { KeyId: "KEY", KeySpec: "AES_256", NumberOfBytes: 32 }, "ValidationException"],
   ["GenerateDataKey", { KeyId: "KEY", NumberOfBytes: 1025 }, "ValidationException"],
   ["GenerateRandom", {}, "ValidationException"],
-  ["GenerateRandom", { NumberOfBytes: 1.5 }, "ValidationException"],
   ["CreateKey", { KeySpec: "RSA_2048" }, "ValidationException"],
   ["CreateKey", { Policy: "{}" }, "MalformedPolicyDocumentException"],
   ["GetKeyPolicy", { KeyId: "KEY", PolicyName: "other" }, "NotFoundException"],
@@ -227,13 +200,10 @@ Deno.test("nothing secret is in an event: neither plaintext, ciphertext, secret 
 const KEY_FILES: readonly (readonly [string, string, string])[] = [
   ["no JSON", "{", "not JSON"],
   ["another version", '{"version":2}', "version 1"],
-  ["no keys", '{"version":1,"accessKeys":[]}', "1 to 1000"],
   ["a key twice", accessKeysFile(SESSION, SESSION), "twice"],
   ["no secret", accessKeysFile({ ...SESSION, secretAccessKey: "" }), "no secretAccessKey"],
-  ["an invalid time", accessKeysFile({ ...SESSION, expires: "soon" }), "not a date"],
   ["an invalid ARN", accessKeysFile({ ...SESSION, arn: "alice" }), "no role, user or root"],
   ["an unknown field", accessKeysFile({ ...SESSION, token: "a" }), '"token"'],
-  ["an invalid id", accessKeysFile({ ...SESSION, accessKeyId: "a/b" }), "the id of access key 1"],
 ];
 for (const [what, text, words] of KEY_FILES) {
   Deno.test(`a file of access keys with ${what} is refused, without its secrets`, () => {

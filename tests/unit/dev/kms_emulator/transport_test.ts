@@ -11,9 +11,9 @@ Deno.test("over TLS a client that trusts the CA is served, and another is not", 
   try {
     const { place: opened, kms } = await KmsPlace.open(BUILD.old, { tlsFolder: folder });
     await using place = opened;
-    (await kms.generateRandom(place.access, 1))[Symbol.dispose]();
+    (await place.dataKey(kms)).plaintext[Symbol.dispose]();
     await using stranger = await openAwsKms({ endpoint: place.server.url });
-    const thrown = await assertRejects(() => stranger.generateRandom(place.access, 1), EnclaveError);
+    const thrown = await assertRejects(() => place.dataKey(stranger), EnclaveError);
     assertEquals(thrown.code, "kms_unreachable");
     assertEquals(await Deno.readTextFile(`${folder}/ca.pem`), place.server.ca);
     assertEquals(((await Deno.stat(`${folder}/ca.key`)).mode ?? 0) & 0o777, 0o600);

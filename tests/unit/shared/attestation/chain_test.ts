@@ -11,7 +11,6 @@ import {
 } from "../../../../lib/shared/attestation/deps/x509.ts";
 import { verifyDocument } from "../../../../lib/shared/attestation/document.ts";
 import { type AttestationCode, AttestationError } from "../../../../lib/shared/attestation/errors.ts";
-import { NsmError } from "../../../../ffi/nsm.ts";
 import { SimulatedNsm } from "../../../../lib/dev/nsm/simulated.ts";
 import { verifyDocumentUnder } from "../../../../lib/shared/attestation/verify.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
@@ -295,27 +294,41 @@ Deno.test("a simulated module renews its certificate, and old documents expire w
   assertEquals(a.cabundle, b.cabundle);
 });
 
-Deno.test("a simulated module's PCRs are extended until they are locked, and only then attested to", async () => {
-  using nsm = await SimulatedNsm.start({ moduleId: "i-0123456789abcdef0-enc0123456789abcdef" });
-  assertEquals((await nsm.describe()).moduleId, "i-0123456789abcdef0-enc0123456789abcdef");
-  const data = new TextEncoder().encode("measured");
-  const expected = new Uint8Array(
-    await crypto.subtle.digest("SHA-384", new Uint8Array([...new Uint8Array(48), ...data])),
-  );
-  assertEquals(await nsm.extendPcr(16, data), expected);
-  assertEquals(await nsm.describePcr(16), { locked: false, value: expected });
-  assertEquals((await nsm.verify(await nsm.attest())).pcrs.has(16), false);
-  await nsm.lockPcr(16);
-  await nsm.verify(await nsm.attest(), { pcrs: { 16: encodeHex(expected) } });
-  for (const call of [() => nsm.extendPcr(16, data), () => nsm.extendPcr(0, data), () => nsm.lockPcr(16)]) {
-    await assertRejects(call, NsmError, "ReadOnlyIndex");
+Deno.test("a simulated module refuses what the real one would, and gives random bytes", async () => {
+  using nsm = await SimulatedNsm.start();
+  const calls: readonly (() => Promise<unknown>)[] = [
+    () => nsm.attest({ userData: new Uint8Array(513) }),
+    () => nsm.attest({ nonce: new Uint8Array(513) }),
+    () => nsm.attest({ publicKey: new Uint8Array(1025) }),
+    () => nsm.pcr(32),
+  ];
+  for (const call of calls) await assertRejects(call, RangeError);
+  const [a, b] = [await nsm.random(), await nsm.random()];
+  assertEquals([a.length, encodeHex(a) === encodeHex(b)], [256, false]);
+});
+
+Deno.test("a simulated module is not started with invalid PCRs", async () => {
+  for (const pcrs of [{ 32: "00".repeat(48) }, { 0: "00" }, { [-1]: "00".repeat(48) }]) {
+    await assertRejects(() => SimulatedNsm.start({ pcrs }), RangeError);
   }
-  assertEquals(await nsm.describePcr(16), { locked: true, value: expected });
+  await assertRejects(() => SimulatedNsm.start({ pcrs: { 0: "zz" } }), TypeError);
 });
 
 Deno.test("a simulated module does not run where there is an NSM", async () => {
   const error = await assertRejects(() => SimulatedNsm.start({ nsmDevice: "/dev/null" }), EnclaveError);
   assertEquals(error.code, "simulated_nsm_refused");
+});
+
+Deno.test("a simulated module that was disposed of answers nothing", async () => {
+  const nsm = await SimulatedNsm.start();
+  nsm[Symbol.dispose]();
+  const calls: readonly (() => Promise<unknown>)[] = [
+    () => nsm.attest(),
+    () => nsm.describe(),
+    () => nsm.pcr(0),
+    () => nsm.random(),
+  ];
+  for (const call of calls) await assertRejects(call, TypeError, "closed");
 });
 
 /** The document with its first CA certificate below the root changed; the chain is followed before signatures matter. */

@@ -9,7 +9,7 @@ import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { AwsV4Signer } from "./deps/aws4fetch.ts";
 
 /** What is signed, and with what. */
-export interface ToSign {
+interface ToSign {
   readonly method: string;
   /** Its host is signed as `host`. */
   readonly url: string;

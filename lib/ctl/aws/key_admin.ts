@@ -4,10 +4,9 @@
  *
  * @module
  */
-import { parentAdvice } from "../aws/advice.ts";
+import { parentAdvice } from "./advice.ts";
 import type { AwsMeaning } from "../../shared/aws/errors.ts";
-import { EnclaveError, messageOf } from "../../shared/errors.ts";
-import type { GrantFact } from "../policy/lint.ts";
+import { EnclaveError, type EnclaveErrorOptions, messageOf } from "../../shared/errors.ts";
 
 /** Codes of {@link KeyAdminError}. */
 export type KeyAdminCode =
@@ -34,10 +33,7 @@ export class KeyAdminError extends EnclaveError {
   /** One of {@link KeyAdminCode}. */
   declare readonly code: KeyAdminCode;
 
-  constructor(
-    message: string,
-    options: { readonly code: KeyAdminCode; readonly hint: string; readonly cause: unknown },
-  ) {
+  constructor(message: string, options: EnclaveErrorOptions<KeyAdminCode>) {
     super(message, options);
   }
 }
@@ -78,6 +74,13 @@ export interface KeyDescription {
   readonly spec: string;
   readonly origin: string;
   readonly multiRegion: boolean;
+}
+
+/** A grant that is in force. */
+export interface GrantFact {
+  readonly id: string;
+  readonly grantee: string;
+  readonly operations: readonly string[];
 }
 
 /** What can be asked about one key, and the one thing that can be changed. */

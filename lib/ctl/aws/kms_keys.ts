@@ -3,12 +3,12 @@
  *
  * @module
  */
-import { type AwsClientOptions, kmsClient } from "../aws/clients.ts";
-import { CreateAliasCommand, CreateKeyCommand, EnableKeyRotationCommand } from "../aws/deps/aws_sdk.ts";
+import { type AwsClientOptions, kmsClient } from "./clients.ts";
+import { CreateAliasCommand, CreateKeyCommand, EnableKeyRotationCommand } from "./deps/aws_sdk.ts";
 import { awsCall } from "./key_admin.ts";
 
 /** What to make. */
-export interface CreateKeyOptions extends AwsClientOptions {
+interface CreateKeyOptions extends AwsClientOptions {
   /** Without `alias/`. */
   readonly alias?: string | undefined;
   readonly description?: string | undefined;
@@ -18,7 +18,7 @@ export interface CreateKeyOptions extends AwsClientOptions {
 }
 
 /** What was made. */
-export interface CreatedKey {
+interface CreatedKey {
   readonly arn: string;
   readonly alias: string | undefined;
   readonly rotation: boolean;

@@ -7,11 +7,11 @@
  * @module
  */
 import { encodeBase64, encodeHex } from "@std/encoding";
-import { openSimulatedRoot } from "./nsm/simulated_root.ts";
-import { COMMON_OPTIONS, EXIT, helpLines, type OptionSpec, parseOptions } from "../shared/cli/options.ts";
-import { EnclaveError, messageOf } from "../shared/errors.ts";
-import type { CtlIo } from "../ctl/terminal/printing.ts";
-import { readOneBuild } from "../ctl/policy/one_build.ts";
+import { openSimulatedRoot } from "../nsm/simulated_root.ts";
+import { COMMON_OPTIONS, EXIT, helpLines, type OptionSpec, parseOptions } from "../../shared/cli/options.ts";
+import { EnclaveError, messageOf } from "../../shared/errors.ts";
+import type { CtlIo } from "../../ctl/terminal/printing.ts";
+import { readOneBuild } from "../../ctl/policy/one_build.ts";
 import { formatRehearsal, rehearsalParts } from "./rehearse_commands.ts";
 
 const SPECS = [
@@ -45,6 +45,7 @@ const START_MS = 60_000;
 /** From the first signal to the last: milliseconds. */
 const END_MS = 10_000;
 const MAX_LINE = 65_536;
+const ROOT = new URL("../../../", import.meta.url);
 
 const roleArn = (name: string) => `arn:aws:iam::${ACCOUNT}:role/${name}`;
 const random = (length: number) => crypto.getRandomValues(new Uint8Array(length));
@@ -53,42 +54,37 @@ function failed(what: string, hint: string): EnclaveError {
   return new EnclaveError(what, { code: "rehearsal_failed", hint });
 }
 
-/** Tasks of `deno.json`, by name. */
-type TaskTable = Readonly<Record<string, { readonly command: string }>>;
+/** The programs that a rehearsal runs: Deno's arguments. */
+type Programs = Readonly<Record<"ctl" | "dev", readonly string[]>>;
 
-/** Runs tasks of `deno.json`, and stops those that are still running at the end. */
+/** Runs the programs, and stops those that are still running at the end. */
 class Tasks implements AsyncDisposable {
   /** Rejects when a service ends by itself. */
   readonly broken: Promise<never>;
   #break: (reason: unknown) => void;
   #running = new Set<Deno.ChildProcess>();
   #folder: string;
-  #root: string;
-  #tasks: TaskTable;
+  #programs: Programs;
   #isEnded = false;
 
-  private constructor(folder: string, root: string, tasks: TaskTable) {
+  /** @param folder where logs go */
+  constructor(folder: string, programs: Programs) {
     const { promise, reject } = Promise.withResolvers<never>();
     promise.catch(() => {});
     [this.broken, this.#break] = [promise, reject];
-    [this.#folder, this.#root, this.#tasks] = [folder, root, tasks];
+    [this.#folder, this.#programs] = [folder, programs];
   }
 
-  /** @param folder where logs go */
-  static async open(folder: string): Promise<Tasks> {
-    const root = new URL("../../", import.meta.url).pathname;
-    const { tasks } = JSON.parse(await Deno.readTextFile(`${root}deno.json`));
-    return new Tasks(folder, root, tasks);
-  }
-
-  /** The task's own command, so that a signal reaches the program itself. */
-  #spawn(task: string, args: readonly string[], env: Readonly<Record<string, string>>): Deno.ChildProcess {
+  /** Not as a task, so that a signal reaches the program itself. */
+  #spawn(
+    task: keyof Programs,
+    args: readonly string[],
+    env: Readonly<Record<string, string>>,
+  ): Deno.ChildProcess {
     if (this.#isEnded) throw failed("The rehearsal has ended", "Start it again.");
-    // What a task checks first, or beside it, is for people who change the workflow.
-    const command = this.#tasks[task]?.command.split(" & ").at(-1);
-    const child = new Deno.Command("sh", {
-      args: ["-c", `exec ${command} "$@"`, "sh", ...args],
-      cwd: this.#root,
+    const child = new Deno.Command("deno", {
+      args: [...this.#programs[task], ...args],
+      cwd: ROOT,
       env: { NO_COLOR: "1", ...env },
       stdin: "null",
       stdout: "piped",
@@ -102,7 +98,11 @@ class Tasks implements AsyncDisposable {
   }
 
   /** Runs a task to its end. @returns what it printed; @throws {EnclaveError} `rehearsal_failed` */
-  async run(task: string, args: readonly string[], env: Readonly<Record<string, string>>): Promise<string> {
+  async run(
+    task: keyof Programs,
+    args: readonly string[],
+    env: Readonly<Record<string, string>>,
+  ): Promise<string> {
     const { success, stdout, stderr } = await this.#spawn(task, args, env).output();
     const decoder = new TextDecoder();
     if (success) return decoder.decode(stdout);
@@ -117,7 +117,7 @@ class Tasks implements AsyncDisposable {
   /** Starts a service, which logs to `<name>.log`. @returns its `listening` event; @throws {EnclaveError} `rehearsal_failed` */
   async serve(
     name: string,
-    task: string,
+    task: keyof Programs,
     args: readonly string[],
   ): Promise<Readonly<Record<string, unknown>>> {
     const child = this.#spawn(task, args, {});
@@ -308,9 +308,10 @@ Ctrl-C ends all of it.
 `;
 }
 
-/** Runs the rehearsal until the process is told to end. @throws {EnclaveError} `rehearsal_failed` */
+/** Runs the rehearsal until the process is told to end. @param programs run in the repository's folder; @throws {EnclaveError} `rehearsal_failed` */
 export async function runRehearsal(
   argv: readonly string[],
+  programs: Programs,
   io: Pick<CtlIo, "stdout" | "untilSignal">,
 ): Promise<number> {
   const options = parseOptions(SPECS, argv);
@@ -319,7 +320,7 @@ export async function runRehearsal(
   await using place = new AsyncDisposableStack();
   const folder = await makeFolder(options.text("dir"));
   if (options.text("dir") === undefined) place.defer(() => Deno.remove(folder, { recursive: true }));
-  const tasks = place.use(await Tasks.open(folder));
+  const tasks = place.use(new Tasks(folder, programs));
   const started = start(folder, { tasks, builds: [options.text("measurements"), options.text("next")] });
   started.catch(() => {});
   const text = await Promise.race([started, ended.then(() => undefined)]);

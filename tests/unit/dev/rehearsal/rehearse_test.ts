@@ -1,6 +1,6 @@
 /** The commands that a rehearsal prints. */
 import { assertEquals } from "@std/assert";
-import { denoCommand } from "../../../lib/dev/rehearse_commands.ts";
+import { denoCommand } from "../../../../lib/dev/rehearsal/rehearse_commands.ts";
 
 Deno.test("printed commands start Deno by npx when the rehearsal was started by npx, where no deno is on PATH", () => {
   assertEquals(

@@ -5,7 +5,7 @@
  */
 
 /** What a rehearsal has started. */
-export interface RehearsalPlace {
+interface RehearsalPlace {
   /** Holds every file of the rehearsal. */
   readonly folder: string;
   readonly keyArn: string;
@@ -16,10 +16,10 @@ export interface RehearsalPlace {
 }
 
 /** What a command shows; the command, one line for a shell in the repository's folder; its exit code, 0 unless given. */
-export type RehearsalStep = readonly [says: string, command: string, exitCode?: number];
+type RehearsalStep = readonly [says: string, command: string, exitCode?: number];
 
 /** Steps about one subject. */
-export interface RehearsalPart {
+interface RehearsalPart {
   readonly title: string;
   readonly steps: readonly RehearsalStep[];
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type AwsClientOptions, kmsClient, stsClient } from "../aws/clients.ts";
+import { type AwsClientOptions, kmsClient, stsClient } from "./clients.ts";
 import type { KeyArn } from "../../shared/aws/key_arn.ts";
 import {
   DescribeKeyCommand,
@@ -11,12 +11,11 @@ import {
   GetKeyPolicyCommand,
   ListGrantsCommand,
   PutKeyPolicyCommand,
-} from "../aws/deps/aws_sdk.ts";
-import { awsCall, type KeyAdmin } from "./key_admin.ts";
-import type { GrantFact } from "../policy/lint.ts";
+} from "./deps/aws_sdk.ts";
+import { awsCall, type GrantFact, type KeyAdmin } from "./key_admin.ts";
 
 /** Options of {@link openKeyAdmin}. */
-export interface KeyAdminOptions extends Omit<AwsClientOptions, "region"> {
+interface KeyAdminOptions extends Omit<AwsClientOptions, "region"> {
   /** Its ARN names the region. */
   readonly key: KeyArn;
 }
