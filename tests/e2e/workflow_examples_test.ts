@@ -5,7 +5,7 @@ import { decode, encode } from "cborg";
 import { workflowRig } from "../helpers/workflow_rig.ts";
 
 const start = (example: string) =>
-  workflowRig({ entry: "tests/helpers/example_main.ts", env: { EXAMPLE: example } });
+  workflowRig({ entry: new URL(`../helpers/example_main.ts?${example}`, import.meta.url).href });
 
 Deno.test("json_order gives an order's total, and refuses an order with a code", async () => {
   await using rig = await start("json_order");

@@ -1,5 +1,5 @@
 /**
- * `dev` with one of the examples' workflows, which the environment names.
+ * `dev` with one of the examples' workflows, which the query of its address names. Processes of the workflow have no environment.
  *
  * @module
  */
@@ -17,7 +17,7 @@ const EXAMPLES: Readonly<Record<string, Workflow>> = {
 };
 
 if (import.meta.main) {
-  const example = EXAMPLES[Deno.env.get("EXAMPLE") ?? ""];
-  if (example === undefined) throw new TypeError("EXAMPLE names no example");
+  const example = EXAMPLES[new URL(import.meta.url).search.slice(1)];
+  if (example === undefined) throw new TypeError("The query names no example");
   await runEntry((argv) => main(argv, () => Promise.resolve({ workflow: example })));
 }

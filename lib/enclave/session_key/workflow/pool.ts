@@ -204,7 +204,8 @@ export class WorkflowPool implements Workflows {
   }
 
   get #isUnusable(): boolean {
-    return this.#children.lastLoss?.code === "workflow_unusable";
+    const { lastLoss, hasOpened } = this.#children;
+    return lastLoss !== undefined && (!hasOpened || lastLoss.code === "workflow_unusable");
   }
 
   /** Ends requests that nobody waits for any more. Listening to each signal would cost more than the rest of the hand-over. */
