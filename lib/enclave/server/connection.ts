@@ -244,12 +244,8 @@ export class Connection {
     const { log, metrics } = this.#context;
     const failed = !(reply instanceof PreparedReply) && isErrorReply(reply);
     metrics.count(type, !failed, took);
-    const fields = {
-      connection: this.id,
-      number: ++this.#requests,
-      type,
-      ms: Math.round(took * 100) / 100,
-    };
+    const ms = Math.round(took * 100) / 100;
+    const fields = { connection: this.id, number: ++this.#requests, type, ms };
     if (failed) log("warn", "request_failed", { ...fields, code: reply.msg });
     else log("debug", "request", fields);
   }

@@ -25,19 +25,17 @@ export type Handler = (
 
 /** What the dispatcher asks of a feature, or of the server's own requests. */
 type Answering = Pick<Feature, "routes" | "apiRoutes" | "outerRoutes" | "refusal" | "replyTo">;
-/** A route, and what makes answers of its results and errors. It waits for a result, so it refers to no request. */
-interface Target {
+
+/**
+ * By the name in the request: a route, and what makes answers of its results and errors. It waits for a result,
+ * so it refers to no request.
+ */
+type Targets = ReadonlyMap<string, {
   readonly route: Route;
   answered(reply: Reply | PreparedReply): Answer;
   failed(thrown: unknown): Answer;
-}
-
-/** By the name in the request. */
-type Targets = ReadonlyMap<string, Target>;
-
-interface DroppedCall extends Call {
-  readonly dropped: () => void;
-}
+}>;
+type DroppedCall = Call & { readonly dropped: () => void };
 
 /**
  * Makes the handler of all requests.
@@ -59,15 +57,11 @@ export function createDispatcher(
     ));
   const byApiRequest = targetsOf(true, ({ apiRoutes }) => apiRoutes);
   const inner = targetsOf(false, ({ routes }) => routes);
-  const outer: Targets = new Map([
-    ...inner,
-    ...targetsOf(false, (feature) => feature.outerRoutes?.(answerInner)),
-  ]);
+  const outer = new Map([...inner, ...targetsOf(false, (feature) => feature.outerRoutes?.(answerInner))]);
 
   function handle(request: WireObject, call: DroppedCall, byType: Targets): Answer | Promise<Answer> {
     const isWallets = isForWallet(request);
-    const key = isWallets ? "apiRequest" : "type";
-    const among = isWallets ? byApiRequest : byType;
+    const [key, among] = isWallets ? ["apiRequest", byApiRequest] as const : ["type", byType] as const;
     const name = field(request, key);
     const target = typeof name === "string" ? among.get(name) : undefined;
     if (target === undefined) return answerOf("unknown", unknownReply(name, key, among), isWallets);
@@ -127,17 +121,14 @@ function unknownReply(name: unknown, field: string, among: Targets): Reply {
     : errorReply("unknown_type", `Known values of ${field}: ${known}`);
 }
 
-/** Codes of errors whose messages the client may see. */
-const OWN_CODES = ["rekey_required", "key_not_allowed"] as const;
-
 /** The reply to an error of any request; undefined for an unexpected one. */
 function replyTo(thrown: unknown): Reply | undefined {
   if (thrown instanceof WireError) return errorReply(thrown.code, thrown.message);
   if (!(thrown instanceof EnclaveError)) return undefined;
+  const { code, message } = thrown;
   // The client has disconnected.
-  if (thrown.code === "abandoned") return errorReply("timeout", thrown.message);
-  const code = OWN_CODES.find((own) => own === thrown.code);
-  return code && errorReply(code, thrown.message);
+  if (code === "abandoned") return errorReply("timeout", message);
+  return code === "rekey_required" || code === "key_not_allowed" ? errorReply(code, message) : undefined;
 }
 
 /** The reply has a fixed message; only the log has the cause. */
