@@ -88,8 +88,7 @@ export class Options {
    */
   list(name: string): readonly string[] {
     const given = this.#values.get(name);
-    const parts = (given ?? []).flatMap((value) => value.split(",")).map((part) => part.trim())
-      .filter((part) => part !== "");
+    const parts = (given ?? []).join().split(",").map((part) => part.trim()).filter((part) => part !== "");
     if (given === undefined || parts.length > 0) return parts;
     throw new UsageError(`--${name} was given without a value`, "Give a value, or leave it out.");
   }
@@ -145,8 +144,8 @@ export class Options {
    */
   choice<T extends string>(name: string, choices: readonly T[]): T {
     const text = this.text(name) ?? "";
-    const found = choices.find((choice) => choice === text);
-    return found ?? refuseValue(name, text, `Give one of: ${choices.join(", ")}.`);
+    return choices.find((choice) => choice === text) ??
+      refuseValue(name, text, `Give one of: ${choices.join(", ")}.`);
   }
 }
 
@@ -198,9 +197,11 @@ export function parseOptions(
   }
   const flags = new Set(values.keys());
   const positionals = tokens.flatMap((token) => token.kind === "positional" ? [token.value] : []);
-  const unexpected = positionals[most];
-  if (unexpected !== undefined && !flags.has("help")) {
-    throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`, "--help shows the usage.");
+  if (positionals.length > most && !flags.has("help")) {
+    throw new UsageError(
+      `Unexpected argument ${JSON.stringify(positionals[most])}`,
+      "--help shows the usage.",
+    );
   }
   for (const spec of specs) {
     const given = values.get(spec.name)?.length ?? 0;
@@ -249,8 +250,7 @@ function editDistance(a: string, b: string): number {
 /** The table as lines of help, two columns. */
 export function helpLines(specs: readonly OptionSpec[]): string {
   const rows = specs.map(({ name, short, value, help, default: preset, env }) => {
-    const notes = [preset === undefined ? "" : `default ${preset}`, env === undefined ? "" : `env ${env}`]
-      .filter((note) => note !== "").join("; ");
+    const notes = [preset && `default ${preset}`, env && `env ${env}`].filter(Boolean).join("; ");
     const left = `  ${short === undefined ? "    " : `-${short}, `}--${name}${value ? ` ${value}` : ""}`;
     return { left, right: notes === "" ? help : `${help} (${notes})` };
   });
