@@ -182,12 +182,10 @@ export function parseOptions(
       const hint = `${near === undefined ? "" : `Did you mean --${near}? `}--help lists the options.`;
       throw new UsageError(`Unknown option ${rawName}`, hint);
     }
-    // A value that starts with "-" is probably the next option; "--name=-x" makes it explicit.
-    const isMissing = value === undefined || (/^-./s.test(value) && inlineValue !== true);
-    if (spec.value === undefined && value !== undefined) {
-      throw new UsageError(`Option ${rawName} takes no value`);
-    }
-    if (spec.value !== undefined && isMissing) {
+    if (spec.value === undefined) {
+      if (value !== undefined) throw new UsageError(`Option ${rawName} takes no value`);
+    } else if (value === undefined || (/^-./s.test(value) && inlineValue !== true)) {
+      // A value that starts with "-" is probably the next option; "--name=-x" makes it explicit.
       throw new UsageError(`Option ${rawName} needs a value`, `${rawName} ${spec.value}`);
     }
     if (value === "" && spec.refuseEmpty === true) {
@@ -197,11 +195,9 @@ export function parseOptions(
   }
   const flags = new Set(values.keys());
   const positionals = tokens.flatMap((token) => token.kind === "positional" ? [token.value] : []);
-  if (positionals.length > most && !flags.has("help")) {
-    throw new UsageError(
-      `Unexpected argument ${JSON.stringify(positionals[most])}`,
-      "--help shows the usage.",
-    );
+  const unexpected = positionals[most];
+  if (unexpected !== undefined && !flags.has("help")) {
+    throw new UsageError(`Unexpected argument ${JSON.stringify(unexpected)}`, "--help shows the usage.");
   }
   for (const spec of specs) {
     const given = values.get(spec.name)?.length ?? 0;
