@@ -82,17 +82,16 @@ export function createDispatcher(
   function answerInner(body: Uint8Array, call: Call): Answer | Promise<Answer> {
     const charge = new Reservation(requestMemory);
     const dropped = () => charge[Symbol.dispose]();
-    let answered: Answer | Promise<Answer>;
     try {
-      answered = handle(parseReserved(body, charge, 0), { ...call, dropped }, inner);
+      const answered = handle(parseReserved(body, charge, 0), { ...call, dropped }, inner);
+      if (answered instanceof Promise) return answered.finally(dropped);
+      dropped();
+      return answered;
     } catch (thrown) {
       dropped();
       if (!(thrown instanceof WireError)) throw thrown;
       return answerOf("broken", errorReply(thrown.code, thrown.message));
     }
-    if (answered instanceof Promise) return answered.finally(dropped);
-    dropped();
-    return answered;
   }
 
   return (request, signal = NEVER, dropped = () => {}) => {
@@ -116,9 +115,8 @@ function answerOf(type: string, reply: Reply | PreparedReply, isWallets = false)
 
 function unknownReply(name: unknown, field: string, among: Targets): Reply {
   const known = [...among.keys()].join(", ");
-  return name === undefined
-    ? errorReply("missing_fields", `Field ${field} is missing; known: ${known}`)
-    : errorReply("unknown_type", `Known values of ${field}: ${known}`);
+  if (name !== undefined) return errorReply("unknown_type", `Known values of ${field}: ${known}`);
+  return errorReply("missing_fields", `Field ${field} is missing; known: ${known}`);
 }
 
 /** The reply to an error of any request; undefined for an unexpected one. */
