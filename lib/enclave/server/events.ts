@@ -128,10 +128,7 @@ export class EventLog {
 }
 
 function redact(fields: LogFields): LogFields {
-  return Object.fromEntries(
-    Object.entries(fields).map(([name, value]) => [
-      name,
-      typeof value === "string" ? redactText(value) : value,
-    ]),
-  );
+  const redacted = ([name, value]: [string, LogFields[string]]) =>
+    [name, typeof value === "string" ? redactText(value) : value] as const;
+  return Object.fromEntries(Object.entries(fields).map(redacted));
 }
