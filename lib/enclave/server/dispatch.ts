@@ -128,7 +128,7 @@ function unknownReply(name: unknown, field: string, among: Targets): Reply {
 }
 
 /** Codes of errors whose messages the client may see. */
-const OWN_CODES = ["rekey_required", "key_not_allowed"] as const;
+const OWN_CODES = ["rekey_required", "key_not_allowed", "invalid_payload"] as const;
 
 /** The reply to an error of any request; undefined for an unexpected one. */
 function replyTo(thrown: unknown): Reply | undefined {

@@ -60,8 +60,7 @@ function checkVersion(request: WireObject): void {
 /** The items of a batch, not parsed; undefined for a single payload. @throws {PayloadError} */
 function itemsOf(request: WireObject): readonly unknown[] | undefined {
   if (!isGiven(request, "items")) return undefined;
-  for (const kind of PAYLOAD_KINDS) {
-    if (!isGiven(request, kind)) continue;
+  if (PAYLOAD_KINDS.some((kind) => isGiven(request, kind))) {
     throw new PayloadError(`Give items, or one of ${PAYLOAD_KINDS.join(", ")}, not both`);
   }
   const items = field(request, "items");

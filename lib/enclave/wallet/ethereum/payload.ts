@@ -11,6 +11,7 @@ import { SCALAR_LENGTH, signDigest } from "../../../shared/crypto/secp256k1.ts";
 import type { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import { PayloadError, refuse } from "../../../shared/crypto/payload_error.ts";
 import { field } from "../../../shared/json.ts";
+import { isGiven } from "../../../shared/wire/fields.ts";
 import { parseHex } from "./quantity.ts";
 import { type ParsedTransaction, parseTransaction } from "./transaction.ts";
 import { type ParsedTypedData, parseTypedData } from "./typed_data.ts";
@@ -66,25 +67,17 @@ function parseDigest(value: unknown): Uint8Array<ArrayBuffer> {
  * @throws {PayloadError} that names the field.
  */
 export function parsePayload(request: Readonly<Record<string, unknown>>, from: string): Payload {
-  const given = PAYLOAD_KINDS.filter((kind) => (field(request, kind) ?? undefined) !== undefined);
+  const given = PAYLOAD_KINDS.filter((kind) => isGiven(request, kind));
   const [kind] = given;
   if (kind === undefined || given.length > 1) {
     const not = given.length > 1 ? `, not ${given.join(" and ")}` : "";
     throw new PayloadError(`Give exactly one of ${PAYLOAD_KINDS.join(", ")}${not}`);
   }
   const value = request[kind];
-  switch (kind) {
-    case "message":
-      return { kind, bytes: parseMessage(value) };
-    case "typedData":
-      return { kind, data: parseTypedData(value) };
-    case "transaction":
-      return { kind, transaction: parseTransaction(value, from) };
-    case "digest":
-      return { kind, digest: parseDigest(value) };
-    default:
-      return kind satisfies never;
-  }
+  if (kind === "message") return { kind, bytes: parseMessage(value) };
+  if (kind === "typedData") return { kind, data: parseTypedData(value) };
+  if (kind === "transaction") return { kind, transaction: parseTransaction(value, from) };
+  return { kind, digest: parseDigest(value) };
 }
 
 /** @param signature r ‖ s ‖ (27 + yParity), hex */
@@ -124,18 +117,10 @@ function signTransaction({ unsigned }: ParsedTransaction, secretKey: SecretBytes
  * @throws {PayloadError} when typed data does not fit its types.
  */
 export function signPayload(payload: Payload, secretKey: SecretBytes): SignedPayload {
-  switch (payload.kind) {
-    case "message":
-      return format(eip191Signer.sign(payload.bytes, secretKey.expose(), false));
-    case "typedData":
-      return signTypedData(payload.data, secretKey);
-    case "transaction":
-      return signTransaction(payload.transaction, secretKey);
-    case "digest": {
-      const { r, s, yParity } = signDigest(secretKey, payload.digest);
-      return format(`0x${encodeHex(r)}${encodeHex(s)}${yParity === 0 ? "1b" : "1c"}`);
-    }
-    default:
-      return payload satisfies never;
-  }
+  const { kind } = payload;
+  if (kind === "message") return format(eip191Signer.sign(payload.bytes, secretKey.expose(), false));
+  if (kind === "typedData") return signTypedData(payload.data, secretKey);
+  if (kind === "transaction") return signTransaction(payload.transaction, secretKey);
+  const { r, s, yParity } = signDigest(secretKey, payload.digest);
+  return format(`0x${encodeHex(r)}${encodeHex(s)}${yParity === 0 ? "1b" : "1c"}`);
 }
