@@ -176,7 +176,12 @@ export class MasterKeyService implements Feature {
       checkWaitedFor(signal);
       using unused = new DisposableStack();
       const { held, event, ...more } = await make(unused);
-      const reply = await this.#rowReply(held, nonce, more);
+      const fields = {
+        kms_encrypted_dek: encodeBase64(held.row.encryptedDataKey),
+        encrypted_private_key: encodeBase64(held.row.encryptedPrivateKey),
+        newly_generated: more.newly_generated ?? false,
+      };
+      const reply = await this.#reply(held, nonce, fields);
       if (held === this.#held) return reply;
       checkWaitedFor(signal);
       if (this.#disposed) throw new WireError("internal_error", "The service is ending");
@@ -307,18 +312,8 @@ export class MasterKeyService implements Feature {
       boot_id: this.#bootId,
       origin: from.origin,
       ...more,
-      ...(nonce === undefined
-        ? {}
-        : { attestation_document: await this.#keys.attest(row, { from, previous, nonce }) }),
+      ...(nonce && { attestation_document: await this.#keys.attest(row, { from, previous, nonce }) }),
     };
-  }
-
-  #rowReply(held: HeldKey, nonce: Nonce, { newly_generated = false }: Partial<Change>): Promise<Reply> {
-    return this.#reply(held, nonce, {
-      kms_encrypted_dek: encodeBase64(held.row.encryptedDataKey),
-      encrypted_private_key: encodeBase64(held.row.encryptedPrivateKey),
-      newly_generated,
-    });
   }
 
   [Symbol.dispose](): void {

@@ -22,8 +22,8 @@ export function checkNonce(
   ports: Pick<Ports, "attester">,
   nonce: Uint8Array | undefined,
 ): void {
-  if (nonce === undefined) return;
-  requireAttester(ports, "A nonce asks for an attestation document, and there is no NSM here to sign one");
+  const why = "A nonce asks for an attestation document, and there is no NSM here to sign one";
+  if (nonce !== undefined) requireAttester(ports, why);
 }
 
 /** The NSM's document, base64. @throws {WireError} `attestation_unavailable` */
