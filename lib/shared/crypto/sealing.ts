@@ -97,14 +97,12 @@ export class SealingKey implements Disposable {
    * @throws {TypeError} after it was wiped.
    */
   open(blob: Bytes, data: Bytes = NO_DATA, headroom = 0): Bytes {
-    if (blob.length < NONCE_LENGTH + TAG_LENGTH) {
-      throw new OpenError(
-        `Cannot open ${blob.length} bytes: a sealed blob has at least ${
-          NONCE_LENGTH + TAG_LENGTH
-        } (nonce, ciphertext, tag)`,
-      );
+    const least = NONCE_LENGTH + TAG_LENGTH;
+    if (blob.length < least) {
+      const why = `a sealed blob has at least ${least} (nonce, ciphertext, tag)`;
+      throw new OpenError(`Cannot open ${blob.length} bytes: ${why}`);
     }
-    const plaintext = new Uint8Array(headroom + blob.length - NONCE_LENGTH - TAG_LENGTH).subarray(headroom);
+    const plaintext = new Uint8Array(headroom + blob.length - least).subarray(headroom);
     const nonce = blob.subarray(0, NONCE_LENGTH);
     if (!this.#key.open(plaintext, { nonce, text: blob.subarray(NONCE_LENGTH), data })) {
       throw new OpenError("Cannot open: the tag does not match");

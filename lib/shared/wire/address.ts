@@ -52,18 +52,10 @@ export function parseAddress(text: string): Address {
 
 /** Formats an address for {@link parseAddress}. */
 export function formatAddress(address: Address): string {
-  switch (address.transport) {
-    case "vsock":
-      return `vsock:${address.cid}:${address.port}`;
-    case "tcp": {
-      const { hostname, port } = address;
-      return `tcp:${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
-    }
-    case "unix":
-      return `unix:${address.path}`;
-    default:
-      return address satisfies never;
-  }
+  if (address.transport === "unix") return `unix:${address.path}`;
+  if (address.transport === "vsock") return `vsock:${address.cid}:${address.port}`;
+  const { hostname, port } = address;
+  return `tcp:${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
 }
 
 /** Kernels lose larger packets on vsock. */
