@@ -8,7 +8,7 @@ import { encodeBase64 } from "@std/encoding";
 import type { Credentials } from "../../shared/aws/credentials.ts";
 import { BOUND_KEY_VERSION } from "../../shared/crypto/bound_key.ts";
 import { addressOf } from "../../shared/crypto/ethereum_address.ts";
-import { type SignedPayload, signPayload } from "./ethereum/payload.ts";
+import { signPayload } from "./ethereum/payload.ts";
 import { secretKeyOf, SEED_LENGTH } from "../../shared/crypto/secp256k1.ts";
 import { selectKey } from "../../shared/aws/key_arn.ts";
 import { type WalletReply, WireError } from "../../shared/wire/messages.ts";
@@ -152,7 +152,7 @@ export class WalletService implements Feature {
       BOUND_KEY_VERSION,
     ]);
     using privateKey = await this.#cache.use(id, () => this.#keys.open(row, credentials));
-    const signatures: SignedPayload[] = [];
+    const signatures: ReturnType<typeof signPayload>[] = [];
     for (const [index, payload] of payloads.entries()) {
       await yieldTurn();
       signatures.push(inItem(index, () => signPayload(payload, privateKey)));

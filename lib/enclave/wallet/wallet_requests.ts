@@ -60,7 +60,8 @@ function checkVersion(request: WireObject): void {
 /** The items of a batch, not parsed; undefined for a single payload. @throws {PayloadError} */
 function itemsOf(request: WireObject): readonly unknown[] | undefined {
   if (!isGiven(request, "items")) return undefined;
-  if (PAYLOAD_KINDS.some((kind) => isGiven(request, kind))) {
+  for (const kind of PAYLOAD_KINDS) {
+    if (!isGiven(request, kind)) continue;
     throw new PayloadError(`Give items, or one of ${PAYLOAD_KINDS.join(", ")}, not both`);
   }
   const items = field(request, "items");

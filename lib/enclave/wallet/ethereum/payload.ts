@@ -26,23 +26,6 @@ export type Payload =
 /** The kinds of payload: names of the fields that hold them. */
 export const PAYLOAD_KINDS = ["message", "typedData", "transaction", "digest"] as const;
 
-/** A signature in the format of the protocol. Hex with `0x`. */
-export interface SignedPayload {
-  /** r ‖ s ‖ (27 + yParity), 65 bytes. */
-  readonly signature: string;
-  /** 32 bytes. */
-  readonly r: string;
-  /** 32 bytes. */
-  readonly s: string;
-  readonly yParity: 0 | 1;
-  /** 27 + yParity; in a transaction as its type requires: 35 + 2 * chain id + yParity (EIP-155), or yParity. */
-  readonly v: number;
-  /** Ready to be sent (EIP-2718). Transactions only. */
-  readonly signedTransaction?: string;
-  /** keccak-256 of the above. Transactions only. */
-  readonly transactionHash?: string;
-}
-
 const MAX_MESSAGE_LENGTH = 1024 * 1024;
 
 function parseMessage(value: unknown): Uint8Array<ArrayBuffer> {
@@ -80,14 +63,18 @@ export function parsePayload(request: Readonly<Record<string, unknown>>, from: s
   return { kind, digest: parseDigest(value) };
 }
 
-/** @param signature r ‖ s ‖ (27 + yParity), hex */
-function format(signature: string): SignedPayload {
+/**
+ * A signature in the format of the protocol, hex with `0x`. `v` is 27 + yParity.
+ *
+ * @param signature r ‖ s ‖ (27 + yParity), 65 bytes, hex with `0x`
+ */
+function format(signature: string) {
   const yParity = signature.endsWith("1b") ? 0 : 1;
   const [r, s] = [signature.slice(0, 66), `0x${signature.slice(66, 130)}`];
   return { signature, r, s, yParity, v: 27 + yParity };
 }
 
-function signTypedData({ typed }: ParsedTypedData, secretKey: SecretBytes): SignedPayload {
+function signTypedData({ typed }: ParsedTypedData, secretKey: SecretBytes) {
   try {
     // Without extra entropy the nonce is exactly that of RFC 6979, as in all of these.
     return format(signTyped(typed, secretKey.expose(), false));
@@ -97,7 +84,8 @@ function signTypedData({ typed }: ParsedTypedData, secretKey: SecretBytes): Sign
   }
 }
 
-function signTransaction({ unsigned }: ParsedTransaction, secretKey: SecretBytes): SignedPayload {
+/** With `v` as its type requires: 35 + 2 * chain id + yParity (EIP-155), or yParity. `signedTransaction` is ready to be sent (EIP-2718). */
+function signTransaction({ unsigned }: ParsedTransaction, secretKey: SecretBytes) {
   const signed = unsigned.signBy(secretKey.expose(), false);
   const { r, s, yParity } = signed.raw;
   if (r === undefined || s === undefined || yParity === undefined) {
@@ -116,7 +104,7 @@ function signTransaction({ unsigned }: ParsedTransaction, secretKey: SecretBytes
  *
  * @throws {PayloadError} when typed data does not fit its types.
  */
-export function signPayload(payload: Payload, secretKey: SecretBytes): SignedPayload {
+export function signPayload(payload: Payload, secretKey: SecretBytes) {
   const { kind } = payload;
   if (kind === "message") return format(eip191Signer.sign(payload.bytes, secretKey.expose(), false));
   if (kind === "typedData") return signTypedData(payload.data, secretKey);
