@@ -36,9 +36,7 @@ export async function attest(
     return encodeBase64(await nsm.attest(statement));
   } catch (thrown) {
     ports.log("error", "attestation_failed", { reason: messageOf(thrown) });
-    throw new WireError(
-      "attestation_unavailable",
-      "The NSM gave no attestation document; denclavectl client logs says why",
-    );
+    const failure = "The NSM gave no attestation document; denclavectl client logs says why";
+    throw new WireError("attestation_unavailable", failure);
   }
 }

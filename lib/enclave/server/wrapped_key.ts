@@ -103,9 +103,8 @@ export class WrappedKeys {
     using dataKey = await this.#ports.kms.decrypt({ region: key.region, credentials }, request)
       .catch((thrown) => this.#kmsFailed(thrown, "kms_decrypt_failed"));
     if (dataKey.length !== KEY_LENGTH) {
-      throw rowRejected(
-        `${kind.dataKey}: KMS opened it, but a data key has ${KEY_LENGTH} bytes, not ${dataKey.length}`,
-      );
+      const why = `KMS opened it, but a data key has ${KEY_LENGTH} bytes, not ${dataKey.length}`;
+      throw rowRejected(`${kind.dataKey}: ${why}`);
     }
     let privateKey: SecretBytes;
     try {

@@ -17,10 +17,8 @@ export const SEAL_LIMITS = { warnAt: 2 ** 31, refuseAt: 2 ** 32 } as const;
 export class OpenError extends EnclaveError {
   override name = "OpenError";
   constructor(message: string) {
-    super(message, {
-      code: "decrypt_failed",
-      hint: "Check that it was sealed under this key, and that no byte of it changed on the way.",
-    });
+    const hint = "Check that it was sealed under this key, and that no byte of it changed on the way.";
+    super(message, { code: "decrypt_failed", hint });
   }
 }
 
@@ -76,10 +74,8 @@ export class SealingKey implements Disposable {
    */
   seal(plaintext: Uint8Array, data: Bytes = NO_DATA): Bytes {
     if (this.#seals >= SEAL_LIMITS.refuseAt) {
-      throw new EnclaveError("This key has made as many seals as random nonces allow", {
-        code: "rekey_required",
-        hint: "Configure a new key.",
-      });
+      const about = { code: "rekey_required", hint: "Configure a new key." };
+      throw new EnclaveError("This key has made as many seals as random nonces allow", about);
     }
     const blob = new Uint8Array(NONCE_LENGTH + plaintext.length + TAG_LENGTH);
     const nonce = blob.subarray(0, NONCE_LENGTH);

@@ -44,10 +44,8 @@ export function parseAddress(text: string): Address {
   if (transport === "tcp" && host !== "" && host !== "[]" && port <= 0xffff) {
     return { transport, hostname: host.replace(/^\[(.*)\]$/, "$1"), port };
   }
-  throw new EnclaveError(`Cannot use address ${JSON.stringify(text)}`, {
-    code: "invalid_address",
-    hint: "Write vsock:<cid>:<port>, tcp:<host>:<port> or unix:<path>.",
-  });
+  const hint = "Write vsock:<cid>:<port>, tcp:<host>:<port> or unix:<path>.";
+  throw new EnclaveError(`Cannot use address ${JSON.stringify(text)}`, { code: "invalid_address", hint });
 }
 
 /** Formats an address for {@link parseAddress}. */
