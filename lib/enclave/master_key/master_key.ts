@@ -19,7 +19,7 @@ import {
   signSchnorr,
 } from "../../shared/crypto/secp256k1.ts";
 import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
-import { type KeyArn, selectKey } from "../../shared/aws/key_arn.ts";
+import { selectKey } from "../../shared/aws/key_arn.ts";
 import { readFields, type Values } from "../../shared/wire/fields.ts";
 import { type Reply, WireError } from "../../shared/wire/messages.ts";
 import { MASTER_KEY_SIGN, PUBLIC_INFO } from "../../shared/wire/requests.ts";
@@ -120,9 +120,9 @@ export class MasterKeyService implements Feature {
 
   /** What `health` tells of it. */
   get state() {
-    const { subject, epoch } = this.#held?.row ?? {};
-    const held = this.#held === undefined ? {} : { enclave_id: subject, key_epoch: epoch };
-    return { master_key: { initialised: this.#held !== undefined, boot_id: this.#bootId, ...held } };
+    const row = this.#held?.row;
+    const held = row && { enclave_id: row.subject, key_epoch: row.epoch };
+    return { master_key: { initialised: row !== undefined, boot_id: this.#bootId, ...held } };
   }
 
   /**
@@ -197,10 +197,7 @@ export class MasterKeyService implements Feature {
   }
 
   /** Refuses to replace the held key: another enclave's id, another KMS key without a row, another public key, or an older row. */
-  #refuseOther(
-    row: StoredRow | undefined,
-    { subject, key }: { readonly subject: string; readonly key: KeyArn },
-  ): void {
+  #refuseOther(row: StoredRow | undefined, { subject, key }: Pick<WrappedKey, "subject" | "key">): void {
     if (row !== undefined) this.#checkEpoch(row);
     if (this.#held === undefined) return;
     const held = this.#held.row;

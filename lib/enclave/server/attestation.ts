@@ -18,10 +18,7 @@ export function requireAttester(
 }
 
 /** As {@link requireAttester}, for a request about a key that may have a nonce. @throws {WireError} `attestation_unavailable` */
-export function checkNonce(
-  ports: Pick<Ports, "attester">,
-  nonce: Uint8Array | undefined,
-): void {
+export function checkNonce(ports: Pick<Ports, "attester">, nonce: Uint8Array | undefined): void {
   const why = "A nonce asks for an attestation document, and there is no NSM here to sign one";
   if (nonce !== undefined) requireAttester(ports, why);
 }

@@ -17,8 +17,6 @@ export interface EthereumAddress {
   readonly text: string;
 }
 
-const SHAPE = /^0x[0-9a-fA-F]{40}$/;
-
 /**
  * Reads an address. An address in mixed case must have a valid checksum.
  *
@@ -26,7 +24,7 @@ const SHAPE = /^0x[0-9a-fA-F]{40}$/;
  * @throws {PayloadError}
  */
 export function parseAddress(text: unknown, name: string): EthereumAddress {
-  if (typeof text !== "string" || !SHAPE.test(text)) {
+  if (typeof text !== "string" || !/^0x[0-9a-fA-F]{40}$/.test(text)) {
     return refuse(name, "must be an address: 0x and 40 hex digits");
   }
   const checksummed = addr.addChecksum(text);

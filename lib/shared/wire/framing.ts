@@ -355,7 +355,11 @@ export class FrameDecoder implements Disposable {
         this.#consume(0);
         return undefined;
       }
-      if (this.#buffer[this.#start] !== CODE.openBrace) return this.#lose(this.#notAnObject());
+      if (this.#buffer[this.#start] !== CODE.openBrace) {
+        const protocol = otherProtocol(this.#arrived);
+        const named = protocol === undefined ? "" : `This port does not speak ${protocol}. `;
+        return this.#lose(refusal("not_json", `${named}${NOT_AN_OBJECT}`));
+      }
       this.#scanned = Math.max(this.#scanned, this.#start);
     }
     const isWhole = this.#scanObject();
@@ -376,12 +380,6 @@ export class FrameDecoder implements Disposable {
     this.#given = 0;
     this.#consume(this.#arrived.length);
     return frame;
-  }
-
-  #notAnObject(): Frame {
-    const protocol = otherProtocol(this.#arrived);
-    const named = protocol === undefined ? "" : `This port does not speak ${protocol}. `;
-    return refusal("not_json", `${named}${NOT_AN_OBJECT}`);
   }
 
   /** Scans on to the object's end, or to a bracket that is nested too deep. @returns whether it has ended */
