@@ -22,10 +22,7 @@ function secretKey(hex: string): SecretBytes {
   return new SecretBytes(decodeHex(hex));
 }
 
-type Signed = ReturnType<typeof signPayload> & {
-  readonly signedTransaction?: string;
-  readonly transactionHash?: string;
-};
+type Signed = ReturnType<typeof signPayload> & { signedTransaction?: string; transactionHash?: string };
 
 function sign(key: SecretBytes, request: Record<string, unknown>): Signed {
   return signPayload(parsePayload(request, addressOf(key).text), key);
