@@ -71,6 +71,8 @@ test("a workflow opens no library, reads no file and no variable, and listens no
   });
   using tsk = new Tsk();
   using client = await Client.connect(service.address);
+  const { permissions } = await client.exchange({ type: "health" });
+  assertEquals((permissions as string[]).filter((name) => ["ffi", "net", "env"].includes(name)), []);
   await client.request(tsk.configure(stubWrap(tsk.raw)));
   const ask = (plaintext: Uint8Array) =>
     client.exchange({ type: "process", ciphertext: tsk.seal(plaintext) });

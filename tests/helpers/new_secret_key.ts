@@ -12,3 +12,13 @@ export function newSecretKey(): SecretBytes {
   using seed = new SecretBytes(HOST_RANDOM.bytes(SEED_LENGTH));
   return secretKeyOf(seed);
 }
+
+/** Whether secret bytes were wiped. */
+export function isWiped(secret: SecretBytes): boolean {
+  try {
+    secret.expose();
+    return false;
+  } catch {
+    return true;
+  }
+}

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { FrameDecoder } from "../../lib/shared/wire/framing.ts";
 import fc from "fast-check";
 
 /** Lengths of pieces. */
@@ -18,4 +19,20 @@ export function* pieces(bytes: Uint8Array, lengths: readonly number[]): Generato
     yield bytes.subarray(at, at + length);
     at += length;
   }
+}
+
+/** Adds bytes to a decoder. */
+export function push(decoder: FrameDecoder, bytes: Uint8Array): void {
+  for (let taken = 0; taken < bytes.length;) {
+    const space = decoder.space();
+    const piece = bytes.subarray(taken, taken + space.length);
+    space.set(piece);
+    decoder.commit(piece.length);
+    taken += piece.length;
+  }
+}
+
+/** Bytes of memory that a decoder holds; one that is full makes room first. */
+export function capacityOf(decoder: FrameDecoder): number {
+  return decoder.space().buffer.byteLength;
 }

@@ -19,7 +19,7 @@ import {
   signSchnorr,
 } from "../../shared/crypto/secp256k1.ts";
 import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
-import { type KeyArn, selectKey } from "../../shared/aws/key_arn.ts";
+import { selectKey } from "../../shared/aws/key_arn.ts";
 import { readFields, type Values } from "../../shared/wire/fields.ts";
 import { type Reply, WireError } from "../../shared/wire/messages.ts";
 import { MASTER_KEY_SIGN, PUBLIC_INFO } from "../../shared/wire/requests.ts";
@@ -120,9 +120,9 @@ export class MasterKeyService implements Feature {
 
   /** What `health` tells of it. */
   get state() {
-    const { subject, epoch } = this.#held?.row ?? {};
-    const held = this.#held === undefined ? {} : { enclave_id: subject, key_epoch: epoch };
-    return { master_key: { initialised: this.#held !== undefined, boot_id: this.#bootId, ...held } };
+    const row = this.#held?.row;
+    const held = row && { enclave_id: row.subject, key_epoch: row.epoch };
+    return { master_key: { initialised: row !== undefined, boot_id: this.#bootId, ...held } };
   }
 
   /**
@@ -176,7 +176,12 @@ export class MasterKeyService implements Feature {
       checkWaitedFor(signal);
       using unused = new DisposableStack();
       const { held, event, ...more } = await make(unused);
-      const reply = await this.#rowReply(held, nonce, more);
+      const fields = {
+        kms_encrypted_dek: encodeBase64(held.row.encryptedDataKey),
+        encrypted_private_key: encodeBase64(held.row.encryptedPrivateKey),
+        newly_generated: more.newly_generated ?? false,
+      };
+      const reply = await this.#reply(held, nonce, fields);
       if (held === this.#held) return reply;
       checkWaitedFor(signal);
       if (this.#disposed) throw new WireError("internal_error", "The service is ending");
@@ -192,10 +197,7 @@ export class MasterKeyService implements Feature {
   }
 
   /** Refuses to replace the held key: another enclave's id, another KMS key without a row, another public key, or an older row. */
-  #refuseOther(
-    row: StoredRow | undefined,
-    { subject, key }: { readonly subject: string; readonly key: KeyArn },
-  ): void {
+  #refuseOther(row: StoredRow | undefined, { subject, key }: Pick<WrappedKey, "subject" | "key">): void {
     if (row !== undefined) this.#checkEpoch(row);
     if (this.#held === undefined) return;
     const held = this.#held.row;
@@ -307,18 +309,8 @@ export class MasterKeyService implements Feature {
       boot_id: this.#bootId,
       origin: from.origin,
       ...more,
-      ...(nonce === undefined
-        ? {}
-        : { attestation_document: await this.#keys.attest(row, { from, previous, nonce }) }),
+      ...(nonce && { attestation_document: await this.#keys.attest(row, { from, previous, nonce }) }),
     };
-  }
-
-  #rowReply(held: HeldKey, nonce: Nonce, { newly_generated = false }: Partial<Change>): Promise<Reply> {
-    return this.#reply(held, nonce, {
-      kms_encrypted_dek: encodeBase64(held.row.encryptedDataKey),
-      encrypted_private_key: encodeBase64(held.row.encryptedPrivateKey),
-      newly_generated,
-    });
   }
 
   [Symbol.dispose](): void {

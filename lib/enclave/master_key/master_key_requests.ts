@@ -27,10 +27,8 @@ function parseRow(request: WireObject): StoredRow | undefined {
   if (missing.length === names.length) return undefined;
   // An incomplete row is an error: treating it as no row would make a new key.
   if (missing.length > 0) {
-    throw new WireError(
-      "missing_fields",
-      `Field ${missing.join(", ")} is missing: send the whole row, or none of it for a new key`,
-    );
+    const remedy = "send the whole row, or none of it for a new key";
+    throw new WireError("missing_fields", `Field ${missing.join(", ")} is missing: ${remedy}`);
   }
   const row = readFields(request, MASTER_KEY_ROW);
   return {

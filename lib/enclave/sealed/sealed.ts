@@ -43,23 +43,17 @@ export class SealedService implements Feature {
   #encoder = new MessageEncoder();
 
   constructor(options: SealedConfig, ports: Ports) {
-    const { now, monotonic } = ports;
     this.#options = { ...options, ...ports };
-    this.#keys = new SealedKeys({
-      makeKeyPair: async () => {
-        using secret = await drawSecret(ports, "sealed", PRIVATE_KEY_LENGTH);
-        return await keyPairOf(secret.expose());
-      },
-      now,
-      monotonic,
-    });
+    const makeKeyPair = async () => {
+      using secret = await drawSecret(ports, "sealed", PRIVATE_KEY_LENGTH);
+      return await keyPairOf(secret.expose());
+    };
+    this.#keys = new SealedKeys({ ...ports, makeKeyPair });
     this.#clientKeys = new Map(options.clientKeys.map((raw) => [encodeBase64(raw), raw]));
   }
 
   outerRoutes(answerInner: AnswerInner): Routes {
-    return {
-      sealed: { answer: (request, call) => this.serve(request, call, answerInner), isLarge: true },
-    };
+    return { sealed: { answer: (request, call) => this.serve(request, call, answerInner), isLarge: true } };
   }
 
   get warnings(): readonly string[] {
@@ -78,9 +72,11 @@ export class SealedService implements Feature {
   refusal(request: WireObject): ErrorReply | undefined {
     if (!this.#options.required) return undefined;
     const isOpen = field(request, "apiRequest") === undefined && ALWAYS_OPEN.includes(field(request, "type"));
-    return isOpen
-      ? undefined
-      : errorReply("sealed_required", "Seal this request: only ping, health and attest are served unsealed");
+    if (isOpen) return undefined;
+    return errorReply(
+      "sealed_required",
+      "Seal this request: only ping, health and attest are served unsealed",
+    );
   }
 
   /**
@@ -135,9 +131,9 @@ export class SealedService implements Feature {
     const { keys, keyHash } = key;
     const opened = await openRequest(keys, parsed, { keyHash, clientId, counter, senderPublicKey })
       .catch(refuseUnopened);
-    const { type, reply } = await this.#answer(opened, (times) => {
-      this.#keys.use(key, { ...message, sessionStarted: times.sessionStarted });
-      return answerInner(opened.plaintext, { signal, sealedAt: times.sealedAt });
+    const { type, reply } = await this.#answer(opened, ({ sessionStarted, sealedAt }) => {
+      this.#keys.use(key, { ...message, sessionStarted });
+      return answerInner(opened.plaintext, { signal, sealedAt });
     });
     const isPrepared = reply instanceof PreparedReply;
     if (!isPrepared && isErrorReply(reply)) {

@@ -85,8 +85,7 @@ export class SealedKeys implements Disposable {
   async current(): Promise<ServiceKey> {
     const [newest] = this.#held;
     if (newest !== undefined && this.#age(newest) < KEY_LIFE_MS) return newest;
-    this.#making ??= this.#make().finally(() => this.#making = undefined);
-    return await this.#making;
+    return await (this.#making ??= this.#make().finally(() => this.#making = undefined));
   }
 
   /** The pair with this id; undefined when it is unknown or has expired. */

@@ -18,12 +18,9 @@ export function requireAttester(
 }
 
 /** As {@link requireAttester}, for a request about a key that may have a nonce. @throws {WireError} `attestation_unavailable` */
-export function checkNonce(
-  ports: Pick<Ports, "attester">,
-  nonce: Uint8Array | undefined,
-): void {
-  if (nonce === undefined) return;
-  requireAttester(ports, "A nonce asks for an attestation document, and there is no NSM here to sign one");
+export function checkNonce(ports: Pick<Ports, "attester">, nonce: Uint8Array | undefined): void {
+  const why = "A nonce asks for an attestation document, and there is no NSM here to sign one";
+  if (nonce !== undefined) requireAttester(ports, why);
 }
 
 /** The NSM's document, base64. @throws {WireError} `attestation_unavailable` */
@@ -36,9 +33,7 @@ export async function attest(
     return encodeBase64(await nsm.attest(statement));
   } catch (thrown) {
     ports.log("error", "attestation_failed", { reason: messageOf(thrown) });
-    throw new WireError(
-      "attestation_unavailable",
-      "The NSM gave no attestation document; denclavectl client logs says why",
-    );
+    const failure = "The NSM gave no attestation document; denclavectl client logs says why";
+    throw new WireError("attestation_unavailable", failure);
   }
 }

@@ -33,13 +33,13 @@ export interface ConnectionContext {
 const DRAIN_MS = 2_000;
 /** How long to wait for more of a document that may already be complete (`{}`). */
 const AMBIGUOUS_MS = 250;
-/** Buffers up to here are kept between requests, since allocating large ones is slow; larger ones are released. Bytes. */
-const KEPT_LENGTH = {
-  /** Room for 1 MiB as hex. */
-  arriving: 2.25 * 1024 * 1024,
-  /** Less, since it does not count towards the memory budget. */
-  leaving: 2 * 1024 * 1024,
-} as const;
+/**
+ * Buffers up to here are kept between requests, since allocating large ones is slow; larger ones are released. Bytes.
+ * Room for 1 MiB as hex.
+ */
+const KEPT_ARRIVING = 2.25 * 1024 * 1024;
+/** Less, since it does not count towards the memory budget. */
+const KEPT_LEAVING = 2 * 1024 * 1024;
 /** What all connections together may keep in either of them, as a share of the memory for messages. */
 const KEPT_SHARE = 0.3;
 
@@ -105,9 +105,8 @@ export class Connection {
       while (this.#decoder.framing === undefined && this.#decoder.next() === undefined) {
         if (!await this.#readMore()) return;
       }
-      await this.#send(
-        errorReply("busy", "The service has reached its limit of connections: try again later"),
-      );
+      const busy = errorReply("busy", "The service has reached its limit of connections: try again later");
+      await this.#send(busy);
       await this.#drain();
     });
   }
@@ -199,13 +198,12 @@ export class Connection {
 
   /** As {@link #readMore}, but with a short time-out, after which the connection ends, since the read is still pending. */
   #readAmbiguous(): Promise<boolean> {
-    const { promise, resolve, reject } = Promise.withResolvers<boolean>();
+    const { promise, resolve } = Promise.withResolvers<boolean>();
     const timer = setTimeout(() => {
       this.#stopping = true;
       resolve(false);
     }, AMBIGUOUS_MS);
-    this.#readMore().then(resolve, reject);
-    return promise.finally(() => clearTimeout(timer));
+    return Promise.race([this.#readMore(), promise]).finally(() => clearTimeout(timer));
   }
 
   async #serveFrame(frame: Frame): Promise<void> {
@@ -223,12 +221,12 @@ export class Connection {
       return void Promise.resolve(answered).then(() => charge[Symbol.dispose]());
     }
     this.#decoder.release();
-    this.#decoder.trim(Math.min(KEPT_LENGTH.arriving, this.#keptShare));
+    this.#decoder.trim(Math.min(KEPT_ARRIVING, this.#keptShare));
     this.#enter("writing", limits.requestMs);
     try {
       await this.#send(answer.reply);
     } finally {
-      this.#encoder.trim(Math.min(KEPT_LENGTH.leaving, this.#keptShare));
+      this.#encoder.trim(Math.min(KEPT_LEAVING, this.#keptShare));
       charge[Symbol.dispose]();
     }
     this.#requestStarted = now();
@@ -244,12 +242,8 @@ export class Connection {
     const { log, metrics } = this.#context;
     const failed = !(reply instanceof PreparedReply) && isErrorReply(reply);
     metrics.count(type, !failed, took);
-    const fields = {
-      connection: this.id,
-      number: ++this.#requests,
-      type,
-      ms: Math.round(took * 100) / 100,
-    };
+    const ms = Math.round(took * 100) / 100;
+    const fields = { connection: this.id, number: ++this.#requests, type, ms };
     if (failed) log("warn", "request_failed", { ...fields, code: reply.msg });
     else log("debug", "request", fields);
   }

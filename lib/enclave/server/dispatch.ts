@@ -25,19 +25,17 @@ export type Handler = (
 
 /** What the dispatcher asks of a feature, or of the server's own requests. */
 type Answering = Pick<Feature, "routes" | "apiRoutes" | "outerRoutes" | "refusal" | "replyTo">;
-/** A route, and what makes answers of its results and errors. It waits for a result, so it refers to no request. */
-interface Target {
+
+/**
+ * By the name in the request: a route, and what makes answers of its results and errors. It waits for a result,
+ * so it refers to no request.
+ */
+type Targets = ReadonlyMap<string, {
   readonly route: Route;
   answered(reply: Reply | PreparedReply): Answer;
   failed(thrown: unknown): Answer;
-}
-
-/** By the name in the request. */
-type Targets = ReadonlyMap<string, Target>;
-
-interface DroppedCall extends Call {
-  readonly dropped: () => void;
-}
+}>;
+type DroppedCall = Call & { readonly dropped: () => void };
 
 /**
  * Makes the handler of all requests.
@@ -59,15 +57,11 @@ export function createDispatcher(
     ));
   const byApiRequest = targetsOf(true, ({ apiRoutes }) => apiRoutes);
   const inner = targetsOf(false, ({ routes }) => routes);
-  const outer: Targets = new Map([
-    ...inner,
-    ...targetsOf(false, (feature) => feature.outerRoutes?.(answerInner)),
-  ]);
+  const outer = new Map([...inner, ...targetsOf(false, (feature) => feature.outerRoutes?.(answerInner))]);
 
   function handle(request: WireObject, call: DroppedCall, byType: Targets): Answer | Promise<Answer> {
     const isWallets = isForWallet(request);
-    const key = isWallets ? "apiRequest" : "type";
-    const among = isWallets ? byApiRequest : byType;
+    const [key, among] = isWallets ? ["apiRequest", byApiRequest] as const : ["type", byType] as const;
     const name = field(request, key);
     const target = typeof name === "string" ? among.get(name) : undefined;
     if (target === undefined) return answerOf("unknown", unknownReply(name, key, among), isWallets);
@@ -88,17 +82,16 @@ export function createDispatcher(
   function answerInner(body: Uint8Array, call: Call): Answer | Promise<Answer> {
     const charge = new Reservation(requestMemory);
     const dropped = () => charge[Symbol.dispose]();
-    let answered: Answer | Promise<Answer>;
     try {
-      answered = handle(parseReserved(body, charge, 0), { ...call, dropped }, inner);
+      const answered = handle(parseReserved(body, charge, 0), { ...call, dropped }, inner);
+      if (answered instanceof Promise) return answered.finally(dropped);
+      dropped();
+      return answered;
     } catch (thrown) {
       dropped();
       if (!(thrown instanceof WireError)) throw thrown;
       return answerOf("broken", errorReply(thrown.code, thrown.message));
     }
-    if (answered instanceof Promise) return answered.finally(dropped);
-    dropped();
-    return answered;
   }
 
   return (request, signal = NEVER, dropped = () => {}) => {
@@ -122,13 +115,12 @@ function answerOf(type: string, reply: Reply | PreparedReply, isWallets = false)
 
 function unknownReply(name: unknown, field: string, among: Targets): Reply {
   const known = [...among.keys()].join(", ");
-  return name === undefined
-    ? errorReply("missing_fields", `Field ${field} is missing; known: ${known}`)
-    : errorReply("unknown_type", `Known values of ${field}: ${known}`);
+  if (name !== undefined) return errorReply("unknown_type", `Known values of ${field}: ${known}`);
+  return errorReply("missing_fields", `Field ${field} is missing; known: ${known}`);
 }
 
 /** Codes of errors whose messages the client may see. */
-const OWN_CODES = ["rekey_required", "key_not_allowed"] as const;
+const OWN_CODES = ["rekey_required", "key_not_allowed", "invalid_payload"] as const;
 
 /** The reply to an error of any request; undefined for an unexpected one. */
 function replyTo(thrown: unknown): Reply | undefined {

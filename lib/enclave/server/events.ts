@@ -64,7 +64,8 @@ export class EventLog {
   #linesThisSecond = 0;
   /** Lines that the rate limit dropped and that were not yet reported, by level. */
   #suppressed: Readonly<Record<string, number>> = {};
-  #dropped = 0;
+  /** Total number of lines that the rate limit has dropped. */
+  dropped = 0;
 
   constructor(options: EventLogOptions) {
     this.#options = { keep: 500, linesPerSecond: 200, now: () => new Date(), ...options };
@@ -91,25 +92,15 @@ export class EventLog {
     }
     if (++this.#linesThisSecond > this.#options.linesPerSecond && level !== "error") {
       this.#suppressed = { ...this.#suppressed, [level]: (this.#suppressed[level] ?? 0) + 1 };
-      this.#dropped++;
+      this.dropped++;
     } else this.#put(make());
   };
-
-  /** Total number of lines that the rate limit has dropped. */
-  get dropped(): number {
-    return this.#dropped;
-  }
 
   #reportSuppressed(time: Date): void {
     const lines = Object.values(this.#suppressed).reduce((sum, count) => sum + count, 0);
     if (lines === 0) return;
-    this.#put({
-      time: time.toISOString(),
-      level: "warn",
-      event: "log_suppressed",
-      lines,
-      ...this.#suppressed,
-    });
+    const suppressed = { lines, ...this.#suppressed };
+    this.#put({ time: time.toISOString(), level: "warn", event: "log_suppressed", ...suppressed });
     this.#suppressed = {};
   }
 
@@ -137,10 +128,7 @@ export class EventLog {
 }
 
 function redact(fields: LogFields): LogFields {
-  return Object.fromEntries(
-    Object.entries(fields).map(([name, value]) => [
-      name,
-      typeof value === "string" ? redactText(value) : value,
-    ]),
-  );
+  const redacted = ([name, value]: [string, LogFields[string]]) =>
+    [name, typeof value === "string" ? redactText(value) : value] as const;
+  return Object.fromEntries(Object.entries(fields).map(redacted));
 }

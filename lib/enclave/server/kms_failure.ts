@@ -22,9 +22,7 @@ export function kmsFailure(thrown: EnclaveError, failed: ErrorCode): WireError {
   if (typeof connection === "string") {
     return new WireError(isLate ? "timeout" : failed, `KMS was not reached: ${connection}`);
   }
-  if (isLate) {
-    return new WireError("timeout", "KMS did not answer in time: check the parent's vsock-proxy");
-  }
+  if (isLate) return new WireError("timeout", "KMS did not answer in time: check the parent's vsock-proxy");
   if (thrown.code === "sdk_busy") return new WireError("busy", "Too many KMS calls are waiting");
   const message = field(field(thrown, "kms"), "message");
   const skew = typeof message === "string" ? clockSkewOf({ message }) : undefined;

@@ -23,13 +23,8 @@ export interface MemoryBudget {
   used: number;
 }
 
-/** The budgets of a service. */
-export interface ServiceMemory {
-  /** For arriving bytes. */
-  readonly buffers: MemoryBudget;
-  /** For requests in progress. */
-  readonly requests: MemoryBudget;
-}
+/** The budgets of a service: for arriving bytes, and for requests in progress. */
+export type ServiceMemory = Readonly<Record<"buffers" | "requests", MemoryBudget>>;
 
 /** @param maxInFlight bytes, for both together */
 export function createMemory(maxInFlight: number): ServiceMemory {

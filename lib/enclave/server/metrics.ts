@@ -7,13 +7,7 @@
 /** Upper bounds of the histogram's buckets, milliseconds: powers of two from 1/16 ms to 64 s. */
 const BOUNDS: readonly number[] = Array.from({ length: 21 }, (_, index) => 2 ** (index - 4));
 
-interface Series {
-  ok: number;
-  error: number;
-  totalMs: number;
-  maxMs: number;
-  readonly buckets: number[];
-}
+type Series = ReturnType<typeof emptySeries>;
 
 /** The metrics of one type. Quantiles are upper bounds of a power-of-two bucket, milliseconds. */
 type RequestMetrics = Readonly<Record<"ok" | "error" | "mean_ms" | "max_ms" | "p50_ms" | "p99_ms", number>>;
@@ -24,8 +18,7 @@ export class Metrics {
 
   /** Counts a request. */
   count(type: string, ok: boolean, ms: number): void {
-    const series: Series = this.#series.get(type) ??
-      { ok: 0, error: 0, totalMs: 0, maxMs: 0, buckets: BOUNDS.map(() => 0) };
+    const series = this.#series.get(type) ?? emptySeries();
     this.#series.set(type, series);
     series[ok ? "ok" : "error"]++;
     series.totalMs += ms;
@@ -38,6 +31,10 @@ export class Metrics {
   snapshot(): Record<string, RequestMetrics> {
     return Object.fromEntries([...this.#series].map(([type, series]) => [type, summary(series)]));
   }
+}
+
+function emptySeries() {
+  return { ok: 0, error: 0, totalMs: 0, maxMs: 0, buckets: BOUNDS.map(() => 0) };
 }
 
 function summary({ ok, error, totalMs, maxMs, buckets }: Series): RequestMetrics {

@@ -94,8 +94,7 @@ function switchedOff(feature: Feature): Feature {
 
 /** Starts the service on an open listener. */
 export function startService(options: ServiceOptions): Service {
-  const { events: { log }, limits, acceptor, transport } = options;
-  const { keys, entropy, attester, aead, configurationHash } = options;
+  const { events: { log }, limits, keys, entropy, attester, aead, configurationHash } = options;
   const { now = () => new Date(), monotonic = () => performance.now() } = options;
   const kms = observeDenials(options.kms, () => {
     for (const feature of features) feature.forget?.();
@@ -124,11 +123,11 @@ export function startService(options: ServiceOptions): Service {
     ...(options.memory === undefined ? {} : { memory_total: options.memory }),
   });
   const routes = statusRoutes({ ...options, kms }, { features, metrics, warnings, stats, now });
-  const server = new Server(acceptor, {
+  const server = new Server(options.acceptor, {
     handler: createDispatcher([{ routes }, ...features], { requestMemory: memory.requests, log }),
     limits,
     memory,
-    transport,
+    transport: options.transport,
     log,
     metrics,
     now: () => performance.now(),

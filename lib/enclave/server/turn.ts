@@ -9,11 +9,5 @@ import { setImmediate } from "node:timers";
 /** Makes the function that resolves at the end of the turn. */
 export function createTurnEnd(): () => Promise<void> {
   let current: Promise<void> | undefined;
-  return () =>
-    current ??= new Promise((resolve) =>
-      setImmediate(() => {
-        current = undefined;
-        resolve();
-      })
-    );
+  return () => current ??= new Promise((resolve) => setImmediate(resolve)).then(() => current = undefined);
 }

@@ -5,11 +5,16 @@
  * @module
  */
 import { timingSafeEqual } from "@std/crypto";
-import { type KeyOrigin, keyUserData } from "../../shared/attestation/statement.ts";
+import { type KeyStatement, keyUserData } from "../../shared/attestation/statement.ts";
 import type { Credentials } from "../../shared/aws/credentials.ts";
 import { awsAdvice } from "../../shared/aws/errors.ts";
 import type { KeyArn } from "../../shared/aws/key_arn.ts";
-import { type BoundKeyOptions, openPrivateKey, sealPrivateKey } from "../../shared/crypto/bound_key.ts";
+import {
+  type Binding,
+  type BoundKeyOptions,
+  openPrivateKey,
+  sealPrivateKey,
+} from "../../shared/crypto/bound_key.ts";
 import { KEY_LENGTH, OpenError } from "../../shared/crypto/sealing.ts";
 import { isSecretKey } from "../../shared/crypto/secp256k1.ts";
 import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
@@ -37,15 +42,10 @@ export interface WrappedKeyKind {
 }
 
 /** What the key is bound to. */
-export interface KeyIdentity {
-  /** The account's name, or the enclave's id. */
-  readonly subject: string;
-  /** The KMS key that wraps the data key. */
+export interface KeyIdentity extends Omit<Binding, "purpose"> {
   readonly key: KeyArn;
   /** Address or compressed public key. */
   readonly publicPart: Uint8Array<ArrayBuffer>;
-  /** How often the row was rewrapped, where rows can be. */
-  readonly epoch?: number;
 }
 
 /** The row that is stored. */
@@ -103,9 +103,8 @@ export class WrappedKeys {
     using dataKey = await this.#ports.kms.decrypt({ region: key.region, credentials }, request)
       .catch((thrown) => this.#kmsFailed(thrown, "kms_decrypt_failed"));
     if (dataKey.length !== KEY_LENGTH) {
-      throw rowRejected(
-        `${kind.dataKey}: KMS opened it, but a data key has ${KEY_LENGTH} bytes, not ${dataKey.length}`,
-      );
+      const why = `KMS opened it, but a data key has ${KEY_LENGTH} bytes, not ${dataKey.length}`;
+      throw rowRejected(`${kind.dataKey}: ${why}`);
     }
     let privateKey: SecretBytes;
     try {
@@ -128,18 +127,10 @@ export class WrappedKeys {
   /** The NSM's document about a key, base64. @throws {WireError} (rejects) `attestation_unavailable` */
   async attest(
     { subject, key, publicPart, epoch = 0 }: KeyIdentity,
-    { from, previous, nonce }: {
-      readonly from: KeyOrigin;
-      /** SHA-256 of the document of the epoch before. */
-      readonly previous?: Uint8Array<ArrayBuffer> | undefined;
-      readonly nonce: Uint8Array<ArrayBuffer>;
-    },
+    { nonce, ...how }: Pick<KeyStatement, "from" | "previous"> & { readonly nonce: Uint8Array<ArrayBuffer> },
   ): Promise<string> {
-    const { purpose } = this.#kind;
-    const userData = await keyUserData(
-      { purpose, subject, publicPart, keyArn: key.arn, epoch, from, previous },
-      this.#ports.configurationHash,
-    );
+    const about = { purpose: this.#kind.purpose, subject, publicPart, keyArn: key.arn, epoch, ...how };
+    const userData = await keyUserData(about, this.#ports.configurationHash);
     return await attest(this.#ports, { userData, nonce });
   }
 
@@ -147,10 +138,9 @@ export class WrappedKeys {
     return { app: "denclave", purpose: this.#kind.purpose, [this.#kind.subject]: subject };
   }
 
-  #bindingOf({ subject, key, publicPart, epoch }: KeyIdentity): BoundKeyOptions {
+  #bindingOf(identity: KeyIdentity): BoundKeyOptions {
     const { aead, entropy: { random } } = this.#ports;
-    const binding = { purpose: this.#kind.purpose, subject, key, publicPart, epoch };
-    return { binding, aead, random: random.fill };
+    return { binding: { ...identity, purpose: this.#kind.purpose }, aead, random: random.fill };
   }
 
   /** Expired credentials, a row that cannot be trusted, or KMS's own failure, logged. Other errors are thrown unchanged. */

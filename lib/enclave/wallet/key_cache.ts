@@ -73,7 +73,7 @@ export class KeyCache implements Disposable {
         this.#hits++;
         return held.key.clone();
       }
-      this.#drop(id, held);
+      this.#drop(id);
     }
     const generation = this.#generation;
     const key = await open();
@@ -83,33 +83,29 @@ export class KeyCache implements Disposable {
 
   /** Keeps a copy of a key; the least recently used key is removed if the cache is full. */
   #keep(id: string, key: SecretBytes): void {
-    const old = this.#entries.get(id);
-    if (old !== undefined) this.#drop(id, old);
-    for (const [oldest, entry] of this.#entries) {
+    this.#drop(id);
+    for (const oldest of this.#entries.keys()) {
       if (this.#entries.size < this.#options.entries) break;
-      this.#drop(oldest, entry);
+      this.#drop(oldest);
     }
     const { maxAgeMs, now } = this.#options;
-    const entry: Entry = {
-      key: key.clone(),
-      expires: now() + maxAgeMs,
-      timer: setTimeout(() => this.#drop(id, entry), maxAgeMs),
-    };
+    const timer = setTimeout(() => this.#drop(id), maxAgeMs);
     // A cached key must not keep the process alive.
-    Deno.unrefTimer(Number(entry.timer));
-    this.#entries.set(id, entry);
+    Deno.unrefTimer(Number(timer));
+    this.#entries.set(id, { key: key.clone(), expires: now() + maxAgeMs, timer });
   }
 
-  #drop(id: string, entry: Entry): void {
-    clearTimeout(entry.timer);
-    entry.key[Symbol.dispose]();
-    if (this.#entries.get(id) === entry) this.#entries.delete(id);
+  #drop(id: string): void {
+    const entry = this.#entries.get(id);
+    clearTimeout(entry?.timer);
+    entry?.key[Symbol.dispose]();
+    this.#entries.delete(id);
   }
 
   /** Wipes all keys: after a denial by KMS, it is unknown whether KMS would still release these. */
   clear(): void {
     this.#generation++;
-    for (const [id, entry] of [...this.#entries]) this.#drop(id, entry);
+    for (const id of this.#entries.keys()) this.#drop(id);
   }
 
   /** Wipes all keys for good: requests still in progress add none. */

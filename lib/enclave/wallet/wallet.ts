@@ -7,19 +7,17 @@
 import { encodeBase64 } from "@std/encoding";
 import type { Credentials } from "../../shared/aws/credentials.ts";
 import { BOUND_KEY_VERSION } from "../../shared/crypto/bound_key.ts";
-import { PayloadError } from "../../shared/crypto/payload_error.ts";
 import { addressOf } from "../../shared/crypto/ethereum_address.ts";
-import { type SignedPayload, signPayload } from "./ethereum/payload.ts";
+import { signPayload } from "./ethereum/payload.ts";
 import { secretKeyOf, SEED_LENGTH } from "../../shared/crypto/secp256k1.ts";
-import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { selectKey } from "../../shared/aws/key_arn.ts";
-import { type ErrorReply, errorReply, type WalletReply, WireError } from "../../shared/wire/messages.ts";
+import { type WalletReply, WireError } from "../../shared/wire/messages.ts";
 import { checkNonce } from "../server/attestation.ts";
 import { drawSecret } from "../server/entropy.ts";
 import type { Feature, Ports, Routes } from "../server/feature.ts";
 import { credentialedRoute } from "../server/fields.ts";
 import { createYield } from "../server/waiting.ts";
-import { type WrappedKey, type WrappedKeyKind, WrappedKeys } from "../server/wrapped_key.ts";
+import { type WrappedKeyKind, WrappedKeys } from "../server/wrapped_key.ts";
 import { cacheId, KeyCache } from "./key_cache.ts";
 import { checkGuards, isGuarded, likelyAllowances } from "./wallet_guards.ts";
 import type { WalletGuards } from "../../shared/cli/wallet_options.ts";
@@ -86,10 +84,6 @@ export class WalletService implements Feature {
     return allowances === "" ? [] : [`${warning}: ${allowances}`];
   }
 
-  replyTo(thrown: unknown): ErrorReply | undefined {
-    return thrown instanceof PayloadError ? errorReply("invalid_payload", thrown.message) : undefined;
-  }
-
   /** Wipes cached keys. */
   forget(): void {
     this.#cache.clear();
@@ -105,9 +99,7 @@ export class WalletService implements Feature {
     const { bytes: publicPart, text: address } = addressOf(privateKey);
     const row = await this.#keys.wrap({ subject: name, key, publicPart }, { privateKey, credentials });
     const from = { origin: "generated", generatedAt: this.#options.now() } as const;
-    const document = nonce === undefined
-      ? {}
-      : { attestationDocument: await this.#keys.attest(row, { from, nonce }) };
+    const document = nonce && { attestationDocument: await this.#keys.attest(row, { from, nonce }) };
     this.#options.log("info", "account_generated", { name, key: key.arn });
     return {
       apiResponse: "generateResponse",
@@ -150,18 +142,6 @@ export class WalletService implements Feature {
     }
     const { name: subject, encryptedDataKey, encryptedPrivateKey } = parsed;
     const row = { subject, key, publicPart: address.bytes, encryptedDataKey, encryptedPrivateKey };
-    using privateKey = await this.#openKey(row, credentials);
-    const signatures: SignedPayload[] = [];
-    for (const [index, payload] of payloads.entries()) {
-      await yieldTurn();
-      signatures.push(inItem(index, () => signPayload(payload, privateKey)));
-    }
-    const content = { address: address.text, ...(isBatch ? { signatures } : signatures[0]) };
-    return { apiResponse: "signResponse", content };
-  }
-
-  /** The row's private key, from the cache or by KMS. */
-  #openKey(row: WrappedKey, credentials: Credentials): Promise<SecretBytes> {
     const id = cacheId([
       credentials.fingerprint(row.key.region),
       row.key.arn,
@@ -171,7 +151,14 @@ export class WalletService implements Feature {
       row.encryptedDataKey,
       BOUND_KEY_VERSION,
     ]);
-    return this.#cache.use(id, () => this.#keys.open(row, credentials));
+    using privateKey = await this.#cache.use(id, () => this.#keys.open(row, credentials));
+    const signatures: ReturnType<typeof signPayload>[] = [];
+    for (const [index, payload] of payloads.entries()) {
+      await yieldTurn();
+      signatures.push(inItem(index, () => signPayload(payload, privateKey)));
+    }
+    const content = { address: address.text, ...(isBatch ? { signatures } : signatures[0]) };
+    return { apiResponse: "signResponse", content };
   }
 
   [Symbol.dispose](): void {

@@ -85,16 +85,9 @@ function checkMessage(guards: WalletGuards, bytes: Uint8Array): void {
 /** @throws {WireError} `guard_refused`, with the rule's name. */
 export function checkGuards(guards: WalletGuards, payload: Payload): void {
   if (!isGuarded(guards)) return;
-  switch (payload.kind) {
-    case "digest":
-      return refuse("digest", "with rules set, a digest is not signed: its contents cannot be checked");
-    case "message":
-      return checkMessage(guards, payload.bytes);
-    case "typedData":
-      return checkTypedData(guards, payload.data.intent);
-    case "transaction":
-      return checkTransaction(guards, payload.transaction.intent);
-    default:
-      return payload satisfies never;
-  }
+  const { kind } = payload;
+  if (kind === "message") return checkMessage(guards, payload.bytes);
+  if (kind === "typedData") return checkTypedData(guards, payload.data.intent);
+  if (kind === "transaction") return checkTransaction(guards, payload.transaction.intent);
+  return refuse("digest", "with rules set, a digest is not signed: its contents cannot be checked");
 }

@@ -51,10 +51,8 @@ function checkVersion(request: WireObject): void {
   const version = field(request, "version") ?? BOUND_KEY_VERSION;
   // Stored rows may have it as text.
   if (version === BOUND_KEY_VERSION || version === String(BOUND_KEY_VERSION)) return;
-  throw new WireError(
-    "row_rejected",
-    `Field version must be ${BOUND_KEY_VERSION}: this build knows no other version of rows`,
-  );
+  const why = "this build knows no other version of rows";
+  throw new WireError("row_rejected", `Field version must be ${BOUND_KEY_VERSION}: ${why}`);
 }
 
 /** The items of a batch, not parsed; undefined for a single payload. @throws {PayloadError} */

@@ -50,10 +50,10 @@ async function sha256(bytes: Uint8Array): Promise<Uint8Array<ArrayBuffer>> {
  * @param configuration flat and without secrets; the same object in the same order gives the same hash
  * @returns 32 bytes
  */
-export async function hashConfiguration(
+export function hashConfiguration(
   configuration: Readonly<Record<string, unknown>>,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  return await sha256(new TextEncoder().encode(JSON.stringify(configuration)));
+  return sha256(new TextEncoder().encode(JSON.stringify(configuration)));
 }
 
 /**
@@ -71,9 +71,8 @@ export async function keyUserData(
   const generatedAt = origin === "generated" ? from.generatedAt.getTime() : null;
   const about = [KEY_VERSION, purpose, subject, publicPart, keyArn, epoch, origin, generatedAt, previous];
   const data = await sha256(encode(about));
-  return new Uint8Array(
-    encode({ v: KEY_VERSION, purpose, config, data, origin, generated_at: generatedAt, previous }),
-  );
+  const fields = { v: KEY_VERSION, purpose, config, data, origin, generated_at: generatedAt, previous };
+  return new Uint8Array(encode(fields));
 }
 
 /**

@@ -27,11 +27,8 @@ export class Credentials implements Disposable {
 
   /** The UTF-8 bytes of the strings, which themselves cannot be wiped. */
   static fromStrings(strings: CredentialStrings): Credentials {
-    return new Credentials(
-      SecretBytes.fromString(strings.accessKeyId),
-      SecretBytes.fromString(strings.secretAccessKey),
-      SecretBytes.fromString(strings.sessionToken),
-    );
+    const secret = (name: keyof CredentialStrings) => SecretBytes.fromString(strings[name]);
+    return new Credentials(secret("accessKeyId"), secret("secretAccessKey"), secret("sessionToken"));
   }
 
   /** A copy with its own memory. */

@@ -61,32 +61,25 @@ function mismatch(allowed: readonly KeyArn[], { key, field = "kms_key_id" }: Key
     : `Field ${field} names a KMS key that is not among the allowed ones`;
 }
 
-function notAllowed(message: string, hint: string): EnclaveError {
-  return new EnclaveError(message, { code: "key_not_allowed", hint });
-}
-
 /**
  * The allowed key that a request selects. With one allowed key, the request need not name it.
  *
  * @throws {EnclaveError} `key_not_allowed` when no key or more than one matches.
  */
 export function selectKey(allowed: readonly KeyArn[], selection: KeySelection): KeyArn {
-  if (allowed.length === 0) {
-    const hint = "Name the key in the measured configuration: --kms-key <arn> or KMS_KEYS.";
-    throw notAllowed("No KMS key is allowed", hint);
-  }
   const { key, region } = selection;
   const [first, second] = allowed.filter((candidate) =>
     (key === undefined || key === candidate.arn || key === candidate.id) &&
     (region === undefined || region === candidate.region)
   );
-  if (first === undefined) {
-    throw notAllowed(
+  if (first !== undefined && second === undefined) return first;
+  const [message, hint] = allowed.length === 0
+    ? ["No KMS key is allowed", "Name the key in the measured configuration: --kms-key <arn> or KMS_KEYS."]
+    : first === undefined
+    ? [
       mismatch(allowed, selection),
       "Requests select among the keys of the measured configuration (--kms-key, KMS_KEYS), by ARN or key id, and the region must be the ARN's.",
-    );
-  }
-  if (second === undefined) return first;
-  const hint = "Add kms_key_id to the request.";
-  throw notAllowed("Several KMS keys are allowed and the request does not say which", hint);
+    ]
+    : ["Several KMS keys are allowed and the request does not say which", "Add kms_key_id to the request."];
+  throw new EnclaveError(message, { code: "key_not_allowed", hint });
 }

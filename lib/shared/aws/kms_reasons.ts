@@ -25,6 +25,8 @@ export function parseKmsReason(answer: Readonly<Record<string, unknown>>): KmsRe
   return { name, message: typeof message === "string" ? message.slice(0, MAX_MESSAGE_LENGTH) : "" };
 }
 
+const SKEWED =
+  /Signature (?:expired|not yet current): ([0-9]{8}T[0-9]{6}Z) [^(]{0,100}\(([0-9]{8}T[0-9]{6}Z) [-+]/;
 const STAMP = /^([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z$/;
 
 function timeOf(stamp: string | undefined): number {
@@ -37,10 +39,7 @@ function timeOf(stamp: string | undefined): number {
  * @returns seconds, positive when this clock is ahead; undefined when the message is about something else.
  */
 export function clockSkewOf({ message }: Pick<KmsReason, "message">): number | undefined {
-  const [, ours, theirs] =
-    /Signature (?:expired|not yet current): ([0-9]{8}T[0-9]{6}Z) [^(]{0,100}\(([0-9]{8}T[0-9]{6}Z) [-+]/.exec(
-      message,
-    ) ?? [];
+  const [, ours, theirs] = SKEWED.exec(message) ?? [];
   const seconds = Math.round((timeOf(ours) - timeOf(theirs)) / 1000);
   return Number.isNaN(seconds) ? undefined : seconds;
 }

@@ -34,18 +34,14 @@ export function untilSignal(
  */
 export async function runEntry(
   main: (argv: readonly string[]) => number | Promise<number>,
-  describe: (
-    thrown: unknown,
-    argv: readonly string[],
-  ) => { readonly text: string; readonly exitCode: number } = describeFailure,
+  describe: (thrown: unknown, argv: readonly string[]) => ReturnType<typeof describeFailure> =
+    describeFailure,
 ): Promise<never> {
-  let exitCode: number;
   try {
-    exitCode = await main(Deno.args);
+    Deno.exit(await main(Deno.args));
   } catch (thrown) {
-    const failure = describe(thrown, Deno.args);
-    writeAll((bytes) => Deno.stderr.writeSync(bytes), new TextEncoder().encode(failure.text));
-    exitCode = failure.exitCode;
+    const { text, exitCode } = describe(thrown, Deno.args);
+    writeAll((bytes) => Deno.stderr.writeSync(bytes), new TextEncoder().encode(text));
+    Deno.exit(exitCode);
   }
-  Deno.exit(exitCode);
 }

@@ -99,7 +99,7 @@ export const WORKFLOW_OPTIONS = {
     "time that the workflow may work on a request; its process is ended then",
   ),
   memory: optionalNumber(
-    { name: "workflow-memory", value: "BYTES", min: 16 * 1024 * 1024, max: 2 ** 40 },
+    { name: "workflow-memory", value: "BYTES", min: 16 * MIB, max: 2 ** 40 },
     "memory that the workflow may take in a process; by default what the largest message needs, and at least 128 MiB",
   ),
 };
@@ -126,9 +126,8 @@ export function workflowLimitsFor(
  * infinite where the memory is not known.
  */
 function roomFor({ memory = Infinity, sdkProcesses = 1, workflowProcesses = 1 }: MachineMemory): number {
-  const processes = (sdkProcesses - 1) * SDK_PROCESS_MEMORY +
-    (workflowProcesses + 1) * WORKFLOW_PROCESS_MEMORY;
-  const left = memory - OWN_MEMORY - processes;
+  const ofSdk = (sdkProcesses - 1) * SDK_PROCESS_MEMORY;
+  const left = memory - OWN_MEMORY - ofSdk - (workflowProcesses + 1) * WORKFLOW_PROCESS_MEMORY;
   return Math.max(0, Math.floor(left / 2));
 }
 

@@ -88,8 +88,7 @@ export class Options {
    */
   list(name: string): readonly string[] {
     const given = this.#values.get(name);
-    const parts = (given ?? []).flatMap((value) => value.split(",")).map((part) => part.trim())
-      .filter((part) => part !== "");
+    const parts = (given ?? []).join().split(",").map((part) => part.trim()).filter((part) => part !== "");
     if (given === undefined || parts.length > 0) return parts;
     throw new UsageError(`--${name} was given without a value`, "Give a value, or leave it out.");
   }
@@ -145,8 +144,8 @@ export class Options {
    */
   choice<T extends string>(name: string, choices: readonly T[]): T {
     const text = this.text(name) ?? "";
-    const found = choices.find((choice) => choice === text);
-    return found ?? refuseValue(name, text, `Give one of: ${choices.join(", ")}.`);
+    return choices.find((choice) => choice === text) ??
+      refuseValue(name, text, `Give one of: ${choices.join(", ")}.`);
   }
 }
 
@@ -183,12 +182,10 @@ export function parseOptions(
       const hint = `${near === undefined ? "" : `Did you mean --${near}? `}--help lists the options.`;
       throw new UsageError(`Unknown option ${rawName}`, hint);
     }
-    // A value that starts with "-" is probably the next option; "--name=-x" makes it explicit.
-    const isMissing = value === undefined || (/^-./s.test(value) && inlineValue !== true);
-    if (spec.value === undefined && value !== undefined) {
-      throw new UsageError(`Option ${rawName} takes no value`);
-    }
-    if (spec.value !== undefined && isMissing) {
+    if (spec.value === undefined) {
+      if (value !== undefined) throw new UsageError(`Option ${rawName} takes no value`);
+    } else if (value === undefined || (/^-./s.test(value) && inlineValue !== true)) {
+      // A value that starts with "-" is probably the next option; "--name=-x" makes it explicit.
       throw new UsageError(`Option ${rawName} needs a value`, `${rawName} ${spec.value}`);
     }
     if (value === "" && spec.refuseEmpty === true) {
@@ -249,8 +246,7 @@ function editDistance(a: string, b: string): number {
 /** The table as lines of help, two columns. */
 export function helpLines(specs: readonly OptionSpec[]): string {
   const rows = specs.map(({ name, short, value, help, default: preset, env }) => {
-    const notes = [preset === undefined ? "" : `default ${preset}`, env === undefined ? "" : `env ${env}`]
-      .filter((note) => note !== "").join("; ");
+    const notes = [preset && `default ${preset}`, env && `env ${env}`].filter(Boolean).join("; ");
     const left = `  ${short === undefined ? "    " : `-${short}, `}--${name}${value ? ` ${value}` : ""}`;
     return { left, right: notes === "" ? help : `${help} (${notes})` };
   });

@@ -51,6 +51,8 @@ const RUNNING = {
   }, "debug, info, warn or error"),
 };
 
+const textOption = (options: Options, name: string) => options.text(name);
+
 const kmsKeys = (parse: (text: string) => KeyArn) =>
   distinct(
     { name: "kms-key", env: "KMS_KEYS", value: "ARN", parse },
@@ -139,16 +141,13 @@ export const SERVE_OPTIONS: readonly Setting<unknown>[] = [
 /** Options of the SDK's backend. */
 export const NITRO_OPTIONS: readonly Setting<unknown>[] = Object.values(NITRO);
 
-/** The parsed options of the SDK's backend. */
-type NitroConfig = Values<typeof NITRO>;
-
 /**
  * Reads the options of the SDK's backend.
  *
  * @param requestMs time limit of one request
  * @throws {UsageError} that names the option.
  */
-export function readNitroConfig(options: Options, requestMs: number): NitroConfig {
+export function readNitroConfig(options: Options, requestMs: number): Values<typeof NITRO> {
   const config = readAll(NITRO, options);
   if (config.deadlineMs < requestMs) return config;
   throw new UsageError(
@@ -163,10 +162,7 @@ export function readNitroConfig(options: Options, requestMs: number): NitroConfi
  * @param parseKey reads a key's name; the production entry accepts only an ARN
  * @throws {UsageError | EnclaveError} that names the option.
  */
-export function readServeConfig(
-  options: Options,
-  parseKey: (text: string) => KeyArn = parseKeyArn,
-) {
+export function readServeConfig(options: Options, parseKey: (text: string) => KeyArn = parseKeyArn) {
   const { port, listen } = readAll(LISTENING, options);
   const session = readAll(SESSION_KEY, options);
   return {
@@ -221,10 +217,6 @@ function readFeatures(options: Options, option: string): readonly string[] | und
   return FEATURES.filter((name) => given.includes(name));
 }
 
-function textOption(options: Options, name: string): string | undefined {
-  return options.text(name);
-}
-
 function readRegion(options: Options, name: string): string | undefined {
   const region = options.text(name);
   if (region === undefined || isRegion(region)) return region;
@@ -237,13 +229,12 @@ function readContext(options: Options, name: string): EncryptionContext | undefi
   const parse = (text: string) =>
     /^([^=]+)=(.*)$/s.exec(text) ?? refuseValue(name, text, "Write name=value.");
   const pairs = options.distinct(name, parse, ([, key = ""]) => key);
-  const context: EncryptionContext = Object.fromEntries(
-    pairs.map(([, key = "", value = ""]) => [key, value]),
-  );
+  const context = Object.fromEntries(pairs.map(([, key = "", value = ""]) => [key, value]));
   if (!isOtherKeysContext(context)) return context;
-  const { purpose } = context;
   throw new UsageError(
-    `Cannot use --${name} ${given.join(",")}: it is the context of the ${purpose} keys of this service`,
+    `Cannot use --${name} ${given.join(",")}: it is the context of the ${
+      context["purpose"]
+    } keys of this service`,
     "Their wrapped data keys would be accepted as session keys. Use another purpose, such as the default purpose=tsk.",
   );
 }

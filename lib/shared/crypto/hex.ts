@@ -13,8 +13,6 @@
  */
 export function decodeHexInto(text: string, target: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   // The TypeScript types of Deno 2.6 do not declare this function yet.
-  const { written } = (target as unknown as { setFromHex(hex: string): { written: number } }).setFromHex(
-    text,
-  );
-  return target.subarray(0, written);
+  const decoder = target as unknown as { setFromHex(hex: string): { written: number } };
+  return target.subarray(0, decoder.setFromHex(text).written);
 }

@@ -43,9 +43,7 @@ export class Random {
 
   constructor({ kernel, nsm, runtime = runtimeGenerator }: RandomSources) {
     this.fill = kernel ?? runtime;
-    this.sources = `${nsm === undefined ? "no NSM" : "NSM"}${
-      kernel === undefined ? "" : ", kernel"
-    }, runtime`;
+    this.sources = [nsm ? "NSM" : "no NSM", ...(kernel ? ["kernel"] : []), "runtime"].join(", ");
     this.#runtime = runtime;
     this.#nsm = nsm;
   }

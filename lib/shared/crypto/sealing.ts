@@ -17,10 +17,8 @@ export const SEAL_LIMITS = { warnAt: 2 ** 31, refuseAt: 2 ** 32 } as const;
 export class OpenError extends EnclaveError {
   override name = "OpenError";
   constructor(message: string) {
-    super(message, {
-      code: "decrypt_failed",
-      hint: "Check that it was sealed under this key, and that no byte of it changed on the way.",
-    });
+    const hint = "Check that it was sealed under this key, and that no byte of it changed on the way.";
+    super(message, { code: "decrypt_failed", hint });
   }
 }
 
@@ -76,10 +74,8 @@ export class SealingKey implements Disposable {
    */
   seal(plaintext: Uint8Array, data: Bytes = NO_DATA): Bytes {
     if (this.#seals >= SEAL_LIMITS.refuseAt) {
-      throw new EnclaveError("This key has made as many seals as random nonces allow", {
-        code: "rekey_required",
-        hint: "Configure a new key.",
-      });
+      const about = { code: "rekey_required", hint: "Configure a new key." };
+      throw new EnclaveError("This key has made as many seals as random nonces allow", about);
     }
     const blob = new Uint8Array(NONCE_LENGTH + plaintext.length + TAG_LENGTH);
     const nonce = blob.subarray(0, NONCE_LENGTH);
@@ -97,14 +93,12 @@ export class SealingKey implements Disposable {
    * @throws {TypeError} after it was wiped.
    */
   open(blob: Bytes, data: Bytes = NO_DATA, headroom = 0): Bytes {
-    if (blob.length < NONCE_LENGTH + TAG_LENGTH) {
-      throw new OpenError(
-        `Cannot open ${blob.length} bytes: a sealed blob has at least ${
-          NONCE_LENGTH + TAG_LENGTH
-        } (nonce, ciphertext, tag)`,
-      );
+    const least = NONCE_LENGTH + TAG_LENGTH;
+    if (blob.length < least) {
+      const why = `a sealed blob has at least ${least} (nonce, ciphertext, tag)`;
+      throw new OpenError(`Cannot open ${blob.length} bytes: ${why}`);
     }
-    const plaintext = new Uint8Array(headroom + blob.length - NONCE_LENGTH - TAG_LENGTH).subarray(headroom);
+    const plaintext = new Uint8Array(headroom + blob.length - least).subarray(headroom);
     const nonce = blob.subarray(0, NONCE_LENGTH);
     if (!this.#key.open(plaintext, { nonce, text: blob.subarray(NONCE_LENGTH), data })) {
       throw new OpenError("Cannot open: the tag does not match");

@@ -15,16 +15,6 @@ export const SCALAR_LENGTH = 32;
 /** Bytes from which a secret key is made without bias (FIPS 186-5, A.2.1). */
 export const SEED_LENGTH = 48;
 
-/** An ECDSA signature from which the public key can be recovered. */
-export interface RecoverableSignature {
-  /** 32 bytes, big-endian. */
-  readonly r: Uint8Array<ArrayBuffer>;
-  /** 32 bytes, big-endian, in the lower half of the group's order. */
-  readonly s: Uint8Array<ArrayBuffer>;
-  /** Parity of the nonce point's y. */
-  readonly yParity: 0 | 1;
-}
-
 /**
  * The secret key of a seed, uniform in 1..n-1.
  *
@@ -60,15 +50,14 @@ export function publicKeyOf(
  * ECDSA over a given digest.
  *
  * @param digest 32 bytes
+ * @returns r and s, 32 bytes each, big-endian, s in the lower half of the group's order; and the parity of the
+ * nonce point's y, for recovering the public key
  * @throws {RangeError} on another length.
  */
-export function signDigest(secretKey: SecretBytes, digest: Uint8Array): RecoverableSignature {
+export function signDigest(secretKey: SecretBytes, digest: Uint8Array) {
   checkDigest(digest);
-  const bytes = secp256k1.sign(digest, secretKey.expose(), {
-    prehash: false,
-    lowS: true,
-    format: "recovered",
-  });
+  const options = { prehash: false, lowS: true, format: "recovered" } as const;
+  const bytes = secp256k1.sign(digest, secretKey.expose(), options);
   // Recovery ids 2 and 3 need an r above the group's order, which is practically impossible.
   if (bytes[0] !== 0 && bytes[0] !== 1) throw new RangeError("Cannot sign: the nonce point is out of range");
   return {

@@ -1,5 +1,5 @@
 /**
- * Secret bytes: private, redacted wherever a value is printed, wiped at the end of their scope.
+ * Secret bytes: in a private field, which no conversion prints, and wiped at the end of their scope.
  *
  * What JavaScript cannot promise: a garbage collector may have moved a small array before it was wiped, and a
  * string that a secret came in (JSON) cannot be wiped at all. Wiping reduces how long and in how many
@@ -7,8 +7,6 @@
  *
  * @module
  */
-
-const REDACTED = "[secret]";
 
 /** Owns a buffer with a secret. Disposing wipes it. */
 export class SecretBytes implements Disposable {
@@ -34,11 +32,6 @@ export class SecretBytes implements Disposable {
     return this.expose().length;
   }
 
-  /** Whether the bytes were wiped. */
-  get isWiped(): boolean {
-    return this.#bytes === undefined;
-  }
-
   /**
    * The bytes themselves, borrowed: not to be kept past the life of this object.
    *
@@ -58,25 +51,5 @@ export class SecretBytes implements Disposable {
   [Symbol.dispose](): void {
     this.#bytes?.fill(0);
     this.#bytes = undefined;
-  }
-
-  /** Redacted. */
-  toString(): string {
-    return REDACTED;
-  }
-
-  /** Redacted. */
-  toJSON(): string {
-    return REDACTED;
-  }
-
-  /** Redacted. */
-  [Symbol.for("Deno.customInspect")](): string {
-    return REDACTED;
-  }
-
-  /** Redacted. */
-  [Symbol.for("nodejs.util.inspect.custom")](): string {
-    return REDACTED;
   }
 }

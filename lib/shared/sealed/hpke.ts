@@ -11,14 +11,10 @@ import { decodeHex } from "@std/encoding";
 import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256 } from "@hpke/core";
 import { concat } from "../bytes.ts";
 
-type Bytes = Uint8Array<ArrayBuffer>;
-
 /** Bytes of a public key, and of an encapsulated key. */
 export const PUBLIC_KEY_LENGTH = 32;
 /** Bytes of a private key. */
 export const PRIVATE_KEY_LENGTH = 32;
-/** Bytes that sealing adds. */
-export const HPKE_TAG_LENGTH = 16;
 
 const X25519 = "X25519";
 /** The suite. */
@@ -74,7 +70,7 @@ export async function importKeyPair(pkcs8: Uint8Array): Promise<HpkeKeyPair> {
       `Cannot use a private key of ${pkcs8.length} bytes: X25519 has ${length} in PKCS #8`,
     );
   }
-  const der = pkcs8 as Bytes;
+  const der = pkcs8 as Uint8Array<ArrayBuffer>;
   const privateKey = await crypto.subtle.importKey("pkcs8", der, X25519, false, ["deriveBits"]);
   // The public key is the product with the base point: RFC 7748, section 6.1.
   const basePoint = { name: X25519, public: await importPublicKey(BASE_POINT) };
@@ -106,13 +102,12 @@ export async function keyPairOf(secret: Uint8Array): Promise<HpkeKeyPair> {
  */
 export async function setupRecipient(
   keys: HpkeKeyPair,
-  options: {
+  { info, enc, senderPublicKey }: {
     readonly info: Uint8Array;
     readonly enc: Uint8Array;
     readonly senderPublicKey?: CryptoKey | undefined;
   },
 ): Promise<HpkeContext> {
-  const { info, enc, senderPublicKey } = options;
   const sender = senderPublicKey === undefined ? {} : { senderPublicKey };
   const context = await SUITE.createRecipientContext({ recipientKey: keys, enc, info, ...sender });
   return {

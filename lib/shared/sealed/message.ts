@@ -26,8 +26,6 @@ type Bytes = Uint8Array<ArrayBuffer>;
 export const CLIENT_ID_LENGTH = { min: 16, max: 32 } as const;
 /** The largest counter. */
 export const MAX_COUNTER: number = Number.MAX_SAFE_INTEGER;
-/** Bytes of a key's hash, SHA-256. */
-export const KEY_HASH_LENGTH = 32;
 
 const PROTOCOL = "denclave-sealed";
 /** Version of the format; version 1 had no times. */
@@ -122,11 +120,10 @@ export async function openRequest(
   { enc, ciphertext }: { readonly enc: Uint8Array; readonly ciphertext: Uint8Array },
   options: MessageName & { readonly senderPublicKey?: CryptoKey | undefined },
 ): Promise<OpenedRequest> {
-  const { senderPublicKey } = options;
   let context: HpkeContext;
   let whole: Bytes;
   try {
-    context = await setupRecipient(keys, { info: infoOf(options.keyHash), enc, senderPublicKey });
+    context = await setupRecipient(keys, { ...options, info: infoOf(options.keyHash), enc });
     whole = await context.apply(ciphertext, dataOf("request", options));
   } catch (thrown) {
     throw new SealedError("sealed_not_opened", "The sealed request does not open", thrown);

@@ -44,26 +44,16 @@ export function parseAddress(text: string): Address {
   if (transport === "tcp" && host !== "" && host !== "[]" && port <= 0xffff) {
     return { transport, hostname: host.replace(/^\[(.*)\]$/, "$1"), port };
   }
-  throw new EnclaveError(`Cannot use address ${JSON.stringify(text)}`, {
-    code: "invalid_address",
-    hint: "Write vsock:<cid>:<port>, tcp:<host>:<port> or unix:<path>.",
-  });
+  const hint = "Write vsock:<cid>:<port>, tcp:<host>:<port> or unix:<path>.";
+  throw new EnclaveError(`Cannot use address ${JSON.stringify(text)}`, { code: "invalid_address", hint });
 }
 
 /** Formats an address for {@link parseAddress}. */
 export function formatAddress(address: Address): string {
-  switch (address.transport) {
-    case "vsock":
-      return `vsock:${address.cid}:${address.port}`;
-    case "tcp": {
-      const { hostname, port } = address;
-      return `tcp:${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
-    }
-    case "unix":
-      return `unix:${address.path}`;
-    default:
-      return address satisfies never;
-  }
+  if (address.transport === "unix") return `unix:${address.path}`;
+  if (address.transport === "vsock") return `vsock:${address.cid}:${address.port}`;
+  const { hostname, port } = address;
+  return `tcp:${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
 }
 
 /** Kernels lose larger packets on vsock. */

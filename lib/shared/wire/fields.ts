@@ -112,10 +112,8 @@ export const ID: Field<string, { readonly type: "id" }> = {
     const value = field(request, name);
     if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return String(value);
     if (typeof value === "string" && /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/.test(value)) return value;
-    return refuse(
-      name,
-      "must be a whole number, or a name of letters, digits, dots, colons, dashes and underscores",
-    );
+    const characters = "letters, digits, dots, colons, dashes and underscores";
+    return refuse(name, `must be a whole number, or a name of ${characters}`);
   },
 };
 
@@ -126,9 +124,7 @@ export const NAME: Field<string, { readonly type: "string" }> = {
     const value = requiredString(request, name, "the account's name");
     // Cs are surrogates without their other half.
     if (value.length <= 128 && !/[\p{Cc}\p{Cs}]|^\s|\s$/u.test(value)) return value;
-    return refuse(
-      name,
-      "must have at most 128 characters, none of them a control character or a space at an end",
-    );
+    const forbidden = "a control character or a space at an end";
+    return refuse(name, `must have at most 128 characters, none of them ${forbidden}`);
   },
 };

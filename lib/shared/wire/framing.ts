@@ -206,11 +206,6 @@ export class FrameDecoder implements Disposable {
     return this.#arrived.length > 0 || this.#toDiscard > 0;
   }
 
-  /** Bytes of memory held. */
-  get capacity(): number {
-    return this.#buffer.length;
-  }
-
   get #arrived(): Uint8Array<ArrayBuffer> {
     return this.#buffer.subarray(this.#start, this.#end);
   }
@@ -272,17 +267,6 @@ export class FrameDecoder implements Disposable {
   end(): void {
     this.#ended = true;
     if (this.pending) this.#framing ??= this.#buffer[this.#start] === NUL ? "u32be" : "raw";
-  }
-
-  /** Adds bytes that the caller already has. */
-  push(bytes: Uint8Array): void {
-    for (let taken = 0; taken < bytes.length;) {
-      const space = this.space();
-      const piece = bytes.subarray(taken, taken + space.length);
-      space.set(piece);
-      this.commit(piece.length);
-      taken += piece.length;
-    }
   }
 
   /** The next document, or undefined when more bytes are needed (or the stream can no longer be decoded). */
@@ -371,7 +355,11 @@ export class FrameDecoder implements Disposable {
         this.#consume(0);
         return undefined;
       }
-      if (this.#buffer[this.#start] !== CODE.openBrace) return this.#lose(this.#notAnObject());
+      if (this.#buffer[this.#start] !== CODE.openBrace) {
+        const protocol = otherProtocol(this.#arrived);
+        const named = protocol === undefined ? "" : `This port does not speak ${protocol}. `;
+        return this.#lose(refusal("not_json", `${named}${NOT_AN_OBJECT}`));
+      }
       this.#scanned = Math.max(this.#scanned, this.#start);
     }
     const isWhole = this.#scanObject();
@@ -392,12 +380,6 @@ export class FrameDecoder implements Disposable {
     this.#given = 0;
     this.#consume(this.#arrived.length);
     return frame;
-  }
-
-  #notAnObject(): Frame {
-    const protocol = otherProtocol(this.#arrived);
-    const named = protocol === undefined ? "" : `This port does not speak ${protocol}. `;
-    return refusal("not_json", `${named}${NOT_AN_OBJECT}`);
   }
 
   /** Scans on to the object's end, or to a bracket that is nested too deep. @returns whether it has ended */

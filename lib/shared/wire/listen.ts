@@ -16,10 +16,8 @@ export function listen(address: Address): { readonly listener: Deno.Listener; re
   try {
     // The types of the vsock listener differ between the versions of Deno that are supported.
     const listener = Deno.listen(address as Deno.TcpListenOptions);
-    return {
-      listener,
-      address: address.transport === "tcp" ? { ...address, port: listener.addr.port } : address,
-    };
+    const bound = address.transport === "tcp" ? { ...address, port: listener.addr.port } : address;
+    return { listener, address: bound };
   } catch (thrown) {
     throw new EnclaveError(`Cannot listen on ${formatAddress(address)}: ${messageOf(thrown)}`, {
       code: "listen_failed",

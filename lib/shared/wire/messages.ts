@@ -200,8 +200,7 @@ export function takeCredentials(request: WireObject): CredentialStrings {
       for (const name of CREDENTIAL_SPELLINGS.flat()) delete place[name];
     }
   }
-  throw new WireError(
-    "missing_fields",
-    "Fields aws_access_key_id and aws_secret_access_key (and aws_session_token for temporary credentials) are missing",
-  );
+  const names =
+    "aws_access_key_id and aws_secret_access_key (and aws_session_token for temporary credentials)";
+  throw new WireError("missing_fields", `Fields ${names} are missing`);
 }

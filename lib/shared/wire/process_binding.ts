@@ -35,10 +35,9 @@ export type Direction = "request" | "reply";
  * @throws {RangeError} on another length.
  */
 export function processBinding(direction: Direction, requestId: Uint8Array): Uint8Array<ArrayBuffer> {
-  if (requestId.length !== REQUEST_ID_LENGTH) {
-    throw new RangeError(
-      `Cannot use a request id of ${requestId.length} bytes: it has ${REQUEST_ID_LENGTH}`,
-    );
+  const { length } = requestId;
+  if (length !== REQUEST_ID_LENGTH) {
+    throw new RangeError(`Cannot use a request id of ${length} bytes: it has ${REQUEST_ID_LENGTH}`);
   }
   return concat([LABEL, Uint8Array.of(VERSION, direction === "request" ? 1 : 2), requestId]);
 }
@@ -65,10 +64,8 @@ export function readProcessBinding(
   if (typeof bind !== "boolean") throw new WireError("missing_fields", "Field bind must be true or false");
   if (!bind) {
     if (!required) return undefined;
-    throw new WireError(
-      "binding_required",
-      "Bind this request: bind true, request_id, and the blob's additional data (docs/protocol.md)",
-    );
+    const parts = "bind true, request_id, and the blob's additional data (docs/protocol.md)";
+    throw new WireError("binding_required", `Bind this request: ${parts}`);
   }
   const text = requiredString(request, "request_id", "16 random bytes, hex");
   if (text.length !== 2 * REQUEST_ID_LENGTH || !/^[0-9a-fA-F]*$/.test(text)) {

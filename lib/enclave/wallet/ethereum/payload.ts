@@ -11,6 +11,7 @@ import { SCALAR_LENGTH, signDigest } from "../../../shared/crypto/secp256k1.ts";
 import type { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import { PayloadError, refuse } from "../../../shared/crypto/payload_error.ts";
 import { field } from "../../../shared/json.ts";
+import { isGiven } from "../../../shared/wire/fields.ts";
 import { parseHex } from "./quantity.ts";
 import { type ParsedTransaction, parseTransaction } from "./transaction.ts";
 import { type ParsedTypedData, parseTypedData } from "./typed_data.ts";
@@ -24,23 +25,6 @@ export type Payload =
 
 /** The kinds of payload: names of the fields that hold them. */
 export const PAYLOAD_KINDS = ["message", "typedData", "transaction", "digest"] as const;
-
-/** A signature in the format of the protocol. Hex with `0x`. */
-export interface SignedPayload {
-  /** r ‖ s ‖ (27 + yParity), 65 bytes. */
-  readonly signature: string;
-  /** 32 bytes. */
-  readonly r: string;
-  /** 32 bytes. */
-  readonly s: string;
-  readonly yParity: 0 | 1;
-  /** 27 + yParity; in a transaction as its type requires: 35 + 2 * chain id + yParity (EIP-155), or yParity. */
-  readonly v: number;
-  /** Ready to be sent (EIP-2718). Transactions only. */
-  readonly signedTransaction?: string;
-  /** keccak-256 of the above. Transactions only. */
-  readonly transactionHash?: string;
-}
 
 const MAX_MESSAGE_LENGTH = 1024 * 1024;
 
@@ -66,35 +50,31 @@ function parseDigest(value: unknown): Uint8Array<ArrayBuffer> {
  * @throws {PayloadError} that names the field.
  */
 export function parsePayload(request: Readonly<Record<string, unknown>>, from: string): Payload {
-  const given = PAYLOAD_KINDS.filter((kind) => (field(request, kind) ?? undefined) !== undefined);
+  const given = PAYLOAD_KINDS.filter((kind) => isGiven(request, kind));
   const [kind] = given;
   if (kind === undefined || given.length > 1) {
     const not = given.length > 1 ? `, not ${given.join(" and ")}` : "";
     throw new PayloadError(`Give exactly one of ${PAYLOAD_KINDS.join(", ")}${not}`);
   }
   const value = request[kind];
-  switch (kind) {
-    case "message":
-      return { kind, bytes: parseMessage(value) };
-    case "typedData":
-      return { kind, data: parseTypedData(value) };
-    case "transaction":
-      return { kind, transaction: parseTransaction(value, from) };
-    case "digest":
-      return { kind, digest: parseDigest(value) };
-    default:
-      return kind satisfies never;
-  }
+  if (kind === "message") return { kind, bytes: parseMessage(value) };
+  if (kind === "typedData") return { kind, data: parseTypedData(value) };
+  if (kind === "transaction") return { kind, transaction: parseTransaction(value, from) };
+  return { kind, digest: parseDigest(value) };
 }
 
-/** @param signature r ‖ s ‖ (27 + yParity), hex */
-function format(signature: string): SignedPayload {
+/**
+ * A signature in the format of the protocol, hex with `0x`. `v` is 27 + yParity.
+ *
+ * @param signature r ‖ s ‖ (27 + yParity), 65 bytes, hex with `0x`
+ */
+function format(signature: string) {
   const yParity = signature.endsWith("1b") ? 0 : 1;
   const [r, s] = [signature.slice(0, 66), `0x${signature.slice(66, 130)}`];
   return { signature, r, s, yParity, v: 27 + yParity };
 }
 
-function signTypedData({ typed }: ParsedTypedData, secretKey: SecretBytes): SignedPayload {
+function signTypedData({ typed }: ParsedTypedData, secretKey: SecretBytes) {
   try {
     // Without extra entropy the nonce is exactly that of RFC 6979, as in all of these.
     return format(signTyped(typed, secretKey.expose(), false));
@@ -104,7 +84,11 @@ function signTypedData({ typed }: ParsedTypedData, secretKey: SecretBytes): Sign
   }
 }
 
-function signTransaction({ unsigned }: ParsedTransaction, secretKey: SecretBytes): SignedPayload {
+/**
+ * With `v` as its type requires: 35 + 2 * chain id + yParity (EIP-155), or yParity. `signedTransaction` is ready
+ * to be sent (EIP-2718).
+ */
+function signTransaction({ unsigned }: ParsedTransaction, secretKey: SecretBytes) {
   const signed = unsigned.signBy(secretKey.expose(), false);
   const { r, s, yParity } = signed.raw;
   if (r === undefined || s === undefined || yParity === undefined) {
@@ -123,19 +107,11 @@ function signTransaction({ unsigned }: ParsedTransaction, secretKey: SecretBytes
  *
  * @throws {PayloadError} when typed data does not fit its types.
  */
-export function signPayload(payload: Payload, secretKey: SecretBytes): SignedPayload {
-  switch (payload.kind) {
-    case "message":
-      return format(eip191Signer.sign(payload.bytes, secretKey.expose(), false));
-    case "typedData":
-      return signTypedData(payload.data, secretKey);
-    case "transaction":
-      return signTransaction(payload.transaction, secretKey);
-    case "digest": {
-      const { r, s, yParity } = signDigest(secretKey, payload.digest);
-      return format(`0x${encodeHex(r)}${encodeHex(s)}${yParity === 0 ? "1b" : "1c"}`);
-    }
-    default:
-      return payload satisfies never;
-  }
+export function signPayload(payload: Payload, secretKey: SecretBytes) {
+  const { kind } = payload;
+  if (kind === "message") return format(eip191Signer.sign(payload.bytes, secretKey.expose(), false));
+  if (kind === "typedData") return signTypedData(payload.data, secretKey);
+  if (kind === "transaction") return signTransaction(payload.transaction, secretKey);
+  const { r, s, yParity } = signDigest(secretKey, payload.digest);
+  return format(`0x${encodeHex(r)}${encodeHex(s)}${yParity === 0 ? "1b" : "1c"}`);
 }

@@ -35,16 +35,15 @@ export function parseInteger(
  * Reads bytes.
  *
  * @param name of the field, for the message
- * @param limits `length` for an exact number of bytes, else `max`
+ * @param length for an exact number of bytes, else `max`
  * @returns `0x` and hex in lower case
  * @throws {PayloadError} that names the field.
  */
 export function parseHex(
   value: unknown,
   name: string,
-  limits: { readonly length?: number; readonly max?: number },
+  { length, max = length ?? 0 }: { readonly length?: number; readonly max?: number },
 ): string {
-  const { length, max = length ?? 0 } = limits;
   // The length is checked first, to keep the regular expression from running on megabytes.
   const fits = typeof value === "string" && value.length <= 2 + 2 * max && value.length % 2 === 0 &&
     (length === undefined || value.length === 2 + 2 * length) && /^0x[0-9a-fA-F]*$/.test(value);

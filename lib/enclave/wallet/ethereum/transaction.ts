@@ -27,14 +27,11 @@ export interface TransactionIntent {
   readonly maxFee: bigint;
 }
 
-/** micro-eth-signer's transaction; its type is not narrowed, since only its methods are used. */
-export type UnsignedTransaction = ReturnType<typeof Transaction.fromBytes>;
-
 /** A parsed transaction. */
 export interface ParsedTransaction {
   readonly intent: TransactionIntent;
-  /** Without a signature. */
-  readonly unsigned: UnsignedTransaction;
+  /** Without a signature. Its type is not narrowed, since only its methods are used. */
+  readonly unsigned: ReturnType<typeof Transaction.fromBytes>;
 }
 
 /** The largest chain id for which `v` (2 * id + 36) is still an exact JSON number; other wallets have the same limit. */
@@ -139,7 +136,7 @@ export function parseTransaction(input: unknown, from: string): ParsedTransactio
   try {
     // Not in its strict mode, which is for user input forms: the wallet's rules limit fees.
     const fields = { type, chainId, ...limits, to: to ?? "0x", value, data, ...gas, ...list };
-    const unsigned: UnsignedTransaction = Transaction.prepare(fields as never, false);
+    const unsigned: ParsedTransaction["unsigned"] = Transaction.prepare(fields as never, false);
     return { unsigned, intent: { chainId, to, value, data, maxFee: unsigned.fee } };
   } catch (thrown) {
     throw new PayloadError(`Field transaction cannot be encoded: ${messageOf(thrown).slice(0, 200)}`, thrown);

@@ -196,13 +196,10 @@ export function parseTypedData(input: unknown): ParsedTypedData {
   const { fields, domain } = readDomain(given, structs.get(DOMAIN));
   const message = structReader(structs)(primaryType, objectField(input, "message"), "typedData.message");
   const types = { [DOMAIN]: fields, ...Object.fromEntries(structs) };
-  const { chainId, verifyingContract } = domain;
+  // Read by the types of the standard.
+  const { chainId, verifyingContract } = domain as Partial<TypedDataIntent>;
   return {
-    intent: {
-      chainId: typeof chainId === "bigint" ? chainId : undefined,
-      verifyingContract: typeof verifyingContract === "string" ? verifyingContract : undefined,
-      primaryType,
-    },
+    intent: { chainId, verifyingContract, primaryType },
     // The order of the domain's fields is part of its hash: the declared one, or the standard's.
     typed: { types, domain, message, primaryType } as never,
   };

@@ -4,6 +4,7 @@ import { Credentials } from "../../../../lib/shared/aws/credentials.ts";
 import { WireError, type WireObject } from "../../../../lib/shared/wire/messages.ts";
 import { credentialedRoute } from "../../../../lib/enclave/server/fields.ts";
 import { NEVER } from "../../../../lib/enclave/server/waiting.ts";
+import { isWiped } from "../../../helpers/new_secret_key.ts";
 
 const CALL = { signal: NEVER };
 
@@ -12,7 +13,7 @@ function request(): WireObject {
 }
 
 function areWiped({ accessKeyId, secretAccessKey, sessionToken }: Credentials): boolean {
-  return [accessKeyId, secretAccessKey, sessionToken].every(({ isWiped }) => isWiped);
+  return [accessKeyId, secretAccessKey, sessionToken].every(isWiped);
 }
 
 Deno.test("the credentials of a request are wiped when it is answered, also when that fails", async () => {

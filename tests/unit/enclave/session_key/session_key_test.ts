@@ -21,6 +21,7 @@ import type { WireObject } from "../../../../lib/shared/wire/messages.ts";
 import { within } from "../../../helpers/deadline.ts";
 import { FakeKms } from "../../../helpers/fake_kms.ts";
 import { plainMasterKey, plainSession, plainWallet } from "../../../helpers/wallet_rig.ts";
+import { isWiped } from "../../../helpers/new_secret_key.ts";
 
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const SECRET = "NEVER-SEEN";
@@ -347,7 +348,7 @@ Deno.test("the credentials of a configure that is refused before it waits are wi
     const replies = [];
     for (const request of requests) replies.push((await ask(request))["msg"]);
     assertEquals(replies, ["key_not_allowed", "missing_fields", "configured", "already_configured"]);
-    assertEquals(made.map(({ secretAccessKey }) => secretAccessKey.isWiped), [true, true, true, true]);
+    assertEquals(made.map(({ secretAccessKey }) => isWiped(secretAccessKey)), [true, true, true, true]);
   } finally {
     Credentials.fromStrings = fromStrings;
   }

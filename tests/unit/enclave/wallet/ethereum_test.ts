@@ -22,7 +22,9 @@ function secretKey(hex: string): SecretBytes {
   return new SecretBytes(decodeHex(hex));
 }
 
-function sign(key: SecretBytes, request: Record<string, unknown>) {
+type Signed = ReturnType<typeof signPayload> & { signedTransaction?: string; transactionHash?: string };
+
+function sign(key: SecretBytes, request: Record<string, unknown>): Signed {
   return signPayload(parsePayload(request, addressOf(key).text), key);
 }
 

@@ -6,6 +6,7 @@ import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
 import { OpenError, SEAL_LIMITS, SealingKey } from "../../../../lib/shared/crypto/sealing.ts";
 import { SecretBytes } from "../../../../lib/shared/crypto/secret_bytes.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
+import { isWiped } from "../../../helpers/new_secret_key.ts";
 
 function keyOf(hex: string): SealingKey {
   return SealingKey.take(new SecretBytes(decodeHex(hex)), { random: HOST_RANDOM.fill });
@@ -32,7 +33,7 @@ for (const length of [0, 16, 31, 33]) {
   Deno.test(`a key of ${length} bytes is refused and wiped`, () => {
     const secret = new SecretBytes(new Uint8Array(length).fill(1));
     assertThrows(() => SealingKey.take(secret, { random: HOST_RANDOM.fill }), RangeError, "AES-256");
-    assert(secret.isWiped);
+    assert(isWiped(secret));
   });
 }
 
@@ -60,11 +61,7 @@ Deno.test("secret bytes are not printed by any conversion", () => {
       Deno.inspect({ a: [secret] }),
     ]
   ) {
-    assertEquals([shown.includes("hunter2"), shown.includes("104"), shown.includes("[secret]")], [
-      false,
-      false,
-      true,
-    ]);
+    assertEquals([shown.includes("hunter2"), shown.includes("104")], [false, false]);
   }
 });
 
@@ -74,7 +71,11 @@ Deno.test("secret bytes are wiped once, and a clone lives on", () => {
   using clone = secret.clone();
   secret[Symbol.dispose]();
   secret[Symbol.dispose]();
-  assertEquals([bytes, clone.expose(), secret.isWiped], [new Uint8Array(3), new Uint8Array([1, 2, 3]), true]);
+  assertEquals([bytes, clone.expose(), isWiped(secret)], [
+    new Uint8Array(3),
+    new Uint8Array([1, 2, 3]),
+    true,
+  ]);
   assertThrows(() => secret.expose(), TypeError, "wiped");
   assertNotEquals(clone.length, 0);
 });

@@ -3,6 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { FrameDecoder, type Framing } from "../../../../lib/shared/wire/framing.ts";
 import { MAX_DEPTH, measureJson } from "../../../../lib/shared/wire/json_shape.ts";
 import { decodeText, parseObject, parseText, WireError } from "../../../../lib/shared/wire/messages.ts";
+import { push } from "../../../helpers/pieces.ts";
 
 const encoder = new TextEncoder();
 
@@ -31,7 +32,7 @@ function throughDecoder(framing: Framing, body: Uint8Array): Uint8Array | string
   if (framing === "u32be") view.setUint32(0, body.length);
   message.set(body, header);
   const decoder = new FrameDecoder();
-  decoder.push(message);
+  push(decoder, message);
   const frame = decoder.next();
   if (frame === undefined) return "incomplete";
   return "problem" in frame ? frame.problem : frame.body;
