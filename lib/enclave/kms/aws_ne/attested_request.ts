@@ -43,24 +43,18 @@ export function isAttestable(connection: Connection): connection is AttestedConn
   return !("unknown" in connection.internals);
 }
 
-/** The members of a request to KMS's JSON API, without the Recipient. */
+/** The members of a request to KMS's JSON API, without the Recipient; JSON leaves out those that are undefined. */
 export function requestBody(call: KmsCall): Record<string, unknown> {
   switch (call.kind) {
-    case "decrypt": {
-      const algorithm = algorithmOf(call);
+    case "decrypt":
       return {
         CiphertextBlob: encodeBase64(call.ciphertext),
-        ...(call.keyId === undefined ? {} : { KeyId: call.keyId }),
-        ...(algorithm === undefined ? {} : { EncryptionAlgorithm: algorithm }),
-        ...(call.context === undefined ? {} : { EncryptionContext: call.context }),
-      };
-    }
-    case "generateDataKey":
-      return {
         KeyId: call.keyId,
-        KeySpec: call.keySpec,
-        ...(call.context === undefined ? {} : { EncryptionContext: call.context }),
+        EncryptionAlgorithm: algorithmOf(call),
+        EncryptionContext: call.context,
       };
+    case "generateDataKey":
+      return { KeyId: call.keyId, KeySpec: call.keySpec, EncryptionContext: call.context };
     case "generateRandom":
       return { NumberOfBytes: call.length };
     default:
@@ -145,9 +139,7 @@ export function runAttested(connection: AttestedConnection, call: KmsCall): KmsC
     });
   }
   const plaintext = new SecretBytes(connection.library.openEnvelope(connection.internals, envelope));
-  return call.kind === "generateDataKey" && ciphertext !== undefined
-    ? { plaintext, ciphertext }
-    : { plaintext };
+  return call.kind === "generateDataKey" && ciphertext ? { plaintext, ciphertext } : { plaintext };
 }
 
 /**
