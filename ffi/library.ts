@@ -39,11 +39,11 @@ export interface OpenLibrariesOptions {
 function candidateDirs(libraryDir: string | undefined): readonly string[] {
   if (libraryDir !== undefined) {
     if (!libraryDir.startsWith("/")) {
-      throw sdkError(
-        "sdk_library",
-        `Cannot open the SDK from ${JSON.stringify(libraryDir)}: the path is not absolute`,
-        { symbol: "dlopen", hint: "Give --library-dir an absolute path." },
-      );
+      const message = `Cannot open the SDK from ${JSON.stringify(libraryDir)}: the path is not absolute`;
+      throw sdkError("sdk_library", message, {
+        symbol: "dlopen",
+        hint: "Give --library-dir an absolute path.",
+      });
     }
     return [libraryDir.replace(/(?<=.)\/+$/, "")];
   }

@@ -355,8 +355,8 @@ export class SdkLibrary implements Disposable {
     using stack = new DisposableStack();
     const key = this.#newString(stack, utf8(keyId));
     const [plaintext, ciphertext] = [stack.use(this.#outBuffer()), stack.use(this.#outBuffer())];
-    const [spec, out] = [AWS_KEY_SPEC[keySpec], plaintext.struct];
-    const status = this.#c.aws_kms_generate_data_key_blocking(address, key, spec, out, ciphertext.struct);
+    const generate = this.#c.aws_kms_generate_data_key_blocking;
+    const status = generate(address, key, AWS_KEY_SPEC[keySpec], plaintext.struct, ciphertext.struct);
     if (status !== AWS_OP_SUCCESS) return undefined;
     return { ciphertext: ciphertext.contents(), plaintext: plaintext.contents() };
   }
@@ -448,13 +448,8 @@ export class SdkLibrary implements Disposable {
   request({ restClient }: ClientInternals, target: string, body: string): Bytes | undefined {
     using stack = new DisposableStack();
     const cursor = (text: string) => stack.use(this.inBuffer(utf8(text))).cursor;
-    const address = this.#c.aws_nitro_enclaves_rest_client_request_blocking(
-      restClient,
-      cursor("POST"),
-      cursor("/"),
-      cursor(target),
-      cursor(body),
-    );
+    const send = this.#c.aws_nitro_enclaves_rest_client_request_blocking;
+    const address = send(restClient, cursor("POST"), cursor("/"), cursor(target), cursor(body));
     if (address === 0n) return undefined;
     stack.defer(() => this.#c.aws_nitro_enclaves_rest_response_destroy(address));
     const struct = this.readMemory(address, BigInt(REST_RESPONSE.size));
@@ -496,23 +491,22 @@ export class SdkLibrary implements Disposable {
     using wrappedKey = this.#outBuffer();
     using iv = this.#outBuffer();
     using ciphertext = this.#outBuffer();
-    check(
-      "aws_cms_parse_enveloped_data",
-      aws_cms_parse_enveloped_data?.(input.struct, wrappedKey.struct, iv.struct, ciphertext.struct),
+    const parsed = aws_cms_parse_enveloped_data?.(
+      input.struct,
+      wrappedKey.struct,
+      iv.struct,
+      ciphertext.struct,
     );
+    check("aws_cms_parse_enveloped_data", parsed);
     // The SDK reads this many bytes of the IV without checking its length.
     const hasParts = length(iv) === IV_LENGTH && length(wrappedKey) !== 0n && length(ciphertext) !== 0n;
     check("aws_cms_parse_enveloped_data", AWS_OP_SUCCESS, hasParts);
     using key = this.#outBuffer();
-    check(
-      "aws_attestation_rsa_decrypt",
-      aws_attestation_rsa_decrypt?.(this.#allocator, keypair, wrappedKey.struct, key.struct),
-    );
+    const unwrapped = aws_attestation_rsa_decrypt?.(this.#allocator, keypair, wrappedKey.struct, key.struct);
+    check("aws_attestation_rsa_decrypt", unwrapped);
     using plaintext = this.#outBuffer();
-    check(
-      "aws_cms_cipher_decrypt",
-      aws_cms_cipher_decrypt?.(ciphertext.struct, key.struct, iv.struct, plaintext.struct),
-    );
+    const decrypted = aws_cms_cipher_decrypt?.(ciphertext.struct, key.struct, iv.struct, plaintext.struct);
+    check("aws_cms_cipher_decrypt", decrypted);
     return plaintext.contents();
   }
 }

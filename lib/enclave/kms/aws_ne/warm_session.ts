@@ -10,7 +10,7 @@
  *
  * @module
  */
-import type { KmsClient, NitroSdk, SdkLibrary } from "../../../../ffi/sdk.ts";
+import type { NitroSdk, SdkLibrary } from "../../../../ffi/sdk.ts";
 import type { Credentials } from "../../../shared/aws/credentials.ts";
 import { checkCall } from "./arguments.ts";
 import { isAttestable, runAttested } from "./attested_request.ts";
@@ -70,7 +70,7 @@ export class WarmSession implements Disposable {
   #entropySeeded: boolean;
   #warm = new Map<string, WarmClient>();
   /** Keeps their memory from being collected while their threads run. */
-  #setAside: KmsClient[] = [];
+  #setAside: WarmClient[] = [];
   #made = 0;
   #blockingBecause: string | undefined;
 
@@ -168,13 +168,12 @@ export class WarmSession implements Disposable {
     const warm = this.#warm.get(key);
     if (warm === undefined) return;
     this.#warm.delete(key);
-    this.#setAside.push(warm.client);
+    this.#setAside.push(warm);
   }
 
   /** Releases everything, clients included. For tests and one-off programs: a service ends its process instead. */
   [Symbol.dispose](): void {
-    for (const { client } of this.#warm.values()) client[Symbol.dispose]();
-    for (const client of this.#setAside) client[Symbol.dispose]();
+    for (const { client } of [...this.#warm.values(), ...this.#setAside]) client[Symbol.dispose]();
     this.#warm.clear();
     this.#setAside = [];
     this.#library[Symbol.dispose]();

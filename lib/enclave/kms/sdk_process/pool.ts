@@ -75,15 +75,15 @@ interface Job {
 }
 
 /** What is kept for a process. */
-interface SdkProcess {
-  readonly warm: Set<string>;
+class SdkProcess {
+  readonly warm = new Set<string>();
   session: WarmSessionState | undefined;
   /** The request that it works on. */
-  requestId: number;
+  requestId = 0;
   job: Job | undefined;
-  isConnecting: boolean;
+  isConnecting = false;
   /** The SDK has printed that the connection of the current call is lost. */
-  isLost: boolean;
+  isLost = false;
 }
 
 type SdkMember = Member<SdkProcess>;
@@ -114,14 +114,7 @@ export class SdkPool implements Disposable {
       startMs: options.deadlines.startMs,
       log: options.log,
       events: { hung: "sdk_process_hung", lost: "sdk_process_lost", restart: "sdk_process_restart" },
-      keep: () => ({
-        warm: new Set(),
-        session: undefined,
-        requestId: 0,
-        job: undefined,
-        isConnecting: false,
-        isLost: false,
-      }),
+      keep: () => new SdkProcess(),
       hello: () => frameOf({ ...options.open, id: 0, op: "open" }),
       opened: (member, body) => {
         const message = messageIn(body);
@@ -138,15 +131,11 @@ export class SdkPool implements Disposable {
       failure: (how, { hint, said = "", isLate }) =>
         isLate
           ? timeout(`opening the SDK took longer than ${options.deadlines.startMs} ms`, undefined)
-          : sdkError(
-            "sdk_process",
-            `An SDK process ended: ${how}${said === "" ? "" : ` (it said: ${said})`}`,
-            {
-              symbol: "sdk_process",
-              hint: hint ??
-                "Another one is started. If this repeats, look at its last words in the log (sdk_process_lost).",
-            },
-          ),
+          : sdkError("sdk_process", `An SDK process ended: ${how}${said && ` (it said: ${said})`}`, {
+            symbol: "sdk_process",
+            hint: hint ??
+              "Another one is started. If this repeats, look at its last words in the log (sdk_process_lost).",
+          }),
       retryFirst: false,
       after: options.after,
     });
@@ -212,7 +201,10 @@ export class SdkPool implements Disposable {
     const cancel = this.#children.after(this.#options.deadlines.totalMs, () => this.#expire(job));
     this.#queue.push(job);
     this.#dispatch();
-    return job.settle.promise.finally(cancel);
+    return job.settle.promise.finally(() => {
+      cancel();
+      job.credentials[Symbol.dispose]();
+    });
   }
 
   /** Gives waiting calls to processes that are idle. */
@@ -299,13 +291,10 @@ export class SdkPool implements Disposable {
     kept.isConnecting = false;
     this.#children.worked();
     if (response.ok) this.#succeed(job, response);
-    else {
-      const error = unpackError(response.error, printed);
-      if (response.connectionLost) {
-        kept.warm.delete(job.fingerprint);
-        this.#retryOrFail(job, error);
-      } else this.#fail(job, error);
-    }
+    else if (response.connectionLost) {
+      kept.warm.delete(job.fingerprint);
+      this.#retryOrFail(job, unpackError(response.error, printed));
+    } else job.settle.reject(unpackError(response.error, printed));
     if (response.ok || response.error.kms !== undefined) this.#noteWarm(kept, job.fingerprint);
     if (member.state === "replaced") this.#children.retire(member);
     else if ((kept.session?.clientsMade ?? 0) >= this.#options.maxClients) this.#children.replace(member);
@@ -368,16 +357,12 @@ export class SdkPool implements Disposable {
     kept.job = undefined;
     if (job !== undefined) this.#retryOrFail(job, error);
     // The service ends where the SDK could not be opened.
-    if (!this.#children.hasOpened) {
-      for (const waiting of this.#queue.splice(0)) {
-        this.#fail(waiting, error);
-      }
-    }
+    if (!this.#children.hasOpened) this.#failWaiting(error);
     this.#dispatch();
   }
 
   #retryOrFail(job: Job, error: EnclaveError): void {
-    if (job.attempts > 1 || job.expired || this.#closed) return this.#fail(job, error);
+    if (job.attempts > 1 || job.expired || this.#closed) return job.settle.reject(error);
     this.#queue.unshift(job);
   }
 
@@ -394,31 +379,25 @@ export class SdkPool implements Disposable {
         cause: NO_PROCESS,
       });
     job.settle.reject(error);
-    const index = this.#queue.indexOf(job);
-    if (index < 0) return;
-    this.#queue.splice(index, 1);
-    job.credentials[Symbol.dispose]();
+    this.#queue = this.#queue.filter((waiting) => waiting !== job);
   }
 
-  #fail(job: Job, error: EnclaveError): void {
-    job.settle.reject(error);
-    job.credentials[Symbol.dispose]();
+  #failWaiting(error: EnclaveError): void {
+    for (const { settle } of this.#queue.splice(0)) settle.reject(error);
   }
 
   #succeed(job: Job, response: SdkResponse & { readonly ok: true }): void {
     const plaintext = new SecretBytes(response.plaintext ?? new Uint8Array(0));
-    const { ciphertext } = response;
-    job.settle.resolve({ plaintext, ...(ciphertext === undefined ? {} : { ciphertext }) });
+    job.settle.resolve({ plaintext, ciphertext: response.ciphertext });
     // Its caller no longer waits.
     if (job.expired) plaintext[Symbol.dispose]();
-    job.credentials[Symbol.dispose]();
   }
 
   /** Ends the processes, and rejects waiting calls. */
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
-    for (const job of this.#queue.splice(0)) this.#fail(job, closedError());
+    this.#failWaiting(closedError());
     this.#children.close(closedError());
   }
 }

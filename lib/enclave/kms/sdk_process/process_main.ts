@@ -102,8 +102,8 @@ function answerer(tell: (progress: SdkMessage) => void): (request: SdkRequest) =
         id,
         ok: false,
         error: packError(thrown),
-        ...(thrown instanceof ConnectionLost || failedQuickly ? { connectionLost: true } : {}),
-        ...(session === undefined ? {} : { state: session.state }),
+        connectionLost: thrown instanceof ConnectionLost || failedQuickly,
+        state: session?.state,
       };
     }
   };
@@ -120,11 +120,6 @@ function call(session: WarmSession | undefined, request: CallRequest): SdkRespon
   );
   const { plaintext, ...rest } = session.call(request.region, credentials, request.call);
   using secret = plaintext;
-  return {
-    id: request.id,
-    ok: true,
-    state: session.state,
-    plaintext: new Uint8Array(secret.expose()),
-    ...rest,
-  };
+  const { state } = session;
+  return { id: request.id, ok: true, state, plaintext: new Uint8Array(secret.expose()), ...rest };
 }
