@@ -78,60 +78,6 @@ const MAX_DEPTH = 4;
 const IN_ORDER = { mapSorter: () => 0 } as const;
 const MAX_RANDOM = 4096;
 
-class DeviceNsm implements Nsm {
-  #device: NsmDevice;
-
-  constructor(device: NsmDevice) {
-    this.#device = device;
-  }
-
-  /**
-   * @param variant of the request: its name, and its fields where it has any
-   * @param parse undefined where a field is missing or of another type
-   */
-  // Async, so that errors are rejections, as with the simulated module.
-  // deno-lint-ignore require-await
-  async #ask<T>(
-    variant: string,
-    fields: Readonly<Record<string, Uint8Array | null>> | undefined,
-    parse: (fields: Fields) => T | undefined,
-  ): Promise<T> {
-    const response = this.#device.request(
-      encode(fields === undefined ? variant : { [variant]: fields }, IN_ORDER),
-    );
-    try {
-      const parsed = parse(fieldsOf(variant, response));
-      if (parsed !== undefined) return parsed;
-      throw wrongAnswer(`The NSM's answer to ${variant} lacks a field, or has one of another type`);
-    } finally {
-      // It may hold random bytes.
-      response.fill(0);
-    }
-  }
-
-  async attest(request: AttestRequest = {}): Promise<Bytes> {
-    checkAttestRequest(request);
-    const { userData = null, nonce = null, publicKey = null } = request;
-    return await this.#ask(
-      "Attestation",
-      { user_data: userData, nonce, public_key: publicKey },
-      (fields) => asBytes(fields.get("document"), 1, NSM_RESPONSE_MAX_LENGTH),
-    );
-  }
-
-  describe(): Promise<NsmDescription> {
-    return this.#ask("DescribeNSM", undefined, parseDescription);
-  }
-
-  random(): Promise<Bytes> {
-    return this.#ask("GetRandom", undefined, (fields) => asBytes(fields.get("random"), 1, MAX_RANDOM));
-  }
-
-  [Symbol.dispose](): void {
-    this.#device[Symbol.dispose]();
-  }
-}
-
 /** The fields of an answer; byte strings are views of it. @throws {NsmError} */
 function fieldsOf(variant: string, response: Bytes): Fields {
   let answer: unknown;
@@ -169,5 +115,38 @@ function parseDescription(fields: Fields): NsmDescription | undefined {
  * @throws {NsmError} `nsm_open` when there is no device, or this user may not open it.
  */
 export function openNsm(kernel: Kernel, path?: string): Nsm {
-  return new DeviceNsm(new NsmDevice(kernel, path));
+  const device = new NsmDevice(kernel, path);
+  // Async, so that errors are rejections, as with the simulated module.
+  // deno-lint-ignore require-await
+  const ask = async <T>(
+    variant: string,
+    fields: Readonly<Record<string, Uint8Array | null>> | undefined,
+    // Undefined where a field is missing or of another type.
+    parse: (fields: Fields) => T | undefined,
+  ): Promise<T> => {
+    const response = device.request(encode(fields === undefined ? variant : { [variant]: fields }, IN_ORDER));
+    try {
+      const parsed = parse(fieldsOf(variant, response));
+      if (parsed !== undefined) return parsed;
+      throw wrongAnswer(`The NSM's answer to ${variant} lacks a field, or has one of another type`);
+    } finally {
+      // It may hold random bytes.
+      response.fill(0);
+    }
+  };
+  return {
+    attest: async (request = {}) => {
+      checkAttestRequest(request);
+      const { userData = null, nonce = null, publicKey = null } = request;
+      const fields = { user_data: userData, nonce, public_key: publicKey };
+      return await ask(
+        "Attestation",
+        fields,
+        (answer) => asBytes(answer.get("document"), 1, NSM_RESPONSE_MAX_LENGTH),
+      );
+    },
+    describe: () => ask("DescribeNSM", undefined, parseDescription),
+    random: () => ask("GetRandom", undefined, (fields) => asBytes(fields.get("random"), 1, MAX_RANDOM)),
+    [Symbol.dispose]: () => device[Symbol.dispose](),
+  };
 }

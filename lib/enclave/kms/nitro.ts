@@ -32,17 +32,14 @@ export class NitroKms implements Kms {
   constructor(pool: SdkPool, started: Promise<void>) {
     this.#pool = pool;
     this.callsAtOnce = pool.callsAtOnce;
-    this.opened = started.then(() => this.#noteSeeding());
+    this.opened = started.then(() => void this.entropySeeded);
     // The service waits for it only once it listens.
     this.opened.catch(() => {});
   }
 
-  #noteSeeding(): void {
-    this.#entropySeeded ||= this.#pool.state.sessions.some(({ entropySeeded }) => entropySeeded);
-  }
-
   get entropySeeded(): boolean | undefined {
-    if (this.#entropySeeded === false) this.#noteSeeding();
+    const { sessions } = this.#pool.state;
+    if (sessions.length > 0) this.#entropySeeded ||= sessions.some((session) => session.entropySeeded);
     return this.#entropySeeded;
   }
 

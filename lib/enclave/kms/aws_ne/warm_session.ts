@@ -69,8 +69,9 @@ export class WarmSession implements Disposable {
   #library: SdkLibrary;
   #entropySeeded: boolean;
   #warm = new Map<string, WarmClient>();
-  /** Keeps their memory from being collected while their threads run. */
-  #setAside: WarmClient[] = [];
+  /** Of all clients and the SDK: keeps their memory from being collected while their threads run. */
+  #life: DisposableStack;
+  #setAside = 0;
   #made = 0;
   #blockingBecause: string | undefined;
 
@@ -86,8 +87,8 @@ export class WarmSession implements Disposable {
     this.#library = stack.use(this.#sdk.initLibrary());
     this.#entropySeeded = options.seedBytes > 0 && this.#library.seedEntropy(options.seedBytes);
     this.#blockingBecause = this.#sdk.missingForRequests();
-    // Neither is ever closed: clients exist until the process ends, and they need both.
-    stack.move();
+    // Neither is closed in a service: clients exist until the process ends, and they need both.
+    this.#life = stack.move();
   }
 
   /** The state of this session. */
@@ -96,7 +97,7 @@ export class WarmSession implements Disposable {
       directory: this.#sdk.directory,
       entropySeeded: this.#entropySeeded,
       clientsWarm: this.#warm.size,
-      clientsSetAside: this.#setAside.length,
+      clientsSetAside: this.#setAside,
       clientsMade: this.#made,
       ...(this.#blockingBecause === undefined ? {} : { blockingBecause: this.#blockingBecause }),
     };
@@ -153,7 +154,7 @@ export class WarmSession implements Disposable {
     this.#made++;
     using stack = new DisposableStack();
     const { endpoint, maxWarm, now } = this.#options;
-    const client = this.#library.connect(stack, { region, credentials, endpoint });
+    const client = this.#life.use(this.#library.connect(stack, { region, credentials, endpoint }));
     const [oldest] = this.#warm.keys();
     if (oldest !== undefined && this.#warm.size >= maxWarm) this.#setAsideClient(oldest);
     const internals = this.#library.internalsOf(client, region);
@@ -165,18 +166,11 @@ export class WarmSession implements Disposable {
   }
 
   #setAsideClient(key: string): void {
-    const warm = this.#warm.get(key);
-    if (warm === undefined) return;
-    this.#warm.delete(key);
-    this.#setAside.push(warm);
+    if (this.#warm.delete(key)) this.#setAside++;
   }
 
   /** Releases everything, clients included. For tests and one-off programs: a service ends its process instead. */
   [Symbol.dispose](): void {
-    for (const { client } of [...this.#warm.values(), ...this.#setAside]) client[Symbol.dispose]();
-    this.#warm.clear();
-    this.#setAside = [];
-    this.#library[Symbol.dispose]();
-    this.#sdk[Symbol.dispose]();
+    this.#life.dispose();
   }
 }
