@@ -52,12 +52,11 @@ export type Pointer<Kind extends string> = bigint & { readonly addressOf?: Kind 
 /** A `struct aws_nitro_enclaves_kms_client *`. Disposing destroys it, once. */
 export class KmsClient implements Disposable {
   #address: bigint;
-  #destroy: (address: bigint) => void;
+  #life = new DisposableStack();
 
   /** Takes ownership of the client. */
   constructor(address: bigint, destroy: (address: bigint) => void) {
-    this.#address = address;
-    this.#destroy = destroy;
+    this.#address = this.#life.adopt(address, destroy);
   }
 
   /**
@@ -66,15 +65,13 @@ export class KmsClient implements Disposable {
    * @throws {TypeError} after it was destroyed.
    */
   get address(): Pointer<"aws_nitro_enclaves_kms_client"> {
-    if (this.#address === 0n) throw new TypeError("Cannot use the KMS client: it was destroyed");
+    if (this.#life.disposed) throw new TypeError("Cannot use the KMS client: it was destroyed");
     return this.#address;
   }
 
   /** Destroys it. */
   [Symbol.dispose](): void {
-    const address = this.#address;
-    this.#address = 0n;
-    if (address !== 0n) this.#destroy(address);
+    this.#life.dispose();
   }
 }
 

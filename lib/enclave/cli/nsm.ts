@@ -41,13 +41,8 @@ export interface Nsm extends Disposable {
 
 /** @throws {RangeError} on a length that the module refuses (AWS, docs/attestation_process.md). */
 export function checkAttestRequest({ userData, nonce, publicKey }: AttestRequest): void {
-  for (
-    const [name, bytes, min, max] of [
-      ["userData", userData, 0, 512],
-      ["nonce", nonce, 0, 512],
-      ["publicKey", publicKey, 1, 1024],
-    ] as const
-  ) {
+  for (const [name, bytes] of Object.entries({ userData, nonce, publicKey })) {
+    const [min, max] = name === "publicKey" ? [1, 1024] : [0, 512];
     if (bytes === undefined || (bytes.length >= min && bytes.length <= max)) continue;
     throw new RangeError(`Cannot attest to ${bytes.length} bytes of ${name}: it has ${min} to ${max}`);
   }

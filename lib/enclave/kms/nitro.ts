@@ -49,10 +49,8 @@ export class NitroKms implements Kms {
   }
 
   async generateDataKey({ region, credentials }: KmsAccess, request: DataKeyRequest): Promise<DataKey> {
-    const { plaintext, ciphertext } = await this.#pool.call(region, credentials, {
-      ...request,
-      kind: "generateDataKey",
-    });
+    const call = { ...request, kind: "generateDataKey" } as const;
+    const { plaintext, ciphertext } = await this.#pool.call(region, credentials, call);
     if (ciphertext !== undefined) return { plaintext, ciphertext };
     plaintext[Symbol.dispose]();
     throw sdkError("sdk_kms_data_key", "KMS gave no wrapped data key", { symbol: "sdk_process" });
@@ -60,8 +58,8 @@ export class NitroKms implements Kms {
 
   health(): KmsHealth {
     const { sessions, started, hung, lost, replaced, waiting } = this.#pool.state;
-    const sum = (count: (session: (typeof sessions)[number]) => number) =>
-      sessions.reduce((total, session) => total + count(session), 0);
+    const sum = (name: "clientsWarm" | "clientsSetAside") =>
+      sessions.reduce((total, session) => total + session[name], 0);
     const { entropySeeded } = this;
     const blocking = sessions.find(({ blockingBecause }) => blockingBecause !== undefined)?.blockingBecause;
     return {
@@ -72,8 +70,8 @@ export class NitroKms implements Kms {
         requests: blocking === undefined ? "attested requests" : `the SDK's blocking calls: ${blocking}`,
       }),
       sdk_processes: sessions.length,
-      clients_warm: sum(({ clientsWarm }) => clientsWarm),
-      clients_set_aside: sum(({ clientsSetAside }) => clientsSetAside),
+      clients_warm: sum("clientsWarm"),
+      clients_set_aside: sum("clientsSetAside"),
       calls_waiting: waiting,
       processes_started: started,
       processes_hung: hung,
@@ -99,11 +97,8 @@ export interface OpenNitroOptions {
   readonly log: Log;
 }
 
-/** Bytes to seed the kernel's entropy pool with: the same number as in AWS's own tools. */
-const SEED_LENGTH = 1024;
-/** KMS closes connections that are idle for long. */
-const CLIENT_IDLE_MS = 60_000;
-const MAX_WARM_CLIENTS = 32;
+/** Bytes to seed the kernel's entropy pool with, the same number as in AWS's own tools; KMS closes connections that are idle for long. */
+const SESSION = { seedBytes: 1024, idleMs: 60_000, maxWarm: 32 } as const;
 /** Calls of each kind that may wait; the next one is answered `busy`. */
 const MAX_WAITING = { decrypt: 32, generateDataKey: 32, generateRandom: 8 } as const;
 const START_MS = 20_000;
@@ -120,13 +115,7 @@ export function openNitroKms(options: OpenNitroOptions): Kms {
   const { libraryDir, proxyPort, deadlineMs, log, processes } = options;
   const pool = new SdkPool({
     start: childStarter({ ...selfCommand("sdk-process", ["--allow-ffi"]), maxLength: MAX_LENGTH }),
-    open: {
-      libraryDir,
-      proxyPort,
-      seedBytes: SEED_LENGTH,
-      idleMs: CLIENT_IDLE_MS,
-      maxWarm: MAX_WARM_CLIENTS,
-    },
+    open: { ...SESSION, libraryDir, proxyPort },
     processes,
     deadlines: {
       startMs: START_MS,
@@ -141,11 +130,8 @@ export function openNitroKms(options: OpenNitroOptions): Kms {
   });
   const started = pool.start().then(() => {
     const [session] = pool.state.sessions;
-    log("info", "sdk_open", {
-      processes,
-      directory: session?.directory,
-      entropy_seeded: session?.entropySeeded,
-    });
+    const { directory, entropySeeded } = session ?? {};
+    log("info", "sdk_open", { processes, directory, entropy_seeded: entropySeeded });
   });
   return new NitroKms(pool, started);
 }

@@ -97,7 +97,7 @@ function request({ library, internals }: AttestedConnection, call: KmsCall): Rec
 
 /** Bytes of a base64 member; undefined when it is not base64, empty, or too long. */
 function bytesOf(member: unknown, maxLength: number): Uint8Array<ArrayBuffer> | undefined {
-  if (typeof member !== "string" || member === "" || member.length > 2 * maxLength) return undefined;
+  if (typeof member !== "string" || member.length > 2 * maxLength) return undefined;
   try {
     const bytes = decodeBase64(member);
     return bytes.length > 0 && bytes.length <= maxLength ? bytes : undefined;

@@ -372,13 +372,12 @@ export class SdkPool implements Disposable {
     const member = this.#children.open.find(({ kept }) => kept.job === job);
     const printed = member === undefined ? undefined : this.#explain(member, job);
     const { lastLoss } = this.#children;
-    const error = lastLoss === undefined
-      ? timeout(`KMS did not answer within ${totalMs} ms`, printed)
-      : timeout(`no SDK process is running after ${totalMs} ms; the last one: ${lastLoss.message}`, {
-        lines: "",
-        cause: NO_PROCESS,
-      });
-    job.settle.reject(error);
+    const lost = `no SDK process is running after ${totalMs} ms; the last one: ${lastLoss?.message}`;
+    job.settle.reject(
+      lastLoss === undefined
+        ? timeout(`KMS did not answer within ${totalMs} ms`, printed)
+        : timeout(lost, { lines: "", cause: NO_PROCESS }),
+    );
     this.#queue = this.#queue.filter((waiting) => waiting !== job);
   }
 
@@ -408,11 +407,11 @@ function closedError(): SdkError {
 
 /** What the SDK would have returned, had it not hung. */
 function connectionLost({ call }: Job, isConnecting: boolean): SdkError {
-  return isConnecting
-    ? sdkError("sdk_kms_client", "Cannot connect to KMS through the parent's vsock-proxy", {
-      symbol: "aws_nitro_enclaves_kms_client_new",
-    })
-    : callError(call, undefined, { symbol: "aws_nitro_enclaves_rest_client_request_blocking" });
+  const symbol = isConnecting
+    ? "aws_nitro_enclaves_kms_client_new"
+    : "aws_nitro_enclaves_rest_client_request_blocking";
+  if (!isConnecting) return callError(call, undefined, { symbol });
+  return sdkError("sdk_kms_client", "Cannot connect to KMS through the parent's vsock-proxy", { symbol });
 }
 
 const NO_PROCESS: ConnectionCause = {
