@@ -91,11 +91,12 @@ function hintFor(isRefused: boolean): string {
  *
  * @throws {SdkError} `sdk_library` with every path that was tried and, if that is the cause, the missing symbol.
  */
-export function openLibraries(options: OpenLibrariesOptions = {}): OpenLibraries {
-  const dlopen: Dlopen = options.dlopen ?? Deno.dlopen;
+export function openLibraries(
+  { libraryDir, dlopen = Deno.dlopen }: OpenLibrariesOptions = {},
+): OpenLibraries {
   const tried: string[] = [];
   let isRefused = true;
-  for (const directory of candidateDirs(options.libraryDir)) {
+  for (const directory of candidateDirs(libraryDir)) {
     const path = (file: string) => directory === "/" ? `/${file}` : `${directory}/${file}`;
     using opened = new DisposableStack();
     let current = path(LIBRARY_FILES.common);

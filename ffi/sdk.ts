@@ -29,8 +29,8 @@ import type { Symbols } from "./symbols.ts";
 export type Bytes = Uint8Array<ArrayBuffer>;
 
 /** No result of KMS is as large as this; a length beyond it means that memory was misread. */
-const MAX_RESULT_LENGTH = 1 << 20;
-const MAX_C_STRING_LENGTH = 4096;
+const MAX_RESULT_LENGTH = 1n << 20n;
+const MAX_C_STRING_LENGTH = 4096n;
 /** Of AES in CBC mode, bytes. */
 const IV_LENGTH = 16n;
 /** Nothing is mapped below (vm.mmap_min_addr). */
@@ -216,8 +216,8 @@ export class SdkLibrary implements Disposable {
     const read = (address: bigint) => {
       if (address === 0n) return "";
       const length = readWord(this.#c.aws_byte_cursor_from_c_str(address), AWS_BYTE_CURSOR.len);
-      const most = BigInt(MAX_C_STRING_LENGTH);
-      return new TextDecoder().decode(this.readMemory(address, length < most ? length : most));
+      const most = length < MAX_C_STRING_LENGTH ? length : MAX_C_STRING_LENGTH;
+      return new TextDecoder().decode(this.readMemory(address, most));
     };
     return { code, name: read(this.#c.aws_error_name(code)), text: read(this.#c.aws_error_str(code)) };
   }
@@ -234,7 +234,7 @@ export class SdkLibrary implements Disposable {
    */
   readMemory(address: bigint, length: bigint): Bytes {
     if (length === 0n) return stableBytes(0);
-    if (address !== 0n && length > 0n && length <= BigInt(MAX_RESULT_LENGTH)) {
+    if (address !== 0n && length > 0n && length <= MAX_RESULT_LENGTH) {
       const bytes = stableBytes(Number(length));
       if (this.#c.aws_byte_cursor_read(byteCursor(address, bytes.length), bytes, length)) return bytes;
     }
@@ -265,6 +265,12 @@ export class SdkLibrary implements Disposable {
         if (word(AWS_BYTE_BUF.buffer) !== 0n) this.#c.aws_byte_buf_clean_up_secure(struct);
       },
     };
+  }
+
+  /** The bytes that a function of the SDK writes; undefined when it failed. */
+  #filled(fill: (struct: Bytes) => number): Bytes | undefined {
+    using out = this.#outBuffer();
+    return fill(out.struct) === AWS_OP_SUCCESS ? out.contents() : undefined;
   }
 
   /**
@@ -335,12 +341,12 @@ export class SdkLibrary implements Disposable {
     const algorithm = string(parts.algorithm);
     const context = string(parts.context);
     const { struct } = stack.use(this.inBuffer(parts.ciphertext));
-    const out = stack.use(this.#outBuffer());
     const { aws_kms_decrypt_blocking, aws_kms_decrypt_blocking_with_context } = this.#c;
-    const status = context === 0n
-      ? aws_kms_decrypt_blocking(client.address, keyId, algorithm, struct, out.struct)
-      : aws_kms_decrypt_blocking_with_context(client.address, keyId, algorithm, struct, context, out.struct);
-    return status === AWS_OP_SUCCESS ? out.contents() : undefined;
+    return this.#filled((out) =>
+      context === 0n
+        ? aws_kms_decrypt_blocking(client.address, keyId, algorithm, struct, out)
+        : aws_kms_decrypt_blocking_with_context(client.address, keyId, algorithm, struct, context, out)
+    );
   }
 
   /** `aws_kms_generate_data_key_blocking`. Returns the key, also wrapped; undefined when it failed. */
@@ -360,9 +366,7 @@ export class SdkLibrary implements Disposable {
 
   /** `aws_kms_generate_random_blocking`. Returns the bytes; undefined when it failed. */
   generateRandom(client: KmsClient, length: number): Bytes | undefined {
-    using out = this.#outBuffer();
-    const status = this.#c.aws_kms_generate_random_blocking(client.address, length, out.struct);
-    return status === AWS_OP_SUCCESS ? out.contents() : undefined;
+    return this.#filled((out) => this.#c.aws_kms_generate_random_blocking(client.address, length, out));
   }
 
   /**
@@ -429,9 +433,7 @@ export class SdkLibrary implements Disposable {
 
   /** An attestation document over the client's key pair (`aws_attestation_request`), or undefined when the NSM gave none. */
   attestationDocument({ keypair }: ClientInternals): Bytes | undefined {
-    using out = this.#outBuffer();
-    const status = this.#c.aws_attestation_request(this.#allocator, keypair, out.struct);
-    return status === AWS_OP_SUCCESS ? out.contents() : undefined;
+    return this.#filled((out) => this.#c.aws_attestation_request(this.#allocator, keypair, out));
   }
 
   /**
@@ -456,7 +458,7 @@ export class SdkLibrary implements Disposable {
     if (
       readWord(struct, REST_RESPONSE.allocator) !== this.#allocator ||
       readWord(answer, AWS_BYTE_BUF.allocator) !== this.#allocator ||
-      length > readWord(answer, AWS_BYTE_BUF.capacity) || length > BigInt(MAX_RESULT_LENGTH) ||
+      length > readWord(answer, AWS_BYTE_BUF.capacity) || length > MAX_RESULT_LENGTH ||
       (length > 0n && !this.#isReadable(start, Number(length)))
     ) {
       this.#sdk.unknownLayout = "KMS's answer has another layout than SDK 0.4's";

@@ -5,11 +5,10 @@
  */
 import { sdkError } from "../../../ffi/errors.ts";
 import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
-import type { Log } from "../../shared/log.ts";
 import type { DataKey, DataKeyRequest, DecryptRequest, Kms, KmsAccess, KmsHealth } from "./kms.ts";
 import { childStarter, selfCommand } from "../children/child.ts";
 import { MAX_LENGTH } from "./sdk_process/protocol.ts";
-import { SdkPool } from "./sdk_process/pool.ts";
+import { SdkPool, type SdkPoolOptions } from "./sdk_process/pool.ts";
 import { maxClientsFor } from "./sdk_process/schedule.ts";
 
 /** KMS through the attested SDK, in the SDK processes. */
@@ -87,14 +86,11 @@ export class NitroKms implements Kms {
 }
 
 /** The operator's settings. */
-export interface OpenNitroOptions {
-  /** SDK processes, 1 to 8. */
-  readonly processes: number;
+export interface OpenNitroOptions extends Pick<SdkPoolOptions, "processes" | "log"> {
   readonly libraryDir: string | undefined;
   readonly proxyPort: number;
   /** Time limit of one KMS call with its retry, milliseconds. */
   readonly deadlineMs: number;
-  readonly log: Log;
 }
 
 /** Bytes to seed the kernel's entropy pool with, the same number as in AWS's own tools; KMS closes connections that are idle for long. */
@@ -111,8 +107,7 @@ const CALL_MS = 5_000;
  * Starts the SDK processes, and returns at once. The result's `opened` rejects with an `SdkError` when the
  * SDK cannot be opened.
  */
-export function openNitroKms(options: OpenNitroOptions): Kms {
-  const { libraryDir, proxyPort, deadlineMs, log, processes } = options;
+export function openNitroKms({ libraryDir, proxyPort, deadlineMs, log, processes }: OpenNitroOptions): Kms {
   const pool = new SdkPool({
     start: childStarter({ ...selfCommand("sdk-process", ["--allow-ffi"]), maxLength: MAX_LENGTH }),
     open: { ...SESSION, libraryDir, proxyPort },

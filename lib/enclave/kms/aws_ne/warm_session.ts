@@ -71,8 +71,7 @@ export class WarmSession implements Disposable {
   #warm = new Map<string, WarmClient>();
   /** Of all clients and the SDK: keeps their memory from being collected while their threads run. */
   #life: DisposableStack;
-  #setAside = 0;
-  #made = 0;
+  #counts = { clientsSetAside: 0, clientsMade: 0 };
   #blockingBecause: string | undefined;
 
   /**
@@ -97,8 +96,7 @@ export class WarmSession implements Disposable {
       directory: this.#sdk.directory,
       entropySeeded: this.#entropySeeded,
       clientsWarm: this.#warm.size,
-      clientsSetAside: this.#setAside,
-      clientsMade: this.#made,
+      ...this.#counts,
       ...(this.#blockingBecause === undefined ? {} : { blockingBecause: this.#blockingBecause }),
     };
   }
@@ -151,7 +149,7 @@ export class WarmSession implements Disposable {
 
   #connect(key: string, region: string, credentials: Credentials): WarmClient {
     this.#options.onPhase?.("connecting");
-    this.#made++;
+    this.#counts.clientsMade++;
     using stack = new DisposableStack();
     const { endpoint, maxWarm, now } = this.#options;
     const client = this.#life.use(this.#library.connect(stack, { region, credentials, endpoint }));
@@ -166,7 +164,7 @@ export class WarmSession implements Disposable {
   }
 
   #setAsideClient(key: string): void {
-    if (this.#warm.delete(key)) this.#setAside++;
+    if (this.#warm.delete(key)) this.#counts.clientsSetAside++;
   }
 
   /** Releases everything, clients included. For tests and one-off programs: a service ends its process instead. */

@@ -182,12 +182,9 @@ export class SdkPool implements Disposable {
     if (this.#closed) return Promise.reject(closedError());
     const limit = this.#options.maxWaiting[call.kind];
     if (this.#queue.filter((job) => job.call.kind === call.kind).length >= limit) {
-      return Promise.reject(
-        sdkError("sdk_busy", `Cannot call KMS: ${limit} calls of this kind are waiting already`, {
-          symbol: "sdk_process",
-          hint: "Try again later. More SDK processes (--sdk-processes) make more calls at a time.",
-        }),
-      );
+      const hint = "Try again later. More SDK processes (--sdk-processes) make more calls at a time.";
+      const message = `Cannot call KMS: ${limit} calls of this kind are waiting already`;
+      return Promise.reject(sdkError("sdk_busy", message, { symbol: "sdk_process", hint }));
     }
     const job: Job = {
       region,
