@@ -91,16 +91,8 @@ export class AwsLcKey implements Disposable {
     if (overlaps(out, text)) throw new RangeError("Cannot seal or open in place");
     const room = BigInt(out.length);
     const lent = (bytes: Bytes) => [bytes, BigInt(bytes.length)] as const;
-    const apply = this.#symbols[name];
-    const status = apply(
-      this.#context,
-      out,
-      this.#written,
-      room,
-      ...lent(nonce),
-      ...lent(text),
-      ...lent(data),
-    );
+    const inputs = [...lent(nonce), ...lent(text), ...lent(data)] as const;
+    const status = this.#symbols[name](this.#context, out, this.#written, room, ...inputs);
     return status === OK && readWord(this.#written, 0) === room;
   }
 

@@ -56,14 +56,6 @@ export interface SdkPoolOptions {
   readonly after?: After | undefined;
 }
 
-/** The state of a pool. */
-export interface SdkPoolState extends Counts {
-  /** Sessions of the serving processes. */
-  readonly sessions: readonly WarmSessionState[];
-  /** Waiting calls. */
-  readonly waiting: number;
-}
-
 interface Job {
   readonly region: string;
   readonly fingerprint: string;
@@ -150,7 +142,8 @@ export class SdkPool implements Disposable {
     return processes === 1 ? 1 : processes + MAX_WAITING_FOR_WARM;
   }
 
-  get state(): SdkPoolState {
+  /** The sessions of the processes that serve, and how many calls wait. */
+  get state(): Counts & { readonly sessions: readonly WarmSessionState[]; readonly waiting: number } {
     return {
       sessions: this.#children.open.flatMap(({ kept }) => kept.session ?? []),
       ...this.#children.counts,

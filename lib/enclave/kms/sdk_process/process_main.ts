@@ -84,13 +84,11 @@ function answerer(tell: (progress: SdkMessage) => void): (request: SdkRequest) =
     ({ id } = request);
     try {
       if (request.op === "call") return call(session, request);
-      const { libraryDir, proxyPort, seedBytes, idleMs, maxWarm } = request;
+      const { libraryDir, proxyPort, ...limits } = request;
       session = new WarmSession({
+        ...limits,
         open: () => openSdk({ libraryDir, isMapped }),
         endpoint: { cid: AWS_NE_VSOCK_PROXY_ADDR, port: proxyPort },
-        seedBytes,
-        idleMs,
-        maxWarm,
         now: () => performance.now(),
         onPhase,
       });
