@@ -83,29 +83,17 @@ export class AwsLcKey implements Disposable {
     return this.#apply("EVP_AEAD_CTX_open", out, input);
   }
 
-  #apply(
-    name: "EVP_AEAD_CTX_seal" | "EVP_AEAD_CTX_open",
-    out: Bytes,
-    { nonce, text, data }: AwsLcInput,
-  ): boolean {
+  #apply(name: `EVP_AEAD_CTX_${"seal" | "open"}`, out: Bytes, { nonce, text, data }: AwsLcInput): boolean {
     if (this.#context === 0n) throw new TypeError("Cannot use the AES key: it was wiped");
     if (nonce.length !== NONCE_LENGTH) {
       throw new RangeError(`Cannot use a nonce of ${nonce.length} bytes: it has ${NONCE_LENGTH}`);
     }
     if (overlaps(out, text)) throw new RangeError("Cannot seal or open in place");
-    const status = this.#symbols[name](
-      this.#context,
-      out,
-      this.#written,
-      BigInt(out.length),
-      nonce,
-      BigInt(NONCE_LENGTH),
-      text,
-      BigInt(text.length),
-      data,
-      BigInt(data.length),
-    );
-    return status === OK && readWord(this.#written, 0) === BigInt(out.length);
+    const room = BigInt(out.length);
+    const lent = (bytes: Bytes) => [bytes, BigInt(bytes.length)] as const;
+    const inputs = [...lent(nonce), ...lent(text), ...lent(data)] as const;
+    const status = this.#symbols[name](this.#context, out, this.#written, room, ...inputs);
+    return status === OK && readWord(this.#written, 0) === room;
   }
 
   /** Frees the context: AWS-LC wipes the key first. */

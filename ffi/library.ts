@@ -39,11 +39,11 @@ export interface OpenLibrariesOptions {
 function candidateDirs(libraryDir: string | undefined): readonly string[] {
   if (libraryDir !== undefined) {
     if (!libraryDir.startsWith("/")) {
-      throw sdkError(
-        "sdk_library",
-        `Cannot open the SDK from ${JSON.stringify(libraryDir)}: the path is not absolute`,
-        { symbol: "dlopen", hint: "Give --library-dir an absolute path." },
-      );
+      const message = `Cannot open the SDK from ${JSON.stringify(libraryDir)}: the path is not absolute`;
+      throw sdkError("sdk_library", message, {
+        symbol: "dlopen",
+        hint: "Give --library-dir an absolute path.",
+      });
     }
     return [libraryDir.replace(/(?<=.)\/+$/, "")];
   }
@@ -91,11 +91,12 @@ function hintFor(isRefused: boolean): string {
  *
  * @throws {SdkError} `sdk_library` with every path that was tried and, if that is the cause, the missing symbol.
  */
-export function openLibraries(options: OpenLibrariesOptions = {}): OpenLibraries {
-  const dlopen: Dlopen = options.dlopen ?? Deno.dlopen;
+export function openLibraries(
+  { libraryDir, dlopen = Deno.dlopen }: OpenLibrariesOptions = {},
+): OpenLibraries {
   const tried: string[] = [];
   let isRefused = true;
-  for (const directory of candidateDirs(options.libraryDir)) {
+  for (const directory of candidateDirs(libraryDir)) {
     const path = (file: string) => directory === "/" ? `/${file}` : `${directory}/${file}`;
     using opened = new DisposableStack();
     let current = path(LIBRARY_FILES.common);

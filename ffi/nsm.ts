@@ -106,9 +106,8 @@ export class NsmDevice implements Disposable {
   request(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
     if (this.#life.disposed) throw new TypeError(`Cannot use ${this.#path}: it was closed`);
     if (bytes.length < 1 || bytes.length > NSM_REQUEST_MAX_LENGTH) {
-      throw new RangeError(
-        `Cannot send ${bytes.length} bytes to ${this.#path}: a request has 1 to ${NSM_REQUEST_MAX_LENGTH}`,
-      );
+      const limits = `a request has 1 to ${NSM_REQUEST_MAX_LENGTH}`;
+      throw new RangeError(`Cannot send ${bytes.length} bytes to ${this.#path}: ${limits}`);
     }
     this.#request.set(bytes);
     writeWord(this.#message, NSM_MESSAGE.requestLength, BigInt(bytes.length));

@@ -29,8 +29,8 @@ import type { Symbols } from "./symbols.ts";
 export type Bytes = Uint8Array<ArrayBuffer>;
 
 /** No result of KMS is as large as this; a length beyond it means that memory was misread. */
-const MAX_RESULT_LENGTH = 1 << 20;
-const MAX_C_STRING_LENGTH = 4096;
+const MAX_RESULT_LENGTH = 1n << 20n;
+const MAX_C_STRING_LENGTH = 4096n;
 /** Of AES in CBC mode, bytes. */
 const IV_LENGTH = 16n;
 /** Nothing is mapped below (vm.mmap_min_addr). */
@@ -52,12 +52,11 @@ export type Pointer<Kind extends string> = bigint & { readonly addressOf?: Kind 
 /** A `struct aws_nitro_enclaves_kms_client *`. Disposing destroys it, once. */
 export class KmsClient implements Disposable {
   #address: bigint;
-  #destroy: (address: bigint) => void;
+  #life = new DisposableStack();
 
   /** Takes ownership of the client. */
   constructor(address: bigint, destroy: (address: bigint) => void) {
-    this.#address = address;
-    this.#destroy = destroy;
+    this.#address = this.#life.adopt(address, destroy);
   }
 
   /**
@@ -66,15 +65,13 @@ export class KmsClient implements Disposable {
    * @throws {TypeError} after it was destroyed.
    */
   get address(): Pointer<"aws_nitro_enclaves_kms_client"> {
-    if (this.#address === 0n) throw new TypeError("Cannot use the KMS client: it was destroyed");
+    if (this.#life.disposed) throw new TypeError("Cannot use the KMS client: it was destroyed");
     return this.#address;
   }
 
   /** Destroys it. */
   [Symbol.dispose](): void {
-    const address = this.#address;
-    this.#address = 0n;
-    if (address !== 0n) this.#destroy(address);
+    this.#life.dispose();
   }
 }
 
@@ -113,9 +110,9 @@ export class NitroSdk implements Disposable {
   /** Whether memory may be followed to. */
   readonly isMapped: IsMapped;
   #libraries: OpenLibraries;
+  #life = new DisposableStack();
   /** Why no more attested requests can be made, once an answer had another layout. */
   unknownLayout: string | undefined;
-  #closed = false;
   #initialised = false;
 
   /**
@@ -127,19 +124,18 @@ export class NitroSdk implements Disposable {
     this.#libraries = libraries;
     this.isMapped = isMapped;
     this.directory = libraries.directory;
+    this.#life.defer(() => libraries.close());
   }
 
   /** The functions. Deno lets them be called after close(), into unmapped memory: hence the guard. */
   get symbols(): Symbols {
-    if (this.#closed) throw new TypeError("Cannot use the SDK: it was closed");
+    if (this.#life.disposed) throw new TypeError("Cannot use the SDK: it was closed");
     return this.#libraries.symbols;
   }
 
   /** Unloads the libraries. Only for a process that makes no more KMS calls. */
   [Symbol.dispose](): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#libraries.close();
+    this.#life.dispose();
   }
 
   /**
@@ -150,14 +146,11 @@ export class NitroSdk implements Disposable {
   initLibrary(): SdkLibrary {
     const { symbols } = this;
     if (this.#initialised) {
-      throw sdkError(
-        "sdk_init",
-        "Cannot initialise the SDK: it is initialised already, and it is one a process",
-        {
-          symbol: "aws_nitro_enclaves_library_init",
-          hint: "Finish the first one-shot call before the next, or use a warm session.",
-        },
-      );
+      const twice = "Cannot initialise the SDK: it is initialised already, and it is one a process";
+      throw sdkError("sdk_init", twice, {
+        symbol: "aws_nitro_enclaves_library_init",
+        hint: "Finish the first one-shot call before the next, or use a warm session.",
+      });
     }
     symbols.aws_nitro_enclaves_library_init(0n);
     this.#initialised = true;
@@ -177,8 +170,8 @@ export class NitroSdk implements Disposable {
 
   /** Why these libraries cannot make attested requests ({@link SdkLibrary.request}); undefined when they can, as far as is known. */
   missingForRequests(): string | undefined {
-    const { symbols } = this;
-    if (this.unknownLayout !== undefined) return this.unknownLayout;
+    const { symbols, unknownLayout } = this;
+    if (unknownLayout !== undefined) return unknownLayout;
     if (!symbols.aws_http_connection_is_open) return "aws_http_connection_is_open is not exported";
     return symbols.aws_cms_parse_enveloped_data && symbols.aws_attestation_rsa_decrypt &&
         symbols.aws_cms_cipher_decrypt
@@ -192,26 +185,23 @@ export class SdkLibrary implements Disposable {
   #sdk: NitroSdk;
   /** The SDK's own; it must not be freed. */
   #allocator: bigint;
-  #cleanUp: () => void;
-  #disposed = false;
+  #life = new DisposableStack();
 
   /** Takes ownership of an initialised library. */
   constructor(sdk: NitroSdk, allocator: bigint, cleanUp: () => void) {
     this.#sdk = sdk;
     this.#allocator = allocator;
-    this.#cleanUp = cleanUp;
+    this.#life.defer(cleanUp);
   }
 
   get #c(): Symbols {
-    if (this.#disposed) throw new TypeError("Cannot use the SDK: its library was cleaned up");
+    if (this.#life.disposed) throw new TypeError("Cannot use the SDK: its library was cleaned up");
     return this.#sdk.symbols;
   }
 
   /** Cleans up. */
   [Symbol.dispose](): void {
-    if (this.#disposed) return;
-    this.#disposed = true;
-    this.#cleanUp();
+    this.#life.dispose();
   }
 
   /** Whether the kernel's entropy pool was seeded from the NSM. False outside an enclave. */
@@ -226,8 +216,8 @@ export class SdkLibrary implements Disposable {
     const read = (address: bigint) => {
       if (address === 0n) return "";
       const length = readWord(this.#c.aws_byte_cursor_from_c_str(address), AWS_BYTE_CURSOR.len);
-      const most = BigInt(MAX_C_STRING_LENGTH);
-      return new TextDecoder().decode(this.readMemory(address, length < most ? length : most));
+      const most = length < MAX_C_STRING_LENGTH ? length : MAX_C_STRING_LENGTH;
+      return new TextDecoder().decode(this.readMemory(address, most));
     };
     return { code, name: read(this.#c.aws_error_name(code)), text: read(this.#c.aws_error_str(code)) };
   }
@@ -244,16 +234,13 @@ export class SdkLibrary implements Disposable {
    */
   readMemory(address: bigint, length: bigint): Bytes {
     if (length === 0n) return stableBytes(0);
-    if (address === 0n || length < 0n || length > BigInt(MAX_RESULT_LENGTH)) {
-      throw sdkError("sdk_generic", `Cannot read ${length} bytes from the SDK: that cannot be a result`, {
-        symbol: "aws_byte_cursor_read",
-        hint: "The libraries may be of a version with other struct layouts: SDK 0.4 is supported.",
-      });
+    if (address !== 0n && length > 0n && length <= MAX_RESULT_LENGTH) {
+      const bytes = stableBytes(Number(length));
+      if (this.#c.aws_byte_cursor_read(byteCursor(address, bytes.length), bytes, length)) return bytes;
     }
-    const bytes = stableBytes(Number(length));
-    if (this.#c.aws_byte_cursor_read(byteCursor(address, bytes.length), bytes, length)) return bytes;
-    throw sdkError("sdk_generic", `Cannot read ${length} bytes from the SDK`, {
+    throw sdkError("sdk_generic", `Cannot read ${length} bytes from the SDK: that cannot be a result`, {
       symbol: "aws_byte_cursor_read",
+      hint: "The libraries may be of a version with other struct layouts: SDK 0.4 is supported.",
     });
   }
 
@@ -280,6 +267,12 @@ export class SdkLibrary implements Disposable {
     };
   }
 
+  /** The bytes that a function of the SDK writes; undefined when it failed. */
+  #filled(fill: (struct: Bytes) => number): Bytes | undefined {
+    using out = this.#outBuffer();
+    return fill(out.struct) === AWS_OP_SUCCESS ? out.contents() : undefined;
+  }
+
   /**
    * `aws_string_new_from_array`, released with `stack` by `aws_string_destroy_secure`. The SDK copies the
    * bytes.
@@ -301,18 +294,16 @@ export class SdkLibrary implements Disposable {
    * @throws {SdkGenericError | SdkKmsConfigError | SdkKmsClientError} by the step that failed.
    */
   connect(stack: DisposableStack, parts: ClientParts): KmsClient {
-    const region = this.#newString(stack, utf8(parts.region));
-    const accessKeyId = this.#newString(stack, parts.credentials.accessKeyId.expose());
-    const secretAccessKey = this.#newString(stack, parts.credentials.secretAccessKey.expose());
-    const sessionToken = this.#newString(stack, parts.credentials.sessionToken.expose());
+    const string = (bytes: Bytes) => this.#newString(stack, bytes);
+    const { accessKeyId, secretAccessKey, sessionToken } = parts.credentials;
     const endpoint = socketEndpoint(parts.endpoint.cid, parts.endpoint.port);
     const config = this.#c.aws_nitro_enclaves_kms_client_config_default(
-      region,
+      string(utf8(parts.region)),
       endpoint,
       AWS_SOCKET_VSOCK_DOMAIN,
-      accessKeyId,
-      secretAccessKey,
-      sessionToken,
+      string(accessKeyId.expose()),
+      string(secretAccessKey.expose()),
+      string(sessionToken.expose()),
     );
     if (config === 0n) {
       throw this.failure("sdk_kms_config", "Cannot make a KMS client configuration", {
@@ -350,40 +341,32 @@ export class SdkLibrary implements Disposable {
     const algorithm = string(parts.algorithm);
     const context = string(parts.context);
     const { struct } = stack.use(this.inBuffer(parts.ciphertext));
-    const out = stack.use(this.#outBuffer());
     const { aws_kms_decrypt_blocking, aws_kms_decrypt_blocking_with_context } = this.#c;
-    const status = context === 0n
-      ? aws_kms_decrypt_blocking(client.address, keyId, algorithm, struct, out.struct)
-      : aws_kms_decrypt_blocking_with_context(client.address, keyId, algorithm, struct, context, out.struct);
-    return status === AWS_OP_SUCCESS ? out.contents() : undefined;
+    return this.#filled((out) =>
+      context === 0n
+        ? aws_kms_decrypt_blocking(client.address, keyId, algorithm, struct, out)
+        : aws_kms_decrypt_blocking_with_context(client.address, keyId, algorithm, struct, context, out)
+    );
   }
 
   /** `aws_kms_generate_data_key_blocking`. Returns the key, also wrapped; undefined when it failed. */
   generateDataKey(
-    client: KmsClient,
+    { address }: KmsClient,
     keyId: string,
     keySpec: "AES_256" | "AES_128",
   ): { readonly plaintext: Bytes; readonly ciphertext: Bytes } | undefined {
     using stack = new DisposableStack();
     const key = this.#newString(stack, utf8(keyId));
-    const plaintext = stack.use(this.#outBuffer());
-    const ciphertext = stack.use(this.#outBuffer());
-    const status = this.#c.aws_kms_generate_data_key_blocking(
-      client.address,
-      key,
-      AWS_KEY_SPEC[keySpec],
-      plaintext.struct,
-      ciphertext.struct,
-    );
+    const [plaintext, ciphertext] = [stack.use(this.#outBuffer()), stack.use(this.#outBuffer())];
+    const generate = this.#c.aws_kms_generate_data_key_blocking;
+    const status = generate(address, key, AWS_KEY_SPEC[keySpec], plaintext.struct, ciphertext.struct);
     if (status !== AWS_OP_SUCCESS) return undefined;
     return { ciphertext: ciphertext.contents(), plaintext: plaintext.contents() };
   }
 
   /** `aws_kms_generate_random_blocking`. Returns the bytes; undefined when it failed. */
   generateRandom(client: KmsClient, length: number): Bytes | undefined {
-    using out = this.#outBuffer();
-    const status = this.#c.aws_kms_generate_random_blocking(client.address, length, out.struct);
-    return status === AWS_OP_SUCCESS ? out.contents() : undefined;
+    return this.#filled((out) => this.#c.aws_kms_generate_random_blocking(client.address, length, out));
   }
 
   /**
@@ -397,44 +380,41 @@ export class SdkLibrary implements Disposable {
   internalsOf(client: KmsClient, region: string): ClientInternals | { readonly unknown: string } {
     const missing = this.#sdk.missingForRequests();
     if (missing !== undefined) return { unknown: missing };
+    // Zeros, which no check accepts, where nothing is mapped.
     const read = (address: bigint, length: number) =>
-      this.#isReadable(address, length) ? this.readMemory(address, BigInt(length)) : undefined;
-    const readOwned = (address: bigint, layout: { readonly size: number; readonly allocator: number }) => {
-      const struct = read(address, layout.size);
-      if (struct === undefined || readWord(struct, layout.allocator) !== this.#allocator) return undefined;
-      return struct;
-    };
-    const isString = (address: bigint, text: string) => {
-      const expected = utf8(text);
-      const bytes = read(address, AWS_STRING.headSize + expected.length);
-      return bytes !== undefined && readWord(bytes, AWS_STRING.len) === BigInt(expected.length) &&
-        expected.every((byte, index) => bytes[AWS_STRING.bytes + index] === byte);
-    };
+      this.#isReadable(address, length) ? this.readMemory(address, BigInt(length)) : stableBytes(length);
+    // Each of the three structs begins with its allocator.
+    const isOwned = (struct: Bytes) => readWord(struct, 0) === this.#allocator;
 
-    const struct = readOwned(client.address, KMS_CLIENT);
-    if (struct === undefined) return { unknown: "the KMS client does not begin with its allocator" };
+    const struct = read(client.address, KMS_CLIENT.size);
+    if (!isOwned(struct)) return { unknown: "the KMS client does not begin with its allocator" };
     const restClient = readWord(struct, KMS_CLIENT.restClient);
     const keypair = readWord(struct, KMS_CLIENT.keypair);
-    const pair = readOwned(keypair, RSA_KEYPAIR);
-    if (pair === undefined || !isPlausiblePointer(readWord(pair, RSA_KEYPAIR.keyImpl))) {
+    const pair = read(keypair, RSA_KEYPAIR.size);
+    if (!isOwned(pair) || !isPlausiblePointer(readWord(pair, RSA_KEYPAIR.keyImpl))) {
       return { unknown: "the KMS client's key pair is not where it should be" };
     }
-    const rest = restClient === keypair ? undefined : readOwned(restClient, REST_CLIENT);
-    if (rest === undefined || !isPlausiblePointer(readWord(rest, REST_CLIENT.tlsContext))) {
+    const rest = read(restClient, REST_CLIENT.size);
+    const isRest = restClient !== keypair && isOwned(rest);
+    if (!isRest || !isPlausiblePointer(readWord(rest, REST_CLIENT.tlsContext))) {
       return { unknown: "the rest client does not begin with its allocator" };
     }
     if (rest[REST_CLIENT.mutexInitialized] !== 1 || rest[REST_CLIENT.conditionInitialized] !== 1) {
       return { unknown: "the rest client's mutex and condition variable are of another size" };
     }
-    const isKmsInRegion = isString(readWord(rest, REST_CLIENT.service), "kms") &&
-      isString(readWord(rest, REST_CLIENT.region), region);
-    if (!isKmsInRegion) {
+    const holds = (offset: number, text: string) => {
+      const { length } = utf8(text);
+      const bytes = read(readWord(rest, offset), AWS_STRING.headSize + length);
+      return readWord(bytes, AWS_STRING.len) === BigInt(length) &&
+        new TextDecoder().decode(bytes.subarray(AWS_STRING.bytes)) === text;
+    };
+    if (!holds(REST_CLIENT.service, "kms") || !holds(REST_CLIENT.region, region)) {
       return { unknown: "the rest client's service and region are not where they should be" };
     }
     const connection = readWord(rest, REST_CLIENT.connection);
-    return read(connection, 8) === undefined
-      ? { unknown: "the rest client's connection is not where it should be" }
-      : { restClient, keypair, connection };
+    return this.#isReadable(connection, 8)
+      ? { restClient, keypair, connection }
+      : { unknown: "the rest client's connection is not where it should be" };
   }
 
   #isReadable(address: bigint, length: number): boolean {
@@ -453,9 +433,7 @@ export class SdkLibrary implements Disposable {
 
   /** An attestation document over the client's key pair (`aws_attestation_request`), or undefined when the NSM gave none. */
   attestationDocument({ keypair }: ClientInternals): Bytes | undefined {
-    using out = this.#outBuffer();
-    const status = this.#c.aws_attestation_request(this.#allocator, keypair, out.struct);
-    return status === AWS_OP_SUCCESS ? out.contents() : undefined;
+    return this.#filled((out) => this.#c.aws_attestation_request(this.#allocator, keypair, out));
   }
 
   /**
@@ -469,13 +447,8 @@ export class SdkLibrary implements Disposable {
   request({ restClient }: ClientInternals, target: string, body: string): Bytes | undefined {
     using stack = new DisposableStack();
     const cursor = (text: string) => stack.use(this.inBuffer(utf8(text))).cursor;
-    const address = this.#c.aws_nitro_enclaves_rest_client_request_blocking(
-      restClient,
-      cursor("POST"),
-      cursor("/"),
-      cursor(target),
-      cursor(body),
-    );
+    const send = this.#c.aws_nitro_enclaves_rest_client_request_blocking;
+    const address = send(restClient, cursor("POST"), cursor("/"), cursor(target), cursor(body));
     if (address === 0n) return undefined;
     stack.defer(() => this.#c.aws_nitro_enclaves_rest_response_destroy(address));
     const struct = this.readMemory(address, BigInt(REST_RESPONSE.size));
@@ -485,7 +458,7 @@ export class SdkLibrary implements Disposable {
     if (
       readWord(struct, REST_RESPONSE.allocator) !== this.#allocator ||
       readWord(answer, AWS_BYTE_BUF.allocator) !== this.#allocator ||
-      length > readWord(answer, AWS_BYTE_BUF.capacity) || length > BigInt(MAX_RESULT_LENGTH) ||
+      length > readWord(answer, AWS_BYTE_BUF.capacity) || length > MAX_RESULT_LENGTH ||
       (length > 0n && !this.#isReadable(start, Number(length)))
     ) {
       this.#sdk.unknownLayout = "KMS's answer has another layout than SDK 0.4's";
@@ -517,23 +490,22 @@ export class SdkLibrary implements Disposable {
     using wrappedKey = this.#outBuffer();
     using iv = this.#outBuffer();
     using ciphertext = this.#outBuffer();
-    check(
-      "aws_cms_parse_enveloped_data",
-      aws_cms_parse_enveloped_data?.(input.struct, wrappedKey.struct, iv.struct, ciphertext.struct),
+    const parsed = aws_cms_parse_enveloped_data?.(
+      input.struct,
+      wrappedKey.struct,
+      iv.struct,
+      ciphertext.struct,
     );
+    check("aws_cms_parse_enveloped_data", parsed);
     // The SDK reads this many bytes of the IV without checking its length.
     const hasParts = length(iv) === IV_LENGTH && length(wrappedKey) !== 0n && length(ciphertext) !== 0n;
     check("aws_cms_parse_enveloped_data", AWS_OP_SUCCESS, hasParts);
     using key = this.#outBuffer();
-    check(
-      "aws_attestation_rsa_decrypt",
-      aws_attestation_rsa_decrypt?.(this.#allocator, keypair, wrappedKey.struct, key.struct),
-    );
+    const unwrapped = aws_attestation_rsa_decrypt?.(this.#allocator, keypair, wrappedKey.struct, key.struct);
+    check("aws_attestation_rsa_decrypt", unwrapped);
     using plaintext = this.#outBuffer();
-    check(
-      "aws_cms_cipher_decrypt",
-      aws_cms_cipher_decrypt?.(ciphertext.struct, key.struct, iv.struct, plaintext.struct),
-    );
+    const decrypted = aws_cms_cipher_decrypt?.(ciphertext.struct, key.struct, iv.struct, plaintext.struct);
+    check("aws_cms_cipher_decrypt", decrypted);
     return plaintext.contents();
   }
 }

@@ -8,12 +8,15 @@
  *
  * @module
  */
-import { AWS_BYTE_BUF_STRUCT, AWS_BYTE_CURSOR_STRUCT } from "./layout.ts";
+import { AWS_BYTE_BUF_STRUCT, AWS_BYTE_CURSOR_STRUCT as CURSOR } from "./layout.ts";
 
 /** Numbers. */
 const SIZE = "usize"; // size_t
 const LENGTH_OUT = "buffer"; // size_t *: out
 const ERROR = "i32"; // int: AWS_OP_SUCCESS, or another code
+
+/** Of a function that not every build exports. */
+const OPTIONAL = { result: ERROR, optional: true } as const;
 
 /** Memory of ours. */
 const BYTES_IN = "buffer"; // const uint8_t * or const void *: borrowed
@@ -45,7 +48,7 @@ export const COMMON_SYMBOLS = {
   // its memory is consumed, zeroed first
   aws_byte_buf_clean_up_secure: { parameters: [BUF_IN], result: "void" },
   // kept in the result
-  aws_byte_cursor_from_c_str: { parameters: [C_STRING], result: AWS_BYTE_CURSOR_STRUCT },
+  aws_byte_cursor_from_c_str: { parameters: [C_STRING], result: CURSOR },
   // struct aws_byte_cursor *cur: advanced; false when fewer bytes are there
   aws_byte_cursor_read: { parameters: ["buffer", BYTES_OUT, SIZE], result: "bool" },
   aws_last_error: { parameters: [], result: ERROR }, // of this thread
@@ -65,15 +68,10 @@ export const SDK_SYMBOLS = {
   // Static. Aborts the process before init.
   aws_nitro_enclaves_get_allocator: { parameters: [], result: ALLOCATOR },
   aws_nitro_enclaves_library_seed_entropy: { parameters: ["u64"], result: ERROR }, // uint64_t bytes
+  // region and struct aws_socket_endpoint *endpoint, kept until the client is made; enum aws_socket_domain domain; access_key_id,
+  // secret_access_key and session_token, which is never NULL (crash)
   aws_nitro_enclaves_kms_client_config_default: {
-    parameters: [
-      STRING, // region: kept until the client is made
-      "buffer", // struct aws_socket_endpoint *endpoint: kept until the client is made
-      "i32", // enum aws_socket_domain domain
-      STRING, // access_key_id
-      STRING, // secret_access_key
-      STRING, // session_token: never NULL (crash)
-    ],
+    parameters: [STRING, "buffer", "i32", STRING, STRING, STRING],
     result: CONFIG,
   },
   aws_nitro_enclaves_kms_client_config_destroy: { parameters: [CONFIG], result: "void" }, // consumed
@@ -81,15 +79,9 @@ export const SDK_SYMBOLS = {
   aws_nitro_enclaves_kms_client_destroy: { parameters: [CLIENT], result: "void" }, // consumed
   // key_id, NULL for none; encryption_algorithm, NULL only without a key_id; ciphertext; plaintext
   aws_kms_decrypt_blocking: { parameters: [CLIENT, STRING, STRING, BUF_IN, BUF_OUT], result: ERROR },
+  // the same, and before plaintext the encryption_context: a JSON object of strings
   aws_kms_decrypt_blocking_with_context: {
-    parameters: [
-      CLIENT,
-      STRING, // key_id: may be NULL
-      STRING, // encryption_algorithm
-      BUF_IN, // ciphertext
-      STRING, // encryption_context: a JSON object of strings
-      BUF_OUT, // plaintext
-    ],
+    parameters: [CLIENT, STRING, STRING, BUF_IN, STRING, BUF_OUT],
     result: ERROR,
   },
   // key_id; enum aws_key_spec key_spec; plaintext; ciphertext_blob
@@ -100,33 +92,20 @@ export const SDK_SYMBOLS = {
   // uint32_t number_of_bytes
   aws_kms_generate_random_blocking: { parameters: [CLIENT, "u32", BUF_OUT], result: ERROR },
   aws_attestation_request: { parameters: [ALLOCATOR, KEYPAIR, BUF_OUT], result: ERROR }, // attestation_doc
+  // method, path, target and data
   aws_nitro_enclaves_rest_client_request_blocking: {
-    parameters: [
-      REST_CLIENT,
-      AWS_BYTE_CURSOR_STRUCT, // method
-      AWS_BYTE_CURSOR_STRUCT, // path
-      AWS_BYTE_CURSOR_STRUCT, // target
-      AWS_BYTE_CURSOR_STRUCT, // data
-    ],
+    parameters: [REST_CLIENT, CURSOR, CURSOR, CURSOR, CURSOR],
     result: RESPONSE,
   },
   aws_nitro_enclaves_rest_response_destroy: { parameters: [RESPONSE], result: "void" }, // consumed
   aws_http_connection_is_open: { parameters: [CONNECTION], result: "bool", optional: true },
   aws_http_connection_new_requests_allowed: { parameters: [CONNECTION], result: "bool", optional: true },
   // in_ber; cipherkey, iv, ciphertext
-  aws_cms_parse_enveloped_data: {
-    parameters: [BUF_IN, BUF_OUT, BUF_OUT, BUF_OUT],
-    result: ERROR,
-    optional: true,
-  },
+  aws_cms_parse_enveloped_data: { parameters: [BUF_IN, BUF_OUT, BUF_OUT, BUF_OUT], ...OPTIONAL },
   // ciphertext; plaintext
-  aws_attestation_rsa_decrypt: {
-    parameters: [ALLOCATOR, KEYPAIR, BUF_IN, BUF_OUT],
-    result: ERROR,
-    optional: true,
-  },
+  aws_attestation_rsa_decrypt: { parameters: [ALLOCATOR, KEYPAIR, BUF_IN, BUF_OUT], ...OPTIONAL },
   // ciphertext, key, iv; plaintext
-  aws_cms_cipher_decrypt: { parameters: [BUF_IN, BUF_IN, BUF_IN, BUF_OUT], result: ERROR, optional: true },
+  aws_cms_cipher_decrypt: { parameters: [BUF_IN, BUF_IN, BUF_IN, BUF_OUT], ...OPTIONAL },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /** The functions of both. */

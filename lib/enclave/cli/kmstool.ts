@@ -84,10 +84,8 @@ function parseCall(command: KmstoolCommand, options: Options): KmsCall {
       const keyId = options.text("key-id");
       const algorithm = options.text("encryption-algorithm");
       if (keyId !== undefined && algorithm === undefined) {
-        throw new UsageError(
-          "--encryption-algorithm must be set with --key-id",
-          "For a symmetric key: SYMMETRIC_DEFAULT.",
-        );
+        const hint = "For a symmetric key: SYMMETRIC_DEFAULT.";
+        throw new UsageError("--encryption-algorithm must be set with --key-id", hint);
       }
       return { kind: "decrypt", ciphertext, keyId, algorithm: keyId && algorithm };
     }

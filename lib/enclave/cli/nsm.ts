@@ -41,13 +41,8 @@ export interface Nsm extends Disposable {
 
 /** @throws {RangeError} on a length that the module refuses (AWS, docs/attestation_process.md). */
 export function checkAttestRequest({ userData, nonce, publicKey }: AttestRequest): void {
-  for (
-    const [name, bytes, min, max] of [
-      ["userData", userData, 0, 512],
-      ["nonce", nonce, 0, 512],
-      ["publicKey", publicKey, 1, 1024],
-    ] as const
-  ) {
+  for (const [name, bytes] of Object.entries({ userData, nonce, publicKey })) {
+    const [min, max] = name === "publicKey" ? [1, 1024] : [0, 512];
     if (bytes === undefined || (bytes.length >= min && bytes.length <= max)) continue;
     throw new RangeError(`Cannot attest to ${bytes.length} bytes of ${name}: it has ${min} to ${max}`);
   }
@@ -77,60 +72,6 @@ const MAX_DEPTH = 4;
 /** Fields are sent in the order of nsm-api's own structs, so the bytes equal those that AWS's library sends. */
 const IN_ORDER = { mapSorter: () => 0 } as const;
 const MAX_RANDOM = 4096;
-
-class DeviceNsm implements Nsm {
-  #device: NsmDevice;
-
-  constructor(device: NsmDevice) {
-    this.#device = device;
-  }
-
-  /**
-   * @param variant of the request: its name, and its fields where it has any
-   * @param parse undefined where a field is missing or of another type
-   */
-  // Async, so that errors are rejections, as with the simulated module.
-  // deno-lint-ignore require-await
-  async #ask<T>(
-    variant: string,
-    fields: Readonly<Record<string, Uint8Array | null>> | undefined,
-    parse: (fields: Fields) => T | undefined,
-  ): Promise<T> {
-    const response = this.#device.request(
-      encode(fields === undefined ? variant : { [variant]: fields }, IN_ORDER),
-    );
-    try {
-      const parsed = parse(fieldsOf(variant, response));
-      if (parsed !== undefined) return parsed;
-      throw wrongAnswer(`The NSM's answer to ${variant} lacks a field, or has one of another type`);
-    } finally {
-      // It may hold random bytes.
-      response.fill(0);
-    }
-  }
-
-  async attest(request: AttestRequest = {}): Promise<Bytes> {
-    checkAttestRequest(request);
-    const { userData = null, nonce = null, publicKey = null } = request;
-    return await this.#ask(
-      "Attestation",
-      { user_data: userData, nonce, public_key: publicKey },
-      (fields) => asBytes(fields.get("document"), 1, NSM_RESPONSE_MAX_LENGTH),
-    );
-  }
-
-  describe(): Promise<NsmDescription> {
-    return this.#ask("DescribeNSM", undefined, parseDescription);
-  }
-
-  random(): Promise<Bytes> {
-    return this.#ask("GetRandom", undefined, (fields) => asBytes(fields.get("random"), 1, MAX_RANDOM));
-  }
-
-  [Symbol.dispose](): void {
-    this.#device[Symbol.dispose]();
-  }
-}
 
 /** The fields of an answer; byte strings are views of it. @throws {NsmError} */
 function fieldsOf(variant: string, response: Bytes): Fields {
@@ -169,5 +110,38 @@ function parseDescription(fields: Fields): NsmDescription | undefined {
  * @throws {NsmError} `nsm_open` when there is no device, or this user may not open it.
  */
 export function openNsm(kernel: Kernel, path?: string): Nsm {
-  return new DeviceNsm(new NsmDevice(kernel, path));
+  const device = new NsmDevice(kernel, path);
+  // Async, so that errors are rejections, as with the simulated module.
+  // deno-lint-ignore require-await
+  const ask = async <T>(
+    variant: string,
+    fields: Readonly<Record<string, Uint8Array | null>> | undefined,
+    // Undefined where a field is missing or of another type.
+    parse: (fields: Fields) => T | undefined,
+  ): Promise<T> => {
+    const response = device.request(encode(fields === undefined ? variant : { [variant]: fields }, IN_ORDER));
+    try {
+      const parsed = parse(fieldsOf(variant, response));
+      if (parsed !== undefined) return parsed;
+      throw wrongAnswer(`The NSM's answer to ${variant} lacks a field, or has one of another type`);
+    } finally {
+      // It may hold random bytes.
+      response.fill(0);
+    }
+  };
+  return {
+    attest: async (request = {}) => {
+      checkAttestRequest(request);
+      const { userData = null, nonce = null, publicKey = null } = request;
+      const fields = { user_data: userData, nonce, public_key: publicKey };
+      return await ask(
+        "Attestation",
+        fields,
+        (answer) => asBytes(answer.get("document"), 1, NSM_RESPONSE_MAX_LENGTH),
+      );
+    },
+    describe: () => ask("DescribeNSM", undefined, parseDescription),
+    random: () => ask("GetRandom", undefined, (fields) => asBytes(fields.get("random"), 1, MAX_RANDOM)),
+    [Symbol.dispose]: () => device[Symbol.dispose](),
+  };
 }

@@ -5,11 +5,10 @@
  */
 import { sdkError } from "../../../ffi/errors.ts";
 import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
-import type { Log } from "../../shared/log.ts";
 import type { DataKey, DataKeyRequest, DecryptRequest, Kms, KmsAccess, KmsHealth } from "./kms.ts";
 import { childStarter, selfCommand } from "../children/child.ts";
 import { MAX_LENGTH } from "./sdk_process/protocol.ts";
-import { SdkPool } from "./sdk_process/pool.ts";
+import { SdkPool, type SdkPoolOptions } from "./sdk_process/pool.ts";
 import { maxClientsFor } from "./sdk_process/schedule.ts";
 
 /** KMS through the attested SDK, in the SDK processes. */
@@ -32,17 +31,14 @@ export class NitroKms implements Kms {
   constructor(pool: SdkPool, started: Promise<void>) {
     this.#pool = pool;
     this.callsAtOnce = pool.callsAtOnce;
-    this.opened = started.then(() => this.#noteSeeding());
+    this.opened = started.then(() => void this.entropySeeded);
     // The service waits for it only once it listens.
     this.opened.catch(() => {});
   }
 
-  #noteSeeding(): void {
-    this.#entropySeeded ||= this.#pool.state.sessions.some(({ entropySeeded }) => entropySeeded);
-  }
-
   get entropySeeded(): boolean | undefined {
-    if (this.#entropySeeded === false) this.#noteSeeding();
+    const { sessions } = this.#pool.state;
+    if (sessions.length > 0) this.#entropySeeded ||= sessions.some((session) => session.entropySeeded);
     return this.#entropySeeded;
   }
 
@@ -52,10 +48,8 @@ export class NitroKms implements Kms {
   }
 
   async generateDataKey({ region, credentials }: KmsAccess, request: DataKeyRequest): Promise<DataKey> {
-    const { plaintext, ciphertext } = await this.#pool.call(region, credentials, {
-      ...request,
-      kind: "generateDataKey",
-    });
+    const call = { ...request, kind: "generateDataKey" } as const;
+    const { plaintext, ciphertext } = await this.#pool.call(region, credentials, call);
     if (ciphertext !== undefined) return { plaintext, ciphertext };
     plaintext[Symbol.dispose]();
     throw sdkError("sdk_kms_data_key", "KMS gave no wrapped data key", { symbol: "sdk_process" });
@@ -63,8 +57,8 @@ export class NitroKms implements Kms {
 
   health(): KmsHealth {
     const { sessions, started, hung, lost, replaced, waiting } = this.#pool.state;
-    const sum = (count: (session: (typeof sessions)[number]) => number) =>
-      sessions.reduce((total, session) => total + count(session), 0);
+    const sum = (name: "clientsWarm" | "clientsSetAside") =>
+      sessions.reduce((total, session) => total + session[name], 0);
     const { entropySeeded } = this;
     const blocking = sessions.find(({ blockingBecause }) => blockingBecause !== undefined)?.blockingBecause;
     return {
@@ -75,8 +69,8 @@ export class NitroKms implements Kms {
         requests: blocking === undefined ? "attested requests" : `the SDK's blocking calls: ${blocking}`,
       }),
       sdk_processes: sessions.length,
-      clients_warm: sum(({ clientsWarm }) => clientsWarm),
-      clients_set_aside: sum(({ clientsSetAside }) => clientsSetAside),
+      clients_warm: sum("clientsWarm"),
+      clients_set_aside: sum("clientsSetAside"),
       calls_waiting: waiting,
       processes_started: started,
       processes_hung: hung,
@@ -92,21 +86,15 @@ export class NitroKms implements Kms {
 }
 
 /** The operator's settings. */
-export interface OpenNitroOptions {
-  /** SDK processes, 1 to 8. */
-  readonly processes: number;
+export interface OpenNitroOptions extends Pick<SdkPoolOptions, "processes" | "log"> {
   readonly libraryDir: string | undefined;
   readonly proxyPort: number;
   /** Time limit of one KMS call with its retry, milliseconds. */
   readonly deadlineMs: number;
-  readonly log: Log;
 }
 
-/** Bytes to seed the kernel's entropy pool with: the same number as in AWS's own tools. */
-const SEED_LENGTH = 1024;
-/** KMS closes connections that are idle for long. */
-const CLIENT_IDLE_MS = 60_000;
-const MAX_WARM_CLIENTS = 32;
+/** Bytes to seed the kernel's entropy pool with, the same number as in AWS's own tools; KMS closes connections that are idle for long. */
+const SESSION = { seedBytes: 1024, idleMs: 60_000, maxWarm: 32 } as const;
 /** Calls of each kind that may wait; the next one is answered `busy`. */
 const MAX_WAITING = { decrypt: 32, generateDataKey: 32, generateRandom: 8 } as const;
 const START_MS = 20_000;
@@ -119,17 +107,10 @@ const CALL_MS = 5_000;
  * Starts the SDK processes, and returns at once. The result's `opened` rejects with an `SdkError` when the
  * SDK cannot be opened.
  */
-export function openNitroKms(options: OpenNitroOptions): Kms {
-  const { libraryDir, proxyPort, deadlineMs, log, processes } = options;
+export function openNitroKms({ libraryDir, proxyPort, deadlineMs, log, processes }: OpenNitroOptions): Kms {
   const pool = new SdkPool({
     start: childStarter({ ...selfCommand("sdk-process", ["--allow-ffi"]), maxLength: MAX_LENGTH }),
-    open: {
-      libraryDir,
-      proxyPort,
-      seedBytes: SEED_LENGTH,
-      idleMs: CLIENT_IDLE_MS,
-      maxWarm: MAX_WARM_CLIENTS,
-    },
+    open: { ...SESSION, libraryDir, proxyPort },
     processes,
     deadlines: {
       startMs: START_MS,
@@ -144,11 +125,8 @@ export function openNitroKms(options: OpenNitroOptions): Kms {
   });
   const started = pool.start().then(() => {
     const [session] = pool.state.sessions;
-    log("info", "sdk_open", {
-      processes,
-      directory: session?.directory,
-      entropy_seeded: session?.entropySeeded,
-    });
+    const { directory, entropySeeded } = session ?? {};
+    log("info", "sdk_open", { processes, directory, entropy_seeded: entropySeeded });
   });
   return new NitroKms(pool, started);
 }

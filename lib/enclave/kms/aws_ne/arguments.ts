@@ -43,12 +43,10 @@ function checkKeyId(keyId: string): void {
 
 function checkCiphertext({ length }: Uint8Array): void {
   need(length > 0, "ciphertext", "Cannot decrypt: the ciphertext is empty", "Pass KMS's CiphertextBlob.");
-  need(
-    length <= MAX_CIPHERTEXT_LENGTH,
-    "ciphertext",
-    `Cannot decrypt: the ciphertext has ${length} bytes, KMS takes at most ${MAX_CIPHERTEXT_LENGTH}`,
-    "KMS opens wrapped keys, not data: decrypt the data with the key that it releases.",
-  );
+  const tooLong =
+    `Cannot decrypt: the ciphertext has ${length} bytes, KMS takes at most ${MAX_CIPHERTEXT_LENGTH}`;
+  const hint = "KMS opens wrapped keys, not data: decrypt the data with the key that it releases.";
+  need(length <= MAX_CIPHERTEXT_LENGTH, "ciphertext", tooLong, hint);
 }
 
 /** @throws {SdkError} `invalid_argument` that names the first invalid parameter. */
@@ -61,12 +59,9 @@ export function checkCall(region: string, credentials: Credentials, call: KmsCal
       checkCiphertext(call.ciphertext);
       if (call.keyId !== undefined) checkKeyId(call.keyId);
       const { algorithm = "SYMMETRIC_DEFAULT" } = call;
-      return need(
-        ALGORITHMS.includes(algorithm),
-        "encryptionAlgorithm",
-        `Cannot use encryption algorithm ${quoted(algorithm)}`,
-        `Use one of ${ALGORITHMS.join(", ")}.`,
-      );
+      const message = `Cannot use encryption algorithm ${quoted(algorithm)}`;
+      const hint = `Use one of ${ALGORITHMS.join(", ")}.`;
+      return need(ALGORITHMS.includes(algorithm), "encryptionAlgorithm", message, hint);
     }
     case "generateDataKey":
       return checkKeyId(call.keyId);

@@ -43,24 +43,18 @@ export function isAttestable(connection: Connection): connection is AttestedConn
   return !("unknown" in connection.internals);
 }
 
-/** The members of a request to KMS's JSON API, without the Recipient. */
+/** The members of a request to KMS's JSON API, without the Recipient; JSON leaves out those that are undefined. */
 export function requestBody(call: KmsCall): Record<string, unknown> {
   switch (call.kind) {
-    case "decrypt": {
-      const algorithm = algorithmOf(call);
+    case "decrypt":
       return {
         CiphertextBlob: encodeBase64(call.ciphertext),
-        ...(call.keyId === undefined ? {} : { KeyId: call.keyId }),
-        ...(algorithm === undefined ? {} : { EncryptionAlgorithm: algorithm }),
-        ...(call.context === undefined ? {} : { EncryptionContext: call.context }),
-      };
-    }
-    case "generateDataKey":
-      return {
         KeyId: call.keyId,
-        KeySpec: call.keySpec,
-        ...(call.context === undefined ? {} : { EncryptionContext: call.context }),
+        EncryptionAlgorithm: algorithmOf(call),
+        EncryptionContext: call.context,
       };
+    case "generateDataKey":
+      return { KeyId: call.keyId, KeySpec: call.keySpec, EncryptionContext: call.context };
     case "generateRandom":
       return { NumberOfBytes: call.length };
     default:
@@ -103,7 +97,7 @@ function request({ library, internals }: AttestedConnection, call: KmsCall): Rec
 
 /** Bytes of a base64 member; undefined when it is not base64, empty, or too long. */
 function bytesOf(member: unknown, maxLength: number): Uint8Array<ArrayBuffer> | undefined {
-  if (typeof member !== "string" || member === "" || member.length > 2 * maxLength) return undefined;
+  if (typeof member !== "string" || member.length > 2 * maxLength) return undefined;
   try {
     const bytes = decodeBase64(member);
     return bytes.length > 0 && bytes.length <= maxLength ? bytes : undefined;
@@ -145,9 +139,7 @@ export function runAttested(connection: AttestedConnection, call: KmsCall): KmsC
     });
   }
   const plaintext = new SecretBytes(connection.library.openEnvelope(connection.internals, envelope));
-  return call.kind === "generateDataKey" && ciphertext !== undefined
-    ? { plaintext, ciphertext }
-    : { plaintext };
+  return call.kind === "generateDataKey" && ciphertext ? { plaintext, ciphertext } : { plaintext };
 }
 
 /**

@@ -30,11 +30,8 @@ export function runBlocking(connection: Connection, call: KmsCall): KmsCallResul
       const context = entries && JSON.stringify(entries);
       const plaintext = library.decrypt(client, { ciphertext, keyId, algorithm: algorithmOf(call), context });
       if (plaintext !== undefined) return { plaintext: new SecretBytes(plaintext) };
-      throw failure(
-        connection,
-        call,
-        context === undefined ? "aws_kms_decrypt_blocking" : "aws_kms_decrypt_blocking_with_context",
-      );
+      const symbol = `aws_kms_decrypt_blocking${context === undefined ? "" : "_with_context"}`;
+      throw failure(connection, call, symbol);
     }
     case "generateDataKey": {
       if (call.context === undefined) {
@@ -45,14 +42,11 @@ export function runBlocking(connection: Connection, call: KmsCall): KmsCallResul
       // The SDK's own GenerateDataKey cannot carry an EncryptionContext.
       if (isAttestable(connection)) return runAttested(connection, call);
       const why = "unknown" in internals ? internals.unknown : "";
-      throw sdkError(
-        "sdk_kms_data_key",
-        `Cannot generate a data key with an EncryptionContext: these libraries are not SDK 0.4's (${why})`,
-        {
-          symbol: "aws_nitro_enclaves_rest_client_request_blocking",
-          hint: "Build both libraries from SDK 0.4, with its own functions exported.",
-        },
-      );
+      const what = "Cannot generate a data key with an EncryptionContext";
+      throw sdkError("sdk_kms_data_key", `${what}: these libraries are not SDK 0.4's (${why})`, {
+        symbol: "aws_nitro_enclaves_rest_client_request_blocking",
+        hint: "Build both libraries from SDK 0.4, with its own functions exported.",
+      });
     }
     case "generateRandom": {
       const plaintext = library.generateRandom(client, call.length);

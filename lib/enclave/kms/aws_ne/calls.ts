@@ -48,7 +48,7 @@ export interface KmsCallResult {
   /** The caller's to dispose. */
   readonly plaintext: SecretBytes;
   /** The data key as KMS wrapped it. */
-  readonly ciphertext?: Uint8Array<ArrayBuffer>;
+  readonly ciphertext?: Uint8Array<ArrayBuffer> | undefined;
 }
 
 /** An initialised SDK with a client. */

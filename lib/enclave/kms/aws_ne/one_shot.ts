@@ -92,9 +92,7 @@ export function kmsDecrypt(
   ciphertext: Uint8Array<ArrayBuffer>,
   options: DecryptOptions = {},
 ): SecretBytes {
-  const { keyId, algorithm, context } = options;
-  return kmsCall(region, credentials, { kind: "decrypt", ciphertext, keyId, algorithm, context }, options)
-    .plaintext;
+  return kmsCall(region, credentials, { ...options, kind: "decrypt", ciphertext }, options).plaintext;
 }
 
 /**

@@ -10,7 +10,7 @@
  *
  * @module
  */
-import type { KmsClient, NitroSdk, SdkLibrary } from "../../../../ffi/sdk.ts";
+import type { NitroSdk, SdkLibrary } from "../../../../ffi/sdk.ts";
 import type { Credentials } from "../../../shared/aws/credentials.ts";
 import { checkCall } from "./arguments.ts";
 import { isAttestable, runAttested } from "./attested_request.ts";
@@ -69,9 +69,9 @@ export class WarmSession implements Disposable {
   #library: SdkLibrary;
   #entropySeeded: boolean;
   #warm = new Map<string, WarmClient>();
-  /** Keeps their memory from being collected while their threads run. */
-  #setAside: KmsClient[] = [];
-  #made = 0;
+  /** Of all clients and the SDK: keeps their memory from being collected while their threads run. */
+  #life: DisposableStack;
+  #counts = { clientsSetAside: 0, clientsMade: 0 };
   #blockingBecause: string | undefined;
 
   /**
@@ -86,8 +86,8 @@ export class WarmSession implements Disposable {
     this.#library = stack.use(this.#sdk.initLibrary());
     this.#entropySeeded = options.seedBytes > 0 && this.#library.seedEntropy(options.seedBytes);
     this.#blockingBecause = this.#sdk.missingForRequests();
-    // Neither is ever closed: clients exist until the process ends, and they need both.
-    stack.move();
+    // Neither is closed in a service: clients exist until the process ends, and they need both.
+    this.#life = stack.move();
   }
 
   /** The state of this session. */
@@ -96,8 +96,7 @@ export class WarmSession implements Disposable {
       directory: this.#sdk.directory,
       entropySeeded: this.#entropySeeded,
       clientsWarm: this.#warm.size,
-      clientsSetAside: this.#setAside.length,
-      clientsMade: this.#made,
+      ...this.#counts,
       ...(this.#blockingBecause === undefined ? {} : { blockingBecause: this.#blockingBecause }),
     };
   }
@@ -150,10 +149,10 @@ export class WarmSession implements Disposable {
 
   #connect(key: string, region: string, credentials: Credentials): WarmClient {
     this.#options.onPhase?.("connecting");
-    this.#made++;
+    this.#counts.clientsMade++;
     using stack = new DisposableStack();
     const { endpoint, maxWarm, now } = this.#options;
-    const client = this.#library.connect(stack, { region, credentials, endpoint });
+    const client = this.#life.use(this.#library.connect(stack, { region, credentials, endpoint }));
     const [oldest] = this.#warm.keys();
     if (oldest !== undefined && this.#warm.size >= maxWarm) this.#setAsideClient(oldest);
     const internals = this.#library.internalsOf(client, region);
@@ -165,19 +164,11 @@ export class WarmSession implements Disposable {
   }
 
   #setAsideClient(key: string): void {
-    const warm = this.#warm.get(key);
-    if (warm === undefined) return;
-    this.#warm.delete(key);
-    this.#setAside.push(warm.client);
+    if (this.#warm.delete(key)) this.#counts.clientsSetAside++;
   }
 
   /** Releases everything, clients included. For tests and one-off programs: a service ends its process instead. */
   [Symbol.dispose](): void {
-    for (const { client } of this.#warm.values()) client[Symbol.dispose]();
-    for (const client of this.#setAside) client[Symbol.dispose]();
-    this.#warm.clear();
-    this.#setAside = [];
-    this.#library[Symbol.dispose]();
-    this.#sdk[Symbol.dispose]();
+    this.#life.dispose();
   }
 }

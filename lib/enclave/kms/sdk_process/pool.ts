@@ -56,14 +56,6 @@ export interface SdkPoolOptions {
   readonly after?: After | undefined;
 }
 
-/** The state of a pool. */
-export interface SdkPoolState extends Counts {
-  /** Sessions of the serving processes. */
-  readonly sessions: readonly WarmSessionState[];
-  /** Waiting calls. */
-  readonly waiting: number;
-}
-
 interface Job {
   readonly region: string;
   readonly fingerprint: string;
@@ -75,15 +67,15 @@ interface Job {
 }
 
 /** What is kept for a process. */
-interface SdkProcess {
-  readonly warm: Set<string>;
+class SdkProcess {
+  readonly warm = new Set<string>();
   session: WarmSessionState | undefined;
   /** The request that it works on. */
-  requestId: number;
+  requestId = 0;
   job: Job | undefined;
-  isConnecting: boolean;
+  isConnecting = false;
   /** The SDK has printed that the connection of the current call is lost. */
-  isLost: boolean;
+  isLost = false;
 }
 
 type SdkMember = Member<SdkProcess>;
@@ -114,14 +106,7 @@ export class SdkPool implements Disposable {
       startMs: options.deadlines.startMs,
       log: options.log,
       events: { hung: "sdk_process_hung", lost: "sdk_process_lost", restart: "sdk_process_restart" },
-      keep: () => ({
-        warm: new Set(),
-        session: undefined,
-        requestId: 0,
-        job: undefined,
-        isConnecting: false,
-        isLost: false,
-      }),
+      keep: () => new SdkProcess(),
       hello: () => frameOf({ ...options.open, id: 0, op: "open" }),
       opened: (member, body) => {
         const message = messageIn(body);
@@ -138,15 +123,11 @@ export class SdkPool implements Disposable {
       failure: (how, { hint, said = "", isLate }) =>
         isLate
           ? timeout(`opening the SDK took longer than ${options.deadlines.startMs} ms`, undefined)
-          : sdkError(
-            "sdk_process",
-            `An SDK process ended: ${how}${said === "" ? "" : ` (it said: ${said})`}`,
-            {
-              symbol: "sdk_process",
-              hint: hint ??
-                "Another one is started. If this repeats, look at its last words in the log (sdk_process_lost).",
-            },
-          ),
+          : sdkError("sdk_process", `An SDK process ended: ${how}${said && ` (it said: ${said})`}`, {
+            symbol: "sdk_process",
+            hint: hint ??
+              "Another one is started. If this repeats, look at its last words in the log (sdk_process_lost).",
+          }),
       retryFirst: false,
       after: options.after,
     });
@@ -161,7 +142,8 @@ export class SdkPool implements Disposable {
     return processes === 1 ? 1 : processes + MAX_WAITING_FOR_WARM;
   }
 
-  get state(): SdkPoolState {
+  /** The sessions of the processes that serve, and how many calls wait. */
+  get state(): Counts & { readonly sessions: readonly WarmSessionState[]; readonly waiting: number } {
     return {
       sessions: this.#children.open.flatMap(({ kept }) => kept.session ?? []),
       ...this.#children.counts,
@@ -193,12 +175,9 @@ export class SdkPool implements Disposable {
     if (this.#closed) return Promise.reject(closedError());
     const limit = this.#options.maxWaiting[call.kind];
     if (this.#queue.filter((job) => job.call.kind === call.kind).length >= limit) {
-      return Promise.reject(
-        sdkError("sdk_busy", `Cannot call KMS: ${limit} calls of this kind are waiting already`, {
-          symbol: "sdk_process",
-          hint: "Try again later. More SDK processes (--sdk-processes) make more calls at a time.",
-        }),
-      );
+      const hint = "Try again later. More SDK processes (--sdk-processes) make more calls at a time.";
+      const message = `Cannot call KMS: ${limit} calls of this kind are waiting already`;
+      return Promise.reject(sdkError("sdk_busy", message, { symbol: "sdk_process", hint }));
     }
     const job: Job = {
       region,
@@ -212,7 +191,10 @@ export class SdkPool implements Disposable {
     const cancel = this.#children.after(this.#options.deadlines.totalMs, () => this.#expire(job));
     this.#queue.push(job);
     this.#dispatch();
-    return job.settle.promise.finally(cancel);
+    return job.settle.promise.finally(() => {
+      cancel();
+      job.credentials[Symbol.dispose]();
+    });
   }
 
   /** Gives waiting calls to processes that are idle. */
@@ -299,13 +281,10 @@ export class SdkPool implements Disposable {
     kept.isConnecting = false;
     this.#children.worked();
     if (response.ok) this.#succeed(job, response);
-    else {
-      const error = unpackError(response.error, printed);
-      if (response.connectionLost) {
-        kept.warm.delete(job.fingerprint);
-        this.#retryOrFail(job, error);
-      } else this.#fail(job, error);
-    }
+    else if (response.connectionLost) {
+      kept.warm.delete(job.fingerprint);
+      this.#retryOrFail(job, unpackError(response.error, printed));
+    } else job.settle.reject(unpackError(response.error, printed));
     if (response.ok || response.error.kms !== undefined) this.#noteWarm(kept, job.fingerprint);
     if (member.state === "replaced") this.#children.retire(member);
     else if ((kept.session?.clientsMade ?? 0) >= this.#options.maxClients) this.#children.replace(member);
@@ -368,16 +347,12 @@ export class SdkPool implements Disposable {
     kept.job = undefined;
     if (job !== undefined) this.#retryOrFail(job, error);
     // The service ends where the SDK could not be opened.
-    if (!this.#children.hasOpened) {
-      for (const waiting of this.#queue.splice(0)) {
-        this.#fail(waiting, error);
-      }
-    }
+    if (!this.#children.hasOpened) this.#failWaiting(error);
     this.#dispatch();
   }
 
   #retryOrFail(job: Job, error: EnclaveError): void {
-    if (job.attempts > 1 || job.expired || this.#closed) return this.#fail(job, error);
+    if (job.attempts > 1 || job.expired || this.#closed) return job.settle.reject(error);
     this.#queue.unshift(job);
   }
 
@@ -387,38 +362,31 @@ export class SdkPool implements Disposable {
     const member = this.#children.open.find(({ kept }) => kept.job === job);
     const printed = member === undefined ? undefined : this.#explain(member, job);
     const { lastLoss } = this.#children;
-    const error = lastLoss === undefined
-      ? timeout(`KMS did not answer within ${totalMs} ms`, printed)
-      : timeout(`no SDK process is running after ${totalMs} ms; the last one: ${lastLoss.message}`, {
-        lines: "",
-        cause: NO_PROCESS,
-      });
-    job.settle.reject(error);
-    const index = this.#queue.indexOf(job);
-    if (index < 0) return;
-    this.#queue.splice(index, 1);
-    job.credentials[Symbol.dispose]();
+    const lost = `no SDK process is running after ${totalMs} ms; the last one: ${lastLoss?.message}`;
+    job.settle.reject(
+      lastLoss === undefined
+        ? timeout(`KMS did not answer within ${totalMs} ms`, printed)
+        : timeout(lost, { lines: "", cause: NO_PROCESS }),
+    );
+    this.#queue = this.#queue.filter((waiting) => waiting !== job);
   }
 
-  #fail(job: Job, error: EnclaveError): void {
-    job.settle.reject(error);
-    job.credentials[Symbol.dispose]();
+  #failWaiting(error: EnclaveError): void {
+    for (const { settle } of this.#queue.splice(0)) settle.reject(error);
   }
 
   #succeed(job: Job, response: SdkResponse & { readonly ok: true }): void {
     const plaintext = new SecretBytes(response.plaintext ?? new Uint8Array(0));
-    const { ciphertext } = response;
-    job.settle.resolve({ plaintext, ...(ciphertext === undefined ? {} : { ciphertext }) });
+    job.settle.resolve({ plaintext, ciphertext: response.ciphertext });
     // Its caller no longer waits.
     if (job.expired) plaintext[Symbol.dispose]();
-    job.credentials[Symbol.dispose]();
   }
 
   /** Ends the processes, and rejects waiting calls. */
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
-    for (const job of this.#queue.splice(0)) this.#fail(job, closedError());
+    this.#failWaiting(closedError());
     this.#children.close(closedError());
   }
 }
@@ -429,11 +397,11 @@ function closedError(): SdkError {
 
 /** What the SDK would have returned, had it not hung. */
 function connectionLost({ call }: Job, isConnecting: boolean): SdkError {
-  return isConnecting
-    ? sdkError("sdk_kms_client", "Cannot connect to KMS through the parent's vsock-proxy", {
-      symbol: "aws_nitro_enclaves_kms_client_new",
-    })
-    : callError(call, undefined, { symbol: "aws_nitro_enclaves_rest_client_request_blocking" });
+  const symbol = isConnecting
+    ? "aws_nitro_enclaves_kms_client_new"
+    : "aws_nitro_enclaves_rest_client_request_blocking";
+  if (!isConnecting) return callError(call, undefined, { symbol });
+  return sdkError("sdk_kms_client", "Cannot connect to KMS through the parent's vsock-proxy", { symbol });
 }
 
 const NO_PROCESS: ConnectionCause = {

@@ -84,13 +84,11 @@ function answerer(tell: (progress: SdkMessage) => void): (request: SdkRequest) =
     ({ id } = request);
     try {
       if (request.op === "call") return call(session, request);
-      const { libraryDir, proxyPort, seedBytes, idleMs, maxWarm } = request;
+      const { libraryDir, proxyPort, ...limits } = request;
       session = new WarmSession({
+        ...limits,
         open: () => openSdk({ libraryDir, isMapped }),
         endpoint: { cid: AWS_NE_VSOCK_PROXY_ADDR, port: proxyPort },
-        seedBytes,
-        idleMs,
-        maxWarm,
         now: () => performance.now(),
         onPhase,
       });
@@ -102,8 +100,8 @@ function answerer(tell: (progress: SdkMessage) => void): (request: SdkRequest) =
         id,
         ok: false,
         error: packError(thrown),
-        ...(thrown instanceof ConnectionLost || failedQuickly ? { connectionLost: true } : {}),
-        ...(session === undefined ? {} : { state: session.state }),
+        connectionLost: thrown instanceof ConnectionLost || failedQuickly,
+        state: session?.state,
       };
     }
   };
@@ -120,11 +118,6 @@ function call(session: WarmSession | undefined, request: CallRequest): SdkRespon
   );
   const { plaintext, ...rest } = session.call(request.region, credentials, request.call);
   using secret = plaintext;
-  return {
-    id: request.id,
-    ok: true,
-    state: session.state,
-    plaintext: new Uint8Array(secret.expose()),
-    ...rest,
-  };
+  const { state } = session;
+  return { id: request.id, ok: true, state, plaintext: new Uint8Array(secret.expose()), ...rest };
 }

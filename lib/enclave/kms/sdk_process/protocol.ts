@@ -6,6 +6,7 @@
 import { encode } from "cborg";
 import { newFrame } from "../../children/frames.ts";
 import { isSdkErrorCode, SdkError, sdkError, type SdkErrorOptions } from "../../../../ffi/errors.ts";
+import type { CredentialStrings } from "../../../shared/aws/kms_limits.ts";
 import { EnclaveError, messageOf } from "../../../shared/errors.ts";
 import { ConnectionLost, type KmsCall } from "../aws_ne/calls.ts";
 import type { WarmSessionOptions, WarmSessionState } from "../aws_ne/warm_session.ts";
@@ -27,11 +28,7 @@ export interface CallRequest {
   readonly id: number;
   readonly op: "call";
   readonly region: string;
-  readonly credentials: {
-    readonly accessKeyId: Uint8Array<ArrayBuffer>;
-    readonly secretAccessKey: Uint8Array<ArrayBuffer>;
-    readonly sessionToken: Uint8Array<ArrayBuffer>;
-  };
+  readonly credentials: Readonly<Record<keyof CredentialStrings, Uint8Array<ArrayBuffer>>>;
   readonly call: KmsCall;
 }
 
@@ -50,7 +47,7 @@ export type SdkResponse =
     readonly ok: true;
     readonly state: WarmSessionState;
     readonly plaintext?: Uint8Array<ArrayBuffer>;
-    readonly ciphertext?: Uint8Array<ArrayBuffer>;
+    readonly ciphertext?: Uint8Array<ArrayBuffer> | undefined;
   }
   | {
     readonly id: number;
@@ -58,17 +55,11 @@ export type SdkResponse =
     readonly error: CarriedError;
     /** KMS did not answer, and the client was dropped, or none could be made: the call may be repeated. */
     readonly connectionLost?: boolean;
-    readonly state?: WarmSessionState;
+    readonly state?: WarmSessionState | undefined;
   };
 
-/** Sent before the response: the request of that id is making a client, or has made one. */
-export interface SdkProgress {
-  readonly id: number;
-  readonly phase: "connecting" | "calling";
-}
-
-/** Any message from an SDK process. */
-export type SdkMessage = SdkResponse | SdkProgress;
+/** Any message from an SDK process. One with a phase comes before the response: it is making a client, or has made one. */
+export type SdkMessage = SdkResponse | { readonly id: number; readonly phase: "connecting" | "calling" };
 
 /** A message as a frame, which its sender wipes. */
 export function frameOf(message: SdkRequest | SdkMessage): Uint8Array<ArrayBuffer> {

@@ -59,10 +59,8 @@ const CAUSES: readonly (readonly [RegExp, Explain])[] = [
   [/AWS_IO_TLS|S2N|\bTLS\b/, ({ port, region }) => [
     `TLS failed on port ${port}: the proxy's certificate is for another region than ${region}, or its CA is not ` +
     "trusted, or it has expired",
-    `The parent's vsock-proxy must lead to ${
-      kmsHost(region)
-    }, the image needs the CA certificates that KMS ` +
-    "chains to, and the enclave's clock must be right.",
+    `The parent's vsock-proxy must lead to ${kmsHost(region)}, ` +
+    "the image needs the CA certificates that KMS chains to, and the enclave's clock must be right.",
   ]],
   [/AWS_IO_DNS|getaddrinfo|name resolution/i, ({ region }) => [
     `the name of KMS in ${region} does not resolve`,

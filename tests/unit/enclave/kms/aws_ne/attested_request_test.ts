@@ -29,7 +29,7 @@ const BODIES: readonly (readonly [KmsCall, Record<string, unknown>])[] = [
 ];
 for (const [call, body] of BODIES) {
   Deno.test(`a request of ${call.kind} has ${Object.keys(body).join(", ")}`, () => {
-    assertEquals(requestBody(call), body);
+    assertEquals(JSON.parse(JSON.stringify(requestBody(call))), body);
   });
 }
 
