@@ -74,7 +74,6 @@ class Runner {
   #waiting: Run[] = [];
   #begun = new Map<number, Run>();
   #leaving: Bytes[] = [];
-  #willFlush = false;
 
   constructor(ports: WorkflowProcessPorts) {
     this.#ports = ports;
@@ -82,14 +81,11 @@ class Runner {
 
   /** Sends a frame with the others of this turn of the event loop. */
   #send(frame: Bytes): void {
+    if (this.#leaving.length === 0) setImmediate(() => this.#flush());
     this.#leaving.push(frame);
-    if (this.#willFlush) return;
-    this.#willFlush = true;
-    setImmediate(() => this.#flush());
   }
 
   #flush(): void {
-    this.#willFlush = false;
     if (this.#leaving.length === 0) return;
     const frames = joinFrames(this.#leaving.splice(0));
     try {
@@ -162,24 +158,21 @@ class Runner {
 
   /** Works on what has arrived, one after the other; one that returned a promise goes on meanwhile. */
   work(): void {
-    for (let run = this.#waiting.shift(); run !== undefined; run = this.#waiting.shift()) {
-      if (run.isAbandoned) {
-        this.#end(run, bytesFrame(KIND.dropped, run.id));
-        continue;
-      }
-      this.#send(bytesFrame(KIND.begun, run.id));
-      // Results that are ready leave too, before the workflow takes the thread.
-      this.#flush();
-      this.#begin(run);
+    for (const run of this.#waiting.splice(0)) {
+      if (run.isAbandoned) this.#end(run, bytesFrame(KIND.dropped, run.id));
+      else this.#begin(run);
     }
     this.#flush();
   }
 
   #begin(run: Run): void {
+    this.#send(bytesFrame(KIND.begun, run.id));
+    // Results that are ready leave too, before the workflow takes the thread.
+    this.#flush();
     this.#begun.set(run.id, run);
     try {
       const result: unknown = this.#workflow?.(run.plaintext, run);
-      if (!isThenable(result)) return this.#end(run, this.#resultFrame(run, result));
+      if (result instanceof Uint8Array) return this.#end(run, this.#resultFrame(run, result));
       Promise.resolve(result).then((value) => this.#resultFrame(run, value))
         .catch((thrown) => errorFrame(run, thrown)).then((frame) => this.#end(run, frame));
     } catch (thrown) {
@@ -196,9 +189,8 @@ class Runner {
   /** @throws {TypeError} on an invalid result */
   #resultFrame(run: Run, result: unknown): Bytes {
     if (!(result instanceof Uint8Array)) {
-      throw new TypeError(
-        `The workflow must return a Uint8Array, not ${result === null ? "null" : kindOf(result)}`,
-      );
+      const kind = result === null ? "null" : kindOf(result);
+      throw new TypeError(`The workflow must return a Uint8Array, not ${kind}`);
     }
     if (result.length > this.#maxResult) {
       throw new TypeError(
@@ -215,15 +207,10 @@ function errorFrame(run: Run, thrown: unknown): Bytes {
   if (thrown instanceof WorkflowError) {
     return jsonFrame(KIND.refused, run.id, { code: thrown.code, words: thrown.message });
   }
-  const message = thrown instanceof Deno.errors.NotCapable
-    ? withoutAdvice(thrown.message)
-    : messageOf(thrown);
+  const said = messageOf(thrown);
+  const message = shortText(thrown instanceof Deno.errors.NotCapable ? withoutAdvice(said) : said);
   const stack = thrown instanceof Error ? shortText(thrown.stack) : undefined;
-  return jsonFrame(KIND.failed, run.id, {
-    class: shortText(kindOf(thrown)),
-    message: shortText(message),
-    stack,
-  });
+  return jsonFrame(KIND.failed, run.id, { class: shortText(kindOf(thrown)), message, stack });
 }
 
 /**
@@ -233,10 +220,6 @@ function errorFrame(run: Run, thrown: unknown): Bytes {
 function withoutAdvice(message: string): string {
   const [what] = message.split(/, (?:run again|specify)/);
   return `${what}: a workflow may use no files, no network and no programs, as in the enclave`;
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }
 
 /** Runs the workflow until stdin ends. @throws {RangeError} when what arrives is not a message. */
