@@ -49,10 +49,7 @@ export interface ChildCommand {
 const LARGE = 64 * 1024;
 
 /** How this program starts itself again: compiled, or from source with these permissions. */
-export function selfCommand(
-  name: string,
-  permissions: readonly string[],
-): Pick<ChildCommand, "command" | "args"> {
+export function selfCommand(name: string, permissions: readonly string[]): Omit<ChildCommand, "maxLength"> {
   const command = Deno.execPath();
   if (Deno.build.standalone) return { command, args: [name] };
   return { command, args: ["run", "--no-prompt", ...permissions, Deno.mainModule, name] };

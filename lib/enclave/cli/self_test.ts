@@ -91,17 +91,15 @@ function clockCheck(timestamp: number, now: Date): SelfCheck {
 }
 
 async function nsmChecks({ nsm, now }: SelfTestSeams): Promise<SelfTest> {
-  if (nsm === undefined) {
-    const seen = "no /dev/nsm: this is not an enclave";
-    return { measurements: undefined, checks: [checked("NSM", "skipped", seen)] };
-  }
+  const without = (check: SelfCheck): SelfTest => ({ measurements: undefined, checks: [check] });
+  if (nsm === undefined) return without(checked("NSM", "skipped", "no /dev/nsm: this is not an enclave"));
   try {
     const { moduleId, version } = await nsm.describe();
     const { timestamp, ...measurements } = readOwnDocument(await nsm.attest());
     const device = checked("NSM", "ok", `${moduleId}, version ${version.join(".")}`);
     return { measurements, checks: [device, debugCheck(measurements), clockCheck(timestamp, now())] };
   } catch (thrown) {
-    return { measurements: undefined, checks: [checked("NSM", "fail", messageOf(thrown))] };
+    return without(checked("NSM", "fail", messageOf(thrown)));
   }
 }
 

@@ -194,10 +194,9 @@ export class WorkflowPool implements Workflows {
 
   /** Ends requests that nobody waits for any more. Listening to each signal would cost more than the rest of the hand-over. */
   #sweep(): void {
-    this.#cancelSweep = undefined;
     const jobs = [...this.#waiting, ...this.#children.open.flatMap(({ kept }) => [...kept.values()])];
     for (const job of jobs) if (job.signal.aborted && !job.isOver) this.#abandon(job);
-    if (jobs.length > 0) this.#cancelSweep = this.#children.after(SWEEP_MS, () => this.#sweep());
+    this.#cancelSweep = jobs.length === 0 ? undefined : this.#children.after(SWEEP_MS, () => this.#sweep());
   }
 
   /** Hands waiting requests to the processes with the fewest. */

@@ -38,6 +38,7 @@ const MAX_LENGTH = 256 * 1024 * 1024;
 /** A request that is running or about to. */
 class Run implements WorkflowContext {
   readonly id: number;
+  readonly requestId: string;
   readonly plaintext: Bytes;
   readonly log: WorkflowContext["log"];
   isAbandoned = false;
@@ -45,12 +46,9 @@ class Run implements WorkflowContext {
 
   constructor(id: number, plaintext: Bytes, log: WorkflowContext["log"]) {
     this.id = id;
+    this.requestId = String(id);
     this.plaintext = plaintext;
     this.log = log;
-  }
-
-  get requestId(): string {
-    return String(this.id);
   }
 
   /** Made when it is asked for: most workflows do not. */
@@ -229,9 +227,8 @@ export async function runWorkflowProcess(ports: WorkflowProcessPorts): Promise<v
   for await (const chunk of ports.stdin) {
     for (const body of reader.push(chunk)) {
       const { kind, id, content } = partsOf(body);
-      if (kind === KIND.open) {
-        await runner.open(jsonOf(content) as unknown as WorkflowSettings);
-      } else if (kind === KIND.run) runner.take(id, content);
+      if (kind === KIND.open) await runner.open(jsonOf(content) as unknown as WorkflowSettings);
+      else if (kind === KIND.run) runner.take(id, content);
       else if (kind === KIND.abandon) runner.abandon(id);
     }
     runner.work();
