@@ -36,32 +36,10 @@ export interface WorkflowProcessPorts {
 const MAX_LENGTH = 256 * 1024 * 1024;
 
 /** A request that is running or about to. */
-class Run implements WorkflowContext {
+interface Run extends WorkflowContext {
   readonly id: number;
-  readonly requestId: string;
   readonly plaintext: Bytes;
-  readonly log: WorkflowContext["log"];
-  isAbandoned = false;
-  #controller: AbortController | undefined;
-
-  constructor(id: number, plaintext: Bytes, log: WorkflowContext["log"]) {
-    this.id = id;
-    this.requestId = String(id);
-    this.plaintext = plaintext;
-    this.log = log;
-  }
-
-  /** Made when it is asked for: most workflows do not. */
-  get signal(): AbortSignal {
-    this.#controller ??= new AbortController();
-    if (this.isAbandoned) this.#controller.abort();
-    return this.#controller.signal;
-  }
-
-  abandon(): void {
-    this.isAbandoned = true;
-    this.#controller?.abort();
-  }
+  readonly abandoned: AbortController;
 }
 
 /** Runs one workflow, and sends what comes of it. */
@@ -145,19 +123,21 @@ class Runner {
 
   /** Takes a request. It begins with {@link Runner.work}. */
   take(id: number, plaintext: Bytes): void {
-    this.#waiting.push(new Run(id, plaintext, this.log));
+    const abandoned = new AbortController();
+    const { signal } = abandoned;
+    this.#waiting.push({ id, requestId: String(id), plaintext, log: this.log, signal, abandoned });
   }
 
   /** Nobody waits for a request any more. */
   abandon(id: number): void {
-    this.#begun.get(id)?.abandon();
-    for (const run of this.#waiting) if (run.id === id) run.abandon();
+    this.#begun.get(id)?.abandoned.abort();
+    for (const run of this.#waiting) if (run.id === id) run.abandoned.abort();
   }
 
   /** Works on what has arrived, one after the other; one that returned a promise goes on meanwhile. */
   work(): void {
     for (const run of this.#waiting.splice(0)) {
-      if (run.isAbandoned) this.#end(run, bytesFrame(KIND.dropped, run.id));
+      if (run.signal.aborted) this.#end(run, bytesFrame(KIND.dropped, run.id));
       else this.#begin(run);
     }
     this.#flush();
