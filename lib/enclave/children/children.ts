@@ -61,7 +61,7 @@ export interface Member<T> {
   readonly kept: T;
   state: "starting" | "open" | "replaced" | "gone";
   /** The child that takes its place once it is open. */
-  successor: Member<T> | undefined;
+  successor?: Member<T> | undefined;
   cancelDeadline: () => void;
 }
 
@@ -149,13 +149,8 @@ export class Children<T> {
       this.#refill();
       return undefined;
     }
-    const member: Member<T> = {
-      child,
-      kept: this.#options.keep(),
-      state: "starting",
-      successor: undefined,
-      cancelDeadline: () => {},
-    };
+    const kept = this.#options.keep();
+    const member: Member<T> = { child, kept, state: "starting", cancelDeadline: () => {} };
     this.#members.add(member);
     const { startMs } = this.#options;
     this.setDeadline(member, startMs, () => {

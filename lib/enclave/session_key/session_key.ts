@@ -261,18 +261,14 @@ export class SessionKeyService implements Feature {
     const hex = requiredString(request, "ciphertext", "nonce ‖ ciphertext ‖ tag, hex");
     const bound = readProcessBinding(request, { required: this.#options.bindProcess === true });
     const plaintext = held.key.open(this.#parseBlob(hex), bound?.request, HEADROOM);
-    return this.#work(held, plaintext, { bound, signal });
+    return this.#seal(held, this.#workflows.run(plaintext, signal), bound);
   }
 
-  async #work(
-    held: HeldKey,
-    plaintext: Uint8Array<ArrayBuffer>,
-    { bound, signal }: { readonly bound: BoundBlobs | undefined; readonly signal: AbortSignal },
-  ): Promise<PreparedReply> {
+  async #seal(held: HeldKey, work: ReturnType<Workflows["run"]>, bound?: BoundBlobs): Promise<PreparedReply> {
     using end = new DisposableStack();
     held.users++;
     end.defer(() => release(held));
-    const result = await this.#workflows.run(plaintext, signal);
+    const result = await work;
     end.defer(() => result.fill(0));
     const sealed = held.key.seal(result, bound?.reply);
     const { seals } = held.key;

@@ -90,10 +90,9 @@ class Runner {
           hint: "The service must run as root in the enclave, as AWS's init starts it.",
         });
       }
-      this.#workflow = (await this.#ports.load()).workflow;
-      if (typeof this.#workflow !== "function") {
-        throw new TypeError("lib/workflow.ts exports no function workflow");
-      }
+      const { workflow } = await this.#ports.load();
+      if (typeof workflow !== "function") throw new TypeError("lib/workflow.ts exports no function workflow");
+      this.#workflow = workflow;
       this.#send(jsonFrame(KIND.ready, 0, { refused }));
     } catch (thrown) {
       if (thrown instanceof EnclaveError && thrown.code === "parent_ended") this.#ports.exit();
@@ -171,9 +170,8 @@ class Runner {
       throw new TypeError(`The workflow must return a Uint8Array, not ${kind}`);
     }
     if (result.length > this.#maxResult) {
-      throw new TypeError(
-        `The workflow returned ${result.length} bytes: at most ${this.#maxResult} fit into a reply (--max-message)`,
-      );
+      const most = `at most ${this.#maxResult} fit into a reply (--max-message)`;
+      throw new TypeError(`The workflow returned ${result.length} bytes: ${most}`);
     }
     const frame = bytesFrame(KIND.result, run.id, result);
     result.fill(0);
