@@ -139,7 +139,12 @@ export class Children<T> {
       child = this.#options.start({
         message: (body) => this.#message(member, body),
         printed: () => this.#options.printed?.(member),
-        ended: (how) => this.#ended(member, how),
+        ended: (how) => {
+          const said = member.child.lines.toString();
+          this.counts.lost++;
+          this.#options.log("error", this.#options.events.lost, { how, said });
+          this.#remove(member, this.#options.failure(how, { said }));
+        },
       });
     } catch (thrown) {
       this.#lastLoss = this.#options.failure(`cannot start it: ${messageOf(thrown)}`, {
@@ -220,13 +225,6 @@ export class Children<T> {
     this.counts.hung++;
     this.#options.log("error", this.#options.events.hung, { doing, said: member.child.lines.toString() });
     this.#remove(member, reason);
-  }
-
-  #ended(member: Member<T>, how: string): void {
-    this.counts.lost++;
-    const said = member.child.lines.toString();
-    this.#options.log("error", this.#options.events.lost, { how, said });
-    this.#remove(member, this.#options.failure(how, { said }));
   }
 
   #remove(member: Member<T>, reason: EnclaveError): void {
