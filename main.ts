@@ -56,9 +56,8 @@ const stderr = (text: string) => writeAll((bytes) => Deno.stderr.writeSync(bytes
 /** The permissions that this program is run or compiled with, one descriptor for each value. */
 function grantsOf(): readonly Deno.PermissionDescriptor[] {
   const folders = [dirname(Deno.execPath()), ...DEFAULT_LIBRARY_DIRS];
-  const libraries = folders.flatMap((folder) =>
-    Object.values(LIBRARY_FILES).map((file) => `${folder}/${file}`)
-  );
+  const files = Object.values(LIBRARY_FILES);
+  const libraries = folders.flatMap((folder) => files.map((file) => `${folder}/${file}`));
   return [
     { name: "run", command: Deno.execPath() },
     ...[...LIBC_PATHS, ...libraries].map((path) => ({ name: "ffi", path }) as const),

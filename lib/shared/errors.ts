@@ -62,10 +62,6 @@ export function positionOf(thrown: unknown): string | undefined {
   const stack = thrown.stack ?? "";
   // The message comes first, and may contain any text.
   const message = stack.indexOf(thrown.message);
-  const frames = stack.slice(message < 0 ? 0 : message + thrown.message.length).split("\n");
-  for (const frame of frames) {
-    const [, position] = /^ {4}at .*file:\/\/[^\s()]*?([\w.-]+:[0-9]+:[0-9]+)\)?$/.exec(frame) ?? [];
-    if (position !== undefined) return position;
-  }
-  return undefined;
+  const frames = stack.slice(message < 0 ? 0 : message + thrown.message.length);
+  return /^ {4}at .*file:\/\/[^\s()]*?([\w.-]+:[0-9]+:[0-9]+)\)?$/m.exec(frames)?.[1];
 }

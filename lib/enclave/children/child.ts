@@ -49,10 +49,7 @@ export interface ChildCommand {
 const LARGE = 64 * 1024;
 
 /** How this program starts itself again: compiled, or from source with these permissions. */
-export function selfCommand(
-  name: string,
-  permissions: readonly string[],
-): Pick<ChildCommand, "command" | "args"> {
+export function selfCommand(name: string, permissions: readonly string[]): Omit<ChildCommand, "maxLength"> {
   const command = Deno.execPath();
   if (Deno.build.standalone) return { command, args: [name] };
   return { command, args: ["run", "--no-prompt", ...permissions, Deno.mainModule, name] };
@@ -72,12 +69,16 @@ export function childStarter({ command, args, maxLength }: ChildCommand): StartC
     writer.closed.catch(() => {});
     const reader = new FrameReader(maxLength);
     let over = false;
-    let waiting: Uint8Array<ArrayBuffer>[] = [];
+    const waiting: Uint8Array<ArrayBuffer>[] = [];
 
     const release = () => {
       over = true;
       for (const frame of waiting.splice(0)) frame.fill(0);
-      kill(child);
+      try {
+        child.kill("SIGKILL");
+      } catch {
+        // It has ended already.
+      }
       // Without this the pipe stays open until the writer is collected.
       writer.abort().catch(() => {});
     };
@@ -92,15 +93,17 @@ export function childStarter({ command, args, maxLength }: ChildCommand): StartC
     };
     // All messages of one turn of the event loop leave in one write.
     const flush = () => {
-      const frames = waiting;
-      waiting = [];
-      if (frames.length > 0 && !over) write(joinFrames(frames));
+      if (waiting.length > 0) write(joinFrames(waiting.splice(0)));
     };
 
-    const stderrDone = readText(child.stderr, (text) => {
-      lines.add(text);
-      if (!over) events.printed?.();
-    });
+    const decoder = new TextDecoder();
+    const stderrDone = (async () => {
+      for await (const chunk of child.stderr) {
+        lines.add(decoder.decode(chunk, { stream: true }));
+        if (!over) events.printed?.();
+      }
+      // Where it cannot be read, the process has ended; its status has the reason.
+    })().catch(() => {});
     // What arrives of a frame after the end is wiped too.
     const stdoutDone = (async () => {
       for await (const chunk of child.stdout) {
@@ -128,21 +131,4 @@ export function childStarter({ command, args, maxLength }: ChildCommand): StartC
       kill: release,
     };
   };
-}
-
-function kill(child: Deno.ChildProcess): void {
-  try {
-    child.kill("SIGKILL");
-  } catch {
-    // It has ended already.
-  }
-}
-
-async function readText(stream: ReadableStream<Uint8Array>, take: (text: string) => void): Promise<void> {
-  const decoder = new TextDecoder();
-  try {
-    for await (const chunk of stream) take(decoder.decode(chunk, { stream: true }));
-  } catch {
-    // The process has ended; its status has the reason.
-  }
 }

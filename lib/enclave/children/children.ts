@@ -61,7 +61,7 @@ export interface Member<T> {
   readonly kept: T;
   state: "starting" | "open" | "replaced" | "gone";
   /** The child that takes its place once it is open. */
-  successor: Member<T> | undefined;
+  successor?: Member<T> | undefined;
   cancelDeadline: () => void;
 }
 
@@ -73,8 +73,6 @@ const afterTimeout: After = (ms, run) => {
   return () => clearTimeout(timer);
 };
 
-const BACK_OFF = { firstMs: 100, longestMs: 10_000 } as const;
-
 /**
  * How long to wait before a child is started again.
  *
@@ -82,8 +80,7 @@ const BACK_OFF = { firstMs: 100, longestMs: 10_000 } as const;
  * @returns milliseconds: 0 for the first, then 100, doubling to 10,000
  */
 export function restartDelay(losses: number): number {
-  if (losses <= 1) return 0;
-  return Math.min(BACK_OFF.firstMs * 2 ** Math.min(losses - 2, 20), BACK_OFF.longestMs);
+  return losses <= 1 ? 0 : Math.min(100 * 2 ** (losses - 2), 10_000);
 }
 
 /** Children of one kind. */
@@ -99,17 +96,13 @@ export class Children<T> {
   /** Whether one was open at some time. */
   hasOpened = false;
   #opening = Promise.withResolvers<void>();
-  #counts = { started: 0, hung: 0, lost: 0, replaced: 0 };
+  /** What became of them so far. */
+  readonly counts: Record<keyof Counts, number> = { started: 0, hung: 0, lost: 0, replaced: 0 };
 
   constructor(options: ChildrenOptions<T>) {
     this.#options = options;
     this.after = options.after ?? afterTimeout;
     this.#opening.promise.catch(() => {});
-  }
-
-  /** What became of them so far. */
-  get counts(): Counts {
-    return this.#counts;
   }
 
   /** The children that take work, in the order in which they were opened. */
@@ -140,13 +133,18 @@ export class Children<T> {
 
   #launch(): Member<T> | undefined {
     if (this.#closed) return undefined;
-    this.#counts.started++;
+    this.counts.started++;
     let child: Child;
     try {
       child = this.#options.start({
         message: (body) => this.#message(member, body),
         printed: () => this.#options.printed?.(member),
-        ended: (how) => this.#ended(member, how),
+        ended: (how) => {
+          const said = member.child.lines.toString();
+          this.counts.lost++;
+          this.#options.log("error", this.#options.events.lost, { how, said });
+          this.#remove(member, this.#options.failure(how, { said }));
+        },
       });
     } catch (thrown) {
       this.#lastLoss = this.#options.failure(`cannot start it: ${messageOf(thrown)}`, {
@@ -156,21 +154,13 @@ export class Children<T> {
       this.#refill();
       return undefined;
     }
-    const member: Member<T> = {
-      child,
-      kept: this.#options.keep(),
-      state: "starting",
-      successor: undefined,
-      cancelDeadline: () => {},
-    };
+    const kept = this.#options.keep();
+    const member: Member<T> = { child, kept, state: "starting", cancelDeadline: () => {} };
     this.#members.add(member);
     const { startMs } = this.#options;
     this.setDeadline(member, startMs, () => {
-      this.kill(
-        member,
-        "opening",
-        this.#options.failure(`it was not open after ${startMs} ms`, { isLate: true }),
-      );
+      const late = this.#options.failure(`it was not open after ${startMs} ms`, { isLate: true });
+      this.kill(member, "opening", late);
     });
     child.post(this.#options.hello());
     return member;
@@ -194,7 +184,7 @@ export class Children<T> {
     for (const old of this.#members) {
       if (old.successor !== member) continue;
       old.state = "replaced";
-      this.#counts.replaced++;
+      this.counts.replaced++;
       this.#options.replaced?.(old);
     }
     this.#options.ready(member);
@@ -216,10 +206,13 @@ export class Children<T> {
     if (member.state === "open" && member.successor === undefined) member.successor = this.#launch();
   }
 
-  /** Ends a child that was replaced. */
+  /** Ends a child that was replaced, or is lost, and forgets it. */
   retire(member: Member<T>): void {
     member.child.kill();
-    this.#forget(member);
+    member.cancelDeadline();
+    member.state = "gone";
+    this.#members.delete(member);
+    for (const old of this.#members) if (old.successor === member) old.successor = undefined;
   }
 
   /**
@@ -229,32 +222,17 @@ export class Children<T> {
    * @param reason given to whoever waits for it
    */
   kill(member: Member<T>, doing: string, reason: EnclaveError): void {
-    this.#counts.hung++;
+    this.counts.hung++;
     this.#options.log("error", this.#options.events.hung, { doing, said: member.child.lines.toString() });
     this.#remove(member, reason);
   }
 
-  #ended(member: Member<T>, how: string): void {
-    this.#counts.lost++;
-    const said = member.child.lines.toString();
-    this.#options.log("error", this.#options.events.lost, { how, said });
-    this.#remove(member, this.#options.failure(how, { said }));
-  }
-
   #remove(member: Member<T>, reason: EnclaveError): void {
     const { state } = member;
-    member.child.kill();
-    this.#forget(member);
+    this.retire(member);
     this.#lastLoss = reason;
     if (state !== "replaced") this.#refill();
     this.#options.gone(member, reason);
-  }
-
-  #forget(member: Member<T>): void {
-    member.cancelDeadline();
-    member.state = "gone";
-    this.#members.delete(member);
-    for (const old of this.#members) if (old.successor === member) old.successor = undefined;
   }
 
   /** Starts a child in the place of one that is gone: at once, or after a pause if others were lost before it. */
@@ -267,9 +245,7 @@ export class Children<T> {
       if (!this.#options.retryFirst) return;
     }
     // One that was to be replaced is still there, or its successor is.
-    const places = [...this.#members].filter(({ state, successor }) =>
-      state !== "replaced" && successor === undefined
-    );
+    const places = [...this.#members].filter((old) => old.state !== "replaced" && !old.successor);
     if (places.length + this.#pauses.size >= this.#options.count) return;
     const delay = restartDelay(this.#losses);
     if (delay === 0) return void this.#launch();

@@ -32,14 +32,10 @@ export function checkOwnPath(compiledFor: string | undefined): void {
   if (!Deno.build.standalone) return;
   const self = Deno.execPath();
   if (Deno.permissions.querySync({ name: "run", command: self }).state === "granted") return;
-  throw new EnclaveError(
-    `Cannot run from ${self}: this binary was compiled for ${
-      compiledFor ?? "another path"
-    }, and may start itself from there alone`,
-    {
-      code: "moved_binary",
-      hint:
-        "Put it there under that name, or compile it for this path (deno task compile --install-dir DIR --output FILE).",
-    },
-  );
+  const place = `${compiledFor ?? "another path"}, and may start itself from there alone`;
+  throw new EnclaveError(`Cannot run from ${self}: this binary was compiled for ${place}`, {
+    code: "moved_binary",
+    hint:
+      "Put it there under that name, or compile it for this path (deno task compile --install-dir DIR --output FILE).",
+  });
 }

@@ -14,12 +14,11 @@ export const PERMISSIONS = ["read", "write", "net", "env", "run", "ffi", "sys"] 
  * each has to be asked for.
  */
 export function heldPermissions(grants: readonly Deno.PermissionDescriptor[] = []): readonly string[] {
-  const isHeld = (descriptor: Deno.PermissionDescriptor) => {
-    const { state, partial } = Deno.permissions.querySync(descriptor);
-    return state === "granted" || partial;
-  };
   return PERMISSIONS.filter((name) =>
-    isHeld({ name }) || grants.some((grant) => grant.name === name && isHeld(grant))
+    [{ name }, ...grants.filter((grant) => grant.name === name)].some((descriptor) => {
+      const { state, partial } = Deno.permissions.querySync(descriptor);
+      return state === "granted" || partial;
+    })
   );
 }
 

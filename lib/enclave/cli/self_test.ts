@@ -43,7 +43,6 @@ const TRUST_STORES = ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-cer
 const SKEW = { warn: 60, fail: 240 } as const;
 /** Below this, the next large message may exhaust the memory. MiB. */
 const MEMORY_WARN_MIB = 64;
-const MIB = 1024 * 1024;
 function checked(check: string, state: SelfCheck["state"], seen: string): SelfCheck {
   return { check, state, seen };
 }
@@ -53,21 +52,19 @@ const MAX_DOCUMENT_LENGTH = 16 * 1024;
 const TAG = 18;
 const PCR_LENGTH = 48;
 
-/** What a document of this enclave's own module says. It needs no verification: the module is local. */
-interface OwnDocument extends Measurements {
-  readonly timestamp: number;
-}
-
-/** @throws {SyntaxError} when it is no document. */
-function readOwnDocument(document: Uint8Array): OwnDocument {
+/**
+ * What a document of this enclave's own module says. It needs no verification: the module is local.
+ *
+ * @throws {SyntaxError} when it is no document.
+ */
+function readOwnDocument(document: Uint8Array): Measurements & { readonly timestamp: number } {
   const limits = { maxBytes: MAX_DOCUMENT_LENGTH, maxDepth: 2 };
   const parts = decodeCbor(document, { ...limits, tag: TAG });
   const payload = asBytes(Array.isArray(parts) ? parts[2] : undefined, 1, MAX_DOCUMENT_LENGTH);
   const fields = payload === undefined ? undefined : decodeCbor(payload, limits);
   const [timestamp, pcrs] = fields instanceof Map ? [fields.get("timestamp"), fields.get("pcrs")] : [];
-  const [pcr0, pcr1, pcr2] = [0, 1, 2].map((index) =>
-    asBytes(pcrs instanceof Map ? pcrs.get(index) : undefined, PCR_LENGTH, PCR_LENGTH)
-  );
+  const values: ReadonlyMap<unknown, unknown> = pcrs instanceof Map ? pcrs : new Map();
+  const [pcr0, pcr1, pcr2] = [0, 1, 2].map((index) => asBytes(values.get(index), PCR_LENGTH, PCR_LENGTH));
   if (typeof timestamp !== "number" || pcr0 === undefined || pcr1 === undefined || pcr2 === undefined) {
     throw new SyntaxError("The NSM's attestation document lacks its timestamp or PCR 0, 1 or 2");
   }
@@ -81,9 +78,8 @@ function readOwnDocument(document: Uint8Array): OwnDocument {
 
 function debugCheck({ debug, pcrs }: Measurements): SelfCheck {
   if (!debug) return checked("debug mode", "ok", `off; PCR0 ${pcrs[0].slice(0, 16)}…`);
-  const remedy =
-    "PCRs are zeros: its memory can be read, and no sound key policy knows it. Run it without --debug-mode.";
-  return checked("debug mode", "fail", remedy);
+  const seen = "PCRs are zeros: its memory can be read, and no sound key policy knows it";
+  return checked("debug mode", "fail", `${seen}. Run it without --debug-mode.`);
 }
 
 function clockCheck(timestamp: number, now: Date): SelfCheck {
@@ -94,28 +90,24 @@ function clockCheck(timestamp: number, now: Date): SelfCheck {
   return checked("clock", state, `${off} s ${seconds < 0 ? "behind" : "ahead of"} the NSM's${remedy}`);
 }
 
-async function nsmChecks(nsm: Nsm | undefined, now: () => Date): Promise<SelfTest> {
-  if (nsm === undefined) {
-    const seen = "no /dev/nsm: this is not an enclave";
-    return { measurements: undefined, checks: [checked("NSM", "skipped", seen)] };
-  }
+async function nsmChecks({ nsm, now }: SelfTestSeams): Promise<SelfTest> {
+  const without = (check: SelfCheck): SelfTest => ({ measurements: undefined, checks: [check] });
+  if (nsm === undefined) return without(checked("NSM", "skipped", "no /dev/nsm: this is not an enclave"));
   try {
     const { moduleId, version } = await nsm.describe();
     const { timestamp, ...measurements } = readOwnDocument(await nsm.attest());
     const device = checked("NSM", "ok", `${moduleId}, version ${version.join(".")}`);
     return { measurements, checks: [device, debugCheck(measurements), clockCheck(timestamp, now())] };
   } catch (thrown) {
-    return { measurements: undefined, checks: [checked("NSM", "fail", messageOf(thrown))] };
+    return without(checked("NSM", "fail", messageOf(thrown)));
   }
 }
 
 function entropyCheck(kernelGenerator = "none"): SelfCheck {
   const seen = `the kernel's generator is ${kernelGenerator}`;
-  return kernelGenerator === NSM_GENERATOR ? checked("random numbers", "ok", seen) : checked(
-    "random numbers",
-    "warn",
-    `${seen}: keys are made only if the SDK seeded the pool (health, kms.entropy_seeded)`,
-  );
+  if (kernelGenerator === NSM_GENERATOR) return checked("random numbers", "ok", seen);
+  const needed = "keys are made only if the SDK seeded the pool (health, kms.entropy_seeded)";
+  return checked("random numbers", "warn", `${seen}: ${needed}`);
 }
 
 function trustStoreCheck(exists: SelfTestSeams["exists"]): SelfCheck {
@@ -136,18 +128,16 @@ export function memoryOf(
 function memoryCheck(readText: SelfTestSeams["readText"]): SelfCheck {
   const available = memoryOf(readText, "MemAvailable");
   if (available === undefined) return checked("memory", "skipped", "/proc/meminfo does not say");
-  const mib = (bytes: number) => Math.floor(bytes / MIB);
+  const mib = (bytes: number) => Math.floor(bytes / 2 ** 20);
   const seen = `${mib(available)} of ${mib(memoryOf(readText, "MemTotal") ?? available)} MiB left`;
-  return mib(available) < MEMORY_WARN_MIB
-    ? checked("memory", "warn", `${seen}: give the enclave more (nitro-cli run-enclave --memory)`)
-    : checked("memory", "ok", seen);
+  if (mib(available) >= MEMORY_WARN_MIB) return checked("memory", "ok", seen);
+  return checked("memory", "warn", `${seen}: give the enclave more (nitro-cli run-enclave --memory)`);
 }
 
 /** Runs the checks. Never throws. */
-export async function runSelfTest(
-  { nsm, kernelGenerator, readText, exists, now }: SelfTestSeams,
-): Promise<SelfTest> {
-  const { measurements, checks } = await nsmChecks(nsm, now);
+export async function runSelfTest(seams: SelfTestSeams): Promise<SelfTest> {
+  const { measurements, checks } = await nsmChecks(seams);
+  const { kernelGenerator, readText, exists } = seams;
   const others = [entropyCheck(kernelGenerator), trustStoreCheck(exists), memoryCheck(readText)];
   return { measurements, checks: [...checks, ...others] };
 }
@@ -220,7 +210,6 @@ export function checkLibraries(
 /** The checks as aligned lines. */
 export function formatChecks(checks: readonly SelfCheck[]): string {
   const width = Math.max(...checks.map(({ check }) => check.length));
-  return checks.map(({ check, state, seen }) => `${state.padEnd(8)}${check.padEnd(width + 2)}${seen}`).join(
-    "\n",
-  );
+  const lines = checks.map(({ check, state, seen }) => state.padEnd(8) + check.padEnd(width + 2) + seen);
+  return lines.join("\n");
 }

@@ -55,6 +55,9 @@ interface ConfigureRequest {
   readonly region: string;
 }
 
+/** A `configure` with its place among the others, and its credentials. */
+type Wanted = Credentialed<ConfigureRequest & ConfigureOrder>;
+
 /** Maximum number of running and waiting `configure` requests. */
 const MAX_WAITING = 8;
 
@@ -138,10 +141,7 @@ export class SessionKeyService implements Feature {
   }
 
   /** Waits for a turn: they are given in the order of arrival. Disposes of the credentials. */
-  async #inTurn(
-    parsed: Credentialed<ConfigureRequest & ConfigureOrder>,
-    signal: AbortSignal,
-  ): Promise<Reply> {
+  async #inTurn(parsed: Wanted, signal: AbortSignal): Promise<Reply> {
     using _taken = parsed.credentials;
     this.#checkTimely(parsed, signal);
     if (this.#running + this.#turns.length >= MAX_WAITING) {
@@ -165,10 +165,7 @@ export class SessionKeyService implements Feature {
     return { ciphertext, epoch: this.#epochOf(request), ...this.#select(request) };
   };
 
-  async #configure(
-    wanted: Credentialed<ConfigureRequest & ConfigureOrder>,
-    signal: AbortSignal,
-  ): Promise<Reply> {
+  async #configure(wanted: Wanted, signal: AbortSignal): Promise<Reply> {
     const { kms, log, now, aead, entropy } = this.#options;
     const { ciphertext, epoch, key, region, order, sealedAt, credentials } = wanted;
     const context = tskContext(this.#options.context, epoch);
@@ -184,10 +181,8 @@ export class SessionKeyService implements Feature {
       }),
     );
     if (plaintext.length !== KEY_LENGTH) {
-      throw new WireError(
-        "kms_decrypt_failed",
-        `KMS opened it, but the TSK must have exactly ${KEY_LENGTH} bytes, not ${plaintext.length}`,
-      );
+      const wrong = `the TSK must have exactly ${KEY_LENGTH} bytes, not ${plaintext.length}`;
+      throw new WireError("kms_decrypt_failed", `KMS opened it, but ${wrong}`);
     }
     const sealing = unused.use(SealingKey.take(plaintext, { aead, random: entropy.random.fill }));
     this.#checkTimely(wanted, signal);
@@ -219,11 +214,8 @@ export class SessionKeyService implements Feature {
     }
     // Without epochs, one that was kept back must not replace one that was sealed after it.
     if (epoch === undefined && sealedAt !== undefined && sealedAt < this.#lastSealedAt) {
-      const ms = this.#lastSealedAt - sealedAt;
-      throw new WireError(
-        "sealed_replayed",
-        `A configure that was sealed ${ms} ms later has taken effect: seal this one anew if it is the newer one`,
-      );
+      const newer = `A configure that was sealed ${this.#lastSealedAt - sealedAt} ms later has taken effect`;
+      throw new WireError("sealed_replayed", `${newer}: seal this one anew if it is the newer one`);
     }
   }
 
@@ -234,10 +226,8 @@ export class SessionKeyService implements Feature {
     if (!kms.attested && keys.length === 0) {
       return { key: undefined, region: region ?? this.#options.region ?? FALLBACK_REGION };
     }
-    const key = selectKey(keys, {
-      ...selection,
-      region: region ?? (keys.length > 1 ? this.#options.region : undefined),
-    });
+    const regionOfMany = keys.length > 1 ? this.#options.region : undefined;
+    const key = selectKey(keys, { ...selection, region: region ?? regionOfMany });
     return { key, region: key.region };
   }
 
@@ -246,10 +236,8 @@ export class SessionKeyService implements Feature {
     if (!requireEpoch && minEpoch === undefined) return undefined;
     const epoch = field(request, "epoch");
     if (typeof epoch !== "number" || !Number.isSafeInteger(epoch) || epoch < 0) {
-      throw new WireError(
-        "missing_fields",
-        "Field epoch (a whole number that grows with every configure) is missing",
-      );
+      const missing = "Field epoch (a whole number that grows with every configure) is missing";
+      throw new WireError("missing_fields", missing);
     }
     if (minEpoch !== undefined && epoch < minEpoch) {
       throw new WireError("row_rejected", `Cannot trust epoch ${epoch}: at least ${minEpoch} is wanted here`);
@@ -273,18 +261,14 @@ export class SessionKeyService implements Feature {
     const hex = requiredString(request, "ciphertext", "nonce ‖ ciphertext ‖ tag, hex");
     const bound = readProcessBinding(request, { required: this.#options.bindProcess === true });
     const plaintext = held.key.open(this.#parseBlob(hex), bound?.request, HEADROOM);
-    return this.#work(held, plaintext, { bound, signal });
+    return this.#seal(held, this.#workflows.run(plaintext, signal), bound);
   }
 
-  async #work(
-    held: HeldKey,
-    plaintext: Uint8Array<ArrayBuffer>,
-    { bound, signal }: { readonly bound: BoundBlobs | undefined; readonly signal: AbortSignal },
-  ): Promise<PreparedReply> {
+  async #seal(held: HeldKey, work: ReturnType<Workflows["run"]>, bound?: BoundBlobs): Promise<PreparedReply> {
     using end = new DisposableStack();
     held.users++;
     end.defer(() => release(held));
-    const result = await this.#workflows.run(plaintext, signal);
+    const result = await work;
     end.defer(() => result.fill(0));
     const sealed = held.key.seal(result, bound?.reply);
     const { seals } = held.key;

@@ -73,9 +73,7 @@ export function jsonFrame(kind: number, id: number, content: object): Bytes {
 }
 
 /** Its parts; the content is a view of the message. @throws {RangeError} when it is too short. */
-export function partsOf(
-  message: Bytes,
-): { readonly kind: number; readonly id: number; readonly content: Bytes } {
+export function partsOf(message: Bytes): Readonly<{ kind: number; id: number; content: Bytes }> {
   const [kind] = message;
   if (kind === undefined || message.length < PREFIX_LENGTH) throw new RangeError("the message is too short");
   const id = new DataView(message.buffer, message.byteOffset).getFloat64(1);

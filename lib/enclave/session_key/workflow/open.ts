@@ -24,13 +24,11 @@ const MESSAGE_OVERHEAD = 64 * 1024;
  */
 export function openWorkflows(options: WorkflowOptions): (ports: Ports) => Workflows {
   const { memory, maxResult, requireWall, permissions } = options;
+  const maxLength = maxResult + MESSAGE_OVERHEAD;
   return ({ kms, log, monotonic }) => {
     const pool = new WorkflowPool({
       ...options,
-      start: childStarter({
-        ...selfCommand("workflow-process", permissions),
-        maxLength: maxResult + MESSAGE_OVERHEAD,
-      }),
+      start: childStarter({ ...selfCommand("workflow-process", permissions), maxLength }),
       settings: { memory, maxResult, requireWall },
       log,
       monotonic,

@@ -5,10 +5,9 @@
  *
  * @module
  */
-import type { StartChild } from "../../children/child.ts";
-import { type After, Children, type FailureOptions, type Member } from "../../children/children.ts";
+import { Children, type ChildrenOptions, type FailureOptions, type Member } from "../../children/children.ts";
 import { EnclaveError } from "../../../shared/errors.ts";
-import { type Log, type LogLevel, plainFields } from "../../../shared/log.ts";
+import { type LogLevel, plainFields } from "../../../shared/log.ts";
 import { WireError } from "../../../shared/wire/messages.ts";
 import { Metrics } from "../../server/metrics.ts";
 import { WorkflowError } from "../../../workflow_context.ts";
@@ -28,20 +27,16 @@ const START_MS = 20_000;
 const BEGIN_MS = 5_000;
 
 /** Options of a {@link WorkflowPool}. */
-export interface WorkflowPoolOptions {
-  readonly start: StartChild;
+export interface WorkflowPoolOptions extends Pick<ChildrenOptions<unknown>, "start" | "log" | "after"> {
   /** Processes that work at the same time; one more is kept ready. */
   readonly processes: number;
   /** The longest that the workflow may work on a request. Milliseconds. */
   readonly deadlineMs: number;
   readonly settings: WorkflowSettings;
-  readonly log: Log;
   /** Whether the log shows the messages of the workflow's errors. Never in production, since they may contain data. */
   readonly isDevelopment: boolean;
   /** Milliseconds. */
   readonly monotonic: () => number;
-  /** For tests. */
-  readonly after?: After | undefined;
 }
 
 interface Job {
@@ -109,19 +104,17 @@ export class WorkflowPool implements Workflows {
 
   constructor(options: WorkflowPoolOptions) {
     this.#options = options;
-    const { start, processes, settings, log, after } = options;
     this.#children = new Children<Handed>({
-      start,
-      count: processes + 1,
+      ...options,
+      count: options.processes + 1,
       startMs: START_MS,
-      log,
       events: {
         hung: "workflow_process_killed",
         lost: "workflow_process_lost",
         restart: "workflow_process_restart",
       },
       keep: () => new Map(),
-      hello: () => jsonFrame(KIND.open, 0, settings),
+      hello: () => jsonFrame(KIND.open, 0, options.settings),
       opened: (_, body) => {
         const { kind, content } = partsOf(body);
         const { refused, message, hint } = jsonOf(content);
@@ -136,7 +129,6 @@ export class WorkflowPool implements Workflows {
       gone: (member, reason) => this.#gone(member, reason),
       failure,
       retryFirst: true,
-      after,
     });
   }
 
@@ -153,11 +145,6 @@ export class WorkflowPool implements Workflows {
   #refuseWaiting(): void {
     if (!this.#isUnusable) return;
     for (const job of this.#waiting.splice(0)) this.#reject(job, unusable());
-  }
-
-  /** Process ids. */
-  get pids(): readonly number[] {
-    return this.#children.pids;
   }
 
   /** What `health` tells of it. */
@@ -190,10 +177,8 @@ export class WorkflowPool implements Workflows {
     const settle = Promise.withResolvers<Bytes>();
     const job: Job = { id, frame, settle, signal, member: undefined, begunAt: undefined, isOver: false };
     if (this.#closed || this.#waiting.length >= MAX_WAITING) {
-      this.#reject(
-        job,
-        new WireError("busy", `${MAX_WAITING} requests wait for the workflow: try again later`),
-      );
+      const full = `${MAX_WAITING} requests wait for the workflow: try again later`;
+      this.#reject(job, new WireError("busy", full));
     } else if (this.#isUnusable) this.#reject(job, unusable());
     else {
       this.#waiting.push(job);
@@ -210,19 +195,16 @@ export class WorkflowPool implements Workflows {
 
   /** Ends requests that nobody waits for any more. Listening to each signal would cost more than the rest of the hand-over. */
   #sweep(): void {
-    this.#cancelSweep = undefined;
     const jobs = [...this.#waiting, ...this.#children.open.flatMap(({ kept }) => [...kept.values()])];
     for (const job of jobs) if (job.signal.aborted && !job.isOver) this.#abandon(job);
-    if (jobs.length > 0) this.#cancelSweep = this.#children.after(SWEEP_MS, () => this.#sweep());
+    this.#cancelSweep = jobs.length === 0 ? undefined : this.#children.after(SWEEP_MS, () => this.#sweep());
   }
 
   /** Hands waiting requests to the processes with the fewest. */
   #dispatch(): void {
-    if (this.#waiting.length === 0) return;
     const working = this.#working;
-    for (;;) {
-      let [least] = working;
-      for (const member of working) if (least && member.kept.size < least.kept.size) least = member;
+    while (this.#waiting.length > 0) {
+      const [least] = working.toSorted((one, other) => one.kept.size - other.kept.size);
       if (least === undefined || least.kept.size >= HANDED) return;
       const job = this.#waiting.shift();
       if (job === undefined) return;
@@ -245,8 +227,7 @@ export class WorkflowPool implements Workflows {
     if (kind === KIND.log) return this.#logLine(jsonOf(content));
     const job = member.kept.get(id);
     if (job === undefined || (kind === KIND.begun) !== (job.begunAt === undefined && kind !== KIND.dropped)) {
-      const reason = failure("it broke the protocol", {});
-      return this.#children.kill(member, "something else than the protocol", reason);
+      return this.#kill(member, "something else than the protocol", "it broke the protocol");
     }
     job.frame.fill(0);
     if (kind === KIND.begun) {
@@ -275,20 +256,19 @@ export class WorkflowPool implements Workflows {
     const first = jobs.find(({ begunAt }) => begunAt !== undefined);
     if (first?.begunAt === undefined) {
       return this.#children.setDeadline(member, BEGIN_MS, () => {
-        const reason = failure(`it began no request within ${BEGIN_MS} ms`, {});
-        this.#children.kill(member, "beginning a request", reason);
+        this.#kill(member, "beginning a request", `it began no request within ${BEGIN_MS} ms`);
       });
     }
     const left = Math.max(0, first.begunAt + deadlineMs - monotonic());
     this.#children.setDeadline(member, left, () => {
-      const late = `The workflow took longer than ${deadlineMs} ms`;
-      this.#reject(first, new WireError("workflow_timeout", late));
-      this.#children.kill(
-        member,
-        "working on a request",
-        failure(`it took longer than ${deadlineMs} ms`, {}),
-      );
+      const late = `took longer than ${deadlineMs} ms`;
+      this.#reject(first, new WireError("workflow_timeout", `The workflow ${late}`));
+      this.#kill(member, "working on a request", `it ${late}`);
     });
+  }
+
+  #kill(member: Member<Handed>, doing: string, how: string): void {
+    this.#children.kill(member, doing, failure(how, {}));
   }
 
   /** A process is gone: what had begun is lost, and what had not goes to another one. */
@@ -328,12 +308,10 @@ export class WorkflowPool implements Workflows {
 
   /** A line of the workflow's. Its level, its event and its fields are whatever the process sent. */
   #logLine({ level, event, fields }: Readonly<Record<string, unknown>>): void {
-    const own = Object.entries(plainFields(fields)).filter(([name]) => !OWN_FIELDS.includes(name));
+    // A workflow cannot set the fields of every log line.
+    const { time: _time, level: _level, event: _event, ...own } = plainFields(fields);
     // Last, so that no field replaces it.
-    this.#options.log(levelOf(level), "workflow", {
-      ...Object.fromEntries(own),
-      workflow_event: String(event),
-    });
+    this.#options.log(levelOf(level), "workflow", { ...own, workflow_event: String(event) });
   }
 
   #abandon(job: Job): void {
@@ -358,18 +336,11 @@ export class WorkflowPool implements Workflows {
   }
 }
 
-function lost(): WireError {
-  return new WireError(
-    "workflow_lost",
-    "The process of the workflow ended while it worked: the request can be repeated",
-  );
+function lost(reason = "The process of the workflow ended while it worked: the request can be repeated") {
+  return new WireError("workflow_lost", reason);
 }
 
-function unusable(): WireError {
-  return new WireError("workflow_lost", "The workflow cannot be run; denclavectl client logs says why");
-}
+const unusable = () => lost("The workflow cannot be run; denclavectl client logs says why");
 
 const levelOf = (level: unknown) => LEVELS.find((known) => known === level) ?? "info";
 const LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
-/** Fields of every log line, which a workflow cannot set. */
-const OWN_FIELDS: readonly string[] = ["time", "level", "event"];

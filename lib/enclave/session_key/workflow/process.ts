@@ -36,34 +36,10 @@ export interface WorkflowProcessPorts {
 const MAX_LENGTH = 256 * 1024 * 1024;
 
 /** A request that is running or about to. */
-class Run implements WorkflowContext {
+interface Run extends WorkflowContext {
   readonly id: number;
   readonly plaintext: Bytes;
-  readonly log: WorkflowContext["log"];
-  isAbandoned = false;
-  #controller: AbortController | undefined;
-
-  constructor(id: number, plaintext: Bytes, log: WorkflowContext["log"]) {
-    this.id = id;
-    this.plaintext = plaintext;
-    this.log = log;
-  }
-
-  get requestId(): string {
-    return String(this.id);
-  }
-
-  /** Made when it is asked for: most workflows do not. */
-  get signal(): AbortSignal {
-    this.#controller ??= new AbortController();
-    if (this.isAbandoned) this.#controller.abort();
-    return this.#controller.signal;
-  }
-
-  abandon(): void {
-    this.isAbandoned = true;
-    this.#controller?.abort();
-  }
+  readonly abandoned: AbortController;
 }
 
 /** Runs one workflow, and sends what comes of it. */
@@ -74,7 +50,6 @@ class Runner {
   #waiting: Run[] = [];
   #begun = new Map<number, Run>();
   #leaving: Bytes[] = [];
-  #willFlush = false;
 
   constructor(ports: WorkflowProcessPorts) {
     this.#ports = ports;
@@ -82,14 +57,11 @@ class Runner {
 
   /** Sends a frame with the others of this turn of the event loop. */
   #send(frame: Bytes): void {
+    if (this.#leaving.length === 0) setImmediate(() => this.#flush());
     this.#leaving.push(frame);
-    if (this.#willFlush) return;
-    this.#willFlush = true;
-    setImmediate(() => this.#flush());
   }
 
   #flush(): void {
-    this.#willFlush = false;
     if (this.#leaving.length === 0) return;
     const frames = joinFrames(this.#leaving.splice(0));
     try {
@@ -118,10 +90,9 @@ class Runner {
           hint: "The service must run as root in the enclave, as AWS's init starts it.",
         });
       }
-      this.#workflow = (await this.#ports.load()).workflow;
-      if (typeof this.#workflow !== "function") {
-        throw new TypeError("lib/workflow.ts exports no function workflow");
-      }
+      const { workflow } = await this.#ports.load();
+      if (typeof workflow !== "function") throw new TypeError("lib/workflow.ts exports no function workflow");
+      this.#workflow = workflow;
       this.#send(jsonFrame(KIND.ready, 0, { refused }));
     } catch (thrown) {
       if (thrown instanceof EnclaveError && thrown.code === "parent_ended") this.#ports.exit();
@@ -151,35 +122,34 @@ class Runner {
 
   /** Takes a request. It begins with {@link Runner.work}. */
   take(id: number, plaintext: Bytes): void {
-    this.#waiting.push(new Run(id, plaintext, this.log));
+    const abandoned = new AbortController();
+    const { signal } = abandoned;
+    this.#waiting.push({ id, requestId: String(id), plaintext, log: this.log, signal, abandoned });
   }
 
   /** Nobody waits for a request any more. */
   abandon(id: number): void {
-    this.#begun.get(id)?.abandon();
-    for (const run of this.#waiting) if (run.id === id) run.abandon();
+    this.#begun.get(id)?.abandoned.abort();
+    for (const run of this.#waiting) if (run.id === id) run.abandoned.abort();
   }
 
   /** Works on what has arrived, one after the other; one that returned a promise goes on meanwhile. */
   work(): void {
-    for (let run = this.#waiting.shift(); run !== undefined; run = this.#waiting.shift()) {
-      if (run.isAbandoned) {
-        this.#end(run, bytesFrame(KIND.dropped, run.id));
-        continue;
-      }
-      this.#send(bytesFrame(KIND.begun, run.id));
-      // Results that are ready leave too, before the workflow takes the thread.
-      this.#flush();
-      this.#begin(run);
+    for (const run of this.#waiting.splice(0)) {
+      if (run.signal.aborted) this.#end(run, bytesFrame(KIND.dropped, run.id));
+      else this.#begin(run);
     }
     this.#flush();
   }
 
   #begin(run: Run): void {
+    this.#send(bytesFrame(KIND.begun, run.id));
+    // Results that are ready leave too, before the workflow takes the thread.
+    this.#flush();
     this.#begun.set(run.id, run);
     try {
       const result: unknown = this.#workflow?.(run.plaintext, run);
-      if (!isThenable(result)) return this.#end(run, this.#resultFrame(run, result));
+      if (result instanceof Uint8Array) return this.#end(run, this.#resultFrame(run, result));
       Promise.resolve(result).then((value) => this.#resultFrame(run, value))
         .catch((thrown) => errorFrame(run, thrown)).then((frame) => this.#end(run, frame));
     } catch (thrown) {
@@ -196,14 +166,12 @@ class Runner {
   /** @throws {TypeError} on an invalid result */
   #resultFrame(run: Run, result: unknown): Bytes {
     if (!(result instanceof Uint8Array)) {
-      throw new TypeError(
-        `The workflow must return a Uint8Array, not ${result === null ? "null" : kindOf(result)}`,
-      );
+      const kind = result === null ? "null" : kindOf(result);
+      throw new TypeError(`The workflow must return a Uint8Array, not ${kind}`);
     }
     if (result.length > this.#maxResult) {
-      throw new TypeError(
-        `The workflow returned ${result.length} bytes: at most ${this.#maxResult} fit into a reply (--max-message)`,
-      );
+      const most = `at most ${this.#maxResult} fit into a reply (--max-message)`;
+      throw new TypeError(`The workflow returned ${result.length} bytes: ${most}`);
     }
     const frame = bytesFrame(KIND.result, run.id, result);
     result.fill(0);
@@ -215,15 +183,10 @@ function errorFrame(run: Run, thrown: unknown): Bytes {
   if (thrown instanceof WorkflowError) {
     return jsonFrame(KIND.refused, run.id, { code: thrown.code, words: thrown.message });
   }
-  const message = thrown instanceof Deno.errors.NotCapable
-    ? withoutAdvice(thrown.message)
-    : messageOf(thrown);
+  const said = messageOf(thrown);
+  const message = shortText(thrown instanceof Deno.errors.NotCapable ? withoutAdvice(said) : said);
   const stack = thrown instanceof Error ? shortText(thrown.stack) : undefined;
-  return jsonFrame(KIND.failed, run.id, {
-    class: shortText(kindOf(thrown)),
-    message: shortText(message),
-    stack,
-  });
+  return jsonFrame(KIND.failed, run.id, { class: shortText(kindOf(thrown)), message, stack });
 }
 
 /**
@@ -235,10 +198,6 @@ function withoutAdvice(message: string): string {
   return `${what}: a workflow may use no files, no network and no programs, as in the enclave`;
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
-}
-
 /** Runs the workflow until stdin ends. @throws {RangeError} when what arrives is not a message. */
 export async function runWorkflowProcess(ports: WorkflowProcessPorts): Promise<void> {
   const runner = new Runner(ports);
@@ -246,9 +205,8 @@ export async function runWorkflowProcess(ports: WorkflowProcessPorts): Promise<v
   for await (const chunk of ports.stdin) {
     for (const body of reader.push(chunk)) {
       const { kind, id, content } = partsOf(body);
-      if (kind === KIND.open) {
-        await runner.open(jsonOf(content) as unknown as WorkflowSettings);
-      } else if (kind === KIND.run) runner.take(id, content);
+      if (kind === KIND.open) await runner.open(jsonOf(content) as unknown as WorkflowSettings);
+      else if (kind === KIND.run) runner.take(id, content);
       else if (kind === KIND.abandon) runner.abandon(id);
     }
     runner.work();
