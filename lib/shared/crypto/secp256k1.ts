@@ -50,8 +50,8 @@ export function publicKeyOf(
  * ECDSA over a given digest.
  *
  * @param digest 32 bytes
- * @returns r and s, 32 bytes each, big-endian, s in the lower half of the group's order; and the parity of the
- * nonce point's y, for recovering the public key
+ * @returns r and s, 32 bytes each, big-endian, s in the lower half of the group's order; and the parity of
+ * the nonce point's y, for recovering the public key
  * @throws {RangeError} on another length.
  */
 export function signDigest(secretKey: SecretBytes, digest: Uint8Array) {

@@ -85,8 +85,8 @@ function signTypedData({ typed }: ParsedTypedData, secretKey: SecretBytes) {
 }
 
 /**
- * With `v` as its type requires: 35 + 2 * chain id + yParity (EIP-155), or yParity. `signedTransaction` is ready
- * to be sent (EIP-2718).
+ * With `v` as its type requires: 35 + 2 * chain id + yParity (EIP-155), or yParity. `signedTransaction` is
+ * ready to be sent (EIP-2718).
  */
 function signTransaction({ unsigned }: ParsedTransaction, secretKey: SecretBytes) {
   const signed = unsigned.signBy(secretKey.expose(), false);
