@@ -68,8 +68,8 @@ export const SDK_SYMBOLS = {
   // Static. Aborts the process before init.
   aws_nitro_enclaves_get_allocator: { parameters: [], result: ALLOCATOR },
   aws_nitro_enclaves_library_seed_entropy: { parameters: ["u64"], result: ERROR }, // uint64_t bytes
-  // region and struct aws_socket_endpoint *endpoint, kept until the client is made; enum aws_socket_domain domain; access_key_id,
-  // secret_access_key and session_token, which is never NULL (crash)
+  // region and struct aws_socket_endpoint *endpoint, kept until the client is made; enum aws_socket_domain
+  // domain; access_key_id; secret_access_key; session_token, which is never NULL (crash)
   aws_nitro_enclaves_kms_client_config_default: {
     parameters: [STRING, "buffer", "i32", STRING, STRING, STRING],
     result: CONFIG,

@@ -93,7 +93,10 @@ export interface OpenNitroOptions extends Pick<SdkPoolOptions, "processes" | "lo
   readonly deadlineMs: number;
 }
 
-/** Bytes to seed the kernel's entropy pool with, the same number as in AWS's own tools; KMS closes connections that are idle for long. */
+/**
+ * Bytes to seed the kernel's entropy pool with: the same number as in AWS's own tools. KMS closes connections
+ * that are idle for long.
+ */
 const SESSION = { seedBytes: 1024, idleMs: 60_000, maxWarm: 32 } as const;
 /** Calls of each kind that may wait; the next one is answered `busy`. */
 const MAX_WAITING = { decrypt: 32, generateDataKey: 32, generateRandom: 8 } as const;

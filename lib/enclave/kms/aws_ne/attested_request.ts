@@ -43,7 +43,7 @@ export function isAttestable(connection: Connection): connection is AttestedConn
   return !("unknown" in connection.internals);
 }
 
-/** The members of a request to KMS's JSON API, without the Recipient; JSON leaves out those that are undefined. */
+/** The members of a request to KMS's JSON API, without the Recipient. JSON leaves undefined ones out. */
 export function requestBody(call: KmsCall): Record<string, unknown> {
   switch (call.kind) {
     case "decrypt":

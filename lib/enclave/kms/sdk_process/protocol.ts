@@ -58,7 +58,10 @@ export type SdkResponse =
     readonly state?: WarmSessionState | undefined;
   };
 
-/** Any message from an SDK process. One with a phase comes before the response: it is making a client, or has made one. */
+/**
+ * Any message from an SDK process. One with a phase is sent before the response: the process is making a
+ * client, or has made one.
+ */
 export type SdkMessage = SdkResponse | { readonly id: number; readonly phase: "connecting" | "calling" };
 
 /** A message as a frame, which its sender wipes. */

@@ -28,9 +28,8 @@ const BODIES: readonly (readonly [KmsCall, Record<string, unknown>])[] = [
   [{ kind: "generateRandom", length: 32 }, { NumberOfBytes: 32 }],
 ];
 for (const [call, body] of BODIES) {
-  Deno.test(`a request of ${call.kind} has ${Object.keys(body).join(", ")}`, () => {
-    assertEquals(JSON.parse(JSON.stringify(requestBody(call))), body);
-  });
+  Deno.test(`a request of ${call.kind} has ${Object.keys(body).join(", ")}`, () =>
+    assertEquals(JSON.parse(JSON.stringify(requestBody(call))), body));
 }
 
 const TYPE = [0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x03];
