@@ -1,5 +1,5 @@
 /** Key policies with the tool as a process, and against moto's KMS and STS. */
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { CredentialSource } from "../../lib/ctl/aws/credential_source.ts";
 import { KeyAdminError } from "../../lib/ctl/aws/key_admin.ts";
 import { openKeyAdmin } from "../../lib/ctl/aws/open_key_admin.ts";
@@ -220,6 +220,27 @@ if (hasMoto()) {
     assertEquals([weak.code, weak.stdout.includes("Nothing was changed: a finding fails")], [1, true]);
     using admin = openKeyAdmin({ key: parseKeyArn(key), credentials, endpoint: moto.url });
     assertEquals(readKeyPolicy(await admin.getPolicy()).Statement.length, 1);
+  });
+
+  test("apply warns when the caller alone could change the policy, and when the root loses access", async () => {
+    await using moto = await freshMoto();
+    const env = { ...KEYS, AWS_ENDPOINT_URL: moto.url };
+    const key = await newKey(moto.url);
+    using admin = openKeyAdmin({ key: parseKeyArn(key), credentials, endpoint: moto.url });
+    const caller = await admin.callerArn();
+    const apply = (stdin: string, ...more: readonly string[]) =>
+      runCtl(["policy", "apply", "-", "-k", key, "--reviewed", ROOT, "--reviewed", caller, ...more], {
+        env,
+        stdin,
+      });
+    const alone = formatKeyPolicy(forCaller).replaceAll(ROOT, caller);
+    const shown = await apply(alone);
+    assertStringIncludes(shown.stdout, `warn ${caller} alone may change this policy. `);
+    assertStringIncludes(shown.stdout, "warn The statement of the account's root goes: ");
+    const asJson = await apply(alone, "--json");
+    assertEquals(JSON.parse(asJson.stdout).risks.length, 2);
+    const kept = await apply(formatKeyPolicy(forCaller));
+    assert(!kept.stdout.includes("alone may change"), kept.stdout);
   });
 
   test("a policy that somebody else changes meanwhile is not overwritten", async () => {

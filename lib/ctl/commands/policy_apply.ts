@@ -15,7 +15,7 @@ import {
 } from "../terminal/options.ts";
 import type { CtlIo } from "../terminal/printing.ts";
 import { fillFromPolicyFile, givenPolicy, lintOptionsOf, openAdmin } from "./policy_input.ts";
-import { formatDiff, formatLint } from "./policy_text.ts";
+import { formatDiff, formatLint, formatRisks } from "./policy_text.ts";
 
 const OUTCOMES = {
   refused:
@@ -32,7 +32,7 @@ export const POLICY_APPLY: Command = {
   usage: "<file>|- -k <key arn> [--yes] [options]",
   about:
     `Shows what would change, and what the linter says; with --yes changes it. Refused when a finding fails, or when
-the caller could not change the policy again.`,
+the caller could not change the policy again. Warns when one principal alone could, and when the account's root loses access.`,
   options: [
     KEY_OPTION,
     { name: "yes", help: "make the change; without it nothing is changed" },
@@ -53,9 +53,11 @@ async function apply(given: Options, io: CtlIo): Promise<number> {
   const { applyChange, planChange } = await import("../policy/apply.ts");
   using admin = await openAdmin(options, io);
   const change = await planChange(admin, after, lintOptionsOf(options));
-  const { difference, lint, callerArn } = change;
+  const { difference, lint, risks, callerArn } = change;
   // Before the change, so that it is seen also when that fails.
-  if (!options.on("json")) io.stdout([...formatDiff(difference), "\n", ...formatLint(lint), "\n"]);
+  if (!options.on("json")) {
+    io.stdout([...formatDiff(difference), "\n", ...formatLint(lint), "\n", ...formatRisks(risks)]);
+  }
   const isWanted = options.on("yes") && lint.ok && difference.length > 0;
   const isSeen = isWanted ? await applyChange(admin, change) : false;
   const outcome = !lint.ok
@@ -66,7 +68,7 @@ async function apply(given: Options, io: CtlIo): Promise<number> {
     ? "applied"
     : "dry-run";
   printResult(options, io, {
-    json: { outcome, confirmed: isSeen, caller: callerArn, difference, lint },
+    json: { outcome, confirmed: isSeen, caller: callerArn, difference, lint, risks },
     text: `${OUTCOMES[outcome]}${isWanted && !isSeen ? " KMS does not show it yet." : ""}`,
   });
   return lint.ok ? EXIT.ok : EXIT.failed;

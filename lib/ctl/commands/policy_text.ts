@@ -20,6 +20,11 @@ export function formatLint({ findings, ok }: LintReport): readonly (string | Pai
   return [...lines, `${ok ? "ok" : "not ok"}: ${failed} failed, ${findings.length - failed} to look at\n`];
 }
 
+/** Formats what makes a later lock-out likelier. */
+export function formatRisks(risks: readonly string[]): readonly (string | Painted)[] {
+  return risks.flatMap((risk) => [{ colour: "yellow", text: "warn" } as const, ` ${oneLine(risk)}\n`]);
+}
+
 function paintedLine({ kind, text }: DiffLine): string | Painted {
   const shown = oneLine(text);
   switch (kind) {

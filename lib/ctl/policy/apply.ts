@@ -6,7 +6,7 @@
 import type { KeyAdmin } from "../aws/key_admin.ts";
 import { diffKeyPolicies, type DiffLine } from "./diff.ts";
 import { PolicyError } from "./errors.ts";
-import { lockedOut } from "./evaluate.ts";
+import { lockedOut, lockOutRisks } from "./evaluate.ts";
 import { formatKeyPolicy, type KeyPolicy, readKeyPolicy } from "../aws/key_policy.ts";
 import { type KeyFacts, lintKeyPolicy, type LintOptions, type LintReport } from "./lint.ts";
 
@@ -17,6 +17,8 @@ interface PolicyChange {
   readonly difference: readonly DiffLine[];
   /** Of the new policy, with what is known of the key. */
   readonly lint: LintReport;
+  /** How it makes a later lock-out likelier: sentences. */
+  readonly risks: readonly string[];
   readonly callerArn: string;
 }
 
@@ -51,7 +53,8 @@ export async function planChange(
     });
   }
   const lint = lintKeyPolicy(after, { ...options, facts: await keyFacts(admin) });
-  return { before, after, difference: diffKeyPolicies(before, after), lint, callerArn };
+  const risks = lockOutRisks(before, after);
+  return { before, after, difference: diffKeyPolicies(before, after), lint, risks, callerArn };
 }
 
 /**

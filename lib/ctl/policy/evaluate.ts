@@ -12,7 +12,7 @@ import { ATTESTED_USE, hasWildcard } from "./actions.ts";
 import { needsDocument, pinnedRegisters } from "./conditions.ts";
 import { denialsOf, guardsAmong, refusalsOf } from "./denials.ts";
 import { type Measurements, registersOf } from "./measurements.ts";
-import { covers, isSamePrincipal, isSession } from "./principals.ts";
+import { accountOf, covers, isNotAws, isSamePrincipal, isSession } from "./principals.ts";
 import { type Statement, statementsOf } from "./statements.ts";
 
 /** How a statement does not fit a build. */
@@ -124,4 +124,33 @@ export function lockedOut(policy: KeyPolicy, callerArn: string): string | undefi
     principals.some((principal) => means(principal) && !isSession(principal))
   );
   return keeps ? undefined : `no statement allows kms:PutKeyPolicy to ${callerArn}`;
+}
+
+/** The principals that a policy lets change it again, without a condition. Denies are not taken into account. */
+function administratorsOf(policy: KeyPolicy): readonly string[] {
+  const allowing = statementsOf(policy).filter(({ source, actions, conditions, isAboutTheKey }) =>
+    source.Effect === "Allow" && source.Principal !== undefined && conditions.length === 0 &&
+    isAboutTheKey === true && actions.has("PutKeyPolicy")
+  );
+  const principals = allowing.flatMap(({ principals }) => principals);
+  return [...new Set(principals.filter((one) => !isNotAws(one) && !isSession(one)))];
+}
+
+/** How a change of policy makes it likelier that nobody can change the policy later: one sentence for each way. */
+export function lockOutRisks(before: KeyPolicy, after: KeyPolicy): readonly string[] {
+  const administrators = administratorsOf(after);
+  const hasAccount = (names: readonly string[]) => names.some((name) => accountOf(name) !== undefined);
+  const alone = administrators.length === 1 && !hasAccount(administrators)
+    ? [
+      `${
+        administrators[0]
+      } alone may change this policy. If it is deleted, only AWS Support can help: name a second administrator.`,
+    ]
+    : [];
+  const rootGoes = hasAccount(administratorsOf(before)) && !hasAccount(administrators)
+    ? [
+      "The statement of the account's root goes: from then on no IAM policy of the account gives access to this key. This is intended, but keep the administrators' roles.",
+    ]
+    : [];
+  return [...alone, ...rootGoes];
 }
