@@ -8,6 +8,7 @@ import { Folder } from "../helpers/folder.ts";
 import {
   makeLauncher,
   printedCommands,
+  printedSetup,
   processesNaming,
   RehearsalProcess,
   runLine,
@@ -24,22 +25,27 @@ for (const by of ["deno", "npx"] as const) {
     const [, folder = ""] = /^Rehearsal in (\S+):/.exec(rehearsal.stdout) ?? [];
     assert(folder !== "");
     const [, printed = ""] = rehearsal.stdout.split("Run the commands");
+    const setup = printedSetup(printed);
+    assertStringIncludes(setup, `${launcher.words} task --quiet ctl `);
     const commands = printedCommands(printed);
-    assertEquals(commands.map(({ line }) => line), printed.match(/(?<=^ {2})[^# ].*$/gm) ?? []);
+    assertEquals(
+      commands.map(({ line }) => line),
+      printed.replace(setup, "").match(/(?<=^ {2})[^# ].*$/gm) ?? [],
+    );
+    assertEquals(commands.map(({ line }) => line.length).filter((length) => length > 170), []);
     assert(commands.length > 15);
     const refused: string[] = [];
     for (const { says, line, exitCode } of commands) {
       await t.step(says, async () => {
-        assertStringIncludes(line, `${launcher.words} task --quiet ctl `);
         if (exitCode === 0 && line.includes(" --root ")) {
           const without = withoutRoot(line).replace(/ > \S+$/, "");
-          const { code, stdout, stderr } = await runLine(without, launcher.otherPath);
+          const { code, stdout, stderr } = await runLine(`${setup}${without}`, launcher.otherPath);
           const said = `${stdout}${stderr}`;
           assertEquals(code, 1, said);
           assertMatch(said, /its first CA is not the pinned root/);
-          refused.push(/ ctl (\S+ \S+)/.exec(line)?.[1] ?? "");
+          refused.push(/^(?:ctl|as \S+) (\S+ \S+)/.exec(line)?.[1] ?? "");
         }
-        const { code, stdout, stderr } = await runLine(line, launcher.otherPath);
+        const { code, stdout, stderr } = await runLine(`${setup}${line}`, launcher.otherPath);
         assertEquals(code, exitCode, `${line}\n${stdout}${stderr}`);
       });
     }

@@ -34,6 +34,11 @@ export function printedCommands(text: string): readonly PrintedCommand[] {
   }));
 }
 
+/** The lines that define what the commands use. */
+export function printedSetup(text: string): string {
+  return /These first:\n\n((?: {2}.*\n)+)/.exec(text)?.[1] ?? "";
+}
+
 /** How a person starts Deno. */
 export interface Launcher {
   /** What a command line begins with. */

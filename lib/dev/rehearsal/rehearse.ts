@@ -12,7 +12,7 @@ import { COMMON_OPTIONS, EXIT, helpLines, type OptionSpec, parseOptions } from "
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import type { CtlIo } from "../../ctl/terminal/printing.ts";
 import { readOneBuild } from "../../ctl/policy/one_build.ts";
-import { formatRehearsal, rehearsalParts } from "./rehearse_commands.ts";
+import { formatRehearsal, rehearsalParts, rehearsalSetup } from "./rehearse_commands.ts";
 
 const SPECS = [
   {
@@ -295,15 +295,16 @@ async function start(
   const nonce = encodeBase64(random(32));
   return `Rehearsal in ${folder}: for trying out, not for secrets
 
-  KMS emulator  ${url}, log ${folder}/emulator.log
-  key           ${keyArn}, policy ${folder}/first.json
-  build 1       ${enclaves[0]}, log ${folder}/enclave-1.log
-  build 2       ${enclaves[1]}, log ${folder}/enclave-2.log
-  accounts      ${folder}/accounts.sqlite
+  KMS emulator  ${url}, log emulator.log
+  key           ${keyArn}, policy first.json
+  build 1       ${enclaves[0]}, log enclave-1.log
+  build 2       ${enclaves[1]}, log enclave-2.log
+  accounts      accounts.sqlite
 
-Run the commands in the repository's folder, in order.
+Run the commands in the repository's folder, in order. These first:
 
-${formatRehearsal(rehearsalParts({ folder, keyArn, enclaves, nonce }))}
+${rehearsalSetup(folder)}
+${formatRehearsal(rehearsalParts({ keyArn, enclaves, nonce }))}
 Ctrl-C ends all of it.
 `;
 }

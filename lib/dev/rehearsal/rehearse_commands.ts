@@ -1,13 +1,11 @@
 /**
- * The commands that a rehearsal prints: each with every option filled in, in the order in which they work.
+ * The commands that a rehearsal prints: each with every option filled in, in the order in which they work. `$R` is the rehearsal's folder.
  *
  * @module
  */
 
 /** What a rehearsal has started. */
 interface RehearsalPlace {
-  /** Holds every file of the rehearsal. */
-  readonly folder: string;
   readonly keyArn: string;
   /** Addresses of the service with the PCRs of the first build and of the next one. */
   readonly enclaves: readonly [string, string];
@@ -29,22 +27,30 @@ export function denoCommand(execPath: string): string {
   return execPath.includes("/_npx/") ? `npx --yes deno@${Deno.version.deno}` : "deno";
 }
 
+/** What the commands use: the folder, `denclavectl` from source, and the same with the credentials of a role. For bash and zsh. */
+export function rehearsalSetup(folder: string): string {
+  return `  R='${folder}'
+  ctl() { ${denoCommand(Deno.execPath())} task --quiet ctl "$@"; }
+  as() { (export $(cat "$R/$1.env"); shift; ctl "$@"); }
+`;
+}
+
 /** The parts, in order: a later one needs what an earlier one made. */
 export function rehearsalParts(
-  { folder, keyArn, enclaves, nonce }: RehearsalPlace,
+  { keyArn, enclaves, nonce }: RehearsalPlace,
 ): readonly RehearsalPart[] {
   const [first, next] = enclaves;
-  const ctl = (rest: string) => `${denoCommand(Deno.execPath())} task --quiet ctl ${rest}`;
-  const as = (role: string, rest: string) => `env $(cat ${folder}/${role}.env) ${ctl(rest)}`;
-  const root = `--root ${folder}/nsm-root.pem`;
-  const build = (number: number) => `-m ${folder}/build-${number}.json`;
+  const ctl = (rest: string) => `ctl ${rest}`;
+  const as = (role: string, rest: string) => `as ${role} ${rest}`;
+  const root = `--root $R/nsm-root.pem`;
+  const build = (number: number) => `-m $R/build-${number}.json`;
   const trusted = `${build(1)} ${root}`;
-  const store = `--store sqlite:${folder}/accounts.sqlite`;
-  const policy = `-f ${folder}/policy.yaml`;
+  const store = `--store sqlite:$R/accounts.sqlite`;
+  const policy = `-f $R/policy.yaml`;
   const sign = (address: string) =>
     as("parent", `account sign --name alice --message hello --connect ${address} ${store}`);
   const gateway = (command: string, number = 1) =>
-    as("parent", `gateway ${command} --config ${folder}/gateway-${number}.yaml`);
+    as("parent", `gateway ${command} --config $R/gateway-${number}.yaml`);
   return [
     {
       title: "The enclave attests",
@@ -52,12 +58,12 @@ export function rehearsalParts(
         [
           "ask for a document, and verify it under the simulated root, which is named",
           ctl(
-            `client attest --connect ${first} ${trusted} --nonce ${nonce} --json > ${folder}/attested.json`,
+            `client attest --connect ${first} ${trusted} --nonce ${nonce} --json > $R/attested.json`,
           ),
         ],
         [
           "verify the document that was kept",
-          ctl(`attest verify ${folder}/attested.json ${trusted} --nonce ${nonce}`),
+          ctl(`attest verify $R/attested.json ${trusted} --nonce ${nonce}`),
         ],
         [
           "without --root only AWS's root is trusted: refused",
@@ -74,20 +80,20 @@ export function rehearsalParts(
           "the owner of the data makes a key, and has KMS wrap it",
           as(
             "issuer",
-            `tsk create -k ${keyArn} --tsk-file ${folder}/tsk.hex > ${folder}/tsk.wrapped`,
+            `tsk create -k ${keyArn} --tsk-file $R/tsk.hex > $R/tsk.wrapped`,
           ),
         ],
         [
           "the parent hands it over; KMS unwraps it for the attested enclave",
           as(
             "parent",
-            `client configure --connect ${first} --sealed ${trusted} --encrypted-tsk "$(cat ${folder}/tsk.wrapped)"`,
+            `client configure --connect ${first} --sealed ${trusted} --encrypted-tsk "$(cat $R/tsk.wrapped)"`,
           ),
         ],
         [
           "process data: the default workflow returns its input unchanged",
           ctl(
-            `client process --connect ${first} --sealed ${trusted} --tsk-file ${folder}/tsk.hex --data hello`,
+            `client process --connect ${first} --sealed ${trusted} --tsk-file $R/tsk.hex --data hello`,
           ),
         ],
       ],
@@ -120,11 +126,11 @@ export function rehearsalParts(
         ["the key policy does not have the next build: KMS denies it", sign(next), 1],
         [
           "add the next build to the policy of the key",
-          as("admin", `policy rollover ${policy} ${build(2)} > ${folder}/both.json`),
+          as("admin", `policy rollover ${policy} ${build(2)} > $R/both.json`),
         ],
         [
           "make the change; without --yes it is only shown",
-          as("admin", `policy apply ${folder}/both.json ${policy} --yes`),
+          as("admin", `policy apply $R/both.json ${policy} --yes`),
         ],
         ["the next build signs with the same account", sign(next)],
         [
@@ -133,9 +139,9 @@ export function rehearsalParts(
         ],
         [
           "take the first build out of the policy",
-          as("admin", `policy finalise ${policy} ${build(2)} > ${folder}/next-only.json`),
+          as("admin", `policy finalise ${policy} ${build(2)} > $R/next-only.json`),
         ],
-        ["make the change", as("admin", `policy apply ${folder}/next-only.json ${policy} --yes`)],
+        ["make the change", as("admin", `policy apply $R/next-only.json ${policy} --yes`)],
         ["KMS denies the first build", sign(first), 1],
       ],
     },
