@@ -61,7 +61,8 @@ denclave scripts/build.ts package --output "$output" >/dev/null
 printf 'bills of materials\n'
 "$compiler" run --quiet --no-prompt --allow-read scripts/sbom.ts --name denclave enclave.lock >"$output/denclave.cdx.json"
 "$compiler" run --quiet --no-prompt --allow-read scripts/sbom.ts --name denclavectl ctl.lock >"$output/denclavectl.cdx.json"
-(cd "$output" && find . -type f ! -name SHA256SUMS -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum >SHA256SUMS)
+mapfile -t files < <(cd "$output" && find . -type f -printf '%P\n' | LC_ALL=C sort)
+(cd "$output" && sha256sum -- "${files[@]}" >SHA256SUMS)
 printf '\n%s\n\n' "$output"
 cat "$output/SHA256SUMS"
 
@@ -70,7 +71,7 @@ if $publish; then
   git push origin "v$version"
   npm publish --access public "$output"/*.tgz
   (cd "$output" && gh release create "v$version" --verify-tag --title "denclave $version" --notes-file notes.md \
-    $(find . -type f -printf '%P\n'))
+    SHA256SUMS "${files[@]}")
 else
   printf '\nNothing was published. scripts/release.sh --publish would tag v%s, push the tag, and publish the package and these files.\n' "$version"
 fi
