@@ -23,6 +23,7 @@ import { NATIVE_DIR } from "../helpers/native_sdk.ts";
 import { skipTests } from "../helpers/skip.ts";
 import { MODE, StubControl } from "../helpers/stub_control.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
+import { assertEveryCounter } from "../helpers/prometheus.ts";
 import { assertPostCarriesOutNothing } from "../helpers/web_page.ts";
 
 /** How the program under test is started. */
@@ -378,6 +379,24 @@ export function testProduction(program: Program): void {
       assert(peak < SMALL_RESIDENT, `${Math.round(peak / MIB)} MiB`);
       await roundTrip(client, tsk);
     },
+  });
+
+  test("every counter of health and metrics is a metric of denclavectl up", [
+    "--wallet-cache",
+    "8",
+  ], async ({ service, tsk }) => {
+    using client = await Client.connect(service.address);
+    await client.request(tsk.configure());
+    await roundTrip(client, tsk);
+    assertEquals((await client.exchange({ type: "process" }))["status"], "error");
+    const [health, metrics] = [
+      await client.exchange({ type: "health" }),
+      await client.exchange({ type: "metrics" }),
+    ];
+    const text = await assertEveryCounter(health, metrics);
+    for (const name of ["kms_sdk_processes", "wallet_cache_hits_total", "session_key_seals"]) {
+      assertStringIncludes(text, `denclave_${name}{`);
+    }
   });
 
   test("a web page's POST of 23 requests carries out none of them", [], async ({ service }) => {
