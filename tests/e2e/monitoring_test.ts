@@ -1,6 +1,7 @@
 /** The metrics of `denclavectl up` and the files of examples/monitoring, by Prometheus's own promtool. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { parse } from "../../lib/ctl/config/deps/yaml.ts";
+import { runCtl } from "../helpers/ctl_process.ts";
 import { Folder } from "../helpers/folder.ts";
 import { assertEveryCounter, upState } from "../helpers/prometheus.ts";
 import { prometheusText } from "../../lib/ctl/up/metrics.ts";
@@ -31,6 +32,17 @@ Deno.test("every counter of the development service's replies is a metric of den
   const [health, metrics] = [await rig.health(), await client.exchange({ type: "metrics" })];
   const text = await assertEveryCounter(health, metrics);
   if (promtool !== undefined) assertEquals(await check(["check", "metrics"], { stdin: text }), "");
+});
+
+Deno.test("denclavectl status asks loopback itself where HTTP_PROXY names a proxy", async () => {
+  await using server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    () => Response.json(upState()),
+  );
+  const args = ["status", "--address", `127.0.0.1:${server.addr.port}`];
+  const { code, stdout, stderr } = await runCtl(args, { env: { HTTP_PROXY: "http://127.0.0.1:9" } });
+  assertEquals([code, stderr], [0, ""]);
+  assertStringIncludes(stdout, "serving");
 });
 
 test("promtool has no objection to any name, type or text, with hostile names of enclaves", async () => {
@@ -93,7 +105,7 @@ const BAD: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   DenclaveRequestsFail: { [`denclave_requests_total${within('type="sign",outcome="error"')}`]: "0+20x90" },
 };
 
-test("each alert fires on what it is for and on nothing else, and none on a service in good order", async () => {
+test("each alert fires on what it is for and nothing else, and none on a service in good order", async () => {
   const { groups } = parse(await Deno.readTextFile(`${MONITORING}/alerts.yml`));
   const alerts = groups.flatMap(({ rules }: { rules: { alert: string }[] }) =>
     rules.map(({ alert }) => alert)

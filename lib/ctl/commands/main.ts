@@ -38,6 +38,7 @@ import { POLICY_INIT } from "./policy_init.ts";
 import { POLICY_DIFF, POLICY_LINT } from "./policy_lint.ts";
 import { POLICY_RENDER_COMMANDS } from "./policy_render.ts";
 import { SDK_CHECK } from "./sdk_check.ts";
+import { STATUS } from "./status.ts";
 import { TSK_COMMANDS } from "./tsk_kms.ts";
 
 /** All commands, in the order of the help. */
@@ -60,6 +61,7 @@ export const COMMANDS: readonly Command[] = [
   EIF_REPRODUCE,
   EIF_TRUST_STORE,
   SDK_CHECK,
+  STATUS,
   DOCTOR,
   BRIDGE,
   EMULATOR_SERVE,
