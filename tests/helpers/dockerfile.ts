@@ -21,12 +21,12 @@ export interface Stage {
   readonly instructions: readonly Instruction[];
 }
 
-/** Reads the repository's Dockerfile. @returns its stages, and the defaults of the arguments before them */
-export async function readDockerfile(): Promise<{
+/** Reads a Dockerfile. @returns its stages, and the defaults of the arguments before them */
+export async function readDockerfile(path = "Dockerfile"): Promise<{
   readonly stages: readonly Stage[];
   readonly defaults: Readonly<Record<string, string>>;
 }> {
-  const text = (await Deno.readTextFile(`${ROOT}Dockerfile`)).replace(/^\s*#.*\n/gm, "").replace(/\\\n/g, "");
+  const text = (await Deno.readTextFile(ROOT + path)).replace(/^\s*#.*\n/gm, "").replace(/\\\n/g, "");
   const defaults: Record<string, string> = {};
   const stages: (Stage & { readonly instructions: Instruction[] })[] = [];
   for (const line of text.split("\n").filter((line) => line !== "")) {
@@ -83,6 +83,10 @@ async function copy(from: string, to: string, isKept: (below: string) => boolean
 
 /** What a build is given. */
 export interface Build {
+  /** The Dockerfile; the repository's by default. */
+  readonly file?: string;
+  /** The folder that files are copied from, without a `.dockerignore`; the repository by default. */
+  readonly context?: string;
   /** Holds a folder for each stage; what its base image has is there before. */
   readonly folder: string;
   /** Programs that come first on PATH. */
@@ -99,10 +103,10 @@ export interface Build {
  * @throws {Error} when a command fails, or what is to be copied is not there.
  */
 export async function buildStages(
-  { folder, bin, args, only }: Build,
+  { file, context, folder, bin, args, only }: Build,
 ): Promise<Readonly<Record<string, string>>> {
-  const { stages, defaults } = await readDockerfile();
-  const isIgnored = await readIgnored();
+  const { stages, defaults } = await readDockerfile(file);
+  const isIgnored = context === undefined ? await readIgnored() : () => false;
   let variables: Record<string, string> = {};
   for (const { name: stage, instructions } of stages) {
     if (only !== undefined && !only.includes(stage)) continue;
@@ -129,7 +133,7 @@ export async function buildStages(
           const { from, sources, destination } = parseCopy(text);
           const into = destination.startsWith("/") ? root + destination : `${root}${workdir}/${destination}`;
           for (const source of sources) {
-            const path = from === undefined ? ROOT + source : `${folder}/${from}${source}`;
+            const path = from === undefined ? (context ?? ROOT) + source : `${folder}/${from}${source}`;
             const isFolder = (await Deno.stat(path)).isDirectory;
             const to = !isFolder && destination.endsWith("/") ? `${into}${source}` : into.replace(/\/$/, "");
             await copy(path, to, (below) => from !== undefined || !isIgnored(source + below));

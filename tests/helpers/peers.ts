@@ -6,8 +6,8 @@
 import { skipTests } from "./skip.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
-const MOTO = `${ROOT}tests/peers/build/venv/bin/moto_server`;
-const SHELLCHECK = `${ROOT}tests/peers/build/venv/bin/shellcheck`;
+const BIN = `${ROOT}tests/peers/build/venv/bin`;
+const MOTO = `${BIN}/moto_server`;
 const START_MS = 30_000;
 
 /** A server that runs. */
@@ -36,12 +36,16 @@ export function hasMoto(): boolean {
   return false;
 }
 
-/** Where shellcheck is, if it was installed with moto; reports it if not. */
-export function shellcheckPath(): string | undefined {
-  if (isFile(SHELLCHECK)) return SHELLCHECK;
-  skipTests("the check of shell scripts, since shellcheck is not installed (deno task build peers says why)");
+/** A program that is installed with moto; reports it if it is not there. @param what is skipped without it */
+export function peerProgram(name: string, what: string): string | undefined {
+  if (isFile(`${BIN}/${name}`)) return `${BIN}/${name}`;
+  skipTests(`${what}, since ${name} is not installed (deno task build peers says why)`);
   return undefined;
 }
+
+/** Where shellcheck is. */
+export const shellcheckPath = (): string | undefined =>
+  peerProgram("shellcheck", "the check of shell scripts");
 
 /** Starts a server that says its address on one of its streams. */
 async function start(

@@ -69,7 +69,7 @@ async function ask(
 const answer = (state: unknown) => (path: string) =>
   path === "/status" ? Response.json(state) : new Response("", { status: 404 });
 
-Deno.test("status prints the table of what /status answers, and exits with 0 where all enclaves serve", async () => {
+Deno.test("status prints a table, and exits with 0 where all enclaves serve", async () => {
   const { code, stdout, stderr } = await ask(answer(upState()));
   assertEquals([code, stderr], [0, ""]);
   assertMatch(stdout, /^phase .*\nserving .* a .*\n\nvsock-proxy runs \(2 restarts\)/);

@@ -12,6 +12,12 @@ for (const file of ["alerts.yml", "dashboard.json", "README.md"]) {
   });
 }
 
+Deno.test("docs/operations.md explains every alert, and no other", async () => {
+  const named = (text: string) => [...new Set(text.match(/\bDenclave[A-Z]\w+/g))].sort();
+  const document = await Deno.readTextFile(new URL("../../docs/operations.md", MONITORING));
+  assertEquals(named(document), named(await Deno.readTextFile(new URL("alerts.yml", MONITORING))));
+});
+
 Deno.test("the panels of the dashboard have ids of their own and do not overlap", async () => {
   const { panels } = JSON.parse(await Deno.readTextFile(new URL("dashboard.json", MONITORING)));
   const cells = panels.flatMap((
