@@ -73,7 +73,8 @@ async function fetchText(url: string): Promise<string> {
 /** What `/status` of a {@link UpState} answers; unknown fields stay. @throws {Error} */
 function parseState(text: string): UpState {
   const state: unknown = JSON.parse(text);
-  const isState = isObject(state) && typeof state["startedAt"] === "number" && isObject(state["proxy"]) &&
+  const isState = isObject(state) && typeof state["startedAt"] === "number" &&
+    isObject(state["proxy"] ?? {}) &&
     Array.isArray(state["enclaves"]) &&
     state["enclaves"].every((enclave: unknown) =>
       isObject(enclave) && isObject(enclave["restarts"]) && typeof enclave["since"] === "number" &&

@@ -17,7 +17,7 @@ const OF_UP = {
   enclave_phase_changed_timestamp_seconds: "When the phase last changed.",
   enclave_restarts_total: "Restarts of the enclave by denclavectl up, by reason.",
   clock_difference_seconds: "The enclave's clock minus the parent's.",
-  credentials_age_seconds: "Age of the credentials that the enclave was last sent.",
+  credentials_age_seconds: "Age of the parent's AWS credentials, which enclaves are sent.",
 } as const;
 
 /** Of the reply to `health`: the metric and its HELP text, by the path in the reply. */
@@ -62,6 +62,10 @@ export const OF_HEALTH: Readonly<Record<string, readonly [name: string, help: st
   memory_in_flight: ["memory_in_flight_bytes", "Memory reserved for messages and requests under way."],
   memory_budget: ["memory_budget_bytes", "Memory that messages and requests may take together."],
   memory_total: ["memory_total_bytes", "Memory of the enclave."],
+  clock_difference_ms: [
+    "nsm_clock_difference_seconds",
+    "The enclave's clock minus the NSM's, as last compared.",
+  ],
   log_lines_dropped: ["log_lines_dropped_total", "Log lines dropped by the rate limit."],
   warnings: ["warnings", "Warnings about the configuration, in the reply to health."],
 };
@@ -122,7 +126,13 @@ function* samplesOfReplies({ health, metrics, pcr0 }: EnclaveState): Generator<S
       yield [name, valueAt(counts, path), { type: type.slice(0, MAX_LABEL), ...outcome }];
     }
   }
-  const texts = { version: "version", aead: "aead", random: "random", kms_backend: "kms.backend" };
+  const texts = {
+    version: "version",
+    kernel: "kernel",
+    aead: "aead",
+    random: "random",
+    kms_backend: "kms.backend",
+  };
   const about = Object.entries(texts).map(([label, path]) => [label, valueAt(health, path) ?? ""] as const);
   const labels = [...about, ["pcr0", pcr0 ?? ""] as const].map(([label, text]) =>
     [label, String(text).slice(0, MAX_LABEL)] as const
@@ -159,8 +169,8 @@ function isCounter(name: string): boolean {
 export async function prometheusText({ startedAt, proxy, enclaves }: UpState): Promise<string> {
   const samples: readonly Sample[] = [
     ["up_start_timestamp_seconds", startedAt / 1000],
-    ["proxy_running", proxy.running],
-    ["proxy_restarts_total", proxy.restarts],
+    ["proxy_running", proxy?.running],
+    ["proxy_restarts_total", proxy?.restarts],
     ...enclaves.flatMap((enclave) =>
       Array.from(samplesOf(enclave), ([name, value, labels]): Sample => {
         return [name, value, { enclave: enclave.name, ...labels }];

@@ -31,6 +31,7 @@ export interface EnclaveState {
 export interface UpState {
   /** Milliseconds since 1970. */
   readonly startedAt: number;
-  readonly proxy: { readonly running: boolean; readonly restarts: number };
+  /** Of the vsock-proxy; undefined where another program runs one. */
+  readonly proxy?: { readonly running: boolean; readonly restarts: number };
   readonly enclaves: readonly EnclaveState[];
 }

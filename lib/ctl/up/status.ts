@@ -38,7 +38,7 @@ function rowOf(enclave: EnclaveState, now: number): readonly string[] {
 }
 
 /**
- * A line for each enclave, one for the vsock-proxy.
+ * A line for each enclave, one for the vsock-proxy and `up` itself.
  *
  * @param now ms since 1970
  */
@@ -49,13 +49,16 @@ export function statusTable({ startedAt, proxy, enclaves }: UpState, now = Date.
     const text = lines[index] ?? "";
     return [{ colour: COLOURS[phase] ?? "yellow", text: phase }, `${text.slice(phase.length)}\n`] as const;
   });
-  const restarts = `${proxy.restarts} ${proxy.restarts === 1 ? "restart" : "restarts"}`;
-  const runs = proxy.running ? "runs" : { colour: "red", text: "does not run" } as const;
+  const ofProxy = proxy === undefined ? [] : [
+    "vsock-proxy ",
+    proxy.running ? "runs" : { colour: "red", text: "does not run" } as const,
+    ` (${proxy.restarts} ${proxy.restarts === 1 ? "restart" : "restarts"}); `,
+  ];
   return [
     `${headings}\n`,
     ...painted,
-    "\nvsock-proxy ",
-    runs,
-    ` (${restarts}); denclavectl up has run for ${duration(now - startedAt)}\n`,
+    "\n",
+    ...ofProxy,
+    `denclavectl up has run for ${duration(now - startedAt)}\n`,
   ];
 }

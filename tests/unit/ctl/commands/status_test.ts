@@ -1,10 +1,11 @@
 /** `denclavectl status`: its table, its JSON, and answers that are none. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { prometheusText } from "../../../../lib/ctl/up/metrics.ts";
 import { statusTable } from "../../../../lib/ctl/up/status.ts";
 import { render } from "../../../../lib/ctl/terminal/printing.ts";
 import type { UpState } from "../../../../lib/ctl/up/state.ts";
 import { tryCtl } from "../../../helpers/ctl_io.ts";
-import { upState } from "../../../helpers/prometheus.ts";
+import { readSamples, upState } from "../../../helpers/prometheus.ts";
 
 const NOW = 1_700_000_000_000;
 
@@ -39,6 +40,12 @@ Deno.test("the table is aligned, and what an enclave reports cannot move the cur
       "",
     ].join("\n"),
   );
+});
+
+Deno.test("where another program runs the vsock-proxy, table and metrics say nothing of it", async () => {
+  const { proxy: _, ...state } = STATE;
+  assertMatch(render(statusTable(state, NOW), false), /\n\ndenclavectl up has run for 2d 7h\n$/);
+  assertEquals([...readSamples(await prometheusText(state)).keys()].filter((id) => /proxy/.test(id)), []);
 });
 
 Deno.test("on a terminal phases have colours, and columns stay where they are", () => {

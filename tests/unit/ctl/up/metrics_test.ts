@@ -111,6 +111,15 @@ Deno.test("the number of series and the length of labels are bounded, whatever t
   assert(text.length < 100_000);
 });
 
+Deno.test("an enclave is described by one sample, with its versions as labels", async () => {
+  const health = { version: "1.2", kernel: "6.1", aead: "AWS-LC", random: "NSM", kms: { backend: "nitro" } };
+  const ids = [...await samplesOf({ health, pcr0: "ab" })].filter(([id]) =>
+    id.startsWith("denclave_enclave_info")
+  );
+  const labels = 'version="1.2",kernel="6.1",aead="AWS-LC",random="NSM",kms_backend="nitro",pcr0="ab"';
+  assertEquals(ids, [[`denclave_enclave_info{enclave="a",${labels}}`, 1]]);
+});
+
 Deno.test("the checks of the self-test are counted by state", async () => {
   const self_test = [
     { check: "clock", state: "fail" },
