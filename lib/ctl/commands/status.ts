@@ -18,9 +18,9 @@ export const STATUS: Command = {
   path: "status",
   summary: "show the enclaves that denclavectl up runs",
   usage: "[--address HOST:PORT] [--json]",
-  about:
-    `Shows the enclaves that denclavectl up runs on this machine: the phase of each and its reason, restarts, the
-session key's epoch and seals, the difference between its clock and this machine's. Exits with 1 unless all serve.`,
+  about: `Shows the enclaves that denclavectl up runs on this machine: the phase of each and its reason,
+restarts, the session key's epoch and seals, the difference between its clock and this machine's.
+Exits with 1 unless all serve.`,
   options: [
     {
       name: "address",
