@@ -4,9 +4,10 @@ import { parse } from "../../lib/ctl/config/deps/yaml.ts";
 import { iamPolicy } from "../../lib/ctl/policy/iam.ts";
 import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
 import { field, isObject } from "../../lib/shared/json.ts";
+import { runCtl } from "../helpers/ctl_process.ts";
 import { buildStages, filesOf, readDockerfile } from "../helpers/dockerfile.ts";
 import { Folder } from "../helpers/folder.ts";
-import { peerProgram } from "../helpers/peers.ts";
+import { hasMoto, peerProgram, startMoto } from "../helpers/peers.ts";
 import { runTool } from "../helpers/tools.ts";
 
 const EXAMPLES = new URL("../../examples/", import.meta.url).pathname;
@@ -107,6 +108,52 @@ Deno.test("only one pod runs on a node, on nodes with the device plugin, and it 
   );
   assertEquals(at(container, "securityContext", "seccompProfile", "type"), "Unconfined");
   assertEquals(at(container, "securityContext", "capabilities"), { drop: ["ALL"] });
+});
+
+/** Makes a key with the credentials that a pod has, and nothing else. @returns its account, which is the caller's */
+async function accountOf(env: Readonly<Record<string, string>>): Promise<string | undefined> {
+  await using moto = await startMoto();
+  const args = ["kms", "create-key", "-r", "us-east-1"];
+  const { stdout, stderr } = await runCtl(args, { env: { ...env, AWS_ENDPOINT_URL: moto.url } });
+  const [, account] = /^key +arn:aws:kms:us-east-1:(\d+):/.exec(stdout) ?? [undefined, stderr];
+  return account;
+}
+
+Deno.test({
+  name: "denclavectl takes the role of the pod's service account (IRSA)",
+  ignore: !hasMoto(),
+  fn: async () => {
+    await using folder = await Folder.make({ token: "eyJhbGciOiJub25lIn0.e30." });
+    const AWS_ROLE_ARN = "arn:aws:iam::444455556666:role/denclave-parent";
+    assertEquals(
+      await accountOf({ AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE: `${folder.path}/token` }),
+      "444455556666",
+    );
+  },
+});
+
+Deno.test({
+  name: "denclavectl takes the credentials of EKS Pod Identity",
+  ignore: !hasMoto(),
+  fn: async () => {
+    await using folder = await Folder.make({ token: "of-the-pod" });
+    const asked: (string | null)[] = [];
+    const credentials = {
+      AccessKeyId: "AKIAPOD",
+      SecretAccessKey: "s",
+      Token: "t",
+      Expiration: "2099-01-01T00:00:00Z",
+    };
+    await using agent = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
+      asked.push(request.headers.get("authorization"));
+      return Response.json(credentials);
+    });
+    const account = await accountOf({
+      AWS_CONTAINER_CREDENTIALS_FULL_URI: `http://127.0.0.1:${agent.addr.port}/v1/credentials`,
+      AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: `${folder.path}/token`,
+    });
+    assertEquals([account, asked], ["123456789012", ["of-the-pod"]]);
+  },
 });
 
 Deno.test("a node group as docs/eks.md describes it has what the pod asks of a node", async () => {

@@ -1,5 +1,6 @@
 /**
- * The Prometheus client library (`prom-client`, Apache-2.0): writes metrics as text. In `ctl.lock`, never in `enclave.lock`.
+ * The Prometheus client library (`prom-client`, Apache-2.0): writes metrics as text. In `ctl.lock`, never in
+ * `enclave.lock`.
  *
  * @module
  */
