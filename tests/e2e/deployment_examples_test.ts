@@ -1,6 +1,8 @@
 /** examples/kubernetes and examples/terraform, by others' schemas and parsers; their files fit each other. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { parse } from "../../lib/ctl/config/deps/yaml.ts";
+import { COMMANDS } from "../../lib/ctl/commands/main.ts";
+import { formatPolicyIntent } from "../../lib/ctl/config/policy_intent.ts";
 import { iamPolicy } from "../../lib/ctl/policy/iam.ts";
 import { parseKeyArn } from "../../lib/shared/aws/key_arn.ts";
 import { field, isObject } from "../../lib/shared/json.ts";
@@ -109,6 +111,28 @@ Deno.test("only one pod runs on a node, on nodes with the device plugin, and it 
   assertEquals(at(container, "securityContext", "seccompProfile", "type"), "Unconfined");
   assertEquals(at(container, "securityContext", "capabilities"), { drop: ["ALL"] });
 });
+
+if (COMMANDS.some(({ path }) => path === "up")) {
+  Deno.test("denclavectl up --check has no objection to the denclave.yaml of the container", async () => {
+    const pcrs = Object.fromEntries([0, 1, 2].map((index) => [`PCR${index}`, `${index}a`.repeat(48)]));
+    const policy = {
+      key: "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+      parents: ["arn:aws:iam::111122223333:role/denclave-parent"],
+      administrators: ["arn:aws:iam::111122223333:role/Admin"],
+      ...{ issuers: [], inspect: false, builds: ["not-in-the-container.json"] },
+    };
+    await using folder = await Folder.make({
+      "denclave-policy.yaml": formatPolicyIntent(policy),
+      "tsk.wrapped": "AQICAHh=\n",
+      "enclave.eif": "image",
+      "enclave.json": JSON.stringify({ Measurements: { HashAlgorithm: "Sha384 { ... }", ...pcrs } }),
+    });
+    const text = await read("kubernetes/denclave.yaml");
+    await folder.write("denclave.yaml", text.replaceAll("/opt/denclave/", `${folder.path}/`));
+    const { code, stdout, stderr } = await runCtl(["up", "--check", "-f", `${folder.path}/denclave.yaml`]);
+    assertEquals(code, 0, stdout + stderr);
+  });
+}
 
 /** Makes a key with the credentials that a pod has, and nothing else. @returns its account, which is the caller's */
 async function accountOf(env: Readonly<Record<string, string>>): Promise<string | undefined> {
