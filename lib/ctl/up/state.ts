@@ -32,6 +32,6 @@ export interface UpState {
   /** Milliseconds since 1970. */
   readonly startedAt: number;
   /** Of the vsock-proxy; undefined where another program runs one. */
-  readonly proxy?: { readonly running: boolean; readonly restarts: number };
+  readonly proxy?: { readonly running: boolean; readonly restarts: number } | undefined;
   readonly enclaves: readonly EnclaveState[];
 }
