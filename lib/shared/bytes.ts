@@ -1,5 +1,5 @@
 /**
- * Joins and compares byte strings. Runs in browsers.
+ * Joins, compares and checks byte strings. Runs in browsers.
  *
  * @module
  */
@@ -18,4 +18,10 @@ export function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
 /** Whether two byte strings are equal. Not constant-time: not for secrets. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, index) => byte === b[index]);
+}
+
+/** A copy of a byte string with a length in the range, or undefined. */
+export function asBytes(value: unknown, min: number, max: number): Uint8Array<ArrayBuffer> | undefined {
+  if (!(value instanceof Uint8Array) || value.length < min || value.length > max) return undefined;
+  return new Uint8Array(value);
 }

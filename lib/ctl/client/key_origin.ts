@@ -7,7 +7,8 @@
  *
  * @module
  */
-import { asBytes, decodeCbor } from "../../shared/attestation/cbor.ts";
+import { asBytes } from "../../shared/bytes.ts";
+import { decodeCbor } from "../../shared/attestation/cbor.ts";
 import { equalBytes } from "../../shared/bytes.ts";
 import { type TrustedAttestation, verifyDocument } from "../../shared/attestation/document.ts";
 import { AttestationError } from "../../shared/attestation/errors.ts";

@@ -4,10 +4,10 @@
  *
  * @module
  */
-import { encode } from "cborg";
+import { decode, encode } from "cborg";
 import type { Kernel } from "../../../ffi/kernel.ts";
 import { NSM_RESPONSE_MAX_LENGTH, NsmDevice, NsmError } from "../../../ffi/nsm.ts";
-import { asBytes, decodeCbor } from "../../shared/attestation/cbor.ts";
+import { asBytes } from "../../shared/bytes.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -68,7 +68,6 @@ function wrongAnswer(what: string, cause?: unknown): NsmError {
 /** Fields of a response, by name. */
 type Fields = ReadonlyMap<unknown, unknown>;
 
-const MAX_DEPTH = 4;
 /** Fields are sent in the order of nsm-api's own structs, so the bytes equal those that AWS's library sends. */
 const IN_ORDER = { mapSorter: () => 0 } as const;
 const MAX_RANDOM = 4096;
@@ -77,7 +76,7 @@ const MAX_RANDOM = 4096;
 function fieldsOf(variant: string, response: Bytes): Fields {
   let answer: unknown;
   try {
-    answer = decodeCbor(response, { maxBytes: NSM_RESPONSE_MAX_LENGTH, maxDepth: MAX_DEPTH });
+    answer = decode(response, { useMaps: true, rejectDuplicateMapKeys: true });
   } catch (thrown) {
     throw wrongAnswer(`Cannot read the NSM's answer to ${variant}`, thrown);
   }

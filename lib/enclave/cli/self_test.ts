@@ -7,7 +7,8 @@
 import type { NitroSdk } from "../../../ffi/sdk.ts";
 import { type Aead, NODE_AEAD } from "../../shared/crypto/aead.ts";
 import { encodeHex } from "@std/encoding";
-import { asBytes, decodeCbor } from "../../shared/attestation/cbor.ts";
+import { decode } from "cborg";
+import { asBytes } from "../../shared/bytes.ts";
 import type { Nsm } from "./nsm.ts";
 import { messageOf } from "../../shared/errors.ts";
 import type { Measurements } from "../kms/observed.ts";
@@ -55,13 +56,12 @@ const PCR_LENGTH = 48;
 /**
  * What a document of this enclave's own module says. It needs no verification: the module is local.
  *
- * @throws {SyntaxError} when it is no document.
+ * @throws {Error} when it is no document.
  */
 function readOwnDocument(document: Uint8Array): Measurements & { readonly timestamp: number } {
-  const limits = { maxBytes: MAX_DOCUMENT_LENGTH, maxDepth: 2 };
-  const parts = decodeCbor(document, { ...limits, tag: TAG });
+  const parts: unknown = decode(document, { useMaps: true, tags: { [TAG]: (content) => content() } });
   const payload = asBytes(Array.isArray(parts) ? parts[2] : undefined, 1, MAX_DOCUMENT_LENGTH);
-  const fields = payload === undefined ? undefined : decodeCbor(payload, limits);
+  const fields: unknown = payload && decode(payload, { useMaps: true });
   const [timestamp, pcrs] = fields instanceof Map ? [fields.get("timestamp"), fields.get("pcrs")] : [];
   const values: ReadonlyMap<unknown, unknown> = pcrs instanceof Map ? pcrs : new Map();
   const [pcr0, pcr1, pcr2] = [0, 1, 2].map((index) => asBytes(values.get(index), PCR_LENGTH, PCR_LENGTH));

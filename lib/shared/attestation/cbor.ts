@@ -1,5 +1,5 @@
 /**
- * CBOR of signed data and of the NSM. AWS chooses the encoding and has changed it, so every well-formed
+ * CBOR of signed data, for verifiers. AWS chooses the encoding and has changed it, so every well-formed
  * encoding of a value is read: heads of any width, arrays and maps of definite or indefinite length (RFC
  * 8949). What a value may be is limited: integers, byte strings, texts, arrays, maps, booleans and null; keys
  * are texts or integers and occur once; nothing follows the item; size and depth are bounded. Byte strings
@@ -118,10 +118,4 @@ export function decodeCbor(bytes: Uint8Array, { maxBytes, maxDepth, tag }: CborL
   const value = item(1, tag);
   if (at < bytes.length) throw new SyntaxError("bytes follow its end");
   return value;
-}
-
-/** A copy of a byte string with a length in the range, or undefined. */
-export function asBytes(value: unknown, min: number, max: number): Uint8Array<ArrayBuffer> | undefined {
-  if (!(value instanceof Uint8Array) || value.length < min || value.length > max) return undefined;
-  return new Uint8Array(value);
 }

@@ -6,7 +6,8 @@
  * @module
  */
 import { encodeHex } from "@std/encoding";
-import { asBytes, decodeCbor } from "./cbor.ts";
+import { asBytes } from "../bytes.ts";
+import { decodeCbor } from "./cbor.ts";
 import { MAX_DOCUMENT_LENGTH } from "./cose.ts";
 import { AttestationError } from "./errors.ts";
 

@@ -8,7 +8,8 @@
  */
 import { encode } from "cborg";
 import { EnclaveError, messageOf } from "../errors.ts";
-import { asBytes, decodeCbor } from "./cbor.ts";
+import { asBytes } from "../bytes.ts";
+import { decodeCbor } from "./cbor.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
