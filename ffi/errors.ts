@@ -35,6 +35,8 @@ export interface SdkErrorOptions {
   readonly kms?: { readonly name: string; readonly message: string } | undefined;
   /** Why KMS was not reached, as it may be sent in a reply. */
   readonly connection?: string | undefined;
+  /** KMS did not answer, and the connection is lost. Calls are idempotent: it may be repeated on a new one. */
+  readonly isLost?: boolean | undefined;
   /** What a person can do about it. */
   readonly hint?: string | undefined;
   /** The underlying error. */
@@ -46,7 +48,7 @@ export class SdkError extends EnclaveError {
   /** The class. */
   override name = "SdkError";
   /** The cause. */
-  override readonly code: SdkErrorCode;
+  declare readonly code: SdkErrorCode;
   /** The C function that failed, or the parameter that was refused. */
   readonly symbol: string;
   /** The SDK's own error, where it set one. */
@@ -55,12 +57,14 @@ export class SdkError extends EnclaveError {
   readonly kms: SdkErrorOptions["kms"];
   /** Why KMS was not reached, as it may be sent in a reply. */
   readonly connection: string | undefined;
+  /** KMS did not answer, and the connection is lost. Calls are idempotent: it may be repeated on a new one. */
+  readonly isLost: boolean;
 
   /** Made by {@link sdkError}, in the class of its code. @param message says what failed, on which input */
   constructor(code: SdkErrorCode, message: string, options: SdkErrorOptions) {
     super(message, { ...options, code });
-    this.code = code;
     ({ symbol: this.symbol, sdk: this.sdk, kms: this.kms, connection: this.connection } = options);
+    this.isLost = options.isLost === true;
   }
 }
 

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { AWS_ADDRESS_MAX_LEN } from "./constants.ts";
+import { AWS_ADDRESS_MAX_LEN, AWS_NE_VSOCK_PROXY_ADDR } from "./constants.ts";
 
 /** `struct aws_byte_buf` (aws-c-common, byte_buf.h). */
 export const AWS_BYTE_BUF = {
@@ -118,23 +118,17 @@ export function byteCursor(address: bigint, length: number): Uint8Array<ArrayBuf
 }
 
 /**
- * An `aws_socket_endpoint`. The SDK reads the address leniently ("notanumber" becomes CID 0), so it is checked here.
+ * An `aws_socket_endpoint` of the parent.
  *
- * @param cid decimal context id, 0 to 2^32-1
  * @param port 1 to 65535
- * @throws {RangeError} when either is out of range.
+ * @throws {RangeError} when it is out of range.
  */
-export function socketEndpoint(cid: string, port: number): Uint8Array<ArrayBuffer> {
-  if (!/^(0|[1-9][0-9]{0,9})$/.test(cid) || Number(cid) > 0xffff_ffff) {
-    throw new RangeError(
-      `Cannot use vsock address ${JSON.stringify(cid)}: it must be a CID, 0 to 4294967295`,
-    );
-  }
+export function socketEndpoint(port: number): Uint8Array<ArrayBuffer> {
   if (!Number.isInteger(port) || port < 1 || port > 0xffff) {
     throw new RangeError(`Cannot use vsock-proxy port ${port}: it must be 1 to 65535`);
   }
   const endpoint = stableBytes(AWS_SOCKET_ENDPOINT.size);
-  new TextEncoder().encodeInto(cid, endpoint.subarray(AWS_SOCKET_ENDPOINT.address));
+  new TextEncoder().encodeInto(AWS_NE_VSOCK_PROXY_ADDR, endpoint.subarray(AWS_SOCKET_ENDPOINT.address));
   view(endpoint).setUint16(AWS_SOCKET_ENDPOINT.port, port, true);
   return endpoint;
 }

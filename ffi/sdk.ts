@@ -96,11 +96,9 @@ export interface ClientParts {
   /** Such as `us-west-2`. */
   readonly region: string;
   /** Borrowed, and copied by the SDK. Only the session token may be empty. */
-  readonly credentials: Readonly<
-    Record<"accessKeyId" | "secretAccessKey" | "sessionToken", { expose(): Bytes }>
-  >;
-  /** The parent's vsock-proxy: a decimal CID, and a port. */
-  readonly endpoint: { readonly cid: string; readonly port: number };
+  readonly credentials: Readonly<Record<"accessKeyId" | "secretAccessKey" | "sessionToken", Bytes>>;
+  /** Port of the parent's vsock-proxy. */
+  readonly proxyPort: number;
 }
 
 /** The open SDK. */
@@ -293,17 +291,16 @@ export class SdkLibrary implements Disposable {
    * @throws {RangeError} on an endpoint out of range.
    * @throws {SdkGenericError | SdkKmsConfigError | SdkKmsClientError} by the step that failed.
    */
-  connect(stack: DisposableStack, parts: ClientParts): KmsClient {
+  connect(stack: DisposableStack, { region, credentials, proxyPort }: ClientParts): KmsClient {
     const string = (bytes: Bytes) => this.#newString(stack, bytes);
-    const { accessKeyId, secretAccessKey, sessionToken } = parts.credentials;
-    const endpoint = socketEndpoint(parts.endpoint.cid, parts.endpoint.port);
+    const endpoint = socketEndpoint(proxyPort);
     const config = this.#c.aws_nitro_enclaves_kms_client_config_default(
-      string(utf8(parts.region)),
+      string(utf8(region)),
       endpoint,
       AWS_SOCKET_VSOCK_DOMAIN,
-      string(accessKeyId.expose()),
-      string(secretAccessKey.expose()),
-      string(sessionToken.expose()),
+      string(credentials.accessKeyId),
+      string(credentials.secretAccessKey),
+      string(credentials.sessionToken),
     );
     if (config === 0n) {
       throw this.failure("sdk_kms_config", "Cannot make a KMS client configuration", {

@@ -27,7 +27,7 @@ export function benchFfi(quick: boolean, print: (line: string) => void): Promise
   {
     using session = new WarmSession({
       open: () => sdk,
-      endpoint: { cid: "3", port: 8000 },
+      proxyPort: 8000,
       seedBytes: 0,
       idleMs: 60_000,
       maxWarm: 4,

@@ -64,25 +64,15 @@ Deno.test("the vsock constants are those of AWS's own tools", () => {
 });
 
 Deno.test("an endpoint holds the CID as text and the port in little-endian, zeroed elsewhere", () => {
-  const endpoint = socketEndpoint("3", 8000);
+  const endpoint = socketEndpoint(8000);
   assertEquals(endpoint.length, 112);
   assertEquals([endpoint[0], endpoint[1]], [0x33, 0]);
   assertEquals([...endpoint.subarray(108)], [0x40, 0x1f, 0, 0]);
   assertEquals(endpoint.subarray(1, 108).every((byte) => byte === 0), true);
 });
 
-for (
-  const [cid, port] of [
-    ["notanumber", 8000],
-    ["", 8000],
-    ["03", 8000],
-    ["4294967296", 8000],
-    ["3", 0],
-    ["3", 65_536],
-    ["3", 1.5],
-  ] as const
-) {
-  Deno.test(`an endpoint of CID ${JSON.stringify(cid)} and port ${port} is refused, since the SDK would take it leniently`, () => {
-    assertThrows(() => socketEndpoint(cid, port), RangeError);
+for (const port of [0, 65_536, 1.5]) {
+  Deno.test(`an endpoint of port ${port} is refused, since the SDK would take it leniently`, () => {
+    assertThrows(() => socketEndpoint(port), RangeError);
   });
 }

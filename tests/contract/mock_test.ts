@@ -17,7 +17,7 @@ const PLAINTEXT = new TextEncoder().encode("thirty-two bytes of a key: 01234");
 function decryptWarm(mock: MockSdk) {
   using warm = new WarmSession({
     open: () => mock.open(),
-    endpoint: { cid: "3", port: 8000 },
+    proxyPort: 8000,
     seedBytes: 0,
     idleMs: 1_000,
     maxWarm: 1,

@@ -24,7 +24,7 @@ export class FakeKms implements Kms {
   }
 
   async decrypt({ region, credentials }: KmsAccess, request: DecryptRequest): Promise<SecretBytes> {
-    const accessKeyId = new TextDecoder().decode(credentials.accessKeyId.expose());
+    const accessKeyId = new TextDecoder().decode(credentials.expose().accessKeyId);
     this.asked.push({ region, accessKeyId, request });
     return new SecretBytes(await this.#decrypt(request));
   }

@@ -6,11 +6,10 @@
  */
 import type { Nsm } from "../../enclave/cli/nsm.ts";
 import type { KmsAccess, KmsHealth } from "../../enclave/kms/kms.ts";
-import type { Credentials } from "../../shared/aws/credentials.ts";
+import { type CredentialBytes, CREDENTIALS } from "../../shared/aws/credentials.ts";
 import { parseEndpoint, regionEndpoint } from "../../shared/aws/endpoint.ts";
 import { clockSkewOf, hintFor, type KmsReason, parseKmsReason } from "../../shared/aws/kms_reasons.ts";
 import { isRegion } from "../../shared/aws/region.ts";
-import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import { isObject } from "../../shared/json.ts";
 import { refuseInEnclave } from "../outside_enclave.ts";
@@ -159,8 +158,9 @@ class HttpsApi implements KmsApi {
     signal: AbortSignal,
   ): Promise<KmsAnswer> {
     const url = this.#endpoint ?? regionEndpoint(region);
-    const text = (secret: SecretBytes) => new TextDecoder().decode(secret.expose());
-    const token = text(credentials.sessionToken);
+    const text = (secret: Uint8Array) => new TextDecoder().decode(secret);
+    const { accessKeyId, secretAccessKey, sessionToken } = credentials.expose();
+    const token = text(sessionToken);
     const headers = new Headers({
       "content-type": "application/x-amz-json-1.1",
       "x-amz-target": `TrentService.${operation}`,
@@ -176,8 +176,8 @@ class HttpsApi implements KmsApi {
         service: "kms",
         region,
         stamp: stampOf(Date.now()),
-        accessKeyId: text(credentials.accessKeyId),
-        secretAccessKey: credentials.secretAccessKey,
+        accessKeyId: text(accessKeyId),
+        secretAccessKey,
       }),
       body,
       // A signed request must not be redirected to another host.
@@ -190,7 +190,7 @@ class HttpsApi implements KmsApi {
     const answer = parseObject(bytes);
     bytes.fill(0);
     if (response.status === 200 && answer !== undefined) return answer;
-    throw refusal(operation, response.status, answer, credentials);
+    throw refusal(operation, response.status, answer, credentials.expose());
   }
 
   /** Ends calls that are under way, and closes the connections. */
@@ -209,8 +209,8 @@ function checkAccess({ region, credentials }: KmsAccess): void {
   if (!isRegion(region)) {
     refuse(`region ${JSON.stringify(region.slice(0, 64))}`, "Give a region's name such as us-west-2.");
   }
-  for (const name of ["accessKeyId", "secretAccessKey", "sessionToken"] as const) {
-    const bytes = credentials[name].expose();
+  for (const name of CREDENTIALS) {
+    const bytes = credentials.expose()[name];
     const isThere = bytes.length > 0 || name === "sessionToken";
     if (isThere && bytes.every((byte) => byte >= 0x21 && byte <= 0x7e)) continue;
     refuse(
@@ -234,7 +234,7 @@ function refusal(
   operation: KmsOperation,
   status: number,
   answer: KmsAnswer | undefined,
-  credentials: Credentials,
+  credentials: CredentialBytes,
 ): AwsKmsError {
   const kms = answer === undefined ? undefined : redactedReason(answer, credentials);
   if (kms === undefined) {
@@ -258,11 +258,11 @@ function refusal(
 /** Removes credentials: a signature error may quote the request's headers, including the session token. */
 function redactedReason(
   answer: KmsAnswer,
-  { secretAccessKey, sessionToken }: Credentials,
+  { secretAccessKey, sessionToken }: CredentialBytes,
 ): KmsReason | undefined {
   const secrets = [secretAccessKey, sessionToken]
     .filter(({ length }) => length >= MIN_SECRET_LENGTH)
-    .map((secret) => new TextDecoder().decode(secret.expose()));
+    .map((secret) => new TextDecoder().decode(secret));
   const redact = (text: unknown) =>
     typeof text === "string"
       ? secrets.reduce((rest, secret) => rest.replaceAll(secret, "[secret]"), text)

@@ -172,7 +172,7 @@ async function computeSignature(
     headers: new Headers(names.map((name) => [name, headers.get(name) ?? ""])),
     body,
     accessKeyId,
-    secretAccessKey,
+    secretAccessKey: secretAccessKey.expose(),
   });
   return AUTHORIZATION.exec(signed.get("authorization") ?? "")?.at(-1) ?? "";
 }

@@ -5,7 +5,6 @@
  *
  * @module
  */
-import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { AwsV4Signer } from "./deps/aws4fetch.ts";
 
 /** What is signed, and with what. */
@@ -22,7 +21,7 @@ interface ToSign {
   readonly stamp: string;
   readonly accessKeyId: string;
   /** Borrowed. */
-  readonly secretAccessKey: SecretBytes;
+  readonly secretAccessKey: Uint8Array;
 }
 
 /** A time as `x-amz-date` has it. */
@@ -36,7 +35,7 @@ export async function signedHeaders({ stamp, secretAccessKey, ...request }: ToSi
   try {
     const signer = new AwsV4Signer({
       ...request,
-      secretAccessKey: new TextDecoder().decode(secretAccessKey.expose()),
+      secretAccessKey: new TextDecoder().decode(secretAccessKey),
       datetime: stamp,
       // Without it, content-type and content-length would not be signed, which AWS's C library does sign.
       allHeaders: true,

@@ -5,7 +5,6 @@
  * @module
  */
 import { decodeBase64, encodeBase64 } from "@std/encoding";
-import { AWS_NE_VSOCK_PROXY_ADDR } from "../../../ffi/constants.ts";
 import type { NitroSdk } from "../../../ffi/sdk.ts";
 import type { KmsCall } from "../kms/aws_ne/calls.ts";
 import { kmsCall } from "../kms/aws_ne/one_shot.ts";
@@ -131,11 +130,11 @@ export function runKmstool(command: KmstoolCommand, argv: readonly string[], io:
       secretAccessKey: required(options, "aws-secret-access-key"),
       sessionToken: required(options, "aws-session-token"),
     });
-    const port = options.number("proxy-port", { min: 1, max: 65_535 });
+    const proxyPort = options.number("proxy-port", { min: 1, max: 65_535 });
     const call = parseCall(command, options);
     const { plaintext, ciphertext } = kmsCall(required(options, "region"), credentials, call, {
       sdk: io.openSdk(),
-      endpoint: { cid: AWS_NE_VSOCK_PROXY_ADDR, port },
+      proxyPort,
       seedBytes: SEED_LENGTH,
       // This process ends after its call. Destroying the client could crash it before it has printed the result.
       leaveOpen: true,

@@ -7,6 +7,7 @@
 import type { Credentials } from "../../shared/aws/credentials.ts";
 import type { EncryptionContext } from "../../shared/aws/kms_limits.ts";
 import { EnclaveError } from "../../shared/errors.ts";
+import { field } from "../../shared/json.ts";
 import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 
 export type { EncryptionContext };
@@ -50,11 +51,8 @@ export type KmsHealth = Readonly<Record<string, string | number | boolean>>;
 
 /** KMS's error name in the error of any backend; undefined where KMS did not answer. */
 export function kmsErrorName(thrown: unknown): string | undefined {
-  if (!(thrown instanceof EnclaveError) || !("kms" in thrown)) return undefined;
-  const { kms } = thrown;
-  return typeof kms === "object" && kms !== null && "name" in kms && typeof kms.name === "string"
-    ? kms.name
-    : undefined;
+  const name = thrown instanceof EnclaveError ? field(field(thrown, "kms"), "name") : undefined;
+  return typeof name === "string" ? name : undefined;
 }
 
 /** A key management service. Every call ends within the backend's deadline. */

@@ -4,36 +4,44 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { SecretBytes } from "../crypto/secret_bytes.ts";
 import type { CredentialStrings } from "./kms_limits.ts";
 
 export type { CredentialStrings } from "./kms_limits.ts";
 
-/** Owns a set of credentials. Disposing wipes them. */
-export class Credentials implements Disposable {
-  /** UTF-8. */
-  readonly accessKeyId: SecretBytes;
-  /** UTF-8. */
-  readonly secretAccessKey: SecretBytes;
-  /** UTF-8; empty for long-lived keys. */
-  readonly sessionToken: SecretBytes;
+/** The three as UTF-8. The session token of long-lived keys is empty. */
+export type CredentialBytes = Readonly<Record<keyof CredentialStrings, Uint8Array<ArrayBuffer>>>;
 
-  /** Takes ownership of the three. */
-  constructor(accessKeyId: SecretBytes, secretAccessKey: SecretBytes, sessionToken: SecretBytes) {
-    this.accessKeyId = accessKeyId;
-    this.secretAccessKey = secretAccessKey;
-    this.sessionToken = sessionToken;
+/** Their names. */
+export const CREDENTIALS = ["accessKeyId", "secretAccessKey", "sessionToken"] as const;
+
+/** Owns a set of credentials, in a private field, which no conversion prints. Disposing wipes them. */
+export class Credentials implements Disposable {
+  #bytes: CredentialBytes | undefined;
+
+  /** Takes ownership of the bytes. */
+  constructor(bytes: CredentialBytes) {
+    this.#bytes = bytes;
   }
 
   /** The UTF-8 bytes of the strings, which themselves cannot be wiped. */
   static fromStrings(strings: CredentialStrings): Credentials {
-    const secret = (name: keyof CredentialStrings) => SecretBytes.fromString(strings[name]);
-    return new Credentials(secret("accessKeyId"), secret("secretAccessKey"), secret("sessionToken"));
+    const parts = CREDENTIALS.map((name) => [name, new TextEncoder().encode(strings[name])]);
+    return new Credentials(Object.fromEntries(parts));
+  }
+
+  /**
+   * The bytes themselves, borrowed: not to be kept past the life of this object.
+   *
+   * @throws {TypeError} after they were wiped.
+   */
+  expose(): CredentialBytes {
+    if (this.#bytes === undefined) throw new TypeError("Cannot read credentials: they were wiped");
+    return this.#bytes;
   }
 
   /** A copy with its own memory. */
   clone(): Credentials {
-    return new Credentials(this.accessKeyId.clone(), this.secretAccessKey.clone(), this.sessionToken.clone());
+    return new Credentials(structuredClone(this.expose()));
   }
 
   /**
@@ -44,16 +52,14 @@ export class Credentials implements Disposable {
    */
   fingerprint(region: string): string {
     const hash = createHash("sha256");
-    for (const part of [this.accessKeyId, this.secretAccessKey, this.sessionToken]) {
-      hash.update(`${part.length}:`).update(part.expose());
-    }
+    const bytes = this.expose();
+    for (const name of CREDENTIALS) hash.update(`${bytes[name].length}:`).update(bytes[name]);
     return hash.update(region).digest("hex");
   }
 
   /** Wipes all three. */
   [Symbol.dispose](): void {
-    this.accessKeyId[Symbol.dispose]();
-    this.secretAccessKey[Symbol.dispose]();
-    this.sessionToken[Symbol.dispose]();
+    for (const bytes of Object.values(this.#bytes ?? {})) bytes.fill(0);
+    this.#bytes = undefined;
   }
 }

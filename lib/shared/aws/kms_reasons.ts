@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { field } from "../json.ts";
 import { awsAdvice } from "./errors.ts";
 
 /** KMS's own refusal: `__type` and `message` of its response. */
@@ -16,12 +17,12 @@ export interface KmsReason {
 const MAX_MESSAGE_LENGTH = 500;
 
 /** The `__type` and `message` of KMS's response, shortened for the log. Undefined when it has none. */
-export function parseKmsReason(answer: Readonly<Record<string, unknown>>): KmsReason | undefined {
-  const type = answer["__type"];
+export function parseKmsReason(answer: unknown): KmsReason | undefined {
+  const type = field(answer, "__type");
   if (typeof type !== "string") return undefined;
   const name = type.slice(type.lastIndexOf("#") + 1);
   if (!/^[A-Za-z]{1,64}$/.test(name)) return undefined;
-  const message = answer["message"] ?? answer["Message"];
+  const message = field(answer, "message") ?? field(answer, "Message");
   return { name, message: typeof message === "string" ? message.slice(0, MAX_MESSAGE_LENGTH) : "" };
 }
 

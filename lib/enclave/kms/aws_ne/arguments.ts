@@ -4,7 +4,7 @@
  * @module
  */
 import { sdkError } from "../../../../ffi/errors.ts";
-import type { Credentials } from "../../../shared/aws/credentials.ts";
+import { CREDENTIALS, type Credentials } from "../../../shared/aws/credentials.ts";
 import {
   MAX_CIPHERTEXT_LENGTH,
   MAX_CREDENTIAL_LENGTH,
@@ -24,15 +24,19 @@ function need(isRight: boolean, symbol: string, message: string, hint: string): 
 const quoted = (text: string) => JSON.stringify(text.slice(0, 64));
 
 function checkCredentials(credentials: Credentials): void {
-  for (const name of ["accessKeyId", "secretAccessKey", "sessionToken"] as const) {
-    const { length } = credentials[name];
+  for (const [name, bytes] of CREDENTIALS.map((name) => [name, credentials.expose()[name]] as const)) {
+    const { length } = bytes;
     const most = MAX_CREDENTIAL_LENGTH[name];
     const isThere = length > 0 || name === "sessionToken";
     need(isThere, name, `Cannot use ${name}: it is empty`, "Pass the credentials of the parent's IAM role.");
     const tooLong = `Cannot use ${name}: it has ${length} bytes, at most ${most} are possible`;
     need(length <= most, name, tooLong, "Check that the fields are not swapped.");
-    const hasNul = credentials[name].expose().includes(0);
-    need(!hasNul, name, `Cannot use ${name}: it contains a NUL`, "Pass the string as AWS gave it.");
+    need(
+      !bytes.includes(0),
+      name,
+      `Cannot use ${name}: it contains a NUL`,
+      "Pass the string as AWS gave it.",
+    );
   }
 }
 

@@ -11,17 +11,18 @@
  *
  * @module
  */
-import { decodeBase64, encodeBase64 } from "@std/encoding";
+import { encodeBase64 } from "@std/encoding";
 import { sdkError } from "../../../../ffi/errors.ts";
 import type { ClientInternals } from "../../../../ffi/sdk.ts";
 import { MAX_CIPHERTEXT_LENGTH } from "../../../shared/aws/kms_limits.ts";
 import { type KmsReason, parseKmsReason } from "../../../shared/aws/kms_reasons.ts";
+import { asBytes } from "../../../shared/bytes.ts";
 import { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
+import { bytesField } from "../../../shared/json.ts";
 import {
   algorithmOf,
   callError,
   type Connection,
-  ConnectionLost,
   type KmsCall,
   type KmsCallResult,
   OPERATIONS,
@@ -65,13 +66,12 @@ export function requestBody(call: KmsCall): Record<string, unknown> {
 /**
  * Makes one attested request.
  *
- * @returns the members of the response; empty when it is not a JSON object
- * @throws {ConnectionLost} when the connection is closed, or there was no answer.
+ * @returns the response; undefined when it is not JSON
+ * @throws {SdkError} of the call's kind, as lost, when the connection is closed, or there was no answer.
  * @throws {SdkGenericError} when the NSM gave no attestation document.
  */
-function request({ library, internals }: AttestedConnection, call: KmsCall): Record<string, unknown> {
-  const lost = () =>
-    new ConnectionLost(callError(call, undefined, { symbol: SYMBOL, sdk: library.lastError() }));
+function request({ library, internals }: AttestedConnection, call: KmsCall): unknown {
+  const lost = () => callError(call, undefined, { symbol: SYMBOL, sdk: library.lastError(), isLost: true });
   const document = library.attestationDocument(internals);
   if (document === undefined) {
     throw library.failure("sdk_generic", "Cannot get an attestation document from the NSM", {
@@ -88,19 +88,7 @@ function request({ library, internals }: AttestedConnection, call: KmsCall): Rec
   const answer = library.request(internals, `TrentService.${OPERATIONS[call.kind].name}`, body);
   if (answer === undefined) throw lost();
   try {
-    const parsed: unknown = JSON.parse(new TextDecoder().decode(answer));
-    return typeof parsed === "object" && parsed !== null ? { ...parsed } : {};
-  } catch {
-    return {};
-  }
-}
-
-/** Bytes of a base64 member; undefined when it is not base64, empty, or too long. */
-function bytesOf(member: unknown, maxLength: number): Uint8Array<ArrayBuffer> | undefined {
-  if (typeof member !== "string" || member.length > 2 * maxLength) return undefined;
-  try {
-    const bytes = decodeBase64(member);
-    return bytes.length > 0 && bytes.length <= maxLength ? bytes : undefined;
+    return JSON.parse(new TextDecoder().decode(answer));
   } catch {
     return undefined;
   }
@@ -118,14 +106,14 @@ export function isEnvelopedData(bytes: Uint8Array): boolean {
 /**
  * Makes a call with one attested request.
  *
- * @throws {ConnectionLost} when the connection is closed, or there was no answer.
- * @throws {SdkError} of the call's kind, with KMS's error where KMS refused.
+ * @throws {SdkError} of the call's kind, with KMS's error where KMS refused; as lost when the connection is
+ * closed, or there was no answer.
  * @throws {SdkGenericError} when the NSM fails or the envelope is invalid.
  */
 export function runAttested(connection: AttestedConnection, call: KmsCall): KmsCallResult {
   const answer = request(connection, call);
-  const envelope = bytesOf(answer["CiphertextForRecipient"], MAX_ENVELOPE_LENGTH);
-  const ciphertext = bytesOf(answer["CiphertextBlob"], MAX_CIPHERTEXT_LENGTH);
+  const envelope = asBytes(bytesField(answer, "CiphertextForRecipient"), 1, MAX_ENVELOPE_LENGTH);
+  const ciphertext = asBytes(bytesField(answer, "CiphertextBlob"), 1, MAX_CIPHERTEXT_LENGTH);
   const isComplete = call.kind !== "generateDataKey" || ciphertext !== undefined;
   if (envelope === undefined || !isEnvelopedData(envelope) || !isComplete) {
     const reason = parseKmsReason(answer);
@@ -145,7 +133,7 @@ export function runAttested(connection: AttestedConnection, call: KmsCall): KmsC
 /**
  * Finds out why KMS refused a call of a `…_blocking` function, by making the same request again.
  *
- * @throws {ConnectionLost} as {@link runAttested}
+ * @throws {SdkError} as {@link runAttested}
  */
 export function askForReason(connection: AttestedConnection, call: KmsCall): KmsReason | undefined {
   return parseKmsReason(request(connection, call));

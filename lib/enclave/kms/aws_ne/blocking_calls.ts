@@ -7,20 +7,12 @@ import { SdkError, sdkError } from "../../../../ffi/errors.ts";
 import { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import type { KmsReason } from "../../../shared/aws/kms_reasons.ts";
 import { askForReason, isAttestable, runAttested } from "./attested_request.ts";
-import {
-  algorithmOf,
-  callError,
-  type Connection,
-  ConnectionLost,
-  type KmsCall,
-  type KmsCallResult,
-} from "./calls.ts";
+import { algorithmOf, callError, type Connection, type KmsCall, type KmsCallResult } from "./calls.ts";
 
 /**
  * Makes a call on a client.
  *
- * @throws {ConnectionLost} when there was no answer at all.
- * @throws {SdkError} of the call's kind, with KMS's error where it is known.
+ * @throws {SdkError} of the call's kind, with KMS's error where it is known; as lost when there was no answer.
  */
 export function runBlocking(connection: Connection, call: KmsCall): KmsCallResult {
   const { library, client, internals } = connection;
@@ -62,13 +54,12 @@ export function runBlocking(connection: Connection, call: KmsCall): KmsCallResul
 function failure(connection: Connection, call: KmsCall, symbol: string): Error {
   const sdk = connection.library.lastError();
   let reason: KmsReason | undefined;
+  let isLost = false;
   try {
     if (isAttestable(connection)) reason = askForReason(connection, call);
   } catch (thrown) {
-    if (thrown instanceof ConnectionLost) {
-      return new ConnectionLost(callError(call, undefined, { symbol, sdk }));
-    }
     if (!(thrown instanceof SdkError)) throw thrown;
+    ({ isLost } = thrown);
   }
-  return callError(call, reason, { symbol, sdk });
+  return callError(call, reason, { symbol, sdk, isLost });
 }

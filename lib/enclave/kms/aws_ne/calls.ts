@@ -10,14 +10,6 @@ import { hintFor, type KmsReason } from "../../../shared/aws/kms_reasons.ts";
 import type { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import type { DataKeyRequest, DecryptRequest } from "../kms.ts";
 
-/** How the parent's vsock-proxy is reached. */
-export interface ProxyEndpoint {
-  /** Decimal CID; the parent is always "3". */
-  readonly cid: string;
-  /** 1 to 65535. */
-  readonly port: number;
-}
-
 /** One Decrypt. */
 export interface DecryptCall extends DecryptRequest {
   /** Which call. */
@@ -57,23 +49,6 @@ export interface Connection {
   readonly client: KmsClient;
   /** The client's internals for attested requests; or why these libraries do not support them. */
   readonly internals: ClientInternals | { readonly unknown: string };
-}
-
-/**
- * KMS did not answer, and the connection is lost. The call may be repeated on a new one, since all calls are idempotent. `cause` is the error
- * to throw when no further attempt is made.
- */
-export class ConnectionLost extends Error {
-  /** The class. */
-  override name = "ConnectionLost";
-  /** The error to throw in the end. */
-  override readonly cause: SdkError;
-
-  /** Made for a call that KMS did not answer. */
-  constructor(cause: SdkError) {
-    super("KMS did not answer");
-    this.cause = cause;
-  }
 }
 
 /** The name in KMS's API and the error's code, by kind of call. */

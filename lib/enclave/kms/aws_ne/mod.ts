@@ -23,7 +23,6 @@ export { Credentials, type CredentialStrings } from "../../../shared/aws/credent
 export { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 export { EnclaveError, type EnclaveErrorOptions } from "../../../shared/errors.ts";
 export type { DataKeyRequest, DecryptRequest, EncryptionContext } from "../kms.ts";
-export { ConnectionLost } from "./calls.ts";
-export type { DataKeyCall, DecryptCall, KmsCall, KmsCallResult, ProxyEndpoint, RandomCall } from "./calls.ts";
+export type { DataKeyCall, DecryptCall, KmsCall, KmsCallResult, RandomCall } from "./calls.ts";
 export * from "./one_shot.ts";
 export { WarmSession, type WarmSessionOptions, type WarmSessionState } from "./warm_session.ts";

@@ -9,27 +9,21 @@
  *
  * @module
  */
-import { AWS_NE_VSOCK_PROXY_ADDR, AWS_NE_VSOCK_PROXY_PORT } from "../../../../ffi/constants.ts";
+import { AWS_NE_VSOCK_PROXY_PORT } from "../../../../ffi/constants.ts";
 import { type NitroSdk, openSdk } from "../../../../ffi/sdk.ts";
 import { Credentials } from "../../../shared/aws/credentials.ts";
 import type { CredentialStrings } from "../../../shared/aws/kms_limits.ts";
 import type { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import { checkCall } from "./arguments.ts";
 import { runBlocking } from "./blocking_calls.ts";
-import {
-  ConnectionLost,
-  type DecryptCall,
-  type KmsCall,
-  type KmsCallResult,
-  type ProxyEndpoint,
-} from "./calls.ts";
+import type { DecryptCall, KmsCall, KmsCallResult } from "./calls.ts";
 
 /** Options of every one-shot call. */
 export interface OneShotOptions {
   /** Already open libraries; by default, they are searched in the usual folders. */
   readonly sdk?: NitroSdk | undefined;
-  /** The parent's vsock-proxy; CID 3, port 8000 by default. */
-  readonly endpoint?: ProxyEndpoint | undefined;
+  /** Port of the parent's vsock-proxy; 8000 by default. */
+  readonly proxyPort?: number | undefined;
   /** Bytes to seed the kernel's entropy pool with before the call. Outside an enclave this has no effect. */
   readonly seedBytes?: number;
   /**
@@ -65,18 +59,14 @@ export function kmsCall(
   options: OneShotOptions = {},
 ): KmsCallResult {
   checkCall(region, credentials, call);
-  const endpoint = options.endpoint ?? { cid: AWS_NE_VSOCK_PROXY_ADDR, port: AWS_NE_VSOCK_PROXY_PORT };
+  const { proxyPort = AWS_NE_VSOCK_PROXY_PORT } = options;
   using stack = new DisposableStack();
   const release = <T extends Disposable>(held: T): T => options.leaveOpen ? held : stack.use(held);
   // Never closed: unloading code that a thread of the SDK may still be in would crash the process.
   const library = release((options.sdk ?? openSdk()).initLibrary());
   if (options.seedBytes !== undefined) library.seedEntropy(options.seedBytes);
-  const client = release(library.connect(stack, { region, credentials, endpoint }));
-  try {
-    return runBlocking({ library, client, internals: library.internalsOf(client, region) }, call);
-  } catch (thrown) {
-    throw thrown instanceof ConnectionLost ? thrown.cause : thrown;
-  }
+  const client = release(library.connect(stack, { region, credentials: credentials.expose(), proxyPort }));
+  return runBlocking({ library, client, internals: library.internalsOf(client, region) }, call);
 }
 
 /**

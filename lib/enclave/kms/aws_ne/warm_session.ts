@@ -3,32 +3,27 @@
  * never in the service's process.
  *
  * It makes each call once. A client whose connection is closed, or that was idle for long, is replaced before a call. After a call without an
- * answer, it drops the client and throws {@link ConnectionLost}: the caller then repeats the call.
+ * answer, it drops the client and throws an error that says so (`isLost`): the caller then repeats the call.
  *
  * It never destroys a client, since that races with the client's event loop and can crash the process (upstream issue 95). Replaced
  * clients are kept and counted; the process is replaced when it has made too many.
  *
  * @module
  */
+import { SdkError } from "../../../../ffi/errors.ts";
 import type { NitroSdk, SdkLibrary } from "../../../../ffi/sdk.ts";
 import type { Credentials } from "../../../shared/aws/credentials.ts";
 import { checkCall } from "./arguments.ts";
 import { isAttestable, runAttested } from "./attested_request.ts";
 import { runBlocking } from "./blocking_calls.ts";
-import {
-  type Connection,
-  ConnectionLost,
-  type KmsCall,
-  type KmsCallResult,
-  type ProxyEndpoint,
-} from "./calls.ts";
+import type { Connection, KmsCall, KmsCallResult } from "./calls.ts";
 
 /** Options of a {@link WarmSession}. */
 export interface WarmSessionOptions {
   /** Opens the libraries. */
   readonly open: () => NitroSdk;
-  /** The parent's vsock-proxy. */
-  readonly endpoint: ProxyEndpoint;
+  /** Port of the parent's vsock-proxy. */
+  readonly proxyPort: number;
   /** Bytes to seed the kernel's entropy pool with at the start; 0 for none. */
   readonly seedBytes: number;
   /** A client that was idle for this long is replaced: KMS closes idle connections. Milliseconds. */
@@ -104,8 +99,8 @@ export class WarmSession implements Disposable {
   /**
    * Makes a call, on a warm client if there is one with an open connection.
    *
-   * @throws {ConnectionLost} when KMS did not answer; the next call opens a new client.
-   * @throws {SdkError} of the step that failed
+   * @throws {SdkError} of the step that failed; as lost when KMS did not answer (the next call opens a new
+   * client)
    */
   call(region: string, credentials: Credentials, call: KmsCall): KmsCallResult {
     checkCall(region, credentials, call);
@@ -114,7 +109,7 @@ export class WarmSession implements Disposable {
     try {
       return this.#run(warm, call);
     } catch (thrown) {
-      if (thrown instanceof ConnectionLost) this.#setAsideClient(key);
+      if (thrown instanceof SdkError && thrown.isLost) this.#setAsideClient(key);
       throw thrown;
     } finally {
       warm.lastUsed = this.#options.now();
@@ -151,8 +146,9 @@ export class WarmSession implements Disposable {
     this.#options.onPhase?.("connecting");
     this.#counts.clientsMade++;
     using stack = new DisposableStack();
-    const { endpoint, maxWarm, now } = this.#options;
-    const client = this.#life.use(this.#library.connect(stack, { region, credentials, endpoint }));
+    const { proxyPort, maxWarm, now } = this.#options;
+    const parts = { region, credentials: credentials.expose(), proxyPort };
+    const client = this.#life.use(this.#library.connect(stack, parts));
     const [oldest] = this.#warm.keys();
     if (oldest !== undefined && this.#warm.size >= maxWarm) this.#setAsideClient(oldest);
     const internals = this.#library.internalsOf(client, region);

@@ -225,13 +225,9 @@ export class SdkPool implements Disposable {
     kept.requestId = this.#nextId++;
     member.child.lines.clear();
     this.#limit(member, this.#options.deadlines.callMs);
-    const { credentials: { accessKeyId, secretAccessKey, sessionToken }, region, call } = job;
+    const { region, call } = job;
     // Borrowed: the frame has a copy of them, which is wiped once it was sent.
-    const credentials = {
-      accessKeyId: accessKeyId.expose(),
-      secretAccessKey: secretAccessKey.expose(),
-      sessionToken: sessionToken.expose(),
-    };
+    const credentials = job.credentials.expose();
     member.child.post(frameOf({ id: kept.requestId, op: "call", region, credentials, call }));
   }
 
@@ -275,13 +271,13 @@ export class SdkPool implements Disposable {
     const { kept } = member;
     const { job } = kept;
     if (job === undefined) return;
-    kept.isLost = !response.ok && response.connectionLost === true;
+    kept.isLost = !response.ok && response.error.isLost === true;
     const printed = this.#explain(member, job);
     kept.job = undefined;
     kept.isConnecting = false;
     this.#children.worked();
     if (response.ok) this.#succeed(job, response);
-    else if (response.connectionLost) {
+    else if (response.error.isLost) {
       kept.warm.delete(job.fingerprint);
       this.#retryOrFail(job, unpackError(response.error, printed));
     } else job.settle.reject(unpackError(response.error, printed));

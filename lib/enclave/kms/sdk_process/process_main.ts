@@ -8,15 +8,11 @@
  *
  * @module
  */
-import { AWS_NE_VSOCK_PROXY_ADDR } from "../../../../ffi/constants.ts";
-import { SdkKmsClientError } from "../../../../ffi/errors.ts";
 import { confineProcess } from "../../../../ffi/confine.ts";
 import { openMemoryMap } from "../../../../ffi/process.ts";
 import { openSdk } from "../../../../ffi/sdk.ts";
 import { Credentials } from "../../../shared/aws/credentials.ts";
-import { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import { writeAll } from "../../../shared/write_all.ts";
-import { ConnectionLost } from "../aws_ne/calls.ts";
 import { WarmSession } from "../aws_ne/warm_session.ts";
 import { decode } from "cborg";
 import { FrameReader } from "../../children/frames.ts";
@@ -84,23 +80,21 @@ function answerer(tell: (progress: SdkMessage) => void): (request: SdkRequest) =
     ({ id } = request);
     try {
       if (request.op === "call") return call(session, request);
-      const { libraryDir, proxyPort, ...limits } = request;
+      const { libraryDir, ...options } = request;
       session = new WarmSession({
-        ...limits,
+        ...options,
         open: () => openSdk({ libraryDir, isMapped }),
-        endpoint: { cid: AWS_NE_VSOCK_PROXY_ADDR, port: proxyPort },
         now: () => performance.now(),
         onPhase,
       });
       return { id, ok: true, state: session.state };
     } catch (thrown) {
-      const failedQuickly = thrown instanceof SdkKmsClientError &&
-        performance.now() - connectingSince < QUICK_MS;
+      const error = packError(thrown);
+      const failedQuickly = error.code === "sdk_kms_client" && performance.now() - connectingSince < QUICK_MS;
       return {
         id,
         ok: false,
-        error: packError(thrown),
-        connectionLost: thrown instanceof ConnectionLost || failedQuickly,
+        error: { ...error, isLost: error.isLost || failedQuickly },
         state: session?.state,
       };
     }
@@ -110,12 +104,7 @@ function answerer(tell: (progress: SdkMessage) => void): (request: SdkRequest) =
 /** The writer of the response wipes the plaintext. */
 function call(session: WarmSession | undefined, request: CallRequest): SdkResponse {
   if (session === undefined) throw new TypeError("Cannot call KMS: the SDK was not opened");
-  const { accessKeyId, secretAccessKey, sessionToken } = request.credentials;
-  using credentials = new Credentials(
-    new SecretBytes(accessKeyId),
-    new SecretBytes(secretAccessKey),
-    new SecretBytes(sessionToken),
-  );
+  using credentials = new Credentials(request.credentials);
   const { plaintext, ...rest } = session.call(request.region, credentials, request.call);
   using secret = plaintext;
   const { state } = session;

@@ -6,9 +6,9 @@
 import { encode } from "cborg";
 import { newFrame } from "../../children/frames.ts";
 import { isSdkErrorCode, SdkError, sdkError, type SdkErrorOptions } from "../../../../ffi/errors.ts";
-import type { CredentialStrings } from "../../../shared/aws/kms_limits.ts";
+import type { CredentialBytes } from "../../../shared/aws/credentials.ts";
 import { EnclaveError, messageOf } from "../../../shared/errors.ts";
-import { ConnectionLost, type KmsCall } from "../aws_ne/calls.ts";
+import type { KmsCall } from "../aws_ne/calls.ts";
 import type { WarmSessionOptions, WarmSessionState } from "../aws_ne/warm_session.ts";
 import type { Printed } from "./stderr.ts";
 
@@ -28,14 +28,14 @@ export interface CallRequest {
   readonly id: number;
   readonly op: "call";
   readonly region: string;
-  readonly credentials: Readonly<Record<keyof CredentialStrings, Uint8Array<ArrayBuffer>>>;
+  readonly credentials: CredentialBytes;
   readonly call: KmsCall;
 }
 
 export type SdkRequest = OpenRequest | CallRequest;
 
 /** A serialised error. */
-export interface CarriedError extends Pick<SdkErrorOptions, "symbol" | "hint" | "sdk" | "kms"> {
+export interface CarriedError extends Pick<SdkErrorOptions, "symbol" | "hint" | "sdk" | "kms" | "isLost"> {
   readonly code: string;
   readonly message: string;
 }
@@ -53,8 +53,6 @@ export type SdkResponse =
     readonly id: number;
     readonly ok: false;
     readonly error: CarriedError;
-    /** KMS did not answer, and the client was dropped, or none could be made: the call may be repeated. */
-    readonly connectionLost?: boolean;
     readonly state?: WarmSessionState | undefined;
   };
 
@@ -75,10 +73,9 @@ export function frameOf(message: SdkRequest | SdkMessage): Uint8Array<ArrayBuffe
 
 /** Serialises an error. One that is not an {@link SdkError} loses its code, but keeps its message. */
 export function packError(thrown: unknown): CarriedError {
-  if (thrown instanceof ConnectionLost) return packError(thrown.cause);
   if (thrown instanceof SdkError) {
-    const { code, message, symbol, hint, sdk, kms } = thrown;
-    return { code, message, symbol, hint, sdk, kms };
+    const { code, message, symbol, hint, sdk, kms, isLost } = thrown;
+    return { code, message, symbol, hint, sdk, kms, isLost };
   }
   const hint = thrown instanceof EnclaveError ? thrown.hint : undefined;
   return { code: "sdk_process", message: messageOf(thrown), symbol: "sdk_process", hint };

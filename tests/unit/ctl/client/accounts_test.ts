@@ -65,7 +65,7 @@ Deno.test("expired credentials are renewed once, and the request repeated", asyn
   });
   const { generateDataKey } = rig.kms;
   rig.kms.generateDataKey = (access, request) =>
-    new TextDecoder().decode(access.credentials.accessKeyId.expose()) === "key1"
+    new TextDecoder().decode(access.credentials.expose().accessKeyId) === "key1"
       ? Promise.reject(new KmsRefusal("ExpiredTokenException"))
       : generateDataKey(access, request);
   const made = await rig.wallet.generateAccount("alice", {});

@@ -122,9 +122,9 @@ class FakeChild {
     this.#send({ id, ok: true, state: NO_SESSION, plaintext });
   }
 
-  refuse(error: Partial<CarriedError> = {}, connectionLost = false): void {
+  refuse(error: Partial<CarriedError> = {}): void {
     const carried = { code: "sdk_kms_decrypt", message: "no", symbol: "s", ...error };
-    this.#send({ id: this.current.id, ok: false, error: carried, connectionLost });
+    this.#send({ id: this.current.id, ok: false, error: carried });
   }
 
   end(how = "signal SIGSEGV"): void {
@@ -320,9 +320,9 @@ for (
 Deno.test("SDK pool: a lost connection costs one more attempt, not the process", async () => {
   using rig = await started();
   const result = rig.call();
-  rig.child(0).refuse({}, true);
+  rig.child(0).refuse({ isLost: true });
   assertEquals(rig.child(0).posted.length, 3);
-  rig.child(0).refuse({}, true);
+  rig.child(0).refuse({ isLost: true });
   assertEquals((await errorOf(result)).code, "sdk_kms_decrypt");
   assertEquals([rig.children.length, rig.child(0).posted.length], [1, 3]);
 });

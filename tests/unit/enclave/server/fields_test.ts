@@ -12,16 +12,12 @@ function request(): WireObject {
   return { aws_access_key_id: "ASIATEST", aws_secret_access_key: "SECRET", name: "alice" };
 }
 
-function areWiped({ accessKeyId, secretAccessKey, sessionToken }: Credentials): boolean {
-  return [accessKeyId, secretAccessKey, sessionToken].every(isWiped);
-}
-
 Deno.test("the credentials of a request are wiped when it is answered, also when that fails", async () => {
   for (const fails of [false, true]) {
     let given: Credentials | undefined;
     const route = credentialedRoute(({ ...rest }) => rest, async (parsed, credentials) => {
       given = credentials;
-      assertEquals([parsed["name"], areWiped(credentials)], ["alice", false]);
+      assertEquals([parsed["name"], isWiped(credentials)], ["alice", false]);
       await Promise.resolve();
       if (fails) throw new WireError("busy", "in a test");
       return { status: "ok" };
@@ -29,7 +25,7 @@ Deno.test("the credentials of a request are wiped when it is answered, also when
     await Promise.resolve(route.answer(request(), CALL)).catch((thrown) =>
       assert(thrown instanceof WireError)
     );
-    assert(given !== undefined && areWiped(given));
+    assert(given !== undefined && isWiped(given));
   }
 });
 
@@ -47,7 +43,7 @@ Deno.test("the credentials of a request that is refused before it waits are wipe
     };
     const route = credentialedRoute(refuse, () => Promise.resolve({ status: "ok" }));
     assertThrows(() => route.answer(request(), CALL), WireError);
-    assertEquals(made.map(areWiped), [true]);
+    assertEquals(made.map(isWiped), [true]);
   } finally {
     Credentials.fromStrings = fromStrings;
   }

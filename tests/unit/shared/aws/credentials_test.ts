@@ -29,5 +29,5 @@ Deno.test("a clone of credentials outlives its original", () => {
   using clone = original.clone();
   const before = clone.fingerprint("r");
   original[Symbol.dispose]();
-  assertEquals([isWiped(original.secretAccessKey), clone.fingerprint("r")], [true, before]);
+  assertEquals([isWiped(original), clone.fingerprint("r")], [true, before]);
 });
