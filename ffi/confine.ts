@@ -7,29 +7,7 @@
  */
 import { EnclaveError } from "../lib/shared/errors.ts";
 import { cPath, errnoName, Kernel } from "./kernel.ts";
-import { stableBytes } from "./layout.ts";
-import { openLibc } from "./libc.ts";
 import type { Dlopen } from "./library.ts";
-
-/** A result of -1 comes with errno. */
-const CONFINE_SYMBOLS = {
-  // sys/prctl.h, unistd.h
-  // int option, unsigned long arg2 to arg5
-  prctl: { parameters: ["i32", "usize", "usize", "usize", "usize"], result: "i32" },
-  getppid: { parameters: [], result: "i32" }, // pid_t
-  // int fd, const void *buf: borrowed, size_t count
-  write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
-  // sys/resource.h
-  // int which, id_t who: 0 for this process, int prio
-  setpriority: { parameters: ["i32", "u32", "i32"], result: "i32" },
-  // int resource, const struct rlimit *: borrowed
-  setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
-  // grp.h, unistd.h
-  // size_t size, const gid_t *list: NULL for none
-  setgroups: { parameters: ["usize", "usize"], result: "i32" },
-  setresgid: { parameters: ["u32", "u32", "u32"], result: "i32" }, // gid_t rgid, egid, sgid
-  setresuid: { parameters: ["u32", "u32", "u32"], result: "i32" }, // uid_t ruid, euid, suid
-} as const satisfies Deno.ForeignLibraryInterface;
 
 /** fcntl.h. */
 const O_WRONLY = 1;
@@ -73,19 +51,21 @@ export function confineProcess(
   dlopen: Dlopen = Deno.dlopen,
 ): readonly string[] {
   using kernel = new Kernel("confine this process", dlopen);
-  const { symbols } = openLibc(CONFINE_SYMBOLS, "confine this process", dlopen);
+  const { symbols } = kernel;
   const refused: string[] = [];
   const step = (name: string, result: number) => {
     if (result !== 0) refused.push(`${name}: ${errnoName(kernel.errno())}`);
   };
   const score = new TextEncoder().encode(String(oomScore));
-  const fd = kernel.symbols.open(cPath("/proc/self/oom_score_adj"), O_WRONLY);
+  const fd = symbols.open(cPath("/proc/self/oom_score_adj"), O_WRONLY);
   const written = fd < 0 ? -1 : Number(symbols.write(fd, score, BigInt(score.length)));
   step("oom_score_adj", written === score.length ? 0 : -1);
-  if (fd >= 0) kernel.symbols.close(fd);
+  if (fd >= 0) symbols.close(fd);
   if (foreign !== undefined) {
     step("setpriority", symbols.setpriority(PRIO_PROCESS, 0, foreign.nice));
-    step("RLIMIT_DATA", symbols.setrlimit(RLIMIT_DATA, limitOf(dataLength(kernel) + BigInt(foreign.memory))));
+    // struct rlimit { rlim_t rlim_cur; rlim_t rlim_max }, 64 bits each.
+    const limit = new BigUint64Array(2).fill(dataLength(kernel) + BigInt(foreign.memory));
+    step("RLIMIT_DATA", symbols.setrlimit(RLIMIT_DATA, limit));
     step("setgroups", symbols.setgroups(0n, 0n));
     step("setresgid", symbols.setresgid(NOBODY, NOBODY, NOBODY));
     step("setresuid", symbols.setresuid(NOBODY, NOBODY, NOBODY));
@@ -105,7 +85,8 @@ export function confineProcess(
  * @throws {EnclaveError} `libc` when the C library cannot be opened, or refuses.
  */
 export function protectProcess(dlopen: Dlopen = Deno.dlopen): void {
-  const { prctl } = openLibc(CONFINE_SYMBOLS, "protect this process", dlopen).symbols;
+  using kernel = new Kernel("protect this process", dlopen);
+  const { prctl } = kernel.symbols;
   if (prctl(PR_SET_NO_NEW_PRIVS, 1n, 0n, 0n, 0n) !== 0 || prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n) !== 0) {
     throw failed("protect this process: prctl");
   }
@@ -116,13 +97,6 @@ function failed(purpose: string): EnclaveError {
     code: "libc",
     hint: "A seccomp filter may forbid prctl.",
   });
-}
-
-/** struct rlimit { rlim_t rlim_cur; rlim_t rlim_max }, 64 bits each. */
-function limitOf(bytes: bigint): Uint8Array<ArrayBuffer> {
-  const limit = stableBytes(16);
-  new BigUint64Array(limit.buffer).fill(bytes);
-  return limit;
 }
 
 /** The memory that counts towards RLIMIT_DATA, most of it V8's range for code. Bytes. */

@@ -35,7 +35,7 @@ export interface SdkErrorOptions {
   readonly kms?: { readonly name: string; readonly message: string } | undefined;
   /** Why KMS was not reached, as it may be sent in a reply. */
   readonly connection?: string | undefined;
-  /** KMS did not answer, and the connection is lost. Calls are idempotent: it may be repeated on a new one. */
+  /** KMS did not answer, and the connection is lost: the call is idempotent, and may be repeated. */
   readonly isLost?: boolean | undefined;
   /** What a person can do about it. */
   readonly hint?: string | undefined;
@@ -57,7 +57,7 @@ export class SdkError extends EnclaveError {
   readonly kms: SdkErrorOptions["kms"];
   /** Why KMS was not reached, as it may be sent in a reply. */
   readonly connection: string | undefined;
-  /** KMS did not answer, and the connection is lost. Calls are idempotent: it may be repeated on a new one. */
+  /** KMS did not answer, and the connection is lost: the call is idempotent, and may be repeated. */
   readonly isLost: boolean;
 
   /** Made by {@link sdkError}, in the class of its code. @param message says what failed, on which input */

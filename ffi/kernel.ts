@@ -1,6 +1,7 @@
 /**
- * What the main process needs of the kernel through the C library: small files, random numbers, the NSM's device. Deno denies access to `/dev` and
- * `/sys` unless a program has all permissions (measured with 2.9.6: "Requires all access", whatever `--allow-read` names).
+ * What this program needs of the kernel through the C library: small files, random numbers, the NSM's device, the
+ * wall around a child, which memory is mapped. Deno denies access to `/dev` and `/sys` unless a program has all
+ * permissions (measured with 2.9.6: "Requires all access", whatever `--allow-read` names).
  *
  * Permission: FFI on one of `LIBC_PATHS`, while it is opened.
  *
@@ -30,6 +31,26 @@ export const KERNEL_SYMBOLS = {
   // int fd, unsigned long request, struct nsm_message *: borrowed, its second length is written -> 0
   ioctl: { parameters: ["i32", "usize", "buffer"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" }, // int fd: consumed, whatever the result
+  // sys/prctl.h: int option, unsigned long arg2 to arg5
+  prctl: { parameters: ["i32", "usize", "usize", "usize", "usize"], result: "i32" },
+  getppid: { parameters: [], result: "i32" }, // pid_t
+  // int fd, const void *buf: borrowed, size_t count -> bytes
+  write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+  // sys/resource.h
+  // int which, id_t who: 0 for this process, int prio
+  setpriority: { parameters: ["i32", "u32", "i32"], result: "i32" },
+  // int resource, const struct rlimit *: borrowed
+  setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
+  // grp.h, unistd.h
+  // size_t size, const gid_t *list: NULL for none
+  setgroups: { parameters: ["usize", "usize"], result: "i32" },
+  setresgid: { parameters: ["u32", "u32", "u32"], result: "i32" }, // gid_t rgid, egid, sgid
+  setresuid: { parameters: ["u32", "u32", "u32"], result: "i32" }, // uid_t ruid, euid, suid
+  // sys/mman.h, unistd.h
+  // void *addr: a page's address, where nothing is read; size_t length; unsigned char *vec: out, a byte a
+  // page -> 0 when every page is mapped
+  mincore: { parameters: ["usize", "usize", OUT], result: "i32" },
+  getpagesize: { parameters: [], result: "i32" },
   // sys/random.h
   // buf, size_t buflen, unsigned int flags -> bytes
   getrandom: { parameters: [OUT, "usize", "u32"], result: "isize" },
@@ -46,7 +67,6 @@ export type KernelSymbols = Deno.DynamicLibrary<typeof KERNEL_SYMBOLS>["symbols"
 
 const { EINTR, ENOENT, ENOTDIR } = constants.errno;
 const F_OK = 0;
-const INT_LENGTH = 4;
 
 /** fcntl.h, the same on x86-64 and aarch64. */
 export const OPEN_FLAGS = { readOnly: 0, readWrite: 2, nonBlocking: 0o4000, closeOnExec: 0o2000000 } as const;
@@ -84,8 +104,8 @@ export class Kernel implements Disposable {
 
   /** `errno` of this thread: to be read immediately after the call that failed. */
   errno(): number {
-    const number = stableBytes(INT_LENGTH);
-    this.symbols.read_memory(number, this.symbols.__errno_location(), BigInt(INT_LENGTH));
+    const number = stableBytes(4); // int
+    this.symbols.read_memory(number, this.symbols.__errno_location(), BigInt(number.length));
     return new DataView(number.buffer).getInt32(0, true);
   }
 
@@ -145,6 +165,14 @@ export class Kernel implements Disposable {
         hint: "A seccomp filter may forbid getrandom.",
       });
     }
+  }
+
+  /** Whether memory can be read without a crash: all of its pages are mapped. */
+  isMapped(address: bigint, length: number): boolean {
+    const page = BigInt(this.symbols.getpagesize());
+    const start = address - address % page;
+    const span = address + BigInt(length) - start;
+    return this.symbols.mincore(start, span, stableBytes(Number(span / page) + 1)) === 0;
   }
 
   /** Closes the library. */

@@ -106,7 +106,7 @@ async function benchService({ quick, before, docs, print }: ServiceBench): Promi
   await buildPeers();
   const [load = ""] = (await run("cat", ["/proc/loadavg"])).split(" ");
   const rawKey = encodeHex(crypto.getRandomValues(new Uint8Array(32)));
-  using key = SealingKey.take(new SecretBytes(decodeHex(rawKey)), { random: HOST_RANDOM.fill });
+  using key = new SealingKey(new SecretBytes(decodeHex(rawKey)), { random: HOST_RANDOM.fill });
   await using peers = await Peers.start(["ours", "before", "rust", "python"], { key: rawKey, before });
   const { names } = peers;
   if (docs && !(names.includes("rust") && names.includes("python"))) {

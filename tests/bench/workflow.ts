@@ -37,7 +37,7 @@ async function memory(pid: number): Promise<Readonly<Record<string, number>>> {
 export async function benchWorkflow(quick: boolean, print: (line: string) => void): Promise<unknown> {
   await buildPeers();
   const rawKey = encodeHex(crypto.getRandomValues(new Uint8Array(32)));
-  using key = SealingKey.take(new SecretBytes(decodeHex(rawKey)), { random: HOST_RANDOM.fill });
+  using key = new SealingKey(new SecretBytes(decodeHex(rawKey)), { random: HOST_RANDOM.fill });
   const request = (what: number) => ({
     type: "process",
     ciphertext: encodeHex(key.seal(new Uint8Array(1_024).fill(what))),

@@ -65,7 +65,7 @@ for (const [name, implementation, ignore] of IMPLEMENTATIONS) {
 
   for (const length of [0, 1, 15, 16, 17, 65_536, 10 * MIB]) {
     Deno.test({ name: `${name}: ${length} bytes are sealed and opened`, ignore }, () => {
-      using key = SealingKey.take(new SecretBytes(random(32)), {
+      using key = new SealingKey(new SecretBytes(random(32)), {
         random: HOST_RANDOM.fill,
         aead: implementation(),
       });
@@ -77,7 +77,7 @@ for (const [name, implementation, ignore] of IMPLEMENTATIONS) {
   }
 
   Deno.test({ name: `${name}: a bit changed anywhere does not open`, ignore }, () => {
-    using key = SealingKey.take(new SecretBytes(random(32)), {
+    using key = new SealingKey(new SecretBytes(random(32)), {
       random: HOST_RANDOM.fill,
       aead: implementation(),
     });
@@ -166,8 +166,8 @@ Deno.test({
       fc.nat(),
       fc.nat({ max: 255 }),
       (raw, text, data, place, flip) => {
-        using ours = SealingKey.take(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill, aead: real() });
-        using node = SealingKey.take(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill });
+        using ours = new SealingKey(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill, aead: real() });
+        using node = new SealingKey(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill });
         const blob = node.seal(text, data);
         const at = place % blob.length;
         blob[at] = (blob[at] ?? 0) ^ flip;

@@ -170,7 +170,7 @@ if (hasMoto()) {
       context: { app: "denclave", purpose: "tsk" },
     });
     using raw = made.plaintext;
-    const key = await SealingKey.take(SecretBytes.copyOf(raw.expose()), { random: HOST_RANDOM.fill });
+    const key = new SealingKey(SecretBytes.copyOf(raw.expose()), { random: HOST_RANDOM.fill });
     const launch = devLaunch([
       "--kms",
       "aws",

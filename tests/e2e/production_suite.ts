@@ -75,12 +75,12 @@ export class Tsk implements Disposable {
   }
 
   seal(plaintext: Uint8Array): string {
-    this.#key ??= SealingKey.take(SecretBytes.copyOf(this.raw), { random: HOST_RANDOM.fill });
+    this.#key ??= new SealingKey(SecretBytes.copyOf(this.raw), { random: HOST_RANDOM.fill });
     return encodeHex(this.#key.seal(plaintext));
   }
 
   open(hex: unknown): Uint8Array {
-    this.#key ??= SealingKey.take(SecretBytes.copyOf(this.raw), { random: HOST_RANDOM.fill });
+    this.#key ??= new SealingKey(SecretBytes.copyOf(this.raw), { random: HOST_RANDOM.fill });
     return this.#key.open(decodeHex(String(hex)));
   }
 

@@ -11,7 +11,10 @@ import { LIBC_PATHS } from "../../ffi/libc.ts";
 import { NSM_IOCTL_REQUEST, NSM_MESSAGE } from "../../ffi/nsm.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
-type NsmSymbols = Omit<KernelSymbols, "access" | "read" | "getrandom">;
+type NsmSymbols = Pick<
+  KernelSymbols,
+  "open" | "ioctl" | "close" | "__errno_location" | "read_memory" | "address_of"
+>;
 
 const ERRNO_ADDRESS = 0x1000n;
 const EBADF = 9;

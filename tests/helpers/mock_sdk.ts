@@ -6,7 +6,7 @@
  */
 import { decodeBase64, encodeBase64 } from "@std/encoding";
 import type { Dlopen } from "../../ffi/library.ts";
-import { type NitroSdk, openSdk } from "../../ffi/sdk.ts";
+import { type IsMapped, type NitroSdk, openSdk } from "../../ffi/sdk.ts";
 import {
   AWS_BYTE_BUF,
   AWS_BYTE_CURSOR,
@@ -20,7 +20,6 @@ import {
   writeWord,
 } from "../../ffi/layout.ts";
 import { COMMON_SYMBOLS, SDK_SYMBOLS, type Symbols } from "../../ffi/symbols.ts";
-import type { IsMapped } from "../../ffi/process.ts";
 import type { SdkRig } from "./sdk_rig.ts";
 import { MODE } from "./stub_control.ts";
 import { contextHash, stubParse, stubWrap } from "./stub_format.ts";

@@ -44,7 +44,7 @@ export async function workflowRig({ entry, isBundle = false, flags = [], v8 = ""
   const args = [...run, ...(flags.includes("--listen") ? [] : ["--listen=tcp:127.0.0.1:0"]), kms, ...flags];
   const service = stack.use(await ServiceProcess.start({ command: Deno.execPath(), args, env }));
   const raw = decodeHex((await Deno.readTextFile(tskFile)).trim());
-  const key = stack.use(SealingKey.take(new SecretBytes(raw), { random: HOST_RANDOM.fill }));
+  const key = stack.use(new SealingKey(new SecretBytes(raw), { random: HOST_RANDOM.fill }));
   const own = stack.use(await Client.connect(service.address, { timeoutMs: 20_000 }));
   const access = { aws_access_key_id: "AKID", aws_secret_access_key: "secret" };
   const configure = { type: "configure", encrypted_tsk: stdout.trim(), ...access };

@@ -38,7 +38,7 @@ export async function processData(
   { key, data }: { readonly key: Uint8Array; readonly data: Uint8Array },
   { bind = true }: ProcessOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
-  using sealing = await SealingKey.take(SecretBytes.copyOf(key), { random: HOST_RANDOM.fill });
+  using sealing = new SealingKey(SecretBytes.copyOf(key), { random: HOST_RANDOM.fill });
   const id = bind ? crypto.getRandomValues(new Uint8Array(REQUEST_ID_LENGTH)) : undefined;
   const dataOf = (direction: "request" | "reply") => id && processBinding(direction, id);
   const ciphertext = encodeHex(await sealing.seal(data, dataOf("request")));

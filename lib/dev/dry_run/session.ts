@@ -29,7 +29,7 @@ const CREDENTIALS = {
 /** A key as the client of the service has it. */
 function newKey(): { readonly raw: Uint8Array<ArrayBuffer>; readonly key: SealingKey } {
   const raw = crypto.getRandomValues(new Uint8Array(KEY_LENGTH));
-  return { raw, key: SealingKey.take(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill }) };
+  return { raw, key: new SealingKey(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill }) };
 }
 
 function expectError(reply: WireObject, code: string): string {

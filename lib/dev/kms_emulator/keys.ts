@@ -105,7 +105,7 @@ export class KeyRing implements Disposable {
       enabled: true,
       policy: policy ?? defaultPolicy(account),
     };
-    this.#materials.set(arn, SealingKey.take(new SecretBytes(material), { random: HOST_RANDOM.fill }));
+    this.#materials.set(arn, new SealingKey(new SecretBytes(material), { random: HOST_RANDOM.fill }));
     this.#keys.set(arn, key);
     return key;
   }

@@ -184,7 +184,7 @@ export class SessionKeyService implements Feature {
       const wrong = `the TSK must have exactly ${KEY_LENGTH} bytes, not ${plaintext.length}`;
       throw new WireError("kms_decrypt_failed", `KMS opened it, but ${wrong}`);
     }
-    const sealing = unused.use(SealingKey.take(plaintext, { aead, random: entropy.random.fill }));
+    const sealing = unused.use(new SealingKey(plaintext, { aead, random: entropy.random.fill }));
     this.#checkTimely(wanted, signal);
     const since = now().toISOString();
     const old = this.#held;

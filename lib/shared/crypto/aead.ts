@@ -4,6 +4,7 @@
  * @module
  */
 import { createCipheriv, createDecipheriv } from "node:crypto";
+import { SecretBytes } from "./secret_bytes.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -50,19 +51,14 @@ export interface Aead {
 }
 
 class NodeKey implements AeadKey {
-  #raw: Bytes | undefined;
+  #key: SecretBytes;
 
   constructor(raw: Bytes) {
-    this.#raw = raw.slice();
-  }
-
-  get #key(): Bytes {
-    if (this.#raw === undefined) throw new TypeError("Cannot use the AES key: it was wiped");
-    return this.#raw;
+    this.#key = SecretBytes.copyOf(raw);
   }
 
   seal(out: Bytes, { nonce, text, data }: AeadInput): void {
-    const cipher = createCipheriv("aes-256-gcm", this.#key, nonce);
+    const cipher = createCipheriv("aes-256-gcm", this.#key.expose(), nonce);
     if (data.length > 0) cipher.setAAD(data);
     out.set(cipher.update(text));
     cipher.final();
@@ -71,7 +67,7 @@ class NodeKey implements AeadKey {
 
   open(out: Bytes, { nonce, text, data }: AeadInput): boolean {
     const tagAt = text.length - TAG_LENGTH;
-    const decipher = createDecipheriv("aes-256-gcm", this.#key, nonce);
+    const decipher = createDecipheriv("aes-256-gcm", this.#key.expose(), nonce);
     if (data.length > 0) decipher.setAAD(data);
     decipher.setAuthTag(text.subarray(tagAt));
     const plaintext = decipher.update(text.subarray(0, tagAt));
@@ -88,8 +84,7 @@ class NodeKey implements AeadKey {
   }
 
   [Symbol.dispose](): void {
-    this.#raw?.fill(0);
-    this.#raw = undefined;
+    this.#key[Symbol.dispose]();
   }
 }
 

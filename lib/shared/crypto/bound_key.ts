@@ -54,7 +54,7 @@ function sealingKey(dataKey: SecretBytes, { binding, aead, random }: BoundKeyOpt
   }
   const info = `denclave/${binding.purpose}/${BOUND_KEY_VERSION}`;
   const derived = hkdfSync("sha256", dataKey.expose(), new Uint8Array(0), info, KEY_LENGTH);
-  return SealingKey.take(new SecretBytes(new Uint8Array(derived)), { aead, random });
+  return new SealingKey(new SecretBytes(new Uint8Array(derived)), { aead, random });
 }
 
 /**

@@ -25,7 +25,7 @@ export class OpenError extends EnclaveError {
 type Bytes = Uint8Array<ArrayBuffer>;
 const NO_DATA: Bytes = new Uint8Array(0);
 
-/** Options of {@link SealingKey.take}. */
+/** Options of a {@link SealingKey}. */
 interface SealingKeyOptions {
   /** Makes the nonces. */
   readonly random: FillRandom;
@@ -41,23 +41,19 @@ export class SealingKey implements Disposable {
   #random: FillRandom;
   #seals: number;
 
-  private constructor(key: AeadKey, random: FillRandom, seals: number) {
-    this.#key = key;
-    this.#random = random;
-    this.#seals = seals;
-  }
-
   /**
    * Takes ownership of a key: the implementation keeps it, and the given bytes are always wiped.
    *
    * @throws {RangeError} unless it has 32 bytes.
    */
-  static take(key: SecretBytes, { random, aead = NODE_AEAD, seals = 0 }: SealingKeyOptions): SealingKey {
+  constructor(key: SecretBytes, { random, aead = NODE_AEAD, seals = 0 }: SealingKeyOptions) {
     using raw = key;
     if (raw.length !== KEY_LENGTH) {
       throw new RangeError(`Cannot seal with a key of ${raw.length} bytes: AES-256 has ${KEY_LENGTH}`);
     }
-    return new SealingKey(aead.newKey(raw.expose()), random, seals);
+    this.#key = aead.newKey(raw.expose());
+    this.#random = random;
+    this.#seals = seals;
   }
 
   /** Seals made so far. */

@@ -113,3 +113,10 @@ Deno.test("a file of /sys is read, which Deno's own functions refuse; what is no
   assertThrows(() => kernel.readFile("/proc", 10), EnclaveError, "read gave EISDIR");
   assertThrows(() => kernel.readFile("/pro\0c", 10), TypeError);
 });
+
+Deno.test("addresses that nothing is mapped at are known without a look", () => {
+  using kernel = new Kernel("look which memory is mapped");
+  for (const address of [0x1000n, 0x2008n, 1n << 46n, (1n << 47n) + 8n]) {
+    assertEquals(kernel.isMapped(address, 8), false);
+  }
+});

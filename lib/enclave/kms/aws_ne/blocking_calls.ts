@@ -12,7 +12,7 @@ import { algorithmOf, callError, type Connection, type KmsCall, type KmsCallResu
 /**
  * Makes a call on a client.
  *
- * @throws {SdkError} of the call's kind, with KMS's error where it is known; as lost when there was no answer.
+ * @throws {SdkError} of the call's kind, with KMS's error where it is known; as lost where there was none.
  */
 export function runBlocking(connection: Connection, call: KmsCall): KmsCallResult {
   const { library, client, internals } = connection;

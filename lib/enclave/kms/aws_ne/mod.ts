@@ -8,6 +8,7 @@ export {
   type Bytes,
   type ClientInternals,
   type ClientParts,
+  type IsMapped,
   KmsClient,
   NitroSdk,
   openSdk,
@@ -17,7 +18,6 @@ export {
 } from "../../../../ffi/sdk.ts";
 export * from "../../../../ffi/errors.ts";
 export type { Dlopen, OpenLibraries, OpenLibrariesOptions } from "../../../../ffi/library.ts";
-export type { IsMapped } from "../../../../ffi/process.ts";
 export { COMMON_SYMBOLS, SDK_SYMBOLS, type Symbols } from "../../../../ffi/symbols.ts";
 export { Credentials, type CredentialStrings } from "../../../shared/aws/credentials.ts";
 export { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";

@@ -9,7 +9,7 @@
  * @module
  */
 import { confineProcess } from "../../../../ffi/confine.ts";
-import { openMemoryMap } from "../../../../ffi/process.ts";
+import { Kernel } from "../../../../ffi/kernel.ts";
 import { openSdk } from "../../../../ffi/sdk.ts";
 import { Credentials } from "../../../shared/aws/credentials.ts";
 import { writeAll } from "../../../shared/write_all.ts";
@@ -68,7 +68,7 @@ export async function runSdkProcess({ stdin, stdout }: SdkProcessStreams, parent
 
 /** Makes the function that answers requests. @param tell sends progress immediately */
 function answerer(tell: (progress: SdkMessage) => void): (request: SdkRequest) => SdkResponse {
-  const isMapped = openMemoryMap();
+  const kernel = new Kernel("look which memory is mapped");
   let session: WarmSession | undefined;
   let id = 0;
   let connectingSince = 0;
@@ -83,7 +83,7 @@ function answerer(tell: (progress: SdkMessage) => void): (request: SdkRequest) =
       const { libraryDir, ...options } = request;
       session = new WarmSession({
         ...options,
-        open: () => openSdk({ libraryDir, isMapped }),
+        open: () => openSdk({ libraryDir, isMapped: (...memory) => kernel.isMapped(...memory) }),
         now: () => performance.now(),
         onPhase,
       });

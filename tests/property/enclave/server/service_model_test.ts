@@ -80,7 +80,7 @@ const step = (name: string, run: Step["run"]): Step => ({ toString: () => name, 
 
 const tskOf = (number: number) => new Uint8Array(32).fill(number);
 const sealingKey = (number: number) =>
-  SealingKey.take(new SecretBytes(tskOf(number)), { random: HOST_RANDOM.fill });
+  new SealingKey(new SecretBytes(tskOf(number)), { random: HOST_RANDOM.fill });
 
 const configure = (number: number) =>
   step(`configure ${number}`, async (model, real) => {

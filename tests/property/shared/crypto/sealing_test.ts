@@ -7,7 +7,7 @@ import { SecretBytes } from "../../../../lib/shared/crypto/secret_bytes.ts";
 import { runs } from "../../../helpers/effort.ts";
 
 Deno.test("any bytes under any additional data are opened as they were sealed", () => {
-  using key = SealingKey.take(new SecretBytes(crypto.getRandomValues(new Uint8Array(32))), {
+  using key = new SealingKey(new SecretBytes(crypto.getRandomValues(new Uint8Array(32))), {
     random: HOST_RANDOM.fill,
   });
   fc.assert(
@@ -20,7 +20,7 @@ Deno.test("any bytes under any additional data are opened as they were sealed", 
 });
 
 Deno.test("any bit of a sealed blob that is changed keeps it shut", () => {
-  using key = SealingKey.take(new SecretBytes(crypto.getRandomValues(new Uint8Array(32))), {
+  using key = new SealingKey(new SecretBytes(crypto.getRandomValues(new Uint8Array(32))), {
     random: HOST_RANDOM.fill,
   });
   fc.assert(

@@ -94,7 +94,7 @@ Deno.test("session, wallet and master key are served sealed, and nothing of them
       aws_session_token: SECRET,
     });
     assertEquals(reply["msg"], "configured");
-    using key = await SealingKey.take(new SecretBytes(tsk), { random: HOST_RANDOM.fill });
+    using key = new SealingKey(new SecretBytes(tsk), { random: HOST_RANDOM.fill });
     // Large enough that its hex does not fit where small replies are made.
     const data = new TextEncoder().encode(SECRET.repeat(10_000));
     const sealed = await key.seal(data);

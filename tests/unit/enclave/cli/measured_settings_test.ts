@@ -104,7 +104,7 @@ async function account({ client }: Started): Promise<WireObject> {
 }
 
 function blob(text: string): string {
-  using key = SealingKey.take(SecretBytes.copyOf(TSK), { random: HOST_RANDOM.fill });
+  using key = new SealingKey(SecretBytes.copyOf(TSK), { random: HOST_RANDOM.fill });
   return encodeHex(key.seal(new TextEncoder().encode(text)));
 }
 

@@ -352,7 +352,7 @@ async function configureWith(rig: Awaited<ReturnType<typeof sealedRig>>, byte: n
 
 /** Whether the service has the session key of this byte. */
 async function holds(client: Client, byte: number): Promise<boolean> {
-  using key = await SealingKey.take(new SecretBytes(new Uint8Array(32).fill(byte)), {
+  using key = new SealingKey(new SecretBytes(new Uint8Array(32).fill(byte)), {
     random: HOST_RANDOM.fill,
   });
   const ciphertext = encodeHex(await key.seal(new Uint8Array(1)));

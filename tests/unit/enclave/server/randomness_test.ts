@@ -38,7 +38,7 @@ async function rig(sources: RandomSources) {
     ...CREDENTIAL,
   });
   assertEquals(configured["status"], "ok");
-  using key = SealingKey.take(SecretBytes.copyOf(TSK), { random: HOST_RANDOM.fill });
+  using key = new SealingKey(SecretBytes.copyOf(TSK), { random: HOST_RANDOM.fill });
   const ciphertext = encodeHex(key.seal(new Uint8Array(4)));
   const life = stack.move();
   return {

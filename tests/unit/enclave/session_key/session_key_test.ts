@@ -63,7 +63,7 @@ function setup(options: Partial<SessionKeyOptions & Ports> & { readonly kms?: Fa
 }
 
 async function sealed(plaintext: Uint8Array, raw = TSK): Promise<string> {
-  using key = await SealingKey.take(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill });
+  using key = new SealingKey(SecretBytes.copyOf(raw), { random: HOST_RANDOM.fill });
   return encodeHex(await key.seal(plaintext));
 }
 
@@ -436,7 +436,7 @@ Deno.test("a reply sent back as a request is refused where blobs are bound; the 
 Deno.test("a bound blob opens for its own direction, id and format alone", async () => {
   const { ask } = setup();
   await ask(CONFIGURE);
-  using key = await SealingKey.take(SecretBytes.copyOf(TSK), { random: HOST_RANDOM.fill });
+  using key = new SealingKey(SecretBytes.copyOf(TSK), { random: HOST_RANDOM.fill });
   const data = processBinding("request", decodeHex(ID));
   const ciphertext = encodeHex(await key.seal(new Uint8Array(3), data));
   const bound = { type: "process", ciphertext, bind: true, request_id: ID };
@@ -472,7 +472,7 @@ Deno.test("process is refused while the kernel's random numbers are not trusted,
   const { session, ask } = setup({ kms, entropy: { kernelGenerator: "virtio_rng.0", random: HOST_RANDOM } });
   using _ = session;
   assertEquals((await ask(CONFIGURE))["status"], "ok");
-  using key = await SealingKey.take(new SecretBytes(new Uint8Array(TSK)), { random: HOST_RANDOM.fill });
+  using key = new SealingKey(new SecretBytes(new Uint8Array(TSK)), { random: HOST_RANDOM.fill });
   const request = { type: "process", ciphertext: encodeHex(await key.seal(new Uint8Array(4))) };
   assertEquals((await ask(request))["msg"], "entropy_not_trusted");
   isSeeded = true;

@@ -9,7 +9,7 @@ import { EnclaveError } from "../../../../lib/shared/errors.ts";
 import { isWiped } from "../../../helpers/new_secret_key.ts";
 
 function keyOf(hex: string): SealingKey {
-  return SealingKey.take(new SecretBytes(decodeHex(hex)), { random: HOST_RANDOM.fill });
+  return new SealingKey(new SecretBytes(decodeHex(hex)), { random: HOST_RANDOM.fill });
 }
 
 Deno.test("blobs that are cut short do not open", () => {
@@ -19,7 +19,7 @@ Deno.test("blobs that are cut short do not open", () => {
 });
 
 Deno.test("a key that has made 2^32 seals makes no more, and still opens", () => {
-  using key = SealingKey.take(new SecretBytes(new Uint8Array(32)), {
+  using key = new SealingKey(new SecretBytes(new Uint8Array(32)), {
     random: HOST_RANDOM.fill,
     seals: SEAL_LIMITS.refuseAt - 1,
   });
@@ -32,14 +32,14 @@ Deno.test("a key that has made 2^32 seals makes no more, and still opens", () =>
 for (const length of [0, 16, 31, 33]) {
   Deno.test(`a key of ${length} bytes is refused and wiped`, () => {
     const secret = new SecretBytes(new Uint8Array(length).fill(1));
-    assertThrows(() => SealingKey.take(secret, { random: HOST_RANDOM.fill }), RangeError, "AES-256");
+    assertThrows(() => new SealingKey(secret, { random: HOST_RANDOM.fill }), RangeError, "AES-256");
     assert(isWiped(secret));
   });
 }
 
 Deno.test("a key's bytes are wiped as soon as it is taken, and after its scope it seals nothing", () => {
   const raw = new Uint8Array(32).fill(6);
-  const key = SealingKey.take(new SecretBytes(raw), { random: HOST_RANDOM.fill });
+  const key = new SealingKey(new SecretBytes(raw), { random: HOST_RANDOM.fill });
   assertEquals(raw, new Uint8Array(32));
   const blob = key.seal(raw);
   assertEquals([key.open(blob), key.seals], [raw, 1]);

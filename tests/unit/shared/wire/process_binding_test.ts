@@ -25,7 +25,7 @@ const EXAMPLES = [
 for (const [direction, data, blob] of EXAMPLES) {
   Deno.test(`the worked example of a ${direction} opens, and docs/protocol.md shows it`, async () => {
     assertEquals(encodeHex(processBinding(direction, decodeHex(ID))), data);
-    using key = await SealingKey.take(new SecretBytes(Uint8Array.from({ length: 32 }, (_, index) => index)), {
+    using key = new SealingKey(new SecretBytes(Uint8Array.from({ length: 32 }, (_, index) => index)), {
       random: HOST_RANDOM.fill,
     });
     const opened = await key.open(decodeHex(blob), processBinding(direction, decodeHex(ID)));

@@ -136,7 +136,7 @@ Deno.test("what a service replies has the listed fields and no others, of the li
   await ask({ type: "health" });
   await ask({ type: "configure", encrypted_tsk: encodeBase64(wrapped), ...CREDENTIALS });
   await ask({ type: "health" });
-  using key = SealingKey.take(SecretBytes.copyOf(tsk), { random: HOST_RANDOM.fill });
+  using key = new SealingKey(SecretBytes.copyOf(tsk), { random: HOST_RANDOM.fill });
   const id = new Uint8Array(16);
   const blob = key.seal(encoder.encode("data"), processBinding("request", id));
   await ask({ type: "process", ciphertext: encodeHex(blob), bind: true, request_id: encodeHex(id) });
