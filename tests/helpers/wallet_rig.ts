@@ -9,8 +9,9 @@ import type { Kms } from "../../lib/enclave/kms/kms.ts";
 import { LocalKms } from "../../lib/dev/kms/local.ts";
 import { inProcess } from "../../lib/dev/in_process_workflow.ts";
 import { observeDenials } from "../../lib/enclave/kms/observed.ts";
-import { type Ports, PreparedReply } from "../../lib/enclave/server/feature.ts";
+import { type Call, type Ports, PreparedReply } from "../../lib/enclave/server/feature.ts";
 import { type SessionKeyOptions, SessionKeyService } from "../../lib/enclave/session_key/session_key.ts";
+import { NEVER } from "../../lib/enclave/server/waiting.ts";
 import { testHandler, testPorts } from "./ports.ts";
 import { EventLog } from "../../lib/enclave/server/events.ts";
 import { type MasterKeyOptions, MasterKeyService } from "../../lib/enclave/master_key/master_key.ts";
@@ -52,6 +53,15 @@ export function plainSession(
     workflows: inProcess((plaintext) => plaintext),
     ...ports,
   }, testPorts(ports));
+}
+
+/** Has a service answer a `configure`, without a dispatcher. */
+export async function configureOn(
+  { routes }: SessionKeyService,
+  request: WireObject,
+  call: Partial<Call> = {},
+): Promise<WireObject> {
+  return { ...await routes["configure"]?.answer(request, { signal: NEVER, ...call }) };
 }
 
 /** Calls of a Kms, counted, and failing with what a test sets. */

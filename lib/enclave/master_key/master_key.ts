@@ -35,7 +35,7 @@ import {
   type RewrapRequest,
   type StoredRow,
 } from "./master_key_requests.ts";
-import type { Feature, Ports, Routes } from "../server/feature.ts";
+import type { Call, Feature, Ports, Routes } from "../server/feature.ts";
 
 /** The measured configuration of the master key. */
 export interface MasterKeyOptions {
@@ -131,7 +131,7 @@ export class MasterKeyService implements Feature {
    *
    * @throws {WireError | EnclaveError} (rejects); the held key is then unchanged.
    */
-  async #init(parsed: InitRequest, credentials: Credentials, signal: AbortSignal): Promise<Reply> {
+  async #init(parsed: InitRequest, credentials: Credentials, { signal }: Call): Promise<Reply> {
     const { enclave_id: subject, nonce } = parsed;
     const key = selectKey(this.#options.keys, parsed.selection);
     checkNonce(this.#options, nonce);
@@ -246,7 +246,7 @@ export class MasterKeyService implements Feature {
    *
    * @throws {WireError | EnclaveError} (rejects); the held key is then unchanged.
    */
-  async #rewrap(parsed: RewrapRequest, credentials: Credentials, signal: AbortSignal): Promise<Reply> {
+  async #rewrap(parsed: RewrapRequest, credentials: Credentials, { signal }: Call): Promise<Reply> {
     const { selection, previous_document_sha256: previous, nonce } = parsed;
     const key = selectKey(this.#options.keys, selection);
     checkNonce(this.#options, nonce);

@@ -6,40 +6,34 @@
 import { Credentials } from "../../shared/aws/credentials.ts";
 import type { KeySelection } from "../../shared/aws/key_arn.ts";
 import { optionalString, type Reply, takeCredentials, type WireObject } from "../../shared/wire/messages.ts";
-import type { Route } from "./feature.ts";
+import type { Call, Route } from "./feature.ts";
 
 /** Reads a request. @throws {WireError} with the field's name */
 type Parse<T> = (request: WireObject) => T;
 
-/** A parsed request, and the credentials that came with it, which whoever gets it disposes of. */
-export type Credentialed<T> = T & { readonly credentials: Credentials };
-
 /**
- * Takes the credentials off a request before anything else, so that the request never keeps them, and parses
- * the rest.
+ * A route whose requests carry credentials. These are taken off a request before anything else, so that the request
+ * never keeps them, and wiped when it is answered.
  *
- * @throws {WireError} that names the field.
+ * @param parse reads the rest
  */
-export function parseCredentialed<T>(request: WireObject, parse: Parse<T>): Credentialed<T> {
-  const credentials = Credentials.fromStrings(takeCredentials(request));
-  try {
-    return { ...parse(request), credentials };
-  } catch (thrown) {
-    credentials[Symbol.dispose]();
-    throw thrown;
-  }
-}
-
-/** A route whose requests carry credentials, which are wiped when the request is answered. */
 export function credentialedRoute<T>(
   parse: Parse<T>,
-  answer: (parsed: T, credentials: Credentials, signal: AbortSignal) => Promise<Reply>,
+  answer: (parsed: T, credentials: Credentials, call: Call) => Promise<Reply>,
 ): Route {
-  const answerAndWipe = async (parsed: Credentialed<T>, signal: AbortSignal) => {
-    using credentials = parsed.credentials;
-    return await answer(parsed, credentials, signal);
+  const answerAndWipe = async (parsed: T, taken: Credentials, call: Call) => {
+    using credentials = taken;
+    return await answer(parsed, credentials, call);
   };
-  return { answer: (request, { signal }) => answerAndWipe(parseCredentialed(request, parse), signal) };
+  return {
+    answer: (request, call) => {
+      using unused = new DisposableStack();
+      const credentials = unused.use(Credentials.fromStrings(takeCredentials(request)));
+      const parsed = parse(request);
+      unused.move();
+      return answerAndWipe(parsed, credentials, call);
+    },
+  };
 }
 
 /**

@@ -6,6 +6,7 @@
  */
 import { KEY_LENGTH, OpenError, SEAL_LIMITS, SealingKey } from "../../shared/crypto/sealing.ts";
 import { type KeyArn, selectKey } from "../../shared/aws/key_arn.ts";
+import type { Credentials } from "../../shared/aws/credentials.ts";
 import { tskContext } from "../../shared/aws/tsk_context.ts";
 import { EnclaveError } from "../../shared/errors.ts";
 import type { SessionKeyConfig } from "../../shared/cli/serve_options.ts";
@@ -17,8 +18,8 @@ import { CONFIGURE } from "../../shared/wire/requests.ts";
 import { type BoundBlobs, readProcessBinding } from "../../shared/wire/process_binding.ts";
 import { WorkflowError } from "../../workflow_context.ts";
 import { requireEntropy } from "../server/entropy.ts";
-import { type Credentialed, keySelection, parseCredentialed } from "../server/fields.ts";
-import { type Feature, type Ports, PreparedReply, type Routes } from "../server/feature.ts";
+import { credentialedRoute, keySelection } from "../server/fields.ts";
+import { type Call, type Feature, type Ports, PreparedReply, type Routes } from "../server/feature.ts";
 import { kmsFailure, tskFailure } from "../server/kms_failure.ts";
 import { checkWaitedFor, NEVER } from "../server/waiting.ts";
 import { HEADROOM } from "./workflow/messages.ts";
@@ -55,8 +56,8 @@ interface ConfigureRequest {
   readonly region: string;
 }
 
-/** A `configure` with its place among the others, and its credentials. */
-type Wanted = Credentialed<ConfigureRequest & ConfigureOrder>;
+/** A `configure` with its place among the others, and its credentials, borrowed. */
+type Wanted = ConfigureRequest & ConfigureOrder & { readonly credentials: Credentials };
 
 /** Maximum number of running and waiting `configure` requests. */
 const MAX_WAITING = 8;
@@ -70,7 +71,7 @@ const SCRATCH_LENGTH = 64 * 1024;
 export class SessionKeyService implements Feature {
   readonly name = "session_key";
   readonly routes: Routes = {
-    configure: { answer: (request, { signal, sealedAt }) => this.configure(request, signal, sealedAt) },
+    configure: credentialedRoute((request) => this.#parse(request), (...given) => this.#inTurn(...given)),
     process: { answer: (request, { signal }) => this.process(request, signal), isLarge: true },
   };
   #options: SessionKeyOptions & Ports;
@@ -130,20 +131,14 @@ export class SessionKeyService implements Feature {
    * arrived, as if each had waited for the one before it. Of sealed ones it is the last one that was sealed,
    * since whoever carries them can keep one back.
    *
-   * Not async, so that a waiting call holds only the parsed fields, and not the request.
+   * Each waits for a turn: they are given in the order of arrival.
    *
-   * @param sealedAt when the client sealed the request; undefined if it is not sealed
-   * @throws {WireError | EnclaveError} (or rejects)
+   * @throws {WireError | EnclaveError} (rejects)
    */
-  configure(request: WireObject, signal: AbortSignal = NEVER, sealedAt?: number): Promise<Reply> {
-    const parsed = parseCredentialed(request, this.#parse);
-    return this.#inTurn({ ...parsed, sealedAt, order: ++this.#arrived }, signal);
-  }
-
-  /** Waits for a turn: they are given in the order of arrival. Disposes of the credentials. */
-  async #inTurn(parsed: Wanted, signal: AbortSignal): Promise<Reply> {
-    using _taken = parsed.credentials;
-    this.#checkTimely(parsed, signal);
+  async #inTurn(parsed: ConfigureRequest, credentials: Credentials, call: Call): Promise<Reply> {
+    const { signal, sealedAt } = call;
+    const arrived = { ...parsed, credentials, sealedAt, order: ++this.#arrived };
+    this.#checkTimely(arrived, signal);
     if (this.#running + this.#turns.length >= MAX_WAITING) {
       throw new WireError("busy", `${MAX_WAITING} configures are waiting: try again later`);
     }
@@ -151,8 +146,8 @@ export class SessionKeyService implements Feature {
     else await new Promise<void>((resolve) => this.#turns.push(resolve));
     try {
       // Others may have taken effect while this one waited for its turn, and again while KMS works on it.
-      this.#checkTimely(parsed, signal);
-      return await this.#configure(parsed, signal);
+      this.#checkTimely(arrived, signal);
+      return await this.#configure(arrived, signal);
     } finally {
       const next = this.#turns.shift();
       if (next === undefined) this.#running--;
@@ -160,10 +155,10 @@ export class SessionKeyService implements Feature {
     }
   }
 
-  #parse = (request: WireObject): ConfigureRequest => {
+  #parse(request: WireObject): ConfigureRequest {
     const { encrypted_tsk: ciphertext } = readFields(request, CONFIGURE);
     return { ciphertext, epoch: this.#epochOf(request), ...this.#select(request) };
-  };
+  }
 
   async #configure(wanted: Wanted, signal: AbortSignal): Promise<Reply> {
     const { kms, log, now, aead, entropy } = this.#options;

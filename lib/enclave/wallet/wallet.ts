@@ -14,7 +14,7 @@ import { selectKey } from "../../shared/aws/key_arn.ts";
 import { type WalletReply, WireError } from "../../shared/wire/messages.ts";
 import { checkNonce } from "../server/attestation.ts";
 import { drawSecret } from "../server/entropy.ts";
-import type { Feature, Ports, Routes } from "../server/feature.ts";
+import type { Call, Feature, Ports, Routes } from "../server/feature.ts";
 import { credentialedRoute } from "../server/fields.ts";
 import { createYield } from "../server/waiting.ts";
 import { type WrappedKeyKind, WrappedKeys } from "../server/wrapped_key.ts";
@@ -121,7 +121,7 @@ export class WalletService implements Feature {
    * @param signal ends a batch whose client no longer waits
    * @throws {WireError | EnclaveError | PayloadError} (rejects)
    */
-  async #sign(parsed: SignRequest, credentials: Credentials, signal: AbortSignal): Promise<WalletReply> {
+  async #sign(parsed: SignRequest, credentials: Credentials, { signal }: Call): Promise<WalletReply> {
     const { address, payload } = parsed;
     const isBatch = payload === undefined;
     const yieldTurn = createYield(signal);

@@ -14,7 +14,7 @@ import type { DecryptRequest, KmsAccess } from "../../../../lib/enclave/kms/kms.
 import { SessionKeyService } from "../../../../lib/enclave/session_key/session_key.ts";
 import { WireError } from "../../../../lib/shared/wire/messages.ts";
 import { FakeKms } from "../../../helpers/fake_kms.ts";
-import { plainSession } from "../../../helpers/wallet_rig.ts";
+import { configureOn, plainSession } from "../../../helpers/wallet_rig.ts";
 
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 /** Running and waiting at the same time. */
@@ -102,7 +102,8 @@ function send(
 ): Sent {
   const sent: Sent = { number, epoch, sealedAt, client: new AbortController(), reply: undefined };
   const configure = async () =>
-    await service.configure(
+    await configureOn(
+      service,
       {
         type: "configure",
         encrypted_tsk: encodeBase64(new Uint8Array(8).fill(number)),
@@ -110,8 +111,7 @@ function send(
         aws_secret_access_key: "secret",
         epoch,
       },
-      sent.client.signal,
-      mode === "last sealed" ? sealedAt : undefined,
+      { signal: sent.client.signal, sealedAt: mode === "last sealed" ? sealedAt : undefined },
     );
   configure().then(
     () => sent.reply = "configured",

@@ -20,7 +20,7 @@ import { parseKeyArn } from "../../../../lib/shared/aws/key_arn.ts";
 import { within } from "../../../helpers/deadline.ts";
 import { Peer } from "../../../helpers/duplex.ts";
 import { FakeKms } from "../../../helpers/fake_kms.ts";
-import { plainSession } from "../../../helpers/wallet_rig.ts";
+import { configureOn, plainSession } from "../../../helpers/wallet_rig.ts";
 
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const OK: Answer = { type: "x", reply: { status: "ok" } };
@@ -183,25 +183,25 @@ const configure = (): WireObject => ({
 Deno.test("eight configures wait for KMS, the ninth is busy, and later ones are taken again", async () => {
   const { session, answer } = slowSession();
   using _ = session;
-  const waiting = Array.from({ length: 8 }, () => session.configure(configure()));
+  const waiting = Array.from({ length: 8 }, () => configureOn(session, configure()));
   try {
-    await session.configure(configure());
+    await configureOn(session, configure());
     throw new Error("the ninth was taken");
   } catch (thrown) {
     assert(thrown instanceof WireError);
     assertEquals(thrown.code, "busy");
   }
   answer();
-  for (const reply of await Promise.all(waiting)) assertEquals("status" in reply && reply.status, "ok");
-  assertEquals((await session.configure(configure()) as { status: string }).status, "ok");
+  for (const reply of await Promise.all(waiting)) assertEquals(reply["status"], "ok");
+  assertEquals((await configureOn(session, configure()))["status"], "ok");
 });
 
 Deno.test("a configure that was answered timeout never takes effect: neither while KMS works on it, nor while it waits for its turn", async () => {
   const { session, kms, answer } = slowSession();
   using _ = session;
   const abandoned = new AbortController();
-  const inKms = session.configure(configure(), abandoned.signal);
-  const inQueue = session.configure(configure(), abandoned.signal);
+  const inKms = configureOn(session, configure(), { signal: abandoned.signal });
+  const inQueue = configureOn(session, configure(), { signal: abandoned.signal });
   for (const turn of [inKms, inQueue]) turn.catch(() => {});
   await new Promise((resolve) => setTimeout(resolve, 0));
   abandoned.abort();
@@ -210,7 +210,7 @@ Deno.test("a configure that was answered timeout never takes effect: neither whi
     assertEquals(result.status === "rejected" && result.reason.code, "abandoned");
   }
   assertEquals([session.state.configured, kms.asked.length], [false, 1]);
-  await session.configure(configure());
+  await configureOn(session, configure());
   assertEquals(session.state.configured, true);
 });
 
@@ -233,7 +233,7 @@ Deno.test("a key that KMS gave for a configure that was answered timeout is wipe
   });
   using _ = session;
   const abandoned = new AbortController();
-  const asked = session.configure(configure(), abandoned.signal);
+  const asked = configureOn(session, configure(), { signal: abandoned.signal });
   asked.catch(() => {});
   await new Promise((resolve) => setTimeout(resolve, 0));
   abandoned.abort();

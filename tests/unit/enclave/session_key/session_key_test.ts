@@ -20,7 +20,7 @@ import { inProcess } from "../../../../lib/dev/in_process_workflow.ts";
 import type { WireObject } from "../../../../lib/shared/wire/messages.ts";
 import { within } from "../../../helpers/deadline.ts";
 import { FakeKms } from "../../../helpers/fake_kms.ts";
-import { plainMasterKey, plainSession, plainWallet } from "../../../helpers/wallet_rig.ts";
+import { configureOn, plainMasterKey, plainSession, plainWallet } from "../../../helpers/wallet_rig.ts";
 import { isWiped } from "../../../helpers/new_secret_key.ts";
 
 const ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
@@ -397,7 +397,7 @@ Deno.test("a service that ends while configure is under way keeps no key, whenev
     const raw = new Uint8Array(TSK);
     const aead = new CountingAead();
     const { session } = setup({ aead, kms: new FakeKms(() => Promise.resolve(raw)) });
-    const configuring = session.configure({ ...CONFIGURE }).catch(() => {});
+    const configuring = configureOn(session, { ...CONFIGURE }).catch(() => {});
     for (let n = 0; n < turns; n++) await Promise.resolve();
     session[Symbol.dispose]();
     await within(configuring, "the end of configure");
