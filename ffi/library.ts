@@ -18,14 +18,12 @@ export type Dlopen = <const S extends Deno.ForeignLibraryInterface>(
   symbols: S,
 ) => Deno.DynamicLibrary<S>;
 
-/** The libraries, open. */
+/** The libraries, open until the process ends: a thread of the SDK may be in their code. */
 export interface OpenLibraries {
   /** The folder that they were found in. */
   readonly directory: string;
   /** Their functions. */
   readonly symbols: Symbols;
-  /** Unloads them, in reverse order. */
-  close(): void;
 }
 
 /** Options of {@link openLibraries}. */
@@ -109,8 +107,8 @@ export function openLibraries(
       current = path(LIBRARY_FILES.sdk);
       const sdk = dlopen(current, SDK_SYMBOLS);
       opened.defer(() => sdk.close());
-      const held = opened.move();
-      return { directory, symbols: { ...common.symbols, ...sdk.symbols }, close: () => held.dispose() };
+      opened.move();
+      return { directory, symbols: { ...common.symbols, ...sdk.symbols } };
     } catch (thrown) {
       const { reason, hint, symbol } = explain(current, thrown);
       tried.push(`\n  ${current}: ${reason}`);

@@ -104,39 +104,26 @@ export interface ClientParts {
   readonly proxyPort: number;
 }
 
-/** The open SDK. */
-export class NitroSdk implements Disposable {
+/** The open SDK. It is never closed. */
+export class NitroSdk {
   /** Where the libraries were found. */
   readonly directory: string;
+  /** The functions. */
+  readonly symbols: Symbols;
   /** Whether memory may be followed to. */
   readonly isMapped: IsMapped;
-  #libraries: OpenLibraries;
-  #life = new DisposableStack();
   /** Why no more attested requests can be made, once an answer had another layout. */
   unknownLayout: string | undefined;
   #initialised = false;
 
   /**
-   * Takes ownership of open libraries.
+   * Wraps open libraries.
    *
    * @param isMapped called before following a pointer that the SDK did not return itself
    */
   constructor(libraries: OpenLibraries, isMapped: IsMapped) {
-    this.#libraries = libraries;
+    ({ directory: this.directory, symbols: this.symbols } = libraries);
     this.isMapped = isMapped;
-    this.directory = libraries.directory;
-    this.#life.defer(() => libraries.close());
-  }
-
-  /** The functions. Deno lets them be called after close(), into unmapped memory: hence the guard. */
-  get symbols(): Symbols {
-    if (this.#life.disposed) throw new TypeError("Cannot use the SDK: it was closed");
-    return this.#libraries.symbols;
-  }
-
-  /** Unloads the libraries. Only for a process that makes no more KMS calls. */
-  [Symbol.dispose](): void {
-    this.#life.dispose();
   }
 
   /**

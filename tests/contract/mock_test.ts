@@ -111,7 +111,7 @@ for (const length of [1, 15, 17, 32]) {
 }
 
 Deno.test("mock: bytes that were lent to the SDK are zeros once they are released", () => {
-  using sdk = new MockSdk().open();
+  const sdk = new MockSdk().open();
   using library = sdk.initLibrary();
   const lent = library.inBuffer(new TextEncoder().encode("a request's body"));
   const address = readWord(lent.struct, AWS_BYTE_BUF.buffer);

@@ -297,15 +297,8 @@ export function testSdkContract(name: string, makeRig: () => SdkRig): void {
     assertThrows(() => kmsDecrypt(REGION, credentials, stubWrap(PLAINTEXT), { sdk }), SdkInitError);
   });
 
-  test("a closed SDK is not called any more", () => {
-    const sdk = rig.open();
-    sdk[Symbol.dispose]();
-    sdk[Symbol.dispose]();
-    assertThrows(() => sdk.initLibrary(), TypeError, "it was closed");
-  });
-
   test("an object is released once and not used after that, nor is a library that was cleaned up", () => {
-    using sdk = rig.open();
+    const sdk = rig.open();
     const library = sdk.initLibrary();
     using credentials = Credentials.fromStrings(STRINGS);
     const parts = { region: REGION, credentials: credentials.expose(), proxyPort: 8000 };

@@ -227,10 +227,11 @@ function parseAccessKey(entry: unknown, place: string): AccessKey {
   if (expires !== "" && Number.isNaN(Date.parse(expires))) throw badFile(`expires of ${place} is not a date`);
   const caller = findCaller(field("arn"));
   if (caller === undefined) throw badFile(`arn of ${place} is of no role, user or root`);
+  const secret = (text: string) => new SecretBytes(new TextEncoder().encode(text));
   return {
     accessKeyId,
-    secretAccessKey: SecretBytes.fromString(field("secretAccessKey")),
-    sessionToken: SecretBytes.fromString(field("sessionToken", "")),
+    secretAccessKey: secret(field("secretAccessKey")),
+    sessionToken: secret(field("sessionToken", "")),
     expires: expires === "" ? undefined : new Date(expires),
     caller,
   };

@@ -188,7 +188,7 @@ export function checkLibraries(
   openAead: () => Aead | undefined,
 ): readonly SelfCheck[] {
   try {
-    using sdk = open();
+    const sdk = open();
     const missing = sdk.missingForRequests();
     const requests = missing === undefined
       ? "attested requests; each client's layout is checked when it is made (health, kms.requests)"

@@ -20,12 +20,5 @@ export const MAX_CREDENTIAL_LENGTH = {
 /** An EncryptionContext: what KMS binds to a ciphertext and writes into its log. Not secret. */
 export type EncryptionContext = Readonly<Record<string, string>>;
 
-/** The three strings of a request. `sessionToken` is empty for long-lived keys. */
-export interface CredentialStrings {
-  /** Such as `ASIA...`. */
-  readonly accessKeyId: string;
-  /** Never empty. */
-  readonly secretAccessKey: string;
-  /** Empty for long-lived keys. */
-  readonly sessionToken: string;
-}
+/** The three strings of a request. Only the session token may be empty, for long-lived keys. */
+export type CredentialStrings = Readonly<Record<keyof typeof MAX_CREDENTIAL_LENGTH, string>>;

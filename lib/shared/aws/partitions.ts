@@ -6,30 +6,23 @@
  * @module
  */
 
-/** A partition, as ARNs name it, and the end of its host names. */
-interface Partition {
-  readonly name: string;
-  readonly suffix: string;
-}
+/** A partition, as ARNs name it, the end of its host names, and how the names of its regions begin. */
+const COMMERCIAL = { regions: "", name: "aws", suffix: "amazonaws.com" };
 
-/**
- * By how the names of a partition's regions begin. The SDK's table lacks GovCloud, whose suffix is the
- * commercial one.
- */
-const PARTITIONS: readonly (readonly [string, Partition])[] = [
-  ["cn-", { name: "aws-cn", suffix: "amazonaws.com.cn" }],
-  ["us-gov-", { name: "aws-us-gov", suffix: "amazonaws.com" }],
-  ["eusc-", { name: "aws-eusc", suffix: "amazonaws.eu" }],
-  ["us-iso-", { name: "aws-iso", suffix: "c2s.ic.gov" }],
-  ["us-isob-", { name: "aws-iso-b", suffix: "sc2s.sgov.gov" }],
-  ["eu-isoe-", { name: "aws-iso-e", suffix: "cloud.adc-e.uk" }],
-  ["us-isof-", { name: "aws-iso-f", suffix: "csp.hci.ic.gov" }],
+/** The SDK's table lacks GovCloud, whose suffix is the commercial one. */
+const PARTITIONS: readonly Readonly<typeof COMMERCIAL>[] = [
+  { regions: "cn-", name: "aws-cn", suffix: "amazonaws.com.cn" },
+  { regions: "us-gov-", name: "aws-us-gov", suffix: "amazonaws.com" },
+  { regions: "eusc-", name: "aws-eusc", suffix: "amazonaws.eu" },
+  { regions: "us-iso-", name: "aws-iso", suffix: "c2s.ic.gov" },
+  { regions: "us-isob-", name: "aws-iso-b", suffix: "sc2s.sgov.gov" },
+  { regions: "eu-isoe-", name: "aws-iso-e", suffix: "cloud.adc-e.uk" },
+  { regions: "us-isof-", name: "aws-iso-f", suffix: "csp.hci.ic.gov" },
 ];
-const COMMERCIAL: Partition = { name: "aws", suffix: "amazonaws.com" };
 
 /** The partition that a region belongs to. */
-export function partitionOf(region: string): Partition {
-  return PARTITIONS.find(([start]) => region.startsWith(start))?.[1] ?? COMMERCIAL;
+export function partitionOf(region: string): Readonly<typeof COMMERCIAL> {
+  return PARTITIONS.find(({ regions }) => region.startsWith(regions)) ?? COMMERCIAL;
 }
 
 /** KMS's host name in a region. */

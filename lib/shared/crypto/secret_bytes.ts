@@ -17,11 +17,6 @@ export class SecretBytes implements Disposable {
     this.#bytes = bytes;
   }
 
-  /** The UTF-8 bytes of a string. The string itself is not wiped. */
-  static fromString(text: string): SecretBytes {
-    return new SecretBytes(new TextEncoder().encode(text));
-  }
-
   /** Holds a copy of the bytes; the caller must wipe the original. */
   static copyOf(bytes: Uint8Array): SecretBytes {
     return new SecretBytes(new Uint8Array(bytes));

@@ -42,13 +42,8 @@ export function processBinding(direction: Direction, requestId: Uint8Array): Uin
   return concat([LABEL, Uint8Array.of(VERSION, direction === "request" ? 1 : 2), requestId]);
 }
 
-/** The additional data of a request's blob and of its reply's. */
-export interface BoundBlobs {
-  /** 34 bytes. */
-  readonly request: Uint8Array<ArrayBuffer>;
-  /** 34 bytes. */
-  readonly reply: Uint8Array<ArrayBuffer>;
-}
+/** The additional data of a request's blob and of its reply's, 34 bytes each. */
+export type BoundBlobs = Readonly<Record<Direction, Uint8Array<ArrayBuffer>>>;
 
 /**
  * What a `process` request binds its blobs to; undefined for the old format.

@@ -24,19 +24,13 @@ function need(isRight: boolean, symbol: string, message: string, hint: string): 
 const quoted = (text: string) => JSON.stringify(text.slice(0, 64));
 
 function checkCredentials(credentials: Credentials): void {
-  for (const [name, bytes] of CREDENTIALS.map((name) => [name, credentials.expose()[name]] as const)) {
-    const { length } = bytes;
+  for (const name of CREDENTIALS) {
+    const bytes = credentials.expose()[name];
+    const least = name === "sessionToken" ? 0 : 1;
     const most = MAX_CREDENTIAL_LENGTH[name];
-    const isThere = length > 0 || name === "sessionToken";
-    need(isThere, name, `Cannot use ${name}: it is empty`, "Pass the credentials of the parent's IAM role.");
-    const tooLong = `Cannot use ${name}: it has ${length} bytes, at most ${most} are possible`;
-    need(length <= most, name, tooLong, "Check that the fields are not swapped.");
-    need(
-      !bytes.includes(0),
-      name,
-      `Cannot use ${name}: it contains a NUL`,
-      "Pass the string as AWS gave it.",
-    );
+    const isRight = bytes.length >= least && bytes.length <= most && !bytes.includes(0);
+    const message = `Cannot use ${name}: it must have ${least} to ${most} bytes, none of them NUL`;
+    need(isRight, name, message, "Pass the credentials of the parent's IAM role as AWS gave them.");
   }
 }
 
@@ -46,11 +40,9 @@ function checkKeyId(keyId: string): void {
 }
 
 function checkCiphertext({ length }: Uint8Array): void {
-  need(length > 0, "ciphertext", "Cannot decrypt: the ciphertext is empty", "Pass KMS's CiphertextBlob.");
-  const tooLong =
-    `Cannot decrypt: the ciphertext has ${length} bytes, KMS takes at most ${MAX_CIPHERTEXT_LENGTH}`;
-  const hint = "KMS opens wrapped keys, not data: decrypt the data with the key that it releases.";
-  need(length <= MAX_CIPHERTEXT_LENGTH, "ciphertext", tooLong, hint);
+  const message = `Cannot decrypt ${length} bytes: a CiphertextBlob has 1 to ${MAX_CIPHERTEXT_LENGTH}`;
+  const hint = "Pass a key as KMS wrapped it: data is decrypted with the key that KMS releases.";
+  need(length > 0 && length <= MAX_CIPHERTEXT_LENGTH, "ciphertext", message, hint);
 }
 
 /** @throws {SdkError} `invalid_argument` that names the first invalid parameter. */
@@ -69,13 +61,12 @@ export function checkCall(region: string, credentials: Credentials, call: KmsCal
     }
     case "generateDataKey":
       return checkKeyId(call.keyId);
-    case "generateRandom":
-      return need(
-        Number.isInteger(call.length) && call.length >= 1 && call.length <= MAX_RANDOM_LENGTH,
-        "length",
-        `Cannot generate ${call.length} random bytes`,
-        `KMS gives 1 to ${MAX_RANDOM_LENGTH} at a time.`,
-      );
+    case "generateRandom": {
+      const { length } = call;
+      const isRight = Number.isInteger(length) && length >= 1 && length <= MAX_RANDOM_LENGTH;
+      const hint = `KMS gives 1 to ${MAX_RANDOM_LENGTH} at a time.`;
+      return need(isRight, "length", `Cannot generate ${length} random bytes`, hint);
+    }
     default:
       return call satisfies never;
   }

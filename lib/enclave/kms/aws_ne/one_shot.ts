@@ -62,7 +62,6 @@ export function kmsCall(
   const { proxyPort = AWS_NE_VSOCK_PROXY_PORT } = options;
   using stack = new DisposableStack();
   const release = <T extends Disposable>(held: T): T => options.leaveOpen ? held : stack.use(held);
-  // Never closed: unloading code that a thread of the SDK may still be in would crash the process.
   const library = release((options.sdk ?? openSdk()).initLibrary());
   if (options.seedBytes !== undefined) library.seedEntropy(options.seedBytes);
   const client = release(library.connect(stack, { region, credentials: credentials.expose(), proxyPort }));

@@ -64,7 +64,7 @@ export class WarmSession implements Disposable {
   #library: SdkLibrary;
   #entropySeeded: boolean;
   #warm = new Map<string, WarmClient>();
-  /** Of all clients and the SDK: keeps their memory from being collected while their threads run. */
+  /** Of all clients and the library: keeps their memory from being collected while their threads run. */
   #life: DisposableStack;
   #counts = { clientsSetAside: 0, clientsMade: 0 };
   #blockingBecause: string | undefined;
@@ -77,11 +77,11 @@ export class WarmSession implements Disposable {
   constructor(options: WarmSessionOptions) {
     this.#options = options;
     using stack = new DisposableStack();
-    this.#sdk = stack.use(options.open());
+    this.#sdk = options.open();
     this.#library = stack.use(this.#sdk.initLibrary());
     this.#entropySeeded = options.seedBytes > 0 && this.#library.seedEntropy(options.seedBytes);
     this.#blockingBecause = this.#sdk.missingForRequests();
-    // Neither is closed in a service: clients exist until the process ends, and they need both.
+    // Not cleaned up in a service: clients exist until the process ends, and they need it.
     this.#life = stack.move();
   }
 
