@@ -76,11 +76,8 @@ export function errnoName(errno: number): string {
   return getSystemErrorName(-errno) ?? `errno ${errno}`;
 }
 
-/** A path as C takes it. */
+/** A path of this program, without a zero, as C takes it. */
 export function cPath(path: string): Uint8Array<ArrayBuffer> {
-  if (path.includes("\0")) {
-    throw new TypeError(`Cannot use the path ${JSON.stringify(path)}: it holds a zero`);
-  }
   return new TextEncoder().encode(`${path}\0`);
 }
 

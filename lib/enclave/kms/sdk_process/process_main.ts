@@ -16,15 +16,7 @@ import { writeAll } from "../../../shared/write_all.ts";
 import { WarmSession } from "../aws_ne/warm_session.ts";
 import { decode } from "cborg";
 import { FrameReader } from "../../children/frames.ts";
-import {
-  type CallRequest,
-  frameOf,
-  MAX_LENGTH,
-  packError,
-  type SdkMessage,
-  type SdkRequest,
-  type SdkResponse,
-} from "./protocol.ts";
+import { frameOf, MAX_LENGTH, packError, type SdkMessage, type SdkRequest } from "./protocol.ts";
 
 /**
  * A connection that failed sooner than this is tried once more, since the proxy may just have been
@@ -49,64 +41,45 @@ export interface SdkProcessStreams {
  */
 export async function runSdkProcess({ stdin, stdout }: SdkProcessStreams, parentPid: number): Promise<void> {
   confineProcess({ parentPid, oomScore: OOM_SCORE });
+  const kernel = new Kernel("look which memory is mapped");
   const reader = new FrameReader(MAX_LENGTH);
+  let session: WarmSession | undefined;
+  let id = 0;
+  let connectingSince = 0;
   const write = (message: SdkMessage) => {
     const frame = frameOf(message);
     writeAll((bytes) => stdout.writeSync(bytes), frame);
     frame.fill(0);
   };
-  const answer = answerer(write);
-  for await (const chunk of stdin) {
-    for (const body of reader.push(chunk)) {
-      const response = answer(decode(body) as SdkRequest);
-      body.fill(0);
-      write(response);
-      if (response.ok) response.plaintext?.fill(0);
-    }
-  }
-}
-
-/** Makes the function that answers requests. @param tell sends progress immediately */
-function answerer(tell: (progress: SdkMessage) => void): (request: SdkRequest) => SdkResponse {
-  const kernel = new Kernel("look which memory is mapped");
-  let session: WarmSession | undefined;
-  let id = 0;
-  let connectingSince = 0;
   const onPhase = (phase: "connecting" | "calling") => {
     if (phase === "connecting") connectingSince = performance.now();
-    tell({ id, phase });
+    write({ id, phase });
   };
-  return (request) => {
+  const serve = (request: SdkRequest) => {
     ({ id } = request);
     try {
-      if (request.op === "call") return call(session, request);
-      const { libraryDir, ...options } = request;
-      session = new WarmSession({
-        ...options,
-        open: () => openSdk({ libraryDir, isMapped: (...memory) => kernel.isMapped(...memory) }),
-        now: () => performance.now(),
-        onPhase,
-      });
-      return { id, ok: true, state: session.state };
+      if (request.op === "open") {
+        const { libraryDir, ...options } = request;
+        const open = () => openSdk({ libraryDir, isMapped: (...memory) => kernel.isMapped(...memory) });
+        session = new WarmSession({ ...options, open, now: () => performance.now(), onPhase });
+        return write({ id, ok: true, state: session.state });
+      }
+      if (session === undefined) throw new TypeError("Cannot call KMS: the SDK was not opened");
+      using credentials = new Credentials(request.credentials);
+      const { plaintext, ...rest } = session.call(request.region, credentials, request.call);
+      using secret = plaintext;
+      write({ id, ok: true, state: session.state, plaintext: secret.expose(), ...rest });
     } catch (thrown) {
       const error = packError(thrown);
       const failedQuickly = error.code === "sdk_kms_client" && performance.now() - connectingSince < QUICK_MS;
-      return {
-        id,
-        ok: false,
-        error: { ...error, isLost: error.isLost || failedQuickly },
-        state: session?.state,
-      };
+      const isLost = error.isLost || failedQuickly;
+      write({ id, ok: false, error: { ...error, isLost }, state: session?.state });
     }
   };
-}
-
-/** The writer of the response wipes the plaintext. */
-function call(session: WarmSession | undefined, request: CallRequest): SdkResponse {
-  if (session === undefined) throw new TypeError("Cannot call KMS: the SDK was not opened");
-  using credentials = new Credentials(request.credentials);
-  const { plaintext, ...rest } = session.call(request.region, credentials, request.call);
-  using secret = plaintext;
-  const { state } = session;
-  return { id: request.id, ok: true, state, plaintext: new Uint8Array(secret.expose()), ...rest };
+  for await (const chunk of stdin) {
+    for (const body of reader.push(chunk)) {
+      serve(decode(body) as SdkRequest);
+      body.fill(0);
+    }
+  }
 }
