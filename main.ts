@@ -23,7 +23,7 @@ import { giveUpPermissions } from "./lib/enclave/cli/permissions.ts";
 import { runService } from "./lib/enclave/cli/run.ts";
 import { KMSTOOL_COMMANDS, NITRO_OPTIONS, SERVE_OPTIONS } from "./lib/shared/cli/serve_options.ts";
 import { readNitroConfig, readServeConfig } from "./lib/shared/cli/serve_options.ts";
-import { openNitroKms } from "./lib/enclave/kms/nitro.ts";
+import { openNitroKms } from "./lib/enclave/kms/sdk_process/nitro.ts";
 import { runSdkProcess } from "./lib/enclave/kms/sdk_process/process_main.ts";
 import { EventLog } from "./lib/enclave/server/events.ts";
 import { workflowLimitsFor } from "./lib/shared/cli/limits.ts";

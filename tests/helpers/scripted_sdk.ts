@@ -7,7 +7,8 @@
 import { encodeHex } from "@std/encoding";
 import { decode } from "cborg";
 import type { KmsCall, WarmSessionState } from "../../lib/enclave/kms/aws_ne/mod.ts";
-import { NitroKms } from "../../lib/enclave/kms/nitro.ts";
+import type { Kms } from "../../lib/enclave/kms/kms.ts";
+import { nitroKms } from "../../lib/enclave/kms/sdk_process/nitro.ts";
 import type { ChildEvents } from "../../lib/enclave/children/child.ts";
 import { HEADER_LENGTH } from "../../lib/enclave/children/frames.ts";
 import { LastLines } from "../../lib/enclave/children/last_lines.ts";
@@ -35,7 +36,7 @@ export class ScriptedSdk {
   #late: (() => void) | undefined;
 
   /** Starts the pool. */
-  start(): NitroKms {
+  start(): Kms {
     const pool = new SdkPool({
       start: (events) => this.#child(events),
       open: { proxyPort: 8000, seedBytes: 0, idleMs: 60_000, maxWarm: 4 },
@@ -46,7 +47,7 @@ export class ScriptedSdk {
       log: () => {},
       after: (ms, run) => this.#after(ms, run),
     });
-    return new NitroKms(pool, pool.start());
+    return nitroKms(pool, pool.start());
   }
 
   /** Wraps a key for calls with this context. */
