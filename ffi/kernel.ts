@@ -1,7 +1,7 @@
 /**
- * What this program needs of the kernel through the C library: small files, random numbers, the NSM's device, the
- * wall around a child, which memory is mapped. Deno denies access to `/dev` and `/sys` unless a program has all
- * permissions (measured with 2.9.6: "Requires all access", whatever `--allow-read` names).
+ * What this program needs of the kernel through the C library: small files, random numbers, the NSM's device,
+ * the wall around a child, which memory is mapped. Deno denies access to `/dev` and `/sys` unless a program has
+ * all permissions (measured with 2.9.6: "Requires all access", whatever `--allow-read` names).
  *
  * Permission: FFI on one of `LIBC_PATHS`, while it is opened.
  *
@@ -24,7 +24,7 @@ const ADDRESS = "usize"; // void *: borrowed
  */
 export const KERNEL_SYMBOLS = {
   // unistd.h, fcntl.h, sys/ioctl.h
-  access: { parameters: [PATH, "i32"], result: "i32" }, // int mode -> 0 when it is there
+  access: { parameters: [PATH, "i32"], result: "i32" }, // int mode, 0 for F_OK -> 0 when it is there
   open: { parameters: [PATH, "i32"], result: "i32" }, // int flags -> a descriptor, owned by the caller
   // int fd, buf, size_t count -> bytes, 0 at the end
   read: { parameters: ["i32", OUT, "usize"], result: "isize" },
@@ -66,7 +66,6 @@ export const KERNEL_SYMBOLS = {
 export type KernelSymbols = Deno.DynamicLibrary<typeof KERNEL_SYMBOLS>["symbols"];
 
 const { EINTR, ENOENT, ENOTDIR } = constants.errno;
-const F_OK = 0;
 
 /** fcntl.h, the same on x86-64 and aarch64. */
 export const OPEN_FLAGS = { readOnly: 0, readWrite: 2, nonBlocking: 0o4000, closeOnExec: 0o2000000 } as const;
@@ -108,7 +107,7 @@ export class Kernel implements Disposable {
 
   /** Whether a path exists, `/dev` and `/sys` included. */
   exists(path: string): boolean {
-    return this.symbols.access(cPath(path), F_OK) === 0;
+    return this.symbols.access(cPath(path), 0) === 0;
   }
 
   /**

@@ -6,7 +6,7 @@
  */
 import { decodeHex, encodeHex } from "@std/encoding";
 import { EXIT, helpLines, parseOptions } from "../../lib/shared/cli/options.ts";
-import { describeFailure } from "../../lib/shared/cli/failure.ts";
+import { failureLines } from "../../lib/shared/cli/failure.ts";
 import { COMMON_OPTIONS } from "../../lib/shared/cli/options.ts";
 import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
 import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
@@ -261,7 +261,7 @@ async function main(argv: readonly string[]): Promise<number> {
 try {
   Deno.exit(await main(Deno.args));
 } catch (thrown) {
-  const { text, exitCode } = describeFailure(thrown);
-  Deno.stderr.writeSync(new TextEncoder().encode(text));
+  const { lines, exitCode } = failureLines(thrown);
+  Deno.stderr.writeSync(new TextEncoder().encode(`${lines.join("\n")}\n`));
   Deno.exit(exitCode);
 }

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { describeFailure } from "../../lib/shared/cli/failure.ts";
+import { failureLines } from "../../lib/shared/cli/failure.ts";
 import { COMMON_OPTIONS, EXIT, helpLines, parseOptions } from "../../lib/shared/cli/options.ts";
 import { EnclaveError } from "../../lib/shared/errors.ts";
 import { Inputs } from "./inputs.ts";
@@ -70,7 +70,7 @@ async function main(argv: readonly string[]): Promise<number> {
 try {
   Deno.exit(await main(Deno.args));
 } catch (thrown) {
-  const { text: words } = describeFailure(thrown);
-  Deno.stderr.writeSync(encoder.encode(words));
+  const { lines } = failureLines(thrown);
+  Deno.stderr.writeSync(encoder.encode(`${lines.join("\n")}\n`));
   Deno.exit(EXIT.failed);
 }

@@ -37,7 +37,8 @@ export async function tryCtl(argv: readonly string[], surroundings?: Surrounding
   try {
     return { code: await runCtl(argv, io), ...shown };
   } catch (thrown) {
-    const { exitCode, text } = describeCtlFailure(thrown, argv);
+    const { exitCode, lines } = describeCtlFailure(thrown, argv);
+    const text = lines.map((line) => `${line}\n`).join("");
     return { code: exitCode, stdout: shown.stdout, stderr: shown.stderr + text };
   }
 }

@@ -110,22 +110,22 @@ function isRefusal(thrown: unknown): boolean {
 export function describeCtlFailure(
   failed: unknown,
   argv: readonly string[],
-): { readonly text: string; readonly exitCode: number } {
+): ReturnType<typeof failureLines> {
   // Standard output: errors of sockets come wrapped. `head` has read what it wanted, so there is nothing to say.
-  if (failed instanceof Deno.errors.BrokenPipe) return { text: "", exitCode: EXIT.closedPipe };
+  if (failed instanceof Deno.errors.BrokenPipe) return { lines: [], exitCode: EXIT.closedPipe };
   const thrown = namedFailure(failed);
   const exitCode = ctlExitCode(thrown);
   if (!argv.includes("--json")) {
     // The errors of a configuration file are lines; all others are one.
     const show = thrown instanceof ConfigError ? printable : oneLine;
-    return { text: failureLines(thrown).lines.map((line) => `${show(line)}\n`).join(""), exitCode };
+    return { lines: failureLines(thrown).lines.map((line) => show(line)), exitCode };
   }
   const error = {
     code: thrown instanceof EnclaveError ? thrown.code : "internal_error",
     message: messageOf(thrown),
     hint: thrown instanceof EnclaveError ? thrown.hint : undefined,
   };
-  return { text: `${printable(JSON.stringify({ error }))}\n`, exitCode };
+  return { lines: [printable(JSON.stringify({ error }))], exitCode };
 }
 
 /** The exit code of what {@link runCtl} threw. */

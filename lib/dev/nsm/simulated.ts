@@ -14,16 +14,20 @@ import { signSign1 } from "../../shared/attestation/cose.ts";
 import { KeyUsageFlags } from "../../shared/attestation/deps/x509.ts";
 import { refuseInEnclave } from "../outside_enclave.ts";
 import { derOf, type Holder, issue, ISSUES } from "../certificates.ts";
-import {
-  type AttestRequest,
-  checkAttestRequest,
-  type Nsm,
-  type NsmDescription,
-} from "../../enclave/cli/nsm.ts";
+import type { AttestRequest, Nsm, NsmDescription } from "../../enclave/cli/nsm.ts";
 import { type AttestationDocument, PCR_LENGTH } from "../../shared/attestation/payload.ts";
 import { type ExpectedAttestation, verifyDocumentUnder } from "../../shared/attestation/verify.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
+
+/** @throws {RangeError} on a length that the module refuses (AWS, docs/attestation_process.md). */
+function checkLengths({ userData, nonce, publicKey }: AttestRequest): void {
+  for (const [name, bytes] of Object.entries({ userData, nonce, publicKey })) {
+    const [min, max] = name === "publicKey" ? [1, 1024] : [0, 512];
+    if (bytes === undefined || (bytes.length >= min && bytes.length <= max)) continue;
+    throw new RangeError(`Cannot attest to ${bytes.length} bytes of ${name}: it has ${min} to ${max}`);
+  }
+}
 
 /** Options of {@link SimulatedNsm.start}. */
 export interface SimulatedNsmOptions {
@@ -171,7 +175,7 @@ export class SimulatedNsm implements Nsm {
 
   async attest(request: AttestRequest = {}): Promise<Bytes> {
     this.#checkLife();
-    checkAttestRequest(request);
+    checkLengths(request);
     const { userData = null, nonce = null, publicKey = null } = request;
     const now = this.#now();
     if (now.getTime() > this.#leaf.certificate.notAfter.getTime() - LEAF_RENEWED_MS) {

@@ -31,21 +31,12 @@ export interface NsmDescription {
 
 /** The Nitro Security Module. */
 export interface Nsm extends Disposable {
-  /** A signed attestation document. @throws {RangeError} on a length that the module refuses */
+  /** A signed attestation document. @throws {NsmError} (rejects) on a length that the module refuses */
   attest(request?: AttestRequest): Promise<Bytes>;
   /** Version and name. */
   describe(): Promise<NsmDescription>;
   /** Random bytes from the module, which chooses how many (usually 256). */
   random(): Promise<Bytes>;
-}
-
-/** @throws {RangeError} on a length that the module refuses (AWS, docs/attestation_process.md). */
-export function checkAttestRequest({ userData, nonce, publicKey }: AttestRequest): void {
-  for (const [name, bytes] of Object.entries({ userData, nonce, publicKey })) {
-    const [min, max] = name === "publicKey" ? [1, 1024] : [0, 512];
-    if (bytes === undefined || (bytes.length >= min && bytes.length <= max)) continue;
-    throw new RangeError(`Cannot attest to ${bytes.length} bytes of ${name}: it has ${min} to ${max}`);
-  }
 }
 
 const OTHER_REQUEST = "The module takes no such request: check its version and the lengths.";
@@ -91,6 +82,8 @@ function fieldsOf(variant: string, response: Bytes): Fields {
   throw wrongAnswer(`The NSM gave something else than an answer to ${variant}`);
 }
 
+const bytesIn = (name: string, max: number) => (fields: Fields) => asBytes(fields.get(name), 1, max);
+
 function isU16(value: unknown): value is number {
   return typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= 0xffff;
 }
@@ -129,18 +122,12 @@ export function openNsm(kernel: Kernel, path?: string): Nsm {
     }
   };
   return {
-    attest: async (request = {}) => {
-      checkAttestRequest(request);
-      const { userData = null, nonce = null, publicKey = null } = request;
+    attest: ({ userData = null, nonce = null, publicKey = null } = {}) => {
       const fields = { user_data: userData, nonce, public_key: publicKey };
-      return await ask(
-        "Attestation",
-        fields,
-        (answer) => asBytes(answer.get("document"), 1, NSM_RESPONSE_MAX_LENGTH),
-      );
+      return ask("Attestation", fields, bytesIn("document", NSM_RESPONSE_MAX_LENGTH));
     },
     describe: () => ask("DescribeNSM", undefined, parseDescription),
-    random: () => ask("GetRandom", undefined, (fields) => asBytes(fields.get("random"), 1, MAX_RANDOM)),
+    random: () => ask("GetRandom", undefined, bytesIn("random", MAX_RANDOM)),
     [Symbol.dispose]: () => device[Symbol.dispose](),
   };
 }

@@ -41,10 +41,8 @@ export async function drawSecret(ports: Sources, purpose: string, length: number
 /** @param refusal the refused action, for the message; @throws {WireError} `entropy_not_trusted` */
 export function requireEntropy(ports: Sources, refusal: string): void {
   if (isEntropyTrusted(ports)) return;
-  throw new WireError(
-    "entropy_not_trusted",
-    `${refusal}: the SDK could not seed the kernel's pool from the NSM, and the kernel's generator is ${
-      JSON.stringify(ports.entropy.kernelGenerator ?? "none")
-    }, not ${NSM_GENERATOR}`,
-  );
+  const generator = JSON.stringify(ports.entropy.kernelGenerator ?? "none");
+  const why =
+    `the SDK could not seed the kernel's pool from the NSM, and the kernel's generator is ${generator}`;
+  throw new WireError("entropy_not_trusted", `${refusal}: ${why}, not ${NSM_GENERATOR}`);
 }

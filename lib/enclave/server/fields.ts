@@ -12,8 +12,8 @@ import type { Call, Route } from "./feature.ts";
 type Parse<T> = (request: WireObject) => T;
 
 /**
- * A route whose requests carry credentials. These are taken off a request before anything else, so that the request
- * never keeps them, and wiped when it is answered.
+ * A route whose requests carry credentials. These are taken off a request before anything else, so that the
+ * request never keeps them, and wiped when it is answered.
  *
  * @param parse reads the rest
  */

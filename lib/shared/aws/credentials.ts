@@ -6,8 +6,6 @@
 import { createHash } from "node:crypto";
 import type { CredentialStrings } from "./kms_limits.ts";
 
-export type { CredentialStrings } from "./kms_limits.ts";
-
 /** The three as UTF-8. The session token of long-lived keys is empty. */
 export type CredentialBytes = Readonly<Record<keyof CredentialStrings, Uint8Array<ArrayBuffer>>>;
 

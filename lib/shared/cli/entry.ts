@@ -4,7 +4,7 @@
  * @module
  */
 import { writeAll } from "../write_all.ts";
-import { describeFailure } from "./failure.ts";
+import { type Failure, failureLines } from "./failure.ts";
 
 /**
  * Resolves with the name of the first signal.
@@ -30,17 +30,17 @@ export function untilSignal(
 /**
  * Runs `main` and exits with its code. A thrown error is described on stderr.
  *
- * @param describe what to print for an error, and its exit code; by default {@link describeFailure}
+ * @param describe what to print for an error, and its exit code; by default {@link failureLines}
  */
 export async function runEntry(
   main: (argv: readonly string[]) => number | Promise<number>,
-  describe: (thrown: unknown, argv: readonly string[]) => ReturnType<typeof describeFailure> =
-    describeFailure,
+  describe: (thrown: unknown, argv: readonly string[]) => Failure = failureLines,
 ): Promise<never> {
   try {
     Deno.exit(await main(Deno.args));
   } catch (thrown) {
-    const { text, exitCode } = describe(thrown, Deno.args);
+    const { lines, exitCode } = describe(thrown, Deno.args);
+    const text = lines.map((line) => `${line}\n`).join("");
     writeAll((bytes) => Deno.stderr.writeSync(bytes), new TextEncoder().encode(text));
     Deno.exit(exitCode);
   }

@@ -33,9 +33,3 @@ export function failureLines(thrown: unknown): Failure {
   const where = position === undefined ? "" : ` (at ${position})`;
   return { lines: [`denclave: internal error: ${messageOf(thrown)}${where}`], exitCode: EXIT.software };
 }
-
-/** What to print on stderr for an error that ended the program, and its exit code. */
-export function describeFailure(thrown: unknown): { readonly text: string; readonly exitCode: number } {
-  const { lines, exitCode } = failureLines(thrown);
-  return { text: lines.map((line) => `${line}\n`).join(""), exitCode };
-}

@@ -49,18 +49,17 @@ export function refuseValue(option: string, text: string, hint: string): never {
   throw new UsageError(`Cannot use ${JSON.stringify(text)} for --${option}`, hint);
 }
 
+/** Values by the names of options. */
+type Given = ReadonlyMap<string, readonly string[]>;
+
 /** The parsed options. */
 export class Options {
-  #values: ReadonlyMap<string, readonly string[]>;
+  #values: Given;
   #flags: ReadonlySet<string>;
   readonly positionals: readonly string[];
 
   /** @param flags names of the options given on the command line, as opposed to the environment or a default */
-  constructor(
-    values: ReadonlyMap<string, readonly string[]>,
-    positionals: readonly string[],
-    flags: ReadonlySet<string>,
-  ) {
+  constructor(values: Given, positionals: readonly string[], flags: ReadonlySet<string>) {
     this.#values = values;
     this.#flags = flags;
     this.positionals = positionals;
@@ -72,7 +71,7 @@ export class Options {
   }
 
   /** A copy of these options with defaults for names without a value. */
-  filled(values: ReadonlyMap<string, readonly string[]>): Options {
+  filled(values: Given): Options {
     return new Options(new Map([...values, ...this.#values]), this.positionals, this.#flags);
   }
 

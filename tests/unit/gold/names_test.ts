@@ -30,9 +30,15 @@ const FOUND: Readonly<Record<string, readonly string[]>> = {
     ...matches(/\b(?:hung|lost|restart): "([a-z_]+)"/g),
   ],
   codes: [
-    ...matches(/\bcode(?::| =)([^,;}\n]*)/g),
-    ...matches(/\b(?:type \w*Code|const SDK_ERROR_CODES) =([^;]*);/g, text.replace(/\/\/.*/g, "")),
-  ].flatMap(literals),
+    ...[
+      ...matches(/\bcode(?::| =)([^,;}\n]*)/g),
+      ...matches(/\b(?:type \w*Code|const SDK_ERROR_CODES) =([^;]*);/g, text.replace(/\/\/.*/g, "")),
+    ].flatMap(literals),
+    // Those with a hint each.
+    ...matches(/\bconst HINTS = \{([^]*?)\n\} as const;/g).flatMap((hints) =>
+      matches(/^ {2}(\w+):/gm, hints)
+    ),
+  ],
   replyCodes: Object.keys(product.ERROR_CODES),
   requests: [...Object.keys(product.REQUESTS), ...Object.keys(product.WALLET_REQUESTS)],
 };

@@ -28,7 +28,8 @@ import {
   OPERATIONS,
 } from "./calls.ts";
 
-const SYMBOL = "aws_nitro_enclaves_rest_client_request_blocking";
+/** The function that makes a request. */
+export const REQUEST_SYMBOL = "aws_nitro_enclaves_rest_client_request_blocking";
 
 /** All envelopes of KMS are smaller: 1,024 random bytes take less than 2 KiB. */
 const MAX_ENVELOPE_LENGTH = 16 * 1024;
@@ -71,7 +72,8 @@ export function requestBody(call: KmsCall): Record<string, unknown> {
  * @throws {SdkGenericError} when the NSM gave no attestation document.
  */
 function request({ library, internals }: AttestedConnection, call: KmsCall): unknown {
-  const lost = () => callError(call, undefined, { symbol: SYMBOL, sdk: library.lastError(), isLost: true });
+  const lost = () =>
+    callError(call, undefined, { symbol: REQUEST_SYMBOL, sdk: library.lastError(), isLost: true });
   const document = library.attestationDocument(internals);
   if (document === undefined) {
     throw library.failure("sdk_generic", "Cannot get an attestation document from the NSM", {
@@ -117,10 +119,10 @@ export function runAttested(connection: AttestedConnection, call: KmsCall): KmsC
   const isComplete = call.kind !== "generateDataKey" || ciphertext !== undefined;
   if (envelope === undefined || !isEnvelopedData(envelope) || !isComplete) {
     const reason = parseKmsReason(answer);
-    if (reason !== undefined) throw callError(call, reason, { symbol: SYMBOL });
+    if (reason !== undefined) throw callError(call, reason, { symbol: REQUEST_SYMBOL });
     const what = isComplete ? "an envelope for this enclave" : "a wrapped key";
     throw sdkError("sdk_generic", `KMS ${OPERATIONS[call.kind].name} answered without ${what}`, {
-      symbol: SYMBOL,
+      symbol: REQUEST_SYMBOL,
       hint:
         "KMS leaves CiphertextForRecipient out when it takes the request for one without a Recipient: check that the " +
         "vsock-proxy leads to KMS itself. The call can be repeated.",

@@ -6,7 +6,7 @@
 import { SdkError, sdkError } from "../../../../ffi/errors.ts";
 import { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import type { KmsReason } from "../../../shared/aws/kms_reasons.ts";
-import { askForReason, isAttestable, runAttested } from "./attested_request.ts";
+import { askForReason, isAttestable, REQUEST_SYMBOL, runAttested } from "./attested_request.ts";
 import { algorithmOf, callError, type Connection, type KmsCall, type KmsCallResult } from "./calls.ts";
 
 /**
@@ -36,7 +36,7 @@ export function runBlocking(connection: Connection, call: KmsCall): KmsCallResul
       const why = "unknown" in internals ? internals.unknown : "";
       const what = "Cannot generate a data key with an EncryptionContext";
       throw sdkError("sdk_kms_data_key", `${what}: these libraries are not SDK 0.4's (${why})`, {
-        symbol: "aws_nitro_enclaves_rest_client_request_blocking",
+        symbol: REQUEST_SYMBOL,
         hint: "Build both libraries from SDK 0.4, with its own functions exported.",
       });
     }

@@ -19,7 +19,8 @@ export {
 export * from "../../../../ffi/errors.ts";
 export type { Dlopen, OpenLibraries, OpenLibrariesOptions } from "../../../../ffi/library.ts";
 export { COMMON_SYMBOLS, SDK_SYMBOLS, type Symbols } from "../../../../ffi/symbols.ts";
-export { Credentials, type CredentialStrings } from "../../../shared/aws/credentials.ts";
+export { type CredentialBytes, Credentials } from "../../../shared/aws/credentials.ts";
+export type { CredentialStrings } from "../../../shared/aws/kms_limits.ts";
 export { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 export { EnclaveError, type EnclaveErrorOptions } from "../../../shared/errors.ts";
 export type { DataKeyRequest, DecryptRequest, EncryptionContext } from "../kms.ts";

@@ -16,8 +16,8 @@ import { maxClientsFor } from "./schedule.ts";
  * @param started of the pool
  */
 export function nitroKms(pool: SdkPool, started: Promise<void>): Kms {
-  // Undefined until the first process has opened the SDK. The kernel's pool stays seeded after the process that
-  // seeded it has ended.
+  // Undefined until the first process has opened the SDK. The kernel's pool stays seeded after the process
+  // that seeded it has ended.
   let seeded: boolean | undefined;
   const entropySeeded = () => {
     const { sessions } = pool.state;

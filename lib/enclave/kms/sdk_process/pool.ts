@@ -10,6 +10,7 @@
 import { decode } from "cborg";
 import { type SdkError, sdkError } from "../../../../ffi/errors.ts";
 import type { Credentials } from "../../../shared/aws/credentials.ts";
+import { REQUEST_SYMBOL } from "../aws_ne/attested_request.ts";
 import { callError, type KmsCall, type KmsCallResult } from "../aws_ne/calls.ts";
 import type { WarmSessionState } from "../aws_ne/warm_session.ts";
 import { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
@@ -393,10 +394,8 @@ function closedError(): SdkError {
 
 /** What the SDK would have returned, had it not hung. */
 function connectionLost({ call }: Job, isConnecting: boolean): SdkError {
-  const symbol = isConnecting
-    ? "aws_nitro_enclaves_kms_client_new"
-    : "aws_nitro_enclaves_rest_client_request_blocking";
-  if (!isConnecting) return callError(call, undefined, { symbol });
+  if (!isConnecting) return callError(call, undefined, { symbol: REQUEST_SYMBOL });
+  const symbol = "aws_nitro_enclaves_kms_client_new";
   return sdkError("sdk_kms_client", "Cannot connect to KMS through the parent's vsock-proxy", { symbol });
 }
 

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { decodeBase64, decodeHex } from "@std/encoding";
 import { Credentials } from "../../../../lib/shared/aws/credentials.ts";
-import { describeFailure } from "../../../../lib/shared/cli/failure.ts";
+import { failureLines } from "../../../../lib/shared/cli/failure.ts";
 import { parseOptions } from "../../../../lib/shared/cli/options.ts";
 import { readServeConfig, SERVE_OPTIONS } from "../../../../lib/shared/cli/serve_options.ts";
 import { runProgram } from "../../../../lib/ctl/terminal/command.ts";
@@ -67,7 +67,7 @@ Deno.test("a session key's file is never overwritten, and the key in it stays", 
   const before = await Deno.readTextFile(file);
   const refused = await assertRejects(() => tsk("create", ["--tsk-file", file], kms), EnclaveError, file);
   assertMatch(refused.hint ?? "", /never overwritten/);
-  assertEquals(describeFailure(refused).exitCode, 2);
+  assertEquals(failureLines(refused).exitCode, 2);
   assertEquals(await Deno.readTextFile(file), before);
 });
 

@@ -1,7 +1,7 @@
 /** Configuration files: what is taken, and what is refused with line, column, field and reason. */
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { EXIT } from "../../../../lib/shared/cli/options.ts";
-import { describeFailure } from "../../../../lib/shared/cli/failure.ts";
+import { failureLines } from "../../../../lib/shared/cli/failure.ts";
 import { type Config, ConfigError, parseConfig, readConfigFile } from "../../../../lib/ctl/config/mod.ts";
 import { Folder } from "../../../helpers/folder.ts";
 
@@ -279,7 +279,7 @@ Deno.test("a file that is too long, no text, or not there is refused by its name
 
 Deno.test("a wrong configuration has the same exit code as a wrong command line", () => {
   const error = assertThrows(() => parseConfig("", "p.yaml"), ConfigError);
-  assertEquals(describeFailure(error).exitCode, EXIT.usage);
+  assertEquals(failureLines(error).exitCode, EXIT.usage);
 });
 
 Deno.test("a file of which any character was left out or changed is read, or refused as a configuration", () => {

@@ -90,3 +90,15 @@ Deno.test("an expired root is refused", async () => {
   const now = new Date(Date.now() + YEAR_MS + 60_000);
   await assertRejects(() => openSimulatedRoot(file, { now }), EnclaveError, "it was valid until");
 });
+
+Deno.test("a simulated module refuses the lengths that a real one refuses", async () => {
+  using nsm = await SimulatedNsm.start({ nsmDevice });
+  for (
+    const request of [
+      { userData: new Uint8Array(513) },
+      { nonce: new Uint8Array(513) },
+      { publicKey: new Uint8Array(1025) },
+      { publicKey: new Uint8Array(0) },
+    ]
+  ) await assertRejects(() => nsm.attest(request), RangeError);
+});

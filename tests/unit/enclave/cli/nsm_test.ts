@@ -157,19 +157,6 @@ Deno.test("lengths at the module's limits are accepted, and the largest request 
   assertEquals([requests.length, (requests[0]?.length ?? 0) < 4096], [2, true]);
 });
 
-Deno.test("what the module would refuse is refused before it is asked", async () => {
-  const { nsm, requests } = answering(encode("DescribeNSM"));
-  using _ = nsm;
-  const calls: readonly (() => Promise<unknown>)[] = [
-    () => nsm.attest({ userData: new Uint8Array(513) }),
-    () => nsm.attest({ nonce: new Uint8Array(513) }),
-    () => nsm.attest({ publicKey: new Uint8Array(1025) }),
-    () => nsm.attest({ publicKey: new Uint8Array(0) }),
-  ];
-  for (const call of calls) await assertRejects(call, RangeError);
-  assertEquals(requests.length, 0);
-});
-
 Deno.test("an NSM that is disposed of closes its device", async () => {
   const { nsm, mock } = answering(encode("DescribeNSM"));
   nsm[Symbol.dispose]();
