@@ -24,6 +24,7 @@ export function testPorts(ports: Partial<Ports> & Pick<Ports, "kms">): Ports {
     log: () => {},
     now: () => new Date(0),
     monotonic: () => 0,
+    bootId: "00",
     ...ports,
   };
 }
@@ -35,7 +36,8 @@ export function testHandler(features: readonly Feature[], ports: Ports, events: 
     metrics: new Metrics(),
     warnings: [],
     stats: () => ({ connections: 1 }),
-    now: ports.now,
+    ...ports,
+    requestMs: 60_000,
   });
   return createDispatcher([{ routes }, ...features], {
     requestMemory: createMemory(DEFAULT_LIMITS.maxInFlight).requests,

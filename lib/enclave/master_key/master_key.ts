@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { encodeBase64, encodeHex } from "@std/encoding";
+import { encodeBase64 } from "@std/encoding";
 import { timingSafeEqual } from "@std/crypto";
 import type { Credentials } from "../../shared/aws/credentials.ts";
 import type { KeyOrigin } from "../../shared/attestation/statement.ts";
@@ -77,7 +77,6 @@ const KIND: WrappedKeyKind = {
 };
 
 /** Bytes. */
-const BOOT_ID_LENGTH = 16;
 /** Maximum number of waiting changes. */
 const MAX_WAITING = 8;
 
@@ -105,8 +104,6 @@ export class MasterKeyService implements Feature {
   #options: MasterKeyOptions & Ports;
   #keys: WrappedKeys;
   #held: HeldKey | undefined;
-  /** Sent in replies. It changes with each restart, so the parent can see that a row was opened again. */
-  #bootId: string;
   /** `init` and `rewrap` run one at a time: if two arrive when there is no key, the first makes it and the second gets the same. */
   #changing: Promise<unknown> = Promise.resolve();
   #waiting = 0;
@@ -115,14 +112,13 @@ export class MasterKeyService implements Feature {
   constructor(options: MasterKeyOptions, ports: Ports) {
     this.#options = { ...options, ...ports };
     this.#keys = new WrappedKeys(KIND, ports);
-    this.#bootId = encodeHex(ports.entropy.random.bytes(BOOT_ID_LENGTH));
   }
 
   /** What `health` tells of it. */
   get state() {
     const row = this.#held?.row;
     const held = row && { enclave_id: row.subject, key_epoch: row.epoch };
-    return { master_key: { initialised: row !== undefined, boot_id: this.#bootId, ...held } };
+    return { master_key: { initialised: row !== undefined, boot_id: this.#options.bootId, ...held } };
   }
 
   /**
@@ -237,7 +233,13 @@ export class MasterKeyService implements Feature {
     const key = selectKey(this.#options.keys, parsed.selection);
     this.#checkEpoch(row);
     using _opened = await this.#keys.open({ ...row, subject: enclave_id, key }, credentials);
-    return { status: "ok", enclave_id, key_epoch: row.epoch, kms_key_id: key.arn, boot_id: this.#bootId };
+    return {
+      status: "ok",
+      enclave_id,
+      key_epoch: row.epoch,
+      kms_key_id: key.arn,
+      boot_id: this.#options.bootId,
+    };
   }
 
   /**
@@ -279,7 +281,7 @@ export class MasterKeyService implements Feature {
       scheme,
       public_key: encodeBase64(row.publicPart),
       key_epoch: row.epoch,
-      boot_id: this.#bootId,
+      boot_id: this.#options.bootId,
     } as const;
     if (scheme === "schnorr") {
       const auxiliary = this.#options.entropy.random.bytes(SCALAR_LENGTH);
@@ -306,7 +308,7 @@ export class MasterKeyService implements Feature {
       public_key: encodeBase64(row.publicPart),
       kms_key_id: row.key.arn,
       key_epoch: row.epoch,
-      boot_id: this.#bootId,
+      boot_id: this.#options.bootId,
       origin: from.origin,
       ...more,
       ...(nonce && { attestation_document: await this.#keys.attest(row, { from, previous, nonce }) }),

@@ -118,7 +118,7 @@ export class SealedService implements Feature {
     return this.#serve(readFields(request, SEALED), call, answerInner);
   }
 
-  async #serve(parsed: Parsed, { signal }: Call, answerInner: AnswerInner): Promise<PreparedReply> {
+  async #serve(parsed: Parsed, call: Call, answerInner: AnswerInner): Promise<PreparedReply> {
     const { random } = this.#options.entropy;
     const { counter, client_id: clientId } = parsed;
     const key = this.#keys.find(encodeBase64(parsed.key_id));
@@ -133,7 +133,7 @@ export class SealedService implements Feature {
       .catch(refuseUnopened);
     const { type, reply } = await this.#answer(opened, ({ sessionStarted, sealedAt }) => {
       this.#keys.use(key, { ...message, sessionStarted });
-      return answerInner(opened.plaintext, { signal, sealedAt });
+      return answerInner(opened.plaintext, { ...call, sealedAt });
     });
     const isPrepared = reply instanceof PreparedReply;
     if (!isPrepared && isErrorReply(reply)) {

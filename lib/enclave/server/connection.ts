@@ -73,6 +73,8 @@ export class Connection {
   #lost = false;
   /** The sweep's reply, until it is written. */
   #timeoutReply: Promise<void> | undefined;
+  /** The read that a waiting request has begun, and its byte. */
+  #ahead: { readonly byte: Uint8Array; readonly read: Promise<number | null> } | undefined;
   /** Aborted when the sweep has answered, or the connection is closed: further input is ignored. */
   #abandoned = new AbortController();
 
@@ -190,10 +192,20 @@ export class Connection {
   }
 
   async #readMore(): Promise<boolean> {
-    const length = await this.#stream.read(this.#decoder.space());
+    const ahead = this.#ahead;
+    const length = await (ahead?.read ?? this.#stream.read(this.#decoder.space()));
     if (length === null) return false;
+    if (ahead !== undefined) this.#decoder.space().set(ahead.byte);
+    this.#ahead = undefined;
     this.#decoder.commit(length);
     return true;
+  }
+
+  /** Resolves once the client sends more or ends its stream. One byte: the decoder's memory is freed while a request waits. */
+  async #more(): Promise<void> {
+    const byte = new Uint8Array(1);
+    this.#ahead ??= { byte, read: this.#stream.read(byte) };
+    await this.#ahead.read;
   }
 
   /** As {@link #readMore}, but with a short time-out, after which the connection ends, since the read is still pending. */
@@ -245,7 +257,8 @@ export class Connection {
     const ms = Math.round(took * 100) / 100;
     const fields = { connection: this.id, number: ++this.#requests, type, ms };
     if (failed) log("warn", "request_failed", { ...fields, code: reply.msg });
-    else log("debug", "request", fields);
+    // It would end the next wait for an event.
+    else if (type !== "logs") log("debug", "request", fields);
   }
 
   /** The answer, or undefined once nobody waits for it: a handler that never ends keeps no connection's place. */
@@ -272,7 +285,7 @@ export class Connection {
     return this.#context.handler(request, this.#abandoned.signal, () => {
       charge[Symbol.dispose]();
       this.#decoder.trim(0);
-    });
+    }, () => this.#more());
   }
 
   #send(reply: Reply | PreparedReply): Promise<void> {

@@ -16,11 +16,13 @@ import { NEVER } from "./waiting.ts";
  *
  * @param signal aborted when the client no longer waits for the reply
  * @param dropped called when only a few small fields of the request are still held, so that its memory no longer counts
+ * @param more settles once the client sends more or ends its stream
  */
 export type Handler = (
   request: WireObject,
   signal?: AbortSignal,
   dropped?: () => void,
+  more?: Call["more"],
 ) => Answer | Promise<Answer>;
 
 /** What the dispatcher asks of a feature, or of the server's own requests. */
@@ -94,12 +96,12 @@ export function createDispatcher(
     }
   }
 
-  return (request, signal = NEVER, dropped = () => {}) => {
+  return (request, signal = NEVER, dropped = () => {}, more) => {
     for (const feature of features) {
       const refusal = feature.refusal?.(request);
       if (refusal !== undefined) return answerOf("refused", refusal, isForWallet(request));
     }
-    return handle(request, { signal, dropped }, outer);
+    return handle(request, { signal, dropped, more }, outer);
   };
 }
 

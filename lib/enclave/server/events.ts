@@ -4,10 +4,13 @@
  * @module
  */
 import type { Log, LogFields, LogLevel } from "../../shared/log.ts";
+import { WireError } from "../../shared/wire/messages.ts";
 import { redactText } from "./redaction.ts";
 
 /** An event of the log. */
 export interface ServiceEvent {
+  /** Counts the events, from 1. */
+  readonly seq: number;
   readonly time: string;
   readonly level: LogLevel;
   readonly event: string;
@@ -36,6 +39,8 @@ const KEY_EVENTS: readonly string[] = [
   "master_key_rewrapped",
 ];
 const KEPT_OF_EACH = 32;
+/** Each keeps a connection. */
+const MAX_WAITING = 2;
 /**
  * A client can cause any number of these, so the first of each `type` and `code` is kept and the others are
  * counted. Both are constants of this program.
@@ -60,6 +65,10 @@ export class EventLog {
   #keys = new Map<string, readonly ServiceEvent[]>();
   /** By name, `type` and `code`. */
   #refusals = new Map<string, ServiceEvent & { readonly count: number }>();
+  #seq = 0;
+  /** Ends each wait for an event. */
+  #waiting = new Set<() => void>();
+  #ended = false;
   #second = 0;
   #linesThisSecond = 0;
   /** Lines that the rate limit dropped and that were not yet reported, by level. */
@@ -74,7 +83,10 @@ export class EventLog {
   /** The log function for other modules. */
   readonly log: Log = (level, event, fields = {}) => {
     const time = this.#options.now();
-    const make = (): ServiceEvent => ({ time: time.toISOString(), level, event, ...redact(fields) });
+    const last = this.#seq;
+    let made: ServiceEvent | undefined;
+    const make = () =>
+      made ??= { time: time.toISOString(), level, event, ...redact(fields), seq: ++this.#seq };
     if (KEY_EVENTS.includes(event)) {
       this.#keys.set(event, [...this.#keys.get(event) ?? [], make()].slice(-KEPT_OF_EACH));
     }
@@ -83,7 +95,12 @@ export class EventLog {
       const { count = 0, ...first } = this.#refusals.get(kind) ?? make();
       this.#refusals.set(kind, { ...first, count: Number(count) + 1, last: time.toISOString() });
     }
-    if (LEVELS.indexOf(level) < LEVELS.indexOf(this.#options.level)) return;
+    if (LEVELS.indexOf(level) >= LEVELS.indexOf(this.#options.level)) this.#limit(time, level, make);
+    if (this.#seq > last) this.#wake();
+  };
+
+  /** Puts an event into the ring, unless there were too many in this second. */
+  #limit(time: Date, level: LogLevel, make: () => ServiceEvent): void {
     const second = Math.floor(time.getTime() / 1000);
     if (second !== this.#second) {
       this.#second = second;
@@ -94,13 +111,14 @@ export class EventLog {
       this.#suppressed = { ...this.#suppressed, [level]: (this.#suppressed[level] ?? 0) + 1 };
       this.dropped++;
     } else this.#put(make());
-  };
+  }
 
   #reportSuppressed(time: Date): void {
     const lines = Object.values(this.#suppressed).reduce((sum, count) => sum + count, 0);
     if (lines === 0) return;
     const suppressed = { lines, ...this.#suppressed };
-    this.#put({ time: time.toISOString(), level: "warn", event: "log_suppressed", ...suppressed });
+    const seq = ++this.#seq;
+    this.#put({ time: time.toISOString(), level: "warn", event: "log_suppressed", ...suppressed, seq });
     this.#suppressed = {};
   }
 
@@ -123,7 +141,51 @@ export class EventLog {
   /** The newest events about keys and refusals, oldest first. */
   recentSecurity(limit: number): readonly ServiceEvent[] {
     return [...[...this.#keys.values()].flat(), ...this.#refusals.values()]
-      .sort((a, b) => a.time < b.time ? -1 : a.time > b.time ? 1 : 0).slice(-limit);
+      .sort((a, b) => a.seq - b.seq).slice(-limit);
+  }
+
+  /**
+   * The events after a number, oldest first: those of the ring, and those about keys and refusals that it no longer has.
+   *
+   * @returns with how many between the number and the last of them are no longer kept
+   */
+  after(seq: number, limit: number): { readonly events: readonly ServiceEvent[]; readonly dropped: number } {
+    const kept = new Map(
+      [...this.recentSecurity(Infinity), ...this.recent(Infinity)].map((event) => [event.seq, event]),
+    );
+    const events = [...kept.values()].filter((event) => event.seq > seq)
+      .sort((a, b) => a.seq - b.seq).slice(0, limit);
+    return { events, dropped: (events.at(-1)?.seq ?? seq) - seq - events.length };
+  }
+
+  /**
+   * Waits until there is an event after a number.
+   *
+   * @param until ends the wait when it settles
+   * @throws {WireError} `busy` (rejects) when as many wait as may
+   */
+  async wait(seq: number, ms: number, until?: () => Promise<void>): Promise<void> {
+    if (this.#ended || this.#seq > seq) return;
+    if (this.#waiting.size >= MAX_WAITING) {
+      throw new WireError("busy", `${MAX_WAITING} requests already wait for events (wait_ms)`);
+    }
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiting.add(resolve);
+    const timer = setTimeout(resolve, ms);
+    until?.().then(resolve, resolve);
+    await promise;
+    clearTimeout(timer);
+    this.#waiting.delete(resolve);
+  }
+
+  #wake(): void {
+    for (const end of this.#waiting) end();
+  }
+
+  /** Ends all waits: the service stops. */
+  end(): void {
+    this.#ended = true;
+    this.#wake();
   }
 }
 

@@ -51,6 +51,8 @@ export interface Ports {
   readonly now: () => Date;
   /** Milliseconds. */
   readonly monotonic: () => number;
+  /** Identifies this run of the service: random. */
+  readonly bootId: string;
 }
 
 /** A reply that already is JSON text, in pieces: this saves encoding a large string again. */
@@ -73,6 +75,8 @@ export interface Call {
   readonly signal: AbortSignal;
   /** When the client sealed the request, by its clock; undefined if it is not sealed. Milliseconds since 1970. */
   readonly sealedAt?: number | undefined;
+  /** Settles once the client sends more or ends its stream. For a request that waits. */
+  readonly more?: (() => Promise<void>) | undefined;
 }
 
 /** One kind of request. */

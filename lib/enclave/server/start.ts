@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { encodeHex } from "@std/encoding";
 import { type Measurements, observeDenials } from "../kms/observed.ts";
 import { WireError } from "../../shared/wire/messages.ts";
 import type { Address } from "../../shared/wire/address.ts";
@@ -15,6 +16,8 @@ import { Metrics } from "./metrics.ts";
 import { type Acceptor, Server } from "./server.ts";
 import { type Shown, statusRoutes } from "./status.ts";
 import { createTurnEnd } from "./turn.ts";
+
+const BOOT_ID_LENGTH = 16;
 
 /** What an entry opens before it listens. */
 export interface ServiceParts extends Omit<Shown, "permissions"> {
@@ -99,7 +102,8 @@ export function startService(options: ServiceOptions): Service {
   const kms = observeDenials(options.kms, () => {
     for (const feature of features) feature.forget?.();
   }, options.measurements);
-  const ports: Ports = { kms, keys, entropy, attester, aead, configurationHash, log, now, monotonic };
+  const bootId = encodeHex(entropy.random.bytes(BOOT_ID_LENGTH));
+  const ports: Ports = { kms, keys, entropy, attester, aead, configurationHash, log, now, monotonic, bootId };
   const features = options.features(ports).map((feature) =>
     options.served.includes(feature.name) ? feature : switchedOff(feature)
   );
@@ -122,7 +126,14 @@ export function startService(options: ServiceOptions): Service {
     memory_budget: limits.maxInFlight,
     ...(options.memory === undefined ? {} : { memory_total: options.memory }),
   });
-  const routes = statusRoutes({ ...options, kms }, { features, metrics, warnings, stats, now });
+  const routes = statusRoutes({ ...options, kms }, {
+    ...ports,
+    ...limits,
+    features,
+    metrics,
+    warnings,
+    stats,
+  });
   const server = new Server(options.acceptor, {
     handler: createDispatcher([{ routes }, ...features], { requestMemory: memory.requests, log }),
     limits,
@@ -136,6 +147,7 @@ export function startService(options: ServiceOptions): Service {
   return {
     stop: async (withinMs: number) => {
       log("info", "draining", { connections: server.stats.connections });
+      options.events.end();
       await server.drain(withinMs);
       for (const feature of features) feature[Symbol.dispose]();
       await kms[Symbol.asyncDispose]();

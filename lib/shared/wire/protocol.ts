@@ -12,6 +12,7 @@ import {
   ACCOUNT_ROW,
   ATTEST,
   CONFIGURE,
+  FOLLOW,
   GENERATE_ACCOUNT,
   MASTER_KEY,
   MASTER_KEY_ROW,
@@ -118,6 +119,11 @@ const SERVER_STATS = {
   memory_in_flight: { type: "integer", means: "bytes reserved for arriving messages and requests under way" },
   memory_budget: { type: "integer", means: "bytes that these may take together (`--max-in-flight`)" },
   memory_total: { type: "integer", optional: true, means: "bytes of memory that there are, where known" },
+  clock_difference_ms: {
+    type: "integer",
+    optional: true,
+    means: "how far the clock was ahead of the NSM's when it was last compared, where there is an NSM",
+  },
 } as const;
 const ACCOUNT_NAME = "of the account: up to 128 characters, no control characters";
 const ACCOUNT_KEY = {
@@ -173,6 +179,8 @@ export const REQUESTS = {
           "its processes: `processes`, `busy`, `queue`, `started`, `killed`, `lost`; where they cannot run, `problem`; once they have worked, `p50_ms` and `p99_ms` of the workflow alone",
       },
       version: { type: "string", means: "of the service" },
+      boot_id: BOOT_ID,
+      kernel: { type: "string", optional: true, means: "release of the enclave's kernel" },
       uptime_s: { type: "integer", means: "seconds since the start" },
       kms: { type: "object", means: "`backend`, `attested`, and what that backend counts" },
       aead: { type: "string", means: "the implementation of AES-256-GCM" },
@@ -298,14 +306,28 @@ export const REQUESTS = {
       security: {
         type: "boolean",
         optional: true,
-        means: "only events about keys and refusals, which no flood of requests displaces",
+        means: "only events about keys and refusals, which no flood of requests displaces; not with `after`",
       },
+      ...described(FOLLOW, {
+        after:
+          "only events with a higher `seq`, the oldest of them first, with those about keys and refusals that a flood displaced",
+        boot_id: "of the run that `after` is from: in another run, `after` counts as 0",
+        wait_ms:
+          "with `after`: if there is no such event yet, waits for one, up to 30 s and half of `--request-ms`. It also ends when the client sends more, ends its stream, or the service stops. Two requests may wait; another is answered `busy`",
+      }),
     },
     reply: {
       events: {
         type: "array",
         items: "object",
-        means: "oldest first: `time`, `level`, `event`, and the event's own fields",
+        means:
+          "oldest first: `time`, `level`, `event`, the event's own fields, and `seq`, which counts from 1",
+      },
+      boot_id: BOOT_ID,
+      dropped: {
+        type: "integer",
+        optional: true,
+        means: "with `after`: how many events between it and the last of `events` are no longer kept",
       },
     },
   },

@@ -35,6 +35,13 @@ const DIGEST: Field<Uint8Array<ArrayBuffer>, { readonly type: "string" }> = {
 /** `configure`. */
 export const CONFIGURE = { encrypted_tsk: base64("the TSK as KMS wrapped it", [1, MAX_CIPHERTEXT_LENGTH]) };
 
+/** `logs`, beside the fields that choose among what is kept. */
+export const FOLLOW = {
+  after: optional(integer(0)),
+  boot_id: optional(text("the run that after is from")),
+  wait_ms: optional(integer(0)),
+};
+
 /** `attest`. */
 export const ATTEST = {
   nonce: NONCE,
