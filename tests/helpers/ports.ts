@@ -36,7 +36,6 @@ export function testHandler(features: readonly Feature[], ports: Ports, events: 
     metrics: new Metrics(),
     warnings: [],
     stats: () => ({ connections: 1 }),
-    ...ports,
     requestMs: 60_000,
   });
   return createDispatcher([{ routes }, ...features], {

@@ -76,7 +76,6 @@ const KIND: WrappedKeyKind = {
   event: "master_key_kms_failed",
 };
 
-/** Bytes. */
 /** Maximum number of waiting changes. */
 const MAX_WAITING = 8;
 
@@ -230,16 +229,11 @@ export class MasterKeyService implements Feature {
     if (row === undefined) {
       throw new WireError("missing_fields", "Field kms_encrypted_dek and the rest of the row are missing");
     }
-    const key = selectKey(this.#options.keys, parsed.selection);
+    const { keys, bootId: boot_id } = this.#options;
+    const key = selectKey(keys, parsed.selection);
     this.#checkEpoch(row);
     using _opened = await this.#keys.open({ ...row, subject: enclave_id, key }, credentials);
-    return {
-      status: "ok",
-      enclave_id,
-      key_epoch: row.epoch,
-      kms_key_id: key.arn,
-      boot_id: this.#options.bootId,
-    };
+    return { status: "ok", enclave_id, key_epoch: row.epoch, kms_key_id: key.arn, boot_id };
   }
 
   /**

@@ -9,11 +9,11 @@ import { redactText } from "./redaction.ts";
 
 /** An event of the log. */
 export interface ServiceEvent {
-  /** Counts the events, from 1. */
-  readonly seq: number;
   readonly time: string;
   readonly level: LogLevel;
   readonly event: string;
+  /** Counts the kept events, from 1. */
+  readonly seq: number;
   readonly [field: string]: string | number | boolean | undefined;
 }
 
@@ -66,7 +66,7 @@ export class EventLog {
   /** By name, `type` and `code`. */
   #refusals = new Map<string, ServiceEvent & { readonly count: number }>();
   #seq = 0;
-  /** Ends each wait for an event. */
+  /** What ends each wait for an event. */
   #waiting = new Set<() => void>();
   #ended = false;
   #second = 0;
@@ -83,10 +83,8 @@ export class EventLog {
   /** The log function for other modules. */
   readonly log: Log = (level, event, fields = {}) => {
     const time = this.#options.now();
-    const last = this.#seq;
     let made: ServiceEvent | undefined;
-    const make = () =>
-      made ??= { time: time.toISOString(), level, event, ...redact(fields), seq: ++this.#seq };
+    const make = () => made ??= this.#make(time, level, event, redact(fields));
     if (KEY_EVENTS.includes(event)) {
       this.#keys.set(event, [...this.#keys.get(event) ?? [], make()].slice(-KEPT_OF_EACH));
     }
@@ -95,12 +93,7 @@ export class EventLog {
       const { count = 0, ...first } = this.#refusals.get(kind) ?? make();
       this.#refusals.set(kind, { ...first, count: Number(count) + 1, last: time.toISOString() });
     }
-    if (LEVELS.indexOf(level) >= LEVELS.indexOf(this.#options.level)) this.#limit(time, level, make);
-    if (this.#seq > last) this.#wake();
-  };
-
-  /** Puts an event into the ring, unless there were too many in this second. */
-  #limit(time: Date, level: LogLevel, make: () => ServiceEvent): void {
+    if (LEVELS.indexOf(level) < LEVELS.indexOf(this.#options.level)) return;
     const second = Math.floor(time.getTime() / 1000);
     if (second !== this.#second) {
       this.#second = second;
@@ -111,15 +104,22 @@ export class EventLog {
       this.#suppressed = { ...this.#suppressed, [level]: (this.#suppressed[level] ?? 0) + 1 };
       this.dropped++;
     } else this.#put(make());
-  }
+  };
 
   #reportSuppressed(time: Date): void {
     const lines = Object.values(this.#suppressed).reduce((sum, count) => sum + count, 0);
     if (lines === 0) return;
-    const suppressed = { lines, ...this.#suppressed };
-    const seq = ++this.#seq;
-    this.#put({ time: time.toISOString(), level: "warn", event: "log_suppressed", ...suppressed, seq });
+    this.#put(this.#make(time, "warn", "log_suppressed", { lines, ...this.#suppressed }));
     this.#suppressed = {};
+  }
+
+  #make(time: Date, level: LogLevel, event: string, fields: LogFields): ServiceEvent {
+    this.#wake();
+    return { time: time.toISOString(), level, event, ...fields, seq: ++this.#seq };
+  }
+
+  #wake(): void {
+    for (const end of this.#waiting) end();
   }
 
   #put(event: ServiceEvent): void {
@@ -147,42 +147,38 @@ export class EventLog {
   /**
    * The events after a number, oldest first: those of the ring, and those about keys and refusals that it no longer has.
    *
+   * @param ms how long to wait for one where there is none
+   * @param more ends the wait when it settles
    * @returns with how many between the number and the last of them are no longer kept
-   */
-  after(seq: number, limit: number): { readonly events: readonly ServiceEvent[]; readonly dropped: number } {
-    const kept = new Map(
-      [...this.recentSecurity(Infinity), ...this.recent(Infinity)].map((event) => [event.seq, event]),
-    );
-    const events = [...kept.values()].filter((event) => event.seq > seq)
-      .sort((a, b) => a.seq - b.seq).slice(0, limit);
-    return { events, dropped: (events.at(-1)?.seq ?? seq) - seq - events.length };
-  }
-
-  /**
-   * Waits until there is an event after a number.
-   *
-   * @param until ends the wait when it settles
    * @throws {WireError} `busy` (rejects) when as many wait as may
    */
-  async wait(seq: number, ms: number, until?: () => Promise<void>): Promise<void> {
-    if (this.#ended || this.#seq > seq) return;
-    if (this.#waiting.size >= MAX_WAITING) {
-      throw new WireError("busy", `${MAX_WAITING} requests already wait for events (wait_ms)`);
+  async follow(
+    { after, limit, ms, more }: {
+      readonly after: number;
+      readonly limit: number;
+      readonly ms: number;
+      readonly more?: (() => Promise<void>) | undefined;
+    },
+  ): Promise<{ readonly events: readonly ServiceEvent[]; readonly dropped: number }> {
+    if (ms > 0 && this.#seq <= after && !this.#ended) {
+      if (this.#waiting.size >= MAX_WAITING) {
+        throw new WireError("busy", `${MAX_WAITING} requests already wait for events (wait_ms)`);
+      }
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#waiting.add(resolve);
+      const timer = setTimeout(resolve, ms);
+      more?.().then(resolve, resolve);
+      await promise;
+      clearTimeout(timer);
+      this.#waiting.delete(resolve);
     }
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#waiting.add(resolve);
-    const timer = setTimeout(resolve, ms);
-    until?.().then(resolve, resolve);
-    await promise;
-    clearTimeout(timer);
-    this.#waiting.delete(resolve);
+    const kept = [...this.recentSecurity(Infinity), ...this.recent(Infinity)];
+    const newer = kept.filter(({ seq }) => seq > after).map((event) => [event.seq, event] as const);
+    const events = [...new Map(newer).values()].sort((a, b) => a.seq - b.seq).slice(0, limit);
+    return { events, dropped: (events.at(-1)?.seq ?? after) - after - events.length };
   }
 
-  #wake(): void {
-    for (const end of this.#waiting) end();
-  }
-
-  /** Ends all waits: the service stops. */
+  /** Ends all waits, since the service stops. */
   end(): void {
     this.#ended = true;
     this.#wake();

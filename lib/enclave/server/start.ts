@@ -126,14 +126,7 @@ export function startService(options: ServiceOptions): Service {
     memory_budget: limits.maxInFlight,
     ...(options.memory === undefined ? {} : { memory_total: options.memory }),
   });
-  const routes = statusRoutes({ ...options, kms }, {
-    ...ports,
-    ...limits,
-    features,
-    metrics,
-    warnings,
-    stats,
-  });
+  const routes = statusRoutes({ ...options, ...ports }, { ...limits, features, metrics, warnings, stats });
   const server = new Server(options.acceptor, {
     handler: createDispatcher([{ routes }, ...features], { requestMemory: memory.requests, log }),
     limits,

@@ -96,6 +96,15 @@ export function integer(min: number, max?: number): Field<number, { readonly typ
   return { spec: { type: "integer" }, read };
 }
 
+/** True or false. */
+export const BOOLEAN: Field<boolean, { readonly type: "boolean" }> = {
+  spec: { type: "boolean" },
+  read: (request, name) => {
+    const value = field(request, name);
+    return typeof value === "boolean" ? value : refuse(name, "must be true or false");
+  },
+};
+
 /** One of some words. */
 export function choice<const V extends string>(
   values: readonly V[],

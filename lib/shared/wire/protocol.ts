@@ -12,8 +12,8 @@ import {
   ACCOUNT_ROW,
   ATTEST,
   CONFIGURE,
-  FOLLOW,
   GENERATE_ACCOUNT,
+  LOGS,
   MASTER_KEY,
   MASTER_KEY_ROW,
   MASTER_KEY_SIGN,
@@ -297,25 +297,15 @@ export const REQUESTS = {
   },
   logs: {
     means: "The last events of the log, without secrets.",
-    request: {
-      limit: {
-        type: "integer",
-        optional: true,
-        means: "maximum number of events: 1 to 500, by default 100; with `security` 500",
-      },
-      security: {
-        type: "boolean",
-        optional: true,
-        means: "only events about keys and refusals, which no flood of requests displaces; not with `after`",
-      },
-      ...described(FOLLOW, {
-        after:
-          "only events with a higher `seq`, the oldest of them first, with those about keys and refusals that a flood displaced",
-        boot_id: "of the run that `after` is from: in another run, `after` counts as 0",
-        wait_ms:
-          "with `after`: if there is no such event yet, waits for one, up to 30 s and half of `--request-ms`. It also ends when the client sends more, ends its stream, or the service stops. Two requests may wait; another is answered `busy`",
-      }),
-    },
+    request: described(LOGS, {
+      limit: "maximum number of events: 1 to 500, by default 100; with `security` 500",
+      security: "only events about keys and refusals, which no flood of requests displaces; not with `after`",
+      after:
+        "only events with a higher `seq`, the oldest of them first, with those about keys and refusals that a flood displaced",
+      boot_id: "of the run that `after` is from: in another run, `after` counts as 0",
+      wait_ms:
+        "with `after`: if there is no such event yet, waits for one, up to 30 s and half of `--request-ms`. The wait ends early when the client sends more or ends its stream, and when the service stops. Two requests may wait; a third is answered `busy`",
+    }),
     reply: {
       events: {
         type: "array",

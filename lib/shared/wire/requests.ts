@@ -5,7 +5,7 @@
  */
 import { decodeBase64, decodeHex } from "@std/encoding";
 import { MAX_CIPHERTEXT_LENGTH } from "../aws/kms_limits.ts";
-import { base64, choice, type Field, ID, integer, NAME, optional, text } from "./fields.ts";
+import { base64, BOOLEAN, choice, type Field, ID, integer, NAME, optional, text } from "./fields.ts";
 import { requiredString, WireError } from "./messages.ts";
 
 /** Long enough not to repeat, and within the NSM's limit. */
@@ -35,8 +35,10 @@ const DIGEST: Field<Uint8Array<ArrayBuffer>, { readonly type: "string" }> = {
 /** `configure`. */
 export const CONFIGURE = { encrypted_tsk: base64("the TSK as KMS wrapped it", [1, MAX_CIPHERTEXT_LENGTH]) };
 
-/** `logs`, beside the fields that choose among what is kept. */
-export const FOLLOW = {
+/** `logs`. */
+export const LOGS = {
+  limit: optional(integer(1)),
+  security: optional(BOOLEAN),
   after: optional(integer(0)),
   boot_id: optional(text("the run that after is from")),
   wait_ms: optional(integer(0)),
