@@ -7,6 +7,7 @@
 import { dirname } from "node:path/posix";
 import { LIBC_PATHS } from "./ffi/libc.ts";
 import { protectProcess } from "./ffi/confine.ts";
+import { openWallClock } from "./ffi/clock.ts";
 import { openAead } from "./ffi/aead.ts";
 import { LIBRARY_FILES } from "./ffi/constants.ts";
 import { DEFAULT_LIBRARY_DIRS } from "./ffi/library.ts";
@@ -121,7 +122,7 @@ async function main(argv: readonly string[]): Promise<number> {
   // Must happen while FFI is allowed: the permission is revoked once the NSM and these libraries are open. A missing file or symbol of the SDK ends
   // the service here, with the reason.
   const { aead, check } = chooseAead(openAead({ libraryDir: options.text("library-dir") }));
-  using ports = await openNsmPorts();
+  using ports = await openNsmPorts(openWallClock);
   replaceGlobalGenerator(ports.entropy.random.fill);
   // This process has opened all libraries that it needs; only its children load the SDK. It keeps the run permission to restart them.
   giveUpPermissions(["ffi"]);

@@ -84,6 +84,8 @@ export function cPath(path: string): Uint8Array<ArrayBuffer> {
 export class Kernel implements Disposable {
   /** The functions themselves. */
   readonly symbols: KernelSymbols;
+  /** What opened the C library. */
+  readonly dlopen: Dlopen;
   #close: () => void;
 
   /**
@@ -95,6 +97,7 @@ export class Kernel implements Disposable {
   constructor(purpose: string, dlopen: Dlopen = Deno.dlopen) {
     const library = openLibc(KERNEL_SYMBOLS, purpose, dlopen);
     this.symbols = library.symbols;
+    this.dlopen = dlopen;
     this.#close = () => library.close();
   }
 

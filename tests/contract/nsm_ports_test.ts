@@ -47,7 +47,7 @@ async function secretOf(ports: Awaited<ReturnType<typeof openNsmPorts>>): Promis
 }
 
 Deno.test("with an NSM, keys are made with its GetRandom", async () => {
-  using ports = await openNsmPorts(machine({ hasDevice: true }));
+  using ports = await openNsmPorts(undefined, machine({ hasDevice: true }));
   assertEquals(ports.entropy.random.sources, "NSM, kernel, runtime");
   answer({ GetRandom: { random: new Uint8Array(256).fill(1) } });
   assertNotEquals(await secretOf(ports), await secretOf(ports));
@@ -61,7 +61,7 @@ for (
   ] as const
 ) {
   Deno.test(`an NSM that answers GetRandom with ${what}: no key is made, and nonces are`, async () => {
-    using ports = await openNsmPorts(machine({ hasDevice: true }));
+    using ports = await openNsmPorts(undefined, machine({ hasDevice: true }));
     answer(refusal);
     await assertRejects(() => secretOf(ports), EnclaveError);
     assertNotEquals(ports.entropy.random.bytes(12), ports.entropy.random.bytes(12));
@@ -69,13 +69,13 @@ for (
 }
 
 Deno.test("an NSM whose ioctl fails: no key is made", async () => {
-  using ports = await openNsmPorts(machine({ hasDevice: true }));
+  using ports = await openNsmPorts(undefined, machine({ hasDevice: true }));
   control.nsm_stub_script(0, constants.errno.EIO, 0n, 1);
   await assertRejects(() => secretOf(ports), EnclaveError, "EIO");
 });
 
 Deno.test("an NSM that does not open: no key is made, nonces are, and a warning says why", async () => {
-  using ports = await openNsmPorts(machine({ hasDevice: true, openErrno: constants.errno.EBUSY }));
+  using ports = await openNsmPorts(undefined, machine({ hasDevice: true, openErrno: constants.errno.EBUSY }));
   await assertRejects(() => secretOf(ports), EnclaveError, "EBUSY");
   assertEquals([ports.attester, ports.entropy.random.sources], [undefined, "NSM, kernel, runtime"]);
   assertNotEquals(ports.entropy.random.bytes(12), ports.entropy.random.bytes(12));
@@ -83,7 +83,7 @@ Deno.test("an NSM that does not open: no key is made, nonces are, and a warning 
 });
 
 Deno.test("a host without an NSM makes keys of kernel and runtime, and says so", async () => {
-  using ports = await openNsmPorts(machine({ hasDevice: false }));
+  using ports = await openNsmPorts(undefined, machine({ hasDevice: false }));
   assertEquals(ports.entropy.random.sources, "no NSM, kernel, runtime");
   assertNotEquals(await secretOf(ports), await secretOf(ports));
 });
@@ -92,7 +92,7 @@ Deno.test("without a C library there are no ports", async () => {
   const dlopen: Dlopen = () => {
     throw new TypeError("in a test");
   };
-  assertEquals((await assertRejects(() => openNsmPorts(dlopen), EnclaveError)).code, "libc");
+  assertEquals((await assertRejects(() => openNsmPorts(undefined, dlopen), EnclaveError)).code, "libc");
 });
 
 Deno.test("disposing of the ports closes the device", () => {

@@ -133,10 +133,18 @@ async function openSimulatedNsm(options: Options): Promise<SimulatedNsm | undefi
 }
 
 /** The parts of a simulated module that the service uses. */
-async function simulatedIo(nsm: SimulatedNsm): Promise<Pick<RunIo, "attester" | "entropy" | "measurements">> {
+async function simulatedIo(
+  nsm: SimulatedNsm,
+): Promise<Pick<RunIo, "attester" | "clock" | "entropy" | "measurements">> {
   const pcr = async (index: number) => encodeHex(await nsm.pcr(index));
   return {
     attester: nsm,
+    clock: {
+      nsm,
+      now: () => new Date(),
+      monotonic: () => performance.now(),
+      set: () => "a host's clock is never set",
+    },
     // The host's random numbers are the kernel's own: with a simulated module they count as the module's.
     entropy: { kernelGenerator: NSM_GENERATOR, random: HOST_RANDOM },
     measurements: { pcrs: [await pcr(0), await pcr(1), await pcr(2)], debug: false },

@@ -12,6 +12,7 @@ import { formatAddress } from "../../shared/wire/address.ts";
 import { listen } from "../../shared/wire/listen.ts";
 import { VERSION } from "../../shared/version.ts";
 import { EXIT } from "../../shared/cli/options.ts";
+import { type ClockPorts, keepClock } from "./clock.ts";
 import { heldPermissions } from "./permissions.ts";
 import { FEATURES, measuredConfiguration, type ServeConfig } from "../../shared/cli/serve_options.ts";
 
@@ -19,6 +20,8 @@ import { FEATURES, measuredConfiguration, type ServeConfig } from "../../shared/
 export interface RunIo extends ServiceParts {
   /** Resolves when the service is to end. Called before anything else starts, so that a signal cannot end the process half-way. */
   readonly signalled: Promise<string>;
+  /** The NSM and the clock that is kept at its time, where there are both. */
+  readonly clock?: ClockPorts | undefined;
   /** Processes that share the memory. */
   readonly sdkProcesses?: number;
   /** Processes of the workflow. */
@@ -62,6 +65,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
   io.onListening?.();
   const permissions = heldPermissions(io.grants);
   opened.use(logUncaught(log));
+  const clock = io.clock && opened.use(await keepClock(io.clock, config.clock === "nsm", log));
   const limits = limitsFor(config.limits, io);
   const service = startService({
     ...io,
@@ -77,6 +81,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
       ...(config.features === undefined && !isDevelopment ? [ALL_FEATURES] : []),
     ],
     permissions,
+    clockAhead: () => clock?.ahead,
   });
   log("info", "listening", {
     address: formatAddress(address),

@@ -40,6 +40,8 @@ export interface ServiceOptions extends ServiceParts, Shown, Pick<Ports, "keys" 
   readonly limits: Limits;
   /** Names of the features to serve: the others are switched off. */
   readonly served: readonly string[];
+  /** By how much the clock was ahead of the NSM's, where it is known. Milliseconds. */
+  readonly clockAhead?: () => number | undefined;
   readonly now?: () => Date;
   /** Milliseconds. */
   readonly monotonic?: () => number;
@@ -124,7 +126,8 @@ export function startService(options: ServiceOptions): Service {
     ...server.stats,
     memory_in_flight: memory.buffers.used + memory.requests.used,
     memory_budget: limits.maxInFlight,
-    ...(options.memory === undefined ? {} : { memory_total: options.memory }),
+    memory_total: options.memory,
+    clock_difference_ms: options.clockAhead?.(),
   });
   const routes = statusRoutes({ ...options, ...ports }, { ...limits, features, metrics, warnings, stats });
   const server = new Server(options.acceptor, {

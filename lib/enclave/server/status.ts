@@ -13,6 +13,8 @@ import type { Metrics } from "./metrics.ts";
 
 /** What these requests show of a service. */
 export interface Shown extends Pick<Ports, "kms" | "entropy" | "aead"> {
+  /** Release of the machine's kernel, where it is known. */
+  readonly kernel?: string | undefined;
   readonly events: EventLog;
   /** The self-test, run for every `health`. */
   readonly selfTest?: (() => Promise<readonly object[]>) | undefined;
@@ -26,7 +28,7 @@ interface Running {
   readonly metrics: Metrics;
   /** Warnings about the configuration. */
   readonly warnings: readonly string[];
-  readonly stats: () => Readonly<Record<string, number>>;
+  readonly stats: () => Readonly<Record<string, number | undefined>>;
   /** Time limit of a request. Milliseconds. */
   readonly requestMs: number;
 }
@@ -37,7 +39,7 @@ const MAX_WAIT_MS = 30_000;
 
 /** The routes. */
 export function statusRoutes(
-  { kms, entropy, aead, bootId, now, monotonic, events, selfTest, permissions }: Shown & Ports,
+  { kms, entropy, aead, kernel, bootId, now, monotonic, events, selfTest, permissions }: Shown & Ports,
   { features, metrics, warnings, stats, requestMs }: Running,
 ): Routes {
   const started = monotonic();
@@ -46,6 +48,7 @@ export function statusRoutes(
     ...Object.assign({}, ...features.map(({ state }) => state)),
     version: VERSION,
     boot_id: bootId,
+    kernel,
     uptime_s: Math.floor((monotonic() - started) / 1000),
     kms: kms.health(),
     aead: aead.name,

@@ -47,8 +47,15 @@ const RUNNING = {
     value: "LEVEL",
     refuseEmpty: false,
     default: "info",
-    read: (options, name) => options.choice(name, LEVELS),
+    read: oneOf(LEVELS),
   }, "debug, info, warn or error"),
+};
+
+const CLOCK = {
+  clock: setting(
+    { name: "clock", value: "SOURCE", default: "nsm", read: oneOf(["nsm", "kernel"]) },
+    "what keeps the wall clock: nsm (set from its time if more than 500 ms off), or the kernel alone",
+  ),
 };
 
 const textOption = (options: Options, name: string) => options.text(name);
@@ -135,6 +142,7 @@ export const SERVE_OPTIONS: readonly Setting<unknown>[] = [
   MASTER_KEY,
   LIMIT_OPTIONS,
   WORKFLOW_OPTIONS,
+  CLOCK,
   RUNNING,
 ].flatMap((table) => Object.values<Setting<unknown>>(table));
 
@@ -181,6 +189,7 @@ export function readServeConfig(options: Options, parseKey: (text: string) => Ke
     /** The settings of the SDK's backend as text, by option; none in an entry without that backend. */
     sdk: Object.fromEntries(NITRO_OPTIONS.map(({ name }) => [name, options.text(name)])),
     workflow: readAll(WORKFLOW_OPTIONS, options),
+    ...readAll(CLOCK, options),
     ...readAll(RUNNING, options),
   };
 }
@@ -199,6 +208,10 @@ export function listenOption(options: Options): string | undefined {
   if (!options.isFlag("port")) return options.text("listen");
   if (!options.isFlag("listen")) return undefined;
   throw new UsageError("--port does not go with --listen", "Give --listen alone: its address has the port.");
+}
+
+function oneOf<V extends string>(values: readonly V[]) {
+  return (options: Options, name: string): V => options.choice(name, values);
 }
 
 /** In the order of {@link FEATURES}, so that the order in which they are named does not change the configuration hash. */
@@ -252,6 +265,8 @@ export function measuredConfiguration(config: ServeConfig): Readonly<Record<stri
     ...measured(WALLET_CACHE, wallet.cache),
     wallet_cache_ms: wallet.cache.maxAgeMs,
     ...measured(MASTER_KEY, config),
+    // Left out by default, as the features are.
+    ...(config.clock === "nsm" ? {} : measured(CLOCK, config)),
     ...measured(SEALED_OPTIONS, sealed),
     max_sealed_age_ms: sealed.maxAgeMs,
     // As given: the parent, which chooses the memory, must not be able to change the hash.
