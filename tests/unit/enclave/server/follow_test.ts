@@ -200,7 +200,7 @@ Deno.test("a service that stops ends the waits at once, and they have its last w
     const rig = setup({ level });
     const peer = await rig.wait(await rig.last());
     const stopped = rig.service.stop(60_000);
-    assertEquals(names(await peer.receive()), words);
+    assertEquals(names(await peer.receive()), [...words]);
     await within(stopped, "the end of the service");
   }
 });
