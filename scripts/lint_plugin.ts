@@ -93,6 +93,9 @@ export const WALLS: readonly {
   { from: /^(?:lib|scripts)\//, to: /^(?!tests\/)/, why: "the product does not know its tests" },
 ];
 
+/** What sets the machine's clock, and who may import it: an enclave's entry, and the test that puts a recorder in C in its place. */
+const CLOCK = { module: "ffi/clock.ts", importers: /^main\.ts$|^tests\/contract\/clock_test\.ts$/ } as const;
+
 /** What of lib/ may draw random numbers: the port, and what never runs in the enclave. */
 const MAY_DRAW: readonly RegExp[] = [
   /^lib\/shared\/crypto\/(host_)?random\.ts$/,
@@ -147,6 +150,9 @@ function checkImport(context: Deno.lint.RuleContext, node: Deno.lint.Node, speci
   const from = repoPath(context.filename);
   const to = typeof specifier === "string" ? target(from, specifier) : undefined;
   if (to === undefined) return;
+  if (to === CLOCK.module && !CLOCK.importers.test(from)) {
+    context.report({ node, message: `${from} must not import ${to}: a host's clock is never set` });
+  }
   const wall = WALLS.find((candidate) => candidate.from.test(from));
   if (wall === undefined || to.startsWith("lib/std/")) return;
   if (wall.to.test(to) && wall.except?.test(to) !== true) return;
@@ -259,6 +265,20 @@ const plugin: Deno.lint.Plugin = {
               if (property.type === "Property" && nameOf(property.key) === "dlopen") report(property);
             }
           },
+        };
+      },
+    },
+    "no-host-clock": {
+      create: (context) => {
+        const from = repoPath(context.filename);
+        if (from === CLOCK.module || CLOCK.importers.test(from)) return {};
+        const check = (node: Deno.lint.Node, name: unknown) => {
+          if (!/^(clock_(settime|adjtime)|settimeofday|adjtimex?|stime)$/.test(String(name))) return;
+          context.report({ node, message: `Only ${CLOCK.module} may set a clock: a host's is never set` });
+        };
+        return {
+          Identifier: (node) => check(node, node.name),
+          Literal: (node) => check(node, node.value),
         };
       },
     },

@@ -107,6 +107,16 @@ const RULES: readonly (readonly [string, string, string?])[] = [
   ["lib/enclave/kms/sdk_process/nitro.ts", 'globalThis.Deno.dlopen("x", {});', "dlopen-in-ffi"],
   ["lib/enclave/server/server.ts", 'await import("../../../ffi/mod.ts");', "import-walls"],
   ["lib/enclave/server/server.ts", 'let a: import("../../../ffi/mod.ts").A;', "import-walls"],
+  ["main.ts", 'import { openWallClock } from "./ffi/clock.ts";'],
+  ["ffi/nsm.ts", 'import { openWallClock } from "./clock.ts";', "import-walls"],
+  ["lib/enclave/cli/run.ts", 'import { openWallClock } from "../../../ffi/clock.ts";', "import-walls"],
+  ["lib/dev/service/mod.ts", 'import { openWallClock } from "../../../ffi/clock.ts";', "import-walls"],
+  ["scripts/dev.ts", 'export * from "../ffi/clock.ts";', "import-walls"],
+  ["tests/e2e/service_test.ts", 'await import("../../ffi/clock.ts");', "import-walls"],
+  ["tests/helpers/ports.ts", 'let a: import("../../ffi/clock.ts").A;', "import-walls"],
+  ["ffi/kernel.ts", "const SYMBOLS = { clock_settime: {} };", "no-host-clock"],
+  ["tests/e2e/service_test.ts", 'Deno.dlopen("x", { f: { name: "clock_settime" } });', "no-host-clock"],
+  ["lib/dev/service/mod.ts", "symbols.settimeofday(a, b);", "no-host-clock"],
   ["main.ts", "Deno.exit(1);"],
   ["scripts/dev.ts", 'Deno.env.get("A");'],
   ["lib/enclave/cli/run.ts", 'Deno.env.get("A");', "process-in-entries"],
@@ -219,6 +229,17 @@ Deno.test("main.ts reaches no code that verifies or simulates documents, and non
     graph.filter((path) => UNMEASURED.test(path) || /^lib\/(ctl|dev)\/|^scripts\//.test(path)),
     [],
   );
+});
+
+Deno.test("of what sets a clock, main.ts alone imports the code, and one file of ffi names the function", () => {
+  const sources = ["main.ts", "ffi", "lib", "scripts", "tests", "examples"].flatMap(pathsBelow);
+  const importers = sources.filter((path) => graphOf(path).includes("ffi/clock.ts"));
+  const allowed = importers.filter((path) => !/^ffi\/clock\.ts$|^main\.ts$/.test(path));
+  assertEquals(allowed, ["tests/contract/clock_test.ts"]);
+  const naming = ["main.ts", "ffi", "lib", "scripts"].flatMap(pathsBelow).filter((path) =>
+    /"?clock_settime"?:/.test(Deno.readTextFileSync(`${ROOT}${path}`))
+  );
+  assertEquals(naming, ["ffi/clock.ts"]);
 });
 
 Deno.test("neither main.ts nor the dry run imports the AWS SDK for JavaScript, and denclavectl does", () => {

@@ -21,6 +21,8 @@ newer build/libaws-nitro-enclaves-sdk-c.so nitro_sdk_stub.c stub_json.h stub.h b
   "$cc" "${flags[@]}" -fPIC -shared -o build/libaws-nitro-enclaves-sdk-c.so nitro_sdk_stub.c "$common"
 newer build/libnsm-libc-stub.so nsm_libc_stub.c build.sh ||
   "$cc" "${flags[@]}" -fPIC -shared -o build/libnsm-libc-stub.so nsm_libc_stub.c
+newer build/libclock-stub.so clock_stub.c build.sh ||
+  "$cc" "${flags[@]}" -fPIC -shared -o build/libclock-stub.so clock_stub.c
 newer build/libfixed-random.so fixed_random.c build.sh ||
   "$cc" "${flags[@]}" -fPIC -shared -o build/libfixed-random.so fixed_random.c -ldl
 newer build/layout_probe layout_probe.c stub.h build.sh || "$cc" "${flags[@]}" -o build/layout_probe layout_probe.c
