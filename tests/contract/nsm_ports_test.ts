@@ -88,6 +88,22 @@ Deno.test("a host without an NSM makes keys of kernel and runtime, and says so",
   assertNotEquals(await secretOf(ports), await secretOf(ports));
 });
 
+for (
+  const [what, given, opened] of [
+    ["with an NSM what sets the clock is opened", { hasDevice: true }, 1],
+    ["with an NSM that does not open, it is not", { hasDevice: true, openErrno: constants.errno.EBUSY }, 0],
+    ["on a host it is not", { hasDevice: false }, 0],
+  ] as const
+) {
+  Deno.test(what, async () => {
+    const set: number[] = [];
+    let count = 0;
+    const openClock = () => (count++, (time: number) => void set.push(time));
+    using ports = await openNsmPorts(openClock, machine(given));
+    assertEquals([count, ports.clock !== undefined, set], [opened, opened === 1, []]);
+  });
+}
+
 Deno.test("without a C library there are no ports", async () => {
   const dlopen: Dlopen = () => {
     throw new TypeError("in a test");

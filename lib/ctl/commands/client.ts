@@ -122,18 +122,32 @@ function simple(name: string, summary: string): Command {
   };
 }
 
+/** How long one request of `--follow` waits for an event. Milliseconds. */
+const FOLLOW_MS = 30_000;
+
 async function logs(options: Options, io: CtlIo): Promise<number> {
   const security = options.on("security");
   const limit = options.number("limit", { min: 1, max: 500 });
   using client = await connect(options, await sealedFor(options, io));
-  const reply = await client.request({
+  let reply = await client.request({
     type: "logs",
     security,
     ...(security && !options.isFlag("limit") ? {} : { limit }),
   });
-  if (options.on("json")) return show(options, io, reply);
-  io.stdout(`${(reply["events"] as unknown[]).map((event) => JSON.stringify(event)).join("\n")}\n`);
-  return EXIT.ok;
+  const isFollowed = options.on("follow");
+  if (options.on("json") && !isFollowed) return show(options, io, reply);
+  const wait_ms = Math.min(FOLLOW_MS, Math.floor(timeoutOf(options) / 2));
+  for (let after = 0;;) {
+    const events = reply["events"] as readonly Readonly<Record<string, unknown>>[];
+    const dropped = Number(reply["dropped"] ?? 0);
+    const lines = [...(dropped > 0 ? [{ event: "dropped", lines: dropped }] : []), ...events];
+    if (lines.length > 0 || !isFollowed) {
+      io.stdout(`${lines.map((line) => JSON.stringify(line)).join("\n")}\n`);
+    }
+    if (!isFollowed) return EXIT.ok;
+    after = Number(events.at(-1)?.["seq"] ?? after);
+    reply = await client.request({ type: "logs", after, boot_id: reply["boot_id"], wait_ms });
+  }
 }
 
 /** Prints the reply with the request's nonce, so that the document can be stored and verified (`denclavectl attest verify`). */
@@ -249,6 +263,7 @@ export const CLIENT_COMMANDS: readonly Command[] = [
     usage: "[options]",
     options: [
       { name: "limit", value: "N", default: "100", help: "maximum number of events" },
+      { name: "follow", help: "print new events as they come, until the connection ends" },
       { name: "security", help: "only events about keys and refusals, which no flood displaces" },
       ...CONNECTION_OPTIONS,
     ],

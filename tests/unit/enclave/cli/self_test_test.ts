@@ -66,6 +66,7 @@ const FAILURES: readonly (readonly [string, Partial<SelfTestSeams>, string, stri
   ["no kernel generator", { kernelGenerator: undefined }, "random numbers", "warn"],
   ["a clock that is two minutes ahead", { now: () => new Date(Date.now() + 120_000) }, "clock", "warn"],
   ["a clock that is ten minutes behind", { now: () => new Date(Date.now() - 600_000) }, "clock", "fail"],
+  ["an NSM that takes 251 ms", { monotonic: ((ms) => () => ms += 251)(0) }, "clock", "skipped"],
   ["little memory", { readText: () => "MemAvailable: 1024 kB\n" }, "memory", "warn"],
   ["a /proc that says nothing", { readText: () => undefined }, "memory", "skipped"],
 ];
@@ -76,6 +77,21 @@ for (const [what, change, check, state] of FAILURES) {
     assertEquals((await states(seams(nsm, change)))[check], state);
   });
 }
+
+Deno.test("the clock's difference is shown, in milliseconds and which way", async () => {
+  const at = Date.now();
+  using fixed = await SimulatedNsm.start({ nsmDevice: "/nonexistent", now: () => new Date(at) });
+  const seen = async (ahead: number) => {
+    const change = { now: () => new Date(at + ahead), monotonic: () => 0 };
+    const { checks } = await runSelfTest(seams(fixed, change));
+    return checks.find(({ check }) => check === "clock")?.seen;
+  };
+  assertEquals(await seen(700), "700 ms ahead of the NSM's");
+  assertEquals(
+    await seen(-61_000),
+    "61000 ms behind the NSM's: KMS allows five minutes; use --clock nsm, and look at logs",
+  );
+});
 
 Deno.test("debug mode shows as a failure, with its remedy", async () => {
   using nsm = await simulated({ pcrs: { 0: PCR("0"), 1: PCR("0"), 2: PCR("0") } });
