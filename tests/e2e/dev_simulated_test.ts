@@ -47,6 +47,9 @@ Deno.test("documents have the file's PCRs, and the root is the same after a rest
     assertMatch(verified.stderr, /not under AWS's root: they do not prove a real enclave/);
     const health = await runCtl(["client", "health", ...connect]);
     assertMatch(health.stdout, /simulated NSM: its attestation documents prove nothing/);
+    // Compared, and left alone: this is a host's.
+    assertMatch(health.stdout, /"clock_difference_ms": -?\d{1,5},/);
+    assertEquals([service.events("clock_set"), service.events("clock_not_set")], [[], []]);
   }
 });
 

@@ -433,7 +433,46 @@ export function testProduction(program: Program): void {
       ["configured", undefined, undefined, undefined],
       ["request_failed", "configure", "key_not_allowed", 1],
     ]);
+    // Its line was over the rate limit, and a follower has it all the same.
+    assertEquals(service.events("configured"), []);
+    const followed = await client.request({ type: "logs", after: 0, limit: 500 });
+    assertEquals(followed.events.filter(({ event }) => event === "configured").length, 1);
   });
+
+  test(
+    "health shows the kernel's release and a boot id, and no difference of clocks without an NSM",
+    [],
+    async ({ service }) => {
+      using client = await Client.connect(service.address);
+      const { kernel, boot_id, clock_difference_ms } = await client.request({ type: "health" });
+      assertEquals([kernel, clock_difference_ms], [Deno.osRelease(), undefined]);
+      assert(/^[0-9a-f]{32}$/.test(boot_id), boot_id);
+      assertEquals((await client.request({ type: "logs", after: 0 })).boot_id, boot_id);
+    },
+  );
+
+  test(
+    "a client that follows the log gets each event as it comes, and SIGTERM does not wait for it",
+    [],
+    async ({ service }) => {
+      using follower = await Client.connect(service.address);
+      using other = await Client.connect(service.address);
+      const { events } = await follower.request({ type: "logs", limit: 1 });
+      const next = (after: unknown) =>
+        follower.request({ type: "logs", after: Number(after), wait_ms: 30_000 })
+          .then((reply) => reply.events.map(({ event, seq }) => [event, seq]));
+      const first = next(events[0]?.["seq"]);
+      await other.exchange({ type: "none such" });
+      const [event, seq] = (await first)[0] ?? [];
+      assertEquals([event, seq], ["request_failed", Number(events[0]?.["seq"]) + 1]);
+      const last = next(seq);
+      const begun = performance.now();
+      assertEquals((await service.stop("SIGTERM")).code, 0);
+      // Requests under way have five seconds to end.
+      assert(performance.now() - begun < 4_000, `${performance.now() - begun} ms`);
+      assertEquals((await last).map(([event]) => event).slice(0, 1), ["signal"]);
+    },
+  );
 
   test("no credential, key or plaintext is in the log or in the service's status replies", [
     "--log-level",

@@ -1,10 +1,11 @@
 /** Following the log: `logs` with `after` and `wait_ms`, over memory. What is missed is counted, and who waits holds nothing up. */
 import { assertEquals } from "@std/assert";
+import { Client } from "../../../../lib/ctl/client/client.ts";
 import { EventLog } from "../../../../lib/enclave/server/events.ts";
 import { DEFAULT_LIMITS } from "../../../../lib/dev/defaults.ts";
 import type { LogLevel } from "../../../../lib/shared/log.ts";
 import type { WireObject } from "../../../../lib/shared/wire/messages.ts";
-import { within } from "../../../helpers/deadline.ts";
+import { until, within } from "../../../helpers/deadline.ts";
 import { MemoryAcceptor, type Peer } from "../../../helpers/duplex.ts";
 import { FakeKms } from "../../../helpers/fake_kms.ts";
 import { startTestService } from "../../../helpers/test_service.ts";
@@ -160,6 +161,36 @@ for (
     assertEquals(names(await peer.receive()), ["news"]);
   });
 }
+
+Deno.test("over TCP, a waiting client that disconnects frees its place while another waits on", async () => {
+  // At this level only the first refusal is an event, which ends the waits.
+  const events = new EventLog({ write: () => {}, level: "error" });
+  const kms = new FakeKms(() => Promise.reject(new Error("not asked")));
+  await using service = startTestService({ kms, events });
+  const request = { ...WAIT, after: Number.MAX_SAFE_INTEGER };
+  const clients = await Promise.all([1, 2, 3].map(() => Client.connect(service.address)));
+  const [first, second, third] = clients as [Client, Client, Client];
+  using _clients = new DisposableStack();
+  for (const client of clients) _clients.use(client);
+  const isFree = async () => (await third.exchange({ ...request, wait_ms: 1 }))["status"] === "ok";
+  const wait = async () => {
+    const waits = [first, second].map((client) => client.exchange(request).catch(() => undefined));
+    // When both answers are there, both requests before them have been read.
+    for (let turn = 0; turn < 2; turn++) await third.exchange({ type: "ping" });
+    assertEquals(await isFree(), false);
+    return waits;
+  };
+  await Promise.all(await wait());
+  const [left, waiting] = await wait();
+  let hasEnded = false;
+  void waiting?.then(() => hasEnded = true);
+  first[Symbol.dispose]();
+  await left;
+  await until("a free place", isFree);
+  assertEquals(hasEnded, false);
+  events.log("error", "news");
+  assertEquals((await waiting)?.["status"], "ok");
+});
 
 Deno.test("a client that ended its stream after its request still gets the reply", async () => {
   await using rig = setup();
