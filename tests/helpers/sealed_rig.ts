@@ -49,6 +49,8 @@ export async function sealedRig(
     configurationHash: CONFIGURATION_HASH,
     now: () => new Date(Date.now() + ahead.ms),
     monotonic: () => clock.ms,
+    kernel: "4.14.256",
+    clockAhead: () => ahead.ms,
   });
   const { address } = service;
   const connect = () => Client.connect(address, { timeoutMs: 20_000 });

@@ -21,7 +21,7 @@ export interface ClockPorts extends Clocks {
 /** Disposing ends the comparisons. */
 export interface KeptClock extends Disposable {
   /** By how much the clock was ahead of the module's when they were last compared. Milliseconds. */
-  readonly ahead: number | undefined;
+  readonly ahead: () => number | undefined;
 }
 
 /**
@@ -45,10 +45,5 @@ export async function keepClock(ports: ClockPorts, isSet: boolean, log: Log): Pr
     compare().catch((thrown) => log("warn", "clock_not_compared", { reason: messageOf(thrown) }));
   await keep();
   const timer = setInterval(keep, EVERY_MS);
-  return {
-    get ahead() {
-      return ahead;
-    },
-    [Symbol.dispose]: () => clearInterval(timer),
-  };
+  return { ahead: () => ahead, [Symbol.dispose]: () => clearInterval(timer) };
 }

@@ -16,7 +16,6 @@ import type { ServiceParts } from "../server/start.ts";
 import { createSelfTest, memoryOf, type SelfCheck } from "./self_test.ts";
 
 const RNG_CURRENT = "/sys/class/misc/hw_random/rng_current";
-const KERNEL_RELEASE = "/proc/sys/kernel/osrelease";
 const MAX_FILE_LENGTH = 16_384;
 
 /** The parts of a service that this opens. Disposing closes the NSM and the C library. */
@@ -76,7 +75,7 @@ async function lookForNsm(
       entropy: { kernelGenerator, random: new Random({ kernel: fill, nsm }) },
       memory: memoryOf(readText, "MemTotal"),
       measurements,
-      kernel: readText(KERNEL_RELEASE)?.trim(),
+      kernel: readText("/proc/sys/kernel/osrelease")?.trim(),
       clock: nsm && openClock && { nsm, set: openClock(kernel), ...clocks },
       selfTest: async () => (await selfTest()).checks,
       warnings: [],

@@ -81,7 +81,7 @@ export async function runService(config: ServeConfig, io: RunIo): Promise<number
       ...(config.features === undefined && !isDevelopment ? [ALL_FEATURES] : []),
     ],
     permissions,
-    clockAhead: () => clock?.ahead,
+    clockAhead: clock?.ahead,
   });
   log("info", "listening", {
     address: formatAddress(address),

@@ -5,6 +5,7 @@
  */
 import type { Log, LogFields, LogLevel } from "../../shared/log.ts";
 import { WireError } from "../../shared/wire/messages.ts";
+import type { Call } from "./feature.ts";
 import { redactText } from "./redaction.ts";
 
 /** An event of the log. */
@@ -153,12 +154,9 @@ export class EventLog {
    * @throws {WireError} `busy` (rejects) when as many wait as may
    */
   async follow(
-    { after, limit, ms, more }: {
-      readonly after: number;
-      readonly limit: number;
-      readonly ms: number;
-      readonly more?: (() => Promise<void>) | undefined;
-    },
+    after: number,
+    limit: number,
+    { ms, more }: { readonly ms: number; readonly more: Call["more"] },
   ): Promise<{ readonly events: readonly ServiceEvent[]; readonly dropped: number }> {
     if (ms > 0 && this.#seq <= after && !this.#ended) {
       if (this.#waiting.size >= MAX_WAITING) {

@@ -17,8 +17,6 @@ import { type Acceptor, Server } from "./server.ts";
 import { type Shown, statusRoutes } from "./status.ts";
 import { createTurnEnd } from "./turn.ts";
 
-const BOOT_ID_LENGTH = 16;
-
 /** What an entry opens before it listens. */
 export interface ServiceParts extends Omit<Shown, "permissions"> {
   /** The NSM, where there is one. */
@@ -41,7 +39,7 @@ export interface ServiceOptions extends ServiceParts, Shown, Pick<Ports, "keys" 
   /** Names of the features to serve: the others are switched off. */
   readonly served: readonly string[];
   /** By how much the clock was ahead of the NSM's, where it is known. Milliseconds. */
-  readonly clockAhead?: () => number | undefined;
+  readonly clockAhead?: (() => number | undefined) | undefined;
   readonly now?: () => Date;
   /** Milliseconds. */
   readonly monotonic?: () => number;
@@ -104,7 +102,7 @@ export function startService(options: ServiceOptions): Service {
   const kms = observeDenials(options.kms, () => {
     for (const feature of features) feature.forget?.();
   }, options.measurements);
-  const bootId = encodeHex(entropy.random.bytes(BOOT_ID_LENGTH));
+  const bootId = encodeHex(entropy.random.bytes(16));
   const ports: Ports = { kms, keys, entropy, attester, aead, configurationHash, log, now, monotonic, bootId };
   const features = options.features(ports).map((feature) =>
     options.served.includes(feature.name) ? feature : switchedOff(feature)

@@ -68,7 +68,7 @@ export function statusRoutes(
     }
     if (security) throw new WireError("missing_fields", "Field security does not go with after");
     const ms = Math.min(wait_ms, MAX_WAIT_MS, requestMs / 2);
-    const found = await events.follow({ after: boot_id === bootId ? after : 0, limit, ms, more });
+    const found = await events.follow(boot_id === bootId ? after : 0, limit, { ms, more });
     return { status: "ok", ...found, boot_id: bootId };
   };
   return {

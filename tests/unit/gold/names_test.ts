@@ -26,6 +26,7 @@ const FOUND: Readonly<Record<string, readonly string[]>> = {
   events: [
     ...matches(/\blog\(\s*(?:"\w+"|\w+\(\w+\)),\s*"([a-z_]+)"/g),
     ...matches(/\bevent: "([a-z_]+)"/g),
+    ...matches(/#make\(time, "\w+", "([a-z_]+)"/g),
     // Those of the children, in tables.
     ...matches(/\b(?:hung|lost|restart): "([a-z_]+)"/g),
   ],

@@ -19,7 +19,7 @@ Deno.test("an event is one JSON line, and those below the level are none", () =>
   const { events, lines } = eventLog();
   events.log("debug", "unseen");
   events.log("info", "seen", { a: 1, b: undefined });
-  assertEquals(lines, ['{"time":"1970-01-01T00:00:00.000Z","level":"info","event":"seen","a":1}\n']);
+  assertEquals(lines, ['{"time":"1970-01-01T00:00:00.000Z","level":"info","event":"seen","a":1,"seq":1}\n']);
 });
 
 Deno.test("the ring keeps the newest events, oldest first", () => {

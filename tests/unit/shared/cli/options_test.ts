@@ -206,6 +206,7 @@ const VALUES: Readonly<Record<string, readonly [string, string]>> = {
   "workflow-memory": ["16777216", "16777217"],
   "idle-ms": ["10", "11"],
   "request-ms": ["10", "11"],
+  "clock": ["nsm", "kernel"],
   "drain-ms": ["1", "2"],
   "log-level": ["info", "warn"],
   "library-dir": ["/a", "/b"],

@@ -144,6 +144,7 @@ Deno.test("what a service replies has the listed fields and no others, of the li
   const sender = await rig.sender(client);
   await ask({ ...(await sender.seal({ type: "ping" })).message });
   for (const type of ["ping", "logs", "metrics"]) await ask({ type });
+  await ask({ type: "logs", after: 0 });
 
   const made = await ask({ type: "master_key.init", enclave_id: 1, nonce: NONCE, ...CREDENTIALS });
   await ask({ ...made, type: "master_key.verify", ...CREDENTIALS });
