@@ -10,7 +10,7 @@ import { MemoryAcceptor, type Peer } from "../../../helpers/duplex.ts";
 import { FakeKms } from "../../../helpers/fake_kms.ts";
 import { startTestService } from "../../../helpers/test_service.ts";
 
-const WAIT = { type: "logs", wait_ms: 30_000 } as const;
+const WAIT = { type: "logs", wait_ms: 120_000 } as const;
 
 function setup({ level = "info", requestMs = DEFAULT_LIMITS.requestMs, keep = 500 }: {
   readonly level?: LogLevel;
