@@ -91,8 +91,12 @@ Deno.test("a host without an NSM makes keys of kernel and runtime, and says so",
 for (
   const [what, given, opened] of [
     ["with an NSM what sets the clock is opened", { hasDevice: true }, 1],
-    ["with an NSM that does not open, it is not", { hasDevice: true, openErrno: constants.errno.EBUSY }, 0],
-    ["on a host it is not", { hasDevice: false }, 0],
+    [
+      "with an NSM that does not open, what sets the clock is not opened",
+      { hasDevice: true, openErrno: constants.errno.EBUSY },
+      0,
+    ],
+    ["on a host what sets the clock is not opened", { hasDevice: false }, 0],
   ] as const
 ) {
   Deno.test(what, async () => {

@@ -63,7 +63,7 @@ async function clock(context: DoctorContext): Promise<Verdict> {
   const offset = world.now() - theirs;
   const seconds = `${Math.abs(Math.round(offset / 1000))} s ${offset < 0 ? "behind" : "ahead of"} KMS`;
   const remedy =
-    "Have chrony keep the parent's time (169.254.169.123). The enclave has a clock of its own: if its errors say clock_skew, start it again.";
+    "Have chrony keep the parent's time (169.254.169.123). The enclave has a clock of its own, which it sets from the NSM (--clock nsm).";
   if (Math.abs(offset) >= MAX_OFFSET_MS) {
     return fail(`the clock is ${seconds}: signatures count as expired`, remedy);
   }

@@ -57,7 +57,7 @@ export function hintFor(reason: KmsReason | undefined): string {
   }
   const skew = clockSkewOf(reason);
   if (skew !== undefined) {
-    const remedy = "Keep it by the hypervisor's (chrony with /dev/ptp0), or start the enclave anew.";
+    const remedy = "Serve with --clock nsm, which sets it; clock_not_set in the log says why it could not.";
     return `${describeSkew(skew)}: five minutes are allowed. ${remedy}`;
   }
   return awsAdvice(reason.name)?.hint ?? "See the KMS API reference for this error.";
