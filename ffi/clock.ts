@@ -1,6 +1,6 @@
 /**
- * Sets the machine's wall clock, by the C library. Only `main.ts` may import this (`scripts/lint_plugin.ts`), and it
- * opens it only beside the NSM's device: an enclave's clock is its own, a host's clock is never set.
+ * Sets the machine's wall clock, by the C library. Only `main.ts` may import this (`scripts/lint_plugin.ts`),
+ * and it is opened only beside the NSM's device: an enclave's clock is set, a host's clock never.
  *
  * @module
  */
@@ -19,7 +19,8 @@ const CLOCK_REALTIME = 0;
  * Opens the C library's function.
  *
  * @param kernel borrowed
- * @returns sets the clock to a time in whole milliseconds since 1970; gives the errno's name where the kernel refuses
+ * @returns sets the clock to a time in milliseconds since 1970, a whole number; gives the errno's name where the
+ * kernel refuses
  */
 export function openWallClock(kernel: Kernel): (time: number) => string | undefined {
   const { symbols } = openLibc(CLOCK_SYMBOLS, "set the clock", kernel.dlopen);

@@ -93,7 +93,7 @@ export const WALLS: readonly {
   { from: /^(?:lib|scripts)\//, to: /^(?!tests\/)/, why: "the product does not know its tests" },
 ];
 
-/** What sets the machine's clock, and who may import it: an enclave's entry, and the test that puts a recorder in C in its place. */
+/** What sets the machine's clock, and who may import it: the enclave's entry, and a test with a recorder in C. */
 const CLOCK = { module: "ffi/clock.ts", importers: /^main\.ts$|^tests\/contract\/clock_test\.ts$/ } as const;
 
 /** What of lib/ may draw random numbers: the port, and what never runs in the enclave. */

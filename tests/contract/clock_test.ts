@@ -1,6 +1,6 @@
 /**
- * How the clock is set: against a recorder in C, which has another name than the C library's function. This test must never open the C library's: it
- * replaces the name before it opens anything.
+ * How the clock is set: against a recorder in C, which has another name than the C library's function. This test must
+ * never open that function: it replaces the name before it opens anything.
  */
 import { assertEquals, assertThrows } from "@std/assert";
 import { constants } from "node:os";
@@ -21,7 +21,7 @@ const recorder = Deno.dlopen(RECORDER, {
 /** Names of C functions that were asked for, beside those of the kernel's table. */
 const asked: string[] = [];
 
-/** The recorder, whose dependency the C library is: only for what sets no clock is a function of that found. */
+/** The recorder. It needs the C library, whose other functions are found through it. */
 const dlopen: Dlopen = <const S extends Deno.ForeignLibraryInterface>(_path: string, symbols: S) => {
   const renamed = Object.entries(symbols).map(([name, symbol]) => {
     if (!name.includes("clock")) return [name, symbol];

@@ -1,6 +1,6 @@
 /**
- * Keeps the wall clock at the NSM's time. Nobody else sets an enclave's clock after its start, and the parent is not asked: KMS's signatures, sealed
- * requests and certificates depend on it. Deadlines do not: they use the monotonic clock.
+ * Keeps the wall clock at the NSM's time: nobody else sets an enclave's clock, and the parent is not asked. KMS's
+ * signatures, sealed requests and certificates depend on it. Deadlines use the monotonic clock.
  *
  * @module
  */

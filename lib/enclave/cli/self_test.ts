@@ -65,7 +65,8 @@ const PCR_LENGTH = 48;
 /**
  * What a document of this enclave's own module says. It needs no verification: the module is local.
  *
- * @returns with the milliseconds by which this machine's clock is ahead; undefined after a call of more than {@link MAX_CALL_MS}
+ * @returns with the milliseconds by which this machine's clock is ahead; undefined after a call of more than
+ * {@link MAX_CALL_MS}
  * @throws {Error} when it is no document.
  */
 export async function readOwnDocument(

@@ -201,7 +201,10 @@ export class Connection {
     return true;
   }
 
-  /** Resolves once the client sends more or ends its stream. One byte: the decoder's memory is freed while a request waits. */
+  /**
+   * Settles once the client sends more or ends its stream. Reads one byte, since the decoder's memory is freed while a
+   * request waits.
+   */
   async #more(): Promise<void> {
     const byte = new Uint8Array(1);
     this.#ahead ??= { byte, read: this.#stream.read(byte) };

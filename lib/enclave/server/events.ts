@@ -146,7 +146,7 @@ export class EventLog {
   }
 
   /**
-   * The events after a number, oldest first: those of the ring, and those about keys and refusals that it no longer has.
+   * The events after a number, oldest first: the ring's, and those about keys and refusals that it no longer has.
    *
    * @param ms how long to wait for one where there is none
    * @param more ends the wait when it settles

@@ -1,4 +1,4 @@
-/** Requests while the wall clock is set, forwards and backwards, as the NSM's time sets it: no deadline and no key's age is measured by it. */
+/** Requests while the wall clock is set, forwards and backwards: no deadline and no key's age is measured by it. */
 import { assert, assertEquals } from "@std/assert";
 import { encodeBase64 } from "@std/encoding";
 import { DEFAULT_LIMITS } from "../../../../lib/dev/defaults.ts";

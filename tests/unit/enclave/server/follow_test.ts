@@ -1,4 +1,4 @@
-/** Following the log: `logs` with `after` and `wait_ms`, over memory. What is missed is counted, and who waits holds nothing up. */
+/** `logs` with `after` and `wait_ms`: what is missed is counted, and a request that waits holds nothing up. */
 import { assertEquals } from "@std/assert";
 import { Client } from "../../../../lib/ctl/client/client.ts";
 import { EventLog } from "../../../../lib/enclave/server/events.ts";
