@@ -465,6 +465,8 @@ export function testProduction(program: Program): void {
       const [event, seq] = (await first)[0] ?? [];
       assertEquals([event, seq], ["request_failed", Number(events[0]?.["seq"]) + 1]);
       const last = next(seq);
+      // When both answers are there, the request before them has been read.
+      for (let turn = 0; turn < 2; turn++) await other.exchange({ type: "ping" });
       const begun = performance.now();
       assertEquals((await service.stop("SIGTERM")).code, 0);
       // Requests under way have five seconds to end.

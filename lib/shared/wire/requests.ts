@@ -40,7 +40,7 @@ export const LOGS = {
   limit: optional(integer(1)),
   security: optional(BOOLEAN),
   after: optional(integer(0)),
-  boot_id: optional(text("the run that after is from")),
+  boot_id: optional(text("the run that gave after")),
   wait_ms: optional(integer(0)),
 };
 
