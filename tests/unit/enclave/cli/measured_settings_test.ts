@@ -37,7 +37,7 @@ const CONTEXT = { app: "denclave", purpose: "tsk" };
 const CLIENT_KEY = encodeBase64(new Uint8Array(32).fill(9));
 
 /** The service as its entry runs it, over the local KMS and a simulated NSM. */
-async function start(argv: readonly string[], io: Pick<RunIo, "memory" | "isDevelopment"> = {}) {
+async function start(argv: readonly string[], io: Pick<RunIo, "memory" | "isDevelopment" | "clock"> = {}) {
   const kms = await LocalKms.open({ region: "us-east-1" });
   const [keyArn = ""] = kms.keyArns;
   const nsm = await SimulatedNsm.start({ nsmDevice: "/nonexistent" });
@@ -249,6 +249,27 @@ for (const { argv, attack, refused, otherwise } of SETTINGS) {
     assertEquals(await attack(strict), refused);
     await using open = await start([]);
     assertEquals(await attack(open), otherwise);
+  });
+}
+
+for (const [argv, times] of [[[], 1], [["--clock=nsm"], 1], [["--clock=kernel"], 0]] as const) {
+  Deno.test(`a service with ${argv[0] ?? "no --clock"} sets its clock ${times} times, and shows the difference`, async () => {
+    using nsm = await SimulatedNsm.start({ nsmDevice: "/nonexistent" });
+    const set: number[] = [];
+    let passed = 0;
+    const clock = {
+      nsm,
+      // Reading it takes no time, whatever else this machine does.
+      monotonic: () => passed++,
+      now: () => new Date(Date.now() + 90_000),
+      set: (time: number) => (set.push(time), undefined),
+    };
+    await using service = await start(argv, { clock });
+    assertEquals(set.length, times);
+    for (const type of ["health", "metrics"] as const) {
+      const { clock_difference_ms } = await service.client.request({ type });
+      assertEquals(Math.round(Number(clock_difference_ms) / 10_000), 9);
+    }
   });
 }
 
