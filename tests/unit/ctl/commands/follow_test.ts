@@ -15,7 +15,7 @@ Deno.test("client logs --follow prints events as they come, each once, until the
   events.log("info", "before");
   const { io, shown } = recordingIo();
   const argv = ["client", "logs", "--follow", "--connect", `tcp:127.0.0.1:${service.address.port}`];
-  const running = runCtl(argv, io).then(() => "", (thrown) => describeCtlFailure(thrown, argv).text);
+  const running = runCtl(argv, io).then(() => "", (thrown) => describeCtlFailure(thrown, argv).lines.join());
   for (const name of ["first", "second"]) {
     await until("the last event", () => shown.stdout.endsWith("\n") && !shown.stdout.includes(name));
     events.log("info", name);
