@@ -22,11 +22,10 @@ import {
   stableBytes,
 } from "./layout.ts";
 import { type OpenLibraries, openLibraries, type OpenLibrariesOptions } from "./library.ts";
-import type { Kernel } from "./kernel.ts";
 import type { Symbols } from "./symbols.ts";
 
 /** Checks whether memory can be read without a crash. */
-export type IsMapped = Kernel["isMapped"];
+export type IsMapped = (address: bigint, length: number) => boolean;
 
 /** Bytes in memory of their own. */
 export type Bytes = Uint8Array<ArrayBuffer>;

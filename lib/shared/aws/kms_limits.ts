@@ -21,4 +21,6 @@ export const MAX_CREDENTIAL_LENGTH = {
 export type EncryptionContext = Readonly<Record<string, string>>;
 
 /** The three strings of a request. Only the session token may be empty, for long-lived keys. */
-export type CredentialStrings = Readonly<Record<keyof typeof MAX_CREDENTIAL_LENGTH, string>>;
+export type CredentialStrings = Readonly<
+  Record<"accessKeyId" | "secretAccessKey" | "sessionToken", string>
+>;

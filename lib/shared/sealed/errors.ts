@@ -21,10 +21,15 @@ const HINTS = {
   sealed_counter: "Start again with another client id.",
   /** The expectation does not identify an enclave, or a key cannot be used. */
   sealed_expectation: "Say which PCRs the enclave must have, PCR0 at least.",
-} as const;
+} as const satisfies Record<SealedCode, string>;
 
 /** What went wrong. */
-export type SealedCode = keyof typeof HINTS;
+export type SealedCode =
+  | "sealed_not_opened"
+  | "sealed_reply"
+  | "sealed_refused"
+  | "sealed_counter"
+  | "sealed_expectation";
 
 /** A sealed message was refused, or cannot be made. */
 export class SealedError extends EnclaveError {
