@@ -25,7 +25,7 @@ export const LIMIT_OPTIONS = {
   ),
   maxInFlight: optionalNumber(
     { name: "max-in-flight", value: "BYTES", min: MIB, max: 2 ** 40 },
-    "memory for incoming messages and requests under way; further requests are answered busy; by default half of the memory beyond 190 MiB and 55 for each further SDK process, at most 512 MiB",
+    "memory for incoming messages and requests under way; further requests are answered busy; by default half of the memory that the processes leave, at most 512 MiB",
   ),
   maxConnections: wholeNumber(
     { name: "max-connections", value: "N", default: 64, min: 1, max: 10_000 },
