@@ -430,6 +430,117 @@ for (
   });
 }
 
+/** Types for a value of the primary type A, which has one field x. */
+function named(types: Readonly<Record<string, readonly { name: string; type: string }[]>>, x: unknown) {
+  const [primaryType = ""] = Object.keys(types);
+  const [field = ""] = types[primaryType]?.map(({ name }) => name) ?? [];
+  return { typedData: { types, primaryType, domain: {}, message: { [field]: x } } };
+}
+const INNER = [{ name: "y", type: "bool" }];
+
+for (
+  const [what, request, words] of [
+    [
+      "a struct in a type with a colon",
+      named({ "A:B": [{ name: "x", type: "C[]" }], C: INNER }, []),
+      "colon",
+    ],
+    [
+      "a struct with a colon in a type",
+      named({ A: [{ name: "x", type: "B:C" }], "B:C": INNER }, {}),
+      "colon",
+    ],
+    ["a type's name of 257 characters", named({ ["A".repeat(257)]: INNER }, true), "not a struct name"],
+    [
+      "a field's name of 257 characters",
+      named({ A: [{ name: "x".repeat(257), type: "bool" }] }, true),
+      ".name",
+    ],
+    ["a field without a name", named({ A: [{ name: "", type: "bool" }] }, true), ".name must be"],
+    [
+      "a field's name with a comma",
+      named({ A: [{ name: "x,bool y", type: "bool" }] }, true),
+      ".name must be",
+    ],
+    ["a field's name with a space", named({ A: [{ name: "x y", type: "bool" }] }, true), ".name must be"],
+    ["a field's name with a bracket", named({ A: [{ name: "x)B(", type: "bool" }] }, true), ".name must be"],
+    [
+      "a field's name that turns text",
+      named({ A: [{ name: "a\u202eb", type: "bool" }] }, true),
+      ".name must be",
+    ],
+    [
+      "a field's name that is no text",
+      named({ A: [{ name: "\ud800", type: "bool" }] }, true),
+      ".name must be",
+    ],
+    [
+      "names that are long together",
+      named(
+        Object.fromEntries(Array.from({ length: 32 }, (_, index) => [
+          `${"T".repeat(250)}${index}`,
+          Array.from({ length: 4 }, (_, at) => ({ name: `${"x".repeat(250)}${at}`, type: "bool" })),
+        ])),
+        true,
+      ),
+      "more than 32768 characters",
+    ],
+    [
+      "a switch that is text",
+      { ...named({ A: INNER }, true), ignoreUndeclared: "true" },
+      "ignoreUndeclared must",
+    ],
+    [
+      "a missing field, though undeclared ones are ignored",
+      { typedData: { ...MAIL, message: { ...MAIL.message, to: {} } }, ignoreUndeclared: true },
+      "message.to.name is missing",
+    ],
+    [
+      "an undeclared member of the domain",
+      mail({ domain: { ...MAIL.domain, salt: `0x${"00".repeat(32)}` } }),
+      "domain.salt is not a field",
+    ],
+  ] as const
+) {
+  Deno.test(`typed data is not signed, and the reason is given: ${what}`, () => {
+    const error = assertThrows(() => parsePayload(request, ADDRESS), PayloadError);
+    assert(error.message.includes(words), error.message);
+  });
+}
+
+Deno.test("with ignoreUndeclared, undeclared members of any shape and depth change nothing of what is signed", () => {
+  using key = newSecretKey();
+  const { from: sender, to: receiver, contents } = MAIL.message;
+  const message = { from: { ...sender, extra: [{ a: 1 }] }, to: receiver, contents, extra: { deep: null } };
+  const domain = { ...MAIL.domain, salt: 5, extra: "x" };
+  const request = { typedData: { ...MAIL, domain, message }, ignoreUndeclared: true };
+  assertEquals(sign(key, request), sign(key, { typedData: MAIL }));
+  assertThrows(() => sign(key, { ...request, ignoreUndeclared: false }), PayloadError, "is not a field of");
+});
+
+Deno.test("the slowest typed data within the limits is read in less than half a second", () => {
+  const names = Array.from({ length: 32 }, (_, index) => `T${"x".repeat(100)}${index}`);
+  const types = Object.fromEntries(names.map((name, at) => [
+    name,
+    Array.from(
+      { length: 8 },
+      (_, index) => ({ name: `f${index}`, type: `${names[(at + index + 1) % 32]}[]` }),
+    ),
+  ]));
+  const empty = (depth: number): unknown =>
+    Object.fromEntries(
+      Array.from(
+        { length: 8 },
+        (_, index) => [`f${index}`, depth > 0 && index < 3 ? [empty(depth - 1)] : []],
+      ),
+    );
+  const typedData = { types, primaryType: names[0], domain: {}, message: empty(5) };
+  const begun = performance.now();
+  parsePayload({ typedData }, ADDRESS);
+  const ms = performance.now() - begun;
+  assert(ms < 500, `${ms} ms`);
+});
+
 Deno.test("a struct that takes the name of a type of the standard is refused", () => {
   const types = { T: [{ name: "x", type: "uint256" }], uint256: [{ name: "y", type: "string" }] };
   const typedData = { types, primaryType: "T", domain: {}, message: { x: { y: "a" } } };
