@@ -80,7 +80,7 @@ export const WALLET_GUARDS = {
   ),
   /** Addresses, with checksums. */
   delegations: distinct(
-    { name: "wallet-delegation", env: "WALLET_DELEGATIONS", value: "ADDRESS", parse: address },
+    { name: "wallet-delegation", env: "WALLET_DELEGATIONS", value: "ADDRESS", isLater: true, parse: address },
     "rule: delegations (EIP-7702) to this contract, whose code then controls the account, are allowed",
   ),
   verifyingContracts: distinct(
