@@ -1,11 +1,12 @@
 /**
  * The wallet: Ethereum accounts that are made and used in the enclave. `generateAccount` returns a row to store: the private key sealed under a
- * data key that KMS wrapped; `sign` takes the row as input, `rewrapAccount` moves it to another KMS key. The enclave stores nothing, except an optional cache of opened keys.
+ * data key that KMS wrapped; `sign` takes the row as input, `rewrapAccount` moves it to another KMS key. The enclave stores nothing, except an
+ * optional cache of opened keys.
  *
  * @module
  */
 import { encodeBase64 } from "@std/encoding";
-import type { KeyOrigin } from "../../shared/attestation/statement.ts";
+import type { KeyStatement } from "../../shared/attestation/statement.ts";
 import type { Credentials } from "../../shared/aws/credentials.ts";
 import { BOUND_KEY_VERSION } from "../../shared/crypto/bound_key.ts";
 import { addressOf } from "../../shared/crypto/ethereum_address.ts";
@@ -130,7 +131,7 @@ export class WalletService implements Feature {
     const row = await this.#keys.wrap(identity, { privateKey, credentials });
     // The parent replaces its only row: one that KMS wraps and does not unwrap would lose the account.
     using _opened = await this.#keys.open(row, credentials);
-    this.#cache.clear();
+    this.forget();
     const from = { origin: "opened" } as const;
     const content = await this.#contentOf(row, { address: address.text, from, previous, nonce });
     this.#options.log("info", "account_rewrapped", { name: subject, key: key.arn, from: old.key.arn });
@@ -140,11 +141,9 @@ export class WalletService implements Feature {
   /** A row as replies have it. */
   async #contentOf(
     row: WrappedKey,
-    { address, nonce, ...how }: {
+    { address, nonce, ...how }: Pick<KeyStatement, "from" | "previous"> & {
       readonly address: string;
-      readonly from: KeyOrigin;
-      readonly previous?: Uint8Array | undefined;
-      readonly nonce: Uint8Array<ArrayBuffer> | undefined;
+      readonly nonce: GenerateRequest["nonce"];
     },
   ) {
     return {

@@ -44,11 +44,12 @@ function checkChain({ chains }: WalletGuards, chainId: bigint): void {
 }
 
 /** A delegation is an allowance without a limit: the contract's code may do whatever the account may. */
-function checkAuthorization(guards: WalletGuards, { chainId, address }: Authorization): void {
-  checkChain(guards, chainId);
+function checkAuthorization(guards: WalletGuards, authorization: Authorization): void {
+  const { chainId, address } = authorization;
   if (!guards.delegations.includes(address)) {
-    refuse("delegations", `a delegation to ${address} is not allowed`);
+    refuse("delegations", `the delegation to ${address} is not allowed`);
   }
+  checkChain(guards, chainId);
 }
 
 function checkTransaction(

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { authorization } from "micro-eth-signer";
 import { parseAddress } from "../../../shared/crypto/ethereum_address.ts";
 import { refuse } from "../../../shared/crypto/payload_error.ts";
 import { isLowSignature } from "../../../shared/crypto/secp256k1.ts";
@@ -54,9 +53,4 @@ export function parseSignedAuthorization(input: unknown, name: string) {
   const { yParity, ...fields } = parseFields(input, name, SIGNED_BITS);
   if (!isLowSignature(fields.r, fields.s)) refuse(name, "has no valid signature: r or s is out of range");
   return { ...fields, yParity: Number(yParity) };
-}
-
-/** The digest that the account signs. */
-export function authorizationDigest(given: Authorization): Uint8Array {
-  return authorization.getHash(given);
 }

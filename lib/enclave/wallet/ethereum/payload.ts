@@ -5,13 +5,13 @@
  * @module
  */
 import { decodeHex, encodeHex } from "@std/encoding";
-import { eip191Signer, serializeSignature } from "micro-eth-signer";
+import { authorization, eip191Signer, serializeSignature } from "micro-eth-signer";
 import { SCALAR_LENGTH, signDigest } from "../../../shared/crypto/secp256k1.ts";
 import type { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import { PayloadError, refuse } from "../../../shared/crypto/payload_error.ts";
 import { field } from "../../../shared/json.ts";
 import { isGiven } from "../../../shared/wire/fields.ts";
-import { type Authorization, authorizationDigest, parseAuthorization } from "./authorization.ts";
+import { type Authorization, parseAuthorization } from "./authorization.ts";
 import { parseHex } from "./quantity.ts";
 import { type ParsedTransaction, parseTransaction } from "./transaction.ts";
 import { type ParsedTypedData, parseTypedData } from "./typed_data.ts";
@@ -87,7 +87,7 @@ function sign(digest: Uint8Array, secretKey: SecretBytes) {
 
 /** `authorization` is an item of a transaction's `authorizationList`, with numbers as JSON-RPC has them. */
 function signAuthorization(given: Authorization, secretKey: SecretBytes) {
-  const signed = sign(authorizationDigest(given), secretKey);
+  const signed = sign(authorization.getHash(given), secretKey);
   const { chainId, address, nonce } = given;
   const [yParity, r, s] = [BigInt(signed.yParity), BigInt(signed.r), BigInt(signed.s)];
   const numbers = Object.entries({ chainId, nonce, yParity, r, s }).map(([name, number]) =>

@@ -85,8 +85,7 @@ function typeOf(fields: ReadonlyMap<string, unknown>): (typeof TYPES)[number] {
     refuse("transaction.type", `must be one of ${TYPES.join(", ")}, or its number from 0`);
 }
 
-function parseAccessList(value: unknown = []): { address: string; storageKeys: string[] }[] {
-  const name = "transaction.accessList";
+function parseAccessList(value: unknown = [], name: string): unknown {
   const { addresses, storageKeys } = MAX_ACCESS_LIST;
   const wants =
     `must be an array of {address, storageKeys}, at most ${addresses} with ${storageKeys} keys in all`;
@@ -102,23 +101,27 @@ function parseAccessList(value: unknown = []): { address: string; storageKeys: s
   });
 }
 
-/** Reads an array of 1 to `max` items. */
-function parseList<T>(
-  value: unknown,
-  name: string,
-  max: number,
-  read: (item: unknown, name: string) => T,
-): T[] {
-  if (!Array.isArray(value) || value.length < 1 || value.length > max) {
-    return refuse(name, `must be an array of 1 to ${max} items`);
-  }
-  return value.map((item: unknown, index) => read(item, `${name}[${index}]`));
+/** What reads an array of 1 to `max` items. */
+function listOf(max: number, read: (item: unknown, name: string) => unknown) {
+  return (value: unknown, name: string) => {
+    if (!Array.isArray(value) || value.length < 1 || value.length > max) {
+      return refuse(name, `must be an array of 1 to ${max} items`);
+    }
+    return value.map((item: unknown, index) => read(item, `${name}[${index}]`));
+  };
 }
 
 function parseBlobHash(value: unknown, name: string): string {
   const hash = parseHex(value, name, { length: 32 });
   return hash.startsWith("0x01") ? hash : refuse(name, "must begin with 0x01 (a hash of a KZG commitment)");
 }
+
+/** Reads the fields that are lists. */
+const LISTS: Readonly<Record<string, (value: unknown, name: string) => unknown>> = {
+  accessList: parseAccessList,
+  blobVersionedHashes: listOf(MAX_BLOBS, parseBlobHash),
+  authorizationList: listOf(MAX_AUTHORIZATIONS, parseSignedAuthorization),
+};
 
 /**
  * Reads a transaction in the format of JSON-RPC and common libraries. Amounts are wei.
@@ -159,22 +162,15 @@ export function parseTransaction(input: unknown, from: string): ParsedTransactio
   if (maxPriorityFeePerGas > maxFeePerGas) {
     refuse("transaction.maxPriorityFeePerGas", "is above maxFeePerGas");
   }
-  const list = <T>(name: string, max: number, read: (item: unknown, name: string) => T) =>
-    parseList(fields.get(name), `transaction.${name}`, max, read);
-  const authorizations = type === "eip7702"
-    ? list("authorizationList", MAX_AUTHORIZATIONS, parseSignedAuthorization)
-    : [];
-  const lists = {
-    ...(type === "legacy" ? {} : { accessList: parseAccessList(fields.get("accessList")) }),
-    ...(type === "eip4844"
-      ? { blobVersionedHashes: list("blobVersionedHashes", MAX_BLOBS, parseBlobHash) }
-      : {}),
-    ...(type === "eip7702" ? { authorizationList: authorizations } : {}),
-  };
+  const lists = Object.fromEntries(
+    Object.entries(LISTS).filter(([name]) => FIELDS[type].includes(name))
+      .map(([name, read]) => [name, read(fields.get(name), `transaction.${name}`)]),
+  );
   try {
     // Not in its strict mode, which is for user input forms: the wallet's rules limit fees.
     const fields = { type, chainId, ...limits, to: to ?? "0x", value, data, ...gas, ...lists };
     const unsigned: ParsedTransaction["unsigned"] = Transaction.prepare(fields as never, false);
+    const authorizations = "authorizationList" in unsigned.raw ? unsigned.raw.authorizationList : [];
     return { unsigned, intent: { chainId, to, value, data, maxFee: unsigned.fee, authorizations } };
   } catch (thrown) {
     throw new PayloadError(`Field transaction cannot be encoded: ${messageOf(thrown).slice(0, 200)}`, thrown);

@@ -78,10 +78,7 @@ function parseFields(fields: unknown, path: string): readonly Field[] {
     if (!isObject(field)) return refuse(here, "must be {name, type}");
     const { name, type } = field;
     if (typeof name !== "string" || !FIELD_NAME.test(name) || names.has(name)) {
-      return refuse(
-        `${here}.name`,
-        "must be visible text without spaces, commas and brackets, once in its type",
-      );
+      return refuse(`${here}.name`, "must be text without spaces, commas and brackets, once in its type");
     }
     if (typeof type !== "string" || !TYPE.test(type)) {
       return refuse(`${here}.type`, "must be a type of EIP-712, with at most 24 dimensions");
@@ -104,9 +101,7 @@ function parseStructs(types: JsonObject): Structs {
     count += fields.length;
     if (count > LIMITS.fields) refuse("typedData.types", `has more than ${LIMITS.fields} fields`);
     length += [name, ...fields.flatMap(({ name, type }) => [name, type])].join("").length;
-    if (length > LIMITS.length) {
-      refuse("typedData.types", `has names of more than ${LIMITS.length} characters`);
-    }
+    if (length > LIMITS.length) refuse("typedData.types", `is longer than ${LIMITS.length} characters`);
     structs.set(name, fields);
   }
   for (const [struct, fields] of structs) {
@@ -260,17 +255,13 @@ export function parseTypedData(input: unknown, options: TypedDataOptions): Parse
     hashMessage(primaryType, objectField(input, "message"), "typedData.message"),
   ]));
   /** Only what is hashed counts for the rules. */
-  const hashed = (name: string) => fields.some((field) => field.name === name) ? domain[name] : undefined;
-  const [chainId, contract] = [hashed("chainId"), hashed("verifyingContract")];
+  const hashed = <T>(name: string, read: (value: unknown, path: string) => T) =>
+    fields.some((field) => field.name === name) ? read(domain[name], `typedData.domain.${name}`) : undefined;
   return {
     digest,
     intent: {
-      chainId: chainId === undefined
-        ? undefined
-        : parseInteger(chainId, "typedData.domain.chainId", { bits: 256 }),
-      verifyingContract: contract === undefined
-        ? undefined
-        : parseAddress(contract, "typedData.domain.verifyingContract").text,
+      chainId: hashed("chainId", (value, path) => parseInteger(value, path, { bits: 256 })),
+      verifyingContract: hashed("verifyingContract", parseAddress)?.text,
       primaryType,
     },
   };

@@ -483,7 +483,7 @@ for (
         ])),
         true,
       ),
-      "more than 32768 characters",
+      "longer than 32768 characters",
     ],
     [
       "a switch that is text",
