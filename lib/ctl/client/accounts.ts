@@ -4,7 +4,6 @@
  * @module
  */
 import { decodeBase64, encodeBase64 } from "@std/encoding";
-import { parseKeyArn } from "../../shared/aws/key_arn.ts";
 import { ServiceError } from "./client.ts";
 import { accountExists, type AccountRow, type AccountStore, StoreError } from "../stores/account_store.ts";
 import { documentHash } from "./key_origin.ts";
@@ -104,7 +103,9 @@ export function accountMover(
   const { keyId } = options;
   const run = attested(options);
   return async (row) => {
-    if (row.keyId === keyId || parseKeyArn(row.keyId).id === keyId) return undefined;
+    if ([row.keyId, row.keyId.split("/").at(-1), row.keyId.split(":").at(-1)].includes(keyId)) {
+      return undefined;
+    }
     const statements = statementsOf(row);
     const last = statements.at(-1);
     const previous = last &&

@@ -45,11 +45,11 @@ function checkChain({ chains }: WalletGuards, chainId: bigint): void {
 
 /** A delegation is an allowance without a limit: the contract's code may do whatever the account may. */
 function checkAuthorization(guards: WalletGuards, authorization: Authorization): void {
-  const { chainId, address } = authorization;
+  const { address } = authorization;
   if (!guards.delegations.includes(address)) {
     refuse("delegations", `the delegation to ${address} is not allowed`);
   }
-  checkChain(guards, chainId);
+  checkChain(guards, authorization.chainId);
 }
 
 function checkTransaction(

@@ -8,6 +8,7 @@ import { type Requester, ServiceError } from "../../../../lib/ctl/client/client.
 import { statementsOf, verifyAccount } from "../../../../lib/ctl/client/verify_account.ts";
 import { type AccountRow, StoreError } from "../../../../lib/ctl/stores/account_store.ts";
 import { openSqliteStore } from "../../../../lib/ctl/stores/sqlite.ts";
+import { EnclaveError } from "../../../../lib/shared/errors.ts";
 import { hashMessage, recoverAddress } from "../../../deps/ethers.ts";
 import { accountRig } from "../../../helpers/account_rig.ts";
 import { MemoryStore } from "../../../helpers/memory_store.ts";
@@ -123,7 +124,9 @@ Deno.test("an enclave that answers with another account's row is refused", async
   const { exchange } = client;
   (client as Requester).exchange = (request) =>
     exchange.call(client, request["apiRequest"] === "rewrapAccount" ? { ...request, ...wire(bob) } : request);
-  await assertRejects(() => setup.mover()(setup.row), Error, "it is about");
+  const move = accountMover(setup.tools, { keyId: setup.second, mustAttest: false });
+  const error = await assertRejects(() => move(setup.row), EnclaveError);
+  assertEquals(error.code, "unexpected_reply");
   assertEquals(setup.store.rows.get("alice"), setup.row);
 });
 
