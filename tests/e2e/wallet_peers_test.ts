@@ -1,6 +1,6 @@
 /**
- * What accounts sign, compared with what viem, ethers, MetaMask's eth-sig-util and eth_account (Python) make of the same random data. Each test
- * prints its seed; `--seed=N` after `--` repeats a run.
+ * What accounts sign, compared with what viem, ethers, MetaMask's eth-sig-util and eth_account (Python) make
+ * of the same random data. Each test prints its seed; `--seed=N` after `--` repeats a run.
  */
 import { assertEquals, assertThrows } from "@std/assert";
 import { encodeHex } from "@std/encoding";
@@ -288,7 +288,10 @@ const ELEMENT: fc.Arbitrary<readonly [string, fc.Arbitrary<unknown>]> = fc.oneof
   }),
 );
 
-/** Lengths of dimensions: 0 is `[]` in the type. Few of them are of more than one item, or there would be too many values. */
+/**
+ * Lengths of dimensions: 0 is `[]` in the type. Few of them are of more than one item, or there would be too
+ * many values.
+ */
 const DIMENSIONS = fc.oneof(
   { weight: 4, arbitrary: fc.constant<number[]>([]) },
   { weight: 2, arbitrary: fc.array(fc.integer({ min: 0, max: 2 }), { minLength: 1, maxLength: 4 }) },

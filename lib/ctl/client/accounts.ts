@@ -1,5 +1,6 @@
 /**
- * Accounts from the parent's side: made in the enclave and stored before they are shown; fetched, signed with, and moved to another KMS key.
+ * Accounts from the parent's side: made in the enclave and stored before they are shown; fetched, signed
+ * with, and moved to another KMS key.
  *
  * @module
  */
@@ -78,8 +79,8 @@ function attested({ mustAttest, check }: AttestedOptions) {
 }
 
 /**
- * Makes accounts as {@link createAccount} does, each with an attestation document that answers a nonce of its own. Where there is no NSM they have
- * none, unless that is refused.
+ * Makes accounts as {@link createAccount} does, each with an attestation document that answers a nonce of its
+ * own. Where there is no NSM they have none, unless that is refused.
  */
 export function accountMaker(
   tools: AccountTools,
@@ -91,8 +92,9 @@ export function accountMaker(
 }
 
 /**
- * Moves accounts to another KMS key: the enclave wraps the private key anew and opens the new row once, then it replaces the old one, if that is
- * still the stored one. Whatever fails before leaves the old row, which still opens. Documents as those of {@link accountMaker}.
+ * Moves accounts to another KMS key: the enclave wraps the private key anew and opens the new row once, then
+ * it replaces the old one, if that is still the stored one. Whatever fails before leaves the old row, which
+ * still opens. Documents as those of {@link accountMaker}.
  *
  * @returns moves one account; undefined for one that is under that key already
  */

@@ -25,7 +25,10 @@ interface VerifiedAccount {
   readonly configuration: string;
 }
 
-/** The documents about an account, oldest first: one for each KMS key that it has had. @throws {StoreError} `store_row_damaged` */
+/**
+ * The documents about an account, oldest first: one for each KMS key that it has had. @throws {StoreError}
+ * `store_row_damaged`
+ */
 export function statementsOf({ name, history = "[]", keyId, attestation, nonce }: AccountRow): Statement[] {
   const own = attestation === undefined || nonce === undefined ? [] : [{ keyId, attestation, nonce }];
   try {
@@ -46,10 +49,11 @@ function damaged(message: string, hint = "Restore the row from a backup."): Stor
 }
 
 /**
- * Verifies the attestation documents of an account: address, name, KMS key, nonce, PCRs, and that the key was made where the first document is from.
- * Each document of a move to another KMS key must name the one before.
+ * Verifies the attestation documents of an account: address, name, KMS key, nonce, PCRs, and that the key was
+ * made where the first document is from. Each document of a move to another KMS key must name the one before.
  *
- * @param expected.at now, for a document that was just made; by default each document's own time: it proves the origin, and is not fresh
+ * @param expected.at now, for a document that was just made; by default each document's own time: it proves
+ * the origin, and is not fresh
  * @throws {AttestationError} whose code says which check failed.
  * @throws {StoreError} `store_row_damaged` when the row has no document.
  * @throws {TypeError} when the PCRs identify no enclave.
@@ -61,7 +65,7 @@ export async function verifyAccount(
   if (row.attestation === undefined || row.nonce === undefined) {
     throw damaged(
       `Account ${JSON.stringify(row.name)} has no attestation document`,
-      "The account was created or moved without an NSM, or by an earlier version: its origin cannot be proven.",
+      "It was created or moved without an NSM, or by an earlier version: its origin cannot be proven.",
     );
   }
   const { at = "made", ...trusted } = expected;

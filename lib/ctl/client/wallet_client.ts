@@ -112,7 +112,8 @@ export class WalletClient {
   }
 
   /**
-   * Has the enclave wrap an account under another KMS key. The stored row still opens: replace it by this one.
+   * Has the enclave wrap an account under another KMS key. The stored row still opens: replace it by this
+   * one.
    *
    * @param options.nonce as that of {@link generateAccount}
    * @param options.previous SHA-256 of the row's last document, base64: the new one names it

@@ -200,7 +200,7 @@ export const ACCOUNT_COMMANDS: readonly Command[] = [
       {
         name: "items",
         value: "FILE",
-        help: 'sign all of a JSON array of {"message"|"typedData"|"transaction"|"authorization"|"digest": …}',
+        help: 'sign all of a JSON array of {"message" | "typedData" | "transaction" | …: …}',
       },
       ...ENCLAVE_OPTIONS,
       ...LIST_OPTIONS,

@@ -24,9 +24,9 @@ export const ACCOUNT_REWRAP: Command = {
   summary: "move accounts to another KMS key",
   usage: "--to KEY (-n NAME | --all) [--attest -m FILE] [options]",
   about:
-    `The enclave opens the private key, wraps it under the other KMS key and opens the new row once; then the new row replaces the stored one, if
-that has not changed meanwhile. Address and name stay the same. Accounts that are under the key already are skipped, so an interrupted command can be
-repeated.`,
+    `The enclave opens the private key, wraps it under the other KMS key and opens the new row once; then the new
+row replaces the stored one, if that has not changed meanwhile. Address and name stay the same. Accounts that are
+under the key already are skipped, so an interrupted command can be repeated.`,
   options: [
     { name: "to", value: "KEY", help: "the new KMS key, ARN or id, which the enclave must allow" },
     { ...NAME_OPTION, help: "the account's name; repeat it or separate with commas for more" },

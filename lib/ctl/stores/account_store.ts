@@ -70,7 +70,8 @@ export interface AccountStore extends AsyncDisposable {
    */
   insert(row: AccountRow): Promise<void>;
   /**
-   * Replaces a row by another of the same account: a compare-and-swap on the sealed private key. When this returns, the new row is on disk.
+   * Replaces a row by another of the same account: a compare-and-swap on the sealed private key. When this
+   * returns, the new row is on disk.
    *
    * @throws {StoreError} `account_changed` when what is there is not the old row; it stays as it is.
    */

@@ -1,7 +1,7 @@
 /**
  * The wallet: Ethereum accounts that are made and used in the enclave. `generateAccount` returns a row to store: the private key sealed under a
- * data key that KMS wrapped; `sign` takes the row as input, `rewrapAccount` moves it to another KMS key. The enclave stores nothing, except an
- * optional cache of opened keys.
+ * data key that KMS wrapped; `sign` takes the row as input, `rewrapAccount` moves it to another KMS key. The
+ * enclave stores nothing, except an optional cache of opened keys.
  *
  * @module
  */

@@ -12,7 +12,10 @@ export interface Setting<T> extends OptionSpec {
   readonly refuseEmpty: boolean;
   /** The name of the value in the measured configuration. */
   readonly hashedAs: string;
-  /** Of an option that came later: without a value it is left out of the hash, which is then that of versions before. */
+  /**
+   * Of an option that came later: without a value it is left out of the hash, which is then that of versions
+   * before.
+   */
   readonly isLater?: true;
   /** @throws {UsageError} that names the option. */
   readonly read: (options: Options) => T;

@@ -423,7 +423,7 @@ export const WALLET_REQUESTS = {
   },
   rewrapAccount: {
     means:
-      "Wraps an account under another KMS key. The reply is the new row, which KMS has opened once: store it in place of the old one.",
+      "Wraps an account under another KMS key. The reply is its new row, opened once: store it for the old one.",
     credentials: true,
     request: {
       ...ACCOUNT,
@@ -438,7 +438,7 @@ export const WALLET_REQUESTS = {
   },
   sign: {
     means:
-      "Signs with an account: one of `message`, `typedData`, `transaction`, `authorization`, `digest`, or `items`.",
+      "Signs with an account: `message`, `typedData`, `transaction`, `authorization`, `digest`, or `items`.",
     credentials: true,
     request: {
       ...ACCOUNT,

@@ -1,5 +1,6 @@
 /**
- * Authorizations of EIP-7702: an account lets the code of a contract act in its name, on one chain, or on every chain with the id 0.
+ * Authorizations of EIP-7702: an account lets the code of a contract act in its name, on one chain, or on
+ * every chain with the id 0.
  *
  * @module
  */
@@ -24,7 +25,10 @@ const SIGNED_BITS = { ...BITS, yParity: 1, r: 256, s: 256 } as const;
 /** EIP-2681. */
 const MAX_NONCE = 2n ** 64n - 2n;
 
-/** The largest chain id for which `v` (2 * id + 36) is still an exact JSON number; other wallets have the same limit. */
+/**
+ * The largest chain id for which `v` (2 * id + 36) is still an exact JSON number; other wallets have the same
+ * limit.
+ */
 export const MAX_CHAIN_ID: bigint = (BigInt(Number.MAX_SAFE_INTEGER) - 36n) / 2n;
 
 function parseFields<F extends string>(input: unknown, name: string, bits: Readonly<Record<F, number>>) {

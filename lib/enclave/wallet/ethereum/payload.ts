@@ -1,6 +1,6 @@
 /**
- * What an account can sign: a message (EIP-191), typed data (EIP-712), a transaction, an authorization (EIP-7702), or a
- * digest. Exactly one of them. It is parsed before the key is opened, and signed afterwards.
+ * What an account can sign: a message (EIP-191), typed data (EIP-712), a transaction, an authorization
+ * (EIP-7702), or a digest. Exactly one of them. It is parsed before the key is opened, and signed afterwards.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * Transactions to sign: legacy with EIP-155, EIP-2930, EIP-1559, EIP-4844 (without the blobs), EIP-7702. Parsed strictly, since an ignored
- * field could change what is signed; encoded by micro-eth-signer.
+ * Transactions to sign: legacy with EIP-155, EIP-2930, EIP-1559, EIP-4844 (without the blobs), EIP-7702.
+ * Parsed strictly, since an ignored field could change what is signed; encoded by micro-eth-signer.
  *
  * @module
  */

@@ -1,6 +1,7 @@
 /**
- * Typed structured data (EIP-712) as `eth_signTypedData_v4` accepts it, parsed strictly and within limits. micro-eth-signer's encoder is not used: it
- * takes only identifiers as names, while applications send others, and it signs values that other implementations reject.
+ * Typed structured data (EIP-712) as `eth_signTypedData_v4` accepts it, parsed strictly and within limits.
+ * micro-eth-signer's encoder is not used: it takes only identifiers as names, while applications send others,
+ * and it signs values that other implementations reject.
  *
  * @module
  */
@@ -37,7 +38,10 @@ const DOMAIN_TYPES: Readonly<Record<string, string>> = {
 };
 const DOMAIN = "EIP712Domain";
 
-/** Far above practical use: a Seaport order has 6 types and about 40 values. The length is that of all names and types together. */
+/**
+ * Far above practical use: a Seaport order has 6 types and about 40 values. The length is that of all names
+ * and types together.
+ */
 const LIMITS = {
   types: 32,
   fields: 256,
@@ -221,8 +225,8 @@ interface TypedDataOptions {
 }
 
 /**
- * The domain's fields, in the order that is hashed: the declared one, or the standard's. They have the standard's types: otherwise a rule would
- * check other bytes than are signed.
+ * The domain's fields, in the order that is hashed: the declared one, or the standard's. They have the
+ * standard's types: otherwise a rule would check other bytes than are signed.
  */
 function domainFields(given: JsonObject, declared: readonly Field[] | undefined): readonly Field[] {
   if (declared?.some(({ name, type }) => DOMAIN_TYPES[name] !== type)) {

@@ -1,4 +1,7 @@
-/** Accounts moved to another KMS key, from the parent's side: the stored row always opens, and its origin stays proven. */
+/**
+ * Accounts moved to another KMS key, from the parent's side: the stored row always opens, and its origin
+ * stays proven.
+ */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { AttestationError } from "../../../../lib/shared/attestation/errors.ts";
