@@ -387,7 +387,7 @@ if (hasMoto()) {
   });
 }
 
-test("policy iam has the ARNs, and no right to change or delete a row", async () => {
+test("policy iam has the ARNs, and no right to delete a row or to change a part of one", async () => {
   const arn = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
   const { code, stdout } = await runCtl(["policy", "iam", "-k", arn, "-t", "AccountTable"]);
   const policy = JSON.parse(stdout);
