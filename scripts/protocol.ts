@@ -21,6 +21,7 @@ export const PROTOCOL_FILES = { document: "docs/protocol.md", schema: "docs/prot
 
 const WALLET_RESPONSES: Readonly<Record<string, string>> = {
   generateAccount: "generateResponse",
+  rewrapAccount: "rewrapResponse",
   sign: "signResponse",
 };
 const NAMES: readonly (readonly [string, RequestSpec, "type" | "apiRequest"])[] = [

@@ -65,6 +65,9 @@ async function requestsOf(client: Client, { tsk, configure, attests }: Given) {
       ...{ type: "master_key.rewrap", new_kms_key_id: made["kms_key_id"], ...credential },
     }),
     generateAccount: () => ({ apiRequest: "generateAccount", name: "bob", ...credential }),
+    rewrapAccount: () => ({
+      ...{ apiRequest: "rewrapAccount", ...account, new_key_id: made["kms_key_id"], ...credential },
+    }),
     sign: () => ({ apiRequest: "sign", ...account, message: "words", ...credential }),
   };
   const refused: Readonly<Record<string, Make>> = {

@@ -1,7 +1,8 @@
 /**
- * A dependency of the benchmark only: viem's local accounts.
+ * A dependency of the benchmark and the tests only: viem's local accounts, and its hash of typed data.
  *
  * @module
  */
-// deno-lint-ignore no-import-prefix
+// deno-lint-ignore-file no-import-prefix
 export { privateKeyToAccount } from "npm:viem@2.57.1/accounts";
+export { hashTypedData } from "npm:viem@2.57.1";

@@ -10,9 +10,10 @@ import { type AccountRow, type AccountStore, StoreError } from "../../lib/ctl/st
 import { openDynamoDbStore } from "../../lib/ctl/stores/dynamodb.ts";
 import { openSqliteStore } from "../../lib/ctl/stores/sqlite.ts";
 import { WalletClient } from "../../lib/ctl/client/wallet_client.ts";
+import { LocalKms } from "../../lib/dev/kms/local.ts";
 import { formatAddress } from "../../lib/shared/wire/address.ts";
-import { getAddress, hashMessage, recoverAddress, Transaction } from "../deps/ethers.ts";
-import { EIP155 } from "../fixtures/ethereum.ts";
+import { getAddress, hashMessage, recoverAddress, Transaction, TypedDataEncoder } from "../deps/ethers.ts";
+import { EIP155, EIP712_MAIL } from "../fixtures/ethereum.ts";
 import { devLaunch, runCtl } from "../helpers/ctl_process.ts";
 import { startLossyProxy } from "../helpers/lossy_proxy.ts";
 import { hasMoto, shareDynalite, shareMoto } from "../helpers/peers.ts";
@@ -180,6 +181,115 @@ test("one line makes an account, another signs a transaction that others can rea
   assertEquals([shown.name, shown.address], ["alice", address]);
 });
 
+test("account sign signs an authorization, and typed data with members that its types do not declare if told to", async (directory) => {
+  await using enclave = await startEnclave(directory);
+  const env = { ...KEYS, DENCLAVE_CONNECT: formatAddress(enclave.address) };
+  const run = (...args: string[]) => runCtl(["account", ...args, "--json"], { env, cwd: directory });
+  const [{ address }] = JSON.parse((await run("create", "--create", "--name", "alice")).stdout);
+  await Deno.writeTextFile(
+    `${directory}/authorization.json`,
+    JSON.stringify({ chainId: 1, address, nonce: 7 }),
+  );
+  const signed = await run("sign", "--name", "alice", "--authorization", "authorization.json");
+  const { authorization } = JSON.parse(signed.stdout);
+  assertEquals([signed.code, authorization.nonce, authorization.address], [0, "0x7", address], signed.stderr);
+  const message = { ...EIP712_MAIL.typedData.message, extra: 1 };
+  await Deno.writeTextFile(`${directory}/mail.json`, JSON.stringify({ ...EIP712_MAIL.typedData, message }));
+  const typed = ["sign", "--name", "alice", "--typed-data", "mail.json"];
+  const refused = await run(...typed);
+  assertEquals([refused.code, refused.stderr.includes("extra is not a field of Mail")], [1, true]);
+  const { signature } = JSON.parse((await run(...typed, "--ignore-undeclared")).stdout);
+  const { domain, types: { EIP712Domain: _, ...types } } = EIP712_MAIL.typedData;
+  const hash = TypedDataEncoder.hash(domain, structuredClone(types) as never, message);
+  assertEquals(recoverAddress(hash, signature), address);
+  const misused = await run("sign", "--name", "alice", "--message", "hi", "--ignore-undeclared");
+  assertEquals([misused.code, misused.stderr.includes("--typed-data")], [2, true]);
+});
+
+/** Two KMS keys in one file, as an enclave that moves accounts allows them. */
+async function twoKeys(directory: string): Promise<readonly [string, string]> {
+  await using kms = await LocalKms.open({ region: "us-east-1", file: `${directory}/keys.json` });
+  await kms.createKey();
+  const [first = "", second = ""] = kms.keyArns;
+  return [first, second];
+}
+
+for (const kind of ["SQLite", "DynamoDB"]) {
+  test(`account rewrap moves all accounts to another key, in ${kind}; repeated, it moves the rest, and says what it could not`, async (directory) => {
+    const [first, second] = await twoKeys(directory);
+    await using dynamoDb = await freshDynalite();
+    await using enclave = await startEnclave(directory);
+    const connect = formatAddress(enclave.address);
+    const env = {
+      ...KEYS,
+      DENCLAVE_CONNECT: connect,
+      AWS_REGION: "us-east-1",
+      AWS_ENDPOINT_URL: dynamoDb.url,
+    };
+    const table = kind === "SQLite" ? [] : ["-t", "AccountTable"];
+    const run = (...args: string[]) => runCtl(["account", ...args, ...table], { env, cwd: directory });
+    if (kind === "DynamoDB") await run("create-table");
+    const create = kind === "SQLite" ? ["--create"] : [];
+    const created = await run("create", ...create, "--name", "user", "--count", "3", "-k", first, "--json");
+    assertEquals(created.code, 0, created.stderr);
+    const one = await run("rewrap", "--name", "user-2", "--to", second);
+    assertEquals([one.code, one.stdout.includes(second)], [0, true], one.stderr);
+    await using store = kind === "SQLite"
+      ? openSqliteStore(`${directory}/accounts.sqlite`)
+      : openDynamoDbStore({
+        table: "AccountTable",
+        region: "us-east-1",
+        credentials,
+        endpoint: dynamoDb.url,
+      });
+    const damaged = await findAccount(store, "user-3");
+    await store.replace(damaged, {
+      ...damaged,
+      encryptedPrivateKey: damaged.encryptedPrivateKey.replace(/^..../, "AAAA"),
+    });
+    const all = await run("rewrap", "--all", "--to", second, "--json");
+    const { moved, skipped, failed } = JSON.parse(all.stdout);
+    assertEquals([all.code, moved.length, moved[0]?.name, skipped], [1, 1, "user-1", 1], all.stderr);
+    assertEquals(failed.map(({ name, code }: { name: string; code: string }) => [name, code]), [[
+      "user-3",
+      "row_rejected",
+    ]]);
+    const last = await findAccount(store, "user-3");
+    await store.replace(last, damaged);
+    const rest = await run("rewrap", "--all", "--to", second, "--json");
+    const said = JSON.parse(rest.stdout);
+    assertEquals([rest.code, said.moved.length, said.skipped, said.failed], [0, 1, 2, []], rest.stderr);
+    using connection = await connectWallet(enclave);
+    const addresses = JSON.parse(created.stdout).map(({ address }: { address: string }) => address);
+    for (const row of await allRows(store)) {
+      const { signature } = await connection.wallet.sign(row, { message: "hi" });
+      assertEquals([row.keyId, addresses.includes(row.address)], [second, true]);
+      assertEquals(recoverAddress(hashMessage("hi"), signature), row.address);
+    }
+  });
+}
+
+test("account rewrap wants --to, and --name or --all, and an enclave that allows the key", async (directory) => {
+  const [keyId] = await twoKeys(directory);
+  await using enclave = await startEnclave(directory);
+  const env = { ...KEYS, DENCLAVE_CONNECT: formatAddress(enclave.address) };
+  const run = (...args: string[]) => runCtl(["account", ...args], { env, cwd: directory });
+  assertEquals((await run("create", "--create", "--name", "alice", "-k", keyId)).code, 0);
+  for (
+    const [args, code, words] of [
+      [["--all"], 2, "--to"],
+      [["--to", "k"], 2, "--all"],
+      [["--to", "k", "--all", "--name", "alice"], 2, "--all"],
+      [["--to", "k", "--name", "alice"], 1, "new_key_id"],
+      [["--to", "k", "--name", "nobody"], 1, "nobody"],
+      [["--to", "k", "--all", "--attest"], 2, "--pcr"],
+    ] as const
+  ) {
+    const result = await run("rewrap", ...args);
+    assertEquals([result.code, result.stderr.includes(words)], [code, true], `${args}: ${result.stderr}`);
+  }
+});
+
 test("without --create no command makes a database, and the first-run hint names it", async (directory) => {
   const env = { ...KEYS, DENCLAVE_CONNECT: "tcp:127.0.0.1:1" };
   for (
@@ -277,7 +387,7 @@ if (hasMoto()) {
   });
 }
 
-test("policy iam has the ARNs, and no right to change or delete a row", async () => {
+test("policy iam has the ARNs, and no right to delete a row or to change a part of one", async () => {
   const arn = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
   const { code, stdout } = await runCtl(["policy", "iam", "-k", arn, "-t", "AccountTable"]);
   const policy = JSON.parse(stdout);

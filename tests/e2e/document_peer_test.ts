@@ -8,10 +8,9 @@ import { AttestationError, AWS_NITRO_ROOT } from "../../lib/shared/attestation/m
 import { SimulatedNsm } from "../../lib/dev/nsm/simulated.ts";
 import { verifyDocumentUnder } from "../../lib/shared/attestation/verify.ts";
 import { hasMoto } from "../helpers/peers.ts";
-import { within } from "../helpers/deadline.ts";
+import { type PythonPeer, startPythonPeer } from "../helpers/python_peer.ts";
 import { REAL_DOCUMENTS, realDocuments } from "../helpers/vectors.ts";
 
-const PEERS = new URL("../peers/", import.meta.url).pathname;
 const real = realDocuments();
 
 interface Verdict {
@@ -22,43 +21,13 @@ interface Verdict {
   readonly user_data?: string | null;
 }
 
-/** The second verifier, as a process for all tests of this file. */
-function startVerifier() {
-  const child = new Deno.Command(`${PEERS}build/venv/bin/python`, {
-    args: [`${PEERS}verify_document.py`],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "inherit",
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  return {
-    ask: async (root: Uint8Array, document: Uint8Array): Promise<Verdict> => {
-      const question = JSON.stringify({ root: encodeBase64(root), document: encodeBase64(document) });
-      await writer.write(new TextEncoder().encode(`${question}\n`));
-      let line = "";
-      while (!line.endsWith("\n")) {
-        const { value } = await within(reader.read(), "the second verifier's answer", 10_000);
-        if (value === undefined) throw new Error("The second verifier has ended");
-        line += value;
-      }
-      return JSON.parse(line);
-    },
-    end: async () => {
-      await writer.close();
-      await reader.cancel();
-      await child.status;
-    },
-  };
-}
-
-let verifier: ReturnType<typeof startVerifier> | undefined;
+let verifier: PythonPeer | undefined;
 Deno.test.afterAll(async () => await verifier?.end());
 
 /** What the second verifier says. */
-function ask(root: Uint8Array, document: Uint8Array): Promise<Verdict> {
-  verifier ??= startVerifier();
-  return verifier.ask(root, document);
+async function ask(root: Uint8Array, document: Uint8Array): Promise<Verdict> {
+  verifier ??= startPythonPeer("verify_document.py");
+  return await verifier.ask({ root: encodeBase64(root), document: encodeBase64(document) }) as Verdict;
 }
 
 /** Whether ours takes it, as of its own time. */

@@ -25,6 +25,7 @@ import { MODE, StubControl } from "../helpers/stub_control.ts";
 import { STUB_KEY_ARN, stubWrap } from "../helpers/stub_format.ts";
 import { assertEveryCounter } from "../helpers/prometheus.ts";
 import { assertPostCarriesOutNothing } from "../helpers/web_page.ts";
+import type { WireObject } from "../../lib/shared/wire/messages.ts";
 
 /** How the program under test is started. */
 export interface Program {
@@ -573,6 +574,47 @@ export function testProduction(program: Program): void {
       "nonce of a result": String(processed["result"]).slice(0, 24),
     };
   }
+
+  test(
+    "delegations are signed only for a listed contract, blobs and typed data with a colon are signed, and an account is moved",
+    [
+      "--wallet-chain=1",
+      `--wallet-recipient=${CONTRACT}`,
+      `--wallet-delegation=${CONTRACT}`,
+      `--wallet-verifying-contract=${CONTRACT}:Of:Mail`,
+    ],
+    async ({ service }) => {
+      using client = await Client.connect(service.address);
+      const key = { key_id: STUB_KEY_ARN, credential: CREDENTIALS };
+      const { content } = await client.request({ apiRequest: "generateAccount", name: "alice", ...key });
+      const { content: moved } = await client.request({
+        ...{ apiRequest: "rewrapAccount", ...content as WireObject, ...key, new_key_id: STUB_KEY_ARN },
+      });
+      const outcome = async (payload: WireObject) => {
+        const request = { apiRequest: "sign", ...moved as WireObject, ...key, ...payload };
+        const reply = await client.exchange(request);
+        return reply["details"] ?? reply["apiResponse"];
+      };
+      const authorization = (address: string) => ({ authorization: { chainId: 1, address, nonce: 0 } });
+      const other = `0x${"11".repeat(20)}`;
+      const blobs = {
+        ...{ chainId: 1, nonce: 0, gasLimit: 21_000, maxFeePerGas: 1, maxPriorityFeePerGas: 1, to: CONTRACT },
+        ...{ maxFeePerBlobGas: 1, blobVersionedHashes: [`0x01${"00".repeat(31)}`] },
+      };
+      const typedData = {
+        types: { "Of:Mail": [{ name: "from-chain", type: "string" }] },
+        primaryType: "Of:Mail",
+        domain: { chainId: 1, verifyingContract: CONTRACT },
+        message: { "from-chain": "x" },
+      };
+      assertEquals([
+        await outcome(authorization(CONTRACT)),
+        await outcome({ transaction: blobs }),
+        await outcome({ typedData }),
+        await outcome(authorization(other)),
+      ], [...Array(3).fill("signResponse"), `Rule delegations: the delegation to ${other} is not allowed`]);
+    },
+  );
 
   test("typed data is signed only for a listed pair, and a listed allowance causes a warning", [
     "--wallet-chain=1",

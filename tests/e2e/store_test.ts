@@ -116,6 +116,50 @@ for (const [kind, place] of PLACES) {
     assertEquals(await names(store), wanted);
   });
 
+  const moved = row("alice", {
+    keyId: "k2",
+    encryptedPrivateKey: "sealed anew",
+    encryptedDataKey: "wrapped anew",
+  });
+
+  test("a row is replaced by another of the same account", async (where, store) => {
+    const old = row("alice", { attestation: "doc", nonce: "nonce" });
+    await store.insert(old);
+    const attested = { ...moved, attestation: "doc 2", nonce: "nonce 2", history: "[1]" };
+    await store.replace(old, attested);
+    await using other = where.open();
+    assertEquals(await other.get("alice"), attested);
+    // What the new row does not have is gone.
+    await other.replace(attested, row("alice"));
+    assertEquals(await store.get("alice"), row("alice"));
+  });
+
+  test("a row that is not the old one any more is not replaced, nor is one made", async (_, store) => {
+    for (const stored of [row("alice", { encryptedPrivateKey: "of another move" }), undefined]) {
+      if (stored !== undefined) await store.insert(stored);
+      const other = row(stored?.name ?? "nobody");
+      const error = await assertRejects(
+        () => store.replace(other, { ...moved, name: other.name }),
+        StoreError,
+      );
+      assertEquals([error.code, await store.get(other.name)], ["account_changed", stored]);
+    }
+  });
+
+  test("of many that replace a row at once, one does", async (where, store) => {
+    await store.insert(row("alice"));
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 10 }, async (_, index) => {
+        await using other = where.open();
+        await other.replace(row("alice"), { ...moved, encryptedPrivateKey: `sealed ${index}` });
+        return index;
+      }),
+    );
+    const won = outcomes.filter((outcome) => outcome.status === "fulfilled");
+    assertEquals(won.length, 1);
+    assertEquals((await store.get("alice"))?.encryptedPrivateKey, `sealed ${won[0]?.value}`);
+  });
+
   test("a table that is there is found, with its rows", async (_, store) => {
     await store.insert(row("alice"));
     assertEquals(await store.createTable(), "exists");
@@ -208,6 +252,39 @@ networkTest("an answer that is lost does not hide that the name was taken before
     "account_exists",
     "the first",
   ]);
+});
+
+networkTest("an answer that is lost after a row was replaced is found out", async (server) => {
+  using proxy = startLossyProxy(server.url);
+  await using store = dynamoDb(proxy.url);
+  await store.insert(row("alice"));
+  let lost = 0;
+  proxy.fate = (request) => request.includes(".PutItem") && lost++ === 0 ? "lose the answer" : "pass";
+  const moved = row("alice", { encryptedPrivateKey: "sealed anew" });
+  await store.replace(row("alice"), moved);
+  assertEquals([await store.get("alice"), lost > 1], [moved, true]);
+});
+
+networkTest("a row that is replaced keeps what other programs have written into it", async (server) => {
+  const Item = { Name: "bob", KeyId: "k", EncryptedPrivateKey: "p", Address: "0x", EncryptedDataKey: "d" };
+  await putItem(server.url, { ...Item, owner: "treasury" });
+  await using store = dynamoDb(server.url);
+  const old = await store.get("bob");
+  assert(old !== undefined);
+  await store.replace(old, { ...old, encryptedPrivateKey: "p2" });
+  const { DynamoDBDocumentClient, DynamoDBClient, GetCommand } = await import(
+    "../../lib/ctl/aws/deps/aws_sdk.ts"
+  );
+  const client = DynamoDBDocumentClient.from(
+    new DynamoDBClient({
+      region: "us-east-1",
+      endpoint: server.url,
+      credentials: { accessKeyId: "a", secretAccessKey: "b" },
+    }),
+  );
+  const found = await client.send(new GetCommand({ TableName: "AccountTable", Key: { Name: "bob" } }));
+  client.destroy();
+  assertEquals([found.Item?.["owner"], found.Item?.["EncryptedPrivateKey"]], ["treasury", "p2"]);
 });
 
 networkTest("a server that is away is said to be, with a remedy, and comes back", async (server) => {

@@ -18,9 +18,12 @@ export async function accountRig(
     readonly provide?: () => Promise<ParentCredentials>;
     readonly attester?: Attester;
     readonly configurationHash?: Uint8Array<ArrayBuffer>;
+    /** Of the KMS keys, which are all allowed; 1 by default. */
+    readonly keys?: number;
   } = {},
 ) {
   const local = await LocalKms.open({ region: "us-east-1" });
+  while (local.keyArns.length < (options.keys ?? 1)) await local.createKey();
   const kms = countCalls(local);
   const service = startTestService({
     kms,
@@ -34,6 +37,7 @@ export async function accountRig(
   );
   return {
     kms,
+    keyArns: local.keyArns,
     client,
     credentials,
     wallet: new WalletClient(client, credentials),

@@ -4,6 +4,7 @@
  * @module
  */
 import {
+  accountChanged,
   accountExists,
   type AccountRow,
   type AccountStore,
@@ -15,9 +16,9 @@ export class MemoryStore implements AccountStore {
   readonly description = "a store in memory";
   readonly rows = new Map<string, AccountRow>();
   /** Makes the next call of this name fail. */
-  away: "get" | "insert" | undefined;
+  away: "get" | "insert" | "replace" | undefined;
 
-  #check(call: "get" | "insert"): void {
+  #check(call: "get" | "insert" | "replace"): void {
     if (this.away !== call) return;
     throw new StoreError("the store is away", { code: "store_unavailable", hint: "Wait." });
   }
@@ -37,6 +38,15 @@ export class MemoryStore implements AccountStore {
     return Promise.resolve().then(() => {
       this.#check("insert");
       if (this.rows.has(row.name)) throw accountExists(row.name);
+      this.rows.set(row.name, row);
+    });
+  }
+
+  replace(old: AccountRow, row: AccountRow): Promise<void> {
+    return Promise.resolve().then(() => {
+      this.#check("replace");
+      const present = this.rows.get(row.name);
+      if (present?.encryptedPrivateKey !== old.encryptedPrivateKey) throw accountChanged(row.name);
       this.rows.set(row.name, row);
     });
   }

@@ -61,6 +61,8 @@ export function realDocuments(): RealDocuments | undefined {
 
 /** Typed data as applications send it. */
 export interface TypedDataVector {
+  readonly types: Readonly<Record<string, readonly { readonly name: string; readonly type: string }[]>>;
+  readonly message: Readonly<Record<string, unknown>>;
   readonly primaryType: string;
   readonly domain: { readonly chainId: number; readonly verifyingContract: string };
 }

@@ -1,11 +1,14 @@
 /**
- * Accounts from the parent's side: made in the enclave and stored before they are shown; fetched and signed with.
+ * Accounts from the parent's side: made in the enclave and stored before they are shown; fetched, signed
+ * with, and moved to another KMS key.
  *
  * @module
  */
-import { encodeBase64 } from "@std/encoding";
+import { decodeBase64, encodeBase64 } from "@std/encoding";
 import { ServiceError } from "./client.ts";
 import { accountExists, type AccountRow, type AccountStore, StoreError } from "../stores/account_store.ts";
+import { documentHash } from "./key_origin.ts";
+import { statementsOf } from "./verify_account.ts";
 import type { AccountSignature, SigningPayload, WalletClient } from "./wallet_client.ts";
 
 /** What accounts are made and used with. Borrowed. */
@@ -47,8 +50,8 @@ export async function createAccount(
   return row;
 }
 
-/** What {@link accountMaker} is told. */
-interface AccountMakerOptions {
+/** What {@link accountMaker} and {@link accountMover} are told. */
+interface AttestedOptions {
   readonly keyId?: string | undefined;
   /** Whether an account without an attestation document is refused. */
   readonly mustAttest: boolean;
@@ -56,26 +59,69 @@ interface AccountMakerOptions {
   readonly check?: ((row: AccountRow) => Promise<unknown>) | undefined;
 }
 
-/**
- * Makes accounts as {@link createAccount} does, each with an attestation document that answers a nonce of its own. Where there is no NSM they have
- * none, unless that is refused.
- */
-export function accountMaker(
-  tools: AccountTools,
-  { keyId, mustAttest, check }: AccountMakerOptions,
-): (name: string) => Promise<AccountRow> {
+type Attested = Pick<AttestedOptions, "check"> & { readonly nonce?: string };
+
+/** Runs requests with a new nonce each; without one where there is no NSM, unless that is refused. */
+function attested({ mustAttest, check }: AttestedOptions) {
   let hasNsm = true;
-  return async (name) => {
-    if (!hasNsm) return await createAccount(tools, name, { keyId });
+  return async <T>(run: (options: Attested) => Promise<T>): Promise<T> => {
+    if (!hasNsm) return await run({});
     const nonce = encodeBase64(crypto.getRandomValues(new Uint8Array(NONCE_LENGTH)));
     try {
-      return await createAccount(tools, name, { keyId, nonce, check });
+      return await run({ nonce, check });
     } catch (thrown) {
       const isUnavailable = thrown instanceof ServiceError && thrown.code === "attestation_unavailable";
       if (mustAttest || !isUnavailable) throw thrown;
       hasNsm = false;
-      return await createAccount(tools, name, { keyId });
+      return await run({});
     }
+  };
+}
+
+/**
+ * Makes accounts as {@link createAccount} does, each with an attestation document that answers a nonce of its
+ * own. Where there is no NSM they have none, unless that is refused.
+ */
+export function accountMaker(
+  tools: AccountTools,
+  options: AttestedOptions,
+): (name: string) => Promise<AccountRow> {
+  const { keyId } = options;
+  const run = attested(options);
+  return (name) => run((more) => createAccount(tools, name, { keyId, ...more }));
+}
+
+/**
+ * Moves accounts to another KMS key: the enclave wraps the private key anew and opens the new row once, then
+ * it replaces the old one, if that is still the stored one. Whatever fails before leaves the old row, which
+ * still opens. Documents as those of {@link accountMaker}.
+ *
+ * @returns moves one account; undefined for one that is under that key already
+ */
+export function accountMover(
+  { store, wallet }: AccountTools,
+  options: AttestedOptions & { readonly keyId: string },
+): (row: AccountRow) => Promise<AccountRow | undefined> {
+  const { keyId } = options;
+  const run = attested(options);
+  return async (row) => {
+    if ([row.keyId, row.keyId.split("/").at(-1), row.keyId.split(":").at(-1)].includes(keyId)) {
+      return undefined;
+    }
+    const statements = statementsOf(row);
+    const last = statements.at(-1);
+    const previous = last &&
+      encodeBase64(await documentHash({ document: decodeBase64(last.attestation) }));
+    return await run(async ({ check, nonce }) => {
+      const moved: AccountRow = {
+        ...await wallet.rewrapAccount(row, { keyId, nonce, previous }),
+        created: row.created,
+        ...(last === undefined ? {} : { history: JSON.stringify(statements) }),
+      };
+      await check?.(moved);
+      await store.replace(row, moved);
+      return moved;
+    });
   };
 }
 

@@ -38,6 +38,13 @@ export interface SignedStatement {
   readonly nonce: Uint8Array;
 }
 
+/** SHA-256 of a document, which the document of the next rewrap contains. */
+export async function documentHash(
+  { document }: Pick<SignedStatement, "document">,
+): Promise<Uint8Array<ArrayBuffer>> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", new Uint8Array(document)));
+}
+
 /** What a document is about. */
 export type AttestedSubject = Omit<KeyStatement, "from" | "previous">;
 

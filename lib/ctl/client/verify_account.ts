@@ -1,15 +1,18 @@
 /**
- * Whether an account's key was made in an enclave: its row's attestation document, verified.
+ * Whether an account's key was made in an enclave: its row's attestation documents, verified.
  *
  * @module
  */
 import { decodeBase64, encodeHex } from "@std/encoding";
+import { AttestationError } from "../../shared/attestation/errors.ts";
 import { buildsOf } from "../../shared/attestation/expectation.ts";
+import { equalBytes } from "../../shared/bytes.ts";
 import { parseAddress } from "../../shared/crypto/ethereum_address.ts";
-import { type OriginExpectation, verifyGenerated } from "./key_origin.ts";
-import { type AccountRow, StoreError } from "../stores/account_store.ts";
+import { field } from "../../shared/json.ts";
+import { documentHash, type OriginExpectation, verifyGenerated, verifyKeyDocument } from "./key_origin.ts";
+import { type AccountRow, type Statement, StoreError } from "../stores/account_store.ts";
 
-/** What the document says of the enclave. */
+/** What the first document says of the enclave. */
 interface VerifiedAccount {
   readonly moduleId: string;
   /** When the document was made. ISO 8601. */
@@ -23,9 +26,34 @@ interface VerifiedAccount {
 }
 
 /**
- * Verifies the attestation document of an account: address, name, KMS key, nonce, PCRs, and that the key was made where the document is from.
+ * The documents about an account, oldest first: one for each KMS key that it has had. @throws {StoreError}
+ * `store_row_damaged`
+ */
+export function statementsOf({ name, history = "[]", keyId, attestation, nonce }: AccountRow): Statement[] {
+  const own = attestation === undefined || nonce === undefined ? [] : [{ keyId, attestation, nonce }];
+  try {
+    const kept: unknown = JSON.parse(history);
+    if (Array.isArray(kept) && kept.every(isStatement)) return [...kept, ...own];
+  } catch {
+    // Reported below.
+  }
+  throw damaged(`The row of account ${JSON.stringify(name)} has a history that cannot be read`);
+}
+
+function isStatement(value: unknown): value is Statement {
+  return ["keyId", "attestation", "nonce"].every((name) => typeof field(value, name) === "string");
+}
+
+function damaged(message: string, hint = "Restore the row from a backup."): StoreError {
+  return new StoreError(message, { code: "store_row_damaged", hint });
+}
+
+/**
+ * Verifies the attestation documents of an account: address, name, KMS key, nonce, PCRs, and that the key was
+ * made where the first document is from. Each document of a move to another KMS key must name the one before.
  *
- * @param expected.at now, for an account that was just made; by default the document's own time: it proves the origin, and is not fresh
+ * @param expected.at now, for a document that was just made; by default each document's own time: it proves
+ * the origin, and is not fresh
  * @throws {AttestationError} whose code says which check failed.
  * @throws {StoreError} `store_row_damaged` when the row has no document.
  * @throws {TypeError} when the PCRs identify no enclave.
@@ -35,19 +63,30 @@ export async function verifyAccount(
   expected: OriginExpectation & { readonly at?: Date | "made" },
 ): Promise<VerifiedAccount> {
   if (row.attestation === undefined || row.nonce === undefined) {
-    throw new StoreError(`Account ${JSON.stringify(row.name)} has no attestation document`, {
-      code: "store_row_damaged",
-      hint: "The account was created without an NSM, or by an earlier version: its origin cannot be proven.",
-    });
+    throw damaged(
+      `Account ${JSON.stringify(row.name)} has no attestation document`,
+      "It was created or moved without an NSM, or by an earlier version: its origin cannot be proven.",
+    );
   }
-  const signed = { document: decodeBase64(row.attestation), nonce: decodeBase64(row.nonce) };
-  const found = await verifyGenerated(signed, {
-    purpose: "wallet",
-    subject: row.name,
-    publicPart: parseAddress(row.address, "address").bytes,
-    keyArn: row.keyId,
-    epoch: 0,
-  }, { at: "made", ...expected });
+  const { at = "made", ...trusted } = expected;
+  const publicPart = parseAddress(row.address, "address").bytes;
+  const about = { purpose: "wallet", subject: row.name, publicPart, epoch: 0 } as const;
+  const [first, ...moves] = statementsOf(row).map(({ keyId, attestation, nonce }) => ({
+    subject: { ...about, keyArn: keyId },
+    document: decodeBase64(attestation),
+    nonce: decodeBase64(nonce),
+  }));
+  if (first === undefined) throw new TypeError("Cannot verify without a document");
+  const timeOf = (isLast: boolean) => ({ ...trusted, at: isLast ? at : "made" } as const);
+  const found = await verifyGenerated(first, first.subject, timeOf(moves.length === 0));
+  let before = first;
+  for (const [index, move] of moves.entries()) {
+    const { previous } = await verifyKeyDocument(move, move.subject, timeOf(index === moves.length - 1));
+    if (previous === undefined || !equalBytes(previous, await documentHash(before))) {
+      throw new AttestationError("attestation_user_data", "it does not name the document before it");
+    }
+    before = move;
+  }
   const shown = [
     ...new Set([0, 1, 2, ...buildsOf(expected.pcrs).flatMap((build) => Object.keys(build).map(Number))]),
   ];

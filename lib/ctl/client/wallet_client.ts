@@ -4,14 +4,15 @@
  * @module
  */
 import { EnclaveError } from "../../shared/errors.ts";
+import { isObject } from "../../shared/json.ts";
 import type { WireObject } from "../../shared/wire/messages.ts";
 import { type Requester, ServiceError } from "./client.ts";
 import { exchangeWithCredentials } from "./credentialed.ts";
 import type { CredentialSource } from "../aws/credential_source.ts";
 import type { AccountRow } from "../stores/account_store.ts";
 
-/** The enclave's reply for a new account. */
-type GeneratedAccount = Omit<AccountRow, "created">;
+/** The enclave's reply for a new account, or for one under another KMS key. */
+type EnclaveAccount = Omit<AccountRow, "created" | "history">;
 
 /** A signature from the enclave's reply. */
 export interface AccountSignature {
@@ -22,9 +23,11 @@ export interface AccountSignature {
   readonly v: number;
   readonly signedTransaction?: string;
   readonly transactionHash?: string;
+  /** Of an authorization (EIP-7702): an item of a transaction's `authorizationList`. */
+  readonly authorization?: Readonly<Record<string, unknown>>;
 }
 
-/** What to sign: exactly one field of message, typedData, transaction, digest. */
+/** What to sign: exactly one field of message, typedData, transaction, authorization, digest. */
 export type SigningPayload = Readonly<Record<string, unknown>>;
 
 function unexpected(what: string): EnclaveError {
@@ -52,7 +55,7 @@ function contentOf(reply: WireObject, expected: string): WireObject {
 function parseSignature(value: unknown): AccountSignature {
   if (typeof value !== "object" || value === null) throw unexpected("a signature is missing");
   const object = value as WireObject;
-  const { yParity, v, signedTransaction, transactionHash } = object;
+  const { yParity, v, signedTransaction, transactionHash, authorization } = object;
   if (typeof yParity !== "number" || typeof v !== "number") throw unexpected("yParity or v is missing");
   return {
     signature: textOf(object, "signature"),
@@ -62,6 +65,19 @@ function parseSignature(value: unknown): AccountSignature {
     v,
     ...(typeof signedTransaction === "string" ? { signedTransaction } : {}),
     ...(typeof transactionHash === "string" ? { transactionHash } : {}),
+    ...(isObject(authorization) ? { authorization } : {}),
+  };
+}
+
+function parseAccount(content: WireObject, name: string, nonce: string | undefined): EnclaveAccount {
+  return {
+    name,
+    keyId: textOf(content, "keyId"),
+    encryptedPrivateKey: textOf(content, "encryptedPrivateKey"),
+    address: textOf(content, "address"),
+    encryptedDataKey: textOf(content, "encryptedDataKey"),
+    version: Number(content["version"] ?? 1),
+    ...(nonce === undefined ? {} : { attestation: textOf(content, "attestationDocument"), nonce }),
   };
 }
 
@@ -85,27 +101,46 @@ export class WalletClient {
   async generateAccount(
     name: string,
     { keyId, nonce }: { readonly keyId?: string | undefined; readonly nonce?: string | undefined },
-  ): Promise<GeneratedAccount> {
+  ): Promise<EnclaveAccount> {
     const content = await this.#request("generateResponse", {
       apiRequest: "generateAccount",
       name,
       ...(keyId === undefined ? {} : { key_id: keyId }),
       ...(nonce === undefined ? {} : { nonce }),
     });
-    return {
-      name,
-      keyId: textOf(content, "keyId"),
-      encryptedPrivateKey: textOf(content, "encryptedPrivateKey"),
-      address: textOf(content, "address"),
-      encryptedDataKey: textOf(content, "encryptedDataKey"),
-      version: Number(content["version"] ?? 1),
-      ...(nonce === undefined ? {} : { attestation: textOf(content, "attestationDocument"), nonce }),
-    };
+    return parseAccount(content, name, nonce);
+  }
+
+  /**
+   * Has the enclave wrap an account under another KMS key. The stored row still opens: replace it by this
+   * one.
+   *
+   * @param options.nonce as that of {@link generateAccount}
+   * @param options.previous SHA-256 of the row's last document, base64: the new one names it
+   * @throws {ServiceError | EnclaveError}
+   */
+  async rewrapAccount(
+    row: AccountRow,
+    { keyId, nonce, previous }: {
+      readonly keyId: string;
+      readonly nonce?: string | undefined;
+      readonly previous?: string | undefined;
+    },
+  ): Promise<EnclaveAccount> {
+    const content = await this.#request("rewrapResponse", {
+      ...requestOf(row, "rewrapAccount"),
+      new_key_id: keyId,
+      ...(nonce === undefined ? {} : { nonce }),
+      ...(previous === undefined ? {} : { previous_document_sha256: previous }),
+    });
+    const account = parseAccount(content, row.name, nonce);
+    if (account.address !== row.address) throw unexpected(`it is about ${account.address}`);
+    return account;
   }
 
   /** Signs one payload. @throws {ServiceError | EnclaveError} */
   async sign(row: AccountRow, payload: SigningPayload): Promise<AccountSignature> {
-    return parseSignature(await this.#request("signResponse", { ...signRequest(row), ...payload }));
+    return parseSignature(await this.#request("signResponse", { ...requestOf(row, "sign"), ...payload }));
   }
 
   /** Signs up to 1,000 payloads under one KMS call. @throws {ServiceError | EnclaveError} */
@@ -113,7 +148,10 @@ export class WalletClient {
     row: AccountRow,
     payloads: readonly SigningPayload[],
   ): Promise<readonly AccountSignature[]> {
-    const { signatures } = await this.#request("signResponse", { ...signRequest(row), items: payloads });
+    const { signatures } = await this.#request("signResponse", {
+      ...requestOf(row, "sign"),
+      items: payloads,
+    });
     if (!Array.isArray(signatures) || signatures.length !== payloads.length) {
       throw unexpected(`${payloads.length} signatures were asked for`);
     }
@@ -125,7 +163,7 @@ export class WalletClient {
   }
 }
 
-function signRequest(row: AccountRow): WireObject {
+function requestOf(row: AccountRow, apiRequest: string): WireObject {
   const { name, keyId, address, encryptedPrivateKey, encryptedDataKey, version } = row;
-  return { apiRequest: "sign", name, key_id: keyId, address, encryptedPrivateKey, encryptedDataKey, version };
+  return { apiRequest, name, key_id: keyId, address, encryptedPrivateKey, encryptedDataKey, version };
 }

@@ -50,6 +50,7 @@ const PAYLOADS = {
   digest: "digest",
   "typed-data": "typedData",
   transaction: "transaction",
+  authorization: "authorization",
   items: undefined,
 } as const;
 
@@ -61,13 +62,15 @@ async function payloadsOf(options: Options): Promise<SigningPayload | readonly S
   if (kind === undefined || given.length > 1) {
     throw new UsageError(
       "Sign what?",
-      "Give one of --message, --digest, --typed-data, --transaction, --items.",
+      "Give one of --message, --digest, --typed-data, --transaction, --authorization, --items.",
     );
   }
   const text = options.text(kind) ?? "";
   const value = kind === "message" || kind === "digest" ? text : await readJson(text, kind);
   const member = PAYLOADS[kind];
-  if (member !== undefined) return { [member]: value } as unknown as SigningPayload;
+  const ignoring = options.on("ignore-undeclared");
+  if (ignoring && kind !== "typed-data") throw new UsageError("--ignore-undeclared goes with --typed-data");
+  if (member !== undefined) return { [member]: value, ...(ignoring ? { ignoreUndeclared: true } : {}) };
   if (Array.isArray(value) && value.length > 0) return value as SigningPayload[];
   throw new UsageError(`Cannot use --items ${text}`, "It must be a JSON array with at least one payload.");
 }
@@ -97,6 +100,7 @@ async function sign(options: Options, io: CtlIo): Promise<number> {
         v: signed.v,
         transaction: signed.signedTransaction,
         hash: signed.transactionHash,
+        authorization: signed.authorization && JSON.stringify(signed.authorization),
       }),
     });
   }
@@ -171,7 +175,7 @@ async function createTable(options: Options, io: CtlIo): Promise<number> {
 export const ACCOUNT_COMMANDS: readonly Command[] = [
   {
     path: "account sign",
-    summary: "sign messages, typed data, transactions or digests with an account",
+    summary: "sign messages, typed data, transactions, authorizations or digests with an account",
     usage: "-n NAME --message TEXT [options]",
     about: "The enclave decrypts the account's key, signs with it and wipes it.",
     options: [
@@ -179,11 +183,24 @@ export const ACCOUNT_COMMANDS: readonly Command[] = [
       { name: "message", value: "TEXT", help: "sign this text (EIP-191)" },
       { name: "digest", value: "HEX", help: "sign these 32 bytes" },
       { name: "typed-data", value: "FILE", help: "sign this JSON document (EIP-712)" },
-      { name: "transaction", value: "FILE", help: "sign this JSON transaction (legacy, EIP-2930, EIP-1559)" },
+      {
+        name: "ignore-undeclared",
+        help: "with --typed-data: leave out members that its types do not declare, as other wallets do",
+      },
+      {
+        name: "transaction",
+        value: "FILE",
+        help: "sign this JSON transaction (legacy, EIP-2930, EIP-1559, EIP-4844, EIP-7702)",
+      },
+      {
+        name: "authorization",
+        value: "FILE",
+        help: "sign this JSON authorization {chainId, address, nonce} (EIP-7702)",
+      },
       {
         name: "items",
         value: "FILE",
-        help: 'sign all of a JSON array of {"message"|"typedData"|"transaction"|"digest": …}',
+        help: 'sign all of a JSON array of {"message" | "typedData" | "transaction" | …: …}',
       },
       ...ENCLAVE_OPTIONS,
       ...LIST_OPTIONS,

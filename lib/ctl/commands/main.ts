@@ -20,6 +20,7 @@ import { type Command, runProgram } from "../terminal/command.ts";
 import { type CtlIo, oneLine, printable } from "../terminal/printing.ts";
 import { ACCOUNT_COMMANDS } from "./account.ts";
 import { ACCOUNT_CREATE } from "./account_create.ts";
+import { ACCOUNT_REWRAP } from "./account_rewrap.ts";
 import { ATTEST_VERIFY } from "./attest.ts";
 import { BRIDGE } from "./bridge.ts";
 import { CLIENT_COMMANDS } from "./client.ts";
@@ -45,6 +46,7 @@ import { TSK_COMMANDS } from "./tsk_kms.ts";
 export const COMMANDS: readonly Command[] = [
   ...CLIENT_COMMANDS,
   ACCOUNT_CREATE,
+  ACCOUNT_REWRAP,
   ...ACCOUNT_COMMANDS,
   ATTEST_VERIFY,
   ...GATEWAY_COMMANDS,
@@ -94,8 +96,7 @@ export async function runCtl(argv: readonly string[], io: CtlIo): Promise<number
 /** Codes that mean that the enclave, the store or a check refused, as opposed to something missing. */
 function isRefusal(thrown: unknown): boolean {
   if (thrown instanceof StoreError) {
-    return ["account_exists", "account_not_found", "store_row_damaged", "store_denied", "store_failed"]
-      .includes(thrown.code);
+    return !["store_table_missing", "store_missing", "store_unavailable"].includes(thrown.code);
   }
   if (thrown instanceof KeyAdminError) return !["kms_not_found", "kms_unavailable"].includes(thrown.code);
   if (thrown instanceof EifError) {

@@ -11,12 +11,12 @@
  */
 import { equalBytes } from "../../shared/bytes.ts";
 import { ServiceError } from "../client/client.ts";
+import { documentHash } from "../client/key_origin.ts";
 import type { EnclaveKey, EnclaveMasterKey, HeldMasterKey, MasterKeySignature, Scheme } from "./enclave.ts";
 import { GatewayError } from "./errors.ts";
 import { isSameRow, type MasterKeyStore, type StoredMasterKey } from "./master_key_store.ts";
 import {
   askAttested,
-  documentHash,
   documentOf,
   findOrigin,
   type Origin,

@@ -10,6 +10,7 @@ import { ServiceError } from "../client/client.ts";
 import {
   type AttestedKey,
   type AttestedSubject,
+  documentHash,
   type OriginExpectation,
   type SignedStatement,
   verifyGenerated,
@@ -65,11 +66,6 @@ function unproven(enclaveId: number, why: string): GatewayError {
 }
 
 const NO_BUILD = "no build is named to verify its attestation document against";
-
-/** SHA-256 of a document, which the next document contains. */
-export async function documentHash({ document }: SignedStatement): Promise<Uint8Array<ArrayBuffer>> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", new Uint8Array(document)));
-}
 
 /** Epochs of the row's key. */
 function epochsOf(store: MasterKeyStore, { enclaveId, publicKey }: StoredMasterKey): readonly StoredEpoch[] {

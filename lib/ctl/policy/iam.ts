@@ -49,7 +49,7 @@ export function iamPolicy({ keys, table }: IamPolicyOptions): IamPolicy {
     Statement: [keyStatement, {
       Sid: "AccountsOfTheWallet",
       Effect: "Allow",
-      // No UpdateItem, no DeleteItem: rows are added and read.
+      // No UpdateItem, no DeleteItem: rows are written whole, on a condition, and read.
       Action: ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan"],
       Resource: [`arn:${partition}:dynamodb:${region}:${account}:table/${table}`],
     }],

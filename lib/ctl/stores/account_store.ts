@@ -24,12 +24,22 @@ export interface AccountRow {
   readonly attestation?: string | undefined;
   /** The nonce in it. */
   readonly nonce?: string | undefined;
+  /** Documents from before the account was moved to its KMS key: JSON of {@link Statement}s, oldest first. */
+  readonly history?: string | undefined;
+}
+
+/** A document about an account, under the KMS key that it had. */
+export interface Statement {
+  readonly keyId: string;
+  readonly attestation: string;
+  readonly nonce: string;
 }
 
 /** Codes of {@link StoreError}. */
 export type StoreErrorCode =
   | "account_exists"
   | "account_not_found"
+  | "account_changed"
   | "store_table_missing"
   | "store_missing"
   | "store_unavailable"
@@ -46,7 +56,7 @@ export class StoreError extends EnclaveError {
   }
 }
 
-/** Keeps accounts. No account is ever overwritten. */
+/** Keeps accounts. No account is ever lost: a row is replaced only by another row of the same account. */
 export interface AccountStore extends AsyncDisposable {
   /** For people: what and where. */
   readonly description: string;
@@ -59,6 +69,13 @@ export interface AccountStore extends AsyncDisposable {
    * @throws {StoreError} `account_exists` when another is there under this name; that one stays as it is.
    */
   insert(row: AccountRow): Promise<void>;
+  /**
+   * Replaces a row by another of the same account: a compare-and-swap on the sealed private key. When this
+   * returns, the new row is on disk.
+   *
+   * @throws {StoreError} `account_changed` when what is there is not the old row; it stays as it is.
+   */
+  replace(old: AccountRow, row: AccountRow): Promise<void>;
   /** All accounts, in no particular order. */
   list(): AsyncIterable<AccountRow>;
 }
@@ -74,19 +91,16 @@ export const COLUMNS = {
   created: "created",
   attestation: "attestation",
   nonce: "nonce",
+  history: "history",
 } as const satisfies Record<keyof AccountRow, string>;
 
 /** Columns that a row may lack: `version` and `created` in rows of other programs. */
-const OPTIONAL = new Set(["version", "created", "attestation", "nonce"]);
+const OPTIONAL = new Set(["version", "created", "attestation", "nonce", "history"]);
 
-/** A row as columns. */
-export function toColumns(row: AccountRow): Record<string, string | number> {
-  const columns: Record<string, string | number> = {};
-  for (const [field, column] of Object.entries(COLUMNS)) {
-    const value = row[field as keyof AccountRow];
-    if (value !== undefined) columns[column] = value;
-  }
-  return columns;
+/** A row as columns, of which some may be undefined. */
+export function toColumns(row: AccountRow): Record<string, string | number | undefined> {
+  const fields = Object.keys(COLUMNS) as (keyof AccountRow)[];
+  return Object.fromEntries(fields.map((field) => [COLUMNS[field], row[field]]));
 }
 
 /** @throws {StoreError} `store_row_damaged`, with the column's name. */
@@ -102,7 +116,7 @@ export function fromColumns(columns: Readonly<Record<string, unknown>>): Account
       { code: "store_row_damaged", hint: "Restore the row from a backup: the key exists nowhere else." },
     );
   };
-  const [attestation, nonce] = [text("attestation"), text("nonce")];
+  const [attestation, nonce, history] = [text("attestation"), text("nonce"), text("history")];
   return {
     name: text("name"),
     keyId: text("keyId"),
@@ -112,6 +126,7 @@ export function fromColumns(columns: Readonly<Record<string, unknown>>): Account
     version: Number(columns[COLUMNS.version] ?? 1),
     created: text("created"),
     ...(attestation === "" ? {} : { attestation, nonce }),
+    ...(history === "" ? {} : { history }),
   };
 }
 
@@ -120,5 +135,13 @@ export function accountExists(name: string): StoreError {
   return new StoreError(`There is an account ${JSON.stringify(name)} already`, {
     code: "account_exists",
     hint: "It was not changed. Choose another name, or inspect it with account show.",
+  });
+}
+
+/** The error of a row that somebody else has replaced. */
+export function accountChanged(name: string): StoreError {
+  return new StoreError(`The row of account ${JSON.stringify(name)} was changed by another program`, {
+    code: "account_changed",
+    hint: "Nothing was replaced. Run the command again: it reads the row that is there now.",
   });
 }

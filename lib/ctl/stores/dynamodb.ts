@@ -17,6 +17,7 @@ import {
 import { type AwsMeaning } from "../../shared/aws/errors.ts";
 import { parentAdvice } from "../aws/advice.ts";
 import {
+  accountChanged,
   accountExists,
   type AccountRow,
   type AccountStore,
@@ -75,7 +76,7 @@ export function openDynamoDbStore(options: DynamoDbStoreOptions): AccountStore {
     }
   }
 
-  async function get(name: string): Promise<AccountRow | undefined> {
+  async function read(name: string): Promise<Record<string, unknown> | undefined> {
     const { Item } = await attempt(
       "read",
       () =>
@@ -83,7 +84,39 @@ export function openDynamoDbStore(options: DynamoDbStoreOptions): AccountStore {
           new GetCommand({ TableName: table, Key: { [COLUMNS.name]: name }, ConsistentRead: true }),
         ),
     );
-    return Item === undefined ? undefined : fromColumns(Item);
+    return Item;
+  }
+
+  async function get(name: string): Promise<AccountRow | undefined> {
+    const item = await read(name);
+    return item === undefined ? undefined : fromColumns(item);
+  }
+
+  /** Writes a row on a condition. @param refused is thrown where the condition does not hold. */
+  function put(
+    row: AccountRow,
+    condition: {
+      readonly ConditionExpression: string;
+      readonly ExpressionAttributeValues?: Readonly<Record<string, string>>;
+    },
+    { column, keep, refused }: {
+      readonly column: string;
+      readonly keep?: Readonly<Record<string, unknown>> | undefined;
+      readonly refused: StoreError;
+    },
+  ): Promise<void> {
+    return attempt("write", async () => {
+      const Item = { ...keep, ...toColumns(row) };
+      const names = { ExpressionAttributeNames: { "#column": column } };
+      try {
+        await documents.send(new PutCommand({ TableName: table, Item, ...condition, ...names }));
+      } catch (thrown) {
+        if (nameOf(thrown) !== "ConditionalCheckFailedException") throw thrown;
+        // The reply to a first attempt may have been lost: then the stored row is this one.
+        const present = await get(row.name);
+        if (present?.encryptedPrivateKey !== row.encryptedPrivateKey) throw refused;
+      }
+    });
   }
 
   async function untilActive(): Promise<void> {
@@ -118,23 +151,22 @@ export function openDynamoDbStore(options: DynamoDbStoreOptions): AccountStore {
         return "created";
       }),
     insert: (row) =>
-      attempt("write", async () => {
-        try {
-          await documents.send(
-            new PutCommand({
-              TableName: table,
-              Item: toColumns(row),
-              ConditionExpression: "attribute_not_exists(#name)",
-              ExpressionAttributeNames: { "#name": COLUMNS.name },
-            }),
-          );
-        } catch (thrown) {
-          if (nameOf(thrown) !== "ConditionalCheckFailedException") throw thrown;
-          // The reply to a first attempt may have been lost: then the stored row is this one.
-          const present = await get(row.name);
-          if (present?.encryptedPrivateKey !== row.encryptedPrivateKey) throw accountExists(row.name);
-        }
+      put(row, { ConditionExpression: "attribute_not_exists(#column)" }, {
+        column: COLUMNS.name,
+        refused: accountExists(row.name),
       }),
+    replace: async (old, row) => {
+      const condition = {
+        ConditionExpression: "#column = :old",
+        ExpressionAttributeValues: { ":old": old.encryptedPrivateKey },
+      };
+      await put(row, condition, {
+        column: COLUMNS.encryptedPrivateKey,
+        // Attributes of other programs.
+        keep: await read(row.name),
+        refused: accountChanged(row.name),
+      });
+    },
     async *list() {
       let from: Record<string, unknown> | undefined;
       do {

@@ -3,7 +3,15 @@
  *
  * @module
  */
-import { accountExists, type AccountStore, COLUMNS, fromColumns, toColumns } from "./account_store.ts";
+import {
+  accountChanged,
+  accountExists,
+  type AccountRow,
+  type AccountStore,
+  COLUMNS,
+  fromColumns,
+  toColumns,
+} from "./account_store.ts";
 import { asRow, attemptOn, type Migrations, openSqliteFile } from "./sqlite_file.ts";
 
 const MIGRATIONS: Migrations = [
@@ -18,6 +26,7 @@ const MIGRATIONS: Migrations = [
      attestation TEXT,
      nonce TEXT
    ) STRICT`,
+  "ALTER TABLE accounts ADD COLUMN history TEXT",
 ];
 
 /** "dcac". */
@@ -42,9 +51,15 @@ export function openSqliteStore(file: string, options: { readonly create?: boole
   const insert = database.prepare(
     `INSERT INTO accounts (${columns.join(", ")}) VALUES (${columns.map((name) => `:${name}`).join(", ")})`,
   );
+  const update = database.prepare(
+    `UPDATE accounts SET ${columns.map((name) => `${name} = :${name}`).join(", ")}
+       WHERE Name = :Name AND EncryptedPrivateKey = :old`,
+  );
   const select = database.prepare("SELECT * FROM accounts WHERE Name = ?");
   const after = database.prepare("SELECT * FROM accounts WHERE Name > ? ORDER BY Name LIMIT 500");
 
+  const valuesOf = (row: AccountRow) =>
+    Object.fromEntries(Object.entries(toColumns(row)).map(([name, value]) => [name, value ?? null]));
   const attempt = <T>(doing: string, run: () => T) => attemptOn(file, doing, run);
 
   return {
@@ -60,14 +75,20 @@ export function openSqliteStore(file: string, options: { readonly create?: boole
     insert: (row) =>
       Promise.resolve().then(() =>
         attempt("write", () => {
-          const given = toColumns(row);
           try {
-            insert.run(Object.fromEntries(columns.map((name) => [name, given[name] ?? null])));
+            insert.run(valuesOf(row));
           } catch (thrown) {
             const code = thrown instanceof Error && "errcode" in thrown ? thrown.errcode : undefined;
             if (code === PRIMARY_KEY_TAKEN) throw accountExists(row.name);
             throw thrown;
           }
+        })
+      ),
+    replace: (old, row) =>
+      Promise.resolve().then(() =>
+        attempt("write", () => {
+          const { changes } = update.run({ ...valuesOf(row), old: old.encryptedPrivateKey });
+          if (Number(changes) === 0) throw accountChanged(row.name);
         })
       ),
     async *list() {

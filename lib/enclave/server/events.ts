@@ -36,6 +36,7 @@ const LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 const KEY_EVENTS: readonly string[] = [
   "configured",
   "account_generated",
+  "account_rewrapped",
   "master_key_initialised",
   "master_key_rewrapped",
 ];

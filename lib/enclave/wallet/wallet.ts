@@ -1,32 +1,37 @@
 /**
  * The wallet: Ethereum accounts that are made and used in the enclave. `generateAccount` returns a row to store: the private key sealed under a
- * data key that KMS wrapped; `sign` takes the row as input. The enclave stores nothing, except an optional cache of opened keys.
+ * data key that KMS wrapped; `sign` takes the row as input, `rewrapAccount` moves it to another KMS key. The
+ * enclave stores nothing, except an optional cache of opened keys.
  *
  * @module
  */
 import { encodeBase64 } from "@std/encoding";
+import type { KeyStatement } from "../../shared/attestation/statement.ts";
 import type { Credentials } from "../../shared/aws/credentials.ts";
 import { BOUND_KEY_VERSION } from "../../shared/crypto/bound_key.ts";
 import { addressOf } from "../../shared/crypto/ethereum_address.ts";
 import { signPayload } from "./ethereum/payload.ts";
 import { secretKeyOf, SEED_LENGTH } from "../../shared/crypto/secp256k1.ts";
-import { selectKey } from "../../shared/aws/key_arn.ts";
+import { type KeyArn, selectKey } from "../../shared/aws/key_arn.ts";
 import { type WalletReply, WireError } from "../../shared/wire/messages.ts";
 import { checkNonce } from "../server/attestation.ts";
 import { drawSecret } from "../server/entropy.ts";
 import type { Call, Feature, Ports, Routes } from "../server/feature.ts";
 import { credentialedRoute } from "../server/fields.ts";
 import { createYield } from "../server/waiting.ts";
-import { type WrappedKeyKind, WrappedKeys } from "../server/wrapped_key.ts";
+import { type WrappedKey, type WrappedKeyKind, WrappedKeys } from "../server/wrapped_key.ts";
 import { cacheId, KeyCache } from "./key_cache.ts";
 import { checkGuards, isGuarded, likelyAllowances } from "./wallet_guards.ts";
 import type { WalletGuards } from "../../shared/cli/wallet_options.ts";
 import {
+  type AccountRow,
   type GenerateRequest,
   ofItem,
   parseGenerateRequest,
   parseItems,
+  parseRewrapRequest,
   parseSignRequest,
+  type RewrapRequest,
   type SignRequest,
 } from "./wallet_requests.ts";
 
@@ -52,11 +57,17 @@ const KIND: WrappedKeyKind = {
   event: "wallet_kms_failed",
 };
 
-/** Makes accounts and signs with them. */
+function rowOf({ name: subject, address, ...row }: AccountRow, key: KeyArn): WrappedKey {
+  const { encryptedDataKey, encryptedPrivateKey } = row;
+  return { subject, key, publicPart: address.bytes, encryptedDataKey, encryptedPrivateKey };
+}
+
+/** Makes accounts, signs with them, and moves them to another KMS key. */
 export class WalletService implements Feature {
   readonly name = "wallet";
   readonly apiRoutes: Routes = {
     generateAccount: credentialedRoute(parseGenerateRequest, (name, access) => this.#generate(name, access)),
+    rewrapAccount: credentialedRoute(parseRewrapRequest, (row, access) => this.#rewrap(row, access)),
     sign: { ...credentialedRoute(parseSignRequest, (...given) => this.#sign(...given)), isLarge: true },
   };
   #options: WalletOptions & Ports;
@@ -99,19 +110,50 @@ export class WalletService implements Feature {
     const { bytes: publicPart, text: address } = addressOf(privateKey);
     const row = await this.#keys.wrap({ subject: name, key, publicPart }, { privateKey, credentials });
     const from = { origin: "generated", generatedAt: this.#options.now() } as const;
-    const document = nonce && { attestationDocument: await this.#keys.attest(row, { from, nonce }) };
+    const content = await this.#contentOf(row, { address, from, nonce });
     this.#options.log("info", "account_generated", { name, key: key.arn });
+    return { apiResponse: "generateResponse", content };
+  }
+
+  /**
+   * The same private key under a new data key of another KMS key. The old row still opens.
+   *
+   * @throws {WireError | EnclaveError} (rejects)
+   */
+  async #rewrap(parsed: RewrapRequest, credentials: Credentials): Promise<WalletReply> {
+    const { keys } = this.#options;
+    const { name: subject, address, nonce, previous_document_sha256: previous, new_key_id: to } = parsed;
+    const key = selectKey(keys, { key: to, region: undefined, field: "new_key_id" });
+    checkNonce(this.#options, nonce);
+    const old = rowOf(parsed, selectKey(keys, parsed.selection));
+    using privateKey = await this.#keys.open(old, credentials);
+    const identity = { subject, key, publicPart: address.bytes };
+    const row = await this.#keys.wrap(identity, { privateKey, credentials });
+    // The parent replaces its only row: one that KMS wraps and does not unwrap would lose the account.
+    using _opened = await this.#keys.open(row, credentials);
+    this.forget();
+    const from = { origin: "opened" } as const;
+    const content = await this.#contentOf(row, { address: address.text, from, previous, nonce });
+    this.#options.log("info", "account_rewrapped", { name: subject, key: key.arn, from: old.key.arn });
+    return { apiResponse: "rewrapResponse", content };
+  }
+
+  /** A row as replies have it. */
+  async #contentOf(
+    row: WrappedKey,
+    { address, nonce, ...how }: Pick<KeyStatement, "from" | "previous"> & {
+      readonly address: string;
+      readonly nonce: GenerateRequest["nonce"];
+    },
+  ) {
     return {
-      apiResponse: "generateResponse",
-      content: {
-        encryptedPrivateKey: encodeBase64(row.encryptedPrivateKey),
-        address,
-        encryptedDataKey: encodeBase64(row.encryptedDataKey),
-        name,
-        keyId: key.arn,
-        version: BOUND_KEY_VERSION,
-        ...document,
-      },
+      encryptedPrivateKey: encodeBase64(row.encryptedPrivateKey),
+      address,
+      encryptedDataKey: encodeBase64(row.encryptedDataKey),
+      name: row.subject,
+      keyId: row.key.arn,
+      version: BOUND_KEY_VERSION,
+      ...(nonce && { attestationDocument: await this.#keys.attest(row, { ...how, nonce }) }),
     };
   }
 
@@ -135,13 +177,11 @@ export class WalletService implements Feature {
       end.defer(() => this.#batches--);
     }
     const payloads = isBatch ? await parseItems(parsed, yieldTurn) : [payload];
-    const key = selectKey(this.#options.keys, parsed.selection);
+    const row = rowOf(parsed, selectKey(this.#options.keys, parsed.selection));
     const inItem = <T>(index: number, run: () => T) => isBatch ? ofItem(index, run) : run();
     for (const [index, payload] of payloads.entries()) {
       inItem(index, () => checkGuards(this.#options.guards, payload));
     }
-    const { name: subject, encryptedDataKey, encryptedPrivateKey } = parsed;
-    const row = { subject, key, publicPart: address.bytes, encryptedDataKey, encryptedPrivateKey };
     const id = cacheId([
       credentials.fingerprint(row.key.region),
       row.key.arn,

@@ -8,6 +8,7 @@
  * @module
  */
 import { equalBytes } from "../../shared/bytes.ts";
+import type { Authorization } from "./ethereum/authorization.ts";
 import type { Payload } from "./ethereum/payload.ts";
 import type { TransactionIntent } from "./ethereum/transaction.ts";
 import type { TypedDataIntent } from "./ethereum/typed_data.ts";
@@ -38,12 +39,26 @@ function refuse(rule: string, why: string): never {
   throw new WireError("guard_refused", `Rule ${rule}: ${why}`);
 }
 
+function checkChain({ chains }: WalletGuards, chainId: bigint): void {
+  if (chains.length > 0 && !chains.includes(chainId)) refuse("chains", `chain id ${chainId} is not allowed`);
+}
+
+/** A delegation is an allowance without a limit: the contract's code may do whatever the account may. */
+function checkAuthorization(guards: WalletGuards, authorization: Authorization): void {
+  const { address } = authorization;
+  if (!guards.delegations.includes(address)) {
+    refuse("delegations", `the delegation to ${address} is not allowed`);
+  }
+  checkChain(guards, authorization.chainId);
+}
+
 function checkTransaction(
   guards: WalletGuards,
-  { chainId, to, value, data, maxFee }: TransactionIntent,
+  { chainId, to, value, data, maxFee, authorizations }: TransactionIntent,
 ): void {
-  const { chains, recipients, calls, maxValue } = guards;
-  if (chains.length > 0 && !chains.includes(chainId)) refuse("chains", `chain id ${chainId} is not allowed`);
+  const { recipients, calls, maxValue } = guards;
+  checkChain(guards, chainId);
+  for (const authorization of authorizations) checkAuthorization(guards, authorization);
   if (to === undefined) refuse("calls", "the creation of a contract is refused");
   if (data === "0x") {
     if (recipients.length > 0 && !recipients.includes(to)) refuse("recipients", `${to} is not allowed`);
@@ -89,5 +104,6 @@ export function checkGuards(guards: WalletGuards, payload: Payload): void {
   if (kind === "message") return checkMessage(guards, payload.bytes);
   if (kind === "typedData") return checkTypedData(guards, payload.data.intent);
   if (kind === "transaction") return checkTransaction(guards, payload.transaction.intent);
+  if (kind === "authorization") return checkAuthorization(guards, payload.authorization);
   return refuse("digest", "with rules set, a digest is not signed: its contents cannot be checked");
 }

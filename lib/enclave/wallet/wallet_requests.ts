@@ -10,7 +10,7 @@ import { PayloadError } from "../../shared/crypto/payload_error.ts";
 import { isGiven, readFields, type Values } from "../../shared/wire/fields.ts";
 import { isObject } from "../../shared/json.ts";
 import { field, WireError, type WireObject } from "../../shared/wire/messages.ts";
-import { ACCOUNT_ROW, GENERATE_ACCOUNT } from "../../shared/wire/requests.ts";
+import { ACCOUNT_ROW, GENERATE_ACCOUNT, REWRAP_ACCOUNT } from "../../shared/wire/requests.ts";
 import { keySelection } from "../server/fields.ts";
 import { parsePayload, type Payload, PAYLOAD_KINDS } from "./ethereum/payload.ts";
 
@@ -23,10 +23,17 @@ export interface GenerateRequest extends Values<typeof GENERATE_ACCOUNT> {
   readonly selection: KeySelection;
 }
 
-/** A parsed `sign`. */
-export interface SignRequest extends Values<typeof ACCOUNT_ROW> {
+/** The stored row of an account, without the KMS key that the request selects. */
+export interface AccountRow extends Values<typeof ACCOUNT_ROW> {
   readonly selection: KeySelection;
   readonly address: EthereumAddress;
+}
+
+/** A parsed `rewrapAccount`. */
+export type RewrapRequest = AccountRow & Values<typeof REWRAP_ACCOUNT>;
+
+/** A parsed `sign`. */
+export interface SignRequest extends AccountRow {
   /** Undefined where `items` are given: the reply then has `signatures`. */
   readonly payload: Payload | undefined;
   /**
@@ -47,12 +54,21 @@ export function parseGenerateRequest(request: WireObject): GenerateRequest {
   return { ...readFields(request, GENERATE_ACCOUNT), selection: parseSelection(request) };
 }
 
-function checkVersion(request: WireObject): void {
+/** @throws {WireError | PayloadError} that names the field. */
+function parseRow(request: WireObject): AccountRow {
   const version = field(request, "version") ?? BOUND_KEY_VERSION;
   // Stored rows may have it as text.
-  if (version === BOUND_KEY_VERSION || version === String(BOUND_KEY_VERSION)) return;
-  const why = "this build knows no other version of rows";
-  throw new WireError("row_rejected", `Field version must be ${BOUND_KEY_VERSION}: ${why}`);
+  if (version !== BOUND_KEY_VERSION && version !== String(BOUND_KEY_VERSION)) {
+    const why = "this build knows no other version of rows";
+    throw new WireError("row_rejected", `Field version must be ${BOUND_KEY_VERSION}: ${why}`);
+  }
+  const address = parseAddress(field(request, "address"), "address");
+  return { ...readFields(request, ACCOUNT_ROW), selection: parseSelection(request), address };
+}
+
+/** @throws {WireError | PayloadError} that names the field. */
+export function parseRewrapRequest(request: WireObject): RewrapRequest {
+  return { ...parseRow(request), ...readFields(request, REWRAP_ACCOUNT) };
 }
 
 /** The items of a batch, not parsed; undefined for a single payload. @throws {PayloadError} */
@@ -81,12 +97,10 @@ export function ofItem<T>(index: number, run: () => T): T {
 
 /** Reads a `sign`. @throws {WireError | PayloadError} that names the field. */
 export function parseSignRequest(request: WireObject): SignRequest {
-  checkVersion(request);
-  const address = parseAddress(field(request, "address"), "address");
-  const row = { ...readFields(request, ACCOUNT_ROW), selection: parseSelection(request), address };
+  const row = parseRow(request);
   const items = itemsOf(request);
   if (items !== undefined) return { ...row, payload: undefined, items };
-  return { ...row, payload: parsePayload(request, address.text), items: [] };
+  return { ...row, payload: parsePayload(request, row.address.text), items: [] };
 }
 
 /**

@@ -28,7 +28,7 @@ export interface KeyStatement {
   readonly publicPart: Uint8Array;
   /** ARN of the KMS key that wraps it. */
   readonly keyArn: string;
-  /** 0 for keys that cannot be rewrapped. */
+  /** 0 for accounts, whose rows have none. */
   readonly epoch: number;
   /** How the enclave got the key. */
   readonly from: KeyOrigin;

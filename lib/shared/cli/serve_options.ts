@@ -69,7 +69,7 @@ const kmsKeys = (parse: (text: string) => KeyArn) =>
 const SERVED = {
   /** Undefined where none was named: then all are served. */
   features: setting(
-    { name: "features", value: "NAME,...", multiple: true, read: readFeatures },
+    { name: "features", value: "NAME,...", multiple: true, isLater: true, read: readFeatures },
     `what to serve: ${FEATURES.join(", ")}; all of them unless given, which health warns of`,
   ),
 };
@@ -258,8 +258,7 @@ export function measuredConfiguration(config: ServeConfig): Readonly<Record<stri
   return {
     version: VERSION,
     kms_keys: keys.map(({ arn }) => arn),
-    // Left out if none are named: the hash is then that of versions without this option.
-    ...(config.features === undefined ? {} : measured(SERVED, config)),
+    ...measured(SERVED, config),
     ...measured(SESSION_KEY, config),
     ...measured(WALLET_GUARDS, wallet.guards),
     ...measured(WALLET_CACHE, wallet.cache),

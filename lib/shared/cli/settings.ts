@@ -12,6 +12,11 @@ export interface Setting<T> extends OptionSpec {
   readonly refuseEmpty: boolean;
   /** The name of the value in the measured configuration. */
   readonly hashedAs: string;
+  /**
+   * Of an option that came later: without a value it is left out of the hash, which is then that of versions
+   * before.
+   */
+  readonly isLater?: true;
   /** @throws {UsageError} that names the option. */
   readonly read: (options: Options) => T;
 }
@@ -21,6 +26,7 @@ type Entry = Omit<OptionSpec, "help" | "default"> & {
   readonly default?: string | number;
   /** By default the variable in lower case. */
   readonly hashedAs?: string;
+  readonly isLater?: true;
 };
 
 /** An entry of a whole number. */
@@ -99,6 +105,8 @@ function plain(value: unknown): unknown {
 
 /** A table's part of the measured configuration. */
 export function measured<T extends Table>(table: T, values: Values<T>): Readonly<Record<string, unknown>> {
-  const parts = Object.entries(table).map(([name, { hashedAs }]) => [hashedAs, plain(values[name])]);
+  const parts = Object.entries(table)
+    .filter(([name, { isLater }]) => isLater === undefined || String(values[name] ?? "") !== "")
+    .map(([name, { hashedAs }]) => [hashedAs, plain(values[name])]);
   return Object.fromEntries(parts);
 }

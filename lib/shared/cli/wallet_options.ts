@@ -78,6 +78,11 @@ export const WALLET_GUARDS = {
     { name: "wallet-call", env: "WALLET_CALLS", value: "ADDRESS:0xSELECTOR", parse: call },
     "rule: calls of this function of this contract are allowed",
   ),
+  /** Addresses, with checksums. */
+  delegations: distinct(
+    { name: "wallet-delegation", env: "WALLET_DELEGATIONS", value: "ADDRESS", isLater: true, parse: address },
+    "rule: delegations (EIP-7702) to this contract, whose code then controls the account, are allowed",
+  ),
   verifyingContracts: distinct(
     {
       name: "wallet-verifying-contract",

@@ -34,6 +34,12 @@ export function isSecretKey(bytes: Uint8Array): boolean {
   return secp256k1.utils.isValidSecretKey(bytes);
 }
 
+/** Whether r and s are scalars in 1..n-1, and s is in the lower half (EIP-2). */
+export function isLowSignature(r: bigint, s: bigint): boolean {
+  const order = secp256k1.Point.Fn.ORDER;
+  return r > 0n && r < order && s > 0n && s <= order / 2n;
+}
+
 /**
  * The public key that belongs to a secret key.
  *

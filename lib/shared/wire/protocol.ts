@@ -19,6 +19,7 @@ import {
   MASTER_KEY_SIGN,
   PUBLIC_INFO,
   REWRAP,
+  REWRAP_ACCOUNT,
   SEALED,
 } from "./requests.ts";
 
@@ -147,6 +148,16 @@ const ACCOUNT = described(ACCOUNT_ROW, {
   encryptedPrivateKey: ROW_MEANS.encrypted_private_key,
   encryptedDataKey: ROW_MEANS.kms_encrypted_dek,
 });
+const ACCOUNT_VERSION = { type: "integer", values: [1], means: "of the row's format" } as const;
+const ACCOUNT_REPLY = {
+  name: { type: "string", means: "as in the request" },
+  keyId: KMS_KEY,
+  address: ADDRESS,
+  encryptedPrivateKey: ACCOUNT.encryptedPrivateKey,
+  encryptedDataKey: ACCOUNT.encryptedDataKey,
+  version: ACCOUNT_VERSION,
+  attestationDocument: DOCUMENT,
+} as const;
 const hex = (bytes: number) => ({ type: "string", format: "0x-hex", bytes, optional: true }) as const;
 
 /** Requests that `type` names. */
@@ -408,31 +419,54 @@ export const WALLET_REQUESTS = {
     means: "Makes an Ethereum account. It exists nowhere but in the reply: store it.",
     credentials: true,
     request: described(GENERATE_ACCOUNT, { name: ACCOUNT_NAME, ...ACCOUNT_KEY, nonce: NONCE }),
-    reply: {
-      name: { type: "string", means: "as in the request" },
-      keyId: KMS_KEY,
-      address: ADDRESS,
-      encryptedPrivateKey: ACCOUNT.encryptedPrivateKey,
-      encryptedDataKey: ACCOUNT.encryptedDataKey,
-      version: { type: "integer", values: [1], means: "of the row's format" },
-      attestationDocument: DOCUMENT,
-    },
+    reply: ACCOUNT_REPLY,
   },
-  sign: {
-    means: "Signs with an account: one of `message`, `typedData`, `transaction`, `digest`, or `items`.",
+  rewrapAccount: {
+    means:
+      "Wraps an account under another KMS key. The reply is its new row, opened once: store it for the old one.",
     credentials: true,
     request: {
       ...ACCOUNT,
-      version: { type: "integer", values: [1], optional: true, means: "of the row's format" },
+      version: { ...ACCOUNT_VERSION, optional: true },
+      ...described(REWRAP_ACCOUNT, {
+        new_key_id: "ARN or id of the KMS key to wrap under",
+        previous_document_sha256: "of the row's last document, which the new one names",
+        nonce: NONCE,
+      }),
+    },
+    reply: ACCOUNT_REPLY,
+  },
+  sign: {
+    means:
+      "Signs with an account: `message`, `typedData`, `transaction`, `authorization`, `digest`, or `items`.",
+    credentials: true,
+    request: {
+      ...ACCOUNT,
+      version: { ...ACCOUNT_VERSION, optional: true },
       message: { type: "any", optional: true, means: 'text, or `{"raw": "0x…"}` for bytes (EIP-191)' },
       typedData: { type: "object", optional: true, means: "EIP-712" },
-      transaction: { type: "object", optional: true, means: "legacy, EIP-2930 or EIP-1559" },
+      ignoreUndeclared: {
+        type: "boolean",
+        optional: true,
+        means:
+          "with `typedData`: whether members that the types do not declare are left out instead of refused",
+      },
+      transaction: {
+        type: "object",
+        optional: true,
+        means: "legacy, EIP-2930, EIP-1559, EIP-4844 or EIP-7702",
+      },
+      authorization: {
+        type: "object",
+        optional: true,
+        means: "of EIP-7702: `chainId`, `address`, `nonce`",
+      },
       digest: { type: "string", optional: true, means: "32 bytes, hex: signed as they are" },
       items: {
         type: "array",
         items: "object",
         optional: true,
-        means: "1 to 1,000 objects, each with one of the four",
+        means: "1 to 1,000 objects, each with one of the five",
       },
     },
     reply: {
@@ -453,6 +487,11 @@ export const WALLET_REQUESTS = {
         means: "of a transaction: ready to be sent",
       },
       transactionHash: { ...hex(32), means: "of a transaction" },
+      authorization: {
+        type: "object",
+        optional: true,
+        means: "of an authorization: an item of a transaction's `authorizationList`",
+      },
       signatures: {
         type: "array",
         items: "object",
@@ -508,7 +547,9 @@ export type WalletRequestOf<T extends WalletRequestType> =
 /** The wallet's reply to a request that worked, by its `apiRequest`. */
 export type WalletReplyOf<T extends WalletRequestType> = Readonly<WireObject> & {
   readonly status?: never;
-  readonly apiResponse: T extends "generateAccount" ? "generateResponse" : "signResponse";
+  readonly apiResponse: T extends "generateAccount" ? "generateResponse"
+    : T extends "rewrapAccount" ? "rewrapResponse"
+    : "signResponse";
   readonly content: FieldsOf<(typeof WALLET_REQUESTS)[T]["reply"]>;
 };
 

@@ -94,3 +94,10 @@ export const GENERATE_ACCOUNT = { name: NAME, nonce: NONCE };
 
 /** `sign`, beside the address and what is signed. */
 export const ACCOUNT_ROW = { name: NAME, encryptedPrivateKey: PRIVATE_KEY, encryptedDataKey: DATA_KEY };
+
+/** `rewrapAccount`, beside the address and the row. */
+export const REWRAP_ACCOUNT = {
+  new_key_id: REWRAP.new_kms_key_id,
+  nonce: NONCE,
+  previous_document_sha256: REWRAP.previous_document_sha256,
+};

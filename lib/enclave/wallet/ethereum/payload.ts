@@ -1,17 +1,17 @@
 /**
- * What an account can sign: a message (EIP-191), typed data (EIP-712), a transaction, or a digest. Exactly one of them. It is parsed before the key
- * is opened, and signed afterwards.
+ * What an account can sign: a message (EIP-191), typed data (EIP-712), a transaction, an authorization
+ * (EIP-7702), or a digest. Exactly one of them. It is parsed before the key is opened, and signed afterwards.
  *
  * @module
  */
 import { decodeHex, encodeHex } from "@std/encoding";
-import { eip191Signer, serializeSignature, signTyped } from "micro-eth-signer";
-import { messageOf } from "../../../shared/errors.ts";
+import { authorization, eip191Signer, serializeSignature } from "micro-eth-signer";
 import { SCALAR_LENGTH, signDigest } from "../../../shared/crypto/secp256k1.ts";
 import type { SecretBytes } from "../../../shared/crypto/secret_bytes.ts";
 import { PayloadError, refuse } from "../../../shared/crypto/payload_error.ts";
 import { field } from "../../../shared/json.ts";
 import { isGiven } from "../../../shared/wire/fields.ts";
+import { type Authorization, parseAuthorization } from "./authorization.ts";
 import { parseHex } from "./quantity.ts";
 import { type ParsedTransaction, parseTransaction } from "./transaction.ts";
 import { type ParsedTypedData, parseTypedData } from "./typed_data.ts";
@@ -21,10 +21,11 @@ export type Payload =
   | { readonly kind: "message"; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly kind: "typedData"; readonly data: ParsedTypedData }
   | { readonly kind: "transaction"; readonly transaction: ParsedTransaction }
+  | { readonly kind: "authorization"; readonly authorization: Authorization }
   | { readonly kind: "digest"; readonly digest: Uint8Array<ArrayBuffer> };
 
 /** The kinds of payload: names of the fields that hold them. */
-export const PAYLOAD_KINDS = ["message", "typedData", "transaction", "digest"] as const;
+export const PAYLOAD_KINDS = ["message", "typedData", "transaction", "authorization", "digest"] as const;
 
 const MAX_MESSAGE_LENGTH = 1024 * 1024;
 
@@ -58,8 +59,13 @@ export function parsePayload(request: Readonly<Record<string, unknown>>, from: s
   }
   const value = request[kind];
   if (kind === "message") return { kind, bytes: parseMessage(value) };
-  if (kind === "typedData") return { kind, data: parseTypedData(value) };
+  if (kind === "typedData") {
+    const ignoreUndeclared = field(request, "ignoreUndeclared") ?? false;
+    if (typeof ignoreUndeclared !== "boolean") return refuse("ignoreUndeclared", "must be true or false");
+    return { kind, data: parseTypedData(value, { ignoreUndeclared }) };
+  }
   if (kind === "transaction") return { kind, transaction: parseTransaction(value, from) };
+  if (kind === "authorization") return { kind, authorization: parseAuthorization(value) };
   return { kind, digest: parseDigest(value) };
 }
 
@@ -74,14 +80,20 @@ function format(signature: string) {
   return { signature, r, s, yParity, v: 27 + yParity };
 }
 
-function signTypedData({ typed }: ParsedTypedData, secretKey: SecretBytes) {
-  try {
-    // Without extra entropy the nonce is exactly that of RFC 6979, as in all of these.
-    return format(signTyped(typed, secretKey.expose(), false));
-  } catch (thrown) {
-    const why = messageOf(thrown).slice(0, 200);
-    throw new PayloadError(`Field typedData does not fit its types: ${why}`, thrown);
-  }
+function sign(digest: Uint8Array, secretKey: SecretBytes) {
+  const { r, s, yParity } = signDigest(secretKey, digest);
+  return format(`0x${encodeHex(r)}${encodeHex(s)}${yParity === 0 ? "1b" : "1c"}`);
+}
+
+/** `authorization` is an item of a transaction's `authorizationList`, with numbers as JSON-RPC has them. */
+function signAuthorization(given: Authorization, secretKey: SecretBytes) {
+  const signed = sign(authorization.getHash(given), secretKey);
+  const { chainId, address, nonce } = given;
+  const [yParity, r, s] = [BigInt(signed.yParity), BigInt(signed.r), BigInt(signed.s)];
+  const numbers = Object.entries({ chainId, nonce, yParity, r, s }).map(([name, number]) =>
+    [name, `0x${number.toString(16)}`] as const
+  );
+  return { ...signed, authorization: { address, ...Object.fromEntries(numbers) } };
 }
 
 /**
@@ -102,16 +114,11 @@ function signTransaction({ unsigned }: ParsedTransaction, secretKey: SecretBytes
   };
 }
 
-/**
- * Signs a payload. Low s, deterministic.
- *
- * @throws {PayloadError} when typed data does not fit its types.
- */
+/** Signs a payload. Low s, deterministic. */
 export function signPayload(payload: Payload, secretKey: SecretBytes) {
   const { kind } = payload;
   if (kind === "message") return format(eip191Signer.sign(payload.bytes, secretKey.expose(), false));
-  if (kind === "typedData") return signTypedData(payload.data, secretKey);
   if (kind === "transaction") return signTransaction(payload.transaction, secretKey);
-  const { r, s, yParity } = signDigest(secretKey, payload.digest);
-  return format(`0x${encodeHex(r)}${encodeHex(s)}${yParity === 0 ? "1b" : "1c"}`);
+  if (kind === "authorization") return signAuthorization(payload.authorization, secretKey);
+  return sign(kind === "typedData" ? payload.data.digest : payload.digest, secretKey);
 }

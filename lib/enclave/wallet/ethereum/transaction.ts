@@ -1,6 +1,6 @@
 /**
- * Transactions to sign: legacy with EIP-155, EIP-2930, EIP-1559. Parsed strictly, since an ignored field could change what is signed;
- * encoded by micro-eth-signer.
+ * Transactions to sign: legacy with EIP-155, EIP-2930, EIP-1559, EIP-4844 (without the blobs), EIP-7702.
+ * Parsed strictly, since an ignored field could change what is signed; encoded by micro-eth-signer.
  *
  * @module
  */
@@ -9,10 +9,11 @@ import { messageOf } from "../../../shared/errors.ts";
 import { parseAddress } from "../../../shared/crypto/ethereum_address.ts";
 import { PayloadError, refuse } from "../../../shared/crypto/payload_error.ts";
 import { field, isObject, type JsonObject } from "../../../shared/json.ts";
+import { type Authorization, MAX_CHAIN_ID, parseSignedAuthorization } from "./authorization.ts";
 import { parseHex, parseInteger } from "./quantity.ts";
 
 /** Names of the types that can be signed, by their number. */
-const TYPES = ["legacy", "eip2930", "eip1559"] as const;
+const TYPES = ["legacy", "eip2930", "eip1559", "eip4844", "eip7702"] as const;
 
 /** The fields that the wallet's rules check. */
 export interface TransactionIntent {
@@ -23,8 +24,10 @@ export interface TransactionIntent {
   readonly value: bigint;
   /** `0x` and hex. */
   readonly data: string;
-  /** The maximum cost of the gas, wei. */
+  /** The maximum cost of the gas, blob gas included. Wei. */
   readonly maxFee: bigint;
+  /** Of EIP-7702. */
+  readonly authorizations: readonly Authorization[];
 }
 
 /** A parsed transaction. */
@@ -34,18 +37,22 @@ export interface ParsedTransaction {
   readonly unsigned: ReturnType<typeof Transaction.fromBytes>;
 }
 
-/** The largest chain id for which `v` (2 * id + 36) is still an exact JSON number; other wallets have the same limit. */
-const MAX_CHAIN_ID = (BigInt(Number.MAX_SAFE_INTEGER) - 36n) / 2n;
 /** Bytes of call data: more than fits in a block or in a message. */
 const MAX_DATA_LENGTH = 1024 * 1024;
 /** Limits of one transaction: each address costs two hashes here, and gas on the chain. */
 const MAX_ACCESS_LIST = { addresses: 256, storageKeys: 1_024 } as const;
+const MAX_AUTHORIZATIONS = 64;
+/** Of one transaction (EIP-7594). */
+const MAX_BLOBS = 6;
 
 const SHARED_FIELDS = ["type", "from", "chainId", "nonce", "gasLimit", "to", "value", "data"];
+const FEES = ["maxPriorityFeePerGas", "maxFeePerGas"];
 const FIELDS: Readonly<Record<(typeof TYPES)[number], readonly string[]>> = {
   legacy: [...SHARED_FIELDS, "gasPrice"],
   eip2930: [...SHARED_FIELDS, "gasPrice", "accessList"],
-  eip1559: [...SHARED_FIELDS, "maxPriorityFeePerGas", "maxFeePerGas", "accessList"],
+  eip1559: [...SHARED_FIELDS, ...FEES, "accessList"],
+  eip4844: [...SHARED_FIELDS, ...FEES, "accessList", "maxFeePerBlobGas", "blobVersionedHashes"],
+  eip7702: [...SHARED_FIELDS, ...FEES, "accessList", "authorizationList"],
 };
 
 /** Alternative names of the same field. */
@@ -68,16 +75,17 @@ function normalise(input: JsonObject): ReadonlyMap<string, unknown> {
 function typeOf(fields: ReadonlyMap<string, unknown>): (typeof TYPES)[number] {
   const given = fields.get("type");
   if (given === undefined) {
+    if (fields.has("authorizationList")) return "eip7702";
+    if (fields.has("blobVersionedHashes")) return "eip4844";
     if (fields.has("maxFeePerGas") || fields.has("maxPriorityFeePerGas")) return "eip1559";
     return fields.has("accessList") ? "eip2930" : "legacy";
   }
   const word = typeof given === "string" || typeof given === "number" ? String(given).toLowerCase() : "";
   return TYPES.find((name, index) => [name, `${index}`, `0x${index}`].includes(word)) ??
-    refuse("transaction.type", "must be legacy, eip2930 or eip1559 (0, 1 or 2)");
+    refuse("transaction.type", `must be one of ${TYPES.join(", ")}, or its number from 0`);
 }
 
-function parseAccessList(value: unknown = []): { address: string; storageKeys: string[] }[] {
-  const name = "transaction.accessList";
+function parseAccessList(value: unknown = [], name: string): unknown {
   const { addresses, storageKeys } = MAX_ACCESS_LIST;
   const wants =
     `must be an array of {address, storageKeys}, at most ${addresses} with ${storageKeys} keys in all`;
@@ -92,6 +100,28 @@ function parseAccessList(value: unknown = []): { address: string; storageKeys: s
     };
   });
 }
+
+/** What reads an array of 1 to `max` items. */
+function listOf(max: number, read: (item: unknown, name: string) => unknown) {
+  return (value: unknown, name: string) => {
+    if (!Array.isArray(value) || value.length < 1 || value.length > max) {
+      return refuse(name, `must be an array of 1 to ${max} items`);
+    }
+    return value.map((item: unknown, index) => read(item, `${name}[${index}]`));
+  };
+}
+
+function parseBlobHash(value: unknown, name: string): string {
+  const hash = parseHex(value, name, { length: 32 });
+  return hash.startsWith("0x01") ? hash : refuse(name, "must begin with 0x01 (a hash of a KZG commitment)");
+}
+
+/** Reads the fields that are lists. */
+const LISTS: Readonly<Record<string, (value: unknown, name: string) => unknown>> = {
+  accessList: parseAccessList,
+  blobVersionedHashes: listOf(MAX_BLOBS, parseBlobHash),
+  authorizationList: listOf(MAX_AUTHORIZATIONS, parseSignedAuthorization),
+};
 
 /**
  * Reads a transaction in the format of JSON-RPC and common libraries. Amounts are wei.
@@ -121,23 +151,27 @@ export function parseTransaction(input: unknown, from: string): ParsedTransactio
   }
   const to = fields.has("to") && fields.get("to") !== "0x" ? addressIn("to") : undefined;
   const data = parseHex(fields.get("data") ?? "0x", "transaction.data", { max: MAX_DATA_LENGTH });
-  if (to === undefined && data === "0x") {
-    refuse("transaction.to", "is missing, and there is no data to create a contract from");
+  if (to === undefined && (data === "0x" || type === "eip4844" || type === "eip7702")) {
+    refuse("transaction.to", "is missing, and this transaction creates no contract");
   }
   const value = fields.has("value") ? number("value", 256) : 0n;
   const limits = { gasLimit: number("gasLimit", 64), nonce: number("nonce", 64) };
-  const names = type === "eip1559" ? ["maxFeePerGas", "maxPriorityFeePerGas"] : ["gasPrice"];
+  const names = FIELDS[type].filter((name) => name === "gasPrice" || name.startsWith("max"));
   const gas = Object.fromEntries(names.map((name) => [name, number(name, 256)]));
   const { maxFeePerGas = 0n, maxPriorityFeePerGas = 0n } = gas;
   if (maxPriorityFeePerGas > maxFeePerGas) {
     refuse("transaction.maxPriorityFeePerGas", "is above maxFeePerGas");
   }
-  const list = type === "legacy" ? {} : { accessList: parseAccessList(fields.get("accessList")) };
+  const lists = Object.fromEntries(
+    Object.entries(LISTS).filter(([name]) => FIELDS[type].includes(name))
+      .map(([name, read]) => [name, read(fields.get(name), `transaction.${name}`)]),
+  );
   try {
     // Not in its strict mode, which is for user input forms: the wallet's rules limit fees.
-    const fields = { type, chainId, ...limits, to: to ?? "0x", value, data, ...gas, ...list };
+    const fields = { type, chainId, ...limits, to: to ?? "0x", value, data, ...gas, ...lists };
     const unsigned: ParsedTransaction["unsigned"] = Transaction.prepare(fields as never, false);
-    return { unsigned, intent: { chainId, to, value, data, maxFee: unsigned.fee } };
+    const authorizations = "authorizationList" in unsigned.raw ? unsigned.raw.authorizationList : [];
+    return { unsigned, intent: { chainId, to, value, data, maxFee: unsigned.fee, authorizations } };
   } catch (thrown) {
     throw new PayloadError(`Field transaction cannot be encoded: ${messageOf(thrown).slice(0, 200)}`, thrown);
   }

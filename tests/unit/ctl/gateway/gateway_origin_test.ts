@@ -16,7 +16,8 @@ import {
   verifyMasterKey,
 } from "../../../../lib/ctl/gateway/gateway.ts";
 import { openMasterKeyStore, type StoredMasterKey } from "../../../../lib/ctl/gateway/master_key_store.ts";
-import { documentHash, type OriginPolicy } from "../../../../lib/ctl/gateway/origin.ts";
+import { documentHash } from "../../../../lib/ctl/client/key_origin.ts";
+import type { OriginPolicy } from "../../../../lib/ctl/gateway/origin.ts";
 import { forgedRow } from "../../../helpers/forged_row.ts";
 import { Folder } from "../../../helpers/folder.ts";
 import { gatewayRig, killAt, Killed } from "../../../helpers/gateway_rig.ts";

@@ -67,6 +67,7 @@ const ASKING_KMS: readonly WireObject[] = [
   { type: "master_key.verify", enclave_id: 1 },
   { type: "master_key.rewrap" },
   { apiRequest: "generateAccount", name: "alice" },
+  { apiRequest: "rewrapAccount", name: "alice" },
   { apiRequest: "sign", name: "alice" },
 ];
 const TOO_LONG: WireObject = {

@@ -28,6 +28,7 @@ async function requestsThatWait(rig: Rig): Promise<readonly WireObject[]> {
     { ...init, ...row, type: "master_key.verify" },
     { type: "master_key.rewrap", new_kms_key_id: rig.secondArn, credential: CREDENTIAL },
     { apiRequest: "generateAccount", name: "bob", key_id: rig.firstArn, credential: CREDENTIAL },
+    { ...account, apiRequest: "rewrapAccount", new_key_id: rig.secondArn },
     { ...account, message: "text" },
   ];
 }

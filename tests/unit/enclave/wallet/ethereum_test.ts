@@ -67,6 +67,16 @@ const GAS = { nonce: 7, gasLimit: "100000", chainId: 137 };
 const FEES = { maxFeePerGas: "0x77359400", maxPriorityFeePerGas: "1000000000" };
 const ACCESS_LIST = [{ address: TO, storageKeys: [`0x${"01".repeat(32)}`, `0x${"ff".repeat(32)}`] }];
 
+/** Signed by nobody in particular. */
+const AUTHORIZATION = {
+  chainId: 137,
+  address: TO,
+  nonce: 7,
+  yParity: 0,
+  r: "0x1234",
+  s: `0x${"07".repeat(32)}`,
+};
+
 const TRANSACTIONS: readonly (readonly [string, Record<string, unknown>])[] = [
   ["legacy, a transfer", { ...GAS, gasPrice: 1, to: TO, value: "0xde0b6b3a7640000" }],
   ["legacy, the largest chain id", { ...GAS, chainId: "4503599627370477", gasPrice: 1, to: TO }],
@@ -89,6 +99,22 @@ const TRANSACTIONS: readonly (readonly [string, Record<string, unknown>])[] = [
     accessList: ACCESS_LIST,
   }],
   ["EIP-1559, a contract's creation", { ...GAS, ...FEES, type: "eip1559", data: "0x60" }],
+  ["EIP-4844, six blobs", {
+    ...GAS,
+    ...FEES,
+    to: TO,
+    value: 1,
+    maxFeePerBlobGas: "0x3b9aca00",
+    blobVersionedHashes: Array.from({ length: 6 }, (_, index) => `0x01${"0".repeat(61)}${index}`),
+  }],
+  ["EIP-7702, two authorizations", {
+    ...GAS,
+    ...FEES,
+    to: TO,
+    data: "0x01",
+    accessList: ACCESS_LIST,
+    authorizationList: [AUTHORIZATION, { ...AUTHORIZATION, chainId: 0, nonce: "0xffff", yParity: "0x1" }],
+  }],
   ["EIP-1559, nonce and value 0", { ...GAS, ...FEES, nonce: 0, value: 0, to: TO.toLowerCase() }],
 ];
 
@@ -97,10 +123,24 @@ for (const [name, transaction] of TRANSACTIONS) {
     using key = newSecretKey();
     const wallet = new Wallet(`0x${encodeHex(key.expose())}`);
     const type = { legacy: 0, eip1559: 2, "0x1": 1, "1": 1 }[String(transaction["type"])] ??
-      ("maxFeePerGas" in transaction ? 2 : 0);
+      ("authorizationList" in transaction
+        ? 4
+        : "blobVersionedHashes" in transaction
+        ? 3
+        : "maxFeePerGas" in transaction
+        ? 2
+        : 0);
     const signed = sign(key, { transaction });
     const { type: _, ...fields } = transaction;
-    const expected = await wallet.signTransaction({ ...fields, type });
+    const authorizationList = (fields["authorizationList"] as typeof AUTHORIZATION[] | undefined)?.map(
+      ({ yParity, r, s, ...rest }) => {
+        const padded = (hex: string) => `0x${hex.slice(2).padStart(64, "0")}`;
+        const signature = Signature.from({ r: padded(r), s: padded(s), yParity: Number(yParity) as 0 | 1 });
+        return { ...rest, chainId: BigInt(rest.chainId), nonce: BigInt(rest.nonce), signature };
+      },
+    );
+    const lists = authorizationList === undefined ? {} : { authorizationList };
+    const expected = await wallet.signTransaction({ ...fields, type, ...lists });
     assertEquals(signed.signedTransaction, expected);
     const read = Transaction.from(expected);
     assertEquals(signed.transactionHash, read.hash);
@@ -113,6 +153,21 @@ for (const [name, transaction] of TRANSACTIONS) {
     assertEquals(signed.v, type === 0 ? Number(read.signature?.networkV) : signed.yParity);
   });
 }
+
+Deno.test("an authorization is signed as ethers signs it, and is an item of a transaction's list", async () => {
+  using key = newSecretKey();
+  const wallet = new Wallet(`0x${encodeHex(key.expose())}`);
+  for (const [chainId, nonce] of [[0, 0], [1, 7], ["0x89", "18446744073709551614"]] as const) {
+    const signed = sign(key, { authorization: { chainId, address: TO, nonce } });
+    const theirs = await wallet.authorize({ chainId: BigInt(chainId), address: TO, nonce: BigInt(nonce) });
+    assertEquals(signed.signature, theirs.signature.serialized);
+    const { authorization } = signed as unknown as { authorization: typeof AUTHORIZATION };
+    const transaction = { ...GAS, ...FEES, to: TO, authorizationList: [authorization] };
+    const { signedTransaction } = sign(key, { transaction });
+    const [read] = Transaction.from(String(signedTransaction)).authorizationList ?? [];
+    assertEquals([read?.signature.serialized, read?.nonce], [signed.signature, BigInt(nonce)]);
+  }
+});
 
 Deno.test("messages, typed data and digests of fresh keys are signed as ethers signs them, low s, and recover to the address", async () => {
   const { domain, types: { EIP712Domain: _, ...types }, message } = EIP712_MAIL.typedData;
@@ -148,6 +203,14 @@ Deno.test("typed data without its domain's type is signed as with it", () => {
 const ADDRESS = "0xCD2a3d9F938E13CD947Ec05AbC7FE734Df8DD826";
 const LEGACY = { ...GAS, gasPrice: 1, to: TO };
 const MAIL = EIP712_MAIL.typedData;
+const BLOB = `0x01${"ab".repeat(31)}`;
+const blobs = (blobVersionedHashes: readonly string[], more: object = {}) => ({
+  transaction: { ...GAS, ...FEES, to: TO, maxFeePerBlobGas: 1, blobVersionedHashes, ...more },
+});
+const delegation = (authorizationList: readonly unknown[], more: object = {}) => ({
+  transaction: { ...GAS, ...FEES, to: TO, authorizationList, ...more },
+});
+const delegate = (more: object) => delegation([{ ...AUTHORIZATION, ...more }]);
 const legacy = (more: object) => ({ transaction: { ...LEGACY, ...more } });
 /** The mail with another type of its domain. */
 function domainType(
@@ -179,9 +242,60 @@ const REFUSED: readonly (readonly [string, Record<string, unknown>, string])[] =
   ["data and input that differ", legacy({ data: "0x01", input: "0x02" }), "different things"],
   ["gas and gasLimit that differ", legacy({ gas: 5 }), "different things"],
   ["another sender", legacy({ from: TO }), "transaction.from"],
-  ["an unknown type", legacy({ type: 3 }), "transaction.type"],
+  ["an unknown type", legacy({ type: 5 }), "transaction.type"],
   ["a field of another type", legacy({ maxFeePerGas: 1, type: 0 }), "transaction.maxFeePerGas"],
-  ["blobs", { transaction: { ...GAS, ...FEES, to: TO, blobVersionedHashes: [] } }, "blobVersionedHashes"],
+  ["no blob", blobs([]), "transaction.blobVersionedHashes must be an array of 1 to 6"],
+  ["seven blobs", blobs(Array(7).fill(BLOB)), "transaction.blobVersionedHashes must be an array of 1 to 6"],
+  ["a blob's hash of another version", blobs([BLOB.replace("0x01", "0x02")]), "must begin with 0x01"],
+  ["a blob's hash of 31 bytes", blobs([BLOB.slice(0, -2)]), "transaction.blobVersionedHashes[0]"],
+  ["blobs without their fee", blobs([BLOB], { maxFeePerBlobGas: null }), "maxFeePerBlobGas is missing"],
+  [
+    "a blob fee of 257 bits",
+    blobs([BLOB], { maxFeePerBlobGas: `0x1${"00".repeat(32)}` }),
+    "maxFeePerBlobGas",
+  ],
+  ["blobs themselves", blobs([BLOB], { blobs: ["0x"] }), "transaction.blobs does not belong"],
+  ["blobs and no recipient", blobs([BLOB], { to: null, data: "0x60" }), "transaction.to is missing"],
+  ["blobs at the price of EIP-2930", blobs([BLOB], { gasPrice: 1 }), "transaction.gasPrice"],
+  ["blobs and authorizations", blobs([BLOB], { authorizationList: [AUTHORIZATION] }), "does not belong"],
+  ["blobs in EIP-1559", blobs([BLOB], { type: 2 }), "does not belong"],
+  ["no authorization", delegation([]), "transaction.authorizationList must be an array of 1 to 64"],
+  ["65 authorizations", delegation(Array(65).fill(AUTHORIZATION)), "1 to 64"],
+  [
+    "authorizations and no recipient",
+    delegation([AUTHORIZATION], { to: null, data: "0x60" }),
+    "transaction.to",
+  ],
+  ["an authorization that is none", delegation([null]), "authorizationList[0] must be"],
+  ["an authorization with a field more", delegate({ v: 27 }), "authorizationList[0].v does not belong"],
+  ["an authorization without a chain", delegate({ chainId: undefined }), "authorizationList[0].chainId"],
+  ["an authorization of a chain beyond exact numbers", delegate({ chainId: "4503599627370478" }), "chainId"],
+  [
+    "an authorization for a wrong checksum",
+    delegate({ address: `0x5${TO.slice(3)}`.replace("a", "A") }),
+    "address",
+  ],
+  ["an authorization with the last nonce", delegate({ nonce: "18446744073709551615" }), "[0].nonce"],
+  ["an authorization with a parity of 2", delegate({ yParity: 2 }), "[0].yParity"],
+  [
+    "an authorization with s in the upper half",
+    delegate({ s: `0x${(HALF_ORDER + 1n).toString(16)}` }),
+    "r or s",
+  ],
+  ["an authorization with s 0", delegate({ s: 0 }), "r or s"],
+  ["an authorization with r 0", delegate({ r: 0 }), "r or s"],
+  [
+    "an authorization with r of the group's order",
+    delegate({ r: `0x${(HALF_ORDER * 2n + 1n).toString(16)}` }),
+    "r or s",
+  ],
+  ["an authorization to sign that is signed", { authorization: AUTHORIZATION }, "authorization.yParity"],
+  [
+    "an authorization to sign without a nonce",
+    { authorization: { chainId: 1, address: TO } },
+    "authorization.nonce",
+  ],
+  ["an authorization and a digest", { authorization: {}, digest: "00".repeat(32) }, "exactly one of"],
   ["a signature already", legacy({ r: "0x1" }), "transaction.r"],
   [
     "a tip above the fee",
@@ -246,6 +360,7 @@ const VALUES: readonly (readonly [string, unknown])[] = [
   ["uint8[2]", [1, 2]],
   ["string[2][]", [["a", "b"], ["c", "d"]]],
   ["bytes[][1]", [["0x00", "0x"]]],
+  [`uint256${"[]".repeat(24)}`, Array(24).fill(undefined).reduce((inner: unknown) => [inner], 1)],
 ];
 
 for (const [type, value] of VALUES) {
@@ -290,7 +405,7 @@ const BAD_VALUES: readonly (readonly [string, unknown])[] = [
   ["bytes04", "0x01020304"],
   ["bytes33", `0x${"00".repeat(33)}`],
   ["uint256[0]", []],
-  ["uint256[][][][][]", []],
+  [`uint256${"[]".repeat(25)}`, []],
   [`uint256${"[]".repeat(100_000)}`, []],
   ["Unknown", {}],
   ["T", null],
@@ -314,6 +429,117 @@ for (
     assertThrows(() => parsePayload(mail({ message }), ADDRESS), PayloadError, words);
   });
 }
+
+/** Types for a value of the primary type A, which has one field x. */
+function named(types: Readonly<Record<string, readonly { name: string; type: string }[]>>, x: unknown) {
+  const [primaryType = ""] = Object.keys(types);
+  const [field = ""] = types[primaryType]?.map(({ name }) => name) ?? [];
+  return { typedData: { types, primaryType, domain: {}, message: { [field]: x } } };
+}
+const INNER = [{ name: "y", type: "bool" }];
+
+for (
+  const [what, request, words] of [
+    [
+      "a struct in a type with a colon",
+      named({ "A:B": [{ name: "x", type: "C[]" }], C: INNER }, []),
+      "colon",
+    ],
+    [
+      "a struct with a colon in a type",
+      named({ A: [{ name: "x", type: "B:C" }], "B:C": INNER }, {}),
+      "colon",
+    ],
+    ["a type's name of 257 characters", named({ ["A".repeat(257)]: INNER }, true), "not a struct name"],
+    [
+      "a field's name of 257 characters",
+      named({ A: [{ name: "x".repeat(257), type: "bool" }] }, true),
+      ".name",
+    ],
+    ["a field without a name", named({ A: [{ name: "", type: "bool" }] }, true), ".name must be"],
+    [
+      "a field's name with a comma",
+      named({ A: [{ name: "x,bool y", type: "bool" }] }, true),
+      ".name must be",
+    ],
+    ["a field's name with a space", named({ A: [{ name: "x y", type: "bool" }] }, true), ".name must be"],
+    ["a field's name with a bracket", named({ A: [{ name: "x)B(", type: "bool" }] }, true), ".name must be"],
+    [
+      "a field's name that turns text",
+      named({ A: [{ name: "a\u202eb", type: "bool" }] }, true),
+      ".name must be",
+    ],
+    [
+      "a field's name that is no text",
+      named({ A: [{ name: "\ud800", type: "bool" }] }, true),
+      ".name must be",
+    ],
+    [
+      "names that are long together",
+      named(
+        Object.fromEntries(Array.from({ length: 32 }, (_, index) => [
+          `${"T".repeat(250)}${index}`,
+          Array.from({ length: 4 }, (_, at) => ({ name: `${"x".repeat(250)}${at}`, type: "bool" })),
+        ])),
+        true,
+      ),
+      "longer than 32768 characters",
+    ],
+    [
+      "a switch that is text",
+      { ...named({ A: INNER }, true), ignoreUndeclared: "true" },
+      "ignoreUndeclared must",
+    ],
+    [
+      "a missing field, though undeclared ones are ignored",
+      { typedData: { ...MAIL, message: { ...MAIL.message, to: {} } }, ignoreUndeclared: true },
+      "message.to.name is missing",
+    ],
+    [
+      "an undeclared member of the domain",
+      mail({ domain: { ...MAIL.domain, salt: `0x${"00".repeat(32)}` } }),
+      "domain.salt is not a field",
+    ],
+  ] as const
+) {
+  Deno.test(`typed data is not signed, and the reason is given: ${what}`, () => {
+    const error = assertThrows(() => parsePayload(request, ADDRESS), PayloadError);
+    assert(error.message.includes(words), error.message);
+  });
+}
+
+Deno.test("with ignoreUndeclared, undeclared members of any shape and depth change nothing of what is signed", () => {
+  using key = newSecretKey();
+  const { from: sender, to: receiver, contents } = MAIL.message;
+  const message = { from: { ...sender, extra: [{ a: 1 }] }, to: receiver, contents, extra: { deep: null } };
+  const domain = { ...MAIL.domain, salt: 5, extra: "x" };
+  const request = { typedData: { ...MAIL, domain, message }, ignoreUndeclared: true };
+  assertEquals(sign(key, request), sign(key, { typedData: MAIL }));
+  assertThrows(() => sign(key, { ...request, ignoreUndeclared: false }), PayloadError, "is not a field of");
+});
+
+Deno.test("the slowest typed data within the limits is read in less than half a second", () => {
+  const names = Array.from({ length: 32 }, (_, index) => `T${"x".repeat(100)}${index}`);
+  const types = Object.fromEntries(names.map((name, at) => [
+    name,
+    Array.from(
+      { length: 8 },
+      (_, index) => ({ name: `f${index}`, type: `${names[(at + index + 1) % 32]}[]` }),
+    ),
+  ]));
+  const empty = (depth: number): unknown =>
+    Object.fromEntries(
+      Array.from(
+        { length: 8 },
+        (_, index) => [`f${index}`, depth > 0 && index < 3 ? [empty(depth - 1)] : []],
+      ),
+    );
+  const typedData = { types, primaryType: names[0], domain: {}, message: empty(5) };
+  const begun = performance.now();
+  parsePayload({ typedData }, ADDRESS);
+  const ms = performance.now() - begun;
+  assert(ms < 500, `${ms} ms`);
+});
 
 Deno.test("a struct that takes the name of a type of the standard is refused", () => {
   const types = { T: [{ name: "x", type: "uint256" }], uint256: [{ name: "y", type: "string" }] };

@@ -31,6 +31,14 @@ const contracts: Partial<WalletGuards> = {
   chains: [1n],
   verifyingContracts: [{ contract: MAIL.domain.verifyingContract, primaryType: "Mail" }],
 };
+const delegations: Partial<WalletGuards> = { delegations: [TOKEN], chains: [1n], recipients: [FRIEND] };
+const BLOBS = { ...TX, maxFeePerBlobGas: 2, blobVersionedHashes: [`0x01${"00".repeat(31)}`] };
+const BLOB_FEE = 2 * 131_072;
+const AUTHORIZATION = { chainId: 1, address: TOKEN, nonce: 1, yParity: 0, r: "0x1", s: "0x1" };
+/** A transaction with authorizations: one for the listed contract, and another. */
+function delegating(more: object) {
+  return { transaction: { ...TX, authorizationList: [AUTHORIZATION, { ...AUTHORIZATION, ...more }] } };
+}
 const prefixes: Partial<WalletGuards> = { messagePrefixes: ["Sign in to "] };
 
 /** Rules, what is asked for, and the rule that refuses; undefined when it is signed. */
@@ -125,6 +133,65 @@ const CASES:
     ["contracts, another type of the contract", contracts, {
       typedData: { ...MAIL, primaryType: "Person", message: MAIL.message.to },
     }, "verifying-contracts"],
+    [
+      "no rule, an authorization",
+      {},
+      { authorization: { chainId: 0, address: STRANGER, nonce: 0 } },
+      undefined,
+    ],
+    [
+      "no rule, a transaction with authorizations",
+      {},
+      delegating({ address: STRANGER, chainId: 5 }),
+      undefined,
+    ],
+    ...Object.entries({ chains, recipients, calls, contracts, prefixes }).map(([name, guards]) =>
+      [`${name}, an authorization`, guards, {
+        authorization: { chainId: 1, address: TOKEN, nonce: 0 },
+      }, "delegations"] as const
+    ),
+    ["recipients, a transaction with authorizations", recipients, delegating({}), "delegations"],
+    [
+      "delegations, the contract",
+      delegations,
+      { authorization: { chainId: 1, address: TOKEN, nonce: 0 } },
+      undefined,
+    ],
+    ["delegations, the contract on another chain", delegations, {
+      authorization: { chainId: 2, address: TOKEN, nonce: 0 },
+    }, "chains"],
+    ["delegations, the contract on every chain", delegations, {
+      authorization: { chainId: 0, address: TOKEN, nonce: 0 },
+    }, "chains"],
+    ["delegations, another contract", delegations, {
+      authorization: { chainId: 1, address: STRANGER, nonce: 0 },
+    }, "delegations"],
+    ["delegations, a transaction with the contract", delegations, delegating({}), undefined],
+    [
+      "delegations, a transaction, its second authorization",
+      delegations,
+      delegating({ address: STRANGER }),
+      "delegations",
+    ],
+    [
+      "delegations, a transaction, its second authorization for every chain",
+      delegations,
+      delegating({ chainId: 0 }),
+      "chains",
+    ],
+    [
+      "delegations, a plain transfer to the contract",
+      delegations,
+      { transaction: { ...TX, to: TOKEN } },
+      "recipients",
+    ],
+    ["a ceiling, blobs at it", { maxValue: BigInt(FEE + 5 + BLOB_FEE) }, { transaction: BLOBS }, undefined],
+    [
+      "a ceiling, above by blob gas",
+      { maxValue: BigInt(FEE + 5 + BLOB_FEE - 1) },
+      { transaction: BLOBS },
+      "max-value",
+    ],
     ["prefixes, the prefix", prefixes, { message: "Sign in to example.org" }, undefined],
     [
       "prefixes, the prefix as bytes",

@@ -182,7 +182,7 @@ Deno.test("an unknown apiRequest is answered in the wallet's shape", async () =>
     apiResponse: "errorResponse",
     status: "error",
     msg: "unknown_type",
-    details: "Known values of apiRequest: generateAccount, sign",
+    details: "Known values of apiRequest: generateAccount, rewrapAccount, sign",
   });
 });
 

@@ -4,7 +4,7 @@
  */
 import { assertEquals, assertThrows } from "@std/assert";
 import { parseAddress } from "../../../../lib/shared/crypto/ethereum_address.ts";
-import type { Payload } from "../../../../lib/enclave/wallet/ethereum/payload.ts";
+import { parsePayload } from "../../../../lib/enclave/wallet/ethereum/payload.ts";
 import { checkGuards } from "../../../../lib/enclave/wallet/wallet_guards.ts";
 import { type WalletGuards } from "../../../../lib/shared/cli/wallet_options.ts";
 import { NO_GUARDS } from "../../../../lib/dev/defaults.ts";
@@ -115,13 +115,12 @@ for (const [what, encoded] of Object.entries(SAMPLES)) {
   });
 }
 
-for (const [file, { primaryType, domain }] of Object.entries(typedDataVectors() ?? {})) {
+for (const [file, typedData] of Object.entries(typedDataVectors() ?? {})) {
   Deno.test(`typed data of ${file}: the rules allow it only if its contract and type are listed`, () => {
+    const { primaryType, domain } = typedData;
     const chainId = BigInt(domain.chainId);
     const contract = parseAddress(domain.verifyingContract, "verifyingContract").text;
-    // Only what the rules see: the wallet does not sign all of this data yet.
-    const data = { intent: { chainId, verifyingContract: contract, primaryType }, typed: {} as never };
-    const payload: Payload = { kind: "typedData", data };
+    const payload = parsePayload({ typedData }, OTHER);
     for (const guards of Object.values(SINGLE_RULES)) {
       const rules = { ...NO_GUARDS, ...guards, chains: [chainId] };
       const listed = (type: string) => ({ ...rules, verifyingContracts: [{ contract, primaryType: type }] });
@@ -131,3 +130,21 @@ for (const [file, { primaryType, domain }] of Object.entries(typedDataVectors() 
     }
   });
 }
+
+Deno.test("with ignoreUndeclared, members of the domain that are not hashed do not satisfy a rule", () => {
+  const [name, chain, verifier] = [
+    { name: "name", type: "string" },
+    { name: "chainId", type: "uint256" },
+    { name: "verifyingContract", type: "address" },
+  ];
+  const domain = { name: "Test", chainId: 1, verifyingContract: CONTRACT };
+  const listed = { chains: [1n], verifyingContracts: [{ contract: CONTRACT, primaryType: "Vote" }] };
+  const check = (fields: readonly unknown[]) => {
+    const types = { EIP712Domain: fields, Vote: [{ name: "support", type: "bool" }] };
+    const typedData = { types, primaryType: "Vote", domain, message: { support: true } };
+    checkGuards({ ...NO_GUARDS, ...listed }, parsePayload({ typedData, ignoreUndeclared: true }, OTHER));
+  };
+  check([name, chain, verifier]);
+  assertThrows(() => check([name, verifier]), WireError, "Rule chains");
+  assertThrows(() => check([name, chain]), WireError, "Rule verifying-contracts");
+});

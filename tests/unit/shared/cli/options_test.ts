@@ -194,6 +194,7 @@ const VALUES: Readonly<Record<string, readonly [string, string]>> = {
   "wallet-recipient": [CHECKSUMMED, "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359"],
   "wallet-call": [`${CHECKSUMMED}:0xa9059cbb`, `${CHECKSUMMED}:0x095ea7b3`],
   "wallet-max-value": ["1", "2"],
+  "wallet-delegation": [CHECKSUMMED, CONTRACT],
   "wallet-verifying-contract": [`${CONTRACT}:Order`, `${CONTRACT}:Permit`],
   "wallet-message-prefix": ["Sign in", "Log in"],
   "wallet-cache": ["1", "2"],

@@ -47,7 +47,7 @@ Deno.test("every field that the service reads is in the tables, and every field 
   const listed = new Set(specs.flatMap(({ request }) => Object.keys(request)));
   const found = new Set<string>();
   const files = [new URL("lib/shared/wire/process_binding.ts", ROOT)];
-  for (const room of ["server", "session_key", "wallet", "master_key", "sealed"]) {
+  for (const room of ["server", "session_key", "wallet", "wallet/ethereum", "master_key", "sealed"]) {
     const folder = new URL(`lib/enclave/${room}/`, ROOT);
     for await (const { name, isFile } of Deno.readDir(folder)) if (isFile) files.push(new URL(name, folder));
   }
@@ -65,7 +65,7 @@ Deno.test("every field that the service reads is in the tables, and every field 
   const unlisted = [...found].filter((name) => !listed.has(name) && !ALSO_READ.includes(name));
   assertEquals(unlisted, []);
   // The kinds of payload are read by a list of their own.
-  const payloads = ["message", "typedData", "transaction", "digest"];
+  const payloads = ["message", "typedData", "transaction", "authorization", "digest"];
   const unread = [...listed].filter((name) => !found.has(name) && !payloads.includes(name));
   assertEquals(unread, []);
 });
@@ -151,7 +151,7 @@ Deno.test("what a service replies has the listed fields and no others, of the li
   await ask({ type: "master_key.public_info", nonce: NONCE });
   const digest = encodeBase64(new Uint8Array(32).fill(1));
   for (const scheme of ["ecdsa", "schnorr"]) await ask({ type: "master_key.sign", digest, scheme });
-  const [keyArn] = rig.kms.keyArns;
+  const [keyArn = ""] = rig.kms.keyArns;
   await ask({ type: "master_key.rewrap", new_kms_key_id: keyArn, nonce: NONCE, ...CREDENTIALS });
 
   const account = await ask({ apiRequest: "generateAccount", name: "alice", nonce: NONCE, ...CREDENTIALS });
@@ -170,6 +170,8 @@ Deno.test("what a service replies has the listed fields and no others, of the li
     data: "0x",
   };
   await ask({ ...sign, transaction });
+  await ask({ ...sign, authorization: { chainId: 1, address: account["address"], nonce: 0 } });
+  await ask({ ...sign, apiRequest: "rewrapAccount", new_key_id: keyArn, nonce: NONCE });
 
   const all = [...Object.entries(REQUESTS), ...Object.entries(WALLET_REQUESTS)];
   assertEquals(all.map(([name]) => name).filter((name) => !asked.has(name)), []);
