@@ -19,7 +19,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 const HANDED = 8;
 /** Requests that wait for a process. */
 const MAX_WAITING = 1_024;
-/** How often requests that nobody waits for any more are looked for. Milliseconds. */
+/** How often requests that are late, or that nobody waits for any more, are looked for. Milliseconds. */
 const SWEEP_MS = 100;
 /** Time until a process has loaded the workflow. Milliseconds. */
 const START_MS = 20_000;
@@ -53,8 +53,13 @@ interface Job {
   isOver: boolean;
 }
 
-/** The jobs of a process, by id, in the order in which they were handed over. */
-type Handed = Map<number, Job>;
+/** What a process was given. */
+interface Handed {
+  /** By id, in the order in which they were handed over. */
+  readonly jobs: Map<number, Job>;
+  /** When it last answered, or was given a request while it had none. */
+  movedAt: number;
+}
 
 /** What `health` shows. */
 export interface WorkflowState {
@@ -113,7 +118,7 @@ export class WorkflowPool implements Workflows {
         lost: "workflow_process_lost",
         restart: "workflow_process_restart",
       },
-      keep: () => new Map(),
+      keep: () => ({ jobs: new Map(), movedAt: 0 }),
       hello: () => jsonFrame(KIND.open, 0, options.settings),
       opened: (_, body) => {
         const { kind, content } = partsOf(body);
@@ -155,7 +160,7 @@ export class WorkflowPool implements Workflows {
     const alone = this.#metrics.snapshot()["workflow"];
     return {
       processes: working.length,
-      busy: working.filter(({ kept }) => kept.size > 0).length,
+      busy: working.filter(({ kept }) => kept.jobs.size > 0).length,
       queue: this.#waiting.length,
       started,
       killed: hung,
@@ -183,7 +188,7 @@ export class WorkflowPool implements Workflows {
     else {
       this.#waiting.push(job);
       this.#dispatch();
-      this.#cancelSweep ??= this.#children.after(SWEEP_MS, () => this.#sweep());
+      this.#cancelSweep ??= this.#sweepAfter();
     }
     return settle.promise;
   }
@@ -193,25 +198,35 @@ export class WorkflowPool implements Workflows {
     return lastLoss !== undefined && (!hasOpened || lastLoss.code === "workflow_unusable");
   }
 
-  /** Ends requests that nobody waits for any more. Listening to each signal would cost more than the rest of the hand-over. */
+  /** What begins between two sweeps is not late before the second one. */
+  #sweepAfter(...left: readonly number[]): () => void {
+    return this.#children.after(Math.min(SWEEP_MS, this.#options.deadlineMs, ...left), () => this.#sweep());
+  }
+
+  /**
+   * Ends processes that are late, and requests that nobody waits for any more. A timer for each request, or
+   * listening to each signal, would cost more than the rest of the hand-over.
+   */
   #sweep(): void {
-    const jobs = [...this.#waiting, ...this.#children.open.flatMap(({ kept }) => [...kept.values()])];
+    const { open } = this.#children;
+    const jobs = [...this.#waiting, ...open.flatMap(({ kept }) => [...kept.jobs.values()])];
     for (const job of jobs) if (job.signal.aborted && !job.isOver) this.#abandon(job);
-    this.#cancelSweep = jobs.length === 0 ? undefined : this.#children.after(SWEEP_MS, () => this.#sweep());
+    const left = open.map((member) => this.#watch(member));
+    this.#cancelSweep = jobs.length === 0 ? undefined : this.#sweepAfter(...left);
   }
 
   /** Hands waiting requests to the processes with the fewest. */
   #dispatch(): void {
     const working = this.#working;
     while (this.#waiting.length > 0) {
-      const [least] = working.toSorted((one, other) => one.kept.size - other.kept.size);
-      if (least === undefined || least.kept.size >= HANDED) return;
+      const [least] = working.toSorted((one, other) => one.kept.jobs.size - other.kept.jobs.size);
+      if (least === undefined || least.kept.jobs.size >= HANDED) return;
       const job = this.#waiting.shift();
       if (job === undefined) return;
+      if (least.kept.jobs.size === 0) least.kept.movedAt = this.#options.monotonic();
       job.member = least;
-      least.kept.set(job.id, job);
+      least.kept.jobs.set(job.id, job);
       least.child.post(job.frame, "keep");
-      if (least.kept.size === 1) this.#watch(least);
     }
   }
 
@@ -225,46 +240,41 @@ export class WorkflowPool implements Workflows {
   #message(member: Member<Handed>, body: Bytes): void {
     const { kind, id, content } = partsOf(body);
     if (kind === KIND.log) return this.#logLine(jsonOf(content));
-    const job = member.kept.get(id);
+    const { kept } = member;
+    const job = kept.jobs.get(id);
     if (job === undefined || (kind === KIND.begun) !== (job.begunAt === undefined && kind !== KIND.dropped)) {
       return this.#kill(member, "something else than the protocol", "it broke the protocol");
     }
     job.frame.fill(0);
-    if (kind === KIND.begun) {
-      job.begunAt = this.#options.monotonic();
-      return this.#watch(member);
-    }
-    member.kept.delete(id);
+    kept.movedAt = this.#options.monotonic();
+    if (kind === KIND.begun) return void (job.begunAt = kept.movedAt);
+    kept.jobs.delete(id);
     this.#children.worked();
     if (job.begunAt !== undefined) {
-      this.#metrics.count("workflow", kind === KIND.result, this.#options.monotonic() - job.begunAt);
+      this.#metrics.count("workflow", kind === KIND.result, kept.movedAt - job.begunAt);
     }
     if (job.isOver) body.fill(0);
     else if (kind === KIND.result) {
       job.isOver = true;
       job.settle.resolve(content);
     } else this.#reject(job, this.#errorOf(kind, id, jsonOf(content)));
-    this.#watch(member);
     this.#dispatch();
   }
 
-  /** Sets the deadline of the request that began first or, where none has, of the next one to begin. */
-  #watch(member: Member<Handed>): void {
-    const jobs = [...member.kept.values()];
-    if (jobs.length === 0) return member.cancelDeadline();
+  /** Kills a process that is late with its first request, or begins none. @returns the time left, milliseconds */
+  #watch(member: Member<Handed>): number {
     const { deadlineMs, monotonic } = this.#options;
-    const first = jobs.find(({ begunAt }) => begunAt !== undefined);
-    if (first?.begunAt === undefined) {
-      return this.#children.setDeadline(member, BEGIN_MS, () => {
-        this.#kill(member, "beginning a request", `it began no request within ${BEGIN_MS} ms`);
-      });
-    }
-    const left = Math.max(0, first.begunAt + deadlineMs - monotonic());
-    this.#children.setDeadline(member, left, () => {
-      const late = `took longer than ${deadlineMs} ms`;
-      this.#reject(first, new WireError("workflow_timeout", `The workflow ${late}`));
-      this.#kill(member, "working on a request", `it ${late}`);
-    });
+    const { jobs, movedAt } = member.kept;
+    if (jobs.size === 0) return Infinity;
+    const first = [...jobs.values()].find(({ begunAt }) => begunAt !== undefined);
+    const due = first?.begunAt === undefined ? movedAt + BEGIN_MS : first.begunAt + deadlineMs;
+    if (due > monotonic()) return due - monotonic();
+    const how = first === undefined
+      ? `began no request within ${BEGIN_MS} ms`
+      : `took longer than ${deadlineMs} ms`;
+    if (first !== undefined) this.#reject(first, new WireError("workflow_timeout", `The workflow ${how}`));
+    this.#kill(member, first === undefined ? "beginning a request" : "working on a request", `it ${how}`);
+    return Infinity;
   }
 
   #kill(member: Member<Handed>, doing: string, how: string): void {
@@ -273,14 +283,14 @@ export class WorkflowPool implements Workflows {
 
   /** A process is gone: what had begun is lost, and what had not goes to another one. */
   #gone({ kept }: Member<Handed>, reason: EnclaveError): void {
-    const jobs = [...kept.values()].filter(({ isOver }) => !isOver);
-    for (const job of kept.values()) {
+    const jobs = [...kept.jobs.values()].filter(({ isOver }) => !isOver);
+    for (const job of kept.jobs.values()) {
       job.member = undefined;
       if (job.isOver) job.frame.fill(0);
       else if (job.begunAt !== undefined) this.#reject(job, lost());
     }
     this.#waiting.unshift(...jobs.filter(({ isOver }) => !isOver));
-    kept.clear();
+    kept.jobs.clear();
     if (this.#closed) return;
     this.#refuseWaiting();
     if (jobs.length > 0) {
