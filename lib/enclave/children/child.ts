@@ -106,8 +106,17 @@ export function childStarter({ command, args, maxLength }: ChildCommand): StartC
     })().catch(() => {});
     // What arrives of a frame after the end is wiped too.
     const stdoutDone = (async () => {
-      for await (const chunk of child.stdout) {
-        for (const body of reader.push(chunk)) over ? body.fill(0) : events.message(body);
+      const stdout = child.stdout.getReader({ mode: "byob" });
+      try {
+        // One buffer for all reads, since a new one for each costs as much as the rest of the hand-over.
+        for (let { buffer } = new Uint8Array(LARGE);;) {
+          const { value, done } = await stdout.read(new Uint8Array(buffer));
+          if (done) return;
+          for (const body of reader.push(value)) over ? body.fill(0) : events.message(body);
+          buffer = value.buffer;
+        }
+      } finally {
+        await stdout.cancel();
       }
     })().catch((thrown) => end(messageOf(thrown))).finally(() => reader.wipe());
     void child.status.then(async ({ code, signal }) => {

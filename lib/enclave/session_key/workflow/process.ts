@@ -17,7 +17,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 /** What a workflow process is given. */
 export interface WorkflowProcessPorts {
-  readonly stdin: ReadableStream<Uint8Array>;
+  readonly stdin: { read(into: Uint8Array): Promise<number | null> };
   readonly stdout: { writeSync(bytes: Uint8Array): number };
   /**
    * Puts both walls up, before the workflow is loaded: the kernel's, and Deno's permissions.
@@ -34,6 +34,8 @@ export interface WorkflowProcessPorts {
 
 /** The longest message of the service, beyond every `--max-message`. Bytes. */
 const MAX_LENGTH = 256 * 1024 * 1024;
+/** As much as a pipe holds. Bytes. */
+const BUFFER_LENGTH = 64 * 1024;
 
 /** A request that is running or about to. */
 interface Run extends WorkflowContext {
@@ -202,8 +204,9 @@ function withoutAdvice(message: string): string {
 export async function runWorkflowProcess(ports: WorkflowProcessPorts): Promise<void> {
   const runner = new Runner(ports);
   const reader = new FrameReader(MAX_LENGTH);
-  for await (const chunk of ports.stdin) {
-    for (const body of reader.push(chunk)) {
+  const buffer = new Uint8Array(BUFFER_LENGTH);
+  for (let length; (length = await ports.stdin.read(buffer)) !== null;) {
+    for (const body of reader.push(buffer.subarray(0, length))) {
       const { kind, id, content } = partsOf(body);
       if (kind === KIND.open) await runner.open(jsonOf(content) as unknown as WorkflowSettings);
       else if (kind === KIND.run) runner.take(id, content);

@@ -14,7 +14,7 @@ class KeptPipe {
 
   spawn() {
     const reader = new FrameReader(1_000);
-    const closed = () => new ReadableStream<Uint8Array>({ start: (controller) => controller.close() });
+    const closed = () => new ReadableStream({ type: "bytes", start: (controller) => controller.close() });
     return {
       pid: 1,
       stdin: new WritableStream<Uint8Array>({
