@@ -9,6 +9,9 @@ import { kindOf, messageOf } from "../shared/errors.ts";
 import { WireError } from "../shared/wire/messages.ts";
 import { type Workflow, WorkflowError } from "../workflow_context.ts";
 
+/** In a buffer of its own, which a `Buffer` of node's may not have. @throws {TypeError} where it is no array of bytes. */
+const copy = (result: Uint8Array<ArrayBuffer>): typeof result => Uint8Array.prototype.slice.call(result);
+
 /** Makes what runs a function as the workflow. */
 export function inProcess(workflow: Workflow): (ports: Ports) => Workflows {
   return ({ log }) => {
@@ -22,7 +25,7 @@ export function inProcess(workflow: Workflow): (ports: Ports) => Workflows {
       run: (plaintext, signal) => {
         try {
           const result = workflow(plaintext, { requestId: String(++requests), signal, log });
-          return result instanceof Promise ? result.catch(fail) : result;
+          return result instanceof Promise ? result.then(copy).catch(fail) : copy(result);
         } catch (thrown) {
           return fail(thrown);
         }

@@ -6,7 +6,8 @@
  */
 import { setImmediate } from "node:timers";
 import { messageOf } from "../../shared/errors.ts";
-import { FrameReader, joinFrames } from "./frames.ts";
+import { concat, discard } from "../../shared/bytes.ts";
+import { FrameReader } from "./frames.ts";
 import { LastLines } from "./last_lines.ts";
 
 /** Callbacks of a child. None is called after `ended`, or after the child was killed. */
@@ -69,11 +70,11 @@ export function childStarter({ command, args, maxLength }: ChildCommand): StartC
     writer.closed.catch(() => {});
     const reader = new FrameReader(maxLength);
     let over = false;
-    const waiting: Uint8Array<ArrayBuffer>[] = [];
+    const waiting: Parameters<Child["post"]>[] = [];
 
     const release = () => {
       over = true;
-      for (const frame of waiting.splice(0)) frame.fill(0);
+      for (const [frame, keep] of waiting.splice(0)) keep ?? discard(frame);
       try {
         child.kill("SIGKILL");
       } catch {
@@ -89,11 +90,13 @@ export function childStarter({ command, args, maxLength }: ChildCommand): StartC
     };
     const write = (frame: Uint8Array<ArrayBuffer>, keep?: "keep") => {
       void writer.write(frame).catch((thrown) => end(`cannot write to it: ${messageOf(thrown)}`))
-        .finally(() => keep ?? frame.fill(0));
+        .finally(() => keep ?? discard(frame));
     };
     // All messages of one turn of the event loop leave in one write.
     const flush = () => {
-      if (waiting.length > 0) write(joinFrames(waiting.splice(0)));
+      const posts = waiting.splice(0);
+      if (posts.length > 0) write(concat(posts.map(([frame]) => frame)));
+      for (const [frame, keep] of posts) keep ?? discard(frame);
     };
 
     const decoder = new TextDecoder();
@@ -129,13 +132,13 @@ export function childStarter({ command, args, maxLength }: ChildCommand): StartC
       pid: child.pid,
       lines,
       post: (frame, keep) => {
-        if (over) return void (keep ?? frame.fill(0));
+        if (over) return void (keep ?? discard(frame));
         if (frame.length >= LARGE) {
           flush();
           return write(frame, keep);
         }
         if (waiting.length === 0) setImmediate(flush);
-        waiting.push(keep === undefined ? frame : frame.slice());
+        waiting.push([frame, keep]);
       },
       kill: release,
     };

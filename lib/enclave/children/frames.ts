@@ -26,20 +26,6 @@ export function newFrame(length: number): { readonly frame: Bytes; readonly body
   return { frame, body: frame.subarray(HEADER_LENGTH) };
 }
 
-/** Frames as one write takes them; they are wiped. */
-export function joinFrames(frames: readonly Bytes[]): Bytes {
-  const [only] = frames;
-  if (frames.length === 1 && only !== undefined) return only;
-  const all = new Uint8Array(frames.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const frame of frames) {
-    all.set(frame, at);
-    at += frame.length;
-    frame.fill(0);
-  }
-  return all;
-}
-
 /** Takes frames from chunks: each body is one buffer of its length, which is known before a byte of it is copied. */
 export class FrameReader {
   #maxLength: number;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { discard } from "../../shared/bytes.ts";
 import { messageOf } from "../../shared/errors.ts";
 import type { Log } from "../../shared/log.ts";
 import { type Address, type Stream, writeAll } from "../../shared/wire/address.ts";
@@ -294,6 +295,7 @@ export class Connection {
   #send(reply: Reply | PreparedReply): Promise<void> {
     const json = reply instanceof PreparedReply ? reply.json : [JSON.stringify(reply)];
     const message = this.#encoder.encode(this.#decoder.framing ?? "raw", json);
+    for (const piece of json) if (typeof piece !== "string") discard(piece);
     return this.#context.turnEnd().then(() => writeAll(this.#stream, message, this.#context.transport));
   }
 

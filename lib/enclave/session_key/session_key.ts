@@ -8,6 +8,7 @@ import { KEY_LENGTH, OpenError, SEAL_LIMITS, SealingKey } from "../../shared/cry
 import { type KeyArn, selectKey } from "../../shared/aws/key_arn.ts";
 import type { Credentials } from "../../shared/aws/credentials.ts";
 import { tskContext } from "../../shared/aws/tsk_context.ts";
+import { discard } from "../../shared/bytes.ts";
 import { EnclaveError } from "../../shared/errors.ts";
 import type { SessionKeyConfig } from "../../shared/cli/serve_options.ts";
 import { decodeHexInto } from "../../shared/crypto/hex.ts";
@@ -264,7 +265,7 @@ export class SessionKeyService implements Feature {
     held.users++;
     end.defer(() => release(held));
     const result = await work;
-    end.defer(() => result.fill(0));
+    end.defer(() => discard(result));
     const sealed = held.key.seal(result, bound?.reply);
     const { seals } = held.key;
     if (seals === SEAL_LIMITS.warnAt) {

@@ -6,6 +6,7 @@
  * @module
  */
 import { Children, type ChildrenOptions, type FailureOptions, type Member } from "../../children/children.ts";
+import { discard } from "../../../shared/bytes.ts";
 import { EnclaveError } from "../../../shared/errors.ts";
 import { type LogLevel, plainFields } from "../../../shared/log.ts";
 import { WireError } from "../../../shared/wire/messages.ts";
@@ -82,7 +83,7 @@ export interface Workflows extends Disposable {
    *
    * @param plaintext wiped; not copied if its buffer has `HEADROOM` bytes before it
    * @param signal ends the wait for it
-   * @returns the result, the caller's to wipe
+   * @returns the result, the caller's to discard
    * @throws {WorkflowError | WireError | EnclaveError} or rejects: `workflow_timeout`, `workflow_lost`, `busy`, `abandoned`
    */
   run(plaintext: Bytes, signal: AbortSignal): Promise<Bytes> | Bytes;
@@ -245,7 +246,7 @@ export class WorkflowPool implements Workflows {
     if (job === undefined || (kind === KIND.begun) !== (job.begunAt === undefined && kind !== KIND.dropped)) {
       return this.#kill(member, "something else than the protocol", "it broke the protocol");
     }
-    job.frame.fill(0);
+    discard(job.frame);
     kept.movedAt = this.#options.monotonic();
     if (kind === KIND.begun) return void (job.begunAt = kept.movedAt);
     kept.jobs.delete(id);
@@ -286,7 +287,7 @@ export class WorkflowPool implements Workflows {
     const jobs = [...kept.jobs.values()].filter(({ isOver }) => !isOver);
     for (const job of kept.jobs.values()) {
       job.member = undefined;
-      if (job.isOver) job.frame.fill(0);
+      if (job.isOver) discard(job.frame);
       else if (job.begunAt !== undefined) this.#reject(job, lost());
     }
     this.#waiting.unshift(...jobs.filter(({ isOver }) => !isOver));
@@ -334,7 +335,7 @@ export class WorkflowPool implements Workflows {
   #reject(job: Job, error: Error): void {
     job.isOver = true;
     job.settle.reject(error);
-    if (job.member === undefined) job.frame.fill(0);
+    if (job.member === undefined) discard(job.frame);
   }
 
   /** Ends the processes, and rejects what waits. */

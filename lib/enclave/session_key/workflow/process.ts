@@ -6,7 +6,8 @@
  */
 import { setImmediate } from "node:timers";
 import { inspect } from "node:util";
-import { FrameReader, joinFrames } from "../../children/frames.ts";
+import { concat, discard } from "../../../shared/bytes.ts";
+import { FrameReader } from "../../children/frames.ts";
 import { EnclaveError, kindOf, messageOf } from "../../../shared/errors.ts";
 import { plainFields, shortText } from "../../../shared/log.ts";
 import { writeAll } from "../../../shared/write_all.ts";
@@ -64,15 +65,16 @@ class Runner {
   }
 
   #flush(): void {
-    if (this.#leaving.length === 0) return;
-    const frames = joinFrames(this.#leaving.splice(0));
+    const [first, ...others] = this.#leaving.splice(0);
+    if (first === undefined) return;
+    const frames = others.length === 0 ? first : concat([first, ...others]);
     try {
       writeAll((bytes) => this.#ports.stdout.writeSync(bytes), frames);
     } catch {
       // The service has ended, or the workflow has closed stdout.
       this.#ports.exit();
     }
-    frames.fill(0);
+    for (const frame of [frames, first, ...others]) discard(frame);
   }
 
   readonly log = (level: unknown, event: unknown, fields: unknown = {}): void => {

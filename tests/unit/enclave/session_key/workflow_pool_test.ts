@@ -151,7 +151,7 @@ Deno.test("a request waits for the first process, and its plaintext is wiped onc
   rig.allReady();
   assertEquals(rig.child(0).given, ["abc"]);
   rig.child(0).begins("abc");
-  assertEquals([...plaintext], [0, 0, 0]);
+  assertEquals(plaintext.buffer.detached, true);
   rig.child(0).answers("abc");
   assertEquals(text(await result), "ABC");
 });
@@ -404,5 +404,5 @@ Deno.test("the plaintext of a request that nobody waits for is wiped when its pr
   await assertRejects(() => result, Error, "did not end in time");
   rig.child(0).ends();
   assertEquals(rig.child(0).given, ["running", "secret"]);
-  assertEquals(rig.child(0).frames.slice(1, 3).map((sent) => sent.every((byte) => byte === 0)), [true, true]);
+  assertEquals(rig.child(0).frames.slice(1, 3).map(({ buffer }) => buffer.detached), [true, true]);
 });
