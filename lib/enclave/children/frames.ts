@@ -29,7 +29,7 @@ export function newFrame(length: number): { readonly frame: Bytes; readonly body
 /** Takes frames from chunks: each body is one buffer of its length, which is known before a byte of it is copied. */
 export class FrameReader {
   #maxLength: number;
-  #header = new Uint8Array(HEADER_LENGTH);
+  #header = new DataView(new ArrayBuffer(HEADER_LENGTH));
   #body: Bytes | undefined;
   #filled = 0;
 
@@ -46,26 +46,31 @@ export class FrameReader {
    */
   *push(chunk: Uint8Array): Generator<Bytes, void> {
     for (let at = 0; at < chunk.length;) {
-      const target = this.#body ?? this.#header;
-      const part = chunk.subarray(at, at + target.length - this.#filled);
-      target.set(part, this.#filled);
+      if (this.#body === undefined) {
+        this.#header.setUint8(this.#filled++, chunk[at] ?? 0);
+        chunk[at++] = 0;
+        if (this.#filled < HEADER_LENGTH) continue;
+        this.#body = this.#newBody();
+        this.#filled = 0;
+      }
+      const body = this.#body;
+      const part = chunk.subarray(at, at + body.length - this.#filled);
+      body.set(part, this.#filled);
       part.fill(0);
       at += part.length;
       this.#filled += part.length;
-      if (this.#filled < target.length) return;
+      if (this.#filled < body.length) return;
+      this.#body = undefined;
       this.#filled = 0;
-      const body = this.#body ?? this.#newBody();
-      // A body without bytes is complete at once.
-      const isComplete = body === target || body.length === 0;
-      this.#body = isComplete ? undefined : body;
-      if (isComplete) yield body;
+      yield body;
     }
   }
 
   #newBody(): Bytes {
-    const view = new DataView(this.#header.buffer);
-    const length = view.getUint32(4);
-    if (view.getUint32(0) !== MARK) throw new RangeError("what arrived is not a frame of the protocol");
+    const length = this.#header.getUint32(4);
+    if (this.#header.getUint32(0) !== MARK) {
+      throw new RangeError("what arrived is not a frame of the protocol");
+    }
     if (length <= this.#maxLength) return new Uint8Array(length);
     throw new RangeError(`a frame of ${length} bytes arrived: at most ${this.#maxLength} are allowed`);
   }

@@ -261,17 +261,21 @@ export class SessionKeyService implements Feature {
   }
 
   async #seal(held: HeldKey, work: ReturnType<Workflows["run"]>, bound?: BoundBlobs): Promise<PreparedReply> {
-    using end = new DisposableStack();
+    // A DisposableStack would take as long as the cipher.
+    let result = new Uint8Array(0);
     held.users++;
-    end.defer(() => release(held));
-    const result = await work;
-    end.defer(() => discard(result));
-    const sealed = held.key.seal(result, bound?.reply);
-    const { seals } = held.key;
-    if (seals === SEAL_LIMITS.warnAt) {
-      this.#options.log("warn", "rekey_soon", { seals, limit: SEAL_LIMITS.refuseAt });
+    try {
+      result = await work;
+      const sealed = held.key.seal(result, bound?.reply);
+      const { seals } = held.key;
+      if (seals === SEAL_LIMITS.warnAt) {
+        this.#options.log("warn", "rekey_soon", { seals, limit: SEAL_LIMITS.refuseAt });
+      }
+      return new PreparedReply(['{"status":"ok","result":"', sealed, '"}']);
+    } finally {
+      release(held);
+      discard(result);
     }
-    return new PreparedReply(['{"status":"ok","result":"', sealed, '"}']);
   }
 
   /** The bytes of a sealed blob, borrowed until the next call. */

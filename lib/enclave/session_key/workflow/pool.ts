@@ -218,13 +218,12 @@ export class WorkflowPool implements Workflows {
 
   /** Hands waiting requests to the processes with the fewest. */
   #dispatch(): void {
-    const working = this.#working;
     while (this.#waiting.length > 0) {
-      const [least] = working.toSorted((one, other) => one.kept.jobs.size - other.kept.jobs.size);
-      if (least === undefined || least.kept.jobs.size >= HANDED) return;
-      const job = this.#waiting.shift();
-      if (job === undefined) return;
-      if (least.kept.jobs.size === 0) least.kept.movedAt = this.#options.monotonic();
+      const fewest = Math.min(...this.#working.map(({ kept }) => kept.jobs.size));
+      const least = this.#working.find(({ kept }) => kept.jobs.size === fewest);
+      const job = fewest < HANDED ? this.#waiting.shift() : undefined;
+      if (least === undefined || job === undefined) return;
+      if (fewest === 0) least.kept.movedAt = this.#options.monotonic();
       job.member = least;
       least.kept.jobs.set(job.id, job);
       least.child.post(job.frame, "keep");
