@@ -67,10 +67,9 @@ export class FrameReader {
   }
 
   #newBody(): Bytes {
-    const length = this.#header.getUint32(4);
-    if (this.#header.getUint32(0) !== MARK) {
-      throw new RangeError("what arrived is not a frame of the protocol");
-    }
+    const view = this.#header;
+    const length = view.getUint32(4);
+    if (view.getUint32(0) !== MARK) throw new RangeError("what arrived is not a frame of the protocol");
     if (length <= this.#maxLength) return new Uint8Array(length);
     throw new RangeError(`a frame of ${length} bytes arrived: at most ${this.#maxLength} are allowed`);
   }
