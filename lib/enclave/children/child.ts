@@ -107,21 +107,18 @@ export function childStarter({ command, args, maxLength }: ChildCommand): StartC
       }
       // Where it cannot be read, the process has ended; its status has the reason.
     })().catch(() => {});
+    const stdout = child.stdout.getReader({ mode: "byob" });
     // What arrives of a frame after the end is wiped too.
     const stdoutDone = (async () => {
-      const stdout = child.stdout.getReader({ mode: "byob" });
-      try {
-        // One buffer for all reads, since a new one for each costs as much as the rest of the hand-over.
-        for (let { buffer } = new Uint8Array(LARGE);;) {
-          const { value, done } = await stdout.read(new Uint8Array(buffer));
-          if (done) return;
-          for (const body of reader.push(value)) over ? body.fill(0) : events.message(body);
-          buffer = value.buffer;
-        }
-      } finally {
-        await stdout.cancel();
+      // One buffer for all reads, since a new one for each costs as much as the rest of the hand-over.
+      for (let { buffer } = new Uint8Array(LARGE);;) {
+        const { value, done } = await stdout.read(new Uint8Array(buffer));
+        if (done) return;
+        for (const body of reader.push(value)) over ? body.fill(0) : events.message(body);
+        buffer = value.buffer;
       }
-    })().catch((thrown) => end(messageOf(thrown))).finally(() => reader.wipe());
+    })().catch((thrown) => end(messageOf(thrown))).then(() => stdout.cancel()).catch(() => {})
+      .finally(() => reader.wipe());
     void child.status.then(async ({ code, signal }) => {
       // What it sent before it ended counts.
       await Promise.all([stdoutDone, stderrDone]);

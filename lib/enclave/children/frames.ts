@@ -12,18 +12,12 @@ const MARK = 0xfade_c0de;
 /** Bytes before the body. */
 export const HEADER_LENGTH = 8;
 
-/** Writes a frame's header to its first bytes. */
-export function writeHeader(frame: Bytes): void {
-  const view = new DataView(frame.buffer, frame.byteOffset, HEADER_LENGTH);
+/** Writes the header to the first bytes of what becomes a frame, by default of one with a body of zeros. */
+export function newFrame(length: number, frame = new Uint8Array(HEADER_LENGTH + length)): Bytes {
+  const view = new DataView(frame.buffer);
   view.setUint32(0, MARK);
-  view.setUint32(4, frame.length - HEADER_LENGTH);
-}
-
-/** A frame, and the body that goes into it. */
-export function newFrame(length: number): { readonly frame: Bytes; readonly body: Bytes } {
-  const frame = new Uint8Array(HEADER_LENGTH + length);
-  writeHeader(frame);
-  return { frame, body: frame.subarray(HEADER_LENGTH) };
+  view.setUint32(4, length);
+  return frame;
 }
 
 /** Takes frames from chunks: each body is one buffer of its length, which is known before a byte of it is copied. */

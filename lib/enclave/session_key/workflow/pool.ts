@@ -54,13 +54,11 @@ interface Job {
   isOver: boolean;
 }
 
-/** What a process was given. */
-interface Handed {
-  /** By id, in the order in which they were handed over. */
-  readonly jobs: Map<number, Job>;
-  /** When it last answered, or was given a request while it had none. */
-  movedAt: number;
-}
+/**
+ * The jobs of a process, by id, in the order in which they were handed over; and when it last answered, or was
+ * given a request while it had none.
+ */
+type Handed = { readonly jobs: Map<number, Job>; movedAt: number };
 
 /** What `health` shows. */
 export interface WorkflowState {
@@ -91,7 +89,7 @@ export interface Workflows extends Disposable {
   readonly state: WorkflowState;
 }
 
-function failure(how: string, options: FailureOptions): EnclaveError {
+function failure(how: string, options: FailureOptions = {}): EnclaveError {
   // What could not even be started will not do better for the request that waits.
   const code = options.cause === undefined ? "workflow_process" : "workflow_unusable";
   return new EnclaveError(`A workflow process ended: ${how}`, { code, ...options });
@@ -149,7 +147,8 @@ export class WorkflowPool implements Workflows {
 
   /** Where no process can run the workflow, nothing waits for one. */
   #refuseWaiting(): void {
-    if (!this.#isUnusable) return;
+    const { lastLoss, hasOpened } = this.#children;
+    if (lastLoss === undefined || (hasOpened && lastLoss.code !== "workflow_unusable")) return;
     for (const job of this.#waiting.splice(0)) this.#reject(job, unusable());
   }
 
@@ -185,23 +184,13 @@ export class WorkflowPool implements Workflows {
     if (this.#closed || this.#waiting.length >= MAX_WAITING) {
       const full = `${MAX_WAITING} requests wait for the workflow: try again later`;
       this.#reject(job, new WireError("busy", full));
-    } else if (this.#isUnusable) this.#reject(job, unusable());
-    else {
+    } else {
       this.#waiting.push(job);
+      this.#refuseWaiting();
       this.#dispatch();
-      this.#cancelSweep ??= this.#sweepAfter();
+      if (this.#cancelSweep === undefined) this.#sweep();
     }
     return settle.promise;
-  }
-
-  get #isUnusable(): boolean {
-    const { lastLoss, hasOpened } = this.#children;
-    return lastLoss !== undefined && (!hasOpened || lastLoss.code === "workflow_unusable");
-  }
-
-  /** What begins between two sweeps is not late before the second one. */
-  #sweepAfter(...left: readonly number[]): () => void {
-    return this.#children.after(Math.min(SWEEP_MS, this.#options.deadlineMs, ...left), () => this.#sweep());
   }
 
   /**
@@ -212,18 +201,19 @@ export class WorkflowPool implements Workflows {
     const { open } = this.#children;
     const jobs = [...this.#waiting, ...open.flatMap(({ kept }) => [...kept.jobs.values()])];
     for (const job of jobs) if (job.signal.aborted && !job.isOver) this.#abandon(job);
-    const left = open.map((member) => this.#watch(member));
-    this.#cancelSweep = jobs.length === 0 ? undefined : this.#sweepAfter(...left);
+    // What begins between two sweeps is not late before the second one.
+    const next = Math.min(SWEEP_MS, this.#options.deadlineMs, ...open.map((member) => this.#watch(member)));
+    this.#cancelSweep = jobs.length === 0 ? undefined : this.#children.after(next, () => this.#sweep());
   }
 
   /** Hands waiting requests to the processes with the fewest. */
   #dispatch(): void {
     while (this.#waiting.length > 0) {
-      const fewest = Math.min(...this.#working.map(({ kept }) => kept.jobs.size));
-      const least = this.#working.find(({ kept }) => kept.jobs.size === fewest);
-      const job = fewest < HANDED ? this.#waiting.shift() : undefined;
-      if (least === undefined || job === undefined) return;
-      if (fewest === 0) least.kept.movedAt = this.#options.monotonic();
+      const [least] = this.#working.toSorted((one, other) => one.kept.jobs.size - other.kept.jobs.size);
+      if (least === undefined || least.kept.jobs.size >= HANDED) return;
+      const job = this.#waiting.shift();
+      if (job === undefined) return;
+      if (least.kept.jobs.size === 0) least.kept.movedAt = this.#options.monotonic();
       job.member = least;
       least.kept.jobs.set(job.id, job);
       least.child.post(job.frame, "keep");
@@ -243,7 +233,8 @@ export class WorkflowPool implements Workflows {
     const { kept } = member;
     const job = kept.jobs.get(id);
     if (job === undefined || (kind === KIND.begun) !== (job.begunAt === undefined && kind !== KIND.dropped)) {
-      return this.#kill(member, "something else than the protocol", "it broke the protocol");
+      const reason = failure("it broke the protocol");
+      return this.#children.kill(member, "something else than the protocol", reason);
     }
     discard(job.frame);
     kept.movedAt = this.#options.monotonic();
@@ -269,16 +260,12 @@ export class WorkflowPool implements Workflows {
     const first = [...jobs.values()].find(({ begunAt }) => begunAt !== undefined);
     const due = first?.begunAt === undefined ? movedAt + BEGIN_MS : first.begunAt + deadlineMs;
     if (due > monotonic()) return due - monotonic();
-    const how = first === undefined
-      ? `began no request within ${BEGIN_MS} ms`
-      : `took longer than ${deadlineMs} ms`;
+    const [doing, how] = first === undefined
+      ? ["beginning a request", `began no request within ${BEGIN_MS} ms`] as const
+      : ["working on a request", `took longer than ${deadlineMs} ms`] as const;
     if (first !== undefined) this.#reject(first, new WireError("workflow_timeout", `The workflow ${how}`));
-    this.#kill(member, first === undefined ? "beginning a request" : "working on a request", `it ${how}`);
+    this.#children.kill(member, doing, failure(`it ${how}`));
     return Infinity;
-  }
-
-  #kill(member: Member<Handed>, doing: string, how: string): void {
-    this.#children.kill(member, doing, failure(how, {}));
   }
 
   /** A process is gone: what had begun is lost, and what had not goes to another one. */
@@ -341,7 +328,7 @@ export class WorkflowPool implements Workflows {
   [Symbol.dispose](): void {
     this.#closed = true;
     this.#cancelSweep?.();
-    this.#children.close(failure("the service is ending", {}));
+    this.#children.close(failure("the service is ending"));
     for (const job of this.#waiting.splice(0)) this.#reject(job, lost());
   }
 }

@@ -35,8 +35,6 @@ export interface WorkflowProcessPorts {
 
 /** The longest message of the service, beyond every `--max-message`. Bytes. */
 const MAX_LENGTH = 256 * 1024 * 1024;
-/** As much as a pipe holds. Bytes. */
-const BUFFER_LENGTH = 64 * 1024;
 
 /** A request that is running or about to. */
 interface Run extends WorkflowContext {
@@ -147,7 +145,7 @@ class Runner {
   }
 
   #begin(run: Run): void {
-    this.#send(bytesFrame(KIND.begun, run.id));
+    this.#leaving.push(bytesFrame(KIND.begun, run.id));
     // Results that are ready leave too, before the workflow takes the thread.
     this.#flush();
     this.#begun.set(run.id, run);
@@ -155,7 +153,8 @@ class Runner {
       const result: unknown = this.#workflow?.(run.plaintext, run);
       if (result instanceof Uint8Array) return this.#end(run, this.#resultFrame(run, result));
       Promise.resolve(result).then((value) => this.#resultFrame(run, value))
-        .catch((thrown) => errorFrame(run, thrown)).then((frame) => this.#end(run, frame));
+        .catch((thrown) => errorFrame(run, thrown)).then((frame) => this.#end(run, frame))
+        .then(() => void setImmediate(() => this.#flush()));
     } catch (thrown) {
       this.#end(run, errorFrame(run, thrown));
     }
@@ -164,7 +163,7 @@ class Runner {
   #end(run: Run, frame: Bytes): void {
     this.#begun.delete(run.id);
     run.plaintext.fill(0);
-    this.#send(frame);
+    this.#leaving.push(frame);
   }
 
   /** @throws {TypeError} on an invalid result */
@@ -206,7 +205,8 @@ function withoutAdvice(message: string): string {
 export async function runWorkflowProcess(ports: WorkflowProcessPorts): Promise<void> {
   const runner = new Runner(ports);
   const reader = new FrameReader(MAX_LENGTH);
-  const buffer = new Uint8Array(BUFFER_LENGTH);
+  // As much as a pipe holds.
+  const buffer = new Uint8Array(64 * 1024);
   for (let length; (length = await ports.stdin.read(buffer)) !== null;) {
     for (const body of reader.push(buffer.subarray(0, length))) {
       const { kind, id, content } = partsOf(body);

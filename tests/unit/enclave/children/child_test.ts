@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { decode } from "cborg";
 import { childStarter } from "../../../../lib/enclave/children/child.ts";
-import { FrameReader, newFrame } from "../../../../lib/enclave/children/frames.ts";
+import { FrameReader, HEADER_LENGTH, newFrame } from "../../../../lib/enclave/children/frames.ts";
 import { frameOf } from "../../../../lib/enclave/kms/sdk_process/protocol.ts";
 import { within } from "../../../helpers/deadline.ts";
 
@@ -57,9 +57,7 @@ function keptChild() {
 }
 
 function filled(byte: number) {
-  const { frame, body } = newFrame(4);
-  body.fill(byte);
-  return frame;
+  return newFrame(4).fill(byte, HEADER_LENGTH);
 }
 
 Deno.test("credentials that were sent to an SDK process are wiped here, and so is the message that carried them", async () => {
