@@ -9,7 +9,11 @@ import { kindOf, messageOf } from "../shared/errors.ts";
 import { WireError } from "../shared/wire/messages.ts";
 import { type Workflow, WorkflowError } from "../workflow_context.ts";
 
-/** In a buffer of its own, which a `Buffer` of node's may not have. @throws {TypeError} where it is no array of bytes. */
+/**
+ * The bytes in a buffer of their own, which those of node's `Buffer` may share with others.
+ *
+ * @throws {TypeError} where they are no bytes
+ */
 const copy = (result: Uint8Array<ArrayBuffer>): typeof result => Uint8Array.prototype.slice.call(result);
 
 /** Makes what runs a function as the workflow. */

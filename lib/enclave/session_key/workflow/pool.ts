@@ -55,8 +55,8 @@ interface Job {
 }
 
 /**
- * The jobs of a process, by id, in the order in which they were handed over; and when it last answered, or was
- * given a request while it had none.
+ * The jobs of a process, by id, in the order in which they were handed over; and when it last answered, or
+ * was given a request while it had none.
  */
 type Handed = { readonly jobs: Map<number, Job>; movedAt: number };
 
@@ -252,7 +252,7 @@ export class WorkflowPool implements Workflows {
     this.#dispatch();
   }
 
-  /** Kills a process that is late with its first request, or begins none. @returns the time left, milliseconds */
+  /** Kills a process that is late with a request, or begins none. @returns the time left, milliseconds */
   #watch(member: Member<Handed>): number {
     const { deadlineMs, monotonic } = this.#options;
     const { jobs, movedAt } = member.kept;
