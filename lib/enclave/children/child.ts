@@ -56,6 +56,20 @@ export function selfCommand(name: string, permissions: readonly string[]): Omit<
   return { command, args: ["run", "--no-prompt", ...permissions, Deno.mainModule, name] };
 }
 
+/**
+ * Reads a stream to its end, into one buffer: a new one for each read costs as much as the rest of the work.
+ * Both streams are read so, since what a child prints before it answers is to be taken before the answer.
+ */
+async function readAll(stream: ReadableStream<Uint8Array>, take: (chunk: Uint8Array) => void): Promise<void> {
+  const reader = stream.getReader({ mode: "byob" });
+  try {
+    let read = await reader.read(new Uint8Array(LARGE));
+    for (; !read.done; read = await reader.read(new Uint8Array(read.value.buffer))) take(read.value);
+  } finally {
+    await reader.cancel();
+  }
+}
+
 /** Makes the function that starts children. */
 export function childStarter({ command, args, maxLength }: ChildCommand): StartChild {
   return (events) => {
@@ -100,25 +114,15 @@ export function childStarter({ command, args, maxLength }: ChildCommand): StartC
     };
 
     const decoder = new TextDecoder();
-    const stderrDone = (async () => {
-      for await (const chunk of child.stderr) {
-        lines.add(decoder.decode(chunk, { stream: true }));
-        if (!over) events.printed?.();
-      }
-      // Where it cannot be read, the process has ended; its status has the reason.
-    })().catch(() => {});
-    const stdout = child.stdout.getReader({ mode: "byob" });
+    // Where it cannot be read, the process has ended; its status has the reason.
+    const stderrDone = readAll(child.stderr, (chunk) => {
+      lines.add(decoder.decode(chunk, { stream: true }));
+      if (!over) events.printed?.();
+    }).catch(() => {});
     // What arrives of a frame after the end is wiped too.
-    const stdoutDone = (async () => {
-      // One buffer for all reads, since a new one for each costs as much as the rest of the hand-over.
-      for (let { buffer } = new Uint8Array(LARGE);;) {
-        const { value, done } = await stdout.read(new Uint8Array(buffer));
-        if (done) return;
-        for (const body of reader.push(value)) over ? body.fill(0) : events.message(body);
-        buffer = value.buffer;
-      }
-    })().catch((thrown) => end(messageOf(thrown))).then(() => stdout.cancel()).catch(() => {})
-      .finally(() => reader.wipe());
+    const stdoutDone = readAll(child.stdout, (chunk) => {
+      for (const body of reader.push(chunk)) over ? body.fill(0) : events.message(body);
+    }).catch((thrown) => end(messageOf(thrown))).finally(() => reader.wipe());
     void child.status.then(async ({ code, signal }) => {
       // What it sent before it ended counts.
       await Promise.all([stdoutDone, stderrDone]);
