@@ -9,6 +9,13 @@ import { kindOf, messageOf } from "../shared/errors.ts";
 import { WireError } from "../shared/wire/messages.ts";
 import { type Workflow, WorkflowError } from "../workflow_context.ts";
 
+/**
+ * The bytes in a buffer of their own, which those of node's `Buffer` may share with others.
+ *
+ * @throws {TypeError} where they are no bytes
+ */
+const copy = (result: Uint8Array<ArrayBuffer>): typeof result => Uint8Array.prototype.slice.call(result);
+
 /** Makes what runs a function as the workflow. */
 export function inProcess(workflow: Workflow): (ports: Ports) => Workflows {
   return ({ log }) => {
@@ -22,7 +29,7 @@ export function inProcess(workflow: Workflow): (ports: Ports) => Workflows {
       run: (plaintext, signal) => {
         try {
           const result = workflow(plaintext, { requestId: String(++requests), signal, log });
-          return result instanceof Promise ? result.catch(fail) : result;
+          return result instanceof Promise ? result.then(copy).catch(fail) : copy(result);
         } catch (thrown) {
           return fail(thrown);
         }

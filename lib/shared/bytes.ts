@@ -1,5 +1,5 @@
 /**
- * Joins, compares and checks byte strings. Runs in browsers.
+ * Joins, compares, checks and discards byte strings. Runs in browsers.
  *
  * @module
  */
@@ -24,4 +24,12 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
 export function asBytes(value: unknown, min: number, max: number): Uint8Array<ArrayBuffer> | undefined {
   if (!(value instanceof Uint8Array) || value.length < min || value.length > max) return undefined;
   return new Uint8Array(value);
+}
+
+/** Wipes the buffer of bytes and frees it at once, where the garbage collector would do so much later. */
+export function discard({ buffer }: Uint8Array<ArrayBuffer>): void {
+  if (buffer.byteLength === 0) return;
+  new Uint8Array(buffer).fill(0);
+  // Node 20 does not have it, and leaves this to its garbage collector.
+  buffer.transfer?.(0);
 }

@@ -6,7 +6,8 @@
  */
 import { setImmediate } from "node:timers";
 import { messageOf } from "../../shared/errors.ts";
-import { FrameReader, joinFrames } from "./frames.ts";
+import { concat, discard } from "../../shared/bytes.ts";
+import { FrameReader } from "./frames.ts";
 import { LastLines } from "./last_lines.ts";
 
 /** Callbacks of a child. None is called after `ended`, or after the child was killed. */
@@ -55,6 +56,20 @@ export function selfCommand(name: string, permissions: readonly string[]): Omit<
   return { command, args: ["run", "--no-prompt", ...permissions, Deno.mainModule, name] };
 }
 
+/**
+ * Reads a stream to its end, into one buffer: a new one for each read costs as much as the rest of the work.
+ * Both streams are read so, since what a child prints before it answers is to be taken before the answer.
+ */
+async function readAll(stream: ReadableStream<Uint8Array>, take: (chunk: Uint8Array) => void): Promise<void> {
+  const reader = stream.getReader({ mode: "byob" });
+  try {
+    let read = await reader.read(new Uint8Array(LARGE));
+    for (; !read.done; read = await reader.read(new Uint8Array(read.value.buffer))) take(read.value);
+  } finally {
+    await reader.cancel();
+  }
+}
+
 /** Makes the function that starts children. */
 export function childStarter({ command, args, maxLength }: ChildCommand): StartChild {
   return (events) => {
@@ -69,11 +84,11 @@ export function childStarter({ command, args, maxLength }: ChildCommand): StartC
     writer.closed.catch(() => {});
     const reader = new FrameReader(maxLength);
     let over = false;
-    const waiting: Uint8Array<ArrayBuffer>[] = [];
+    const waiting: Parameters<Child["post"]>[] = [];
 
     const release = () => {
       over = true;
-      for (const frame of waiting.splice(0)) frame.fill(0);
+      for (const [frame, keep] of waiting.splice(0)) keep ?? discard(frame);
       try {
         child.kill("SIGKILL");
       } catch {
@@ -89,27 +104,25 @@ export function childStarter({ command, args, maxLength }: ChildCommand): StartC
     };
     const write = (frame: Uint8Array<ArrayBuffer>, keep?: "keep") => {
       void writer.write(frame).catch((thrown) => end(`cannot write to it: ${messageOf(thrown)}`))
-        .finally(() => keep ?? frame.fill(0));
+        .finally(() => keep ?? discard(frame));
     };
     // All messages of one turn of the event loop leave in one write.
     const flush = () => {
-      if (waiting.length > 0) write(joinFrames(waiting.splice(0)));
+      const posts = waiting.splice(0);
+      if (posts.length > 0) write(concat(posts.map(([frame]) => frame)));
+      for (const [frame, keep] of posts) keep ?? discard(frame);
     };
 
     const decoder = new TextDecoder();
-    const stderrDone = (async () => {
-      for await (const chunk of child.stderr) {
-        lines.add(decoder.decode(chunk, { stream: true }));
-        if (!over) events.printed?.();
-      }
-      // Where it cannot be read, the process has ended; its status has the reason.
-    })().catch(() => {});
+    // Where it cannot be read, the process has ended; its status has the reason.
+    const stderrDone = readAll(child.stderr, (chunk) => {
+      lines.add(decoder.decode(chunk, { stream: true }));
+      if (!over) events.printed?.();
+    }).catch(() => {});
     // What arrives of a frame after the end is wiped too.
-    const stdoutDone = (async () => {
-      for await (const chunk of child.stdout) {
-        for (const body of reader.push(chunk)) over ? body.fill(0) : events.message(body);
-      }
-    })().catch((thrown) => end(messageOf(thrown))).finally(() => reader.wipe());
+    const stdoutDone = readAll(child.stdout, (chunk) => {
+      for (const body of reader.push(chunk)) over ? body.fill(0) : events.message(body);
+    }).catch((thrown) => end(messageOf(thrown))).finally(() => reader.wipe());
     void child.status.then(async ({ code, signal }) => {
       // What it sent before it ended counts.
       await Promise.all([stdoutDone, stderrDone]);
@@ -120,13 +133,13 @@ export function childStarter({ command, args, maxLength }: ChildCommand): StartC
       pid: child.pid,
       lines,
       post: (frame, keep) => {
-        if (over) return void (keep ?? frame.fill(0));
+        if (over) return void (keep ?? discard(frame));
         if (frame.length >= LARGE) {
           flush();
           return write(frame, keep);
         }
         if (waiting.length === 0) setImmediate(flush);
-        waiting.push(keep === undefined ? frame : frame.slice());
+        waiting.push([frame, keep]);
       },
       kill: release,
     };

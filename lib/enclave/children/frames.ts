@@ -12,38 +12,18 @@ const MARK = 0xfade_c0de;
 /** Bytes before the body. */
 export const HEADER_LENGTH = 8;
 
-/** Writes a frame's header to its first bytes. */
-export function writeHeader(frame: Bytes): void {
-  const view = new DataView(frame.buffer, frame.byteOffset, HEADER_LENGTH);
+/** Writes the header to the first bytes of what becomes a frame, by default of one with a body of zeros. */
+export function newFrame(length: number, frame = new Uint8Array(HEADER_LENGTH + length)): Bytes {
+  const view = new DataView(frame.buffer);
   view.setUint32(0, MARK);
-  view.setUint32(4, frame.length - HEADER_LENGTH);
-}
-
-/** A frame, and the body that goes into it. */
-export function newFrame(length: number): { readonly frame: Bytes; readonly body: Bytes } {
-  const frame = new Uint8Array(HEADER_LENGTH + length);
-  writeHeader(frame);
-  return { frame, body: frame.subarray(HEADER_LENGTH) };
-}
-
-/** Frames as one write takes them; they are wiped. */
-export function joinFrames(frames: readonly Bytes[]): Bytes {
-  const [only] = frames;
-  if (frames.length === 1 && only !== undefined) return only;
-  const all = new Uint8Array(frames.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const frame of frames) {
-    all.set(frame, at);
-    at += frame.length;
-    frame.fill(0);
-  }
-  return all;
+  view.setUint32(4, length);
+  return frame;
 }
 
 /** Takes frames from chunks: each body is one buffer of its length, which is known before a byte of it is copied. */
 export class FrameReader {
   #maxLength: number;
-  #header = new Uint8Array(HEADER_LENGTH);
+  #header = new DataView(new ArrayBuffer(HEADER_LENGTH));
   #body: Bytes | undefined;
   #filled = 0;
 
@@ -60,24 +40,28 @@ export class FrameReader {
    */
   *push(chunk: Uint8Array): Generator<Bytes, void> {
     for (let at = 0; at < chunk.length;) {
-      const target = this.#body ?? this.#header;
-      const part = chunk.subarray(at, at + target.length - this.#filled);
-      target.set(part, this.#filled);
+      if (this.#body === undefined) {
+        this.#header.setUint8(this.#filled++, chunk[at] ?? 0);
+        chunk[at++] = 0;
+        if (this.#filled < HEADER_LENGTH) continue;
+        this.#body = this.#newBody();
+        this.#filled = 0;
+      }
+      const body = this.#body;
+      const part = chunk.subarray(at, at + body.length - this.#filled);
+      body.set(part, this.#filled);
       part.fill(0);
       at += part.length;
       this.#filled += part.length;
-      if (this.#filled < target.length) return;
+      if (this.#filled < body.length) return;
+      this.#body = undefined;
       this.#filled = 0;
-      const body = this.#body ?? this.#newBody();
-      // A body without bytes is complete at once.
-      const isComplete = body === target || body.length === 0;
-      this.#body = isComplete ? undefined : body;
-      if (isComplete) yield body;
+      yield body;
     }
   }
 
   #newBody(): Bytes {
-    const view = new DataView(this.#header.buffer);
+    const view = this.#header;
     const length = view.getUint32(4);
     if (view.getUint32(0) !== MARK) throw new RangeError("what arrived is not a frame of the protocol");
     if (length <= this.#maxLength) return new Uint8Array(length);

@@ -20,7 +20,7 @@ export async function workflowProcess(
   { load, exit }: Pick<WorkflowProcessPorts, "load" | "exit">,
 ): Promise<void> {
   await runWorkflowProcess({
-    stdin: Deno.stdin.readable,
+    stdin: Deno.stdin,
     stdout: Deno.stdout,
     load,
     exit,

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { discard } from "../../shared/bytes.ts";
 import { messageOf } from "../../shared/errors.ts";
 import type { Log } from "../../shared/log.ts";
 import { type Address, type Stream, writeAll } from "../../shared/wire/address.ts";
@@ -65,7 +66,7 @@ export class Connection {
   /** When the sweep ends the present phase. Milliseconds on the context's clock. */
   #deadline: number;
   /** When the request's first byte arrived, or the request before it was answered, if that was later. */
-  #requestStarted = 0;
+  #requestStarted: number;
   #requests = 0;
   #closed = false;
   #stopping = false;
@@ -86,7 +87,8 @@ export class Connection {
     this.#keptShare = KEPT_SHARE * maxInFlight / maxConnections;
     this.#buffered = new Reservation(context.memory.buffers);
     this.#decoder = new FrameDecoder(context.limits.maxMessage, (bytes) => this.#buffered.resize(bytes));
-    this.#deadline = context.now() + context.limits.idleMs;
+    this.#requestStarted = context.now();
+    this.#deadline = this.#requestStarted + context.limits.idleMs;
   }
 
   /** Serves until the client disconnects, a limit ends the connection, or it is stopped. Never rejects. */
@@ -175,7 +177,6 @@ export class Connection {
   /** Reads until a document is complete. Undefined when the client has ended its stream. */
   async #receive(): Promise<Frame | undefined> {
     const { limits, now } = this.#context;
-    this.#requestStarted = now();
     // A part of the next request may have arrived with the last one, or the rest of a refused one may still arrive.
     this.#enter(this.#decoder.pending ? "receiving" : "idle", limits.idleMs, this.#requestStarted);
     while (this.#decoder.ambiguous ? await this.#readAmbiguous() : await this.#readMore()) {
@@ -294,6 +295,7 @@ export class Connection {
   #send(reply: Reply | PreparedReply): Promise<void> {
     const json = reply instanceof PreparedReply ? reply.json : [JSON.stringify(reply)];
     const message = this.#encoder.encode(this.#decoder.framing ?? "raw", json);
+    for (const piece of json) if (typeof piece !== "string") discard(piece);
     return this.#context.turnEnd().then(() => writeAll(this.#stream, message, this.#context.transport));
   }
 

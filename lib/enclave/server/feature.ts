@@ -55,7 +55,10 @@ export interface Ports {
   readonly bootId: string;
 }
 
-/** A reply that already is JSON text, in pieces: this saves encoding a large string again. */
+/**
+ * A reply that already is JSON text, in pieces: this saves encoding a large string again. Bytes in it are
+ * discarded when it is sent.
+ */
 export class PreparedReply {
   readonly json: readonly JsonPiece[];
   constructor(json: readonly JsonPiece[]) {

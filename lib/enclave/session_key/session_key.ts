@@ -8,6 +8,7 @@ import { KEY_LENGTH, OpenError, SEAL_LIMITS, SealingKey } from "../../shared/cry
 import { type KeyArn, selectKey } from "../../shared/aws/key_arn.ts";
 import type { Credentials } from "../../shared/aws/credentials.ts";
 import { tskContext } from "../../shared/aws/tsk_context.ts";
+import { discard } from "../../shared/bytes.ts";
 import { EnclaveError } from "../../shared/errors.ts";
 import type { SessionKeyConfig } from "../../shared/cli/serve_options.ts";
 import { decodeHexInto } from "../../shared/crypto/hex.ts";
@@ -260,17 +261,21 @@ export class SessionKeyService implements Feature {
   }
 
   async #seal(held: HeldKey, work: ReturnType<Workflows["run"]>, bound?: BoundBlobs): Promise<PreparedReply> {
-    using end = new DisposableStack();
+    // A DisposableStack would take as long as the cipher.
+    let result = new Uint8Array(0);
     held.users++;
-    end.defer(() => release(held));
-    const result = await work;
-    end.defer(() => result.fill(0));
-    const sealed = held.key.seal(result, bound?.reply);
-    const { seals } = held.key;
-    if (seals === SEAL_LIMITS.warnAt) {
-      this.#options.log("warn", "rekey_soon", { seals, limit: SEAL_LIMITS.refuseAt });
+    try {
+      result = await work;
+      const sealed = held.key.seal(result, bound?.reply);
+      const { seals } = held.key;
+      if (seals === SEAL_LIMITS.warnAt) {
+        this.#options.log("warn", "rekey_soon", { seals, limit: SEAL_LIMITS.refuseAt });
+      }
+      return new PreparedReply(['{"status":"ok","result":"', sealed, '"}']);
+    } finally {
+      release(held);
+      discard(result);
     }
-    return new PreparedReply(['{"status":"ok","result":"', sealed, '"}']);
   }
 
   /** The bytes of a sealed blob, borrowed until the next call. */

@@ -15,6 +15,7 @@
  */
 
 import { encodeHex } from "@std/encoding";
+import { discard } from "../bytes.ts";
 import { closingQuote, CODE, MAX_DEPTH } from "./json_shape.ts";
 
 /** How documents are delimited. */
@@ -88,19 +89,10 @@ export function encodeMessage(framing: Framing, value: unknown): Uint8Array<Arra
 }
 
 /** A piece of JSON text; bytes are encoded as hex. */
-export type JsonPiece = string | Uint8Array;
+export type JsonPiece = string | Uint8Array<ArrayBuffer>;
 
 /** Bytes whose hex is a string that is short enough for the garbage collector's nursery. */
 const HEX_CHUNK = 16 * 1024;
-
-/**
- * Frees a buffer at once. Without this it would stay as long as anything refers to it, such as the suspended
- * loop of an idle connection.
- */
-function free({ buffer }: Uint8Array<ArrayBuffer>): void {
-  // Node 20 does not have it, and leaves this to its garbage collector.
-  buffer.transfer?.(0);
-}
 
 /** Encodes messages into reused memory, since allocating it costs more than encoding a large message (measured). */
 export class MessageEncoder {
@@ -112,7 +104,7 @@ export class MessageEncoder {
   }
 
   #allocate(length: number): void {
-    free(this.#buffer);
+    discard(this.#buffer);
     this.#buffer = new Uint8Array(Math.max(length, INITIAL_CAPACITY));
   }
 
@@ -248,10 +240,7 @@ export class FrameDecoder implements Disposable {
     if (capacity > old.length) this.#buffer = new Uint8Array(capacity);
     this.#buffer.set(arrived);
     if (this.#buffer === old) old.fill(0, arrived.length, this.#end);
-    else {
-      old.fill(0);
-      free(old);
-    }
+    else discard(old);
     this.#scanned -= this.#start;
     this.#end -= this.#start;
     this.#start = 0;
@@ -300,7 +289,7 @@ export class FrameDecoder implements Disposable {
   /** Releases memory above this many bytes, if the buffer is empty. */
   trim(keep: number): void {
     if (this.#arrived.length > 0 || this.#buffer.length <= Math.max(keep, INITIAL_CAPACITY)) return;
-    free(this.#buffer);
+    discard(this.#buffer);
     this.#buffer = new Uint8Array(INITIAL_CAPACITY);
     this.#mayHold(INITIAL_CAPACITY);
   }

@@ -4,7 +4,7 @@
  * @module
  */
 import { encode } from "cborg";
-import { newFrame } from "../../children/frames.ts";
+import { HEADER_LENGTH, newFrame } from "../../children/frames.ts";
 import { isSdkErrorCode, SdkError, sdkError, type SdkErrorOptions } from "../../../../ffi/errors.ts";
 import type { CredentialBytes } from "../../../shared/aws/credentials.ts";
 import { EnclaveError, messageOf } from "../../../shared/errors.ts";
@@ -65,8 +65,8 @@ export type SdkMessage = SdkResponse | { readonly id: number; readonly phase: "c
 /** A message as a frame, which its sender wipes. */
 export function frameOf(message: SdkRequest | SdkMessage): Uint8Array<ArrayBuffer> {
   const bytes = encode(message, { ignoreUndefinedProperties: true });
-  const { frame, body } = newFrame(bytes.length);
-  body.set(bytes);
+  const frame = newFrame(bytes.length);
+  frame.set(bytes, HEADER_LENGTH);
   bytes.fill(0);
   return frame;
 }

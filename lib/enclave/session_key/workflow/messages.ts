@@ -4,7 +4,7 @@
  * @module
  */
 
-import { HEADER_LENGTH, newFrame, writeHeader } from "../../children/frames.ts";
+import { HEADER_LENGTH, newFrame } from "../../children/frames.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -59,9 +59,8 @@ export function bytesFrame(kind: number, id: number, content: Uint8Array = new U
   const { buffer, byteOffset, length } = content;
   const hasRoom = byteOffset === HEADROOM && buffer.byteLength === HEADROOM + length &&
     buffer instanceof ArrayBuffer;
-  const frame = hasRoom ? new Uint8Array(buffer) : newFrame(PREFIX_LENGTH + length).frame;
-  if (hasRoom) writeHeader(frame);
-  else frame.set(content, HEADROOM);
+  const frame = newFrame(PREFIX_LENGTH + length, hasRoom ? new Uint8Array(buffer) : undefined);
+  if (!hasRoom) frame.set(content, HEADROOM);
   frame[HEADER_LENGTH] = kind;
   new DataView(frame.buffer).setFloat64(HEADER_LENGTH + 1, id);
   return frame;

@@ -6,6 +6,7 @@
  * @module
  */
 import { Children, type ChildrenOptions, type FailureOptions, type Member } from "../../children/children.ts";
+import { discard } from "../../../shared/bytes.ts";
 import { EnclaveError } from "../../../shared/errors.ts";
 import { type LogLevel, plainFields } from "../../../shared/log.ts";
 import { WireError } from "../../../shared/wire/messages.ts";
@@ -19,7 +20,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 const HANDED = 8;
 /** Requests that wait for a process. */
 const MAX_WAITING = 1_024;
-/** How often requests that nobody waits for any more are looked for. Milliseconds. */
+/** How often requests that are late, or that nobody waits for any more, are looked for. Milliseconds. */
 const SWEEP_MS = 100;
 /** Time until a process has loaded the workflow. Milliseconds. */
 const START_MS = 20_000;
@@ -53,8 +54,11 @@ interface Job {
   isOver: boolean;
 }
 
-/** The jobs of a process, by id, in the order in which they were handed over. */
-type Handed = Map<number, Job>;
+/**
+ * The jobs of a process, by id, in the order in which they were handed over; and when it last answered, or
+ * was given a request while it had none.
+ */
+type Handed = { readonly jobs: Map<number, Job>; movedAt: number };
 
 /** What `health` shows. */
 export interface WorkflowState {
@@ -77,7 +81,7 @@ export interface Workflows extends Disposable {
    *
    * @param plaintext wiped; not copied if its buffer has `HEADROOM` bytes before it
    * @param signal ends the wait for it
-   * @returns the result, the caller's to wipe
+   * @returns the result, the caller's to discard
    * @throws {WorkflowError | WireError | EnclaveError} or rejects: `workflow_timeout`, `workflow_lost`, `busy`, `abandoned`
    */
   run(plaintext: Bytes, signal: AbortSignal): Promise<Bytes> | Bytes;
@@ -85,7 +89,7 @@ export interface Workflows extends Disposable {
   readonly state: WorkflowState;
 }
 
-function failure(how: string, options: FailureOptions): EnclaveError {
+function failure(how: string, options: FailureOptions = {}): EnclaveError {
   // What could not even be started will not do better for the request that waits.
   const code = options.cause === undefined ? "workflow_process" : "workflow_unusable";
   return new EnclaveError(`A workflow process ended: ${how}`, { code, ...options });
@@ -113,7 +117,7 @@ export class WorkflowPool implements Workflows {
         lost: "workflow_process_lost",
         restart: "workflow_process_restart",
       },
-      keep: () => new Map(),
+      keep: () => ({ jobs: new Map(), movedAt: 0 }),
       hello: () => jsonFrame(KIND.open, 0, options.settings),
       opened: (_, body) => {
         const { kind, content } = partsOf(body);
@@ -143,7 +147,8 @@ export class WorkflowPool implements Workflows {
 
   /** Where no process can run the workflow, nothing waits for one. */
   #refuseWaiting(): void {
-    if (!this.#isUnusable) return;
+    const { lastLoss, hasOpened } = this.#children;
+    if (lastLoss === undefined || (hasOpened && lastLoss.code !== "workflow_unusable")) return;
     for (const job of this.#waiting.splice(0)) this.#reject(job, unusable());
   }
 
@@ -155,7 +160,7 @@ export class WorkflowPool implements Workflows {
     const alone = this.#metrics.snapshot()["workflow"];
     return {
       processes: working.length,
-      busy: working.filter(({ kept }) => kept.size > 0).length,
+      busy: working.filter(({ kept }) => kept.jobs.size > 0).length,
       queue: this.#waiting.length,
       started,
       killed: hung,
@@ -179,39 +184,39 @@ export class WorkflowPool implements Workflows {
     if (this.#closed || this.#waiting.length >= MAX_WAITING) {
       const full = `${MAX_WAITING} requests wait for the workflow: try again later`;
       this.#reject(job, new WireError("busy", full));
-    } else if (this.#isUnusable) this.#reject(job, unusable());
-    else {
+    } else {
       this.#waiting.push(job);
+      this.#refuseWaiting();
       this.#dispatch();
-      this.#cancelSweep ??= this.#children.after(SWEEP_MS, () => this.#sweep());
+      if (this.#cancelSweep === undefined) this.#sweep();
     }
     return settle.promise;
   }
 
-  get #isUnusable(): boolean {
-    const { lastLoss, hasOpened } = this.#children;
-    return lastLoss !== undefined && (!hasOpened || lastLoss.code === "workflow_unusable");
-  }
-
-  /** Ends requests that nobody waits for any more. Listening to each signal would cost more than the rest of the hand-over. */
+  /**
+   * Ends processes that are late, and requests that nobody waits for any more. A timer for each request, or
+   * listening to each signal, would cost more than the rest of the hand-over.
+   */
   #sweep(): void {
-    const jobs = [...this.#waiting, ...this.#children.open.flatMap(({ kept }) => [...kept.values()])];
+    const { open } = this.#children;
+    const jobs = [...this.#waiting, ...open.flatMap(({ kept }) => [...kept.jobs.values()])];
     for (const job of jobs) if (job.signal.aborted && !job.isOver) this.#abandon(job);
-    this.#cancelSweep = jobs.length === 0 ? undefined : this.#children.after(SWEEP_MS, () => this.#sweep());
+    // What begins between two sweeps is not late before the second one.
+    const next = Math.min(SWEEP_MS, this.#options.deadlineMs, ...open.map((member) => this.#watch(member)));
+    this.#cancelSweep = jobs.length === 0 ? undefined : this.#children.after(next, () => this.#sweep());
   }
 
   /** Hands waiting requests to the processes with the fewest. */
   #dispatch(): void {
-    const working = this.#working;
     while (this.#waiting.length > 0) {
-      const [least] = working.toSorted((one, other) => one.kept.size - other.kept.size);
-      if (least === undefined || least.kept.size >= HANDED) return;
+      const [least] = this.#working.toSorted((one, other) => one.kept.jobs.size - other.kept.jobs.size);
+      if (least === undefined || least.kept.jobs.size >= HANDED) return;
       const job = this.#waiting.shift();
       if (job === undefined) return;
+      if (least.kept.jobs.size === 0) least.kept.movedAt = this.#options.monotonic();
       job.member = least;
-      least.kept.set(job.id, job);
+      least.kept.jobs.set(job.id, job);
       least.child.post(job.frame, "keep");
-      if (least.kept.size === 1) this.#watch(least);
     }
   }
 
@@ -225,62 +230,54 @@ export class WorkflowPool implements Workflows {
   #message(member: Member<Handed>, body: Bytes): void {
     const { kind, id, content } = partsOf(body);
     if (kind === KIND.log) return this.#logLine(jsonOf(content));
-    const job = member.kept.get(id);
+    const { kept } = member;
+    const job = kept.jobs.get(id);
     if (job === undefined || (kind === KIND.begun) !== (job.begunAt === undefined && kind !== KIND.dropped)) {
-      return this.#kill(member, "something else than the protocol", "it broke the protocol");
+      const reason = failure("it broke the protocol");
+      return this.#children.kill(member, "something else than the protocol", reason);
     }
-    job.frame.fill(0);
-    if (kind === KIND.begun) {
-      job.begunAt = this.#options.monotonic();
-      return this.#watch(member);
-    }
-    member.kept.delete(id);
+    discard(job.frame);
+    kept.movedAt = this.#options.monotonic();
+    if (kind === KIND.begun) return void (job.begunAt = kept.movedAt);
+    kept.jobs.delete(id);
     this.#children.worked();
     if (job.begunAt !== undefined) {
-      this.#metrics.count("workflow", kind === KIND.result, this.#options.monotonic() - job.begunAt);
+      this.#metrics.count("workflow", kind === KIND.result, kept.movedAt - job.begunAt);
     }
     if (job.isOver) body.fill(0);
     else if (kind === KIND.result) {
       job.isOver = true;
       job.settle.resolve(content);
     } else this.#reject(job, this.#errorOf(kind, id, jsonOf(content)));
-    this.#watch(member);
     this.#dispatch();
   }
 
-  /** Sets the deadline of the request that began first or, where none has, of the next one to begin. */
-  #watch(member: Member<Handed>): void {
-    const jobs = [...member.kept.values()];
-    if (jobs.length === 0) return member.cancelDeadline();
+  /** Kills a process that is late with a request, or begins none. @returns the time left, milliseconds */
+  #watch(member: Member<Handed>): number {
     const { deadlineMs, monotonic } = this.#options;
-    const first = jobs.find(({ begunAt }) => begunAt !== undefined);
-    if (first?.begunAt === undefined) {
-      return this.#children.setDeadline(member, BEGIN_MS, () => {
-        this.#kill(member, "beginning a request", `it began no request within ${BEGIN_MS} ms`);
-      });
-    }
-    const left = Math.max(0, first.begunAt + deadlineMs - monotonic());
-    this.#children.setDeadline(member, left, () => {
-      const late = `took longer than ${deadlineMs} ms`;
-      this.#reject(first, new WireError("workflow_timeout", `The workflow ${late}`));
-      this.#kill(member, "working on a request", `it ${late}`);
-    });
-  }
-
-  #kill(member: Member<Handed>, doing: string, how: string): void {
-    this.#children.kill(member, doing, failure(how, {}));
+    const { jobs, movedAt } = member.kept;
+    if (jobs.size === 0) return Infinity;
+    const first = [...jobs.values()].find(({ begunAt }) => begunAt !== undefined);
+    const due = first?.begunAt === undefined ? movedAt + BEGIN_MS : first.begunAt + deadlineMs;
+    if (due > monotonic()) return due - monotonic();
+    const [doing, how] = first === undefined
+      ? ["beginning a request", `began no request within ${BEGIN_MS} ms`] as const
+      : ["working on a request", `took longer than ${deadlineMs} ms`] as const;
+    if (first !== undefined) this.#reject(first, new WireError("workflow_timeout", `The workflow ${how}`));
+    this.#children.kill(member, doing, failure(`it ${how}`));
+    return Infinity;
   }
 
   /** A process is gone: what had begun is lost, and what had not goes to another one. */
   #gone({ kept }: Member<Handed>, reason: EnclaveError): void {
-    const jobs = [...kept.values()].filter(({ isOver }) => !isOver);
-    for (const job of kept.values()) {
+    const jobs = [...kept.jobs.values()].filter(({ isOver }) => !isOver);
+    for (const job of kept.jobs.values()) {
       job.member = undefined;
-      if (job.isOver) job.frame.fill(0);
+      if (job.isOver) discard(job.frame);
       else if (job.begunAt !== undefined) this.#reject(job, lost());
     }
     this.#waiting.unshift(...jobs.filter(({ isOver }) => !isOver));
-    kept.clear();
+    kept.jobs.clear();
     if (this.#closed) return;
     this.#refuseWaiting();
     if (jobs.length > 0) {
@@ -324,14 +321,14 @@ export class WorkflowPool implements Workflows {
   #reject(job: Job, error: Error): void {
     job.isOver = true;
     job.settle.reject(error);
-    if (job.member === undefined) job.frame.fill(0);
+    if (job.member === undefined) discard(job.frame);
   }
 
   /** Ends the processes, and rejects what waits. */
   [Symbol.dispose](): void {
     this.#closed = true;
     this.#cancelSweep?.();
-    this.#children.close(failure("the service is ending", {}));
+    this.#children.close(failure("the service is ending"));
     for (const job of this.#waiting.splice(0)) this.#reject(job, lost());
   }
 }

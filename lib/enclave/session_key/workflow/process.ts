@@ -6,7 +6,8 @@
  */
 import { setImmediate } from "node:timers";
 import { inspect } from "node:util";
-import { FrameReader, joinFrames } from "../../children/frames.ts";
+import { concat, discard } from "../../../shared/bytes.ts";
+import { FrameReader } from "../../children/frames.ts";
 import { EnclaveError, kindOf, messageOf } from "../../../shared/errors.ts";
 import { plainFields, shortText } from "../../../shared/log.ts";
 import { writeAll } from "../../../shared/write_all.ts";
@@ -17,7 +18,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 /** What a workflow process is given. */
 export interface WorkflowProcessPorts {
-  readonly stdin: ReadableStream<Uint8Array>;
+  readonly stdin: { read(into: Uint8Array): Promise<number | null> };
   readonly stdout: { writeSync(bytes: Uint8Array): number };
   /**
    * Puts both walls up, before the workflow is loaded: the kernel's, and Deno's permissions.
@@ -62,15 +63,16 @@ class Runner {
   }
 
   #flush(): void {
-    if (this.#leaving.length === 0) return;
-    const frames = joinFrames(this.#leaving.splice(0));
+    const [first, ...others] = this.#leaving.splice(0);
+    if (first === undefined) return;
+    const frames = others.length === 0 ? first : concat([first, ...others]);
     try {
       writeAll((bytes) => this.#ports.stdout.writeSync(bytes), frames);
     } catch {
       // The service has ended, or the workflow has closed stdout.
       this.#ports.exit();
     }
-    frames.fill(0);
+    for (const frame of [frames, first, ...others]) discard(frame);
   }
 
   readonly log = (level: unknown, event: unknown, fields: unknown = {}): void => {
@@ -143,7 +145,7 @@ class Runner {
   }
 
   #begin(run: Run): void {
-    this.#send(bytesFrame(KIND.begun, run.id));
+    this.#leaving.push(bytesFrame(KIND.begun, run.id));
     // Results that are ready leave too, before the workflow takes the thread.
     this.#flush();
     this.#begun.set(run.id, run);
@@ -151,7 +153,8 @@ class Runner {
       const result: unknown = this.#workflow?.(run.plaintext, run);
       if (result instanceof Uint8Array) return this.#end(run, this.#resultFrame(run, result));
       Promise.resolve(result).then((value) => this.#resultFrame(run, value))
-        .catch((thrown) => errorFrame(run, thrown)).then((frame) => this.#end(run, frame));
+        .catch((thrown) => errorFrame(run, thrown)).then((frame) => this.#end(run, frame))
+        .then(() => void setImmediate(() => this.#flush()));
     } catch (thrown) {
       this.#end(run, errorFrame(run, thrown));
     }
@@ -160,7 +163,7 @@ class Runner {
   #end(run: Run, frame: Bytes): void {
     this.#begun.delete(run.id);
     run.plaintext.fill(0);
-    this.#send(frame);
+    this.#leaving.push(frame);
   }
 
   /** @throws {TypeError} on an invalid result */
@@ -202,8 +205,10 @@ function withoutAdvice(message: string): string {
 export async function runWorkflowProcess(ports: WorkflowProcessPorts): Promise<void> {
   const runner = new Runner(ports);
   const reader = new FrameReader(MAX_LENGTH);
-  for await (const chunk of ports.stdin) {
-    for (const body of reader.push(chunk)) {
+  // As much as a pipe holds.
+  const buffer = new Uint8Array(64 * 1024);
+  for (let length; (length = await ports.stdin.read(buffer)) !== null;) {
+    for (const body of reader.push(buffer.subarray(0, length))) {
       const { kind, id, content } = partsOf(body);
       if (kind === KIND.open) await runner.open(jsonOf(content) as unknown as WorkflowSettings);
       else if (kind === KIND.run) runner.take(id, content);

@@ -1,13 +1,14 @@
 /** Frames between the service and its children. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { FrameReader, HEADER_LENGTH, joinFrames, newFrame } from "../../../../lib/enclave/children/frames.ts";
+import { concat } from "../../../../lib/shared/bytes.ts";
+import { FrameReader, HEADER_LENGTH, newFrame } from "../../../../lib/enclave/children/frames.ts";
 
 const bodies = fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 8 });
 
 function frameOf(content: Uint8Array): Uint8Array<ArrayBuffer> {
-  const { frame, body } = newFrame(content.length);
-  body.set(content);
+  const frame = newFrame(content.length);
+  frame.set(content, HEADER_LENGTH);
   return frame;
 }
 
@@ -20,7 +21,7 @@ function readAll(chunks: readonly Uint8Array[], maxLength = 1_000): Uint8Array[]
 
 Deno.test("frames arrive as they were sent, however the pipe cuts them, and the pipe's buffers are wiped", () => {
   fc.assert(fc.property(bodies, fc.array(fc.nat(400), { maxLength: 20 }), (sent, cuts) => {
-    const stream = sent.length === 0 ? new Uint8Array(0) : joinFrames(sent.map(frameOf)).slice();
+    const stream = concat(sent.map(frameOf));
     const chunks: Uint8Array[] = [];
     let at = 0;
     for (const cut of [...cuts, stream.length]) {
@@ -44,7 +45,7 @@ Deno.test("what does not begin with the mark of a frame is refused, whatever cam
 
 Deno.test("a frame that is longer than allowed is refused by its header, before memory is taken for it", () => {
   fc.assert(fc.property(fc.integer({ min: 101, max: 0xffff_ffff }), (length) => {
-    const header = newFrame(0).frame;
+    const header = newFrame(0);
     new DataView(header.buffer).setUint32(4, length);
     assertThrows(() => readAll([header], 100), RangeError, `a frame of ${length} bytes`);
   }));

@@ -2,22 +2,22 @@
 import { assert, assertEquals } from "@std/assert";
 import { decode } from "cborg";
 import { childStarter } from "../../../../lib/enclave/children/child.ts";
-import { FrameReader, newFrame } from "../../../../lib/enclave/children/frames.ts";
+import { FrameReader, HEADER_LENGTH, newFrame } from "../../../../lib/enclave/children/frames.ts";
 import { frameOf } from "../../../../lib/enclave/kms/sdk_process/protocol.ts";
 import { within } from "../../../helpers/deadline.ts";
 
 /** A child process whose pipe is kept, instead of one that runs. */
 class KeptPipe {
-  static writes: Uint8Array[] = [];
+  static writes: Uint8Array<ArrayBuffer>[] = [];
   static received: Uint8Array[] = [];
   static wrote = Promise.withResolvers<void>();
 
   spawn() {
     const reader = new FrameReader(1_000);
-    const closed = () => new ReadableStream<Uint8Array>({ start: (controller) => controller.close() });
+    const closed = () => new ReadableStream({ type: "bytes", start: (controller) => controller.close() });
     return {
       pid: 1,
-      stdin: new WritableStream<Uint8Array>({
+      stdin: new WritableStream<Uint8Array<ArrayBuffer>>({
         write: (chunk) => {
           KeptPipe.writes.push(chunk);
           KeptPipe.received.push(...reader.push(chunk.slice()));
@@ -57,9 +57,7 @@ function keptChild() {
 }
 
 function filled(byte: number) {
-  const { frame, body } = newFrame(4);
-  body.fill(byte);
-  return frame;
+  return newFrame(4).fill(byte, HEADER_LENGTH);
 }
 
 Deno.test("credentials that were sent to an SDK process are wiped here, and so is the message that carried them", async () => {
@@ -71,7 +69,7 @@ Deno.test("credentials that were sent to an SDK process are wiped here, and so i
   rig.child.post(frame);
   await rig.written();
   assertEquals(decode(KeptPipe.received[0] ?? new Uint8Array()).credentials, credentials);
-  assert([frame, ...KeptPipe.writes].every((bytes) => bytes.every((byte) => byte === 0)));
+  assert([frame, ...KeptPipe.writes].every(({ buffer }) => buffer.detached));
 });
 
 Deno.test("messages of one turn leave in one write, in order, and those that their owner keeps are not wiped", async () => {
@@ -83,5 +81,5 @@ Deno.test("messages of one turn leave in one write, in order, and those that the
   await rig.written();
   assertEquals(KeptPipe.received.map(([byte]) => byte), [1, 2, 3]);
   assertEquals([KeptPipe.writes.length, kept], [1, filled(2)]);
-  assert([first, last, ...KeptPipe.writes].every((bytes) => bytes.every((byte) => byte === 0)));
+  assert([first, last, ...KeptPipe.writes].every(({ buffer }) => buffer.detached));
 });

@@ -1,4 +1,5 @@
 /** The session key service behind its dispatcher, with a fake KMS. */
+import { Buffer } from "node:buffer";
 import { testHandler, testPorts } from "../../../helpers/ports.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
@@ -298,16 +299,24 @@ Deno.test("after a restart, an older wrapped session key is refused by a measure
 
 Deno.test("the workflow's result is wiped once it is sealed", async () => {
   for (const size of [10, 20_000]) {
-    const seen: Uint8Array[] = [];
-    const workflows = inProcess((plaintext) => {
-      seen.push(plaintext);
-      return plaintext;
-    });
+    const seen: Uint8Array<ArrayBuffer>[] = [];
+    const workflows = (ports: Ports) => {
+      const run = (plaintext: Uint8Array<ArrayBuffer>) => (seen.push(plaintext), plaintext);
+      return { ...inProcess((plaintext) => plaintext)(ports), run };
+    };
     const { ask } = setup({ workflows });
     await ask(CONFIGURE);
     await ask({ type: "process", ciphertext: await sealed(new Uint8Array(size).fill(7)) });
-    assertEquals(seen.map((bytes) => bytes.every((byte) => byte === 0)), [true]);
+    assertEquals(seen.map(({ buffer }) => buffer.detached), [true]);
   }
+});
+
+Deno.test("a dry run's workflow may return a Buffer, which shares its memory with others", async () => {
+  const { ask } = setup({ workflows: inProcess(() => Buffer.from("one")) });
+  const other = Buffer.from("other");
+  await ask(CONFIGURE);
+  assertEquals((await ask({ type: "process", ciphertext: await sealed(new Uint8Array(1)) }))["status"], "ok");
+  assertEquals([`${other}`, `${Buffer.from("next")}`], ["other", "next"]);
 });
 
 Deno.test("the credentials of a request are wiped when its configure is done, also when it failed", async () => {

@@ -27,6 +27,7 @@ const isWiped = (bytes: Uint8Array) => bytes.every((byte) => byte === 0);
 function rig(workflow: Workflow, ports: Partial<WorkflowProcessPorts> = {}) {
   const stdin = new TransformStream<Uint8Array, Uint8Array>();
   const writer = stdin.writable.getWriter();
+  const chunks = stdin.readable.getReader();
   const sent: { readonly kind: string; readonly id: number; readonly text: string }[] = [];
   const reader = new FrameReader(10_000);
   const take = (bytes: Uint8Array) => {
@@ -37,7 +38,13 @@ function rig(workflow: Workflow, ports: Partial<WorkflowProcessPorts> = {}) {
   };
   const own = { ...console };
   const ended = runWorkflowProcess({
-    stdin: stdin.readable,
+    stdin: {
+      read: async (into) => {
+        const { value, done } = await chunks.read();
+        if (!done) into.set(value);
+        return done ? null : value.length;
+      },
+    },
     stdout: { writeSync: take },
     confine: () => [],
     load: () => Promise.resolve({ workflow }),
