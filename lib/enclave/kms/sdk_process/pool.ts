@@ -83,6 +83,8 @@ type SdkMember = Member<SdkProcess>;
 
 /** How long a process has to answer after its SDK has printed that the connection is lost. Milliseconds. */
 const LOST_MS = 200;
+/** How long what the SDK printed before a failure may arrive after the failure. Milliseconds. */
+const PRINTED_MS = 10;
 
 function messageIn(body: Uint8Array<ArrayBuffer>): SdkMessage {
   const message = decode(body) as SdkMessage;
@@ -256,7 +258,8 @@ export class SdkPool implements Disposable {
     }
     member.cancelDeadline();
     this.#noteState(member, message.state);
-    this.#answered(member, message);
+    if (message.ok || message.error.kms !== undefined) return this.#answered(member, message);
+    this.#children.setDeadline(member, PRINTED_MS, () => this.#answered(member, message));
   }
 
   /** Keeps a process's state. The SDK's own functions can hang and crash, so their first use is a warning. */

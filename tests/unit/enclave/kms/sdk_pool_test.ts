@@ -321,8 +321,10 @@ Deno.test("SDK pool: a lost connection costs one more attempt, not the process",
   using rig = await started();
   const result = rig.call();
   rig.child(0).refuse({ isLost: true });
+  rig.clock.advance(10);
   assertEquals(rig.child(0).posted.length, 3);
   rig.child(0).refuse({ isLost: true });
+  rig.clock.advance(10);
   assertEquals((await errorOf(result)).code, "sdk_kms_decrypt");
   assertEquals([rig.children.length, rig.child(0).posted.length], [1, 3]);
 });
@@ -517,8 +519,21 @@ Deno.test("SDK pool: output of replaced clients is not reported as the reason of
   rig.child(0).phase("calling");
   rig.child(0).lines.add("Disconnected.; Connection failed with error aws-c-io: AWS_IO_SOCKET_CLOSED");
   rig.child(0).refuse({ code: "sdk_generic", message: "no envelope" });
+  rig.clock.advance(10);
   const error = await errorOf(result);
   assertEquals([error.connection, error.message.includes("AWS_IO_SOCKET_CLOSED")], [undefined, true]);
+});
+
+Deno.test("SDK pool: what the SDK printed explains a failure also where it arrives just after the failure", async () => {
+  using rig = await started();
+  const result = rig.call();
+  rig.child(0).phase("connecting");
+  rig.child(0).refuse({ code: "sdk_kms_client", message: "no client" });
+  rig.clock.advance(9);
+  rig.child(0).lines.add("aws-c-io: AWS_IO_SOCKET_CONNECTION_REFUSED");
+  rig.clock.advance(1);
+  const error = await errorOf(result);
+  assertEquals(error.connection, "no vsock-proxy on port 8000");
 });
 
 Deno.test("SDK pool: closing kills every process, refuses what waits, and leaves no timer", async () => {
