@@ -3,13 +3,12 @@
  *
  * @module
  */
-import { decodeHex, encodeHex } from "@std/encoding";
+import { encodeHex } from "@std/encoding";
 import { HOST_RANDOM } from "../../shared/crypto/host_random.ts";
 import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { SealingKey } from "../../shared/crypto/sealing.ts";
-import { processBinding, REQUEST_ID_LENGTH } from "../../shared/wire/process_binding.ts";
-import { requiredString } from "../../shared/wire/messages.ts";
 import type { Requester } from "./client.ts";
+import { blobsOf } from "./process_blobs.ts";
 
 export { EnclaveError, type EnclaveErrorOptions } from "../../shared/errors.ts";
 export { Client, type ClientOptions, type Requester, ServiceError, type TypedRequester } from "./client.ts";
@@ -39,14 +38,6 @@ export async function processData(
   { bind = true }: ProcessOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
   using sealing = new SealingKey(SecretBytes.copyOf(key), { random: HOST_RANDOM.fill });
-  const id = bind ? crypto.getRandomValues(new Uint8Array(REQUEST_ID_LENGTH)) : undefined;
-  const dataOf = (direction: "request" | "reply") => id && processBinding(direction, id);
-  const ciphertext = encodeHex(await sealing.seal(data, dataOf("request")));
-  const reply = await client.request({
-    type: "process",
-    ciphertext,
-    ...(id === undefined ? {} : { bind: true, request_id: encodeHex(id) }),
-  });
-  const result = decodeHex(requiredString(reply, "result", "the sealed result, hex"));
-  return await sealing.open(result, dataOf("reply"));
+  const { blob, fields, open } = blobsOf(sealing, data, bind);
+  return open(await client.request({ type: "process", ciphertext: encodeHex(blob), ...fields }));
 }
