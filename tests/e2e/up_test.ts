@@ -177,15 +177,16 @@ test("an enclave that is killed again and again under load comes back configured
   assertEquals(decrypted(rig), rounds + 1);
 });
 
-test("after up was killed, the next one takes the enclave over, by its PCR0, and configures it", async (rig) => {
+test("after up was killed, the next one takes the enclave over, by its PCR0, and its vsock-proxy", async (rig) => {
   {
-    await using _ = await serving(rig);
+    await using _ = await serving(rig, { proxy: true });
   }
   const before = rig.enclavePids();
   await using up = rig.up();
   await up.logged("serving");
   assertEquals(rig.enclavePids(), before);
   assertEquals((await rig.calls("nitro-cli run-enclave")).length, 1);
+  assertEquals([(await rig.calls("vsock-proxy")).length, up.events("proxy_taken_over").length], [1, 1]);
   assertMatch(String(up.events("starting")[0]?.["reason"]), /runs already: it is taken over/);
   assertEquals(await ask(rig, "again"), "again");
 });
@@ -205,6 +206,41 @@ test("a vsock-proxy that is killed is started again, and the enclave serves on",
   await up.logged("proxy_started", 2);
   const { proxy, enclaves: [enclave] } = await stateOf(up);
   assertEquals([proxy, enclave?.restarts], [{ running: true, restarts: 1 }, {}]);
+});
+
+test("a master key is sent to the enclave, and again after its end; without a stored one up says what to do", async (rig) => {
+  await rig.image("a");
+  await Deno.writeTextFile(
+    `${rig.path}/gateway.yaml`,
+    `environment: development
+kms: {key_id: "${rig.keyArn}", enable_attestation: true}
+enclaves: [{enclave_id: 1, transport: unix, path: "${rig.socket()}"}]
+database: {path: gateway.sqlite}
+`,
+  );
+  await rig.configure("a", { gateway: true });
+  await using up = rig.up();
+  const [waiting] = await up.logged("waiting");
+  assertMatch(String(waiting?.["reason"]), /gateway\.sqlite.*gateway init --new/);
+  assertEquals(await ask(rig, "meanwhile"), "meanwhile");
+  const init = [
+    "gateway",
+    "init",
+    "--new",
+    "--config",
+    "gateway.yaml",
+    "-m",
+    "a.json",
+    "--root",
+    "nsm-root.pem",
+  ];
+  const made = await runCtl(init, { cwd: rig.path, env: rig.environment() });
+  assertEquals(made.code, 0, made.stdout + made.stderr);
+  await up.logged("serving");
+  Deno.kill(rig.enclavePids()[0] ?? 0, "SIGKILL");
+  await up.logged("serving", 2);
+  const { master_key } = await rig.direct({ type: "health" });
+  assertEquals((master_key as { initialised: boolean }).initialised, true);
 });
 
 test("while KMS denies, up says so and waits, with the enclave running; when KMS allows, it serves", async (rig) => {
@@ -475,6 +511,20 @@ test("up --init writes a file that up --check accepts once the files that it nam
   const check = await runCtl(["up", "--check"], { cwd: rig.path, env });
   assertEquals([check.code, /denclave-policy\.yaml/.test(check.stderr)], [2, true]);
 });
+
+test("an enclave that hangs is ended and started again, after 15 s", async (rig) => {
+  await using up = await serving(rig);
+  const [pid] = rig.enclavePids();
+  assert(pid !== undefined);
+  Deno.kill(pid, "SIGSTOP");
+  const begun = performance.now();
+  const [restart] = await up.logged("restart");
+  const seconds = (performance.now() - begun) / 1_000;
+  assert(seconds >= 14 && seconds < 30, `${seconds} s`);
+  assertMatch(String(restart?.["why"]), /has not answered for 15 s/);
+  await up.logged("serving", 2);
+  assert(rig.enclavePids()[0] !== pid);
+}, { ignore: !SOAK });
 
 test("200 restarts take no memory and no descriptors with them", async (rig) => {
   await using up = await serving(rig);

@@ -261,13 +261,15 @@ export class UpRig implements AsyncDisposable {
   /** Writes `denclave.yaml` for one enclave, and others. */
   async configure(
     digit: string,
-    { others = [], limits = {}, proxy = false, connect = `unix:${this.socket()}` }: {
+    { others = [], limits = {}, proxy = false, gateway = false, connect = `unix:${this.socket()}` }: {
       /** Where the service is. */
       readonly connect?: string;
       /** Lines of further enclaves. */
       readonly others?: readonly string[];
       readonly limits?: Readonly<Record<string, number>>;
       readonly proxy?: boolean;
+      /** Whether it names gateway.yaml. */
+      readonly gateway?: boolean;
     } = {},
   ): Promise<void> {
     const times = { health_ms: 200, first_pause_ms: 100, longest_pause_ms: 1_000, steady_ms: 10, ...limits };
@@ -281,6 +283,7 @@ export class UpRig implements AsyncDisposable {
       "metrics: 127.0.0.1:0",
       "root: nsm-root.pem",
       ...(proxy ? ["proxy: {port: 8000}"] : []),
+      ...(gateway ? ["master_keys: {gateway: gateway.yaml}"] : []),
       `limits: ${JSON.stringify(times)}`,
     ];
     await Deno.writeTextFile(`${this.path}/denclave.yaml`, `${lines.join("\n")}\n`);
@@ -343,9 +346,10 @@ export class UpRig implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const pid of this.enclavePids()) {
+    const proxy = await Deno.readTextFile(`${this.path}/stand-in/vsock-proxy.pid`).catch(() => undefined);
+    for (const pid of [...this.enclavePids(), ...(proxy === undefined ? [] : [Number(proxy)])]) {
       try {
-        Deno.kill(pid, "SIGKILL");
+        Deno.kill(pid, "SIGTERM");
       } catch {
         // It has ended.
       }

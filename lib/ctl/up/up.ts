@@ -30,6 +30,8 @@ export interface UpPorts
 
 /** How long a client's connection waits for an enclave that is being started again. Milliseconds. */
 const CLIENT_WAIT_MS = 10_000;
+/** Between two lines about clients that could not be served. */
+const QUIET_MS = 10_000;
 
 /** The listeners for the clients of one enclave; they wait while it is being renewed. */
 class Listeners {
@@ -162,7 +164,16 @@ export class Up {
   }
 
   async #listen({ listeners }: Kept, { enclave: { name, listen } }: EnclavePlan): Promise<void> {
-    await listeners.open(listen, (what) => this.#ports.log("warn", "client_failed", { enclave: name, what }));
+    const { log, now } = this.#ports;
+    let [count, quietUntil] = [0, -Infinity];
+    // A client that tries again and again must not fill the log.
+    const onProblem = (what: string) => {
+      count++;
+      if (now() < quietUntil) return;
+      log("warn", "client_failed", { enclave: name, what, count });
+      [count, quietUntil] = [0, now() + QUIET_MS];
+    };
+    await listeners.open(listen, onProblem);
   }
 
   /** Tells systemd what has changed. */
