@@ -142,6 +142,8 @@ export class UpRig implements AsyncDisposable {
   readonly audit: AuditEvent[];
   /** Of simulated NSMs. */
   readonly root: Holder;
+  /** Of the vsock-proxy: the machine may have those of other tests. */
+  readonly proxyPort = 10_000 + Math.floor(Math.random() * 1_000_000_000);
   /** More of the environment of `up`. */
   readonly env: Record<string, string> = {};
   #stack: AsyncDisposableStack;
@@ -282,7 +284,7 @@ export class UpRig implements AsyncDisposable {
       ...others,
       "metrics: 127.0.0.1:0",
       "root: nsm-root.pem",
-      ...(proxy ? ["proxy: {port: 8000}"] : []),
+      ...(proxy ? [`proxy: {port: ${this.proxyPort}}`] : []),
       ...(gateway ? ["master_keys: {gateway: gateway.yaml}"] : []),
       `limits: ${JSON.stringify(times)}`,
     ];
