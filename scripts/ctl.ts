@@ -14,6 +14,7 @@ const io = openIo({
   isTerminal: (stream) => Deno[stream].isTerminal(),
   env: (name) => Deno.env.get(name),
   untilSignal,
+  onReload: (run) => Deno.addSignalListener("SIGHUP", run),
   loadEmulator: () => import("../lib/dev/kms_emulator/command.ts"),
 });
 

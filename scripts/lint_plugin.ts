@@ -81,8 +81,7 @@ export const WALLS: readonly {
   },
   {
     from: /^lib\/ctl\//,
-    // A number that a shell script needs as well is a JSON file in scripts/, which is copied to the parent without lib/.
-    to: /^lib\/ctl\/(?!commands\/)|^lib\/shared\/|^scripts\/\w+\.json$/,
+    to: /^lib\/ctl\/(?!commands\/)|^lib\/shared\//,
     why: "outside the enclave nothing of the enclave is imported, and libraries do not know the commands",
   },
   {

@@ -80,8 +80,9 @@ export const PERMISSIONS = {
     { flag: LIBC, why: "SQLite's lock on a store, through libc" },
     {
       // From PATH; they need not be there.
-      flag: `--allow-run=${[...PROGRAMS, "git", "deno"].join(",")}`,
-      why: "doctor looks at the instance; eif reproduce checks a commit out and compiles it",
+      flag: `--allow-run=${[...PROGRAMS, "vsock-proxy", "systemd-notify", "git", "deno"].join(",")}`,
+      why:
+        "doctor looks at the instance; up runs nitro-cli and vsock-proxy, and tells systemd; eif reproduce checks a commit out and compiles it",
     },
   ],
   "dry-run": [

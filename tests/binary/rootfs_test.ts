@@ -4,7 +4,7 @@
  */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { compiledPermissions } from "../../lib/ctl/image/checks.ts";
-import { MIN_MEMORY_MIB } from "../../lib/ctl/doctor/mod.ts";
+import { MIN_MEMORY_MIB } from "../../lib/ctl/nitro/memory.ts";
 import { buildEif, describeEif, FileSource } from "../../lib/ctl/eif/mod.ts";
 import { Client } from "../../lib/ctl/client/client.ts";
 import { roundTrip, Tsk } from "../e2e/production_suite.ts";

@@ -129,7 +129,7 @@ if (COMMANDS.some(({ path }) => path === "up")) {
     });
     const text = await read("kubernetes/denclave.yaml");
     await folder.write("denclave.yaml", text.replaceAll("/opt/denclave/", `${folder.path}/`));
-    const { code, stdout, stderr } = await runCtl(["up", "--check", "-f", `${folder.path}/denclave.yaml`]);
+    const { code, stdout, stderr } = await runCtl(["up", "--check", `${folder.path}/denclave.yaml`]);
     assertEquals(code, 0, stdout + stderr);
   });
 }

@@ -1,7 +1,7 @@
 /** The documents whose commands need nothing but a clone, run as their reader would run them, each in a copy of the source. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { configurationDocument } from "../../scripts/option_tables.ts";
-import { runDocument } from "../helpers/documented.ts";
+import { freeAddress, runDocument } from "../helpers/documented.ts";
 import { Folder } from "../helpers/folder.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -9,11 +9,6 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 const CLONE = ["config", "docs", "examples", "ffi", "lib", "scripts", "main.ts", "deno.json", "*.lock"];
 /** Addresses of the documents: each run has ports of its own. */
 const ADDRESSES = ["127.0.0.1:5000", "127.0.0.1:5001", "127.0.0.1:4599", "127.0.0.1:8080"];
-
-function freeAddress(): string {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return `127.0.0.1:${listener.addr.port}`;
-}
 
 /** Follows a document in a copy of the source, and gives what its blocks printed. */
 async function follow(document: string): Promise<string> {

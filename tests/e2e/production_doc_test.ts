@@ -15,7 +15,14 @@ import { readMeasurements } from "../../lib/ctl/policy/measurements.ts";
 import { formatAddress } from "../../lib/shared/wire/address.ts";
 import { compiledBinary, elfFile, kernelFile, moduleFile } from "../fixtures/elf.ts";
 import { LOADER, NEEDED } from "../fixtures/image_inputs.ts";
-import { type BlockResult, commandBlocks, installCommands, runBlock } from "../helpers/documented.ts";
+import {
+  type BlockResult,
+  commandBlocks,
+  freeAddress,
+  installCommands,
+  runBlock,
+  startBlock,
+} from "../helpers/documented.ts";
 import { Folder } from "../helpers/folder.ts";
 import { accessKeysFile } from "../helpers/kms_place.ts";
 import { createMotoKey } from "../helpers/moto_kms.ts";
@@ -48,14 +55,18 @@ async function prepare(folder: Folder): Promise<Readonly<Record<string, string>>
   await folder.write("blobs/nsm.ko", moduleFile());
   await folder.write("blobs/cmdline", "reboot=k panic=30\n");
   await folder.write("build/denclave", compiledBinary({ interpreter: LOADER, needed: NEEDED }));
-  for (const file of ["common.sh", "run-enclave.sh", "vsock-proxy.sh", "enclave_memory.json"]) {
-    await folder.write(`scripts/${file}`, await Deno.readFile(`${ROOT}scripts/${file}`));
-    await Deno.chmod(`${folder.path}/scripts/${file}`, 0o755);
-  }
-  const describe = `[{"EnclaveName":"enclave","EnclaveCID":16,"State":"RUNNING","Flags":"NONE"}]`;
+  const enclave = `"EnclaveName":"main","EnclaveID":"i-0-enc1","EnclaveCID":16`;
+  const started = `"\${0%/*}/started"`;
   const programs = {
-    "nitro-cli": standIn("nitro-cli", `[[ $1 != describe-enclaves ]] || echo '${describe}'`),
-    "vsock-proxy": standIn("vsock-proxy", ""),
+    "nitro-cli": standIn(
+      "nitro-cli",
+      `case $1 in
+  run-enclave) touch ${started}; echo '{${enclave}}' ;;
+  terminate-enclave) rm ${started} ;;
+  *) [[ ! -e ${started} ]] && echo '[]' || echo '[{${enclave},"State":"RUNNING","Flags":"NONE"}]' ;;
+esac`,
+    ),
+    "vsock-proxy": standIn("vsock-proxy", "sleep infinity"),
     // There is no vsock here: its address is that of the service on TCP.
     denclavectl: standIn(
       "denclavectl",
@@ -110,21 +121,23 @@ async function readerOf(folder: Folder, url: string, admin: string): Promise<Rea
 /** Runs the document's blocks in order; each must succeed. */
 async function follow(
   { folder, placeholders, env }: Reader,
-  onMeasured: () => Promise<void>,
+  onDone: (commands: string) => Promise<void>,
 ): Promise<(command: string) => string> {
   const results: BlockResult[] = [];
+  await using servers = new AsyncDisposableStack();
   for (const block of await commandBlocks(DOCUMENT)) {
     if (block.norun !== undefined) continue;
-    const result = await runBlock(block, {
-      cwd: folder.path,
-      placeholders,
-      env: { ...env, ...credentialsOf(block.heading) },
-    });
+    const reader = { cwd: folder.path, placeholders, env: { ...env, ...credentialsOf(block.heading) } };
+    if (block.background === true) {
+      servers.use(await startBlock(block, reader));
+      continue;
+    }
+    const result = await runBlock(block, reader);
     assertEquals(result.code, 0, `${DOCUMENT}:${block.line}\n${result.stdout}${result.stderr}`);
     results.push(result);
     const [, key] = /^key +(arn:\S+)$/m.exec(result.stdout) ?? [];
     if (key !== undefined) placeholders["<key arn>"] = key;
-    if (block.commands.includes("eif describe")) await onMeasured();
+    await onDone(block.commands);
   }
   return (command) => {
     const found = results.find(({ block }) => block.commands.includes(command));
@@ -180,14 +193,27 @@ Deno.test({
       return formatAddress(service.address);
     };
 
-    const printed = await follow(reader, async () => {
-      env["DENCLAVE_CONNECT"] = placeholders["<address of the bridge>"] = await boot();
+    const printed = await follow(reader, async (commands) => {
+      if (commands.includes("eif describe")) env["DENCLAVE_CONNECT"] = await boot();
+      if (!commands.includes("up --init")) return;
+      // There is no vsock here, and other tests may have the ports of the document.
+      const [listen, metrics] = [freeAddress(), freeAddress()];
+      placeholders["tcp:127.0.0.1:5001"] = `tcp:${listen}`;
+      placeholders["denclavectl status"] = `denclavectl status --address ${metrics}`;
+      await Deno.writeFile(`${folder.path}/nsm-root.der`, hypervisor.root);
+      const file = `${folder.path}/denclave.yaml`;
+      const text = (await Deno.readTextFile(file)).replace("127.0.0.1:5001", listen).replace(
+        "127.0.0.1:9464",
+        metrics,
+      )
+        .replace("    port: 5000", `    port: 5000\n    connect: ${env["DENCLAVE_CONNECT"]}`);
+      await Deno.writeTextFile(file, `${text}root: nsm-root.der\n`);
     });
     assertMatch(printed("policy apply"), /^ok: 0 failed/m);
     assertStringIncludes(printed("policy apply"), "The key has the new policy.");
     assertEquals(((await Deno.stat(`${folder.path}/tsk.hex`)).mode ?? 0) & 0o777, 0o600);
-    assertEquals(printed("run-enclave.sh"), "the enclave with CID 16 answers on port 5000\n");
-    assertMatch(printed("client configure"), /configured/);
+    assertMatch(printed("up --check"), /denclave\.yaml can be used: main$/m);
+    assertMatch(printed("denclavectl status"), /^serving .* main +16 /m);
     assertEquals(printed("client process").trim(), "hello");
     const doctor = printed("denclavectl doctor");
     for (const check of ["service", "region", "clock", "credentials", "key", "key-policy", "pcrs"]) {
@@ -196,7 +222,7 @@ Deno.test({
     const calls = await Deno.readTextFile(`${folder.path}/stand-ins/calls`);
     assertMatch(
       calls,
-      /^nitro-cli run-enclave --eif-path \S+\/build\/enclave\.eif --cpu-count 2 --memory 2048 --enclave-cid 16$/m,
+      /^nitro-cli run-enclave --eif-path \S+\/build\/enclave\.eif --cpu-count 2 --memory 2048 --enclave-name main --enclave-cid 16$/m,
     );
     assertMatch(
       calls,

@@ -82,6 +82,12 @@ export async function installCommands(folder: string): Promise<string> {
   return bin;
 }
 
+/** An address of loopback that nobody listens on. */
+export function freeAddress(): string {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return `127.0.0.1:${listener.addr.port}`;
+}
+
 /** A block as bash runs it for this reader. */
 async function commandOf(block: CommandBlock, reader: Reader) {
   let { commands } = block;
@@ -105,7 +111,7 @@ export async function runBlock(block: CommandBlock, reader: Reader): Promise<Blo
 }
 
 /** Starts a server's block in a process group of its own, and waits until it says that it listens. */
-async function startBlock(block: CommandBlock, reader: Reader): Promise<AsyncDisposable> {
+export async function startBlock(block: CommandBlock, reader: Reader): Promise<AsyncDisposable> {
   const { args, ...options } = await commandOf(block, reader);
   const child = new Deno.Command("setsid", {
     args: ["/bin/bash", ...args],

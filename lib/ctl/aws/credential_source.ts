@@ -35,10 +35,16 @@ export class CredentialSource {
   #options: Required<Omit<CredentialSourceOptions, "profile">> & Pick<CredentialSourceOptions, "profile">;
   #held: ParentCredentials | undefined;
   #fetching: Promise<ParentCredentials> | undefined;
+  #since: number | undefined;
 
   constructor(provide: () => Promise<ParentCredentials>, options: CredentialSourceOptions = {}) {
     this.#provide = provide;
     this.#options = { deadlineMs: 15_000, now: () => Date.now(), ...options };
+  }
+
+  /** When the current ones were fetched, milliseconds since 1970; undefined before the first fetch. */
+  get since(): number | undefined {
+    return this.#since;
   }
 
   /**
@@ -74,6 +80,7 @@ export class CredentialSource {
     const late = () => new Error(`nothing came within ${deadlineMs} ms`);
     try {
       this.#held = await within(deadlineMs, this.#provide(), late);
+      this.#since = this.#options.now();
       return this.#held;
     } catch (thrown) {
       throw new EnclaveError(`There are no AWS credentials: ${messageOf(thrown)}`, {

@@ -15,5 +15,6 @@ export function providerChain(region: string | undefined): () => Promise<ParentC
     maxRetries: 2,
     ...(region === undefined ? {} : { clientConfig: { region } }),
   });
-  return () => chain();
+  // The chain keeps what it found until that expires by its own word; who asks here wants fresh ones.
+  return () => chain({ forceRefresh: true });
 }

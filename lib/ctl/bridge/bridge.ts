@@ -18,7 +18,7 @@ import { listen } from "../../shared/wire/listen.ts";
 import { DEFAULT_MAX_LENGTH, FrameDecoder } from "../../shared/wire/framing.ts";
 
 /** Where the bridge listens. */
-type BridgeListen =
+export type BridgeListen =
   | { readonly kind: "raw"; readonly address: Address }
   | { readonly kind: "http"; readonly hostname: string; readonly port: number };
 
@@ -51,8 +51,8 @@ export const BRIDGE_LIMITS: BridgeLimits = {
 /** Options of {@link Bridge.start}. */
 export interface BridgeOptions {
   readonly listen: BridgeListen;
-  /** Where the enclave is. */
-  readonly target: Address;
+  /** Where the enclave is. A function is asked for each connection, and may wait up to `connectMs`. */
+  readonly target: Address | (() => Promise<Address>);
   readonly limits?: Partial<BridgeLimits>;
   /** HTTP: origins of web pages that may send requests, such as `http://localhost:3000`. None by default. */
   readonly allowOrigins?: readonly string[];
@@ -262,10 +262,11 @@ export class Bridge implements AsyncDisposable {
     this.#streams.add(client);
     let enclave: Stream | undefined;
     try {
-      enclave = await connect(this.#options.target, this.#limits.connectMs);
+      const { stream, transport } = await this.#reach();
+      enclave = stream;
       if (this.#ended) return;
       this.#streams.add(enclave);
-      await this.#carry(client, enclave);
+      await this.#carry(client, stream, transport);
     } catch (thrown) {
       this.#problem(messageOf(thrown));
     } finally {
@@ -278,7 +279,17 @@ export class Bridge implements AsyncDisposable {
     }
   }
 
-  async #carry(client: Stream, enclave: Stream): Promise<void> {
+  /** Connects to the enclave. @throws {EnclaveError} `connect_failed` */
+  async #reach(): Promise<{ readonly stream: Stream; readonly transport: Address["transport"] }> {
+    const { target } = this.#options;
+    const { connectMs } = this.#limits;
+    const late = () =>
+      new EnclaveError(`The enclave was not back within ${connectMs} ms`, { code: "connect_failed" });
+    const address = typeof target === "function" ? await within(connectMs, target(), late) : target;
+    return { stream: await connect(address, connectMs), transport: address.transport };
+  }
+
+  async #carry(client: Stream, enclave: Stream, transport: Address["transport"]): Promise<void> {
     const { promise: idle, resolve: isIdle } = Promise.withResolvers<void>();
     let timer: ReturnType<typeof setTimeout> | undefined;
     const restart = (ms: number) => {
@@ -299,7 +310,7 @@ export class Bridge implements AsyncDisposable {
     };
     restart(waitMs);
     try {
-      const there = pump(client, enclave, this.#options.target.transport).then(async () => {
+      const there = pump(client, enclave, transport).then(async () => {
         // The client sends no more, and may wait for a reply: as long as one takes. vsock may not tell the enclave of this end.
         waitMs = Math.min(waitMs, this.#limits.requestMs);
         restart(waitMs);
@@ -393,10 +404,9 @@ export class Bridge implements AsyncDisposable {
 
   /** One request on a connection of its own. The bytes are carried as they are. */
   async #exchange(body: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
-    const { target } = this.#options;
-    let stream: Stream;
+    let reached: { readonly stream: Stream; readonly transport: Address["transport"] };
     try {
-      stream = await connect(target, this.#limits.connectMs);
+      reached = await this.#reach();
     } catch (thrown) {
       throw new HttpProblem(
         502,
@@ -405,26 +415,31 @@ export class Bridge implements AsyncDisposable {
         thrown instanceof EnclaveError ? thrown.hint : undefined,
       );
     }
+    const { stream, transport } = reached;
     this.#streams.add(stream);
     const { requestMs } = this.#limits;
     const late = () => new HttpProblem(504, "no_reply", `Nothing came within ${requestMs} ms`);
     try {
-      return await within(requestMs, this.#roundTrip(stream, body), late);
+      return await within(requestMs, this.#roundTrip(stream, body, transport), late);
     } catch (thrown) {
       if (thrown instanceof HttpProblem) throw thrown;
-      throw new HttpProblem(502, "no_reply", `No reply from ${formatAddress(target)}: ${messageOf(thrown)}`);
+      throw new HttpProblem(502, "no_reply", `No reply from the enclave: ${messageOf(thrown)}`);
     } finally {
       this.#streams.delete(stream);
       closeQuietly(stream);
     }
   }
 
-  async #roundTrip(stream: Stream, body: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+  async #roundTrip(
+    stream: Stream,
+    body: Uint8Array<ArrayBuffer>,
+    transport: Address["transport"],
+  ): Promise<Uint8Array<ArrayBuffer>> {
     const message = new Uint8Array(4 + body.length);
     new DataView(message.buffer).setUint32(0, body.length);
     message.set(body, 4);
     // A request may be refused before it was fully sent, so read while writing.
-    writeAll(stream, message, this.#options.target.transport).catch(() => {}).finally(() => {
+    writeAll(stream, message, transport).catch(() => {}).finally(() => {
       message.fill(0);
       body.fill(0);
     });

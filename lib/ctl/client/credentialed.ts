@@ -17,6 +17,13 @@ function onTheWire({ accessKeyId, secretAccessKey, sessionToken }: ParentCredent
   };
 }
 
+/** `configure` has one code for all refusals of KMS, whose name for this one is in the details. */
+const EXPIRED = /\bExpiredToken/;
+
+function areExpired({ msg, details }: WireObject): boolean {
+  return msg === "credentials_expired" || (msg === "kms_decrypt_failed" && EXPIRED.test(String(details)));
+}
+
 /**
  * Sends a request with credentials, and gives the reply, whatever its status.
  *
@@ -28,6 +35,6 @@ export async function exchangeWithCredentials(
   request: WireObject,
 ): Promise<WireObject> {
   const first = await client.exchange({ ...request, credential: onTheWire(await credentials.get()) });
-  if (first["msg"] !== "credentials_expired") return first;
+  if (!areExpired(first)) return first;
   return await client.exchange({ ...request, credential: onTheWire(await credentials.refresh()) });
 }

@@ -7,16 +7,8 @@ import { parseKeyArn } from "../../shared/aws/key_arn.ts";
 import { within } from "../../shared/within.ts";
 import { type Options, UsageError } from "../../shared/cli/options.ts";
 import { Client } from "../client/client.ts";
-import {
-  type CheckResult,
-  CHECKS,
-  type CommandResult,
-  type DoctorTarget,
-  type DoctorWorld,
-  examine,
-  MIN_MEMORY_MIB,
-  type Program,
-} from "../doctor/mod.ts";
+import { type CheckResult, CHECKS, type DoctorTarget, type DoctorWorld, examine } from "../doctor/mod.ts";
+import { MIN_MEMORY_MIB } from "../nitro/memory.ts";
 import { readMeasurements } from "../policy/measurements.ts";
 import { type Command, printResult } from "../terminal/command.ts";
 import { credentialSource, enclaveAddress, readInput, regionOf, timeoutOf } from "../terminal/io.ts";
@@ -31,6 +23,7 @@ import {
 } from "../terminal/options.ts";
 import { type CtlIo, oneLine, type Text } from "../terminal/printing.ts";
 import { Progress } from "../terminal/progress.ts";
+import { runToEnd } from "../terminal/run_program.ts";
 import { fillFromPolicyFile, lintOptionsOf } from "./policy_input.ts";
 
 /** `doctor` */
@@ -72,32 +65,7 @@ to KMS, clock, credentials, the key, and its policy against the image. Changes n
 const RUN_MS = 10_000;
 const TLS_MS = 5_000;
 const FETCH_MS = 5_000;
-const MAX_OUTPUT = 1_048_576;
-
-async function readAll(stream: ReadableStream<Uint8Array>): Promise<string> {
-  let text = "";
-  for await (const chunk of stream.pipeThrough(new TextDecoderStream())) {
-    if (text.length < MAX_OUTPUT) text += chunk;
-  }
-  return text.slice(0, MAX_OUTPUT);
-}
-
-async function run(program: Program, args: readonly string[]): Promise<CommandResult> {
-  const child = new Deno.Command(program, {
-    args: [...args],
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-    signal: AbortSignal.timeout(RUN_MS),
-  }).spawn();
-  const [{ code, signal }, stdout, stderr] = await Promise.all([
-    child.status,
-    readAll(child.stdout),
-    readAll(child.stderr),
-  ]);
-  if (signal !== null) throw new Error(`${program} did not end within ${RUN_MS} ms`);
-  return { code, stdout, stderr };
-}
+const MAX_FILE = 1_048_576;
 
 async function connectTls(hostname: string, port: number): Promise<void> {
   const connecting = Deno.connectTls({ hostname, port }).then(async (stream) => {
@@ -115,7 +83,7 @@ async function fetchDate(url: string): Promise<string | undefined> {
 
 async function readText(path: string): Promise<string> {
   const { size } = await Deno.stat(path);
-  if (size > MAX_OUTPUT) throw new Error(`${path} is longer than ${MAX_OUTPUT} bytes`);
+  if (size > MAX_FILE) throw new Error(`${path} is longer than ${MAX_FILE} bytes`);
   return await Deno.readTextFile(path);
 }
 
@@ -165,7 +133,7 @@ async function check(given: Options, io: CtlIo): Promise<number> {
   const timeoutMs = timeoutOf(options);
   const credentials = credentialSource(options, io);
   const world: DoctorWorld = {
-    run,
+    run: (program, args) => runToEnd(program, args, RUN_MS),
     readText,
     connectTls,
     fetchDate,

@@ -43,6 +43,7 @@ import { RECEIPT_VERIFY } from "./receipt.ts";
 import { SDK_CHECK } from "./sdk_check.ts";
 import { STATUS } from "./status.ts";
 import { TSK_COMMANDS } from "./tsk_kms.ts";
+import { UP } from "./up.ts";
 
 /** All commands, in the order of the help. */
 export const COMMANDS: readonly Command[] = [
@@ -66,6 +67,7 @@ export const COMMANDS: readonly Command[] = [
   EIF_REPRODUCE,
   EIF_TRUST_STORE,
   SDK_CHECK,
+  UP,
   STATUS,
   DOCTOR,
   BRIDGE,

@@ -5,12 +5,11 @@
  * @module
  */
 import { isRegion } from "../../shared/aws/region.ts";
-import { messageOf } from "../../shared/errors.ts";
 import { parseEndpoint } from "../../shared/aws/endpoint.ts";
 import { parseDevelopmentKey } from "../../shared/aws/development_key.ts";
 import { type KeyArn, parseKeyArn } from "../../shared/aws/key_arn.ts";
 import { type Address, formatAddress } from "../../shared/wire/address.ts";
-import { MAX_CONFIG_LENGTH, parseYaml } from "./document.ts";
+import { parseYaml, readConfigText } from "./document.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
 import { attempt, type Field, Mismatch, type Parser, Section, text, truth, whole, word } from "./section.ts";
 
@@ -106,33 +105,10 @@ export function parseConfig(source: string, file: string): Config {
  * @throws {ConfigError}
  */
 export async function readConfigFile(file: string): Promise<Config> {
-  const refuse = (what: string) => new ConfigError(file, [{ line: 1, column: 1, field: "", what }]);
-  let bytes: Uint8Array;
-  try {
-    using handle = await Deno.open(file);
-    // Reads at most one byte more than allowed, which also bounds growing files and devices.
-    const buffer = new Uint8Array(MAX_CONFIG_LENGTH + 1);
-    let length = 0;
-    for (let read: number | null = 0; read !== null && length < buffer.length; length += read ?? 0) {
-      read = await handle.read(buffer.subarray(length));
-    }
-    bytes = buffer.subarray(0, length);
-  } catch (thrown) {
-    throw refuse(`it cannot be read: ${messageOf(thrown)}`);
-  }
-  if (bytes.length > MAX_CONFIG_LENGTH) {
-    throw refuse(`the file has more than ${MAX_CONFIG_LENGTH} bytes, which are read at most`);
-  }
-  let source: string;
-  try {
-    source = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    throw refuse("it is not UTF-8");
-  }
-  return parseConfig(source, file);
+  return parseConfig(await readConfigText(file), file);
 }
 
-const enclaveCid: Parser<number> = (value) =>
+export const enclaveCid: Parser<number> = (value) =>
   typeof value === "number" && value >= 0 && value < MIN_ENCLAVE_CID
     ? new Mismatch(
       `must be ${MIN_ENCLAVE_CID} or more: 0 to 2 are reserved by vsock, and 3 is the parent instance`,

@@ -4,11 +4,12 @@
  *
  * @module
  */
+import { messageOf } from "../../shared/errors.ts";
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument } from "./deps/yaml.ts";
 import { ConfigError, type ConfigProblem, type Position } from "./errors.ts";
 
 /** The largest file, characters. */
-export const MAX_CONFIG_LENGTH = 64 * 1024;
+const MAX_CONFIG_LENGTH = 64 * 1024;
 const MAX_DEPTH = 8;
 const MAX_MESSAGE_LENGTH = 200;
 const START: Position = { line: 1, column: 1 };
@@ -151,4 +152,34 @@ function convert(node: unknown, place: Place, conversion: Conversion): ConfigVal
 
 function hasRange(node: unknown): node is { readonly range: readonly [number, number, number] } {
   return typeof node === "object" && node !== null && "range" in node && Array.isArray(node.range);
+}
+
+/**
+ * Reads a configuration file's text. Needs read permission for it.
+ *
+ * @throws {ConfigError}
+ */
+export async function readConfigText(file: string): Promise<string> {
+  const refuse = (what: string) => new ConfigError(file, [{ line: 1, column: 1, field: "", what }]);
+  let bytes: Uint8Array;
+  try {
+    using handle = await Deno.open(file);
+    // Reads at most one byte more than allowed, which also bounds growing files and devices.
+    const buffer = new Uint8Array(MAX_CONFIG_LENGTH + 1);
+    let length = 0;
+    for (let read: number | null = 0; read !== null && length < buffer.length; length += read ?? 0) {
+      read = await handle.read(buffer.subarray(length));
+    }
+    bytes = buffer.subarray(0, length);
+  } catch (thrown) {
+    throw refuse(`it cannot be read: ${messageOf(thrown)}`);
+  }
+  if (bytes.length > MAX_CONFIG_LENGTH) {
+    throw refuse(`the file has more than ${MAX_CONFIG_LENGTH} bytes, which are read at most`);
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw refuse("it is not UTF-8");
+  }
 }

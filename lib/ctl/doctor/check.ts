@@ -11,6 +11,7 @@ import type { ParentCredentials } from "../aws/credential_source.ts";
 import type { KeyAdmin } from "../aws/key_admin.ts";
 import type { Measurements } from "../policy/measurements.ts";
 import type { RuleId } from "../policy/rules.ts";
+import type { CommandResult } from "../terminal/run_program.ts";
 
 /** The result of a check. `skipped` means that it could not run or does not apply. */
 export type Status = "ok" | "warn" | "fail" | "skipped";
@@ -32,13 +33,6 @@ export const PROGRAMS = ["nitro-cli", "systemctl", "ss", "ps", "grep"] as const;
 
 /** One of {@link PROGRAMS}. */
 export type Program = (typeof PROGRAMS)[number];
-
-/** What a program printed. */
-export interface CommandResult {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
 
 /** The environment that the entry point provides. Each function has its own deadline. */
 export interface DoctorWorld {

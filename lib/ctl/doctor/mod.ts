@@ -18,9 +18,8 @@ import {
 import { NITRO_CHECKS } from "./nitro.ts";
 import { PROXY_CHECKS } from "./proxy.ts";
 
-export { type CommandResult, type DoctorTarget, type DoctorWorld, type Program } from "./check.ts";
+export { type DoctorTarget, type DoctorWorld, type Program } from "./check.ts";
 export type { Status } from "./check.ts";
-export { MIN_MEMORY_MIB } from "./nitro.ts";
 
 /** All checks, in the order in which a person would look. */
 export const CHECKS: readonly Check[] = [...NITRO_CHECKS, ...PROXY_CHECKS, ...AWS_CHECKS];

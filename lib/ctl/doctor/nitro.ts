@@ -3,10 +3,11 @@
  *
  * @module
  */
-import memory from "../../../scripts/enclave_memory.json" with { type: "json" };
 import { messageOf } from "../../shared/errors.ts";
 import { field } from "../../shared/json.ts";
 import { parse as parseYaml } from "../config/deps/yaml.ts";
+import { readEnclaves, type RunningEnclave } from "../nitro/cli.ts";
+import { MIN_MEMORY_MIB, MIN_MEMORY_REASONS } from "../nitro/memory.ts";
 import {
   type Check,
   type DoctorContext,
@@ -21,28 +22,10 @@ import {
   warn,
 } from "./check.ts";
 
-/** An enclave as `nitro-cli describe-enclaves` prints it. */
-interface RunningEnclave {
-  readonly name: string;
-  readonly cid: number;
-  readonly state: string;
-  /** Undefined when nitro-cli does not say. */
-  readonly isDebug: boolean | undefined;
-  readonly memoryMib: number | undefined;
-  readonly cpus: number | undefined;
-  /** The JSON's `Measurements`, as it came; nitro-cli prints them since 1.2. */
-  readonly measurements: unknown;
-}
-
 const ALLOCATOR_CONFIG = "/etc/nitro_enclaves/allocator.yaml";
 const ALLOCATOR_SERVICE = "nitro-enclaves-allocator.service";
-/**
- * An enclave does not run with less. Its file, which scripts/run-enclave.sh reads as well, has the reasons.
- */
-export const MIN_MEMORY_MIB = memory.minimum_mib;
 const INSTALL = "Install it: sudo dnf install aws-nitro-enclaves-cli aws-nitro-enclaves-cli-devel.";
-const RUN_ENCLAVE = "Start it: scripts/run-enclave.sh; nitro-cli describe-enclaves shows those that run.";
-const MAX_ENCLAVES = 64;
+const RUN_ENCLAVE = "Start it: denclavectl up; nitro-cli describe-enclaves shows those that run.";
 
 function number(input: unknown): number | undefined {
   return typeof input === "number" && Number.isFinite(input) ? input : undefined;
@@ -107,7 +90,7 @@ async function allocatorConfig(context: DoctorContext): Promise<Verdict> {
     const remedy =
       `Set memory_mib: ${wantedMib} and cpu_count: ${wantedCpus} in ${ALLOCATOR_CONFIG}, then sudo systemctl restart ${ALLOCATOR_SERVICE}.`;
     if (memoryMib < MIN_MEMORY_MIB) {
-      return fail(`${seen}; ${MIN_MEMORY_MIB} MiB are the least: ${memory.reasons.join("; ")}`, remedy);
+      return fail(`${seen}; ${MIN_MEMORY_MIB} MiB are the least: ${MIN_MEMORY_REASONS.join("; ")}`, remedy);
     }
     if (memoryMib < wantedMib || cpus < wantedCpus) {
       return warn(`${seen}; ${wantedMib} MiB and ${wantedCpus} CPUs are wanted`, remedy);
@@ -140,36 +123,6 @@ async function nitroCli(context: DoctorContext): Promise<Verdict> {
   return code === 0
     ? ok(firstLine(stdout))
     : fail(`nitro-cli ended with ${code}: ${firstLine(stderr)}`, INSTALL);
-}
-
-/** By its flags, or by PCRs that are zeros. */
-function debugOf(item: unknown): boolean | undefined {
-  const pcr0 = field(field(item, "Measurements"), "PCR0");
-  if (typeof pcr0 === "string" && /^0+$/.test(pcr0)) return true;
-  const flags = field(item, "Flags");
-  return typeof flags === "string" ? flags.includes("DEBUG_MODE") : undefined;
-}
-
-/** Reads what `nitro-cli describe-enclaves` prints. @throws {Error} when it is not that. */
-function readEnclaves(json: string): readonly RunningEnclave[] {
-  const input: unknown = JSON.parse(json);
-  if (!Array.isArray(input)) throw new Error("nitro-cli describe-enclaves printed no list");
-  const items: readonly unknown[] = input.slice(0, MAX_ENCLAVES);
-  return items.map((item) => {
-    const cid = number(field(item, "EnclaveCID"));
-    if (cid === undefined) {
-      throw new Error("nitro-cli describe-enclaves printed an enclave without EnclaveCID");
-    }
-    return {
-      name: String(field(item, "EnclaveName") ?? field(item, "EnclaveID") ?? "unnamed").slice(0, 128),
-      cid,
-      state: String(field(item, "State")).slice(0, 32),
-      isDebug: debugOf(item),
-      memoryMib: number(field(item, "MemoryMiB")),
-      cpus: number(field(item, "NumberOfCPUs")),
-      measurements: field(item, "Measurements") === undefined ? undefined : item,
-    };
-  });
 }
 
 function enclaves(context: DoctorContext): Promise<readonly RunningEnclave[]> {

@@ -43,9 +43,9 @@ export function regionOfTarget({ target }: DoctorContext): string | undefined {
 }
 
 function startProxy({ target }: DoctorContext, region: string | undefined): string {
-  return `Start it: scripts/vsock-proxy.sh --port ${target.proxyPort} --region ${
-    region ?? "<region>"
-  }, or sudo systemctl enable --now nitro-enclaves-vsock-proxy.service.`;
+  const host = kmsHost(region ?? "<region>");
+  return `Start it: denclavectl up does, with proxy in denclave.yaml; by hand vsock-proxy ${target.proxyPort} ${host} ` +
+    "443, or sudo systemctl enable --now nitro-enclaves-vsock-proxy.service.";
 }
 
 /** Reads the arguments of a vsock-proxy; undefined when the process is none, or its arguments are not understood. */

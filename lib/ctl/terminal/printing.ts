@@ -58,6 +58,8 @@ interface ProcessIo {
   readonly env: (name: string) => string | undefined;
   /** Resolves with the signal's name when the process is told to end. */
   readonly untilSignal: () => Promise<string>;
+  /** Has a function called at each SIGHUP, for programs that then read their configuration again. */
+  readonly onReload?: (run: () => void) => void;
   /** Loads what `emulator serve` runs; undefined where that command is not served. */
   readonly loadEmulator?: () => Promise<
     { readonly serveEmulator: (options: Options, io: CtlIo) => Promise<number> }
@@ -65,7 +67,7 @@ interface ProcessIo {
 }
 
 /** What the commands use: all that they print goes through {@link render}. */
-export interface CtlIo extends Pick<ProcessIo, "env" | "untilSignal" | "loadEmulator"> {
+export interface CtlIo extends Pick<ProcessIo, "env" | "untilSignal" | "onReload" | "loadEmulator"> {
   readonly stdout: (text: Text) => void;
   readonly stderr: (text: Text) => void;
   /** Writes data to stdout: as they are, unless that is a terminal. */

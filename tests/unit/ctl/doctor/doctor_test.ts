@@ -6,14 +6,14 @@ import { EnclaveError } from "../../../../lib/shared/errors.ts";
 import {
   type CheckResult,
   CHECKS,
-  type CommandResult,
   type DoctorTarget,
   type DoctorWorld,
   examine,
-  MIN_MEMORY_MIB,
   type Program,
   type Status,
 } from "../../../../lib/ctl/doctor/mod.ts";
+import { MIN_MEMORY_MIB } from "../../../../lib/ctl/nitro/memory.ts";
+import type { CommandResult } from "../../../../lib/ctl/terminal/run_program.ts";
 import { readProxy } from "../../../../lib/ctl/doctor/proxy.ts";
 import {
   type KeyAdmin,
@@ -213,7 +213,7 @@ const CASES: Readonly<Record<string, readonly (readonly [string, Fault, Status, 
   ],
   "enclave": [
     ["nitro-cli not there", prints("nitro-cli", undefined), "skipped", /nitro-cli/],
-    ["none runs", enclaves(), "fail", /no enclave runs.*run-enclave\.sh/s],
+    ["none runs", enclaves(), "fail", /no enclave runs.*denclavectl up/s],
     ["another CID", enclaves(running(BUILD_A, { EnclaveCID: 17 })), "fail", /denclave has 17/],
     [
       "nitro-cli fails",
@@ -237,7 +237,7 @@ const CASES: Readonly<Record<string, readonly (readonly [string, Fault, Status, 
     ],
   ],
   "vsock-proxy": [
-    ["none runs", proxyOf("bash"), "fail", /no vsock-proxy runs.*vsock-proxy\.sh/s],
+    ["none runs", proxyOf("bash"), "fail", /no vsock-proxy runs.*vsock-proxy 8000 kms/s],
     ["on another port", proxyOf(`vsock-proxy 8001 ${HOST} 443`), "fail", /port 8001.*8000/],
   ],
   "vsock-proxy-port": [
