@@ -1,9 +1,11 @@
 /**
- * The npm package: a Node project in TypeScript installs it, compiles against its types, and talks to a
- * service that attests.
+ * The npm package: a Node project in TypeScript installs it, compiles against its types, and uses all three services of one that
+ * attests: over a socket of Node's, web streams, an address and the HTTP bridge.
  */
 import { assertEquals } from "@std/assert";
-import { encodeBase64 } from "@std/encoding";
+import { encodeBase64, encodeHex } from "@std/encoding";
+import { Bridge, parseBridgeListen } from "../../lib/ctl/bridge/bridge.ts";
+import { parseAddress } from "../../lib/shared/wire/address.ts";
 import { makePackage } from "../../scripts/package.ts";
 import { Folder } from "../helpers/folder.ts";
 import { PCR0, sealedRig } from "../helpers/sealed_rig.ts";
@@ -14,6 +16,7 @@ const npm = findTool([["npm", "--version"]], "the npm package, since there is no
 const MAIN = new URL("../fixtures/npm_project/main.ts.txt", import.meta.url);
 
 const PROJECT = { name: "project", private: true, type: "module" };
+const refused = (message: string) => ["EnclaveError", "connect_failed", message];
 /** As strict as a project may be, and types of packages are checked too. */
 const TSCONFIG = {
   compilerOptions: {
@@ -29,7 +32,8 @@ const TSCONFIG = {
 };
 
 Deno.test({
-  name: "a Node project in TypeScript installs the package, compiles, verifies an enclave and seals for it",
+  name:
+    "a Node project in TypeScript installs the package, compiles, and uses all services of an enclave that it verifies",
   ignore: node === undefined || npm === undefined,
   fn: async () => {
     await using folder = await Folder.make({
@@ -48,16 +52,42 @@ Deno.test({
     await run(npm ?? "", "exec", "--no", "--", "tsc");
 
     await using rig = await sealedRig();
-    const args = [String(rig.address.port), PCR0, encodeBase64(rig.nsm.root)];
+    const listen = parseBridgeListen("http://127.0.0.1:0", parseAddress);
+    await using bridge = await Bridge.start({ listen, target: rig.address });
+    const key = new Uint8Array(32).fill(7);
+    const wrapped = encodeBase64(await rig.kms.encrypt(rig.keyArn, key));
+    const args = [
+      ...[String(rig.address.port), PCR0, encodeBase64(rig.nsm.root)],
+      ...[bridge.address, wrapped, encodeHex(key)],
+    ];
     const { node: version, hasFromBase64, ...said } = JSON.parse(await run(node ?? "", "main.js", ...args));
     // Node 20 has no Uint8Array.fromBase64; later ones may.
     if (version === "20") assertEquals(hasFromBase64, false);
     assertEquals(said, {
-      plain: ["pong", true],
+      pongs: "pong8",
+      results: [true, true, true, true],
+      unopened: [
+        "decrypt_failed",
+        "Cannot open: the tag does not match",
+        "Check the key and the additional data.",
+      ],
+      signature: true,
+      scheme: "ecdsa",
       module: rig.nsm.moduleId,
       sealed: "pong",
       aws: "attestation_root",
-      noSockets: "connect_failed",
+      refused: refused("Cannot connect to tcp:127.0.0.1:1: connect ECONNREFUSED 127.0.0.1:1"),
+      refusedSocket: [
+        "EnclaveError",
+        "no_reply",
+        "No reply from the service: connect ECONNREFUSED 127.0.0.1:1",
+      ],
+      refusedBridge: [
+        "BridgeError",
+        "connect_failed",
+        "Cannot connect to http://127.0.0.1:2: connect ECONNREFUSED 127.0.0.1:2",
+      ],
+      noVsock: refused("Cannot connect to vsock:16:5000: Node has no vsock sockets"),
       frame: 15,
       codes: true,
       sender: 44,

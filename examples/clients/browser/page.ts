@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { connectEnclave } from "./sealed_bridge.ts";
+import { sign } from "./sign.ts";
 
 const form = document.querySelector("form");
 const output = document.querySelector("output");
@@ -12,13 +12,11 @@ const output = document.querySelector("output");
 form?.addEventListener("submit", (event) => {
   event.preventDefault();
   const fields = new FormData(form);
+  const field = (name: string) => String(fields.get(name));
   const show = (text: string) => {
     if (output !== null) output.textContent = text;
   };
-  connectEnclave({ bridge: String(fields.get("bridge")), pcr0: String(fields.get("pcr0")) })
-    .then(async (enclave) => {
-      const reply = await enclave.exchange({ type: "ping" });
-      show(`${enclave.document.moduleId} answered ${reply["msg"]}`);
-    })
-    .catch((problem) => show(`Not trusted: ${problem.message}`));
+  sign({ bridge: field("bridge"), pcrs: { 0: field("pcr0") }, text: field("text") })
+    .then(({ signature, public_key }) => show(`Signature ${signature} by the key ${public_key}`))
+    .catch((problem) => show(`${problem.code}: ${problem.message}`));
 });

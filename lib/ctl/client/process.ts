@@ -1,12 +1,12 @@
 /**
- * `process` from the client's side: data is sealed under the session key, the service works on it, and its result is opened.
+ * `process` from the client's side: data is sealed under the session key, the service works on it, and its result is opened. AES-256-GCM of Web Crypto, so that
+ * it runs in browsers.
  *
  * @module
  */
 import { decodeHex, encodeHex } from "@std/encoding";
-import { HOST_RANDOM } from "../../shared/crypto/host_random.ts";
-import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
-import { SealingKey } from "../../shared/crypto/sealing.ts";
+import { concat } from "../../shared/bytes.ts";
+import { EnclaveError } from "../../shared/errors.ts";
 import { processBinding, REQUEST_ID_LENGTH } from "../../shared/wire/process_binding.ts";
 import { requiredString } from "../../shared/wire/messages.ts";
 import type { Requester } from "./client.ts";
@@ -24,6 +24,40 @@ export interface ProcessOptions {
   readonly bind?: boolean;
 }
 
+const KEY_LENGTH = 32;
+const NONCE_LENGTH = 12;
+const TAG_LENGTH = 16;
+
+function algorithm(
+  iv: Uint8Array<ArrayBuffer>,
+  additional: Uint8Array<ArrayBuffer> | undefined,
+): AesGcmParams {
+  return { name: "AES-GCM", iv, ...(additional === undefined ? {} : { additionalData: additional }) };
+}
+
+async function open(
+  key: CryptoKey,
+  blob: Uint8Array<ArrayBuffer>,
+  additional: Uint8Array<ArrayBuffer> | undefined,
+): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    if (blob.length < NONCE_LENGTH + TAG_LENGTH) throw new RangeError(`it has ${blob.length} bytes`);
+    const nonce = blob.slice(0, NONCE_LENGTH);
+    const opened = await crypto.subtle.decrypt(
+      algorithm(nonce, additional),
+      key,
+      blob.subarray(NONCE_LENGTH),
+    );
+    return new Uint8Array(opened);
+  } catch (thrown) {
+    throw new EnclaveError("Cannot open the result: it is not the answer to this request, or was changed", {
+      code: "decrypt_failed",
+      hint: "Check that the service has the same session key, and that no byte changed on the way.",
+      cause: thrown,
+    });
+  }
+}
+
 /**
  * Has the service work on data.
  *
@@ -38,15 +72,25 @@ export async function processData(
   { key, data }: { readonly key: Uint8Array; readonly data: Uint8Array },
   { bind = true }: ProcessOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
-  using sealing = new SealingKey(SecretBytes.copyOf(key), { random: HOST_RANDOM.fill });
+  if (key.length !== KEY_LENGTH) {
+    throw new RangeError(`Cannot seal with a key of ${key.length} bytes: AES-256 has ${KEY_LENGTH}`);
+  }
+  const raw = new Uint8Array(key);
+  const sealing = await crypto.subtle.importKey("raw", raw, "AES-GCM", false, ["encrypt", "decrypt"])
+    .finally(() => raw.fill(0));
   const id = bind ? crypto.getRandomValues(new Uint8Array(REQUEST_ID_LENGTH)) : undefined;
   const dataOf = (direction: "request" | "reply") => id && processBinding(direction, id);
-  const ciphertext = encodeHex(await sealing.seal(data, dataOf("request")));
+  const nonce = crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
+  const ciphertext = await crypto.subtle.encrypt(
+    algorithm(nonce, dataOf("request")),
+    sealing,
+    new Uint8Array(data),
+  );
   const reply = await client.request({
     type: "process",
-    ciphertext,
+    ciphertext: encodeHex(concat([nonce, new Uint8Array(ciphertext)])),
     ...(id === undefined ? {} : { bind: true, request_id: encodeHex(id) }),
   });
   const result = decodeHex(requiredString(reply, "result", "the sealed result, hex"));
-  return await sealing.open(result, dataOf("reply"));
+  return await open(sealing, result, dataOf("reply"));
 }
