@@ -1,6 +1,7 @@
 /** The clients in Python, Go and for Node do what clients/conformance.json says, against the development service. */
 import { assertEquals } from "@std/assert";
 import { conformanceRig, LIST, problemOf, readList } from "../helpers/conformance.ts";
+import { Folder } from "../helpers/folder.ts";
 import { findTool, runTool, type ToolResult } from "../helpers/tools.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -10,6 +11,10 @@ const python = findTool([
   [VENV, "-c", IMPORTS],
   ["python3", "-c", IMPORTS],
 ], "the Python client, since there is no Python with cryptography (deno task build peers)");
+const go = findTool(
+  [["go", "version"], ["/usr/local/go/bin/go", "version"]],
+  "the Go client, since there is no go (Debian: golang-go)",
+);
 
 /** Runs the list with a client, and requires each outcome. */
 async function conforms(run: (list: string, values: string) => Promise<ToolResult>): Promise<void> {
@@ -36,4 +41,24 @@ Deno.test({
         env: { PYTHONPATH: `${ROOT}clients/python`, PYTHONDONTWRITEBYTECODE: "1" },
       })
     ),
+});
+
+Deno.test({
+  name: "the Go client conforms",
+  ignore: go === undefined,
+  fn: async () => {
+    await using folder = await Folder.make();
+    const binary = `${folder.path}/conformance`;
+    const built = await runTool(go ?? "", ["build", "-o", binary, "./internal/conformance"], {
+      cwd: `${ROOT}clients/go`,
+      env: {
+        GOTOOLCHAIN: "local",
+        GOFLAGS: "-mod=readonly -buildvcs=false",
+        GOPROXY: "off",
+        CGO_ENABLED: "0",
+      },
+    });
+    assertEquals(built.code, 0, built.stderr);
+    await conforms((list, values) => runTool(binary, [list, values]));
+  },
 });
