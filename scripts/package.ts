@@ -19,7 +19,7 @@ const REPLACED: Readonly<Record<string, string>> = {
   "lib/shared/wire/connect.ts": "scripts/package/connect.ts",
 };
 const SOCKETS = 'export * from "./connect.ts";\nexport * from "./listen.ts";\n';
-const SPECIFIER = /((?:\bfrom|^import)\s*)"([^"]+)"/gm;
+const SPECIFIER = /((?:(?<!")\bfrom|^import)\s*)"([\w@.:/-]+)"/gm;
 
 const SPECS = [
   { name: "output", short: "o", value: "FOLDER", default: "dist/npm", help: "where the tarball is written" },

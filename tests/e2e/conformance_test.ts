@@ -1,8 +1,8 @@
-/** The clients in Python, Go and for Node do what clients/conformance.json says, against the development service. */
+/** The clients in Python and Go do what clients/conformance.json says, against the development service. package_test.ts runs it with the npm package. */
 import { assertEquals } from "@std/assert";
-import { conformanceRig, LIST, problemOf, readList } from "../helpers/conformance.ts";
+import { conforms } from "../helpers/conformance.ts";
 import { Folder } from "../helpers/folder.ts";
-import { findTool, runTool, type ToolResult } from "../helpers/tools.ts";
+import { findTool, runTool } from "../helpers/tools.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const VENV = `${ROOT}tests/peers/build/venv/bin/python`;
@@ -15,22 +15,6 @@ const go = findTool(
   [["go", "version"], ["/usr/local/go/bin/go", "version"]],
   "the Go client, since there is no go (Debian: golang-go)",
 );
-
-/** Runs the list with a client, and requires each outcome. */
-async function conforms(run: (list: string, values: string) => Promise<ToolResult>): Promise<void> {
-  await using rig = await conformanceRig();
-  const { steps, documents } = await readList();
-  const result = await run(LIST, rig.valuesFile);
-  assertEquals(result.code, 0, result.stderr);
-  const outcomes: Readonly<Record<string, unknown>> = JSON.parse(result.stdout);
-  const asked = rig.values.documents === null ? steps : [...steps, ...documents];
-  assertEquals(Object.keys(outcomes).sort(), asked.map(({ name }) => name).sort());
-  const problems = asked.flatMap((step) => {
-    const problem = problemOf(step, outcomes[step.name], rig.values);
-    return problem === undefined ? [] : [`${step.name}: ${problem}`];
-  });
-  assertEquals(problems, []);
-}
 
 Deno.test({
   name: "the Python client conforms",

@@ -7,13 +7,15 @@ import { encodeBase64, encodeHex } from "@std/encoding";
 import { Bridge, parseBridgeListen } from "../../lib/ctl/bridge/bridge.ts";
 import { parseAddress } from "../../lib/shared/wire/address.ts";
 import { makePackage } from "../../scripts/package.ts";
+import { conforms } from "../helpers/conformance.ts";
 import { Folder } from "../helpers/folder.ts";
 import { PCR0, sealedRig } from "../helpers/sealed_rig.ts";
 import { findTool, runTool } from "../helpers/tools.ts";
 
 const node = findTool([["node", "--version"]], "the npm package, since there is no node (Debian: nodejs)");
 const npm = findTool([["npm", "--version"]], "the npm package, since there is no npm (Debian: npm)");
-const MAIN = new URL("../fixtures/npm_project/main.ts.txt", import.meta.url);
+const source = (name: string) =>
+  Deno.readTextFile(new URL(`../fixtures/npm_project/${name}.ts.txt`, import.meta.url));
 
 const PROJECT = { name: "project", private: true, type: "module" };
 const refused = (message: string) => ["EnclaveError", "connect_failed", message];
@@ -28,18 +30,19 @@ const TSCONFIG = {
     module: "nodenext",
     types: ["node"],
   },
-  files: ["main.ts"],
+  files: ["main.ts", "conformance.ts"],
 };
 
 Deno.test({
   name:
-    "a Node project in TypeScript installs the package, compiles, and uses all services of an enclave that it verifies",
+    "a Node project in TypeScript installs the package, compiles, uses all services of an enclave that it verifies, and conforms",
   ignore: node === undefined || npm === undefined,
   fn: async () => {
     await using folder = await Folder.make({
       "package.json": JSON.stringify(PROJECT),
       "tsconfig.json": JSON.stringify(TSCONFIG),
-      "main.ts": await Deno.readTextFile(MAIN),
+      "main.ts": await source("main"),
+      "conformance.ts": await source("conformance"),
     });
     const tarball = await makePackage(folder.path);
     const run = async (command: string, ...args: string[]) => {
@@ -92,5 +95,6 @@ Deno.test({
       codes: true,
       sender: 44,
     });
+    await conforms((...files) => runTool(node ?? "", ["conformance.js", ...files], { cwd: folder.path }));
   },
 });

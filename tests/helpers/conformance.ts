@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { assertEquals } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";
 import { Bridge, parseBridgeListen } from "../../lib/ctl/bridge/bridge.ts";
 import { LocalKms } from "../../lib/dev/kms/local.ts";
@@ -16,6 +17,7 @@ import { formatAddress, parseAddress } from "../../lib/shared/wire/address.ts";
 import { devLaunch } from "./ctl_process.ts";
 import { Folder } from "./folder.ts";
 import { ServiceProcess } from "./service_process.ts";
+import type { ToolResult } from "./tools.ts";
 import { realDocuments } from "./vectors.ts";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -37,18 +39,12 @@ interface Step {
 }
 
 /** The list. */
-export interface Conformance {
+interface Conformance {
   readonly steps: readonly Step[];
   readonly documents: readonly Step[];
 }
 
-/** Where the list is. */
-export const LIST: string = new URL("clients/conformance.json", ROOT).pathname;
-
-/** Reads the list. */
-export async function readList(): Promise<Conformance> {
-  return await readJson("clients/conformance.json");
-}
+const LIST = "clients/conformance.json";
 
 /** Accepts connections, and answers each with some bytes or with silence. */
 function startPeer(bytes: Uint8Array | undefined, isClosing: boolean) {
@@ -130,7 +126,7 @@ async function goldValues() {
 }
 
 /** Starts the development service with a simulated NSM, and gives the values of the list. */
-export async function conformanceRig() {
+async function conformanceRig() {
   await using stack = new AsyncDisposableStack();
   const folder = stack.use(
     await Folder.make({
@@ -211,7 +207,7 @@ function matches(given: unknown, wanted: unknown, values: Values): boolean {
 }
 
 /** Why a step's outcome is not what the list says; undefined where it is. */
-export function problemOf({ gives, fails }: Step, outcome: unknown, values: Values): string | undefined {
+function problemOf({ gives, fails }: Step, outcome: unknown, values: Values): string | undefined {
   const said = JSON.stringify(outcome)?.slice(0, 1000) ?? "nothing";
   if (fails === undefined) return matches(field(outcome, "gave"), gives, values) ? undefined : said;
   const error = field(outcome, "error");
@@ -219,4 +215,20 @@ export function problemOf({ gives, fails }: Step, outcome: unknown, values: Valu
   const text = String(message ?? "").replace(/\$(\w+)/g, (_, name) => String(values[name]));
   const isSaid = String(field(error, "message")).toLowerCase().includes(text.toLowerCase());
   return error !== undefined && isSaid && matches(error, rest, values) ? undefined : said;
+}
+
+/** Runs the list with a client, which is given the files of the list and of its values, and requires each outcome. */
+export async function conforms(run: (list: string, values: string) => Promise<ToolResult>): Promise<void> {
+  await using rig = await conformanceRig();
+  const { steps, documents }: Conformance = await readJson(LIST);
+  const result = await run(new URL(LIST, ROOT).pathname, rig.valuesFile);
+  assertEquals(result.code, 0, result.stderr);
+  const outcomes: Readonly<Record<string, unknown>> = JSON.parse(result.stdout);
+  const asked = rig.values.documents === null ? steps : [...steps, ...documents];
+  assertEquals(Object.keys(outcomes).sort(), asked.map(({ name }) => name).sort());
+  const problems = asked.flatMap((step) => {
+    const problem = problemOf(step, outcomes[step.name], rig.values);
+    return problem === undefined ? [] : [`${step.name}: ${problem}`];
+  });
+  assertEquals(problems, []);
 }

@@ -1,5 +1,5 @@
 /**
- * Accounts and the master key from a client's side: the entry `./wallet`. Requests that lead to a KMS call carry AWS credentials, which a {@link CredentialSource}
+ * Accounts and the master key from a client's side, and where their keys come from: the entry `./wallet`. Requests that lead to a KMS call carry AWS credentials, which a {@link CredentialSource}
  * keeps and renews. Runs in browsers.
  *
  * @module
@@ -20,3 +20,12 @@ export {
   type SigningPayload,
   WalletClient,
 } from "./wallet_client.ts";
+export {
+  type AttestedKey,
+  type AttestedSubject,
+  type DocumentVerifier,
+  type OriginExpectation,
+  type SignedStatement,
+  verifyKeyDocument,
+} from "./key_origin.ts";
+export { type VerifiedAccount, verifyAccount } from "./verify_account.ts";
