@@ -2,19 +2,12 @@
 import { assertEquals } from "@std/assert";
 import { conforms } from "../helpers/conformance.ts";
 import { Folder } from "../helpers/folder.ts";
-import { findTool, runTool } from "../helpers/tools.ts";
+import { findGo, findPython, GO_ENV } from "../helpers/languages.ts";
+import { runTool } from "../helpers/tools.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
-const VENV = `${ROOT}tests/peers/build/venv/bin/python`;
-const IMPORTS = "import cryptography.hazmat.primitives.asymmetric.x25519";
-const python = findTool([
-  [VENV, "-c", IMPORTS],
-  ["python3", "-c", IMPORTS],
-], "the Python client, since there is no Python with cryptography (deno task build peers)");
-const go = findTool(
-  [["go", "version"], ["/usr/local/go/bin/go", "version"]],
-  "the Go client, since there is no go (Debian: golang-go)",
-);
+const python = findPython("the Python client");
+const go = findGo("the Go client");
 
 Deno.test({
   name: "the Python client conforms",
@@ -35,12 +28,7 @@ Deno.test({
     const binary = `${folder.path}/conformance`;
     const built = await runTool(go ?? "", ["build", "-o", binary, "./internal/conformance"], {
       cwd: `${ROOT}clients/go`,
-      env: {
-        GOTOOLCHAIN: "local",
-        GOFLAGS: "-mod=readonly -buildvcs=false",
-        GOPROXY: "off",
-        CGO_ENABLED: "0",
-      },
+      env: GO_ENV,
     });
     assertEquals(built.code, 0, built.stderr);
     await conforms((list, values) => runTool(binary, [list, values]));

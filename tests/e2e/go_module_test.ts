@@ -1,19 +1,10 @@
 /** The Go module: its own tests, its form, and that it needs nothing beside the standard library. */
 import { assertEquals } from "@std/assert";
-import { findTool, runTool } from "../helpers/tools.ts";
+import { findGo, GO_ENV } from "../helpers/languages.ts";
+import { runTool } from "../helpers/tools.ts";
 
 const MODULE = new URL("../../clients/go", import.meta.url).pathname;
-/** No module is downloaded, and no other version of Go. */
-const ENV = {
-  GOTOOLCHAIN: "local",
-  GOFLAGS: "-mod=readonly -buildvcs=false",
-  GOPROXY: "off",
-  CGO_ENABLED: "0",
-};
-const go = findTool(
-  [["go", "version"], ["/usr/local/go/bin/go", "version"]],
-  "the Go module, since there is no go (Debian: golang-go)",
-);
+const go = findGo("the Go module");
 
 for (
   const [what, args] of [
@@ -26,7 +17,7 @@ for (
     name: `the Go module ${what}`,
     ignore: go === undefined,
     fn: async () => {
-      const env = args[0] === "build" ? { ...ENV, GOOS: "darwin", GOARCH: "arm64" } : ENV;
+      const env = args[0] === "build" ? { ...GO_ENV, GOOS: "darwin", GOARCH: "arm64" } : GO_ENV;
       const ran = await runTool(go ?? "", args, { cwd: MODULE, env });
       assertEquals(ran.code, 0, ran.stdout + ran.stderr);
     },

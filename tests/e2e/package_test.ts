@@ -10,6 +10,7 @@ import { makePackage } from "../../scripts/package.ts";
 import { conforms } from "../helpers/conformance.ts";
 import { Folder } from "../helpers/folder.ts";
 import { PCR0, sealedRig } from "../helpers/sealed_rig.ts";
+import { worksAsDescribed } from "../helpers/workers.ts";
 import { findTool, runTool } from "../helpers/tools.ts";
 
 const node = findTool([["node", "--version"]], "the npm package, since there is no node (Debian: nodejs)");
@@ -35,7 +36,7 @@ const TSCONFIG = {
 
 Deno.test({
   name:
-    "a Node project in TypeScript installs the package, compiles, uses all services of an enclave that it verifies, and conforms",
+    "a Node project in TypeScript installs the package, compiles, uses all services of an enclave that it verifies, conforms, and runs the worker",
   ignore: node === undefined || npm === undefined,
   fn: async () => {
     await using folder = await Folder.make({
@@ -43,6 +44,9 @@ Deno.test({
       "tsconfig.json": JSON.stringify(TSCONFIG),
       "main.ts": await source("main"),
       "conformance.ts": await source("conformance"),
+      "worker.mjs": await Deno.readTextFile(
+        new URL("../../examples/workers/node/worker.mjs", import.meta.url),
+      ),
     });
     const tarball = await makePackage(folder.path);
     const run = async (command: string, ...args: string[]) => {
@@ -95,6 +99,9 @@ Deno.test({
       codes: true,
       sender: 44,
     });
-    await conforms((...files) => runTool(node ?? "", ["conformance.js", ...files], { cwd: folder.path }));
+    const runNode = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+      runTool(node ?? "", args, { cwd: folder.path, env });
+    await conforms((...files) => runNode(["conformance.js", ...files]));
+    await worksAsDescribed((args, env) => runNode(["worker.mjs", ...args], env));
   },
 });

@@ -1,14 +1,12 @@
 /** The Python package: its wheel, its types, and the bytes of docs/protocol.md's examples. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { Folder } from "../helpers/folder.ts";
-import { findTool, runTool } from "../helpers/tools.ts";
+import { findPython } from "../helpers/languages.ts";
+import { runTool } from "../helpers/tools.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const PACKAGE = `${ROOT}clients/python`;
-const python = findTool(
-  [[`${ROOT}tests/peers/build/venv/bin/python`, "-c", "import flit_core, mypy, cryptography"]],
-  "the Python package, since its build and type checker are not installed (deno task build peers)",
-);
+const python = findPython("the Python package", ["flit_core", "mypy"]);
 
 async function runPython(args: readonly string[], options: Parameters<typeof runTool>[2] = {}) {
   return await runTool(python ?? "", args, options);

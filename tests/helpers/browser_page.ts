@@ -6,7 +6,7 @@
  */
 import { decodeHex } from "@std/encoding";
 import { verifyDocumentUnder } from "../../lib/shared/attestation/verify.ts";
-import { sign } from "../../examples/clients/browser/sign.ts";
+import { sign } from "../../examples/web_page/sign.ts";
 import { Client } from "../../lib/ctl/client/client.ts";
 import { processData } from "../../lib/ctl/client/process.ts";
 import { SealedClient } from "../../lib/ctl/client/sealed_client.ts";

@@ -14,20 +14,24 @@ export class BridgeError extends EnclaveError {
   override name = "BridgeError";
 }
 
-/** Larger bodies are not the bridge's. */
+/** The bridge's refusals are shorter. Bytes. */
 const MAX_REFUSAL = 16 * 1024;
 
 /** `fetch` says only that it failed; its cause may say why. */
 function whyNot(thrown: unknown): string {
   const cause = thrown instanceof Error ? thrown.cause : undefined;
-  return messageOf(cause) !== "" && cause !== undefined ? messageOf(cause) : messageOf(thrown);
+  return (cause instanceof Error && cause.message) || messageOf(thrown);
 }
 
 async function refusal(url: string, response: Response): Promise<BridgeError> {
-  const text = Number(response.headers.get("content-length") ?? 0) > MAX_REFUSAL ? "" : await response.text();
+  const body = response.body?.getReader();
+  const read = readPieces(async () => await body?.read() ?? { done: true });
+  const bytes = new Uint8Array(MAX_REFUSAL);
   let error: unknown;
   try {
-    error = field(JSON.parse(text), "error");
+    let at = 0;
+    for (let length; (length = await read(bytes.subarray(at))) !== null && length > 0;) at += length;
+    error = field(JSON.parse(new TextDecoder().decode(bytes.subarray(0, at))), "error");
   } catch {
     // Something else than the bridge answered.
   }
@@ -35,13 +39,9 @@ async function refusal(url: string, response: Response): Promise<BridgeError> {
     const value = field(error, name);
     return typeof value === "string" ? value : undefined;
   };
-  return new BridgeError(
-    `${url} refused with status ${response.status}: ${textOf("message") ?? "it is not a bridge"}`,
-    {
-      code: textOf("code") ?? "connect_failed",
-      hint: textOf("hint"),
-    },
-  );
+  const [given, said, hint] = [textOf("code"), textOf("message"), textOf("hint")];
+  const message = `${url} refused with status ${response.status}: ${said ?? "it is not a bridge"}`;
+  return new BridgeError(message, { code: given ?? "connect_failed", hint });
 }
 
 /** A stream to an HTTP bridge. */

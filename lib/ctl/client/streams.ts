@@ -22,7 +22,7 @@ export interface NodeSocket {
   /** Ends the connection. */
   destroy(): unknown;
   /** Listens to errors. */
-  on(event: "error", listener: (problem: Error) => void): unknown;
+  on(name: "error", listener: (problem: Error) => void): unknown;
 }
 
 /** What `Client.over` takes. */
