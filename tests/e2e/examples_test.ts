@@ -8,7 +8,7 @@ import { PCR0, sealedRig } from "../helpers/sealed_rig.ts";
 import { within } from "../helpers/deadline.ts";
 import { findGo, findPython, GO_ENV } from "../helpers/languages.ts";
 import { findTool, runTool } from "../helpers/tools.ts";
-import { worksAsDescribed } from "../helpers/workers.ts";
+import { documentedProgramWorks, worksAsDescribed } from "../helpers/workers.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 const EXAMPLES = `${ROOT}examples`;
@@ -43,6 +43,29 @@ Deno.test({
     assertEquals(built.code, 0, built.stderr);
     await worksAsDescribed((args, env) => runTool(binary, args, { env }));
   },
+});
+
+Deno.test({
+  name: "the Python program of docs/clients.md works",
+  ignore: python === undefined,
+  fn: () =>
+    documentedProgramWorks("python", (cwd, program) =>
+      runTool(python ?? "", ["-c", program], {
+        cwd,
+        env: { PYTHONPATH: `${ROOT}clients/python`, PYTHONDONTWRITEBYTECODE: "1" },
+      })),
+});
+
+Deno.test({
+  name: "the Go program of docs/clients.md works",
+  ignore: go === undefined,
+  fn: () =>
+    documentedProgramWorks("go", async (cwd, program) => {
+      const module = await Deno.readTextFile(`${EXAMPLES}/workers/go/go.mod`);
+      await Deno.writeTextFile(`${cwd}/go.mod`, module.replace("../../../clients/go", `${ROOT}clients/go`));
+      await Deno.writeTextFile(`${cwd}/main.go`, program);
+      return await runTool(go ?? "", ["run", "."], { cwd, env: GO_ENV });
+    }),
 });
 
 /** What Node 20 and older browsers lack is taken away before the page's script runs. */

@@ -10,7 +10,7 @@ import { makePackage } from "../../scripts/package.ts";
 import { conforms } from "../helpers/conformance.ts";
 import { Folder } from "../helpers/folder.ts";
 import { PCR0, sealedRig } from "../helpers/sealed_rig.ts";
-import { worksAsDescribed } from "../helpers/workers.ts";
+import { documentedProgramWorks, worksAsDescribed } from "../helpers/workers.ts";
 import { findTool, runTool } from "../helpers/tools.ts";
 
 const node = findTool([["node", "--version"]], "the npm package, since there is no node (Debian: nodejs)");
@@ -102,6 +102,12 @@ Deno.test({
     const runNode = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
       runTool(node ?? "", args, { cwd: folder.path, env });
     await conforms((...files) => runNode(["conformance.js", ...files]));
+    await documentedProgramWorks("ts", async (cwd, program) => {
+      const file = await Deno.makeTempFile({ dir: folder.path, suffix: ".mjs" });
+      // This one has no syntax of TypeScript but a type.
+      await Deno.writeTextFile(file, program.replace("(file: string)", "(file)"));
+      return await runTool(node ?? "", [file], { cwd });
+    });
     await worksAsDescribed((args, env) => runNode(["worker.mjs", ...args], env));
   },
 });

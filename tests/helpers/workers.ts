@@ -1,9 +1,10 @@
 /**
- * What the workers of examples/workers do: against a service that answers what a test wants, and against the development service.
+ * What the workers of examples/workers and the programs of docs/clients.md do: against a service that answers what a test wants, and against the
+ * development service.
  *
  * @module
  */
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
 import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
 import { SealingKey } from "../../lib/shared/crypto/sealing.ts";
@@ -99,4 +100,33 @@ export async function worksAsDescribed(run: RunWorker): Promise<void> {
   await followsAnswers(run);
   await keepsJobs(run);
   await carriesSealedJobs(run);
+}
+
+/** The first program of docs/clients.md in a language. */
+async function documentedProgram(language: "ts" | "python" | "go"): Promise<string> {
+  const document = await Deno.readTextFile(new URL("../../docs/clients.md", import.meta.url));
+  const [, program = ""] = new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, "ms").exec(document) ?? [];
+  return program;
+}
+
+/**
+ * A program of docs/clients.md, in a folder with what it reads, does what the page says.
+ *
+ * @param run is given the folder, and the program with the service's address in place of the page's
+ */
+export async function documentedProgramWorks(
+  language: "ts" | "python" | "go",
+  run: (folder: string, program: string) => Promise<ToolResult>,
+): Promise<void> {
+  await using rig = await workflowRig({ entry: "scripts/dev.ts" });
+  const text = await documentedProgram(language);
+  const program = text.replace("tcp:127.0.0.1:5000", formatAddress(rig.service.address));
+  assert(program !== text);
+  await using folder = await Folder.make({
+    "wrapped.b64": `${rig.configure.encrypted_tsk}\n`,
+    "tsk.hex": await Deno.readTextFile(rig.tskFile),
+  });
+  const { code, stdout, stderr } = await run(folder.path, program);
+  assertEquals(code, 0, stderr);
+  assertMatch(stdout, /^hello\n0x[0-9a-f]{130}\n$/);
 }
