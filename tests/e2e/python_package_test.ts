@@ -1,5 +1,6 @@
 /** The Python package: its wheel, its types, and the bytes of docs/protocol.md's examples. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
+import { VERSION } from "../../lib/shared/version.ts";
 import { Folder } from "../helpers/folder.ts";
 import { findPython } from "../helpers/languages.ts";
 import { runTool } from "../helpers/tools.ts";
@@ -31,14 +32,16 @@ Deno.test({
     const { path } = folder;
     const built = await runPython(["-c", BUILD, path], { cwd: PACKAGE });
     assertEquals(built.code, 0, built.stderr);
+    assertStringIncludes(built.stdout, `denclave-${VERSION}-py3-none-any.whl`);
     const wheel = `${path}/${built.stdout.trim()}`;
     const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-index"];
     const installed = await runPython([...pip, "--target", `${path}/site`, wheel]);
     assertEquals(installed.code, 0, installed.stderr);
     const env = { PYTHONPATH: `${path}/site`, MYPYPATH: `${path}/site` };
-    const check = "import denclave; print(len(denclave.ERROR_CODES) > 20, denclave.__file__)";
+    const check =
+      "import denclave; print(len(denclave.ERROR_CODES) > 20, denclave.__version__, denclave.__file__)";
     const ran = await runPython(["-c", check], { env, cwd: path });
-    assertEquals(ran.stdout.trim(), `True ${path}/site/denclave/__init__.py`, ran.stderr);
+    assertEquals(ran.stdout.trim(), `True ${VERSION} ${path}/site/denclave/__init__.py`, ran.stderr);
     const mypy = (file: string) =>
       runPython(["-m", "mypy", "--strict", "--cache-dir", `${path}/cache`, file], { env, cwd: path });
     const good = await mypy("good.py");

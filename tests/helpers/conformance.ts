@@ -151,7 +151,7 @@ async function conformanceRig() {
     await Bridge.start({ listen: parseBridgeListen(socket, parseAddress), target: service.address }),
   );
   const silent = stack.use(startPeer(undefined, false));
-  const huge = stack.use(startPeer(Uint8Array.of(0x7f, 0xff, 0xff, 0xff), false));
+  const huge = stack.use(startPeer(Uint8Array.of(0x10, 0, 0, 0, 0x7b), false));
   const broken = stack.use(startPeer(new TextEncoder().encode('\0\0\0\x20{"status":'), true));
   const nobody = startPeer(undefined, false);
   await nobody[Symbol.asyncDispose]();

@@ -28,7 +28,7 @@ from .services import (
     Signature,
 )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AWS_NITRO_ROOT",
