@@ -15,6 +15,8 @@ import { exportPublicKey, keyPairOf } from "../../lib/shared/sealed/hpke.ts";
 import { field, isObject, type JsonObject } from "../../lib/shared/json.ts";
 import { formatAddress, parseAddress } from "../../lib/shared/wire/address.ts";
 import { devLaunch } from "./ctl_process.ts";
+import { INDEFINITE, WIDEST } from "./cbor_forms.ts";
+import { CHAINS, forge, type Forged, writeIn } from "./forged_documents.ts";
 import { Folder } from "./folder.ts";
 import { ServiceProcess } from "./service_process.ts";
 import type { ToolResult } from "./tools.ts";
@@ -38,10 +40,16 @@ interface Step {
   readonly fails?: JsonObject;
 }
 
+/** A step with a document, by its name among the values. */
+interface DocumentStep extends Step {
+  readonly file: string;
+  readonly at: string;
+}
+
 /** The list. */
 interface Conformance {
   readonly steps: readonly Step[];
-  readonly documents: readonly Step[];
+  readonly documents: readonly DocumentStep[];
 }
 
 const LIST = "clients/conformance.json";
@@ -68,10 +76,10 @@ function startPeer(bytes: Uint8Array | undefined, isClosing: boolean) {
   };
 }
 
-/** The real documents by file, with what the list expects of each; null where they are not there. */
-async function documentValues() {
+/** The real documents by file, with what the list expects of each; none where they are not there. */
+async function realValues(): Promise<Record<string, JsonObject>> {
   const real = realDocuments();
-  if (real === undefined) return null;
+  if (real === undefined) return {};
   const files = {
     "real-1.bin": real.production,
     "real-debug.bin": real.debug,
@@ -88,6 +96,50 @@ async function documentValues() {
     };
   }
   return found;
+}
+
+/** Documents that tests made, each with one fault or in another encoding, and what becomes of them. */
+async function forgedValues() {
+  const documents: Record<string, JsonObject> = {};
+  const steps: DocumentStep[] = [];
+  const add = ({ root, document, at }: Forged, step: Step) => {
+    documents[step.name] = {
+      document: encodeBase64(document),
+      root: encodeBase64(root),
+      pcr0: "07".repeat(48),
+      nonce: null,
+    };
+    steps.push({ ...step, file: step.name, at: at.toISOString() });
+  };
+  for (const [what, choose] of [["indefinite lengths", INDEFINITE], ["widest heads", WIDEST]] as const) {
+    add(await forge({}, {}, writeIn(choose)), { name: `a document with ${what}`, gives: { debug: false } });
+  }
+  for (const [what, place, unusual] of CHAINS) {
+    const code = "from" in unusual || "to" in unusual ? "attestation_expired" : "attestation_chain";
+    add(await forge({ [place]: unusual }), {
+      name: `a chain with ${what}`,
+      fails: { kind: "attestation", code },
+    });
+  }
+  const tpm = await forge({}, { nitrotpm_pcrs: new Map() });
+  add(tpm, { name: "an instance's document", fails: { kind: "attestation", code: "attestation_nitrotpm" } });
+  const debug = { pcrs: new Map([0, 1, 2].map((index) => [index, new Uint8Array(48)])) };
+  add(await forge({}, debug), {
+    name: "a document of debug mode",
+    fails: { kind: "attestation", code: "attestation_debug" },
+  });
+  for (
+    const [name, fields] of Object.entries({
+      "without PCR 2": { pcrs: new Map([0, 1].map((index) => [index, new Uint8Array(48).fill(7)])) },
+      "of another digest": { digest: "SHA256" },
+      "without a time": { timestamp: null },
+      "with a nonce that is text": { nonce: "nonce" },
+    })
+  ) {
+    const fails = { kind: "attestation", code: "attestation_malformed" };
+    add(await forge({}, fields), { name: `a document ${name}`, fails });
+  }
+  return { documents, steps };
 }
 
 /** Rows and documents of an earlier build, whose keys are known: what is signed with them is always the same. */
@@ -156,6 +208,7 @@ async function conformanceRig() {
   const nobody = startPeer(undefined, false);
   await nobody[Symbol.asyncDispose]();
   const rootDer = parseCertificate(await Deno.readFile(root));
+  const [real, forged] = [await realValues(), await forgedValues()];
   const values = {
     address: formatAddress(service.address),
     unix: socket,
@@ -180,12 +233,18 @@ async function conformanceRig() {
     other_client_key: encodeBase64(new Uint8Array(32).fill(8)),
     digest: "05".repeat(32),
     ...await goldValues(),
-    documents: await documentValues(),
+    documents: { ...real, ...forged.documents },
   };
-  const valuesFile = `${folder.path}/values.json`;
+  const { steps, documents }: Conformance = await readJson(LIST);
+  const list = {
+    steps,
+    documents: [...documents.filter(({ file }) => Object.hasOwn(real, file)), ...forged.steps],
+  };
   await folder.write("values.json", JSON.stringify(values));
+  await folder.write("list.json", JSON.stringify(list));
   const owned = stack.move();
-  return { folder, values, valuesFile, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  const files = { list: `${folder.path}/list.json`, values: `${folder.path}/values.json` };
+  return { values, list, files, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 type Values = Readonly<Record<string, unknown>>;
@@ -220,11 +279,10 @@ function problemOf({ gives, fails }: Step, outcome: unknown, values: Values): st
 /** Runs the list with a client, which is given the files of the list and of its values, and requires each outcome. */
 export async function conforms(run: (list: string, values: string) => Promise<ToolResult>): Promise<void> {
   await using rig = await conformanceRig();
-  const { steps, documents }: Conformance = await readJson(LIST);
-  const result = await run(new URL(LIST, ROOT).pathname, rig.valuesFile);
+  const result = await run(rig.files.list, rig.files.values);
   assertEquals(result.code, 0, result.stderr);
   const outcomes: Readonly<Record<string, unknown>> = JSON.parse(result.stdout);
-  const asked = rig.values.documents === null ? steps : [...steps, ...documents];
+  const asked = [...rig.list.steps, ...rig.list.documents];
   assertEquals(Object.keys(outcomes).sort(), asked.map(({ name }) => name).sort());
   const problems = asked.flatMap((step) => {
     const problem = problemOf(step, outcomes[step.name], rig.values);
