@@ -1,9 +1,11 @@
 package denclave
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdh"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -108,6 +110,46 @@ func TestASealedRequestHasTheBytesOfTheProtocol(t *testing.T) {
 	reply[0] ^= 1
 	if _, err := made.open(reply); err == nil {
 		t.Error("a changed reply was opened")
+	}
+}
+
+func TestNoChangedDocumentIsTakenOrEndsTheProgram(t *testing.T) {
+	text, err := os.ReadFile("../../tests/fixtures/gold/gold.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gold struct {
+		Root   []byte `json:"root"`
+		Attest struct {
+			Document []byte `json:"document"`
+			Nonce    []byte `json:"nonce"`
+		} `json:"attest"`
+	}
+	if err := json.Unmarshal(text, &gold); err != nil {
+		t.Fatal(err)
+	}
+	pcr0 := "6a5ba5204a52c3f7673f4eb9430bf253f0e2e4ea1251195fed72fcdc2cbbb2c2f4b1c2c0048095a8f6e67aa7b3a04164"
+	expected := Expected{PCRs: []PCRs{{0: pcr0}}, InsecureRoot: gold.Root}
+	verify := func(document []byte) error {
+		_, err := VerifyDocument(document, expected, DocumentFields{Nonce: gold.Attest.Nonce, AsMade: true})
+		return err
+	}
+	whole := gold.Attest.Document
+	if err := verify(whole); err != nil {
+		t.Fatal(err)
+	}
+	for at := range whole {
+		changes := [][]byte{whole[:at]}
+		if at%5 == 0 {
+			flipped := bytes.Clone(whole)
+			flipped[at] ^= byte(1 + at%255)
+			changes = append(changes, flipped)
+		}
+		for _, changed := range changes {
+			if err := verify(changed); !strings.HasPrefix(Code(err), "attestation_") {
+				t.Errorf("%d bytes, changed at %d: %v", len(changed), at, err)
+			}
+		}
 	}
 }
 

@@ -137,3 +137,34 @@ Deno.test({
     ], ran.stderr);
   },
 });
+
+const CHANGED_SCRIPT = `import base64, json, sys
+from denclave import AttestationError, Expected, verify_document
+gold = json.load(open(sys.argv[1]))
+root, document, nonce = (base64.b64decode(text) for text in (gold["root"], gold["attest"]["document"], gold["attest"]["nonce"]))
+expected = Expected({0: sys.argv[2]}, insecure_root=root)
+verify_document(document, expected, nonce=nonce, at="made")
+changes = [document[:at] for at in range(len(document))]
+for at in range(0, len(document), 5):
+    flipped = bytearray(document)
+    flipped[at] ^= 1 + at % 255
+    changes.append(bytes(flipped))
+for change in changes:
+    try:
+        verify_document(change, expected, nonce=nonce, at="made")
+    except AttestationError:
+        continue
+    sys.exit(f"taken: {change.hex()}")`;
+
+Deno.test({
+  name:
+    "the Python package takes no document that was changed or cut short, and raises AttestationError alone",
+  ignore: python === undefined,
+  fn: async () => {
+    const pcr0 =
+      "6a5ba5204a52c3f7673f4eb9430bf253f0e2e4ea1251195fed72fcdc2cbbb2c2f4b1c2c0048095a8f6e67aa7b3a04164";
+    const args = ["-c", CHANGED_SCRIPT, `${ROOT}tests/fixtures/gold/gold.json`, pcr0];
+    const ran = await runPython(args, { env: FROM_SOURCE });
+    assertEquals(ran.code, 0, ran.stderr);
+  },
+});
