@@ -1,6 +1,6 @@
 /**
- * `deno task build package`: the client's side of the library as an npm tarball, ES modules and types. Code that only works in Deno is left out: sockets are Node's there.
- * Needs npm and its registry.
+ * `deno task build package`: the client's side of the library as an npm tarball, ES modules and types. Code
+ * that only works in Deno is left out: sockets are Node's there. Needs npm and its registry.
  *
  * @module
  */

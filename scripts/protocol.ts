@@ -1,6 +1,7 @@
 /**
- * Generates the tables of docs/protocol.md, docs/protocol.schema.json and the clients' copies of the error codes from the tables of `lib/shared/wire`. `deno task docs`
- * writes them; a test checks that they are up to date.
+ * Generates the tables of docs/protocol.md, docs/protocol.schema.json and the clients' copies of the error
+ * codes from the tables of `lib/shared/wire`. `deno task docs` writes them; a test checks that they are up to
+ * date.
  *
  * @module
  */

@@ -1,6 +1,7 @@
 /**
- * Has an enclave behind the HTTP bridge sign with its master key. The page verifies the enclave's attestation document itself and seals its requests, so that
- * neither the bridge nor the parent instance is trusted. The bridge must allow the page's origin:
+ * Has an enclave behind the HTTP bridge sign with its master key. The page verifies the enclave's attestation
+ * document itself and seals its requests, so that neither the bridge nor the parent instance is trusted. The
+ * bridge must allow the page's origin:
  *
  *     denclavectl bridge --listen http://127.0.0.1:8080 --connect vsock:16:5000 --allow-origin https://example.org
  *
@@ -15,7 +16,10 @@ export interface SignOptions extends SealedClientOptions {
   readonly text: string;
 }
 
-/** Signs the SHA-256 of a text. @throws {EnclaveError} whose `code` says why not; `attestation_…` when the enclave is not the one expected. */
+/**
+ * Signs the SHA-256 of a text. @throws {EnclaveError} whose `code` says why not; `attestation_…` when the
+ * enclave is not the one expected.
+ */
 export async function sign({ bridge, text, ...expected }: SignOptions) {
   const client = await SealedClient.connect(bridge, expected);
   try {

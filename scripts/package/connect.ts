@@ -1,5 +1,6 @@
 /**
- * Takes the place of `lib/shared/wire/connect.ts` in the npm package: sockets of Node's. Bundlers find no import of Node's modules here; in a browser nothing is opened.
+ * Takes the place of `lib/shared/wire/connect.ts` in the npm package: sockets of Node's. Bundlers find no
+ * import of Node's modules here; in a browser nothing is opened.
  *
  * @module
  */

@@ -1,4 +1,7 @@
-/** The clients in Python and Go do what clients/conformance.json says, against the development service. package_test.ts runs it with the npm package. */
+/**
+ * The clients in Python and Go do what clients/conformance.json says, against the development service.
+ * package_test.ts runs it with the npm package.
+ */
 import { assertEquals } from "@std/assert";
 import { conforms } from "../helpers/conformance.ts";
 import { Folder } from "../helpers/folder.ts";

@@ -1,4 +1,7 @@
-/** The workers and the web page of examples/, run as their readers would: against the development service, and against one that attests. */
+/**
+ * The workers and the web page of examples/, run as their readers would: against the development service, and
+ * against one that attests.
+ */
 import { assert, assertEquals } from "@std/assert";
 import { bundleForBrowser, findBrowser, pageWorks } from "../helpers/browser.ts";
 import { Folder } from "../helpers/folder.ts";

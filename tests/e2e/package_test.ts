@@ -1,6 +1,6 @@
 /**
- * The npm package: a Node project in TypeScript installs it, compiles against its types, and uses all three services of one that
- * attests: over a socket of Node's, web streams, an address and the HTTP bridge.
+ * The npm package: a Node project in TypeScript installs it, compiles against its types, and uses all three
+ * services of one that attests: over a socket of Node's, web streams, an address and the HTTP bridge.
  */
 import { assertEquals } from "@std/assert";
 import { encodeBase64, encodeHex } from "@std/encoding";

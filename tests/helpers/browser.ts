@@ -66,7 +66,10 @@ export async function bundleForBrowser(
   return await Deno.readTextFile(output);
 }
 
-/** Runs the script of browser_page.ts in a browser, behind the HTTP bridge of a service that takes sealed requests only. */
+/**
+ * Runs the script of browser_page.ts in a browser, behind the HTTP bridge of a service that takes sealed
+ * requests only.
+ */
 export async function pageWorks(browser: string, script: string): Promise<void> {
   await using rig = await sealedRig({ sealed: { required: true } });
   await using folder = await Folder.make();

@@ -1,6 +1,6 @@
 /**
- * The script of the browser test's page: the example's own code, and the client's other modules, under a simulated root that the query names,
- * in a browser whose newer functions were removed.
+ * The script of the browser test's page: the example's own code, and the client's other modules, under a
+ * simulated root that the query names, in a browser whose newer functions were removed.
  *
  * @module
  */

@@ -1,5 +1,6 @@
 /**
- * The list of clients/conformance.json: the service that it is run against, the values that its steps name, and how what a client gave is compared.
+ * The list of clients/conformance.json: the service that it is run against, the values that its steps name,
+ * and how what a client gave is compared.
  *
  * @module
  */
@@ -142,7 +143,9 @@ async function forgedValues() {
   return { documents, steps };
 }
 
-/** Rows and documents of an earlier build, whose keys are known: what is signed with them is always the same. */
+/**
+ * Rows and documents of an earlier build, whose keys are known: what is signed with them is always the same.
+ */
 async function goldValues() {
   const gold = await readJson("tests/fixtures/gold/gold.json");
   const requests: readonly JsonObject[] = gold.conversations.flatMap(
@@ -276,7 +279,10 @@ function problemOf({ gives, fails }: Step, outcome: unknown, values: Values): st
   return error !== undefined && isSaid && matches(error, rest, values) ? undefined : said;
 }
 
-/** Runs the list with a client, which is given the files of the list and of its values, and requires each outcome. */
+/**
+ * Runs the list with a client, which is given the files of the list and of its values, and requires each
+ * outcome.
+ */
 export async function conforms(run: (list: string, values: string) => Promise<ToolResult>): Promise<void> {
   await using rig = await conformanceRig();
   const result = await run(rig.files.list, rig.files.values);

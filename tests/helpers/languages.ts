@@ -1,5 +1,6 @@
 /**
- * Python and Go, in the versions that the clients need. A test whose language is missing is skipped, and the run reports it.
+ * Python and Go, in the versions that the clients need. A test whose language is missing is skipped, and the
+ * run reports it.
  *
  * @module
  */

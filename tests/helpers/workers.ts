@@ -1,6 +1,6 @@
 /**
- * What the workers of examples/workers and the programs of docs/clients.md do: against a service that answers what a test wants, and against the
- * development service.
+ * What the workers of examples/workers and the programs of docs/clients.md do: against a service that answers
+ * what a test wants, and against the development service.
  *
  * @module
  */

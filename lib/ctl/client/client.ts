@@ -39,7 +39,10 @@ export type { NodeSocket, StreamSource, WebStreams } from "./streams.ts";
 export interface ClientOptions {
   /** Defaults to `u32be`. */
   readonly framing?: Framing;
-  /** For connecting, and for each reply. Milliseconds; 65 seconds by default, a little more than the service takes. */
+  /**
+   * For connecting, and for each reply. Milliseconds; 65 seconds by default, a little more than the service
+   * takes.
+   */
   readonly timeoutMs?: number;
   /** For connecting, where it may not take as long as a reply. Milliseconds. */
   readonly connectMs?: number;
@@ -81,7 +84,9 @@ export interface Requester {
   request(request: WireObject): Promise<WireObject>;
 }
 
-/** As {@link Requester}, with the types of the requests that are known: `status` tells replies from errors. */
+/**
+ * As {@link Requester}, with the types of the requests that are known: `status` tells replies from errors.
+ */
 export interface TypedRequester extends Requester {
   /** Gives the reply, whatever its status. */
   exchange<T extends RequestType>(request: RequestOf<T>): Promise<ExchangeOf<T>>;
@@ -143,8 +148,8 @@ export class Client implements TypedRequester, Disposable {
   /**
    * Connects.
    *
-   * @param to an address, also as text: `vsock:16:5000`, `tcp:127.0.0.1:5000`, `unix:/run/denclave.sock`; or the URL of an HTTP bridge, to which
-   * each request connects anew
+   * @param to an address, also as text: `vsock:16:5000`, `tcp:127.0.0.1:5000`, `unix:/run/denclave.sock`; or
+   * the URL of an HTTP bridge, to which each request connects anew
    * @throws {EnclaveError} `connect_failed` or `invalid_address`
    */
   static async connect(to: Address | string, options: ClientOptions = {}): Promise<Client> {
@@ -160,7 +165,8 @@ export class Client implements TypedRequester, Disposable {
   /**
    * Sends a request and gives the reply, whatever its status.
    *
-   * @throws {EnclaveError} `no_reply` when the connection ended, or nothing came in time; the connection is closed then.
+   * @throws {EnclaveError} `no_reply` when the connection ended, or nothing came in time; the connection is
+   * closed then.
    */
   exchange<T extends RequestType>(request: RequestOf<T>): Promise<ExchangeOf<T>>;
   exchange<T extends WalletRequestType>(request: WalletRequestOf<T>): Promise<WalletExchangeOf<T>>;

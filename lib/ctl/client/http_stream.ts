@@ -1,5 +1,6 @@
 /**
- * The HTTP bridge (`denclavectl bridge --listen http://…`) as a stream in raw framing: each write is one POST, and what is read is its reply. Runs in browsers.
+ * The HTTP bridge (`denclavectl bridge --listen http://…`) as a stream in raw framing: each write is one
+ * POST, and what is read is its reply. Runs in browsers.
  *
  * @module
  */
@@ -8,7 +9,10 @@ import { field } from "../../shared/json.ts";
 import type { Stream } from "../../shared/wire/address.ts";
 import { readPieces } from "./streams.ts";
 
-/** The bridge cannot be reached, or refused a request itself: `code` and `hint` are the bridge's. The request was not carried out, unless the code is `no_reply`. */
+/**
+ * The bridge cannot be reached, or refused a request itself: `code` and `hint` are the bridge's. The request
+ * was not carried out, unless the code is `no_reply`.
+ */
 export class BridgeError extends EnclaveError {
   /** The class. */
   override name = "BridgeError";

@@ -1,6 +1,6 @@
 /**
- * `process` from the client's side: data is sealed under the session key, the service works on it, and its result is opened. AES-256-GCM of Web Crypto, so that
- * it runs in browsers.
+ * `process` from the client's side: data is sealed under the session key, the service works on it, and its
+ * result is opened. AES-256-GCM of Web Crypto, so that it runs in browsers.
  *
  * @module
  */
@@ -20,7 +20,10 @@ export type { WireObject } from "../../shared/wire/messages.ts";
 
 /** Options of {@link processData}. */
 export interface ProcessOptions {
-  /** Whether the blobs are bound to their direction and request (default true). False is for services that support only the old format. */
+  /**
+   * Whether the blobs are bound to their direction and request (default true). False is for services that
+   * support only the old format.
+   */
   readonly bind?: boolean;
 }
 

@@ -1,5 +1,6 @@
 /**
- * What a client can be made over: a stream like Deno's, a pair of web streams, or a socket of Node's. Runs in browsers.
+ * What a client can be made over: a stream like Deno's, a pair of web streams, or a socket of Node's. Runs in
+ * browsers.
  *
  * @module
  */

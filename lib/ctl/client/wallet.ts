@@ -1,6 +1,7 @@
 /**
- * Accounts and the master key from a client's side, and where their keys come from: the entry `./wallet`. Requests that lead to a KMS call carry AWS credentials, which a {@link CredentialSource}
- * keeps and renews. Runs in browsers.
+ * Accounts and the master key from a client's side, and where their keys come from: the entry `./wallet`.
+ * Requests that lead to a KMS call carry AWS credentials, which a {@link CredentialSource} keeps and renews.
+ * Runs in browsers.
  *
  * @module
  */
