@@ -15,7 +15,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -57,7 +56,9 @@ func ConnectSealed(ctx context.Context, address string, expected Expected, optio
 	if options.Life <= 0 {
 		options.Life = time.Minute
 	}
-	client.sealed = &sealedSession{expected: expected, clientKey: options.ClientKey, life: options.Life}
+	turn := make(chan struct{}, 1)
+	turn <- struct{}{}
+	client.sealed = &sealedSession{turn: turn, expected: expected, clientKey: options.ClientKey, life: options.Life}
 	return client, nil
 }
 
@@ -69,8 +70,14 @@ func (c *Client) Exchange(ctx context.Context, request any) (json.RawMessage, er
 	if c.sealed == nil {
 		return c.conn.exchange(ctx, request)
 	}
-	c.sealed.Lock()
-	defer c.sealed.Unlock()
+	select {
+	case <-c.sealed.turn:
+		defer func() { c.sealed.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return nil, noReply(c.conn.address, context.Cause(ctx))
+	case <-time.After(2 * c.conn.timeout):
+		return nil, noReply(c.conn.address, errors.New("another request had no reply in time"))
+	}
 	reply, err := c.sealed.exchange(ctx, c, request)
 	if err != nil {
 		// The enclave may have restarted with another key.
@@ -159,7 +166,8 @@ func (c *Client) attest(ctx context.Context, expected Expected, userData []byte)
 
 // sealedSession is the key that requests are sealed for, and the counter of this client.
 type sealedSession struct {
-	sync.Mutex
+	// turn has one element while no request is under way.
+	turn      chan struct{}
 	expected  Expected
 	clientKey *ecdh.PrivateKey
 	life      time.Duration

@@ -1,7 +1,10 @@
 /** The Python package: its wheel, its types, and the bytes of docs/protocol.md's examples. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
+import { ERROR_CODES } from "../../lib/shared/wire/error_codes.ts";
+import { errorReply, type WireObject } from "../../lib/shared/wire/messages.ts";
 import { VERSION } from "../../lib/shared/version.ts";
 import { Folder } from "../helpers/folder.ts";
+import { recordingService } from "../helpers/recording_service.ts";
 import { findPython } from "../helpers/languages.ts";
 import { runTool } from "../helpers/tools.ts";
 
@@ -166,5 +169,44 @@ Deno.test({
     const args = ["-c", CHANGED_SCRIPT, `${ROOT}tests/fixtures/gold/gold.json`, pcr0];
     const ran = await runPython(args, { env: FROM_SOURCE });
     assertEquals(ran.code, 0, ran.stderr);
+  },
+});
+
+const EXPIRED_SCRIPT = `import sys
+from denclave import Client, Credentials, ServiceError
+asked = []
+def credentials():
+    asked.append(1)
+    return Credentials(f"key {len(asked)}", "SECRET", "TOKEN")
+with Client(sys.argv[1]) as client:
+    client.configure("AAAA", credentials)
+    try:
+        client.configure("AAAA", credentials())
+    except ServiceError as problem:
+        print(problem.code, problem.details, problem.hint, len(asked), credentials())`;
+
+Deno.test({
+  name:
+    "the Python client fetches credentials once more when they have expired, where it can, and never prints them",
+  ignore: python === undefined,
+  fn: async () => {
+    const answers: WireObject[] = [
+      { ...errorReply("credentials_expired", "KMS says so") },
+      { status: "ok", msg: "configured" },
+    ];
+    await using service = recordingService(() => ({
+      ...answers.shift() ?? errorReply("credentials_expired", "KMS says so"),
+    }));
+    const ran = await runPython(["-c", EXPIRED_SCRIPT, service.address], { env: FROM_SOURCE });
+    const { remedy } = ERROR_CODES.credentials_expired;
+    assertEquals(
+      ran.stdout.trim(),
+      `credentials_expired KMS says so ${remedy} 3 Credentials('key 4')`,
+      ran.stderr,
+    );
+    assertEquals(
+      service.requests.map(({ credential }) => (credential as WireObject)["aws_access_key_id"]),
+      ["key 1", "key 2", "key 3"],
+    );
   },
 });

@@ -19,24 +19,35 @@ _VSOCK_WRITE = 32 * 1024
 _PIECE = 64 * 1024
 
 
-def _open(address: str) -> tuple[socket.socket, Any]:
+def _open(address: str, timeout: float) -> socket.socket:
     kind, _, rest = address.partition(":")
     host, _, port = rest.rpartition(":")
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if kind == "unix" and rest:
-        return socket.socket(socket.AF_UNIX), rest
-    if kind == "vsock" and host.isdecimal() and port.isdecimal():
-        family = getattr(socket, "AF_VSOCK", None)
-        if family is None:
-            raise ConnectError(f"Cannot connect to {address}: this system has no vsock", code="connect_failed")
-        return socket.socket(family), (int(host), int(port))
     if kind == "tcp" and host and port.isdecimal() and int(port) <= 65535:
-        return socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET), (host, int(port))
-    raise ConnectError(
-        f"Cannot use address {address!r}",
-        code="invalid_address",
-        hint="Write vsock:<cid>:<port>, tcp:<host>:<port> or unix:<path>.",
-    )
+        host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        found = socket.create_connection((host, int(port)), timeout)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return found
+    target: Any
+    if kind == "unix" and rest:
+        family, target = socket.AF_UNIX, rest
+    elif kind == "vsock" and host.isdecimal() and port.isdecimal():
+        if not hasattr(socket, "AF_VSOCK"):
+            raise OSError("this system has no vsock")
+        family, target = socket.AF_VSOCK, (int(host), int(port))
+    else:
+        raise ConnectError(
+            f"Cannot use address {address!r}",
+            code="invalid_address",
+            hint="Write vsock:<cid>:<port>, tcp:<host>:<port> or unix:<path>.",
+        )
+    found = socket.socket(family)
+    try:
+        found.settimeout(timeout)
+        found.connect(target)
+    except BaseException:
+        found.close()
+        raise
+    return found
 
 
 class Connection:
@@ -47,20 +58,14 @@ class Connection:
         self._timeout = timeout
         self._lock = threading.Lock()
         wait = timeout if connect_timeout is None else connect_timeout
-        opened = None
         try:
-            opened, target = _open(address)
-            opened.settimeout(wait)
-            opened.connect(target)
-            if opened.family in (socket.AF_INET, socket.AF_INET6):
-                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as problem:
-            if opened is not None:
-                opened.close()
-            why = f"no answer within {wait:g} s" if isinstance(problem, TimeoutError) else problem.strerror or str(problem)
+            self._socket = _open(address, wait)
+        except (OSError, OverflowError) as problem:
+            why = f"no answer within {wait:g} s" if isinstance(problem, TimeoutError) else str(problem)
+            if isinstance(problem, OSError) and problem.strerror and not isinstance(problem, TimeoutError):
+                why = problem.strerror
             hint = "Check that the service or the bridge listens there; for vsock, that the enclave runs (nitro-cli describe-enclaves) with this CID."
             raise ConnectError(f"Cannot connect to {address}: {why}", code="connect_failed", hint=hint, details=why) from problem
-        self._socket = opened
 
     def close(self) -> None:
         self._socket.close()

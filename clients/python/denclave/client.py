@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from . import _cbor, _hpke
 from ._connection import DEFAULT_TIMEOUT, Connection
 from .attestation import Document, Expected, attest_user_data, verify_document
-from .errors import ReplyError, SealedError, ServiceError
+from .errors import NoReplyError, ReplyError, SealedError, ServiceError
 from .services import Services
 
 _C = TypeVar("_C", bound="Client")
@@ -115,6 +115,8 @@ class SealedClient(Client):
         connect_timeout: float | None = None,
     ) -> None:
         super().__init__(address, timeout=timeout, connect_timeout=connect_timeout)
+        self._address = address
+        self._timeout = timeout
         self._expected = expected
         self._client_key = client_key
         self._life_ms = int(life * 1000)
@@ -141,14 +143,17 @@ class SealedClient(Client):
         return self._public_key
 
     def exchange(self, request: dict[str, Any]) -> dict[str, Any]:
-        with self._turn:
-            public_key = self._ready()
-            try:
-                return self._sealed(public_key, request)
-            except Exception:
-                # The enclave may have restarted with another key.
-                self._public_key = None
-                raise
+        # Another request may attest first.
+        if not self._turn.acquire(timeout=2 * self._timeout):
+            raise NoReplyError(self._address, "another request had no reply in time")
+        try:
+            return self._sealed(self._ready(), request)
+        except Exception:
+            # The enclave may have restarted with another key.
+            self._public_key = None
+            raise
+        finally:
+            self._turn.release()
 
     def _sealed(self, public_key: bytes, request: dict[str, Any]) -> dict[str, Any]:
         self._counter += 1
