@@ -80,7 +80,7 @@ async function keepsJobs(run: RunWorker): Promise<void> {
 async function carriesSealedJobs(run: RunWorker): Promise<void> {
   await using rig = await workflowRig({ entry: "scripts/dev.ts", flags: ["--bind-process"] });
   const raw = decodeHex((await Deno.readTextFile(rig.tskFile)).trim());
-  using key = SealingKey.take(new SecretBytes(raw), { random: HOST_RANDOM.fill });
+  using key = new SealingKey(new SecretBytes(raw), { random: HOST_RANDOM.fill });
   const id = crypto.getRandomValues(new Uint8Array(16));
   const data = new TextEncoder().encode("grüße".repeat(20_000));
   const blob = key.seal(data, processBinding("request", id));
