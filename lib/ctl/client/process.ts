@@ -8,7 +8,7 @@ import { decodeHex, encodeHex } from "@std/encoding";
 import { concat } from "../../shared/bytes.ts";
 import { EnclaveError } from "../../shared/errors.ts";
 import { processBinding, REQUEST_ID_LENGTH } from "../../shared/wire/process_binding.ts";
-import { requiredString } from "../../shared/wire/messages.ts";
+import { requiredString, type WireObject } from "../../shared/wire/messages.ts";
 import type { Requester } from "./client.ts";
 
 export { EnclaveError, type EnclaveErrorOptions } from "../../shared/errors.ts";
@@ -29,36 +29,14 @@ export interface ProcessOptions {
 
 const KEY_LENGTH = 32;
 const NONCE_LENGTH = 12;
-const TAG_LENGTH = 16;
 
 function algorithm(
   iv: Uint8Array<ArrayBuffer>,
-  additional: Uint8Array<ArrayBuffer> | undefined,
+  direction: "request" | "reply",
+  id: Uint8Array | undefined,
 ): AesGcmParams {
-  return { name: "AES-GCM", iv, ...(additional === undefined ? {} : { additionalData: additional }) };
-}
-
-async function open(
-  key: CryptoKey,
-  blob: Uint8Array<ArrayBuffer>,
-  additional: Uint8Array<ArrayBuffer> | undefined,
-): Promise<Uint8Array<ArrayBuffer>> {
-  try {
-    if (blob.length < NONCE_LENGTH + TAG_LENGTH) throw new RangeError(`it has ${blob.length} bytes`);
-    const nonce = blob.slice(0, NONCE_LENGTH);
-    const opened = await crypto.subtle.decrypt(
-      algorithm(nonce, additional),
-      key,
-      blob.subarray(NONCE_LENGTH),
-    );
-    return new Uint8Array(opened);
-  } catch (thrown) {
-    throw new EnclaveError("Cannot open the result: it is not the answer to this request, or was changed", {
-      code: "decrypt_failed",
-      hint: "Check that the service has the same session key, and that no byte changed on the way.",
-      cause: thrown,
-    });
-  }
+  const additionalData = id && processBinding(direction, id);
+  return { name: "AES-GCM", iv, ...(additionalData === undefined ? {} : { additionalData }) };
 }
 
 /**
@@ -75,6 +53,12 @@ export async function processData(
   { key, data }: { readonly key: Uint8Array; readonly data: Uint8Array },
   { bind = true }: ProcessOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
+  const { blob, fields, open } = await blobsOf(key, data, bind);
+  return await open(await client.request({ type: "process", ciphertext: encodeHex(blob), ...fields }));
+}
+
+/** The request's blob, the fields that bind it, and what opens the reply's. @throws {RangeError} */
+async function blobsOf(key: Uint8Array, data: Uint8Array, bind: boolean) {
   if (key.length !== KEY_LENGTH) {
     throw new RangeError(`Cannot seal with a key of ${key.length} bytes: AES-256 has ${KEY_LENGTH}`);
   }
@@ -82,18 +66,24 @@ export async function processData(
   const sealing = await crypto.subtle.importKey("raw", raw, "AES-GCM", false, ["encrypt", "decrypt"])
     .finally(() => raw.fill(0));
   const id = bind ? crypto.getRandomValues(new Uint8Array(REQUEST_ID_LENGTH)) : undefined;
-  const dataOf = (direction: "request" | "reply") => id && processBinding(direction, id);
   const nonce = crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
-  const ciphertext = await crypto.subtle.encrypt(
-    algorithm(nonce, dataOf("request")),
-    sealing,
-    new Uint8Array(data),
-  );
-  const reply = await client.request({
-    type: "process",
-    ciphertext: encodeHex(concat([nonce, new Uint8Array(ciphertext)])),
-    ...(id === undefined ? {} : { bind: true, request_id: encodeHex(id) }),
-  });
-  const result = decodeHex(requiredString(reply, "result", "the sealed result, hex"));
-  return await open(sealing, result, dataOf("reply"));
+  const sealed = await crypto.subtle.encrypt(algorithm(nonce, "request", id), sealing, new Uint8Array(data));
+  return {
+    blob: concat([nonce, new Uint8Array(sealed)]),
+    fields: id === undefined ? {} : { bind: true, request_id: encodeHex(id) },
+    open: async (reply: WireObject): Promise<Uint8Array<ArrayBuffer>> => {
+      const blob = decodeHex(requiredString(reply, "result", "the sealed result, hex"));
+      const how = algorithm(blob.slice(0, NONCE_LENGTH), "reply", id);
+      try {
+        return new Uint8Array(await crypto.subtle.decrypt(how, sealing, blob.subarray(NONCE_LENGTH)));
+      } catch (thrown) {
+        const what = "Cannot open the result: it is not the answer to this request, or was changed";
+        throw new EnclaveError(what, {
+          code: "decrypt_failed",
+          hint: "Check that the service has the same session key, and that no byte changed on the way.",
+          cause: thrown,
+        });
+      }
+    },
+  };
 }
