@@ -32,7 +32,9 @@ export interface VerifiedAccount {
  * The documents about an account, oldest first: one for each KMS key that it has had. @throws {StoreError}
  * `store_row_damaged`
  */
-export function statementsOf({ name, history = "[]", keyId, attestation, nonce }: StoredAccount): Statement[] {
+export function statementsOf(
+  { name, history = "[]", keyId, attestation, nonce }: StoredAccount,
+): Statement[] {
   const own = attestation === undefined || nonce === undefined ? [] : [{ keyId, attestation, nonce }];
   try {
     const kept: unknown = JSON.parse(history);
