@@ -11,7 +11,7 @@ import config from "../deno.json" with { type: "json" };
 const ROOT = new URL("..", import.meta.url).pathname;
 const TYPESCRIPT = "5.9.3";
 /** Entries of the package, by their names in `deno.json`. */
-const ENTRIES = ["./wire", "./attestation", "./sealed", "./client", "./sealed_client"] as const;
+const ENTRIES = ["./wire", "./attestation", "./sealed", "./client", "./sealed_client", "./receipts"] as const;
 /** What is another file in the package. */
 const REPLACED: Readonly<Record<string, string>> = {
   "lib/shared/wire/connect.ts": "scripts/package/connect.ts",

@@ -8,7 +8,7 @@ import { HOST_RANDOM } from "../../shared/crypto/host_random.ts";
 import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { SealingKey } from "../../shared/crypto/sealing.ts";
 import { processBinding, REQUEST_ID_LENGTH } from "../../shared/wire/process_binding.ts";
-import { requiredString } from "../../shared/wire/messages.ts";
+import { requiredString, type WireObject } from "../../shared/wire/messages.ts";
 import type { Requester } from "./client.ts";
 
 export { EnclaveError, type EnclaveErrorOptions } from "../../shared/errors.ts";
@@ -39,14 +39,19 @@ export async function processData(
   { bind = true }: ProcessOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
   using sealing = new SealingKey(SecretBytes.copyOf(key), { random: HOST_RANDOM.fill });
+  const { blob, fields, open } = blobsOf(sealing, data, bind);
+  return open(await client.request({ type: "process", ciphertext: encodeHex(blob), ...fields }));
+}
+
+/** The request's blob, the fields that bind it, and what opens the reply's. */
+export function blobsOf(sealing: SealingKey, data: Uint8Array, bind: boolean) {
   const id = bind ? crypto.getRandomValues(new Uint8Array(REQUEST_ID_LENGTH)) : undefined;
-  const dataOf = (direction: "request" | "reply") => id && processBinding(direction, id);
-  const ciphertext = encodeHex(await sealing.seal(data, dataOf("request")));
-  const reply = await client.request({
-    type: "process",
-    ciphertext,
-    ...(id === undefined ? {} : { bind: true, request_id: encodeHex(id) }),
-  });
-  const result = decodeHex(requiredString(reply, "result", "the sealed result, hex"));
-  return await sealing.open(result, dataOf("reply"));
+  return {
+    blob: sealing.seal(data, id && processBinding("request", id)),
+    fields: id === undefined ? {} : { bind: true, request_id: encodeHex(id) },
+    open: (reply: WireObject): Uint8Array<ArrayBuffer> => {
+      const result = decodeHex(requiredString(reply, "result", "the sealed result, hex"));
+      return sealing.open(result, id && processBinding("reply", id));
+    },
+  };
 }

@@ -1,0 +1,150 @@
+/**
+ * Receipts: signatures over what was answered, which anybody can verify later. `attest` with the purpose `receipt` gives the document that vouches for
+ * their key.
+ *
+ * @module
+ */
+import { encodeBase64 } from "@std/encoding";
+import { encode } from "cborg";
+import { Buffer } from "node:buffer";
+import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign } from "node:crypto";
+import { receiptUserData } from "../../shared/attestation/statement.ts";
+import { concat } from "../../shared/bytes.ts";
+import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
+import { CLAIM, RECEIPT_KEY_LIFE_MS, saltInfo } from "../../shared/receipts/claims.ts";
+import { readFields, type Values } from "../../shared/wire/fields.ts";
+import { type Reply, WireError } from "../../shared/wire/messages.ts";
+import { ATTEST_RECEIPT } from "../../shared/wire/requests.ts";
+import { attestKey, requireAttester } from "../server/attestation.ts";
+import { drawSecret } from "../server/entropy.ts";
+import type { Call, Feature, Ports, Routes } from "../server/feature.ts";
+import { RotatedKeys } from "../server/rotated_keys.ts";
+import { deriveSalt } from "./salts.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** PKCS #8 of an Ed25519 key, before the key's 32 bytes. RFC 8410. */
+const PKCS8_HEAD = Uint8Array.fromHex("302e020100300506032b657004220420");
+const KEY_LENGTH = 32;
+const ID_LENGTH = 16;
+/** The tag of a COSE_Sign1. RFC 9052. */
+const TAG = Uint8Array.of(0xd2);
+const NONE = new Uint8Array(0);
+
+/** What a receipt is about. */
+interface Receipted {
+  readonly type: "process" | "master_key.sign";
+  /** The client's. */
+  readonly nonce: Bytes;
+  /** The request's; of a sealed request its ciphertext is signed instead. Read before this returns. */
+  readonly blob: Bytes;
+  /** What was opened. */
+  readonly input: Bytes;
+  /** What the salts of a plain request are derived from; none where its reply is public. */
+  readonly secret?: SecretBytes;
+}
+
+type Outcome = "ok" | "workflow_failed";
+/** Signs the outcome, and gives the receipt in base64. @param result borrowed */
+export type Finish = (outcome: Outcome, result: Uint8Array) => Promise<string>;
+
+function sha384(...parts: readonly Uint8Array[]): Bytes {
+  const hash = createHash("sha384");
+  for (const part of parts) hash.update(part);
+  return new Uint8Array(hash.digest());
+}
+
+/** Makes receipts, and attests to their key. */
+export class ReceiptService implements Feature {
+  readonly name = "receipts";
+  readonly routes: Routes = {
+    "attest receipt": { answer: (request) => this.#attest(readFields(request, ATTEST_RECEIPT)) },
+  };
+  readonly state = {};
+  readonly warnings = [];
+  #ports: Ports;
+  #keys: RotatedKeys<{ readonly publicKey: Bytes }>;
+  /** Of the newest pair: the private key of the one before is dropped when this one is made. */
+  #signer: { readonly privateKey: KeyObject; readonly header: Uint8Array } | undefined;
+  #disposed = false;
+
+  constructor(ports: Ports) {
+    this.#ports = ports;
+    const life = { lifeMs: RECEIPT_KEY_LIFE_MS, graceMs: RECEIPT_KEY_LIFE_MS };
+    this.#keys = new RotatedKeys({ ...ports, ...life, make: () => this.#make() });
+  }
+
+  async #make() {
+    using seed = await drawSecret(this.#ports, "receipt", KEY_LENGTH);
+    using der = new SecretBytes(concat([PKCS8_HEAD, seed.expose()]));
+    const key = Buffer.from(der.expose().buffer);
+    const privateKey = createPrivateKey({ key, format: "der", type: "pkcs8" });
+    const spki = createPublicKey(privateKey).export({ format: "der", type: "spki" });
+    const publicKey = new Uint8Array(spki.subarray(-KEY_LENGTH));
+    const keyId = createHash("sha256").update(publicKey).digest();
+    this.#signer = { privateKey, header: encode(new Map<number, unknown>([[1, -8], [4, keyId]])) };
+    return { publicKey };
+  }
+
+  async #attest({ nonce, key: id }: Values<typeof ATTEST_RECEIPT>): Promise<Reply> {
+    requireAttester(this.#ports);
+    const key = id === undefined ? await this.#keys.current() : this.#keys.find(encodeBase64(id));
+    if (key === undefined) {
+      throw new WireError("receipt_key_unknown", "There is no such receipt key here, or no longer");
+    }
+    const notAfter = key.expires.getTime();
+    const validity = { notBefore: notAfter - RECEIPT_KEY_LIFE_MS, notAfter };
+    const userData = receiptUserData(this.#ports.configurationHash, validity);
+    return await attestKey(this.#ports, key, { nonce, userData });
+  }
+
+  /**
+   * Begins a receipt: commits to the request and to its input.
+   *
+   * @throws {WireError} (rejects) `feature_off`
+   */
+  async begin({ type, nonce, blob, input, secret }: Receipted, { sealed }: Call): Promise<Finish> {
+    if (this.#disposed) {
+      throw new WireError("feature_off", "The feature receipts is switched off in this image");
+    }
+    const { configurationHash, entropy, now } = this.#ports;
+    const id = entropy.random.bytes(ID_LENGTH);
+    const request = sha384(sealed?.ciphertext ?? blob);
+    using exported = sealed && new SecretBytes(await sealed.receiptSecret());
+    const from = exported ?? secret;
+    const saltOf = (label: "receipt" | "input") => from && deriveSalt(from, saltInfo(label, nonce, id));
+    using inputSalt = saltOf("input");
+    const inputHash = sha384(inputSalt?.expose() ?? NONE, input);
+    const salt = saltOf("receipt");
+    return async (outcome: Outcome, result: Uint8Array): Promise<string> => {
+      using _salt = salt;
+      const resultHash = sha384(salt?.expose() ?? NONE, result);
+      await this.#keys.current();
+      if (this.#signer === undefined) throw new WireError("internal_error", "The service is ending");
+      const { privateKey, header } = this.#signer;
+      const claims = encode(
+        new Map<number, unknown>([
+          [CLAIM.issuedAt, Math.floor(now().getTime() / 1000)],
+          [CLAIM.id, id],
+          [CLAIM.nonce, nonce],
+          [CLAIM.type, type],
+          [CLAIM.request, request],
+          [CLAIM.result, resultHash],
+          [CLAIM.input, inputHash],
+          [CLAIM.outcome, outcome],
+          [CLAIM.configuration, configurationHash],
+        ]),
+      );
+      const signed = encode(["Signature1", header, NONE, claims]);
+      const signature = new Uint8Array(sign(null, signed, privateKey));
+      return encodeBase64(concat([TAG, encode([header, new Map(), claims, signature])]));
+    };
+  }
+
+  /** Drops the key. */
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+    this.#signer = undefined;
+    this.#keys[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,20 @@
+/**
+ * What the salts of receipts are derived from. The session key's is derived before the key itself is handed over.
+ *
+ * @module
+ */
+import { hkdfSync } from "node:crypto";
+import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
+import { SALT_LENGTH, SECRET_INFO } from "../../shared/receipts/claims.ts";
+
+const NONE = new Uint8Array(0);
+
+/** HKDF-SHA-384. @param secret borrowed */
+export function deriveSalt(secret: SecretBytes, info: Uint8Array<ArrayBuffer>): SecretBytes {
+  return new SecretBytes(new Uint8Array(hkdfSync("sha384", secret.expose(), NONE, info, SALT_LENGTH)));
+}
+
+/** The secret that the salts of a session key's receipts are derived from. @param key borrowed */
+export function receiptSecretOf(key: SecretBytes): SecretBytes {
+  return deriveSalt(key, new TextEncoder().encode(SECRET_INFO));
+}
