@@ -11,7 +11,7 @@ import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign } f
 import { receiptUserData } from "../../shared/attestation/statement.ts";
 import { concat } from "../../shared/bytes.ts";
 import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
-import { CLAIM, RECEIPT_KEY_LIFE_MS, saltInfo } from "../../shared/receipts/claims.ts";
+import { CLAIM, RECEIPT_KEY_LIFE_MS, SALT_LENGTH, saltInfo } from "../../shared/receipts/claims.ts";
 import { readFields, type Values } from "../../shared/wire/fields.ts";
 import { type Reply, WireError } from "../../shared/wire/messages.ts";
 import { ATTEST_RECEIPT } from "../../shared/wire/requests.ts";
@@ -19,7 +19,7 @@ import { attestKey, requireAttester } from "../server/attestation.ts";
 import { drawSecret } from "../server/entropy.ts";
 import type { Call, Feature, Ports, Routes } from "../server/feature.ts";
 import { RotatedKeys } from "../server/rotated_keys.ts";
-import { deriveSalt } from "./salts.ts";
+import { derive } from "./salts.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -27,8 +27,8 @@ type Bytes = Uint8Array<ArrayBuffer>;
 const PKCS8_HEAD = Uint8Array.fromHex("302e020100300506032b657004220420");
 const KEY_LENGTH = 32;
 const ID_LENGTH = 16;
-/** The tag of a COSE_Sign1. RFC 9052. */
-const TAG = Uint8Array.of(0xd2);
+/** CBOR: the tag of a COSE_Sign1, and the heads of an array of four items and of a byte string of 64. */
+const [TAG, ARRAY_OF_4, SIGNATURE_HEAD] = [Uint8Array.of(0xd2), Uint8Array.of(0x84), Uint8Array.of(0x58, 64)];
 const NONE = new Uint8Array(0);
 
 /** What a receipt is about. */
@@ -44,14 +44,20 @@ interface Receipted {
   readonly secret?: SecretBytes;
 }
 
+/** A private key, and what comes before the payload in what it signs and in a receipt. RFC 9052, sections 4.2 and 4.4. */
+interface Signer {
+  readonly privateKey: KeyObject;
+  readonly signed: Bytes;
+  readonly receipt: Bytes;
+}
+
 type Outcome = "ok" | "workflow_failed";
 /** Signs the outcome, and gives the receipt in base64. @param result borrowed */
 export type Finish = (outcome: Outcome, result: Uint8Array) => Promise<string>;
 
-function sha384(...parts: readonly Uint8Array[]): Bytes {
-  const hash = createHash("sha384");
-  for (const part of parts) hash.update(part);
-  return new Uint8Array(hash.digest());
+/** SHA-384(salt ‖ bytes). */
+function commit(salt: Uint8Array = NONE, bytes: Uint8Array): Uint8Array {
+  return createHash("sha384").update(salt).update(bytes).digest();
 }
 
 /** Makes receipts, and attests to their key. */
@@ -65,7 +71,7 @@ export class ReceiptService implements Feature {
   #ports: Ports;
   #keys: RotatedKeys<{ readonly publicKey: Bytes }>;
   /** Of the newest pair: the private key of the one before is dropped when this one is made. */
-  #signer: { readonly privateKey: KeyObject; readonly header: Uint8Array } | undefined;
+  #signer: Signer | undefined;
   #disposed = false;
 
   constructor(ports: Ports) {
@@ -82,7 +88,9 @@ export class ReceiptService implements Feature {
     const spki = createPublicKey(privateKey).export({ format: "der", type: "spki" });
     const publicKey = new Uint8Array(spki.subarray(-KEY_LENGTH));
     const keyId = createHash("sha256").update(publicKey).digest();
-    this.#signer = { privateKey, header: encode(new Map<number, unknown>([[1, -8], [4, keyId]])) };
+    const header = encode(encode(new Map<number, unknown>([[1, -8], [4, keyId]])));
+    const signed = concat([ARRAY_OF_4, encode("Signature1"), header, encode(NONE)]);
+    this.#signer = { privateKey, signed, receipt: concat([TAG, ARRAY_OF_4, header, encode(new Map())]) };
     return { publicKey };
   }
 
@@ -109,19 +117,17 @@ export class ReceiptService implements Feature {
     }
     const { configurationHash, entropy, now } = this.#ports;
     const id = entropy.random.bytes(ID_LENGTH);
-    const request = sha384(sealed?.ciphertext ?? blob);
+    const request = commit(NONE, sealed?.ciphertext ?? blob);
     using exported = sealed && new SecretBytes(await sealed.receiptSecret());
     const from = exported ?? secret;
-    const saltOf = (label: "receipt" | "input") => from && deriveSalt(from, saltInfo(label, nonce, id));
-    using inputSalt = saltOf("input");
-    const inputHash = sha384(inputSalt?.expose() ?? NONE, input);
-    const salt = saltOf("receipt");
+    const salts = from && derive(from, saltInfo(nonce, id), 2 * SALT_LENGTH);
+    const inputHash = commit(salts?.expose().subarray(SALT_LENGTH), input);
     return async (outcome: Outcome, result: Uint8Array): Promise<string> => {
-      using _salt = salt;
-      const resultHash = sha384(salt?.expose() ?? NONE, result);
+      using _salts = salts;
+      const resultHash = commit(salts?.expose().subarray(0, SALT_LENGTH), result);
       await this.#keys.current();
       if (this.#signer === undefined) throw new WireError("internal_error", "The service is ending");
-      const { privateKey, header } = this.#signer;
+      const { privateKey, signed, receipt } = this.#signer;
       const claims = encode(
         new Map<number, unknown>([
           [CLAIM.issuedAt, Math.floor(now().getTime() / 1000)],
@@ -135,9 +141,9 @@ export class ReceiptService implements Feature {
           [CLAIM.configuration, configurationHash],
         ]),
       );
-      const signed = encode(["Signature1", header, NONE, claims]);
-      const signature = new Uint8Array(sign(null, signed, privateKey));
-      return encodeBase64(concat([TAG, encode([header, new Map(), claims, signature])]));
+      const payload = encode(claims);
+      const signature = sign(null, concat([signed, payload]), privateKey);
+      return encodeBase64(concat([receipt, payload, SIGNATURE_HEAD, signature]));
     };
   }
 

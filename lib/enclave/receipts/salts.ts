@@ -10,11 +10,11 @@ import { SALT_LENGTH, SECRET_INFO } from "../../shared/receipts/claims.ts";
 const NONE = new Uint8Array(0);
 
 /** HKDF-SHA-384. @param secret borrowed */
-export function deriveSalt(secret: SecretBytes, info: Uint8Array<ArrayBuffer>): SecretBytes {
-  return new SecretBytes(new Uint8Array(hkdfSync("sha384", secret.expose(), NONE, info, SALT_LENGTH)));
+export function derive(secret: SecretBytes, info: Uint8Array<ArrayBuffer>, length: number): SecretBytes {
+  return new SecretBytes(new Uint8Array(hkdfSync("sha384", secret.expose(), NONE, info, length)));
 }
 
 /** The secret that the salts of a session key's receipts are derived from. @param key borrowed */
 export function receiptSecretOf(key: SecretBytes): SecretBytes {
-  return deriveSalt(key, new TextEncoder().encode(SECRET_INFO));
+  return derive(key, new TextEncoder().encode(SECRET_INFO), SALT_LENGTH);
 }

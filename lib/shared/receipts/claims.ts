@@ -30,7 +30,9 @@ export const SECRET_INFO = "denclave/receipt/1";
 /** Life of a receipt key. Its document is given for as long again. Milliseconds. */
 export const RECEIPT_KEY_LIFE_MS = 86_400_000;
 
-/** HKDF's `info` of the salt of the result (`receipt`) or of the input. */
-export function saltInfo(label: "receipt" | "input", nonce: Uint8Array, id: Uint8Array): Bytes {
-  return concat([new TextEncoder().encode(label), nonce, id]);
+const LABEL = new TextEncoder().encode("receipt");
+
+/** HKDF's `info` of the two salts: the result's, then the input's. */
+export function saltInfo(nonce: Uint8Array, id: Uint8Array): Bytes {
+  return concat([LABEL, nonce, id]);
 }
