@@ -3,6 +3,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { Bridge, parseBridgeListen } from "../../lib/ctl/bridge/bridge.ts";
 import { exportPublicKey, importKeyPair } from "../../lib/shared/sealed/mod.ts";
+import { ReceiptClient } from "../../lib/ctl/client/receipt_client.ts";
 import { formatAddress, parseAddress } from "../../lib/shared/wire/address.ts";
 import { Folder } from "../helpers/folder.ts";
 import { PCR0, sealedRig } from "../helpers/sealed_rig.ts";
@@ -229,20 +230,35 @@ async function bundleForBrowser(entry: string, output: string): Promise<void> {
   assertEquals(code, 0, stderr);
 }
 
-Deno.test("the page's script can be bundled for a browser, and needs nothing of Deno's or Node's", async () => {
-  await using folder = await Folder.make();
-  await bundleForBrowser("examples/clients/browser/page.ts", `${folder.path}/page.js`);
-  const script = await Deno.readTextFile(`${folder.path}/page.js`);
-  assert(!/\bDeno\b|from\s*"node:|require\("node:/.test(script));
-});
+for (const entry of ["examples/clients/browser/page.ts", "lib/shared/receipts/mod.ts"]) {
+  Deno.test(`${entry} can be bundled for a browser, and needs nothing of Deno's or Node's`, async () => {
+    await using folder = await Folder.make();
+    await bundleForBrowser(entry, `${folder.path}/page.js`);
+    const script = await Deno.readTextFile(`${folder.path}/page.js`);
+    assert(!/\bDeno\b|from\s*"node:|require\("node:/.test(script));
+  });
+}
 
 Deno.test({
   name:
-    "a page in a browser without Uint8Array.fromBase64 verifies the enclave and seals for it, and refuses another build",
+    "a page in a browser without Uint8Array.fromBase64 verifies the enclave, seals for it and verifies a receipt, and refuses another build",
   ignore: chromium === undefined,
   fn: async () => {
     await using rig = await sealedRig({ sealed: { required: true } });
     await using folder = await Folder.make();
+    using sealed = await rig.connectSealed();
+    const credentials = { aws_access_key_id: "t", aws_secret_access_key: "t" };
+    await sealed.request({ type: "master_key.init", enclave_id: 1, ...credentials });
+    const verify = (document: Uint8Array, expected: Parameters<typeof rig.nsm.verify>[1]) =>
+      rig.nsm.verify(document, expected);
+    const client = new ReceiptClient(sealed, { pcrs: { 0: PCR0 }, verify });
+    const { receipt, document, salts, result } = await client.sign({ digest: new Uint8Array(32) });
+    const proof = JSON.stringify({
+      receipt: encodeBase64(receipt),
+      document: encodeBase64(document),
+      salt: encodeBase64(salts?.result ?? new Uint8Array(0)),
+      result: encodeBase64(result),
+    });
     await bundleForBrowser("tests/helpers/browser_page.ts", `${folder.path}/page.js`);
     const given = { pcr0: PCR0, root: encodeBase64(rig.nsm.root) };
     await using page = servePage(await Deno.readTextFile(`${folder.path}/page.js`));
@@ -257,7 +273,7 @@ Deno.test({
         ...["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"],
         ...["--disable-background-networking", "--remote-debugging-port=0"],
         `--user-data-dir=${folder.path}/profile`,
-        `${page.origin}/?${query}`,
+        `${page.origin}/?${query}#${encodeURIComponent(proof)}`,
       ],
       env: { HOME: folder.path },
       stdin: "null",
@@ -270,6 +286,7 @@ Deno.test({
         module: rig.nsm.moduleId,
         ping: "pong",
         otherBuild: "attestation_pcr",
+        receipt: ["master_key.sign ok", "receipt_result"],
         awsRoot: "attestation_root",
       });
     } finally {

@@ -13,6 +13,7 @@ import { LocalKms } from "../../../../lib/dev/kms/local.ts";
 import { WireError } from "../../../../lib/shared/wire/messages.ts";
 import { testPorts } from "../../../helpers/ports.ts";
 import { sealedRig } from "../../../helpers/sealed_rig.ts";
+import { CREDENTIAL, plainSession } from "../../../helpers/wallet_rig.ts";
 import { receiptRig, REFUSED, SESSION_KEY } from "../../../helpers/receipt_rig.ts";
 
 const encoder = new TextEncoder();
@@ -211,6 +212,40 @@ Deno.test("with --require-sealed the receipt key is attested unsealed, and plain
     receipt: { nonce: NONCE },
   });
   assertEquals([attested["status"], plain["msg"]], ["ok", "sealed_required"]);
+});
+
+Deno.test("the secret of the salts is wiped with its session key", async () => {
+  const kms = await LocalKms.open({ region: "us-east-1" });
+  const secrets: SecretBytes[] = [];
+  const receipts = new ReceiptService(testPorts({ kms }));
+  const session = plainSession({
+    kms,
+    receipts: {
+      begin: (about, call) => {
+        if (about.secret !== undefined) secrets.push(about.secret);
+        return receipts.begin(about, call);
+      },
+    },
+  });
+  const configure = async () => {
+    const encrypted_tsk = encodeBase64(await kms.encrypt(kms.keyArns[0] ?? "", SESSION_KEY));
+    await session.configure({ type: "configure", encrypted_tsk, ...CREDENTIAL });
+    await session.process({ ciphertext: blobOf("a"), receipt: { nonce: NONCE } });
+  };
+  const wiped = () =>
+    secrets.map((secret) => {
+      try {
+        return secret.length === 0;
+      } catch {
+        return true;
+      }
+    });
+  await configure();
+  assertEquals(wiped(), [false]);
+  await configure();
+  assertEquals(wiped(), [true, false]);
+  session[Symbol.dispose]();
+  assertEquals(wiped(), [true, true]);
 });
 
 Deno.test("no receipt is made after the service has ended", async () => {
