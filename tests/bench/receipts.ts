@@ -35,7 +35,7 @@ export async function benchReceipts(quick: boolean, print: (line: string) => voi
   const reply = await client.request(requests.with);
   const bytes = decodeBase64(String(reply["receipt"])).length;
 
-  const [rounds, ms] = quick ? [1, 300] : [12, 600];
+  const [rounds, ms] = quick ? [3, 400] : [12, 600];
   const best = { without: 0, with: 0 };
   const cpu = { without: Infinity, with: Infinity };
   for (let round = 0; round < rounds; round++) {
