@@ -19,7 +19,6 @@ import { attestKey, requireAttester } from "../server/attestation.ts";
 import { drawSecret } from "../server/entropy.ts";
 import type { Call, Feature, Ports, Routes } from "../server/feature.ts";
 import { RotatedKeys } from "../server/rotated_keys.ts";
-import { derive } from "./salts.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -54,11 +53,6 @@ interface Signer {
 type Outcome = "ok" | "workflow_failed";
 /** Signs the outcome, and gives the receipt in base64. @param result borrowed */
 export type Finish = (outcome: Outcome, result: Uint8Array) => Promise<string>;
-
-/** SHA-384(salt ‖ bytes). */
-function commit(salt: Uint8Array = NONE, bytes: Uint8Array): Uint8Array {
-  return createHash("sha384").update(salt).update(bytes).digest();
-}
 
 /** Makes receipts, and attests to their key. */
 export class ReceiptService implements Feature {
@@ -115,16 +109,23 @@ export class ReceiptService implements Feature {
     if (this.#disposed) {
       throw new WireError("feature_off", "The feature receipts is switched off in this image");
     }
-    const { configurationHash, entropy, now } = this.#ports;
+    const { aead: { hashes }, configurationHash, entropy, now } = this.#ports;
     const id = entropy.random.bytes(ID_LENGTH);
-    const request = commit(NONE, sealed?.ciphertext ?? blob);
-    using exported = sealed && new SecretBytes(await sealed.receiptSecret());
-    const from = exported ?? secret;
-    const salts = from && derive(from, saltInfo(nonce, id), 2 * SALT_LENGTH);
-    const inputHash = commit(salts?.expose().subarray(SALT_LENGTH), input);
+    const request = hashes.sha384(sealed?.ciphertext ?? blob);
+    const exported = sealed && await sealed.receiptSecret();
+    const from = exported ?? secret?.expose();
+    const salts = from && hashes.hkdf(from, saltInfo(nonce, id), 2 * SALT_LENGTH);
+    exported?.fill(0);
+    const commit = (salt: Bytes = NONE, bytes: Uint8Array) => {
+      const salted = concat([salt, bytes]);
+      const hash = hashes.sha384(salted);
+      salted.fill(0);
+      return hash;
+    };
+    const inputHash = commit(salts?.subarray(SALT_LENGTH), input);
     return async (outcome: Outcome, result: Uint8Array): Promise<string> => {
-      using _salts = salts;
-      const resultHash = commit(salts?.expose().subarray(0, SALT_LENGTH), result);
+      const resultHash = commit(salts?.subarray(0, SALT_LENGTH), result);
+      salts?.fill(0);
       await this.#keys.current();
       if (this.#signer === undefined) throw new WireError("internal_error", "The service is ending");
       const { privateKey, signed, receipt } = this.#signer;

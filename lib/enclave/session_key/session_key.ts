@@ -18,9 +18,9 @@ import { readFields } from "../../shared/wire/fields.ts";
 import { CONFIGURE, PROCESS } from "../../shared/wire/requests.ts";
 import { type BoundBlobs, readProcessBinding } from "../../shared/wire/process_binding.ts";
 import { WorkflowError } from "../../workflow_context.ts";
-import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
+import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
+import { SALT_LENGTH, SECRET_INFO } from "../../shared/receipts/claims.ts";
 import type { Finish, ReceiptService } from "../receipts/receipts.ts";
-import { receiptSecretOf } from "../receipts/salts.ts";
 import { requireEntropy } from "../server/entropy.ts";
 import { credentialedRoute, keySelection } from "../server/fields.ts";
 import { type Call, type Feature, type Ports, PreparedReply, type Routes } from "../server/feature.ts";
@@ -193,7 +193,9 @@ export class SessionKeyService implements Feature {
       const wrong = `the TSK must have exactly ${KEY_LENGTH} bytes, not ${plaintext.length}`;
       throw new WireError("kms_decrypt_failed", `KMS opened it, but ${wrong}`);
     }
-    const receiptSecret = unused.use(receiptSecretOf(plaintext));
+    const receiptSecret = unused.use(
+      new SecretBytes(aead.hashes.hkdf(plaintext.expose(), SECRET_INFO, SALT_LENGTH)),
+    );
     const sealing = unused.use(new SealingKey(plaintext, { aead, random: entropy.random.fill }));
     this.#checkTimely(wanted, signal);
     const since = now().toISOString();

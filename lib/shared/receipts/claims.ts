@@ -26,7 +26,7 @@ export const CLAIM = {
 /** Bytes of a salt, and of the secret of a session key. */
 export const SALT_LENGTH = 48;
 /** HKDF's `info` of the secret that a session key's salts are derived from. */
-export const SECRET_INFO = "denclave/receipt/1";
+export const SECRET_INFO: Bytes = new TextEncoder().encode("denclave/receipt/1");
 /** Life of a receipt key. Its document is given for as long again. Milliseconds. */
 export const RECEIPT_KEY_LIFE_MS = 86_400_000;
 

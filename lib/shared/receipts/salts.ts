@@ -25,7 +25,7 @@ async function hkdf(secret: Uint8Array, info: Bytes, length: number): Promise<By
 
 /** The secret of a session key, for the receipts of plain `process` requests. The caller wipes it. @param key 32 bytes */
 export function receiptSecretOf(key: Uint8Array): Promise<Uint8Array<ArrayBuffer>> {
-  return hkdf(key, new TextEncoder().encode(SECRET_INFO), SALT_LENGTH);
+  return hkdf(key, SECRET_INFO, SALT_LENGTH);
 }
 
 /**
