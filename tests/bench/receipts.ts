@@ -24,7 +24,7 @@ const rate = ({ requests, seconds }: LoadResult) => requests / seconds;
 export async function benchReceipts(quick: boolean, print: (line: string) => void): Promise<unknown> {
   await buildPeers();
   const rawKey = encodeHex(crypto.getRandomValues(new Uint8Array(32)));
-  using key = SealingKey.take(new SecretBytes(decodeHex(rawKey)), { random: HOST_RANDOM.fill });
+  using key = new SealingKey(new SecretBytes(decodeHex(rawKey)), { random: HOST_RANDOM.fill });
   const ciphertext = encodeHex(key.seal(new Uint8Array(SIZE)));
   const requests = {
     without: { type: "process", ciphertext },

@@ -10,6 +10,7 @@ import { Buffer } from "node:buffer";
 import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign } from "node:crypto";
 import { receiptUserData } from "../../shared/attestation/statement.ts";
 import { concat } from "../../shared/bytes.ts";
+import { NODE_HASHES } from "../../shared/crypto/aead.ts";
 import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { CLAIM, RECEIPT_KEY_LIFE_MS, SALT_LENGTH, saltInfo } from "../../shared/receipts/claims.ts";
 import { readFields, type Values } from "../../shared/wire/fields.ts";
@@ -109,7 +110,7 @@ export class ReceiptService implements Feature {
     if (this.#disposed) {
       throw new WireError("feature_off", "The feature receipts is switched off in this image");
     }
-    const { aead: { hashes }, configurationHash, entropy, now } = this.#ports;
+    const { aead: { hashes = NODE_HASHES }, configurationHash, entropy, now } = this.#ports;
     const id = entropy.random.bytes(ID_LENGTH);
     const request = hashes.sha384(sealed?.ciphertext ?? blob);
     const exported = sealed && await sealed.receiptSecret();

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { NODE_HASHES } from "../../shared/crypto/aead.ts";
 import { KEY_LENGTH, OpenError, SEAL_LIMITS, SealingKey } from "../../shared/crypto/sealing.ts";
 import { type KeyArn, selectKey } from "../../shared/aws/key_arn.ts";
 import type { Credentials } from "../../shared/aws/credentials.ts";
@@ -194,7 +195,7 @@ export class SessionKeyService implements Feature {
       throw new WireError("kms_decrypt_failed", `KMS opened it, but ${wrong}`);
     }
     const receiptSecret = unused.use(
-      new SecretBytes(aead.hashes.hkdf(plaintext.expose(), SECRET_INFO, SALT_LENGTH)),
+      new SecretBytes((aead.hashes ?? NODE_HASHES).hkdf(plaintext.expose(), SECRET_INFO, SALT_LENGTH)),
     );
     const sealing = unused.use(new SealingKey(plaintext, { aead, random: entropy.random.fill }));
     this.#checkTimely(wanted, signal);

@@ -48,7 +48,8 @@ export interface Aead {
   readonly name: string;
   /** @param raw 32 bytes, borrowed: the caller wipes them */
   newKey(raw: Bytes): AeadKey;
-  readonly hashes: Hashes;
+  /** Of the same library; {@link NODE_HASHES} where it has none. */
+  readonly hashes?: Hashes | undefined;
 }
 
 /** SHA-384, and HKDF with it. */
@@ -107,5 +108,4 @@ class NodeKey implements AeadKey {
 export const NODE_AEAD: Aead = {
   name: "node:crypto",
   newKey: (raw) => new NodeKey(raw),
-  hashes: NODE_HASHES,
 };

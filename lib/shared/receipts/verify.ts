@@ -5,11 +5,11 @@
  *
  * @module
  */
-import { asBytes, decodeCbor } from "../attestation/cbor.ts";
+import { decodeCbor } from "../attestation/cbor.ts";
 import { type TrustedAttestation, verifyDocument } from "../attestation/document.ts";
 import type { AttestationDocument } from "../attestation/payload.ts";
 import { parseSign1, verifySign1 } from "../attestation/sign1.ts";
-import { concat, equalBytes } from "../bytes.ts";
+import { asBytes, concat, equalBytes } from "../bytes.ts";
 import { messageOf } from "../errors.ts";
 import { hashPublicKey } from "../sealed/message.ts";
 import { CLAIM, RECEIPT_KEY_LIFE_MS, SALT_LENGTH } from "./claims.ts";

@@ -13,7 +13,7 @@ import { LocalKms } from "../../../../lib/dev/kms/local.ts";
 import { WireError } from "../../../../lib/shared/wire/messages.ts";
 import { testPorts } from "../../../helpers/ports.ts";
 import { sealedRig } from "../../../helpers/sealed_rig.ts";
-import { CREDENTIAL, plainSession } from "../../../helpers/wallet_rig.ts";
+import { configureOn, CREDENTIAL, plainSession } from "../../../helpers/wallet_rig.ts";
 import { receiptRig, REFUSED, SESSION_KEY } from "../../../helpers/receipt_rig.ts";
 
 const encoder = new TextEncoder();
@@ -229,7 +229,7 @@ Deno.test("the secret of the salts is wiped with its session key", async () => {
   });
   const configure = async () => {
     const encrypted_tsk = encodeBase64(await kms.encrypt(kms.keyArns[0] ?? "", SESSION_KEY));
-    await session.configure({ type: "configure", encrypted_tsk, ...CREDENTIAL });
+    await configureOn(session, { type: "configure", encrypted_tsk, ...CREDENTIAL });
     await session.process({ ciphertext: blobOf("a"), receipt: { nonce: NONCE } });
   };
   const wiped = () =>
