@@ -83,6 +83,7 @@ const MAX_WAITING = 8;
 const FALLBACK_REGION = "us-east-1";
 /** Bytes of scratch memory to keep when no large blobs arrive. */
 const SCRATCH_LENGTH = 64 * 1024;
+const encoder = new TextEncoder();
 
 /** Holds the TSK and serves with it. */
 export class SessionKeyService implements Feature {
@@ -298,7 +299,7 @@ export class SessionKeyService implements Feature {
       return new PreparedReply(['{"status":"ok","result":"', sealed, `${signed}"}`]);
     } catch (thrown) {
       if (finish === undefined || !(thrown instanceof WorkflowError)) throw thrown;
-      return { ...refused(thrown), receipt: await finish("workflow_failed", new TextEncoder().encode(thrown.code)) };
+      return { ...refused(thrown), receipt: await finish("workflow_failed", encoder.encode(thrown.code)) };
     } finally {
       release(held);
       discard(result);
