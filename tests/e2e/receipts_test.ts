@@ -1,12 +1,20 @@
 /** The verifiers of examples/receipts, on the proofs that denclavectl writes: what they accept, and what they must refuse. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { decodeBase64, encodeBase64 } from "@std/encoding";
+import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
+import { TSK_CONTEXT } from "../../lib/shared/aws/tsk_context.ts";
+import { LocalKms } from "../../lib/dev/kms/local.ts";
+import { Client } from "../../lib/ctl/client/client.ts";
+import { formatAddress } from "../../lib/shared/wire/address.ts";
+import { devLaunch, runCtl } from "../helpers/ctl_process.ts";
+import { ServiceProcess } from "../helpers/service_process.ts";
 import { ReceiptClient } from "../../lib/ctl/client/receipt_client.ts";
 import { Folder } from "../helpers/folder.ts";
 import { receiptRig, SESSION_KEY } from "../helpers/receipt_rig.ts";
 import { PCR0 } from "../helpers/sealed_rig.ts";
 import { findTool, runTool, type ToolResult } from "../helpers/tools.ts";
 
+const BUILD = JSON.stringify({ Measurements: { PCR0, PCR1: PCR0, PCR2: PCR0 } });
+const LOCAL = { aws_access_key_id: "local", aws_secret_access_key: "local" };
 const EXAMPLES = new URL("../../examples/receipts", import.meta.url).pathname;
 const python = findTool(
   [["python3", "-m", "venv", "--help"]],
@@ -16,6 +24,49 @@ const go = findTool(
   [["go", "version"]],
   "the receipts' verifier in Go, since there is no go (Debian: golang-go)",
 );
+
+Deno.test("the service and denclavectl as processes: a proof is written, and verifies without the service", async () => {
+  await using folder = await Folder.make({ "build.json": BUILD, result: "data", other: "date" });
+  const file = (name: string) => `${folder.path}/${name}`;
+  await using kms = await LocalKms.open({ region: "us-east-1", file: file("keys.json") });
+  const wrapped = await kms.encrypt(kms.keyArns[0] ?? "", SESSION_KEY, TSK_CONTEXT);
+  await folder.write("session.hex", `${encodeHex(SESSION_KEY)}\n`);
+  await Deno.chmod(file("session.hex"), 0o600);
+  const args = ["--kms-local-file", file("keys.json"), "--simulate-nsm", "-m", file("build.json")];
+  const trust = ["--root", file("root.pem"), "--pcr", `0=${PCR0}`];
+  {
+    await using service = await ServiceProcess.start(devLaunch([...args, "--nsm-root", file("root.pem")]));
+    using client = await Client.connect(service.address, { timeoutMs: 20_000 });
+    await client.request({ type: "configure", encrypted_tsk: encodeBase64(wrapped), ...LOCAL });
+    for (const flags of [[], ["--sealed"]]) {
+      const proof = file(`proof${flags.length}.json`);
+      const processed = await runCtl([
+        ...[
+          "client",
+          "process",
+          "--connect",
+          formatAddress(service.address),
+          "--tsk-file",
+          file("session.hex"),
+        ],
+        ...["--data", "data", "--receipt", proof, ...trust, ...flags],
+      ]);
+      assertEquals([processed.code, processed.stdout], [0, "data\n"], processed.stderr);
+    }
+  }
+  for (const proof of [file("proof0.json"), file("proof1.json")]) {
+    const { result_salt } = JSON.parse(await Deno.readTextFile(proof));
+    const verify = (result: string) =>
+      runCtl([
+        ...["receipt", "verify", proof, "--document", proof, ...trust],
+        ...["--result", file(result), "--salt", result_salt],
+      ]);
+    const accepted = await verify("result");
+    assertEquals([accepted.code, /result +verified/.test(accepted.stdout)], [0, true], accepted.stderr);
+    const refused = await verify("other");
+    assertEquals([refused.code, refused.stdout], [1, ""]);
+  }
+});
 
 interface Proof {
   readonly receipt: string;

@@ -130,20 +130,18 @@ export class ReceiptService implements Feature {
       await this.#keys.current();
       if (this.#signer === undefined) throw new WireError("internal_error", "The service is ending");
       const { privateKey, signed, receipt } = this.#signer;
-      const claims = encode(
-        new Map<number, unknown>([
-          [CLAIM.issuedAt, Math.floor(now().getTime() / 1000)],
-          [CLAIM.id, id],
-          [CLAIM.nonce, nonce],
-          [CLAIM.type, type],
-          [CLAIM.request, request],
-          [CLAIM.result, resultHash],
-          [CLAIM.input, inputHash],
-          [CLAIM.outcome, outcome],
-          [CLAIM.configuration, configurationHash],
-        ]),
-      );
-      const payload = encode(claims);
+      const claims = new Map<number, unknown>([
+        [CLAIM.issuedAt, Math.floor(now().getTime() / 1000)],
+        [CLAIM.id, id],
+        [CLAIM.nonce, nonce],
+        [CLAIM.type, type],
+        [CLAIM.request, request],
+        [CLAIM.result, resultHash],
+        [CLAIM.input, inputHash],
+        [CLAIM.outcome, outcome],
+        [CLAIM.configuration, configurationHash],
+      ]);
+      const payload = encode(encode(claims));
       const signature = sign(null, concat([signed, payload]), privateKey);
       return encodeBase64(concat([receipt, payload, SIGNATURE_HEAD, signature]));
     };
