@@ -3,13 +3,12 @@
  *
  * @module
  */
-import { decodeHex, encodeHex } from "@std/encoding";
+import { encodeHex } from "@std/encoding";
 import { HOST_RANDOM } from "../../shared/crypto/host_random.ts";
 import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { SealingKey } from "../../shared/crypto/sealing.ts";
-import { processBinding, REQUEST_ID_LENGTH } from "../../shared/wire/process_binding.ts";
-import { requiredString, type WireObject } from "../../shared/wire/messages.ts";
 import type { Requester } from "./client.ts";
+import { blobsOf } from "./process_blobs.ts";
 
 export { EnclaveError, type EnclaveErrorOptions } from "../../shared/errors.ts";
 export { Client, type ClientOptions, type Requester, ServiceError, type TypedRequester } from "./client.ts";
@@ -41,17 +40,4 @@ export async function processData(
   using sealing = new SealingKey(SecretBytes.copyOf(key), { random: HOST_RANDOM.fill });
   const { blob, fields, open } = blobsOf(sealing, data, bind);
   return open(await client.request({ type: "process", ciphertext: encodeHex(blob), ...fields }));
-}
-
-/** The request's blob, the fields that bind it, and what opens the reply's. */
-export function blobsOf(sealing: SealingKey, data: Uint8Array, bind: boolean) {
-  const id = bind ? crypto.getRandomValues(new Uint8Array(REQUEST_ID_LENGTH)) : undefined;
-  return {
-    blob: sealing.seal(data, id && processBinding("request", id)),
-    fields: id === undefined ? {} : { bind: true, request_id: encodeHex(id) },
-    open: (reply: WireObject): Uint8Array<ArrayBuffer> => {
-      const result = decodeHex(requiredString(reply, "result", "the sealed result, hex"));
-      return sealing.open(result, id && processBinding("reply", id));
-    },
-  };
 }

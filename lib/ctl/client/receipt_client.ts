@@ -21,7 +21,7 @@ import {
 import { requiredString, type WireObject } from "../../shared/wire/messages.ts";
 import type { ExpectedReply } from "./attest_reply.ts";
 import { orThrow, type Requester } from "./client.ts";
-import { blobsOf } from "./process.ts";
+import { blobsOf } from "./process_blobs.ts";
 import type { ReceiptExchange } from "./sealed_client.ts";
 
 export * from "../../shared/receipts/mod.ts";
