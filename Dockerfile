@@ -26,7 +26,7 @@ ARG FEATURES
 RUN case "$FEATURES" in ""|,*|*,,*|*,) set -- none ;; *) IFS=,; set -- $FEATURES ;; esac; \
     for feature; do case "$feature" in \
       session_key|wallet|master_key|sealed) ;; \
-      *) echo "FEATURES does not name what the image serves: give --build-arg FEATURES=session_key,wallet,master_key,sealed, or only those that it is for" >&2; exit 1 ;; \
+      *) echo "FEATURES does not name what the image serves: give --build-arg FEATURES=session_key,wallet,master_key,sealed,receipts, or only those that it is for" >&2; exit 1 ;; \
     esac; done
 ARG SOURCE_DATE_EPOCH
 RUN case "$(uname -m)" in \

@@ -10,7 +10,7 @@ import { decodeHex, encodeHex } from "@std/encoding";
 import { LIBRARY_FILES } from "./constants.ts";
 import { sdkError } from "./errors.ts";
 import { readWord, stableBytes } from "./layout.ts";
-import { AEAD_SYMBOLS } from "./symbols.ts";
+import { AEAD_SYMBOLS, HASH_SYMBOLS } from "./symbols.ts";
 import { type Dlopen, openLibraries, type OpenLibrariesOptions } from "./library.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -25,7 +25,11 @@ type AeadSymbols = {
 const KEY_LENGTH = 32;
 const NONCE_LENGTH = 12;
 const TAG_LENGTH = 16;
+const KEY_SYMBOLS = Object.keys(AEAD_SYMBOLS) as readonly (keyof typeof AEAD_SYMBOLS)[];
 const SIZE_LENGTH = 8;
+const DIGEST_LENGTH = 48;
+/** HMAC pads with zeros: the same as no salt, and not a NULL. */
+const NO_SALT = new Uint8Array(DIGEST_LENGTH);
 const OK = 1;
 
 /** What a key is applied to. */
@@ -121,6 +125,36 @@ export interface AwsLcAead {
    * @throws {SdkGenericError} when AWS-LC makes no context.
    */
   newKey(raw: Bytes): AwsLcKey;
+  /** Undefined when the library lacks one of their functions. */
+  readonly hashes: AwsLcHashes | undefined;
+}
+
+/** SHA-384, and HKDF with it. */
+export interface AwsLcHashes {
+  /** 48 bytes. */
+  sha384(bytes: Bytes): Bytes;
+  /** Without a salt. @throws {SdkGenericError} when AWS-LC refuses. */
+  hkdf(secret: Bytes, info: Bytes, length: number): Bytes;
+}
+
+function hashesOf(
+  { SHA384, EVP_sha384, HKDF }: Deno.DynamicLibrary<typeof HASH_SYMBOLS>["symbols"],
+): AwsLcHashes | undefined {
+  if (!SHA384 || !EVP_sha384 || !HKDF) return undefined;
+  const digest = EVP_sha384();
+  const lent = (bytes: Bytes) => [bytes, BigInt(bytes.length)] as const;
+  return {
+    sha384: (bytes) => {
+      const out = new Uint8Array(DIGEST_LENGTH);
+      SHA384(...lent(bytes), out);
+      return out;
+    },
+    hkdf: (secret, info, length) => {
+      const out = new Uint8Array(length);
+      if (HKDF(...lent(out), digest, ...lent(secret), ...lent(NO_SALT), ...lent(info)) === OK) return out;
+      throw sdkError("sdk_generic", `AWS-LC did not derive ${length} bytes`, { symbol: "HKDF" });
+    },
+  };
 }
 
 function newKey(symbols: AeadSymbols, raw: Bytes): AwsLcKey {
@@ -135,7 +169,7 @@ function newKey(symbols: AeadSymbols, raw: Bytes): AwsLcKey {
 
 /**
  * One of NIST's vectors (CAVP, gcmEncryptExtIV256.rsp, PTlen 128, AADlen 128, Count 0): a library that gets it wrong must not be given a key.
- * Hex.
+ * SHA-384 is of "abc" (FIPS 180), HKDF of the key with the nonce as info. Hex.
  */
 const KNOWN_ANSWER = {
   key: "92e11dcdaa866f5ce790fd24501f92509aacf4cb8b1339d50c9c1240935dd08b",
@@ -143,6 +177,8 @@ const KNOWN_ANSWER = {
   plaintext: "2d71bcfa914e4ac045b2aa60955fad24",
   data: "1e0889016f67601c8ebea4943bc23ad6",
   sealed: "8995ae2e6df3dbf96fac7b7137bae67feca5aa77d51d4a0a14d9c51e1da474ab",
+  sha384: "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed8086072ba1e7cc2358baeca134c825a7",
+  hkdf: "888b8fb6fdf5dfea74a524aabcea4899",
 } as const;
 
 /** Whether it seals and opens a known test vector, and refuses a modified one. */
@@ -157,7 +193,11 @@ function isRight(aead: AwsLcAead): boolean {
     key.open(opened, { nonce, text: sealed, data }) &&
     encodeHex(opened) === KNOWN_ANSWER.plaintext;
   sealed[0] = (sealed[0] ?? 0) ^ 1;
-  return isSame && !key.open(opened, { nonce, text: sealed, data });
+  const { hashes } = aead;
+  const isHashed = hashes === undefined ||
+    encodeHex(hashes.sha384(new TextEncoder().encode("abc"))) === KNOWN_ANSWER.sha384 &&
+      encodeHex(hashes.hkdf(decodeHex(KNOWN_ANSWER.key), nonce, TAG_LENGTH)) === KNOWN_ANSWER.hkdf;
+  return isSame && isHashed && !key.open(opened, { nonce, text: sealed, data });
 }
 
 /**
@@ -168,14 +208,18 @@ function isRight(aead: AwsLcAead): boolean {
  * @throws {SdkError} `sdk_library` when it cannot be opened, or gives a wrong result for a known vector.
  */
 export function openAeadLibrary(path: string, dlopen: Dlopen = Deno.dlopen): AwsLcAead | undefined {
-  let symbols: Deno.DynamicLibrary<typeof AEAD_SYMBOLS>["symbols"];
+  let symbols: Deno.DynamicLibrary<typeof AEAD_SYMBOLS & typeof HASH_SYMBOLS>["symbols"];
   try {
-    ({ symbols } = dlopen(path, AEAD_SYMBOLS));
+    ({ symbols } = dlopen(path, { ...AEAD_SYMBOLS, ...HASH_SYMBOLS }));
   } catch (thrown) {
     throw sdkError("sdk_library", `Cannot open ${path} for AES-256-GCM`, { symbol: "dlopen", cause: thrown });
   }
-  if (Object.values(symbols).some((symbol) => symbol === null)) return undefined;
-  const aead: AwsLcAead = { name: "AWS-LC", newKey: (raw) => newKey(symbols as AeadSymbols, raw) };
+  if (KEY_SYMBOLS.some((name) => symbols[name] === null)) return undefined;
+  const aead: AwsLcAead = {
+    name: "AWS-LC",
+    newKey: (raw) => newKey(symbols as AeadSymbols, raw),
+    hashes: hashesOf(symbols),
+  };
   if (isRight(aead)) return aead;
   throw sdkError("sdk_library", `AES-256-GCM of ${path} gives a wrong result for a NIST test vector`, {
     symbol: "EVP_AEAD_CTX_seal",

@@ -131,3 +131,11 @@ export const AEAD_SYMBOLS = {
   // 1, or 0 when the tag does not match
   EVP_AEAD_CTX_open: { parameters: SEAL_OR_OPEN, result: "i32", optional: true },
 } as const satisfies Deno.ForeignLibraryInterface;
+
+/** AWS-LC's SHA-384 and HKDF: openssl/{sha,digest,hkdf}.h. Optional as well. */
+export const HASH_SYMBOLS = {
+  SHA384: { parameters: [...TEXT, BYTES_OUT], result: "usize", optional: true }, // data; out, which is also the result
+  EVP_sha384: { parameters: [], result: "usize", optional: true }, // const EVP_MD *: static
+  // out_key; digest; secret, salt and info
+  HKDF: { parameters: [BYTES_OUT, SIZE, "usize", ...TEXT, ...TEXT, ...TEXT], ...OPTIONAL },
+} as const satisfies Deno.ForeignLibraryInterface;

@@ -7,7 +7,7 @@
 
 /** What of lib/shared the enclave may not import: documents are verified outside, and random numbers come from its own port. */
 export const UNMEASURED =
-  /^lib\/shared\/(attestation\/(?!(cbor|statement)(\.ts)?$).*|(crypto\/host_random|sealed\/(mod|seal_request|sender)|wire\/(connect|mod))(\.ts)?)$/;
+  /^lib\/shared\/(attestation\/(?!(cbor|statement)(\.ts)?$).*|receipts\/(?!claims(\.ts)?$).*|(crypto\/host_random|sealed\/(mod|seal_request|sender)|wire\/(connect|mod))(\.ts)?)$/;
 
 /** What a room may import: the first entry whose `from` matches applies. Everything may import `lib/std/`. */
 export const WALLS: readonly {

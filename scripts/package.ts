@@ -13,6 +13,7 @@ const TYPESCRIPT = "5.9.3";
 /** Entries of the package, by their names in `deno.json`. */
 const ENTRIES = [
   ...["./wire", "./attestation", "./sealed", "./client", "./process", "./sealed_client", "./wallet"],
+  ...["./receipts", "./receipt_client"],
 ] as const;
 /** What is another file in the package. */
 const REPLACED: Readonly<Record<string, string>> = {

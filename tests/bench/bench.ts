@@ -28,6 +28,7 @@ import {
   run,
 } from "./peers.ts";
 import { type Measured, ratio, readmeTable, type Row, serviceReport, withGenerated } from "./report.ts";
+import { benchReceipts } from "./receipts.ts";
 import { benchWallet } from "./wallet.ts";
 import { benchWorkflow } from "./workflow.ts";
 import { DEFAULT_MAX_LENGTH, encodeMessage } from "../../lib/shared/wire/framing.ts";
@@ -41,7 +42,7 @@ const SPECS = [
     value: "DIR",
     help: "a checkout of another commit, whose service and binary run beside these",
   },
-  { name: "only", value: "PART", help: "crypto, ffi, kms, service, workflow, wallet or binary" },
+  { name: "only", value: "PART", help: "crypto, ffi, kms, service, workflow, receipts, wallet or binary" },
   ...COMMON_OPTIONS,
 ] as const;
 const HELP = `usage: deno task bench [options]\n\n${helpLines(SPECS)}\n`;
@@ -241,6 +242,7 @@ async function main(argv: readonly string[]): Promise<number> {
     kms: () => benchKms(quick, print),
     service: () => benchService({ quick, before: options.text("before"), docs: options.on("docs"), print }),
     workflow: () => benchWorkflow(quick, print),
+    receipts: () => benchReceipts(quick, print),
     wallet: () => benchWallet(quick, print),
     binary: () => benchBinary(options.text("before"), print),
   };

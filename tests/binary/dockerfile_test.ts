@@ -66,7 +66,7 @@ for (
       "KMS_KEYS=<key arn>",
     ],
     ["an id", { KMS_KEYS: "1", FEATURES }, "KMS_KEYS=<key arn>"],
-    ["no features", { KMS_KEYS, FEATURES: "" }, "FEATURES=session_key,wallet,master_key,sealed"],
+    ["no features", { KMS_KEYS, FEATURES: "" }, "FEATURES=session_key,wallet,master_key,sealed,receipts"],
     ["a feature that there is not", { KMS_KEYS, FEATURES: "wallets" }, "FEATURES=session_key,wallet"],
   ] as const
 ) {

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { decodeHex, encodeHex } from "@std/encoding";
 import fc from "fast-check";
 import { openAead, openAeadLibrary } from "../../ffi/aead.ts";
-import { type Aead, NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
+import { type Aead, NODE_AEAD, NODE_HASHES } from "../../lib/shared/crypto/aead.ts";
 import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
 import { OpenError, SealingKey } from "../../lib/shared/crypto/sealing.ts";
 import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
@@ -185,6 +185,21 @@ Deno.test({
     ),
     { numRuns: 500 },
   );
+});
+
+Deno.test({ name: "AWS-LC's SHA-384 and HKDF are those of node:crypto", ignore: !hasAwsLc }, () => {
+  const hashes = real().hashes;
+  assert(hashes !== undefined);
+  for (const length of [0, 1, 48, 111, 112, 1024, 65_536]) {
+    const [bytes, secret] = [HOST_RANDOM.bytes(length), HOST_RANDOM.bytes(32 + length % 64)];
+    assertEquals(hashes.sha384(bytes), NODE_HASHES.sha384(bytes));
+    for (const out of [48, 96]) {
+      assertEquals(
+        hashes.hkdf(secret, bytes.slice(0, 96), out),
+        NODE_HASHES.hkdf(secret, bytes.slice(0, 96), out),
+      );
+    }
+  }
 });
 
 Deno.test({ name: "AWS-LC is given no length that does not fit", ignore: !hasAwsLc }, () => {

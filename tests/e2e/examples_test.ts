@@ -64,11 +64,13 @@ Deno.test({
     }),
 });
 
-Deno.test("the page's script can be bundled for a browser: it imports nothing of Node's, and uses Deno for sockets alone", async () => {
-  await using folder = await Folder.make();
-  const script = await bundleForBrowser("examples/web_page/page.ts", `${folder.path}/page.js`);
-  assert(!/\bDeno\b(?!\.connect\()|from\s*"node:|require\("node:/.test(script));
-});
+for (const entry of ["examples/web_page/page.ts", "lib/shared/receipts/mod.ts"]) {
+  Deno.test(`${entry} can be bundled for a browser: it imports nothing of Node's, and uses Deno for sockets alone`, async () => {
+    await using folder = await Folder.make();
+    const script = await bundleForBrowser(entry, `${folder.path}/page.js`);
+    assert(!/\bDeno\b(?!\.connect\()|from\s*"node:|require\("node:/.test(script));
+  });
+}
 
 Deno.test({
   name:

@@ -32,6 +32,8 @@ async function pageSource(): Promise<string> {
     "../../lib/ctl/client/process.ts": "@denclave/denclave/process",
     "../../lib/ctl/client/sealed_client.ts": "@denclave/denclave/sealed_client",
     "../../lib/ctl/client/wallet.ts": "@denclave/denclave/wallet",
+    "../../lib/ctl/client/receipt_client.ts": "@denclave/denclave/receipt_client",
+    "../../lib/shared/receipts/mod.ts": "@denclave/denclave/receipts",
   };
   const text = await Deno.readTextFile(new URL("../helpers/browser_page.ts", import.meta.url));
   return text.replace(/from "([^"]+)"/g, (_, name: string) => `from "${names[name] ?? `unknown:${name}`}"`);

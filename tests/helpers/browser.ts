@@ -106,6 +106,7 @@ export async function pageWorks(browser: string, script: string): Promise<void> 
       processed: 100_000,
       v: true,
       scheme: "ecdsa",
+      receipt: ["process ok", "receipt_result"],
       unsealed: "sealed_required",
       noBridge: "connect_failed",
       otherBuild: "attestation_pcr",

@@ -10,7 +10,14 @@ import { sign } from "../../examples/web_page/sign.ts";
 import { Client } from "../../lib/ctl/client/client.ts";
 import { processData } from "../../lib/ctl/client/process.ts";
 import { SealedClient } from "../../lib/ctl/client/sealed_client.ts";
-import { CredentialSource, requestWithCredentials, WalletClient } from "../../lib/ctl/client/wallet.ts";
+import {
+  CredentialSource,
+  type OriginExpectation,
+  requestWithCredentials,
+  WalletClient,
+} from "../../lib/ctl/client/wallet.ts";
+import { ReceiptClient } from "../../lib/ctl/client/receipt_client.ts";
+import { verifyReceipt, verifyReceiptDocument } from "../../lib/shared/receipts/mod.ts";
 
 const query = new URLSearchParams(globalThis.location.search);
 const read = (name: string) => query.get(name) ?? "";
@@ -21,6 +28,18 @@ const verify = (document: Uint8Array, expected: Parameters<typeof verifyDocument
 /** The error's code, or its message if it has none. */
 const codeOf = (thrown: unknown) =>
   thrown instanceof Error ? ("code" in thrown ? String(thrown.code) : thrown.message) : String(thrown);
+
+/** The receipt of a request is verified, as anybody may do again, and refused with another result. */
+async function lookAtReceipt(client: SealedClient, expected: OriginExpectation): Promise<unknown> {
+  const answer = await new ReceiptClient(client, expected)
+    .process({ key: decodeHex(read("key")), data: new Uint8Array(9) });
+  const key = await verifyReceiptDocument(answer.document, expected);
+  const salt = answer.salts?.result ?? new Uint8Array();
+  const verified = (bytes: Uint8Array) =>
+    verifyReceipt(answer.receipt, key, { result: { bytes, salt } })
+      .then(({ type, outcome }) => `${type} ${outcome}`, codeOf);
+  return [await verified(answer.result), await verified(new Uint8Array(1))];
+}
 
 async function look(): Promise<Record<string, unknown>> {
   const bridge = read("bridge");
@@ -50,6 +69,7 @@ async function look(): Promise<Record<string, unknown>> {
     processed: processed.length,
     v: v === 27 || v === 28,
     scheme,
+    receipt: await lookAtReceipt(client, expected).catch(codeOf),
     unsealed: await unsealed.request({ type: "master_key.sign", digest: "" }).catch(codeOf),
     noBridge: await failed({ bridge: "http://127.0.0.1:2" }),
     otherBuild: await failed({ pcrs: { 0: "cd".repeat(48) } }),

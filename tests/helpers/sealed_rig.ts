@@ -16,6 +16,9 @@ import { DEFAULT_LIMITS } from "../../lib/dev/defaults.ts";
 import { type SealedConfig } from "../../lib/shared/cli/sealed_options.ts";
 import { OPEN_TO_ALL } from "../../lib/dev/defaults.ts";
 import type { Address } from "../../lib/shared/wire/address.ts";
+import { inProcess } from "../../lib/dev/in_process_workflow.ts";
+import { FEATURES } from "../../lib/shared/cli/serve_options.ts";
+import type { Workflow } from "../../lib/workflow_context.ts";
 import { startTestService } from "./test_service.ts";
 
 /** PCR0 of the simulated image. */
@@ -25,7 +28,16 @@ export const CONFIGURATION_HASH = new Uint8Array(32).fill(0xc0);
 
 /** Starts it. */
 export async function sealedRig(
-  { sealed = {}, limits = DEFAULT_LIMITS, withNsm = true, pcrs = { 0: PCR0 } }: {
+  {
+    sealed = {},
+    limits = DEFAULT_LIMITS,
+    withNsm = true,
+    pcrs = { 0: PCR0 },
+    workflow = (data) => data,
+    served = FEATURES,
+  }: {
+    readonly workflow?: Workflow;
+    readonly served?: readonly string[];
     readonly sealed?: Partial<SealedConfig>;
     readonly limits?: Limits;
     readonly pcrs?: Readonly<Record<number, string>>;
@@ -45,6 +57,8 @@ export async function sealedRig(
     limits,
     keys: kms.keyArns.map(parseKeyArn),
     sealed: { ...OPEN_TO_ALL, ...sealed },
+    workflows: inProcess(workflow),
+    served,
     attester: withNsm ? nsm : undefined,
     configurationHash: CONFIGURATION_HASH,
     now: () => new Date(Date.now() + ahead.ms),

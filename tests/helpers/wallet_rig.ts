@@ -12,6 +12,7 @@ import { observeDenials } from "../../lib/enclave/kms/observed.ts";
 import { type Call, type Ports, PreparedReply } from "../../lib/enclave/server/feature.ts";
 import { type SessionKeyOptions, SessionKeyService } from "../../lib/enclave/session_key/session_key.ts";
 import { NEVER } from "../../lib/enclave/server/waiting.ts";
+import { ReceiptService } from "../../lib/enclave/receipts/receipts.ts";
 import { testHandler, testPorts } from "./ports.ts";
 import { EventLog } from "../../lib/enclave/server/events.ts";
 import { type MasterKeyOptions, MasterKeyService } from "../../lib/enclave/master_key/master_key.ts";
@@ -38,21 +39,24 @@ export function plainWallet(ports: Partial<WalletOptions & Ports> & Pick<Ports, 
 export function plainMasterKey(
   ports: Partial<MasterKeyOptions & Ports> & Pick<Ports, "kms">,
 ): MasterKeyService {
-  return new MasterKeyService({ minEpoch: 1, ...ports }, testPorts(ports));
+  const made = testPorts(ports);
+  return new MasterKeyService({ minEpoch: 1, receipts: new ReceiptService(made), ...ports }, made);
 }
 
 /** A workflow that returns its input; without a region or a context, taking any later key. */
 export function plainSession(
   ports: Partial<SessionKeyOptions & Ports> & Pick<Ports, "kms">,
 ): SessionKeyService {
+  const made = testPorts(ports);
   return new SessionKeyService({
+    receipts: new ReceiptService(made),
     region: undefined,
     context: undefined,
     configureOnce: false,
     requireEpoch: false,
     workflows: inProcess((plaintext) => plaintext),
     ...ports,
-  }, testPorts(ports));
+  }, made);
 }
 
 /** Has a service answer a `configure`, without a dispatcher. */

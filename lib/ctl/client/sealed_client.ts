@@ -51,6 +51,16 @@ export interface SealedClientOptions extends ClientOptions, ExpectedReply {
   readonly now?: () => number;
 }
 
+/** A reply, and what its receipt is verified with. */
+export interface ReceiptExchange {
+  /** The opened reply. */
+  readonly reply: WireObject;
+  /** What the receipt names as the request: the sealed ciphertext. */
+  readonly request: Uint8Array<ArrayBuffer>;
+  /** Gives what the salts are derived from. */
+  readonly secret: () => Promise<Uint8Array<ArrayBuffer>>;
+}
+
 const NONCE_LENGTH = 32;
 /** The longest time before the key is requested again, whatever the reply says. Milliseconds. */
 const MAX_KEY_MS = 3_600_000;
@@ -164,13 +174,22 @@ export class SealedClient implements TypedRequester, Disposable {
     return turn;
   }
 
+  /** As {@link exchange}, and what the receipt in the reply is verified with. */
+  exchangeForReceipt(request: WireObject): Promise<ReceiptExchange> {
+    return this.#inTurn(() => this.#exchangeForReceipt(request));
+  }
+
   async #exchange(request: WireObject): Promise<WireObject> {
+    return (await this.#exchangeForReceipt(request)).reply;
+  }
+
+  async #exchangeForReceipt(request: WireObject): Promise<ReceiptExchange> {
     const sender = await this.#ready();
-    const { message, open } = await sender.seal(request);
+    const { message, open, ciphertext, receiptSecret } = await sender.seal(request);
     try {
       const reply = await this.#client.exchange({ ...message });
       if (reply["status"] !== "ok") throw refusedInTheOpen(new ServiceError(reply));
-      return await open(reply);
+      return { reply: await open(reply), request: ciphertext, secret: receiptSecret };
     } catch (thrown) {
       // The enclave may have restarted with another key.
       this.#sender = undefined;

@@ -10,12 +10,14 @@ import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { messageOf } from "../../shared/errors.ts";
 import { readSecretFile } from "../../shared/files.ts";
 import { type HpkeKeyPair, importKeyPair } from "../../shared/sealed/mod.ts";
+import { writeAll } from "../../shared/write_all.ts";
 import { DEFAULT_MAX_LENGTH } from "../../shared/wire/framing.ts";
 import { type WireObject } from "../../shared/wire/messages.ts";
 import { verifyAttestReply } from "../client/attest_reply.ts";
-import { Client, type ClientOptions, orThrow, type Requester } from "../client/client.ts";
+import { Client, type ClientOptions, orThrow, type Requester, ServiceError } from "../client/client.ts";
 import { exchangeWithCredentials } from "../client/credentialed.ts";
 import { processData } from "../client/process.ts";
+import { ReceiptClient, type Receipted } from "../client/receipt_client.ts";
 import { SealedClient } from "../client/sealed_client.ts";
 import { readSessionKey } from "../client/session_keys.ts";
 import { type Command, required } from "../terminal/command.ts";
@@ -99,7 +101,7 @@ async function connect(
 /** The enclave to verify: for `--sealed`, or for `attest`. */
 function sealedFor(options: Options, io: CtlIo, isVerified = false): Promise<ExpectedEnclave | undefined> {
   const wanted = isVerified || options.on("sealed");
-  return enclaveToVerify(options, io, { wanted, needed: "--sealed, or attest" });
+  return enclaveToVerify(options, io, { wanted, needed: "--sealed, --receipt or attest" });
 }
 
 /** Prints a reply. Its JSON stays on one line with `--json`. */
@@ -225,6 +227,38 @@ async function processBlob(ciphertext: string, options: Options, io: CtlIo): Pro
   return options.on("json") ? JSON.stringify(reply) : oneLine(String(reply["result"]));
 }
 
+/**
+ * Has data processed, and writes what anybody needs to verify the answer, with what opens the commitments.
+ *
+ * @throws {UsageError} when the file exists or cannot be written: nothing is sent then.
+ */
+async function processForReceipt(
+  file: string,
+  client: ReceiptClient,
+  asked: Parameters<ReceiptClient["process"]>[0],
+): Promise<Receipted> {
+  using output = await Deno.open(file, { write: true, createNew: true, mode: 0o600 }).catch((thrown) => {
+    throw new UsageError(
+      `Cannot write ${file}: ${messageOf(thrown)}`,
+      "Name a file that does not exist yet.",
+    );
+  });
+  try {
+    const answer = await client.process(asked);
+    const { receipt, document, salts } = answer;
+    const parts = {
+      receipt: encodeBase64(receipt),
+      attestation_document: encodeBase64(document),
+      ...(salts && { result_salt: encodeBase64(salts.result), input_salt: encodeBase64(salts.input) }),
+    };
+    writeAll((bytes) => output.writeSync(bytes), encoder.encode(`${JSON.stringify(parts, null, 2)}\n`));
+    return answer;
+  } catch (thrown) {
+    await Deno.remove(file);
+    throw thrown;
+  }
+}
+
 /** Seals data, sends them and opens the result. */
 async function processPlain(options: Options, io: CtlIo): Promise<string> {
   const data = options.text("data");
@@ -234,9 +268,16 @@ async function processPlain(options: Options, io: CtlIo): Promise<string> {
     throw new UsageError("Give --data with --tsk-file, or --ciphertext");
   }
   const bytes = await dataOf(data);
-  const expected = await sealedFor(options, io);
+  const receiptFile = options.text("receipt");
+  const expected = await sealedFor(options, io, receiptFile !== undefined);
   using key = await readSessionKey(file);
   using client = await connect(options, expected);
+  if (expected !== undefined && receiptFile !== undefined) {
+    const asked = { key: key.expose(), data: bytes, bind: !options.on("unbound") };
+    const answer = await processForReceipt(receiptFile, new ReceiptClient(client, expected), asked);
+    if (answer.claims.outcome !== "ok") throw new ServiceError(answer.reply);
+    return shownResult(answer.result, options.on("json"));
+  }
   const opened = await processData(client, { key: key.expose(), data: bytes }, {
     bind: !options.on("unbound"),
   });
@@ -311,6 +352,11 @@ take them: environment, profile, container, instance role (IMDSv2).`,
       TSK_FILE_OPTION,
       { name: "data", value: "TEXT", help: "the data to seal and send; - for stdin, @FILE for a file" },
       { name: "unbound", help: "use the old blob format, for a service that supports no other" },
+      {
+        name: "receipt",
+        value: "FILE",
+        help: "ask for a receipt, verify it, and write it with its document and salts (secret, mode 0600)",
+      },
       { name: "ciphertext", value: "HEX", help: "an already sealed blob" },
       {
         name: "request-id",

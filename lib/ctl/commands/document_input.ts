@@ -22,9 +22,10 @@ const MAX_NAMED = 8;
 /**
  * Reads a document from any of its forms.
  *
+ * @param fields of JSON that may have it: without underscores, in lower case
  * @throws {SyntaxError} that names what was given instead.
  */
-export function documentOf(bytes: Bytes): Bytes {
+export function documentOf(bytes: Bytes, fields: readonly string[] = FIELDS): Bytes {
   let text: string;
   try {
     // No COSE_Sign1 is UTF-8.
@@ -32,10 +33,10 @@ export function documentOf(bytes: Bytes): Bytes {
   } catch {
     return checkBytes(bytes, "it is");
   }
-  return /^[{["]/.test(text) ? ofJson(text) : ofText(text);
+  return /^[{["]/.test(text) ? ofJson(text, fields) : ofText(text);
 }
 
-function ofJson(text: string): Bytes {
+function ofJson(text: string, fields: readonly string[]): Bytes {
   let json: string | unknown[] | Record<string, unknown>;
   try {
     json = JSON.parse(text);
@@ -44,7 +45,7 @@ function ofJson(text: string): Bytes {
   }
   if (typeof json === "string") return ofText(json);
   if (Array.isArray(json)) throw new SyntaxError("it is a JSON list");
-  const name = Object.keys(json).find((key) => FIELDS.includes(key.replaceAll("_", "").toLowerCase()));
+  const name = Object.keys(json).find((key) => fields.includes(key.replaceAll("_", "").toLowerCase()));
   const value = name === undefined ? undefined : json[name];
   if (typeof value === "string") return ofText(value);
   if (name !== undefined) throw new SyntaxError(`its ${name} is not a text`);

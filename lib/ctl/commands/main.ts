@@ -4,6 +4,7 @@
  * @module
  */
 import { AttestationError } from "../../shared/attestation/errors.ts";
+import { ReceiptError } from "../../shared/receipts/errors.ts";
 import { failureLines, namedFailure } from "../terminal/failure.ts";
 import { EXIT } from "../../shared/cli/options.ts";
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
@@ -38,6 +39,7 @@ import { POLICY_IAM } from "./policy_iam.ts";
 import { POLICY_INIT } from "./policy_init.ts";
 import { POLICY_DIFF, POLICY_LINT } from "./policy_lint.ts";
 import { POLICY_RENDER_COMMANDS } from "./policy_render.ts";
+import { RECEIPT_VERIFY } from "./receipt.ts";
 import { SDK_CHECK } from "./sdk_check.ts";
 import { STATUS } from "./status.ts";
 import { TSK_COMMANDS } from "./tsk_kms.ts";
@@ -49,6 +51,7 @@ export const COMMANDS: readonly Command[] = [
   ACCOUNT_REWRAP,
   ...ACCOUNT_COMMANDS,
   ATTEST_VERIFY,
+  RECEIPT_VERIFY,
   ...GATEWAY_COMMANDS,
   KMS_CREATE_KEY,
   ...TSK_COMMANDS,
@@ -102,9 +105,9 @@ function isRefusal(thrown: unknown): boolean {
   if (thrown instanceof EifError) {
     return !["eif_unreadable", "library_missing", "blob_missing"].includes(thrown.code);
   }
-  return [ServiceError, AttestationError, SealedError, KeyPolicyError, PolicyError].some((refusal) =>
-    thrown instanceof refusal
-  );
+  return [ServiceError, AttestationError, ReceiptError, SealedError, KeyPolicyError, PolicyError].some((
+    refusal,
+  ) => thrown instanceof refusal);
 }
 
 /** Formats what {@link runCtl} threw for stderr: text, or JSON with `--json`. */

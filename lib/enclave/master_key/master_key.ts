@@ -35,12 +35,14 @@ import {
   type RewrapRequest,
   type StoredRow,
 } from "./master_key_requests.ts";
+import type { ReceiptService } from "../receipts/receipts.ts";
 import type { Call, Feature, Ports, Routes } from "../server/feature.ts";
 
 /** The measured configuration of the master key. */
 export interface MasterKeyOptions {
   /** Rows of an earlier epoch are refused: the enclave cannot otherwise distinguish an old row from the newest. */
   readonly minEpoch: number;
+  readonly receipts: Pick<ReceiptService, "begin">;
 }
 
 /** The key in memory, and the row that it is stored as. */
@@ -97,7 +99,9 @@ export class MasterKeyService implements Feature {
     "master_key.verify": credentialedRoute(parseInitRequest, (row, access) => this.#verify(row, access)),
     "master_key.rewrap": credentialedRoute(parseRewrapRequest, (...given) => this.#rewrap(...given)),
     "master_key.public_info": { answer: (request) => this.#publicInfo(readFields(request, PUBLIC_INFO)) },
-    "master_key.sign": { answer: (request) => this.#sign(readFields(request, MASTER_KEY_SIGN)) },
+    "master_key.sign": {
+      answer: (request, call) => this.#sign(readFields(request, MASTER_KEY_SIGN), call),
+    },
   };
   readonly warnings = [];
   #options: MasterKeyOptions & Ports;
@@ -267,8 +271,18 @@ export class MasterKeyService implements Feature {
     return this.#reply(this.#require(enclave_id), nonce);
   }
 
-  /** Signs a digest. @throws {WireError} */
-  #sign({ enclave_id, digest, scheme = "ecdsa" }: Values<typeof MASTER_KEY_SIGN>): Reply {
+  /** Signs a digest, and the receipt if one is asked for. @throws {WireError} (or rejects) */
+  #sign(request: Values<typeof MASTER_KEY_SIGN>, call: Call): Reply | Promise<Reply> {
+    const { digest, receipt: nonce } = request;
+    const { signature, ...reply } = this.#signDigest(request);
+    const signed = { ...reply, signature: encodeBase64(signature) };
+    if (nonce === undefined) return signed;
+    const about = { type: "master_key.sign", nonce, blob: digest, input: digest } as const;
+    return this.#options.receipts.begin(about, call).then((finish) => finish("ok", signature))
+      .then((receipt) => ({ ...signed, receipt }));
+  }
+
+  #signDigest({ enclave_id, digest, scheme = "ecdsa" }: Values<typeof MASTER_KEY_SIGN>) {
     const { privateKey, row } = this.#require(enclave_id);
     const shared = {
       status: "ok",
@@ -279,10 +293,10 @@ export class MasterKeyService implements Feature {
     } as const;
     if (scheme === "schnorr") {
       const auxiliary = this.#options.entropy.random.bytes(SCALAR_LENGTH);
-      return { ...shared, signature: encodeBase64(signSchnorr(privateKey, digest, auxiliary)) };
+      return { ...shared, signature: signSchnorr(privateKey, digest, auxiliary) };
     }
     const { r, s, yParity } = signDigest(privateKey, digest);
-    return { ...shared, signature: encodeBase64(new Uint8Array([...r, ...s])), recovery_id: yParity };
+    return { ...shared, signature: new Uint8Array([...r, ...s]), recovery_id: yParity };
   }
 
   /** @param enclaveId undefined for whichever is held */

@@ -18,7 +18,7 @@ import { ATTEST, SEALED } from "../../shared/wire/requests.ts";
 import type { Answer, AnswerInner, Call, Feature, Ports, Routes } from "../server/feature.ts";
 import { PreparedReply } from "../server/feature.ts";
 import { drawSecret } from "../server/entropy.ts";
-import { attest, requireAttester } from "../server/attestation.ts";
+import { attestKey, requireAttester } from "../server/attestation.ts";
 import { SealedKeys, unknownKey } from "./sealed_keys.ts";
 import { timeProblem } from "./sealed_time.ts";
 import type { SealedConfig } from "../../shared/cli/sealed_options.ts";
@@ -94,17 +94,8 @@ export class SealedService implements Feature {
 
   async #attest(nonce: Uint8Array<ArrayBuffer>, data: Uint8Array<ArrayBuffer>): Promise<Reply> {
     requireAttester(this.#options);
-    const { publicKey, keyId, expires } = await this.#keys.current();
-    const { configurationHash } = this.#options;
-    const userData = await attestUserData(data, configurationHash);
-    return {
-      status: "ok",
-      attestation_document: await attest(this.#options, { userData, nonce, publicKey }),
-      public_key: encodeBase64(publicKey),
-      key_id: keyId,
-      expires_at: expires.toISOString(),
-      configuration_hash: encodeBase64(configurationHash),
-    };
+    const userData = await attestUserData(data, this.#options.configurationHash);
+    return await attestKey(this.#options, await this.#keys.current(), { userData, nonce });
   }
 
   /**
@@ -133,7 +124,8 @@ export class SealedService implements Feature {
       .catch(refuseUnopened);
     const { type, reply } = await this.#answer(opened, ({ sessionStarted, sealedAt }) => {
       this.#keys.use(key, { ...message, sessionStarted });
-      return answerInner(opened.plaintext, { ...call, sealedAt });
+      const sealed = { ciphertext: parsed.ciphertext, receiptSecret: opened.receiptSecret };
+      return answerInner(opened.plaintext, { ...call, sealedAt, sealed });
     });
     const isPrepared = reply instanceof PreparedReply;
     if (!isPrepared && isErrorReply(reply)) {

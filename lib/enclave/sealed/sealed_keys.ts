@@ -8,10 +8,9 @@
  *
  * @module
  */
-import { encodeBase64 } from "@std/encoding";
 import { exportPublicKey, type HpkeKeyPair } from "../../shared/sealed/hpke.ts";
-import { hashPublicKey } from "../../shared/sealed/message.ts";
 import { WireError } from "../../shared/wire/messages.ts";
+import { type RotatedKey, RotatedKeys } from "../server/rotated_keys.ts";
 
 /** How long a pair is given to clients. Milliseconds. */
 export const KEY_LIFE_MS = 3_600_000;
@@ -21,18 +20,8 @@ export const KEY_GRACE_MS = 300_000;
 export const MAX_CLIENTS = 65_536;
 
 /** One pair. */
-export interface ServiceKey {
+export interface ServiceKey extends RotatedKey {
   readonly keys: HpkeKeyPair;
-  /** 32 bytes. */
-  readonly publicKey: Uint8Array<ArrayBuffer>;
-  /** SHA-256 of the public key. */
-  readonly keyHash: Uint8Array<ArrayBuffer>;
-  /** The hash, base64. */
-  readonly keyId: string;
-  /** When clients should request the next one. */
-  readonly expires: Date;
-  /** By the monotonic clock. */
-  readonly madeAt: number;
   /** The last counter of each client that has no key of its own. */
   readonly counters: Map<string, number>;
 }
@@ -67,31 +56,28 @@ export interface SealedKeysOptions {
 
 /** The pairs. */
 export class SealedKeys implements Disposable {
-  #options: SealedKeysOptions;
-  /** The newest first, at most two. */
-  #held: readonly ServiceKey[] = [];
+  #maxClients: number;
+  #keys: RotatedKeys<Pick<ServiceKey, "keys" | "publicKey" | "counters">>;
   /** The session of each client key; at most as many as the configuration lists. */
   #sessions = new Map<string, Session>();
-  #making: Promise<ServiceKey> | undefined;
-  /** Those that have fired stay: one an hour. */
-  #timers: ReturnType<typeof setTimeout>[] = [];
-  #disposed = false;
 
-  constructor(options: SealedKeysOptions) {
-    this.#options = options;
+  constructor({ makeKeyPair, maxClients = MAX_CLIENTS, now, monotonic }: SealedKeysOptions) {
+    this.#maxClients = maxClients;
+    const make = async () => {
+      const keys = await makeKeyPair();
+      return { keys, publicKey: await exportPublicKey(keys.publicKey), counters: new Map<string, number>() };
+    };
+    this.#keys = new RotatedKeys({ make, lifeMs: KEY_LIFE_MS, graceMs: KEY_GRACE_MS, now, monotonic });
   }
 
-  /** The key pair that clients should seal for. Makes a new one when the newest has expired, and at first use. @throws {WireError} */
-  async current(): Promise<ServiceKey> {
-    const [newest] = this.#held;
-    if (newest !== undefined && this.#age(newest) < KEY_LIFE_MS) return newest;
-    return await (this.#making ??= this.#make().finally(() => this.#making = undefined));
+  /** The key pair that clients should seal for. @throws {WireError} */
+  current(): Promise<ServiceKey> {
+    return this.#keys.current();
   }
 
   /** The pair with this id; undefined when it is unknown or has expired. */
   find(keyId: string): ServiceKey | undefined {
-    this.#dropOld();
-    return this.#held.find((held) => held.keyId === keyId);
+    return this.#keys.find(keyId);
   }
 
   /**
@@ -101,7 +87,7 @@ export class SealedKeys implements Disposable {
    */
   check(key: ServiceKey, { client, clientKey, counter }: CountedMessage): void {
     // Its counters are gone if it was dropped meanwhile.
-    if (!this.#held.includes(key)) throw unknownKey();
+    if (this.find(key.keyId) !== key) throw unknownKey();
     const last = clientKey === undefined
       ? key.counters.get(client)
       : this.#sessionOf(key, client, clientKey)?.counter;
@@ -109,7 +95,7 @@ export class SealedKeys implements Disposable {
       throw new WireError("sealed_replayed", `The counter must grow: ${counter} is not above ${last}`);
     }
     const isNew = clientKey === undefined && last === undefined;
-    if (!isNew || key.counters.size < (this.#options.maxClients ?? MAX_CLIENTS)) return;
+    if (!isNew || key.counters.size < this.#maxClients) return;
     throw new WireError(
       "busy",
       "As many clients as are counted have sealed for this key: wait for the next one",
@@ -142,43 +128,10 @@ export class SealedKeys implements Disposable {
     return session?.key === key && session.client === client ? session : undefined;
   }
 
-  #age({ madeAt }: ServiceKey): number {
-    return this.#options.monotonic() - madeAt;
-  }
-
-  #dropOld(): void {
-    this.#held = this.#held.filter((held) => this.#age(held) < KEY_LIFE_MS + KEY_GRACE_MS);
-  }
-
-  async #make(): Promise<ServiceKey> {
-    const keys = await this.#options.makeKeyPair();
-    const publicKey = await exportPublicKey(keys.publicKey);
-    const keyHash = await hashPublicKey(publicKey);
-    if (this.#disposed) throw new WireError("internal_error", "The service is ending");
-    const made: ServiceKey = {
-      keys,
-      publicKey,
-      keyHash,
-      keyId: encodeBase64(keyHash),
-      expires: new Date(this.#options.now().getTime() + KEY_LIFE_MS),
-      madeAt: this.#options.monotonic(),
-      counters: new Map(),
-    };
-    this.#dropOld();
-    this.#held = [made, ...this.#held.slice(0, 1)];
-    // Drops it when it expires, also without a request. The timer must not keep the process alive.
-    const timer = setTimeout(() => this.#dropOld(), KEY_LIFE_MS + KEY_GRACE_MS + 1);
-    Deno.unrefTimer(Number(timer));
-    this.#timers.push(timer);
-    return made;
-  }
-
-  /** Drops the keys, which cannot be exported. A key that is still being made is discarded. */
+  /** Drops the keys, which cannot be exported. */
   [Symbol.dispose](): void {
-    this.#disposed = true;
-    this.#held = [];
+    this.#keys[Symbol.dispose]();
     this.#sessions.clear();
-    for (const timer of this.#timers) clearTimeout(timer);
   }
 }
 

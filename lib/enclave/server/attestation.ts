@@ -5,8 +5,9 @@
  */
 import { encodeBase64 } from "@std/encoding";
 import { messageOf } from "../../shared/errors.ts";
-import { WireError } from "../../shared/wire/messages.ts";
+import { type Reply, WireError } from "../../shared/wire/messages.ts";
 import type { Attester, Ports } from "./feature.ts";
+import type { RotatedKey } from "./rotated_keys.ts";
 
 /** The NSM: checked before a key is made. @throws {WireError} `attestation_unavailable` */
 export function requireAttester(
@@ -36,4 +37,20 @@ export async function attest(
     const failure = "The NSM gave no attestation document; denclavectl client logs says why";
     throw new WireError("attestation_unavailable", failure);
   }
+}
+
+/** The reply to `attest`: a document that binds a key. @throws {WireError} (rejects) `attestation_unavailable` */
+export async function attestKey(
+  ports: Ports,
+  { publicKey, keyId, expires }: RotatedKey,
+  statement: Omit<Parameters<Attester["attest"]>[0], "publicKey">,
+): Promise<Reply> {
+  return {
+    status: "ok",
+    attestation_document: await attest(ports, { ...statement, publicKey }),
+    public_key: encodeBase64(publicKey),
+    key_id: keyId,
+    expires_at: expires.toISOString(),
+    configuration_hash: encodeBase64(ports.configurationHash),
+  };
 }

@@ -65,7 +65,8 @@ export function createDispatcher(
     const isWallets = isForWallet(request);
     const [key, among] = isWallets ? ["apiRequest", byApiRequest] as const : ["type", byType] as const;
     const name = field(request, key);
-    const target = typeof name === "string" ? among.get(name) : undefined;
+    const purpose = field(request, "purpose");
+    const target = typeof name !== "string" ? undefined : among.get(`${name} ${purpose}`) ?? among.get(name);
     if (target === undefined) return answerOf("unknown", unknownReply(name, key, among), isWallets);
     const { route, answered, failed } = target;
     try {

@@ -80,6 +80,12 @@ export interface Call {
   readonly sealedAt?: number | undefined;
   /** Settles once the client sends more or ends its stream. For a request that waits. */
   readonly more?: (() => Promise<void>) | undefined;
+  /** Of a sealed request. */
+  readonly sealed?: {
+    readonly ciphertext: Uint8Array<ArrayBuffer>;
+    /** What its receipt's salts are derived from: 32 bytes, the caller's to wipe. */
+    readonly receiptSecret: () => Promise<Uint8Array<ArrayBuffer>>;
+  };
 }
 
 /** One kind of request. */
@@ -104,7 +110,7 @@ export type AnswerInner = (body: Uint8Array, call: Call) => Answer | Promise<Ans
 export interface Feature extends Disposable {
   /** As `--features` names it. */
   readonly name: string;
-  /** By `type`. */
+  /** By `type`; with a space and the request's `purpose` where that has a route of its own. */
   readonly routes?: Routes;
   /** By `apiRequest`, whose error replies have the wallet's shape. */
   readonly apiRoutes?: Routes;

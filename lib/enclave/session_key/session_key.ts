@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { NODE_HASHES } from "../../shared/crypto/aead.ts";
 import { KEY_LENGTH, OpenError, SEAL_LIMITS, SealingKey } from "../../shared/crypto/sealing.ts";
 import { type KeyArn, selectKey } from "../../shared/aws/key_arn.ts";
 import type { Credentials } from "../../shared/aws/credentials.ts";
@@ -15,9 +16,12 @@ import { decodeHexInto } from "../../shared/crypto/hex.ts";
 import type { ErrorReply, Reply, WireObject } from "../../shared/wire/messages.ts";
 import { errorReply, field, requiredString, WireError } from "../../shared/wire/messages.ts";
 import { readFields } from "../../shared/wire/fields.ts";
-import { CONFIGURE } from "../../shared/wire/requests.ts";
+import { CONFIGURE, PROCESS } from "../../shared/wire/requests.ts";
 import { type BoundBlobs, readProcessBinding } from "../../shared/wire/process_binding.ts";
 import { WorkflowError } from "../../workflow_context.ts";
+import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
+import { SALT_LENGTH, SECRET_INFO } from "../../shared/receipts/claims.ts";
+import type { Finish, ReceiptService } from "../receipts/receipts.ts";
 import { requireEntropy } from "../server/entropy.ts";
 import { credentialedRoute, keySelection } from "../server/fields.ts";
 import { type Call, type Feature, type Ports, PreparedReply, type Routes } from "../server/feature.ts";
@@ -30,6 +34,7 @@ import type { Workflows } from "./workflow/pool.ts";
 export interface SessionKeyOptions extends Partial<SessionKeyConfig> {
   /** Makes what runs the workflow; it is disposed of with the service. */
   readonly workflows: (ports: Ports) => Workflows;
+  readonly receipts: Pick<ReceiptService, "begin">;
 }
 
 /** Which `configure` is the newer one. */
@@ -44,6 +49,8 @@ interface ConfigureOrder {
 /** The key in use, kept until the last request that uses it is done. */
 interface HeldKey extends ConfigureOrder {
   readonly key: SealingKey;
+  /** What the salts of receipts are derived from. */
+  readonly receiptSecret: SecretBytes;
   readonly since: string;
   /** Requests that use it, and the service while it is the newest. */
   users: number;
@@ -57,6 +64,15 @@ interface ConfigureRequest {
   readonly region: string;
 }
 
+/** An opened request, and what goes with it. */
+interface Work {
+  readonly input: Uint8Array<ArrayBuffer>;
+  /** Where it asked for one. */
+  readonly receipt: Promise<Finish> | undefined;
+  readonly bound: BoundBlobs | undefined;
+  readonly signal: AbortSignal;
+}
+
 /** A `configure` with its place among the others, and its credentials, borrowed. */
 type Wanted = ConfigureRequest & ConfigureOrder & { readonly credentials: Credentials };
 
@@ -67,13 +83,14 @@ const MAX_WAITING = 8;
 const FALLBACK_REGION = "us-east-1";
 /** Bytes of scratch memory to keep when no large blobs arrive. */
 const SCRATCH_LENGTH = 64 * 1024;
+const encoder = new TextEncoder();
 
 /** Holds the TSK and serves with it. */
 export class SessionKeyService implements Feature {
   readonly name = "session_key";
   readonly routes: Routes = {
     configure: credentialedRoute((request) => this.#parse(request), (...given) => this.#inTurn(...given)),
-    process: { answer: (request, { signal }) => this.process(request, signal), isLarge: true },
+    process: { answer: (request, call) => this.process(request, call), isLarge: true },
   };
   #options: SessionKeyOptions & Ports;
   #held: HeldKey | undefined;
@@ -104,9 +121,7 @@ export class SessionKeyService implements Feature {
 
   replyTo(thrown: unknown, request: string): ErrorReply | undefined {
     const { log } = this.#options;
-    if (thrown instanceof WorkflowError) {
-      return { ...errorReply("workflow_failed", thrown.message), code: thrown.code };
-    }
+    if (thrown instanceof WorkflowError) return refused(thrown);
     if (thrown instanceof OpenError) return errorReply("decrypt_failed", thrown.message);
     if (!(thrown instanceof EnclaveError) || request !== "configure") return undefined;
     log("error", "configure_failed", { code: thrown.code, reason: thrown.message, hint: thrown.hint });
@@ -180,6 +195,9 @@ export class SessionKeyService implements Feature {
       const wrong = `the TSK must have exactly ${KEY_LENGTH} bytes, not ${plaintext.length}`;
       throw new WireError("kms_decrypt_failed", `KMS opened it, but ${wrong}`);
     }
+    const receiptSecret = unused.use(
+      new SecretBytes((aead.hashes ?? NODE_HASHES).hkdf(plaintext.expose(), SECRET_INFO, SALT_LENGTH)),
+    );
     const sealing = unused.use(new SealingKey(plaintext, { aead, random: entropy.random.fill }));
     this.#checkTimely(wanted, signal);
     const since = now().toISOString();
@@ -189,7 +207,7 @@ export class SessionKeyService implements Feature {
       (sealedAt ?? 0) <= (old.sealedAt ?? Infinity);
     if (sealedAt !== undefined) this.#lastSealedAt = Math.max(sealedAt, this.#lastSealedAt);
     if (!overtaken) {
-      this.#held = { key: sealing, since, epoch, order, sealedAt, users: 1 };
+      this.#held = { key: sealing, receiptSecret, since, epoch, order, sealedAt, users: 1 };
       unused.move();
       if (old !== undefined) release(old);
     }
@@ -244,10 +262,10 @@ export class SessionKeyService implements Feature {
   /**
    * Opens the blob, has the workflow work on it, seals the result.
    *
-   * @param signal ends the wait for the workflow
+   * @param call.signal ends the wait for the workflow
    * @throws {WireError | EnclaveError | WorkflowError} (or rejects)
    */
-  process(request: WireObject, signal: AbortSignal = NEVER): Promise<PreparedReply> {
+  process(request: WireObject, call: Call = { signal: NEVER }): Promise<PreparedReply | Reply> {
     const held = this.#held;
     if (held === undefined) {
       throw new WireError("not_configured", "Send configure first: the service has no key yet");
@@ -256,22 +274,32 @@ export class SessionKeyService implements Feature {
     requireEntropy(this.#options, "Nothing is sealed");
     const hex = requiredString(request, "ciphertext", "nonce ‖ ciphertext ‖ tag, hex");
     const bound = readProcessBinding(request, { required: this.#options.bindProcess === true });
-    const plaintext = held.key.open(this.#parseBlob(hex), bound?.request, HEADROOM);
-    return this.#seal(held, this.#workflows.run(plaintext, signal), bound);
+    const { receipt: nonce } = readFields(request, PROCESS);
+    const blob = this.#parseBlob(hex);
+    const input = held.key.open(blob, bound?.request, HEADROOM);
+    const about = { type: "process", blob, input, secret: held.receiptSecret } as const;
+    const receipt = nonce && this.#options.receipts.begin({ ...about, nonce }, call);
+    return this.#work(held, { input, receipt, bound, signal: call.signal });
   }
 
-  async #seal(held: HeldKey, work: ReturnType<Workflows["run"]>, bound?: BoundBlobs): Promise<PreparedReply> {
+  async #work(held: HeldKey, { input, receipt, bound, signal }: Work): Promise<PreparedReply | Reply> {
     // A DisposableStack would take as long as the cipher.
     let result = new Uint8Array(0);
+    let finish: Finish | undefined;
     held.users++;
     try {
-      result = await work;
+      finish = receipt && await receipt;
+      result = await this.#workflows.run(input, signal);
+      const signed = finish === undefined ? "" : `","receipt":"${await finish("ok", result)}`;
       const sealed = held.key.seal(result, bound?.reply);
       const { seals } = held.key;
       if (seals === SEAL_LIMITS.warnAt) {
         this.#options.log("warn", "rekey_soon", { seals, limit: SEAL_LIMITS.refuseAt });
       }
-      return new PreparedReply(['{"status":"ok","result":"', sealed, '"}']);
+      return new PreparedReply(['{"status":"ok","result":"', sealed, `${signed}"}`]);
+    } catch (thrown) {
+      if (finish === undefined || !(thrown instanceof WorkflowError)) throw thrown;
+      return { ...refused(thrown), receipt: await finish("workflow_failed", encoder.encode(thrown.code)) };
     } finally {
       release(held);
       discard(result);
@@ -296,12 +324,21 @@ export class SessionKeyService implements Feature {
   [Symbol.dispose](): void {
     this.#ended = true;
     this.#workflows[Symbol.dispose]();
-    this.#held?.key[Symbol.dispose]();
+    if (this.#held !== undefined) wipe(this.#held);
     this.#held = undefined;
   }
 }
 
 /** One user less: the last one wipes the key. */
 function release(held: HeldKey): void {
-  if (--held.users === 0) held.key[Symbol.dispose]();
+  if (--held.users === 0) wipe(held);
+}
+
+function wipe({ key, receiptSecret }: HeldKey): void {
+  key[Symbol.dispose]();
+  receiptSecret[Symbol.dispose]();
+}
+
+function refused({ code, message }: WorkflowError): ErrorReply {
+  return { ...errorReply("workflow_failed", message), code };
 }

@@ -1,6 +1,6 @@
 /**
- * COSE_Sign1 with ECDSA: an array, untagged or tagged 18, of protected header, unprotected header, payload and signature. RFC 9052, section 4.2;
- * RFC 9053, section 2.1. Used for attestation documents and the signatures of images.
+ * COSE_Sign1: an array, untagged or tagged 18, of protected header, unprotected header, payload and signature. RFC 9052, section 4.2;
+ * RFC 9053, sections 2.1 and 2.2. Used for attestation documents, the signatures of images and receipts.
  *
  * Runs in browsers.
  *
@@ -13,19 +13,20 @@ import { decodeCbor } from "./cbor.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** The algorithms: hash, bytes of a signature (r ‖ s), and COSE's number. */
+/** The algorithms: how WebCrypto names them, bytes of a signature (r ‖ s), and COSE's number. */
 const ALGORITHMS = {
-  ES256: { hash: "SHA-256", length: 64, number: -7 },
-  ES384: { hash: "SHA-384", length: 96, number: -35 },
-  ES512: { hash: "SHA-512", length: 132, number: -36 },
+  ES256: { scheme: { name: "ECDSA", hash: "SHA-256" }, length: 64, number: -7 },
+  ES384: { scheme: { name: "ECDSA", hash: "SHA-384" }, length: 96, number: -35 },
+  ES512: { scheme: { name: "ECDSA", hash: "SHA-512" }, length: 132, number: -36 },
+  EdDSA: { scheme: { name: "Ed25519" }, length: 64, number: -8 },
 } as const;
 
 /** An algorithm, by COSE's name. */
 export type CoseAlgorithm = keyof typeof ALGORITHMS;
 
 const TAG = 18;
-/** The label of the algorithm in a header. */
-const ALGORITHM = 1;
+/** Labels in a header. */
+const [ALGORITHM, KEY_ID] = [1, 4] as const;
 const PARTS = 4;
 const MAX_DEPTH = 2;
 
@@ -62,27 +63,39 @@ export interface Sign1 {
 interface ParsedSign1 extends Sign1 {
   /** The header that is not covered by the signature. */
   readonly unprotected: ReadonlyMap<unknown, unknown>;
+  /** The key's id in the protected header, if there is one. */
+  readonly keyId: unknown;
 }
 
-/** Whether a protected header says the algorithm, and that alone. */
-function isHeaderOf(algorithm: CoseAlgorithm, header: Bytes): boolean {
+/** A protected header that says the algorithm, and the key's id where wanted, and that alone. */
+function headerOf(
+  algorithm: CoseAlgorithm,
+  header: Bytes,
+  hasKeyId: boolean,
+): Map<unknown, unknown> | undefined {
   try {
     const map = decodeCbor(header, { maxBytes: header.length, maxDepth: 1 });
-    return map instanceof Map && map.size === 1 && map.get(ALGORITHM) === ALGORITHMS[algorithm].number;
+    if (!(map instanceof Map) || map.get(ALGORITHM) !== ALGORITHMS[algorithm].number) return undefined;
+    return map.has(KEY_ID) === hasKeyId && map.size === (hasKeyId ? 2 : 1) ? map : undefined;
   } catch {
-    return false;
+    return undefined;
   }
 }
 
 /**
  * Parses a message, in any encoding that RFC 8949 allows: signed bytes are kept as they are.
  *
- * @param algorithm the only content that its protected header may have
+ * @param options.algorithm the only content that its protected header may have
+ * @param options.hasKeyId whether the header also has the key's id
  * @throws {CoseError} `cose_malformed`, `cose_algorithm`
  */
 export function parseSign1(
   bytes: Uint8Array,
-  { algorithm, maxBytes }: { readonly algorithm: CoseAlgorithm; readonly maxBytes: number },
+  { algorithm, maxBytes, hasKeyId = false }: {
+    readonly algorithm: CoseAlgorithm;
+    readonly maxBytes: number;
+    readonly hasKeyId?: boolean;
+  },
 ): ParsedSign1 {
   const { length } = ALGORITHMS[algorithm];
   let parts: unknown;
@@ -96,7 +109,8 @@ export function parseSign1(
   }
   const [signed, unprotected, body, last] = parts as readonly unknown[];
   const header = asBytes(signed, 0, maxBytes);
-  if (header === undefined || !isHeaderOf(algorithm, header)) {
+  const map = header && headerOf(algorithm, header, hasKeyId);
+  if (header === undefined || map === undefined) {
     throw new CoseError("cose_algorithm", `its protected header does not say ${algorithm}, and that alone`);
   }
   if (!(unprotected instanceof Map)) {
@@ -108,7 +122,7 @@ export function parseSign1(
   if (signature === undefined) {
     throw new CoseError("cose_malformed", `its signature does not have ${length} bytes`);
   }
-  return { algorithm, header, unprotected, payload, signature };
+  return { algorithm, header, unprotected, payload, signature, keyId: map.get(KEY_ID) };
 }
 
 /** What is signed in place of the payload: RFC 9052, section 4.4. */
@@ -121,8 +135,7 @@ export function verifySign1(
   { algorithm, header, payload, signature }: Sign1,
   key: CryptoKey,
 ): Promise<boolean> {
-  const { hash } = ALGORITHMS[algorithm];
-  return crypto.subtle.verify({ name: "ECDSA", hash }, key, signature, sigStructure(header, payload));
+  return crypto.subtle.verify(ALGORITHMS[algorithm].scheme, key, signature, sigStructure(header, payload));
 }
 
 /** Signs a payload: a message without a tag. */
@@ -130,8 +143,8 @@ export async function signSign1(
   payload: Bytes,
   { algorithm, key }: { readonly algorithm: CoseAlgorithm; readonly key: CryptoKey },
 ): Promise<Bytes> {
-  const { hash, number } = ALGORITHMS[algorithm];
+  const { scheme, number } = ALGORITHMS[algorithm];
   const header = new Uint8Array(encode(new Map([[ALGORITHM, number]])));
-  const signature = await crypto.subtle.sign({ name: "ECDSA", hash }, key, sigStructure(header, payload));
+  const signature = await crypto.subtle.sign(scheme, key, sigStructure(header, payload));
   return new Uint8Array(encode([header, new Map(), payload, new Uint8Array(signature)]));
 }

@@ -88,3 +88,17 @@ export async function attestUserData(
 ): Promise<Uint8Array<ArrayBuffer>> {
   return new Uint8Array(encode({ v: VERSION, purpose: "attest", config, data: await sha256(data) }));
 }
+
+/**
+ * The `user_data` of a document about a receipt key, which is its `public_key`.
+ *
+ * @param config 32 bytes, of {@link hashConfiguration}
+ * @param validity when receipts are signed with it; milliseconds since 1970
+ */
+export function receiptUserData(
+  config: Uint8Array,
+  validity: { readonly notBefore: number; readonly notAfter: number },
+): Uint8Array<ArrayBuffer> {
+  const [not_before, not_after] = [validity.notBefore, validity.notAfter].map((ms) => Math.floor(ms / 1000));
+  return new Uint8Array(encode({ v: VERSION, purpose: "receipt", config, not_before, not_after }));
+}

@@ -20,7 +20,7 @@ import { CACHE_MS, WALLET_CACHE, WALLET_GUARDS } from "./wallet_options.ts";
 export const KMSTOOL_COMMANDS = ["decrypt", "genkey", "genrandom"] as const;
 
 /** Features that a service may have: those of `lib/enclave/features.ts`. */
-export const FEATURES = ["session_key", "wallet", "master_key", "sealed"] as const;
+export const FEATURES = ["session_key", "wallet", "master_key", "sealed", "receipts"] as const;
 
 const LEVELS = ["debug", "info", "warn", "error"] as const;
 

@@ -64,6 +64,8 @@ export interface OpenedRequest {
   readonly plaintext: Uint8Array<ArrayBuffer>;
   /** Seals the reply: nonce, ciphertext, tag. @param nonce {@link NONCE_LENGTH} random bytes */
   readonly sealReply: (plaintext: Bytes, nonce: Bytes) => Promise<Bytes>;
+  /** What the salts of the request's receipt are derived from, 32 bytes. */
+  readonly receiptSecret: () => Promise<Bytes>;
 }
 
 /** Identifies a key: SHA-256 of its 32 bytes. */
@@ -76,9 +78,9 @@ export function infoOf(keyHash: Uint8Array): Uint8Array {
   return encode([PROTOCOL, VERSION, "sealed", keyHash]);
 }
 
-/** The additional data of a message. */
+/** The additional data of a message, and the exporter's contexts. */
 export function dataOf(
-  direction: "request" | "reply",
+  direction: "request" | "reply" | "receipt",
   { keyHash, clientId, counter }: MessageName,
 ): Uint8Array {
   return encode([PROTOCOL, VERSION, direction, keyHash, clientId, counter]);
@@ -131,6 +133,7 @@ export async function openRequest(
   return {
     times: timesOf(whole),
     plaintext: whole.subarray(TIMES_LENGTH),
+    receiptSecret: () => context.exportSecret(dataOf("receipt", options)),
     sealReply: async (reply, nonce) => {
       const key = await replyKey(context, options);
       const sealed = await crypto.subtle.encrypt(cipherOf(nonce, options), key, reply);

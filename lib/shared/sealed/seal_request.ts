@@ -28,6 +28,8 @@ interface SealedBytes {
   readonly ciphertext: Uint8Array<ArrayBuffer>;
   /** Opens the reply. @throws {SealedError} `sealed_not_opened` */
   readonly openReply: (sealed: Uint8Array) => Promise<Uint8Array<ArrayBuffer>>;
+  /** What the salts of the request's receipt are derived from. 32 bytes. */
+  readonly receiptSecret: () => Promise<Uint8Array<ArrayBuffer>>;
 }
 
 function withTimes(plaintext: Uint8Array, times: MessageTimes): Bytes {
@@ -88,6 +90,7 @@ export async function sealRequest(
   return {
     enc: context.enc,
     ciphertext,
+    receiptSecret: () => context.exportSecret(dataOf("receipt", options)),
     openReply: async (sealed) => {
       const nonce = new Uint8Array(sealed.subarray(0, NONCE_LENGTH));
       const key = await replyKey(context, options);

@@ -41,6 +41,10 @@ export interface SealedExchange {
    * @throws {SealedError} `sealed_reply` when it is not a sealed reply, `sealed_not_opened` when it is not for this request.
    */
   readonly open: (reply: WireObject) => Promise<WireObject>;
+  /** The message's ciphertext: what a receipt of it names as its request. */
+  readonly ciphertext: Uint8Array<ArrayBuffer>;
+  /** What the salts of its receipt are derived from. 32 bytes. */
+  readonly receiptSecret: () => Promise<Uint8Array<ArrayBuffer>>;
 }
 
 /** Options of {@link SealedSender.create}. */
@@ -166,6 +170,8 @@ export class SealedSender {
         ciphertext: encodeBase64(sealed.ciphertext),
         ...(clientPublicKey === undefined ? {} : { client_key: clientPublicKey }),
       },
+      ciphertext: sealed.ciphertext,
+      receiptSecret: sealed.receiptSecret,
       open: async (reply) => parseObject(await sealed.openReply(sealedReply(reply))),
     };
   }

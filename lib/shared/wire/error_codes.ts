@@ -112,6 +112,10 @@ export const ERROR_CODES = {
       "The counter does not grow, the client key has begun a newer session, or a `configure` that was sealed later has taken effect.",
     remedy: "Never send a sealed request again: seal a new one, with a new client id.",
   },
+  receipt_key_unknown: {
+    means: "The enclave never had this receipt key, or has replaced it more than 24 hours ago.",
+    remedy: "Fetch a key's document before you rely on its receipts.",
+  },
   client_not_allowed: {
     means: "The service serves only known clients, and this is not one of them.",
     remedy: "Seal with a client key that the measured configuration lists.",

@@ -26,6 +26,8 @@ export interface ErrorReply {
   readonly details: string;
   /** With `workflow_failed`: the workflow's own code. */
   readonly code?: string;
+  /** With `workflow_failed`, where the request asked for one. */
+  readonly receipt?: string;
 }
 
 /** The wallet's reply to a successful request. */

@@ -11,12 +11,14 @@ import type { ErrorReply, WalletErrorReply, WireObject } from "./messages.ts";
 import {
   ACCOUNT_ROW,
   ATTEST,
+  ATTEST_RECEIPT,
   CONFIGURE,
   GENERATE_ACCOUNT,
   LOGS,
   MASTER_KEY,
   MASTER_KEY_ROW,
   MASTER_KEY_SIGN,
+  PROCESS,
   PUBLIC_INFO,
   REWRAP,
   REWRAP_ACCOUNT,
@@ -112,6 +114,13 @@ const ROW_REPLY = {
   origin: ORIGIN,
   boot_id: BOOT_ID,
   attestation_document: DOCUMENT,
+} as const;
+const RECEIPT_MEANS = 'asks for a [receipt](#receipts): `{"nonce": base64 of 16 to 64 random bytes}`';
+const RECEIPT = {
+  type: "string",
+  format: "base64",
+  optional: true,
+  means: "where the request asked for one: a COSE_Sign1 of the receipt key",
 } as const;
 const SERVER_STATS = {
   connections: { type: "integer", means: "open now" },
@@ -257,14 +266,18 @@ export const REQUESTS = {
         optional: true,
         means: "with `bind`: random, new for each request",
       },
+      ...described(PROCESS, { receipt: RECEIPT_MEANS }),
     },
-    reply: { result: { type: "string", format: "hex", means: "the result's blob" } },
+    reply: { result: { type: "string", format: "hex", means: "the result's blob" }, receipt: RECEIPT },
   },
   attest: {
-    means: "An attestation document that vouches for the key that requests are sealed for.",
+    means:
+      "An attestation document that vouches for the key that requests are sealed for, or for the key of [receipts](#receipts).",
     request: {
       ...described(ATTEST, { nonce: "", user_data: "the document also contains its hash" }),
       nonce: { type: "string", format: "base64", bytes: [16, 512], means: "random, new for each request" },
+      purpose: { type: "string", values: ["receipt"], optional: true, means: "for the key of receipts" },
+      ...described({ key: ATTEST_RECEIPT.key }, { key: "with `purpose`: SHA-256 of a receipt key" }),
     },
     reply: {
       attestation_document: { type: "string", format: "base64", means: "a COSE_Sign1 of the NSM" },
@@ -272,13 +285,14 @@ export const REQUESTS = {
         type: "string",
         format: "base64",
         bytes: 32,
-        means: "X25519, to seal for; the document has it",
+        means: "X25519, to seal for, or Ed25519 of receipts; the document has it",
       },
       key_id: { type: "string", format: "base64", bytes: 32, means: "SHA-256 of `public_key`" },
       expires_at: {
         type: "string",
         format: "date-time",
-        means: "attest again from then on; the key is accepted for 5 more minutes",
+        means:
+          "attest again from then on; a key to seal for is accepted for 5 more minutes, a receipt key attested to for 24 hours",
       },
       configuration_hash: {
         type: "string",
@@ -401,6 +415,7 @@ export const REQUESTS = {
       enclave_id: MEANT_ENCLAVE,
       digest: "32 bytes, base64 or hex",
       scheme: "`ecdsa` unless given; `schnorr` is BIP-340's",
+      receipt: RECEIPT_MEANS,
     }),
     reply: {
       scheme: { type: "string", values: ["ecdsa", "schnorr"], means: "that was used" },
@@ -409,6 +424,7 @@ export const REQUESTS = {
       boot_id: BOOT_ID,
       signature: { type: "string", format: "base64", bytes: 64, means: "r ‖ s; for Schnorr, BIP-340's" },
       recovery_id: { type: "integer", values: [0, 1], optional: true, means: "of ECDSA: the parity of y" },
+      receipt: RECEIPT,
     },
   },
 } as const satisfies Readonly<Record<string, RequestSpec>>;

@@ -5,6 +5,7 @@
  */
 import { decodeBase64, decodeHex } from "@std/encoding";
 import { MAX_CIPHERTEXT_LENGTH } from "../aws/kms_limits.ts";
+import { field, isObject } from "../json.ts";
 import { base64, BOOLEAN, choice, type Field, ID, integer, NAME, optional, text } from "./fields.ts";
 import { requiredString, WireError } from "./messages.ts";
 
@@ -32,6 +33,20 @@ const DIGEST: Field<Uint8Array<ArrayBuffer>, { readonly type: "string" }> = {
   },
 };
 
+const RECEIPT_NONCE = base64("the receipt's nonce", [16, 64]);
+/** What asks for a receipt. */
+const RECEIPT: Field<
+  Uint8Array<ArrayBuffer> | undefined,
+  { readonly type: "object"; readonly optional: true }
+> = optional({
+  spec: { type: "object" },
+  read: (request, name) => {
+    const value = field(request, name);
+    if (isObject(value)) return RECEIPT_NONCE.read(value, "nonce");
+    throw new WireError("missing_fields", `Field ${name} must be an object with a nonce`);
+  },
+});
+
 /** `configure`. */
 export const CONFIGURE = { encrypted_tsk: base64("the TSK as KMS wrapped it", [1, MAX_CIPHERTEXT_LENGTH]) };
 
@@ -49,6 +64,15 @@ export const ATTEST = {
   nonce: NONCE,
   user_data: optional(base64("what the document should vouch for", [1, 256])),
 };
+
+/** `attest` with the purpose `receipt`. */
+export const ATTEST_RECEIPT = {
+  nonce: base64("at least 16 random bytes", [16, 512]),
+  key: optional(base64("the hash of a receipt key", 32)),
+};
+
+/** `process`, beside the blob and what binds it. */
+export const PROCESS = { receipt: RECEIPT };
 
 /** `sealed`. */
 export const SEALED = {
@@ -87,6 +111,7 @@ export const MASTER_KEY_SIGN = {
   enclave_id: optional(ID),
   digest: DIGEST,
   scheme: optional(choice(["ecdsa", "schnorr"])),
+  receipt: RECEIPT,
 };
 
 /** `generateAccount`. */

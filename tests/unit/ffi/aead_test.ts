@@ -1,24 +1,25 @@
 /** The binding of AWS-LC's AEAD, through a mocked library: what it does when the library is not as it should be. */
-import { assertEquals, assertThrows } from "@std/assert";
-import { createCipheriv, createDecipheriv } from "node:crypto";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { createCipheriv, createDecipheriv, createHash, hkdfSync } from "node:crypto";
 import { type AwsLcAead, openAead, openAeadLibrary } from "../../../ffi/aead.ts";
-import { AEAD_SYMBOLS } from "../../../ffi/symbols.ts";
+import { AEAD_SYMBOLS, HASH_SYMBOLS } from "../../../ffi/symbols.ts";
+import { NODE_HASHES } from "../../../lib/shared/crypto/aead.ts";
 import { SdkError } from "../../../ffi/errors.ts";
 import { writeWord } from "../../../ffi/layout.ts";
 import type { Dlopen } from "../../../ffi/library.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
-type Symbols = Deno.DynamicLibrary<typeof AEAD_SYMBOLS>["symbols"];
+type Symbols = Deno.DynamicLibrary<typeof AEAD_SYMBOLS & typeof HASH_SYMBOLS>["symbols"];
 
-const AEAD = 0x10n;
+const [AEAD, DIGEST] = [0x10n, 0x20n];
 
 /** A library with AES-256-GCM by `node:crypto`, whose faults are set. */
 class MockAwsLc {
   keys = new Map<bigint, Bytes>();
   freed: bigint[] = [];
   opened: string[] = [];
-  missing: keyof typeof AEAD_SYMBOLS | undefined;
-  fault: "wrong" | "no_context" | "refuses" | "short" | "opens_all" | undefined;
+  missing: keyof Symbols | undefined;
+  fault: "wrong" | "no_context" | "refuses" | "short" | "opens_all" | "wrong_hash" | "no_hkdf" | undefined;
   #next = 0x1000n;
 
   readonly dlopen: Dlopen = ((path: string, table: object) => {
@@ -30,6 +31,18 @@ class MockAwsLc {
 
   #symbols(): Symbols {
     return {
+      SHA384: (bytes, _length, out) => {
+        (out as Bytes).set(createHash("sha384").update(bytes as Bytes).digest());
+        if (this.fault === "wrong_hash") (out as Bytes)[3] = 0;
+        return 0n;
+      },
+      EVP_sha384: () => DIGEST,
+      HKDF: (out, length, digest, secret, _secretLength, salt, _saltLength, info) => {
+        assertEquals(digest, DIGEST);
+        const [ikm, own] = [secret as Bytes, salt as Bytes];
+        (out as Bytes).set(new Uint8Array(hkdfSync("sha384", ikm, own, info as Bytes, Number(length))));
+        return this.fault === "no_hkdf" ? 0 : 1;
+      },
       EVP_aead_aes_256_gcm: () => AEAD,
       EVP_AEAD_CTX_new: (aead, key, keyLength, tagLength) => {
         assertEquals([aead, keyLength, tagLength], [AEAD, 32n, 16n]);
@@ -103,7 +116,7 @@ for (const name of Object.keys(AEAD_SYMBOLS) as (keyof typeof AEAD_SYMBOLS)[]) {
   });
 }
 
-for (const fault of ["wrong", "opens_all"] as const) {
+for (const fault of ["wrong", "opens_all", "wrong_hash"] as const) {
   Deno.test(`a library that gets a known answer wrong (${fault}) is refused, and keeps no key`, () => {
     const mock = new MockAwsLc();
     mock.fault = fault;
@@ -111,6 +124,25 @@ for (const fault of ["wrong", "opens_all"] as const) {
     assertEquals(mock.keys.size, 0);
   });
 }
+
+for (const name of Object.keys(HASH_SYMBOLS) as (keyof typeof HASH_SYMBOLS)[]) {
+  Deno.test(`a library without ${name} has keys, and hashes by node:crypto`, () => {
+    const mock = new MockAwsLc();
+    mock.missing = name;
+    assertEquals([mock.open()?.name, mock.open()?.hashes], ["AWS-LC", undefined]);
+  });
+}
+
+Deno.test("hashes are those of node:crypto, and a derivation that fails is an error", () => {
+  const mock = new MockAwsLc();
+  const hashes = mock.open()?.hashes;
+  assert(hashes !== undefined);
+  const [secret, info] = [new Uint8Array(48).fill(1), new Uint8Array(60).fill(2)];
+  assertEquals(hashes.sha384(info), NODE_HASHES.sha384(info));
+  assertEquals(hashes.hkdf(secret, info, 96), NODE_HASHES.hkdf(secret, info, 96));
+  mock.fault = "no_hkdf";
+  assertThrows(() => hashes.hkdf(secret, info, 96), SdkError, "96 bytes");
+});
 
 Deno.test("a library that cannot be opened is named", () => {
   const dlopen: Dlopen = () => {

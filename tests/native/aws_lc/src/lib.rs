@@ -1,4 +1,4 @@
-//! AWS-LC's AEAD under its plain symbol names. The crate's own symbols carry a version prefix, so each function here forwards to one.
+//! AWS-LC's AEAD, SHA-384 and HKDF under their plain symbol names. The crate's own symbols carry a version prefix, so each function here forwards to one.
 #![allow(non_snake_case)]
 #![allow(clippy::missing_safety_doc)]
 
@@ -55,4 +55,29 @@ pub unsafe extern "C" fn EVP_AEAD_CTX_open(
     ad_len: usize,
 ) -> c_int {
     lc::EVP_AEAD_CTX_open(ctx, out, out_len, max_out_len, nonce, nonce_len, input, in_len, ad, ad_len)
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn SHA384(data: *const u8, len: usize, out: *mut u8) -> *mut u8 {
+    lc::SHA384(data, len, out)
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn EVP_sha384() -> *const lc::EVP_MD {
+    lc::EVP_sha384()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn HKDF(
+    out_key: *mut u8,
+    out_len: usize,
+    digest: *const lc::EVP_MD,
+    secret: *const u8,
+    secret_len: usize,
+    salt: *const u8,
+    salt_len: usize,
+    info: *const u8,
+    info_len: usize,
+) -> c_int {
+    lc::HKDF(out_key, out_len, digest, secret, secret_len, salt, salt_len, info, info_len)
 }

@@ -117,7 +117,7 @@ const DEAD: readonly DeadImage[] = [
     name: "no FEATURES",
     files: { "enclave.yaml": String(INPUTS["enclave.yaml"]).replace("FEATURES: session_key, ", "") },
     says:
-      /names no features, so it would serve all .*\n.*--env FEATURES=session_key,wallet,master_key,sealed, or only/,
+      /names no features, so it would serve all .*\n.*--env FEATURES=session_key,wallet,master_key,sealed,receipts, or only/,
   },
   {
     name: "KMS_KEYS that is an alias",

@@ -286,7 +286,10 @@ const FEATURE_REQUESTS: Readonly<Record<string, readonly WireObject[]>> = Object
     const types = Object.keys({ ...feature.routes, ...feature.outerRoutes?.(none) });
     const apiRequests = Object.keys(feature.apiRoutes ?? {});
     return [feature.name, [
-      ...types.map((type) => ({ type })),
+      ...types.map((route) => {
+        const [type, purpose] = route.split(" ");
+        return purpose === undefined ? { type } : { type, purpose };
+      }),
       ...apiRequests.map((apiRequest) => ({ apiRequest })),
     ]];
   }),
@@ -298,12 +301,13 @@ const HEALTH_FIELDS: Readonly<Record<string, readonly string[]>> = {
   wallet: ["wallet"],
   master_key: ["master_key"],
   sealed: [],
+  receipts: [],
 };
 
 Deno.test("every request of the protocol is one of a feature, or of the server", () => {
-  const named = [...Object.values(FEATURE_REQUESTS).flat().map(({ type, apiRequest }) => type ?? apiRequest)];
+  const named = Object.values(FEATURE_REQUESTS).flat().map(({ type, apiRequest }) => type ?? apiRequest);
   assertEquals(
-    [...named, ...OWN_REQUESTS].sort(),
+    [...new Set([...named, ...OWN_REQUESTS])].sort(),
     [...Object.keys(REQUESTS), ...Object.keys(WALLET_REQUESTS)].sort(),
   );
   assertEquals(Object.keys(FEATURE_REQUESTS), [...FEATURES]);

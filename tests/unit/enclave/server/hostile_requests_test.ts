@@ -40,6 +40,16 @@ Deno.test("no attestation document names a key that a request brings", async () 
     await rig.publicKey(client),
   ]);
 
+  const ofReceipts = { type: "attest", purpose: "receipt", ...brought };
+  const receipts = await client.request(ofReceipts);
+  const { publicKey: signer } = await rig.nsm.verify(
+    decodeBase64(String(receipts["attestation_document"])),
+    {},
+  );
+  assertEquals([signer?.length, encodeBase64(signer ?? new Uint8Array())], [32, receipts["public_key"]]);
+  const named = await client.exchange({ ...ofReceipts, key: encodeBase64(new Uint8Array(32).fill(1)) });
+  assertEquals(named["msg"], "receipt_key_unknown");
+
   const init = { type: "master_key.init", enclave_id: 1, credential: CREDENTIAL };
   const account = { apiRequest: "generateAccount", credential: CREDENTIAL, name: "alice" };
   const rewrap = { type: "master_key.rewrap", new_kms_key_id: rig.keyArn, credential: CREDENTIAL };

@@ -127,6 +127,7 @@ for (const length of [0, 16, 31, 33]) {
 /** `node:crypto`, with the number of keys that are in memory. */
 class CountingAead implements Aead {
   readonly name = "counting";
+
   keys = 0;
 
   newKey(raw: Uint8Array<ArrayBuffer>): AeadKey {

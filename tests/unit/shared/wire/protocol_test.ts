@@ -54,7 +54,9 @@ Deno.test("every field that the service reads is in the tables, and every field 
   const listed = new Set(specs.flatMap(({ request }) => Object.keys(request)));
   const found = new Set<string>();
   const files = [new URL("lib/shared/wire/process_binding.ts", ROOT)];
-  for (const room of ["server", "session_key", "wallet", "wallet/ethereum", "master_key", "sealed"]) {
+  for (
+    const room of ["server", "session_key", "wallet", "wallet/ethereum", "master_key", "sealed", "receipts"]
+  ) {
     const folder = new URL(`lib/enclave/${room}/`, ROOT);
     for await (const { name, isFile } of Deno.readDir(folder)) if (isFile) files.push(new URL(name, folder));
   }
@@ -146,8 +148,10 @@ Deno.test("what a service replies has the listed fields and no others, of the li
   using key = new SealingKey(SecretBytes.copyOf(tsk), { random: HOST_RANDOM.fill });
   const id = new Uint8Array(16);
   const blob = key.seal(encoder.encode("data"), processBinding("request", id));
-  await ask({ type: "process", ciphertext: encodeHex(blob), bind: true, request_id: encodeHex(id) });
+  const receipt = { nonce: NONCE };
+  await ask({ type: "process", ciphertext: encodeHex(blob), bind: true, request_id: encodeHex(id), receipt });
   await ask({ type: "attest", nonce: NONCE, user_data: NONCE });
+  await ask({ type: "attest", purpose: "receipt", nonce: NONCE });
   const sender = await rig.sender(client);
   await ask({ ...(await sender.seal({ type: "ping" })).message });
   for (const type of ["ping", "logs", "metrics"]) await ask({ type });
@@ -157,7 +161,7 @@ Deno.test("what a service replies has the listed fields and no others, of the li
   await ask({ ...made, type: "master_key.verify", ...CREDENTIALS });
   await ask({ type: "master_key.public_info", nonce: NONCE });
   const digest = encodeBase64(new Uint8Array(32).fill(1));
-  for (const scheme of ["ecdsa", "schnorr"]) await ask({ type: "master_key.sign", digest, scheme });
+  for (const scheme of ["ecdsa", "schnorr"]) await ask({ type: "master_key.sign", digest, scheme, receipt });
   const [keyArn = ""] = rig.kms.keyArns;
   await ask({ type: "master_key.rewrap", new_kms_key_id: keyArn, nonce: NONCE, ...CREDENTIALS });
 

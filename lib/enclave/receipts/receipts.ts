@@ -1,0 +1,156 @@
+/**
+ * Receipts: signatures over what was answered, which anybody can verify later. `attest` with the purpose `receipt` gives the document that vouches for
+ * their key.
+ *
+ * @module
+ */
+import { encodeBase64 } from "@std/encoding";
+import { encode } from "cborg";
+import { Buffer } from "node:buffer";
+import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign } from "node:crypto";
+import { receiptUserData } from "../../shared/attestation/statement.ts";
+import { concat } from "../../shared/bytes.ts";
+import { NODE_HASHES } from "../../shared/crypto/aead.ts";
+import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
+import { CLAIM, RECEIPT_KEY_LIFE_MS, SALT_LENGTH, saltInfo } from "../../shared/receipts/claims.ts";
+import { readFields, type Values } from "../../shared/wire/fields.ts";
+import { type Reply, WireError } from "../../shared/wire/messages.ts";
+import { ATTEST_RECEIPT } from "../../shared/wire/requests.ts";
+import { attestKey, requireAttester } from "../server/attestation.ts";
+import { drawSecret } from "../server/entropy.ts";
+import type { Call, Feature, Ports, Routes } from "../server/feature.ts";
+import { RotatedKeys } from "../server/rotated_keys.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** PKCS #8 of an Ed25519 key, before the key's 32 bytes. RFC 8410. */
+const PKCS8_HEAD = Uint8Array.fromHex("302e020100300506032b657004220420");
+const KEY_LENGTH = 32;
+const ID_LENGTH = 16;
+/** CBOR: the tag of a COSE_Sign1, and the heads of an array of four items and of a byte string of 64. */
+const [TAG, ARRAY_OF_4, SIGNATURE_HEAD] = [Uint8Array.of(0xd2), Uint8Array.of(0x84), Uint8Array.of(0x58, 64)];
+const NONE = new Uint8Array(0);
+
+/** What a receipt is about. */
+interface Receipted {
+  readonly type: "process" | "master_key.sign";
+  /** The client's. */
+  readonly nonce: Bytes;
+  /** The request's; of a sealed request its ciphertext is signed instead. Read before this returns. */
+  readonly blob: Bytes;
+  /** What was opened. */
+  readonly input: Bytes;
+  /** What the salts of a plain request are derived from; none where its reply is public. */
+  readonly secret?: SecretBytes;
+}
+
+/** A private key, and what comes before the payload in what it signs and in a receipt. RFC 9052, sections 4.2 and 4.4. */
+interface Signer {
+  readonly privateKey: KeyObject;
+  readonly signed: Bytes;
+  readonly receipt: Bytes;
+}
+
+type Outcome = "ok" | "workflow_failed";
+/** Signs the outcome, and gives the receipt in base64. @param result borrowed */
+export type Finish = (outcome: Outcome, result: Uint8Array) => Promise<string>;
+
+/** Makes receipts, and attests to their key. */
+export class ReceiptService implements Feature {
+  readonly name = "receipts";
+  readonly routes: Routes = {
+    "attest receipt": { answer: (request) => this.#attest(readFields(request, ATTEST_RECEIPT)) },
+  };
+  readonly state = {};
+  readonly warnings = [];
+  #ports: Ports;
+  #keys: RotatedKeys<{ readonly publicKey: Bytes }>;
+  /** Of the newest pair: the private key of the one before is dropped when this one is made. */
+  #signer: Signer | undefined;
+  #disposed = false;
+
+  constructor(ports: Ports) {
+    this.#ports = ports;
+    const life = { lifeMs: RECEIPT_KEY_LIFE_MS, graceMs: RECEIPT_KEY_LIFE_MS };
+    this.#keys = new RotatedKeys({ ...ports, ...life, make: () => this.#make() });
+  }
+
+  async #make() {
+    using seed = await drawSecret(this.#ports, "receipt", KEY_LENGTH);
+    using der = new SecretBytes(concat([PKCS8_HEAD, seed.expose()]));
+    const key = Buffer.from(der.expose().buffer);
+    const privateKey = createPrivateKey({ key, format: "der", type: "pkcs8" });
+    const spki = createPublicKey(privateKey).export({ format: "der", type: "spki" });
+    const publicKey = new Uint8Array(spki.subarray(-KEY_LENGTH));
+    const keyId = createHash("sha256").update(publicKey).digest();
+    const header = encode(encode(new Map<number, unknown>([[1, -8], [4, keyId]])));
+    const signed = concat([ARRAY_OF_4, encode("Signature1"), header, encode(NONE)]);
+    this.#signer = { privateKey, signed, receipt: concat([TAG, ARRAY_OF_4, header, encode(new Map())]) };
+    return { publicKey };
+  }
+
+  async #attest({ nonce, key: id }: Values<typeof ATTEST_RECEIPT>): Promise<Reply> {
+    requireAttester(this.#ports);
+    const key = id === undefined ? await this.#keys.current() : this.#keys.find(encodeBase64(id));
+    if (key === undefined) {
+      throw new WireError("receipt_key_unknown", "There is no such receipt key here, or no longer");
+    }
+    const notAfter = key.expires.getTime();
+    const validity = { notBefore: notAfter - RECEIPT_KEY_LIFE_MS, notAfter };
+    const userData = receiptUserData(this.#ports.configurationHash, validity);
+    return await attestKey(this.#ports, key, { nonce, userData });
+  }
+
+  /**
+   * Begins a receipt: commits to the request and to its input.
+   *
+   * @throws {WireError} (rejects) `feature_off`
+   */
+  async begin({ type, nonce, blob, input, secret }: Receipted, { sealed }: Call): Promise<Finish> {
+    if (this.#disposed) {
+      throw new WireError("feature_off", "The feature receipts is switched off in this image");
+    }
+    const { aead: { hashes = NODE_HASHES }, configurationHash, entropy, now } = this.#ports;
+    const id = entropy.random.bytes(ID_LENGTH);
+    const request = hashes.sha384(sealed?.ciphertext ?? blob);
+    const exported = sealed && await sealed.receiptSecret();
+    const from = exported ?? secret?.expose();
+    const salts = from && hashes.hkdf(from, saltInfo(nonce, id), 2 * SALT_LENGTH);
+    exported?.fill(0);
+    const commit = (salt: Bytes = NONE, bytes: Uint8Array) => {
+      const salted = concat([salt, bytes]);
+      const hash = hashes.sha384(salted);
+      salted.fill(0);
+      return hash;
+    };
+    const inputHash = commit(salts?.subarray(SALT_LENGTH), input);
+    return async (outcome: Outcome, result: Uint8Array): Promise<string> => {
+      const resultHash = commit(salts?.subarray(0, SALT_LENGTH), result);
+      salts?.fill(0);
+      await this.#keys.current();
+      if (this.#signer === undefined) throw new WireError("internal_error", "The service is ending");
+      const { privateKey, signed, receipt } = this.#signer;
+      const claims = new Map<number, unknown>([
+        [CLAIM.issuedAt, Math.floor(now().getTime() / 1000)],
+        [CLAIM.id, id],
+        [CLAIM.nonce, nonce],
+        [CLAIM.type, type],
+        [CLAIM.request, request],
+        [CLAIM.result, resultHash],
+        [CLAIM.input, inputHash],
+        [CLAIM.outcome, outcome],
+        [CLAIM.configuration, configurationHash],
+      ]);
+      const payload = encode(encode(claims));
+      const signature = sign(null, concat([signed, payload]), privateKey);
+      return encodeBase64(concat([receipt, payload, SIGNATURE_HEAD, signature]));
+    };
+  }
+
+  /** Drops the key. */
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+    this.#signer = undefined;
+    this.#keys[Symbol.dispose]();
+  }
+}

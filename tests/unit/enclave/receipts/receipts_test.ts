@@ -1,0 +1,260 @@
+/** Receipts as the service makes them: what they commit to, for whom they can be opened, and the life of their key. */
+import { assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
+import { parseReceipt, receiptSalts, receiptSecretOf } from "../../../../lib/shared/receipts/mod.ts";
+import { verifyReceipt, verifyReceiptDocument } from "../../../../lib/shared/receipts/mod.ts";
+import { RECEIPT_KEY_LIFE_MS } from "../../../../lib/shared/receipts/claims.ts";
+import { ReceiptService } from "../../../../lib/enclave/receipts/receipts.ts";
+import { FEATURES } from "../../../../lib/shared/cli/serve_options.ts";
+import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
+import { SealingKey } from "../../../../lib/shared/crypto/sealing.ts";
+import { SecretBytes } from "../../../../lib/shared/crypto/secret_bytes.ts";
+import { LocalKms } from "../../../../lib/dev/kms/local.ts";
+import { WireError } from "../../../../lib/shared/wire/messages.ts";
+import { testPorts } from "../../../helpers/ports.ts";
+import { sealedRig } from "../../../helpers/sealed_rig.ts";
+import { configureOn, CREDENTIAL, plainSession } from "../../../helpers/wallet_rig.ts";
+import { receiptRig, REFUSED, SESSION_KEY } from "../../../helpers/receipt_rig.ts";
+
+const encoder = new TextEncoder();
+const bytes = (text: string) => encoder.encode(text);
+const sha384 = async (...parts: readonly Uint8Array<ArrayBuffer>[]) =>
+  new Uint8Array(await crypto.subtle.digest("SHA-384", await new Blob([...parts]).bytes()));
+const DIGEST = new Uint8Array(32).fill(5);
+const NONCE = encodeBase64(new Uint8Array(32).fill(9));
+
+/** A plain `process` request with a nonce of the test's choice. */
+function blobOf(text: string): string {
+  using key = new SealingKey(SecretBytes.copyOf(SESSION_KEY), { random: HOST_RANDOM.fill });
+  return encodeHex(key.seal(bytes(text)));
+}
+
+for (const isSealed of [false, true]) {
+  const how = isSealed ? "sealed" : "plain";
+  Deno.test(`a ${how} process gives a receipt of its request, input and result, which verifies offline`, async () => {
+    await using rig = await receiptRig();
+    using sealed = await rig.connectSealed();
+    const client = rig.receipts(isSealed ? sealed : rig.client);
+    const { result, receipt, salts, document, claims } = await client.process({
+      key: SESSION_KEY,
+      data: bytes("question"),
+    });
+    assertEquals(new TextDecoder().decode(result), "QUESTION");
+    assertEquals([claims.type, claims.outcome], ["process", "ok"]);
+    const key = await verifyReceiptDocument(document, rig.expected);
+    await verifyReceipt(receipt, key, {
+      result: { bytes: bytes("QUESTION"), salt: salts?.result },
+      input: { bytes: bytes("question"), salt: salts?.input },
+    });
+    assertEquals(claims.result, await sha384(salts?.result ?? bytes(""), bytes("QUESTION")));
+    assertEquals(claims.input, await sha384(salts?.input ?? bytes(""), bytes("question")));
+    assertNotEquals(salts?.result, salts?.input);
+  });
+
+  Deno.test(`a ${how} master_key.sign gives a receipt of its signature, ${isSealed ? "with salts" : "without"}`, async () => {
+    await using rig = await receiptRig();
+    using sealed = await rig.connectSealed();
+    const client = rig.receipts(isSealed ? sealed : rig.client);
+    for (const scheme of ["ecdsa", "schnorr"] as const) {
+      const { reply, result, salts, claims } = await client.sign({ digest: DIGEST, scheme });
+      assertEquals([encodeBase64(result), result.length], [reply["signature"], 64]);
+      assertEquals([claims.type, salts !== undefined], ["master_key.sign", isSealed]);
+      assertEquals(claims.result, await sha384(salts?.result ?? bytes(""), result));
+      assertEquals(claims.input, await sha384(salts?.input ?? bytes(""), DIGEST));
+    }
+  });
+}
+
+Deno.test("a refusal by the workflow has a receipt of its code, and other errors have none", async () => {
+  await using rig = await receiptRig();
+  const { reply, result, claims } = await rig.receipts().process({ key: SESSION_KEY, data: bytes(REFUSED) });
+  assertEquals([reply["msg"], reply["code"], new TextDecoder().decode(result)], [
+    "workflow_failed",
+    "too_much",
+    "too_much",
+  ]);
+  assertEquals(claims.outcome, "workflow_failed");
+  const broken = await rig.client.exchange({ type: "process", ciphertext: "00", receipt: { nonce: NONCE } });
+  assertEquals([broken["msg"], broken["receipt"]], ["decrypt_failed", undefined]);
+});
+
+Deno.test("without a request for one, a reply has no receipt", async () => {
+  await using rig = await receiptRig();
+  const replies = [
+    await rig.client.request({ type: "process", ciphertext: blobOf("a") }),
+    await rig.client.request({ type: "process", ciphertext: blobOf("a"), receipt: null }),
+    await rig.client.request({ type: "master_key.sign", digest: encodeHex(DIGEST) }),
+  ];
+  assertEquals(replies.map((reply) => "receipt" in reply), [false, false, false]);
+});
+
+Deno.test("a nonce of another length, or a receipt that is no object, is refused by name", async () => {
+  await using rig = await receiptRig();
+  for (
+    const receipt of [1, [], {}, { nonce: encodeBase64(new Uint8Array(15)) }, {
+      nonce: encodeBase64(new Uint8Array(65)),
+    }]
+  ) {
+    const reply = await rig.client.exchange({ type: "process", ciphertext: blobOf("a"), receipt });
+    assertEquals(reply["msg"], "missing_fields", JSON.stringify(receipt));
+  }
+});
+
+Deno.test("whoever carries plain requests cannot see by the receipts whether two results or inputs are equal", async () => {
+  await using rig = await receiptRig();
+  const ciphertext = blobOf("yes");
+  const claims = [];
+  // The same nonce twice, for one blob and for another of the same data.
+  for (const blob of [ciphertext, ciphertext, blobOf("yes")]) {
+    const reply = await rig.client.request({ type: "process", ciphertext: blob, receipt: { nonce: NONCE } });
+    claims.push(parseReceipt(decodeBase64(String(reply["receipt"]))));
+  }
+  assertEquals(new Set(claims.flatMap(({ result, input }) => [encodeHex(result), encodeHex(input)])).size, 6);
+  for (const { result } of claims) assertNotEquals(result, await sha384(bytes("YES")));
+});
+
+Deno.test("the salts are those of the session key with which the reply was sealed, also after another was configured", async () => {
+  await using rig = await receiptRig();
+  const other = new Uint8Array(32).fill(8);
+  const ask = { type: "process", receipt: { nonce: NONCE } } as const;
+  const claimsOf = async (ciphertext: string) => {
+    const reply = await rig.client.request({ ...ask, ciphertext });
+    return parseReceipt(decodeBase64(String(reply["receipt"])));
+  };
+  const before = await claimsOf(blobOf("a"));
+  await rig.client.request({
+    ...rig.configure,
+    encrypted_tsk: encodeBase64(await rig.kms.encrypt(rig.keyArn, other)),
+  });
+  using key = new SealingKey(SecretBytes.copyOf(other), { random: HOST_RANDOM.fill });
+  const after = await claimsOf(encodeHex(key.seal(bytes("a"))));
+  for (const [secret, claims] of [[SESSION_KEY, before], [other, after]] as const) {
+    const salts = await receiptSalts(await receiptSecretOf(secret), claims);
+    assertEquals(claims.result, await sha384(salts.result, bytes("A")));
+  }
+});
+
+Deno.test("a receipt key signs for 24 hours; its document is given for 24 more, and then it is unknown", async () => {
+  await using rig = await receiptRig();
+  const { client } = rig;
+  const attested = async (key?: unknown) => {
+    const reply = await client.exchange({ type: "attest", purpose: "receipt", nonce: NONCE, key });
+    return reply["key_id"] ?? reply["msg"];
+  };
+  const signer = async () => {
+    const reply = await client.request({
+      type: "process",
+      ciphertext: blobOf("a"),
+      receipt: { nonce: NONCE },
+    });
+    return encodeBase64(parseReceipt(decodeBase64(String(reply["receipt"]))).keyHash);
+  };
+  const first = await attested();
+  const at = async (ms: number) => {
+    rig.clock.ms = ms;
+    return [await attested(first), await signer() === first, await attested() === first];
+  };
+  assertEquals(await at(RECEIPT_KEY_LIFE_MS - 1), [first, true, true]);
+  assertEquals(await at(RECEIPT_KEY_LIFE_MS), [first, false, false]);
+  assertEquals(await at(2 * RECEIPT_KEY_LIFE_MS - 1), [first, false, false]);
+  assertEquals(await at(2 * RECEIPT_KEY_LIFE_MS), ["receipt_key_unknown", false, false]);
+});
+
+Deno.test("the receipt key is none that requests are sealed for, and each needs the other's document for nothing", async () => {
+  await using rig = await receiptRig();
+  const key = await rig.receipts().attest();
+  assertNotEquals(encodeBase64(key.publicKey), await rig.publicKey(rig.client));
+  const unknown = await rig.client.exchange({
+    type: "sealed",
+    key_id: encodeBase64(key.keyHash),
+    client_id: encodeBase64(new Uint8Array(16)),
+    counter: 1,
+    enc: encodeBase64(new Uint8Array(32)),
+    ciphertext: encodeBase64(new Uint8Array(16)),
+  });
+  assertEquals(unknown["msg"], "sealed_key_unknown");
+});
+
+for (const off of ["receipts", "sealed"]) {
+  Deno.test(`without ${off} in --features, receipts are ${off === "sealed" ? "served" : "refused before anything is done"}`, async () => {
+    let runs = 0;
+    await using rig = await receiptRig({
+      served: FEATURES.filter((name) => name !== off),
+      workflow: (data) => (runs++, data),
+    });
+    const process = { type: "process", ciphertext: blobOf("a"), receipt: { nonce: NONCE } };
+    const replies = [
+      await rig.client.exchange({ type: "attest", purpose: "receipt", nonce: NONCE }),
+      await rig.client.exchange(process),
+      await rig.client.exchange({
+        type: "master_key.sign",
+        digest: encodeHex(DIGEST),
+        receipt: { nonce: NONCE },
+      }),
+    ];
+    const wanted = off === "sealed" ? undefined : "feature_off";
+    assertEquals([...replies.map(({ msg }) => msg), runs], [
+      wanted,
+      wanted,
+      wanted,
+      off === "sealed" ? 1 : 0,
+    ]);
+  });
+}
+
+Deno.test("with --require-sealed the receipt key is attested unsealed, and plain requests for receipts are refused", async () => {
+  await using rig = await sealedRig({ sealed: { required: true } });
+  using client = await rig.connect();
+  const attested = await client.exchange({ type: "attest", purpose: "receipt", nonce: NONCE });
+  const plain = await client.exchange({
+    type: "process",
+    ciphertext: blobOf("a"),
+    receipt: { nonce: NONCE },
+  });
+  assertEquals([attested["status"], plain["msg"]], ["ok", "sealed_required"]);
+});
+
+Deno.test("the secret of the salts is wiped with its session key", async () => {
+  const kms = await LocalKms.open({ region: "us-east-1" });
+  const secrets: SecretBytes[] = [];
+  const receipts = new ReceiptService(testPorts({ kms }));
+  const session = plainSession({
+    kms,
+    receipts: {
+      begin: (about, call) => {
+        if (about.secret !== undefined) secrets.push(about.secret);
+        return receipts.begin(about, call);
+      },
+    },
+  });
+  const configure = async () => {
+    const encrypted_tsk = encodeBase64(await kms.encrypt(kms.keyArns[0] ?? "", SESSION_KEY));
+    await configureOn(session, { type: "configure", encrypted_tsk, ...CREDENTIAL });
+    await session.process({ ciphertext: blobOf("a"), receipt: { nonce: NONCE } });
+  };
+  const wiped = () =>
+    secrets.map((secret) => {
+      try {
+        return secret.length === 0;
+      } catch {
+        return true;
+      }
+    });
+  await configure();
+  assertEquals(wiped(), [false]);
+  await configure();
+  assertEquals(wiped(), [true, false]);
+  session[Symbol.dispose]();
+  assertEquals(wiped(), [true, true]);
+});
+
+Deno.test("no receipt is made after the service has ended", async () => {
+  const ports = testPorts({ kms: await LocalKms.open({ region: "us-east-1" }) });
+  const receipts = new ReceiptService(ports);
+  const about = { type: "process", nonce: new Uint8Array(16), blob: bytes("b"), input: bytes("i") } as const;
+  const call = { signal: new AbortController().signal };
+  const finish = await receipts.begin(about, call);
+  receipts[Symbol.dispose]();
+  await assertRejects(() => finish("ok", bytes("r")), WireError);
+  await assertRejects(() => receipts.begin(about, call), WireError);
+});
