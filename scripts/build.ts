@@ -109,7 +109,7 @@ const HELP = `usage: deno task build <what>...
        deno task build package [options]
 
 ${Object.entries(BUILDS).map(([name, { says }]) => `  ${name.padEnd(10)}${says}`).join("\n")}
-  package   the npm package of the client's side: types, ES modules, no sockets (needs npm)
+  package   the npm package of the client's side: types, ES modules (needs npm)
 options:
 ${helpLines(COMMON_OPTIONS)}
 `;

@@ -1,6 +1,6 @@
 /**
- * `deno task build package`: the client's side of the library as an npm tarball, ES modules and types. Code that only works in Deno is left out: the package opens no
- * sockets, and its client uses a stream. Needs npm and its registry.
+ * `deno task build package`: the client's side of the library as an npm tarball, ES modules and types. Code
+ * that only works in Deno is left out: sockets are Node's there. Needs npm and its registry.
  *
  * @module
  */
@@ -11,13 +11,16 @@ import config from "../deno.json" with { type: "json" };
 const ROOT = new URL("..", import.meta.url).pathname;
 const TYPESCRIPT = "5.9.3";
 /** Entries of the package, by their names in `deno.json`. */
-const ENTRIES = ["./wire", "./attestation", "./sealed", "./client", "./sealed_client", "./receipts"] as const;
+const ENTRIES = [
+  ...["./wire", "./attestation", "./sealed", "./client", "./process", "./sealed_client", "./wallet"],
+  ...["./receipts", "./receipt_client"],
+] as const;
 /** What is another file in the package. */
 const REPLACED: Readonly<Record<string, string>> = {
   "lib/shared/wire/connect.ts": "scripts/package/connect.ts",
 };
 const SOCKETS = 'export * from "./connect.ts";\nexport * from "./listen.ts";\n';
-const SPECIFIER = /((?:\bfrom|^import)\s*)"([^"]+)"/gm;
+const SPECIFIER = /((?:(?<!")\bfrom|^import)\s*)"([\w@.:/-]+)"/gm;
 
 const SPECS = [
   { name: "output", short: "o", value: "FOLDER", default: "dist/npm", help: "where the tarball is written" },
@@ -62,7 +65,7 @@ async function stage(path: string, staged: Staged): Promise<void> {
   const imports: Readonly<Record<string, string>> = config.imports;
   const found: string[] = [];
   const text = (await Deno.readTextFile(`${ROOT}${file}`))
-    // The package does not open sockets: its users provide a stream.
+    // The package listens nowhere.
     .replace(path === "lib/shared/wire/mod.ts" ? SOCKETS : "\0", "")
     .replace(SPECIFIER, (_whole, keyword: string, specifier: string) => {
       const mapped = imports[specifier] ?? specifier;
@@ -104,10 +107,10 @@ function manifest({ dependencies }: Staged) {
     name: config.name,
     version: config.version,
     license: config.license,
-    description: "Clients of denclave: wire protocol, attestation documents, sealed requests",
+    description: "Clients of denclave: session keys, accounts, attestation documents, sealed requests",
     type: "module",
     sideEffects: false,
-    engines: { node: ">=20" },
+    engines: { node: ">=20.16" },
     files: ["dist"],
     exports: Object.fromEntries(ENTRIES.map((entry) => {
       const path = distOf(sources[entry] ?? "");

@@ -1,6 +1,7 @@
 /**
- * Generates the tables of docs/protocol.md, and docs/protocol.schema.json, from the tables of `lib/shared/wire`. `deno task docs` writes both; a test checks that
- * they are up to date.
+ * Generates the tables of docs/protocol.md, docs/protocol.schema.json and the clients' copies of the error
+ * codes from the tables of `lib/shared/wire`. `deno task docs` writes them; a test checks that they are up to
+ * date.
  *
  * @module
  */
@@ -18,6 +19,11 @@ type Json = Readonly<Record<string, unknown>>;
 
 /** The files that are written, from the repository's root. */
 export const PROTOCOL_FILES = { document: "docs/protocol.md", schema: "docs/protocol.schema.json" } as const;
+/** Copies of the table of error codes, for the clients in other languages. */
+export const ERROR_CODE_FILES = [
+  "clients/python/denclave/error_codes.json",
+  "clients/go/error_codes.json",
+] as const;
 
 const WALLET_RESPONSES: Readonly<Record<string, string>> = {
   generateAccount: "generateResponse",
@@ -228,9 +234,19 @@ export function schemaText(): string {
   return `${JSON.stringify(protocolSchema(), null, 2)}\n`;
 }
 
+/** The table of error codes as the clients in other languages have it: without Markdown. */
+export function errorCodesText(): string {
+  const plain = (text: string) => text.replaceAll("`", "");
+  const codes = Object.entries(ERROR_CODES).map(([code, { means, remedy }]) =>
+    [code, { means: plain(means), do: plain(remedy) }] as const
+  );
+  return `${JSON.stringify(Object.fromEntries(codes), null, 2)}\n`;
+}
+
 if (import.meta.main) {
   const root = new URL("../", import.meta.url);
   const document = new URL(PROTOCOL_FILES.document, root);
   await Deno.writeTextFile(document, withTables(await Deno.readTextFile(document)));
   await Deno.writeTextFile(new URL(PROTOCOL_FILES.schema, root), schemaText());
+  for (const file of ERROR_CODE_FILES) await Deno.writeTextFile(new URL(file, root), errorCodesText());
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes a release of this commit in a folder: both binaries with their source maps and build records, the npm package, bills of materials and
+# Makes a release of this commit in a folder: both binaries with their source maps and build records, the packages for npm and Python, bills of materials and
 # SHA-256 sums. Nothing is published without --publish, and even the check before it changes nothing outside the folder.
 #
 #   scripts/release.sh [--output DIR] [--arch LIST] [--publish]
@@ -58,6 +58,8 @@ for architecture in ${architectures//,/ }; do
 done
 printf 'the npm package\n'
 denclave scripts/build.ts package --output "$output" >/dev/null
+printf 'the Python package\n'
+python3 -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$output" clients/python >/dev/null
 printf 'bills of materials\n'
 "$compiler" run --quiet --no-prompt --allow-read scripts/sbom.ts --name denclave enclave.lock >"$output/denclave.cdx.json"
 "$compiler" run --quiet --no-prompt --allow-read scripts/sbom.ts --name denclavectl ctl.lock >"$output/denclavectl.cdx.json"
@@ -68,7 +70,9 @@ cat "$output/SHA256SUMS"
 
 if $publish; then
   git tag --annotate "v$version" --message "denclave $version"
-  git push origin "v$version"
+  # Go finds the version of a module below the root by this name.
+  git tag --annotate "clients/go/v$version" --message "denclave $version, the Go module"
+  git push origin "v$version" "clients/go/v$version"
   npm publish --access public "$output"/*.tgz
   (cd "$output" && gh release create "v$version" --verify-tag --title "denclave $version" --notes-file notes.md \
     SHA256SUMS "${files[@]}")

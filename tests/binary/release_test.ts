@@ -44,6 +44,7 @@ Deno.test("release: binaries, package, bills of materials and sums are made, and
       "denclave.cdx.json",
       "denclavectl.cdx.json",
       `denclave-denclave-${VERSION}.tgz`,
+      `denclave-${VERSION}-py3-none-any.whl`,
       "notes.md",
       ...["denclave", "denclavectl"].flatMap((name) =>
         [name, `${name}.build.json`, `${name}.map`].map((file) => `${Deno.build.arch}/${file}`)

@@ -1,7 +1,7 @@
 /** `denclavectl bridge` in front of the development service: bytes as they are over a Unix socket and TCP, and HTTP for everything else. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { Bridge, type BridgeOptions, parseBridgeListen } from "../../lib/ctl/bridge/bridge.ts";
-import { Client } from "../../lib/ctl/client/client.ts";
+import { BridgeError, Client } from "../../lib/ctl/client/client.ts";
 import { type Address, formatAddress, parseAddress } from "../../lib/shared/wire/address.ts";
 import { ctlLaunch, devLaunch, runCtl } from "../helpers/ctl_process.ts";
 import { Folder } from "../helpers/folder.ts";
@@ -270,4 +270,35 @@ Deno.test("denclavectl bridge: refuses what it should not listen on", async () =
     const [args, expected = ""] = REFUSED[index] ?? [[]];
     assertEquals([code, stderr.includes(expected)], [2, true], `${args.join(" ")}: ${stderr}`);
   }
+});
+
+Deno.test("a client over HTTP throws the bridge's own refusals with their codes, and goes on; one without a reply ends in time", async () => {
+  await using service = await ServiceProcess.start(devLaunch([]));
+  await using bridge = await startBridge("http://127.0.0.1:0", service.address, {
+    limits: { maxLength: 1_000 },
+  });
+  using client = await Client.connect(bridge.address, { timeoutMs: WAIT_MS });
+  const pad = "x".repeat(2_000);
+  const refused = await assertRejects(() => client.request({ type: "ping", pad }), BridgeError);
+  assertEquals(refused.code, "too_large");
+  assertStringIncludes(refused.message, `${bridge.address} refused with status 413: `);
+  assertEquals((await client.request({ type: "ping" })).msg, "pong");
+
+  await using other = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, ({ url }) => {
+    const endless = new ReadableStream({
+      pull: (controller) => controller.enqueue(new Uint8Array(1024).fill(32)),
+    });
+    return new Response(endless, { status: url.endsWith("/refuses") ? 500 : 200 });
+  });
+  const url = `http://127.0.0.1:${other.addr.port}`;
+  using noBridge = await Client.connect(`${url}/refuses`, { timeoutMs: WAIT_MS });
+  const unknown = await assertRejects(() => noBridge.request({ type: "ping" }), BridgeError);
+  assertEquals(unknown.code, "connect_failed");
+  assertStringIncludes(unknown.message, "refused with status 500: it is not a bridge");
+  using endless = await Client.connect(url, { timeoutMs: 200 });
+  await assertRejects(
+    () => endless.request({ type: "ping" }),
+    Error,
+    `No reply from ${url}: nothing came within 200 ms`,
+  );
 });

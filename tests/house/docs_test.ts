@@ -26,6 +26,7 @@ const DOCUMENTS = [
   "CHANGELOG.md",
   "SECURITY.md",
   ...await list("docs", ".md"),
+  ...await list("clients", ".md"),
   ...await list("examples", ".md"),
   "tests/README.md",
 ];

@@ -9,7 +9,9 @@ import { within } from "../../shared/within.ts";
 
 /** A set of credentials. */
 export interface ParentCredentials {
+  /** As AWS names it. */
   readonly accessKeyId: string;
+  /** As AWS names it. */
   readonly secretAccessKey: string;
   /** Absent for long-lived keys. */
   readonly sessionToken?: string;
@@ -24,6 +26,7 @@ const EARLY_MS = 300_000;
 export interface CredentialSourceOptions {
   /** Time limit of the provider. Milliseconds. */
   readonly deadlineMs?: number;
+  /** This clock, milliseconds since 1970. */
   readonly now?: () => number;
   /** The profile that the provider was told to use, for errors. */
   readonly profile?: string | undefined;
@@ -37,6 +40,11 @@ export class CredentialSource {
   #fetching: Promise<ParentCredentials> | undefined;
   #since: number | undefined;
 
+  /**
+   * Fetches nothing yet.
+   *
+   * @param provide gives fresh credentials, as a provider of the AWS SDK does
+   */
   constructor(provide: () => Promise<ParentCredentials>, options: CredentialSourceOptions = {}) {
     this.#provide = provide;
     this.#options = { deadlineMs: 15_000, now: () => Date.now(), ...options };

@@ -5,9 +5,15 @@
  */
 import { EnclaveError, messageOf } from "../../shared/errors.ts";
 import { within } from "../../shared/within.ts";
-import { type Address, formatAddress, type Stream, writeAll } from "../../shared/wire/address.ts";
+import {
+  type Address,
+  formatAddress,
+  parseAddress,
+  type Stream,
+  writeAll,
+} from "../../shared/wire/address.ts";
 import { DEFAULT_MAX_LENGTH, encodeMessage, FrameDecoder, type Framing } from "../../shared/wire/framing.ts";
-import { parseObject, type WireObject } from "../../shared/wire/messages.ts";
+import { type ErrorCode, parseObject, type WireObject } from "../../shared/wire/messages.ts";
 import type {
   ExchangeOf,
   ReplyOf,
@@ -18,17 +24,25 @@ import type {
   WalletRequestOf,
   WalletRequestType,
 } from "../../shared/wire/protocol.ts";
+import { ERROR_CODES } from "../../shared/wire/error_codes.ts";
 import { connect } from "../../shared/wire/connect.ts";
+import { BridgeError, httpStream } from "./http_stream.ts";
+import { streamOf, type StreamSource } from "./streams.ts";
 
 export { EnclaveError, type EnclaveErrorOptions } from "../../shared/errors.ts";
 export type * from "../../shared/wire/protocol.ts";
-export type { Stream } from "../../shared/wire/address.ts";
+export { type Address, parseAddress, type Stream } from "../../shared/wire/address.ts";
+export { BridgeError } from "./http_stream.ts";
+export type { NodeSocket, StreamSource, WebStreams } from "./streams.ts";
 
 /** Options of {@link Client.connect}. */
 export interface ClientOptions {
   /** Defaults to `u32be`. */
   readonly framing?: Framing;
-  /** For connecting, and for each reply. Milliseconds; 65 seconds by default, a little more than the service takes. */
+  /**
+   * For connecting, and for each reply. Milliseconds; 65 seconds by default, a little more than the service
+   * takes.
+   */
   readonly timeoutMs?: number;
   /** For connecting, where it may not take as long as a reply. Milliseconds. */
   readonly connectMs?: number;
@@ -45,14 +59,20 @@ export class ServiceError extends EnclaveError {
   override name = "ServiceError";
   /** The reply as it came. */
   readonly reply: WireObject;
+  /** The service's explanation, for people. May be empty. */
+  readonly details: string;
 
   /** Takes the code and the message from the reply. */
   constructor(reply: WireObject) {
     const code = typeof reply["msg"] === "string" ? reply["msg"] : "unknown";
     const details = typeof reply["details"] === "string" ? reply["details"] : "";
     const own = typeof reply["code"] === "string" ? ` (${reply["code"]})` : "";
-    super(`The service answered ${code}${own}${details === "" ? "" : `: ${details}`}`, { code });
+    const hint = Object.hasOwn(ERROR_CODES, code)
+      ? ERROR_CODES[code as ErrorCode].remedy.replaceAll("`", "")
+      : undefined;
+    super(`The service answered ${code}${own}${details === "" ? "" : `: ${details}`}`, { code, hint });
     this.reply = reply;
+    this.details = details;
   }
 }
 
@@ -64,7 +84,9 @@ export interface Requester {
   request(request: WireObject): Promise<WireObject>;
 }
 
-/** As {@link Requester}, with the types of the requests that are known: `status` tells replies from errors. */
+/**
+ * As {@link Requester}, with the types of the requests that are known: `status` tells replies from errors.
+ */
 export interface TypedRequester extends Requester {
   /** Gives the reply, whatever its status. */
   exchange<T extends RequestType>(request: RequestOf<T>): Promise<ExchangeOf<T>>;
@@ -94,40 +116,57 @@ export function orThrow(reply: WireObject): WireObject {
 /** A connection to the service. Requests on it are answered in order, one at a time. */
 export class Client implements TypedRequester, Disposable {
   #stream: Stream;
-  #address: Address | undefined;
+  #name: string;
+  #transport: Address["transport"];
   #framing: Framing;
   #timeoutMs: number;
   #decoder: FrameDecoder;
   #last: Promise<unknown> = Promise.resolve();
   #writing: Promise<void> = Promise.resolve();
 
-  private constructor(stream: Stream, address: Address | undefined, options: ClientOptions) {
+  private constructor(
+    stream: Stream,
+    { name, transport }: { readonly name: string; readonly transport: Address["transport"] },
+    options: ClientOptions,
+  ) {
     this.#stream = stream;
-    this.#address = address;
+    this.#name = name;
+    this.#transport = transport;
     this.#framing = options.framing ?? "u32be";
     this.#timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     this.#decoder = new FrameDecoder(options.maxLength ?? 4 * DEFAULT_MAX_LENGTH);
   }
 
-  /** Uses an existing stream, such as another runtime's socket; it is closed with this client. */
-  static over(stream: Stream, options: Omit<ClientOptions, "connectMs"> = {}): Client {
-    return new Client(stream, undefined, options);
+  /** Uses an existing stream; it is closed with this client. */
+  static over(stream: Stream, options?: Omit<ClientOptions, "connectMs">): Client;
+  /** Uses web streams or a socket of Node's; it is closed with this client. */
+  static over(source: StreamSource, options?: Omit<ClientOptions, "connectMs">): Client;
+  static over(source: StreamSource, options: Omit<ClientOptions, "connectMs"> = {}): Client {
+    return new Client(streamOf(source), { name: "the service", transport: "tcp" }, options);
   }
 
   /**
    * Connects.
    *
-   * @throws {EnclaveError} `connect_failed`
+   * @param to an address, also as text: `vsock:16:5000`, `tcp:127.0.0.1:5000`, `unix:/run/denclave.sock`; or
+   * the URL of an HTTP bridge, to which each request connects anew
+   * @throws {EnclaveError} `connect_failed` or `invalid_address`
    */
-  static async connect(address: Address, options: ClientOptions = {}): Promise<Client> {
+  static async connect(to: Address | string, options: ClientOptions = {}): Promise<Client> {
+    if (typeof to === "string" && /^https?:/.test(to)) {
+      return new Client(httpStream(to), { name: to, transport: "tcp" }, { ...options, framing: "raw" });
+    }
+    const address = typeof to === "string" ? parseAddress(to) : to;
     const connectMs = options.connectMs ?? options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-    return new Client(await connect(address, connectMs), address, options);
+    const named = { name: formatAddress(address), transport: address.transport };
+    return new Client(await connect(address, connectMs), named, options);
   }
 
   /**
    * Sends a request and gives the reply, whatever its status.
    *
-   * @throws {EnclaveError} `no_reply` when the connection ended, or nothing came in time; the connection is closed then.
+   * @throws {EnclaveError} `no_reply` when the connection ended, or nothing came in time; the connection is
+   * closed then.
    */
   exchange<T extends RequestType>(request: RequestOf<T>): Promise<ExchangeOf<T>>;
   exchange<T extends WalletRequestType>(request: WalletRequestOf<T>): Promise<WalletExchangeOf<T>>;
@@ -155,7 +194,12 @@ export class Client implements TypedRequester, Disposable {
     try {
       return await within(this.#timeoutMs, this.#sendAndReceive(request), late);
     } catch (thrown) {
-      this[Symbol.dispose]();
+      if (thrown instanceof BridgeError) {
+        // It ended this request alone.
+        this.#writing = Promise.resolve();
+        throw thrown;
+      }
+      this.close();
       throw new EnclaveError(`No reply from ${this.#name}: ${messageOf(thrown)}`, {
         code: "no_reply",
         hint: "The request may or may not have been carried out. Connect again.",
@@ -164,19 +208,11 @@ export class Client implements TypedRequester, Disposable {
     }
   }
 
-  get #name(): string {
-    return this.#address === undefined ? "the service" : formatAddress(this.#address);
-  }
-
   async #sendAndReceive(request: WireObject): Promise<WireObject> {
     // The last request may have been refused before it was fully sent: send its rest first.
     await this.#writing;
     // This request may be refused early too, so read while writing.
-    this.#writing = writeAll(
-      this.#stream,
-      encodeMessage(this.#framing, request),
-      this.#address?.transport ?? "tcp",
-    );
+    this.#writing = writeAll(this.#stream, encodeMessage(this.#framing, request), this.#transport);
     this.#writing.catch(() => {});
     for (;;) {
       const frame = this.#decoder.next();
@@ -193,11 +229,16 @@ export class Client implements TypedRequester, Disposable {
   }
 
   /** Closes the connection. */
-  [Symbol.dispose](): void {
+  close(): void {
     try {
       this.#stream.close();
     } catch {
       // It was closed already.
     }
+  }
+
+  /** As {@link close}, for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
   }
 }

@@ -4,7 +4,8 @@
  * @module
  */
 import type { WireObject } from "../../shared/wire/messages.ts";
-import type { Requester } from "./client.ts";
+import type { ReplyOf, RequestOf, RequestType } from "../../shared/wire/protocol.ts";
+import { orThrow, type Requester } from "./client.ts";
 import type { CredentialSource } from "../aws/credential_source.ts";
 
 type ParentCredentials = Awaited<ReturnType<CredentialSource["get"]>>;
@@ -37,4 +38,18 @@ export async function exchangeWithCredentials(
   const first = await client.exchange({ ...request, credential: onTheWire(await credentials.get()) });
   if (!areExpired(first)) return first;
   return await client.exchange({ ...request, credential: onTheWire(await credentials.refresh()) });
+}
+
+/**
+ * As {@link exchangeWithCredentials}, but an error reply is thrown: for `configure` and `master_key`.
+ *
+ * @throws {ServiceError} with the service's code
+ * @throws {EnclaveError} `no_credentials` or `no_reply`
+ */
+export async function requestWithCredentials<T extends RequestType>(
+  client: Requester,
+  credentials: CredentialSource,
+  request: RequestOf<T>,
+): Promise<ReplyOf<T>> {
+  return orThrow(await exchangeWithCredentials(client, credentials, { ...request })) as ReplyOf<T>;
 }

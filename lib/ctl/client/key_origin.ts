@@ -28,13 +28,17 @@ export interface OriginExpectation {
   readonly pcrs: ExpectedPcrs | readonly ExpectedPcrs[];
   /** Accepts the document of any enclave, including an attacker's: for development. */
   readonly insecureSkipPcrs?: boolean;
+  /** Accepts an enclave in debug mode, whose memory the parent can read. */
   readonly allowDebug?: boolean;
+  /** Verifies documents: under AWS's root, unless a test or a dry run gives another. */
   readonly verify?: DocumentVerifier;
 }
 
 /** A document, and the nonce of the request for it. */
 export interface SignedStatement {
+  /** As the enclave gave it. */
   readonly document: Uint8Array;
+  /** Of the request. */
   readonly nonce: Uint8Array;
 }
 
@@ -50,9 +54,11 @@ export type AttestedSubject = Omit<KeyStatement, "from" | "previous">;
 
 /** What a verified document says of a key and of the enclave that it was in. */
 export interface AttestedKey {
+  /** How the enclave got the key. */
   readonly from: KeyOrigin;
   /** When the document was made. */
   readonly at: Date;
+  /** Of the enclave. */
   readonly moduleId: string;
   /** Lower-case hex by index. */
   readonly pcrs: ReadonlyMap<number, string>;

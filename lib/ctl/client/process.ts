@@ -1,12 +1,10 @@
 /**
- * `process` from the client's side: data is sealed under the session key, the service works on it, and its result is opened.
+ * `process` from the client's side: data is sealed under the session key, the service works on it, and its
+ * result is opened. Runs in browsers.
  *
  * @module
  */
 import { encodeHex } from "@std/encoding";
-import { HOST_RANDOM } from "../../shared/crypto/host_random.ts";
-import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
-import { SealingKey } from "../../shared/crypto/sealing.ts";
 import type { Requester } from "./client.ts";
 import { blobsOf } from "./process_blobs.ts";
 
@@ -19,7 +17,10 @@ export type { WireObject } from "../../shared/wire/messages.ts";
 
 /** Options of {@link processData}. */
 export interface ProcessOptions {
-  /** Whether the blobs are bound to their direction and request (default true). False is for services that support only the old format. */
+  /**
+   * Whether the blobs are bound to their direction and request (default true). False is for services that
+   * support only the old format.
+   */
   readonly bind?: boolean;
 }
 
@@ -37,7 +38,6 @@ export async function processData(
   { key, data }: { readonly key: Uint8Array; readonly data: Uint8Array },
   { bind = true }: ProcessOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
-  using sealing = new SealingKey(SecretBytes.copyOf(key), { random: HOST_RANDOM.fill });
-  const { blob, fields, open } = blobsOf(sealing, data, bind);
-  return open(await client.request({ type: "process", ciphertext: encodeHex(blob), ...fields }));
+  const { blob, fields, open } = await blobsOf(key, data, bind);
+  return await open(await client.request({ type: "process", ciphertext: encodeHex(blob), ...fields }));
 }

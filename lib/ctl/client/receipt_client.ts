@@ -5,9 +5,6 @@
  */
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { equalBytes } from "../../shared/bytes.ts";
-import { HOST_RANDOM } from "../../shared/crypto/host_random.ts";
-import { SealingKey } from "../../shared/crypto/sealing.ts";
-import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import { bytesField } from "../../shared/json.ts";
 import { ReceiptError } from "../../shared/receipts/errors.ts";
 import { type ReceiptSalts, receiptSalts, receiptSecretOf } from "../../shared/receipts/salts.ts";
@@ -66,7 +63,7 @@ interface Asked {
   /** The session key's secret, for a plain request. */
   readonly secret: (() => Promise<Uint8Array<ArrayBuffer>>) | undefined;
   /** What the reply says that the result is. */
-  readonly resultOf: (reply: WireObject) => Uint8Array<ArrayBuffer>;
+  readonly resultOf: (reply: WireObject) => Uint8Array<ArrayBuffer> | Promise<Uint8Array<ArrayBuffer>>;
 }
 
 const NONCE_LENGTH = 32;
@@ -122,8 +119,7 @@ export class ReceiptClient {
       readonly bind?: boolean;
     },
   ): Promise<Receipted> {
-    using sealing = new SealingKey(SecretBytes.copyOf(key), { random: HOST_RANDOM.fill });
-    const { blob, fields, open } = blobsOf(sealing, data, bind);
+    const { blob, fields, open } = await blobsOf(key, data, bind);
     return await this.#ask({ type: "process", ciphertext: encodeHex(blob), ...fields }, {
       type: "process",
       blob,
@@ -159,7 +155,7 @@ export class ReceiptClient {
     if (receipt === undefined) throw new ReceiptError("receipt_missing", "the reply has none");
     const result = isRefusal
       ? new TextEncoder().encode(requiredString(reply, "code", "the workflow's code"))
-      : resultOf(reply);
+      : await resultOf(reply);
     const { id, keyHash } = parseReceipt(receipt);
     const from = await sent.secret?.();
     const salts = from && await receiptSalts(from, { nonce, id });

@@ -102,16 +102,16 @@ export class SealedClient implements TypedRequester, Disposable {
   }
 
   /**
-   * Connects.
+   * Connects, as {@link Client.connect} does.
    *
-   * @throws {EnclaveError} `connect_failed`
+   * @throws {EnclaveError} `connect_failed` or `invalid_address`
    */
-  static async connect(address: Address, options: SealedClientOptions): Promise<SealedClient> {
-    const client = await Client.connect(address, options);
+  static async connect(to: Address | string, options: SealedClientOptions): Promise<SealedClient> {
+    const client = await Client.connect(to, options);
     try {
       return new SealedClient(client, options);
     } catch (thrown) {
-      client[Symbol.dispose]();
+      client.close();
       throw thrown;
     }
   }
@@ -211,8 +211,13 @@ export class SealedClient implements TypedRequester, Disposable {
   }
 
   /** Closes the connection. */
-  [Symbol.dispose](): void {
+  close(): void {
     this.#sender = undefined;
-    this.#client[Symbol.dispose]();
+    this.#client.close();
+  }
+
+  /** As {@link close}, for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
   }
 }

@@ -3,17 +3,20 @@
  *
  * @module
  */
-import { decodeBase64, encodeHex } from "@std/encoding";
+import { decodeBase64, decodeHex, encodeHex } from "@std/encoding";
 import { AttestationError } from "../../shared/attestation/errors.ts";
 import { buildsOf } from "../../shared/attestation/expectation.ts";
 import { equalBytes } from "../../shared/bytes.ts";
-import { parseAddress } from "../../shared/crypto/ethereum_address.ts";
 import { field } from "../../shared/json.ts";
 import { documentHash, type OriginExpectation, verifyGenerated, verifyKeyDocument } from "./key_origin.ts";
 import { type AccountRow, type Statement, StoreError } from "../stores/account_store.ts";
 
+/** A row, however it was stored. */
+type StoredAccount = Omit<AccountRow, "created">;
+
 /** What the first document says of the enclave. */
-interface VerifiedAccount {
+export interface VerifiedAccount {
+  /** Of the enclave. */
   readonly moduleId: string;
   /** When the document was made. ISO 8601. */
   readonly at: string;
@@ -29,7 +32,9 @@ interface VerifiedAccount {
  * The documents about an account, oldest first: one for each KMS key that it has had. @throws {StoreError}
  * `store_row_damaged`
  */
-export function statementsOf({ name, history = "[]", keyId, attestation, nonce }: AccountRow): Statement[] {
+export function statementsOf(
+  { name, history = "[]", keyId, attestation, nonce }: StoredAccount,
+): Statement[] {
   const own = attestation === undefined || nonce === undefined ? [] : [{ keyId, attestation, nonce }];
   try {
     const kept: unknown = JSON.parse(history);
@@ -59,7 +64,7 @@ function damaged(message: string, hint = "Restore the row from a backup."): Stor
  * @throws {TypeError} when the PCRs identify no enclave.
  */
 export async function verifyAccount(
-  row: AccountRow,
+  row: Omit<AccountRow, "created">,
   expected: OriginExpectation & { readonly at?: Date | "made" },
 ): Promise<VerifiedAccount> {
   if (row.attestation === undefined || row.nonce === undefined) {
@@ -69,7 +74,7 @@ export async function verifyAccount(
     );
   }
   const { at = "made", ...trusted } = expected;
-  const publicPart = parseAddress(row.address, "address").bytes;
+  const publicPart = decodeHex(row.address.replace(/^0x/, ""));
   const about = { purpose: "wallet", subject: row.name, publicPart, epoch: 0 } as const;
   const [first, ...moves] = statementsOf(row).map(({ keyId, attestation, nonce }) => ({
     subject: { ...about, keyArn: keyId },

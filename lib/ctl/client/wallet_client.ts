@@ -12,16 +12,26 @@ import type { CredentialSource } from "../aws/credential_source.ts";
 import type { AccountRow } from "../stores/account_store.ts";
 
 /** The enclave's reply for a new account, or for one under another KMS key. */
-type EnclaveAccount = Omit<AccountRow, "created" | "history">;
+export type EnclaveAccount = Omit<AccountRow, "created" | "history">;
+
+/** What of an account's row a signature needs. */
+export type SignedWith = Omit<EnclaveAccount, "attestation" | "nonce">;
 
 /** A signature from the enclave's reply. */
 export interface AccountSignature {
+  /** `0x` and hex of 65 bytes: r ‖ s ‖ (27 + yParity). */
   readonly signature: string;
+  /** `0x` and hex of 32 bytes. */
   readonly r: string;
+  /** `0x` and hex of 32 bytes. */
   readonly s: string;
+  /** 0 or 1. */
   readonly yParity: number;
+  /** 27 + yParity; in a transaction as its type has it. */
   readonly v: number;
+  /** Of a transaction: `0x` and hex, ready to be sent. */
   readonly signedTransaction?: string;
+  /** Of a transaction: `0x` and hex of 32 bytes. */
   readonly transactionHash?: string;
   /** Of an authorization (EIP-7702): an item of a transaction's `authorizationList`. */
   readonly authorization?: Readonly<Record<string, unknown>>;
@@ -120,7 +130,7 @@ export class WalletClient {
    * @throws {ServiceError | EnclaveError}
    */
   async rewrapAccount(
-    row: AccountRow,
+    row: SignedWith,
     { keyId, nonce, previous }: {
       readonly keyId: string;
       readonly nonce?: string | undefined;
@@ -139,13 +149,13 @@ export class WalletClient {
   }
 
   /** Signs one payload. @throws {ServiceError | EnclaveError} */
-  async sign(row: AccountRow, payload: SigningPayload): Promise<AccountSignature> {
+  async sign(row: SignedWith, payload: SigningPayload): Promise<AccountSignature> {
     return parseSignature(await this.#request("signResponse", { ...requestOf(row, "sign"), ...payload }));
   }
 
   /** Signs up to 1,000 payloads under one KMS call. @throws {ServiceError | EnclaveError} */
   async signBatch(
-    row: AccountRow,
+    row: SignedWith,
     payloads: readonly SigningPayload[],
   ): Promise<readonly AccountSignature[]> {
     const { signatures } = await this.#request("signResponse", {
@@ -163,7 +173,7 @@ export class WalletClient {
   }
 }
 
-function requestOf(row: AccountRow, apiRequest: string): WireObject {
+function requestOf(row: SignedWith, apiRequest: string): WireObject {
   const { name, keyId, address, encryptedPrivateKey, encryptedDataKey, version } = row;
   return { apiRequest, name, key_id: keyId, address, encryptedPrivateKey, encryptedDataKey, version };
 }

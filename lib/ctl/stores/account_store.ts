@@ -12,9 +12,11 @@ export interface AccountRow {
   readonly name: string;
   /** ARN of the KMS key. */
   readonly keyId: string;
+  /** Sealed under the data key. */
   readonly encryptedPrivateKey: string;
   /** With its checksum. */
   readonly address: string;
+  /** As KMS wrapped it. */
   readonly encryptedDataKey: string;
   /** Of the row's format. */
   readonly version: number;

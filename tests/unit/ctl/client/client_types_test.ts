@@ -86,3 +86,45 @@ Deno.test("a stream that ends, or sends nothing in time, is an error", async () 
     assertEquals(error.code, "no_reply");
   }
 });
+
+Deno.test("a client works over web streams whose pieces are of any length, and ends them", async () => {
+  await using rig = await start();
+  const { hostname, port } = rig.service.address;
+  const connection = await Deno.connect({ hostname, port });
+  const bytewise = new TransformStream<Uint8Array, Uint8Array>({
+    transform: (piece, controller) => piece.forEach((byte) => controller.enqueue(Uint8Array.of(byte))),
+  });
+  {
+    const { readable, writable } = connection;
+    using client = Client.over({ readable: readable.pipeThrough(bytewise), writable }, { timeoutMs: 20_000 });
+    assertEquals((await client.request({ type: "ping" })).msg, "pong");
+    assertEquals((await client.request({ type: "ping" })).msg, "pong");
+  }
+  // Closed, or aborted: Deno closes the connection with its streams.
+  await assertRejects(() => connection.write(new Uint8Array(1)), Error);
+});
+
+Deno.test("a socket of Node's that decodes text, fails or is ended is an error, not an end of the process", async () => {
+  const socket = (pieces: () => AsyncGenerator<unknown>) => ({
+    [Symbol.asyncIterator]: pieces,
+    write: (_bytes: Uint8Array, done: () => void) => done(),
+    destroy() {},
+    on() {},
+  });
+  for (
+    const [pieces, words] of [
+      [async function* () {
+        yield "text";
+      }, "it has an encoding"],
+      [async function* () {}, "closed the connection"],
+      [async function* () {
+        yield new Uint8Array(0);
+        throw new Error("connect ECONNREFUSED");
+      }, "connect ECONNREFUSED"],
+    ] as const
+  ) {
+    using client = Client.over(socket(pieces), { timeoutMs: 20_000 });
+    const error = await assertRejects(() => client.exchange({ type: "ping" }), EnclaveError, words);
+    assertEquals(error.code, "no_reply");
+  }
+});

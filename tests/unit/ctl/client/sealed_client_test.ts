@@ -103,7 +103,7 @@ Deno.test("session, wallet and master key are served sealed, and nothing of them
     // The wallet.
     const wallet = new WalletClient(client, credentials);
     const account = await wallet.generateAccount("an account", { keyId: rig.keyArn });
-    const { signature } = await wallet.sign({ ...account, created: "" }, { message: SECRET });
+    const { signature } = await wallet.sign(account, { message: SECRET });
     assert(/^0x[0-9a-f]{130}$/.test(signature));
     // The master key.
     const masterKey = enclaveMasterKey(1, client, credentials);

@@ -5,8 +5,8 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { decodeHex, encodeBase64, encodeHex } from "@std/encoding";
 import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
 import { SecretBytes } from "../../../../lib/shared/crypto/secret_bytes.ts";
-import { OpenError, SEAL_LIMITS, SealingKey } from "../../../../lib/shared/crypto/sealing.ts";
-import { processData } from "../../../../lib/ctl/client/process.ts";
+import { SEAL_LIMITS, SealingKey } from "../../../../lib/shared/crypto/sealing.ts";
+import { EnclaveError, processData } from "../../../../lib/ctl/client/process.ts";
 import { processBinding } from "../../../../lib/shared/wire/process_binding.ts";
 import { type Aead, type AeadKey, NODE_AEAD } from "../../../../lib/shared/crypto/aead.ts";
 import { Credentials } from "../../../../lib/shared/aws/credentials.ts";
@@ -462,7 +462,8 @@ Deno.test("a bound blob opens for its own direction, id and format alone", async
   const other = await ask(bound);
   await assertRejects(
     () => processData({ ...requesterOf(ask), request: () => Promise.resolve(other) }, { key: TSK, data }),
-    OpenError,
+    EnclaveError,
+    "not the answer to this request",
   );
 });
 

@@ -3,19 +3,13 @@ import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/asser
 import { decodeHex, encodeHex } from "@std/encoding";
 import { decode, encode } from "cborg";
 import { parseSign1, signSign1 } from "../../../../lib/shared/attestation/cose.ts";
-import {
-  BasicConstraintsExtension,
-  Extension,
-  KeyUsageFlags,
-  KeyUsagesExtension,
-} from "../../../../lib/shared/attestation/deps/x509.ts";
 import { verifyDocument } from "../../../../lib/shared/attestation/document.ts";
 import { type AttestationCode, AttestationError } from "../../../../lib/shared/attestation/errors.ts";
 import { SimulatedNsm } from "../../../../lib/dev/nsm/simulated.ts";
 import { verifyDocumentUnder } from "../../../../lib/shared/attestation/verify.ts";
 import { EnclaveError } from "../../../../lib/shared/errors.ts";
-import { type Choose, encodeForm, INDEFINITE, WIDEST } from "../../../helpers/cbor_forms.ts";
-import { forge, type Unusual } from "../../../helpers/forged_documents.ts";
+import { encodeForm, INDEFINITE, WIDEST } from "../../../helpers/cbor_forms.ts";
+import { CHAINS, forge, T, unknownExtension, writeIn } from "../../../helpers/forged_documents.ts";
 import { realDocuments } from "../../../helpers/vectors.ts";
 
 const real = realDocuments();
@@ -26,13 +20,6 @@ Deno.test("a chain of two CA certificates below its root is followed", async () 
   assertEquals([found.moduleId, found.timestamp, found.publicKey], ["i-forged", at, undefined]);
 });
 
-/** Signs as RFC 9052 says, over the header's own bytes, with every part in another encoding. */
-const writeIn = (choose: Choose) => async (payload: ReadonlyMap<string, unknown>, key: CryptoKey) => {
-  const [header, body] = [encodeForm(new Map([[1, -35]]), choose), encodeForm(payload, choose)];
-  const signed = new Uint8Array(encode(["Signature1", header, new Uint8Array(0), body]));
-  const signature = new Uint8Array(await crypto.subtle.sign({ name: "ECDSA", hash: "SHA-384" }, key, signed));
-  return encodeForm([header, new Map(), body, signature], choose);
-};
 for (
   const [what, choose] of [["of indefinite lengths", INDEFINITE], ["with the widest heads", WIDEST]] as const
 ) {
@@ -71,56 +58,6 @@ for (
   });
 }
 
-const T = 1_700_000_000_000;
-const unknownExtension = (critical: boolean) => new Extension("1.2.3.4", critical, new Uint8Array([5, 0]));
-const RSA = {
-  name: "RSASSA-PKCS1-v1_5",
-  modulusLength: 2048,
-  publicExponent: new Uint8Array([1, 0, 1]),
-  hash: "SHA-384",
-};
-const P256 = { name: "ECDSA", namedCurve: "P-256" };
-
-const ca = (isCa: boolean, pathLength?: number): Unusual => ({
-  basicConstraints: new BasicConstraintsExtension(isCa, pathLength, true),
-});
-const usage = (flag: KeyUsageFlags): Unusual => ({ keyUsage: new KeyUsagesExtension(flag, true) });
-const [BEFORE, AFTER] = [{ to: new Date(T - 1_000) }, { from: new Date(T + 60_000) }];
-
-/** What is wrong, with which certificate from the root on, and the words of the error. */
-const CHAINS: readonly (readonly [string, 0 | 1 | 2 | 3, Unusual, string])[] = [
-  ["a root that allows one CA, where two are", 0, ca(true, 1), "the root allows 1 CA certificates below it"],
-  ["a CA that allows none, where one is", 1, ca(true, 0), "CA 1 allows 0"],
-  ["an invalid CA", 2, ca(false), "CA 2 is not one of a CA"],
-  ["a root that is no CA", 0, ca(false), "the root is not one of a CA"],
-  ["a leaf that is a CA", 3, ca(true, 0), "the document's certificate is one of a CA"],
-  [
-    "a CA that may sign documents alone",
-    2,
-    usage(KeyUsageFlags.digitalSignature),
-    "CA 2 may not sign certificates",
-  ],
-  ["a leaf that may sign certificates alone", 3, usage(KeyUsageFlags.keyCertSign), "may not sign documents"],
-  ["a CA without basic constraints", 1, { without: "basicConstraints" }, "no basic"],
-  ["a leaf without basic constraints", 3, { without: "basicConstraints" }, "no basic"],
-  ["a CA without key usage", 1, { without: "keyUsage" }, "no key usage"],
-  ["a leaf without key usage", 3, { without: "keyUsage" }, "no key usage"],
-  ["an unknown critical extension", 2, { more: [unknownExtension(true)] }, "1.2.3.4"],
-  ["an extension twice", 1, { more: [unknownExtension(false), unknownExtension(false)] }, "twice"],
-  ["a CA with a key of P-256", 2, { key: P256 }, "key of CA 2 is not of P-384"],
-  ["a leaf with a key of P-256", 3, { key: P256 }, "is not of P-384"],
-  ["a leaf with an RSA key", 3, { key: RSA }, "is not of P-384"],
-  ["a leaf signed with SHA-256", 3, { hash: "SHA-256" }, "is not signed by ES384"],
-  ["a CA signed with SHA-512", 1, { hash: "SHA-512" }, "is not signed by ES384"],
-  ["a CA that another signed", 1, { signedByAnother: true }, "not signed by the root"],
-  ["a leaf that another signed", 3, { signedByAnother: true }, "not signed by CA 2"],
-  ["a leaf that names another issuer", 3, { issuerName: "CN=place 1" }, "another issuer"],
-  ["a CA that names itself", 1, { issuerName: "CN=place 1" }, "another issuer"],
-  ["a root that has expired", 0, BEFORE, "the root is valid"],
-  ["a CA that has expired", 1, BEFORE, "CA 1 is valid"],
-  ["a CA of tomorrow", 2, AFTER, "CA 2 is valid"],
-  ["a leaf of tomorrow", 3, AFTER, "the document's certificate"],
-];
 for (const [what, place, unusual, message] of CHAINS) {
   const isDate = "from" in unusual || "to" in unusual;
   const code: AttestationCode = isDate ? "attestation_expired" : "attestation_chain";

@@ -12,7 +12,13 @@ import {
   WALLET_REQUESTS,
 } from "../../../../lib/shared/wire/protocol.ts";
 import * as requests from "../../../../lib/shared/wire/requests.ts";
-import { PROTOCOL_FILES, schemaText, withTables } from "../../../../scripts/protocol.ts";
+import {
+  ERROR_CODE_FILES,
+  errorCodesText,
+  PROTOCOL_FILES,
+  schemaText,
+  withTables,
+} from "../../../../scripts/protocol.ts";
 import { processBinding } from "../../../../lib/shared/wire/process_binding.ts";
 import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
 import { SealingKey } from "../../../../lib/shared/crypto/sealing.ts";
@@ -29,6 +35,7 @@ Deno.test("docs/protocol.md and the JSON Schema are made from the tables: deno t
   const document = await read(PROTOCOL_FILES.document);
   assertEquals(withTables(document), document);
   assertEquals(await read(PROTOCOL_FILES.schema), schemaText());
+  for (const file of ERROR_CODE_FILES) assertEquals(await read(file), errorCodesText(), file);
 });
 
 /** Names that the service reads besides those of the tables, and why. */

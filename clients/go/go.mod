@@ -1,0 +1,3 @@
+module github.com/denclave/denclave/clients/go
+
+go 1.24
