@@ -1,49 +1,13 @@
 /**
- * The threat model (docs/security.md) names, for each rule, the tests that attack it and the mutants that
- * break it: they exist.
+ * The threat model (docs/security.md): each rule has tests that attack it and mutants that break it
+ * (tests/security_rules.txt), and they exist.
  */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { MUTANTS } from "../mutation/mutants.ts";
+import { type NamedTest, parseRules, readRules, rulesOf, TESTS_PAGE, testsPage } from "./security_rules.ts";
 
 const ROOT = new URL("../../", import.meta.url);
-const read = (path: string) => Deno.readTextFile(new URL(path, ROOT));
-
-/** A test that the page names. */
-interface NamedTest {
-  readonly file: string;
-  readonly name: string;
-}
-
-/** A row: its rule, what attacks it, and the cell of its mutants. */
-interface Row {
-  readonly rule: string;
-  readonly tests: readonly NamedTest[];
-  readonly mutants: string;
-}
-
-/**
- * The rows of all tables that have a column `attacked by`. A test is written as `file`: name; `<br>`
- * separates them.
- */
-function rowsOf(page: string): readonly Row[] {
-  const rows: Row[] = [];
-  const cellsOf = (line: string) => line.slice(1, -1).split(" | ").map((cell) => cell.trim());
-  let columns: readonly string[] | undefined;
-  for (const line of page.split("\n")) {
-    if (!line.startsWith("|")) columns = undefined;
-    else if (/\| attacked by \|/.test(line)) columns = cellsOf(line);
-    else if (columns !== undefined && !/^\|[-|]+\|$/.test(line)) {
-      const cells = cellsOf(line);
-      const cell = (name: string) => cells[columns?.indexOf(name) ?? -1];
-      const tests = (cell("attacked by") ?? "").split("<br>").map((text) => {
-        const [, file = "", name = ""] = /^`([^`]+)`: (.+)$/.exec(text.trim()) ?? [];
-        return { file: `tests/${file}`, name };
-      });
-      rows.push({ rule: cells[0] ?? "", tests, mutants: cell("mutants") ?? "" });
-    }
-  }
-  return rows;
-}
+const { page: PAGE, list: LIST } = await readRules();
 
 /** The source with each `${…}` of a template as `…`. */
 function withoutInsertions(source: string): string {
@@ -72,40 +36,37 @@ function hasString(source: string, text: string): boolean {
  * `…`.
  */
 async function hasTest({ file, name }: NamedTest): Promise<boolean> {
-  const source = await read(file).catch(() => "");
+  const source = await Deno.readTextFile(new URL(file, ROOT)).catch(() => "");
   return hasString(source, name) || hasString(withoutInsertions(source), name) ||
     // The production entry's suite puts the program's name in front.
     hasString(withoutInsertions(source), `…: ${name}`);
 }
 
 Deno.test("every test that the threat model names exists, and every rule has one", async () => {
-  const rows = rowsOf(await read("docs/security.md"));
-  assert(rows.length > 40, `${rows.length} rows`);
+  assert(LIST.length > 60, `${LIST.length} rules`);
   const missing: string[] = [];
-  for (const { rule, tests } of rows) {
-    for (const test of tests) {
-      assertMatch(test.file, /_(test|suite|contract)\.ts$/, rule);
-      if (test.name === "" || !await hasTest(test)) missing.push(`${test.file}: ${test.name} (${rule})`);
-    }
+  for (const { id, tests } of LIST) {
+    assert(tests.length > 0, `${id} has no test`);
+    for (const test of tests) if (!await hasTest(test)) missing.push(`${id}: ${test.file}: ${test.name}`);
   }
   assertEquals(missing, []);
 });
 
-/** The mutants that a cell names; `none: ` and a reason where no change of one line breaks the rule. */
-function mutantsOf(cell: string): readonly string[] {
-  return /^none: ./.test(cell) ? [] : cell.split(", ").map((text) => /^`([^`]+)`$/.exec(text)?.[1] ?? text);
-}
-
-Deno.test("every rule names a mutant or the reason why there is none, and every mutant that it names exists", async () => {
-  const known = new Set(MUTANTS.map(({ name }) => name));
-  const cells = rowsOf(await read("docs/security.md")).map(({ mutants }) => mutants);
-  assert(cells.length > 60, `${cells.length} rows`);
-  assertEquals(cells.flatMap(mutantsOf).filter((name) => !known.has(name)), []);
+Deno.test("the threat model and the list of its tests have the same rules, each once", () => {
+  assertEquals(rulesOf(PAGE).map(({ id }) => id).toSorted(), LIST.map(({ id }) => id).toSorted());
+  assertEquals(new Set(LIST.map(({ id }) => id)).size, LIST.length);
+  // No row of a table of rules is written in another way.
+  assertEquals(PAGE.match(/^\| (?!\[R|.*---)(?!\| rule)/gm), null);
 });
 
-Deno.test("every mutant is named beside its rule, or says which part of the product it is in", async () => {
-  const rows = rowsOf(await read("docs/security.md"));
-  const named = new Set(rows.flatMap(({ mutants }) => mutantsOf(mutants)));
+Deno.test("docs/security_tests.md is what the list makes", async () => {
+  assertEquals(await Deno.readTextFile(TESTS_PAGE), testsPage(PAGE, LIST), "run: deno task docs");
+});
+
+Deno.test("every mutant that a rule names exists; every other says which part of the product it is in", () => {
+  const known = new Set(MUTANTS.map(({ name }) => name));
+  const named = new Set(LIST.flatMap(({ mutants }) => mutants));
+  assertEquals([...named].filter((name) => !known.has(name)), []);
   const unnamed = MUTANTS.filter(({ name, of }) => named.has(name) === (of !== undefined));
   assertEquals(unnamed.map(({ name }) => name), []);
 });
@@ -118,14 +79,11 @@ Deno.test("a missing test is found, whatever its quotes and insertions", async (
   assertEquals(await hasTest({ file, name: ["a test", "that was renamed"].join(" ") }), false);
   assertEquals(await hasTest({ file: "tests/house/gone_test.ts", name: "x" }), false);
   assertEquals(withoutInsertions("`a ${b({ c: `d` })} e`"), "`a … e`");
-  const row = "R | `a_test.ts`: one<br>`b_test.ts`: two";
-  const tests = [{ file: "tests/a_test.ts", name: "one" }, { file: "tests/b_test.ts", name: "two" }];
-  assertEquals(rowsOf(`| rule | attacked by |\n|---|---|\n| ${row} |\n\nend`), [
-    { rule: "R", tests, mutants: "" },
+  assertEquals(parseRules("R1\n  unit/a_test.ts: one\n  mutants: m, n\nR2\n  none: why\n"), [
+    { id: "R1", tests: [{ file: "tests/unit/a_test.ts", name: "one" }], mutants: ["m", "n"] },
+    { id: "R2", tests: [], mutants: [], none: "why" },
   ]);
-  assertEquals(
-    rowsOf(`| rule | attacked by | mutants |\n|---|---|---|\n| ${row} | \`m\`, \`n\` |\n| ${row} |`),
-    [{ rule: "R", tests, mutants: "`m`, `n`" }, { rule: "R", tests, mutants: "" }],
-  );
-  assertEquals(["`m`, `n`", "none: the page says so", ""].map(mutantsOf), [["m", "n"], [], [""]]);
+  for (const bad of ["R1\n  unit/a_test.ts: one", "X\n  none: why", "R1\n  a.ts: one\n  none: why"]) {
+    assertThrows(() => parseRules(bad), TypeError);
+  }
 });
