@@ -217,7 +217,7 @@ Deno.test("with --require-sealed the receipt key is attested unsealed, and plain
 Deno.test("the secret of the salts is wiped with its session key", async () => {
   const kms = await LocalKms.open({ region: "us-east-1" });
   const secrets: SecretBytes[] = [];
-  const receipts = new ReceiptService(testPorts({ kms }));
+  using receipts = new ReceiptService(testPorts({ kms }));
   const session = plainSession({
     kms,
     receipts: {
