@@ -285,8 +285,12 @@ Deno.test("a client over HTTP throws the bridge's own refusals with their codes,
   assertEquals((await client.request({ type: "ping" })).msg, "pong");
 
   await using other = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, ({ url }) => {
+    // One piece for each turn of the event loop: without a pause no timer of this thread would run.
     const endless = new ReadableStream({
-      pull: (controller) => controller.enqueue(new Uint8Array(1024).fill(32)),
+      pull: async (controller) => {
+        await new Promise((resolve) => setTimeout(resolve, 1));
+        controller.enqueue(new Uint8Array(1024).fill(32));
+      },
     });
     return new Response(endless, { status: url.endsWith("/refuses") ? 500 : 200 });
   });
