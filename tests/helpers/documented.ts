@@ -77,8 +77,13 @@ export async function installCommands(folder: string): Promise<string> {
   const deno = Deno.execPath();
   const ctl =
     `${deno} run --quiet --no-prompt --config=${ROOT}deno.json --lock=${ROOT}ctl.lock --frozen -A ${ROOT}scripts/ctl.ts`;
-  await Deno.writeTextFile(`${bin}/denclavectl`, `#!/bin/sh\nexec ${ctl} "$@"\n`, { mode: 0o755 });
-  await Deno.writeTextFile(`${bin}/deno`, `#!/bin/sh\nexec ${deno} "$@"\n`, { mode: 0o755 });
+  for (const [name, command] of [["denclavectl", ctl], ["deno", deno]] as const) {
+    // By a rename: a job of an earlier block may be about to read the file.
+    const file = await Deno.makeTempFile({ dir: folder });
+    await Deno.writeTextFile(file, `#!/bin/sh\nexec ${command} "$@"\n`);
+    await Deno.chmod(file, 0o755);
+    await Deno.rename(file, `${bin}/${name}`);
+  }
   return bin;
 }
 

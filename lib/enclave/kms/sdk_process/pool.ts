@@ -259,7 +259,12 @@ export class SdkPool implements Disposable {
     member.cancelDeadline();
     this.#noteState(member, message.state);
     if (message.ok || message.error.kms !== undefined) return this.#answered(member, message);
-    this.#children.setDeadline(member, PRINTED_MS, () => this.#answered(member, message));
+    this.#children.after(PRINTED_MS, () => {
+      if (message.id !== kept.requestId) return;
+      // Set by what was printed meanwhile.
+      member.cancelDeadline();
+      this.#answered(member, message);
+    });
   }
 
   /** Keeps a process's state. The SDK's own functions can hang and crash, so their first use is a warning. */

@@ -530,10 +530,13 @@ Deno.test("SDK pool: what the SDK printed explains a failure also where it arriv
   rig.child(0).phase("connecting");
   rig.child(0).refuse({ code: "sdk_kms_client", message: "no client" });
   rig.clock.advance(9);
-  rig.child(0).lines.add("aws-c-io: AWS_IO_SOCKET_CONNECTION_REFUSED");
+  rig.child(0).prints("aws-c-io: AWS_IO_SOCKET_CONNECTION_REFUSED");
   rig.clock.advance(1);
   const error = await errorOf(result);
   assertEquals(error.connection, "no vsock-proxy on port 8000");
+  // The words set no new deadline for a process that has answered.
+  rig.clock.advance(1_000);
+  assertEquals([rig.child(0).isKilled, rig.clock.pending], [false, 0]);
 });
 
 Deno.test("SDK pool: closing kills every process, refuses what waits, and leaves no timer", async () => {
