@@ -160,8 +160,9 @@ export class ReceiptClient {
     const from = await sent.secret?.();
     const salts = from && await receiptSalts(from, { nonce, id });
     from?.fill(0);
-    if (!equalBytes(keyHash, this.#key.keyHash)) this.#key = await this.attest(keyHash);
-    const claims = await verifyReceipt(receipt, this.#key, {
+    // Requests at the same time can have receipts of both keys.
+    const key = equalBytes(keyHash, this.#key.keyHash) ? this.#key : this.#key = await this.attest(keyHash);
+    const claims = await verifyReceipt(receipt, key, {
       nonce,
       type,
       request: sent.request,
@@ -169,6 +170,6 @@ export class ReceiptClient {
       result: { bytes: result, salt: salts?.result },
       input: { bytes: input, salt: salts?.input },
     });
-    return { reply, result, receipt, claims, salts, document: this.#key.bytes };
+    return { reply, result, receipt, claims, salts, document: key.bytes };
   }
 }
