@@ -108,6 +108,22 @@ Deno.test({
   },
 });
 
+const EMPTY_SCRIPT = `from denclave import Expected
+for given in (b"", bytes(31)):
+    try:
+        print(Expected({0: "ab" * 48}, configuration_hash=given))
+    except ValueError:
+        print("refused")`;
+
+Deno.test({
+  name: "the Python package refuses a configuration hash that is empty: it would accept any configuration",
+  ignore: python === undefined,
+  fn: async () => {
+    const ran = await runPython(["-c", EMPTY_SCRIPT], { env: FROM_SOURCE });
+    assertEquals(ran.stdout.trim().split("\n"), ["refused", "refused"], ran.stderr);
+  },
+});
+
 const EXAMPLE_SCRIPT = `import hashlib
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from denclave.client import _seal

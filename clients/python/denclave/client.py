@@ -66,7 +66,7 @@ class Client(Services):
             expected,
             nonce=nonce,
             public_key=public_key,
-            user_data=attest_user_data(user_data, expected.configuration_hash or said),
+            user_data=attest_user_data(user_data, said if expected.configuration_hash is None else expected.configuration_hash),
         )
         life = (expires - found.timestamp).total_seconds()
         return found, min(max(life, 1.0), _MAX_KEY_SECONDS)
