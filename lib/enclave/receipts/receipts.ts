@@ -40,7 +40,7 @@ interface Receipted {
   readonly blob: Bytes;
   /** What was opened. */
   readonly input: Bytes;
-  /** The session key's: what the salts are derived from, with what a sealed request exports. None where a plain reply is public. */
+  /** The session key's: the salts come from it, and from what a sealed request exports. None for `master_key.sign`. */
   readonly secret?: SecretBytes;
 }
 
