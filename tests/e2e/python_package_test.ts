@@ -108,6 +108,63 @@ Deno.test({
   },
 });
 
+const EMPTY_SCRIPT = `from denclave import Expected
+for given in (b"", bytes(31)):
+    try:
+        print(Expected({0: "ab" * 48}, configuration_hash=given))
+    except ValueError:
+        print("refused")`;
+
+Deno.test({
+  name: "the Python package refuses a configuration hash that is empty: it would accept any configuration",
+  ignore: python === undefined,
+  fn: async () => {
+    const ran = await runPython(["-c", EMPTY_SCRIPT], { env: FROM_SOURCE });
+    assertEquals(ran.stdout.trim().split("\n"), ["refused", "refused"], ran.stderr);
+  },
+});
+
+/** Two requests, and a service that interrupts the program at the first one, or nests its reply too deeply. */
+const INTERRUPTED_SCRIPT = `import os, signal, socket, struct, sys, threading
+from denclave import Client, NoReplyError
+class Interrupted(Exception):
+    pass
+def interrupt(*_):
+    raise Interrupted
+signal.signal(signal.SIGUSR1, interrupt)
+listener = socket.create_server(("127.0.0.1", 0))
+reply = b'{"status":"ok","to":"first"}' if sys.argv[1] == "signal" else b"[" * 200_000
+def serve():
+    stream = listener.accept()[0]
+    stream.recv(4096)
+    if sys.argv[1] == "signal":
+        os.kill(os.getpid(), signal.SIGUSR1)
+        stream.recv(4096)
+    try:
+        stream.sendall(struct.pack(">I", len(reply)) + reply)
+    except OSError:
+        pass
+threading.Thread(target=serve, daemon=True).start()
+client = Client(f"tcp:127.0.0.1:{listener.getsockname()[1]}", timeout=20)
+for request in ("first", "second"):
+    try:
+        print(client.exchange({"type": request}))
+    except (Interrupted, NoReplyError) as problem:
+        print(type(problem).__name__)`;
+
+for (
+  const [how, first] of [["signal", "Interrupted"], ["nested", "NoReplyError"]] as const
+) {
+  Deno.test({
+    name: `after an exchange that ended early (${how}), the Python client gives no later request its reply`,
+    ignore: python === undefined,
+    fn: async () => {
+      const ran = await runPython(["-c", INTERRUPTED_SCRIPT, how], { env: FROM_SOURCE });
+      assertEquals(ran.stdout.trim().split("\n"), [first, "NoReplyError"], ran.stderr);
+    },
+  });
+}
+
 const EXAMPLE_SCRIPT = `import hashlib
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from denclave.client import _seal

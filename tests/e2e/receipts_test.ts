@@ -68,6 +68,8 @@ Deno.test("the service and denclavectl as processes: a proof is written, and ver
   }
 });
 
+const DIGEST = new Uint8Array(32).fill(5);
+
 interface Proof {
   readonly receipt: string;
   readonly attestation_document: string;
@@ -83,7 +85,7 @@ async function proofOf(rig: Awaited<ReturnType<typeof receiptRig>>, isPlainSign 
     allowDebug: true,
     insecureSkipPcrs: true,
   });
-  const digest = new Uint8Array(32).fill(5);
+  const digest = DIGEST;
   const data = new TextEncoder().encode("question");
   const { receipt, document, salts, result } = isPlainSign
     ? await client.sign({ digest })
@@ -115,6 +117,9 @@ async function judges(
   const { proof, result, input } = await proofOf(rig);
   const signed = await proofOf(rig, true);
   const others = await proofOf(other);
+  using sealing = await rig.connectSealed();
+  const sealed = await rig.receipts(sealing).sign({ digest: DIGEST });
+  const bare = { receipt: encodeBase64(sealed.receipt), attestation_document: encodeBase64(sealed.document) };
   const attested = await rig.client.request({ type: "attest", nonce: encodeBase64(new Uint8Array(16)) });
   await folder.write("root.der", rig.nsm.root);
   await folder.write("debug.der", debug.nsm.root);
@@ -124,6 +129,7 @@ async function judges(
   const salt = decodeBase64(proof.result_salt ?? "");
   await folder.write("moved", new Uint8Array([...salt.subarray(40), ...result]));
   await folder.write("whole", new Uint8Array([...salt, ...result]));
+  await folder.write("salted", new Uint8Array([...sealed.salts?.result ?? [], ...sealed.result]));
   const file = (name: string) => `${folder.path}/${name}`;
   const root = ["--root", file("root.der")];
   const ofResult = ["--result", file("result")];
@@ -143,6 +149,7 @@ async function judges(
     ],
     ["an answer of which nothing is disclosed", proof, root, "process ok"],
     ["a plain signature", signed.proof, [...root, "--result", file("signature")], "master_key.sign ok"],
+    ["salt and signature as a signature", bare, [...root, "--result", file("salted")], "refused"],
     ["another root than AWS's, without being told", proof, [], "refused"],
     ["another build", proof, root, "refused", "cd".repeat(48)],
     ["debug mode", (await proofOf(debug)).proof, ["--root", file("debug.der")], "refused", "00".repeat(48)],

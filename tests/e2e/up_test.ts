@@ -393,6 +393,38 @@ test("SIGHUP: a changed image is stopped and started, other keys are only sent, 
   assertEquals(await ask(rig, "next"), "next");
 });
 
+test("SIGHUP: what could not listen is started by the next one, also with the file of before", async (rig) => {
+  const path = (name: string) => `${rig.path}/${name}.sock`;
+  const listen = (name: string) => Deno.listen({ transport: "unix", path: path(name) });
+  await using up = await serving(rig);
+  const good = await Deno.readTextFile(`${rig.path}/denclave.yaml`);
+  const reload = async (text: string) => {
+    await Deno.writeTextFile(`${rig.path}/denclave.yaml`, text);
+    up.kill("SIGHUP");
+  };
+  {
+    using _taken = listen("moved");
+    await reload(good.replace("main.sock", "moved.sock"));
+    await up.logged("reload_failed");
+  }
+  await reload(good);
+  await up.logged("reloaded");
+  assertEquals(await ask(rig, "back"), "back");
+
+  await rig.image("b", {}, "second");
+  rig.allow("a", "b");
+  const second = [...rig.enclaveLines("second", "b", 17), `    listen: ["unix:${path("second")}"]`];
+  const both = good.replace("metrics:", `${second.join("\n")}\nmetrics:`);
+  {
+    using _taken = listen("second");
+    await reload(both);
+    await up.logged("reload_failed", 2);
+  }
+  await reload(both);
+  await up.logged("serving", 2);
+  assertEquals(up.events("serving").at(-1)?.["enclave"], "second");
+});
+
 test("a second up for the same file is refused, and the first one is not disturbed", async (rig) => {
   await using up = await serving(rig);
   await using second = rig.up();

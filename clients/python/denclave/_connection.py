@@ -84,9 +84,12 @@ class Connection:
             if not isinstance(reply, dict):
                 raise ValueError("the reply is not a JSON object")
             return reply
-        except (OSError, EOFError, ValueError) as problem:
+        except BaseException as problem:
             # What comes next on this connection may be this request's reply.
             self.close()
+            # An interrupted program gets what interrupted it.
+            if not isinstance(problem, (OSError, EOFError, ValueError, RecursionError)):
+                raise
             why = f"nothing came within {self._timeout:g} s" if isinstance(problem, TimeoutError) else str(problem)
             raise NoReplyError(self._address, why) from problem
         finally:

@@ -55,6 +55,8 @@ class Expected:
         builds = self.builds()
         if not builds:
             raise ValueError("No build is expected, so that none would pass")
+        if self.configuration_hash is not None and len(self.configuration_hash) != 32:
+            raise ValueError("The configuration hash does not have 32 bytes")
         for build in builds:
             for index, value in build.items():
                 if not 0 <= index < 32 or len(value) != 2 * _PCR_LENGTH or not any(bytes.fromhex(value)):

@@ -61,12 +61,13 @@ class Client(Services):
             expires = datetime.fromisoformat(str(reply["expires_at"]).replace("Z", "+00:00"))
         except (KeyError, TypeError, ValueError) as problem:
             raise ReplyError(f"The reply to attest is malformed: {problem!r}", code="unexpected_reply") from problem
+        configuration = said if expected.configuration_hash is None else expected.configuration_hash
         found = verify_document(
             document,
             expected,
             nonce=nonce,
             public_key=public_key,
-            user_data=attest_user_data(user_data, expected.configuration_hash or said),
+            user_data=attest_user_data(user_data, configuration),
         )
         life = (expires - found.timestamp).total_seconds()
         return found, min(max(life, 1.0), _MAX_KEY_SECONDS)

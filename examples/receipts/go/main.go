@@ -177,10 +177,12 @@ func verifyReceipt(given proof, rootSHA256, pcr0 string) (*claims, error) {
 	return &found, nil
 }
 
-// A salt of another length could move bytes between the salt and what it hides.
-func verifyCommitment(found *claims, commitment, data, salt []byte) error {
-	if len(salt) != saltLen && (len(salt) != 0 || found.Type != "master_key.sign") {
-		return errors.New("the salt has another length")
+// Other lengths could move bytes between the salt and what it hides. Only master_key.sign, whose signatures and digests
+// have a fixed length, may have no salt.
+func verifyCommitment(found *claims, commitment, data, salt []byte, signedLen int) error {
+	isSign := found.Type == "master_key.sign"
+	if isSign && len(data) != signedLen || len(salt) != saltLen && (len(salt) != 0 || !isSign) {
+		return errors.New("the salt, or what is disclosed, has another length")
 	}
 	if hash := sha512.Sum384(append(bytes.Clone(salt), data...)); !bytes.Equal(hash[:], commitment) {
 		return errors.New("the receipt commits to something else")
@@ -220,7 +222,8 @@ func run() error {
 	for _, disclosed := range []struct {
 		file             string
 		commitment, salt []byte
-	}{{*result, found.Result, given.ResultSalt}, {*input, found.Input, given.InputSalt}} {
+		signedLen        int
+	}{{*result, found.Result, given.ResultSalt, 64}, {*input, found.Input, given.InputSalt, 32}} {
 		if disclosed.file == "" {
 			continue
 		}
@@ -228,7 +231,7 @@ func run() error {
 		if err != nil {
 			return err
 		}
-		if err := verifyCommitment(found, disclosed.commitment, data, disclosed.salt); err != nil {
+		if err := verifyCommitment(found, disclosed.commitment, data, disclosed.salt, disclosed.signedLen); err != nil {
 			return err
 		}
 	}

@@ -66,8 +66,12 @@ def verify_document(document: bytes, root_sha256: str, pcr0: str) -> dict:
 
 
 def verify_commitment(claims: dict, label: int, data: bytes, salt: bytes) -> None:
-    # A salt of another length could move bytes between the salt and what it hides.
-    check(len(salt) == SALT or (salt == b"" and claims[TYPE] == "master_key.sign"), "the salt has another length")
+    # Other lengths could move bytes between the salt and what it hides.
+    if claims[TYPE] == "master_key.sign":
+        length = 64 if label == RESULT else 32
+        check(len(data) == length and len(salt) in (0, SALT), "the salt, or what is disclosed, has another length")
+    else:
+        check(len(salt) == SALT, "the salt has another length")
     check(hashlib.sha384(salt + data).digest() == claims[label], "the receipt commits to something else")
 
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
-import { equalBytes } from "../../shared/bytes.ts";
+import { concat, equalBytes } from "../../shared/bytes.ts";
 import { bytesField } from "../../shared/json.ts";
 import { ReceiptError } from "../../shared/receipts/errors.ts";
 import { type ReceiptSalts, receiptSalts, receiptSecretOf } from "../../shared/receipts/salts.ts";
@@ -60,13 +60,14 @@ interface Asked {
   readonly type: "process" | "master_key.sign";
   readonly blob: Uint8Array<ArrayBuffer>;
   readonly input: Uint8Array;
-  /** The session key's secret, for a plain request. */
+  /** The session key's secret. */
   readonly secret: (() => Promise<Uint8Array<ArrayBuffer>>) | undefined;
   /** What the reply says that the result is. */
   readonly resultOf: (reply: WireObject) => Uint8Array<ArrayBuffer> | Promise<Uint8Array<ArrayBuffer>>;
 }
 
 const NONCE_LENGTH = 32;
+const NONE = new Uint8Array(0);
 
 /** Sends requests that ask for receipts, and verifies these. */
 export class ReceiptClient {
@@ -148,7 +149,7 @@ export class ReceiptClient {
     const nonce = crypto.getRandomValues(new Uint8Array(NONCE_LENGTH));
     const asking = { ...fields, receipt: { nonce: encodeBase64(nonce) } };
     const { reply, ...sent } = await this.#client.exchangeForReceipt?.(asking) ??
-      { reply: await this.#client.exchange(asking), request: blob, secret };
+      { reply: await this.#client.exchange(asking), request: blob, secret: undefined };
     const isRefusal = reply["msg"] === "workflow_failed";
     if (!isRefusal) orThrow(reply);
     const receipt = bytesField(reply, "receipt");
@@ -157,11 +158,13 @@ export class ReceiptClient {
       ? new TextEncoder().encode(requiredString(reply, "code", "the workflow's code"))
       : await resultOf(reply);
     const { id, keyHash } = parseReceipt(receipt);
-    const from = await sent.secret?.();
-    const salts = from && await receiptSalts(from, { nonce, id });
-    from?.fill(0);
-    if (!equalBytes(keyHash, this.#key.keyHash)) this.#key = await this.attest(keyHash);
-    const claims = await verifyReceipt(receipt, this.#key, {
+    const [own, exported] = [await secret?.(), await sent.secret?.()];
+    const from = concat([own ?? NONE, exported ?? NONE]);
+    const salts = from.length > 0 ? await receiptSalts(from, { nonce, id }) : undefined;
+    for (const each of [from, own, exported]) each?.fill(0);
+    // Requests at the same time can have receipts of both keys.
+    const key = equalBytes(keyHash, this.#key.keyHash) ? this.#key : this.#key = await this.attest(keyHash);
+    const claims = await verifyReceipt(receipt, key, {
       nonce,
       type,
       request: sent.request,
@@ -169,6 +172,6 @@ export class ReceiptClient {
       result: { bytes: result, salt: salts?.result },
       input: { bytes: input, salt: salts?.input },
     });
-    return { reply, result, receipt, claims, salts, document: this.#key.bytes };
+    return { reply, result, receipt, claims, salts, document: key.bytes };
   }
 }

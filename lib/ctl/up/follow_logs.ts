@@ -80,6 +80,11 @@ export function followLogs(ports: FollowPorts): LogFollower {
       ...(waitMs > 0 ? { wait_ms: waitMs } : {}),
     });
     if (reply["status"] === "ok") return take(reply);
+    if (reply["msg"] === "busy" && waitMs > 0) {
+      // Others hold all the waits: what there is can be taken without one.
+      await ports.after(AGAIN_MS, stopping.signal);
+      return await ask(0);
+    }
     throw new Error(String(reply["details"] ?? reply["msg"]));
   }
 

@@ -133,9 +133,9 @@ function* samplesOfReplies({ health, metrics, pcr0 }: EnclaveState): Generator<S
     random: "random",
     kms_backend: "kms.backend",
   };
-  const about = Object.entries(texts).map(([label, path]) => [label, valueAt(health, path) ?? ""] as const);
-  const labels = [...about, ["pcr0", pcr0 ?? ""] as const].map(([label, text]) =>
-    [label, String(text).slice(0, MAX_LABEL)] as const
+  const about = Object.entries(texts).map(([label, path]) => [label, valueAt(health, path)] as const);
+  const labels = [...about, ["pcr0", pcr0] as const].map(([label, text]) =>
+    [label, typeof text === "string" ? text.slice(0, MAX_LABEL) : ""] as const
   );
   yield ["enclave_info", 1, Object.fromEntries(labels)];
 }

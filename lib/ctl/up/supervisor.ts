@@ -14,6 +14,7 @@ import type { WireObject } from "../../shared/wire/messages.ts";
 import { ServiceError } from "../client/client.ts";
 import type { UpLimits } from "./config.ts";
 import type { NitroCli, RunningEnclave } from "../nitro/cli.ts";
+import { oneLine } from "../terminal/printing.ts";
 import { Misses, Pauses, type Turn } from "./pauses.ts";
 import { type EnclavePlan, knownAddress } from "./plan.ts";
 import type { EnclaveState, Phase } from "./state.ts";
@@ -205,8 +206,10 @@ export class Supervisor {
   #log: Log = (level, event, fields) =>
     this.#ports.log(level, event, { enclave: this.#plan.enclave.name, ...fields });
 
-  #enter(phase: Phase, reason: string): void {
+  /** @param why may have an enclave's own words; systemd and `/healthz` take each line as a statement */
+  #enter(phase: Phase, why: string): void {
     const { phase: before } = this.#state;
+    const reason = oneLine(why);
     const since = phase === before ? this.#state.since : this.#ports.wallClock();
     this.#set({ phase, reason, since });
     this.#log(phase === "waiting" ? "warn" : "info", phase, { reason });

@@ -35,6 +35,8 @@ const QUIET_MS = 10_000;
 
 /** The listeners for the clients of one enclave; they wait while it is being renewed. */
 class Listeners {
+  /** Where they listen. */
+  where: readonly BridgeListen[] = [];
   #bridges: Bridge[] = [];
   #address = Promise.withResolvers<Address>();
   #isKnown = false;
@@ -48,20 +50,27 @@ class Listeners {
 
   /** @throws {EnclaveError} when an address cannot be listened on; then none is */
   async open(listen: readonly BridgeListen[], onProblem: (what: string) => void): Promise<void> {
-    for (const where of listen) {
-      if (where.kind === "raw" && where.address.transport === "unix") await removeStale(where.address);
-      this.#bridges.push(
-        await Bridge.start({
-          listen: where,
-          target: () => this.#address.promise,
-          limits: { connectMs: CLIENT_WAIT_MS },
-          onProblem,
-        }),
-      );
+    try {
+      for (const where of listen) {
+        if (where.kind === "raw" && where.address.transport === "unix") await removeStale(where.address);
+        this.#bridges.push(
+          await Bridge.start({
+            listen: where,
+            target: () => this.#address.promise,
+            limits: { connectMs: CLIENT_WAIT_MS },
+            onProblem,
+          }),
+        );
+      }
+    } catch (thrown) {
+      await this.close();
+      throw thrown;
     }
+    this.where = listen;
   }
 
   async close(): Promise<void> {
+    this.where = [];
     const bridges = this.#bridges.splice(0);
     await Promise.all(bridges.map((bridge) => bridge[Symbol.asyncDispose]()));
   }
@@ -158,8 +167,8 @@ export class Up {
       serves: (_, address) => listeners.reach(address),
     });
     const kept = { supervisor, listeners };
-    this.#kept.set(plan.enclave.name, kept);
     await this.#listen(kept, plan);
+    this.#kept.set(plan.enclave.name, kept);
     return kept;
   }
 
@@ -228,7 +237,7 @@ export class Up {
 
   async #update(kept: Kept, next: EnclavePlan): Promise<void> {
     const before = kept.supervisor.plan;
-    if (JSON.stringify(before.enclave.listen) !== JSON.stringify(next.enclave.listen)) {
+    if (JSON.stringify(kept.listeners.where) !== JSON.stringify(next.enclave.listen)) {
       await kept.listeners.close();
       await this.#listen(kept, next);
     }

@@ -33,7 +33,7 @@ export async function keepClock(ports: ClockPorts, isSet: boolean, log: Log): Pr
   let ahead: number | undefined;
   const compare = async () => {
     const { ahead: found } = await readOwnDocument(ports);
-    if (found === undefined) return;
+    if (found === undefined) throw new Error("the NSM took too long");
     ahead = found;
     if (!isSet || Math.abs(found) <= TOLERANCE_MS) return;
     const reason = ports.set(ports.now().getTime() - found);

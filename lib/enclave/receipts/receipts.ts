@@ -40,7 +40,7 @@ interface Receipted {
   readonly blob: Bytes;
   /** What was opened. */
   readonly input: Bytes;
-  /** What the salts of a plain request are derived from; none where its reply is public. */
+  /** The session key's: the salts come from it, and from what a sealed request exports. None for `master_key.sign`. */
   readonly secret?: SecretBytes;
 }
 
@@ -114,9 +114,10 @@ export class ReceiptService implements Feature {
     const id = entropy.random.bytes(ID_LENGTH);
     const request = hashes.sha384(sealed?.ciphertext ?? blob);
     const exported = sealed && await sealed.receiptSecret();
-    const from = exported ?? secret?.expose();
-    const salts = from && hashes.hkdf(from, saltInfo(nonce, id), 2 * SALT_LENGTH);
-    exported?.fill(0);
+    // Whoever sealed the request knows what is exported, but the blob in it may be another client's.
+    const from = concat([secret?.expose() ?? NONE, exported ?? NONE]);
+    const salts = from.length > 0 ? hashes.hkdf(from, saltInfo(nonce, id), 2 * SALT_LENGTH) : undefined;
+    for (const each of [from, exported]) each?.fill(0);
     const commit = (salt: Bytes = NONE, bytes: Uint8Array) => {
       const salted = concat([salt, bytes]);
       const hash = hashes.sha384(salted);

@@ -31,7 +31,7 @@ export function receiptSecretOf(key: Uint8Array): Promise<Uint8Array<ArrayBuffer
 /**
  * The salts of a receipt.
  *
- * @param secret of the session key ({@link receiptSecretOf}), or what HPKE exports for a sealed request
+ * @param secret of the session key ({@link receiptSecretOf}), then what HPKE exports for a sealed request
  * @param receipt its nonce and its id (`cti`)
  */
 export async function receiptSalts(

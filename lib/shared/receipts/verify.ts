@@ -95,8 +95,8 @@ const HASH_LENGTH = 48;
 const KEY_LENGTH = 32;
 /** What the clocks of the enclave and of the hypervisor may differ by. */
 const MAX_SKEW_MS = 5 * 60_000;
-/** The requests whose plain reply is public, so that its commitments have no salt. */
-const UNSALTED: readonly string[] = ["master_key.sign"];
+/** Bytes of what `master_key.sign` commits to: its plain reply is public, so the commitments may have no salt. */
+const SIGNED = { result: 64, input: 32 } as const;
 
 /**
  * Verifies the document of a receipt key, as of its own time: a stored document proves its key for ever. With `nonce` and `at` a client verifies that
@@ -249,7 +249,7 @@ function checkEqual(
   throw new ReceiptError(code, `its ${name} is another one`);
 }
 
-/** A salt of another length could move bytes between the salt and what it hides. */
+/** Other lengths could move bytes between the salt and what it hides. */
 async function checkCommitment(
   found: Receipt,
   name: "result" | "input",
@@ -257,7 +257,9 @@ async function checkCommitment(
 ): Promise<void> {
   if (disclosed === undefined) return;
   const { bytes, salt = new Uint8Array(0) } = disclosed;
-  const isAllowed = salt.length === SALT_LENGTH || (salt.length === 0 && UNSALTED.includes(found.type));
+  const isAllowed = found.type === "master_key.sign"
+    ? bytes.length === SIGNED[name] && [0, SALT_LENGTH].includes(salt.length)
+    : salt.length === SALT_LENGTH;
   if (isAllowed && equalBytes(await sha384(concat([salt, bytes])), found[name])) return;
   throw new ReceiptError(`receipt_${name}`, `it does not commit to this ${name} with this salt`);
 }

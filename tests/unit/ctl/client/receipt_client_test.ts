@@ -1,5 +1,7 @@
 /** The client that asks for receipts: what it refuses of whoever carries the messages, and when it attests anew. */
 import { assertEquals, assertNotEquals } from "@std/assert";
+import { verifyReceipt, verifyReceiptDocument } from "../../../../lib/shared/receipts/mod.ts";
+import { within } from "../../../helpers/deadline.ts";
 import { encodeBase64 } from "@std/encoding";
 import { verifyAttestReply } from "../../../../lib/ctl/client/attest_reply.ts";
 import type { Requester } from "../../../../lib/ctl/client/client.ts";
@@ -122,6 +124,40 @@ Deno.test("when the key was replaced, the client attests anew, and the reply's r
   const next = await client.process(ASKED);
   assertNotEquals(next.claims.keyHash, first.claims.keyHash);
   assertEquals([attested, next.document.length > 0], [2, true]);
+});
+
+/** Holds the next import of a receipt's key until it is released. */
+function holdVerification() {
+  const [held, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const { importKey } = crypto.subtle;
+  let isHeld = false;
+  crypto.subtle.importKey = async (...args: readonly unknown[]) => {
+    const key = await Reflect.apply(importKey, crypto.subtle, args);
+    if (args[2] !== "Ed25519" || isHeld) return key;
+    isHeld = true;
+    held.resolve();
+    await released.promise;
+    return key;
+  };
+  return {
+    held: held.promise,
+    release: released.resolve,
+    [Symbol.dispose]: () => void Reflect.deleteProperty(crypto.subtle, "importKey"),
+  };
+}
+
+Deno.test("a receipt that is verified while another request learns of the next key has its own key's document", async () => {
+  await using rig = await receiptRig();
+  const client = rig.receipts();
+  using verification = holdVerification();
+  const before = client.sign({ digest: DIGEST });
+  await within(verification.held, "the verification of the first receipt", 20_000);
+  rig.clock.ms = RECEIPT_KEY_LIFE_MS;
+  const after = await client.sign({ digest: DIGEST });
+  verification.release();
+  for (const { receipt, document } of [await before, after]) {
+    await verifyReceipt(receipt, await verifyReceiptDocument(document, { ...rig.expected }));
+  }
 });
 
 Deno.test("a sealed request's receipt is of its ciphertext, and is refused with another request's salts", async () => {

@@ -84,6 +84,8 @@ Deno.test("fields that this version does not know, and values of another kind, b
       wallet: { guarded: true, new_counter: 1 },
       new_counter: 9,
       version: { x: 1 },
+      kernel: { toString: 1 },
+      random: [{ toString: 1 }],
       self_test: "ok",
       warnings: ["a", "b"],
     },

@@ -36,6 +36,8 @@ class FakeLog {
   events: { readonly seq: number; readonly event: string }[] = [];
   dropped = 0;
   isAway = false;
+  /** Others hold all the waits. */
+  isBusy = false;
   readonly written: string[] = [];
   readonly said: string[] = [];
   lost = 0;
@@ -57,6 +59,7 @@ class FakeLog {
   async #answer({ after, boot_id: boot, wait_ms: wait, limit }: WireObject): Promise<WireObject> {
     const from = boot === undefined || boot === this.boot ? Number(after) : 0;
     const found = () => this.events.filter(({ seq }) => seq > from);
+    if (wait !== undefined && this.isBusy) return { status: "error", msg: "busy", details: "2 wait" };
     if (wait !== undefined && found().length === 0) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
@@ -109,6 +112,19 @@ Deno.test("a lost connection is told once, and following goes on where it was", 
   log.put("configured");
   await log.time.pass(1_000);
   assertEquals(log.written, ["one 1 listening", "one 2 configured"]);
+  await follower.stop();
+});
+
+Deno.test("while others hold all the waits for events, every event is still written within seconds", async () => {
+  const log = new FakeLog();
+  log.isBusy = true;
+  const follower = followLogs(log.ports);
+  for (const event of ["listening", "configured", "account_generated"]) {
+    log.put(event);
+    await log.time.pass(2_000);
+    assertEquals(log.written.at(-1), `one ${log.events.length} ${event}`);
+  }
+  assertEquals([log.lost, log.said], [0, []]);
   await follower.stop();
 });
 

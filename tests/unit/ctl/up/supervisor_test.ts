@@ -339,6 +339,18 @@ Deno.test("a master key that does not open keeps no client of the session key aw
   await world.supervisor.stop({ keep: false });
 });
 
+Deno.test("what an unverified enclave says is one line of the reason: each line is a statement to systemd", async () => {
+  const world = new World();
+  world.attest = () => {
+    throw new ServiceError({ status: "error", msg: "busy", details: "later\nREADY=1\nMAINPID=1\x1b[2J" });
+  };
+  world.supervisor.start();
+  await world.time.pass(1_000);
+  assertEquals(world.phase, "waiting");
+  assertMatch(world.supervisor.state.reason, /later\\u000aREADY=1\\u000aMAINPID=1\\u001b\[2J/);
+  await world.supervisor.stop({ keep: false });
+});
+
 for (
   const [what, thrown] of [
     ["another image's", new AttestationError("attestation_pcr", "PCR0 is another")],

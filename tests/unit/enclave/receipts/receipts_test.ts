@@ -113,6 +113,17 @@ Deno.test("whoever carries plain requests cannot see by the receipts whether two
   for (const { result } of claims) assertNotEquals(result, await sha384(bytes("YES")));
 });
 
+Deno.test("another client's blob in a request that the parent seals itself gives it a receipt whose salts it does not know", async () => {
+  await using rig = await receiptRig();
+  using parent = await rig.connectSealed();
+  const asked = { type: "process", ciphertext: blobOf("yes"), receipt: { nonce: NONCE } };
+  const { reply, secret } = await parent.exchangeForReceipt(asked);
+  const { id, nonce, result, input } = parseReceipt(decodeBase64(String(reply["receipt"])));
+  const salts = await receiptSalts(await secret(), { nonce, id });
+  assertNotEquals(result, await sha384(salts.result, bytes("YES")));
+  assertNotEquals(input, await sha384(salts.input, bytes("yes")));
+});
+
 Deno.test("the salts are those of the session key with which the reply was sealed, also after another was configured", async () => {
   await using rig = await receiptRig();
   const other = new Uint8Array(32).fill(8);

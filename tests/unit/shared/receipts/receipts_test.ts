@@ -207,6 +207,12 @@ Deno.test("the forging of these tests makes the worked example's receipt, which 
 
 const otherKey = await crypto.subtle.generateKey("Ed25519", false, ["sign", "verify"]) as CryptoKeyPair;
 const SALT = row("salt of the result");
+const SIGNATURE = counted(0, 64);
+const signReceiptOf = async (committed: Bytes) =>
+  receiptOf([
+    [CLAIM.type, "master_key.sign"],
+    [CLAIM.result, new Uint8Array(await crypto.subtle.digest("SHA-384", committed))],
+  ]);
 
 /** What is wrong, the code, the receipt and what is expected of it. */
 const REFUSED: readonly (readonly [string, string, () => Promise<Bytes>, ExpectedReceipt?])[] = [
@@ -277,6 +283,18 @@ const REFUSED: readonly (readonly [string, string, () => Promise<Bytes>, Expecte
     "receipt_result",
     () => receiptOf([]),
     { result: { bytes: concat([SALT, HELLO]) } },
+  ],
+  [
+    "of a sealed master_key.sign, of salt and signature as a signature without a salt",
+    "receipt_result",
+    () => signReceiptOf(concat([SALT, SIGNATURE])),
+    { result: { bytes: concat([SALT, SIGNATURE]) } },
+  ],
+  [
+    "of a plain master_key.sign, of the signature's begin as a salt",
+    "receipt_result",
+    () => signReceiptOf(SIGNATURE),
+    { result: { bytes: SIGNATURE.subarray(48), salt: SIGNATURE.subarray(0, 48) } },
   ],
   ["of another input", "receipt_input", () => receiptOf([]), {
     input: { bytes: NONCE, salt: row("salt of the input") },
