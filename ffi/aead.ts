@@ -94,7 +94,6 @@ export class AwsLcKey implements Disposable {
     }
     if (overlaps(out, text)) throw new RangeError("Cannot seal or open in place");
     const room = BigInt(out.length);
-    const lent = (bytes: Bytes) => [bytes, BigInt(bytes.length)] as const;
     const inputs = [...lent(nonce), ...lent(text), ...lent(data)] as const;
     const status = this.#symbols[name](this.#context, out, this.#written, room, ...inputs);
     return status === OK && readWord(this.#written, 0) === room;
@@ -107,6 +106,9 @@ export class AwsLcKey implements Disposable {
     if (context !== 0n) this.#symbols.EVP_AEAD_CTX_free(context);
   }
 }
+
+/** The arguments of bytes that a function borrows. */
+const lent = (bytes: Bytes) => [bytes, BigInt(bytes.length)] as const;
 
 function overlaps(a: Bytes, b: Bytes): boolean {
   return a.buffer === b.buffer && a.byteOffset < b.byteOffset + b.length &&
@@ -126,30 +128,20 @@ export interface AwsLcAead {
    */
   newKey(raw: Bytes): AwsLcKey;
   /** Undefined when the library lacks one of their functions. */
-  readonly hashes: AwsLcHashes | undefined;
+  readonly hashes: ReturnType<typeof hashesOf>;
 }
 
-/** SHA-384, and HKDF with it. */
-export interface AwsLcHashes {
-  /** 48 bytes. */
-  sha384(bytes: Bytes): Bytes;
-  /** Without a salt. @throws {SdkGenericError} when AWS-LC refuses. */
-  hkdf(secret: Bytes, info: Bytes, length: number): Bytes;
-}
-
-function hashesOf(
-  { SHA384, EVP_sha384, HKDF }: Deno.DynamicLibrary<typeof HASH_SYMBOLS>["symbols"],
-): AwsLcHashes | undefined {
+/** SHA-384, and HKDF with it without a salt, which throws SdkGenericError when AWS-LC refuses. */
+function hashesOf({ SHA384, EVP_sha384, HKDF }: Deno.DynamicLibrary<typeof HASH_SYMBOLS>["symbols"]) {
   if (!SHA384 || !EVP_sha384 || !HKDF) return undefined;
   const digest = EVP_sha384();
-  const lent = (bytes: Bytes) => [bytes, BigInt(bytes.length)] as const;
   return {
-    sha384: (bytes) => {
+    sha384: (bytes: Bytes): Bytes => {
       const out = new Uint8Array(DIGEST_LENGTH);
       SHA384(...lent(bytes), out);
       return out;
     },
-    hkdf: (secret, info, length) => {
+    hkdf: (secret: Bytes, info: Bytes, length: number): Bytes => {
       const out = new Uint8Array(length);
       if (HKDF(...lent(out), digest, ...lent(secret), ...lent(NO_SALT), ...lent(info)) === OK) return out;
       throw sdkError("sdk_generic", `AWS-LC did not derive ${length} bytes`, { symbol: "HKDF" });

@@ -7,12 +7,18 @@
 import { encodeBase64 } from "@std/encoding";
 import { encode } from "cborg";
 import { Buffer } from "node:buffer";
-import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign } from "node:crypto";
+import { createHash, createPrivateKey, createPublicKey, hkdfSync, type KeyObject, sign } from "node:crypto";
 import { receiptUserData } from "../../shared/attestation/statement.ts";
 import { concat } from "../../shared/bytes.ts";
-import { NODE_HASHES } from "../../shared/crypto/aead.ts";
+import type { Hashes } from "../../shared/crypto/aead.ts";
 import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
-import { CLAIM, RECEIPT_KEY_LIFE_MS, SALT_LENGTH, saltInfo } from "../../shared/receipts/claims.ts";
+import {
+  CLAIM,
+  RECEIPT_KEY_LIFE_MS,
+  SALT_LENGTH,
+  saltInfo,
+  SECRET_INFO,
+} from "../../shared/receipts/claims.ts";
 import { readFields, type Values } from "../../shared/wire/fields.ts";
 import { type Reply, WireError } from "../../shared/wire/messages.ts";
 import { ATTEST_RECEIPT } from "../../shared/wire/requests.ts";
@@ -30,6 +36,12 @@ const ID_LENGTH = 16;
 /** CBOR: the tag of a COSE_Sign1, and the heads of an array of four items and of a byte string of 64. */
 const [TAG, ARRAY_OF_4, SIGNATURE_HEAD] = [Uint8Array.of(0xd2), Uint8Array.of(0x84), Uint8Array.of(0x58, 64)];
 const NONE = new Uint8Array(0);
+
+/** Deno's own hashes, where the SDK's library exports none. */
+export const NODE_HASHES: Hashes = {
+  sha384: (bytes) => new Uint8Array(createHash("sha384").update(bytes).digest()),
+  hkdf: (secret, info, length) => new Uint8Array(hkdfSync("sha384", secret, NONE, info, length)),
+};
 
 /** What a receipt is about. */
 interface Receipted {
@@ -101,6 +113,12 @@ export class ReceiptService implements Feature {
     return await attestKey(this.#ports, key, { nonce, userData });
   }
 
+  /** What the salts of a session key's receipts are derived from. @returns the caller's to dispose */
+  secretOf(key: SecretBytes): SecretBytes {
+    const { hashes = NODE_HASHES } = this.#ports.aead;
+    return new SecretBytes(hashes.hkdf(key.expose(), SECRET_INFO, SALT_LENGTH));
+  }
+
   /**
    * Begins a receipt: commits to the request and to its input.
    *
@@ -119,10 +137,8 @@ export class ReceiptService implements Feature {
     const salts = from.length > 0 ? hashes.hkdf(from, saltInfo(nonce, id), 2 * SALT_LENGTH) : undefined;
     for (const each of [from, exported]) each?.fill(0);
     const commit = (salt: Bytes = NONE, bytes: Uint8Array) => {
-      const salted = concat([salt, bytes]);
-      const hash = hashes.sha384(salted);
-      salted.fill(0);
-      return hash;
+      using salted = new SecretBytes(concat([salt, bytes]));
+      return hashes.sha384(salted.expose());
     };
     const inputHash = commit(salts?.subarray(SALT_LENGTH), input);
     return async (outcome: Outcome, result: Uint8Array): Promise<string> => {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { createCipheriv, createDecipheriv, createHash, hkdfSync } from "node:crypto";
+import { createCipheriv, createDecipheriv } from "node:crypto";
 import { SecretBytes } from "./secret_bytes.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -48,7 +48,7 @@ export interface Aead {
   readonly name: string;
   /** @param raw 32 bytes, borrowed: the caller wipes them */
   newKey(raw: Bytes): AeadKey;
-  /** Of the same library; {@link NODE_HASHES} where it has none. */
+  /** Of the same library; without them, `node:crypto`'s are used. */
   readonly hashes?: Hashes | undefined;
 }
 
@@ -59,12 +59,6 @@ export interface Hashes {
   /** HKDF-SHA-384 without a salt. @param secret borrowed */
   hkdf(secret: Bytes, info: Bytes, length: number): Bytes;
 }
-
-/** Deno's own. */
-export const NODE_HASHES: Hashes = {
-  sha384: (bytes) => new Uint8Array(createHash("sha384").update(bytes).digest()),
-  hkdf: (secret, info, length) => new Uint8Array(hkdfSync("sha384", secret, new Uint8Array(0), info, length)),
-};
 
 class NodeKey implements AeadKey {
   #key: SecretBytes;

@@ -63,9 +63,8 @@ export function readProcessBinding(
     throw new WireError("binding_required", `Bind this request: ${parts}`);
   }
   const text = requiredString(request, "request_id", "16 random bytes, hex");
-  if (text.length !== 2 * REQUEST_ID_LENGTH || !/^[0-9a-fA-F]*$/.test(text)) {
-    const wants = `must be hex of ${REQUEST_ID_LENGTH} random bytes`;
-    throw new WireError("missing_fields", `Field request_id ${wants}`);
+  if (!/^[0-9a-fA-F]{32}$/.test(text)) {
+    throw new WireError("missing_fields", "Field request_id must be hex of 16 random bytes");
   }
   const id = decodeHex(text);
   return { request: processBinding("request", id), reply: processBinding("reply", id) };
