@@ -50,16 +50,10 @@ export class WorkflowError extends Error {
    */
   constructor(code: string, words: string) {
     super(words);
-    if (!CODE.test(code)) {
-      throw new RangeError(
-        `Cannot use ${JSON.stringify(code)} as a WorkflowError's code: it must match ${CODE.source}`,
-      );
-    }
-    if (words.length > MAX_WORDS) {
-      throw new RangeError(
-        `Cannot use ${words.length} characters as a WorkflowError's words: at most ${MAX_WORDS}`,
-      );
-    }
+    const cannot = (what: string, wants: string) =>
+      new RangeError(`Cannot use ${what} as a WorkflowError's ${wants}`);
+    if (!CODE.test(code)) throw cannot(JSON.stringify(code), `code: it must match ${CODE.source}`);
+    if (words.length > MAX_WORDS) throw cannot(`${words.length} characters`, `words: at most ${MAX_WORDS}`);
     this.code = code;
   }
 }

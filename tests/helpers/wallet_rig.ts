@@ -106,7 +106,7 @@ export class KmsRefusal extends EnclaveError {
 /** A wallet over the local KMS with two allowed keys, asked through the dispatcher. */
 export async function walletRig(
   options:
-    & Partial<WalletOptions & MasterKeyOptions & Omit<Ports, "kms">>
+    & Partial<WalletOptions & Pick<MasterKeyOptions, "minEpoch"> & Omit<Ports, "kms">>
     & { readonly attested?: boolean } = {},
 ) {
   const local = await LocalKms.open({ region: "us-east-1" });

@@ -5,6 +5,7 @@
  * @module
  */
 import { EnclaveError } from "../../shared/errors.ts";
+import { field } from "../../shared/json.ts";
 import { type Kms, kmsErrorName } from "./kms.ts";
 
 /** The NSM's measurements of this image: PCRs 0 to 2, hex. */
@@ -17,23 +18,17 @@ export interface Measurements {
 /** KMS's errors that are not about the caller's rights or the request. */
 const NO_DENIAL = /Throttl|LimitExceeded|Internal|Timeout|Unavailable/;
 
-/** KMS denied access to an attested enclave. The message has the PCRs that the policy must allow. */
-export class AttestedDenial extends EnclaveError {
-  override name = "AttestedDenial";
-  /** KMS's own error. */
-  readonly kms: unknown;
-  /** Sent to the client: measurements are not secret. */
-  readonly comparison: string;
-
-  constructor(denial: EnclaveError, { pcrs, debug }: Measurements) {
-    const [pcr0, pcr1, pcr2] = pcrs;
-    const comparison = debug
-      ? "this enclave is in debug mode, its PCRs are zeros: no policy should allow them; run it without --debug-mode"
-      : `this enclave has PCR0 ${pcr0}, PCR1 ${pcr1}, PCR2 ${pcr2}: the key policy must allow these, and the role must be allowed to call KMS`;
-    super(`${denial.message} (${comparison})`, { code: denial.code, hint: denial.hint, cause: denial });
-    this.kms = "kms" in denial ? denial.kms : undefined;
-    this.comparison = comparison;
-  }
+/** A denial of access to an attested enclave, with the PCRs that the policy must allow; `comparison` is sent to the client: measurements are not secret. */
+function attestedDenial(
+  denial: EnclaveError,
+  { pcrs: [pcr0, pcr1, pcr2], debug }: Measurements,
+): EnclaveError {
+  const comparison = debug
+    ? "this enclave is in debug mode, its PCRs are zeros: no policy should allow them; run it without --debug-mode"
+    : `this enclave has PCR0 ${pcr0}, PCR1 ${pcr1}, PCR2 ${pcr2}: the key policy must allow these, and the role must be allowed to call KMS`;
+  const { code, hint, message } = denial;
+  const error = new EnclaveError(`${message} (${comparison})`, { code, hint, cause: denial });
+  return Object.assign(error, { kms: field(denial, "kms"), comparison });
 }
 
 /**
@@ -50,7 +45,7 @@ export function observeDenials(kms: Kms, onDenied: () => void, measurements?: Me
       const name = kmsErrorName(thrown);
       if (name !== undefined && !NO_DENIAL.test(name)) onDenied();
       if (name === "AccessDeniedException" && measurements !== undefined && thrown instanceof EnclaveError) {
-        throw new AttestedDenial(thrown, measurements);
+        throw attestedDenial(thrown, measurements);
       }
       throw thrown;
     }

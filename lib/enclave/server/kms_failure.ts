@@ -7,7 +7,6 @@ import { EnclaveError } from "../../shared/errors.ts";
 import { field } from "../../shared/json.ts";
 import { clockSkewOf, describeSkew } from "../../shared/aws/kms_reasons.ts";
 import { type EncryptionContext, kmsErrorName } from "../kms/kms.ts";
-import { AttestedDenial } from "../kms/observed.ts";
 import { type ErrorCode, WireError } from "../../shared/wire/messages.ts";
 
 /**
@@ -28,24 +27,25 @@ export function kmsFailure(thrown: EnclaveError, failed: ErrorCode): WireError {
   const skew = typeof message === "string" ? clockSkewOf({ message }) : undefined;
   if (skew !== undefined) return new WireError("clock_skew", `KMS refused: ${describeSkew(skew)}`);
   const name = kmsErrorName(thrown);
-  const denial = thrown instanceof AttestedDenial ? `: ${thrown.comparison}` : "";
-  if (name !== undefined || denial !== "") return new WireError(failed, `KMS refused: ${name}${denial}`);
+  const comparison = field(thrown, "comparison");
+  const denial = typeof comparison === "string" ? `: ${comparison}` : "";
+  if (name !== undefined) return new WireError(failed, `KMS refused: ${name}${denial}`);
   const what = failed === "kms_decrypt_failed" ? "KMS did not open the key" : "KMS gave no data key";
   return new WireError(failed, `${what}; denclavectl client logs says why`);
 }
 
 /**
- * The failure of a `configure`: KMS does not report whether a wrapped key was changed or wrapped under another EncryptionContext, so the reply names
- * the context that was used.
+ * Throws the failure of a `configure`: KMS does not report whether a wrapped key was changed or wrapped under another EncryptionContext, so the
+ * reply names the context that was used.
+ *
+ * @throws {WireError} `kms_decrypt_failed`, or what was thrown
  */
-export function tskFailure(thrown: unknown, context: EncryptionContext | undefined): unknown {
-  if (!(thrown instanceof EnclaveError) || kmsErrorName(thrown) !== "InvalidCiphertextException") {
-    return thrown;
-  }
+export function refuseTsk(thrown: unknown, context: EncryptionContext | undefined): never {
+  if (kmsErrorName(thrown) !== "InvalidCiphertextException") throw thrown;
   const used = context === undefined
     ? "no EncryptionContext"
     : `the EncryptionContext ${Object.entries(context).map(([name, value]) => `${name}=${value}`).join(",")}`;
-  return new WireError(
+  throw new WireError(
     "kms_decrypt_failed",
     `KMS refused: InvalidCiphertextException: the wrapped key was changed, or was not wrapped under ${used} (--tsk-context; none for a key wrapped without one)`,
   );

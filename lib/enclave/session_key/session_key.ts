@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { NODE_HASHES } from "../../shared/crypto/aead.ts";
 import { KEY_LENGTH, OpenError, SEAL_LIMITS, SealingKey } from "../../shared/crypto/sealing.ts";
 import { type KeyArn, selectKey } from "../../shared/aws/key_arn.ts";
 import type { Credentials } from "../../shared/aws/credentials.ts";
@@ -19,13 +18,12 @@ import { readFields } from "../../shared/wire/fields.ts";
 import { CONFIGURE, PROCESS } from "../../shared/wire/requests.ts";
 import { type BoundBlobs, readProcessBinding } from "../../shared/wire/process_binding.ts";
 import { WorkflowError } from "../../workflow_context.ts";
-import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
-import { SALT_LENGTH, SECRET_INFO } from "../../shared/receipts/claims.ts";
+import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import type { Finish, ReceiptService } from "../receipts/receipts.ts";
 import { requireEntropy } from "../server/entropy.ts";
 import { credentialedRoute, keySelection } from "../server/fields.ts";
 import { type Call, type Feature, type Ports, PreparedReply, type Routes } from "../server/feature.ts";
-import { kmsFailure, tskFailure } from "../server/kms_failure.ts";
+import { kmsFailure, refuseTsk } from "../server/kms_failure.ts";
 import { checkWaitedFor, NEVER } from "../server/waiting.ts";
 import { HEADROOM } from "./workflow/messages.ts";
 import type { Workflows } from "./workflow/pool.ts";
@@ -34,7 +32,7 @@ import type { Workflows } from "./workflow/pool.ts";
 export interface SessionKeyOptions extends Partial<SessionKeyConfig> {
   /** Makes what runs the workflow; it is disposed of with the service. */
   readonly workflows: (ports: Ports) => Workflows;
-  readonly receipts: Pick<ReceiptService, "begin">;
+  readonly receipts: Pick<ReceiptService, "begin" | "secretOf">;
 }
 
 /** Which `configure` is the newer one. */
@@ -51,6 +49,8 @@ interface HeldKey extends ConfigureOrder {
   readonly key: SealingKey;
   /** What the salts of receipts are derived from. */
   readonly receiptSecret: SecretBytes;
+  /** Disposing wipes both. */
+  readonly life: Disposable;
   readonly since: string;
   /** Requests that use it, and the service while it is the newest. */
   users: number;
@@ -113,10 +113,9 @@ export class SessionKeyService implements Feature {
 
   get warnings(): readonly string[] {
     const { kms, context } = this.#options;
-    if (!kms.attested || context !== undefined) return [];
-    return [
-      "session keys are taken without an EncryptionContext (--tsk-context none): whoever wraps them needs an unconditional kms:Encrypt",
-    ];
+    const warning =
+      "session keys are taken without an EncryptionContext (--tsk-context none): whoever wraps them needs an unconditional kms:Encrypt";
+    return kms.attested && context === undefined ? [warning] : [];
   }
 
   replyTo(thrown: unknown, request: string): ErrorReply | undefined {
@@ -177,28 +176,21 @@ export class SessionKeyService implements Feature {
   }
 
   async #configure(wanted: Wanted, signal: AbortSignal): Promise<Reply> {
-    const { kms, log, now, aead, entropy } = this.#options;
-    const { ciphertext, epoch, key, region, order, sealedAt, credentials } = wanted;
+    const { kms, log, now, aead, entropy, receipts } = this.#options;
+    const { ciphertext, epoch, key: kmsKey, region, order, sealedAt, credentials } = wanted;
     const context = tskContext(this.#options.context, epoch);
 
     using unused = new DisposableStack();
     const plaintext = unused.use(
-      await kms.decrypt({ region, credentials }, {
-        ciphertext,
-        ...(key === undefined ? {} : { keyId: key.arn }),
-        ...(context === undefined ? {} : { context }),
-      }).catch((thrown: unknown) => {
-        throw tskFailure(thrown, context);
-      }),
+      await kms.decrypt({ region, credentials }, { ciphertext, keyId: kmsKey?.arn, context })
+        .catch((thrown) => refuseTsk(thrown, context)),
     );
     if (plaintext.length !== KEY_LENGTH) {
       const wrong = `the TSK must have exactly ${KEY_LENGTH} bytes, not ${plaintext.length}`;
       throw new WireError("kms_decrypt_failed", `KMS opened it, but ${wrong}`);
     }
-    const receiptSecret = unused.use(
-      new SecretBytes((aead.hashes ?? NODE_HASHES).hkdf(plaintext.expose(), SECRET_INFO, SALT_LENGTH)),
-    );
-    const sealing = unused.use(new SealingKey(plaintext, { aead, random: entropy.random.fill }));
+    const receiptSecret = unused.use(receipts.secretOf(plaintext));
+    const key = unused.use(new SealingKey(plaintext, { aead, random: entropy.random.fill }));
     this.#checkTimely(wanted, signal);
     const since = now().toISOString();
     const old = this.#held;
@@ -207,11 +199,10 @@ export class SessionKeyService implements Feature {
       (sealedAt ?? 0) <= (old.sealedAt ?? Infinity);
     if (sealedAt !== undefined) this.#lastSealedAt = Math.max(sealedAt, this.#lastSealedAt);
     if (!overtaken) {
-      this.#held = { key: sealing, receiptSecret, since, epoch, order, sealedAt, users: 1 };
-      unused.move();
+      this.#held = { key, receiptSecret, life: unused.move(), since, epoch, order, sealedAt, users: 1 };
       if (old !== undefined) release(old);
     }
-    log("info", "configured", { rotated: old !== undefined, overtaken, region, key: key?.arn, epoch });
+    log("info", "configured", { rotated: old !== undefined, overtaken, region, key: kmsKey?.arn, epoch });
     return { status: "ok", msg: "configured", timestamp: since };
   }
 
@@ -233,14 +224,13 @@ export class SessionKeyService implements Feature {
     }
   }
 
-  #select(request: WireObject): { readonly key: KeyArn | undefined; readonly region: string } {
-    const selection = keySelection(request, ["kms_key_id", "key_id"]);
-    const { region } = selection;
-    const { kms, keys } = this.#options;
+  #select(request: WireObject): Pick<ConfigureRequest, "key" | "region"> {
+    const { kms, keys, region: configured } = this.#options;
+    const { region, ...selection } = keySelection(request, ["kms_key_id", "key_id"]);
     if (!kms.attested && keys.length === 0) {
-      return { key: undefined, region: region ?? this.#options.region ?? FALLBACK_REGION };
+      return { key: undefined, region: region ?? configured ?? FALLBACK_REGION };
     }
-    const regionOfMany = keys.length > 1 ? this.#options.region : undefined;
+    const regionOfMany = keys.length > 1 ? configured : undefined;
     const key = selectKey(keys, { ...selection, region: region ?? regionOfMany });
     return { key, region: key.region };
   }
@@ -324,19 +314,14 @@ export class SessionKeyService implements Feature {
   [Symbol.dispose](): void {
     this.#ended = true;
     this.#workflows[Symbol.dispose]();
-    if (this.#held !== undefined) wipe(this.#held);
+    this.#held?.life[Symbol.dispose]();
     this.#held = undefined;
   }
 }
 
 /** One user less: the last one wipes the key. */
 function release(held: HeldKey): void {
-  if (--held.users === 0) wipe(held);
-}
-
-function wipe({ key, receiptSecret }: HeldKey): void {
-  key[Symbol.dispose]();
-  receiptSecret[Symbol.dispose]();
+  if (--held.users === 0) held.life[Symbol.dispose]();
 }
 
 function refused({ code, message }: WorkflowError): ErrorReply {

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { createCipheriv, createDecipheriv, createHash, hkdfSync } from "node:crypto";
+import { createCipheriv, createDecipheriv } from "node:crypto";
+import type { Hashes } from "./hashes.ts";
 import { SecretBytes } from "./secret_bytes.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -48,23 +49,9 @@ export interface Aead {
   readonly name: string;
   /** @param raw 32 bytes, borrowed: the caller wipes them */
   newKey(raw: Bytes): AeadKey;
-  /** Of the same library; {@link NODE_HASHES} where it has none. */
+  /** Of the same library; without them, Deno's own. */
   readonly hashes?: Hashes | undefined;
 }
-
-/** SHA-384, and HKDF with it. */
-export interface Hashes {
-  /** 48 bytes. */
-  sha384(bytes: Bytes): Bytes;
-  /** HKDF-SHA-384 without a salt. @param secret borrowed */
-  hkdf(secret: Bytes, info: Bytes, length: number): Bytes;
-}
-
-/** Deno's own. */
-export const NODE_HASHES: Hashes = {
-  sha384: (bytes) => new Uint8Array(createHash("sha384").update(bytes).digest()),
-  hkdf: (secret, info, length) => new Uint8Array(hkdfSync("sha384", secret, new Uint8Array(0), info, length)),
-};
 
 class NodeKey implements AeadKey {
   #key: SecretBytes;

@@ -86,45 +86,50 @@ export function base64<const B extends number | readonly [number, number]>(
   return { spec: { type: "string", format: "base64", bytes }, read };
 }
 
+/** A field of a value that `take` gives back; undefined for one that it refuses. */
+function taken<T, S extends FieldType>(
+  spec: S,
+  wants: string,
+  take: (value: unknown) => T | undefined,
+): Field<T, S> {
+  return { spec, read: (request, name) => take(field(request, name)) ?? refuse(name, wants) };
+}
+
 /** A whole number. */
 export function integer(min: number, max?: number): Field<number, { readonly type: "integer" }> {
-  const read = (request: WireObject, name: string) => {
-    const value = field(request, name);
-    if (typeof value === "number" && Number.isSafeInteger(value) && value >= min) return value;
-    return refuse(name, `must be a whole number from ${min}${max === undefined ? "" : ` to ${max}`}`);
-  };
-  return { spec: { type: "integer" }, read };
+  const wants = `must be a whole number from ${min}${max === undefined ? "" : ` to ${max}`}`;
+  return taken(
+    { type: "integer" },
+    wants,
+    (value) => typeof value === "number" && Number.isSafeInteger(value) && value >= min ? value : undefined,
+  );
 }
 
 /** True or false. */
-export const BOOLEAN: Field<boolean, { readonly type: "boolean" }> = {
-  spec: { type: "boolean" },
-  read: (request, name) => {
-    const value = field(request, name);
-    return typeof value === "boolean" ? value : refuse(name, "must be true or false");
-  },
-};
+export const BOOLEAN: Field<boolean, { readonly type: "boolean" }> = taken(
+  { type: "boolean" },
+  "must be true or false",
+  (value) => typeof value === "boolean" ? value : undefined,
+);
 
 /** One of some words. */
 export function choice<const V extends string>(
   values: readonly V[],
 ): Field<V, { readonly type: "string"; readonly values: readonly V[] }> {
-  const read = (request: WireObject, name: string) =>
-    values.find((value) => value === field(request, name)) ?? refuse(name, `must be ${values.join(" or ")}`);
-  return { spec: { type: "string", values }, read };
+  const wants = `must be ${values.join(" or ")}`;
+  return taken({ type: "string", values }, wants, (value) => values.find((known) => known === value));
 }
 
 /** Text or a whole number, of at most 128 characters: a number and its decimal text are the same id. */
-export const ID: Field<string, { readonly type: "id" }> = {
-  spec: { type: "id" },
-  read: (request, name) => {
-    const value = field(request, name);
+export const ID: Field<string, { readonly type: "id" }> = taken(
+  { type: "id" },
+  "must be a whole number, or a name of letters, digits, dots, colons, dashes and underscores",
+  (value) => {
     if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return String(value);
-    if (typeof value === "string" && /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/.test(value)) return value;
-    const characters = "letters, digits, dots, colons, dashes and underscores";
-    return refuse(name, `must be a whole number, or a name of ${characters}`);
+    const isName = typeof value === "string" && /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/.test(value);
+    return isName ? value : undefined;
   },
-};
+);
 
 /** Names are shown, stored and bound: well-formed text without control characters or space at its ends. */
 export const NAME: Field<string, { readonly type: "string" }> = {

@@ -17,7 +17,8 @@
  */
 import { decodeHex } from "@std/encoding";
 import { concat } from "../bytes.ts";
-import { field, requiredString, WireError, type WireObject } from "./messages.ts";
+import { BOOLEAN, optional } from "./fields.ts";
+import { requiredString, WireError, type WireObject } from "./messages.ts";
 
 /** Bytes of a request id: random, a new one for each request. */
 export const REQUEST_ID_LENGTH = 16;
@@ -55,17 +56,14 @@ export function readProcessBinding(
   request: WireObject,
   { required }: { readonly required: boolean },
 ): BoundBlobs | undefined {
-  const bind = field(request, "bind") ?? false;
-  if (typeof bind !== "boolean") throw new WireError("missing_fields", "Field bind must be true or false");
-  if (!bind) {
+  if (optional(BOOLEAN).read(request, "bind") !== true) {
     if (!required) return undefined;
     const parts = "bind true, request_id, and the blob's additional data (docs/protocol.md)";
     throw new WireError("binding_required", `Bind this request: ${parts}`);
   }
   const text = requiredString(request, "request_id", "16 random bytes, hex");
-  if (text.length !== 2 * REQUEST_ID_LENGTH || !/^[0-9a-fA-F]*$/.test(text)) {
-    const wants = `must be hex of ${REQUEST_ID_LENGTH} random bytes`;
-    throw new WireError("missing_fields", `Field request_id ${wants}`);
+  if (!/^[0-9a-fA-F]{32}$/.test(text)) {
+    throw new WireError("missing_fields", "Field request_id must be hex of 16 random bytes");
   }
   const id = decodeHex(text);
   return { request: processBinding("request", id), reply: processBinding("reply", id) };

@@ -35,10 +35,7 @@ const DIGEST: Field<Uint8Array<ArrayBuffer>, { readonly type: "string" }> = {
 
 const RECEIPT_NONCE = base64("the receipt's nonce", [16, 64]);
 /** What asks for a receipt. */
-const RECEIPT: Field<
-  Uint8Array<ArrayBuffer> | undefined,
-  { readonly type: "object"; readonly optional: true }
-> = optional({
+const RECEIPT = optional({
   spec: { type: "object" },
   read: (request, name) => {
     const value = field(request, name);

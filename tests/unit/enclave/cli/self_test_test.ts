@@ -10,7 +10,7 @@ import {
   type SelfTestSeams,
 } from "../../../../lib/enclave/cli/self_test.ts";
 import { NODE_AEAD } from "../../../../lib/shared/crypto/aead.ts";
-import { AttestedDenial, type Measurements, observeDenials } from "../../../../lib/enclave/kms/observed.ts";
+import { type Measurements, observeDenials } from "../../../../lib/enclave/kms/observed.ts";
 import { kmsFailure } from "../../../../lib/enclave/server/kms_failure.ts";
 import { encodeForm, INDEFINITE } from "../../../helpers/cbor_forms.ts";
 import { MockNsm } from "../../../helpers/mock_nsm.ts";
@@ -241,7 +241,7 @@ Deno.test("a denial is reported with this image's PCRs; in debug mode with the r
   ) {
     const kms = observeDenials(rig.kms, () => {}, measurements);
     const failed = await kms.decrypt({} as never, {} as never).then(() => undefined, (thrown) => thrown);
-    assert(failed instanceof AttestedDenial);
+    assert(failed instanceof EnclaveError);
     const reply = kmsFailure(failed, "kms_decrypt_failed");
     assertEquals([reply.code, reply.message.includes(words)], ["kms_decrypt_failed", true]);
     assert(reply.message.startsWith("KMS refused: AccessDeniedException: "));

@@ -221,6 +221,7 @@ Deno.test("the secret of the salts is wiped with its session key", async () => {
   const session = plainSession({
     kms,
     receipts: {
+      secretOf: (key) => receipts.secretOf(key),
       begin: (about, call) => {
         if (about.secret !== undefined) secrets.push(about.secret);
         return receipts.begin(about, call);
