@@ -94,7 +94,6 @@ export class AwsLcKey implements Disposable {
     }
     if (overlaps(out, text)) throw new RangeError("Cannot seal or open in place");
     const room = BigInt(out.length);
-    const lent = (bytes: Bytes) => [bytes, BigInt(bytes.length)] as const;
     const inputs = [...lent(nonce), ...lent(text), ...lent(data)] as const;
     const status = this.#symbols[name](this.#context, out, this.#written, room, ...inputs);
     return status === OK && readWord(this.#written, 0) === room;
@@ -107,6 +106,9 @@ export class AwsLcKey implements Disposable {
     if (context !== 0n) this.#symbols.EVP_AEAD_CTX_free(context);
   }
 }
+
+/** The arguments of bytes that a function borrows. */
+const lent = (bytes: Bytes) => [bytes, BigInt(bytes.length)] as const;
 
 function overlaps(a: Bytes, b: Bytes): boolean {
   return a.buffer === b.buffer && a.byteOffset < b.byteOffset + b.length &&
@@ -142,7 +144,6 @@ function hashesOf(
 ): AwsLcHashes | undefined {
   if (!SHA384 || !EVP_sha384 || !HKDF) return undefined;
   const digest = EVP_sha384();
-  const lent = (bytes: Bytes) => [bytes, BigInt(bytes.length)] as const;
   return {
     sha384: (bytes) => {
       const out = new Uint8Array(DIGEST_LENGTH);

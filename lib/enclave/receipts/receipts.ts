@@ -10,7 +10,7 @@ import { Buffer } from "node:buffer";
 import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign } from "node:crypto";
 import { receiptUserData } from "../../shared/attestation/statement.ts";
 import { concat } from "../../shared/bytes.ts";
-import { type Hashes, NODE_HASHES } from "../../shared/crypto/hashes.ts";
+import { NODE_HASHES } from "../../shared/crypto/hashes.ts";
 import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import {
   CLAIM,
@@ -70,7 +70,6 @@ export class ReceiptService implements Feature {
   readonly state = {};
   readonly warnings = [];
   #ports: Ports;
-  #hashes: Hashes;
   #keys: RotatedKeys<{ readonly publicKey: Bytes }>;
   /** Of the newest pair: the private key of the one before is dropped when this one is made. */
   #signer: Signer | undefined;
@@ -78,7 +77,6 @@ export class ReceiptService implements Feature {
 
   constructor(ports: Ports) {
     this.#ports = ports;
-    this.#hashes = ports.aead.hashes ?? NODE_HASHES;
     const life = { lifeMs: RECEIPT_KEY_LIFE_MS, graceMs: RECEIPT_KEY_LIFE_MS };
     this.#keys = new RotatedKeys({ ...ports, ...life, make: () => this.#make() });
   }
@@ -111,7 +109,8 @@ export class ReceiptService implements Feature {
 
   /** What the salts of a session key's receipts are derived from. @param key borrowed @returns the caller's to dispose */
   secretOf(key: SecretBytes): SecretBytes {
-    return new SecretBytes(this.#hashes.hkdf(key.expose(), SECRET_INFO, SALT_LENGTH));
+    const { hashes = NODE_HASHES } = this.#ports.aead;
+    return new SecretBytes(hashes.hkdf(key.expose(), SECRET_INFO, SALT_LENGTH));
   }
 
   /**
@@ -123,8 +122,7 @@ export class ReceiptService implements Feature {
     if (this.#disposed) {
       throw new WireError("feature_off", "The feature receipts is switched off in this image");
     }
-    const { configurationHash, entropy, now } = this.#ports;
-    const hashes = this.#hashes;
+    const { aead: { hashes = NODE_HASHES }, configurationHash, entropy, now } = this.#ports;
     const id = entropy.random.bytes(ID_LENGTH);
     const request = hashes.sha384(sealed?.ciphertext ?? blob);
     const exported = sealed && await sealed.receiptSecret();

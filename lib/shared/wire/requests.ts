@@ -58,13 +58,13 @@ export const LOGS = {
 
 /** `attest`. */
 export const ATTEST = {
-  nonce: NONCE,
+  nonce: base64("at least 16 random bytes", [16, 512]),
   user_data: optional(base64("what the document should vouch for", [1, 256])),
 };
 
 /** `attest` with the purpose `receipt`. */
 export const ATTEST_RECEIPT = {
-  nonce: base64("at least 16 random bytes", [16, 512]),
+  nonce: ATTEST.nonce,
   key: optional(base64("the hash of a receipt key", 32)),
 };
 
