@@ -128,29 +128,20 @@ export interface AwsLcAead {
    */
   newKey(raw: Bytes): AwsLcKey;
   /** Undefined when the library lacks one of their functions. */
-  readonly hashes: AwsLcHashes | undefined;
+  readonly hashes: ReturnType<typeof hashesOf>;
 }
 
-/** SHA-384, and HKDF with it. */
-export interface AwsLcHashes {
-  /** 48 bytes. */
-  sha384(bytes: Bytes): Bytes;
-  /** Without a salt. @throws {SdkGenericError} when AWS-LC refuses. */
-  hkdf(secret: Bytes, info: Bytes, length: number): Bytes;
-}
-
-function hashesOf(
-  { SHA384, EVP_sha384, HKDF }: Deno.DynamicLibrary<typeof HASH_SYMBOLS>["symbols"],
-): AwsLcHashes | undefined {
+/** SHA-384, and HKDF with it without a salt, which throws SdkGenericError when AWS-LC refuses. */
+function hashesOf({ SHA384, EVP_sha384, HKDF }: Deno.DynamicLibrary<typeof HASH_SYMBOLS>["symbols"]) {
   if (!SHA384 || !EVP_sha384 || !HKDF) return undefined;
   const digest = EVP_sha384();
   return {
-    sha384: (bytes) => {
+    sha384: (bytes: Bytes): Bytes => {
       const out = new Uint8Array(DIGEST_LENGTH);
       SHA384(...lent(bytes), out);
       return out;
     },
-    hkdf: (secret, info, length) => {
+    hkdf: (secret: Bytes, info: Bytes, length: number): Bytes => {
       const out = new Uint8Array(length);
       if (HKDF(...lent(out), digest, ...lent(secret), ...lent(NO_SALT), ...lent(info)) === OK) return out;
       throw sdkError("sdk_generic", `AWS-LC did not derive ${length} bytes`, { symbol: "HKDF" });

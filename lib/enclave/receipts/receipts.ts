@@ -130,10 +130,8 @@ export class ReceiptService implements Feature {
     const salts = from && hashes.hkdf(from, saltInfo(nonce, id), 2 * SALT_LENGTH);
     exported?.fill(0);
     const commit = (salt: Bytes = NONE, bytes: Uint8Array) => {
-      const salted = concat([salt, bytes]);
-      const hash = hashes.sha384(salted);
-      salted.fill(0);
-      return hash;
+      using salted = new SecretBytes(concat([salt, bytes]));
+      return hashes.sha384(salted.expose());
     };
     const inputHash = commit(salts?.subarray(SALT_LENGTH), input);
     return async (outcome: Outcome, result: Uint8Array): Promise<string> => {
