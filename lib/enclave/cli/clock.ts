@@ -18,18 +18,13 @@ export interface ClockPorts extends Clocks {
   readonly set: (time: number) => string | undefined;
 }
 
-/** Disposing ends the comparisons. */
-export interface KeptClock extends Disposable {
-  /** By how much the clock was ahead of the module's when they were last compared. Milliseconds. */
-  readonly ahead: () => number | undefined;
-}
-
 /**
  * Compares the clock with the module's, now and every ten minutes.
  *
  * @param isSet whether a clock that is off by more than {@link TOLERANCE_MS} is set
+ * @returns with the milliseconds by which the clock was ahead of the module's when they were last compared; disposing ends the comparisons
  */
-export async function keepClock(ports: ClockPorts, isSet: boolean, log: Log): Promise<KeptClock> {
+export async function keepClock(ports: ClockPorts, isSet: boolean, log: Log) {
   let ahead: number | undefined;
   const compare = async () => {
     const { ahead: found } = await readOwnDocument(ports);

@@ -1,6 +1,6 @@
 /** How the enclave's clock is kept at the NSM's time. What sets it here records the time and sets nothing. */
 import { assertEquals } from "@std/assert";
-import { keepClock, type KeptClock } from "../../../../lib/enclave/cli/clock.ts";
+import { keepClock } from "../../../../lib/enclave/cli/clock.ts";
 import { SimulatedNsm } from "../../../../lib/dev/nsm/simulated.ts";
 import type { LogFields } from "../../../../lib/shared/log.ts";
 
@@ -36,7 +36,7 @@ async function machine({ ahead, takes = 0, readsAt = "begin", isSet = true, refu
   const timers: { readonly run: () => Promise<void>; readonly ms: number }[] = [];
   const record = (run: () => Promise<void>, ms: number) => (timers.push({ run, ms }), 0);
   globalThis.setInterval = record as unknown as typeof setInterval;
-  let clock: KeptClock;
+  let clock: Awaited<ReturnType<typeof keepClock>>;
   try {
     clock = await keepClock(
       {
