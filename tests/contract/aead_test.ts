@@ -4,7 +4,7 @@ import { decodeHex, encodeHex } from "@std/encoding";
 import fc from "fast-check";
 import { openAead, openAeadLibrary } from "../../ffi/aead.ts";
 import { type Aead, NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
-import { NODE_HASHES } from "../../lib/shared/crypto/hashes.ts";
+import { NODE_HASHES } from "../../lib/enclave/receipts/receipts.ts";
 import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
 import { OpenError, SealingKey } from "../../lib/shared/crypto/sealing.ts";
 import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";

@@ -22,7 +22,8 @@ export interface ClockPorts extends Clocks {
  * Compares the clock with the module's, now and every ten minutes.
  *
  * @param isSet whether a clock that is off by more than {@link TOLERANCE_MS} is set
- * @returns with the milliseconds by which the clock was ahead of the module's when they were last compared; disposing ends the comparisons
+ * @returns with the milliseconds by which the clock was ahead of the module's when they were last compared;
+ * disposing ends the comparisons
  */
 export async function keepClock(ports: ClockPorts, isSet: boolean, log: Log) {
   let ahead: number | undefined;

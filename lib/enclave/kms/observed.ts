@@ -18,7 +18,10 @@ export interface Measurements {
 /** KMS's errors that are not about the caller's rights or the request. */
 const NO_DENIAL = /Throttl|LimitExceeded|Internal|Timeout|Unavailable/;
 
-/** A denial of access to an attested enclave, with the PCRs that the policy must allow; `comparison` is sent to the client: measurements are not secret. */
+/**
+ * A denial of access to an attested enclave, with the PCRs that the policy must allow. `comparison` is sent to
+ * the client: measurements are not secret.
+ */
 function attestedDenial(
   denial: EnclaveError,
   { pcrs: [pcr0, pcr1, pcr2], debug }: Measurements,

@@ -7,10 +7,10 @@
 import { encodeBase64 } from "@std/encoding";
 import { encode } from "cborg";
 import { Buffer } from "node:buffer";
-import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign } from "node:crypto";
+import { createHash, createPrivateKey, createPublicKey, hkdfSync, type KeyObject, sign } from "node:crypto";
 import { receiptUserData } from "../../shared/attestation/statement.ts";
 import { concat } from "../../shared/bytes.ts";
-import { NODE_HASHES } from "../../shared/crypto/hashes.ts";
+import type { Hashes } from "../../shared/crypto/aead.ts";
 import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import {
   CLAIM,
@@ -36,6 +36,12 @@ const ID_LENGTH = 16;
 /** CBOR: the tag of a COSE_Sign1, and the heads of an array of four items and of a byte string of 64. */
 const [TAG, ARRAY_OF_4, SIGNATURE_HEAD] = [Uint8Array.of(0xd2), Uint8Array.of(0x84), Uint8Array.of(0x58, 64)];
 const NONE = new Uint8Array(0);
+
+/** Deno's own hashes, where the SDK's library exports none. */
+export const NODE_HASHES: Hashes = {
+  sha384: (bytes) => new Uint8Array(createHash("sha384").update(bytes).digest()),
+  hkdf: (secret, info, length) => new Uint8Array(hkdfSync("sha384", secret, NONE, info, length)),
+};
 
 /** What a receipt is about. */
 interface Receipted {
@@ -107,7 +113,7 @@ export class ReceiptService implements Feature {
     return await attestKey(this.#ports, key, { nonce, userData });
   }
 
-  /** What the salts of a session key's receipts are derived from. @param key borrowed @returns the caller's to dispose */
+  /** What the salts of a session key's receipts are derived from. @returns the caller's to dispose */
   secretOf(key: SecretBytes): SecretBytes {
     const { hashes = NODE_HASHES } = this.#ports.aead;
     return new SecretBytes(hashes.hkdf(key.expose(), SECRET_INFO, SALT_LENGTH));

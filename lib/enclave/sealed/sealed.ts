@@ -34,7 +34,7 @@ type Parsed = Values<typeof SEALED>;
 /** Attests keys, and serves requests that are sealed for them. */
 export class SealedService implements Feature {
   readonly name = "sealed";
-  readonly routes: Routes = { attest: { answer: (request) => this.#attest(readFields(request, ATTEST)) } };
+  readonly routes: Routes = { attest: { answer: (request) => this.attest(request) } };
   readonly state = {};
   #options: SealedConfig & Ports;
   #keys: SealedKeys;
@@ -82,11 +82,19 @@ export class SealedService implements Feature {
   /**
    * Returns a document that binds the service's key.
    *
-   * @throws {WireError} (rejects)
+   * @throws {WireError} (or rejects)
    */
-  async #attest({ nonce, user_data = new Uint8Array(0) }: Values<typeof ATTEST>): Promise<Reply> {
+  attest(request: WireObject): Promise<Reply> {
+    const { nonce, user_data } = readFields(request, ATTEST);
+    if (nonce === undefined) {
+      throw new WireError("missing_fields", "Field nonce (at least 16 random bytes, base64) is missing");
+    }
+    return this.#attest(nonce, user_data ?? new Uint8Array(0));
+  }
+
+  async #attest(nonce: Uint8Array<ArrayBuffer>, data: Uint8Array<ArrayBuffer>): Promise<Reply> {
     requireAttester(this.#options);
-    const userData = await attestUserData(user_data, this.#options.configurationHash);
+    const userData = await attestUserData(data, this.#options.configurationHash);
     return await attestKey(this.#options, await this.#keys.current(), { userData, nonce });
   }
 

@@ -35,8 +35,8 @@ export function kmsFailure(thrown: EnclaveError, failed: ErrorCode): WireError {
 }
 
 /**
- * Throws the failure of a `configure`: KMS does not report whether a wrapped key was changed or wrapped under another EncryptionContext, so the
- * reply names the context that was used.
+ * Throws the failure of a `configure`: KMS does not report whether a wrapped key was changed or wrapped under
+ * another EncryptionContext, so the reply names the context that was used.
  *
  * @throws {WireError} `kms_decrypt_failed`, or what was thrown
  */

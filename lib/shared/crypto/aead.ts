@@ -4,7 +4,6 @@
  * @module
  */
 import { createCipheriv, createDecipheriv } from "node:crypto";
-import type { Hashes } from "./hashes.ts";
 import { SecretBytes } from "./secret_bytes.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -49,8 +48,16 @@ export interface Aead {
   readonly name: string;
   /** @param raw 32 bytes, borrowed: the caller wipes them */
   newKey(raw: Bytes): AeadKey;
-  /** Of the same library; without them, Deno's own. */
+  /** Of the same library; without them, `node:crypto`'s are used. */
   readonly hashes?: Hashes | undefined;
+}
+
+/** SHA-384, and HKDF with it. */
+export interface Hashes {
+  /** 48 bytes. */
+  sha384(bytes: Bytes): Bytes;
+  /** HKDF-SHA-384 without a salt. @param secret borrowed */
+  hkdf(secret: Bytes, info: Bytes, length: number): Bytes;
 }
 
 class NodeKey implements AeadKey {

@@ -17,8 +17,7 @@
  */
 import { decodeHex } from "@std/encoding";
 import { concat } from "../bytes.ts";
-import { BOOLEAN, optional } from "./fields.ts";
-import { requiredString, WireError, type WireObject } from "./messages.ts";
+import { field, requiredString, WireError, type WireObject } from "./messages.ts";
 
 /** Bytes of a request id: random, a new one for each request. */
 export const REQUEST_ID_LENGTH = 16;
@@ -56,7 +55,9 @@ export function readProcessBinding(
   request: WireObject,
   { required }: { readonly required: boolean },
 ): BoundBlobs | undefined {
-  if (optional(BOOLEAN).read(request, "bind") !== true) {
+  const bind = field(request, "bind") ?? false;
+  if (typeof bind !== "boolean") throw new WireError("missing_fields", "Field bind must be true or false");
+  if (!bind) {
     if (!required) return undefined;
     const parts = "bind true, request_id, and the blob's additional data (docs/protocol.md)";
     throw new WireError("binding_required", `Bind this request: ${parts}`);

@@ -274,10 +274,8 @@ export const REQUESTS = {
     means:
       "An attestation document that vouches for the key that requests are sealed for, or for the key of [receipts](#receipts).",
     request: {
-      ...described(ATTEST, {
-        nonce: "random, new for each request",
-        user_data: "the document also contains its hash",
-      }),
+      ...described(ATTEST, { nonce: "", user_data: "the document also contains its hash" }),
+      nonce: { type: "string", format: "base64", bytes: [16, 512], means: "random, new for each request" },
       purpose: { type: "string", values: ["receipt"], optional: true, means: "for the key of receipts" },
       ...described({ key: ATTEST_RECEIPT.key }, { key: "with `purpose`: SHA-256 of a receipt key" }),
     },

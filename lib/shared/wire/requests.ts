@@ -58,13 +58,13 @@ export const LOGS = {
 
 /** `attest`. */
 export const ATTEST = {
-  nonce: base64("at least 16 random bytes", [16, 512]),
+  nonce: NONCE,
   user_data: optional(base64("what the document should vouch for", [1, 256])),
 };
 
 /** `attest` with the purpose `receipt`. */
 export const ATTEST_RECEIPT = {
-  nonce: ATTEST.nonce,
+  nonce: base64("at least 16 random bytes", [16, 512]),
   key: optional(base64("the hash of a receipt key", 32)),
 };
 

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { createCipheriv, createDecipheriv, createHash, hkdfSync } from "node:crypto";
 import { type AwsLcAead, openAead, openAeadLibrary } from "../../../ffi/aead.ts";
 import { AEAD_SYMBOLS, HASH_SYMBOLS } from "../../../ffi/symbols.ts";
-import { NODE_HASHES } from "../../../lib/shared/crypto/hashes.ts";
+import { NODE_HASHES } from "../../../lib/enclave/receipts/receipts.ts";
 import { SdkError } from "../../../ffi/errors.ts";
 import { writeWord } from "../../../ffi/layout.ts";
 import type { Dlopen } from "../../../ffi/library.ts";
