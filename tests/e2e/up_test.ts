@@ -17,7 +17,7 @@ import { formatAddress } from "../../lib/shared/wire/address.ts";
 import type { WireObject } from "../../lib/shared/wire/messages.ts";
 import { ctlLaunch, runCtl } from "../helpers/ctl_process.ts";
 import { until } from "../helpers/deadline.ts";
-import { count, SOAK } from "../helpers/effort.ts";
+import { count } from "../helpers/effort.ts";
 import { Folder } from "../helpers/folder.ts";
 import { startTestService } from "../helpers/test_service.ts";
 import { START_MS, stateOf, type UpProcess, UpRig } from "../helpers/up_rig.ts";
@@ -25,15 +25,10 @@ import { START_MS, stateOf, type UpProcess, UpRig } from "../helpers/up_rig.ts";
 // The emulator's sockets and the AWS SDK's end a moment later.
 const unsanitized = { sanitizeOps: false, sanitizeResources: false } as const;
 
-function test(
-  behaviour: string,
-  fn: (rig: UpRig) => Promise<void>,
-  options: { readonly ignore?: boolean } = {},
-): void {
+function test(behaviour: string, fn: (rig: UpRig) => Promise<void>): void {
   Deno.test({
     name: behaviour,
     ...unsanitized,
-    ...options,
     fn: async () => {
       await using rig = await UpRig.make();
       await fn(rig);
@@ -568,9 +563,9 @@ test("an enclave that hangs is ended and started again, after 15 s", async (rig)
   assertMatch(String(restart?.["why"]), /has not answered for 15 s/);
   await up.logged("serving", 2);
   assert(rig.enclavePids()[0] !== pid);
-}, { ignore: !SOAK });
+});
 
-test("200 restarts take no memory and no descriptors with them", async (rig) => {
+test("many restarts take no memory and no descriptors with them", async (rig) => {
   await using up = await serving(rig);
   const used = async () => {
     const text = async (path: string) =>
@@ -578,18 +573,20 @@ test("200 restarts take no memory and no descriptors with them", async (rig) => 
     const rss = Number(/^VmRSS:\s+([0-9]+)/m.exec(await text(`cat /proc/${up.pid}/status`))?.[1]) / 1024;
     return { rss, descriptors: Number(await text(`ls /proc/${up.pid}/fd | wc -l`)) };
   };
-  const rounds = 200;
+  const rounds = count(200, 10);
   let before = await used();
   for (let round = 1; round <= rounds; round++) {
     Deno.kill(rig.enclavePids()[0] ?? 0, "SIGKILL");
     await up.logged("serving", round + 1);
-    if (round === 20) before = await used();
+    if (round === rounds / 10) before = await used();
   }
   const after = await used();
-  console.log(`after 20 restarts ${JSON.stringify(before)}, after ${rounds} ${JSON.stringify(after)}`);
+  console.log(
+    `after ${rounds / 10} restarts ${JSON.stringify(before)}, after ${rounds} ${JSON.stringify(after)}`,
+  );
   assert(after.descriptors <= before.descriptors + 3);
   assert(after.rss <= before.rss + 40);
-}, { ignore: !SOAK });
+});
 
 Deno.test("a file in the place of the locked one is locked by renewing", async () => {
   await using folder = await Folder.make({ "denclave.yaml": "a" });
