@@ -195,7 +195,7 @@ export class FrameDecoder implements Disposable {
 
   /** Whether a part of a document has arrived. */
   get pending(): boolean {
-    return this.#arrived.length > 0 || this.#toDiscard > 0;
+    return this.#end > this.#start || this.#toDiscard > 0;
   }
 
   get #arrived(): Uint8Array<ArrayBuffer> {
@@ -207,8 +207,9 @@ export class FrameDecoder implements Disposable {
    * waits for a moment, then calls {@link end}.
    */
   get ambiguous(): boolean {
+    if (this.#framing !== undefined) return false;
     const arrived = this.#arrived;
-    return this.#framing === undefined && arrived.length > 0 && mayBeJson(arrived) && !arrived.includes(NUL);
+    return arrived.length > 0 && mayBeJson(arrived) && !arrived.includes(NUL);
   }
 
   /** Room to write into, at least one byte. */
@@ -288,7 +289,7 @@ export class FrameDecoder implements Disposable {
 
   /** Releases memory above this many bytes, if the buffer is empty. */
   trim(keep: number): void {
-    if (this.#arrived.length > 0 || this.#buffer.length <= Math.max(keep, INITIAL_CAPACITY)) return;
+    if (this.#end > this.#start || this.#buffer.length <= Math.max(keep, INITIAL_CAPACITY)) return;
     discard(this.#buffer);
     this.#buffer = new Uint8Array(INITIAL_CAPACITY);
     this.#mayHold(INITIAL_CAPACITY);
@@ -308,7 +309,7 @@ export class FrameDecoder implements Disposable {
 
   #give(header: number, length: number): Frame {
     this.#given = header + length;
-    return { body: this.#arrived.subarray(header, this.#given) };
+    return { body: this.#buffer.subarray(this.#start + header, this.#start + this.#given) };
   }
 
   #nextFramed(framing: "u64le" | "u32be"): Frame | undefined {
@@ -318,7 +319,7 @@ export class FrameDecoder implements Disposable {
       this.#consume(thrown);
     }
     const header = HEADER_LENGTH[framing];
-    if (this.#arrived.length < header) return undefined;
+    if (this.#end - this.#start < header) return undefined;
     const view = new DataView(this.#buffer.buffer, this.#start, header);
     const declared = framing === "u64le" ? Number(view.getBigUint64(0, true)) : view.getUint32(0);
     if (declared > this.#maxLength) {
@@ -329,7 +330,7 @@ export class FrameDecoder implements Disposable {
       return this.#tooLarge(`${declared} bytes`, !this.#lost);
     }
     this.#declared = header + declared;
-    return this.#arrived.length < this.#declared ? undefined : this.#give(header, declared);
+    return this.#end - this.#start < this.#declared ? undefined : this.#give(header, declared);
   }
 
   #tooLarge(what: string, recoverable: boolean): Frame {
