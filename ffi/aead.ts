@@ -9,7 +9,7 @@
 import { decodeHex, encodeHex } from "@std/encoding";
 import { LIBRARY_FILES } from "./constants.ts";
 import { sdkError } from "./errors.ts";
-import { readWord, stableBytes } from "./layout.ts";
+import { stableBytes } from "./layout.ts";
 import { AEAD_SYMBOLS, HASH_SYMBOLS } from "./symbols.ts";
 import { type Dlopen, openLibraries, type OpenLibrariesOptions } from "./library.ts";
 
@@ -24,6 +24,7 @@ type AeadSymbols = {
 
 const KEY_LENGTH = 32;
 const NONCE_LENGTH = 12;
+const NONCE_SIZE = BigInt(NONCE_LENGTH);
 const TAG_LENGTH = 16;
 const KEY_SYMBOLS = Object.keys(AEAD_SYMBOLS) as readonly (keyof typeof AEAD_SYMBOLS)[];
 const SIZE_LENGTH = 8;
@@ -46,7 +47,7 @@ export interface AwsLcInput {
 export class AwsLcKey implements Disposable {
   #symbols: AeadSymbols;
   #context: bigint;
-  #written = stableBytes(SIZE_LENGTH);
+  #written = new BigUint64Array(stableBytes(SIZE_LENGTH).buffer);
 
   /** Takes ownership of a context. */
   constructor(symbols: AeadSymbols, context: bigint) {
@@ -93,10 +94,10 @@ export class AwsLcKey implements Disposable {
       throw new RangeError(`Cannot use a nonce of ${nonce.length} bytes: it has ${NONCE_LENGTH}`);
     }
     if (overlaps(out, text)) throw new RangeError("Cannot seal or open in place");
-    const room = BigInt(out.length);
-    const inputs = [...lent(nonce), ...lent(text), ...lent(data)] as const;
-    const status = this.#symbols[name](this.#context, out, this.#written, room, ...inputs);
-    return status === OK && readWord(this.#written, 0) === room;
+    const [room, size, extra] = [BigInt(out.length), BigInt(text.length), BigInt(data.length)];
+    const apply = this.#symbols[name];
+    const status = apply(this.#context, out, this.#written, room, nonce, NONCE_SIZE, text, size, data, extra);
+    return status === OK && this.#written[0] === room;
   }
 
   /** Frees the context: AWS-LC wipes the key first. */
