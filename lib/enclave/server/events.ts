@@ -84,6 +84,8 @@ export class EventLog {
 
   /** The log function for other modules. */
   readonly log: Log = (level, event, fields = {}) => {
+    // Each request is logged at this level.
+    if (level === "debug" && this.#options.level !== "debug") return;
     const time = this.#options.now();
     let made: ServiceEvent | undefined;
     const make = () => made ??= this.#make(time, level, event, redact(fields));
