@@ -106,8 +106,11 @@ export class Children<T> {
   }
 
   /** The children that take work, in the order in which they were opened. */
-  get open(): readonly Member<T>[] {
-    return [...this.#members].filter(({ state }) => state === "open");
+  open: readonly Member<T>[] = [];
+
+  /** Makes the list once, and not for each request. */
+  #listOpen(): void {
+    this.open = [...this.#members].filter(({ state }) => state === "open");
   }
 
   /** Process ids of all children. */
@@ -187,6 +190,7 @@ export class Children<T> {
       this.counts.replaced++;
       this.#options.replaced?.(old);
     }
+    this.#listOpen();
     this.#options.ready(member);
   }
 
@@ -212,6 +216,7 @@ export class Children<T> {
     member.cancelDeadline();
     member.state = "gone";
     this.#members.delete(member);
+    this.#listOpen();
     for (const old of this.#members) if (old.successor === member) old.successor = undefined;
   }
 

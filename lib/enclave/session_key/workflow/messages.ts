@@ -4,12 +4,13 @@
  * @module
  */
 
-import { HEADER_LENGTH, newFrame } from "../../children/frames.ts";
+import { HEADER_LENGTH, newFrame, readNumber, writeNumber } from "../../children/frames.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
+const ID_LENGTH = 8;
 /** Bytes before the content. */
-const PREFIX_LENGTH = 9;
+const PREFIX_LENGTH = 1 + ID_LENGTH;
 
 /** What a message is. The settings, the reasons and the log lines are JSON; plaintexts and results are bytes. */
 export const KIND = {
@@ -62,7 +63,7 @@ export function bytesFrame(kind: number, id: number, content: Uint8Array = new U
   const frame = newFrame(PREFIX_LENGTH + length, hasRoom ? new Uint8Array(buffer) : undefined);
   if (!hasRoom) frame.set(content, HEADROOM);
   frame[HEADER_LENGTH] = kind;
-  new DataView(frame.buffer).setFloat64(HEADER_LENGTH + 1, id);
+  writeNumber(frame, HEADER_LENGTH + 1, ID_LENGTH, id);
   return frame;
 }
 
@@ -75,8 +76,7 @@ export function jsonFrame(kind: number, id: number, content: object): Bytes {
 export function partsOf(message: Bytes): Readonly<{ kind: number; id: number; content: Bytes }> {
   const [kind] = message;
   if (kind === undefined || message.length < PREFIX_LENGTH) throw new RangeError("the message is too short");
-  const id = new DataView(message.buffer, message.byteOffset).getFloat64(1);
-  return { kind, id, content: message.subarray(PREFIX_LENGTH) };
+  return { kind, id: readNumber(message, 1, ID_LENGTH), content: message.subarray(PREFIX_LENGTH) };
 }
 
 /** The longest JSON that is read. Bytes. */

@@ -16,8 +16,11 @@ import { bytesFrame, jsonFrame, jsonOf, KIND, partsOf, type WorkflowSettings } f
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Requests that are handed to a process at a time: the next one is there when one ends. */
-const HANDED = 8;
+/**
+ * Requests that are handed over at a time: to all processes together, and to each at least. The more there are, the more
+ * travel in one write; the fewer, the fewer wait behind a slow one while another process has time.
+ */
+const HANDED = { together: 32, each: 8 } as const;
 /** Requests that wait for a process. */
 const MAX_WAITING = 1_024;
 /** How often requests that are late, or that nobody waits for any more, are looked for. Milliseconds. */
@@ -208,9 +211,13 @@ export class WorkflowPool implements Workflows {
 
   /** Hands waiting requests to the processes with the fewest. */
   #dispatch(): void {
+    const most = Math.max(HANDED.each, HANDED.together / this.#options.processes);
     while (this.#waiting.length > 0) {
-      const [least] = this.#working.toSorted((one, other) => one.kept.jobs.size - other.kept.jobs.size);
-      if (least === undefined || least.kept.jobs.size >= HANDED) return;
+      let least: Member<Handed> | undefined;
+      for (const member of this.#working) {
+        if (least === undefined || member.kept.jobs.size < least.kept.jobs.size) least = member;
+      }
+      if (least === undefined || least.kept.jobs.size >= most) return;
       const job = this.#waiting.shift();
       if (job === undefined) return;
       if (least.kept.jobs.size === 0) least.kept.movedAt = this.#options.monotonic();

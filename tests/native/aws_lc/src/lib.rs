@@ -81,3 +81,18 @@ pub unsafe extern "C" fn HKDF(
 ) -> c_int {
     lc::HKDF(out_key, out_len, digest, secret, secret_len, salt, salt_len, info, info_len)
 }
+
+#[no_mangle]
+pub unsafe extern "C" fn ED25519_keypair_from_seed(out_public_key: *mut u8, out_private_key: *mut u8, seed: *const u8) {
+    lc::ED25519_keypair_from_seed(out_public_key, out_private_key, seed)
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn ED25519_sign(
+    out_sig: *mut u8,
+    message: *const u8,
+    message_len: usize,
+    private_key: *const u8,
+) -> c_int {
+    lc::ED25519_sign(out_sig, message, message_len, private_key)
+}

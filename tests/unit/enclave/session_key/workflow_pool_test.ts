@@ -167,14 +167,16 @@ Deno.test("a plaintext without room before it is copied and wiped at once", asyn
   assertEquals(text(await result), "A");
 });
 
-Deno.test("one process more than asked for is kept ready, and given nothing", () => {
-  using rig = start(2);
-  rig.allReady();
-  assertEquals([rig.children.length, rig.pool.state.processes], [3, 2]);
-  for (let index = 0; index < 30; index++) void rig.run(`r${index}`);
-  assertEquals(rig.children.map(({ given }) => given.length), [8, 8, 0]);
-  assertEquals([rig.pool.state.busy, rig.pool.state.queue], [2, 14]);
-});
+for (const [processes, each] of [[1, 32], [2, 16], [4, 8], [6, 8]] as const) {
+  Deno.test(`${processes} processes are given ${each} requests each; one more is kept ready, and given nothing`, () => {
+    using rig = start(processes);
+    rig.allReady();
+    assertEquals([rig.children.length, rig.pool.state.processes], [processes + 1, processes]);
+    for (let index = 0; index < 100; index++) void rig.run(`r${index}`);
+    assertEquals(rig.children.map(({ given }) => given.length), [...Array(processes).fill(each), 0]);
+    assertEquals([rig.pool.state.busy, rig.pool.state.queue], [processes, 100 - processes * each]);
+  });
+}
 
 Deno.test("a process that is ready later takes no place of one that works already", () => {
   using rig = start(1);
@@ -283,7 +285,7 @@ Deno.test("a request that nobody waits for any more is taken from the queue, and
   const abandoned = new AbortController();
   const running = rig.run("running", abandoned.signal);
   rig.child(0).begins("running");
-  const queued = [...Array(8).keys()].map((index) => rig.run(`q${index}`, abandoned.signal));
+  const queued = [...Array(32).keys()].map((index) => rig.run(`q${index}`, abandoned.signal));
   assertEquals(rig.pool.state.queue, 1);
   abandoned.abort();
   rig.advance(100);
@@ -291,11 +293,11 @@ Deno.test("a request that nobody waits for any more is taken from the queue, and
     assertEquals((await assertRejects(() => result, Error)).message, "The workflow did not end in time");
   }
   assertEquals(rig.pool.state.queue, 0);
-  assertEquals(rig.child(0).posted.filter(({ kind }) => kind === KIND.abandon).length, 8);
+  assertEquals(rig.child(0).posted.filter(({ kind }) => kind === KIND.abandon).length, 32);
   // What comes of it is wiped.
   const late = rig.child(0).send(bytesFrame(KIND.result, rig.child(0).idOf("running"), new Uint8Array([1])));
   assertEquals([...late].every((byte) => byte === 0), true);
-  for (let index = 0; index < 7; index++) {
+  for (let index = 0; index < 31; index++) {
     rig.child(0).send(bytesFrame(KIND.dropped, rig.child(0).idOf(`q${index}`)));
   }
   const next = rig.run("next");
