@@ -10,7 +10,7 @@ import { decodeHex, encodeHex } from "@std/encoding";
 import { LIBRARY_FILES } from "./constants.ts";
 import { sdkError } from "./errors.ts";
 import { stableBytes } from "./layout.ts";
-import { AEAD_SYMBOLS, HASH_SYMBOLS } from "./symbols.ts";
+import { AEAD_SYMBOLS, PRIMITIVE_SYMBOLS } from "./symbols.ts";
 import { type Dlopen, openLibraries, type OpenLibrariesOptions } from "./library.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -29,6 +29,7 @@ const TAG_LENGTH = 16;
 const KEY_SYMBOLS = Object.keys(AEAD_SYMBOLS) as readonly (keyof typeof AEAD_SYMBOLS)[];
 const SIZE_LENGTH = 8;
 const DIGEST_LENGTH = 48;
+const [SEED_LENGTH, PUBLIC_KEY_LENGTH, PRIVATE_KEY_LENGTH, SIGNATURE_LENGTH] = [32, 32, 64, 64];
 /** HMAC pads with zeros: the same as no salt, and not a NULL. */
 const NO_SALT = new Uint8Array(DIGEST_LENGTH);
 const OK = 1;
@@ -129,12 +130,13 @@ export interface AwsLcAead {
    */
   newKey(raw: Bytes): AwsLcKey;
   /** Undefined when the library lacks one of their functions. */
-  readonly hashes: ReturnType<typeof hashesOf>;
+  readonly primitives: ReturnType<typeof primitivesOf>;
 }
 
-/** SHA-384, and HKDF with it without a salt, which throws SdkGenericError when AWS-LC refuses. */
-function hashesOf({ SHA384, EVP_sha384, HKDF }: Deno.DynamicLibrary<typeof HASH_SYMBOLS>["symbols"]) {
-  if (!SHA384 || !EVP_sha384 || !HKDF) return undefined;
+/** SHA-384, HKDF with it without a salt, and Ed25519. They throw SdkGenericError when AWS-LC refuses. */
+function primitivesOf(symbols: Deno.DynamicLibrary<typeof PRIMITIVE_SYMBOLS>["symbols"]) {
+  const { SHA384, EVP_sha384, HKDF, ED25519_keypair_from_seed, ED25519_sign } = symbols;
+  if (!SHA384 || !EVP_sha384 || !HKDF || !ED25519_keypair_from_seed || !ED25519_sign) return undefined;
   const digest = EVP_sha384();
   return {
     sha384: (bytes: Bytes): Bytes => {
@@ -146,6 +148,25 @@ function hashesOf({ SHA384, EVP_sha384, HKDF }: Deno.DynamicLibrary<typeof HASH_
       const out = new Uint8Array(length);
       if (HKDF(...lent(out), digest, ...lent(secret), ...lent(NO_SALT), ...lent(info)) === OK) return out;
       throw sdkError("sdk_generic", `AWS-LC did not derive ${length} bytes`, { symbol: "HKDF" });
+    },
+    ed25519: (seed: Bytes) => {
+      if (seed.length !== SEED_LENGTH) throw new RangeError(`Cannot use a seed of ${seed.length} bytes`);
+      const publicKey = new Uint8Array(PUBLIC_KEY_LENGTH);
+      let privateKey: Bytes | undefined = stableBytes(PRIVATE_KEY_LENGTH);
+      ED25519_keypair_from_seed(publicKey, privateKey, seed);
+      return {
+        publicKey,
+        sign: (message: Bytes): Bytes => {
+          if (privateKey === undefined) throw new TypeError("Cannot use the Ed25519 key: it was wiped");
+          const signature = new Uint8Array(SIGNATURE_LENGTH);
+          if (ED25519_sign(signature, ...lent(message), privateKey) === OK) return signature;
+          throw sdkError("sdk_generic", "AWS-LC did not sign", { symbol: "ED25519_sign" });
+        },
+        [Symbol.dispose]: () => {
+          privateKey?.fill(0);
+          privateKey = undefined;
+        },
+      };
     },
   };
 }
@@ -162,7 +183,7 @@ function newKey(symbols: AeadSymbols, raw: Bytes): AwsLcKey {
 
 /**
  * One of NIST's vectors (CAVP, gcmEncryptExtIV256.rsp, PTlen 128, AADlen 128, Count 0): a library that gets it wrong must not be given a key.
- * SHA-384 is of "abc" (FIPS 180), HKDF of the key with the nonce as info. Hex.
+ * SHA-384 is of "abc" (FIPS 180), HKDF of the key with the nonce as info, Ed25519 the first test of RFC 8032, 7.1. Hex.
  */
 const KNOWN_ANSWER = {
   key: "92e11dcdaa866f5ce790fd24501f92509aacf4cb8b1339d50c9c1240935dd08b",
@@ -172,6 +193,9 @@ const KNOWN_ANSWER = {
   sealed: "8995ae2e6df3dbf96fac7b7137bae67feca5aa77d51d4a0a14d9c51e1da474ab",
   sha384: "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed8086072ba1e7cc2358baeca134c825a7",
   hkdf: "888b8fb6fdf5dfea74a524aabcea4899",
+  seed: "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+  signature:
+    "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
 } as const;
 
 /** Whether it seals and opens a known test vector, and refuses a modified one. */
@@ -186,11 +210,13 @@ function isRight(aead: AwsLcAead): boolean {
     key.open(opened, { nonce, text: sealed, data }) &&
     encodeHex(opened) === KNOWN_ANSWER.plaintext;
   sealed[0] = (sealed[0] ?? 0) ^ 1;
-  const { hashes } = aead;
-  const isHashed = hashes === undefined ||
-    encodeHex(hashes.sha384(new TextEncoder().encode("abc"))) === KNOWN_ANSWER.sha384 &&
-      encodeHex(hashes.hkdf(decodeHex(KNOWN_ANSWER.key), nonce, TAG_LENGTH)) === KNOWN_ANSWER.hkdf;
-  return isSame && isHashed && !key.open(opened, { nonce, text: sealed, data });
+  const { primitives } = aead;
+  using signer = primitives?.ed25519(decodeHex(KNOWN_ANSWER.seed));
+  const areRight = primitives === undefined ||
+    encodeHex(primitives.sha384(new TextEncoder().encode("abc"))) === KNOWN_ANSWER.sha384 &&
+      encodeHex(primitives.hkdf(decodeHex(KNOWN_ANSWER.key), nonce, TAG_LENGTH)) === KNOWN_ANSWER.hkdf &&
+      signer !== undefined && encodeHex(signer.sign(new Uint8Array(0))) === KNOWN_ANSWER.signature;
+  return isSame && areRight && !key.open(opened, { nonce, text: sealed, data });
 }
 
 /**
@@ -201,9 +227,9 @@ function isRight(aead: AwsLcAead): boolean {
  * @throws {SdkError} `sdk_library` when it cannot be opened, or gives a wrong result for a known vector.
  */
 export function openAeadLibrary(path: string, dlopen: Dlopen = Deno.dlopen): AwsLcAead | undefined {
-  let symbols: Deno.DynamicLibrary<typeof AEAD_SYMBOLS & typeof HASH_SYMBOLS>["symbols"];
+  let symbols: Deno.DynamicLibrary<typeof AEAD_SYMBOLS & typeof PRIMITIVE_SYMBOLS>["symbols"];
   try {
-    ({ symbols } = dlopen(path, { ...AEAD_SYMBOLS, ...HASH_SYMBOLS }));
+    ({ symbols } = dlopen(path, { ...AEAD_SYMBOLS, ...PRIMITIVE_SYMBOLS }));
   } catch (thrown) {
     throw sdkError("sdk_library", `Cannot open ${path} for AES-256-GCM`, { symbol: "dlopen", cause: thrown });
   }
@@ -211,7 +237,7 @@ export function openAeadLibrary(path: string, dlopen: Dlopen = Deno.dlopen): Aws
   const aead: AwsLcAead = {
     name: "AWS-LC",
     newKey: (raw) => newKey(symbols as AeadSymbols, raw),
-    hashes: hashesOf(symbols),
+    primitives: primitivesOf(symbols),
   };
   if (isRight(aead)) return aead;
   throw sdkError("sdk_library", `AES-256-GCM of ${path} gives a wrong result for a NIST test vector`, {

@@ -132,10 +132,13 @@ export const AEAD_SYMBOLS = {
   EVP_AEAD_CTX_open: { parameters: SEAL_OR_OPEN, result: "i32", optional: true },
 } as const satisfies Deno.ForeignLibraryInterface;
 
-/** AWS-LC's SHA-384 and HKDF: openssl/{sha,digest,hkdf}.h. Optional as well. */
-export const HASH_SYMBOLS = {
+/** AWS-LC's SHA-384, HKDF and Ed25519: openssl/{sha,digest,hkdf,curve25519}.h. Optional as well. */
+export const PRIMITIVE_SYMBOLS = {
   SHA384: { parameters: [...TEXT, BYTES_OUT], result: "usize", optional: true }, // data; out, which is also the result
   EVP_sha384: { parameters: [], result: "usize", optional: true }, // const EVP_MD *: static
   // out_key; digest; secret, salt and info
   HKDF: { parameters: [BYTES_OUT, SIZE, "usize", ...TEXT, ...TEXT, ...TEXT], ...OPTIONAL },
+  // out_public_key; out_private_key; seed
+  ED25519_keypair_from_seed: { parameters: [BYTES_OUT, BYTES_OUT, BYTES_IN], result: "void", optional: true },
+  ED25519_sign: { parameters: [BYTES_OUT, ...TEXT, BYTES_IN], result: "i32", optional: true }, // out_sig; message; private_key
 } as const satisfies Deno.ForeignLibraryInterface;

@@ -4,7 +4,7 @@ import { decodeHex, encodeHex } from "@std/encoding";
 import fc from "fast-check";
 import { openAead, openAeadLibrary } from "../../ffi/aead.ts";
 import { type Aead, NODE_AEAD } from "../../lib/shared/crypto/aead.ts";
-import { NODE_HASHES } from "../../lib/enclave/receipts/receipts.ts";
+import { NODE_PRIMITIVES } from "../../lib/enclave/receipts/receipts.ts";
 import { HOST_RANDOM } from "../../lib/shared/crypto/host_random.ts";
 import { OpenError, SealingKey } from "../../lib/shared/crypto/sealing.ts";
 import { SecretBytes } from "../../lib/shared/crypto/secret_bytes.ts";
@@ -188,16 +188,18 @@ Deno.test({
   );
 });
 
-Deno.test({ name: "AWS-LC's SHA-384 and HKDF are those of node:crypto", ignore: !hasAwsLc }, () => {
-  const hashes = real().hashes;
-  assert(hashes !== undefined);
+Deno.test({ name: "AWS-LC's SHA-384, HKDF and Ed25519 are those of node:crypto", ignore: !hasAwsLc }, () => {
+  const primitives = real().primitives;
+  assert(primitives !== undefined);
   for (const length of [0, 1, 48, 111, 112, 1024, 65_536]) {
     const [bytes, secret] = [HOST_RANDOM.bytes(length), HOST_RANDOM.bytes(32 + length % 64)];
-    assertEquals(hashes.sha384(bytes), NODE_HASHES.sha384(bytes));
+    const [ours, node] = [primitives, NODE_PRIMITIVES].map(({ ed25519 }) => ed25519(secret.slice(0, 32)));
+    assertEquals([ours?.publicKey, ours?.sign(bytes)], [node?.publicKey, node?.sign(bytes)]);
+    assertEquals(primitives.sha384(bytes), NODE_PRIMITIVES.sha384(bytes));
     for (const out of [48, 96]) {
       assertEquals(
-        hashes.hkdf(secret, bytes.slice(0, 96), out),
-        NODE_HASHES.hkdf(secret, bytes.slice(0, 96), out),
+        primitives.hkdf(secret, bytes.slice(0, 96), out),
+        NODE_PRIMITIVES.hkdf(secret, bytes.slice(0, 96), out),
       );
     }
   }

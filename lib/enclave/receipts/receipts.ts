@@ -7,10 +7,10 @@
 import { encodeBase64 } from "@std/encoding";
 import { encode } from "cborg";
 import { Buffer } from "node:buffer";
-import { createHash, createPrivateKey, createPublicKey, hkdfSync, type KeyObject, sign } from "node:crypto";
+import { createHash, createPrivateKey, createPublicKey, hkdfSync, sign } from "node:crypto";
 import { receiptUserData } from "../../shared/attestation/statement.ts";
-import { concat } from "../../shared/bytes.ts";
-import type { Hashes } from "../../shared/crypto/aead.ts";
+import { concat, discard } from "../../shared/bytes.ts";
+import type { Ed25519Key, Primitives } from "../../shared/crypto/aead.ts";
 import { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
 import {
   CLAIM,
@@ -37,10 +37,21 @@ const ID_LENGTH = 16;
 const [TAG, ARRAY_OF_4, SIGNATURE_HEAD] = [Uint8Array.of(0xd2), Uint8Array.of(0x84), Uint8Array.of(0x58, 64)];
 const NONE = new Uint8Array(0);
 
-/** Deno's own hashes, where the SDK's library exports none. */
-export const NODE_HASHES: Hashes = {
+/** Deno's own, where the SDK's library does not export them all. */
+export const NODE_PRIMITIVES: Primitives = {
   sha384: (bytes) => new Uint8Array(createHash("sha384").update(bytes).digest()),
   hkdf: (secret, info, length) => new Uint8Array(hkdfSync("sha384", secret, NONE, info, length)),
+  ed25519: (seed) => {
+    using der = new SecretBytes(concat([PKCS8_HEAD, seed]));
+    const key = Buffer.from(der.expose().buffer);
+    const privateKey = createPrivateKey({ key, format: "der", type: "pkcs8" });
+    const spki = createPublicKey(privateKey).export({ format: "der", type: "spki" });
+    return {
+      publicKey: new Uint8Array(spki.subarray(-KEY_LENGTH)),
+      sign: (message) => new Uint8Array(sign(null, message, privateKey)),
+      [Symbol.dispose]: () => {},
+    };
+  },
 };
 
 /** What a receipt is about. */
@@ -58,7 +69,7 @@ interface Receipted {
 
 /** A private key, and what comes before the payload in what it signs and in a receipt. RFC 9052, sections 4.2 and 4.4. */
 interface Signer {
-  readonly privateKey: KeyObject;
+  readonly key: Ed25519Key;
   readonly signed: Bytes;
   readonly receipt: Bytes;
 }
@@ -80,24 +91,25 @@ export class ReceiptService implements Feature {
   /** Of the newest pair: the private key of the one before is dropped when this one is made. */
   #signer: Signer | undefined;
   #disposed = false;
+  #primitives: Primitives;
 
   constructor(ports: Ports) {
     this.#ports = ports;
+    this.#primitives = ports.aead.primitives ?? NODE_PRIMITIVES;
     const life = { lifeMs: RECEIPT_KEY_LIFE_MS, graceMs: RECEIPT_KEY_LIFE_MS };
     this.#keys = new RotatedKeys({ ...ports, ...life, make: () => this.#make() });
   }
 
   async #make() {
     using seed = await drawSecret(this.#ports, "receipt", KEY_LENGTH);
-    using der = new SecretBytes(concat([PKCS8_HEAD, seed.expose()]));
-    const key = Buffer.from(der.expose().buffer);
-    const privateKey = createPrivateKey({ key, format: "der", type: "pkcs8" });
-    const spki = createPublicKey(privateKey).export({ format: "der", type: "spki" });
-    const publicKey = new Uint8Array(spki.subarray(-KEY_LENGTH));
+    if (this.#disposed) throw new WireError("internal_error", "The service is ending");
+    const key = this.#primitives.ed25519(seed.expose());
+    const { publicKey } = key;
     const keyId = createHash("sha256").update(publicKey).digest();
     const header = encode(encode(new Map<number, unknown>([[1, -8], [4, keyId]])));
     const signed = concat([ARRAY_OF_4, encode("Signature1"), header, encode(NONE)]);
-    this.#signer = { privateKey, signed, receipt: concat([TAG, ARRAY_OF_4, header, encode(new Map())]) };
+    this.#signer?.key[Symbol.dispose]();
+    this.#signer = { key, signed, receipt: concat([TAG, ARRAY_OF_4, header, encode(new Map())]) };
     return { publicKey };
   }
 
@@ -115,8 +127,7 @@ export class ReceiptService implements Feature {
 
   /** What the salts of a session key's receipts are derived from. @returns the caller's to dispose */
   secretOf(key: SecretBytes): SecretBytes {
-    const { hashes = NODE_HASHES } = this.#ports.aead;
-    return new SecretBytes(hashes.hkdf(key.expose(), SECRET_INFO, SALT_LENGTH));
+    return new SecretBytes(this.#primitives.hkdf(key.expose(), SECRET_INFO, SALT_LENGTH));
   }
 
   /**
@@ -128,17 +139,22 @@ export class ReceiptService implements Feature {
     if (this.#disposed) {
       throw new WireError("feature_off", "The feature receipts is switched off in this image");
     }
-    const { aead: { hashes = NODE_HASHES }, configurationHash, entropy, now } = this.#ports;
+    const { configurationHash, entropy, now } = this.#ports;
+    const { sha384, hkdf } = this.#primitives;
     const id = entropy.random.bytes(ID_LENGTH);
-    const request = hashes.sha384(sealed?.ciphertext ?? blob);
+    const request = sha384(sealed?.ciphertext ?? blob);
     const exported = sealed && await sealed.receiptSecret();
     // Whoever sealed the request knows what is exported, but the blob in it may be another client's.
     const from = concat([secret?.expose() ?? NONE, exported ?? NONE]);
-    const salts = from.length > 0 ? hashes.hkdf(from, saltInfo(nonce, id), 2 * SALT_LENGTH) : undefined;
+    const salts = from.length > 0 ? hkdf(from, saltInfo(nonce, id), 2 * SALT_LENGTH) : undefined;
     for (const each of [from, exported]) each?.fill(0);
     const commit = (salt: Bytes = NONE, bytes: Uint8Array) => {
-      using salted = new SecretBytes(concat([salt, bytes]));
-      return hashes.sha384(salted.expose());
+      const salted = concat([salt, bytes]);
+      try {
+        return sha384(salted);
+      } finally {
+        discard(salted);
+      }
     };
     const inputHash = commit(salts?.subarray(SALT_LENGTH), input);
     return async (outcome: Outcome, result: Uint8Array): Promise<string> => {
@@ -146,7 +162,7 @@ export class ReceiptService implements Feature {
       salts?.fill(0);
       await this.#keys.current();
       if (this.#signer === undefined) throw new WireError("internal_error", "The service is ending");
-      const { privateKey, signed, receipt } = this.#signer;
+      const { key, signed, receipt } = this.#signer;
       const claims = new Map<number, unknown>([
         [CLAIM.issuedAt, Math.floor(now().getTime() / 1000)],
         [CLAIM.id, id],
@@ -159,7 +175,7 @@ export class ReceiptService implements Feature {
         [CLAIM.configuration, configurationHash],
       ]);
       const payload = encode(encode(claims));
-      const signature = sign(null, concat([signed, payload]), privateKey);
+      const signature = key.sign(concat([signed, payload]));
       return encodeBase64(concat([receipt, payload, SIGNATURE_HEAD, signature]));
     };
   }
@@ -167,6 +183,7 @@ export class ReceiptService implements Feature {
   /** Drops the key. */
   [Symbol.dispose](): void {
     this.#disposed = true;
+    this.#signer?.key[Symbol.dispose]();
     this.#signer = undefined;
     this.#keys[Symbol.dispose]();
   }

@@ -25,7 +25,6 @@ import { credentialedRoute, keySelection } from "../server/fields.ts";
 import { type Call, type Feature, type Ports, PreparedReply, type Routes } from "../server/feature.ts";
 import { kmsFailure, refuseTsk } from "../server/kms_failure.ts";
 import { checkWaitedFor, NEVER } from "../server/waiting.ts";
-import { HEADROOM } from "./workflow/messages.ts";
 import type { Workflows } from "./workflow/pool.ts";
 
 /** The measured configuration of the service, which no request can change, and the workflow. */
@@ -266,7 +265,7 @@ export class SessionKeyService implements Feature {
     const bound = readProcessBinding(request, { required: this.#options.bindProcess === true });
     const { receipt: nonce } = readFields(request, PROCESS);
     const blob = this.#parseBlob(hex);
-    const input = held.key.open(blob, bound?.request, HEADROOM);
+    const input = held.key.open(blob, bound?.request, this.#workflows.headroom);
     const about = { type: "process", blob, input, secret: held.receiptSecret } as const;
     const receipt = nonce && this.#options.receipts.begin({ ...about, nonce }, call);
     return this.#work(held, { input, receipt, bound, signal: call.signal });

@@ -49,15 +49,25 @@ export interface Aead {
   /** @param raw 32 bytes, borrowed: the caller wipes them */
   newKey(raw: Bytes): AeadKey;
   /** Of the same library; without them, `node:crypto`'s are used. */
-  readonly hashes?: Hashes | undefined;
+  readonly primitives?: Primitives | undefined;
 }
 
-/** SHA-384, and HKDF with it. */
-export interface Hashes {
+/** What receipts are made with. */
+export interface Primitives {
   /** 48 bytes. */
   sha384(bytes: Bytes): Bytes;
   /** HKDF-SHA-384 without a salt. @param secret borrowed */
   hkdf(secret: Bytes, info: Bytes, length: number): Bytes;
+  /** An Ed25519 key, RFC 8032. @param seed 32 bytes, borrowed */
+  ed25519(seed: Bytes): Ed25519Key;
+}
+
+/** Signs. Disposing drops the private key, and wipes it where it is this program's memory. */
+export interface Ed25519Key extends Disposable {
+  /** 32 bytes. */
+  readonly publicKey: Bytes;
+  /** 64 bytes. @throws {TypeError} after it was disposed */
+  sign(message: Bytes): Bytes;
 }
 
 class NodeKey implements AeadKey {

@@ -2,16 +2,27 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { createCipheriv, createDecipheriv, createHash, hkdfSync } from "node:crypto";
 import { type AwsLcAead, openAead, openAeadLibrary } from "../../../ffi/aead.ts";
-import { AEAD_SYMBOLS, HASH_SYMBOLS } from "../../../ffi/symbols.ts";
-import { NODE_HASHES } from "../../../lib/enclave/receipts/receipts.ts";
+import { AEAD_SYMBOLS, PRIMITIVE_SYMBOLS } from "../../../ffi/symbols.ts";
+import { NODE_PRIMITIVES } from "../../../lib/enclave/receipts/receipts.ts";
 import { SdkError } from "../../../ffi/errors.ts";
 import { writeWord } from "../../../ffi/layout.ts";
 import type { Dlopen } from "../../../ffi/library.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
-type Symbols = Deno.DynamicLibrary<typeof AEAD_SYMBOLS & typeof HASH_SYMBOLS>["symbols"];
+type Symbols = Deno.DynamicLibrary<typeof AEAD_SYMBOLS & typeof PRIMITIVE_SYMBOLS>["symbols"];
 
 const [AEAD, DIGEST] = [0x10n, 0x20n];
+
+type Fault =
+  | "wrong"
+  | "no_context"
+  | "refuses"
+  | "short"
+  | "opens_all"
+  | "wrong_hash"
+  | "no_hkdf"
+  | "wrong_signature"
+  | "no_signature";
 
 /** A library with AES-256-GCM by `node:crypto`, whose faults are set. */
 class MockAwsLc {
@@ -19,7 +30,8 @@ class MockAwsLc {
   freed: bigint[] = [];
   opened: string[] = [];
   missing: keyof Symbols | undefined;
-  fault: "wrong" | "no_context" | "refuses" | "short" | "opens_all" | "wrong_hash" | "no_hkdf" | undefined;
+  fault: Fault | undefined;
+  privateKey: Bytes | undefined;
   #next = 0x1000n;
 
   readonly dlopen: Dlopen = ((path: string, table: object) => {
@@ -42,6 +54,20 @@ class MockAwsLc {
         const [ikm, own] = [secret as Bytes, salt as Bytes];
         (out as Bytes).set(new Uint8Array(hkdfSync("sha384", ikm, own, info as Bytes, Number(length))));
         return this.fault === "no_hkdf" ? 0 : 1;
+      },
+      ED25519_keypair_from_seed: (publicKey, privateKey, seed) => {
+        using key = NODE_PRIMITIVES.ed25519(seed as Bytes);
+        (publicKey as Bytes).set(key.publicKey);
+        this.privateKey = privateKey as Bytes;
+        this.privateKey.set(seed as Bytes);
+      },
+      ED25519_sign: (out, message, length, privateKey) => {
+        const [text, secret] = [message as Bytes, privateKey as Bytes];
+        assertEquals([length, secret.length], [BigInt(text.length), 64]);
+        using key = NODE_PRIMITIVES.ed25519(secret.slice(0, 32));
+        (out as Bytes).set(key.sign(text));
+        if (this.fault === "wrong_signature") (out as Bytes)[4] = 0;
+        return this.fault === "no_signature" ? 0 : 1;
       },
       EVP_aead_aes_256_gcm: () => AEAD,
       EVP_AEAD_CTX_new: (aead, key, keyLength, tagLength) => {
@@ -116,7 +142,7 @@ for (const name of Object.keys(AEAD_SYMBOLS) as (keyof typeof AEAD_SYMBOLS)[]) {
   });
 }
 
-for (const fault of ["wrong", "opens_all", "wrong_hash"] as const) {
+for (const fault of ["wrong", "opens_all", "wrong_hash", "wrong_signature"] as const) {
   Deno.test(`a library that gets a known answer wrong (${fault}) is refused, and keeps no key`, () => {
     const mock = new MockAwsLc();
     mock.fault = fault;
@@ -125,23 +151,41 @@ for (const fault of ["wrong", "opens_all", "wrong_hash"] as const) {
   });
 }
 
-for (const name of Object.keys(HASH_SYMBOLS) as (keyof typeof HASH_SYMBOLS)[]) {
-  Deno.test(`a library without ${name} has keys, and hashes by node:crypto`, () => {
+for (const name of Object.keys(PRIMITIVE_SYMBOLS) as (keyof typeof PRIMITIVE_SYMBOLS)[]) {
+  Deno.test(`a library without ${name} has keys, and other primitives by node:crypto`, () => {
     const mock = new MockAwsLc();
     mock.missing = name;
-    assertEquals([mock.open()?.name, mock.open()?.hashes], ["AWS-LC", undefined]);
+    assertEquals([mock.open()?.name, mock.open()?.primitives], ["AWS-LC", undefined]);
   });
 }
 
 Deno.test("hashes are those of node:crypto, and a derivation that fails is an error", () => {
   const mock = new MockAwsLc();
-  const hashes = mock.open()?.hashes;
-  assert(hashes !== undefined);
+  const primitives = mock.open()?.primitives;
+  assert(primitives !== undefined);
   const [secret, info] = [new Uint8Array(48).fill(1), new Uint8Array(60).fill(2)];
-  assertEquals(hashes.sha384(info), NODE_HASHES.sha384(info));
-  assertEquals(hashes.hkdf(secret, info, 96), NODE_HASHES.hkdf(secret, info, 96));
+  assertEquals(primitives.sha384(info), NODE_PRIMITIVES.sha384(info));
+  assertEquals(primitives.hkdf(secret, info, 96), NODE_PRIMITIVES.hkdf(secret, info, 96));
   mock.fault = "no_hkdf";
-  assertThrows(() => hashes.hkdf(secret, info, 96), SdkError, "96 bytes");
+  assertThrows(() => primitives.hkdf(secret, info, 96), SdkError, "96 bytes");
+});
+
+Deno.test("a private Ed25519 key signs as node:crypto does until it is disposed, and is then zeros", () => {
+  const mock = new MockAwsLc();
+  const ed25519 = mock.open()?.primitives?.ed25519;
+  assert(ed25519 !== undefined);
+  assertEquals(mock.privateKey, new Uint8Array(64));
+  assertThrows(() => ed25519(new Uint8Array(31)), RangeError, "31 bytes");
+  const [seed, message] = [new Uint8Array(32).fill(5), new Uint8Array(70).fill(6)];
+  using node = NODE_PRIMITIVES.ed25519(seed);
+  const key = ed25519(seed);
+  assertEquals([key.publicKey, key.sign(message)], [node.publicKey, node.sign(message)]);
+  mock.fault = "no_signature";
+  assertThrows(() => key.sign(message), SdkError, "did not sign");
+  assertEquals(mock.privateKey?.subarray(0, 32), seed);
+  key[Symbol.dispose]();
+  assertEquals(mock.privateKey, new Uint8Array(64));
+  assertThrows(() => key.sign(message), TypeError, "it was wiped");
 });
 
 Deno.test("a library that cannot be opened is named", () => {

@@ -12,7 +12,7 @@ import { type LogLevel, plainFields } from "../../../shared/log.ts";
 import { WireError } from "../../../shared/wire/messages.ts";
 import { Metrics } from "../../server/metrics.ts";
 import { WorkflowError } from "../../../workflow_context.ts";
-import { bytesFrame, jsonFrame, jsonOf, KIND, partsOf, type WorkflowSettings } from "./messages.ts";
+import { bytesFrame, HEADROOM, jsonFrame, jsonOf, KIND, partsOf, type WorkflowSettings } from "./messages.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -79,10 +79,12 @@ export interface WorkflowState {
 
 /** Runs the workflow. Disposing ends it. */
 export interface Workflows extends Disposable {
+  /** Bytes that a plaintext's buffer should have before it; 0 if undefined. */
+  readonly headroom?: number;
   /**
    * Has the workflow work on a plaintext.
    *
-   * @param plaintext wiped; not copied if its buffer has `HEADROOM` bytes before it
+   * @param plaintext wiped; not copied if its buffer has the headroom before it
    * @param signal ends the wait for it
    * @returns the result, the caller's to discard
    * @throws {WorkflowError | WireError | EnclaveError} or rejects: `workflow_timeout`, `workflow_lost`, `busy`, `abandoned`
@@ -100,6 +102,7 @@ function failure(how: string, options: FailureOptions = {}): EnclaveError {
 
 /** Processes that run the workflow. Disposing ends them. */
 export class WorkflowPool implements Workflows {
+  readonly headroom = HEADROOM;
   #options: WorkflowPoolOptions;
   #children: Children<Handed>;
   #waiting: Job[] = [];
