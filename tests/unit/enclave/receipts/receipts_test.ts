@@ -4,7 +4,8 @@ import { decodeBase64, encodeBase64, encodeHex } from "@std/encoding";
 import { parseReceipt, receiptSalts, receiptSecretOf } from "../../../../lib/shared/receipts/mod.ts";
 import { verifyReceipt, verifyReceiptDocument } from "../../../../lib/shared/receipts/mod.ts";
 import { RECEIPT_KEY_LIFE_MS } from "../../../../lib/shared/receipts/claims.ts";
-import { ReceiptService } from "../../../../lib/enclave/receipts/receipts.ts";
+import { NODE_PRIMITIVES, ReceiptService } from "../../../../lib/enclave/receipts/receipts.ts";
+import { NODE_AEAD } from "../../../../lib/shared/crypto/aead.ts";
 import { FEATURES } from "../../../../lib/shared/cli/serve_options.ts";
 import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
 import { SealingKey } from "../../../../lib/shared/crypto/sealing.ts";
@@ -263,4 +264,41 @@ Deno.test("no receipt is made after the service has ended", async () => {
   receipts[Symbol.dispose]();
   await assertRejects(() => finish("ok", bytes("r")), WireError);
   await assertRejects(() => receipts.begin(about, call), WireError);
+});
+
+/** Receipts whose keys are counted, and a clock. */
+async function countedKeys() {
+  const [made, disposed]: [number[], number[]] = [[], []];
+  const ed25519: typeof NODE_PRIMITIVES.ed25519 = (seed) => {
+    const number = made.push(made.length);
+    return { ...NODE_PRIMITIVES.ed25519(seed), [Symbol.dispose]: () => void disposed.push(number) };
+  };
+  const kms = await LocalKms.open({ region: "us-east-1" });
+  let time = 0;
+  const aead = { ...NODE_AEAD, primitives: { ...NODE_PRIMITIVES, ed25519 } };
+  const receipts = new ReceiptService(testPorts({ kms, aead, monotonic: () => time }));
+  const about = { type: "process", nonce: new Uint8Array(16), blob: bytes("b"), input: bytes("i") } as const;
+  const make = async () =>
+    await (await receipts.begin(about, { signal: new AbortController().signal }))("ok", bytes("r"));
+  return { made, disposed, receipts, make, advance: (ms: number) => void (time += ms) };
+}
+
+Deno.test("the private key of receipts is wiped when another takes its place, and when the service ends", async () => {
+  const { disposed, receipts, make, advance } = await countedKeys();
+  await make();
+  assertEquals(disposed, []);
+  advance(RECEIPT_KEY_LIFE_MS);
+  await make();
+  assertEquals(disposed, [1]);
+  receipts[Symbol.dispose]();
+  assertEquals(disposed, [1, 2]);
+});
+
+Deno.test("a service that ends while its key of receipts is being made makes none", async () => {
+  const { made, receipts, make } = await countedKeys();
+  const making = make();
+  await Promise.resolve();
+  receipts[Symbol.dispose]();
+  await assertRejects(() => making, WireError, "ending");
+  assertEquals(made, []);
 });
