@@ -183,7 +183,8 @@ function newKey(symbols: AeadSymbols, raw: Bytes): AwsLcKey {
 
 /**
  * One of NIST's vectors (CAVP, gcmEncryptExtIV256.rsp, PTlen 128, AADlen 128, Count 0): a library that gets it wrong must not be given a key.
- * SHA-384 is of "abc" (FIPS 180), HKDF of the key with the nonce as info, Ed25519 the first test of RFC 8032, 7.1. Hex.
+ * SHA-384 is of "abc" (FIPS 180), HKDF of the key with the nonce as info, Ed25519 the first of RFC 8032, 7.1.
+ * Hex.
  */
 const KNOWN_ANSWER = {
   key: "92e11dcdaa866f5ce790fd24501f92509aacf4cb8b1339d50c9c1240935dd08b",

@@ -140,5 +140,6 @@ export const PRIMITIVE_SYMBOLS = {
   HKDF: { parameters: [BYTES_OUT, SIZE, "usize", ...TEXT, ...TEXT, ...TEXT], ...OPTIONAL },
   // out_public_key; out_private_key; seed
   ED25519_keypair_from_seed: { parameters: [BYTES_OUT, BYTES_OUT, BYTES_IN], result: "void", optional: true },
-  ED25519_sign: { parameters: [BYTES_OUT, ...TEXT, BYTES_IN], result: "i32", optional: true }, // out_sig; message; private_key
+  // out_sig; message; private_key
+  ED25519_sign: { parameters: [BYTES_OUT, ...TEXT, BYTES_IN], result: "i32", optional: true },
 } as const satisfies Deno.ForeignLibraryInterface;

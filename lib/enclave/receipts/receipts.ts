@@ -108,9 +108,13 @@ export class ReceiptService implements Feature {
     const keyId = createHash("sha256").update(publicKey).digest();
     const header = encode(encode(new Map<number, unknown>([[1, -8], [4, keyId]])));
     const signed = concat([ARRAY_OF_4, encode("Signature1"), header, encode(NONE)]);
-    this.#signer?.key[Symbol.dispose]();
-    this.#signer = { key, signed, receipt: concat([TAG, ARRAY_OF_4, header, encode(new Map())]) };
+    this.#replaceSigner({ key, signed, receipt: concat([TAG, ARRAY_OF_4, header, encode(new Map())]) });
     return { publicKey };
+  }
+
+  #replaceSigner(signer?: Signer): void {
+    this.#signer?.key[Symbol.dispose]();
+    this.#signer = signer;
   }
 
   async #attest({ nonce, key: id }: Values<typeof ATTEST_RECEIPT>): Promise<Reply> {
@@ -183,8 +187,7 @@ export class ReceiptService implements Feature {
   /** Drops the key. */
   [Symbol.dispose](): void {
     this.#disposed = true;
-    this.#signer?.key[Symbol.dispose]();
-    this.#signer = undefined;
+    this.#replaceSigner();
     this.#keys[Symbol.dispose]();
   }
 }

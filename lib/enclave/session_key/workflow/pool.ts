@@ -17,8 +17,8 @@ import { bytesFrame, HEADROOM, jsonFrame, jsonOf, KIND, partsOf, type WorkflowSe
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
- * Requests that are handed over at a time: to all processes together, and to each at least. The more there are, the more
- * travel in one write; the fewer, the fewer wait behind a slow one while another process has time.
+ * Requests that are handed over at a time: to all processes together, and to each at least. The more there are,
+ * the more travel in one write; the fewer, the fewer wait behind a slow one while another process has time.
  */
 const HANDED = { together: 32, each: 8 } as const;
 /** Requests that wait for a process. */
