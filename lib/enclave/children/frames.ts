@@ -74,10 +74,9 @@ export class FrameReader {
   }
 
   #newBody(): Bytes {
+    const mark = readNumber(this.#header, 0, 4);
     const length = readNumber(this.#header, 4, 4);
-    if (readNumber(this.#header, 0, 4) !== MARK) {
-      throw new RangeError("what arrived is not a frame of the protocol");
-    }
+    if (mark !== MARK) throw new RangeError("what arrived is not a frame of the protocol");
     if (length <= this.#maxLength) return new Uint8Array(length);
     throw new RangeError(`a frame of ${length} bytes arrived: at most ${this.#maxLength} are allowed`);
   }
