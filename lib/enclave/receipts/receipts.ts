@@ -5,7 +5,7 @@
  * @module
  */
 import { encodeBase64 } from "@std/encoding";
-import { encode } from "cborg";
+import { encode, encodeInto } from "cborg";
 import { Buffer } from "node:buffer";
 import { createHash, createPrivateKey, createPublicKey, hkdfSync, sign } from "node:crypto";
 import { receiptUserData } from "../../shared/attestation/statement.ts";
@@ -35,6 +35,9 @@ const KEY_LENGTH = 32;
 const ID_LENGTH = 16;
 /** CBOR: the tag of a COSE_Sign1, and the heads of an array of four items and of a byte string of 64. */
 const [TAG, ARRAY_OF_4, SIGNATURE_HEAD] = [Uint8Array.of(0xd2), Uint8Array.of(0x84), Uint8Array.of(0x58, 64)];
+/** CBOR: the head of a byte string of 256 to 65,535 bytes, before its length. The claims have 268 to 338. */
+const BYTES_HEAD = 0x59;
+const MAX_PAYLOAD = 512;
 const NONE = new Uint8Array(0);
 
 /** Deno's own, where the SDK's library does not export them all. */
@@ -178,9 +181,12 @@ export class ReceiptService implements Feature {
         [CLAIM.outcome, outcome],
         [CLAIM.configuration, configurationHash],
       ]);
-      const payload = encode(encode(claims));
-      const signature = key.sign(concat([signed, payload]));
-      return encodeBase64(concat([receipt, payload, SIGNATURE_HEAD, signature]));
+      const room = concat([signed, new Uint8Array(MAX_PAYLOAD)]);
+      const { written } = encodeInto(claims, room.subarray(signed.length + 3));
+      room.set([BYTES_HEAD, written >> 8, written], signed.length);
+      const message = room.subarray(0, signed.length + 3 + written);
+      const parts = [receipt, message.subarray(signed.length), SIGNATURE_HEAD, key.sign(message)];
+      return encodeBase64(concat(parts));
     };
   }
 
