@@ -278,7 +278,8 @@ export class MasterKeyService implements Feature {
     const signed = { ...reply, signature: encodeBase64(signature) };
     if (nonce === undefined) return signed;
     const about = { type: "master_key.sign", nonce, blob: digest, input: digest } as const;
-    return this.#options.receipts.begin(about, call).then((finish) => finish("ok", signature))
+    return this.#options.receipts.begin(about, call)
+      .then((begun) => begun.finish("ok", signature).finally(() => begun[Symbol.dispose]()))
       .then((receipt) => ({ ...signed, receipt }));
   }
 

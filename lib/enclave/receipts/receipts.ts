@@ -78,8 +78,11 @@ interface Signer {
 }
 
 type Outcome = "ok" | "workflow_failed";
-/** Signs the outcome, and gives the receipt in base64. @param result borrowed */
-export type Finish = (outcome: Outcome, result: Uint8Array) => Promise<string>;
+/** A receipt that was begun. Disposing wipes its salts. */
+export interface BegunReceipt extends Disposable {
+  /** Signs the outcome, and gives the receipt in base64. @param result borrowed */
+  finish(outcome: Outcome, result: Uint8Array): Promise<string>;
+}
 
 /** Makes receipts, and attests to their key. */
 export class ReceiptService implements Feature {
@@ -142,7 +145,7 @@ export class ReceiptService implements Feature {
    *
    * @throws {WireError} (rejects) `feature_off`
    */
-  async begin({ type, nonce, blob, input, secret }: Receipted, { sealed }: Call): Promise<Finish> {
+  async begin({ type, nonce, blob, input, secret }: Receipted, { sealed }: Call): Promise<BegunReceipt> {
     if (this.#disposed) {
       throw new WireError("feature_off", "The feature receipts is switched off in this image");
     }
@@ -164,9 +167,8 @@ export class ReceiptService implements Feature {
       }
     };
     const inputHash = commit(salts?.subarray(SALT_LENGTH), input);
-    return async (outcome: Outcome, result: Uint8Array): Promise<string> => {
+    const finish = async (outcome: Outcome, result: Uint8Array): Promise<string> => {
       const resultHash = commit(salts?.subarray(0, SALT_LENGTH), result);
-      salts?.fill(0);
       await this.#keys.current();
       if (this.#signer === undefined) throw new WireError("internal_error", "The service is ending");
       const { key, signed, receipt } = this.#signer;
@@ -188,6 +190,7 @@ export class ReceiptService implements Feature {
       const parts = [receipt, message.subarray(signed.length), SIGNATURE_HEAD, key.sign(message)];
       return encodeBase64(concat(parts));
     };
+    return { finish, [Symbol.dispose]: () => void salts?.fill(0) };
   }
 
   /** Drops the key. */

@@ -19,7 +19,7 @@ import { CONFIGURE, PROCESS } from "../../shared/wire/requests.ts";
 import { type BoundBlobs, readProcessBinding } from "../../shared/wire/process_binding.ts";
 import { WorkflowError } from "../../workflow_context.ts";
 import type { SecretBytes } from "../../shared/crypto/secret_bytes.ts";
-import type { Finish, ReceiptService } from "../receipts/receipts.ts";
+import type { BegunReceipt, ReceiptService } from "../receipts/receipts.ts";
 import { requireEntropy } from "../server/entropy.ts";
 import { credentialedRoute, keySelection } from "../server/fields.ts";
 import { type Call, type Feature, type Ports, PreparedReply, type Routes } from "../server/feature.ts";
@@ -67,7 +67,7 @@ interface ConfigureRequest {
 interface Work {
   readonly input: Uint8Array<ArrayBuffer>;
   /** Where it asked for one. */
-  readonly receipt: Promise<Finish> | undefined;
+  readonly receipt: Promise<BegunReceipt> | undefined;
   readonly bound: BoundBlobs | undefined;
   readonly signal: AbortSignal;
 }
@@ -274,12 +274,12 @@ export class SessionKeyService implements Feature {
   async #work(held: HeldKey, { input, receipt, bound, signal }: Work): Promise<PreparedReply | Reply> {
     // A DisposableStack would take as long as the cipher.
     let result = new Uint8Array(0);
-    let finish: Finish | undefined;
+    let begun: BegunReceipt | undefined;
     held.users++;
     try {
-      finish = receipt && await receipt;
+      begun = receipt && await receipt;
       result = await this.#workflows.run(input, signal);
-      const signed = finish === undefined ? "" : `","receipt":"${await finish("ok", result)}`;
+      const signed = begun === undefined ? "" : `","receipt":"${await begun.finish("ok", result)}`;
       const sealed = held.key.seal(result, bound?.reply);
       const { seals } = held.key;
       if (seals === SEAL_LIMITS.warnAt) {
@@ -287,9 +287,13 @@ export class SessionKeyService implements Feature {
       }
       return new PreparedReply(['{"status":"ok","result":"', sealed, `${signed}"}`]);
     } catch (thrown) {
-      if (finish === undefined || !(thrown instanceof WorkflowError)) throw thrown;
-      return { ...refused(thrown), receipt: await finish("workflow_failed", encoder.encode(thrown.code)) };
+      // The workflow was not given it.
+      if (receipt !== undefined && begun === undefined) discard(input);
+      if (begun === undefined || !(thrown instanceof WorkflowError)) throw thrown;
+      const signed = await begun.finish("workflow_failed", encoder.encode(thrown.code));
+      return { ...refused(thrown), receipt: signed };
     } finally {
+      begun?.[Symbol.dispose]();
       release(held);
       discard(result);
     }

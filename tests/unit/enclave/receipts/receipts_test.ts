@@ -10,6 +10,7 @@ import { FEATURES } from "../../../../lib/shared/cli/serve_options.ts";
 import { HOST_RANDOM } from "../../../../lib/shared/crypto/host_random.ts";
 import { SealingKey } from "../../../../lib/shared/crypto/sealing.ts";
 import { SecretBytes } from "../../../../lib/shared/crypto/secret_bytes.ts";
+import { inProcess } from "../../../../lib/dev/in_process_workflow.ts";
 import { LocalKms } from "../../../../lib/dev/kms/local.ts";
 import { WireError } from "../../../../lib/shared/wire/messages.ts";
 import { testPorts } from "../../../helpers/ports.ts";
@@ -260,9 +261,9 @@ Deno.test("no receipt is made after the service has ended", async () => {
   const receipts = new ReceiptService(ports);
   const about = { type: "process", nonce: new Uint8Array(16), blob: bytes("b"), input: bytes("i") } as const;
   const call = { signal: new AbortController().signal };
-  const finish = await receipts.begin(about, call);
+  using begun = await receipts.begin(about, call);
   receipts[Symbol.dispose]();
-  await assertRejects(() => finish("ok", bytes("r")), WireError);
+  await assertRejects(() => begun.finish("ok", bytes("r")), WireError);
   await assertRejects(() => receipts.begin(about, call), WireError);
 });
 
@@ -278,8 +279,10 @@ async function countedKeys() {
   const aead = { ...NODE_AEAD, primitives: { ...NODE_PRIMITIVES, ed25519 } };
   const receipts = new ReceiptService(testPorts({ kms, aead, monotonic: () => time }));
   const about = { type: "process", nonce: new Uint8Array(16), blob: bytes("b"), input: bytes("i") } as const;
-  const make = async () =>
-    await (await receipts.begin(about, { signal: new AbortController().signal }))("ok", bytes("r"));
+  const make = async () => {
+    using begun = await receipts.begin(about, { signal: new AbortController().signal });
+    return await begun.finish("ok", bytes("r"));
+  };
   return { made, disposed, receipts, make, advance: (ms: number) => void (time += ms) };
 }
 
@@ -301,4 +304,53 @@ Deno.test("a service that ends while its key of receipts is being made makes non
   receipts[Symbol.dispose]();
   await assertRejects(() => making, WireError, "ending");
   assertEquals(made, []);
+});
+
+/** Asks for a receipt, and gives what becomes of the plaintexts and salts. */
+async function afterRequest(workflow: () => never, isOff: boolean): Promise<readonly string[]> {
+  const secrets: Uint8Array[] = [];
+  const aead: typeof NODE_AEAD = {
+    ...NODE_AEAD,
+    newKey: (raw) => {
+      const key = NODE_AEAD.newKey(raw);
+      return {
+        seal: (...given) => key.seal(...given),
+        open: (out, input) => secrets.push(out) > 0 && key.open(out, input),
+        [Symbol.dispose]: () => key[Symbol.dispose](),
+      };
+    },
+    primitives: {
+      ...NODE_PRIMITIVES,
+      hkdf: (secret, info, length) => {
+        const derived = NODE_PRIMITIVES.hkdf(secret, info, length);
+        if (length === 96) secrets.push(derived);
+        return derived;
+      },
+    },
+  };
+  const kms = await LocalKms.open({ region: "us-east-1" });
+  using receipts = new ReceiptService(testPorts({ kms, aead }));
+  using session = plainSession({ kms, aead, receipts, workflows: inProcess(workflow) });
+  const encrypted_tsk = encodeBase64(await kms.encrypt(kms.keyArns[0] ?? "", SESSION_KEY));
+  await configureOn(session, { type: "configure", encrypted_tsk, ...CREDENTIAL });
+  if (isOff) receipts[Symbol.dispose]();
+  const asked = async () =>
+    await session.process({ ciphertext: blobOf("secret"), receipt: { nonce: NONCE } });
+  await assertRejects(asked, Error);
+  return secrets.map((secret) => secret.length === 0 ? "" : encodeHex(secret));
+}
+
+Deno.test("a plaintext for which no receipt can be begun is wiped", async () => {
+  const workflow = () => {
+    throw new TypeError("it must not be run");
+  };
+  assertEquals(await afterRequest(workflow, true), [""]);
+});
+
+Deno.test("the salts of a receipt are wiped when the workflow fails", async () => {
+  const workflow = () => {
+    throw new TypeError("broken");
+  };
+  const [, salts] = await afterRequest(workflow, false);
+  assertEquals(salts, "00".repeat(96));
 });

@@ -93,10 +93,10 @@ Deno.test("the worked example of a receipt is what the enclave makes, byte for b
   clock.ms += 1_999;
   const secret = new SecretBytes(row("secret"));
   const blob = (await rowsOf("`process` blobs"))("blob");
-  const finish = await enclave.begin({ type: "process", nonce: NONCE, blob, input: HELLO, secret }, {
+  using begun = await enclave.begin({ type: "process", nonce: NONCE, blob, input: HELLO, secret }, {
     signal,
   });
-  assertEquals(decodeBase64(await finish("ok", HELLO)), row("the receipt"));
+  assertEquals(decodeBase64(await begun.finish("ok", HELLO)), row("the receipt"));
 });
 
 Deno.test("the worked example's salts are what a client derives, also those of the sealed example", async () => {
