@@ -37,7 +37,8 @@ const ID_LENGTH = 16;
 const [TAG, ARRAY_OF_4, SIGNATURE_HEAD] = [Uint8Array.of(0xd2), Uint8Array.of(0x84), Uint8Array.of(0x58, 64)];
 /** CBOR: the head of a byte string of 256 to 65,535 bytes, before its length. The claims have 268 to 338. */
 const BYTES_HEAD = 0x59;
-const MAX_PAYLOAD = 512;
+/** Bytes of a receipt, at most. */
+const MAX_LENGTH = 512;
 const NONE = new Uint8Array(0);
 
 /** Deno's own, where the SDK's library does not export them all. */
@@ -98,6 +99,8 @@ export class ReceiptService implements Feature {
   #signer: Signer | undefined;
   #disposed = false;
   #primitives: Primitives;
+  /** For one receipt after another: each is made at once, and holds no secret. */
+  #room = new Uint8Array(MAX_LENGTH);
 
   constructor(ports: Ports) {
     this.#ports = ports;
@@ -183,12 +186,18 @@ export class ReceiptService implements Feature {
         [CLAIM.outcome, outcome],
         [CLAIM.configuration, configurationHash],
       ]);
-      const room = concat([signed, new Uint8Array(MAX_PAYLOAD)]);
+      // First what is signed and then the receipt, around the same payload.
+      const room = this.#room;
       const { written } = encodeInto(claims, room.subarray(signed.length + 3));
+      const end = signed.length + 3 + written;
+      room.set(signed);
       room.set([BYTES_HEAD, written >> 8, written], signed.length);
-      const message = room.subarray(0, signed.length + 3 + written);
-      const parts = [receipt, message.subarray(signed.length), SIGNATURE_HEAD, key.sign(message)];
-      return encodeBase64(concat(parts));
+      const signature = key.sign(room.subarray(0, end));
+      room.set(receipt, signed.length - receipt.length);
+      room.set(SIGNATURE_HEAD, end);
+      room.set(signature, end + SIGNATURE_HEAD.length);
+      const length = end + SIGNATURE_HEAD.length + signature.length;
+      return encodeBase64(room.subarray(signed.length - receipt.length, length));
     };
     return { finish, [Symbol.dispose]: () => void salts?.fill(0) };
   }
