@@ -129,7 +129,7 @@ export interface AwsLcAead {
    * @throws {SdkGenericError} when AWS-LC makes no context.
    */
   newKey(raw: Bytes): AwsLcKey;
-  /** Undefined when the library lacks one of their functions. */
+  /** Undefined when the library lacks one of these functions. */
   readonly primitives: ReturnType<typeof primitivesOf>;
 }
 
@@ -241,7 +241,7 @@ export function openAeadLibrary(path: string, dlopen: Dlopen = Deno.dlopen): Aws
     primitives: primitivesOf(symbols),
   };
   if (isRight(aead)) return aead;
-  throw sdkError("sdk_library", `AES-256-GCM of ${path} gives a wrong result for a NIST test vector`, {
+  throw sdkError("sdk_library", `AWS-LC of ${path} gives a wrong result for a published test vector`, {
     symbol: "EVP_AEAD_CTX_seal",
     hint: "The library is damaged, or is not AWS-LC: build the SDK again for this machine.",
   });

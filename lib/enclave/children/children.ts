@@ -88,6 +88,7 @@ export class Children<T> {
   readonly after: After;
   #options: ChildrenOptions<T>;
   #members = new Set<Member<T>>();
+  #open: readonly Member<T>[] = [];
   /** Cancel the starts that wait for their time. */
   #pauses = new Set<() => void>();
   #losses = 0;
@@ -106,11 +107,12 @@ export class Children<T> {
   }
 
   /** The children that take work, in the order in which they were opened. */
-  open: readonly Member<T>[] = [];
+  get open(): readonly Member<T>[] {
+    return this.#open;
+  }
 
-  /** Makes the list once, and not for each request. */
   #listOpen(): void {
-    this.open = [...this.#members].filter(({ state }) => state === "open");
+    this.#open = [...this.#members].filter(({ state }) => state === "open");
   }
 
   /** Process ids of all children. */
@@ -184,13 +186,13 @@ export class Children<T> {
     this.#members.add(member);
     this.hasOpened = true;
     this.#opening.resolve();
-    for (const old of this.#members) {
-      if (old.successor !== member) continue;
-      old.state = "replaced";
+    const replaced = [...this.#members].filter(({ successor }) => successor === member);
+    for (const old of replaced) old.state = "replaced";
+    this.#listOpen();
+    for (const old of replaced) {
       this.counts.replaced++;
       this.#options.replaced?.(old);
     }
-    this.#listOpen();
     this.#options.ready(member);
   }
 

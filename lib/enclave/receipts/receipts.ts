@@ -35,7 +35,7 @@ const KEY_LENGTH = 32;
 const ID_LENGTH = 16;
 /** CBOR: the tag of a COSE_Sign1, and the heads of an array of four items and of a byte string of 64. */
 const [TAG, ARRAY_OF_4, SIGNATURE_HEAD] = [Uint8Array.of(0xd2), Uint8Array.of(0x84), Uint8Array.of(0x58, 64)];
-/** CBOR: the head of a byte string of 256 to 65,535 bytes, before its length. The claims have 268 to 338. */
+/** CBOR: the head of a byte string of 256 to 65,535 bytes, before its length. The claims have 264 to 330. */
 const BYTES_HEAD = 0x59;
 /** Bytes of a receipt, at most. */
 const MAX_LENGTH = 512;
@@ -99,7 +99,7 @@ export class ReceiptService implements Feature {
   #signer: Signer | undefined;
   #disposed = false;
   #primitives: Primitives;
-  /** For one receipt after another: each is made at once, and holds no secret. */
+  /** Reused for each receipt: it is filled and encoded without an await, and holds no secret. */
   #room = new Uint8Array(MAX_LENGTH);
 
   constructor(ports: Ports) {
@@ -111,7 +111,7 @@ export class ReceiptService implements Feature {
 
   async #make() {
     using seed = await drawSecret(this.#ports, "receipt", KEY_LENGTH);
-    if (this.#disposed) throw new WireError("internal_error", "The service is ending");
+    if (this.#disposed) throw new WireError("internal_error", "The service is ending: no key is made");
     const key = this.#primitives.ed25519(seed.expose());
     const { publicKey } = key;
     const keyId = createHash("sha256").update(publicKey).digest();
@@ -156,11 +156,12 @@ export class ReceiptService implements Feature {
     const { sha384, hkdf } = this.#primitives;
     const id = entropy.random.bytes(ID_LENGTH);
     const request = sha384(sealed?.ciphertext ?? blob);
-    const exported = sealed && await sealed.receiptSecret();
+    using exported = new SecretBytes(sealed === undefined ? NONE : await sealed.receiptSecret());
     // Whoever sealed the request knows what is exported, but the blob in it may be another client's.
-    const from = concat([secret?.expose() ?? NONE, exported ?? NONE]);
-    const salts = from.length > 0 ? hkdf(from, saltInfo(nonce, id), 2 * SALT_LENGTH) : undefined;
-    for (const each of [from, exported]) each?.fill(0);
+    using from = new SecretBytes(concat([secret?.expose() ?? NONE, exported.expose()]));
+    const salts = from.length === 0
+      ? undefined
+      : new SecretBytes(hkdf(from.expose(), saltInfo(nonce, id), 2 * SALT_LENGTH));
     const commit = (salt: Bytes = NONE, bytes: Uint8Array) => {
       const salted = concat([salt, bytes]);
       try {
@@ -169,9 +170,15 @@ export class ReceiptService implements Feature {
         discard(salted);
       }
     };
-    const inputHash = commit(salts?.subarray(SALT_LENGTH), input);
+    let inputHash: Bytes;
+    try {
+      inputHash = commit(salts?.expose().subarray(SALT_LENGTH), input);
+    } catch (thrown) {
+      salts?.[Symbol.dispose]();
+      throw thrown;
+    }
     const finish = async (outcome: Outcome, result: Uint8Array): Promise<string> => {
-      const resultHash = commit(salts?.subarray(0, SALT_LENGTH), result);
+      const resultHash = commit(salts?.expose().subarray(0, SALT_LENGTH), result);
       await this.#keys.current();
       if (this.#signer === undefined) throw new WireError("internal_error", "The service is ending");
       const { key, signed, receipt } = this.#signer;
@@ -199,10 +206,10 @@ export class ReceiptService implements Feature {
       const length = end + SIGNATURE_HEAD.length + signature.length;
       return encodeBase64(room.subarray(signed.length - receipt.length, length));
     };
-    return { finish, [Symbol.dispose]: () => void salts?.fill(0) };
+    return { finish, [Symbol.dispose]: () => salts?.[Symbol.dispose]() };
   }
 
-  /** Drops the key. */
+  /** Wipes the key. */
   [Symbol.dispose](): void {
     this.#disposed = true;
     this.#replaceSigner();

@@ -287,7 +287,7 @@ export class SessionKeyService implements Feature {
       }
       return new PreparedReply(['{"status":"ok","result":"', sealed, `${signed}"}`]);
     } catch (thrown) {
-      // The workflow was not given it.
+      // The workflow never received the plaintext.
       if (receipt !== undefined && begun === undefined) discard(input);
       if (begun === undefined || !(thrown instanceof WorkflowError)) throw thrown;
       const signed = await begun.finish("workflow_failed", encoder.encode(thrown.code));

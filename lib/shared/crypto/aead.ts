@@ -62,7 +62,7 @@ export interface Primitives {
   ed25519(seed: Bytes): Ed25519Key;
 }
 
-/** Signs. Disposing drops the private key, and wipes it where it is this program's memory. */
+/** Signs. Disposing drops the private key, and wipes it if it is in this program's memory. */
 export interface Ed25519Key extends Disposable {
   /** 32 bytes. */
   readonly publicKey: Bytes;

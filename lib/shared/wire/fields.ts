@@ -43,7 +43,7 @@ export function isGiven(request: WireObject, name: string): boolean {
 /** Reads all fields; others are ignored. @throws {WireError} `missing_fields`, with the field's name. */
 export function readFields<F extends Fields>(request: WireObject, fields: F): Values<F> {
   const values: Record<string, unknown> = {};
-  for (const name in fields) values[name] = fields[name]?.read(request, name);
+  for (const name in fields) values[name] = (fields[name] as Field<unknown>).read(request, name);
   return values as Values<F>;
 }
 

@@ -17,10 +17,10 @@ import { bytesFrame, HEADROOM, jsonFrame, jsonOf, KIND, partsOf, type WorkflowSe
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
- * Requests that are handed over at a time: to all processes together, and to each at least. The more there are,
- * the more travel in one write; the fewer, the fewer wait behind a slow one while another process has time.
+ * Requests that are handed over at a time: a number that is divided by that of the processes, and the least for
+ * each. The more there are, the more travel in one write; the fewer, the fewer wait behind a slow one.
  */
-const HANDED = { together: 32, each: 8 } as const;
+const HANDED = { together: 32, each: 8 };
 /** Requests that wait for a process. */
 const MAX_WAITING = 1_024;
 /** How often requests that are late, or that nobody waits for any more, are looked for. Milliseconds. */
@@ -214,7 +214,7 @@ export class WorkflowPool implements Workflows {
 
   /** Hands waiting requests to the processes with the fewest. */
   #dispatch(): void {
-    const most = Math.max(HANDED.each, HANDED.together / this.#options.processes);
+    const most = Math.max(HANDED.each, Math.floor(HANDED.together / this.#options.processes));
     while (this.#waiting.length > 0) {
       let least: Member<Handed> | undefined;
       for (const member of this.#working) {

@@ -36,6 +36,9 @@ export interface WorkflowProcessPorts {
 /** The longest message of the service, beyond every `--max-message`. Bytes. */
 const MAX_LENGTH = 256 * 1024 * 1024;
 
+/** Requests that have begun and not ended, at most: one that is late, or fails, costs the others. */
+const MAX_BEGUN = 8;
+
 /** A request that is running or about to. */
 interface Run extends WorkflowContext {
   readonly id: number;
@@ -137,7 +140,9 @@ class Runner {
 
   /** Works on what has arrived, one after the other; one that returned a promise goes on meanwhile. */
   work(): void {
-    for (const run of this.#waiting.splice(0)) {
+    while (this.#begun.size < MAX_BEGUN) {
+      const run = this.#waiting.shift();
+      if (run === undefined) break;
       if (run.signal.aborted) this.#end(run, bytesFrame(KIND.dropped, run.id));
       else this.#begin(run);
     }
@@ -154,7 +159,7 @@ class Runner {
       if (result instanceof Uint8Array) return this.#end(run, this.#resultFrame(run, result));
       Promise.resolve(result).then((value) => this.#resultFrame(run, value))
         .catch((thrown) => errorFrame(run, thrown)).then((frame) => this.#end(run, frame))
-        .then(() => void setImmediate(() => this.#flush()));
+        .then(() => void setImmediate(() => this.work()));
     } catch (thrown) {
       this.#end(run, errorFrame(run, thrown));
     }

@@ -340,6 +340,63 @@ async function afterRequest(workflow: () => never, isOff: boolean): Promise<read
   return secrets.map((secret) => secret.length === 0 ? "" : encodeHex(secret));
 }
 
+Deno.test("nothing that the salts come from stays in memory when a receipt cannot be begun", async () => {
+  for (const broken of ["sha384", "hkdf"] as const) {
+    const [lent, derived]: [Uint8Array[], Uint8Array[]] = [[], []];
+    let hashes = 0;
+    const primitives: typeof NODE_PRIMITIVES = {
+      ...NODE_PRIMITIVES,
+      // The second hash is the input's.
+      sha384: (data) => {
+        if (broken === "sha384" && ++hashes === 2) throw new TypeError("no hash");
+        return NODE_PRIMITIVES.sha384(data);
+      },
+      hkdf: (secret, ...given) => {
+        lent.push(secret);
+        if (broken === "hkdf") throw new TypeError("no derivation");
+        const salts = NODE_PRIMITIVES.hkdf(secret, ...given);
+        derived.push(salts);
+        return salts;
+      },
+    };
+    const kms = await LocalKms.open({ region: "us-east-1" });
+    using receipts = new ReceiptService(testPorts({ kms, aead: { ...NODE_AEAD, primitives } }));
+    using secret = new SecretBytes(new Uint8Array(48).fill(7));
+    const exported = new Uint8Array(32).fill(8);
+    const sealed = { ciphertext: bytes("c"), receiptSecret: () => Promise.resolve(exported) };
+    const about = {
+      type: "process",
+      nonce: new Uint8Array(16),
+      blob: bytes("b"),
+      input: bytes("i"),
+      secret,
+    } as const;
+    await assertRejects(
+      () => receipts.begin(about, { signal: new AbortController().signal, sealed }),
+      TypeError,
+    );
+    assertEquals([exported, ...lent, ...derived].map((each) => each.some((byte) => byte !== 0)), [
+      ...(broken === "hkdf" ? [false, false] : [false, false, false]),
+    ]);
+  }
+});
+
+Deno.test("a receipt that was disposed of cannot be finished: its salts would be zeros", async () => {
+  const kms = await LocalKms.open({ region: "us-east-1" });
+  using receipts = new ReceiptService(testPorts({ kms }));
+  using secret = new SecretBytes(new Uint8Array(48).fill(7));
+  const about = {
+    type: "process",
+    nonce: new Uint8Array(16),
+    blob: bytes("b"),
+    input: bytes("i"),
+    secret,
+  } as const;
+  const begun = await receipts.begin(about, { signal: new AbortController().signal });
+  begun[Symbol.dispose]();
+  await assertRejects(() => begun.finish("ok", bytes("r")), TypeError, "wiped");
+});
+
 Deno.test("a plaintext for which no receipt can be begun is wiped", async () => {
   const workflow = () => {
     throw new TypeError("it must not be run");

@@ -107,6 +107,14 @@ for (const request of ASKING_KMS) {
   });
 }
 
+for (const purpose of [["receipt"], { toString: 1 }, 1, null, "__proto__"]) {
+  Deno.test(`a purpose that is ${JSON.stringify(purpose)} selects no other route`, async () => {
+    using rig = await walletRig();
+    const asked = await rig.ask({ type: "ping", purpose });
+    assertEquals(asked, await rig.ask({ type: "ping" }));
+  });
+}
+
 Deno.test("a wrapped session key that is longer than KMS takes is refused before it waits", async () => {
   using rig = await walletRig();
   const configure = { type: "configure", kms_key_id: rig.firstArn, credential: CREDENTIAL };

@@ -167,7 +167,7 @@ Deno.test("a plaintext without room before it is copied and wiped at once", asyn
   assertEquals(text(await result), "A");
 });
 
-for (const [processes, each] of [[1, 32], [2, 16], [4, 8], [6, 8]] as const) {
+for (const [processes, each] of [[1, 32], [2, 16], [3, 10], [4, 8], [6, 8]] as const) {
   Deno.test(`${processes} processes are given ${each} requests each; one more is kept ready, and given nothing`, () => {
     using rig = start(processes);
     rig.allReady();

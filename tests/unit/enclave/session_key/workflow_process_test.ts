@@ -99,6 +99,27 @@ Deno.test("one that returned a promise goes on while the next one works", async 
   assertEquals(await one.end(), ["ready 0", "begun 1", "begun 2", "result 2", "result 1"]);
 });
 
+Deno.test("no more than eight have begun and not ended; the next one begins when one of them has ended", async () => {
+  const gates = [...Array(10).keys()].map(() => Promise.withResolvers<void>());
+  const begun: string[] = [];
+  const eight = Promise.withResolvers<void>();
+  const one = rig(async (plaintext, { requestId }) => {
+    if (begun.push(requestId) === 8) eight.resolve();
+    await gates[Number(requestId)]?.promise;
+    return plaintext;
+  });
+  one.send(open(), ...[...gates.keys()].map((id) => request(id)));
+  await within(eight.promise, "eight beginnings");
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  assertEquals(begun, ["0", "1", "2", "3", "4", "5", "6", "7"]);
+  gates[3]?.resolve();
+  while (begun.length === 8) await within(new Promise((resolve) => setTimeout(resolve, 0)), "a turn");
+  assertEquals(begun.slice(8), ["8"]);
+  for (const { resolve } of gates) resolve();
+  const results = (await one.end()).filter((line) => line.startsWith("result"));
+  assertEquals([results.length, results[0]], [10, "result 3"]);
+});
+
 const WAYS: Readonly<Record<string, (plaintext: Bytes) => unknown>> = {
   returns: (plaintext) => plaintext.slice(),
   "returns a promise": (plaintext) => Promise.resolve(plaintext.slice()),
