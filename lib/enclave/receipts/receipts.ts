@@ -37,7 +37,7 @@ const ID_LENGTH = 16;
 const [TAG, ARRAY_OF_4, SIGNATURE_HEAD] = [Uint8Array.of(0xd2), Uint8Array.of(0x84), Uint8Array.of(0x58, 64)];
 /** CBOR: the head of a byte string of 256 to 65,535 bytes, before its length. The claims have 264 to 330. */
 const BYTES_HEAD = 0x59;
-/** Bytes of a receipt, at most. */
+/** Bytes of a receipt, or of what it signs, at most. */
 const MAX_LENGTH = 512;
 const NONE = new Uint8Array(0);
 
@@ -95,7 +95,7 @@ export class ReceiptService implements Feature {
   readonly warnings = [];
   #ports: Ports;
   #keys: RotatedKeys<{ readonly publicKey: Bytes }>;
-  /** Of the newest pair: the private key of the one before is dropped when this one is made. */
+  /** Of the newest pair: the private key of the one before is wiped when this one is made. */
   #signer: Signer | undefined;
   #disposed = false;
   #primitives: Primitives;

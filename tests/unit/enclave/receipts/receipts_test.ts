@@ -25,6 +25,16 @@ const sha384 = async (...parts: readonly Uint8Array<ArrayBuffer>[]) =>
 const DIGEST = new Uint8Array(32).fill(5);
 const NONCE = encodeBase64(new Uint8Array(32).fill(9));
 
+/** What a receipt is begun for. */
+const ABOUT = {
+  type: "process",
+  nonce: new Uint8Array(16),
+  blob: bytes("b"),
+  input: bytes("i"),
+  secret: SecretBytes.copyOf(new Uint8Array(48).fill(7)),
+} as const;
+const CALL = { signal: new AbortController().signal };
+
 /** A plain `process` request with a nonce of the test's choice. */
 function blobOf(text: string): string {
   using key = new SealingKey(SecretBytes.copyOf(SESSION_KEY), { random: HOST_RANDOM.fill });
@@ -259,12 +269,10 @@ Deno.test("the secret of the salts is wiped with its session key", async () => {
 Deno.test("no receipt is made after the service has ended", async () => {
   const ports = testPorts({ kms: await LocalKms.open({ region: "us-east-1" }) });
   const receipts = new ReceiptService(ports);
-  const about = { type: "process", nonce: new Uint8Array(16), blob: bytes("b"), input: bytes("i") } as const;
-  const call = { signal: new AbortController().signal };
-  using begun = await receipts.begin(about, call);
+  using begun = await receipts.begin(ABOUT, CALL);
   receipts[Symbol.dispose]();
   await assertRejects(() => begun.finish("ok", bytes("r")), WireError);
-  await assertRejects(() => receipts.begin(about, call), WireError);
+  await assertRejects(() => receipts.begin(ABOUT, CALL), WireError);
 });
 
 /** Receipts whose keys are counted, and a clock. */
@@ -278,9 +286,8 @@ async function countedKeys() {
   let time = 0;
   const aead = { ...NODE_AEAD, primitives: { ...NODE_PRIMITIVES, ed25519 } };
   const receipts = new ReceiptService(testPorts({ kms, aead, monotonic: () => time }));
-  const about = { type: "process", nonce: new Uint8Array(16), blob: bytes("b"), input: bytes("i") } as const;
   const make = async () => {
-    using begun = await receipts.begin(about, { signal: new AbortController().signal });
+    using begun = await receipts.begin(ABOUT, CALL);
     return await begun.finish("ok", bytes("r"));
   };
   return { made, disposed, receipts, make, advance: (ms: number) => void (time += ms) };
@@ -361,18 +368,10 @@ Deno.test("nothing that the salts come from stays in memory when a receipt canno
     };
     const kms = await LocalKms.open({ region: "us-east-1" });
     using receipts = new ReceiptService(testPorts({ kms, aead: { ...NODE_AEAD, primitives } }));
-    using secret = new SecretBytes(new Uint8Array(48).fill(7));
     const exported = new Uint8Array(32).fill(8);
     const sealed = { ciphertext: bytes("c"), receiptSecret: () => Promise.resolve(exported) };
-    const about = {
-      type: "process",
-      nonce: new Uint8Array(16),
-      blob: bytes("b"),
-      input: bytes("i"),
-      secret,
-    } as const;
     await assertRejects(
-      () => receipts.begin(about, { signal: new AbortController().signal, sealed }),
+      () => receipts.begin(ABOUT, { ...CALL, sealed }),
       TypeError,
     );
     assertEquals([exported, ...lent, ...derived].map((each) => each.some((byte) => byte !== 0)), [
@@ -384,15 +383,7 @@ Deno.test("nothing that the salts come from stays in memory when a receipt canno
 Deno.test("a receipt that was disposed of cannot be finished: its salts would be zeros", async () => {
   const kms = await LocalKms.open({ region: "us-east-1" });
   using receipts = new ReceiptService(testPorts({ kms }));
-  using secret = new SecretBytes(new Uint8Array(48).fill(7));
-  const about = {
-    type: "process",
-    nonce: new Uint8Array(16),
-    blob: bytes("b"),
-    input: bytes("i"),
-    secret,
-  } as const;
-  const begun = await receipts.begin(about, { signal: new AbortController().signal });
+  const begun = await receipts.begin(ABOUT, CALL);
   begun[Symbol.dispose]();
   await assertRejects(() => begun.finish("ok", bytes("r")), TypeError, "wiped");
 });

@@ -198,6 +198,16 @@ Deno.test("requests go to the process with the fewest, and the next one when one
   assertEquals(await Promise.all(results), ["A", "B", "C"]);
 });
 
+Deno.test("requests that wait behind a slow one stay with its process, also when another has time", async () => {
+  using rig = start(2);
+  rig.allReady();
+  const results = ["slow", "b", "behind", "d"].map((given) => rig.run(given));
+  rig.child(0).begins("slow");
+  for (const given of ["b", "d"]) rig.child(1).works(given);
+  assertEquals([await results[1], await results[3]], ["B", "D"]);
+  assertEquals(rig.children.map(({ given }) => given), [["slow", "behind"], ["b", "d"], []]);
+});
+
 Deno.test("a request that takes too long is answered so; others that had begun are lost; the rest goes to the process that is ready", async () => {
   using rig = start();
   rig.allReady();
